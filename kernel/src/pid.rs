@@ -1,0 +1,226 @@
+//! The names that outlive what they name: [`Pid`], [`Reference`], [`Alias`].
+//!
+//! A pid is a slot's index (28 bits) and the slot's generation (32 bits), so it fits
+//! the 60 bits of a small integer of the BEAM. Generations start at 1 and a slot that
+//! has used its last one is retired, so a pid names one process for ever.
+//!
+//! References come from blocks that a core takes from one shared counter
+//! ([`References`]): no two are equal, all are below 2^56 (from there on the
+//! distribution counts its own), and making one touches nothing that is shared.
+//! Within a core they grow; between cores they don't.
+
+use core::fmt;
+use core::num::NonZeroU64;
+
+use crate::sync::{AtomicUsize, Ordering};
+
+/// Bits of a pid that are the slot's index.
+pub const INDEX_BITS: u32 = 28;
+/// The most slots that a table can have.
+pub const MAX_SLOTS: u32 = 1 << INDEX_BITS;
+const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
+const _: () = assert!(INDEX_BITS + u32::BITS == 60, "a pid is a small integer");
+
+/// Names one process for ever.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pid(NonZeroU64);
+
+impl Pid {
+    /// The pid of `generation` of the slot `index`; `None` for generation 0, which is
+    /// never given out, and for an index past the table's end.
+    pub const fn new(index: u32, generation: u32) -> Option<Self> {
+        if generation == 0 || index >= MAX_SLOTS {
+            return None;
+        }
+        match NonZeroU64::new(((generation as u64) << INDEX_BITS) | index as u64) {
+            Some(raw) => Some(Self(raw)),
+            None => None,
+        }
+    }
+
+    /// The pid as one integer below 2^60, for runtimes that keep it in a term.
+    pub const fn to_raw(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The pid that [`Pid::to_raw`] gave; `None` for what it can't have given.
+    pub const fn from_raw(raw: u64) -> Option<Self> {
+        if raw >> 60 != 0 {
+            return None;
+        }
+        Self::new((raw & INDEX_MASK) as u32, (raw >> INDEX_BITS) as u32)
+    }
+
+    /// The slot.
+    pub const fn index(self) -> u32 {
+        (self.0.get() & INDEX_MASK) as u32
+    }
+
+    /// Which of the slot's processes.
+    pub const fn generation(self) -> u32 {
+        (self.0.get() >> INDEX_BITS) as u32
+    }
+}
+
+impl fmt::Display for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{}.{}>", self.index(), self.generation())
+    }
+}
+
+impl fmt::Debug for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Names one monitor, alias or timer for ever; below 2^56.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Reference(NonZeroU64);
+
+impl Reference {
+    /// The reference as an integer.
+    pub const fn to_raw(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The reference that [`Reference::to_raw`] gave.
+    pub const fn from_raw(raw: u64) -> Option<Self> {
+        if raw >> 56 != 0 {
+            return None;
+        }
+        match NonZeroU64::new(raw) {
+            Some(raw) => Some(Self(raw)),
+            None => None,
+        }
+    }
+}
+
+impl fmt::Debug for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// A second name of a process that can be taken back: what is sent to an alias
+/// that has ended vanishes, so a late reply finds nobody.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Alias {
+    pub(crate) pid: Pid,
+    pub(crate) reference: Reference,
+}
+
+impl Alias {
+    /// The alias of `pid` that is called `reference`: a monitor made with an alias,
+    /// say. Sending to one that does not exist does nothing.
+    pub const fn new(pid: Pid, reference: Reference) -> Self {
+        Self { pid, reference }
+    }
+
+    /// Whose alias it is.
+    pub const fn pid(self) -> Pid {
+        self.pid
+    }
+
+    /// Its name.
+    pub const fn reference(self) -> Reference {
+        self.reference
+    }
+}
+
+/// References in a block.
+const BLOCK_BITS: u32 = 16;
+
+/// The counter from which cores take blocks of references.
+#[derive(Debug)]
+pub struct References {
+    next_block: AtomicUsize,
+}
+
+impl References {
+    /// No reference given out yet.
+    pub fn new() -> Self {
+        Self { next_block: AtomicUsize::new(0) }
+    }
+
+    /// The next reference of `block`, which is refilled when it is used up. Wait-free.
+    ///
+    /// `None` when all 2^56 (2^48 where pointers have 32 bits) have been given out,
+    /// which at ten million a second takes two centuries (a year).
+    pub fn next(&self, block: &mut Block) -> Option<Reference> {
+        if block.next == block.end {
+            // Relaxed: the counter orders nothing but itself.
+            let number = self.next_block.fetch_add(1, Ordering::Relaxed) as u64;
+            if number >= 1 << (56 - BLOCK_BITS) || number == usize::MAX as u64 {
+                // Stay exhausted: the counter must not wrap into used blocks.
+                self.next_block.fetch_sub(1, Ordering::Relaxed);
+                return None;
+            }
+            block.next = number << BLOCK_BITS;
+            block.end = block.next + (1 << BLOCK_BITS);
+            if block.next == 0 {
+                block.next = 1;
+            }
+        }
+        let reference = Reference::from_raw(block.next);
+        block.next += 1;
+        reference
+    }
+}
+
+impl Default for References {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A core's share of the references.
+#[derive(Debug, Default)]
+pub struct Block {
+    next: u64,
+    end: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pid_is_its_index_and_generation() {
+        for (index, generation) in [(0, 1), (5, 9), (MAX_SLOTS - 1, u32::MAX)] {
+            let pid = Pid::new(index, generation).expect("in range");
+            assert_eq!((pid.index(), pid.generation()), (index, generation));
+            assert_eq!(Pid::from_raw(pid.to_raw()), Some(pid));
+            assert!(pid.to_raw() < 1 << 60);
+        }
+        assert_eq!(Pid::new(3, 0), None);
+        assert_eq!(Pid::new(MAX_SLOTS, 1), None);
+        assert_eq!(Pid::from_raw(0), None);
+        assert_eq!(Pid::from_raw(u64::MAX), None);
+    }
+
+    #[test]
+    #[cfg(not(any(loom, shuttle)))]
+    fn references_never_repeat_and_end_for_good() {
+        let references = References::new();
+        let (mut one, mut two) = (Block::default(), Block::default());
+        let mut seen = alloc::collections::BTreeSet::new();
+        for _ in 0..100_000 {
+            assert!(seen.insert(references.next(&mut one).expect("plenty")));
+            assert!(seen.insert(references.next(&mut two).expect("plenty")));
+        }
+        assert!(seen.iter().all(|r| r.to_raw() < 1 << 56));
+        if usize::BITS == 64 {
+            references.next_block.store(1 << (56 - BLOCK_BITS), Ordering::Relaxed);
+            let mut late = Block::default();
+            assert_eq!(references.next(&mut late), None);
+            assert_eq!(references.next(&mut late), None);
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! Why a process ended: [`Reason`], one word.
+//!
+//! The reasons that OTP gives a meaning are small codes in that word; all others are
+//! a pointer to a counted value. Cloning one therefore never allocates, which is what
+//! lets a dying process give its reason to a million others: the exit path allocates
+//! nothing. A slot keeps the reason of its last process in the same word (`table`).
+//!
+//! The count follows the usual rule: a clone needs no ordering (who clones, holds),
+//! a drop releases, the last drop acquires.
+
+use alloc::borrow::Cow;
+use core::any::Any;
+use core::fmt;
+use core::ptr::{self, NonNull};
+
+use crate::memory;
+use crate::sync::{Ordering, PlainAtomicUsize, fence};
+
+/// A value that a [`Reason`] can carry: anything that can be shown, compared and sent.
+pub trait ReasonValue: Any + fmt::Debug + Send + Sync {
+    /// Whether `other` is the same value, of the same type.
+    fn same(&self, other: &dyn ReasonValue) -> bool;
+}
+
+impl<T: Any + fmt::Debug + Send + Sync + PartialEq> ReasonValue for T {
+    fn same(&self, other: &dyn ReasonValue) -> bool {
+        other.downcast_ref::<T>().is_some_and(|other| other == self)
+    }
+}
+
+impl dyn ReasonValue {
+    /// The value, if it is a `T`.
+    pub fn downcast_ref<T: Any>(&self) -> Option<&T> {
+        (self as &dyn Any).downcast_ref::<T>()
+    }
+}
+
+/// Why a process ended, or why an exit signal asks it to.
+///
+/// ```
+/// use atropos_kernel::{Reason, View};
+/// assert_eq!(Reason::value("boom"), Reason::value("boom"));
+/// assert!(matches!(Reason::crash("index out of range").view(), View::Crash(text) if text.starts_with("index")));
+/// assert!(Reason::shutdown_with(3).is_ordinary());
+/// ```
+pub struct Reason(NonNull<Head>);
+
+/// What a [`Reason`] says.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub enum View<'a> {
+    /// The process has done its work.
+    Normal,
+    /// It was asked to stop, by a supervisor for one.
+    Shutdown,
+    /// Likewise, with a value.
+    ShutdownWith(&'a dyn ReasonValue),
+    /// As a signal: die, trapping or not. As a reason: it raised `kill` itself.
+    Kill,
+    /// It was killed.
+    Killed,
+    /// There was no such process.
+    NoProc,
+    /// The node or link to it is gone.
+    NoConnection,
+    /// It crashed: the text of the panic.
+    Crash(&'a str),
+    /// A reason of the embedder's own.
+    Value(&'a dyn ReasonValue),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    ShutdownWith,
+    Crash,
+    Value,
+}
+
+/// Starts every counted value.
+#[repr(C)]
+struct Head {
+    count: PlainAtomicUsize,
+    kind: Kind,
+    value: unsafe fn(NonNull<Head>) -> NonNull<dyn ReasonValue>,
+    free: unsafe fn(NonNull<Head>),
+}
+
+#[repr(C)]
+struct Counted<T> {
+    head: Head,
+    value: T,
+}
+
+#[derive(Debug, PartialEq)]
+struct CrashText(Cow<'static, str>);
+
+// Codes, which no allocation's address can be: a `Head` is aligned to more.
+const CODES: usize = 8;
+const _: () = assert!(align_of::<Head>() * 2 >= CODES || size_of::<usize>() == 4);
+const LOST_TEXT: &str = "out of memory: the reason's own value was lost";
+
+impl Reason {
+    /// See [`View::Normal`].
+    pub const NORMAL: Self = Self::code(1);
+    /// See [`View::Shutdown`].
+    pub const SHUTDOWN: Self = Self::code(2);
+    /// See [`View::Kill`].
+    pub const KILL: Self = Self::code(3);
+    /// See [`View::Killed`].
+    pub const KILLED: Self = Self::code(4);
+    /// See [`View::NoProc`].
+    pub const NOPROC: Self = Self::code(5);
+    /// See [`View::NoConnection`].
+    pub const NOCONNECTION: Self = Self::code(6);
+    /// A crash whose value could not be kept, for want of memory.
+    pub const LOST: Self = Self::code(7);
+
+    const fn code(code: usize) -> Self {
+        assert!(code != 0 && code < CODES);
+        match NonNull::new(ptr::without_provenance_mut(code)) {
+            Some(code) => Self(code),
+            None => unreachable!(),
+        }
+    }
+
+    /// A crash, with its text. [`Reason::LOST`] when there is no memory.
+    pub fn crash(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::counted(Kind::Crash, CrashText(text.into()))
+    }
+
+    /// `{shutdown, value}`: an orderly end. [`Reason::LOST`] when there is no memory.
+    pub fn shutdown_with<T: ReasonValue>(value: T) -> Self {
+        Self::counted(Kind::ShutdownWith, value)
+    }
+
+    /// A reason of the embedder's own. [`Reason::LOST`] when there is no memory.
+    pub fn value<T: ReasonValue>(value: T) -> Self {
+        Self::counted(Kind::Value, value)
+    }
+
+    fn counted<T: ReasonValue>(kind: Kind, value: T) -> Self {
+        unsafe fn value_of<T: ReasonValue>(head: NonNull<Head>) -> NonNull<dyn ReasonValue> {
+            let whole = head.cast::<Counted<T>>();
+            // SAFETY: the caller's head starts a live `Counted<T>`; no reference to the whole is made.
+            unsafe { NonNull::new_unchecked(&raw mut (*whole.as_ptr()).value) }
+        }
+        unsafe fn free<T>(head: NonNull<Head>) {
+            // SAFETY: the last count is gone, and `try_new::<Counted<T>>` made it.
+            unsafe { memory::drop_and_free(head.cast::<Counted<T>>()) }
+        }
+        let head = Head {
+            count: PlainAtomicUsize::new(1),
+            kind,
+            value: value_of::<T>,
+            free: free::<T>,
+        };
+        match memory::try_new(Counted { head, value }) {
+            Ok(whole) => Self(whole.cast()),
+            Err(_) => Self::LOST,
+        }
+    }
+
+    fn as_code(&self) -> Option<usize> {
+        let address = self.0.addr().get();
+        (address < CODES).then_some(address)
+    }
+
+    fn head(&self) -> Option<&Head> {
+        match self.as_code() {
+            Some(_) => None,
+            // SAFETY: not a code, so a live `Head` that this reason counts.
+            None => Some(unsafe { self.0.as_ref() }),
+        }
+    }
+
+    fn carried(&self, head: &Head) -> &dyn ReasonValue {
+        // SAFETY: `self.0` is the live head that `head` is.
+        let value = unsafe { (head.value)(self.0) };
+        // SAFETY: the value lives as long as this reason counts it.
+        unsafe { value.as_ref() }
+    }
+
+    /// What it says.
+    pub fn view(&self) -> View<'_> {
+        match (self.as_code(), self.head()) {
+            (_, Some(head)) => {
+                let value = self.carried(head);
+                match head.kind {
+                    Kind::ShutdownWith => View::ShutdownWith(value),
+                    Kind::Value => View::Value(value),
+                    Kind::Crash => View::Crash(value.downcast_ref::<CrashText>().map_or("", |text| &text.0)),
+                }
+            }
+            (Some(1), _) => View::Normal,
+            (Some(2), _) => View::Shutdown,
+            (Some(3), _) => View::Kill,
+            (Some(4), _) => View::Killed,
+            (Some(5), _) => View::NoProc,
+            (Some(6), _) => View::NoConnection,
+            _ => View::Crash(LOST_TEXT),
+        }
+    }
+
+    /// `normal`.
+    pub fn is_normal(&self) -> bool {
+        *self == Self::NORMAL
+    }
+
+    /// `normal`, `shutdown` or `{shutdown, _}`: nothing that a supervisor calls a failure.
+    pub fn is_ordinary(&self) -> bool {
+        matches!(self.view(), View::Normal | View::Shutdown | View::ShutdownWith(_))
+    }
+
+    /// The word itself, for a slot to keep.
+    pub(crate) fn into_word(self) -> *mut () {
+        let word = self.0.as_ptr().cast();
+        core::mem::forget(self);
+        word
+    }
+
+    /// # Safety
+    /// `word` came from [`Reason::into_word`] and is given back once.
+    pub(crate) unsafe fn from_word(word: *mut ()) -> Option<Self> {
+        NonNull::new(word.cast()).map(Self)
+    }
+
+    /// A clone of the reason that `word` still holds.
+    ///
+    /// # Safety
+    /// `word` came from [`Reason::into_word`] and whoever holds it keeps it meanwhile.
+    pub(crate) unsafe fn clone_word(word: *mut ()) -> Option<Self> {
+        // SAFETY: by contract; `ManuallyDrop` leaves the holder's count alone.
+        let held = core::mem::ManuallyDrop::new(unsafe { Self::from_word(word) });
+        (*held).clone()
+    }
+}
+
+impl Clone for Reason {
+    fn clone(&self) -> Self {
+        if let Some(head) = self.head() {
+            // Relaxed: whoever clones holds a count already.
+            head.count.fetch_add(1, Ordering::Relaxed);
+        }
+        Self(self.0)
+    }
+}
+
+impl Drop for Reason {
+    fn drop(&mut self) {
+        let Some(head) = self.head() else { return };
+        // Release pairs with the fence of the last holder: its free comes after every use.
+        if head.count.fetch_sub(1, Ordering::Release) == 1 {
+            fence(Ordering::Acquire);
+            let free = head.free;
+            // SAFETY: this was the last count.
+            unsafe { free(self.0) }
+        }
+    }
+}
+
+// SAFETY: a code, or a counted value that is Send and Sync (`ReasonValue`).
+unsafe impl Send for Reason {}
+// SAFETY: as above; all shared access is by `&`.
+unsafe impl Sync for Reason {}
+
+impl PartialEq for Reason {
+    fn eq(&self, other: &Self) -> bool {
+        if self.0 == other.0 {
+            return true;
+        }
+        match (self.head(), other.head()) {
+            (Some(a), Some(b)) => a.kind == b.kind && self.carried(a).same(other.carried(b)),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Reason {}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.view() {
+            View::Normal => f.write_str("normal"),
+            View::Shutdown => f.write_str("shutdown"),
+            View::ShutdownWith(value) => write!(f, "{{shutdown, {value:?}}}"),
+            View::Kill => f.write_str("kill"),
+            View::Killed => f.write_str("killed"),
+            View::NoProc => f.write_str("noproc"),
+            View::NoConnection => f.write_str("noconnection"),
+            View::Crash(text) => write!(f, "crash: {text}"),
+            View::Value(value) => write!(f, "{value:?}"),
+        }
+    }
+}
+
+impl fmt::Debug for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Debug for View<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            View::ShutdownWith(value) => write!(f, "ShutdownWith({value:?})"),
+            View::Crash(text) => write!(f, "Crash({text:?})"),
+            View::Value(value) => write!(f, "Value({value:?})"),
+            View::Normal => f.write_str("Normal"),
+            View::Shutdown => f.write_str("Shutdown"),
+            View::Kill => f.write_str("Kill"),
+            View::Killed => f.write_str("Killed"),
+            View::NoProc => f.write_str("NoProc"),
+            View::NoConnection => f.write_str("NoConnection"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::String;
+    use alloc::sync::Arc;
+
+    #[test]
+    fn equal_by_kind_and_value() {
+        assert_eq!(Reason::NORMAL, Reason::NORMAL);
+        assert_ne!(Reason::KILL, Reason::KILLED);
+        assert_eq!(Reason::value(String::from("x")), Reason::value(String::from("x")));
+        assert_ne!(Reason::value("x"), Reason::value(String::from("x")));
+        assert_ne!(Reason::value("x"), Reason::shutdown_with("x"));
+        assert_eq!(Reason::crash("x"), Reason::crash(String::from("x")));
+    }
+
+    #[test]
+    fn the_last_clone_drops_the_value() {
+        let value = Arc::new(7);
+        let reason = Reason::value(value.clone());
+        let word = reason.clone().into_word();
+        drop(reason);
+        assert_eq!(Arc::strong_count(&value), 2);
+        // SAFETY: `word` holds a count until it is taken back below.
+        let copy = unsafe { Reason::clone_word(word) }.expect("set");
+        // SAFETY: given back once.
+        drop(unsafe { Reason::from_word(word) });
+        assert!(matches!(copy.view(), View::Value(v) if v.downcast_ref::<Arc<i32>>() == Some(&value)));
+        drop(copy);
+        assert_eq!(Arc::strong_count(&value), 1);
+    }
+}

@@ -1,0 +1,102 @@
+//! The only door to atomics, cells and hints.
+//!
+//! Every other module of the kernel names these through here, so that loom or
+//! shuttle can take their place for the whole kernel by one `cfg`. A test of
+//! `cargo xtask test` refuses `core::sync::atomic` and `core::cell` anywhere else.
+//!
+//! [`UnsafeCell`] hands out raw pointers for the time of a closure, as loom's does:
+//! under loom each access is checked against the happens-before order, so a missing
+//! `Release` is a reported violation and not a lucky pass.
+
+#[cfg(not(any(loom, shuttle)))]
+mod imp {
+    pub use core::cell::Cell;
+    pub use core::hint::spin_loop;
+    pub use core::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence,
+    };
+
+    /// `core::cell::UnsafeCell` behind loom's interface.
+    #[derive(Debug, Default)]
+    #[repr(transparent)]
+    pub struct UnsafeCell<T: ?Sized>(core::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        /// A cell that holds `value`.
+        pub const fn new(value: T) -> Self {
+            Self(core::cell::UnsafeCell::new(value))
+        }
+
+        /// The value, taken out.
+        pub fn into_inner(self) -> T {
+            self.0.into_inner()
+        }
+    }
+
+    impl<T: ?Sized> UnsafeCell<T> {
+        /// Runs `f` on a pointer that may be read for as long as `f` runs.
+        #[inline(always)]
+        pub fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+            f(self.0.get())
+        }
+
+        /// Runs `f` on a pointer that may be written for as long as `f` runs.
+        #[inline(always)]
+        pub fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+            f(self.0.get())
+        }
+    }
+}
+
+#[cfg(loom)]
+mod imp {
+    pub use core::cell::Cell;
+    pub use loom::cell::UnsafeCell;
+    pub use loom::hint::spin_loop;
+    pub use loom::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence,
+    };
+}
+
+#[cfg(all(shuttle, not(loom)))]
+mod imp {
+    pub use core::cell::Cell;
+    pub use shuttle::hint::spin_loop;
+    pub use shuttle::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence,
+    };
+
+    /// Shuttle checks interleavings, not memory orderings: a plain cell will do.
+    #[derive(Debug, Default)]
+    pub struct UnsafeCell<T: ?Sized>(core::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        /// A cell that holds `value`.
+        pub const fn new(value: T) -> Self {
+            Self(core::cell::UnsafeCell::new(value))
+        }
+
+        /// The value, taken out.
+        pub fn into_inner(self) -> T {
+            self.0.into_inner()
+        }
+    }
+
+    impl<T: ?Sized> UnsafeCell<T> {
+        /// Runs `f` on a pointer that may be read for as long as `f` runs.
+        pub fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+            f(self.0.get())
+        }
+
+        /// Runs `f` on a pointer that may be written for as long as `f` runs.
+        pub fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+            f(self.0.get())
+        }
+    }
+}
+
+pub use imp::*;
+
+/// An atomic that no model looks at: statistics, and the counts of values that
+/// are only ever shared through something that a model does look at.
+pub use core::sync::atomic::AtomicUsize as PlainAtomicUsize;
