@@ -1,0 +1,81 @@
+//! [`Hand`]: how one side reaches another: the kernel, a guard, and the core it is done from.
+
+use core::ptr::NonNull;
+
+use crate::kernel::Kernel;
+use crate::mailbox::Pushed;
+use crate::pid::Pid;
+use crate::process::header::Header;
+use crate::reclaim::Guard;
+use crate::sched::local::CoreLocal;
+use crate::signal::node::Node;
+
+/// Whoever sends a signal has one: a core during a slice, or the host for one call.
+#[derive(Clone, Copy, Debug)]
+pub struct Hand<'a> {
+    pub(crate) kernel: &'a Kernel,
+    pub(crate) guard: &'a Guard<'a>,
+    /// The core that this is done on; `None` for the host.
+    pub(crate) core: Option<&'a CoreLocal>,
+}
+
+impl<'a> Hand<'a> {
+    /// The live or dying process that `pid` names.
+    pub fn find(&self, pid: Pid) -> Option<&'a Header> {
+        self.kernel.table.find(pid, self.guard)
+    }
+
+    /// Pushes a signal to whoever `pid` names, or releases it; whether it arrived. Lock-free.
+    ///
+    /// # Safety
+    /// The caller holds `node`, which is the receiver's or gone afterwards.
+    pub unsafe fn deliver(&self, pid: Pid, node: NonNull<Node>) -> bool {
+        if let Some(process) = self.find(pid) {
+            // SAFETY: by contract.
+            if unsafe { self.push(process, node) } {
+                return true;
+            }
+        }
+        // SAFETY: not delivered, so still held.
+        unsafe { self.release(node) };
+        false
+    }
+
+    /// Pushes a signal; false when the process is dead, and the node still the caller's. Lock-free.
+    ///
+    /// # Safety
+    /// The caller holds `node`; after `true` it is the receiver's.
+    pub unsafe fn push(&self, process: &Header, node: NonNull<Node>) -> bool {
+        // SAFETY: by contract.
+        match unsafe { process.mailbox.push(node) } {
+            Pushed::Quiet => true,
+            Pushed::Wake => {
+                self.schedule(process);
+                true
+            }
+            Pushed::Closed => false,
+        }
+    }
+
+    /// Queues a process that a push woke: the caller owns it (P1) and hands it on here. Lock-free.
+    pub fn schedule(&self, process: &Header) {
+        match self.core {
+            Some(core) if core.takes(process) => core.schedule(self.kernel, process),
+            _ => self.kernel.inject(process),
+        }
+    }
+
+    /// Releases a signal that nobody receives; foreign destructors are contained.
+    ///
+    /// # Safety
+    /// The caller holds `node` and does not use it again.
+    pub unsafe fn release(&self, node: NonNull<Node>) {
+        let mut node = Some(node);
+        self.kernel.contain(&mut || {
+            if let Some(node) = node.take() {
+                // SAFETY: by contract, once.
+                unsafe { Node::release(node) };
+            }
+        });
+    }
+}

@@ -1,0 +1,122 @@
+//! [`Host`], the kernel as a thread sees it that is not a core.
+
+use alloc::vec::Vec;
+
+use crate::cx::{Asked, ask};
+use crate::hand::Hand;
+use crate::info::ProcessInfo;
+use crate::kernel::Kernel;
+use crate::memory::NoMemory;
+use crate::pid::{Alias, Pid};
+use crate::process::body::Body;
+use crate::process::spawn::{self, Slots, SpawnError, SpawnOptions, Spawned};
+use crate::reason::Reason;
+use crate::reclaim::{Guard, Participant};
+use crate::send::{self, SendError};
+use crate::signal::ask::Question;
+use crate::signal::exit_signal::ExitSignal;
+use crate::table::{Dead, FreeSlots};
+
+/// A host thread's way to the processes: pinned for as long as it lives, so keep it for a
+/// few calls, not for ever.
+#[derive(Debug)]
+pub struct Host<'a> {
+    kernel: &'a Kernel,
+    guard: Guard<'a>,
+}
+
+impl<'a> Host<'a> {
+    /// The kernel as `participant`'s thread sees it.
+    pub fn new(kernel: &'a Kernel, participant: &'a Participant) -> Self {
+        Self { kernel, guard: participant.pin() }
+    }
+
+    fn hand(&self) -> Hand<'_> {
+        self.kernel.hand(&self.guard, None)
+    }
+
+    /// Starts a process that has no parent. Lock-free, but for growing the table.
+    pub fn spawn<B: Body>(&self, options: &SpawnOptions<'_>, body: B) -> Result<Spawned, SpawnError> {
+        let mut slots = FreeSlots::new();
+        let spawned = spawn::spawn(&self.hand(), Slots::Host(&mut slots), None, options, body);
+        self.kernel.table.give_up(&mut slots);
+        spawned
+    }
+
+    /// Sends a message. Lock-free.
+    pub fn send<M: Send + 'static>(&self, to: Pid, message: M) -> Result<(), SendError<M>> {
+        send::send(&self.hand(), to, message)
+    }
+
+    /// Sends to whoever has the name. Lock-free.
+    pub fn send_name<M: Send + 'static>(&self, to: &str, message: M) -> Result<(), SendError<M>> {
+        match self.kernel.names.find(to).and_then(|entry| entry.holder(&self.guard)) {
+            Some(process) => send::send_to(&self.hand(), process, message, None),
+            None => Err(SendError::NoName(message)),
+        }
+    }
+
+    /// Sends through an alias. Lock-free.
+    pub fn send_alias<M: Send + 'static>(&self, to: Alias, message: M) -> Result<(), SendError<M>> {
+        send::send_alias(&self.hand(), to, message)
+    }
+
+    /// Sends an exit signal that comes from nobody; whether it found a live process. Lock-free.
+    pub fn exit(&self, to: Pid, reason: Reason) -> Result<bool, NoMemory> {
+        let signal = ExitSignal::try_new(None, reason)?;
+        // SAFETY: new, so ours.
+        Ok(unsafe { self.hand().deliver(to, signal) })
+    }
+
+    /// Who has the name. Wait-free.
+    pub fn whereis(&self, name: &str) -> Option<Pid> {
+        Some(self.kernel.names.find(name)?.holder(&self.guard)?.pid)
+    }
+
+    /// Whether the process has not yet died. Wait-free; a signal that was sent to it before may
+    /// not have reached it: see [`Host::ask_alive`].
+    pub fn is_alive(&self, pid: Pid) -> bool {
+        self.hand().find(pid).is_some_and(|process| !process.mailbox.is_closed())
+    }
+
+    /// Whether the process is alive after all that this thread has sent it before.
+    pub fn ask_alive(&self, pid: Pid) -> Result<Asked<bool>, NoMemory> {
+        match self.hand().find(pid) {
+            None => Ok(Asked::Known(false)),
+            Some(process) => {
+                ask(&self.hand(), process, Question::Alive).map(|later| later.map_or(Asked::Known(false), Asked::Later))
+            }
+        }
+    }
+
+    /// What a process knows of itself.
+    pub fn info(&self, pid: Pid) -> Result<Asked<Option<ProcessInfo>>, NoMemory> {
+        match self.hand().find(pid) {
+            None => Ok(Asked::Known(None)),
+            Some(process) => {
+                ask(&self.hand(), process, Question::Info).map(|later| later.map_or(Asked::Known(None), Asked::Later))
+            }
+        }
+    }
+
+    /// The reason that a dead process's slot remembers.
+    pub fn tombstone(&self, pid: Pid) -> Dead {
+        self.kernel.of_the_dead(pid, &self.guard)
+    }
+
+    /// All processes that have not yet died: those that live through the whole call are in
+    /// it, others may be.
+    pub fn processes(&self) -> Vec<Pid> {
+        (0..self.kernel.table.extent())
+            .filter_map(|index| self.kernel.table.at(index, &self.guard))
+            .filter(|process| !process.mailbox.is_closed())
+            .map(|process| process.pid)
+            .collect()
+    }
+
+    /// The kernel.
+    pub fn kernel(&self) -> &'a Kernel {
+        self.kernel
+    }
+}
+

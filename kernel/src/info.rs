@@ -1,0 +1,99 @@
+//! [`ProcessInfo`]: what a process knows of itself.
+
+use alloc::vec::Vec;
+
+use crate::link::Half;
+use crate::list::Chain;
+use crate::monitor::Object;
+use crate::name::{self, Name};
+use crate::pid::Pid;
+use crate::process::fetch::take_up;
+use crate::process::header::Header;
+use crate::process::spawn::Priority;
+
+/// A process as it was when it answered.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ProcessInfo {
+    /// Who.
+    pub pid: Pid,
+    /// Its registered name.
+    pub name: Option<Name>,
+    /// With whom it is linked.
+    pub links: Vec<Pid>,
+    /// What it monitors, an item for each monitor.
+    pub monitors: Vec<Object>,
+    /// Who monitors it, an item for each monitor.
+    pub monitored_by: Vec<Pid>,
+    /// Messages, EXITs and DOWNs that wait to be received.
+    pub message_queue_len: usize,
+    /// Whether EXITs come as messages.
+    pub trap_exit: bool,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// The core it must run on.
+    pub core: Option<usize>,
+    /// Reductions spent.
+    pub reductions: u64,
+    /// Slices run.
+    pub slices: u64,
+    /// Timers that it started and that are still to come.
+    pub timers: usize,
+}
+
+impl ProcessInfo {
+    /// Of an owned process.
+    pub(crate) fn of(process: &Header) -> Self {
+        take_up(process);
+        // SAFETY: the caller owns the process (P1).
+        let private = unsafe { process.private() };
+        let mut links: Vec<Pid> = Vec::new();
+        for half in private.links.iter() {
+            // SAFETY: in the set, so shared.
+            if unsafe { Half::link(half).as_ref() }.is_live() {
+                // SAFETY: likewise.
+                links.push(unsafe { half.as_ref() }.peer);
+            }
+        }
+        links.sort_unstable();
+        links.dedup();
+        let armed = private.monitors.iter().filter_map(|monitor| {
+            // SAFETY: in the set, so shared.
+            let monitor = unsafe { monitor.as_ref() };
+            monitor.is_armed().then(|| monitor.object())
+        });
+        Self {
+            pid: process.pid,
+            name: name::name_of(process).map(|entry| entry.name.clone()),
+            links,
+            monitors: armed.collect(),
+            monitored_by: watchers(process),
+            message_queue_len: private.queue.len(),
+            trap_exit: private.trap_exit,
+            priority: Priority::of(process),
+            core: (process.core != u32::MAX).then_some(process.core as usize),
+            reductions: private.reductions,
+            slices: private.slices,
+            timers: private.timers.iter().filter(|timer| {
+                // SAFETY: in the set, so shared.
+                unsafe { timer.as_ref() }.is_armed()
+            }).count(),
+        }
+    }
+}
+
+/// The owner takes its list of watchers, looks, and puts it back; it cannot die meanwhile.
+fn watchers(process: &Header) -> Vec<Pid> {
+    let (mut pids, mut kept) = (Vec::new(), Chain::empty());
+    for watch in process.watchers.take() {
+        // SAFETY: from the list, with its share.
+        if let Some(pid) = unsafe { (watch.as_ref().vtable().watcher)(watch) } {
+            pids.push(pid);
+        }
+        // SAFETY: handed over by the chain.
+        unsafe { kept.push(watch) };
+    }
+    let kept = process.watchers.give_back(kept);
+    debug_assert!(kept.is_ok(), "only the owner closes it");
+    pids
+}

@@ -1,0 +1,261 @@
+//! [`Kernel`]: what all cores share.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::ptr::NonNull;
+
+use crate::config;
+use crate::hand::Hand;
+use crate::name::Names;
+use crate::pid::{MAX_SLOTS, Pid, References};
+use crate::process::header::Header;
+use crate::reason::Reason;
+use crate::reclaim::{Domain, Guard, Participant};
+use crate::runq::idle::Idle;
+use crate::runq::node::RunNode;
+use crate::sched::local::{CoreLocal, CoreShared};
+use crate::sync::{AtomicBool, AtomicUsize, Ordering, PlainAtomicUsize};
+use crate::table::{Dead, NoSlot, Table};
+use crate::timer::record::TimerHead;
+use crate::world::{Here, World};
+
+/// How large a kernel may get. Exhaustion is an error to the caller who asked.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Processes alive at a time. A core keeps up to two blocks of a 64th of its share in
+    /// hand, so a spawn may be refused when fewer than that are free elsewhere.
+    pub processes: u32,
+    /// Names ever registered or monitored by.
+    pub names: usize,
+    /// Timers at a time, for each core.
+    pub timers: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { processes: 1 << 24, names: 1 << 16, timers: 1 << 26 }
+    }
+}
+
+/// How a kernel is made.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Cores, 1 to [`crate::MAX_CORES`].
+    pub cores: usize,
+    /// See [`Limits`].
+    pub limits: Limits,
+    /// A monitor of a dead process gives the reason it died of, as long as its slot
+    /// remembers, instead of OTP's `noproc`.
+    pub tombstones: bool,
+    /// Decides the victims of steals.
+    pub seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { cores: 1, limits: Limits::default(), tombstones: false, seed: 0x5EED }
+    }
+}
+
+/// The shared state of all cores.
+pub struct Kernel {
+    pub(crate) table: Table,
+    pub(crate) names: Names,
+    pub(crate) references: References,
+    pub(crate) idle: Idle,
+    pub(crate) cores: Box<[CoreShared]>,
+    pub(crate) domain: Domain,
+    pub(crate) here: fn() -> *const Here,
+    pub(crate) options: Options,
+    world: Arc<dyn World>,
+    /// Processes and the cores' credits; at most the limit.
+    granted: AtomicUsize,
+    next_inbox: PlainAtomicUsize,
+    closing: AtomicBool,
+}
+
+impl core::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Kernel").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Kernel {
+    /// A kernel without a process. Its cores are made by [`crate::Core::new`].
+    ///
+    /// # Panics
+    /// When there are no cores, or too many.
+    pub fn new(options: Options, domain: Domain, world: Arc<dyn World>) -> Arc<Self> {
+        assert!((1..=config::MAX_CORES).contains(&options.cores), "1 to {} cores", config::MAX_CORES);
+        let limit = options.limits.processes.min(MAX_SLOTS);
+        Arc::new(Self {
+            table: Table::new(limit, options.cores),
+            names: Names::new(options.limits.names),
+            references: References::new(),
+            idle: Idle::new(),
+            cores: (0..options.cores).map(|_| CoreShared::default()).collect(),
+            domain,
+            here: world.here(),
+            options,
+            world,
+            granted: AtomicUsize::new(0),
+            next_inbox: PlainAtomicUsize::new(0),
+            closing: AtomicBool::new(false),
+        })
+    }
+
+    /// Where it runs.
+    pub fn world(&self) -> &dyn World {
+        &*self.world
+    }
+
+    /// Nanoseconds of the world's clock.
+    pub fn now(&self) -> u64 {
+        self.world.now()
+    }
+
+    /// Cores.
+    pub fn cores(&self) -> usize {
+        self.cores.len()
+    }
+
+    /// A member of the kernel's reclamation: for a thread that is not a core and wants to
+    /// use [`crate::Host`].
+    pub fn register(&self) -> Participant {
+        self.domain.register()
+    }
+
+    /// Runs foreign code, whose panic nobody can be told of.
+    pub(crate) fn contain(&self, code: &mut dyn FnMut()) {
+        if let Err(reason) = self.world.contain(code) {
+            self.world.lost_panic(&reason);
+        }
+    }
+
+    /// Queues a process from outside its core. Lock-free.
+    pub(crate) fn inject(&self, process: &Header) {
+        let node = NonNull::from(process).cast::<RunNode>();
+        if process.core != u32::MAX {
+            let core = process.core as usize;
+            // SAFETY: the caller woke the process, so it has it.
+            unsafe { self.cores[core].queues.pinned.push(node) };
+            if self.idle.work_added_for(core) {
+                self.world.wake(core);
+            }
+            return;
+        }
+        let core = self.next_inbox.fetch_add(1, Ordering::Relaxed) % self.cores.len();
+        // SAFETY: as above.
+        unsafe { self.cores[core].queues.inbox.push(node) };
+        self.work_added();
+    }
+
+    /// There is work that any core could do: wakes one if none looks for some. Lock-free.
+    pub(crate) fn work_added(&self) {
+        if let Some(core) = self.idle.work_added() {
+            self.world.wake(core);
+        }
+    }
+
+    /// A timer of another core's wheel was cancelled.
+    ///
+    /// # Safety
+    /// The caller cancelled it; the wheel's share goes with it.
+    pub(crate) unsafe fn timer_cancelled(&self, timer: NonNull<TimerHead>) {
+        // SAFETY: shared, so live.
+        let core = unsafe { timer.as_ref() }.core;
+        // SAFETY: on no such list yet: it was cancelled once.
+        let pushed = unsafe { self.cores[core].cancelled.push(timer) };
+        if pushed.is_err() {
+            // The core is gone, and its wheel with it: it left the share to us.
+            // SAFETY: the wheel's share.
+            unsafe { TimerHead::give_up(timer) };
+        }
+    }
+
+    pub(crate) fn credit_block(&self) -> u32 {
+        (self.options.limits.processes / (64 * self.cores.len() as u32)).clamp(1, 64)
+    }
+
+    /// Leave to start a block of processes.
+    pub(crate) fn take_credit(&self) -> Result<u32, NoSlot> {
+        let block = self.credit_block() as usize;
+        let limit = self.options.limits.processes as usize;
+        // Relaxed: a count that orders nothing.
+        let granted = self.granted.fetch_add(block, Ordering::Relaxed);
+        if granted + block > limit {
+            self.granted.fetch_sub(block, Ordering::Relaxed);
+            return Err(NoSlot::Full);
+        }
+        Ok(block as u32)
+    }
+
+    pub(crate) fn return_credit(&self, count: u32) {
+        self.granted.fetch_sub(count as usize, Ordering::Relaxed);
+    }
+
+    /// Processes alive: exact when every core is idle, otherwise too high by at most two
+    /// blocks a core (see [`Limits::processes`]).
+    pub fn process_count(&self) -> usize {
+        self.granted.load(Ordering::Relaxed)
+    }
+
+    /// Whether every core has announced that it has nothing to do, and nothing is queued.
+    pub fn is_quiescent(&self) -> bool {
+        self.idle.all(self.cores.len())
+            && self.cores.iter().all(|core| !core.queues.has_own())
+            && self.idle.all(self.cores.len())
+    }
+
+    /// From now on no process is started.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    /// Whether [`Kernel::close`] was called.
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// What is known of a process that is not alive.
+    pub(crate) fn of_the_dead(&self, pid: Pid, guard: &Guard<'_>) -> Dead {
+        self.table.of_the_dead(pid, guard)
+    }
+
+    /// What a monitor of a dead process says.
+    pub(crate) fn epitaph(&self, pid: Pid, guard: &Guard<'_>) -> Reason {
+        if !self.options.tombstones {
+            return Reason::NOPROC;
+        }
+        if let Some(process) = self.table.find(pid, guard)
+            && process.mailbox.is_closed()
+        {
+            // SAFETY: found closed (P3).
+            return unsafe { process.reason() };
+        }
+        match self.of_the_dead(pid, guard) {
+            Dead::Remembered(reason) => reason,
+            Dead::Forgotten | Dead::NeverGivenOut => Reason::NOPROC,
+        }
+    }
+
+    /// A hand of the host's.
+    pub(crate) fn hand<'a>(&'a self, guard: &'a Guard<'a>, core: Option<&'a CoreLocal>) -> Hand<'a> {
+        Hand { kernel: self, guard, core }
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        // Whoever is left will never run again: no core is there. Their destructors run
+        // here, on the memory of a kernel that has everything but cores.
+        let participant = self.domain.register();
+        for index in 0..self.table.extent() {
+            let guard = participant.pin();
+            let Some(process) = self.table.at(index, &guard) else { continue };
+            let process = NonNull::from(process);
+            // SAFETY: no core and no queue will run it: we own it (P1).
+            unsafe { crate::process::exit::discard(self, process) };
+        }
+    }
+}

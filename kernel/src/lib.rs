@@ -1,0 +1,109 @@
+//! The process kernel of Atropos: lightweight processes with the semantics of Erlang/OTP, lock-free, without an
+//! operating system.
+//!
+//! The kernel is stepped, not started: a [`Kernel`] is what all cores share, a [`Core`] is one
+//! scheduler's private half, and whoever drives it calls [`Core::run`]. What the kernel needs
+//! from where it runs is a [`World`] of a few methods.
+//!
+//! A process runs a [`Body`]; a future is one ([`task`]), an interpreter another. While it runs it asks the
+//! kernel through a [`Cx`]; a thread that is no core asks through a [`Host`].
+//!
+//! # Where things are
+//!
+//! | noun | module |
+//! | --- | --- |
+//! | names that outlive what they name | `pid`, `reason`, `name`, `alias` |
+//! | what travels: nodes, messages, exits, questions | `signal`, `mailbox`, `send`, `received` |
+//! | what ties processes: lists, records, sets | `link`, `monitor`, `watch`, `list`, `roll`, `set` |
+//! | where processes are | `table`, `reclaim` |
+//! | birth, life and death of one | `process`, `cx`, `task` |
+//! | when they run | `runq`, `sched`, `timer` |
+//! | the ground | `sync`, `config`, `memory`, `world` |
+#![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub(crate) mod alias;
+pub(crate) mod config;
+pub(crate) mod cx;
+pub(crate) mod hand;
+pub(crate) mod host;
+pub(crate) mod info;
+pub(crate) mod kernel;
+pub(crate) mod link;
+pub(crate) mod list;
+pub(crate) mod mailbox;
+pub(crate) mod memory;
+pub(crate) mod monitor;
+pub(crate) mod name;
+pub(crate) mod pid;
+pub(crate) mod process;
+pub(crate) mod reason;
+pub(crate) mod received;
+pub mod reclaim;
+pub(crate) mod roll;
+pub(crate) mod runq;
+pub(crate) mod sched;
+pub(crate) mod send;
+pub(crate) mod set;
+pub(crate) mod signal;
+pub(crate) mod sync;
+pub(crate) mod table;
+pub mod task;
+pub(crate) mod timer;
+pub(crate) mod watch;
+pub mod world;
+
+pub use alias::AliasMode;
+pub use config::MAX_CORES;
+pub use cx::{Asked, Cx, Dest};
+pub use host::Host;
+pub use info::ProcessInfo;
+pub use kernel::{Kernel, Limits, Options};
+pub use memory::NoMemory;
+pub use monitor::Object;
+pub use name::{Name, RegisterError};
+pub use pid::{Alias, Pid, Reference};
+pub use process::body::{Body, Resumed};
+pub use process::spawn::{Priority, SpawnError, SpawnOptions, Spawned};
+pub use process::ties::{LinkError, MonitorError};
+pub use reason::{Reason, ReasonValue, View};
+pub use received::{Down, Exit, Peek, Received};
+pub use sched::core::{Core, Ran};
+pub use send::SendError;
+pub use signal::ask::{Answer, Said};
+pub use signal::queue::Cursor;
+pub use table::Dead;
+pub use task::context::{Address, Context};
+pub use timer::record::TimerError;
+pub use world::World;
+
+/// The kernel's own modules, for the models of `loom-tests` and the benches. Not a part of the interface:
+/// anything in here may change with any version.
+#[doc(hidden)]
+pub mod internals {
+    macro_rules! open {
+        ($($module:ident),* $(,)?) => {$(
+            #[allow(missing_docs, reason = "the module has its own essay")]
+            pub mod $module {
+                pub use crate::$module::*;
+            }
+        )*};
+    }
+    open!(config, link, list, mailbox, memory, monitor, roll, set, sync, table, watch);
+    /// Signals.
+    pub mod signal {
+        pub use crate::signal::{message, node, queue};
+    }
+    /// Run queues.
+    pub mod runq {
+        pub use crate::runq::{Local, Queued, Shared, idle, inbox, node, ring};
+    }
+    /// Timers.
+    pub mod timer {
+        pub use crate::timer::wheel;
+    }
+}

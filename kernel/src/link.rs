@@ -1,0 +1,242 @@
+//! [`Link`]: two processes that die together.
+//!
+//! One record with two [`Half`]s, made by one side (the *maker*, half 0), and one word:
+//!
+//! ```text
+//! LIVE ── one side dies: fire (1) ──▶ FIRED ── the other fetches (3) ──▶ EXIT, or dropped
+//!   └──── either unlinks: cut (2) ──▶ CUT                               if withdrawn
+//! ```
+//!
+//! One exchange wins, so a link gives at most one EXIT. Whoever wins (1) pushes the
+//! record's exit node to the other side. An unlink that loses to (1) marks its own half
+//! *withdrawn*, which only its owner reads when the EXIT arrives (3): after unlink no
+//! EXIT of this link is delivered.
+//!
+//! Where the halves are: the maker's in the maker's set at once; the other's first on the
+//! other's list (pushed by the maker; or in a request on its way there, which keeps its
+//! place among the signals), then in the other's set, when it *takes up* its list.
+//!
+//! - **K1.** The half of a link that is not cut is in its owner's set, on its owner's list, or in a
+//!   request that its owner has not fetched. Whatever consults the set takes up first.
+//! - **K2.** When both sides link at once there are two records. Both are in both sets once
+//!   taken up; `unlink` cuts both; a death fires both, and the EXIT that is fetched first
+//!   withdraws the other record's half. One link, one EXIT.
+//! - **K3.** A request and an EXIT of one record may be under way at once (the maker dies before
+//!   the request is fetched), so they have a node each.
+//!
+//! Shares: one for each half; a half's share travels with the request, or with the EXIT
+//! that the dying side sends.
+
+use core::mem::offset_of;
+use core::ptr::NonNull;
+
+use crate::hand::Hand;
+use crate::list::{Listed, Place};
+use crate::memory::{self, NoMemory};
+use crate::pid::Pid;
+use crate::reason::Reason;
+use crate::set::{Joint, Member};
+use crate::signal::node::{Kind, Node};
+use crate::sync::{AtomicU8, Cell, Ordering, UnsafeCell};
+
+const LIVE: u8 = 0;
+const FIRED: u8 = 1;
+const CUT: u8 = 2;
+
+/// One side of a link, in its owner's set.
+#[derive(Debug)]
+pub struct Half {
+    joint: Joint<Half>,
+    /// Whose it is.
+    pub owner: Pid,
+    /// The other side.
+    pub peer: Pid,
+    side: u8,
+    /// The owner's: it is in the owner's set.
+    held: Cell<bool>,
+    /// The owner's: an EXIT that arrives is dropped.
+    withdrawn: Cell<bool>,
+}
+
+impl Member for Half {
+    fn joint(&self) -> &Joint<Self> {
+        &self.joint
+    }
+
+    fn key(&self) -> u64 {
+        self.peer.to_raw()
+    }
+}
+
+/// See the module. `repr(C)`: the exit node comes first.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Link {
+    exit: Node,
+    request: Node,
+    place: Place<Link>,
+    state: AtomicU8,
+    shares: AtomicU8,
+    /// Written by who fires, before the push; read by who fetches.
+    reason: UnsafeCell<Reason>,
+    halves: [Half; 2],
+}
+
+impl Listed for Link {
+    fn place(&self) -> &Place<Self> {
+        &self.place
+    }
+}
+
+unsafe fn release_exit(node: NonNull<Node>) {
+    // SAFETY: the exit node heads a link; the share that travels with it is given up.
+    unsafe { Link::give_up(node.cast()) }
+}
+
+unsafe fn release_request(node: NonNull<Node>) {
+    // SAFETY: a request node of a link; the share that travels with it is given up.
+    unsafe { Link::give_up(Link::of_request(node)) }
+}
+
+impl Link {
+    /// A live link with a share for each half.
+    pub fn try_new(maker: Pid, other: Pid) -> Result<NonNull<Self>, NoMemory> {
+        let half = |owner, peer, side| Half {
+            joint: Joint::new(),
+            owner,
+            peer,
+            side,
+            held: Cell::new(false),
+            withdrawn: Cell::new(false),
+        };
+        let link = Self {
+            exit: Node::new(Kind::LinkExit, release_exit),
+            request: Node::new(Kind::LinkRequest, release_request),
+            place: Place::new(),
+            state: AtomicU8::new(LIVE),
+            shares: AtomicU8::new(2),
+            reason: UnsafeCell::new(Reason::NOPROC),
+            halves: [half(maker, other, 0), half(other, maker, 1)],
+        };
+        memory::try_new(link).map_err(|_| NoMemory)
+    }
+
+    /// The request's node.
+    pub fn request(this: NonNull<Self>) -> NonNull<Node> {
+        // SAFETY: within the record.
+        unsafe { this.byte_add(offset_of!(Self, request)).cast() }
+    }
+
+    /// The link of a request's node.
+    pub fn of_request(node: NonNull<Node>) -> NonNull<Self> {
+        // SAFETY: a request node lies within a `Link`.
+        unsafe { node.byte_sub(offset_of!(Self, request)).cast() }
+    }
+
+    /// The half of the maker (0) or the other (1).
+    pub fn half(this: NonNull<Self>, side: usize) -> NonNull<Half> {
+        assert!(side < 2);
+        // SAFETY: within the record.
+        unsafe { NonNull::new_unchecked((&raw mut (*this.as_ptr()).halves).cast::<Half>().add(side)) }
+    }
+
+    /// The half of `owner`, who is one of the two.
+    pub fn half_of(this: NonNull<Self>, owner: Pid) -> NonNull<Half> {
+        let maker = Self::half(this, 0);
+        // SAFETY: the record is live: the caller has a share.
+        if unsafe { maker.as_ref() }.owner == owner { maker } else { Self::half(this, 1) }
+    }
+
+    /// Whether it is in force for `info`.
+    pub fn is_live(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == LIVE
+    }
+
+    /// Whether either side has unlinked.
+    pub fn is_cut(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == CUT
+    }
+
+    /// (1) `by` died (or was never there): consumes the share of its half, and tells the other.
+    /// Lock-free.
+    ///
+    /// # Safety
+    /// The caller has that share, and no EXIT of this record was sent on behalf of `by` before.
+    pub unsafe fn fire(this: NonNull<Self>, by: Pid, hand: &Hand<'_>, reason: &Reason) {
+        // SAFETY: shared, so live.
+        let link = unsafe { this.as_ref() };
+        // AcqRel: pairs with the other exchanges of this word, whichever came first.
+        if link.state.compare_exchange(LIVE, FIRED, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            // SAFETY: the share is the caller's.
+            return unsafe { Self::give_up(this) };
+        }
+        // SAFETY: who fires owns the reason until the push.
+        link.reason.with_mut(|place| unsafe { *place = reason.clone() });
+        // SAFETY: live while we have a share.
+        let to = unsafe { Self::half_of(this, by).as_ref() }.peer;
+        // SAFETY: who fires owns the exit node; the share goes with it.
+        unsafe { hand.deliver(to, this.cast()) };
+    }
+
+    /// (2) One side unlinks; false when an EXIT is (or was) on its way. Wait-free.
+    pub fn cut(&self) -> bool {
+        self.state.compare_exchange(LIVE, CUT, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Who died, and of what, as the fetched exit node of `receiver` says.
+    ///
+    /// # Safety
+    /// The caller fetched the exit node as `receiver`.
+    pub unsafe fn opened(this: NonNull<Self>, receiver: Pid) -> (Pid, Reason) {
+        // SAFETY: the node's share keeps it.
+        let link = unsafe { this.as_ref() };
+        // SAFETY: written before the push that brought the node; not written again.
+        let reason = link.reason.with(|reason| unsafe { (*reason).clone() });
+        // SAFETY: within the record.
+        (unsafe { Self::half_of(this, receiver).as_ref() }.peer, reason)
+    }
+
+    /// Gives up a share. Wait-free.
+    ///
+    /// # Safety
+    /// The caller has it and does not use the record again.
+    pub unsafe fn give_up(this: NonNull<Self>) {
+        // SAFETY: shared, so live.
+        // AcqRel: the free comes after every use by the other side.
+        if unsafe { this.as_ref() }.shares.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // SAFETY: the last share.
+            unsafe { memory::drop_and_free(this) };
+        }
+    }
+}
+
+impl Half {
+    /// The link of a half.
+    pub fn link(this: NonNull<Self>) -> NonNull<Link> {
+        // SAFETY: a half lies within a `Link`, at the place of its side.
+        unsafe {
+            let first = this.sub(this.as_ref().side as usize);
+            first.byte_sub(offset_of!(Link, halves)).cast()
+        }
+    }
+
+    /// Notes whether the owner's set holds it. The owner's.
+    pub fn set_held(&self, held: bool) {
+        self.held.set(held);
+    }
+
+    /// Whether the owner's set holds it. The owner's.
+    pub fn is_held(&self) -> bool {
+        self.held.get()
+    }
+
+    /// An EXIT that arrives from now on is dropped. The owner's.
+    pub fn withdraw(&self) {
+        self.withdrawn.set(true);
+    }
+
+    /// Whether the owner wants no EXIT any more. The owner's.
+    pub fn is_withdrawn(&self) -> bool {
+        self.withdrawn.get()
+    }
+}

@@ -1,0 +1,233 @@
+//! The mailbox: one word decides whether a process runs.
+//!
+//! A stack of signal nodes with one atomic head, and the head is also the process's
+//! scheduling state:
+//!
+//! | head | means | a sender that finds it |
+//! | --- | --- | --- |
+//! | `IDLE` | waiting, nothing pending | swaps its node in and must queue the process |
+//! | `ACTIVE` (null) | queued or running, nothing pending | pushes, done |
+//! | a node | queued or running, signals pending | pushes, done |
+//! | `CLOSED` | dead or dying | gets its node back |
+//!
+//! ```text
+//!            push (1)                      push (2)
+//!     IDLE ───────────▶ node ◀──────────────────────── ACTIVE
+//!      ▲                 │  ▲ push (2)                 ▲ │
+//!      │                 └──┴──────── take (3) ────────┘ │
+//!      └──────────────────────── sleep (4) ──────────────┘
+//!     any ── close (5) ──▶ CLOSED, for ever
+//! ```
+//!
+//! (1) and (2) are [`Mailbox::push`], whose answer says which; (3) to (5) are the
+//! owner's: [`Mailbox::take`], [`Mailbox::sleep`], [`Mailbox::close`].
+//!
+//! Invariants:
+//! - **M1, no wake-up is lost.** Who changes `IDLE` to a node must queue the process; nobody
+//!   else may. So a process with a pending signal is queued or running, and queued once.
+//! - **M2, nothing is lost, nothing twice.** A node that was pushed is in exactly one chain
+//!   that `take` or `close` returned; a push after `close` gives it back.
+//! - **M3, order.** What one sender pushes comes out in the order it was pushed.
+//! - **M4, the short way.** [`Mailbox::is_clear`] is true only when every signal that the caller
+//!   pushed before has been fetched *and acted on*. The head alone can't tell: a batch is
+//!   taken before its exits are met. So the owner marks the time in between (`fetching`).
+//!
+//! The stack has no ABA: nodes are taken all at once, and a push never looks into the
+//! node that it pushes on. It needs no reclamation of its own; what leads to the mailbox
+//! does (`table`).
+//!
+//! Progress: `push` is lock-free (a failed exchange means another push or the owner came
+//! first), everything else is wait-free.
+
+use core::marker::PhantomData;
+use core::ptr::{self, NonNull};
+
+use crate::signal::node::Node;
+use crate::sync::{AtomicBool, AtomicPtr, Ordering};
+
+/// The orderings of the protocol, a parameter so that a model can weaken one and see it fail.
+pub trait Orders: 'static {
+    /// Of a push. Release: pairs with the Acquire of `TAKE`, hands over the node's fields.
+    const PUSH: Ordering = Ordering::Release;
+    /// Of taking or closing. Acquire: sees what was pushed. Release: pairs with the Acquire
+    /// load in `is_clear`, which must see `fetching` set.
+    const TAKE: Ordering = Ordering::AcqRel;
+    /// Of the end of a fetch. Release: who sees it sees the exits acted on.
+    const SETTLE: Ordering = Ordering::Release;
+}
+
+/// The orderings as they must be.
+#[derive(Debug)]
+pub struct Real;
+impl Orders for Real {}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Mailbox<O = Real> {
+    head: AtomicPtr<Node>,
+    /// Written by the owner: a batch is taken and its exits are not yet all acted on.
+    fetching: AtomicBool,
+    orders: PhantomData<O>,
+}
+
+/// What a push did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use = "after `Wake` the process must be queued"]
+pub enum Pushed {
+    /// The process is queued or running and will meet the signal.
+    Quiet,
+    /// The process was waiting: the caller, and nobody else, must queue it.
+    Wake,
+    /// The process is dead or dying; the node is the caller's still.
+    Closed,
+}
+
+/// Signals taken from a mailbox, newest first.
+#[derive(Debug)]
+#[must_use = "the signals in it must be met or released"]
+pub struct Batch(*mut Node);
+
+const ACTIVE: *mut Node = ptr::null_mut();
+const IDLE: *mut Node = ptr::without_provenance_mut(1);
+const CLOSED: *mut Node = ptr::without_provenance_mut(2);
+
+impl<O: Orders> Mailbox<O> {
+    /// The mailbox of a process that is about to be queued for its first slice.
+    pub fn new() -> Self {
+        Self { head: AtomicPtr::new(ACTIVE), fetching: AtomicBool::new(false), orders: PhantomData }
+    }
+
+    /// Pushes a signal. Lock-free.
+    ///
+    /// # Safety
+    /// The caller holds `node` (rule N1). Unless the answer is `Closed` it is the
+    /// mailbox's from then on.
+    pub unsafe fn push(&self, node: NonNull<Node>) -> Pushed {
+        // Relaxed: only compared, never followed.
+        let mut head = self.head.load(Ordering::Relaxed);
+        loop {
+            if head == CLOSED {
+                // Pairs with the Release of `close`: who is told `Closed` may look at why.
+                crate::sync::fence(Ordering::Acquire);
+                return Pushed::Closed;
+            }
+            let below = if head == IDLE { ptr::null_mut() } else { head };
+            // SAFETY: held until the exchange succeeds.
+            unsafe { node.as_ref().set_next(below) };
+            match self.head.compare_exchange_weak(head, node.as_ptr(), O::PUSH, Ordering::Relaxed) {
+                Ok(_) if head == IDLE => {
+                    // Pairs with the Release of `sleep`: who queues the process hands on
+                    // what its last owner did.
+                    crate::sync::fence(Ordering::Acquire);
+                    return Pushed::Wake;
+                }
+                Ok(_) => return Pushed::Quiet,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Takes everything that has come; [`Mailbox::settle`] must follow once its exits are
+    /// acted on. The owner's. Wait-free.
+    pub fn take(&self) -> Batch {
+        // Relaxed: the owner's own word.
+        if self.head.load(Ordering::Relaxed).is_null() {
+            return Batch(ptr::null_mut());
+        }
+        // Relaxed: made visible by the swap's Release.
+        self.fetching.store(true, Ordering::Relaxed);
+        let batch = self.head.swap(ACTIVE, O::TAKE);
+        debug_assert!(batch != IDLE && batch != CLOSED, "take is the owner's, while the process runs");
+        Batch(batch)
+    }
+
+    /// The batch's exits are acted on: the short way is open again. The owner's.
+    pub fn settle(&self) {
+        self.fetching.store(false, O::SETTLE);
+    }
+
+    /// Whether the caller has nothing pending here (M4), so that what it does next to the
+    /// process's lists keeps its place. Any caller; wait-free.
+    pub fn is_clear(&self) -> bool {
+        // Acquire: pairs with the Release of `take`, so `fetching` is seen as that take, or
+        // what came after it, left it.
+        let head = self.head.load(Ordering::Acquire);
+        // Acquire: pairs with `settle`.
+        (head == ACTIVE || head == IDLE) && !self.fetching.load(Ordering::Acquire)
+    }
+
+    /// Goes to sleep unless something has come. The owner's; after `true` it owns nothing any more.
+    #[must_use = "after `false` the process must go on"]
+    pub fn sleep(&self) -> bool {
+        // Release: pairs with the fence of the push that wakes.
+        self.head.compare_exchange(ACTIVE, IDLE, Ordering::Release, Ordering::Relaxed).is_ok()
+    }
+
+    /// Closes for good and takes what is left. The owner's, once.
+    pub fn close(&self) -> Batch {
+        let batch = self.head.swap(CLOSED, O::TAKE);
+        Batch(if batch == IDLE || batch == CLOSED { ptr::null_mut() } else { batch })
+    }
+
+    /// Whether the process is dead or dying.
+    pub fn is_closed(&self) -> bool {
+        // Acquire: pairs with `close`, so what was settled before it is seen.
+        self.head.load(Ordering::Acquire) == CLOSED
+    }
+
+    /// Whether a signal waits to be fetched. A hint.
+    pub fn has_pending(&self) -> bool {
+        let head = self.head.load(Ordering::Relaxed);
+        head != ACTIVE && head != IDLE && head != CLOSED
+    }
+}
+
+impl<O: Orders> Default for Mailbox<O> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Batch {
+    /// Turns the batch round: oldest first.
+    pub fn into_fifo(self) -> Fifo {
+        let (mut newest, mut oldest) = (self.0, ptr::null_mut());
+        while let Some(node) = NonNull::new(newest) {
+            // SAFETY: a taken node is held by the taker (N1, M2).
+            newest = unsafe { node.as_ref().next() };
+            // SAFETY: likewise.
+            unsafe { node.as_ref().set_next(oldest) };
+            oldest = node.as_ptr();
+        }
+        Fifo(oldest)
+    }
+
+    /// Whether nothing was taken.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_null()
+    }
+}
+
+/// Signals taken from a mailbox, oldest first.
+#[derive(Debug)]
+#[must_use = "the signals in it must be met or released"]
+pub struct Fifo(*mut Node);
+
+impl Fifo {
+    /// Nothing.
+    pub const fn empty() -> Self {
+        Self(ptr::null_mut())
+    }
+}
+
+impl Iterator for Fifo {
+    type Item = NonNull<Node>;
+
+    /// Hands over the oldest; it is in no queue any more.
+    fn next(&mut self) -> Option<NonNull<Node>> {
+        let node = NonNull::new(self.0)?;
+        // SAFETY: held by the taker (N1, M2).
+        self.0 = unsafe { node.as_ref().next() };
+        Some(node)
+    }
+}

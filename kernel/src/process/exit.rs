@@ -1,0 +1,194 @@
+//! Death: what happens when a process ends, in this order, and allocating nothing.
+//!
+//! 1. The body is dropped; a panic of its destructors is contained.
+//! 2. The reason is written and the mailbox closed: from now on senders get their signals back.
+//! 3. Its name, aliases, timers and monitors are given up; unread messages are dropped.
+//! 4. Links fire, oldest first, then monitors (a process that is linked and monitors gets EXIT
+//!    before DOWN, as in OTP). Those whom an EXIT kills are queued by it and die in turn on
+//!    whatever core runs them: no recursion, and no list but the run queues.
+//! 5. Links and monitors that were still on their way here are answered with `noproc`.
+//! 6. The slot remembers the reason, leads nowhere, and is free; the memory is retired.
+
+use core::ptr::NonNull;
+
+use crate::hand::Hand;
+use crate::kernel::Kernel;
+use crate::link::{Half, Link};
+use crate::mailbox::Fifo;
+use crate::memory;
+use crate::monitor::{Cancelled, Monitor};
+use crate::name;
+use crate::process::header::Header;
+use crate::process::ties::{fire_watch, watch_was_cancelled};
+use crate::reason::Reason;
+use crate::sched::local::CoreLocal;
+use crate::signal::ask::Ask;
+use crate::signal::node::{Kind, Node};
+use crate::signal::queue::Queue;
+use crate::timer::record::{Target, TimerHead};
+
+/// Ends the owned process. Everything that it had is gone when this returns.
+///
+/// # Safety
+/// The caller is `core`, owns the process, and does not use it again.
+pub unsafe fn die(process: NonNull<Header>, hand: &Hand<'_>, core: &CoreLocal, reason: Reason) {
+    // SAFETY: owned, so live.
+    let header = unsafe { process.as_ref() };
+    // SAFETY: the owner; once, since nobody runs it again.
+    hand.kernel.contain(&mut || unsafe { (header.vtable.drop_body)(process) });
+    // SAFETY: the owner, before anything is closed (P3).
+    header.reason.with_mut(|place| unsafe { *place = reason.clone() });
+    let late = close(header, hand);
+    fire(header, hand, &reason);
+    answer(header, hand, late, &reason);
+    hand.kernel.table.vacate(header.pid, reason);
+    core.release(hand.kernel, header.pid);
+    // SAFETY: vacated.
+    unsafe { core.retire(process) };
+}
+
+/// Steps 2 and 3; returns the questions that step 5 answers.
+fn close(header: &Header, hand: &Hand<'_>) -> Queue {
+    let rest = header.mailbox.close().into_fifo();
+    name::release_name(header);
+    // SAFETY: the owner.
+    let private = unsafe { header.private() };
+    // Nothing looks anything up from here on: emptying a set is a walk.
+    private.monitors.forget_index();
+    private.timers.forget_index();
+    private.aliases.forget_index();
+    private.links.forget_index();
+    let unmet = core::mem::replace(&mut private.unmet, Fifo::empty());
+    let mut fetched = core::mem::take(&mut private.queue);
+    while let Some(alias) = private.aliases.pop() {
+        // SAFETY: the set's own.
+        unsafe { memory::drop_and_free(alias) };
+    }
+    let mut late = Queue::new();
+    while let Some(node) = fetched.pop_front() {
+        // SAFETY: the owner's; a destructor's panic is contained.
+        unsafe { hand.release(node) };
+    }
+    for node in unmet.chain(rest) {
+        // SAFETY: taken, so the owner's.
+        match unsafe { node.as_ref().kind() } {
+            // SAFETY: likewise, in no queue.
+            Kind::LinkRequest | Kind::MonitorRequest | Kind::Ask => unsafe { late.push_back(node) },
+            // A part of the process: nothing to free.
+            Kind::Wake => {}
+            // SAFETY: likewise.
+            _ => unsafe { hand.release(node) },
+        }
+    }
+    give_up_timers(header, hand);
+    give_up_monitors(header, hand);
+    late
+}
+
+/// Timers to itself end with it; those to others go on.
+fn give_up_timers(header: &Header, hand: &Hand<'_>) {
+    loop {
+        // SAFETY: the owner; not kept over the foreign destructor below.
+        let Some(timer) = (unsafe { header.private() }).timers.pop() else { return };
+        // SAFETY: the set's share keeps it.
+        if matches!(unsafe { timer.as_ref() }.target(), Target::Pid(pid) if pid == header.pid) {
+            // SAFETY: likewise.
+            unsafe { TimerHead::cancel(timer, hand) };
+        }
+        // SAFETY: the set's share.
+        unsafe { TimerHead::give_up(timer) };
+    }
+}
+
+fn give_up_monitors(header: &Header, hand: &Hand<'_>) {
+    // SAFETY: the owner.
+    let private = unsafe { header.private() };
+    while let Some(monitor) = private.monitors.pop() {
+        // SAFETY: the set's share keeps it.
+        let record = unsafe { monitor.as_ref() };
+        if record.cancel() == Cancelled::InTime
+            && let Some(target) = record.target()
+            && target != header.pid
+            && let Some(target) = hand.find(target)
+        {
+            watch_was_cancelled(target, hand);
+        }
+        // SAFETY: the set's share.
+        unsafe { Monitor::give_up(monitor) };
+    }
+}
+
+/// Step 4.
+fn fire(header: &Header, hand: &Hand<'_>, reason: &Reason) {
+    // SAFETY: the owner.
+    let private = unsafe { header.private() };
+    while let Some(half) = private.links.pop() {
+        // SAFETY: the half's share, which the set had.
+        unsafe { Link::fire(Half::link(half), header.pid, hand, reason) };
+    }
+    for link in header.links.close() {
+        // SAFETY: the half's share, which the list had.
+        unsafe { Link::fire(link, header.pid, hand, reason) };
+    }
+    for watch in header.watchers.close() {
+        // SAFETY: the list's share.
+        unsafe { fire_watch(watch, hand, reason) };
+    }
+}
+
+/// Step 5.
+fn answer(header: &Header, hand: &Hand<'_>, mut late: Queue, reason: &Reason) {
+    while let Some(node) = late.pop_front() {
+        // SAFETY: taken from the mailbox, so ours.
+        match unsafe { node.as_ref().kind() } {
+            Kind::LinkRequest => {
+                // SAFETY: the half's share, which the request had.
+                unsafe { Link::fire(Link::of_request(node), header.pid, hand, &Reason::NOPROC) };
+            }
+            Kind::MonitorRequest => {
+                let said = if hand.kernel.options.tombstones { reason } else { &Reason::NOPROC };
+                // SAFETY: the target side's share, which the request had; in no queue.
+                unsafe { Monitor::fire(node.cast(), hand, said) };
+            }
+            // SAFETY: ours.
+            _ => unsafe { Ask::refuse(node) },
+        }
+    }
+}
+
+/// Drops a process that will never run again, of a kernel that has no core any more.
+///
+/// # Safety
+/// The caller is the kernel's destructor: nobody else has the process.
+pub unsafe fn discard(kernel: &Kernel, process: NonNull<Header>) {
+    // SAFETY: by contract ours.
+    let header = unsafe { process.as_ref() };
+    // SAFETY: ours, once.
+    kernel.contain(&mut || unsafe { (header.vtable.drop_body)(process) });
+    let participant = kernel.register();
+    let guard = participant.pin();
+    let hand = kernel.hand(&guard, None);
+    let mut late = close(header, &hand);
+    while let Some(node) = late.pop_front() {
+        // SAFETY: taken, so ours.
+        unsafe { Node::release(node) };
+    }
+    // SAFETY: ours.
+    let private = unsafe { header.private() };
+    while let Some(half) = private.links.pop() {
+        // SAFETY: the half's share.
+        unsafe { Link::give_up(Half::link(half)) };
+    }
+    for link in header.links.close() {
+        // SAFETY: the half's share.
+        unsafe { Link::give_up(link) };
+    }
+    for watch in header.watchers.close() {
+        // SAFETY: the list's share.
+        unsafe { (watch.as_ref().vtable().release)(watch) };
+    }
+    kernel.table.vacate(header.pid, Reason::KILLED);
+    drop(guard);
+    // SAFETY: the table's share; a waker that is left frees it later.
+    unsafe { Header::give_up(process) };
+}

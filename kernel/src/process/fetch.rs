@@ -1,0 +1,293 @@
+//! Fetching: the owner takes what has come and meets every signal in it.
+//!
+//! Messages, and what has become one, go to the private queue; an exit that the process
+//! does not survive ends the fetch, and what is behind it stays in `unmet` for the death to
+//! answer. Nobody sees the mailbox as clear until the whole batch is met (`mailbox`, M4).
+
+use core::ptr::NonNull;
+
+use crate::hand::Hand;
+use crate::link::{Half, Link};
+
+use crate::monitor::Monitor;
+use crate::process::header::Header;
+use crate::process::private::Private;
+use crate::process::ties;
+use crate::reason::Reason;
+use crate::signal::ask::Ask;
+use crate::signal::exit_signal::ExitSignal;
+use crate::signal::message;
+use crate::signal::node::{Kind, Node};
+use crate::sync::Ordering;
+use crate::timer::record::TimerHead;
+
+/// What a signal did.
+enum Met {
+    /// Nothing that the body must see.
+    Handled,
+    /// Something for the private queue.
+    Queue,
+    /// Something that the body waits for without receiving it.
+    Resume,
+    /// The process dies of it.
+    Dies(Reason),
+}
+
+/// Who fetches.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The core, before it resumes the body: the body must see what comes.
+    Core,
+    /// The body, which will look at the queue itself.
+    Body,
+}
+
+/// Takes and meets what has come. The caller owns the process.
+pub fn fetch(process: &Header, hand: &Hand<'_>, by: By) {
+    // SAFETY: the caller owns the process (P1).
+    if unsafe { process.private() }.dying.is_some() {
+        return;
+    }
+    let batch = process.mailbox.take();
+    if batch.is_empty() {
+        return;
+    }
+    let mut fifo = batch.into_fifo();
+    while let Some(node) = fifo.next() {
+        match meet(process, hand, node) {
+            Met::Handled => {}
+            Met::Queue => {
+                // SAFETY: the owner.
+                let private = unsafe { process.private() };
+                // SAFETY: fetched, so the owner's.
+                unsafe { private.queue.push_back(node) };
+                private.resume |= by == By::Core;
+            }
+            // SAFETY: the owner.
+            Met::Resume => unsafe { process.private() }.resume = true,
+            Met::Dies(reason) => {
+                // SAFETY: the owner.
+                let private = unsafe { process.private() };
+                private.dying = Some(reason);
+                private.unmet = fifo;
+                return;
+            }
+        }
+    }
+    process.mailbox.settle();
+}
+
+fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
+    // SAFETY: fetched, so the owner's.
+    match unsafe { node.as_ref().kind() } {
+        Kind::Message => Met::Queue,
+        Kind::AliasMessage => meet_alias(process, hand, node),
+        Kind::Timer => {
+            forget_timer(process, node);
+            Met::Queue
+        }
+        Kind::Alarm => {
+            forget_timer(process, node);
+            // SAFETY: fetched; the signal's share.
+            unsafe { Node::release(node) };
+            Met::Resume
+        }
+        Kind::Exit => meet_exit(process, node),
+        Kind::LinkExit => meet_link_exit(process, node),
+        Kind::LinkRequest => {
+            let link = Link::of_request(node);
+            // SAFETY: fetched; the share of the half comes with it.
+            unsafe { take_up_one(process, link) };
+            Met::Handled
+        }
+        Kind::MonitorRequest => {
+            let monitor = node.cast::<Monitor>();
+            // SAFETY: fetched, so its share is ours.
+            if unsafe { monitor.as_ref() }.is_armed() {
+                // SAFETY: on no list; the share goes with it.
+                let pushed = unsafe { process.watchers.push(Monitor::watch(monitor)) };
+                debug_assert!(pushed.is_ok(), "its owner has not closed it");
+            } else {
+                // SAFETY: the share that came with the request.
+                unsafe { Monitor::give_up(monitor) };
+            }
+            Met::Handled
+        }
+        Kind::Down => {
+            let monitor = node.cast::<Monitor>();
+            // SAFETY: fetched; its share is ours.
+            if unsafe { monitor.as_ref() }.arrive() {
+                // SAFETY: live.
+                let reference = unsafe { monitor.as_ref() }.reference;
+                // SAFETY: the owner.
+                let private = unsafe { process.private() };
+                private.end_alias_with_monitor(reference);
+                Met::Queue
+            } else {
+                // SAFETY: the signal's share.
+                unsafe { Monitor::give_up(monitor) };
+                Met::Handled
+            }
+        }
+        Kind::Wake => {
+            // Release: pairs with the waker's swap; the node is in no queue any more.
+            process.waking.store(false, Ordering::Release);
+            Met::Resume
+        }
+        Kind::Ask => {
+            // SAFETY: fetched, so ours.
+            unsafe { Ask::answer(node, process) };
+            Met::Handled
+        }
+    }
+}
+
+/// A timer of its own that has come is no longer among its timers.
+fn forget_timer(process: &Header, node: NonNull<Node>) {
+    let timer = node.cast::<TimerHead>();
+    // SAFETY: the signal's share keeps it.
+    let reference = unsafe { timer.as_ref() }.reference;
+    // SAFETY: the owner.
+    let private = unsafe { process.private() };
+    if private.timers.find(reference.to_raw()) == Some(timer) {
+        // SAFETY: found there.
+        unsafe { private.timers.remove(timer) };
+        // SAFETY: the starter's share, which the set had.
+        unsafe { TimerHead::give_up(timer) };
+    }
+}
+
+fn meet_alias(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
+    // SAFETY: fetched, of this kind.
+    let via = unsafe { message::alias_of(node) };
+    // SAFETY: the owner.
+    let private = unsafe { process.private() };
+    let Some(alias) = private.aliases.find(via.to_raw()) else {
+        // SAFETY: fetched, so ours. A foreign destructor: nothing of `private` is used after.
+        unsafe { hand.release(node) };
+        return Met::Handled;
+    };
+    // SAFETY: in the set.
+    let mode = unsafe { alias.as_ref() }.mode;
+    if mode.ends_with_reply() {
+        private.end_alias(via);
+        if mode.ends_with_monitor() {
+            ties::demonitor(process, hand, via, false);
+        }
+    }
+    Met::Queue
+}
+
+fn meet_exit(process: &Header, node: NonNull<Node>) -> Met {
+    // SAFETY: fetched, of this kind, and not consumed yet.
+    let signal = unsafe { node.cast::<ExitSignal>().as_ref() };
+    let (from, reason) = (signal.from, signal.reason.clone());
+    // SAFETY: the owner.
+    let trapping = unsafe { process.private() }.trap_exit;
+    let met = if reason == Reason::KILL {
+        Met::Dies(Reason::KILLED)
+    } else if trapping {
+        return Met::Queue;
+    } else if reason.is_normal() && from != Some(process.pid) {
+        Met::Handled
+    } else {
+        Met::Dies(reason)
+    };
+    // SAFETY: fetched; a reason's value may be foreign, but it is cloned above or held by others.
+    drop(unsafe { ExitSignal::open(node) });
+    met
+}
+
+fn meet_link_exit(process: &Header, node: NonNull<Node>) -> Met {
+    take_up(process);
+    let link = node.cast::<Link>();
+    let half = Link::half_of(link, process.pid);
+    // SAFETY: the signal's share keeps the record; the fields are the owner's.
+    let (welcome, peer) = unsafe { (!half.as_ref().is_withdrawn(), half.as_ref().peer) };
+    // SAFETY: the owner.
+    let private = unsafe { process.private() };
+    // SAFETY: ours.
+    unsafe { private.drop_half(half) };
+    if !welcome {
+        // SAFETY: the signal's share.
+        unsafe { Link::give_up(link) };
+        return Met::Handled;
+    }
+    // K2: the record of the other side's link, if both linked at once.
+    private.cut_all(peer);
+    // SAFETY: fetched by this process.
+    let (_, reason) = unsafe { Link::opened(link, process.pid) };
+    if private.trap_exit {
+        return Met::Queue;
+    }
+    // SAFETY: the signal's share.
+    unsafe { Link::give_up(link) };
+    if reason.is_normal() { Met::Handled } else { Met::Dies(reason) }
+}
+
+/// Takes a half that was on the list, or in a request, into the set.
+///
+/// # Safety
+/// The caller owns the process and has the share of the process's half.
+unsafe fn take_up_one(process: &Header, link: NonNull<Link>) {
+    // SAFETY: shared, so live.
+    if unsafe { link.as_ref() }.is_cut() {
+        // SAFETY: the half's share.
+        return unsafe { Link::give_up(link) };
+    }
+    // SAFETY: the owner, with the half's share.
+    unsafe { process.private().hold_half(Link::half_of(link, process.pid)) };
+}
+
+/// Takes the links that others made into the set (`link`, K1). The caller owns the process.
+pub fn take_up(process: &Header) {
+    for link in process.links.take() {
+        // SAFETY: taken from the list, with the half's share.
+        unsafe { take_up_one(process, link) };
+    }
+}
+
+impl Private {
+    /// Adds a half to the set.
+    ///
+    /// # Safety
+    /// The half is the owner's, in no set, and its share comes with it.
+    pub unsafe fn hold_half(&mut self, half: NonNull<Half>) {
+        if self.links.sweep_is_due() {
+            self.sweep_links();
+        }
+        // SAFETY: by contract.
+        unsafe { half.as_ref() }.set_held(true);
+        // SAFETY: by contract.
+        unsafe { self.links.insert(half) };
+    }
+
+    /// Takes a half out of the set, if it is there, and gives up its share.
+    ///
+    /// # Safety
+    /// The half is the owner's; its record is not used afterwards without another share.
+    pub unsafe fn drop_half(&mut self, half: NonNull<Half>) {
+        // SAFETY: the owner's, live.
+        if unsafe { half.as_ref() }.is_held() {
+            // SAFETY: held.
+            unsafe { half.as_ref() }.set_held(false);
+            // SAFETY: held, so in the set.
+            unsafe { self.links.remove(half) };
+            // SAFETY: the half's share.
+            unsafe { Link::give_up(Half::link(half)) };
+        }
+    }
+
+    /// Drops the halves of links that the other side has cut.
+    fn sweep_links(&mut self) {
+        for half in self.links.iter() {
+            // SAFETY: in the set, so shared.
+            if unsafe { Half::link(half).as_ref() }.is_cut() {
+                // SAFETY: the one the iterator returned last may be removed.
+                unsafe { self.drop_half(half) };
+            }
+        }
+        self.links.swept();
+    }
+}
+

@@ -1,0 +1,131 @@
+//! [`Header`], the part of a process that does not depend on what it runs.
+//!
+//! A process is one allocation: `Process<B>`, header first, body behind. It is destroyed
+//! in two steps: its *death* drops the body and closes everything (`exit`), and its
+//! *reclamation* frees the memory, when the table's share (given up through `reclaim`)
+//! and those of its wakers are gone.
+//!
+//! # Who may touch what
+//!
+//! - **P1.** The *owner* is the core that has the process in its hands: it popped it from a run
+//!   queue, or it was woken by a push that said so. Run queues and the mailbox's `IDLE` hand
+//!   ownership on (Release, Acquire). `private`, and the body, are the owner's.
+//! - **P2.** Everything else in here is atomic, or constant from before `Table::publish`.
+//! - **P3.** `reason` is written once by the owner before it closes the mailbox, and read only by
+//!   those who found something closed.
+//! - **P4.** `kernel` outlives the process's last slice; whoever holds a share of the memory
+//!   for longer (a waker) holds the kernel as well.
+
+use core::any::TypeId;
+use core::ptr::NonNull;
+
+use crate::kernel::Kernel;
+use crate::link::Link;
+use crate::mailbox::Mailbox;
+use crate::name::Entry;
+use crate::pid::Pid;
+use crate::process::body::BodyVtable;
+use crate::process::private::Private;
+use crate::reason::Reason;
+use crate::reclaim::Retired;
+use crate::roll::Roll;
+use crate::runq::node::RunNode;
+use crate::signal::node::Node;
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, UnsafeCell};
+use crate::watch::Watch;
+
+/// See the module. `repr(C)`: a queued process is its first field.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Header {
+    /// Its place in a run queue.
+    pub run: RunNode,
+    /// Signals that have come, and whether it is queued.
+    pub mailbox: Mailbox,
+    /// Who it is.
+    pub pid: Pid,
+    /// The type of its messages.
+    pub takes: TypeId,
+    /// Messages that may wait at a time; 0 for no limit.
+    pub limit: u32,
+    /// Messages that wait, counted only when there is a limit.
+    pub waiting: AtomicU32,
+    /// The core it must run on, or `u32::MAX`.
+    pub core: u32,
+    /// Monitors and timers that wait for its death.
+    pub watchers: Roll<Watch>,
+    /// Links that others made and it has not yet taken up.
+    pub links: Roll<Link>,
+    /// Its registered name; see `name`.
+    pub name: AtomicPtr<Entry>,
+    /// Why it died (P3).
+    pub reason: UnsafeCell<Reason>,
+    /// The signal that a waker sends, and whether it is on its way.
+    pub wake: Node,
+    /// Claimed by the waker that sends `wake`.
+    pub waking: AtomicBool,
+    /// A waker holds the kernel through this process (P4).
+    pub holds_kernel: AtomicBool,
+    /// Shares of the memory: the table's, and one for each waker.
+    pub shares: AtomicUsize,
+    /// See P4.
+    pub kernel: NonNull<Kernel>,
+    /// How to run, drop and free the body.
+    pub vtable: &'static BodyVtable,
+    /// For `reclaim`.
+    pub retired: UnsafeCell<Retired>,
+    /// The slot's last tombstone (`table`, T3).
+    pub predecessor: *mut (),
+    /// The owner's.
+    pub private: UnsafeCell<Private>,
+}
+
+// SAFETY: P1 to P4: every field is atomic, constant, or used by one owner at a time, and
+// what they hold is Send.
+unsafe impl Send for Header {}
+// SAFETY: as above.
+unsafe impl Sync for Header {}
+
+impl Header {
+    /// The owner's part.
+    ///
+    /// # Safety
+    /// The caller is the owner (P1) and keeps no other reference to it meanwhile.
+    #[allow(clippy::mut_from_ref, reason = "rule P1 makes the reference unique")]
+    pub unsafe fn private(&self) -> &mut Private {
+        // SAFETY: by contract.
+        self.private.with_mut(|private| unsafe { &mut *private })
+    }
+
+    /// Why it died; for those who found it closed (P3).
+    ///
+    /// # Safety
+    /// The caller found the mailbox or a list closed, or is the owner and has set it.
+    pub unsafe fn reason(&self) -> Reason {
+        // SAFETY: written before the close that the caller saw.
+        self.reason.with(|reason| unsafe { (*reason).clone() })
+    }
+
+    /// One more share of the memory. Wait-free.
+    pub fn share(&self) {
+        // Relaxed: who shares has a share.
+        self.shares.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Gives up a share; the last one frees the memory.
+    ///
+    /// # Safety
+    /// The caller has the share and does not use `process` again.
+    pub unsafe fn give_up(process: NonNull<Self>) {
+        // Release, and the fence below: the free comes after every use.
+        // SAFETY: shared, so live.
+        let shares = unsafe { &process.as_ref().shares };
+        if shares.fetch_sub(1, Ordering::Release) == 1 {
+            crate::sync::fence(Ordering::Acquire);
+            // SAFETY: the last share.
+            let vtable = unsafe { process.as_ref() }.vtable;
+            // SAFETY: the last share; the vtable is this process's.
+            unsafe { (vtable.free)(process) };
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! [`Private`], what only a process's owner touches.
+
+use crate::alias::AliasRecord;
+use crate::link::Half;
+use crate::mailbox::Fifo;
+use crate::memory;
+use crate::monitor::Monitor;
+use crate::pid::{Pid, Reference};
+use crate::reason::Reason;
+use crate::set::Set;
+use crate::signal::queue::Queue;
+use crate::timer::record::TimerHead;
+
+/// See `header`, P1.
+#[derive(Debug)]
+pub struct Private {
+    /// Fetched, not yet received.
+    pub queue: Queue,
+    /// EXITs come as messages.
+    pub trap_exit: bool,
+    /// The body must see what has come: a signal for it was fetched, or it has not yet run.
+    pub resume: bool,
+    /// It dies as soon as its slice lets go.
+    pub dying: Option<Reason>,
+    /// What was fetched and not met, because the process died of what came before.
+    pub unmet: Fifo,
+    /// Links, own and taken up, in order of age.
+    pub links: Set<Half>,
+    /// Its monitors of others.
+    pub monitors: Set<Monitor>,
+    /// Timers that it started.
+    pub timers: Set<TimerHead>,
+    /// Its aliases that are in force.
+    pub aliases: Set<AliasRecord>,
+    /// Reductions spent in all slices.
+    pub reductions: u64,
+    /// Slices run.
+    pub slices: u64,
+}
+
+impl Private {
+    /// Of a process that has not run.
+    pub const fn new(trap_exit: bool) -> Self {
+        Self {
+            queue: Queue::new(),
+            trap_exit,
+            resume: true,
+            dying: None,
+            unmet: Fifo::empty(),
+            links: Set::new(),
+            monitors: Set::new(),
+            timers: Set::new(),
+            aliases: Set::new(),
+            reductions: 0,
+            slices: 0,
+        }
+    }
+}
+
+impl Private {
+    /// Ends an alias; whether it was in force.
+    pub fn end_alias(&mut self, reference: Reference) -> bool {
+        let Some(alias) = self.aliases.find(reference.to_raw()) else { return false };
+        // SAFETY: found there.
+        unsafe { self.aliases.remove(alias) };
+        // SAFETY: the set's own, made by `AliasRecord::try_new`.
+        unsafe { memory::drop_and_free(alias) };
+        true
+    }
+
+    /// Ends the alias of a monitor that is over, if it ends with it.
+    pub fn end_alias_with_monitor(&mut self, reference: Reference) {
+        if let Some(alias) = self.aliases.find(reference.to_raw()) {
+            // SAFETY: in the set.
+            if unsafe { alias.as_ref() }.mode.ends_with_monitor() {
+                self.end_alias(reference);
+            }
+        }
+    }
+
+    /// Cuts every link with `peer`: none, one, or two (`link`, K2). What has been taken up
+    /// is all there is.
+    pub fn cut_all(&mut self, peer: Pid) -> bool {
+        let mut any = false;
+        while let Some(half) = self.links.find(peer.to_raw()) {
+            // SAFETY: in the set, so shared.
+            if !unsafe { Half::link(half).as_ref() }.cut() {
+                // SAFETY: the owner's.
+                unsafe { half.as_ref() }.withdraw();
+            }
+            any = true;
+            // SAFETY: in the set; not used afterwards.
+            unsafe { self.drop_half(half) };
+        }
+        any
+    }
+}

@@ -1,0 +1,358 @@
+//! Birth: [`SpawnOptions`], and how a process comes to be.
+//!
+//! Everything that can fail is done before the process is published; from then on nothing
+//! can, and links, monitors, flags and the name hold before its first instruction.
+
+use core::any::TypeId;
+use core::fmt;
+use core::mem::offset_of;
+use core::ptr::{self, NonNull};
+
+use crate::hand::Hand;
+use crate::kernel::Kernel;
+use crate::link::Link;
+use crate::mailbox::Mailbox;
+use crate::memory::{self, NoMemory};
+use crate::monitor::Monitor;
+use crate::name::RegisterError;
+use crate::pid::{Pid, Reference};
+use crate::process::body::{Body, Process};
+use crate::process::header::Header;
+use crate::process::private::Private;
+use crate::reason::Reason;
+use crate::reclaim::Retired;
+use crate::roll::Roll;
+use crate::runq::node::RunNode;
+use crate::signal::node::{Kind, Node};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, UnsafeCell};
+use crate::table::{FreeSlots, NoSlot};
+
+/// How urgent a process is. None starves (`runq`, F1).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub enum Priority {
+    /// Before the others, but for every 8th turn.
+    High,
+    /// As most are.
+    #[default]
+    Normal,
+    /// When nobody else wants to run, and every 64th turn.
+    Low,
+}
+
+impl Priority {
+    pub(crate) fn of(process: &Header) -> Self {
+        [Self::High, Self::Normal, Self::Low][process.run.priority()]
+    }
+}
+
+/// How a process is to be started.
+#[derive(Clone, Debug, Default)]
+pub struct SpawnOptions<'n> {
+    pub(crate) link: bool,
+    pub(crate) monitor: bool,
+    pub(crate) trap_exit: bool,
+    pub(crate) priority: Priority,
+    pub(crate) core: Option<usize>,
+    pub(crate) mailbox_limit: u32,
+    pub(crate) name: Option<&'n str>,
+}
+
+impl<'n> SpawnOptions<'n> {
+    /// Neither linked, monitored nor named, of normal priority.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Linked with its parent. The host has no process to link: it is an error there.
+    pub fn link(mut self) -> Self {
+        self.link = true;
+        self
+    }
+
+    /// Monitored by its parent. As for [`SpawnOptions::link`].
+    pub fn monitor(mut self) -> Self {
+        self.monitor = true;
+        self
+    }
+
+    /// Whether it traps exits from birth.
+    pub fn trap_exit(mut self, trap: bool) -> Self {
+        self.trap_exit = trap;
+        self
+    }
+
+    /// How urgent it is.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// The only core that may run it.
+    pub fn core(mut self, core: usize) -> Self {
+        self.core = Some(core);
+        self
+    }
+
+    /// Messages that may wait at a time; a send beyond gives the message back. EXITs and DOWNs
+    /// are not counted. 0 for no limit.
+    pub fn mailbox_limit(mut self, messages: u32) -> Self {
+        self.mailbox_limit = messages;
+        self
+    }
+
+    /// Registers it under a name.
+    pub fn name(mut self, name: &'n str) -> Self {
+        self.name = Some(name);
+        self
+    }
+}
+
+/// What a spawn made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Spawned {
+    /// The process.
+    pub pid: Pid,
+    /// The parent's monitor of it, if it was asked for.
+    pub monitor: Option<Reference>,
+}
+
+/// Why no process was started; nothing of it is left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// The limit of processes is reached.
+    TooMany,
+    /// There is no memory for it.
+    NoMemory,
+    /// Its name could not be registered.
+    Name(RegisterError),
+    /// There is no core of this number.
+    NoSuchCore,
+    /// The host asked for a link or monitor, and has no process that could have one.
+    NoParent,
+    /// The parent is dying.
+    Dying,
+    /// The runtime shuts down.
+    Closing,
+}
+
+impl fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooMany => f.write_str("the limit of processes is reached"),
+            Self::NoMemory => f.write_str("out of memory"),
+            Self::Name(error) => write!(f, "{error}"),
+            Self::NoSuchCore => f.write_str("there is no such core"),
+            Self::NoParent => f.write_str("the host cannot be linked or monitor: spawn from a process"),
+            Self::Dying => f.write_str("the process is dying"),
+            Self::Closing => f.write_str("the runtime shuts down"),
+        }
+    }
+}
+
+impl core::error::Error for SpawnError {}
+
+impl From<NoSlot> for SpawnError {
+    fn from(error: NoSlot) -> Self {
+        match error {
+            NoSlot::Full => Self::TooMany,
+            NoSlot::NoMemory => Self::NoMemory,
+        }
+    }
+}
+
+unsafe fn reclaim(retired: NonNull<Retired>) {
+    // SAFETY: only headers' `retired` are given this function.
+    let header = unsafe { retired.byte_sub(offset_of!(Header, retired)).cast::<Header>() };
+    // SAFETY: the table's share: out of everybody's reach.
+    unsafe { Header::give_up(header) };
+}
+
+/// The process that spawns, which the caller owns.
+pub struct Parent<'a> {
+    /// Who.
+    pub process: &'a Header,
+    /// For the monitor, if one is asked for.
+    pub reference: Option<Reference>,
+}
+
+struct Ties {
+    link: Option<NonNull<Link>>,
+    monitor: Option<NonNull<Monitor>>,
+}
+
+impl Ties {
+    fn try_new(options: &SpawnOptions<'_>, parent: Option<&Parent<'_>>, child: Pid) -> Result<Self, NoMemory> {
+        let mut ties = Self { link: None, monitor: None };
+        let Some(parent) = parent else { return Ok(ties) };
+        if options.link {
+            ties.link = Some(Link::try_new(parent.process.pid, child)?);
+        }
+        if let Some(reference) = parent.reference {
+            match Monitor::try_new(reference, parent.process.pid, Some(child), None) {
+                Ok(monitor) => ties.monitor = Some(monitor),
+                Err(NoMemory) => {
+                    ties.give_up();
+                    return Err(NoMemory);
+                }
+            }
+        }
+        Ok(ties)
+    }
+
+    fn give_up(self) {
+        for _share in 0..2 {
+            if let Some(link) = self.link {
+                // SAFETY: both shares are ours still.
+                unsafe { Link::give_up(link) };
+            }
+            if let Some(monitor) = self.monitor {
+                // SAFETY: likewise.
+                unsafe { Monitor::give_up(monitor) };
+            }
+        }
+    }
+
+    /// Puts both sides where they belong. Can't fail.
+    fn tie(self, parent: Option<&Parent<'_>>, child: &Header) {
+        let Some(parent) = parent else { return };
+        if let Some(link) = self.link {
+            // SAFETY: the caller owns the parent; the half is in no set.
+            unsafe { parent.process.private().hold_half(Link::half(link, 0)) };
+            // SAFETY: nobody knows the child yet; the half is in no set.
+            unsafe { child.private().hold_half(Link::half(link, 1)) };
+        }
+        if let Some(monitor) = self.monitor {
+            // SAFETY: the caller owns the parent; in no set.
+            unsafe { parent.process.private().monitors.insert(monitor) };
+            // SAFETY: on no list; the share of the target's side goes with it.
+            let pushed = unsafe { child.watchers.push(Monitor::watch(monitor)) };
+            debug_assert!(pushed.is_ok(), "a new list is open");
+        }
+    }
+}
+
+/// What a spawn counts in and takes slots from: a core's own, or the host's.
+pub(crate) enum Slots<'a> {
+    Core(&'a crate::sched::local::CoreLocal),
+    Host(&'a mut FreeSlots),
+}
+
+impl Slots<'_> {
+    fn claim(&mut self, kernel: &Kernel) -> Result<crate::table::Claim, NoSlot> {
+        match self {
+            Self::Core(core) => core.claim(kernel),
+            Self::Host(slots) => {
+                let credit = kernel.take_credit()?;
+                kernel.return_credit(credit - 1);
+                kernel.table.claim(slots).inspect_err(|_| kernel.return_credit(1))
+            }
+        }
+    }
+
+    fn release(&mut self, kernel: &Kernel, pid: Pid) {
+        match self {
+            Self::Core(core) => core.release(kernel, pid),
+            Self::Host(slots) => {
+                kernel.table.release(pid, slots);
+                kernel.return_credit(1);
+            }
+        }
+    }
+}
+
+/// Starts a process. Lock-free but for growing the table.
+pub(crate) fn spawn<B: Body>(
+    hand: &Hand<'_>,
+    mut slots: Slots<'_>,
+    parent: Option<Parent<'_>>,
+    options: &SpawnOptions<'_>,
+    body: B,
+) -> Result<Spawned, SpawnError> {
+    let kernel = hand.kernel;
+    if kernel.is_closing() {
+        return Err(SpawnError::Closing);
+    }
+    if parent.is_none() && (options.link || options.monitor) {
+        return Err(SpawnError::NoParent);
+    }
+    if options.core.is_some_and(|core| core >= kernel.cores()) {
+        return Err(SpawnError::NoSuchCore);
+    }
+    let entry = options.name.map(|name| kernel.names.intern(name)).transpose().map_err(SpawnError::Name)?;
+    let memory = memory::try_alloc::<Process<B>>().map_err(|NoMemory| SpawnError::NoMemory)?;
+    let claim = match slots.claim(kernel) {
+        Ok(claim) => claim,
+        Err(error) => {
+            // SAFETY: allocated above, nothing written.
+            unsafe { memory::free(memory) };
+            return Err(error.into());
+        }
+    };
+    let parent = parent.as_ref();
+    let Ok(ties) = Ties::try_new(options, parent, claim.pid) else {
+        undo(hand, &mut slots, &claim);
+        // SAFETY: allocated above, nothing written.
+        unsafe { memory::free(memory) };
+        return Err(SpawnError::NoMemory);
+    };
+    let header = new_header::<B>(kernel, options, claim.pid, claim.tombstone);
+    // SAFETY: fresh memory of this layout.
+    unsafe { memory.write(Process { header, body: UnsafeCell::new(body) }) };
+    let process = memory.cast::<Header>();
+    // SAFETY: initialised; ours until it is published.
+    let child = unsafe { process.as_ref() };
+    if let Some(entry) = entry
+        && let Err(error) = entry.register(child)
+    {
+        ties.give_up();
+        undo(hand, &mut slots, &claim);
+        // SAFETY: never published, and a failed `register` shows it to nobody: ours alone. The
+        // slot has the tombstone again.
+        unsafe { (*process.as_ptr()).predecessor = ptr::null_mut() };
+        // SAFETY: ours, once.
+        kernel.contain(&mut || unsafe { (child.vtable.drop_body)(process) });
+        // SAFETY: the only share.
+        unsafe { Header::give_up(process) };
+        return Err(SpawnError::Name(error));
+    }
+    ties.tie(parent, child);
+    kernel.table.publish(process, claim.pid);
+    hand.schedule(child);
+    Ok(Spawned { pid: claim.pid, monitor: parent.and_then(|parent| parent.reference) })
+}
+
+fn undo(hand: &Hand<'_>, slots: &mut Slots<'_>, claim: &crate::table::Claim) {
+    // SAFETY: taken out by the claim, given back once. A reader that found it is done when
+    // the slot is claimed again: its generation has moved on, and it holds a count if it cloned.
+    let tombstone = unsafe { Reason::from_word(claim.tombstone) };
+    hand.kernel.table.vacate(claim.pid, tombstone.unwrap_or(Reason::NOPROC));
+    slots.release(hand.kernel, claim.pid);
+}
+
+fn new_header<B: Body>(kernel: &Kernel, options: &SpawnOptions<'_>, pid: Pid, predecessor: *mut ()) -> Header {
+    /// The wake node is a part of its process: nothing to free.
+    unsafe fn part_of_the_process(_: NonNull<Node>) {}
+    Header {
+        run: RunNode::new(options.priority as u8),
+        mailbox: Mailbox::new(),
+        pid,
+        takes: TypeId::of::<B::Message>(),
+        limit: options.mailbox_limit,
+        waiting: AtomicU32::new(0),
+        core: options.core.map_or(u32::MAX, |core| core as u32),
+        watchers: Roll::new(),
+        links: Roll::new(),
+        name: AtomicPtr::new(ptr::null_mut()),
+        reason: UnsafeCell::new(Reason::NOPROC),
+        wake: Node::new(Kind::Wake, part_of_the_process),
+        waking: AtomicBool::new(false),
+        holds_kernel: AtomicBool::new(false),
+        shares: AtomicUsize::new(1),
+        kernel: NonNull::from(kernel),
+        vtable: Process::<B>::VTABLE,
+        retired: UnsafeCell::new(Retired::new(reclaim)),
+        predecessor,
+        private: UnsafeCell::new(Private::new(options.trap_exit)),
+    }
+}

@@ -1,0 +1,278 @@
+//! What a process does with others: link, unlink, monitor, demonitor. The owner's side.
+
+use core::fmt;
+use core::ptr::NonNull;
+
+use crate::alias::{AliasMode, AliasRecord};
+use crate::hand::Hand;
+use crate::link::{Half, Link};
+use crate::memory::NoMemory;
+use crate::monitor::{Cancelled, Monitor};
+use crate::name::{Entry, RegisterError};
+use crate::pid::{Pid, Reference};
+use crate::process::fetch::take_up;
+use crate::process::header::Header;
+use crate::reason::Reason;
+use crate::signal::exit_signal::ExitSignal;
+use crate::watch::Watch;
+
+/// Why `link` did nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// The other is dead, and the caller does not trap exits (it would have got an EXIT).
+    NoProc,
+    /// There is no memory for the link.
+    NoMemory,
+    /// The caller is dying.
+    Dying,
+}
+
+/// Why `monitor` did nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum MonitorError {
+    /// There is no memory for the monitor, or no reference is left.
+    NoMemory,
+    /// The name is new, and the limit of names is reached.
+    TableFull,
+    /// The caller is dying.
+    Dying,
+}
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoProc => "there is no such process",
+            Self::NoMemory => "out of memory",
+            Self::Dying => "the process is dying",
+        })
+    }
+}
+
+impl fmt::Display for MonitorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoMemory => "out of memory",
+            Self::TableFull => "the limit of names is reached",
+            Self::Dying => "the process is dying",
+        })
+    }
+}
+
+impl core::error::Error for LinkError {}
+impl core::error::Error for MonitorError {}
+
+impl From<RegisterError> for MonitorError {
+    fn from(error: RegisterError) -> Self {
+        match error {
+            RegisterError::TableFull => Self::TableFull,
+            _ => Self::NoMemory,
+        }
+    }
+}
+
+/// Links the owned `process` with `to`. Lock-free; O(1) amortised.
+pub fn link(process: &Header, hand: &Hand<'_>, to: Pid) -> Result<(), LinkError> {
+    if to == process.pid {
+        return Ok(());
+    }
+    take_up(process);
+    // SAFETY: the owner.
+    let private = unsafe { process.private() };
+    if let Some(half) = private.links.find(to.to_raw()) {
+        // SAFETY: in the set, so shared.
+        if !unsafe { Half::link(half).as_ref() }.is_cut() {
+            return Ok(());
+        }
+        // The other side has unlinked; this is a new link.
+        private.cut_all(to);
+    }
+    let Some(other) = hand.find(to) else { return nobody(process, hand, to) };
+    let link = Link::try_new(process.pid, to).map_err(|NoMemory| LinkError::NoMemory)?;
+    // SAFETY: the maker's half is in no set; its share goes with it.
+    unsafe { private.hold_half(Link::half(link, 0)) };
+    let linked = if other.mailbox.is_clear() {
+        // SAFETY: on no list; the other half's share goes with it.
+        unsafe { other.links.push(link) }.is_ok()
+    } else {
+        // SAFETY: in no queue; the other half's share goes with it.
+        unsafe { hand.push(other, Link::request(link)) }
+    };
+    if linked {
+        return Ok(());
+    }
+    // SAFETY: held above, by nobody else.
+    unsafe { private.drop_half(Link::half(link, 0)) };
+    // SAFETY: the other half's share, which nobody took.
+    unsafe { Link::give_up(link) };
+    nobody(process, hand, to)
+}
+
+/// A link to the dead: an EXIT `noproc` to who traps, an error to who does not.
+fn nobody(process: &Header, hand: &Hand<'_>, to: Pid) -> Result<(), LinkError> {
+    // SAFETY: the owner.
+    if !unsafe { process.private() }.trap_exit {
+        return Err(LinkError::NoProc);
+    }
+    let exit = ExitSignal::try_new(Some(to), Reason::NOPROC).map_err(|NoMemory| LinkError::NoMemory)?;
+    // SAFETY: new; to itself, behind what has come.
+    if !unsafe { hand.push(process, exit) } {
+        // SAFETY: still ours.
+        unsafe { hand.release(exit) };
+    }
+    Ok(())
+}
+
+/// Ends the link with `to`: no EXIT of it arrives from now on. Lock-free; O(1) amortised.
+pub fn unlink(process: &Header, hand: &Hand<'_>, to: Pid) {
+    take_up(process);
+    // SAFETY: the owner.
+    let private = unsafe { process.private() };
+    if private.cut_all(to)
+        && let Some(other) = hand.find(to)
+    {
+        link_was_cut(other, hand);
+    }
+}
+
+/// Counts a cut link that may be on the other side's list, and fires what a sweep finds
+/// that the other's death has left it.
+pub fn link_was_cut(other: &Header, hand: &Hand<'_>) {
+    let orphaned = other.links.cancelled(
+        // SAFETY: in the sweeper's hands, with the share of the other's half.
+        |link| unsafe { !link.as_ref().is_cut() },
+        // SAFETY: likewise.
+        |link| unsafe { Link::give_up(link) },
+    );
+    for link in orphaned {
+        // SAFETY: the list is closed, so the reason is written (P3).
+        let reason = unsafe { other.reason() };
+        // SAFETY: from the list, with the share of the other's half.
+        unsafe { Link::fire(link, other.pid, hand, &reason) };
+    }
+}
+
+/// Monitors `target`, or whoever has the name. Lock-free; O(1).
+pub fn monitor(
+    process: &Header,
+    hand: &Hand<'_>,
+    target: Result<Pid, &Entry>,
+    reference: Reference,
+    alias: Option<AliasMode>,
+) -> Result<(), MonitorError> {
+    let (name, holder) = match target {
+        Ok(pid) => (None, hand.find(pid).ok_or(Some(pid))),
+        Err(entry) => (Some(entry), entry.holder(hand.guard).ok_or(None)),
+    };
+    let pid = match holder {
+        Ok(other) => Some(other.pid),
+        Err(pid) => pid,
+    };
+    let monitor =
+        Monitor::try_new(reference, process.pid, pid, name).map_err(|NoMemory| MonitorError::NoMemory)?;
+    // SAFETY: the owner.
+    let private = unsafe { process.private() };
+    if let Some(mode) = alias {
+        match AliasRecord::try_new(reference, mode) {
+            // SAFETY: new, in no set.
+            Ok(alias) => unsafe { private.aliases.insert(alias) },
+            Err(NoMemory) => {
+                for _share in 0..2 {
+                    // SAFETY: both shares are ours still.
+                    unsafe { Monitor::give_up(monitor) };
+                }
+                return Err(MonitorError::NoMemory);
+            }
+        }
+    }
+    // SAFETY: new, in no set; the watcher's share goes with it.
+    unsafe { private.monitors.insert(monitor) };
+    if pid == Some(process.pid) {
+        // A monitor of oneself never fires: whoever could be told is dead.
+        // SAFETY: the target side's share, which nobody takes.
+        unsafe { Monitor::give_up(monitor) };
+        return Ok(());
+    }
+    let placed = match holder {
+        Ok(other) if other.mailbox.is_clear() => {
+            // SAFETY: on no list; the target side's share goes with it.
+            unsafe { other.watchers.push(Monitor::watch(monitor)) }.is_ok()
+        }
+        // SAFETY: in no queue; the target side's share goes with it.
+        Ok(other) => unsafe { hand.push(other, monitor.cast()) },
+        Err(_) => false,
+    };
+    if !placed {
+        let reason = pid.map_or(Reason::NOPROC, |pid| hand.kernel.epitaph(pid, hand.guard));
+        // SAFETY: the target side's share, which nobody took; the node is in no queue.
+        unsafe { Monitor::fire(monitor, hand, &reason) };
+    }
+    Ok(())
+}
+
+/// Ends a monitor; true when it was still in force (OTP's `info`). With `flush` no DOWN of it is
+/// received from now on, whenever the target died. Lock-free; O(1) amortised.
+pub fn demonitor(process: &Header, hand: &Hand<'_>, reference: Reference, flush: bool) -> bool {
+    // SAFETY: the owner.
+    let private = unsafe { process.private() };
+    private.end_alias_with_monitor(reference);
+    let Some(monitor) = private.monitors.find(reference.to_raw()) else { return false };
+    // SAFETY: in the set, so shared.
+    let record = unsafe { monitor.as_ref() };
+    let cancelled = record.cancel();
+    if cancelled == Cancelled::Delivered {
+        if flush {
+            // SAFETY: delivered, so its node is in the private queue.
+            unsafe { private.queue.remove(monitor.cast()) };
+            // SAFETY: in the set.
+            unsafe { private.monitors.remove(monitor) };
+            for _share in 0..2 {
+                // SAFETY: the signal's, and the set's.
+                unsafe { Monitor::give_up(monitor) };
+            }
+        }
+        return false;
+    }
+    let target = record.target();
+    // SAFETY: in the set.
+    unsafe { private.monitors.remove(monitor) };
+    // SAFETY: the set's share.
+    unsafe { Monitor::give_up(monitor) };
+    if cancelled == Cancelled::InTime
+        && let Some(target) = target
+        && target != process.pid
+        && let Some(target) = hand.find(target)
+    {
+        watch_was_cancelled(target, hand);
+    }
+    true
+}
+
+/// Counts a cancelled record that may be on the target's list, and fires what a sweep finds
+/// that the target's death has left it.
+pub fn watch_was_cancelled(target: &Header, hand: &Hand<'_>) {
+    let orphaned = target.watchers.cancelled(
+        // SAFETY: in the sweeper's hands, with the list's share.
+        |watch| unsafe { (watch.as_ref().vtable().live)(watch) },
+        // SAFETY: likewise.
+        |watch| unsafe { (watch.as_ref().vtable().release)(watch) },
+    );
+    for watch in orphaned {
+        // SAFETY: the list is closed, so the reason is written (P3).
+        let reason = unsafe { target.reason() };
+        // SAFETY: from the list, with its share.
+        unsafe { fire_watch(watch, hand, &reason) };
+    }
+}
+
+/// Fires a record that was on a dead process's list.
+///
+/// # Safety
+/// The caller has the list's share.
+pub unsafe fn fire_watch(watch: NonNull<Watch>, hand: &Hand<'_>, reason: &Reason) {
+    // SAFETY: by contract.
+    let vtable = unsafe { watch.as_ref() }.vtable();
+    // SAFETY: by contract.
+    unsafe { (vtable.fire)(watch, hand, reason) };
+}

@@ -1,0 +1,174 @@
+//! What a process receives: [`Received`], and what it can look at before it does: [`Peek`].
+
+use core::ptr::NonNull;
+
+use crate::link::Link;
+use crate::monitor::{Monitor, Object};
+use crate::pid::{Pid, Reference};
+use crate::process::header::Header;
+use crate::reason::Reason;
+use crate::signal::exit_signal::ExitSignal;
+use crate::signal::message::{AliasMessage, Message};
+use crate::signal::node::{Kind, Node};
+use crate::sync::Ordering;
+use crate::timer::record::TimerHead;
+
+/// What a process receives.
+#[derive(Debug)]
+pub enum Received<M> {
+    /// A message.
+    Message(M),
+    /// Somebody died, or called `exit`; only while trapping.
+    Exit(Exit),
+    /// A monitored process died.
+    Down(Down),
+    /// The message of a timer that was started with `start_timer`.
+    Timer {
+        /// Which.
+        timer: Reference,
+        /// Its message.
+        message: M,
+    },
+}
+
+/// An exit signal as a message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Exit {
+    /// From whom; `None` is the host.
+    pub from: Option<Pid>,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// The answer of a monitor.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Down {
+    /// What `monitor` returned.
+    pub reference: Reference,
+    /// What was monitored.
+    pub object: Object,
+    /// Why it died.
+    pub reason: Reason,
+}
+
+/// A look at what waits in the mailbox.
+#[derive(Debug)]
+pub enum Peek<'a, M> {
+    /// A message.
+    Message(&'a M),
+    /// See [`Received::Exit`].
+    Exit(Exit),
+    /// See [`Received::Down`].
+    Down(Down),
+    /// See [`Received::Timer`].
+    Timer {
+        /// Which.
+        timer: Reference,
+        /// Its message.
+        message: &'a M,
+    },
+}
+
+/// # Safety
+/// `node` is in the private queue of the owned process.
+unsafe fn exit_of(node: NonNull<Node>, kind: Kind, owner: Pid) -> Exit {
+    if kind == Kind::LinkExit {
+        // SAFETY: fetched by the owner.
+        let (from, reason) = unsafe { Link::opened(node.cast(), owner) };
+        return Exit { from: Some(from), reason };
+    }
+    // SAFETY: in the queue, of this kind.
+    let signal = unsafe { node.cast::<ExitSignal>().as_ref() };
+    Exit { from: signal.from, reason: signal.reason.clone() }
+}
+
+fn down_of(monitor: &Monitor) -> Down {
+    Down { reference: monitor.reference, object: monitor.object(), reason: monitor.reason() }
+}
+
+impl<M> Peek<'_, M> {
+    /// What `node` will be received as.
+    ///
+    /// # Safety
+    /// `node` is in the private queue of `process`, whose owner the caller is and which takes `M`;
+    /// it stays there while the result is used.
+    pub(crate) unsafe fn of(node: NonNull<Node>, process: &Header) -> Self {
+        // SAFETY: in the queue, so the owner's; each read is of the kind that it is.
+        unsafe {
+            match node.as_ref().kind() {
+                Kind::Message => Self::Message(Message::peek(node)),
+                Kind::AliasMessage => Self::Message(AliasMessage::peek(node)),
+                Kind::Timer => {
+                    let timer = node.cast::<TimerHead>();
+                    let message = TimerHead::peek(timer);
+                    if timer.as_ref().labelled {
+                        Self::Timer { timer: timer.as_ref().reference, message }
+                    } else {
+                        Self::Message(message)
+                    }
+                }
+                Kind::Down => Self::Down(down_of(node.cast::<Monitor>().as_ref())),
+                kind => Self::Exit(exit_of(node, kind, process.pid)),
+            }
+        }
+    }
+}
+
+impl<M> Received<M> {
+    /// Receives `node`, which has just been taken out of the private queue.
+    ///
+    /// # Safety
+    /// The caller owns `process`, which takes `M`; `node` came from its private queue and is not
+    /// used again.
+    pub(crate) unsafe fn open(node: NonNull<Node>, process: &Header) -> Self {
+        // SAFETY: taken out, so the owner's.
+        let kind = unsafe { node.as_ref().kind() };
+        match kind {
+            Kind::Message => {
+                uncount(process);
+                // SAFETY: of this kind, with an `M`.
+                Self::Message(unsafe { Message::open(node) })
+            }
+            Kind::AliasMessage => {
+                uncount(process);
+                // SAFETY: of this kind, with an `M`.
+                Self::Message(unsafe { AliasMessage::open(node) })
+            }
+            Kind::Timer => {
+                let timer = node.cast::<TimerHead>();
+                // SAFETY: the signal's share keeps it.
+                let (labelled, reference) = unsafe { (timer.as_ref().labelled, timer.as_ref().reference) };
+                // SAFETY: of this kind, with an `M`.
+                let message = unsafe { TimerHead::open(timer) };
+                if labelled { Self::Timer { timer: reference, message } } else { Self::Message(message) }
+            }
+            Kind::Down => {
+                let monitor = node.cast::<Monitor>();
+                // SAFETY: the signal's share keeps it.
+                let down = down_of(unsafe { monitor.as_ref() });
+                // SAFETY: the owner; a delivered monitor stays in the set until now.
+                unsafe { process.private().monitors.remove(monitor) };
+                for _share in 0..2 {
+                    // SAFETY: the signal's, and the set's.
+                    unsafe { Monitor::give_up(monitor) };
+                }
+                Self::Down(down)
+            }
+            _ => {
+                // SAFETY: of one of the two kinds of exit.
+                let exit = unsafe { exit_of(node, kind, process.pid) };
+                // SAFETY: the owner's.
+                unsafe { Node::release(node) };
+                Self::Exit(exit)
+            }
+        }
+    }
+}
+
+/// A message of a bounded mailbox has been received.
+fn uncount(process: &Header) {
+    if process.limit != 0 {
+        // Relaxed: the count bounds memory and orders nothing.
+        process.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}

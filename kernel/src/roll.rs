@@ -1,0 +1,105 @@
+//! [`Roll`]: a [`List`] that forgets the cancelled.
+//!
+//! Whoever cancels a record on somebody's list cannot take it out of the middle. So the
+//! list counts the cancelled, and the canceller who sees that they outnumber the live
+//! ones sweeps: takes the list, releases what is cancelled, gives the rest back. A
+//! process that is monitored and demonitored a billion times holds a bounded list,
+//! though it never runs. Amortised O(1) for each cancellation.
+//!
+//! One sweeper at a time: it claims `sweep_at` by making it unreachable. When the list is
+//! closed while the sweeper holds records, it fires them as the death would have (L2 of `list`).
+
+use core::ptr::NonNull;
+
+use crate::config::SWEEP_AT_LEAST;
+use crate::list::{Chain, Closed, List, Listed};
+use crate::sync::{AtomicUsize, Ordering};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Roll<T> {
+    list: List<T>,
+    cancelled: AtomicUsize,
+    sweep_at: AtomicUsize,
+}
+
+impl<T: Listed> Roll<T> {
+    /// Open and empty.
+    pub fn new() -> Self {
+        Self {
+            list: List::new(),
+            cancelled: AtomicUsize::new(0),
+            sweep_at: AtomicUsize::new(SWEEP_AT_LEAST),
+        }
+    }
+
+    /// See [`List::push`].
+    ///
+    /// # Safety
+    /// As there.
+    pub unsafe fn push(&self, record: NonNull<T>) -> Result<(), Closed> {
+        // SAFETY: by contract.
+        unsafe { self.list.push(record) }
+    }
+
+    /// See [`List::close`]; oldest first.
+    pub fn close(&self) -> Chain<T> {
+        self.list.close().reversed()
+    }
+
+    /// See [`List::take`]; oldest first. For the owner, who keeps what it takes.
+    pub fn take(&self) -> Chain<T> {
+        if self.list.is_empty() {
+            return Chain::empty();
+        }
+        self.list.take().reversed()
+    }
+
+    /// See [`List::give_back`].
+    pub fn give_back(&self, chain: Chain<T>) -> Result<(), Chain<T>> {
+        self.list.give_back(chain)
+    }
+
+    /// A record that may be on this list has been cancelled. Now and then this sweeps:
+    /// `live` says which records stay, `release` gets the others. Returns records to fire: the
+    /// list's owner died while they were in hand. Lock-free, amortised O(1).
+    #[must_use = "the list's owner is dead: what is returned must be fired"]
+    pub fn cancelled(
+        &self,
+        live: impl Fn(NonNull<T>) -> bool,
+        mut release: impl FnMut(NonNull<T>),
+    ) -> Chain<T> {
+        // Relaxed: counters decide only when to sweep, never what.
+        let cancelled = self.cancelled.fetch_add(1, Ordering::Relaxed) + 1;
+        let due = self.sweep_at.load(Ordering::Relaxed);
+        if cancelled < due {
+            return Chain::empty();
+        }
+        if self.sweep_at.compare_exchange(due, usize::MAX, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            return Chain::empty();
+        }
+        self.cancelled.fetch_sub(cancelled, Ordering::Relaxed);
+        let (mut kept, mut count) = (Chain::empty(), 0);
+        for record in self.list.take() {
+            if live(record) {
+                // SAFETY: handed over by the chain.
+                unsafe { kept.push(record) };
+                count += 1;
+            } else {
+                release(record);
+            }
+        }
+        let kept = self.list.give_back(kept.reversed());
+        self.sweep_at.store(SWEEP_AT_LEAST.max(count), Ordering::Relaxed);
+        match kept {
+            Ok(()) => Chain::empty(),
+            Err(chain) => chain,
+        }
+    }
+}
+
+impl<T: Listed> Default for Roll<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,119 @@
+//! [`Idle`]: which cores sleep, and who wakes them.
+//!
+//! ```text
+//!  running ── no work: start_search ──▶ searching ── none found: end_search, announce ──▶ idle
+//!     ▲                                     │                                              │
+//!     └──────────── found: end_search ──────┘◀── retract (found on the last look, timer) ──┤
+//!     └──────────────────────────── woken: somebody claimed its bit ◀──────────────────────┘
+//! ```
+//!
+//! **I1, no core sleeps on work.** A sleeper sets its bit (`announce`), then looks at all queues
+//! again. A producer queues, then looks at the bits (`work_added`). With a SeqCst fence
+//! between the two steps on each side, one of them sees the other.
+//!
+//! **I2, one wake for one sleeper.** To wake is to clear the bit; who cleared it must call the
+//! world's `wake`, and nobody else does.
+//!
+//! **I3, no herd.** While somebody searches, producers wake nobody: the searcher will find
+//! the work. The last searcher that finds some wakes the next, because there may be more.
+//! A searcher gives up its role *before* it announces and looks for the last time, so work
+//! that was queued under its promise is seen by that look.
+
+use crate::config::CORE_WORDS;
+use crate::sync::{AtomicUsize, Ordering, fence};
+
+const BITS: usize = usize::BITS as usize;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Idle {
+    words: [AtomicUsize; CORE_WORDS],
+    searching: AtomicUsize,
+}
+
+impl Idle {
+    /// Everybody runs.
+    pub fn new() -> Self {
+        Self { words: core::array::from_fn(|_| AtomicUsize::new(0)), searching: AtomicUsize::new(0) }
+    }
+
+    /// The core sleeps unless its next look at the queues finds work. Wait-free.
+    pub fn announce(&self, core: usize) {
+        self.words[core / BITS].fetch_or(1 << (core % BITS), Ordering::AcqRel);
+        // Pairs with the fence of `work_added` (I1).
+        fence(Ordering::SeqCst);
+    }
+
+    /// The core runs again; false when a waker had claimed it already. Wait-free.
+    pub fn retract(&self, core: usize) -> bool {
+        let bit = 1 << (core % BITS);
+        self.words[core / BITS].fetch_and(!bit, Ordering::AcqRel) & bit != 0
+    }
+
+    /// Work was queued where every core sees it: the core that the caller must wake, if any.
+    /// Wait-free.
+    #[must_use = "the core is claimed and sleeps until it is woken"]
+    pub fn work_added(&self) -> Option<usize> {
+        // Pairs with the fence of `announce` (I1).
+        fence(Ordering::SeqCst);
+        if self.searching.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
+        self.claim_any()
+    }
+
+    fn claim_any(&self) -> Option<usize> {
+        for (number, word) in self.words.iter().enumerate() {
+            let mut set = word.load(Ordering::Relaxed);
+            while set != 0 {
+                let bit = set & set.wrapping_neg();
+                // AcqRel: pairs with `announce`. Each round clears a bit: at most as many as cores.
+                let before = word.fetch_and(!bit, Ordering::AcqRel);
+                if before & bit != 0 {
+                    return Some(number * BITS + bit.trailing_zeros() as usize);
+                }
+                set = before & !bit;
+            }
+        }
+        None
+    }
+
+    /// Work was queued that only `core` can do: whether the caller must wake it. Wait-free.
+    #[must_use = "the core is claimed and sleeps until it is woken"]
+    pub fn work_added_for(&self, core: usize) -> bool {
+        fence(Ordering::SeqCst);
+        let bit = 1 << (core % BITS);
+        let word = &self.words[core / BITS];
+        word.load(Ordering::Relaxed) & bit != 0 && word.fetch_and(!bit, Ordering::AcqRel) & bit != 0
+    }
+
+    /// The core looks for work elsewhere; at most half of them at a time do. Wait-free.
+    pub fn start_search(&self, cores: usize) -> bool {
+        // Relaxed: a limit that may be overrun by a few does no harm.
+        if 2 * self.searching.load(Ordering::Relaxed) >= cores.max(2) {
+            return false;
+        }
+        self.searching.fetch_add(1, Ordering::AcqRel);
+        true
+    }
+
+    /// The search is over; after `found` the core that the caller must wake, if any (I3). Wait-free.
+    #[must_use = "the core is claimed and sleeps until it is woken"]
+    pub fn end_search(&self, found: bool) -> Option<usize> {
+        // AcqRel: before `announce`, see I3.
+        let last = self.searching.fetch_sub(1, Ordering::AcqRel) == 1;
+        if found && last { self.work_added() } else { None }
+    }
+
+    /// Whether all of so many cores sleep.
+    pub fn all(&self, cores: usize) -> bool {
+        let idle: u32 = self.words.iter().map(|word| word.load(Ordering::SeqCst).count_ones()).sum();
+        idle as usize == cores
+    }
+}
+
+impl Default for Idle {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,308 @@
+//! Run queues: what a core runs next.
+//!
+//! Each core has, in [`Shared`], which others may look into:
+//! - `next`, the process it has just woken: it runs next, while what it is to read is in the cache;
+//! - a `ring` for each priority, from which others steal half;
+//! - an `overflow` for each priority, checked in where others can take it whole;
+//! - an `inbox` for processes woken from elsewhere, which others may take whole as well;
+//! - `pinned`, an inbox for those that may run on this core only;
+//!
+//! and, in [`Local`], its own: what has not been checked in, the pinned, and the counts that
+//! keep things fair.
+//!
+//! - **F1, no priority starves.** Every 8th pick looks at normal before high, every 64th at low first.
+//! - **F2, no pair starves the rest.** After `STREAK` picks from `next` in a row the queues come first.
+//! - **F3, no inbox waits for ever.** Every 32nd pick drains it, idle or not.
+//!
+//! An overflow is a chain in one pointer. The owner takes it out by a swap to work on it and
+//! stores it back; a thief only swaps it out. So only the owner makes it non-null, and a
+//! plain store is enough. What a slice adds is checked in when it ends, and every `RING`
+//! additions, so a million wake-ups in one slice are seen by all cores.
+
+pub mod idle;
+pub mod inbox;
+pub mod node;
+pub mod ring;
+
+use core::ptr::{self, NonNull};
+
+use inbox::Inbox;
+use node::{Chain, RunNode};
+use ring::Ring;
+
+use crate::config::RING;
+use crate::sync::{AtomicPtr, Ordering};
+
+/// High, normal, low.
+pub const PRIORITIES: usize = 3;
+
+/// Picks from `next` in a row (F2).
+const STREAK: u32 = 16;
+
+/// A core's queues, as all cores see them.
+#[derive(Debug)]
+pub struct Shared {
+    next: AtomicPtr<RunNode>,
+    rings: [Ring; PRIORITIES],
+    overflow: [AtomicPtr<RunNode>; PRIORITIES],
+    /// Processes woken from elsewhere.
+    pub inbox: Inbox,
+    /// Processes that may run on this core only, woken from elsewhere.
+    pub pinned: Inbox,
+}
+
+impl Shared {
+    /// Empty queues.
+    pub fn new() -> Self {
+        Self {
+            next: AtomicPtr::new(ptr::null_mut()),
+            rings: core::array::from_fn(|_| Ring::new()),
+            overflow: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+            inbox: Inbox::new(),
+            pinned: Inbox::new(),
+        }
+    }
+
+    /// Whether there is something that any core could run.
+    pub fn has_stealable(&self) -> bool {
+        !self.inbox.is_empty()
+            || self.rings.iter().any(|ring| !ring.is_empty())
+            || self.overflow.iter().any(|chain| !chain.load(Ordering::Relaxed).is_null())
+    }
+
+    /// Whether there is something for its own core.
+    pub fn has_own(&self) -> bool {
+        self.has_stealable() || !self.pinned.is_empty() || !self.next.load(Ordering::Relaxed).is_null()
+    }
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The owner's half; every method is the owner's, with the `Shared` of the same core.
+#[derive(Debug, Default)]
+pub struct Local {
+    overflow: [Chain; PRIORITIES],
+    pinned: [Chain; PRIORITIES],
+    pinned_len: usize,
+    tick: u32,
+    streak: u32,
+}
+
+/// Whether others could help with what was queued.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use = "visible work may need a core to be woken"]
+pub enum Queued {
+    /// It runs next, here.
+    Hidden,
+    /// Others may take it.
+    Visible,
+}
+
+impl Local {
+    /// Queues a node behind the others. Wait-free.
+    ///
+    /// # Safety
+    /// The caller is this core and has the node (R1).
+    pub unsafe fn push(&mut self, shared: &Shared, node: NonNull<RunNode>) {
+        // SAFETY: the caller's.
+        let priority = unsafe { node.as_ref() }.priority();
+        let overflow = &mut self.overflow[priority];
+        // Behind what overflowed before: first come, first served.
+        // SAFETY: the caller is the owner, and has the node.
+        if overflow.is_empty() && unsafe { shared.rings[priority].push(node) } {
+            return;
+        }
+        // SAFETY: the caller's.
+        unsafe { overflow.push(node) };
+        if overflow.len() >= RING {
+            self.check_in(shared, priority);
+        }
+    }
+
+    /// Queues a process that this core has just woken: it runs next. Wait-free.
+    ///
+    /// # Safety
+    /// As for [`Local::push`].
+    pub unsafe fn push_next(&mut self, shared: &Shared, node: NonNull<RunNode>) -> Queued {
+        // SAFETY: the caller's.
+        if unsafe { node.as_ref() }.priority() != 1 {
+            // SAFETY: by contract.
+            unsafe { self.push(shared, node) };
+            return Queued::Visible;
+        }
+        // Relaxed: only this core looks behind the pointer.
+        let displaced = shared.next.load(Ordering::Relaxed);
+        shared.next.store(node.as_ptr(), Ordering::Relaxed);
+        match NonNull::new(displaced) {
+            None => Queued::Hidden,
+            Some(displaced) => {
+                // SAFETY: it was in `next`, so it is the queue's to move.
+                unsafe { self.push(shared, displaced) };
+                Queued::Visible
+            }
+        }
+    }
+
+    /// Queues a process that may run here only.
+    ///
+    /// # Safety
+    /// As for [`Local::push`].
+    pub unsafe fn push_pinned(&mut self, node: NonNull<RunNode>) {
+        // SAFETY: the caller's.
+        let priority = unsafe { node.as_ref() }.priority();
+        // SAFETY: the caller's.
+        unsafe { self.pinned[priority].push(node) };
+        self.pinned_len += 1;
+    }
+
+    fn check_in(&mut self, shared: &Shared, priority: usize) {
+        let place = &shared.overflow[priority];
+        // Acquire: pairs with our own Release; a thief stores only null.
+        // SAFETY: checked in by `into_raw`, taken once by the swap.
+        let mut chain = unsafe { Chain::from_raw(place.swap(ptr::null_mut(), Ordering::Acquire)) };
+        chain.append(core::mem::take(&mut self.overflow[priority]));
+        // Release: pairs with the Acquire of the thief's swap: the chain is whole.
+        place.store(chain.into_raw(), Ordering::Release);
+    }
+
+    /// Makes everything that can be stolen visible. Called between slices.
+    pub fn publish(&mut self, shared: &Shared) {
+        for priority in 0..PRIORITIES {
+            if !self.overflow[priority].is_empty() {
+                self.check_in(shared, priority);
+            }
+        }
+    }
+
+    fn refill(&mut self, shared: &Shared, priority: usize) -> Option<NonNull<RunNode>> {
+        let place = &shared.overflow[priority];
+        let mut chain = Chain::new();
+        if !place.load(Ordering::Relaxed).is_null() {
+            // SAFETY: checked in by `into_raw`, taken once by the swap.
+            chain = unsafe { Chain::from_raw(place.swap(ptr::null_mut(), Ordering::Acquire)) };
+        }
+        chain.append(core::mem::take(&mut self.overflow[priority]));
+        let first = chain.pop()?;
+        for _ in 0..RING / 2 {
+            let Some(node) = chain.pop() else { break };
+            // SAFETY: the caller is the owner, and the node came from its chain.
+            if !unsafe { shared.rings[priority].push(node) } {
+                let mut back = Chain::new();
+                // SAFETY: ours.
+                unsafe { back.push(node) };
+                back.append(chain);
+                chain = back;
+                break;
+            }
+        }
+        self.overflow[priority] = chain;
+        self.publish(shared);
+        Some(first)
+    }
+
+    fn pop_at(&mut self, shared: &Shared, priority: usize) -> Option<NonNull<RunNode>> {
+        if self.pinned_len > 0 && (self.tick & 1 == 0 || shared.rings[priority].is_empty())
+            && let Some(node) = self.pinned[priority].pop()
+        {
+            self.pinned_len -= 1;
+            return Some(node);
+        }
+        // SAFETY: the caller is the owner.
+        if let Some(node) = unsafe { shared.rings[priority].pop() } {
+            return Some(node);
+        }
+        self.refill(shared, priority)
+    }
+
+    /// Takes what comes from elsewhere into the queues.
+    pub fn drain(&mut self, shared: &Shared) {
+        let mut chain = shared.inbox.take();
+        while let Some(node) = chain.pop() {
+            // SAFETY: taken from the inbox by its core.
+            unsafe { self.push(shared, node) };
+        }
+        let mut chain = shared.pinned.take();
+        while let Some(node) = chain.pop() {
+            // SAFETY: likewise.
+            unsafe { self.push_pinned(node) };
+        }
+    }
+
+    /// What to run next. Lock-free.
+    pub fn pop(&mut self, shared: &Shared) -> Option<NonNull<RunNode>> {
+        self.tick = self.tick.wrapping_add(1);
+        if self.tick.is_multiple_of(32) {
+            self.drain(shared);
+        }
+        if let Some(node) = NonNull::new(shared.next.load(Ordering::Relaxed)) {
+            shared.next.store(ptr::null_mut(), Ordering::Relaxed);
+            if self.streak < STREAK {
+                self.streak += 1;
+                return Some(node);
+            }
+            // SAFETY: it was in `next`.
+            unsafe { self.push(shared, node) };
+        }
+        self.streak = 0;
+        self.pop_queued(shared).or_else(|| {
+            self.drain(shared);
+            self.pop_queued(shared)
+        })
+    }
+
+    fn pop_queued(&mut self, shared: &Shared) -> Option<NonNull<RunNode>> {
+        let order: [usize; PRIORITIES] = match self.tick {
+            tick if tick.is_multiple_of(64) => [2, 0, 1],
+            tick if tick.is_multiple_of(8) => [1, 0, 2],
+            _ => [0, 1, 2],
+        };
+        order.into_iter().find_map(|priority| self.pop_at(shared, priority))
+    }
+
+    /// Takes work from another core: half a ring, else its inbox, else its overflow.
+    /// Returns one process to run and queues the others here. Lock-free.
+    pub fn steal(&mut self, shared: &Shared, victim: &Shared) -> Option<NonNull<RunNode>> {
+        for priority in 0..PRIORITIES {
+            let mut first = None;
+            victim.rings[priority].steal(|node| match first {
+                None => first = Some(node),
+                // SAFETY: stolen, so ours.
+                Some(_) => unsafe { self.push(shared, node) },
+            });
+            if first.is_some() {
+                return first;
+            }
+        }
+        let mut chain = victim.inbox.take();
+        if let Some(first) = chain.pop() {
+            while let Some(node) = chain.pop() {
+                // SAFETY: taken, so ours.
+                unsafe { self.push(shared, node) };
+            }
+            return Some(first);
+        }
+        for priority in 0..PRIORITIES {
+            let place = &victim.overflow[priority];
+            if place.load(Ordering::Relaxed).is_null() {
+                continue;
+            }
+            // Acquire: pairs with the Release of `check_in`.
+            // SAFETY: checked in by `into_raw`, taken once by the swap.
+            let mut chain = unsafe { Chain::from_raw(place.swap(ptr::null_mut(), Ordering::Acquire)) };
+            if let Some(first) = chain.pop() {
+                self.overflow[priority].append(chain);
+                return Some(first);
+            }
+        }
+        None
+    }
+
+    /// Whether this core has something to run.
+    pub fn has_work(&self, shared: &Shared) -> bool {
+        self.pinned_len > 0 || shared.has_own() || self.overflow.iter().any(|chain| !chain.is_empty())
+    }
+}

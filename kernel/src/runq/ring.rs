@@ -1,0 +1,157 @@
+//! [`Ring`]: a bounded queue of one owner from which others steal.
+//!
+//! The owner pushes at the tail and pops at the head; a thief takes half from the head.
+//! The head is one word of two positions, `(steal, real)`:
+//!
+//! ```text
+//!      steal        real             tail
+//!        │ being copied │   queued     │    free (up to steal + RING)
+//! ```
+//!
+//! `steal == real` unless a thief is copying. A thief claims by moving `real` (so nobody
+//! else takes those places), copies, then moves `steal` up to `real` (so the owner may
+//! write there again). One thief at a time: another that finds `steal != real` goes on.
+//! Positions are 16 bits and wrap; `RING` is far below 2^16.
+//!
+//! Progress: `push` is wait-free; `pop` and `steal` are lock-free. A thief that is
+//! suspended while it copies makes the ring smaller, and nothing else.
+
+use alloc::boxed::Box;
+use core::ptr::{self, NonNull};
+
+use super::node::RunNode;
+use crate::config::RING;
+use crate::sync::{AtomicPtr, AtomicU32, Ordering};
+
+const _: () = assert!(RING.is_power_of_two() && RING <= 1 << 15);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Ring {
+    head: AtomicU32,
+    tail: AtomicU32,
+    places: Box<[AtomicPtr<RunNode>]>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Head {
+    steal: u16,
+    real: u16,
+}
+
+impl Head {
+    fn unpack(word: u32) -> Self {
+        Self { steal: (word >> 16) as u16, real: word as u16 }
+    }
+
+    fn pack(self) -> u32 {
+        u32::from(self.steal) << 16 | u32::from(self.real)
+    }
+}
+
+impl Ring {
+    /// An empty ring.
+    pub fn new() -> Self {
+        Self {
+            head: AtomicU32::new(0),
+            tail: AtomicU32::new(0),
+            places: (0..RING).map(|_| AtomicPtr::new(ptr::null_mut())).collect(),
+        }
+    }
+
+    fn place(&self, position: u16) -> &AtomicPtr<RunNode> {
+        &self.places[position as usize & (RING - 1)]
+    }
+
+    /// Puts a node last; false when the ring is full. Wait-free.
+    ///
+    /// # Safety
+    /// The caller is the ring's owner and has the node (R1).
+    pub unsafe fn push(&self, node: NonNull<RunNode>) -> bool {
+        // Acquire: pairs with the end of a steal: its reads are over before we write there.
+        let head = Head::unpack(self.head.load(Ordering::Acquire));
+        // Relaxed: the owner's own.
+        let tail = self.tail.load(Ordering::Relaxed) as u16;
+        if tail.wrapping_sub(head.steal) as usize >= RING {
+            return false;
+        }
+        // Relaxed: published by the tail.
+        self.place(tail).store(node.as_ptr(), Ordering::Relaxed);
+        // Release: pairs with the Acquire of a thief: the place, and the process, are written.
+        self.tail.store(u32::from(tail.wrapping_add(1)), Ordering::Release);
+        true
+    }
+
+    /// Takes the first. Lock-free.
+    ///
+    /// # Safety
+    /// The caller is the ring's owner.
+    pub unsafe fn pop(&self) -> Option<NonNull<RunNode>> {
+        let mut word = self.head.load(Ordering::Acquire);
+        let tail = self.tail.load(Ordering::Relaxed) as u16;
+        loop {
+            let head = Head::unpack(word);
+            if head.real == tail {
+                return None;
+            }
+            let real = head.real.wrapping_add(1);
+            let steal = if head.steal == head.real { real } else { head.steal };
+            let next = Head { steal, real }.pack();
+            // AcqRel: orders our claim with the thieves' claims.
+            match self.head.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return NonNull::new(self.place(head.real).load(Ordering::Relaxed)),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Takes the older half into `take`; how many. Lock-free.
+    pub fn steal(&self, mut take: impl FnMut(NonNull<RunNode>)) -> usize {
+        let mut word = self.head.load(Ordering::Acquire);
+        let (first, count) = loop {
+            let head = Head::unpack(word);
+            // Acquire: pairs with `push`.
+            let tail = self.tail.load(Ordering::Acquire) as u16;
+            if head.steal != head.real {
+                return 0;
+            }
+            let queued = tail.wrapping_sub(head.real);
+            let count = queued - queued / 2;
+            if count == 0 || queued as usize > RING {
+                return 0;
+            }
+            let next = Head { steal: head.steal, real: head.real.wrapping_add(count) }.pack();
+            match self.head.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => break (head.real, count),
+                Err(now) => word = now,
+            }
+        };
+        for i in 0..count {
+            // Relaxed: `tail` was acquired, and the places are ours until `steal` moves.
+            let node = self.place(first.wrapping_add(i)).load(Ordering::Relaxed);
+            take(NonNull::new(node).expect("a queued place is set"));
+        }
+        let mut word = self.head.load(Ordering::Acquire);
+        loop {
+            let head = Head::unpack(word);
+            let next = Head { steal: head.real, real: head.real }.pack();
+            // Release: our reads of the places come before the owner's next writes.
+            match self.head.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return count as usize,
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Whether nothing is queued. A hint, but for the fences of the park protocol.
+    pub fn is_empty(&self) -> bool {
+        let head = Head::unpack(self.head.load(Ordering::Acquire));
+        head.real == self.tail.load(Ordering::Acquire) as u16
+    }
+}
+
+impl Default for Ring {
+    fn default() -> Self {
+        Self::new()
+    }
+}

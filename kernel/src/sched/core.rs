@@ -1,0 +1,295 @@
+//! [`Core`], one scheduler, stepped from outside.
+//!
+//! `run` takes processes from the run queue, gives each a slice, and says what it did. It
+//! never blocks and keeps no thread: whoever drives it decides when it goes on, which is
+//! how the same core runs under a thread, a seeded simulation and an interrupt loop.
+//!
+//! A slice: fetch what has come; die of it, or resume the body if there is something for
+//! it; sleep by one exchange if nothing has come meanwhile. A body that yields goes behind
+//! the others.
+
+use alloc::sync::Arc;
+use core::fmt;
+use core::ptr::NonNull;
+
+use crate::config;
+use crate::cx::Slice;
+use crate::hand::Hand;
+use crate::kernel::Kernel;
+use crate::process::body::Resumed;
+use crate::process::exit::die;
+use crate::process::fetch::{By, fetch};
+use crate::process::header::Header;
+use crate::reason::Reason;
+use crate::reclaim::Participant;
+use crate::runq::node::RunNode;
+use crate::sched::local::CoreLocal;
+use crate::sync::Cell;
+use crate::timer::record::TimerHead;
+
+/// Slices under one guard, and between two looks at the clock.
+const SLICES_A_PIN: u32 = 8;
+
+/// What [`Core::run`] did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use = "an idle core must be run again when it is woken or its time has come"]
+pub enum Ran {
+    /// It used its budget; there may be more to do.
+    Worked,
+    /// There is nothing to do: run it again when the world is asked to wake it, or at
+    /// `until` (nanoseconds of the world's clock) for the next timer.
+    Idle {
+        /// When the next timer may be due.
+        until: Option<u64>,
+    },
+}
+
+/// One scheduler's private half. Whoever drives it owns it; it may move between threads.
+pub struct Core {
+    kernel: Arc<Kernel>,
+    local: CoreLocal,
+    participant: Participant,
+    announced: bool,
+    unflushed: bool,
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core").field("id", &self.local.id()).finish_non_exhaustive()
+    }
+}
+
+/// How a slice ended.
+enum After {
+    Sleeps,
+    Yields,
+    Dies(Reason),
+}
+
+impl Core {
+    /// Core number `id` of the kernel. Make each once.
+    ///
+    /// # Panics
+    /// When the kernel has no such core.
+    pub fn new(kernel: Arc<Kernel>, id: usize) -> Self {
+        assert!(id < kernel.cores(), "the kernel has {} cores", kernel.cores());
+        let seed = (kernel.options.seed ^ (id as u64 + 1)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let local = CoreLocal::new(id, kernel.now(), seed, kernel.options.limits.timers);
+        let participant = kernel.register();
+        Self { kernel, local, participant, announced: false, unflushed: false }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> usize {
+        self.local.id()
+    }
+
+    /// The kernel that it is a core of.
+    pub fn kernel(&self) -> &Arc<Kernel> {
+        &self.kernel
+    }
+
+    /// Runs at most `slices` slices.
+    pub fn run(&mut self, slices: u32) -> Ran {
+        if core::mem::take(&mut self.announced) {
+            self.kernel.idle.retract(self.local.id());
+        }
+        let mut left = slices;
+        loop {
+            let worked = self.run_pinned(&mut left);
+            let handed = self.local.hand_on(&self.participant, !worked);
+            self.unflushed |= handed;
+            if left == 0 {
+                return Ran::Worked;
+            }
+            if worked {
+                continue;
+            }
+            if let Some(idle) = self.try_idle() {
+                return idle;
+            }
+        }
+    }
+
+    /// Some slices under one guard; false when there was nothing to run.
+    fn run_pinned(&mut self, left: &mut u32) -> bool {
+        let guard = self.participant.pin();
+        let hand = self.kernel.hand(&guard, Some(&self.local));
+        self.tick(&hand);
+        for _ in 0..SLICES_A_PIN.min(*left) {
+            let Some(process) = self.next() else { return false };
+            *left -= 1;
+            // SAFETY: popped from the run queues, so ours (P1).
+            unsafe { self.run_slice(&hand, process.cast()) };
+            let shared = &self.kernel.cores[self.local.id()].queues;
+            self.local.queues(|queues| queues.publish(shared));
+        }
+        true
+    }
+
+    /// Fires what is due.
+    fn tick(&self, hand: &Hand<'_>) {
+        self.local.drain_cancelled(&self.kernel);
+        if self.local.timers() == 0 {
+            return;
+        }
+        let now = self.kernel.now();
+        while let Some(timer) = self.local.pop_due(now) {
+            // SAFETY: taken off this core's wheel just now.
+            unsafe { TimerHead::fire(timer, hand) };
+        }
+    }
+
+    /// The next process: its own, or another core's.
+    fn next(&self) -> Option<NonNull<RunNode>> {
+        let shared = &self.kernel.cores[self.local.id()].queues;
+        if let Some(process) = self.local.queues(|queues| queues.pop(shared)) {
+            return Some(process);
+        }
+        if self.kernel.cores() == 1 || !self.kernel.idle.start_search(self.kernel.cores()) {
+            return None;
+        }
+        let found = self.steal();
+        if let Some(core) = self.kernel.idle.end_search(found.is_some()) {
+            self.kernel.world().wake(core);
+        }
+        found
+    }
+
+    fn steal(&self) -> Option<NonNull<RunNode>> {
+        let count = self.kernel.cores();
+        let shared = &self.kernel.cores[self.local.id()].queues;
+        let first = self.local.random() as usize % count;
+        (0..count).map(|i| (first + i) % count).filter(|victim| *victim != self.local.id()).find_map(|victim| {
+            let victim = &self.kernel.cores[victim].queues;
+            self.local.queues(|queues| queues.steal(shared, victim))
+        })
+    }
+
+    /// Announces that there is nothing to do, and looks once more.
+    fn try_idle(&mut self) -> Option<Ran> {
+        if core::mem::take(&mut self.unflushed) {
+            // Three epochs: what was handed on before the first is freed in the third.
+            for _ in 0..3 {
+                self.participant.flush();
+            }
+        }
+        self.local.settle_accounts(&self.kernel);
+        let kernel = &self.kernel;
+        let id = self.local.id();
+        kernel.idle.announce(id);
+        let own = self.local.queues(|queues| queues.has_work(&kernel.cores[id].queues));
+        let work = own || kernel.cores.iter().any(|core| core.queues.has_stealable());
+        if work {
+            // If somebody has claimed the bit meanwhile, their wake comes for nothing.
+            kernel.idle.retract(id);
+            return None;
+        }
+        self.announced = true;
+        Some(Ran::Idle { until: self.local.next_due() })
+    }
+
+    /// # Safety
+    /// The caller has the process (P1).
+    unsafe fn run_slice(&self, hand: &Hand<'_>, process: NonNull<Header>) {
+        // SAFETY: ours, and a guard is held.
+        let header = unsafe { process.as_ref() };
+        let slice = Slice {
+            hand: *hand,
+            core: &self.local,
+            process: header,
+            budget: Cell::new(config::SLICE),
+            looking: Cell::new(false),
+            yields: Cell::new(false),
+        };
+        let here = (self.kernel.here)();
+        // SAFETY: the place of this thread of execution, by World's contract.
+        let outer = unsafe { (*here).replace(core::ptr::from_ref(&slice).cast()) };
+        // SAFETY: ours.
+        let after = unsafe { turn(&slice, process) };
+        match after {
+            // Somebody else may have the process already: it is not looked at again.
+            After::Sleeps => {}
+            After::Yields => self.local.requeue(&self.kernel, header),
+            // SAFETY: ours, and not used again.
+            After::Dies(reason) => unsafe { die(process, hand, &self.local, reason) },
+        }
+        // SAFETY: as above.
+        unsafe { (*here).set(outer) };
+    }
+}
+
+/// One turn of a process.
+///
+/// # Safety
+/// The caller has the process (P1), and the slice is noted `here`.
+unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> After {
+    let header = slice.process;
+    loop {
+        fetch(header, &slice.hand, By::Core);
+        // SAFETY: ours; the borrow ends before anything foreign runs.
+        let private = unsafe { header.private() };
+        if let Some(reason) = private.dying.take() {
+            return After::Dies(reason);
+        }
+        if !private.resume {
+            if header.mailbox.sleep() {
+                return After::Sleeps;
+            }
+            continue;
+        }
+        if slice.budget.get() == 0 {
+            return After::Yields;
+        }
+        private.resume = false;
+        private.slices += 1;
+        let budget = slice.budget.get();
+        let mut resumed = None;
+        let contained = slice.hand.kernel.world().contain(&mut || {
+            // SAFETY: ours, and the body is there until the process dies.
+            resumed = Some(unsafe { (header.vtable.resume)(process, slice) });
+        });
+        // SAFETY: ours still.
+        let private = unsafe { header.private() };
+        private.reductions += u64::from(budget - slice.budget.get()) + 1;
+        slice.budget.set(slice.budget.get().saturating_sub(1));
+        if let Some(reason) = private.dying.take() {
+            return After::Dies(reason);
+        }
+        match (contained, resumed) {
+            (Err(reason), _) | (Ok(()), Some(Resumed::Exit(reason))) => return After::Dies(reason),
+            (Ok(()), Some(Resumed::Yield)) => {
+                private.resume = true;
+                return After::Yields;
+            }
+            (Ok(()), Some(Resumed::Wait)) => {}
+            (Ok(()), None) => unreachable!("the world runs what it contains"),
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        if core::mem::take(&mut self.announced) {
+            self.kernel.idle.retract(self.local.id());
+        }
+        let guard = self.participant.pin();
+        // The wheel ends: its timers are dropped with their messages.
+        while let Some(timer) = self.local.pop_timer() {
+            let hand = self.kernel.hand(&guard, Some(&self.local));
+            // SAFETY: the wheel's share, which it had.
+            unsafe { TimerHead::cancel(timer, &hand) };
+        }
+        for timer in self.kernel.cores[self.local.id()].cancelled.close() {
+            // SAFETY: pushed with the wheel's share, cancelled.
+            unsafe { self.local.take_off(timer) };
+        }
+        drop(guard);
+        self.local.settle_accounts(&self.kernel);
+        self.local.give_up_slots(&self.kernel);
+        self.local.hand_on(&self.participant, true);
+        for _ in 0..3 {
+            self.participant.flush();
+        }
+    }
+}

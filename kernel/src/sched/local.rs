@@ -1,0 +1,260 @@
+//! [`CoreLocal`], what a core has to itself, and [`CoreShared`], what others see of it.
+//!
+//! A core is driven by one thread of execution at a time, and everything it does goes
+//! through `&CoreLocal`, also what a running body asks of the kernel. So the parts are in
+//! cells, each borrowed for the length of one operation that calls nothing foreign.
+
+use core::ptr::NonNull;
+
+use crate::kernel::Kernel;
+use crate::list::List;
+use crate::pid::{Block, Pid, Reference};
+use crate::process::header::Header;
+use crate::reclaim::{Limbo, Participant};
+use crate::runq::node::RunNode;
+use crate::runq::{Local, Queued, Shared};
+use crate::sync::{Cell, UnsafeCell};
+use crate::table::{Claim, FreeSlots, NoSlot};
+use crate::timer::record::{TimerError, TimerHead};
+use crate::timer::wheel::Wheel;
+
+/// What others see of a core; on cache lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct CoreShared {
+    /// Its run queues.
+    pub queues: Shared,
+    /// Timers of its wheel that were cancelled elsewhere.
+    pub cancelled: List<TimerHead>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct CoreLocal {
+    id: usize,
+    queues: UnsafeCell<Local>,
+    wheel: UnsafeCell<Wheel>,
+    limbo: UnsafeCell<Limbo>,
+    slots: UnsafeCell<FreeSlots>,
+    block: UnsafeCell<Block>,
+    /// Processes that it may start without asking the kernel.
+    credit: Cell<u32>,
+    random: Cell<u64>,
+    max_timers: usize,
+}
+
+impl CoreLocal {
+    /// The private half of core `id`.
+    pub fn new(id: usize, now: u64, seed: u64, max_timers: usize) -> Self {
+        Self {
+            id,
+            queues: UnsafeCell::new(Local::default()),
+            wheel: UnsafeCell::new(Wheel::new(now)),
+            limbo: UnsafeCell::new(Limbo::new()),
+            slots: UnsafeCell::new(FreeSlots::new()),
+            block: UnsafeCell::new(Block::default()),
+            credit: Cell::new(0),
+            random: Cell::new(seed | 1),
+            max_timers,
+        }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> usize {
+        self.id
+    }
+
+    /// Borrows the queues. `f` calls nothing foreign and not this core.
+    pub fn queues<R>(&self, f: impl FnOnce(&mut Local) -> R) -> R {
+        // SAFETY: a core is driven by one thread, and borrows do not nest (see the module).
+        self.queues.with_mut(|queues| f(unsafe { &mut *queues }))
+    }
+
+    fn wheel<R>(&self, f: impl FnOnce(&mut Wheel) -> R) -> R {
+        // SAFETY: as for `queues`.
+        self.wheel.with_mut(|wheel| f(unsafe { &mut *wheel }))
+    }
+
+    fn limbo<R>(&self, f: impl FnOnce(&mut Limbo) -> R) -> R {
+        // SAFETY: as for `queues`.
+        self.limbo.with_mut(|limbo| f(unsafe { &mut *limbo }))
+    }
+
+    fn slots<R>(&self, f: impl FnOnce(&mut FreeSlots) -> R) -> R {
+        // SAFETY: as for `queues`.
+        self.slots.with_mut(|slots| f(unsafe { &mut *slots }))
+    }
+
+    /// A number of its own sequence (xorshift).
+    pub fn random(&self) -> u64 {
+        let mut x = self.random.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.random.set(x);
+        x
+    }
+
+    /// A reference that nobody else has.
+    pub fn reference(&self, kernel: &Kernel) -> Option<Reference> {
+        // SAFETY: as for `queues`.
+        self.block.with_mut(|block| kernel.references.next(unsafe { &mut *block }))
+    }
+
+    /// Whether the process may run here.
+    pub fn takes(&self, process: &Header) -> bool {
+        process.core == u32::MAX || process.core as usize == self.id
+    }
+
+    /// Queues a process that was just woken here.
+    pub fn schedule(&self, kernel: &Kernel, process: &Header) {
+        let node = NonNull::from(process).cast::<RunNode>();
+        let shared = &kernel.cores[self.id].queues;
+        let queued = self.queues(|queues| {
+            if process.core == u32::MAX {
+                // SAFETY: the caller woke the process, so it has it, and this is the core.
+                unsafe { queues.push_next(shared, node) }
+            } else {
+                // SAFETY: likewise.
+                unsafe { queues.push_pinned(node) };
+                Queued::Hidden
+            }
+        });
+        if queued == Queued::Visible {
+            kernel.work_added();
+        }
+    }
+
+    /// Queues a process whose slice is over, behind the others.
+    pub fn requeue(&self, kernel: &Kernel, process: &Header) {
+        let node = NonNull::from(process).cast::<RunNode>();
+        let shared = &kernel.cores[self.id].queues;
+        self.queues(|queues| {
+            if process.core == u32::MAX {
+                // SAFETY: the core ran the process, so it has it.
+                unsafe { queues.push(shared, node) }
+            } else {
+                // SAFETY: likewise.
+                unsafe { queues.push_pinned(node) }
+            }
+        });
+    }
+
+    /// Claims a slot, and counts the process.
+    pub fn claim(&self, kernel: &Kernel) -> Result<Claim, NoSlot> {
+        if self.credit.get() == 0 {
+            self.credit.set(kernel.take_credit()?);
+        }
+        let claim = self.slots(|slots| kernel.table.claim(slots))?;
+        self.credit.set(self.credit.get() - 1);
+        Ok(claim)
+    }
+
+    /// Gives a slot back, and uncounts the process.
+    pub fn release(&self, kernel: &Kernel, pid: Pid) {
+        self.slots(|slots| kernel.table.release(pid, slots));
+        self.credit.set(self.credit.get() + 1);
+        let block = kernel.credit_block();
+        if self.credit.get() >= 2 * block {
+            self.credit.set(self.credit.get() - block);
+            kernel.return_credit(block);
+        }
+    }
+
+    /// Gives back what it keeps for processes to come, so that the counts are exact.
+    pub fn settle_accounts(&self, kernel: &Kernel) {
+        kernel.return_credit(self.credit.replace(0));
+    }
+
+    /// Gives its free slots to the others, for good.
+    pub fn give_up_slots(&self, kernel: &Kernel) {
+        self.slots(|slots| kernel.table.give_up(slots));
+    }
+
+    /// Retires a dead process.
+    ///
+    /// # Safety
+    /// The table leads to it no more; retired once.
+    pub unsafe fn retire(&self, process: NonNull<Header>) {
+        // SAFETY: `retired` is the retirer's.
+        let retired = unsafe { process.as_ref() }.retired.with_mut(|retired| retired);
+        if let Some(retired) = NonNull::new(retired) {
+            // SAFETY: by contract.
+            self.limbo(|limbo| unsafe { limbo.retire(retired) });
+        }
+    }
+
+    /// Hands on what was retired, when there is enough of it or `all` is asked for;
+    /// whether anything was. The caller holds no guard.
+    pub fn hand_on(&self, participant: &Participant, all: bool) -> bool {
+        self.limbo(|limbo| {
+            let due = !limbo.is_empty() && (all || limbo.len() >= 64);
+            if due {
+                limbo.hand_on(participant);
+            }
+            due
+        })
+    }
+
+    /// Puts a timer on the wheel.
+    ///
+    /// # Safety
+    /// The timer is new, for this core; the wheel's share goes with it after `Ok`.
+    pub unsafe fn start(&self, timer: NonNull<TimerHead>, due: u64) -> Result<(), TimerError> {
+        let node = TimerHead::wheel(timer);
+        self.wheel(|wheel| {
+            if wheel.len() >= self.max_timers {
+                return Err(TimerError::TooMany);
+            }
+            // SAFETY: by contract.
+            unsafe { wheel.insert(node, due) };
+            Ok(())
+        })
+    }
+
+    /// Takes a cancelled timer off the wheel and gives up the wheel's share.
+    ///
+    /// # Safety
+    /// The timer is of this core's wheel, cancelled, and the wheel's share is the caller's.
+    pub unsafe fn take_off(&self, timer: NonNull<TimerHead>) {
+        let node = TimerHead::wheel(timer);
+        // SAFETY: live by the wheel's share, and this is the wheel's core.
+        if unsafe { node.as_ref() }.is_on_wheel() {
+            // SAFETY: on the wheel.
+            self.wheel(|wheel| unsafe { wheel.remove(node) });
+        }
+        // SAFETY: by contract.
+        unsafe { TimerHead::give_up(timer) };
+    }
+
+    /// Takes off the timers that were cancelled elsewhere.
+    pub fn drain_cancelled(&self, kernel: &Kernel) {
+        let shared = &kernel.cores[self.id].cancelled;
+        if !shared.is_empty() {
+            for timer in shared.take() {
+                // SAFETY: pushed by a canceller with the wheel's share.
+                unsafe { self.take_off(timer) };
+            }
+        }
+    }
+
+    /// A timer whose time has come, off the wheel.
+    pub fn pop_due(&self, now: u64) -> Option<NonNull<TimerHead>> {
+        self.wheel(|wheel| wheel.pop_due(now)).map(TimerHead::of_wheel)
+    }
+
+    /// Any timer, off the wheel.
+    pub fn pop_timer(&self) -> Option<NonNull<TimerHead>> {
+        self.wheel(Wheel::pop_any).map(TimerHead::of_wheel)
+    }
+
+    /// Timers on the wheel.
+    pub fn timers(&self) -> usize {
+        self.wheel(|wheel| wheel.len())
+    }
+
+    /// When the wheel wants to be looked at.
+    pub fn next_due(&self) -> Option<u64> {
+        self.wheel(|wheel| wheel.next_due())
+    }
+}

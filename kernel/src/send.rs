@@ -1,0 +1,146 @@
+//! Sending a message: [`SendError`], and the one way that all senders take.
+
+use core::any::TypeId;
+use core::fmt;
+
+use crate::hand::Hand;
+use crate::pid::{Alias, Pid};
+use crate::process::header::Header;
+use crate::signal::message::{AliasMessage, Message};
+use crate::sync::Ordering;
+
+/// Why a message was not sent; it comes back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError<M> {
+    /// The receiver is dead.
+    NoProc(M),
+    /// The receiver takes messages of another type.
+    WrongType(M),
+    /// As many messages wait at the receiver as it allows.
+    Full(M),
+    /// There is no memory for it.
+    NoMemory(M),
+    /// Nobody has the name.
+    NoName(M),
+    /// The sender is dying.
+    Dying(M),
+}
+
+impl<M> SendError<M> {
+    /// The message.
+    pub fn into_message(self) -> M {
+        match self {
+            Self::NoProc(m)
+            | Self::WrongType(m)
+            | Self::Full(m)
+            | Self::NoMemory(m)
+            | Self::NoName(m)
+            | Self::Dying(m) => m,
+        }
+    }
+
+    /// What went wrong, without the message.
+    pub fn without_message(&self) -> SendError<()> {
+        match self {
+            Self::NoProc(_) => SendError::NoProc(()),
+            Self::WrongType(_) => SendError::WrongType(()),
+            Self::Full(_) => SendError::Full(()),
+            Self::NoMemory(_) => SendError::NoMemory(()),
+            Self::NoName(_) => SendError::NoName(()),
+            Self::Dying(_) => SendError::Dying(()),
+        }
+    }
+}
+
+impl<M> fmt::Display for SendError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoProc(_) => "there is no such process",
+            Self::WrongType(_) => "the process takes messages of another type",
+            Self::Full(_) => "the process's mailbox is full",
+            Self::NoMemory(_) => "out of memory",
+            Self::NoName(_) => "nobody has the name",
+            Self::Dying(_) => "the sender is dying",
+        })
+    }
+}
+
+impl<M> fmt::Debug for SendError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<M> core::error::Error for SendError<M> {}
+
+/// Sends to whoever `pid` names. Lock-free.
+pub(crate) fn send<M: Send + 'static>(hand: &Hand<'_>, pid: Pid, message: M) -> Result<(), SendError<M>> {
+    match hand.find(pid) {
+        Some(process) => send_to(hand, process, message, None),
+        None => Err(SendError::NoProc(message)),
+    }
+}
+
+/// Sends through an alias: to a dead process or a spent alias nothing happens. Lock-free.
+pub(crate) fn send_alias<M: Send + 'static>(hand: &Hand<'_>, alias: Alias, message: M) -> Result<(), SendError<M>> {
+    match hand.find(alias.pid) {
+        Some(process) => send_to(hand, process, message, Some(alias)),
+        None => Err(SendError::NoProc(message)),
+    }
+}
+
+/// Sends to a process that was found. Lock-free.
+pub(crate) fn send_to<M: Send + 'static>(
+    hand: &Hand<'_>,
+    process: &Header,
+    message: M,
+    via: Option<Alias>,
+) -> Result<(), SendError<M>> {
+    if process.takes != TypeId::of::<M>() {
+        return Err(SendError::WrongType(message));
+    }
+    // Before it is allocated: the dead and the full cost nothing.
+    if process.mailbox.is_closed() {
+        return Err(SendError::NoProc(message));
+    }
+    if process.limit != 0 && !count(process) {
+        return Err(SendError::Full(message));
+    }
+    let node = match via {
+        None => Message::try_new(message),
+        Some(alias) => AliasMessage::try_new(alias.reference, message),
+    };
+    let node = node.map_err(|message| {
+        uncount(process);
+        SendError::NoMemory(message)
+    })?;
+    // SAFETY: new, so ours.
+    if unsafe { hand.push(process, node) } {
+        return Ok(());
+    }
+    uncount(process);
+    // SAFETY: not delivered, so still ours, of the kind that it was made.
+    Err(SendError::NoProc(unsafe {
+        match via {
+            None => Message::open(node),
+            Some(_) => AliasMessage::open(node),
+        }
+    }))
+}
+
+/// Room for one more message, taken.
+fn count(process: &Header) -> bool {
+    // Relaxed: the count bounds memory and orders nothing.
+    if process.waiting.fetch_add(1, Ordering::Relaxed) >= process.limit {
+        process.waiting.fetch_sub(1, Ordering::Relaxed);
+        return false;
+    }
+    true
+}
+
+fn uncount(process: &Header) {
+    if process.limit != 0 {
+        process.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}

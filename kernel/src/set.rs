@@ -1,0 +1,227 @@
+//! [`Set`]: a process's own links, monitors and timers, by key and in order of age.
+//!
+//! An intrusive doubly linked list, so that adding and removing allocate nothing and
+//! whatever goes through all of them (a death) meets them in the order in which they
+//! were made, every time. From [`INDEX_FROM`] members on a hash index stands beside it,
+//! made lazily: with fewer, looking through the list is faster than hashing. Without memory
+//! for the index the set goes on without it: slower, never wrong.
+//!
+//! Owner only: the process's, while it runs.
+
+use alloc::boxed::Box;
+use core::ptr::{self, NonNull};
+
+use hashbrown::HashTable;
+
+use crate::config::INDEX_FROM;
+use crate::sync::Cell;
+
+/// A member's place in its set.
+#[derive(Debug)]
+pub struct Joint<T> {
+    next: Cell<*mut T>,
+    prev: Cell<*mut T>,
+}
+
+impl<T> Joint<T> {
+    /// In no set.
+    pub fn new() -> Self {
+        Self { next: Cell::new(ptr::null_mut()), prev: Cell::new(ptr::null_mut()) }
+    }
+}
+
+impl<T> Default for Joint<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What can be in a [`Set`].
+pub trait Member: Sized {
+    /// Its place.
+    fn joint(&self) -> &Joint<Self>;
+    /// What it is found by.
+    fn key(&self) -> u64;
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Set<T> {
+    head: *mut T,
+    tail: *mut T,
+    len: u32,
+    /// Members when it was last swept; at twice as many the owner sweeps again.
+    swept: u32,
+    index: Option<Box<HashTable<NonNull<T>>>>,
+}
+
+fn hash(key: u64) -> u64 {
+    // Fibonacci hashing: keys are counters or packed indexes, never an attacker's choice.
+    let mixed = (key ^ (key >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    mixed ^ (mixed >> 29)
+}
+
+impl<T: Member> Set<T> {
+    /// An empty set.
+    pub const fn new() -> Self {
+        Self { head: ptr::null_mut(), tail: ptr::null_mut(), len: 0, swept: 0, index: None }
+    }
+
+    /// Members.
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds a member. Amortised O(1).
+    ///
+    /// # Safety
+    /// `member` is in no set, the caller's, and lives until it is removed.
+    pub unsafe fn insert(&mut self, member: NonNull<T>) {
+        // SAFETY: by contract.
+        let joint = unsafe { member.as_ref() }.joint();
+        joint.next.set(ptr::null_mut());
+        joint.prev.set(self.tail);
+        match NonNull::new(self.tail) {
+            None => self.head = member.as_ptr(),
+            // SAFETY: members live.
+            Some(tail) => unsafe { tail.as_ref() }.joint().next.set(member.as_ptr()),
+        }
+        self.tail = member.as_ptr();
+        self.len += 1;
+        self.add_to_index(member);
+    }
+
+    fn add_to_index(&mut self, member: NonNull<T>) {
+        // SAFETY: members live.
+        let rehash = |member: &NonNull<T>| hash(unsafe { member.as_ref() }.key());
+        if let Some(index) = &mut self.index {
+            if index.try_reserve(1, rehash).is_ok() {
+                index.insert_unique(rehash(&member), member, rehash);
+            } else {
+                self.index = None;
+            }
+        } else if self.len() >= INDEX_FROM && self.len.is_power_of_two() | (self.len() == INDEX_FROM) {
+            self.build_index();
+        }
+    }
+
+    fn build_index(&mut self) {
+        // SAFETY: members live.
+        let rehash = |member: &NonNull<T>| hash(unsafe { member.as_ref() }.key());
+        let mut index = HashTable::new();
+        if index.try_reserve(self.len() * 2, rehash).is_err() {
+            return;
+        }
+        for member in self.iter() {
+            index.insert_unique(rehash(&member), member, rehash);
+        }
+        // The box itself is small; without memory for it the set stays a list.
+        if let Ok(place) = crate::memory::try_new(index) {
+            // SAFETY: `try_new` allocated with the layout that Box frees with.
+            self.index = Some(unsafe { Box::from_raw(place.as_ptr()) });
+        }
+    }
+
+    /// The youngest member with the key. O(1) amortised.
+    pub fn find(&self, key: u64) -> Option<NonNull<T>> {
+        if let Some(index) = &self.index {
+            // SAFETY: members live.
+            return index.find(hash(key), |member| unsafe { member.as_ref() }.key() == key).copied();
+        }
+        // From the youngest: a call's monitor, a receive's timer.
+        let mut member = NonNull::new(self.tail);
+        while let Some(at) = member {
+            // SAFETY: members live.
+            let inner = unsafe { at.as_ref() };
+            if inner.key() == key {
+                return Some(at);
+            }
+            member = NonNull::new(inner.joint().prev.get());
+        }
+        None
+    }
+
+    /// Takes a member out. O(1).
+    ///
+    /// # Safety
+    /// `member` is in this set.
+    pub unsafe fn remove(&mut self, member: NonNull<T>) {
+        // SAFETY: by contract.
+        let inner = unsafe { member.as_ref() };
+        let (next, prev) = (inner.joint().next.get(), inner.joint().prev.get());
+        match NonNull::new(prev) {
+            None => self.head = next,
+            // SAFETY: members live.
+            Some(prev) => unsafe { prev.as_ref() }.joint().next.set(next),
+        }
+        match NonNull::new(next) {
+            None => self.tail = prev,
+            // SAFETY: members live.
+            Some(next) => unsafe { next.as_ref() }.joint().prev.set(prev),
+        }
+        self.len -= 1;
+        if let Some(index) = &mut self.index
+            && let Ok(entry) = index.find_entry(hash(inner.key()), |other| *other == member)
+        {
+            entry.remove();
+        }
+        if self.len == 0 {
+            self.index = None;
+        }
+    }
+
+    /// Takes the oldest out.
+    pub fn pop(&mut self) -> Option<NonNull<T>> {
+        let member = NonNull::new(self.head)?;
+        // SAFETY: the head is in this set.
+        unsafe { self.remove(member) };
+        Some(member)
+    }
+
+    /// Frees the index, so that emptying the set by [`Set::pop`] costs a list's walk.
+    pub fn forget_index(&mut self) {
+        self.index = None;
+    }
+
+    /// All members, oldest first. The one that was returned last may be removed.
+    pub fn iter(&self) -> Iter<T> {
+        Iter(self.head)
+    }
+
+    /// Whether the set has doubled since this last said so: time to drop what has lost
+    /// its meaning, at a cost that the insertions have paid for.
+    pub fn sweep_is_due(&self) -> bool {
+        self.len() >= crate::config::SWEEP_AT_LEAST.max(2 * self.swept as usize)
+    }
+
+    /// The sweep is done.
+    pub fn swept(&mut self) {
+        self.swept = self.len;
+    }
+}
+
+impl<T: Member> Default for Set<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// See [`Set::iter`].
+#[derive(Debug)]
+pub struct Iter<T>(*mut T);
+
+impl<T: Member> Iterator for Iter<T> {
+    type Item = NonNull<T>;
+
+    fn next(&mut self) -> Option<NonNull<T>> {
+        let member = NonNull::new(self.0)?;
+        // SAFETY: members live, and only the one returned last may be removed.
+        self.0 = unsafe { member.as_ref() }.joint().next.get();
+        Some(member)
+    }
+}

@@ -1,0 +1,150 @@
+//! Questions that keep their place among the signals: [`Ask`].
+//!
+//! `is_alive` must be false for who has sent a `kill` before, and what a process knows of
+//! itself is its owner's. So a question travels through the mailbox, the process answers
+//! it when it meets it (its body need not run), and a dead one lets it fall: the asker
+//! finds "dead" either way. The asker waits on an [`Answer`].
+//!
+//! ```text
+//!   EMPTY ── asker registers a waker (1) ──▶ WAITING
+//!     └───────────── answered (2) ─────────────┴──▶ DONE ── asker takes (3)
+//! ```
+//!
+//! Two parties, a word: the asker writes `waker` only while it alone may (EMPTY, or WAITING
+//! taken back to EMPTY by an exchange), the answerer reads it only after it has exchanged
+//! WAITING for DONE. The value is written before DONE and read after it.
+
+use alloc::sync::Arc;
+use core::ptr::NonNull;
+use core::task::{Poll, Waker};
+
+use super::node::{Kind, Node};
+use crate::info::ProcessInfo;
+use crate::memory::{self, NoMemory};
+use crate::process::header::Header;
+use crate::sync::{AtomicU8, Ordering, UnsafeCell};
+
+const EMPTY: u8 = 0;
+const WAITING: u8 = 1;
+const DONE: u8 = 2;
+
+/// What is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Question {
+    /// Are you alive?
+    Alive,
+    /// What do you know of yourself?
+    Info,
+}
+
+/// What the process says; the dead say nothing.
+#[derive(Debug)]
+pub enum Said {
+    /// It is dead.
+    Dead,
+    /// It is alive.
+    Alive,
+    /// All about it. Boxed: an answer is small.
+    Info(alloc::boxed::Box<ProcessInfo>),
+}
+
+/// Where an answer is waited for.
+#[derive(Debug)]
+pub struct Answer {
+    state: AtomicU8,
+    said: UnsafeCell<Said>,
+    waker: UnsafeCell<Option<Waker>>,
+}
+
+// SAFETY: the word decides who may touch the cells (see the module).
+unsafe impl Sync for Answer {}
+// SAFETY: what is in it is Send.
+unsafe impl Send for Answer {}
+
+impl Answer {
+    fn new() -> Self {
+        Self { state: AtomicU8::new(EMPTY), said: UnsafeCell::new(Said::Dead), waker: UnsafeCell::new(None) }
+    }
+
+    fn give(&self, said: Said) {
+        // SAFETY: the answerer's until DONE, and it answers once.
+        self.said.with_mut(|place| unsafe { *place = said });
+        // AcqRel: the answer is seen with DONE, and the waker with WAITING.
+        if self.state.swap(DONE, Ordering::AcqRel) == WAITING {
+            // SAFETY: WAITING was exchanged for DONE: the asker touches it no more.
+            if let Some(waker) = self.waker.with_mut(|waker| unsafe { (*waker).take() }) {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Takes the answer, or registers who is to be woken. One asker.
+    ///
+    /// # Safety
+    /// Not called from two places at once, nor after it was ready.
+    pub unsafe fn poll(&self, waker: &Waker) -> Poll<Said> {
+        let waiting = self.state.compare_exchange(WAITING, EMPTY, Ordering::AcqRel, Ordering::Acquire);
+        if waiting != Err(DONE) {
+            // SAFETY: EMPTY: the asker's alone.
+            self.waker.with_mut(|place| unsafe { *place = Some(waker.clone()) });
+            if self.state.compare_exchange(EMPTY, WAITING, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                return Poll::Pending;
+            }
+        }
+        // SAFETY: DONE: the answerer touches it no more.
+        Poll::Ready(self.said.with_mut(|said| unsafe { core::mem::replace(&mut *said, Said::Dead) }))
+    }
+}
+
+/// A question on its way.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Ask {
+    node: Node,
+    question: Question,
+    answer: Arc<Answer>,
+}
+
+impl Ask {
+    /// The question's node, ready to be pushed, and where its answer will be.
+    pub fn try_new(question: Question) -> Result<(NonNull<Node>, Arc<Answer>), NoMemory> {
+        unsafe fn release(node: NonNull<Node>) {
+            // SAFETY: an `Ask`'s node, given up.
+            unsafe { Ask::refuse(node) }
+        }
+        let answer = Arc::new(Answer::new());
+        let ask = Self { node: Node::new(Kind::Ask, release), question, answer: answer.clone() };
+        memory::try_new(ask).map(|ask| (ask.cast(), answer)).map_err(|_| NoMemory)
+    }
+
+    unsafe fn open(node: NonNull<Node>) -> (Question, Arc<Answer>) {
+        // SAFETY: by the callers' contract an `Ask` that nobody else has.
+        let ask = unsafe { node.cast::<Self>().read() };
+        // SAFETY: moved out above.
+        unsafe { memory::free(node.cast::<Self>()) };
+        (ask.question, ask.answer)
+    }
+
+    /// The process answers.
+    ///
+    /// # Safety
+    /// The caller owns `process`, holds `node`, and does not use it again.
+    pub unsafe fn answer(node: NonNull<Node>, process: &Header) {
+        // SAFETY: by contract.
+        let (question, answer) = unsafe { Self::open(node) };
+        answer.give(match question {
+            Question::Alive => Said::Alive,
+            Question::Info => Said::Info(alloc::boxed::Box::new(ProcessInfo::of(process))),
+        });
+    }
+
+    /// Nobody answers: the process is dead.
+    ///
+    /// # Safety
+    /// The caller holds `node` and does not use it again.
+    pub unsafe fn refuse(node: NonNull<Node>) {
+        // SAFETY: by contract.
+        let (_, answer) = unsafe { Self::open(node) };
+        answer.give(Said::Dead);
+    }
+}

@@ -1,0 +1,43 @@
+//! The signal of `exit(Pid, Reason)`.
+
+use core::ptr::NonNull;
+
+use super::node::{Kind, Node};
+use crate::memory::{self, NoMemory};
+use crate::pid::Pid;
+use crate::reason::Reason;
+
+/// Somebody asks the receiver to end.
+#[derive(Debug)]
+#[repr(C)]
+pub struct ExitSignal {
+    node: Node,
+    /// Who asks; `None` is the host.
+    pub from: Option<Pid>,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl ExitSignal {
+    /// The signal's node, ready to be pushed.
+    pub fn try_new(from: Option<Pid>, reason: Reason) -> Result<NonNull<Node>, NoMemory> {
+        unsafe fn release(node: NonNull<Node>) {
+            // SAFETY: `try_new` made the whole, which this node heads.
+            unsafe { memory::drop_and_free(node.cast::<ExitSignal>()) }
+        }
+        let signal = Self { node: Node::new(Kind::Exit, release), from, reason };
+        memory::try_new(signal).map(NonNull::cast).map_err(|_| NoMemory)
+    }
+
+    /// Takes the signal apart.
+    ///
+    /// # Safety
+    /// The caller holds `node` (rule N1), of kind `Exit`, and does not use it again.
+    pub unsafe fn open(node: NonNull<Node>) -> (Option<Pid>, Reason) {
+        // SAFETY: by contract an `ExitSignal` that nobody else has.
+        let signal = unsafe { node.cast::<Self>().read() };
+        // SAFETY: moved out above.
+        unsafe { memory::free(node.cast::<Self>()) };
+        (signal.from, signal.reason)
+    }
+}

@@ -1,0 +1,125 @@
+//! [`Node`], the intrusive head of everything that travels through a mailbox.
+//!
+//! A node is the first field of a `repr(C)` whole: a message, an exit signal, or a
+//! record (link, monitor, timer) that becomes a signal when its time comes. So a
+//! signal that reports a death was allocated when the link or monitor was made.
+//!
+//! # Who owns the fields when
+//!
+//! Rule N1: `next`, `prev` and `kind` belong to whoever holds the node: first its
+//! maker; after a push that succeeded, the mailbox's owner (handed over by the
+//! push's Release and the take's Acquire). A push that fails gives it back.
+//! Rule N2: a node is in at most one queue. A record that may have to travel twice
+//! at once has two nodes.
+//!
+//! `prev` is used in the owner's private queue only; it makes removing a signal from
+//! the middle (selective receive, demonitor with flush) O(1).
+
+use core::ptr::{self, NonNull};
+
+use crate::sync::UnsafeCell;
+
+/// What a node is the head of, which decides its layout.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// `message::Message<M>`: a message.
+    Message,
+    /// `message::AliasMessage<M>`: a message that came through an alias.
+    AliasMessage,
+    /// `timer::MessageTimer<M>`: a message whose time has come.
+    Timer,
+    /// `timer::WakeTimer`: the end of a sleep or of a receive's patience.
+    Alarm,
+    /// `exit_signal::ExitSignal`: somebody called `exit`.
+    Exit,
+    /// `link::Link`, its exit node: the other side died.
+    LinkExit,
+    /// `link::Link`, its request node: a link that keeps its place among the signals.
+    LinkRequest,
+    /// `monitor::Monitor` on its way to the target.
+    MonitorRequest,
+    /// `monitor::Monitor` on its way back: the DOWN.
+    Down,
+    /// Part of the process: an async waker was called.
+    Wake,
+    /// `ask::Ask`: a question that the process answers when it meets it.
+    Ask,
+}
+
+/// Frees what a node heads; how depends on what it is.
+pub type Release = unsafe fn(NonNull<Node>);
+
+/// The intrusive head; see the module.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Node {
+    pub(super) next: UnsafeCell<*mut Node>,
+    pub(super) prev: UnsafeCell<*mut Node>,
+    what: UnsafeCell<What>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct What {
+    kind: Kind,
+    release: Release,
+}
+
+impl Node {
+    /// A node in no queue. `release` drops and frees the whole that it heads (or gives
+    /// up the share that travels with it) when nobody receives it.
+    pub fn new(kind: Kind, release: Release) -> Self {
+        Self {
+            next: UnsafeCell::new(ptr::null_mut()),
+            prev: UnsafeCell::new(ptr::null_mut()),
+            what: UnsafeCell::new(What { kind, release }),
+        }
+    }
+
+    /// What the node heads.
+    ///
+    /// # Safety
+    /// The caller holds the node (rule N1).
+    pub unsafe fn kind(&self) -> Kind {
+        // SAFETY: by contract nobody writes.
+        self.what.with(|what| unsafe { (*what).kind })
+    }
+
+    /// Makes the node another signal of the same record.
+    ///
+    /// # Safety
+    /// The caller holds the node (rule N1).
+    pub unsafe fn become_kind(&self, kind: Kind) {
+        // SAFETY: by contract nobody else looks.
+        self.what.with_mut(|what| unsafe { (*what).kind = kind });
+    }
+
+    /// The node below (in a stack) or behind (in a queue).
+    ///
+    /// # Safety
+    /// The caller holds the node (rule N1).
+    pub unsafe fn next(&self) -> *mut Node {
+        // SAFETY: by contract nobody writes.
+        self.next.with(|next| unsafe { *next })
+    }
+
+    /// # Safety
+    /// The caller holds the node (rule N1).
+    pub unsafe fn set_next(&self, to: *mut Node) {
+        // SAFETY: by contract nobody else looks.
+        self.next.with_mut(|next| unsafe { *next = to });
+    }
+
+    /// Gives up a signal that nobody receives.
+    ///
+    /// # Safety
+    /// The caller holds `node` (rule N1) and does not use it again.
+    pub unsafe fn release(node: NonNull<Node>) {
+        // SAFETY: by contract live and held.
+        let release = unsafe { node.as_ref() }.what.with(|what| {
+            // SAFETY: held, so nobody writes.
+            unsafe { (*what).release }
+        });
+        // SAFETY: `release` was given for the whole that this node heads.
+        unsafe { release(node) }
+    }
+}

@@ -1,0 +1,153 @@
+//! The private side of a mailbox: [`Queue`], what has been fetched and not yet received.
+//!
+//! Doubly linked, touched by the process's owner only. A selective receive keeps its
+//! place in a [`Cursor`]: it looks at each signal once, however often it is resumed,
+//! because new signals only ever come in behind.
+
+use core::ptr::{self, NonNull};
+
+use super::node::Node;
+
+/// Fetched signals, oldest first.
+#[derive(Debug)]
+pub struct Queue {
+    head: *mut Node,
+    tail: *mut Node,
+    len: usize,
+    /// The last signal that the receive `scanner` looked at, null for none.
+    seen: *mut Node,
+    scanner: u32,
+}
+
+/// A selective receive's claim to the place up to which the queue has been looked at.
+///
+/// The place itself is the queue's, so a cursor that is out of date, or another
+/// process's, only means a look from the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cursor(u32);
+
+impl Cursor {
+    /// A receive that has looked at nothing yet.
+    pub const fn new() -> Self {
+        Self(0)
+    }
+}
+
+impl Queue {
+    /// An empty queue.
+    pub const fn new() -> Self {
+        Self { head: ptr::null_mut(), tail: ptr::null_mut(), len: 0, seen: ptr::null_mut(), scanner: 0 }
+    }
+
+    /// Signals in it.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The oldest, null when there is none.
+    pub fn first(&self) -> *mut Node {
+        self.head
+    }
+
+    /// The last signal that the cursor's receive has looked at; null when it is new.
+    pub fn seen(&mut self, cursor: &mut Cursor) -> *mut Node {
+        if cursor.0 == 0 || cursor.0 != self.scanner {
+            self.scanner = self.scanner.wrapping_add(1).max(1);
+            cursor.0 = self.scanner;
+            self.seen = ptr::null_mut();
+        }
+        self.seen
+    }
+
+    /// The receive of the last [`Queue::seen`] has looked at everything up to `node`.
+    ///
+    /// # Safety
+    /// `node` is null or in this queue.
+    pub unsafe fn set_seen(&mut self, node: *mut Node) {
+        self.seen = node;
+    }
+
+    /// A cursor that has everything behind it that is in the queue now.
+    pub fn cursor_at_end(&mut self) -> Cursor {
+        let mut cursor = Cursor::new();
+        self.seen(&mut cursor);
+        self.seen = self.tail;
+        cursor
+    }
+
+    /// The one behind `node`, or the first when `node` is null.
+    ///
+    /// # Safety
+    /// `node` is null or in this queue.
+    pub unsafe fn after(&self, node: *mut Node) -> *mut Node {
+        match NonNull::new(node) {
+            None => self.head,
+            // SAFETY: in this queue, so held by its owner (rule N1).
+            Some(node) => unsafe { node.as_ref().next() },
+        }
+    }
+
+    /// Puts `node` last.
+    ///
+    /// # Safety
+    /// The caller holds `node` (rule N1); it is in no queue (N2) and lives until removed.
+    pub unsafe fn push_back(&mut self, node: NonNull<Node>) {
+        // SAFETY: by contract.
+        let inner = unsafe { node.as_ref() };
+        // SAFETY: held.
+        unsafe { inner.set_next(ptr::null_mut()) };
+        // SAFETY: held.
+        inner.prev.with_mut(|prev| unsafe { *prev = self.tail });
+        match NonNull::new(self.tail) {
+            None => self.head = node.as_ptr(),
+            // SAFETY: the tail is in this queue, so held.
+            Some(tail) => unsafe { tail.as_ref().set_next(node.as_ptr()) },
+        }
+        self.tail = node.as_ptr();
+        self.len += 1;
+    }
+
+    /// Takes the oldest.
+    pub fn pop_front(&mut self) -> Option<NonNull<Node>> {
+        let node = NonNull::new(self.head)?;
+        // SAFETY: in this queue.
+        unsafe { self.remove(node) };
+        Some(node)
+    }
+
+    /// Takes `node` out, wherever it is. O(1).
+    ///
+    /// # Safety
+    /// `node` is in this queue.
+    pub unsafe fn remove(&mut self, node: NonNull<Node>) {
+        // SAFETY: in this queue, so live and held.
+        let inner = unsafe { node.as_ref() };
+        // SAFETY: held.
+        let next = unsafe { inner.next() };
+        // SAFETY: held.
+        let prev = inner.prev.with(|prev| unsafe { *prev });
+        if self.seen == node.as_ptr() {
+            self.seen = prev;
+        }
+        match NonNull::new(prev) {
+            None => self.head = next,
+            // SAFETY: a neighbour is in this queue.
+            Some(prev) => unsafe { prev.as_ref().set_next(next) },
+        }
+        match NonNull::new(next) {
+            None => self.tail = prev,
+            // SAFETY: a neighbour is in this queue.
+            Some(next) => unsafe { next.as_ref() }.prev.with_mut(|p| {
+                // SAFETY: held.
+                unsafe { *p = prev }
+            }),
+        }
+        self.len -= 1;
+    }
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self::new()
+    }
+}

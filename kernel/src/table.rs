@@ -1,0 +1,392 @@
+//! The process table: slots in segments that grow and never move.
+//!
+//! A pid's index finds its [`Slot`]; the slot leads to the process of the slot's current
+//! generation, and after that process's death keeps its reason (the tombstone) until the
+//! slot is used again. Tombstones therefore need no map, and there are never more than slots.
+//!
+//! # A slot's life
+//!
+//! ```text
+//!        claim (1)                publish (2)              vacate (3)
+//!  free ───────────▶ generation+1 ───────────▶ process set ───────────▶ process null,
+//!   ▲                tombstone out                                      tombstone in
+//!   └─────────────────────────────── release (4) ◀──────────────────────────┘
+//! ```
+//!
+//! (1) and (2) are the spawner's, (3) and (4) the dying process's core's. A slot has one
+//! holder between (1) and (4); it changes hands through the free lists.
+//!
+//! - **T1.** A reader pins, loads `process` and compares the *process's own* pid, which never
+//!   changes: a stale pid cannot reach the slot's next process.
+//! - **T2.** A process is retired (`reclaim`) after (3), so what a pinned reader found stays.
+//! - **T3.** A tombstone taken out at (1) is kept by the new process and dropped when that one is
+//!   reclaimed, which is later than every guard of a reader that may have found it.
+//!   A reader compares the generation before and after it loads the word.
+//! - **T4.** A slot whose generation is `u32::MAX` is not released: it is retired.
+//!
+//! Free slots: each core keeps a queue and takes the oldest when it has more than it
+//! keeps back for the sake of tombstones; what is more than [`FREE_CACHE`] goes in a chain to
+//! a common pool that is only ever taken whole (no ABA). Finding a process is wait-free;
+//! claiming is lock-free; growing allocates a segment and is the one cold step.
+
+use core::alloc::Layout;
+use core::ptr::{self, NonNull};
+
+use crate::config::{FIRST_SEGMENT, FREE_CACHE};
+use crate::memory::NoMemory;
+use crate::pid::{MAX_SLOTS, Pid};
+use crate::process::header::Header;
+use crate::reason::Reason;
+use crate::reclaim::Guard;
+use crate::sync::{AtomicPtr, AtomicU32, Ordering};
+
+const SEGMENTS: usize = (u32::BITS - (MAX_SLOTS / FIRST_SEGMENT).leading_zeros()) as usize;
+const NONE: u32 = u32::MAX;
+
+/// One place for a process; see the module.
+#[derive(Debug)]
+pub struct Slot {
+    process: AtomicPtr<Header>,
+    tombstone: AtomicPtr<()>,
+    generation: AtomicU32,
+    /// The next free slot's index, while this one is free.
+    next_free: AtomicU32,
+}
+
+impl Slot {
+    fn new() -> Self {
+        Self {
+            process: AtomicPtr::new(ptr::null_mut()),
+            tombstone: AtomicPtr::new(ptr::null_mut()),
+            generation: AtomicU32::new(0),
+            next_free: AtomicU32::new(NONE),
+        }
+    }
+}
+
+/// All slots.
+#[derive(Debug)]
+pub struct Table {
+    segments: [AtomicPtr<Slot>; SEGMENTS],
+    /// Slots that have ever been handed out lie below.
+    fresh: AtomicU32,
+    /// At most so many slots.
+    limit: u32,
+    /// The first slot of the common pool, a chain by `next_free`.
+    pool: AtomicU32,
+}
+
+/// What a claim found.
+#[derive(Debug)]
+pub struct Claim {
+    /// The name of the process to come.
+    pub pid: Pid,
+    /// What the slot remembered; to be kept until the new process is reclaimed (T3).
+    pub tombstone: *mut (),
+}
+
+/// Why there is no slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoSlot {
+    /// The limit is reached.
+    Full,
+    /// No memory for another segment.
+    NoMemory,
+}
+
+/// What is known of a pid that is not alive.
+#[derive(Debug, PartialEq)]
+pub enum Dead {
+    /// Its slot has not been used again: the reason it died of.
+    Remembered(Reason),
+    /// Its slot has been used again.
+    Forgotten,
+    /// No process has had this pid.
+    NeverGivenOut,
+}
+
+/// The segment of a slot, the slot's place in it, and the segment's length.
+fn locate(index: u32) -> (usize, usize, usize) {
+    // Segment s holds FIRST << s slots and starts at FIRST * (2^s - 1).
+    let shifted = index / FIRST_SEGMENT + 1;
+    let segment = shifted.ilog2();
+    let start = FIRST_SEGMENT * ((1 << segment) - 1);
+    (segment as usize, (index - start) as usize, (FIRST_SEGMENT as usize) << segment)
+}
+
+impl Table {
+    /// A table of at most `limit` processes at a time, `cores` of which keep free slots.
+    pub fn new(limit: u32, cores: usize) -> Self {
+        let kept = (cores as u32).saturating_mul(2 * FREE_CACHE + 1);
+        Self {
+            segments: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+            fresh: AtomicU32::new(0),
+            limit: limit.saturating_add(kept).min(MAX_SLOTS),
+            pool: AtomicU32::new(NONE),
+        }
+    }
+
+    /// Slots handed out so far; a process's index lies below.
+    pub fn extent(&self) -> u32 {
+        self.fresh.load(Ordering::Acquire).min(self.limit)
+    }
+
+    fn slot(&self, index: u32) -> Option<&Slot> {
+        if index >= MAX_SLOTS {
+            return None;
+        }
+        let (segment, offset, _) = locate(index);
+        // Acquire: pairs with the Release that published the segment, so its slots are initialised.
+        let slots = NonNull::new(self.segments.get(segment)?.load(Ordering::Acquire))?;
+        // SAFETY: a published segment has this slot and lives as long as the table.
+        Some(unsafe { slots.add(offset).as_ref() })
+    }
+
+    /// The slot of an index that has been claimed.
+    fn claimed(&self, index: u32) -> &Slot {
+        self.slot(index).expect("the segment of a claimed slot exists")
+    }
+
+    fn grow_to(&self, index: u32) -> Result<(), NoMemory> {
+        let (segment, _, len) = locate(index);
+        let place = &self.segments[segment];
+        if !place.load(Ordering::Acquire).is_null() {
+            return Ok(());
+        }
+        let layout = Layout::array::<Slot>(len).map_err(|_| NoMemory)?;
+        // SAFETY: a segment's size is not 0.
+        let memory = NonNull::new(unsafe { alloc::alloc::alloc(layout) }.cast::<Slot>()).ok_or(NoMemory)?;
+        for i in 0..len {
+            // SAFETY: within the fresh allocation.
+            unsafe { memory.add(i).write(Slot::new()) };
+        }
+        // Release: pairs with `slot`. Acquire on failure: another grew it, and we use theirs.
+        let put = place.compare_exchange(ptr::null_mut(), memory.as_ptr(), Ordering::Release, Ordering::Acquire);
+        if put.is_err() {
+            // SAFETY: ours alone; `Slot`s without a process own nothing.
+            unsafe { alloc::alloc::dealloc(memory.as_ptr().cast(), layout) };
+        }
+        Ok(())
+    }
+
+    /// (1) Claims a slot: from `cache` if it can spare one, a fresh one, the pool, or the
+    /// last of the cache. Lock-free.
+    pub fn claim(&self, cache: &mut FreeSlots) -> Result<Claim, NoSlot> {
+        let index = if cache.len > FREE_CACHE / 4 {
+            cache.pop(self)
+        } else {
+            None
+        };
+        let index = match index {
+            Some(index) => index,
+            None => self.claim_elsewhere(cache)?,
+        };
+        let slot = self.claimed(index);
+        // Relaxed: the slot is ours; published by `publish`.
+        let generation = slot.generation.load(Ordering::Relaxed) + 1;
+        // Release: pairs with the second look in `of_the_dead`: a reader that loaded the word
+        // taken out below sees that the generation has moved on, or had it before.
+        slot.generation.store(generation, Ordering::Release);
+        let tombstone = slot.tombstone.swap(ptr::null_mut(), Ordering::AcqRel);
+        let pid = Pid::new(index, generation).expect("a released slot has a generation left (T4)");
+        Ok(Claim { pid, tombstone })
+    }
+
+    fn claim_elsewhere(&self, cache: &mut FreeSlots) -> Result<u32, NoSlot> {
+        match self.claim_fresh() {
+            Ok(index) => Ok(index),
+            Err(why) => {
+                if cache.len == 0 {
+                    cache.adopt(self, self.pool.swap(NONE, Ordering::Acquire));
+                }
+                cache.pop(self).ok_or(why)
+            }
+        }
+    }
+
+    fn claim_fresh(&self) -> Result<u32, NoSlot> {
+        // Relaxed: only a counter; the segment orders itself.
+        let mut fresh = self.fresh.load(Ordering::Relaxed);
+        loop {
+            if fresh >= self.limit {
+                return Err(NoSlot::Full);
+            }
+            self.grow_to(fresh).map_err(|NoMemory| NoSlot::NoMemory)?;
+            // Release: pairs with `extent`, whose readers look at the slots below.
+            match self.fresh.compare_exchange_weak(fresh, fresh + 1, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return Ok(fresh),
+                Err(now) => fresh = now,
+            }
+        }
+    }
+
+    /// (2) From now on the pid leads to the process.
+    pub fn publish(&self, process: NonNull<Header>, pid: Pid) {
+        // Release: pairs with `find`: the process is initialised.
+        self.claimed(pid.index()).process.store(process.as_ptr(), Ordering::Release);
+    }
+
+    /// (3) From now on the pid leads nowhere; the slot remembers `reason`.
+    pub fn vacate(&self, pid: Pid, reason: Reason) {
+        let slot = self.claimed(pid.index());
+        // Release: pairs with `of_the_dead`, which reads the reason behind the word.
+        slot.tombstone.store(reason.into_word(), Ordering::Release);
+        slot.process.store(ptr::null_mut(), Ordering::Release);
+    }
+
+    /// (4) Gives a vacated slot, or one claimed in vain, back.
+    pub fn release(&self, pid: Pid, cache: &mut FreeSlots) {
+        if pid.generation() == u32::MAX {
+            return;
+        }
+        cache.push(self, pid.index());
+        if cache.len > FREE_CACHE + FREE_CACHE / 2 {
+            self.spill(cache);
+        }
+    }
+
+    /// Hands the younger part of a full cache to the pool.
+    fn spill(&self, cache: &mut FreeSlots) {
+        let mut chain = NONE;
+        let last = cache.head;
+        for _ in 0..FREE_CACHE / 2 {
+            let Some(index) = cache.pop(self) else { break };
+            self.claimed(index).next_free.store(chain, Ordering::Relaxed);
+            chain = index;
+        }
+        self.give_to_pool(chain, last);
+    }
+
+    /// Hands everything that a cache holds to the pool.
+    pub fn give_up(&self, cache: &mut FreeSlots) {
+        let (first, last) = (cache.head, cache.tail);
+        *cache = FreeSlots::new();
+        self.give_to_pool(first, last);
+    }
+
+    fn give_to_pool(&self, first: u32, last: u32) {
+        if first == NONE {
+            return;
+        }
+        let mut pool = self.pool.load(Ordering::Relaxed);
+        loop {
+            self.claimed(last).next_free.store(pool, Ordering::Relaxed);
+            // Release: pairs with the Acquire swap that takes the pool.
+            match self.pool.compare_exchange_weak(pool, first, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => pool = now,
+            }
+        }
+    }
+
+    /// The live or dying process that `pid` names. Wait-free.
+    pub fn find<'g>(&self, pid: Pid, guard: &'g Guard<'_>) -> Option<&'g Header> {
+        let process = self.at(pid.index(), guard)?;
+        (process.pid == pid).then_some(process)
+    }
+
+    /// The process that is in a slot now. Wait-free.
+    pub fn at<'g>(&self, index: u32, _guard: &'g Guard<'_>) -> Option<&'g Header> {
+        // Acquire: pairs with `publish`.
+        let process = NonNull::new(self.slot(index)?.process.load(Ordering::Acquire))?;
+        // SAFETY: published, and retired only after `vacate` (T2); the guard is older than
+        // whatever retirement could free it.
+        Some(unsafe { process.as_ref() })
+    }
+
+    /// What is known of a pid that `find` did not find. Wait-free.
+    pub fn of_the_dead(&self, pid: Pid, _guard: &Guard<'_>) -> Dead {
+        let Some(slot) = self.slot(pid.index()) else { return Dead::NeverGivenOut };
+        let generation = slot.generation.load(Ordering::Acquire);
+        if pid.generation() > generation || pid.index() >= self.extent() {
+            return Dead::NeverGivenOut;
+        }
+        if pid.generation() < generation {
+            return Dead::Forgotten;
+        }
+        // Acquire: pairs with `vacate`.
+        let word = slot.tombstone.load(Ordering::Acquire);
+        // The word is of this generation if the generation has not moved since (T3).
+        if slot.generation.load(Ordering::Acquire) != generation {
+            return Dead::Forgotten;
+        }
+        // SAFETY: the slot, or the process that took the word out, keeps it longer than the guard (T3).
+        unsafe { Reason::clone_word(word) }.map_or(Dead::Forgotten, Dead::Remembered)
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        for index in 0..self.extent() {
+            let word = self.claimed(index).tombstone.swap(ptr::null_mut(), Ordering::Acquire);
+            // SAFETY: taken out once.
+            drop(unsafe { Reason::from_word(word) });
+        }
+        for (number, segment) in self.segments.iter().enumerate() {
+            let Some(slots) = NonNull::new(segment.load(Ordering::Acquire)) else { continue };
+            let len = (FIRST_SEGMENT as usize) << number;
+            for i in 0..len {
+                // SAFETY: within the segment, initialised by `grow_to`, dropped once.
+                unsafe { slots.add(i).drop_in_place() };
+            }
+            let layout = Layout::array::<Slot>(len).expect("it was allocated");
+            // SAFETY: allocated by `grow_to` with this layout.
+            unsafe { alloc::alloc::dealloc(slots.as_ptr().cast(), layout) };
+        }
+    }
+}
+
+/// A core's queue of free slots, oldest first.
+#[derive(Debug)]
+pub struct FreeSlots {
+    head: u32,
+    tail: u32,
+    len: u32,
+}
+
+impl FreeSlots {
+    /// None.
+    pub const fn new() -> Self {
+        Self { head: NONE, tail: NONE, len: 0 }
+    }
+
+    // Relaxed throughout: a free slot is its holder's; the pool's exchange hands it over.
+    fn push(&mut self, table: &Table, index: u32) {
+        table.claimed(index).next_free.store(NONE, Ordering::Relaxed);
+        if self.tail == NONE {
+            self.head = index;
+        } else {
+            table.claimed(self.tail).next_free.store(index, Ordering::Relaxed);
+        }
+        self.tail = index;
+        self.len += 1;
+    }
+
+    fn pop(&mut self, table: &Table) -> Option<u32> {
+        if self.head == NONE {
+            return None;
+        }
+        let index = self.head;
+        self.head = table.claimed(index).next_free.load(Ordering::Relaxed);
+        if self.head == NONE {
+            self.tail = NONE;
+        }
+        self.len -= 1;
+        Some(index)
+    }
+
+    /// Takes a chain of the pool for its own.
+    fn adopt(&mut self, table: &Table, mut index: u32) {
+        while index != NONE {
+            let next = table.claimed(index).next_free.load(Ordering::Relaxed);
+            self.push(table, index);
+            index = next;
+        }
+    }
+}
+
+impl Default for FreeSlots {
+    fn default() -> Self {
+        Self::new()
+    }
+}

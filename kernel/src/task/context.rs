@@ -1,0 +1,369 @@
+//! [`Context`], an async body's way to the kernel.
+//!
+//! It is the process's own: it finds the running slice where the world keeps it
+//! ([`crate::world::Here`]) and checks that the slice is its process's. Used anywhere else (moved
+//! to another thread, kept after the process) it panics there and harms nobody.
+
+use core::any::TypeId;
+use core::fmt;
+use core::marker::PhantomData;
+use core::time::Duration;
+
+use crate::alias::AliasMode;
+use crate::cx::{Cx, Dest, Slice};
+use crate::info::ProcessInfo;
+use crate::memory::NoMemory;
+use crate::name::RegisterError;
+use crate::pid::{Alias, Pid, Reference};
+use crate::process::body::Body;
+use crate::process::header::Header;
+use crate::process::spawn::{SpawnError, SpawnOptions, Spawned};
+use crate::process::ties::{LinkError, MonitorError};
+use crate::reason::Reason;
+use crate::received::{Peek, Received};
+use crate::send::SendError;
+use crate::signal::queue::Cursor;
+use crate::task::future::{Exit, FutureBody};
+use crate::task::receive::{Alive, Info, Receive, ReceiveMatch, ReceiveTimeout, Sleep, Stop, YieldNow};
+use crate::timer::record::TimerError;
+use crate::world::Here;
+
+/// A pid that is known to take `M`.
+pub struct Address<M> {
+    pid: Pid,
+    takes: PhantomData<fn(M)>,
+}
+
+impl<M> Address<M> {
+    /// The address of a process that the caller knows to take `M`. Sending checks it again.
+    pub const fn new(pid: Pid) -> Self {
+        Self { pid, takes: PhantomData }
+    }
+
+    /// Who.
+    pub const fn pid(self) -> Pid {
+        self.pid
+    }
+}
+
+impl<M> Clone for Address<M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for Address<M> {}
+
+impl<M> PartialEq for Address<M> {
+    fn eq(&self, other: &Self) -> bool {
+        self.pid == other.pid
+    }
+}
+
+impl<M> Eq for Address<M> {}
+
+impl<M> fmt::Debug for Address<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.pid, f)
+    }
+}
+
+impl<M> From<Address<M>> for Pid {
+    fn from(address: Address<M>) -> Self {
+        address.pid
+    }
+}
+
+impl<M> From<Address<M>> for Dest<'_> {
+    fn from(address: Address<M>) -> Self {
+        Self::Pid(address.pid)
+    }
+}
+
+/// See the module.
+pub struct Context<M> {
+    pid: Pid,
+    /// Compared, never followed.
+    process: *const Header,
+    here: fn() -> *const Here,
+    takes: PhantomData<fn(M)>,
+}
+
+// SAFETY: every use checks that it happens inside the process's own slice.
+unsafe impl<M> Send for Context<M> {}
+// SAFETY: as above: one thread at a time runs the slice.
+unsafe impl<M> Sync for Context<M> {}
+
+impl<M> fmt::Debug for Context<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("pid", &self.pid).finish_non_exhaustive()
+    }
+}
+
+impl<M: Send + 'static> Context<M> {
+    pub(crate) fn new(cx: &Cx<'_, M>) -> Self {
+        let process: *const Header = cx.process();
+        // SAFETY: the process runs, so its kernel is there (P4).
+        let here = unsafe { cx.process().kernel.as_ref() }.here;
+        Self { pid: cx.pid(), process, here, takes: PhantomData }
+    }
+
+    /// Runs `f` with the running slice's view of the kernel: everything that [`Cx`] can do.
+    ///
+    /// # Panics
+    /// Outside the process's own slice.
+    pub fn with<R>(&self, f: impl FnOnce(&Cx<'_, M>) -> R) -> R {
+        // SAFETY: the place of this thread of execution, by World's contract.
+        let slice = unsafe { (*(self.here)()).get() }.cast::<Slice<'_>>();
+        assert!(!slice.is_null(), "the Context of {} was used outside its process", self.pid);
+        // SAFETY: noted for as long as the slice lasts, which is longer than this call.
+        let slice = unsafe { &*slice };
+        let own = core::ptr::eq(slice.process, self.process)
+            && slice.process.pid == self.pid
+            && slice.process.takes == TypeId::of::<M>();
+        assert!(own, "the Context of {} was used in process {}", self.pid, slice.process.pid);
+        f(Cx::of(slice))
+    }
+
+    /// Who it is.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Where it can be sent to.
+    pub fn address(&self) -> Address<M> {
+        Address::new(self.pid)
+    }
+
+    /// The oldest message, EXIT, DOWN or timer, waiting for one if there is none. Cancel safe.
+    pub fn recv(&mut self) -> Receive<'_, M> {
+        Receive::new(self)
+    }
+
+    /// As [`Context::recv`], but `None` when nothing has come in time. Cancel safe.
+    pub fn recv_timeout(&mut self, patience: Duration) -> ReceiveTimeout<'_, M> {
+        ReceiveTimeout::new(self, patience)
+    }
+
+    /// The oldest that `wanted` accepts, waiting for it. Looks at each signal once.
+    pub fn recv_match<F>(&mut self, wanted: F) -> ReceiveMatch<'_, M, F>
+    where
+        F: FnMut(Peek<'_, M>) -> bool,
+    {
+        ReceiveMatch::new(self, Cursor::new(), None, wanted)
+    }
+
+    /// As [`Context::recv_match`], from the cursor on ([`Context::cursor_at_end`]), and `None` when it
+    /// has not come in time.
+    pub fn recv_match_from<F>(&mut self, from: Cursor, patience: Option<Duration>, wanted: F) -> ReceiveMatch<'_, M, F>
+    where
+        F: FnMut(Peek<'_, M>) -> bool,
+    {
+        ReceiveMatch::new(self, from, patience, wanted)
+    }
+
+    /// See [`Cx::cursor_at_end`].
+    pub fn cursor_at_end(&self) -> Cursor {
+        self.with(|cx| cx.cursor_at_end())
+    }
+
+    /// The oldest that waits, without waiting.
+    pub fn try_recv(&mut self) -> Option<Received<M>> {
+        self.with(|cx| cx.receive())
+    }
+
+    /// Waits.
+    pub fn sleep(&self, time: Duration) -> Sleep<'_, M> {
+        Sleep::new(self, time)
+    }
+
+    /// Lets the others run.
+    pub fn yield_now(&self) -> YieldNow<'_, M> {
+        YieldNow::new(self)
+    }
+
+    /// Ends the process with a reason, from anywhere in the body.
+    pub fn stop(&self, reason: Reason) -> Stop<'_, M> {
+        Stop::new(self, reason)
+    }
+
+    /// Whether a process is alive, after all that was sent to it before.
+    pub fn is_alive(&self, pid: impl Into<Pid>) -> Alive<'_, M> {
+        Alive::new(self, pid.into())
+    }
+
+    /// What a process knows of itself; `None` when it is dead.
+    pub fn info(&self, pid: impl Into<Pid>) -> Info<'_, M> {
+        Info::new(self, pid.into())
+    }
+
+    /// See [`Cx::send`].
+    pub fn send<N: Send + 'static>(&self, to: impl Into<Pid>, message: N) -> Result<(), SendError<N>> {
+        self.with(|cx| cx.send(to.into(), message))
+    }
+
+    /// See [`Cx::send_name`].
+    pub fn send_name<N: Send + 'static>(&self, to: &str, message: N) -> Result<(), SendError<N>> {
+        self.with(|cx| cx.send_name(to, message))
+    }
+
+    /// See [`Cx::send_alias`].
+    pub fn send_alias<N: Send + 'static>(&self, to: Alias, message: N) -> Result<(), SendError<N>> {
+        self.with(|cx| cx.send_alias(to, message))
+    }
+
+    /// See [`Cx::exit`]. To itself: the body runs on to its next await, and nothing it does is done.
+    pub fn exit(&self, to: impl Into<Pid>, reason: Reason) -> Result<(), NoMemory> {
+        self.with(|cx| cx.exit(to.into(), reason))
+    }
+
+    /// See [`Cx::link`].
+    pub fn link(&self, to: impl Into<Pid>) -> Result<(), LinkError> {
+        self.with(|cx| cx.link(to.into()))
+    }
+
+    /// See [`Cx::unlink`].
+    pub fn unlink(&self, from: impl Into<Pid>) {
+        self.with(|cx| cx.unlink(from.into()));
+    }
+
+    /// See [`Cx::monitor`].
+    pub fn monitor(&self, target: impl Into<Pid>) -> Result<Reference, MonitorError> {
+        self.with(|cx| cx.monitor(target.into()))
+    }
+
+    /// See [`Cx::monitor_name`].
+    pub fn monitor_name(&self, name: &str) -> Result<Reference, MonitorError> {
+        self.with(|cx| cx.monitor_name(name))
+    }
+
+    /// See [`Cx::monitor_with`].
+    pub fn monitor_alias(&self, target: impl Into<Pid>, alias: AliasMode) -> Result<Alias, MonitorError> {
+        let reference = self.with(|cx| cx.monitor_with(Dest::Pid(target.into()), Some(alias)))?;
+        Ok(Alias { pid: self.pid, reference })
+    }
+
+    /// See [`Cx::demonitor`].
+    pub fn demonitor(&self, monitor: Reference, flush: bool) -> bool {
+        self.with(|cx| cx.demonitor(monitor, flush))
+    }
+
+    /// See [`Cx::trap_exit`].
+    pub fn trap_exit(&self, trap: bool) -> bool {
+        self.with(|cx| cx.trap_exit(trap))
+    }
+
+    /// Starts a process that runs `start`'s future.
+    pub fn spawn<N, S, F>(&self, start: S) -> Result<Address<N>, SpawnError>
+    where
+        N: Send + 'static,
+        S: FnOnce(Context<N>) -> F + Send + 'static,
+        F: Future<Output: Exit> + Send + 'static,
+    {
+        self.spawn_with(&SpawnOptions::new(), start).map(|(address, _)| address)
+    }
+
+    /// As [`Context::spawn`], linked.
+    pub fn spawn_link<N, S, F>(&self, start: S) -> Result<Address<N>, SpawnError>
+    where
+        N: Send + 'static,
+        S: FnOnce(Context<N>) -> F + Send + 'static,
+        F: Future<Output: Exit> + Send + 'static,
+    {
+        self.spawn_with(&SpawnOptions::new().link(), start).map(|(address, _)| address)
+    }
+
+    /// As [`Context::spawn`], monitored.
+    pub fn spawn_monitor<N, S, F>(&self, start: S) -> Result<(Address<N>, Reference), SpawnError>
+    where
+        N: Send + 'static,
+        S: FnOnce(Context<N>) -> F + Send + 'static,
+        F: Future<Output: Exit> + Send + 'static,
+    {
+        let (address, monitor) = self.spawn_with(&SpawnOptions::new().monitor(), start)?;
+        Ok((address, monitor.ok_or(SpawnError::NoMemory)?))
+    }
+
+    /// Starts a process with options; its address, and the monitor if one was asked for.
+    pub fn spawn_with<N, S, F>(
+        &self,
+        options: &SpawnOptions<'_>,
+        start: S,
+    ) -> Result<(Address<N>, Option<Reference>), SpawnError>
+    where
+        N: Send + 'static,
+        S: FnOnce(Context<N>) -> F + Send + 'static,
+        F: Future<Output: Exit> + Send + 'static,
+    {
+        let spawned = self.spawn_body(options, FutureBody::new(start))?;
+        Ok((Address::new(spawned.pid), spawned.monitor))
+    }
+
+    /// Starts a process that runs any body.
+    pub fn spawn_body<B: Body>(&self, options: &SpawnOptions<'_>, body: B) -> Result<Spawned, SpawnError> {
+        self.with(|cx| cx.spawn(options, body))
+    }
+
+    /// See [`Cx::register`].
+    pub fn register(&self, name: &str, pid: impl Into<Pid>) -> Result<(), RegisterError> {
+        self.with(|cx| cx.register(name, pid.into()))
+    }
+
+    /// See [`Cx::unregister`].
+    pub fn unregister(&self, name: &str) -> bool {
+        self.with(|cx| cx.unregister(name))
+    }
+
+    /// See [`Cx::whereis`].
+    pub fn whereis(&self, name: &str) -> Option<Pid> {
+        self.with(|cx| cx.whereis(name))
+    }
+
+    /// See [`Cx::alias`].
+    pub fn alias(&self, reply: bool) -> Result<Alias, NoMemory> {
+        self.with(|cx| cx.alias(reply))
+    }
+
+    /// See [`Cx::unalias`].
+    pub fn unalias(&self, alias: Alias) -> bool {
+        self.with(|cx| cx.unalias(alias))
+    }
+
+    /// See [`Cx::send_after`].
+    pub fn send_after<'d, N: Send + 'static>(
+        &self,
+        to: impl Into<Dest<'d>>,
+        after: Duration,
+        message: N,
+    ) -> Result<Reference, TimerError> {
+        self.with(|cx| cx.send_after(to, after, message))
+    }
+
+    /// See [`Cx::start_timer`].
+    pub fn start_timer<'d, N: Send + 'static>(
+        &self,
+        to: impl Into<Dest<'d>>,
+        after: Duration,
+        message: N,
+    ) -> Result<Reference, TimerError> {
+        self.with(|cx| cx.start_timer(to, after, message))
+    }
+
+    /// See [`Cx::cancel_timer`].
+    pub fn cancel_timer(&self, timer: Reference) -> Option<Duration> {
+        self.with(|cx| cx.cancel_timer(timer))
+    }
+
+    /// See [`Cx::read_timer`].
+    pub fn read_timer(&self, timer: Reference) -> Option<Duration> {
+        self.with(|cx| cx.read_timer(timer))
+    }
+
+    /// What it knows of itself.
+    pub fn self_info(&self) -> Option<ProcessInfo> {
+        match self.with(|cx| cx.info(cx.pid())) {
+            Ok(crate::cx::Asked::Known(info)) => info,
+            _ => None,
+        }
+    }
+}

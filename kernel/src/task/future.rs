@@ -1,0 +1,102 @@
+//! [`FutureBody`]: a future as a body, and [`Exit`], what it may end with.
+
+use alloc::string::ToString;
+use core::convert::Infallible;
+use core::fmt::Display;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context as TaskContext, Poll};
+
+use crate::cx::Cx;
+use crate::process::body::{Body, Resumed};
+use crate::reason::Reason;
+use crate::task::Context;
+use crate::task::waker;
+
+/// What an async body may end with.
+pub trait Exit {
+    /// Why the process ends, then.
+    fn into_reason(self) -> Reason;
+}
+
+impl Exit for () {
+    fn into_reason(self) -> Reason {
+        Reason::NORMAL
+    }
+}
+
+impl Exit for Reason {
+    fn into_reason(self) -> Reason {
+        self
+    }
+}
+
+impl Exit for Infallible {
+    fn into_reason(self) -> Reason {
+        match self {}
+    }
+}
+
+impl<T: Exit, E: Display> Exit for Result<T, E> {
+    /// An error is a crash with its text.
+    fn into_reason(self) -> Reason {
+        match self {
+            Ok(value) => value.into_reason(),
+            Err(error) => Reason::crash(error.to_string()),
+        }
+    }
+}
+
+/// A future that is made by the first slice, where it is to stay.
+pub(crate) struct FutureBody<M, S, F> {
+    state: State<S, F>,
+    takes: core::marker::PhantomData<fn(M)>,
+}
+
+enum State<S, F> {
+    Start(Option<S>),
+    Runs(F),
+}
+
+impl<M, S, F> FutureBody<M, S, F>
+where
+    M: Send + 'static,
+    S: FnOnce(Context<M>) -> F + Send + 'static,
+    F: Future<Output: Exit> + Send + 'static,
+{
+    /// A body that will run what `start` makes.
+    pub(crate) fn new(start: S) -> Self {
+        Self { state: State::Start(Some(start)), takes: core::marker::PhantomData }
+    }
+}
+
+impl<M, S, F> Body for FutureBody<M, S, F>
+where
+    M: Send + 'static,
+    S: FnOnce(Context<M>) -> F + Send + 'static,
+    F: Future<Output: Exit> + Send + 'static,
+{
+    type Message = M;
+
+    fn resume(&mut self, cx: &Cx<'_, M>) -> Resumed {
+        if let State::Start(start) = &mut self.state {
+            let Some(start) = start.take() else {
+                return Resumed::Exit(Reason::crash("resumed after its start had panicked"));
+            };
+            self.state = State::Runs(start(Context::new(cx)));
+        }
+        let State::Runs(future) = &mut self.state else {
+            unreachable!("started above");
+        };
+        // SAFETY: a `FutureBody` is made only by `spawn`, which moves it into the process's
+        // memory before the first slice; there it stays until it is dropped in place.
+        let future = unsafe { Pin::new_unchecked(future) };
+        // SAFETY: the process outlives the poll, and `borrowed` is not dropped.
+        let waker = unsafe { waker::borrowed(cx.process()) };
+        match future.poll(&mut TaskContext::from_waker(&waker)) {
+            Poll::Ready(exit) => Resumed::Exit(exit.into_reason()),
+            Poll::Pending if cx.take_yield() => Resumed::Yield,
+            Poll::Pending => Resumed::Wait,
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Wakers: a signal that is a part of the process.
+//!
+//! A waker has a share of its process's memory, so it may outlive the process by any
+//! time. Waking claims the process's one wake node by a flag and pushes it: no allocation,
+//! and a thousand wakes before the process runs are one signal. A dead process's mailbox
+//! is closed, and nothing happens.
+//!
+//! Whoever has queued the process may still have to wake a core when the kernel is being
+//! dropped; so the first clone of a process's waker makes the process hold the kernel,
+//! until its memory goes (`header`, P4).
+
+use alloc::sync::Arc;
+use core::ptr::NonNull;
+use core::task::{RawWaker, RawWakerVTable, Waker};
+
+use crate::cx::Slice;
+use crate::hand::Hand;
+use crate::kernel::Kernel;
+use crate::mailbox::Pushed;
+use crate::process::header::Header;
+use crate::signal::node::Node;
+use crate::sync::Ordering;
+
+const VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
+
+/// A waker with a share of its own.
+pub fn of(process: &Header) -> Waker {
+    share(process);
+    // SAFETY: the vtable's functions keep to `RawWaker`'s contract; the share is the waker's.
+    unsafe { Waker::from_raw(raw(process)) }
+}
+
+/// A waker for the length of a poll, without a share.
+///
+/// # Safety
+/// The process outlives the result, which must not be dropped.
+pub unsafe fn borrowed(process: &Header) -> core::mem::ManuallyDrop<Waker> {
+    // SAFETY: as in `of`; never dropped, so the missing share is never given up.
+    core::mem::ManuallyDrop::new(unsafe { Waker::from_raw(raw(process)) })
+}
+
+fn raw(process: &Header) -> RawWaker {
+    RawWaker::new(core::ptr::from_ref(process).cast(), &VTABLE)
+}
+
+fn share(process: &Header) {
+    process.share();
+    // Relaxed: the first time is in a slice, when the kernel is held by the core; later
+    // clones come from a waker that has seen it.
+    if !process.holds_kernel.load(Ordering::Relaxed) && !process.holds_kernel.swap(true, Ordering::Relaxed) {
+        // SAFETY: the kernel is in an `Arc` (`Kernel::new`), and alive: a core holds it.
+        unsafe { Arc::increment_strong_count(process.kernel.as_ptr().cast_const()) };
+    }
+}
+
+unsafe fn clone(data: *const ()) -> RawWaker {
+    // SAFETY: a waker's process, which its share or its poll keeps.
+    let process = unsafe { &*data.cast::<Header>() };
+    share(process);
+    raw(process)
+}
+
+unsafe fn wake(data: *const ()) {
+    // SAFETY: by `RawWaker`'s contract.
+    unsafe { wake_by_ref(data) };
+    // SAFETY: `wake` consumes the waker.
+    unsafe { drop_waker(data) };
+}
+
+unsafe fn wake_by_ref(data: *const ()) {
+    // SAFETY: a waker's process, which its share or its poll keeps.
+    let process = unsafe { &*data.cast::<Header>() };
+    // AcqRel: what the waker did before is seen by the fetch that clears the flag.
+    if process.mailbox.is_closed() || process.waking.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    // SAFETY: the flag was claimed: the wake node is in no queue and ours.
+    let pushed = unsafe { process.mailbox.push(NonNull::from(&process.wake).cast::<Node>()) };
+    if pushed == Pushed::Wake {
+        // SAFETY: alive: it cannot die before it is queued, and a waker holds the kernel.
+        let kernel = unsafe { process.kernel.as_ref() };
+        queue(kernel, process);
+    }
+}
+
+/// Queues a process that this wake has woken: here, if here is a core of its kernel.
+fn queue(kernel: &Kernel, process: &Header) {
+    // SAFETY: the place of this thread of execution, by World's contract.
+    let slice = unsafe { (*(kernel.here)()).get() }.cast::<Slice<'_>>();
+    if !slice.is_null() {
+        // SAFETY: noted for as long as the slice lasts, which is longer than this call.
+        let hand: Hand<'_> = unsafe { (*slice).hand };
+        if core::ptr::eq(hand.kernel, kernel) {
+            return hand.schedule(process);
+        }
+    }
+    kernel.inject(process);
+}
+
+unsafe fn drop_waker(data: *const ()) {
+    if let Some(process) = NonNull::new(data.cast_mut().cast::<Header>()) {
+        // SAFETY: the waker's share.
+        unsafe { Header::give_up(process) };
+    }
+}

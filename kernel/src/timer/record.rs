@@ -1,0 +1,358 @@
+//! Timers: a message, or an alarm, that comes when its time has come.
+//!
+//! One record, one word:
+//!
+//! ```text
+//! ARMED ── wheel: fire (1) ──▶ FIRED ── fetched by the target (3)
+//!   └── cancel, or the target's death (2) ──▶ CANCELLED
+//! ```
+//!
+//! Whoever wins (1) or (2) owns the message: it sends it or drops it. The message was
+//! allocated when the timer was started, so firing allocates nothing.
+//!
+//! Shares: the wheel's (which becomes the signal's when it fires), the starter's (in the
+//! starter's set, by reference), and, when the target is another process, the target's
+//! (on its list of watchers, so that the timer ends with it).
+//!
+//! The wheel is its core's. A timer that is cancelled elsewhere goes on that core's stack
+//! of cancelled timers (`sched`), with the wheel's share, and the core takes it off.
+
+use core::any::TypeId;
+use core::mem::{MaybeUninit, offset_of};
+use core::ptr::{self, NonNull};
+
+use crate::hand::Hand;
+use crate::list::{Listed, Place};
+use crate::memory;
+use crate::monitor::Object;
+use crate::name::Entry;
+use crate::pid::{Pid, Reference};
+use crate::reason::Reason;
+use crate::set::{Joint, Member};
+use crate::signal::node::{Kind, Node};
+use crate::sync::{AtomicU8, Ordering, UnsafeCell};
+use crate::timer::wheel::TimerNode;
+use crate::watch::{Watch, WatchVtable};
+
+const ARMED: u8 = 0;
+const FIRED: u8 = 1;
+const CANCELLED: u8 = 2;
+
+/// Whom a timer is for.
+#[derive(Clone, Copy, Debug)]
+pub enum Target {
+    /// A process.
+    Pid(Pid),
+    /// Whoever has the name when it is due.
+    Name(NonNull<Entry>),
+}
+
+/// Why a timer could not be started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum TimerError {
+    /// The core has as many timers as the limit allows.
+    TooMany,
+    /// The target takes no messages of this type.
+    WrongType,
+    /// There is no memory for it.
+    NoMemory,
+    /// The process is dying.
+    Dying,
+}
+
+impl core::fmt::Display for TimerError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::TooMany => "the limit of timers is reached",
+            Self::WrongType => "the target takes no messages of this type",
+            Self::NoMemory => "out of memory",
+            Self::Dying => "the process is dying",
+        })
+    }
+}
+
+impl core::error::Error for TimerError {}
+
+/// A timer without its message. `repr(C)`: the node comes first.
+#[derive(Debug)]
+#[repr(C)]
+pub struct TimerHead {
+    node: Node,
+    watch: Watch,
+    wheel: TimerNode,
+    joint: Joint<TimerHead>,
+    cancelled: Place<TimerHead>,
+    state: AtomicU8,
+    shares: AtomicU8,
+    /// Whether the message comes as `Received::Timer` rather than as a plain message.
+    pub labelled: bool,
+    /// The core whose wheel it is on.
+    pub core: usize,
+    /// When it is due, in nanoseconds.
+    pub due: u64,
+    /// Its name.
+    pub reference: Reference,
+    target: Target,
+    takes: Option<TypeId>,
+    drop_value: unsafe fn(NonNull<TimerHead>),
+    free: unsafe fn(NonNull<TimerHead>),
+}
+
+/// A timer with its message.
+#[repr(C)]
+struct MessageTimer<M> {
+    head: TimerHead,
+    value: UnsafeCell<MaybeUninit<M>>,
+}
+
+impl Member for TimerHead {
+    fn joint(&self) -> &Joint<Self> {
+        &self.joint
+    }
+
+    fn key(&self) -> u64 {
+        self.reference.to_raw()
+    }
+}
+
+impl Listed for TimerHead {
+    fn place(&self) -> &Place<Self> {
+        &self.cancelled
+    }
+}
+
+const VTABLE: &WatchVtable = &WatchVtable { live, fire: target_died, release, watcher: |_| None };
+
+fn of_watch(watch: NonNull<Watch>) -> NonNull<TimerHead> {
+    // SAFETY: the vtable is only given to the `watch` of a timer.
+    unsafe { watch.byte_sub(offset_of!(TimerHead, watch)).cast() }
+}
+
+unsafe fn live(watch: NonNull<Watch>) -> bool {
+    // SAFETY: the list has a share.
+    unsafe { of_watch(watch).as_ref() }.is_armed()
+}
+
+unsafe fn target_died(watch: NonNull<Watch>, hand: &Hand<'_>, _reason: &Reason) {
+    let timer = of_watch(watch);
+    // SAFETY: the list has a share.
+    unsafe { TimerHead::cancel(timer, hand) };
+    // SAFETY: the caller gives the list's share.
+    unsafe { TimerHead::give_up(timer) };
+}
+
+unsafe fn release(watch: NonNull<Watch>) {
+    // SAFETY: the caller gives the list's share.
+    unsafe { TimerHead::give_up(of_watch(watch)) }
+}
+
+/// A timer that fired and that nobody receives.
+unsafe fn release_fired(node: NonNull<Node>) {
+    let timer = node.cast::<TimerHead>();
+    // SAFETY: the node's share keeps it.
+    let drop_value = unsafe { timer.as_ref() }.drop_value;
+    // SAFETY: fired: the value is the node's holder's, and dropped once.
+    unsafe { drop_value(timer) };
+    // SAFETY: the share that travels with the node.
+    unsafe { TimerHead::give_up(timer) };
+}
+
+fn value_of<M>(timer: NonNull<TimerHead>) -> *mut M {
+    // SAFETY: a message timer's head; no reference to the whole is made.
+    unsafe { (&raw mut (*timer.cast::<MessageTimer<M>>().as_ptr()).value).cast() }
+}
+
+impl TimerHead {
+    fn new(kind: Kind, target: Target, core: usize, due: u64, reference: Reference) -> Self {
+        unsafe fn nothing(_: NonNull<TimerHead>) {}
+        unsafe fn free(timer: NonNull<TimerHead>) {
+            // SAFETY: the last share of an alarm.
+            unsafe { memory::drop_and_free(timer) }
+        }
+        Self {
+            node: Node::new(kind, release_fired),
+            watch: Watch::new(VTABLE),
+            wheel: TimerNode::new(),
+            joint: Joint::new(),
+            cancelled: Place::new(),
+            state: AtomicU8::new(ARMED),
+            shares: AtomicU8::new(2),
+            labelled: false,
+            core,
+            due,
+            reference,
+            target,
+            takes: None,
+            drop_value: nothing,
+            free,
+        }
+    }
+
+    /// An alarm for `process`, with the shares of the wheel and of the starter.
+    pub fn try_alarm(process: Pid, core: usize, due: u64, reference: Reference) -> Result<NonNull<Self>, TimerError> {
+        let alarm = Self::new(Kind::Alarm, Target::Pid(process), core, due, reference);
+        memory::try_new(alarm).map_err(|_| TimerError::NoMemory)
+    }
+
+    /// A timer with a message, with the shares of the wheel and of the starter.
+    pub fn try_message<M: Send + 'static>(
+        target: Target,
+        core: usize,
+        due: u64,
+        reference: Reference,
+        labelled: bool,
+        value: M,
+    ) -> Result<NonNull<Self>, TimerError> {
+        unsafe fn drop_value<M>(timer: NonNull<TimerHead>) {
+            // SAFETY: by the caller's right to the value, once.
+            unsafe { value_of::<M>(timer).drop_in_place() };
+        }
+        unsafe fn free<M>(timer: NonNull<TimerHead>) {
+            // SAFETY: the last share; the value is gone already, `MaybeUninit` drops nothing.
+            unsafe { memory::drop_and_free(timer.cast::<MessageTimer<M>>()) }
+        }
+        let head = Self {
+            labelled,
+            takes: Some(TypeId::of::<M>()),
+            drop_value: drop_value::<M>,
+            free: free::<M>,
+            ..Self::new(Kind::Timer, target, core, due, reference)
+        };
+        let timer = MessageTimer { head, value: UnsafeCell::new(MaybeUninit::new(value)) };
+        match memory::try_new(timer) {
+            Ok(timer) => Ok(timer.cast()),
+            Err(timer) => {
+                // SAFETY: never written elsewhere: whole.
+                drop(unsafe { timer.value.into_inner().assume_init() });
+                Err(TimerError::NoMemory)
+            }
+        }
+    }
+
+    /// Adds the share of the target's list, which `watch` puts there.
+    pub fn share(this: NonNull<Self>) -> NonNull<Watch> {
+        // SAFETY: live: the caller has a share. Relaxed: who shares has one.
+        unsafe { this.as_ref() }.shares.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: within the record.
+        unsafe { this.byte_add(offset_of!(Self, watch)).cast() }
+    }
+
+    /// Its place on the wheel.
+    pub fn wheel(this: NonNull<Self>) -> NonNull<TimerNode> {
+        // SAFETY: within the record.
+        unsafe { this.byte_add(offset_of!(Self, wheel)).cast() }
+    }
+
+    /// The timer of a place on a wheel.
+    pub fn of_wheel(node: NonNull<TimerNode>) -> NonNull<Self> {
+        // SAFETY: only timers' nodes are put on the kernel's wheels.
+        unsafe { node.byte_sub(offset_of!(Self, wheel)).cast() }
+    }
+
+    /// Whether it is still to come.
+    pub fn is_armed(&self) -> bool {
+        self.state.load(Ordering::Acquire) == ARMED
+    }
+
+    /// Whom it is for.
+    pub fn target(&self) -> Target {
+        self.target
+    }
+
+    /// As the object of a list of timers.
+    pub fn object(&self) -> Object {
+        match self.target {
+            Target::Pid(pid) => Object::Pid(pid),
+            // SAFETY: entries live as long as the kernel.
+            Target::Name(entry) => Object::Name(unsafe { entry.as_ref() }.name.clone()),
+        }
+    }
+
+    /// (1) It is due. Consumes the wheel's share, which it has left. Lock-free.
+    ///
+    /// # Safety
+    /// The caller is the wheel's core and has just taken it off.
+    pub unsafe fn fire(this: NonNull<Self>, hand: &Hand<'_>) {
+        // SAFETY: shared, so live.
+        let timer = unsafe { this.as_ref() };
+        // AcqRel: pairs with `cancel`, whichever came first.
+        if timer.state.compare_exchange(ARMED, FIRED, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            // Cancelled on another core: the wheel's share comes by the stack of the cancelled.
+            return;
+        }
+        let process = match timer.target {
+            Target::Pid(pid) => hand.find(pid),
+            // SAFETY: entries live as long as the kernel.
+            Target::Name(entry) => unsafe { entry.as_ref() }.holder(hand.guard),
+        };
+        let node = this.cast::<Node>();
+        if let Some(process) = process
+            && timer.takes.is_none_or(|takes| takes == process.takes)
+        {
+            // SAFETY: who fires owns the node; the share goes with it.
+            if unsafe { hand.push(process, node) } {
+                return;
+            }
+        }
+        // SAFETY: not delivered, so still ours.
+        unsafe { hand.release(node) };
+    }
+
+    /// (2) It is not wanted any more: whether it was still to come. Lock-free.
+    ///
+    /// # Safety
+    /// The caller has a share, which it keeps.
+    pub unsafe fn cancel(this: NonNull<Self>, hand: &Hand<'_>) -> bool {
+        // SAFETY: shared, so live.
+        let timer = unsafe { this.as_ref() };
+        if timer.state.compare_exchange(ARMED, CANCELLED, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            return false;
+        }
+        // SAFETY: who cancels owns the value; a destructor's panic is contained.
+        hand.kernel.contain(&mut || unsafe { (timer.drop_value)(this) });
+        match hand.core {
+            // SAFETY: cancelled, so on its wheel until its core takes it off.
+            Some(core) if core.id() == timer.core => unsafe { core.take_off(this) },
+            // SAFETY: the wheel's share goes with it.
+            _ => unsafe { hand.kernel.timer_cancelled(this) },
+        }
+        true
+    }
+
+    /// (3) Takes the message of a fetched timer and gives up the signal's share.
+    ///
+    /// # Safety
+    /// The caller fetched the node of this timer with an `M`, and does not use it again.
+    pub unsafe fn open<M>(this: NonNull<Self>) -> M {
+        // SAFETY: fired: the value is the node's holder's.
+        let value = unsafe { ptr::read(value_of::<M>(this)) };
+        // SAFETY: the signal's share.
+        unsafe { Self::give_up(this) };
+        value
+    }
+
+    /// The message of a fetched timer.
+    ///
+    /// # Safety
+    /// The caller holds the node of this timer with an `M`.
+    pub unsafe fn peek<'a, M>(this: NonNull<Self>) -> &'a M {
+        // SAFETY: fired: the value is the node's holder's.
+        unsafe { &*value_of::<M>(this) }
+    }
+
+    /// Gives up a share. Wait-free.
+    ///
+    /// # Safety
+    /// The caller has it and does not use the record again.
+    pub unsafe fn give_up(this: NonNull<Self>) {
+        // SAFETY: shared, so live.
+        let timer = unsafe { this.as_ref() };
+        // AcqRel: the free comes after every use by the others.
+        if timer.shares.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let free = timer.free;
+            // SAFETY: the last share.
+            unsafe { free(this) };
+        }
+    }
+}

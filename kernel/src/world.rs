@@ -1,0 +1,40 @@
+//! [`World`]: what the kernel needs from where it runs.
+
+use crate::reason::Reason;
+use crate::sync::Cell;
+
+/// What runs here, now: the innermost slice on this thread of execution, or null.
+pub type Here = Cell<*const ()>;
+
+/// What the kernel needs from where it runs: a clock, a way to wake a core, a place to
+/// note what is running, and a way to survive a panic.
+///
+/// # Safety
+/// [`World::here`] must give each thread of execution (OS thread, virtual core, hart) a place of
+/// its own, the same one each time: the kernel hands out a process's private parts to
+/// whoever finds that process noted there.
+pub unsafe trait World: Send + Sync + 'static {
+    /// Nanoseconds since a moment of the world's choice. Never goes back.
+    fn now(&self) -> u64;
+
+    /// There is work for a core that has said it is idle: make its driver call
+    /// [`crate::Core::run`] again. A call that comes before the driver has gone to sleep must
+    /// keep it from sleeping.
+    fn wake(&self, core: usize);
+
+    /// How to find the place where the running thread of execution notes what it runs. A plain
+    /// function, so that it can be kept by what outlives the world.
+    fn here(&self) -> fn() -> *const Here;
+
+    /// Runs foreign code: a body, a destructor. A panic becomes a crash with its text, where
+    /// the world can catch it.
+    fn contain(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
+        code();
+        Ok(())
+    }
+
+    /// A destructor panicked; there was nobody to tell.
+    fn lost_panic(&self, reason: &Reason) {
+        let _ = reason;
+    }
+}
