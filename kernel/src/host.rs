@@ -16,6 +16,8 @@ use crate::send::{self, SendError};
 use crate::signal::ask::Question;
 use crate::signal::exit_signal::ExitSignal;
 use crate::table::{Dead, FreeSlots};
+use crate::task::context::{Address, Context};
+use crate::task::future::FutureBody;
 
 /// A host thread's way to the processes: pinned for as long as it lives, so keep it for a
 /// few calls, not for ever.
@@ -41,6 +43,16 @@ impl<'a> Host<'a> {
         let spawned = spawn::spawn(&self.hand(), Slots::Host(&mut slots), None, options, body);
         self.kernel.table.give_up(&mut slots);
         spawned
+    }
+
+    /// Starts a process that runs `start`'s future.
+    pub fn spawn_async<M, S, F>(&self, options: &SpawnOptions<'_>, start: S) -> Result<Address<M>, SpawnError>
+    where
+        M: Send + 'static,
+        S: FnOnce(Context<M>) -> F + Send + 'static,
+        F: Future<Output: crate::task::Exit> + Send + 'static,
+    {
+        self.spawn(options, FutureBody::new(start)).map(|spawned| Address::new(spawned.pid))
     }
 
     /// Sends a message. Lock-free.
@@ -112,6 +124,12 @@ impl<'a> Host<'a> {
             .filter(|process| !process.mailbox.is_closed())
             .map(|process| process.pid)
             .collect()
+    }
+
+    /// What a core runs just now: the number of its slice, and the process. A hint.
+    pub fn running(&self, core: usize) -> Option<(usize, Pid)> {
+        let (slice, slot) = self.kernel.cores.get(core)?.mark.read()?;
+        Some((slice, self.kernel.table.at(slot, &self.guard)?.pid))
     }
 
     /// The kernel.

@@ -207,6 +207,12 @@ impl Kernel {
             && self.idle.all(self.cores.len())
     }
 
+    /// Whether a core has announced that it is idle and nobody has claimed it since: its driver
+    /// may sleep for as long as this is true.
+    pub fn is_idle(&self, core: usize) -> bool {
+        self.idle.contains(core)
+    }
+
     /// From now on no process is started.
     pub fn close(&self) {
         self.closing.store(true, Ordering::Release);

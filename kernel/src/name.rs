@@ -96,7 +96,7 @@ impl core::error::Error for RegisterError {}
 
 /// The table of names.
 #[derive(Debug)]
-pub struct Names {
+pub(crate) struct Names {
     buckets: Box<[AtomicPtr<Entry>]>,
     count: AtomicUsize,
     limit: usize,
@@ -115,7 +115,7 @@ fn bucket_of(text: &str) -> usize {
 
 impl Names {
     /// A table for `limit` names.
-    pub fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         let buckets = (0..BUCKETS).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
         Self { buckets, count: AtomicUsize::new(0), limit }
     }
@@ -135,13 +135,13 @@ impl Names {
     }
 
     /// The entry of a name that has been used. Wait-free.
-    pub fn find(&self, text: &str) -> Option<&Entry> {
+    pub(crate) fn find(&self, text: &str) -> Option<&Entry> {
         let head = self.buckets[bucket_of(text)].load(Ordering::Acquire);
         self.search(text, head, ptr::null_mut())
     }
 
     /// The entry of a name, added if it has never been used. Lock-free.
-    pub fn intern(&self, text: &str) -> Result<&Entry, RegisterError> {
+    pub(crate) fn intern(&self, text: &str) -> Result<&Entry, RegisterError> {
         let bucket = &self.buckets[bucket_of(text)];
         // Acquire: pairs with the Release of a push.
         let mut head = bucket.load(Ordering::Acquire);
@@ -243,14 +243,14 @@ impl Entry {
 }
 
 /// The name that a process has.
-pub fn name_of(process: &Header) -> Option<&Entry> {
+pub(crate) fn name_of(process: &Header) -> Option<&Entry> {
     let entry = process.name.load(Ordering::Acquire);
     // SAFETY: neither null nor `GONE`: an entry, which lives as long as the kernel.
     (!entry.is_null() && entry != gone()).then(|| unsafe { &*entry })
 }
 
 /// The death's part: the process has no name any more and gets none. Wait-free.
-pub fn release_name(process: &Header) {
+pub(crate) fn release_name(process: &Header) {
     let entry = process.name.swap(gone(), Ordering::AcqRel);
     if entry.is_null() || entry == gone() {
         return;

@@ -15,9 +15,9 @@ use core::num::NonZeroU64;
 use crate::sync::{AtomicUsize, Ordering};
 
 /// Bits of a pid that are the slot's index.
-pub const INDEX_BITS: u32 = 28;
+pub(crate) const INDEX_BITS: u32 = 28;
 /// The most slots that a table can have.
-pub const MAX_SLOTS: u32 = 1 << INDEX_BITS;
+pub(crate) const MAX_SLOTS: u32 = 1 << INDEX_BITS;
 const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
 const _: () = assert!(INDEX_BITS + u32::BITS == 60, "a pid is a small integer");
 
@@ -139,13 +139,13 @@ const BLOCK_BITS: u32 = 16;
 
 /// The counter from which cores take blocks of references.
 #[derive(Debug)]
-pub struct References {
+pub(crate) struct References {
     next_block: AtomicUsize,
 }
 
 impl References {
     /// No reference given out yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { next_block: AtomicUsize::new(0) }
     }
 
@@ -153,7 +153,7 @@ impl References {
     ///
     /// `None` when all 2^56 (2^48 where pointers have 32 bits) have been given out,
     /// which at ten million a second takes two centuries (a year).
-    pub fn next(&self, block: &mut Block) -> Option<Reference> {
+    pub(crate) fn next(&self, block: &mut Block) -> Option<Reference> {
         if block.next == block.end {
             // Relaxed: the counter orders nothing but itself.
             let number = self.next_block.fetch_add(1, Ordering::Relaxed) as u64;
@@ -182,7 +182,7 @@ impl Default for References {
 
 /// A core's share of the references.
 #[derive(Debug, Default)]
-pub struct Block {
+pub(crate) struct Block {
     next: u64,
     end: u64,
 }

@@ -298,6 +298,8 @@ impl fmt::Debug for Reason {
     }
 }
 
+impl core::error::Error for Reason {}
+
 impl fmt::Debug for View<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -31,7 +31,7 @@ use crate::timer::record::{Target, TimerHead};
 ///
 /// # Safety
 /// The caller is `core`, owns the process, and does not use it again.
-pub unsafe fn die(process: NonNull<Header>, hand: &Hand<'_>, core: &CoreLocal, reason: Reason) {
+pub(crate) unsafe fn die(process: NonNull<Header>, hand: &Hand<'_>, core: &CoreLocal, reason: Reason) {
     // SAFETY: owned, so live.
     let header = unsafe { process.as_ref() };
     // SAFETY: the owner; once, since nobody runs it again.
@@ -160,7 +160,7 @@ fn answer(header: &Header, hand: &Hand<'_>, mut late: Queue, reason: &Reason) {
 ///
 /// # Safety
 /// The caller is the kernel's destructor: nobody else has the process.
-pub unsafe fn discard(kernel: &Kernel, process: NonNull<Header>) {
+pub(crate) unsafe fn discard(kernel: &Kernel, process: NonNull<Header>) {
     // SAFETY: by contract ours.
     let header = unsafe { process.as_ref() };
     // SAFETY: ours, once.

@@ -35,7 +35,7 @@ enum Met {
 
 /// Who fetches.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum By {
+pub(crate) enum By {
     /// The core, before it resumes the body: the body must see what comes.
     Core,
     /// The body, which will look at the queue itself.
@@ -43,7 +43,7 @@ pub enum By {
 }
 
 /// Takes and meets what has come. The caller owns the process.
-pub fn fetch(process: &Header, hand: &Hand<'_>, by: By) {
+pub(crate) fn fetch(process: &Header, hand: &Hand<'_>, by: By) {
     // SAFETY: the caller owns the process (P1).
     if unsafe { process.private() }.dying.is_some() {
         return;
@@ -240,7 +240,7 @@ unsafe fn take_up_one(process: &Header, link: NonNull<Link>) {
 }
 
 /// Takes the links that others made into the set (`link`, K1). The caller owns the process.
-pub fn take_up(process: &Header) {
+pub(crate) fn take_up(process: &Header) {
     for link in process.links.take() {
         // SAFETY: taken from the list, with the half's share.
         unsafe { take_up_one(process, link) };

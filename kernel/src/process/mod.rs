@@ -1,10 +1,10 @@
 //! A process: what others see of it ([`header`]), what only its owner sees
 //! ([`private`]), what it runs ([`body`]), how it starts ([`spawn`]), lives with others ([`fetch`], [`ties`]) and ends ([`exit`]).
 
-pub mod body;
-pub mod exit;
-pub mod fetch;
-pub mod header;
-pub mod private;
-pub mod spawn;
-pub mod ties;
+pub(crate) mod body;
+pub(crate) mod exit;
+pub(crate) mod fetch;
+pub(crate) mod header;
+pub(crate) mod private;
+pub(crate) mod spawn;
+pub(crate) mod ties;

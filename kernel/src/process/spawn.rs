@@ -169,7 +169,7 @@ unsafe fn reclaim(retired: NonNull<Retired>) {
 }
 
 /// The process that spawns, which the caller owns.
-pub struct Parent<'a> {
+pub(crate) struct Parent<'a> {
     /// Who.
     pub process: &'a Header,
     /// For the monitor, if one is asked for.

@@ -73,7 +73,7 @@ impl From<RegisterError> for MonitorError {
 }
 
 /// Links the owned `process` with `to`. Lock-free; O(1) amortised.
-pub fn link(process: &Header, hand: &Hand<'_>, to: Pid) -> Result<(), LinkError> {
+pub(crate) fn link(process: &Header, hand: &Hand<'_>, to: Pid) -> Result<(), LinkError> {
     if to == process.pid {
         return Ok(());
     }
@@ -125,7 +125,7 @@ fn nobody(process: &Header, hand: &Hand<'_>, to: Pid) -> Result<(), LinkError> {
 }
 
 /// Ends the link with `to`: no EXIT of it arrives from now on. Lock-free; O(1) amortised.
-pub fn unlink(process: &Header, hand: &Hand<'_>, to: Pid) {
+pub(crate) fn unlink(process: &Header, hand: &Hand<'_>, to: Pid) {
     take_up(process);
     // SAFETY: the owner.
     let private = unsafe { process.private() };
@@ -138,7 +138,7 @@ pub fn unlink(process: &Header, hand: &Hand<'_>, to: Pid) {
 
 /// Counts a cut link that may be on the other side's list, and fires what a sweep finds
 /// that the other's death has left it.
-pub fn link_was_cut(other: &Header, hand: &Hand<'_>) {
+pub(crate) fn link_was_cut(other: &Header, hand: &Hand<'_>) {
     let orphaned = other.links.cancelled(
         // SAFETY: in the sweeper's hands, with the share of the other's half.
         |link| unsafe { !link.as_ref().is_cut() },
@@ -154,7 +154,7 @@ pub fn link_was_cut(other: &Header, hand: &Hand<'_>) {
 }
 
 /// Monitors `target`, or whoever has the name. Lock-free; O(1).
-pub fn monitor(
+pub(crate) fn monitor(
     process: &Header,
     hand: &Hand<'_>,
     target: Result<Pid, &Entry>,
@@ -213,7 +213,7 @@ pub fn monitor(
 
 /// Ends a monitor; true when it was still in force (OTP's `info`). With `flush` no DOWN of it is
 /// received from now on, whenever the target died. Lock-free; O(1) amortised.
-pub fn demonitor(process: &Header, hand: &Hand<'_>, reference: Reference, flush: bool) -> bool {
+pub(crate) fn demonitor(process: &Header, hand: &Hand<'_>, reference: Reference, flush: bool) -> bool {
     // SAFETY: the owner.
     let private = unsafe { process.private() };
     private.end_alias_with_monitor(reference);
@@ -251,7 +251,7 @@ pub fn demonitor(process: &Header, hand: &Hand<'_>, reference: Reference, flush:
 
 /// Counts a cancelled record that may be on the target's list, and fires what a sweep finds
 /// that the target's death has left it.
-pub fn watch_was_cancelled(target: &Header, hand: &Hand<'_>) {
+pub(crate) fn watch_was_cancelled(target: &Header, hand: &Hand<'_>) {
     let orphaned = target.watchers.cancelled(
         // SAFETY: in the sweeper's hands, with the list's share.
         |watch| unsafe { (watch.as_ref().vtable().live)(watch) },
@@ -270,7 +270,7 @@ pub fn watch_was_cancelled(target: &Header, hand: &Hand<'_>) {
 ///
 /// # Safety
 /// The caller has the list's share.
-pub unsafe fn fire_watch(watch: NonNull<Watch>, hand: &Hand<'_>, reason: &Reason) {
+pub(crate) unsafe fn fire_watch(watch: NonNull<Watch>, hand: &Hand<'_>, reason: &Reason) {
     // SAFETY: by contract.
     let vtable = unsafe { watch.as_ref() }.vtable();
     // SAFETY: by contract.

@@ -105,6 +105,12 @@ impl Idle {
         if found && last { self.work_added() } else { None }
     }
 
+    /// Whether the core has announced itself and nobody has claimed it. Wait-free.
+    pub fn contains(&self, core: usize) -> bool {
+        // Acquire: pairs with the claim, whose work is to be seen.
+        self.words[core / BITS].load(Ordering::Acquire) & 1 << (core % BITS) != 0
+    }
+
     /// Whether all of so many cores sleep.
     pub fn all(&self, cores: usize) -> bool {
         let idle: u32 = self.words.iter().map(|word| word.load(Ordering::SeqCst).count_ones()).sum();

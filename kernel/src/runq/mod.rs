@@ -34,7 +34,7 @@ use crate::config::RING;
 use crate::sync::{AtomicPtr, Ordering};
 
 /// High, normal, low.
-pub const PRIORITIES: usize = 3;
+pub(crate) const PRIORITIES: usize = 3;
 
 /// Picks from `next` in a row (F2).
 const STREAK: u32 = 16;

@@ -205,6 +205,8 @@ impl Core {
         let here = (self.kernel.here)();
         // SAFETY: the place of this thread of execution, by World's contract.
         let outer = unsafe { (*here).replace(core::ptr::from_ref(&slice).cast()) };
+        let mark = &self.kernel.cores[self.local.id()].mark;
+        mark.enter(header.pid);
         // SAFETY: ours.
         let after = unsafe { turn(&slice, process) };
         match after {
@@ -214,6 +216,7 @@ impl Core {
             // SAFETY: ours, and not used again.
             After::Dies(reason) => unsafe { die(process, hand, &self.local, reason) },
         }
+        mark.leave();
         // SAFETY: as above.
         unsafe { (*here).set(outer) };
     }

@@ -13,7 +13,7 @@ use crate::process::header::Header;
 use crate::reclaim::{Limbo, Participant};
 use crate::runq::node::RunNode;
 use crate::runq::{Local, Queued, Shared};
-use crate::sync::{Cell, UnsafeCell};
+use crate::sync::{Cell, Ordering, PlainAtomicUsize, UnsafeCell};
 use crate::table::{Claim, FreeSlots, NoSlot};
 use crate::timer::record::{TimerError, TimerHead};
 use crate::timer::wheel::Wheel;
@@ -21,16 +21,46 @@ use crate::timer::wheel::Wheel;
 /// What others see of a core; on cache lines of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub struct CoreShared {
+pub(crate) struct CoreShared {
     /// Its run queues.
     pub queues: Shared,
     /// Timers of its wheel that were cancelled elsewhere.
     pub cancelled: List<TimerHead>,
+    /// What it runs, for whoever watches how long.
+    pub mark: Mark,
+}
+
+/// A note of what a core runs: the slot's index and one, 0 for nothing; and how many slices it
+/// has begun. Written by the core by plain stores, read by anybody as a hint.
+#[derive(Debug, Default)]
+pub(crate) struct Mark {
+    slices: PlainAtomicUsize,
+    slot: PlainAtomicUsize,
+}
+
+impl Mark {
+    /// A slice of the process begins.
+    pub(crate) fn enter(&self, pid: Pid) {
+        // Relaxed: a hint. One writer, so no read-modify-write.
+        self.slices.store(self.slices.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        self.slot.store(pid.index() as usize + 1, Ordering::Relaxed);
+    }
+
+    /// The slice is over.
+    pub(crate) fn leave(&self) {
+        self.slot.store(0, Ordering::Relaxed);
+    }
+
+    /// The number of the running slice, and the index of its process's slot.
+    pub(crate) fn read(&self) -> Option<(usize, u32)> {
+        let slot = self.slot.load(Ordering::Relaxed);
+        (slot != 0).then(|| (self.slices.load(Ordering::Relaxed), slot as u32 - 1))
+    }
 }
 
 /// See the module.
 #[derive(Debug)]
-pub struct CoreLocal {
+pub(crate) struct CoreLocal {
     id: usize,
     queues: UnsafeCell<Local>,
     wheel: UnsafeCell<Wheel>,
@@ -45,7 +75,7 @@ pub struct CoreLocal {
 
 impl CoreLocal {
     /// The private half of core `id`.
-    pub fn new(id: usize, now: u64, seed: u64, max_timers: usize) -> Self {
+    pub(crate) fn new(id: usize, now: u64, seed: u64, max_timers: usize) -> Self {
         Self {
             id,
             queues: UnsafeCell::new(Local::default()),
@@ -60,12 +90,12 @@ impl CoreLocal {
     }
 
     /// Its number.
-    pub fn id(&self) -> usize {
+    pub(crate) fn id(&self) -> usize {
         self.id
     }
 
     /// Borrows the queues. `f` calls nothing foreign and not this core.
-    pub fn queues<R>(&self, f: impl FnOnce(&mut Local) -> R) -> R {
+    pub(crate) fn queues<R>(&self, f: impl FnOnce(&mut Local) -> R) -> R {
         // SAFETY: a core is driven by one thread, and borrows do not nest (see the module).
         self.queues.with_mut(|queues| f(unsafe { &mut *queues }))
     }
@@ -86,7 +116,7 @@ impl CoreLocal {
     }
 
     /// A number of its own sequence (xorshift).
-    pub fn random(&self) -> u64 {
+    pub(crate) fn random(&self) -> u64 {
         let mut x = self.random.get();
         x ^= x << 13;
         x ^= x >> 7;
@@ -96,18 +126,18 @@ impl CoreLocal {
     }
 
     /// A reference that nobody else has.
-    pub fn reference(&self, kernel: &Kernel) -> Option<Reference> {
+    pub(crate) fn reference(&self, kernel: &Kernel) -> Option<Reference> {
         // SAFETY: as for `queues`.
         self.block.with_mut(|block| kernel.references.next(unsafe { &mut *block }))
     }
 
     /// Whether the process may run here.
-    pub fn takes(&self, process: &Header) -> bool {
+    pub(crate) fn takes(&self, process: &Header) -> bool {
         process.core == u32::MAX || process.core as usize == self.id
     }
 
     /// Queues a process that was just woken here.
-    pub fn schedule(&self, kernel: &Kernel, process: &Header) {
+    pub(crate) fn schedule(&self, kernel: &Kernel, process: &Header) {
         let node = NonNull::from(process).cast::<RunNode>();
         let shared = &kernel.cores[self.id].queues;
         let queued = self.queues(|queues| {
@@ -126,7 +156,7 @@ impl CoreLocal {
     }
 
     /// Queues a process whose slice is over, behind the others.
-    pub fn requeue(&self, kernel: &Kernel, process: &Header) {
+    pub(crate) fn requeue(&self, kernel: &Kernel, process: &Header) {
         let node = NonNull::from(process).cast::<RunNode>();
         let shared = &kernel.cores[self.id].queues;
         self.queues(|queues| {
@@ -141,7 +171,7 @@ impl CoreLocal {
     }
 
     /// Claims a slot, and counts the process.
-    pub fn claim(&self, kernel: &Kernel) -> Result<Claim, NoSlot> {
+    pub(crate) fn claim(&self, kernel: &Kernel) -> Result<Claim, NoSlot> {
         if self.credit.get() == 0 {
             self.credit.set(kernel.take_credit()?);
         }
@@ -151,7 +181,7 @@ impl CoreLocal {
     }
 
     /// Gives a slot back, and uncounts the process.
-    pub fn release(&self, kernel: &Kernel, pid: Pid) {
+    pub(crate) fn release(&self, kernel: &Kernel, pid: Pid) {
         self.slots(|slots| kernel.table.release(pid, slots));
         self.credit.set(self.credit.get() + 1);
         let block = kernel.credit_block();
@@ -162,12 +192,12 @@ impl CoreLocal {
     }
 
     /// Gives back what it keeps for processes to come, so that the counts are exact.
-    pub fn settle_accounts(&self, kernel: &Kernel) {
+    pub(crate) fn settle_accounts(&self, kernel: &Kernel) {
         kernel.return_credit(self.credit.replace(0));
     }
 
     /// Gives its free slots to the others, for good.
-    pub fn give_up_slots(&self, kernel: &Kernel) {
+    pub(crate) fn give_up_slots(&self, kernel: &Kernel) {
         self.slots(|slots| kernel.table.give_up(slots));
     }
 
@@ -175,7 +205,7 @@ impl CoreLocal {
     ///
     /// # Safety
     /// The table leads to it no more; retired once.
-    pub unsafe fn retire(&self, process: NonNull<Header>) {
+    pub(crate) unsafe fn retire(&self, process: NonNull<Header>) {
         // SAFETY: `retired` is the retirer's.
         let retired = unsafe { process.as_ref() }.retired.with_mut(|retired| retired);
         if let Some(retired) = NonNull::new(retired) {
@@ -186,7 +216,7 @@ impl CoreLocal {
 
     /// Hands on what was retired, when there is enough of it or `all` is asked for;
     /// whether anything was. The caller holds no guard.
-    pub fn hand_on(&self, participant: &Participant, all: bool) -> bool {
+    pub(crate) fn hand_on(&self, participant: &Participant, all: bool) -> bool {
         self.limbo(|limbo| {
             let due = !limbo.is_empty() && (all || limbo.len() >= 64);
             if due {
@@ -200,7 +230,7 @@ impl CoreLocal {
     ///
     /// # Safety
     /// The timer is new, for this core; the wheel's share goes with it after `Ok`.
-    pub unsafe fn start(&self, timer: NonNull<TimerHead>, due: u64) -> Result<(), TimerError> {
+    pub(crate) unsafe fn start(&self, timer: NonNull<TimerHead>, due: u64) -> Result<(), TimerError> {
         let node = TimerHead::wheel(timer);
         self.wheel(|wheel| {
             if wheel.len() >= self.max_timers {
@@ -216,7 +246,7 @@ impl CoreLocal {
     ///
     /// # Safety
     /// The timer is of this core's wheel, cancelled, and the wheel's share is the caller's.
-    pub unsafe fn take_off(&self, timer: NonNull<TimerHead>) {
+    pub(crate) unsafe fn take_off(&self, timer: NonNull<TimerHead>) {
         let node = TimerHead::wheel(timer);
         // SAFETY: live by the wheel's share, and this is the wheel's core.
         if unsafe { node.as_ref() }.is_on_wheel() {
@@ -228,7 +258,7 @@ impl CoreLocal {
     }
 
     /// Takes off the timers that were cancelled elsewhere.
-    pub fn drain_cancelled(&self, kernel: &Kernel) {
+    pub(crate) fn drain_cancelled(&self, kernel: &Kernel) {
         let shared = &kernel.cores[self.id].cancelled;
         if !shared.is_empty() {
             for timer in shared.take() {
@@ -239,22 +269,22 @@ impl CoreLocal {
     }
 
     /// A timer whose time has come, off the wheel.
-    pub fn pop_due(&self, now: u64) -> Option<NonNull<TimerHead>> {
+    pub(crate) fn pop_due(&self, now: u64) -> Option<NonNull<TimerHead>> {
         self.wheel(|wheel| wheel.pop_due(now)).map(TimerHead::of_wheel)
     }
 
     /// Any timer, off the wheel.
-    pub fn pop_timer(&self) -> Option<NonNull<TimerHead>> {
+    pub(crate) fn pop_timer(&self) -> Option<NonNull<TimerHead>> {
         self.wheel(Wheel::pop_any).map(TimerHead::of_wheel)
     }
 
     /// Timers on the wheel.
-    pub fn timers(&self) -> usize {
+    pub(crate) fn timers(&self) -> usize {
         self.wheel(|wheel| wheel.len())
     }
 
     /// When the wheel wants to be looked at.
-    pub fn next_due(&self) -> Option<u64> {
+    pub(crate) fn next_due(&self) -> Option<u64> {
         self.wheel(|wheel| wheel.next_due())
     }
 }

@@ -1,5 +1,5 @@
 //! Cores: what each has to itself ([`local`]), how it is driven ([`core`]), and what a
 //! slice is ([`slice`]).
 
-pub mod core;
-pub mod local;
+pub(crate) mod core;
+pub(crate) mod local;

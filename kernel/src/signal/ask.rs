@@ -30,7 +30,7 @@ const DONE: u8 = 2;
 
 /// What is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Question {
+pub(crate) enum Question {
     /// Are you alive?
     Alive,
     /// What do you know of yourself?
@@ -99,7 +99,7 @@ impl Answer {
 /// A question on its way.
 #[derive(Debug)]
 #[repr(C)]
-pub struct Ask {
+pub(crate) struct Ask {
     node: Node,
     question: Question,
     answer: Arc<Answer>,
@@ -107,7 +107,7 @@ pub struct Ask {
 
 impl Ask {
     /// The question's node, ready to be pushed, and where its answer will be.
-    pub fn try_new(question: Question) -> Result<(NonNull<Node>, Arc<Answer>), NoMemory> {
+    pub(crate) fn try_new(question: Question) -> Result<(NonNull<Node>, Arc<Answer>), NoMemory> {
         unsafe fn release(node: NonNull<Node>) {
             // SAFETY: an `Ask`'s node, given up.
             unsafe { Ask::refuse(node) }
@@ -129,7 +129,7 @@ impl Ask {
     ///
     /// # Safety
     /// The caller owns `process`, holds `node`, and does not use it again.
-    pub unsafe fn answer(node: NonNull<Node>, process: &Header) {
+    pub(crate) unsafe fn answer(node: NonNull<Node>, process: &Header) {
         // SAFETY: by contract.
         let (question, answer) = unsafe { Self::open(node) };
         answer.give(match question {
@@ -142,7 +142,7 @@ impl Ask {
     ///
     /// # Safety
     /// The caller holds `node` and does not use it again.
-    pub unsafe fn refuse(node: NonNull<Node>) {
+    pub(crate) unsafe fn refuse(node: NonNull<Node>) {
         // SAFETY: by contract.
         let (_, answer) = unsafe { Self::open(node) };
         answer.give(Said::Dead);

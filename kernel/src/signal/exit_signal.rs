@@ -10,7 +10,7 @@ use crate::reason::Reason;
 /// Somebody asks the receiver to end.
 #[derive(Debug)]
 #[repr(C)]
-pub struct ExitSignal {
+pub(crate) struct ExitSignal {
     node: Node,
     /// Who asks; `None` is the host.
     pub from: Option<Pid>,
@@ -20,7 +20,7 @@ pub struct ExitSignal {
 
 impl ExitSignal {
     /// The signal's node, ready to be pushed.
-    pub fn try_new(from: Option<Pid>, reason: Reason) -> Result<NonNull<Node>, NoMemory> {
+    pub(crate) fn try_new(from: Option<Pid>, reason: Reason) -> Result<NonNull<Node>, NoMemory> {
         unsafe fn release(node: NonNull<Node>) {
             // SAFETY: `try_new` made the whole, which this node heads.
             unsafe { memory::drop_and_free(node.cast::<ExitSignal>()) }
@@ -33,7 +33,7 @@ impl ExitSignal {
     ///
     /// # Safety
     /// The caller holds `node` (rule N1), of kind `Exit`, and does not use it again.
-    pub unsafe fn open(node: NonNull<Node>) -> (Option<Pid>, Reason) {
+    pub(crate) unsafe fn open(node: NonNull<Node>) -> (Option<Pid>, Reason) {
         // SAFETY: by contract an `ExitSignal` that nobody else has.
         let signal = unsafe { node.cast::<Self>().read() };
         // SAFETY: moved out above.

@@ -10,6 +10,7 @@ use crate::memory;
 use crate::pid::Reference;
 
 /// A message.
+#[derive(Debug)]
 #[repr(C)]
 pub struct Message<M> {
     node: Node,
@@ -18,6 +19,7 @@ pub struct Message<M> {
 
 /// A message that was sent through an alias: it counts only if the alias does when it
 /// is fetched.
+#[derive(Debug)]
 #[repr(C)]
 pub struct AliasMessage<M> {
     head: AliasHead,
@@ -25,6 +27,7 @@ pub struct AliasMessage<M> {
 }
 
 /// What can be read of an [`AliasMessage`] without its type.
+#[derive(Debug)]
 #[repr(C)]
 struct AliasHead {
     node: Node,

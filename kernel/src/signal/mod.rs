@@ -1,7 +1,7 @@
 //! Signals: everything that a process learns from outside.
 
-pub mod ask;
-pub mod exit_signal;
+pub(crate) mod ask;
+pub(crate) mod exit_signal;
 pub mod message;
 pub mod node;
 pub mod queue;

@@ -1,6 +1,7 @@
 //! [`FutureBody`]: a future as a body, and [`Exit`], what it may end with.
 
 use alloc::string::ToString;
+use core::any::Any;
 use core::convert::Infallible;
 use core::fmt::Display;
 use core::future::Future;
@@ -37,12 +38,15 @@ impl Exit for Infallible {
     }
 }
 
-impl<T: Exit, E: Display> Exit for Result<T, E> {
-    /// An error is a crash with its text.
+impl<T: Exit, E: Display + 'static> Exit for Result<T, E> {
+    /// An error is a crash with its text; a [`Reason`] is itself.
     fn into_reason(self) -> Reason {
         match self {
             Ok(value) => value.into_reason(),
-            Err(error) => Reason::crash(error.to_string()),
+            Err(error) => match (&error as &dyn Any).downcast_ref::<Reason>() {
+                Some(reason) => reason.clone(),
+                None => Reason::crash(error.to_string()),
+            },
         }
     }
 }

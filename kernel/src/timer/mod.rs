@@ -1,4 +1,4 @@
 //! Time: a wheel for each core ([`wheel`]) and the timers on it ([`record`]).
 
-pub mod record;
+pub(crate) mod record;
 pub mod wheel;

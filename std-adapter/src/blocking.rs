@@ -1,0 +1,244 @@
+//! A pool of threads for work that blocks, so that it keeps no core.
+//!
+//! A thread is started when there is work and none is free, up to a limit, and ends when it has
+//! had nothing to do for a while. Locks are fine here: whoever comes here is about to block.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::world::text_of;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The pool; see the module.
+#[derive(Clone)]
+pub(crate) struct Pool(Arc<Inner>);
+
+struct Inner {
+    state: Mutex<State>,
+    work: Condvar,
+    ended: Condvar,
+    max: usize,
+    keep: Duration,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    threads: usize,
+    free: usize,
+    closed: bool,
+}
+
+/// Why blocking work brought no result.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum BlockingError {
+    /// It panicked, with this text.
+    Panicked(String),
+    /// The runtime shuts down, or the system gave no thread.
+    Closed,
+}
+
+impl fmt::Display for BlockingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Panicked(text) => write!(f, "the blocking work panicked: {text}"),
+            Self::Closed => f.write_str("there is no thread for blocking work: the runtime shuts down"),
+        }
+    }
+}
+
+impl std::error::Error for BlockingError {}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing foreign runs under these locks, so a poisoned one is whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Pool {
+    pub(crate) fn new(max: usize, keep: Duration) -> Self {
+        Self(Arc::new(Inner {
+            state: Mutex::default(),
+            work: Condvar::new(),
+            ended: Condvar::new(),
+            max: max.max(1),
+            keep,
+        }))
+    }
+
+    /// Whether the job was taken.
+    fn run(&self, job: Job) -> bool {
+        let mut state = lock(&self.0.state);
+        if state.closed {
+            return false;
+        }
+        state.jobs.push_back(job);
+        if state.free >= state.jobs.len() {
+            self.0.work.notify_one();
+            return true;
+        }
+        if state.threads < self.0.max {
+            state.threads += 1;
+            let inner = self.0.clone();
+            let started = thread::Builder::new().name("atropos-blocking".into()).spawn(move || work(&inner));
+            if started.is_err() {
+                state.threads -= 1;
+                if state.threads == 0 {
+                    state.jobs.pop_back();
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Takes no more work and drops what has not begun; threads that are still busy at the deadline.
+    pub(crate) fn shutdown(&self, deadline: Duration) -> usize {
+        let end = Instant::now() + deadline;
+        let mut state = lock(&self.0.state);
+        state.closed = true;
+        let dropped = std::mem::take(&mut state.jobs);
+        self.0.work.notify_all();
+        while state.threads > 0 {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() && state.free == 0 {
+                break;
+            }
+            // A free thread ends at once; a busy one is waited for until the deadline.
+            let wait = left.max(Duration::from_millis(1));
+            state = self.0.ended.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let busy = state.threads;
+        drop(state);
+        drop(dropped);
+        busy
+    }
+}
+
+fn work(pool: &Inner) {
+    let mut state = lock(&pool.state);
+    loop {
+        if let Some(job) = state.jobs.pop_front() {
+            drop(state);
+            // A job catches its own panics (`spawn_blocking`).
+            job();
+            state = lock(&pool.state);
+            continue;
+        }
+        if state.closed {
+            break;
+        }
+        state.free += 1;
+        let (after, waited) = pool.work.wait_timeout(state, pool.keep).unwrap_or_else(PoisonError::into_inner);
+        state = after;
+        state.free -= 1;
+        if waited.timed_out() && state.jobs.is_empty() {
+            break;
+        }
+    }
+    state.threads -= 1;
+    pool.ended.notify_all();
+}
+
+enum Slot<T> {
+    Waits(Option<Waker>),
+    Done(Result<T, BlockingError>),
+    Taken,
+}
+
+/// The result of blocking work, to be awaited. Dropping it lets the work go on.
+pub struct Blocking<T>(Arc<Mutex<Slot<T>>>);
+
+impl<T> fmt::Debug for Blocking<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Blocking")
+    }
+}
+
+/// Brings the result, also when the job is dropped without having run.
+struct Bring<T>(Arc<Mutex<Slot<T>>>);
+
+impl<T> Bring<T> {
+    fn bring(&self, result: Result<T, BlockingError>) {
+        let before = std::mem::replace(&mut *lock(&self.0), Slot::Done(result));
+        if let Slot::Waits(Some(waker)) = before {
+            waker.wake();
+        }
+    }
+}
+
+impl<T> Drop for Bring<T> {
+    fn drop(&mut self) {
+        if matches!(*lock(&self.0), Slot::Waits(_)) {
+            self.bring(Err(BlockingError::Closed));
+        }
+    }
+}
+
+pub(crate) fn spawn_blocking<T: Send + 'static>(pool: &Pool, work: impl FnOnce() -> T + Send + 'static) -> Blocking<T> {
+    let slot = Arc::new(Mutex::new(Slot::Waits(None)));
+    let bring = Bring(slot.clone());
+    // A job that is not taken is dropped, and says so.
+    pool.run(Box::new(move || {
+        let result = catch_unwind(AssertUnwindSafe(work));
+        bring.bring(result.map_err(|panic| BlockingError::Panicked(text_of(&*panic))));
+    }));
+    Blocking(slot)
+}
+
+impl<T> Future for Blocking<T> {
+    type Output = Result<T, BlockingError>;
+
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut slot = lock(&self.0);
+        match std::mem::replace(&mut *slot, Slot::Taken) {
+            Slot::Done(result) => Poll::Ready(result),
+            Slot::Waits(_) => {
+                *slot = Slot::Waits(Some(task.waker().clone()));
+                Poll::Pending
+            }
+            Slot::Taken => panic!("polled after it was ready"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::join::wait;
+
+    #[test]
+    fn brings_results_and_panics_and_ends() {
+        let pool = Pool::new(2, Duration::from_secs(60));
+        let jobs: Vec<_> = (0..20).map(|i| spawn_blocking(&pool, move || i * 2)).collect();
+        let results: Vec<_> = jobs.into_iter().map(|job| wait(job)).collect();
+        assert_eq!(results, (0..20).map(|i| Ok(i * 2)).collect::<Vec<_>>());
+        let panicked = wait(spawn_blocking(&pool, || -> () { panic!("no") }));
+        assert_eq!(panicked, Err(BlockingError::Panicked("no".into())));
+        assert!(lock(&pool.0.state).threads <= 2);
+        assert_eq!(pool.shutdown(Duration::from_secs(60)), 0);
+        assert_eq!(wait(spawn_blocking(&pool, || 1)), Err(BlockingError::Closed));
+    }
+
+    #[test]
+    fn says_what_is_still_busy() {
+        let pool = Pool::new(1, Duration::from_secs(60));
+        let (go, gone) = std::sync::mpsc::channel::<()>();
+        let busy = spawn_blocking(&pool, move || gone.recv().is_err());
+        while lock(&pool.0.state).threads == 0 || !lock(&pool.0.state).jobs.is_empty() {
+            thread::yield_now();
+        }
+        assert_eq!(pool.shutdown(Duration::ZERO), 1);
+        drop(go);
+        assert_eq!(wait(busy), Ok(true));
+        assert_eq!(pool.shutdown(Duration::from_secs(60)), 0);
+    }
+}

@@ -1,0 +1,167 @@
+//! [`Builder`]: how a runtime is made.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::thread;
+use std::time::Duration;
+
+use atropos_kernel::{Kernel, Limits, MAX_CORES, Options, Reason};
+
+use crate::blocking::Pool;
+use crate::runtime::{Handle, Inner, Runtime};
+use crate::watch::{LongSlice, Report, Watchdog};
+use crate::world::ThreadWorld;
+use crate::{participant, worker};
+
+/// Makes a [`Runtime`]. By default: a core for each CPU, not pinned, 50 µs of spinning before a worker parks.
+pub struct Builder {
+    options: Options,
+    pin: bool,
+    spin: Duration,
+    blocking_threads: usize,
+    lost_panic: Box<dyn Fn(&Reason) + Send + Sync>,
+    long_slice: Option<(Duration, Report)>,
+    #[cfg(feature = "tokio")]
+    tokio: Option<tokio::runtime::Handle>,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// Why there is no runtime.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// No core, or more than the kernel takes.
+    Cores(usize),
+    /// The operating system gave no thread.
+    Thread(std::io::Error),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cores(cores) => write!(f, "{cores} cores: ask for 1 to {MAX_CORES}"),
+            Self::Thread(error) => write!(f, "no thread for a core: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        let cores = thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_CORES));
+        Self {
+            options: Options { cores, ..Options::default() },
+            pin: false,
+            spin: Duration::from_micros(50),
+            blocking_threads: 64,
+            lost_panic: Box::new(|reason| eprintln!("atropos: a destructor panicked: {reason}")),
+            long_slice: None,
+            #[cfg(feature = "tokio")]
+            tokio: None,
+        }
+    }
+
+    /// How many cores, each with a thread.
+    pub fn cores(mut self, cores: usize) -> Self {
+        self.options.cores = cores;
+        self
+    }
+
+    /// Pins each worker to a CPU of its own, as far as there are some.
+    pub fn pin(mut self, pin: bool) -> Self {
+        self.pin = pin;
+        self
+    }
+
+    /// How long an idle worker spins before it parks.
+    pub fn spin(mut self, spin: Duration) -> Self {
+        self.spin = spin;
+        self
+    }
+
+    /// How many processes, names and timers there may be.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.options.limits = limits;
+        self
+    }
+
+    /// A monitor of a dead process gives the reason it died of while its slot remembers it.
+    pub fn tombstones(mut self, tombstones: bool) -> Self {
+        self.options.tombstones = tombstones;
+        self
+    }
+
+    /// At most so many threads for blocking work.
+    pub fn blocking_threads(mut self, threads: usize) -> Self {
+        self.blocking_threads = threads;
+        self
+    }
+
+    /// Who is told of a destructor's panic, which nobody else can be told of.
+    pub fn on_lost_panic(mut self, report: impl Fn(&Reason) + Send + Sync + 'static) -> Self {
+        self.lost_panic = Box::new(report);
+        self
+    }
+
+    /// Who is told of a body that has kept its core for longer than `threshold`.
+    pub fn on_long_slice(mut self, threshold: Duration, report: impl Fn(LongSlice) + Send + Sync + 'static) -> Self {
+        self.long_slice = Some((threshold, Box::new(report)));
+        self
+    }
+
+    /// The workers enter this Tokio runtime: bodies may use its I/O and timers.
+    #[cfg(feature = "tokio")]
+    pub fn tokio(mut self, handle: tokio::runtime::Handle) -> Self {
+        self.tokio = Some(handle);
+        self
+    }
+
+    /// Starts the workers.
+    pub fn build(self) -> Result<Runtime, BuildError> {
+        let cores = self.options.cores;
+        if !(1..=MAX_CORES).contains(&cores) {
+            return Err(BuildError::Cores(cores));
+        }
+        let world = Arc::new(ThreadWorld::new(cores, self.lost_panic));
+        let kernel = Kernel::new(self.options, participant::domain(), world.clone());
+        let watchdog = match self.long_slice {
+            Some((threshold, report)) => {
+                Some(Watchdog::start(kernel.clone(), threshold, report).map_err(BuildError::Thread)?)
+            }
+            None => None,
+        };
+        let shared = Arc::new(worker::Shared {
+            stop: AtomicBool::new(false),
+            wakeups: AtomicU64::new(0),
+            spin: self.spin,
+            bell: watchdog.as_ref().and_then(Watchdog::bell),
+        });
+        let inner = Inner { kernel, world, shared, pool: Pool::new(self.blocking_threads, Duration::from_secs(10)) };
+        let mut runtime = Runtime::new(Handle::new(inner), watchdog);
+        let cpus = if self.pin { core_affinity::get_core_ids().unwrap_or_default() } else { Vec::new() };
+        for id in 0..cores {
+            let inner = runtime.handle().inner().clone();
+            let cpu = cpus.get(id).copied();
+            #[cfg(feature = "tokio")]
+            let tokio = self.tokio.clone();
+            let started = thread::Builder::new().name(format!("atropos-{id}")).spawn(move || {
+                if let Some(cpu) = cpu {
+                    core_affinity::set_for_current(cpu);
+                }
+                #[cfg(feature = "tokio")]
+                let _entered = tokio.as_ref().map(tokio::runtime::Handle::enter);
+                worker::run(inner.kernel.clone(), &inner.world, id, &inner.shared);
+            });
+            // What was started is stopped by the runtime's destructor.
+            runtime.add_thread(started.map_err(BuildError::Thread)?);
+        }
+        Ok(runtime)
+    }
+}

@@ -1,0 +1,52 @@
+//! Erlang/OTP's processes for Rust, on OS threads.
+//!
+//! ```
+//! use atropos::prelude::*;
+//!
+//! let runtime = Runtime::builder().cores(2).build()?;
+//! let answer = runtime.block_on(async |mut cx: Context<u32>| {
+//!     let me = cx.address();
+//!     // A child that crashes: its parent is told, and lives.
+//!     let (child, monitor) = cx.spawn_monitor(async move |cx: Context<()>| {
+//!         cx.send(me, 42u32).unwrap();
+//!         panic!("a bad day");
+//!     }).unwrap();
+//!     let Received::Message(answer) = cx.recv().await else { unreachable!() };
+//!     let Received::Down(down) = cx.recv().await else { unreachable!() };
+//!     assert_eq!((down.reference, down.object), (monitor, Object::Pid(child.pid())));
+//!     assert_eq!(down.reason, Reason::crash("a bad day"));
+//!     answer
+//! })?;
+//! assert_eq!(answer, 42);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The mechanism is the [`kernel`]'s; this crate binds it to threads: [`Runtime`] drives a core on each of
+//! its [`worker`] threads, which sleep when there is nothing to do; [`world`] is the clock, the wake-ups and
+//! the panics; [`blocking`] is where work goes that would keep a core; [`watch`] reports bodies that keep one.
+
+pub mod blocking;
+pub mod builder;
+pub mod join;
+mod participant;
+pub mod runtime;
+pub mod watch;
+mod worker;
+mod world;
+
+pub use atropos_kernel as kernel;
+pub use atropos_kernel::{
+    Address, Alias, AliasMode, Body, Context, Cursor, Cx, Dest, Down, Exit, LinkError, MonitorError, Name, NoMemory,
+    Object, Peek, Pid, Priority, ProcessInfo, Reason, ReasonValue, Received, Reference, RegisterError, Resumed,
+    SendError, SpawnError, SpawnOptions, Spawned, TimerError, View,
+};
+pub use builder::{Builder, BuildError};
+pub use runtime::{Handle, Runtime, ShutdownError};
+
+/// What most programs use.
+pub mod prelude {
+    pub use crate::{
+        Address, Context, Down, Exit, Object, Pid, Reason, Received, Reference, Runtime, SendError, SpawnError,
+        SpawnOptions,
+    };
+}

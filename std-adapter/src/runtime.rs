@@ -1,0 +1,316 @@
+//! [`Runtime`], and the [`Handle`] by which other threads reach it.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::sync::mpsc::channel;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use atropos_kernel::{
+    Address, Alias, Asked, Body, Context, Dead, Host, Kernel, NoMemory, Pid, ProcessInfo, Reason, Said, SendError,
+    SpawnError, SpawnOptions, Spawned, task,
+};
+
+use crate::blocking::{Blocking, Pool, spawn_blocking};
+use crate::builder::Builder;
+use crate::watch::Watchdog;
+use crate::world::ThreadWorld;
+use crate::{join, participant, worker};
+
+/// What a runtime's threads and handles share.
+pub(crate) struct Inner {
+    pub(crate) kernel: Arc<Kernel>,
+    pub(crate) world: Arc<ThreadWorld>,
+    pub(crate) shared: Arc<worker::Shared>,
+    pub(crate) pool: Pool,
+}
+
+/// Reaches a runtime from any thread, from Tokio's tasks as well. Cheap to clone. After the
+/// shutdown every process is dead.
+#[derive(Clone)]
+pub struct Handle(Arc<Inner>);
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("kernel", &self.0.kernel).finish_non_exhaustive()
+    }
+}
+
+/// A runtime: processes on the threads that it owns. Dropping it kills what still runs.
+pub struct Runtime {
+    handle: Handle,
+    threads: Vec<JoinHandle<()>>,
+    watchdog: Option<Watchdog>,
+    stopped: bool,
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").field("handle", &self.handle).finish_non_exhaustive()
+    }
+}
+
+/// What a shutdown had to leave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ShutdownError {
+    /// Processes whose bodies never let go; their threads run on, detached.
+    pub processes: usize,
+    /// Threads of the blocking pool that are still busy, detached.
+    pub blocking: usize,
+}
+
+impl fmt::Display for ShutdownError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} processes and {} blocking jobs did not end in time", self.processes, self.blocking)
+    }
+}
+
+impl std::error::Error for ShutdownError {}
+
+impl Handle {
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.0
+    }
+
+    fn host<R>(&self, f: impl FnOnce(&Host<'_>) -> R) -> R {
+        participant::with(|participant| f(&Host::new(&self.0.kernel, participant)))
+    }
+
+    /// The kernel itself.
+    pub fn kernel(&self) -> &Arc<Kernel> {
+        &self.0.kernel
+    }
+
+    /// Starts a process that runs `start`'s future.
+    pub fn spawn<M, S, F>(&self, start: S) -> Result<Address<M>, SpawnError>
+    where
+        M: Send + 'static,
+        S: FnOnce(Context<M>) -> F + Send + 'static,
+        F: Future<Output: task::Exit> + Send + 'static,
+    {
+        self.spawn_with(&SpawnOptions::new(), start)
+    }
+
+    /// Starts a process with options.
+    pub fn spawn_with<M, S, F>(&self, options: &SpawnOptions<'_>, start: S) -> Result<Address<M>, SpawnError>
+    where
+        M: Send + 'static,
+        S: FnOnce(Context<M>) -> F + Send + 'static,
+        F: Future<Output: task::Exit> + Send + 'static,
+    {
+        self.host(|host| host.spawn_async(options, start))
+    }
+
+    /// Starts a process that runs any body.
+    pub fn spawn_body<B: Body>(&self, options: &SpawnOptions<'_>, body: B) -> Result<Spawned, SpawnError> {
+        self.host(|host| host.spawn(options, body))
+    }
+
+    /// Sends a message.
+    pub fn send<M: Send + 'static>(&self, to: impl Into<Pid>, message: M) -> Result<(), SendError<M>> {
+        self.host(|host| host.send(to.into(), message))
+    }
+
+    /// Sends to whoever has the name.
+    pub fn send_name<M: Send + 'static>(&self, to: &str, message: M) -> Result<(), SendError<M>> {
+        self.host(|host| host.send_name(to, message))
+    }
+
+    /// Sends through an alias.
+    pub fn send_alias<M: Send + 'static>(&self, to: Alias, message: M) -> Result<(), SendError<M>> {
+        self.host(|host| host.send_alias(to, message))
+    }
+
+    /// Sends an exit signal that comes from no process; whether it found a live one.
+    pub fn exit(&self, to: impl Into<Pid>, reason: Reason) -> Result<bool, NoMemory> {
+        self.host(|host| host.exit(to.into(), reason))
+    }
+
+    /// Who has the name.
+    pub fn whereis(&self, name: &str) -> Option<Pid> {
+        self.host(|host| host.whereis(name))
+    }
+
+    /// Whether the process has not yet died.
+    pub fn is_alive(&self, pid: impl Into<Pid>) -> bool {
+        self.host(|host| host.is_alive(pid.into()))
+    }
+
+    /// The reason that the slot of a dead process remembers.
+    pub fn tombstone(&self, pid: impl Into<Pid>) -> Dead {
+        self.host(|host| host.tombstone(pid.into()))
+    }
+
+    /// What a process knows of itself; `None` when it is dead. A process answers between
+    /// slices: one that never lets go never answers.
+    pub async fn process_info(&self, pid: impl Into<Pid>) -> Option<ProcessInfo> {
+        let asked = self.host(|host| host.info(pid.into()));
+        match asked.ok()? {
+            Asked::Known(info) => info,
+            // SAFETY: one asker, polled by one future, not after it was ready.
+            Asked::Later(answer) => match poll_fn(|task| unsafe { answer.poll(task.waker()) }).await {
+                Said::Info(info) => Some(*info),
+                _ => None,
+            },
+        }
+    }
+
+    /// All processes that have not yet died.
+    pub fn processes(&self) -> Vec<Pid> {
+        self.host(|host| host.processes())
+    }
+
+    /// How many processes are alive; see [`Kernel::process_count`] for how exact it is.
+    pub fn process_count(&self) -> usize {
+        self.0.kernel.process_count()
+    }
+
+    /// Whether every core sleeps and nothing is queued.
+    pub fn is_quiescent(&self) -> bool {
+        self.0.kernel.is_quiescent()
+    }
+
+    /// Times that a sleeping worker was woken, since the start.
+    pub fn wakeups(&self) -> u64 {
+        self.0.shared.wakeups.load(Ordering::Relaxed)
+    }
+
+    /// Runs blocking work on a thread of its own, and brings its result.
+    pub fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Blocking<T> {
+        spawn_blocking(&self.0.pool, work)
+    }
+}
+
+impl std::ops::Deref for Runtime {
+    type Target = Handle;
+
+    fn deref(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl Runtime {
+    /// How to make one.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    pub(crate) fn new(handle: Handle, watchdog: Option<Watchdog>) -> Self {
+        Self { handle, threads: Vec::new(), watchdog, stopped: false }
+    }
+
+    pub(crate) fn add_thread(&mut self, thread: JoinHandle<()>) {
+        self.threads.push(thread);
+    }
+
+    /// For other threads.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Runs `main` as a process, and waits for what it returns. An error is the reason that the
+    /// process ended with instead.
+    ///
+    /// # Panics
+    /// When the process can't be started.
+    pub fn block_on<M, T, S, F>(&self, main: S) -> Result<T, Reason>
+    where
+        M: Send + 'static,
+        T: Send + 'static,
+        S: FnOnce(Context<M>) -> F + Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let (send, receive) = channel();
+        let main = self.spawn(move |cx| {
+            let body = main(cx);
+            async move {
+                // The receiver waits until this sender is gone.
+                let _ = send.send(body.await);
+            }
+        });
+        let main = main.unwrap_or_else(|error| panic!("the main process could not be started: {error}"));
+        match receive.recv() {
+            Ok(value) => Ok(value),
+            // Its sender was dropped with its body; its slot remembers why, soon.
+            Err(_) => loop {
+                match self.tombstone(main) {
+                    Dead::Remembered(reason) => return Err(reason),
+                    Dead::Forgotten | Dead::NeverGivenOut if !self.is_alive(main) => return Err(Reason::NOPROC),
+                    _ => std::thread::yield_now(),
+                }
+            },
+        }
+    }
+
+    /// Ends everything: no process is started any more, all are asked to shut down, at the deadline
+    /// those that are left are killed, and the threads end.
+    pub fn shutdown(mut self, deadline: Duration) -> Result<(), ShutdownError> {
+        self.stop(deadline)
+    }
+
+    fn stop(&mut self, deadline: Duration) -> Result<(), ShutdownError> {
+        self.stopped = true;
+        let end = Instant::now() + deadline;
+        self.kernel().close();
+        self.tell_all(&Reason::SHUTDOWN);
+        self.await_empty(end);
+        let mut left = self.processes().len();
+        if left > 0 {
+            self.tell_all(&Reason::KILL);
+            // A killed process dies as soon as its slice lets go.
+            self.await_empty(Instant::now() + deadline.max(Duration::from_millis(500)));
+            left = self.processes().len();
+        }
+        self.handle.0.shared.stop.store(true, Ordering::Release);
+        let mut stuck = false;
+        for thread in self.threads.drain(..) {
+            thread.thread().unpark();
+            if left == 0 {
+                // A worker's panic is a fault of ours; it has been printed.
+                let _ = thread.join();
+            } else if thread.is_finished() {
+                let _ = thread.join();
+            } else {
+                stuck = true;
+            }
+        }
+        drop(self.watchdog.take());
+        let blocking = self.handle.0.pool.shutdown(Instant::now().max(end) - Instant::now());
+        if stuck || blocking > 0 { Err(ShutdownError { processes: left, blocking }) } else { Ok(()) }
+    }
+
+    fn tell_all(&self, reason: &Reason) {
+        for pid in self.processes() {
+            // Without memory for a signal the process is told the next time, or killed.
+            let _ = self.exit(pid, reason.clone());
+        }
+    }
+
+    /// Waits until no process is left. Polls: this is the end, and nothing signals it.
+    fn await_empty(&self, end: Instant) {
+        let mut pause = Duration::from_micros(20);
+        while !self.processes().is_empty() && Instant::now() < end {
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits for a process's answer about itself.
+    pub fn process_info_blocking(&self, pid: impl Into<Pid>) -> Option<ProcessInfo> {
+        join::wait(self.process_info(pid.into()))
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        if !self.stopped {
+            let _ = self.stop(Duration::ZERO);
+        }
+    }
+}

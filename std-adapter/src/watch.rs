@@ -1,0 +1,137 @@
+//! The report of bodies that keep a core: [`LongSlice`].
+//!
+//! Each core notes by two plain stores which slice it runs. A watchdog thread looks at
+//! the notes while any core is busy, and reports a slice that it has seen for longer than
+//! the threshold, and again each time that doubles. When all cores have been idle for a few
+//! looks it parks, until a worker that leaves its own park finds it parked: an idle runtime
+//! makes no wake-ups.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+use atropos_kernel::{Host, Kernel, Pid};
+
+use crate::participant;
+
+/// A body has kept its core for too long without letting go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LongSlice {
+    /// The core.
+    pub core: usize,
+    /// Whose slice.
+    pub pid: Pid,
+    /// For how long it has been seen running.
+    pub since: Duration,
+}
+
+/// Who is told.
+pub type Report = Box<dyn Fn(LongSlice) + Send + Sync>;
+
+/// Looks without a busy core before the watchdog parks.
+const QUIET_LOOKS: u32 = 8;
+
+#[derive(Default)]
+pub(crate) struct Flags {
+    parked: AtomicBool,
+    stop: AtomicBool,
+}
+
+pub(crate) struct Watchdog {
+    flags: Arc<Flags>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// For the workers: wakes the watchdog when it is parked.
+#[derive(Clone)]
+pub(crate) struct Bell {
+    flags: Arc<Flags>,
+    thread: Thread,
+}
+
+impl Bell {
+    /// A worker goes to work.
+    pub(crate) fn ring(&self) {
+        // Pairs with the fence in `watch`: either we see it parked, or it sees our core busy.
+        fence(Ordering::SeqCst);
+        if self.flags.parked.load(Ordering::Relaxed) && self.flags.parked.swap(false, Ordering::AcqRel) {
+            self.thread.unpark();
+        }
+    }
+}
+
+impl Watchdog {
+    pub(crate) fn start(kernel: Arc<Kernel>, threshold: Duration, report: Report) -> std::io::Result<Self> {
+        let flags = Arc::new(Flags::default());
+        let shared = flags.clone();
+        let watch = move || watch(&kernel, &shared, threshold, &report);
+        let thread = thread::Builder::new().name("atropos-watch".into()).spawn(watch)?;
+        Ok(Self { flags, thread: Some(thread) })
+    }
+
+    pub(crate) fn bell(&self) -> Option<Bell> {
+        let thread = self.thread.as_ref()?.thread().clone();
+        Some(Bell { flags: self.flags.clone(), thread })
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.flags.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // Its panic would be the report's, and has been printed.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What was seen on a core.
+#[derive(Clone, Copy)]
+struct Seen {
+    slice: usize,
+    first: Instant,
+    report_at: Duration,
+}
+
+fn watch(kernel: &Kernel, flags: &Flags, threshold: Duration, report: &Report) {
+    let mut seen: Vec<Option<Seen>> = vec![None; kernel.cores()];
+    let mut quiet = 0;
+    while !flags.stop.load(Ordering::Acquire) {
+        for (core, seen) in seen.iter_mut().enumerate() {
+            look(kernel, core, seen, threshold, report);
+        }
+        let busy = (0..kernel.cores()).any(|core| !kernel.is_idle(core));
+        quiet = if busy { 0 } else { quiet + 1 };
+        if quiet < QUIET_LOOKS {
+            thread::park_timeout(threshold / 2);
+            continue;
+        }
+        flags.parked.store(true, Ordering::Release);
+        // Pairs with the fence in `ring`.
+        fence(Ordering::SeqCst);
+        let still_quiet = (0..kernel.cores()).all(|core| kernel.is_idle(core));
+        while still_quiet && flags.parked.load(Ordering::Acquire) && !flags.stop.load(Ordering::Acquire) {
+            thread::park();
+        }
+        flags.parked.store(false, Ordering::Relaxed);
+        quiet = 0;
+    }
+}
+
+fn look(kernel: &Kernel, core: usize, seen: &mut Option<Seen>, threshold: Duration, report: &Report) {
+    let running = participant::with(|participant| Host::new(kernel, participant).running(core));
+    let now = Instant::now();
+    match (running, *seen) {
+        (None, _) => *seen = None,
+        (Some((slice, pid)), Some(before)) if before.slice == slice => {
+            let since = now - before.first;
+            if since >= before.report_at {
+                report(LongSlice { core, pid, since });
+                *seen = Some(Seen { report_at: since * 2, ..before });
+            }
+        }
+        (Some((slice, _)), _) => *seen = Some(Seen { slice, first: now, report_at: threshold }),
+    }
+}

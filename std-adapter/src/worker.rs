@@ -1,0 +1,64 @@
+//! A worker: the thread that drives one core.
+//!
+//! It steps the core until the core says it is idle, spins a little in case something
+//! comes at once (a park and an unpark cost tens of microseconds), then parks, for as long
+//! as the next timer allows, or for ever. Nothing wakes it but work, its own timers, and
+//! the end: an idle runtime makes no wake-ups.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use atropos_kernel::{Core, Kernel, Ran};
+
+use crate::watch::Bell;
+use crate::world::ThreadWorld;
+
+/// Slices between two looks at whether it is the end.
+const SLICES: u32 = 256;
+
+/// What the workers of a runtime share.
+pub(crate) struct Shared {
+    pub(crate) stop: AtomicBool,
+    /// Times that a worker was woken from its park.
+    pub(crate) wakeups: AtomicU64,
+    pub(crate) spin: Duration,
+    pub(crate) bell: Option<Bell>,
+}
+
+pub(crate) fn run(kernel: Arc<Kernel>, world: &ThreadWorld, id: usize, shared: &Shared) {
+    world.drives(id);
+    let mut core = Core::new(kernel, id);
+    while !shared.stop.load(Ordering::Acquire) {
+        if let Ran::Idle { until } = core.run(SLICES) {
+            wait(core.kernel(), world, id, until, shared);
+            if let Some(bell) = &shared.bell {
+                bell.ring();
+            }
+        }
+    }
+}
+
+/// Waits until the core is claimed by a waker, or its timer is due.
+fn wait(kernel: &Kernel, world: &ThreadWorld, id: usize, until: Option<u64>, shared: &Shared) {
+    use atropos_kernel::World;
+    let spun = Instant::now();
+    while spun.elapsed() < shared.spin {
+        if !kernel.is_idle(id) || shared.stop.load(Ordering::Acquire) {
+            return;
+        }
+        for _ in 0..32 {
+            std::hint::spin_loop();
+        }
+    }
+    // A waker clears the core's bit before it unparks, so a token that was left by an earlier
+    // wake can only make this loop turn once more.
+    while kernel.is_idle(id) && !shared.stop.load(Ordering::Acquire) {
+        match until.map(|until| Duration::from_nanos(until.saturating_sub(world.now()))) {
+            Some(Duration::ZERO) => return,
+            Some(left) => std::thread::park_timeout(left),
+            None => std::thread::park(),
+        }
+        shared.wakeups.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,86 @@
+//! The kernel's world on an operating system: a monotonic clock, threads that are parked
+//! and unparked, a thread-local that says what runs here, and panics that are caught.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use std::thread::Thread;
+use std::time::Instant;
+
+use atropos_kernel::world::{Here, World};
+use atropos_kernel::{MAX_CORES, Reason};
+
+thread_local! {
+    static HERE: Here = const { Cell::new(std::ptr::null()) };
+}
+
+fn here() -> *const Here {
+    // The pointer is used on this thread only, while the thread runs.
+    HERE.with(std::ptr::from_ref)
+}
+
+/// See the module.
+pub(crate) struct ThreadWorld {
+    start: Instant,
+    threads: Box<[OnceLock<Thread>]>,
+    lost_panic: Box<dyn Fn(&Reason) + Send + Sync>,
+}
+
+impl ThreadWorld {
+    pub(crate) fn new(cores: usize, lost_panic: Box<dyn Fn(&Reason) + Send + Sync>) -> Self {
+        assert!(cores <= MAX_CORES);
+        Self { start: Instant::now(), threads: (0..cores).map(|_| OnceLock::new()).collect(), lost_panic }
+    }
+
+    /// The thread that drives a core says who it is, before the core first says it is idle.
+    pub(crate) fn drives(&self, core: usize) {
+        let set = self.threads[core].set(std::thread::current());
+        assert!(set.is_ok(), "core {core} has one thread");
+    }
+}
+
+/// What a panic said.
+pub(crate) fn text_of(panic: &(dyn Any + Send)) -> String {
+    if let Some(text) = panic.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = panic.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "a panic without a text".to_owned()
+    }
+}
+
+// SAFETY: `here` is a thread-local: each thread has a place of its own.
+unsafe impl World for ThreadWorld {
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn wake(&self, core: usize) {
+        // A core is woken only after it has announced that it is idle, on its thread.
+        if let Some(thread) = self.threads[core].get() {
+            thread.unpark();
+        }
+    }
+
+    fn here(&self) -> fn() -> *const Here {
+        here
+    }
+
+    fn contain(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
+        // A body that panicked is dropped and never resumed: nobody sees it half changed.
+        catch_unwind(AssertUnwindSafe(code)).map_err(|panic| {
+            let reason = Reason::crash(text_of(&*panic));
+            // Even the payload's destructor may panic; then it is leaked.
+            if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+                std::mem::forget(again);
+            }
+            reason
+        })
+    }
+
+    fn lost_panic(&self, reason: &Reason) {
+        (self.lost_panic)(reason);
+    }
+}
