@@ -13,8 +13,6 @@ use core::ptr::NonNull;
 use core::task::Waker;
 use core::time::Duration;
 
-use alloc::sync::Arc;
-
 use crate::alias::{AliasMode, AliasRecord};
 use crate::hand::Hand;
 use crate::memory::NoMemory;
@@ -30,7 +28,7 @@ use crate::reason::Reason;
 use crate::received::{Peek, Received};
 use crate::sched::local::CoreLocal;
 use crate::send::{self, SendError};
-use crate::signal::ask::{Answer, Ask, Question};
+use crate::signal::ask::{Ask, Question, Waiting};
 use crate::signal::exit_signal::ExitSignal;
 use crate::signal::queue::Cursor;
 use crate::sync::Cell;
@@ -85,7 +83,7 @@ pub enum Asked<T> {
     /// It is known.
     Known(T),
     /// It will come.
-    Later(Arc<Answer>),
+    Later(Waiting),
 }
 
 impl<'a, M: Send + 'static> Cx<'a, M> {
@@ -563,7 +561,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         }
     }
 
-    fn ask(&self, process: &Header, question: Question) -> Result<Option<Arc<Answer>>, NoMemory> {
+    fn ask(&self, process: &Header, question: Question) -> Result<Option<Waiting>, NoMemory> {
         ask(&self.slice.hand, process, question)
     }
 
@@ -574,7 +572,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
 }
 
 /// Puts a question to a process; `None` when it is dead.
-pub(crate) fn ask(hand: &Hand<'_>, process: &Header, question: Question) -> Result<Option<Arc<Answer>>, NoMemory> {
+pub(crate) fn ask(hand: &Hand<'_>, process: &Header, question: Question) -> Result<Option<Waiting>, NoMemory> {
     let (node, answer) = Ask::try_new(question)?;
     // SAFETY: new, so ours.
     if unsafe { hand.push(process, node) } {

@@ -74,7 +74,7 @@ pub use reason::{Reason, ReasonValue, View};
 pub use received::{Down, Exit, Peek, Received};
 pub use sched::core::{Core, Ran};
 pub use send::SendError;
-pub use signal::ask::{Answer, Said};
+pub use signal::ask::{Said, Waiting};
 pub use signal::queue::Cursor;
 pub use table::Dead;
 pub use task::context::{Address, Context};

@@ -1,7 +1,7 @@
 //! [`Runtime`], and the [`Handle`] by which other threads reach it.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::sync::mpsc::channel;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -153,8 +153,7 @@ impl Handle {
         let asked = self.host(|host| host.info(pid.into()));
         match asked.ok()? {
             Asked::Known(info) => info,
-            // SAFETY: one asker, polled by one future, not after it was ready.
-            Asked::Later(answer) => match poll_fn(|task| unsafe { answer.poll(task.waker()) }).await {
+            Asked::Later(answer) => match answer.await {
                 Said::Info(info) => Some(*info),
                 _ => None,
             },

@@ -3,7 +3,7 @@
 //! `is_alive` must be false for who has sent a `kill` before, and what a process knows of
 //! itself is its owner's. So a question travels through the mailbox, the process answers
 //! it when it meets it (its body need not run), and a dead one lets it fall: the asker
-//! finds "dead" either way. The asker waits on an [`Answer`].
+//! finds "dead" either way. The asker waits on an [`Answer`], by its one [`Waiting`].
 //!
 //! ```text
 //!   EMPTY ── asker registers a waker (1) ──▶ WAITING
@@ -15,8 +15,10 @@
 //! WAITING for DONE. The value is written before DONE and read after it.
 
 use alloc::sync::Arc;
+use core::future::Future;
+use core::pin::Pin;
 use core::ptr::NonNull;
-use core::task::{Poll, Waker};
+use core::task::{Context, Poll, Waker};
 
 use super::node::{Kind, Node};
 use crate::info::ProcessInfo;
@@ -50,7 +52,7 @@ pub enum Said {
 
 /// Where an answer is waited for.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     state: AtomicU8,
     said: UnsafeCell<Said>,
     waker: UnsafeCell<Option<Waker>>,
@@ -78,11 +80,11 @@ impl Answer {
         }
     }
 
-    /// Takes the answer, or registers who is to be woken. One asker.
+    /// Takes the answer, or registers who is to be woken.
     ///
     /// # Safety
-    /// Not called from two places at once, nor after it was ready.
-    pub unsafe fn poll(&self, waker: &Waker) -> Poll<Said> {
+    /// There is one asker, and it does not call this after it was ready.
+    unsafe fn poll(&self, waker: &Waker) -> Poll<Said> {
         let waiting = self.state.compare_exchange(WAITING, EMPTY, Ordering::AcqRel, Ordering::Acquire);
         if waiting != Err(DONE) {
             // SAFETY: EMPTY: the asker's alone.
@@ -93,6 +95,26 @@ impl Answer {
         }
         // SAFETY: DONE: the answerer touches it no more.
         Poll::Ready(self.said.with_mut(|said| unsafe { core::mem::replace(&mut *said, Said::Dead) }))
+    }
+}
+
+/// An answer that will come: a future.
+#[derive(Debug)]
+#[must_use = "the answer is in the future"]
+pub struct Waiting {
+    answer: Arc<Answer>,
+    ready: bool,
+}
+
+impl Future for Waiting {
+    type Output = Said;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Said> {
+        assert!(!self.ready, "polled after it was ready");
+        // SAFETY: the one `Waiting` of the answer, through `&mut`, and not ready before.
+        let said = unsafe { self.answer.poll(task.waker()) };
+        self.ready = said.is_ready();
+        said
     }
 }
 
@@ -107,14 +129,14 @@ pub(crate) struct Ask {
 
 impl Ask {
     /// The question's node, ready to be pushed, and where its answer will be.
-    pub(crate) fn try_new(question: Question) -> Result<(NonNull<Node>, Arc<Answer>), NoMemory> {
+    pub(crate) fn try_new(question: Question) -> Result<(NonNull<Node>, Waiting), NoMemory> {
         unsafe fn release(node: NonNull<Node>) {
             // SAFETY: an `Ask`'s node, given up.
             unsafe { Ask::refuse(node) }
         }
         let answer = Arc::new(Answer::new());
         let ask = Self { node: Node::new(Kind::Ask, release), question, answer: answer.clone() };
-        memory::try_new(ask).map(|ask| (ask.cast(), answer)).map_err(|_| NoMemory)
+        memory::try_new(ask).map(|ask| (ask.cast(), Waiting { answer, ready: false })).map_err(|_| NoMemory)
     }
 
     unsafe fn open(node: NonNull<Node>) -> (Question, Arc<Answer>) {

@@ -5,7 +5,6 @@
 //! slice has no reductions left they are pending and the process yields: a body that
 //! never runs out of messages cannot keep its core. In a dying process they stay pending.
 
-use alloc::sync::Arc;
 use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
@@ -19,7 +18,7 @@ use crate::memory::NoMemory;
 use crate::pid::{Pid, Reference};
 use crate::reason::Reason;
 use crate::received::{Peek, Received};
-use crate::signal::ask::{Answer, Said};
+use crate::signal::ask::{Said, Waiting};
 use crate::signal::queue::Cursor;
 use crate::task::Context;
 
@@ -219,7 +218,7 @@ impl<M: Send + 'static> Future for Stop<'_, M> {
 /// A question that has been asked, or not yet.
 enum Asking {
     NotYet,
-    Waits(Arc<Answer>),
+    Waits(Waiting),
     Done,
 }
 
@@ -227,7 +226,7 @@ impl Asking {
     fn poll<T, M: Send + 'static>(
         &mut self,
         context: &Context<M>,
-        task: &TaskContext<'_>,
+        task: &mut TaskContext<'_>,
         ask: impl FnOnce(&Cx<'_, M>) -> Result<Asked<T>, NoMemory>,
         said: impl FnOnce(Said) -> T,
     ) -> Poll<T> {
@@ -247,8 +246,7 @@ impl Asking {
             }
         }
         let Self::Waits(answer) = self else { panic!("polled after it was ready") };
-        // SAFETY: one asker, through `&mut`, and not after `Done`.
-        match unsafe { answer.poll(task.waker()) } {
+        match Pin::new(answer).poll(task) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(answer) => {
                 *self = Self::Done;

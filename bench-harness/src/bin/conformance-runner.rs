@@ -1,0 +1,63 @@
+//! Replays conformance cases and prints an observation for each.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, BufWriter, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use atropos_bench::conformance::stepped::Stepped;
+use atropos_bench::conformance::threads::Threads;
+use atropos_bench::conformance::{World, case, controller};
+use clap::Parser;
+use serde_json::json;
+
+/// Replays cases recorded from Erlang/OTP; `cases/check.py CASES OBSERVED` judges what it prints.
+#[derive(Parser)]
+struct Arguments {
+    /// The cases, one JSON object a line.
+    cases: PathBuf,
+    /// Cores of the runtime.
+    #[arg(long, default_value_t = 1)]
+    cores: usize,
+    /// On virtual cores that one thread steps, in virtual time.
+    #[arg(long)]
+    stepped: bool,
+    /// What decides the steps.
+    #[arg(long, default_value_t = 1, requires = "stepped")]
+    seed: u64,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    if arguments.stepped {
+        run(&arguments, &mut Stepped::new(arguments.cores, arguments.seed))
+    } else {
+        run(&arguments, &mut Threads::new(arguments.cores)?)
+    }
+}
+
+fn run(arguments: &Arguments, world: &mut impl World) -> Result<()> {
+    let path = &arguments.cases;
+    let file = File::open(path).with_context(|| format!("no cases in {}", path.display()))?;
+    let progress = std::io::stderr().is_terminal();
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    for (number, line) in BufReader::new(file).lines().enumerate() {
+        let line = line?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let case = case::parse(&line).with_context(|| format!("{}:{}", path.display(), number + 1))?;
+        if progress {
+            eprint!("\r{:>5} {:<50}", number + 1, case.id);
+        }
+        let row = match controller::replay(world, &case) {
+            Ok(observed) => json!({"id": case.id, "observed": observed}),
+            Err(error) => json!({"id": case.id, "unsupported": format!("{error:#}")}),
+        };
+        writeln!(out, "{row}")?;
+    }
+    if progress {
+        eprintln!();
+    }
+    Ok(())
+}

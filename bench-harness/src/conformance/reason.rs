@@ -1,0 +1,64 @@
+//! Reasons as the cases write them.
+
+use atropos::{Reason, View};
+
+/// What an uncaught `throw` ends a process with.
+#[derive(Clone, PartialEq, Debug)]
+struct NoCatch(String);
+
+/// The reason of a word.
+pub fn parse(word: &str) -> Reason {
+    match word {
+        "normal" => Reason::NORMAL,
+        "kill" => Reason::KILL,
+        "killed" => Reason::KILLED,
+        "shutdown" => Reason::SHUTDOWN,
+        "noproc" => Reason::NOPROC,
+        "noconnection" => Reason::NOCONNECTION,
+        _ => match word.split_once(':') {
+            Some(("shutdown", with)) => Reason::shutdown_with(with.to_owned()),
+            Some(("error", text)) => Reason::crash(text.to_owned()),
+            Some(("nocatch", thrown)) => Reason::value(NoCatch(thrown.to_owned())),
+            _ => Reason::value(word.to_owned()),
+        },
+    }
+}
+
+/// What a process ends with that stops in one of the four ways.
+pub fn of_stop(how: &str, word: &str) -> Reason {
+    match how {
+        "return" => Reason::NORMAL,
+        "error" => Reason::crash(word.to_owned()),
+        "throw" => Reason::value(NoCatch(word.to_owned())),
+        _ => parse(word),
+    }
+}
+
+/// The word of a reason.
+pub fn show(reason: &Reason) -> String {
+    match reason.view() {
+        View::ShutdownWith(value) => match value.downcast_ref::<String>() {
+            Some(with) => format!("shutdown:{with}"),
+            None => format!("{reason}"),
+        },
+        View::Crash(text) => format!("error:{text}"),
+        View::Value(value) => match (value.downcast_ref::<String>(), value.downcast_ref::<NoCatch>()) {
+            (Some(word), _) => word.clone(),
+            (_, Some(NoCatch(thrown))) => format!("nocatch:{thrown}"),
+            _ => format!("{reason}"),
+        },
+        _ => reason.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_its_reasons_word() {
+        for word in ["normal", "kill", "killed", "shutdown", "shutdown:x", "noproc", "noconnection", "boom", "error:x", "nocatch:y"] {
+            assert_eq!(show(&parse(word)), word);
+        }
+    }
+}

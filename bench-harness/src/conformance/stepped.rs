@@ -1,0 +1,141 @@
+//! The cases on virtual cores that one thread steps: a seed decides which core goes next and
+//! for how long, each core's own sequence whom it steals from. Time is virtual, and passes only
+//! when no core has anything to do. The same seed gives the same observations.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use atropos::kernel::reclaim::{Domain, Participant};
+use atropos::kernel::world::{Here, World as KernelWorld};
+use atropos::kernel::{Core, Host, Kernel, Options, Ran};
+use atropos::Reason;
+
+use super::World;
+
+thread_local! {
+    static HERE: Here = const { Cell::new(std::ptr::null()) };
+}
+
+fn here() -> *const Here {
+    HERE.with(std::ptr::from_ref)
+}
+
+struct Clock(AtomicU64);
+
+// SAFETY: `here` is a thread-local; the virtual cores take turns on their thread.
+unsafe impl KernelWorld for Clock {
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn wake(&self, _core: usize) {
+        // Whether a core has been woken is asked of the kernel (`is_idle`).
+    }
+
+    fn here(&self) -> fn() -> *const Here {
+        here
+    }
+
+    fn contain(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(code));
+        caught.map_err(|_| Reason::crash("a panic in a scripted process"))
+    }
+}
+
+/// Virtual cores.
+pub struct Stepped {
+    kernel: Arc<Kernel>,
+    clock: Arc<Clock>,
+    cores: Vec<(Core, Option<u64>)>,
+    participant: Participant,
+    random: u64,
+}
+
+impl std::fmt::Debug for Stepped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Stepped")
+    }
+}
+
+impl Stepped {
+    /// So many cores, decided by `seed`.
+    pub fn new(cores: usize, seed: u64) -> Self {
+        let clock = Arc::new(Clock(AtomicU64::new(0)));
+        let options = Options { cores, seed, ..Options::default() };
+        let kernel = Kernel::new(options, Domain::new(), clock.clone());
+        let cores = (0..cores).map(|id| (Core::new(kernel.clone(), id), None)).collect();
+        let participant = kernel.register();
+        Self { kernel, clock, cores, participant, random: seed.wrapping_mul(2).wrapping_add(1) }
+    }
+
+    /// SplitMix64.
+    fn random(&mut self, below: usize) -> usize {
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) as usize % below
+    }
+
+    fn step(&mut self, core: usize) {
+        let slices = 1 + self.random(4) as u32;
+        let (core, due) = &mut self.cores[core];
+        *due = match core.run(slices) {
+            Ran::Worked => None,
+            Ran::Idle { until } => until,
+        };
+    }
+
+    /// The time when the next timer may be due.
+    fn next_due(&self) -> Option<u64> {
+        self.cores.iter().filter_map(|(_, due)| *due).min()
+    }
+
+    fn advance(&mut self, to: u64) -> Result<()> {
+        self.clock.0.fetch_max(to, Ordering::Relaxed);
+        for core in 0..self.cores.len() {
+            self.step(core);
+        }
+        self.settle()
+    }
+}
+
+impl World for Stepped {
+    fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    fn host<R>(&self, f: impl FnOnce(&Host<'_>) -> R) -> R {
+        f(&Host::new(&self.kernel, &self.participant))
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        for _ in 0..1_000_000 {
+            let awake: Vec<usize> = (0..self.cores.len()).filter(|core| !self.kernel.is_idle(*core)).collect();
+            if awake.is_empty() {
+                ensure!(self.kernel.is_quiescent(), "all cores sleep, and there is work");
+                return Ok(());
+            }
+            let core = awake[self.random(awake.len())];
+            self.step(core);
+        }
+        anyhow::bail!("the system does not come to rest")
+    }
+
+    fn sleep(&mut self, time: Duration) -> Result<()> {
+        let end = self.clock.now() + u64::try_from(time.as_nanos())?;
+        while let Some(due) = self.next_due().filter(|due| *due <= end) {
+            self.advance(due)?;
+        }
+        self.advance(end)
+    }
+
+    fn sleep_a_little(&mut self) -> Result<()> {
+        let due = self.next_due();
+        ensure!(due.is_some(), "nothing will happen any more");
+        self.advance(due.unwrap_or_default())
+    }
+}

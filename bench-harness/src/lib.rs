@@ -1,0 +1,3 @@
+//! What Atropos is measured by: the [`conformance`] runner.
+
+pub mod conformance;
