@@ -169,8 +169,12 @@ pub(crate) fn monitor(
         Ok(other) => Some(other.pid),
         Err(pid) => pid,
     };
-    let monitor =
-        Monitor::try_new(reference, process.pid, pid, name).map_err(|NoMemory| MonitorError::NoMemory)?;
+    // A monitor of oneself never fires, and is not listed: its reference is all there is of it.
+    let monitor = if pid == Some(process.pid) {
+        None
+    } else {
+        Some(Monitor::try_new(reference, process.pid, pid, name).map_err(|NoMemory| MonitorError::NoMemory)?)
+    };
     // SAFETY: the owner.
     let private = unsafe { process.private() };
     if let Some(mode) = alias {
@@ -178,22 +182,19 @@ pub(crate) fn monitor(
             // SAFETY: new, in no set.
             Ok(alias) => unsafe { private.aliases.insert(alias) },
             Err(NoMemory) => {
-                for _share in 0..2 {
-                    // SAFETY: both shares are ours still.
-                    unsafe { Monitor::give_up(monitor) };
+                if let Some(monitor) = monitor {
+                    for _share in 0..2 {
+                        // SAFETY: both shares are ours still.
+                        unsafe { Monitor::give_up(monitor) };
+                    }
                 }
                 return Err(MonitorError::NoMemory);
             }
         }
     }
+    let Some(monitor) = monitor else { return Ok(()) };
     // SAFETY: new, in no set; the watcher's share goes with it.
     unsafe { private.monitors.insert(monitor) };
-    if pid == Some(process.pid) {
-        // A monitor of oneself never fires: whoever could be told is dead.
-        // SAFETY: the target side's share, which nobody takes.
-        unsafe { Monitor::give_up(monitor) };
-        return Ok(());
-    }
     let placed = match holder {
         Ok(other) if other.mailbox.is_clear() => {
             // SAFETY: on no list; the target side's share goes with it.

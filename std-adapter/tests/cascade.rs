@@ -1,0 +1,104 @@
+//! A million processes in a chain of links die of the first one's crash: each once, none by
+//! recursion, and the exit path allocates nothing.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use atropos::{Body, Cx, Pid, Reason, Resumed, Runtime, SpawnOptions};
+
+/// Counts the allocations of a time.
+struct Counting;
+
+static COUNTED: AtomicBool = AtomicBool::new(false);
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: the system's allocator does the work.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if COUNTED.load(Ordering::Relaxed) {
+            ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        }
+        // SAFETY: the caller's contract is the system's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[derive(Default)]
+struct Counts {
+    ready: AtomicUsize,
+    died: AtomicUsize,
+}
+
+/// Links itself to the next one it spawns, until the chain is long enough.
+struct ChainLink {
+    left: usize,
+    counts: Arc<Counts>,
+    grown: bool,
+}
+
+impl Body for ChainLink {
+    type Message = Pid;
+
+    fn resume(&mut self, cx: &Cx<'_, Pid>) -> Resumed {
+        if !self.grown {
+            self.grown = true;
+            self.counts.ready.fetch_add(1, Ordering::Relaxed);
+            if self.left > 0 {
+                let next = Self { left: self.left - 1, counts: self.counts.clone(), grown: false };
+                cx.spawn(&SpawnOptions::new().link(), next).expect("room for a million");
+            }
+        }
+        Resumed::Wait
+    }
+}
+
+impl Drop for ChainLink {
+    fn drop(&mut self) {
+        self.counts.died.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn until(what: &str, reached: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(120);
+    while !reached() {
+        assert!(Instant::now() < end, "{what} did not happen in two minutes");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_million_die_as_one_and_allocate_nothing() {
+    const N: usize = 1_000_000;
+    let runtime = Runtime::builder().cores(2).build().expect("two threads");
+    let counts = Arc::new(Counts::default());
+    let first = ChainLink { left: N - 1, counts: counts.clone(), grown: false };
+    let first = runtime.spawn_body(&SpawnOptions::new(), first).expect("a process").pid;
+    until("a chain of a million", || counts.ready.load(Ordering::Relaxed) == N && runtime.is_quiescent());
+    assert_eq!(runtime.process_count(), N);
+
+    let reason = Reason::crash("the first one");
+    COUNTED.store(true, Ordering::SeqCst);
+    let start = Instant::now();
+    runtime.exit(first, reason).expect("memory");
+    until("the death of a million", || counts.died.load(Ordering::Relaxed) == N && runtime.is_quiescent());
+    let took = start.elapsed();
+    COUNTED.store(false, Ordering::SeqCst);
+
+    assert_eq!(counts.died.load(Ordering::Relaxed), N, "each died once");
+    assert_eq!(runtime.process_count(), 0);
+    // One is the exit signal that the host sent. The others are not the deaths': handing what
+    // died on to the collector, at calm points, takes a bag for 64 times 64 of them.
+    let allocations = ALLOCATIONS.load(Ordering::SeqCst);
+    println!("{N} deaths in {took:?}, {allocations} allocations, of the signal and the collector's bags");
+    assert!(allocations <= 1 + 2 * (N / 64 / 64 + 64), "{allocations} allocations");
+}

@@ -1,0 +1,39 @@
+//! An idle runtime makes no wake-ups.
+
+use std::time::Duration;
+
+use atropos::prelude::*;
+
+/// Voluntary context switches of the workers' threads: a park that ends is one.
+fn switches() -> u64 {
+    let mut sum = 0;
+    for task in std::fs::read_dir("/proc/self/task").expect("Linux") {
+        let task = task.expect("a thread").path();
+        let name = std::fs::read_to_string(task.join("comm")).unwrap_or_default();
+        if name.starts_with("atropos-") {
+            let status = std::fs::read_to_string(task.join("status")).unwrap_or_default();
+            let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches"));
+            sum += line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).unwrap_or(0);
+        }
+    }
+    sum
+}
+
+#[test]
+fn idle_means_no_wake_ups() {
+    let runtime = Runtime::builder().cores(2).on_long_slice(Duration::from_millis(20), |_| {}).build().expect("threads");
+    // Some that wait for a message, and one with a far timer.
+    for _ in 0..100 {
+        runtime.spawn(async |mut cx: Context<()>| { cx.recv().await; }).expect("a process");
+    }
+    runtime.spawn(async |cx: Context<()>| { cx.sleep(Duration::from_secs(3600)).await; }).expect("a process");
+    while !runtime.is_quiescent() {
+        std::thread::yield_now();
+    }
+    // The watchdog looks a few times more before it parks.
+    std::thread::sleep(Duration::from_millis(500));
+    let (woken, switched) = (runtime.wakeups(), switches());
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(runtime.wakeups() - woken, 0, "wake-ups in two idle seconds");
+    assert_eq!(switches() - switched, 0, "context switches of the workers in two idle seconds");
+}
