@@ -77,7 +77,7 @@ pub use send::SendError;
 pub use signal::ask::{Said, Waiting};
 pub use signal::queue::Cursor;
 pub use table::Dead;
-pub use task::context::{Address, Context};
+pub use task::context::{Address, Context, Recipient};
 pub use timer::record::TimerError;
 pub use world::World;
 

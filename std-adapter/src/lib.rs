@@ -8,7 +8,7 @@
 //!     let me = cx.address();
 //!     // A child that crashes: its parent is told, and lives.
 //!     let (child, monitor) = cx.spawn_monitor(async move |cx: Context<()>| {
-//!         cx.send(me, 42u32).unwrap();
+//!         cx.send(me, 42).unwrap();
 //!         assert_eq!(me.pid(), cx.pid(), "a bad day");
 //!     }).unwrap();
 //!     let Received::Message(answer) = cx.recv().await else { unreachable!() };
@@ -37,7 +37,7 @@ mod world;
 pub use atropos_kernel as kernel;
 pub use atropos_kernel::{
     Address, Alias, AliasMode, Body, Context, Cursor, Cx, Dest, Down, Exit, LinkError, MonitorError, Name, NoMemory,
-    Object, Peek, Pid, Priority, ProcessInfo, Reason, ReasonValue, Received, Reference, RegisterError, Resumed,
+    Object, Peek, Pid, Priority, ProcessInfo, Reason, ReasonValue, Received, Recipient, Reference, RegisterError, Resumed,
     SendError, SpawnError, SpawnOptions, Spawned, TimerError, View, Waiting,
 };
 pub use builder::{Builder, BuildError};

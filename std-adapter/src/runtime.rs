@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use atropos_kernel::{
-    Address, Alias, Asked, Body, Context, Dead, Host, Kernel, NoMemory, Pid, ProcessInfo, Reason, Said, SendError,
+    Address, Alias, Asked, Body, Context, Dead, Host, Kernel, NoMemory, Pid, ProcessInfo, Reason, Recipient, Said, SendError,
     SpawnError, SpawnOptions, Spawned, task,
 };
 
@@ -113,8 +113,8 @@ impl Handle {
     }
 
     /// Sends a message.
-    pub fn send<M: Send + 'static>(&self, to: impl Into<Pid>, message: M) -> Result<(), SendError<M>> {
-        self.host(|host| host.send(to.into(), message))
+    pub fn send<M: Send + 'static>(&self, to: impl Recipient<M>, message: M) -> Result<(), SendError<M>> {
+        self.host(|host| host.send(to.recipient(), message))
     }
 
     /// Sends to whoever has the name.

@@ -80,6 +80,24 @@ impl<M> From<Address<M>> for Dest<'_> {
     }
 }
 
+/// Whom a message of type `N` can be sent to: a pid takes any (and checks it), an address its own.
+pub trait Recipient<N> {
+    /// Who.
+    fn recipient(self) -> Pid;
+}
+
+impl<N> Recipient<N> for Pid {
+    fn recipient(self) -> Pid {
+        self
+    }
+}
+
+impl<N> Recipient<N> for Address<N> {
+    fn recipient(self) -> Pid {
+        self.pid
+    }
+}
+
 /// See the module.
 pub struct Context<M> {
     pid: Pid,
@@ -198,8 +216,8 @@ impl<M: Send + 'static> Context<M> {
     }
 
     /// See [`Cx::send`].
-    pub fn send<N: Send + 'static>(&self, to: impl Into<Pid>, message: N) -> Result<(), SendError<N>> {
-        self.with(|cx| cx.send(to.into(), message))
+    pub fn send<N: Send + 'static>(&self, to: impl Recipient<N>, message: N) -> Result<(), SendError<N>> {
+        self.with(|cx| cx.send(to.recipient(), message))
     }
 
     /// See [`Cx::send_name`].

@@ -32,6 +32,25 @@ impl Exit for Reason {
     }
 }
 
+/// Names the type of what a function returns: `!` can be written as a return type, and so, through
+/// here, as a type.
+#[doc(hidden)]
+pub trait Returns {
+    /// What is returned.
+    type Output;
+}
+
+impl<T> Returns for fn() -> T {
+    type Output = T;
+}
+
+/// A body that loops for ever.
+impl Exit for <fn() -> ! as Returns>::Output {
+    fn into_reason(self) -> Reason {
+        self
+    }
+}
+
 impl Exit for Infallible {
     fn into_reason(self) -> Reason {
         match self {}

@@ -1,0 +1,265 @@
+//! What a program sees of a runtime.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use atropos::kernel::Limits;
+use atropos::prelude::*;
+use atropos::{AliasMode, Body, Cx, Peek, Resumed};
+
+fn runtime() -> Runtime {
+    Runtime::builder().cores(2).build().expect("two threads")
+}
+
+/// What a process that is spawned and monitored ends with.
+fn reason_of<S, F>(start: S) -> Reason
+where
+    S: FnOnce(Context<u32>) -> F + Send + 'static,
+    F: Future<Output: atropos::kernel::task::Exit> + Send + 'static,
+{
+    let down = runtime().block_on(async move |mut cx: Context<()>| {
+        let (_, monitor) = cx.spawn_monitor(start).expect("a process");
+        match cx.recv().await {
+            Received::Down(down) if down.reference == monitor => down.reason,
+            other => panic!("expected the DOWN, got {other:?}"),
+        }
+    });
+    down.expect("the main process returned")
+}
+
+struct PanicsWhenDropped;
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        panic!("in a destructor");
+    }
+}
+
+#[test]
+fn a_body_ends_with_what_it_returns() {
+    assert_eq!(reason_of(async |_| ()), Reason::NORMAL);
+    assert_eq!(reason_of(async |_| Reason::value(7)), Reason::value(7));
+    assert_eq!(reason_of(async |_| Err::<(), _>("no")), Reason::crash("no"));
+    assert_eq!(reason_of(async |_| Err::<(), _>(Reason::SHUTDOWN)), Reason::SHUTDOWN);
+    assert_eq!(reason_of(async |cx: Context<u32>| { cx.stop(Reason::value("here")).await; }), Reason::value("here"));
+}
+
+#[test]
+fn a_panic_is_a_crash_with_its_text() {
+    assert_eq!(reason_of(async |_| { let n: Option<u8> = None; n.expect("nothing there"); }), Reason::crash("nothing there"));
+    // Before its first poll: in the closure that makes the future.
+    let before = |_: Context<u32>| -> std::future::Ready<()> { panic!("too early") };
+    assert_eq!(reason_of(before), Reason::crash("too early"));
+}
+
+#[test]
+fn a_panic_in_a_destructor_hurts_nobody_else() {
+    let lost = Arc::new(AtomicUsize::new(0));
+    let count = lost.clone();
+    let runtime = Runtime::builder().cores(1).on_lost_panic(move |_| { count.fetch_add(1, Ordering::Relaxed); }).build().expect("a thread");
+    let reason = runtime.block_on(async |mut cx: Context<()>| {
+        let (child, _) = cx.spawn_monitor(async |mut cx: Context<PanicsWhenDropped>| {
+            let _held = PanicsWhenDropped;
+            cx.recv().await;
+        }).expect("a process");
+        // Let it wait; then its body, which holds one, is dropped by the kill.
+        cx.sleep(Duration::from_millis(5)).await;
+        cx.exit(child, Reason::KILL).expect("memory");
+        let Received::Down(down) = cx.recv().await else { panic!("expected the DOWN") };
+        down.reason
+    });
+    assert_eq!(reason, Ok(Reason::KILLED));
+    assert_eq!(lost.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn block_on_gives_the_reason_of_a_main_that_dies() {
+    let runtime = runtime();
+    assert_eq!(runtime.block_on(async |_: Context<()>| 5), Ok(5));
+    let died = runtime.block_on(async |cx: Context<()>| { cx.stop(Reason::value("early")).await; });
+    assert_eq!(died, Err(Reason::value("early")));
+}
+
+#[test]
+fn a_wrong_message_comes_back() {
+    let runtime = runtime();
+    let process = runtime.spawn(async |mut cx: Context<u32>| { cx.recv().await; }).expect("a process");
+    assert_eq!(runtime.send(process.pid(), "text"), Err(SendError::WrongType("text")));
+    assert_eq!(runtime.send(process, 1), Ok(()));
+    while runtime.is_alive(process) {
+        std::thread::yield_now();
+    }
+    assert_eq!(runtime.send(process, 2), Err(SendError::NoProc(2)));
+}
+
+#[test]
+fn a_full_mailbox_gives_the_message_back_and_takes_exits() {
+    let runtime = runtime();
+    let done = runtime.block_on(async |mut cx: Context<()>| {
+        let options = SpawnOptions::new().monitor().mailbox_limit(2);
+        let (busy, _) = cx.spawn_with(&options, async |cx: Context<u32>| cx.sleep(Duration::from_secs(3600)).await).expect("a process");
+        assert_eq!(cx.send(busy, 1_u32), Ok(()));
+        assert_eq!(cx.send(busy, 2_u32), Ok(()));
+        assert_eq!(cx.send(busy, 3_u32), Err(SendError::Full(3)));
+        cx.exit(busy, Reason::value("enough")).expect("memory");
+        matches!(cx.recv().await, Received::Down(down) if down.reason == Reason::value("enough"))
+    });
+    assert_eq!(done, Ok(true));
+}
+
+#[test]
+fn limits_are_errors_to_who_asked() {
+    let limits = Limits { processes: 4, timers: 1, names: 1 };
+    let runtime = Runtime::builder().cores(1).limits(limits).build().expect("a thread");
+    let done = runtime.block_on(async |cx: Context<()>| {
+        let sleeper = async |mut cx: Context<()>| { cx.recv().await; };
+        for _ in 0..3 {
+            cx.spawn(sleeper).expect("within the limit");
+        }
+        assert_eq!(cx.spawn(sleeper).map(|_| ()), Err(SpawnError::TooMany));
+        let timer = cx.send_after(cx.pid(), Duration::from_secs(9), ()).expect("within the limit");
+        assert_eq!(cx.send_after(cx.pid(), Duration::from_secs(9), ()), Err(atropos::TimerError::TooMany));
+        assert!(cx.cancel_timer(timer).is_some());
+        cx.send_after(cx.pid(), Duration::from_secs(9), ()).expect("there is room again");
+        cx.register("one", cx.pid()).expect("within the limit");
+        assert_eq!(cx.register("two", cx.pid()), Err(atropos::RegisterError::TableFull));
+    });
+    assert_eq!(done, Ok(()));
+}
+
+#[test]
+fn a_selective_receive_looks_at_each_message_once() {
+    let runtime = runtime();
+    let looks = runtime.block_on(async |mut cx: Context<u32>| {
+        let me = cx.address();
+        for i in 0..1000 {
+            cx.send(me, i).expect("alive");
+        }
+        cx.spawn(async move |cx: Context<()>| {
+            for i in 0..100 {
+                cx.sleep(Duration::from_micros(100)).await;
+                cx.send(me, 10_000 + i).expect("alive");
+            }
+        }).expect("a process");
+        let mut looks = 0;
+        let wanted = |peek: Peek<'_, u32>| { looks += 1; matches!(peek, Peek::Message(10_099)) };
+        assert!(matches!(cx.recv_match(wanted).await, Some(Received::Message(10_099))));
+        looks
+    });
+    assert_eq!(looks, Ok(1100));
+}
+
+#[test]
+fn a_call_through_an_alias_drops_late_replies() {
+    let runtime = runtime();
+    let done = runtime.block_on(async |mut cx: Context<u32>| {
+        let server = cx.spawn(async |mut cx: Context<atropos::Alias>| {
+            while let Received::Message(reply_to) = cx.recv().await {
+                cx.send_alias(reply_to, 1_u32).expect("alive");
+                cx.send_alias(reply_to, 2_u32).expect("alive");
+            }
+        }).expect("a process");
+        let call = cx.monitor_alias(server, AliasMode::ReplyDemonitor).expect("memory");
+        cx.send(server, call).expect("alive");
+        assert!(matches!(cx.recv().await, Received::Message(1)));
+        // The second reply, and the DOWN, never come: the first reply ended both.
+        cx.exit(server, Reason::KILL).expect("memory");
+        cx.recv_timeout(Duration::from_millis(50)).await.is_none()
+    });
+    assert_eq!(done, Ok(true));
+}
+
+#[test]
+fn a_context_is_its_processs_own() {
+    let runtime = runtime();
+    let message = runtime.block_on(async |cx: Context<()>| {
+        std::thread::spawn(move || cx.send(cx.pid(), ())).join().expect_err("it panicked there")
+            .downcast_ref::<String>().cloned()
+    });
+    assert!(message.expect("main lives").expect("a text").contains("outside its process"));
+}
+
+#[test]
+fn blocking_work_keeps_no_core() {
+    let runtime = Runtime::builder().cores(1).build().expect("a thread");
+    let handle = runtime.handle();
+    let sum = runtime.block_on(async move |cx: Context<()>| {
+        let slow = handle.blocking(|| { std::thread::sleep(Duration::from_millis(50)); 40 });
+        cx.sleep(Duration::from_millis(1)).await;
+        slow.await.expect("it ran") + 2
+    });
+    assert_eq!(sum, Ok(42));
+}
+
+/// Never lets go until it is told, from outside.
+struct Hog(Arc<AtomicUsize>);
+impl Body for Hog {
+    type Message = ();
+    fn resume(&mut self, _: &Cx<'_, ()>) -> Resumed {
+        while self.0.load(Ordering::Relaxed) == 0 {
+            std::hint::spin_loop();
+        }
+        Resumed::Wait
+    }
+}
+
+#[test]
+fn a_body_that_keeps_its_core_is_reported() {
+    let reported = Arc::new(AtomicUsize::new(0));
+    let seen = reported.clone();
+    let runtime = Runtime::builder().cores(1)
+        .on_long_slice(Duration::from_millis(10), move |slice| { seen.store(slice.pid.to_raw() as usize, Ordering::Relaxed); })
+        .build().expect("a thread");
+    let hog = runtime.spawn_body(&SpawnOptions::new(), Hog(reported.clone())).expect("a process").pid;
+    let end = std::time::Instant::now() + Duration::from_secs(60);
+    while runtime.is_alive(hog) && reported.load(Ordering::Relaxed) == 0 {
+        assert!(std::time::Instant::now() < end, "it was never reported");
+        std::thread::yield_now();
+    }
+    assert_eq!(reported.load(Ordering::Relaxed), hog.to_raw() as usize);
+}
+
+#[test]
+fn shutdown_leaves_no_process_and_no_thread() {
+    let threads = || std::fs::read_dir("/proc/self/task").expect("Linux").filter(|task| {
+        let comm = task.as_ref().expect("a thread").path().join("comm");
+        std::fs::read_to_string(comm).is_ok_and(|name| name.trim() == "shut-me-down")
+    }).count();
+    let runtime = runtime();
+    let handle = runtime.handle();
+    for i in 0..1000 {
+        // Every third ignores what it is asked.
+        runtime.spawn_with(&SpawnOptions::new().trap_exit(i % 3 == 0), async |mut cx: Context<()>| loop { cx.recv().await; }).expect("a process");
+    }
+    assert_eq!(runtime.shutdown(Duration::from_millis(100)), Ok(()));
+    assert_eq!(handle.processes(), []);
+    assert_eq!(handle.process_count(), 0);
+    assert_eq!(handle.spawn(async |_: Context<()>| ()).map(|_| ()), Err(SpawnError::Closing));
+    assert_eq!(threads(), 0);
+}
+
+#[test]
+fn tokio_beside_and_inside() {
+    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("tokio");
+    let builder = Runtime::builder().cores(2);
+    let runtime = builder.tokio(tokio.handle().clone()).build().expect("threads");
+    let listener = tokio.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
+    let at = listener.local_addr().expect("bound");
+    // A body that uses Tokio's I/O and timers.
+    let server = runtime.spawn(async move |mut cx: Context<u8>| {
+        use tokio::io::AsyncWriteExt;
+        let (mut socket, _) = listener.accept().await.expect("a client");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let Received::Message(byte) = cx.recv().await else { panic!("a message") };
+        socket.write_all(&[byte]).await.expect("written");
+    }).expect("a process");
+    // A Tokio task that sends to a process.
+    let handle = runtime.handle();
+    let read = tokio.block_on(async move {
+        use tokio::io::AsyncReadExt;
+        let mut socket = tokio::net::TcpStream::connect(at).await.expect("connected");
+        handle.send(server, 7_u8).expect("alive");
+        socket.read_u8().await.expect("read")
+    });
+    assert_eq!(read, 7);
+}
