@@ -1,0 +1,87 @@
+//! How the models are run; the models are in `tests/`, one file for each structure. `cargo xtask loom` runs them.
+//!
+//! [`model`] searches every interleaving (and every value that the memory orderings allow) up to a
+//! number of preemptions, prints one line, and fails when the search was cut short. [`mutant`] runs a
+//! model of a protocol with one thing wrong, and passes only if the search finds it: a model that
+//! cannot fail is not a test. Without `--cfg loom` the crate is empty.
+#![cfg(loom)]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+#[cfg(not(debug_assertions))]
+compile_error!("the models rely on debug assertions: cargo xtask loom");
+
+/// How long a search may take before it counts as cut.
+const LONGEST: Duration = Duration::from_secs(120);
+
+fn builder(bound: Option<usize>) -> loom::model::Builder {
+    let mut builder = loom::model::Builder::new();
+    // From the environment, if it is set there: a deeper search by hand.
+    builder.preemption_bound = builder.preemption_bound.or(bound);
+    builder.max_branches = 20_000;
+    builder.checkpoint_interval = 500;
+    builder.max_duration = Some(LONGEST);
+    builder
+}
+
+/// Keeps the panics by which loom ends its coroutines, and (for a mutant) all others, from the output.
+fn quiet_hook(all: bool) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let of_a_coroutine = panic.location().is_some_and(|at| at.file().contains("generator"));
+        if !all && !of_a_coroutine {
+            eprintln!("{panic}");
+        }
+    }));
+}
+
+fn shown(bound: Option<usize>) -> String {
+    bound.map_or_else(|| "none".to_owned(), |bound| bound.to_string())
+}
+
+/// Searches a model to its end, up to `bound` preemptions (`None`: all).
+///
+/// # Panics
+/// When the model fails, or the search was cut.
+pub fn model(name: &str, bound: Option<usize>, f: impl Fn() + Sync + Send + 'static) {
+    let builder = builder(bound);
+    let bound = shown(builder.preemption_bound);
+    let iterations = Arc::new(AtomicU64::new(0));
+    let count = iterations.clone();
+    let start = Instant::now();
+    quiet_hook(false);
+    builder.check(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        f();
+    });
+    let (took, iterations) = (start.elapsed(), iterations.load(Ordering::Relaxed));
+    let cut = took >= LONGEST;
+    let end = if cut { "CUT" } else { "complete" };
+    println!("model: {name:<44} bound {bound:<4} {iterations:>8} iterations {:>6.1} s  {end} ", took.as_secs_f64());
+    assert!(!cut, "{name}: the search was cut after {took:?}: make the model smaller");
+}
+
+/// Searches a model of a protocol that is wrong, until it fails.
+///
+/// # Panics
+/// When it does not.
+pub fn mutant(name: &str, bound: Option<usize>, f: impl Fn() + Sync + Send + 'static) {
+    let builder = builder(bound);
+    let bound = shown(builder.preemption_bound);
+    let iterations = Arc::new(AtomicU64::new(0));
+    let count = iterations.clone();
+    quiet_hook(true);
+    let start = Instant::now();
+    let search = catch_unwind(AssertUnwindSafe(|| {
+        builder.check(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            f();
+        });
+    }));
+    quiet_hook(false);
+    let (took, iterations) = (start.elapsed(), iterations.load(Ordering::Relaxed));
+    assert!(search.is_err(), "{name}: {iterations} iterations have not caught the mutant");
+    println!("model: {name:<44} bound {bound:<4} {iterations:>8} iterations {:>6.1} s  caught ", took.as_secs_f64());
+}

@@ -1,0 +1,176 @@
+//! The mailbox: no signal lost, none twice, a wake exactly when it is needed, order by sender, and the
+//! short way open only when everything is acted on (`mailbox`, M1 to M4).
+#![cfg(loom)]
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use atropos_kernel::internals::mailbox::{Batch, Mailbox, Orders, Pushed, Real};
+use atropos_kernel::internals::signal::node::{Kind, Node};
+use atropos_loom::{model, mutant};
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread;
+
+/// A signal that can be told from others. Its cell makes a missing Release a reported violation.
+#[repr(C)]
+struct Letter {
+    node: Node,
+    number: UnsafeCell<usize>,
+}
+
+unsafe fn release(node: NonNull<Node>) {
+    // SAFETY: made by `letter`, given up once.
+    drop(unsafe { Box::from_raw(node.cast::<Letter>().as_ptr()) });
+}
+
+fn letter(number: usize) -> NonNull<Node> {
+    let letter = Box::new(Letter { node: Node::new(Kind::Message, release), number: UnsafeCell::new(number) });
+    NonNull::from(Box::leak(letter)).cast()
+}
+
+fn open(node: NonNull<Node>) -> usize {
+    // SAFETY: taken from the mailbox, or never pushed: ours.
+    let number = unsafe { node.cast::<Letter>().as_ref() }.number.with(|number| unsafe { *number });
+    // SAFETY: likewise, once.
+    unsafe { Node::release(node) };
+    number
+}
+
+fn opened(batch: Batch) -> Vec<usize> {
+    batch.into_fifo().map(open).collect()
+}
+
+fn push<O: Orders>(mailbox: &Mailbox<O>, number: usize) -> Pushed {
+    let node = letter(number);
+    // SAFETY: new, so ours.
+    let pushed = unsafe { mailbox.push(node) };
+    if pushed == Pushed::Closed {
+        assert_eq!(open(node), number, "what is given back is what was sent");
+    }
+    pushed
+}
+
+fn asleep<O: Orders>() -> Mailbox<O> {
+    let mailbox = Mailbox::new();
+    assert!(mailbox.sleep());
+    mailbox
+}
+
+/// Two senders to a sleeper: one wake, both letters.
+fn two_senders<O: Orders>() {
+    let mailbox = Arc::new(asleep::<O>());
+    let other = mailbox.clone();
+    let sender = thread::spawn(move || usize::from(push(&other, 1) == Pushed::Wake));
+    let wakes = usize::from(push(&mailbox, 2) == Pushed::Wake);
+    let wakes = wakes + sender.join().unwrap();
+    assert_eq!(wakes, 1);
+    let mut all = opened(mailbox.take());
+    all.sort_unstable();
+    assert_eq!(all, [1, 2]);
+}
+
+/// A sender to an owner that looks and goes to sleep: nobody sleeps on a letter.
+fn push_or_sleep<O: Orders>() {
+    let mailbox = Arc::new(Mailbox::<O>::new());
+    let other = mailbox.clone();
+    let sender = thread::spawn(move || (push(&other, 1), push(&other, 2)));
+    let mut got = opened(mailbox.take());
+    mailbox.settle();
+    let mut slept = mailbox.sleep();
+    if !slept {
+        got.extend(opened(mailbox.take()));
+        mailbox.settle();
+        slept = mailbox.sleep();
+    }
+    let (first, second) = sender.join().unwrap();
+    let wakes = usize::from(first == Pushed::Wake) + usize::from(second == Pushed::Wake);
+    let rest = opened(mailbox.close());
+    if slept {
+        assert_eq!(wakes, usize::from(!rest.is_empty()), "asleep, so woken by the first that came after");
+    } else {
+        assert_eq!(wakes, 0, "awake, so not woken");
+    }
+    got.extend(rest);
+    assert_eq!(got, [1, 2], "each once, in the order of its sender");
+}
+
+/// Two senders to a dying owner: each letter is in a chain, or given back.
+fn push_or_close<O: Orders>() {
+    let mailbox = Arc::new(Mailbox::<O>::new());
+    let senders: Vec<_> = (1..=2)
+        .map(|number| {
+            let mailbox = mailbox.clone();
+            thread::spawn(move || (push(&mailbox, number) != Pushed::Closed).then_some(number))
+        })
+        .collect();
+    let mut got = opened(mailbox.take());
+    got.extend(opened(mailbox.close()));
+    let mut sent: Vec<usize> = senders.into_iter().filter_map(|sender| sender.join().unwrap()).collect();
+    got.sort_unstable();
+    sent.sort_unstable();
+    assert_eq!(got, sent);
+    assert_eq!(push(&mailbox, 3), Pushed::Closed);
+}
+
+/// M4. The sender sends an exit, then asks whether the mailbox is clear; if so, the exit has been acted on.
+fn short_way<O: Orders>(settle_first: bool) {
+    let mailbox = Arc::new(Mailbox::<O>::new());
+    let acted = Arc::new((AtomicUsize::new(0), UnsafeCell::new(0)));
+    let (other, seen) = (mailbox.clone(), acted.clone());
+    let sender = thread::spawn(move || {
+        assert_eq!(push(&other, 1), Pushed::Quiet);
+        // Lets loom go on with the owner, which it does not while the owner has yielded.
+        thread::yield_now();
+        if other.is_clear() {
+            assert_eq!(seen.0.load(Ordering::Relaxed), 1, "clear, and the exit not acted on");
+            seen.1.with(|acted| unsafe { assert_eq!(*acted, 1) });
+        }
+    });
+    // The owner runs, and fetches until something has come.
+    let mut batch = mailbox.take();
+    while batch.is_empty() {
+        thread::yield_now();
+        batch = mailbox.take();
+    }
+    if settle_first {
+        mailbox.settle();
+    }
+    assert_eq!(opened(batch), [1]);
+    acted.1.with_mut(|acted| unsafe { *acted = 1 });
+    acted.0.store(1, Ordering::Relaxed);
+    mailbox.settle();
+    sender.join().unwrap();
+    let _ = opened(mailbox.take());
+}
+
+macro_rules! weakened {
+    ($name:ident, $which:ident, $ordering:ident) => {
+        struct $name(PhantomData<Real>);
+        impl Orders for $name {
+            const $which: Ordering = Ordering::$ordering;
+        }
+    };
+}
+weakened!(PushRelaxed, PUSH, Relaxed);
+weakened!(TakeRelaxed, TAKE, Relaxed);
+weakened!(TakeWithoutRelease, TAKE, Acquire);
+weakened!(SettleRelaxed, SETTLE, Relaxed);
+
+#[test]
+fn protocol() {
+    model("mailbox: push, push to a sleeper", None, two_senders::<Real>);
+    model("mailbox: push, push, take, sleep", None, push_or_sleep::<Real>);
+    model("mailbox: push, push, take, close", Some(3), push_or_close::<Real>);
+    model("mailbox: exit, then the short way", None, || short_way::<Real>(false));
+}
+
+#[test]
+fn mutants() {
+    mutant("mailbox, push Relaxed", Some(2), push_or_sleep::<PushRelaxed>);
+    mutant("mailbox, take Relaxed", Some(2), push_or_sleep::<TakeRelaxed>);
+    mutant("mailbox, take without Release", Some(2), || short_way::<TakeWithoutRelease>(false));
+    mutant("mailbox, settle Relaxed", Some(2), || short_way::<SettleRelaxed>(false));
+    mutant("mailbox, settled before acted on", Some(2), || short_way::<Real>(true));
+}

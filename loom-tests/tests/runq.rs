@@ -1,0 +1,182 @@
+//! Run queues: each process is popped or stolen once, and no core sleeps on work (`runq`).
+#![cfg(loom)]
+
+use std::ptr::NonNull;
+
+use atropos_kernel::internals::runq::idle::Idle;
+use atropos_kernel::internals::runq::inbox::Inbox;
+use atropos_kernel::internals::runq::node::RunNode;
+use atropos_kernel::internals::runq::ring::Ring;
+use atropos_kernel::internals::runq::{Local, Shared};
+use atropos_loom::{model, mutant};
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::thread;
+
+/// Nodes that the model keeps to its end, and how often each was run.
+struct Nodes(Vec<(RunNode, AtomicUsize)>);
+
+// SAFETY: a node is used by whoever has it (R1), which is what the models check.
+unsafe impl Send for Nodes {}
+// SAFETY: as above.
+unsafe impl Sync for Nodes {}
+
+impl Nodes {
+    fn new(count: usize) -> Arc<Self> {
+        Arc::new(Self((0..count).map(|_| (RunNode::new(1), AtomicUsize::new(0))).collect()))
+    }
+
+    fn get(&self, i: usize) -> NonNull<RunNode> {
+        NonNull::from(&self.0[i].0)
+    }
+
+    fn ran(&self, node: NonNull<RunNode>) {
+        let found = self.0.iter().find(|(other, _)| std::ptr::eq(other, node.as_ptr()));
+        found.expect("a node of ours").1.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn each_once(&self) {
+        for (_, runs) in &self.0 {
+            assert_eq!(runs.load(Ordering::Relaxed), 1);
+        }
+    }
+}
+
+/// The owner pushes and pops while a thief steals.
+fn push_pop_steal() {
+    let (ring, nodes) = (Arc::new(Ring::new()), Nodes::new(3));
+    // SAFETY: this thread is the owner.
+    assert!(unsafe { ring.push(nodes.get(0)) } && unsafe { ring.push(nodes.get(1)) });
+    let (victim, stolen) = (ring.clone(), nodes.clone());
+    let thief = thread::spawn(move || victim.steal(|node| stolen.ran(node)));
+    // SAFETY: this thread is the owner.
+    if let Some(node) = unsafe { ring.pop() } {
+        nodes.ran(node);
+    }
+    // SAFETY: likewise.
+    assert!(unsafe { ring.push(nodes.get(2)) });
+    thief.join().unwrap();
+    // SAFETY: likewise.
+    while let Some(node) = unsafe { ring.pop() } {
+        nodes.ran(node);
+    }
+    nodes.each_once();
+}
+
+/// Two thieves and the owner's pop.
+fn two_thieves() {
+    let (ring, nodes) = (Arc::new(Ring::new()), Nodes::new(2));
+    // SAFETY: this thread is the owner.
+    assert!(unsafe { ring.push(nodes.get(0)) } && unsafe { ring.push(nodes.get(1)) });
+    let thieves: Vec<_> = (0..2)
+        .map(|_| {
+            let (victim, stolen) = (ring.clone(), nodes.clone());
+            thread::spawn(move || victim.steal(|node| stolen.ran(node)))
+        })
+        .collect();
+    // SAFETY: likewise.
+    if let Some(node) = unsafe { ring.pop() } {
+        nodes.ran(node);
+    }
+    for thief in thieves {
+        thief.join().unwrap();
+    }
+    // SAFETY: likewise.
+    while let Some(node) = unsafe { ring.pop() } {
+        nodes.ran(node);
+    }
+    nodes.each_once();
+}
+
+/// More than the ring holds, while another core takes what it can get.
+fn overflow_or_steal() {
+    const COUNT: usize = 6;
+    let (victim, nodes) = (Arc::new(Shared::new()), Nodes::new(COUNT));
+    let mut owner = Local::default();
+    for i in 0..COUNT {
+        // SAFETY: this thread is the core.
+        unsafe { owner.push(&victim, nodes.get(i)) };
+    }
+    owner.publish(&victim);
+    let (other, stolen) = (victim.clone(), nodes.clone());
+    let thief = thread::spawn(move || {
+        let (shared, mut local) = (Shared::new(), Local::default());
+        let mut next = local.steal(&shared, &other);
+        while let Some(node) = next {
+            stolen.ran(node);
+            next = local.pop(&shared);
+        }
+    });
+    for _ in 0..2 {
+        if let Some(node) = owner.pop(&victim) {
+            nodes.ran(node);
+        }
+    }
+    thief.join().unwrap();
+    while let Some(node) = owner.pop(&victim) {
+        nodes.ran(node);
+    }
+    nodes.each_once();
+}
+
+/// A core that runs out of work, and a producer that adds some: the core does not sleep on it.
+fn park_or_push(announce_first: bool) {
+    let (idle, inbox, nodes) = (Arc::new(Idle::new()), Arc::new(Inbox::new()), Nodes::new(1));
+    let woken = Arc::new(AtomicBool::new(false));
+    let producer = {
+        let (idle, inbox, nodes, woken) = (idle.clone(), inbox.clone(), nodes.clone(), woken.clone());
+        thread::spawn(move || {
+            // SAFETY: the node is ours until it is pushed.
+            unsafe { inbox.push(nodes.get(0)) };
+            if let Some(core) = idle.work_added() {
+                assert_eq!(core, 0);
+                woken.store(true, Ordering::Release);
+            }
+        })
+    };
+    // The core: a search, then the announcement, then the last look.
+    let searching = idle.start_search(2);
+    let found = !inbox.is_empty();
+    if searching {
+        assert_eq!(idle.end_search(false), None);
+    }
+    let asleep = if announce_first {
+        idle.announce(0);
+        found || inbox.is_empty()
+    } else {
+        let empty = inbox.is_empty();
+        idle.announce(0);
+        empty
+    };
+    producer.join().unwrap();
+    if asleep && !found {
+        let pending = !inbox.is_empty();
+        assert!(!pending || woken.load(Ordering::Acquire), "asleep, with work, and nobody wakes it");
+    }
+    let _ = inbox.take();
+}
+
+/// Two producers, two sleepers: a sleeper is claimed once.
+fn one_wake_each() {
+    let idle = Arc::new(Idle::new());
+    idle.announce(0);
+    idle.announce(1);
+    let other = idle.clone();
+    let producer = thread::spawn(move || other.work_added());
+    let (mine, theirs) = (idle.work_added(), producer.join().unwrap());
+    assert!(mine.is_some() && theirs.is_some() && mine != theirs);
+}
+
+#[test]
+fn protocol() {
+    model("run queue: push, pop, steal", None, push_pop_steal);
+    model("run queue: pop, steal, steal", Some(3), two_thieves);
+    model("run queue: overflow, steal", Some(2), overflow_or_steal);
+    model("park: announce, look, push, wake", None, || park_or_push(true));
+    model("park: two producers, two sleepers", None, one_wake_each);
+}
+
+#[test]
+fn mutants() {
+    mutant("park, the last look before the announcement", Some(2), || park_or_push(false));
+}

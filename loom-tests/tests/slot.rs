@@ -1,0 +1,84 @@
+//! Slot reuse on the whole kernel: a message to a dead process never reaches the next one in its slot,
+//! with the real epochs, warmed (their first pins are not what is looked at).
+#![cfg(loom)]
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use atropos_kernel::reclaim::Domain;
+use atropos_kernel::world::{Here, World};
+use atropos_kernel::{Body, Core, Cx, Host, Kernel, Limits, Options, Reason, Received, Resumed, SpawnOptions};
+use atropos_loom::model;
+use loom::thread;
+
+loom::thread_local! {
+    static HERE: Here = Cell::new(std::ptr::null());
+}
+
+fn here() -> *const Here {
+    HERE.with(|here| std::ptr::from_ref(here))
+}
+
+struct Still;
+
+// SAFETY: `here` is loom's thread-local.
+unsafe impl World for Still {
+    fn now(&self) -> u64 {
+        0
+    }
+    fn wake(&self, _: usize) {}
+    fn here(&self) -> fn() -> *const Here {
+        here
+    }
+}
+
+/// Counts what it receives; ends at once if it is told to.
+struct Counter {
+    got: Arc<AtomicUsize>,
+    ends: bool,
+}
+
+impl Body for Counter {
+    type Message = u8;
+
+    fn resume(&mut self, cx: &Cx<'_, u8>) -> Resumed {
+        while let Some(Received::Message(_)) = cx.receive() {
+            self.got.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.ends { Resumed::Exit(Reason::NORMAL) } else { Resumed::Wait }
+    }
+}
+
+#[test]
+fn protocol() {
+    model("slot: stale send, death, respawn", Some(2), || {
+        let limits = Limits { processes: 2, names: 1, timers: 1 };
+        let kernel = Kernel::new(Options { limits, ..Options::default() }, Domain::new(), Arc::new(Still));
+        let mut core = Core::new(kernel.clone(), 0);
+        let (ours, theirs) = (kernel.register(), kernel.register());
+        drop((ours.pin(), theirs.pin()));
+        let (first, second) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let dying = Counter { got: first.clone(), ends: true };
+        let dead = Host::new(&kernel, &ours).spawn(&SpawnOptions::new(), dying).unwrap().pid;
+
+        let sent = {
+            let kernel = kernel.clone();
+            thread::spawn(move || {
+                let sent = Host::new(&kernel, &theirs).send(dead, 7_u8).is_ok();
+                (theirs, sent)
+            })
+        };
+        let _ = core.run(1);
+        let next = Counter { got: second.clone(), ends: false };
+        let next = Host::new(&kernel, &ours).spawn(&SpawnOptions::new(), next).unwrap().pid;
+        let _ = core.run(2);
+
+        let (theirs, sent) = sent.join().unwrap();
+        let _ = core.run(2);
+        assert_ne!(next, dead);
+        assert_eq!(second.load(Ordering::Relaxed), 0, "the next process got what was for the dead one");
+        assert!(first.load(Ordering::Relaxed) <= usize::from(sent));
+        drop(theirs);
+    });
+}

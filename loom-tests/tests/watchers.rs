@@ -1,0 +1,165 @@
+//! The lists that a death closes, and their sweeping: each record is fired once or was cancelled, and a
+//! sweep loses none (`list`, `roll`).
+#![cfg(loom)]
+
+use std::ptr::NonNull;
+
+use atropos_kernel::internals::list::{Chain, Closed, List, Listed, Orders, Place, Real};
+use atropos_kernel::internals::roll::Roll;
+use atropos_loom::{model, mutant};
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread;
+
+const ARMED: usize = 0;
+const FIRED: usize = 1;
+const CANCELLED: usize = 2;
+
+struct Record {
+    place: Place<Record>,
+    owner: UnsafeCell<usize>,
+    state: AtomicUsize,
+    downs: AtomicUsize,
+}
+
+impl Listed for Record {
+    fn place(&self) -> &Place<Self> {
+        &self.place
+    }
+}
+
+fn record(owner: usize) -> Arc<Record> {
+    Arc::new(Record {
+        place: Place::new(),
+        owner: UnsafeCell::new(owner),
+        state: AtomicUsize::new(ARMED),
+        downs: AtomicUsize::new(0),
+    })
+}
+
+fn raw(record: &Arc<Record>) -> NonNull<Record> {
+    NonNull::from(&**record)
+}
+
+/// What a death does with a record: one DOWN, unless it was cancelled.
+fn fire(record: NonNull<Record>) {
+    // SAFETY: the model keeps every record to its end.
+    let record = unsafe { record.as_ref() };
+    record.owner.with(|owner| unsafe { assert!(*owner < 10) });
+    if record.state.compare_exchange(ARMED, FIRED, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+        record.downs.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn close<O: Orders>(list: &List<Record, O>) {
+    list.close().for_each(fire);
+}
+
+/// Two register while the target dies: a record on the list is fired once; a refused one is its owner's.
+fn register_or_die<O: Orders>() {
+    let list = Arc::new(List::<Record, O>::new());
+    let watchers: Vec<_> = (0..2)
+        .map(|number| {
+            let (list, record) = (list.clone(), record(number));
+            thread::spawn(move || {
+                // SAFETY: new, and kept to the model's end.
+                let pushed = unsafe { list.push(raw(&record)) };
+                (record, pushed)
+            })
+        })
+        .collect();
+    close(&list);
+    for watcher in watchers {
+        let (record, pushed) = watcher.join().unwrap();
+        let downs = record.downs.load(Ordering::Relaxed);
+        assert_eq!(downs, usize::from(pushed == Ok(())), "exactly one DOWN for who is registered");
+    }
+}
+
+/// Three monitors; the watcher cancels two and so sweeps, while the target dies: the third is fired once,
+/// whoever held it, and of the cancelled each is fired or cancelled.
+fn sweep_or_die(fire_what_is_left: bool) {
+    let roll = Arc::new(Roll::<Record>::new());
+    let records: Vec<_> = (0..3).map(record).collect();
+    for record in &records {
+        // SAFETY: new, and kept to the model's end.
+        assert_eq!(unsafe { roll.push(raw(record)) }, Ok(()));
+    }
+    let (dying, kept) = (roll.clone(), records.clone());
+    let target = thread::spawn(move || {
+        dying.close().for_each(fire);
+        drop(kept);
+    });
+    for record in &records[..2] {
+        let armed = record.state.compare_exchange(ARMED, CANCELLED, Ordering::AcqRel, Ordering::Acquire);
+        if armed.is_ok() {
+            let live = |record: NonNull<Record>| unsafe { record.as_ref() }.state.load(Ordering::Relaxed) == ARMED;
+            let orphaned = roll.cancelled(live, |_| {});
+            if fire_what_is_left {
+                orphaned.for_each(fire);
+            } else {
+                orphaned.for_each(drop);
+            }
+        }
+    }
+    target.join().unwrap();
+    assert_eq!(records[2].downs.load(Ordering::Relaxed), 1, "the live one is told once");
+    for record in &records[..2] {
+        let fired = record.state.load(Ordering::Relaxed) == FIRED;
+        assert_eq!(record.downs.load(Ordering::Relaxed), usize::from(fired));
+    }
+}
+
+/// A monitor is added while another's cancelling sweeps: it is on the list afterwards.
+fn register_or_sweep(give_back: bool) {
+    let list = Arc::new(List::<Record>::new());
+    let old = record(0);
+    // SAFETY: new, and kept to the model's end.
+    assert_eq!(unsafe { list.push(raw(&old)) }, Ok(()));
+    let (other, new) = (list.clone(), record(1));
+    let adder = thread::spawn(move || {
+        // SAFETY: new, and kept to the model's end.
+        assert_eq!(unsafe { other.push(raw(&new)) }, Ok(()));
+        new
+    });
+    let taken = list.take();
+    if give_back {
+        assert!(list.give_back(taken).is_ok());
+    } else {
+        // The mutant forgets that others may have pushed: it keeps only what it took.
+        let _ = list.take();
+        assert!(list.give_back(taken).is_ok());
+    }
+    let new = adder.join().unwrap();
+    close(&list);
+    assert_eq!(old.downs.load(Ordering::Relaxed), 1);
+    assert_eq!(new.downs.load(Ordering::Relaxed), 1);
+}
+
+struct PushRelaxed;
+impl Orders for PushRelaxed {
+    const PUSH: Ordering = Ordering::Relaxed;
+}
+struct CloseRelaxed;
+impl Orders for CloseRelaxed {
+    const CLOSE: Ordering = Ordering::Relaxed;
+}
+
+#[test]
+fn protocol() {
+    model("watchers: register, register, die", None, register_or_die::<Real>);
+    model("watchers: cancel, cancel and sweep, die", None, || sweep_or_die(true));
+    model("watchers: register, sweep", None, || register_or_sweep(true));
+    let empty: Chain<Record> = Chain::empty();
+    assert_eq!(empty.count(), 0);
+    let _: Closed = Closed;
+}
+
+#[test]
+fn mutants() {
+    mutant("watchers, push Relaxed", Some(2), register_or_die::<PushRelaxed>);
+    mutant("watchers, close Relaxed", Some(2), register_or_die::<CloseRelaxed>);
+    mutant("watchers, a sweep that drops what it holds", Some(2), || sweep_or_die(false));
+    mutant("watchers, a sweep that takes twice", Some(2), || register_or_sweep(false));
+}

@@ -1,0 +1,7 @@
+//! The bare-metal image.
+
+use anyhow::Result;
+
+pub(crate) fn check() -> Result<()> {
+    anyhow::bail!("not there yet")
+}

@@ -1,0 +1,112 @@
+//! Steps: each is announced, timed, and accounted for at the end.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::need::Need;
+
+enum Outcome {
+    Passed,
+    Failed(String),
+    Skipped(String),
+}
+
+/// What has been run so far.
+pub(crate) struct Steps {
+    done: Vec<(&'static str, Duration, Outcome)>,
+}
+
+/// Whether this is CI, where nothing may be skipped.
+pub(crate) fn is_ci() -> bool {
+    std::env::var("CI").is_ok_and(|ci| ci == "true" || ci == "1")
+}
+
+/// The workspace's root.
+pub(crate) fn root() -> Result<PathBuf> {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    Ok(here.parent().context("tools lies in the workspace")?.to_owned())
+}
+
+/// Runs a command with this one's input and output.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("{} did not start", command.get_program().display()))?;
+    ensure!(status.success(), "{} ended with {status}", command.get_program().display());
+    Ok(())
+}
+
+/// Runs cargo.
+pub(crate) fn cargo(arguments: &[&str]) -> Result<()> {
+    println!("$ cargo {}", arguments.join(" "));
+    run(Command::new("cargo").args(arguments))
+}
+
+/// What a command prints.
+pub(crate) fn output(program: &str, arguments: &[&str]) -> Result<String> {
+    let output = Command::new(program).args(arguments).output().with_context(|| format!("{program} did not start"))?;
+    ensure!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+impl Steps {
+    pub(crate) fn new() -> Self {
+        Self { done: Vec::new() }
+    }
+
+    /// Runs a step; a failure does not keep the others from running.
+    pub(crate) fn run(&mut self, name: &'static str, step: impl FnOnce() -> Result<()>) {
+        println!("\n== {name}");
+        let start = Instant::now();
+        let outcome = match step() {
+            Ok(()) => Outcome::Passed,
+            Err(error) => {
+                println!("{name} FAILED: {error:#}");
+                Outcome::Failed(format!("{error:#}"))
+            }
+        };
+        self.done.push((name, start.elapsed(), outcome));
+    }
+
+    /// Runs a step that needs something of the machine: installs it, or says how to. In CI
+    /// what is missing is a failure.
+    pub(crate) fn need_and_run(&mut self, name: &'static str, need: Need, step: impl FnOnce() -> Result<()>) {
+        match need.meet() {
+            Ok(()) => self.run(name, step),
+            Err(error) if is_ci() => self.run(name, || Err(error)),
+            Err(error) => {
+                println!("\n== {name}: SKIPPED: {error:#}");
+                self.done.push((name, Duration::ZERO, Outcome::Skipped(format!("{error:#}"))));
+            }
+        }
+    }
+
+    /// The account.
+    pub(crate) fn finish(self) -> Result<()> {
+        println!();
+        let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+        for (name, took, outcome) in &self.done {
+            let seconds = took.as_secs_f64();
+            match outcome {
+                Outcome::Passed => {
+                    passed += 1;
+                    println!("  ok       {name:<14} {seconds:>7.1} s");
+                }
+                Outcome::Failed(why) => {
+                    failed += 1;
+                    println!("  FAILED   {name:<14} {seconds:>7.1} s  {why}");
+                }
+                Outcome::Skipped(why) => {
+                    skipped += 1;
+                    println!("  SKIPPED  {name:<14} {why}");
+                }
+            }
+        }
+        println!("{passed} passed, {failed} failed, {skipped} skipped");
+        if failed > 0 {
+            bail!("{failed} steps failed");
+        }
+        Ok(())
+    }
+}
