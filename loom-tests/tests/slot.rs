@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use atropos_kernel::reclaim::Domain;
 use atropos_kernel::world::{Here, World};
 use atropos_kernel::{Body, Core, Cx, Host, Kernel, Limits, Options, Reason, Received, Resumed, SpawnOptions};
-use atropos_loom::model;
+use atropos_loom::{model, mutant};
 use loom::thread;
 
 loom::thread_local! {
@@ -50,35 +50,47 @@ impl Body for Counter {
     }
 }
 
+/// `by_pid`: as it is. Otherwise as if a pid were only a slot's index.
+fn stale_send(by_pid: bool) {
+    let limits = Limits { processes: 2, names: 1, timers: 1 };
+    let kernel = Kernel::new(Options { limits, ..Options::default() }, Domain::new(), Arc::new(Still));
+    let mut core = Core::new(kernel.clone(), 0);
+    let (ours, theirs) = (kernel.register(), kernel.register());
+    drop((ours.pin(), theirs.pin()));
+    let (first, second) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let dying = Counter { got: first.clone(), ends: true };
+    let dead = Host::new(&kernel, &ours).spawn(&SpawnOptions::new(), dying).unwrap().pid;
+
+    let sent = {
+        let kernel = kernel.clone();
+        thread::spawn(move || {
+            let host = Host::new(&kernel, &theirs);
+            let in_slot = host.processes().into_iter().find(|pid| pid.index() == dead.index());
+            let to = if by_pid { Some(dead) } else { in_slot };
+            let sent = to.is_some_and(|to| host.send(to, 7_u8).is_ok());
+            drop(host);
+            (theirs, sent)
+        })
+    };
+    let _ = core.run(1);
+    let next = Counter { got: second.clone(), ends: false };
+    let next = Host::new(&kernel, &ours).spawn(&SpawnOptions::new(), next).unwrap().pid;
+    let _ = core.run(2);
+
+    let (theirs, sent) = sent.join().unwrap();
+    let _ = core.run(2);
+    assert_ne!(next, dead);
+    assert_eq!(second.load(Ordering::Relaxed), 0, "the next process got what was for the dead one");
+    assert!(first.load(Ordering::Relaxed) <= usize::from(sent));
+    drop(theirs);
+}
+
 #[test]
 fn protocol() {
-    model("slot: stale send, death, respawn", Some(2), || {
-        let limits = Limits { processes: 2, names: 1, timers: 1 };
-        let kernel = Kernel::new(Options { limits, ..Options::default() }, Domain::new(), Arc::new(Still));
-        let mut core = Core::new(kernel.clone(), 0);
-        let (ours, theirs) = (kernel.register(), kernel.register());
-        drop((ours.pin(), theirs.pin()));
-        let (first, second) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let dying = Counter { got: first.clone(), ends: true };
-        let dead = Host::new(&kernel, &ours).spawn(&SpawnOptions::new(), dying).unwrap().pid;
+    model("slot: stale send, death, respawn", Some(2), || stale_send(true));
+}
 
-        let sent = {
-            let kernel = kernel.clone();
-            thread::spawn(move || {
-                let sent = Host::new(&kernel, &theirs).send(dead, 7_u8).is_ok();
-                (theirs, sent)
-            })
-        };
-        let _ = core.run(1);
-        let next = Counter { got: second.clone(), ends: false };
-        let next = Host::new(&kernel, &ours).spawn(&SpawnOptions::new(), next).unwrap().pid;
-        let _ = core.run(2);
-
-        let (theirs, sent) = sent.join().unwrap();
-        let _ = core.run(2);
-        assert_ne!(next, dead);
-        assert_eq!(second.load(Ordering::Relaxed), 0, "the next process got what was for the dead one");
-        assert!(first.load(Ordering::Relaxed) <= usize::from(sent));
-        drop(theirs);
-    });
+#[test]
+fn mutants() {
+    mutant("slot, a pid without its generation", Some(2), || stale_send(false));
 }

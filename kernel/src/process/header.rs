@@ -73,7 +73,7 @@ pub struct Header {
     /// How to run, drop and free the body.
     pub vtable: &'static BodyVtable,
     /// For `reclaim`.
-    pub retired: UnsafeCell<Retired>,
+    pub retired: Retired,
     /// The slot's last tombstone (`table`, T3).
     pub predecessor: *mut (),
     /// The owner's.

@@ -351,7 +351,7 @@ fn new_header<B: Body>(kernel: &Kernel, options: &SpawnOptions<'_>, pid: Pid, pr
         shares: AtomicUsize::new(1),
         kernel: NonNull::from(kernel),
         vtable: Process::<B>::VTABLE,
-        retired: UnsafeCell::new(Retired::new(reclaim)),
+        retired: Retired::new(reclaim),
         predecessor,
         private: UnsafeCell::new(Private::new(options.trap_exit)),
     }

@@ -17,6 +17,8 @@
 use core::fmt;
 use core::ptr::{self, NonNull};
 
+use crate::sync::Cell;
+
 #[cfg(feature = "epoch")]
 mod epoch;
 #[cfg(feature = "epoch")]
@@ -29,14 +31,15 @@ pub use quiescent::{Domain, Guard, Participant};
 
 /// The part of an object by which it is retired.
 pub struct Retired {
-    next: *mut Retired,
+    /// The retirer's.
+    next: Cell<*mut Retired>,
     free: unsafe fn(NonNull<Retired>),
 }
 
 impl Retired {
     /// Not retired; `free` frees the object that this is a part of.
     pub const fn new(free: unsafe fn(NonNull<Retired>)) -> Self {
-        Self { next: ptr::null_mut(), free }
+        Self { next: Cell::new(ptr::null_mut()), free }
     }
 }
 
@@ -77,8 +80,8 @@ impl Limbo {
     /// # Safety
     /// Nothing that is pinned from now on can reach the object; it is retired once.
     pub unsafe fn retire(&mut self, object: NonNull<Retired>) {
-        // SAFETY: readers that still see the object do not look at its `Retired`.
-        unsafe { (*object.as_ptr()).next = self.head };
+        // SAFETY: live; readers that still see the object do not look at its `Retired`.
+        unsafe { object.as_ref() }.next.set(self.head);
         self.head = object.as_ptr();
         self.len += 1;
     }
@@ -117,7 +120,7 @@ impl Garbage {
         let mut next = Some(self.0);
         while let Some(object) = next {
             // SAFETY: live until freed below.
-            let (after, free) = unsafe { ((*object.as_ptr()).next, (*object.as_ptr()).free) };
+            let (after, free) = unsafe { (object.as_ref().next.get(), object.as_ref().free) };
             next = NonNull::new(after);
             // SAFETY: by contract out of everybody's reach.
             unsafe { free(object) };

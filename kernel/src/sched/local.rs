@@ -206,12 +206,10 @@ impl CoreLocal {
     /// # Safety
     /// The table leads to it no more; retired once.
     pub(crate) unsafe fn retire(&self, process: NonNull<Header>) {
-        // SAFETY: `retired` is the retirer's.
-        let retired = unsafe { process.as_ref() }.retired.with_mut(|retired| retired);
-        if let Some(retired) = NonNull::new(retired) {
-            // SAFETY: by contract.
-            self.limbo(|limbo| unsafe { limbo.retire(retired) });
-        }
+        // SAFETY: live until it is reclaimed.
+        let retired = NonNull::from(unsafe { &process.as_ref().retired });
+        // SAFETY: by contract.
+        self.limbo(|limbo| unsafe { limbo.retire(retired) });
     }
 
     /// Hands on what was retired, when there is enough of it or `all` is asked for;
