@@ -50,6 +50,25 @@ impl Body for Counter {
     }
 }
 
+/// Starts a process, from its own core, which takes the slot that was freed there.
+struct Spawner {
+    got: Arc<AtomicUsize>,
+    spawned: Arc<AtomicUsize>,
+}
+
+impl Body for Spawner {
+    type Message = ();
+
+    fn resume(&mut self, cx: &Cx<'_, ()>) -> Resumed {
+        if cx.receive().is_some() {
+            let next = Counter { got: self.got.clone(), ends: false };
+            let next = cx.spawn(&SpawnOptions::new(), next).unwrap().pid;
+            self.spawned.store(next.index() as usize + 1, Ordering::Relaxed);
+        }
+        Resumed::Wait
+    }
+}
+
 /// `by_pid`: as it is. Otherwise as if a pid were only a slot's index.
 fn stale_send(by_pid: bool) {
     let limits = Limits { processes: 2, names: 1, timers: 1 };
@@ -58,8 +77,13 @@ fn stale_send(by_pid: bool) {
     let (ours, theirs) = (kernel.register(), kernel.register());
     drop((ours.pin(), theirs.pin()));
     let (first, second) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let spawned = Arc::new(AtomicUsize::new(0));
+    let spawner = Spawner { got: second.clone(), spawned: spawned.clone() };
     let dying = Counter { got: first.clone(), ends: true };
-    let dead = Host::new(&kernel, &ours).spawn(&SpawnOptions::new(), dying).unwrap().pid;
+    let host = Host::new(&kernel, &ours);
+    let spawner = host.spawn(&SpawnOptions::new(), spawner).unwrap().pid;
+    let dead = host.spawn(&SpawnOptions::new(), dying).unwrap().pid;
+    drop(host);
 
     let sent = {
         let kernel = kernel.clone();
@@ -72,14 +96,13 @@ fn stale_send(by_pid: bool) {
             (theirs, sent)
         })
     };
-    let _ = core.run(1);
-    let next = Counter { got: second.clone(), ends: false };
-    let next = Host::new(&kernel, &ours).spawn(&SpawnOptions::new(), next).unwrap().pid;
+    let _ = core.run(2);
+    Host::new(&kernel, &ours).send(spawner, ()).unwrap();
     let _ = core.run(2);
 
     let (theirs, sent) = sent.join().unwrap();
     let _ = core.run(2);
-    assert_ne!(next, dead);
+    assert_eq!(spawned.load(Ordering::Relaxed), dead.index() as usize + 1, "the model is about one slot");
     assert_eq!(second.load(Ordering::Relaxed), 0, "the next process got what was for the dead one");
     assert!(first.load(Ordering::Relaxed) <= usize::from(sent));
     drop(theirs);
