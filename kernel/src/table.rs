@@ -25,7 +25,7 @@
 //! - **T4.** A slot whose generation is `u32::MAX` is not released: it is retired.
 //!
 //! Free slots: each core keeps a queue and takes the oldest when it has more than it
-//! keeps back for the sake of tombstones; what is more than [`FREE_CACHE`] goes in a chain to
+//! keeps back for the sake of tombstones; what is more than it keeps goes in a chain to
 //! a common pool that is only ever taken whole (no ABA). Finding a process is wait-free;
 //! claiming is lock-free; growing allocates a segment and is the one cold step.
 
@@ -72,6 +72,8 @@ pub struct Table {
     fresh: AtomicU32,
     /// At most so many slots.
     limit: u32,
+    /// Free slots that a core keeps: [`FREE_CACHE`], or as many as there may be processes.
+    keep: u32,
     /// The first slot of the common pool, a chain by `next_free`.
     pool: AtomicU32,
 }
@@ -117,11 +119,13 @@ fn locate(index: u32) -> (usize, usize, usize) {
 impl Table {
     /// A table of at most `limit` processes at a time, `cores` of which keep free slots.
     pub fn new(limit: u32, cores: usize) -> Self {
-        let kept = (cores as u32).saturating_mul(2 * FREE_CACHE + 1);
+        let keep = FREE_CACHE.min(limit);
+        let kept = (cores as u32).saturating_mul(2 * keep + 1);
         Self {
             segments: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
             fresh: AtomicU32::new(0),
             limit: limit.saturating_add(kept).min(MAX_SLOTS),
+            keep,
             pool: AtomicU32::new(NONE),
         }
     }
@@ -169,14 +173,10 @@ impl Table {
         Ok(())
     }
 
-    /// (1) Claims a slot: from `cache` if it can spare one, a fresh one, the pool, or the
+    /// (1) Claims a slot: from `cache` if it can spare one, from the pool, a fresh one, or the
     /// last of the cache. Lock-free.
     pub fn claim(&self, cache: &mut FreeSlots) -> Result<Claim, NoSlot> {
-        let index = if cache.len > FREE_CACHE / 4 {
-            cache.pop(self)
-        } else {
-            None
-        };
+        let index = if cache.len > self.keep / 4 { cache.pop(self) } else { None };
         let index = match index {
             Some(index) => index,
             None => self.claim_elsewhere(cache)?,
@@ -193,15 +193,16 @@ impl Table {
     }
 
     fn claim_elsewhere(&self, cache: &mut FreeSlots) -> Result<u32, NoSlot> {
-        match self.claim_fresh() {
-            Ok(index) => Ok(index),
-            Err(why) => {
-                if cache.len == 0 {
-                    cache.adopt(self, self.pool.swap(NONE, Ordering::Acquire));
-                }
-                cache.pop(self).ok_or(why)
+        // Acquire: pairs with the Release of `give_to_pool`.
+        if self.pool.load(Ordering::Relaxed) != NONE {
+            cache.adopt(self, self.pool.swap(NONE, Ordering::Acquire));
+            if cache.len > self.keep / 4
+                && let Some(index) = cache.pop(self)
+            {
+                return Ok(index);
             }
         }
+        self.claim_fresh().or_else(|why| cache.pop(self).ok_or(why))
     }
 
     fn claim_fresh(&self) -> Result<u32, NoSlot> {
@@ -240,7 +241,7 @@ impl Table {
             return;
         }
         cache.push(self, pid.index());
-        if cache.len > FREE_CACHE + FREE_CACHE / 2 {
+        if cache.len > self.keep + self.keep / 2 {
             self.spill(cache);
         }
     }
@@ -249,7 +250,7 @@ impl Table {
     fn spill(&self, cache: &mut FreeSlots) {
         let mut chain = NONE;
         let last = cache.head;
-        for _ in 0..FREE_CACHE / 2 {
+        for _ in 0..self.keep / 2 {
             let Some(index) = cache.pop(self) else { break };
             self.claimed(index).next_free.store(chain, Ordering::Relaxed);
             chain = index;

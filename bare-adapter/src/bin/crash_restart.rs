@@ -1,0 +1,148 @@
+//! A supervisor-like process restarts a crashing worker a thousand times, and a linked pair dies
+//! together, on a machine with nothing but the kernel. What it prints is checked by `cargo xtask bare`.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use alloc::sync::Arc;
+use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
+
+use atropos_bare::{clock, heap, world};
+use atropos_kernel::reclaim::Domain;
+use atropos_kernel::{
+    Address, Context, Core, Host, Kernel, Limits, Object, Options, Reason, Received, SpawnOptions,
+};
+use cortex_m_semihosting::{debug, hprintln};
+
+#[global_allocator]
+static HEAP: heap::Heap = heap::Heap::new();
+
+#[panic_handler]
+fn panic(panic: &PanicInfo<'_>) -> ! {
+    hprintln!("{}", panic);
+    debug::exit(debug::EXIT_FAILURE);
+    loop {
+        cortex_m::asm::bkpt();
+    }
+}
+
+const RESTARTS: u32 = 1000;
+
+/// What the processes report.
+static DOWNS: AtomicU32 = AtomicU32::new(0);
+static PAIR: AtomicU32 = AtomicU32::new(0);
+static SLEPT: AtomicU32 = AtomicU32::new(0);
+
+/// Starts, awaits and starts again a worker that crashes of its first message.
+async fn supervise(mut cx: Context<()>) {
+    for round in 0..RESTARTS {
+        let worker = async |mut cx: Context<u32>| -> Result<(), &'static str> {
+            match cx.recv().await {
+                Received::Message(_) => Err("the worker's bug"),
+                _ => Ok(()),
+            }
+        };
+        let (worker, monitor) = cx.spawn_monitor(worker).expect("room for a worker");
+        cx.send(worker, round).expect("the worker lives");
+        match cx.recv().await {
+            Received::Down(down) => {
+                assert_eq!(down.reference, monitor);
+                assert_eq!(down.object, Object::Pid(worker.pid()));
+                assert_eq!(down.reason, Reason::crash("the worker's bug"));
+                DOWNS.fetch_add(1, Ordering::Relaxed);
+            }
+            other => panic!("expected the DOWN, got {other:?}"),
+        }
+    }
+    cx.sleep(Duration::from_millis(5)).await;
+    SLEPT.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Watches a linked pair, one of which ends with a reason that the other does not trap.
+async fn watch_a_pair(mut cx: Context<()>) {
+    let first = async |mut cx: Context<()>| {
+        cx.spawn_with::<(), _, _>(&SpawnOptions::new().link().name("second"), async |mut cx: Context<()>| -> Reason {
+            loop {
+                cx.recv().await;
+            }
+        })
+        .expect("room for the second");
+        cx.recv().await;
+        Reason::value("together")
+    };
+    let (first, one) = cx.spawn_monitor(first).expect("room for the first");
+    while cx.whereis("second").is_none() {
+        cx.yield_now().await;
+    }
+    let two = cx.monitor_name("second").expect("memory");
+    cx.send(first, ()).expect("the first lives");
+    for _ in 0..2 {
+        match cx.recv().await {
+            Received::Down(down) if down.reference == one || down.reference == two => {
+                assert_eq!(down.reason, Reason::value("together"));
+                PAIR.fetch_add(1, Ordering::Relaxed);
+            }
+            other => panic!("expected a DOWN, got {other:?}"),
+        }
+    }
+}
+
+/// Lives as long as the image, and starts both at each message.
+async fn root(mut cx: Context<()>) -> Reason {
+    loop {
+        cx.recv().await;
+        cx.spawn(supervise).expect("room for a supervisor");
+        cx.spawn(watch_a_pair).expect("room for a watcher");
+    }
+}
+
+fn round(core: &mut Core, root: Address<()>) {
+    let kernel = core.kernel().clone();
+    let participant = kernel.register();
+    Host::new(&kernel, &participant).send(root.pid(), ()).expect("the root lives");
+    world::run_until_idle(core);
+    assert_eq!(kernel.process_count(), 1, "nobody but the root is left");
+}
+
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    static mut MEMORY: [u64; heap::SIZE / 8] = [0; heap::SIZE / 8];
+    // SAFETY: once, before the first allocation; cortex-m-rt makes `MEMORY` ours.
+    unsafe { HEAP.init(MEMORY.as_mut_ptr() as usize, heap::SIZE) };
+    clock::start(cortex_m::Peripherals::take().expect("taken once").SYST);
+
+    let limits = Limits { processes: 16, names: 4, timers: 16 };
+    let kernel = Kernel::new(Options { limits, ..Options::default() }, Domain::new(), Arc::new(world::Bare));
+    let mut core = Core::new(kernel.clone(), 0);
+    let participant = kernel.register();
+    let root = Host::new(&kernel, &participant).spawn_async(&SpawnOptions::new(), root).expect("room for the root");
+
+    // A round to warm up: slots keep the reasons of their last processes, so the first thousand
+    // deaths leave reasons behind that the next thousand replace.
+    round(&mut core, root);
+    let start = HEAP.used();
+    let before = (DOWNS.load(Ordering::Relaxed), PAIR.load(Ordering::Relaxed), SLEPT.load(Ordering::Relaxed));
+    let began = clock::now();
+    round(&mut core, root);
+    let took = clock::now() - began;
+    let end = HEAP.used();
+
+    let restarts = DOWNS.load(Ordering::Relaxed) - before.0;
+    let pair = PAIR.load(Ordering::Relaxed) - before.1;
+    hprintln!("restarts after a crash: {}", restarts);
+    hprintln!("of a linked pair, dead together: {}", pair);
+    hprintln!("sleeps: {}", SLEPT.load(Ordering::Relaxed) - before.2);
+    hprintln!("milliseconds of the board's clock: {}", took / 1_000_000);
+    hprintln!("heap used at the start: {} bytes", start);
+    hprintln!("heap used at the end: {} bytes", end);
+    hprintln!("heap used at most: {} bytes of {}", HEAP.peak(), heap::SIZE);
+    let ok = restarts == RESTARTS && pair == 2 && start == end;
+    hprintln!("atropos-bare: {}", if ok { "ok" } else { "FAILED" });
+    debug::exit(if ok { debug::EXIT_SUCCESS } else { debug::EXIT_FAILURE });
+    loop {
+        cortex_m::asm::wfi();
+    }
+}

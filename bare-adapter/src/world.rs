@@ -1,0 +1,52 @@
+//! The kernel's world on one hart, and the loop that drives its core.
+
+use core::cell::Cell;
+
+use atropos_kernel::world::{Here, World};
+use atropos_kernel::{Core, Ran};
+
+use crate::clock;
+
+struct OneHart(Here);
+
+// SAFETY: there is one hart, and no interrupt handler runs a process.
+unsafe impl Sync for OneHart {}
+
+static HERE: OneHart = OneHart(Cell::new(core::ptr::null()));
+
+fn here() -> *const Here {
+    &raw const HERE.0
+}
+
+/// The world of one hart.
+pub struct Bare;
+
+// SAFETY: one thread of execution runs processes, and has one place.
+unsafe impl World for Bare {
+    fn now(&self) -> u64 {
+        clock::now()
+    }
+
+    fn wake(&self, _core: usize) {
+        // The hart is awake when this is called, or an interrupt is about to end its sleep.
+    }
+
+    fn here(&self) -> fn() -> *const Here {
+        here
+    }
+}
+
+/// Runs the core until it has nothing to do and no timer to wait for.
+pub fn run_until_idle(core: &mut Core) {
+    loop {
+        match core.run(256) {
+            Ran::Worked => {}
+            Ran::Idle { until: None } => return,
+            Ran::Idle { until: Some(until) } => {
+                while clock::now() < until {
+                    cortex_m::asm::wfi();
+                }
+            }
+        }
+    }
+}
