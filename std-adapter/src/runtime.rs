@@ -280,6 +280,9 @@ impl Runtime {
             }
         }
         drop(self.watchdog.take());
+        // The cores are gone: what they have retired can be freed now. A flush frees a few bags,
+        // and an epoch takes two.
+        participant::with(|participant| (0..256).for_each(|_| participant.flush()));
         let blocking = self.handle.0.pool.shutdown(Instant::now().max(end) - Instant::now());
         if stuck || blocking > 0 { Err(ShutdownError { processes: left, blocking }) } else { Ok(()) }
     }
