@@ -355,11 +355,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
     pub fn spawn<B: Body>(&self, options: &SpawnOptions<'_>, body: B) -> Result<Spawned, SpawnError> {
         self.alive(SpawnError::Dying)?;
         self.spend(10);
-        let reference = if options.monitor {
-            Some(self.reference().ok_or(SpawnError::NoMemory)?)
-        } else {
-            None
-        };
+        let reference = if options.monitor { Some(self.reference().ok_or(SpawnError::NoMemory)?) } else { None };
         let parent = Parent { process: self.slice.process, reference };
         spawn::spawn(&self.slice.hand, Slots::Core(self.slice.core), Some(parent), options, body)
     }
@@ -540,7 +536,9 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
             None => Ok(Asked::Known(false)),
             Some(process) if process.mailbox.is_closed() => Ok(Asked::Known(false)),
             Some(process) if process.mailbox.is_clear() => Ok(Asked::Known(true)),
-            Some(process) => self.ask(process, Question::Alive).map(|later| later.map_or(Asked::Known(false), Asked::Later)),
+            Some(process) => {
+                self.ask(process, Question::Alive).map(|later| later.map_or(Asked::Known(false), Asked::Later))
+            }
         }
     }
 

@@ -137,4 +137,3 @@ impl<'a> Host<'a> {
         self.kernel
     }
 }
-

@@ -10,6 +10,7 @@ use crate::pid::Pid;
 use crate::process::fetch::take_up;
 use crate::process::header::Header;
 use crate::process::spawn::Priority;
+use crate::watch::Watch;
 
 /// A process as it was when it answered.
 #[derive(Clone, Debug)]
@@ -74,10 +75,14 @@ impl ProcessInfo {
             core: (process.core != u32::MAX).then_some(process.core as usize),
             reductions: private.reductions,
             slices: private.slices,
-            timers: private.timers.iter().filter(|timer| {
-                // SAFETY: in the set, so shared.
-                unsafe { timer.as_ref() }.is_armed()
-            }).count(),
+            timers: private
+                .timers
+                .iter()
+                .filter(|timer| {
+                    // SAFETY: in the set, so shared.
+                    unsafe { timer.as_ref() }.is_armed()
+                })
+                .count(),
         }
     }
 }
@@ -87,7 +92,7 @@ fn watchers(process: &Header) -> Vec<Pid> {
     let (mut pids, mut kept) = (Vec::new(), Chain::empty());
     for watch in process.watchers.take() {
         // SAFETY: from the list, with its share.
-        if let Some(pid) = unsafe { (watch.as_ref().vtable().watcher)(watch) } {
+        if let Some(pid) = unsafe { Watch::watcher(watch) } {
             pids.push(pid);
         }
         // SAFETY: handed over by the chain.

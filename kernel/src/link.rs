@@ -137,7 +137,9 @@ impl Link {
     pub fn half(this: NonNull<Self>, side: usize) -> NonNull<Half> {
         assert!(side < 2);
         // SAFETY: within the record.
-        unsafe { NonNull::new_unchecked((&raw mut (*this.as_ptr()).halves).cast::<Half>().add(side)) }
+        let halves = unsafe { this.byte_add(offset_of!(Self, halves)) }.cast::<Half>();
+        // SAFETY: there are two.
+        unsafe { halves.add(side) }
     }
 
     /// The half of `owner`, who is one of the two.
@@ -213,11 +215,12 @@ impl Link {
 impl Half {
     /// The link of a half.
     pub fn link(this: NonNull<Self>) -> NonNull<Link> {
+        // SAFETY: live: the caller has a share.
+        let side = unsafe { this.as_ref() }.side as usize;
         // SAFETY: a half lies within a `Link`, at the place of its side.
-        unsafe {
-            let first = this.sub(this.as_ref().side as usize);
-            first.byte_sub(offset_of!(Link, halves)).cast()
-        }
+        let first = unsafe { this.sub(side) };
+        // SAFETY: likewise.
+        unsafe { first.byte_sub(offset_of!(Link, halves)) }.cast()
     }
 
     /// Notes whether the owner's set holds it. The owner's.

@@ -64,6 +64,24 @@ impl<T> Default for Place<T> {
     }
 }
 
+/// # Safety
+/// The caller has the record (see `Place::get`).
+unsafe fn next<T: Listed>(record: NonNull<T>) -> *mut T {
+    // SAFETY: the caller's, so live.
+    let record = unsafe { record.as_ref() };
+    // SAFETY: by contract.
+    unsafe { record.place().get() }
+}
+
+/// # Safety
+/// The caller has the record (see `Place::get`).
+unsafe fn set_next<T: Listed>(record: NonNull<T>, to: *mut T) {
+    // SAFETY: the caller's, so live.
+    let record = unsafe { record.as_ref() };
+    // SAFETY: by contract.
+    unsafe { record.place().set(to) };
+}
+
 /// What can be in a [`List`].
 pub trait Listed: Sized {
     /// Its place.
@@ -112,7 +130,7 @@ impl<T: Listed, O: Orders> List<T, O> {
                 return Err(Closed);
             }
             // SAFETY: the caller's until the exchange succeeds.
-            unsafe { last.as_ref().place().set(head) };
+            unsafe { set_next(last, head) };
             match self.head.compare_exchange_weak(head, first.as_ptr(), O::PUSH, Ordering::Relaxed) {
                 Ok(_) => return Ok(()),
                 Err(now) => head = now,
@@ -141,14 +159,14 @@ impl<T: Listed, O: Orders> List<T, O> {
         let Some(first) = NonNull::new(chain.0) else { return Ok(()) };
         let mut last = first;
         // SAFETY: the chain's records are the caller's.
-        while let Some(next) = NonNull::new(unsafe { last.as_ref().place().get() }) {
+        while let Some(next) = NonNull::new(unsafe { next(last) }) {
             last = next;
         }
         // SAFETY: the chain's records are the caller's, chained.
         unsafe { self.push_chain(first, last) }.map_err(|Closed| {
             // The failed push left the last one's place pointing at the sentinel.
             // SAFETY: still the caller's.
-            unsafe { last.as_ref().place().set(ptr::null_mut()) };
+            unsafe { set_next(last, ptr::null_mut()) };
             Chain(first.as_ptr())
         })
     }
@@ -189,7 +207,7 @@ impl<T: Listed> Chain<T> {
     /// The caller has `record`.
     pub unsafe fn push(&mut self, record: NonNull<T>) {
         // SAFETY: by contract.
-        unsafe { record.as_ref().place().set(self.0) };
+        unsafe { set_next(record, self.0) };
         self.0 = record.as_ptr();
     }
 
@@ -210,7 +228,7 @@ impl<T: Listed> Iterator for Chain<T> {
     fn next(&mut self) -> Option<NonNull<T>> {
         let record = NonNull::new(self.0)?;
         // SAFETY: the chain's records are its holder's.
-        self.0 = unsafe { record.as_ref().place().get() };
+        self.0 = unsafe { next(record) };
         Some(record)
     }
 }

@@ -113,7 +113,7 @@ impl<O: Orders> Mailbox<O> {
             }
             let below = if head == IDLE { ptr::null_mut() } else { head };
             // SAFETY: held until the exchange succeeds.
-            unsafe { node.as_ref().set_next(below) };
+            unsafe { Node::set_next(node, below) };
             match self.head.compare_exchange_weak(head, node.as_ptr(), O::PUSH, Ordering::Relaxed) {
                 Ok(_) if head == IDLE => {
                     // Pairs with the Release of `sleep`: who queues the process hands on
@@ -194,9 +194,9 @@ impl Batch {
         let (mut newest, mut oldest) = (self.0, ptr::null_mut());
         while let Some(node) = NonNull::new(newest) {
             // SAFETY: a taken node is held by the taker (N1, M2).
-            newest = unsafe { node.as_ref().next() };
+            newest = unsafe { Node::next(node) };
             // SAFETY: likewise.
-            unsafe { node.as_ref().set_next(oldest) };
+            unsafe { Node::set_next(node, oldest) };
             oldest = node.as_ptr();
         }
         Fifo(oldest)
@@ -227,7 +227,7 @@ impl Iterator for Fifo {
     fn next(&mut self) -> Option<NonNull<Node>> {
         let node = NonNull::new(self.0)?;
         // SAFETY: held by the taker (N1, M2).
-        self.0 = unsafe { node.as_ref().next() };
+        self.0 = unsafe { Node::next(node) };
         Some(node)
     }
 }

@@ -189,7 +189,7 @@ impl Monitor {
         // SAFETY: who fires owns the node and the reason until the push.
         monitor.reason.with_mut(|place| unsafe { *place = reason.clone() });
         // SAFETY: likewise.
-        unsafe { monitor.node.become_kind(Kind::Down) };
+        unsafe { Node::become_kind(this.cast(), Kind::Down) };
         // SAFETY: the node is ours, and takes the share with it.
         unsafe { hand.deliver(monitor.watcher, this.cast()) };
     }

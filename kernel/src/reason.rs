@@ -11,6 +11,7 @@
 use alloc::borrow::Cow;
 use core::any::Any;
 use core::fmt;
+use core::mem::offset_of;
 use core::ptr::{self, NonNull};
 
 use crate::memory;
@@ -140,19 +141,15 @@ impl Reason {
     fn counted<T: ReasonValue>(kind: Kind, value: T) -> Self {
         unsafe fn value_of<T: ReasonValue>(head: NonNull<Head>) -> NonNull<dyn ReasonValue> {
             let whole = head.cast::<Counted<T>>();
-            // SAFETY: the caller's head starts a live `Counted<T>`; no reference to the whole is made.
-            unsafe { NonNull::new_unchecked(&raw mut (*whole.as_ptr()).value) }
+            // SAFETY: the caller's head starts a live `Counted<T>`, and the value lies in it.
+            let value = unsafe { whole.byte_add(offset_of!(Counted<T>, value)) };
+            value.cast::<T>()
         }
         unsafe fn free<T>(head: NonNull<Head>) {
             // SAFETY: the last count is gone, and `try_new::<Counted<T>>` made it.
             unsafe { memory::drop_and_free(head.cast::<Counted<T>>()) }
         }
-        let head = Head {
-            count: PlainAtomicUsize::new(1),
-            kind,
-            value: value_of::<T>,
-            free: free::<T>,
-        };
+        let head = Head { count: PlainAtomicUsize::new(1), kind, value: value_of::<T>, free: free::<T> };
         match memory::try_new(Counted { head, value }) {
             Ok(whole) => Self(whole.cast()),
             Err(_) => Self::LOST,

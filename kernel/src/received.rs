@@ -93,23 +93,24 @@ impl<M> Peek<'_, M> {
     /// `node` is in the private queue of `process`, whose owner the caller is and which takes `M`;
     /// it stays there while the result is used.
     pub(crate) unsafe fn of(node: NonNull<Node>, process: &Header) -> Self {
-        // SAFETY: in the queue, so the owner's; each read is of the kind that it is.
-        unsafe {
-            match node.as_ref().kind() {
-                Kind::Message => Self::Message(Message::peek(node)),
-                Kind::AliasMessage => Self::Message(AliasMessage::peek(node)),
-                Kind::Timer => {
-                    let timer = node.cast::<TimerHead>();
-                    let message = TimerHead::peek(timer);
-                    if timer.as_ref().labelled {
-                        Self::Timer { timer: timer.as_ref().reference, message }
-                    } else {
-                        Self::Message(message)
-                    }
-                }
-                Kind::Down => Self::Down(down_of(node.cast::<Monitor>().as_ref())),
-                kind => Self::Exit(exit_of(node, kind, process.pid)),
+        // SAFETY: in the queue, so the owner's.
+        match unsafe { Node::kind(node) } {
+            // SAFETY: of this kind, with an `M`.
+            Kind::Message => Self::Message(unsafe { Message::peek(node) }),
+            // SAFETY: of this kind, with an `M`.
+            Kind::AliasMessage => Self::Message(unsafe { AliasMessage::peek(node) }),
+            Kind::Timer => {
+                let timer = node.cast::<TimerHead>();
+                // SAFETY: of this kind, with an `M`.
+                let message = unsafe { TimerHead::peek(timer) };
+                // SAFETY: the signal's share keeps it.
+                let fields = unsafe { timer.as_ref() };
+                if fields.labelled { Self::Timer { timer: fields.reference, message } } else { Self::Message(message) }
             }
+            // SAFETY: of this kind; the signal's share keeps it.
+            Kind::Down => Self::Down(down_of(unsafe { node.cast::<Monitor>().as_ref() })),
+            // SAFETY: of one of the two kinds of exit.
+            kind => Self::Exit(unsafe { exit_of(node, kind, process.pid) }),
         }
     }
 }
@@ -122,7 +123,7 @@ impl<M> Received<M> {
     /// used again.
     pub(crate) unsafe fn open(node: NonNull<Node>, process: &Header) -> Self {
         // SAFETY: taken out, so the owner's.
-        let kind = unsafe { node.as_ref().kind() };
+        let kind = unsafe { Node::kind(node) };
         match kind {
             Kind::Message => {
                 uncount(process);
@@ -137,7 +138,8 @@ impl<M> Received<M> {
             Kind::Timer => {
                 let timer = node.cast::<TimerHead>();
                 // SAFETY: the signal's share keeps it.
-                let (labelled, reference) = unsafe { (timer.as_ref().labelled, timer.as_ref().reference) };
+                let fields = unsafe { timer.as_ref() };
+                let (labelled, reference) = (fields.labelled, fields.reference);
                 // SAFETY: of this kind, with an `M`.
                 let message = unsafe { TimerHead::open(timer) };
                 if labelled { Self::Timer { timer: reference, message } } else { Self::Message(message) }
@@ -146,8 +148,10 @@ impl<M> Received<M> {
                 let monitor = node.cast::<Monitor>();
                 // SAFETY: the signal's share keeps it.
                 let down = down_of(unsafe { monitor.as_ref() });
-                // SAFETY: the owner; a delivered monitor stays in the set until now.
-                unsafe { process.private().monitors.remove(monitor) };
+                // SAFETY: the owner.
+                let private = unsafe { process.private() };
+                // SAFETY: a delivered monitor stays in the set until now.
+                unsafe { private.monitors.remove(monitor) };
                 for _share in 0..2 {
                     // SAFETY: the signal's, and the set's.
                     unsafe { Monitor::give_up(monitor) };

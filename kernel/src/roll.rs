@@ -26,11 +26,7 @@ pub struct Roll<T> {
 impl<T: Listed> Roll<T> {
     /// Open and empty.
     pub fn new() -> Self {
-        Self {
-            list: List::new(),
-            cancelled: AtomicUsize::new(0),
-            sweep_at: AtomicUsize::new(SWEEP_AT_LEAST),
-        }
+        Self { list: List::new(), cancelled: AtomicUsize::new(0), sweep_at: AtomicUsize::new(SWEEP_AT_LEAST) }
     }
 
     /// See [`List::push`].
@@ -64,11 +60,7 @@ impl<T: Listed> Roll<T> {
     /// `live` says which records stay, `release` gets the others. Returns records to fire: the
     /// list's owner died while they were in hand. Lock-free, amortised O(1).
     #[must_use = "the list's owner is dead: what is returned must be fired"]
-    pub fn cancelled(
-        &self,
-        live: impl Fn(NonNull<T>) -> bool,
-        mut release: impl FnMut(NonNull<T>),
-    ) -> Chain<T> {
+    pub fn cancelled(&self, live: impl Fn(NonNull<T>) -> bool, mut release: impl FnMut(NonNull<T>)) -> Chain<T> {
         // Relaxed: counters decide only when to sweep, never what.
         let cancelled = self.cancelled.fetch_add(1, Ordering::Relaxed) + 1;
         let due = self.sweep_at.load(Ordering::Relaxed);

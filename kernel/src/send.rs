@@ -120,12 +120,11 @@ pub(crate) fn send_to<M: Send + 'static>(
         return Ok(());
     }
     uncount(process);
-    // SAFETY: not delivered, so still ours, of the kind that it was made.
-    Err(SendError::NoProc(unsafe {
-        match via {
-            None => Message::open(node),
-            Some(_) => AliasMessage::open(node),
-        }
+    Err(SendError::NoProc(match via {
+        // SAFETY: not delivered, so still ours, of the kind that it was made.
+        None => unsafe { Message::open(node) },
+        // SAFETY: likewise.
+        Some(_) => unsafe { AliasMessage::open(node) },
     }))
 }
 

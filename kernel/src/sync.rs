@@ -12,9 +12,7 @@
 mod imp {
     pub use core::cell::Cell;
     pub use core::hint::spin_loop;
-    pub use core::sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence,
-    };
+    pub use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
 
     /// `core::cell::UnsafeCell` behind loom's interface.
     #[derive(Debug, Default)]
@@ -53,18 +51,14 @@ mod imp {
     pub use core::cell::Cell;
     pub use loom::cell::UnsafeCell;
     pub use loom::hint::spin_loop;
-    pub use loom::sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence,
-    };
+    pub use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
 }
 
 #[cfg(all(shuttle, not(loom)))]
 mod imp {
     pub use core::cell::Cell;
     pub use shuttle::hint::spin_loop;
-    pub use shuttle::sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence,
-    };
+    pub use shuttle::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
 
     /// Shuttle checks interleavings, not memory orderings: a plain cell will do.
     #[derive(Debug, Default)]

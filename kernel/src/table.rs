@@ -142,8 +142,10 @@ impl Table {
         let (segment, offset, _) = locate(index);
         // Acquire: pairs with the Release that published the segment, so its slots are initialised.
         let slots = NonNull::new(self.segments.get(segment)?.load(Ordering::Acquire))?;
-        // SAFETY: a published segment has this slot and lives as long as the table.
-        Some(unsafe { slots.add(offset).as_ref() })
+        // SAFETY: a published segment has this slot.
+        let slot = unsafe { slots.add(offset) };
+        // SAFETY: it lives as long as the table.
+        Some(unsafe { slot.as_ref() })
     }
 
     /// The slot of an index that has been claimed.
@@ -162,7 +164,9 @@ impl Table {
         let memory = NonNull::new(unsafe { alloc::alloc::alloc(layout) }.cast::<Slot>()).ok_or(NoMemory)?;
         for i in 0..len {
             // SAFETY: within the fresh allocation.
-            unsafe { memory.add(i).write(Slot::new()) };
+            let slot = unsafe { memory.add(i) };
+            // SAFETY: likewise, aligned.
+            unsafe { slot.write(Slot::new()) };
         }
         // Release: pairs with `slot`. Acquire on failure: another grew it, and we use theirs.
         let put = place.compare_exchange(ptr::null_mut(), memory.as_ptr(), Ordering::Release, Ordering::Acquire);
@@ -327,8 +331,10 @@ impl Drop for Table {
             let Some(slots) = NonNull::new(segment.load(Ordering::Acquire)) else { continue };
             let len = (FIRST_SEGMENT as usize) << number;
             for i in 0..len {
-                // SAFETY: within the segment, initialised by `grow_to`, dropped once.
-                unsafe { slots.add(i).drop_in_place() };
+                // SAFETY: within the segment.
+                let slot = unsafe { slots.add(i) };
+                // SAFETY: initialised by `grow_to`, dropped once.
+                unsafe { slot.drop_in_place() };
             }
             let layout = Layout::array::<Slot>(len).expect("it was allocated");
             // SAFETY: allocated by `grow_to` with this layout.

@@ -38,8 +38,56 @@ impl Watch {
     }
 
     /// Its record's functions.
-    pub fn vtable(&self) -> &'static WatchVtable {
-        self.vtable
+    ///
+    /// # Safety
+    /// The caller has the list's share, so it is live.
+    unsafe fn vtable(this: NonNull<Self>) -> &'static WatchVtable {
+        // SAFETY: by contract.
+        unsafe { this.as_ref() }.vtable
+    }
+
+    /// Whether it still waits.
+    ///
+    /// # Safety
+    /// The caller has the list's share.
+    pub unsafe fn is_live(this: NonNull<Self>) -> bool {
+        // SAFETY: by contract.
+        let vtable = unsafe { Self::vtable(this) };
+        // SAFETY: its own vtable.
+        unsafe { (vtable.live)(this) }
+    }
+
+    /// The watching process, if it still waits.
+    ///
+    /// # Safety
+    /// The caller has the list's share.
+    pub unsafe fn watcher(this: NonNull<Self>) -> Option<Pid> {
+        // SAFETY: by contract.
+        let vtable = unsafe { Self::vtable(this) };
+        // SAFETY: its own vtable.
+        unsafe { (vtable.watcher)(this) }
+    }
+
+    /// The process died.
+    ///
+    /// # Safety
+    /// The caller gives the list's share.
+    pub unsafe fn fire(this: NonNull<Self>, hand: &Hand<'_>, reason: &Reason) {
+        // SAFETY: by contract.
+        let vtable = unsafe { Self::vtable(this) };
+        // SAFETY: its own vtable.
+        unsafe { (vtable.fire)(this, hand, reason) };
+    }
+
+    /// Nobody will fire it.
+    ///
+    /// # Safety
+    /// The caller gives the list's share.
+    pub unsafe fn release(this: NonNull<Self>) {
+        // SAFETY: by contract.
+        let vtable = unsafe { Self::vtable(this) };
+        // SAFETY: its own vtable.
+        unsafe { (vtable.release)(this) };
     }
 }
 

@@ -219,7 +219,7 @@ mod tests {
     fn brings_results_and_panics_and_ends() {
         let pool = Pool::new(2, Duration::from_secs(60));
         let jobs: Vec<_> = (0..20).map(|i| spawn_blocking(&pool, move || i * 2)).collect();
-        let results: Vec<_> = jobs.into_iter().map(|job| wait(job)).collect();
+        let results: Vec<_> = jobs.into_iter().map(wait).collect();
         assert_eq!(results, (0..20).map(|i| Ok(i * 2)).collect::<Vec<_>>());
         let panicked = wait(spawn_blocking(&pool, || -> () { panic!("no") }));
         assert_eq!(panicked, Err(BlockingError::Panicked("no".into())));

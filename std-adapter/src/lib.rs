@@ -37,10 +37,10 @@ mod world;
 pub use atropos_kernel as kernel;
 pub use atropos_kernel::{
     Address, Alias, AliasMode, Body, Context, Cursor, Cx, Dest, Down, Exit, LinkError, MonitorError, Name, NoMemory,
-    Object, Peek, Pid, Priority, ProcessInfo, Reason, ReasonValue, Received, Recipient, Reference, RegisterError, Resumed,
-    SendError, SpawnError, SpawnOptions, Spawned, TimerError, View, Waiting,
+    Object, Peek, Pid, Priority, ProcessInfo, Reason, ReasonValue, Received, Recipient, Reference, RegisterError,
+    Resumed, SendError, SpawnError, SpawnOptions, Spawned, TimerError, View, Waiting,
 };
-pub use builder::{Builder, BuildError};
+pub use builder::{BuildError, Builder};
 pub use runtime::{Handle, Runtime, ShutdownError};
 
 /// What most programs use.

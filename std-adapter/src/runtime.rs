@@ -2,15 +2,15 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::mpsc::channel;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use atropos_kernel::{
-    Address, Alias, Asked, Body, Context, Dead, Host, Kernel, NoMemory, Pid, ProcessInfo, Reason, Recipient, Said, SendError,
-    SpawnError, SpawnOptions, Spawned, task,
+    Address, Alias, Asked, Body, Context, Dead, Host, Kernel, NoMemory, Pid, ProcessInfo, Reason, Recipient, Said,
+    SendError, SpawnError, SpawnOptions, Spawned, task,
 };
 
 use crate::blocking::{Blocking, Pool, spawn_blocking};

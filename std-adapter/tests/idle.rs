@@ -21,12 +21,21 @@ fn switches() -> u64 {
 
 #[test]
 fn idle_means_no_wake_ups() {
-    let runtime = Runtime::builder().cores(2).on_long_slice(Duration::from_millis(20), |_| {}).build().expect("threads");
+    let runtime =
+        Runtime::builder().cores(2).on_long_slice(Duration::from_millis(20), |_| {}).build().expect("threads");
     // Some that wait for a message, and one with a far timer.
     for _ in 0..100 {
-        runtime.spawn(async |mut cx: Context<()>| { cx.recv().await; }).expect("a process");
+        runtime
+            .spawn(async |mut cx: Context<()>| {
+                cx.recv().await;
+            })
+            .expect("a process");
     }
-    runtime.spawn(async |cx: Context<()>| { cx.sleep(Duration::from_secs(3600)).await; }).expect("a process");
+    runtime
+        .spawn(async |cx: Context<()>| {
+            cx.sleep(Duration::from_secs(3600)).await;
+        })
+        .expect("a process");
     while !runtime.is_quiescent() {
         std::thread::yield_now();
     }

@@ -137,7 +137,7 @@ fn crowd(server: &Server, stop: &AtomicBool, killed: &AtomicUsize, spared: &[Pid
             let mut said = [0; 32];
             let len = client.read(&mut said).expect("answered");
             let id: String = said[1..len].iter().map(|byte| *byte as char).take_while(char::is_ascii_digit).collect();
-            if turn % 2 == 0 {
+            if turn.is_multiple_of(2) {
                 // By another client.
                 assert_eq!(server.cli(&["client", "kill", "id", &id]), "1");
                 killed.fetch_add(1, Ordering::Relaxed);
@@ -214,7 +214,9 @@ fn a_shard_that_dies_takes_its_own_keys_only() {
     let lost_pid = server.runtime.whereis("shard.2").expect("registered");
     assert_eq!(server.cli(&["shard", "crash", "2"]), "OK");
     let end = Instant::now() + Duration::from_secs(30);
-    while server.runtime.whereis("shard.2").is_none_or(|pid| pid == lost_pid) || server.log.lock().expect("whole").is_empty() {
+    while server.runtime.whereis("shard.2").is_none_or(|pid| pid == lost_pid)
+        || server.log.lock().expect("whole").is_empty()
+    {
         assert!(Instant::now() < end, "it was not started again");
         std::thread::yield_now();
     }

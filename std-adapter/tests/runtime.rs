@@ -41,12 +41,23 @@ fn a_body_ends_with_what_it_returns() {
     assert_eq!(reason_of(async |_| Reason::value(7)), Reason::value(7));
     assert_eq!(reason_of(async |_| Err::<(), _>("no")), Reason::crash("no"));
     assert_eq!(reason_of(async |_| Err::<(), _>(Reason::SHUTDOWN)), Reason::SHUTDOWN);
-    assert_eq!(reason_of(async |cx: Context<u32>| { cx.stop(Reason::value("here")).await; }), Reason::value("here"));
+    assert_eq!(
+        reason_of(async |cx: Context<u32>| {
+            cx.stop(Reason::value("here")).await;
+        }),
+        Reason::value("here")
+    );
 }
 
 #[test]
 fn a_panic_is_a_crash_with_its_text() {
-    assert_eq!(reason_of(async |_| { let n: Option<u8> = None; n.expect("nothing there"); }), Reason::crash("nothing there"));
+    assert_eq!(
+        reason_of(async |_| {
+            let n: Option<u8> = None;
+            n.expect("nothing there");
+        }),
+        Reason::crash("nothing there")
+    );
     // Before its first poll: in the closure that makes the future.
     let before = |_: Context<u32>| -> std::future::Ready<()> { panic!("too early") };
     assert_eq!(reason_of(before), Reason::crash("too early"));
@@ -56,12 +67,20 @@ fn a_panic_is_a_crash_with_its_text() {
 fn a_panic_in_a_destructor_hurts_nobody_else() {
     let lost = Arc::new(AtomicUsize::new(0));
     let count = lost.clone();
-    let runtime = Runtime::builder().cores(1).on_lost_panic(move |_| { count.fetch_add(1, Ordering::Relaxed); }).build().expect("a thread");
+    let runtime = Runtime::builder()
+        .cores(1)
+        .on_lost_panic(move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+        })
+        .build()
+        .expect("a thread");
     let reason = runtime.block_on(async |mut cx: Context<()>| {
-        let (child, _) = cx.spawn_monitor(async |mut cx: Context<PanicsWhenDropped>| {
-            let _held = PanicsWhenDropped;
-            cx.recv().await;
-        }).expect("a process");
+        let (child, _) = cx
+            .spawn_monitor(async |mut cx: Context<PanicsWhenDropped>| {
+                let _held = PanicsWhenDropped;
+                cx.recv().await;
+            })
+            .expect("a process");
         // Let it wait; then its body, which holds one, is dropped by the kill.
         cx.sleep(Duration::from_millis(5)).await;
         cx.exit(child, Reason::KILL).expect("memory");
@@ -76,14 +95,20 @@ fn a_panic_in_a_destructor_hurts_nobody_else() {
 fn block_on_gives_the_reason_of_a_main_that_dies() {
     let runtime = runtime();
     assert_eq!(runtime.block_on(async |_: Context<()>| 5), Ok(5));
-    let died = runtime.block_on(async |cx: Context<()>| { cx.stop(Reason::value("early")).await; });
+    let died = runtime.block_on(async |cx: Context<()>| {
+        cx.stop(Reason::value("early")).await;
+    });
     assert_eq!(died, Err(Reason::value("early")));
 }
 
 #[test]
 fn a_wrong_message_comes_back() {
     let runtime = runtime();
-    let process = runtime.spawn(async |mut cx: Context<u32>| { cx.recv().await; }).expect("a process");
+    let process = runtime
+        .spawn(async |mut cx: Context<u32>| {
+            cx.recv().await;
+        })
+        .expect("a process");
     assert_eq!(runtime.send(process.pid(), "text"), Err(SendError::WrongType("text")));
     assert_eq!(runtime.send(process, 1), Ok(()));
     while runtime.is_alive(process) {
@@ -97,7 +122,9 @@ fn a_full_mailbox_gives_the_message_back_and_takes_exits() {
     let runtime = runtime();
     let done = runtime.block_on(async |mut cx: Context<()>| {
         let options = SpawnOptions::new().monitor().mailbox_limit(2);
-        let (busy, _) = cx.spawn_with(&options, async |cx: Context<u32>| cx.sleep(Duration::from_secs(3600)).await).expect("a process");
+        let (busy, _) = cx
+            .spawn_with(&options, async |cx: Context<u32>| cx.sleep(Duration::from_secs(3600)).await)
+            .expect("a process");
         assert_eq!(cx.send(busy, 1_u32), Ok(()));
         assert_eq!(cx.send(busy, 2_u32), Ok(()));
         assert_eq!(cx.send(busy, 3_u32), Err(SendError::Full(3)));
@@ -112,7 +139,9 @@ fn limits_are_errors_to_who_asked() {
     let limits = Limits { processes: 4, timers: 1, names: 1 };
     let runtime = Runtime::builder().cores(1).limits(limits).build().expect("a thread");
     let done = runtime.block_on(async |cx: Context<()>| {
-        let sleeper = async |mut cx: Context<()>| { cx.recv().await; };
+        let sleeper = async |mut cx: Context<()>| {
+            cx.recv().await;
+        };
         for _ in 0..3 {
             cx.spawn(sleeper).expect("within the limit");
         }
@@ -140,9 +169,13 @@ fn a_selective_receive_looks_at_each_message_once() {
                 cx.sleep(Duration::from_micros(100)).await;
                 cx.send(me, 10_000 + i).expect("alive");
             }
-        }).expect("a process");
+        })
+        .expect("a process");
         let mut looks = 0;
-        let wanted = |peek: Peek<'_, u32>| { looks += 1; matches!(peek, Peek::Message(10_099)) };
+        let wanted = |peek: Peek<'_, u32>| {
+            looks += 1;
+            matches!(peek, Peek::Message(10_099))
+        };
         assert!(matches!(cx.recv_match(wanted).await, Some(Received::Message(10_099))));
         looks
     });
@@ -153,12 +186,14 @@ fn a_selective_receive_looks_at_each_message_once() {
 fn a_call_through_an_alias_drops_late_replies() {
     let runtime = runtime();
     let done = runtime.block_on(async |mut cx: Context<u32>| {
-        let server = cx.spawn(async |mut cx: Context<atropos::Alias>| {
-            while let Received::Message(reply_to) = cx.recv().await {
-                cx.send_alias(reply_to, 1_u32).expect("alive");
-                cx.send_alias(reply_to, 2_u32).expect("alive");
-            }
-        }).expect("a process");
+        let server = cx
+            .spawn(async |mut cx: Context<atropos::Alias>| {
+                while let Received::Message(reply_to) = cx.recv().await {
+                    cx.send_alias(reply_to, 1_u32).expect("alive");
+                    cx.send_alias(reply_to, 2_u32).expect("alive");
+                }
+            })
+            .expect("a process");
         let call = cx.monitor_alias(server, AliasMode::ReplyDemonitor).expect("memory");
         cx.send(server, call).expect("alive");
         assert!(matches!(cx.recv().await, Received::Message(1)));
@@ -173,8 +208,11 @@ fn a_call_through_an_alias_drops_late_replies() {
 fn a_context_is_its_processs_own() {
     let runtime = runtime();
     let message = runtime.block_on(async |cx: Context<()>| {
-        std::thread::spawn(move || cx.send(cx.pid(), ())).join().expect_err("it panicked there")
-            .downcast_ref::<String>().cloned()
+        std::thread::spawn(move || cx.send(cx.pid(), ()))
+            .join()
+            .expect_err("it panicked there")
+            .downcast_ref::<String>()
+            .cloned()
     });
     assert!(message.expect("main lives").expect("a text").contains("outside its process"));
 }
@@ -184,7 +222,10 @@ fn blocking_work_keeps_no_core() {
     let runtime = Runtime::builder().cores(1).build().expect("a thread");
     let handle = runtime.handle();
     let sum = runtime.block_on(async move |cx: Context<()>| {
-        let slow = handle.blocking(|| { std::thread::sleep(Duration::from_millis(50)); 40 });
+        let slow = handle.blocking(|| {
+            std::thread::sleep(Duration::from_millis(50));
+            40
+        });
         cx.sleep(Duration::from_millis(1)).await;
         slow.await.expect("it ran") + 2
     });
@@ -207,9 +248,13 @@ impl Body for Hog {
 fn a_body_that_keeps_its_core_is_reported() {
     let reported = Arc::new(AtomicUsize::new(0));
     let seen = reported.clone();
-    let runtime = Runtime::builder().cores(1)
-        .on_long_slice(Duration::from_millis(10), move |slice| { seen.store(slice.pid.to_raw() as usize, Ordering::Relaxed); })
-        .build().expect("a thread");
+    let runtime = Runtime::builder()
+        .cores(1)
+        .on_long_slice(Duration::from_millis(10), move |slice| {
+            seen.store(slice.pid.to_raw() as usize, Ordering::Relaxed);
+        })
+        .build()
+        .expect("a thread");
     let hog = runtime.spawn_body(&SpawnOptions::new(), Hog(reported.clone())).expect("a process").pid;
     let end = std::time::Instant::now() + Duration::from_secs(60);
     while runtime.is_alive(hog) && reported.load(Ordering::Relaxed) == 0 {
@@ -221,15 +266,26 @@ fn a_body_that_keeps_its_core_is_reported() {
 
 #[test]
 fn shutdown_leaves_no_process_and_no_thread() {
-    let threads = || std::fs::read_dir("/proc/self/task").expect("Linux").filter(|task| {
-        let comm = task.as_ref().expect("a thread").path().join("comm");
-        std::fs::read_to_string(comm).is_ok_and(|name| name.trim() == "shut-me-down")
-    }).count();
+    let threads = || {
+        std::fs::read_dir("/proc/self/task")
+            .expect("Linux")
+            .filter(|task| {
+                let comm = task.as_ref().expect("a thread").path().join("comm");
+                std::fs::read_to_string(comm).is_ok_and(|name| name.trim() == "shut-me-down")
+            })
+            .count()
+    };
     let runtime = runtime();
     let handle = runtime.handle();
     for i in 0..1000 {
         // Every third ignores what it is asked.
-        runtime.spawn_with(&SpawnOptions::new().trap_exit(i % 3 == 0), async |mut cx: Context<()>| loop { cx.recv().await; }).expect("a process");
+        runtime
+            .spawn_with(&SpawnOptions::new().trap_exit(i % 3 == 0), async |mut cx: Context<()>| {
+                loop {
+                    cx.recv().await;
+                }
+            })
+            .expect("a process");
     }
     assert_eq!(runtime.shutdown(Duration::from_millis(100)), Ok(()));
     assert_eq!(handle.processes(), []);
@@ -246,13 +302,15 @@ fn tokio_beside_and_inside() {
     let listener = tokio.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
     let at = listener.local_addr().expect("bound");
     // A body that uses Tokio's I/O and timers.
-    let server = runtime.spawn(async move |mut cx: Context<u8>| {
-        use tokio::io::AsyncWriteExt;
-        let (mut socket, _) = listener.accept().await.expect("a client");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        let Received::Message(byte) = cx.recv().await else { panic!("a message") };
-        socket.write_all(&[byte]).await.expect("written");
-    }).expect("a process");
+    let server = runtime
+        .spawn(async move |mut cx: Context<u8>| {
+            use tokio::io::AsyncWriteExt;
+            let (mut socket, _) = listener.accept().await.expect("a client");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let Received::Message(byte) = cx.recv().await else { panic!("a message") };
+            socket.write_all(&[byte]).await.expect("written");
+        })
+        .expect("a process");
     // A Tokio task that sends to a process.
     let handle = runtime.handle();
     let read = tokio.block_on(async move {

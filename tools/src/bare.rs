@@ -25,7 +25,17 @@ pub(crate) fn check() -> Result<()> {
     path.extend(std::env::split_paths(&std::env::var_os("PATH").context("there is a PATH")?));
     let mut build = Command::new("/usr/bin/cargo");
     build
-        .args(["build", "--release", "--locked", "-Z", "build-std=core,alloc", "--target", TARGET, "--target-dir", "target"])
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "-Z",
+            "build-std=core,alloc",
+            "--target",
+            TARGET,
+            "--target-dir",
+            "target",
+        ])
         .current_dir(&folder)
         .env("RUSTC", "/usr/bin/rustc")
         .env("RUSTC_BOOTSTRAP", "1")

@@ -41,7 +41,8 @@ fn replay(runner: &Path, observed: &Path, arguments: &[&str]) -> Result<String> 
     let file = File::create(observed).with_context(|| format!("{} can't be written", observed.display()))?;
     run(Command::new(runner).arg(CASES).args(arguments).stdout(file))?;
     let observed = observed.to_str().context("a path in UTF-8")?;
-    let said = output("python3", &[JUDGE, CASES, observed])
-        .with_context(|| format!("conformance-runner {CASES} {}: see python3 {JUDGE} {CASES} {observed}", arguments.join(" ")))?;
+    let said = output("python3", &[JUDGE, CASES, observed]).with_context(|| {
+        format!("conformance-runner {CASES} {}: see python3 {JUDGE} {CASES} {observed}", arguments.join(" "))
+    })?;
     Ok(said.trim().to_owned())
 }

@@ -59,7 +59,17 @@ fn run() -> Result<()> {
             steps.run("format", || cargo(&["fmt", "--all", "--check"]));
             steps.run("source rules", lint::check);
             steps.run("clippy", || {
-                cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--exclude", "atropos-loom", "--", "-D", "warnings"])
+                cargo(&[
+                    "clippy",
+                    "--workspace",
+                    "--all-targets",
+                    "--all-features",
+                    "--exclude",
+                    "atropos-loom",
+                    "--",
+                    "-D",
+                    "warnings",
+                ])
             });
             steps.run("no_std", no_std);
             // Optimised: the stress tests are real sizes, and one build serves tests and runner.

@@ -11,7 +11,18 @@ const MARK: &str = "model: ";
 pub(crate) fn check(filter: Option<&str>) -> Result<()> {
     let mut command = Command::new("cargo");
     command
-        .args(["test", "--package", "atropos-loom", "--features", "epoch-loom", "--profile", "loom", "--", "--nocapture", "--test-threads=1"])
+        .args([
+            "test",
+            "--package",
+            "atropos-loom",
+            "--features",
+            "epoch-loom",
+            "--profile",
+            "loom",
+            "--",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .args(filter)
         .env("RUSTFLAGS", "--cfg loom --cfg crossbeam_loom")
         .env("CARGO_TARGET_DIR", "target/loom")

@@ -57,7 +57,18 @@ mod tests {
 
     #[test]
     fn a_word_is_its_reasons_word() {
-        for word in ["normal", "kill", "killed", "shutdown", "shutdown:x", "noproc", "noconnection", "boom", "error:x", "nocatch:y"] {
+        for word in [
+            "normal",
+            "kill",
+            "killed",
+            "shutdown",
+            "shutdown:x",
+            "noproc",
+            "noconnection",
+            "boom",
+            "error:x",
+            "nocatch:y",
+        ] {
             assert_eq!(show(&parse(word)), word);
         }
     }

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use atropos::Reason;
 use atropos::kernel::reclaim::{Domain, Participant};
 use atropos::kernel::world::{Here, World as KernelWorld};
 use atropos::kernel::{Core, Host, Kernel, Options, Ran};
-use atropos::Reason;
 
 use super::World;
 

@@ -76,13 +76,14 @@ impl<B: Body> Process<B> {
     }
 
     unsafe fn free(process: NonNull<Header>) {
-        let header = process.as_ptr();
         // SAFETY: the last share: nobody else looks.
-        let (kernel, holds) = unsafe { ((*header).kernel, (*header).holds_kernel.load(Ordering::Relaxed)) };
+        let header = unsafe { process.as_ref() };
+        let (kernel, holds) = (header.kernel, header.holds_kernel.load(Ordering::Relaxed));
+        let predecessor = header.predecessor;
         // SAFETY: taken out of the slot by this process's claim (T3), given back once.
-        drop(unsafe { Reason::from_word((*header).predecessor) });
+        drop(unsafe { Reason::from_word(predecessor) });
         // SAFETY: the body is gone already; this drops the header's own parts.
-        unsafe { header.drop_in_place() };
+        unsafe { process.drop_in_place() };
         // SAFETY: allocated as a `Process<B>` by `spawn`.
         unsafe { memory::free(process.cast::<Self>()) };
         if holds {
@@ -91,4 +92,3 @@ impl<B: Body> Process<B> {
         }
     }
 }
-

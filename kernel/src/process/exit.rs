@@ -19,13 +19,14 @@ use crate::memory;
 use crate::monitor::{Cancelled, Monitor};
 use crate::name;
 use crate::process::header::Header;
-use crate::process::ties::{fire_watch, watch_was_cancelled};
+use crate::process::ties::watch_was_cancelled;
 use crate::reason::Reason;
 use crate::sched::local::CoreLocal;
 use crate::signal::ask::Ask;
 use crate::signal::node::{Kind, Node};
 use crate::signal::queue::Queue;
 use crate::timer::record::{Target, TimerHead};
+use crate::watch::Watch;
 
 /// Ends the owned process. Everything that it had is gone when this returns.
 ///
@@ -71,7 +72,7 @@ fn close(header: &Header, hand: &Hand<'_>) -> Queue {
     }
     for node in unmet.chain(rest) {
         // SAFETY: taken, so the owner's.
-        match unsafe { node.as_ref().kind() } {
+        match unsafe { Node::kind(node) } {
             // SAFETY: likewise, in no queue.
             Kind::LinkRequest | Kind::MonitorRequest | Kind::Ask => unsafe { late.push_back(node) },
             // A part of the process: nothing to free.
@@ -132,7 +133,7 @@ fn fire(header: &Header, hand: &Hand<'_>, reason: &Reason) {
     }
     for watch in header.watchers.close() {
         // SAFETY: the list's share.
-        unsafe { fire_watch(watch, hand, reason) };
+        unsafe { Watch::fire(watch, hand, reason) };
     }
 }
 
@@ -140,7 +141,7 @@ fn fire(header: &Header, hand: &Hand<'_>, reason: &Reason) {
 fn answer(header: &Header, hand: &Hand<'_>, mut late: Queue, reason: &Reason) {
     while let Some(node) = late.pop_front() {
         // SAFETY: taken from the mailbox, so ours.
-        match unsafe { node.as_ref().kind() } {
+        match unsafe { Node::kind(node) } {
             Kind::LinkRequest => {
                 // SAFETY: the half's share, which the request had.
                 unsafe { Link::fire(Link::of_request(node), header.pid, hand, &Reason::NOPROC) };
@@ -185,7 +186,7 @@ pub(crate) unsafe fn discard(kernel: &Kernel, process: NonNull<Header>) {
     }
     for watch in header.watchers.close() {
         // SAFETY: the list's share.
-        unsafe { (watch.as_ref().vtable().release)(watch) };
+        unsafe { Watch::release(watch) };
     }
     kernel.table.vacate(header.pid, Reason::KILLED);
     drop(guard);

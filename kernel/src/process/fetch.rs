@@ -79,7 +79,7 @@ pub(crate) fn fetch(process: &Header, hand: &Hand<'_>, by: By) {
 
 fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
     // SAFETY: fetched, so the owner's.
-    match unsafe { node.as_ref().kind() } {
+    match unsafe { Node::kind(node) } {
         Kind::Message => Met::Queue,
         Kind::AliasMessage => meet_alias(process, hand, node),
         Kind::Timer => {
@@ -203,7 +203,8 @@ fn meet_link_exit(process: &Header, node: NonNull<Node>) -> Met {
     let link = node.cast::<Link>();
     let half = Link::half_of(link, process.pid);
     // SAFETY: the signal's share keeps the record; the fields are the owner's.
-    let (welcome, peer) = unsafe { (!half.as_ref().is_withdrawn(), half.as_ref().peer) };
+    let fields = unsafe { half.as_ref() };
+    let (welcome, peer) = (!fields.is_withdrawn(), fields.peer);
     // SAFETY: the owner.
     let private = unsafe { process.private() };
     // SAFETY: ours.
@@ -235,8 +236,10 @@ unsafe fn take_up_one(process: &Header, link: NonNull<Link>) {
         // SAFETY: the half's share.
         return unsafe { Link::give_up(link) };
     }
-    // SAFETY: the owner, with the half's share.
-    unsafe { process.private().hold_half(Link::half_of(link, process.pid)) };
+    // SAFETY: the owner.
+    let private = unsafe { process.private() };
+    // SAFETY: the half's share is the caller's.
+    unsafe { private.hold_half(Link::half_of(link, process.pid)) };
 }
 
 /// Takes the links that others made into the set (`link`, K1). The caller owns the process.
@@ -290,4 +293,3 @@ impl Private {
         self.links.swept();
     }
 }
-

@@ -216,15 +216,19 @@ impl Ties {
     /// Puts both sides where they belong. Can't fail.
     fn tie(self, parent: Option<&Parent<'_>>, child: &Header) {
         let Some(parent) = parent else { return };
+        // SAFETY: the caller owns the parent.
+        let parent = unsafe { parent.process.private() };
         if let Some(link) = self.link {
-            // SAFETY: the caller owns the parent; the half is in no set.
-            unsafe { parent.process.private().hold_half(Link::half(link, 0)) };
-            // SAFETY: nobody knows the child yet; the half is in no set.
-            unsafe { child.private().hold_half(Link::half(link, 1)) };
+            // SAFETY: new, in no set.
+            unsafe { parent.hold_half(Link::half(link, 0)) };
+            // SAFETY: nobody knows the child yet.
+            let child = unsafe { child.private() };
+            // SAFETY: new, in no set.
+            unsafe { child.hold_half(Link::half(link, 1)) };
         }
         if let Some(monitor) = self.monitor {
-            // SAFETY: the caller owns the parent; in no set.
-            unsafe { parent.process.private().monitors.insert(monitor) };
+            // SAFETY: new, in no set.
+            unsafe { parent.monitors.insert(monitor) };
             // SAFETY: on no list; the share of the target's side goes with it.
             let pushed = unsafe { child.watchers.push(Monitor::watch(monitor)) };
             debug_assert!(pushed.is_ok(), "a new list is open");

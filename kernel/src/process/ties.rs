@@ -1,7 +1,6 @@
 //! What a process does with others: link, unlink, monitor, demonitor. The owner's side.
 
 use core::fmt;
-use core::ptr::NonNull;
 
 use crate::alias::{AliasMode, AliasRecord};
 use crate::hand::Hand;
@@ -255,25 +254,14 @@ pub(crate) fn demonitor(process: &Header, hand: &Hand<'_>, reference: Reference,
 pub(crate) fn watch_was_cancelled(target: &Header, hand: &Hand<'_>) {
     let orphaned = target.watchers.cancelled(
         // SAFETY: in the sweeper's hands, with the list's share.
-        |watch| unsafe { (watch.as_ref().vtable().live)(watch) },
+        |watch| unsafe { Watch::is_live(watch) },
         // SAFETY: likewise.
-        |watch| unsafe { (watch.as_ref().vtable().release)(watch) },
+        |watch| unsafe { Watch::release(watch) },
     );
     for watch in orphaned {
         // SAFETY: the list is closed, so the reason is written (P3).
         let reason = unsafe { target.reason() };
         // SAFETY: from the list, with its share.
-        unsafe { fire_watch(watch, hand, &reason) };
+        unsafe { Watch::fire(watch, hand, &reason) };
     }
-}
-
-/// Fires a record that was on a dead process's list.
-///
-/// # Safety
-/// The caller has the list's share.
-pub(crate) unsafe fn fire_watch(watch: NonNull<Watch>, hand: &Hand<'_>, reason: &Reason) {
-    // SAFETY: by contract.
-    let vtable = unsafe { watch.as_ref() }.vtable();
-    // SAFETY: by contract.
-    unsafe { (vtable.fire)(watch, hand, reason) };
 }

@@ -41,8 +41,12 @@ impl Participant {
     /// # Safety
     /// The objects are out of reach of whoever pins from now on.
     pub(super) unsafe fn reclaim(&self, garbage: Garbage) -> bool {
-        // SAFETY: freed when every guard of now is gone, by the collector's contract.
-        unsafe { self.0.pin().defer_unchecked(move || garbage.free()) };
+        let free = move || {
+            // SAFETY: run when every guard of now is gone, by the collector's contract.
+            unsafe { garbage.free() }
+        };
+        // SAFETY: the garbage may be freed by any thread, and holds no borrow.
+        unsafe { self.0.pin().defer_unchecked(free) };
         true
     }
 

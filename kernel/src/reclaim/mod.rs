@@ -120,7 +120,8 @@ impl Garbage {
         let mut next = Some(self.0);
         while let Some(object) = next {
             // SAFETY: live until freed below.
-            let (after, free) = unsafe { (object.as_ref().next.get(), object.as_ref().free) };
+            let fields = unsafe { object.as_ref() };
+            let (after, free) = (fields.next.get(), fields.free);
             next = NonNull::new(after);
             // SAFETY: by contract out of everybody's reach.
             unsafe { free(object) };

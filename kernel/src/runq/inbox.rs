@@ -28,7 +28,7 @@ impl Inbox {
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
             // SAFETY: the caller's until the exchange succeeds.
-            unsafe { node.as_ref().set_next(head) };
+            unsafe { RunNode::set_next(node, head) };
             // Release: pairs with `take`: the process is as its waker left it.
             match self.head.compare_exchange_weak(head, node.as_ptr(), Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return,
@@ -47,15 +47,15 @@ impl Inbox {
         let mut oldest = ptr::null_mut();
         while let Some(node) = NonNull::new(newest) {
             // SAFETY: ours since the swap.
-            newest = unsafe { node.as_ref().next() };
+            newest = unsafe { RunNode::next(node) };
             // SAFETY: likewise.
-            unsafe { node.as_ref().set_next(oldest) };
+            unsafe { RunNode::set_next(node, oldest) };
             oldest = node.as_ptr();
         }
         let mut chain = Chain::new();
         while let Some(node) = NonNull::new(oldest) {
             // SAFETY: ours.
-            oldest = unsafe { node.as_ref().next() };
+            oldest = unsafe { RunNode::next(node) };
             // SAFETY: ours.
             unsafe { chain.push(node) };
         }

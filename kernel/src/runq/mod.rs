@@ -205,7 +205,8 @@ impl Local {
     }
 
     fn pop_at(&mut self, shared: &Shared, priority: usize) -> Option<NonNull<RunNode>> {
-        if self.pinned_len > 0 && (self.tick & 1 == 0 || shared.rings[priority].is_empty())
+        if self.pinned_len > 0
+            && (self.tick & 1 == 0 || shared.rings[priority].is_empty())
             && let Some(node) = self.pinned[priority].pop()
         {
             self.pinned_len -= 1;

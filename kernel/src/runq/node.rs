@@ -21,11 +21,7 @@ impl RunNode {
     /// A node in no queue.
     pub fn new(priority: u8) -> Self {
         assert!((priority as usize) < super::PRIORITIES);
-        Self {
-            next: UnsafeCell::new(ptr::null_mut()),
-            chain: UnsafeCell::new((ptr::null_mut(), 0)),
-            priority,
-        }
+        Self { next: UnsafeCell::new(ptr::null_mut()), chain: UnsafeCell::new((ptr::null_mut(), 0)), priority }
     }
 
     /// Its priority, constant.
@@ -35,30 +31,38 @@ impl RunNode {
 
     /// # Safety
     /// The caller has the node (R1).
-    pub(super) unsafe fn next(&self) -> *mut RunNode {
+    pub(super) unsafe fn next(this: NonNull<Self>) -> *mut RunNode {
+        // SAFETY: the caller's, so live.
+        let this = unsafe { this.as_ref() };
         // SAFETY: by contract.
-        self.next.with(|next| unsafe { *next })
+        this.next.with(|next| unsafe { *next })
     }
 
     /// # Safety
     /// The caller has the node (R1).
-    pub(super) unsafe fn set_next(&self, to: *mut RunNode) {
+    pub(super) unsafe fn set_next(this: NonNull<Self>, to: *mut RunNode) {
+        // SAFETY: the caller's, so live.
+        let this = unsafe { this.as_ref() };
         // SAFETY: by contract.
-        self.next.with_mut(|next| unsafe { *next = to });
+        this.next.with_mut(|next| unsafe { *next = to });
     }
 
     /// # Safety
     /// The caller has the node (R1).
-    pub(super) unsafe fn chain(&self) -> (*mut RunNode, usize) {
+    pub(super) unsafe fn chain(this: NonNull<Self>) -> (*mut RunNode, usize) {
+        // SAFETY: the caller's, so live.
+        let this = unsafe { this.as_ref() };
         // SAFETY: by contract.
-        self.chain.with(|chain| unsafe { *chain })
+        this.chain.with(|chain| unsafe { *chain })
     }
 
     /// # Safety
     /// The caller has the node (R1).
-    pub(super) unsafe fn set_chain(&self, tail: *mut RunNode, len: usize) {
+    pub(super) unsafe fn set_chain(this: NonNull<Self>, tail: *mut RunNode, len: usize) {
+        // SAFETY: the caller's, so live.
+        let this = unsafe { this.as_ref() };
         // SAFETY: by contract.
-        self.chain.with_mut(|chain| unsafe { *chain = (tail, len) });
+        this.chain.with_mut(|chain| unsafe { *chain = (tail, len) });
     }
 }
 
@@ -95,11 +99,11 @@ impl Chain {
     /// The caller has the node (R1).
     pub unsafe fn push(&mut self, node: NonNull<RunNode>) {
         // SAFETY: by contract.
-        unsafe { node.as_ref().set_next(ptr::null_mut()) };
+        unsafe { RunNode::set_next(node, ptr::null_mut()) };
         match NonNull::new(self.tail) {
             None => self.head = node.as_ptr(),
             // SAFETY: the chain's.
-            Some(tail) => unsafe { tail.as_ref().set_next(node.as_ptr()) },
+            Some(tail) => unsafe { RunNode::set_next(tail, node.as_ptr()) },
         }
         self.tail = node.as_ptr();
         self.len += 1;
@@ -109,7 +113,7 @@ impl Chain {
     pub fn pop(&mut self) -> Option<NonNull<RunNode>> {
         let node = NonNull::new(self.head)?;
         // SAFETY: the chain's.
-        self.head = unsafe { node.as_ref().next() };
+        self.head = unsafe { RunNode::next(node) };
         if self.head.is_null() {
             self.tail = ptr::null_mut();
         }
@@ -124,7 +128,7 @@ impl Chain {
             Some(_) if other.head.is_null() => {}
             Some(tail) => {
                 // SAFETY: the chain's.
-                unsafe { tail.as_ref().set_next(other.head) };
+                unsafe { RunNode::set_next(tail, other.head) };
                 self.tail = other.tail;
                 self.len += other.len;
             }
@@ -135,7 +139,7 @@ impl Chain {
     pub(super) fn into_raw(self) -> *mut RunNode {
         if let Some(head) = NonNull::new(self.head) {
             // SAFETY: the chain's.
-            unsafe { head.as_ref().set_chain(self.tail, self.len) };
+            unsafe { RunNode::set_chain(head, self.tail, self.len) };
         }
         self.head
     }
@@ -147,7 +151,7 @@ impl Chain {
             None => Self::new(),
             Some(node) => {
                 // SAFETY: ours since we took it.
-                let (tail, len) = unsafe { node.as_ref().chain() };
+                let (tail, len) = unsafe { RunNode::chain(node) };
                 Self { head, tail, len }
             }
         }

@@ -79,34 +79,42 @@ impl Node {
     ///
     /// # Safety
     /// The caller holds the node (rule N1).
-    pub unsafe fn kind(&self) -> Kind {
+    pub unsafe fn kind(this: NonNull<Self>) -> Kind {
+        // SAFETY: held, so live.
+        let this = unsafe { this.as_ref() };
         // SAFETY: by contract nobody writes.
-        self.what.with(|what| unsafe { (*what).kind })
+        this.what.with(|what| unsafe { (*what).kind })
     }
 
     /// Makes the node another signal of the same record.
     ///
     /// # Safety
     /// The caller holds the node (rule N1).
-    pub unsafe fn become_kind(&self, kind: Kind) {
+    pub unsafe fn become_kind(this: NonNull<Self>, kind: Kind) {
+        // SAFETY: held, so live.
+        let this = unsafe { this.as_ref() };
         // SAFETY: by contract nobody else looks.
-        self.what.with_mut(|what| unsafe { (*what).kind = kind });
+        this.what.with_mut(|what| unsafe { (*what).kind = kind });
     }
 
     /// The node below (in a stack) or behind (in a queue).
     ///
     /// # Safety
     /// The caller holds the node (rule N1).
-    pub unsafe fn next(&self) -> *mut Node {
+    pub unsafe fn next(this: NonNull<Self>) -> *mut Node {
+        // SAFETY: held, so live.
+        let this = unsafe { this.as_ref() };
         // SAFETY: by contract nobody writes.
-        self.next.with(|next| unsafe { *next })
+        this.next.with(|next| unsafe { *next })
     }
 
     /// # Safety
     /// The caller holds the node (rule N1).
-    pub unsafe fn set_next(&self, to: *mut Node) {
+    pub unsafe fn set_next(this: NonNull<Self>, to: *mut Node) {
+        // SAFETY: held, so live.
+        let this = unsafe { this.as_ref() };
         // SAFETY: by contract nobody else looks.
-        self.next.with_mut(|next| unsafe { *next = to });
+        this.next.with_mut(|next| unsafe { *next = to });
     }
 
     /// Gives up a signal that nobody receives.

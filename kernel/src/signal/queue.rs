@@ -44,6 +44,11 @@ impl Queue {
         self.len
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.head.is_null()
+    }
+
     /// The oldest, null when there is none.
     pub fn first(&self) -> *mut Node {
         self.head
@@ -83,7 +88,7 @@ impl Queue {
         match NonNull::new(node) {
             None => self.head,
             // SAFETY: in this queue, so held by its owner (rule N1).
-            Some(node) => unsafe { node.as_ref().next() },
+            Some(node) => unsafe { Node::next(node) },
         }
     }
 
@@ -95,13 +100,13 @@ impl Queue {
         // SAFETY: by contract.
         let inner = unsafe { node.as_ref() };
         // SAFETY: held.
-        unsafe { inner.set_next(ptr::null_mut()) };
+        unsafe { Node::set_next(node, ptr::null_mut()) };
         // SAFETY: held.
         inner.prev.with_mut(|prev| unsafe { *prev = self.tail });
         match NonNull::new(self.tail) {
             None => self.head = node.as_ptr(),
             // SAFETY: the tail is in this queue, so held.
-            Some(tail) => unsafe { tail.as_ref().set_next(node.as_ptr()) },
+            Some(tail) => unsafe { Node::set_next(tail, node.as_ptr()) },
         }
         self.tail = node.as_ptr();
         self.len += 1;
@@ -123,7 +128,7 @@ impl Queue {
         // SAFETY: in this queue, so live and held.
         let inner = unsafe { node.as_ref() };
         // SAFETY: held.
-        let next = unsafe { inner.next() };
+        let next = unsafe { Node::next(node) };
         // SAFETY: held.
         let prev = inner.prev.with(|prev| unsafe { *prev });
         if self.seen == node.as_ptr() {
@@ -132,7 +137,7 @@ impl Queue {
         match NonNull::new(prev) {
             None => self.head = next,
             // SAFETY: a neighbour is in this queue.
-            Some(prev) => unsafe { prev.as_ref().set_next(next) },
+            Some(prev) => unsafe { Node::set_next(prev, next) },
         }
         match NonNull::new(next) {
             None => self.tail = prev,

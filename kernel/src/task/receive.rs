@@ -162,9 +162,7 @@ impl<M: Send + 'static> Future for Sleep<'_, M> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<()> {
-        self.0.context.with(|cx| {
-            if may_go_on(cx) && self.0.is_over(cx) { Poll::Ready(()) } else { Poll::Pending }
-        })
+        self.0.context.with(|cx| if may_go_on(cx) && self.0.is_over(cx) { Poll::Ready(()) } else { Poll::Pending })
     }
 }
 
@@ -296,10 +294,15 @@ impl<M: Send + 'static> Future for Info<'_, M> {
 
     fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let (context, pid) = (self.context, self.pid);
-        self.asking.poll(context, task, |cx| cx.info(pid), |said| match said {
-            Said::Info(info) => Some(*info),
-            _ => None,
-        })
+        self.asking.poll(
+            context,
+            task,
+            |cx| cx.info(pid),
+            |said| match said {
+                Said::Info(info) => Some(*info),
+                _ => None,
+            },
+        )
     }
 }
 

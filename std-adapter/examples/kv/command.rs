@@ -87,7 +87,7 @@ fn known(name: &str, arguments: &[Bytes]) -> Result<Option<Command>, Reply> {
             Command::One(op(When::Absent))
         }
         ("mget", [_, ..]) => Command::Each(keys(Op::Get)),
-        ("mset", [_, _, ..]) if arguments.len() % 2 == 0 => Command::AllOk(
+        ("mset", [_, _, ..]) if arguments.len().is_multiple_of(2) => Command::AllOk(
             arguments
                 .chunks(2)
                 .map(|pair| {
@@ -107,7 +107,10 @@ fn known(name: &str, arguments: &[Bytes]) -> Result<Option<Command>, Reply> {
         }
         ("expire", [key, seconds]) => {
             let millis = number(seconds)?.checked_mul(1000);
-            Command::One(Op::Expire(key.clone(), millis.ok_or_else(|| Reply::err("invalid expire time in 'expire' command"))?))
+            Command::One(Op::Expire(
+                key.clone(),
+                millis.ok_or_else(|| Reply::err("invalid expire time in 'expire' command"))?,
+            ))
         }
         ("pexpire", [key, millis]) => Command::One(Op::Expire(key.clone(), number(millis)?)),
         ("ttl", [key]) => Command::One(Op::Ttl { key: key.clone(), millis: false }),
@@ -172,9 +175,9 @@ fn client(what: &Bytes, rest: &[Bytes]) -> Result<Command, Reply> {
     Ok(match (&what[..], rest) {
         (b"list", _) => Command::ClientList,
         (b"id", []) => Command::ClientId,
-        (b"kill", [by, id]) if by.eq_ignore_ascii_case(b"id") => {
-            Command::ClientKill(u64::try_from(number(id)?).map_err(|_| Reply::err("client-id should be greater than 0"))?)
-        }
+        (b"kill", [by, id]) if by.eq_ignore_ascii_case(b"id") => Command::ClientKill(
+            u64::try_from(number(id)?).map_err(|_| Reply::err("client-id should be greater than 0"))?,
+        ),
         (b"setname" | b"setinfo", _) => Command::Now(Reply::OK),
         (b"getname", []) => Command::Now(Reply::NIL),
         _ => return Err(Reply::err("syntax error")),

@@ -163,7 +163,7 @@ impl Connection {
             Command::ShardsOk(op) => self.wait(Fold::Ok, all(&op), true),
             Command::Info => self.commands.push(Ok(Reply::text(self.shared.info()))),
             Command::ClientId => self.commands.push(Ok(Reply::Integer(self.id as i64))),
-            Command::ClientList => self.ask_clients(cx, |from, ticket| ToClients::List(from, ticket)),
+            Command::ClientList => self.ask_clients(cx, ToClients::List),
             Command::ClientKill(id) => self.ask_clients(cx, |from, ticket| ToClients::Kill(from, ticket, id)),
             Command::CrashShard(number) => {
                 let sent = cx.send_name(&shard::name(number), ToShard::Crash);
@@ -196,7 +196,11 @@ impl Connection {
         self.commands.push(Err(Waiting { fold, answers: vec![None; count], missing: count }));
     }
 
-    fn ask_clients(&mut self, cx: &Context<ToConnection>, question: impl FnOnce(Address<ToConnection>, u64) -> ToClients) {
+    fn ask_clients(
+        &mut self,
+        cx: &Context<ToConnection>,
+        question: impl FnOnce(Address<ToConnection>, u64) -> ToClients,
+    ) {
         let ticket = self.ticket(0, None);
         self.commands.push(Err(Waiting { fold: Fold::One, answers: vec![None], missing: 1 }));
         if cx.send_name(clients::NAME, question(cx.address(), ticket)).is_err() {
