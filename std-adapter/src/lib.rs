@@ -50,3 +50,8 @@ pub mod prelude {
         SpawnOptions,
     };
 }
+
+/// The README's program is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
