@@ -17,7 +17,8 @@
 //! place among the signals), then in the other's set, when it *takes up* its list.
 //!
 //! - **K1.** The half of a link that is not cut is in its owner's set, on its owner's list, or in a
-//!   request that its owner has not fetched. Whatever consults the set takes up first.
+//!   request that its owner has not fetched. Whatever consults the set takes up first, and nobody else
+//!   takes the list (a canceller that finds many cut nudges the owner).
 //! - **K2.** When both sides link at once there are two records. Both are in both sets once
 //!   taken up; `unlink` cuts both; a death fires both, and the EXIT that is fetched first
 //!   withdraws the other record's half. One link, one EXIT.

@@ -56,6 +56,14 @@ impl<T: Listed> Roll<T> {
         self.list.give_back(chain)
     }
 
+    /// A record that may be on this list, which only its owner takes, has been cancelled: whether it is time
+    /// for the owner to take it. Wait-free.
+    #[must_use = "the owner must be told, or the list grows"]
+    pub fn count_cancelled(&self) -> bool {
+        // Relaxed: a count that decides only when.
+        (self.cancelled.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(SWEEP_AT_LEAST)
+    }
+
     /// A record that may be on this list has been cancelled. Now and then this sweeps:
     /// `live` says which records stay, `release` gets the others. Returns records to fire: the
     /// list's owner died while they were in hand. Lock-free, amortised O(1).

@@ -42,6 +42,8 @@ use crate::sync::{AtomicPtr, AtomicU32, Ordering};
 
 const SEGMENTS: usize = (u32::BITS - (MAX_SLOTS / FIRST_SEGMENT).leading_zeros()) as usize;
 const NONE: u32 = u32::MAX;
+/// Slots that are taken from the pool at a time.
+const ADOPTED: usize = 64;
 
 /// One place for a process; see the module.
 #[derive(Debug)]
@@ -199,10 +201,9 @@ impl Table {
     fn claim_elsewhere(&self, cache: &mut FreeSlots) -> Result<u32, NoSlot> {
         // Acquire: pairs with the Release of `give_to_pool`.
         if self.pool.load(Ordering::Relaxed) != NONE {
-            cache.adopt(self, self.pool.swap(NONE, Ordering::Acquire));
-            if cache.len > self.keep / 4
-                && let Some(index) = cache.pop(self)
-            {
+            let rest = cache.adopt(self, self.pool.swap(NONE, Ordering::Acquire));
+            self.give_back(rest);
+            if let Some(index) = cache.pop(self) {
                 return Ok(index);
             }
         }
@@ -267,6 +268,24 @@ impl Table {
         let (first, last) = (cache.head, cache.tail);
         *cache = FreeSlots::new();
         self.give_to_pool(first, last);
+    }
+
+    /// Gives back the rest of the pool, which was taken whole. Its end is looked for only when
+    /// somebody has given something meanwhile.
+    fn give_back(&self, first: u32) {
+        // Release: as in `give_to_pool`.
+        let put = self.pool.compare_exchange(NONE, first, Ordering::Release, Ordering::Relaxed);
+        if first == NONE || put.is_ok() {
+            return;
+        }
+        let mut last = first;
+        loop {
+            let next = self.claimed(last).next_free.load(Ordering::Relaxed);
+            if next == NONE {
+                return self.give_to_pool(first, last);
+            }
+            last = next;
+        }
     }
 
     fn give_to_pool(&self, first: u32, last: u32) {
@@ -382,13 +401,17 @@ impl FreeSlots {
         Some(index)
     }
 
-    /// Takes a chain of the pool for its own.
-    fn adopt(&mut self, table: &Table, mut index: u32) {
-        while index != NONE {
+    /// Takes the first few of a chain of the pool for its own; the rest of the chain.
+    fn adopt(&mut self, table: &Table, mut index: u32) -> u32 {
+        for _ in 0..ADOPTED {
+            if index == NONE {
+                break;
+            }
             let next = table.claimed(index).next_free.load(Ordering::Relaxed);
             self.push(table, index);
             index = next;
         }
+        index
     }
 }
 

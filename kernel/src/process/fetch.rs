@@ -132,6 +132,8 @@ fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
         Kind::Wake => {
             // Release: pairs with the waker's swap; the node is in no queue any more.
             process.waking.store(false, Ordering::Release);
+            // It may be a nudge: the list of links has many that are cut.
+            take_up(process);
             Met::Resume
         }
         Kind::Ask => {

@@ -13,6 +13,7 @@ use crate::process::fetch::take_up;
 use crate::process::header::Header;
 use crate::reason::Reason;
 use crate::signal::exit_signal::ExitSignal;
+use crate::task::waker;
 use crate::watch::Watch;
 
 /// Why `link` did nothing.
@@ -135,20 +136,12 @@ pub(crate) fn unlink(process: &Header, hand: &Hand<'_>, to: Pid) {
     }
 }
 
-/// Counts a cut link that may be on the other side's list, and fires what a sweep finds
-/// that the other's death has left it.
-pub(crate) fn link_was_cut(other: &Header, hand: &Hand<'_>) {
-    let orphaned = other.links.cancelled(
-        // SAFETY: in the sweeper's hands, with the share of the other's half.
-        |link| unsafe { !link.as_ref().is_cut() },
-        // SAFETY: likewise.
-        |link| unsafe { Link::give_up(link) },
-    );
-    for link in orphaned {
-        // SAFETY: the list is closed, so the reason is written (P3).
-        let reason = unsafe { other.reason() };
-        // SAFETY: from the list, with the share of the other's half.
-        unsafe { Link::fire(link, other.pid, hand, &reason) };
+/// Counts a cut link that may be on the other side's list, and now and then has the other look
+/// at its list. Nobody else may take it, not even to sweep: the other must find a link there
+/// when it unlinks (`link`, K1).
+fn link_was_cut(other: &Header, hand: &Hand<'_>) {
+    if other.links.count_cancelled() {
+        waker::nudge(other, hand);
     }
 }
 

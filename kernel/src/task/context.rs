@@ -131,16 +131,20 @@ impl<M: Send + 'static> Context<M> {
     /// # Panics
     /// Outside the process's own slice.
     pub fn with<R>(&self, f: impl FnOnce(&Cx<'_, M>) -> R) -> R {
+        self.try_with(f).unwrap_or_else(|| panic!("the Context of {} was used outside its process", self.pid))
+    }
+
+    /// As [`Context::with`]; `None` outside the process's own slice. For destructors, which may
+    /// run when there is no slice any more.
+    pub fn try_with<R>(&self, f: impl FnOnce(&Cx<'_, M>) -> R) -> Option<R> {
         // SAFETY: the place of this thread of execution, by World's contract.
         let slice = unsafe { (*(self.here)()).get() }.cast::<Slice<'_>>();
-        assert!(!slice.is_null(), "the Context of {} was used outside its process", self.pid);
-        // SAFETY: noted for as long as the slice lasts, which is longer than this call.
-        let slice = unsafe { &*slice };
+        // SAFETY: null, or noted for as long as the slice lasts, which is longer than this call.
+        let slice = unsafe { slice.as_ref() }?;
         let own = core::ptr::eq(slice.process, self.process)
             && slice.process.pid == self.pid
             && slice.process.takes == TypeId::of::<M>();
-        assert!(own, "the Context of {} was used in process {}", self.pid, slice.process.pid);
-        f(Cx::of(slice))
+        own.then(|| f(Cx::of(slice)))
     }
 
     /// Who it is.

@@ -60,8 +60,8 @@ impl<M: Send + 'static> Patience<'_, M> {
 impl<M: Send + 'static> Drop for Patience<'_, M> {
     fn drop(&mut self) {
         if let Some(alarm) = self.alarm {
-            // In a process that is being dropped its death gives up the timers.
-            self.context.with(|cx| cx.cancel_timer(alarm));
+            // Where there is no slice any more there is no timer any more.
+            let _ = self.context.try_with(|cx| cx.cancel_timer(alarm));
         }
     }
 }

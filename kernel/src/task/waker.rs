@@ -53,6 +53,17 @@ fn share(process: &Header) {
     }
 }
 
+/// Has a process look at what it holds: the signal of a waker, from who has a hand.
+pub fn nudge(process: &Header, hand: &Hand<'_>) {
+    // AcqRel: as in `wake_by_ref`.
+    if process.waking.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    // SAFETY: the flag was claimed: the wake node is in no queue and ours. A dead process's is
+    // part of its memory, and nobody wakes it again.
+    unsafe { hand.push(process, NonNull::from(&process.wake).cast::<Node>()) };
+}
+
 unsafe fn clone(data: *const ()) -> RawWaker {
     // SAFETY: a waker's process, which its share or its poll keeps.
     let process = unsafe { &*data.cast::<Header>() };
