@@ -15,6 +15,7 @@ use core::time::Duration;
 
 use crate::alias::{AliasMode, AliasRecord};
 use crate::hand::Hand;
+use crate::info::ProcessInfo;
 use crate::memory::NoMemory;
 use crate::name::RegisterError;
 use crate::pid::{Alias, Pid, Reference};
@@ -32,8 +33,10 @@ use crate::signal::ask::{Ask, Question, Waiting};
 use crate::signal::exit_signal::ExitSignal;
 use crate::signal::queue::Cursor;
 use crate::sync::Cell;
+use crate::task::context::Context;
+use crate::task::future::FutureBody;
+use crate::task::waker;
 use crate::timer::record::{Target, TimerError, TimerHead};
-use crate::{info::ProcessInfo, task::waker};
 
 /// See the module.
 #[derive(Debug)]
@@ -358,6 +361,16 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         let reference = if options.monitor { Some(self.reference().ok_or(SpawnError::NoMemory)?) } else { None };
         let parent = Parent { process: self.slice.process, reference };
         spawn::spawn(&self.slice.hand, Slots::Core(self.slice.core), Some(parent), options, body)
+    }
+
+    /// Starts a process that runs `start`'s future.
+    pub fn spawn_async<N, S, F>(&self, options: &SpawnOptions<'_>, start: S) -> Result<Spawned, SpawnError>
+    where
+        N: Send + 'static,
+        S: FnOnce(Context<N>) -> F + Send + 'static,
+        F: Future<Output: crate::task::Exit> + Send + 'static,
+    {
+        self.spawn(options, FutureBody::new(start))
     }
 
     /// Registers a process under a name. Lock-free.
