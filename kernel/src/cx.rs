@@ -280,13 +280,24 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
     }
 
     /// Sends an exit signal. To itself it takes its place behind what has come, and is acted on
-    /// before this returns: look at [`Cx::is_dying`]. To the dead nothing happens. Lock-free.
+    /// before this returns: look at [`Cx::is_dying`]. To the dead nothing happens. A kill needs no
+    /// memory. Lock-free.
     pub fn exit(&self, to: Pid, reason: Reason) -> Result<(), NoMemory> {
         if self.is_dying() {
             return Ok(());
         }
         self.spend(1);
-        let signal = ExitSignal::try_new(Some(self.pid()), reason)?;
+        if reason == Reason::KILL {
+            let hand = &self.slice.hand;
+            if let Some(process) = hand.find(to) {
+                waker::kill(process, hand);
+            }
+            if to == self.pid() {
+                self.fetch();
+            }
+            return Ok(());
+        }
+        let signal = ExitSignal::try_new(&self.slice.hand.kernel.nodes, Some(self.pid()), reason)?;
         // SAFETY: new, so ours.
         unsafe { self.slice.hand.deliver(to, signal) };
         if to == self.pid() {
@@ -458,7 +469,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         }
         let reference = self.reference().ok_or(TimerError::NoMemory)?;
         let due = self.due(after);
-        let timer = TimerHead::try_message(target, self.core(), due, reference, labelled, message)?;
+        let timer = TimerHead::try_message(&hand.kernel.nodes, target, self.core(), due, reference, labelled, message)?;
         self.start(timer, due)?;
         if let Some(other) = other {
             let watch = TimerHead::share(timer);
@@ -533,7 +544,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         self.alive(TimerError::Dying)?;
         let reference = self.reference().ok_or(TimerError::NoMemory)?;
         let due = self.due(after);
-        let timer = TimerHead::try_alarm(self.pid(), self.core(), due, reference)?;
+        let timer = TimerHead::try_alarm(&self.slice.hand.kernel.nodes, self.pid(), self.core(), due, reference)?;
         self.start(timer, due)?;
         Ok(reference)
     }
@@ -584,7 +595,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
 
 /// Puts a question to a process; `None` when it is dead.
 pub(crate) fn ask(hand: &Hand<'_>, process: &Header, question: Question) -> Result<Option<Waiting>, NoMemory> {
-    let (node, answer) = Ask::try_new(question)?;
+    let (node, answer) = Ask::try_new(&hand.kernel.nodes, question)?;
     // SAFETY: new, so ours.
     if unsafe { hand.push(process, node) } {
         return Ok(Some(answer));

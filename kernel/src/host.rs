@@ -18,6 +18,7 @@ use crate::signal::exit_signal::ExitSignal;
 use crate::table::{Dead, FreeSlots};
 use crate::task::context::{Address, Context};
 use crate::task::future::FutureBody;
+use crate::task::waker;
 
 /// A host thread's way to the processes: pinned for as long as it lives, so keep it for a
 /// few calls, not for ever.
@@ -73,9 +74,14 @@ impl<'a> Host<'a> {
         send::send_alias(&self.hand(), to, message)
     }
 
-    /// Sends an exit signal that comes from nobody; whether it found a live process. Lock-free.
+    /// Sends an exit signal that comes from nobody; whether it found a live process. A kill needs no
+    /// memory. Lock-free.
     pub fn exit(&self, to: Pid, reason: Reason) -> Result<bool, NoMemory> {
-        let signal = ExitSignal::try_new(None, reason)?;
+        if reason == Reason::KILL {
+            let hand = self.hand();
+            return Ok(hand.find(to).is_some_and(|process| waker::kill(process, &hand)));
+        }
+        let signal = ExitSignal::try_new(&self.kernel.nodes, None, reason)?;
         // SAFETY: new, so ours.
         Ok(unsafe { self.hand().deliver(to, signal) })
     }

@@ -14,6 +14,7 @@ use crate::reclaim::{Domain, Guard, Participant};
 use crate::runq::idle::Idle;
 use crate::runq::node::RunNode;
 use crate::sched::local::{CoreLocal, CoreShared};
+use crate::signal::node::Budget;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering, PlainAtomicUsize};
 use crate::table::{Dead, NoSlot, Table};
 use crate::timer::record::TimerHead;
@@ -29,11 +30,15 @@ pub struct Limits {
     pub names: usize,
     /// Timers at a time, for each core.
     pub timers: usize,
+    /// Messages, exit signals, links, monitors, timers and questions at a time; `usize::MAX` for no limit,
+    /// which costs nothing (a limit costs two operations on a shared counter each). Who asks for
+    /// one too many is told that there is no memory. Deaths need none.
+    pub nodes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { processes: 1 << 24, names: 1 << 16, timers: 1 << 26 }
+        Self { processes: 1 << 24, names: 1 << 16, timers: 1 << 26, nodes: usize::MAX }
     }
 }
 
@@ -63,6 +68,7 @@ pub struct Kernel {
     pub(crate) names: Names,
     pub(crate) references: References,
     pub(crate) idle: Idle,
+    pub(crate) nodes: Budget,
     pub(crate) cores: Box<[CoreShared]>,
     pub(crate) domain: Domain,
     pub(crate) here: fn() -> *const Here,
@@ -93,6 +99,7 @@ impl Kernel {
             names: Names::new(options.limits.names),
             references: References::new(),
             idle: Idle::new(),
+            nodes: Budget::new(options.limits.nodes),
             cores: (0..options.cores).map(|_| CoreShared::default()).collect(),
             domain,
             here: world.here(),
@@ -198,6 +205,11 @@ impl Kernel {
     /// blocks a core (see [`Limits::processes`]).
     pub fn process_count(&self) -> usize {
         self.granted.load(Ordering::Relaxed)
+    }
+
+    /// Nodes in use, if they are limited ([`Limits::nodes`]).
+    pub fn nodes_used(&self) -> usize {
+        self.nodes.used()
     }
 
     /// Whether every core has announced that it has nothing to do, and nothing is queued.

@@ -37,7 +37,7 @@ use crate::memory::{self, NoMemory};
 use crate::pid::Pid;
 use crate::reason::Reason;
 use crate::set::{Joint, Member};
-use crate::signal::node::{Kind, Node};
+use crate::signal::node::{Budget, Kind, Node};
 use crate::sync::{AtomicU8, Cell, Ordering, UnsafeCell};
 
 const LIVE: u8 = 0;
@@ -101,7 +101,7 @@ unsafe fn release_request(node: NonNull<Node>) {
 
 impl Link {
     /// A live link with a share for each half.
-    pub fn try_new(maker: Pid, other: Pid) -> Result<NonNull<Self>, NoMemory> {
+    pub fn try_new(budget: &Budget, maker: Pid, other: Pid) -> Result<NonNull<Self>, NoMemory> {
         let half = |owner, peer, side| Half {
             joint: Joint::new(),
             owner,
@@ -111,7 +111,7 @@ impl Link {
             withdrawn: Cell::new(false),
         };
         let link = Self {
-            exit: Node::new(Kind::LinkExit, release_exit),
+            exit: budget.node(Kind::LinkExit, release_exit).ok_or(NoMemory)?,
             request: Node::new(Kind::LinkRequest, release_request),
             place: Place::new(),
             state: AtomicU8::new(LIVE),

@@ -28,7 +28,7 @@ use crate::name::{Entry, Name};
 use crate::pid::{Pid, Reference};
 use crate::reason::Reason;
 use crate::set::{Joint, Member};
-use crate::signal::node::{Kind, Node};
+use crate::signal::node::{Budget, Kind, Node};
 use crate::sync::{AtomicU8, Cell, Ordering, UnsafeCell};
 use crate::watch::{Watch, WatchVtable};
 
@@ -125,13 +125,14 @@ unsafe fn release_node(node: NonNull<Node>) {
 impl Monitor {
     /// An armed monitor with two shares: the watcher's and the target's side's.
     pub fn try_new(
+        budget: &Budget,
         reference: Reference,
         watcher: Pid,
         target: Option<Pid>,
         name: Option<&Entry>,
     ) -> Result<NonNull<Self>, NoMemory> {
         let monitor = Self {
-            node: Node::new(Kind::MonitorRequest, release_node),
+            node: budget.node(Kind::MonitorRequest, release_node).ok_or(NoMemory)?,
             watch: Watch::new(VTABLE),
             state: AtomicU8::new(ARMED),
             shares: AtomicU8::new(2),

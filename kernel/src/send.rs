@@ -108,8 +108,8 @@ pub(crate) fn send_to<M: Send + 'static>(
         return Err(SendError::Full(message));
     }
     let node = match via {
-        None => Message::try_new(message),
-        Some(alias) => AliasMessage::try_new(alias.reference, message),
+        None => Message::try_new(&hand.kernel.nodes, message),
+        Some(alias) => AliasMessage::try_new(&hand.kernel.nodes, alias.reference, message),
     };
     let node = node.map_err(|message| {
         uncount(process);

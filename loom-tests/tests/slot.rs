@@ -71,7 +71,7 @@ impl Body for Spawner {
 
 /// `by_pid`: as it is. Otherwise as if a pid were only a slot's index.
 fn stale_send(by_pid: bool) {
-    let limits = Limits { processes: 2, names: 1, timers: 1 };
+    let limits = Limits { processes: 2, names: 1, timers: 1, ..Limits::default() };
     let kernel = Kernel::new(Options { limits, ..Options::default() }, Domain::new(), Arc::new(Still));
     let mut core = Core::new(kernel.clone(), 0);
     let (ours, theirs) = (kernel.register(), kernel.register());

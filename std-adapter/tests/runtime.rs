@@ -135,7 +135,7 @@ fn a_full_mailbox_gives_the_message_back_and_takes_exits() {
 
 #[test]
 fn limits_are_errors_to_who_asked() {
-    let limits = Limits { processes: 4, timers: 1, names: 1 };
+    let limits = Limits { processes: 4, timers: 1, names: 1, ..Limits::default() };
     let runtime = Runtime::builder().cores(1).limits(limits).build().expect("a thread");
     let done = runtime.block_on(async |cx: Context<()>| {
         let sleeper = async |mut cx: Context<()>| {
@@ -153,6 +153,35 @@ fn limits_are_errors_to_who_asked() {
         assert_eq!(cx.register("two", cx.pid()), Err(atropos::RegisterError::TableFull));
     });
     assert_eq!(done, Ok(()));
+}
+
+#[test]
+fn a_limit_of_nodes_is_an_error_and_deaths_need_none() {
+    let limits = Limits { nodes: 10, ..Limits::default() };
+    let runtime = Runtime::builder().cores(1).limits(limits).build().expect("a thread");
+    let done = runtime.block_on(async |cx: Context<()>| {
+        let (waits, _) = cx
+            .spawn_with(&SpawnOptions::new().link().monitor(), async |cx: Context<u32>| {
+                cx.sleep(Duration::from_secs(3600)).await;
+            })
+            .expect("a process");
+        cx.trap_exit(true);
+        // The link, the monitor and, once it runs, the sleep are three.
+        cx.yield_now().await;
+        for i in 0..7 {
+            assert_eq!(cx.send(waits, i), Ok(()));
+        }
+        assert_eq!(cx.send(waits, 7), Err(SendError::NoMemory(7)));
+        assert_eq!(cx.exit(waits, Reason::SHUTDOWN), Err(atropos::NoMemory));
+        assert_eq!(cx.monitor(waits), Err(atropos::MonitorError::NoMemory));
+        cx.unlink(waits);
+    });
+    assert_eq!(done, Ok(()));
+    // Everything is given back by deaths, which ask for nothing.
+    let kernel = runtime.kernel().clone();
+    // And a kill needs nothing either.
+    runtime.shutdown(Duration::from_millis(50)).expect("all end");
+    assert_eq!(kernel.nodes_used(), 0);
 }
 
 #[test]

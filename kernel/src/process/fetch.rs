@@ -130,8 +130,12 @@ fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
             }
         }
         Kind::Wake => {
-            // Release: pairs with the waker's swap; the node is in no queue any more.
-            process.waking.store(false, Ordering::Release);
+            // AcqRel: the node is in no queue any more; and a waker, nudger or killer whose swap found the
+            // flag set left it to us, who must see what it did before.
+            process.waking.swap(false, Ordering::AcqRel);
+            if process.killed.load(Ordering::Relaxed) {
+                return Met::Dies(Reason::KILLED);
+            }
             // It may be a nudge: the list of links has many that are cut.
             take_up(process);
             Met::Resume

@@ -64,6 +64,8 @@ pub struct Header {
     pub wake: Node,
     /// Claimed by the waker that sends `wake`.
     pub waking: AtomicBool,
+    /// Somebody has killed it: it dies when it meets `wake`. So a kill needs no memory.
+    pub killed: AtomicBool,
     /// A waker holds the kernel through this process (P4).
     pub holds_kernel: AtomicBool,
     /// Shares of the memory: the table's, and one for each waker.

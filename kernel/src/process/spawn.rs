@@ -23,7 +23,7 @@ use crate::reason::Reason;
 use crate::reclaim::Retired;
 use crate::roll::Roll;
 use crate::runq::node::RunNode;
-use crate::signal::node::{Kind, Node};
+use crate::signal::node::{Budget, Kind, Node};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, UnsafeCell};
 use crate::table::{FreeSlots, NoSlot};
 
@@ -182,14 +182,19 @@ struct Ties {
 }
 
 impl Ties {
-    fn try_new(options: &SpawnOptions<'_>, parent: Option<&Parent<'_>>, child: Pid) -> Result<Self, NoMemory> {
+    fn try_new(
+        budget: &Budget,
+        options: &SpawnOptions<'_>,
+        parent: Option<&Parent<'_>>,
+        child: Pid,
+    ) -> Result<Self, NoMemory> {
         let mut ties = Self { link: None, monitor: None };
         let Some(parent) = parent else { return Ok(ties) };
         if options.link {
-            ties.link = Some(Link::try_new(parent.process.pid, child)?);
+            ties.link = Some(Link::try_new(budget, parent.process.pid, child)?);
         }
         if let Some(reference) = parent.reference {
-            match Monitor::try_new(reference, parent.process.pid, Some(child), None) {
+            match Monitor::try_new(budget, reference, parent.process.pid, Some(child), None) {
                 Ok(monitor) => ties.monitor = Some(monitor),
                 Err(NoMemory) => {
                     ties.give_up();
@@ -294,7 +299,7 @@ pub(crate) fn spawn<B: Body>(
         }
     };
     let parent = parent.as_ref();
-    let Ok(ties) = Ties::try_new(options, parent, claim.pid) else {
+    let Ok(ties) = Ties::try_new(&kernel.nodes, options, parent, claim.pid) else {
         undo(hand, &mut slots, &claim);
         // SAFETY: allocated above, nothing written.
         unsafe { memory::free(memory) };
@@ -351,6 +356,7 @@ fn new_header<B: Body>(kernel: &Kernel, options: &SpawnOptions<'_>, pid: Pid, pr
         reason: UnsafeCell::new(Reason::NOPROC),
         wake: Node::new(Kind::Wake, part_of_the_process),
         waking: AtomicBool::new(false),
+        killed: AtomicBool::new(false),
         holds_kernel: AtomicBool::new(false),
         shares: AtomicUsize::new(1),
         kernel: NonNull::from(kernel),

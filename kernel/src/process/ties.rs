@@ -89,7 +89,7 @@ pub(crate) fn link(process: &Header, hand: &Hand<'_>, to: Pid) -> Result<(), Lin
         private.cut_all(to);
     }
     let Some(other) = hand.find(to) else { return nobody(process, hand, to) };
-    let link = Link::try_new(process.pid, to).map_err(|NoMemory| LinkError::NoMemory)?;
+    let link = Link::try_new(&hand.kernel.nodes, process.pid, to).map_err(|NoMemory| LinkError::NoMemory)?;
     // SAFETY: the maker's half is in no set; its share goes with it.
     unsafe { private.hold_half(Link::half(link, 0)) };
     let linked = if other.mailbox.is_clear() {
@@ -115,7 +115,8 @@ fn nobody(process: &Header, hand: &Hand<'_>, to: Pid) -> Result<(), LinkError> {
     if !unsafe { process.private() }.trap_exit {
         return Err(LinkError::NoProc);
     }
-    let exit = ExitSignal::try_new(Some(to), Reason::NOPROC).map_err(|NoMemory| LinkError::NoMemory)?;
+    let exit =
+        ExitSignal::try_new(&hand.kernel.nodes, Some(to), Reason::NOPROC).map_err(|NoMemory| LinkError::NoMemory)?;
     // SAFETY: new; to itself, behind what has come.
     if !unsafe { hand.push(process, exit) } {
         // SAFETY: still ours.
@@ -165,7 +166,10 @@ pub(crate) fn monitor(
     let monitor = if pid == Some(process.pid) {
         None
     } else {
-        Some(Monitor::try_new(reference, process.pid, pid, name).map_err(|NoMemory| MonitorError::NoMemory)?)
+        Some(
+            Monitor::try_new(&hand.kernel.nodes, reference, process.pid, pid, name)
+                .map_err(|NoMemory| MonitorError::NoMemory)?,
+        )
     };
     // SAFETY: the owner.
     let private = unsafe { process.private() };

@@ -20,7 +20,7 @@ use core::pin::Pin;
 use core::ptr::NonNull;
 use core::task::{Context, Poll, Waker};
 
-use super::node::{Kind, Node};
+use super::node::{Budget, Kind, Node};
 use crate::info::ProcessInfo;
 use crate::memory::{self, NoMemory};
 use crate::process::header::Header;
@@ -129,13 +129,14 @@ pub(crate) struct Ask {
 
 impl Ask {
     /// The question's node, ready to be pushed, and where its answer will be.
-    pub(crate) fn try_new(question: Question) -> Result<(NonNull<Node>, Waiting), NoMemory> {
+    pub(crate) fn try_new(budget: &Budget, question: Question) -> Result<(NonNull<Node>, Waiting), NoMemory> {
         unsafe fn release(node: NonNull<Node>) {
             // SAFETY: an `Ask`'s node, given up.
             unsafe { Ask::refuse(node) }
         }
+        let node = budget.node(Kind::Ask, release).ok_or(NoMemory)?;
         let answer = Arc::new(Answer::new());
-        let ask = Self { node: Node::new(Kind::Ask, release), question, answer: answer.clone() };
+        let ask = Self { node, question, answer: answer.clone() };
         memory::try_new(ask).map(|ask| (ask.cast(), Waiting { answer, ready: false })).map_err(|_| NoMemory)
     }
 

@@ -2,7 +2,7 @@
 
 use core::ptr::NonNull;
 
-use super::node::{Kind, Node};
+use super::node::{Budget, Kind, Node};
 use crate::memory::{self, NoMemory};
 use crate::pid::Pid;
 use crate::reason::Reason;
@@ -20,12 +20,13 @@ pub(crate) struct ExitSignal {
 
 impl ExitSignal {
     /// The signal's node, ready to be pushed.
-    pub(crate) fn try_new(from: Option<Pid>, reason: Reason) -> Result<NonNull<Node>, NoMemory> {
+    pub(crate) fn try_new(budget: &Budget, from: Option<Pid>, reason: Reason) -> Result<NonNull<Node>, NoMemory> {
         unsafe fn release(node: NonNull<Node>) {
             // SAFETY: `try_new` made the whole, which this node heads.
             unsafe { memory::drop_and_free(node.cast::<ExitSignal>()) }
         }
-        let signal = Self { node: Node::new(Kind::Exit, release), from, reason };
+        let node = budget.node(Kind::Exit, release).ok_or(NoMemory)?;
+        let signal = Self { node, from, reason };
         memory::try_new(signal).map(NonNull::cast).map_err(|_| NoMemory)
     }
 

@@ -5,7 +5,7 @@
 
 use core::ptr::NonNull;
 
-use super::node::{Kind, Node};
+use super::node::{Budget, Kind, Node};
 use crate::memory;
 use crate::pid::Reference;
 
@@ -45,12 +45,13 @@ pub unsafe fn alias_of(node: NonNull<Node>) -> Reference {
 
 impl<M> Message<M> {
     /// A message's node, ready to be pushed; the value back when there is no memory.
-    pub fn try_new(value: M) -> Result<NonNull<Node>, M> {
+    pub fn try_new(budget: &Budget, value: M) -> Result<NonNull<Node>, M> {
         unsafe fn release<M>(node: NonNull<Node>) {
             // SAFETY: `try_new` made the whole, which this node heads.
             unsafe { memory::drop_and_free(node.cast::<Message<M>>()) }
         }
-        let message = Self { node: Node::new(Kind::Message, release::<M>), value };
+        let Some(node) = budget.node(Kind::Message, release::<M>) else { return Err(value) };
+        let message = Self { node, value };
         memory::try_new(message).map(NonNull::cast).map_err(|message| message.value)
     }
 
@@ -78,12 +79,12 @@ impl<M> Message<M> {
 
 impl<M> AliasMessage<M> {
     /// As [`Message::try_new`], through the alias `via`.
-    pub fn try_new(via: Reference, value: M) -> Result<NonNull<Node>, M> {
+    pub fn try_new(budget: &Budget, via: Reference, value: M) -> Result<NonNull<Node>, M> {
         unsafe fn release<M>(node: NonNull<Node>) {
             // SAFETY: `try_new` made the whole, which this node heads.
             unsafe { memory::drop_and_free(node.cast::<AliasMessage<M>>()) }
         }
-        let node = Node::new(Kind::AliasMessage, release::<M>);
+        let Some(node) = budget.node(Kind::AliasMessage, release::<M>) else { return Err(value) };
         let message = Self { head: AliasHead { node, via }, value };
         memory::try_new(message).map(NonNull::cast).map_err(|message| message.value)
     }

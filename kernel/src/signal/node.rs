@@ -17,7 +17,7 @@
 
 use core::ptr::{self, NonNull};
 
-use crate::sync::UnsafeCell;
+use crate::sync::{Ordering, PlainAtomicUsize, UnsafeCell};
 
 /// What a node is the head of, which decides its layout.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,6 +56,55 @@ pub struct Node {
     pub(super) next: UnsafeCell<*mut Node>,
     pub(super) prev: UnsafeCell<*mut Node>,
     what: UnsafeCell<What>,
+    budget: Counted,
+}
+
+/// Who counts a node; null when nobody does.
+#[derive(Debug)]
+struct Counted(*const Budget);
+
+/// How many nodes there may be at a time: messages, exit signals, links, monitors, timers and
+/// questions. Without a limit nothing is counted, and nothing shared is touched.
+#[derive(Debug)]
+pub struct Budget {
+    used: PlainAtomicUsize,
+    limit: usize,
+}
+
+impl Budget {
+    /// A budget of so many nodes; `usize::MAX` for no limit.
+    pub const fn new(limit: usize) -> Self {
+        Self { used: PlainAtomicUsize::new(0), limit }
+    }
+
+    /// A node like [`Node::new`]'s, counted until it is dropped; `None` when the limit is reached.
+    /// Wait-free. The budget outlives it: it is the kernel's, which releases every signal before it ends.
+    pub fn node(&self, kind: Kind, release: Release) -> Option<Node> {
+        let node = Node::new(kind, release);
+        if self.limit == usize::MAX {
+            return Some(node);
+        }
+        // Relaxed: a count that bounds memory and orders nothing.
+        if self.used.fetch_add(1, Ordering::Relaxed) >= self.limit {
+            self.used.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Node { budget: Counted(self), ..node })
+    }
+
+    /// Nodes there are, if there is a limit.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(budget) = NonNull::new(self.0.cast_mut()) {
+            // SAFETY: the kernel's, which outlives its nodes (`Budget::node`).
+            unsafe { budget.as_ref() }.used.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +121,7 @@ impl Node {
             next: UnsafeCell::new(ptr::null_mut()),
             prev: UnsafeCell::new(ptr::null_mut()),
             what: UnsafeCell::new(What { kind, release }),
+            budget: Counted(ptr::null()),
         }
     }
 

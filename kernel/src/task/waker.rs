@@ -64,6 +64,16 @@ pub fn nudge(process: &Header, hand: &Hand<'_>) {
     unsafe { hand.push(process, NonNull::from(&process.wake).cast::<Node>()) };
 }
 
+/// Kills a process, which may be running; whether it is not dead yet. Allocates nothing. Lock-free.
+///
+/// The kill is acted on where the wake node is met: not later than if it were a signal of its own.
+pub fn kill(process: &Header, hand: &Hand<'_>) -> bool {
+    // Relaxed: made visible by the swap in `nudge`, to whoever clears the flag.
+    process.killed.store(true, Ordering::Relaxed);
+    nudge(process, hand);
+    !process.mailbox.is_closed()
+}
+
 unsafe fn clone(data: *const ()) -> RawWaker {
     // SAFETY: a waker's process, which its share or its poll keeps.
     let process = unsafe { &*data.cast::<Header>() };

@@ -29,7 +29,7 @@ use crate::name::Entry;
 use crate::pid::{Pid, Reference};
 use crate::reason::Reason;
 use crate::set::{Joint, Member};
-use crate::signal::node::{Kind, Node};
+use crate::signal::node::{Budget, Kind, Node};
 use crate::sync::{AtomicU8, Ordering, UnsafeCell};
 use crate::timer::wheel::TimerNode;
 use crate::watch::{Watch, WatchVtable};
@@ -164,14 +164,14 @@ fn value_of<M>(timer: NonNull<TimerHead>) -> *mut M {
 }
 
 impl TimerHead {
-    fn new(kind: Kind, target: Target, core: usize, due: u64, reference: Reference) -> Self {
+    fn new(node: Node, target: Target, core: usize, due: u64, reference: Reference) -> Self {
         unsafe fn nothing(_: NonNull<TimerHead>) {}
         unsafe fn free(timer: NonNull<TimerHead>) {
             // SAFETY: the last share of an alarm.
             unsafe { memory::drop_and_free(timer) }
         }
         Self {
-            node: Node::new(kind, release_fired),
+            node,
             watch: Watch::new(VTABLE),
             wheel: TimerNode::new(),
             joint: Joint::new(),
@@ -190,13 +190,21 @@ impl TimerHead {
     }
 
     /// An alarm for `process`, with the shares of the wheel and of the starter.
-    pub fn try_alarm(process: Pid, core: usize, due: u64, reference: Reference) -> Result<NonNull<Self>, TimerError> {
-        let alarm = Self::new(Kind::Alarm, Target::Pid(process), core, due, reference);
+    pub fn try_alarm(
+        budget: &Budget,
+        process: Pid,
+        core: usize,
+        due: u64,
+        reference: Reference,
+    ) -> Result<NonNull<Self>, TimerError> {
+        let node = budget.node(Kind::Alarm, release_fired).ok_or(TimerError::NoMemory)?;
+        let alarm = Self::new(node, Target::Pid(process), core, due, reference);
         memory::try_new(alarm).map_err(|_| TimerError::NoMemory)
     }
 
     /// A timer with a message, with the shares of the wheel and of the starter.
     pub fn try_message<M: Send + 'static>(
+        budget: &Budget,
         target: Target,
         core: usize,
         due: u64,
@@ -212,12 +220,13 @@ impl TimerHead {
             // SAFETY: the last share; the value is gone already, `MaybeUninit` drops nothing.
             unsafe { memory::drop_and_free(timer.cast::<MessageTimer<M>>()) }
         }
+        let node = budget.node(Kind::Timer, release_fired).ok_or(TimerError::NoMemory)?;
         let head = Self {
             labelled,
             takes: Some(TypeId::of::<M>()),
             drop_value: drop_value::<M>,
             free: free::<M>,
-            ..Self::new(Kind::Timer, target, core, due, reference)
+            ..Self::new(node, target, core, due, reference)
         };
         let timer = MessageTimer { head, value: UnsafeCell::new(MaybeUninit::new(value)) };
         match memory::try_new(timer) {
