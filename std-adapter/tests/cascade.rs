@@ -1,37 +1,13 @@
 //! A million processes in a chain of links die of the first one's crash: each once, none by
 //! recursion, and the exit path allocates nothing.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod common;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use atropos::{Body, Cx, Pid, Reason, Resumed, Runtime, SpawnOptions};
-
-/// Counts the allocations of a time.
-struct Counting;
-
-static COUNTED: AtomicBool = AtomicBool::new(false);
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: the system's allocator does the work.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if COUNTED.load(Ordering::Relaxed) {
-            ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        }
-        // SAFETY: the caller's contract is the system's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 #[derive(Default)]
 struct Counts {
@@ -87,18 +63,18 @@ fn a_million_die_as_one_and_allocate_nothing() {
     assert_eq!(runtime.process_count(), N);
 
     let reason = Reason::crash("the first one");
-    COUNTED.store(true, Ordering::SeqCst);
+    let before = common::allocations();
     let start = Instant::now();
     runtime.exit(first, reason).expect("memory");
     until("the death of a million", || counts.died.load(Ordering::Relaxed) == N && runtime.is_quiescent());
     let took = start.elapsed();
-    COUNTED.store(false, Ordering::SeqCst);
+    let allocated = common::allocations() - before;
 
     assert_eq!(counts.died.load(Ordering::Relaxed), N, "each died once");
     assert_eq!(runtime.process_count(), 0);
+    // That the deaths themselves allocate nothing at all, `kernel/tests/one_hart.rs` shows.
     // One is the exit signal that the host sent. The others are not the deaths': handing what
     // died on to the collector, at calm points, takes a bag for 64 times 64 of them.
-    let allocations = ALLOCATIONS.load(Ordering::SeqCst);
-    println!("{N} deaths in {took:?}, {allocations} allocations, of the signal and the collector's bags");
-    assert!(allocations <= 1 + 2 * (N / 64 / 64 + 64), "{allocations} allocations");
+    println!("{N} deaths in {took:?}, {allocated} allocations, of the signal and the collector's bags");
+    assert!(allocated <= 1 + 2 * (N / 64 / 64 + 64), "{allocated} allocations");
 }

@@ -1,31 +1,8 @@
 //! A server that is linked, monitored and given up a million times holds a bounded list, and a watcher's death leaves no trace at what it watched.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicIsize, Ordering};
+mod common;
 
 use atropos::prelude::*;
-
-struct Counting;
-
-static BYTES: AtomicIsize = AtomicIsize::new(0);
-
-// SAFETY: the system's allocator does the work.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        BYTES.fetch_add(layout.size() as isize, Ordering::Relaxed);
-        // SAFETY: the caller's contract is the system's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        BYTES.fetch_sub(layout.size() as isize, Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const ROUNDS: usize = 1_000_000;
 
@@ -50,11 +27,11 @@ fn churn(what: impl Fn(&Context<()>, Pid) + Send + Sync + 'static) {
             })
             .expect("a process");
         }
-        let (before, mut most) = (BYTES.load(Ordering::Relaxed), 0);
+        let (before, mut most) = (common::bytes(), 0);
         for round in 0..ROUNDS {
             what(&cx, target.pid());
             if round % 100 == 0 {
-                most = most.max(BYTES.load(Ordering::Relaxed) - before);
+                most = most.max(common::bytes() - before);
             }
             // The target gets a turn, whatever the operating system does with its core's thread: a list of
             // links is its owner's to take, when it is told that many are cut.

@@ -1,37 +1,15 @@
 //! Eight threads do 100,000 random things each to processes on four cores. In the end every monitor was answered
 //! once or withdrawn, every message received, returned or dropped once, and the memory is back.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod common;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use atropos::kernel::Asked;
 use atropos::{Body, Cx, Handle, Pid, Reason, Received, Reference, Resumed, Runtime, SpawnOptions};
-
-/// Knows how much is allocated.
-struct Counting;
-
-static BYTES: AtomicIsize = AtomicIsize::new(0);
-
-// SAFETY: the system's allocator does the work.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        BYTES.fetch_add(layout.size() as isize, Ordering::Relaxed);
-        // SAFETY: the caller's contract is the system's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        BYTES.fetch_sub(layout.size() as isize, Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -314,9 +292,9 @@ fn eight_threads_against_four_cores() {
     }));
     // What is made once for a program is made before it is measured.
     round(1_000, 1);
-    let before = BYTES.load(Ordering::SeqCst);
+    let before = common::bytes();
     round(100_000, 2);
-    let after = BYTES.load(Ordering::SeqCst);
+    let after = common::bytes();
     println!("allocated before: {before} bytes, after: {after} bytes");
     assert!(after - before < 64 * 1024, "memory grew from {before} to {after} bytes");
 }

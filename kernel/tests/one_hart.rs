@@ -1,0 +1,116 @@
+//! The kernel of one hart, without epochs: `cargo test -p atropos-kernel --no-default-features`. Here nothing
+//! but the kernel allocates, so it shows exactly what the exit path allocates: nothing.
+#![cfg(not(feature = "epoch"))]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use atropos_kernel::reclaim::Domain;
+use atropos_kernel::world::{Here, World};
+use atropos_kernel::{Body, Core, Cx, Host, Kernel, Options, Pid, Ran, Reason, Received, Resumed, SpawnOptions};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: the system's allocator does the work.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's contract is the system's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+thread_local! {
+    static HERE: Here = const { Cell::new(std::ptr::null()) };
+}
+
+fn here() -> *const Here {
+    HERE.with(std::ptr::from_ref)
+}
+
+struct Still;
+
+// SAFETY: `here` is a thread-local.
+unsafe impl World for Still {
+    fn now(&self) -> u64 {
+        0
+    }
+
+    fn wake(&self, _: usize) {}
+
+    fn here(&self) -> fn() -> *const Here {
+        here
+    }
+}
+
+/// Links itself to the next, and counts its death. The last monitors the first, whose pid all are told.
+struct ChainLink {
+    left: usize,
+    died: Arc<AtomicUsize>,
+    watched: Option<Pid>,
+}
+
+impl Body for ChainLink {
+    type Message = ();
+
+    fn resume(&mut self, cx: &Cx<'_, ()>) -> Resumed {
+        if let Some(Received::Down(_)) = cx.receive() {
+            return Resumed::Exit(Reason::NORMAL);
+        }
+        if let Some(watched) = self.watched.take() {
+            cx.monitor(watched).expect("memory");
+            if self.left > 0 {
+                let next = Self { left: self.left - 1, died: self.died.clone(), watched: Some(watched) };
+                cx.spawn(&SpawnOptions::new().link(), next).expect("room");
+            }
+        }
+        Resumed::Wait
+    }
+}
+
+impl Drop for ChainLink {
+    fn drop(&mut self) {
+        self.died.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn the_exit_path_allocates_nothing() {
+    const N: usize = 100_000;
+    let kernel = Kernel::new(Options::default(), Domain::new(), Arc::new(Still));
+    let mut core = Core::new(kernel.clone(), 0);
+    let participant = kernel.register();
+    let died = Arc::new(AtomicUsize::new(0));
+    let first = {
+        let host = Host::new(&kernel, &participant);
+        let target = ChainLink { left: 0, died: Arc::default(), watched: None };
+        let target = host.spawn(&SpawnOptions::new(), target).expect("room").pid;
+        let first = ChainLink { left: N - 1, died: died.clone(), watched: Some(target) };
+        host.spawn(&SpawnOptions::new(), first).expect("room").pid
+    };
+    while core.run(1 << 20) == Ran::Worked {}
+    assert_eq!(kernel.process_count(), N + 1);
+    let reason = Reason::crash("the first one");
+    Host::new(&kernel, &participant).exit(first, reason).expect("memory");
+
+    // Links fire, monitors are given up and swept, slots and memory are freed.
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    while core.run(1 << 20) == Ran::Worked {}
+    let allocated = ALLOCATIONS.load(Ordering::Relaxed) - before;
+
+    assert_eq!(died.load(Ordering::Relaxed), N, "each died once");
+    assert_eq!(kernel.process_count(), 1);
+    assert_eq!(allocated, 0, "allocations of {N} deaths");
+}
