@@ -91,6 +91,10 @@ impl Kernel {
     ///
     /// # Panics
     /// When there are no cores, or too many.
+    #[cfg_attr(
+        not(feature = "epoch"),
+        allow(clippy::arc_with_non_send_sync, reason = "one hart has it to itself, and the same code serves many")
+    )]
     pub fn new(options: Options, domain: Domain, world: Arc<dyn World>) -> Arc<Self> {
         assert!((1..=config::MAX_CORES).contains(&options.cores), "1 to {} cores", config::MAX_CORES);
         let limit = options.limits.processes.min(MAX_SLOTS);

@@ -23,6 +23,8 @@ fn builder(bound: Option<usize>) -> loom::model::Builder {
     builder.preemption_bound = builder.preemption_bound.or(bound);
     builder.max_branches = 20_000;
     builder.checkpoint_interval = 500;
+    // Loom stops there without a word, as if it were done; only the time may cut a search, and that is said.
+    builder.max_permutations = None;
     builder.max_duration = Some(LONGEST);
     builder
 }

@@ -71,11 +71,23 @@ fn run() -> Result<()> {
                     "warnings",
                 ])
             });
-            steps.run("no_std", no_std);
-            // Optimised: the stress tests are real sizes, and one build serves tests and runner.
-            steps.need_and_run("tests", need::REDIS, || {
-                cargo(&["test", "--workspace", "--release", "--exclude", "atropos-loom"])
+            steps.run("clippy, one hart", || {
+                cargo(&[
+                    "clippy",
+                    "-p",
+                    "atropos-kernel",
+                    "--no-default-features",
+                    "--all-targets",
+                    "--",
+                    "-D",
+                    "warnings",
+                ])
             });
+            steps.run("no_std", no_std);
+            // One test needs them, and says loudly when it skips; the others need not wait for them.
+            steps.need_and_run("redis clients", need::REDIS, || Ok(()));
+            // Optimised: the stress tests are real sizes, and one build serves tests and runner.
+            steps.run("tests", || cargo(&["test", "--workspace", "--release", "--exclude", "atropos-loom"]));
             steps.need_and_run("conformance", need::PYTHON, cases::check);
             steps.run("loom", || models::check(None));
             steps.need_and_run("bare metal", need::BARE, bare::check);
@@ -91,6 +103,8 @@ fn run() -> Result<()> {
 /// The kernel builds with no std in its tree, with and without epochs.
 fn no_std() -> Result<()> {
     cargo(&["build", "-p", "atropos-kernel", "--no-default-features"])?;
+    // The kernel of one hart; it shows exactly what the exit path allocates.
+    cargo(&["test", "--release", "-p", "atropos-kernel", "--no-default-features"])?;
     cargo(&["build", "-p", "atropos-kernel"])?;
     let tree = steps::output("cargo", &["tree", "-p", "atropos-kernel", "-e", "normal,features", "--prefix", "none"])?;
     let std_features: Vec<&str> = tree.lines().filter(|line| line.contains("feature \"std\"")).collect();

@@ -91,15 +91,15 @@ impl Steps {
             match outcome {
                 Outcome::Passed => {
                     passed += 1;
-                    println!("  ok       {name:<14} {seconds:>7.1} s");
+                    println!("  ok       {name:<16} {seconds:>7.1} s");
                 }
                 Outcome::Failed(why) => {
                     failed += 1;
-                    println!("  FAILED   {name:<14} {seconds:>7.1} s  {why}");
+                    println!("  FAILED   {name:<16} {seconds:>7.1} s  {why}");
                 }
                 Outcome::Skipped(why) => {
                     skipped += 1;
-                    println!("  SKIPPED  {name:<14} {why}");
+                    println!("  SKIPPED  {name:<16} {why}");
                 }
             }
         }
