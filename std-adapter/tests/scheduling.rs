@@ -110,8 +110,9 @@ impl Body for Mother {
             };
             cx.spawn_async(&SpawnOptions::new(), child).expect("a process");
         }
-        // One may be in the next-up slot of this core, which is not stolen from.
-        while self.0.load(Ordering::Relaxed) + 1 < self.1 - self.1 % 256 {
+        // One may be in the next-up slot of this core, which is not stolen from, and fewer than a ring's length
+        // (256) wait to be checked in when this slice ends.
+        while self.0.load(Ordering::Relaxed) + 256 < self.1 {
             std::hint::spin_loop();
         }
         Resumed::Exit(Reason::NORMAL)
