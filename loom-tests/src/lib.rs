@@ -6,6 +6,7 @@
 //! cannot fail is not a test. Without `--cfg loom` the crate is empty.
 #![cfg(loom)]
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 #[cfg(not(debug_assertions))]
 compile_error!("the models rely on debug assertions: cargo xtask loom");
 
-/// How long a search may take before it counts as cut.
+/// How long a search may take before it counts as cut, unless `LOOM_MAX_DURATION` says (in seconds).
 const LONGEST: Duration = Duration::from_secs(120);
 
 fn builder(bound: Option<usize>) -> loom::model::Builder {
@@ -25,8 +26,17 @@ fn builder(bound: Option<usize>) -> loom::model::Builder {
     builder.checkpoint_interval = 500;
     // Loom stops there without a word, as if it were done; only the time may cut a search, and that is said.
     builder.max_permutations = None;
-    builder.max_duration = Some(LONGEST);
+    builder.max_duration = builder.max_duration.or(Some(LONGEST));
     builder
+}
+
+/// What loom says when one execution has more steps than [`builder`] allows: a loop that waits without yielding.
+const TOO_LONG: &str = "exceeded maximum number of branches";
+
+/// The text of a panic.
+fn text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text")
 }
 
 /// Keeps the panics by which loom ends its coroutines, and (for a mutant) all others, from the output.
@@ -49,6 +59,7 @@ fn shown(bound: Option<usize>) -> String {
 /// When the model fails, or the search was cut.
 pub fn model(name: &str, bound: Option<usize>, f: impl Fn() + Sync + Send + 'static) {
     let builder = builder(bound);
+    let longest = builder.max_duration.unwrap_or(LONGEST);
     let bound = shown(builder.preemption_bound);
     let iterations = Arc::new(AtomicU64::new(0));
     let count = iterations.clone();
@@ -59,7 +70,7 @@ pub fn model(name: &str, bound: Option<usize>, f: impl Fn() + Sync + Send + 'sta
         f();
     });
     let (took, iterations) = (start.elapsed(), iterations.load(Ordering::Relaxed));
-    let cut = took >= LONGEST;
+    let cut = took >= longest;
     let end = if cut { "CUT" } else { "complete" };
     println!("model: {name:<44} bound {bound:<4} {iterations:>8} iterations {:>6.1} s  {end} ", took.as_secs_f64());
     assert!(!cut, "{name}: the search was cut after {took:?}: make the model smaller");
@@ -68,7 +79,7 @@ pub fn model(name: &str, bound: Option<usize>, f: impl Fn() + Sync + Send + 'sta
 /// Searches a model of a protocol that is wrong, until it fails.
 ///
 /// # Panics
-/// When it does not.
+/// When it does not, or when all that loom found is that it takes too many steps, which says nothing of the protocol.
 pub fn mutant(name: &str, bound: Option<usize>, f: impl Fn() + Sync + Send + 'static) {
     let builder = builder(bound);
     let bound = shown(builder.preemption_bound);
@@ -84,6 +95,7 @@ pub fn mutant(name: &str, bound: Option<usize>, f: impl Fn() + Sync + Send + 'st
     }));
     quiet_hook(false);
     let (took, iterations) = (start.elapsed(), iterations.load(Ordering::Relaxed));
-    assert!(search.is_err(), "{name}: {iterations} iterations have not caught the mutant");
+    let Err(panic) = search else { panic!("{name}: {iterations} iterations have not caught the mutant") };
+    assert!(!text(&*panic).contains(TOO_LONG), "{name}: too many steps, and so neither caught nor right");
     println!("model: {name:<44} bound {bound:<4} {iterations:>8} iterations {:>6.1} s  caught ", took.as_secs_f64());
 }

@@ -97,3 +97,15 @@ fn a_mutant_that_is_right_fails() {
     }));
     assert!(run.is_err(), "mutant() has accepted what is right");
 }
+
+#[test]
+fn a_mutant_that_is_too_long_fails() {
+    let run = catch_unwind(AssertUnwindSafe(|| {
+        mutant("litmus: this one is right, and endless", None, || {
+            let word = AtomicUsize::new(0);
+            // Nobody stores: it waits without yielding, until loom has had enough.
+            while word.load(Ordering::Relaxed) == 0 {}
+        });
+    }));
+    assert!(run.is_err(), "mutant() has taken a step limit for a fault");
+}

@@ -2,11 +2,10 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::steps::{cargo, output, run};
+use crate::steps::{bounded, cargo, output, run};
 
 const CASES: &str = "bench-harness/cases/signals.jsonl";
 const JUDGE: &str = "bench-harness/cases/check.py";
@@ -39,7 +38,7 @@ pub(crate) fn check() -> Result<()> {
 /// What the judge says of a replay.
 fn replay(runner: &Path, observed: &Path, arguments: &[&str]) -> Result<String> {
     let file = File::create(observed).with_context(|| format!("{} can't be written", observed.display()))?;
-    run(Command::new(runner).arg(CASES).args(arguments).stdout(file))?;
+    run(bounded(runner, 3).arg(CASES).args(arguments).stdout(file))?;
     let observed = observed.to_str().context("a path in UTF-8")?;
     let said = output("python3", &[JUDGE, CASES, observed]).with_context(|| {
         format!("conformance-runner {CASES} {}: see python3 {JUDGE} {CASES} {observed}", arguments.join(" "))

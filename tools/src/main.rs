@@ -26,6 +26,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Everything: format, lints, tests, conformance, no_std builds, models, the bare-metal image.
+    #[command(visible_alias = "ci")]
     Test,
     /// The conformance cases on 1 and 2 cores, and stepped under many seeds.
     Conformance,
@@ -54,6 +55,18 @@ fn run() -> Result<()> {
     let command = Arguments::parse().command;
     std::env::set_current_dir(steps::root()?)?;
     let mut steps = Steps::new();
+    let needs: &[need::Need] = match command {
+        Command::Test => &[need::REDIS, need::PYTHON, need::BARE],
+        Command::Conformance => &[need::PYTHON],
+        Command::Bare => &[need::BARE],
+        Command::Loom { .. } | Command::Lint => &[],
+    };
+    if !needs.is_empty() {
+        steps.run("preflight", || {
+            need::install(needs);
+            Ok(())
+        });
+    }
     match command {
         Command::Test => {
             steps.run("format", || cargo(&["fmt", "--all", "--check"]));
@@ -87,7 +100,11 @@ fn run() -> Result<()> {
             // One test needs them, and says loudly when it skips; the others need not wait for them.
             steps.need_and_run("redis clients", need::REDIS, || Ok(()));
             // Optimised: the stress tests are real sizes, and one build serves tests and runner.
-            steps.run("tests", || cargo(&["test", "--workspace", "--release", "--exclude", "atropos-loom"]));
+            steps.run("tests", || {
+                let arguments = ["test", "--workspace", "--release", "--exclude", "atropos-loom"];
+                println!("$ cargo {}", arguments.join(" "));
+                steps::run(steps::bounded("cargo", 15).args(arguments))
+            });
             steps.need_and_run("conformance", need::PYTHON, cases::check);
             steps.run("loom", || models::check(None));
             steps.need_and_run("bare metal", need::BARE, bare::check);

@@ -2,9 +2,11 @@
 //! short is a failure, and so is a line that cannot be read: nothing drops out of the account unseen.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::steps::bounded;
 
 /// What starts the line of a model (`loom-tests/src/lib.rs`).
 const MARK: &str = "model: ";
@@ -68,7 +70,7 @@ fn table(models: &[Model]) -> String {
 }
 
 pub(crate) fn check(filter: Option<&str>) -> Result<()> {
-    let mut command = Command::new("cargo");
+    let mut command = bounded("cargo", 15);
     command
         .args([
             "test",

@@ -43,31 +43,58 @@ impl Need {
         self.parts.iter().filter(|part| !exists(part)).copied().collect()
     }
 
-    /// Sees that all is there; installs what is missing where that is possible.
+    /// Whether all is there; if not, the error says what would bring it.
     pub(crate) fn meet(self) -> Result<()> {
-        if self.missing().is_empty() {
-            return Ok(());
-        }
-        let packages = self.packages.join(" ");
-        let install = format!("apt-get install -y {packages}");
-        println!("missing: {}; trying {install}", self.missing().join(", "));
-        let apt = |arguments: &[&str]| {
-            Command::new("apt-get")
-                .args(arguments)
-                .env("DEBIAN_FRONTEND", "noninteractive")
-                .stdout(Stdio::null())
-                .status()
-                .is_ok_and(|status| status.success())
-        };
-        // The update may fail for a source that is not needed here.
-        apt(&["update", "-qq"]);
-        let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
-        arguments.extend(self.packages);
-        if !apt(&arguments) || !self.missing().is_empty() {
-            bail!("missing {}: as root, {install}", self.missing().join(", "));
+        let missing = self.missing();
+        if !missing.is_empty() {
+            bail!("missing {}: as root, apt-get install -y {}", missing.join(", "), self.packages.join(" "));
         }
         Ok(())
     }
+}
+
+/// Says what is there and what is not, and installs the latter where that is possible: as root, with
+/// `apt-get`. Whether that was enough each step asks for itself ([`Need::meet`]).
+pub(crate) fn install(needs: &[Need]) {
+    for need in needs {
+        let missing = need.missing();
+        let state = if missing.is_empty() { "there".to_owned() } else { format!("missing {}", missing.join(", ")) };
+        println!("{}: {state}", need.packages.join(" "));
+    }
+    if needs.iter().all(|need| need.missing().is_empty()) {
+        return;
+    }
+    if !is_root() || !exists("apt-get") {
+        println!("nothing is installed: that takes root and apt-get");
+        return;
+    }
+    // It may fail for a source that is not needed here.
+    apt_get(&["update", "-qq"]);
+    // Each for itself: a package that this Debian does not have keeps no other away.
+    for need in needs.iter().filter(|need| !need.missing().is_empty()) {
+        let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
+        arguments.extend(need.packages);
+        println!("$ apt-get {}", arguments.join(" "));
+        if !apt_get(&arguments) {
+            println!("apt-get could not install {}", need.packages.join(" "));
+        }
+    }
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.trim_ascii() == b"0")
+}
+
+fn apt_get(arguments: &[&str]) -> bool {
+    Command::new("apt-get")
+        // A machine that has just started may still be at its own updates.
+        .args(["-o", "DPkg::Lock::Timeout=120"])
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 #[cfg(test)]
@@ -78,6 +105,14 @@ mod tests {
     fn sees_what_is_missing() {
         let need = Need { parts: &["sh", "/", "no-such-program-here", "/no/such/file.rs"], packages: &[] };
         assert_eq!(need.missing(), ["no-such-program-here", "/no/such/file.rs"]);
+    }
+
+    #[test]
+    fn an_unmet_need_says_what_would_meet_it() {
+        let need = Need { parts: &["no-such-program-here"], packages: &["some-package", "another"] };
+        let error = need.meet().expect_err("it is missing").to_string();
+        assert_eq!(error, "missing no-such-program-here: as root, apt-get install -y some-package another");
+        assert!(Need { parts: &["sh"], packages: &[] }.meet().is_ok());
     }
 
     #[test]

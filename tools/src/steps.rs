@@ -1,5 +1,6 @@
 //! Steps: each is announced, timed, and accounted for at the end.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -43,6 +44,17 @@ pub(crate) fn cargo(arguments: &[&str]) -> Result<()> {
     run(Command::new("cargo").args(arguments))
 }
 
+/// A command that must not hang. In CI it is ended after so many minutes, with all that it started, and that is a
+/// failure; a person has Ctrl-C, which would not pass through `timeout`.
+pub(crate) fn bounded(program: impl AsRef<OsStr>, minutes: u32) -> Command {
+    if !is_ci() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=30s", &format!("{minutes}m")]).arg(program);
+    command
+}
+
 /// What a command prints.
 pub(crate) fn output(program: &str, arguments: &[&str]) -> Result<String> {
     let output = Command::new(program).args(arguments).output().with_context(|| format!("{program} did not start"))?;
@@ -69,8 +81,8 @@ impl Steps {
         self.done.push((name, start.elapsed(), outcome));
     }
 
-    /// Runs a step that needs something of the machine: installs it, or says how to. In CI
-    /// what is missing is a failure.
+    /// Runs a step that needs something of the machine. Without it the step is skipped, and that is said; in CI
+    /// it is a failure.
     pub(crate) fn need_and_run(&mut self, name: &'static str, need: Need, step: impl FnOnce() -> Result<()>) {
         match need.meet() {
             Ok(()) => self.run(name, step),
