@@ -255,7 +255,7 @@ impl Runtime {
 
     fn stop(&mut self, deadline: Duration) -> Result<(), ShutdownError> {
         self.stopped = true;
-        let end = Instant::now() + deadline;
+        let end = Instant::now().checked_add(deadline);
         self.kernel().close();
         self.tell_all(&Reason::SHUTDOWN);
         self.await_empty(end);
@@ -263,7 +263,7 @@ impl Runtime {
         if left > 0 {
             self.tell_all(&Reason::KILL);
             // A killed process dies as soon as its slice lets go.
-            self.await_empty(Instant::now() + deadline.max(Duration::from_millis(500)));
+            self.await_empty(Instant::now().checked_add(deadline.max(Duration::from_millis(500))));
             left = self.processes().len();
         }
         self.handle.0.shared.stop.store(true, Ordering::Release);
@@ -283,7 +283,8 @@ impl Runtime {
         // The cores are gone: what they have retired can be freed now. A flush frees a few bags,
         // and an epoch takes two.
         participant::with(|participant| (0..256).for_each(|_| participant.flush()));
-        let blocking = self.handle.0.pool.shutdown(Instant::now().max(end) - Instant::now());
+        let left_time = end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+        let blocking = self.handle.0.pool.shutdown(left_time);
         if stuck || blocking > 0 { Err(ShutdownError { processes: left, blocking }) } else { Ok(()) }
     }
 
@@ -294,10 +295,11 @@ impl Runtime {
         }
     }
 
-    /// Waits until no process is left. Polls: this is the end, and nothing signals it.
-    fn await_empty(&self, end: Instant) {
+    /// Waits until no process is left, or until `end`, if there is one. Polls: this is the end, and nothing
+    /// signals it.
+    fn await_empty(&self, end: Option<Instant>) {
         let mut pause = Duration::from_micros(20);
-        while !self.processes().is_empty() && Instant::now() < end {
+        while !self.processes().is_empty() && end.is_none_or(|end| Instant::now() < end) {
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(5));
         }
