@@ -569,10 +569,11 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
     /// What a process knows of itself; `None` when it is dead.
     pub fn info(&self, pid: Pid) -> Result<Asked<Option<ProcessInfo>>, NoMemory> {
         if pid == self.pid() {
-            return Ok(Asked::Known((!self.is_dying()).then(|| {
-                self.fetch();
-                ProcessInfo::of(self.slice.process)
-            })));
+            if self.is_dying() {
+                return Ok(Asked::Known(None));
+            }
+            self.fetch();
+            return Ok(Asked::Known(Some(*ProcessInfo::try_of(self.slice.process)?)));
         }
         self.spend(1);
         match self.slice.hand.find(pid) {

@@ -1,7 +1,5 @@
 //! [`Host`], the kernel as a thread sees it that is not a core.
 
-use alloc::vec::Vec;
-
 use crate::cx::{Asked, ask};
 use crate::hand::Hand;
 use crate::info::ProcessInfo;
@@ -122,14 +120,12 @@ impl<'a> Host<'a> {
         self.kernel.of_the_dead(pid, &self.guard)
     }
 
-    /// All processes that have not yet died: those that live through the whole call are in
-    /// it, others may be.
-    pub fn processes(&self) -> Vec<Pid> {
+    /// All processes that have not yet died: those that live while it is gone through are in it, others may be.
+    pub fn processes(&self) -> impl Iterator<Item = Pid> + '_ {
         (0..self.kernel.table.extent())
             .filter_map(|index| self.kernel.table.at(index, &self.guard))
             .filter(|process| !process.mailbox.is_closed())
             .map(|process| process.pid)
-            .collect()
     }
 
     /// What a core runs just now: the number of its slice, and the process. A hint.

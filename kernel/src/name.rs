@@ -21,11 +21,13 @@
 //! A holder is read under a guard; a process is retired after its names are released.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
+use alloc::string::String;
+use core::cmp::Ordering as Ordered;
 use core::fmt;
+use core::hash::{Hash, Hasher};
 use core::ptr::{self, NonNull};
 
-use crate::memory::{self, NoMemory};
+use crate::memory::{self, NoMemory, Shared};
 use crate::process::header::Header;
 use crate::reclaim::Guard;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
@@ -33,10 +35,14 @@ use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
 const BUCKETS: usize = if cfg!(loom) { 1 } else { 1024 };
 
 /// A registered name's text.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(Arc<str>);
+#[derive(Clone)]
+pub struct Name(Shared<String>);
 
 impl Name {
+    fn try_new(text: &str) -> Result<Self, NoMemory> {
+        Shared::try_new(memory::try_text(format_args!("{text}"))?).map(Self)
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -49,9 +55,35 @@ impl fmt::Display for Name {
     }
 }
 
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Name {}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordered> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Name {
+    fn cmp(&self, other: &Self) -> Ordered {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
 impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&*self.0, f)
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 
@@ -153,8 +185,11 @@ impl Names {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return Err(RegisterError::TableFull);
         }
-        let entry = Entry { name: Name(Arc::from(text)), holder: AtomicPtr::new(ptr::null_mut()), next: head };
-        let Ok(new) = memory::try_new(entry) else {
+        let new = Name::try_new(text).and_then(|name| {
+            let entry = Entry { name, holder: AtomicPtr::new(ptr::null_mut()), next: head };
+            memory::try_new(entry).map_err(|_| NoMemory)
+        });
+        let Ok(new) = new else {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return Err(RegisterError::NoMemory);
         };

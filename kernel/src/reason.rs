@@ -128,6 +128,11 @@ impl Reason {
         Self::counted(Kind::Crash, CrashText(text.into()))
     }
 
+    /// A crash with the text of what can be shown. [`Reason::LOST`] when there is no memory.
+    pub fn crash_with(error: &dyn fmt::Display) -> Self {
+        memory::try_text(format_args!("{error}")).map_or(Self::LOST, Self::crash)
+    }
+
     /// `{shutdown, value}`: an orderly end. [`Reason::LOST`] when there is no memory.
     pub fn shutdown_with<T: ReasonValue>(value: T) -> Self {
         Self::counted(Kind::ShutdownWith, value)

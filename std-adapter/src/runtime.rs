@@ -149,20 +149,21 @@ impl Handle {
 
     /// What a process knows of itself; `None` when it is dead. A process answers between
     /// slices: one that never lets go never answers.
-    pub async fn process_info(&self, pid: impl Into<Pid>) -> Option<ProcessInfo> {
+    pub async fn process_info(&self, pid: impl Into<Pid>) -> Result<Option<ProcessInfo>, NoMemory> {
         let asked = self.host(|host| host.info(pid.into()));
-        match asked.ok()? {
-            Asked::Known(info) => info,
+        match asked? {
+            Asked::Known(info) => Ok(info),
             Asked::Later(answer) => match answer.await {
-                Said::Info(info) => Some(*info),
-                _ => None,
+                Said::Info(info) => Ok(Some(*info)),
+                Said::NoMemory => Err(NoMemory),
+                Said::Dead | Said::Alive => Ok(None),
             },
         }
     }
 
     /// All processes that have not yet died.
     pub fn processes(&self) -> Vec<Pid> {
-        self.host(|host| host.processes())
+        self.host(|host| host.processes().collect())
     }
 
     /// How many processes are alive; see [`Kernel::process_count`] for how exact it is.
@@ -306,7 +307,7 @@ impl Runtime {
     }
 
     /// Waits for a process's answer about itself.
-    pub fn process_info_blocking(&self, pid: impl Into<Pid>) -> Option<ProcessInfo> {
+    pub fn process_info_blocking(&self, pid: impl Into<Pid>) -> Result<Option<ProcessInfo>, NoMemory> {
         join::wait(self.process_info(pid.into()))
     }
 }

@@ -14,7 +14,7 @@
 //! taken back to EMPTY by an exchange), the answerer reads it only after it has exchanged
 //! WAITING for DONE. The value is written before DONE and read after it.
 
-use alloc::sync::Arc;
+use alloc::boxed::Box;
 use core::future::Future;
 use core::pin::Pin;
 use core::ptr::NonNull;
@@ -22,7 +22,7 @@ use core::task::{Context, Poll, Waker};
 
 use super::node::{Budget, Kind, Node};
 use crate::info::ProcessInfo;
-use crate::memory::{self, NoMemory};
+use crate::memory::{self, NoMemory, Shared};
 use crate::process::header::Header;
 use crate::sync::{AtomicU8, Ordering, UnsafeCell};
 
@@ -47,7 +47,9 @@ pub enum Said {
     /// It is alive.
     Alive,
     /// All about it. Boxed: an answer is small.
-    Info(alloc::boxed::Box<ProcessInfo>),
+    Info(Box<ProcessInfo>),
+    /// It had no memory for the answer.
+    NoMemory,
 }
 
 /// Where an answer is waited for.
@@ -102,7 +104,7 @@ impl Answer {
 #[derive(Debug)]
 #[must_use = "the answer is in the future"]
 pub struct Waiting {
-    answer: Arc<Answer>,
+    answer: Shared<Answer>,
     ready: bool,
 }
 
@@ -124,7 +126,7 @@ impl Future for Waiting {
 pub(crate) struct Ask {
     node: Node,
     question: Question,
-    answer: Arc<Answer>,
+    answer: Shared<Answer>,
 }
 
 impl Ask {
@@ -134,13 +136,13 @@ impl Ask {
             // SAFETY: an `Ask`'s node, given up.
             unsafe { Ask::refuse(node) }
         }
+        let answer = Shared::try_new(Answer::new())?;
         let node = budget.node(Kind::Ask, release).ok_or(NoMemory)?;
-        let answer = Arc::new(Answer::new());
         let ask = Self { node, question, answer: answer.clone() };
         memory::try_new(ask).map(|ask| (ask.cast(), Waiting { answer, ready: false })).map_err(|_| NoMemory)
     }
 
-    unsafe fn open(node: NonNull<Node>) -> (Question, Arc<Answer>) {
+    unsafe fn open(node: NonNull<Node>) -> (Question, Shared<Answer>) {
         // SAFETY: by the callers' contract an `Ask` that nobody else has.
         let ask = unsafe { node.cast::<Self>().read() };
         // SAFETY: moved out above.
@@ -157,7 +159,7 @@ impl Ask {
         let (question, answer) = unsafe { Self::open(node) };
         answer.give(match question {
             Question::Alive => Said::Alive,
-            Question::Info => Said::Info(alloc::boxed::Box::new(ProcessInfo::of(process))),
+            Question::Info => ProcessInfo::try_of(process).map_or(Said::NoMemory, Said::Info),
         });
     }
 

@@ -10,7 +10,7 @@ use core::marker::PhantomData;
 use core::time::Duration;
 
 use crate::alias::AliasMode;
-use crate::cx::{Cx, Dest, Slice};
+use crate::cx::{Asked, Cx, Dest, Slice};
 use crate::info::ProcessInfo;
 use crate::memory::NoMemory;
 use crate::name::RegisterError;
@@ -382,10 +382,10 @@ impl<M: Send + 'static> Context<M> {
     }
 
     /// What it knows of itself.
-    pub fn self_info(&self) -> Option<ProcessInfo> {
-        match self.with(|cx| cx.info(cx.pid())) {
-            Ok(crate::cx::Asked::Known(info)) => info,
-            _ => None,
+    pub fn self_info(&self) -> Result<Option<ProcessInfo>, NoMemory> {
+        match self.with(|cx| cx.info(cx.pid()))? {
+            Asked::Known(info) => Ok(info),
+            Asked::Later(_) => unreachable!("a process knows itself at once"),
         }
     }
 }
