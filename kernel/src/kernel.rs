@@ -8,6 +8,7 @@ use crate::config;
 use crate::hand::Hand;
 use crate::name::Names;
 use crate::pid::{MAX_SLOTS, Pid, References};
+use crate::process::exit::discard;
 use crate::process::header::Header;
 use crate::reason::Reason;
 use crate::reclaim::{Domain, Guard, Participant};
@@ -78,6 +79,8 @@ pub struct Kernel {
     granted: AtomicUsize,
     next_inbox: PlainAtomicUsize,
     closing: AtomicBool,
+    /// Cores that have ended.
+    ended: AtomicUsize,
 }
 
 impl core::fmt::Debug for Kernel {
@@ -112,6 +115,7 @@ impl Kernel {
             granted: AtomicUsize::new(0),
             next_inbox: PlainAtomicUsize::new(0),
             closing: AtomicBool::new(false),
+            ended: AtomicUsize::new(0),
         })
     }
 
@@ -145,7 +149,7 @@ impl Kernel {
 
     /// Queues a process from outside its core. Lock-free.
     pub(crate) fn inject(&self, process: &Header) {
-        let node = NonNull::from(process).cast::<RunNode>();
+        let node = process.whole().cast::<RunNode>();
         if process.core != u32::MAX {
             let core = process.core as usize;
             // SAFETY: the caller woke the process, so it has it.
@@ -239,6 +243,26 @@ impl Kernel {
         self.closing.load(Ordering::Acquire)
     }
 
+    /// A core has ended. With the last one end all processes, since nothing will run them any more: one that holds a
+    /// waker of its own holds the kernel, and the two would keep each other for ever.
+    pub(crate) fn core_ended(&self, guard: &Guard<'_>, core: &CoreLocal) {
+        // AcqRel: the last one sees what the others did.
+        if self.ended.fetch_add(1, Ordering::AcqRel) + 1 != self.cores() {
+            return;
+        }
+        self.close();
+        let hand = self.hand(guard, None);
+        for index in 0..self.table.extent() {
+            if let Some(process) = self.table.at(index, guard) {
+                // SAFETY: no core will run it, and there is one last core.
+                unsafe { discard(&hand, process.whole()) };
+                core.release(self, process.pid);
+                // SAFETY: the table leads to it no more.
+                unsafe { core.retire(process.whole()) };
+            }
+        }
+    }
+
     /// What is known of a process that is not alive.
     pub(crate) fn of_the_dead(&self, pid: Pid, guard: &Guard<'_>) -> Dead {
         self.table.of_the_dead(pid, guard)
@@ -269,15 +293,18 @@ impl Kernel {
 
 impl Drop for Kernel {
     fn drop(&mut self) {
-        // Whoever is left will never run again: no core is there. Their destructors run
-        // here, on the memory of a kernel that has everything but cores.
+        // Whoever is left was never run: `core_ended` has ended the others. Their destructors run here, on the memory
+        // of a kernel that has everything but cores.
         let participant = self.domain.register();
         for index in 0..self.table.extent() {
             let guard = participant.pin();
             let Some(process) = self.table.at(index, &guard) else { continue };
-            let process = NonNull::from(process);
+            let process = process.whole();
             // SAFETY: no core and no queue will run it: we own it (P1).
-            unsafe { crate::process::exit::discard(self, process) };
+            unsafe { discard(&self.hand(&guard, None), process) };
+            drop(guard);
+            // SAFETY: the table's share; a waker that is left frees it later.
+            unsafe { Header::give_up(process) };
         }
     }
 }

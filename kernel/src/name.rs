@@ -6,19 +6,17 @@
 //! a name are lock-free: buckets are stacks that are pushed on and never popped.
 //!
 //! A name has a holder (a process or null), and a process has a name (an entry, null, or
-//! `GONE` once it is dying). Registering sets both, in this order, and a death undoes both:
+//! `GONE` once it is dying). Registering *claims* the name first, which shows the process to nobody:
 //!
 //! ```text
-//!   register:  process.name: null → entry ;  entry.holder: null → process ;  process.name still entry?
-//!   death:     process.name: any → GONE (returns entry) ;  entry.holder: process → null
-//!   unregister:                     entry.holder: process → null ;  process.name: entry → null
+//!   register:  holder: null → claim of process ;  process.name: null → entry ;  holder: claim → process
+//!   death:     process.name: any → GONE (returns entry) ;  holder: process, or its claim → null
+//!   unregister:                     holder: process → null ;  process.name: entry → null
 //! ```
 //!
-//! The third step of `register` is a read-modify-write on `process.name`: either it comes
-//! before the death's swap, and the death then sees the holder and clears it, or it finds
-//! `GONE` and the registrar clears the holder itself. A dead process never keeps a name.
-//!
-//! A holder is read under a guard; a process is retired after its names are released.
+//! A death that finds the entry takes process or claim away, and a registrar who finds its claim gone, or
+//! `GONE`, gives up. So a process is never shown as a holder once its death has been past here, and as a
+//! process is retired after that, a holder may be read under any guard. A dead process never keeps a name.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -139,6 +137,15 @@ fn gone() -> *mut Entry {
     ptr::without_provenance_mut(1)
 }
 
+/// Marks a holder that is only claimed.
+const CLAIM: usize = 1;
+const _: () = assert!(align_of::<Header>() > CLAIM);
+
+/// What a name's holder is while the process is being registered. Compared, never followed.
+fn claim_of(process: &Header) -> *mut Header {
+    process.whole().as_ptr().map_addr(|address| address | CLAIM)
+}
+
 fn bucket_of(text: &str) -> usize {
     // FNV-1a.
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
@@ -233,41 +240,37 @@ impl Entry {
     pub fn holder<'g>(&self, _guard: &'g Guard<'_>) -> Option<&'g Header> {
         // Acquire: pairs with the Release of `register`.
         let holder = NonNull::new(self.holder.load(Ordering::Acquire))?;
-        // SAFETY: a holder is retired only after `release_name` took it out of here.
+        if holder.addr().get() & CLAIM != 0 {
+            return None;
+        }
+        // SAFETY: a holder is retired only after `release_name` took it out of here, and not put back.
         let holder = unsafe { holder.as_ref() };
         (!holder.mailbox.is_closed()).then_some(holder)
     }
 
-    /// Gives the name to a process. Lock-free (wait-free: three exchanges).
+    /// Gives the name to a process. Wait-free: three exchanges.
     pub fn register(&self, process: &Header) -> Result<(), RegisterError> {
         let this = ptr::from_ref(self).cast_mut();
-        let that = ptr::from_ref(process).cast_mut();
-        match process.name.compare_exchange(ptr::null_mut(), this, Ordering::AcqRel, Ordering::Relaxed) {
-            Ok(_) => {}
-            Err(now) if now == gone() => return Err(RegisterError::NoProc),
-            Err(now) if now == this => return Err(RegisterError::InUse),
-            Err(_) => return Err(RegisterError::AlreadyNamed),
-        }
-        let held = self.holder.compare_exchange(ptr::null_mut(), that, Ordering::AcqRel, Ordering::Relaxed);
-        if held.is_err() {
-            // Ours to undo, unless the process is gone meanwhile.
-            let _ = process.name.compare_exchange(this, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed);
+        let (that, claim) = (process.whole().as_ptr(), claim_of(process));
+        if self.holder.compare_exchange(ptr::null_mut(), claim, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return Err(RegisterError::InUse);
         }
-        // A read-modify-write, so that it comes before or after the swap of a death; see the module.
-        match process.name.compare_exchange(this, this, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => Ok(()),
-            Err(_) => {
-                let _ = self.holder.compare_exchange(that, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed);
-                Err(RegisterError::NoProc)
-            }
-        }
+        // AcqRel: either the swap of a death comes later, and sees the entry and so the claim, or we see `GONE`.
+        let named = process.name.compare_exchange(ptr::null_mut(), this, Ordering::AcqRel, Ordering::Acquire);
+        let Err(before) = named else {
+            // Release: pairs with the Acquire of `holder`.
+            let shown = self.holder.compare_exchange(claim, that, Ordering::AcqRel, Ordering::Relaxed);
+            // The claim is taken by the process's death, and by nobody else.
+            return shown.map(drop).map_err(|_| RegisterError::NoProc);
+        };
+        let _ = self.holder.compare_exchange(claim, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed);
+        Err(if before == gone() { RegisterError::NoProc } else { RegisterError::AlreadyNamed })
     }
 
     /// Takes the name from whoever has it; false when nobody did. Lock-free.
     pub fn unregister(&self, guard: &Guard<'_>) -> bool {
         let Some(process) = self.holder(guard) else { return false };
-        let that = ptr::from_ref(process).cast_mut();
+        let that = process.whole().as_ptr();
         if self.holder.compare_exchange(that, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return false;
         }
@@ -292,8 +295,12 @@ pub(crate) fn release_name(process: &Header) {
     }
     // SAFETY: an entry, which lives as long as the kernel.
     let entry = unsafe { &*entry };
-    let that = ptr::from_ref(process).cast_mut();
-    let _ = entry.holder.compare_exchange(that, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed);
+    // A registrar may be between its claim and its last step: it makes one into the other at most once.
+    for held in [claim_of(process), process.whole().as_ptr()] {
+        if entry.holder.compare_exchange(held, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            return;
+        }
+    }
 }
 
 impl From<NoMemory> for RegisterError {

@@ -17,7 +17,8 @@ use core::ptr::{self, NonNull};
 use crate::memory;
 use crate::sync::{Ordering, PlainAtomicUsize, fence};
 
-/// A value that a [`Reason`] can carry: anything that can be shown, compared and sent.
+/// A value that a [`Reason`] can carry: anything that can be shown, compared and sent. It is dropped by whoever holds it
+/// last, which may be the kernel in the middle of something: its destructor must not panic.
 pub trait ReasonValue: Any + fmt::Debug + Send + Sync {
     /// Whether `other` is the same value, of the same type.
     fn same(&self, other: &dyn ReasonValue) -> bool;

@@ -309,6 +309,8 @@ pub(crate) fn spawn<B: Body>(
     // SAFETY: fresh memory of this layout.
     unsafe { memory.write(Process { header, body: UnsafeCell::new(body) }) };
     let process = memory.cast::<Header>();
+    // For `Header::whole`.
+    let _ = process.as_ptr().expose_provenance();
     // SAFETY: initialised; ours until it is published.
     let child = unsafe { process.as_ref() };
     if let Some(entry) = entry

@@ -23,9 +23,10 @@ use crate::process::header::Header;
 use crate::reason::Reason;
 use crate::reclaim::Participant;
 use crate::runq::node::RunNode;
-use crate::sched::local::CoreLocal;
+use crate::sched::local::{CoreLocal, Mark};
 use crate::sync::Cell;
 use crate::timer::record::TimerHead;
+use crate::world::Here;
 
 /// Slices under one guard, and between two looks at the clock.
 const SLICES_A_PIN: u32 = 8;
@@ -67,12 +68,13 @@ enum After {
 }
 
 impl Core {
-    /// Core number `id` of the kernel. Make each once.
+    /// Core number `id` of the kernel.
     ///
     /// # Panics
-    /// When the kernel has no such core.
+    /// When the kernel has no such core, or it has been made before: its queues have one owner.
     pub fn new(kernel: Arc<Kernel>, id: usize) -> Self {
         assert!(id < kernel.cores(), "the kernel has {} cores", kernel.cores());
+        assert!(kernel.cores[id].claim(), "core {id} has been made before");
         let seed = (kernel.options.seed ^ (id as u64 + 1)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let local = CoreLocal::new(id, kernel.now(), seed, kernel.options.limits.timers);
         let participant = kernel.register();
@@ -199,6 +201,7 @@ impl Core {
             core: &self.local,
             process: header,
             budget: Cell::new(config::SLICE),
+            inside: Cell::new(true),
             looking: Cell::new(false),
             yields: Cell::new(false),
         };
@@ -207,6 +210,8 @@ impl Core {
         let outer = unsafe { (*here).replace(core::ptr::from_ref(&slice).cast()) };
         let mark = &self.kernel.cores[self.local.id()].mark;
         mark.enter(header.pid);
+        // Also when a panic goes through here, in a world that contains none.
+        let _noted = Noted { here, outer, mark };
         // SAFETY: ours.
         let after = unsafe { turn(&slice, process) };
         match after {
@@ -214,11 +219,23 @@ impl Core {
             After::Sleeps => {}
             After::Yields => self.local.requeue(&self.kernel, header),
             // SAFETY: ours, and not used again.
-            After::Dies(reason) => unsafe { die(process, hand, &self.local, reason) },
+            After::Dies(reason) => unsafe { die(process, &slice, reason) },
         }
-        mark.leave();
-        // SAFETY: as above.
-        unsafe { (*here).set(outer) };
+    }
+}
+
+/// A slice is noted where it runs, until this goes.
+struct Noted<'a> {
+    here: *const Here,
+    outer: *const (),
+    mark: &'a Mark,
+}
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        self.mark.leave();
+        // SAFETY: the place of this thread of execution, by World's contract.
+        unsafe { (*self.here).set(self.outer) };
     }
 }
 
@@ -239,6 +256,11 @@ unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> After {
             if header.mailbox.sleep() {
                 return After::Sleeps;
             }
+            // More has come, which may not be for the body either: others have their turn all the same.
+            if slice.budget.get() == 0 {
+                return After::Yields;
+            }
+            slice.budget.set(slice.budget.get() - 1);
             continue;
         }
         if slice.budget.get() == 0 {
@@ -249,6 +271,7 @@ unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> After {
         let budget = slice.budget.get();
         let mut resumed = None;
         let contained = slice.hand.kernel.world().contain(&mut || {
+            let _outside = slice.leave();
             // SAFETY: ours, and the body is there until the process dies.
             resumed = Some(unsafe { (header.vtable.resume)(process, slice) });
         });
@@ -287,6 +310,7 @@ impl Drop for Core {
             // SAFETY: pushed with the wheel's share, cancelled.
             unsafe { self.local.take_off(timer) };
         }
+        self.kernel.core_ended(&guard, &self.local);
         drop(guard);
         self.local.settle_accounts(&self.kernel);
         self.local.give_up_slots(&self.kernel);

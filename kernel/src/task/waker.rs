@@ -40,7 +40,7 @@ pub unsafe fn borrowed(process: &Header) -> core::mem::ManuallyDrop<Waker> {
 }
 
 fn raw(process: &Header) -> RawWaker {
-    RawWaker::new(core::ptr::from_ref(process).cast(), &VTABLE)
+    RawWaker::new(process.whole().as_ptr().cast_const().cast(), &VTABLE)
 }
 
 fn share(process: &Header) {
@@ -64,9 +64,10 @@ pub fn nudge(process: &Header, hand: &Hand<'_>) {
     unsafe { hand.push(process, NonNull::from(&process.wake).cast::<Node>()) };
 }
 
-/// Kills a process, which may be running; whether it is not dead yet. Allocates nothing. Lock-free.
+/// Kills a process, which may be running, without memory for an exit signal; whether it is not dead yet. Lock-free.
 ///
-/// The kill is acted on where the wake node is met: not later than if it were a signal of its own.
+/// The kill is acted on where the wake node is met: that may be ahead of its place, or, when two kill at the same
+/// time, wait for the first of them.
 pub fn kill(process: &Header, hand: &Hand<'_>) -> bool {
     // Relaxed: made visible by the swap in `nudge`, to whoever clears the flag.
     process.killed.store(true, Ordering::Relaxed);

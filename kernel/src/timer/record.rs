@@ -27,6 +27,7 @@ use crate::memory;
 use crate::monitor::Object;
 use crate::name::Entry;
 use crate::pid::{Pid, Reference};
+use crate::process::ties::watch_was_cancelled;
 use crate::reason::Reason;
 use crate::set::{Joint, Member};
 use crate::signal::node::{Budget, Kind, Node};
@@ -74,6 +75,15 @@ impl core::fmt::Display for TimerError {
 
 impl core::error::Error for TimerError {}
 
+/// What kind of timer.
+#[derive(Clone, Copy, Debug)]
+pub struct Flags {
+    /// See [`TimerHead::labelled`].
+    pub labelled: bool,
+    /// See [`TimerHead::watched`].
+    pub watched: bool,
+}
+
 /// A timer without its message. `repr(C)`: the node comes first.
 #[derive(Debug)]
 #[repr(C)]
@@ -87,6 +97,8 @@ pub struct TimerHead {
     shares: AtomicU8,
     /// Whether the message comes as `Received::Timer` rather than as a plain message.
     pub labelled: bool,
+    /// Whether it is on another process's list of watchers.
+    pub watched: bool,
     /// The core whose wheel it is on.
     pub core: usize,
     /// When it is due, in nanoseconds.
@@ -137,7 +149,7 @@ unsafe fn live(watch: NonNull<Watch>) -> bool {
 unsafe fn target_died(watch: NonNull<Watch>, hand: &Hand<'_>, _reason: &Reason) {
     let timer = of_watch(watch);
     // SAFETY: the list has a share.
-    unsafe { TimerHead::cancel(timer, hand) };
+    unsafe { TimerHead::end(timer, hand) };
     // SAFETY: the caller gives the list's share.
     unsafe { TimerHead::give_up(timer) };
 }
@@ -145,6 +157,14 @@ unsafe fn target_died(watch: NonNull<Watch>, hand: &Hand<'_>, _reason: &Reason) 
 unsafe fn release(watch: NonNull<Watch>) {
     // SAFETY: the caller gives the list's share.
     unsafe { TimerHead::give_up(of_watch(watch)) }
+}
+
+/// The list of a process has a record that no longer waits; without this a process that lives long and is sent
+/// many messages by timer would keep them all.
+fn uncount_watch(listed: Option<Pid>, hand: &Hand<'_>) {
+    if let Some(process) = listed.and_then(|pid| hand.find(pid)) {
+        watch_was_cancelled(process, hand);
+    }
 }
 
 /// A timer that fired and that nobody receives.
@@ -179,6 +199,7 @@ impl TimerHead {
             state: AtomicU8::new(ARMED),
             shares: AtomicU8::new(2),
             labelled: false,
+            watched: false,
             core,
             due,
             reference,
@@ -209,7 +230,7 @@ impl TimerHead {
         core: usize,
         due: u64,
         reference: Reference,
-        labelled: bool,
+        flags: Flags,
         value: M,
     ) -> Result<NonNull<Self>, TimerError> {
         unsafe fn drop_value<M>(timer: NonNull<TimerHead>) {
@@ -222,7 +243,8 @@ impl TimerHead {
         }
         let node = budget.node(Kind::Timer, release_fired).ok_or(TimerError::NoMemory)?;
         let head = Self {
-            labelled,
+            labelled: flags.labelled,
+            watched: flags.watched,
             takes: Some(TypeId::of::<M>()),
             drop_value: drop_value::<M>,
             free: free::<M>,
@@ -285,6 +307,7 @@ impl TimerHead {
     pub unsafe fn fire(this: NonNull<Self>, hand: &Hand<'_>) {
         // SAFETY: shared, so live.
         let timer = unsafe { this.as_ref() };
+        let listed = timer.listed();
         // AcqRel: pairs with `cancel`, whichever came first.
         if timer.state.compare_exchange(ARMED, FIRED, Ordering::AcqRel, Ordering::Acquire).is_err() {
             // Cancelled on another core: the wheel's share comes by the stack of the cancelled.
@@ -301,11 +324,20 @@ impl TimerHead {
         {
             // SAFETY: who fires owns the node; the share goes with it.
             if unsafe { hand.push(process, node) } {
-                return;
+                return uncount_watch(listed, hand);
             }
         }
         // SAFETY: not delivered, so still ours.
         unsafe { hand.release(node) };
+        uncount_watch(listed, hand);
+    }
+
+    /// Whose list of watchers it is on.
+    fn listed(&self) -> Option<Pid> {
+        match self.target {
+            Target::Pid(pid) if self.watched => Some(pid),
+            _ => None,
+        }
     }
 
     /// (2) It is not wanted any more: whether it was still to come. Lock-free.
@@ -313,6 +345,18 @@ impl TimerHead {
     /// # Safety
     /// The caller has a share, which it keeps.
     pub unsafe fn cancel(this: NonNull<Self>, hand: &Hand<'_>) -> bool {
+        // SAFETY: by contract.
+        let ended = unsafe { Self::end(this, hand) };
+        if ended {
+            // SAFETY: by the caller's share.
+            uncount_watch(unsafe { this.as_ref() }.listed(), hand);
+        }
+        ended
+    }
+
+    /// # Safety
+    /// As for [`TimerHead::cancel`].
+    unsafe fn end(this: NonNull<Self>, hand: &Hand<'_>) -> bool {
         // SAFETY: shared, so live.
         let timer = unsafe { this.as_ref() };
         if timer.state.compare_exchange(ARMED, CANCELLED, Ordering::AcqRel, Ordering::Acquire).is_err() {
