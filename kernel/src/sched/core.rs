@@ -24,7 +24,7 @@ use crate::reason::Reason;
 use crate::reclaim::Participant;
 use crate::runq::node::RunNode;
 use crate::sched::local::CoreLocal;
-use crate::sync::Cell;
+use crate::sync::{Cell, spin_loop};
 use crate::timer::record::TimerHead;
 
 /// Slices under one guard, and between two looks at the clock.
@@ -34,7 +34,7 @@ const SLICES_A_PIN: u32 = 8;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use = "an idle core must be run again when it is woken or its time has come"]
 pub enum Ran {
-    /// It used its budget; there may be more to do.
+    /// There may be more to do: it used its budget, or it saw work that it could not get just now.
     Worked,
     /// There is nothing to do: run it again when the world is asked to wake it, or at
     /// `until` (nanoseconds of the world's clock) for the next timer.
@@ -108,6 +108,10 @@ impl Core {
             if let Some(idle) = self.try_idle() {
                 return idle;
             }
+            // There is work, and another core, which may be preempted while it searches, is on its way to it. To try
+            // again until it has come would be to wait for it: that is for the driver to do, or not to do.
+            spin_loop();
+            return Ran::Worked;
         }
     }
 
