@@ -1,0 +1,4 @@
+//! The webs; see `atropos_shuttle`.
+#![cfg(shuttle)]
+
+mod links;
