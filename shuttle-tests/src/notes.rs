@@ -5,7 +5,7 @@
 //! says.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, TryLockError};
 
 use atropos_kernel::{Body, Cx, Reason, Resumed, View};
 use shuttle::sync::atomic::{AtomicUsize, Ordering};
@@ -26,9 +26,18 @@ impl<T> Shared<T> {
         Self(Arc::new(Mutex::new(value)))
     }
 
-    /// Borrows it. `f` calls nothing of the kernel's.
+    /// Borrows it. `f` calls nothing of the kernel's, and looks at no [`Life`].
+    ///
+    /// # Panics
+    /// When it does, and another thread of the web comes in between: all are coroutines of one thread, so to wait here
+    /// would be to wait for ever.
     pub fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut value = match self.0.try_lock() {
+            Ok(value) => value,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => panic!("the notes are held over a step of shuttle's"),
+        };
+        f(&mut value)
     }
 }
 

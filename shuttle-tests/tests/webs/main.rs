@@ -2,3 +2,5 @@
 #![cfg(shuttle)]
 
 mod links;
+mod monitors;
+mod order;
