@@ -135,13 +135,20 @@ pub fn replay(schedule: &str, f: impl Fn() + Send + Sync + 'static) -> Option<Fo
     run(scheduler, &Tape::default(), f)
 }
 
-/// The schedule that is to be replayed: its text, or the text of the file of this name.
-fn asked_to_replay() -> Option<String> {
-    let asked = std::env::var("ATROPOS_SHUTTLE_REPLAY").ok()?;
-    if asked.contains(':') && Choices::read(&asked).is_some() {
-        return Some(asked);
+/// A schedule: the text itself, or the text of the file of this name.
+///
+/// # Panics
+/// When there is no such file either.
+pub fn schedule_of(asked: &str) -> String {
+    if Choices::read(asked).is_some() {
+        return asked.to_owned();
     }
-    Some(std::fs::read_to_string(&asked).unwrap_or_else(|error| panic!("{asked}: no schedule, and no file: {error}")))
+    std::fs::read_to_string(asked).unwrap_or_else(|error| panic!("{asked}: no schedule, and no file: {error}"))
+}
+
+/// The schedule that is to be replayed.
+fn asked_to_replay() -> Option<String> {
+    std::env::var("ATROPOS_SHUTTLE_REPLAY").ok().map(|asked| schedule_of(&asked))
 }
 
 /// Where the schedules of failures are put.
@@ -186,17 +193,18 @@ pub fn web(name: &str, f: impl Fn() + Send + Sync + Clone + 'static) {
     assert!(failures.is_empty(), "{name}: {}", failures.join("\n"));
 }
 
-/// Runs a web that is wrong until a schedule finds it: at random, and if that is not enough, by PCT.
+/// Runs a web that is wrong until a schedule of either kind finds it, and replays that one.
 ///
 /// # Panics
-/// When none does, or all that is found is an execution that does not end.
+/// When none does, when all that is found is an execution that does not end, or when the replay finds something else.
 pub fn mutant(name: &str, f: impl Fn() + Send + Sync + Clone + 'static) {
     if asked_to_replay().is_some() {
         return;
     }
     let schedules = schedules().max(SCHEDULES);
     QUIET.set(true);
-    for kind in [Kind::Random, Kind::Pct] {
+    // What takes many random schedules is often a matter of a few preemptions, and the other way round.
+    for (kind, schedules) in [(Kind::Random, 500), (Kind::Pct, schedules), (Kind::Random, schedules)] {
         let start = Instant::now();
         let (count, found) = search(kind, schedules, f.clone());
         line(name, kind.name(), count, start, if found.is_some() { "caught" } else { "missed" });
