@@ -28,4 +28,4 @@ pub const CORE_WORDS: usize = if SMALL { 1 } else { 4 };
 pub const MAX_CORES: usize = CORE_WORDS * usize::BITS as usize;
 
 /// Chains of the table of names.
-pub const NAME_BUCKETS: usize = if SMALL { 1 } else { 1024 };
+pub const NAME_BUCKETS: usize = if SMALL { 2 } else { 1024 };

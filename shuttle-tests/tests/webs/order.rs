@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use atropos_kernel::{Cursor, Cx, Object, Peek, Pid, Reason, Received, Resumed, SpawnOptions};
+use atropos_kernel::{Cursor, Cx, Object, Peek, Pid, Reason, Received, Resumed, SendError, SpawnOptions};
 use atropos_shuttle::ground::{Ground, chance, random};
 use atropos_shuttle::notes::{Cargo, Lives, Shared, body};
 use atropos_shuttle::{mutant, web};
@@ -161,7 +161,7 @@ fn play(wrong: Wrong) {
                 if sender.left == 0 {
                     return Resumed::Exit(Reason::NORMAL);
                 }
-                sender.send(|to, mail| cx.send(to, mail).map_err(atropos_kernel::SendError::into_message));
+                sender.send(|to, mail| cx.send(to, mail).map_err(SendError::into_message));
                 if chance(3) {
                     return Resumed::Yield;
                 }
@@ -186,9 +186,7 @@ fn play(wrong: Wrong) {
         let mut sender = Sender { from, left: 2 + random(4), facts: facts.clone(), lives: lives.clone(), wrong };
         ground.host(move |guest| {
             while sender.left > 0 {
-                sender.send(|to, mail| {
-                    guest.with(|host| host.send(to, mail)).map_err(atropos_kernel::SendError::into_message)
-                });
+                sender.send(|to, mail| guest.with(|host| host.send(to, mail).map_err(SendError::into_message)));
                 if from == hosts && kills && sender.left == killed {
                     let relay = sender.facts.with(|facts| {
                         facts.relay_was_killed = true;

@@ -23,7 +23,7 @@ fn two_hosts(believes: bool) -> impl Fn() + Send + Sync + Clone + 'static {
         };
         let reader = ground.guest().with(|host| host.spawn(&SpawnOptions::new(), reader)).expect("there is room").pid;
         ground.start();
-        for who in 0..2 {
+        for who in 0..2_usize {
             ground.host(move |guest| {
                 guest.with(|host| host.send(reader, (who, random(1000)))).expect("it lives");
             });
