@@ -105,6 +105,14 @@ fn quiet_hook() {
     });
 }
 
+/// Runs what is meant to fail, and keeps its failures from the output.
+pub fn quietly<R>(f: impl FnOnce() -> R) -> R {
+    QUIET.set(true);
+    let result = f();
+    QUIET.set(false);
+    result
+}
+
 fn run<S: Scheduler + 'static>(scheduler: S, tape: &Tape, f: impl Fn() + Send + Sync + 'static) -> Option<Found> {
     let recorder = Recorder::new(scheduler, tape.clone());
     quiet_hook();
@@ -202,17 +210,16 @@ pub fn mutant(name: &str, f: impl Fn() + Send + Sync + Clone + 'static) {
         return;
     }
     let schedules = schedules().max(SCHEDULES);
-    QUIET.set(true);
     // What takes many random schedules is often a matter of a few preemptions, and the other way round.
     for (kind, schedules) in [(Kind::Random, 500), (Kind::Pct, schedules), (Kind::Random, schedules)] {
         let start = Instant::now();
-        let (count, found) = search(kind, schedules, f.clone());
+        let (count, found) = quietly(|| search(kind, schedules, f.clone()));
         line(name, kind.name(), count, start, if found.is_some() { "caught" } else { "missed" });
         let Some(found) = found else { continue };
         assert!(!found.says.contains("exceeded max_steps"), "{name}: it does not end, which says nothing");
-        let again = replay(&found.schedule, f).unwrap_or_else(|| panic!("{name}: the replay finds nothing"));
+        let again =
+            quietly(|| replay(&found.schedule, f)).unwrap_or_else(|| panic!("{name}: the replay finds nothing"));
         assert_eq!(again.says, found.says, "{name}: the replay finds something else");
-        QUIET.set(false);
         return;
     }
     panic!("{name}: the mutant was not caught");

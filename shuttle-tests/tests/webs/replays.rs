@@ -5,7 +5,7 @@ use std::fs;
 use atropos_kernel::{Cx, Received, Resumed, SpawnOptions};
 use atropos_shuttle::ground::{Ground, random};
 use atropos_shuttle::notes::{Lives, Shared, body};
-use atropos_shuttle::{Kind, replay, schedule_of, search};
+use atropos_shuttle::{Kind, quietly, replay, schedule_of, search};
 
 /// Two hosts write to a process; a wrong program believes that the first comes first.
 fn two_hosts(believes: bool) -> impl Fn() + Send + Sync + Clone + 'static {
@@ -40,11 +40,11 @@ fn two_hosts(believes: bool) -> impl Fn() + Send + Sync + Clone + 'static {
 #[test]
 fn a_failure_replays_from_text_and_file() {
     for kind in [Kind::Random, Kind::Pct] {
-        let (schedules, found) = search(kind, 1_000, two_hosts(true));
+        let (schedules, found) = quietly(|| search(kind, 1_000, two_hosts(true)));
         let found = found.expect("a schedule in which the second comes first");
         assert!(schedules < 1_000 && found.says.contains("the second came first"), "{}", found.says);
 
-        let again = replay(&found.schedule, two_hosts(true)).expect("it fails again");
+        let again = quietly(|| replay(&found.schedule, two_hosts(true))).expect("it fails again");
         // The random numbers that were sent are the same, too.
         assert_eq!(again.says, found.says);
 
@@ -52,7 +52,7 @@ fn a_failure_replays_from_text_and_file() {
         fs::write(&file, &found.schedule).expect("it can be written");
         let text = schedule_of(file.to_str().expect("a name that is text"));
         fs::remove_file(&file).expect("it can be removed");
-        assert_eq!(replay(&text, two_hosts(true)).expect("it fails again").says, found.says);
+        assert_eq!(quietly(|| replay(&text, two_hosts(true))).expect("it fails again").says, found.says);
 
         assert!(replay(&found.schedule, two_hosts(false)).is_none(), "the program that is right passes");
     }
@@ -60,7 +60,7 @@ fn a_failure_replays_from_text_and_file() {
 
 #[test]
 fn the_same_seed_gives_the_same_schedules() {
-    let first = search(Kind::Random, 1_000, two_hosts(true)).1.expect("it fails");
-    let second = search(Kind::Random, 1_000, two_hosts(true)).1.expect("it fails");
+    let first = quietly(|| search(Kind::Random, 1_000, two_hosts(true))).1.expect("it fails");
+    let second = quietly(|| search(Kind::Random, 1_000, two_hosts(true))).1.expect("it fails");
     assert_eq!((first.schedule, first.says), (second.schedule, second.says));
 }
