@@ -25,12 +25,11 @@ use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::ptr::{self, NonNull};
 
+use crate::config::NAME_BUCKETS;
 use crate::memory::{self, NoMemory, Shared};
 use crate::process::header::Header;
 use crate::reclaim::Guard;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
-
-const BUCKETS: usize = if cfg!(loom) { 1 } else { 1024 };
 
 /// A registered name's text.
 #[derive(Clone)]
@@ -149,13 +148,13 @@ fn claim_of(process: &Header) -> *mut Header {
 fn bucket_of(text: &str) -> usize {
     // FNV-1a.
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
-    (hash ^ (hash >> 32)) as usize % BUCKETS
+    (hash ^ (hash >> 32)) as usize % NAME_BUCKETS
 }
 
 impl Names {
     /// A table for `limit` names.
     pub(crate) fn new(limit: usize) -> Self {
-        let buckets = (0..BUCKETS).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
+        let buckets = (0..NAME_BUCKETS).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
         Self { buckets, count: AtomicUsize::new(0), limit }
     }
 

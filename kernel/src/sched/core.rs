@@ -24,7 +24,7 @@ use crate::reason::Reason;
 use crate::reclaim::Participant;
 use crate::runq::node::RunNode;
 use crate::sched::local::{CoreLocal, Mark};
-use crate::sync::Cell;
+use crate::sync::{Cell, spin_loop};
 use crate::timer::record::TimerHead;
 use crate::world::Here;
 
@@ -35,7 +35,7 @@ const SLICES_A_PIN: u32 = 8;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use = "an idle core must be run again when it is woken or its time has come"]
 pub enum Ran {
-    /// It used its budget; there may be more to do.
+    /// There may be more to do: it used its budget, or it saw work that it could not get just now.
     Worked,
     /// There is nothing to do: run it again when the world is asked to wake it, or at
     /// `until` (nanoseconds of the world's clock) for the next timer.
@@ -110,6 +110,10 @@ impl Core {
             if let Some(idle) = self.try_idle() {
                 return idle;
             }
+            // There is work, and another core, which may be preempted while it searches, is on its way to it. To try
+            // again until it has come would be to wait for it: that is for the driver to do, or not to do.
+            spin_loop();
+            return Ran::Worked;
         }
     }
 
