@@ -106,4 +106,32 @@ pub mod internals {
     pub mod timer {
         pub use crate::timer::wheel;
     }
+    /// Names.
+    pub mod name {
+        use crate::kernel::Kernel;
+        pub use crate::name::*;
+        use crate::pid::Pid;
+        use crate::process::header::Header;
+        use crate::reclaim::Guard;
+
+        /// The entry of a name.
+        pub fn intern<'k>(kernel: &'k Kernel, text: &str) -> Result<&'k Entry, RegisterError> {
+            kernel.names.intern(text)
+        }
+
+        /// Who it is.
+        pub fn pid(process: &Header) -> Pid {
+            process.pid
+        }
+
+        /// The death's part of a process.
+        pub fn die<S: Steps>(process: &Header) {
+            crate::name::release_by::<S>(process);
+        }
+
+        /// The live or dying process that `pid` names.
+        pub fn find<'g>(kernel: &Kernel, pid: Pid, guard: &'g Guard<'_>) -> Option<&'g Header> {
+            kernel.table.find(pid, guard)
+        }
+    }
 }

@@ -1,8 +1,9 @@
 //! Death: what happens when a process ends, in this order, and allocating nothing.
 //!
 //! 1. The body is dropped; a panic of its destructors is contained.
-//! 2. The reason is written and the mailbox closed: from now on senders get their signals back.
-//! 3. Its name, aliases, timers and monitors are given up; unread messages are dropped.
+//! 2. Its name is given up, the reason is written, and the mailbox closed: from now on senders get their
+//!    signals back. Who knows that it is dead finds its name free: a monitor of the dead fires at once.
+//! 3. Its aliases, timers and monitors are given up; unread messages are dropped.
 //! 4. Links fire, oldest first, then monitors (a process that is linked and monitors gets EXIT
 //!    before DOWN, as in OTP). Those whom an EXIT kills are queued by it and die in turn on
 //!    whatever core runs them: no recursion, and no list but the run queues.
@@ -50,8 +51,8 @@ pub(crate) unsafe fn die(process: NonNull<Header>, hand: &Hand<'_>, core: &CoreL
 
 /// Steps 2 and 3; returns the questions that step 5 answers.
 fn close(header: &Header, hand: &Hand<'_>) -> Queue {
-    let rest = header.mailbox.close().into_fifo();
     name::release_name(header);
+    let rest = header.mailbox.close().into_fifo();
     // SAFETY: the owner.
     let private = unsafe { header.private() };
     // Nothing looks anything up from here on: emptying a set is a walk.

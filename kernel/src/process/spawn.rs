@@ -312,11 +312,11 @@ pub(crate) fn spawn<B: Body>(
     // SAFETY: initialised; ours until it is published.
     let child = unsafe { process.as_ref() };
     if let Some(entry) = entry
-        && let Err(error) = entry.register(child)
+        && let Err(error) = entry.reserve_for_newborn(child)
     {
         ties.give_up();
         undo(hand, &mut slots, &claim);
-        // SAFETY: never published, and a failed `register` shows it to nobody: ours alone. The
+        // SAFETY: never published, and a reservation shows it to nobody: ours alone. The
         // slot has the tombstone again.
         unsafe { (*process.as_ptr()).predecessor = ptr::null_mut() };
         // SAFETY: ours, once.
@@ -327,6 +327,10 @@ pub(crate) fn spawn<B: Body>(
     }
     ties.tie(parent, child);
     kernel.table.publish(process, claim.pid);
+    if let Some(entry) = entry {
+        // After its pid leads to it, so that who finds it by name can reach it; before it can die.
+        entry.confirm_newborn(child);
+    }
     hand.schedule(child);
     Ok(Spawned { pid: claim.pid, monitor: parent.and_then(|parent| parent.reference) })
 }
