@@ -248,13 +248,18 @@ pub(crate) enum Slots<'a> {
 }
 
 impl Slots<'_> {
-    fn claim(&mut self, kernel: &Kernel) -> Result<crate::table::Claim, NoSlot> {
+    fn claim(&mut self, kernel: &Kernel) -> Result<crate::table::Claim, SpawnError> {
         match self {
-            Self::Core(core) => core.claim(kernel),
+            // The parent is a process, so a kernel that is closed meanwhile is not empty before its child is seen.
+            Self::Core(core) => Ok(core.claim(kernel)?),
             Self::Host(slots) => {
                 let credit = kernel.take_credit()?;
+                if kernel.is_closed_to_the_counted() {
+                    kernel.return_credit(credit);
+                    return Err(SpawnError::Closing);
+                }
                 kernel.return_credit(credit - 1);
-                kernel.table.claim(slots).inspect_err(|_| kernel.return_credit(1))
+                Ok(kernel.table.claim(slots).inspect_err(|_| kernel.return_credit(1))?)
             }
         }
     }
@@ -295,7 +300,7 @@ pub(crate) fn spawn<B: Body>(
         Err(error) => {
             // SAFETY: allocated above, nothing written.
             unsafe { memory::free(memory) };
-            return Err(error.into());
+            return Err(error);
         }
     };
     let parent = parent.as_ref();
