@@ -25,10 +25,9 @@ impl<'a> Hand<'a> {
         self.kernel.table.find(pid, self.guard)
     }
 
-    /// Who has the name, and can be found by its pid: one that is just being spawned cannot yet. Wait-free.
+    /// Who has the name. Wait-free.
     pub fn whereis(&self, name: &str) -> Option<Pid> {
-        let pid = self.kernel.names.find(name)?.holder(self.guard)?.pid;
-        self.find(pid).map(|process| process.pid)
+        Some(self.kernel.names.find(name)?.holder(self.guard)?.pid)
     }
 
     /// Pushes a signal to whoever `pid` names, or releases it; whether it arrived. Lock-free.

@@ -16,7 +16,7 @@ use crate::runq::idle::Idle;
 use crate::runq::node::RunNode;
 use crate::sched::local::{CoreLocal, CoreShared};
 use crate::signal::node::Budget;
-use crate::sync::{AtomicBool, AtomicUsize, Ordering, PlainAtomicUsize};
+use crate::sync::{AtomicBool, AtomicUsize, Ordering, PlainAtomicUsize, fence};
 use crate::table::{Dead, NoSlot, Table};
 use crate::timer::record::TimerHead;
 use crate::world::{Here, World};
@@ -205,8 +205,17 @@ impl Kernel {
         Ok(block as u32)
     }
 
+    /// Whether the kernel is closed, for who has just been given credit and is no process: either it finds
+    /// the kernel closed, or who closed it finds it counted (`is_empty`), and waits.
+    pub(crate) fn is_closed_to_the_counted(&self) -> bool {
+        // Pairs with the fence of `close`.
+        fence(Ordering::SeqCst);
+        self.closing.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn return_credit(&self, count: u32) {
-        self.granted.fetch_sub(count as usize, Ordering::Relaxed);
+        // Release: pairs with `is_empty`.
+        self.granted.fetch_sub(count as usize, Ordering::Release);
     }
 
     /// Processes alive: exact when every core is idle, otherwise too high by at most two
@@ -233,9 +242,18 @@ impl Kernel {
         self.idle.contains(core)
     }
 
-    /// From now on no process is started.
+    /// From now on no process is started, but by who is at it already: see [`Kernel::is_empty`].
     pub fn close(&self) {
         self.closing.store(true, Ordering::Release);
+        // Pairs with the fence of `is_closed_to_the_counted`.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether there is no process. Once that is true after [`Kernel::close`] there will never be one. It is told when
+    /// the cores have become idle.
+    pub fn is_empty(&self) -> bool {
+        // Acquire: pairs with the Release of `return_credit`.
+        self.granted.load(Ordering::Acquire) == 0
     }
 
     /// Whether [`Kernel::close`] was called.

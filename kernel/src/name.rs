@@ -5,18 +5,24 @@
 //! who holds a name. So the table only grows, and looking up, registering and releasing
 //! a name are lock-free: buckets are stacks that are pushed on and never popped.
 //!
-//! A name has a holder (a process or null), and a process has a name (an entry, null, or
-//! `GONE` once it is dying). Registering *claims* the name first, which shows the process to nobody:
+//! A name has a holder (a process, a registrar's mark, or null), and a process has a name (an entry, null, or
+//! `GONE` once it is dying). Registering reserves the name before it claims the process:
 //!
 //! ```text
-//!   register:  holder: null → claim of process ;  process.name: null → entry ;  holder: claim → process
-//!   death:     process.name: any → GONE (returns entry) ;  holder: process, or its claim → null
-//!   unregister:                     holder: process → null ;  process.name: entry → null
+//!   register:    entry.holder: null → mark ;  process.name: null → entry ;  entry.holder: mark → process
+//!   death:       process.name: any → GONE (returns entry) ;  entry.holder: process, or a mark → null
+//!   unregister:                              entry.holder: process → null ;  process.name: entry → null
 //! ```
 //!
-//! A death that finds the entry takes process or claim away, and a registrar who finds its claim gone, or
-//! `GONE`, gives up. So a process is never shown as a holder once its death has been past here, and as a
-//! process is retired after that, a holder may be read under any guard. A dead process never keeps a name.
+//! - **A1.** Once a death's part is done its process is not a holder, and never will be. Who claims the
+//!   process before the death's swap has reserved the name before that, so the death finds the mark, or the process, and
+//!   takes it out: the registrar's last exchange fails. Who comes after the swap finds `GONE`. So a process
+//!   is retired when no name leads to it, and a holder that is read under a guard stays.
+//! - **A2.** A mark is its registrar's alone as long as it registers (an address on its stack): no exchange
+//!   takes another's reservation for its own. A death can't tell whose a mark is, and may take out that of a registrar of
+//!   another process; that one finds its process alive, and begins again.
+//! - **A3.** A newborn's mark is not taken out: its process is not queued before the name is confirmed, and can't die.
+//!   The name leads to it only after its pid does.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -93,6 +99,26 @@ pub struct Entry {
     next: *mut Entry,
 }
 
+/// The bits by which a mark is told from a process.
+const MARK: usize = 3;
+/// A registrar's mark: any death may take it out (A2).
+const REVOCABLE: usize = 1;
+/// A newborn's mark: its own to take out (A3).
+const NEWBORN: usize = 2;
+
+/// The steps that keep A1, a parameter so that a model can leave one out and see it fail.
+pub trait Steps: 'static {
+    /// A death takes out marks.
+    const REVOKES: bool = true;
+    /// A registrar gives the name only if its mark was left.
+    const MAY_BE_REVOKED: bool = true;
+}
+
+/// The steps as they must be.
+#[derive(Debug)]
+pub struct Real;
+impl Steps for Real {}
+
 /// Why a name could not be registered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -134,15 +160,6 @@ pub(crate) struct Names {
 /// What `process.name` is once the process is dying.
 fn gone() -> *mut Entry {
     ptr::without_provenance_mut(1)
-}
-
-/// Marks a holder that is only claimed.
-const CLAIM: usize = 1;
-const _: () = assert!(align_of::<Header>() > CLAIM);
-
-/// What a name's holder is while the process is being registered. Compared, never followed.
-fn claim_of(process: &Header) -> *mut Header {
-    process.whole().as_ptr().map_addr(|address| address | CLAIM)
 }
 
 fn bucket_of(text: &str) -> usize {
@@ -237,33 +254,75 @@ impl Drop for Names {
 impl Entry {
     /// Who has the name. Wait-free.
     pub fn holder<'g>(&self, _guard: &'g Guard<'_>) -> Option<&'g Header> {
-        // Acquire: pairs with the Release of `register`.
-        let holder = NonNull::new(self.holder.load(Ordering::Acquire))?;
-        if holder.addr().get() & CLAIM != 0 {
+        // Acquire: pairs with the Release of who confirms.
+        let holder = self.holder.load(Ordering::Acquire);
+        if holder.addr() & MARK != 0 {
             return None;
         }
-        // SAFETY: a holder is retired only after `release_name` took it out of here, and not put back.
-        let holder = unsafe { holder.as_ref() };
+        // SAFETY: a holder is retired only after `release_name`, from when on no name leads to it (A1).
+        let holder = unsafe { NonNull::new(holder)?.as_ref() };
         (!holder.mailbox.is_closed()).then_some(holder)
     }
 
-    /// Gives the name to a process. Wait-free: three exchanges.
+    /// Gives the name to a process. Lock-free.
     pub fn register(&self, process: &Header) -> Result<(), RegisterError> {
+        self.register_by::<Real>(process)
+    }
+
+    /// [`Entry::register`], by the steps `S`.
+    pub fn register_by<S: Steps>(&self, process: &Header) -> Result<(), RegisterError> {
+        let on_the_stack = 0_usize;
+        let mark = ptr::from_ref(&on_the_stack).cast_mut().cast::<Header>().map_addr(|address| address | REVOCABLE);
         let this = ptr::from_ref(self).cast_mut();
-        let (that, claim) = (process.whole().as_ptr(), claim_of(process));
-        if self.holder.compare_exchange(ptr::null_mut(), claim, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        let that = process.whole().as_ptr();
+        loop {
+            self.reserve(process, mark)?;
+            if S::MAY_BE_REVOKED {
+                // Release: pairs with `holder`. Fails when a death has taken the mark out.
+                if self.holder.compare_exchange(mark, that, Ordering::Release, Ordering::Relaxed).is_ok() {
+                    return Ok(());
+                }
+            } else {
+                self.holder.store(that, Ordering::Release);
+                return Ok(());
+            }
+            // Its own death, or another's (A2).
+            if process.name.compare_exchange(this, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed).is_err() {
+                return Err(RegisterError::NoProc);
+            }
+        }
+    }
+
+    fn reserve(&self, process: &Header, mark: *mut Header) -> Result<(), RegisterError> {
+        let this = ptr::from_ref(self).cast_mut();
+        // Relaxed: the claim below publishes it.
+        if self.holder.compare_exchange(ptr::null_mut(), mark, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return Err(RegisterError::InUse);
         }
-        // AcqRel: either the swap of a death comes later, and sees the entry and so the claim, or we see `GONE`.
-        let named = process.name.compare_exchange(ptr::null_mut(), this, Ordering::AcqRel, Ordering::Acquire);
-        let Err(before) = named else {
-            // Release: pairs with the Acquire of `holder`.
-            let shown = self.holder.compare_exchange(claim, that, Ordering::AcqRel, Ordering::Relaxed);
-            // The claim is taken by the process's death, and by nobody else.
-            return shown.map(drop).map_err(|_| RegisterError::NoProc);
+        // Release: pairs with the Acquire of a death's swap, which must find the mark (A1).
+        let Err(now) = process.name.compare_exchange(ptr::null_mut(), this, Ordering::Release, Ordering::Relaxed)
+        else {
+            return Ok(());
         };
-        let _ = self.holder.compare_exchange(claim, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed);
-        Err(if before == gone() { RegisterError::NoProc } else { RegisterError::AlreadyNamed })
+        // Relaxed: nothing is handed over. Fails when a death has taken the mark out.
+        let _ = self.holder.compare_exchange(mark, ptr::null_mut(), Ordering::Relaxed, Ordering::Relaxed);
+        Err(match now {
+            now if now == gone() => RegisterError::NoProc,
+            now if now == this => RegisterError::InUse,
+            _ => RegisterError::AlreadyNamed,
+        })
+    }
+
+    /// Reserves the name for a process that is not published yet; [`Entry::confirm_newborn`] must follow, when it is
+    /// published and not yet queued (A3). Lock-free.
+    pub(crate) fn reserve_for_newborn(&self, process: &Header) -> Result<(), RegisterError> {
+        self.reserve(process, process.whole().as_ptr().map_addr(|address| address | NEWBORN))
+    }
+
+    /// Gives the reserved name to the newborn. Wait-free.
+    pub(crate) fn confirm_newborn(&self, process: &Header) {
+        // Release: pairs with `holder`. A store: nobody changes a newborn's mark.
+        self.holder.store(process.whole().as_ptr(), Ordering::Release);
     }
 
     /// Takes the name from whoever has it; false when nobody did. Lock-free.
@@ -286,18 +345,26 @@ pub(crate) fn name_of(process: &Header) -> Option<&Entry> {
     (!entry.is_null() && entry != gone()).then(|| unsafe { &*entry })
 }
 
-/// The death's part: the process has no name any more and gets none. Wait-free.
+/// The death's part: the process has no name any more and gets none. Lock-free.
 pub(crate) fn release_name(process: &Header) {
+    release_by::<Real>(process);
+}
+
+/// [`release_name`], by the steps `S`.
+pub(crate) fn release_by<S: Steps>(process: &Header) {
     let entry = process.name.swap(gone(), Ordering::AcqRel);
     if entry.is_null() || entry == gone() {
         return;
     }
     // SAFETY: an entry, which lives as long as the kernel.
     let entry = unsafe { &*entry };
-    // A registrar may be between its claim and its last step: it makes one into the other at most once.
-    for held in [claim_of(process), process.whole().as_ptr()] {
-        if entry.holder.compare_exchange(held, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-            return;
+    let that = process.whole().as_ptr();
+    // Relaxed: only compared; the swap's Acquire has it see the mark, or what came after it.
+    let mut holder = entry.holder.load(Ordering::Relaxed);
+    while holder == that || (S::REVOKES && holder.addr() & MARK == REVOCABLE) {
+        match entry.holder.compare_exchange_weak(holder, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed) {
+            Ok(_) => return,
+            Err(now) => holder = now,
         }
     }
 }

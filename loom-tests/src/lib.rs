@@ -6,6 +6,8 @@
 //! cannot fail is not a test. Without `--cfg loom` the crate is empty.
 #![cfg(loom)]
 
+pub mod host;
+
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Death: what happens when a process ends, in this order, and allocating nothing.
 //!
 //! 1. The body is dropped; a panic of its destructors is contained.
-//! 2. The reason is written, the name given up, the mailbox closed: from now on senders get their signals back, and
-//!    who finds it dead may register the name.
+//! 2. Its name is given up, the reason is written, and the mailbox closed: from now on senders get their
+//!    signals back. Who knows that it is dead finds its name free: a monitor of the dead fires at once.
 //! 3. Its aliases, timers and monitors are given up; unread messages are dropped.
 //! 4. Links fire, oldest first, then monitors (a process that is linked and monitors gets EXIT
 //!    before DOWN, as in OTP). Those whom an EXIT kills are queued by it and die in turn on

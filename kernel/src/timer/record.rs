@@ -39,6 +39,17 @@ const ARMED: u8 = 0;
 const FIRED: u8 = 1;
 const CANCELLED: u8 = 2;
 
+/// What decides (1) or (2), a parameter so that a model can leave it out and see it fail.
+pub trait Steps: 'static {
+    /// Who fires asks whether it was cancelled.
+    const ASKS: bool = true;
+}
+
+/// The steps as they must be.
+#[derive(Debug)]
+pub struct Real;
+impl Steps for Real {}
+
 /// Whom a timer is for.
 #[derive(Clone, Copy, Debug)]
 pub enum Target {
@@ -305,11 +316,21 @@ impl TimerHead {
     /// # Safety
     /// The caller is the wheel's core and has just taken it off.
     pub unsafe fn fire(this: NonNull<Self>, hand: &Hand<'_>) {
+        // SAFETY: by contract.
+        unsafe { Self::fire_by::<Real>(this, hand) }
+    }
+
+    /// [`TimerHead::fire`], by the steps `S`.
+    ///
+    /// # Safety
+    /// As for [`TimerHead::fire`].
+    pub unsafe fn fire_by<S: Steps>(this: NonNull<Self>, hand: &Hand<'_>) {
         // SAFETY: shared, so live.
         let timer = unsafe { this.as_ref() };
         let listed = timer.listed();
         // AcqRel: pairs with `cancel`, whichever came first.
-        if timer.state.compare_exchange(ARMED, FIRED, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        let fired = timer.state.compare_exchange(ARMED, FIRED, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if S::ASKS && !fired {
             // Cancelled on another core: the wheel's share comes by the stack of the cancelled.
             return;
         }
