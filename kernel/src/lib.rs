@@ -18,7 +18,7 @@
 //! | where processes are | `table`, `reclaim` |
 //! | birth, life and death of one | `process`, `cx`, `task` |
 //! | when they run | `runq`, `sched`, `timer` |
-//! | the ground | `sync`, `config`, `memory`, `world` |
+//! | the ground | `sync`, `config`, `memory`, `mutate`, `world` |
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -38,6 +38,7 @@ pub(crate) mod list;
 pub(crate) mod mailbox;
 pub(crate) mod memory;
 pub(crate) mod monitor;
+pub(crate) mod mutate;
 pub(crate) mod name;
 pub(crate) mod pid;
 pub(crate) mod process;
@@ -93,7 +94,7 @@ pub mod internals {
             }
         )*};
     }
-    open!(config, link, list, mailbox, memory, monitor, roll, set, sync, table, watch);
+    open!(config, link, list, mailbox, memory, monitor, mutate, roll, set, sync, table, watch);
     /// Signals.
     pub mod signal {
         pub use crate::signal::{message, node, queue};

@@ -34,6 +34,7 @@ use core::ptr::NonNull;
 use crate::hand::Hand;
 use crate::list::{Listed, Place};
 use crate::memory::{self, NoMemory};
+use crate::mutate::Mutation;
 use crate::pid::Pid;
 use crate::reason::Reason;
 use crate::set::{Joint, Member};
@@ -169,7 +170,8 @@ impl Link {
         // SAFETY: shared, so live.
         let link = unsafe { this.as_ref() };
         // AcqRel: pairs with the other exchanges of this word, whichever came first.
-        if link.state.compare_exchange(LIVE, FIRED, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        let fired = link.state.compare_exchange(LIVE, FIRED, Ordering::AcqRel, Ordering::Acquire);
+        if fired.is_err() && !hand.kernel.mutated(Mutation::FiresAnyway) {
             // SAFETY: the share is the caller's.
             return unsafe { Self::give_up(this) };
         }

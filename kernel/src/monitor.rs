@@ -24,6 +24,7 @@ use core::ptr::NonNull;
 
 use crate::hand::Hand;
 use crate::memory::{self, NoMemory};
+use crate::mutate::Mutation;
 use crate::name::{Entry, Name};
 use crate::pid::{Pid, Reference};
 use crate::reason::Reason;
@@ -183,7 +184,7 @@ impl Monitor {
         let monitor = unsafe { this.as_ref() };
         // AcqRel: pairs with the exchange of `cancel`, whichever came first.
         let fired = monitor.state.compare_exchange(ARMED, FIRED, Ordering::AcqRel, Ordering::Acquire);
-        if fired.is_err() {
+        if fired.is_err() && !hand.kernel.mutated(Mutation::FiresAnyway) {
             // SAFETY: the share is the caller's.
             return unsafe { Self::give_up(this) };
         }

@@ -7,6 +7,7 @@ use crate::hand::Hand;
 use crate::link::{Half, Link};
 use crate::memory::NoMemory;
 use crate::monitor::{Cancelled, Monitor};
+use crate::mutate::Mutation;
 use crate::name::{Entry, RegisterError};
 use crate::pid::{Pid, Reference};
 use crate::process::fetch::take_up;
@@ -92,14 +93,15 @@ pub(crate) fn link(process: &Header, hand: &Hand<'_>, to: Pid) -> Result<(), Lin
     let link = Link::try_new(&hand.kernel.nodes, process.pid, to).map_err(|NoMemory| LinkError::NoMemory)?;
     // SAFETY: the maker's half is in no set; its share goes with it.
     unsafe { private.hold_half(Link::half(link, 0)) };
-    let linked = if other.mailbox.is_clear() {
+    let clear = other.mailbox.is_clear() || hand.kernel.mutated(Mutation::AlwaysShort);
+    let linked = if clear {
         // SAFETY: on no list; the other half's share goes with it.
         unsafe { other.links.push(link) }.is_ok()
     } else {
         // SAFETY: in no queue; the other half's share goes with it.
         unsafe { hand.push(other, Link::request(link)) }
     };
-    if linked {
+    if linked || hand.kernel.mutated(Mutation::RefusedIsPlaced) {
         return Ok(());
     }
     // SAFETY: held above, by nobody else.
@@ -192,7 +194,7 @@ pub(crate) fn monitor(
     // SAFETY: new, in no set; the watcher's share goes with it.
     unsafe { private.monitors.insert(monitor) };
     let placed = match holder {
-        Ok(other) if other.mailbox.is_clear() => {
+        Ok(other) if other.mailbox.is_clear() || hand.kernel.mutated(Mutation::AlwaysShort) => {
             // SAFETY: on no list; the target side's share goes with it.
             unsafe { other.watchers.push(Monitor::watch(monitor)) }.is_ok()
         }
@@ -200,7 +202,7 @@ pub(crate) fn monitor(
         Ok(other) => unsafe { hand.push(other, monitor.cast()) },
         Err(_) => false,
     };
-    if !placed {
+    if !placed && !hand.kernel.mutated(Mutation::RefusedIsPlaced) {
         let reason = pid.map_or(Reason::NOPROC, |pid| hand.kernel.epitaph(pid, hand.guard));
         // SAFETY: the target side's share, which nobody took; the node is in no queue.
         unsafe { Monitor::fire(monitor, hand, &reason) };
@@ -255,7 +257,7 @@ pub(crate) fn watch_was_cancelled(target: &Header, hand: &Hand<'_>) {
         // SAFETY: likewise.
         |watch| unsafe { Watch::release(watch) },
     );
-    for watch in orphaned {
+    for watch in orphaned.filter(|_| !hand.kernel.mutated(Mutation::SweepForgets)) {
         // SAFETY: the list is closed, so the reason is written (P3).
         let reason = unsafe { target.reason() };
         // SAFETY: from the list, with its share.

@@ -17,6 +17,7 @@ use crate::cx::Slice;
 use crate::hand::Hand;
 use crate::kernel::Kernel;
 use crate::mailbox::Pushed;
+use crate::mutate::Mutation;
 use crate::process::header::Header;
 use crate::signal::node::Node;
 use crate::sync::Ordering;
@@ -69,8 +70,14 @@ pub fn nudge(process: &Header, hand: &Hand<'_>) {
 /// The kill is acted on where the wake node is met: not later than if it were a signal of its own.
 pub fn kill(process: &Header, hand: &Hand<'_>) -> bool {
     // Relaxed: made visible by the swap in `nudge`, to whoever clears the flag.
-    process.killed.store(true, Ordering::Relaxed);
+    let flag = || process.killed.store(true, Ordering::Relaxed);
+    if !hand.kernel.mutated(Mutation::FlagLast) {
+        flag();
+    }
     nudge(process, hand);
+    if hand.kernel.mutated(Mutation::FlagLast) {
+        flag();
+    }
     !process.mailbox.is_closed()
 }
 
