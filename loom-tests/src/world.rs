@@ -40,7 +40,7 @@ loom::thread_local! {
 }
 
 fn here() -> *const Here {
-    HERE.with(|here| std::ptr::from_ref(here))
+    HERE.with(std::ptr::from_ref)
 }
 
 /// A world in which no time passes, and whose cores are driven by the model.

@@ -186,7 +186,7 @@ fn protocol() {
     explore("cascade: a chain on two cores", None, &["done"], || chain(&WHY, false, None));
     explore("cascade: a chain whose end traps", None, &["done"], || chain(&WHY, true, None));
     explore("cascade: normal goes no further", None, &["done"], || chain(&Reason::NORMAL, false, None));
-    explore("cascade: a cycle on two cores", None, &["done"], || cycle(false, None));
+    explore("cascade: a cycle on two cores", Some(3), &["done"], || cycle(false, None));
     explore("cascade: a cycle, one of whom traps", None, &["done"], || cycle(true, None));
     let deaths = ["of the first's", "of the second's"];
     explore("cascade: two of a cycle on three cores end", Some(2), &deaths, || two_ends(false, None));

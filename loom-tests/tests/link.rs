@@ -128,6 +128,62 @@ fn cut_not_trapping(mutation: Option<Mutation>) -> &'static str {
     outcome
 }
 
+/// A link is made and cut again while the other side dies; `behind` as in [`made`]: the request is cut on its way.
+fn made_and_cut(behind: bool, mutation: Option<Mutation>) -> &'static str {
+    let mut stage = Stage::new(2, mutation);
+    let log = Log::new();
+    let target = stage.start(1, ends(WHY));
+    let links_and_cuts = move |cx: &Cx<'_, u8>| {
+        if behind {
+            let _ = cx.send(target, 1_u8);
+        }
+        assert_eq!(cx.link(target), Ok(()));
+        cx.unlink(target);
+    };
+    stage.start_trapping(0, act(&log, nothing, links_and_cuts));
+    stage.run(0, 1);
+    stage.run(1, 1);
+    stage.race(&[1, 1]);
+    stage.settle();
+    assert_eq!(log.events(), [], "whether it found a live one or a dead one");
+    assert_eq!(stage.kernel.nodes_used(), 0, "with the target the link is gone");
+    stage.end();
+    "none"
+}
+
+/// Who makes a link dies at once, while the other runs: request and EXIT may be on their way together (K3).
+fn maker_dies(behind: bool, mutation: Option<Mutation>) -> &'static str {
+    let mut stage = Stage::new(2, mutation);
+    let (log, seen) = (Log::new(), Known::new());
+    let looks = {
+        let seen = seen.clone();
+        move |cx: &Cx<'_, u8>| seen.set(waiting(cx).len())
+    };
+    let other = stage.start_trapping(0, act(&log, nothing, looks));
+    let mut ran = false;
+    let maker = stage.start(1, move |cx| {
+        if !std::mem::replace(&mut ran, true) {
+            return Resumed::Yield;
+        }
+        if behind {
+            assert!(cx.send(other, 1_u8).is_ok());
+        }
+        assert_eq!(cx.link(other), Ok(()));
+        Resumed::Exit(WHY)
+    });
+    stage.run(0, 1);
+    stage.run(1, 1);
+    stage.race(&[1, 1]);
+    stage.settle();
+    let mut expected = vec![Event::Exit(Some(maker), WHY)];
+    if behind {
+        expected.insert(0, Event::Message(1));
+    }
+    assert_eq!(log.events(), expected, "one EXIT, behind what was sent before");
+    stage.end();
+    if seen.get() == Some(expected.len()) { "seen" } else { "not yet" }
+}
+
 /// Both sides link at once, and `unlink` says whether the first cuts at once what it has made. Afterwards they are linked for
 /// both or for none, and a death is told once, or not at all.
 fn both_link(unlink: bool, mutation: Option<Mutation>) -> &'static str {
@@ -168,6 +224,53 @@ fn both_link(unlink: bool, mutation: Option<Mutation>) -> &'static str {
     assert_eq!(log.exits(other), vec![WHY; usize::from(linked)], "one link, one EXIT");
     stage.end();
     if linked { "linked" } else { "not linked" }
+}
+
+/// One links while the other links as well and dies: whatever was linked is one link and gives one EXIT, and a link to who was
+/// known to be dead gives one more. With `unlink` it gives none that had not come.
+fn both_link_and_die(unlink: bool, mutation: Option<Mutation>) -> &'static str {
+    let mut stage = Stage::new(2, mutation);
+    let (log, before, other) = (Log::new(), Known::new(), Known::<Pid>::new());
+    let links = {
+        let (before, other, crossing) = (before.clone(), other.clone(), stage.crossing.clone());
+        move |cx: &Cx<'_, u8>| {
+            crossing.pass();
+            before.set(waiting(cx).len());
+            assert_eq!(cx.link(other.get().unwrap()), Ok(()));
+            if unlink {
+                cx.unlink(other.get().unwrap());
+            }
+        }
+    };
+    let first = stage.start_trapping(0, act(&log, nothing, links));
+    let mut end = ends(WHY);
+    other.set(stage.start(1, move |cx| {
+        let resumed = end(cx);
+        if matches!(resumed, Resumed::Exit(_)) {
+            assert_eq!(cx.link(first), Ok(()));
+        }
+        resumed
+    }));
+    stage.run(0, 1);
+    stage.run(1, 1);
+    stage.race(&[1, 1]);
+    stage.settle();
+    let (before, exits) = (before.get().unwrap(), log.exits(other.get().unwrap()));
+    if unlink {
+        // Who links after the unlink links anew.
+        assert!(exits.len() <= 1, "one link, one EXIT: {exits:?}");
+    } else {
+        assert_eq!(exits.len(), before + 1, "one link, one EXIT: {exits:?}");
+    }
+    let outcome = match &*exits {
+        [] => "none",
+        [why] if *why == WHY => "its reason",
+        [why] if *why == Reason::NOPROC => "noproc",
+        [why, then] if *why == WHY && *then == Reason::NOPROC => "its reason, and then noproc",
+        other => panic!("{other:?}"),
+    };
+    stage.end();
+    outcome
 }
 
 /// Both sides of a link die at once: each of its own reason, or one of the other's; nothing is left.
@@ -275,10 +378,17 @@ fn protocol() {
     explore("unlink || exit, not trapping", None, &["in time", "died of it"], || cut_not_trapping(None));
     explore("link || link", None, &["linked"], || both_link(false, None));
     explore("link, unlink || link", None, &["linked", "not linked"], || both_link(true, None));
+    let told = ["its reason", "noproc", "its reason, and then noproc"];
+    explore("link, unlink || exit", None, &["none"], || made_and_cut(false, None));
+    explore("link and unlink behind a message || exit", None, &["none"], || made_and_cut(true, None));
+    explore("link, exit || the other runs", None, &["seen", "not yet"], || maker_dies(false, None));
+    explore("message, link, exit || the other runs", Some(3), &["seen", "not yet"], || maker_dies(true, None));
+    explore("link || link, exit", Some(3), &told, || both_link_and_die(false, None));
+    explore("link, unlink || link, exit", Some(3), &["none", "its reason"], || both_link_and_die(true, None));
     let deaths = ["each of its own", "both of the first's", "both of the second's"];
     explore("link, both die", None, &deaths, || both_die(None));
     explore("spawn linked || the parent is killed", None, &["never born", "died with it"], || parent_dies(true));
-    explore("spawn linked, the child dies at once", None, &["told"], || child_dies(true));
+    explore("spawn linked, the child dies at once", Some(3), &["told"], || child_dies(true));
 }
 
 #[test]

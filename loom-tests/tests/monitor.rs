@@ -73,6 +73,29 @@ fn removed(flush: bool, model_flush: bool, mutation: Option<Mutation>) -> &'stat
     outcome
 }
 
+/// A monitor is made and removed again while its target dies; `behind` as in [`made`]: the request is removed on its way.
+fn made_and_removed(behind: bool, mutation: Option<Mutation>) -> &'static str {
+    let mut stage = Stage::new(2, mutation);
+    let log = Log::new();
+    let target = stage.start(1, ends(WHY));
+    let monitors_and_removes = move |cx: &Cx<'_, u8>| {
+        if behind {
+            let _ = cx.send(target, 1_u8);
+        }
+        let reference = cx.monitor(target).unwrap();
+        cx.demonitor(reference, true);
+    };
+    stage.start(0, act(&log, nothing, monitors_and_removes));
+    stage.run(0, 1);
+    stage.run(1, 1);
+    stage.race(&[1, 1]);
+    stage.settle();
+    assert_eq!(log.events(), [], "whether it found a live one or a dead one");
+    assert_eq!(stage.kernel.nodes_used(), 0, "with the target the monitor is gone");
+    stage.end();
+    "none"
+}
+
 /// A watcher dies while its target does; with `mutual` each watches the other.
 fn both_die(mutual: bool, mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
@@ -177,10 +200,12 @@ fn protocol() {
     explore("monitor behind a message || exit, tombstones", None, &["its reason"], || made(true, true, None));
     explore("demonitor || exit", None, &["in time", "it had come"], || removed(false, false, None));
     explore("demonitor with flush || exit", None, &["in time", "it had come"], || removed(true, true, None));
+    explore("monitor, demonitor || exit", None, &["none"], || made_and_removed(false, None));
+    explore("monitor and demonitor behind a message || exit", None, &["none"], || made_and_removed(true, None));
     explore("watcher's death || target's death", None, &["gone"], || both_die(false, None));
     explore("mutual watchers' deaths", None, &["gone"], || both_die(true, None));
-    explore("demonitor twice and sweep || exit", None, &["in time", "too late"], || swept(None));
-    explore("sweep || monitor || exit", Some(3), &reasons, || swept_and_made(None));
+    explore("demonitor twice and sweep || exit", Some(3), &["in time", "too late"], || swept(None));
+    explore("sweep || monitor || exit", Some(2), &reasons, || swept_and_made(None));
 }
 
 #[test]
