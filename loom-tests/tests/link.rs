@@ -2,6 +2,7 @@
 //! it, and no child that outlives a parent it was born linked to.
 #![cfg(loom)]
 
+use atropos_kernel::internals::config::SWEEP_AT_LEAST;
 use atropos_kernel::{Cx, LinkError, Pid, Reason, Resumed, SpawnOptions};
 use atropos_loom::mutant;
 use atropos_loom::world::{Act, Event, Known, Log, Mutation, Stage, act, ends, explore, waiting, waits};
@@ -149,6 +150,28 @@ fn made_and_cut(behind: bool, mutation: Option<Mutation>) -> &'static str {
     assert_eq!(stage.kernel.nodes_used(), 0, "with the target the link is gone");
     stage.end();
     "none"
+}
+
+/// A process links and unlinks with another as often as has that one nudged to look at its list, while that one runs: no cut
+/// link stays on the list of one who lives.
+fn cut_often(mutation: Option<Mutation>) -> &'static str {
+    let mut stage = Stage::new(2, mutation);
+    let other = stage.start(1, act(&Log::new(), nothing, nothing));
+    let links_and_cuts = move |cx: &Cx<'_, u8>| {
+        for _ in 0..SWEEP_AT_LEAST {
+            assert_eq!(cx.link(other), Ok(()));
+            cx.unlink(other);
+        }
+    };
+    stage.start_trapping(0, act(&Log::new(), nothing, links_and_cuts));
+    stage.run(0, 1);
+    stage.run(1, 1);
+    stage.race(&[1, 1]);
+    stage.settle();
+    assert_eq!(stage.died_of(other), None);
+    assert_eq!(stage.kernel.nodes_used(), 0, "what is cut is gone, though both live");
+    stage.end();
+    "gone"
 }
 
 /// Who makes a link dies at once, while the other runs: request and EXIT may be on their way together (K3).
@@ -381,6 +404,7 @@ fn protocol() {
     let told = ["its reason", "noproc", "its reason, and then noproc"];
     explore("link, unlink || exit", None, &["none"], || made_and_cut(false, None));
     explore("link and unlink behind a message || exit", None, &["none"], || made_and_cut(true, None));
+    explore("link and unlink, twice || the other runs", None, &["gone"], || cut_often(None));
     explore("link, exit || the other runs", None, &["seen", "not yet"], || maker_dies(false, None));
     explore("message, link, exit || the other runs", Some(3), &["seen", "not yet"], || maker_dies(true, None));
     explore("link || link, exit", Some(3), &told, || both_link_and_die(false, None));
@@ -403,6 +427,7 @@ fn mutants() {
     wrong("link, a withdrawn EXIT kills", Mutation::WithdrawnIsWelcome, cut_not_trapping);
     wrong("link, the record of the other side's link", Mutation::WithdrawnIsWelcome, |m| both_link(false, m));
     wrong("link, a refused EXIT is kept", Mutation::RefusedIsKept, both_die);
+    wrong("link, sleeps on a nudge", Mutation::SleepsAnyway, cut_often);
     mutant("link, after the birth: an orphan", Some(2), || _ = parent_dies(false));
     mutant("link, after the birth: another reason", Some(2), || _ = child_dies(false));
 }
