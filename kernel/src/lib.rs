@@ -14,7 +14,7 @@
 //! | --- | --- |
 //! | names that outlive what they name | `pid`, `reason`, `name`, `alias` |
 //! | what travels: nodes, messages, exits, questions | `signal`, `mailbox`, `send`, `received` |
-//! | what ties processes: lists, records, sets | `link`, `monitor`, `watch`, `list`, `roll`, `set` |
+//! | what ties processes: lists, records, sets | `link`, `monitor`, `watch`, `list`, `roll`, `set`, `shares` |
 //! | where processes are | `table`, `reclaim` |
 //! | birth, life and death of one | `process`, `cx`, `task` |
 //! | when they run | `runq`, `sched`, `timer` |
@@ -50,6 +50,7 @@ pub(crate) mod runq;
 pub(crate) mod sched;
 pub(crate) mod send;
 pub(crate) mod set;
+pub(crate) mod shares;
 pub(crate) mod signal;
 pub(crate) mod sync;
 pub(crate) mod table;
@@ -94,7 +95,7 @@ pub mod internals {
             }
         )*};
     }
-    open!(config, link, list, mailbox, memory, monitor, mutate, roll, set, sync, table, watch);
+    open!(config, link, list, mailbox, memory, monitor, mutate, roll, set, shares, sync, table, watch);
     /// Signals.
     pub mod signal {
         pub use crate::signal::{message, node, queue};

@@ -39,6 +39,7 @@ use crate::mutate::Mutation;
 use crate::pid::Pid;
 use crate::reason::Reason;
 use crate::set::{Joint, Member};
+use crate::shares::Shares;
 use crate::signal::node::{Budget, Kind, Node};
 use crate::sync::{AtomicU8, Cell, Ordering, UnsafeCell};
 
@@ -79,7 +80,7 @@ pub struct Link {
     request: Node,
     place: Place<Link>,
     state: AtomicU8,
-    shares: AtomicU8,
+    shares: Shares,
     /// Written by who fires, before the push; read by who fetches.
     reason: UnsafeCell<Reason>,
     halves: [Half; 2],
@@ -117,7 +118,7 @@ impl Link {
             request: Node::new(Kind::LinkRequest, release_request),
             place: Place::new(),
             state: AtomicU8::new(LIVE),
-            shares: AtomicU8::new(2),
+            shares: Shares::new(2),
             reason: UnsafeCell::new(Reason::NOPROC),
             halves: [half(maker, other, 0), half(other, maker, 1)],
         };
@@ -208,8 +209,10 @@ impl Link {
     /// The caller has it and does not use the record again.
     pub unsafe fn give_up(this: NonNull<Self>) {
         // SAFETY: shared, so live.
-        // AcqRel: the free comes after every use by the other side.
-        if unsafe { this.as_ref() }.shares.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let link = unsafe { this.as_ref() };
+        if link.shares.give_up() {
+            // Nothing; but a model sees here whether the other side is done with it.
+            link.reason.with_mut(|_| ());
             // SAFETY: the last share.
             unsafe { memory::drop_and_free(this) };
         }

@@ -29,6 +29,7 @@ use crate::name::{Entry, Name};
 use crate::pid::{Pid, Reference};
 use crate::reason::Reason;
 use crate::set::{Joint, Member};
+use crate::shares::Shares;
 use crate::signal::node::{Budget, Kind, Node};
 use crate::sync::{AtomicU8, Cell, Ordering, UnsafeCell};
 use crate::watch::{Watch, WatchVtable};
@@ -53,7 +54,7 @@ pub struct Monitor {
     node: Node,
     watch: Watch,
     state: AtomicU8,
-    shares: AtomicU8,
+    shares: Shares,
     /// The watcher's: the DOWN must not be delivered.
     withdrawn: Cell<bool>,
     /// The watcher's: the DOWN is in its private queue.
@@ -136,7 +137,7 @@ impl Monitor {
             node: budget.node(Kind::MonitorRequest, release_node).ok_or(NoMemory)?,
             watch: Watch::new(VTABLE),
             state: AtomicU8::new(ARMED),
-            shares: AtomicU8::new(2),
+            shares: Shares::new(2),
             withdrawn: Cell::new(false),
             delivered: Cell::new(false),
             reference,
@@ -229,8 +230,10 @@ impl Monitor {
     /// The caller has it and does not use the record again.
     pub unsafe fn give_up(this: NonNull<Self>) {
         // SAFETY: shared, so live.
-        // AcqRel: the free comes after every use by the other side.
-        if unsafe { this.as_ref() }.shares.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let monitor = unsafe { this.as_ref() };
+        if monitor.shares.give_up() {
+            // Nothing; but a model sees here whether the other side is done with it.
+            monitor.reason.with_mut(|_| ());
             // SAFETY: the last share.
             unsafe { memory::drop_and_free(this) };
         }

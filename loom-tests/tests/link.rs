@@ -3,9 +3,14 @@
 #![cfg(loom)]
 
 use atropos_kernel::internals::config::SWEEP_AT_LEAST;
+use atropos_kernel::internals::shares::{Orders, Real, Shares};
 use atropos_kernel::{Cx, LinkError, Pid, Reason, Resumed, SpawnOptions};
-use atropos_loom::mutant;
 use atropos_loom::world::{Act, Event, Known, Log, Mutation, Stage, act, ends, explore, waiting, waits};
+use atropos_loom::{model, mutant};
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::sync::atomic::Ordering;
+use loom::thread;
 
 const WHY: Reason = Reason::SHUTDOWN;
 
@@ -389,8 +394,48 @@ fn child_dies(tied: bool) -> &'static str {
     "told"
 }
 
+/// A record's reason, as far as the last share is concerned.
+struct Record<O> {
+    shares: Shares<O>,
+    reason: UnsafeCell<u8>,
+}
+
+/// One side writes and gives up, the other gives up: who frees the record has it to itself.
+fn last_share<O: Orders>() {
+    let record = Arc::new(Record { shares: Shares::<O>::new(2), reason: UnsafeCell::new(0) });
+    let give_up = |record: &Record<O>| {
+        let last = record.shares.give_up();
+        if last {
+            record.reason.with_mut(|_| ());
+        }
+        usize::from(last)
+    };
+    let other = record.clone();
+    let dies = thread::spawn(move || {
+        // SAFETY: the other side looks only when both shares are gone: the model's claim.
+        other.reason.with_mut(|reason| unsafe { *reason = 1 });
+        give_up(&other)
+    });
+    let freed = give_up(&record) + dies.join().unwrap();
+    assert_eq!(freed, 1, "one of them frees it");
+}
+
+struct Relaxed;
+impl Orders for Relaxed {
+    const GIVE_UP: Ordering = Ordering::Relaxed;
+}
+struct NoRelease;
+impl Orders for NoRelease {
+    const GIVE_UP: Ordering = Ordering::Acquire;
+}
+struct NoAcquire;
+impl Orders for NoAcquire {
+    const GIVE_UP: Ordering = Ordering::Release;
+}
+
 #[test]
 fn protocol() {
+    model("link, the last share", None, last_share::<Real>);
     let reasons = ["its reason", "noproc"];
     explore("link || exit", None, &reasons, || made(false, None));
     explore("link behind a message || exit", None, &reasons, || made(true, None));
@@ -428,6 +473,9 @@ fn mutants() {
     wrong("link, the record of the other side's link", Mutation::WithdrawnIsWelcome, |m| both_link(false, m));
     wrong("link, a refused EXIT is kept", Mutation::RefusedIsKept, both_die);
     wrong("link, sleeps on a nudge", Mutation::SleepsAnyway, cut_often);
+    mutant("link, the last share Relaxed", Some(2), last_share::<Relaxed>);
+    mutant("link, the last share without Release", Some(2), last_share::<NoRelease>);
+    mutant("link, the last share without Acquire", Some(2), last_share::<NoAcquire>);
     mutant("link, after the birth: an orphan", Some(2), || _ = parent_dies(false));
     mutant("link, after the birth: another reason", Some(2), || _ = child_dies(false));
 }
