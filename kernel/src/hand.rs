@@ -4,6 +4,7 @@ use core::ptr::NonNull;
 
 use crate::kernel::Kernel;
 use crate::mailbox::Pushed;
+use crate::mutate::Mutation;
 use crate::pid::Pid;
 use crate::process::header::Header;
 use crate::reclaim::Guard;
@@ -41,8 +42,10 @@ impl<'a> Hand<'a> {
                 return true;
             }
         }
-        // SAFETY: not delivered, so still held.
-        unsafe { self.release(node) };
+        if !self.kernel.mutated(Mutation::RefusedIsKept) {
+            // SAFETY: not delivered, so still held.
+            unsafe { self.release(node) };
+        }
         false
     }
 

@@ -55,11 +55,26 @@ pub struct Options {
     pub tombstones: bool,
     /// Decides the victims of steals.
     pub seed: u64,
+    /// What a model has it do wrongly.
+    #[cfg(loom)]
+    pub mutation: Option<crate::mutate::Mutation>,
+    /// A model of want of memory: kills get none.
+    #[cfg(loom)]
+    pub kills_without_memory: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cores: 1, limits: Limits::default(), tombstones: false, seed: 0x5EED }
+        Self {
+            cores: 1,
+            limits: Limits::default(),
+            tombstones: false,
+            seed: 0x5EED,
+            #[cfg(loom)]
+            mutation: None,
+            #[cfg(loom)]
+            kills_without_memory: false,
+        }
     }
 }
 

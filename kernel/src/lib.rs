@@ -14,11 +14,11 @@
 //! | --- | --- |
 //! | names that outlive what they name | `pid`, `reason`, `name`, `alias` |
 //! | what travels: nodes, messages, exits, questions | `signal`, `mailbox`, `send`, `received` |
-//! | what ties processes: lists, records, sets | `link`, `monitor`, `watch`, `list`, `roll`, `set` |
+//! | what ties processes: lists, records, sets | `link`, `monitor`, `watch`, `list`, `roll`, `set`, `shares` |
 //! | where processes are | `table`, `reclaim` |
 //! | birth, life and death of one | `process`, `cx`, `task` |
 //! | when they run | `runq`, `sched`, `timer` |
-//! | the ground | `sync`, `config`, `memory`, `world` |
+//! | the ground | `sync`, `config`, `memory`, `mutate`, `world` |
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -38,6 +38,7 @@ pub(crate) mod list;
 pub(crate) mod mailbox;
 pub(crate) mod memory;
 pub(crate) mod monitor;
+pub(crate) mod mutate;
 pub(crate) mod name;
 pub(crate) mod pid;
 pub(crate) mod process;
@@ -49,6 +50,7 @@ pub(crate) mod runq;
 pub(crate) mod sched;
 pub(crate) mod send;
 pub(crate) mod set;
+pub(crate) mod shares;
 pub(crate) mod signal;
 pub(crate) mod sync;
 pub(crate) mod table;
@@ -93,7 +95,7 @@ pub mod internals {
             }
         )*};
     }
-    open!(config, link, list, mailbox, memory, monitor, roll, set, sync, table, watch);
+    open!(config, link, list, mailbox, memory, monitor, mutate, roll, set, shares, sync, table, watch);
     /// Signals.
     pub mod signal {
         pub use crate::signal::{message, node, queue};

@@ -18,12 +18,14 @@ use crate::link::{Half, Link};
 use crate::mailbox::Fifo;
 use crate::memory;
 use crate::monitor::{Cancelled, Monitor};
+use crate::mutate::Mutation;
 use crate::name;
 use crate::process::header::Header;
 use crate::process::ties::watch_was_cancelled;
 use crate::reason::Reason;
 use crate::signal::node::{Kind, Node};
 use crate::signal::queue::Queue;
+use crate::sync::Ordering;
 use crate::timer::record::{Target, TimerHead};
 use crate::watch::Watch;
 
@@ -48,8 +50,14 @@ pub(crate) unsafe fn die(process: NonNull<Header>, slice: &Slice<'_>, reason: Re
     // SAFETY: the owner.
     unsafe { header.private() }.dying = Some(reason.clone());
     // SAFETY: the owner, before anything is closed (P3).
-    header.reason.with_mut(|place| unsafe { *place = reason.clone() });
+    let write = || header.reason.with_mut(|place| unsafe { *place = reason.clone() });
+    if !hand.kernel.mutated(Mutation::ReasonLast) {
+        write();
+    }
     let late = close(header, hand);
+    if hand.kernel.mutated(Mutation::ReasonLast) {
+        write();
+    }
     fire(header, hand, &reason);
     answer(header, hand, late, &reason);
     hand.kernel.table.vacate(header.pid, reason);
@@ -134,13 +142,15 @@ fn give_up_monitors(header: &Header, hand: &Hand<'_>) {
 fn fire(header: &Header, hand: &Hand<'_>, reason: &Reason) {
     // SAFETY: the owner.
     let private = unsafe { header.private() };
+    let killed = hand.kernel.mutated(Mutation::TellsTheKill) && header.killed.load(Ordering::Relaxed);
+    let told = if killed { &Reason::KILLED } else { reason };
     while let Some(half) = private.links.pop() {
         // SAFETY: the half's share, which the set had.
-        unsafe { Link::fire(Half::link(half), header.pid, hand, reason) };
+        unsafe { Link::fire(Half::link(half), header.pid, hand, told) };
     }
     for link in header.links.close() {
         // SAFETY: the half's share, which the list had.
-        unsafe { Link::fire(link, header.pid, hand, reason) };
+        unsafe { Link::fire(link, header.pid, hand, told) };
     }
     for watch in header.watchers.close() {
         // SAFETY: the list's share.
@@ -153,6 +163,7 @@ fn answer(header: &Header, hand: &Hand<'_>, mut late: Queue, reason: &Reason) {
     while let Some(node) = late.pop_front() {
         // SAFETY: taken from the mailbox, so ours.
         match unsafe { Node::kind(node) } {
+            _ if hand.kernel.mutated(Mutation::LateIsDropped) => {}
             Kind::LinkRequest => {
                 // SAFETY: the half's share, which the request had.
                 unsafe { Link::fire(Link::of_request(node), header.pid, hand, &Reason::NOPROC) };

@@ -14,6 +14,7 @@ use crate::link::{Half, Link};
 
 use crate::mailbox::Fifo;
 use crate::monitor::Monitor;
+use crate::mutate::Mutation;
 use crate::process::header::Header;
 use crate::process::private::Private;
 use crate::process::ties;
@@ -112,7 +113,7 @@ fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
             Met::Resume
         }
         Kind::Exit => meet_exit(process, node),
-        Kind::LinkExit => meet_link_exit(process, node),
+        Kind::LinkExit => meet_link_exit(process, hand, node),
         Kind::LinkRequest => {
             let link = Link::of_request(node);
             // SAFETY: fetched; the share of the half comes with it.
@@ -151,7 +152,8 @@ fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
         Kind::Wake => {
             // AcqRel: the node is in no queue any more; and a waker, nudger or killer whose swap found the
             // flag set left it to us, who must see what it did before.
-            process.waking.swap(false, Ordering::AcqRel);
+            let clear = if hand.kernel.mutated(Mutation::WakingRelaxed) { Ordering::Relaxed } else { Ordering::AcqRel };
+            process.waking.swap(false, clear);
             if process.killed.load(Ordering::Relaxed) {
                 return Met::Dies(Reason::KILLED);
             }
@@ -226,13 +228,14 @@ fn meet_exit(process: &Header, node: NonNull<Node>) -> Met {
     Met::Refused
 }
 
-fn meet_link_exit(process: &Header, node: NonNull<Node>) -> Met {
+fn meet_link_exit(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
     take_up(process);
     let link = node.cast::<Link>();
     let half = Link::half_of(link, process.pid);
     // SAFETY: the signal's share keeps the record; the fields are the owner's.
     let fields = unsafe { half.as_ref() };
-    let (welcome, peer) = (!fields.is_withdrawn(), fields.peer);
+    let welcome = !fields.is_withdrawn() || hand.kernel.mutated(Mutation::WithdrawnIsWelcome);
+    let peer = fields.peer;
     // SAFETY: the owner.
     let private = unsafe { process.private() };
     // SAFETY: ours.
@@ -251,7 +254,8 @@ fn meet_link_exit(process: &Header, node: NonNull<Node>) -> Met {
     }
     // SAFETY: the signal's share.
     unsafe { Link::give_up(link) };
-    if reason.is_normal() { Met::Handled } else { Met::Dies(reason) }
+    let survives = reason.is_normal() && !hand.kernel.mutated(Mutation::NormalKills);
+    if survives { Met::Handled } else { Met::Dies(reason) }
 }
 
 /// Takes a half that was on the list, or in a request, into the set.

@@ -16,6 +16,7 @@ use crate::config;
 use crate::cx::Slice;
 use crate::hand::Hand;
 use crate::kernel::Kernel;
+use crate::mutate::Mutation;
 use crate::process::body::Resumed;
 use crate::process::exit::die;
 use crate::process::fetch::{By, fetch};
@@ -257,7 +258,7 @@ unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> After {
             return After::Dies(reason);
         }
         if !private.resume {
-            if header.mailbox.sleep() {
+            if header.mailbox.sleep() || slice.hand.kernel.mutated(Mutation::SleepsAnyway) {
                 return After::Sleeps;
             }
             // More has come, which may not be for the body either: others have their turn all the same.

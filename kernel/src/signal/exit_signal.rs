@@ -50,6 +50,9 @@ impl ExitSignal {
 pub(crate) fn send(hand: &Hand<'_>, from: Option<Pid>, to: Pid, reason: Reason) -> Result<bool, NoMemory> {
     let Some(process) = hand.find(to) else { return Ok(false) };
     let kills = reason == Reason::KILL;
+    if kills && hand.kernel.starves_kills() {
+        return Ok(waker::kill(process, hand));
+    }
     let signal = match ExitSignal::try_new(&hand.kernel.nodes, from, reason) {
         Ok(signal) => signal,
         Err(NoMemory) if kills => return Ok(waker::kill(process, hand)),

@@ -17,6 +17,7 @@ use crate::cx::Slice;
 use crate::hand::Hand;
 use crate::kernel::Kernel;
 use crate::mailbox::Pushed;
+use crate::mutate::Mutation;
 use crate::process::header::Header;
 use crate::signal::node::Node;
 use crate::sync::Ordering;
@@ -77,8 +78,15 @@ pub fn kill(process: &Header, hand: &Hand<'_>) -> bool {
     // Looked at before: afterwards it may be dead of this very kill.
     let alive = !process.mailbox.is_closed();
     // Relaxed: made visible by the swap in `push_wake`, to whoever clears the flag.
-    process.killed.store(true, Ordering::Relaxed);
-    push_wake(process, hand).unwrap_or(alive)
+    let flag = || process.killed.store(true, Ordering::Relaxed);
+    if !hand.kernel.mutated(Mutation::FlagLast) {
+        flag();
+    }
+    let pushed = push_wake(process, hand);
+    if hand.kernel.mutated(Mutation::FlagLast) {
+        flag();
+    }
+    pushed.unwrap_or(alive)
 }
 
 unsafe fn clone(data: *const ()) -> RawWaker {

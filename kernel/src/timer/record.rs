@@ -30,6 +30,7 @@ use crate::pid::{Pid, Reference};
 use crate::process::ties::watch_was_cancelled;
 use crate::reason::Reason;
 use crate::set::{Joint, Member};
+use crate::shares::Shares;
 use crate::signal::node::{Budget, Kind, Node};
 use crate::sync::{AtomicU8, Ordering, UnsafeCell};
 use crate::timer::wheel::TimerNode;
@@ -105,7 +106,7 @@ pub struct TimerHead {
     joint: Joint<TimerHead>,
     cancelled: Place<TimerHead>,
     state: AtomicU8,
-    shares: AtomicU8,
+    shares: Shares,
     /// Whether the message comes as `Received::Timer` rather than as a plain message.
     pub labelled: bool,
     /// Whether it is on another process's list of watchers.
@@ -208,7 +209,7 @@ impl TimerHead {
             joint: Joint::new(),
             cancelled: Place::new(),
             state: AtomicU8::new(ARMED),
-            shares: AtomicU8::new(2),
+            shares: Shares::new(2),
             labelled: false,
             watched: false,
             core,
@@ -274,8 +275,8 @@ impl TimerHead {
 
     /// Adds the share of the target's list, which `watch` puts there.
     pub fn share(this: NonNull<Self>) -> NonNull<Watch> {
-        // SAFETY: live: the caller has a share. Relaxed: who shares has one.
-        unsafe { this.as_ref() }.shares.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: live: the caller has a share.
+        unsafe { this.as_ref() }.shares.add();
         // SAFETY: within the record.
         unsafe { this.byte_add(offset_of!(Self, watch)).cast() }
     }
@@ -422,8 +423,7 @@ impl TimerHead {
     pub unsafe fn give_up(this: NonNull<Self>) {
         // SAFETY: shared, so live.
         let timer = unsafe { this.as_ref() };
-        // AcqRel: the free comes after every use by the others.
-        if timer.shares.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if timer.shares.give_up() {
             let free = timer.free;
             // SAFETY: the last share.
             unsafe { free(this) };
