@@ -290,7 +290,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         if reason == Reason::KILL {
             let hand = &self.slice.hand;
             if let Some(process) = hand.find(to) {
-                waker::kill(process, hand);
+                waker::kill(process, Some(self.pid()), hand);
             }
             if to == self.pid() {
                 self.fetch();

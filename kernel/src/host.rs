@@ -79,7 +79,7 @@ impl<'a> Host<'a> {
     pub fn exit(&self, to: Pid, reason: Reason) -> Result<bool, NoMemory> {
         if reason == Reason::KILL {
             let hand = self.hand();
-            return Ok(hand.find(to).is_some_and(|process| waker::kill(process, &hand)));
+            return Ok(hand.find(to).is_some_and(|process| waker::kill(process, None, &hand)));
         }
         let signal = ExitSignal::try_new(&self.kernel.nodes, None, reason)?;
         // SAFETY: new, so ours.

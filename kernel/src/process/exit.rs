@@ -75,8 +75,8 @@ fn close(header: &Header, hand: &Hand<'_>) -> Queue {
         match unsafe { Node::kind(node) } {
             // SAFETY: likewise, in no queue.
             Kind::LinkRequest | Kind::MonitorRequest | Kind::Ask => unsafe { late.push_back(node) },
-            // A part of the process: nothing to free.
-            Kind::Wake => {}
+            // Parts of the process: nothing to free.
+            Kind::Wake | Kind::Kill => {}
             // SAFETY: likewise.
             _ => unsafe { hand.release(node) },
         }

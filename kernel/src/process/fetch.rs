@@ -130,16 +130,15 @@ fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
             }
         }
         Kind::Wake => {
-            // AcqRel: the node is in no queue any more; and a waker, nudger or killer whose swap found the
-            // flag set left it to us, who must see what it did before.
+            // AcqRel: the node is in no queue any more; and a waker or nudger whose swap found the flag set left
+            // it to us, who must see what it did before.
             process.waking.swap(false, Ordering::AcqRel);
-            if process.killed.load(Ordering::Relaxed) {
-                return Met::Dies(Reason::KILLED);
-            }
             // It may be a nudge: the list of links has many that are cut.
             take_up(process);
             Met::Resume
         }
+        // A part of the process, sent once: nothing to free.
+        Kind::Kill => Met::Dies(Reason::KILLED),
         Kind::Ask => {
             // SAFETY: fetched, so ours.
             unsafe { Ask::answer(node, process) };

@@ -64,7 +64,9 @@ pub struct Header {
     pub wake: Node,
     /// Claimed by the waker that sends `wake`.
     pub waking: AtomicBool,
-    /// Somebody has killed it: it dies when it meets `wake`. So a kill needs no memory.
+    /// The signal of the first kill, so that a kill needs no memory.
+    pub kill: Node,
+    /// Claimed, for ever, by the killer that sends `kill`.
     pub killed: AtomicBool,
     /// A waker holds the kernel through this process (P4).
     pub holds_kernel: AtomicBool,

@@ -340,7 +340,7 @@ fn undo(hand: &Hand<'_>, slots: &mut Slots<'_>, claim: &crate::table::Claim) {
 }
 
 fn new_header<B: Body>(kernel: &Kernel, options: &SpawnOptions<'_>, pid: Pid, predecessor: *mut ()) -> Header {
-    /// The wake node is a part of its process: nothing to free.
+    /// The nodes of a wake and of a kill are parts of their process: nothing to free.
     unsafe fn part_of_the_process(_: NonNull<Node>) {}
     Header {
         run: RunNode::new(options.priority as u8),
@@ -356,6 +356,7 @@ fn new_header<B: Body>(kernel: &Kernel, options: &SpawnOptions<'_>, pid: Pid, pr
         reason: UnsafeCell::new(Reason::NOPROC),
         wake: Node::new(Kind::Wake, part_of_the_process),
         waking: AtomicBool::new(false),
+        kill: Node::new(Kind::Kill, part_of_the_process),
         killed: AtomicBool::new(false),
         holds_kernel: AtomicBool::new(false),
         shares: AtomicUsize::new(1),

@@ -42,6 +42,8 @@ pub enum Kind {
     Down,
     /// Part of the process: an async waker was called.
     Wake,
+    /// Part of the process: somebody has killed it.
+    Kill,
     /// `ask::Ask`: a question that the process answers when it meets it.
     Ask,
 }

@@ -17,7 +17,10 @@ use crate::cx::Slice;
 use crate::hand::Hand;
 use crate::kernel::Kernel;
 use crate::mailbox::Pushed;
+use crate::pid::Pid;
 use crate::process::header::Header;
+use crate::reason::Reason;
+use crate::signal::exit_signal::ExitSignal;
 use crate::signal::node::Node;
 use crate::sync::Ordering;
 
@@ -64,14 +67,26 @@ pub fn nudge(process: &Header, hand: &Hand<'_>) {
     unsafe { hand.push(process, NonNull::from(&process.wake).cast::<Node>()) };
 }
 
-/// Kills a process, which may be running; whether it is not dead yet. Allocates nothing. Lock-free.
+/// Kills a process, which may be running; whether it is not dead yet. Needs no memory. Lock-free.
 ///
-/// The kill is acted on where the wake node is met: not later than if it were a signal of its own.
-pub fn kill(process: &Header, hand: &Hand<'_>) -> bool {
-    // Relaxed: made visible by the swap in `nudge`, to whoever clears the flag.
-    process.killed.store(true, Ordering::Relaxed);
-    nudge(process, hand);
-    !process.mailbox.is_closed()
+/// Like any signal it comes behind what the killer has sent before, and ahead of what it sends next. So it is a node
+/// of its own, and a second killer, who cannot know whether the first has pushed its node yet, sends another if there is memory.
+pub fn kill(process: &Header, from: Option<Pid>, hand: &Hand<'_>) -> bool {
+    // Relaxed: who claims the node has it for ever, and it has not changed since the process was published.
+    let node = if !process.killed.swap(true, Ordering::Relaxed) {
+        NonNull::from(&process.kill)
+    } else if let Ok(signal) = ExitSignal::try_new(&hand.kernel.nodes, from, Reason::KILL) {
+        signal
+    } else {
+        return !process.mailbox.is_closed();
+    };
+    // SAFETY: claimed, or new.
+    let pushed = unsafe { hand.push(process, node) };
+    if !pushed {
+        // SAFETY: still ours.
+        unsafe { hand.release(node) };
+    }
+    pushed
 }
 
 unsafe fn clone(data: *const ()) -> RawWaker {
