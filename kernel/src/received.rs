@@ -169,8 +169,8 @@ impl<M> Received<M> {
     }
 }
 
-/// A message of a bounded mailbox has been received.
-fn uncount(process: &Header) {
+/// A message of a bounded mailbox has been received, or dropped by its receiver.
+pub(crate) fn uncount(process: &Header) {
     if process.limit != 0 {
         // Relaxed: the count bounds memory and orders nothing.
         process.waiting.fetch_sub(1, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use atropos::kernel::Limits;
 use atropos::prelude::*;
-use atropos::{AliasMode, Body, Cx, Peek, Resumed};
+use atropos::{Alias, AliasMode, Body, Cx, Peek, Resumed};
 
 fn runtime() -> Runtime {
     Runtime::builder().cores(2).build().expect("two threads")
@@ -170,6 +170,32 @@ fn a_kill_keeps_its_place_behind_what_was_sent_before() {
         reasons
     });
     assert_eq!(reasons, Ok(vec![Reason::KILLED, Reason::KILLED, Reason::SHUTDOWN]));
+}
+
+#[test]
+fn late_replies_do_not_fill_a_bounded_mailbox() {
+    let runtime = runtime();
+    let done = runtime.block_on(async |mut cx: Context<Alias>| {
+        let me = cx.address();
+        let options = SpawnOptions::new().mailbox_limit(2);
+        let server = async move |mut cx: Context<u32>| {
+            let alias = cx.alias(false).expect("memory");
+            cx.unalias(alias);
+            cx.send(me, alias).expect("alive");
+            assert!(matches!(cx.recv().await, Received::Message(7)));
+        };
+        let (server, _) = cx.spawn_with(&options, server).expect("a process");
+        let Received::Message(spent) = cx.recv().await else { unreachable!() };
+        for _ in 0..10 {
+            // Swallowed, two at a time: the server meets them before it answers.
+            for late in 0..2_u32 {
+                assert_eq!(cx.send_alias(spent, late), Ok(()));
+            }
+            assert!(cx.info(server).await.is_some());
+        }
+        cx.send(server, 7_u32)
+    });
+    assert_eq!(done, Ok(Ok(())));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::process::header::Header;
 use crate::process::private::Private;
 use crate::process::ties;
 use crate::reason::Reason;
+use crate::received;
 use crate::signal::ask::Ask;
 use crate::signal::exit_signal::ExitSignal;
 use crate::signal::message;
@@ -168,6 +169,8 @@ fn meet_alias(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
     // SAFETY: the owner.
     let private = unsafe { process.private() };
     let Some(alias) = private.aliases.find(via.to_raw()) else {
+        // Its place in a bounded mailbox is free again.
+        received::uncount(process);
         // SAFETY: fetched, so ours. A foreign destructor: nothing of `private` is used after.
         unsafe { hand.release(node) };
         return Met::Handled;
