@@ -70,7 +70,8 @@ pub fn nudge(process: &Header, hand: &Hand<'_>) {
 /// Kills a process, which may be running; whether it is not dead yet. Needs no memory. Lock-free.
 ///
 /// Like any signal it comes behind what the killer has sent before, and ahead of what it sends next. So it is a node
-/// of its own, and a second killer, who cannot know whether the first has pushed its node yet, sends another if there is memory.
+/// of its own, and a second killer, who cannot know whether the first has pushed its node yet, sends another if
+/// there is memory.
 pub fn kill(process: &Header, from: Option<Pid>, hand: &Hand<'_>) -> bool {
     // Relaxed: who claims the node has it for ever, and it has not changed since the process was published.
     let node = if !process.killed.swap(true, Ordering::Relaxed) {
