@@ -43,12 +43,15 @@ pub struct Judge {
     pub finale: bool,
     /// The kernel is being dropped: nothing is compared.
     pub over: bool,
+    /// It will be dropped with all that is alive. A question that waits in a mailbox has the asker's waker, which
+    /// holds the kernel: none is asked.
+    pub abrupt: bool,
     next: u64,
 }
 
 impl Stage {
     /// For one program.
-    pub fn new(model: Model, log: bool) -> Arc<Self> {
+    pub fn new(model: Model, log: bool, abrupt: bool) -> Arc<Self> {
         let judge = Judge {
             model,
             failure: None,
@@ -57,6 +60,7 @@ impl Stage {
             aliases: Vec::new(),
             finale: false,
             over: false,
+            abrupt,
             next: 1,
         };
         Arc::new(Self { judge: Mutex::new(judge), letters: AtomicUsize::new(0) })
@@ -503,7 +507,7 @@ impl Actor {
 
     fn ask(&mut self, cx: &Me<'_>, me: Id, to: u8) {
         let (to, pid) = self.who(to);
-        if cx.is_dying() {
+        if cx.is_dying() || self.stage.judge().abrupt {
             return;
         }
         match cx.is_alive(pid) {

@@ -257,7 +257,7 @@ impl Program {
             seed: u64::from(header[1]),
             tombstones: header[0] & 0x80 != 0,
             limit: if header[3] & 3 == 3 { 4 + u32::from(header[3] >> 2 & 7) } else { 4096 },
-            abrupt: false,
+            abrupt: header[3] & 0x80 != 0,
             ops,
         }
     }

@@ -33,7 +33,7 @@ pub fn run(program: &Program) -> Result<(), String> {
 fn perform(program: &Program, log: bool) -> Result<(), String> {
     let limits = Limits { processes: program.limit, nodes: 1 << 20, ..Limits::default() };
     let options = Options { cores: program.cores, seed: program.seed, tombstones: program.tombstones, limits };
-    let stage = Stage::new(Model::new(program.tombstones, program.limit, program.cores), log);
+    let stage = Stage::new(Model::new(program.tombstones, program.limit, program.cores), log, program.abrupt);
     let mut play = Play { world: Stepped::with(options), stage: stage.clone() };
     let result = play.perform(program);
     {

@@ -190,6 +190,6 @@ pub(crate) unsafe fn discard(kernel: &Kernel, process: NonNull<Header>) {
     }
     kernel.table.vacate(header.pid, Reason::KILLED);
     drop(guard);
-    // SAFETY: the table's share; a waker that is left frees it later.
-    unsafe { Header::give_up(process) };
+    // SAFETY: the table's share. There is no waker: they hold the kernel.
+    unsafe { Header::give_up_table(process) };
 }
