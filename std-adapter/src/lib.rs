@@ -40,6 +40,7 @@ pub use atropos_kernel::{
     Object, Peek, Pid, Priority, ProcessInfo, Reason, ReasonValue, Received, Recipient, Reference, RegisterError,
     Resumed, SendError, SpawnError, SpawnOptions, Spawned, TimerError, View, Waiting,
 };
+pub use atropos_otp as otp;
 pub use builder::{BuildError, Builder};
 pub use runtime::{Handle, Runtime, ShutdownError};
 
@@ -48,6 +49,10 @@ pub mod prelude {
     pub use crate::{
         Address, Context, Down, Exit, Object, Pid, Reason, Received, Reference, Runtime, SendError, SpawnError,
         SpawnOptions,
+    };
+    pub use atropos_otp::{
+        ChildSpec, DynamicSupervisor, Intensity, Next, Refusal, Reply, Restart, Server, ServerName, ServerRef, Serving,
+        Shutdown, Started, Starter, Supervisor, SupervisorRef,
     };
 }
 

@@ -41,7 +41,10 @@ unsafe impl KernelWorld for Clock {
 
     fn contain(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(code));
-        caught.map_err(|_| Reason::crash("a panic in a scripted process"))
+        caught.map_err(|panic| match panic.downcast::<String>() {
+            Ok(text) => Reason::crash(*text),
+            Err(_) => Reason::crash("a panic in a scripted process"),
+        })
     }
 }
 
