@@ -252,7 +252,7 @@ fn p15_a_child_that_dies_at_once_is_seen() {
     let child = ChildSpec::worker("short", move |starter: &mut Starter<'_>| {
         let last = count.fetch_add(1, Ordering::Relaxed) == TIMES;
         starter.spawn(move |mut cx: Context<()>| async move {
-            while last {
+            if last {
                 cx.recv().await;
             }
         })

@@ -72,8 +72,7 @@ fn r20_a_failed_restart_is_tried_by_a_message_and_each_try_counts() {
     assert!(!bed.is_alive(supervisor), "the sixth restart is one too many");
 
     // A shutdown gets in between: the tries do not go on for ever.
-    let (_, supervisor) =
-        bed.family(Supervisor::one_for_one().intensity(Intensity::Unlimited).child(yard.worker("b")));
+    let (_, supervisor) = bed.family(Supervisor::one_for_one().intensity(Intensity::Unlimited).child(yard.worker("b")));
     yard.fail("b", usize::MAX);
     bed.tell(yard.pid("b"), Told::End(boom()));
     for _ in 0..20 {
@@ -220,7 +219,8 @@ fn r27_dynamic_restarts_keep_each_childs_arguments() {
 #[test]
 fn r28_reports_say_what_happened_and_to_whom() {
     let (mut bed, yard) = (Bed::new(1, 1), Yard::default());
-    let supervisor = Supervisor::one_for_one().on_report(yard.hook()).intensity(Intensity::within(2, Duration::from_secs(5)));
+    let supervisor =
+        Supervisor::one_for_one().on_report(yard.hook()).intensity(Intensity::within(2, Duration::from_secs(5)));
     let brutal = yard.worker("b").shutdown(Shutdown::Within(Duration::from_secs(1)));
     let (_, supervisor) = bed.family(supervisor.child(yard.worker("a")).child(brutal));
     bed.tell(yard.pid("b"), Told::Ignore);

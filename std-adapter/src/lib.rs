@@ -25,6 +25,7 @@
 //! its [`worker`] threads, which sleep when there is nothing to do; [`world`] is the clock, the wake-ups and
 //! the panics; [`blocking`] is where work goes that would keep a core; [`watch`] reports bodies that keep one.
 
+mod behaviours;
 pub mod blocking;
 pub mod builder;
 pub mod join;
