@@ -44,7 +44,10 @@ unsafe impl KernelWorld for Clock {
 
     fn contain(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(code));
-        caught.map_err(|_| Reason::crash(PANIC))
+        caught.map_err(|panic| match panic.downcast::<String>() {
+            Ok(text) => Reason::crash(*text),
+            Err(_) => Reason::crash(PANIC),
+        })
     }
 }
 
