@@ -392,7 +392,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         if entry.holder(hand.guard).is_some() {
             return Err(RegisterError::InUse);
         }
-        entry.register(hand.find(pid).ok_or(RegisterError::NoProc)?)
+        entry.register(hand.find(pid).ok_or(RegisterError::NoProc)?, hand.guard)
     }
 
     /// Takes a name from whoever has it; false when nobody did. Lock-free.

@@ -16,7 +16,8 @@
 //!
 //! The third step of `register` is a read-modify-write on `process.name`: either it comes
 //! before the death's swap, and the death then sees the holder and clears it, or it finds
-//! `GONE` and the registrar clears the holder itself. A dead process never keeps a name.
+//! `GONE` and the registrar clears the holder itself. A dead process never keeps a name; and one whose mailbox
+//! is closed, so that a monitor of it is told `noproc`, does not keep it from who registers next, who takes its place.
 //!
 //! A holder is read under a guard; a process is retired after its names are released.
 
@@ -202,8 +203,8 @@ impl Entry {
         (!holder.mailbox.is_closed()).then_some(holder)
     }
 
-    /// Gives the name to a process. Lock-free (wait-free: three exchanges).
-    pub fn register(&self, process: &Header) -> Result<(), RegisterError> {
+    /// Gives the name to a process. Lock-free: it tries again when others have released or taken the name meanwhile.
+    pub fn register(&self, process: &Header, _guard: &Guard<'_>) -> Result<(), RegisterError> {
         let this = ptr::from_ref(self).cast_mut();
         let that = ptr::from_ref(process).cast_mut();
         match process.name.compare_exchange(ptr::null_mut(), this, Ordering::AcqRel, Ordering::Relaxed) {
@@ -212,11 +213,19 @@ impl Entry {
             Err(now) if now == this => return Err(RegisterError::InUse),
             Err(_) => return Err(RegisterError::AlreadyNamed),
         }
-        let held = self.holder.compare_exchange(ptr::null_mut(), that, Ordering::AcqRel, Ordering::Relaxed);
-        if held.is_err() {
-            // Ours to undo, unless the process is gone meanwhile.
-            let _ = process.name.compare_exchange(this, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed);
-            return Err(RegisterError::InUse);
+        let mut free = ptr::null_mut();
+        // Acquire on failure: pairs with the exchange of the `register` that put the holder here, who is looked at.
+        while let Err(now) = self.holder.compare_exchange(free, that, Ordering::AcqRel, Ordering::Acquire) {
+            // SAFETY: as in `holder`.
+            let in_use = NonNull::new(now).is_some_and(|holder| !unsafe { holder.as_ref() }.mailbox.is_closed());
+            if in_use {
+                // Ours to undo, unless the process is gone meanwhile.
+                let _ = process.name.compare_exchange(this, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed);
+                return Err(RegisterError::InUse);
+            }
+            // Free, or of one that is closed and has not come to releasing it: somebody may have been told already
+            // that it is dead, and the name is theirs for the asking. The death then finds another holder.
+            free = now;
         }
         // A read-modify-write, so that it comes before or after the swap of a death; see the module.
         match process.name.compare_exchange(this, this, Ordering::AcqRel, Ordering::Acquire) {

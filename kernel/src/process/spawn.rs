@@ -312,7 +312,7 @@ pub(crate) fn spawn<B: Body>(
     // SAFETY: initialised; ours until it is published.
     let child = unsafe { process.as_ref() };
     if let Some(entry) = entry
-        && let Err(error) = entry.register(child)
+        && let Err(error) = entry.register(child, hand.guard)
     {
         ties.give_up();
         undo(hand, &mut slots, &claim);
