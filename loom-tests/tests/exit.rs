@@ -110,7 +110,7 @@ fn kill_twice(mutation: Option<Mutation>) -> &'static str {
 fn protocol() {
     let reasons = ["its own", "what it was told", "killed"];
     explore("exit || return", None, &reasons[..2], || one_reason(false, None));
-    explore("kill || exit || return", Some(2), &reasons, || one_reason(true, None));
+    explore("kill || exit || return", Some(3), &reasons, || one_reason(true, None));
     explore("kill || wake || sleep", Some(3), &["killed"], || kill_and_wake(None));
     explore("kill || kill", None, &["killed"], || kill_twice(None));
 }
