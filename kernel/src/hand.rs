@@ -26,6 +26,11 @@ impl<'a> Hand<'a> {
         self.kernel.table.find(pid, self.guard)
     }
 
+    /// Who has the name. Wait-free.
+    pub fn whereis(&self, name: &str) -> Option<Pid> {
+        Some(self.kernel.names.find(name)?.holder(self.guard)?.pid)
+    }
+
     /// Pushes a signal to whoever `pid` names, or releases it; whether it arrived. Lock-free.
     ///
     /// # Safety

@@ -107,5 +107,65 @@ pub mod internals {
     /// Timers.
     pub mod timer {
         pub use crate::timer::wheel;
+        /// The record of a timer.
+        pub mod record {
+            pub use crate::timer::record::*;
+        }
+    }
+    /// Wakers.
+    pub mod waker {
+        pub use crate::task::waker::*;
+    }
+    /// Reasons as words.
+    pub mod reason {
+        use crate::reason::Reason;
+
+        /// The reason that a claim took out of a slot.
+        ///
+        /// # Safety
+        /// It is given back once.
+        pub unsafe fn of_claim(claim: &crate::table::Claim) -> Option<Reason> {
+            // SAFETY: by contract.
+            unsafe { Reason::from_word(claim.tombstone) }
+        }
+    }
+    /// The host's way to a process.
+    pub mod hand {
+        pub use crate::hand::Hand;
+        use crate::kernel::Kernel;
+        use crate::reclaim::Guard;
+
+        /// A hand of the host's.
+        pub fn of<'a>(kernel: &'a Kernel, guard: &'a Guard<'a>) -> Hand<'a> {
+            kernel.hand(guard, None)
+        }
+    }
+    /// Names.
+    pub mod name {
+        use crate::kernel::Kernel;
+        pub use crate::name::*;
+        use crate::pid::Pid;
+        use crate::process::header::Header;
+        use crate::reclaim::Guard;
+
+        /// The entry of a name.
+        pub fn intern<'k>(kernel: &'k Kernel, text: &str) -> Result<&'k Entry, RegisterError> {
+            kernel.names.intern(text)
+        }
+
+        /// Who it is.
+        pub fn pid(process: &Header) -> Pid {
+            process.pid
+        }
+
+        /// The death's part of a process.
+        pub fn die<S: Steps>(process: &Header) {
+            crate::name::release_by::<S>(process);
+        }
+
+        /// The live or dying process that `pid` names.
+        pub fn find<'g>(kernel: &Kernel, pid: Pid, guard: &'g Guard<'_>) -> Option<&'g Header> {
+            kernel.table.find(pid, guard)
+        }
     }
 }

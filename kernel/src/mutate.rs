@@ -43,6 +43,11 @@ pub enum Mutation {
 
 #[cfg(loom)]
 impl Kernel {
+    /// Whether a kill finds no memory: its other way.
+    pub(crate) fn starves_kills(&self) -> bool {
+        self.options.kills_without_memory
+    }
+
     pub(crate) fn mutated(&self, mutation: Mutation) -> bool {
         self.options.mutation == Some(mutation)
     }
@@ -50,6 +55,11 @@ impl Kernel {
 
 #[cfg(not(loom))]
 impl Kernel {
+    #[inline(always)]
+    pub(crate) const fn starves_kills(&self) -> bool {
+        false
+    }
+
     #[inline(always)]
     pub(crate) const fn mutated(&self, _: Mutation) -> bool {
         false

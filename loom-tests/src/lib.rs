@@ -6,6 +6,7 @@
 //! cannot fail is not a test. [`world`] has a whole kernel on the stage. Without `--cfg loom` the crate is empty.
 #![cfg(loom)]
 
+pub mod host;
 pub mod world;
 
 use std::any::Any;

@@ -261,6 +261,11 @@ impl Stage {
         Self::with(Options { cores, mutation, tombstones: true, ..Options::default() })
     }
 
+    /// A kernel in which kills find no memory.
+    pub fn without_memory(cores: usize, mutation: Option<Mutation>) -> Self {
+        Self::with(Options { cores, mutation, kills_without_memory: true, ..Options::default() })
+    }
+
     fn with(options: Options) -> Self {
         let limits = Limits { processes: PROCESSES, names: 1, timers: 1, nodes: 64 };
         let kernel = Kernel::new(Options { limits, ..options }, Domain::new(), Arc::new(Still));

@@ -12,6 +12,11 @@ use atropos_loom::world::{Log, Mutation, Stage, act, ends, explore};
 const OWN: Reason = Reason::LOST;
 const TOLD: Reason = Reason::SHUTDOWN;
 
+/// How the kernel is made: with memory for kills, or without.
+type Make = fn(usize, Option<Mutation>) -> Stage;
+const WITH: Make = Stage::new;
+const WITHOUT: Make = Stage::without_memory;
+
 fn nothing(_: &Cx<'_, u8>) {}
 
 fn named(reason: &Reason) -> &'static str {
@@ -25,8 +30,8 @@ fn named(reason: &Reason) -> &'static str {
 
 /// A process returns while another tells it to end; with `kill` the host kills it as well. Its tombstone, its link and its
 /// monitor agree on the reason.
-fn one_reason(kill: bool, mutation: Option<Mutation>) -> &'static str {
-    let mut stage = Stage::new(2, mutation);
+fn one_reason(kill: bool, make: Make, mutation: Option<Mutation>) -> &'static str {
+    let mut stage = make(2, mutation);
     let log = Log::new();
     let target = stage.start(1, ends(OWN));
     let observer = log.clone();
@@ -56,10 +61,10 @@ fn one_reason(kill: bool, mutation: Option<Mutation>) -> &'static str {
     named(&reason)
 }
 
-/// A process that would live is killed while it is told `normal`, which it ignores, and while its waker is called: the waker
-/// and the kill share a node, and the kill is not lost.
-fn kill_and_wake(mutation: Option<Mutation>) -> &'static str {
-    let mut stage = Stage::new(2, mutation);
+/// A process that would live is killed while it is told `normal`, which it ignores, and while its waker is called: without
+/// memory the waker and the kill share a node, and the kill is not lost.
+fn kill_and_wake(make: Make, mutation: Option<Mutation>) -> &'static str {
+    let mut stage = make(2, mutation);
     let (waker, log) = (Arc::new(Mutex::new(None::<Waker>)), Log::new());
     let keeps = {
         let waker = waker.clone();
@@ -78,8 +83,8 @@ fn kill_and_wake(mutation: Option<Mutation>) -> &'static str {
 }
 
 /// Two kill a process that sleeps: it dies once, and nobody queues it twice.
-fn kill_twice(mutation: Option<Mutation>) -> &'static str {
-    let mut stage = Stage::new(2, mutation);
+fn kill_twice(make: Make, mutation: Option<Mutation>) -> &'static str {
+    let mut stage = make(2, mutation);
     let log = Log::new();
     let mut slept = 0;
     let target = stage.start_trapping(1, move |_| {
@@ -109,18 +114,23 @@ fn kill_twice(mutation: Option<Mutation>) -> &'static str {
 #[test]
 fn protocol() {
     let reasons = ["its own", "what it was told", "killed"];
-    explore("exit || return", None, &reasons[..2], || one_reason(false, None));
-    explore("kill || exit || return", Some(3), &reasons, || one_reason(true, None));
-    explore("kill || wake || sleep", Some(3), &["killed"], || kill_and_wake(None));
-    explore("kill || kill", None, &["killed"], || kill_twice(None));
+    explore("exit || return", None, &reasons[..2], || one_reason(false, WITH, None));
+    explore("kill || exit || return", Some(3), &reasons, || one_reason(true, WITH, None));
+    explore("kill || wake || sleep", Some(3), &["killed"], || kill_and_wake(WITH, None));
+    explore("kill || kill", None, &["killed"], || kill_twice(WITH, None));
+    explore("kill || exit || return, no memory", Some(3), &reasons, || one_reason(true, WITHOUT, None));
+    explore("kill || wake || sleep, no memory", Some(3), &["killed"], || kill_and_wake(WITHOUT, None));
+    explore("kill || kill, no memory", None, &["killed"], || kill_twice(WITHOUT, None));
 }
 
 #[test]
 fn mutants() {
-    let wrong = |name, mutation, f: fn(Option<Mutation>) -> &'static str| {
-        mutant(name, Some(2), move || _ = f(Some(mutation)));
+    let wrong = |name, mutation, f: fn(Make, Option<Mutation>) -> &'static str| {
+        mutant(name, Some(2), move || _ = f(WITHOUT, Some(mutation)));
     };
-    wrong("exit, links are told of a kill that came later", Mutation::TellsTheKill, |m| one_reason(true, m));
+    wrong("exit, links are told of a kill that came later", Mutation::TellsTheKill, |make, m| {
+        one_reason(true, make, m)
+    });
     wrong("exit, a kill that nudges first", Mutation::FlagLast, kill_and_wake);
     wrong("exit, the flag is cleared Relaxed", Mutation::WakingRelaxed, kill_and_wake);
     wrong("exit, sleeps on a kill", Mutation::SleepsAnyway, kill_and_wake);

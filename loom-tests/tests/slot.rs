@@ -67,7 +67,7 @@ fn stale_send(by_pid: bool) {
         let kernel = kernel.clone();
         thread::spawn(move || {
             let host = Host::new(&kernel, &theirs);
-            let in_slot = host.processes().into_iter().find(|pid| pid.index() == dead.index());
+            let in_slot = host.processes().find(|pid| pid.index() == dead.index());
             let to = if by_pid { Some(dead) } else { in_slot };
             let sent = to.is_some_and(|to| host.send(to, 7_u8).is_ok());
             drop(host);

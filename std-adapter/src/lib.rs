@@ -28,6 +28,7 @@
 pub mod blocking;
 pub mod builder;
 pub mod join;
+mod panics;
 mod participant;
 pub mod runtime;
 pub mod watch;

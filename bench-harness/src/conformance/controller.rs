@@ -150,7 +150,7 @@ impl<W: World> Run<'_, W> {
 
     /// Kills what is left, and sees that nothing is.
     fn clear(&mut self) -> Result<()> {
-        let left = self.world.host(|host| host.processes());
+        let left = self.world.host(|host| host.processes().collect::<Vec<_>>());
         for pid in left {
             self.world.host(|host| host.exit(pid, Reason::KILL))?;
         }

@@ -14,15 +14,16 @@
 //! taken back to EMPTY by an exchange), the answerer reads it only after it has exchanged
 //! WAITING for DONE. The value is written before DONE and read after it.
 
-use alloc::sync::Arc;
+use alloc::boxed::Box;
 use core::future::Future;
 use core::pin::Pin;
 use core::ptr::NonNull;
 use core::task::{Context, Poll, Waker};
 
 use super::node::{Budget, Kind, Node};
+use crate::hand::Hand;
 use crate::info::ProcessInfo;
-use crate::memory::{self, NoMemory};
+use crate::memory::{self, NoMemory, Shared};
 use crate::process::header::Header;
 use crate::sync::{AtomicU8, Ordering, UnsafeCell};
 
@@ -47,7 +48,9 @@ pub enum Said {
     /// It is alive.
     Alive,
     /// All about it. Boxed: an answer is small.
-    Info(alloc::boxed::Box<ProcessInfo>),
+    Info(Box<ProcessInfo>),
+    /// It had no memory for the answer.
+    NoMemory,
 }
 
 /// Where an answer is waited for.
@@ -68,16 +71,17 @@ impl Answer {
         Self { state: AtomicU8::new(EMPTY), said: UnsafeCell::new(Said::Dead), waker: UnsafeCell::new(None) }
     }
 
-    fn give(&self, said: Said) {
+    /// Returns who is to be woken: foreign code, for the caller to contain.
+    #[must_use]
+    fn give(&self, said: Said) -> Option<Waker> {
         // SAFETY: the answerer's until DONE, and it answers once.
         self.said.with_mut(|place| unsafe { *place = said });
         // AcqRel: the answer is seen with DONE, and the waker with WAITING.
-        if self.state.swap(DONE, Ordering::AcqRel) == WAITING {
-            // SAFETY: WAITING was exchanged for DONE: the asker touches it no more.
-            if let Some(waker) = self.waker.with_mut(|waker| unsafe { (*waker).take() }) {
-                waker.wake();
-            }
+        if self.state.swap(DONE, Ordering::AcqRel) != WAITING {
+            return None;
         }
+        // SAFETY: WAITING was exchanged for DONE: the asker touches it no more.
+        self.waker.with_mut(|waker| unsafe { (*waker).take() })
     }
 
     /// Takes the answer, or registers who is to be woken.
@@ -102,7 +106,7 @@ impl Answer {
 #[derive(Debug)]
 #[must_use = "the answer is in the future"]
 pub struct Waiting {
-    answer: Arc<Answer>,
+    answer: Shared<Answer>,
     ready: bool,
 }
 
@@ -124,7 +128,7 @@ impl Future for Waiting {
 pub(crate) struct Ask {
     node: Node,
     question: Question,
-    answer: Arc<Answer>,
+    answer: Shared<Answer>,
 }
 
 impl Ask {
@@ -134,13 +138,13 @@ impl Ask {
             // SAFETY: an `Ask`'s node, given up.
             unsafe { Ask::refuse(node) }
         }
+        let answer = Shared::try_new(Answer::new())?;
         let node = budget.node(Kind::Ask, release).ok_or(NoMemory)?;
-        let answer = Arc::new(Answer::new());
         let ask = Self { node, question, answer: answer.clone() };
         memory::try_new(ask).map(|ask| (ask.cast(), Waiting { answer, ready: false })).map_err(|_| NoMemory)
     }
 
-    unsafe fn open(node: NonNull<Node>) -> (Question, Arc<Answer>) {
+    unsafe fn open(node: NonNull<Node>) -> (Question, Shared<Answer>) {
         // SAFETY: by the callers' contract an `Ask` that nobody else has.
         let ask = unsafe { node.cast::<Self>().read() };
         // SAFETY: moved out above.
@@ -152,22 +156,24 @@ impl Ask {
     ///
     /// # Safety
     /// The caller owns `process`, holds `node`, and does not use it again.
-    pub(crate) unsafe fn answer(node: NonNull<Node>, process: &Header) {
+    pub(crate) unsafe fn answer(node: NonNull<Node>, process: &Header, hand: &Hand<'_>) {
         // SAFETY: by contract.
         let (question, answer) = unsafe { Self::open(node) };
-        answer.give(match question {
+        let said = match question {
             Question::Alive => Said::Alive,
-            Question::Info => Said::Info(alloc::boxed::Box::new(ProcessInfo::of(process))),
-        });
+            Question::Info => ProcessInfo::try_of(process).map_or(Said::NoMemory, Said::Info),
+        };
+        let mut waker = answer.give(said);
+        hand.kernel.contain(&mut || waker.take().into_iter().for_each(Waker::wake));
     }
 
-    /// Nobody answers: the process is dead.
+    /// Nobody answers: the process is dead. Runs the asker's waker: through [`Hand::release`], which contains it.
     ///
     /// # Safety
     /// The caller holds `node` and does not use it again.
-    pub(crate) unsafe fn refuse(node: NonNull<Node>) {
+    unsafe fn refuse(node: NonNull<Node>) {
         // SAFETY: by contract.
         let (_, answer) = unsafe { Self::open(node) };
-        answer.give(Said::Dead);
+        answer.give(Said::Dead).into_iter().for_each(Waker::wake);
     }
 }
