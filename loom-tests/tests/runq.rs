@@ -135,7 +135,7 @@ fn park_or_push(announce_first: bool) {
         })
     };
     // The core: a search, then the announcement, then the last look.
-    let searching = idle.start_search(2);
+    let searching = idle.start_search(2, false);
     let found = !inbox.is_empty();
     if searching {
         assert_eq!(idle.end_search(false), None);
