@@ -114,35 +114,54 @@ fn one_core(from: From, pinned: bool, heeds: bool) {
     let _ = core.run(4);
 }
 
-/// Two cores, which look for work at each other's.
-fn two_cores() {
+/// A process that ends at once, from a host, for any core.
+fn any_core(kernel: &Kernel, member: &Participant, done: &Arc<AtomicUsize>) {
+    let ends = Ends(done.clone());
+    let dies = body(move |_: &Cx<'_, ()>| {
+        let _ = &ends;
+        Resumed::Exit(Reason::NORMAL)
+    });
+    Host::new(kernel, member).spawn(&SpawnOptions::new(), dies).unwrap();
+}
+
+/// Two cores, one of which sleeps, and the other goes to sleep while a process comes: for that one (`number` 0), or
+/// for the sleeper.
+fn one_sleeps(number: usize) {
     let (kernel, world) = kernel(2, 4);
     let (mut one, mut other) = (core(&kernel, 0), core(&kernel, 1));
-    let ours = member(&kernel);
-    let done = Arc::new(AtomicUsize::new(0));
+    let (ours, done) = (member(&kernel), Arc::new(AtomicUsize::new(0)));
+    for _ in 0..number {
+        any_core(&kernel, &ours, &done);
+    }
+    let _ = (one.run(2), other.run(2), one.run(2), other.run(2));
     let wakes = world.wakes();
-    let elsewhere = thread::spawn(move || {
-        let _ = other.run(4);
-        other
-    });
     let host = {
         let (kernel, done) = (kernel.clone(), done.clone());
         thread::spawn(move || {
-            let ends = Ends(done);
-            let dies = body(move |_: &Cx<'_, ()>| {
-                let _ = &ends;
-                Resumed::Exit(Reason::NORMAL)
-            });
-            Host::new(&kernel, &ours).spawn(&SpawnOptions::new(), dies).unwrap();
+            any_core(&kernel, &ours, &done);
             ours
         })
     };
-    let _ = one.run(4);
-    let mut other = elsewhere.join().unwrap();
+    let _ = one.run(1);
     drop(host.join().unwrap());
     drive(&kernel, &world, &mut one, wakes, true);
     drive(&kernel, &world, &mut other, wakes, true);
-    assert_eq!(done.load(Ordering::Relaxed), 1, "both asleep, with work, and nobody wakes them");
+    assert_eq!(done.load(Ordering::Relaxed), number + 1, "both asleep, with work, and nobody wakes them");
+}
+
+/// Two cores after one process that has come: one of them runs it, once, and neither waits for the other.
+fn two_cores() {
+    let (kernel, _) = kernel(2, 4);
+    let (mut one, mut other) = (core(&kernel, 0), core(&kernel, 1));
+    let done = Arc::new(AtomicUsize::new(0));
+    any_core(&kernel, &member(&kernel), &done);
+    let elsewhere = thread::spawn(move || {
+        let _ = other.run(1);
+        other
+    });
+    let _ = one.run(1);
+    drop(elsewhere.join().unwrap());
+    assert_eq!(done.load(Ordering::Relaxed), 1);
 }
 
 #[test]
@@ -153,7 +172,9 @@ fn protocol() {
             model(&format!("inject: {name}, {which}, sleep"), Some(3), move || one_core(from, pinned, true));
         }
     }
-    model("inject: spawn, two cores", Some(2), two_cores);
+    model("inject: spawn for itself, sleep, another sleeps", Some(2), || one_sleeps(0));
+    model("inject: spawn for a sleeper, sleep", Some(2), || one_sleeps(1));
+    model("inject: one process, two cores", Some(2), two_cores);
 }
 
 #[test]

@@ -213,10 +213,10 @@ fn stale(what: Stale, by_pid: bool) {
 
 #[test]
 fn protocol() {
-    model("slot: stale send, death, respawn", Some(3), || stale_send(true));
-    model("slot: stale exit, death, respawn", Some(3), || stale(Stale::Exit, true));
-    model("slot: stale kill, death, respawn", Some(3), || stale(Stale::Kill, true));
-    model("slot: stale alias, death, respawn", Some(3), || stale(Stale::Alias, true));
+    model("slot: stale send, death, respawn", Some(2), || stale_send(true));
+    model("slot: stale exit, death, respawn", Some(2), || stale(Stale::Exit, true));
+    model("slot: stale kill, death, respawn", Some(2), || stale(Stale::Kill, true));
+    model("slot: stale alias, death, respawn", Some(2), || stale(Stale::Alias, true));
     model("slot: stale link, death, respawn", Some(2), || stale(Stale::Link, true));
     model("slot: stale monitor, death, respawn", Some(2), || stale(Stale::Monitor, true));
 }

@@ -246,9 +246,9 @@ impl Steps for NotAsked {
 fn protocol() {
     Outcomes::model("timer: fire, cancel", None, 2, fire_or_cancel::<Real>);
     model("timer: cancel, its core is dropped", Some(2), cancel_or_drop_core);
-    Outcomes::model("timer: fire, cancel on another core", Some(3), 2, cancel_elsewhere);
-    Outcomes::model("timer: fire, its target dies", Some(3), 2, |outcomes| target_dies(outcomes, true));
-    Outcomes::model("timer: its target dies, its core sleeps", Some(3), 1, |outcomes| target_dies(outcomes, false));
+    Outcomes::model("timer: fire, cancel on another core", Some(2), 2, cancel_elsewhere);
+    Outcomes::model("timer: fire, its target dies", Some(2), 2, |outcomes| target_dies(outcomes, true));
+    Outcomes::model("timer: its target dies, its core sleeps", Some(2), 1, |outcomes| target_dies(outcomes, false));
 }
 
 #[test]

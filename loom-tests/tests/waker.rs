@@ -180,11 +180,11 @@ impl Orders for ClaimRelaxed {
 
 #[test]
 fn protocol() {
-    model("waker: wake, sleep", None, || wake_or_sleep::<Real>(1, false));
-    model("waker: wake, wake, sleep", Some(3), || wake_or_sleep::<Real>(2, false));
-    model("waker: wake, clone, drop, death", Some(3), wake_or_die);
+    model("waker: wake, sleep", Some(3), || wake_or_sleep::<Real>(1, false));
+    model("waker: wake, wake, sleep", Some(2), || wake_or_sleep::<Real>(2, false));
+    model("waker: wake, clone, drop, death", Some(2), wake_or_die);
     model("waker: drop, drop, death", Some(2), drop_or_die);
-    model("waker: wake, kill, sleep", Some(3), wake_or_kill);
+    model("waker: wake, kill, sleep", Some(2), wake_or_kill);
 }
 
 #[test]
