@@ -10,11 +10,12 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use atropos_kernel::reclaim::{Domain, Limbo, Participant, Retired};
 use atropos_kernel::world::{Here, World};
@@ -90,6 +91,28 @@ pub fn core(kernel: &Arc<Kernel>, id: usize) -> Core {
     core
 }
 
+/// How a race has ended, over all of a search: one that always ends the same way is no race, and checks nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Outcomes(Arc<Mutex<BTreeSet<usize>>>);
+
+impl Outcomes {
+    /// This time it ended so.
+    pub fn saw(&self, outcome: usize) {
+        self.0.lock().expect("no panic in here").insert(outcome);
+    }
+
+    /// Searches `f` as [`crate::model`] does, and finds every outcome below `count`, and no other.
+    ///
+    /// # Panics
+    /// When the model fails, or its outcomes are others.
+    pub fn model(name: &str, bound: Option<usize>, count: usize, f: impl Fn(&Self) + Sync + Send + 'static) {
+        let outcomes = Self::default();
+        let seen = outcomes.clone();
+        crate::model(name, bound, move || f(&seen));
+        assert_eq!(*outcomes.0.lock().expect("likewise"), (0..count).collect(), "{name}: its outcomes");
+    }
+}
+
 /// A body that is a closure.
 #[derive(Debug)]
 pub struct Acts<M, F>(F, PhantomData<fn(M)>);
@@ -135,10 +158,15 @@ impl Canary {
         (Self { alive: UnsafeCell::new(true), ends: ends.clone() }, ends)
     }
 
+    /// Whether it has not ended; to be asked where a panic would unwind through the kernel.
+    pub fn is_alive(&self) -> bool {
+        // SAFETY: loom's cell, read for the length of the closure.
+        self.alive.with(|alive| unsafe { *alive })
+    }
+
     /// Uses it.
     pub fn sing(&self) {
-        // SAFETY: loom's cell, read for the length of the closure.
-        self.alive.with(|alive| assert!(unsafe { *alive }, "used after its end"));
+        assert!(self.is_alive(), "used after its end");
     }
 }
 

@@ -162,7 +162,7 @@ fn limit(checks: bool) {
 
 #[test]
 fn protocol() {
-    model("shutdown: close, spawn by a host", Some(4), || spawn_or_close(true));
+    model("shutdown: close, spawn by a host", Some(2), || spawn_or_close(true));
     model("shutdown: close, spawn by a process", None, parent_or_close);
     model("limit: spawn, spawn, exit", None, || limit(true));
 }

@@ -53,6 +53,8 @@ pub struct Core {
     participant: Participant,
     announced: bool,
     unflushed: bool,
+    /// The last look has found work elsewhere.
+    seen: Cell<bool>,
 }
 
 impl fmt::Debug for Core {
@@ -79,7 +81,7 @@ impl Core {
         let seed = (kernel.options.seed ^ (id as u64 + 1)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let local = CoreLocal::new(id, kernel.now(), seed, kernel.options.limits.timers);
         let participant = kernel.register();
-        Self { kernel, local, participant, announced: false, unflushed: false }
+        Self { kernel, local, participant, announced: false, unflushed: false, seen: Cell::new(false) }
     }
 
     /// Its number.
@@ -153,7 +155,7 @@ impl Core {
         if let Some(process) = self.local.queues(|queues| queues.pop(shared)) {
             return Some(process);
         }
-        if self.kernel.cores() == 1 || !self.kernel.idle.start_search(self.kernel.cores()) {
+        if self.kernel.cores() == 1 || !self.kernel.idle.start_search(self.kernel.cores(), self.seen.take()) {
             return None;
         }
         let found = self.steal();
@@ -190,6 +192,7 @@ impl Core {
         if work {
             // If somebody has claimed the bit meanwhile, their wake comes for nothing.
             kernel.idle.retract(id);
+            self.seen.set(!own);
             return None;
         }
         self.announced = true;

@@ -14,7 +14,7 @@ use crate::process::header::Header;
 use crate::reclaim::{Limbo, Participant};
 use crate::runq::node::RunNode;
 use crate::runq::{Local, Queued, Shared};
-use crate::sync::{AtomicBool, Cell, Ordering, PlainAtomicUsize, UnsafeCell};
+use crate::sync::{Cell, Ordering, PlainAtomicBool, PlainAtomicUsize, UnsafeCell};
 use crate::table::{Claim, FreeSlots, NoSlot};
 use crate::timer::record::{TimerError, TimerHead};
 use crate::timer::wheel::Wheel;
@@ -29,7 +29,7 @@ pub(crate) struct CoreShared {
     pub cancelled: List<TimerHead>,
     /// What it runs, for whoever watches how long.
     pub mark: Mark,
-    made: AtomicBool,
+    made: PlainAtomicBool,
 }
 
 impl CoreShared {

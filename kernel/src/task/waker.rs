@@ -20,13 +20,32 @@ use crate::process::header::Header;
 use crate::signal::node::Node;
 use crate::sync::Ordering;
 
-const VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
+/// The orderings, a parameter so that a model can weaken one and see it fail.
+pub trait Orders: 'static {
+    /// Of claiming the wake node. AcqRel: what the waker did before is seen by the fetch that clears the flag, also when
+    /// somebody else had claimed the node.
+    const CLAIM: Ordering = Ordering::AcqRel;
+}
+
+/// The orderings as they must be.
+#[derive(Debug)]
+pub struct Real;
+impl Orders for Real {}
+
+const fn vtable<O: Orders>() -> &'static RawWakerVTable {
+    &const { RawWakerVTable::new(clone::<O>, wake::<O>, wake_by_ref::<O>, drop_waker) }
+}
 
 /// A waker with a share of its own.
 pub fn of(process: &Header) -> Waker {
+    of_by::<Real>(process)
+}
+
+/// [`of`], with the orderings `O`.
+pub fn of_by<O: Orders>(process: &Header) -> Waker {
     process.share_with_waker();
     // SAFETY: the vtable's functions keep to `RawWaker`'s contract; the share is the waker's.
-    unsafe { Waker::from_raw(raw(process)) }
+    unsafe { Waker::from_raw(raw::<O>(process)) }
 }
 
 /// A waker for the length of a poll, without a share.
@@ -35,11 +54,11 @@ pub fn of(process: &Header) -> Waker {
 /// The process outlives the result, which must not be dropped.
 pub unsafe fn borrowed(process: &Header) -> core::mem::ManuallyDrop<Waker> {
     // SAFETY: as in `of`; never dropped, so the missing share is never given up.
-    core::mem::ManuallyDrop::new(unsafe { Waker::from_raw(raw(process)) })
+    core::mem::ManuallyDrop::new(unsafe { Waker::from_raw(raw::<Real>(process)) })
 }
 
-fn raw(process: &Header) -> RawWaker {
-    RawWaker::new(process.whole().as_ptr().cast_const().cast(), &VTABLE)
+fn raw<O: Orders>(process: &Header) -> RawWaker {
+    RawWaker::new(process.whole().as_ptr().cast_const().cast(), vtable::<O>())
 }
 
 /// Has a process look at what it holds: the signal of a waker, from who has a hand.
@@ -50,7 +69,7 @@ pub fn nudge(process: &Header, hand: &Hand<'_>) {
 /// Pushes the wake node; whether the process took it, `None` when it was under way already.
 fn push_wake(process: &Header, hand: &Hand<'_>) -> Option<bool> {
     // AcqRel: as in `wake_by_ref`.
-    if process.waking.swap(true, Ordering::AcqRel) {
+    if process.waking.swap(true, Real::CLAIM) {
         return None;
     }
     // SAFETY: the flag was claimed: the wake node is in no queue and ours. A dead process's is
@@ -77,25 +96,24 @@ pub fn kill(process: &Header, hand: &Hand<'_>) -> bool {
     pushed.unwrap_or(alive)
 }
 
-unsafe fn clone(data: *const ()) -> RawWaker {
+unsafe fn clone<O: Orders>(data: *const ()) -> RawWaker {
     // SAFETY: a waker's process, which its share or its poll keeps.
     let process = unsafe { &*data.cast::<Header>() };
     process.share_with_waker();
-    raw(process)
+    raw::<O>(process)
 }
 
-unsafe fn wake(data: *const ()) {
+unsafe fn wake<O: Orders>(data: *const ()) {
     // SAFETY: by `RawWaker`'s contract.
-    unsafe { wake_by_ref(data) };
+    unsafe { wake_by_ref::<O>(data) };
     // SAFETY: `wake` consumes the waker.
     unsafe { drop_waker(data) };
 }
 
-unsafe fn wake_by_ref(data: *const ()) {
+unsafe fn wake_by_ref<O: Orders>(data: *const ()) {
     // SAFETY: a waker's process, which its share or its poll keeps.
     let process = unsafe { &*data.cast::<Header>() };
-    // AcqRel: what the waker did before is seen by the fetch that clears the flag.
-    if process.mailbox.is_closed() || process.waking.swap(true, Ordering::AcqRel) {
+    if process.mailbox.is_closed() || process.waking.swap(true, O::CLAIM) {
         return;
     }
     // SAFETY: the flag was claimed: the wake node is in no queue and ours.

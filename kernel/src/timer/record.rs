@@ -192,7 +192,8 @@ unsafe fn release_fired(node: NonNull<Node>) {
 
 fn value_of<M>(timer: NonNull<TimerHead>) -> *mut M {
     // SAFETY: a message timer's head; no reference to the whole is made.
-    unsafe { (&raw mut (*timer.cast::<MessageTimer<M>>().as_ptr()).value).cast() }
+    let value = unsafe { &(*timer.cast::<MessageTimer<M>>().as_ptr()).value };
+    value.with_mut(|value| value.cast())
 }
 
 impl TimerHead {
