@@ -142,7 +142,7 @@ fn one_sleeps(number: usize) {
             ours
         })
     };
-    let _ = one.run(1);
+    let _ = one.run(4);
     drop(host.join().unwrap());
     drive(&kernel, &world, &mut one, wakes, true);
     drive(&kernel, &world, &mut other, wakes, true);

@@ -159,7 +159,7 @@ fn limit(checks: bool) {
 fn protocol() {
     model("shutdown: close, spawn by a host", Some(2), || spawn_or_close(true));
     model("shutdown: close, spawn by a process", None, parent_or_close);
-    model("limit: spawn, spawn, exit", None, || limit(true));
+    model("limit: spawn, spawn, exit", Some(3), || limit(true));
 }
 
 #[test]
