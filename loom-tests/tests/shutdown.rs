@@ -120,8 +120,8 @@ fn parent_or_close() {
     assert_eq!(bodies.now.load(Ordering::Relaxed), 0);
 }
 
-/// Two hosts start processes, one of which is one too many, while one that lives dies. `checks`: the kernel has the limit;
-/// otherwise the hosts look first, and the kernel has none.
+/// Two hosts start processes, one of which is one too many, while one that lives dies. `checks`: the kernel has the
+/// limit; otherwise the hosts look first, and the kernel has none.
 fn limit(checks: bool) {
     let processes = if checks { 2 } else { 8 };
     let limits = Limits { processes, names: 1, timers: 1, ..Limits::default() };
