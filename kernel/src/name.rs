@@ -15,12 +15,12 @@
 //! ```
 //!
 //! - **A1.** Once a death's part is done its process is not a holder, and never will be. Who claims the
-//!   process before the death's swap has reserved the name before that, so the death finds the mark, or the process, and
-//!   takes it out: the registrar's last exchange fails. Who comes after the swap finds `GONE`. So a process
-//!   is retired when no name leads to it, and a holder that is read under a guard stays.
+//!   process before the death's swap has reserved the name before that, so the death finds the mark, or the process,
+//!   and takes it out: the registrar's last exchange fails. Who comes after the swap finds `GONE`. So a process is
+//!   retired when no name leads to it, and a holder that is read under a guard stays.
 //! - **A2.** A mark is its registrar's alone as long as it registers (an address on its stack): no exchange
-//!   takes another's reservation for its own. A death can't tell whose a mark is, and may take out that of a registrar of
-//!   another process; that one finds its process alive, and begins again.
+//!   takes another's reservation for its own. A death can't tell whose a mark is, and may take out that of a
+//!   registrar of another process; that one finds its process alive, and begins again.
 //! - **A3.** A newborn's mark is not taken out: its process is not queued before the name is confirmed, and can't die.
 //!   The name leads to it only after its pid does.
 

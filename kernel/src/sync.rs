@@ -50,9 +50,9 @@ mod imp {
 mod imp {
     //! Loom's atomics, each with a *mark* that every access to it exchanges first. Loom looks for another order only
     //! between an access and the last one to the same word, and a thread's own load counts as that: of a load and an
-    //! exchange of one thread, as in every loop of exchanges, it would never let the other threads' loads come after the
-    //! exchange. All accesses to the mark depend on each other, and the last is the last of another thread's, or the one before
-    //! it in the same access.
+    //! exchange of one thread, as in every loop of exchanges, it would never let the other threads' loads come after
+    //! the exchange. All accesses to the mark depend on each other, and the last is the last of another thread's, or
+    //! the one before it in the same access.
 
     use loom::sync::atomic as of_loom;
 

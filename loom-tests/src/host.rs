@@ -27,7 +27,7 @@ loom::thread_local! {
 }
 
 fn here() -> *const Here {
-    HERE.with(|here| std::ptr::from_ref(here))
+    HERE.with(std::ptr::from_ref)
 }
 
 /// See the module.
@@ -197,8 +197,10 @@ impl Mortal {
     pub fn new() -> (Arc<Self>, Arc<AtomicUsize>) {
         unsafe fn free(retired: NonNull<Retired>) {
             let mortal = retired.cast::<Mortal>().as_ptr();
-            // SAFETY: the model keeps the memory; freed once, by nobody who looks at it.
-            unsafe { ManuallyDrop::drop(&mut (*mortal).canary) };
+            // SAFETY: the model keeps the memory; freed once, when nobody looks at it.
+            let canary = unsafe { &mut (*mortal).canary };
+            // SAFETY: likewise.
+            unsafe { ManuallyDrop::drop(canary) };
         }
         let (canary, ends) = Canary::new();
         (Arc::new(Self { retired: Retired::new(free), canary: ManuallyDrop::new(canary) }), ends)

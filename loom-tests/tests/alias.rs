@@ -188,8 +188,8 @@ fn two_replies(reply: bool) {
     nothing_is_left(&kernel, &mut core, pid, &[first.1, second.1]);
 }
 
-/// A reply through the alias of a monitor, while its target dies: none comes after the DOWN; and with a reply that ends the
-/// monitor no DOWN comes after it. Exactly one of the two has the owner's call end.
+/// A reply through the alias of a monitor, while its target dies: none comes after the DOWN; and with a reply that
+/// ends the monitor no DOWN comes after it. Exactly one of the two has the owner's call end.
 fn reply_or_down(outcomes: &Outcomes) {
     let kernel = limited();
     let mut core = core(&kernel, 0);

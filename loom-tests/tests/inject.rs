@@ -73,8 +73,8 @@ fn inject(
     }
 }
 
-/// What a driver does after `run`: nothing while the core is idle and nobody has woken it. `heeds`: a wake that came before it
-/// went to sleep keeps it awake.
+/// What a driver does after `run`: nothing while the core is idle and nobody has woken it. `heeds`: a wake that came
+/// before it went to sleep keeps it awake.
 fn drive(kernel: &Kernel, world: &Still, core: &mut Core, wakes: usize, heeds: bool) {
     if !kernel.is_idle(core.id()) {
         let woken = world.wakes() > wakes;
@@ -142,7 +142,7 @@ fn one_sleeps(number: usize) {
             ours
         })
     };
-    let _ = one.run(1);
+    let _ = one.run(4);
     drop(host.join().unwrap());
     drive(&kernel, &world, &mut one, wakes, true);
     drive(&kernel, &world, &mut other, wakes, true);

@@ -63,8 +63,8 @@ fn push_pop_steal() {
     nodes.each_once();
 }
 
-/// A full ring, a thief, and an owner that pushes where the thief reads. `steals`: the thief keeps its places until it has
-/// read them; otherwise it takes the first as the owner does.
+/// A full ring, a thief, and an owner that pushes where the thief reads. `steals`: the thief keeps its places until
+/// it has read them; otherwise it takes the first as the owner does.
 fn steal_or_overwrite(steals: bool) {
     const FULL: usize = 4;
     let (ring, nodes) = (Arc::new(Ring::new()), Nodes::new(FULL + 1));
@@ -150,8 +150,8 @@ fn overflow_or_steal() {
     nodes.each_once();
 }
 
-/// A core that runs out of work, and a producer that adds some: the core does not sleep on it. `announce_first`, `queue_first`:
-/// each side does its first step before it looks at the other's.
+/// A core that runs out of work, and a producer that adds some: the core does not sleep on it. `announce_first`,
+/// `queue_first`: each side does its first step before it looks at the other's.
 fn park_or_push(announce_first: bool, queue_first: bool) {
     let (idle, inbox, nodes) = (Arc::new(Idle::new()), Arc::new(Inbox::new()), Nodes::new(1));
     let woken = Arc::new(AtomicBool::new(false));

@@ -125,8 +125,8 @@ fn parent_or_close() {
     assert_eq!(bodies.now.load(Ordering::Relaxed), 0);
 }
 
-/// Two hosts start processes, one of which is one too many, while one that lives dies. `checks`: the kernel has the limit;
-/// otherwise the hosts look first, and the kernel has none.
+/// Two hosts start processes, one of which is one too many, while one that lives dies. `checks`: the kernel has the
+/// limit; otherwise the hosts look first, and the kernel has none.
 fn limit(checks: bool) {
     let processes = if checks { 2 } else { 8 };
     let limits = Limits { processes, names: 1, timers: 1, ..Limits::default() };
@@ -164,7 +164,7 @@ fn limit(checks: bool) {
 fn protocol() {
     model("shutdown: close, spawn by a host", Some(2), || spawn_or_close(true));
     model("shutdown: close, spawn by a process", None, parent_or_close);
-    model("limit: spawn, spawn, exit", None, || limit(true));
+    model("limit: spawn, spawn, exit", Some(3), || limit(true));
 }
 
 #[test]

@@ -135,7 +135,8 @@ fn respawner(kernel: &Kernel, member: &Participant, next: &Arc<Next>) -> Pid {
 }
 
 /// Exits from a host, and links and monitors from a process of another core, for a process that dies and whose slot is
-/// used again. The next one in it is not ended, gets nothing, and is tied to nobody; who ties itself to the dead is told once.
+/// used again. The next one in it is not ended, gets nothing, and is tied to nobody; who ties itself to the dead is
+/// told once.
 fn stale(what: Stale, by_pid: bool) {
     let limits = Limits { processes: 3, names: 1, timers: 1, ..Limits::default() };
     let tied = matches!(what, Stale::Link | Stale::Monitor);

@@ -87,8 +87,8 @@ impl Idle {
         word.load(Ordering::Relaxed) & bit != 0 && word.fetch_and(!bit, Ordering::AcqRel) & bit != 0
     }
 
-    /// The core looks for work elsewhere; at most half of them at a time do, and those that have `seen` some on their last
-    /// look: they would wait for a searcher otherwise, which may not run. Wait-free.
+    /// The core looks for work elsewhere; at most half of them at a time do, and those that have `seen` some on their
+    /// last look: they would wait for a searcher otherwise, which may not run. Wait-free.
     pub fn start_search(&self, cores: usize, seen: bool) -> bool {
         // Relaxed: a limit that may be overrun by a few does no harm.
         if !seen && 2 * self.searching.load(Ordering::Relaxed) >= cores.max(2) {

@@ -22,8 +22,8 @@ use crate::sync::Ordering;
 
 /// The orderings, a parameter so that a model can weaken one and see it fail.
 pub trait Orders: 'static {
-    /// Of claiming the wake node. AcqRel: what the waker did before is seen by the fetch that clears the flag, also when
-    /// somebody else had claimed the node.
+    /// Of claiming the wake node. AcqRel: what the waker did before is seen by the fetch that clears the flag, also
+    /// when somebody else had claimed the node.
     const CLAIM: Ordering = Ordering::AcqRel;
 }
 
