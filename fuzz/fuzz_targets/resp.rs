@@ -10,6 +10,8 @@ mod resp;
 
 use resp::{ProtocolError, Reply, Request, parse};
 
+/// Bytes that are enough for every limit on a line.
+const ENOUGH: usize = 66 * 1024;
 /// Stands for many bytes, so that long lines and values are within a fuzzer's reach; how many the next byte says.
 const MANY: u8 = 0xF5;
 
@@ -18,7 +20,7 @@ fn inflate(bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.iter();
     while let Some(byte) = bytes.next() {
         match (*byte, bytes.len()) {
-            (MANY, 1..) => {
+            (MANY, 1..) if out.len() < ENOUGH => {
                 let kibibytes = bytes.next().copied().unwrap_or_default() % 80;
                 out.resize(out.len() + usize::from(kibibytes) * 1024, b'x');
             }
@@ -116,8 +118,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let whole = inflate(bytes);
     let at_once = feed(std::iter::once(whole.clone()));
     let (head, tail) = whole.split_at(usize::from(first).min(whole.len()));
-    // Small steps through what is long would take for ever: a piece is a 64th of it at least.
-    let step = (1 + usize::from(step)).max(tail.len() / 64);
+    // Small steps through what is long would take for ever: a piece is a 16th of it at least.
+    let step = (1 + usize::from(step)).max(tail.len() / 16);
     let pieces = std::iter::once(head.to_vec()).chain(tail.chunks(step).map(<[u8]>::to_vec));
     assert_eq!(feed(pieces), at_once);
 

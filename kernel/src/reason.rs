@@ -15,7 +15,7 @@ use core::mem::offset_of;
 use core::ptr::{self, NonNull};
 
 use crate::memory;
-use crate::sync::{AtomicUsize, Ordering, fence};
+use crate::sync::{AtomicUsize, Ordering, acquire_by};
 
 /// A value that a [`Reason`] can carry: anything that can be shown, compared and sent. It is dropped by whoever holds it
 /// last, which may be the kernel in the middle of something: its destructor must not panic.
@@ -252,7 +252,7 @@ impl Drop for Reason {
         let Some(head) = self.head() else { return };
         // Release pairs with the fence of the last holder: its free comes after every use.
         if head.count.fetch_sub(1, Ordering::Release) == 1 {
-            fence(Ordering::Acquire);
+            acquire_by(|order| head.count.load(order));
             let free = head.free;
             // SAFETY: this was the last count.
             unsafe { free(self.0) }

@@ -169,6 +169,21 @@ mod imp {
 
 pub use imp::*;
 
+/// An acquire fence, behind a relaxed look at a word: what comes next sees what came before the write that was found
+/// there. `load` is a load of that word, for the other version of this function.
+#[cfg(not(tsan))]
+#[inline(always)]
+pub fn acquire_by<T>(_load: impl FnOnce(Ordering) -> T) {
+    fence(Ordering::Acquire);
+}
+
+/// The same for ThreadSanitizer, which does not understand fences: the word is loaded again. What is found now is what
+/// was found before, or was written later by a read-modify-write of it, which hands on the same release.
+#[cfg(tsan)]
+pub fn acquire_by<T>(load: impl FnOnce(Ordering) -> T) {
+    drop(load(Ordering::Acquire));
+}
+
 /// An atomic that no model looks at: statistics, and the counts of values that
 /// are only ever shared through something that a model does look at.
 pub use core::sync::atomic::{AtomicBool as PlainAtomicBool, AtomicUsize as PlainAtomicUsize};

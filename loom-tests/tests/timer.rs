@@ -72,7 +72,16 @@ unsafe impl Send for Share {}
 /// A timer with a message to `target`, off the wheel of core 0, in a budget of its own.
 fn record(budget: &Budget, target: Pid, canary: Canary) -> NonNull<TimerHead> {
     let reference = Reference::from_raw(1).unwrap();
-    TimerHead::try_message(budget, Target::Pid(target), 0, 0, reference, Flags { labelled: false, watched: false }, Letter::Due(canary)).unwrap()
+    TimerHead::try_message(
+        budget,
+        Target::Pid(target),
+        0,
+        0,
+        reference,
+        Flags { labelled: false, watched: false },
+        Letter::Due(canary),
+    )
+    .unwrap()
 }
 
 /// The record alone: it fires on one thread and is cancelled on another.

@@ -2,13 +2,19 @@
 //!
 //! [`steps`] runs and times the parts and says at the end what was done, failed and skipped;
 //! [`need`] says what a machine lacks, or installs it; [`lint`] refuses in the kernel what has no place
-//! there; [`models`] runs loom; [`shuttle`] runs the webs; [`cases`] replays the conformance cases; [`bare`] boots the image.
+//! there; [`models`] runs loom; [`shuttle`] runs the webs; [`cases`] replays the conformance cases; [`model`] runs
+//! random programs beside the model of OTP's rules, [`fuzz`] lets libFuzzer make them; [`sanitize`] runs the stress
+//! tests under the sanitizers; [`bare`] boots the image. [`report`] is the table of what a part has run.
 
 mod bare;
 mod cases;
+mod fuzz;
 mod lint;
+mod model;
 mod models;
 mod need;
+mod report;
+mod sanitize;
 mod shuttle;
 mod steps;
 
@@ -53,6 +59,26 @@ enum Command {
         /// A part of a test's name.
         filter: Option<String>,
     },
+    /// Random programs on the kernel and on a sequential model of OTP's rules, which must agree.
+    Model {
+        /// Programs.
+        #[arg(long, default_value_t = 20_000)]
+        cases: u64,
+    },
+    /// The fuzz targets: the kernel's states beside the model, and the RESP parser. With a nightly toolchain.
+    Fuzz {
+        /// For each target.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Only this one.
+        target: Option<String>,
+    },
+    /// The stress tests under AddressSanitizer, with leaks, and ThreadSanitizer. With a nightly toolchain.
+    Sanitize {
+        /// The least time for which each sanitizer looks at the stress test, with new seeds.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
     /// Builds the bare-metal image, runs it under QEMU and checks what it prints.
     Bare,
     /// Refuses std, locks, statics, thread-locals and unchecked atomics in the kernel.
@@ -77,7 +103,12 @@ fn run() -> Result<()> {
         Command::Test => &[need::REDIS, need::PYTHON, need::BARE],
         Command::Conformance => &[need::PYTHON],
         Command::Bare => &[need::BARE],
-        Command::Loom { .. } | Command::Shuttle { .. } | Command::Lint => &[],
+        Command::Loom { .. }
+        | Command::Shuttle { .. }
+        | Command::Model { .. }
+        | Command::Fuzz { .. }
+        | Command::Sanitize { .. }
+        | Command::Lint => &[],
     };
     if !needs.is_empty() {
         steps.run("preflight", || {
@@ -139,6 +170,9 @@ fn run() -> Result<()> {
             steps.run("shuttle", || shuttle::check(&asked));
         }
         Command::Bare => steps.need_and_run("bare metal", need::BARE, bare::check),
+        Command::Model { cases } => steps.run("model", || model::check(cases)),
+        Command::Fuzz { seconds, target } => steps.run("fuzz", || fuzz::check(seconds, target.as_deref())),
+        Command::Sanitize { seconds } => steps.run("sanitize", || sanitize::check(seconds)),
         Command::Lint => steps.run("source rules", lint::check),
     }
     steps.finish()

@@ -33,7 +33,7 @@ use crate::reclaim::Retired;
 use crate::roll::Roll;
 use crate::runq::node::RunNode;
 use crate::signal::node::Node;
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, UnsafeCell};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, UnsafeCell, acquire_by};
 use crate::watch::Watch;
 
 /// The table's share of a process's memory.
@@ -160,9 +160,10 @@ impl Header {
     unsafe fn give_up(process: NonNull<Self>, share: usize) -> usize {
         // Release, and the fence below: the free comes after every use.
         // SAFETY: shared, so live.
-        let before = unsafe { &process.as_ref().shares }.fetch_sub(share, Ordering::Release);
+        let shares = unsafe { &process.as_ref().shares };
+        let before = shares.fetch_sub(share, Ordering::Release);
         if before == share {
-            crate::sync::fence(Ordering::Acquire);
+            acquire_by(|order| shares.load(order));
             // SAFETY: the last share.
             let vtable = unsafe { process.as_ref() }.vtable;
             // SAFETY: the last share; the vtable is this process's.
