@@ -1,0 +1,119 @@
+//! [`Relay`]: the plane's processes are those of an `atropos` runtime.
+//!
+//! One process of the runtime monitors, with the kernel's own monitors, every process that the plane asks about, and
+//! tells the plane of each end: a monitor of a dead process is answered at once, so no end is missed. A DOWN of a remote
+//! process goes to its watcher as a message, [`RemoteDown`], by a function that the embedder gives: it knows what its
+//! processes take.
+//!
+//! Whatever the plane's foreign code does, the relay lives: a panic is contained, and the plane is resumed.
+
+use std::boxed::Box;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use atropos::{Address, Context, Handle, MonitorError, NoMemory, Object, Pid, Reason, Received, SpawnError};
+
+use crate::pid::RemotePid;
+use crate::plane::Plane;
+use crate::reference::RemoteReference;
+use crate::watchers::Watchers;
+
+/// The answer of a remote monitor, as a message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RemoteDown {
+    /// What `monitor_remote` returned.
+    pub reference: RemoteReference,
+    /// Who has ended.
+    pub target: RemotePid,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// What the relay's process takes.
+enum Order {
+    Serve(Weak<Plane>),
+    Watch(Pid),
+    /// A pid that no kernel gives out.
+    Never(u64),
+}
+
+/// How a DOWN reaches its watcher.
+type Deliver = dyn Fn(&Handle, Pid, RemoteDown) + Send + Sync;
+
+/// See the module.
+pub struct Relay {
+    handle: Handle,
+    process: Address<Order>,
+    deliver: Box<Deliver>,
+}
+
+impl std::fmt::Debug for Relay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Relay").field("process", &self.process).finish_non_exhaustive()
+    }
+}
+
+/// How long the relay waits before it tries again to monitor, when there was no memory for it.
+const AGAIN: Duration = Duration::from_millis(1);
+
+impl Relay {
+    /// Starts the relay's process, and makes a plane with `make`, which is given the relay as its watchers.
+    pub fn start(
+        handle: &Handle,
+        deliver: impl Fn(&Handle, Pid, RemoteDown) + Send + Sync + 'static,
+        make: impl FnOnce(Arc<Self>) -> Plane,
+    ) -> Result<Arc<Plane>, SpawnError> {
+        let process = handle.spawn(relay)?;
+        let relay = Arc::new(Self { handle: handle.clone(), process, deliver: Box::new(deliver) });
+        let plane = Arc::new(make(relay));
+        // Refused only when the runtime is shutting down: then nothing is watched, and every watch says so.
+        let _ = handle.send(process, Order::Serve(Arc::downgrade(&plane)));
+        Ok(plane)
+    }
+}
+
+impl Watchers for Relay {
+    fn deliver_down(&self, watcher: u64, reference: RemoteReference, target: RemotePid, reason: Reason) {
+        if let Some(watcher) = Pid::from_raw(watcher) {
+            (self.deliver)(&self.handle, watcher, RemoteDown { reference, target, reason });
+        }
+    }
+
+    fn watch(&self, pid: u64) -> Result<(), NoMemory> {
+        let order = Pid::from_raw(pid).map_or(Order::Never(pid), Order::Watch);
+        // A relay that is gone watches nothing, whatever the cause.
+        self.handle.send(self.process, order).map_err(|_| NoMemory)
+    }
+}
+
+async fn relay(mut cx: Context<Order>) {
+    let mut plane = Weak::new();
+    loop {
+        match cx.recv().await {
+            Received::Message(Order::Serve(serve)) => plane = serve,
+            Received::Message(Order::Watch(pid)) => {
+                while cx.monitor(pid) == Err(MonitorError::NoMemory) {
+                    cx.sleep(AGAIN).await;
+                }
+            }
+            Received::Message(Order::Never(pid)) => tell(&plane, pid, &Reason::NOPROC),
+            Received::Down(down) => {
+                if let Object::Pid(pid) = down.object {
+                    tell(&plane, pid.to_raw(), &down.reason);
+                }
+            }
+            Received::Exit(_) | Received::Timer { .. } => {}
+        }
+    }
+}
+
+/// Tells the plane, and lets it finish what a panic has left. Each panic has been printed and costs one delivery, so
+/// this comes to an end.
+fn tell(plane: &Weak<Plane>, pid: u64, reason: &Reason) {
+    let Some(plane) = plane.upgrade() else { return };
+    let mut done = catch_unwind(AssertUnwindSafe(|| plane.exited(pid, reason)));
+    while done.is_err() {
+        done = catch_unwind(AssertUnwindSafe(|| plane.resume()));
+    }
+}
