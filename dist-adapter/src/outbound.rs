@@ -83,7 +83,7 @@ impl<R: Rules> Plane<R> {
         let key = Key { reference, watcher: self.name_of(watcher), target };
         let record = Arc::new(Outbound::new(key, session.connection));
         self.locals.tie::<R>(&*self.watchers, watcher, &Tie::Outbound(&record))?;
-        if !session.place_outbound(&record) {
+        if !session.place_outbound(&record) && R::REFUSE_LOST {
             // Only the watcher's death can have found it, and that needs no answer.
             let _ = record.state.cancel::<R>();
             self.forget_outbound(&record);

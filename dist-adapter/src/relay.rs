@@ -15,8 +15,9 @@ use std::time::Duration;
 use atropos::{Address, Context, Handle, MonitorError, NoMemory, Object, Pid, Reason, Received, SpawnError};
 
 use crate::pid::RemotePid;
-use crate::plane::Plane;
+use crate::plane::{Options, Plane};
 use crate::reference::RemoteReference;
+use crate::sender::Sender;
 use crate::watchers::Watchers;
 
 /// The answer of a remote monitor, as a message.
@@ -58,15 +59,16 @@ impl std::fmt::Debug for Relay {
 const AGAIN: Duration = Duration::from_millis(1);
 
 impl Relay {
-    /// Starts the relay's process, and makes a plane with `make`, which is given the relay as its watchers.
+    /// Starts the relay's process, and makes a plane for the runtime's processes. `deliver` sends a watcher its DOWN.
     pub fn start(
         handle: &Handle,
+        options: Options,
+        sender: Arc<dyn Sender>,
         deliver: impl Fn(&Handle, Pid, RemoteDown) + Send + Sync + 'static,
-        make: impl FnOnce(Arc<Self>) -> Plane,
     ) -> Result<Arc<Plane>, SpawnError> {
         let process = handle.spawn(relay)?;
         let relay = Arc::new(Self { handle: handle.clone(), process, deliver: Box::new(deliver) });
-        let plane = Arc::new(make(relay));
+        let plane = Arc::new(Plane::new(options, sender, relay));
         // Refused only when the runtime is shutting down: then nothing is watched, and every watch says so.
         let _ = handle.send(process, Order::Serve(Arc::downgrade(&plane)));
         Ok(plane)

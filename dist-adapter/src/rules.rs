@@ -14,6 +14,8 @@ pub trait Rules: Send + Sync + 'static {
     const HEED_ANSWER: bool = true;
     /// A monitor that is withdrawn while its request is being sent is withdrawn at the peer by who sends the request, after it.
     const WITHDRAW_AFTER_REQUEST: bool = true;
+    /// A session that has been closed by its connection's end takes nothing more.
+    const REFUSE_LOST: bool = true;
     /// A process's record that has been closed by its death takes nothing more.
     const REFUSE_GONE: bool = true;
     /// A message of a connection that has ended is dropped.
