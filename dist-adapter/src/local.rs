@@ -157,6 +157,10 @@ impl Locals {
         self.table.get(pid)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
     fn remove_retired(&self, pid: u64, local: &Arc<Local>) {
         // It is closed already, and whoever still has it sees that.
         let _retired = self.table.take_if(pid, |held| Arc::ptr_eq(held, local));

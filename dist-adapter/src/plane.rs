@@ -203,6 +203,11 @@ impl<R: Rules> Plane<R> {
         self.sessions.get(node.number()).map_or((0, 0), |session| session.len())
     }
 
+    /// How many local processes are watched: those that have had a remote monitor, or were a target of one, and live.
+    pub fn watched(&self) -> usize {
+        self.locals.len()
+    }
+
     /// How many records have been looked at since the start because a node was lost or a process ended.
     pub fn visits(&self) -> usize {
         self.visits.load(Ordering::Relaxed)

@@ -35,6 +35,10 @@ impl<V> Table<V> {
         self.shard(number).lock().get(&number).cloned()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
     pub(crate) fn get_or_add(&self, number: u64, new: impl FnOnce() -> V) -> Arc<V> {
         let new = Arc::new(new());
         self.shard(number).lock().entry(number).or_insert(new).clone()

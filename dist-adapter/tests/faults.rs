@@ -84,7 +84,7 @@ fn fault_2_1_b_a_target_that_ends_while_it_is_registered_is_answered_once() {
         let reason = if dies == "after" { Reason::KILLED } else { Reason::NOPROC };
         assert_eq!(recorded.messages(), [exit_p(reference(5), there(9), here(42), reason)], "{dies}");
         assert_eq!(plane.monitors_with(THERE), (0, 0));
-        assert_eq!(plane.monitored_by(42), []);
+        assert_eq!((plane.monitored_by(42), plane.watched()), (Vec::new(), 0));
     }
 }
 
@@ -98,7 +98,7 @@ fn fault_2_1_b_a_target_that_cannot_be_watched_is_answered() {
     assert_eq!(recorded.messages(), [exit_p(reference(5), there(9), here(42), Reason::NOCONNECTION)]);
     assert_eq!(plane.monitor_remote(42, there(9)), Err(MonitorError::NoMemory));
     assert_eq!(recorded.messages(), []);
-    assert_eq!(plane.monitors_with(THERE), (0, 0));
+    assert_eq!((plane.monitors_with(THERE), plane.watched()), ((0, 0), 0));
     world.no_memory.store(false, Ordering::Relaxed);
     plane.receive(recorded.there, monitor_p(5, there(9), here(42))).unwrap();
     world.kill(42, &Reason::KILLED);
@@ -337,6 +337,19 @@ fn fault_2_1_i_b_an_exit_costs_its_own_monitors() {
     assert_eq!(recorded.messages().len(), 100);
 }
 
+/// Nor does a peer fill the memory with pids that it makes up.
+#[test]
+fn fault_2_1_j_b_processes_that_never_were_leave_nothing() {
+    let recorded = Recorded::new();
+    let Site { plane, world } = &recorded.site;
+    for number in 0..10_000 {
+        world.kill(number, &Reason::NORMAL);
+        assert_eq!(plane.receive(recorded.there, monitor_p(number, there(9), here(number))), Ok(()));
+    }
+    assert_eq!((plane.watched(), plane.monitors_with(THERE)), (0, (0, 0)));
+    assert_eq!(recorded.messages().len(), 10_000);
+}
+
 /// No quota for a peer's registrations.
 #[test]
 fn fault_2_1_j_a_peer_holds_no_more_than_its_share() {
@@ -353,6 +366,7 @@ fn fault_2_1_j_a_peer_holds_no_more_than_its_share() {
         assert_eq!(plane.monitored_by(number), []);
     }
     assert_eq!(plane.monitors_with(THERE), (0, 3));
+    assert_eq!(plane.watched(), 1, "what is refused is not watched");
     // The same again is no more; another's share is its own; what is withdrawn makes room.
     assert_eq!(plane.receive(recorded.there, monitor_p(0, there(9), here(42))), Ok(()));
     assert_eq!(plane.receive(other, monitor_p(0, elsewhere(9), here(42))), Ok(()));

@@ -39,7 +39,7 @@ struct Site {
 
 impl Site {
     fn new(node: u64, end: Arc<LoopBack>) -> Self {
-        let runtime = Runtime::builder().cores(1).build().unwrap();
+        let runtime = Runtime::builder().cores(2).build().unwrap();
         let account = Arc::new(Account::default());
         let count = account.clone();
         let deliver = move |handle: &Handle, watcher: Pid, down: RemoteDown| {
