@@ -2,36 +2,14 @@
 //! with the real epochs, warmed (their first pins are not what is looked at).
 #![cfg(loom)]
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use atropos_kernel::reclaim::Domain;
-use atropos_kernel::world::{Here, World};
 use atropos_kernel::{Body, Core, Cx, Host, Kernel, Limits, Options, Reason, Received, Resumed, SpawnOptions};
+use atropos_loom::world::Still;
 use atropos_loom::{model, mutant};
 use loom::thread;
-
-loom::thread_local! {
-    static HERE: Here = Cell::new(std::ptr::null());
-}
-
-fn here() -> *const Here {
-    HERE.with(|here| std::ptr::from_ref(here))
-}
-
-struct Still;
-
-// SAFETY: `here` is loom's thread-local.
-unsafe impl World for Still {
-    fn now(&self) -> u64 {
-        0
-    }
-    fn wake(&self, _: usize) {}
-    fn here(&self) -> fn() -> *const Here {
-        here
-    }
-}
 
 /// Counts what it receives; ends at once if it is told to.
 struct Counter {

@@ -1,5 +1,6 @@
 //! [`Runtime`], and the [`Handle`] by which other threads reach it.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -258,15 +259,12 @@ impl Runtime {
         self.stopped = true;
         let end = Instant::now().checked_add(deadline);
         self.kernel().close();
-        self.tell_all(&Reason::SHUTDOWN);
-        self.await_empty(end);
-        let mut left = self.processes().len();
-        if left > 0 {
-            self.tell_all(&Reason::KILL);
+        let ended = self.end_all(&Reason::SHUTDOWN, end).or_else(|_| {
             // A killed process dies as soon as its slice lets go.
-            self.await_empty(Instant::now().checked_add(deadline.max(Duration::from_millis(500))));
-            left = self.processes().len();
-        }
+            let grace = deadline.max(Duration::from_millis(500));
+            self.end_all(&Reason::KILL, Instant::now().checked_add(grace))
+        });
+        let left = ended.err().unwrap_or(0);
         self.handle.0.shared.stop.store(true, Ordering::Release);
         let mut stuck = false;
         for thread in self.threads.drain(..) {
@@ -289,18 +287,24 @@ impl Runtime {
         if stuck || blocking > 0 { Err(ShutdownError { processes: left, blocking }) } else { Ok(()) }
     }
 
-    fn tell_all(&self, reason: &Reason) {
-        for pid in self.processes() {
-            // Without memory for a signal the process is told the next time, or killed.
-            let _ = self.exit(pid, reason.clone());
-        }
-    }
-
-    /// Waits until no process is left, or until `end`, if there is one. Polls: this is the end, and nothing
-    /// signals it.
-    fn await_empty(&self, end: Option<Instant>) {
+    /// Tells every process once, also those that were being started when the kernel was closed, and waits until none
+    /// is left, nor about to come; an error is how many are left at the end. Polls: nothing signals it.
+    fn end_all(&self, reason: &Reason, end: Option<Instant>) -> Result<(), usize> {
+        let mut told = HashSet::new();
         let mut pause = Duration::from_micros(20);
-        while !self.processes().is_empty() && end.is_none_or(|end| Instant::now() < end) {
+        loop {
+            for pid in self.processes() {
+                // Without memory for a signal it is told the next time, or killed.
+                if !told.contains(&pid) && self.exit(pid, reason.clone()).is_ok() {
+                    told.insert(pid);
+                }
+            }
+            if self.kernel().is_empty() {
+                return Ok(());
+            }
+            if end.is_some_and(|end| Instant::now() >= end) {
+                return Err(self.processes().len());
+            }
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(5));
         }

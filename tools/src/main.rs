@@ -2,19 +2,23 @@
 //!
 //! [`steps`] runs and times the parts and says at the end what was done, failed and skipped;
 //! [`need`] says what a machine lacks, or installs it; [`lint`] refuses in the kernel what has no place
-//! there; [`models`] runs loom; [`cases`] replays the conformance cases; [`bare`] boots the image.
+//! there; [`models`] runs loom; [`shuttle`] runs the webs; [`cases`] replays the conformance cases; [`bare`] boots the image.
 
 mod bare;
 mod cases;
 mod lint;
 mod models;
 mod need;
+mod shuttle;
 mod steps;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use steps::{Steps, cargo};
+
+/// Schedules of each kind when everything is checked: enough to find what is easily found.
+const SOME_SCHEDULES: u64 = 2_000;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Checks the Atropos workspace", disable_help_subcommand = true)]
@@ -32,6 +36,20 @@ enum Command {
     Conformance,
     /// The loom models; FILTER picks those whose names contain it.
     Loom {
+        /// A part of a test's name.
+        filter: Option<String>,
+    },
+    /// Whole-kernel programs under shuttle's random and PCT schedules; FILTER picks those whose names contain it.
+    Shuttle {
+        /// Schedules of each kind for each program (20,000).
+        #[arg(long, value_name = "N")]
+        schedules: Option<u64>,
+        /// Decides the schedules: the same number, the same schedules.
+        #[arg(long, value_name = "N")]
+        seed: Option<u64>,
+        /// Replays the schedule of a failure, or the file it is in; FILTER is then the program's name.
+        #[arg(long, value_name = "SCHEDULE", requires = "filter")]
+        replay: Option<String>,
         /// A part of a test's name.
         filter: Option<String>,
     },
@@ -59,7 +77,7 @@ fn run() -> Result<()> {
         Command::Test => &[need::REDIS, need::PYTHON, need::BARE],
         Command::Conformance => &[need::PYTHON],
         Command::Bare => &[need::BARE],
-        Command::Loom { .. } | Command::Lint => &[],
+        Command::Loom { .. } | Command::Shuttle { .. } | Command::Lint => &[],
     };
     if !needs.is_empty() {
         steps.run("preflight", || {
@@ -79,6 +97,8 @@ fn run() -> Result<()> {
                     "--all-features",
                     "--exclude",
                     "atropos-loom",
+                    "--exclude",
+                    "atropos-shuttle",
                     "--",
                     "-D",
                     "warnings",
@@ -101,16 +121,23 @@ fn run() -> Result<()> {
             steps.need_and_run("redis clients", need::REDIS, || Ok(()));
             // Optimised: the stress tests are real sizes, and one build serves tests and runner.
             steps.run("tests", || {
-                let arguments = ["test", "--workspace", "--release", "--exclude", "atropos-loom"];
+                let arguments =
+                    ["test", "--workspace", "--release", "--exclude", "atropos-loom", "--exclude", "atropos-shuttle"];
                 println!("$ cargo {}", arguments.join(" "));
                 steps::run(steps::bounded("cargo", 15).args(arguments))
             });
             steps.need_and_run("conformance", need::PYTHON, cases::check);
             steps.run("loom", || models::check(None));
+            let some = shuttle::Asked { schedules: Some(SOME_SCHEDULES), ..shuttle::Asked::default() };
+            steps.run("shuttle", || shuttle::check(&some));
             steps.need_and_run("bare metal", need::BARE, bare::check);
         }
         Command::Conformance => steps.need_and_run("conformance", need::PYTHON, cases::check),
         Command::Loom { filter } => steps.run("loom", || models::check(filter.as_deref())),
+        Command::Shuttle { schedules, seed, replay, filter } => {
+            let asked = shuttle::Asked { schedules, seed, filter, replay };
+            steps.run("shuttle", || shuttle::check(&asked));
+        }
         Command::Bare => steps.need_and_run("bare metal", need::BARE, bare::check),
         Command::Lint => steps.run("source rules", lint::check),
     }

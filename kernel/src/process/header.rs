@@ -99,6 +99,13 @@ impl Header {
         self.private.with_mut(|private| unsafe { &mut *private })
     }
 
+    /// The whole process, of which a `&Header` is only the first part.
+    pub fn whole(&self) -> NonNull<Self> {
+        // `spawn` exposed the allocation.
+        let whole = core::ptr::with_exposed_provenance_mut(core::ptr::from_ref(self).addr());
+        NonNull::new(whole).unwrap_or(NonNull::from(self))
+    }
+
     /// Why it died; for those who found it closed (P3).
     ///
     /// # Safety

@@ -248,13 +248,18 @@ pub(crate) enum Slots<'a> {
 }
 
 impl Slots<'_> {
-    fn claim(&mut self, kernel: &Kernel) -> Result<crate::table::Claim, NoSlot> {
+    fn claim(&mut self, kernel: &Kernel) -> Result<crate::table::Claim, SpawnError> {
         match self {
-            Self::Core(core) => core.claim(kernel),
+            // The parent is a process, so a kernel that is closed meanwhile is not empty before its child is seen.
+            Self::Core(core) => Ok(core.claim(kernel)?),
             Self::Host(slots) => {
                 let credit = kernel.take_credit()?;
+                if kernel.is_closed_to_the_counted() {
+                    kernel.return_credit(credit);
+                    return Err(SpawnError::Closing);
+                }
                 kernel.return_credit(credit - 1);
-                kernel.table.claim(slots).inspect_err(|_| kernel.return_credit(1))
+                Ok(kernel.table.claim(slots).inspect_err(|_| kernel.return_credit(1))?)
             }
         }
     }
@@ -295,7 +300,7 @@ pub(crate) fn spawn<B: Body>(
         Err(error) => {
             // SAFETY: allocated above, nothing written.
             unsafe { memory::free(memory) };
-            return Err(error.into());
+            return Err(error);
         }
     };
     let parent = parent.as_ref();
@@ -309,14 +314,16 @@ pub(crate) fn spawn<B: Body>(
     // SAFETY: fresh memory of this layout.
     unsafe { memory.write(Process { header, body: UnsafeCell::new(body) }) };
     let process = memory.cast::<Header>();
+    // For `Header::whole`.
+    let _ = process.as_ptr().expose_provenance();
     // SAFETY: initialised; ours until it is published.
     let child = unsafe { process.as_ref() };
     if let Some(entry) = entry
-        && let Err(error) = entry.register(child)
+        && let Err(error) = entry.reserve_for_newborn(child)
     {
         ties.give_up();
         undo(hand, &mut slots, &claim);
-        // SAFETY: never published, and a failed `register` shows it to nobody: ours alone. The
+        // SAFETY: never published, and a reservation shows it to nobody: ours alone. The
         // slot has the tombstone again.
         unsafe { (*process.as_ptr()).predecessor = ptr::null_mut() };
         // SAFETY: ours, once.
@@ -327,6 +334,10 @@ pub(crate) fn spawn<B: Body>(
     }
     ties.tie(parent, child);
     kernel.table.publish(process, claim.pid);
+    if let Some(entry) = entry {
+        // After its pid leads to it, so that who finds it by name can reach it; before it can die.
+        entry.confirm_newborn(child);
+    }
     hand.schedule(child);
     Ok(Spawned { pid: claim.pid, monitor: parent.and_then(|parent| parent.reference) })
 }

@@ -21,6 +21,7 @@ use core::ptr::NonNull;
 use core::task::{Context, Poll, Waker};
 
 use super::node::{Budget, Kind, Node};
+use crate::hand::Hand;
 use crate::info::ProcessInfo;
 use crate::memory::{self, NoMemory, Shared};
 use crate::process::header::Header;
@@ -70,16 +71,17 @@ impl Answer {
         Self { state: AtomicU8::new(EMPTY), said: UnsafeCell::new(Said::Dead), waker: UnsafeCell::new(None) }
     }
 
-    fn give(&self, said: Said) {
+    /// Returns who is to be woken: foreign code, for the caller to contain.
+    #[must_use]
+    fn give(&self, said: Said) -> Option<Waker> {
         // SAFETY: the answerer's until DONE, and it answers once.
         self.said.with_mut(|place| unsafe { *place = said });
         // AcqRel: the answer is seen with DONE, and the waker with WAITING.
-        if self.state.swap(DONE, Ordering::AcqRel) == WAITING {
-            // SAFETY: WAITING was exchanged for DONE: the asker touches it no more.
-            if let Some(waker) = self.waker.with_mut(|waker| unsafe { (*waker).take() }) {
-                waker.wake();
-            }
+        if self.state.swap(DONE, Ordering::AcqRel) != WAITING {
+            return None;
         }
+        // SAFETY: WAITING was exchanged for DONE: the asker touches it no more.
+        self.waker.with_mut(|waker| unsafe { (*waker).take() })
     }
 
     /// Takes the answer, or registers who is to be woken.
@@ -154,22 +156,24 @@ impl Ask {
     ///
     /// # Safety
     /// The caller owns `process`, holds `node`, and does not use it again.
-    pub(crate) unsafe fn answer(node: NonNull<Node>, process: &Header) {
+    pub(crate) unsafe fn answer(node: NonNull<Node>, process: &Header, hand: &Hand<'_>) {
         // SAFETY: by contract.
         let (question, answer) = unsafe { Self::open(node) };
-        answer.give(match question {
+        let said = match question {
             Question::Alive => Said::Alive,
             Question::Info => ProcessInfo::try_of(process).map_or(Said::NoMemory, Said::Info),
-        });
+        };
+        let mut waker = answer.give(said);
+        hand.kernel.contain(&mut || waker.take().into_iter().for_each(Waker::wake));
     }
 
-    /// Nobody answers: the process is dead.
+    /// Nobody answers: the process is dead. Runs the asker's waker: through [`Hand::release`], which contains it.
     ///
     /// # Safety
     /// The caller holds `node` and does not use it again.
-    pub(crate) unsafe fn refuse(node: NonNull<Node>) {
+    unsafe fn refuse(node: NonNull<Node>) {
         // SAFETY: by contract.
         let (_, answer) = unsafe { Self::open(node) };
-        answer.give(Said::Dead);
+        answer.give(Said::Dead).into_iter().for_each(Waker::wake);
     }
 }

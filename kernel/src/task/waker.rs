@@ -17,6 +17,7 @@ use crate::cx::Slice;
 use crate::hand::Hand;
 use crate::kernel::Kernel;
 use crate::mailbox::Pushed;
+use crate::mutate::Mutation;
 use crate::process::header::Header;
 use crate::signal::node::Node;
 use crate::sync::Ordering;
@@ -40,7 +41,7 @@ pub unsafe fn borrowed(process: &Header) -> core::mem::ManuallyDrop<Waker> {
 }
 
 fn raw(process: &Header) -> RawWaker {
-    RawWaker::new(core::ptr::from_ref(process).cast(), &VTABLE)
+    RawWaker::new(process.whole().as_ptr().cast_const().cast(), &VTABLE)
 }
 
 fn share(process: &Header) {
@@ -55,23 +56,37 @@ fn share(process: &Header) {
 
 /// Has a process look at what it holds: the signal of a waker, from who has a hand.
 pub fn nudge(process: &Header, hand: &Hand<'_>) {
+    push_wake(process, hand);
+}
+
+/// Pushes the wake node; whether the process took it, `None` when it was under way already.
+fn push_wake(process: &Header, hand: &Hand<'_>) -> Option<bool> {
     // AcqRel: as in `wake_by_ref`.
     if process.waking.swap(true, Ordering::AcqRel) {
-        return;
+        return None;
     }
     // SAFETY: the flag was claimed: the wake node is in no queue and ours. A dead process's is
     // part of its memory, and nobody wakes it again.
-    unsafe { hand.push(process, NonNull::from(&process.wake).cast::<Node>()) };
+    Some(unsafe { hand.push(process, NonNull::from(&process.wake).cast::<Node>()) })
 }
 
-/// Kills a process, which may be running; whether it is not dead yet. Allocates nothing. Lock-free.
+/// Kills a process, which may be running, without memory for an exit signal; whether it is not dead yet. Lock-free.
 ///
-/// The kill is acted on where the wake node is met: not later than if it were a signal of its own.
+/// The kill is acted on where the wake node is met: that may be ahead of its place, or, when two kill at the same
+/// time, wait for the first of them.
 pub fn kill(process: &Header, hand: &Hand<'_>) -> bool {
-    // Relaxed: made visible by the swap in `nudge`, to whoever clears the flag.
-    process.killed.store(true, Ordering::Relaxed);
-    nudge(process, hand);
-    !process.mailbox.is_closed()
+    // Looked at before: afterwards it may be dead of this very kill.
+    let alive = !process.mailbox.is_closed();
+    // Relaxed: made visible by the swap in `push_wake`, to whoever clears the flag.
+    let flag = || process.killed.store(true, Ordering::Relaxed);
+    if !hand.kernel.mutated(Mutation::FlagLast) {
+        flag();
+    }
+    let pushed = push_wake(process, hand);
+    if hand.kernel.mutated(Mutation::FlagLast) {
+        flag();
+    }
+    pushed.unwrap_or(alive)
 }
 
 unsafe fn clone(data: *const ()) -> RawWaker {
