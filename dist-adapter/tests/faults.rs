@@ -136,6 +136,21 @@ fn fault_2_1_c_a_message_of_an_old_connection_is_refused() {
     assert!(plane.connection(THERE).is_some());
 }
 
+/// A connection that ends unseen: the next one to the same node ends it.
+#[test]
+fn fault_2_1_c_b_a_new_connection_ends_the_old_one() {
+    let recorded = Recorded::new();
+    let Site { plane, world } = &recorded.site;
+    let monitor = plane.monitor_remote(7, there(42)).unwrap();
+    plane.receive(recorded.there, monitor_p(5, there(9), here(43))).unwrap();
+    let next = plane.connected(THERE, 1);
+    let down = Down { watcher: 7, reference: monitor, target: there(42), reason: Reason::NOCONNECTION };
+    assert_eq!(world.drain(), [down]);
+    assert_eq!((plane.monitored_by(43), plane.monitors_with(THERE)), (Vec::new(), (0, 0)));
+    assert_eq!(plane.receive(recorded.there, monitor_p(5, there(9), here(43))), Err(Refused::Stale));
+    assert_eq!(plane.receive(next, monitor_p(5, there(9), here(43))), Ok(()));
+}
+
 /// Taken by the reference alone: anybody's notice with a guessed reference.
 #[test]
 fn fault_2_1_d_a_notice_must_come_from_the_monitors_own_node() {

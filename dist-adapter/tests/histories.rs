@@ -153,6 +153,14 @@ impl History {
                 let open = self.right.open[side].iter().filter(|(_, monitor)| monitor.watcher == pid);
                 let open: Vec<_> = open.map(|(reference, monitor)| (*reference, monitor.target)).collect();
                 assert_eq!(self.site(side).plane.monitors_of(pid), open);
+                let open = self.right.open[side].iter().filter(|(_, monitor)| monitor.target.number == pid);
+                let mut open: Vec<_> = open.map(|(reference, monitor)| (*reference, monitor.watcher)).collect();
+                let told = self.site(1 - side).plane.monitored_by(pid);
+                let mut told: Vec<_> =
+                    told.into_iter().map(|(reference, watcher)| (reference, watcher.number)).collect();
+                open.sort_unstable();
+                told.sort_unstable();
+                assert_eq!(told, open);
                 if self.right.dead[1 - side].contains_key(&pid) {
                     assert!(self.right.open[side].values().all(|monitor| monitor.target.number != pid), "answered");
                     assert_eq!(self.site(1 - side).plane.monitored_by(pid), []);
