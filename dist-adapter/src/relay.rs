@@ -1,9 +1,13 @@
 //! [`Relay`]: the plane's processes are those of an `atropos` runtime.
 //!
 //! One process of the runtime monitors, with the kernel's own monitors, every process that the plane asks about, and
-//! tells the plane of each end: a monitor of a dead process is answered at once, so no end is missed. A DOWN of a remote
-//! process goes to its watcher as a message, [`RemoteDown`], by a function that the embedder gives: it knows what its
-//! processes take.
+//! tells the plane of each end: a monitor of a dead process is answered at once, so no end is missed. The relay
+//! monitors a little later than it is asked. A process that lives when it is asked about, and has died by then, is told of
+//! with its own reason all the same, which its slot remembers: a peer that monitors a server and then sends it what it
+//! crashes of must not hear that there was none. (`noproc`, if the slot has been used again so soon.)
+//!
+//! A DOWN of a remote process goes to its watcher as a message, [`RemoteDown`], by a function that the embedder gives: it
+//! knows what its processes take.
 //!
 //! Whatever the plane's foreign code does, the relay lives: a panic is contained, and the plane is resumed.
 
@@ -12,6 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use atropos::kernel::Dead;
 use atropos::{Address, Context, Handle, MonitorError, NoMemory, Object, Pid, Reason, Received, SpawnError};
 
 use crate::pid::RemotePid;
@@ -34,9 +39,10 @@ pub struct RemoteDown {
 /// What the relay's process takes.
 enum Order {
     Serve(Weak<Plane>),
+    /// Of a process that lived when the plane asked.
     Watch(Pid),
-    /// A pid that no kernel gives out.
-    Never(u64),
+    /// Of one that did not, or of a pid that no kernel gives out.
+    Dead(u64),
 }
 
 /// How a DOWN reaches its watcher.
@@ -55,7 +61,7 @@ impl std::fmt::Debug for Relay {
     }
 }
 
-/// How long the relay waits before it tries again to monitor, when there was no memory for it.
+/// How long the relay waits before it looks again, for memory or for the end of a death.
 const AGAIN: Duration = Duration::from_millis(1);
 
 impl Relay {
@@ -66,7 +72,8 @@ impl Relay {
         sender: Arc<dyn Sender>,
         deliver: impl Fn(&Handle, Pid, RemoteDown) + Send + Sync + 'static,
     ) -> Result<Arc<Plane>, SpawnError> {
-        let process = handle.spawn(relay)?;
+        let own = handle.clone();
+        let process = handle.spawn(move |cx| relay(cx, own))?;
         let relay = Arc::new(Self { handle: handle.clone(), process, deliver: Box::new(deliver) });
         let plane = Arc::new(Plane::new(options, sender, relay));
         // Refused only when the runtime is shutting down: then nothing is watched, and every watch says so.
@@ -83,13 +90,14 @@ impl Watchers for Relay {
     }
 
     fn watch(&self, pid: u64) -> Result<(), NoMemory> {
-        let order = Pid::from_raw(pid).map_or(Order::Never(pid), Order::Watch);
+        let living = Pid::from_raw(pid).filter(|pid| self.handle.is_alive(*pid));
+        let order = living.map_or(Order::Dead(pid), Order::Watch);
         // A relay that is gone watches nothing, whatever the cause.
         self.handle.send(self.process, order).map_err(|_| NoMemory)
     }
 }
 
-async fn relay(mut cx: Context<Order>) {
+async fn relay(mut cx: Context<Order>, handle: Handle) {
     let mut plane = Weak::new();
     loop {
         match cx.recv().await {
@@ -99,14 +107,31 @@ async fn relay(mut cx: Context<Order>) {
                     cx.sleep(AGAIN).await;
                 }
             }
-            Received::Message(Order::Never(pid)) => tell(&plane, pid, &Reason::NOPROC),
+            Received::Message(Order::Dead(pid)) => tell(&plane, pid, &Reason::NOPROC),
             Received::Down(down) => {
-                if let Object::Pid(pid) = down.object {
-                    tell(&plane, pid.to_raw(), &down.reason);
-                }
+                let Object::Pid(pid) = down.object else { continue };
+                let reason =
+                    if down.reason == Reason::NOPROC { last_words(&cx, &handle, pid).await } else { down.reason };
+                tell(&plane, pid.to_raw(), &reason);
             }
             Received::Exit(_) | Received::Timer { .. } => {}
         }
+    }
+}
+
+/// What a process died of between the plane's question and the relay's monitor.
+async fn last_words(cx: &Context<Order>, handle: &Handle, pid: Pid) -> Reason {
+    let next = pid.generation().checked_add(1).and_then(|generation| Pid::new(pid.index(), generation));
+    loop {
+        if let Dead::Remembered(reason) = handle.tombstone(pid) {
+            return reason;
+        }
+        // A slot that has had no other process since belongs to a death that is not yet at its end, on another core.
+        let is_dying = next.is_some_and(|next| handle.tombstone(next) == Dead::NeverGivenOut);
+        if !is_dying {
+            return Reason::NOPROC;
+        }
+        cx.sleep(AGAIN).await;
     }
 }
 

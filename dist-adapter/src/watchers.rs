@@ -13,8 +13,8 @@ pub trait Watchers: Send + Sync {
     /// and possibly before the `monitor_remote` that returns it has returned.
     fn deliver_down(&self, watcher: u64, reference: RemoteReference, target: RemotePid, reason: Reason);
 
-    /// From now on, calls [`crate::Plane::exited`] when the process has ended: at once (with `noproc`) if it is dead
-    /// already or was never there. It may be asked more than once for a process; one call is enough then, but more do no
+    /// From now on, calls [`crate::Plane::exited`] when the process has ended, with its reason; at once, with `noproc`, if it is
+    /// dead already or was never there. It may be asked more than once for a process; one call is enough then, but more do no
     /// harm. Pids are never used again.
     fn watch(&self, pid: u64) -> Result<(), NoMemory>;
 }

@@ -323,6 +323,30 @@ fn fault_2_1_l_run_from_end_to_end_by_processes() {
     assert_eq!(left.open() + right.open(), 0);
 }
 
+/// Ordered: what is asked for before the end is told its reason, though the relay has had no turn in between.
+#[test]
+fn an_end_right_after_the_request_is_told_with_its_reason() {
+    const TARGETS: usize = 2_000;
+    let cable = Cable::new();
+    let [left, right] = cable.ends();
+    let (left, right) = (Site::new(1, left), Site::new(2, right));
+    cable.join(&left.plane, &right.plane);
+    let watcher = left.watcher();
+    let targets: Vec<_> = (0..TARGETS).map(|_| right.target()).collect();
+    for target in &targets {
+        left.plane.monitor_remote(watcher.pid().to_raw(), right.name_of(*target)).unwrap();
+        cable.pump(&left.plane, &right.plane, 10);
+        right.runtime.exit(*target, Reason::value(target.pid().to_raw())).unwrap();
+    }
+    wait_until("every answer", || {
+        cable.pump(&left.plane, &right.plane, 100);
+        left.account.received.lock().unwrap().len() == TARGETS
+    });
+    for (times, target, reason) in left.account.received.lock().unwrap().values() {
+        assert_eq!((*times, reason), (1, &Reason::value(target.number)));
+    }
+}
+
 /// A watcher that dies is forgotten at the peer, by way of the relay's own monitor of it.
 #[test]
 fn a_dead_watcher_is_withdrawn_at_the_peer() {
@@ -342,10 +366,9 @@ fn a_dead_watcher_is_withdrawn_at_the_peer() {
         right.plane.monitored_by(target.pid().to_raw()).is_empty()
     });
     assert_eq!(left.open(), 0);
-    assert!(
-        left.plane.monitor_remote(watcher.pid().to_raw(), right.name_of(target)).is_ok(),
-        "its end is not known yet"
-    );
+    // Its end is known or not yet.
+    let of_the_dead = left.plane.monitor_remote(watcher.pid().to_raw(), right.name_of(target));
+    assert!(matches!(of_the_dead, Ok(_) | Err(MonitorError::NoCaller)), "{of_the_dead:?}");
     wait_until("the dead one's withdrawal", || left.open() == 0);
 }
 
