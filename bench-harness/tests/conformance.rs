@@ -6,53 +6,82 @@ use std::process::Command;
 
 use atropos_bench::conformance::stepped::Stepped;
 use atropos_bench::conformance::threads::Threads;
-use atropos_bench::conformance::{World, case, controller};
-use serde_json::json;
+use atropos_bench::conformance::{World, replay, row};
 
 fn cases() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("cases")
 }
 
-/// The observations of all cases, a line each.
-fn observe(world: &mut impl World) -> String {
+/// The observations of all cases of a file, a line each.
+fn observe(world: &mut impl World, file: &str) -> String {
     let mut observed = String::new();
-    let lines = std::fs::read_to_string(cases().join("signals.jsonl")).expect("the cases are here");
+    let lines = std::fs::read_to_string(cases().join(file)).expect("the cases are here");
     for line in lines.lines() {
-        let case = case::parse(line).expect("a case");
-        let seen = controller::replay(world, &case).expect("it comes to rest, and leaves nothing behind");
-        writeln!(observed, "{}", json!({"id": case.id, "observed": seen})).expect("a string takes all");
+        let (id, seen) = replay(world, line).expect("a case");
+        let seen = seen.expect("it comes to rest, and leaves nothing behind");
+        writeln!(observed, "{}", row((id, Ok(seen)))).expect("a string takes all");
     }
     observed
 }
 
 /// What the judge says.
-fn judge(name: &str, observed: &str) {
+fn judge(name: &str, cases_file: &str, expected: &str, observed: &str) {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::write(&file, observed).expect("written");
     let judge = Command::new("python3")
         .arg(cases().join("check.py"))
-        .arg(cases().join("signals.jsonl"))
+        .arg(cases().join(cases_file))
         .arg(&file)
         .output()
         .expect("python3 judges the cases: apt-get install python3");
     let said = String::from_utf8_lossy(&judge.stdout);
     assert!(judge.status.success(), "{said}");
-    assert_eq!(said.trim(), "496 passed, 0 failed");
+    assert_eq!(said.trim(), expected);
+}
+
+fn signals(name: &str, observed: &str) {
+    judge(name, "signals.jsonl", "496 passed, 0 failed", observed);
+}
+
+fn supervisors(name: &str, observed: &str) {
+    judge(name, "supervisor.jsonl", "165 passed, 0 failed", observed);
 }
 
 #[test]
 fn on_one_core() {
-    judge("one.jsonl", &observe(&mut Threads::new(1).expect("a thread")));
+    signals("one.jsonl", &observe(&mut Threads::new(1).expect("a thread"), "signals.jsonl"));
 }
 
 #[test]
 fn on_two_cores() {
-    judge("two.jsonl", &observe(&mut Threads::new(2).expect("threads")));
+    signals("two.jsonl", &observe(&mut Threads::new(2).expect("threads"), "signals.jsonl"));
 }
 
 #[test]
 fn on_stepped_cores_the_same_seed_sees_the_same() {
-    let once = observe(&mut Stepped::new(3, 7));
-    judge("stepped.jsonl", &once);
-    assert_eq!(observe(&mut Stepped::new(3, 7)), once);
+    let once = observe(&mut Stepped::new(3, 7), "signals.jsonl");
+    signals("stepped.jsonl", &once);
+    assert_eq!(observe(&mut Stepped::new(3, 7), "signals.jsonl"), once);
+}
+
+#[test]
+fn supervisors_on_one_core() {
+    supervisors("sup-one.jsonl", &observe(&mut Threads::new(1).expect("a thread"), "supervisor.jsonl"));
+}
+
+#[test]
+fn supervisors_on_two_cores_ten_times() {
+    for round in 0..10 {
+        let observed = observe(&mut Threads::new(2).expect("threads"), "supervisor.jsonl");
+        supervisors(&format!("sup-two-{round}.jsonl"), &observed);
+    }
+}
+
+#[test]
+fn supervisors_on_stepped_cores_the_same_seed_sees_the_same() {
+    for seed in 1..=10 {
+        let once = observe(&mut Stepped::new(1 + seed as usize % 3, seed), "supervisor.jsonl");
+        supervisors(&format!("sup-stepped-{seed}.jsonl"), &once);
+        assert_eq!(observe(&mut Stepped::new(1 + seed as usize % 3, seed), "supervisor.jsonl"), once);
+    }
 }

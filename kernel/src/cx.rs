@@ -619,6 +619,18 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         ask(&self.slice.hand, process, question)
     }
 
+    /// Runs foreign code inside the slice: a panic in it becomes a crash with its text, where the world can
+    /// catch one, and the body goes on. What the code has left half done is the caller's to judge.
+    pub fn contain<R>(&self, code: impl FnOnce() -> R) -> Result<R, Reason> {
+        let (mut code, mut result) = (Some(code), None);
+        let looking = self.slice.looking.get();
+        let contained = self.slice.hand.kernel.world().contain(&mut || result = code.take().map(|code| code()));
+        // A closure that panicked while it looked at the mailbox looks no more.
+        self.slice.looking.set(looking);
+        contained?;
+        result.ok_or_else(|| Reason::crash("the world did not run what it was to contain"))
+    }
+
     /// Wakes the body from anywhere, also after the process is gone.
     pub fn waker(&self) -> Waker {
         waker::of(self.slice.process)

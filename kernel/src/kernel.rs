@@ -336,8 +336,8 @@ impl Drop for Kernel {
             // SAFETY: no core and no queue will run it: we own it (P1).
             unsafe { discard(&self.hand(&guard, None), process) };
             drop(guard);
-            // SAFETY: the table's share; a waker that is left frees it later.
-            unsafe { Header::give_up(process) };
+            // SAFETY: the table's share. There is no waker: they hold the kernel.
+            unsafe { Header::give_up_table(process) };
         }
     }
 }

@@ -13,7 +13,7 @@
 //! | noun | module |
 //! | --- | --- |
 //! | names that outlive what they name | `pid`, `reason`, `name`, `alias` |
-//! | what travels: nodes, messages, exits, questions | `signal`, `mailbox`, `send`, `received` |
+//! | what travels: nodes, messages, exits, questions | `signal`, `mailbox`, `send`, `received`, `reply` |
 //! | what ties processes: lists, records, sets | `link`, `monitor`, `watch`, `list`, `roll`, `set`, `shares` |
 //! | where processes are | `table`, `reclaim` |
 //! | birth, life and death of one | `process`, `cx`, `task` |
@@ -45,6 +45,7 @@ pub(crate) mod process;
 pub(crate) mod reason;
 pub(crate) mod received;
 pub mod reclaim;
+pub(crate) mod reply;
 pub(crate) mod roll;
 pub(crate) mod runq;
 pub(crate) mod sched;
@@ -74,6 +75,7 @@ pub use process::spawn::{Priority, SpawnError, SpawnOptions, Spawned};
 pub use process::ties::{LinkError, MonitorError};
 pub use reason::{Reason, ReasonValue, View};
 pub use received::{Down, Exit, Peek, Received};
+pub use reply::{NoReply, Replied, Reply, reply};
 pub use sched::core::{Core, Ran};
 pub use send::SendError;
 pub use signal::ask::{Said, Waiting};

@@ -291,7 +291,12 @@ impl Stage {
         self.start_with(&SpawnOptions::new().core(core).trap_exit(true), body)
     }
 
-    fn start_with(&self, options: &SpawnOptions<'_>, body: impl FnMut(&Cx<'_, u8>) -> Resumed + Send + 'static) -> Pid {
+    /// Starts a process as the options say.
+    pub fn start_with(
+        &self,
+        options: &SpawnOptions<'_>,
+        body: impl FnMut(&Cx<'_, u8>) -> Resumed + Send + 'static,
+    ) -> Pid {
         self.host().spawn(options, Act(body)).unwrap().pid
     }
 

@@ -5,25 +5,42 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use atropos_kernel::{Pid, Reason, Resumed};
+use atropos_kernel::{Pid, Reason, Resumed, SpawnOptions};
 use atropos_loom::mutant;
 use atropos_loom::world::{Known, Log, Mutation, Stage, explore};
+use loom::thread::{self, ThreadId};
 
 const WHY: Reason = Reason::SHUTDOWN;
 
-/// Counts how often the body that has it was dropped.
-struct Mortal(Arc<AtomicUsize>);
+/// How often a body was dropped, and how often by another thread than the one that started it.
+#[derive(Default)]
+struct Deaths {
+    all: AtomicUsize,
+    elsewhere: AtomicUsize,
+}
+
+/// The body's part.
+struct Mortal(Arc<Deaths>, ThreadId);
+
+impl Mortal {
+    fn new(deaths: &Arc<Deaths>) -> Self {
+        Self(deaths.clone(), thread::current().id())
+    }
+}
 
 impl Drop for Mortal {
     fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.all.fetch_add(1, Ordering::Relaxed);
+        if thread::current().id() != self.1 {
+            self.0.elsewhere.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
 /// A member of a cascade.
 struct Member {
     pid: Known<Pid>,
-    deaths: Arc<AtomicUsize>,
+    deaths: Arc<Deaths>,
     log: Log,
 }
 
@@ -42,7 +59,7 @@ fn start(stage: &mut Stage, roles: &[Role<'_>]) -> Vec<Member> {
     let members: Vec<Member> =
         roles.iter().map(|_| Member { pid: Known::new(), deaths: Arc::default(), log: Log::new() }).collect();
     for (role, member) in roles.iter().zip(&members) {
-        let (end, log, mortal) = (role.ends.clone(), member.log.clone(), Mortal(member.deaths.clone()));
+        let (end, log, mortal) = (role.ends.clone(), member.log.clone(), Mortal::new(&member.deaths));
         let peers: Vec<_> = role.links.iter().map(|peer| members[*peer].pid.clone()).collect();
         let mut slice = 0;
         let body = move |cx: &atropos_kernel::Cx<'_, u8>| {
@@ -76,12 +93,12 @@ impl Member {
     /// It is dead, of `reason`, and has died once.
     fn assert_died_of(&self, stage: &Stage, reason: &Reason) {
         assert_eq!(stage.died_of(self.pid()).as_ref(), Some(reason));
-        assert_eq!(self.deaths.load(Ordering::Relaxed), 1, "it died once");
+        assert_eq!(self.deaths.all.load(Ordering::Relaxed), 1, "it died once");
     }
 
     fn assert_lives(&self, stage: &Stage) {
         assert_eq!(stage.died_of(self.pid()), None);
-        assert_eq!(self.deaths.load(Ordering::Relaxed), 0);
+        assert_eq!(self.deaths.all.load(Ordering::Relaxed), 0);
     }
 }
 
@@ -169,7 +186,7 @@ fn two_ends(traps: bool, mutation: Option<Mutation>) -> &'static str {
         assert_eq!((c.log.exits(a.pid()), c.log.exits(b.pid())), (vec![WHY], vec![Reason::LOST]));
         "hears of both"
     } else {
-        assert_eq!(c.deaths.load(Ordering::Relaxed), 1, "it died once");
+        assert_eq!(c.deaths.all.load(Ordering::Relaxed), 1, "it died once");
         assert_eq!(stage.kernel.nodes_used(), 0, "with all of them the links are gone");
         match stage.died_of(c.pid()) {
             Some(why) if why == WHY => "of the first's",
@@ -181,6 +198,44 @@ fn two_ends(traps: bool, mutation: Option<Mutation>) -> &'static str {
     outcome
 }
 
+/// a–b–c–a, bound to no core. The last to come ends first, on one core, and the others, whom that wakes, are taken by either.
+fn stolen() -> &'static str {
+    let mut stage = Stage::new(2, None);
+    let deaths: [Arc<Deaths>; 3] = Default::default();
+    let (mut pids, core) = (Vec::<Pid>::new(), Known::<usize>::new());
+    for deaths in &deaths {
+        let (mortal, peers, core) = (Mortal::new(deaths), pids.clone(), core.clone());
+        let mut ran = false;
+        let body = move |cx: &atropos_kernel::Cx<'_, u8>| {
+            let _mortal = &mortal;
+            if std::mem::replace(&mut ran, true) {
+                core.set(cx.core());
+                return Resumed::Exit(WHY);
+            }
+            for peer in &peers {
+                assert_eq!(cx.link(*peer), Ok(()));
+            }
+            if peers.len() == 2 { Resumed::Yield } else { Resumed::Wait }
+        };
+        pids.push(stage.start_with(&SpawnOptions::new(), body));
+        stage.run(0, 1);
+    }
+    stage.race(&[1, 1]);
+    stage.settle();
+    for (pid, deaths) in pids.into_iter().zip(&deaths) {
+        assert_eq!(stage.died_of(pid), Some(WHY));
+        assert_eq!(deaths.all.load(Ordering::Relaxed), 1, "it died once");
+    }
+    assert_eq!(stage.kernel.nodes_used(), 0, "with all of them the links are gone");
+    stage.end();
+    let elsewhere: usize = deaths.iter().map(|deaths| deaths.elsewhere.load(Ordering::Relaxed)).sum();
+    match (core.get(), elsewhere) {
+        (Some(1), _) => "the first is stolen",
+        (_, 0) => "all on one core",
+        _ => "another is stolen",
+    }
+}
+
 #[test]
 fn protocol() {
     explore("cascade: a chain on two cores", None, &["done"], || chain(&WHY, false, None));
@@ -188,6 +243,12 @@ fn protocol() {
     explore("cascade: normal goes no further", None, &["done"], || chain(&Reason::NORMAL, false, None));
     explore("cascade: a cycle on two cores", Some(3), &["done"], || cycle(false, None));
     explore("cascade: a cycle, one of whom traps", None, &["done"], || cycle(true, None));
+    explore(
+        "cascade: a cycle that is stolen",
+        Some(3),
+        &["the first is stolen", "all on one core", "another is stolen"],
+        stolen,
+    );
     let deaths = ["of the first's", "of the second's"];
     explore("cascade: two of a cycle on three cores end", Some(2), &deaths, || two_ends(false, None));
     explore("cascade: two end, and the third traps", Some(2), &["hears of both"], || two_ends(true, None));

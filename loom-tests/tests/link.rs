@@ -368,7 +368,8 @@ fn parent_dies(tied: bool) -> &'static str {
     outcome
 }
 
-/// A linked child dies as soon as it is born: its parent, which traps, is told once.
+/// A child dies as soon as it is born: its parent, which traps, hears of it once by its link and once by its monitor. `tied` at
+/// its birth, or as soon as may be.
 fn child_dies(tied: bool) -> &'static str {
     let mut stage = Stage::new(2, None);
     let (log, child) = (Log::new(), Known::<Pid>::new());
@@ -376,11 +377,14 @@ fn child_dies(tied: bool) -> &'static str {
         let (child, crossing) = (child.clone(), stage.crossing.clone());
         move |cx: &Cx<'_, u8>| {
             let options = SpawnOptions::new().core(1);
-            let options = if tied { options.link() } else { options };
-            child.set(cx.spawn(&options, Act(|_: &Cx<'_, u8>| Resumed::Exit(WHY))).unwrap().pid);
+            let options = if tied { options.link().monitor() } else { options };
+            let spawned = cx.spawn(&options, Act(|_: &Cx<'_, u8>| Resumed::Exit(WHY))).unwrap();
+            assert_eq!(spawned.monitor.is_some(), tied);
+            child.set(spawned.pid);
             crossing.pass();
             if !tied {
-                assert_eq!(cx.link(child.get().unwrap()), Ok(()));
+                assert_eq!(cx.link(spawned.pid), Ok(()));
+                assert!(cx.monitor(spawned.pid).is_ok());
             }
         }
     };
@@ -388,8 +392,10 @@ fn child_dies(tied: bool) -> &'static str {
     stage.run(0, 1);
     stage.race(&[1, 1]);
     stage.settle();
-    let expected = [Event::Exit(child.get(), WHY)];
-    assert_eq!(log.events(), expected, "it is told once, and why");
+    let events = log.events();
+    let told = matches!(&events[..], [Event::Exit(from, exit), Event::Down(_, down)]
+        if *from == child.get() && [exit, down] == [&WHY, &WHY]);
+    assert!(told, "EXIT and DOWN, once each, and why: {events:?}");
     stage.end();
     "told"
 }
@@ -457,7 +463,7 @@ fn protocol() {
     let deaths = ["each of its own", "both of the first's", "both of the second's"];
     explore("link, both die", None, &deaths, || both_die(None));
     explore("spawn linked || the parent is killed", None, &["never born", "died with it"], || parent_dies(true));
-    explore("spawn linked, the child dies at once", Some(3), &["told"], || child_dies(true));
+    explore("spawn linked and monitored, the child dies", Some(3), &["told"], || child_dies(true));
 }
 
 #[test]

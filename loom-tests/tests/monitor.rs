@@ -219,5 +219,5 @@ fn mutants() {
     wrong("monitor, fired though cancelled", Mutation::FiresAnyway, |m| removed(false, false, m));
     mutant("monitor, no flush", Some(2), || _ = removed(true, false, None));
     wrong("monitor, a refused DOWN is kept", Mutation::RefusedIsKept, |m| both_die(false, m));
-    wrong("monitor, a sweep that drops what it holds", Mutation::SweepForgets, |m| swept(m));
+    wrong("monitor, a sweep that drops what it holds", Mutation::SweepForgets, swept);
 }

@@ -25,6 +25,7 @@
 //! its [`worker`] threads, which sleep when there is nothing to do; [`world`] is the clock, the wake-ups and
 //! the panics; [`blocking`] is where work goes that would keep a core; [`watch`] reports bodies that keep one.
 
+mod behaviours;
 pub mod blocking;
 pub mod builder;
 pub mod join;
@@ -41,6 +42,7 @@ pub use atropos_kernel::{
     Object, Peek, Pid, Priority, ProcessInfo, Reason, ReasonValue, Received, Recipient, Reference, RegisterError,
     Resumed, SendError, SpawnError, SpawnOptions, Spawned, TimerError, View, Waiting,
 };
+pub use atropos_otp as otp;
 pub use builder::{BuildError, Builder};
 pub use runtime::{Handle, Runtime, ShutdownError};
 
@@ -49,6 +51,10 @@ pub mod prelude {
     pub use crate::{
         Address, Context, Down, Exit, Object, Pid, Reason, Received, Reference, Runtime, SendError, SpawnError,
         SpawnOptions,
+    };
+    pub use atropos_otp::{
+        ChildSpec, DynamicSupervisor, Intensity, Next, Refusal, Reply, Restart, Server, ServerName, ServerRef, Serving,
+        Shutdown, Started, Starter, Supervisor, SupervisorRef,
     };
 }
 

@@ -79,7 +79,7 @@ impl Handle {
         &self.0
     }
 
-    fn host<R>(&self, f: impl FnOnce(&Host<'_>) -> R) -> R {
+    pub(crate) fn host<R>(&self, f: impl FnOnce(&Host<'_>) -> R) -> R {
         participant::with(|participant| f(&Host::new(&self.0.kernel, participant)))
     }
 

@@ -7,9 +7,8 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use atropos_bench::conformance::stepped::Stepped;
 use atropos_bench::conformance::threads::Threads;
-use atropos_bench::conformance::{World, case, controller};
+use atropos_bench::conformance::{World, replay, row};
 use clap::Parser;
-use serde_json::json;
 
 /// Replays cases recorded from Erlang/OTP; `cases/check.py CASES OBSERVED` judges what it prints.
 #[derive(Parser)]
@@ -46,14 +45,11 @@ fn run(arguments: &Arguments, world: &mut impl World) -> Result<()> {
         if line.trim().is_empty() {
             continue;
         }
-        let case = case::parse(&line).with_context(|| format!("{}:{}", path.display(), number + 1))?;
+        let replayed = replay(world, &line).with_context(|| format!("{}:{}", path.display(), number + 1))?;
         if progress {
-            eprint!("\r{:>5} {:<50}", number + 1, case.id);
+            eprint!("\r{:>5} {:<50}", number + 1, replayed.0);
         }
-        let row = match controller::replay(world, &case) {
-            Ok(observed) => json!({"id": case.id, "observed": observed}),
-            Err(error) => json!({"id": case.id, "unsupported": format!("{error:#}")}),
-        };
+        let row = row(replayed);
         writeln!(out, "{row}")?;
     }
     if progress {

@@ -26,7 +26,7 @@ struct Run<'w, W> {
 pub fn replay<W: World>(world: &mut W, case: &Case) -> Result<Value> {
     let mut run = Run { world, names: Arc::default(), processes: Arc::default() };
     let observed = run.case(case).with_context(|| format!("case {}", case.id));
-    run.clear().with_context(|| format!("after case {}", case.id))?;
+    clear(run.world).with_context(|| format!("after case {}", case.id))?;
     observed
 }
 
@@ -147,16 +147,16 @@ impl<W: World> Run<'_, W> {
         }
         Ok(state)
     }
+}
 
-    /// Kills what is left, and sees that nothing is.
-    fn clear(&mut self) -> Result<()> {
-        let left = self.world.host(|host| host.processes().collect::<Vec<_>>());
-        for pid in left {
-            self.world.host(|host| host.exit(pid, Reason::KILL))?;
-        }
-        self.world.settle()?;
-        let count = self.world.kernel().process_count();
-        ensure!(count == 0, "{count} processes are left");
-        Ok(())
+/// Kills what is left, and sees that nothing is.
+pub(super) fn clear(world: &mut impl World) -> Result<()> {
+    let left: Vec<_> = world.host(|host| host.processes().collect());
+    for pid in left {
+        world.host(|host| host.exit(pid, Reason::KILL))?;
     }
+    world.settle()?;
+    let count = world.kernel().process_count();
+    ensure!(count == 0, "{count} processes are left");
+    Ok(())
 }

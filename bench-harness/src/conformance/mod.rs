@@ -2,18 +2,21 @@
 //!
 //! [`case`] is what a case says, [`script`] the processes that do it, [`controller`] performs a case
 //! step by step in a [`World`]: on the real runtime ([`threads`]), or on virtual cores stepped by a
-//! seed ([`stepped`]). [`reason`] translates reasons.
+//! seed ([`stepped`]). [`reason`] translates reasons. [`supervisor`] does the same for cases of supervisors.
 
 pub mod case;
 pub mod controller;
 pub mod reason;
 pub mod script;
 pub mod stepped;
+pub mod supervisor;
 pub mod threads;
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use atropos::kernel::{Host, Kernel};
+use serde_json::{Value, json};
 
 /// Where the processes of a case run.
 pub trait World {
@@ -31,4 +34,26 @@ pub trait World {
 
     /// Lets time pass until something may have happened.
     fn sleep_a_little(&mut self) -> anyhow::Result<()>;
+}
+
+/// Replays the case of a line, of either kind: its name, and what was observed or why nothing could be.
+pub fn replay<W: World>(world: &mut W, line: &str) -> anyhow::Result<(String, anyhow::Result<Value>)> {
+    let family: Value = serde_json::from_str(line)?;
+    let family = family.get("family").and_then(Value::as_str).context("a case has a family")?;
+    if family.starts_with("sup.") {
+        let case = supervisor::case::parse(line)?;
+        let observed = supervisor::controller::replay(world, &case);
+        return Ok((case.id, observed));
+    }
+    let case = case::parse(line)?;
+    let observed = controller::replay(world, &case);
+    Ok((case.id, observed))
+}
+
+/// A line for the judge.
+pub fn row((id, observed): (String, anyhow::Result<Value>)) -> Value {
+    match observed {
+        Ok(observed) => json!({"id": id, "observed": observed}),
+        Err(error) => json!({"id": id, "unsupported": format!("{error:#}")}),
+    }
 }

@@ -17,7 +17,7 @@ use crate::monitor::Monitor;
 use crate::name::RegisterError;
 use crate::pid::{Pid, Reference};
 use crate::process::body::{Body, Process};
-use crate::process::header::Header;
+use crate::process::header::{self, Header};
 use crate::process::private::Private;
 use crate::reason::Reason;
 use crate::reclaim::Retired;
@@ -165,7 +165,7 @@ unsafe fn reclaim(retired: NonNull<Retired>) {
     // SAFETY: only headers' `retired` are given this function.
     let header = unsafe { retired.byte_sub(offset_of!(Header, retired)).cast::<Header>() };
     // SAFETY: the table's share: out of everybody's reach.
-    unsafe { Header::give_up(header) };
+    unsafe { Header::give_up_table(header) };
 }
 
 /// The process that spawns, which the caller owns.
@@ -329,7 +329,7 @@ pub(crate) fn spawn<B: Body>(
         // SAFETY: ours, once.
         kernel.contain(&mut || unsafe { (child.vtable.drop_body)(process) });
         // SAFETY: the only share.
-        unsafe { Header::give_up(process) };
+        unsafe { Header::give_up_table(process) };
         return Err(SpawnError::Name(error));
     }
     ties.tie(parent, child);
@@ -351,7 +351,7 @@ fn undo(hand: &Hand<'_>, slots: &mut Slots<'_>, claim: &crate::table::Claim) {
 }
 
 fn new_header<B: Body>(kernel: &Kernel, options: &SpawnOptions<'_>, pid: Pid, predecessor: *mut ()) -> Header {
-    /// The wake node is a part of its process: nothing to free.
+    /// The nodes of a wake and of a kill are parts of their process: nothing to free.
     unsafe fn part_of_the_process(_: NonNull<Node>) {}
     Header {
         run: RunNode::new(options.priority as u8),
@@ -368,8 +368,7 @@ fn new_header<B: Body>(kernel: &Kernel, options: &SpawnOptions<'_>, pid: Pid, pr
         wake: Node::new(Kind::Wake, part_of_the_process),
         waking: AtomicBool::new(false),
         killed: AtomicBool::new(false),
-        holds_kernel: AtomicBool::new(false),
-        shares: AtomicUsize::new(1),
+        shares: AtomicUsize::new(header::TABLE),
         kernel: NonNull::from(kernel),
         vtable: Process::<B>::VTABLE,
         retired: Retired::new(reclaim),

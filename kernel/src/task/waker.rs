@@ -6,10 +6,8 @@
 //! is closed, and nothing happens.
 //!
 //! Whoever has queued the process may still have to wake a core when the kernel is being
-//! dropped; so the first clone of a process's waker makes the process hold the kernel,
-//! until its memory goes (`header`, P4).
+//! dropped; so as long as a process has wakers they hold the kernel (`header`, P4).
 
-use alloc::sync::Arc;
 use core::ptr::NonNull;
 use core::task::{RawWaker, RawWakerVTable, Waker};
 
@@ -26,7 +24,7 @@ const VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, dro
 
 /// A waker with a share of its own.
 pub fn of(process: &Header) -> Waker {
-    share(process);
+    process.share_with_waker();
     // SAFETY: the vtable's functions keep to `RawWaker`'s contract; the share is the waker's.
     unsafe { Waker::from_raw(raw(process)) }
 }
@@ -42,16 +40,6 @@ pub unsafe fn borrowed(process: &Header) -> core::mem::ManuallyDrop<Waker> {
 
 fn raw(process: &Header) -> RawWaker {
     RawWaker::new(process.whole().as_ptr().cast_const().cast(), &VTABLE)
-}
-
-fn share(process: &Header) {
-    process.share();
-    // Relaxed: the first time is in a slice, when the kernel is held by the core; later
-    // clones come from a waker that has seen it.
-    if !process.holds_kernel.load(Ordering::Relaxed) && !process.holds_kernel.swap(true, Ordering::Relaxed) {
-        // SAFETY: the kernel is in an `Arc` (`Kernel::new`), and alive: a core holds it.
-        unsafe { Arc::increment_strong_count(process.kernel.as_ptr().cast_const()) };
-    }
 }
 
 /// Has a process look at what it holds: the signal of a waker, from who has a hand.
@@ -92,7 +80,7 @@ pub fn kill(process: &Header, hand: &Hand<'_>) -> bool {
 unsafe fn clone(data: *const ()) -> RawWaker {
     // SAFETY: a waker's process, which its share or its poll keeps.
     let process = unsafe { &*data.cast::<Header>() };
-    share(process);
+    process.share_with_waker();
     raw(process)
 }
 
@@ -136,6 +124,6 @@ fn queue(kernel: &Kernel, process: &Header) {
 unsafe fn drop_waker(data: *const ()) {
     if let Some(process) = NonNull::new(data.cast_mut().cast::<Header>()) {
         // SAFETY: the waker's share.
-        unsafe { Header::give_up(process) };
+        unsafe { Header::give_up_waker(process) };
     }
 }

@@ -5,7 +5,7 @@
 //! it, and each trapping neighbour gets one EXIT from each dead one, with the reason that a monitor of it was told.
 //!
 //! *Wild*: they die while the graph is built. Then it is each process's own view that is held against what happened:
-//! who believes to be linked with a dead one, has got its EXIT or has died; and nobody gets two.
+//! who believes to be linked with a dead one, has got its EXIT or has died; nobody gets two, or one after it has unlinked.
 
 use std::collections::BTreeMap;
 
@@ -45,6 +45,8 @@ enum Says {
 #[derive(Clone, Copy, Default, Debug)]
 struct View {
     linked: bool,
+    /// It has unlinked, and not linked again.
+    cut: bool,
     calls: usize,
     exits: usize,
     /// Of these, not `noproc`.
@@ -62,6 +64,13 @@ struct Facts {
     exits: Vec<(usize, usize, Cause)>,
     /// What the observer was told.
     downs: BTreeMap<usize, Cause>,
+}
+
+impl Facts {
+    /// Whether one links with another by its plan.
+    fn may_link(&self, one: usize, other: usize) -> bool {
+        self.plans[one].contains(&Step::Link(other))
+    }
 }
 
 /// Plans a graph: the pairs that are linked in the end.
@@ -139,7 +148,11 @@ impl Node {
                         let Some(from) = exit.from else { return };
                         let from = facts.pids.iter().position(|pid| *pid == from).expect("one of them");
                         assert!(facts.traps[self.who], "{} does not trap", self.who);
+                        let theirs = facts.may_link(from, self.who);
                         let view = &mut facts.views[self.who][from];
+                        // The queue was empty when it unlinked: this has come since.
+                        let late = view.cut && !theirs && cause != Cause::NoProc;
+                        assert!(!late, "{} has unlinked {from}, and gets its EXIT", self.who);
                         view.linked = false;
                         view.exits += 1;
                         view.deaths += usize::from(cause != Cause::NoProc);
@@ -160,13 +173,19 @@ impl Node {
                 let linked = cx.link(pid(to)).is_ok();
                 self.facts.with(|facts| {
                     let view = &mut facts.views[self.who][to];
-                    view.linked = linked;
+                    (view.linked, view.cut) = (linked, false);
                     view.calls += 1;
                 });
             }
             Step::Unlink(from) => {
                 cx.unlink(pid(from));
-                self.facts.with(|facts| facts.views[self.who][from].linked = false);
+                // An EXIT that it has died of meanwhile came before.
+                if !cx.is_dying() {
+                    self.facts.with(|facts| {
+                        let view = &mut facts.views[self.who][from];
+                        (view.linked, view.cut) = (false, true);
+                    });
+                }
             }
             Step::Tell(to) => {
                 let _dead = cx.send(pid(to), Cargo::new(Says::Linked(self.who), &self.lives));
@@ -294,6 +313,13 @@ fn judge_wild(facts: &Facts, blows: &[(usize, Blow)], dead: &[usize]) {
             let cut = facts.plans[*other].contains(&Step::Unlink(who));
             assert!(!view.linked || silent || cut, "{who} is linked with {other}, who is dead, and was not told");
         }
+    }
+    let struck = |who: usize| blows.iter().any(|(struck, _)| *struck == who);
+    for who in dead.iter().copied().filter(|who| !struck(*who)) {
+        // Of a link with another dead one, which it has not cut or the other may have made.
+        let through = |other: usize| facts.views[who][other].linked || facts.may_link(other, who);
+        let told = !facts.traps[who] && dead.iter().any(|other| *other != who && through(*other));
+        assert!(told, "{who} is dead, and was linked with none of {dead:?}");
     }
     for (who, views) in facts.views.iter().enumerate() {
         for (other, view) in views.iter().enumerate() {

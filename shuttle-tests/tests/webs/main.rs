@@ -2,6 +2,7 @@
 #![cfg(shuttle)]
 
 mod churn;
+mod heir;
 mod links;
 mod monitors;
 mod names;

@@ -2,7 +2,8 @@
 //!
 //! Each watcher keeps an account of every reference that it was given: a DOWN comes at most once; never after a
 //! `demonitor` that flushed, or one that said it came in time; exactly once, in the end, for every other. It comes when
-//! the dead one's body is gone, and its reason is `noproc` or what that one was made to die of.
+//! the dead one's body is gone, and its reason is `noproc` or what that one was made to die of: always `noproc` when the
+//! watcher had told it to exit before it monitored it, since signals keep their order; and a link likewise.
 
 use std::collections::BTreeMap;
 
@@ -33,6 +34,15 @@ enum Account {
     Waiting,
 }
 
+/// What is known of one reference.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Watch {
+    target: usize,
+    account: Account,
+    /// The watcher had told the target to exit before.
+    posthumous: bool,
+}
+
 #[derive(Debug)]
 enum Says {
     Crash,
@@ -43,7 +53,11 @@ struct Facts {
     targets: Vec<(Pid, usize)>,
     /// What was done to them; a crash only if the message came before the kill.
     struck: Vec<Vec<Cause>>,
-    accounts: Vec<BTreeMap<Reference, (usize, Account)>>,
+    /// Who is told to exit by the main thread only.
+    spared: usize,
+    /// Of each watcher: whose EXITs are due to it, for links with whom it had told to exit before.
+    exits: Vec<Vec<Pid>>,
+    accounts: Vec<BTreeMap<Reference, Watch>>,
 }
 
 struct Watcher {
@@ -55,21 +69,33 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn account<R>(&self, f: impl FnOnce(&mut BTreeMap<Reference, (usize, Account)>) -> R) -> R {
+    fn account<R>(&self, f: impl FnOnce(&mut BTreeMap<Reference, Watch>) -> R) -> R {
         self.facts.with(|facts| f(&mut facts.accounts[self.who]))
     }
 
     fn receive(&self, cx: &Cx<'_, Says>) {
         while let Some(received) = cx.receive() {
-            let Received::Down(down) = received else { panic!("unexpected: {received:?}") };
-            let (target, before) = self.account(|accounts| {
-                let (target, account) = accounts.get_mut(&down.reference).expect("a reference of its own");
-                (*target, std::mem::replace(account, Account::Told))
+            let down = match received {
+                Received::Down(down) => down,
+                Received::Exit(exit) => {
+                    assert_eq!(Cause::of(&exit.reason), Cause::NoProc, "a link with one that was told to exit before");
+                    self.facts.with(|facts| {
+                        let due = facts.exits[self.who].iter().position(|pid| exit.from == Some(*pid));
+                        facts.exits[self.who].swap_remove(due.expect("an EXIT that is due, once"));
+                    });
+                    continue;
+                }
+                other => panic!("unexpected: {other:?}"),
+            };
+            let Watch { target, account: before, posthumous } = self.account(|accounts| {
+                let watch = accounts.get_mut(&down.reference).expect("a reference of its own");
+                std::mem::replace(watch, Watch { account: Account::Told, ..*watch })
             });
             assert!(matches!(before, Account::Armed | Account::Waiting), "a DOWN, and it was {before:?}");
             let life = self.facts.with(|facts| facts.targets[target].1);
             assert!(!self.lives.lasts(life), "a DOWN of one whose body is not gone");
             let cause = Cause::of(&down.reason);
+            assert!(!posthumous || cause == Cause::NoProc, "a monitor of one that was told to exit before: {cause:?}");
             let struck = self.facts.with(|facts| facts.struck[target].clone());
             assert!(cause == Cause::NoProc || struck.contains(&cause), "{target} did not die of {cause:?}");
         }
@@ -85,7 +111,7 @@ impl Watcher {
         let in_time = cx.demonitor(reference, flush && self.wrong != Wrong::DoesNotFlush);
         let in_time = in_time != (self.wrong == Wrong::MisreadsTheAnswer);
         self.account(|accounts| {
-            let (_, account) = accounts.get_mut(&reference).expect("it is there");
+            let Watch { account, .. } = accounts.get_mut(&reference).expect("it is there");
             *account = match *account {
                 Account::Armed | Account::Waiting if flush || in_time => Account::Silent,
                 Account::Armed => Account::Waiting,
@@ -108,9 +134,20 @@ impl Watcher {
                 self.demonitor(cx);
             } else {
                 let target = self.facts.with(|facts| random(facts.targets.len()));
+                let posthumous = chance(4) && target != self.facts.with(|facts| facts.spared);
                 let pid = self.facts.with(|facts| facts.targets[target].0);
+                if posthumous {
+                    self.facts.with(|facts| facts.struck[target].push(Cause::Shutdown));
+                    cx.exit(pid, Reason::SHUTDOWN).expect("there is memory");
+                    // Not again before the EXIT has come: it would be the same link.
+                    if !self.facts.with(|facts| facts.exits[self.who].contains(&pid)) {
+                        self.facts.with(|facts| facts.exits[self.who].push(pid));
+                        cx.link(pid).expect("it traps exits");
+                    }
+                }
                 let reference = cx.monitor(pid).expect("there is memory");
-                let old = self.account(|accounts| accounts.insert(reference, (target, Account::Armed)));
+                let watch = Watch { target, account: Account::Armed, posthumous };
+                let old = self.account(|accounts| accounts.insert(reference, watch));
                 assert_eq!(old, None, "a reference is given out once");
             }
             if chance(2) {
@@ -122,7 +159,8 @@ impl Watcher {
 
 fn judge(facts: &Facts, alive: &[Pid]) {
     for (who, accounts) in facts.accounts.iter().enumerate() {
-        for (target, account) in accounts.values() {
+        assert_eq!(facts.exits[who], [], "EXITs that {who} has not received");
+        for Watch { target, account, .. } in accounts.values() {
             let is_alive = alive.contains(&facts.targets[*target].0);
             match account {
                 Account::Armed => assert!(is_alive, "{who} was not told of the death of {target}"),
@@ -138,6 +176,8 @@ fn play(wrong: Wrong) {
     let mut ground = Ground::new(2 + random(2));
     let (facts, lives) = (Shared::<Facts>::default(), Lives::default());
     let options = SpawnOptions::new();
+    let spared = random(3);
+    facts.with(|facts| facts.spared = spared);
     for who in 0..3 {
         let (life, lives) = (lives.begin(), lives.clone());
         let number = life.number();
@@ -153,13 +193,16 @@ fn play(wrong: Wrong) {
     }
     let mut watchers = Vec::new();
     for who in 0..2 + random(2) {
-        facts.with(|facts| facts.accounts.push(BTreeMap::new()));
+        facts.with(|facts| {
+            facts.accounts.push(BTreeMap::new());
+            facts.exits.push(Vec::new());
+        });
         let mut watcher = Watcher { who, steps: 4 + random(5), facts: facts.clone(), lives: lives.clone(), wrong };
         let watcher = body(lives.begin(), move |cx| watcher.resume(cx));
+        let options = SpawnOptions::new().trap_exit(true);
         watchers.push(ground.guest().with(|host| host.spawn(&options, watcher)).expect("there is room").pid);
     }
     ground.start();
-    let spared = random(3);
     for half in [[0, 1], [1, 2]] {
         let facts = facts.clone();
         ground.host(move |guest| {

@@ -251,6 +251,26 @@ fn play(wrong: Wrong) {
     assert_eq!(lives.count(), 0, "bodies or messages have leaked");
 }
 
+/// An owner who is killed while its heir begins: whatever the DOWN, the name is free.
+pub(crate) fn play_heir() {
+    let mut ground = Ground::new(2);
+    let (facts, lives) = (Shared::<Facts>::default(), Lives::default());
+    let named = SpawnOptions::new().name(ESTATE);
+    let heir = body(lives.begin(), heir(facts.clone(), Wrong::Nothing));
+    let heir = ground.guest().with(|host| host.spawn(&SpawnOptions::new(), heir)).expect("there is room").pid;
+    let owner = body(lives.begin(), owner(lives.clone(), heir));
+    let owner = ground.guest().with(|host| host.spawn(&named, owner)).expect("it is free").pid;
+    ground.start();
+    ground.host(move |guest| assert!(guest.kill(owner), "it has not been harmed yet"));
+    ground.settle();
+    assert!(facts.with(|facts| facts.inherited), "the heir has not inherited");
+    assert_eq!(ground.guest().with(|host| host.whereis(ESTATE)), Some(heir), "who has the estate");
+    assert!(ground.guest().kill(heir), "nothing has harmed it");
+    ground.settle();
+    ground.finish();
+    assert_eq!(lives.count(), 0, "bodies or messages have leaked");
+}
+
 #[test]
 fn names() {
     web("names", || play(Wrong::Nothing));

@@ -1,0 +1,247 @@
+//! One answer, from one who gives it to one who waits: [`Reply`] and [`Replied`].
+//!
+//! A process takes messages of one type, so an answer to a question it has asked cannot come through its
+//! mailbox without everybody's answers being in its type. It comes through a cell of its own: the asker puts the
+//! [`Reply`] into its message and awaits the [`Replied`], which is woken like by any waker. What is answered late finds
+//! nobody and is dropped: the cell is the asker's alias for this one answer. A `Reply` that is dropped unused, by a
+//! server that forgot it or by the mailbox of a dead one, says so.
+//!
+//! ```text
+//!   EMPTY ── asker registers a waker (1) ──▶ WAITING
+//!     └─────── answered, or dropped (2) ───────┴──▶ DONE ── asker takes (3)
+//! ```
+//!
+//! Two parties, a word: the asker writes `waker` only while it alone may (EMPTY, or WAITING
+//! taken back to EMPTY by an exchange), the answerer reads it only after it has exchanged
+//! WAITING for DONE. The value is written before DONE and read after it. Each party has a share of the
+//! cell; the last one frees it.
+//!
+//! Both operations are wait-free. Making the pair is the only one that allocates.
+
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::ptr::NonNull;
+use core::task::{Context, Poll, Waker};
+
+use crate::memory::{self, NoMemory};
+use crate::sync::{AtomicU8, AtomicUsize, Ordering, UnsafeCell, fence};
+
+const EMPTY: u8 = 0;
+const WAITING: u8 = 1;
+const DONE: u8 = 2;
+
+struct Cell<T> {
+    state: AtomicU8,
+    shares: AtomicUsize,
+    value: UnsafeCell<Option<T>>,
+    waker: UnsafeCell<Option<Waker>>,
+}
+
+impl<T> Cell<T> {
+    /// Ends a wait.
+    fn done(&self) {
+        // AcqRel: the value is seen with DONE, and the waker with WAITING (`poll`).
+        if self.state.swap(DONE, Ordering::AcqRel) == WAITING {
+            // SAFETY: WAITING was exchanged for DONE: the asker touches it no more.
+            if let Some(waker) = self.waker.with_mut(|waker| unsafe { (*waker).take() }) {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Takes the answer, or registers who is to be woken.
+    ///
+    /// # Safety
+    /// There is one asker, and it does not call this after it was ready.
+    unsafe fn poll(&self, waker: &Waker) -> Poll<Option<T>> {
+        // AcqRel, Acquire: pair with `done`'s swap, whose value is read below.
+        let waiting = self.state.compare_exchange(WAITING, EMPTY, Ordering::AcqRel, Ordering::Acquire);
+        if waiting != Err(DONE) {
+            // SAFETY: EMPTY: the asker's alone.
+            self.waker.with_mut(|place| unsafe { *place = Some(waker.clone()) });
+            if self.state.compare_exchange(EMPTY, WAITING, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                return Poll::Pending;
+            }
+        }
+        // SAFETY: DONE: the answerer touches it no more.
+        Poll::Ready(self.value.with_mut(|value| unsafe { (*value).take() }))
+    }
+
+    /// # Safety
+    /// The caller has a share, which ends here.
+    unsafe fn give_up(this: NonNull<Self>) {
+        // SAFETY: shared, so live.
+        let cell = unsafe { this.as_ref() };
+        // Release pairs with the fence of the last one: its free comes after every use.
+        if cell.shares.fetch_sub(1, Ordering::Release) == 1 {
+            fence(Ordering::Acquire);
+            // SAFETY: the last share.
+            unsafe { memory::drop_and_free(this) };
+        }
+    }
+}
+
+/// Where an answer is given. Dropping it is no answer, and the asker is told.
+#[must_use = "somebody waits for the answer"]
+pub struct Reply<T>(NonNull<Cell<T>>);
+
+/// Where an answer is waited for: a future. Dropping it is to be no longer interested.
+#[must_use = "the answer is in the future"]
+pub struct Replied<T> {
+    cell: NonNull<Cell<T>>,
+    ready: bool,
+}
+
+/// The answer was dropped instead of given.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoReply;
+
+impl fmt::Display for NoReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("there will be no reply")
+    }
+}
+
+impl core::error::Error for NoReply {}
+
+// SAFETY: the word decides who may touch the cells (see the module), and a `T` goes from one to the other.
+unsafe impl<T: Send> Send for Reply<T> {}
+// SAFETY: through `&` it only reads a count.
+unsafe impl<T: Send> Sync for Reply<T> {}
+// SAFETY: as for `Reply`.
+unsafe impl<T: Send> Send for Replied<T> {}
+// SAFETY: nothing can be done through `&`.
+unsafe impl<T: Send> Sync for Replied<T> {}
+
+/// The two ends of one answer.
+pub fn reply<T: Send>() -> Result<(Reply<T>, Replied<T>), NoMemory> {
+    let cell = Cell {
+        state: AtomicU8::new(EMPTY),
+        shares: AtomicUsize::new(2),
+        value: UnsafeCell::new(None),
+        waker: UnsafeCell::new(None),
+    };
+    let cell = memory::try_new(cell).map_err(|_| NoMemory)?;
+    Ok((Reply(cell), Replied { cell, ready: false }))
+}
+
+impl<T> Reply<T> {
+    fn cell(&self) -> &Cell<T> {
+        // SAFETY: its share keeps it.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Answers. Late, it is dropped. Wait-free.
+    pub fn send(self, answer: T) {
+        // SAFETY: the answerer's until DONE, and it answers once: `self` ends here.
+        self.cell().value.with_mut(|value| unsafe { *value = Some(answer) });
+    }
+
+    /// Whether somebody waits still.
+    pub fn is_wanted(&self) -> bool {
+        // Relaxed: a hint.
+        self.cell().shares.load(Ordering::Relaxed) > 1
+    }
+}
+
+impl<T> Drop for Reply<T> {
+    fn drop(&mut self) {
+        self.cell().done();
+        // SAFETY: the answerer's share, not used again.
+        unsafe { Cell::give_up(self.0) };
+    }
+}
+
+impl<T> Drop for Replied<T> {
+    fn drop(&mut self) {
+        // SAFETY: the asker's share, not used again.
+        unsafe { Cell::give_up(self.cell) };
+    }
+}
+
+impl<T> Future for Replied<T> {
+    type Output = Result<T, NoReply>;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        assert!(!self.ready, "polled after it was ready");
+        // SAFETY: its share keeps it.
+        let cell = unsafe { self.cell.as_ref() };
+        // SAFETY: the one asker, through `&mut`, and not ready before.
+        let answer = unsafe { cell.poll(task.waker()) };
+        self.ready = answer.is_ready();
+        answer.map(|answer| answer.ok_or(NoReply))
+    }
+}
+
+impl<T> fmt::Debug for Reply<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reply")
+    }
+}
+
+impl<T> fmt::Debug for Replied<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replied").field("ready", &self.ready).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::sync::Arc;
+    use core::sync::atomic::AtomicUsize as Count;
+    use std::task::Wake;
+
+    struct Counting(Count);
+
+    impl Wake for Counting {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn answers_drops_and_late_answers() {
+        let woken = Arc::new(Counting(Count::new(0)));
+        let waker = Waker::from(woken.clone());
+        let mut task = Context::from_waker(&waker);
+        let value = Arc::new(7);
+
+        let (give, mut wait) = reply().expect("memory");
+        assert!(Pin::new(&mut wait).poll(&mut task).is_pending());
+        assert!(Pin::new(&mut wait).poll(&mut task).is_pending());
+        assert!(give.is_wanted());
+        give.send(value.clone());
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert_eq!(Pin::new(&mut wait).poll(&mut task), Poll::Ready(Ok(value.clone())));
+
+        let (give, mut wait) = reply::<u8>().expect("memory");
+        drop(give);
+        assert_eq!(Pin::new(&mut wait).poll(&mut task), Poll::Ready(Err(NoReply)));
+
+        let (give, wait) = reply().expect("memory");
+        drop(wait);
+        assert!(!give.is_wanted());
+        give.send(value.clone());
+        assert_eq!(Arc::strong_count(&value), 1, "a late answer is dropped");
+    }
+
+    #[test]
+    fn between_threads() {
+        for round in 0..1000 {
+            let (give, wait) = reply().expect("memory");
+            let asker = std::thread::spawn(move || {
+                let waker = Waker::from(Arc::new(Counting(Count::new(0))));
+                let mut wait = wait;
+                loop {
+                    if let Poll::Ready(answer) = Pin::new(&mut wait).poll(&mut Context::from_waker(&waker)) {
+                        return answer;
+                    }
+                }
+            });
+            give.send(round);
+            assert_eq!(asker.join().expect("no panic"), Ok(round));
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! OTP's behaviours on the Atropos kernel's public interface: `no_std` + `alloc`, no thread, clock or global.
+//!
+//! # Where things are
+//!
+//! | noun | module |
+//! | --- | --- |
+//! | a process that starts others again when they die | [`supervisor`] |
+//! | a process that answers calls | [`server`] |
+//! | questions between processes, and collections of them | [`call`] |
+//! | starting a process and hearing that it is up | [`start`] |
+//! | what is told to whoever watches over it all | [`report`] |
+//! | waiting for one signal among many; panics of callbacks | `wait`, `contained` |
+//!
+//! Everything here is a process like any other, and waits in its own mailbox. Whatever a callback does (panic, block, never
+//! answer), the process that called it keeps its word to the others, or dies and says so.
+#![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod call;
+mod contained;
+pub mod report;
+pub mod server;
+pub mod start;
+pub mod supervisor;
+mod wait;
+
+pub use atropos_kernel::{NoReply, Replied, Reply};
+pub use call::{CallError, Calls, Pending};
+pub use report::{Hook, Offender, Report};
+pub use server::{Next, Refusal, Server, ServerName, ServerRef, Serving, Starting};
+pub use start::{Ready, StartError};
+pub use supervisor::{
+    AutoShutdown, Backoff, ChildId, ChildInfo, ChildKind, ChildSpec, ChildState, ControlError, Counts, DynamicRef,
+    DynamicSupervisor, FailedToStart, Intensity, Restart, Shutdown, SpecError, StartChildError, Started, Starter,
+    Strategy, Supervisor, SupervisorRef,
+};

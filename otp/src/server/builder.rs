@@ -1,0 +1,183 @@
+//! [`Start`]: how a server is started.
+
+use core::fmt;
+use core::time::Duration;
+
+use atropos_kernel::{Context, Host, Priority, Replied, SpawnOptions};
+
+use super::{Envelope, Server, ServerRef, serve};
+use crate::report::Hook;
+use crate::start::{Ack, Confirmed, Launched, Ready, StartError, confirm, launch, ready};
+
+/// A server that is to be started, and how: by a process ([`Start::link`], [`Start::alone`]), the host
+/// ([`Start::from_host`]), or a supervisor ([`crate::Starter::server`]).
+pub struct Start<'n, S> {
+    state: S,
+    options: SpawnOptions<'n>,
+    name: Option<&'n str>,
+    within: Option<Duration>,
+    hook: Option<Hook>,
+}
+
+impl<S: Server> From<S> for Start<'_, S> {
+    fn from(state: S) -> Self {
+        Self::new(state)
+    }
+}
+
+impl<S> fmt::Debug for Start<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Start").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl<'n, S: Server> Start<'n, S> {
+    /// Of this value.
+    pub fn new(state: S) -> Self {
+        Self { state, options: SpawnOptions::new(), name: None, within: None, hook: None }
+    }
+
+    /// Registered under a name from before its `init` on.
+    pub fn name<'m>(self, name: &'m str) -> Start<'m, S>
+    where
+        'n: 'm,
+    {
+        Start { options: self.options.name(name), name: Some(name), ..self }
+    }
+
+    /// Whether it traps exits: then it hears of its parent's end, by `terminate`.
+    pub fn trap_exit(mut self, trap: bool) -> Self {
+        self.options = self.options.trap_exit(trap);
+        self
+    }
+
+    /// How urgent it is.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.options = self.options.priority(priority);
+        self
+    }
+
+    /// The only core that may run it.
+    pub fn core(mut self, core: usize) -> Self {
+        self.options = self.options.core(core);
+        self
+    }
+
+    /// Requests that may wait at a time; a call or cast beyond is refused. EXITs and DOWNs are not counted.
+    pub fn mailbox_limit(mut self, messages: u32) -> Self {
+        self.options = self.options.mailbox_limit(messages);
+        self
+    }
+
+    /// It must be up in this time, or it is killed.
+    pub fn within(mut self, time: Duration) -> Self {
+        self.within = Some(time);
+        self
+    }
+
+    /// Who is told of a crash.
+    pub fn on_report(mut self, hook: Hook) -> Self {
+        self.hook = Some(hook);
+        self
+    }
+
+    /// As [`Start::on_report`], if nobody is told yet.
+    pub(crate) fn inherit(mut self, hook: Option<&Hook>) -> Self {
+        if self.hook.is_none() {
+            self.hook = hook.cloned();
+        }
+        self
+    }
+
+    /// How long its start may take.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        self.within
+    }
+
+    /// Starts it, linked with the caller, and waits until it is up. `None`: it had nothing to do.
+    pub async fn link_or_ignored<M: Send + 'static>(
+        mut self,
+        cx: &Context<M>,
+    ) -> Result<Option<ServerRef<S>>, StartError> {
+        self.options = self.options.link();
+        self.alone_or_ignored(cx).await
+    }
+
+    /// As [`Start::link_or_ignored`], not linked.
+    pub async fn alone_or_ignored<M: Send + 'static>(
+        self,
+        cx: &Context<M>,
+    ) -> Result<Option<ServerRef<S>>, StartError> {
+        let within = self.within;
+        let mut launched = self.launch(cx)?;
+        match confirm(cx, &mut launched, within).await? {
+            Confirmed::Ignored => Ok(None),
+            Confirmed::Up => {
+                cx.demonitor(launched.monitor, true);
+                Ok(Some(ServerRef::new(launched.pid)))
+            }
+        }
+    }
+
+    /// Starts it, linked with the caller, and waits until it is up. One that ignores is an error here.
+    pub async fn link<M: Send + 'static>(self, cx: &Context<M>) -> Result<ServerRef<S>, StartError> {
+        self.link_or_ignored(cx).await?.ok_or_else(ignored)
+    }
+
+    /// As [`Start::link`], not linked.
+    pub async fn alone<M: Send + 'static>(self, cx: &Context<M>) -> Result<ServerRef<S>, StartError> {
+        self.alone_or_ignored(cx).await?.ok_or_else(ignored)
+    }
+
+    /// Starts it if nobody has its name; otherwise, whoever has. Never both, and without a gap in between: the name is
+    /// taken by the spawn itself. The other one may be on its way to be up, or to its end.
+    pub async fn alone_or_find<M: Send + 'static>(self, cx: &Context<M>) -> Result<ServerRef<S>, StartError> {
+        match self.alone(cx).await {
+            Err(StartError::AlreadyStarted(pid)) => Ok(ServerRef::new(pid)),
+            started => started,
+        }
+    }
+
+    /// Starts the process, monitored, and linked if the options say so.
+    pub(crate) fn launch<M: Send + 'static>(self, cx: &Context<M>) -> Result<Launched, StartError> {
+        let Self { state, options, name, hook, .. } = self;
+        let body = move |cx: Context<Envelope<S>>, ready: Ready| serve(cx, ready, state, hook);
+        launch(cx, &options, body).map_err(|error| StartError::of_spawn(error, cx, name))
+    }
+
+    /// Options of the spawn, to be changed by who starts it.
+    pub(crate) fn linked(mut self) -> Self {
+        self.options = self.options.link();
+        self
+    }
+
+    /// Starts it from the host. The second value says when it is up; a host thread can block on it, or not care.
+    pub fn from_host(self, host: &Host<'_>) -> Result<(ServerRef<S>, Starting), StartError> {
+        let Self { state, options, hook, .. } = self;
+        let (ready, ack) = ready(None)?;
+        let server = host.spawn_async(&options, move |cx| serve(cx, ready, state, hook))?;
+        Ok((ServerRef::new(server.pid()), Starting(ack)))
+    }
+}
+
+fn ignored() -> StartError {
+    StartError::Refused(atropos_kernel::Reason::value("ignore"))
+}
+
+/// A start of the host's under way: a future. `true`: it is up; `false`: it had nothing to do.
+#[derive(Debug)]
+#[must_use = "it says whether the process is up"]
+pub struct Starting(pub(crate) Replied<Ack>);
+
+impl core::future::Future for Starting {
+    type Output = Result<bool, StartError>;
+
+    fn poll(mut self: core::pin::Pin<&mut Self>, task: &mut core::task::Context<'_>) -> core::task::Poll<Self::Output> {
+        core::pin::Pin::new(&mut self.0).poll(task).map(|said| match said {
+            Ok(Ack::Up) => Ok(true),
+            Ok(Ack::Ignore) => Ok(false),
+            Ok(Ack::Failed(reason)) => Err(StartError::Refused(reason)),
+            Err(_) => Err(StartError::Crashed(atropos_kernel::Reason::NOPROC)),
+        })
+    }
+}

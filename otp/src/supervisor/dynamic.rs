@@ -1,0 +1,192 @@
+//! Any number of children from one template: [`DynamicSupervisor`] (simple_one_for_one).
+//!
+//! The template is a function of a child's arguments. Each child keeps its own, for its restarts; a temporary one's are
+//! dropped once it is up. Children have no ids: they are named by their processes.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::any::Any;
+use core::fmt;
+use core::marker::PhantomData;
+use core::ops::Deref;
+
+use atropos_kernel::{Context, Host, Pid};
+
+use super::backoff::Backoff;
+use super::builder::Supervisor;
+use super::handle::{StartChildError, SupervisorRef};
+use super::intensity::Intensity;
+use super::requests::Request;
+use super::spec::{AutoShutdown, ChildKind, Factory, Restart, Shutdown, Strategy, Traits};
+use super::starter::{Started, Starter};
+use crate::report::Hook;
+use crate::server::Starting;
+use crate::start::StartError;
+
+/// A child's arguments, of the template's type.
+pub(super) type Arguments = Box<dyn Any + Send>;
+
+type Make = dyn Fn(&mut Starter<'_>, &Arguments) -> Result<Started, StartError> + Send + Sync;
+
+pub(super) struct Template {
+    pub(super) traits: Traits,
+    make: Arc<Make>,
+    accepts: fn(&Arguments) -> bool,
+}
+
+impl Template {
+    /// A start function for one child; the arguments back if they are not of the template's type.
+    pub(super) fn factory(&self, arguments: Arguments) -> Result<Factory, Arguments> {
+        if !(self.accepts)(&arguments) {
+            return Err(arguments);
+        }
+        let make = self.make.clone();
+        Ok(Box::new(move |starter| make(starter, &arguments)))
+    }
+}
+
+/// A supervisor for children that are started from one template with arguments of type `A`.
+#[must_use = "it is started by `link`, `from_host`, or a supervisor"]
+pub struct DynamicSupervisor<A> {
+    supervisor: Supervisor,
+    takes: PhantomData<fn(A)>,
+}
+
+impl<A> fmt::Debug for DynamicSupervisor<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.supervisor, f)
+    }
+}
+
+impl<A> From<DynamicSupervisor<A>> for Supervisor {
+    fn from(dynamic: DynamicSupervisor<A>) -> Self {
+        dynamic.supervisor
+    }
+}
+
+impl<A: Send + 'static> DynamicSupervisor<A> {
+    /// Children are started by `start`, each with its arguments. They are temporary unless told otherwise.
+    pub fn new<F>(start: F) -> Self
+    where
+        F: Fn(&mut Starter<'_>, &A) -> Result<Started, StartError> + Send + Sync + 'static,
+    {
+        let make = move |starter: &mut Starter<'_>, arguments: &Arguments| match arguments.downcast_ref::<A>() {
+            Some(arguments) => start(starter, arguments),
+            None => unreachable!("looked at when the child was added"),
+        };
+        let traits = Traits { restart: Restart::Temporary, ..Traits::default() };
+        let accepts = |arguments: &Arguments| arguments.is::<A>();
+        let mut supervisor = Supervisor::new(Strategy::Dynamic);
+        supervisor.template = Some(Template { traits, make: Arc::new(make), accepts });
+        Self { supervisor, takes: PhantomData }
+    }
+
+    fn traits(mut self, change: impl FnOnce(&mut Traits)) -> Self {
+        if let Some(template) = &mut self.supervisor.template {
+            change(&mut template.traits);
+        }
+        self
+    }
+
+    fn but(mut self, change: impl FnOnce(Supervisor) -> Supervisor) -> Self {
+        self.supervisor = change(self.supervisor);
+        self
+    }
+
+    /// When its children are started again.
+    pub fn restart(self, restart: Restart) -> Self {
+        self.traits(|traits| traits.restart = restart)
+    }
+
+    /// How its children are stopped.
+    pub fn shutdown(self, shutdown: Shutdown) -> Self {
+        self.traits(|traits| traits.shutdown = Some(shutdown))
+    }
+
+    /// What its children are.
+    pub fn kind(self, kind: ChildKind) -> Self {
+        self.traits(|traits| traits.kind = kind)
+    }
+
+    /// Whether their ends may end it.
+    pub fn significant(self, significant: bool) -> Self {
+        self.traits(|traits| traits.significant = significant)
+    }
+
+    /// See [`Supervisor::auto_shutdown`].
+    pub fn auto_shutdown(self, auto: AutoShutdown) -> Self {
+        self.but(|supervisor| supervisor.auto_shutdown(auto))
+    }
+
+    /// See [`Supervisor::intensity`].
+    pub fn intensity(self, intensity: Intensity) -> Self {
+        self.but(|supervisor| supervisor.intensity(intensity))
+    }
+
+    /// See [`Supervisor::backoff`].
+    pub fn backoff(self, backoff: Backoff) -> Self {
+        self.but(|supervisor| supervisor.backoff(backoff))
+    }
+
+    /// See [`Supervisor::on_report`].
+    pub fn on_report(self, hook: Hook) -> Self {
+        self.but(|supervisor| supervisor.on_report(hook))
+    }
+
+    /// See [`Supervisor::name`].
+    pub fn name(self, name: impl Into<alloc::borrow::Cow<'static, str>>) -> Self {
+        self.but(|supervisor| supervisor.name(name))
+    }
+
+    /// See [`Supervisor::link`].
+    pub async fn link<M: Send + 'static>(self, cx: &Context<M>) -> Result<DynamicRef<A>, StartError> {
+        self.supervisor.link(cx).await.map(DynamicRef::new)
+    }
+
+    /// See [`Supervisor::from_host`].
+    pub fn from_host(self, host: &Host<'_>) -> Result<(DynamicRef<A>, Starting), StartError> {
+        self.supervisor.from_host(host).map(|(supervisor, starting)| (DynamicRef::new(supervisor), starting))
+    }
+}
+
+/// A dynamic supervisor, for who starts children there; all else is as for a [`SupervisorRef`].
+pub struct DynamicRef<A> {
+    supervisor: SupervisorRef,
+    takes: PhantomData<fn(A)>,
+}
+
+impl<A> Clone for DynamicRef<A> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<A> Copy for DynamicRef<A> {}
+
+impl<A> fmt::Debug for DynamicRef<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.supervisor, f)
+    }
+}
+
+impl<A> Deref for DynamicRef<A> {
+    type Target = SupervisorRef;
+
+    fn deref(&self) -> &SupervisorRef {
+        &self.supervisor
+    }
+}
+
+impl<A: Send + 'static> DynamicRef<A> {
+    /// A supervisor that the caller knows to take such arguments; it checks it again.
+    pub fn new(supervisor: SupervisorRef) -> Self {
+        Self { supervisor, takes: PhantomData }
+    }
+
+    /// Starts a child with these arguments, and waits until it is up; its process, or `None` when it had
+    /// nothing to do.
+    pub async fn start<M: Send + 'static>(self, cx: &Context<M>, arguments: A) -> Result<Option<Pid>, StartChildError> {
+        let arguments: Arguments = Box::new(arguments);
+        self.supervisor.ask(cx, |reply| Request::StartDynamic(arguments, reply)).await?
+    }
+}

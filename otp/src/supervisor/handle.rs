@@ -1,0 +1,229 @@
+//! Who asks a supervisor: [`SupervisorRef`].
+//!
+//! A request is met in its turn. A supervisor that is busy with a slow child answers late, so these calls wait
+//! for as long as it lives, as in OTP.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt;
+
+use atropos_kernel::{Context, Pid, Reply};
+
+use super::requests::{Request, Which};
+use super::spec::{ChildId, ChildKind, ChildSpec, SpecError};
+use crate::call::{CallError, request};
+use crate::start::StartError;
+
+/// A supervisor's process. Cheap to copy; it outlives the supervisor.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SupervisorRef(Pid);
+
+impl fmt::Debug for SupervisorRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Supervisor({})", self.0)
+    }
+}
+
+impl From<SupervisorRef> for Pid {
+    fn from(supervisor: SupervisorRef) -> Self {
+        supervisor.0
+    }
+}
+
+/// How a child is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ChildState {
+    /// It has a process.
+    Up(Pid),
+    /// It has none: it was stopped, has ended, or had nothing to do.
+    Down,
+    /// It has none, and will be started again.
+    Restarting,
+}
+
+/// A child, as `which_children` shows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ChildInfo {
+    /// Its id; `None` for a dynamic one.
+    pub id: Option<ChildId>,
+    /// How it is.
+    pub state: ChildState,
+    /// What it is.
+    pub kind: ChildKind,
+}
+
+/// How many children there are.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counts {
+    /// Specifications: children, or the one template.
+    pub specs: usize,
+    /// Processes.
+    pub active: usize,
+    /// Children that are supervisors, whether alive or not.
+    pub supervisors: usize,
+    /// Children that are workers, likewise.
+    pub workers: usize,
+}
+
+/// Why a child was not added.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum StartChildError {
+    /// A child of this id is there: its process, if it is not about to be restarted.
+    AlreadyStarted(Option<Pid>),
+    /// A child of this id is there, without a process: restart or delete it.
+    AlreadyPresent,
+    /// The specification is refused.
+    Spec(SpecError),
+    /// It did not start; nothing of it is kept.
+    Start(StartError),
+    /// The supervisor takes arguments for its template, of its type, and no specifications; or the other way round.
+    Unfit,
+    /// There was no answer.
+    Call(CallError),
+}
+
+/// Why nothing was done to a child.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// There is no such child.
+    NotFound,
+    /// It has a process: terminate it first.
+    Running,
+    /// It is about to be restarted.
+    Restarting,
+    /// It did not start.
+    Start(StartError),
+    /// A dynamic supervisor's children have no ids: name the process.
+    Dynamic,
+    /// There was no answer.
+    Call(CallError),
+}
+
+impl fmt::Display for StartChildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlreadyStarted(_) => f.write_str("a child of this id has been started"),
+            Self::AlreadyPresent => f.write_str("a child of this id is there, without a process"),
+            Self::Spec(error) => write!(f, "{error}"),
+            Self::Start(error) => write!(f, "{error}"),
+            Self::Unfit => f.write_str("this is not what the supervisor starts"),
+            Self::Call(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl fmt::Display for ControlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound => f.write_str("there is no such child"),
+            Self::Running => f.write_str("the child is running"),
+            Self::Restarting => f.write_str("the child is about to be restarted"),
+            Self::Start(error) => write!(f, "{error}"),
+            Self::Dynamic => f.write_str("the children of a dynamic supervisor have no ids"),
+            Self::Call(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl core::error::Error for StartChildError {}
+impl core::error::Error for ControlError {}
+
+impl From<CallError> for StartChildError {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
+}
+
+impl From<CallError> for ControlError {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
+}
+
+impl SupervisorRef {
+    /// A process that the caller knows to be a supervisor; requests check it again.
+    pub const fn new(pid: Pid) -> Self {
+        Self(pid)
+    }
+
+    /// Who.
+    pub const fn pid(self) -> Pid {
+        self.0
+    }
+
+    /// Whoever has the name.
+    pub fn find<M: Send + 'static>(cx: &Context<M>, name: &str) -> Option<Self> {
+        cx.whereis(name).map(Self)
+    }
+
+    pub(super) async fn ask<M, T>(self, cx: &Context<M>, make: impl FnOnce(Reply<T>) -> Request) -> Result<T, CallError>
+    where
+        M: Send + 'static,
+        T: Send + 'static,
+    {
+        let request = request(cx, self.0, make)?;
+        request.answer(cx, None).await
+    }
+
+    /// Adds a child, starts it, and waits until it is up; its process, or `None` when it had nothing to do.
+    pub async fn start_child<M: Send + 'static>(
+        self,
+        cx: &Context<M>,
+        child: ChildSpec,
+    ) -> Result<Option<Pid>, StartChildError> {
+        let child = Box::new(child);
+        self.ask(cx, |reply| Request::StartChild(child, reply)).await?
+    }
+
+    /// Stops a child and keeps its specification; a temporary one is forgotten. No restart follows.
+    pub async fn terminate_child<M: Send + 'static>(
+        self,
+        cx: &Context<M>,
+        id: impl Into<ChildId>,
+    ) -> Result<(), ControlError> {
+        let which = Which::Id(id.into());
+        self.ask(cx, |reply| Request::Terminate(which, reply)).await?
+    }
+
+    /// Stops a child by its process, also a dynamic one. One that is dead already is no error.
+    pub async fn terminate_process<M: Send + 'static>(
+        self,
+        cx: &Context<M>,
+        child: impl Into<Pid>,
+    ) -> Result<(), ControlError> {
+        let which = Which::Process(child.into());
+        self.ask(cx, |reply| Request::Terminate(which, reply)).await?
+    }
+
+    /// Starts a child that was terminated or has ended.
+    pub async fn restart_child<M: Send + 'static>(
+        self,
+        cx: &Context<M>,
+        id: impl Into<ChildId>,
+    ) -> Result<Option<Pid>, ControlError> {
+        let id = id.into();
+        self.ask(cx, |reply| Request::Restart(id, reply)).await?
+    }
+
+    /// Forgets a child that was terminated or has ended.
+    pub async fn delete_child<M: Send + 'static>(
+        self,
+        cx: &Context<M>,
+        id: impl Into<ChildId>,
+    ) -> Result<(), ControlError> {
+        let id = id.into();
+        self.ask(cx, |reply| Request::Delete(id, reply)).await?
+    }
+
+    /// Its children, in the order of start.
+    pub async fn which_children<M: Send + 'static>(self, cx: &Context<M>) -> Result<Vec<ChildInfo>, CallError> {
+        self.ask(cx, Request::Which).await
+    }
+
+    /// How many children it has.
+    pub async fn count_children<M: Send + 'static>(self, cx: &Context<M>) -> Result<Counts, CallError> {
+        self.ask(cx, Request::Count).await
+    }
+}

@@ -1,0 +1,173 @@
+//! What a supervisor is asked: [`Request`], and what it does then.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use atropos_kernel::{Pid, Reply};
+
+use super::children::{Child, Place, State};
+use super::dynamic::Arguments;
+use super::handle::{ChildInfo, ChildState, ControlError, Counts, StartChildError};
+use super::running::{Flow, Running};
+use super::spec::{ChildId, ChildKind, ChildSpec, Strategy};
+use crate::wait::breathe;
+
+/// Whom to terminate.
+#[derive(Debug)]
+pub(super) enum Which {
+    Id(ChildId),
+    Process(Pid),
+}
+
+/// What a supervisor's process takes.
+pub(crate) enum Request {
+    StartChild(Box<ChildSpec>, Reply<Result<Option<Pid>, StartChildError>>),
+    StartDynamic(Arguments, Reply<Result<Option<Pid>, StartChildError>>),
+    Terminate(Which, Reply<Result<(), ControlError>>),
+    Restart(ChildId, Reply<Result<Option<Pid>, ControlError>>),
+    Delete(ChildId, Reply<Result<(), ControlError>>),
+    Which(Reply<Vec<ChildInfo>>),
+    Count(Reply<Counts>),
+    /// To itself: this try of a restart; whether it is counted still.
+    Try {
+        place: Place,
+        attempt: u64,
+        counted: bool,
+    },
+}
+
+impl Running {
+    pub(super) async fn request(&mut self, request: Request) -> Flow {
+        match request {
+            Request::StartChild(spec, reply) => {
+                let started = self.add(*spec).await;
+                reply.send(started);
+            }
+            Request::StartDynamic(arguments, reply) => {
+                let started = self.add_dynamic(arguments).await;
+                reply.send(started);
+            }
+            Request::Terminate(which, reply) => {
+                let terminated = self.terminate(which).await;
+                reply.send(terminated);
+            }
+            Request::Restart(id, reply) => {
+                let restarted = self.start_again(&id).await;
+                reply.send(restarted);
+            }
+            Request::Delete(id, reply) => reply.send(self.delete(&id)),
+            Request::Which(reply) => {
+                let children = self.which().await;
+                reply.send(children);
+            }
+            Request::Count(reply) => reply.send(self.count()),
+            Request::Try { place, attempt, counted } => return self.try_again(place, attempt, counted).await,
+        }
+        Flow::Go
+    }
+
+    async fn add(&mut self, spec: ChildSpec) -> Result<Option<Pid>, StartChildError> {
+        if self.strategy == Strategy::Dynamic {
+            return Err(StartChildError::Unfit);
+        }
+        spec.traits.check(Some(&spec.id), self.auto).map_err(StartChildError::Spec)?;
+        if let Some(present) = self.children.by_id(&spec.id).and_then(|place| self.children.get(place)) {
+            return Err(match present.state {
+                State::Down => StartChildError::AlreadyPresent,
+                State::Up { pid, .. } => StartChildError::AlreadyStarted(Some(pid)),
+                State::Restarting { .. } => StartChildError::AlreadyStarted(None),
+            });
+        }
+        self.add_child(Child::new(Some(spec.id), spec.traits, spec.factory)).await
+    }
+
+    async fn add_dynamic(&mut self, arguments: Arguments) -> Result<Option<Pid>, StartChildError> {
+        let Some(template) = &self.template else { return Err(StartChildError::Unfit) };
+        let traits = template.traits;
+        let factory = template.factory(arguments).map_err(|_| StartChildError::Unfit)?;
+        self.add_child(Child::new(None, traits, factory)).await
+    }
+
+    async fn add_child(&mut self, child: Child) -> Result<Option<Pid>, StartChildError> {
+        let place = self.children.add(child);
+        match self.start(place).await {
+            Ok(Some(pid)) => Ok(Some(pid)),
+            Ok(None) => {
+                self.ignored(place);
+                Ok(None)
+            }
+            Err(error) => {
+                self.children.remove(place);
+                Err(StartChildError::Start(error))
+            }
+        }
+    }
+
+    async fn terminate(&mut self, which: Which) -> Result<(), ControlError> {
+        let place = match which {
+            Which::Id(_) if self.strategy == Strategy::Dynamic => return Err(ControlError::Dynamic),
+            Which::Id(id) => self.children.by_id(&id).ok_or(ControlError::NotFound)?,
+            Which::Process(pid) => match self.children.by_pid(pid) {
+                Some(place) => place,
+                // The dead are terminated; a stranger is not ours to.
+                None if !self.cx.is_alive(pid).await => return Ok(()),
+                None => return Err(ControlError::NotFound),
+            },
+        };
+        self.stop(place).await;
+        self.forget(place);
+        Ok(())
+    }
+
+    /// A child without a process, by its id.
+    fn without_process(&self, id: &ChildId) -> Result<Place, ControlError> {
+        if self.strategy == Strategy::Dynamic {
+            return Err(ControlError::Dynamic);
+        }
+        let place = self.children.by_id(id).ok_or(ControlError::NotFound)?;
+        match self.children.get(place).map(|child| child.state) {
+            Some(State::Down) => Ok(place),
+            Some(State::Up { .. }) => Err(ControlError::Running),
+            Some(State::Restarting { .. }) => Err(ControlError::Restarting),
+            None => Err(ControlError::NotFound),
+        }
+    }
+
+    async fn start_again(&mut self, id: &ChildId) -> Result<Option<Pid>, ControlError> {
+        let place = self.without_process(id)?;
+        self.start(place).await.map_err(ControlError::Start)
+    }
+
+    fn delete(&mut self, id: &ChildId) -> Result<(), ControlError> {
+        let place = self.without_process(id)?;
+        self.children.remove(place);
+        Ok(())
+    }
+
+    async fn which(&mut self) -> Vec<ChildInfo> {
+        let mut children = Vec::with_capacity(self.children.len());
+        let mut next = self.children.first();
+        while let Some(place) = next {
+            if let Some(child) = self.children.get(place) {
+                let state = match child.state {
+                    State::Down => ChildState::Down,
+                    State::Up { pid, .. } => ChildState::Up(pid),
+                    State::Restarting { .. } => ChildState::Restarting,
+                };
+                children.push(ChildInfo { id: child.id.clone(), state, kind: child.traits.kind });
+            }
+            next = self.children.after(place);
+            if children.len() % 1024 == 0 {
+                breathe(&self.cx).await;
+            }
+        }
+        children
+    }
+
+    fn count(&self) -> Counts {
+        let supervisors = self.children.iter().filter(|(_, child)| child.traits.kind == ChildKind::Supervisor).count();
+        let all = self.children.len();
+        let specs = if self.strategy == Strategy::Dynamic { 1 } else { all };
+        Counts { specs, active: self.children.up(), supervisors, workers: all - supervisors }
+    }
+}

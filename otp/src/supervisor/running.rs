@@ -1,0 +1,168 @@
+//! The supervisor's process: its state and its loop.
+
+use atropos_kernel::{Context, Down, Pid, Reason, Received};
+
+use super::backoff::Backoff;
+use super::builder::Supervisor;
+use super::children::{Child, Children, Place, State};
+use super::dynamic::Template;
+use super::intensity::{History, Intensity};
+use super::requests::Request;
+use super::spec::{AutoShutdown, Restart, Strategy};
+use crate::report::{Hook, Offender, Report};
+use crate::start::Ready;
+use crate::wait::pid_of;
+
+/// Whether the supervisor goes on.
+#[derive(Debug)]
+#[must_use = "the supervisor may have to end"]
+pub(super) enum Flow {
+    Go,
+    Stop(Reason),
+}
+
+/// See the module.
+pub(super) struct Running {
+    pub(super) cx: Context<Request>,
+    parent: Option<Pid>,
+    pub(super) strategy: Strategy,
+    pub(super) intensity: Intensity,
+    pub(super) auto: AutoShutdown,
+    pub(super) history: History,
+    pub(super) children: Children,
+    pub(super) template: Option<Template>,
+    pub(super) backoff: Option<Backoff>,
+    pub(super) hook: Option<Hook>,
+    /// The last try of a restart.
+    pub(super) attempts: u64,
+    /// A try whose message could not be sent, for want of memory.
+    pub(super) unsent: bool,
+    /// Of the back-off's random parts.
+    pub(super) random: u64,
+}
+
+/// The body of a supervisor's process; the reason that it ends with.
+pub(crate) async fn supervise(cx: Context<Request>, ready: Ready, supervisor: Supervisor) -> Reason {
+    let Supervisor { strategy, intensity, auto, children: specs, template, hook, backoff, .. } = supervisor;
+    let random = cx.with(|cx| cx.now()) ^ cx.pid().to_raw().rotate_left(32);
+    let mut children = Children::default();
+    for spec in specs {
+        children.add(Child::new(Some(spec.id), spec.traits, spec.factory));
+    }
+    let mut running = Running {
+        cx,
+        parent: ready.parent(),
+        strategy,
+        intensity,
+        auto,
+        history: History::default(),
+        children,
+        template,
+        backoff,
+        hook,
+        attempts: 0,
+        unsent: false,
+        random,
+    };
+    if let Err(failed) = running.start_all().await {
+        running.stop_all().await;
+        let reason = Reason::shutdown_with(failed);
+        ready.fail(&running.cx, reason.clone());
+        return reason;
+    }
+    ready.up();
+    let reason = running.run().await;
+    running.stop_all().await;
+    reason
+}
+
+impl Running {
+    /// Until it has to end.
+    async fn run(&mut self) -> Reason {
+        loop {
+            let flow = match self.next().await {
+                None => self.try_unsent().await,
+                Some(Received::Message(request) | Received::Timer { message: request, .. }) => {
+                    self.request(request).await
+                }
+                Some(Received::Down(down)) => self.ended(down).await,
+                // S5: the parent's, or the host's; all others are dropped, and a child's end comes as its DOWN.
+                Some(Received::Exit(exit)) if exit.from.is_none() || exit.from == self.parent => {
+                    Flow::Stop(exit.reason)
+                }
+                Some(Received::Exit(_)) => Flow::Go,
+            };
+            if let Flow::Stop(reason) = flow {
+                return reason;
+            }
+        }
+    }
+
+    /// What comes next; `None` when all that has come is met, and a try waits that could not be sent.
+    async fn next(&mut self) -> Option<Received<Request>> {
+        if !self.unsent {
+            return Some(self.cx.recv().await);
+        }
+        self.cx.yield_now().await;
+        self.cx.try_recv()
+    }
+
+    /// A process that was monitored has ended.
+    async fn ended(&mut self, down: Down) -> Flow {
+        let Some((place, pid)) = pid_of(&down.object).and_then(|pid| Some((self.children.by_pid(pid)?, pid))) else {
+            return Flow::Go;
+        };
+        let Some(child) = self.children.get_mut(place) else { return Flow::Go };
+        let State::Up { monitor, since, .. } = child.state else { return Flow::Go };
+        if monitor != down.reference {
+            return Flow::Go;
+        }
+        let restart = child.traits.restart;
+        if let Some(backoff) = &self.backoff {
+            let lived = self.cx.with(|cx| cx.now()).saturating_sub(since);
+            child.deaths = backoff.in_a_row(child.deaths, core::time::Duration::from_nanos(lived));
+        }
+        self.children.set(place, State::Down);
+        if restart != Restart::Permanent && down.reason.is_ordinary() {
+            return self.ended_for_good(place);
+        }
+        self.tell(place, Some(pid), |supervisor, child| Report::ChildTerminated {
+            supervisor,
+            child,
+            reason: down.reason.clone(),
+        });
+        if restart == Restart::Temporary { self.ended_for_good(place) } else { self.restart(place, true).await }
+    }
+
+    /// A child has ended and is not started again.
+    fn ended_for_good(&mut self, place: Place) -> Flow {
+        let significant = self.children.get(place).is_some_and(|child| child.traits.significant);
+        self.forget(place);
+        let over = significant
+            && match self.auto {
+                AutoShutdown::Never => false,
+                AutoShutdown::AnySignificant => true,
+                AutoShutdown::AllSignificant => {
+                    !self.children.iter().any(|(_, child)| child.traits.significant && child.state != State::Down)
+                }
+            };
+        if over { Flow::Stop(Reason::SHUTDOWN) } else { Flow::Go }
+    }
+
+    /// A child that is down is not to be started again: dynamic and temporary ones are dropped.
+    pub(super) fn forget(&mut self, place: Place) {
+        let Some(child) = self.children.get(place) else { return };
+        if self.strategy == Strategy::Dynamic || child.is_temporary() {
+            self.children.remove(place);
+        } else {
+            self.children.set(place, State::Down);
+        }
+    }
+
+    /// Reports something of a child.
+    pub(super) fn tell(&self, place: Place, pid: Option<Pid>, report: impl FnOnce(Pid, Offender) -> Report) {
+        if let Some(child) = self.children.get(place) {
+            Hook::tell(self.hook.as_ref(), &self.cx, || report(self.cx.pid(), child.offender(pid)));
+        }
+    }
+}

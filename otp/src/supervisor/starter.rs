@@ -1,0 +1,189 @@
+//! What a start function is given: [`Starter`].
+//!
+//! A start function is a plain closure that runs in the supervisor's process and must be quick: it starts the child's
+//! process, linked and monitored, and hands back what the starter gave it. The supervisor then waits for the
+//! child to say that it is up, if it is one that says so. So a slow `init` is the child's own time, not the closure's, and a
+//! supervisor is never inside foreign code when it waits.
+//!
+//! Whatever a start function started and did not hand back, because it failed, panicked, or started two, is
+//! unlinked and killed.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::future::Future;
+use core::time::Duration;
+
+use atropos_kernel::task::Exit;
+use atropos_kernel::{Body, Context, Pid, Reason, SpawnError, SpawnOptions};
+
+use super::builder::Supervisor;
+use super::requests::Request;
+use super::spec::Factory;
+use crate::report::Hook;
+use crate::server::{Server, Start};
+use crate::start::{Launched, Ready, StartError, launch};
+
+/// A child that has been started, or had nothing to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use = "hand it back to the supervisor"]
+pub struct Started(Option<Pid>);
+
+impl Started {
+    /// There was nothing to start, and that is no error: the child stays without a process.
+    pub const IGNORE: Self = Self(None);
+
+    /// Its process.
+    pub fn pid(self) -> Option<Pid> {
+        self.0
+    }
+}
+
+/// See the module.
+pub struct Starter<'a> {
+    cx: &'a Context<Request>,
+    hook: Option<&'a Hook>,
+    launched: Vec<Launched>,
+    /// How long the one that is handed back may take.
+    within: Option<Duration>,
+}
+
+impl fmt::Debug for Starter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Starter").field("supervisor", &self.cx.pid()).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Starter<'a> {
+    /// The supervisor.
+    pub fn supervisor_pid(&self) -> Pid {
+        self.cx.pid()
+    }
+
+    /// Who has a name.
+    pub fn whereis(&self, name: &str) -> Option<Pid> {
+        self.cx.whereis(name)
+    }
+
+    /// The child must be up in this time, or it is killed and its start has failed.
+    pub fn within(&mut self, time: Duration) -> &mut Self {
+        self.within = Some(time);
+        self
+    }
+
+    fn room(&mut self) -> Result<(), StartError> {
+        self.launched.try_reserve(1).map_err(|_| StartError::Spawn(SpawnError::NoMemory))
+    }
+
+    fn keep(&mut self, launched: Launched) -> Started {
+        let started = Started(Some(launched.pid));
+        self.launched.push(launched);
+        started
+    }
+
+    /// Starts a process that runs an async body; it is up at once.
+    pub fn spawn<M, S, F>(&mut self, body: S) -> Result<Started, StartError>
+    where
+        M: Send + 'static,
+        S: FnOnce(Context<M>) -> F + Send + 'static,
+        F: Future<Output: Exit> + Send + 'static,
+    {
+        self.spawn_with(&SpawnOptions::new(), body)
+    }
+
+    /// As [`Starter::spawn`], with options.
+    pub fn spawn_with<M, S, F>(&mut self, options: &SpawnOptions<'_>, body: S) -> Result<Started, StartError>
+    where
+        M: Send + 'static,
+        S: FnOnce(Context<M>) -> F + Send + 'static,
+        F: Future<Output: Exit> + Send + 'static,
+    {
+        self.room()?;
+        let (child, monitor) = self.cx.spawn_with(&options.clone().link().monitor(), body)?;
+        let monitor = monitor.ok_or(SpawnError::NoMemory)?;
+        Ok(self.keep(Launched { pid: child.pid(), monitor, ack: None }))
+    }
+
+    /// Starts a process that runs any body; it is up at once.
+    pub fn spawn_body<B: Body>(&mut self, options: &SpawnOptions<'_>, body: B) -> Result<Started, StartError> {
+        self.room()?;
+        let spawned = self.cx.spawn_body(&options.clone().link().monitor(), body)?;
+        let monitor = spawned.monitor.ok_or(SpawnError::NoMemory)?;
+        Ok(self.keep(Launched { pid: spawned.pid, monitor, ack: None }))
+    }
+
+    /// Starts a process that says itself when it is up ([`Ready`]).
+    pub fn spawn_ready<M, S, F>(&mut self, options: &SpawnOptions<'_>, body: S) -> Result<Started, StartError>
+    where
+        M: Send + 'static,
+        S: FnOnce(Context<M>, Ready) -> F + Send + 'static,
+        F: Future<Output: Exit> + Send + 'static,
+    {
+        self.room()?;
+        let launched = launch(self.cx, &options.clone().link(), body)?;
+        Ok(self.keep(launched))
+    }
+
+    /// Starts a server; it is up when its `init` is done.
+    pub fn server<'n, S: Server>(&mut self, server: impl Into<Start<'n, S>>) -> Result<Started, StartError> {
+        self.room()?;
+        let start = server.into().inherit(self.hook).linked();
+        self.within = self.within.or(start.patience());
+        let launched = start.launch(self.cx)?;
+        Ok(self.keep(launched))
+    }
+
+    /// Starts a supervisor; it is up when its children are.
+    pub fn supervisor(&mut self, supervisor: impl Into<Supervisor>) -> Result<Started, StartError> {
+        self.room()?;
+        let launched = supervisor.into().inherit(self.hook).launch(self.cx, true)?;
+        Ok(self.keep(launched))
+    }
+
+    /// Takes over a process that is there already: it is linked and monitored from now on. One that
+    /// is dead already has died of `noproc`.
+    pub fn adopt(&mut self, pid: impl Into<Pid>) -> Result<Started, StartError> {
+        self.room()?;
+        let pid = pid.into();
+        let no_memory = |_| StartError::Spawn(SpawnError::NoMemory);
+        let monitor = self.cx.monitor(pid).map_err(no_memory)?;
+        // To the supervisor, which traps exits, a dead one is no error: its DOWN is here.
+        if self.cx.link(pid).is_err() {
+            self.cx.demonitor(monitor, true);
+            return Err(StartError::Spawn(SpawnError::NoMemory));
+        }
+        Ok(self.keep(Launched { pid, monitor, ack: None }))
+    }
+}
+
+/// Has a start function start its child: the process, and how long it may take to be up.
+pub(super) fn start(
+    cx: &Context<Request>,
+    hook: Option<&Hook>,
+    factory: &mut Factory,
+) -> Result<(Option<Launched>, Option<Duration>), StartError> {
+    let mut starter = Starter { cx, hook, launched: Vec::new(), within: None };
+    let made = match cx.with(|cx| cx.contain(|| factory(&mut starter))) {
+        Ok(made) => made,
+        Err(crash) => Err(StartError::Crashed(crash)),
+    };
+    let Starter { launched, within, .. } = starter;
+    let wanted = made.as_ref().ok().and_then(|started| started.0);
+    let mut child = None;
+    for other in launched {
+        if child.is_none() && wanted == Some(other.pid) {
+            child = Some(other);
+        } else {
+            cx.demonitor(other.monitor, true);
+            cx.unlink(other.pid);
+            // A kill needs no memory.
+            let _ = cx.exit(other.pid, Reason::KILL);
+        }
+    }
+    match made {
+        Err(error) => Err(error),
+        Ok(Started(None)) => Ok((None, None)),
+        Ok(Started(Some(_))) if child.is_some() => Ok((child, within)),
+        // A `Started` of another time: nothing was started now.
+        Ok(Started(Some(_))) => Err(StartError::Refused(Reason::value("a stale Started"))),
+    }
+}

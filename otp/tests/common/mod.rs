@@ -1,0 +1,398 @@
+//! A bed for tests: virtual cores that one thread steps as a seed decides, virtual time, and workers that do as they
+//! are told and are counted.
+#![allow(dead_code, reason = "no test uses all")]
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use atropos_kernel::reclaim::{Domain, Participant};
+use atropos_kernel::world::{Here, World};
+use atropos_kernel::{Context, Core, Dead, Host, Kernel, Options, Pid, Ran, Reason, Received, SpawnOptions, task};
+use atropos_otp::{ChildSpec, Hook, Report, StartError, Started, Starter, Supervisor, SupervisorRef};
+
+thread_local! {
+    static HERE: Here = const { Cell::new(std::ptr::null()) };
+}
+
+fn here() -> *const Here {
+    HERE.with(std::ptr::from_ref)
+}
+
+struct Virtual(AtomicU64);
+
+// SAFETY: `here` is a thread-local; the virtual cores take turns on their thread.
+unsafe impl World for Virtual {
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn wake(&self, _core: usize) {}
+
+    fn here(&self) -> fn() -> *const Here {
+        here
+    }
+
+    fn contain(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
+        catch_unwind(AssertUnwindSafe(code)).map_err(|panic| match panic.downcast::<String>() {
+            Ok(text) => Reason::crash(*text),
+            Err(panic) => Reason::crash(panic.downcast_ref::<&str>().copied().unwrap_or("a panic").to_owned()),
+        })
+    }
+
+    fn lost_panic(&self, reason: &Reason) {
+        panic!("a destructor panicked: {reason}");
+    }
+}
+
+/// A panic that the test wants, without the hook that would print it.
+pub(crate) fn crash(text: &str) -> ! {
+    std::panic::resume_unwind(Box::new(text.to_owned()))
+}
+
+/// The virtual cores.
+pub(crate) struct Bed {
+    pub(crate) kernel: Arc<Kernel>,
+    clock: Arc<Virtual>,
+    cores: Vec<(Core, Option<u64>)>,
+    participant: Participant,
+    random: u64,
+}
+
+impl Bed {
+    pub(crate) fn new(cores: usize, seed: u64) -> Self {
+        Self::with(Options { cores, seed, ..Options::default() })
+    }
+
+    pub(crate) fn with(options: Options) -> Self {
+        let clock = Arc::new(Virtual(AtomicU64::new(0)));
+        let (cores, seed) = (options.cores, options.seed);
+        let kernel = Kernel::new(options, Domain::new(), clock.clone());
+        let cores = (0..cores).map(|id| (Core::new(kernel.clone(), id), None)).collect();
+        let participant = kernel.register();
+        Self { kernel, clock, cores, participant, random: seed }
+    }
+
+    fn random(&mut self, below: usize) -> usize {
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) as usize % below
+    }
+
+    pub(crate) fn host<R>(&self, f: impl FnOnce(&Host<'_>) -> R) -> R {
+        f(&Host::new(&self.kernel, &self.participant))
+    }
+
+    fn run_core(&mut self, core: usize, slices: u32) {
+        let (core, due) = &mut self.cores[core];
+        *due = match core.run(slices) {
+            Ran::Worked => None,
+            Ran::Idle { until } => until,
+        };
+    }
+
+    /// One slice of some core that has work; false when none has.
+    pub(crate) fn step(&mut self) -> bool {
+        let awake: Vec<usize> = (0..self.cores.len()).filter(|core| !self.kernel.is_idle(*core)).collect();
+        if awake.is_empty() {
+            return false;
+        }
+        let core = awake[self.random(awake.len())];
+        self.run_core(core, 1);
+        true
+    }
+
+    /// Until nobody has anything to do before time passes.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..10_000_000 {
+            if !self.step() {
+                assert!(self.kernel.is_quiescent());
+                return;
+            }
+        }
+        panic!("the system does not come to rest");
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        Duration::from_nanos(self.clock.now())
+    }
+
+    fn next_due(&self) -> Option<u64> {
+        self.cores.iter().filter_map(|(_, due)| *due).min()
+    }
+
+    fn advance(&mut self, to: u64) {
+        self.clock.0.fetch_max(to, Ordering::Relaxed);
+        for core in 0..self.cores.len() {
+            self.run_core(core, 1);
+        }
+        self.settle();
+    }
+
+    /// Lets time pass.
+    pub(crate) fn sleep(&mut self, time: Duration) {
+        self.settle();
+        let end = self.clock.now() + time.as_nanos() as u64;
+        while let Some(due) = self.next_due().filter(|due| *due <= end) {
+            self.advance(due);
+        }
+        self.advance(end);
+    }
+
+    /// Lets time pass until the next timer; false when there is none.
+    pub(crate) fn next_timer(&mut self) -> bool {
+        self.settle();
+        let due = self.next_due();
+        if let Some(due) = due {
+            self.advance(due);
+        }
+        due.is_some()
+    }
+
+    pub(crate) fn spawn<M, S, F>(&self, trap: bool, body: S) -> Pid
+    where
+        M: Send + 'static,
+        S: FnOnce(Context<M>) -> F + Send + 'static,
+        F: Future<Output: task::Exit> + Send + 'static,
+    {
+        let options = SpawnOptions::new().trap_exit(trap);
+        self.host(|host| host.spawn_async(&options, body)).expect("room").pid()
+    }
+
+    /// Runs a process to its end, letting time pass as it needs; what it returns.
+    pub(crate) fn run<T, S, F>(&mut self, body: S) -> T
+    where
+        T: Send + 'static,
+        S: FnOnce(Context<()>) -> F + Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let place = Arc::new(Mutex::new(None));
+        let slot = place.clone();
+        self.spawn(false, move |cx| {
+            let body = body(cx);
+            async move { *lock(&slot) = Some(body.await) }
+        });
+        loop {
+            self.settle();
+            if let Some(value) = lock(&place).take() {
+                return value;
+            }
+            assert!(self.next_timer(), "the process waits for ever, or has crashed");
+        }
+    }
+
+    /// A parent that traps exits and waits, and its supervisor, up.
+    pub(crate) fn family(&mut self, supervisor: Supervisor) -> (Pid, SupervisorRef) {
+        let (parent, started) = self.try_family(supervisor);
+        (parent, started.expect("it is up"))
+    }
+
+    pub(crate) fn try_family(&mut self, supervisor: Supervisor) -> (Pid, Result<SupervisorRef, StartError>) {
+        let place = Arc::new(Mutex::new(None));
+        let slot = place.clone();
+        let parent = self.spawn(true, move |mut cx: Context<()>| async move {
+            let started = supervisor.link(&cx).await;
+            *lock(&slot) = Some(started);
+            loop {
+                cx.recv().await;
+            }
+        });
+        loop {
+            self.settle();
+            if let Some(started) = lock(&place).take() {
+                return (parent, started);
+            }
+            assert!(self.next_timer(), "the supervisor is not up, and nothing will happen");
+        }
+    }
+
+    pub(crate) fn exit(&self, pid: impl Into<Pid>, reason: Reason) {
+        self.host(|host| host.exit(pid.into(), reason)).expect("memory");
+    }
+
+    /// An exit signal from some process.
+    pub(crate) fn exit_from_a_stranger(&mut self, pid: impl Into<Pid>, reason: Reason) {
+        let pid = pid.into();
+        self.run(move |cx| async move { cx.exit(pid, reason).expect("memory") });
+    }
+
+    pub(crate) fn is_alive(&self, pid: impl Into<Pid>) -> bool {
+        self.host(|host| host.is_alive(pid.into()))
+    }
+
+    pub(crate) fn processes(&self) -> usize {
+        self.host(|host| host.processes().count())
+    }
+
+    /// Why it died.
+    pub(crate) fn died_of(&self, pid: impl Into<Pid>) -> Reason {
+        match self.host(|host| host.tombstone(pid.into())) {
+            Dead::Remembered(reason) => reason,
+            other => panic!("not dead, or forgotten: {other:?}"),
+        }
+    }
+
+    /// Tells a worker of a [`Yard`].
+    pub(crate) fn tell(&self, pid: Pid, told: Told) {
+        self.host(|host| host.send(pid, told)).expect("a worker takes it");
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a worker is told.
+#[derive(Clone, Debug)]
+pub(crate) enum Told {
+    End(Reason),
+    Panic,
+    /// To unlink itself from its supervisor, and not to hear of exits.
+    Unlink(Pid),
+    /// To ignore exit signals.
+    Ignore,
+    /// To take this long for what it is told next.
+    Slow(Duration),
+}
+
+#[derive(Default)]
+struct State {
+    /// Processes by id, in the order of their starts.
+    started: BTreeMap<String, Vec<Pid>>,
+    live: BTreeMap<String, usize>,
+    /// The most of an id that lived at a time.
+    most: BTreeMap<String, usize>,
+    events: Vec<String>,
+    reports: Vec<Report>,
+    fails: BTreeMap<String, usize>,
+}
+
+/// Where workers are counted.
+#[derive(Clone, Default)]
+pub(crate) struct Yard(Arc<Mutex<State>>);
+
+struct Life(Yard, String);
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.0);
+        *state.live.get_mut(&self.1).expect("it was born") -= 1;
+        state.events.push(format!("-{}", self.1));
+    }
+}
+
+impl Yard {
+    /// The last process of an id.
+    pub(crate) fn pid(&self, id: &str) -> Pid {
+        *lock(&self.0).started.get(id).and_then(|pids| pids.last()).expect("it was started")
+    }
+
+    /// How often an id was started.
+    pub(crate) fn starts(&self, id: &str) -> usize {
+        lock(&self.0).started.get(id).map_or(0, Vec::len)
+    }
+
+    pub(crate) fn live(&self) -> usize {
+        lock(&self.0).live.values().sum()
+    }
+
+    pub(crate) fn live_of(&self, id: &str) -> usize {
+        lock(&self.0).live.get(id).copied().unwrap_or(0)
+    }
+
+    /// The most of one id that ever lived at a time.
+    pub(crate) fn most_of_one(&self) -> usize {
+        lock(&self.0).most.values().copied().max().unwrap_or(0)
+    }
+
+    /// Starts (`+id`) and ends (`-id`) since the last call.
+    pub(crate) fn events(&self) -> Vec<String> {
+        std::mem::take(&mut lock(&self.0).events)
+    }
+
+    pub(crate) fn reports(&self) -> Vec<Report> {
+        std::mem::take(&mut lock(&self.0).reports)
+    }
+
+    /// A hook that keeps what it is told.
+    pub(crate) fn hook(&self) -> Hook {
+        let yard = self.clone();
+        Hook::new(move |report| lock(&yard.0).reports.push(report.clone()))
+    }
+
+    /// The next starts of an id fail.
+    pub(crate) fn fail(&self, id: &str, times: usize) {
+        lock(&self.0).fails.insert(id.to_owned(), times);
+    }
+
+    /// A worker.
+    pub(crate) fn worker(&self, id: &str) -> ChildSpec {
+        let (yard, name) = (self.clone(), id.to_owned());
+        ChildSpec::worker(id.to_owned(), move |starter: &mut Starter<'_>| yard.start(starter, &name, false))
+    }
+
+    /// A worker that traps exits.
+    pub(crate) fn trapping(&self, id: &str) -> ChildSpec {
+        let (yard, name) = (self.clone(), id.to_owned());
+        ChildSpec::worker(id.to_owned(), move |starter: &mut Starter<'_>| yard.start(starter, &name, true))
+    }
+
+    pub(crate) fn start(&self, starter: &mut Starter<'_>, id: &str, trap: bool) -> Result<Started, StartError> {
+        if let Some(left) = lock(&self.0).fails.get_mut(id).filter(|left| **left > 0) {
+            *left -= 1;
+            return Err(StartError::Refused(Reason::value("no luck")));
+        }
+        let life = self.born(id);
+        let supervisor = starter.supervisor_pid();
+        let options = SpawnOptions::new().trap_exit(trap);
+        let started = starter.spawn_with(&options, move |cx| work(cx, life, supervisor))?;
+        let pid = started.pid().expect("a process");
+        lock(&self.0).started.entry(id.to_owned()).or_default().push(pid);
+        Ok(started)
+    }
+
+    fn born(&self, id: &str) -> Life {
+        let mut state = lock(&self.0);
+        let live = state.live.entry(id.to_owned()).or_default();
+        *live += 1;
+        let live = *live;
+        let most = state.most.entry(id.to_owned()).or_default();
+        *most = live.max(*most);
+        state.events.push(format!("+{id}"));
+        Life(self.clone(), id.to_owned())
+    }
+}
+
+async fn work(mut cx: Context<Told>, _life: Life, supervisor: Pid) -> Reason {
+    let (mut ignores, mut slow) = (false, Duration::ZERO);
+    loop {
+        match cx.recv().await {
+            Received::Message(Told::End(reason)) => return reason,
+            Received::Message(Told::Panic) => crash("a worker panics"),
+            Received::Message(Told::Unlink(from)) => cx.unlink(from),
+            Received::Message(Told::Ignore) => {
+                cx.trap_exit(true);
+                ignores = true;
+            }
+            Received::Message(Told::Slow(time)) => slow = time,
+            Received::Exit(exit) if exit.from == Some(supervisor) && !ignores => {
+                if !slow.is_zero() {
+                    cx.sleep(slow).await;
+                }
+                return exit.reason;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A reason of a test's own.
+pub(crate) fn boom() -> Reason {
+    Reason::value("boom")
+}

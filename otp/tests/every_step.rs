@@ -1,0 +1,187 @@
+//! Every death at every step: a small tree at work, in which each of owner, supervisors and children is killed (or
+//! sent another exit signal) at each scheduling step in turn. Afterwards no orphan is left, no child is missing, and nobody waits
+//! for a signal that was eaten. No threads, virtual time: a step is one slice of one virtual core.
+
+mod common;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use atropos_kernel::{Context, Pid, Reason};
+use atropos_otp::{ChildSpec, Intensity, Next, Refusal, Server, Serving, Shutdown, Starter, Supervisor, SupervisorRef};
+use common::{Bed, Told, Yard, boom, lock};
+
+/// A server whose `init` takes several steps.
+struct Slow;
+
+impl Server for Slow {
+    type Message = ();
+
+    async fn init(&mut self, cx: Serving<'_, Self>) -> Result<Next<()>, Refusal> {
+        for _ in 0..3 {
+            cx.yield_now().await;
+        }
+        Ok(Next::Wait)
+    }
+
+    async fn handle(&mut self, (): (), _: Serving<'_, Self>) -> Next<()> {
+        Next::Wait
+    }
+}
+
+#[derive(Default)]
+struct People {
+    owner: Option<Pid>,
+    top: Option<Pid>,
+    below: Option<Pid>,
+    server: Option<Pid>,
+    done: bool,
+}
+
+const VICTIMS: [&str; 8] = ["owner", "top", "below", "server", "a", "x", "y", "late"];
+
+struct Scene {
+    bed: Bed,
+    yard: Yard,
+    people: Arc<Mutex<People>>,
+}
+
+impl Scene {
+    /// A tree that is about to be built, and what is about to happen in it.
+    fn new(seed: u64) -> Self {
+        let (bed, yard) = (Bed::new(1 + seed as usize % 3, seed), Yard::default());
+        let people = Arc::new(Mutex::new(People::default()));
+        let (inner, known) = (yard.clone(), people.clone());
+        let below = ChildSpec::supervisor("below", move |starter: &mut Starter<'_>| {
+            let tree = Supervisor::rest_for_one().intensity(Intensity::Unlimited);
+            let known_server = known.clone();
+            let server = ChildSpec::worker("server", move |starter: &mut Starter<'_>| {
+                let started = starter.server(Slow.start().trap_exit(true))?;
+                lock(&known_server).server = started.pid();
+                Ok(started)
+            });
+            let tree = tree.child(inner.worker("x")).child(server).child(inner.trapping("y"));
+            let started = starter.supervisor(tree)?;
+            lock(&known).below = started.pid();
+            Ok(started)
+        });
+        let brutal = yard.worker("b").shutdown(Shutdown::Brutal);
+        let top = Supervisor::one_for_one().intensity(Intensity::Unlimited);
+        let top = top.child(yard.worker("a")).child(below).child(brutal);
+        let (known, late) = (people.clone(), yard.worker("late"));
+        let owner = bed.spawn(true, move |mut cx: Context<()>| async move {
+            let Ok(supervisor) = top.link(&cx).await else { return };
+            lock(&known).top = Some(supervisor.pid());
+            let shared = known.clone();
+            let worked = cx.spawn(move |cx: Context<()>| async move {
+                work(&cx, supervisor, late).await;
+                lock(&shared).done = true;
+            });
+            worked.expect("room");
+            loop {
+                cx.recv().await;
+            }
+        });
+        lock(&people).owner = Some(owner);
+        Self { bed, yard, people }
+    }
+
+    fn victim(&self, name: &str) -> Option<Pid> {
+        let people = lock(&self.people);
+        match name {
+            "owner" => people.owner,
+            "top" => people.top,
+            "below" => people.below,
+            "server" => people.server,
+            worker => (self.yard.starts(worker) > 0).then(|| self.yard.pid(worker)),
+        }
+    }
+}
+
+/// What happens in the tree meanwhile.
+async fn work(cx: &Context<()>, top: SupervisorRef, late: ChildSpec) {
+    // The supervisor may be gone at any time: then there is nothing to do.
+    let _ = top.start_child(cx, late).await;
+    let _ = top.terminate_child(cx, "a").await;
+    let _ = top.restart_child(cx, "a").await;
+    let Ok(children) = top.which_children(cx).await else { return };
+    for child in children {
+        if let atropos_otp::ChildState::Up(pid) = child.state
+            && child.kind == atropos_otp::ChildKind::Worker
+        {
+            // A worker crashes.
+            let _ = cx.send(pid, Told::End(boom()));
+            break;
+        }
+    }
+    let _ = top.count_children(cx).await;
+}
+
+/// Runs the scene with `victim` hit at step `at`; false when the scene was over before.
+fn play(seed: u64, victim: &str, reason: &Reason, at: usize) -> bool {
+    let mut scene = Scene::new(seed);
+    for _ in 0..at {
+        if !scene.bed.step() {
+            return false;
+        }
+    }
+    let Some(pid) = scene.victim(victim) else {
+        // Not born yet.
+        return true;
+    };
+    let hit = scene.bed.is_alive(pid);
+    scene.bed.exit(pid, reason.clone());
+    scene.bed.sleep(Duration::from_secs(60));
+    let what = format!("seed {seed}, {victim} hit by {reason} at step {at}");
+    let Scene { bed, yard, people } = &scene;
+    let people = lock(people);
+    let ends_all = hit && (victim == "owner" && *reason == Reason::KILL || victim == "top");
+    if ends_all {
+        let owner = usize::from(victim != "owner");
+        assert_eq!((bed.processes(), yard.live()), (owner, 0), "{what}: an orphan");
+        return true;
+    }
+    if people.top.is_none() {
+        // The first start has failed, as it has to: who starts a tree is told, and nothing of it is left.
+        assert!(["below", "server"].contains(&victim), "{what}");
+        assert_eq!((bed.processes(), yard.live()), (0, 0), "{what}: an orphan");
+        return true;
+    }
+    assert!(people.done, "{what}: somebody waits for ever");
+    let live = ["a", "b", "x", "y", "late"].map(|id| yard.live_of(id));
+    assert_eq!(live, [1; 5], "{what}: a child is missing, or there twice");
+    // The children of a killed supervisor die of the link, each when it runs, as in OTP: its successor may be quicker.
+    let most = if victim == "below" && *reason == Reason::KILL { 2 } else { 1 };
+    assert!(yard.most_of_one() <= most, "{what}: two generations at a time");
+    assert_eq!(bed.processes(), 9, "{what}: an orphan");
+    true
+}
+
+fn every_step(seeds: core::ops::Range<u64>, reason: &Reason) {
+    let mut played = 0;
+    for seed in seeds {
+        for victim in VICTIMS {
+            let mut at = 0;
+            while play(seed, victim, reason, at) {
+                at += 1;
+                played += 1;
+            }
+        }
+    }
+    assert!(played > 1000, "{played}");
+}
+
+#[test]
+fn each_is_killed_at_each_step() {
+    every_step(0..12, &Reason::KILL);
+}
+
+#[test]
+fn each_is_told_to_shut_down_at_each_step() {
+    every_step(12..18, &Reason::SHUTDOWN);
+}
+
+#[test]
+fn each_is_sent_an_error_at_each_step() {
+    every_step(18..24, &boom());
+}

@@ -1,0 +1,388 @@
+//! Servers: starts, calls, and what is asked of the loop.
+
+mod common;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use atropos_kernel::{Context, Down, Exit, Object, Reason, Received, SendError};
+use atropos_otp::server::Event;
+use atropos_otp::{CallError, Calls, Next, Refusal, Reply, Server, ServerName, ServerRef, Serving, StartError};
+use common::{Bed, boom, crash, lock};
+
+#[derive(Default)]
+struct Desk {
+    sum: u64,
+    log: Arc<Mutex<Vec<String>>>,
+    waiting: Vec<Reply<u64>>,
+    at_init: Option<Result<Next<Ask>, Refusal>>,
+}
+
+enum Ask {
+    Add(u64),
+    Get(Reply<u64>),
+    /// Answered by the next `Add`.
+    GetNext(Reply<u64>),
+    Watch(atropos_kernel::Pid, Reply<()>),
+    Idle(Duration, Reply<()>),
+    Work(Duration),
+    Panic,
+    Stop(Reason),
+    First,
+    Later(Duration),
+    CallYourself(Reply<Result<u64, CallError>>),
+}
+
+impl Desk {
+    fn logged(log: &Arc<Mutex<Vec<String>>>) -> Self {
+        Self { log: log.clone(), ..Self::default() }
+    }
+
+    fn note(&self, what: impl Into<String>) {
+        lock(&self.log).push(what.into());
+    }
+}
+
+impl Server for Desk {
+    type Message = Ask;
+
+    async fn init(&mut self, _: Serving<'_, Self>) -> Result<Next<Ask>, Refusal> {
+        self.note("init");
+        self.at_init.take().unwrap_or(Ok(Next::Wait))
+    }
+
+    async fn handle(&mut self, ask: Ask, cx: Serving<'_, Self>) -> Next<Ask> {
+        match ask {
+            Ask::Add(n) => {
+                self.sum += n;
+                self.waiting.drain(..).for_each(|reply| reply.send(self.sum));
+            }
+            Ask::Get(reply) => reply.send(self.sum),
+            Ask::GetNext(reply) => self.waiting.push(reply),
+            Ask::Watch(pid, reply) => {
+                cx.monitor(pid).expect("memory");
+                reply.send(());
+            }
+            Ask::Idle(time, reply) => {
+                reply.send(());
+                return Next::Timeout(time);
+            }
+            Ask::Work(time) => cx.sleep(time).await,
+            Ask::Panic => crash("a bad day"),
+            Ask::Stop(reason) => return Next::Stop(reason),
+            Ask::First => self.note("first"),
+            Ask::Later(after) => {
+                cx.cast_after(after, Ask::Add(100)).expect("a timer");
+            }
+            Ask::CallYourself(reply) => {
+                let me = cx.me();
+                reply.send(me.call(cx.context(), Ask::Get).await);
+            }
+        }
+        Next::Wait
+    }
+
+    async fn down(&mut self, down: Down, _: Serving<'_, Self>) -> Next<Ask> {
+        let Object::Pid(_) = down.object else { unreachable!("by pid") };
+        self.note(format!("down {}", down.reason));
+        Next::Wait
+    }
+
+    async fn exit(&mut self, exit: Exit, _: Serving<'_, Self>) -> Next<Ask> {
+        self.note(format!("exit {}", exit.reason));
+        Next::Wait
+    }
+
+    async fn timeout(&mut self, _: Serving<'_, Self>) -> Next<Ask> {
+        self.note("timeout");
+        Next::Wait
+    }
+
+    async fn terminate(&mut self, reason: &Reason, _: Serving<'_, Self>) {
+        self.note(format!("terminate {reason}"));
+    }
+}
+
+type Log = Arc<Mutex<Vec<String>>>;
+
+fn bed() -> (Bed, Log) {
+    (Bed::new(2, 11), Log::default())
+}
+
+#[test]
+fn calls_and_casts_keep_their_order() {
+    let (mut bed, log) = bed();
+    let sum = bed.run(move |cx: Context<()>| async move {
+        let desk = Desk::logged(&log).start().link(&cx).await.expect("up");
+        for n in 1..=100 {
+            desk.cast(&cx, Ask::Add(n)).expect("it lives");
+        }
+        desk.call(&cx, Ask::Get).await
+    });
+    assert_eq!(sum, Ok(5050));
+}
+
+#[test]
+fn init_can_continue_ignore_and_stop() {
+    let (mut bed, log) = bed();
+    let seen = log.clone();
+    bed.run(move |cx: Context<()>| async move {
+        let mut desk = Desk::logged(&seen);
+        desk.at_init = Some(Ok(Next::Continue(Ask::First)));
+        let desk = desk.start().alone(&cx).await.expect("up");
+        desk.cast(&cx, Ask::Stop(Reason::NORMAL)).expect("it lives");
+        assert_eq!(desk.call(&cx, Ask::Get).await, Err(CallError::Down(Reason::NORMAL)));
+
+        let mut desk = Desk::logged(&seen);
+        desk.at_init = Some(Err(Refusal::Ignore));
+        assert_eq!(desk.start().name("gone").link_or_ignored(&cx).await, Ok(None));
+        assert_eq!(cx.whereis("gone"), None, "an ignored one is gone when its starter hears of it");
+
+        let mut desk = Desk::logged(&seen);
+        desk.at_init = Some(Err(Refusal::Stop(boom())));
+        assert_eq!(desk.start().link(&cx).await, Err(StartError::Refused(boom())));
+
+        let mut desk = Desk::logged(&seen);
+        desk.at_init = Some(Ok(Next::Stop(boom())));
+        let desk = desk.start().alone(&cx).await.expect("up, and stops then");
+        assert!(matches!(desk.call(&cx, Ask::Get).await, Err(CallError::Down(_))));
+    });
+    let expected = ["init", "first", "terminate normal", "init", "init", "init", "terminate \"boom\""];
+    assert_eq!(*lock(&log), expected);
+    bed.settle();
+    assert_eq!(bed.processes(), 0);
+}
+
+#[test]
+fn replies_can_be_deferred_and_calls_gathered() {
+    let (mut bed, log) = bed();
+    bed.run(move |mut cx: Context<()>| async move {
+        let mut calls = Calls::new();
+        let mut desks = Vec::new();
+        for n in 0..10 {
+            let desk = Desk::logged(&log).start().alone(&cx).await.expect("up");
+            calls.add(n, desk.request(&cx, Ask::GetNext).expect("it lives"));
+            desks.push(desk);
+        }
+        assert_eq!(calls.len(), 10);
+        let (label, timeout) = calls.next(&cx, Duration::from_secs(1)).await.expect("there are some");
+        assert_eq!((label, timeout), (None, Err(CallError::TimedOut)));
+        // They answer in another order; one dies instead, one stays silent.
+        for n in (0..8).rev() {
+            desks[n].cast(&cx, Ask::Add(n as u64)).expect("it lives");
+        }
+        desks[8].cast(&cx, Ask::Stop(boom())).expect("it lives");
+        let mut answers = Vec::new();
+        while let Some((Some(label), answer)) = calls.next(&cx, Duration::from_secs(1)).await {
+            answers.push((label, answer));
+        }
+        answers.sort_by_key(|(label, _)| *label);
+        let expected: Vec<_> = (0..8).map(|n| (n, Ok(n as u64))).chain([(8, Err(CallError::Down(boom())))]).collect();
+        assert_eq!(answers, expected);
+        assert_eq!(calls.len(), 1);
+        calls.abandon(&cx);
+        desks[9].cast(&cx, Ask::Add(1)).expect("it lives");
+        desks[9].cast(&cx, Ask::Stop(boom())).expect("it lives");
+        assert!(cx.recv_timeout(Duration::from_secs(1)).await.is_none(), "nothing is left of any");
+    });
+}
+
+#[test]
+fn signals_timeouts_and_timers_come_to_their_callbacks() {
+    let (mut bed, log) = bed();
+    let seen = log.clone();
+    bed.run(move |cx: Context<()>| async move {
+        let desk = Desk::logged(&seen).start().trap_exit(true).alone(&cx).await.expect("up");
+        let short = cx.spawn(|cx: Context<()>| async move { cx.sleep(Duration::from_millis(1)).await }).expect("room");
+        desk.call(&cx, |reply| Ask::Watch(short.pid(), reply)).await.expect("it lives");
+        cx.sleep(Duration::from_millis(2)).await;
+        let stranger = cx.spawn(move |cx: Context<()>| async move { cx.exit(desk, boom()).expect("memory") });
+        stranger.expect("room");
+        cx.sleep(Duration::from_millis(2)).await;
+        desk.call(&cx, |reply| Ask::Idle(Duration::from_secs(1), reply)).await.expect("it lives");
+        cx.sleep(Duration::from_millis(900)).await;
+        lock(&seen).push("not yet".into());
+        cx.sleep(Duration::from_millis(200)).await;
+        // Anything that comes ends the patience.
+        desk.call(&cx, |reply| Ask::Idle(Duration::from_secs(1), reply)).await.expect("it lives");
+        desk.cast(&cx, Ask::Later(Duration::from_secs(2))).expect("it lives");
+        cx.sleep(Duration::from_secs(3)).await;
+        assert_eq!(desk.call(&cx, Ask::Get).await, Ok(100));
+        assert_eq!(desk.call(&cx, Ask::CallYourself).await, Ok(Err(CallError::Itself)));
+        // Its parent's exit signal ends it, by `terminate`.
+        cx.exit(desk, Reason::SHUTDOWN).expect("memory");
+    });
+    bed.settle();
+    let expected = ["init", "down normal", "exit \"boom\"", "not yet", "timeout", "terminate shutdown"];
+    assert_eq!(*lock(&log), expected);
+}
+
+#[test]
+fn a_panic_ends_a_server_after_its_terminate() {
+    let (mut bed, log) = bed();
+    let seen = log.clone();
+    bed.run(move |cx: Context<()>| async move {
+        let desk = Desk::logged(&seen).start().alone(&cx).await.expect("up");
+        desk.cast(&cx, Ask::Panic).expect("it lives");
+        let Err(CallError::Down(reason)) = desk.call(&cx, Ask::Get).await else { panic!("it has died") };
+        assert_eq!(reason, Reason::crash("a bad day"));
+        assert_eq!(desk.cast(&cx, Ask::First).map_err(|error| error.without_message()), Err(SendError::NoProc(())));
+    });
+    assert_eq!(*lock(&log), ["init", "terminate crash: a bad day"]);
+}
+
+#[test]
+fn a_server_is_found_by_its_name_or_started_never_both() {
+    for seed in 0..30 {
+        let mut bed = Bed::new(2, seed);
+        let log = Log::default();
+        let found: Arc<Mutex<Vec<ServerRef<Desk>>>> = Arc::default();
+        for _ in 0..10 {
+            let (log, found) = (log.clone(), found.clone());
+            bed.spawn(false, move |cx: Context<()>| async move {
+                let desk = Desk::logged(&log).start().name("desk").alone_or_find(&cx).await.expect("one or the other");
+                ServerName::<Desk>::new("desk").cast(&cx, Ask::Add(1)).expect("it is there");
+                lock(&found).push(desk);
+            });
+        }
+        bed.settle();
+        let found = std::mem::take(&mut *lock(&found));
+        assert_eq!(found.len(), 10);
+        assert!(found.iter().all(|desk| *desk == found[0]));
+        assert_eq!(*lock(&log), ["init"]);
+        let sum = bed.run(|cx: Context<()>| async move { ServerName::<Desk>::new("desk").call(&cx, Ask::Get).await });
+        assert_eq!(sum, Ok(10));
+        let none = bed.run(|cx: Context<()>| async move { ServerName::<Desk>::new("other").call(&cx, Ask::Get).await });
+        assert_eq!(none, Err(CallError::NoName));
+    }
+}
+
+#[test]
+fn suspended_it_takes_nothing_but_what_is_asked_of_its_loop() {
+    let (mut bed, log) = bed();
+    bed.run(move |cx: Context<()>| async move {
+        let desk = Desk::logged(&log).start().trap_exit(true).alone(&cx).await.expect("up");
+        desk.suspend(&cx).await.expect("it lives");
+        for _ in 0..3 {
+            desk.cast(&cx, Ask::Add(1)).expect("it lives");
+        }
+        let call = desk.call_within(&cx, Duration::from_secs(1), Ask::Get).await;
+        assert_eq!(call, Err(CallError::TimedOut));
+        assert_eq!(desk.with_state(&cx, |desk| desk.sum).await, Ok(0));
+        let statistics = desk.statistics(&cx).await.expect("it lives");
+        assert!(statistics.suspended);
+        assert_eq!(statistics.messages, 0);
+        desk.resume(&cx).await.expect("it lives");
+        assert_eq!(desk.call(&cx, Ask::Get).await, Ok(3), "all that waited, in order");
+        // Suspended, it still ends with its parent.
+        desk.suspend(&cx).await.expect("it lives");
+        cx.exit(desk, Reason::SHUTDOWN).expect("memory");
+        cx.sleep(Duration::from_millis(1)).await;
+        assert!(!cx.is_alive(desk).await);
+    });
+}
+
+#[test]
+fn its_state_can_be_looked_at_and_replaced_and_its_work_traced() {
+    #[derive(Clone, PartialEq, Debug)]
+    struct Number(u64);
+    impl Server for Number {
+        type Message = Reply<u64>;
+        async fn handle(&mut self, reply: Reply<u64>, _: Serving<'_, Self>) -> Next<Reply<u64>> {
+            reply.send(self.0);
+            Next::Wait
+        }
+    }
+    let (mut bed, log) = bed();
+    let seen = log.clone();
+    bed.run(move |cx: Context<()>| async move {
+        let number = Number(1).start().alone(&cx).await.expect("up");
+        assert_eq!(number.state(&cx).await, Ok(Number(1)));
+        assert_eq!(number.replace_state(&cx, Number(2)).await, Ok(Number(1)));
+        let traced = seen.clone();
+        let trace = move |event: Event<'_, Number>| lock(&traced).push(format!("{event:?}"));
+        number.trace(&cx, trace).await.expect("it lives");
+        assert_eq!(number.call(&cx, |reply| reply).await, Ok(2));
+        // A look that panics is the looker's fault, and so is a tracer that does.
+        let look = number.with_state(&cx, |_| -> u8 { crash("a clumsy look") }).await;
+        assert_eq!(look, Err(CallError::NoReply));
+        number.untrace(&cx).await.expect("it lives");
+        assert_eq!(number.call(&cx, |reply| reply).await, Ok(2));
+        number.trace(&cx, |_| crash("a clumsy tracer")).await.expect("it lives");
+        assert_eq!(number.call(&cx, |reply| reply).await, Ok(2));
+        assert_eq!(number.statistics(&cx).await.expect("it lives").messages, 3);
+        assert_eq!(number.stop(&cx, boom(), None).await, Ok(boom()));
+        assert_eq!(number.stop(&cx, boom(), None).await, Err(CallError::Down(Reason::NOPROC)));
+    });
+    assert_eq!(*lock(&log), ["Message"]);
+}
+
+#[test]
+fn a_full_mailbox_refuses_calls_and_casts_but_no_deaths() {
+    let (mut bed, log) = bed();
+    let seen = log.clone();
+    bed.run(move |cx: Context<()>| async move {
+        let desk = Desk::logged(&seen).start().mailbox_limit(3).trap_exit(true).alone(&cx).await.expect("up");
+        let short = cx.spawn(|cx: Context<()>| async move { cx.sleep(Duration::from_millis(1)).await }).expect("room");
+        desk.call(&cx, |reply| Ask::Watch(short.pid(), reply)).await.expect("it lives");
+        desk.cast(&cx, Ask::Work(Duration::from_secs(1))).expect("room");
+        cx.yield_now().await;
+        cx.sleep(Duration::from_millis(2)).await;
+        for _ in 0..3 {
+            desk.cast(&cx, Ask::Add(1)).expect("room");
+        }
+        let Err(SendError::Full(Ask::Add(7))) = desk.cast(&cx, Ask::Add(7)) else { panic!("it comes back") };
+        assert_eq!(desk.call(&cx, Ask::Get).await, Err(CallError::Full));
+        cx.sleep(Duration::from_secs(2)).await;
+        assert_eq!(desk.call(&cx, Ask::Get).await, Ok(3));
+        assert_eq!(lock(&seen).last().map(String::as_str), Some("down normal"));
+    });
+}
+
+#[test]
+fn the_host_starts_and_asks() {
+    let (mut bed, log) = bed();
+    let (desk, mut starting) = bed.host(|host| Desk::logged(&log).start().from_host(host)).expect("room");
+    bed.settle();
+    let waker = std::task::Waker::noop();
+    let mut task = std::task::Context::from_waker(waker);
+    let up = std::pin::Pin::new(&mut starting).poll(&mut task);
+    assert_eq!(up, std::task::Poll::Ready(Ok(true)));
+    bed.host(|host| desk.cast_from(host, Ask::Add(5))).map_err(|_| "dead").expect("it lives");
+    let mut answer = bed.host(|host| desk.request_from(host, Ask::Get)).expect("it lives");
+    bed.settle();
+    assert_eq!(std::pin::Pin::new(&mut answer).poll(&mut task), std::task::Poll::Ready(Ok(5)));
+    // A death drops what waits, and says so.
+    let mut answer = bed.host(|host| desk.request_from(host, Ask::GetNext)).expect("it lives");
+    bed.settle();
+    bed.exit(desk, Reason::KILL);
+    bed.settle();
+    assert!(matches!(std::pin::Pin::new(&mut answer).poll(&mut task), std::task::Poll::Ready(Err(_))));
+}
+
+use std::future::Future as _;
+
+#[test]
+fn a_caller_takes_nothing_that_is_not_its_answer() {
+    let (mut bed, log) = bed();
+    bed.run(move |cx: Context<()>| async move {
+        let desk = Desk::logged(&log).start().alone(&cx).await.expect("up");
+        let (other, monitor) = cx.spawn_monitor(|_: Context<()>| async { boom() }).expect("room");
+        for _ in 0..3 {
+            cx.send(cx.pid(), ()).expect("itself");
+        }
+        assert_eq!(desk.call(&cx, Ask::Get).await, Ok(0));
+        let mut cx = cx;
+        let mut got = Vec::new();
+        while let Some(received) = cx.recv_timeout(Duration::from_millis(1)).await {
+            got.push(match received {
+                Received::Message(()) => "message",
+                Received::Down(down) if down.reference == monitor => "down",
+                _ => "other",
+            });
+        }
+        got.sort_unstable();
+        assert_eq!(got, ["down", "message", "message", "message"]);
+        let _ = other;
+    });
+}
