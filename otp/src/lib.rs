@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | a process that starts others again when they die | [`supervisor`] |
 //! | a process that answers calls | [`server`] |
+//! | a process that is in a state | [`machine`] |
 //! | questions between processes, and collections of them | [`call`] |
 //! | starting a process and hearing that it is up | [`start`] |
 //! | what is told to whoever watches over it all | [`report`] |
@@ -21,14 +22,19 @@ extern crate alloc;
 
 pub mod call;
 mod contained;
+pub mod group;
+pub mod machine;
+pub mod registry;
 pub mod report;
 pub mod server;
 pub mod start;
 pub mod supervisor;
+pub mod task;
 mod wait;
 
 pub use atropos_kernel::{NoReply, Replied, Reply};
 pub use call::{CallError, Calls, Pending};
+pub use machine::{Enter, Happened, Machine, Machining, Step};
 pub use report::{Hook, Offender, Report};
 pub use server::{Next, Refusal, Server, ServerName, ServerRef, Serving, Starting};
 pub use start::{Ready, StartError};
