@@ -7,6 +7,10 @@
 //! | a process that starts others again when they die | [`supervisor`] |
 //! | a process that answers calls | [`server`] |
 //! | a process that is in a state | [`machine`] |
+//! | a process that works out one value | [`task`] |
+//! | who is there for what; named groups | [`registry`], [`group`] |
+//! | handlers of events that come and go | [`event`] |
+//! | named trees with dependencies | [`application`] |
 //! | questions between processes, and collections of them | [`call`] |
 //! | starting a process and hearing that it is up | [`start`] |
 //! | what is told to whoever watches over it all | [`report`] |
@@ -20,8 +24,10 @@
 
 extern crate alloc;
 
+pub mod application;
 pub mod call;
 mod contained;
+pub mod event;
 pub mod group;
 pub mod machine;
 pub mod registry;
