@@ -49,3 +49,4 @@ pub use supervisor::{
     DynamicSupervisor, FailedToStart, Intensity, Restart, Shutdown, SpecError, StartChildError, Started, Starter,
     Strategy, Supervisor, SupervisorRef,
 };
+pub use task::{Task, TaskSupervisor};

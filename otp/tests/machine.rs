@@ -142,8 +142,7 @@ fn m2_the_postponed_wait_for_a_change_of_state_and_keep_their_order() {
         machine.send(&cx, Event::NotInA(4)).expect("it lives");
         assert_eq!(machine.ask(&cx, Event::Where).await, Ok(State::B));
     });
-    let expected =
-        ["A>A", "A>A", "A>B", "10 in B", "11 in B", "1 in B", "2 in B", "3 in B", "4 in B"];
+    let expected = ["A>A", "A>A", "A>B", "10 in B", "11 in B", "1 in B", "2 in B", "3 in B", "4 in B"];
     assert_eq!(log, expected);
 }
 
