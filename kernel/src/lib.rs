@@ -95,7 +95,7 @@ pub mod internals {
             }
         )*};
     }
-    open!(config, link, list, mailbox, memory, monitor, roll, set, sync, table, watch);
+    open!(config, link, list, mailbox, memory, monitor, reply, roll, set, sync, table, watch);
     /// Signals.
     pub mod signal {
         pub use crate::signal::{message, node, queue};

@@ -11,6 +11,7 @@
 //! [`Via`] names whoever has a key, for calls.
 
 use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
@@ -151,13 +152,14 @@ impl<K: Key, V: Value> Registry<K, V> {
         if !cx.is_alive(pid).await {
             return Err(RegistryError::NoProc);
         }
-        if !self.owners.contains_key(&pid) {
-            let monitor = cx.monitor(pid).map_err(CallError::from)?;
-            self.owners.insert(pid, Owner { monitor, keys: Vec::new() });
-        }
-        if let Some(owner) = self.owners.get_mut(&pid)
-            && !owner.keys.contains(&key)
-        {
+        let owner = match self.owners.entry(pid) {
+            Entry::Occupied(owner) => owner.into_mut(),
+            Entry::Vacant(place) => {
+                let monitor = cx.monitor(pid).map_err(CallError::from)?;
+                place.insert(Owner { monitor, keys: Vec::new() })
+            }
+        };
+        if !owner.keys.contains(&key) {
             owner.keys.push(key.clone());
         }
         self.entries.entry(key).or_default().push((pid, value));

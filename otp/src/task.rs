@@ -181,7 +181,7 @@ pub struct TaskSupervisor(DynamicRef<Job>);
 
 impl TaskSupervisor {
     /// One that is to be started, by a process, the host, or a supervisor.
-    pub fn new() -> DynamicSupervisor<Job> {
+    pub fn builder() -> DynamicSupervisor<Job> {
         DynamicSupervisor::new(start)
     }
 

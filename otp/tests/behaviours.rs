@@ -93,7 +93,7 @@ fn a_linked_task_dies_with_its_starter_and_takes_it_along() {
 #[test]
 fn supervised_tasks_end_with_their_supervisor_and_are_not_started_again() {
     let mut bed = Bed::new(2, 1);
-    let (_, supervisor) = bed.family(TaskSupervisor::new().into());
+    let (_, supervisor) = bed.family(TaskSupervisor::builder().into());
     let tasks = TaskSupervisor::of(DynamicRef::new(supervisor));
     bed.run(move |cx: Context<()>| async move {
         let task = tasks.spawn(&cx, |_| async { 7 }).await.expect("started");

@@ -32,7 +32,7 @@ enum Event {
     NotInA(u32),
     Insert(Vec<u32>, Option<State>),
     Note(u32),
-    EventTimeout(Duration),
+    Silence(Duration),
     StateTimeout(Duration),
     Named(&'static str, Duration),
     Cancel(&'static str),
@@ -79,7 +79,7 @@ impl Machine for Scripted {
                 let step = to.map_or_else(Step::keep, Step::to);
                 return numbers.into_iter().fold(step, |step, n| step.next(Event::Note(n)));
             }
-            Event::EventTimeout(time) => return Step::keep().event_timeout(time),
+            Event::Silence(time) => return Step::keep().event_timeout(time),
             Event::StateTimeout(time) => return Step::keep().state_timeout(time),
             Event::Named(name, time) => return Step::keep().timeout(name, time),
             Event::Cancel(name) => return Step::keep().cancel_timeout(name),
@@ -115,8 +115,7 @@ where
         script(cx, machine).await;
     });
     bed.settle();
-    let log = std::mem::take(&mut *lock(&log));
-    log
+    std::mem::take(&mut *lock(&log))
 }
 
 #[test]
@@ -163,11 +162,11 @@ fn m4_timeouts_end_with_the_event_the_state_or_by_name() {
     let second = Duration::from_secs(1);
     let log = watch(move |cx, machine| async move {
         let send = |event| machine.send(&cx, event).expect("it lives");
-        send(Event::EventTimeout(second));
+        send(Event::Silence(second));
         cx.sleep(second / 2).await;
         send(Event::Note(1));
         cx.sleep(second * 2).await;
-        send(Event::EventTimeout(second));
+        send(Event::Silence(second));
         cx.sleep(second * 2).await;
 
         send(Event::StateTimeout(second));
