@@ -130,13 +130,16 @@ unsafe impl<T: Send, O: Orders> Send for Replied<T, O> {}
 // SAFETY: nothing can be done through `&`.
 unsafe impl<T: Send, O: Orders> Sync for Replied<T, O> {}
 
+/// The two ends of one answer, with whatever orderings.
+pub type Pair<T, O> = (Reply<T, O>, Replied<T, O>);
+
 /// The two ends of one answer.
 pub fn reply<T: Send>() -> Result<(Reply<T>, Replied<T>), NoMemory> {
     reply_with()
 }
 
 /// As [`reply`], with other orderings: for the models.
-pub fn reply_with<T: Send, O: Orders>() -> Result<(Reply<T, O>, Replied<T, O>), NoMemory> {
+pub fn reply_with<T: Send, O: Orders>() -> Result<Pair<T, O>, NoMemory> {
     let cell = Cell {
         orders: PhantomData,
         state: AtomicU8::new(EMPTY),
