@@ -45,8 +45,8 @@ pub use report::{Hook, Offender, Report};
 pub use server::{Next, Refusal, Server, ServerName, ServerRef, Serving, Starting};
 pub use start::{Ready, StartError};
 pub use supervisor::{
-    AutoShutdown, Backoff, ChildId, ChildInfo, ChildKind, ChildSpec, ChildState, ControlError, Counts, DynamicRef,
-    DynamicSupervisor, FailedToStart, Intensity, Restart, Shutdown, SpecError, StartChildError, Started, Starter,
-    Strategy, Supervisor, SupervisorRef,
+    AutoShutdown, Backoff, Carried, ChildId, ChildInfo, ChildKind, ChildSpec, ChildState, ControlError, Counts,
+    DynamicRef, DynamicSupervisor, FailedToStart, Intensity, Restart, Shutdown, SpecError, StartChildError, Started,
+    Starter, Strategy, Supervisor, SupervisorRef,
 };
 pub use task::{Task, TaskSupervisor};
