@@ -136,10 +136,14 @@ where
         cx.demonitor(monitor, true);
         return Err(error.without_message().into());
     }
-    Ok(Pending { to, monitor, cursor, answer: Some(answer), alive: None })
+    Ok(Pending::new(to, monitor, cursor, answer))
 }
 
 impl<T: Send + 'static> Pending<T> {
+    pub(crate) fn new(to: Pid, monitor: Reference, cursor: Cursor, answer: Replied<T>) -> Self {
+        Self { to, monitor, cursor, answer: Some(answer), alive: None }
+    }
+
     /// The server.
     pub fn server(&self) -> Pid {
         self.to
@@ -151,20 +155,27 @@ impl<T: Send + 'static> Pending<T> {
         cx: &Context<M>,
         within: impl Into<Option<Duration>>,
     ) -> Result<T, CallError> {
-        let alarm = match Alarm::start(cx, within.into()) {
-            Ok(alarm) => alarm,
-            Err(error) => {
-                self.abandon(cx);
-                return Err(error.into());
-            }
-        };
-        let result = core::future::poll_fn(|task| match self.poll(cx, task) {
-            Poll::Pending if alarm.has_rung() => Poll::Ready(Err(CallError::TimedOut)),
-            polled => polled,
-        })
-        .await;
+        let result = self.look(cx, within).await.unwrap_or(Err(CallError::TimedOut));
         self.abandon(cx);
         result
+    }
+
+    /// Looks for the answer for a while; `None` when it takes longer.
+    pub(crate) async fn look<M: Send + 'static>(
+        &mut self,
+        cx: &Context<M>,
+        within: impl Into<Option<Duration>>,
+    ) -> Option<Result<T, CallError>> {
+        let alarm = match Alarm::start(cx, within.into()) {
+            Ok(alarm) => alarm,
+            Err(error) => return Some(Err(error.into())),
+        };
+        core::future::poll_fn(|task| match self.poll(cx, task) {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending if alarm.has_rung() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
     }
 
     /// Waits for the server's end instead of an answer; why it ended.

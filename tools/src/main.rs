@@ -178,9 +178,10 @@ fn run() -> Result<()> {
     steps.finish()
 }
 
-/// The kernel builds with no std in its tree, with and without epochs; so does the core of the distribution.
+/// The kernel builds with no std in its tree, with and without epochs, and so does what stands on it.
 fn no_std() -> Result<()> {
     cargo(&["build", "-p", "atropos-kernel", "--no-default-features"])?;
+    cargo(&["build", "-p", "atropos-otp", "--no-default-features"])?;
     // The kernel of one hart; it shows exactly what the exit path allocates.
     cargo(&["test", "--release", "-p", "atropos-kernel", "--no-default-features", "--", "--skip", "scenarios::"])?;
     // How many points each scenario has, said aloud.
@@ -188,7 +189,7 @@ fn no_std() -> Result<()> {
     cargo(&[&["test", "--release", "-q", "-p", "atropos-kernel", "--no-default-features"], &sweep[..]].concat())?;
     cargo(&["build", "-p", "atropos-kernel"])?;
     cargo(&["build", "-p", "atropos-dist"])?;
-    for package in ["atropos-kernel", "atropos-dist"] {
+    for package in ["atropos-kernel", "atropos-otp", "atropos-dist"] {
         let tree = steps::output("cargo", &["tree", "-p", package, "-e", "normal,features", "--prefix", "none"])?;
         let std_features: Vec<&str> = tree.lines().filter(|line| line.contains("feature \"std\"")).collect();
         anyhow::ensure!(std_features.is_empty(), "{package}'s tree asks for std:\n{}", std_features.join("\n"));

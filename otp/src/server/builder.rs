@@ -1,18 +1,23 @@
 //! [`Start`]: how a server is started.
 
+use alloc::boxed::Box;
 use core::fmt;
 use core::time::Duration;
 
 use atropos_kernel::{Context, Host, Priority, Replied, SpawnOptions};
 
+use super::rebirth::{Mail, Rebirth};
+use super::serve::Birth;
 use super::{Envelope, Server, ServerRef, serve};
 use crate::report::Hook;
 use crate::start::{Ack, Confirmed, Launched, Ready, StartError, confirm, launch, ready};
+use crate::supervisor::{History, Intensity};
 
 /// A server that is to be started, and how: by a process ([`Start::link`], [`Start::alone`]), the host
 /// ([`Start::from_host`]), or a supervisor ([`crate::Starter::server`]).
-pub struct Start<'n, S> {
+pub struct Start<'n, S: Server> {
     state: S,
+    rebirth: Option<Rebirth<S>>,
     options: SpawnOptions<'n>,
     name: Option<&'n str>,
     within: Option<Duration>,
@@ -25,7 +30,7 @@ impl<S: Server> From<S> for Start<'_, S> {
     }
 }
 
-impl<S> fmt::Debug for Start<'_, S> {
+impl<S: Server> fmt::Debug for Start<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Start").field("options", &self.options).finish_non_exhaustive()
     }
@@ -34,7 +39,7 @@ impl<S> fmt::Debug for Start<'_, S> {
 impl<'n, S: Server> Start<'n, S> {
     /// Of this value.
     pub fn new(state: S) -> Self {
-        Self { state, options: SpawnOptions::new(), name: None, within: None, hook: None }
+        Self { state, rebirth: None, options: SpawnOptions::new(), name: None, within: None, hook: None }
     }
 
     /// Registered under a name from before its `init` on.
@@ -72,6 +77,18 @@ impl<'n, S: Server> Start<'n, S> {
     /// It must be up in this time, or it is killed.
     pub fn within(mut self, time: Duration) -> Self {
         self.within = Some(time);
+        self
+    }
+
+    /// When a callback panics, the server lives on with a new state, in the same process; see [`Mail`]. `intensity` says
+    /// how often.
+    pub fn reborn(
+        mut self,
+        make: impl FnMut() -> S + Send + 'static,
+        mail: Mail<S::Message>,
+        intensity: Intensity,
+    ) -> Self {
+        self.rebirth = Some(Rebirth { make: Box::new(make), mail, intensity, history: History::default() });
         self
     }
 
@@ -140,8 +157,9 @@ impl<'n, S: Server> Start<'n, S> {
 
     /// Starts the process, monitored, and linked if the options say so.
     pub(crate) fn launch<M: Send + 'static>(self, cx: &Context<M>) -> Result<Launched, StartError> {
-        let Self { state, options, name, hook, .. } = self;
-        let body = move |cx: Context<Envelope<S>>, ready: Ready| serve(cx, ready, state, hook);
+        let Self { state, rebirth, options, name, hook, .. } = self;
+        let birth = Birth { state, rebirth, hook };
+        let body = move |cx: Context<Envelope<S>>, ready: Ready| serve(cx, ready, birth);
         launch(cx, &options, body).map_err(|error| StartError::of_spawn(error, cx, name))
     }
 
@@ -153,9 +171,10 @@ impl<'n, S: Server> Start<'n, S> {
 
     /// Starts it from the host. The second value says when it is up; a host thread can block on it, or not care.
     pub fn from_host(self, host: &Host<'_>) -> Result<(ServerRef<S>, Starting), StartError> {
-        let Self { state, options, hook, .. } = self;
+        let Self { state, rebirth, options, hook, .. } = self;
+        let birth = Birth { state, rebirth, hook };
         let (ready, ack) = ready(None)?;
-        let server = host.spawn_async(&options, move |cx| serve(cx, ready, state, hook))?;
+        let server = host.spawn_async(&options, move |cx| serve(cx, ready, birth))?;
         Ok((ServerRef::new(server.pid()), Starting(ack)))
     }
 }

@@ -8,6 +8,7 @@ use atropos_kernel::{Pid, Reply};
 use super::children::{Child, Place, State};
 use super::dynamic::Arguments;
 use super::handle::{ChildInfo, ChildState, ControlError, Counts, StartChildError};
+use super::intensity::Carried;
 use super::running::{Flow, Running};
 use super::spec::{ChildId, ChildKind, ChildSpec, Strategy};
 use crate::wait::breathe;
@@ -28,6 +29,7 @@ pub(crate) enum Request {
     Delete(ChildId, Reply<Result<(), ControlError>>),
     Which(Reply<Vec<ChildInfo>>),
     Count(Reply<Counts>),
+    History(Reply<Carried>),
     /// To itself: this try of a restart; whether it is counted still.
     Try {
         place: Place,
@@ -61,6 +63,10 @@ impl Running {
                 reply.send(children);
             }
             Request::Count(reply) => reply.send(self.count()),
+            Request::History(reply) => {
+                let now = self.cx.with(|cx| cx.now());
+                reply.send(self.history.carry(now));
+            }
             Request::Try { place, attempt, counted } => return self.try_again(place, attempt, counted).await,
         }
         Flow::Go

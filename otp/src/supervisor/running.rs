@@ -43,8 +43,9 @@ pub(super) struct Running {
 
 /// The body of a supervisor's process; the reason that it ends with.
 pub(crate) async fn supervise(cx: Context<Request>, ready: Ready, supervisor: Supervisor) -> Reason {
-    let Supervisor { strategy, intensity, auto, children: specs, template, hook, backoff, .. } = supervisor;
-    let random = cx.with(|cx| cx.now()) ^ cx.pid().to_raw().rotate_left(32);
+    let Supervisor { strategy, intensity, auto, children: specs, template, hook, backoff, carried, .. } = supervisor;
+    let now = cx.with(|cx| cx.now());
+    let random = now ^ cx.pid().to_raw().rotate_left(32);
     let mut children = Children::default();
     for spec in specs {
         children.add(Child::new(Some(spec.id), spec.traits, spec.factory));
@@ -55,7 +56,7 @@ pub(crate) async fn supervise(cx: Context<Request>, ready: Ready, supervisor: Su
         strategy,
         intensity,
         auto,
-        history: History::default(),
+        history: History::carried(&carried, now),
         children,
         template,
         backoff,
