@@ -234,7 +234,7 @@ fn target_dies(outcomes: &Outcomes) {
     let (budget, (canary, ends)) = (Budget::new(1), Canary::new());
     let reference = Reference::from_raw(1).unwrap();
     let timer =
-        TimerHead::try_message(&budget, Target::Pid(target), 1, 0, reference, false, Letter::Due(canary)).unwrap();
+        TimerHead::try_message(&budget, Target::Pid(target), 1, 0, reference, Flags { labelled: false, watched: true }, Letter::Due(canary)).unwrap();
     {
         let host = Host::new(&kernel, &ours);
         let guard = ours.pin();
