@@ -245,7 +245,7 @@ fn protocol() {
     explore("cascade: a cycle, one of whom traps", Some(2), &["done"], || cycle(true, None));
     explore(
         "cascade: a cycle that is stolen",
-        Some(3),
+        Some(2),
         &["the first is stolen", "all on one core", "another is stolen"],
         stolen,
     );
