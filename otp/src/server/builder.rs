@@ -111,47 +111,64 @@ impl<'n, S: Server> Start<'n, S> {
         self.within
     }
 
-    /// Starts it, linked with the caller, and waits until it is up. `None`: it had nothing to do.
-    pub async fn link_or_ignored<M: Send + 'static>(
-        mut self,
-        cx: &Context<M>,
-    ) -> Result<Option<ServerRef<S>>, StartError> {
-        self.options = self.options.link();
-        self.alone_or_ignored(cx).await
+    /// Starts it, linked with the caller; the future waits until it is up. `None`: it had nothing to do.
+    pub fn link_or_ignored<'c, M: Send + 'static>(
+        self,
+        cx: &'c Context<M>,
+    ) -> impl Future<Output = Result<Option<ServerRef<S>>, StartError>> + Send + use<'c, S, M> {
+        self.linked().alone_or_ignored(cx)
     }
 
     /// As [`Start::link_or_ignored`], not linked.
-    pub async fn alone_or_ignored<M: Send + 'static>(
+    pub fn alone_or_ignored<'c, M: Send + 'static>(
         self,
-        cx: &Context<M>,
-    ) -> Result<Option<ServerRef<S>>, StartError> {
+        cx: &'c Context<M>,
+    ) -> impl Future<Output = Result<Option<ServerRef<S>>, StartError>> + Send + use<'c, S, M> {
         let within = self.within;
-        let mut launched = self.launch(cx)?;
-        match confirm(cx, &mut launched, within).await? {
-            Confirmed::Ignored => Ok(None),
-            Confirmed::Up => {
-                cx.demonitor(launched.monitor, true);
-                Ok(Some(ServerRef::new(launched.pid)))
+        // Not in the future, which then holds nothing of the server's type: rustc cannot tell yet that what is in a
+        // future is `'static`, where a bound asks for it.
+        let launched = self.launch(cx);
+        async move {
+            let mut launched = launched?;
+            match confirm(cx, &mut launched, within).await? {
+                Confirmed::Ignored => Ok(None),
+                Confirmed::Up => {
+                    cx.demonitor(launched.monitor, true);
+                    Ok(Some(ServerRef::new(launched.pid)))
+                }
             }
         }
     }
 
-    /// Starts it, linked with the caller, and waits until it is up. One that ignores is an error here.
-    pub async fn link<M: Send + 'static>(self, cx: &Context<M>) -> Result<ServerRef<S>, StartError> {
-        self.link_or_ignored(cx).await?.ok_or_else(ignored)
+    /// Starts it, linked with the caller; the future waits until it is up. One that ignores is an error here.
+    pub fn link<'c, M: Send + 'static>(
+        self,
+        cx: &'c Context<M>,
+    ) -> impl Future<Output = Result<ServerRef<S>, StartError>> + Send + use<'c, S, M> {
+        self.linked().alone(cx)
     }
 
     /// As [`Start::link`], not linked.
-    pub async fn alone<M: Send + 'static>(self, cx: &Context<M>) -> Result<ServerRef<S>, StartError> {
-        self.alone_or_ignored(cx).await?.ok_or_else(ignored)
+    pub fn alone<'c, M: Send + 'static>(
+        self,
+        cx: &'c Context<M>,
+    ) -> impl Future<Output = Result<ServerRef<S>, StartError>> + Send + use<'c, S, M> {
+        let up = self.alone_or_ignored(cx);
+        async move { up.await?.ok_or_else(ignored) }
     }
 
     /// Starts it if nobody has its name; otherwise, whoever has. Never both, and without a gap in between: the name is
     /// taken by the spawn itself. The other one may be on its way to be up, or to its end.
-    pub async fn alone_or_find<M: Send + 'static>(self, cx: &Context<M>) -> Result<ServerRef<S>, StartError> {
-        match self.alone(cx).await {
-            Err(StartError::AlreadyStarted(pid)) => Ok(ServerRef::new(pid)),
-            started => started,
+    pub fn alone_or_find<'c, M: Send + 'static>(
+        self,
+        cx: &'c Context<M>,
+    ) -> impl Future<Output = Result<ServerRef<S>, StartError>> + Send + use<'c, S, M> {
+        let up = self.alone(cx);
+        async move {
+            match up.await {
+                Err(StartError::AlreadyStarted(pid)) => Ok(ServerRef::new(pid)),
+                started => started,
+            }
         }
     }
 

@@ -73,25 +73,38 @@ impl Running {
     }
 
     async fn add(&mut self, spec: ChildSpec) -> Result<Option<Pid>, StartChildError> {
-        if self.strategy == Strategy::Dynamic {
-            return Err(StartChildError::Unfit);
-        }
-        spec.traits.check(Some(&spec.id), self.auto).map_err(StartChildError::Spec)?;
-        if let Some(present) = self.children.by_id(&spec.id).and_then(|place| self.children.get(place)) {
-            return Err(match present.state {
-                State::Down => StartChildError::AlreadyPresent,
-                State::Up { pid, .. } => StartChildError::AlreadyStarted(Some(pid)),
-                State::Restarting { .. } => StartChildError::AlreadyStarted(None),
-            });
+        if let Err(error) = self.accepts(&spec) {
+            self.discard(spec);
+            return Err(error);
         }
         self.add_child(Child::new(Some(spec.id), spec.traits, spec.factory)).await
     }
 
+    fn accepts(&self, spec: &ChildSpec) -> Result<(), StartChildError> {
+        if self.strategy == Strategy::Dynamic {
+            return Err(StartChildError::Unfit);
+        }
+        spec.traits.check(Some(&spec.id), self.auto).map_err(StartChildError::Spec)?;
+        match self.children.by_id(&spec.id).and_then(|place| self.children.get(place)).map(|child| child.state) {
+            None => Ok(()),
+            Some(State::Down) => Err(StartChildError::AlreadyPresent),
+            Some(State::Up { pid, .. }) => Err(StartChildError::AlreadyStarted(Some(pid))),
+            Some(State::Restarting { .. }) => Err(StartChildError::AlreadyStarted(None)),
+        }
+    }
+
     async fn add_dynamic(&mut self, arguments: Arguments) -> Result<Option<Pid>, StartChildError> {
-        let Some(template) = &self.template else { return Err(StartChildError::Unfit) };
-        let traits = template.traits;
-        let factory = template.factory(arguments).map_err(|_| StartChildError::Unfit)?;
-        self.add_child(Child::new(None, traits, factory)).await
+        let factory = match &self.template {
+            Some(template) => template.factory(arguments).map(|factory| (template.traits, factory)),
+            None => Err(arguments),
+        };
+        match factory {
+            Ok((traits, factory)) => self.add_child(Child::new(None, traits, factory)).await,
+            Err(arguments) => {
+                self.discard(arguments);
+                Err(StartChildError::Unfit)
+            }
+        }
     }
 
     async fn add_child(&mut self, child: Child) -> Result<Option<Pid>, StartChildError> {
@@ -103,7 +116,7 @@ impl Running {
                 Ok(None)
             }
             Err(error) => {
-                self.children.remove(place);
+                self.remove(place);
                 Err(StartChildError::Start(error))
             }
         }
@@ -146,7 +159,7 @@ impl Running {
 
     fn delete(&mut self, id: &ChildId) -> Result<(), ControlError> {
         let place = self.without_process(id)?;
-        self.children.remove(place);
+        self.remove(place);
         Ok(())
     }
 

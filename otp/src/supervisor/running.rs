@@ -123,7 +123,7 @@ impl Running {
             let lived = self.cx.with(|cx| cx.now()).saturating_sub(since);
             child.deaths = backoff.in_a_row(child.deaths, core::time::Duration::from_nanos(lived));
         }
-        self.children.set(place, State::Down);
+        self.set(place, State::Down);
         if restart != Restart::Permanent && down.reason.is_ordinary() {
             return self.ended_for_good(place);
         }
@@ -154,10 +154,27 @@ impl Running {
     pub(super) fn forget(&mut self, place: Place) {
         let Some(child) = self.children.get(place) else { return };
         if self.strategy == Strategy::Dynamic || child.is_temporary() {
-            self.children.remove(place);
+            self.remove(place);
         } else {
-            self.children.set(place, State::Down);
+            self.set(place, State::Down);
         }
+    }
+
+    /// Changes how a child is.
+    pub(super) fn set(&mut self, place: Place, state: State) {
+        let spent = self.children.set(place, state);
+        self.discard(spent);
+    }
+
+    /// Forgets a child.
+    pub(super) fn remove(&mut self, place: Place) {
+        let child = self.children.remove(place);
+        self.discard(child);
+    }
+
+    /// Drops what is foreign: a start function, its arguments. Their faults are not the supervisor's.
+    pub(super) fn discard<T>(&self, what: T) {
+        let _ = self.cx.with(|cx| cx.contain(|| drop(what)));
     }
 
     /// Reports something of a child.
