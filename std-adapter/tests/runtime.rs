@@ -349,3 +349,21 @@ fn tokio_beside_and_inside() {
     });
     assert_eq!(read, 7);
 }
+
+#[test]
+fn why_the_main_process_ended_is_known_while_it_is_still_dying() {
+    // Its sender goes with its body, long before its 20,000 links have fired.
+    let runtime = Runtime::builder().cores(2).build().expect("threads");
+    for _ in 0..100 {
+        let ended = runtime.block_on(async |cx: Context<()>| -> () {
+            for _ in 0..20_000 {
+                let child = cx.spawn_link(|mut cx: Context<()>| async move {
+                    cx.recv().await;
+                });
+                child.expect("room");
+            }
+            std::panic::resume_unwind(Box::new("a reason"))
+        });
+        assert_eq!(ended, Err(Reason::crash("a reason")));
+    }
+}
