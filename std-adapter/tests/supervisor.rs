@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use atropos::otp::{CallError, ChildKind, ChildSpec, Hook, Report, StartError};
+use atropos::otp::{CallError, ChildKind, ChildSpec, Hook, Report, StartError, Task};
 use atropos::prelude::*;
 
 mod common;
@@ -220,4 +220,32 @@ fn the_host_starts_and_calls() {
     let twice = runtime.block_on(async |cx: Context<()>| Store::default().start().name("store").alone(&cx).await);
     assert!(matches!(twice, Ok(Err(StartError::AlreadyStarted(_)))), "{twice:?}");
     runtime.shutdown(Duration::from_secs(10)).expect("all end");
+}
+
+#[test]
+fn an_answer_that_was_given_before_the_end_is_had() {
+    // The answer comes by its cell, the end by the mailbox: who sees the end first must look again.
+    let runtime = Runtime::builder().cores(2).build().expect("threads");
+    let lost = Arc::new(AtomicUsize::new(0));
+    let count = lost.clone();
+    let ended = runtime.block_on(async move |cx: Context<()>| {
+        let callers = (0..4).map(|_| {
+            let count = count.clone();
+            Task::alone(&cx, move |cx| async move {
+                for n in 0..20_000_u32 {
+                    // On the other core, so that it ends while the caller looks.
+                    let other = SpawnOptions::new().core(1 - cx.with(|cx| cx.core()));
+                    let task = Task::spawn(&cx, &other, move |_| async move { n }).expect("room");
+                    for _ in 0..n % 64 {
+                        std::hint::spin_loop();
+                    }
+                    count.fetch_add(usize::from(task.join(&cx, None).await != Ok(n)), Ordering::Relaxed);
+                }
+            })
+        });
+        let callers = callers.collect::<Result<Vec<_>, _>>().expect("room");
+        Task::join_all(&cx, callers, None).await
+    });
+    assert!(ended.expect("it ends").iter().all(Result::is_ok));
+    assert_eq!(lost.load(Ordering::Relaxed), 0);
 }
