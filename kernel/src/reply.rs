@@ -180,6 +180,13 @@ impl<T, O: Orders> Drop for Reply<T, O> {
 
 impl<T, O: Orders> Drop for Replied<T, O> {
     fn drop(&mut self) {
+        // SAFETY: its share keeps it.
+        let cell = unsafe { self.cell.as_ref() };
+        // A waker has a share of the asker's memory, and an answer may be long in coming.
+        if cell.state.compare_exchange(WAITING, EMPTY, O::LOOK, O::LOOK).is_ok() {
+            // SAFETY: EMPTY: the asker's alone.
+            drop(cell.waker.with_mut(|waker| unsafe { (*waker).take() }));
+        }
         // SAFETY: the asker's share, not used again.
         unsafe { Cell::give_up(self.cell) };
     }
@@ -245,8 +252,11 @@ mod tests {
         drop(give);
         assert_eq!(Pin::new(&mut wait).poll(&mut task), Poll::Ready(Err(NoReply)));
 
-        let (give, wait) = reply().expect("memory");
+        let (give, mut wait) = reply().expect("memory");
+        assert!(Pin::new(&mut wait).poll(&mut task).is_pending());
+        let wakers = Arc::strong_count(&woken);
         drop(wait);
+        assert_eq!(Arc::strong_count(&woken), wakers - 1, "who waits no longer leaves no waker");
         assert!(!give.is_wanted());
         give.send(value.clone());
         assert_eq!(Arc::strong_count(&value), 1, "a late answer is dropped");

@@ -101,6 +101,7 @@ fn give_up() {
     answerer.join().unwrap();
     drop(polled);
     assert_eq!(drops.load(Ordering::Relaxed), 1, "each value is dropped once");
+    assert_eq!(std::sync::Arc::strong_count(&wakes.0), 1, "no waker is left");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use atropos::otp::{CallError, ChildKind, ChildSpec, Hook, Report, StartError};
+use atropos::otp::{CallError, ChildKind, ChildSpec, Hook, Report, StartError, Task};
 use atropos::prelude::*;
 
 mod common;
@@ -220,4 +220,95 @@ fn the_host_starts_and_calls() {
     let twice = runtime.block_on(async |cx: Context<()>| Store::default().start().name("store").alone(&cx).await);
     assert!(matches!(twice, Ok(Err(StartError::AlreadyStarted(_)))), "{twice:?}");
     runtime.shutdown(Duration::from_secs(10)).expect("all end");
+}
+
+#[test]
+fn an_answer_that_was_given_before_the_end_is_had() {
+    // The answer comes by its cell, the end by the mailbox: who sees the end first must look again.
+    let runtime = Runtime::builder().cores(2).build().expect("threads");
+    let lost = Arc::new(AtomicUsize::new(0));
+    let count = lost.clone();
+    let ended = runtime.block_on(async move |cx: Context<()>| {
+        let callers = (0..4).map(|_| {
+            let count = count.clone();
+            Task::alone(&cx, move |cx| async move {
+                for n in 0..20_000_u32 {
+                    // On the other core, so that it ends while the caller looks.
+                    let other = SpawnOptions::new().core(1 - cx.with(|cx| cx.core()));
+                    let task = Task::spawn(&cx, &other, move |_| async move { n }).expect("room");
+                    for _ in 0..n % 64 {
+                        std::hint::spin_loop();
+                    }
+                    count.fetch_add(usize::from(task.join(&cx, None).await != Ok(n)), Ordering::Relaxed);
+                }
+            })
+        });
+        let callers = callers.collect::<Result<Vec<_>, _>>().expect("room");
+        Task::join_all(&cx, callers, None).await
+    });
+    assert!(ended.expect("it ends").iter().all(Result::is_ok));
+    assert_eq!(lost.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn large_families_are_started_restarted_and_stopped_in_linear_time() {
+    let runtime = Runtime::builder().cores(2).build().expect("threads");
+    // Static: the whole group is stopped one by one and started again.
+    const STATIC: usize = 20_000;
+    let roll = Arc::new(Roll {
+        workers: (0..STATIC).map(|_| Mutex::new(None)).collect(),
+        starts: AtomicUsize::new(0),
+        live: AtomicUsize::new(0),
+    });
+    let children = (0..STATIC).map(|place| {
+        let roll = roll.clone();
+        ChildSpec::worker(format!("{place}"), move |starter: &mut Starter<'_>| {
+            roll.starts.fetch_add(1, Ordering::Relaxed);
+            let started = starter.spawn(|mut cx: Context<Dies>| async move {
+                cx.recv().await;
+            })?;
+            *roll.workers[place].lock().expect("whole") = started.pid();
+            Ok(started)
+        })
+    });
+    let began = Instant::now();
+    let supervisor = runtime.start_supervisor(Supervisor::one_for_all().children(children)).expect("up");
+    let middle = roll.workers[STATIC / 2].lock().expect("whole").expect("started");
+    runtime.exit(middle, Reason::KILL).expect("a kill");
+    let patience = Instant::now() + Duration::from_secs(60);
+    while roll.starts.load(Ordering::Relaxed) < 2 * STATIC || !runtime.is_quiescent() {
+        assert!(Instant::now() < patience, "the group does not come back");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(runtime.processes().len(), STATIC + 1);
+    runtime.exit(supervisor, Reason::SHUTDOWN).expect("memory");
+    while !runtime.processes().is_empty() {
+        assert!(Instant::now() < patience, "it does not end");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    println!("{STATIC} children started, restarted and stopped one by one: {:?}", began.elapsed());
+
+    // Dynamic: together.
+    const DYNAMIC: usize = 200_000;
+    let began = Instant::now();
+    let dynamic = DynamicSupervisor::new(|starter: &mut Starter<'_>, _: &mut usize| {
+        starter.spawn(|mut cx: Context<Dies>| async move {
+            cx.recv().await;
+        })
+    });
+    let supervisor = runtime.start_supervisor(dynamic).expect("up");
+    let counted = runtime.block_on(async move |cx: Context<()>| {
+        let dynamic = atropos::otp::DynamicRef::<usize>::new(supervisor);
+        for n in 0..DYNAMIC {
+            dynamic.start(&cx, n).await.expect("room");
+        }
+        supervisor.count_children(&cx).await.expect("alive").active
+    });
+    assert_eq!(counted, Ok(DYNAMIC));
+    runtime.exit(supervisor, Reason::SHUTDOWN).expect("memory");
+    while !runtime.processes().is_empty() {
+        assert!(Instant::now() < patience, "they do not end");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    println!("{DYNAMIC} dynamic children started one by one and stopped together: {:?}", began.elapsed());
 }
