@@ -370,7 +370,7 @@ impl Actor {
         let now = cx.now();
         self.check(
             || format!("{timer} has {left:?} left, cancel: {cancel}"),
-            |model| model.left(timer, left, now, cancel),
+            |model| model.left(me, timer, left, now, cancel),
         );
     }
 
@@ -469,7 +469,7 @@ impl Actor {
                 self.check(|| format!("whereis {number}: {got:?}"), |model| model.found(number, got));
             }
             Act::Alias(reply) => {
-                // A dying process may make one as well: it ends with it.
+                // Not a dying process.
                 let Ok(alias) = cx.alias(reply) else { return After::GoesOn };
                 self.aliases.push(alias.reference());
                 self.stage.judge().aliases.push(alias);
