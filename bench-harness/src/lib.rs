@@ -1,3 +1,4 @@
-//! What Atropos is measured by: the [`conformance`] runner.
+//! What Atropos is measured by: the [`conformance`] runner, and the [`reference`](mod@reference) model of OTP's rules.
 
 pub mod conformance;
+pub mod reference;

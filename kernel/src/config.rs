@@ -1,16 +1,19 @@
 //! Capacities, each with its real value and the small one that a model can explore.
 
+/// Under a model checker: full, empty and grown are then a few steps away, and a kernel is quick to make.
+const SMALL: bool = cfg!(any(loom, shuttle));
+
 /// Processes that one priority's ring of a core holds before it overflows. A power of two.
-pub const RING: usize = if cfg!(loom) { 4 } else { 256 };
+pub const RING: usize = if SMALL { 4 } else { 256 };
 
 /// Slots of the first segment of the process table; each further one is twice as large.
-pub const FIRST_SEGMENT: u32 = if cfg!(loom) { 2 } else { 1024 };
+pub const FIRST_SEGMENT: u32 = if SMALL { 2 } else { 1024 };
 
 /// Free slots that a core keeps before it hands a chain of them to the others.
-pub const FREE_CACHE: u32 = if cfg!(loom) { 2 } else { 1024 };
+pub const FREE_CACHE: u32 = if SMALL { 2 } else { 1024 };
 
 /// Cancelled records on a list before anybody sweeps it.
-pub const SWEEP_AT_LEAST: usize = if cfg!(loom) { 2 } else { 64 };
+pub const SWEEP_AT_LEAST: usize = if SMALL { 2 } else { 64 };
 
 /// Linear search below, hashed index from here on (links, monitors of one process).
 pub const INDEX_FROM: usize = 9;
@@ -19,7 +22,10 @@ pub const INDEX_FROM: usize = 9;
 pub const SLICE: u32 = 2000;
 
 /// Words of the set of idle cores.
-pub const CORE_WORDS: usize = if cfg!(loom) { 1 } else { 4 };
+pub const CORE_WORDS: usize = if SMALL { 1 } else { 4 };
 
 /// The most cores that one kernel takes.
 pub const MAX_CORES: usize = CORE_WORDS * usize::BITS as usize;
+
+/// Chains of the table of names.
+pub const NAME_BUCKETS: usize = if SMALL { 2 } else { 1024 };

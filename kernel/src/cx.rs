@@ -30,13 +30,13 @@ use crate::received::{Peek, Received};
 use crate::sched::local::CoreLocal;
 use crate::send::{self, SendError};
 use crate::signal::ask::{Ask, Question, Waiting};
-use crate::signal::exit_signal::ExitSignal;
+use crate::signal::exit_signal;
 use crate::signal::queue::Cursor;
 use crate::sync::Cell;
 use crate::task::context::Context;
 use crate::task::future::FutureBody;
 use crate::task::waker;
-use crate::timer::record::{Target, TimerError, TimerHead};
+use crate::timer::record::{Flags, Target, TimerError, TimerHead};
 
 /// See the module.
 #[derive(Debug)]
@@ -45,10 +45,39 @@ pub struct Slice<'a> {
     pub(crate) core: &'a CoreLocal,
     pub(crate) process: &'a Header,
     pub(crate) budget: Cell<u32>,
+    /// The kernel is at work for the process, and what is foreign in there (a destructor) must not come in again
+    /// through a [`Context`].
+    pub(crate) inside: Cell<bool>,
     /// A closure of the body's looks at a signal in the queue: nothing may be taken out.
     pub(crate) looking: Cell<bool>,
     /// The body wants to go on, behind the others.
     pub(crate) yields: Cell<bool>,
+}
+
+/// Sets a flag back when it goes, also when it goes by a panic.
+#[must_use]
+pub(crate) struct Restore<'s>(&'s Cell<bool>, bool);
+
+impl Drop for Restore<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.1);
+    }
+}
+
+fn set(flag: &Cell<bool>, value: bool) -> Restore<'_> {
+    Restore(flag, flag.replace(value))
+}
+
+impl Slice<'_> {
+    /// The kernel is at work until the guard goes.
+    pub(crate) fn enter(&self) -> Restore<'_> {
+        set(&self.inside, true)
+    }
+
+    /// The body, or its destructor, is at work until the guard goes.
+    pub(crate) fn leave(&self) -> Restore<'_> {
+        set(&self.inside, false)
+    }
 }
 
 /// The kernel, as a running body of messages `M` sees it.
@@ -122,9 +151,10 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
     /// Ends the process as if its body had returned [`crate::Resumed::Exit`]: the body should
     /// return, and nothing it does any more is done.
     pub fn stop(&self, reason: Reason) {
-        self.private(|private| {
-            private.dying.get_or_insert(reason);
-        });
+        // What is in a reason is foreign, so one too many is not dropped under the borrow.
+        if !self.is_dying() {
+            self.private(|private| private.dying = Some(reason));
+        }
     }
 
     fn alive<E>(&self, dying: E) -> Result<(), E> {
@@ -164,15 +194,15 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
     }
 
     fn look<R>(&self, look: impl FnOnce() -> R) -> R {
-        self.slice.looking.set(true);
-        let result = look();
-        self.slice.looking.set(false);
-        result
+        let _looking = set(&self.slice.looking, true);
+        look()
     }
 
-    fn fetch(&self) {
+    /// By the body, if it looks at the queue itself; else as the core would.
+    fn fetch(&self, by: By) {
         self.must_not_look();
-        fetch(self.slice.process, &self.slice.hand, By::Body);
+        let _inside = self.slice.enter();
+        fetch(self.slice.process, &self.slice.hand, by);
     }
 
     /// The oldest message, EXIT, DOWN or timer that waits.
@@ -182,7 +212,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
             return None;
         }
         if self.private(|private| private.queue.first().is_null()) || self.slice.process.mailbox.has_pending() {
-            self.fetch();
+            self.fetch(By::Body);
             if self.is_dying() {
                 return None;
             }
@@ -203,7 +233,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         if self.is_dying() {
             return None;
         }
-        self.fetch();
+        self.fetch(By::Body);
         if self.is_dying() {
             return None;
         }
@@ -237,7 +267,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         if self.is_dying() {
             return;
         }
-        self.fetch();
+        self.fetch(By::Body);
         let mut node = self.private(|private| private.queue.first());
         while let Some(at) = NonNull::new(node) {
             // SAFETY: in the queue of this process, which takes `M`; as in `receive_match`.
@@ -287,21 +317,11 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
             return Ok(());
         }
         self.spend(1);
-        if reason == Reason::KILL {
-            let hand = &self.slice.hand;
-            if let Some(process) = hand.find(to) {
-                waker::kill(process, hand);
-            }
-            if to == self.pid() {
-                self.fetch();
-            }
-            return Ok(());
-        }
-        let signal = ExitSignal::try_new(&self.slice.hand.kernel.nodes, Some(self.pid()), reason)?;
-        // SAFETY: new, so ours.
-        unsafe { self.slice.hand.deliver(to, signal) };
+        let inside = self.slice.enter();
+        exit_signal::send(&self.slice.hand, Some(self.pid()), to, reason)?;
+        drop(inside);
         if to == self.pid() {
-            self.fetch();
+            self.fetch(By::Core);
         }
         Ok(())
     }
@@ -310,6 +330,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
     pub fn link(&self, to: Pid) -> Result<(), LinkError> {
         self.alive(LinkError::Dying)?;
         self.spend(1);
+        let _inside = self.slice.enter();
         ties::link(self.slice.process, &self.slice.hand, to)
     }
 
@@ -317,6 +338,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
     pub fn unlink(&self, to: Pid) {
         if !self.is_dying() {
             self.spend(1);
+            let _inside = self.slice.enter();
             ties::unlink(self.slice.process, &self.slice.hand, to);
         }
     }
@@ -339,6 +361,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
     pub fn monitor_with(&self, target: Dest<'_>, alias: Option<AliasMode>) -> Result<Reference, MonitorError> {
         self.alive(MonitorError::Dying)?;
         self.spend(1);
+        let _inside = self.slice.enter();
         let hand = &self.slice.hand;
         let target = match target {
             Dest::Pid(pid) => Ok(pid),
@@ -357,6 +380,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         }
         self.must_not_look();
         self.spend(1);
+        let _inside = self.slice.enter();
         ties::demonitor(self.slice.process, &self.slice.hand, monitor, flush)
     }
 
@@ -404,11 +428,12 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
     /// Who has the name. Wait-free.
     pub fn whereis(&self, name: &str) -> Option<Pid> {
         let hand = &self.slice.hand;
-        Some(hand.kernel.names.find(name)?.holder(hand.guard)?.pid)
+        hand.whereis(name)
     }
 
     /// Makes an alias of itself; with `reply` the first message through it ends it.
     pub fn alias(&self, reply: bool) -> Result<Alias, NoMemory> {
+        self.alive(NoMemory)?;
         let reference = self.reference().ok_or(NoMemory)?;
         let mode = if reply { AliasMode::Reply } else { AliasMode::ExplicitUnalias };
         let record = AliasRecord::try_new(reference, mode)?;
@@ -419,7 +444,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
 
     /// Ends an alias of its own; whether it was in force. Another's stays as it is.
     pub fn unalias(&self, alias: Alias) -> bool {
-        alias.pid == self.pid() && self.private(|private| private.end_alias(alias.reference))
+        alias.pid == self.pid() && !self.is_dying() && self.private(|private| private.end_alias(alias.reference))
     }
 
     /// Sends `message` after a while. The timer ends with the receiver. O(1).
@@ -451,6 +476,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
     ) -> Result<Reference, TimerError> {
         self.alive(TimerError::Dying)?;
         self.spend(1);
+        let _inside = self.slice.enter();
         let hand = &self.slice.hand;
         let (target, other) = match to {
             Dest::Pid(pid) if pid == self.pid() => (Target::Pid(pid), None),
@@ -469,7 +495,8 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         }
         let reference = self.reference().ok_or(TimerError::NoMemory)?;
         let due = self.due(after);
-        let timer = TimerHead::try_message(&hand.kernel.nodes, target, self.core(), due, reference, labelled, message)?;
+        let flags = Flags { labelled, watched: other.is_some() };
+        let timer = TimerHead::try_message(&hand.kernel.nodes, target, self.core(), due, reference, flags, message)?;
         self.start(timer, due)?;
         if let Some(other) = other {
             let watch = TimerHead::share(timer);
@@ -518,20 +545,24 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
     /// Cancels a timer of its own: the time it had left, or `None` when it has fired, was
     /// cancelled, or ended with its target. O(1).
     pub fn cancel_timer(&self, timer: Reference) -> Option<Duration> {
+        self.alive(()).ok()?;
+        let _inside = self.slice.enter();
         let record = self.private(|private| private.timers.find(timer.to_raw()))?;
-        // SAFETY: in the set, so shared.
+        // Out of the set first, with its share: the message's destructor is foreign and may come here again.
+        // SAFETY: found there just now.
+        self.private(|private| unsafe { private.timers.remove(record) });
+        // SAFETY: the set's share, which is ours now.
         let due = unsafe { record.as_ref() }.due;
         // SAFETY: likewise.
         let in_time = unsafe { TimerHead::cancel(record, &self.slice.hand) };
-        // SAFETY: found there, and taken out by nobody since.
-        self.private(|private| unsafe { private.timers.remove(record) });
-        // SAFETY: the set's share.
+        // SAFETY: likewise, and not used again.
         unsafe { TimerHead::give_up(record) };
         in_time.then(|| Duration::from_nanos(due.saturating_sub(self.now())))
     }
 
     /// The time that a timer of its own has left. O(1).
     pub fn read_timer(&self, timer: Reference) -> Option<Duration> {
+        self.alive(()).ok()?;
         let record = self.private(|private| private.timers.find(timer.to_raw()))?;
         // SAFETY: in the set, so shared.
         let record = unsafe { record.as_ref() };
@@ -569,10 +600,11 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
     /// What a process knows of itself; `None` when it is dead.
     pub fn info(&self, pid: Pid) -> Result<Asked<Option<ProcessInfo>>, NoMemory> {
         if pid == self.pid() {
-            return Ok(Asked::Known((!self.is_dying()).then(|| {
-                self.fetch();
-                ProcessInfo::of(self.slice.process)
-            })));
+            if self.is_dying() {
+                return Ok(Asked::Known(None));
+            }
+            self.fetch(By::Core);
+            return Ok(Asked::Known(Some(*ProcessInfo::try_of(self.slice.process)?)));
         }
         self.spend(1);
         match self.slice.hand.find(pid) {
@@ -613,7 +645,7 @@ pub(crate) fn ask(hand: &Hand<'_>, process: &Header, question: Question) -> Resu
         return Ok(Some(answer));
     }
     // SAFETY: still ours.
-    unsafe { Ask::refuse(node) };
+    unsafe { hand.release(node) };
     Ok(None)
 }
 

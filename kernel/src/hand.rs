@@ -4,6 +4,7 @@ use core::ptr::NonNull;
 
 use crate::kernel::Kernel;
 use crate::mailbox::Pushed;
+use crate::mutate::Mutation;
 use crate::pid::Pid;
 use crate::process::header::Header;
 use crate::reclaim::Guard;
@@ -25,6 +26,12 @@ impl<'a> Hand<'a> {
         self.kernel.table.find(pid, self.guard)
     }
 
+    /// Who has the name, once its pid leads to it (`name`, A3). Wait-free.
+    pub fn whereis(&self, name: &str) -> Option<Pid> {
+        let pid = self.kernel.names.find(name)?.holder(self.guard)?.pid;
+        self.find(pid).map(|process| process.pid)
+    }
+
     /// Pushes a signal to whoever `pid` names, or releases it; whether it arrived. Lock-free.
     ///
     /// # Safety
@@ -36,8 +43,10 @@ impl<'a> Hand<'a> {
                 return true;
             }
         }
-        // SAFETY: not delivered, so still held.
-        unsafe { self.release(node) };
+        if !self.kernel.mutated(Mutation::RefusedIsKept) {
+            // SAFETY: not delivered, so still held.
+            unsafe { self.release(node) };
+        }
         false
     }
 

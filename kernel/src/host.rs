@@ -1,7 +1,5 @@
 //! [`Host`], the kernel as a thread sees it that is not a core.
 
-use alloc::vec::Vec;
-
 use crate::cx::{Asked, ask};
 use crate::hand::Hand;
 use crate::info::ProcessInfo;
@@ -14,11 +12,10 @@ use crate::reason::Reason;
 use crate::reclaim::{Guard, Participant};
 use crate::send::{self, SendError};
 use crate::signal::ask::Question;
-use crate::signal::exit_signal::ExitSignal;
+use crate::signal::exit_signal;
 use crate::table::{Dead, FreeSlots};
 use crate::task::context::{Address, Context};
 use crate::task::future::FutureBody;
-use crate::task::waker;
 
 /// A host thread's way to the processes: pinned for as long as it lives, so keep it for a
 /// few calls, not for ever.
@@ -30,7 +27,11 @@ pub struct Host<'a> {
 
 impl<'a> Host<'a> {
     /// The kernel as `participant`'s thread sees it.
+    ///
+    /// # Panics
+    /// When `participant` is a member of another kernel's domain: it would protect nothing here.
     pub fn new(kernel: &'a Kernel, participant: &'a Participant) -> Self {
+        assert!(participant.is_member_of(&kernel.domain), "a participant of another domain");
         Self { kernel, guard: participant.pin() }
     }
 
@@ -77,18 +78,12 @@ impl<'a> Host<'a> {
     /// Sends an exit signal that comes from nobody; whether it found a live process. A kill needs no
     /// memory. Lock-free.
     pub fn exit(&self, to: Pid, reason: Reason) -> Result<bool, NoMemory> {
-        if reason == Reason::KILL {
-            let hand = self.hand();
-            return Ok(hand.find(to).is_some_and(|process| waker::kill(process, &hand)));
-        }
-        let signal = ExitSignal::try_new(&self.kernel.nodes, None, reason)?;
-        // SAFETY: new, so ours.
-        Ok(unsafe { self.hand().deliver(to, signal) })
+        exit_signal::send(&self.hand(), None, to, reason)
     }
 
     /// Who has the name. Wait-free.
     pub fn whereis(&self, name: &str) -> Option<Pid> {
-        Some(self.kernel.names.find(name)?.holder(&self.guard)?.pid)
+        self.hand().whereis(name)
     }
 
     /// Whether the process has not yet died. Wait-free; a signal that was sent to it before may
@@ -122,14 +117,12 @@ impl<'a> Host<'a> {
         self.kernel.of_the_dead(pid, &self.guard)
     }
 
-    /// All processes that have not yet died: those that live through the whole call are in
-    /// it, others may be.
-    pub fn processes(&self) -> Vec<Pid> {
+    /// All processes that have not yet died: those that live while it is gone through are in it, others may be.
+    pub fn processes(&self) -> impl Iterator<Item = Pid> + '_ {
         (0..self.kernel.table.extent())
             .filter_map(|index| self.kernel.table.at(index, &self.guard))
             .filter(|process| !process.mailbox.is_closed())
             .map(|process| process.pid)
-            .collect()
     }
 
     /// What a core runs just now: the number of its slice, and the process. A hint.

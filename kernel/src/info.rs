@@ -1,9 +1,11 @@
 //! [`ProcessInfo`]: what a process knows of itself.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::link::Half;
 use crate::list::Chain;
+use crate::memory::{self, NoMemory};
 use crate::monitor::Object;
 use crate::name::{self, Name};
 use crate::pid::Pid;
@@ -44,7 +46,7 @@ pub struct ProcessInfo {
 
 impl ProcessInfo {
     /// Of an owned process.
-    pub(crate) fn of(process: &Header) -> Self {
+    pub(crate) fn try_of(process: &Header) -> Result<Box<Self>, NoMemory> {
         take_up(process);
         // SAFETY: the caller owns the process (P1).
         let private = unsafe { process.private() };
@@ -53,22 +55,25 @@ impl ProcessInfo {
             // SAFETY: in the set, so shared.
             if unsafe { Half::link(half).as_ref() }.is_live() {
                 // SAFETY: likewise.
-                links.push(unsafe { half.as_ref() }.peer);
+                memory::try_push(&mut links, unsafe { half.as_ref() }.peer)?;
             }
         }
         links.sort_unstable();
         links.dedup();
-        let armed = private.monitors.iter().filter_map(|monitor| {
+        let mut monitors = Vec::new();
+        for monitor in private.monitors.iter() {
             // SAFETY: in the set, so shared.
             let monitor = unsafe { monitor.as_ref() };
-            monitor.is_armed().then(|| monitor.object())
-        });
-        Self {
+            if monitor.is_armed() {
+                memory::try_push(&mut monitors, monitor.object())?;
+            }
+        }
+        let info = Self {
             pid: process.pid,
             name: name::name_of(process).map(|entry| entry.name.clone()),
             links,
-            monitors: armed.collect(),
-            monitored_by: watchers(process),
+            monitors,
+            monitored_by: watchers(process)?,
             message_queue_len: private.queue.len(),
             trap_exit: private.trap_exit,
             priority: Priority::of(process),
@@ -83,22 +88,25 @@ impl ProcessInfo {
                     unsafe { timer.as_ref() }.is_armed()
                 })
                 .count(),
-        }
+        };
+        let info = memory::try_new(info).map_err(|_| NoMemory)?;
+        // SAFETY: `try_new` allocated with the layout that Box frees with.
+        Ok(unsafe { Box::from_raw(info.as_ptr()) })
     }
 }
 
 /// The owner takes its list of watchers, looks, and puts it back; it cannot die meanwhile.
-fn watchers(process: &Header) -> Vec<Pid> {
-    let (mut pids, mut kept) = (Vec::new(), Chain::empty());
+fn watchers(process: &Header) -> Result<Vec<Pid>, NoMemory> {
+    let (mut pids, mut kept, mut complete) = (Vec::new(), Chain::empty(), Ok(()));
     for watch in process.watchers.take() {
         // SAFETY: from the list, with its share.
         if let Some(pid) = unsafe { Watch::watcher(watch) } {
-            pids.push(pid);
+            complete = complete.and_then(|()| memory::try_push(&mut pids, pid));
         }
         // SAFETY: handed over by the chain.
         unsafe { kept.push(watch) };
     }
     let kept = process.watchers.give_back(kept);
     debug_assert!(kept.is_ok(), "only the owner closes it");
-    pids
+    complete.map(|()| pids)
 }

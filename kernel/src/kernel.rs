@@ -8,6 +8,7 @@ use crate::config;
 use crate::hand::Hand;
 use crate::name::Names;
 use crate::pid::{MAX_SLOTS, Pid, References};
+use crate::process::exit::discard;
 use crate::process::header::Header;
 use crate::reason::Reason;
 use crate::reclaim::{Domain, Guard, Participant};
@@ -15,7 +16,7 @@ use crate::runq::idle::Idle;
 use crate::runq::node::RunNode;
 use crate::sched::local::{CoreLocal, CoreShared};
 use crate::signal::node::Budget;
-use crate::sync::{AtomicBool, AtomicUsize, Ordering, PlainAtomicUsize};
+use crate::sync::{AtomicBool, AtomicUsize, Ordering, PlainAtomicUsize, fence};
 use crate::table::{Dead, NoSlot, Table};
 use crate::timer::record::TimerHead;
 use crate::world::{Here, World};
@@ -54,11 +55,26 @@ pub struct Options {
     pub tombstones: bool,
     /// Decides the victims of steals.
     pub seed: u64,
+    /// What a model has it do wrongly.
+    #[cfg(loom)]
+    pub mutation: Option<crate::mutate::Mutation>,
+    /// A model of want of memory: kills get none.
+    #[cfg(loom)]
+    pub kills_without_memory: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cores: 1, limits: Limits::default(), tombstones: false, seed: 0x5EED }
+        Self {
+            cores: 1,
+            limits: Limits::default(),
+            tombstones: false,
+            seed: 0x5EED,
+            #[cfg(loom)]
+            mutation: None,
+            #[cfg(loom)]
+            kills_without_memory: false,
+        }
     }
 }
 
@@ -78,6 +94,8 @@ pub struct Kernel {
     granted: AtomicUsize,
     next_inbox: PlainAtomicUsize,
     closing: AtomicBool,
+    /// Cores that have ended.
+    ended: AtomicUsize,
 }
 
 impl core::fmt::Debug for Kernel {
@@ -112,6 +130,7 @@ impl Kernel {
             granted: AtomicUsize::new(0),
             next_inbox: PlainAtomicUsize::new(0),
             closing: AtomicBool::new(false),
+            ended: AtomicUsize::new(0),
         })
     }
 
@@ -145,7 +164,7 @@ impl Kernel {
 
     /// Queues a process from outside its core. Lock-free.
     pub(crate) fn inject(&self, process: &Header) {
-        let node = NonNull::from(process).cast::<RunNode>();
+        let node = process.whole().cast::<RunNode>();
         if process.core != u32::MAX {
             let core = process.core as usize;
             // SAFETY: the caller woke the process, so it has it.
@@ -201,8 +220,17 @@ impl Kernel {
         Ok(block as u32)
     }
 
+    /// Whether the kernel is closed, for who has just been given credit and is no process: either it finds
+    /// the kernel closed, or who closed it finds it counted (`is_empty`), and waits.
+    pub(crate) fn is_closed_to_the_counted(&self) -> bool {
+        // Pairs with the fence of `close`.
+        fence(Ordering::SeqCst);
+        self.closing.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn return_credit(&self, count: u32) {
-        self.granted.fetch_sub(count as usize, Ordering::Relaxed);
+        // Release: pairs with `is_empty`.
+        self.granted.fetch_sub(count as usize, Ordering::Release);
     }
 
     /// Processes alive: exact when every core is idle, otherwise too high by at most two
@@ -229,14 +257,43 @@ impl Kernel {
         self.idle.contains(core)
     }
 
-    /// From now on no process is started.
+    /// From now on no process is started, but by who is at it already: see [`Kernel::is_empty`].
     pub fn close(&self) {
         self.closing.store(true, Ordering::Release);
+        // Pairs with the fence of `is_closed_to_the_counted`.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether there is no process. Once that is true after [`Kernel::close`] there will never be one. It is told when
+    /// the cores have become idle.
+    pub fn is_empty(&self) -> bool {
+        // Acquire: pairs with the Release of `return_credit`.
+        self.granted.load(Ordering::Acquire) == 0
     }
 
     /// Whether [`Kernel::close`] was called.
     pub fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
+    }
+
+    /// A core has ended. With the last one end all processes, since nothing will run them any more: one that holds a
+    /// waker of its own holds the kernel, and the two would keep each other for ever.
+    pub(crate) fn core_ended(&self, guard: &Guard<'_>, core: &CoreLocal) {
+        // AcqRel: the last one sees what the others did.
+        if self.ended.fetch_add(1, Ordering::AcqRel) + 1 != self.cores() {
+            return;
+        }
+        self.close();
+        let hand = self.hand(guard, None);
+        for index in 0..self.table.extent() {
+            if let Some(process) = self.table.at(index, guard) {
+                // SAFETY: no core will run it, and there is one last core.
+                unsafe { discard(&hand, process.whole()) };
+                core.release(self, process.pid);
+                // SAFETY: the table leads to it no more.
+                unsafe { core.retire(process.whole()) };
+            }
+        }
     }
 
     /// What is known of a process that is not alive: from when its mailbox is closed, not only from when its slot remembers
@@ -270,15 +327,18 @@ impl Kernel {
 
 impl Drop for Kernel {
     fn drop(&mut self) {
-        // Whoever is left will never run again: no core is there. Their destructors run
-        // here, on the memory of a kernel that has everything but cores.
+        // Whoever is left was never run: `core_ended` has ended the others. Their destructors run here, on the memory
+        // of a kernel that has everything but cores.
         let participant = self.domain.register();
         for index in 0..self.table.extent() {
             let guard = participant.pin();
             let Some(process) = self.table.at(index, &guard) else { continue };
-            let process = NonNull::from(process);
+            let process = process.whole();
             // SAFETY: no core and no queue will run it: we own it (P1).
-            unsafe { crate::process::exit::discard(self, process) };
+            unsafe { discard(&self.hand(&guard, None), process) };
+            drop(guard);
+            // SAFETY: the table's share. There is no waker: they hold the kernel.
+            unsafe { Header::give_up_table(process) };
         }
     }
 }

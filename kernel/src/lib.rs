@@ -14,11 +14,11 @@
 //! | --- | --- |
 //! | names that outlive what they name | `pid`, `reason`, `name`, `alias` |
 //! | what travels: nodes, messages, exits, questions | `signal`, `mailbox`, `send`, `received`, `reply` |
-//! | what ties processes: lists, records, sets | `link`, `monitor`, `watch`, `list`, `roll`, `set` |
+//! | what ties processes: lists, records, sets | `link`, `monitor`, `watch`, `list`, `roll`, `set`, `shares` |
 //! | where processes are | `table`, `reclaim` |
 //! | birth, life and death of one | `process`, `cx`, `task` |
 //! | when they run | `runq`, `sched`, `timer` |
-//! | the ground | `sync`, `config`, `memory`, `world` |
+//! | the ground | `sync`, `config`, `memory`, `mutate`, `world` |
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -38,6 +38,7 @@ pub(crate) mod list;
 pub(crate) mod mailbox;
 pub(crate) mod memory;
 pub(crate) mod monitor;
+pub(crate) mod mutate;
 pub(crate) mod name;
 pub(crate) mod pid;
 pub(crate) mod process;
@@ -50,6 +51,7 @@ pub(crate) mod runq;
 pub(crate) mod sched;
 pub(crate) mod send;
 pub(crate) mod set;
+pub(crate) mod shares;
 pub(crate) mod signal;
 pub(crate) mod sync;
 pub(crate) mod table;
@@ -95,7 +97,7 @@ pub mod internals {
             }
         )*};
     }
-    open!(config, link, list, mailbox, memory, monitor, reply, roll, set, sync, table, watch);
+    open!(config, link, list, mailbox, memory, monitor, mutate, reply, roll, set, shares, sync, table, watch);
     /// Signals.
     pub mod signal {
         pub use crate::signal::{message, node, queue};
@@ -107,5 +109,65 @@ pub mod internals {
     /// Timers.
     pub mod timer {
         pub use crate::timer::wheel;
+        /// The record of a timer.
+        pub mod record {
+            pub use crate::timer::record::*;
+        }
+    }
+    /// Wakers.
+    pub mod waker {
+        pub use crate::task::waker::*;
+    }
+    /// Reasons as words.
+    pub mod reason {
+        use crate::reason::Reason;
+
+        /// The reason that a claim took out of a slot.
+        ///
+        /// # Safety
+        /// It is given back once.
+        pub unsafe fn of_claim(claim: &crate::table::Claim) -> Option<Reason> {
+            // SAFETY: by contract.
+            unsafe { Reason::from_word(claim.tombstone) }
+        }
+    }
+    /// The host's way to a process.
+    pub mod hand {
+        pub use crate::hand::Hand;
+        use crate::kernel::Kernel;
+        use crate::reclaim::Guard;
+
+        /// A hand of the host's.
+        pub fn of<'a>(kernel: &'a Kernel, guard: &'a Guard<'a>) -> Hand<'a> {
+            kernel.hand(guard, None)
+        }
+    }
+    /// Names.
+    pub mod name {
+        use crate::kernel::Kernel;
+        pub use crate::name::*;
+        use crate::pid::Pid;
+        use crate::process::header::Header;
+        use crate::reclaim::Guard;
+
+        /// The entry of a name.
+        pub fn intern<'k>(kernel: &'k Kernel, text: &str) -> Result<&'k Entry, RegisterError> {
+            kernel.names.intern(text)
+        }
+
+        /// Who it is.
+        pub fn pid(process: &Header) -> Pid {
+            process.pid
+        }
+
+        /// The death's part of a process.
+        pub fn die<S: Steps>(process: &Header) {
+            crate::name::release_by::<S>(process);
+        }
+
+        /// The live or dying process that `pid` names.
+        pub fn find<'g>(kernel: &Kernel, pid: Pid, guard: &'g Guard<'_>) -> Option<&'g Header> {
+            kernel.table.find(pid, guard)
+        }
     }
 }

@@ -21,7 +21,8 @@
 //!   takes the list (a canceller that finds many cut nudges the owner).
 //! - **K2.** When both sides link at once there are two records. Both are in both sets once
 //!   taken up; `unlink` cuts both; a death fires both, and the EXIT that is fetched first
-//!   withdraws the other record's half. One link, one EXIT.
+//!   withdraws the other record's half. One link, one EXIT. A link to the dead is a record too, fired at once in
+//!   the name of the dead: they may have linked before they died.
 //! - **K3.** A request and an EXIT of one record may be under way at once (the maker dies before
 //!   the request is fetched), so they have a node each.
 //!
@@ -34,9 +35,11 @@ use core::ptr::NonNull;
 use crate::hand::Hand;
 use crate::list::{Listed, Place};
 use crate::memory::{self, NoMemory};
+use crate::mutate::Mutation;
 use crate::pid::Pid;
 use crate::reason::Reason;
 use crate::set::{Joint, Member};
+use crate::shares::Shares;
 use crate::signal::node::{Budget, Kind, Node};
 use crate::sync::{AtomicU8, Cell, Ordering, UnsafeCell};
 
@@ -77,7 +80,7 @@ pub struct Link {
     request: Node,
     place: Place<Link>,
     state: AtomicU8,
-    shares: AtomicU8,
+    shares: Shares,
     /// Written by who fires, before the push; read by who fetches.
     reason: UnsafeCell<Reason>,
     halves: [Half; 2],
@@ -115,7 +118,7 @@ impl Link {
             request: Node::new(Kind::LinkRequest, release_request),
             place: Place::new(),
             state: AtomicU8::new(LIVE),
-            shares: AtomicU8::new(2),
+            shares: Shares::new(2),
             reason: UnsafeCell::new(Reason::NOPROC),
             halves: [half(maker, other, 0), half(other, maker, 1)],
         };
@@ -169,7 +172,8 @@ impl Link {
         // SAFETY: shared, so live.
         let link = unsafe { this.as_ref() };
         // AcqRel: pairs with the other exchanges of this word, whichever came first.
-        if link.state.compare_exchange(LIVE, FIRED, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        let fired = link.state.compare_exchange(LIVE, FIRED, Ordering::AcqRel, Ordering::Acquire);
+        if fired.is_err() && !hand.kernel.mutated(Mutation::FiresAnyway) {
             // SAFETY: the share is the caller's.
             return unsafe { Self::give_up(this) };
         }
@@ -205,8 +209,10 @@ impl Link {
     /// The caller has it and does not use the record again.
     pub unsafe fn give_up(this: NonNull<Self>) {
         // SAFETY: shared, so live.
-        // AcqRel: the free comes after every use by the other side.
-        if unsafe { this.as_ref() }.shares.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let link = unsafe { this.as_ref() };
+        if link.shares.give_up() {
+            // Nothing; but a model sees here whether the other side is done with it.
+            link.reason.with_mut(|_| ());
             // SAFETY: the last share.
             unsafe { memory::drop_and_free(this) };
         }

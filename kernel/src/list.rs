@@ -126,7 +126,7 @@ impl<T: Listed, O: Orders> List<T, O> {
         loop {
             if head == Self::closed() {
                 // Pairs with the Release of `close`: the reason is written.
-                crate::sync::fence(Ordering::Acquire);
+                crate::sync::acquire_by(|order| self.head.load(order));
                 return Err(Closed);
             }
             // SAFETY: the caller's until the exchange succeeds.

@@ -108,7 +108,7 @@ impl<O: Orders> Mailbox<O> {
         loop {
             if head == CLOSED {
                 // Pairs with the Release of `close`: who is told `Closed` may look at why.
-                crate::sync::fence(Ordering::Acquire);
+                crate::sync::acquire_by(|order| self.head.load(order));
                 return Pushed::Closed;
             }
             let below = if head == IDLE { ptr::null_mut() } else { head };
@@ -118,7 +118,7 @@ impl<O: Orders> Mailbox<O> {
                 Ok(_) if head == IDLE => {
                     // Pairs with the Release of `sleep`: who queues the process hands on
                     // what its last owner did.
-                    crate::sync::fence(Ordering::Acquire);
+                    crate::sync::acquire_by(|order| self.head.load(order));
                     return Pushed::Wake;
                 }
                 Ok(_) => return Pushed::Quiet,

@@ -1,11 +1,17 @@
 //! Allocation that can say no.
 //!
 //! The kernel never aborts for want of memory: whatever it allocates goes through
-//! [`try_new`], which gives the value back when there is none, and the caller who
-//! asked gets an error.
+//! [`try_new`] and what is built on it: [`Shared`], [`try_push`], [`try_text`]. These give the value back or say
+//! [`NoMemory`], and the caller who asked gets an error.
 
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::alloc::Layout;
+use core::fmt;
+use core::ops::Deref;
 use core::ptr::NonNull;
+
+use crate::sync::{Ordering, PlainAtomicUsize, fence};
 
 /// There is no memory for what was asked; nothing has happened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,4 +69,82 @@ pub unsafe fn drop_and_free<T>(memory: NonNull<T>) {
     unsafe { memory.drop_in_place() };
     // SAFETY: by contract.
     unsafe { free(memory) };
+}
+
+/// Adds to a vector, or leaves it as it is. Amortised O(1).
+pub fn try_push<T>(items: &mut Vec<T>, item: T) -> Result<(), NoMemory> {
+    items.try_reserve(1).map_err(|_| NoMemory)?;
+    items.push(item);
+    Ok(())
+}
+
+/// A text as [`fmt::Write`] makes it, whole or not at all.
+pub fn try_text(text: fmt::Arguments<'_>) -> Result<String, NoMemory> {
+    struct Writer(String);
+    impl fmt::Write for Writer {
+        fn write_str(&mut self, part: &str) -> fmt::Result {
+            self.0.try_reserve(part.len()).map_err(|_| fmt::Error)?;
+            self.0.push_str(part);
+            Ok(())
+        }
+    }
+    let mut writer = Writer(String::new());
+    // A `Display` that fails of itself is taken for want of memory too: either way there is no text.
+    fmt::write(&mut writer, text).map_err(|_| NoMemory)?;
+    Ok(writer.0)
+}
+
+/// `alloc::sync::Arc` without weak counts, whose making can fail.
+pub struct Shared<T>(NonNull<Counted<T>>);
+
+struct Counted<T> {
+    count: PlainAtomicUsize,
+    value: T,
+}
+
+impl<T> Shared<T> {
+    /// Moves `value` to the heap.
+    pub fn try_new(value: T) -> Result<Self, NoMemory> {
+        let counted = Counted { count: PlainAtomicUsize::new(1), value };
+        try_new(counted).map(Self).map_err(|_| NoMemory)
+    }
+}
+
+impl<T> Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: counted, so live.
+        &unsafe { self.0.as_ref() }.value
+    }
+}
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        // SAFETY: counted, so live. Relaxed: who clones holds a count.
+        unsafe { self.0.as_ref() }.count.fetch_add(1, Ordering::Relaxed);
+        Self(self.0)
+    }
+}
+
+impl<T> Drop for Shared<T> {
+    fn drop(&mut self) {
+        // SAFETY: counted, so live. Release pairs with the fence of the last: its free comes after every use.
+        if unsafe { self.0.as_ref() }.count.fetch_sub(1, Ordering::Release) == 1 {
+            fence(Ordering::Acquire);
+            // SAFETY: this was the last count.
+            unsafe { drop_and_free(self.0) };
+        }
+    }
+}
+
+// SAFETY: as for `Arc`: a value that many share by `&`, and that any of them may drop.
+unsafe impl<T: Send + Sync> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Sync for Shared<T> {}
+
+impl<T: fmt::Debug> fmt::Debug for Shared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        T::fmt(self, f)
+    }
 }

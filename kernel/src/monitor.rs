@@ -24,10 +24,12 @@ use core::ptr::NonNull;
 
 use crate::hand::Hand;
 use crate::memory::{self, NoMemory};
+use crate::mutate::Mutation;
 use crate::name::{Entry, Name};
 use crate::pid::{Pid, Reference};
 use crate::reason::Reason;
 use crate::set::{Joint, Member};
+use crate::shares::Shares;
 use crate::signal::node::{Budget, Kind, Node};
 use crate::sync::{AtomicU8, Cell, Ordering, UnsafeCell};
 use crate::watch::{Watch, WatchVtable};
@@ -52,7 +54,7 @@ pub struct Monitor {
     node: Node,
     watch: Watch,
     state: AtomicU8,
-    shares: AtomicU8,
+    shares: Shares,
     /// The watcher's: the DOWN must not be delivered.
     withdrawn: Cell<bool>,
     /// The watcher's: the DOWN is in its private queue.
@@ -135,7 +137,7 @@ impl Monitor {
             node: budget.node(Kind::MonitorRequest, release_node).ok_or(NoMemory)?,
             watch: Watch::new(VTABLE),
             state: AtomicU8::new(ARMED),
-            shares: AtomicU8::new(2),
+            shares: Shares::new(2),
             withdrawn: Cell::new(false),
             delivered: Cell::new(false),
             reference,
@@ -183,7 +185,7 @@ impl Monitor {
         let monitor = unsafe { this.as_ref() };
         // AcqRel: pairs with the exchange of `cancel`, whichever came first.
         let fired = monitor.state.compare_exchange(ARMED, FIRED, Ordering::AcqRel, Ordering::Acquire);
-        if fired.is_err() {
+        if fired.is_err() && !hand.kernel.mutated(Mutation::FiresAnyway) {
             // SAFETY: the share is the caller's.
             return unsafe { Self::give_up(this) };
         }
@@ -228,8 +230,10 @@ impl Monitor {
     /// The caller has it and does not use the record again.
     pub unsafe fn give_up(this: NonNull<Self>) {
         // SAFETY: shared, so live.
-        // AcqRel: the free comes after every use by the other side.
-        if unsafe { this.as_ref() }.shares.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let monitor = unsafe { this.as_ref() };
+        if monitor.shares.give_up() {
+            // Nothing; but a model sees here whether the other side is done with it.
+            monitor.reason.with_mut(|_| ());
             // SAFETY: the last share.
             unsafe { memory::drop_and_free(this) };
         }

@@ -5,38 +5,50 @@
 //! who holds a name. So the table only grows, and looking up, registering and releasing
 //! a name are lock-free: buckets are stacks that are pushed on and never popped.
 //!
-//! A name has a holder (a process or null), and a process has a name (an entry, null, or
-//! `GONE` once it is dying). Registering sets both, in this order, and a death undoes both:
+//! A name has a holder (a process, a registrar's mark, or null), and a process has a name (an entry, null, or
+//! `GONE` once it is dying). Registering reserves the name before it claims the process:
 //!
 //! ```text
-//!   register:  process.name: null → entry ;  entry.holder: null → process ;  process.name still entry?
-//!   death:     process.name: any → GONE (returns entry) ;  entry.holder: process → null
-//!   unregister:                     entry.holder: process → null ;  process.name: entry → null
+//!   register:    entry.holder: null → mark ;  process.name: null → entry ;  entry.holder: mark → process
+//!   death:       process.name: any → GONE (returns entry) ;  entry.holder: process, or a mark → null
+//!   unregister:                              entry.holder: process → null ;  process.name: entry → null
 //! ```
 //!
-//! The third step of `register` is a read-modify-write on `process.name`: either it comes
-//! before the death's swap, and the death then sees the holder and clears it, or it finds
-//! `GONE` and the registrar clears the holder itself. A dead process never keeps a name.
-//!
-//! A holder is read under a guard; a process is retired after its names are released.
+//! - **A1.** Once a death's part is done its process is not a holder, and never will be. Who claims the
+//!   process before the death's swap has reserved the name before that, so the death finds the mark, or the process,
+//!   and takes it out: the registrar's last exchange fails. Who comes after the swap finds `GONE`. So a process is
+//!   retired when no name leads to it, and a holder that is read under a guard stays.
+//! - **A2.** A mark is its registrar's alone as long as it registers (an address on its stack): no exchange
+//!   takes another's reservation for its own. A death can't tell whose a mark is, and may take out that of a
+//!   registrar of another process; that one finds its process alive, and begins again.
+//! - **A3.** A newborn's mark is not taken out: its process is not queued before the name is confirmed, and can't die.
+//!   Until then it can be sent to and monitored by its name, but has no pid that anybody could know (`Hand::whereis`).
+//! - **A4, nobody waits for a registrar.** One that is preempted between its steps keeps the name from nobody: another
+//!   puts its own mark in the place of the first one's, which then finds the name in use. So a name that nobody has, as
+//!   a monitor says, can be registered.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
+use alloc::string::String;
+use core::cmp::Ordering as Ordered;
 use core::fmt;
+use core::hash::{Hash, Hasher};
 use core::ptr::{self, NonNull};
 
-use crate::memory::{self, NoMemory};
+use crate::config::NAME_BUCKETS;
+use crate::memory::{self, NoMemory, Shared};
 use crate::process::header::Header;
 use crate::reclaim::Guard;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
 
-const BUCKETS: usize = if cfg!(loom) { 1 } else { 1024 };
-
 /// A registered name's text.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(Arc<str>);
+#[derive(Clone)]
+pub struct Name(Shared<String>);
 
 impl Name {
+    fn try_new(text: &str) -> Result<Self, NoMemory> {
+        Shared::try_new(memory::try_text(format_args!("{text}"))?).map(Self)
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -49,9 +61,35 @@ impl fmt::Display for Name {
     }
 }
 
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Name {}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordered> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Name {
+    fn cmp(&self, other: &Self) -> Ordered {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
 impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&*self.0, f)
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 
@@ -63,6 +101,26 @@ pub struct Entry {
     holder: AtomicPtr<Header>,
     next: *mut Entry,
 }
+
+/// The bits by which a mark is told from a process.
+const MARK: usize = 3;
+/// A registrar's mark: any death may take it out (A2).
+const REVOCABLE: usize = 1;
+/// A newborn's mark: its own to take out (A3).
+const NEWBORN: usize = 2;
+
+/// The steps that keep A1, a parameter so that a model can leave one out and see it fail.
+pub trait Steps: 'static {
+    /// A death takes out marks.
+    const REVOKES: bool = true;
+    /// A registrar gives the name only if its mark was left.
+    const MAY_BE_REVOKED: bool = true;
+}
+
+/// The steps as they must be.
+#[derive(Debug)]
+pub struct Real;
+impl Steps for Real {}
 
 /// Why a name could not be registered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -110,13 +168,13 @@ fn gone() -> *mut Entry {
 fn bucket_of(text: &str) -> usize {
     // FNV-1a.
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
-    (hash ^ (hash >> 32)) as usize % BUCKETS
+    (hash ^ (hash >> 32)) as usize % NAME_BUCKETS
 }
 
 impl Names {
     /// A table for `limit` names.
     pub(crate) fn new(limit: usize) -> Self {
-        let buckets = (0..BUCKETS).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
+        let buckets = (0..NAME_BUCKETS).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
         Self { buckets, count: AtomicUsize::new(0), limit }
     }
 
@@ -153,8 +211,11 @@ impl Names {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return Err(RegisterError::TableFull);
         }
-        let entry = Entry { name: Name(Arc::from(text)), holder: AtomicPtr::new(ptr::null_mut()), next: head };
-        let Ok(new) = memory::try_new(entry) else {
+        let new = Name::try_new(text).and_then(|name| {
+            let entry = Entry { name, holder: AtomicPtr::new(ptr::null_mut()), next: head };
+            memory::try_new(entry).map_err(|_| NoMemory)
+        });
+        let Ok(new) = new else {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return Err(RegisterError::NoMemory);
         };
@@ -196,43 +257,90 @@ impl Drop for Names {
 impl Entry {
     /// Who has the name. Wait-free.
     pub fn holder<'g>(&self, _guard: &'g Guard<'_>) -> Option<&'g Header> {
-        // Acquire: pairs with the Release of `register`.
-        let holder = NonNull::new(self.holder.load(Ordering::Acquire))?;
-        // SAFETY: a holder is retired only after `release_name` took it out of here.
-        let holder = unsafe { holder.as_ref() };
+        // Acquire: pairs with the Release of who confirms.
+        let holder = self.holder.load(Ordering::Acquire);
+        let holder = match holder.addr() & MARK {
+            REVOCABLE => return None,
+            // The mark leads to the newborn itself (A3).
+            mark => holder.map_addr(|address| address & !mark),
+        };
+        // SAFETY: a holder is retired only after `release_name`, from when on no name leads to it (A1).
+        let holder = unsafe { NonNull::new(holder)?.as_ref() };
         (!holder.mailbox.is_closed()).then_some(holder)
     }
 
-    /// Gives the name to a process. Lock-free (wait-free: three exchanges).
+    /// Gives the name to a process. Lock-free.
     pub fn register(&self, process: &Header) -> Result<(), RegisterError> {
+        self.register_by::<Real>(process)
+    }
+
+    /// [`Entry::register`], by the steps `S`.
+    pub fn register_by<S: Steps>(&self, process: &Header) -> Result<(), RegisterError> {
+        let on_the_stack = 0_usize;
+        let mark = ptr::from_ref(&on_the_stack).cast_mut().cast::<Header>().map_addr(|address| address | REVOCABLE);
         let this = ptr::from_ref(self).cast_mut();
-        let that = ptr::from_ref(process).cast_mut();
-        match process.name.compare_exchange(ptr::null_mut(), this, Ordering::AcqRel, Ordering::Relaxed) {
-            Ok(_) => {}
-            Err(now) if now == gone() => return Err(RegisterError::NoProc),
-            Err(now) if now == this => return Err(RegisterError::InUse),
-            Err(_) => return Err(RegisterError::AlreadyNamed),
-        }
-        let held = self.holder.compare_exchange(ptr::null_mut(), that, Ordering::AcqRel, Ordering::Relaxed);
-        if held.is_err() {
-            // Ours to undo, unless the process is gone meanwhile.
-            let _ = process.name.compare_exchange(this, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed);
-            return Err(RegisterError::InUse);
-        }
-        // A read-modify-write, so that it comes before or after the swap of a death; see the module.
-        match process.name.compare_exchange(this, this, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => Ok(()),
-            Err(_) => {
-                let _ = self.holder.compare_exchange(that, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed);
-                Err(RegisterError::NoProc)
+        let that = process.whole().as_ptr();
+        // Once: who is displaced in its turn leaves the name to the other (A4).
+        let mut displaces = true;
+        loop {
+            self.reserve(process, mark, core::mem::take(&mut displaces))?;
+            if S::MAY_BE_REVOKED {
+                // Release: pairs with `holder`. Fails when a death has taken the mark out, or another has displaced it.
+                if self.holder.compare_exchange(mark, that, Ordering::Release, Ordering::Relaxed).is_ok() {
+                    return Ok(());
+                }
+            } else {
+                self.holder.store(that, Ordering::Release);
+                return Ok(());
+            }
+            // Its own death, or another's (A2), or another registrar (A4).
+            if process.name.compare_exchange(this, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed).is_err() {
+                return Err(RegisterError::NoProc);
             }
         }
+    }
+
+    fn reserve(&self, process: &Header, mark: *mut Header, displaces: bool) -> Result<(), RegisterError> {
+        let this = ptr::from_ref(self).cast_mut();
+        let mut free = ptr::null_mut();
+        // Release: pairs with `holder`, which a newborn's mark leads to the newborn.
+        while let Err(now) = self.holder.compare_exchange(free, mark, Ordering::Release, Ordering::Relaxed) {
+            // Each round is another's step: a mark that came, went, or gave way.
+            if !(now.is_null() || displaces && now.addr() & MARK == REVOCABLE) {
+                return Err(RegisterError::InUse);
+            }
+            free = now;
+        }
+        // Release: pairs with the Acquire of a death's swap, which must find the mark (A1).
+        let Err(now) = process.name.compare_exchange(ptr::null_mut(), this, Ordering::Release, Ordering::Relaxed)
+        else {
+            return Ok(());
+        };
+        // Relaxed: nothing is handed over. Fails when a death has taken the mark out.
+        let _ = self.holder.compare_exchange(mark, ptr::null_mut(), Ordering::Relaxed, Ordering::Relaxed);
+        Err(match now {
+            now if now == gone() => RegisterError::NoProc,
+            now if now == this => RegisterError::InUse,
+            _ => RegisterError::AlreadyNamed,
+        })
+    }
+
+    /// Reserves the name for a process that is not published yet; [`Entry::confirm_newborn`] must follow, when it is
+    /// published and not yet queued (A3). Lock-free.
+    pub(crate) fn reserve_for_newborn(&self, process: &Header) -> Result<(), RegisterError> {
+        self.reserve(process, process.whole().as_ptr().map_addr(|address| address | NEWBORN), true)
+    }
+
+    /// Gives the reserved name to the newborn. Wait-free.
+    pub(crate) fn confirm_newborn(&self, process: &Header) {
+        // Release: pairs with `holder`. A store: nobody changes a newborn's mark.
+        self.holder.store(process.whole().as_ptr(), Ordering::Release);
     }
 
     /// Takes the name from whoever has it; false when nobody did. Lock-free.
     pub fn unregister(&self, guard: &Guard<'_>) -> bool {
         let Some(process) = self.holder(guard) else { return false };
-        let that = ptr::from_ref(process).cast_mut();
+        let that = process.whole().as_ptr();
         if self.holder.compare_exchange(that, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return false;
         }
@@ -249,16 +357,28 @@ pub(crate) fn name_of(process: &Header) -> Option<&Entry> {
     (!entry.is_null() && entry != gone()).then(|| unsafe { &*entry })
 }
 
-/// The death's part: the process has no name any more and gets none. Wait-free.
+/// The death's part: the process has no name any more and gets none. Lock-free.
 pub(crate) fn release_name(process: &Header) {
+    release_by::<Real>(process);
+}
+
+/// [`release_name`], by the steps `S`.
+pub(crate) fn release_by<S: Steps>(process: &Header) {
     let entry = process.name.swap(gone(), Ordering::AcqRel);
     if entry.is_null() || entry == gone() {
         return;
     }
     // SAFETY: an entry, which lives as long as the kernel.
     let entry = unsafe { &*entry };
-    let that = ptr::from_ref(process).cast_mut();
-    let _ = entry.holder.compare_exchange(that, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed);
+    let that = process.whole().as_ptr();
+    // Relaxed: only compared; the swap's Acquire has it see the mark, or what came after it.
+    let mut holder = entry.holder.load(Ordering::Relaxed);
+    while holder == that || (S::REVOKES && holder.addr() & MARK == REVOCABLE) {
+        match entry.holder.compare_exchange_weak(holder, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed) {
+            Ok(_) => return,
+            Err(now) => holder = now,
+        }
+    }
 }
 
 impl From<NoMemory> for RegisterError {

@@ -15,9 +15,10 @@ use core::mem::offset_of;
 use core::ptr::{self, NonNull};
 
 use crate::memory;
-use crate::sync::{Ordering, PlainAtomicUsize, fence};
+use crate::sync::{AtomicUsize, Ordering, acquire_by};
 
-/// A value that a [`Reason`] can carry: anything that can be shown, compared and sent.
+/// A value that a [`Reason`] can carry: anything that can be shown, compared and sent. It is dropped by whoever holds it
+/// last, which may be the kernel in the middle of something: its destructor must not panic.
 pub trait ReasonValue: Any + fmt::Debug + Send + Sync {
     /// Whether `other` is the same value, of the same type.
     fn same(&self, other: &dyn ReasonValue) -> bool;
@@ -80,7 +81,7 @@ enum Kind {
 /// Starts every counted value.
 #[repr(C)]
 struct Head {
-    count: PlainAtomicUsize,
+    count: AtomicUsize,
     kind: Kind,
     value: unsafe fn(NonNull<Head>) -> NonNull<dyn ReasonValue>,
     free: unsafe fn(NonNull<Head>),
@@ -128,6 +129,11 @@ impl Reason {
         Self::counted(Kind::Crash, CrashText(text.into()))
     }
 
+    /// A crash with the text of what can be shown. [`Reason::LOST`] when there is no memory.
+    pub fn crash_with(error: &dyn fmt::Display) -> Self {
+        memory::try_text(format_args!("{error}")).map_or(Self::LOST, Self::crash)
+    }
+
     /// `{shutdown, value}`: an orderly end. [`Reason::LOST`] when there is no memory.
     pub fn shutdown_with<T: ReasonValue>(value: T) -> Self {
         Self::counted(Kind::ShutdownWith, value)
@@ -149,7 +155,7 @@ impl Reason {
             // SAFETY: the last count is gone, and `try_new::<Counted<T>>` made it.
             unsafe { memory::drop_and_free(head.cast::<Counted<T>>()) }
         }
-        let head = Head { count: PlainAtomicUsize::new(1), kind, value: value_of::<T>, free: free::<T> };
+        let head = Head { count: AtomicUsize::new(1), kind, value: value_of::<T>, free: free::<T> };
         match memory::try_new(Counted { head, value }) {
             Ok(whole) => Self(whole.cast()),
             Err(_) => Self::LOST,
@@ -246,7 +252,7 @@ impl Drop for Reason {
         let Some(head) = self.head() else { return };
         // Release pairs with the fence of the last holder: its free comes after every use.
         if head.count.fetch_sub(1, Ordering::Release) == 1 {
-            fence(Ordering::Acquire);
+            acquire_by(|order| head.count.load(order));
             let free = head.free;
             // SAFETY: this was the last count.
             unsafe { free(self.0) }

@@ -7,10 +7,10 @@ use crate::monitor::{Monitor, Object};
 use crate::pid::{Pid, Reference};
 use crate::process::header::Header;
 use crate::reason::Reason;
+use crate::send::uncount;
 use crate::signal::exit_signal::ExitSignal;
 use crate::signal::message::{AliasMessage, Message};
 use crate::signal::node::{Kind, Node};
-use crate::sync::Ordering;
 use crate::timer::record::TimerHead;
 
 /// What a process receives.
@@ -166,13 +166,5 @@ impl<M> Received<M> {
                 Self::Exit(exit)
             }
         }
-    }
-}
-
-/// A message of a bounded mailbox has been received.
-fn uncount(process: &Header) {
-    if process.limit != 0 {
-        // Relaxed: the count bounds memory and orders nothing.
-        process.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -138,7 +138,8 @@ fn count(process: &Header) -> bool {
     true
 }
 
-fn uncount(process: &Header) {
+/// A message that was counted waits no more.
+pub(crate) fn uncount(process: &Header) {
     if process.limit != 0 {
         process.waiting.fetch_sub(1, Ordering::Relaxed);
     }

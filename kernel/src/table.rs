@@ -255,7 +255,7 @@ impl Table {
     fn spill(&self, cache: &mut FreeSlots) {
         let mut chain = NONE;
         let last = cache.head;
-        for _ in 0..self.keep / 2 {
+        for _ in 0..(self.keep / 2).max(1) {
             let Some(index) = cache.pop(self) else { break };
             self.claimed(index).next_free.store(chain, Ordering::Relaxed);
             chain = index;

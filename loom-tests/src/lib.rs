@@ -3,8 +3,11 @@
 //! [`model`] searches every interleaving (and every value that the memory orderings allow) up to a
 //! number of preemptions, prints one line, and fails when the search was cut short. [`mutant`] runs a
 //! model of a protocol with one thing wrong, and passes only if the search finds it: a model that
-//! cannot fail is not a test. Without `--cfg loom` the crate is empty.
+//! cannot fail is not a test. [`world`] has a whole kernel on the stage. Without `--cfg loom` the crate is empty.
 #![cfg(loom)]
+
+pub mod host;
+pub mod world;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -55,6 +55,7 @@ fn ask_or_drop<O: Orders>(answers: bool) {
     let (reply, mut replied) = reply_with::<Checked, O>().expect("memory");
     let value = Checked(loom::cell::UnsafeCell::new(0), drops.clone());
     let answerer = thread::spawn(move || {
+        // SAFETY: nobody else has it yet; loom checks that.
         value.0.with_mut(|place| unsafe { *place = 7 });
         if answers {
             reply.send(value);
@@ -67,6 +68,7 @@ fn ask_or_drop<O: Orders>(answers: bool) {
     }
     let waits = polled.is_pending();
     if let Poll::Ready(Ok(value)) = &polled {
+        // SAFETY: it came through the reply; loom checks that.
         value.0.with(|place| unsafe { assert_eq!(*place, 7) });
     }
     answerer.join().unwrap();
@@ -77,6 +79,7 @@ fn ask_or_drop<O: Orders>(answers: bool) {
     match polled {
         Poll::Ready(Ok(value)) => {
             assert!(answers);
+            // SAFETY: it came through the reply; loom checks that.
             value.0.with(|place| unsafe { assert_eq!(*place, 7) });
         }
         Poll::Ready(Err(NoReply)) => assert!(!answers),

@@ -63,6 +63,37 @@ fn push_pop_steal() {
     nodes.each_once();
 }
 
+/// A full ring, a thief, and an owner that pushes where the thief reads. `steals`: the thief keeps its places until
+/// it has read them; otherwise it takes the first as the owner does.
+fn steal_or_overwrite(steals: bool) {
+    const FULL: usize = 4;
+    let (ring, nodes) = (Arc::new(Ring::new()), Nodes::new(FULL + 1));
+    for i in 0..FULL {
+        // SAFETY: this thread is the owner.
+        assert!(unsafe { ring.push(nodes.get(i)) });
+    }
+    let (victim, stolen) = (ring.clone(), nodes.clone());
+    let thief = thread::spawn(move || {
+        if steals {
+            victim.steal(|node| stolen.ran(node));
+        // SAFETY: none: it is not the owner, which is what the mutant is about.
+        } else if let Some(node) = unsafe { victim.pop() } {
+            stolen.ran(node);
+        }
+    });
+    // SAFETY: this thread is the owner.
+    if !unsafe { ring.push(nodes.get(FULL)) } {
+        // What overflows is run from elsewhere.
+        nodes.ran(nodes.get(FULL));
+    }
+    thief.join().unwrap();
+    // SAFETY: likewise.
+    while let Some(node) = unsafe { ring.pop() } {
+        nodes.ran(node);
+    }
+    nodes.each_once();
+}
+
 /// Two thieves and the owner's pop.
 fn two_thieves() {
     let (ring, nodes) = (Arc::new(Ring::new()), Nodes::new(2));
@@ -119,23 +150,32 @@ fn overflow_or_steal() {
     nodes.each_once();
 }
 
-/// A core that runs out of work, and a producer that adds some: the core does not sleep on it.
-fn park_or_push(announce_first: bool) {
+/// A core that runs out of work, and a producer that adds some: the core does not sleep on it. `announce_first`,
+/// `queue_first`: each side does its first step before it looks at the other's.
+fn park_or_push(announce_first: bool, queue_first: bool) {
     let (idle, inbox, nodes) = (Arc::new(Idle::new()), Arc::new(Inbox::new()), Nodes::new(1));
     let woken = Arc::new(AtomicBool::new(false));
     let producer = {
         let (idle, inbox, nodes, woken) = (idle.clone(), inbox.clone(), nodes.clone(), woken.clone());
         thread::spawn(move || {
-            // SAFETY: the node is ours until it is pushed.
-            unsafe { inbox.push(nodes.get(0)) };
+            let queue = || {
+                // SAFETY: the node is ours until it is pushed.
+                unsafe { inbox.push(nodes.get(0)) };
+            };
+            if queue_first {
+                queue();
+            }
             if let Some(core) = idle.work_added() {
                 assert_eq!(core, 0);
                 woken.store(true, Ordering::Release);
             }
+            if !queue_first {
+                queue();
+            }
         })
     };
     // The core: a search, then the announcement, then the last look.
-    let searching = idle.start_search(2);
+    let searching = idle.start_search(2, false);
     let found = !inbox.is_empty();
     if searching {
         assert_eq!(idle.end_search(false), None);
@@ -171,12 +211,15 @@ fn one_wake_each() {
 fn protocol() {
     model("run queue: push, pop, steal", None, push_pop_steal);
     model("run queue: pop, steal, steal", Some(3), two_thieves);
+    model("run queue: push on a full ring, steal", None, || steal_or_overwrite(true));
     model("run queue: overflow, steal", Some(2), overflow_or_steal);
-    model("park: announce, look, push, wake", None, || park_or_push(true));
+    model("park: announce, look, push, wake", None, || park_or_push(true, true));
     model("park: two producers, two sleepers", None, one_wake_each);
 }
 
 #[test]
 fn mutants() {
-    mutant("park, the last look before the announcement", Some(2), || park_or_push(false));
+    mutant("park, the last look before the announcement", Some(2), || park_or_push(false, true));
+    mutant("park, queued after the look at who sleeps", Some(2), || park_or_push(true, false));
+    mutant("run queue, a thief takes as the owner does", Some(2), || steal_or_overwrite(false));
 }

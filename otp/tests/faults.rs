@@ -266,7 +266,7 @@ fn k_what_a_supervisor_was_monitored_by_does_not_stay() {
         for _ in 0..1000 {
             supervisor.count_children(&cx).await.expect("alive");
         }
-        let watchers: Vec<Pid> = cx.info(supervisor).await.expect("alive").monitored_by;
+        let watchers: Vec<Pid> = cx.info(supervisor).await.expect("memory").expect("alive").monitored_by;
         assert!(watchers.is_empty(), "{}", watchers.len());
     });
     // And a process that calls is not left with what came of it.

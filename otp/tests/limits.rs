@@ -54,7 +54,7 @@ fn assert_whole_or_gone(bed: &Bed, yard: &Yard, top: SupervisorRef, others: usiz
 }
 
 fn end_all(bed: &mut Bed, what: &str) {
-    for pid in bed.host(|host| host.processes()) {
+    for pid in bed.host(|host| host.processes().collect::<Vec<_>>()) {
         bed.exit(pid, Reason::KILL);
     }
     bed.sleep(Duration::from_secs(60));

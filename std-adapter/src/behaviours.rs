@@ -41,11 +41,12 @@ impl Handle {
         match join::wait_until(answer, deadline) {
             None => Err(CallError::TimedOut),
             Some(Ok(answer)) => Ok(answer),
-            // It has dropped the request; mostly because it dies. A question that keeps its place tells.
+            // It has dropped the request; mostly because it dies. A question that keeps its place tells (or, without
+            // memory, does not).
             Some(Err(_)) => match join::wait_until(self.process_info(server), deadline) {
                 None => Err(CallError::TimedOut),
-                Some(Some(_)) => Err(CallError::NoReply),
-                Some(None) => Err(CallError::Down(self.why_it_dies(server.pid()))),
+                Some(Ok(Some(_)) | Err(_)) => Err(CallError::NoReply),
+                Some(Ok(None)) => Err(CallError::Down(self.why_it_dies(server.pid()))),
             },
         }
     }

@@ -6,14 +6,13 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::world::text_of;
+use crate::panics::contain;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -102,23 +101,26 @@ impl Pool {
 
     /// Takes no more work and drops what has not begun; threads that are still busy at the deadline.
     pub(crate) fn shutdown(&self, deadline: Duration) -> usize {
-        let end = Instant::now() + deadline;
+        let end = Instant::now().checked_add(deadline);
         let mut state = lock(&self.0.state);
         state.closed = true;
         let dropped = std::mem::take(&mut state.jobs);
         self.0.work.notify_all();
         while state.threads > 0 {
-            let left = end.saturating_duration_since(Instant::now());
+            let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
             if left.is_zero() && state.free == 0 {
                 break;
             }
             // A free thread ends at once; a busy one is waited for until the deadline.
-            let wait = left.max(Duration::from_millis(1));
+            let wait = left.clamp(Duration::from_millis(1), Duration::from_secs(3600));
             state = self.0.ended.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
         let busy = state.threads;
         drop(state);
-        drop(dropped);
+        for job in dropped {
+            // What it owns is foreign: its destructor's panic is no reason not to drop the next.
+            let _ = contain(|| drop(job));
+        }
         busy
     }
 }
@@ -128,8 +130,9 @@ fn work(pool: &Inner) {
     loop {
         if let Some(job) = state.jobs.pop_front() {
             drop(state);
-            // A job catches its own panics (`spawn_blocking`).
-            job();
+            // The work's own panic is its result (`spawn_blocking`). What is left to panic here is the
+            // destructor of a result that nobody awaits any more: the hook has printed it, the thread goes on.
+            let _ = contain(job);
             state = lock(&pool.state);
             continue;
         }
@@ -188,8 +191,7 @@ pub(crate) fn spawn_blocking<T: Send + 'static>(pool: &Pool, work: impl FnOnce()
     let bring = Bring(slot.clone());
     // A job that is not taken is dropped, and says so.
     pool.run(Box::new(move || {
-        let result = catch_unwind(AssertUnwindSafe(work));
-        bring.bring(result.map_err(|panic| BlockingError::Panicked(text_of(&*panic))));
+        bring.bring(contain(work).map_err(BlockingError::Panicked));
     }));
     Blocking(slot)
 }
@@ -198,11 +200,15 @@ impl<T> Future for Blocking<T> {
     type Output = Result<T, BlockingError>;
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        // Wakers are foreign: none is cloned or dropped under the lock.
+        let waker = task.waker().clone();
         let mut slot = lock(&self.0);
         match std::mem::replace(&mut *slot, Slot::Taken) {
             Slot::Done(result) => Poll::Ready(result),
-            Slot::Waits(_) => {
-                *slot = Slot::Waits(Some(task.waker().clone()));
+            Slot::Waits(before) => {
+                *slot = Slot::Waits(Some(waker));
+                drop(slot);
+                drop(before);
                 Poll::Pending
             }
             Slot::Taken => panic!("polled after it was ready"),
@@ -226,6 +232,26 @@ mod tests {
         assert!(lock(&pool.0.state).threads <= 2);
         assert_eq!(pool.shutdown(Duration::from_secs(60)), 0);
         assert_eq!(wait(spawn_blocking(&pool, || 1)), Err(BlockingError::Closed));
+    }
+
+    /// Panics when it is dropped.
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("dropped");
+        }
+    }
+
+    #[test]
+    fn survives_what_panics_when_it_is_dropped() {
+        let pool = Pool::new(1, Duration::from_secs(60));
+        for _ in 0..3 {
+            drop(spawn_blocking(&pool, || Bomb));
+        }
+        let panicked = wait(spawn_blocking(&pool, || -> () { std::panic::panic_any(Bomb) }));
+        assert!(matches!(panicked, Err(BlockingError::Panicked(_))), "{panicked:?}");
+        assert_eq!(wait(spawn_blocking(&pool, || 1)), Ok(1), "the thread goes on");
+        assert_eq!(pool.shutdown(Duration::MAX), 0);
     }
 
     #[test]

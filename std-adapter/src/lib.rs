@@ -29,6 +29,7 @@ mod behaviours;
 pub mod blocking;
 pub mod builder;
 pub mod join;
+mod panics;
 mod participant;
 pub mod runtime;
 #[cfg(feature = "tracing")]

@@ -1,5 +1,6 @@
 //! [`Runtime`], and the [`Handle`] by which other threads reach it.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -162,20 +163,21 @@ impl Handle {
 
     /// What a process knows of itself; `None` when it is dead. A process answers between
     /// slices: one that never lets go never answers.
-    pub async fn process_info(&self, pid: impl Into<Pid>) -> Option<ProcessInfo> {
+    pub async fn process_info(&self, pid: impl Into<Pid>) -> Result<Option<ProcessInfo>, NoMemory> {
         let asked = self.host(|host| host.info(pid.into()));
-        match asked.ok()? {
-            Asked::Known(info) => info,
+        match asked? {
+            Asked::Known(info) => Ok(info),
             Asked::Later(answer) => match answer.await {
-                Said::Info(info) => Some(*info),
-                _ => None,
+                Said::Info(info) => Ok(Some(*info)),
+                Said::NoMemory => Err(NoMemory),
+                Said::Dead | Said::Alive => Ok(None),
             },
         }
     }
 
     /// All processes that have not yet died.
     pub fn processes(&self) -> Vec<Pid> {
-        self.host(|host| host.processes())
+        self.host(|host| host.processes().collect())
     }
 
     /// How many processes are alive; see [`Kernel::process_count`] for how exact it is.
@@ -262,17 +264,14 @@ impl Runtime {
 
     fn stop(&mut self, deadline: Duration) -> Result<(), ShutdownError> {
         self.stopped = true;
-        let end = Instant::now() + deadline;
+        let end = Instant::now().checked_add(deadline);
         self.kernel().close();
-        self.tell_all(&Reason::SHUTDOWN);
-        self.await_empty(end);
-        let mut left = self.processes().len();
-        if left > 0 {
-            self.tell_all(&Reason::KILL);
+        let ended = self.end_all(&Reason::SHUTDOWN, end).or_else(|_| {
             // A killed process dies as soon as its slice lets go.
-            self.await_empty(Instant::now() + deadline.max(Duration::from_millis(500)));
-            left = self.processes().len();
-        }
+            let grace = deadline.max(Duration::from_millis(500));
+            self.end_all(&Reason::KILL, Instant::now().checked_add(grace))
+        });
+        let left = ended.err().unwrap_or(0);
         self.handle.0.shared.stop.store(true, Ordering::Release);
         let mut stuck = false;
         for thread in self.threads.drain(..) {
@@ -290,28 +289,36 @@ impl Runtime {
         // The cores are gone: what they have retired can be freed now. A flush frees a few bags,
         // and an epoch takes two.
         participant::with(|participant| (0..256).for_each(|_| participant.flush()));
-        let blocking = self.handle.0.pool.shutdown(Instant::now().max(end) - Instant::now());
+        let left_time = end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+        let blocking = self.handle.0.pool.shutdown(left_time);
         if stuck || blocking > 0 { Err(ShutdownError { processes: left, blocking }) } else { Ok(()) }
     }
 
-    fn tell_all(&self, reason: &Reason) {
-        for pid in self.processes() {
-            // Without memory for a signal the process is told the next time, or killed.
-            let _ = self.exit(pid, reason.clone());
-        }
-    }
-
-    /// Waits until no process is left. Polls: this is the end, and nothing signals it.
-    fn await_empty(&self, end: Instant) {
+    /// Tells every process once, also those that were being started when the kernel was closed, and waits until none
+    /// is left, nor about to come; an error is how many are left at the end. Polls: nothing signals it.
+    fn end_all(&self, reason: &Reason, end: Option<Instant>) -> Result<(), usize> {
+        let mut told = HashSet::new();
         let mut pause = Duration::from_micros(20);
-        while !self.processes().is_empty() && Instant::now() < end {
+        loop {
+            for pid in self.processes() {
+                // Without memory for a signal it is told the next time, or killed.
+                if !told.contains(&pid) && self.exit(pid, reason.clone()).is_ok() {
+                    told.insert(pid);
+                }
+            }
+            if self.kernel().is_empty() {
+                return Ok(());
+            }
+            if end.is_some_and(|end| Instant::now() >= end) {
+                return Err(self.processes().len());
+            }
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(5));
         }
     }
 
     /// Waits for a process's answer about itself.
-    pub fn process_info_blocking(&self, pid: impl Into<Pid>) -> Option<ProcessInfo> {
+    pub fn process_info_blocking(&self, pid: impl Into<Pid>) -> Result<Option<ProcessInfo>, NoMemory> {
         join::wait(self.process_info(pid.into()))
     }
 }

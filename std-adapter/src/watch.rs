@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use atropos_kernel::{Host, Kernel, Pid};
 
+use crate::panics::contain;
 use crate::participant;
 
 /// A body has kept its core for too long without letting go.
@@ -31,6 +32,9 @@ pub type Report = Box<dyn Fn(LongSlice) + Send + Sync>;
 
 /// Looks without a busy core before the watchdog parks.
 const QUIET_LOOKS: u32 = 8;
+
+/// Between two looks, however small the threshold.
+const SHORTEST_LOOK: Duration = Duration::from_micros(100);
 
 #[derive(Default)]
 pub(crate) struct Flags {
@@ -105,7 +109,7 @@ fn watch(kernel: &Kernel, flags: &Flags, threshold: Duration, report: &Report) {
         let busy = (0..kernel.cores()).any(|core| !kernel.is_idle(core));
         quiet = if busy { 0 } else { quiet + 1 };
         if quiet < QUIET_LOOKS {
-            thread::park_timeout(threshold / 2);
+            thread::park_timeout((threshold / 2).max(SHORTEST_LOOK));
             continue;
         }
         flags.parked.store(true, Ordering::Release);
@@ -128,7 +132,8 @@ fn look(kernel: &Kernel, core: usize, seen: &mut Option<Seen>, threshold: Durati
         (Some((slice, pid)), Some(before)) if before.slice == slice => {
             let since = now - before.first;
             if since >= before.report_at {
-                report(LongSlice { core, pid, since });
+                // Who is told may panic; the next slice is reported all the same.
+                let _ = contain(|| report(LongSlice { core, pid, since }));
                 *seen = Some(Seen { report_at: since * 2, ..before });
             }
         }

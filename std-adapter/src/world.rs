@@ -1,15 +1,15 @@
 //! The kernel's world on an operating system: a monotonic clock, threads that are parked
 //! and unparked, a thread-local that says what runs here, and panics that are caught.
 
-use std::any::Any;
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::thread::Thread;
 use std::time::Instant;
 
 use atropos_kernel::world::{Here, World};
 use atropos_kernel::{MAX_CORES, Reason};
+
+use crate::panics::contain;
 
 thread_local! {
     static HERE: Here = const { Cell::new(std::ptr::null()) };
@@ -40,17 +40,6 @@ impl ThreadWorld {
     }
 }
 
-/// What a panic said.
-pub(crate) fn text_of(panic: &(dyn Any + Send)) -> String {
-    if let Some(text) = panic.downcast_ref::<&str>() {
-        (*text).to_owned()
-    } else if let Some(text) = panic.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "a panic without a text".to_owned()
-    }
-}
-
 // SAFETY: `here` is a thread-local: each thread has a place of its own.
 unsafe impl World for ThreadWorld {
     fn now(&self) -> u64 {
@@ -69,18 +58,12 @@ unsafe impl World for ThreadWorld {
     }
 
     fn contain(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
-        // A body that panicked is dropped and never resumed: nobody sees it half changed.
-        catch_unwind(AssertUnwindSafe(code)).map_err(|panic| {
-            let reason = Reason::crash(text_of(&*panic));
-            // Even the payload's destructor may panic; then it is leaked.
-            if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-                std::mem::forget(again);
-            }
-            reason
-        })
+        // A body that panicked is dropped and never resumed.
+        contain(code).map_err(Reason::crash)
     }
 
     fn lost_panic(&self, reason: &Reason) {
-        (self.lost_panic)(reason);
+        // Who is told may panic too; there is nobody left to tell that.
+        let _ = contain(|| (self.lost_panic)(reason));
     }
 }

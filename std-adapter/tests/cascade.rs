@@ -76,5 +76,7 @@ fn a_million_die_as_one_and_allocate_nothing() {
     // One is the exit signal that the host sent. The others are not the deaths': handing what
     // died on to the collector, at calm points, takes a bag for 64 times 64 of them.
     println!("{N} deaths in {took:?}, {allocated} allocations, of the signal and the collector's bags");
+    // Under ThreadSanitizer the deaths take so long that the cores are calm again and again, with less to hand on.
+    #[cfg(not(tsan))]
     assert!(allocated <= 1 + 2 * (N / 64 / 64 + 64), "{allocated} allocations");
 }

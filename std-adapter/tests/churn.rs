@@ -36,10 +36,10 @@ fn churn(what: impl Fn(&Context<()>, Pid) + Send + Sync + 'static) {
             // The target gets a turn, whatever the operating system does with its core's thread: a list of
             // links is its owner's to take, when it is told that many are cut.
             if round % 500 == 0 {
-                assert!(cx.info(target).await.is_some());
+                assert!(cx.info(target).await.expect("memory").is_some());
             }
         }
-        let info = cx.info(target).await.expect("it lives");
+        let info = cx.info(target).await.expect("memory").expect("it lives");
         assert_eq!((info.links.len(), info.monitored_by.len()), (10, 10));
         most
     });
@@ -78,7 +78,7 @@ fn a_watchers_death_leaves_no_trace() {
         for _ in 0..1000 {
             assert!(matches!(cx.recv().await, Received::Down(down) if down.reason == Reason::NORMAL));
         }
-        let info = cx.info(target).await.expect("it lives");
+        let info = cx.info(target).await.expect("memory").expect("it lives");
         assert_eq!(info.monitored_by, []);
         assert_eq!(info.message_queue_len, 0);
     });

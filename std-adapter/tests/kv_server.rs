@@ -269,6 +269,19 @@ proptest! {
 }
 
 #[test]
+fn a_line_is_as_long_at_once_as_in_pieces() {
+    for (length, fits) in [(64 * 1024, true), (64 * 1024 + 1, false)] {
+        let line = vec![b'x'; length];
+        let mut at_once = BytesMut::from(&[&line[..], b"\n"].concat()[..]);
+        assert_eq!(resp::parse(&mut at_once).is_ok(), fits, "{length}");
+        let mut in_pieces = BytesMut::from(&line[..]);
+        assert_eq!(resp::parse(&mut in_pieces).is_ok(), fits, "{length}");
+        in_pieces.extend_from_slice(b"\n");
+        assert_eq!(resp::parse(&mut in_pieces).is_ok(), fits, "{length}");
+    }
+}
+
+#[test]
 fn lengths_are_not_trusted() {
     for claim in ["*99999999999\r\n", "*1\r\n$999999999999\r\n", "*1\r\n$-5\r\n", "*-1x\r\n", "*1\r\n:5\r\n"] {
         assert!(resp::parse(&mut BytesMut::from(claim)).is_err(), "{claim:?}");

@@ -1,12 +1,14 @@
 //! What a program sees of a runtime.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use atropos::kernel::Limits;
 use atropos::prelude::*;
-use atropos::{AliasMode, Body, Cx, Peek, Resumed};
+use atropos::{Alias, AliasMode, Body, Cx, Peek, Resumed};
 
 fn runtime() -> Runtime {
     Runtime::builder().cores(2).build().expect("two threads")
@@ -131,6 +133,69 @@ fn a_full_mailbox_gives_the_message_back_and_takes_exits() {
         matches!(cx.recv().await, Received::Down(down) if down.reason == Reason::value("enough"))
     });
     assert_eq!(done, Ok(true));
+}
+
+#[test]
+fn a_kill_keeps_its_place_behind_what_was_sent_before() {
+    let runtime = Runtime::builder().cores(1).build().expect("a thread");
+    let reasons = runtime.block_on(async |mut cx: Context<Waker>| {
+        cx.trap_exit(true);
+        let me = cx.address();
+        let mut reasons = Vec::new();
+        for round in 0..3 {
+            let target = cx.spawn(async move |cx: Context<()>| {
+                let waker = poll_fn(|task| Poll::Ready(task.waker().clone())).await;
+                cx.send(me, waker).expect("alive");
+                std::future::pending::<()>().await;
+            });
+            let target = target.expect("a process").pid();
+            let Received::Message(waker) = cx.recv().await else { unreachable!() };
+            // It has a signal to meet when the others come.
+            waker.wake();
+            match round {
+                0 => drop(cx.monitor(target).expect("memory")),
+                1 => cx.link(target).expect("alive"),
+                _ => {
+                    cx.monitor(target).expect("memory");
+                    cx.exit(target, Reason::SHUTDOWN).expect("memory");
+                }
+            }
+            cx.exit(target, Reason::KILL).expect("memory");
+            match cx.recv().await {
+                Received::Down(down) => reasons.push(down.reason),
+                Received::Exit(exit) => reasons.push(exit.reason),
+                other => panic!("unexpected: {other:?}"),
+            }
+        }
+        reasons
+    });
+    assert_eq!(reasons, Ok(vec![Reason::KILLED, Reason::KILLED, Reason::SHUTDOWN]));
+}
+
+#[test]
+fn late_replies_do_not_fill_a_bounded_mailbox() {
+    let runtime = runtime();
+    let done = runtime.block_on(async |mut cx: Context<Alias>| {
+        let me = cx.address();
+        let options = SpawnOptions::new().mailbox_limit(2);
+        let server = async move |mut cx: Context<u32>| {
+            let alias = cx.alias(false).expect("memory");
+            cx.unalias(alias);
+            cx.send(me, alias).expect("alive");
+            assert!(matches!(cx.recv().await, Received::Message(7)));
+        };
+        let (server, _) = cx.spawn_with(&options, server).expect("a process");
+        let Received::Message(spent) = cx.recv().await else { unreachable!() };
+        for _ in 0..10 {
+            // Swallowed, two at a time: the server meets them before it answers.
+            for late in 0..2_u32 {
+                assert_eq!(cx.send_alias(spent, late), Ok(()));
+            }
+            assert!(cx.info(server).await.expect("memory").is_some());
+        }
+        cx.send(server, 7_u32)
+    });
+    assert_eq!(done, Ok(Ok(())));
 }
 
 #[test]

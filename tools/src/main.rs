@@ -2,19 +2,32 @@
 //!
 //! [`steps`] runs and times the parts and says at the end what was done, failed and skipped;
 //! [`need`] says what a machine lacks, or installs it; [`lint`] refuses in the kernel what has no place
-//! there; [`models`] runs loom; [`cases`] replays the conformance cases; [`bare`] boots the image.
+//! there; [`models`] runs loom; [`shuttle`] runs the webs; [`cases`] replays the conformance cases; [`model`] runs
+//! random programs beside the model of OTP's rules, [`fuzz`] lets libFuzzer make them; [`sanitize`] runs the stress
+//! tests under the sanitizers; [`bare`] boots the image. [`report`] is the table of what a part has run.
 
 mod bare;
 mod cases;
+mod fuzz;
 mod lint;
+mod model;
 mod models;
 mod need;
+mod report;
+mod sanitize;
+mod shuttle;
 mod steps;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use steps::{Steps, cargo};
+
+/// Schedules of each kind when everything is checked: enough to find what is easily found.
+const SOME_SCHEDULES: u64 = 2_000;
+
+/// Random programs in `cargo xtask test`.
+const SOME_PROGRAMS: u64 = 20_000;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Checks the Atropos workspace", disable_help_subcommand = true)]
@@ -34,6 +47,40 @@ enum Command {
     Loom {
         /// A part of a test's name.
         filter: Option<String>,
+    },
+    /// Whole-kernel programs under shuttle's random and PCT schedules; FILTER picks those whose names contain it.
+    Shuttle {
+        /// Schedules of each kind for each program (20,000).
+        #[arg(long, value_name = "N")]
+        schedules: Option<u64>,
+        /// Decides the schedules: the same number, the same schedules.
+        #[arg(long, value_name = "N")]
+        seed: Option<u64>,
+        /// Replays the schedule of a failure, or the file it is in; FILTER is then the program's name.
+        #[arg(long, value_name = "SCHEDULE", requires = "filter")]
+        replay: Option<String>,
+        /// A part of a test's name.
+        filter: Option<String>,
+    },
+    /// Random programs on the kernel and on a sequential model of OTP's rules, which must agree.
+    Model {
+        /// Programs.
+        #[arg(long, default_value_t = 20_000)]
+        cases: u64,
+    },
+    /// The fuzz targets: the kernel's states beside the model, and the RESP parser. With a nightly toolchain.
+    Fuzz {
+        /// For each target.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Only this one.
+        target: Option<String>,
+    },
+    /// The stress tests under AddressSanitizer, with leaks, and ThreadSanitizer. With a nightly toolchain.
+    Sanitize {
+        /// The least time for which each sanitizer looks at the stress test, with new seeds.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
     },
     /// Builds the bare-metal image, runs it under QEMU and checks what it prints.
     Bare,
@@ -59,7 +106,12 @@ fn run() -> Result<()> {
         Command::Test => &[need::REDIS, need::PYTHON, need::BARE],
         Command::Conformance => &[need::PYTHON],
         Command::Bare => &[need::BARE],
-        Command::Loom { .. } | Command::Lint => &[],
+        Command::Loom { .. }
+        | Command::Shuttle { .. }
+        | Command::Model { .. }
+        | Command::Fuzz { .. }
+        | Command::Sanitize { .. }
+        | Command::Lint => &[],
     };
     if !needs.is_empty() {
         steps.run("preflight", || {
@@ -79,6 +131,8 @@ fn run() -> Result<()> {
                     "--all-features",
                     "--exclude",
                     "atropos-loom",
+                    "--exclude",
+                    "atropos-shuttle",
                     "--",
                     "-D",
                     "warnings",
@@ -96,25 +150,49 @@ fn run() -> Result<()> {
                     "warnings",
                 ])
             });
+            steps.run("clippy, models", lint_models);
             steps.run("no_std", no_std);
             // One test needs them, and says loudly when it skips; the others need not wait for them.
             steps.need_and_run("redis clients", need::REDIS, || Ok(()));
             // Optimised: the stress tests are real sizes, and one build serves tests and runner.
             steps.run("tests", || {
-                let arguments = ["test", "--workspace", "--release", "--exclude", "atropos-loom"];
+                let arguments =
+                    ["test", "--workspace", "--release", "--exclude", "atropos-loom", "--exclude", "atropos-shuttle"];
                 println!("$ cargo {}", arguments.join(" "));
                 steps::run(steps::bounded("cargo", 15).args(arguments))
             });
             steps.need_and_run("conformance", need::PYTHON, cases::check);
+            steps.run("model", || model::check(SOME_PROGRAMS));
             steps.run("loom", || models::check(None));
+            let some = shuttle::Asked { schedules: Some(SOME_SCHEDULES), ..shuttle::Asked::default() };
+            steps.run("shuttle", || shuttle::check(&some));
             steps.need_and_run("bare metal", need::BARE, bare::check);
         }
         Command::Conformance => steps.need_and_run("conformance", need::PYTHON, cases::check),
         Command::Loom { filter } => steps.run("loom", || models::check(filter.as_deref())),
+        Command::Shuttle { schedules, seed, replay, filter } => {
+            let asked = shuttle::Asked { schedules, seed, filter, replay };
+            steps.run("shuttle", || shuttle::check(&asked));
+        }
         Command::Bare => steps.need_and_run("bare metal", need::BARE, bare::check),
+        Command::Model { cases } => steps.run("model", || model::check(cases)),
+        Command::Fuzz { seconds, target } => steps.run("fuzz", || fuzz::check(seconds, target.as_deref())),
+        Command::Sanitize { seconds } => steps.run("sanitize", || sanitize::check(seconds)),
         Command::Lint => steps.run("source rules", lint::check),
     }
     steps.finish()
+}
+
+/// What only the models' configurations compile.
+fn lint_models() -> Result<()> {
+    let clippy = |package: &str, flags: &str, folder: &str, more: &[&str]| {
+        let mut clippy = steps::bounded("cargo", 10);
+        clippy.args(["clippy", "--package", package, "--all-targets"]).args(more).args(["--", "-D", "warnings"]);
+        steps::run(clippy.env("RUSTFLAGS", flags).env("CARGO_TARGET_DIR", folder))
+    };
+    let loom = ["--features", "epoch-loom", "--profile", "loom"];
+    clippy("atropos-loom", "--cfg loom --cfg crossbeam_loom", "target/loom", &loom)?;
+    clippy("atropos-shuttle", "--cfg shuttle", "target/shuttle", &["--profile", "shuttle"])
 }
 
 /// The kernel builds with no std in its tree, with and without epochs, and so does what stands on it.
@@ -122,10 +200,16 @@ fn no_std() -> Result<()> {
     cargo(&["build", "-p", "atropos-kernel", "--no-default-features"])?;
     cargo(&["build", "-p", "atropos-otp", "--no-default-features"])?;
     // The kernel of one hart; it shows exactly what the exit path allocates.
-    cargo(&["test", "--release", "-p", "atropos-kernel", "--no-default-features"])?;
+    cargo(&["test", "--release", "-p", "atropos-kernel", "--no-default-features", "--", "--skip", "scenarios::"])?;
+    // How many points each scenario has, said aloud.
+    let sweep = ["--test", "failing_memory", "--", "--nocapture"];
+    cargo(&[&["test", "--release", "-q", "-p", "atropos-kernel", "--no-default-features"], &sweep[..]].concat())?;
     cargo(&["build", "-p", "atropos-kernel"])?;
-    let tree = steps::output("cargo", &["tree", "-p", "atropos-otp", "-e", "normal,features", "--prefix", "none"])?;
-    let std_features: Vec<&str> = tree.lines().filter(|line| line.contains("feature \"std\"")).collect();
-    anyhow::ensure!(std_features.is_empty(), "the tree asks for std:\n{}", std_features.join("\n"));
+    cargo(&["build", "-p", "atropos-dist"])?;
+    for package in ["atropos-kernel", "atropos-otp", "atropos-dist"] {
+        let tree = steps::output("cargo", &["tree", "-p", package, "-e", "normal,features", "--prefix", "none"])?;
+        let std_features: Vec<&str> = tree.lines().filter(|line| line.contains("feature \"std\"")).collect();
+        anyhow::ensure!(std_features.is_empty(), "{package}'s tree asks for std:\n{}", std_features.join("\n"));
+    }
     Ok(())
 }

@@ -151,7 +151,7 @@ impl<W: World> Run<'_, W> {
 
 /// Kills what is left, and sees that nothing is.
 pub(super) fn clear(world: &mut impl World) -> Result<()> {
-    let left = world.host(|host| host.processes());
+    let left: Vec<_> = world.host(|host| host.processes().collect());
     for pid in left {
         world.host(|host| host.exit(pid, Reason::KILL))?;
     }

@@ -23,6 +23,9 @@ fn here() -> *const Here {
     HERE.with(std::ptr::from_ref)
 }
 
+/// What a process that panics dies of.
+pub const PANIC: &str = "a panic in a scripted process";
+
 struct Clock(AtomicU64);
 
 // SAFETY: `here` is a thread-local; the virtual cores take turns on their thread.
@@ -43,7 +46,7 @@ unsafe impl KernelWorld for Clock {
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(code));
         caught.map_err(|panic| match panic.downcast::<String>() {
             Ok(text) => Reason::crash(*text),
-            Err(_) => Reason::crash("a panic in a scripted process"),
+            Err(_) => Reason::crash(PANIC),
         })
     }
 }
@@ -66,8 +69,13 @@ impl std::fmt::Debug for Stepped {
 impl Stepped {
     /// So many cores, decided by `seed`.
     pub fn new(cores: usize, seed: u64) -> Self {
+        Self::with(Options { cores, seed, ..Options::default() })
+    }
+
+    /// As the options say.
+    pub fn with(options: Options) -> Self {
         let clock = Arc::new(Clock(AtomicU64::new(0)));
-        let options = Options { cores, seed, ..Options::default() };
+        let (cores, seed) = (options.cores, options.seed);
         let kernel = Kernel::new(options, Domain::new(), clock.clone());
         let cores = (0..cores).map(|id| (Core::new(kernel.clone(), id), None)).collect();
         let participant = kernel.register();
@@ -83,8 +91,41 @@ impl Stepped {
         (z ^ (z >> 31)) as usize % below
     }
 
+    /// How many.
+    pub fn cores(&self) -> usize {
+        self.cores.len()
+    }
+
+    /// The kernel, shared.
+    pub fn shared(&self) -> &Arc<Kernel> {
+        &self.kernel
+    }
+
+    /// Lets time pass, and nobody notice.
+    pub fn pass(&mut self, time: Duration) {
+        self.clock.0.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Runs until every core sleeps and no timer is due.
+    pub fn rest(&mut self) -> Result<()> {
+        for _ in 0..1_000_000 {
+            self.settle()?;
+            let now = self.clock.now();
+            let Some(core) = self.cores.iter().position(|(_, due)| due.is_some_and(|due| due <= now)) else {
+                return Ok(());
+            };
+            self.step(core);
+        }
+        anyhow::bail!("timers are due, and do not fire")
+    }
+
     fn step(&mut self, core: usize) {
         let slices = 1 + self.random(4) as u32;
+        self.step_core(core, slices);
+    }
+
+    /// Runs a core for so many slices.
+    pub fn step_core(&mut self, core: usize, slices: u32) {
         let (core, due) = &mut self.cores[core];
         *due = match core.run(slices) {
             Ran::Worked => None,

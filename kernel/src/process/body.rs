@@ -6,7 +6,7 @@ use crate::cx::{Cx, Slice};
 use crate::memory;
 use crate::process::header::Header;
 use crate::reason::Reason;
-use crate::sync::{Ordering, UnsafeCell};
+use crate::sync::UnsafeCell;
 
 /// What a process runs, one slice at a time: a future, an interpreter, a state machine.
 ///
@@ -78,7 +78,6 @@ impl<B: Body> Process<B> {
     unsafe fn free(process: NonNull<Header>) {
         // SAFETY: the last share: nobody else looks.
         let header = unsafe { process.as_ref() };
-        let (kernel, holds) = (header.kernel, header.holds_kernel.load(Ordering::Relaxed));
         let predecessor = header.predecessor;
         // SAFETY: taken out of the slot by this process's claim (T3), given back once.
         drop(unsafe { Reason::from_word(predecessor) });
@@ -86,9 +85,5 @@ impl<B: Body> Process<B> {
         unsafe { process.drop_in_place() };
         // SAFETY: allocated as a `Process<B>` by `spawn`.
         unsafe { memory::free(process.cast::<Self>()) };
-        if holds {
-            // SAFETY: a waker of this process counted the kernel (P4).
-            unsafe { alloc::sync::Arc::decrement_strong_count(kernel.as_ptr()) };
-        }
     }
 }

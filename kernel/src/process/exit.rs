@@ -1,8 +1,9 @@
 //! Death: what happens when a process ends, in this order, and allocating nothing.
 //!
 //! 1. The body is dropped; a panic of its destructors is contained.
-//! 2. The reason is written and the mailbox closed: from now on senders get their signals back.
-//! 3. Its name, aliases, timers and monitors are given up; unread messages are dropped.
+//! 2. Its name is given up, the reason is written, and the mailbox closed: from now on senders get their
+//!    signals back. Who knows that it is dead finds its name free: a monitor of the dead fires at once.
+//! 3. Its aliases, timers and monitors are given up; unread messages are dropped.
 //! 4. Links fire, oldest first, then monitors (a process that is linked and monitors gets EXIT
 //!    before DOWN, as in OTP). Those whom an EXIT kills are queued by it and die in turn on
 //!    whatever core runs them: no recursion, and no list but the run queues.
@@ -11,35 +12,52 @@
 
 use core::ptr::NonNull;
 
+use crate::cx::Slice;
 use crate::hand::Hand;
-use crate::kernel::Kernel;
 use crate::link::{Half, Link};
 use crate::mailbox::Fifo;
 use crate::memory;
 use crate::monitor::{Cancelled, Monitor};
+use crate::mutate::Mutation;
 use crate::name;
 use crate::process::header::Header;
 use crate::process::ties::watch_was_cancelled;
 use crate::reason::Reason;
-use crate::sched::local::CoreLocal;
-use crate::signal::ask::Ask;
 use crate::signal::node::{Kind, Node};
 use crate::signal::queue::Queue;
+use crate::sync::Ordering;
 use crate::timer::record::{Target, TimerHead};
 use crate::watch::Watch;
 
 /// Ends the owned process. Everything that it had is gone when this returns.
 ///
 /// # Safety
-/// The caller is `core`, owns the process, and does not use it again.
-pub(crate) unsafe fn die(process: NonNull<Header>, hand: &Hand<'_>, core: &CoreLocal, reason: Reason) {
+/// The caller is the slice's core, owns the process, and does not use it again.
+pub(crate) unsafe fn die(process: NonNull<Header>, slice: &Slice<'_>, reason: Reason) {
+    let (hand, core) = (&slice.hand, slice.core);
     // SAFETY: owned, so live.
     let header = unsafe { process.as_ref() };
-    // SAFETY: the owner; once, since nobody runs it again.
-    hand.kernel.contain(&mut || unsafe { (header.vtable.drop_body)(process) });
+    // What the body's destructors ask for is done, but nothing is fetched any more: what it would meet is for the
+    // death to answer.
+    // SAFETY: the owner.
+    unsafe { header.private() }.fetches = false;
+    hand.kernel.contain(&mut || {
+        let _outside = slice.leave();
+        // SAFETY: the owner; once, since nobody runs it again.
+        unsafe { (header.vtable.drop_body)(process) };
+    });
+    // From here on all is refused.
+    // SAFETY: the owner.
+    unsafe { header.private() }.dying = Some(reason.clone());
     // SAFETY: the owner, before anything is closed (P3).
-    header.reason.with_mut(|place| unsafe { *place = reason.clone() });
+    let write = || header.reason.with_mut(|place| unsafe { *place = reason.clone() });
+    if !hand.kernel.mutated(Mutation::ReasonLast) {
+        write();
+    }
     let late = close(header, hand);
+    if hand.kernel.mutated(Mutation::ReasonLast) {
+        write();
+    }
     fire(header, hand, &reason);
     answer(header, hand, late, &reason);
     hand.kernel.table.vacate(header.pid, reason);
@@ -50,8 +68,9 @@ pub(crate) unsafe fn die(process: NonNull<Header>, hand: &Hand<'_>, core: &CoreL
 
 /// Steps 2 and 3; returns the questions that step 5 answers.
 fn close(header: &Header, hand: &Hand<'_>) -> Queue {
-    let rest = header.mailbox.close().into_fifo();
+    // Before anybody can find it dead: who does may register the name.
     name::release_name(header);
+    let rest = header.mailbox.close().into_fifo();
     // SAFETY: the owner.
     let private = unsafe { header.private() };
     // Nothing looks anything up from here on: emptying a set is a walk.
@@ -123,13 +142,15 @@ fn give_up_monitors(header: &Header, hand: &Hand<'_>) {
 fn fire(header: &Header, hand: &Hand<'_>, reason: &Reason) {
     // SAFETY: the owner.
     let private = unsafe { header.private() };
+    let killed = hand.kernel.mutated(Mutation::TellsTheKill) && header.killed.load(Ordering::Relaxed);
+    let told = if killed { &Reason::KILLED } else { reason };
     while let Some(half) = private.links.pop() {
         // SAFETY: the half's share, which the set had.
-        unsafe { Link::fire(Half::link(half), header.pid, hand, reason) };
+        unsafe { Link::fire(Half::link(half), header.pid, hand, told) };
     }
     for link in header.links.close() {
         // SAFETY: the half's share, which the list had.
-        unsafe { Link::fire(link, header.pid, hand, reason) };
+        unsafe { Link::fire(link, header.pid, hand, told) };
     }
     for watch in header.watchers.close() {
         // SAFETY: the list's share.
@@ -142,6 +163,7 @@ fn answer(header: &Header, hand: &Hand<'_>, mut late: Queue, reason: &Reason) {
     while let Some(node) = late.pop_front() {
         // SAFETY: taken from the mailbox, so ours.
         match unsafe { Node::kind(node) } {
+            _ if hand.kernel.mutated(Mutation::LateIsDropped) => {}
             Kind::LinkRequest => {
                 // SAFETY: the half's share, which the request had.
                 unsafe { Link::fire(Link::of_request(node), header.pid, hand, &Reason::NOPROC) };
@@ -152,27 +174,32 @@ fn answer(header: &Header, hand: &Hand<'_>, mut late: Queue, reason: &Reason) {
                 unsafe { Monitor::fire(node.cast(), hand, said) };
             }
             // SAFETY: ours.
-            _ => unsafe { Ask::refuse(node) },
+            _ => unsafe { hand.release(node) },
         }
     }
 }
 
-/// Drops a process that will never run again, of a kernel that has no core any more.
+/// Ends a process that will never run again, of a kernel that has no core any more. Nobody is told: those who could
+/// be end as well. Its memory is the caller's to retire.
 ///
 /// # Safety
-/// The caller is the kernel's destructor: nobody else has the process.
-pub(crate) unsafe fn discard(kernel: &Kernel, process: NonNull<Header>) {
-    // SAFETY: by contract ours.
+/// The kernel has no core, and the caller is the one who ends its processes.
+pub(crate) unsafe fn discard(hand: &Hand<'_>, process: NonNull<Header>) {
+    let kernel = hand.kernel;
+    // SAFETY: by contract ours: who could run it is gone.
     let header = unsafe { process.as_ref() };
+    // SAFETY: as above.
+    unsafe { header.private() }.fetches = false;
     // SAFETY: ours, once.
     kernel.contain(&mut || unsafe { (header.vtable.drop_body)(process) });
-    let participant = kernel.register();
-    let guard = participant.pin();
-    let hand = kernel.hand(&guard, None);
-    let mut late = close(header, &hand);
+    // SAFETY: as above.
+    unsafe { header.private() }.dying = Some(Reason::KILLED);
+    // SAFETY: ours, before anything is closed (P3).
+    header.reason.with_mut(|place| unsafe { *place = Reason::KILLED });
+    let mut late = close(header, hand);
     while let Some(node) = late.pop_front() {
         // SAFETY: taken, so ours.
-        unsafe { Node::release(node) };
+        unsafe { hand.release(node) };
     }
     // SAFETY: ours.
     let private = unsafe { header.private() };
@@ -189,7 +216,4 @@ pub(crate) unsafe fn discard(kernel: &Kernel, process: NonNull<Header>) {
         unsafe { Watch::release(watch) };
     }
     kernel.table.vacate(header.pid, Reason::KILLED);
-    drop(guard);
-    // SAFETY: the table's share; a waker that is left frees it later.
-    unsafe { Header::give_up(process) };
 }

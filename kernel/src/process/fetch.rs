@@ -3,21 +3,28 @@
 //! Messages, and what has become one, go to the private queue; an exit that the process
 //! does not survive ends the fetch, and what is behind it stays in `unmet` for the death to
 //! answer. Nobody sees the mailbox as clear until the whole batch is met (`mailbox`, M4).
+//!
+//! Nothing foreign runs while a batch is in hand: what it holds that nobody receives (a late reply) is released,
+//! with whatever its destructor does, when the batch is done. A destructor may fetch in its turn.
 
 use core::ptr::NonNull;
 
 use crate::hand::Hand;
 use crate::link::{Half, Link};
 
+use crate::mailbox::Fifo;
 use crate::monitor::Monitor;
+use crate::mutate::Mutation;
 use crate::process::header::Header;
 use crate::process::private::Private;
 use crate::process::ties;
 use crate::reason::Reason;
+use crate::send::uncount;
 use crate::signal::ask::Ask;
 use crate::signal::exit_signal::ExitSignal;
 use crate::signal::message;
 use crate::signal::node::{Kind, Node};
+use crate::signal::queue::Queue;
 use crate::sync::Ordering;
 use crate::timer::record::TimerHead;
 
@@ -29,6 +36,8 @@ enum Met {
     Queue,
     /// Something that the body waits for without receiving it.
     Resume,
+    /// A message that nobody receives.
+    Refused,
     /// The process dies of it.
     Dies(Reason),
 }
@@ -45,14 +54,23 @@ pub(crate) enum By {
 /// Takes and meets what has come. The caller owns the process.
 pub(crate) fn fetch(process: &Header, hand: &Hand<'_>, by: By) {
     // SAFETY: the caller owns the process (P1).
-    if unsafe { process.private() }.dying.is_some() {
+    let private = unsafe { process.private() };
+    if private.dying.is_some() || !private.fetches {
         return;
     }
     let batch = process.mailbox.take();
     if batch.is_empty() {
         return;
     }
-    let mut fifo = batch.into_fifo();
+    let mut refused = Queue::new();
+    meet_all(process, hand, by, batch.into_fifo(), &mut refused);
+    while let Some(node) = refused.pop_front() {
+        // SAFETY: fetched, so the owner's. Foreign: nothing is borrowed.
+        unsafe { hand.release(node) };
+    }
+}
+
+fn meet_all(process: &Header, hand: &Hand<'_>, by: By, mut fifo: Fifo, refused: &mut Queue) {
     while let Some(node) = fifo.next() {
         match meet(process, hand, node) {
             Met::Handled => {}
@@ -65,6 +83,8 @@ pub(crate) fn fetch(process: &Header, hand: &Hand<'_>, by: By) {
             }
             // SAFETY: the owner.
             Met::Resume => unsafe { process.private() }.resume = true,
+            // SAFETY: fetched, so the owner's.
+            Met::Refused => unsafe { refused.push_back(node) },
             Met::Dies(reason) => {
                 // SAFETY: the owner.
                 let private = unsafe { process.private() };
@@ -93,7 +113,7 @@ fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
             Met::Resume
         }
         Kind::Exit => meet_exit(process, node),
-        Kind::LinkExit => meet_link_exit(process, node),
+        Kind::LinkExit => meet_link_exit(process, hand, node),
         Kind::LinkRequest => {
             let link = Link::of_request(node);
             // SAFETY: fetched; the share of the half comes with it.
@@ -132,7 +152,8 @@ fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
         Kind::Wake => {
             // AcqRel: the node is in no queue any more; and a waker, nudger or killer whose swap found the
             // flag set left it to us, who must see what it did before.
-            process.waking.swap(false, Ordering::AcqRel);
+            let clear = if hand.kernel.mutated(Mutation::WakingRelaxed) { Ordering::Relaxed } else { Ordering::AcqRel };
+            process.waking.swap(false, clear);
             if process.killed.load(Ordering::Relaxed) {
                 return Met::Dies(Reason::KILLED);
             }
@@ -142,7 +163,7 @@ fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
         }
         Kind::Ask => {
             // SAFETY: fetched, so ours.
-            unsafe { Ask::answer(node, process) };
+            unsafe { Ask::answer(node, process, hand) };
             Met::Handled
         }
     }
@@ -169,9 +190,8 @@ fn meet_alias(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
     // SAFETY: the owner.
     let private = unsafe { process.private() };
     let Some(alias) = private.aliases.find(via.to_raw()) else {
-        // SAFETY: fetched, so ours. A foreign destructor: nothing of `private` is used after.
-        unsafe { hand.release(node) };
-        return Met::Handled;
+        uncount(process);
+        return Met::Refused;
     };
     // SAFETY: in the set.
     let mode = unsafe { alias.as_ref() }.mode;
@@ -195,22 +215,27 @@ fn meet_exit(process: &Header, node: NonNull<Node>) -> Met {
     } else if trapping {
         return Met::Queue;
     } else if reason.is_normal() && from != Some(process.pid) {
-        Met::Handled
+        Met::Refused
     } else {
         Met::Dies(reason)
     };
-    // SAFETY: fetched; a reason's value may be foreign, but it is cloned above or held by others.
-    drop(unsafe { ExitSignal::open(node) });
-    met
+    if let Met::Dies(_) = met {
+        // SAFETY: fetched. The reason's value, which may be foreign, lives on in `met`.
+        drop(unsafe { ExitSignal::open(node) });
+        return met;
+    }
+    // Its reason may be foreign.
+    Met::Refused
 }
 
-fn meet_link_exit(process: &Header, node: NonNull<Node>) -> Met {
+fn meet_link_exit(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
     take_up(process);
     let link = node.cast::<Link>();
     let half = Link::half_of(link, process.pid);
     // SAFETY: the signal's share keeps the record; the fields are the owner's.
     let fields = unsafe { half.as_ref() };
-    let (welcome, peer) = (!fields.is_withdrawn(), fields.peer);
+    let welcome = !fields.is_withdrawn() || hand.kernel.mutated(Mutation::WithdrawnIsWelcome);
+    let peer = fields.peer;
     // SAFETY: the owner.
     let private = unsafe { process.private() };
     // SAFETY: ours.
@@ -229,7 +254,8 @@ fn meet_link_exit(process: &Header, node: NonNull<Node>) -> Met {
     }
     // SAFETY: the signal's share.
     unsafe { Link::give_up(link) };
-    if reason.is_normal() { Met::Handled } else { Met::Dies(reason) }
+    let survives = reason.is_normal() && !hand.kernel.mutated(Mutation::NormalKills);
+    if survives { Met::Handled } else { Met::Dies(reason) }
 }
 
 /// Takes a half that was on the list, or in a request, into the set.

@@ -13,9 +13,11 @@
 //! - **P2.** Everything else in here is atomic, or constant from before `Table::publish`.
 //! - **P3.** `reason` is written once by the owner before it closes the mailbox, and read only by
 //!   those who found something closed.
-//! - **P4.** `kernel` outlives the process's last slice; whoever holds a share of the memory
-//!   for longer (a waker) holds the kernel as well.
+//! - **P4.** `kernel` outlives the process's last slice, and its wakers: as long as there are any, they hold it
+//!   together, by one count. So a kernel that is let go of, and whose processes nobody can wake, is dropped
+//!   with all that it has, also with what has been waked before.
 
+use alloc::sync::Arc;
 use core::any::TypeId;
 use core::ptr::NonNull;
 
@@ -31,8 +33,13 @@ use crate::reclaim::Retired;
 use crate::roll::Roll;
 use crate::runq::node::RunNode;
 use crate::signal::node::Node;
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, UnsafeCell};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, UnsafeCell, acquire_by};
 use crate::watch::Watch;
+
+/// The table's share of a process's memory.
+pub(super) const TABLE: usize = 1;
+/// A waker's.
+const WAKER: usize = 2;
 
 /// See the module. `repr(C)`: a queued process is its first field.
 #[repr(C)]
@@ -64,11 +71,9 @@ pub struct Header {
     pub wake: Node,
     /// Claimed by the waker that sends `wake`.
     pub waking: AtomicBool,
-    /// Somebody has killed it: it dies when it meets `wake`. So a kill needs no memory.
+    /// Somebody has killed it without memory for a signal: it dies when it meets `wake`.
     pub killed: AtomicBool,
-    /// A waker holds the kernel through this process (P4).
-    pub holds_kernel: AtomicBool,
-    /// Shares of the memory: the table's, and one for each waker.
+    /// Shares of the memory: `TABLE`, and `WAKER` for each waker.
     pub shares: AtomicUsize,
     /// See P4.
     pub kernel: NonNull<Kernel>,
@@ -99,6 +104,13 @@ impl Header {
         self.private.with_mut(|private| unsafe { &mut *private })
     }
 
+    /// The whole process, of which a `&Header` is only the first part.
+    pub fn whole(&self) -> NonNull<Self> {
+        // `spawn` exposed the allocation.
+        let whole = core::ptr::with_exposed_provenance_mut(core::ptr::from_ref(self).addr());
+        NonNull::new(whole).unwrap_or(NonNull::from(self))
+    }
+
     /// Why it died; for those who found it closed (P3).
     ///
     /// # Safety
@@ -108,26 +120,55 @@ impl Header {
         self.reason.with(|reason| unsafe { (*reason).clone() })
     }
 
-    /// One more share of the memory. Wait-free.
-    pub fn share(&self) {
+    /// One more waker's share of the memory; the first of them holds the kernel (P4). The caller has such a share, or
+    /// runs the process's slice. Wait-free.
+    pub fn share_with_waker(&self) {
         // Relaxed: who shares has a share.
-        self.shares.fetch_add(1, Ordering::Relaxed);
+        if self.shares.fetch_add(WAKER, Ordering::Relaxed) < WAKER {
+            // SAFETY: the kernel is in an `Arc` (`Kernel::new`), and alive: a slice runs, whose core holds it. It
+            // is counted before anybody else has this waker, so before the last of them uncounts it.
+            unsafe { Arc::increment_strong_count(self.kernel.as_ptr().cast_const()) };
+        }
     }
 
-    /// Gives up a share; the last one frees the memory.
+    /// Gives up a waker's share: with the last of them the hold on the kernel, and if the table has none, the memory.
     ///
     /// # Safety
     /// The caller has the share and does not use `process` again.
-    pub unsafe fn give_up(process: NonNull<Self>) {
+    pub unsafe fn give_up_waker(process: NonNull<Self>) {
+        // SAFETY: shared, so live.
+        let kernel = unsafe { process.as_ref() }.kernel;
+        // SAFETY: the caller's share.
+        let before = unsafe { Self::give_up(process, WAKER) };
+        if before < 2 * WAKER {
+            // The process may be gone; what was counted for its wakers is ours to uncount.
+            // SAFETY: counted by the first waker since there was none.
+            unsafe { Arc::decrement_strong_count(kernel.as_ptr().cast_const()) };
+        }
+    }
+
+    /// Gives up the table's share.
+    ///
+    /// # Safety
+    /// The caller has it and does not use `process` again.
+    pub unsafe fn give_up_table(process: NonNull<Self>) {
+        // SAFETY: the caller's share.
+        unsafe { Self::give_up(process, TABLE) };
+    }
+
+    /// Gives up a share; the last one frees the memory. What the shares were.
+    unsafe fn give_up(process: NonNull<Self>, share: usize) -> usize {
         // Release, and the fence below: the free comes after every use.
         // SAFETY: shared, so live.
         let shares = unsafe { &process.as_ref().shares };
-        if shares.fetch_sub(1, Ordering::Release) == 1 {
-            crate::sync::fence(Ordering::Acquire);
+        let before = shares.fetch_sub(share, Ordering::Release);
+        if before == share {
+            acquire_by(|order| shares.load(order));
             // SAFETY: the last share.
             let vtable = unsafe { process.as_ref() }.vtable;
             // SAFETY: the last share; the vtable is this process's.
             unsafe { (vtable.free)(process) };
         }
+        before
     }
 }

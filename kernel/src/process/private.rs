@@ -20,6 +20,8 @@ pub struct Private {
     pub trap_exit: bool,
     /// The body must see what has come: a signal for it was fetched, or it has not yet run.
     pub resume: bool,
+    /// Not once its death has begun.
+    pub fetches: bool,
     /// It dies as soon as its slice lets go.
     pub dying: Option<Reason>,
     /// What was fetched and not met, because the process died of what came before.
@@ -45,6 +47,7 @@ impl Private {
             queue: Queue::new(),
             trap_exit,
             resume: true,
+            fetches: true,
             dying: None,
             unmet: Fifo::empty(),
             links: Set::new(),

@@ -17,7 +17,7 @@ use crate::monitor::Monitor;
 use crate::name::RegisterError;
 use crate::pid::{Pid, Reference};
 use crate::process::body::{Body, Process};
-use crate::process::header::Header;
+use crate::process::header::{self, Header};
 use crate::process::private::Private;
 use crate::reason::Reason;
 use crate::reclaim::Retired;
@@ -165,7 +165,7 @@ unsafe fn reclaim(retired: NonNull<Retired>) {
     // SAFETY: only headers' `retired` are given this function.
     let header = unsafe { retired.byte_sub(offset_of!(Header, retired)).cast::<Header>() };
     // SAFETY: the table's share: out of everybody's reach.
-    unsafe { Header::give_up(header) };
+    unsafe { Header::give_up_table(header) };
 }
 
 /// The process that spawns, which the caller owns.
@@ -248,13 +248,18 @@ pub(crate) enum Slots<'a> {
 }
 
 impl Slots<'_> {
-    fn claim(&mut self, kernel: &Kernel) -> Result<crate::table::Claim, NoSlot> {
+    fn claim(&mut self, kernel: &Kernel) -> Result<crate::table::Claim, SpawnError> {
         match self {
-            Self::Core(core) => core.claim(kernel),
+            // The parent is a process, so a kernel that is closed meanwhile is not empty before its child is seen.
+            Self::Core(core) => Ok(core.claim(kernel)?),
             Self::Host(slots) => {
                 let credit = kernel.take_credit()?;
+                if kernel.is_closed_to_the_counted() {
+                    kernel.return_credit(credit);
+                    return Err(SpawnError::Closing);
+                }
                 kernel.return_credit(credit - 1);
-                kernel.table.claim(slots).inspect_err(|_| kernel.return_credit(1))
+                Ok(kernel.table.claim(slots).inspect_err(|_| kernel.return_credit(1))?)
             }
         }
     }
@@ -295,7 +300,7 @@ pub(crate) fn spawn<B: Body>(
         Err(error) => {
             // SAFETY: allocated above, nothing written.
             unsafe { memory::free(memory) };
-            return Err(error.into());
+            return Err(error);
         }
     };
     let parent = parent.as_ref();
@@ -309,24 +314,30 @@ pub(crate) fn spawn<B: Body>(
     // SAFETY: fresh memory of this layout.
     unsafe { memory.write(Process { header, body: UnsafeCell::new(body) }) };
     let process = memory.cast::<Header>();
+    // For `Header::whole`.
+    let _ = process.as_ptr().expose_provenance();
     // SAFETY: initialised; ours until it is published.
     let child = unsafe { process.as_ref() };
     if let Some(entry) = entry
-        && let Err(error) = entry.register(child)
+        && let Err(error) = entry.reserve_for_newborn(child)
     {
         ties.give_up();
         undo(hand, &mut slots, &claim);
-        // SAFETY: never published, and a failed `register` shows it to nobody: ours alone. The
+        // SAFETY: never published, and a reservation shows it to nobody: ours alone. The
         // slot has the tombstone again.
         unsafe { (*process.as_ptr()).predecessor = ptr::null_mut() };
         // SAFETY: ours, once.
         kernel.contain(&mut || unsafe { (child.vtable.drop_body)(process) });
         // SAFETY: the only share.
-        unsafe { Header::give_up(process) };
+        unsafe { Header::give_up_table(process) };
         return Err(SpawnError::Name(error));
     }
     ties.tie(parent, child);
     kernel.table.publish(process, claim.pid);
+    if let Some(entry) = entry {
+        // After its pid leads to it, so that who finds it by name can reach it; before it can die.
+        entry.confirm_newborn(child);
+    }
     hand.schedule(child);
     Ok(Spawned { pid: claim.pid, monitor: parent.and_then(|parent| parent.reference) })
 }
@@ -340,7 +351,7 @@ fn undo(hand: &Hand<'_>, slots: &mut Slots<'_>, claim: &crate::table::Claim) {
 }
 
 fn new_header<B: Body>(kernel: &Kernel, options: &SpawnOptions<'_>, pid: Pid, predecessor: *mut ()) -> Header {
-    /// The wake node is a part of its process: nothing to free.
+    /// The nodes of a wake and of a kill are parts of their process: nothing to free.
     unsafe fn part_of_the_process(_: NonNull<Node>) {}
     Header {
         run: RunNode::new(options.priority as u8),
@@ -357,8 +368,7 @@ fn new_header<B: Body>(kernel: &Kernel, options: &SpawnOptions<'_>, pid: Pid, pr
         wake: Node::new(Kind::Wake, part_of_the_process),
         waking: AtomicBool::new(false),
         killed: AtomicBool::new(false),
-        holds_kernel: AtomicBool::new(false),
-        shares: AtomicUsize::new(1),
+        shares: AtomicUsize::new(header::TABLE),
         kernel: NonNull::from(kernel),
         vtable: Process::<B>::VTABLE,
         retired: Retired::new(reclaim),

@@ -7,12 +7,12 @@ use crate::hand::Hand;
 use crate::link::{Half, Link};
 use crate::memory::NoMemory;
 use crate::monitor::{Cancelled, Monitor};
+use crate::mutate::Mutation;
 use crate::name::{Entry, RegisterError};
 use crate::pid::{Pid, Reference};
 use crate::process::fetch::take_up;
 use crate::process::header::Header;
 use crate::reason::Reason;
-use crate::signal::exit_signal::ExitSignal;
 use crate::task::waker;
 use crate::watch::Watch;
 
@@ -72,7 +72,8 @@ impl From<RegisterError> for MonitorError {
     }
 }
 
-/// Links the owned `process` with `to`. Lock-free; O(1) amortised.
+/// Links the owned `process` with `to`. A link to the dead is an EXIT `noproc` to who traps, an error to who does
+/// not. Lock-free; O(1) amortised.
 pub(crate) fn link(process: &Header, hand: &Hand<'_>, to: Pid) -> Result<(), LinkError> {
     if to == process.pid {
         return Ok(());
@@ -88,41 +89,37 @@ pub(crate) fn link(process: &Header, hand: &Hand<'_>, to: Pid) -> Result<(), Lin
         // The other side has unlinked; this is a new link.
         private.cut_all(to);
     }
-    let Some(other) = hand.find(to) else { return nobody(process, hand, to) };
+    let other = hand.find(to);
+    let trapping = private.trap_exit;
+    if other.is_none() && !trapping {
+        return Err(LinkError::NoProc);
+    }
     let link = Link::try_new(&hand.kernel.nodes, process.pid, to).map_err(|NoMemory| LinkError::NoMemory)?;
     // SAFETY: the maker's half is in no set; its share goes with it.
     unsafe { private.hold_half(Link::half(link, 0)) };
-    let linked = if other.mailbox.is_clear() {
-        // SAFETY: on no list; the other half's share goes with it.
-        unsafe { other.links.push(link) }.is_ok()
-    } else {
+    let linked = match other {
+        Some(other) if other.mailbox.is_clear() || hand.kernel.mutated(Mutation::AlwaysShort) => {
+            // SAFETY: on no list; the other half's share goes with it.
+            unsafe { other.links.push(link) }.is_ok()
+        }
         // SAFETY: in no queue; the other half's share goes with it.
-        unsafe { hand.push(other, Link::request(link)) }
+        Some(other) => unsafe { hand.push(other, Link::request(link)) },
+        None => false,
     };
-    if linked {
+    if linked || hand.kernel.mutated(Mutation::RefusedIsPlaced) {
+        return Ok(());
+    }
+    if trapping {
+        // The EXIT is this record's: the dead may have linked as well, and its EXIT be on its way (K2).
+        // SAFETY: the other half's share, which nobody took.
+        unsafe { Link::fire(link, to, hand, &Reason::NOPROC) };
         return Ok(());
     }
     // SAFETY: held above, by nobody else.
     unsafe { private.drop_half(Link::half(link, 0)) };
     // SAFETY: the other half's share, which nobody took.
     unsafe { Link::give_up(link) };
-    nobody(process, hand, to)
-}
-
-/// A link to the dead: an EXIT `noproc` to who traps, an error to who does not.
-fn nobody(process: &Header, hand: &Hand<'_>, to: Pid) -> Result<(), LinkError> {
-    // SAFETY: the owner.
-    if !unsafe { process.private() }.trap_exit {
-        return Err(LinkError::NoProc);
-    }
-    let exit =
-        ExitSignal::try_new(&hand.kernel.nodes, Some(to), Reason::NOPROC).map_err(|NoMemory| LinkError::NoMemory)?;
-    // SAFETY: new; to itself, behind what has come.
-    if !unsafe { hand.push(process, exit) } {
-        // SAFETY: still ours.
-        unsafe { hand.release(exit) };
-    }
-    Ok(())
+    Err(LinkError::NoProc)
 }
 
 /// Ends the link with `to`: no EXIT of it arrives from now on. Lock-free; O(1) amortised.
@@ -192,7 +189,7 @@ pub(crate) fn monitor(
     // SAFETY: new, in no set; the watcher's share goes with it.
     unsafe { private.monitors.insert(monitor) };
     let placed = match holder {
-        Ok(other) if other.mailbox.is_clear() => {
+        Ok(other) if other.mailbox.is_clear() || hand.kernel.mutated(Mutation::AlwaysShort) => {
             // SAFETY: on no list; the target side's share goes with it.
             unsafe { other.watchers.push(Monitor::watch(monitor)) }.is_ok()
         }
@@ -200,7 +197,7 @@ pub(crate) fn monitor(
         Ok(other) => unsafe { hand.push(other, monitor.cast()) },
         Err(_) => false,
     };
-    if !placed {
+    if !placed && !hand.kernel.mutated(Mutation::RefusedIsPlaced) {
         let reason = pid.map_or(Reason::NOPROC, |pid| hand.kernel.epitaph(pid, hand.guard));
         // SAFETY: the target side's share, which nobody took; the node is in no queue.
         unsafe { Monitor::fire(monitor, hand, &reason) };
@@ -255,7 +252,7 @@ pub(crate) fn watch_was_cancelled(target: &Header, hand: &Hand<'_>) {
         // SAFETY: likewise.
         |watch| unsafe { Watch::release(watch) },
     );
-    for watch in orphaned {
+    for watch in orphaned.filter(|_| !hand.kernel.mutated(Mutation::SweepForgets)) {
         // SAFETY: the list is closed, so the reason is written (P3).
         let reason = unsafe { target.reason() };
         // SAFETY: from the list, with its share.

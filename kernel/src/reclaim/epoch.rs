@@ -30,6 +30,11 @@ pub struct Participant(epoch::LocalHandle);
 unsafe impl Send for Participant {}
 
 impl Participant {
+    /// Whether it is a member of this domain.
+    pub fn is_member_of(&self, domain: &Domain) -> bool {
+        self.0.collector() == &domain.0
+    }
+
     /// Keeps what is reachable now from being freed while the guard lives. Wait-free
     /// but for the collection that every 128th pin does.
     pub fn pin(&self) -> Guard<'_> {

@@ -1,5 +1,8 @@
 //! Reclamation for one hart: between two slices nobody is on the way anywhere.
 //!
+//! One hart is one thread of execution: where there is an operating system, whoever drives such a kernel keeps all
+//! that belongs to it (wakers too, which the language takes to be `Send`) on the thread that made it.
+//!
 //! Guards are counted, so that garbage handed on while somebody else on the same hart
 //! holds a guard (a host function that steps a core, say) waits for a calmer point.
 
@@ -29,6 +32,11 @@ impl Domain {
 pub struct Participant(Domain);
 
 impl Participant {
+    /// Whether it is a member of this domain.
+    pub fn is_member_of(&self, domain: &Domain) -> bool {
+        Rc::ptr_eq(&self.0.0, &domain.0)
+    }
+
     /// Keeps what is reachable now from being freed while the guard lives. Wait-free.
     pub fn pin(&self) -> Guard<'_> {
         let guards = &self.0.0;

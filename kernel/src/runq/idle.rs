@@ -87,10 +87,11 @@ impl Idle {
         word.load(Ordering::Relaxed) & bit != 0 && word.fetch_and(!bit, Ordering::AcqRel) & bit != 0
     }
 
-    /// The core looks for work elsewhere; at most half of them at a time do. Wait-free.
-    pub fn start_search(&self, cores: usize) -> bool {
+    /// The core looks for work elsewhere; at most half of them at a time do, and those that have `seen` some on their
+    /// last look: they would wait for a searcher otherwise, which may not run. Wait-free.
+    pub fn start_search(&self, cores: usize, seen: bool) -> bool {
         // Relaxed: a limit that may be overrun by a few does no harm.
-        if 2 * self.searching.load(Ordering::Relaxed) >= cores.max(2) {
+        if !seen && 2 * self.searching.load(Ordering::Relaxed) >= cores.max(2) {
             return false;
         }
         self.searching.fetch_add(1, Ordering::AcqRel);

@@ -10,14 +10,16 @@
 //! and, in [`Local`], its own: what has not been checked in, the pinned, and the counts that
 //! keep things fair.
 //!
-//! - **F1, no priority starves.** Every 8th pick looks at normal before high, every 64th at low first.
+//! - **F1, no priority starves.** Of the picks from the queues every 8th looks at normal before high, every 64th at low
+//!   first. Where there are pinned ones, they and the others take turns.
 //! - **F2, no pair starves the rest.** After `STREAK` picks from `next` in a row the queues come first.
 //! - **F3, no inbox waits for ever.** Every 32nd pick drains it, idle or not.
 //!
 //! An overflow is a chain in one pointer. The owner takes it out by a swap to work on it and
 //! stores it back; a thief only swaps it out. So only the owner makes it non-null, and a
 //! plain store is enough. What a slice adds is checked in when it ends, and every `RING`
-//! additions, so a million wake-ups in one slice are seen by all cores.
+//! additions, so a million wake-ups in one slice are seen by all cores. While there is any overflow the ring is not
+//! filled up: what comes goes behind it, and the ring runs empty and is refilled from it (F4, first come, first served).
 
 pub mod idle;
 pub mod inbox;
@@ -88,7 +90,11 @@ pub struct Local {
     overflow: [Chain; PRIORITIES],
     pinned: [Chain; PRIORITIES],
     pinned_len: usize,
+    /// Whose turn it is, at each priority.
+    pinned_turn: [bool; PRIORITIES],
     tick: u32,
+    /// Picks from the queues: what `next` gets does not count.
+    picks: u32,
     streak: u32,
 }
 
@@ -111,9 +117,10 @@ impl Local {
         // SAFETY: the caller's.
         let priority = unsafe { node.as_ref() }.priority();
         let overflow = &mut self.overflow[priority];
-        // Behind what overflowed before: first come, first served.
+        // Behind what overflowed before, checked in or not (F4). Relaxed: only the owner makes it non-null.
+        let first = overflow.is_empty() && shared.overflow[priority].load(Ordering::Relaxed).is_null();
         // SAFETY: the caller is the owner, and has the node.
-        if overflow.is_empty() && unsafe { shared.rings[priority].push(node) } {
+        if first && unsafe { shared.rings[priority].push(node) } {
             return;
         }
         // SAFETY: the caller's.
@@ -205,18 +212,24 @@ impl Local {
     }
 
     fn pop_at(&mut self, shared: &Shared, priority: usize) -> Option<NonNull<RunNode>> {
-        if self.pinned_len > 0
-            && (self.tick & 1 == 0 || shared.rings[priority].is_empty())
-            && let Some(node) = self.pinned[priority].pop()
-        {
-            self.pinned_len -= 1;
-            return Some(node);
+        if self.pinned_len > 0 && !self.pinned[priority].is_empty() {
+            let turn = &mut self.pinned_turn[priority];
+            *turn = !*turn;
+            if *turn {
+                return self.pop_pinned(priority);
+            }
         }
         // SAFETY: the caller is the owner.
         if let Some(node) = unsafe { shared.rings[priority].pop() } {
             return Some(node);
         }
-        self.refill(shared, priority)
+        self.refill(shared, priority).or_else(|| self.pop_pinned(priority))
+    }
+
+    fn pop_pinned(&mut self, priority: usize) -> Option<NonNull<RunNode>> {
+        let node = self.pinned[priority].pop()?;
+        self.pinned_len -= 1;
+        Some(node)
     }
 
     /// Takes what comes from elsewhere into the queues.
@@ -256,9 +269,10 @@ impl Local {
     }
 
     fn pop_queued(&mut self, shared: &Shared) -> Option<NonNull<RunNode>> {
-        let order: [usize; PRIORITIES] = match self.tick {
-            tick if tick.is_multiple_of(64) => [2, 0, 1],
-            tick if tick.is_multiple_of(8) => [1, 0, 2],
+        self.picks = self.picks.wrapping_add(1);
+        let order: [usize; PRIORITIES] = match self.picks {
+            picks if picks.is_multiple_of(64) => [2, 0, 1],
+            picks if picks.is_multiple_of(8) => [1, 0, 2],
             _ => [0, 1, 2],
         };
         order.into_iter().find_map(|priority| self.pop_at(shared, priority))

@@ -11,7 +11,8 @@
 //! `steal == real` unless a thief is copying. A thief claims by moving `real` (so nobody
 //! else takes those places), copies, then moves `steal` up to `real` (so the owner may
 //! write there again). One thief at a time: another that finds `steal != real` goes on.
-//! Positions are 16 bits and wrap; `RING` is far below 2^16.
+//! Positions are half a word and wrap: on 64 bits a thief would have to sleep through 2^32 pushes to take an old head
+//! for a new one.
 //!
 //! Progress: `push` is wait-free; `pop` and `steal` are lock-free. A thief that is
 //! suspended while it copies makes the ring smaller, and nothing else.
@@ -21,31 +22,37 @@ use core::ptr::{self, NonNull};
 
 use super::node::RunNode;
 use crate::config::RING;
-use crate::sync::{AtomicPtr, AtomicU32, Ordering};
+use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
+
+/// Half a word.
+#[cfg(target_pointer_width = "64")]
+type Position = u32;
+#[cfg(not(target_pointer_width = "64"))]
+type Position = u16;
 
 const _: () = assert!(RING.is_power_of_two() && RING <= 1 << 15);
 
 /// See the module.
 #[derive(Debug)]
 pub struct Ring {
-    head: AtomicU32,
-    tail: AtomicU32,
+    head: AtomicUsize,
+    tail: AtomicUsize,
     places: Box<[AtomicPtr<RunNode>]>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Head {
-    steal: u16,
-    real: u16,
+    steal: Position,
+    real: Position,
 }
 
 impl Head {
-    fn unpack(word: u32) -> Self {
-        Self { steal: (word >> 16) as u16, real: word as u16 }
+    fn unpack(word: usize) -> Self {
+        Self { steal: (word >> Position::BITS) as Position, real: word as Position }
     }
 
-    fn pack(self) -> u32 {
-        u32::from(self.steal) << 16 | u32::from(self.real)
+    fn pack(self) -> usize {
+        (self.steal as usize) << Position::BITS | self.real as usize
     }
 }
 
@@ -53,13 +60,13 @@ impl Ring {
     /// An empty ring.
     pub fn new() -> Self {
         Self {
-            head: AtomicU32::new(0),
-            tail: AtomicU32::new(0),
+            head: AtomicUsize::new(0),
+            tail: AtomicUsize::new(0),
             places: (0..RING).map(|_| AtomicPtr::new(ptr::null_mut())).collect(),
         }
     }
 
-    fn place(&self, position: u16) -> &AtomicPtr<RunNode> {
+    fn place(&self, position: Position) -> &AtomicPtr<RunNode> {
         &self.places[position as usize & (RING - 1)]
     }
 
@@ -71,14 +78,14 @@ impl Ring {
         // Acquire: pairs with the end of a steal: its reads are over before we write there.
         let head = Head::unpack(self.head.load(Ordering::Acquire));
         // Relaxed: the owner's own.
-        let tail = self.tail.load(Ordering::Relaxed) as u16;
+        let tail = self.tail.load(Ordering::Relaxed) as Position;
         if tail.wrapping_sub(head.steal) as usize >= RING {
             return false;
         }
         // Relaxed: published by the tail.
         self.place(tail).store(node.as_ptr(), Ordering::Relaxed);
         // Release: pairs with the Acquire of a thief: the place, and the process, are written.
-        self.tail.store(u32::from(tail.wrapping_add(1)), Ordering::Release);
+        self.tail.store(tail.wrapping_add(1) as usize, Ordering::Release);
         true
     }
 
@@ -88,7 +95,7 @@ impl Ring {
     /// The caller is the ring's owner.
     pub unsafe fn pop(&self) -> Option<NonNull<RunNode>> {
         let mut word = self.head.load(Ordering::Acquire);
-        let tail = self.tail.load(Ordering::Relaxed) as u16;
+        let tail = self.tail.load(Ordering::Relaxed) as Position;
         loop {
             let head = Head::unpack(word);
             if head.real == tail {
@@ -111,7 +118,7 @@ impl Ring {
         let (first, count) = loop {
             let head = Head::unpack(word);
             // Acquire: pairs with `push`.
-            let tail = self.tail.load(Ordering::Acquire) as u16;
+            let tail = self.tail.load(Ordering::Acquire) as Position;
             if head.steal != head.real {
                 return 0;
             }
@@ -146,7 +153,7 @@ impl Ring {
     /// Whether nothing is queued. A hint, but for the fences of the park protocol.
     pub fn is_empty(&self) -> bool {
         let head = Head::unpack(self.head.load(Ordering::Acquire));
-        head.real == self.tail.load(Ordering::Acquire) as u16
+        head.real == self.tail.load(Ordering::Acquire) as Position
     }
 }
 

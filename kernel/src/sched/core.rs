@@ -16,6 +16,7 @@ use crate::config;
 use crate::cx::Slice;
 use crate::hand::Hand;
 use crate::kernel::Kernel;
+use crate::mutate::Mutation;
 use crate::process::body::Resumed;
 use crate::process::exit::die;
 use crate::process::fetch::{By, fetch};
@@ -23,9 +24,10 @@ use crate::process::header::Header;
 use crate::reason::Reason;
 use crate::reclaim::Participant;
 use crate::runq::node::RunNode;
-use crate::sched::local::CoreLocal;
-use crate::sync::Cell;
+use crate::sched::local::{CoreLocal, Mark};
+use crate::sync::{Cell, spin_loop};
 use crate::timer::record::TimerHead;
+use crate::world::Here;
 
 /// Slices under one guard, and between two looks at the clock.
 const SLICES_A_PIN: u32 = 8;
@@ -34,7 +36,7 @@ const SLICES_A_PIN: u32 = 8;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use = "an idle core must be run again when it is woken or its time has come"]
 pub enum Ran {
-    /// It used its budget; there may be more to do.
+    /// There may be more to do: it used its budget, or it saw work that it could not get just now.
     Worked,
     /// There is nothing to do: run it again when the world is asked to wake it, or at
     /// `until` (nanoseconds of the world's clock) for the next timer.
@@ -51,6 +53,8 @@ pub struct Core {
     participant: Participant,
     announced: bool,
     unflushed: bool,
+    /// The last look has found work elsewhere.
+    seen: Cell<bool>,
 }
 
 impl fmt::Debug for Core {
@@ -67,16 +71,17 @@ enum After {
 }
 
 impl Core {
-    /// Core number `id` of the kernel. Make each once.
+    /// Core number `id` of the kernel.
     ///
     /// # Panics
-    /// When the kernel has no such core.
+    /// When the kernel has no such core, or it has been made before: its queues have one owner.
     pub fn new(kernel: Arc<Kernel>, id: usize) -> Self {
         assert!(id < kernel.cores(), "the kernel has {} cores", kernel.cores());
+        assert!(kernel.cores[id].claim(), "core {id} has been made before");
         let seed = (kernel.options.seed ^ (id as u64 + 1)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let local = CoreLocal::new(id, kernel.now(), seed, kernel.options.limits.timers);
         let participant = kernel.register();
-        Self { kernel, local, participant, announced: false, unflushed: false }
+        Self { kernel, local, participant, announced: false, unflushed: false, seen: Cell::new(false) }
     }
 
     /// Its number.
@@ -95,6 +100,7 @@ impl Core {
             self.kernel.idle.retract(self.local.id());
         }
         let mut left = slices;
+        let mut seen = false;
         loop {
             let worked = self.run_pinned(&mut left);
             let handed = self.local.hand_on(&self.participant, !worked);
@@ -103,10 +109,17 @@ impl Core {
                 return Ran::Worked;
             }
             if worked {
+                seen = false;
                 continue;
             }
             if let Some(idle) = self.try_idle() {
                 return idle;
+            }
+            if core::mem::replace(&mut seen, true) {
+                // There is work, and another core, which may be preempted in the middle of it, is taking it. To try again
+                // until it has would be to wait for it: that is for the driver to do, or not to do.
+                spin_loop();
+                return Ran::Worked;
             }
         }
     }
@@ -146,7 +159,7 @@ impl Core {
         if let Some(process) = self.local.queues(|queues| queues.pop(shared)) {
             return Some(process);
         }
-        if self.kernel.cores() == 1 || !self.kernel.idle.start_search(self.kernel.cores()) {
+        if self.kernel.cores() == 1 || !self.kernel.idle.start_search(self.kernel.cores(), self.seen.take()) {
             return None;
         }
         let found = self.steal();
@@ -183,6 +196,7 @@ impl Core {
         if work {
             // If somebody has claimed the bit meanwhile, their wake comes for nothing.
             kernel.idle.retract(id);
+            self.seen.set(!own);
             return None;
         }
         self.announced = true;
@@ -199,6 +213,7 @@ impl Core {
             core: &self.local,
             process: header,
             budget: Cell::new(config::SLICE),
+            inside: Cell::new(true),
             looking: Cell::new(false),
             yields: Cell::new(false),
         };
@@ -207,6 +222,8 @@ impl Core {
         let outer = unsafe { (*here).replace(core::ptr::from_ref(&slice).cast()) };
         let mark = &self.kernel.cores[self.local.id()].mark;
         mark.enter(header.pid);
+        // Also when a panic goes through here, in a world that contains none.
+        let _noted = Noted { here, outer, mark };
         // SAFETY: ours.
         let after = unsafe { turn(&slice, process) };
         match after {
@@ -214,11 +231,23 @@ impl Core {
             After::Sleeps => {}
             After::Yields => self.local.requeue(&self.kernel, header),
             // SAFETY: ours, and not used again.
-            After::Dies(reason) => unsafe { die(process, hand, &self.local, reason) },
+            After::Dies(reason) => unsafe { die(process, &slice, reason) },
         }
-        mark.leave();
-        // SAFETY: as above.
-        unsafe { (*here).set(outer) };
+    }
+}
+
+/// A slice is noted where it runs, until this goes.
+struct Noted<'a> {
+    here: *const Here,
+    outer: *const (),
+    mark: &'a Mark,
+}
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        self.mark.leave();
+        // SAFETY: the place of this thread of execution, by World's contract.
+        unsafe { (*self.here).set(self.outer) };
     }
 }
 
@@ -236,9 +265,14 @@ unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> After {
             return After::Dies(reason);
         }
         if !private.resume {
-            if header.mailbox.sleep() {
+            if header.mailbox.sleep() || slice.hand.kernel.mutated(Mutation::SleepsAnyway) {
                 return After::Sleeps;
             }
+            // More has come, which may not be for the body either: others have their turn all the same.
+            if slice.budget.get() == 0 {
+                return After::Yields;
+            }
+            slice.budget.set(slice.budget.get() - 1);
             continue;
         }
         if slice.budget.get() == 0 {
@@ -249,6 +283,7 @@ unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> After {
         let budget = slice.budget.get();
         let mut resumed = None;
         let contained = slice.hand.kernel.world().contain(&mut || {
+            let _outside = slice.leave();
             // SAFETY: ours, and the body is there until the process dies.
             resumed = Some(unsafe { (header.vtable.resume)(process, slice) });
         });
@@ -287,6 +322,7 @@ impl Drop for Core {
             // SAFETY: pushed with the wheel's share, cancelled.
             unsafe { self.local.take_off(timer) };
         }
+        self.kernel.core_ended(&guard, &self.local);
         drop(guard);
         self.local.settle_accounts(&self.kernel);
         self.local.give_up_slots(&self.kernel);

@@ -4,6 +4,7 @@
 //! through `&CoreLocal`, also what a running body asks of the kernel. So the parts are in
 //! cells, each borrowed for the length of one operation that calls nothing foreign.
 
+use core::mem::offset_of;
 use core::ptr::NonNull;
 
 use crate::kernel::Kernel;
@@ -13,7 +14,7 @@ use crate::process::header::Header;
 use crate::reclaim::{Limbo, Participant};
 use crate::runq::node::RunNode;
 use crate::runq::{Local, Queued, Shared};
-use crate::sync::{Cell, Ordering, PlainAtomicUsize, UnsafeCell};
+use crate::sync::{Cell, Ordering, PlainAtomicBool, PlainAtomicUsize, UnsafeCell};
 use crate::table::{Claim, FreeSlots, NoSlot};
 use crate::timer::record::{TimerError, TimerHead};
 use crate::timer::wheel::Wheel;
@@ -28,6 +29,14 @@ pub(crate) struct CoreShared {
     pub cancelled: List<TimerHead>,
     /// What it runs, for whoever watches how long.
     pub mark: Mark,
+    made: PlainAtomicBool,
+}
+
+impl CoreShared {
+    /// Whether the caller is the first who makes the core. Wait-free.
+    pub(crate) fn claim(&self) -> bool {
+        !self.made.swap(true, Ordering::AcqRel)
+    }
 }
 
 /// A note of what a core runs: the slot's index and one, 0 for nothing; and how many slices it
@@ -138,7 +147,7 @@ impl CoreLocal {
 
     /// Queues a process that was just woken here.
     pub(crate) fn schedule(&self, kernel: &Kernel, process: &Header) {
-        let node = NonNull::from(process).cast::<RunNode>();
+        let node = process.whole().cast::<RunNode>();
         let shared = &kernel.cores[self.id].queues;
         let queued = self.queues(|queues| {
             if process.core == u32::MAX {
@@ -155,19 +164,25 @@ impl CoreLocal {
         }
     }
 
-    /// Queues a process whose slice is over, behind the others.
+    /// Queues a process whose slice is over, behind the others; and has another core help, if there is more to do.
     pub(crate) fn requeue(&self, kernel: &Kernel, process: &Header) {
-        let node = NonNull::from(process).cast::<RunNode>();
+        let node = process.whole().cast::<RunNode>();
         let shared = &kernel.cores[self.id].queues;
-        self.queues(|queues| {
-            if process.core == u32::MAX {
+        let helps = self.queues(|queues| {
+            if process.core != u32::MAX {
                 // SAFETY: the core ran the process, so it has it.
-                unsafe { queues.push(shared, node) }
-            } else {
-                // SAFETY: likewise.
-                unsafe { queues.push_pinned(node) }
+                unsafe { queues.push_pinned(node) };
+                return false;
             }
+            // What was hidden so far (`push_next`) runs here next; then this one could run elsewhere.
+            let more = queues.has_work(shared);
+            // SAFETY: the core ran the process, so it has it.
+            unsafe { queues.push(shared, node) };
+            more
         });
+        if helps {
+            kernel.work_added();
+        }
     }
 
     /// Claims a slot, and counts the process.
@@ -206,8 +221,8 @@ impl CoreLocal {
     /// # Safety
     /// The table leads to it no more; retired once.
     pub(crate) unsafe fn retire(&self, process: NonNull<Header>) {
-        // SAFETY: live until it is reclaimed.
-        let retired = NonNull::from(unsafe { &process.as_ref().retired });
+        // SAFETY: within the process, of which it keeps the provenance: it is freed by this pointer.
+        let retired = unsafe { process.byte_add(offset_of!(Header, retired)) }.cast();
         // SAFETY: by contract.
         self.limbo(|limbo| unsafe { limbo.retire(retired) });
     }

@@ -5,12 +5,14 @@
 //! it when it meets it (its body need not run), and a dead one lets it fall: the asker
 //! finds "dead" either way. The asker waits on a [`crate::reply`], by its one [`Waiting`].
 
+use alloc::boxed::Box;
 use core::future::Future;
 use core::pin::Pin;
 use core::ptr::NonNull;
 use core::task::{Context, Poll};
 
 use super::node::{Budget, Kind, Node};
+use crate::hand::Hand;
 use crate::info::ProcessInfo;
 use crate::memory::{self, NoMemory};
 use crate::process::header::Header;
@@ -33,7 +35,9 @@ pub enum Said {
     /// It is alive.
     Alive,
     /// All about it. Boxed: an answer is small.
-    Info(alloc::boxed::Box<ProcessInfo>),
+    Info(Box<ProcessInfo>),
+    /// It had no memory for the answer.
+    NoMemory,
 }
 
 /// An answer that will come: a future.
@@ -83,20 +87,23 @@ impl Ask {
     ///
     /// # Safety
     /// The caller owns `process`, holds `node`, and does not use it again.
-    pub(crate) unsafe fn answer(node: NonNull<Node>, process: &Header) {
+    pub(crate) unsafe fn answer(node: NonNull<Node>, process: &Header, hand: &Hand<'_>) {
         // SAFETY: by contract.
         let (question, answer) = unsafe { Self::open(node) };
-        answer.send(match question {
+        let said = match question {
             Question::Alive => Said::Alive,
-            Question::Info => Said::Info(alloc::boxed::Box::new(ProcessInfo::of(process))),
-        });
+            Question::Info => ProcessInfo::try_of(process).map_or(Said::NoMemory, Said::Info),
+        };
+        let mut answer = Some((answer, said));
+        // The asker's waker is foreign: its panic is not the answerer's.
+        hand.kernel.contain(&mut || answer.take().into_iter().for_each(|(answer, said)| answer.send(said)));
     }
 
-    /// Nobody answers: the process is dead.
+    /// Nobody answers: the process is dead. Runs the asker's waker: through [`Hand::release`], which contains it.
     ///
     /// # Safety
     /// The caller holds `node` and does not use it again.
-    pub(crate) unsafe fn refuse(node: NonNull<Node>) {
+    unsafe fn refuse(node: NonNull<Node>) {
         // The reply is dropped, which says it.
         // SAFETY: by contract.
         drop(unsafe { Self::open(node) });

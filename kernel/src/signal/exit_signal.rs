@@ -3,9 +3,11 @@
 use core::ptr::NonNull;
 
 use super::node::{Budget, Kind, Node};
+use crate::hand::Hand;
 use crate::memory::{self, NoMemory};
 use crate::pid::Pid;
 use crate::reason::Reason;
+use crate::task::waker;
 
 /// Somebody asks the receiver to end.
 #[derive(Debug)]
@@ -41,4 +43,26 @@ impl ExitSignal {
         unsafe { memory::free(node.cast::<Self>()) };
         (signal.from, signal.reason)
     }
+}
+
+/// Sends one; whether it found somebody alive. A kill needs no memory: without any it travels as a wake-up, which
+/// may be acted on ahead of its place. Lock-free.
+pub(crate) fn send(hand: &Hand<'_>, from: Option<Pid>, to: Pid, reason: Reason) -> Result<bool, NoMemory> {
+    let Some(process) = hand.find(to) else { return Ok(false) };
+    let kills = reason == Reason::KILL;
+    if kills && hand.kernel.starves_kills() {
+        return Ok(waker::kill(process, hand));
+    }
+    let signal = match ExitSignal::try_new(&hand.kernel.nodes, from, reason) {
+        Ok(signal) => signal,
+        Err(NoMemory) if kills => return Ok(waker::kill(process, hand)),
+        Err(error) => return Err(error),
+    };
+    // SAFETY: new, so ours.
+    let arrived = unsafe { hand.push(process, signal) };
+    if !arrived {
+        // SAFETY: still ours.
+        unsafe { hand.release(signal) };
+    }
+    Ok(arrived)
 }

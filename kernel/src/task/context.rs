@@ -10,7 +10,7 @@ use core::marker::PhantomData;
 use core::time::Duration;
 
 use crate::alias::AliasMode;
-use crate::cx::{Cx, Dest, Slice};
+use crate::cx::{Asked, Cx, Dest, Slice};
 use crate::info::ProcessInfo;
 use crate::memory::NoMemory;
 use crate::name::RegisterError;
@@ -134,8 +134,8 @@ impl<M: Send + 'static> Context<M> {
         self.try_with(f).unwrap_or_else(|| panic!("the Context of {} was used outside its process", self.pid))
     }
 
-    /// As [`Context::with`]; `None` outside the process's own slice. For destructors, which may
-    /// run when there is no slice any more.
+    /// As [`Context::with`]; `None` outside the process's own slice, and while the kernel is at work in it. For
+    /// destructors: a body's may run when there is no slice any more, a message's when the kernel drops it.
     pub fn try_with<R>(&self, f: impl FnOnce(&Cx<'_, M>) -> R) -> Option<R> {
         // SAFETY: the place of this thread of execution, by World's contract.
         let slice = unsafe { (*(self.here)()).get() }.cast::<Slice<'_>>();
@@ -143,7 +143,8 @@ impl<M: Send + 'static> Context<M> {
         let slice = unsafe { slice.as_ref() }?;
         let own = core::ptr::eq(slice.process, self.process)
             && slice.process.pid == self.pid
-            && slice.process.takes == TypeId::of::<M>();
+            && slice.process.takes == TypeId::of::<M>()
+            && !slice.inside.get();
         own.then(|| f(Cx::of(slice)))
     }
 
@@ -382,10 +383,10 @@ impl<M: Send + 'static> Context<M> {
     }
 
     /// What it knows of itself.
-    pub fn self_info(&self) -> Option<ProcessInfo> {
-        match self.with(|cx| cx.info(cx.pid())) {
-            Ok(crate::cx::Asked::Known(info)) => info,
-            _ => None,
+    pub fn self_info(&self) -> Result<Option<ProcessInfo>, NoMemory> {
+        match self.with(|cx| cx.info(cx.pid()))? {
+            Asked::Known(info) => Ok(info),
+            Asked::Later(_) => unreachable!("a process knows itself at once"),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! [`FutureBody`]: a future as a body, and [`Exit`], what it may end with.
 
-use alloc::string::ToString;
 use core::any::Any;
 use core::convert::Infallible;
 use core::fmt::Display;
@@ -64,7 +63,7 @@ impl<T: Exit, E: Display + 'static> Exit for Result<T, E> {
             Ok(value) => value.into_reason(),
             Err(error) => match (&error as &dyn Any).downcast_ref::<Reason>() {
                 Some(reason) => reason.clone(),
-                None => Reason::crash(error.to_string()),
+                None => Reason::crash_with(&error),
             },
         }
     }

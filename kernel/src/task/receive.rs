@@ -49,7 +49,7 @@ impl<M: Send + 'static> Patience<'_, M> {
             (Some(time), None) => {
                 match cx.alarm(time) {
                     Ok(alarm) => self.alarm = Some(alarm),
-                    Err(error) => cx.stop(Reason::crash(alloc::format!("no timer: {error}"))),
+                    Err(error) => cx.stop(Reason::crash_with(&format_args!("no timer: {error}"))),
                 }
                 false
             }
@@ -290,17 +290,21 @@ impl<'c, M: Send + 'static> Info<'c, M> {
 }
 
 impl<M: Send + 'static> Future for Info<'_, M> {
-    type Output = Option<ProcessInfo>;
+    type Output = Result<Option<ProcessInfo>, NoMemory>;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let (context, pid) = (self.context, self.pid);
         self.asking.poll(
             context,
             task,
-            |cx| cx.info(pid),
+            |cx| match cx.info(pid)? {
+                Asked::Known(info) => Ok(Asked::Known(Ok(info))),
+                Asked::Later(answer) => Ok(Asked::Later(answer)),
+            },
             |said| match said {
-                Said::Info(info) => Some(*info),
-                _ => None,
+                Said::Info(info) => Ok(Some(*info)),
+                Said::NoMemory => Err(NoMemory),
+                Said::Dead | Said::Alive => Ok(None),
             },
         )
     }

@@ -6,10 +6,8 @@
 //! is closed, and nothing happens.
 //!
 //! Whoever has queued the process may still have to wake a core when the kernel is being
-//! dropped; so the first clone of a process's waker makes the process hold the kernel,
-//! until its memory goes (`header`, P4).
+//! dropped; so as long as a process has wakers they hold the kernel (`header`, P4).
 
-use alloc::sync::Arc;
 use core::ptr::NonNull;
 use core::task::{RawWaker, RawWakerVTable, Waker};
 
@@ -17,17 +15,37 @@ use crate::cx::Slice;
 use crate::hand::Hand;
 use crate::kernel::Kernel;
 use crate::mailbox::Pushed;
+use crate::mutate::Mutation;
 use crate::process::header::Header;
 use crate::signal::node::Node;
 use crate::sync::Ordering;
 
-const VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
+/// The orderings, a parameter so that a model can weaken one and see it fail.
+pub trait Orders: 'static {
+    /// Of claiming the wake node. AcqRel: what the waker did before is seen by the fetch that clears the flag, also
+    /// when somebody else had claimed the node.
+    const CLAIM: Ordering = Ordering::AcqRel;
+}
+
+/// The orderings as they must be.
+#[derive(Debug)]
+pub struct Real;
+impl Orders for Real {}
+
+const fn vtable<O: Orders>() -> &'static RawWakerVTable {
+    &const { RawWakerVTable::new(clone::<O>, wake::<O>, wake_by_ref::<O>, drop_waker) }
+}
 
 /// A waker with a share of its own.
 pub fn of(process: &Header) -> Waker {
-    share(process);
+    of_by::<Real>(process)
+}
+
+/// [`of`], with the orderings `O`.
+pub fn of_by<O: Orders>(process: &Header) -> Waker {
+    process.share_with_waker();
     // SAFETY: the vtable's functions keep to `RawWaker`'s contract; the share is the waker's.
-    unsafe { Waker::from_raw(raw(process)) }
+    unsafe { Waker::from_raw(raw::<O>(process)) }
 }
 
 /// A waker for the length of a poll, without a share.
@@ -36,63 +54,66 @@ pub fn of(process: &Header) -> Waker {
 /// The process outlives the result, which must not be dropped.
 pub unsafe fn borrowed(process: &Header) -> core::mem::ManuallyDrop<Waker> {
     // SAFETY: as in `of`; never dropped, so the missing share is never given up.
-    core::mem::ManuallyDrop::new(unsafe { Waker::from_raw(raw(process)) })
+    core::mem::ManuallyDrop::new(unsafe { Waker::from_raw(raw::<Real>(process)) })
 }
 
-fn raw(process: &Header) -> RawWaker {
-    RawWaker::new(core::ptr::from_ref(process).cast(), &VTABLE)
-}
-
-fn share(process: &Header) {
-    process.share();
-    // Relaxed: the first time is in a slice, when the kernel is held by the core; later
-    // clones come from a waker that has seen it.
-    if !process.holds_kernel.load(Ordering::Relaxed) && !process.holds_kernel.swap(true, Ordering::Relaxed) {
-        // SAFETY: the kernel is in an `Arc` (`Kernel::new`), and alive: a core holds it.
-        unsafe { Arc::increment_strong_count(process.kernel.as_ptr().cast_const()) };
-    }
+fn raw<O: Orders>(process: &Header) -> RawWaker {
+    RawWaker::new(process.whole().as_ptr().cast_const().cast(), vtable::<O>())
 }
 
 /// Has a process look at what it holds: the signal of a waker, from who has a hand.
 pub fn nudge(process: &Header, hand: &Hand<'_>) {
+    push_wake(process, hand);
+}
+
+/// Pushes the wake node; whether the process took it, `None` when it was under way already.
+fn push_wake(process: &Header, hand: &Hand<'_>) -> Option<bool> {
     // AcqRel: as in `wake_by_ref`.
-    if process.waking.swap(true, Ordering::AcqRel) {
-        return;
+    if process.waking.swap(true, Real::CLAIM) {
+        return None;
     }
     // SAFETY: the flag was claimed: the wake node is in no queue and ours. A dead process's is
     // part of its memory, and nobody wakes it again.
-    unsafe { hand.push(process, NonNull::from(&process.wake).cast::<Node>()) };
+    Some(unsafe { hand.push(process, NonNull::from(&process.wake).cast::<Node>()) })
 }
 
-/// Kills a process, which may be running; whether it is not dead yet. Allocates nothing. Lock-free.
+/// Kills a process, which may be running, without memory for an exit signal; whether it is not dead yet. Lock-free.
 ///
-/// The kill is acted on where the wake node is met: not later than if it were a signal of its own.
+/// The kill is acted on where the wake node is met: that may be ahead of its place, or, when two kill at the same
+/// time, wait for the first of them.
 pub fn kill(process: &Header, hand: &Hand<'_>) -> bool {
-    // Relaxed: made visible by the swap in `nudge`, to whoever clears the flag.
-    process.killed.store(true, Ordering::Relaxed);
-    nudge(process, hand);
-    !process.mailbox.is_closed()
+    // Looked at before: afterwards it may be dead of this very kill.
+    let alive = !process.mailbox.is_closed();
+    // Relaxed: made visible by the swap in `push_wake`, to whoever clears the flag.
+    let flag = || process.killed.store(true, Ordering::Relaxed);
+    if !hand.kernel.mutated(Mutation::FlagLast) {
+        flag();
+    }
+    let pushed = push_wake(process, hand);
+    if hand.kernel.mutated(Mutation::FlagLast) {
+        flag();
+    }
+    pushed.unwrap_or(alive)
 }
 
-unsafe fn clone(data: *const ()) -> RawWaker {
+unsafe fn clone<O: Orders>(data: *const ()) -> RawWaker {
     // SAFETY: a waker's process, which its share or its poll keeps.
     let process = unsafe { &*data.cast::<Header>() };
-    share(process);
-    raw(process)
+    process.share_with_waker();
+    raw::<O>(process)
 }
 
-unsafe fn wake(data: *const ()) {
+unsafe fn wake<O: Orders>(data: *const ()) {
     // SAFETY: by `RawWaker`'s contract.
-    unsafe { wake_by_ref(data) };
+    unsafe { wake_by_ref::<O>(data) };
     // SAFETY: `wake` consumes the waker.
     unsafe { drop_waker(data) };
 }
 
-unsafe fn wake_by_ref(data: *const ()) {
+unsafe fn wake_by_ref<O: Orders>(data: *const ()) {
     // SAFETY: a waker's process, which its share or its poll keeps.
     let process = unsafe { &*data.cast::<Header>() };
-    // AcqRel: what the waker did before is seen by the fetch that clears the flag.
-    if process.mailbox.is_closed() || process.waking.swap(true, Ordering::AcqRel) {
+    if process.mailbox.is_closed() || process.waking.swap(true, O::CLAIM) {
         return;
     }
     // SAFETY: the flag was claimed: the wake node is in no queue and ours.
@@ -121,6 +142,6 @@ fn queue(kernel: &Kernel, process: &Header) {
 unsafe fn drop_waker(data: *const ()) {
     if let Some(process) = NonNull::new(data.cast_mut().cast::<Header>()) {
         // SAFETY: the waker's share.
-        unsafe { Header::give_up(process) };
+        unsafe { Header::give_up_waker(process) };
     }
 }

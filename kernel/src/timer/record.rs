@@ -27,8 +27,10 @@ use crate::memory;
 use crate::monitor::Object;
 use crate::name::Entry;
 use crate::pid::{Pid, Reference};
+use crate::process::ties::watch_was_cancelled;
 use crate::reason::Reason;
 use crate::set::{Joint, Member};
+use crate::shares::Shares;
 use crate::signal::node::{Budget, Kind, Node};
 use crate::sync::{AtomicU8, Ordering, UnsafeCell};
 use crate::timer::wheel::TimerNode;
@@ -37,6 +39,17 @@ use crate::watch::{Watch, WatchVtable};
 const ARMED: u8 = 0;
 const FIRED: u8 = 1;
 const CANCELLED: u8 = 2;
+
+/// What decides (1) or (2), a parameter so that a model can leave it out and see it fail.
+pub trait Steps: 'static {
+    /// Who fires asks whether it was cancelled.
+    const ASKS: bool = true;
+}
+
+/// The steps as they must be.
+#[derive(Debug)]
+pub struct Real;
+impl Steps for Real {}
 
 /// Whom a timer is for.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +87,15 @@ impl core::fmt::Display for TimerError {
 
 impl core::error::Error for TimerError {}
 
+/// What kind of timer.
+#[derive(Clone, Copy, Debug)]
+pub struct Flags {
+    /// See [`TimerHead::labelled`].
+    pub labelled: bool,
+    /// See [`TimerHead::watched`].
+    pub watched: bool,
+}
+
 /// A timer without its message. `repr(C)`: the node comes first.
 #[derive(Debug)]
 #[repr(C)]
@@ -84,9 +106,11 @@ pub struct TimerHead {
     joint: Joint<TimerHead>,
     cancelled: Place<TimerHead>,
     state: AtomicU8,
-    shares: AtomicU8,
+    shares: Shares,
     /// Whether the message comes as `Received::Timer` rather than as a plain message.
     pub labelled: bool,
+    /// Whether it is on another process's list of watchers.
+    pub watched: bool,
     /// The core whose wheel it is on.
     pub core: usize,
     /// When it is due, in nanoseconds.
@@ -137,7 +161,7 @@ unsafe fn live(watch: NonNull<Watch>) -> bool {
 unsafe fn target_died(watch: NonNull<Watch>, hand: &Hand<'_>, _reason: &Reason) {
     let timer = of_watch(watch);
     // SAFETY: the list has a share.
-    unsafe { TimerHead::cancel(timer, hand) };
+    unsafe { TimerHead::end(timer, hand) };
     // SAFETY: the caller gives the list's share.
     unsafe { TimerHead::give_up(timer) };
 }
@@ -145,6 +169,14 @@ unsafe fn target_died(watch: NonNull<Watch>, hand: &Hand<'_>, _reason: &Reason) 
 unsafe fn release(watch: NonNull<Watch>) {
     // SAFETY: the caller gives the list's share.
     unsafe { TimerHead::give_up(of_watch(watch)) }
+}
+
+/// The list of a process has a record that no longer waits; without this a process that lives long and is sent
+/// many messages by timer would keep them all.
+fn uncount_watch(listed: Option<Pid>, hand: &Hand<'_>) {
+    if let Some(process) = listed.and_then(|pid| hand.find(pid)) {
+        watch_was_cancelled(process, hand);
+    }
 }
 
 /// A timer that fired and that nobody receives.
@@ -160,7 +192,8 @@ unsafe fn release_fired(node: NonNull<Node>) {
 
 fn value_of<M>(timer: NonNull<TimerHead>) -> *mut M {
     // SAFETY: a message timer's head; no reference to the whole is made.
-    unsafe { (&raw mut (*timer.cast::<MessageTimer<M>>().as_ptr()).value).cast() }
+    let value = unsafe { &(*timer.cast::<MessageTimer<M>>().as_ptr()).value };
+    value.with_mut(|value| value.cast())
 }
 
 impl TimerHead {
@@ -177,8 +210,9 @@ impl TimerHead {
             joint: Joint::new(),
             cancelled: Place::new(),
             state: AtomicU8::new(ARMED),
-            shares: AtomicU8::new(2),
+            shares: Shares::new(2),
             labelled: false,
+            watched: false,
             core,
             due,
             reference,
@@ -209,7 +243,7 @@ impl TimerHead {
         core: usize,
         due: u64,
         reference: Reference,
-        labelled: bool,
+        flags: Flags,
         value: M,
     ) -> Result<NonNull<Self>, TimerError> {
         unsafe fn drop_value<M>(timer: NonNull<TimerHead>) {
@@ -222,7 +256,8 @@ impl TimerHead {
         }
         let node = budget.node(Kind::Timer, release_fired).ok_or(TimerError::NoMemory)?;
         let head = Self {
-            labelled,
+            labelled: flags.labelled,
+            watched: flags.watched,
             takes: Some(TypeId::of::<M>()),
             drop_value: drop_value::<M>,
             free: free::<M>,
@@ -241,8 +276,8 @@ impl TimerHead {
 
     /// Adds the share of the target's list, which `watch` puts there.
     pub fn share(this: NonNull<Self>) -> NonNull<Watch> {
-        // SAFETY: live: the caller has a share. Relaxed: who shares has one.
-        unsafe { this.as_ref() }.shares.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: live: the caller has a share.
+        unsafe { this.as_ref() }.shares.add();
         // SAFETY: within the record.
         unsafe { this.byte_add(offset_of!(Self, watch)).cast() }
     }
@@ -283,10 +318,21 @@ impl TimerHead {
     /// # Safety
     /// The caller is the wheel's core and has just taken it off.
     pub unsafe fn fire(this: NonNull<Self>, hand: &Hand<'_>) {
+        // SAFETY: by contract.
+        unsafe { Self::fire_by::<Real>(this, hand) }
+    }
+
+    /// [`TimerHead::fire`], by the steps `S`.
+    ///
+    /// # Safety
+    /// As for [`TimerHead::fire`].
+    pub unsafe fn fire_by<S: Steps>(this: NonNull<Self>, hand: &Hand<'_>) {
         // SAFETY: shared, so live.
         let timer = unsafe { this.as_ref() };
+        let listed = timer.listed();
         // AcqRel: pairs with `cancel`, whichever came first.
-        if timer.state.compare_exchange(ARMED, FIRED, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        let fired = timer.state.compare_exchange(ARMED, FIRED, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if S::ASKS && !fired {
             // Cancelled on another core: the wheel's share comes by the stack of the cancelled.
             return;
         }
@@ -301,11 +347,20 @@ impl TimerHead {
         {
             // SAFETY: who fires owns the node; the share goes with it.
             if unsafe { hand.push(process, node) } {
-                return;
+                return uncount_watch(listed, hand);
             }
         }
         // SAFETY: not delivered, so still ours.
         unsafe { hand.release(node) };
+        uncount_watch(listed, hand);
+    }
+
+    /// Whose list of watchers it is on.
+    fn listed(&self) -> Option<Pid> {
+        match self.target {
+            Target::Pid(pid) if self.watched => Some(pid),
+            _ => None,
+        }
     }
 
     /// (2) It is not wanted any more: whether it was still to come. Lock-free.
@@ -313,6 +368,18 @@ impl TimerHead {
     /// # Safety
     /// The caller has a share, which it keeps.
     pub unsafe fn cancel(this: NonNull<Self>, hand: &Hand<'_>) -> bool {
+        // SAFETY: by contract.
+        let ended = unsafe { Self::end(this, hand) };
+        if ended {
+            // SAFETY: by the caller's share.
+            uncount_watch(unsafe { this.as_ref() }.listed(), hand);
+        }
+        ended
+    }
+
+    /// # Safety
+    /// As for [`TimerHead::cancel`].
+    unsafe fn end(this: NonNull<Self>, hand: &Hand<'_>) -> bool {
         // SAFETY: shared, so live.
         let timer = unsafe { this.as_ref() };
         if timer.state.compare_exchange(ARMED, CANCELLED, Ordering::AcqRel, Ordering::Acquire).is_err() {
@@ -357,8 +424,7 @@ impl TimerHead {
     pub unsafe fn give_up(this: NonNull<Self>) {
         // SAFETY: shared, so live.
         let timer = unsafe { this.as_ref() };
-        // AcqRel: the free comes after every use by the others.
-        if timer.shares.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if timer.shares.give_up() {
             let free = timer.free;
             // SAFETY: the last share.
             unsafe { free(this) };

@@ -28,6 +28,8 @@ const LEVEL_BITS: u32 = 6;
 const SLOTS: usize = 1 << LEVEL_BITS;
 const LEVELS: usize = 8;
 const _: () = assert!(TICK_BITS + LEVEL_BITS * LEVELS as u32 == u64::BITS);
+/// The last tick there is: what is due later is due then.
+const LAST_TICK: u64 = u64::MAX >> TICK_BITS;
 /// The place of a timer that is due.
 const READY: u16 = (LEVELS * SLOTS) as u16;
 /// The place of a timer that is on no wheel.
@@ -108,12 +110,13 @@ impl Wheel {
         self.len == 0
     }
 
-    /// Starts a timer that is due at `due` nanoseconds. O(1).
+    /// Starts a timer that is due at `due` nanoseconds (in the last 66 µs of the 584 years that a
+    /// clock counts, it may be that much early). O(1).
     ///
     /// # Safety
     /// `node` is on no wheel and lives until it is removed or handed out.
     pub unsafe fn insert(&mut self, node: NonNull<TimerNode>, due: u64) {
-        let tick = (due >> TICK_BITS) + u64::from(due & ((1 << TICK_BITS) - 1) != 0);
+        let tick = due.div_ceil(1 << TICK_BITS).min(LAST_TICK);
         // SAFETY: by contract.
         let inner = unsafe { node.as_ref() };
         debug_assert_eq!(inner.place.get(), NOWHERE, "a timer is on one wheel");
@@ -130,7 +133,6 @@ impl Wheel {
             READY
         } else {
             let level = (u64::BITS - 1 - (due ^ self.now).leading_zeros()) / LEVEL_BITS;
-            let level = level.min(LEVELS as u32 - 1);
             let slot = (due >> (LEVEL_BITS * level)) as usize % SLOTS;
             self.occupied[level as usize] |= 1 << slot;
             (level as usize * SLOTS + slot) as u16
@@ -295,6 +297,30 @@ mod tests {
                 assert_eq!(wheel.len(), due.iter().flatten().count());
             }
         }
+    }
+
+    /// Rounded up, the end of time would be a tick that no slot names, and looking for it would not end.
+    #[test]
+    fn the_end_of_time_comes() {
+        let mut wheel = Wheel::new(0);
+        let nodes: Vec<TimerNode> = (0..4).map(|_| TimerNode::new()).collect();
+        for (node, due) in nodes.iter().zip([u64::MAX, u64::MAX - 1, u64::MAX - TICK, u64::MAX / 2]) {
+            // SAFETY: on no wheel.
+            unsafe { wheel.insert(NonNull::from(node), due) };
+        }
+        assert_eq!(wheel.pop_due(TICK * 1000), None);
+        assert!(wheel.next_due().expect("four are to come") > TICK * 1000);
+        assert_eq!(wheel.pop_due(u64::MAX / 2 + TICK), Some(NonNull::from(&nodes[3])));
+        assert_eq!(wheel.pop_due(u64::MAX - 3 * TICK), None);
+        let mut left: Vec<_> = core::iter::from_fn(|| wheel.pop_due(u64::MAX)).collect();
+        left.sort();
+        let mut expected: Vec<_> = nodes[..3].iter().map(NonNull::from).collect();
+        expected.sort();
+        assert_eq!(left, expected);
+        // SAFETY: on no wheel.
+        unsafe { wheel.insert(NonNull::from(&nodes[0]), u64::MAX) };
+        assert_eq!(wheel.pop_due(u64::MAX), Some(NonNull::from(&nodes[0])), "the clock stands at its end");
+        assert!(wheel.is_empty());
     }
 
     #[test]

@@ -238,7 +238,7 @@ impl Bed {
     }
 
     pub(crate) fn processes(&self) -> usize {
-        self.host(|host| host.processes()).len()
+        self.host(|host| host.processes().count())
     }
 
     /// Why it died.

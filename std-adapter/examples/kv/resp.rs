@@ -19,15 +19,16 @@ pub struct ProtocolError(pub &'static str);
 /// A request: the command and its arguments.
 pub type Request = Vec<Bytes>;
 
-/// A line from `at` on, without its end, and where the next begins.
+/// A line from `at` on, without its end, and where the next begins. One that is too long is an error whether its end
+/// has come or not: what is parsed does not depend on how it came.
 fn line(buffer: &[u8], at: usize) -> Result<Option<(&[u8], usize)>, ProtocolError> {
     match buffer[at..].iter().position(|byte| *byte == b'\n') {
-        Some(end) => {
+        Some(end) if end <= MAX_LINE => {
             let line = &buffer[at..at + end];
             Ok(Some((line.strip_suffix(b"\r").unwrap_or(line), at + end + 1)))
         }
-        None if buffer.len() - at > MAX_LINE => Err(ProtocolError("Protocol error: too big inline request")),
-        None => Ok(None),
+        None if buffer.len() - at <= MAX_LINE => Ok(None),
+        _ => Err(ProtocolError("Protocol error: too big inline request")),
     }
 }
 

@@ -1,0 +1,452 @@
+//! What the kernel says it did, held against what the rules allow.
+//!
+//! Each of these is told what a process asked for and what it got. A claim that the rules do not allow is an `Err`
+//! that says so; one that they allow is done in the model as well.
+
+use atropos::{AliasMode, Object, Pid, ProcessInfo, Reason, Reference, RegisterError, SpawnError};
+
+use super::model::{Id, Item, Model, On, Signal, Tie};
+use super::program::Birth;
+
+/// Whether the rules allow it.
+pub type Verdict = Result<(), String>;
+
+/// What `send` said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "as in SendError")]
+pub enum Sent {
+    Delivered,
+    NoProc,
+    NoName,
+    Full,
+    Dying,
+    Other,
+}
+
+/// What a process received.
+#[derive(Clone, Debug)]
+pub enum Got {
+    /// A letter, perhaps a timer's.
+    Letter(u64, Option<Reference>),
+    /// An EXIT.
+    Exit(Option<Pid>, Reason),
+    /// A DOWN.
+    Down(Reference, Object, Reason),
+}
+
+pub(super) fn ensure(holds: bool, else_says: impl FnOnce() -> String) -> Verdict {
+    if holds { Ok(()) } else { Err(else_says()) }
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, must: &T, is: &T) -> Verdict {
+    ensure(must == is, || format!("{what}: it must be {must:?} and is {is:?}"))
+}
+
+/// The name of a number.
+pub fn name(number: usize) -> &'static str {
+    ["one", "two", "three"][number]
+}
+
+impl Model {
+    /// A body was resumed.
+    pub fn resumed(&mut self, id: Id) -> Verdict {
+        ensure(self.is_alive(id), || format!("{id} is dead and was resumed"))?;
+        self.fetch(id);
+        ensure(!self.is_dying(id), || format!("{id} was resumed, and must die of {:?}", self.processes[id].dying))
+    }
+
+    /// Whether a process says that it is dying.
+    pub fn said_dying(&self, id: Id, dying: bool) -> Verdict {
+        same("is_dying", &self.is_dying(id), &dying)
+    }
+
+    /// A body returned with a reason, crashed, or called `stop`.
+    pub fn stopped(&mut self, id: Id, reason: Reason) {
+        self.processes[id].dying.get_or_insert(reason);
+    }
+
+    /// A body was dropped.
+    pub fn died(&mut self, id: Id) -> Verdict {
+        ensure(self.is_alive(id), || format!("{id} died twice"))?;
+        self.fetch(id);
+        let Some(reason) = self.processes[id].dying.clone() else {
+            return Err(format!("{id} died, and nothing killed it"));
+        };
+        self.bury(id, reason);
+        Ok(())
+    }
+
+    /// A process was started, or not.
+    pub fn spawned(
+        &mut self,
+        parent: Option<Id>,
+        birth: &Birth,
+        got: Result<(Pid, Option<Reference>), SpawnError>,
+    ) -> Verdict {
+        if parent.is_some_and(|parent| self.is_dying(parent)) {
+            return same("spawn", &Err(SpawnError::Dying), &got);
+        }
+        let (limit, cores) = self.limit;
+        let alive = self.alive().count();
+        let taken = birth.name.is_some_and(|name| self.names[name].is_some());
+        match got {
+            Err(SpawnError::NoSuchCore) => {
+                ensure(birth.core.is_some_and(|core| core >= cores), || "no such core".into())
+            }
+            // A core keeps up to two in hand.
+            Err(SpawnError::TooMany) => ensure(alive + 2 * cores >= limit as usize, || format!("only {alive} alive")),
+            Err(SpawnError::Name(error)) => same("spawn", &(true, RegisterError::InUse), &(taken, error)),
+            Err(error) => Err(format!("spawn: {error:?}")),
+            Ok((pid, monitor)) => {
+                ensure(birth.core.is_none_or(|core| core < cores), || "a process on no core".into())?;
+                ensure(!taken && alive < limit as usize, || format!("{birth:?} was let in, {alive} alive"))?;
+                ensure(self.id(pid).is_none(), || format!("{pid} was given out twice"))?;
+                same("spawn's monitor", &(birth.monitor && parent.is_some()), &monitor.is_some())?;
+                self.born(parent, birth, pid, monitor);
+                Ok(())
+            }
+        }
+    }
+
+    /// Letters that count against a mailbox's limit: at least, and at most. What came through a spent alias may have
+    /// been dropped already, or not yet.
+    fn waiting(&self, id: Id) -> (u32, u32) {
+        let process = &self.processes[id];
+        let queued = process.queue.iter().filter(|item| matches!(item, Item::Letter(_))).count() as u32;
+        let (mut least, mut most) = (queued, queued);
+        let mut aliases = process.aliases.clone();
+        for signal in &process.inbox {
+            match signal {
+                Signal::Letter { via, .. } => {
+                    most += 1;
+                    least += u32::from(via.is_none_or(|via| aliases.contains_key(&via)));
+                    if let Some(via) = via
+                        && matches!(aliases.get(via), Some(AliasMode::Reply | AliasMode::ReplyDemonitor))
+                    {
+                        aliases.remove(via);
+                    }
+                }
+                Signal::Down { monitor, .. } if self.monitors[monitor].wanted => {
+                    aliases.retain(|alias, mode| alias != monitor || *mode == AliasMode::ExplicitUnalias);
+                }
+                _ => {}
+            }
+        }
+        (least, most)
+    }
+
+    /// A letter was sent; `to` is nobody when a name has no holder.
+    pub fn sent(
+        &mut self,
+        from: Option<Id>,
+        to: Option<Id>,
+        letter: u64,
+        via: Option<Reference>,
+        got: Sent,
+    ) -> Verdict {
+        let refused = match to {
+            _ if from.is_some_and(|from| self.is_dying(from)) => Some(Sent::Dying),
+            None => Some(Sent::NoName),
+            Some(to) if !self.is_alive(to) => Some(Sent::NoProc),
+            Some(_) => None,
+        };
+        if let Some(refused) = refused {
+            return same("send", &refused, &got);
+        }
+        let to = to.unwrap_or_default();
+        let limit = self.processes[to].limit;
+        let (least, most) = self.waiting(to);
+        if limit != 0 && got == Sent::Full {
+            return ensure(most >= limit, || format!("send: full, and at most {most} of {limit} wait at {to}"));
+        }
+        same("send", &Sent::Delivered, &got)?;
+        ensure(limit == 0 || least < limit, || format!("send: let in, and at least {least} of {limit} wait at {to}"))?;
+        self.signal(to, Signal::Letter { letter, via });
+        Ok(())
+    }
+
+    /// A letter that tells its receiver to do something will be sent.
+    pub fn orders(&mut self, letter: u64) {
+        self.orders.insert(letter);
+    }
+
+    /// A process received, or found nothing; one that is `picky` wants orders only.
+    pub fn received(&mut self, id: Id, got: Option<Got>, picky: bool, now: u64) -> Verdict {
+        self.fetch(id);
+        if self.is_dying(id) {
+            return ensure(got.is_none(), || format!("{id} received {got:?} and must die"));
+        }
+        if let Some(Got::Letter(letter, label)) = &got
+            && self.is_timers(*letter)
+        {
+            return self.rang(id, *letter, *label, now);
+        }
+        let is_order = |item: &Item| matches!(item, Item::Letter(letter) if self.orders.contains(letter));
+        let mut place = self.processes[id].queue.iter().position(|item| !picky || is_order(item));
+        if let Some(Got::Down(got, ..)) = &got
+            && let Some(found) = self.place_of_down(id, *got)
+        {
+            place = Some(found);
+        }
+        let must = place.and_then(|place| self.processes[id].queue.remove(place));
+        let agrees = match (&must, &got) {
+            (None, None) => true,
+            (Some(Item::Letter(must)), Some(Got::Letter(got, label))) => must == got && label.is_none(),
+            (Some(Item::Exit { from, reason }), Some(Got::Exit(by, why))) => {
+                *by == from.map(|from| self.pid(from)) && reason == why
+            }
+            (Some(Item::Down { monitor, reason, or_noproc }), Some(Got::Down(reference, object, why))) => {
+                let record = self.monitors.get_mut(monitor).expect("a monitor was made");
+                record.open = false;
+                let on = record.on;
+                monitor == reference
+                    && self.is_on(object, on)
+                    && (reason == why || (*or_noproc && *why == Reason::NOPROC))
+            }
+            _ => false,
+        };
+        ensure(agrees, || format!("{id} must receive {must:?} and got {got:?}"))
+    }
+
+    /// Where a DOWN is, if only DOWNs of the same death are before it: their order is open.
+    fn place_of_down(&self, id: Id, wanted: Reference) -> Option<usize> {
+        let death = self.monitors.get(&wanted)?.target?;
+        for (place, item) in self.processes[id].queue.iter().enumerate() {
+            match item {
+                Item::Down { monitor, .. } if *monitor == wanted => return Some(place),
+                Item::Down { monitor, .. } if self.monitors[monitor].target == Some(death) => {}
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    fn is_on(&self, object: &Object, on: On) -> bool {
+        match (object, on) {
+            (Object::Pid(pid), On::Process(id)) => *pid == self.pid(id),
+            (Object::Name(text), On::Name(number)) => text.as_str() == name(number),
+            _ => false,
+        }
+    }
+
+    /// Whether a signal of the host's found somebody alive.
+    pub fn found_alive(&self, to: Id, got: bool) -> Verdict {
+        same("exit", &self.is_alive(to), &got)
+    }
+
+    /// `exit(to, reason)`; to itself it is acted on at once.
+    pub fn exited(&mut self, id: Id, to: Id, reason: Reason) {
+        if !self.is_dying(id) {
+            self.exit(Some(id), to, reason);
+            if id == to {
+                self.fetch(id);
+            }
+        }
+    }
+
+    /// `link`: whether it said `noproc`, or that the caller dies.
+    pub fn linked(&mut self, id: Id, to: Id, got: Result<(), atropos::LinkError>) -> Verdict {
+        use atropos::LinkError;
+        if self.is_dying(id) {
+            return same("link", &Err(LinkError::Dying), &got);
+        }
+        let in_force = |link: &usize| self.peer(*link, id) == to && self.links[*link].state != Tie::Ended;
+        let is_linked = self.processes[id].links.iter().any(in_force);
+        if id == to || is_linked {
+            return same("link", &Ok(()), &got);
+        }
+        self.cut(id, to);
+        if self.is_alive(to) {
+            let link = self.new_link(id, to);
+            self.processes[id].links.push(link);
+            self.signal(to, Signal::LinkRequest(link));
+            return same("link", &Ok(()), &got);
+        }
+        if self.processes[id].trap {
+            self.signal(id, Signal::Exit { from: Some(to), reason: Reason::NOPROC });
+            return same("link with the dead", &Ok(()), &got);
+        }
+        same("link with the dead", &Err(LinkError::NoProc), &got)
+    }
+
+    /// `unlink`.
+    pub fn unlinked(&mut self, id: Id, to: Id) {
+        if !self.is_dying(id) {
+            self.cut(id, to);
+        }
+    }
+
+    /// `monitor`, perhaps with an alias.
+    pub fn monitored(&mut self, id: Id, on: On, alias: Option<AliasMode>, got: Option<Reference>) -> Verdict {
+        same("monitor", &!self.is_dying(id), &got.is_some())?;
+        let Some(reference) = got else { return Ok(()) };
+        ensure(!self.monitors.contains_key(&reference), || format!("{reference} was given out twice"))?;
+        if let Some(mode) = alias {
+            self.processes[id].aliases.insert(reference, mode);
+        }
+        let target = match on {
+            On::Process(target) => Some(target),
+            On::Name(name) => self.names[name],
+        };
+        if target == Some(id) {
+            return Ok(());
+        }
+        self.new_monitor(reference, id, on, target);
+        match target {
+            Some(target) if self.is_alive(target) => self.signal(target, Signal::MonitorRequest(reference)),
+            Some(target) if self.tombstones => {
+                let reason = self.processes[target].dead.clone().expect("it is dead");
+                self.fire_monitor(reference, &reason, true);
+            }
+            _ => self.fire_monitor(reference, &Reason::NOPROC, false),
+        }
+        Ok(())
+    }
+
+    /// `demonitor`: whether it said that the monitor was in force.
+    pub fn demonitored(&mut self, id: Id, monitor: Reference, flush: bool, got: bool) -> Verdict {
+        let must = !self.is_dying(id) && self.end_monitor(id, monitor, flush);
+        same("demonitor", &must, &got)
+    }
+
+    /// `trap_exit`: the old value.
+    pub fn trapped(&mut self, id: Id, trap: bool, old: bool) -> Verdict {
+        same("trap_exit", &std::mem::replace(&mut self.processes[id].trap, trap), &old)
+    }
+
+    /// `alias`.
+    pub fn aliased(&mut self, id: Id, reply: bool, reference: Reference) {
+        let mode = if reply { AliasMode::Reply } else { AliasMode::ExplicitUnalias };
+        self.processes[id].aliases.insert(reference, mode);
+    }
+
+    /// `unalias`: whether it was in force.
+    pub fn unaliased(&mut self, id: Id, reference: Reference, got: bool) -> Verdict {
+        same("unalias", &self.processes[id].aliases.remove(&reference).is_some(), &got)
+    }
+
+    /// `register`.
+    pub fn registered(&mut self, id: Id, number: usize, who: Id, got: Result<(), RegisterError>) -> Verdict {
+        let must = if self.is_dying(id) {
+            Err(RegisterError::NoProc)
+        } else if self.names[number].is_some() {
+            Err(RegisterError::InUse)
+        } else if !self.is_alive(who) {
+            Err(RegisterError::NoProc)
+        } else if self.processes[who].name.is_some() {
+            Err(RegisterError::AlreadyNamed)
+        } else {
+            self.give_name(number, who);
+            Ok(())
+        };
+        same("register", &must, &got)
+    }
+
+    /// `unregister`: whether somebody had the name.
+    pub fn unregistered(&mut self, id: Id, number: usize, got: bool) -> Verdict {
+        let holder = if self.is_dying(id) { None } else { self.names[number].take() };
+        if let Some(holder) = holder {
+            self.processes[holder].name = None;
+        }
+        same("unregister", &holder.is_some(), &got)
+    }
+
+    /// Who has a name.
+    pub fn whereis(&self, number: usize) -> Option<Id> {
+        self.names[number]
+    }
+
+    /// `whereis`.
+    pub fn found(&self, number: usize, got: Option<Pid>) -> Verdict {
+        same("whereis", &self.whereis(number).map(|id| self.pid(id)), &got)
+    }
+
+    /// `is_alive` knew at once: everything that was sent to the other has been acted on.
+    pub fn known_alive(&mut self, id: Id, to: Id, got: bool) -> Verdict {
+        if got && id != to && self.is_alive(to) {
+            self.fetch(to);
+        }
+        same("is_alive", &(self.is_alive(to) && !self.is_dying(to)), &got)
+    }
+
+    /// `is_alive` did not know: the question is on its way.
+    pub fn asked(&mut self, to: Id, question: u64) -> Verdict {
+        ensure(self.is_alive(to), || format!("{to} is dead and was asked"))?;
+        self.answers.insert(question, None);
+        self.signal(to, Signal::Ask(question));
+        Ok(())
+    }
+
+    /// The answer.
+    pub fn answered(&mut self, to: Id, question: u64, alive: bool) -> Verdict {
+        while self.answers[&question].is_none() && self.meet_next(to) {}
+        same("is_alive's answer", &self.answers[&question], &Some(alive))
+    }
+
+    /// What a process knows of itself, after it has met all that has come.
+    pub fn informed(&mut self, info: &ProcessInfo, now: u64) -> Verdict {
+        let id = self.id(info.pid).ok_or_else(|| format!("{} is nobody", info.pid))?;
+        self.fetch(id);
+        if self.is_dying(id) {
+            return Ok(());
+        }
+        let process = &self.processes[id];
+        let in_force = |link: &&usize| self.links[**link].state == Tie::InForce;
+        let mut links: Vec<Pid> =
+            process.links.iter().filter(in_force).map(|link| self.pid(self.peer(*link, id))).collect();
+        links.sort_unstable();
+        links.dedup();
+        same("links", &links, &info.links)?;
+        let own = |watcher| self.monitors.values().filter(move |m| m.watcher == watcher && m.state == Tie::InForce);
+        let mut monitors: Vec<String> = own(id).filter(|monitor| monitor.open).map(|m| self.show(m.on)).collect();
+        let mut said: Vec<String> = info.monitors.iter().map(show_object).collect();
+        monitors.sort_unstable();
+        said.sort_unstable();
+        same("monitors", &monitors, &said)?;
+        let armed = process.watchers.iter().filter(|m| self.monitors[m].state == Tie::InForce);
+        let mut watchers: Vec<Pid> = armed.map(|m| self.pid(self.monitors[m].watcher)).collect();
+        let mut said = info.monitored_by.clone();
+        watchers.sort_unstable();
+        said.sort_unstable();
+        same("monitored_by", &watchers, &said)?;
+        same("name", &process.name.map(name), &info.name.as_ref().map(atropos::Name::as_str))?;
+        same("trap_exit", &process.trap, &info.trap_exit)?;
+        let (least, most) = (process.queue.len(), process.queue.len() + self.may_have_rung(now));
+        let len = info.message_queue_len;
+        ensure((least..=most).contains(&len), || format!("{len} wait at {id}, not {least} to {most}"))
+    }
+
+    fn show(&self, on: On) -> String {
+        match on {
+            On::Process(id) => self.pid(id).to_string(),
+            On::Name(number) => name(number).to_owned(),
+        }
+    }
+
+    /// The cores have nothing to do and nobody is picky: everybody has met and received what there was.
+    pub fn at_rest(&mut self) -> Verdict {
+        for id in 0..self.count() {
+            if !self.is_alive(id) {
+                continue;
+            }
+            self.fetch(id);
+            let process = &self.processes[id];
+            ensure(process.dying.is_none(), || format!("{id} lives, and must die of {:?}", process.dying))?;
+            ensure(process.queue.is_empty(), || format!("{id} sleeps, and did not receive {:?}", process.queue))?;
+        }
+        Ok(())
+    }
+
+    /// As [`Model::at_rest`], after the last timer.
+    pub fn at_the_end_of_time(&mut self) -> Verdict {
+        self.at_rest()?;
+        self.all_rang()
+    }
+}
+
+fn show_object(object: &Object) -> String {
+    match object {
+        Object::Pid(pid) => pid.to_string(),
+        Object::Name(name) => name.to_string(),
+    }
+}

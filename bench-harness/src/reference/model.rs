@@ -1,0 +1,413 @@
+//! [`Model`], OTP's rules in order: what a process has been sent and not met, what it has met and not received.
+//!
+//! Whatever is sent goes to the end of the receiver's *inbox*, also a link, a monitor, a question. A process *meets*
+//! its inbox in order when it is given a turn and whenever it receives; what it must see goes to its *queue*. A signal
+//! that it does not survive leaves the rest unmet, and its death answers that. So the model needs no clock, no cores,
+//! and no memory order: only who did what, one after the other, which the driver tells.
+//!
+//! A link is a record that both sides know: it is cut for both by whoever unlinks, at once, so that no EXIT of it
+//! comes after an unlink, and none of an old link is taken for one of a new. A monitor is a record as well.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use atropos::{AliasMode, Pid, Reason, Reference};
+
+use super::program::{Birth, NAMES};
+use super::timers::Timer;
+
+/// A process: in the order in which they were started.
+pub type Id = usize;
+
+/// What was sent and is not met.
+#[derive(Clone, Debug)]
+pub(super) enum Signal {
+    Letter { letter: u64, via: Option<Reference> },
+    Exit { from: Option<Id>, reason: Reason },
+    Kill,
+    LinkExit { link: usize, reason: Reason },
+    LinkRequest(usize),
+    MonitorRequest(Reference),
+    Down { monitor: Reference, reason: Reason, or_noproc: bool },
+    Ask(u64),
+}
+
+/// What was met and is not received.
+#[derive(Clone, Debug)]
+pub(super) enum Item {
+    Letter(u64),
+    Exit { from: Option<Id>, reason: Reason },
+    Down { monitor: Reference, reason: Reason, or_noproc: bool },
+}
+
+/// One process.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub pid: Pid,
+    /// Why it is dead.
+    pub dead: Option<Reason>,
+    /// It does nothing any more, and will die of this.
+    pub dying: Option<Reason>,
+    pub inbox: VecDeque<Signal>,
+    pub queue: VecDeque<Item>,
+    pub trap: bool,
+    pub limit: u32,
+    pub name: Option<usize>,
+    /// Every name that it ever had.
+    pub had: [bool; NAMES],
+    /// Links that it knows of, oldest first.
+    pub links: Vec<usize>,
+    /// Monitors of it that it has met.
+    pub watchers: Vec<Reference>,
+    pub aliases: BTreeMap<Reference, AliasMode>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Tie {
+    InForce,
+    Fired,
+    Ended,
+}
+
+#[derive(Debug)]
+pub(super) struct Link {
+    pub ends: [Id; 2],
+    pub state: Tie,
+    /// Whether an EXIT of it is still taken, by each end.
+    pub wanted: [bool; 2],
+}
+
+/// What a monitor is on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum On {
+    /// A process.
+    Process(Id),
+    /// A name.
+    Name(usize),
+}
+
+#[derive(Debug)]
+pub(super) struct Monitor {
+    pub watcher: Id,
+    pub on: On,
+    pub target: Option<Id>,
+    pub state: Tie,
+    pub wanted: bool,
+    /// Its DOWN is in the queue.
+    pub delivered: bool,
+    /// Neither ended nor its DOWN received.
+    pub open: bool,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Model {
+    pub(super) processes: Vec<Process>,
+    pub(super) ids: BTreeMap<Pid, Id>,
+    pub(super) links: Vec<Link>,
+    pub(super) monitors: BTreeMap<Reference, Monitor>,
+    pub(super) names: [Option<Id>; NAMES],
+    pub(super) timers: Vec<Timer>,
+    /// Letters that tell their receiver to do something.
+    pub(super) orders: std::collections::BTreeSet<u64>,
+    /// What was asked, and the answer: alive or not.
+    pub(super) answers: BTreeMap<u64, Option<bool>>,
+    pub(super) tombstones: bool,
+    /// See `Program::limit`; with the number of cores.
+    pub(super) limit: (u32, usize),
+}
+
+impl Model {
+    /// No process yet.
+    pub fn new(tombstones: bool, limit: u32, cores: usize) -> Self {
+        Self { tombstones, limit: (limit, cores), ..Self::default() }
+    }
+
+    /// Who a pid is.
+    pub fn id(&self, pid: Pid) -> Option<Id> {
+        self.ids.get(&pid).copied()
+    }
+
+    /// The pid of a process.
+    pub fn pid(&self, id: Id) -> Pid {
+        self.processes[id].pid
+    }
+
+    /// How many were ever started.
+    pub fn count(&self) -> usize {
+        self.processes.len()
+    }
+
+    /// Who is alive.
+    pub fn alive(&self) -> impl Iterator<Item = Id> + '_ {
+        (0..self.count()).filter(|id| self.is_alive(*id))
+    }
+
+    pub(super) fn is_alive(&self, id: Id) -> bool {
+        self.processes[id].dead.is_none()
+    }
+
+    pub(super) fn is_dying(&self, id: Id) -> bool {
+        self.processes[id].dying.is_some()
+    }
+
+    /// Why a dead process died.
+    pub fn reason(&self, id: Id) -> Option<&Reason> {
+        self.processes[id].dead.as_ref()
+    }
+
+    /// A process is there, with what holds before its first instruction.
+    pub(super) fn born(&mut self, parent: Option<Id>, birth: &Birth, pid: Pid, monitor: Option<Reference>) {
+        let id = self.count();
+        self.ids.insert(pid, id);
+        self.processes.push(Process {
+            pid,
+            dead: None,
+            dying: None,
+            inbox: VecDeque::new(),
+            queue: VecDeque::new(),
+            trap: birth.trap,
+            limit: birth.limit,
+            name: None,
+            had: [false; NAMES],
+            links: Vec::new(),
+            watchers: Vec::new(),
+            aliases: BTreeMap::new(),
+        });
+        if let Some(name) = birth.name {
+            self.give_name(name, id);
+        }
+        let Some(parent) = parent else { return };
+        if birth.link {
+            let link = self.new_link(parent, id);
+            self.processes[parent].links.push(link);
+            self.processes[id].links.push(link);
+        }
+        if let Some(reference) = monitor {
+            self.new_monitor(reference, parent, On::Process(id), Some(id));
+            self.processes[id].watchers.push(reference);
+        }
+    }
+
+    pub(super) fn give_name(&mut self, name: usize, to: Id) {
+        self.names[name] = Some(to);
+        self.processes[to].name = Some(name);
+        self.processes[to].had[name] = true;
+    }
+
+    pub(super) fn new_link(&mut self, maker: Id, other: Id) -> usize {
+        self.links.push(Link { ends: [maker, other], state: Tie::InForce, wanted: [true; 2] });
+        self.links.len() - 1
+    }
+
+    pub(super) fn new_monitor(&mut self, reference: Reference, watcher: Id, on: On, target: Option<Id>) {
+        let state = Tie::InForce;
+        let monitor = Monitor { watcher, on, target, state, wanted: true, delivered: false, open: true };
+        self.monitors.insert(reference, monitor);
+    }
+
+    /// The other end of a link.
+    pub(super) fn peer(&self, link: usize, id: Id) -> Id {
+        let [one, two] = self.links[link].ends;
+        if one == id { two } else { one }
+    }
+
+    fn side(&self, link: usize, id: Id) -> usize {
+        usize::from(self.links[link].ends[0] != id)
+    }
+
+    /// Sends a signal; to the dead nothing happens.
+    pub(super) fn signal(&mut self, to: Id, signal: Signal) {
+        if self.is_alive(to) {
+            self.processes[to].inbox.push_back(signal);
+        }
+    }
+
+    /// An exit signal, as `exit` sends it.
+    pub fn exit(&mut self, from: Option<Id>, to: Id, reason: Reason) {
+        let signal = if reason == Reason::KILL { Signal::Kill } else { Signal::Exit { from, reason } };
+        self.signal(to, signal);
+    }
+
+    /// A process meets what has come, up to what it does not survive.
+    pub(super) fn fetch(&mut self, id: Id) {
+        while self.meet_next(id) {}
+    }
+
+    /// The next signal is met; false when there is none, or the process must die.
+    pub(super) fn meet_next(&mut self, id: Id) -> bool {
+        if self.is_dying(id) {
+            return false;
+        }
+        let Some(signal) = self.processes[id].inbox.pop_front() else { return false };
+        self.meet(id, signal);
+        true
+    }
+
+    fn meet(&mut self, id: Id, signal: Signal) {
+        match signal {
+            Signal::Letter { letter, via } => self.meet_letter(id, letter, via),
+            Signal::Exit { from, reason } => self.meet_exit(id, from, reason),
+            Signal::Kill => self.processes[id].dying = Some(Reason::KILLED),
+            Signal::LinkExit { link, reason } => self.meet_link_exit(id, link, reason),
+            Signal::LinkRequest(link) => {
+                if self.links[link].state != Tie::Ended {
+                    self.processes[id].links.push(link);
+                }
+            }
+            Signal::MonitorRequest(monitor) => {
+                if self.monitors[&monitor].state == Tie::InForce {
+                    self.processes[id].watchers.push(monitor);
+                }
+            }
+            Signal::Down { monitor, reason, or_noproc } => {
+                let record = self.monitors.get_mut(&monitor).expect("a monitor was made");
+                if record.wanted {
+                    record.delivered = true;
+                    self.end_alias_of_monitor(id, monitor);
+                    self.processes[id].queue.push_back(Item::Down { monitor, reason, or_noproc });
+                }
+            }
+            Signal::Ask(question) => {
+                self.answers.insert(question, Some(true));
+            }
+        }
+    }
+
+    fn meet_letter(&mut self, id: Id, letter: u64, via: Option<Reference>) {
+        if let Some(via) = via {
+            let Some(mode) = self.processes[id].aliases.get(&via).copied() else { return };
+            if matches!(mode, AliasMode::Reply | AliasMode::ReplyDemonitor) {
+                self.processes[id].aliases.remove(&via);
+            }
+            if mode == AliasMode::ReplyDemonitor {
+                self.end_monitor(id, via, false);
+            }
+        }
+        self.processes[id].queue.push_back(Item::Letter(letter));
+    }
+
+    fn meet_exit(&mut self, id: Id, from: Option<Id>, reason: Reason) {
+        let process = &mut self.processes[id];
+        if process.trap {
+            process.queue.push_back(Item::Exit { from, reason });
+        } else if reason != Reason::NORMAL || from == Some(id) {
+            process.dying = Some(reason);
+        }
+    }
+
+    fn meet_link_exit(&mut self, id: Id, link: usize, reason: Reason) {
+        self.processes[id].links.retain(|known| *known != link);
+        let side = self.side(link, id);
+        if !self.links[link].wanted[side] {
+            return;
+        }
+        let peer = self.peer(link, id);
+        // One link, one EXIT, also when both sides linked at once.
+        self.cut(id, peer);
+        let process = &mut self.processes[id];
+        if process.trap {
+            process.queue.push_back(Item::Exit { from: Some(peer), reason });
+        } else if reason != Reason::NORMAL {
+            process.dying = Some(reason);
+        }
+    }
+
+    /// Ends every link with `peer` that the process knows of.
+    pub(super) fn cut(&mut self, id: Id, peer: Id) {
+        let (cut, kept) =
+            std::mem::take(&mut self.processes[id].links).into_iter().partition(|link| self.peer(*link, id) == peer);
+        self.processes[id].links = kept;
+        for link in cut {
+            let side = self.side(link, id);
+            match &mut self.links[link] {
+                Link { state: state @ Tie::InForce, .. } => *state = Tie::Ended,
+                record => record.wanted[side] = false,
+            }
+        }
+    }
+
+    /// The alias of a monitor that is over, if it ends with it.
+    pub(super) fn end_alias_of_monitor(&mut self, id: Id, monitor: Reference) {
+        let aliases = &mut self.processes[id].aliases;
+        if matches!(aliases.get(&monitor), Some(AliasMode::Demonitor | AliasMode::ReplyDemonitor)) {
+            aliases.remove(&monitor);
+        }
+    }
+
+    /// Demonitor: whether the monitor was in force, or its DOWN will not come any more.
+    pub(super) fn end_monitor(&mut self, id: Id, monitor: Reference, flush: bool) -> bool {
+        self.end_alias_of_monitor(id, monitor);
+        let Some(record) = self.monitors.get_mut(&monitor).filter(|record| record.watcher == id && record.open) else {
+            return false;
+        };
+        if record.delivered {
+            if flush {
+                record.open = false;
+                let queue = &mut self.processes[id].queue;
+                queue.retain(|item| !matches!(item, Item::Down { monitor: m, .. } if *m == monitor));
+            }
+            return false;
+        }
+        record.open = false;
+        match record.state {
+            Tie::InForce => record.state = Tie::Ended,
+            _ => record.wanted = false,
+        }
+        true
+    }
+
+    /// A process died, or was never there: its link's other end is told, if it has not been.
+    fn fire_link(&mut self, link: usize, by: Id, reason: &Reason) {
+        if self.links[link].state == Tie::InForce {
+            self.links[link].state = Tie::Fired;
+            self.signal(self.peer(link, by), Signal::LinkExit { link, reason: reason.clone() });
+        }
+    }
+
+    pub(super) fn fire_monitor(&mut self, monitor: Reference, reason: &Reason, or_noproc: bool) {
+        let record = self.monitors.get_mut(&monitor).expect("a monitor was made");
+        if record.state == Tie::InForce {
+            record.state = Tie::Fired;
+            let watcher = record.watcher;
+            self.signal(watcher, Signal::Down { monitor, reason: reason.clone(), or_noproc });
+        }
+    }
+
+    /// A process dies. Whoever is tied to it is told; what it has not met is answered.
+    pub(super) fn bury(&mut self, id: Id, reason: Reason) {
+        let process = &mut self.processes[id];
+        process.dead = Some(reason.clone());
+        process.queue.clear();
+        process.aliases.clear();
+        let (links, watchers, unmet) = (
+            std::mem::take(&mut process.links),
+            std::mem::take(&mut process.watchers),
+            std::mem::take(&mut process.inbox),
+        );
+        if let Some(name) = process.name.take() {
+            self.names[name] = None;
+        }
+        self.end_timers_to(id);
+        for record in self.monitors.values_mut().filter(|record| record.watcher == id && record.open) {
+            record.open = false;
+            if record.state == Tie::InForce {
+                record.state = Tie::Ended;
+            }
+        }
+        for link in links {
+            self.fire_link(link, id, &reason);
+        }
+        for monitor in watchers {
+            self.fire_monitor(monitor, &reason, false);
+        }
+        for signal in unmet {
+            match signal {
+                Signal::LinkRequest(link) => self.fire_link(link, id, &Reason::NOPROC),
+                Signal::MonitorRequest(monitor) if self.tombstones => self.fire_monitor(monitor, &reason, false),
+                Signal::MonitorRequest(monitor) => self.fire_monitor(monitor, &Reason::NOPROC, false),
+                Signal::Ask(question) => drop(self.answers.insert(question, Some(false))),
+                _ => {}
+            }
+        }
+    }
+}

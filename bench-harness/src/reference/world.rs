@@ -1,0 +1,259 @@
+//! Performs a [`Program`] on the stepped kernel, and at its end looks at who is left and what is left.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use atropos::kernel::{Asked, Dead, Limits, Options, Said};
+use atropos::{Alias, Pid, Reason};
+
+use super::actor::{Actor, Stage, options, sent};
+use super::claims::{ensure, name};
+use super::model::{Id, Model};
+use super::program::{Birth, Op, Program};
+use crate::conformance::World as _;
+use crate::conformance::stepped::Stepped;
+
+/// Later than every timer of a program.
+const END_OF_TIME: Duration = Duration::from_secs(3600);
+
+struct Play {
+    world: Stepped,
+    stage: Arc<Stage>,
+}
+
+/// Performs a program; what the rules do not allow, with the history that led there.
+pub fn run(program: &Program) -> Result<(), String> {
+    let Err(why) = perform(program, false) else { return Ok(()) };
+    // The same again, for its history: nothing in a program is left to chance.
+    let told = perform(program, true).err().unwrap_or_else(|| "it did not happen a second time".into());
+    Err(format!("{why}\n{program:?}{told}"))
+}
+
+fn perform(program: &Program, log: bool) -> Result<(), String> {
+    let limits = Limits { processes: program.limit, nodes: 1 << 20, ..Limits::default() };
+    let options = Options { cores: program.cores, seed: program.seed, tombstones: program.tombstones, limits };
+    let stage = Stage::new(Model::new(program.tombstones, program.limit, program.cores), log, program.abrupt);
+    let mut play = Play { world: Stepped::with(options), stage: stage.clone() };
+    let result = play.perform(program);
+    {
+        let mut judge = stage.judge();
+        judge.over = true;
+        let wakers = std::mem::take(&mut judge.wakers);
+        drop(judge);
+        drop(wakers);
+    }
+    let kernel = Arc::downgrade(play.world.shared());
+    drop(play);
+    let result = result.and_then(|()| {
+        ensure(kernel.strong_count() == 0, || "the kernel outlives all".into())?;
+        ensure(stage.letters() == 0, || format!("{} letters are left", stage.letters()))
+    });
+    let history = stage.judge().log.take().unwrap_or_default();
+    result.map_err(|why| {
+        let mut told = String::new();
+        for line in history.iter().filter(|line| !line.ends_with(": ")) {
+            let _ = writeln!(told, "  {line}");
+        }
+        format!("{told}{why}")
+    })
+}
+
+impl Play {
+    fn perform(&mut self, program: &Program) -> Result<(), String> {
+        for op in &program.ops {
+            self.check(|| format!("* {op:?}"), |_| Ok(()));
+            self.op(op)?;
+            self.failure()?;
+        }
+        if program.abrupt {
+            return Ok(());
+        }
+        self.settle()?;
+        self.check(|| "* rest".into(), |_| Ok(()));
+        self.finale()?;
+        self.look()?;
+        self.end()
+    }
+
+    fn failure(&self) -> Result<(), String> {
+        match &self.stage.judge().failure {
+            Some(why) => Err(why.clone()),
+            None => Ok(()),
+        }
+    }
+
+    fn check(&self, says: impl FnOnce() -> String, claim: impl FnOnce(&mut Model) -> super::claims::Verdict) {
+        self.stage.judge().check(says, claim);
+    }
+
+    fn who(&self, number: u8) -> Option<(Id, Pid)> {
+        let judge = self.stage.judge();
+        let id = judge.who(number);
+        (judge.model.count() > 0).then(|| (id, judge.model.pid(id)))
+    }
+
+    fn op(&mut self, op: &Op) -> Result<(), String> {
+        match op {
+            Op::Step(core, slices) => self.world.step_core(core % self.world.cores(), *slices),
+            Op::Spawn(birth) => self.spawn(birth),
+            Op::Tell(to, acts) => {
+                let Some((to, pid)) = self.who(*to) else { return Ok(()) };
+                let letter = self.stage.letter(acts.clone());
+                let id = letter.id;
+                let got = self.world.host(|host| sent(host.send(pid, letter)));
+                self.check(
+                    || format!("host: letter {id} to {to}: {got:?}"),
+                    |model| model.sent(None, Some(to), id, None, got),
+                );
+            }
+            Op::Exit(to, why) => {
+                let Some((to, pid)) = self.who(*to) else { return Ok(()) };
+                let found = self.world.host(|host| host.exit(pid, why.reason())).map_err(|error| error.to_string())?;
+                self.check(
+                    || format!("host: an exit to {to}: {found}"),
+                    |model| {
+                        model.exit(None, to, why.reason());
+                        model.found_alive(to, found)
+                    },
+                );
+            }
+            Op::Wake(who) => {
+                let Some((id, _)) = self.who(*who) else { return Ok(()) };
+                let waker = self.stage.judge().wakers.get(id).cloned().flatten();
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+            }
+            Op::Pass(ms) => self.world.pass(Duration::from_millis(u64::from(*ms))),
+            Op::Settle => self.settle()?,
+            Op::SendAlias(number) => {
+                let Some(alias) = self.stage.judge().alias(*number) else { return Ok(()) };
+                self.send_alias(alias);
+            }
+            Op::SendName(number) => {
+                let letter = self.stage.letter(Vec::new());
+                let id = letter.id;
+                let holder = self.stage.judge().model.whereis(*number);
+                let got = self.world.host(|host| sent(host.send_name(name(*number), letter)));
+                self.check(
+                    || format!("host: letter {id} to {holder:?}: {got:?}"),
+                    |model| model.sent(None, holder, id, None, got),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn send_alias(&self, alias: Alias) {
+        let letter = self.stage.letter(Vec::new());
+        let id = letter.id;
+        let to = self.stage.judge().model.id(alias.pid());
+        let got = self.world.host(|host| sent(host.send_alias(alias, letter)));
+        self.check(
+            || format!("host: letter {id} to {to:?} by alias: {got:?}"),
+            |model| model.sent(None, to, id, Some(alias.reference()), got),
+        );
+    }
+
+    fn spawn(&self, birth: &Birth) {
+        let (actor, noted) = Actor::new(&self.stage);
+        let got = self.world.host(|host| host.spawn(&options(birth), actor));
+        let got = got.map(|spawned| (spawned.pid, spawned.monitor));
+        if let Ok((pid, _)) = got {
+            *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(pid);
+        }
+        self.check(|| format!("host: spawns {birth:?}: {got:?}"), |model| model.spawned(None, birth, got));
+    }
+
+    fn settle(&mut self) -> Result<(), String> {
+        self.world.rest().map_err(|error| format!("{error:#}"))?;
+        self.failure()
+    }
+
+    /// Nobody is picky, all timers ring, and everybody has received what there was.
+    fn finale(&mut self) -> Result<(), String> {
+        let wakers = {
+            let mut judge = self.stage.judge();
+            judge.finale = true;
+            judge.wakers.clone()
+        };
+        for waker in wakers.into_iter().flatten() {
+            waker.wake();
+        }
+        self.settle()?;
+        self.check(|| "* at rest".into(), Model::at_rest);
+        self.failure()?;
+        self.world.sleep(END_OF_TIME).map_err(|error| format!("{error:#}"))?;
+        self.settle()?;
+        self.check(|| "* the end of time".into(), Model::at_the_end_of_time);
+        self.failure()
+    }
+
+    /// Who lives, what each knows of itself, and what the dead died of.
+    fn look(&mut self) -> Result<(), String> {
+        let mut alive: Vec<Pid> = self.world.host(|host| host.processes().collect());
+        alive.sort_unstable();
+        let mut must: Vec<Pid> = {
+            let judge = self.stage.judge();
+            judge.model.alive().map(|id| judge.model.pid(id)).collect()
+        };
+        must.sort_unstable();
+        ensure(must == alive, || format!("{must:?} must be alive, and {alive:?} are"))?;
+        for pid in alive {
+            self.look_at(pid)?;
+        }
+        let judge = self.stage.judge();
+        for id in 0..judge.model.count() {
+            let Some(reason) = judge.model.reason(id) else { continue };
+            match self.world.host(|host| host.tombstone(judge.model.pid(id))) {
+                Dead::Remembered(why) if why == *reason => {}
+                Dead::Forgotten => {}
+                dead => return Err(format!("{id} died of {reason:?}, and its slot says {dead:?}")),
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at(&mut self, pid: Pid) -> Result<(), String> {
+        let asked = self.world.host(|host| host.info(pid)).map_err(|error| error.to_string())?;
+        let Asked::Later(mut waiting) = asked else { return Err(format!("{pid} is asked, and dead")) };
+        self.settle()?;
+        let mut task = std::task::Context::from_waker(std::task::Waker::noop());
+        let std::task::Poll::Ready(Said::Info(info)) = std::pin::Pin::new(&mut waiting).poll(&mut task) else {
+            return Err(format!("{pid} was asked and said nothing"));
+        };
+        self.check(|| format!("{info:?}"), |model| model.informed(&info, u64::MAX));
+        ensure(info.timers == 0, || format!("{pid} has {} timers left", info.timers))?;
+        self.failure()
+    }
+
+    /// All are killed, and nothing is left of them.
+    fn end(&mut self) -> Result<(), String> {
+        let left: Vec<Pid> = self.world.host(|host| host.processes().collect());
+        for pid in left {
+            let Some(id) = self.stage.judge().model.id(pid) else { return Err(format!("{pid} is nobody")) };
+            self.check(
+                || format!("host: kills {id}"),
+                |model| {
+                    model.exit(None, id, Reason::KILL);
+                    Ok(())
+                },
+            );
+            self.world.host(|host| host.exit(pid, Reason::KILL)).map_err(|error| error.to_string())?;
+        }
+        self.settle()?;
+        let alive = self.stage.judge().model.alive().count();
+        ensure(alive == 0, || format!("{alive} survived a kill"))?;
+        // What was cancelled on another core goes when that core runs again.
+        for core in 0..self.world.cores() {
+            self.world.step_core(core, 1);
+        }
+        self.settle()?;
+        let (processes, nodes) = (self.world.kernel().process_count(), self.world.kernel().nodes_used());
+        ensure(processes == 0, || format!("{processes} processes are counted"))?;
+        ensure(nodes == 0, || format!("{nodes} nodes are left"))?;
+        let letters = self.stage.letters();
+        ensure(letters == 0, || format!("{letters} letters are left"))
+    }
+}

@@ -1,0 +1,132 @@
+//! A stepped world for the kernel's tests: virtual time, panics contained, wake-ups counted.
+#![allow(dead_code, reason = "each test uses what it needs")]
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use atropos_kernel::reclaim::{Domain, Participant};
+use atropos_kernel::world::{Here, World};
+use atropos_kernel::{Body, Core, Cx, Host, Kernel, Options, Ran, Reason, Resumed};
+
+thread_local! {
+    static HERE: Here = const { Cell::new(std::ptr::null()) };
+}
+
+fn here() -> *const Here {
+    HERE.with(std::ptr::from_ref)
+}
+
+/// Whether something is noted as running on this thread.
+pub(crate) fn is_inside() -> bool {
+    HERE.with(|here| !here.get().is_null())
+}
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Stepped {
+    pub(crate) now: AtomicU64,
+    /// Times that a core was woken.
+    pub(crate) wakes: AtomicUsize,
+    /// Panics that nobody could be told of.
+    pub(crate) lost: AtomicUsize,
+    /// Panics go through the kernel, as in a world that cannot catch them.
+    pub(crate) lets_through: bool,
+}
+
+// SAFETY: `here` is a thread-local.
+unsafe impl World for Stepped {
+    fn now(&self) -> u64 {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    fn wake(&self, _: usize) {
+        self.wakes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn here(&self) -> fn() -> *const Here {
+        here
+    }
+
+    fn contain(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
+        if self.lets_through {
+            code();
+            return Ok(());
+        }
+        catch_unwind(AssertUnwindSafe(code)).map_err(|panic| match panic.downcast_ref::<&str>() {
+            Some(text) => Reason::crash(*text),
+            None => Reason::crash("a panic"),
+        })
+    }
+
+    fn lost_panic(&self, _: &Reason) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A kernel, its cores, and a host's membership.
+pub(crate) struct Stage {
+    pub(crate) kernel: Arc<Kernel>,
+    pub(crate) world: Arc<Stepped>,
+    pub(crate) cores: Vec<Core>,
+    pub(crate) participant: Participant,
+}
+
+impl Stage {
+    pub(crate) fn new(options: Options) -> Self {
+        Self::in_world(options, Stepped::default())
+    }
+
+    pub(crate) fn in_world(options: Options, world: Stepped) -> Self {
+        let world = Arc::new(world);
+        let kernel = Kernel::new(options, Domain::new(), world.clone());
+        let cores = (0..kernel.cores()).map(|id| Core::new(kernel.clone(), id)).collect();
+        let participant = kernel.register();
+        Self { kernel, world, cores, participant }
+    }
+
+    pub(crate) fn host(&self) -> Host<'_> {
+        Host::new(&self.kernel, &self.participant)
+    }
+
+    /// Steps the cores by turns until none has anything to do now.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..100_000 {
+            let mut worked = false;
+            for core in &mut self.cores {
+                worked |= core.run(16) == Ran::Worked;
+            }
+            if !worked {
+                return;
+            }
+        }
+        panic!("no end in sight");
+    }
+
+    /// Lets time pass, and runs what comes due.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        self.world.now.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+        self.settle();
+    }
+}
+
+/// A body that is a closure.
+pub(crate) struct Does<M, F>(F, std::marker::PhantomData<fn(M)>);
+
+pub(crate) fn does<M, F>(does: F) -> Does<M, F>
+where
+    M: Send + 'static,
+    F: FnMut(&Cx<'_, M>) -> Resumed + Send + 'static,
+{
+    Does(does, std::marker::PhantomData)
+}
+
+impl<M: Send + 'static, F: FnMut(&Cx<'_, M>) -> Resumed + Send + 'static> Body for Does<M, F> {
+    type Message = M;
+
+    fn resume(&mut self, cx: &Cx<'_, M>) -> Resumed {
+        (self.0)(cx)
+    }
+}

@@ -1,0 +1,251 @@
+//! What a scenario plays on: a kernel of one hart with a virtual clock, and the books it keeps.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use atropos_kernel::reclaim::{Domain, Participant};
+use atropos_kernel::world::{Here, World};
+use atropos_kernel::{Body, Core, Cx, Host, Kernel, Limits, Options, Pid, Ran, Reason, Resumed, SpawnOptions};
+
+use crate::allocator::{self, Refuse};
+
+thread_local! {
+    static HERE: Here = const { Cell::new(std::ptr::null()) };
+}
+
+fn here() -> *const Here {
+    HERE.with(std::ptr::from_ref)
+}
+
+struct Clock(AtomicU64);
+
+// SAFETY: `here` is a thread-local.
+unsafe impl World for Clock {
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn wake(&self, _: usize) {}
+
+    fn here(&self) -> fn() -> *const Here {
+        here
+    }
+}
+
+/// What was promised, and what came of it.
+#[derive(Default, Debug)]
+pub(crate) struct Books {
+    /// Messages made and dropped, wherever they went.
+    pub(crate) made: AtomicUsize,
+    pub(crate) dropped: AtomicUsize,
+    /// What calls that said `Ok` have promised, and how much of it came.
+    pub(crate) promised: AtomicUsize,
+    pub(crate) came: AtomicUsize,
+    /// A number that a scenario needs to know at its end.
+    pub(crate) noted: AtomicUsize,
+    /// Calls that were refused.
+    pub(crate) refused: AtomicUsize,
+}
+
+impl Books {
+    pub(crate) fn promise(&self, count: usize) {
+        self.promised.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn comes(&self) {
+        self.came.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether a call went well: if so it promises so many signals.
+    pub(crate) fn promises<T, E>(&self, result: Result<T, E>, count: usize) -> Option<T> {
+        match result {
+            Ok(value) => {
+                self.promise(count);
+                Some(value)
+            }
+            Err(_) => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+}
+
+pub(crate) fn get(count: &AtomicUsize) -> usize {
+    count.load(Ordering::Relaxed)
+}
+
+/// A message that is in the books.
+#[derive(Debug)]
+pub(crate) struct Letter(&'static Books);
+
+impl Letter {
+    pub(crate) fn new(books: &'static Books) -> Self {
+        books.made.fetch_add(1, Ordering::Relaxed);
+        Self(books)
+    }
+}
+
+impl Drop for Letter {
+    fn drop(&mut self) {
+        self.0.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A body that is a closure.
+pub(crate) struct Does<F>(pub(crate) F);
+
+impl<F: FnMut(&Cx<'_, Letter>) -> Resumed + Send + 'static> Body for Does<F> {
+    type Message = Letter;
+
+    fn resume(&mut self, cx: &Cx<'_, Letter>) -> Resumed {
+        (self.0)(cx)
+    }
+}
+
+/// A process that only waits.
+pub(crate) fn waits() -> impl Body<Message = Letter> {
+    Does(|cx: &Cx<'_, Letter>| {
+        while cx.receive().is_some() {}
+        Resumed::Wait
+    })
+}
+
+pub(crate) struct Stage {
+    pub(crate) kernel: Arc<Kernel>,
+    pub(crate) books: &'static Books,
+    core: Core,
+    participant: Participant,
+    clock: Arc<Clock>,
+}
+
+impl Stage {
+    pub(crate) fn new(books: &'static Books) -> Self {
+        let clock = Arc::new(Clock(AtomicU64::new(0)));
+        let limits = Limits { names: 64, ..Limits::default() };
+        let kernel = Kernel::new(Options { limits, ..Options::default() }, Domain::new(), clock.clone());
+        let core = Core::new(kernel.clone(), 0);
+        let participant = kernel.register();
+        Self { kernel, books, core, participant, clock }
+    }
+
+    pub(crate) fn host(&self) -> Host<'_> {
+        Host::new(&self.kernel, &self.participant)
+    }
+
+    /// Starts a process that the scenario cannot do without: tries until there is memory, at most a few times.
+    pub(crate) fn start<B: Body>(&self, options: &SpawnOptions<'_>, mut body: impl FnMut() -> B) -> Option<Pid> {
+        (0..8).find_map(|_| self.host().spawn(options, body()).ok()).map(|spawned| spawned.pid)
+    }
+
+    /// Runs until nothing is left to do at this time, or for so long that somebody must be waiting for memory.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..200 {
+            if self.core.run(64) != Ran::Worked {
+                break;
+            }
+        }
+    }
+
+    /// Lets time pass, timer by timer.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let end = self.clock.now() + time.as_nanos() as u64;
+        for _ in 0..200 {
+            match self.core.run(64) {
+                Ran::Idle { until: Some(until) } if until <= end => {
+                    self.clock.0.fetch_max(until, Ordering::Relaxed);
+                }
+                Ran::Idle { .. } => break,
+                Ran::Worked => {}
+            }
+        }
+        self.clock.0.store(end, Ordering::Relaxed);
+        self.settle();
+    }
+
+    /// Kills all. It needs no memory, and so cannot fail.
+    fn kill_all(&mut self) {
+        let host = Host::new(&self.kernel, &self.participant);
+        for pid in host.processes() {
+            assert_eq!(host.exit(pid, Reason::KILL), Ok(true), "a kill that failed for want of memory");
+        }
+        drop(host);
+        self.settle();
+    }
+}
+
+/// A play: what it does while memory fails, and what must be true when it no longer does.
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    /// Under failing memory.
+    pub(crate) play: fn(&mut Stage),
+    /// With memory again; then all is killed.
+    pub(crate) check: fn(&mut Stage),
+}
+
+/// How many fail, at each point.
+const COUNTS: [(&str, usize); 3] = [("one", 1), ("three", 3), ("all", usize::MAX)];
+
+/// Plays a scenario with the first allocation refused, then the second, and so on to the last that it makes.
+pub(crate) fn sweep(scenario: &Scenario) {
+    for (shown, count) in COUNTS {
+        let (mut point, mut refused) = (0, 0);
+        loop {
+            point += 1;
+            let (reached, errors) = attempt(scenario, Refuse::From(point, count));
+            refused += errors;
+            if !reached {
+                break;
+            }
+            assert!(point < 100_000, "{} has no end", scenario.name);
+        }
+        println!(
+            "failing memory: {:<12} {shown:>5} from each of {:>5} points, {refused:>6} calls refused",
+            scenario.name,
+            point - 1
+        );
+        assert!(point > 1, "{} allocates nothing", scenario.name);
+    }
+}
+
+/// One run. Whether the refusal was reached, and how many calls were refused.
+fn attempt(scenario: &Scenario, refuse: Refuse) -> (bool, usize) {
+    // Leaked, but for this pointer; the bodies need no count then, whose making would be one more point.
+    let books = Box::into_raw(Box::<Books>::default());
+    // SAFETY: freed below, when nothing is left that could have kept it.
+    let shared: &'static Books = unsafe { &*books };
+    let before = allocator::live();
+    let mut stage = Stage::new(shared);
+
+    allocator::refuse(refuse);
+    (scenario.play)(&mut stage);
+    let Refuse::From(first, count) = refuse else { unreachable!() };
+    let reached = if count == usize::MAX {
+        // The way out works without memory as well: nothing that dies may need any.
+        let asked = allocator::refuse(Refuse::From(1, usize::MAX));
+        let kept = stage.host().processes().next();
+        if first.is_multiple_of(2) {
+            stage.kill_all();
+            assert_eq!(stage.kernel.process_count(), 0, "{}: {kept:?} outlived its kill", scenario.name);
+        }
+        asked >= first
+    } else {
+        allocator::refuse(Refuse::Nothing) >= first
+    };
+    allocator::refuse(Refuse::Nothing);
+    if stage.kernel.process_count() > 0 {
+        (scenario.check)(&mut stage);
+        stage.kill_all();
+    }
+    assert_eq!(stage.kernel.process_count(), 0, "{}, {refuse:?}: processes are left", scenario.name);
+    assert_eq!(stage.kernel.nodes_used(), 0, "{}, {refuse:?}: nodes are left", scenario.name);
+    drop(stage);
+    assert_eq!(get(&shared.made), get(&shared.dropped), "{}, {refuse:?}: messages lost or doubled", scenario.name);
+    assert_eq!(allocator::live() - before, 0, "{}, {refuse:?}: bytes are left", scenario.name);
+    let refused = get(&shared.refused);
+    // SAFETY: made above, and its users are gone.
+    drop(unsafe { Box::from_raw(books) });
+    (reached, refused)
+}

@@ -1,0 +1,190 @@
+//! Nobody waits for ever: run queues, priorities, pinning, and the cores that sleep. Each was a fault once.
+
+mod common;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use atropos_kernel::{Core, Cx, Kernel, Options, Pid, Priority, Ran, Received, Resumed, SpawnOptions};
+
+use common::{Stage, does};
+
+/// Yields for ever, and counts its turns.
+fn yields(turns: Arc<AtomicUsize>) -> impl atropos_kernel::Body<Message = ()> {
+    does(move |_: &Cx<'_, ()>| {
+        turns.fetch_add(1, Ordering::Relaxed);
+        Resumed::Yield
+    })
+}
+
+/// More processes that never rest than the ring holds: all get their turns.
+#[test]
+fn what_overflows_gets_its_turn() {
+    const MANY: usize = 700;
+    let mut stage = Stage::new(Options::default());
+    let turns: Vec<_> = (0..MANY).map(|_| Arc::new(AtomicUsize::new(0))).collect();
+    for turns in &turns {
+        stage.host().spawn(&SpawnOptions::new(), yields(turns.clone())).unwrap();
+    }
+    for _ in 0..40 {
+        assert_eq!(stage.cores[0].run(MANY as u32), Ran::Worked);
+    }
+    let turns: Vec<_> = turns.iter().map(|turns| turns.load(Ordering::Relaxed)).collect();
+    let (least, most) = (turns.iter().min().unwrap(), turns.iter().max().unwrap());
+    assert!(*least >= 30 && *most <= 50, "of 40 rounds one had {least} turns and one {most}");
+}
+
+/// Two that wake each other run from the next-up slot, at every second pick; what is pinned, and what is of low
+/// priority, is not locked out by that beat.
+#[test]
+fn a_beat_locks_nobody_out() {
+    for (pinned, before) in [(false, 0), (false, 1), (true, 0), (true, 1)] {
+        let mut stage = Stage::new(Options::default());
+        let turns = Arc::new(AtomicUsize::new(0));
+        // On the beat, and off it.
+        for _ in 0..before {
+            stage.host().spawn(&SpawnOptions::new(), does(|_: &Cx<'_, ()>| Resumed::Wait)).unwrap();
+            stage.settle();
+        }
+        let mut options = SpawnOptions::new().priority(Priority::Low);
+        if pinned {
+            options = SpawnOptions::new().core(0);
+        }
+        stage.host().spawn(&options, yields(turns.clone())).unwrap();
+        let waits = || {
+            does(|cx: &Cx<'_, u8>| {
+                while cx.receive().is_some() {}
+                Resumed::Wait
+            })
+        };
+        // Each of its turns wakes one that then runs next: the beat.
+        for _ in 0..2 {
+            let woken = stage.host().spawn(&SpawnOptions::new(), waits()).unwrap().pid;
+            let wakes = does(move |cx: &Cx<'_, ()>| {
+                cx.send(woken, 0_u8).unwrap();
+                Resumed::Yield
+            });
+            stage.host().spawn(&SpawnOptions::new(), wakes).unwrap();
+        }
+        let _ = stage.cores[0].run(64 * 100);
+        let turns = turns.load(Ordering::Relaxed);
+        assert!(turns >= 40, "{turns} turns in 6400 slices, pinned: {pinned}");
+    }
+}
+
+/// A child that was hidden in the next-up slot, and its parent, both go on for ever: a sleeping core takes one.
+#[test]
+fn a_sleeping_core_helps_with_what_yields() {
+    let mut stage = Stage::new(Options { cores: 2, ..Options::default() });
+    let child = Arc::new(AtomicUsize::new(0));
+    let turns = child.clone();
+    let mut spawned = false;
+    let parent = does(move |cx: &Cx<'_, ()>| {
+        if !std::mem::replace(&mut spawned, true) {
+            cx.spawn(&SpawnOptions::new(), yields(turns.clone())).unwrap();
+        }
+        Resumed::Yield
+    });
+    stage.settle();
+    stage.host().spawn(&SpawnOptions::new(), parent).unwrap();
+    let before = stage.world.wakes.load(Ordering::Relaxed);
+    let _ = stage.cores[0].run(20);
+    assert!(stage.world.wakes.load(Ordering::Relaxed) > before, "the other core sleeps on");
+    assert_eq!(stage.cores[1].run(1), Ran::Worked, "there is one for it");
+}
+
+/// A kill keeps its place behind what its sender sent before, whoever has woken the process meanwhile.
+#[test]
+fn a_kill_keeps_its_place() {
+    let mut stage = Stage::new(Options::default());
+    let waker = Arc::new(Mutex::new(None));
+    let given = waker.clone();
+    let target = does(move |cx: &Cx<'_, u8>| {
+        while cx.receive().is_some() {}
+        *given.lock().unwrap() = Some(cx.waker());
+        Resumed::Wait
+    });
+    let target = stage.host().spawn(&SpawnOptions::new().priority(Priority::Low), target).unwrap().pid;
+    stage.settle();
+    waker.lock().unwrap().take().expect("it has run").wake();
+    let seen = Arc::new(AtomicUsize::new(0));
+    let noted = seen.clone();
+    let mut target_of: Option<Pid> = Some(target);
+    let killer = does(move |cx: &Cx<'_, ()>| {
+        if let Some(target) = target_of.take() {
+            cx.send(target, 1_u8).unwrap();
+            cx.monitor(target).unwrap();
+            cx.exit(target, atropos_kernel::Reason::KILL).unwrap();
+        }
+        while let Some(Received::Down(down)) = cx.receive() {
+            assert_eq!(down.reason, atropos_kernel::Reason::KILLED, "the monitor came before the kill");
+            noted.fetch_add(1, Ordering::Relaxed);
+        }
+        Resumed::Wait
+    });
+    stage.host().spawn(&SpawnOptions::new().priority(Priority::High), killer).unwrap();
+    stage.settle();
+    assert_eq!(seen.load(Ordering::Relaxed), 1);
+}
+
+/// Timers that fired are not kept by the process that they were for.
+#[test]
+fn timers_for_others_leave_nothing() {
+    const MANY: usize = 10_000;
+    let limits = atropos_kernel::Limits { nodes: 1 << 20, ..atropos_kernel::Limits::default() };
+    let mut stage = Stage::new(Options { limits, ..Options::default() });
+    let got = Arc::new(AtomicUsize::new(0));
+    let count = got.clone();
+    let target = does(move |cx: &Cx<'_, u8>| {
+        while cx.receive().is_some() {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Resumed::Wait
+    });
+    let target = stage.host().spawn(&SpawnOptions::new(), target).unwrap().pid;
+    let mut left = MANY;
+    let starter = does(move |cx: &Cx<'_, ()>| {
+        for _ in 0..100.min(left) {
+            cx.send_after(target, std::time::Duration::ZERO, 1_u8).unwrap();
+            let cancelled = cx.send_after(target, std::time::Duration::from_secs(9), 1_u8).unwrap();
+            assert!(cx.cancel_timer(cancelled).is_some());
+        }
+        left = left.saturating_sub(100);
+        if left == 0 { Resumed::Wait } else { Resumed::Yield }
+    });
+    stage.host().spawn(&SpawnOptions::new(), starter).unwrap();
+    stage.settle();
+    stage.pass(std::time::Duration::from_millis(1));
+    assert_eq!(got.load(Ordering::Relaxed), MANY);
+    let used = stage.kernel.nodes_used();
+    assert!(used < 500, "{used} nodes are kept");
+}
+
+#[test]
+#[should_panic(expected = "made before")]
+fn a_core_has_one_owner() {
+    let stage = Stage::new(Options::default());
+    let kernel: &Arc<Kernel> = &stage.kernel;
+    drop(Core::new(kernel.clone(), 0));
+}
+
+#[test]
+#[should_panic(expected = "another domain")]
+fn a_stranger_is_no_host() {
+    let (stage, other) = (Stage::new(Options::default()), Stage::new(Options::default()));
+    drop(atropos_kernel::Host::new(&stage.kernel, &other.participant));
+}
+
+/// A limit so small that a core's share of it rounds to nothing is a limit all the same, and no less.
+#[test]
+fn a_limit_of_one_is_one() {
+    let limits = atropos_kernel::Limits { processes: 1, ..atropos_kernel::Limits::default() };
+    let mut stage = Stage::new(Options { cores: 2, limits, ..Options::default() });
+    for _ in 0..100 {
+        let ends = does(|_: &Cx<'_, ()>| Resumed::Exit(atropos_kernel::Reason::NORMAL));
+        stage.host().spawn(&SpawnOptions::new(), ends).expect("there is room for one");
+        let refused = stage.host().spawn(&SpawnOptions::new(), does(|_: &Cx<'_, ()>| Resumed::Wait));
+        assert_eq!(refused.unwrap_err(), atropos_kernel::SpawnError::TooMany);
+        stage.settle();
+    }
+}

@@ -1,0 +1,265 @@
+//! Deaths that spread over two and three cores: each process dies once, of the reason that it is reached by; each link
+//! gives at most one EXIT; and whoever is not reached lives.
+#![cfg(loom)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use atropos_kernel::{Pid, Reason, Resumed, SpawnOptions};
+use atropos_loom::mutant;
+use atropos_loom::world::{Known, Log, Mutation, Stage, explore};
+use loom::thread::{self, ThreadId};
+
+const WHY: Reason = Reason::SHUTDOWN;
+
+/// How often a body was dropped, and how often by another thread than the one that started it.
+#[derive(Default)]
+struct Deaths {
+    all: AtomicUsize,
+    elsewhere: AtomicUsize,
+}
+
+/// The body's part.
+struct Mortal(Arc<Deaths>, ThreadId);
+
+impl Mortal {
+    fn new(deaths: &Arc<Deaths>) -> Self {
+        Self(deaths.clone(), thread::current().id())
+    }
+}
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        self.0.all.fetch_add(1, Ordering::Relaxed);
+        if thread::current().id() != self.1 {
+            self.0.elsewhere.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A member of a cascade.
+struct Member {
+    pid: Known<Pid>,
+    deaths: Arc<Deaths>,
+    log: Log,
+}
+
+/// One who is to be started.
+struct Role<'a> {
+    core: usize,
+    /// With whom it links in its first slice.
+    links: &'a [usize],
+    traps: bool,
+    /// How it ends in its second slice.
+    ends: Option<Reason>,
+}
+
+/// Starts the members, who link with each other and yield.
+fn start(stage: &mut Stage, roles: &[Role<'_>]) -> Vec<Member> {
+    let members: Vec<Member> =
+        roles.iter().map(|_| Member { pid: Known::new(), deaths: Arc::default(), log: Log::new() }).collect();
+    for (role, member) in roles.iter().zip(&members) {
+        let (end, log, mortal) = (role.ends.clone(), member.log.clone(), Mortal::new(&member.deaths));
+        let peers: Vec<_> = role.links.iter().map(|peer| members[*peer].pid.clone()).collect();
+        let mut slice = 0;
+        let body = move |cx: &atropos_kernel::Cx<'_, u8>| {
+            let _mortal = &mortal;
+            slice += 1;
+            if slice == 1 {
+                for peer in &peers {
+                    assert_eq!(cx.link(peer.get().unwrap()), Ok(()));
+                }
+                return Resumed::Yield;
+            }
+            if let Some(reason) = &end {
+                return Resumed::Exit(reason.clone());
+            }
+            log.look(cx);
+            Resumed::Wait
+        };
+        member.pid.set(if role.traps { stage.start_trapping(role.core, body) } else { stage.start(role.core, body) });
+    }
+    for role in roles {
+        stage.run(role.core, 1);
+    }
+    members
+}
+
+impl Member {
+    fn pid(&self) -> Pid {
+        self.pid.get().unwrap()
+    }
+
+    /// It is dead, of `reason`, and has died once.
+    fn assert_died_of(&self, stage: &Stage, reason: &Reason) {
+        assert_eq!(stage.died_of(self.pid()).as_ref(), Some(reason));
+        assert_eq!(self.deaths.all.load(Ordering::Relaxed), 1, "it died once");
+    }
+
+    fn assert_lives(&self, stage: &Stage) {
+        assert_eq!(stage.died_of(self.pid()), None);
+        assert_eq!(self.deaths.all.load(Ordering::Relaxed), 0);
+    }
+}
+
+/// a–b–c, b on another core than a and c. The first ends; `normal` kills nobody; the last may trap.
+fn chain(reason: &Reason, traps: bool, mutation: Option<Mutation>) -> &'static str {
+    let mut stage = Stage::new(2, mutation);
+    let members = start(
+        &mut stage,
+        &[
+            Role { core: 0, links: &[], traps: false, ends: Some(reason.clone()) },
+            Role { core: 1, links: &[0, 2], traps: false, ends: None },
+            Role { core: 0, links: &[], traps, ends: None },
+        ],
+    );
+    stage.race(&[2, 1]);
+    stage.settle();
+    let [a, b, c] = &members[..] else { unreachable!("three") };
+    a.assert_died_of(&stage, reason);
+    assert_eq!(c.log.exits(a.pid()), [], "they are not linked");
+    if reason.is_normal() {
+        b.assert_lives(&stage);
+        c.assert_lives(&stage);
+        assert_eq!(stage.links(b.pid()), [c.pid()], "the other link holds");
+    } else {
+        b.assert_died_of(&stage, reason);
+        if traps {
+            c.assert_lives(&stage);
+            assert_eq!(c.log.exits(b.pid()), std::slice::from_ref(reason), "one link, one EXIT");
+        } else {
+            c.assert_died_of(&stage, reason);
+            assert_eq!(stage.kernel.nodes_used(), 0, "with all of them the links are gone");
+        }
+    }
+    stage.end();
+    "done"
+}
+
+/// a–b–c–a, b on another core. The first ends; the last may trap, and hears of both.
+fn cycle(traps: bool, mutation: Option<Mutation>) -> &'static str {
+    let mut stage = Stage::new(2, mutation);
+    let members = start(
+        &mut stage,
+        &[
+            Role { core: 0, links: &[], traps: false, ends: Some(WHY) },
+            Role { core: 1, links: &[0, 2], traps: false, ends: None },
+            Role { core: 0, links: &[0], traps, ends: None },
+        ],
+    );
+    stage.race(&[2, 1]);
+    stage.settle();
+    let [a, b, c] = &members[..] else { unreachable!("three") };
+    a.assert_died_of(&stage, &WHY);
+    b.assert_died_of(&stage, &WHY);
+    if traps {
+        c.assert_lives(&stage);
+        for other in [a, b] {
+            assert_eq!(c.log.exits(other.pid()), [WHY], "one link, one EXIT");
+        }
+    } else {
+        c.assert_died_of(&stage, &WHY);
+        assert_eq!(stage.kernel.nodes_used(), 0, "with all of them the links are gone");
+    }
+    stage.end();
+    "done"
+}
+
+/// a–b–c–a on three cores, of whom two end at once: the third dies once, of one of the two, or hears of both.
+fn two_ends(traps: bool, mutation: Option<Mutation>) -> &'static str {
+    let mut stage = Stage::new(3, mutation);
+    let members = start(
+        &mut stage,
+        &[
+            Role { core: 0, links: &[], traps: true, ends: Some(WHY) },
+            Role { core: 1, links: &[0], traps: true, ends: Some(Reason::LOST) },
+            Role { core: 2, links: &[0, 1], traps, ends: None },
+        ],
+    );
+    stage.race(&[1, 1, 1]);
+    stage.settle();
+    let [a, b, c] = &members[..] else { unreachable!("three") };
+    a.assert_died_of(&stage, &WHY);
+    b.assert_died_of(&stage, &Reason::LOST);
+    let outcome = if traps {
+        c.assert_lives(&stage);
+        assert_eq!((c.log.exits(a.pid()), c.log.exits(b.pid())), (vec![WHY], vec![Reason::LOST]));
+        "hears of both"
+    } else {
+        assert_eq!(c.deaths.all.load(Ordering::Relaxed), 1, "it died once");
+        assert_eq!(stage.kernel.nodes_used(), 0, "with all of them the links are gone");
+        match stage.died_of(c.pid()) {
+            Some(why) if why == WHY => "of the first's",
+            Some(why) if why == Reason::LOST => "of the second's",
+            other => panic!("it died of one of them: {other:?}"),
+        }
+    };
+    stage.end();
+    outcome
+}
+
+/// a–b–c–a, bound to no core. The last to come ends first, on one core, and the others, whom that wakes, are taken by either.
+fn stolen() -> &'static str {
+    let mut stage = Stage::new(2, None);
+    let deaths: [Arc<Deaths>; 3] = Default::default();
+    let (mut pids, core) = (Vec::<Pid>::new(), Known::<usize>::new());
+    for deaths in &deaths {
+        let (mortal, peers, core) = (Mortal::new(deaths), pids.clone(), core.clone());
+        let mut ran = false;
+        let body = move |cx: &atropos_kernel::Cx<'_, u8>| {
+            let _mortal = &mortal;
+            if std::mem::replace(&mut ran, true) {
+                core.set(cx.core());
+                return Resumed::Exit(WHY);
+            }
+            for peer in &peers {
+                assert_eq!(cx.link(*peer), Ok(()));
+            }
+            if peers.len() == 2 { Resumed::Yield } else { Resumed::Wait }
+        };
+        pids.push(stage.start_with(&SpawnOptions::new(), body));
+        stage.run(0, 1);
+    }
+    stage.race(&[1, 1]);
+    stage.settle();
+    for (pid, deaths) in pids.into_iter().zip(&deaths) {
+        assert_eq!(stage.died_of(pid), Some(WHY));
+        assert_eq!(deaths.all.load(Ordering::Relaxed), 1, "it died once");
+    }
+    assert_eq!(stage.kernel.nodes_used(), 0, "with all of them the links are gone");
+    stage.end();
+    let elsewhere: usize = deaths.iter().map(|deaths| deaths.elsewhere.load(Ordering::Relaxed)).sum();
+    match (core.get(), elsewhere) {
+        (Some(1), _) => "the first is stolen",
+        (_, 0) => "all on one core",
+        _ => "another is stolen",
+    }
+}
+
+#[test]
+fn protocol() {
+    explore("cascade: a chain on two cores", Some(2), &["done"], || chain(&WHY, false, None));
+    explore("cascade: a chain whose end traps", Some(2), &["done"], || chain(&WHY, true, None));
+    explore("cascade: normal goes no further", Some(2), &["done"], || chain(&Reason::NORMAL, false, None));
+    explore("cascade: a cycle on two cores", Some(2), &["done"], || cycle(false, None));
+    explore("cascade: a cycle, one of whom traps", Some(2), &["done"], || cycle(true, None));
+    explore(
+        "cascade: a cycle that is stolen",
+        Some(2),
+        &["the first is stolen", "all on one core", "another is stolen"],
+        stolen,
+    );
+    let deaths = ["of the first's", "of the second's"];
+    explore("cascade: two of a cycle on three cores end", Some(2), &deaths, || two_ends(false, None));
+    explore("cascade: two end, and the third traps", Some(2), &["hears of both"], || two_ends(true, None));
+}
+
+#[test]
+fn mutants() {
+    let wrong = |name, mutation, f: fn(Option<Mutation>) -> &'static str| {
+        mutant(name, Some(2), move || _ = f(Some(mutation)));
+    };
+    wrong("cascade, sleeps on an EXIT", Mutation::SleepsAnyway, |m| chain(&WHY, false, m));
+    wrong("cascade, normal kills", Mutation::NormalKills, |m| chain(&Reason::NORMAL, false, m));
+    wrong("cascade, a refused EXIT is kept", Mutation::RefusedIsKept, |m| cycle(false, m));
+}

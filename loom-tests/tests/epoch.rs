@@ -1,0 +1,90 @@
+//! Reclamation by the kernel's own seam over the real crossbeam-epoch, warmed, with flushes, so that what is retired
+//! is freed within the model: not while a guard is on it, and once for all (`reclaim`).
+#![cfg(loom)]
+
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering as Plain;
+
+use atropos_kernel::reclaim::{Domain, Participant};
+use atropos_loom::host::{Mortal, flush};
+use atropos_loom::{model, mutant};
+use loom::sync::atomic::{AtomicPtr, Ordering};
+use loom::thread;
+
+/// What is left out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wrong {
+    Nothing,
+    /// A reader does not pin.
+    Unpinned,
+    /// A reader repins with what it had found in its hands.
+    Kept,
+    /// It is retired before its place leads to it no more.
+    RetiredFirst,
+}
+
+fn warmed(domain: &Domain) -> Participant {
+    let member = domain.register();
+    drop(member.pin());
+    member
+}
+
+fn read(place: &AtomicPtr<Mortal>, member: &Participant, wrong: Wrong) {
+    let mut guard = (wrong != Wrong::Unpinned).then(|| member.pin());
+    // Acquire: as in `Table::at`.
+    let found = place.load(Ordering::Acquire);
+    if wrong == Wrong::Kept
+        && let Some(guard) = &mut guard
+    {
+        guard.repin();
+    }
+    if !found.is_null() {
+        // SAFETY: the memory is the model's; whether the object lives is what it tells.
+        unsafe { &*found }.sing();
+    }
+}
+
+/// Readers, and the end of what they may find.
+fn read_or_retire(readers: usize, wrong: Wrong) {
+    let domain = Domain::new();
+    let (object, ends) = Mortal::new();
+    let place = Arc::new(AtomicPtr::new(ptr::from_ref(&*object).cast_mut()));
+    let retirer = warmed(&domain);
+    let readers: Vec<_> = (0..readers)
+        .map(|_| {
+            let (place, member) = (place.clone(), warmed(&domain));
+            thread::spawn(move || {
+                read(&place, &member, wrong);
+                member
+            })
+        })
+        .collect();
+    if wrong == Wrong::RetiredFirst {
+        object.retire(&retirer);
+        flush(&retirer);
+    }
+    // Release: as in `Table::vacate`.
+    place.store(ptr::null_mut(), Ordering::Release);
+    if wrong != Wrong::RetiredFirst {
+        object.retire(&retirer);
+        flush(&retirer);
+    }
+    let members: Vec<_> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
+    flush(&retirer);
+    assert_eq!(ends.load(Plain::Relaxed), 1, "freed, when nobody looks any more");
+    drop((members, retirer, object));
+}
+
+#[test]
+fn protocol() {
+    model("epoch: retire, one reader", None, || read_or_retire(1, Wrong::Nothing));
+    model("epoch: retire, two readers", Some(2), || read_or_retire(2, Wrong::Nothing));
+}
+
+#[test]
+fn mutants() {
+    mutant("epoch, a reader does not pin", Some(2), || read_or_retire(1, Wrong::Unpinned));
+    mutant("epoch, a reader repins and keeps", None, || read_or_retire(1, Wrong::Kept));
+    mutant("epoch, retired before it is out of reach", Some(2), || read_or_retire(1, Wrong::RetiredFirst));
+}

@@ -1,0 +1,223 @@
+//! Monitors on the whole kernel: exactly one DOWN for each monitor that is not removed, with the reason that its
+//! target died of; none once it was removed; and no record is left over, whoever dies first.
+#![cfg(loom)]
+
+use atropos_kernel::{Cx, Reason, Reference};
+use atropos_loom::mutant;
+use atropos_loom::world::{Event, Known, Log, Mutation, Stage, act, ends, explore, waiting};
+
+const WHY: Reason = Reason::SHUTDOWN;
+
+fn nothing(_: &Cx<'_, u8>) {}
+
+fn downs(events: &[Event]) -> usize {
+    events.iter().filter(|event| matches!(event, Event::Down(..))).count()
+}
+
+/// A monitor is made while its target dies; `behind` a message of the watcher's, so that it takes the long way.
+fn made(behind: bool, tombstones: bool, mutation: Option<Mutation>) -> &'static str {
+    let mut stage = if tombstones { Stage::with_tombstones(2, mutation) } else { Stage::new(2, mutation) };
+    let log = Log::new();
+    let target = stage.start(1, ends(WHY));
+    let monitors = move |cx: &Cx<'_, u8>| {
+        if behind {
+            let _ = cx.send(target, 1_u8);
+        }
+        cx.monitor(target).unwrap();
+    };
+    stage.start(0, act(&log, nothing, monitors));
+    stage.run(0, 1);
+    stage.run(1, 1);
+    stage.race(&[1, 1]);
+    stage.settle();
+    let outcome = match &*log.downs() {
+        [why] if *why == WHY => "its reason",
+        [why] if *why == Reason::NOPROC => "noproc",
+        other => panic!("exactly one DOWN: {other:?}"),
+    };
+    stage.end();
+    outcome
+}
+
+/// A monitor is removed while its target dies. What the watcher is told is what it gets: true, and there is no DOWN;
+/// false, and there is one, if it is not flushed.
+fn removed(flush: bool, model_flush: bool, mutation: Option<Mutation>) -> &'static str {
+    let mut stage = Stage::new(2, mutation);
+    let (log, reference, answer) = (Log::new(), Known::<Reference>::new(), Known::new());
+    let target = stage.start(1, ends(WHY));
+    let monitors = {
+        let reference = reference.clone();
+        move |cx: &Cx<'_, u8>| reference.set(cx.monitor(target).unwrap())
+    };
+    let removes = {
+        let (answer, crossing) = (answer.clone(), stage.crossing.clone());
+        move |cx: &Cx<'_, u8>| {
+            crossing.pass();
+            // What has come is fetched: that is what `flush` is about.
+            let before = downs(&waiting(cx));
+            let in_force = cx.demonitor(reference.get().unwrap(), model_flush);
+            answer.set((before, in_force));
+        }
+    };
+    stage.start(0, act(&log, monitors, removes));
+    stage.run(0, 1);
+    stage.run(1, 1);
+    stage.race(&[1, 1]);
+    stage.settle();
+    let (before, in_force) = answer.get().unwrap();
+    assert_eq!(in_force, before == 0, "it says whether it was in force");
+    let expected = if flush { 0 } else { before };
+    assert_eq!(log.downs().len(), expected, "the DOWN that had come, if it was not flushed, and no other");
+    let outcome = if in_force { "in time" } else { "it had come" };
+    stage.end();
+    outcome
+}
+
+/// A monitor is made and removed again while its target dies; `behind` as in [`made`]: the request is removed on its way.
+fn made_and_removed(behind: bool, mutation: Option<Mutation>) -> &'static str {
+    let mut stage = Stage::new(2, mutation);
+    let log = Log::new();
+    let target = stage.start(1, ends(WHY));
+    let monitors_and_removes = move |cx: &Cx<'_, u8>| {
+        if behind {
+            let _ = cx.send(target, 1_u8);
+        }
+        let reference = cx.monitor(target).unwrap();
+        cx.demonitor(reference, true);
+    };
+    stage.start(0, act(&log, nothing, monitors_and_removes));
+    stage.run(0, 1);
+    stage.run(1, 1);
+    stage.race(&[1, 1]);
+    stage.settle();
+    assert_eq!(log.events(), [], "whether it found a live one or a dead one");
+    assert_eq!(stage.kernel.nodes_used(), 0, "with the target the monitor is gone");
+    stage.end();
+    "none"
+}
+
+/// A watcher dies while its target does; with `mutual` each watches the other.
+fn both_die(mutual: bool, mutation: Option<Mutation>) -> &'static str {
+    let mut stage = Stage::new(2, mutation);
+    let (first, second) = (Known::new(), Known::new());
+    let monitors_and_ends = |other: Known<_>, monitors: bool| {
+        let mut slice = 0;
+        move |cx: &Cx<'_, u8>| {
+            slice += 1;
+            if slice == 1 {
+                if monitors {
+                    cx.monitor(other.get().unwrap()).unwrap();
+                }
+                return atropos_kernel::Resumed::Yield;
+            }
+            atropos_kernel::Resumed::Exit(WHY)
+        }
+    };
+    first.set(stage.start(0, monitors_and_ends(second.clone(), true)));
+    second.set(stage.start(1, monitors_and_ends(first.clone(), mutual)));
+    stage.run(0, 1);
+    stage.run(1, 1);
+    stage.race(&[1, 1]);
+    stage.settle();
+    for pid in [first.get().unwrap(), second.get().unwrap()] {
+        assert_eq!(stage.died_of(pid), Some(WHY));
+    }
+    assert_eq!(stage.kernel.nodes_used(), 0, "with both of them the monitors are gone");
+    stage.end();
+    "gone"
+}
+
+/// A watcher has three monitors on one target and removes two, the second of which sweeps the target's list, while the
+/// target dies: the third gives one DOWN, whoever had it in hand.
+fn swept(mutation: Option<Mutation>) -> &'static str {
+    let mut stage = Stage::new(2, mutation);
+    let (log, references, answer) = (Log::new(), Known::<[Reference; 3]>::new(), Known::new());
+    let target = stage.start(1, ends(WHY));
+    let monitors = {
+        let references = references.clone();
+        move |cx: &Cx<'_, u8>| references.set([(); 3].map(|()| cx.monitor(target).unwrap()))
+    };
+    let removes = {
+        let (references, answer, crossing) = (references.clone(), answer.clone(), stage.crossing.clone());
+        move |cx: &Cx<'_, u8>| {
+            crossing.pass();
+            waiting(cx);
+            let references = references.get().unwrap();
+            answer.set([cx.demonitor(references[0], true), cx.demonitor(references[2], true)]);
+        }
+    };
+    stage.start(0, act(&log, monitors, removes));
+    stage.run(0, 1);
+    stage.run(1, 1);
+    stage.race(&[1, 1]);
+    stage.settle();
+    let kept = references.get().unwrap()[1];
+    assert_eq!(log.events(), [Event::Down(kept, WHY)], "the one that stays gives one DOWN, the others none");
+    stage.end();
+    match answer.get().unwrap() {
+        [true, true] => "in time",
+        _ => "too late",
+    }
+}
+
+/// One watcher's cancelling sweeps the list while another puts itself on it and the target dies: three cores.
+fn swept_and_made(mutation: Option<Mutation>) -> &'static str {
+    let mut stage = Stage::new(3, mutation);
+    let (log, other_log, references) = (Log::new(), Log::new(), Known::<[Reference; 2]>::new());
+    let target = stage.start(1, ends(WHY));
+    let monitors = {
+        let references = references.clone();
+        move |cx: &Cx<'_, u8>| references.set([(); 2].map(|()| cx.monitor(target).unwrap()))
+    };
+    let removes = move |cx: &Cx<'_, u8>| {
+        for reference in references.get().unwrap() {
+            cx.demonitor(reference, true);
+        }
+    };
+    stage.start(0, act(&log, monitors, removes));
+    stage.start(2, act(&other_log, nothing, move |cx| assert!(cx.monitor(target).is_ok())));
+    for core in 0..3 {
+        stage.run(core, 1);
+    }
+    stage.race(&[1, 1, 1]);
+    stage.settle();
+    assert_eq!(log.events(), [], "removed");
+    let outcome = match &*other_log.downs() {
+        [why] if *why == WHY => "its reason",
+        [why] if *why == Reason::NOPROC => "noproc",
+        other => panic!("exactly one DOWN: {other:?}"),
+    };
+    stage.end();
+    outcome
+}
+
+#[test]
+fn protocol() {
+    let reasons = ["its reason", "noproc"];
+    explore("monitor || exit", Some(2), &reasons, || made(false, false, None));
+    explore("monitor behind a message || exit", Some(2), &reasons, || made(true, false, None));
+    explore("monitor || exit, with tombstones", Some(2), &["its reason"], || made(false, true, None));
+    explore("monitor behind a message || exit, tombstones", Some(2), &["its reason"], || made(true, true, None));
+    explore("demonitor || exit", Some(2), &["in time", "it had come"], || removed(false, false, None));
+    explore("demonitor with flush || exit", Some(2), &["in time", "it had come"], || removed(true, true, None));
+    explore("monitor, demonitor || exit", Some(2), &["none"], || made_and_removed(false, None));
+    explore("monitor and demonitor behind a message || exit", Some(2), &["none"], || made_and_removed(true, None));
+    explore("watcher's death || target's death", Some(2), &["gone"], || both_die(false, None));
+    explore("mutual watchers' deaths", Some(2), &["gone"], || both_die(true, None));
+    explore("demonitor twice and sweep || exit", Some(2), &["in time", "too late"], || swept(None));
+    explore("sweep || monitor || exit", Some(2), &reasons, || swept_and_made(None));
+}
+
+#[test]
+fn mutants() {
+    let wrong = |name, mutation, f: fn(Option<Mutation>) -> &'static str| {
+        mutant(name, Some(2), move || _ = f(Some(mutation)));
+    };
+    wrong("monitor, a refusal that is not looked at", Mutation::RefusedIsPlaced, |m| made(false, false, m));
+    wrong("monitor, late requests dropped", Mutation::LateIsDropped, |m| made(true, false, m));
+    wrong("monitor, the reason after the close", Mutation::ReasonLast, |m| made(false, true, m));
+    wrong("monitor, fired though cancelled", Mutation::FiresAnyway, |m| removed(false, false, m));
+    mutant("monitor, no flush", Some(2), || _ = removed(true, false, None));
+    wrong("monitor, a refused DOWN is kept", Mutation::RefusedIsKept, |m| both_die(false, m));
+    wrong("monitor, a sweep that drops what it holds", Mutation::SweepForgets, swept);
+}

@@ -1,0 +1,292 @@
+//! Names: a name never leads to the dead for good, nobody follows it to memory that is gone, it is free when the
+//! DOWN arrives, and a message by name goes to one holder (`name`).
+#![cfg(loom)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use atropos_kernel::internals::name::{self, Real, Steps};
+use atropos_kernel::reclaim::Participant;
+use atropos_kernel::{Asked, Cx, Host, Kernel, Pid, Reason, Received, RegisterError, Resumed, SpawnOptions};
+use atropos_loom::host::{body, core, kernel, member, spawn};
+use atropos_loom::{model, mutant};
+use loom::thread;
+
+/// A process that does not run: the model plays its death.
+fn still(kernel: &Kernel, member: &Participant) -> Pid {
+    spawn(kernel, member, 0, |_: &Cx<'_, u8>| Resumed::Wait)
+}
+
+/// A registrar, and the death of whom it names: its steps that concern the name. Once they are done nobody finds the
+/// process by the name, not even for a moment: it is retired next, and who pins after that must not reach it. (Its
+/// mailbox stays open here, or a holder that is dead would not show.)
+fn register_or_die<S: Steps>() {
+    let (kernel, _) = kernel(1, 4);
+    let (ours, theirs) = (member(&kernel), member(&kernel));
+    let dying = still(&kernel, &ours);
+    let entry = name::intern(&kernel, "n").unwrap();
+    let registrar = register::<S>(&kernel, theirs, dying);
+    let guard = ours.pin();
+    name::die::<S>(name::find(&kernel, dying, &guard).unwrap());
+    assert!(entry.holder(&guard).is_none(), "found after its death");
+    drop(guard);
+    let (theirs, _) = registrar.join().unwrap();
+    let guard = ours.pin();
+    assert!(entry.holder(&guard).is_none(), "the dead have no name");
+    drop(guard);
+    drop(theirs);
+}
+
+fn register<S: Steps>(
+    kernel: &Arc<Kernel>,
+    member: Participant,
+    pid: Pid,
+) -> thread::JoinHandle<(Participant, Result<(), RegisterError>)> {
+    let kernel = kernel.clone();
+    thread::spawn(move || {
+        let guard = member.pin();
+        let process = name::find(&kernel, pid, &guard).unwrap();
+        let registered = name::intern(&kernel, "n").unwrap().register_by::<S>(process);
+        drop(guard);
+        (member, registered)
+    })
+}
+
+/// Two registrars of a process, and its death: each is told that it is gone, or that the name was taken, or gave
+/// it before the death; the mark of one is never taken for that of the other (A2).
+fn two_register_or_die() {
+    let (kernel, _) = kernel(1, 4);
+    let (ours, first, second) = (member(&kernel), member(&kernel), member(&kernel));
+    let dying = still(&kernel, &ours);
+    let entry = name::intern(&kernel, "n").unwrap();
+    let registrars = [register::<Real>(&kernel, first, dying), register::<Real>(&kernel, second, dying)];
+    let guard = ours.pin();
+    name::die::<Real>(name::find(&kernel, dying, &guard).unwrap());
+    assert!(entry.holder(&guard).is_none(), "found after its death");
+    drop(guard);
+    let ended: Vec<_> = registrars.into_iter().map(|registrar| registrar.join().unwrap()).collect();
+    assert!(ended.iter().filter(|(_, registered)| registered.is_ok()).count() <= 1);
+    let guard = ours.pin();
+    assert!(entry.holder(&guard).is_none(), "the dead have no name");
+    drop(guard);
+    drop(ended);
+}
+
+/// A living process gets the name in spite of a death that takes its mark for the dead one's; or somebody else was
+/// registering it at that time.
+fn register_or_another_dies() {
+    let (kernel, _) = kernel(1, 4);
+    let (ours, first, second) = (member(&kernel), member(&kernel), member(&kernel));
+    let (living, dying) = (still(&kernel, &ours), still(&kernel, &ours));
+    let entry = name::intern(&kernel, "n").unwrap();
+    let registrars = [register::<Real>(&kernel, first, living), register::<Real>(&kernel, second, dying)];
+    let guard = ours.pin();
+    name::die::<Real>(name::find(&kernel, dying, &guard).unwrap());
+    let ended: Vec<_> = registrars.into_iter().map(|registrar| registrar.join().unwrap()).collect();
+    let holds = entry.holder(&guard).map(name::pid);
+    match ended[0].1 {
+        Ok(()) => assert_eq!(holds, Some(living)),
+        other => assert_eq!((other, holds), (Err(RegisterError::InUse), None), "while the other was at it"),
+    }
+    drop(guard);
+    drop(ended);
+}
+
+/// Takes the name from whoever has it, while its holder dies and another takes it over.
+fn unregister_or_die() {
+    let (kernel, _) = kernel(1, 4);
+    let (ours, first, second) = (member(&kernel), member(&kernel), member(&kernel));
+    let (next, dying) = (still(&kernel, &ours), still(&kernel, &ours));
+    let entry = name::intern(&kernel, "n").unwrap();
+    let guard = ours.pin();
+    entry.register(name::find(&kernel, dying, &guard).unwrap()).unwrap();
+    let registrar = register::<Real>(&kernel, first, next);
+    let unregistrar = {
+        let kernel = kernel.clone();
+        thread::spawn(move || {
+            let guard = second.pin();
+            let done = name::intern(&kernel, "n").unwrap().unregister(&guard);
+            drop(guard);
+            (second, done)
+        })
+    };
+    name::die::<Real>(name::find(&kernel, dying, &guard).unwrap());
+    let (first, registered) = registrar.join().unwrap();
+    let (second, _) = unregistrar.join().unwrap();
+    let holds = entry.holder(&guard).map(name::pid);
+    assert!(holds.is_none() || (holds == Some(next) && registered == Ok(())));
+    // Whoever has it, or nobody: it can be taken, and given again.
+    assert_eq!(entry.unregister(&guard), holds.is_some());
+    entry.register(name::find(&kernel, next, &guard).unwrap()).unwrap();
+    drop(guard);
+    drop((first, second));
+}
+
+/// Who finds the process dead finds its name free, if the death gives up the name first.
+fn closed_and_free(name_first: bool) {
+    let (kernel, _) = kernel(1, 4);
+    let (ours, theirs) = (member(&kernel), member(&kernel));
+    let (next, dying) = (still(&kernel, &ours), still(&kernel, &ours));
+    let guard = ours.pin();
+    let process = name::find(&kernel, dying, &guard).unwrap();
+    name::intern(&kernel, "n").unwrap().register(process).unwrap();
+    let heir = {
+        let kernel = kernel.clone();
+        thread::spawn(move || {
+            let guard = theirs.pin();
+            if name::find(&kernel, dying, &guard).unwrap().mailbox.is_closed() {
+                let next = name::find(&kernel, next, &guard).unwrap();
+                name::intern(&kernel, "n").unwrap().register(next).expect("its holder is dead");
+            }
+            drop(guard);
+            theirs
+        })
+    };
+    if name_first {
+        name::die::<Real>(process);
+    }
+    assert!(process.mailbox.close().is_empty());
+    if !name_first {
+        name::die::<Real>(process);
+    }
+    drop(guard);
+    drop(heir.join().unwrap());
+}
+
+/// The process that is told of its holder's death takes the name over: by the DOWN, or because it has asked.
+fn takes_over(by_down: bool) {
+    let (kernel, _) = kernel(2, 4);
+    let ours = member(&kernel);
+    let (mut theirs, mut mine) = (core(&kernel, 0), core(&kernel, 1));
+    let dying = {
+        let named = SpawnOptions::new().core(0).name("n");
+        let dying = body(|cx: &Cx<'_, ()>| match cx.receive() {
+            Some(_) => Resumed::Exit(Reason::NORMAL),
+            None => Resumed::Wait,
+        });
+        Host::new(&kernel, &ours).spawn(&named, dying).unwrap().pid
+    };
+    let registered = Arc::new(AtomicUsize::new(0));
+    let told = registered.clone();
+    let heir = spawn(&kernel, &ours, 1, move |cx: &Cx<'_, ()>| {
+        let mut down = false;
+        match cx.receive() {
+            Some(Received::Down(_)) => down = true,
+            Some(_) if by_down => {
+                let _ = cx.monitor(dying).unwrap();
+            }
+            Some(_) => down = matches!(cx.is_alive(dying), Ok(Asked::Known(false))),
+            None => {}
+        }
+        if down {
+            cx.register("n", cx.pid()).expect("the name is free when its holder is known to be dead");
+            told.fetch_add(1, Ordering::Relaxed);
+        }
+        Resumed::Wait
+    });
+    let _ = (theirs.run(1), mine.run(1));
+    {
+        let host = Host::new(&kernel, &ours);
+        host.send(dying, ()).unwrap();
+        host.send(heir, ()).unwrap();
+    }
+    let other = thread::spawn(move || {
+        let _ = theirs.run(1);
+        theirs
+    });
+    let _ = mine.run(1);
+    let theirs = other.join().unwrap();
+    let _ = mine.run(2);
+    if registered.load(Ordering::Relaxed) == 0 {
+        // It asked while the other lived.
+        Host::new(&kernel, &ours).send(heir, ()).unwrap();
+        let _ = mine.run(1);
+    }
+    assert_eq!(Host::new(&kernel, &ours).whereis("n"), Some(heir));
+    assert_eq!(registered.load(Ordering::Relaxed), 1);
+    drop(theirs);
+}
+
+/// A message by name, while the holder dies and the host names the next: it goes to one of them, or comes back.
+fn send_by_name() {
+    let (kernel, _) = kernel(1, 4);
+    let (ours, theirs) = (member(&kernel), member(&kernel));
+    let mut core = core(&kernel, 0);
+    let counts = [0, 1].map(|_| Arc::new(AtomicUsize::new(0)));
+    let start = |which: usize, participant: &Participant| {
+        let count = counts[which].clone();
+        let counts = body(move |cx: &Cx<'_, u8>| {
+            while cx.receive().is_some() {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            if which == 0 { Resumed::Exit(Reason::NORMAL) } else { Resumed::Wait }
+        });
+        Host::new(&kernel, participant).spawn(&SpawnOptions::new().name("n"), counts)
+    };
+    start(0, &ours).unwrap();
+    let sender = {
+        let kernel = kernel.clone();
+        thread::spawn(move || {
+            let sent = Host::new(&kernel, &theirs).send_name("n", 7_u8).is_ok();
+            (theirs, sent)
+        })
+    };
+    let _ = core.run(1);
+    start(1, &ours).expect("the dead hold no name");
+    let (theirs, sent) = sender.join().unwrap();
+    let _ = core.run(2);
+    let got: Vec<usize> = counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+    // What the first had got and not read is lost with it, as any message to the dead.
+    assert!(got[0] + got[1] <= usize::from(sent), "{got:?}");
+    drop(theirs);
+}
+
+/// A newborn that is found by name can be reached by pid.
+fn spawn_or_whereis() {
+    let (kernel, _) = kernel(1, 4);
+    let (ours, theirs) = (member(&kernel), member(&kernel));
+    let finder = {
+        let kernel = kernel.clone();
+        thread::spawn(move || {
+            let host = Host::new(&kernel, &theirs);
+            if let Some(pid) = host.whereis("n") {
+                assert!(host.is_alive(pid) && host.send(pid, 7_u8).is_ok(), "it lives, and its pid leads to it");
+            }
+            drop(host);
+            theirs
+        })
+    };
+    let named = SpawnOptions::new().name("n");
+    Host::new(&kernel, &ours).spawn(&named, body(|_: &Cx<'_, u8>| Resumed::Wait)).unwrap();
+    drop(finder.join().unwrap());
+}
+
+struct NotRevoked;
+impl Steps for NotRevoked {
+    const REVOKES: bool = false;
+}
+
+struct NotAsked;
+impl Steps for NotAsked {
+    const MAY_BE_REVOKED: bool = false;
+}
+
+#[test]
+fn protocol() {
+    model("name: register, death", None, register_or_die::<Real>);
+    model("name: register, register, death", Some(3), two_register_or_die);
+    model("name: register, another's register and death", Some(3), register_or_another_dies);
+    model("name: unregister, death, register", Some(3), unregister_or_die);
+    model("name: death, closed, register", None, || closed_and_free(true));
+    model("name: death, DOWN, register", Some(2), || takes_over(true));
+    model("name: death, not alive, register", Some(2), || takes_over(false));
+    model("name: send by name, death, respawn", Some(2), send_by_name);
+    model("name: spawn, whereis, send", Some(3), spawn_or_whereis);
+}
+
+#[test]
+fn mutants() {
+    mutant("name, a death leaves marks", Some(2), register_or_die::<NotRevoked>);
+    mutant("name, a registrar does not ask", Some(2), register_or_die::<NotAsked>);
+    mutant("name, closed before the name is free", Some(2), || closed_and_free(false));
+}

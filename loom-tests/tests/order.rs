@@ -1,0 +1,146 @@
+//! Order on the whole kernel: what one process sends another comes in the order in which it was sent, its death included,
+//! while the receiver runs on another core; and who sends an exit and then links or monitors ties itself to a
+//! dead one.
+#![cfg(loom)]
+
+use atropos_kernel::{Cx, Pid, Reason, Resumed};
+use atropos_loom::mutant;
+use atropos_loom::world::{Event, Known, Log, Mutation, Stage, act, explore, waiting, waits};
+
+const WHY: Reason = Reason::SHUTDOWN;
+
+fn nothing(_: &Cx<'_, u8>) {}
+
+/// How the receiver is tied to the sender.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tied {
+    Linked,
+    Monitors,
+    Both,
+}
+
+/// A sender sends two messages and dies, while the receiver looks. `relayed`: the second goes through a third process,
+/// which nobody has promised anything of.
+fn messages_then_death(tied: Tied, relayed: bool) -> &'static str {
+    let mut stage = Stage::new(2, None);
+    let (log, sender, seen) = (Log::new(), Known::<Pid>::new(), Known::<usize>::new());
+    let ties = {
+        let sender = sender.clone();
+        move |cx: &Cx<'_, u8>| {
+            let sender = sender.get().unwrap();
+            if tied != Tied::Monitors {
+                assert_eq!(cx.link(sender), Ok(()));
+            }
+            if tied != Tied::Linked {
+                assert!(cx.monitor(sender).is_ok());
+            }
+        }
+    };
+    let looks = {
+        let (seen, crossing) = (seen.clone(), stage.crossing.clone());
+        move |cx: &Cx<'_, u8>| {
+            crossing.pass();
+            seen.set(waiting(cx).len());
+        }
+    };
+    let receiver = stage.start_trapping(0, act(&log, ties, looks));
+    let relay = stage.start(1, move |cx| {
+        for event in waiting(cx) {
+            let Event::Message(message) = event else { unreachable!("it is only sent messages") };
+            assert!(cx.send(receiver, message).is_ok());
+        }
+        Resumed::Wait
+    });
+    let mut ran = false;
+    sender.set(stage.start(1, move |cx| {
+        if !std::mem::replace(&mut ran, true) {
+            return Resumed::Yield;
+        }
+        assert!(cx.send(receiver, 1_u8).is_ok());
+        assert!(cx.send(if relayed { relay } else { receiver }, 2_u8).is_ok());
+        Resumed::Exit(WHY)
+    }));
+    stage.run(0, 1);
+    stage.run(1, 2);
+    stage.race(&[1, 1]);
+    stage.settle();
+    let from = sender.get();
+    let events = log.events();
+    let ends = match tied {
+        Tied::Linked => matches!(&events[2..], [Event::Exit(who, why)] if *who == from && *why == WHY),
+        Tied::Monitors => matches!(&events[2..], [Event::Down(_, why)] if *why == WHY),
+        // As in OTP, EXIT before DOWN.
+        Tied::Both => matches!(&events[2..], [Event::Exit(..), Event::Down(..)]),
+    };
+    assert!(events[..2] == [Event::Message(1), Event::Message(2)] && ends, "in the order of the sender: {events:?}");
+    stage.end();
+    match seen.get().unwrap() {
+        0 => "nothing yet",
+        1 => "the first",
+        2 => "the messages",
+        _ => "its death",
+    }
+}
+
+/// Who is tied to one to whom it has sent an exit is tied to a dead one, while that one runs: EXIT and DOWN say `noproc`.
+fn exit_then_tie(monitors: bool, mutation: Option<Mutation>) -> &'static str {
+    let mut stage = Stage::new(2, mutation);
+    let log = Log::new();
+    let target = stage.start(1, act(&Log::new(), nothing, nothing));
+    let crossing = stage.crossing.clone();
+    let exits_and_ties = move |cx: &Cx<'_, u8>| {
+        assert_eq!(cx.exit(target, WHY), Ok(()));
+        crossing.pass();
+        if monitors {
+            assert!(cx.monitor(target).is_ok());
+        } else {
+            assert_eq!(cx.link(target), Ok(()));
+        }
+    };
+    stage.start_trapping(0, act(&log, nothing, exits_and_ties));
+    stage.run(0, 1);
+    stage.run(1, 1);
+    stage.race(&[1, 1]);
+    stage.settle();
+    assert_eq!(stage.died_of(target), Some(WHY));
+    let told = if monitors { log.downs() } else { log.exits(target) };
+    assert_eq!(told, [Reason::NOPROC], "the exit came first");
+    stage.end();
+    "noproc"
+}
+
+/// A kill, and then a question: it is dead.
+fn kill_then_ask() -> &'static str {
+    let mut stage = Stage::new(2, None);
+    let target = stage.start(1, waits);
+    let killer = act(&Log::new(), nothing, move |cx| assert_eq!(cx.exit(target, Reason::KILL), Ok(())));
+    stage.start(0, killer);
+    stage.run(0, 1);
+    stage.run(1, 1);
+    stage.race(&[1, 1]);
+    stage.settle();
+    assert_eq!(stage.died_of(target), Some(Reason::KILLED));
+    stage.end();
+    "dead"
+}
+
+#[test]
+fn protocol() {
+    let seen = ["nothing yet", "the first", "the messages", "its death"];
+    explore("order: messages, EXIT", Some(2), &seen, || messages_then_death(Tied::Linked, false));
+    explore("order: messages, DOWN", Some(2), &seen, || messages_then_death(Tied::Monitors, false));
+    explore("order: messages, EXIT, DOWN", Some(2), &seen, || messages_then_death(Tied::Both, false));
+    explore("order: exit, link", Some(2), &["noproc"], || exit_then_tie(false, None));
+    explore("order: exit, monitor", Some(2), &["noproc"], || exit_then_tie(true, None));
+    explore("order: kill of one who sleeps", Some(2), &["dead"], kill_then_ask);
+}
+
+#[test]
+fn mutants() {
+    let wrong = |name, mutation, f: fn(Option<Mutation>) -> &'static str| {
+        mutant(name, Some(2), move || _ = f(Some(mutation)));
+    };
+    mutant("order, a message that goes a long way", Some(2), || _ = messages_then_death(Tied::Linked, true));
+    wrong("order, the short way to link", Mutation::AlwaysShort, |m| exit_then_tie(false, m));
+    wrong("order, the short way to monitor", Mutation::AlwaysShort, |m| exit_then_tie(true, m));
+}

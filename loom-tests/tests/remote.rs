@@ -1,0 +1,339 @@
+//! Remote monitors: each is answered once or was withdrawn, whatever ends meanwhile, and no peer waits for a monitor that
+//! nobody has (`atropos-dist`). On the real plane; the mutants break one of its rules, or one that its surroundings keep.
+#![cfg(loom)]
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use atropos_dist::rules::{Real, Rules};
+use atropos_dist::{
+    Cable, Connection, LoopBack, MonitorControlMessage, MonitorError, NoConnection, Node, Options, Plane, RemotePid,
+    RemoteReference, Routed, Sender, Watchers,
+};
+use atropos_kernel::{NoMemory, Reason};
+use atropos_loom::{model, mutant};
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::thread;
+
+const HERE: Node = Node::new(1);
+const THERE: Node = Node::new(2);
+const ELSEWHERE: Node = Node::new(3);
+const WATCHER: u64 = 7;
+const TARGET: u64 = 42;
+
+const fn here(number: u64) -> RemotePid {
+    RemotePid::new(HERE, number, 0, 1)
+}
+
+const fn there(number: u64) -> RemotePid {
+    RemotePid::new(THERE, number, 0, 1)
+}
+
+// What a process is.
+const UNWATCHED: usize = 0;
+const WATCHED: usize = 1;
+const DEAD: usize = 2;
+
+/// Everything around a plane: one process that can die, a connection that can be lost, and what the peer knows.
+struct World<R: Rules> {
+    plane: OnceLock<Weak<Plane<R>>>,
+    process: AtomicUsize,
+    /// A watch of a dead process reports it.
+    reports_the_dead: bool,
+    /// DOWNs with the right reason, and with another.
+    downs: AtomicUsize,
+    false_downs: AtomicUsize,
+    /// Whether the connection takes messages.
+    open: AtomicBool,
+    /// Notices that were sent.
+    notices: AtomicUsize,
+    /// Whether the peer waits for our monitor: set by a request, cleared by a withdrawal.
+    asked: UnsafeCell<bool>,
+}
+
+// SAFETY: the cell is checked by loom.
+unsafe impl<R: Rules> Send for World<R> {}
+// SAFETY: as above.
+unsafe impl<R: Rules> Sync for World<R> {}
+
+struct Way<R: Rules>(Arc<World<R>>);
+
+impl<R: Rules> Sender for Way<R> {
+    fn send(&self, message: Routed) -> Result<(), NoConnection> {
+        let world = &self.0;
+        if !world.open.load(Ordering::Acquire) {
+            return Err(NoConnection);
+        }
+        match message.message {
+            // SAFETY: loom checks.
+            MonitorControlMessage::MonitorP { .. } => world.asked.with_mut(|asked| unsafe { *asked = true }),
+            // SAFETY: loom checks.
+            MonitorControlMessage::DemonitorP { .. } => world.asked.with_mut(|asked| unsafe { *asked = false }),
+            MonitorControlMessage::MonitorPExit { .. } => drop(world.notices.fetch_add(1, Ordering::Relaxed)),
+        }
+        Ok(())
+    }
+}
+
+struct Locals<R: Rules>(Arc<World<R>>);
+
+impl<R: Rules> Watchers for Locals<R> {
+    fn deliver_down(&self, watcher: u64, _: RemoteReference, target: RemotePid, reason: Reason) {
+        assert_eq!((watcher, target), (WATCHER, there(TARGET)));
+        let right = reason == Reason::NOCONNECTION || reason == Reason::SHUTDOWN;
+        let downs = if right { &self.0.downs } else { &self.0.false_downs };
+        downs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn watch(&self, pid: u64) -> Result<(), NoMemory> {
+        let process = &self.0.process;
+        let watched = process.compare_exchange(UNWATCHED, WATCHED, Ordering::AcqRel, Ordering::Acquire);
+        if watched == Err(DEAD) && self.0.reports_the_dead {
+            self.0.plane().exited(pid, &Reason::NOPROC);
+        }
+        Ok(())
+    }
+}
+
+impl<R: Rules> World<R> {
+    fn new(reports_the_dead: bool) -> (Arc<Plane<R>>, Arc<Self>, Connection) {
+        let world = Arc::new(Self {
+            plane: OnceLock::new(),
+            process: AtomicUsize::new(UNWATCHED),
+            reports_the_dead,
+            downs: AtomicUsize::new(0),
+            false_downs: AtomicUsize::new(0),
+            open: AtomicBool::new(true),
+            notices: AtomicUsize::new(0),
+            asked: UnsafeCell::new(false),
+        });
+        let (way, locals) = (Arc::new(Way(world.clone())), Arc::new(Locals(world.clone())));
+        let plane = Arc::new(Plane::with_rules(Options::new(HERE, 1), way, locals));
+        world.plane.set(Arc::downgrade(&plane)).expect("set once");
+        let connection = plane.connected(THERE, 1);
+        (plane, world, connection)
+    }
+
+    fn plane(&self) -> Arc<Plane<R>> {
+        self.plane.get().and_then(Weak::upgrade).expect("the plane is there")
+    }
+
+    fn die(&self, pid: u64) {
+        if self.process.swap(DEAD, Ordering::AcqRel) == WATCHED {
+            self.plane().exited(pid, &Reason::SHUTDOWN);
+        }
+    }
+
+    fn downs(&self) -> usize {
+        assert_eq!(self.false_downs.load(Ordering::Relaxed), 0, "somebody's word for another's end");
+        self.downs.load(Ordering::Relaxed)
+    }
+
+    fn is_asked(&self) -> bool {
+        // SAFETY: loom checks.
+        self.asked.with(|asked| unsafe { *asked })
+    }
+}
+
+/// 2.1 a. The node is lost while it is asked: an error and no DOWN, or no error and one. `refuses`: the lost connection refuses
+/// the request, else it takes it and loses it.
+fn ask_or_lose<R: Rules>(refuses: bool) {
+    let (plane, world, connection) = World::<R>::new(true);
+    let (losing, wire) = (plane.clone(), world.clone());
+    let loss = thread::spawn(move || {
+        if refuses {
+            wire.open.store(false, Ordering::Release);
+        }
+        assert!(losing.disconnected(connection));
+    });
+    let asked = plane.monitor_remote(WATCHER, there(TARGET));
+    loss.join().unwrap();
+    assert_eq!(world.downs(), usize::from(asked.is_ok()), "{asked:?}");
+    assert_eq!(plane.monitors_of(WATCHER), []);
+}
+
+/// Sends by the connection that there is, whichever the message was meant for.
+struct Careless {
+    end: Arc<LoopBack>,
+    plane: OnceLock<Weak<Plane>>,
+}
+
+impl Sender for Careless {
+    fn send(&self, message: Routed) -> Result<(), NoConnection> {
+        let plane = self.plane.get().and_then(Weak::upgrade).expect("the plane is there");
+        let connection = plane.connection(THERE).ok_or(NoConnection)?;
+        self.end.send(Routed { connection, ..message })
+    }
+}
+
+struct Nobody;
+
+impl Watchers for Nobody {
+    fn deliver_down(&self, _: u64, _: RemoteReference, _: RemotePid, _: Reason) {}
+
+    fn watch(&self, _: u64) -> Result<(), NoMemory> {
+        Ok(())
+    }
+}
+
+/// 2.1 a. The connection is lost and there again while the node is asked: both sides know of the monitor, or none.
+fn ask_or_rejoin(careless: bool) {
+    let cable = Cable::new();
+    let [left_end, right_end] = cable.ends();
+    let sender = Arc::new(Careless { end: left_end.clone(), plane: OnceLock::new() });
+    let way: Arc<dyn Sender> = if careless { sender.clone() } else { left_end };
+    let left = Arc::new(Plane::new(Options::new(HERE, 1), way, Arc::new(Nobody)));
+    let right = Arc::new(Plane::new(Options::new(THERE, 1), right_end, Arc::new(Nobody)));
+    sender.plane.set(Arc::downgrade(&left)).expect("set once");
+    cable.join(&left, &right);
+    let asking = left.clone();
+    let asker = thread::spawn(move || asking.monitor_remote(WATCHER, there(TARGET)).is_ok());
+    cable.join(&left, &right);
+    asker.join().unwrap();
+    while cable.pump(&left, &right, 4) > 0 {}
+    let (ours, theirs) = (left.monitors_with(THERE), right.monitors_with(HERE));
+    assert_eq!(ours.0, theirs.1, "nobody waits for a monitor that nobody has");
+}
+
+/// 2.1 b. The target dies while it is registered: one notice.
+fn register_or_die<R: Rules>(reports_the_dead: bool) {
+    let (plane, world, connection) = World::<R>::new(reports_the_dead);
+    let dying = world.clone();
+    let target = thread::spawn(move || dying.die(TARGET));
+    let (reference, watcher, target_pid) = (RemoteReference::from_raw(5), there(WATCHER), here(TARGET));
+    let request = MonitorControlMessage::MonitorP { reference, watcher, target: target_pid };
+    assert_eq!(plane.receive(connection, request), Ok(()));
+    target.join().unwrap();
+    assert_eq!(world.notices.load(Ordering::Relaxed), 1);
+    assert_eq!((plane.monitors_with(THERE), plane.monitored_by(TARGET)), ((0, 0), Vec::new()));
+}
+
+/// 2.1 c. A request is on its way in while its connection is lost, and perhaps is there again: nothing of it stays.
+fn register_or_lose<R: Rules>(again: bool) {
+    let (plane, _world, connection) = World::<R>::new(true);
+    let losing = plane.clone();
+    let loss = thread::spawn(move || {
+        assert!(losing.disconnected(connection));
+        if again {
+            losing.connected(THERE, 1);
+        }
+    });
+    let (reference, watcher, target) = (RemoteReference::from_raw(5), there(WATCHER), here(TARGET));
+    let _ = plane.receive(connection, MonitorControlMessage::MonitorP { reference, watcher, target });
+    loss.join().unwrap();
+    assert_eq!((plane.monitors_with(THERE), plane.monitored_by(TARGET)), ((0, 0), Vec::new()));
+}
+
+/// 2.1 d. Others claim that the target has ended, while it does, or the node is lost: one DOWN, and a true one.
+fn end_or_forge<R: Rules>(lost: bool) {
+    let (plane, world, connection) = World::<R>::new(true);
+    let other = plane.connected(ELSEWHERE, 1);
+    let reference = plane.monitor_remote(WATCHER, there(TARGET)).expect("connected");
+    let notice =
+        |target, reason| MonitorControlMessage::MonitorPExit { reference, watcher: here(WATCHER), target, reason };
+    let (ending, end) = (plane.clone(), notice(there(TARGET), Reason::SHUTDOWN));
+    let truth = thread::spawn(move || {
+        if lost {
+            assert!(ending.disconnected(connection));
+        } else {
+            assert_eq!(ending.receive(connection, end), Ok(()));
+        }
+    });
+    let _ = plane.receive(other, notice(there(TARGET), Reason::KILLED));
+    let _ = plane.receive(connection, notice(RemotePid { serial: 7, ..there(TARGET) }, Reason::KILLED));
+    truth.join().unwrap();
+    assert_eq!(world.downs(), 1);
+}
+
+/// 2.1 g. The watcher dies while it asks: the peer, who is asked, is told so afterwards.
+fn ask_or_die<R: Rules>() {
+    let (plane, world, _) = World::<R>::new(true);
+    let dying = world.clone();
+    let watcher = thread::spawn(move || dying.die(WATCHER));
+    let asked = plane.monitor_remote(WATCHER, there(TARGET));
+    watcher.join().unwrap();
+    assert!(!world.is_asked(), "{asked:?}");
+    assert!(matches!(asked, Ok(_) | Err(MonitorError::NoCaller)));
+    assert_eq!((world.downs(), plane.monitors_with(THERE)), (0, (0, 0)));
+}
+
+/// 2.1 h. It is withdrawn while the connection is lost: withdrawn or answered, and once.
+fn withdraw_or_lose<R: Rules>() {
+    let (plane, world, connection) = World::<R>::new(true);
+    let reference = plane.monitor_remote(WATCHER, there(TARGET)).expect("connected");
+    let (losing, wire) = (plane.clone(), world.clone());
+    let loss = thread::spawn(move || {
+        wire.open.store(false, Ordering::Release);
+        assert!(losing.disconnected(connection));
+    });
+    let withdrawn = plane.demonitor_remote(WATCHER, reference);
+    loss.join().unwrap();
+    assert_eq!(world.downs(), usize::from(!withdrawn));
+    assert!(!plane.demonitor_remote(WATCHER, reference));
+}
+
+/// The three that can end a monitor, at once.
+fn withdraw_or_end_or_lose<R: Rules>() {
+    let (plane, world, connection) = World::<R>::new(true);
+    let reference = plane.monitor_remote(WATCHER, there(TARGET)).expect("connected");
+    let (losing, ending) = (plane.clone(), plane.clone());
+    let loss = thread::spawn(move || assert!(losing.disconnected(connection)));
+    let end = thread::spawn(move || {
+        let (watcher, target, reason) = (here(WATCHER), there(TARGET), Reason::SHUTDOWN);
+        let _ = ending.receive(connection, MonitorControlMessage::MonitorPExit { reference, watcher, target, reason });
+    });
+    let withdrawn = plane.demonitor_remote(WATCHER, reference);
+    loss.join().unwrap();
+    end.join().unwrap();
+    assert_eq!(world.downs(), usize::from(!withdrawn));
+    assert_eq!(plane.monitors_of(WATCHER), []);
+}
+
+macro_rules! broken {
+    ($($name:ident: $rule:ident: $kind:ty = $value:expr;)*) => {$(
+        struct $name;
+        impl Rules for $name {
+            const $rule: $kind = $value;
+        }
+    )*};
+}
+
+broken! {
+    ManyWinners: ONE_WINNER: bool = false;
+    ArmRelaxed: ARM: Ordering = Ordering::Relaxed;
+    ErrorAnyway: HEED_ANSWER: bool = false;
+    WithdrawAtOnce: WITHDRAW_AFTER_REQUEST: bool = false;
+    TakeGone: REFUSE_GONE: bool = false;
+    TakeLost: REFUSE_LOST: bool = false;
+    TakeOld: REFUSE_OLD: bool = false;
+    MatchReference: MATCH_WHOLE: bool = false;
+}
+
+#[test]
+fn protocol() {
+    model("remote a: ask, lose and refuse", None, || ask_or_lose::<Real>(true));
+    model("remote a: ask, lose and take", None, || ask_or_lose::<Real>(false));
+    model("remote a: ask, rejoin", None, || ask_or_rejoin(false));
+    model("remote b: register, die", None, || register_or_die::<Real>(true));
+    model("remote c: register, lose", None, || register_or_lose::<Real>(false));
+    model("remote c: register, lose and connect", None, || register_or_lose::<Real>(true));
+    model("remote d: forge, end", None, || end_or_forge::<Real>(false));
+    model("remote d: forge, lose", None, || end_or_forge::<Real>(true));
+    model("remote g: ask, die", None, ask_or_die::<Real>);
+    model("remote h: withdraw, lose", None, withdraw_or_lose::<Real>);
+    model("remote: withdraw, end, lose", None, withdraw_or_end_or_lose::<Real>);
+}
+
+#[test]
+fn mutants() {
+    mutant("remote a, an error although it was answered", Some(2), || ask_or_lose::<ErrorAnyway>(true));
+    mutant("remote a, a lost session takes", Some(2), || ask_or_lose::<TakeLost>(false));
+    mutant("remote a, a request on the next connection", Some(2), || ask_or_rejoin(true));
+    mutant("remote b, the dead take", Some(2), || register_or_die::<TakeGone>(true));
+    mutant("remote b, liveness seen from outside", Some(2), || register_or_die::<Real>(false));
+    mutant("remote c, an old connection's message", Some(2), || register_or_lose::<TakeOld>(true));
+    mutant("remote d, by the reference alone", Some(2), || end_or_forge::<MatchReference>(false));
+    mutant("remote g, a withdrawal at once", Some(2), ask_or_die::<WithdrawAtOnce>);
+    mutant("remote g, arm Relaxed", Some(2), ask_or_die::<ArmRelaxed>);
+    mutant("remote h, two winners", Some(2), withdraw_or_lose::<ManyWinners>);
+}

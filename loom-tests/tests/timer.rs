@@ -1,0 +1,289 @@
+//! Timers: a message fires or is given back, once, and everything is freed once, whoever else cancels, dies or
+//! drops the core (`timer/record`).
+#![cfg(loom)]
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use atropos_kernel::internals::signal::node::Budget;
+use atropos_kernel::internals::timer::record::{Flags, Real, Steps, Target, TimerHead};
+use atropos_kernel::internals::{hand, name};
+use atropos_kernel::{
+    Core, Cx, Host, Kernel, Limits, Options, Pid, Reason, Received, Reference, Resumed, SpawnOptions,
+};
+use atropos_loom::host::{Canary, Outcomes, Still, body, core, kernel, member, spawn, with};
+use atropos_loom::{model, mutant};
+use loom::thread;
+
+/// A tick of the wheel and more, by when what starts at 0 is due.
+const TICK: u64 = 1 << 17;
+
+/// What a timer's process is sent.
+enum Letter {
+    /// Go on: start, cancel, or die.
+    Go,
+    /// The timer's message.
+    Due(Canary),
+}
+
+/// What happened.
+#[derive(Default)]
+struct Counts {
+    got: AtomicUsize,
+    cancelled: AtomicUsize,
+}
+
+impl Counts {
+    fn got(&self) -> usize {
+        self.got.load(Ordering::Relaxed)
+    }
+
+    fn cancelled(&self) -> usize {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
+/// Reads all that waits; how often it was told to go on.
+fn read(cx: &Cx<'_, Letter>, counts: &Counts) -> usize {
+    let mut told = 0;
+    while let Some(received) = cx.receive() {
+        match received {
+            Received::Message(Letter::Go) => told += 1,
+            Received::Message(Letter::Due(canary)) => {
+                counts.got.fetch_add(1, Ordering::Relaxed);
+                if !canary.is_alive() {
+                    // It was given back as well: the count is wrong, and says so.
+                    std::mem::forget(canary);
+                }
+            }
+            _ => unreachable!("nobody dies here that it knows"),
+        }
+    }
+    told
+}
+
+/// One side's pointer to a timer, on its way to another thread with the share that it stands for.
+struct Share(NonNull<TimerHead>);
+// SAFETY: a share is whoever's has it.
+unsafe impl Send for Share {}
+
+/// A timer with a message to `target`, off the wheel of core 0, in a budget of its own.
+fn record(budget: &Budget, target: Pid, canary: Canary) -> NonNull<TimerHead> {
+    let reference = Reference::from_raw(1).unwrap();
+    TimerHead::try_message(
+        budget,
+        Target::Pid(target),
+        0,
+        0,
+        reference,
+        Flags { labelled: false, watched: false },
+        Letter::Due(canary),
+    )
+    .unwrap()
+}
+
+/// The record alone: it fires on one thread and is cancelled on another.
+fn fire_or_cancel<S: Steps>(outcomes: &Outcomes) {
+    let (kernel, _) = kernel(1, 2);
+    let (ours, theirs) = (member(&kernel), member(&kernel));
+    let mut core = core(&kernel, 0);
+    let (counts, budget, (canary, ends)) = (Arc::new(Counts::default()), Budget::new(1), Canary::new());
+    let told = counts.clone();
+    let target = spawn(&kernel, &ours, 0, move |cx: &Cx<'_, Letter>| {
+        read(cx, &told);
+        Resumed::Wait
+    });
+    let _ = core.run(1);
+    let timer = record(&budget, target, canary);
+    // The model's own shares: what a mutant gives up twice is there still.
+    for _ in 0..2 {
+        let _watch = TimerHead::share(timer);
+    }
+    let fires = Share(timer);
+    let firing = {
+        let kernel = kernel.clone();
+        thread::spawn(move || {
+            let Share(timer) = { fires };
+            let guard = theirs.pin();
+            // SAFETY: as the wheel's core, which has taken it off.
+            unsafe { TimerHead::fire_by::<S>(timer, &hand::of(&kernel, &guard)) };
+            drop(guard);
+            theirs
+        })
+    };
+    let guard = ours.pin();
+    // SAFETY: with the starter's share.
+    let cancelled = unsafe { TimerHead::cancel(timer, &hand::of(&kernel, &guard)) };
+    // SAFETY: the starter's share.
+    unsafe { TimerHead::give_up(timer) };
+    drop(guard);
+    drop(firing.join().unwrap());
+    let _ = core.run(4);
+    assert_eq!(counts.got() + usize::from(cancelled), 1, "delivered, or given back");
+    outcomes.saw(counts.got());
+    assert_eq!((ends.load(Ordering::Relaxed), budget.used()), (1, 1));
+    for _ in 0..2 {
+        // SAFETY: taken above.
+        unsafe { TimerHead::give_up(timer) };
+    }
+    assert_eq!(budget.used(), 0, "freed: all other shares have been given up");
+}
+
+/// The record alone: it is cancelled, while its core takes off what was cancelled, and is dropped.
+fn cancel_or_drop_core() {
+    let (kernel, _) = kernel(1, 2);
+    let theirs = member(&kernel);
+    let core = core(&kernel, 0);
+    let (budget, (canary, ends)) = (Budget::new(1), Canary::new());
+    let nobody = Pid::new(0, 1).unwrap();
+    let shares = Share(record(&budget, nobody, canary));
+    let cancelling = {
+        let kernel = kernel.clone();
+        thread::spawn(move || {
+            let Share(timer) = { shares };
+            let guard = theirs.pin();
+            // SAFETY: with the starter's share.
+            assert!(unsafe { TimerHead::cancel(timer, &hand::of(&kernel, &guard)) });
+            // SAFETY: the starter's share.
+            unsafe { TimerHead::give_up(timer) };
+            drop(guard);
+            theirs
+        })
+    };
+    drop(core);
+    drop(cancelling.join().unwrap());
+    assert_eq!((ends.load(Ordering::Relaxed), budget.used()), (1, 0), "freed by the core, or by who cancelled");
+}
+
+fn limited(cores: usize) -> (Arc<Kernel>, Arc<Still>) {
+    let limits = Limits { processes: 2, names: 1, timers: 1, nodes: 16 };
+    with(Options { cores, limits, ..Options::default() })
+}
+
+/// A process that starts a timer to itself in its first slice and cancels it when it is told to.
+fn starter(kernel: &Kernel, canary: Canary, counts: &Arc<Counts>) -> Pid {
+    let (mut canary, mut timer, counts) = (Some(canary), None, counts.clone());
+    let starts = body(move |cx: &Cx<'_, Letter>| {
+        if let Some(canary) = canary.take() {
+            let after = Duration::from_nanos(10);
+            timer = Some(cx.send_after(cx.pid(), after, Letter::Due(canary)).unwrap());
+        }
+        if read(cx, &counts) > 0 && cx.cancel_timer(timer.unwrap()).is_some() {
+            counts.cancelled.fetch_add(1, Ordering::Relaxed);
+        }
+        Resumed::Wait
+    });
+    Host::new(kernel, &member(kernel)).spawn(&SpawnOptions::new(), starts).unwrap().pid
+}
+
+/// Lets both cores run until they are idle.
+fn settle(cores: [&mut Core; 2]) {
+    let [one, other] = cores;
+    let _ = (one.run(4), other.run(4), one.run(4));
+}
+
+/// Ends the starter, and finds that nothing is left of it and its timer.
+fn nothing_is_left(kernel: &Kernel, starter: Pid, cores: [&mut Core; 2]) {
+    let ours = member(kernel);
+    let _ = Host::new(kernel, &ours).exit(starter, Reason::KILL).unwrap();
+    settle(cores);
+    assert_eq!(kernel.nodes_used(), 0, "freed");
+}
+
+/// The starter has moved to another core and cancels there, while the timer's core finds it due.
+fn cancel_elsewhere(outcomes: &Outcomes) {
+    let (kernel, world) = limited(2);
+    let (mut one, mut other) = (core(&kernel, 0), core(&kernel, 1));
+    let (counts, (canary, ends)) = (Arc::new(Counts::default()), Canary::new());
+    let starter = starter(&kernel, canary, &counts);
+    let _ = one.run(1);
+    Host::new(&kernel, &member(&kernel)).send(starter, Letter::Go).unwrap();
+    world.pass(TICK);
+    let elsewhere = thread::spawn(move || {
+        let _ = other.run(1);
+        other
+    });
+    let _ = one.run(1);
+    let mut other = elsewhere.join().unwrap();
+    settle([&mut one, &mut other]);
+    assert_eq!(counts.got() + counts.cancelled(), 1, "delivered, or given back");
+    outcomes.saw(counts.got());
+    assert_eq!(ends.load(Ordering::Relaxed), 1);
+    nothing_is_left(&kernel, starter, [&mut one, &mut other]);
+}
+
+/// The record alone, to a target that dies on its core while another core fires it: the target reads the message,
+/// or nobody does.
+fn target_dies(outcomes: &Outcomes) {
+    let (kernel, _) = kernel(2, 2);
+    let (ours, counts) = (member(&kernel), Arc::new(Counts::default()));
+    let mut core = core(&kernel, 0);
+    let told = counts.clone();
+    let target =
+        spawn(
+            &kernel,
+            &ours,
+            0,
+            move |cx: &Cx<'_, Letter>| {
+                if read(cx, &told) > 0 { Resumed::Exit(Reason::NORMAL) } else { Resumed::Wait }
+            },
+        );
+    let _ = core.run(1);
+    let (budget, (canary, ends)) = (Budget::new(1), Canary::new());
+    let reference = Reference::from_raw(1).unwrap();
+    let timer = TimerHead::try_message(
+        &budget,
+        Target::Pid(target),
+        1,
+        0,
+        reference,
+        Flags { labelled: false, watched: true },
+        Letter::Due(canary),
+    )
+    .unwrap();
+    {
+        let host = Host::new(&kernel, &ours);
+        let guard = ours.pin();
+        // SAFETY: on no list; the list's share goes with it.
+        let listed = unsafe { name::find(&kernel, target, &guard).unwrap().watchers.push(TimerHead::share(timer)) };
+        assert!(listed.is_ok(), "it lives");
+        host.send(target, Letter::Go).unwrap();
+    }
+    let dying = thread::spawn(move || {
+        let _ = core.run(1);
+        core
+    });
+    let guard = ours.pin();
+    // SAFETY: as the wheel's core, which has taken it off.
+    unsafe { TimerHead::fire(timer, &hand::of(&kernel, &guard)) };
+    // SAFETY: the starter's share.
+    unsafe { TimerHead::give_up(timer) };
+    drop(guard);
+    let mut core = dying.join().unwrap();
+    let _ = core.run(1);
+    // The timer's core takes off what was cancelled meanwhile.
+    let _ = Core::new(kernel.clone(), 1).run(1);
+    assert!(!Host::new(&kernel, &ours).is_alive(target));
+    assert_eq!((ends.load(Ordering::Relaxed), budget.used()), (1, 0), "read, or dropped, and freed");
+    outcomes.saw(counts.got());
+}
+
+struct NotAsked;
+impl Steps for NotAsked {
+    const ASKS: bool = false;
+}
+
+#[test]
+fn protocol() {
+    Outcomes::model("timer: fire, cancel", None, 2, fire_or_cancel::<Real>);
+    model("timer: cancel, its core is dropped", Some(2), cancel_or_drop_core);
+    Outcomes::model("timer: fire, cancel on another core", Some(2), 2, cancel_elsewhere);
+    Outcomes::model("timer: fire, its target dies", Some(2), 2, target_dies);
+}
+
+#[test]
+fn mutants() {
+    mutant("timer, fires without asking", Some(2), || fire_or_cancel::<NotAsked>(&Outcomes::default()));
+}

@@ -1,0 +1,150 @@
+//! Tombstones: who asks why a process died is told its own reason or that it is forgotten, never another's, and the
+//! reason is there as long as somebody may read it (`table`, T3).
+#![cfg(loom)]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use atropos_kernel::internals::reason;
+use atropos_kernel::internals::table::{Dead, FreeSlots, Table};
+use atropos_kernel::reclaim::{Domain, Limbo, Retired};
+use atropos_kernel::{Cx, Host, Pid, Reason, Resumed, SpawnOptions, View};
+use atropos_loom::host::{Canary, body, core, flush, kernel, member, spawn};
+use atropos_loom::{model, mutant};
+use loom::thread;
+
+/// A reason of one process, whose value tells when it is used after its end.
+#[derive(Debug)]
+struct Why(usize, Canary);
+
+impl PartialEq for Why {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+/// A reason, and the count of its ends.
+fn why(number: usize) -> (Reason, Arc<AtomicUsize>) {
+    let (canary, ends) = Canary::new();
+    (Reason::value(Why(number, canary)), ends)
+}
+
+/// Whose reason it is.
+fn read(dead: &Dead) -> Option<usize> {
+    let Dead::Remembered(reason) = dead else { return None };
+    let View::Value(value) = reason.view() else { panic!("a reason of nobody: {reason:?}") };
+    let why = value.downcast_ref::<Why>().expect("of this model");
+    why.1.sing();
+    Some(why.0)
+}
+
+/// What keeps a tombstone that was taken out, as a process does.
+#[repr(C)]
+struct Keeper {
+    retired: Retired,
+    tombstone: Option<Reason>,
+}
+
+/// A reader of the first's tombstone, while its slot is used by the second, which dies as well. `kept`: what the
+/// claim took out is kept until the second is reclaimed.
+fn read_or_reuse(kept: bool) {
+    unsafe fn free(retired: std::ptr::NonNull<Retired>) {
+        // SAFETY: a keeper's, made from a box below, freed once.
+        drop(unsafe { Box::from_raw(retired.cast::<Keeper>().as_ptr()) });
+    }
+    let domain = Domain::new();
+    let (deaths, readers) = (domain.register(), domain.register());
+    drop((deaths.pin(), readers.pin()));
+    let table = Arc::new(Table::new(1, 1));
+    let mut slots = FreeSlots::new();
+    let (first_reason, first_ends) = why(1);
+    let (second_reason, second_ends) = why(2);
+    let first = table.claim(&mut slots).unwrap().pid;
+    table.vacate(first, first_reason);
+    table.release(first, &mut slots);
+    let reader = {
+        let table = table.clone();
+        thread::spawn(move || {
+            let guard = readers.pin();
+            let dead = table.of_the_dead(first, &guard);
+            assert_ne!(dead, Dead::NeverGivenOut);
+            assert!(matches!(read(&dead), None | Some(1)), "the reason of another");
+            drop((guard, dead));
+            readers
+        })
+    };
+    let claim = table.claim(&mut slots).unwrap();
+    assert_eq!(claim.pid.index(), first.index(), "the model is about one slot");
+    // SAFETY: given back once.
+    let tombstone = unsafe { reason::of_claim(&claim) };
+    let keeper = Box::new(Keeper { retired: Retired::new(free), tombstone: tombstone.filter(|_| kept) });
+    table.vacate(claim.pid, second_reason);
+    table.release(claim.pid, &mut slots);
+    let mut limbo = Limbo::new();
+    // SAFETY: the slot leads to it no more, if it ever did.
+    unsafe { limbo.retire(std::ptr::NonNull::from(Box::leak(keeper)).cast()) };
+    limbo.hand_on(&deaths);
+    flush(&deaths);
+    drop(reader.join().unwrap());
+    flush(&deaths);
+    assert_eq!(first_ends.load(Ordering::Relaxed), 1, "forgotten, when nobody reads it any more");
+    assert_eq!(second_ends.load(Ordering::Relaxed), 0, "remembered");
+    drop(table);
+    assert_eq!(second_ends.load(Ordering::Relaxed), 1);
+}
+
+/// The same on a whole kernel: a core starts the second in the slot of the first and lets it die.
+fn kernel_reuse() {
+    let (kernel, _) = kernel(1, 2);
+    let (ours, theirs) = (member(&kernel), member(&kernel));
+    let mut core = core(&kernel, 0);
+    let (reason, ends) = why(1);
+    let (second_reason, second_ends) = why(2);
+    let second = Arc::new(Mutex::new(None::<Pid>));
+    let (pid, mut reasons) = (second.clone(), Some(second_reason));
+    let spawner = spawn(&kernel, &ours, 0, move |cx: &Cx<'_, ()>| {
+        if cx.receive().is_some() {
+            let mut reason = reasons.take();
+            let dies = body(move |_: &Cx<'_, ()>| Resumed::Exit(reason.take().unwrap()));
+            let spawned = cx.spawn(&SpawnOptions::new(), dies).unwrap().pid;
+            *pid.lock().unwrap() = Some(spawned);
+        }
+        Resumed::Wait
+    });
+    let mut reason = Some(reason);
+    let first = spawn(&kernel, &ours, 0, move |_: &Cx<'_, ()>| Resumed::Exit(reason.take().unwrap()));
+    let _ = core.run(4);
+    Host::new(&kernel, &ours).send(spawner, ()).unwrap();
+    let reader = {
+        let kernel = kernel.clone();
+        thread::spawn(move || {
+            let host = Host::new(&kernel, &theirs);
+            let dead = host.tombstone(first);
+            assert!(matches!(read(&dead), None | Some(1)), "the reason of another");
+            drop((host, dead));
+            theirs
+        })
+    };
+    let _ = core.run(4);
+    let theirs = reader.join().unwrap();
+    flush(&theirs);
+    let second = second.lock().unwrap().expect("it ran");
+    assert_eq!(second.index(), first.index(), "the model is about one slot");
+    let host = Host::new(&kernel, &ours);
+    assert_eq!((host.tombstone(first), read(&host.tombstone(second))), (Dead::Forgotten, Some(2)));
+    drop(host);
+    assert_eq!(ends.load(Ordering::Relaxed), 1, "the second, which kept it, is reclaimed");
+    drop((core, theirs, ours, kernel));
+    assert_eq!(second_ends.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn protocol() {
+    model("tombstone: read, reuse of the slot, death", Some(4), || read_or_reuse(true));
+    model("tombstone: read, respawn, on a kernel", Some(2), kernel_reuse);
+}
+
+#[test]
+fn mutants() {
+    mutant("tombstone, dropped by the claim", Some(2), || read_or_reuse(false));
+}

@@ -1,0 +1,230 @@
+//! Senders, hosts among them, that number what they send, straight and through relays, and then die.
+//!
+//! What one sender sends one receiver by one way comes in its order, each number once, and nothing is missing: a live
+//! receiver gets all of it, and gets it before the sender's DOWN. What goes through a relay that is killed may end
+//! early, and has no gap. A message that is given back to its sender is as whole as one that arrives.
+
+use std::collections::BTreeMap;
+
+use atropos_kernel::{Cursor, Cx, Object, Peek, Pid, Reason, Received, Resumed, SendError, SpawnOptions};
+use atropos_shuttle::ground::{Ground, chance, random};
+use atropos_shuttle::notes::{Cargo, Lives, Shared, body};
+use atropos_shuttle::{mutant, web};
+
+/// What a sender does wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Wrong {
+    Nothing,
+    /// Sends every third number straight that should go through the relay.
+    TwoWays,
+    /// Dies before it has sent its last number, and says that it has sent it.
+    LosesTheLast,
+}
+
+/// A number of a sender's, by one of its ways.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Way {
+    from: usize,
+    relayed: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Number {
+    way: Way,
+    number: usize,
+    to: usize,
+}
+
+type Mail = Cargo<Number>;
+
+#[derive(Default, Debug)]
+struct Facts {
+    receivers: Vec<Pid>,
+    relay: Option<Pid>,
+    senders: Vec<Pid>,
+    /// What was sent, and did not come back.
+    sent: BTreeMap<(Way, usize), usize>,
+    /// What has come.
+    got: BTreeMap<(Way, usize), usize>,
+    relay_was_killed: bool,
+}
+
+/// A process or a host that sends.
+struct Sender {
+    from: usize,
+    left: usize,
+    facts: Shared<Facts>,
+    lives: Lives,
+    wrong: Wrong,
+}
+
+impl Sender {
+    /// Sends the next number by `send`, which gives back what was not taken.
+    fn send(&mut self, send: impl FnOnce(Pid, Mail) -> Result<(), Mail>) {
+        let (way, to) = (Way { from: self.from, relayed: chance(2) }, random(2));
+        let (pid, number) = self.facts.with(|facts| {
+            let straight = facts.receivers[to];
+            let pid = if way.relayed { facts.relay.expect("there is a relay") } else { straight };
+            (pid, facts.sent.get(&(way, to)).copied().unwrap_or_default())
+        });
+        let aside = self.wrong == Wrong::TwoWays && number % 3 == 2;
+        let pid = if aside { self.facts.with(|facts| facts.receivers[to]) } else { pid };
+        self.left -= 1;
+        let lost = self.wrong == Wrong::LosesTheLast && self.left == 0 && self.from == 0;
+        let mail = Cargo::new(Number { way, number, to }, &self.lives);
+        let sent = if lost { Ok(()) } else { send(pid, mail) };
+        match sent {
+            Ok(()) => self.facts.with(|facts| *facts.sent.entry((way, to)).or_default() = number + 1),
+            Err(mail) => assert_eq!(mail.open().number, number, "another message came back"),
+        }
+    }
+}
+
+/// Passes on what comes.
+fn relay(facts: Shared<Facts>) -> impl FnMut(&Cx<'_, Mail>) -> Resumed + Send {
+    move |cx| {
+        while let Some(received) = cx.receive() {
+            let Received::Message(mail) = received else { panic!("unexpected: {received:?}") };
+            let to = mail.open().to;
+            let to = facts.with(|facts| facts.receivers[to]);
+            cx.send(to, mail).expect("nobody harms a receiver");
+            if chance(4) {
+                return Resumed::Yield;
+            }
+        }
+        Resumed::Wait
+    }
+}
+
+struct Receiver {
+    who: usize,
+    begun: bool,
+    facts: Shared<Facts>,
+    picky: bool,
+}
+
+impl Receiver {
+    fn receive(&self, cx: &Cx<'_, Mail>) -> Option<Received<Mail>> {
+        if self.picky && chance(3) {
+            // From the second sender first, wherever it is.
+            let wanted = |peek: Peek<'_, Mail>| matches!(peek, Peek::Message(mail) if mail.open().way.from == 1);
+            let picked = cx.receive_match(&mut Cursor::new(), wanted);
+            if picked.is_some() {
+                return picked;
+            }
+        }
+        cx.receive()
+    }
+
+    fn resume(&mut self, cx: &Cx<'_, Mail>) -> Resumed {
+        if !std::mem::replace(&mut self.begun, true) {
+            for sender in self.facts.with(|facts| facts.senders.clone()) {
+                cx.monitor(sender).expect("there is memory");
+            }
+        }
+        while let Some(received) = self.receive(cx) {
+            match received {
+                Received::Message(mail) => {
+                    let Number { way, number, to } = *mail.open();
+                    assert_eq!(to, self.who, "a message for another");
+                    let due = self.facts.with(|facts| {
+                        let got = facts.got.entry((way, to)).or_default();
+                        *got += 1;
+                        *got - 1
+                    });
+                    assert_eq!(number, due, "{way:?} to {to}");
+                }
+                Received::Down(down) => self.facts.with(|facts| {
+                    let from = facts.senders.iter().position(|pid| down.object == Object::Pid(*pid));
+                    let way = (Way { from: from.expect("a sender"), relayed: false }, self.who);
+                    assert_eq!(facts.got.get(&way), facts.sent.get(&way), "a DOWN before {way:?} has come");
+                }),
+                other => panic!("unexpected: {other:?}"),
+            }
+            if chance(5) {
+                return Resumed::Yield;
+            }
+        }
+        Resumed::Wait
+    }
+}
+
+fn play(wrong: Wrong) {
+    let mut ground = Ground::new(2 + random(2));
+    let (facts, lives) = (Shared::<Facts>::default(), Lives::default());
+    let options = SpawnOptions::new();
+    let mut senders = Vec::new();
+    for from in 0..2 + random(2) {
+        let mut sender = Sender { from, left: 3 + random(5), facts: facts.clone(), lives: lives.clone(), wrong };
+        let sender = body(lives.begin(), move |cx: &Cx<'_, Mail>| {
+            loop {
+                if sender.left == 0 {
+                    return Resumed::Exit(Reason::NORMAL);
+                }
+                sender.send(|to, mail| cx.send(to, mail).map_err(SendError::into_message));
+                if chance(3) {
+                    return Resumed::Yield;
+                }
+            }
+        });
+        senders.push(ground.guest().with(|host| host.spawn(&options, sender)).expect("there is room").pid);
+    }
+    let hosts = senders.len();
+    facts.with(|facts| facts.senders = senders);
+    for who in 0..2 {
+        let mut receiver = Receiver { who, begun: false, facts: facts.clone(), picky: chance(2) };
+        let receiver = body(lives.begin(), move |cx| receiver.resume(cx));
+        let pid = ground.guest().with(|host| host.spawn(&options, receiver)).expect("there is room").pid;
+        facts.with(|facts| facts.receivers.push(pid));
+    }
+    let relay = body(lives.begin(), relay(facts.clone()));
+    let relay = ground.guest().with(|host| host.spawn(&options, relay)).expect("there is room").pid;
+    facts.with(|facts| facts.relay = Some(relay));
+    ground.start();
+    let (killed, kills) = (random(4), chance(2));
+    for from in hosts..hosts + 1 + random(2) {
+        let mut sender = Sender { from, left: 2 + random(4), facts: facts.clone(), lives: lives.clone(), wrong };
+        ground.host(move |guest| {
+            while sender.left > 0 {
+                sender.send(|to, mail| guest.with(|host| host.send(to, mail).map_err(SendError::into_message)));
+                if from == hosts && kills && sender.left == killed {
+                    let relay = sender.facts.with(|facts| {
+                        facts.relay_was_killed = true;
+                        facts.relay.expect("there is a relay")
+                    });
+                    guest.kill(relay);
+                }
+            }
+        });
+    }
+    ground.settle();
+    facts.with(|facts| {
+        for (way, sent) in &facts.sent {
+            let got = facts.got.get(way).copied().unwrap_or_default();
+            let may_end_early = way.0.relayed && facts.relay_was_killed;
+            assert!(got == *sent || may_end_early && got < *sent, "{got} of {sent} have come by {way:?}");
+        }
+    });
+    for pid in facts.with(|facts| facts.receivers.clone()) {
+        assert!(ground.guest().kill(pid), "nothing has harmed it");
+    }
+    ground.guest().kill(relay);
+    ground.settle();
+    ground.finish();
+    assert_eq!(lives.count(), 0, "bodies or messages have leaked");
+}
+
+#[test]
+fn order() {
+    web("order", || play(Wrong::Nothing));
+}
+
+#[test]
+fn order_mutant_two_ways() {
+    mutant("order: by two ways what should go by one", || play(Wrong::TwoWays));
+}
+
+#[test]
+fn order_mutant_loses_the_last() {
+    mutant("order: dies before its last message", || play(Wrong::LosesTheLast));
+}

@@ -1,0 +1,227 @@
+//! The stress tests under AddressSanitizer (with LeakSanitizer) and ThreadSanitizer, by a nightly toolchain with its own
+//! precompiled library. Each test runs at least once; the stress test, again and again with new seeds for the time
+//! that is asked for.
+//!
+//! ThreadSanitizer does not understand fences, and sees no synchronisation inside the library. So:
+//! - crossbeam-epoch has loads in their place when it is compiled for ThreadSanitizer, and so has the kernel (`cfg(tsan)`,
+//!   `kernel/src/sync.rs`); the other fences there order stores with loads, and hand nothing over.
+//! - What it reports falsely of the library's own functions is suppressed by name (`tools/sanitizers`). The suppression
+//!   of `Arc`'s fence would also hide what an `Arc`'s last owner destroys; so half of the rounds take all atomics to be
+//!   sequentially consistent, where that suppression is not needed, and the other half take the orderings as they are.
+//! - Two tests are left out (`OUT`): they hand values over by the library's locks, or Tokio's.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::report::{Report, Row};
+use crate::steps::bounded;
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// Of the package `atropos`. The last takes a seed.
+const TESTS: [&str; 5] = ["runtime", "scheduling", "churn", "cascade", "stress"];
+/// Not under ThreadSanitizer: a contended lock of the library's, and all of Tokio's that is in the library, is invisible
+/// to it. The pool of blocking threads (`std-adapter/src/blocking.rs`) has no unsafe code of its own.
+const OUT: [&str; 2] = ["blocking_work_keeps_no_core", "tokio_beside_and_inside"];
+
+/// What is looked for, and how.
+struct Sanitizer {
+    name: &'static str,
+    /// The folder of the build: several ways to run may share one.
+    build: &'static str,
+    flags: &'static str,
+    /// The variable with the sanitizer's options, and they.
+    options: (&'static str, String),
+    leaves_out: &'static [&'static str],
+}
+
+fn sanitizers(root: &Path) -> Vec<Sanitizer> {
+    let suppressions = root.join("tools/sanitizers");
+    let thread = |name, file: &str, more: &str| Sanitizer {
+        name,
+        build: "tsan",
+        // The library is not instrumented: the compiler wants to be told that this is known.
+        flags: "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --cfg tsan",
+        options: (
+            "TSAN_OPTIONS",
+            // The bound of its memory of what was done before, so that both sides of a race can be shown.
+            format!("halt_on_error=0 history_size=4{more} suppressions={}", suppressions.join(file).display()),
+        ),
+        leaves_out: &OUT,
+    };
+    vec![
+        Sanitizer {
+            name: "address, leaks",
+            build: "asan",
+            flags: "-Zsanitizer=address",
+            options: ("ASAN_OPTIONS", "detect_leaks=1 detect_stack_use_after_return=1".into()),
+            leaves_out: &[],
+        },
+        thread("thread", "tsan.supp", ""),
+        thread("thread, seq-cst", "tsan-seq-cst.supp", " force_seq_cst_atomics=1"),
+    ]
+}
+
+/// A nightly toolchain, or how to get one.
+pub(crate) fn need_nightly() -> Result<()> {
+    let mut command = Command::new("cargo");
+    let there = command.args(["+nightly", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !there.is_ok_and(|status| status.success()) {
+        bail!("there is no nightly toolchain: rustup toolchain install nightly --profile minimal");
+    }
+    Ok(())
+}
+
+pub(crate) fn check(seconds: u64) -> Result<()> {
+    need_nightly()?;
+    ensure!(cfg!(all(target_arch = "x86_64", target_os = "linux")), "the sanitizers are run on {TARGET}");
+    let mut report = Report::default();
+    let sanitizers = sanitizers(&std::env::current_dir()?);
+    for sanitizer in &sanitizers {
+        let share = sanitizers.iter().filter(|other| other.build == sanitizer.build).count() as u32;
+        sanitizer.run(Duration::from_secs(seconds) / share, &mut report)?;
+    }
+    report.finish()
+}
+
+impl Sanitizer {
+    /// Builds tests; where they are.
+    fn build(&self, arguments: &[&str]) -> Result<Vec<PathBuf>> {
+        let built = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+        let built = std::path::absolute(built.join(self.build))?;
+        let mut command = bounded("cargo", 15);
+        command
+            .args(["+nightly", "test", "--release", "--no-run", "--target", TARGET, "--message-format=json"])
+            .args(arguments)
+            .env("RUSTFLAGS", self.flags)
+            .env("CARGO_TARGET_DIR", built)
+            .stdout(Stdio::piped());
+        println!("$ RUSTFLAGS='{}' cargo +nightly test --release --no-run {}", self.flags, arguments.join(" "));
+        let output = command.spawn().context("cargo did not start")?.wait_with_output()?;
+        ensure!(output.status.success(), "the build for {} ended with {}", self.name, output.status);
+        let said = String::from_utf8(output.stdout)?;
+        Ok(said.lines().filter_map(executable).collect())
+    }
+
+    fn run(&self, time: Duration, report: &mut Report) -> Result<()> {
+        let mut arguments = vec!["-p", "atropos"];
+        arguments.extend(TESTS.iter().flat_map(|test| ["--test", test]));
+        let found = self.build(&arguments)?;
+        for test in TESTS {
+            let program = found.iter().find(|path| is_test(path, test));
+            let program = program.with_context(|| format!("cargo did not say where it put {test}"))?;
+            let time = if test == "stress" { time } else { Duration::ZERO };
+            report.add(self.repeat(test, program, time)?);
+        }
+        // One hart is one thread: there is nothing to race with.
+        if self.build == "asan" {
+            let found = self.build(&["-p", "atropos-kernel", "--no-default-features", "--test", "one_hart"])?;
+            let program = found.first().context("cargo did not say where it put one_hart")?;
+            report.add(self.repeat("one_hart", program, Duration::ZERO)?);
+        }
+        Ok(())
+    }
+
+    /// Runs a test again and again, until the time is over.
+    fn repeat(&self, test: &str, program: &Path, time: Duration) -> Result<Row> {
+        let start = Instant::now();
+        let mut row = Row {
+            name: format!("{}: {test}", self.name),
+            bound: if time.is_zero() { "once".into() } else { format!("{} s", time.as_secs()) },
+            iterations: 0,
+            took: Duration::ZERO,
+            result: Ok("clean".into()),
+        };
+        loop {
+            // A new one each time, and again the next time this is run: it is in what the test prints.
+            let seed = std::time::UNIX_EPOCH.elapsed()?.as_nanos() as u64;
+            let mut command = bounded(program, 15);
+            // One test at a time: what is made once for a program (a `LazyLock`) is handed to the second to ask for it by
+            // the library, which ThreadSanitizer does not see.
+            command.args(["--test-threads=1", "--nocapture"]).env(self.options.0, &self.options.1);
+            command.env("ATROPOS_SEED", seed.to_string()).env("RUST_BACKTRACE", "0");
+            for name in self.leaves_out {
+                command.args(["--skip", name]);
+            }
+            let output = command.output().with_context(|| format!("{} did not start", program.display()))?;
+            row.iterations += 1;
+            row.took = start.elapsed();
+            if let Some(why) = fault(output.status.success(), &output.stdout, &output.stderr) {
+                print!("{}", String::from_utf8_lossy(&output.stdout));
+                eprint!("{}", String::from_utf8_lossy(&output.stderr));
+                row.result = Err(format!("{why}; ATROPOS_SEED={seed}, {}: {}", output.status, program.display()));
+                return Ok(row);
+            }
+            if start.elapsed() >= time {
+                return Ok(row);
+            }
+        }
+    }
+}
+
+/// What is wrong with a run: a report is one, also if the program ended well; and so is a run of no test.
+fn fault(success: bool, stdout: &[u8], stderr: &[u8]) -> Option<String> {
+    let (stdout, stderr) = (String::from_utf8_lossy(stdout), String::from_utf8_lossy(stderr));
+    let report = stderr.lines().find(|line| line.starts_with("SUMMARY: ") || line.contains("WARNING: ThreadSanitizer"));
+    if let Some(line) = report {
+        return Some(line.trim().to_owned());
+    }
+    if !success {
+        return Some("a test failed".into());
+    }
+    let ran = stdout.lines().any(|line| line.starts_with("test result: ok. ") && !line.contains(" 0 passed"));
+    (!ran).then(|| "no test was run".into())
+}
+
+/// The test's program that a line of cargo's JSON tells of.
+fn executable(line: &str) -> Option<PathBuf> {
+    let (_, rest) = line.split_once("\"executable\":\"")?;
+    // A path with a quote or a backslash in it is none that cargo makes.
+    Some(PathBuf::from(rest.split('"').next()?))
+}
+
+fn is_test(path: &Path, test: &str) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.rsplit_once('-').is_some_and(|(name, _)| name == test)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_what_cargo_has_built() {
+        let line = r#"{"reason":"compiler-artifact","executable":"/a/deps/stress-39b463","fresh":true}"#;
+        let path = executable(line).expect("a path");
+        assert!(is_test(&path, "stress") && !is_test(&path, "res"));
+        assert_eq!(executable(r#"{"reason":"compiler-artifact","executable":null}"#), None);
+    }
+
+    #[test]
+    fn a_report_is_a_fault_however_the_program_ended() {
+        let ok = b"test result: ok. 3 passed; 0 failed";
+        assert_eq!(fault(true, ok, b""), None);
+        assert!(fault(true, ok, b"WARNING: ThreadSanitizer: data race (pid=1)").is_some());
+        assert!(fault(true, ok, b"SUMMARY: AddressSanitizer: 8 byte(s) leaked").is_some());
+        assert!(fault(false, ok, b"").is_some());
+        assert!(fault(true, b"test result: ok. 0 passed; 0 failed", b"").is_some());
+        assert!(fault(true, b"", b"").is_some());
+    }
+
+    #[test]
+    fn nothing_of_the_project_is_suppressed() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("sanitizers");
+        for file in ["tsan.supp", "tsan-seq-cst.supp"] {
+            let text = std::fs::read_to_string(root.join(file)).expect("it is here");
+            let mut rules = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).peekable();
+            assert!(rules.peek().is_some());
+            for rule in rules {
+                let name = rule.strip_prefix("race:").expect("a race");
+                let of_the_library = ["alloc::", "core::", "std::", "test::"].iter().any(|head| name.starts_with(head));
+                assert!(of_the_library && !name.contains("atropos") && !name.ends_with("::*"), "{rule}");
+            }
+        }
+    }
+}
