@@ -263,7 +263,10 @@ impl Model {
             return same("link", &Ok(()), &got);
         }
         if self.processes[id].trap {
-            self.signal(id, Signal::Exit { from: Some(to), reason: Reason::NOPROC });
+            // A link like any, whose other end has fired it: another `link` before its EXIT is met makes none.
+            let link = self.new_link(id, to);
+            self.processes[id].links.push(link);
+            self.fire_link(link, to, &Reason::NOPROC);
             return same("link with the dead", &Ok(()), &got);
         }
         same("link with the dead", &Err(LinkError::NoProc), &got)

@@ -357,7 +357,7 @@ impl Model {
     }
 
     /// A process died, or was never there: its link's other end is told, if it has not been.
-    fn fire_link(&mut self, link: usize, by: Id, reason: &Reason) {
+    pub(super) fn fire_link(&mut self, link: usize, by: Id, reason: &Reason) {
         if self.links[link].state == Tie::InForce {
             self.links[link].state = Tie::Fired;
             self.signal(self.peer(link, by), Signal::LinkExit { link, reason: reason.clone() });
