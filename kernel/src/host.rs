@@ -113,6 +113,29 @@ impl<'a> Host<'a> {
         }
     }
 
+    /// Suspends a process: once it has met this, among its other signals, its body is not resumed until
+    /// [`Host::resume`] has been called as often as this has. A slice in progress goes on to its end. Exits act on it
+    /// as ever, messages wait. The answer, [`Said::Suspended`], is how often it is suspended then.
+    ///
+    /// [`Said::Suspended`]: crate::Said::Suspended
+    pub fn suspend(&self, pid: Pid) -> Result<Asked<Option<u32>>, NoMemory> {
+        self.ask_of_suspension(pid, Question::Suspend)
+    }
+
+    /// Takes one [`Host::suspend`] back; nothing happens to a process that is not suspended.
+    pub fn resume(&self, pid: Pid) -> Result<Asked<Option<u32>>, NoMemory> {
+        self.ask_of_suspension(pid, Question::Resume)
+    }
+
+    fn ask_of_suspension(&self, pid: Pid, question: Question) -> Result<Asked<Option<u32>>, NoMemory> {
+        match self.hand().find(pid) {
+            None => Ok(Asked::Known(None)),
+            Some(process) => {
+                ask(&self.hand(), process, question).map(|later| later.map_or(Asked::Known(None), Asked::Later))
+            }
+        }
+    }
+
     /// Has `act` done when the process has ended, once, where the world does such things: not on a core, if it has
     /// other threads. At once when it has ended already. Lock-free.
     pub fn watch_exit(&self, pid: Pid, act: impl FnOnce(Ended) + Send + 'static) -> Result<ExitWatch, WatchError> {

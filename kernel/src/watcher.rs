@@ -13,7 +13,8 @@
 //! - **W1.** (2) and (3) are exchanges of the same word: what is to be done is done once, or dropped, by who won.
 //!   Before (1) it is the `PreparedWatch`'s.
 //! - **W2.** Who wins (2) writes the reason and hands the record, with the list's share, to the world
-//!   ([`crate::World::watch_fired`]), which puts it where a thread of its own takes it ([`crate::ExitQueue`]) or runs it. A
+//!   ([`crate::World::watch_fired`]), which puts it where a thread of its own takes it ([`crate::ExitQueue`]) or runs it; what is *prompt*, and only
+//!   wakes somebody, is run there and then. A
 //!   record that fires has left the target's list, so its place is free to be in that queue: a death
 //!   allocates nothing, and waits for nobody.
 //! - **W3.** Watches fire when all else of the death is done: the body is dropped, the names are free, links and
@@ -71,7 +72,6 @@ pub enum WatchStatus {
 
 /// Why nothing is watched.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
 pub enum WatchError {
     /// This kernel has never given out this pid.
     NoSuchProcess(Pid),
@@ -101,6 +101,8 @@ pub(crate) struct Head {
     /// Written by who fires, before it hands the record on.
     reason: UnsafeCell<Option<Reason>>,
     state: AtomicU8,
+    /// To be done where it fires.
+    prompt: bool,
 }
 
 /// A record: head, and what is to be done, which is whose the word says (W1).
@@ -176,7 +178,12 @@ impl Head {
         }
         // SAFETY: who fires has the record until it is handed on (W2).
         head.reason.with_mut(|place| unsafe { *place = reason });
-        hand.kernel.world().watch_fired(Fired(this));
+        let fired = Fired(this);
+        if !head.prompt {
+            return hand.kernel.world().watch_fired(fired);
+        }
+        let mut fired = Some(fired);
+        hand.kernel.contain(&mut || fired.take().into_iter().for_each(Fired::run));
     }
 
     /// Gives up a share. Wait-free.
@@ -210,7 +217,17 @@ pub struct PreparedWatch(NonNull<Head>);
 impl PreparedWatch {
     /// `act` is to be done when the process has ended, where the world does such things.
     pub fn try_new(act: impl FnOnce(Ended) + Send + 'static) -> Result<Self, NoMemory> {
-        fn whole<F: FnOnce(Ended) + Send + 'static>(act: F) -> Whole<F> {
+        Self::make(act, false)
+    }
+
+    /// `act` is to be done where the watch fires: on the core, in the midst of the death. It must not block; it is
+    /// for answering a [`crate::Reply`], or waking somebody.
+    pub fn try_prompt(act: impl FnOnce(Ended) + Send + 'static) -> Result<Self, NoMemory> {
+        Self::make(act, true)
+    }
+
+    fn make(act: impl FnOnce(Ended) + Send + 'static, prompt: bool) -> Result<Self, NoMemory> {
+        fn whole<F: FnOnce(Ended) + Send + 'static>(act: F, prompt: bool) -> Whole<F> {
             let head = Head {
                 watch: Watch::new(VTABLE),
                 todo: Whole::<F>::TODO,
@@ -218,10 +235,11 @@ impl PreparedWatch {
                 pid: UnsafeCell::new(None),
                 reason: UnsafeCell::new(None),
                 state: AtomicU8::new(PREPARED),
+                prompt,
             };
             Whole { head, act: UnsafeCell::new(Some(act)) }
         }
-        memory::try_new(whole(act)).map(|whole| Self(whole.cast())).map_err(|_| NoMemory)
+        memory::try_new(whole(act, prompt)).map(|whole| Self(whole.cast())).map_err(|_| NoMemory)
     }
 
     /// A handle, which says that it is not installed yet.

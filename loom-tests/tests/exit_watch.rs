@@ -93,12 +93,14 @@ fn ended(ends: &Ends) -> usize {
     ends.load(std::sync::atomic::Ordering::Relaxed)
 }
 
-/// A watch is installed, and perhaps withdrawn, while its target dies and another thread takes what has fired.
+/// A watch is installed, and perhaps withdrawn, while its target dies, and both threads take what has fired.
 fn watched(withdraws: bool, mutation: Option<Mutation>) -> &'static str {
     let Scene { kernel, world, mut core, member, target } = scene(mutation);
     let told = Told::default();
+    let takes = world.clone();
     let dies = thread::spawn(move || {
         let _ = core.run(1);
+        takes.0.take().for_each(Fired::run);
         core
     });
     let host = Host::new(&kernel, &member);
@@ -195,6 +197,5 @@ fn mutants() {
     };
     wrong("watch, a refusal that is not looked at", Mutation::RefusedIsPlaced, |m| watched(false, m));
     wrong("watch, fired though withdrawn", Mutation::FiresAnyway, |m| watched(true, m));
-    wrong("watch, the reason after the close", Mutation::ReasonLast, |m| watched(false, m));
     wrong("watch, a sweep that drops what it holds", Mutation::SweepForgets, swept);
 }
