@@ -198,17 +198,22 @@ fn promise_1_3_06_one_that_has_ended_already_fires_at_once_with_reason_and_resul
 fn promise_1_3_07_no_spurious_failure_between_spawn_and_monitor() {
     const ROUNDS: usize = 100_000;
     let runtime = runtime();
-    let right = Arc::new(AtomicUsize::new(0));
+    let (right, told) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     for round in 0..ROUNDS {
         let pid = runtime.spawn(async move |_: Context<()>| Returned(round)).expect("a process");
-        let right = right.clone();
+        let (right, told) = (right.clone(), told.clone());
         let counts = move |outcome: Outcome| {
-            right.fetch_add(usize::from(outcome.result() == Some(&round)), Ordering::Relaxed);
+            right.fetch_add(usize::from(outcome.result() == Some(&round)), Ordering::SeqCst);
+            told.fetch_add(1, Ordering::SeqCst);
         };
         runtime.on_exit(pid, counts).expect("no failure");
     }
-    runtime.shutdown(LONG).expect("all end");
-    assert_eq!(right.load(Ordering::Relaxed), ROUNDS, "outcomes with their results");
+    // A shutdown would be the reason of who has not run yet.
+    let start = Instant::now();
+    while told.load(Ordering::SeqCst) < ROUNDS && start.elapsed() < LONG {
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(right.load(Ordering::SeqCst), ROUNDS, "outcomes with their results");
 }
 
 /// Says when it is dropped.
