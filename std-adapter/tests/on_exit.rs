@@ -170,7 +170,8 @@ fn promise_1_3_04_the_runtime_waits_and_the_callback_names_no_type_of_a_machine(
 fn promise_1_3_05_a_pid_never_given_out_is_an_error_that_says_so() {
     let (here, there) = (runtime(), runtime());
     waiter(&here);
-    let foreign = (0..100).map(|_| waiter(&there)).last().expect("a hundred");
+    let many: Vec<Pid> = (0..100).map(|_| waiter(&there)).collect();
+    let foreign = many[99];
     let future = Pid::from_raw(foreign.to_raw() + (1 << 32)).expect("the slot's next");
     for pid in [foreign, future] {
         let refused = here.on_exit(pid, |_| unreachable!("of nobody")).expect_err("not one of ours");
