@@ -16,6 +16,7 @@ use crate::signal::exit_signal;
 use crate::table::{Dead, FreeSlots};
 use crate::task::context::{Address, Context};
 use crate::task::future::FutureBody;
+use crate::watcher::{Ended, ExitWatch, PreparedWatch, WatchError};
 
 /// A host thread's way to the processes: pinned for as long as it lives, so keep it for a
 /// few calls, not for ever.
@@ -112,8 +113,56 @@ impl<'a> Host<'a> {
         }
     }
 
+    /// Suspends a process: once it has met this, among its other signals, its body is not resumed until
+    /// [`Host::resume`] has been called as often as this has. A slice in progress goes on to its end. Exits act on it
+    /// as ever, messages wait. The answer, [`Said::Suspended`], is how often it is suspended then.
+    ///
+    /// [`Said::Suspended`]: crate::Said::Suspended
+    pub fn suspend(&self, pid: Pid) -> Result<Asked<Option<u32>>, NoMemory> {
+        self.ask_of_suspension(pid, Question::Suspend)
+    }
+
+    /// Takes one [`Host::suspend`] back; nothing happens to a process that is not suspended.
+    pub fn resume(&self, pid: Pid) -> Result<Asked<Option<u32>>, NoMemory> {
+        self.ask_of_suspension(pid, Question::Resume)
+    }
+
+    fn ask_of_suspension(&self, pid: Pid, question: Question) -> Result<Asked<Option<u32>>, NoMemory> {
+        match self.hand().find(pid) {
+            None => Ok(Asked::Known(None)),
+            Some(process) => {
+                ask(&self.hand(), process, question).map(|later| later.map_or(Asked::Known(None), Asked::Later))
+            }
+        }
+    }
+
+    /// Has `act` done when the process has ended, once, where the world does such things: not on a core, if it has
+    /// other threads. At once when it has ended already. Lock-free.
+    pub fn watch_exit(&self, pid: Pid, act: impl FnOnce(Ended) + Send + 'static) -> Result<ExitWatch, WatchError> {
+        let prepared = PreparedWatch::try_new(act).map_err(|NoMemory| WatchError::NoMemory(pid))?;
+        self.install_watch(pid, prepared)
+    }
+
+    /// As [`Host::watch_exit`], for a watch that was made before: it needs no memory any more.
+    pub fn install_watch(&self, pid: Pid, watch: PreparedWatch) -> Result<ExitWatch, WatchError> {
+        watch.install(&self.hand(), pid)
+    }
+
+    /// Withdraws a watch of this kernel's: true when it was in force, and so will never fire. What was to be done is
+    /// dropped here. O(1) amortised.
+    pub fn withdraw_watch(&self, watch: &ExitWatch) -> bool {
+        watch.withdraw(&self.hand())
+    }
+
     /// The reason that a dead process's slot remembers.
     pub fn tombstone(&self, pid: Pid) -> Dead {
+        if let Some(process) = self.hand().find(pid)
+            && process.mailbox.is_closed()
+        {
+            // In the midst of its death.
+            // SAFETY: found closed (`header`, P3).
+            return Dead::Remembered(unsafe { process.reason() });
+        }
         self.kernel.of_the_dead(pid, &self.guard)
     }
 

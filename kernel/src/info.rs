@@ -34,6 +34,8 @@ pub struct ProcessInfo {
     pub trap_exit: bool,
     /// How urgent it is.
     pub priority: Priority,
+    /// How often it is suspended and not resumed.
+    pub suspended: u32,
     /// The core it must run on.
     pub core: Option<usize>,
     /// Reductions spent.
@@ -77,6 +79,7 @@ impl ProcessInfo {
             message_queue_len: private.queue.len(),
             trap_exit: private.trap_exit,
             priority: Priority::of(process),
+            suspended: private.suspended,
             core: (process.core != u32::MAX).then_some(process.core as usize),
             reductions: private.reductions,
             slices: private.slices,

@@ -16,7 +16,7 @@ use crate::runq::idle::Idle;
 use crate::runq::node::RunNode;
 use crate::sched::local::{CoreLocal, CoreShared};
 use crate::signal::node::Budget;
-use crate::sync::{AtomicBool, AtomicUsize, Ordering, PlainAtomicUsize, fence};
+use crate::sync::{AtomicBool, AtomicUsize, Ordering, PlainAtomicBool, PlainAtomicUsize, fence};
 use crate::table::{Dead, NoSlot, Table};
 use crate::timer::record::TimerHead;
 use crate::world::{Here, World};
@@ -94,6 +94,8 @@ pub struct Kernel {
     granted: AtomicUsize,
     next_inbox: PlainAtomicUsize,
     closing: AtomicBool,
+    /// A hint to the dying: whoever observes has its own way of knowing since when.
+    observed: PlainAtomicBool,
     /// Cores that have ended.
     ended: AtomicUsize,
 }
@@ -130,6 +132,7 @@ impl Kernel {
             granted: AtomicUsize::new(0),
             next_inbox: PlainAtomicUsize::new(0),
             closing: AtomicBool::new(false),
+            observed: PlainAtomicBool::new(false),
             ended: AtomicUsize::new(0),
         })
     }
@@ -262,6 +265,17 @@ impl Kernel {
         self.closing.store(true, Ordering::Release);
         // Pairs with the fence of `is_closed_to_the_counted`.
         fence(Ordering::SeqCst);
+    }
+
+    /// Whether the world wants to be told of every exit ([`World::process_ended`]): of those that happen after this call,
+    /// as the dying core sees it.
+    pub fn observe_exits(&self, observe: bool) {
+        self.observed.store(observe, Ordering::Release);
+    }
+
+    pub(crate) fn observes_exits(&self) -> bool {
+        // Relaxed: all that a death pays when nobody observes; a signal sent after `observe_exits` orders it.
+        self.observed.load(Ordering::Relaxed)
     }
 
     /// Whether there is no process. Once that is true after [`Kernel::close`] there will never be one. It is told when

@@ -15,6 +15,7 @@
 //! | names that outlive what they name | `pid`, `reason`, `name`, `alias` |
 //! | what travels: nodes, messages, exits, questions | `signal`, `mailbox`, `send`, `received`, `reply` |
 //! | what ties processes: lists, records, sets | `link`, `monitor`, `watch`, `list`, `roll`, `set`, `shares` |
+//! | who is no process and waits for one's end | `watcher`, `exit_queue` |
 //! | where processes are | `table`, `reclaim` |
 //! | birth, life and death of one | `process`, `cx`, `task` |
 //! | when they run | `runq`, `sched`, `timer` |
@@ -29,6 +30,7 @@ extern crate std;
 pub(crate) mod alias;
 pub(crate) mod config;
 pub(crate) mod cx;
+pub(crate) mod exit_queue;
 pub(crate) mod hand;
 pub(crate) mod host;
 pub(crate) mod info;
@@ -58,11 +60,13 @@ pub(crate) mod table;
 pub mod task;
 pub(crate) mod timer;
 pub(crate) mod watch;
+pub(crate) mod watcher;
 pub mod world;
 
 pub use alias::AliasMode;
 pub use config::MAX_CORES;
 pub use cx::{Asked, Cx, Dest};
+pub use exit_queue::{AllFired, ExitQueue};
 pub use host::Host;
 pub use info::ProcessInfo;
 pub use kernel::{Kernel, Limits, Options};
@@ -83,6 +87,7 @@ pub use signal::queue::Cursor;
 pub use table::Dead;
 pub use task::context::{Address, Context, Recipient};
 pub use timer::record::TimerError;
+pub use watcher::{Ended, ExitWatch, Fired, PreparedWatch, WatchError, WatchStatus};
 pub use world::World;
 
 /// The kernel's own modules, for the models of `loom-tests` and the benches. Not a part of the interface:

@@ -201,6 +201,11 @@ impl<T: Listed> Chain<T> {
         Self(ptr::null_mut())
     }
 
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_null()
+    }
+
     /// Adds a record in front.
     ///
     /// # Safety

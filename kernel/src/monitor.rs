@@ -91,7 +91,7 @@ pub enum Cancelled {
     Delivered,
 }
 
-const VTABLE: &WatchVtable = &WatchVtable { live, fire, release: release_watch, watcher };
+const VTABLE: &WatchVtable = &WatchVtable { live, fire, release: release_watch, watcher, outside: false };
 
 fn of_watch(watch: NonNull<Watch>) -> NonNull<Monitor> {
     // SAFETY: the vtable is only given to the `watch` of a `Monitor`.

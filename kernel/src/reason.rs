@@ -5,6 +5,11 @@
 //! lets a dying process give its reason to a million others: the exit path allocates
 //! nothing. A slot keeps the reason of its last process in the same word (`table`).
 //!
+//! A process may end normally *with a result* ([`Reason::normal_with`]): that is `normal` to everybody whom reasons
+//! mean something, and equal to it and to every other normal end; the value only travels with it, to any number of
+//! watchers, and stays where the reason stays. So no signal, supervisor or comparison depends on what somebody
+//! returns, and what is returned need not be shown or compared.
+//!
 //! The count follows the usual rule: a clone needs no ordering (who clones, holds),
 //! a drop releases, the last drop acquires.
 
@@ -73,6 +78,7 @@ pub enum View<'a> {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
+    NormalWith,
     ShutdownWith,
     Crash,
     Value,
@@ -96,8 +102,24 @@ struct Counted<T> {
 #[derive(Debug, PartialEq)]
 struct CrashText(Cow<'static, str>);
 
+/// A result, as a value that need not be shown or compared.
+struct ResultOf<T>(T);
+
+impl<T> fmt::Debug for ResultOf<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(core::any::type_name::<T>())
+    }
+}
+
+impl<T> PartialEq for ResultOf<T> {
+    /// All normal ends are equal.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
 // Codes lie below every address at which an allocator puts a `Head`.
-const CODES: usize = 8;
+const CODES: usize = 9;
 const LOST_TEXT: &str = "out of memory: the reason's own value was lost";
 
 impl Reason {
@@ -115,12 +137,31 @@ impl Reason {
     pub const NOCONNECTION: Self = Self::code(6);
     /// A crash whose value could not be kept, for want of memory.
     pub const LOST: Self = Self::code(7);
+    /// A normal end whose result could not be kept, for want of memory: see [`Reason::has_lost_result`].
+    pub const RESULT_LOST: Self = Self::code(8);
 
     const fn code(code: usize) -> Self {
         assert!(code != 0 && code < CODES);
         match NonNull::new(ptr::without_provenance_mut(code)) {
             Some(code) => Self(code),
             None => unreachable!(),
+        }
+    }
+
+    /// `normal`, in every respect, from a process that has a result: see [`Reason::result`]. The last to hold the reason
+    /// drops the value, whose destructor must not panic. [`Reason::RESULT_LOST`] when there is no memory.
+    ///
+    /// ```
+    /// use atropos_kernel::Reason;
+    /// let reason = Reason::normal_with(42_u32);
+    /// assert!(reason.is_normal() && reason == Reason::NORMAL && reason == Reason::normal_with("another"));
+    /// assert_eq!((reason.to_string().as_str(), reason.result::<u32>()), ("normal", Some(&42)));
+    /// assert_eq!(reason.result::<i64>(), None, "of another type");
+    /// ```
+    pub fn normal_with<T: Any + Send + Sync>(value: T) -> Self {
+        match Self::counted(Kind::NormalWith, ResultOf(value)) {
+            lost if lost.as_code().is_some() => Self::RESULT_LOST,
+            kept => kept,
         }
     }
 
@@ -188,12 +229,13 @@ impl Reason {
             (_, Some(head)) => {
                 let value = self.carried(head);
                 match head.kind {
+                    Kind::NormalWith => View::Normal,
                     Kind::ShutdownWith => View::ShutdownWith(value),
                     Kind::Value => View::Value(value),
                     Kind::Crash => View::Crash(value.downcast_ref::<CrashText>().map_or("", |text| &text.0)),
                 }
             }
-            (Some(1), _) => View::Normal,
+            (Some(1 | 8), _) => View::Normal,
             (Some(2), _) => View::Shutdown,
             (Some(3), _) => View::Kill,
             (Some(4), _) => View::Killed,
@@ -203,9 +245,28 @@ impl Reason {
         }
     }
 
-    /// `normal`.
+    /// `normal`, with a result or without.
     pub fn is_normal(&self) -> bool {
-        *self == Self::NORMAL
+        match self.head() {
+            Some(head) => head.kind == Kind::NormalWith,
+            None => matches!(self.as_code(), Some(1 | 8)),
+        }
+    }
+
+    /// What the process returned, if it ended normally with a `T`.
+    pub fn result<T: Any>(&self) -> Option<&T> {
+        let head = self.head().filter(|head| head.kind == Kind::NormalWith)?;
+        self.carried(head).downcast_ref::<ResultOf<T>>().map(|result| &result.0)
+    }
+
+    /// Whether the process ended normally with a result, of whatever type.
+    pub fn has_result(&self) -> bool {
+        self.head().is_some_and(|head| head.kind == Kind::NormalWith)
+    }
+
+    /// Whether the process returned a result that there was no memory to keep.
+    pub fn has_lost_result(&self) -> bool {
+        self.as_code() == Some(8)
     }
 
     /// `normal`, `shutdown` or `{shutdown, _}`: nothing that a supervisor calls a failure.
@@ -267,7 +328,7 @@ unsafe impl Sync for Reason {}
 
 impl PartialEq for Reason {
     fn eq(&self, other: &Self) -> bool {
-        if self.0 == other.0 {
+        if self.0 == other.0 || (self.is_normal() && other.is_normal()) {
             return true;
         }
         match (self.head(), other.head()) {
@@ -333,6 +394,24 @@ mod tests {
         assert_ne!(Reason::value("x"), Reason::value(String::from("x")));
         assert_ne!(Reason::value("x"), Reason::shutdown_with("x"));
         assert_eq!(Reason::crash("x"), Reason::crash(String::from("x")));
+    }
+
+    #[test]
+    fn a_normal_end_with_a_result_is_normal() {
+        struct Opaque(u8);
+        let with = Reason::normal_with(Opaque(7));
+        for normal in [&with, &Reason::NORMAL, &Reason::RESULT_LOST] {
+            assert!(normal.is_normal() && normal.is_ordinary() && matches!(normal.view(), View::Normal));
+            assert_eq!(alloc::format!("{normal} {normal:?}"), "normal normal");
+            assert_eq!((normal, &with), (&with, &Reason::NORMAL));
+            assert_ne!(*normal, Reason::SHUTDOWN);
+        }
+        assert_ne!(with, Reason::value(7_u8));
+        assert_eq!(with.clone().result::<Opaque>().map(|opaque| opaque.0), Some(7));
+        assert!(with.has_result() && with.result::<u8>().is_none());
+        assert!(!Reason::NORMAL.has_result() && !Reason::value(7_u8).has_result());
+        assert_eq!(Reason::value(7_u8).result::<u8>(), None, "a reason's value is no result");
+        assert!(Reason::RESULT_LOST.has_lost_result() && !with.has_lost_result());
     }
 
     #[test]

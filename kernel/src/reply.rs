@@ -8,8 +8,12 @@
 //!
 //! ```text
 //!   EMPTY ── asker registers a waker (1) ──▶ WAITING
-//!     └─────── answered, or dropped (2) ───────┴──▶ DONE ── asker takes (3)
+//!     ├─────── answered, or dropped (2) ───────┼──▶ DONE ── asker takes (3)
+//!     └─────── asker lets go (4) ──────────────┴──▶ GONE ── answerer keeps its answer (5)
 //! ```
+//!
+//! (2) and (4) are exchanges of the same word, so who answers by [`Reply::try_send`] knows whether anybody was there: the
+//! answer of a process that has died, and so let go of what it waited on, comes back (5).
 //!
 //! Two parties, a word: the asker writes `waker` only while it alone may (EMPTY, or WAITING
 //! taken back to EMPTY by an exchange), the answerer reads it only after it has exchanged
@@ -21,6 +25,7 @@
 use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
 use core::pin::Pin;
 use core::ptr::NonNull;
 use core::task::{Context, Poll, Waker};
@@ -47,6 +52,7 @@ impl Orders for Real {}
 const EMPTY: u8 = 0;
 const WAITING: u8 = 1;
 const DONE: u8 = 2;
+const GONE: u8 = 3;
 
 struct Cell<T, O> {
     orders: PhantomData<O>,
@@ -57,14 +63,16 @@ struct Cell<T, O> {
 }
 
 impl<T, O: Orders> Cell<T, O> {
-    /// Ends a wait.
-    fn done(&self) {
-        if self.state.swap(DONE, O::DONE) == WAITING {
+    /// Ends a wait; whether there was one who waits, or may yet.
+    fn done(&self) -> bool {
+        let before = self.state.swap(DONE, O::DONE);
+        if before == WAITING {
             // SAFETY: WAITING was exchanged for DONE: the asker touches it no more.
             if let Some(waker) = self.waker.with_mut(|waker| unsafe { (*waker).take() }) {
                 waker.wake();
             }
         }
+        before != GONE
     }
 
     /// Takes the answer, or registers who is to be woken.
@@ -159,14 +167,30 @@ impl<T, O: Orders> Reply<T, O> {
 
     /// Answers. Late, it is dropped. Wait-free.
     pub fn send(self, answer: T) {
+        drop(self.try_send(answer));
+    }
+
+    /// Answers, or gives the answer back when who has asked waits no more: it has died, or lost interest. After `Ok` it was
+    /// there. Wait-free.
+    pub fn try_send(self, answer: T) -> Result<(), T> {
+        let this = ManuallyDrop::new(self);
         // SAFETY: the answerer's until DONE, and it answers once: `self` ends here.
-        self.cell().value.with_mut(|value| unsafe { *value = Some(answer) });
+        this.cell().value.with_mut(|value| unsafe { *value = Some(answer) });
+        let refused = if this.cell().done() {
+            None
+        } else {
+            // SAFETY: GONE: the asker looks at it no more.
+            this.cell().value.with_mut(|value| unsafe { (*value).take() })
+        };
+        // SAFETY: the answerer's share, not used again.
+        unsafe { Cell::give_up(this.0) };
+        refused.map_or(Ok(()), Err)
     }
 
     /// Whether somebody waits still.
     pub fn is_wanted(&self) -> bool {
         // Relaxed: a hint.
-        self.cell().shares.load(Ordering::Relaxed) > 1
+        self.cell().state.load(Ordering::Relaxed) != GONE
     }
 }
 
@@ -182,9 +206,11 @@ impl<T, O: Orders> Drop for Replied<T, O> {
     fn drop(&mut self) {
         // SAFETY: its share keeps it.
         let cell = unsafe { self.cell.as_ref() };
-        // A waker has a share of the asker's memory, and an answer may be long in coming.
-        if cell.state.compare_exchange(WAITING, EMPTY, O::LOOK, O::LOOK).is_ok() {
-            // SAFETY: EMPTY: the asker's alone.
+        // AcqRel: the answerer that finds GONE finds the asker done with the cell. What it has answered before is
+        // dropped with the cell.
+        if cell.state.swap(GONE, Ordering::AcqRel) == WAITING {
+            // A waker may keep much, and an answerer may keep the cell for long.
+            // SAFETY: WAITING was exchanged for GONE: the answerer touches it no more.
             drop(cell.waker.with_mut(|waker| unsafe { (*waker).take() }));
         }
         // SAFETY: the asker's share, not used again.
@@ -260,6 +286,15 @@ mod tests {
         assert!(!give.is_wanted());
         give.send(value.clone());
         assert_eq!(Arc::strong_count(&value), 1, "a late answer is dropped");
+
+        let (give, wait) = reply().expect("memory");
+        drop(wait);
+        assert_eq!(give.try_send(value.clone()), Err(value.clone()), "or given back");
+        let (give, wait) = reply().expect("memory");
+        assert_eq!(give.try_send(value.clone()), Ok(()));
+        assert_eq!(Arc::strong_count(&value), 2);
+        drop(wait);
+        assert_eq!(Arc::strong_count(&value), 1, "dropped with who could have taken it");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! [`Watch`]: what waits on a process's list for its death.
 //!
-//! Monitors and the timers that end with their target have one inside; the dying process
-//! does not care which.
+//! Monitors, the timers that end with their target, and the watches of those who are no processes have one inside; the
+//! dying process does not care which.
 
 use core::fmt;
 use core::ptr::NonNull;
@@ -29,6 +29,8 @@ pub struct WatchVtable {
     pub release: unsafe fn(NonNull<Watch>),
     /// The watching process, for `monitored_by`.
     pub watcher: unsafe fn(NonNull<Watch>) -> Option<Pid>,
+    /// Who waits is no process: it is told when all else is done, and also by a kernel that ends.
+    pub outside: bool,
 }
 
 impl Watch {
@@ -66,6 +68,15 @@ impl Watch {
         let vtable = unsafe { Self::vtable(this) };
         // SAFETY: its own vtable.
         unsafe { (vtable.watcher)(this) }
+    }
+
+    /// Whether who waits is no process.
+    ///
+    /// # Safety
+    /// The caller has the list's share.
+    pub unsafe fn is_outside(this: NonNull<Self>) -> bool {
+        // SAFETY: by contract.
+        unsafe { Self::vtable(this) }.outside
     }
 
     /// The process died.

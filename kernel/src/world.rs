@@ -1,7 +1,10 @@
 //! [`World`]: what the kernel needs from where it runs.
 
+use crate::pid::Pid;
 use crate::reason::Reason;
+use crate::reclaim::Guard;
 use crate::sync::Cell;
+use crate::watcher::Fired;
 
 /// What runs here, now: the innermost slice on this thread of execution, or null.
 pub type Here = Cell<*const ()>;
@@ -31,6 +34,22 @@ pub unsafe trait World: Send + Sync + 'static {
     fn contain(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
         code();
         Ok(())
+    }
+
+    /// Somebody who is no process has waited for a death ([`crate::Host::watch_exit`]), and it has come: on the core in
+    /// the midst of it, or on the thread that found it over. A world that has threads puts the watch in an
+    /// [`crate::ExitQueue`] and returns, without blocking or allocating. Without them it is run here and now.
+    fn watch_fired(&self, fired: Fired) {
+        let mut fired = Some(fired);
+        if let Err(reason) = self.contain(&mut || fired.take().into_iter().for_each(Fired::run)) {
+            self.lost_panic(&reason);
+        }
+    }
+
+    /// A process has ended, and exits are observed ([`crate::Kernel::observe_exits`]). On its core, in the midst of the
+    /// death: it must not block, allocate or panic. `guard` is the core's.
+    fn process_ended(&self, pid: Pid, reason: &Reason, guard: &Guard<'_>) {
+        let _ = (pid, reason, guard);
     }
 
     /// A destructor panicked; there was nobody to tell.

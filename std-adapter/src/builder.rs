@@ -9,6 +9,7 @@ use std::time::Duration;
 use atropos_kernel::{Kernel, Limits, MAX_CORES, Options, Reason};
 
 use crate::blocking::Pool;
+use crate::callbacks::{CallbackPanic, Callbacks, Report as CallbackReport};
 use crate::runtime::{Handle, Inner, Runtime};
 use crate::watch::{LongSlice, Report, Watchdog};
 use crate::world::ThreadWorld;
@@ -21,6 +22,8 @@ pub struct Builder {
     spin: Duration,
     blocking_threads: usize,
     lost_panic: Box<dyn Fn(&Reason) + Send + Sync>,
+    callback_panic: CallbackReport,
+    callback_stack: Option<usize>,
     long_slice: Option<(Duration, Report)>,
     #[cfg(feature = "tokio")]
     tokio: Option<tokio::runtime::Handle>,
@@ -62,6 +65,11 @@ impl Builder {
             spin: Duration::from_micros(50),
             blocking_threads: 64,
             lost_panic: Box::new(|reason| eprintln!("atropos: a destructor panicked: {reason}")),
+            callback_panic: Box::new(|panic| match panic.pid {
+                Some(pid) => eprintln!("atropos: the callback for the exit of {pid} panicked: {}", panic.text),
+                None => eprintln!("atropos: a callback panicked: {}", panic.text),
+            }),
+            callback_stack: None,
             long_slice: None,
             #[cfg(feature = "tokio")]
             tokio: None,
@@ -110,6 +118,18 @@ impl Builder {
         self
     }
 
+    /// Who is told of the panic of a callback ([`crate::Handle::on_exit`]). The other callbacks run all the same.
+    pub fn on_callback_panic(mut self, report: impl Fn(&CallbackPanic) + Send + Sync + 'static) -> Self {
+        self.callback_panic = Box::new(report);
+        self
+    }
+
+    /// How much stack the callbacks have, in bytes; by default as much as any thread of the program.
+    pub fn callback_stack(mut self, bytes: usize) -> Self {
+        self.callback_stack = Some(bytes);
+        self
+    }
+
     /// Who is told of a body that has kept its core for longer than `threshold`.
     pub fn on_long_slice(mut self, threshold: Duration, report: impl Fn(LongSlice) + Send + Sync + 'static) -> Self {
         self.long_slice = Some((threshold, Box::new(report)));
@@ -129,7 +149,8 @@ impl Builder {
         if !(1..=MAX_CORES).contains(&cores) {
             return Err(BuildError::Cores(cores));
         }
-        let world = Arc::new(ThreadWorld::new(cores, self.lost_panic));
+        let callbacks = Callbacks::new(self.callback_stack, self.callback_panic);
+        let world = Arc::new(ThreadWorld::new(cores, self.lost_panic, callbacks));
         let kernel = Kernel::new(self.options, participant::domain(), world.clone());
         let watchdog = match self.long_slice {
             Some((threshold, report)) => {

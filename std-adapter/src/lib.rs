@@ -23,17 +23,22 @@
 //!
 //! The mechanism is the [`kernel`]'s; this crate binds it to threads: [`Runtime`] drives a core on each of
 //! its [`worker`] threads, which sleep when there is nothing to do; [`world`] is the clock, the wake-ups and
-//! the panics; [`blocking`] is where work goes that would keep a core; [`watch`] reports bodies that keep one.
+//! the panics; [`blocking`] is where work goes that would keep a core; [`watch`] reports bodies that keep one. Who is no
+//! process waits for one's end by [`exits`], [`wait`] and [`stream`].
 
 mod behaviours;
 pub mod blocking;
 pub mod builder;
+pub mod callbacks;
+pub mod exits;
 pub mod join;
 mod panics;
 mod participant;
 pub mod runtime;
+pub mod stream;
 #[cfg(feature = "tracing")]
 mod traced;
+pub mod wait;
 pub mod watch;
 mod worker;
 mod world;
@@ -41,14 +46,19 @@ mod world;
 pub use atropos_kernel as kernel;
 pub use atropos_kernel::{
     Address, Alias, AliasMode, Body, Context, Cursor, Cx, Dest, Down, Exit, LinkError, MonitorError, Name, NoMemory,
-    Object, Peek, Pid, Priority, ProcessInfo, Reason, ReasonValue, Received, Recipient, Reference, RegisterError,
-    Resumed, SendError, SpawnError, SpawnOptions, Spawned, TimerError, View, Waiting,
+    NoReply, Object, Peek, Pid, Priority, ProcessInfo, Reason, ReasonValue, Received, Recipient, Reference,
+    RegisterError, Replied, Reply, Resumed, SendError, SpawnError, SpawnOptions, Spawned, TimerError, View, Waiting,
+    WatchStatus, reply, task::Returned,
 };
 pub use atropos_otp as otp;
 pub use builder::{BuildError, Builder};
+pub use callbacks::CallbackPanic;
+pub use exits::{ExitWatch, Fate, Outcome, PrepareError, PreparedExit, Unreadable, WatchError};
 pub use runtime::{Handle, Runtime, ShutdownError};
+pub use stream::{ExitEvent, Exits};
 #[cfg(feature = "tracing")]
 pub use traced::tracing_hook;
+pub use wait::{Wait, WaitError};
 
 /// What most programs use.
 pub mod prelude {

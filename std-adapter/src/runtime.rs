@@ -28,6 +28,13 @@ pub(crate) struct Inner {
     pub(crate) pool: Pool,
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Of a runtime whose shutdown had to leave processes: they are gone now, and nothing fires any more.
+        self.world.callbacks().stop();
+    }
+}
+
 /// Reaches a runtime from any thread, from Tokio's tasks as well. Cheap to clone. After the
 /// shutdown every process is dead.
 #[derive(Clone)]
@@ -38,6 +45,9 @@ impl fmt::Debug for Handle {
         f.debug_struct("Handle").field("kernel", &self.0.kernel).finish_non_exhaustive()
     }
 }
+
+/// What is left for what must come to an end after the deadline.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// A runtime: processes on the threads that it owns. Dropping it kills what still runs.
 pub struct Runtime {
@@ -60,11 +70,14 @@ pub struct ShutdownError {
     pub processes: usize,
     /// Threads of the blocking pool that are still busy, detached.
     pub blocking: usize,
+    /// The thread of the callbacks is in one that has not come back; it goes on, detached.
+    pub callbacks: bool,
 }
 
 impl fmt::Display for ShutdownError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} processes and {} blocking jobs did not end in time", self.processes, self.blocking)
+        write!(f, "{} processes and {} blocking jobs did not end in time", self.processes, self.blocking)?;
+        if self.callbacks { f.write_str("; a callback is busy still") } else { Ok(()) }
     }
 }
 
@@ -170,7 +183,7 @@ impl Handle {
             Asked::Later(answer) => match answer.await {
                 Said::Info(info) => Ok(Some(*info)),
                 Said::NoMemory => Err(NoMemory),
-                Said::Dead | Said::Alive => Ok(None),
+                Said::Dead | Said::Alive | Said::Suspended(_) => Ok(None),
             },
         }
     }
@@ -268,7 +281,7 @@ impl Runtime {
         self.kernel().close();
         let ended = self.end_all(&Reason::SHUTDOWN, end).or_else(|_| {
             // A killed process dies as soon as its slice lets go.
-            let grace = deadline.max(Duration::from_millis(500));
+            let grace = deadline.max(GRACE);
             self.end_all(&Reason::KILL, Instant::now().checked_add(grace))
         });
         let left = ended.err().unwrap_or(0);
@@ -291,7 +304,16 @@ impl Runtime {
         participant::with(|participant| (0..256).for_each(|_| participant.flush()));
         let left_time = end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
         let blocking = self.handle.0.pool.shutdown(left_time);
-        if stuck || blocking > 0 { Err(ShutdownError { processes: left, blocking }) } else { Ok(()) }
+        // Nothing fires any more, unless somebody is stuck: then what it will fire is waited for by nobody.
+        let callbacks = if stuck { None } else { Some(self.handle.0.world.callbacks()) };
+        let called = callbacks.is_none_or(|callbacks| callbacks.finish(Instant::now() + left_time.max(GRACE)));
+        if !stuck {
+            self.handle.0.world.streams().close();
+        }
+        match (stuck, blocking, called) {
+            (false, 0, true) => Ok(()),
+            _ => Err(ShutdownError { processes: left, blocking, callbacks: !called }),
+        }
     }
 
     /// Tells every process once, also those that were being started when the kernel was closed, and waits until none

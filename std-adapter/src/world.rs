@@ -2,14 +2,17 @@
 //! and unparked, a thread-local that says what runs here, and panics that are caught.
 
 use std::cell::Cell;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Instant;
 
+use atropos_kernel::reclaim::Guard;
 use atropos_kernel::world::{Here, World};
-use atropos_kernel::{MAX_CORES, Reason};
+use atropos_kernel::{Fired, MAX_CORES, Pid, Reason};
 
+use crate::callbacks::Callbacks;
 use crate::panics::contain;
+use crate::stream::Streams;
 
 thread_local! {
     static HERE: Here = const { Cell::new(std::ptr::null()) };
@@ -25,12 +28,28 @@ pub(crate) struct ThreadWorld {
     start: Instant,
     threads: Box<[OnceLock<Thread>]>,
     lost_panic: Box<dyn Fn(&Reason) + Send + Sync>,
+    callbacks: Arc<Callbacks>,
+    streams: Streams,
 }
 
 impl ThreadWorld {
-    pub(crate) fn new(cores: usize, lost_panic: Box<dyn Fn(&Reason) + Send + Sync>) -> Self {
+    pub(crate) fn new(cores: usize, lost_panic: Box<dyn Fn(&Reason) + Send + Sync>, callbacks: Callbacks) -> Self {
         assert!(cores <= MAX_CORES);
-        Self { start: Instant::now(), threads: (0..cores).map(|_| OnceLock::new()).collect(), lost_panic }
+        Self {
+            start: Instant::now(),
+            threads: (0..cores).map(|_| OnceLock::new()).collect(),
+            lost_panic,
+            callbacks: Arc::new(callbacks),
+            streams: Streams::new(),
+        }
+    }
+
+    pub(crate) fn callbacks(&self) -> &Arc<Callbacks> {
+        &self.callbacks
+    }
+
+    pub(crate) fn streams(&self) -> &Streams {
+        &self.streams
     }
 
     /// The thread that drives a core says who it is, before the core first says it is idle.
@@ -60,6 +79,14 @@ unsafe impl World for ThreadWorld {
     fn contain(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
         // A body that panicked is dropped and never resumed.
         contain(code).map_err(Reason::crash)
+    }
+
+    fn watch_fired(&self, fired: Fired) {
+        self.callbacks.fired(fired);
+    }
+
+    fn process_ended(&self, pid: Pid, reason: &Reason, guard: &Guard<'_>) {
+        self.streams.ended(pid, reason, guard);
     }
 
     fn lost_panic(&self, reason: &Reason) {

@@ -8,13 +8,16 @@
 //!    before DOWN, as in OTP). Those whom an EXIT kills are queued by it and die in turn on
 //!    whatever core runs them: no recursion, and no list but the run queues.
 //! 5. Links and monitors that were still on their way here are answered with `noproc`.
-//! 6. The slot remembers the reason, leads nowhere, and is free; the memory is retired.
+//! 6. The slot remembers the reason, and leads nowhere.
+//! 7. Those are told who are no processes, and find everything gone.
+//! 8. The slot is free, and the memory is retired.
 
 use core::ptr::NonNull;
 
 use crate::cx::Slice;
 use crate::hand::Hand;
 use crate::link::{Half, Link};
+use crate::list::Chain;
 use crate::mailbox::Fifo;
 use crate::memory;
 use crate::monitor::{Cancelled, Monitor};
@@ -58,9 +61,9 @@ pub(crate) unsafe fn die(process: NonNull<Header>, slice: &Slice<'_>, reason: Re
     if hand.kernel.mutated(Mutation::ReasonLast) {
         write();
     }
-    fire(header, hand, &reason);
+    let outside = fire(header, hand, &reason);
     answer(header, hand, late, &reason);
-    hand.kernel.table.vacate(header.pid, reason);
+    vacate(header, hand, outside, reason);
     core.release(hand.kernel, header.pid);
     // SAFETY: vacated.
     unsafe { core.retire(process) };
@@ -138,8 +141,8 @@ fn give_up_monitors(header: &Header, hand: &Hand<'_>) {
     }
 }
 
-/// Step 4.
-fn fire(header: &Header, hand: &Hand<'_>, reason: &Reason) {
+/// Step 4; returns the watches that step 7 fires.
+fn fire(header: &Header, hand: &Hand<'_>, reason: &Reason) -> Chain<Watch> {
     // SAFETY: the owner.
     let private = unsafe { header.private() };
     let killed = hand.kernel.mutated(Mutation::TellsTheKill) && header.killed.load(Ordering::Relaxed);
@@ -152,10 +155,18 @@ fn fire(header: &Header, hand: &Hand<'_>, reason: &Reason) {
         // SAFETY: the half's share, which the list had.
         unsafe { Link::fire(link, header.pid, hand, told) };
     }
+    let mut outside = Chain::empty();
     for watch in header.watchers.close() {
-        // SAFETY: the list's share.
-        unsafe { Watch::fire(watch, hand, reason) };
+        // SAFETY: taken from the list, with its share.
+        if unsafe { Watch::is_outside(watch) } {
+            // SAFETY: likewise, in no other chain.
+            unsafe { outside.push(watch) };
+        } else {
+            // SAFETY: the list's share.
+            unsafe { Watch::fire(watch, hand, reason) };
+        }
     }
+    outside
 }
 
 /// Step 5.
@@ -179,7 +190,23 @@ fn answer(header: &Header, hand: &Hand<'_>, mut late: Queue, reason: &Reason) {
     }
 }
 
-/// Ends a process that will never run again, of a kernel that has no core any more. Nobody is told: those who could
+/// Steps 6 and 7.
+fn vacate(header: &Header, hand: &Hand<'_>, outside: Chain<Watch>, reason: Reason) {
+    let observed = hand.kernel.observes_exits();
+    if outside.is_empty() && !observed {
+        return hand.kernel.table.vacate(header.pid, reason);
+    }
+    hand.kernel.table.vacate(header.pid, reason.clone());
+    if observed {
+        hand.kernel.world().process_ended(header.pid, &reason, hand.guard);
+    }
+    for watch in outside.reversed() {
+        // SAFETY: from the list, with its share.
+        unsafe { Watch::fire(watch, hand, &reason) };
+    }
+}
+
+/// Ends a process that will never run again, of a kernel that has no core any more. No process is told: those who could
 /// be end as well. Its memory is the caller's to retire.
 ///
 /// # Safety
@@ -211,9 +238,16 @@ pub(crate) unsafe fn discard(hand: &Hand<'_>, process: NonNull<Header>) {
         // SAFETY: the half's share.
         unsafe { Link::give_up(link) };
     }
+    let mut outside = Chain::empty();
     for watch in header.watchers.close() {
-        // SAFETY: the list's share.
-        unsafe { Watch::release(watch) };
+        // SAFETY: taken from the list, with its share.
+        if unsafe { Watch::is_outside(watch) } {
+            // SAFETY: likewise, in no other chain.
+            unsafe { outside.push(watch) };
+        } else {
+            // SAFETY: the list's share.
+            unsafe { Watch::release(watch) };
+        }
     }
-    kernel.table.vacate(header.pid, Reason::KILLED);
+    vacate(header, hand, outside, Reason::KILLED);
 }

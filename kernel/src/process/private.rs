@@ -20,6 +20,8 @@ pub struct Private {
     pub trap_exit: bool,
     /// The body must see what has come: a signal for it was fetched, or it has not yet run.
     pub resume: bool,
+    /// So many have suspended it and not resumed it: its body is not resumed, whatever has come.
+    pub suspended: u32,
     /// Not once its death has begun.
     pub fetches: bool,
     /// It dies as soon as its slice lets go.
@@ -47,6 +49,7 @@ impl Private {
             queue: Queue::new(),
             trap_exit,
             resume: true,
+            suspended: 0,
             fetches: true,
             dying: None,
             unmet: Fifo::empty(),

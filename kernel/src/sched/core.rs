@@ -264,7 +264,8 @@ unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> After {
         if let Some(reason) = private.dying.take() {
             return After::Dies(reason);
         }
-        if !private.resume {
+        // Who is suspended sleeps as one who waits; what has come for it, `resume` keeps until a signal ends that.
+        if !private.resume || private.suspended > 0 {
             if header.mailbox.sleep() || slice.hand.kernel.mutated(Mutation::SleepsAnyway) {
                 return After::Sleeps;
             }

@@ -4,6 +4,9 @@
 //! itself is its owner's. So a question travels through the mailbox, the process answers
 //! it when it meets it (its body need not run), and a dead one lets it fall: the asker
 //! finds "dead" either way. The asker waits on a [`crate::reply`], by its one [`Waiting`].
+//!
+//! To suspend a process, and to resume it, are questions as well, whose answer is how often it is suspended then: as
+//! signals they keep their place too, and the count is the owner's, so that a running process pays nothing for it.
 
 use alloc::boxed::Box;
 use core::future::Future;
@@ -25,6 +28,10 @@ pub(crate) enum Question {
     Alive,
     /// What do you know of yourself?
     Info,
+    /// Be suspended, once more.
+    Suspend,
+    /// Be suspended once less.
+    Resume,
 }
 
 /// What the process says; the dead say nothing.
@@ -34,6 +41,8 @@ pub enum Said {
     Dead,
     /// It is alive.
     Alive,
+    /// It is alive, and suspended so many times now.
+    Suspended(u32),
     /// All about it. Boxed: an answer is small.
     Info(Box<ProcessInfo>),
     /// It had no memory for the answer.
@@ -92,6 +101,15 @@ impl Ask {
         let (question, answer) = unsafe { Self::open(node) };
         let said = match question {
             Question::Alive => Said::Alive,
+            Question::Suspend | Question::Resume => {
+                // SAFETY: the caller owns it (`header`, P1).
+                let times = &mut unsafe { process.private() }.suspended;
+                *times = match question {
+                    Question::Suspend => times.saturating_add(1),
+                    _ => times.saturating_sub(1),
+                };
+                Said::Suspended(*times)
+            }
             Question::Info => ProcessInfo::try_of(process).map_or(Said::NoMemory, Said::Info),
         };
         let mut answer = Some((answer, said));

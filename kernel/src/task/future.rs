@@ -25,6 +25,17 @@ impl Exit for () {
     }
 }
 
+/// What an async body ends with that has a result: the process ends normally, and its watchers may read the value
+/// ([`Reason::result`]).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Returned<T>(pub T);
+
+impl<T: Any + Send + Sync> Exit for Returned<T> {
+    fn into_reason(self) -> Reason {
+        Reason::normal_with(self.0)
+    }
+}
+
 impl Exit for Reason {
     fn into_reason(self) -> Reason {
         self

@@ -10,4 +10,4 @@ pub mod receive;
 pub mod waker;
 
 pub use context::Context;
-pub use future::Exit;
+pub use future::{Exit, Returned};

@@ -146,7 +146,7 @@ impl Listed for TimerHead {
     }
 }
 
-const VTABLE: &WatchVtable = &WatchVtable { live, fire: target_died, release, watcher: |_| None };
+const VTABLE: &WatchVtable = &WatchVtable { live, fire: target_died, release, watcher: |_| None, outside: false };
 
 fn of_watch(watch: NonNull<Watch>) -> NonNull<TimerHead> {
     // SAFETY: the vtable is only given to the `watch` of a timer.

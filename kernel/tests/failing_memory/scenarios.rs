@@ -4,10 +4,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use atropos_kernel::{
-    Alias, Asked, Body, Cx, Pid, Reason, Received, Reference, RegisterError, Resumed, Said, SpawnError, SpawnOptions,
+    Alias, Asked, Body, Cx, Ended, Pid, Reason, Received, Reference, RegisterError, Resumed, Said, SpawnError,
+    SpawnOptions, reply,
 };
 
-use crate::stage::{Books, Does, Letter, Scenario, get, sweep, waits};
+use crate::stage::{Books, Does, Letter, Scenario, Stage, get, sweep, waits};
 
 const MANY: usize = 24;
 
@@ -459,5 +460,68 @@ fn growth() {
             stage.host().send(spawned.pid, Letter::new(stage.books)).expect("it is alive");
             stage.settle();
         },
+    });
+}
+
+#[test]
+fn watches() {
+    sweep(&Scenario {
+        name: "watches",
+        play: |stage| {
+            let books = stage.books;
+            let returns = || {
+                Does(|cx: &Cx<'_, Letter>| match cx.receive() {
+                    Some(_) => Resumed::Exit(Reason::normal_with([7_u64; 8])),
+                    None => Resumed::Wait,
+                })
+            };
+            let (Some(killed), Some(returns)) =
+                (stage.start(&SpawnOptions::new(), waits), stage.start(&SpawnOptions::new(), returns))
+            else {
+                return;
+            };
+            let watch = |stage: &Stage, pid: Pid| {
+                let letter = Letter::new(books);
+                let told = move |ended: Ended| {
+                    let reason = ended.reason.expect("its slot remembers");
+                    // What there was no memory for is said to be lost.
+                    let result = reason.result::<[u64; 8]>() == Some(&[7; 8]) || reason.has_lost_result();
+                    assert!(reason == Reason::KILLED || result, "{reason}");
+                    drop(letter);
+                    books.comes();
+                };
+                books.promises(stage.host().watch_exit(pid, told), 1)
+            };
+            for pid in [killed, returns] {
+                let watches: [_; 3] = [(); 3].map(|()| watch(stage, pid));
+                if let Some(watch) = &watches[1]
+                    && stage.host().withdraw_watch(watch)
+                {
+                    books.promised.fetch_sub(1, Ordering::Relaxed);
+                }
+                let suspended = stage.host().suspend(pid);
+                let suspended = refused(books, suspended).is_some();
+                stage.settle();
+                let mut sent = stage.host().send(pid, Letter::new(books)).is_ok();
+                // With no memory at all it stays suspended, and is killed.
+                let resumed = !suspended || (0..8).any(|_| stage.host().resume(pid).is_ok());
+                // Whoever has no memory to be asked to end is killed.
+                sent &= resumed && pid == returns;
+                if !sent {
+                    assert_eq!(stage.host().exit(pid, Reason::KILL), Ok(true));
+                }
+                stage.settle();
+                // The dead can be watched as well.
+                watch(stage, pid);
+            }
+            assert_eq!(get(&books.came), get(&books.promised), "each watch was told once, or withdrawn");
+            let (complete, completion) = match refused(books, reply()) {
+                Some(both) => both,
+                None => return,
+            };
+            drop(completion);
+            assert!(complete.try_send(Letter::new(books)).is_err(), "it comes back");
+        },
+        check: |_| {},
     });
 }

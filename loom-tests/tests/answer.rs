@@ -1,0 +1,119 @@
+//! One answer between two: it is taken, or dropped with the cell, or comes back to who gave it because the asker had let
+//! go; and an asker that waits is woken.
+#![cfg(loom)]
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use atropos_kernel::{NoReply, Replied, reply};
+use atropos_loom::host::Canary;
+use atropos_loom::world::explore;
+use loom::thread;
+
+/// Counts its calls, and says when it is used after its end.
+struct Woken {
+    calls: AtomicUsize,
+    canary: Canary,
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.canary.sing();
+        self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn poll(replied: &mut Replied<Canary>, woken: &Arc<Woken>) -> Poll<Result<Canary, NoReply>> {
+    let waker = Waker::from(woken.clone());
+    Pin::new(replied).poll(&mut Context::from_waker(&waker))
+}
+
+/// An answer is given, or dropped, while its asker looks so many times, and lets go.
+fn asked(looks: usize, answers: bool) -> &'static str {
+    let (give, mut wait) = reply::<Canary>().unwrap();
+    let (answer, ends) = Canary::new();
+    let (canary, waker_ends) = Canary::new();
+    let woken = Arc::new(Woken { calls: AtomicUsize::new(0), canary });
+    let answerer = thread::spawn(move || {
+        if !answers {
+            drop(give);
+            return None;
+        }
+        Some(give.try_send(answer))
+    });
+    let mut taken = None;
+    let mut waited = false;
+    for _ in 0..looks {
+        match poll(&mut wait, &woken) {
+            Poll::Pending => waited = true,
+            Poll::Ready(answer) => {
+                taken = Some(answer);
+                break;
+            }
+        }
+    }
+    drop(wait);
+    let given = answerer.join().unwrap();
+    if let Some(Ok(answer)) = &taken {
+        answer.sing();
+    }
+    let outcome = match (&given, &taken) {
+        (Some(Err(answer)), None) => {
+            answer.sing();
+            "came back"
+        }
+        (Some(Ok(())), Some(Ok(_))) => "taken",
+        (Some(Ok(())), None) => {
+            assert_eq!(ends.load(Ordering::Relaxed), 1, "dropped with the cell");
+            "dropped"
+        }
+        (None, Some(Err(NoReply))) => "there will be none",
+        (None, None) => "not waited for",
+        _ => panic!("an answer in two places, or in none"),
+    };
+    let calls = woken.calls.load(Ordering::Relaxed);
+    assert!(calls <= 1 && (calls == 0 || waited), "woken once, if it waited");
+    drop((given, taken));
+    assert_eq!(ends.load(Ordering::Relaxed), 1, "the answer ends once");
+    assert_eq!(Arc::strong_count(&woken), 1, "no waker is left");
+    drop(woken);
+    assert_eq!(waker_ends.load(Ordering::Relaxed), 1);
+    outcome
+}
+
+/// Who waits is woken, and finds the answer.
+fn waits() -> &'static str {
+    let (give, mut wait) = reply::<Canary>().unwrap();
+    let (answer, _) = Canary::new();
+    let (canary, _) = Canary::new();
+    let woken = Arc::new(Woken { calls: AtomicUsize::new(0), canary });
+    let answerer = thread::spawn(move || assert!(give.try_send(answer).is_ok(), "it waits"));
+    let outcome = match poll(&mut wait, &woken) {
+        Poll::Ready(answer) => {
+            answer.unwrap().sing();
+            answerer.join().unwrap();
+            "at once"
+        }
+        Poll::Pending => {
+            answerer.join().unwrap();
+            assert_eq!(woken.calls.load(Ordering::Relaxed), 1, "it waits, so it is woken");
+            let Poll::Ready(Ok(answer)) = poll(&mut wait, &woken) else { panic!("woken for nothing") };
+            answer.sing();
+            "woken"
+        }
+    };
+    drop(wait);
+    outcome
+}
+
+#[test]
+fn protocol() {
+    explore("answer: answer || let go", None, &["came back", "dropped"], || asked(0, true));
+    explore("answer: answer || look, let go", None, &["came back", "dropped", "taken"], || asked(1, true));
+    explore("answer: answer || look twice, let go", None, &["came back", "dropped", "taken"], || asked(2, true));
+    explore("answer: no answer || look, let go", None, &["not waited for", "there will be none"], || asked(1, false));
+    explore("answer: answer || wait", None, &["at once", "woken"], waits);
+}

@@ -1,0 +1,206 @@
+//! Watches of those who are no processes: each fires once, with its target's reason, or is withdrawn and never fires; and
+//! what was to be done is done or dropped once, whoever comes first, the death, the withdrawal or a sweep.
+#![cfg(loom)]
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use atropos_kernel::internals::mutate::Mutation;
+use atropos_kernel::reclaim::{Domain, Participant};
+use atropos_kernel::world::{Here, World};
+use atropos_kernel::{
+    Core, Ended, ExitQueue, ExitWatch, Fired, Host, Kernel, Limits, Options, Pid, Reason, SpawnOptions, WatchStatus,
+};
+use atropos_loom::host::{Canary, body, member};
+use atropos_loom::mutant;
+use atropos_loom::world::{ends, explore};
+use loom::thread;
+
+loom::thread_local! {
+    static HERE: Here = Cell::new(std::ptr::null());
+}
+
+fn here() -> *const Here {
+    HERE.with(std::ptr::from_ref)
+}
+
+/// A world in which what fires is put where another thread takes it.
+#[derive(Default)]
+struct Queued(ExitQueue);
+
+// SAFETY: `here` is loom's thread-local.
+unsafe impl World for Queued {
+    fn now(&self) -> u64 {
+        0
+    }
+    fn wake(&self, _: usize) {}
+    fn here(&self) -> fn() -> *const Here {
+        here
+    }
+    fn watch_fired(&self, fired: Fired) {
+        // A queue that was closed gives it back, and it is dropped.
+        drop(self.0.push(fired));
+    }
+}
+
+const WHY: Reason = Reason::SHUTDOWN;
+
+struct Scene {
+    kernel: Arc<Kernel>,
+    world: Arc<Queued>,
+    core: Core,
+    member: Participant,
+    target: Pid,
+}
+
+/// A kernel of one core, whose one process has run once and ends when it runs again.
+fn scene(mutation: Option<Mutation>) -> Scene {
+    let world = Arc::new(Queued::default());
+    let limits = Limits { processes: 2, names: 1, timers: 1, ..Limits::default() };
+    let options = Options { limits, mutation, ..Options::default() };
+    let kernel = Kernel::new(options, Domain::new(), world.clone());
+    let member = member(&kernel);
+    let mut core = Core::new(kernel.clone(), 0);
+    let target = Host::new(&kernel, &member).spawn(&SpawnOptions::new(), body(ends(WHY))).unwrap().pid;
+    let _ = core.run(1);
+    Scene { kernel, world, core, member, target }
+}
+
+/// What was told, by a watch whose end is counted.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<Ended>>>);
+
+type Ends = Arc<std::sync::atomic::AtomicUsize>;
+
+impl Told {
+    fn watch(&self, host: &Host<'_>, pid: Pid) -> (ExitWatch, Ends) {
+        let (canary, ends) = Canary::new();
+        let told = self.clone();
+        let act = move |ended| {
+            canary.sing();
+            told.0.lock().unwrap().push(ended);
+        };
+        (host.watch_exit(pid, act).unwrap(), ends)
+    }
+
+    fn reasons(&self) -> Vec<Option<Reason>> {
+        self.0.lock().unwrap().iter().map(|ended| ended.reason.clone()).collect()
+    }
+}
+
+fn ended(ends: &Ends) -> usize {
+    ends.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+/// A watch is installed, and perhaps withdrawn, while its target dies, and both threads take what has fired.
+fn watched(withdraws: bool, mutation: Option<Mutation>) -> &'static str {
+    let Scene { kernel, world, mut core, member, target } = scene(mutation);
+    let told = Told::default();
+    let takes = world.clone();
+    let dies = thread::spawn(move || {
+        let _ = core.run(1);
+        takes.0.take().for_each(Fired::run);
+        core
+    });
+    let host = Host::new(&kernel, &member);
+    let (watch, ends) = told.watch(&host, target);
+    let withdrawn = withdraws && host.withdraw_watch(&watch);
+    drop(host);
+    world.0.take().for_each(Fired::run);
+    let early = told.reasons().len();
+    let core = dies.join().unwrap();
+    world.0.take().for_each(Fired::run);
+    let outcome = match (&*told.reasons(), withdrawn, early) {
+        ([Some(why)], false, 1) if *why == WHY => "told early",
+        ([Some(why)], false, _) if *why == WHY => "told",
+        ([], true, _) => "withdrawn",
+        other => panic!("once or never: {other:?}"),
+    };
+    let status = if withdrawn { WatchStatus::Withdrawn } else { WatchStatus::Fired };
+    assert_eq!((watch.status(), watch.pid(), ended(&ends)), (status, Some(target), 1), "done or dropped, once");
+    drop((core, watch, member, kernel));
+    outcome
+}
+
+/// Of three watches that are installed two are withdrawn, the second of which sweeps the list, while the target dies: the
+/// third is told, whoever had it in hand.
+fn swept(mutation: Option<Mutation>) -> &'static str {
+    let Scene { kernel, world, mut core, member, target } = scene(mutation);
+    let told = Told::default();
+    let host = Host::new(&kernel, &member);
+    let watches = [(); 3].map(|()| told.watch(&host, target));
+    drop(host);
+    let dies = thread::spawn(move || {
+        let _ = core.run(1);
+        core
+    });
+    let host = Host::new(&kernel, &member);
+    let withdrawn = [0, 2].map(|number: usize| host.withdraw_watch(&watches[number].0));
+    drop(host);
+    let core = dies.join().unwrap();
+    world.0.take().for_each(Fired::run);
+    let expected = 3 - withdrawn.iter().filter(|withdrawn| **withdrawn).count();
+    assert_eq!(told.reasons(), vec![Some(WHY); expected], "each that was not withdrawn, once");
+    assert_eq!(watches[1].0.status(), WatchStatus::Fired);
+    assert!(watches.iter().all(|(_, ends)| ended(ends) == 1), "done or dropped, once");
+    drop((core, watches, member, kernel));
+    match withdrawn {
+        [true, true] => "both in time",
+        [false, false] => "too late",
+        _ => "one in time",
+    }
+}
+
+/// The queue is closed while a watch fires: it is in what the closer got, or came back.
+fn closed() -> &'static str {
+    let Scene { kernel, world, mut core, member, target } = scene(None);
+    let told = Told::default();
+    let (watch, ends) = told.watch(&Host::new(&kernel, &member), target);
+    let dies = thread::spawn(move || {
+        let _ = core.run(1);
+        core
+    });
+    world.0.close().for_each(Fired::run);
+    let core = dies.join().unwrap();
+    assert_eq!((watch.status(), ended(&ends)), (WatchStatus::Fired, 1), "done or dropped, once");
+    drop((core, watch, member, kernel));
+    if told.reasons().is_empty() { "given back" } else { "in time" }
+}
+
+/// A kernel that ends tells the watchers of those whom it ends.
+fn kernel_ends() -> &'static str {
+    let Scene { kernel, world, core, member, target } = scene(None);
+    let told = Told::default();
+    let (watch, ends) = told.watch(&Host::new(&kernel, &member), target);
+    drop(core);
+    world.0.take().for_each(Fired::run);
+    assert_eq!((told.reasons(), watch.status(), ended(&ends)), (vec![Some(Reason::KILLED)], WatchStatus::Fired, 1));
+    drop((watch, member, kernel));
+    "told"
+}
+
+#[test]
+fn protocol() {
+    explore("watch || exit || take", Some(2), &["told", "told early"], || watched(false, None));
+    let all = ["told", "told early", "withdrawn"];
+    explore("watch, withdraw || exit || take", Some(2), &all, || watched(true, None));
+    explore("withdraw twice and sweep || exit", Some(2), &["both in time", "one in time", "too late"], || swept(None));
+    explore("exit || the queue is closed", Some(2), &["in time", "given back"], closed);
+    explore("the kernel ends", Some(2), &["told"], kernel_ends);
+}
+
+#[test]
+fn probe() {
+    atropos_loom::model("probe", Some(2), || _ = watched(true, Some(Mutation::FiresAnyway)));
+}
+
+#[test]
+fn mutants() {
+    let wrong = |name, mutation, f: fn(Option<Mutation>) -> &'static str| {
+        mutant(name, Some(2), move || _ = f(Some(mutation)));
+    };
+    wrong("watch, a refusal that is not looked at", Mutation::RefusedIsPlaced, |m| watched(false, m));
+    wrong("watch, fired though withdrawn", Mutation::FiresAnyway, |m| watched(true, m));
+    wrong("watch, a sweep that drops what it holds", Mutation::SweepForgets, swept);
+}

@@ -1,0 +1,514 @@
+//! Watching processes from outside: the promises of a host that owns its monitors (1.3), and the faults that such monitors
+//! have had elsewhere (2.4).
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use atropos::prelude::*;
+use atropos::{
+    ExitWatch, Fate, Handle, NoReply, Outcome, PrepareError, Resumed, Returned, Unreadable, WatchError, WatchStatus,
+    reply,
+};
+
+const LONG: Duration = Duration::from_secs(30);
+
+thread_local! {
+    static STARVED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The system's memory, none of which is for a thread that says so.
+struct Starving;
+
+// SAFETY: the system's allocator does the work, or there is no memory.
+unsafe impl GlobalAlloc for Starving {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if STARVED.with(Cell::get) {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the caller's contract is the system's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static MEMORY: Starving = Starving;
+
+fn runtime() -> Runtime {
+    Runtime::builder().cores(2).build().expect("threads")
+}
+
+/// A process that waits for a message.
+fn waiter(handle: &Handle) -> Pid {
+    let waits = async |mut cx: Context<()>| {
+        cx.recv().await;
+    };
+    handle.spawn(waits).expect("a process").pid()
+}
+
+/// A watch that brings the outcome.
+fn watched(handle: &Handle, pid: Pid) -> (ExitWatch, Receiver<Outcome>) {
+    let (send, outcome) = channel();
+    let watch = handle.on_exit(pid, move |outcome| send.send(outcome).expect("the test waits"));
+    (watch.expect("a watch"), outcome)
+}
+
+fn kill(handle: &Handle, pid: Pid) {
+    assert_eq!(handle.exit(pid, Reason::KILL), Ok(true));
+}
+
+#[test]
+fn promise_1_3_01_a_cloneable_handle_tells_whether_it_is_installed() {
+    let runtime = runtime();
+    let pid = waiter(&runtime);
+    let (send, told) = channel();
+    let prepared = runtime.prepare_on_exit(move |outcome| send.send(outcome).expect("waits")).expect("a thread");
+    let watch = prepared.watch();
+    let other = watch.clone();
+    assert_eq!((other.is_installed(), other.status(), other.pid()), (false, WatchStatus::Prepared, None));
+    let installed = prepared.install(pid).expect("it lives");
+    for watch in [&watch, &other, &installed] {
+        assert_eq!((watch.is_installed(), watch.status(), watch.pid()), (true, WatchStatus::Installed, Some(pid)));
+    }
+    kill(&runtime, pid);
+    assert_eq!(told.recv_timeout(LONG).expect("told").reason, Some(Reason::KILLED));
+    assert_eq!((watch.is_installed(), other.status()), (false, WatchStatus::Fired), "false again when it has fired");
+    assert!(!watch.withdraw(), "too late");
+    assert_eq!(watch.status(), WatchStatus::Fired);
+
+    let pid = waiter(&runtime);
+    let (watch, told) = watched(&runtime, pid);
+    assert!(watch.is_installed() && watch.clone().withdraw());
+    assert_eq!((watch.is_installed(), watch.status()), (false, WatchStatus::Withdrawn), "and when it is withdrawn");
+    assert!(!watch.withdraw(), "once");
+    kill(&runtime, pid);
+    assert!(told.recv_timeout(LONG).is_err(), "its callback was dropped, and never ran");
+
+    let dropped = runtime.prepare_on_exit(|_| unreachable!("never installed")).expect("a thread");
+    let watch = dropped.watch();
+    drop(dropped);
+    assert_eq!((watch.status(), watch.withdraw()), (WatchStatus::Withdrawn, false));
+}
+
+#[test]
+fn promise_1_3_02_ten_thousand_monitors_ten_thousand_callbacks() {
+    let runtime = runtime();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let pids: Vec<Pid> = (0..10_000).map(|_| waiter(&runtime)).collect();
+    for pid in &pids {
+        let told = told.clone();
+        runtime.on_exit(*pid, move |outcome| told.lock().unwrap().push(outcome.pid)).expect("a watch");
+    }
+    for pid in &pids {
+        runtime.send(atropos::Address::new(*pid), ()).expect("it lives");
+    }
+    runtime.shutdown(LONG).expect("all end");
+    let told = told.lock().unwrap();
+    assert_eq!(told.len(), pids.len());
+    assert_eq!(told.iter().copied().collect::<HashSet<_>>(), pids.into_iter().collect(), "each once");
+}
+
+#[test]
+fn promise_1_3_03_a_callback_that_blocks_delays_no_process() {
+    let runtime = runtime();
+    let (go, gone) = channel::<()>();
+    let (send, began) = channel();
+    let pid = waiter(&runtime);
+    let blocks = move |_| {
+        send.send(thread::current().name().map(str::to_owned)).expect("the test waits");
+        assert!(gone.recv_timeout(LONG).is_err(), "the test lets go");
+    };
+    runtime.on_exit(pid, blocks).expect("a watch");
+    kill(&runtime, pid);
+    assert_eq!(began.recv_timeout(LONG).expect("runs").as_deref(), Some("atropos-exits"), "on no worker");
+    // It blocks; for a second processes are born, talk, watch each other and die.
+    let (start, mut rounds) = (Instant::now(), 0);
+    while start.elapsed() < Duration::from_secs(1) {
+        let answer = runtime.block_on(async |mut cx: Context<u32>| {
+            let me = cx.address();
+            cx.spawn_monitor(async move |cx: Context<()>| cx.send(me, 1).expect("it lives")).expect("room");
+            let one = cx.recv().await;
+            let down = cx.recv().await;
+            matches!((one, down), (Received::Message(1), Received::Down(_)))
+        });
+        assert_eq!(answer, Ok(true));
+        // And who waits is told: not through the callbacks.
+        let pid = waiter(&runtime);
+        assert_eq!(runtime.terminate(pid, LONG).expect("it dies").reason, Some(Reason::KILLED));
+        rounds += 1;
+    }
+    assert!(rounds > 50, "{rounds} rounds in a second");
+    drop(go);
+    runtime.shutdown(LONG).expect("all end");
+}
+
+#[test]
+fn promise_1_3_04_the_runtime_waits_and_the_callback_names_no_type_of_a_machine() {
+    let runtime = runtime();
+    let pid = runtime.spawn(async |_: Context<()>| Returned(String::from("done"))).expect("a process").pid();
+    let (send, told) = channel();
+    // All that a host has to know: a pid's number, and what the process returned.
+    let callback: Box<dyn FnOnce(Outcome) + Send> = Box::new(move |outcome| {
+        let text = outcome.result::<String>().cloned();
+        send.send((outcome.pid.to_raw(), text)).expect("the test waits");
+    });
+    runtime.on_exit(pid, callback).expect("a watch");
+    assert_eq!(told.recv_timeout(LONG).expect("told"), (pid.to_raw(), Some("done".into())));
+}
+
+#[test]
+fn promise_1_3_05_a_pid_never_given_out_is_an_error_that_says_so() {
+    let (here, there) = (runtime(), runtime());
+    waiter(&here);
+    let many: Vec<Pid> = (0..100).map(|_| waiter(&there)).collect();
+    let foreign = many[99];
+    let future = Pid::from_raw(foreign.to_raw() + (1 << 32)).expect("the slot's next");
+    for pid in [foreign, future] {
+        let refused = here.on_exit(pid, |_| unreachable!("of nobody")).expect_err("not one of ours");
+        assert_eq!((refused, refused.pid()), (WatchError::NoSuchProcess(pid), pid));
+        assert!(refused.to_string().contains("no process of this runtime"), "{refused}");
+        assert!(refused.to_string().contains(&pid.to_string()), "it names the pid: {refused}");
+    }
+}
+
+#[test]
+fn promise_1_3_06_one_that_has_ended_already_fires_at_once_with_reason_and_result() {
+    let runtime = runtime();
+    let pid = runtime.spawn(async |_: Context<()>| Returned(42_u64)).expect("a process").pid();
+    thread::sleep(Duration::from_secs(1));
+    assert!(!runtime.is_alive(pid));
+    for _ in 0..3 {
+        let (watch, told) = watched(&runtime, pid);
+        let outcome = told.recv_timeout(LONG).expect("at once");
+        assert_eq!((outcome.pid, outcome.reason.clone(), outcome.result()), (pid, Some(Reason::NORMAL), Some(&42_u64)));
+        assert_eq!((watch.status(), watch.pid()), (WatchStatus::Fired, Some(pid)));
+    }
+}
+
+#[test]
+fn promise_1_3_07_no_spurious_failure_between_spawn_and_monitor() {
+    const ROUNDS: usize = 100_000;
+    let runtime = runtime();
+    let (right, told) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    for round in 0..ROUNDS {
+        let pid = runtime.spawn(async move |_: Context<()>| Returned(round)).expect("a process");
+        let (right, told) = (right.clone(), told.clone());
+        let counts = move |outcome: Outcome| {
+            right.fetch_add(usize::from(outcome.result() == Some(&round)), Ordering::SeqCst);
+            told.fetch_add(1, Ordering::SeqCst);
+        };
+        runtime.on_exit(pid, counts).expect("no failure");
+    }
+    // A shutdown would be the reason of who has not run yet.
+    let start = Instant::now();
+    while told.load(Ordering::SeqCst) < ROUNDS && start.elapsed() < LONG {
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(right.load(Ordering::SeqCst), ROUNDS, "outcomes with their results");
+}
+
+/// Says when it is dropped.
+struct Flag(Arc<AtomicBool>);
+impl Drop for Flag {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn promise_1_3_08_the_callback_finds_everything_gone() {
+    let runtime = runtime();
+    for round in 0..1000 {
+        let (body, message) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (complete, completion) = reply::<u8>().expect("memory");
+        let (flag, (send, ready)) = (Flag(body.clone()), channel());
+        let pid = runtime
+            .spawn(async move |cx: Context<Flag>| {
+                let _flag = flag;
+                cx.register("the one", cx.pid()).expect("the name is free");
+                send.send(()).expect("the test waits");
+                assert_eq!(completion.await, Err(NoReply), "nobody completes it");
+            })
+            .expect("a process")
+            .pid();
+        ready.recv_timeout(LONG).expect("it runs");
+        runtime.send(atropos::Address::new(pid), Flag(message.clone())).expect("it lives");
+        let (handle, (send, found)) = (runtime.handle(), channel());
+        let looks = move |outcome: Outcome| {
+            let gone = [
+                body.load(Ordering::SeqCst),
+                message.load(Ordering::SeqCst),
+                handle.whereis("the one").is_none(),
+                !handle.is_alive(pid),
+                !handle.processes().contains(&pid),
+                handle.tombstone(pid) == atropos::kernel::Dead::Remembered(Reason::KILLED),
+                handle.send(atropos::Address::<u8>::new(pid), 1).is_err(),
+                complete.try_send(7) == Err(7),
+            ];
+            send.send((outcome.reason, gone)).expect("the test waits");
+        };
+        runtime.on_exit(pid, looks).expect("a watch");
+        kill(&runtime, pid);
+        let (reason, gone) = found.recv_timeout(LONG).expect("told");
+        assert_eq!((reason, gone), (Some(Reason::KILLED), [true; 8]), "round {round}");
+    }
+}
+
+#[test]
+fn promise_1_3_09_a_refusal_is_an_error_and_leaves_nobody_unwatched() {
+    // No thread: more stack than there are addresses.
+    let runtime = Runtime::builder().cores(1).callback_stack(1 << 47).build().expect("threads");
+    let refused = runtime.prepare_on_exit(|_| unreachable!("refused")).expect_err("no thread");
+    assert!(matches!(refused, PrepareError::NoThread(_)), "{refused}");
+    let pid = waiter(&runtime);
+    let refused = runtime.on_exit(pid, |_| unreachable!("refused")).expect_err("no thread");
+    assert!(matches!(refused, WatchError::Refused(named, PrepareError::NoThread(_)) if named == pid), "{refused}");
+    assert!(refused.to_string().contains(&pid.to_string()), "it names the pid: {refused}");
+    assert!(runtime.wait_blocking(pid, Duration::ZERO).is_err(), "it lives on, and can be waited for without a thread");
+
+    // No memory.
+    let runtime = self::runtime();
+    let pid = waiter(&runtime);
+    watched(&runtime, pid).0.withdraw();
+    let prepared = runtime.prepare_on_exit(|_| ()).expect("memory");
+    STARVED.set(true);
+    let refused = runtime.on_exit(pid, move |_| assert_ne!(pid.to_raw(), 0));
+    let waits = runtime.wait_blocking(pid, LONG);
+    // What was made before needs none.
+    let installed = prepared.install(pid);
+    STARVED.set(false);
+    let no_memory = WatchError::Refused(pid, PrepareError::NoMemory);
+    assert_eq!(refused.expect_err("no memory"), no_memory);
+    assert_eq!(waits.expect_err("no memory"), atropos::WaitError::Watch(no_memory));
+    assert!(installed.expect("prepared").is_installed(), "the process is not left unwatched");
+
+    // Shut down: nobody is there to be watched, and nobody to run a callback.
+    let handle = runtime.handle();
+    runtime.shutdown(LONG).expect("all end");
+    let refused = handle.on_exit(pid, |_| unreachable!("refused")).expect_err("shut down");
+    assert_eq!(refused, WatchError::Refused(pid, PrepareError::Closed));
+    assert_eq!(handle.wait_blocking(pid, LONG).expect("remembered").reason, Some(Reason::SHUTDOWN));
+}
+
+#[test]
+fn promise_1_3_10_three_processes_three_arms() {
+    let runtime = runtime();
+    let completes = runtime.spawn(async |_: Context<()>| Returned(7_u32)).expect("a process").pid();
+    let fails = runtime.spawn(async |_: Context<()>| Err::<Returned<u32>, _>("no luck")).expect("a process").pid();
+    let other = runtime.spawn(async |_: Context<()>| Returned("seven")).expect("a process").pid();
+    let outcomes = [completes, fails, other].map(|pid| watched(&runtime, pid).1.recv_timeout(LONG).expect("told"));
+    assert_eq!(outcomes[0].fate::<u32>(), Fate::Completed(&7));
+    assert_eq!(outcomes[1].fate::<u32>(), Fate::Failed(&Reason::crash("no luck")));
+    assert_eq!(outcomes[2].fate::<u32>(), Fate::Unreadable(Unreadable::OtherType));
+
+    // The other ways in which a result can't be read.
+    let nothing = runtime.spawn(async |_: Context<()>| ()).expect("a process").pid();
+    let nothing = runtime.wait_blocking(nothing, LONG).expect("it ends");
+    assert_eq!(nothing.fate::<u32>(), Fate::Unreadable(Unreadable::NoResult));
+    assert_eq!(nothing.fate::<()>(), Fate::Completed(&()));
+    let starved = async |_: Context<()>| {
+        STARVED.set(true);
+        let lost = atropos::kernel::task::Exit::into_reason(Returned([0_u64; 32]));
+        STARVED.set(false);
+        lost
+    };
+    let lost = runtime.spawn(starved).expect("a process").pid();
+    let lost = runtime.wait_blocking(lost, LONG).expect("it ends");
+    assert_eq!(lost.fate::<[u64; 32]>(), Fate::Unreadable(Unreadable::Lost));
+    // A slot that is used again and again forgets.
+    let gone = runtime.spawn(async |_: Context<()>| Returned(1_u32)).expect("a process").pid();
+    while matches!(runtime.tombstone(gone), atropos::kernel::Dead::Remembered(_)) || runtime.is_alive(gone) {
+        for _ in 0..1000 {
+            runtime.spawn(async |_: Context<()>| ()).expect("a process");
+        }
+        runtime.block_on(async |_: Context<()>| ()).expect("it ends");
+    }
+    let gone = watched(&runtime, gone).1.recv_timeout(LONG).expect("told all the same");
+    assert_eq!((gone.fate::<u32>(), &gone.reason), (Fate::Unreadable(Unreadable::Forgotten), &None));
+}
+
+#[test]
+fn fault_2_4_b_a_result_is_there_for_every_watcher() {
+    let runtime = runtime();
+    let pid = runtime
+        .spawn(async |mut cx: Context<()>| {
+            cx.recv().await;
+            Returned(vec![1, 2, 3])
+        })
+        .expect("a process");
+    let watches: Vec<_> = (0..10).map(|_| watched(&runtime, pid.pid())).collect();
+    let waits: Vec<_> = (0..10).map(|_| runtime.wait(pid)).collect();
+    runtime.send(pid, ()).expect("it lives");
+    for (_, told) in watches {
+        assert_eq!(told.recv_timeout(LONG).expect("told").result(), Some(&vec![1, 2, 3]));
+    }
+    for wait in waits {
+        assert_eq!(atropos::join::wait(wait).expect("told").result(), Some(&vec![1, 2, 3]));
+    }
+    assert_eq!(runtime.wait_blocking(pid, LONG).expect("remembered").result(), Some(&vec![1, 2, 3]));
+}
+
+#[test]
+fn fault_2_4_c_what_is_withdrawn_in_time_never_runs_and_else_runs_once() {
+    let runtime = runtime();
+    let (withdrawn, ran) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    for round in 0..20_000 {
+        let pid = waiter(&runtime);
+        let ran = ran.clone();
+        let flag = Arc::new(AtomicBool::new(false));
+        let ended = flag.clone();
+        let counts = move |_| {
+            assert!(!flag.swap(true, Ordering::SeqCst), "once, and not after it was withdrawn");
+            ran.fetch_add(1, Ordering::SeqCst);
+        };
+        let watch = runtime.on_exit(pid, counts).expect("a watch");
+        kill(&runtime, pid);
+        for _ in 0..round % 64 {
+            std::hint::spin_loop();
+        }
+        if watch.withdraw() {
+            assert!(!ended.swap(true, Ordering::SeqCst), "in time means that it has not run");
+            withdrawn.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    runtime.shutdown(LONG).expect("all end");
+    let (withdrawn, ran) = (withdrawn.load(Ordering::SeqCst), ran.load(Ordering::SeqCst));
+    println!("{withdrawn} withdrawn in time, {ran} ran");
+    assert_eq!(withdrawn + ran, 20_000);
+    assert!(ran > 0);
+}
+
+#[test]
+fn fault_2_4_d_a_process_can_be_watched_from_before_its_birth() {
+    let runtime = runtime();
+    let (send, told) = channel();
+    let prepared = runtime.prepare_on_exit(move |outcome| send.send(outcome).expect("waits")).expect("ready");
+    // From here on nothing fails: the thread is there, the record is made.
+    let pid = runtime.spawn(async |_: Context<()>| Returned(1)).expect("a process");
+    STARVED.set(true);
+    let installed = prepared.install(pid);
+    STARVED.set(false);
+    installed.expect("watched");
+    assert_eq!(told.recv_timeout(LONG).expect("told").result(), Some(&1));
+}
+
+#[test]
+fn fault_2_4_e_a_panic_is_contained_and_reported_and_the_others_run() {
+    let (send, reports) = channel();
+    let send = Mutex::new(send);
+    let report = move |panic: &atropos::CallbackPanic| {
+        send.lock().unwrap().send(panic.clone()).expect("the test waits");
+        panic!("even this one does");
+    };
+    let runtime = Runtime::builder().cores(2).on_callback_panic(report).build().expect("threads");
+    let pids: Vec<Pid> = (0..10).map(|_| waiter(&runtime)).collect();
+    let ran = Arc::new(AtomicUsize::new(0));
+    for (number, pid) in pids.iter().enumerate() {
+        let ran = ran.clone();
+        let panics = move |_| {
+            ran.fetch_add(1, Ordering::SeqCst);
+            assert!(number % 2 == 1, "a bad day");
+        };
+        runtime.on_exit(*pid, panics).expect("a watch");
+    }
+    pids.iter().for_each(|pid| kill(&runtime, *pid));
+    let reports: Vec<_> = (0..5).map(|_| reports.recv_timeout(LONG).expect("reported")).collect();
+    assert!(reports.iter().all(|report| report.text.contains("a bad day")));
+    let even: HashSet<_> = pids.iter().copied().step_by(2).map(Some).collect();
+    assert_eq!(reports.iter().map(|report| report.pid).collect::<HashSet<_>>(), even);
+    runtime.shutdown(LONG).expect("all end");
+    assert_eq!(ran.load(Ordering::SeqCst), 10);
+}
+
+#[test]
+fn fault_2_4_f_a_shutdown_fires_what_is_outstanding_and_waits_for_it() {
+    let runtime = runtime();
+    let told = Arc::new(AtomicUsize::new(0));
+    for number in 0..1000 {
+        let told = told.clone();
+        let slow = move |outcome: Outcome| {
+            if number % 100 == 0 {
+                thread::sleep(Duration::from_millis(5));
+            }
+            assert_eq!(outcome.reason, Some(Reason::SHUTDOWN));
+            told.fetch_add(1, Ordering::SeqCst);
+        };
+        // Processes that never end of themselves.
+        runtime.on_exit(waiter(&runtime), slow).expect("a watch");
+    }
+    runtime.shutdown(LONG).expect("all end");
+    assert_eq!(told.load(Ordering::SeqCst), 1000);
+
+    // A callback that never comes back does not hold the shutdown for ever, and is named.
+    let runtime = self::runtime();
+    let pid = waiter(&runtime);
+    let (go, gone) = channel::<()>();
+    runtime.on_exit(pid, move |_| assert!(gone.recv().is_err())).expect("a watch");
+    let left = runtime.shutdown(Duration::from_millis(10)).expect_err("it is busy");
+    assert_eq!((left.processes, left.blocking, left.callbacks), (0, 0, true), "{left}");
+    drop(go);
+
+    // And one that ends the runtime itself does not wait for itself.
+    let runtime = self::runtime();
+    let (pid, (send, ended)) = (waiter(&runtime), channel());
+    let handle = runtime.handle();
+    let ends = move |_| send.send(runtime.shutdown(LONG)).expect("the test waits");
+    handle.on_exit(pid, ends).expect("a watch");
+    kill(&handle, pid);
+    ended.recv_timeout(LONG).expect("ended").expect("all end");
+}
+
+#[test]
+fn fault_2_4_g_a_watch_waits_through_any_number_of_other_exits() {
+    let runtime = runtime();
+    let pid = waiter(&runtime);
+    let (watch, told) = watched(&runtime, pid);
+    runtime
+        .block_on(async |mut cx: Context<()>| {
+            for _ in 0..100_000 {
+                cx.spawn_monitor(async |_: Context<()>| ()).expect("room");
+                assert!(matches!(cx.recv().await, Received::Down(_)));
+            }
+        })
+        .expect("it ends");
+    assert!(watch.is_installed() && told.try_recv().is_err());
+    kill(&runtime, pid);
+    assert_eq!(told.recv_timeout(LONG).expect("told").reason, Some(Reason::KILLED));
+}
+
+#[test]
+fn a_runtime_that_is_dropped_tells_the_watchers_of_who_would_not_end() {
+    struct Stubborn(Arc<AtomicBool>);
+    impl atropos::Body for Stubborn {
+        type Message = ();
+        fn resume(&mut self, _: &atropos::Cx<'_, ()>) -> Resumed {
+            while !self.0.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(1));
+            }
+            Resumed::Yield
+        }
+    }
+    let runtime = Runtime::builder().cores(1).build().expect("threads");
+    let lets_go = Arc::new(AtomicBool::new(false));
+    let pid = runtime.spawn_body(&SpawnOptions::new(), Stubborn(lets_go.clone())).expect("a process").pid;
+    while runtime.is_quiescent() {
+        thread::yield_now();
+    }
+    thread::sleep(Duration::from_millis(50));
+    let (watch, told) = watched(&runtime, pid);
+    drop(watch);
+    assert_eq!(runtime.shutdown(Duration::from_millis(10)).expect_err("stubborn").processes, 1);
+    assert!(told.try_recv().is_err(), "it is not over");
+    lets_go.store(true, Ordering::SeqCst);
+    assert_eq!(told.recv_timeout(LONG).expect("told").reason, Some(Reason::SHUTDOWN), "what came first");
+}
