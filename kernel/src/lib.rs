@@ -17,6 +17,7 @@
 //! | what ties processes: lists, records, sets | `link`, `monitor`, `watch`, `list`, `roll`, `set`, `shares` |
 //! | where processes are | `table`, `reclaim` |
 //! | birth, life and death of one | `process`, `cx`, `task` |
+//! | acting for one | `behalf`, `proxy` |
 //! | when they run | `runq`, `sched`, `timer` |
 //! | the ground | `sync`, `config`, `memory`, `mutate`, `world` |
 #![no_std]
@@ -27,6 +28,7 @@ extern crate alloc;
 extern crate std;
 
 pub(crate) mod alias;
+pub(crate) mod behalf;
 pub(crate) mod config;
 pub(crate) mod cx;
 pub(crate) mod hand;
@@ -42,6 +44,7 @@ pub(crate) mod mutate;
 pub(crate) mod name;
 pub(crate) mod pid;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod reason;
 pub(crate) mod received;
 pub mod reclaim;
@@ -61,6 +64,7 @@ pub(crate) mod watch;
 pub mod world;
 
 pub use alias::AliasMode;
+pub use behalf::{Behalf, BehalfError, Placed, Standing};
 pub use config::MAX_CORES;
 pub use cx::{Asked, Cx, Dest};
 pub use host::Host;

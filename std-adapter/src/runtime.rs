@@ -157,7 +157,7 @@ impl Handle {
             Asked::Later(answer) => match answer.await {
                 Said::Info(info) => Ok(Some(*info)),
                 Said::NoMemory => Err(NoMemory),
-                Said::Dead | Said::Alive => Ok(None),
+                Said::Dead | Said::Alive | Said::Linked(_) => Ok(None),
             },
         }
     }

@@ -15,7 +15,9 @@ use super::node::{Budget, Kind, Node};
 use crate::hand::Hand;
 use crate::info::ProcessInfo;
 use crate::memory::{self, NoMemory};
+use crate::pid::Pid;
 use crate::process::header::Header;
+use crate::process::ties;
 use crate::reply::{Replied, Reply, reply};
 
 /// What is asked.
@@ -25,6 +27,8 @@ pub(crate) enum Question {
     Alive,
     /// What do you know of yourself?
     Info,
+    /// Are you linked with this one?
+    Linked(Pid),
 }
 
 /// What the process says; the dead say nothing.
@@ -36,6 +40,8 @@ pub enum Said {
     Alive,
     /// All about it. Boxed: an answer is small.
     Info(Box<ProcessInfo>),
+    /// Whether it is linked.
+    Linked(bool),
     /// It had no memory for the answer.
     NoMemory,
 }
@@ -92,6 +98,7 @@ impl Ask {
         let (question, answer) = unsafe { Self::open(node) };
         let said = match question {
             Question::Alive => Said::Alive,
+            Question::Linked(other) => Said::Linked(ties::is_linked(process, other)),
             Question::Info => ProcessInfo::try_of(process).map_or(Said::NoMemory, Said::Info),
         };
         let mut answer = Some((answer, said));
