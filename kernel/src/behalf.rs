@@ -16,6 +16,8 @@
 //!
 //! Lock-free throughout; nobody waits.
 
+use core::time::Duration;
+
 use crate::cx::{Asked, Cx, Slice, ask};
 use crate::hand::Hand;
 use crate::host::Host;
@@ -35,6 +37,7 @@ use crate::signal::exit_signal;
 use crate::sync::Ordering;
 use crate::table::{Dead, FreeSlots};
 use crate::task::waker;
+use crate::timer::record::TimerError;
 
 /// How the process stands to whoever acts for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -322,6 +325,35 @@ impl Behalf<'_> {
                 .map(|later| later.map_or(Asked::Known(false), Asked::Later))
                 .map_err(|NoMemory| BehalfError::NoMemory),
             Way::Gone | Way::NeverGivenOut => Err(BehalfError::NoCaller),
+        }
+    }
+
+    /// Sends `message` after a while; `None` when the caller is not here: a timer belongs to the core that runs who started it.
+    pub fn send_after<N: Send + 'static>(
+        &self,
+        to: Pid,
+        after: Duration,
+        message: N,
+    ) -> Result<Option<Reference>, TimerError> {
+        match self.way {
+            Way::Here(cx) => cx.send_after(to, after, message).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Cancels a timer of the caller's: the time it had left, if it was armed; `None` when the caller is not here.
+    pub fn cancel_timer(&self, timer: Reference) -> Option<Option<Duration>> {
+        match self.way {
+            Way::Here(cx) => Some(cx.cancel_timer(timer)),
+            _ => None,
+        }
+    }
+
+    /// The time that a timer of the caller's has left, if it is armed; `None` when the caller is not here.
+    pub fn read_timer(&self, timer: Reference) -> Option<Option<Duration>> {
+        match self.way {
+            Way::Here(cx) => Some(cx.read_timer(timer)),
+            _ => None,
         }
     }
 
