@@ -20,6 +20,16 @@ pub(crate) fn check() -> Result<()> {
     for round in 1..=10 {
         println!("2 cores, round {round}: {}", replay(&runner, &observed, &["--cores", "2"])?);
     }
+    let through = ["--through", "facility"];
+    for cores in ["1", "2"] {
+        let said = replay(&runner, &observed, &[&through[..], &["--cores", cores]].concat())?;
+        println!("through the facilities, {cores} cores: {said}");
+    }
+    for seed in ["1", "2", "3", "4"] {
+        let said =
+            replay(&runner, &observed, &[&through[..], &["--stepped", "--seed", seed, "--cores", seed]].concat())?;
+        println!("through the facilities, {seed} stepped cores: {said}");
+    }
     for seed in 1..=SEEDS {
         let (cores, seed) = ((seed % 4 + 1).to_string(), seed.to_string());
         let said = replay(&runner, &observed, &["--stepped", "--seed", &seed, "--cores", &cores])?;
