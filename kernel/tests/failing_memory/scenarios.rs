@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use atropos_kernel::{
-    Alias, Asked, Body, Cx, Pid, Reason, Received, Reference, RegisterError, Resumed, Said, SpawnError, SpawnOptions,
+    Alias, Asked, Behalf, BehalfError, Body, Cx, Pid, Reason, Received, Reference, RegisterError, Resumed, Said,
+    SpawnError, SpawnOptions,
 };
 
 use crate::stage::{Books, Does, Letter, Scenario, get, sweep, waits};
@@ -458,6 +459,79 @@ fn growth() {
             let spawned = stage.host().spawn(&SpawnOptions::new(), waits()).expect("there is memory again");
             stage.host().send(spawned.pid, Letter::new(stage.books)).expect("it is alive");
             stage.settle();
+        },
+    });
+}
+
+/// What is done for a process by who does not run it: who is told that there is no memory ends the process, as the facilities
+/// do. A watcher that lives got all that it was promised.
+#[test]
+fn promise_1_2_23_a_signal_that_cannot_be_stored_ends_who_asked() {
+    fn told<T>(behalf: &Behalf<'_>, result: Result<T, BehalfError>) -> Result<T, BehalfError> {
+        result.inspect_err(|error| {
+            if *error == BehalfError::NoMemory {
+                behalf.end_for_want_of_memory();
+            }
+        })
+    }
+    sweep(&Scenario {
+        name: "behalf",
+        play: |stage| {
+            let books = stage.books;
+            let counts = move || {
+                Does(move |cx: &Cx<'_, Letter>| {
+                    while let Some(received) = cx.receive() {
+                        if !matches!(received, Received::Message(_)) {
+                            books.comes();
+                        }
+                    }
+                    Resumed::Wait
+                })
+            };
+            let Some(watcher) = stage.start(&SpawnOptions::new().trap_exit(true), counts) else { return };
+            books.noted.store(watcher.to_raw() as usize, Ordering::Relaxed);
+            for round in 0..6 {
+                let Some(target) = stage.start(&SpawnOptions::new(), waits) else { return };
+                let host = stage.host();
+                host.behalf(watcher, |behalf| {
+                    books.promises(told(behalf, behalf.monitor(target)), 1);
+                    if let Ok(placed) = told(behalf, behalf.monitor(target)) {
+                        let removed = told(behalf, behalf.demonitor(placed.reference, true));
+                        // What could not be removed stays in force, for a watcher that ends.
+                        books.promises(removed, 0);
+                    }
+                    if books.promises(told(behalf, behalf.link(target, true)), 1).is_some() && round % 2 == 0 {
+                        refused(books, told(behalf, behalf.link(target, true)));
+                        if refused(books, told(behalf, behalf.unlink(target))).is_some() {
+                            books.promised.fetch_sub(1, Ordering::Relaxed);
+                        }
+                    }
+                    refused(books, told(behalf, behalf.is_linked(target)));
+                    let options = SpawnOptions::new().link().monitor();
+                    if let Some(child) = books.promises(behalf.spawn(&options, waits()), 2) {
+                        host.exit(child.pid, Reason::KILL).expect("a kill needs no memory");
+                    }
+                    if told(behalf, behalf.exit(target, Reason::value(round))).is_err() {
+                        host.exit(target, Reason::KILL).expect("a kill needs no memory");
+                    }
+                });
+                drop(host);
+                if round % 3 == 0 {
+                    stage.settle();
+                }
+            }
+            stage.settle();
+        },
+        check: |stage| {
+            stage.settle();
+            let watcher = Pid::from_raw(get(&stage.books.noted) as u64);
+            if watcher.is_some_and(|watcher| stage.host().is_alive(watcher)) {
+                assert_eq!(
+                    get(&stage.books.came),
+                    get(&stage.books.promised),
+                    "each monitor and link is answered once"
+                );
+            }
         },
     });
 }
