@@ -60,6 +60,9 @@ fn demonstrate(cores: usize, processes: usize, quantum: u32) -> Result<()> {
         let [half, most, worst] = [500, 990, 1000].map(|part| quantile(answers, part));
         println!("async answers {what}: {} of them, p50 {half:?}, p99 {most:?}, worst {worst:?}", answers.len());
     }
+    if let Some(waited) = figures.waited {
+        println!("in all the threads have waited {waited:?} for processors that others used: that is in these times");
+    }
     Ok(())
 }
 

@@ -178,7 +178,8 @@ fn run() -> Result<()> {
     steps.finish()
 }
 
-/// The kernel builds with no std in its tree, with and without epochs; so does the core of the distribution.
+/// The kernel builds with no std in its tree, with and without epochs; so do the facilities, and the core of
+/// the distribution.
 fn no_std() -> Result<()> {
     cargo(&["build", "-p", "atropos-kernel", "--no-default-features"])?;
     // The kernel of one hart; it shows exactly what the exit path allocates.
@@ -187,8 +188,9 @@ fn no_std() -> Result<()> {
     let sweep = ["--test", "failing_memory", "--", "--nocapture"];
     cargo(&[&["test", "--release", "-q", "-p", "atropos-kernel", "--no-default-features"], &sweep[..]].concat())?;
     cargo(&["build", "-p", "atropos-kernel"])?;
+    cargo(&["build", "-p", "atropos-facility"])?;
     cargo(&["build", "-p", "atropos-dist"])?;
-    for package in ["atropos-kernel", "atropos-dist"] {
+    for package in ["atropos-kernel", "atropos-facility", "atropos-dist"] {
         let tree = steps::output("cargo", &["tree", "-p", package, "-e", "normal,features", "--prefix", "none"])?;
         let std_features: Vec<&str> = tree.lines().filter(|line| line.contains("feature \"std\"")).collect();
         anyhow::ensure!(std_features.is_empty(), "{package}'s tree asks for std:\n{}", std_features.join("\n"));

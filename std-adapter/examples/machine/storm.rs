@@ -38,6 +38,8 @@ pub(crate) struct Figures {
     /// The time from when an async process was to wake and ask another to when it had its answer, sorted: while all loops ran,
     /// and while they were killed.
     pub(crate) answers: [Vec<Duration>; 2],
+    /// For how long in all the operating system had the threads wait for a processor that others used, if it says so.
+    pub(crate) waited: Option<Duration>,
     /// DOWNs with the reason `killed`.
     pub(crate) downs: usize,
 }
@@ -46,6 +48,16 @@ pub(crate) struct Figures {
 pub(crate) fn quantile(sorted: &[Duration], of_a_thousand: usize) -> Duration {
     let at = (sorted.len() * of_a_thousand / 1000).min(sorted.len().saturating_sub(1));
     sorted.get(at).copied().unwrap_or_default()
+}
+
+/// What Linux keeps of each thread: the time that it ran, and that it waited for its turn.
+fn kept_waiting() -> Option<Duration> {
+    let mut nanos = 0;
+    for thread in std::fs::read_dir("/proc/self/task").ok()? {
+        let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        nanos += text.split_whitespace().nth(1)?.parse::<u64>().ok()?;
+    }
+    Some(Duration::from_nanos(nanos))
 }
 
 enum Ask {
@@ -93,7 +105,7 @@ pub(crate) fn run(cores: usize, processes: usize, quantum: u32, calm: Duration) 
         native.monitor(watcher.pid().to_raw(), pid.to_raw())?;
         all.push(pid);
     }
-    let stormy = Instant::now();
+    let (stormy, waited) = (Instant::now(), kept_waiting());
     std::thread::sleep(calm);
     let first = Instant::now();
     for pid in &all {
@@ -101,6 +113,7 @@ pub(crate) fn run(cores: usize, processes: usize, quantum: u32, calm: Duration) 
     }
     let (end, downs) = last.recv_timeout(Duration::from_secs(60)).context("they do not die")?;
     let killed_in = end.saturating_duration_since(first);
+    let waited = kept_waiting().zip(waited).map(|(after, before)| after.saturating_sub(before));
     ensure!(all.iter().all(|pid| !runtime.is_alive(*pid)), "somebody has outlived a kill");
     let took = std::mem::take(&mut *took.lock().expect("nobody panics"));
     let between = |from: Instant, to: Instant| {
@@ -110,5 +123,5 @@ pub(crate) fn run(cores: usize, processes: usize, quantum: u32, calm: Duration) 
         times
     };
     runtime.shutdown(Duration::from_secs(5))?;
-    Ok(Figures { processes, killed_in, answers: [between(stormy, first), between(first, end)], downs })
+    Ok(Figures { processes, killed_in, answers: [between(stormy, first), between(first, end)], waited, downs })
 }
