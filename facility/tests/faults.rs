@@ -1,7 +1,7 @@
 //! The faults of a scheduler that takes a body out of its slot while it runs it (2.2), each as a test that it would fail.
 //!
-//! (n) is played by the kernel's `failing_memory`. Not to be expressed as a test: (r), the cost of its waits, and (t), an
-//! order of locks where there are none.
+//! (n) is played by the kernel's `failing_memory`. Not to be expressed as a test: (t), an order of locks where there are
+//! none.
 
 mod common;
 
@@ -297,6 +297,34 @@ fn fault_2_2_q_what_does_not_match_does_not_stop_the_clock() {
         std::thread::sleep(Duration::from_millis(1));
     }
     assert!(common::next(&receive), "it has lost its patience");
+}
+
+#[test]
+fn fault_2_2_r_children_spread_and_the_idle_do_not_poll() {
+    let runtime = runtime(2);
+    while !runtime.is_quiescent() {
+        std::thread::yield_now();
+    }
+    let before = runtime.wakeups();
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(runtime.wakeups(), before);
+    // All of one parent's, started in one slice of it.
+    let parent = Probe::start(&runtime);
+    let spawner = spawner(&runtime);
+    let cores = Arc::new([const { AtomicUsize::new(0) }; 2]);
+    let ran = cores.clone();
+    parent.ask(move |cx| {
+        for _ in 0..8 {
+            let ran = ran.clone();
+            let loops = run(move |cx| {
+                ran[cx.core()].fetch_add(1, Ordering::Relaxed);
+                while cx.spend(1) {}
+                Resumed::Yield
+            });
+            spawner.spawn(cx.pid().to_raw(), loops, SpawnFlags::default()).expect("a process");
+        }
+    });
+    until("both cores run them", || cores.iter().all(|core| core.load(Ordering::Relaxed) > 100));
 }
 
 #[test]

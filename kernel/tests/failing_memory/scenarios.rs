@@ -4,11 +4,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use atropos_kernel::{
-    Alias, Asked, Behalf, BehalfError, Body, Cx, Pid, Reason, Received, Reference, RegisterError, Resumed, Said,
+    Alias, Asked, Behalf, BehalfError, Body, Cx, Dead, Pid, Reason, Received, Reference, RegisterError, Resumed, Said,
     SpawnError, SpawnOptions,
 };
 
-use crate::stage::{Books, Does, Letter, Scenario, get, sweep, waits};
+use crate::allocator::{self, Refuse};
+use crate::stage::{Books, Does, Letter, Scenario, Stage, get, sweep, waits};
 
 const MANY: usize = 24;
 
@@ -534,4 +535,49 @@ fn promise_1_2_23_a_signal_that_cannot_be_stored_ends_who_asked() {
             }
         },
     });
+}
+
+/// Who ends for want of memory ends as any other: its slot remembers why, its link and its watcher are told, and nothing of
+/// it is left.
+#[test]
+fn fault_2_2_n_who_ends_for_want_of_memory_ends_whole() {
+    let books: &'static Books = Box::leak(Box::default());
+    let mut stage = Stage::new(books);
+    let counts = move || {
+        Does(move |cx: &Cx<'_, Letter>| {
+            while let Some(received) = cx.receive() {
+                let reason = match received {
+                    Received::Exit(exit) => exit.reason,
+                    Received::Down(down) => down.reason,
+                    Received::Message(_) | Received::Timer { .. } => continue,
+                };
+                assert_eq!(reason, Reason::KILLED);
+                books.comes();
+            }
+            Resumed::Wait
+        })
+    };
+    let watcher = stage.start(&SpawnOptions::new().trap_exit(true), counts).expect("memory");
+    let (asker, target) = (stage.start(&SpawnOptions::new(), waits), stage.start(&SpawnOptions::new(), waits));
+    let (asker, target) = (asker.expect("memory"), target.expect("memory"));
+    stage.host().behalf(watcher, |behalf| {
+        behalf.link(asker, false).expect("memory");
+        behalf.monitor(asker).expect("memory");
+    });
+    stage.settle();
+    allocator::refuse(Refuse::From(1, usize::MAX));
+    stage.host().behalf(asker, |behalf| {
+        assert_eq!(behalf.monitor(target), Err(BehalfError::NoMemory));
+        behalf.end_for_want_of_memory();
+    });
+    stage.settle();
+    allocator::refuse(Refuse::Nothing);
+    assert_eq!(stage.host().tombstone(asker), Dead::Remembered(Reason::KILLED));
+    assert!(stage.host().processes().all(|pid| pid != asker));
+    assert_eq!(get(&books.came), 2, "an EXIT and a DOWN");
+    for pid in [watcher, target] {
+        assert_eq!(stage.host().exit(pid, Reason::KILL), Ok(true));
+    }
+    stage.settle();
+    assert_eq!(stage.kernel.nodes_used(), 0);
 }
