@@ -26,9 +26,10 @@ impl<'a> Hand<'a> {
         self.kernel.table.find(pid, self.guard)
     }
 
-    /// Who has the name. Wait-free.
+    /// Who has the name, once its pid leads to it (`name`, A3). Wait-free.
     pub fn whereis(&self, name: &str) -> Option<Pid> {
-        Some(self.kernel.names.find(name)?.holder(self.guard)?.pid)
+        let pid = self.kernel.names.find(name)?.holder(self.guard)?.pid;
+        self.find(pid).map(|process| process.pid)
     }
 
     /// Pushes a signal to whoever `pid` names, or releases it; whether it arrived. Lock-free.

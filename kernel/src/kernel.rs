@@ -296,8 +296,15 @@ impl Kernel {
         }
     }
 
-    /// What is known of a process that is not alive.
+    /// What is known of a process that is not alive: from when its mailbox is closed, not only from when its slot remembers
+    /// it, which comes after its links have fired.
     pub(crate) fn of_the_dead(&self, pid: Pid, guard: &Guard<'_>) -> Dead {
+        if let Some(process) = self.table.find(pid, guard)
+            && process.mailbox.is_closed()
+        {
+            // SAFETY: found closed (P3).
+            return Dead::Remembered(unsafe { process.reason() });
+        }
         self.table.of_the_dead(pid, guard)
     }
 
@@ -305,12 +312,6 @@ impl Kernel {
     pub(crate) fn epitaph(&self, pid: Pid, guard: &Guard<'_>) -> Reason {
         if !self.options.tombstones {
             return Reason::NOPROC;
-        }
-        if let Some(process) = self.table.find(pid, guard)
-            && process.mailbox.is_closed()
-        {
-            // SAFETY: found closed (P3).
-            return unsafe { process.reason() };
         }
         match self.of_the_dead(pid, guard) {
             Dead::Remembered(reason) => reason,

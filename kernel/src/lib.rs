@@ -101,7 +101,7 @@ pub mod internals {
             }
         )*};
     }
-    open!(config, link, list, mailbox, memory, monitor, mutate, roll, set, shares, sync, table, watch);
+    open!(config, link, list, mailbox, memory, monitor, mutate, reply, roll, set, shares, sync, table, watch);
     /// Signals.
     pub mod signal {
         pub use crate::signal::{message, node, queue};

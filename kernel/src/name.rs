@@ -22,7 +22,10 @@
 //!   takes another's reservation for its own. A death can't tell whose a mark is, and may take out that of a
 //!   registrar of another process; that one finds its process alive, and begins again.
 //! - **A3.** A newborn's mark is not taken out: its process is not queued before the name is confirmed, and can't die.
-//!   The name leads to it only after its pid does.
+//!   Until then it can be sent to and monitored by its name, but has no pid that anybody could know (`Hand::whereis`).
+//! - **A4, nobody waits for a registrar.** One that is preempted between its steps keeps the name from nobody: another
+//!   puts its own mark in the place of the first one's, which then finds the name in use. So a name that nobody has, as
+//!   a monitor says, can be registered.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -256,9 +259,11 @@ impl Entry {
     pub fn holder<'g>(&self, _guard: &'g Guard<'_>) -> Option<&'g Header> {
         // Acquire: pairs with the Release of who confirms.
         let holder = self.holder.load(Ordering::Acquire);
-        if holder.addr() & MARK != 0 {
-            return None;
-        }
+        let holder = match holder.addr() & MARK {
+            REVOCABLE => return None,
+            // The mark leads to the newborn itself (A3).
+            mark => holder.map_addr(|address| address & !mark),
+        };
         // SAFETY: a holder is retired only after `release_name`, from when on no name leads to it (A1).
         let holder = unsafe { NonNull::new(holder)?.as_ref() };
         (!holder.mailbox.is_closed()).then_some(holder)
@@ -275,10 +280,12 @@ impl Entry {
         let mark = ptr::from_ref(&on_the_stack).cast_mut().cast::<Header>().map_addr(|address| address | REVOCABLE);
         let this = ptr::from_ref(self).cast_mut();
         let that = process.whole().as_ptr();
+        // Once: who is displaced in its turn leaves the name to the other (A4).
+        let mut displaces = true;
         loop {
-            self.reserve(process, mark)?;
+            self.reserve(process, mark, core::mem::take(&mut displaces))?;
             if S::MAY_BE_REVOKED {
-                // Release: pairs with `holder`. Fails when a death has taken the mark out.
+                // Release: pairs with `holder`. Fails when a death has taken the mark out, or another has displaced it.
                 if self.holder.compare_exchange(mark, that, Ordering::Release, Ordering::Relaxed).is_ok() {
                     return Ok(());
                 }
@@ -286,18 +293,23 @@ impl Entry {
                 self.holder.store(that, Ordering::Release);
                 return Ok(());
             }
-            // Its own death, or another's (A2).
+            // Its own death, or another's (A2), or another registrar (A4).
             if process.name.compare_exchange(this, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed).is_err() {
                 return Err(RegisterError::NoProc);
             }
         }
     }
 
-    fn reserve(&self, process: &Header, mark: *mut Header) -> Result<(), RegisterError> {
+    fn reserve(&self, process: &Header, mark: *mut Header, displaces: bool) -> Result<(), RegisterError> {
         let this = ptr::from_ref(self).cast_mut();
-        // Relaxed: the claim below publishes it.
-        if self.holder.compare_exchange(ptr::null_mut(), mark, Ordering::Relaxed, Ordering::Relaxed).is_err() {
-            return Err(RegisterError::InUse);
+        let mut free = ptr::null_mut();
+        // Release: pairs with `holder`, which a newborn's mark leads to the newborn.
+        while let Err(now) = self.holder.compare_exchange(free, mark, Ordering::Release, Ordering::Relaxed) {
+            // Each round is another's step: a mark that came, went, or gave way.
+            if !(now.is_null() || displaces && now.addr() & MARK == REVOCABLE) {
+                return Err(RegisterError::InUse);
+            }
+            free = now;
         }
         // Release: pairs with the Acquire of a death's swap, which must find the mark (A1).
         let Err(now) = process.name.compare_exchange(ptr::null_mut(), this, Ordering::Release, Ordering::Relaxed)
@@ -316,7 +328,7 @@ impl Entry {
     /// Reserves the name for a process that is not published yet; [`Entry::confirm_newborn`] must follow, when it is
     /// published and not yet queued (A3). Lock-free.
     pub(crate) fn reserve_for_newborn(&self, process: &Header) -> Result<(), RegisterError> {
-        self.reserve(process, process.whole().as_ptr().map_addr(|address| address | NEWBORN))
+        self.reserve(process, process.whole().as_ptr().map_addr(|address| address | NEWBORN), true)
     }
 
     /// Gives the reserved name to the newborn. Wait-free.

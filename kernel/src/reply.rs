@@ -20,6 +20,7 @@
 
 use core::fmt;
 use core::future::Future;
+use core::marker::PhantomData;
 use core::pin::Pin;
 use core::ptr::NonNull;
 use core::task::{Context, Poll, Waker};
@@ -27,22 +28,38 @@ use core::task::{Context, Poll, Waker};
 use crate::memory::{self, NoMemory};
 use crate::sync::{AtomicU8, AtomicUsize, Ordering, UnsafeCell, fence};
 
+/// The orderings of the protocol, a parameter so that a model can weaken one and see it fail.
+pub trait Orders: 'static {
+    /// Of the answerer's exchange for DONE. Release: pairs with the Acquire of `LOOK`, hands over the value. Acquire:
+    /// sees the waker that `REGISTER` has published.
+    const DONE: Ordering = Ordering::AcqRel;
+    /// Of the asker's look, which takes a WAITING back. Acquire, on failure as well: pairs with `DONE`.
+    const LOOK: Ordering = Ordering::Acquire;
+    /// Of the asker's exchange for WAITING. Release: pairs with `DONE`, hands over the waker.
+    const REGISTER: Ordering = Ordering::AcqRel;
+}
+
+/// The orderings as they must be.
+#[derive(Debug)]
+pub struct Real;
+impl Orders for Real {}
+
 const EMPTY: u8 = 0;
 const WAITING: u8 = 1;
 const DONE: u8 = 2;
 
-struct Cell<T> {
+struct Cell<T, O> {
+    orders: PhantomData<O>,
     state: AtomicU8,
     shares: AtomicUsize,
     value: UnsafeCell<Option<T>>,
     waker: UnsafeCell<Option<Waker>>,
 }
 
-impl<T> Cell<T> {
+impl<T, O: Orders> Cell<T, O> {
     /// Ends a wait.
     fn done(&self) {
-        // AcqRel: the value is seen with DONE, and the waker with WAITING (`poll`).
-        if self.state.swap(DONE, Ordering::AcqRel) == WAITING {
+        if self.state.swap(DONE, O::DONE) == WAITING {
             // SAFETY: WAITING was exchanged for DONE: the asker touches it no more.
             if let Some(waker) = self.waker.with_mut(|waker| unsafe { (*waker).take() }) {
                 waker.wake();
@@ -55,12 +72,11 @@ impl<T> Cell<T> {
     /// # Safety
     /// There is one asker, and it does not call this after it was ready.
     unsafe fn poll(&self, waker: &Waker) -> Poll<Option<T>> {
-        // AcqRel, Acquire: pair with `done`'s swap, whose value is read below.
-        let waiting = self.state.compare_exchange(WAITING, EMPTY, Ordering::AcqRel, Ordering::Acquire);
+        let waiting = self.state.compare_exchange(WAITING, EMPTY, O::LOOK, O::LOOK);
         if waiting != Err(DONE) {
             // SAFETY: EMPTY: the asker's alone.
             self.waker.with_mut(|place| unsafe { *place = Some(waker.clone()) });
-            if self.state.compare_exchange(EMPTY, WAITING, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            if self.state.compare_exchange(EMPTY, WAITING, O::REGISTER, O::LOOK).is_ok() {
                 return Poll::Pending;
             }
         }
@@ -84,12 +100,12 @@ impl<T> Cell<T> {
 
 /// Where an answer is given. Dropping it is no answer, and the asker is told.
 #[must_use = "somebody waits for the answer"]
-pub struct Reply<T>(NonNull<Cell<T>>);
+pub struct Reply<T, O: Orders = Real>(NonNull<Cell<T, O>>);
 
 /// Where an answer is waited for: a future. Dropping it is to be no longer interested.
 #[must_use = "the answer is in the future"]
-pub struct Replied<T> {
-    cell: NonNull<Cell<T>>,
+pub struct Replied<T, O: Orders = Real> {
+    cell: NonNull<Cell<T, O>>,
     ready: bool,
 }
 
@@ -106,17 +122,26 @@ impl fmt::Display for NoReply {
 impl core::error::Error for NoReply {}
 
 // SAFETY: the word decides who may touch the cells (see the module), and a `T` goes from one to the other.
-unsafe impl<T: Send> Send for Reply<T> {}
+unsafe impl<T: Send, O: Orders> Send for Reply<T, O> {}
 // SAFETY: through `&` it only reads a count.
-unsafe impl<T: Send> Sync for Reply<T> {}
+unsafe impl<T: Send, O: Orders> Sync for Reply<T, O> {}
 // SAFETY: as for `Reply`.
-unsafe impl<T: Send> Send for Replied<T> {}
+unsafe impl<T: Send, O: Orders> Send for Replied<T, O> {}
 // SAFETY: nothing can be done through `&`.
-unsafe impl<T: Send> Sync for Replied<T> {}
+unsafe impl<T: Send, O: Orders> Sync for Replied<T, O> {}
+
+/// The two ends of one answer, with whatever orderings.
+pub type Pair<T, O> = (Reply<T, O>, Replied<T, O>);
 
 /// The two ends of one answer.
 pub fn reply<T: Send>() -> Result<(Reply<T>, Replied<T>), NoMemory> {
+    reply_with()
+}
+
+/// As [`reply`], with other orderings: for the models.
+pub fn reply_with<T: Send, O: Orders>() -> Result<Pair<T, O>, NoMemory> {
     let cell = Cell {
+        orders: PhantomData,
         state: AtomicU8::new(EMPTY),
         shares: AtomicUsize::new(2),
         value: UnsafeCell::new(None),
@@ -126,8 +151,8 @@ pub fn reply<T: Send>() -> Result<(Reply<T>, Replied<T>), NoMemory> {
     Ok((Reply(cell), Replied { cell, ready: false }))
 }
 
-impl<T> Reply<T> {
-    fn cell(&self) -> &Cell<T> {
+impl<T, O: Orders> Reply<T, O> {
+    fn cell(&self) -> &Cell<T, O> {
         // SAFETY: its share keeps it.
         unsafe { self.0.as_ref() }
     }
@@ -145,7 +170,7 @@ impl<T> Reply<T> {
     }
 }
 
-impl<T> Drop for Reply<T> {
+impl<T, O: Orders> Drop for Reply<T, O> {
     fn drop(&mut self) {
         self.cell().done();
         // SAFETY: the answerer's share, not used again.
@@ -153,14 +178,21 @@ impl<T> Drop for Reply<T> {
     }
 }
 
-impl<T> Drop for Replied<T> {
+impl<T, O: Orders> Drop for Replied<T, O> {
     fn drop(&mut self) {
+        // SAFETY: its share keeps it.
+        let cell = unsafe { self.cell.as_ref() };
+        // A waker has a share of the asker's memory, and an answer may be long in coming.
+        if cell.state.compare_exchange(WAITING, EMPTY, O::LOOK, O::LOOK).is_ok() {
+            // SAFETY: EMPTY: the asker's alone.
+            drop(cell.waker.with_mut(|waker| unsafe { (*waker).take() }));
+        }
         // SAFETY: the asker's share, not used again.
         unsafe { Cell::give_up(self.cell) };
     }
 }
 
-impl<T> Future for Replied<T> {
+impl<T, O: Orders> Future for Replied<T, O> {
     type Output = Result<T, NoReply>;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
@@ -174,13 +206,13 @@ impl<T> Future for Replied<T> {
     }
 }
 
-impl<T> fmt::Debug for Reply<T> {
+impl<T, O: Orders> fmt::Debug for Reply<T, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Reply")
     }
 }
 
-impl<T> fmt::Debug for Replied<T> {
+impl<T, O: Orders> fmt::Debug for Replied<T, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Replied").field("ready", &self.ready).finish_non_exhaustive()
     }
@@ -220,8 +252,11 @@ mod tests {
         drop(give);
         assert_eq!(Pin::new(&mut wait).poll(&mut task), Poll::Ready(Err(NoReply)));
 
-        let (give, wait) = reply().expect("memory");
+        let (give, mut wait) = reply().expect("memory");
+        assert!(Pin::new(&mut wait).poll(&mut task).is_pending());
+        let wakers = Arc::strong_count(&woken);
         drop(wait);
+        assert_eq!(Arc::strong_count(&woken), wakers - 1, "who waits no longer leaves no waker");
         assert!(!give.is_wanted());
         give.send(value.clone());
         assert_eq!(Arc::strong_count(&value), 1, "a late answer is dropped");

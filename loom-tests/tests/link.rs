@@ -443,27 +443,27 @@ impl Orders for NoAcquire {
 fn protocol() {
     model("link, the last share", None, last_share::<Real>);
     let reasons = ["its reason", "noproc"];
-    explore("link || exit", None, &reasons, || made(false, None));
-    explore("link behind a message || exit", None, &reasons, || made(true, None));
-    explore("link || exit, not trapping", None, &["told", "died with it"], || made_not_trapping(WHY));
-    explore("link || exit normal", None, &["told", "outlived it"], || made_not_trapping(Reason::NORMAL));
-    explore("unlink || exit", None, &["in time", "it had come"], || cut(false, None));
-    explore("unlink of the other's link || exit", None, &["in time", "it had come"], || cut(true, None));
-    explore("unlink || exit, not trapping", None, &["in time", "died of it"], || cut_not_trapping(None));
-    explore("link || link", None, &["linked"], || both_link(false, None));
-    explore("link, unlink || link", None, &["linked", "not linked"], || both_link(true, None));
+    explore("link || exit", Some(2), &reasons, || made(false, None));
+    explore("link behind a message || exit", Some(2), &reasons, || made(true, None));
+    explore("link || exit, not trapping", Some(2), &["told", "died with it"], || made_not_trapping(WHY));
+    explore("link || exit normal", Some(2), &["told", "outlived it"], || made_not_trapping(Reason::NORMAL));
+    explore("unlink || exit", Some(2), &["in time", "it had come"], || cut(false, None));
+    explore("unlink of the other's link || exit", Some(2), &["in time", "it had come"], || cut(true, None));
+    explore("unlink || exit, not trapping", Some(2), &["in time", "died of it"], || cut_not_trapping(None));
+    explore("link || link", Some(2), &["linked"], || both_link(false, None));
+    explore("link, unlink || link", Some(2), &["linked", "not linked"], || both_link(true, None));
     let told = ["its reason", "noproc", "its reason, and then noproc"];
-    explore("link, unlink || exit", None, &["none"], || made_and_cut(false, None));
-    explore("link and unlink behind a message || exit", None, &["none"], || made_and_cut(true, None));
-    explore("link and unlink, twice || the other runs", None, &["gone"], || cut_often(None));
-    explore("link, exit || the other runs", None, &["seen", "not yet"], || maker_dies(false, None));
-    explore("message, link, exit || the other runs", Some(3), &["seen", "not yet"], || maker_dies(true, None));
-    explore("link || link, exit", Some(3), &told, || both_link_and_die(false, None));
-    explore("link, unlink || link, exit", Some(3), &["none", "its reason"], || both_link_and_die(true, None));
+    explore("link, unlink || exit", Some(2), &["none"], || made_and_cut(false, None));
+    explore("link and unlink behind a message || exit", Some(2), &["none"], || made_and_cut(true, None));
+    explore("link and unlink, twice || the other runs", Some(2), &["gone"], || cut_often(None));
+    explore("link, exit || the other runs", Some(2), &["seen", "not yet"], || maker_dies(false, None));
+    explore("message, link, exit || the other runs", Some(2), &["seen", "not yet"], || maker_dies(true, None));
+    explore("link || link, exit", Some(2), &told, || both_link_and_die(false, None));
+    explore("link, unlink || link, exit", Some(2), &["none", "its reason"], || both_link_and_die(true, None));
     let deaths = ["each of its own", "both of the first's", "both of the second's"];
-    explore("link, both die", None, &deaths, || both_die(None));
-    explore("spawn linked || the parent is killed", None, &["never born", "died with it"], || parent_dies(true));
-    explore("spawn linked and monitored, the child dies", Some(3), &["told"], || child_dies(true));
+    explore("link, both die", Some(2), &deaths, || both_die(None));
+    explore("spawn linked || the parent is killed", Some(2), &["never born", "died with it"], || parent_dies(true));
+    explore("spawn linked and monitored, the child dies", Some(2), &["told"], || child_dies(true));
 }
 
 #[test]

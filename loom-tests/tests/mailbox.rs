@@ -125,6 +125,7 @@ fn short_way<O: Orders>(settle_first: bool) {
         thread::yield_now();
         if other.is_clear() {
             assert_eq!(seen.0.load(Ordering::Relaxed), 1, "clear, and the exit not acted on");
+            // SAFETY: settled before it was seen clear; loom checks that.
             seen.1.with(|acted| unsafe { assert_eq!(*acted, 1) });
         }
     });
@@ -138,6 +139,7 @@ fn short_way<O: Orders>(settle_first: bool) {
         mailbox.settle();
     }
     assert_eq!(opened(batch), [1]);
+    // SAFETY: the owner's until it settles; loom checks that.
     acted.1.with_mut(|acted| unsafe { *acted = 1 });
     acted.0.store(1, Ordering::Relaxed);
     mailbox.settle();

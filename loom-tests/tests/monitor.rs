@@ -194,17 +194,17 @@ fn swept_and_made(mutation: Option<Mutation>) -> &'static str {
 #[test]
 fn protocol() {
     let reasons = ["its reason", "noproc"];
-    explore("monitor || exit", None, &reasons, || made(false, false, None));
-    explore("monitor behind a message || exit", None, &reasons, || made(true, false, None));
-    explore("monitor || exit, with tombstones", None, &["its reason"], || made(false, true, None));
-    explore("monitor behind a message || exit, tombstones", None, &["its reason"], || made(true, true, None));
-    explore("demonitor || exit", None, &["in time", "it had come"], || removed(false, false, None));
-    explore("demonitor with flush || exit", None, &["in time", "it had come"], || removed(true, true, None));
-    explore("monitor, demonitor || exit", None, &["none"], || made_and_removed(false, None));
-    explore("monitor and demonitor behind a message || exit", None, &["none"], || made_and_removed(true, None));
-    explore("watcher's death || target's death", None, &["gone"], || both_die(false, None));
-    explore("mutual watchers' deaths", None, &["gone"], || both_die(true, None));
-    explore("demonitor twice and sweep || exit", Some(3), &["in time", "too late"], || swept(None));
+    explore("monitor || exit", Some(2), &reasons, || made(false, false, None));
+    explore("monitor behind a message || exit", Some(2), &reasons, || made(true, false, None));
+    explore("monitor || exit, with tombstones", Some(2), &["its reason"], || made(false, true, None));
+    explore("monitor behind a message || exit, tombstones", Some(2), &["its reason"], || made(true, true, None));
+    explore("demonitor || exit", Some(2), &["in time", "it had come"], || removed(false, false, None));
+    explore("demonitor with flush || exit", Some(2), &["in time", "it had come"], || removed(true, true, None));
+    explore("monitor, demonitor || exit", Some(2), &["none"], || made_and_removed(false, None));
+    explore("monitor and demonitor behind a message || exit", Some(2), &["none"], || made_and_removed(true, None));
+    explore("watcher's death || target's death", Some(2), &["gone"], || both_die(false, None));
+    explore("mutual watchers' deaths", Some(2), &["gone"], || both_die(true, None));
+    explore("demonitor twice and sweep || exit", Some(2), &["in time", "too late"], || swept(None));
     explore("sweep || monitor || exit", Some(2), &reasons, || swept_and_made(None));
 }
 

@@ -233,8 +233,16 @@ fn target_dies(outcomes: &Outcomes) {
     let _ = core.run(1);
     let (budget, (canary, ends)) = (Budget::new(1), Canary::new());
     let reference = Reference::from_raw(1).unwrap();
-    let timer =
-        TimerHead::try_message(&budget, Target::Pid(target), 1, 0, reference, false, Letter::Due(canary)).unwrap();
+    let timer = TimerHead::try_message(
+        &budget,
+        Target::Pid(target),
+        1,
+        0,
+        reference,
+        Flags { labelled: false, watched: true },
+        Letter::Due(canary),
+    )
+    .unwrap();
     {
         let host = Host::new(&kernel, &ours);
         let guard = ours.pin();

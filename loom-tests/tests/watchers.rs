@@ -46,6 +46,7 @@ fn raw(record: &Arc<Record>) -> NonNull<Record> {
 fn fire(record: NonNull<Record>) {
     // SAFETY: the model keeps every record to its end.
     let record = unsafe { record.as_ref() };
+    // SAFETY: written before the record was pushed; loom checks that.
     record.owner.with(|owner| unsafe { assert!(*owner < 10) });
     if record.state.compare_exchange(ARMED, FIRED, Ordering::AcqRel, Ordering::Acquire).is_ok() {
         record.downs.fetch_add(1, Ordering::Relaxed);
@@ -94,6 +95,7 @@ fn sweep_or_die(fire_what_is_left: bool) {
     for record in &records[..2] {
         let armed = record.state.compare_exchange(ARMED, CANCELLED, Ordering::AcqRel, Ordering::Acquire);
         if armed.is_ok() {
+            // SAFETY: the model keeps every record to its end.
             let live = |record: NonNull<Record>| unsafe { record.as_ref() }.state.load(Ordering::Relaxed) == ARMED;
             let orphaned = roll.cancelled(live, |_| {});
             if fire_what_is_left {

@@ -136,10 +136,14 @@ where
         cx.demonitor(monitor, true);
         return Err(error.without_message().into());
     }
-    Ok(Pending { to, monitor, cursor, answer: Some(answer), alive: None })
+    Ok(Pending::new(to, monitor, cursor, answer))
 }
 
 impl<T: Send + 'static> Pending<T> {
+    pub(crate) fn new(to: Pid, monitor: Reference, cursor: Cursor, answer: Replied<T>) -> Self {
+        Self { to, monitor, cursor, answer: Some(answer), alive: None }
+    }
+
     /// The server.
     pub fn server(&self) -> Pid {
         self.to
@@ -151,20 +155,27 @@ impl<T: Send + 'static> Pending<T> {
         cx: &Context<M>,
         within: impl Into<Option<Duration>>,
     ) -> Result<T, CallError> {
-        let alarm = match Alarm::start(cx, within.into()) {
-            Ok(alarm) => alarm,
-            Err(error) => {
-                self.abandon(cx);
-                return Err(error.into());
-            }
-        };
-        let result = core::future::poll_fn(|task| match self.poll(cx, task) {
-            Poll::Pending if alarm.has_rung() => Poll::Ready(Err(CallError::TimedOut)),
-            polled => polled,
-        })
-        .await;
+        let result = self.look(cx, within).await.unwrap_or(Err(CallError::TimedOut));
         self.abandon(cx);
         result
+    }
+
+    /// Looks for the answer for a while; `None` when it takes longer.
+    pub(crate) async fn look<M: Send + 'static>(
+        &mut self,
+        cx: &Context<M>,
+        within: impl Into<Option<Duration>>,
+    ) -> Option<Result<T, CallError>> {
+        let alarm = match Alarm::start(cx, within.into()) {
+            Ok(alarm) => alarm,
+            Err(error) => return Some(Err(error.into())),
+        };
+        core::future::poll_fn(|task| match self.poll(cx, task) {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending if alarm.has_rung() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
     }
 
     /// Waits for the server's end instead of an answer; why it ended.
@@ -198,6 +209,38 @@ impl<T: Send + 'static> Pending<T> {
         cx: &Context<M>,
         task: &mut core::task::Context<'_>,
     ) -> Poll<Result<T, CallError>> {
+        let answered = self.poll_answer(cx, task);
+        if answered.is_ready() {
+            return answered;
+        }
+        let (monitor, cursor) = (self.monitor, &mut self.cursor);
+        let down = |peek: Peek<'_, M>| matches!(peek, Peek::Down(down) if down.reference == monitor);
+        match cx.with(|cx| cx.receive_match(cursor, down)) {
+            Some(Received::Down(down)) => Poll::Ready(self.last_words(cx, task, down.reason)),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// The server is down. It may have answered since the answer was looked for, and died then: what it did before its end
+    /// is seen with its DOWN.
+    fn last_words<M: Send + 'static>(
+        &mut self,
+        cx: &Context<M>,
+        task: &mut core::task::Context<'_>,
+        reason: Reason,
+    ) -> Result<T, CallError> {
+        match self.poll_answer(cx, task) {
+            Poll::Ready(Ok(answer)) => Ok(answer),
+            _ => Err(CallError::Down(reason)),
+        }
+    }
+
+    /// All but the DOWN.
+    fn poll_answer<M: Send + 'static>(
+        &mut self,
+        cx: &Context<M>,
+        task: &mut core::task::Context<'_>,
+    ) -> Poll<Result<T, CallError>> {
         if let Some(answer) = self.answer.as_mut() {
             match Pin::new(answer).poll(task) {
                 Poll::Ready(Ok(answer)) => return Poll::Ready(Ok(answer)),
@@ -213,11 +256,6 @@ impl<T: Send + 'static> Pending<T> {
                 }
                 Poll::Pending => {}
             }
-        }
-        let (monitor, cursor) = (self.monitor, &mut self.cursor);
-        let down = |peek: Peek<'_, M>| matches!(peek, Peek::Down(down) if down.reference == monitor);
-        if let Some(Received::Down(down)) = cx.with(|cx| cx.receive_match(cursor, down)) {
-            return Poll::Ready(Err(CallError::Down(down.reason)));
         }
         if let Some(alive) = self.alive.as_mut()
             && let Poll::Ready(said) = Pin::new(alive).poll(task)
@@ -235,11 +273,13 @@ impl<T: Send + 'static> Pending<T> {
 #[derive(Debug)]
 pub struct Calls<L, T> {
     pending: Vec<(L, Pending<T>)>,
+    /// Up to where the mailbox has been searched for DOWNs of all.
+    cursor: Cursor,
 }
 
 impl<L, T> Default for Calls<L, T> {
     fn default() -> Self {
-        Self { pending: Vec::new() }
+        Self { pending: Vec::new(), cursor: Cursor::new() }
     }
 }
 
@@ -251,6 +291,8 @@ impl<L, T: Send + 'static> Calls<L, T> {
 
     /// One more.
     pub fn add(&mut self, label: L, request: Pending<T>) {
+        // Its DOWN may be here already.
+        self.cursor = Cursor::new();
         self.pending.push((label, request));
     }
 
@@ -278,11 +320,21 @@ impl<L, T: Send + 'static> Calls<L, T> {
             Ok(alarm) => alarm,
             Err(error) => return Some((None, Err(error.into()))),
         };
+        let Self { pending, cursor } = self;
         let ready = core::future::poll_fn(|task| {
-            for index in 0..self.pending.len() {
-                if let Poll::Ready(result) = self.pending[index].1.poll(cx, task) {
+            for (index, (_, request)) in pending.iter_mut().enumerate() {
+                if let Poll::Ready(result) = request.poll_answer(cx, task) {
                     return Poll::Ready(Some((index, result)));
                 }
+            }
+            // One search for all: each signal is looked at once.
+            let place = |monitor| pending.iter().position(|(_, request)| request.monitor == monitor);
+            let down = |peek: Peek<'_, M>| matches!(peek, Peek::Down(down) if place(down.reference).is_some());
+            if let Some(Received::Down(down)) = cx.with(|cx| cx.receive_match(cursor, down))
+                && let Some(index) = place(down.reference)
+            {
+                let (_, request) = &mut pending[index];
+                return Poll::Ready(Some((index, request.last_words(cx, task, down.reason))));
             }
             if alarm.has_rung() { Poll::Ready(None) } else { Poll::Pending }
         });

@@ -6,6 +6,11 @@
 //! | --- | --- |
 //! | a process that starts others again when they die | [`supervisor`] |
 //! | a process that answers calls | [`server`] |
+//! | a process that is in a state | [`machine`] |
+//! | a process that works out one value | [`task`] |
+//! | who is there for what; named groups | [`registry`], [`group`] |
+//! | handlers of events that come and go | [`event`] |
+//! | named trees with dependencies | [`application`] |
 //! | questions between processes, and collections of them | [`call`] |
 //! | starting a process and hearing that it is up | [`start`] |
 //! | what is told to whoever watches over it all | [`report`] |
@@ -19,21 +24,29 @@
 
 extern crate alloc;
 
+pub mod application;
 pub mod call;
 mod contained;
+pub mod event;
+pub mod group;
+pub mod machine;
+pub mod registry;
 pub mod report;
 pub mod server;
 pub mod start;
 pub mod supervisor;
+pub mod task;
 mod wait;
 
 pub use atropos_kernel::{NoReply, Replied, Reply};
 pub use call::{CallError, Calls, Pending};
+pub use machine::{Enter, Happened, Machine, Machining, Step};
 pub use report::{Hook, Offender, Report};
 pub use server::{Next, Refusal, Server, ServerName, ServerRef, Serving, Starting};
 pub use start::{Ready, StartError};
 pub use supervisor::{
-    AutoShutdown, Backoff, ChildId, ChildInfo, ChildKind, ChildSpec, ChildState, ControlError, Counts, DynamicRef,
-    DynamicSupervisor, FailedToStart, Intensity, Restart, Shutdown, SpecError, StartChildError, Started, Starter,
-    Strategy, Supervisor, SupervisorRef,
+    AutoShutdown, Backoff, Carried, ChildId, ChildInfo, ChildKind, ChildSpec, ChildState, ControlError, Counts,
+    DynamicRef, DynamicSupervisor, FailedToStart, Intensity, Restart, Shutdown, SpecError, StartChildError, Started,
+    Starter, Strategy, Supervisor, SupervisorRef,
 };
+pub use task::{Task, TaskSupervisor};

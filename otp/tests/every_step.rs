@@ -185,3 +185,107 @@ fn each_is_told_to_shut_down_at_each_step() {
 fn each_is_sent_an_error_at_each_step() {
     every_step(18..24, &boom());
 }
+
+mod dynamic {
+    //! The same for a dynamic supervisor whose children come and go, and whose tasks are waited for.
+
+    use super::*;
+    use atropos_otp::{CallError, DynamicRef, DynamicSupervisor, Restart, Task, TaskSupervisor};
+
+    const CHILDREN: usize = 4;
+
+    #[derive(Default)]
+    struct Seen {
+        owner: Option<Pid>,
+        top: Option<Pid>,
+        tasks: Option<Pid>,
+        asked: usize,
+        answered: usize,
+    }
+
+    /// Runs it with `victim` hit at step `at`; false when it was over before.
+    fn play(seed: u64, victim: &str, at: usize) -> bool {
+        let (mut bed, yard) = (Bed::new(1 + seed as usize % 3, seed), Yard::default());
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let (inner, known) = (yard.clone(), seen.clone());
+        let template = move |starter: &mut Starter<'_>, name: &mut String| inner.start(starter, name, false);
+        let dynamic = DynamicSupervisor::new(template).restart(Restart::Permanent).intensity(Intensity::Unlimited);
+        let owner = bed.spawn(true, move |mut cx: Context<()>| async move {
+            let Ok(top) = dynamic.link(&cx).await else { return };
+            let Ok(tasks) = TaskSupervisor::builder().link(&cx).await else { return };
+            {
+                let mut known = lock(&known);
+                (known.top, known.tasks) = (Some(top.pid()), Some(tasks.pid()));
+            }
+            let tasks = TaskSupervisor::of(tasks);
+            let shared = known.clone();
+            let worked = cx.spawn(move |cx: Context<()>| async move { work(&cx, top, tasks, &shared).await });
+            worked.expect("room");
+            loop {
+                cx.recv().await;
+            }
+        });
+        lock(&seen).owner = Some(owner);
+        for _ in 0..at {
+            if !bed.step() {
+                return false;
+            }
+        }
+        let pid = match victim {
+            "owner" => lock(&seen).owner,
+            "top" => lock(&seen).top,
+            "tasks" => lock(&seen).tasks,
+            worker => (yard.starts(worker) > 0).then(|| yard.pid(worker)),
+        };
+        let Some(pid) = pid else { return true };
+        let hit = bed.is_alive(pid);
+        bed.exit(pid, Reason::KILL);
+        bed.sleep(Duration::from_secs(60));
+        let what = format!("seed {seed}, {victim} killed at step {at}");
+        let seen = lock(&seen);
+        assert_eq!(seen.answered, seen.asked, "{what}: somebody waits for ever");
+        match victim {
+            "owner" if hit => assert_eq!((bed.processes(), yard.live()), (0, 0), "{what}: an orphan"),
+            "top" if hit => assert_eq!((bed.processes(), yard.live()), (2, 0), "{what}: an orphan"),
+            "tasks" if hit => assert_eq!((bed.processes(), yard.live()), (2 + CHILDREN, CHILDREN), "{what}"),
+            _ => assert_eq!((bed.processes(), yard.live()), (3 + CHILDREN, CHILDREN), "{what}"),
+        }
+        true
+    }
+
+    async fn work(cx: &Context<()>, top: DynamicRef<String>, tasks: TaskSupervisor, seen: &Arc<Mutex<Seen>>) {
+        for n in 0..CHILDREN {
+            lock(seen).asked += 1;
+            let _ = top.start(cx, format!("w{n}")).await;
+            lock(seen).answered += 1;
+            lock(seen).asked += 1;
+            let task = tasks.spawn(cx, move |cx: Context<()>| async move {
+                cx.yield_now().await;
+                n
+            });
+            if let Ok(task) = task.await {
+                let value: Result<usize, CallError> = Task::join(task, cx, None).await;
+                assert!(matches!(value, Ok(_) | Err(CallError::Down(_))), "{value:?}");
+            }
+            lock(seen).answered += 1;
+        }
+        lock(seen).asked += 1;
+        let _ = top.count_children(cx).await;
+        lock(seen).answered += 1;
+    }
+
+    #[test]
+    fn each_is_killed_at_each_step() {
+        let mut played = 0;
+        for seed in 0..12 {
+            for victim in ["owner", "top", "tasks", "w0", "w3"] {
+                let mut at = 0;
+                while play(seed, victim, at) {
+                    at += 1;
+                    played += 1;
+                }
+            }
+        }
+        assert!(played > 1000, "{played}");
+    }
+}

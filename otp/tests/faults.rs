@@ -275,3 +275,31 @@ fn k_what_a_supervisor_was_monitored_by_does_not_stay() {
         assert!(cx.recv_timeout(Duration::from_secs(1)).await.is_none());
     });
 }
+
+#[test]
+fn l_arguments_whose_destructors_panic_are_not_the_supervisors_fault() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            if !std::thread::panicking() {
+                crash("in a destructor");
+            }
+        }
+    }
+    let (mut bed, yard) = (Bed::new(1, 4), Yard::default());
+    let (_, supervisor) = bed.family(Supervisor::one_for_one().child(yard.worker("a")));
+    for n in 0..4 {
+        let (bomb, inner) = (Bomb, yard.clone());
+        let child = ChildSpec::worker("bomb", move |starter: &mut Starter<'_>| {
+            let _ = &bomb;
+            inner.start(starter, "bomb", false)
+        });
+        let child = if n % 2 == 0 { child.temporary() } else { child };
+        bed.run(move |cx: Context<()>| async move {
+            supervisor.start_child(&cx, child).await.expect("started");
+            supervisor.terminate_child(&cx, "bomb").await.expect("terminated");
+            let _ = supervisor.delete_child(&cx, "bomb").await;
+        });
+    }
+    assert_eq!((bed.is_alive(supervisor), yard.live()), (true, 1));
+}

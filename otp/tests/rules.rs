@@ -110,7 +110,7 @@ fn r21_default_limits_five_seconds_for_workers_and_none_for_supervisors() {
 fn r22_dynamic_children_stop_together_under_one_timer() {
     let (mut bed, yard) = (Bed::new(2, 1), Yard::default());
     let inner = yard.clone();
-    let template = move |starter: &mut Starter<'_>, name: &String| inner.start(starter, name, true);
+    let template = move |starter: &mut Starter<'_>, name: &mut String| inner.start(starter, name, true);
     let second = Shutdown::Within(Duration::from_secs(1));
     let (parent, supervisor) = bed.family(DynamicSupervisor::new(template).shutdown(second).into());
     let supervisor = atropos_otp::DynamicRef::<String>::new(supervisor);
@@ -194,7 +194,7 @@ fn r26_significant_and_auto_shutdown_have_forbidden_combinations() {
 fn r27_dynamic_restarts_keep_each_childs_arguments() {
     let (mut bed, yard) = (Bed::new(1, 1), Yard::default());
     let inner = yard.clone();
-    let template = move |starter: &mut Starter<'_>, name: &String| inner.start(starter, name, false);
+    let template = move |starter: &mut Starter<'_>, name: &mut String| inner.start(starter, name, false);
     let dynamic = DynamicSupervisor::new(template).restart(Restart::Permanent).kind(ChildKind::Worker);
     let (_, supervisor) = bed.family(dynamic.intensity(Intensity::Unlimited).into());
     let dynamic = atropos_otp::DynamicRef::<String>::new(supervisor);

@@ -292,7 +292,7 @@ impl Ground {
 
     /// Who is alive, in the order of their slots.
     pub fn alive(&self) -> Vec<Pid> {
-        self.guest.with(|host| host.processes())
+        self.guest.with(|host| host.processes().collect())
     }
 
     /// Ends the cores, and looks for what the kernel has kept.

@@ -36,16 +36,18 @@ impl Handle {
         S: Server,
         T: Send + 'static,
     {
+        let deadline = Instant::now().checked_add(within);
         let answer = self.host(|host| server.request_from(host, make))?;
-        match join::wait_until(answer, Instant::now().checked_add(within)) {
+        match join::wait_until(answer, deadline) {
             None => Err(CallError::TimedOut),
             Some(Ok(answer)) => Ok(answer),
-            // It has dropped the request; mostly because it died.
-            Some(Err(_)) if self.is_alive(server) => Err(CallError::NoReply),
-            Some(Err(_)) => Err(CallError::Down(match self.tombstone(server) {
-                atropos_kernel::Dead::Remembered(reason) => reason,
-                _ => atropos_kernel::Reason::NOPROC,
-            })),
+            // It has dropped the request; mostly because it dies. A question that keeps its place tells (or, without
+            // memory, does not).
+            Some(Err(_)) => match join::wait_until(self.process_info(server), deadline) {
+                None => Err(CallError::TimedOut),
+                Some(Ok(Some(_)) | Err(_)) => Err(CallError::NoReply),
+                Some(Ok(None)) => Err(CallError::Down(self.why_it_dies(server.pid()))),
+            },
         }
     }
 

@@ -32,6 +32,8 @@ pub mod join;
 mod panics;
 mod participant;
 pub mod runtime;
+#[cfg(feature = "tracing")]
+mod traced;
 pub mod watch;
 mod worker;
 mod world;
@@ -46,6 +48,8 @@ pub use atropos_kernel::{
 pub use atropos_otp as otp;
 pub use builder::{BuildError, Builder};
 pub use runtime::{Handle, Runtime, ShutdownError};
+#[cfg(feature = "tracing")]
+pub use traced::tracing_hook;
 
 /// What most programs use.
 pub mod prelude {

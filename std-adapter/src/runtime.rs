@@ -149,6 +149,19 @@ impl Handle {
         self.host(|host| host.tombstone(pid.into()))
     }
 
+    /// Why a process that is dying, or has just died, does so. Waits for the end of its body's destructors.
+    pub(crate) fn why_it_dies(&self, pid: Pid) -> Reason {
+        loop {
+            // In this order: one that is dead by now is remembered, unless its slot has another process.
+            let is_alive = self.is_alive(pid);
+            match self.tombstone(pid) {
+                Dead::Remembered(reason) => return reason,
+                _ if !is_alive => return Reason::NOPROC,
+                _ => std::thread::yield_now(),
+            }
+        }
+    }
+
     /// What a process knows of itself; `None` when it is dead. A process answers between
     /// slices: one that never lets go never answers.
     pub async fn process_info(&self, pid: impl Into<Pid>) -> Result<Option<ProcessInfo>, NoMemory> {
@@ -245,14 +258,8 @@ impl Runtime {
         let main = main.unwrap_or_else(|error| panic!("the main process could not be started: {error}"));
         match receive.recv() {
             Ok(value) => Ok(value),
-            // Its sender was dropped with its body; its slot remembers why, soon.
-            Err(_) => loop {
-                match self.tombstone(main) {
-                    Dead::Remembered(reason) => return Err(reason),
-                    Dead::Forgotten | Dead::NeverGivenOut if !self.is_alive(main) => return Err(Reason::NOPROC),
-                    _ => std::thread::yield_now(),
-                }
-            },
+            // Its sender was dropped with its body: it is dying.
+            Err(_) => Err(self.why_it_dies(main.pid())),
         }
     }
 

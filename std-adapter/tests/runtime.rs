@@ -414,3 +414,44 @@ fn tokio_beside_and_inside() {
     });
     assert_eq!(read, 7);
 }
+
+#[test]
+fn why_the_main_process_ended_is_known_while_it_is_still_dying() {
+    // Its sender goes with its body, long before its 20,000 links have fired.
+    let runtime = Runtime::builder().cores(2).build().expect("threads");
+    for _ in 0..100 {
+        let ended = runtime.block_on(async |cx: Context<()>| -> () {
+            for _ in 0..20_000 {
+                let child = cx.spawn_link(|mut cx: Context<()>| async move {
+                    cx.recv().await;
+                });
+                child.expect("room");
+            }
+            std::panic::resume_unwind(Box::new("a reason"))
+        });
+        assert_eq!(ended, Err(Reason::crash("a reason")));
+    }
+}
+
+#[test]
+fn what_is_contained_panics_and_the_body_goes_on() {
+    let runtime = runtime();
+    let said = runtime.block_on(async |mut cx: Context<u32>| {
+        cx.send(cx.address(), 1).expect("itself");
+        let crash = |text: &str| -> u32 { std::panic::resume_unwind(Box::new(text.to_owned())) };
+        let contained = cx.with(|cx| cx.contain(|| crash("contained")));
+        assert_eq!(contained, Err(Reason::crash("contained")));
+        assert_eq!(cx.with(|cx| cx.contain(|| 2)), Ok(2));
+        // Also out of a look at the mailbox, and from inside another.
+        let looked = cx.with(|cx| {
+            cx.contain(|| {
+                assert!(cx.contain(|| crash("inner")).is_err());
+                let mut cursor = atropos::Cursor::new();
+                cx.receive_match(&mut cursor, |_| crash("a look") == 0).is_some()
+            })
+        });
+        assert_eq!(looked, Err(Reason::crash("a look")));
+        cx.recv().await
+    });
+    assert!(matches!(said, Ok(Received::Message(1))), "{said:?}");
+}

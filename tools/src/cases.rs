@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::steps::{bounded, cargo, output, run};
 
-const CASES: &str = "bench-harness/cases/signals.jsonl";
+/// Processes and signals; supervisors.
+const CASES: [&str; 2] = ["bench-harness/cases/signals.jsonl", "bench-harness/cases/supervisor.jsonl"];
 const JUDGE: &str = "bench-harness/cases/check.py";
 const SEEDS: u32 = 100;
 
@@ -15,30 +16,37 @@ pub(crate) fn check() -> Result<()> {
     cargo(&["build", "--release", "-p", "atropos-bench", "--bin", "conformance-runner"])?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     let runner = target.join("release/conformance-runner");
+    CASES.iter().try_for_each(|cases| check_all(&runner, &target, cases))?;
+    through_the_facilities(&runner, &target.join("observed.jsonl"))
+}
+
+/// The cases of processes and signals once more, the scripts asking the facilities.
+fn through_the_facilities(runner: &Path, observed: &Path) -> Result<()> {
+    let worlds = [&["--cores", "1"][..], &["--cores", "2"]].into_iter();
+    let stepped = ["1", "2", "3", "4"].map(|seed| ["--stepped", "--seed", seed, "--cores", seed]);
+    for world in worlds.chain(stepped.iter().map(|world| &world[..])) {
+        let said = replay(runner, observed, CASES[0], &[&["--through", "facility"], world].concat())?;
+        println!("through the facilities, {}: {said}", world.join(" "));
+    }
+    Ok(())
+}
+
+fn check_all(runner: &Path, target: &Path, cases: &str) -> Result<()> {
+    println!("{cases}");
     let observed = target.join("observed.jsonl");
-    println!("1 core: {}", replay(&runner, &observed, &["--cores", "1"])?);
+    println!("1 core: {}", replay(runner, &observed, cases, &["--cores", "1"])?);
     for round in 1..=10 {
-        println!("2 cores, round {round}: {}", replay(&runner, &observed, &["--cores", "2"])?);
-    }
-    let through = ["--through", "facility"];
-    for cores in ["1", "2"] {
-        let said = replay(&runner, &observed, &[&through[..], &["--cores", cores]].concat())?;
-        println!("through the facilities, {cores} cores: {said}");
-    }
-    for seed in ["1", "2", "3", "4"] {
-        let said =
-            replay(&runner, &observed, &[&through[..], &["--stepped", "--seed", seed, "--cores", seed]].concat())?;
-        println!("through the facilities, {seed} stepped cores: {said}");
+        println!("2 cores, round {round}: {}", replay(runner, &observed, cases, &["--cores", "2"])?);
     }
     for seed in 1..=SEEDS {
         let (cores, seed) = ((seed % 4 + 1).to_string(), seed.to_string());
-        let said = replay(&runner, &observed, &["--stepped", "--seed", &seed, "--cores", &cores])?;
+        let said = replay(runner, &observed, cases, &["--stepped", "--seed", &seed, "--cores", &cores])?;
         if seed.ends_with("0") {
             println!("{cores} stepped cores, up to seed {seed}: {said}");
         }
     }
     let again = observed.with_extension("again");
-    replay(&runner, &again, &["--stepped", "--seed", &SEEDS.to_string(), "--cores", "1"])?;
+    replay(runner, &again, cases, &["--stepped", "--seed", &SEEDS.to_string(), "--cores", "1"])?;
     let same = std::fs::read(&again)? == std::fs::read(&observed)?;
     ensure!(same, "the same seed gave other observations: compare {} and {}", again.display(), observed.display());
     println!("the same seed gives the same observations");
@@ -46,12 +54,12 @@ pub(crate) fn check() -> Result<()> {
 }
 
 /// What the judge says of a replay.
-fn replay(runner: &Path, observed: &Path, arguments: &[&str]) -> Result<String> {
+fn replay(runner: &Path, observed: &Path, cases: &str, arguments: &[&str]) -> Result<String> {
     let file = File::create(observed).with_context(|| format!("{} can't be written", observed.display()))?;
-    run(bounded(runner, 3).arg(CASES).args(arguments).stdout(file))?;
+    run(bounded(runner, 3).arg(cases).args(arguments).stdout(file))?;
     let observed = observed.to_str().context("a path in UTF-8")?;
-    let said = output("python3", &[JUDGE, CASES, observed]).with_context(|| {
-        format!("conformance-runner {CASES} {}: see python3 {JUDGE} {CASES} {observed}", arguments.join(" "))
+    let said = output("python3", &[JUDGE, cases, observed]).with_context(|| {
+        format!("conformance-runner {cases} {}: see python3 {JUDGE} {cases} {observed}", arguments.join(" "))
     })?;
     Ok(said.trim().to_owned())
 }

@@ -26,6 +26,9 @@ use steps::{Steps, cargo};
 /// Schedules of each kind when everything is checked: enough to find what is easily found.
 const SOME_SCHEDULES: u64 = 2_000;
 
+/// Random programs in `cargo xtask test`.
+const SOME_PROGRAMS: u64 = 20_000;
+
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Checks the Atropos workspace", disable_help_subcommand = true)]
 struct Arguments {
@@ -147,6 +150,7 @@ fn run() -> Result<()> {
                     "warnings",
                 ])
             });
+            steps.run("clippy, models", lint_models);
             steps.run("no_std", no_std);
             // One test needs them, and says loudly when it skips; the others need not wait for them.
             steps.need_and_run("redis clients", need::REDIS, || Ok(()));
@@ -158,6 +162,7 @@ fn run() -> Result<()> {
                 steps::run(steps::bounded("cargo", 15).args(arguments))
             });
             steps.need_and_run("conformance", need::PYTHON, cases::check);
+            steps.run("model", || model::check(SOME_PROGRAMS));
             steps.run("loom", || models::check(None));
             let some = shuttle::Asked { schedules: Some(SOME_SCHEDULES), ..shuttle::Asked::default() };
             steps.run("shuttle", || shuttle::check(&some));
@@ -178,10 +183,22 @@ fn run() -> Result<()> {
     steps.finish()
 }
 
-/// The kernel builds with no std in its tree, with and without epochs; so do the facilities, and the core of
-/// the distribution.
+/// What only the models' configurations compile.
+fn lint_models() -> Result<()> {
+    let clippy = |package: &str, flags: &str, folder: &str, more: &[&str]| {
+        let mut clippy = steps::bounded("cargo", 10);
+        clippy.args(["clippy", "--package", package, "--all-targets"]).args(more).args(["--", "-D", "warnings"]);
+        steps::run(clippy.env("RUSTFLAGS", flags).env("CARGO_TARGET_DIR", folder))
+    };
+    let loom = ["--features", "epoch-loom", "--profile", "loom"];
+    clippy("atropos-loom", "--cfg loom --cfg crossbeam_loom", "target/loom", &loom)?;
+    clippy("atropos-shuttle", "--cfg shuttle", "target/shuttle", &["--profile", "shuttle"])
+}
+
+/// The kernel builds with no std in its tree, with and without epochs, and so does what stands on it.
 fn no_std() -> Result<()> {
     cargo(&["build", "-p", "atropos-kernel", "--no-default-features"])?;
+    cargo(&["build", "-p", "atropos-otp", "--no-default-features"])?;
     // The kernel of one hart; it shows exactly what the exit path allocates.
     cargo(&["test", "--release", "-p", "atropos-kernel", "--no-default-features", "--", "--skip", "scenarios::"])?;
     // How many points each scenario has, said aloud.
@@ -190,7 +207,7 @@ fn no_std() -> Result<()> {
     cargo(&["build", "-p", "atropos-kernel"])?;
     cargo(&["build", "-p", "atropos-facility"])?;
     cargo(&["build", "-p", "atropos-dist"])?;
-    for package in ["atropos-kernel", "atropos-facility", "atropos-dist"] {
+    for package in ["atropos-kernel", "atropos-otp", "atropos-facility", "atropos-dist"] {
         let tree = steps::output("cargo", &["tree", "-p", package, "-e", "normal,features", "--prefix", "none"])?;
         let std_features: Vec<&str> = tree.lines().filter(|line| line.contains("feature \"std\"")).collect();
         anyhow::ensure!(std_features.is_empty(), "{package}'s tree asks for std:\n{}", std_features.join("\n"));

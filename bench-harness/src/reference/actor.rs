@@ -367,10 +367,17 @@ impl Actor {
         let Some(index) = usize::from(number).checked_rem(timers.len()) else { return };
         let timer = timers[index];
         let left = if cancel { cx.cancel_timer(timer) } else { cx.read_timer(timer) };
+        if cx.is_dying() {
+            // What a dying process asks is not done: it is told of no timer, and its timers are as they were.
+            return self.check(
+                || format!("{timer} has {left:?} left, of a dying process"),
+                |_| if left.is_none() { Ok(()) } else { Err("a dying process was told".into()) },
+            );
+        }
         let now = cx.now();
         self.check(
             || format!("{timer} has {left:?} left, cancel: {cancel}"),
-            |model| model.left(timer, left, now, cancel),
+            |model| model.left(me, timer, left, now, cancel),
         );
     }
 
@@ -469,7 +476,7 @@ impl Actor {
                 self.check(|| format!("whereis {number}: {got:?}"), |model| model.found(number, got));
             }
             Act::Alias(reply) => {
-                // A dying process may make one as well: it ends with it.
+                // Not a dying process.
                 let Ok(alias) = cx.alias(reply) else { return After::GoesOn };
                 self.aliases.push(alias.reference());
                 self.stage.judge().aliases.push(alias);
@@ -485,7 +492,13 @@ impl Actor {
                 let Some(back) = usize::from(which).checked_rem(self.aliases.len()) else { return After::GoesOn };
                 let reference = self.aliases[self.aliases.len() - 1 - back];
                 let got = cx.unalias(Alias::new(cx.pid(), reference));
-                self.check(|| format!("unalias {reference}: {got}"), |model| model.unaliased(me, reference, got));
+                if cx.is_dying() {
+                    // As for timers: not done, so nothing was in force that it ended.
+                    let done = || if got { Err("a dying process has ended an alias".into()) } else { Ok(()) };
+                    self.check(|| format!("unalias {reference}: {got}, of a dying process"), |_| done());
+                } else {
+                    self.check(|| format!("unalias {reference}: {got}"), |model| model.unaliased(me, reference, got));
+                }
             }
             Act::Timer(..) | Act::TimerName(..) => self.timer(cx, me, act),
             Act::CancelTimer(which) => self.time_left(cx, me, which, true),

@@ -79,8 +79,19 @@ impl Model {
         Ok(())
     }
 
-    /// `cancel_timer` (or, without `cancel`, `read_timer`) said how long a timer of its own had left.
-    pub(super) fn left(&mut self, reference: Reference, left: Option<Duration>, now: u64, cancel: bool) -> Verdict {
+    /// `cancel_timer` (or, without `cancel`, `read_timer`) said how long a timer of its own had left. To the dying they
+    /// say nothing, and do nothing.
+    pub(super) fn left(
+        &mut self,
+        id: Id,
+        reference: Reference,
+        left: Option<Duration>,
+        now: u64,
+        cancel: bool,
+    ) -> Verdict {
+        if self.is_dying(id) {
+            return ensure(left.is_none(), || format!("{id} is dying, and has {left:?} left"));
+        }
         let timer = self.timers.iter_mut().find(|timer| timer.reference == reference).expect("it was started");
         let rest = Duration::from_nanos(timer.due.saturating_sub(now));
         match left {

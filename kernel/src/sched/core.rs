@@ -100,6 +100,7 @@ impl Core {
             self.kernel.idle.retract(self.local.id());
         }
         let mut left = slices;
+        let mut seen = false;
         loop {
             let worked = self.run_pinned(&mut left);
             let handed = self.local.hand_on(&self.participant, !worked);
@@ -108,15 +109,18 @@ impl Core {
                 return Ran::Worked;
             }
             if worked {
+                seen = false;
                 continue;
             }
             if let Some(idle) = self.try_idle() {
                 return idle;
             }
-            // There is work, and another core, which may be preempted while it searches, is on its way to it. To try
-            // again until it has come would be to wait for it: that is for the driver to do, or not to do.
-            spin_loop();
-            return Ran::Worked;
+            if core::mem::replace(&mut seen, true) {
+                // There is work, and another core, which may be preempted in the middle of it, is taking it. To try again
+                // until it has would be to wait for it: that is for the driver to do, or not to do.
+                spin_loop();
+                return Ran::Worked;
+            }
         }
     }
 

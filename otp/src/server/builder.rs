@@ -1,18 +1,23 @@
 //! [`Start`]: how a server is started.
 
+use alloc::boxed::Box;
 use core::fmt;
 use core::time::Duration;
 
 use atropos_kernel::{Context, Host, Priority, Replied, SpawnOptions};
 
+use super::rebirth::{Mail, Rebirth};
+use super::serve::Birth;
 use super::{Envelope, Server, ServerRef, serve};
 use crate::report::Hook;
 use crate::start::{Ack, Confirmed, Launched, Ready, StartError, confirm, launch, ready};
+use crate::supervisor::{History, Intensity};
 
 /// A server that is to be started, and how: by a process ([`Start::link`], [`Start::alone`]), the host
 /// ([`Start::from_host`]), or a supervisor ([`crate::Starter::server`]).
-pub struct Start<'n, S> {
+pub struct Start<'n, S: Server> {
     state: S,
+    rebirth: Option<Rebirth<S>>,
     options: SpawnOptions<'n>,
     name: Option<&'n str>,
     within: Option<Duration>,
@@ -25,7 +30,7 @@ impl<S: Server> From<S> for Start<'_, S> {
     }
 }
 
-impl<S> fmt::Debug for Start<'_, S> {
+impl<S: Server> fmt::Debug for Start<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Start").field("options", &self.options).finish_non_exhaustive()
     }
@@ -34,7 +39,7 @@ impl<S> fmt::Debug for Start<'_, S> {
 impl<'n, S: Server> Start<'n, S> {
     /// Of this value.
     pub fn new(state: S) -> Self {
-        Self { state, options: SpawnOptions::new(), name: None, within: None, hook: None }
+        Self { state, rebirth: None, options: SpawnOptions::new(), name: None, within: None, hook: None }
     }
 
     /// Registered under a name from before its `init` on.
@@ -75,6 +80,18 @@ impl<'n, S: Server> Start<'n, S> {
         self
     }
 
+    /// When a callback panics, the server lives on with a new state, in the same process; see [`Mail`]. `intensity` says
+    /// how often.
+    pub fn reborn(
+        mut self,
+        make: impl FnMut() -> S + Send + 'static,
+        mail: Mail<S::Message>,
+        intensity: Intensity,
+    ) -> Self {
+        self.rebirth = Some(Rebirth { make: Box::new(make), mail, intensity, history: History::default() });
+        self
+    }
+
     /// Who is told of a crash.
     pub fn on_report(mut self, hook: Hook) -> Self {
         self.hook = Some(hook);
@@ -94,54 +111,72 @@ impl<'n, S: Server> Start<'n, S> {
         self.within
     }
 
-    /// Starts it, linked with the caller, and waits until it is up. `None`: it had nothing to do.
-    pub async fn link_or_ignored<M: Send + 'static>(
-        mut self,
-        cx: &Context<M>,
-    ) -> Result<Option<ServerRef<S>>, StartError> {
-        self.options = self.options.link();
-        self.alone_or_ignored(cx).await
+    /// Starts it, linked with the caller; the future waits until it is up. `None`: it had nothing to do.
+    pub fn link_or_ignored<'c, M: Send + 'static>(
+        self,
+        cx: &'c Context<M>,
+    ) -> impl Future<Output = Result<Option<ServerRef<S>>, StartError>> + Send + use<'c, S, M> {
+        self.linked().alone_or_ignored(cx)
     }
 
     /// As [`Start::link_or_ignored`], not linked.
-    pub async fn alone_or_ignored<M: Send + 'static>(
+    pub fn alone_or_ignored<'c, M: Send + 'static>(
         self,
-        cx: &Context<M>,
-    ) -> Result<Option<ServerRef<S>>, StartError> {
+        cx: &'c Context<M>,
+    ) -> impl Future<Output = Result<Option<ServerRef<S>>, StartError>> + Send + use<'c, S, M> {
         let within = self.within;
-        let mut launched = self.launch(cx)?;
-        match confirm(cx, &mut launched, within).await? {
-            Confirmed::Ignored => Ok(None),
-            Confirmed::Up => {
-                cx.demonitor(launched.monitor, true);
-                Ok(Some(ServerRef::new(launched.pid)))
+        // Not in the future, which then holds nothing of the server's type: rustc cannot tell yet that what is in a
+        // future is `'static`, where a bound asks for it.
+        let launched = self.launch(cx);
+        async move {
+            let mut launched = launched?;
+            match confirm(cx, &mut launched, within).await? {
+                Confirmed::Ignored => Ok(None),
+                Confirmed::Up => {
+                    cx.demonitor(launched.monitor, true);
+                    Ok(Some(ServerRef::new(launched.pid)))
+                }
             }
         }
     }
 
-    /// Starts it, linked with the caller, and waits until it is up. One that ignores is an error here.
-    pub async fn link<M: Send + 'static>(self, cx: &Context<M>) -> Result<ServerRef<S>, StartError> {
-        self.link_or_ignored(cx).await?.ok_or_else(ignored)
+    /// Starts it, linked with the caller; the future waits until it is up. One that ignores is an error here.
+    pub fn link<'c, M: Send + 'static>(
+        self,
+        cx: &'c Context<M>,
+    ) -> impl Future<Output = Result<ServerRef<S>, StartError>> + Send + use<'c, S, M> {
+        self.linked().alone(cx)
     }
 
     /// As [`Start::link`], not linked.
-    pub async fn alone<M: Send + 'static>(self, cx: &Context<M>) -> Result<ServerRef<S>, StartError> {
-        self.alone_or_ignored(cx).await?.ok_or_else(ignored)
+    pub fn alone<'c, M: Send + 'static>(
+        self,
+        cx: &'c Context<M>,
+    ) -> impl Future<Output = Result<ServerRef<S>, StartError>> + Send + use<'c, S, M> {
+        let up = self.alone_or_ignored(cx);
+        async move { up.await?.ok_or_else(ignored) }
     }
 
     /// Starts it if nobody has its name; otherwise, whoever has. Never both, and without a gap in between: the name is
     /// taken by the spawn itself. The other one may be on its way to be up, or to its end.
-    pub async fn alone_or_find<M: Send + 'static>(self, cx: &Context<M>) -> Result<ServerRef<S>, StartError> {
-        match self.alone(cx).await {
-            Err(StartError::AlreadyStarted(pid)) => Ok(ServerRef::new(pid)),
-            started => started,
+    pub fn alone_or_find<'c, M: Send + 'static>(
+        self,
+        cx: &'c Context<M>,
+    ) -> impl Future<Output = Result<ServerRef<S>, StartError>> + Send + use<'c, S, M> {
+        let up = self.alone(cx);
+        async move {
+            match up.await {
+                Err(StartError::AlreadyStarted(pid)) => Ok(ServerRef::new(pid)),
+                started => started,
+            }
         }
     }
 
     /// Starts the process, monitored, and linked if the options say so.
     pub(crate) fn launch<M: Send + 'static>(self, cx: &Context<M>) -> Result<Launched, StartError> {
-        let Self { state, options, name, hook, .. } = self;
-        let body = move |cx: Context<Envelope<S>>, ready: Ready| serve(cx, ready, state, hook);
+        let Self { state, rebirth, options, name, hook, .. } = self;
+        let birth = Birth { state, rebirth, hook };
+        let body = move |cx: Context<Envelope<S>>, ready: Ready| serve(cx, ready, birth);
         launch(cx, &options, body).map_err(|error| StartError::of_spawn(error, cx, name))
     }
 
@@ -153,9 +188,10 @@ impl<'n, S: Server> Start<'n, S> {
 
     /// Starts it from the host. The second value says when it is up; a host thread can block on it, or not care.
     pub fn from_host(self, host: &Host<'_>) -> Result<(ServerRef<S>, Starting), StartError> {
-        let Self { state, options, hook, .. } = self;
+        let Self { state, rebirth, options, hook, .. } = self;
+        let birth = Birth { state, rebirth, hook };
         let (ready, ack) = ready(None)?;
-        let server = host.spawn_async(&options, move |cx| serve(cx, ready, state, hook))?;
+        let server = host.spawn_async(&options, move |cx| serve(cx, ready, birth))?;
         Ok((ServerRef::new(server.pid()), Starting(ack)))
     }
 }

@@ -11,6 +11,7 @@ use atropos_kernel::{Context, Host, Pid, Reason, Replied, Reply, SendError, repl
 use super::Server;
 use super::system::{Content, Envelope, Event, Statistics, System};
 use crate::call::{CallError, PATIENCE, Pending, request};
+use crate::wait::Alarm;
 
 /// A process that is known to run a server of this type. Cheap to copy; it outlives the server.
 pub struct ServerRef<S> {
@@ -76,6 +77,26 @@ impl<S: Server> ServerRef<S> {
     /// Sends a message and waits for nothing. One that could not be sent comes back.
     pub fn cast<M: Send + 'static>(self, cx: &Context<M>, message: S::Message) -> Result<(), SendError<S::Message>> {
         cx.send(self.pid, Envelope::<S>::message(message)).map_err(unwrapped)
+    }
+
+    /// As [`ServerRef::cast`], but to a full mailbox it waits for room: it looks again after pauses that grow from 0.1 to
+    /// 10 ms. After `within` the message comes back. Others may be quicker; what one sender sends keeps its order.
+    pub async fn cast_waiting<M: Send + 'static>(
+        self,
+        cx: &Context<M>,
+        message: S::Message,
+        within: impl Into<Option<Duration>>,
+    ) -> Result<(), SendError<S::Message>> {
+        let Ok(alarm) = Alarm::start(cx, within.into()) else { return Err(SendError::NoMemory(message)) };
+        let (mut message, mut pause) = (message, Duration::from_micros(100));
+        loop {
+            message = match self.cast(cx, message) {
+                Err(SendError::Full(message)) if !alarm.has_rung() => message,
+                sent => return sent,
+            };
+            cx.sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(10));
+        }
     }
 
     /// As [`ServerRef::cast`], from the host.

@@ -38,7 +38,8 @@
 //!
 //! - Whoever starts it hears that `init` is done, or why not, and nothing of a failed one is left ([`crate::start`]).
 //! - One callback runs at a time; what comes meanwhile waits in the mailbox, in its order.
-//! - A callback that panics ends the server with that crash, after `terminate`.
+//! - A callback that panics ends the server with that crash, after `terminate`; or its state is made anew in the same process,
+//!   so that its address and its mail outlive the crash ([`Start::reborn`]).
 //! - One that traps exits ([`Start::trap_exit`]) is told of its parent's death, or of a supervisor's shutdown, by
 //!   `terminate`, and ends with that reason; other EXITs come to [`Server::exit`]. The host's exits count as the parent's.
 //! - It can be looked at while it runs: [`ServerRef::with_state`], [`ServerRef::suspend`], [`ServerRef::statistics`],
@@ -48,11 +49,13 @@
 //! | --- | --- |
 //! | how one is started | `builder` |
 //! | the loop | `serve` |
+//! | a new state after a crash | `rebirth` |
 //! | who sends to it | `handle` |
 //! | what is asked of the loop itself | `system` |
 
 mod builder;
 mod handle;
+mod rebirth;
 mod serve;
 mod system;
 
@@ -65,6 +68,7 @@ use atropos_kernel::{Context, Down, Exit, Pid, Reason, Reference, TimerError};
 
 pub use builder::{Start, Starting};
 pub use handle::{ServerName, ServerRef};
+pub use rebirth::Mail;
 pub(crate) use serve::serve;
 pub use system::{Envelope, Event, Statistics};
 
@@ -94,6 +98,16 @@ pub enum Refusal {
 pub trait Server: Sized + Send + 'static {
     /// What it is sent.
     type Message: Send + 'static;
+
+    /// Whether some messages are more urgent than others: then [`Server::is_urgent`] is asked of each.
+    const URGENT: bool = false;
+
+    /// Whether this message goes before those that are not urgent, whoever sent them. Urgent ones keep their order among
+    /// each other, and so do the others. It is asked once for each message, and should be quick and not panic.
+    fn is_urgent(message: &Self::Message) -> bool {
+        let _ = message;
+        false
+    }
 
     /// The first thing it does, in its own process; whoever starts it waits for it.
     fn init(&mut self, cx: Serving<'_, Self>) -> impl Future<Output = Result<Next<Self::Message>, Refusal>> + Send {

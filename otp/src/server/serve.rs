@@ -1,19 +1,30 @@
 //! A server's loop: takes what comes, calls back, and does what the callback says.
 //!
-//! The loop's order: what a callback wants handled first (`Next::Continue`), then the mailbox. An EXIT of the parent, or of
-//! the host, ends the server; it is looked at when its turn comes, as in OTP, or at once while the server is suspended.
-//! Each callback runs contained; a crash ends the server with it, after `terminate`.
+//! The loop's order: what a callback wants handled first (`Next::Continue`), then urgent messages, if the server has
+//! any, then the mailbox. An EXIT of the parent, or of the host, ends the server; it is looked at when its turn comes,
+//! as in OTP, or at once while the server is suspended. Each callback runs contained; a crash ends the server with it,
+//! after `terminate`, or has it reborn (`rebirth`).
 
 use core::future::Future;
+use core::task::Poll;
+use core::time::Duration;
 
-use atropos_kernel::{Context, Exit, Peek, Pid, Reason, Received};
+use atropos_kernel::{Context, Cursor, Exit, Peek, Pid, Reason, Received};
 
+use super::rebirth::{Mail, Rebirth};
 use super::system::{Content, Envelope, Event, Statistics, System, Tracer};
 use super::{Next, Refusal, Server, Serving};
 use crate::contained::contained;
 use crate::report::{Hook, Report};
 use crate::start::Ready;
-use crate::wait::{Ring, first};
+use crate::wait::{Alarm, Ring, breathe, first};
+
+/// What a server's process begins with.
+pub(crate) struct Birth<S: Server> {
+    pub(super) state: S,
+    pub(super) rebirth: Option<Rebirth<S>>,
+    pub(super) hook: Option<Hook>,
+}
 
 struct Loop<S: Server> {
     cx: Context<Envelope<S>>,
@@ -21,16 +32,29 @@ struct Loop<S: Server> {
     statistics: Statistics,
     tracer: Option<Tracer<S>>,
     hook: Option<Hook>,
+    rebirth: Option<Rebirth<S>>,
+    /// A copy of the message that is being handled, to be handled again by the next state.
+    poison: Option<S::Message>,
+    /// Up to where urgent messages have been looked for.
+    urgent: Cursor,
+}
+
+/// What a callback led to.
+enum Called<M> {
+    Next(Next<M>),
+    Crashed(Reason),
 }
 
 /// The body of a server's process; the reason that it ends with.
-pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: Ready, state: S, hook: Option<Hook>) -> Reason {
+pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: Ready, birth: Birth<S>) -> Reason {
+    let Birth { state, rebirth, hook } = birth;
     let statistics = Statistics { started: cx.with(|cx| cx.now()), ..Statistics::default() };
-    let mut server = Loop { cx, parent: ready.parent(), statistics, tracer: None, hook };
+    let parent = ready.parent();
+    let mut server = Loop { cx, parent, statistics, tracer: None, hook, rebirth, poison: None, urgent: Cursor::new() };
     // After the loop's own part, so that its destructor comes first.
     let mut state = state;
     let serving = server.serving();
-    let next = match contained(serving.cx, async { state.init(serving).await }).await {
+    let mut next = match contained(serving.cx, async { state.init(serving).await }).await {
         Ok(Ok(next)) => next,
         Ok(Err(Refusal::Ignore)) => {
             drop(state);
@@ -44,15 +68,28 @@ pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: Ready, sta
         }
     };
     ready.up();
-    let reason = server.run(&mut state, next).await;
-    server.trace(Event::Stopping(&reason));
-    let serving = server.serving();
-    match contained(serving.cx, async { state.terminate(&reason, serving).await }).await {
-        Ok(()) => reason,
-        Err(crash) => {
-            report(&server.cx, server.hook.as_ref(), &crash);
-            crash
+    loop {
+        let ended = server.run(&mut state, next).await;
+        let (reason, crashed) = match ended {
+            Called::Next(Next::Stop(reason)) => (reason, false),
+            Called::Crashed(reason) => (reason, true),
+            Called::Next(_) => unreachable!("it runs until it stops or crashes"),
+        };
+        if crashed {
+            report(&server.cx, server.hook.as_ref(), &reason);
         }
+        server.trace(Event::Stopping(&reason));
+        let serving = server.serving();
+        let terminated = contained(serving.cx, async { state.terminate(&reason, serving).await }).await;
+        if let Err(crash) = &terminated {
+            report(&server.cx, server.hook.as_ref(), crash);
+        }
+        if crashed && let Some((reborn, first)) = server.reborn().await {
+            state = reborn;
+            next = first;
+            continue;
+        }
+        return terminated.map_or_else(|crash| crash, |()| reason);
     }
 }
 
@@ -70,50 +107,127 @@ impl<S: Server> Loop<S> {
         }
     }
 
-    async fn run(&mut self, state: &mut S, mut next: Next<S::Message>) -> Reason {
-        loop {
-            let patience = match next {
-                Next::Stop(reason) => return reason,
-                Next::Continue(message) => {
-                    next = self.message(state, message).await;
-                    continue;
-                }
-                Next::Timeout(patience) => Some(patience),
-                Next::Wait => None,
-            };
-            let received = match patience {
+    /// The next state after a crash, up; `None` when there is none to be had.
+    async fn reborn(&mut self) -> Option<(S, Next<S::Message>)> {
+        let now = self.cx.with(|cx| cx.now());
+        let rebirth = self.rebirth.as_mut()?;
+        if !rebirth.history.add(now, rebirth.intensity) {
+            return None;
+        }
+        let mut state = self.cx.with(|cx| cx.contain(|| (rebirth.make)())).ok()?;
+        let drops = matches!(rebirth.mail, Mail::Drop);
+        if drops {
+            self.drop_mail().await;
+        }
+        self.statistics.rebirths += 1;
+        let serving = self.serving();
+        let next = match contained(serving.cx, async { state.init(serving).await }).await {
+            Ok(Ok(next)) => next,
+            Ok(Err(_)) | Err(_) => return None,
+        };
+        Some((state, next))
+    }
+
+    /// Drops the messages that wait; what is asked of the loop, EXITs and DOWNs stay.
+    async fn drop_mail(&mut self) {
+        let message = |peek: &Peek<'_, Envelope<S>>| match peek {
+            Peek::Message(envelope) | Peek::Timer { message: envelope, .. } => {
+                matches!(envelope.0, Content::Message(_))
+            }
+            _ => false,
+        };
+        while let Some(dropped) = first(&self.cx, Ring::Already, message).await {
+            // Its destructor is the message's own.
+            let _ = self.cx.with(|cx| cx.contain(|| drop(dropped)));
+            breathe(&self.cx).await;
+        }
+    }
+
+    /// What comes next; `None` when nothing has come in time.
+    async fn receive(&mut self, patience: Option<Duration>) -> Option<Received<Envelope<S>>> {
+        if !S::URGENT {
+            return match patience {
                 None => Some(self.cx.recv().await),
                 Some(patience) => self.cx.recv_timeout(patience).await,
             };
-            next = match received {
+        }
+        // Without room for a timer it waits without one: as if something had come.
+        let alarm = Alarm::start(&self.cx, patience).unwrap_or_else(|_| Alarm::never(&self.cx));
+        let (cx, cursor) = (&self.cx, &mut self.urgent);
+        breathe(cx).await;
+        core::future::poll_fn(|_| {
+            let urgent = |peek: Peek<'_, Envelope<S>>| match peek {
+                Peek::Message(envelope) | Peek::Timer { message: envelope, .. } => match &envelope.0 {
+                    Content::Message(message) => S::is_urgent(message),
+                    Content::System(_) => false,
+                },
+                _ => false,
+            };
+            match cx.with(|cx| cx.receive_match(cursor, urgent).or_else(|| cx.receive())) {
+                Some(received) => Poll::Ready(Some(received)),
+                None if alarm.has_rung() => Poll::Ready(None),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// Until it stops or crashes.
+    async fn run(&mut self, state: &mut S, mut next: Next<S::Message>) -> Called<S::Message> {
+        loop {
+            let patience = match next {
+                Next::Stop(reason) => return Called::Next(Next::Stop(reason)),
+                Next::Continue(message) => match self.message(state, message).await {
+                    Called::Next(then) => {
+                        next = then;
+                        continue;
+                    }
+                    crashed => return crashed,
+                },
+                Next::Timeout(patience) => Some(patience),
+                Next::Wait => None,
+            };
+            if let Some(poison) = self.poison.take() {
+                // The last state died of it; `init` of this one came first, and what that wanted.
+                match self.message(state, poison).await {
+                    Called::Next(then) => next = then,
+                    crashed => return crashed,
+                }
+                continue;
+            }
+            let called = match self.receive(patience).await {
                 None => {
                     self.statistics.timeouts += 1;
                     self.trace(Event::Timeout);
                     let serving = self.serving();
-                    called::<S>(&self.cx, self.hook.as_ref(), async { state.timeout(serving).await }).await
+                    called::<S>(&self.cx, async { state.timeout(serving).await }).await
                 }
                 Some(Received::Message(envelope) | Received::Timer { message: envelope, .. }) => match envelope.0 {
                     Content::Message(message) => self.message(state, message).await,
                     Content::System(system) => match self.system(state, system).await {
                         // The patience starts anew: the server was spoken to.
-                        Ok(()) => patience.map_or(Next::Wait, Next::Timeout),
-                        Err(reason) => Next::Stop(reason),
+                        Ok(()) => Called::Next(patience.map_or(Next::Wait, Next::Timeout)),
+                        Err(reason) => Called::Next(Next::Stop(reason)),
                     },
                 },
-                Some(Received::Exit(exit)) if self.is_the_parents(&exit) => Next::Stop(exit.reason),
+                Some(Received::Exit(exit)) if self.is_the_parents(&exit) => Called::Next(Next::Stop(exit.reason)),
                 Some(Received::Exit(exit)) => {
                     self.statistics.signals += 1;
                     self.trace(Event::Exit(&exit));
                     let serving = self.serving();
-                    called::<S>(&self.cx, self.hook.as_ref(), async { state.exit(exit, serving).await }).await
+                    called::<S>(&self.cx, async { state.exit(exit, serving).await }).await
                 }
                 Some(Received::Down(down)) => {
                     self.statistics.signals += 1;
                     self.trace(Event::Down(&down));
                     let serving = self.serving();
-                    called::<S>(&self.cx, self.hook.as_ref(), async { state.down(down, serving).await }).await
+                    called::<S>(&self.cx, async { state.down(down, serving).await }).await
                 }
             };
+            match called {
+                Called::Next(then) => next = then,
+                crashed => return crashed,
+            }
         }
     }
 
@@ -121,11 +235,16 @@ impl<S: Server> Loop<S> {
         exit.from.is_none() || exit.from == self.parent
     }
 
-    async fn message(&mut self, state: &mut S, message: S::Message) -> Next<S::Message> {
+    async fn message(&mut self, state: &mut S, message: S::Message) -> Called<S::Message> {
         self.statistics.messages += 1;
         self.trace(Event::Message(&message));
+        let copy = self.rebirth.as_ref().map(|rebirth| self.cx.with(|cx| cx.contain(|| rebirth.copy(&message))));
         let serving = self.serving();
-        called::<S>(&self.cx, self.hook.as_ref(), async { state.handle(message, serving).await }).await
+        let called = called::<S>(&self.cx, async { state.handle(message, serving).await }).await;
+        if let Called::Crashed(_) = called {
+            self.poison = copy.and_then(Result::ok).flatten();
+        }
+        called
     }
 
     /// Does what is asked of the loop; an error ends it.
@@ -193,15 +312,11 @@ fn report<M: Send + 'static>(cx: &Context<M>, hook: Option<&Hook>, reason: &Reas
 /// What a callback says, or that it crashed. (Not of the loop: a tracer need not be `Sync`.)
 async fn called<S: Server>(
     cx: &Context<Envelope<S>>,
-    hook: Option<&Hook>,
     callback: impl Future<Output = Next<S::Message>>,
-) -> Next<S::Message> {
+) -> Called<S::Message> {
     match contained(cx, callback).await {
-        Ok(next) => next,
-        Err(crash) => {
-            report(cx, hook, &crash);
-            Next::Stop(crash)
-        }
+        Ok(next) => Called::Next(next),
+        Err(crash) => Called::Crashed(crash),
     }
 }
 

@@ -75,6 +75,8 @@ pub struct Statistics {
     pub timeouts: u64,
     /// Requests to the loop itself.
     pub system: u64,
+    /// Times that it was reborn.
+    pub rebirths: u64,
     /// Whether it is suspended.
     pub suspended: bool,
 }

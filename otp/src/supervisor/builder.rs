@@ -10,7 +10,7 @@ use atropos_kernel::{Context, Host, SpawnOptions};
 use super::backoff::Backoff;
 use super::dynamic::Template;
 use super::handle::SupervisorRef;
-use super::intensity::Intensity;
+use super::intensity::{Carried, Intensity};
 use super::requests::Request;
 use super::running::supervise;
 use super::spec::{AutoShutdown, ChildSpec, SpecError, Strategy};
@@ -29,6 +29,7 @@ pub struct Supervisor {
     pub(super) template: Option<Template>,
     pub(super) hook: Option<Hook>,
     pub(super) backoff: Option<Backoff>,
+    pub(super) carried: Carried,
     name: Option<Cow<'static, str>>,
 }
 
@@ -53,6 +54,7 @@ impl Supervisor {
             template: None,
             hook: None,
             backoff: None,
+            carried: Carried::default(),
             name: None,
         }
     }
@@ -99,6 +101,12 @@ impl Supervisor {
     /// Waits before restarts.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = Some(backoff);
+        self
+    }
+
+    /// Goes on with the restarts of one that is gone ([`SupervisorRef::history`]): it has no fresh budget.
+    pub fn carry(mut self, carried: Carried) -> Self {
+        self.carried = carried;
         self
     }
 

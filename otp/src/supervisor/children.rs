@@ -107,15 +107,17 @@ impl Children {
         place
     }
 
-    /// Forgets one.
-    pub(super) fn remove(&mut self, place: Place) {
-        let Some(child) = self.places.remove(&place) else { return };
+    /// Takes one out.
+    #[must_use = "it holds what is foreign: drop it contained"]
+    pub(super) fn remove(&mut self, place: Place) -> Option<Child> {
+        let child = self.places.remove(&place)?;
         if let Some(pid) = child.pid() {
             self.processes.remove(&pid);
         }
         if let Some(id) = &child.id {
             self.ids.remove(id);
         }
+        Some(child)
     }
 
     pub(super) fn get(&self, place: Place) -> Option<&Child> {
@@ -182,18 +184,21 @@ impl Children {
         self.processes.try_reserve(1).map_err(|_| NoMemory)
     }
 
-    /// Changes how one is.
-    pub(super) fn set(&mut self, place: Place, state: State) {
-        let Some(child) = self.places.get_mut(&place) else { return };
+    /// Changes how one is; the start function, if it is not needed any more.
+    #[must_use = "it is foreign: drop it contained"]
+    pub(super) fn set(&mut self, place: Place, state: State) -> Option<Factory> {
+        let child = self.places.get_mut(&place)?;
+        let mut spent = None;
         if let Some(pid) = child.pid() {
             self.processes.remove(&pid);
         }
         child.state = state;
         if let State::Up { pid, .. } = state {
             if child.is_temporary() {
-                child.factory = None;
+                spent = child.factory.take();
             }
             self.processes.insert(pid, place);
         }
+        spent
     }
 }

@@ -26,7 +26,7 @@ use crate::start::StartError;
 /// A child's arguments, of the template's type.
 pub(super) type Arguments = Box<dyn Any + Send>;
 
-type Make = dyn Fn(&mut Starter<'_>, &Arguments) -> Result<Started, StartError> + Send + Sync;
+type Make = dyn Fn(&mut Starter<'_>, &mut Arguments) -> Result<Started, StartError> + Send + Sync;
 
 pub(super) struct Template {
     pub(super) traits: Traits,
@@ -36,12 +36,12 @@ pub(super) struct Template {
 
 impl Template {
     /// A start function for one child; the arguments back if they are not of the template's type.
-    pub(super) fn factory(&self, arguments: Arguments) -> Result<Factory, Arguments> {
+    pub(super) fn factory(&self, mut arguments: Arguments) -> Result<Factory, Arguments> {
         if !(self.accepts)(&arguments) {
             return Err(arguments);
         }
         let make = self.make.clone();
-        Ok(Box::new(move |starter| make(starter, &arguments)))
+        Ok(Box::new(move |starter| make(starter, &mut arguments)))
     }
 }
 
@@ -65,12 +65,12 @@ impl<A> From<DynamicSupervisor<A>> for Supervisor {
 }
 
 impl<A: Send + 'static> DynamicSupervisor<A> {
-    /// Children are started by `start`, each with its arguments. They are temporary unless told otherwise.
+    /// Children are started by `start`, each with its arguments, which are its own for all its starts. They are temporary unless told otherwise.
     pub fn new<F>(start: F) -> Self
     where
-        F: Fn(&mut Starter<'_>, &A) -> Result<Started, StartError> + Send + Sync + 'static,
+        F: Fn(&mut Starter<'_>, &mut A) -> Result<Started, StartError> + Send + Sync + 'static,
     {
-        let make = move |starter: &mut Starter<'_>, arguments: &Arguments| match arguments.downcast_ref::<A>() {
+        let make = move |starter: &mut Starter<'_>, arguments: &mut Arguments| match arguments.downcast_mut::<A>() {
             Some(arguments) => start(starter, arguments),
             None => unreachable!("looked at when the child was added"),
         };

@@ -9,6 +9,7 @@ use core::fmt;
 
 use atropos_kernel::{Context, Pid, Reply};
 
+use super::intensity::Carried;
 use super::requests::{Request, Which};
 use super::spec::{ChildId, ChildKind, ChildSpec, SpecError};
 use crate::call::{CallError, request};
@@ -220,6 +221,11 @@ impl SupervisorRef {
     /// Its children, in the order of start.
     pub async fn which_children<M: Send + 'static>(self, cx: &Context<M>) -> Result<Vec<ChildInfo>, CallError> {
         self.ask(cx, Request::Which).await
+    }
+
+    /// Its restarts so far, to be carried over to a successor.
+    pub async fn history<M: Send + 'static>(self, cx: &Context<M>) -> Result<Carried, CallError> {
+        self.ask(cx, Request::History).await
     }
 
     /// How many children it has.

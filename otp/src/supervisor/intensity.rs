@@ -3,8 +3,12 @@
 //! As in OTP the restart is added first and compared then: `within(2, …)` allows two, and the third gives up; 0 allows
 //! none. The period slides: a restart counts as long as it is not older than the period. The history keeps
 //! one entry more than are allowed, whatever happens.
+//!
+//! A history can be taken out as a value ([`Carried`]) and given to a new supervisor, so that a chip that resets itself, or a node
+//! that starts anew, does not get a full budget each time.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 /// How many restarts a supervisor allows.
@@ -50,14 +54,44 @@ impl Default for Intensity {
     }
 }
 
+/// The restarts of a supervisor that is gone, for its successor ([`crate::Supervisor::carry`]).
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Carried {
+    /// How long ago they were, oldest first; more than the intensity looks at are not kept.
+    pub ages: Vec<Duration>,
+    /// All there ever were.
+    pub total: u64,
+}
+
+impl Carried {
+    /// As it is after some time without a supervisor.
+    pub fn after(mut self, time: Duration) -> Self {
+        self.ages.iter_mut().for_each(|age| *age = age.saturating_add(time));
+        self
+    }
+}
+
 /// The restarts that count.
 #[derive(Debug, Default)]
 pub(crate) struct History {
-    times: VecDeque<u64>,
+    /// Nanoseconds of the world's clock; before its beginning for those that were carried over.
+    times: VecDeque<i128>,
     total: u64,
 }
 
 impl History {
+    /// Of what was carried over to `now`.
+    pub(crate) fn carried(carried: &Carried, now: u64) -> Self {
+        let time = |age: &Duration| i128::from(now) - age.as_nanos() as i128;
+        Self { times: carried.ages.iter().map(time).collect(), total: carried.total }
+    }
+
+    /// To be carried over.
+    pub(crate) fn carry(&self, now: u64) -> Carried {
+        let age = |time: &i128| Duration::from_nanos(u64::try_from(i128::from(now) - time).unwrap_or(u64::MAX));
+        Carried { ages: self.times.iter().map(age).collect(), total: self.total }
+    }
+
     /// One more, now (nanoseconds); whether it is allowed.
     #[must_use]
     pub(crate) fn add(&mut self, now: u64, intensity: Intensity) -> bool {
@@ -66,9 +100,9 @@ impl History {
             Intensity::Unlimited => true,
             Intensity::Lifetime { restarts } => self.total <= u64::from(restarts),
             Intensity::Within { restarts, period } => {
-                let period = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
-                let allowed = restarts as usize;
-                while self.times.front().is_some_and(|then| now.saturating_sub(*then) > period) {
+                let period = i128::try_from(period.as_nanos()).unwrap_or(i128::MAX);
+                let (now, allowed) = (i128::from(now), restarts as usize);
+                while self.times.front().is_some_and(|then| now - then > period) {
                     self.times.pop_front();
                 }
                 if self.times.len() >= allowed || self.times.try_reserve(1).is_err() {
@@ -99,6 +133,21 @@ mod tests {
         assert!(history.add(5 * S + 1, three), "it is older");
         assert!(!history.add(6 * S, three));
         assert!(history.times.len() <= 4);
+    }
+
+    #[test]
+    fn a_history_is_carried_over_a_reset() {
+        let two = Intensity::within(2, Duration::from_secs(60));
+        let mut history = History::default();
+        assert!(history.add(90 * S, two));
+        assert!(history.add(100 * S, two));
+        let carried = history.carry(110 * S).after(Duration::from_secs(5));
+        assert_eq!(carried.ages, [Duration::from_secs(25), Duration::from_secs(15)]);
+        // The new clock begins at 0.
+        let mut history = History::carried(&carried, 0);
+        assert!(!history.add(30 * S, two), "two are younger than a minute");
+        assert!(history.add(36 * S, two), "one of them is not any more");
+        assert_eq!(history.carry(36 * S).total, 4);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use atropos_kernel::{Pid, Reply};
 use super::children::{Child, Place, State};
 use super::dynamic::Arguments;
 use super::handle::{ChildInfo, ChildState, ControlError, Counts, StartChildError};
+use super::intensity::Carried;
 use super::running::{Flow, Running};
 use super::spec::{ChildId, ChildKind, ChildSpec, Strategy};
 use crate::wait::breathe;
@@ -28,6 +29,7 @@ pub(crate) enum Request {
     Delete(ChildId, Reply<Result<(), ControlError>>),
     Which(Reply<Vec<ChildInfo>>),
     Count(Reply<Counts>),
+    History(Reply<Carried>),
     /// To itself: this try of a restart; whether it is counted still.
     Try {
         place: Place,
@@ -61,31 +63,48 @@ impl Running {
                 reply.send(children);
             }
             Request::Count(reply) => reply.send(self.count()),
+            Request::History(reply) => {
+                let now = self.cx.with(|cx| cx.now());
+                reply.send(self.history.carry(now));
+            }
             Request::Try { place, attempt, counted } => return self.try_again(place, attempt, counted).await,
         }
         Flow::Go
     }
 
     async fn add(&mut self, spec: ChildSpec) -> Result<Option<Pid>, StartChildError> {
-        if self.strategy == Strategy::Dynamic {
-            return Err(StartChildError::Unfit);
-        }
-        spec.traits.check(Some(&spec.id), self.auto).map_err(StartChildError::Spec)?;
-        if let Some(present) = self.children.by_id(&spec.id).and_then(|place| self.children.get(place)) {
-            return Err(match present.state {
-                State::Down => StartChildError::AlreadyPresent,
-                State::Up { pid, .. } => StartChildError::AlreadyStarted(Some(pid)),
-                State::Restarting { .. } => StartChildError::AlreadyStarted(None),
-            });
+        if let Err(error) = self.accepts(&spec) {
+            self.discard(spec);
+            return Err(error);
         }
         self.add_child(Child::new(Some(spec.id), spec.traits, spec.factory)).await
     }
 
+    fn accepts(&self, spec: &ChildSpec) -> Result<(), StartChildError> {
+        if self.strategy == Strategy::Dynamic {
+            return Err(StartChildError::Unfit);
+        }
+        spec.traits.check(Some(&spec.id), self.auto).map_err(StartChildError::Spec)?;
+        match self.children.by_id(&spec.id).and_then(|place| self.children.get(place)).map(|child| child.state) {
+            None => Ok(()),
+            Some(State::Down) => Err(StartChildError::AlreadyPresent),
+            Some(State::Up { pid, .. }) => Err(StartChildError::AlreadyStarted(Some(pid))),
+            Some(State::Restarting { .. }) => Err(StartChildError::AlreadyStarted(None)),
+        }
+    }
+
     async fn add_dynamic(&mut self, arguments: Arguments) -> Result<Option<Pid>, StartChildError> {
-        let Some(template) = &self.template else { return Err(StartChildError::Unfit) };
-        let traits = template.traits;
-        let factory = template.factory(arguments).map_err(|_| StartChildError::Unfit)?;
-        self.add_child(Child::new(None, traits, factory)).await
+        let factory = match &self.template {
+            Some(template) => template.factory(arguments).map(|factory| (template.traits, factory)),
+            None => Err(arguments),
+        };
+        match factory {
+            Ok((traits, factory)) => self.add_child(Child::new(None, traits, factory)).await,
+            Err(arguments) => {
+                self.discard(arguments);
+                Err(StartChildError::Unfit)
+            }
+        }
     }
 
     async fn add_child(&mut self, child: Child) -> Result<Option<Pid>, StartChildError> {
@@ -97,7 +116,7 @@ impl Running {
                 Ok(None)
             }
             Err(error) => {
-                self.children.remove(place);
+                self.remove(place);
                 Err(StartChildError::Start(error))
             }
         }
@@ -140,7 +159,7 @@ impl Running {
 
     fn delete(&mut self, id: &ChildId) -> Result<(), ControlError> {
         let place = self.without_process(id)?;
-        self.children.remove(place);
+        self.remove(place);
         Ok(())
     }
 

@@ -33,7 +33,7 @@ impl Running {
         let request = Request::Try { place, attempt, counted: true };
         let started = self.cx.send_after(self.cx.pid(), wait, request).is_ok();
         if started {
-            self.children.set(place, State::Restarting { attempt });
+            self.set(place, State::Restarting { attempt });
         }
         started
     }
@@ -61,7 +61,7 @@ impl Running {
             Strategy::OneForAll => self.children.first(),
         };
         let Some(first) = first else { return Flow::Go };
-        self.children.set(place, State::Down);
+        self.set(place, State::Down);
         self.stop_from(first).await;
         if let Err((failed, _)) = self.start_from(first).await {
             self.try_later(failed);
@@ -72,7 +72,7 @@ impl Running {
     /// Has a message to itself try again, behind all that has come.
     fn try_later(&mut self, place: Place) {
         let attempt = self.next_attempt();
-        self.children.set(place, State::Restarting { attempt });
+        self.set(place, State::Restarting { attempt });
         let request = Request::Try { place, attempt, counted: false };
         if self.cx.send(self.cx.pid(), request).is_err() {
             self.unsent = true;

@@ -43,8 +43,9 @@ pub(super) struct Running {
 
 /// The body of a supervisor's process; the reason that it ends with.
 pub(crate) async fn supervise(cx: Context<Request>, ready: Ready, supervisor: Supervisor) -> Reason {
-    let Supervisor { strategy, intensity, auto, children: specs, template, hook, backoff, .. } = supervisor;
-    let random = cx.with(|cx| cx.now()) ^ cx.pid().to_raw().rotate_left(32);
+    let Supervisor { strategy, intensity, auto, children: specs, template, hook, backoff, carried, .. } = supervisor;
+    let now = cx.with(|cx| cx.now());
+    let random = now ^ cx.pid().to_raw().rotate_left(32);
     let mut children = Children::default();
     for spec in specs {
         children.add(Child::new(Some(spec.id), spec.traits, spec.factory));
@@ -55,7 +56,7 @@ pub(crate) async fn supervise(cx: Context<Request>, ready: Ready, supervisor: Su
         strategy,
         intensity,
         auto,
-        history: History::default(),
+        history: History::carried(&carried, now),
         children,
         template,
         backoff,
@@ -122,7 +123,7 @@ impl Running {
             let lived = self.cx.with(|cx| cx.now()).saturating_sub(since);
             child.deaths = backoff.in_a_row(child.deaths, core::time::Duration::from_nanos(lived));
         }
-        self.children.set(place, State::Down);
+        self.set(place, State::Down);
         if restart != Restart::Permanent && down.reason.is_ordinary() {
             return self.ended_for_good(place);
         }
@@ -153,10 +154,27 @@ impl Running {
     pub(super) fn forget(&mut self, place: Place) {
         let Some(child) = self.children.get(place) else { return };
         if self.strategy == Strategy::Dynamic || child.is_temporary() {
-            self.children.remove(place);
+            self.remove(place);
         } else {
-            self.children.set(place, State::Down);
+            self.set(place, State::Down);
         }
+    }
+
+    /// Changes how a child is.
+    pub(super) fn set(&mut self, place: Place, state: State) {
+        let spent = self.children.set(place, state);
+        self.discard(spent);
+    }
+
+    /// Forgets a child.
+    pub(super) fn remove(&mut self, place: Place) {
+        let child = self.children.remove(place);
+        self.discard(child);
+    }
+
+    /// Drops what is foreign: a start function, its arguments. Their faults are not the supervisor's.
+    pub(super) fn discard<T>(&self, what: T) {
+        let _ = self.cx.with(|cx| cx.contain(|| drop(what)));
     }
 
     /// Reports something of a child.

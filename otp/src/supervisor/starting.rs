@@ -40,18 +40,18 @@ impl Running {
         let Some(factory) = child.factory.as_mut() else { return Ok(None) };
         let (launched, within) = starter::start(&self.cx, self.hook.as_ref(), factory)?;
         let Some(mut launched) = launched else {
-            self.children.set(place, State::Down);
+            self.set(place, State::Down);
             return Ok(None);
         };
         match confirm(&self.cx, &mut launched, within).await? {
             Confirmed::Ignored => {
-                self.children.set(place, State::Down);
+                self.set(place, State::Down);
                 Ok(None)
             }
             Confirmed::Up => {
                 let since = self.cx.with(|cx| cx.now());
                 let pid = launched.pid;
-                self.children.set(place, State::Up { pid, monitor: launched.monitor, since });
+                self.set(place, State::Up { pid, monitor: launched.monitor, since });
                 self.tell(place, Some(pid), |supervisor, child| Report::Progress { supervisor, child });
                 Ok(Some(pid))
             }
@@ -62,7 +62,7 @@ impl Running {
     pub(super) fn ignored(&mut self, place: Place) {
         let temporary = self.children.get(place).is_some_and(|child| child.is_temporary());
         if temporary || self.strategy == Strategy::Dynamic {
-            self.children.remove(place);
+            self.remove(place);
         }
     }
 

@@ -21,7 +21,7 @@ impl Running {
     pub(super) async fn stop(&mut self, place: Place) {
         let Some(child) = self.children.get(place) else { return };
         let State::Up { pid, monitor, .. } = child.state else {
-            return self.children.set(place, State::Down);
+            return self.set(place, State::Down);
         };
         let shutdown = child.traits.shutdown();
         let told = self.tell_to_stop(pid, shutdown);
@@ -74,7 +74,7 @@ impl Running {
                 }
             }
         }
-        self.children.set(place, State::Down);
+        self.set(place, State::Down);
     }
 
     /// Stops the children from `first` on, the last one first. Temporary ones are forgotten.
@@ -84,7 +84,7 @@ impl Running {
             next = self.children.before(Some(place));
             self.stop(place).await;
             if self.children.get(place).is_some_and(|child| child.is_temporary()) {
-                self.children.remove(place);
+                self.remove(place);
             }
             breathe(&self.cx).await;
         }
@@ -156,7 +156,7 @@ impl Running {
                         && let Some(place) = self.children.by_pid(pid)
                     {
                         self.stopped(place, pid, down.reference, Some(down.reason));
-                        self.children.remove(place);
+                        self.remove(place);
                     }
                 }
                 Some(_) => {}

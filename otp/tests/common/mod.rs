@@ -172,6 +172,17 @@ impl Bed {
         S: FnOnce(Context<()>) -> F + Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
+        self.run_as(body)
+    }
+
+    /// As [`Bed::run`], of any message type.
+    pub(crate) fn run_as<M, T, S, F>(&mut self, body: S) -> T
+    where
+        M: Send + 'static,
+        T: Send + 'static,
+        S: FnOnce(Context<M>) -> F + Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
         let place = Arc::new(Mutex::new(None));
         let slot = place.clone();
         self.spawn(false, move |cx| {

@@ -136,7 +136,7 @@ pub fn supervisor_of(log: &Log, id: &str, n: usize, life: Life, spec: &Spec) -> 
             let (restart, shutdown, significant) = (restart(&template), shutdown(&template), template.significant);
             let kind = if is_supervisor(&template) { ChildKind::Supervisor } else { ChildKind::Worker };
             let log = log.clone();
-            let mut dynamic = DynamicSupervisor::new(move |starter: &mut Starter<'_>, inst: &String| {
+            let mut dynamic = DynamicSupervisor::new(move |starter: &mut Starter<'_>, inst: &mut String| {
                 start(&log, &me, &template, inst, starter)
             });
             if let Some(shutdown) = shutdown {

@@ -1,0 +1,145 @@
+//! One answer from one to another: it arrives once, or its loss does, and a wait is always ended (`reply`).
+#![cfg(loom)]
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Wake, Waker};
+
+use atropos_kernel::internals::reply::{NoReply, Orders, Real, reply_with};
+use atropos_loom::{model, mutant};
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread;
+
+/// Counts the wake-ups. (Relaxed: what the waker's owner learns, it must learn from the cell.)
+struct Counting(AtomicUsize);
+
+struct Wakes(std::sync::Arc<Counting>);
+
+impl Wake for Counting {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Wakes {
+    fn new() -> Self {
+        Self(std::sync::Arc::new(Counting(AtomicUsize::new(0))))
+    }
+
+    fn waker(&self) -> Waker {
+        Waker::from(self.0.clone())
+    }
+
+    fn woken(&self) -> bool {
+        self.0.0.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// A value whose hand-over loom checks.
+struct Checked(loom::cell::UnsafeCell<u32>, Arc<AtomicUsize>);
+
+// SAFETY: the model's own cell, which loom checks.
+unsafe impl Send for Checked {}
+
+impl Drop for Checked {
+    fn drop(&mut self) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The asker looks twice, with another waker each time; the answerer answers, or drops the reply. A pending second look
+/// is followed by a wake-up of the second waker.
+fn ask_or_drop<O: Orders>(answers: bool) {
+    let drops = Arc::new(AtomicUsize::new(0));
+    let (reply, mut replied) = reply_with::<Checked, O>().expect("memory");
+    let value = Checked(loom::cell::UnsafeCell::new(0), drops.clone());
+    let answerer = thread::spawn(move || {
+        // SAFETY: nobody else has it yet; loom checks that.
+        value.0.with_mut(|place| unsafe { *place = 7 });
+        if answers {
+            reply.send(value);
+        }
+    });
+    let (first, second) = (Wakes::new(), Wakes::new());
+    let mut polled = Pin::new(&mut replied).poll(&mut Context::from_waker(&first.waker()));
+    if polled.is_pending() {
+        polled = Pin::new(&mut replied).poll(&mut Context::from_waker(&second.waker()));
+    }
+    let waits = polled.is_pending();
+    if let Poll::Ready(Ok(value)) = &polled {
+        // SAFETY: it came through the reply; loom checks that.
+        value.0.with(|place| unsafe { assert_eq!(*place, 7) });
+    }
+    answerer.join().unwrap();
+    if waits {
+        assert!(second.woken(), "who waits is woken");
+        polled = Pin::new(&mut replied).poll(&mut Context::from_waker(&second.waker()));
+    }
+    match polled {
+        Poll::Ready(Ok(value)) => {
+            assert!(answers);
+            // SAFETY: it came through the reply; loom checks that.
+            value.0.with(|place| unsafe { assert_eq!(*place, 7) });
+        }
+        Poll::Ready(Err(NoReply)) => assert!(!answers),
+        Poll::Pending => panic!("it is there"),
+    }
+    drop(replied);
+    assert_eq!(drops.load(Ordering::Relaxed), 1, "each value is dropped once");
+}
+
+/// The asker loses interest meanwhile: whoever goes last frees the cell, and a late answer with it.
+fn give_up() {
+    let drops = Arc::new(AtomicUsize::new(0));
+    let (reply, mut replied) = reply_with::<Checked, Real>().expect("memory");
+    let value = Checked(loom::cell::UnsafeCell::new(0), drops.clone());
+    let answerer = thread::spawn(move || reply.send(value));
+    let wakes = Wakes::new();
+    let polled = Pin::new(&mut replied).poll(&mut Context::from_waker(&wakes.waker()));
+    drop(replied);
+    answerer.join().unwrap();
+    drop(polled);
+    assert_eq!(drops.load(Ordering::Relaxed), 1, "each value is dropped once");
+    assert_eq!(std::sync::Arc::strong_count(&wakes.0), 1, "no waker is left");
+}
+
+#[test]
+fn an_answer_arrives_once_and_ends_the_wait() {
+    model("reply: an answer", None, || ask_or_drop::<Real>(true));
+}
+
+#[test]
+fn a_dropped_reply_ends_the_wait() {
+    model("reply: no answer", None, || ask_or_drop::<Real>(false));
+}
+
+#[test]
+fn nobody_waits_any_more() {
+    model("reply: nobody waits any more", None, give_up);
+}
+
+#[test]
+fn mutants() {
+    #[derive(Debug)]
+    struct Done;
+    impl Orders for Done {
+        const DONE: Ordering = Ordering::Acquire;
+    }
+    mutant("mutant: the answer is not released", None, || ask_or_drop::<Done>(true));
+
+    #[derive(Debug)]
+    struct Look;
+    impl Orders for Look {
+        const LOOK: Ordering = Ordering::Relaxed;
+        const REGISTER: Ordering = Ordering::Release;
+    }
+    mutant("mutant: the answer is not acquired", None, || ask_or_drop::<Look>(true));
+
+    #[derive(Debug)]
+    struct Register;
+    impl Orders for Register {
+        const REGISTER: Ordering = Ordering::Relaxed;
+    }
+    mutant("mutant: the waker is not released", None, || ask_or_drop::<Register>(true));
+}

@@ -1,0 +1,340 @@
+//! A process that hands each event to a set of handlers: [`Events`] (OTP's `gen_event`).
+//!
+//! Handlers are values that come and go while the manager runs; each has an id of its own. They are called in the order in which
+//! they were added, newest first as in OTP, one event at a time. A handler that panics, or says that it has done, is removed and its
+//! `terminate` called; the others, and the manager, go on. Who has added one *supervised* is told why it went, and takes it along
+//! when it dies.
+//!
+//! Notifying is a cast: events of one sender come in their order. [`EventsRef::sync_notify`] waits until all handlers are done.
+
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::any::Any;
+use core::fmt;
+
+use atropos_kernel::{Context, Down, Pid, Reason, Reference, Replied, Reply, SendError, reply};
+
+use crate::call::CallError;
+use crate::server::{Next, Server, ServerRef, Serving};
+use crate::wait::pid_of;
+
+/// What an event handler does after an event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum After {
+    /// It stays.
+    Stay,
+    /// It has done: it is removed.
+    Leave,
+}
+
+/// Why a handler was removed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Removed {
+    /// It said so.
+    Left,
+    /// Somebody asked for it.
+    Deleted,
+    /// Another took its place.
+    Swapped,
+    /// It panicked.
+    Crashed(Reason),
+    /// Whoever had added it supervised has died.
+    Orphaned(Reason),
+    /// The manager ends.
+    Stopped(Reason),
+}
+
+/// Hears of events of type `E`.
+pub trait EventHandler<E>: Any + Send {
+    /// An event. It should be quick: the others wait.
+    fn event(&mut self, event: &E) -> After;
+
+    /// It is removed.
+    fn terminate(&mut self, why: &Removed) {
+        let _ = why;
+    }
+}
+
+/// What a handler is called; each at most once.
+pub type HandlerId = Cow<'static, str>;
+
+struct Entry<E> {
+    id: HandlerId,
+    handler: Box<dyn EventHandler<E>>,
+    /// Whoever supervises it: who, by which monitor, and where to tell why it went.
+    supervised: Option<(Pid, Reference, Reply<Removed>)>,
+}
+
+/// A manager of events of type `E`; a server, to be started and supervised like one.
+pub struct Events<E> {
+    entries: Vec<Entry<E>>,
+}
+
+/// What a manager is asked.
+pub struct Request<E>(Ask<E>);
+
+type Look<E> = Box<dyn FnOnce(Option<&mut dyn EventHandler<E>>) + Send>;
+
+enum Ask<E> {
+    Notify(E),
+    Sync(E, Reply<()>),
+    Add(HandlerId, Box<dyn EventHandler<E>>, Option<(Pid, Reply<Removed>)>, Reply<Result<(), AddError>>),
+    Delete(HandlerId, Reply<bool>),
+    Swap(HandlerId, HandlerId, Box<dyn EventHandler<E>>, Reply<bool>),
+    Which(Reply<Vec<HandlerId>>),
+    Look(HandlerId, Look<E>),
+}
+
+/// Why a handler was not added.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum AddError {
+    /// There is one of this id.
+    Taken,
+    /// There was no answer.
+    Call(CallError),
+}
+
+impl fmt::Display for AddError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Taken => f.write_str("there is a handler of this id"),
+            Self::Call(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl core::error::Error for AddError {}
+
+impl From<CallError> for AddError {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
+}
+
+impl<E> fmt::Debug for Events<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.entries.iter().map(|entry| &entry.id)).finish()
+    }
+}
+
+impl<E> fmt::Debug for Request<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Request")
+    }
+}
+
+impl<E> Default for Events<E> {
+    fn default() -> Self {
+        Self { entries: Vec::new() }
+    }
+}
+
+impl<E: Send + 'static> Events<E> {
+    /// Without a handler.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn place(&self, id: &HandlerId) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.id == *id)
+    }
+
+    fn notify(&mut self, event: &E, cx: Serving<'_, Self>) {
+        let mut place = 0;
+        while let Some(entry) = self.entries.get_mut(place) {
+            let why = match cx.with(|cx| cx.contain(|| entry.handler.event(event))) {
+                Ok(After::Stay) => {
+                    place += 1;
+                    continue;
+                }
+                Ok(After::Leave) => Removed::Left,
+                Err(crash) => Removed::Crashed(crash),
+            };
+            self.remove(place, why, cx);
+        }
+    }
+
+    fn remove(&mut self, place: usize, why: Removed, cx: Serving<'_, Self>) {
+        let mut entry = self.entries.remove(place);
+        // Its faults are its own: it is gone.
+        let _ = cx.with(|cx| {
+            cx.contain(move || {
+                entry.handler.terminate(&why);
+                if let Some((_, _, told)) = entry.supervised.take() {
+                    told.send(why);
+                }
+            })
+        });
+    }
+
+    fn forget_monitor(&self, place: usize, cx: Serving<'_, Self>) {
+        if let Some((_, monitor, _)) = self.entries.get(place).and_then(|entry| entry.supervised.as_ref()) {
+            cx.demonitor(*monitor, true);
+        }
+    }
+
+    fn add(
+        &mut self,
+        id: HandlerId,
+        handler: Box<dyn EventHandler<E>>,
+        supervised: Option<(Pid, Reply<Removed>)>,
+        cx: Serving<'_, Self>,
+    ) -> Result<(), AddError> {
+        if self.place(&id).is_some() {
+            return Err(AddError::Taken);
+        }
+        let supervised = match supervised {
+            Some((pid, told)) => Some((pid, cx.monitor(pid).map_err(CallError::from)?, told)),
+            None => None,
+        };
+        self.entries.insert(0, Entry { id, handler, supervised });
+        Ok(())
+    }
+
+    fn take_out(&mut self, id: &HandlerId, why: Removed, cx: Serving<'_, Self>) -> bool {
+        let Some(place) = self.place(id) else { return false };
+        self.forget_monitor(place, cx);
+        self.remove(place, why, cx);
+        true
+    }
+
+    fn do_it(&mut self, request: Ask<E>, cx: Serving<'_, Self>) {
+        match request {
+            Ask::Notify(event) => self.notify(&event, cx),
+            Ask::Sync(event, reply) => {
+                self.notify(&event, cx);
+                reply.send(());
+            }
+            Ask::Add(id, handler, supervised, reply) => reply.send(self.add(id, handler, supervised, cx)),
+            Ask::Delete(id, reply) => reply.send(self.take_out(&id, Removed::Deleted, cx)),
+            Ask::Swap(old, new, handler, reply) => {
+                let swapped = (old == new || self.place(&new).is_none())
+                    && self.take_out(&old, Removed::Swapped, cx)
+                    && self.add(new, handler, None, cx).is_ok();
+                reply.send(swapped);
+            }
+            Ask::Which(reply) => reply.send(self.entries.iter().map(|entry| entry.id.clone()).collect()),
+            Ask::Look(id, look) => {
+                let entry = self.entries.iter_mut().find(|entry| entry.id == id);
+                // A look that panics is its asker's fault, who is told: the reply in it is dropped.
+                drop(cx.with(|cx| cx.contain(|| look(entry.map(|entry| &mut *entry.handler)))));
+            }
+        }
+    }
+}
+
+impl<E: Send + 'static> Server for Events<E> {
+    type Message = Request<E>;
+
+    fn handle(&mut self, request: Request<E>, cx: Serving<'_, Self>) -> impl Future<Output = Next<Request<E>>> + Send {
+        self.do_it(request.0, cx);
+        core::future::ready(Next::Wait)
+    }
+
+    fn down(&mut self, down: Down, cx: Serving<'_, Self>) -> impl Future<Output = Next<Request<E>>> + Send {
+        let pid = pid_of(&down.object);
+        let of = |entry: &Entry<E>| {
+            entry.supervised.as_ref().is_some_and(|(who, monitor, _)| Some(*who) == pid && *monitor == down.reference)
+        };
+        if let Some(place) = self.entries.iter().position(of) {
+            self.remove(place, Removed::Orphaned(down.reason), cx);
+        }
+        core::future::ready(Next::Wait)
+    }
+
+    fn terminate(&mut self, reason: &Reason, cx: Serving<'_, Self>) -> impl Future<Output = ()> + Send {
+        while !self.entries.is_empty() {
+            self.remove(0, Removed::Stopped(reason.clone()), cx);
+        }
+        core::future::ready(())
+    }
+}
+
+/// A manager, for who sends it events.
+pub type EventsRef<E> = ServerRef<Events<E>>;
+
+impl<E: Send + 'static> ServerRef<Events<E>> {
+    /// Sends an event and waits for nothing.
+    pub fn notify<M: Send + 'static>(self, cx: &Context<M>, event: E) -> Result<(), SendError<()>> {
+        self.cast(cx, Request(Ask::Notify(event))).map_err(|error| error.without_message())
+    }
+
+    /// Sends an event and waits until all handlers have handled it.
+    pub async fn sync_notify<M: Send + 'static>(self, cx: &Context<M>, event: E) -> Result<(), CallError> {
+        self.call_within(cx, None, |reply| Request(Ask::Sync(event, reply))).await
+    }
+
+    /// Adds a handler.
+    pub async fn add<M: Send + 'static>(
+        self,
+        cx: &Context<M>,
+        id: impl Into<HandlerId>,
+        handler: impl EventHandler<E>,
+    ) -> Result<(), AddError> {
+        let (id, handler) = (id.into(), Box::new(handler));
+        self.call(cx, |reply| Request(Ask::Add(id, handler, None, reply))).await?
+    }
+
+    /// Adds a handler that goes when the caller dies; the future says why it went.
+    pub async fn add_supervised<M: Send + 'static>(
+        self,
+        cx: &Context<M>,
+        id: impl Into<HandlerId>,
+        handler: impl EventHandler<E>,
+    ) -> Result<Replied<Removed>, AddError> {
+        let (id, handler, who) = (id.into(), Box::new(handler), cx.pid());
+        let (told, removed) = reply().map_err(CallError::from)?;
+        self.call(cx, |reply| Request(Ask::Add(id, handler, Some((who, told)), reply))).await??;
+        Ok(removed)
+    }
+
+    /// Removes a handler; whether it was there.
+    pub async fn delete<M: Send + 'static>(self, cx: &Context<M>, id: impl Into<HandlerId>) -> Result<bool, CallError> {
+        let id = id.into();
+        self.call(cx, |reply| Request(Ask::Delete(id, reply))).await
+    }
+
+    /// Puts a handler in another's place; `false` when there is no such other, or the new id is taken.
+    pub async fn swap<M: Send + 'static>(
+        self,
+        cx: &Context<M>,
+        old: impl Into<HandlerId>,
+        new: impl Into<HandlerId>,
+        handler: impl EventHandler<E>,
+    ) -> Result<bool, CallError> {
+        let (old, new, handler) = (old.into(), new.into(), Box::new(handler));
+        self.call(cx, |reply| Request(Ask::Swap(old, new, handler, reply))).await
+    }
+
+    /// The handlers, newest first.
+    pub async fn which<M: Send + 'static>(self, cx: &Context<M>) -> Result<Vec<HandlerId>, CallError> {
+        self.call(cx, |reply| Request(Ask::Which(reply))).await
+    }
+
+    /// Looks at a handler of type `H`, or asks it something; `None` when there is none of this id and type.
+    pub async fn with_handler<M, H, R, F>(
+        self,
+        cx: &Context<M>,
+        id: impl Into<HandlerId>,
+        look: F,
+    ) -> Result<Option<R>, CallError>
+    where
+        M: Send + 'static,
+        H: EventHandler<E>,
+        R: Send + 'static,
+        F: FnOnce(&mut H) -> R + Send + 'static,
+    {
+        let id = id.into();
+        self.call(cx, |reply| {
+            let look: Look<E> = Box::new(move |handler| {
+                let handler = handler.and_then(|handler| (handler as &mut dyn Any).downcast_mut::<H>());
+                reply.send(handler.map(look));
+            });
+            Request(Ask::Look(id, look))
+        })
+        .await
+    }
+}

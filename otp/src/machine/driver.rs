@@ -1,0 +1,253 @@
+//! [`Driver`]: the server that a machine is.
+//!
+//! `queue` holds what is to be handled before the mailbox is looked at (M1); `postponed` what waits for a change of state
+//! (M2). A running timeout is a timer whose message names the clock and a number; the number is compared when the message
+//! comes, so a timeout that has been cancelled or started anew meanwhile is not one (M4).
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+use atropos_kernel::{Context, Down, Exit, Reason, Reference, Reply, SendError};
+
+use super::step::{Clock, Happened, Move, Setting, Step};
+use super::{Machine, Machining, Signal};
+use crate::call::{CallError, PATIENCE};
+use crate::server::{Next, Refusal, Server, ServerRef, Serving};
+
+/// What a machine's process is sent.
+pub struct Note<M: Machine>(What<M>);
+
+enum What<M: Machine> {
+    Event(M::Event),
+    Rings { clock: Clock, number: u64 },
+    Began,
+}
+
+impl<M: Machine> Note<M> {
+    /// An event from outside.
+    pub fn event(event: M::Event) -> Self {
+        Self(What::Event(event))
+    }
+}
+
+impl<M: Machine> fmt::Debug for Note<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            What::Event(_) => f.write_str("Event"),
+            What::Rings { clock, .. } => write!(f, "{clock:?}"),
+            What::Began => f.write_str("Began"),
+        }
+    }
+}
+
+/// A timeout that runs.
+struct Running {
+    clock: Clock,
+    number: u64,
+    timer: Reference,
+}
+
+/// A machine as a server.
+pub struct Driver<M: Machine> {
+    machine: M,
+    state: Option<M::State>,
+    queue: VecDeque<Happened<M>>,
+    postponed: VecDeque<Happened<M>>,
+    clocks: Vec<Running>,
+    numbers: u64,
+}
+
+impl<M: Machine> fmt::Debug for Driver<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").field("queue", &self.queue).field("postponed", &self.postponed).finish_non_exhaustive()
+    }
+}
+
+impl<M: Machine> Driver<M> {
+    pub(super) fn new(machine: M) -> Self {
+        Self {
+            machine,
+            state: None,
+            queue: VecDeque::new(),
+            postponed: VecDeque::new(),
+            clocks: Vec::new(),
+            numbers: 0,
+        }
+    }
+
+    /// The machine.
+    pub fn machine(&self) -> &M {
+        &self.machine
+    }
+
+    /// The machine, to be changed.
+    pub fn machine_mut(&mut self) -> &mut M {
+        &mut self.machine
+    }
+
+    /// The state that it is in; `None` before its `init` is done.
+    pub fn state(&self) -> Option<&M::State> {
+        self.state.as_ref()
+    }
+
+    /// Handles an event and all that is to be handled before the next one from outside.
+    async fn turn(&mut self, happened: Option<Happened<M>>, cx: Machining<'_, M>) -> Next<Note<M>> {
+        let mut next = happened;
+        loop {
+            let Some(happened) = next else { return Next::Wait };
+            // M4.
+            self.cancel(Clock::Event, cx);
+            let Some(state) = &self.state else { return Next::Wait };
+            let step = self.machine.handle(state, happened, cx).await;
+            if let Err(reason) = self.take(step, cx).await {
+                return Next::Stop(reason);
+            }
+            next = self.queue.pop_front();
+        }
+    }
+
+    /// Takes a step; an error is the machine's end.
+    async fn take(&mut self, step: Step<M>, cx: Machining<'_, M>) -> Result<(), Reason> {
+        let Step { to, postponed, next, clocks } = step;
+        self.postponed.extend(postponed);
+        let changed = match to {
+            Move::Stop(reason) => return Err(reason),
+            Move::Keep => None,
+            Move::Repeat => Some(None),
+            Move::To(state) if self.state.as_ref() == Some(&state) => None,
+            Move::To(state) => Some(self.state.replace(state)),
+        };
+        if let Some(Some(_)) = &changed {
+            self.cancel(Clock::State, cx);
+            // M2: the postponed first, and in front of them what this step inserts.
+            while let Some(happened) = self.postponed.pop_back() {
+                self.queue.push_front(happened);
+            }
+        }
+        for event in next.into_iter().rev() {
+            self.queue.push_front(Happened::Internal(event));
+        }
+        self.set_all(clocks, cx)?;
+        match changed {
+            Some(from) => self.enter(from, cx).await,
+            None => Ok(()),
+        }
+    }
+
+    /// M3. `None`: from the state itself.
+    async fn enter(&mut self, from: Option<M::State>, cx: Machining<'_, M>) -> Result<(), Reason> {
+        let Some(state) = &self.state else { return Ok(()) };
+        let entered = self.machine.enter(from.as_ref().unwrap_or(state), state, cx).await;
+        if let Move::Stop(reason) = entered.0.to {
+            return Err(reason);
+        }
+        self.set_all(entered.0.clocks, cx)
+    }
+
+    fn set_all(&mut self, clocks: Vec<Setting>, cx: Machining<'_, M>) -> Result<(), Reason> {
+        clocks.into_iter().try_for_each(|(clock, time)| self.set(clock, time, cx))
+    }
+
+    fn cancel(&mut self, clock: Clock, cx: Machining<'_, M>) {
+        if let Some(place) = self.clocks.iter().position(|running| running.clock == clock) {
+            cx.cancel_timer(self.clocks.swap_remove(place).timer);
+        }
+    }
+
+    fn set(&mut self, clock: Clock, time: Option<Duration>, cx: Machining<'_, M>) -> Result<(), Reason> {
+        self.cancel(clock, cx);
+        match time {
+            None => {}
+            // M5.
+            Some(Duration::ZERO) => self.queue.push_back(rung(clock)),
+            Some(time) => {
+                self.numbers += 1;
+                let number = self.numbers;
+                let timer = cx.cast_after(time, Note(What::Rings { clock, number }));
+                let timer = timer.map_err(|error| Reason::crash(alloc::format!("no timer: {error}")))?;
+                self.clocks.push(Running { clock, number, timer });
+            }
+        }
+        Ok(())
+    }
+
+    /// A timer's message has come: the timeout, if it is one still.
+    fn rings(&mut self, clock: Clock, number: u64) -> Option<Happened<M>> {
+        let place = self.clocks.iter().position(|running| running.clock == clock && running.number == number)?;
+        self.clocks.swap_remove(place);
+        Some(rung(clock))
+    }
+}
+
+fn rung<M: Machine>(clock: Clock) -> Happened<M> {
+    match clock {
+        Clock::Event => Happened::EventTimeout,
+        Clock::State => Happened::StateTimeout,
+        Clock::Named(name) => Happened::Timeout(name),
+    }
+}
+
+impl<M: Machine> Server for Driver<M> {
+    type Message = Note<M>;
+
+    async fn init(&mut self, cx: Serving<'_, Self>) -> Result<Next<Note<M>>, Refusal> {
+        self.state = Some(self.machine.init(cx).await?);
+        self.enter(None, cx).await.map_err(Refusal::Stop)?;
+        Ok(Next::Continue(Note(What::Began)))
+    }
+
+    async fn handle(&mut self, note: Note<M>, cx: Serving<'_, Self>) -> Next<Note<M>> {
+        let happened = match note.0 {
+            What::Event(event) => Some(Happened::Event(event)),
+            What::Rings { clock, number } => self.rings(clock, number),
+            // What `init` and the first `enter` have queued.
+            What::Began => self.queue.pop_front(),
+        };
+        self.turn(happened, cx).await
+    }
+
+    async fn down(&mut self, down: Down, cx: Serving<'_, Self>) -> Next<Note<M>> {
+        self.turn(Some(Happened::Signal(Signal::Down(down))), cx).await
+    }
+
+    async fn exit(&mut self, exit: Exit, cx: Serving<'_, Self>) -> Next<Note<M>> {
+        self.turn(Some(Happened::Signal(Signal::Exit(exit))), cx).await
+    }
+
+    async fn terminate(&mut self, reason: &Reason, cx: Serving<'_, Self>) {
+        self.machine.terminate(reason, self.state.as_ref(), cx).await;
+    }
+}
+
+/// Who sends to a machine.
+impl<M: Machine> ServerRef<Driver<M>> {
+    /// Sends an event and waits for nothing.
+    pub fn send<N: Send + 'static>(self, cx: &Context<N>, event: M::Event) -> Result<(), SendError<()>> {
+        self.cast(cx, Note::event(event)).map_err(|error| error.without_message())
+    }
+
+    /// Asks by an event, and waits for the answer for 5 s.
+    pub async fn ask<N, T>(self, cx: &Context<N>, make: impl FnOnce(Reply<T>) -> M::Event) -> Result<T, CallError>
+    where
+        N: Send + 'static,
+        T: Send + 'static,
+    {
+        self.ask_within(cx, PATIENCE, make).await
+    }
+
+    /// As [`ServerRef::ask`], for this long; `None`: for ever.
+    pub async fn ask_within<N, T>(
+        self,
+        cx: &Context<N>,
+        within: impl Into<Option<Duration>>,
+        make: impl FnOnce(Reply<T>) -> M::Event,
+    ) -> Result<T, CallError>
+    where
+        N: Send + 'static,
+        T: Send + 'static,
+    {
+        self.call_within(cx, within, |reply| Note::event(make(reply))).await
+    }
+}

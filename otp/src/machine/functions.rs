@@ -1,0 +1,102 @@
+//! A machine whose states are functions: [`Functions`].
+//!
+//! The state is the function that handles what happens in it. Functions do not wait; a machine that has to wait in a
+//! callback implements [`Machine`] itself.
+
+use core::fmt;
+
+use super::step::{Enter, Happened, Step};
+use super::{Machine, Machining};
+use crate::server::Refusal;
+
+/// What handles events in one state.
+type Handler<D, E> = fn(&mut D, Happened<Functions<D, E>>, Machining<'_, Functions<D, E>>) -> Step<Functions<D, E>>;
+
+/// What is done on entering any state.
+type OnEnter<D, E> = fn(&mut D, &StateFn<D, E>, Machining<'_, Functions<D, E>>) -> Enter<Functions<D, E>>;
+
+/// A state: its name, and the function that handles what happens in it. States are equal by name.
+pub struct StateFn<D: Send + 'static, E: Send + 'static> {
+    name: &'static str,
+    handle: Handler<D, E>,
+}
+
+impl<D: Send, E: Send> StateFn<D, E> {
+    /// A state.
+    pub const fn new(name: &'static str, handle: Handler<D, E>) -> Self {
+        Self { name, handle }
+    }
+
+    /// What it is called.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+impl<D: Send, E: Send> Clone for StateFn<D, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D: Send, E: Send> Copy for StateFn<D, E> {}
+
+impl<D: Send, E: Send> PartialEq for StateFn<D, E> {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl<D: Send, E: Send> fmt::Debug for StateFn<D, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// A machine of data `D` and events `E`, whose states are functions.
+pub struct Functions<D: Send + 'static, E: Send + 'static> {
+    data: D,
+    first: StateFn<D, E>,
+    on_enter: Option<OnEnter<D, E>>,
+}
+
+impl<D: Send, E: Send> fmt::Debug for Functions<D, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Functions").field("first", &self.first).finish_non_exhaustive()
+    }
+}
+
+impl<D: Send, E: Send> Functions<D, E> {
+    /// That begins in a state.
+    pub const fn new(data: D, first: StateFn<D, E>) -> Self {
+        Self { data, first, on_enter: None }
+    }
+
+    /// What is done on entering a state.
+    pub fn on_enter(mut self, on_enter: OnEnter<D, E>) -> Self {
+        self.on_enter = Some(on_enter);
+        self
+    }
+
+    /// The data.
+    pub const fn data(&self) -> &D {
+        &self.data
+    }
+}
+
+impl<D: Send + 'static, E: Send + 'static> Machine for Functions<D, E> {
+    type State = StateFn<D, E>;
+    type Event = E;
+
+    async fn init(&mut self, _: Machining<'_, Self>) -> Result<Self::State, Refusal> {
+        Ok(self.first)
+    }
+
+    async fn handle(&mut self, state: &Self::State, happened: Happened<Self>, cx: Machining<'_, Self>) -> Step<Self> {
+        (state.handle)(&mut self.data, happened, cx)
+    }
+
+    async fn enter(&mut self, _: &Self::State, state: &Self::State, cx: Machining<'_, Self>) -> Enter<Self> {
+        self.on_enter.map_or_else(Enter::new, |on_enter| on_enter(&mut self.data, state, cx))
+    }
+}

@@ -1,0 +1,251 @@
+//! What goes beyond OTP, by option: servers that are reborn, urgent messages, waiting for room, histories carried over.
+
+mod common;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use atropos_kernel::{Context, Reason, Reply, SendError};
+use atropos_otp::server::Mail;
+use atropos_otp::{Backoff, CallError, Intensity, Next, Refusal, Server, Serving, Supervisor};
+use common::{Bed, Told, Yard, boom, crash, lock};
+
+type Log = Arc<Mutex<Vec<String>>>;
+
+struct Fragile {
+    log: Log,
+    born: u32,
+    /// The births whose `init` fails.
+    fails: Option<u32>,
+}
+
+enum Ask {
+    Note(u32),
+    Panic(u32),
+    Born(Reply<u32>),
+    Work(Duration),
+}
+
+fn copy(ask: &Ask) -> Option<Ask> {
+    match ask {
+        Ask::Note(n) => Some(Ask::Note(*n)),
+        Ask::Panic(n) => Some(Ask::Panic(*n)),
+        Ask::Born(_) | Ask::Work(_) => None,
+    }
+}
+
+impl Server for Fragile {
+    type Message = Ask;
+
+    async fn init(&mut self, _: Serving<'_, Self>) -> Result<Next<Ask>, Refusal> {
+        lock(&self.log).push(format!("init {}", self.born));
+        if self.fails == Some(self.born) { Err(Refusal::Stop(boom())) } else { Ok(Next::Wait) }
+    }
+
+    async fn handle(&mut self, ask: Ask, cx: Serving<'_, Self>) -> Next<Ask> {
+        match ask {
+            Ask::Note(n) => lock(&self.log).push(format!("{n}")),
+            // Of a poison only some states die.
+            Ask::Panic(n) if self.born < n => {
+                lock(&self.log).push(format!("{} dies", self.born));
+                crash("poison")
+            }
+            Ask::Panic(_) => lock(&self.log).push(format!("{} survives", self.born)),
+            Ask::Born(reply) => reply.send(self.born),
+            Ask::Work(time) => cx.sleep(time).await,
+        }
+        Next::Wait
+    }
+
+    async fn terminate(&mut self, reason: &Reason, _: Serving<'_, Self>) {
+        lock(&self.log).push(format!("terminate {}: {reason}", self.born));
+    }
+}
+
+fn fragile(log: &Log, fails: Option<u32>) -> (Fragile, impl FnMut() -> Fragile + Send + use<>) {
+    let (log, mut born) = (log.clone(), 0);
+    let mut make = move || {
+        born += 1;
+        Fragile { log: log.clone(), born, fails }
+    };
+    (make(), make)
+}
+
+fn scene(mail: Mail<Ask>) -> (Vec<String>, Result<u32, CallError>) {
+    let (mut bed, log) = (Bed::new(2, 1), Log::default());
+    let inner = log.clone();
+    let born = bed.run(move |cx: Context<()>| async move {
+        let (first, make) = fragile(&inner, None);
+        let server = first.start().reborn(make, mail, Intensity::within(3, Duration::from_secs(5)));
+        let server = server.name("address").alone(&cx).await.expect("up");
+        server.cast(&cx, Ask::Work(Duration::from_millis(1))).map_err(|_| ()).expect("alive");
+        for ask in [Ask::Note(1), Ask::Panic(3), Ask::Note(2)] {
+            server.cast(&cx, ask).map_err(|_| ()).expect("alive");
+        }
+        cx.sleep(Duration::from_millis(10)).await;
+        assert_eq!(cx.whereis("address"), Some(server.pid()), "the address outlives the crash");
+        let born = server.call(&cx, Ask::Born).await;
+        assert_eq!(server.statistics(&cx).await.expect("alive").rebirths + 1, u64::from(born.clone().expect("alive")));
+        born
+    });
+    let log = lock(&log).clone();
+    (log, born)
+}
+
+#[test]
+fn reborn_with_the_mail_dropped() {
+    let (log, born) = scene(Mail::Drop);
+    assert_eq!(log, ["init 1", "1", "1 dies", "terminate 1: crash: poison", "init 2"]);
+    assert_eq!(born, Ok(2));
+}
+
+#[test]
+fn reborn_with_the_mail_kept_and_the_poison_skipped() {
+    let (log, born) = scene(Mail::SkipPoison);
+    assert_eq!(log, ["init 1", "1", "1 dies", "terminate 1: crash: poison", "init 2", "2"]);
+    assert_eq!(born, Ok(2));
+}
+
+#[test]
+fn reborn_with_all_mail_kept() {
+    let (log, born) = scene(Mail::Keep(copy));
+    let expected = [
+        "init 1",
+        "1",
+        "1 dies",
+        "terminate 1: crash: poison",
+        "init 2",
+        "2 dies",
+        "terminate 2: crash: poison",
+        "init 3",
+        "3 survives",
+        "2",
+    ];
+    assert_eq!(log, expected);
+    assert_eq!(born, Ok(3));
+}
+
+#[test]
+fn too_many_rebirths_or_a_failed_init_end_it() {
+    for (fails, lives) in [(None, 4), (Some(2), 1)] {
+        let (mut bed, log) = (Bed::new(2, 1), Log::default());
+        let inner = log.clone();
+        let ended = bed.run(move |cx: Context<()>| async move {
+            let (first, make) = fragile(&inner, fails);
+            let intensity = Intensity::within(3, Duration::from_secs(5));
+            let server = first.start().reborn(make, Mail::SkipPoison, intensity).alone(&cx).await.expect("up");
+            for _ in 0..10 {
+                let _ = server.cast(&cx, Ask::Panic(100));
+            }
+            server.call(&cx, Ask::Born).await
+        });
+        assert_eq!(ended, Err(CallError::Down(Reason::crash("poison"))));
+        let died = lock(&log).iter().filter(|line| line.ends_with("dies")).count();
+        assert_eq!(died, lives);
+    }
+}
+
+#[test]
+fn urgent_messages_go_first_and_keep_their_order() {
+    struct Ward(Arc<Mutex<Vec<i32>>>);
+    impl Server for Ward {
+        type Message = i32;
+        const URGENT: bool = true;
+        fn is_urgent(message: &i32) -> bool {
+            *message < 0
+        }
+        async fn handle(&mut self, message: i32, cx: Serving<'_, Self>) -> Next<i32> {
+            match message {
+                0 => cx.sleep(Duration::from_millis(1)).await,
+                n => lock(&self.0).push(n),
+            }
+            Next::Wait
+        }
+    }
+    let (mut bed, log) = (Bed::new(2, 1), Arc::new(Mutex::new(Vec::new())));
+    let inner = log.clone();
+    bed.run(move |cx: Context<()>| async move {
+        let ward = Ward(inner).start().alone(&cx).await.expect("up");
+        ward.cast(&cx, 0).expect("alive");
+        cx.yield_now().await;
+        for n in 1..=1000 {
+            ward.cast(&cx, if n % 100 == 0 { -n } else { n }).expect("alive");
+        }
+        cx.sleep(Duration::from_secs(1)).await;
+        ward.stop(&cx, Reason::NORMAL, None).await.expect("alive");
+    });
+    let seen = lock(&log).clone();
+    let urgent: Vec<i32> = seen.iter().copied().filter(|n| *n < 0).collect();
+    let others: Vec<i32> = seen.iter().copied().filter(|n| *n > 0).collect();
+    assert_eq!(urgent, (1..=10).map(|n| -n * 100).collect::<Vec<_>>());
+    assert_eq!(others, (1..=1000).filter(|n| n % 100 != 0).collect::<Vec<_>>());
+    assert_eq!(seen[..10], urgent);
+}
+
+#[test]
+fn a_sender_can_wait_for_room() {
+    let (mut bed, log) = (Bed::new(2, 1), Log::default());
+    let inner = log.clone();
+    bed.run(move |cx: Context<()>| async move {
+        let (slow, _) = fragile(&inner, None);
+        let slow = slow.start().mailbox_limit(2).alone(&cx).await.expect("up");
+        slow.cast(&cx, Ask::Work(Duration::from_secs(1))).map_err(|_| ()).expect("room");
+        cx.sleep(Duration::from_millis(1)).await;
+        for n in 0..2 {
+            slow.cast(&cx, Ask::Note(n)).map_err(|_| ()).expect("room");
+        }
+        let late = slow.cast_waiting(&cx, Ask::Note(7), Duration::from_millis(100)).await;
+        assert!(matches!(late, Err(SendError::Full(Ask::Note(7)))), "it comes back");
+        slow.cast_waiting(&cx, Ask::Note(2), Duration::from_secs(2)).await.map_err(|_| ()).expect("room, in time");
+        slow.call(&cx, Ask::Born).await.expect("alive");
+    });
+    assert_eq!(*lock(&log), ["init 1", "0", "1", "2"]);
+}
+
+#[test]
+fn a_history_outlives_its_supervisor() {
+    let two = Intensity::within(2, Duration::from_secs(60));
+    let (mut bed, yard) = (Bed::new(1, 1), Yard::default());
+    let (parent, supervisor) = bed.family(Supervisor::one_for_one().intensity(two).child(yard.worker("a")));
+    for _ in 0..2 {
+        bed.tell(yard.pid("a"), Told::End(boom()));
+        bed.sleep(Duration::from_secs(1));
+    }
+    let history = bed.run(move |cx: Context<()>| async move { supervisor.history(&cx).await }).expect("alive");
+    assert_eq!((history.ages.len(), history.total), (2, 2));
+    bed.exit(parent, Reason::KILL);
+    bed.settle();
+    // Another bed: another clock, as after a reset.
+    let (mut bed, yard) = (Bed::new(1, 1), Yard::default());
+    let again = |history| Supervisor::one_for_one().intensity(two).carry(history).child(yard.worker("a"));
+    let (_, supervisor) = bed.family(again(history.clone().after(Duration::from_secs(10))));
+    bed.tell(yard.pid("a"), Told::End(boom()));
+    bed.settle();
+    assert!(!bed.is_alive(supervisor), "the budget is spent");
+    let (_, supervisor) = bed.family(again(history.after(Duration::from_secs(100))));
+    bed.tell(yard.pid("a"), Told::End(boom()));
+    bed.settle();
+    assert!(bed.is_alive(supervisor), "long ago");
+}
+
+#[test]
+fn a_back_off_spreads_what_died_together() {
+    let (mut bed, yard) = (Bed::new(2, 1), Yard::default());
+    let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(8));
+    let workers = (0..50).map(|n| yard.worker(&format!("w{n}")));
+    let supervisor = Supervisor::one_for_one().intensity(Intensity::Unlimited).backoff(backoff);
+    bed.family(supervisor.children(workers));
+    for n in 0..50 {
+        bed.tell(yard.pid(&format!("w{n}")), Told::End(boom()));
+    }
+    bed.settle();
+    assert_eq!(yard.live(), 0);
+    let mut waves = Vec::new();
+    for _ in 0..10 {
+        bed.sleep(Duration::from_millis(200));
+        waves.push(yard.live());
+    }
+    assert_eq!(*waves.last().expect("ten"), 50, "{waves:?}");
+    let steps = waves.windows(2).filter(|pair| pair[1] > pair[0]).count();
+    assert!(steps >= 4, "not all at once: {waves:?}");
+}

@@ -1,0 +1,45 @@
+//! Reports of supervisors and servers as `tracing` events: [`tracing_hook`].
+//!
+//! The fields are OTP's: the supervisor, the offender with its properties, the reason. Progress is `info`, what went
+//! wrong is `warn` or `error`; the target is `atropos::otp`.
+
+use atropos_otp::{Hook, Offender, Report};
+use tracing::{error, info, warn};
+
+const TARGET: &str = "atropos::otp";
+
+/// A hook that makes an event of each report: give it to the top supervisor ([`atropos_otp::Supervisor::on_report`]), and
+/// all below tell it too.
+pub fn tracing_hook() -> Hook {
+    Hook::new(tell)
+}
+
+/// The child, for a field.
+fn child(offender: &Offender) -> tracing::field::DebugValue<&Offender> {
+    tracing::field::debug(offender)
+}
+
+fn tell(report: &Report) {
+    match report {
+        Report::Progress { supervisor, child: offender } => {
+            info!(target: TARGET, %supervisor, child = child(offender), "progress");
+        }
+        Report::ChildTerminated { supervisor, child: offender, reason } => {
+            warn!(target: TARGET, %supervisor, child = child(offender), %reason, "child_terminated");
+        }
+        Report::StartError { supervisor, child: offender, error } => {
+            error!(target: TARGET, %supervisor, child = child(offender), reason = %error, "start_error");
+        }
+        Report::ShutdownError { supervisor, child: offender, reason } => {
+            warn!(target: TARGET, %supervisor, child = child(offender), %reason, "shutdown_error");
+        }
+        Report::Stuck { supervisor, child: offender } => {
+            error!(target: TARGET, %supervisor, child = child(offender), "stuck");
+        }
+        Report::GaveUp { supervisor, child: offender } => {
+            error!(target: TARGET, %supervisor, child = child(offender), "reached_max_restart_intensity");
+        }
+        Report::Crash { pid, reason } => error!(target: TARGET, %pid, %reason, "crash"),
+        other => error!(target: TARGET, report = ?other, "report"),
+    }
+}
