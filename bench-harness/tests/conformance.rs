@@ -58,6 +58,22 @@ fn on_two_cores() {
 }
 
 #[test]
+fn through_the_facilities_on_one_core_and_on_two() {
+    for cores in [1, 2] {
+        let mut world = Threads::new(cores).expect("threads").through_facilities();
+        signals(&format!("facility-{cores}.jsonl"), &observe(&mut world, "signals.jsonl"));
+    }
+}
+
+#[test]
+fn through_the_facilities_on_stepped_cores() {
+    for seed in 1..=4 {
+        let mut world = Stepped::new(seed as usize, seed).through_facilities();
+        signals(&format!("facility-stepped-{seed}.jsonl"), &observe(&mut world, "signals.jsonl"));
+    }
+}
+
+#[test]
 fn on_stepped_cores_the_same_seed_sees_the_same() {
     let once = observe(&mut Stepped::new(3, 7), "signals.jsonl");
     signals("stepped.jsonl", &once);

@@ -14,6 +14,7 @@ use core::task::Waker;
 use core::time::Duration;
 
 use crate::alias::{AliasMode, AliasRecord};
+use crate::behalf::BehalfError;
 use crate::hand::Hand;
 use crate::info::ProcessInfo;
 use crate::memory::NoMemory;
@@ -32,7 +33,7 @@ use crate::send::{self, SendError};
 use crate::signal::ask::{Ask, Question, Waiting};
 use crate::signal::exit_signal;
 use crate::signal::queue::Cursor;
-use crate::sync::Cell;
+use crate::sync::{Cell, Ordering};
 use crate::task::context::Context;
 use crate::task::future::FutureBody;
 use crate::task::waker;
@@ -331,7 +332,25 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         self.alive(LinkError::Dying)?;
         self.spend(1);
         let _inside = self.slice.enter();
-        ties::link(self.slice.process, &self.slice.hand, to)
+        ties::link(self.slice.process, &self.slice.hand, to, true)
+    }
+
+    /// As [`Cx::link`]; but unless `as_otp` the dead are an error also to who traps exits.
+    pub(crate) fn link_as(&self, to: Pid, as_otp: bool) -> Result<(), BehalfError> {
+        self.spend(1);
+        let _inside = self.slice.enter();
+        ties::link(self.slice.process, &self.slice.hand, to, as_otp).map_err(|error| match error {
+            LinkError::NoProc => BehalfError::NoProc,
+            LinkError::NoMemory => BehalfError::NoMemory,
+            LinkError::Dying => BehalfError::NoCaller,
+        })
+    }
+
+    /// Monitors a process by this reference: whether the DOWN waits already.
+    pub(crate) fn monitor_as(&self, target: Pid, reference: Reference) -> Result<bool, MonitorError> {
+        self.spend(1);
+        let _inside = self.slice.enter();
+        ties::monitor(self.slice.process, &self.slice.hand, Ok(target), reference, None)
     }
 
     /// Ends a link; without one, nothing happens. Lock-free; amortised O(1).
@@ -386,7 +405,8 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
 
     /// Sets whether EXITs come as messages; the old value.
     pub fn trap_exit(&self, trap: bool) -> bool {
-        self.private(|private| core::mem::replace(&mut private.trap_exit, trap))
+        // Relaxed: as in `Header::trap_exit`.
+        self.slice.process.trap_exit.swap(trap, Ordering::Relaxed)
     }
 
     /// Starts a process. Lock-free, but for growing the table.
@@ -394,7 +414,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         self.alive(SpawnError::Dying)?;
         self.spend(10);
         let reference = if options.monitor { Some(self.reference().ok_or(SpawnError::NoMemory)?) } else { None };
-        let parent = Parent { process: self.slice.process, reference };
+        let parent = Parent { process: self.slice.process, reference, by_proxy: false };
         spawn::spawn(&self.slice.hand, Slots::Core(self.slice.core), Some(parent), options, body)
     }
 

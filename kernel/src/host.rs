@@ -36,7 +36,7 @@ impl<'a> Host<'a> {
         Self { kernel, guard: participant.pin() }
     }
 
-    fn hand(&self) -> Hand<'_> {
+    pub(crate) fn hand(&self) -> Hand<'_> {
         self.kernel.hand(&self.guard, None)
     }
 

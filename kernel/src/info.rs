@@ -12,6 +12,7 @@ use crate::pid::Pid;
 use crate::process::fetch::take_up;
 use crate::process::header::Header;
 use crate::process::spawn::Priority;
+use crate::sync::Ordering;
 use crate::watch::Watch;
 
 /// A process as it was when it answered.
@@ -77,7 +78,7 @@ impl ProcessInfo {
             monitors,
             monitored_by: watchers(process)?,
             message_queue_len: private.queue.len(),
-            trap_exit: private.trap_exit,
+            trap_exit: process.trap_exit.load(Ordering::Relaxed),
             priority: Priority::of(process),
             suspended: private.suspended,
             core: (process.core != u32::MAX).then_some(process.core as usize),

@@ -18,6 +18,7 @@
 //! | who is no process and waits for one's end | `watcher`, `exit_queue` |
 //! | where processes are | `table`, `reclaim` |
 //! | birth, life and death of one | `process`, `cx`, `task` |
+//! | acting for one | `behalf`, `proxy` |
 //! | when they run | `runq`, `sched`, `timer` |
 //! | the ground | `sync`, `config`, `memory`, `mutate`, `world` |
 #![no_std]
@@ -28,6 +29,7 @@ extern crate alloc;
 extern crate std;
 
 pub(crate) mod alias;
+pub(crate) mod behalf;
 pub(crate) mod config;
 pub(crate) mod cx;
 pub(crate) mod exit_queue;
@@ -44,6 +46,7 @@ pub(crate) mod mutate;
 pub(crate) mod name;
 pub(crate) mod pid;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod reason;
 pub(crate) mod received;
 pub mod reclaim;
@@ -64,6 +67,7 @@ pub(crate) mod watcher;
 pub mod world;
 
 pub use alias::AliasMode;
+pub use behalf::{Behalf, BehalfError, Placed, Standing};
 pub use config::MAX_CORES;
 pub use cx::{Asked, Cx, Dest};
 pub use exit_queue::{AllFired, ExitQueue};

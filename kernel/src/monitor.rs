@@ -111,7 +111,7 @@ unsafe fn watcher(watch: NonNull<Watch>) -> Option<Pid> {
 
 unsafe fn fire(watch: NonNull<Watch>, hand: &Hand<'_>, reason: &Reason) {
     // SAFETY: the caller gives the list's share.
-    unsafe { Monitor::fire(of_watch(watch), hand, reason) }
+    unsafe { Monitor::fire(of_watch(watch), hand, reason) };
 }
 
 unsafe fn release_watch(watch: NonNull<Watch>) {
@@ -176,25 +176,27 @@ impl Monitor {
         self.state.load(Ordering::Relaxed) == ARMED
     }
 
-    /// (1) The target died, or there was none. Consumes the target side's share. Lock-free.
+    /// (1) The target died, or there was none: whether the watcher's mailbox has the DOWN. Consumes the target side's
+    /// share. Lock-free.
     ///
     /// # Safety
     /// The caller has that share, and the node is in no queue.
-    pub unsafe fn fire(this: NonNull<Self>, hand: &Hand<'_>, reason: &Reason) {
+    pub unsafe fn fire(this: NonNull<Self>, hand: &Hand<'_>, reason: &Reason) -> bool {
         // SAFETY: shared, so live.
         let monitor = unsafe { this.as_ref() };
         // AcqRel: pairs with the exchange of `cancel`, whichever came first.
         let fired = monitor.state.compare_exchange(ARMED, FIRED, Ordering::AcqRel, Ordering::Acquire);
         if fired.is_err() && !hand.kernel.mutated(Mutation::FiresAnyway) {
             // SAFETY: the share is the caller's.
-            return unsafe { Self::give_up(this) };
+            unsafe { Self::give_up(this) };
+            return false;
         }
         // SAFETY: who fires owns the node and the reason until the push.
         monitor.reason.with_mut(|place| unsafe { *place = reason.clone() });
         // SAFETY: likewise.
         unsafe { Node::become_kind(this.cast(), Kind::Down) };
         // SAFETY: the node is ours, and takes the share with it.
-        unsafe { hand.deliver(monitor.watcher, this.cast()) };
+        unsafe { hand.deliver(monitor.watcher, this.cast()) }
     }
 
     /// (2) The watcher wants no DOWN. The watcher's only. Wait-free.

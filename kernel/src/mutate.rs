@@ -39,6 +39,10 @@ pub enum Mutation {
     SleepsAnyway,
     /// `normal` kills as any other reason does.
     NormalKills,
+    /// A death releases the proxies that it has not met.
+    ProxiesUnmet,
+    /// A proxy's record is placed at its target before the watcher has the proxy.
+    PlacedFirst,
 }
 
 #[cfg(loom)]

@@ -141,12 +141,14 @@ const BLOCK_BITS: u32 = 16;
 #[derive(Debug)]
 pub(crate) struct References {
     next_block: AtomicUsize,
+    /// The next reference of the block that those share who are no core; a multiple of a block's length when there is none.
+    shared: AtomicUsize,
 }
 
 impl References {
     /// No reference given out yet.
     pub(crate) fn new() -> Self {
-        Self { next_block: AtomicUsize::new(0) }
+        Self { next_block: AtomicUsize::new(0), shared: AtomicUsize::new(0) }
     }
 
     /// The next reference of `block`, which is refilled when it is used up. Wait-free.
@@ -171,6 +173,24 @@ impl References {
         let reference = Reference::from_raw(block.next);
         block.next += 1;
         reference
+    }
+
+    /// The next reference of the block that all share who are no core. Lock-free.
+    pub(crate) fn next_of_all(&self) -> Option<Reference> {
+        // Relaxed, all of it: the counter orders nothing but itself.
+        let mut next = self.shared.load(Ordering::Relaxed);
+        loop {
+            let mut taken = next;
+            if next.is_multiple_of(1 << BLOCK_BITS) {
+                // A block whose taker loses the exchange below is lost; so is the first of each.
+                let mut block = Block::default();
+                taken = usize::try_from(self.next(&mut block)?.to_raw()).ok()? | 1;
+            }
+            match self.shared.compare_exchange_weak(next, taken + 1, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Reference::from_raw(taken as u64),
+                Err(now) => next = now,
+            }
+        }
     }
 }
 
@@ -216,6 +236,9 @@ mod tests {
             assert!(seen.insert(references.next(&mut two).expect("plenty")));
         }
         assert!(seen.iter().all(|r| r.to_raw() < 1 << 56));
+        for _ in 0..200_000 {
+            assert!(seen.insert(references.next_of_all().expect("plenty")));
+        }
         if usize::BITS == 64 {
             references.next_block.store(1 << (56 - BLOCK_BITS), Ordering::Relaxed);
             let mut late = Block::default();

@@ -55,6 +55,9 @@ pub struct Set<T> {
     index: Option<Box<HashTable<NonNull<T>>>>,
 }
 
+/// As the members at the last sweep: there is none any more, and the index does not grow.
+const FROZEN: u32 = u32::MAX;
+
 fn hash(key: u64) -> u64 {
     // Fibonacci hashing: keys are counters or packed indexes, never an attacker's choice.
     let mixed = (key ^ (key >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -97,15 +100,17 @@ impl<T: Member> Set<T> {
     }
 
     fn add_to_index(&mut self, member: NonNull<T>) {
+        let frozen = self.swept == FROZEN;
         // SAFETY: members live.
         let rehash = |member: &NonNull<T>| hash(unsafe { member.as_ref() }.key());
         if let Some(index) = &mut self.index {
-            if index.try_reserve(1, rehash).is_ok() {
+            let has_room = if frozen { index.len() < index.capacity() } else { index.try_reserve(1, rehash).is_ok() };
+            if has_room {
                 index.insert_unique(rehash(&member), member, rehash);
             } else {
                 self.index = None;
             }
-        } else if self.len() >= INDEX_FROM && self.len.is_power_of_two() | (self.len() == INDEX_FROM) {
+        } else if !frozen && self.len() >= INDEX_FROM && self.len.is_power_of_two() | (self.len() == INDEX_FROM) {
             self.build_index();
         }
     }
@@ -188,6 +193,11 @@ impl<T: Member> Set<T> {
         self.index = None;
     }
 
+    /// From now on it takes no memory, and is never due for a sweep: its process dies.
+    pub fn freeze(&mut self) {
+        self.swept = FROZEN;
+    }
+
     /// All members, oldest first. The one that was returned last may be removed.
     pub fn iter(&self) -> Iter<T> {
         Iter(self.head)
@@ -196,7 +206,7 @@ impl<T: Member> Set<T> {
     /// Whether the set has doubled since this last said so: time to drop what has lost
     /// its meaning, at a cost that the insertions have paid for.
     pub fn sweep_is_due(&self) -> bool {
-        self.len() >= crate::config::SWEEP_AT_LEAST.max(2 * self.swept as usize)
+        self.swept != FROZEN && self.len() >= crate::config::SWEEP_AT_LEAST.max(2 * self.swept as usize)
     }
 
     /// The sweep is done.

@@ -43,6 +43,7 @@ pub mod watch;
 mod worker;
 mod world;
 
+pub use atropos_facility as facility;
 pub use atropos_kernel as kernel;
 pub use atropos_kernel::{
     Address, Alias, AliasMode, Body, Context, Cursor, Cx, Dest, Down, Exit, LinkError, MonitorError, Name, NoMemory,

@@ -9,6 +9,7 @@ use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use atropos_facility::Gate;
 use atropos_kernel::{
     Address, Alias, Asked, Body, Context, Dead, Host, Kernel, NoMemory, Pid, ProcessInfo, Reason, Recipient, Said,
     SendError, SpawnError, SpawnOptions, Spawned, task,
@@ -183,7 +184,7 @@ impl Handle {
             Asked::Later(answer) => match answer.await {
                 Said::Info(info) => Ok(Some(*info)),
                 Said::NoMemory => Err(NoMemory),
-                Said::Dead | Said::Alive | Said::Suspended(_) => Ok(None),
+                Said::Dead | Said::Alive | Said::Linked(_) | Said::Suspended(_) => Ok(None),
             },
         }
     }
@@ -211,6 +212,12 @@ impl Handle {
     /// Runs blocking work on a thread of its own, and brings its result.
     pub fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Blocking<T> {
         spawn_blocking(&self.0.pool, work)
+    }
+}
+
+impl Gate for Handle {
+    fn enter(&self, act: &mut dyn FnMut(&Host<'_>)) {
+        self.host(|host| act(host));
     }
 }
 

@@ -16,7 +16,19 @@ pub(crate) fn check() -> Result<()> {
     cargo(&["build", "--release", "-p", "atropos-bench", "--bin", "conformance-runner"])?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     let runner = target.join("release/conformance-runner");
-    CASES.iter().try_for_each(|cases| check_all(&runner, &target, cases))
+    CASES.iter().try_for_each(|cases| check_all(&runner, &target, cases))?;
+    through_the_facilities(&runner, &target.join("observed.jsonl"))
+}
+
+/// The cases of processes and signals once more, the scripts asking the facilities.
+fn through_the_facilities(runner: &Path, observed: &Path) -> Result<()> {
+    let worlds = [&["--cores", "1"][..], &["--cores", "2"]].into_iter();
+    let stepped = ["1", "2", "3", "4"].map(|seed| ["--stepped", "--seed", seed, "--cores", seed]);
+    for world in worlds.chain(stepped.iter().map(|world| &world[..])) {
+        let said = replay(runner, observed, CASES[0], &[&["--through", "facility"], world].concat())?;
+        println!("through the facilities, {}: {said}", world.join(" "));
+    }
+    Ok(())
 }
 
 fn check_all(runner: &Path, target: &Path, cases: &str) -> Result<()> {

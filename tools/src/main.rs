@@ -205,8 +205,9 @@ fn no_std() -> Result<()> {
     let sweep = ["--test", "failing_memory", "--", "--nocapture"];
     cargo(&[&["test", "--release", "-q", "-p", "atropos-kernel", "--no-default-features"], &sweep[..]].concat())?;
     cargo(&["build", "-p", "atropos-kernel"])?;
+    cargo(&["build", "-p", "atropos-facility"])?;
     cargo(&["build", "-p", "atropos-dist"])?;
-    for package in ["atropos-kernel", "atropos-otp", "atropos-dist"] {
+    for package in ["atropos-kernel", "atropos-otp", "atropos-facility", "atropos-dist"] {
         let tree = steps::output("cargo", &["tree", "-p", package, "-e", "normal,features", "--prefix", "none"])?;
         let std_features: Vec<&str> = tree.lines().filter(|line| line.contains("feature \"std\"")).collect();
         anyhow::ensure!(std_features.is_empty(), "{package}'s tree asks for std:\n{}", std_features.join("\n"));

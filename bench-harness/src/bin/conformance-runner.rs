@@ -10,6 +10,12 @@ use atropos_bench::conformance::threads::Threads;
 use atropos_bench::conformance::{World, replay, row};
 use clap::Parser;
 
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Through {
+    Kernel,
+    Facility,
+}
+
 /// Replays cases recorded from Erlang/OTP; `cases/check.py CASES OBSERVED` judges what it prints.
 #[derive(Parser)]
 struct Arguments {
@@ -21,6 +27,9 @@ struct Arguments {
     /// On virtual cores that one thread steps, in virtual time.
     #[arg(long)]
     stepped: bool,
+    /// What the processes ask: the kernel itself, or the facilities.
+    #[arg(long, value_enum, default_value_t = Through::Kernel)]
+    through: Through,
     /// What decides the steps.
     #[arg(long, default_value_t = 1, requires = "stepped")]
     seed: u64,
@@ -28,10 +37,19 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    let through = arguments.through;
     if arguments.stepped {
-        run(&arguments, &mut Stepped::new(arguments.cores, arguments.seed))
+        let world = Stepped::new(arguments.cores, arguments.seed);
+        match through {
+            Through::Kernel => run(&arguments, &mut { world }),
+            Through::Facility => run(&arguments, &mut world.through_facilities()),
+        }
     } else {
-        run(&arguments, &mut Threads::new(arguments.cores)?)
+        let world = Threads::new(arguments.cores)?;
+        match through {
+            Through::Kernel => run(&arguments, &mut { world }),
+            Through::Facility => run(&arguments, &mut world.through_facilities()),
+        }
     }
 }
 

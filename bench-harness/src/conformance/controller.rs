@@ -57,7 +57,7 @@ impl<W: World> Run<'_, W> {
     }
 
     fn spawn(&mut self, name: &str, init: Vec<Op>, trap: bool) -> Result<()> {
-        let shared = Shared::new(self.names.clone());
+        let shared = Shared::new(self.names.clone(), self.world.through());
         lock(&self.processes).insert(name.to_owned(), shared.clone());
         let body = Scripted::new(name, shared, self.processes.clone(), init);
         // Held over the spawn: the process may run at once and look names up.

@@ -2,7 +2,7 @@
 //!
 //! [`case`] is what a case says, [`script`] the processes that do it, [`controller`] performs a case
 //! step by step in a [`World`]: on the real runtime ([`threads`]), or on virtual cores stepped by a
-//! seed ([`stepped`]). [`reason`] translates reasons. [`supervisor`] does the same for cases of supervisors.
+//! seed ([`stepped`]); its processes ask the kernel by themselves, or through the facilities ([`through`]). [`reason`] translates reasons. [`supervisor`] does the same for cases of supervisors.
 
 pub mod case;
 pub mod controller;
@@ -11,17 +11,26 @@ pub mod script;
 pub mod stepped;
 pub mod supervisor;
 pub mod threads;
+pub mod through;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use atropos::kernel::{Host, Kernel};
 use serde_json::{Value, json};
 
+use self::through::Through;
+
 /// Where the processes of a case run.
 pub trait World {
     /// The kernel.
     fn kernel(&self) -> &Kernel;
+
+    /// What scripted processes ask instead of the kernel itself.
+    fn through(&self) -> Option<Arc<Through>> {
+        None
+    }
 
     /// Does something as the host.
     fn host<R>(&self, f: impl FnOnce(&Host<'_>) -> R) -> R;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use atropos::facility::SpawnFlags;
 use atropos::kernel::{Asked, Said};
 use atropos::{
     Alias, AliasMode, Body, Cursor, Cx, Dest, LinkError, Object, Peek, Pid, ProcessInfo, Received, Reference, Resumed,
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 
 use super::case::{Op, Wanted};
 use super::reason;
+use super::through::Through;
 
 /// What the scripted processes send each other.
 #[derive(Clone, Debug)]
@@ -87,6 +89,8 @@ impl Names {
 pub struct Shared {
     /// The case's names.
     pub names: Arc<Mutex<Names>>,
+    /// What it asks instead of the kernel itself.
+    through: Option<Arc<Through>>,
     state: Mutex<State>,
 }
 
@@ -105,8 +109,8 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Shared {
     /// For a process of the case.
-    pub fn new(names: Arc<Mutex<Names>>) -> Arc<Self> {
-        Arc::new(Self { names, state: Mutex::default() })
+    pub fn new(names: Arc<Mutex<Names>>, through: Option<Arc<Through>>) -> Arc<Self> {
+        Arc::new(Self { names, through, state: Mutex::default() })
     }
 
     /// Leaves a command and wakes the process.
@@ -271,7 +275,7 @@ impl Scripted {
 
     fn spawn(&self, cx: &Me<'_>, op: &Op) -> Value {
         let name = op.p.as_ref().expect("a spawn names its process");
-        let shared = Shared::new(self.shared.names.clone());
+        let shared = Shared::new(self.shared.names.clone(), self.shared.through.clone());
         lock(&self.children).insert(name.clone(), shared.clone());
         let body = Self::new(name, shared, self.children.clone(), op.init.clone());
         let mut options = SpawnOptions::new().trap_exit(op.trap);
@@ -283,9 +287,15 @@ impl Scripted {
         }
         // The lock is held over the spawn: the child may run at once and look names up.
         let mut names = self.names();
-        let spawned = cx.spawn(&options, body).expect("a process");
-        names.bind(name, spawned.pid);
-        if let (Some(name), Some(monitor)) = (&op.monitor, spawned.monitor) {
+        let (pid, monitor) = match &self.shared.through {
+            Some(through) => {
+                let flags = SpawnFlags { link: op.link, monitor: op.monitor.is_some(), trap_exit: op.trap };
+                through.spawn(cx.pid(), body, flags)
+            }
+            None => cx.spawn(&options, body).map(|spawned| (spawned.pid, spawned.monitor)).expect("a process"),
+        };
+        names.bind(name, pid);
+        if let (Some(name), Some(monitor)) = (&op.monitor, monitor) {
             names.references.insert(name.clone(), monitor);
         }
         json!(true)
@@ -318,7 +328,11 @@ impl Scripted {
             Some(name) => Dest::Name(name),
             None => Dest::Pid(self.pid(op.to.as_ref())),
         };
-        let reference = cx.monitor_with(target, mode).expect("a monitor");
+        let reference = match (&self.shared.through, target, mode) {
+            (Some(through), Dest::Pid(target), None) => through.monitor(cx.pid(), target),
+            // The facilities know neither names nor aliases.
+            (_, target, mode) => cx.monitor_with(target, mode).expect("a monitor"),
+        };
         let mut names = self.names();
         let name = op.reference.clone().expect("a monitor names its reference");
         if mode.is_some() {
@@ -365,24 +379,39 @@ impl Scripted {
     fn perform(&mut self, cx: &Me<'_>, op: &Op) -> Did {
         Did::Returns(match op.op.as_str() {
             "spawn" => self.spawn(cx, op),
-            "link" => match cx.link(self.pid(op.to.as_ref())) {
-                Err(LinkError::NoProc) => json!({"error": "noproc"}),
-                _ => json!(true),
-            },
+            "link" => {
+                let to = self.pid(op.to.as_ref());
+                let is_refused = match &self.shared.through {
+                    Some(through) => through.link(cx.pid(), to),
+                    None => cx.link(to) == Err(LinkError::NoProc),
+                };
+                if is_refused { json!({"error": "noproc"}) } else { json!(true) }
+            }
             "unlink" => {
-                cx.unlink(self.pid(op.to.as_ref()));
+                let from = self.pid(op.to.as_ref());
+                match &self.shared.through {
+                    Some(through) => through.unlink(cx.pid(), from),
+                    None => cx.unlink(from),
+                }
                 json!(true)
             }
             "monitor" => self.monitor(cx, op),
             "demonitor" => {
                 let name = op.reference.as_ref().expect("demonitor has a reference");
                 let reference = self.names().references.get(name).copied();
-                let in_force = reference.is_some_and(|reference| cx.demonitor(reference, op.flush));
+                let in_force = reference.is_some_and(|reference| match &self.shared.through {
+                    Some(through) => through.demonitor(cx.pid(), reference, op.flush),
+                    None => cx.demonitor(reference, op.flush),
+                });
                 json!(if op.info { in_force } else { true })
             }
             "exit" => {
                 let why = reason::parse(op.reason.as_deref().unwrap_or("normal"));
-                cx.exit(self.pid(op.to.as_ref()), why).expect("memory");
+                let to = self.pid(op.to.as_ref());
+                match &self.shared.through {
+                    Some(through) => through.exit(cx.pid(), to, why),
+                    None => cx.exit(to, why).expect("memory"),
+                }
                 json!(true)
             }
             "stop" => {
@@ -390,7 +419,10 @@ impl Scripted {
                 let why = reason::of_stop(how, op.reason.as_deref().unwrap_or("normal"));
                 return Did::Ends(Resumed::Exit(why));
             }
-            "trap" => json!(cx.trap_exit(op.on)),
+            "trap" => json!(match &self.shared.through {
+                Some(through) => through.trap_exit(cx.pid(), op.on),
+                None => cx.trap_exit(op.on),
+            }),
             "send" => self.send(cx, op),
             "recv" | "recv_start" => {
                 let after = match (op.op.as_str(), op.after) {

@@ -14,6 +14,7 @@ use atropos::kernel::world::{Here, World as KernelWorld};
 use atropos::kernel::{Core, Host, Kernel, Options, Ran};
 
 use super::World;
+use super::through::{Facilitated, Joins, Through};
 
 thread_local! {
     static HERE: Here = const { Cell::new(std::ptr::null()) };
@@ -80,6 +81,12 @@ impl Stepped {
         let cores = (0..cores).map(|id| (Core::new(kernel.clone(), id), None)).collect();
         let participant = kernel.register();
         Self { kernel, clock, cores, participant, random: seed.wrapping_mul(2).wrapping_add(1) }
+    }
+
+    /// The same, its processes asking the facilities.
+    pub fn through_facilities(self) -> Facilitated<Self> {
+        let through = Through::new(Joins(self.kernel.clone()));
+        Facilitated::new(self, through)
     }
 
     /// SplitMix64.

@@ -8,6 +8,7 @@ use atropos::kernel::reclaim::Participant;
 use atropos::kernel::{Host, Kernel};
 
 use super::World;
+use super::through::{Facilitated, Through};
 
 /// The real runtime.
 pub struct Threads {
@@ -27,6 +28,14 @@ impl Threads {
         let runtime = Runtime::builder().cores(cores).build()?;
         let participant = runtime.kernel().register();
         Ok(Self { runtime, participant })
+    }
+}
+
+impl Threads {
+    /// The same, its processes asking the facilities.
+    pub fn through_facilities(self) -> Facilitated<Self> {
+        let through = Through::new(self.runtime.handle());
+        Facilitated::new(self, through)
     }
 }
 

@@ -3,7 +3,8 @@
 //! 1. The body is dropped; a panic of its destructors is contained.
 //! 2. Its name is given up, the reason is written, and the mailbox closed: from now on senders get their
 //!    signals back. Who knows that it is dead finds its name free: a monitor of the dead fires at once.
-//! 3. Its aliases, timers and monitors are given up; unread messages are dropped.
+//! 3. What others have left for it to do is done (`proxy`). Its aliases, timers and monitors are given up; unread
+//!    messages are dropped.
 //! 4. Links fire, oldest first, then monitors (a process that is linked and monitors gets EXIT
 //!    before DOWN, as in OTP). Those whom an EXIT kills are queued by it and die in turn on
 //!    whatever core runs them: no recursion, and no list but the run queues.
@@ -25,6 +26,7 @@ use crate::mutate::Mutation;
 use crate::name;
 use crate::process::header::Header;
 use crate::process::ties::watch_was_cancelled;
+use crate::proxy::Proxy;
 use crate::reason::Reason;
 use crate::signal::node::{Kind, Node};
 use crate::signal::queue::Queue;
@@ -76,12 +78,28 @@ fn close(header: &Header, hand: &Hand<'_>) -> Queue {
     let rest = header.mailbox.close().into_fifo();
     // SAFETY: the owner.
     let private = unsafe { header.private() };
+    // What was to be done for it by proxy is done, before anything is fired (`proxy`, X3), and without memory.
+    private.monitors.freeze();
+    private.links.freeze();
+    let unmet = core::mem::replace(&mut private.unmet, Fifo::empty());
+    let mut unread = Queue::new();
+    for node in unmet.chain(rest) {
+        // SAFETY: taken, so the owner's.
+        if unsafe { Node::kind(node) } == Kind::Proxy && !hand.kernel.mutated(Mutation::ProxiesUnmet) {
+            // SAFETY: likewise.
+            unsafe { Proxy::meet(node, header, hand) };
+        } else {
+            // SAFETY: likewise, in no queue.
+            unsafe { unread.push_back(node) };
+        }
+    }
+    // SAFETY: the owner; no other borrow is kept.
+    let private = unsafe { header.private() };
     // Nothing looks anything up from here on: emptying a set is a walk.
     private.monitors.forget_index();
     private.timers.forget_index();
     private.aliases.forget_index();
     private.links.forget_index();
-    let unmet = core::mem::replace(&mut private.unmet, Fifo::empty());
     let mut fetched = core::mem::take(&mut private.queue);
     while let Some(alias) = private.aliases.pop() {
         // SAFETY: the set's own.
@@ -92,7 +110,7 @@ fn close(header: &Header, hand: &Hand<'_>) -> Queue {
         // SAFETY: the owner's; a destructor's panic is contained.
         unsafe { hand.release(node) };
     }
-    for node in unmet.chain(rest) {
+    while let Some(node) = unread.pop_front() {
         // SAFETY: taken, so the owner's.
         match unsafe { Node::kind(node) } {
             // SAFETY: likewise, in no queue.

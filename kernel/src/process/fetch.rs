@@ -18,6 +18,7 @@ use crate::mutate::Mutation;
 use crate::process::header::Header;
 use crate::process::private::Private;
 use crate::process::ties;
+use crate::proxy::Proxy;
 use crate::reason::Reason;
 use crate::send::uncount;
 use crate::signal::ask::Ask;
@@ -166,6 +167,11 @@ fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
             unsafe { Ask::answer(node, process, hand) };
             Met::Handled
         }
+        Kind::Proxy => {
+            // SAFETY: fetched, so ours.
+            unsafe { Proxy::meet(node, process, hand) };
+            Met::Handled
+        }
     }
 }
 
@@ -208,8 +214,7 @@ fn meet_exit(process: &Header, node: NonNull<Node>) -> Met {
     // SAFETY: fetched, of this kind, and not consumed yet.
     let signal = unsafe { node.cast::<ExitSignal>().as_ref() };
     let (from, reason) = (signal.from, signal.reason.clone());
-    // SAFETY: the owner.
-    let trapping = unsafe { process.private() }.trap_exit;
+    let trapping = process.trap_exit.load(Ordering::Relaxed);
     let met = if reason == Reason::KILL {
         Met::Dies(Reason::KILLED)
     } else if trapping {
@@ -249,7 +254,7 @@ fn meet_link_exit(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met
     private.cut_all(peer);
     // SAFETY: fetched by this process.
     let (_, reason) = unsafe { Link::opened(link, process.pid) };
-    if private.trap_exit {
+    if process.trap_exit.load(Ordering::Relaxed) {
         return Met::Queue;
     }
     // SAFETY: the signal's share.

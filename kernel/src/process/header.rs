@@ -73,6 +73,9 @@ pub struct Header {
     pub waking: AtomicBool,
     /// Somebody has killed it without memory for a signal: it dies when it meets `wake`.
     pub killed: AtomicBool,
+    /// EXITs come as messages. Relaxed wherever it is used: who sets it and then sends finds it set, since
+    /// the signal's push and take order the two; between others there is no order to keep.
+    pub trap_exit: AtomicBool,
     /// Shares of the memory: `TABLE`, and `WAKER` for each waker.
     pub shares: AtomicUsize,
     /// See P4.

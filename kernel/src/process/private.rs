@@ -16,8 +16,6 @@ use crate::timer::record::TimerHead;
 pub struct Private {
     /// Fetched, not yet received.
     pub queue: Queue,
-    /// EXITs come as messages.
-    pub trap_exit: bool,
     /// The body must see what has come: a signal for it was fetched, or it has not yet run.
     pub resume: bool,
     /// So many have suspended it and not resumed it: its body is not resumed, whatever has come.
@@ -44,10 +42,9 @@ pub struct Private {
 
 impl Private {
     /// Of a process that has not run.
-    pub const fn new(trap_exit: bool) -> Self {
+    pub const fn new() -> Self {
         Self {
             queue: Queue::new(),
-            trap_exit,
             resume: true,
             suspended: 0,
             fetches: true,

@@ -19,6 +19,7 @@ use crate::pid::{Pid, Reference};
 use crate::process::body::{Body, Process};
 use crate::process::header::{self, Header};
 use crate::process::private::Private;
+use crate::proxy::{Order, Proxy};
 use crate::reason::Reason;
 use crate::reclaim::Retired;
 use crate::roll::Roll;
@@ -168,17 +169,21 @@ unsafe fn reclaim(retired: NonNull<Retired>) {
     unsafe { Header::give_up_table(header) };
 }
 
-/// The process that spawns, which the caller owns.
+/// The process that spawns.
 pub(crate) struct Parent<'a> {
     /// Who.
     pub process: &'a Header,
     /// For the monitor, if one is asked for.
     pub reference: Option<Reference>,
+    /// The caller does not own it: its sides of the ties go to it by proxy.
+    pub by_proxy: bool,
 }
 
 struct Ties {
     link: Option<NonNull<Link>>,
     monitor: Option<NonNull<Monitor>>,
+    /// What brings the parent its sides, if the caller does not own it.
+    proxies: [Option<NonNull<Node>>; 2],
 }
 
 impl Ties {
@@ -188,7 +193,7 @@ impl Ties {
         parent: Option<&Parent<'_>>,
         child: Pid,
     ) -> Result<Self, NoMemory> {
-        let mut ties = Self { link: None, monitor: None };
+        let mut ties = Self { link: None, monitor: None, proxies: [None; 2] };
         let Some(parent) = parent else { return Ok(ties) };
         if options.link {
             ties.link = Some(Link::try_new(budget, parent.process.pid, child)?);
@@ -202,10 +207,26 @@ impl Ties {
                 }
             }
         }
+        if parent.by_proxy {
+            let orders = [ties.link.map(Order::Link), ties.monitor.map(Order::Monitor)];
+            for (proxy, order) in ties.proxies.iter_mut().zip(orders) {
+                match order.map(|order| Proxy::try_new(budget, order)).transpose() {
+                    Ok(node) => *proxy = node,
+                    Err(NoMemory) => {
+                        ties.give_up();
+                        return Err(NoMemory);
+                    }
+                }
+            }
+        }
         Ok(ties)
     }
 
     fn give_up(self) {
+        for proxy in self.proxies.into_iter().flatten() {
+            // SAFETY: never pushed; its share is given up below.
+            unsafe { Proxy::open(proxy) };
+        }
         for _share in 0..2 {
             if let Some(link) = self.link {
                 // SAFETY: both shares are ours still.
@@ -218,25 +239,54 @@ impl Ties {
         }
     }
 
-    /// Puts both sides where they belong. Can't fail.
-    fn tie(self, parent: Option<&Parent<'_>>, child: &Header) {
+    /// Puts both sides where they belong, but for those that go by proxy. Can't fail.
+    fn tie(&self, parent: Option<&Parent<'_>>, child: &Header) {
         let Some(parent) = parent else { return };
-        // SAFETY: the caller owns the parent.
-        let parent = unsafe { parent.process.private() };
         if let Some(link) = self.link {
-            // SAFETY: new, in no set.
-            unsafe { parent.hold_half(Link::half(link, 0)) };
             // SAFETY: nobody knows the child yet.
             let child = unsafe { child.private() };
             // SAFETY: new, in no set.
             unsafe { child.hold_half(Link::half(link, 1)) };
+            if !parent.by_proxy {
+                // SAFETY: the caller owns the parent.
+                let parent = unsafe { parent.process.private() };
+                // SAFETY: new, in no set.
+                unsafe { parent.hold_half(Link::half(link, 0)) };
+            }
         }
         if let Some(monitor) = self.monitor {
-            // SAFETY: new, in no set.
-            unsafe { parent.monitors.insert(monitor) };
+            if !parent.by_proxy {
+                // SAFETY: the caller owns the parent.
+                let parent = unsafe { parent.process.private() };
+                // SAFETY: new, in no set.
+                unsafe { parent.monitors.insert(monitor) };
+            }
             // SAFETY: on no list; the share of the target's side goes with it.
             let pushed = unsafe { child.watchers.push(Monitor::watch(monitor)) };
             debug_assert!(pushed.is_ok(), "a new list is open");
+        }
+    }
+
+    /// Sends the parent its sides. The child is published, and not yet queued: whatever comes of it finds the child before
+    /// its first instruction. A parent that has died meanwhile has died after the spawn.
+    fn hand_over(self, parent: &Parent<'_>, hand: &Hand<'_>) {
+        for proxy in self.proxies.into_iter().flatten() {
+            // SAFETY: new, so ours.
+            if unsafe { hand.push(parent.process, proxy) } {
+                continue;
+            }
+            // SAFETY: refused, so still ours.
+            match unsafe { Proxy::open(proxy) } {
+                Order::Link(link) => {
+                    // SAFETY: found closed (P3).
+                    let reason = unsafe { parent.process.reason() };
+                    // SAFETY: the parent's share, and the only EXIT in its name.
+                    unsafe { Link::fire(link, parent.process.pid, hand, &reason) };
+                }
+                // SAFETY: the watcher's share. Nobody counts it as cancelled: the child fires it, and it reaches nobody.
+                Order::Monitor(monitor) => unsafe { Monitor::give_up(monitor) },
+                Order::Demonitor { .. } | Order::Unlink(_) => unreachable!("a spawn makes ties"),
+            }
         }
     }
 }
@@ -338,6 +388,9 @@ pub(crate) fn spawn<B: Body>(
         // After its pid leads to it, so that who finds it by name can reach it; before it can die.
         entry.confirm_newborn(child);
     }
+    if let Some(parent) = parent {
+        ties.hand_over(parent, hand);
+    }
     hand.schedule(child);
     Ok(Spawned { pid: claim.pid, monitor: parent.and_then(|parent| parent.reference) })
 }
@@ -368,11 +421,12 @@ fn new_header<B: Body>(kernel: &Kernel, options: &SpawnOptions<'_>, pid: Pid, pr
         wake: Node::new(Kind::Wake, part_of_the_process),
         waking: AtomicBool::new(false),
         killed: AtomicBool::new(false),
+        trap_exit: AtomicBool::new(options.trap_exit),
         shares: AtomicUsize::new(header::TABLE),
         kernel: NonNull::from(kernel),
         vtable: Process::<B>::VTABLE,
         retired: Retired::new(reclaim),
         predecessor,
-        private: UnsafeCell::new(Private::new(options.trap_exit)),
+        private: UnsafeCell::new(Private::new()),
     }
 }

@@ -1,6 +1,7 @@
 //! What a process does with others: link, unlink, monitor, demonitor. The owner's side.
 
 use core::fmt;
+use core::ptr::NonNull;
 
 use crate::alias::{AliasMode, AliasRecord};
 use crate::hand::Hand;
@@ -13,6 +14,7 @@ use crate::pid::{Pid, Reference};
 use crate::process::fetch::take_up;
 use crate::process::header::Header;
 use crate::reason::Reason;
+use crate::sync::Ordering;
 use crate::task::waker;
 use crate::watch::Watch;
 
@@ -72,9 +74,9 @@ impl From<RegisterError> for MonitorError {
     }
 }
 
-/// Links the owned `process` with `to`. A link to the dead is an EXIT `noproc` to who traps, an error to who does
-/// not. Lock-free; O(1) amortised.
-pub(crate) fn link(process: &Header, hand: &Hand<'_>, to: Pid) -> Result<(), LinkError> {
+/// Links the owned `process` with `to`. A link to the dead is an error; or, `as_otp`, an EXIT `noproc` to who traps.
+/// Lock-free; O(1) amortised.
+pub(crate) fn link(process: &Header, hand: &Hand<'_>, to: Pid, as_otp: bool) -> Result<(), LinkError> {
     if to == process.pid {
         return Ok(());
     }
@@ -90,23 +92,15 @@ pub(crate) fn link(process: &Header, hand: &Hand<'_>, to: Pid) -> Result<(), Lin
         private.cut_all(to);
     }
     let other = hand.find(to);
-    let trapping = private.trap_exit;
+    let trapping = as_otp && process.trap_exit.load(Ordering::Relaxed);
     if other.is_none() && !trapping {
         return Err(LinkError::NoProc);
     }
     let link = Link::try_new(&hand.kernel.nodes, process.pid, to).map_err(|NoMemory| LinkError::NoMemory)?;
     // SAFETY: the maker's half is in no set; its share goes with it.
     unsafe { private.hold_half(Link::half(link, 0)) };
-    let linked = match other {
-        Some(other) if other.mailbox.is_clear() || hand.kernel.mutated(Mutation::AlwaysShort) => {
-            // SAFETY: on no list; the other half's share goes with it.
-            unsafe { other.links.push(link) }.is_ok()
-        }
-        // SAFETY: in no queue; the other half's share goes with it.
-        Some(other) => unsafe { hand.push(other, Link::request(link)) },
-        None => false,
-    };
-    if linked || hand.kernel.mutated(Mutation::RefusedIsPlaced) {
+    // SAFETY: the other half's share is ours.
+    if unsafe { place_link(link, hand, other) } {
         return Ok(());
     }
     if trapping {
@@ -120,6 +114,33 @@ pub(crate) fn link(process: &Header, hand: &Hand<'_>, to: Pid) -> Result<(), Lin
     // SAFETY: the other half's share, which nobody took.
     unsafe { Link::give_up(link) };
     Err(LinkError::NoProc)
+}
+
+/// Brings the other half of a new link to its owner, with its share; false when there is none alive, and the share the
+/// caller's still.
+///
+/// # Safety
+/// The caller has that share; the record is on no list and in no queue.
+pub(crate) unsafe fn place_link(link: NonNull<Link>, hand: &Hand<'_>, other: Option<&Header>) -> bool {
+    let placed = match other {
+        Some(other) if other.mailbox.is_clear() || hand.kernel.mutated(Mutation::AlwaysShort) => {
+            // SAFETY: on no list; the other half's share goes with it.
+            unsafe { other.links.push(link) }.is_ok()
+        }
+        // SAFETY: in no queue; the other half's share goes with it.
+        Some(other) => unsafe { hand.push(other, Link::request(link)) },
+        None => false,
+    };
+    placed || hand.kernel.mutated(Mutation::RefusedIsPlaced)
+}
+
+/// Whether the owned `process` is linked with `other`.
+pub(crate) fn is_linked(process: &Header, other: Pid) -> bool {
+    take_up(process);
+    // SAFETY: the owner.
+    let half = unsafe { process.private() }.links.find(other.to_raw());
+    // SAFETY: in the set, so shared.
+    half.is_some_and(|half| unsafe { Half::link(half).as_ref() }.is_live())
 }
 
 /// Ends the link with `to`: no EXIT of it arrives from now on. Lock-free; O(1) amortised.
@@ -137,20 +158,20 @@ pub(crate) fn unlink(process: &Header, hand: &Hand<'_>, to: Pid) {
 /// Counts a cut link that may be on the other side's list, and now and then has the other look
 /// at its list. Nobody else may take it, not even to sweep: the other must find a link there
 /// when it unlinks (`link`, K1).
-fn link_was_cut(other: &Header, hand: &Hand<'_>) {
+pub(crate) fn link_was_cut(other: &Header, hand: &Hand<'_>) {
     if other.links.count_cancelled() {
         waker::nudge(other, hand);
     }
 }
 
-/// Monitors `target`, or whoever has the name. Lock-free; O(1).
+/// Monitors `target`, or whoever has the name; whether the DOWN is in the mailbox already. Lock-free; O(1).
 pub(crate) fn monitor(
     process: &Header,
     hand: &Hand<'_>,
     target: Result<Pid, &Entry>,
     reference: Reference,
     alias: Option<AliasMode>,
-) -> Result<(), MonitorError> {
+) -> Result<bool, MonitorError> {
     let (name, holder) = match target {
         Ok(pid) => (None, hand.find(pid).ok_or(Some(pid))),
         Err(entry) => (Some(entry), entry.holder(hand.guard).ok_or(None)),
@@ -185,9 +206,23 @@ pub(crate) fn monitor(
             }
         }
     }
-    let Some(monitor) = monitor else { return Ok(()) };
+    let Some(monitor) = monitor else { return Ok(false) };
     // SAFETY: new, in no set; the watcher's share goes with it.
     unsafe { private.monitors.insert(monitor) };
+    // SAFETY: the target side's share is ours.
+    Ok(unsafe { place_monitor(monitor, hand, holder) })
+}
+
+/// Brings a new monitor to its target, with the target side's share, or fires it: whether the watcher's mailbox has
+/// the DOWN. `holder` is the target, or the pid that it had.
+///
+/// # Safety
+/// The caller has that share; the record is on no list, and its node in no queue.
+pub(crate) unsafe fn place_monitor(
+    monitor: NonNull<Monitor>,
+    hand: &Hand<'_>,
+    holder: Result<&Header, Option<Pid>>,
+) -> bool {
     let placed = match holder {
         Ok(other) if other.mailbox.is_clear() || hand.kernel.mutated(Mutation::AlwaysShort) => {
             // SAFETY: on no list; the target side's share goes with it.
@@ -197,12 +232,13 @@ pub(crate) fn monitor(
         Ok(other) => unsafe { hand.push(other, monitor.cast()) },
         Err(_) => false,
     };
-    if !placed && !hand.kernel.mutated(Mutation::RefusedIsPlaced) {
-        let reason = pid.map_or(Reason::NOPROC, |pid| hand.kernel.epitaph(pid, hand.guard));
-        // SAFETY: the target side's share, which nobody took; the node is in no queue.
-        unsafe { Monitor::fire(monitor, hand, &reason) };
+    if placed || hand.kernel.mutated(Mutation::RefusedIsPlaced) {
+        return false;
     }
-    Ok(())
+    let pid = holder.map_or_else(|pid| pid, |other| Some(other.pid));
+    let reason = pid.map_or(Reason::NOPROC, |pid| hand.kernel.epitaph(pid, hand.guard));
+    // SAFETY: the target side's share, which nobody took; the node is in no queue.
+    unsafe { Monitor::fire(monitor, hand, &reason) }
 }
 
 /// Ends a monitor; true when it was still in force (OTP's `info`). With `flush` no DOWN of it is

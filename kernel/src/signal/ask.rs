@@ -18,7 +18,9 @@ use super::node::{Budget, Kind, Node};
 use crate::hand::Hand;
 use crate::info::ProcessInfo;
 use crate::memory::{self, NoMemory};
+use crate::pid::Pid;
 use crate::process::header::Header;
+use crate::process::ties;
 use crate::reply::{Replied, Reply, reply};
 
 /// What is asked.
@@ -32,6 +34,8 @@ pub(crate) enum Question {
     Suspend,
     /// Be suspended once less.
     Resume,
+    /// Are you linked with this one?
+    Linked(Pid),
 }
 
 /// What the process says; the dead say nothing.
@@ -45,6 +49,8 @@ pub enum Said {
     Suspended(u32),
     /// All about it. Boxed: an answer is small.
     Info(Box<ProcessInfo>),
+    /// Whether it is linked.
+    Linked(bool),
     /// It had no memory for the answer.
     NoMemory,
 }
@@ -110,6 +116,7 @@ impl Ask {
                 };
                 Said::Suspended(*times)
             }
+            Question::Linked(other) => Said::Linked(ties::is_linked(process, other)),
             Question::Info => ProcessInfo::try_of(process).map_or(Said::NoMemory, Said::Info),
         };
         let mut answer = Some((answer, said));

@@ -44,6 +44,8 @@ pub enum Kind {
     Wake,
     /// `ask::Ask`: a question that the process answers when it meets it.
     Ask,
+    /// `proxy::Proxy`: something that the process is to do.
+    Proxy,
 }
 
 /// Frees what a node heads; how depends on what it is.

@@ -1,0 +1,55 @@
+//! What a runtime that brings its own interpreter puts between its built-in functions and Atropos: object-safe traits over
+//! raw pids and references, one for each kind of thing a process asks for.
+//!
+//! A built-in function is handed [`Facilities`], and knows no kernel, table or scheduler. In production what stands behind
+//! them is [`Native`], on a kernel; in its unit tests [`mock`], which writes down what it was asked.
+//!
+//! # Rules that hold for all of them
+//!
+//! - **F1, the caller is looked at first.** A pid that was never given out is `NoCaller` as a caller and `NoProc` as a target;
+//!   if both are, it is `NoCaller`.
+//! - **F2, any caller, from any thread.** It may run right here, sleep, wait for its turn or run on another core: what
+//!   is done is the same, in force at once for the others, and nobody waits for anybody. Only what it *returns* about the
+//!   caller's own affairs is known at once only if the caller runs here; the types say so.
+//! - **F3, the dead do nothing.** A supervision call of a dead caller is `Ok` and has no effect; what would have to give it
+//!   something (a link, a flag, a process) is `NoCaller`.
+//! - **F4, no memory.** Where the error has no case for it, a caller that asks for what there is no memory for is told
+//!   `NoCaller`, and ends (`killed`), as a process does that has used up its heap. It never aborts, and nobody else is hit.
+//!
+//! # Where things are
+//!
+//! | noun | module |
+//! | --- | --- |
+//! | the traits, with their errors and results | [`supervision`], [`link`], [`spawn`], [`timer`], [`output`], [`code`] |
+//! | what a body is handed for a slice | [`bundle`] |
+//! | on a kernel | [`native`] |
+//! | in tests | [`mock`], [`record`] |
+//!
+//! Remote monitors have a facility of their own, beside the plane that they need: `atropos-dist`.
+#![no_std]
+
+extern crate alloc;
+
+pub mod bundle;
+pub mod code;
+pub mod link;
+mod log;
+pub mod mock;
+pub mod native;
+pub mod output;
+pub mod record;
+pub mod spawn;
+pub mod supervision;
+mod sync;
+pub mod timer;
+
+pub use atropos_kernel::Reason;
+pub use bundle::{Facilities, Missing};
+pub use code::{CodeError, CodeFacility};
+pub use link::{LinkError, LinkFacility, Linked};
+pub use native::{Gate, Native, Program, Spawner};
+pub use output::{OutputError, OutputFacility};
+pub use record::{LinkRecord, OutputRecord, SpawnRecord, SupervisionRecord, TimerRecord};
+pub use spawn::{Entry, SpawnError, SpawnFacility, SpawnFlags, SpawnResult};
+pub use supervision::{MonitorResult, SupervisionError, SupervisionFacility};
+pub use timer::{TimerError, TimerFacility};

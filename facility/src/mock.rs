@@ -1,0 +1,241 @@
+//! Facilities without a kernel, for unit tests of built-in functions: each writes down what it was asked, and answers by a
+//! [`Cast`] of pids that the test has chosen.
+
+use alloc::string::ToString as _;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use atropos_kernel::Reason;
+
+use crate::link::{LinkError, LinkFacility, Linked};
+use crate::log::Log;
+use crate::output::{OutputError, OutputFacility};
+use crate::record::{LinkRecord, OutputRecord, SpawnRecord, SupervisionRecord, TimerRecord};
+use crate::spawn::{Entry, SpawnError, SpawnFacility, SpawnFlags, SpawnResult};
+use crate::supervision::{MonitorResult, SupervisionError, SupervisionFacility};
+use crate::sync::{AtomicUsize, Ordering};
+use crate::timer::{TimerError, TimerFacility};
+
+/// Who lives and who is dead; all others were never given out.
+#[derive(Clone, Debug, Default)]
+pub struct Cast {
+    alive: Vec<u64>,
+    dead: Vec<u64>,
+}
+
+impl Cast {
+    /// These live, and those are dead.
+    pub fn new(alive: &[u64], dead: &[u64]) -> Self {
+        Self { alive: alive.to_vec(), dead: dead.to_vec() }
+    }
+
+    fn lives(&self, pid: u64) -> bool {
+        self.alive.contains(&pid)
+    }
+
+    fn was(&self, pid: u64) -> bool {
+        self.lives(pid) || self.dead.contains(&pid)
+    }
+}
+
+/// A number that was not given before, from 1 on.
+fn next(counter: &AtomicUsize) -> u64 {
+    // Relaxed: it orders nothing.
+    counter.fetch_add(1, Ordering::Relaxed) as u64 + 1
+}
+
+/// Supervision, written down.
+#[derive(Debug, Default)]
+pub struct MockSupervision {
+    cast: Cast,
+    references: AtomicUsize,
+    log: Log<SupervisionRecord>,
+}
+
+impl MockSupervision {
+    /// With these processes.
+    pub fn new(cast: Cast) -> Self {
+        Self { cast, ..Self::default() }
+    }
+
+    /// What it was asked since the last time, in order.
+    pub fn drain(&self) -> Vec<SupervisionRecord> {
+        self.log.drain()
+    }
+
+    fn caller(&self, caller: u64) -> Result<(), SupervisionError> {
+        if self.cast.was(caller) { Ok(()) } else { Err(SupervisionError::NoCaller) }
+    }
+}
+
+impl SupervisionFacility for MockSupervision {
+    fn monitor(&self, caller: u64, target: u64) -> Result<MonitorResult, SupervisionError> {
+        self.log.write(SupervisionRecord::Monitor { caller, target });
+        self.caller(caller)?;
+        if !self.cast.was(target) {
+            return Err(SupervisionError::NoProc);
+        }
+        let immediate_down = self.cast.lives(caller) && !self.cast.lives(target);
+        Ok(MonitorResult { reference: next(&self.references), immediate_down })
+    }
+
+    fn demonitor_with(&self, caller: u64, reference: u64, _flush: bool) -> Result<Option<bool>, SupervisionError> {
+        self.log.write(SupervisionRecord::Demonitor { caller, reference });
+        self.caller(caller).map(|()| None)
+    }
+
+    fn exit_signal(&self, caller: u64, target: u64, reason: Reason) -> Result<(), SupervisionError> {
+        self.log.write(SupervisionRecord::ExitSignal { caller, target, reason });
+        self.caller(caller)
+    }
+}
+
+/// Links, written down; who is linked with whom is not kept.
+#[derive(Debug, Default)]
+pub struct MockLinks {
+    cast: Cast,
+    log: Log<LinkRecord>,
+}
+
+impl MockLinks {
+    /// With these processes.
+    pub fn new(cast: Cast) -> Self {
+        Self { cast, ..Self::default() }
+    }
+
+    /// What it was asked since the last time, in order.
+    pub fn drain(&self) -> Vec<LinkRecord> {
+        self.log.drain()
+    }
+
+    fn caller(&self, caller: u64) -> Result<(), LinkError> {
+        if self.cast.lives(caller) { Ok(()) } else { Err(LinkError::NoCaller) }
+    }
+}
+
+impl LinkFacility for MockLinks {
+    fn link(&self, caller: u64, target: u64) -> Result<(), LinkError> {
+        self.log.write(LinkRecord::Link { caller, target });
+        self.caller(caller)?;
+        if self.cast.lives(target) { Ok(()) } else { Err(LinkError::NoProc) }
+    }
+
+    fn link_as_otp(&self, caller: u64, target: u64) -> Result<(), LinkError> {
+        self.link(caller, target)
+    }
+
+    fn unlink(&self, caller: u64, target: u64) -> Result<(), LinkError> {
+        self.log.write(LinkRecord::Unlink { caller, target });
+        Ok(())
+    }
+
+    fn set_trap_exit(&self, caller: u64, trap: bool) -> Result<bool, LinkError> {
+        self.log.write(LinkRecord::TrapExit { caller, trap });
+        self.caller(caller).map(|()| false)
+    }
+
+    fn trap_exit(&self, caller: u64) -> Result<bool, LinkError> {
+        self.caller(caller).map(|()| false)
+    }
+
+    fn is_linked(&self, caller: u64, _other: u64) -> Result<Linked, LinkError> {
+        self.caller(caller).map(|()| Linked::Known(false))
+    }
+}
+
+/// Spawns, written down: the processes are numbers.
+#[derive(Debug, Default)]
+pub struct MockSpawner {
+    cast: Cast,
+    /// Functions that there are; none for all.
+    functions: Vec<&'static str>,
+    pids: AtomicUsize,
+    log: Log<SpawnRecord>,
+}
+
+impl MockSpawner {
+    /// With these processes, and these functions that a process can be started with.
+    pub fn new(cast: Cast, functions: &[&'static str]) -> Self {
+        // New pids stand out among those of a cast.
+        Self { cast, functions: functions.to_vec(), pids: AtomicUsize::new(1_000_000), log: Log::default() }
+    }
+
+    /// What it was asked since the last time, in order.
+    pub fn drain(&self) -> Vec<SpawnRecord> {
+        self.log.drain()
+    }
+}
+
+impl SpawnFacility for MockSpawner {
+    fn spawn(&self, caller: u64, entry: Entry<'_>, flags: SpawnFlags) -> Result<SpawnResult, SpawnError> {
+        let (module, function) = (entry.module.to_string(), entry.function.to_string());
+        self.log.write(SpawnRecord { caller, module, function, flags });
+        if !self.functions.contains(&entry.function) {
+            return Err(SpawnError::Unresolved);
+        }
+        if !self.cast.lives(caller) {
+            return Err(SpawnError::NoCaller);
+        }
+        Ok(SpawnResult { pid: next(&self.pids), monitor: flags.monitor.then(|| next(&self.pids)) })
+    }
+}
+
+/// Timers, written down: none ever fires.
+#[derive(Debug)]
+pub struct MockTimers<M> {
+    cast: Cast,
+    references: AtomicUsize,
+    log: Log<TimerRecord<M>>,
+}
+
+impl<M> MockTimers<M> {
+    /// With these processes.
+    pub fn new(cast: Cast) -> Self {
+        Self { cast, references: AtomicUsize::new(0), log: Log::default() }
+    }
+
+    /// What it was asked since the last time, in order.
+    pub fn drain(&self) -> Vec<TimerRecord<M>> {
+        self.log.drain()
+    }
+
+    fn caller(&self, caller: u64) -> Result<(), TimerError> {
+        if self.cast.lives(caller) { Ok(()) } else { Err(TimerError::NoCaller) }
+    }
+}
+
+impl<M: Send> TimerFacility<M> for MockTimers<M> {
+    fn start(&self, caller: u64, target: u64, after: Duration, message: M) -> Result<u64, TimerError> {
+        self.log.write(TimerRecord::Start { caller, target, after, message });
+        self.caller(caller)?;
+        if self.cast.was(target) { Ok(next(&self.references)) } else { Err(TimerError::NoProc) }
+    }
+
+    fn cancel(&self, caller: u64, timer: u64) -> Result<Option<Duration>, TimerError> {
+        self.log.write(TimerRecord::Cancel { caller, timer });
+        self.caller(caller).map(|()| None)
+    }
+
+    fn read(&self, caller: u64, timer: u64) -> Result<Option<Duration>, TimerError> {
+        self.log.write(TimerRecord::Read { caller, timer });
+        self.caller(caller).map(|()| None)
+    }
+}
+
+/// What was printed, kept.
+#[derive(Debug, Default)]
+pub struct MockOutput(Log<OutputRecord>);
+
+impl MockOutput {
+    /// What was printed since the last time, in order.
+    pub fn drain(&self) -> Vec<OutputRecord> {
+        self.0.drain()
+    }
+}
+
+impl OutputFacility for MockOutput {
+    fn write(&self, caller: u64, bytes: &[u8]) -> Result<(), OutputError> {
+        self.0.write(OutputRecord { caller, bytes: bytes.to_vec() });
+        Ok(())
+    }
+}

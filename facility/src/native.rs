@@ -1,0 +1,250 @@
+//! [`Native`]: the facilities on a kernel.
+//!
+//! Every call goes through a [`Gate`], which knows the kernel and this thread's membership in it, and from there through
+//! [`atropos_kernel::Behalf`], which finds out how the caller stands.
+
+use core::time::Duration;
+
+use atropos_kernel::{
+    Asked, Behalf, BehalfError, Body, Host, Pid, Reason, Reference, SpawnError as KernelSpawnError, SpawnOptions,
+    Standing, TimerError as KernelTimerError,
+};
+
+use crate::link::{LinkError, LinkFacility, Linked};
+use crate::spawn::{Entry, SpawnError, SpawnFacility, SpawnFlags, SpawnResult};
+use crate::supervision::{MonitorResult, SupervisionError, SupervisionFacility};
+use crate::timer::{TimerError, TimerFacility};
+
+/// A way to a kernel, from any thread.
+pub trait Gate: Send + Sync {
+    /// Calls `act` with the host that this thread is, once, before it returns.
+    fn enter(&self, act: &mut dyn FnMut(&Host<'_>));
+}
+
+impl<G: Gate + ?Sized> Gate for &G {
+    fn enter(&self, act: &mut dyn FnMut(&Host<'_>)) {
+        (**self).enter(act);
+    }
+}
+
+impl<G: Gate + ?Sized> Gate for alloc::sync::Arc<G> {
+    fn enter(&self, act: &mut dyn FnMut(&Host<'_>)) {
+        (**self).enter(act);
+    }
+}
+
+/// Acts for a caller; `None` when its pid cannot have been given out, or the gate did not open.
+fn act<R>(gate: &impl Gate, caller: u64, act: impl FnOnce(&Behalf<'_>) -> R) -> Option<R> {
+    let caller = Pid::from_raw(caller)?;
+    let (mut act, mut result) = (Some(act), None);
+    gate.enter(&mut |host| {
+        if let Some(act) = act.take() {
+            result = Some(host.behalf(caller, act));
+        }
+    });
+    result
+}
+
+/// Supervision, links and timers on a kernel.
+#[derive(Clone, Debug)]
+pub struct Native<G>(G);
+
+impl<G: Gate> Native<G> {
+    /// Behind a gate.
+    pub const fn new(gate: G) -> Self {
+        Self(gate)
+    }
+
+    fn supervise<R>(
+        &self,
+        caller: u64,
+        what: impl FnOnce(&Behalf<'_>) -> Result<R, BehalfError>,
+    ) -> Result<R, SupervisionError> {
+        let done = act(&self.0, caller, |behalf| what(behalf).inspect_err(|error| ends(behalf, *error)));
+        done.ok_or(SupervisionError::NoCaller)?.map_err(|error| match error {
+            BehalfError::NoProc => SupervisionError::NoProc,
+            _ => SupervisionError::NoCaller,
+        })
+    }
+
+    fn tie<R>(&self, caller: u64, what: impl FnOnce(&Behalf<'_>) -> Result<R, BehalfError>) -> Result<R, LinkError> {
+        self.supervise(caller, what).map_err(|error| match error {
+            SupervisionError::NoProc => LinkError::NoProc,
+            SupervisionError::NoCaller => LinkError::NoCaller,
+        })
+    }
+
+    fn link_as(&self, caller: u64, target: u64, as_otp: bool) -> Result<(), LinkError> {
+        self.tie(caller, |behalf| match Pid::from_raw(target) {
+            Some(target) => behalf.link(target, as_otp),
+            None if matches!(behalf.standing(), Standing::Here | Standing::There) => Err(BehalfError::NoProc),
+            None => Err(BehalfError::NoCaller),
+        })
+    }
+}
+
+/// F4.
+fn ends(behalf: &Behalf<'_>, error: BehalfError) {
+    if error == BehalfError::NoMemory {
+        behalf.end_for_want_of_memory();
+    }
+}
+
+fn was_born(behalf: &Behalf<'_>) -> Result<(), BehalfError> {
+    if behalf.standing() == Standing::NeverGivenOut { Err(BehalfError::NoCaller) } else { Ok(()) }
+}
+
+impl<G: Gate> SupervisionFacility for Native<G> {
+    fn monitor(&self, caller: u64, target: u64) -> Result<MonitorResult, SupervisionError> {
+        self.supervise(caller, |behalf| {
+            was_born(behalf)?;
+            let placed = behalf.monitor(Pid::from_raw(target).ok_or(BehalfError::NoProc)?)?;
+            Ok(MonitorResult { reference: placed.reference.to_raw(), immediate_down: placed.immediate_down })
+        })
+    }
+
+    fn demonitor_with(&self, caller: u64, reference: u64, flush: bool) -> Result<Option<bool>, SupervisionError> {
+        self.supervise(caller, |behalf| {
+            was_born(behalf)?;
+            // What no monitor of a kernel's can be called is no monitor of the caller's.
+            Reference::from_raw(reference).map_or(Ok(Some(false)), |reference| behalf.demonitor(reference, flush))
+        })
+    }
+
+    fn exit_signal(&self, caller: u64, target: u64, reason: Reason) -> Result<(), SupervisionError> {
+        self.supervise(caller, |behalf| {
+            was_born(behalf)?;
+            Pid::from_raw(target).map_or(Ok(()), |target| behalf.exit(target, reason))
+        })
+    }
+}
+
+impl<G: Gate> LinkFacility for Native<G> {
+    fn link(&self, caller: u64, target: u64) -> Result<(), LinkError> {
+        self.link_as(caller, target, false)
+    }
+
+    fn link_as_otp(&self, caller: u64, target: u64) -> Result<(), LinkError> {
+        self.link_as(caller, target, true)
+    }
+
+    fn unlink(&self, caller: u64, target: u64) -> Result<(), LinkError> {
+        let (Some(_), Some(target)) = (Pid::from_raw(caller), Pid::from_raw(target)) else { return Ok(()) };
+        self.tie(caller, |behalf| behalf.unlink(target))
+    }
+
+    fn set_trap_exit(&self, caller: u64, trap: bool) -> Result<bool, LinkError> {
+        self.tie(caller, |behalf| behalf.set_trap_exit(trap))
+    }
+
+    fn trap_exit(&self, caller: u64) -> Result<bool, LinkError> {
+        self.tie(caller, |behalf| behalf.trap_exit())
+    }
+
+    fn is_linked(&self, caller: u64, other: u64) -> Result<Linked, LinkError> {
+        self.tie(caller, |behalf| match Pid::from_raw(other) {
+            Some(other) => behalf.is_linked(other).map(|asked| match asked {
+                Asked::Known(linked) => Linked::Known(linked),
+                Asked::Later(waiting) => Linked::Later(waiting),
+            }),
+            None => behalf.trap_exit().map(|_| Linked::Known(false)),
+        })
+    }
+}
+
+impl<G: Gate, M: Send + 'static> TimerFacility<M> for Native<G> {
+    fn start(&self, caller: u64, target: u64, after: Duration, message: M) -> Result<u64, TimerError> {
+        let started = act(&self.0, caller, |behalf| {
+            let target = match behalf.standing() {
+                Standing::Gone | Standing::NeverGivenOut => return Err(TimerError::NoCaller),
+                _ => Pid::from_raw(target).filter(|target| behalf.was_given_out(*target)),
+            };
+            let timer = behalf.send_after(target.ok_or(TimerError::NoProc)?, after, message);
+            timer.map_err(refusal)?.map(Reference::to_raw).ok_or(TimerError::NotHere)
+        });
+        started.ok_or(TimerError::NoCaller)?
+    }
+
+    fn cancel(&self, caller: u64, timer: u64) -> Result<Option<Duration>, TimerError> {
+        self.timer(caller, timer, |behalf, timer| behalf.cancel_timer(timer))
+    }
+
+    fn read(&self, caller: u64, timer: u64) -> Result<Option<Duration>, TimerError> {
+        self.timer(caller, timer, |behalf, timer| behalf.read_timer(timer))
+    }
+}
+
+impl<G: Gate> Native<G> {
+    fn timer(
+        &self,
+        caller: u64,
+        timer: u64,
+        what: impl FnOnce(&Behalf<'_>, Reference) -> Option<Option<Duration>>,
+    ) -> Result<Option<Duration>, TimerError> {
+        let done = act(&self.0, caller, |behalf| match behalf.standing() {
+            Standing::Gone | Standing::NeverGivenOut => Err(TimerError::NoCaller),
+            Standing::There => Err(TimerError::NotHere),
+            Standing::Here => match Reference::from_raw(timer) {
+                Some(timer) => what(behalf, timer).ok_or(TimerError::NotHere),
+                None => Ok(None),
+            },
+        });
+        done.ok_or(TimerError::NoCaller)?
+    }
+}
+
+fn refusal(error: KernelTimerError) -> TimerError {
+    match error {
+        KernelTimerError::WrongType => TimerError::WrongType,
+        KernelTimerError::TooMany => TimerError::TooMany,
+        KernelTimerError::Dying => TimerError::NoCaller,
+        _ => TimerError::NoMemory,
+    }
+}
+
+/// How entries become bodies.
+pub trait Program: Send + Sync {
+    /// What its processes run.
+    type Body: Body;
+
+    /// The body of an entry; `None` when there is no such entry, or its arguments are not what it takes. No pid has been taken,
+    /// and nothing has to be undone.
+    fn resolve(&self, entry: Entry<'_>) -> Option<Self::Body>;
+}
+
+/// Spawning on a kernel: a gate and a program.
+#[derive(Clone, Debug)]
+pub struct Spawner<G, P>(G, P);
+
+impl<G: Gate, P: Program> Spawner<G, P> {
+    /// Starts `program`'s processes behind a gate.
+    pub const fn new(gate: G, program: P) -> Self {
+        Self(gate, program)
+    }
+
+    /// The program.
+    pub const fn program(&self) -> &P {
+        &self.1
+    }
+}
+
+impl<G: Gate, P: Program> SpawnFacility for Spawner<G, P> {
+    fn spawn(&self, caller: u64, entry: Entry<'_>, flags: SpawnFlags) -> Result<SpawnResult, SpawnError> {
+        let body = self.1.resolve(entry).ok_or(SpawnError::Unresolved)?;
+        let mut options = SpawnOptions::new().trap_exit(flags.trap_exit);
+        if flags.link {
+            options = options.link();
+        }
+        if flags.monitor {
+            options = options.monitor();
+        }
+        let spawned = act(&self.0, caller, |behalf| behalf.spawn(&options, body)).ok_or(SpawnError::NoCaller)?;
+        let spawned = spawned.map_err(|error| match error {
+            KernelSpawnError::TooMany => SpawnError::TooMany,
+            KernelSpawnError::Dying | KernelSpawnError::NoParent => SpawnError::NoCaller,
+            KernelSpawnError::Closing => SpawnError::Closing,
+            _ => SpawnError::NoMemory,
+        })?;
+        Ok(SpawnResult { pid: spawned.pid.to_raw(), monitor: spawned.monitor.map(Reference::to_raw) })
+    }
+}

@@ -1,0 +1,217 @@
+//! Processes that do what a test tells them, write down what they receive, and otherwise only wait.
+#![allow(dead_code, reason = "each test uses what it needs")]
+
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use atropos::facility::{Native, Spawner};
+use atropos::kernel::Dead;
+use atropos::{Context, Handle, Object, Pid, Reason, Received, Runtime, SpawnOptions};
+
+/// What a process received.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Event {
+    Exit(Option<u64>, Reason),
+    Down { reference: u64, process: u64, reason: Reason },
+}
+
+pub(crate) type Work = Box<dyn FnOnce(&Context<Order>) + Send>;
+
+pub(crate) enum Order {
+    /// In the process's own slice.
+    Do(Work),
+    Stop(Reason),
+}
+
+/// A process of a test.
+#[derive(Clone)]
+pub(crate) struct Probe {
+    pub(crate) pid: Pid,
+    handle: Handle,
+    events: Arc<Mutex<Vec<Event>>>,
+}
+
+pub(crate) fn runtime(cores: usize) -> Runtime {
+    Runtime::builder().cores(cores).build().expect("threads")
+}
+
+pub(crate) fn native(runtime: &Runtime) -> Native<Handle> {
+    Native::new(runtime.handle())
+}
+
+/// A pid that has never been given out.
+pub(crate) fn nobody() -> u64 {
+    Pid::new(77, 7_000).expect("in range").to_raw()
+}
+
+impl Probe {
+    pub(crate) fn start(runtime: &Runtime) -> Self {
+        Self::with(runtime, &SpawnOptions::new())
+    }
+
+    pub(crate) fn trapping(runtime: &Runtime) -> Self {
+        Self::with(runtime, &SpawnOptions::new().trap_exit(true))
+    }
+
+    pub(crate) fn with(runtime: &Runtime, options: &SpawnOptions<'_>) -> Self {
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let written = events.clone();
+        let started = runtime.spawn_with(options, async move |mut cx: Context<Order>| {
+            loop {
+                match cx.recv().await {
+                    Received::Message(Order::Do(work)) | Received::Timer { message: Order::Do(work), .. } => work(&cx),
+                    Received::Message(Order::Stop(reason)) | Received::Timer { message: Order::Stop(reason), .. } => {
+                        return reason;
+                    }
+                    Received::Exit(exit) => {
+                        written.lock().unwrap().push(Event::Exit(exit.from.map(Pid::to_raw), exit.reason));
+                    }
+                    Received::Down(down) => {
+                        let Object::Pid(process) = down.object else { panic!("a monitor by name") };
+                        let (reference, process) = (down.reference.to_raw(), process.to_raw());
+                        written.lock().unwrap().push(Event::Down { reference, process, reason: down.reason });
+                    }
+                }
+            }
+        });
+        Self { pid: started.expect("a process").pid(), handle: runtime.handle(), events }
+    }
+
+    pub(crate) fn raw(&self) -> u64 {
+        self.pid.to_raw()
+    }
+
+    /// Has it do something in its own slice, and waits for what comes of it.
+    pub(crate) fn ask<R: Send + 'static>(&self, work: impl FnOnce(&Context<Order>) -> R + Send + 'static) -> R {
+        let (send, receive) = channel();
+        let work: Work = Box::new(move |cx| send.send(work(cx)).expect("the test waits"));
+        assert!(self.handle.send(self.pid, Order::Do(work)).is_ok(), "it lives");
+        receive.recv_timeout(Duration::from_secs(60)).expect("it has done it")
+    }
+
+    /// Keeps it, and its core, busy until the sender is dropped.
+    pub(crate) fn keep(&self) -> Kept {
+        let (begun, began) = channel();
+        let (go, wait) = channel::<()>();
+        let work: Work = Box::new(move |_| {
+            begun.send(()).expect("the test waits");
+            let _ = wait.recv();
+        });
+        assert!(self.handle.send(self.pid, Order::Do(work)).is_ok(), "it lives");
+        began.recv().expect("it is busy");
+        Kept(go)
+    }
+
+    /// What it has received up to now.
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.ask(|_| ());
+        self.events.lock().unwrap().clone()
+    }
+
+    pub(crate) fn downs(&self) -> Vec<(u64, Reason)> {
+        let down = |event| match event {
+            Event::Down { reference, reason, .. } => Some((reference, reason)),
+            Event::Exit(..) => None,
+        };
+        self.events().into_iter().filter_map(down).collect()
+    }
+
+    pub(crate) fn exits(&self) -> Vec<(Option<u64>, Reason)> {
+        let exit = |event| match event {
+            Event::Exit(from, reason) => Some((from, reason)),
+            Event::Down { .. } => None,
+        };
+        self.events().into_iter().filter_map(exit).collect()
+    }
+
+    /// Ends by itself.
+    pub(crate) fn stop(&self, reason: Reason) {
+        let _ = self.handle.send(self.pid, Order::Stop(reason));
+        self.ends();
+    }
+
+    /// Is killed by the host.
+    pub(crate) fn kill(&self) {
+        self.handle.exit(self.pid, Reason::KILL).expect("a kill needs no memory");
+        self.ends();
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.handle.is_alive(self.pid)
+    }
+
+    /// Waits for its end: the reason, as its slot remembers it.
+    pub(crate) fn ends(&self) -> Reason {
+        ends(&self.handle, self.pid)
+    }
+}
+
+/// See [`Probe::keep`].
+pub(crate) struct Kept(#[allow(dead_code, reason = "its drop is what it is for")] std::sync::mpsc::Sender<()>);
+
+/// Waits for the end of a process: its reason.
+pub(crate) fn ends(handle: &Handle, pid: Pid) -> Reason {
+    let mut reason = None;
+    until("it ends", || match handle.tombstone(pid) {
+        Dead::Remembered(why) => {
+            reason = Some(why);
+            true
+        }
+        _ => false,
+    });
+    reason.expect("found")
+}
+
+pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(120);
+    while !done() {
+        assert!(Instant::now() < end, "{what}: not in time");
+        std::thread::sleep(Duration::from_micros(50));
+    }
+}
+
+/// A program of one function for each closure that makes an async body.
+pub(crate) struct Tasks;
+
+/// What [`Tasks`] runs.
+pub(crate) type Task = Box<dyn FnMut(&atropos::Cx<'_, Order>) -> atropos::Resumed + Send>;
+
+/// A body that is a closure.
+pub(crate) struct Runs(Task);
+
+impl atropos::Body for Runs {
+    type Message = Order;
+
+    fn resume(&mut self, cx: &atropos::Cx<'_, Order>) -> atropos::Resumed {
+        (self.0)(cx)
+    }
+}
+
+impl atropos::facility::Program for Tasks {
+    type Body = Runs;
+
+    fn resolve(&self, entry: atropos::facility::Entry<'_>) -> Option<Runs> {
+        if (entry.module, entry.function) != ("tasks", "run") {
+            return None;
+        }
+        entry.arguments.downcast::<Task>().ok().map(|task| Runs(*task))
+    }
+}
+
+pub(crate) fn spawner(runtime: &Runtime) -> Spawner<Handle, Tasks> {
+    Spawner::new(runtime.handle(), Tasks)
+}
+
+/// The entry of a closure.
+pub(crate) fn run(
+    task: impl FnMut(&atropos::Cx<'_, Order>) -> atropos::Resumed + Send + 'static,
+) -> atropos::facility::Entry<'static> {
+    let task: Task = Box::new(task);
+    atropos::facility::Entry { module: "tasks", function: "run", arguments: Box::new(task) }
+}
+
+/// A receiver's next item, soon.
+pub(crate) fn next<T>(from: &Receiver<T>) -> T {
+    from.recv_timeout(Duration::from_secs(60)).expect("it comes")
+}

@@ -1,0 +1,347 @@
+//! The faults of a scheduler that takes a body out of its slot while it runs it (2.2), each as a test that it would fail.
+//!
+//! (n) is played by the kernel's `failing_memory`. Not to be expressed as a test: (t), an order of locks where there are
+//! none.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use atropos::facility::{LinkError, LinkFacility as _, SpawnFacility as _, SpawnFlags, SupervisionFacility as _};
+use atropos::{Pid, Reason, Received, Resumed, Runtime};
+use common::{Event, Probe, native, run, runtime, spawner, until};
+
+#[test]
+fn fault_2_2_a_a_process_that_ends_by_itself_signals_its_links() {
+    let runtime = runtime(2);
+    let native = native(&runtime);
+    let (a, b) = (Probe::start(&runtime), Probe::start(&runtime));
+    native.link(a.raw(), b.raw()).expect("both live");
+    a.stop(Reason::crash("by itself"));
+    assert_eq!(b.ends(), Reason::crash("by itself"));
+}
+
+#[test]
+fn fault_2_2_b_a_busy_process_gets_its_signals() {
+    let runtime = runtime(2);
+    let (native, spawner, from) = (native(&runtime), spawner(&runtime), Probe::start(&runtime));
+    for (reason, seen) in [(Reason::KILL, Reason::KILLED), (Reason::SHUTDOWN, Reason::SHUTDOWN)] {
+        let spins = run(|cx| {
+            while cx.spend(1) {}
+            Resumed::Yield
+        });
+        let busy = spawner.spawn(from.raw(), spins, SpawnFlags::default()).expect("a process").pid;
+        native.exit_signal(from.raw(), busy, reason).expect("both live");
+        assert_eq!(common::ends(&runtime, Pid::from_raw(busy).expect("a pid")), seen);
+        // Over a link.
+        let other = Probe::start(&runtime);
+        let spins = run(|cx| {
+            while cx.spend(1) {}
+            Resumed::Yield
+        });
+        let busy =
+            spawner.spawn(other.raw(), spins, SpawnFlags { link: true, ..SpawnFlags::default() }).expect("a process");
+        other.stop(Reason::value("a crash"));
+        assert_eq!(common::ends(&runtime, Pid::from_raw(busy.pid).expect("a pid")), Reason::value("a crash"));
+    }
+}
+
+#[test]
+fn fault_2_2_c_the_running_process_itself_may_call_all_of_them() {
+    let runtime = runtime(2);
+    let native = native(&runtime);
+    let (parent, other) = (Probe::start(&runtime), Probe::start(&runtime));
+    let (spawner, it) = (spawner(&runtime), other.raw());
+    let child = parent.ask(move |cx| {
+        let me = cx.pid().to_raw();
+        assert_eq!(native.set_trap_exit(me, true), Ok(false));
+        assert_eq!(native.link(me, it), Ok(()));
+        assert!(native.monitor(me, it).is_ok());
+        let flags = SpawnFlags { link: true, ..SpawnFlags::default() };
+        let child = spawner.spawn(me, run(|_| Resumed::Wait), flags).expect("a process").pid;
+        assert_eq!(native.is_linked(me, child).ok().and_then(|linked| linked.known()), Some(true), "both sides");
+        assert_eq!(native.exit_signal(me, child, Reason::value("a crash")), Ok(()));
+        child
+    });
+    until("it comes", || parent.events() == [Event::Exit(Some(child), Reason::value("a crash"))]);
+    other.stop(Reason::SHUTDOWN);
+    assert_eq!(parent.events().len(), 3);
+}
+
+#[test]
+fn fault_2_2_d_a_down_to_a_running_watcher_comes() {
+    let runtime = runtime(2);
+    let native = native(&runtime);
+    let (watcher, early, late) = (Probe::start(&runtime), Probe::start(&runtime), Probe::start(&runtime));
+    early.kill();
+    let kept = watcher.keep();
+    assert!(native.monitor(watcher.raw(), early.raw()).expect("it was").immediate_down);
+    assert!(!native.monitor(watcher.raw(), late.raw()).expect("both live").immediate_down);
+    late.kill();
+    drop(kept);
+    assert_eq!(watcher.downs().len(), 2);
+}
+
+#[test]
+fn fault_2_2_e_no_wake_up_is_lost() {
+    let runtime = runtime(2);
+    let (send, receive) = channel();
+    let echo = runtime.spawn(async move |mut cx: atropos::Context<u32>| {
+        while let Received::Message(number) = cx.recv().await {
+            send.send(number).expect("the test waits");
+        }
+    });
+    let echo = echo.expect("a process");
+    for number in 0..100_000 {
+        runtime.send(echo, number).expect("it lives");
+        // As often as it can be it is on its way to sleep.
+        assert_eq!(common::next(&receive), number);
+    }
+}
+
+#[test]
+fn fault_2_2_f_nobody_starves_behind_loops() {
+    let runtime = runtime(1);
+    let (spawner, parent) = (spawner(&runtime), Probe::start(&runtime));
+    for _ in 0..2 {
+        let loops = run(|cx| {
+            while cx.spend(1) {}
+            Resumed::Yield
+        });
+        spawner.spawn(parent.raw(), loops, SpawnFlags::default()).expect("a process");
+    }
+    let ran = Arc::new(AtomicUsize::new(0));
+    let begun = Instant::now();
+    for _ in 0..3 {
+        let count = ran.clone();
+        let short = run(move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+            Resumed::Exit(Reason::NORMAL)
+        });
+        spawner.spawn(parent.raw(), short, SpawnFlags::default()).expect("a process");
+    }
+    until("all three have run", || ran.load(Ordering::Relaxed) == 3);
+    assert!(begun.elapsed() < Duration::from_secs(1));
+}
+
+#[test]
+fn fault_2_2_g_a_link_with_a_dying_process_is_refused_or_answered() {
+    let runtime = runtime(2);
+    let (native, spawner, parent) = (native(&runtime), spawner(&runtime), Probe::start(&runtime));
+    let linker = Probe::trapping(&runtime);
+    let mut made = 0;
+    for _ in 0..20_000 {
+        let dies = run(|_| Resumed::Exit(Reason::SHUTDOWN));
+        let dying = spawner.spawn(parent.raw(), dies, SpawnFlags::default()).expect("a process").pid;
+        match native.link(linker.raw(), dying) {
+            Ok(()) => made += 1,
+            Err(error) => assert_eq!(error, LinkError::NoProc),
+        }
+    }
+    until("each link has its EXIT", || linker.events().len() == made);
+    let info = runtime.process_info_blocking(linker.pid).expect("memory").expect("it lives");
+    assert_eq!(info.links, [], "and no half is left");
+}
+
+#[test]
+fn fault_2_2_h_no_monitor_is_left_behind_its_down() {
+    let runtime = runtime(2);
+    let (native, spawner, parent) = (native(&runtime), spawner(&runtime), Probe::start(&runtime));
+    for _ in 0..5_000 {
+        let dies = run(|_| Resumed::Exit(Reason::SHUTDOWN));
+        let dying = spawner.spawn(parent.raw(), dies, SpawnFlags::default()).expect("a process").pid;
+        native.monitor(parent.raw(), dying).expect("it was");
+    }
+    until("all have come", || parent.events().len() == 5_000);
+    let info = runtime.process_info_blocking(parent.pid).expect("memory").expect("it lives");
+    assert_eq!(info.monitors, []);
+}
+
+#[test]
+fn fault_2_2_i_nobody_disarms_anothers_monitor() {
+    let runtime = runtime(1);
+    let native = native(&runtime);
+    let (watcher, thief, target) = (Probe::start(&runtime), Probe::start(&runtime), Probe::start(&runtime));
+    let made = native.monitor(watcher.raw(), target.raw()).expect("both live");
+    let mine = native.clone();
+    let stolen = thief.ask(move |cx| mine.demonitor_with(cx.pid().to_raw(), made.reference, true));
+    assert_eq!(stolen, Ok(Some(false)));
+    assert_eq!(native.demonitor_with(thief.raw(), made.reference, true), Ok(None));
+    target.kill();
+    assert_eq!(watcher.downs(), [(made.reference, Reason::KILLED)]);
+}
+
+#[test]
+fn fault_2_2_j_kill_is_killed_wherever_it_is_told() {
+    let runtime = Runtime::builder().cores(2).tombstones(true).build().expect("threads");
+    let native = native(&runtime);
+    let (watcher, target) = (Probe::trapping(&runtime), Probe::trapping(&runtime));
+    let made = native.monitor(watcher.raw(), target.raw()).expect("both live");
+    native.link(watcher.raw(), target.raw()).expect("both live");
+    native.exit_signal(watcher.raw(), target.raw(), Reason::KILL).expect("both live");
+    assert_eq!(target.ends(), Reason::KILLED, "the tombstone");
+    let late = native.monitor(watcher.raw(), target.raw()).expect("it was");
+    let down = |reference| Event::Down { reference, process: target.raw(), reason: Reason::KILLED };
+    let exit = Event::Exit(Some(target.raw()), Reason::KILLED);
+    assert_eq!(watcher.events(), [exit, down(made.reference), down(late.reference)]);
+}
+
+#[test]
+fn fault_2_2_k_and_l_nothing_of_the_dead_is_left_or_grows() {
+    struct Counted(Arc<AtomicUsize>);
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+    let limits = atropos::kernel::Limits { processes: 300, nodes: 10_000, ..Default::default() };
+    let runtime = Runtime::builder().cores(2).limits(limits).build().expect("threads");
+    let native = native(&runtime);
+    let bodies = Arc::new(AtomicUsize::new(0));
+    for _ in 0..200 {
+        let hub = Probe::start(&runtime);
+        for _ in 0..100 {
+            bodies.fetch_add(1, Ordering::Relaxed);
+            let body = Counted(bodies.clone());
+            let leaf = runtime.spawn(async move |mut cx: atropos::Context<()>| {
+                let _body = body;
+                cx.recv().await;
+            });
+            let leaf = leaf.expect("there is room, however many have died").pid().to_raw();
+            native.link(hub.raw(), leaf).expect("both live");
+        }
+        hub.stop(Reason::SHUTDOWN);
+        until("all bodies are dropped", || bodies.load(Ordering::Relaxed) == 0);
+        until("nobody is left", || runtime.processes().is_empty());
+    }
+    until("no node is left", || runtime.kernel().nodes_used() == 0);
+}
+
+#[test]
+fn fault_2_2_m_dead_watchers_leave_nothing_at_their_target() {
+    let limits = atropos::kernel::Limits { nodes: 20_000, ..Default::default() };
+    let runtime = Runtime::builder().cores(1).limits(limits).build().expect("threads");
+    let (native, target) = (native(&runtime), Probe::start(&runtime));
+    // More than there is room for, if they were kept.
+    for _ in 0..40 {
+        let watchers: Vec<Probe> = (0..1_000).map(|_| Probe::start(&runtime)).collect();
+        for watcher in &watchers {
+            native.monitor(watcher.raw(), target.raw()).expect("both live");
+        }
+        watchers.iter().for_each(|watcher| _ = runtime.exit(watcher.pid, Reason::KILL));
+        until("they are gone", || runtime.processes().len() == 1);
+    }
+    let info = runtime.process_info_blocking(target.pid).expect("memory").expect("it lives");
+    assert_eq!(info.monitored_by, []);
+}
+
+#[test]
+fn fault_2_2_o_a_cascade_has_one_order() {
+    for _ in 0..20 {
+        let runtime = runtime(1);
+        let native = native(&runtime);
+        let (hub, watcher) = (Probe::start(&runtime), Probe::start(&runtime));
+        let leaves: Vec<Probe> = (0..50).map(|_| Probe::start(&runtime)).collect();
+        // All are made to wait for the same core, on which they then die in their turn.
+        let kept = hub.keep();
+        for leaf in &leaves {
+            native.link(hub.raw(), leaf.raw()).expect("both live");
+            native.monitor(watcher.raw(), leaf.raw()).expect("both live");
+        }
+        drop(kept);
+        hub.stop(Reason::SHUTDOWN);
+        until("all have died", || watcher.events().len() == leaves.len());
+        let order: Vec<u64> = watcher
+            .events()
+            .into_iter()
+            .map(|event| match event {
+                Event::Down { process, .. } => process,
+                Event::Exit(..) => panic!("it does not trap"),
+            })
+            .collect();
+        // The one that is woken last runs first (`runq`); the others run in the order in which they were linked.
+        let ages: Vec<u64> = leaves.iter().map(Probe::raw).collect();
+        let (last, others) = ages.split_last().expect("there are some");
+        assert!(order == ages || order == [&[*last], others].concat(), "{order:?}");
+    }
+}
+
+#[test]
+fn fault_2_2_p_the_down_carries_what_monitor_returned() {
+    let runtime = runtime(1);
+    let native = native(&runtime);
+    let target = Probe::start(&runtime);
+    let (watcher, it) = (Probe::start(&runtime), target.raw());
+    let returned = watcher.ask(move |cx| native.monitor(cx.pid().to_raw(), it)).expect("both live").reference;
+    target.kill();
+    assert_eq!(watcher.downs()[0].0, returned);
+}
+
+#[test]
+fn fault_2_2_q_what_does_not_match_does_not_stop_the_clock() {
+    let runtime = runtime(1);
+    let (send, receive) = channel();
+    let waiting = runtime.spawn(async move |mut cx: atropos::Context<u32>| {
+        let patience = Some(Duration::from_millis(50));
+        let start = cx.cursor_at_end();
+        let got = cx.recv_match_from(start, patience, |peek| matches!(peek, atropos::Peek::Message(0))).await;
+        send.send(got.is_none()).expect("the test waits");
+    });
+    let waiting = waiting.expect("a process");
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(40) {
+        let _ = runtime.send(waiting, 1);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(common::next(&receive), "it has lost its patience");
+}
+
+#[test]
+fn fault_2_2_r_children_spread_and_the_idle_do_not_poll() {
+    let runtime = runtime(2);
+    while !runtime.is_quiescent() {
+        std::thread::yield_now();
+    }
+    let before = runtime.wakeups();
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(runtime.wakeups(), before);
+    // All of one parent's, started in one slice of it.
+    let parent = Probe::start(&runtime);
+    let spawner = spawner(&runtime);
+    let cores = Arc::new([const { AtomicUsize::new(0) }; 2]);
+    let ran = cores.clone();
+    parent.ask(move |cx| {
+        for _ in 0..8 {
+            let ran = ran.clone();
+            let loops = run(move |cx| {
+                ran[cx.core()].fetch_add(1, Ordering::Relaxed);
+                while cx.spend(1) {}
+                Resumed::Yield
+            });
+            spawner.spawn(cx.pid().to_raw(), loops, SpawnFlags::default()).expect("a process");
+        }
+    });
+    until("both cores run them", || cores.iter().all(|core| core.load(Ordering::Relaxed) > 100));
+}
+
+#[test]
+fn fault_2_2_s_no_zombie_comes_back() {
+    let runtime = runtime(2);
+    let (native, spawner, parent) = (native(&runtime), spawner(&runtime), Probe::start(&runtime));
+    for _ in 0..2_000 {
+        let ended = Arc::new(AtomicBool::new(false));
+        let seen = ended.clone();
+        let yields = run(move |_| {
+            assert!(!seen.load(Ordering::Acquire), "it runs after its end");
+            Resumed::Yield
+        });
+        let pid = spawner.spawn(parent.raw(), yields, SpawnFlags::default()).expect("a process").pid;
+        native.exit_signal(parent.raw(), pid, Reason::KILL).expect("both live");
+        assert_eq!(common::ends(&runtime, Pid::from_raw(pid).expect("a pid")), Reason::KILLED);
+        ended.store(true, Ordering::Release);
+    }
+    until("nobody is left", || runtime.processes() == [parent.pid]);
+}

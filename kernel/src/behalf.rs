@@ -1,0 +1,391 @@
+//! [`Behalf`]: what a process does, done for it by whoever knows its pid.
+//!
+//! A runtime that brings its own interpreter gives its built-in functions raw pids, and cannot know whether the process that
+//! they are called for runs right here, sleeps, or runs on another core. There are three cases, told apart once,
+//! by the note that the world keeps of what runs here:
+//!
+//! - *here*: the caller is the process whose slice this is. What is done is what [`crate::Cx`] does, exactly, and what it
+//!   returns is known.
+//! - *there*: it lives, and is not the one that runs here; or it is, but the kernel is at work in it, or a closure of
+//!   its looks at its mailbox. Then it is done by proxy (`proxy`). In force for others at once; the process
+//!   itself finds it when it next fetches.
+//! - *gone*: it is dead, or dying. The dead do nothing: a monitor of theirs is never answered, and nobody notices.
+//!
+//! Exits are signals like any other, and the flag that traps them is an atomic of the process's: both are the same in
+//! the first two cases, but that a process's exit signal to itself is acted on before the call returns when it is here.
+//!
+//! Lock-free throughout; nobody waits.
+
+use core::time::Duration;
+
+use crate::cx::{Asked, Cx, Slice, ask};
+use crate::hand::Hand;
+use crate::host::Host;
+use crate::link::Link;
+use crate::memory::NoMemory;
+use crate::monitor::Monitor;
+use crate::mutate::Mutation;
+use crate::pid::{Pid, Reference};
+use crate::process::body::Body;
+use crate::process::header::Header;
+use crate::process::spawn::{self, Parent, Slots, SpawnError, SpawnOptions, Spawned};
+use crate::process::ties;
+use crate::proxy::{Order, Proxy};
+use crate::reason::Reason;
+use crate::signal::ask::Question;
+use crate::signal::exit_signal;
+use crate::sync::Ordering;
+use crate::table::{Dead, FreeSlots};
+use crate::task::waker;
+use crate::timer::record::TimerError;
+
+/// How the process stands to whoever acts for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// It runs right here.
+    Here,
+    /// It lives.
+    There,
+    /// It is dead, or dying.
+    Gone,
+    /// No process has had this pid.
+    NeverGivenOut,
+}
+
+/// Why something was not done for a process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum BehalfError {
+    /// The process that it was to be done for is gone, or never was.
+    NoCaller,
+    /// The other one never was; for a link, or is dead.
+    NoProc,
+    /// There is no memory for it, or no reference is left.
+    NoMemory,
+}
+
+impl core::fmt::Display for BehalfError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::NoCaller => "there is no such caller",
+            Self::NoProc => "there is no such process",
+            Self::NoMemory => "out of memory",
+        })
+    }
+}
+
+impl core::error::Error for BehalfError {}
+
+/// A monitor that was made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Placed {
+    /// Its name.
+    pub reference: Reference,
+    /// The target was dead, and the DOWN waits in the watcher's mailbox already.
+    pub immediate_down: bool,
+}
+
+enum Way<'a> {
+    Here(&'a Cx<'a, ()>),
+    There(&'a Header),
+    Gone,
+    NeverGivenOut,
+}
+
+/// See the module.
+pub struct Behalf<'a> {
+    hand: Hand<'a>,
+    caller: Pid,
+    way: Way<'a>,
+}
+
+impl core::fmt::Debug for Behalf<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Behalf").field("caller", &self.caller).field("standing", &self.standing()).finish()
+    }
+}
+
+impl Host<'_> {
+    /// Acts for `caller`, as long as `act` runs. A thread that is a core may do this as well, from inside a slice.
+    pub fn behalf<R>(&self, caller: Pid, act: impl FnOnce(&Behalf<'_>) -> R) -> R {
+        let (kernel, hand) = (self.kernel(), self.hand());
+        // SAFETY: the place of this thread of execution, by World's contract.
+        let slice = unsafe { (*(kernel.here)()).get() }.cast::<Slice<'_>>();
+        // SAFETY: null, or noted for as long as the slice lasts, which is longer than this call.
+        let slice = unsafe { slice.as_ref() }.filter(|slice| core::ptr::eq(slice.hand.kernel, kernel));
+        let own = slice.filter(|slice| slice.process.pid == caller);
+        if let Some(slice) = own
+            && !slice.inside.get()
+            && !slice.looking.get()
+        {
+            // Nothing that depends on the type of its messages is asked of it.
+            let cx = Cx::<()>::of(slice);
+            let way = if cx.is_dying() { Way::Gone } else { Way::Here(cx) };
+            return act(&Behalf { hand: slice.hand, caller, way });
+        }
+        // From inside a slice whom it wakes is queued on that slice's core.
+        let hand = slice.map_or(hand, |slice| slice.hand);
+        let way = match hand.find(caller) {
+            Some(process) if !process.mailbox.is_closed() => Way::There(process),
+            Some(_) => Way::Gone,
+            None if kernel.of_the_dead(caller, hand.guard) == Dead::NeverGivenOut => Way::NeverGivenOut,
+            None => Way::Gone,
+        };
+        act(&Behalf { hand, caller, way })
+    }
+}
+
+impl Behalf<'_> {
+    /// How the caller stands.
+    pub fn standing(&self) -> Standing {
+        match self.way {
+            Way::Here(_) => Standing::Here,
+            Way::There(_) => Standing::There,
+            Way::Gone => Standing::Gone,
+            Way::NeverGivenOut => Standing::NeverGivenOut,
+        }
+    }
+
+    fn reference(&self) -> Result<Reference, BehalfError> {
+        let kernel = self.hand.kernel;
+        let reference = match self.hand.core {
+            Some(core) => core.reference(kernel),
+            None => kernel.references.next_of_all(),
+        };
+        reference.ok_or(BehalfError::NoMemory)
+    }
+
+    /// Whether a process has, or has had, this pid.
+    pub fn was_given_out(&self, pid: Pid) -> bool {
+        let hand = &self.hand;
+        hand.find(pid).is_some() || hand.kernel.of_the_dead(pid, hand.guard) != Dead::NeverGivenOut
+    }
+
+    /// Pushes an order, or opens it again: X2.
+    fn order(&self, process: &Header, order: Order) -> Result<bool, NoMemory> {
+        let node = Proxy::try_new(&self.hand.kernel.nodes, order)?;
+        // SAFETY: new, so ours.
+        let pushed = unsafe { self.hand.push(process, node) };
+        if !pushed {
+            // SAFETY: still ours; the share in it is the caller's, as it was.
+            unsafe { Proxy::open(node) };
+        }
+        Ok(pushed)
+    }
+
+    /// Monitors a process. A watcher that is gone gets a reference, and never an answer.
+    pub fn monitor(&self, target: Pid) -> Result<Placed, BehalfError> {
+        if let Way::NeverGivenOut = self.way {
+            return Err(BehalfError::NoCaller);
+        }
+        if !self.was_given_out(target) {
+            return Err(BehalfError::NoProc);
+        }
+        let reference = self.reference()?;
+        let nobody = Ok(Placed { reference, immediate_down: false });
+        match self.way {
+            Way::Here(cx) => {
+                let immediate_down = cx.monitor_as(target, reference).map_err(|_| BehalfError::NoMemory)?;
+                Ok(Placed { reference, immediate_down })
+            }
+            Way::There(process) if target != self.caller => {
+                let nodes = &self.hand.kernel.nodes;
+                let monitor = Monitor::try_new(nodes, reference, self.caller, Some(target), None)
+                    .map_err(|NoMemory| BehalfError::NoMemory)?;
+                if self.hand.kernel.mutated(Mutation::PlacedFirst) {
+                    // SAFETY: the target side's share is ours.
+                    let immediate_down =
+                        unsafe { ties::place_monitor(monitor, &self.hand, self.hand.find(target).ok_or(Some(target))) };
+                    let _ = self.order(process, Order::Monitor(monitor));
+                    return Ok(Placed { reference, immediate_down });
+                }
+                let pushed = self.order(process, Order::Monitor(monitor));
+                if pushed != Ok(true) {
+                    for _share in 0..2 {
+                        // SAFETY: both shares are ours still (X2).
+                        unsafe { Monitor::give_up(monitor) };
+                    }
+                    return pushed.map_err(|NoMemory| BehalfError::NoMemory).and(nobody);
+                }
+                let holder = self.hand.find(target).ok_or(Some(target));
+                // SAFETY: the target side's share is ours.
+                let immediate_down = unsafe { ties::place_monitor(monitor, &self.hand, holder) };
+                Ok(Placed { reference, immediate_down })
+            }
+            // A monitor of oneself is a reference that never fires.
+            Way::There(_) | Way::Gone | Way::NeverGivenOut => nobody,
+        }
+    }
+
+    /// Ends a monitor of the caller's; another's stays as it is. `Some` is OTP's `info`, which only a caller that is
+    /// here can be told.
+    pub fn demonitor(&self, reference: Reference, flush: bool) -> Result<Option<bool>, BehalfError> {
+        match self.way {
+            Way::Here(cx) => Ok(Some(cx.demonitor(reference, flush))),
+            Way::There(process) => {
+                let order = Order::Demonitor { reference, flush };
+                self.order(process, order).map(|_| None).map_err(|NoMemory| BehalfError::NoMemory)
+            }
+            Way::Gone => Ok(Some(false)),
+            Way::NeverGivenOut => Err(BehalfError::NoCaller),
+        }
+    }
+
+    /// Sends an exit signal from the caller. The dead send none, and nobody gets any.
+    pub fn exit(&self, to: Pid, reason: Reason) -> Result<(), BehalfError> {
+        let sent = match self.way {
+            Way::Here(cx) => cx.exit(to, reason),
+            Way::There(_) => exit_signal::send(&self.hand, Some(self.caller), to, reason).map(drop),
+            Way::Gone => Ok(()),
+            Way::NeverGivenOut => return Err(BehalfError::NoCaller),
+        };
+        sent.map_err(|NoMemory| BehalfError::NoMemory)
+    }
+
+    /// Links with another process. With the dead: [`BehalfError::NoProc`]; or, if `as_otp` and the caller traps exits, an
+    /// EXIT `noproc`.
+    pub fn link(&self, to: Pid, as_otp: bool) -> Result<(), BehalfError> {
+        let process = match self.way {
+            Way::Here(cx) => return cx.link_as(to, as_otp),
+            Way::There(process) => process,
+            Way::Gone | Way::NeverGivenOut => return Err(BehalfError::NoCaller),
+        };
+        if to == self.caller {
+            return Ok(());
+        }
+        let hand = &self.hand;
+        let other = hand.find(to);
+        let told = as_otp && process.trap_exit.load(Ordering::Relaxed);
+        if other.is_none() && !told {
+            return Err(BehalfError::NoProc);
+        }
+        let link = Link::try_new(&hand.kernel.nodes, self.caller, to).map_err(|NoMemory| BehalfError::NoMemory)?;
+        let pushed = self.order(process, Order::Link(link));
+        if pushed != Ok(true) {
+            for _share in 0..2 {
+                // SAFETY: both shares are ours still (X2).
+                unsafe { Link::give_up(link) };
+            }
+            return Err(if pushed.is_ok() { BehalfError::NoCaller } else { BehalfError::NoMemory });
+        }
+        // SAFETY: the other side's share is ours.
+        if unsafe { ties::place_link(link, hand, other) } {
+            return Ok(());
+        }
+        if told {
+            // SAFETY: the other half's share, which nobody took.
+            unsafe { Link::fire(link, to, hand, &Reason::NOPROC) };
+            return Ok(());
+        }
+        // SAFETY: shared, so live. Who meets the proxy finds it cut.
+        unsafe { link.as_ref() }.cut();
+        // SAFETY: the other half's share, which nobody took.
+        unsafe { Link::give_up(link) };
+        Err(BehalfError::NoProc)
+    }
+
+    /// Ends a link: no EXIT of it that is not in the mailbox yet is received, by either side.
+    pub fn unlink(&self, to: Pid) -> Result<(), BehalfError> {
+        match self.way {
+            Way::Here(cx) => {
+                cx.unlink(to);
+                Ok(())
+            }
+            Way::There(process) => {
+                self.order(process, Order::Unlink(to)).map(drop).map_err(|NoMemory| BehalfError::NoMemory)
+            }
+            Way::Gone | Way::NeverGivenOut => Ok(()),
+        }
+    }
+
+    /// Sets whether EXITs come as messages: the old value. In force for what is fetched from now on.
+    pub fn set_trap_exit(&self, trap: bool) -> Result<bool, BehalfError> {
+        match self.way {
+            Way::Here(cx) => Ok(cx.trap_exit(trap)),
+            // Relaxed: as in `Header::trap_exit`.
+            Way::There(process) => Ok(process.trap_exit.swap(trap, Ordering::Relaxed)),
+            Way::Gone | Way::NeverGivenOut => Err(BehalfError::NoCaller),
+        }
+    }
+
+    /// Whether EXITs come as messages.
+    pub fn trap_exit(&self) -> Result<bool, BehalfError> {
+        match self.way {
+            Way::Here(cx) => Ok(cx.process().trap_exit.load(Ordering::Relaxed)),
+            Way::There(process) => Ok(process.trap_exit.load(Ordering::Relaxed)),
+            Way::Gone | Way::NeverGivenOut => Err(BehalfError::NoCaller),
+        }
+    }
+
+    /// Whether it is linked with `other`. A caller that is not here has to be asked.
+    pub fn is_linked(&self, other: Pid) -> Result<Asked<bool>, BehalfError> {
+        match self.way {
+            Way::Here(cx) => Ok(Asked::Known(ties::is_linked(cx.process(), other))),
+            Way::There(process) => ask(&self.hand, process, Question::Linked(other))
+                .map(|later| later.map_or(Asked::Known(false), Asked::Later))
+                .map_err(|NoMemory| BehalfError::NoMemory),
+            Way::Gone | Way::NeverGivenOut => Err(BehalfError::NoCaller),
+        }
+    }
+
+    /// Sends `message` after a while; `None` when the caller is not here: a timer belongs to the core that runs who started it.
+    pub fn send_after<N: Send + 'static>(
+        &self,
+        to: Pid,
+        after: Duration,
+        message: N,
+    ) -> Result<Option<Reference>, TimerError> {
+        match self.way {
+            Way::Here(cx) => cx.send_after(to, after, message).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Cancels a timer of the caller's: the time it had left, if it was armed; `None` when the caller is not here.
+    pub fn cancel_timer(&self, timer: Reference) -> Option<Option<Duration>> {
+        match self.way {
+            Way::Here(cx) => Some(cx.cancel_timer(timer)),
+            _ => None,
+        }
+    }
+
+    /// The time that a timer of the caller's has left, if it is armed; `None` when the caller is not here.
+    pub fn read_timer(&self, timer: Reference) -> Option<Option<Duration>> {
+        match self.way {
+            Way::Here(cx) => Some(cx.read_timer(timer)),
+            _ => None,
+        }
+    }
+
+    /// Starts a process, whose parent the caller is.
+    pub fn spawn<B: Body>(&self, options: &SpawnOptions<'_>, body: B) -> Result<Spawned, SpawnError> {
+        let process = match self.way {
+            Way::Here(cx) => return cx.spawn(options, body),
+            Way::There(process) => process,
+            Way::Gone => return Err(SpawnError::Dying),
+            Way::NeverGivenOut => return Err(SpawnError::NoParent),
+        };
+        let reference = if options.monitor { Some(self.reference().map_err(|_| SpawnError::NoMemory)?) } else { None };
+        let parent = Parent { process, reference, by_proxy: true };
+        let hand = &self.hand;
+        if let Some(core) = hand.core {
+            return spawn::spawn(hand, Slots::Core(core), Some(parent), options, body);
+        }
+        let mut slots = FreeSlots::new();
+        let spawned = spawn::spawn(hand, Slots::Host(&mut slots), Some(parent), options, body);
+        hand.kernel.table.give_up(&mut slots);
+        spawned
+    }
+
+    /// Ends the caller, which has asked for what there is no memory for: dead of `killed`, as one that has used up its heap.
+    /// Needs no memory.
+    pub fn end_for_want_of_memory(&self) {
+        match self.way {
+            Way::Here(cx) => cx.stop(Reason::KILLED),
+            Way::There(process) => {
+                waker::kill(process, &self.hand);
+            }
+            Way::Gone | Way::NeverGivenOut => {}
+        }
+    }
+}

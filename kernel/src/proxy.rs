@@ -1,0 +1,146 @@
+//! [`Proxy`]: what a process is to do, asked for by somebody who does not run it.
+//!
+//! A process's links and monitors are its owner's (`header`, P1). So who acts for a process that sleeps, waits for
+//! its turn or runs elsewhere ([`crate::Behalf`]) leaves a signal in its mailbox, and the owner does it when it meets the
+//! signal: nobody waits for anybody, and the act has its place among the process's signals.
+//!
+//! - **X1, the record's way.** A monitor or link is made by whoever asks, with both shares. First its proxy is pushed to the
+//!   process, with the share of the process's set; only then is the record placed at the other side, or fired. So a
+//!   DOWN or EXIT of it is behind the proxy in the same mailbox, and finds the record in the set.
+//! - **X2, refused.** A process that is dead refuses the proxy. Both shares are the asker's still: nothing has happened,
+//!   and nobody is told.
+//! - **X3, unmet.** A process may die before it meets a proxy. Its death meets it then, ahead of firing anything:
+//!   a link made so gives its EXIT, one removed so gives none, and a monitor made so is taken back. What is met at
+//!   a death allocates nothing.
+//! - **X4, one link.** The owner that meets a second link with the same peer cuts the newer record, or withdraws its half when
+//!   that has been fired: the older one answers.
+
+use core::ptr::NonNull;
+
+use crate::hand::Hand;
+use crate::link::{Half, Link};
+use crate::memory::{self, NoMemory};
+use crate::monitor::Monitor;
+use crate::pid::{Pid, Reference};
+use crate::process::fetch::take_up;
+use crate::process::header::Header;
+use crate::process::ties;
+use crate::signal::node::{Budget, Kind, Node};
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Order {
+    /// Take a monitor that was made for it into its set; the set's share comes with it.
+    Monitor(NonNull<Monitor>),
+    /// Take a link that was made for it, as its maker, into its set; the share of its half comes with it.
+    Link(NonNull<Link>),
+    /// End a monitor.
+    Demonitor {
+        /// Which.
+        reference: Reference,
+        /// Remove its DOWN as well.
+        flush: bool,
+    },
+    /// End the link with a process.
+    Unlink(Pid),
+}
+
+/// See the module. `repr(C)`: the node comes first.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Proxy {
+    node: Node,
+    order: Order,
+}
+
+impl Proxy {
+    /// The order's node, ready to be pushed.
+    pub(crate) fn try_new(budget: &Budget, order: Order) -> Result<NonNull<Node>, NoMemory> {
+        unsafe fn release(node: NonNull<Node>) {
+            // SAFETY: a `Proxy`'s node, given up with the share that is in it.
+            match unsafe { Proxy::open(node) } {
+                // SAFETY: likewise.
+                Order::Monitor(monitor) => unsafe { Monitor::give_up(monitor) },
+                // SAFETY: likewise.
+                Order::Link(link) => unsafe { Link::give_up(link) },
+                Order::Demonitor { .. } | Order::Unlink(_) => {}
+            }
+        }
+        let node = budget.node(Kind::Proxy, release).ok_or(NoMemory)?;
+        memory::try_new(Self { node, order }).map(NonNull::cast).map_err(|_| NoMemory)
+    }
+
+    /// Takes it apart; a share in it is the caller's.
+    ///
+    /// # Safety
+    /// The caller holds `node` (rule N1), of kind `Proxy`, and does not use it again.
+    pub(crate) unsafe fn open(node: NonNull<Node>) -> Order {
+        // SAFETY: by contract a `Proxy` that nobody else has.
+        let order = unsafe { node.cast::<Self>().as_ref() }.order;
+        // SAFETY: as above; what it holds is copied out.
+        unsafe { memory::drop_and_free(node.cast::<Self>()) };
+        order
+    }
+
+    /// The process does it; at its death as well (X3), when its sets are frozen.
+    ///
+    /// # Safety
+    /// The caller owns `process`, holds `node` of kind `Proxy`, and does not use it again.
+    pub(crate) unsafe fn meet(node: NonNull<Node>, process: &Header, hand: &Hand<'_>) {
+        // SAFETY: by contract.
+        match unsafe { Self::open(node) } {
+            Order::Monitor(monitor) => {
+                // SAFETY: the owner.
+                let private = unsafe { process.private() };
+                // SAFETY: in no set; the set's share is the order's.
+                unsafe { private.monitors.insert(monitor) };
+            }
+            // SAFETY: the owner's, with the share of the half.
+            Order::Link(link) => unsafe { adopt(link, process, hand) },
+            Order::Demonitor { reference, flush } => {
+                ties::demonitor(process, hand, reference, flush);
+            }
+            Order::Unlink(peer) => ties::unlink(process, hand, peer),
+        }
+    }
+}
+
+/// Takes a link into its maker's set, unless there is one (X4).
+///
+/// # Safety
+/// The caller owns the process, whose half is the maker's, and has that half's share.
+unsafe fn adopt(link: NonNull<Link>, process: &Header, hand: &Hand<'_>) {
+    take_up(process);
+    // SAFETY: the owner.
+    let private = unsafe { process.private() };
+    let half = Link::half(link, 0);
+    // SAFETY: shared, so live.
+    let record = unsafe { link.as_ref() };
+    // SAFETY: likewise.
+    let fields = unsafe { half.as_ref() };
+    let peer = fields.peer;
+    if record.is_cut() {
+        // The other side was found dead when it was to be placed there, or has unlinked already.
+        // SAFETY: the half's share.
+        return unsafe { Link::give_up(link) };
+    }
+    if let Some(older) = private.links.find(peer.to_raw()) {
+        // SAFETY: in the set, so shared.
+        if !unsafe { Half::link(older).as_ref() }.is_cut() {
+            let cut = record.cut();
+            if !cut {
+                fields.withdraw();
+            }
+            // SAFETY: the half's share.
+            unsafe { Link::give_up(link) };
+            if cut && let Some(other) = hand.find(peer) {
+                ties::link_was_cut(other, hand);
+            }
+            return;
+        }
+        // As in `ties::link`: the other side has ended that one, and this is new.
+        private.cut_all(peer);
+    }
+    // SAFETY: in no set; the half's share goes with it.
+    unsafe { private.hold_half(half) };
+}

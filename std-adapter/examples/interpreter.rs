@@ -1,0 +1,89 @@
+//! A bytecode interpreter on Atropos: its processes are bodies that count reductions and call the facilities, side by side
+//! with async ones.
+//!
+//!     cargo run --release --example interpreter                   # 10,000 processes, half of them busy loops, are killed
+//!     cargo run --release --example interpreter -- --program FILE # runs a program of your own, from its label main
+//!
+//! The instructions are in `machine/program.rs`, the syntax in `machine/assembler.rs`.
+
+mod machine;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use atropos::facility::OutputError;
+use atropos::kernel::Dead;
+use atropos::{Reason, Runtime};
+use clap::Parser;
+use machine::assembler::assemble;
+use machine::services::Services;
+use machine::storm::{self, quantile};
+
+/// A bytecode interpreter on Atropos.
+#[derive(Parser)]
+struct Arguments {
+    /// A program to run, instead of the demonstration.
+    #[arg(long)]
+    program: Option<PathBuf>,
+    /// Bytecode processes of the demonstration.
+    #[arg(long, default_value_t = 10_000)]
+    processes: usize,
+    /// Instructions before the next process has its turn.
+    #[arg(long, default_value_t = 500)]
+    quantum: u32,
+    /// Cores of the runtime; all by default.
+    #[arg(long)]
+    cores: Option<usize>,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    anyhow::ensure!(arguments.quantum > 0, "--quantum 0: nobody would ever run");
+    let cores = arguments.cores.map_or_else(|| std::thread::available_parallelism().map(usize::from), Ok)?;
+    match &arguments.program {
+        Some(path) => run(path.clone(), cores, arguments.quantum),
+        None => demonstrate(cores, arguments.processes, arguments.quantum),
+    }
+}
+
+fn demonstrate(cores: usize, processes: usize, quantum: u32) -> Result<()> {
+    let figures = storm::run(cores, processes, quantum, Duration::from_secs(2))?;
+    println!(
+        "{} bytecode processes on {cores} cores, half of them busy loops of {quantum} instructions a turn",
+        processes
+    );
+    println!("all killed in {:?}; {} DOWNs say killed", figures.killed_in, figures.downs);
+    for (what, answers) in ["while they ran", "while they were killed"].iter().zip(&figures.answers) {
+        let [half, most, worst] = [500, 990, 1000].map(|part| quantile(answers, part));
+        println!("async answers {what}: {} of them, p50 {half:?}, p99 {most:?}, worst {worst:?}", answers.len());
+    }
+    if let Some(waited) = figures.waited {
+        println!("in all the threads have waited {waited:?} for processors that others used: that is in these times");
+    }
+    Ok(())
+}
+
+fn run(path: PathBuf, cores: usize, quantum: u32) -> Result<()> {
+    let text = std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let program = assemble(&text).with_context(|| format!("{} is no program", path.display()))?;
+    let runtime = Runtime::builder().cores(cores).build()?;
+    let print = |_: u64, bytes: &[u8]| {
+        let mut out = std::io::stdout().lock();
+        out.write_all(bytes).and_then(|()| out.write_all(b"\n")).map_err(|_| OutputError)
+    };
+    let services: Arc<Services> = Services::new(runtime.handle(), program, quantum, print);
+    let main =
+        services.start("main", Vec::new()).context("the program has no label main: put \"main:\" on a line")??;
+    let reason = loop {
+        if let Dead::Remembered(reason) = runtime.tombstone(main) {
+            break reason;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    runtime.shutdown(Duration::from_secs(1))?;
+    anyhow::ensure!(reason == Reason::NORMAL, "it ended: {reason}");
+    Ok(())
+}
