@@ -144,13 +144,13 @@ impl<R: Rules> Plane<R> {
 
     /// There is a connection to `node`, in this life of it. An older connection to it has ended with that.
     pub fn connected(&self, node: Node, incarnation: u32) -> Connection {
-        self.resume();
         // Relaxed: the number only has to be another one.
         let generation = self.generations.fetch_add(1, Ordering::Relaxed);
         let connection = Connection { node, generation };
         let old = self.sessions.replace(node.number(), Arc::new(Session::new(connection, incarnation)));
-        if let Some(old) = old {
-            self.end(&old);
+        match old {
+            Some(old) => self.end(&old),
+            None => self.resume(),
         }
         connection
     }
@@ -158,9 +158,12 @@ impl<R: Rules> Plane<R> {
     /// The connection is gone: each monitor over it gets its `noconnection`, and what the peer had asked for is forgotten.
     /// False when it had ended before. Takes time for that connection's monitors, not for others'.
     pub fn disconnected(&self, connection: Connection) -> bool {
-        self.resume();
         let session = self.sessions.take_if(connection.node.number(), |session| session.connection == connection);
-        session.inspect(|session| self.end(session)).is_some()
+        match &session {
+            Some(session) => self.end(session),
+            None => self.resume(),
+        }
+        session.is_some()
     }
 
     /// The connection that there is to a node.
@@ -177,13 +180,12 @@ impl<R: Rules> Plane<R> {
                 self.forget_inbound(&record);
             }
         }
-        self.work(Work::lost(records.outbound.into_values()));
+        self.work_after(Work::lost(records.outbound.into_values()));
     }
 
     /// A local process has ended: its watchers elsewhere are told, and its own monitors are withdrawn there.
     pub fn exited(&self, pid: u64, reason: &Reason) {
-        self.resume();
-        self.work(Work::ended(self.locals.close(pid), reason.clone()));
+        self.work_after(Work::ended(self.locals.close(pid), reason.clone()));
     }
 
     /// The monitors that a local process has of remote ones.

@@ -76,8 +76,10 @@ impl Relay {
         let process = handle.spawn(move |cx| relay(cx, own))?;
         let relay = Arc::new(Self { handle: handle.clone(), process, deliver: Box::new(deliver) });
         let plane = Arc::new(Plane::new(options, sender, relay));
-        // Refused only when the runtime is shutting down: then nothing is watched, and every watch says so.
-        let _ = handle.send(process, Order::Serve(Arc::downgrade(&plane)));
+        if handle.send(process, Order::Serve(Arc::downgrade(&plane))).is_err() {
+            let _ = handle.exit(process, Reason::KILL);
+            return Err(SpawnError::NoMemory);
+        }
         Ok(plane)
     }
 }
@@ -104,7 +106,8 @@ async fn relay(mut cx: Context<Order>, handle: Handle) {
             Received::Message(Order::Serve(serve)) => plane = serve,
             Received::Message(Order::Watch(pid)) => {
                 while cx.monitor(pid) == Err(MonitorError::NoMemory) {
-                    cx.sleep(AGAIN).await;
+                    // An alarm needs memory too, and who finds none for it dies.
+                    cx.yield_now().await;
                 }
             }
             Received::Message(Order::Dead(pid)) => tell(&plane, pid, &Reason::NOPROC),
@@ -140,7 +143,9 @@ async fn last_words(cx: &Context<Order>, handle: &Handle, pid: Pid) -> Reason {
 fn tell(plane: &Weak<Plane>, pid: u64, reason: &Reason) {
     let Some(plane) = plane.upgrade() else { return };
     let mut done = catch_unwind(AssertUnwindSafe(|| plane.exited(pid, reason)));
-    while done.is_err() {
+    while let Err(panic) = done {
+        // Its destructor may panic.
+        std::mem::forget(panic);
         done = catch_unwind(AssertUnwindSafe(|| plane.resume()));
     }
 }

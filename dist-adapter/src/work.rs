@@ -89,6 +89,13 @@ impl<R: Rules> Plane<R> {
         InHand { plane: self, work }.run();
     }
 
+    /// Does it after the backlog, and also when that panics: then it is on the backlog itself.
+    pub(crate) fn work_after(&self, work: Work) {
+        let mut in_hand = InHand { plane: self, work };
+        self.resume();
+        in_hand.run();
+    }
+
     /// Does what panics of foreign code have left. Every other call does so first; call it when none may come.
     pub fn resume(&self) {
         // Acquire: pairs with the drop above.

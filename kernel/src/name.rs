@@ -21,7 +21,8 @@
 //! - **A2.** A mark is its registrar's alone as long as it registers (an address on its stack): no exchange
 //!   takes another's reservation for its own. A death can't tell whose a mark is, and may take out that of a
 //!   registrar of another process; that one finds its process alive, and begins again.
-//! - **A3.** A newborn's mark is not taken out: its process is not queued before the name is confirmed, and can't die.
+//! - **A3.** A newborn's mark is not taken out, but by the end of the last core: its process is not queued before the name
+//!   is confirmed, and can't die.
 //!   Until then it can be sent to and monitored by its name, but has no pid that anybody could know (`Hand::whereis`).
 //! - **A4, nobody waits for a registrar.** One that is preempted between its steps keeps the name from nobody: another
 //!   puts its own mark in the place of the first one's, which then finds the name in use. So a name that nobody has, as
@@ -302,12 +303,22 @@ impl Entry {
 
     fn reserve(&self, process: &Header, mark: *mut Header, displaces: bool) -> Result<(), RegisterError> {
         let this = ptr::from_ref(self).cast_mut();
+        let why = |named: *mut Self| match named {
+            named if named == gone() => RegisterError::NoProc,
+            named if named == this => RegisterError::InUse,
+            _ => RegisterError::AlreadyNamed,
+        };
         let mut free = ptr::null_mut();
         // Release: pairs with `holder`, which a newborn's mark leads to the newborn.
         while let Err(now) = self.holder.compare_exchange(free, mark, Ordering::Release, Ordering::Relaxed) {
             // Each round is another's step: a mark that came, went, or gave way.
             if !(now.is_null() || displaces && now.addr() & MARK == REVOCABLE) {
                 return Err(RegisterError::InUse);
+            }
+            // Who is bound to fail displaces nobody. Relaxed: only compared.
+            let named = process.name.load(Ordering::Relaxed);
+            if !now.is_null() && !named.is_null() {
+                return Err(why(named));
             }
             free = now;
         }
@@ -318,11 +329,7 @@ impl Entry {
         };
         // Relaxed: nothing is handed over. Fails when a death has taken the mark out.
         let _ = self.holder.compare_exchange(mark, ptr::null_mut(), Ordering::Relaxed, Ordering::Relaxed);
-        Err(match now {
-            now if now == gone() => RegisterError::NoProc,
-            now if now == this => RegisterError::InUse,
-            _ => RegisterError::AlreadyNamed,
-        })
+        Err(why(now))
     }
 
     /// Reserves the name for a process that is not published yet; [`Entry::confirm_newborn`] must follow, when it is
@@ -333,8 +340,10 @@ impl Entry {
 
     /// Gives the reserved name to the newborn. Wait-free.
     pub(crate) fn confirm_newborn(&self, process: &Header) {
-        // Release: pairs with `holder`. A store: nobody changes a newborn's mark.
-        self.holder.store(process.whole().as_ptr(), Ordering::Release);
+        let that = process.whole().as_ptr();
+        let mark = that.map_addr(|address| address | NEWBORN);
+        // Release: pairs with `holder`. Fails when the end of the last core has discarded the newborn.
+        let _ = self.holder.compare_exchange(mark, that, Ordering::Release, Ordering::Relaxed);
     }
 
     /// Takes the name from whoever has it; false when nobody did. Lock-free.
@@ -373,7 +382,7 @@ pub(crate) fn release_by<S: Steps>(process: &Header) {
     let that = process.whole().as_ptr();
     // Relaxed: only compared; the swap's Acquire has it see the mark, or what came after it.
     let mut holder = entry.holder.load(Ordering::Relaxed);
-    while holder == that || (S::REVOKES && holder.addr() & MARK == REVOCABLE) {
+    while holder.addr() & !MARK == that.addr() || (S::REVOKES && holder.addr() & MARK == REVOCABLE) {
         match entry.holder.compare_exchange_weak(holder, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) => return,
             Err(now) => holder = now,

@@ -297,3 +297,28 @@ fn a_last_word_arrives() {
     stage.settle();
     assert_eq!(*heard.lock().unwrap(), ["the last word", "down"]);
 }
+
+/// A body's destructor panics in a world that contains no panic: what is left of the process ends with its core, and its
+/// body is not dropped again.
+#[test]
+fn a_body_is_dropped_once() {
+    struct Panics(Arc<AtomicUsize>);
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            assert!(self.0.fetch_add(1, Ordering::Relaxed) > 0, "in a destructor");
+        }
+    }
+    let world = common::Stepped { lets_through: true, ..common::Stepped::default() };
+    let mut stage = Stage::in_world(Options::default(), world);
+    let drops = Arc::new(AtomicUsize::new(0));
+    let kept = Panics(drops.clone());
+    let body = does(move |_: &atropos_kernel::Cx<'_, ()>| {
+        let _ = &kept;
+        Resumed::Exit(Reason::NORMAL)
+    });
+    stage.host().spawn(&SpawnOptions::new(), body).unwrap();
+    let mut core = stage.cores.pop().unwrap();
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| core.run(16))).is_err());
+    drop(core);
+    assert_eq!(drops.load(Ordering::Relaxed), 1);
+}

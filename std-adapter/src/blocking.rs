@@ -91,7 +91,9 @@ impl Pool {
             if started.is_err() {
                 state.threads -= 1;
                 if state.threads == 0 {
-                    state.jobs.pop_back();
+                    let job = state.jobs.pop_back();
+                    drop(state);
+                    drop(job);
                     return false;
                 }
             }
@@ -106,6 +108,13 @@ impl Pool {
         state.closed = true;
         let dropped = std::mem::take(&mut state.jobs);
         self.0.work.notify_all();
+        drop(state);
+        // Before the wait: who is busy may wait for one of these.
+        for job in dropped {
+            // What it owns is foreign: its destructor's panic is no reason not to drop the next.
+            let _ = contain(|| drop(job));
+        }
+        let mut state = lock(&self.0.state);
         while state.threads > 0 {
             let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
             if left.is_zero() && state.free == 0 {
@@ -116,11 +125,6 @@ impl Pool {
             state = self.0.ended.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
         let busy = state.threads;
-        drop(state);
-        for job in dropped {
-            // What it owns is foreign: its destructor's panic is no reason not to drop the next.
-            let _ = contain(|| drop(job));
-        }
         busy
     }
 }
@@ -266,5 +270,22 @@ mod tests {
         drop(go);
         assert_eq!(wait(busy), Ok(true));
         assert_eq!(pool.shutdown(Duration::from_secs(60)), 0);
+    }
+
+    /// A job that has begun waits for one that never will: at the shutdown it is told so, and does not wait out the deadline.
+    #[test]
+    fn drops_what_has_not_begun_before_it_waits() {
+        let pool = Pool::new(1, Duration::from_secs(60));
+        let inner = pool.clone();
+        let (tell, told) = std::sync::mpsc::channel();
+        let first = spawn_blocking(&pool, move || {
+            let second = spawn_blocking(&inner, || 1);
+            tell.send(()).expect("it is waited for");
+            wait(second)
+        });
+        told.recv().expect("the first has begun");
+        // Without a deadline: it would wait for ever.
+        assert_eq!(pool.shutdown(Duration::MAX), 0);
+        assert_eq!(wait(first), Ok(Err(BlockingError::Closed)));
     }
 }

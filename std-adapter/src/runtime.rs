@@ -339,7 +339,8 @@ impl Runtime {
                 return Ok(());
             }
             if end.is_some_and(|end| Instant::now() >= end) {
-                return Err(self.processes().len());
+                // At least the one that is not listed any more, and not yet at its end.
+                return Err(self.processes().len().max(1));
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(5));

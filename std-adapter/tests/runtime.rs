@@ -455,3 +455,22 @@ fn what_is_contained_panics_and_the_body_goes_on() {
     });
     assert!(matches!(said, Ok(Received::Message(1))), "{said:?}");
 }
+
+/// The destructor of an unread message does not come to its end: the shutdown does not wait for it longer than it was
+/// told to, and says that something is left.
+#[test]
+fn a_shutdown_keeps_its_deadline_beside_a_destructor() {
+    struct Slow(std::sync::mpsc::Receiver<()>);
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            let _ = self.0.recv();
+        }
+    }
+    let runtime = runtime();
+    let (end, ends) = std::sync::mpsc::channel();
+    let process = runtime.spawn(async |mut cx: Context<Slow>| drop(cx.recv_match(|_| false).await)).expect("room");
+    runtime.send(process, Slow(ends)).expect("it lives");
+    // It returns while the destructor still waits for `end`: else this test would hang.
+    assert!(runtime.shutdown(Duration::from_millis(50)).is_err());
+    drop(end);
+}

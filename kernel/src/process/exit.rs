@@ -234,9 +234,12 @@ pub(crate) unsafe fn discard(hand: &Hand<'_>, process: NonNull<Header>) {
     // SAFETY: by contract ours: who could run it is gone.
     let header = unsafe { process.as_ref() };
     // SAFETY: as above.
-    unsafe { header.private() }.fetches = false;
-    // SAFETY: ours, once.
-    kernel.contain(&mut || unsafe { (header.vtable.drop_body)(process) });
+    let private = unsafe { header.private() };
+    // A death that a panic has cut short, in a world that contains none, has dropped the body.
+    if core::mem::replace(&mut private.fetches, false) {
+        // SAFETY: ours, once.
+        kernel.contain(&mut || unsafe { (header.vtable.drop_body)(process) });
+    }
     // SAFETY: as above.
     unsafe { header.private() }.dying = Some(Reason::KILLED);
     // SAFETY: ours, before anything is closed (P3).

@@ -90,9 +90,11 @@ impl Limbo {
     /// holds no guard of `participant`.
     pub fn hand_on(&mut self, participant: &Participant) {
         if let Some(head) = NonNull::new(self.head) {
+            // Out of here first: what is freed at once may panic.
+            let taken = core::mem::take(self);
             // SAFETY: retired objects, by `retire`'s contract out of reach of new guards.
-            if unsafe { participant.reclaim(Garbage(head)) } {
-                *self = Self::new();
+            if !unsafe { participant.reclaim(Garbage(head)) } {
+                *self = taken;
             }
         }
     }

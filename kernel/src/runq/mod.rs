@@ -310,6 +310,8 @@ impl Local {
             let mut chain = unsafe { Chain::from_raw(place.swap(ptr::null_mut(), Ordering::Acquire)) };
             if let Some(first) = chain.pop() {
                 self.overflow[priority].append(chain);
+                // Before another searcher is woken for it.
+                self.check_in(shared, priority);
                 return Some(first);
             }
         }
