@@ -14,7 +14,7 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "atropos-bench", after_help = names())]
 struct Arguments {
-    /// A workload, `all` or `report`.
+    /// A workload, `all` or `report`; `list` prints their names and sizes.
     what: String,
     /// How much is done, for one workload.
     #[arg(long)]
@@ -78,6 +78,10 @@ fn run(arguments: &Arguments) -> Result<()> {
         only: arguments.only.clone(),
     };
     match &*arguments.what {
+        "list" => {
+            ALL.iter().for_each(|workload| println!("{} {}", workload.name, workload.n));
+            Ok(())
+        }
         "all" => campaign.all(arguments.into.as_deref()),
         "report" => {
             let folder = arguments.into.as_deref().context("where to? --into FOLDER")?;

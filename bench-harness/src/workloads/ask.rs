@@ -12,18 +12,19 @@ pub struct Ask {
 }
 
 impl Ask {
-    pub(super) fn p(&self, otherwise: u64) -> u64 {
+    /// How many processes take part.
+    pub fn p(&self, otherwise: u64) -> u64 {
         self.p.unwrap_or(otherwise)
     }
 
     /// What each of `parts` has to do, at least one thing, and what all do then.
-    pub(super) fn each(&self, parts: u64) -> (u64, u64) {
+    pub fn each(&self, parts: u64) -> (u64, u64) {
         let each = (self.n / parts).max(1);
         (each, each * parts)
     }
 
     /// How many there are, for a vector.
-    pub(super) fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         usize::try_from(self.n).unwrap_or(usize::MAX)
     }
 }

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use atropos::{Body, Cx, Pid, Reason, Received, Resumed, SpawnOptions};
 
-use super::stage::{Left, Stage, does, takes, tell};
+use super::stage::{Stage, does, takes, tell};
+use super::tools::{Left, resident, touched};
 use super::{Ask, Outcome};
 
 /// One process starts n children, each of which counts itself off a shared counter and ends.
@@ -45,26 +46,11 @@ pub(super) fn spawn(ask: &Ask) -> Result<Outcome> {
     Ok(Outcome::timed(ask.n, end - begun))
 }
 
-/// Resident memory of this process, in bytes.
-fn resident() -> Result<u64> {
-    let text = std::fs::read_to_string("/proc/self/statm").context("resident memory is known on Linux only")?;
-    let pages: u64 = text.split_whitespace().nth(1).context("the second number of statm")?.parse()?;
-    Ok(pages * 4096)
-}
-
-/// Room for so many pids that is resident already, so that filling it is not counted.
-fn touched(count: usize) -> Vec<Option<Pid>> {
-    let mut room = vec![None; count];
-    // `vec!` of zeroes may leave the pages to be made when they are written.
-    room.iter_mut().for_each(|pid| *std::hint::black_box(pid) = None);
-    room
-}
-
 /// n processes that wait for a message.
 pub(super) fn idle_memory(ask: &Ask) -> Result<Outcome> {
     let stage = Stage::new(ask)?;
     let left = Arc::new(Left::new(ask.n));
-    let mut waiting = touched(ask.count());
+    let mut waiting: Vec<Option<Pid>> = touched(ask.count());
     stage.settled()?;
     let before = resident()?;
     for slot in &mut waiting {

@@ -9,7 +9,8 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use atropos::{Cx, Pid, Reason, Received, Reference, Resumed};
 
-use super::stage::{Left, Stage, does, takes, tell, waits};
+use super::stage::{Stage, does, takes, tell, waits};
+use super::tools::Left;
 use super::{Ask, Outcome};
 
 /// n watchers monitor one process, which then dies.

@@ -10,7 +10,8 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use atropos::{Cx, Pid, Reason, Received, Resumed};
 
-use super::stage::{Left, Stage, does, takes, tell};
+use super::stage::{Stage, does, takes, tell};
+use super::tools::Left;
 use super::{Ask, Outcome};
 
 /// p producers send n messages in all to one consumer.

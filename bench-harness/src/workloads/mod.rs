@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | what is asked, what comes out, and its line of JSON | `ask`, `outcome` |
 //! | the runtime, bodies, waiting for the end | `stage` |
+//! | counters, numbers that repeat, resident memory | `tools` |
 //! | processes that come and go: `spawn`, `skynet`, `idle_memory` | `births` |
 //! | processes that talk in turn: `ping_pong`, `ring`, `big` | `talks` |
 //! | one and many: `fan_in`, `fan_out` | `fans` |
@@ -33,6 +34,7 @@ mod stage;
 mod talks;
 mod ties;
 mod timers;
+pub mod tools;
 
 use anyhow::{Result, ensure};
 

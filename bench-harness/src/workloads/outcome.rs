@@ -30,21 +30,24 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    pub(super) fn timed(n: u64, time: Duration) -> Self {
+    /// So much was done in this time.
+    pub fn timed(n: u64, time: Duration) -> Self {
         Self { n, time: Some(time), is_per_operation: true, bytes_per_process: None, latencies: None }
     }
 
-    pub(super) fn bytes(n: u64, bytes_per_process: f64) -> Self {
+    /// So much resident memory a process takes.
+    pub fn bytes(n: u64, bytes_per_process: f64) -> Self {
         Self { n, time: None, is_per_operation: false, bytes_per_process: Some(bytes_per_process), latencies: None }
     }
 
-    pub(super) fn with(mut self, latencies: Latencies) -> Self {
+    /// With a distribution.
+    pub fn with(mut self, latencies: Latencies) -> Self {
         self.latencies = Some(latencies);
         self
     }
 
     /// The time is the workload's own, not that of its operations.
-    pub(super) fn not_per_operation(mut self) -> Self {
+    pub fn not_per_operation(mut self) -> Self {
         self.is_per_operation = false;
         self
     }
@@ -56,11 +59,16 @@ impl Outcome {
 
     /// What is printed.
     pub fn line(&self, workload: &str, ask: &Ask) -> Line {
+        self.line_of("atropos", concat!("atropos ", env!("CARGO_PKG_VERSION")), workload, ask)
+    }
+
+    /// What another system's driver prints.
+    pub fn line_of(&self, peer: &str, version: &str, workload: &str, ask: &Ask) -> Line {
         let at = |quantile| self.latencies.as_ref().map(|all| all.value_at_quantile(quantile));
         let seconds = self.time.map(|time| time.as_secs_f64());
         Line {
-            peer: "atropos".to_owned(),
-            version: concat!("atropos ", env!("CARGO_PKG_VERSION")).to_owned(),
+            peer: peer.to_owned(),
+            version: version.to_owned(),
             workload: workload.to_owned(),
             n: self.n,
             threads: ask.threads,

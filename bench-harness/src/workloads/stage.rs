@@ -7,7 +7,6 @@
 
 use std::marker::PhantomData;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -146,70 +145,4 @@ pub(super) fn waits() -> impl Body<Message = ()> {
 /// Sends a message to a process that is there.
 pub(super) fn tell<M: Send + 'static, N: Send + 'static>(cx: &Cx<'_, M>, to: Pid, message: N) {
     assert!(cx.send(to, message).is_ok(), "the receiver of a message is gone");
-}
-
-/// What is left to be done by many.
-#[derive(Debug)]
-pub(super) struct Left(AtomicU64);
-
-impl Left {
-    pub(super) fn new(count: u64) -> Self {
-        Self(AtomicU64::new(count))
-    }
-
-    /// One less; whether that was the last.
-    pub(super) fn one_less(&self) -> bool {
-        // Acquire and release: the last sees what the others have done.
-        self.0.fetch_sub(1, Ordering::AcqRel) == 1
-    }
-
-    pub(super) fn get(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
-    }
-}
-
-/// Numbers that repeat (xorshift).
-#[derive(Clone, Debug)]
-pub(super) struct Random(u64);
-
-impl Random {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    /// One below `bound`, nearly uniform.
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % bound
-    }
-
-    /// One below `bound` that is not `own`.
-    pub(super) fn other(&mut self, bound: u64, own: u64) -> u64 {
-        let number = self.below(bound - 1);
-        if number >= own { number + 1 } else { number }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_others_are_all_but_oneself() {
-        let mut random = Random::new(1);
-        let mut seen = [false; 5];
-        for _ in 0..1000 {
-            seen[random.other(5, 3) as usize] = true;
-        }
-        assert_eq!(seen, [true, true, true, false, true]);
-    }
-
-    #[test]
-    fn only_the_last_is_the_last() {
-        let left = Left::new(3);
-        assert_eq!([left.one_less(), left.one_less(), left.one_less()], [false, false, true]);
-        assert_eq!(left.get(), 0);
-    }
 }

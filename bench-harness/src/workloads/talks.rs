@@ -11,7 +11,8 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use atropos::{Body, Cx, Pid, Reason};
 
-use super::stage::{Random, Stage, takes, tell};
+use super::stage::{Stage, takes, tell};
+use super::tools::Random;
 use super::{Ask, Outcome};
 
 /// A process that gives a number back to whoever sent it.

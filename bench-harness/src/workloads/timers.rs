@@ -7,7 +7,8 @@ use anyhow::{Result, ensure};
 use atropos::{Cx, Reason, Received, Resumed};
 
 use super::outcome::latencies;
-use super::stage::{Random, Stage, does};
+use super::stage::{Stage, does};
+use super::tools::Random;
 use super::{Ask, Outcome};
 
 const FAR: Duration = Duration::from_secs(3600);
