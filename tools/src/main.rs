@@ -4,11 +4,14 @@
 //! [`need`] says what a machine lacks, or installs it; [`lint`] refuses in the kernel what has no place
 //! there; [`models`] runs loom; [`shuttle`] runs the webs; [`cases`] replays the conformance cases; [`model`] runs
 //! random programs beside the model of OTP's rules, [`fuzz`] lets libFuzzer make them; [`sanitize`] runs the stress
-//! tests under the sanitizers; [`bare`] boots the image. [`report`] is the table of what a part has run.
+//! tests under the sanitizers; [`bare`] boots the image; [`bench`] runs the workloads, also beside other systems, and
+//! [`instructions`] counts what single operations take. [`report`] is the table of what a part has run.
 
 mod bare;
+mod bench;
 mod cases;
 mod fuzz;
+mod instructions;
 mod lint;
 mod model;
 mod models;
@@ -84,6 +87,36 @@ enum Command {
     },
     /// Builds the bare-metal image, runs it under QEMU and checks what it prints.
     Bare,
+    /// The workloads; with `--peers`, beside those of other systems.
+    Bench {
+        /// Small sizes: everything is run, and the figures mean little.
+        #[arg(long)]
+        quick: bool,
+        /// Builds and runs the drivers of `peers` as well.
+        #[arg(long)]
+        peers: bool,
+        /// Scheduler threads, beside others.
+        #[arg(long, default_value_t = 2)]
+        threads: usize,
+        /// Times that each is run; medians count.
+        #[arg(long, default_value_t = 3)]
+        reps: u32,
+        /// Multiplies the sizes.
+        #[arg(long, default_value_t = 1.0)]
+        scale: f64,
+        /// Only these workloads, with commas between them.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
+        /// Writes all lines to a file, beside others.
+        #[arg(long, value_name = "FILE")]
+        raw: Option<std::path::PathBuf>,
+    },
+    /// How many instructions single operations take, by valgrind, beside those in `docs/instructions.json`. A report.
+    Instructions {
+        /// Puts the numbers into the file.
+        #[arg(long)]
+        save: bool,
+    },
     /// Refuses std, locks, statics, thread-locals and unchecked atomics in the kernel.
     Lint,
 }
@@ -106,11 +139,13 @@ fn run() -> Result<()> {
         Command::Test => &[need::REDIS, need::PYTHON, need::BARE],
         Command::Conformance => &[need::PYTHON],
         Command::Bare => &[need::BARE],
+        Command::Instructions { .. } => &[need::VALGRIND],
         Command::Loom { .. }
         | Command::Shuttle { .. }
         | Command::Model { .. }
         | Command::Fuzz { .. }
         | Command::Sanitize { .. }
+        | Command::Bench { .. }
         | Command::Lint => &[],
     };
     if !needs.is_empty() {
@@ -178,6 +213,13 @@ fn run() -> Result<()> {
         Command::Model { cases } => steps.run("model", || model::check(cases)),
         Command::Fuzz { seconds, target } => steps.run("fuzz", || fuzz::check(seconds, target.as_deref())),
         Command::Sanitize { seconds } => steps.run("sanitize", || sanitize::check(seconds)),
+        Command::Bench { quick, peers, threads, reps, scale, only, raw } => {
+            let asked = bench::Asked { quick, peers, threads, reps, scale, only, raw };
+            steps.run("bench", || bench::check(&asked));
+        }
+        Command::Instructions { save } => {
+            steps.need_and_run("instructions", need::VALGRIND, || instructions::check(save));
+        }
         Command::Lint => steps.run("source rules", lint::check),
     }
     steps.finish()

@@ -16,6 +16,8 @@ pub(crate) struct Need {
 pub(crate) const REDIS: Need = Need { parts: &["redis-cli", "redis-benchmark"], packages: &["redis-tools"] };
 /// The judge of the conformance cases.
 pub(crate) const PYTHON: Need = Need { parts: &["python3"], packages: &["python3"] };
+/// What counts instructions.
+pub(crate) const VALGRIND: Need = Need { parts: &["valgrind"], packages: &["valgrind"] };
 /// A second toolchain with its library's sources, and the machine to run on.
 pub(crate) const BARE: Need = Need {
     parts: &[

@@ -44,6 +44,17 @@ pub(crate) fn cargo(arguments: &[&str]) -> Result<()> {
     run(Command::new("cargo").args(arguments))
 }
 
+/// Where cargo puts what it builds.
+pub(crate) fn target() -> Result<PathBuf> {
+    Ok(std::env::var_os("CARGO_TARGET_DIR").map_or(root()?.join("target"), PathBuf::from))
+}
+
+/// Builds a program of the workspace, optimised; where it is.
+pub(crate) fn built(package: &str, program: &str) -> Result<PathBuf> {
+    cargo(&["build", "--release", "--quiet", "-p", package, "--bin", program])?;
+    Ok(target()?.join("release").join(program))
+}
+
 /// A command that must not hang. In CI it is ended after so many minutes, with all that it started, and that is a
 /// failure; a person has Ctrl-C, which would not pass through `timeout`.
 pub(crate) fn bounded(program: impl AsRef<OsStr>, minutes: u32) -> Command {

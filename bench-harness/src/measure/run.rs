@@ -1,0 +1,27 @@
+//! One run of a workload in a process of its own: [`run`].
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::workloads::{Ask, Line};
+
+/// Runs this program again for one workload; with a file, the distribution of its latencies goes there.
+pub fn run(workload: &str, ask: &Ask, latencies: Option<&Path>) -> Result<Line> {
+    let own = std::env::current_exe().context("this program's own file")?;
+    let mut command = Command::new(own);
+    command.arg(workload).args(["--n", &ask.n.to_string(), "--threads", &ask.threads.to_string()]);
+    if let Some(p) = ask.p {
+        command.args(["--p", &p.to_string()]);
+    }
+    if let Some(file) = latencies {
+        command.arg("--latencies").arg(file);
+    }
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("{workload} did not start"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{workload}: {}: {}", output.status, said.trim());
+    let text = String::from_utf8(output.stdout)?;
+    let last = text.lines().last().with_context(|| format!("{workload} printed nothing"))?;
+    serde_json::from_str(last).with_context(|| format!("{workload} printed {last}"))
+}

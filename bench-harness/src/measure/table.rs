@@ -1,0 +1,95 @@
+//! The table of what was run: the median of each workload on each number of threads.
+
+use std::fmt::Write as _;
+
+use super::store::{Record, Why};
+use crate::workloads::{ALL, Line};
+
+/// The numbers of threads that were used, in order.
+pub fn threads(records: &[Record]) -> Vec<usize> {
+    let mut all: Vec<usize> = records.iter().map(|record| record.line.threads).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// The run in the middle of those for its figure.
+pub fn median<'r>(records: &'r [Record], workload: &str, threads: usize) -> Option<&'r Line> {
+    let mut lines: Vec<&Line> = records
+        .iter()
+        .filter(|record| record.why == Why::Figure)
+        .map(|record| &record.line)
+        .filter(|line| line.workload == workload && line.threads == threads)
+        .collect();
+    let figure = |line: &Line| line.figure().map_or(f64::MAX, |(figure, _)| figure);
+    lines.sort_by(|a, b| figure(a).total_cmp(&figure(b)));
+    lines.get(lines.len() / 2).copied()
+}
+
+/// A number as people read it.
+pub fn short(number: f64) -> String {
+    match number {
+        n if n >= 1e7 => format!("{:.1} M", n / 1e6),
+        n if n >= 1e5 => format!("{:.0} k", n / 1e3),
+        n if n >= 100.0 => format!("{n:.0}"),
+        n => format!("{n:.1}"),
+    }
+}
+
+fn cell(line: Option<&Line>) -> String {
+    let Some((figure, unit)) = line.and_then(Line::figure) else { return String::new() };
+    let tail = line.and_then(|line| line.p99_ns).filter(|_| unit == "ns");
+    let tail = tail.map(|ns| format!(", p99 {} µs", short(ns as f64 / 1e3)));
+    format!("{} {unit}{}", short(figure), tail.unwrap_or_default())
+}
+
+/// The table as Markdown.
+pub fn markdown(records: &[Record]) -> String {
+    let threads = threads(records);
+    let mut text = String::from("| workload | what one is |");
+    for threads in &threads {
+        let _ = write!(text, " {threads} thread{} |", if *threads == 1 { "" } else { "s" });
+    }
+    let _ = writeln!(text, "\n| --- | --- |{}", " ---: |".repeat(threads.len()));
+    for workload in ALL {
+        let cells: Vec<String> = threads.iter().map(|t| cell(median(records, workload.name, *t))).collect();
+        if cells.iter().any(|cell| !cell.is_empty()) {
+            let _ = writeln!(text, "| {} | {} | {} |", workload.name, workload.what, cells.join(" | "));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(per_op_ns: f64, why: Why) -> Record {
+        let line = Line {
+            peer: "atropos".into(),
+            version: String::new(),
+            workload: "ring".into(),
+            n: 1,
+            threads: 2,
+            seconds: Some(1.0),
+            per_op_ns: Some(per_op_ns),
+            p50_ns: None,
+            p99_ns: None,
+            p999_ns: None,
+            bytes_per_process: None,
+        };
+        Record { why, p: None, line }
+    }
+
+    #[test]
+    fn the_median_is_of_the_figures_only() {
+        let records: Vec<Record> = [5.0, 1.0, 3.0]
+            .map(|ns| record(ns, Why::Figure))
+            .into_iter()
+            .chain([record(0.1, Why::GrowthOfN), record(0.2, Why::GrowthOfP)])
+            .collect();
+        assert_eq!(median(&records, "ring", 2).and_then(|line| line.per_op_ns), Some(3.0));
+        assert!(median(&records, "ring", 1).is_none());
+        assert!(markdown(&records).contains("| ring | a hop of a token in a ring | 3.0 ns |"));
+    }
+}

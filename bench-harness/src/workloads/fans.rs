@@ -1,0 +1,102 @@
+//! One and many: `fan_in`, where many senders meet at one mailbox, and `fan_out`, where one sender fills many.
+//!
+//! The mailboxes are unbounded: a sender that is faster than its receiver makes a queue, and its memory is in the figure.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use atropos::{Cx, Pid, Reason, Received, Resumed};
+
+use super::stage::{Stage, does, takes, tell};
+use super::tools::Left;
+use super::{Ask, Outcome};
+
+/// p producers send n messages in all to one consumer.
+pub(super) fn fan_in(ask: &Ask) -> Result<Outcome> {
+    let stage = Stage::new(ask)?;
+    let producers = ask.p(64);
+    let (each, n) = ask.each(producers);
+    let (done, end) = channel();
+    let mut got = 0_u64;
+    let consumer = stage.spawn(takes(move |_, _: u64| {
+        got += 1;
+        if got >= n {
+            // One too many is heard as well.
+            let _ = done.send((got, Instant::now()));
+        }
+        ControlFlow::Continue(())
+    }))?;
+    let mut waiting = Vec::new();
+    for _ in 0..producers {
+        let (mut left, mut goes) = (each, false);
+        waiting.push(stage.spawn(does(move |cx: &Cx<'_, ()>| {
+            goes |= cx.receive().is_some();
+            if !goes {
+                return Resumed::Wait;
+            }
+            while left > 0 {
+                if cx.is_exhausted() {
+                    return Resumed::Yield;
+                }
+                left -= 1;
+                tell(cx, consumer, left);
+            }
+            Resumed::Exit(Reason::NORMAL)
+        }))?);
+    }
+    stage.settled()?;
+    let begun = Instant::now();
+    for producer in waiting {
+        stage.send(producer, ())?;
+    }
+    let (_, end_of_all) = stage.hear(&end)?;
+    stage.settled()?;
+    ensure!(end.try_recv().is_err(), "more messages came than were sent");
+    Ok(Outcome::timed(n, end_of_all - begun))
+}
+
+/// One producer sends n messages in all to p consumers in turn.
+pub(super) fn fan_out(ask: &Ask) -> Result<Outcome> {
+    let stage = Stage::new(ask)?;
+    let count = ask.p(1000);
+    let (each, n) = ask.each(count);
+    let left = Arc::new(Left::new(count));
+    let (done, end) = channel();
+    let mut consumers: Vec<Pid> = Vec::new();
+    for _ in 0..count {
+        let (left, done, mut got) = (left.clone(), done.clone(), 0_u64);
+        consumers.push(stage.spawn(takes(move |_, _: u64| {
+            got += 1;
+            if got == each && left.one_less() {
+                let _ = done.send(Instant::now());
+            }
+            if got > each { ControlFlow::Break(Reason::crash("one too many")) } else { ControlFlow::Continue(()) }
+        }))?);
+    }
+    let (mut sent, mut goes) = (0, false);
+    let producer = stage.spawn(does(move |cx: &Cx<'_, ()>| {
+        goes |= matches!(cx.receive(), Some(Received::Message(())));
+        if !goes {
+            return Resumed::Wait;
+        }
+        while sent < n {
+            if cx.is_exhausted() {
+                return Resumed::Yield;
+            }
+            tell(cx, consumers[(sent % count) as usize], sent);
+            sent += 1;
+        }
+        Resumed::Exit(Reason::NORMAL)
+    }))?;
+    stage.settled()?;
+    let begun = Instant::now();
+    stage.send(producer, ())?;
+    let end = stage.hear(&end)?;
+    stage.settled()?;
+    ensure!(left.get() == 0, "{} consumers have not got all", left.get());
+    stage.expect_alive(count)?;
+    Ok(Outcome::timed(n, end - begun))
+}

@@ -1,0 +1,155 @@
+//! What comes out of a workload: [`Outcome`], and the [`Line`] that is printed of it.
+//!
+//! Latencies are kept by HdrHistogram with three significant digits: 0.1 % is far below what two runs differ by, and
+//! recording one costs a few nanoseconds and no memory.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use super::Ask;
+
+/// Nanoseconds of many round trips.
+pub type Latencies = Histogram<u64>;
+
+/// None yet; up to an hour each.
+pub fn latencies() -> Latencies {
+    Histogram::new_with_max(3_600_000_000_000, 3).unwrap_or_else(|error| panic!("a histogram of an hour: {error}"))
+}
+
+/// What a workload has done, and how long it took.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    n: u64,
+    time: Option<Duration>,
+    /// Whether the time divided by the number means something.
+    is_per_operation: bool,
+    bytes_per_process: Option<f64>,
+    latencies: Option<Latencies>,
+}
+
+impl Outcome {
+    /// So much was done in this time.
+    pub fn timed(n: u64, time: Duration) -> Self {
+        Self { n, time: Some(time), is_per_operation: true, bytes_per_process: None, latencies: None }
+    }
+
+    /// So much resident memory a process takes.
+    pub fn bytes(n: u64, bytes_per_process: f64) -> Self {
+        Self { n, time: None, is_per_operation: false, bytes_per_process: Some(bytes_per_process), latencies: None }
+    }
+
+    /// With a distribution.
+    pub fn with(mut self, latencies: Latencies) -> Self {
+        self.latencies = Some(latencies);
+        self
+    }
+
+    /// The time is the workload's own, not that of its operations.
+    pub fn not_per_operation(mut self) -> Self {
+        self.is_per_operation = false;
+        self
+    }
+
+    /// The distribution, where the workload has one.
+    pub fn latencies(&self) -> Option<&Latencies> {
+        self.latencies.as_ref()
+    }
+
+    /// What is printed.
+    pub fn line(&self, workload: &str, ask: &Ask) -> Line {
+        self.line_of("atropos", concat!("atropos ", env!("CARGO_PKG_VERSION")), workload, ask)
+    }
+
+    /// What another system's driver prints.
+    pub fn line_of(&self, peer: &str, version: &str, workload: &str, ask: &Ask) -> Line {
+        let at = |quantile| self.latencies.as_ref().map(|all| all.value_at_quantile(quantile));
+        let seconds = self.time.map(|time| time.as_secs_f64());
+        Line {
+            peer: peer.to_owned(),
+            version: version.to_owned(),
+            workload: workload.to_owned(),
+            n: self.n,
+            threads: ask.threads,
+            seconds,
+            per_op_ns: seconds.filter(|_| self.is_per_operation).map(|seconds| seconds * 1e9 / self.n as f64),
+            p50_ns: at(0.5),
+            p99_ns: at(0.99),
+            p999_ns: at(0.999),
+            bytes_per_process: self.bytes_per_process,
+        }
+    }
+}
+
+/// One run, as every driver of every system prints it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Line {
+    /// Who.
+    pub peer: String,
+    /// Which.
+    pub version: String,
+    /// What.
+    pub workload: String,
+    /// How much was done.
+    pub n: u64,
+    /// Scheduler threads.
+    pub threads: usize,
+    /// How long the timed part took.
+    pub seconds: Option<f64>,
+    /// That, for each.
+    pub per_op_ns: Option<f64>,
+    /// The latency that half of all are within.
+    pub p50_ns: Option<u64>,
+    /// The latency that 99 in 100 are within.
+    pub p99_ns: Option<u64>,
+    /// The latency that 999 in 1000 are within.
+    pub p999_ns: Option<u64>,
+    /// Resident memory of a process that waits.
+    pub bytes_per_process: Option<f64>,
+}
+
+impl Line {
+    /// The one figure that a table shows, less being better, and what it counts.
+    pub fn figure(&self) -> Option<(f64, &'static str)> {
+        let tail = self.p99_ns.map(|ns| (ns as f64, "ns p99"));
+        // These two are about their tails.
+        let by_tail = matches!(&*self.workload, "timer_fire" | "hog_latency");
+        let cost = self.per_op_ns.filter(|_| !by_tail).map(|ns| (ns, "ns"));
+        self.bytes_per_process.map(|bytes| (bytes, "B")).or(cost).or(tail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_has_every_field_in_its_order() {
+        let ask = Ask { n: 4, threads: 2, p: None };
+        let mut some = latencies();
+        some.record(7).expect("within an hour");
+        let line = Outcome::timed(4, Duration::from_nanos(10)).with(some).line("call", &ask);
+        let text = serde_json::to_string(&line).expect("JSON");
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(
+            text,
+            format!(
+                "{{\"peer\":\"atropos\",\"version\":\"atropos {version}\",\"workload\":\"call\",\"n\":4,\"threads\":2,\
+                 \"seconds\":1e-8,\"per_op_ns\":2.5,\"p50_ns\":7,\"p99_ns\":7,\"p999_ns\":7,\"bytes_per_process\":null}}"
+            )
+        );
+        assert_eq!(serde_json::from_str::<Line>(&text).expect("read again"), line);
+    }
+
+    #[test]
+    fn the_figure_is_what_the_workload_is_about() {
+        let ask = Ask { n: 1000, threads: 1, p: None };
+        let bytes = Outcome::bytes(1000, 512.0).line("idle_memory", &ask);
+        assert_eq!((bytes.seconds, bytes.figure()), (None, Some((512.0, "B"))));
+        let mut some = latencies();
+        some.record(9).expect("within an hour");
+        let fire = Outcome::timed(1, Duration::from_secs(1)).with(some).not_per_operation().line("timer_fire", &ask);
+        assert_eq!((fire.per_op_ns, fire.figure()), (None, Some((9.0, "ns p99"))));
+    }
+}

@@ -1,0 +1,76 @@
+//! `timer_churn`, timers that are cancelled before they are due, as most are; `timer_fire`, how late the others come.
+
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use atropos::{Cx, Reason, Received, Resumed};
+
+use super::outcome::latencies;
+use super::stage::{Stage, does};
+use super::tools::Random;
+use super::{Ask, Outcome};
+
+const FAR: Duration = Duration::from_secs(3600);
+/// The timers of `timer_fire` are due from now on, within a second after it; they are all started before.
+const AHEAD: u64 = 500_000_000;
+const SECOND: u64 = 1_000_000_000;
+
+/// n times a timer is started and cancelled.
+pub(super) fn timer_churn(ask: &Ask) -> Result<Outcome> {
+    let stage = Stage::new(ask)?;
+    let (done, end) = channel();
+    let (mut left, mut in_time, mut begun) = (ask.n, 0, None);
+    stage.spawn(does(move |cx: &Cx<'_, u64>| {
+        let begun = *begun.get_or_insert_with(Instant::now);
+        while left > 0 {
+            if cx.is_exhausted() {
+                return Resumed::Yield;
+            }
+            let timer = cx.send_after(cx.pid(), FAR, left).expect("memory for a timer");
+            in_time += u64::from(cx.cancel_timer(timer).is_some());
+            left -= 1;
+        }
+        let _ = done.send((in_time, cx.receive().is_none(), begun.elapsed()));
+        Resumed::Exit(Reason::NORMAL)
+    }))?;
+    let (in_time, none_fired, time) = stage.hear(&end)?;
+    ensure!(in_time == ask.n && none_fired, "{in_time} were cancelled in time");
+    Ok(Outcome::timed(ask.n, time))
+}
+
+/// n timers that are due at random times within a second.
+pub(super) fn timer_fire(ask: &Ask) -> Result<Outcome> {
+    let stage = Stage::new(ask)?;
+    let (done, end) = channel();
+    let (n, mut late, mut early) = (ask.n, latencies(), 0_u64);
+    let (mut to_start, mut random, mut begun) = (n, Random::new(42), None);
+    stage.spawn(does(move |cx: &Cx<'_, u64>| {
+        let begun = *begun.get_or_insert_with(|| cx.now());
+        while to_start > 0 {
+            if cx.is_exhausted() {
+                return Resumed::Yield;
+            }
+            let due = begun + AHEAD + random.below(SECOND);
+            let after = Duration::from_nanos(due.saturating_sub(cx.now()));
+            cx.send_after(cx.pid(), after, due).expect("memory for a timer");
+            to_start -= 1;
+        }
+        while !cx.is_exhausted() {
+            let Some(Received::Message(due)) = cx.receive() else { return Resumed::Wait };
+            let now = cx.now();
+            early += u64::from(now < due);
+            late.saturating_record(now.saturating_sub(due));
+            if late.len() == n {
+                let time = Duration::from_nanos(now - begun);
+                let _ = done.send((early, std::mem::replace(&mut late, latencies()), time));
+                return Resumed::Exit(Reason::NORMAL);
+            }
+        }
+        Resumed::Yield
+    }))?;
+    let (early, late, time) = stage.hear(&end)?;
+    ensure!(early == 0, "{early} timers came early");
+    ensure!(late.len() == n, "{} timers came", late.len());
+    Ok(Outcome::timed(n, time).with(late).not_per_operation())
+}

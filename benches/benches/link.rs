@@ -1,0 +1,12 @@
+//! What do a link and an unlink of a live process cost? See `operations` for how.
+
+use atropos_benches::measure;
+use atropos_benches::operations::LINKS;
+use criterion::{Criterion, criterion_group, criterion_main};
+
+fn all(criterion: &mut Criterion) {
+    measure(criterion, LINKS);
+}
+
+criterion_group!(benches, all);
+criterion_main!(benches);

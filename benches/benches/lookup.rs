@@ -1,0 +1,12 @@
+//! What does it cost to find the process that a pid names? See `operations` for how.
+
+use atropos_benches::measure;
+use atropos_benches::operations::LOOKUPS;
+use criterion::{Criterion, criterion_group, criterion_main};
+
+fn all(criterion: &mut Criterion) {
+    measure(criterion, LOOKUPS);
+}
+
+criterion_group!(benches, all);
+criterion_main!(benches);

@@ -1,0 +1,12 @@
+//! What does a process cost from its start to its end? See `operations` for how.
+
+use atropos_benches::measure;
+use atropos_benches::operations::BIRTHS;
+use criterion::{Criterion, criterion_group, criterion_main};
+
+fn all(criterion: &mut Criterion) {
+    measure(criterion, BIRTHS);
+}
+
+criterion_group!(benches, all);
+criterion_main!(benches);

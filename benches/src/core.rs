@@ -1,0 +1,95 @@
+//! One core, and bodies that are closures.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Instant;
+
+use atropos_kernel::reclaim::{Domain, Guard, Participant};
+use atropos_kernel::world::{Here, World};
+use atropos_kernel::{Body, Core, Cx, Host, Kernel, Options, Pid, Ran, Resumed, SpawnOptions};
+
+thread_local! {
+    static HERE: Here = const { Cell::new(std::ptr::null()) };
+}
+
+fn here() -> *const Here {
+    HERE.with(std::ptr::from_ref)
+}
+
+struct Clock(Instant);
+
+// SAFETY: `here` is a thread-local.
+unsafe impl World for Clock {
+    fn now(&self) -> u64 {
+        self.0.elapsed().as_nanos() as u64
+    }
+
+    fn wake(&self, _: usize) {}
+
+    fn here(&self) -> fn() -> *const Here {
+        here
+    }
+}
+
+/// One core.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    core: Core,
+    participant: Participant,
+}
+
+impl Default for Bench {
+    fn default() -> Self {
+        let kernel = Kernel::new(Options::default(), Domain::new(), Arc::new(Clock(Instant::now())));
+        let participant = kernel.register();
+        Self { core: Core::new(kernel, 0), participant }
+    }
+}
+
+impl Bench {
+    /// Starts a process from outside.
+    ///
+    /// # Panics
+    /// When there is no room.
+    pub(crate) fn spawn<B: Body>(&self, body: B) -> Pid {
+        let host = Host::new(self.core.kernel(), &self.participant);
+        host.spawn(&SpawnOptions::new(), body).expect("room").pid
+    }
+
+    /// Does something as the host.
+    pub(crate) fn host<R>(&self, f: impl FnOnce(&Host<'_>) -> R) -> R {
+        f(&Host::new(self.core.kernel(), &self.participant))
+    }
+
+    /// Does something under a guard.
+    pub(crate) fn pinned(&self, f: impl FnOnce(&Kernel, &Guard<'_>)) {
+        f(self.core.kernel(), &self.participant.pin());
+    }
+
+    /// Runs until there is nothing to do.
+    pub(crate) fn run(&mut self) {
+        while self.core.run(1 << 20) == Ran::Worked {}
+    }
+}
+
+/// A body that is a closure.
+pub(crate) struct Does<F>(F);
+
+/// A body that does this each time it is resumed.
+pub(crate) fn does<F: FnMut(&Cx<'_, Pid>) -> Resumed + Send + 'static>(f: F) -> Does<F> {
+    Does(f)
+}
+
+impl<F> std::fmt::Debug for Does<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Does")
+    }
+}
+
+impl<F: FnMut(&Cx<'_, Pid>) -> Resumed + Send + 'static> Body for Does<F> {
+    type Message = Pid;
+
+    fn resume(&mut self, cx: &Cx<'_, Pid>) -> Resumed {
+        (self.0)(cx)
+    }
+}

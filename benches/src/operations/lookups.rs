@@ -1,0 +1,32 @@
+//! A pid to its process, under a guard that is held already, as within a slice. Not for: a table that is not in the cache.
+
+use std::hint::black_box;
+
+use atropos_kernel::internals::name::find;
+use atropos_kernel::{Pid, Reason, Resumed};
+
+use super::{Operation, Run};
+use crate::core::{Bench, does};
+
+/// Of the living, and of the dead.
+pub const LOOKUPS: &[Operation] = &[
+    Operation { name: "lookup: a live process", make: || lookup(true) },
+    Operation { name: "lookup: a dead process", make: || lookup(false) },
+];
+
+const PROCESSES: usize = 1024;
+
+fn lookup(live: bool) -> Run {
+    let mut bench = Bench::default();
+    let body = move || does(move |_| if live { Resumed::Wait } else { Resumed::Exit(Reason::NORMAL) });
+    let pids: Vec<Pid> = (0..PROCESSES).map(|_| bench.spawn(body())).collect();
+    bench.run();
+    Box::new(move |count| {
+        bench.pinned(|kernel, guard| {
+            for turn in 0..count {
+                let found = find(kernel, pids[turn as usize % PROCESSES], guard);
+                assert!(black_box(found).is_some() == live);
+            }
+        });
+    })
+}

@@ -1,0 +1,45 @@
+//! A process through a run queue: taken by its core, or stolen by another. Not for: contention, pinned processes.
+
+use std::hint::black_box;
+use std::ptr::NonNull;
+
+use atropos_kernel::internals::runq::node::RunNode;
+use atropos_kernel::internals::runq::{Local, Shared};
+
+use super::{Operation, Run};
+
+/// By its own core, and by another.
+pub const QUEUES: &[Operation] = &[
+    Operation { name: "run queue: push, pop", make: || through(false) },
+    Operation { name: "run queue: push, steal, pop", make: || through(true) },
+];
+
+/// Processes that wait at a time.
+const WAITING: usize = 64;
+
+fn through(stolen: bool) -> Run {
+    let nodes: Vec<RunNode> = (0..WAITING).map(|_| RunNode::new(1)).collect();
+    let (mut own, own_shared) = (Local::default(), Shared::new());
+    let (mut other, other_shared) = (Local::default(), Shared::new());
+    Box::new(move |count| {
+        let mut left = count;
+        while left > 0 {
+            let now = left.min(WAITING as u64);
+            left -= now;
+            for node in &nodes[..now as usize] {
+                // SAFETY: in no queue, and this thread is both cores.
+                unsafe { own.push(&own_shared, NonNull::from(node)) };
+            }
+            own.publish(&own_shared);
+            let mut taken = 0;
+            while taken < now {
+                let next = if stolen {
+                    other.pop(&other_shared).or_else(|| other.steal(&other_shared, &own_shared))
+                } else {
+                    own.pop(&own_shared)
+                };
+                taken += u64::from(black_box(next).is_some());
+            }
+        }
+    })
+}

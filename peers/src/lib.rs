@@ -1,0 +1,17 @@
+//! Other systems, on the workloads of `atropos-bench`: the same sizes, the same checks, the same line of JSON.
+//!
+//! A [`System`] is what such a library offers: processes that handle messages, and a way to send them. What the processes
+//! do is written once ([`role`]), and so are the workloads that need no more ([`common`]); a driver binds them to its library and adds
+//! what that has besides: calls, links, monitors, timers. A workload that a library has nothing for is said to be
+//! unsupported; it is not built for it here.
+//!
+//! A role's step is a future, because some libraries start processes by one. In those that don't it is ready at once.
+
+pub mod common;
+pub mod driver;
+pub mod role;
+pub mod system;
+
+pub use driver::{Special, drive};
+pub use role::{Flow, Message, Role};
+pub use system::{System, ready};
