@@ -124,8 +124,7 @@ impl Pool {
             let wait = left.clamp(Duration::from_millis(1), Duration::from_secs(3600));
             state = self.0.ended.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
-        let busy = state.threads;
-        busy
+        state.threads
     }
 }
 
