@@ -191,11 +191,6 @@ fn protocol() {
 }
 
 #[test]
-fn probe() {
-    atropos_loom::model("probe", Some(2), || _ = watched(true, Some(Mutation::FiresAnyway)));
-}
-
-#[test]
 fn mutants() {
     let wrong = |name, mutation, f: fn(Option<Mutation>) -> &'static str| {
         mutant(name, Some(2), move || _ = f(Some(mutation)));

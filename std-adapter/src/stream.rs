@@ -347,9 +347,10 @@ impl Drop for Ring {
     fn drop(&mut self) {
         // All that were put and not taken are behind each other; nobody puts any more.
         let end = *self.put.get_mut();
-        for back in 1..=self.places.len() {
+        // From the first position on: one before it would be a place's that was never filled.
+        for position in (end.saturating_sub(self.places.len())..end).rev() {
             // SAFETY: dropped, so ours: nobody takes any more, and no position twice.
-            if unsafe { self.take(end.wrapping_sub(back)) }.is_none() {
+            if unsafe { self.take(position) }.is_none() {
                 return;
             }
         }
@@ -371,5 +372,36 @@ impl Handle {
         drop(closed);
         hand_on(old);
         Exits { ring, handle: self.clone(), position: 0, next: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a ring holds is dropped with it, whatever it held before: nothing, some, all, or more than it has places.
+    #[test]
+    fn a_ring_drops_what_was_put_and_not_taken() {
+        let pid = Pid::from_raw(1 << 32).expect("a pid");
+        for capacity in 0..40 {
+            for puts in 0..=3 * capacity {
+                for takes in 0..=puts.min(capacity) {
+                    let value = Arc::new(());
+                    let reason = Reason::normal_with(value.clone());
+                    let ring = Ring::new(capacity);
+                    let put = |count| (0..count).for_each(|_| ring.put(pid, &reason));
+                    put(puts / 2);
+                    for position in 0..takes {
+                        // SAFETY: one taker, one position after the other.
+                        if unsafe { ring.take(position) }.is_none() {
+                            break;
+                        }
+                    }
+                    put(puts - puts / 2);
+                    drop((ring, reason));
+                    assert_eq!(Arc::strong_count(&value), 1, "{puts} put, {takes} taken, of {capacity} places");
+                }
+            }
+        }
     }
 }
