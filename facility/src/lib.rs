@@ -4,11 +4,29 @@
 //! A built-in function is handed [`Facilities`], and knows no kernel, table or scheduler. In production what stands behind
 //! them is [`Native`], on a kernel; in its unit tests [`mock`], which writes down what it was asked.
 //!
+//! ```
+//! use atropos_facility::mock::{Cast, MockSupervision};
+//! use atropos_facility::{Facilities, Missing, SupervisionFacility, SupervisionRecord};
+//!
+//! /// `monitor/1` of some language: it knows its bundle, and its own pid.
+//! fn monitor(facilities: &Facilities<'_, ()>, me: u64, target: u64) -> Result<u64, &'static str> {
+//!     let supervision = facilities.supervision().map_err(|_: Missing| "notsup")?;
+//!     supervision.monitor(me, target).map(|made| made.reference).map_err(|_| "badarg")
+//! }
+//!
+//! let mock = MockSupervision::new(Cast::new(&[1, 2], &[]));
+//! assert_eq!(monitor(&Facilities::default(), 1, 2), Err("notsup"));
+//! let facilities = Facilities { supervision: Some(&mock), ..Facilities::default() };
+//! assert!(monitor(&facilities, 1, 2).is_ok());
+//! assert_eq!(monitor(&facilities, 1, 3), Err("badarg"));
+//! assert_eq!(mock.drain()[0], SupervisionRecord::Monitor { caller: 1, target: 2 });
+//! ```
+//!
 //! # Rules that hold for all of them
 //!
 //! - **F1, the caller is looked at first.** A pid that was never given out is `NoCaller` as a caller and `NoProc` as a target;
 //!   if both are, it is `NoCaller`.
-//! - **F2, any caller, from any thread.** It may run right here, sleep, wait for its turn or run on another core: what
+//! - **F2, any caller, from any thread** (but for timers: [`TimerError::NotHere`]). It may run right here, sleep, wait for its turn or run on another core: what
 //!   is done is the same, in force at once for the others, and nobody waits for anybody. Only what it *returns* about the
 //!   caller's own affairs is known at once only if the caller runs here; the types say so.
 //! - **F3, the dead do nothing.** A supervision call of a dead caller is `Ok` and has no effect; what would have to give it

@@ -186,7 +186,7 @@ impl References {
                 let mut block = Block::default();
                 taken = usize::try_from(self.next(&mut block)?.to_raw()).ok()? | 1;
             }
-            match self.shared.compare_exchange_weak(next, taken + 1, Ordering::Relaxed, Ordering::Relaxed) {
+            match self.shared.compare_exchange_weak(next, taken.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return Reference::from_raw(taken as u64),
                 Err(now) => next = now,
             }

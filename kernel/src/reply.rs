@@ -31,7 +31,7 @@ use core::ptr::NonNull;
 use core::task::{Context, Poll, Waker};
 
 use crate::memory::{self, NoMemory};
-use crate::sync::{AtomicU8, AtomicUsize, Ordering, UnsafeCell, fence};
+use crate::sync::{AtomicU8, AtomicUsize, Ordering, UnsafeCell, acquire_by};
 
 /// The orderings of the protocol, a parameter so that a model can weaken one and see it fail.
 pub trait Orders: 'static {
@@ -99,7 +99,7 @@ impl<T, O: Orders> Cell<T, O> {
         let cell = unsafe { this.as_ref() };
         // Release pairs with the fence of the last one: its free comes after every use.
         if cell.shares.fetch_sub(1, Ordering::Release) == 1 {
-            fence(Ordering::Acquire);
+            acquire_by(|order| cell.shares.load(order));
             // SAFETY: the last share.
             unsafe { memory::drop_and_free(this) };
         }

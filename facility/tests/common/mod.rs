@@ -1,8 +1,7 @@
 //! Processes that do what a test tells them, write down what they receive, and otherwise only wait.
 #![allow(dead_code, reason = "each test uses what it needs")]
 
-use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use atropos::facility::{Native, Spawner};
@@ -22,6 +21,8 @@ pub(crate) enum Order {
     /// In the process's own slice.
     Do(Work),
     Stop(Reason),
+    /// What it has received.
+    Tell(Sender<Vec<Event>>),
 }
 
 /// A process of a test.
@@ -29,7 +30,6 @@ pub(crate) enum Order {
 pub(crate) struct Probe {
     pub(crate) pid: Pid,
     handle: Handle,
-    events: Arc<Mutex<Vec<Event>>>,
 }
 
 pub(crate) fn runtime(cores: usize) -> Runtime {
@@ -55,27 +55,29 @@ impl Probe {
     }
 
     pub(crate) fn with(runtime: &Runtime, options: &SpawnOptions<'_>) -> Self {
-        let events = Arc::new(Mutex::new(Vec::new()));
-        let written = events.clone();
         let started = runtime.spawn_with(options, async move |mut cx: Context<Order>| {
+            let mut written = Vec::new();
             loop {
                 match cx.recv().await {
                     Received::Message(Order::Do(work)) | Received::Timer { message: Order::Do(work), .. } => work(&cx),
                     Received::Message(Order::Stop(reason)) | Received::Timer { message: Order::Stop(reason), .. } => {
                         return reason;
                     }
+                    Received::Message(Order::Tell(to)) | Received::Timer { message: Order::Tell(to), .. } => {
+                        to.send(written.clone()).expect("the test waits");
+                    }
                     Received::Exit(exit) => {
-                        written.lock().unwrap().push(Event::Exit(exit.from.map(Pid::to_raw), exit.reason));
+                        written.push(Event::Exit(exit.from.map(Pid::to_raw), exit.reason));
                     }
                     Received::Down(down) => {
                         let Object::Pid(process) = down.object else { panic!("a monitor by name") };
                         let (reference, process) = (down.reference.to_raw(), process.to_raw());
-                        written.lock().unwrap().push(Event::Down { reference, process, reason: down.reason });
+                        written.push(Event::Down { reference, process, reason: down.reason });
                     }
                 }
             }
         });
-        Self { pid: started.expect("a process").pid(), handle: runtime.handle(), events }
+        Self { pid: started.expect("a process").pid(), handle: runtime.handle() }
     }
 
     pub(crate) fn raw(&self) -> u64 {
@@ -105,8 +107,9 @@ impl Probe {
 
     /// What it has received up to now.
     pub(crate) fn events(&self) -> Vec<Event> {
-        self.ask(|_| ());
-        self.events.lock().unwrap().clone()
+        let (send, receive) = channel();
+        assert!(self.handle.send(self.pid, Order::Tell(send)).is_ok(), "it lives");
+        receive.recv_timeout(Duration::from_secs(60)).expect("it tells")
     }
 
     pub(crate) fn downs(&self) -> Vec<(u64, Reason)> {
