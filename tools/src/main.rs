@@ -41,7 +41,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Everything: format, lints, tests, conformance, no_std builds, models, the bare-metal image.
+    /// Everything: format, lints, tests, conformance, no_std builds, models, the bare-metal image, instruction counts.
     #[command(visible_alias = "ci")]
     Test,
     /// The conformance cases on 1 and 2 cores, and stepped under many seeds.
@@ -136,7 +136,7 @@ fn run() -> Result<()> {
     std::env::set_current_dir(steps::root()?)?;
     let mut steps = Steps::new();
     let needs: &[need::Need] = match command {
-        Command::Test => &[need::REDIS, need::PYTHON, need::BARE],
+        Command::Test => &[need::REDIS, need::PYTHON, need::BARE, need::VALGRIND],
         Command::Conformance => &[need::PYTHON],
         Command::Bare => &[need::BARE],
         Command::Instructions { .. } => &[need::VALGRIND],
@@ -202,6 +202,8 @@ fn run() -> Result<()> {
             let some = shuttle::Asked { schedules: Some(SOME_SCHEDULES), ..shuttle::Asked::default() };
             steps.run("shuttle", || shuttle::check(&some));
             steps.need_and_run("bare metal", need::BARE, bare::check);
+            // A report: no number is a failure.
+            steps.need_and_run("instructions", need::VALGRIND, || instructions::check(false));
         }
         Command::Conformance => steps.need_and_run("conformance", need::PYTHON, cases::check),
         Command::Loom { filter } => steps.run("loom", || models::check(filter.as_deref())),

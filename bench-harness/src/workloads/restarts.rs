@@ -33,7 +33,7 @@ fn restart(ask: &Ask, supervisor: Supervisor, children: u64) -> Result<Outcome> 
     let stage = Stage::new(ask)?;
     let (done, end) = channel();
     let (n, mut restarts, mut begun) = (ask.n, 0, None);
-    let (mut up, mut victim) = (vec![false; children as usize], None);
+    let (mut up, mut missing, mut victim) = (vec![false; children as usize], children, None);
     let driver = stage.spawn(takes(move |cx, (number, pid): Up| {
         if std::mem::replace(&mut up[number as usize], true) {
             return ControlFlow::Break(Reason::crash("a child was started twice in a group"));
@@ -41,7 +41,8 @@ fn restart(ask: &Ask, supervisor: Supervisor, children: u64) -> Result<Outcome> 
         if number == 0 {
             victim = Some(pid);
         }
-        if up.contains(&false) {
+        missing -= 1;
+        if missing > 0 {
             return ControlFlow::Continue(());
         }
         let begun = *begun.get_or_insert_with(Instant::now);
@@ -51,6 +52,7 @@ fn restart(ask: &Ask, supervisor: Supervisor, children: u64) -> Result<Outcome> 
         }
         restarts += 1;
         up.fill(false);
+        missing = children;
         if let Some(victim) = victim.take() {
             cx.exit(victim, Reason::KILL).expect("a kill needs no memory");
         }
