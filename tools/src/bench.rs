@@ -3,14 +3,14 @@
 //! With `--peers` the drivers of `peers` (a workspace of its own, whose dependencies are none of ours) and `atropos-bench` run in
 //! turn, each workload so many times, so that what else the machine does falls on all alike. The table has the median of
 //! each and, in front, how ours stands to the best of the others: below 1 is faster. A driver that finds its own result wrong
-//! is a failure, and so is one that does not end in time; neither keeps the others from running.
+//! is a failure, which does not keep the others from running; one that does not end in time is said to be too slow.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::steps::{self, cargo, output, run};
@@ -60,8 +60,16 @@ fn build_peers() -> Result<PathBuf> {
     Ok(target.join("release"))
 }
 
-/// One run of a driver: its line, or `None` when it does not do this workload.
-fn line(driver: &Path, workload: &str, n: u64, threads: usize) -> Result<Option<Value>> {
+/// What came of a run.
+enum Ran {
+    Line(Value),
+    /// The driver has nothing for this workload.
+    Unsupported,
+    TooSlow,
+}
+
+/// One run of a driver.
+fn once(driver: &Path, workload: &str, n: u64, threads: usize) -> Result<Ran> {
     let ran = Command::new("timeout")
         .arg(PATIENCE)
         .arg(driver)
@@ -69,12 +77,12 @@ fn line(driver: &Path, workload: &str, n: u64, threads: usize) -> Result<Option<
         .output()
         .context("timeout did not start")?;
     if ran.status.code() == Some(124) {
-        bail!("not done in {PATIENCE} s");
+        return Ok(Ran::TooSlow);
     }
     ensure!(ran.status.success(), "{}: {}", ran.status, String::from_utf8_lossy(&ran.stderr).trim());
     let text = String::from_utf8(ran.stdout)?;
     let line: Value = serde_json::from_str(text.lines().last().unwrap_or_default()).context("no JSON")?;
-    Ok(Some(line).filter(|line| line.get("unsupported").is_none()))
+    Ok(if line.get("unsupported").is_some() { Ran::Unsupported } else { Ran::Line(line) })
 }
 
 /// What a line is about.
@@ -126,12 +134,13 @@ fn compare(asked: &Asked, drivers: &[(&str, PathBuf)]) -> Result<()> {
                 if out.contains_key(name) {
                     continue;
                 }
-                match line(driver, &workload, n, asked.threads) {
-                    Ok(Some(line)) => {
+                match once(driver, &workload, n, asked.threads) {
+                    Ok(Ran::Line(line)) => {
                         let _ = writeln!(raw, "{line}");
                         figures.entry(name).or_default().extend(figure(&workload, &line));
                     }
-                    Ok(None) => drop(out.insert(name, "–")),
+                    Ok(Ran::Unsupported) => drop(out.insert(name, "–")),
+                    Ok(Ran::TooSlow) => drop(out.insert(name, "too slow")),
                     Err(error) => {
                         eprintln!("{name}, {workload}: {error:#}");
                         failed.push(format!("{name}: {workload}"));
