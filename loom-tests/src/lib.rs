@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 compile_error!("the models rely on debug assertions: cargo xtask loom");
 
 /// How long a search may take before it counts as cut, unless `LOOM_MAX_DURATION` says (in seconds).
-const LONGEST: Duration = Duration::from_secs(120);
+const LONGEST: Duration = Duration::from_secs(300);
 
 fn builder(bound: Option<usize>) -> loom::model::Builder {
     let mut builder = loom::model::Builder::new();
