@@ -245,7 +245,7 @@ fn a_limit_of_nodes_is_an_error_and_deaths_need_none() {
     // Everything is given back by deaths, which ask for nothing.
     let kernel = runtime.kernel().clone();
     // And a kill needs nothing either.
-    runtime.shutdown(Duration::from_millis(50)).expect("all end");
+    runtime.shutdown(Duration::from_secs(2)).expect("all end");
     assert_eq!(kernel.nodes_used(), 0);
 }
 
@@ -380,7 +380,7 @@ fn shutdown_leaves_no_process_and_no_thread() {
             })
             .expect("a process");
     }
-    assert_eq!(runtime.shutdown(Duration::from_millis(100)), Ok(()));
+    assert_eq!(runtime.shutdown(Duration::from_secs(2)), Ok(()));
     assert_eq!(handle.processes(), []);
     assert_eq!(handle.process_count(), 0);
     assert_eq!(handle.spawn(async |_: Context<()>| ()).map(|_| ()), Err(SpawnError::Closing));

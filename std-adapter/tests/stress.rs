@@ -267,7 +267,12 @@ fn round(operations: usize, seed: u64) {
     assert_eq!(n(&counts.monitors_of_the_dead), 0, "a live watcher waits for a DOWN that never came");
     assert_eq!(runtime.process_count(), survivors.len());
     assert_eq!(n(&counts.bodies_started) - n(&counts.bodies_dropped), survivors.len());
-    runtime.shutdown(Duration::from_millis(200)).expect("all end");
+    // However long it takes: some trap exits, and would have to be killed at a deadline.
+    for pid in survivors {
+        runtime.exit(pid, Reason::KILL).expect("a kill needs no memory");
+    }
+    come_to_rest(&runtime);
+    runtime.shutdown(Duration::from_secs(600)).expect("all end");
 
     assert_eq!(n(&counts.bodies_dropped), n(&counts.bodies_started));
     assert_eq!(n(&counts.downs_unasked), 0, "a DOWN after demonitor, or twice");
