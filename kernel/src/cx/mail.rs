@@ -1,0 +1,154 @@
+//! What a body receives, looks at and sends.
+
+use core::ptr::NonNull;
+
+use super::Cx;
+use super::slice::set;
+use crate::memory::NoMemory;
+use crate::pid::{Alias, Pid};
+use crate::process::fetch::{By, fetch};
+use crate::reason::Reason;
+use crate::received::{Peek, Received};
+use crate::send::{self, SendError};
+use crate::signal::exit_signal;
+use crate::signal::queue::Cursor;
+
+impl<M: Send + 'static> Cx<'_, M> {
+    /// The queue must not change under a closure that looks at it.
+    pub(super) fn must_not_look(&self) {
+        assert!(!self.slice.looking.get(), "called from inside a closure that looks at the mailbox");
+    }
+
+    fn look<R>(&self, look: impl FnOnce() -> R) -> R {
+        let _looking = set(&self.slice.looking, true);
+        look()
+    }
+
+    /// By the body, if it looks at the queue itself; else as the core would.
+    pub(super) fn fetch(&self, by: By) {
+        self.must_not_look();
+        let _inside = self.slice.enter();
+        fetch(self.slice.process, &self.slice.hand, by);
+    }
+
+    /// The oldest message, EXIT, DOWN or timer that waits.
+    pub fn receive(&self) -> Option<Received<M>> {
+        self.must_not_look();
+        if self.is_dying() {
+            return None;
+        }
+        if self.private(|private| private.queue.first().is_null()) || self.slice.process.mailbox.has_pending() {
+            self.fetch(By::Body);
+            if self.is_dying() {
+                return None;
+            }
+        }
+        self.spend(1);
+        let node = self.private(|private| private.queue.pop_front())?;
+        // SAFETY: taken from the queue of this process, which takes `M` (`Cx::of`).
+        Some(unsafe { Received::open(node, self.slice.process) })
+    }
+
+    /// The oldest that `wanted` accepts. What a cursor's receive has looked at it does not
+    /// look at again, as long as no other cursor is used in between.
+    pub fn receive_match(
+        &self,
+        cursor: &mut Cursor,
+        mut wanted: impl FnMut(Peek<'_, M>) -> bool,
+    ) -> Option<Received<M>> {
+        if self.is_dying() {
+            return None;
+        }
+        self.fetch(By::Body);
+        if self.is_dying() {
+            return None;
+        }
+        self.spend(1);
+        let mut seen = self.private(|private| private.queue.seen(cursor));
+        loop {
+            // SAFETY: `seen` is null or in the queue: a removal would have moved it.
+            let node = NonNull::new(self.private(|private| unsafe { private.queue.after(seen) }))?;
+            // SAFETY: in the queue of this process, which takes `M`, and nothing is taken out
+            // while the closure looks (`must_not_look`).
+            let peek = unsafe { Peek::of(node, self.slice.process) };
+            if self.look(|| wanted(peek)) {
+                // SAFETY: in the queue.
+                self.private(|private| unsafe { private.queue.remove(node) });
+                // SAFETY: taken out just now.
+                return Some(unsafe { Received::open(node, self.slice.process) });
+            }
+            seen = node.as_ptr();
+            // SAFETY: in the queue.
+            self.private(|private| unsafe { private.queue.set_seen(seen) });
+        }
+    }
+
+    /// A cursor behind all that waits now: for a reply to what is sent next.
+    pub fn cursor_at_end(&self) -> Cursor {
+        self.private(|private| private.queue.cursor_at_end())
+    }
+
+    /// Looks at all that waits, oldest first, and takes nothing.
+    pub fn for_each_waiting(&self, mut look: impl FnMut(Peek<'_, M>)) {
+        if self.is_dying() {
+            return;
+        }
+        self.fetch(By::Body);
+        let mut node = self.private(|private| private.queue.first());
+        while let Some(at) = NonNull::new(node) {
+            // SAFETY: in the queue of this process, which takes `M`; as in `receive_match`.
+            let peek = unsafe { Peek::of(at, self.slice.process) };
+            self.look(|| look(peek));
+            // SAFETY: in the queue.
+            node = self.private(|private| unsafe { private.queue.after(node) });
+        }
+    }
+
+    /// Sends a message. Lock-free.
+    pub fn send<N: Send + 'static>(&self, to: Pid, message: N) -> Result<(), SendError<N>> {
+        if self.is_dying() {
+            return Err(SendError::Dying(message));
+        }
+        self.spend(1);
+        send::send(&self.slice.hand, to, message)
+    }
+
+    /// Sends to whoever has the name. Lock-free.
+    pub fn send_name<N: Send + 'static>(&self, to: &str, message: N) -> Result<(), SendError<N>> {
+        if self.is_dying() {
+            return Err(SendError::Dying(message));
+        }
+        self.spend(1);
+        let hand = &self.slice.hand;
+        match hand.kernel.names.find(to).and_then(|entry| entry.holder(hand.guard)) {
+            Some(process) => send::send_to(hand, process, message, None),
+            None => Err(SendError::NoName(message)),
+        }
+    }
+
+    /// Sends through an alias. A spent alias swallows the message. Lock-free.
+    pub fn send_alias<N: Send + 'static>(&self, to: Alias, message: N) -> Result<(), SendError<N>> {
+        if self.is_dying() {
+            return Err(SendError::Dying(message));
+        }
+        self.spend(1);
+        send::send_alias(&self.slice.hand, to, message)
+    }
+
+    /// Sends an exit signal. To itself it takes its place behind what has come, and is acted on
+    /// before this returns: look at [`Cx::is_dying`]. To the dead nothing happens. A kill needs no
+    /// memory. Lock-free.
+    pub fn exit(&self, to: Pid, reason: Reason) -> Result<(), NoMemory> {
+        if self.is_dying() {
+            return Ok(());
+        }
+        self.spend(1);
+        let inside = self.slice.enter();
+        exit_signal::send(&self.slice.hand, Some(self.pid()), to, reason)?;
+        drop(inside);
+        if to == self.pid() {
+            self.fetch(By::Core);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,179 @@
+//! [`Cx`], what a body asks the kernel for while it runs.
+//!
+//! A [`Slice`] is one process in the hands of one core, for one turn. It is noted in the
+//! world's [`crate::world::Here`] while the body runs, so that whoever runs inside it (an
+//! async body's [`crate::task::Context`], a waker) finds it; nothing else finds it, so
+//! there is one user of the process's private part at a time.
+//!
+//! Once the process is dying every operation does nothing and says so: what a dead process
+//! does is not done.
+//!
+//! | noun | module |
+//! | --- | --- |
+//! | the turn, and who is at work in it | `slice` |
+//! | receiving, looking, sending, exits | `mail` |
+//! | links and monitors | `tie` |
+//! | names and aliases | `name` |
+//! | timers | `timer` |
+//! | what is asked of others | `question` |
+
+mod mail;
+mod name;
+mod question;
+mod slice;
+mod tie;
+mod timer;
+
+use core::marker::PhantomData;
+use core::task::Waker;
+
+pub use question::Asked;
+pub(crate) use question::ask;
+pub(crate) use slice::Slice;
+
+use crate::pid::{Pid, Reference};
+use crate::process::body::Body;
+use crate::process::header::Header;
+use crate::process::private::Private;
+use crate::process::spawn::{self, Parent, Slots, SpawnError, SpawnOptions, Spawned};
+use crate::reason::Reason;
+use crate::task::context::Context;
+use crate::task::future::FutureBody;
+use crate::task::waker;
+
+/// The kernel, as a running body of messages `M` sees it.
+#[repr(transparent)]
+#[derive(Debug)]
+pub struct Cx<'a, M> {
+    slice: Slice<'a>,
+    takes: PhantomData<fn(M)>,
+}
+
+/// Whom a timer's message is for.
+#[derive(Clone, Copy, Debug)]
+pub enum Dest<'a> {
+    /// A process.
+    Pid(Pid),
+    /// Whoever has the name when the time has come.
+    Name(&'a str),
+}
+
+impl From<Pid> for Dest<'_> {
+    fn from(pid: Pid) -> Self {
+        Self::Pid(pid)
+    }
+}
+
+impl<'a> From<&'a str> for Dest<'a> {
+    fn from(name: &'a str) -> Self {
+        Self::Name(name)
+    }
+}
+
+impl<'a, M: Send + 'static> Cx<'a, M> {
+    pub(crate) fn of<'s>(slice: &'s Slice<'a>) -> &'s Self {
+        // SAFETY: repr(transparent) over the slice.
+        unsafe { &*core::ptr::from_ref(slice).cast::<Self>() }
+    }
+
+    /// The owner's part. `f` calls nothing foreign and borrows nothing twice.
+    fn private<R>(&self, f: impl FnOnce(&mut Private) -> R) -> R {
+        // SAFETY: the slice has the process (P1), and `f` is short (see above).
+        f(unsafe { self.slice.process.private() })
+    }
+
+    pub(crate) fn process(&self) -> &'a Header {
+        self.slice.process
+    }
+
+    /// Asks for another slice soon, for a body that returns from the middle of something.
+    pub(crate) fn want_yield(&self) {
+        self.slice.yields.set(true);
+    }
+
+    pub(crate) fn take_yield(&self) -> bool {
+        self.slice.yields.replace(false)
+    }
+
+    /// Whether the slice has no reductions left.
+    pub fn is_exhausted(&self) -> bool {
+        self.slice.budget.get() == 0
+    }
+
+    /// Ends the process as if its body had returned [`crate::Resumed::Exit`]: the body should
+    /// return, and nothing it does any more is done.
+    pub fn stop(&self, reason: Reason) {
+        // What is in a reason is foreign, so one too many is not dropped under the borrow.
+        if !self.is_dying() {
+            self.private(|private| private.dying = Some(reason));
+        }
+    }
+
+    fn alive<E>(&self, dying: E) -> Result<(), E> {
+        if self.is_dying() { Err(dying) } else { Ok(()) }
+    }
+
+    /// Who it is.
+    pub fn pid(&self) -> Pid {
+        self.slice.process.pid
+    }
+
+    /// The core that runs it now.
+    pub fn core(&self) -> usize {
+        self.slice.core.id()
+    }
+
+    /// Nanoseconds of the world's clock.
+    pub fn now(&self) -> u64 {
+        self.slice.hand.kernel.now()
+    }
+
+    /// Whether it has been decided that the process dies: the body should return.
+    pub fn is_dying(&self) -> bool {
+        self.private(|private| private.dying.is_some())
+    }
+
+    /// Spends reductions; false when the slice has none left and the body should yield.
+    pub fn spend(&self, reductions: u32) -> bool {
+        let left = self.slice.budget.get().saturating_sub(reductions);
+        self.slice.budget.set(left);
+        left > 0
+    }
+
+    /// A reference that nobody else has.
+    fn reference(&self) -> Option<Reference> {
+        self.slice.core.reference(self.slice.hand.kernel)
+    }
+
+    /// Starts a process. Lock-free, but for growing the table.
+    pub fn spawn<B: Body>(&self, options: &SpawnOptions<'_>, body: B) -> Result<Spawned, SpawnError> {
+        self.alive(SpawnError::Dying)?;
+        self.spend(10);
+        let reference = if options.monitor { Some(self.reference().ok_or(SpawnError::NoMemory)?) } else { None };
+        let parent = Parent { process: self.slice.process, reference, by_proxy: false };
+        spawn::spawn(&self.slice.hand, Slots::Core(self.slice.core), Some(parent), options, body)
+    }
+
+    /// Starts a process that runs `start`'s future.
+    pub fn spawn_async<N, S, F>(&self, options: &SpawnOptions<'_>, start: S) -> Result<Spawned, SpawnError>
+    where
+        N: Send + 'static,
+        S: FnOnce(Context<N>) -> F + Send + 'static,
+        F: Future<Output: crate::task::Exit> + Send + 'static,
+    {
+        self.spawn(options, FutureBody::new(start))
+    }
+
+    /// Runs foreign code inside the slice: a panic in it becomes a crash with its text, where the world can
+    /// catch one, and the body goes on. What the code has left half done is the caller's to judge.
+    pub fn contain<R>(&self, code: impl FnOnce() -> R) -> Result<R, Reason> {
+        let (mut code, mut result) = (Some(code), None);
+        self.slice.hand.kernel.world().contain(&mut || result = code.take().map(|code| code()))?;
+        result.ok_or_else(|| Reason::crash("the world did not run what it was to contain"))
+    }
+
+    /// Wakes the body from anywhere, also after the process is gone.
+    pub fn waker(&self) -> Waker {
+        waker::of(self.slice.process)
+    }
+}

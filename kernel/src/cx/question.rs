@@ -1,0 +1,72 @@
+//! What a body asks of others, and what it knows of itself.
+
+use super::Cx;
+use crate::hand::Hand;
+use crate::info::ProcessInfo;
+use crate::memory::NoMemory;
+use crate::pid::Pid;
+use crate::process::fetch::By;
+use crate::process::header::Header;
+use crate::signal::ask::{Ask, Question, Waiting};
+
+/// An answer that is at hand, or has to be waited for.
+#[derive(Debug)]
+pub enum Asked<T> {
+    /// It is known.
+    Known(T),
+    /// It will come.
+    Later(Waiting),
+}
+
+impl<M: Send + 'static> Cx<'_, M> {
+    /// Whether a process is alive, after all that the caller has sent it before.
+    pub fn is_alive(&self, pid: Pid) -> Result<Asked<bool>, NoMemory> {
+        if pid == self.pid() {
+            return Ok(Asked::Known(!self.is_dying()));
+        }
+        self.spend(1);
+        let hand = &self.slice.hand;
+        match hand.find(pid) {
+            None => Ok(Asked::Known(false)),
+            Some(process) if process.mailbox.is_closed() => Ok(Asked::Known(false)),
+            Some(process) if process.mailbox.is_clear() => Ok(Asked::Known(true)),
+            Some(process) => {
+                self.ask(process, Question::Alive).map(|later| later.map_or(Asked::Known(false), Asked::Later))
+            }
+        }
+    }
+
+    /// What a process knows of itself; `None` when it is dead.
+    pub fn info(&self, pid: Pid) -> Result<Asked<Option<ProcessInfo>>, NoMemory> {
+        if pid == self.pid() {
+            if self.is_dying() {
+                return Ok(Asked::Known(None));
+            }
+            self.fetch(By::Core);
+            return Ok(Asked::Known(Some(*ProcessInfo::try_of(self.slice.process)?)));
+        }
+        self.spend(1);
+        match self.slice.hand.find(pid) {
+            None => Ok(Asked::Known(None)),
+            Some(process) => {
+                self.ask(process, Question::Info).map(|later| later.map_or(Asked::Known(None), Asked::Later))
+            }
+        }
+    }
+
+    fn ask(&self, process: &Header, question: Question) -> Result<Option<Waiting>, NoMemory> {
+        ask(&self.slice.hand, process, question)
+    }
+}
+
+/// Puts a question to a process; `None` when it is dead.
+pub(crate) fn ask(hand: &Hand<'_>, process: &Header, question: Question) -> Result<Option<Waiting>, NoMemory> {
+    let (node, answer) = Ask::try_new(&hand.kernel.nodes, question)?;
+    // SAFETY: new, so ours.
+    if unsafe { hand.push(process, node) } {
+        return Ok(Some(answer));
+    }
+    // SAFETY: still ours.
+    unsafe { hand.release(node) };
+    Ok(None)
+}

@@ -1,0 +1,88 @@
+//! A body's links and monitors.
+
+use super::{Cx, Dest};
+use crate::alias::AliasMode;
+use crate::behalf::BehalfError;
+use crate::pid::{Pid, Reference};
+use crate::process::ties::{self, LinkError, MonitorError};
+use crate::sync::Ordering;
+
+impl<M: Send + 'static> Cx<'_, M> {
+    /// Links with another process. Lock-free; amortised O(1).
+    pub fn link(&self, to: Pid) -> Result<(), LinkError> {
+        self.alive(LinkError::Dying)?;
+        self.spend(1);
+        let _inside = self.slice.enter();
+        ties::link(self.slice.process, &self.slice.hand, to, true)
+    }
+
+    /// As [`Cx::link`]; but unless `as_otp` the dead are an error also to who traps exits.
+    pub(crate) fn link_as(&self, to: Pid, as_otp: bool) -> Result<(), BehalfError> {
+        self.spend(1);
+        let _inside = self.slice.enter();
+        ties::link(self.slice.process, &self.slice.hand, to, as_otp).map_err(|error| match error {
+            LinkError::NoProc => BehalfError::NoProc,
+            LinkError::NoMemory => BehalfError::NoMemory,
+            LinkError::Dying => BehalfError::NoCaller,
+        })
+    }
+
+    /// Monitors a process by this reference: whether the DOWN waits already.
+    pub(crate) fn monitor_as(&self, target: Pid, reference: Reference) -> Result<bool, MonitorError> {
+        self.spend(1);
+        let _inside = self.slice.enter();
+        ties::monitor(self.slice.process, &self.slice.hand, Ok(target), reference, None)
+    }
+
+    /// Ends a link; without one, nothing happens. Lock-free; amortised O(1).
+    pub fn unlink(&self, to: Pid) {
+        if !self.is_dying() {
+            self.spend(1);
+            let _inside = self.slice.enter();
+            ties::unlink(self.slice.process, &self.slice.hand, to);
+        }
+    }
+
+    /// Monitors a process. Lock-free; amortised O(1).
+    pub fn monitor(&self, target: Pid) -> Result<Reference, MonitorError> {
+        self.monitor_with(Dest::Pid(target), None)
+    }
+
+    /// Monitors whoever has the name now; DOWN `noproc` at once when nobody has.
+    pub fn monitor_name(&self, name: &str) -> Result<Reference, MonitorError> {
+        self.monitor_with(Dest::Name(name), None)
+    }
+
+    /// Monitors, and makes the reference an alias as well.
+    pub fn monitor_with(&self, target: Dest<'_>, alias: Option<AliasMode>) -> Result<Reference, MonitorError> {
+        self.alive(MonitorError::Dying)?;
+        self.spend(1);
+        let _inside = self.slice.enter();
+        let hand = &self.slice.hand;
+        let target = match target {
+            Dest::Pid(pid) => Ok(pid),
+            Dest::Name(name) => Err(hand.kernel.names.intern(name)?),
+        };
+        let reference = self.reference().ok_or(MonitorError::NoMemory)?;
+        ties::monitor(self.slice.process, hand, target, reference, alias)?;
+        Ok(reference)
+    }
+
+    /// Ends a monitor: true when it was still in force (OTP's `info`). With `flush` a DOWN that
+    /// has come is removed, and none comes any more. Lock-free; amortised O(1).
+    pub fn demonitor(&self, monitor: Reference, flush: bool) -> bool {
+        if self.is_dying() {
+            return false;
+        }
+        self.must_not_look();
+        self.spend(1);
+        let _inside = self.slice.enter();
+        ties::demonitor(self.slice.process, &self.slice.hand, monitor, flush)
+    }
+
+    /// Sets whether EXITs come as messages; the old value.
+    pub fn trap_exit(&self, trap: bool) -> bool {
+        // Relaxed: as in `Header::trap_exit`.
+        self.slice.process.trap_exit.swap(trap, Ordering::Relaxed)
+    }
+}
