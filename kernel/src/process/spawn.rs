@@ -285,7 +285,7 @@ impl Ties {
                 }
                 // SAFETY: the watcher's share. Nobody counts it as cancelled: the child fires it, and it reaches nobody.
                 Order::Monitor(monitor) => unsafe { Monitor::give_up(monitor) },
-                Order::Demonitor { .. } | Order::Unlink(_) => unreachable!("a spawn makes ties"),
+                _ => unreachable!("a spawn makes ties"),
             }
         }
     }
