@@ -46,7 +46,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.spend(1);
         let node = self.private(|private| private.queue.pop_front())?;
         // SAFETY: taken from the queue of this process, which takes `M` (`Cx::of`).
-        Some(unsafe { Received::open(node, self.slice.process()) })
+        Some(unsafe { Received::open(node, self.slice.process(), &self.slice.hand) })
     }
 
     /// The oldest that `wanted` accepts. What a cursor's receive has looked at it does not
@@ -75,7 +75,7 @@ impl<M: Send + 'static> Cx<'_, M> {
                 // SAFETY: in the queue.
                 self.private(|private| unsafe { private.queue.remove(node) });
                 // SAFETY: taken out just now.
-                return Some(unsafe { Received::open(node, self.slice.process()) });
+                return Some(unsafe { Received::open(node, self.slice.process(), &self.slice.hand) });
             }
             seen = node.as_ptr();
             // SAFETY: in the queue.
