@@ -4,6 +4,7 @@ use core::ptr::NonNull;
 
 use crate::kernel::Kernel;
 use crate::mailbox::Pushed;
+use crate::memory::{self, pool::Pool};
 use crate::mutate::Mutation;
 use crate::name::RegisterError;
 use crate::pid::Pid;
@@ -45,6 +46,21 @@ impl<'a> Hand<'a> {
     /// Takes a name from whoever has it; false when nobody did. Lock-free.
     pub fn unregister(&self, name: &str) -> bool {
         self.kernel.names.find(name).is_some_and(|entry| entry.unregister(self.guard))
+    }
+
+    /// The blocks that are kept where this is done.
+    #[inline]
+    pub fn pool(&self) -> Option<&'a Pool> {
+        self.core.map(CoreLocal::pool)
+    }
+
+    /// Moves `value` to the heap; gives it back when there is no memory.
+    #[inline]
+    pub fn try_new<T>(&self, value: T) -> Result<NonNull<T>, T> {
+        match self.pool() {
+            Some(pool) => pool.try_new(value),
+            None => memory::try_new(value),
+        }
     }
 
     /// Pushes a signal to whoever `pid` names, or releases it; whether it arrived. Lock-free.
@@ -98,7 +114,7 @@ impl<'a> Hand<'a> {
         self.kernel.contain(&mut || {
             if let Some(node) = node.take() {
                 // SAFETY: by contract, once.
-                unsafe { Node::release(node) };
+                unsafe { Node::release(node, self.pool()) };
             }
         });
     }

@@ -267,7 +267,7 @@ impl Stage {
     }
 
     fn with(options: Options) -> Self {
-        let limits = Limits { processes: PROCESSES, names: 1, timers: 1, nodes: 64 };
+        let limits = Limits { processes: PROCESSES, names: 1, timers: 1, nodes: 64, kept: 0 };
         let kernel = Kernel::new(Options { limits, ..options }, Domain::new(), Arc::new(Still));
         let cores = (0..kernel.cores()).map(|id| Part::new(Core::new(kernel.clone(), id))).collect();
         let (host, guest) = (Part::new(kernel.register()), Part::new(kernel.register()));

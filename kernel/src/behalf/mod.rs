@@ -115,7 +115,7 @@ impl Host<'_> {
         let slice = unsafe { (*(kernel.here)()).get() }.cast::<Slice<'_>>();
         // SAFETY: null, or noted for as long as the slice lasts, which is longer than this call.
         let slice = unsafe { slice.as_ref() }.filter(|slice| core::ptr::eq(slice.hand.kernel, kernel));
-        let own = slice.filter(|slice| slice.process.pid == caller);
+        let own = slice.filter(|slice| slice.process().pid == caller);
         if let Some(slice) = own
             && !slice.inside.get()
             && !slice.looking.get()
@@ -230,12 +230,12 @@ impl Behalf<'_> {
         if other.is_none() && !told {
             return Err(BehalfError::NoProc);
         }
-        let link = Link::try_new(&hand.kernel.nodes, self.caller, to).map_err(|NoMemory| BehalfError::NoMemory)?;
+        let link = Link::try_new(hand, self.caller, to).map_err(|NoMemory| BehalfError::NoMemory)?;
         let pushed = self.order(process, Order::Link(link));
         if pushed != Ok(true) {
             for _share in 0..2 {
                 // SAFETY: both shares are ours still (X2).
-                unsafe { Link::give_up(link) };
+                unsafe { Link::give_up(link, hand.pool()) };
             }
             return Err(if pushed.is_ok() { BehalfError::NoCaller } else { BehalfError::NoMemory });
         }
@@ -251,7 +251,7 @@ impl Behalf<'_> {
         // SAFETY: shared, so live. Who meets the proxy finds it cut.
         unsafe { link.as_ref() }.cut();
         // SAFETY: the other half's share, which nobody took.
-        unsafe { Link::give_up(link) };
+        unsafe { Link::give_up(link, hand.pool()) };
         Err(BehalfError::NoProc)
     }
 
@@ -291,7 +291,7 @@ impl Behalf<'_> {
     /// Whether it is linked with `other`. A caller that is not here has to be asked.
     pub fn is_linked(&self, other: Pid) -> Result<Asked<bool>, BehalfError> {
         match self.way {
-            Way::Here(cx) => Ok(Asked::Known(ties::is_linked(cx.process(), other))),
+            Way::Here(cx) => Ok(Asked::Known(ties::is_linked(cx.process(), &self.hand, other))),
             Way::There(process) => ask(&self.hand, process, Question::Linked(other))
                 .map(|later| later.map_or(Asked::Known(false), Asked::Later))
                 .map_err(|NoMemory| BehalfError::NoMemory),

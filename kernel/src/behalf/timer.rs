@@ -30,7 +30,7 @@ impl Behalf<'_> {
         let due = start::due(hand, after);
         // Where it will lie is not known yet (T1).
         let (core, flags) = (0, Flags { labelled: false, watched: false });
-        let timer = TimerHead::try_message(&hand.kernel.nodes, target, core, due, reference, flags, message)?;
+        let timer = TimerHead::try_message(hand, target, core, due, reference, flags, message)?;
         // SAFETY: new, so ours.
         unsafe { TimerHead::counted(timer, place) };
         let pushed = self.order(process, Order::Start(timer));
@@ -38,7 +38,7 @@ impl Behalf<'_> {
             return Ok(reference);
         }
         // SAFETY: ours still (X2).
-        hand.kernel.contain(&mut || unsafe { TimerHead::abandon(timer) });
+        hand.kernel.contain(&mut || unsafe { TimerHead::abandon(timer, hand.pool()) });
         Err(if pushed.is_ok() { TimerError::Dying } else { TimerError::NoMemory })
     }
 

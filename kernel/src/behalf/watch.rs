@@ -79,7 +79,7 @@ impl Behalf<'_> {
         if pid == Some(self.caller) {
             return Ok(false);
         }
-        let monitor = Monitor::try_new(&hand.kernel.nodes, reference, self.caller, pid, name)?;
+        let monitor = Monitor::try_new(hand, reference, self.caller, pid, name)?;
         if hand.kernel.mutated(Mutation::PlacedFirst) {
             // SAFETY: the target side's share is ours.
             let immediate_down = unsafe { ties::place_monitor(monitor, hand, holder) };
@@ -90,7 +90,7 @@ impl Behalf<'_> {
         if pushed != Ok(true) {
             for _share in 0..2 {
                 // SAFETY: both shares are ours still (X2).
-                unsafe { Monitor::give_up(monitor) };
+                unsafe { Monitor::give_up(monitor, hand.pool()) };
             }
             return Ok(pushed?);
         }

@@ -38,13 +38,13 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.alive(TimerError::Dying)?;
         self.spend(1);
         let _inside = self.slice.enter();
-        let (hand, process) = (&self.slice.hand, self.slice.process);
+        let (hand, process) = (&self.slice.hand, self.slice.process());
         let target = start::target::<N>(process, hand, to)?;
         self.room()?;
         let reference = self.reference().ok_or(TimerError::NoMemory)?;
         let due = start::due(hand, after);
         let flags = Flags { labelled, watched: false };
-        let timer = TimerHead::try_message(&hand.kernel.nodes, target, self.core(), due, reference, flags, message)?;
+        let timer = TimerHead::try_message(hand, target, self.core(), due, reference, flags, message)?;
         // SAFETY: the slice has the process; the timer is new.
         unsafe { start::start(timer, process, hand, self.slice.core) };
         Ok(reference)
@@ -59,13 +59,13 @@ impl<M: Send + 'static> Cx<'_, M> {
     pub fn cancel_timer(&self, timer: Reference) -> Option<Duration> {
         self.alive(()).ok()?;
         let _inside = self.slice.enter();
-        start::cancel(self.slice.process, &self.slice.hand, timer)
+        start::cancel(self.slice.process(), &self.slice.hand, timer)
     }
 
     /// The time that a timer of its own has left. O(1).
     pub fn read_timer(&self, timer: Reference) -> Option<Duration> {
         self.alive(()).ok()?;
-        start::read(self.slice.process, &self.slice.hand, timer)
+        start::read(self.slice.process(), &self.slice.hand, timer)
     }
 
     /// Resumes the body after a while: for sleeps and the patience of receives. It has rung
@@ -74,9 +74,9 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.alive(TimerError::Dying)?;
         self.room()?;
         let reference = self.reference().ok_or(TimerError::NoMemory)?;
-        let (hand, process) = (&self.slice.hand, self.slice.process);
+        let (hand, process) = (&self.slice.hand, self.slice.process());
         let due = start::due(hand, after);
-        let timer = TimerHead::try_alarm(&hand.kernel.nodes, self.pid(), self.core(), due, reference)?;
+        let timer = TimerHead::try_alarm(hand, self.pid(), self.core(), due, reference)?;
         // SAFETY: the slice has the process; the timer is new.
         unsafe { start::start(timer, process, hand, self.slice.core) };
         Ok(reference)

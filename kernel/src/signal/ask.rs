@@ -18,6 +18,7 @@ use core::time::Duration;
 use super::node::{Budget, Kind, Node};
 use crate::hand::Hand;
 use crate::info::ProcessInfo;
+use crate::memory::pool::Pool;
 use crate::memory::{self, NoMemory};
 use crate::pid::{Pid, Reference};
 use crate::process::header::Header;
@@ -88,7 +89,7 @@ pub(crate) struct Ask {
 impl Ask {
     /// The question's node, ready to be pushed, and where its answer will be.
     pub(crate) fn try_new(budget: &Budget, question: Question) -> Result<(NonNull<Node>, Waiting), NoMemory> {
-        unsafe fn release(node: NonNull<Node>) {
+        unsafe fn release(node: NonNull<Node>, _: Option<&Pool>) {
             // SAFETY: an `Ask`'s node, given up.
             unsafe { Ask::refuse(node) }
         }
@@ -126,8 +127,8 @@ impl Ask {
             }
             Question::Timer(timer) => Said::Timer(start::read(process, hand, timer)),
             Question::Cancel(timer) => Said::Timer(start::cancel(process, hand, timer)),
-            Question::Linked(other) => Said::Linked(ties::is_linked(process, other)),
-            Question::Info => ProcessInfo::try_of(process).map_or(Said::NoMemory, Said::Info),
+            Question::Linked(other) => Said::Linked(ties::is_linked(process, hand, other)),
+            Question::Info => ProcessInfo::try_of(process, hand).map_or(Said::NoMemory, Said::Info),
         };
         let mut answer = Some((answer, said));
         // The asker's waker is foreign: its panic is not the answerer's.

@@ -64,7 +64,7 @@ pub(crate) unsafe fn start(timer: NonNull<TimerHead>, process: &Header, hand: &H
     // SAFETY: the owner.
     let private = unsafe { process.private() };
     if private.timers.sweep_is_due() {
-        private.sweep_timers();
+        private.sweep_timers(hand);
     }
     // SAFETY: new, in no set; the starter's share goes with it.
     unsafe { private.timers.insert(timer) };
@@ -76,7 +76,7 @@ pub(crate) unsafe fn start(timer: NonNull<TimerHead>, process: &Header, hand: &H
             // SAFETY: shared.
             unsafe { TimerHead::cancel(timer, hand) };
             // SAFETY: the share that the list did not take.
-            unsafe { TimerHead::give_up(timer) };
+            unsafe { TimerHead::give_up(timer, hand.pool()) };
         }
     } else if is_another {
         // SAFETY: shared: it ended with a target that is dead already.
@@ -97,7 +97,7 @@ pub(crate) fn cancel(process: &Header, hand: &Hand<'_>, timer: Reference) -> Opt
     // SAFETY: likewise.
     let in_time = unsafe { TimerHead::cancel(record, hand) };
     // SAFETY: likewise, and not used again.
-    unsafe { TimerHead::give_up(record) };
+    unsafe { TimerHead::give_up(record, hand.pool()) };
     in_time.then(|| left(hand, due))
 }
 
@@ -116,14 +116,14 @@ fn left(hand: &Hand<'_>, due: u64) -> Duration {
 
 impl Private {
     /// Drops the timers to others that have fired or ended.
-    fn sweep_timers(&mut self) {
+    fn sweep_timers(&mut self, hand: &Hand<'_>) {
         for timer in self.timers.iter() {
             // SAFETY: in the set, so shared.
             if !unsafe { timer.as_ref() }.is_armed() {
                 // SAFETY: the one the iterator returned last may be removed.
                 unsafe { self.timers.remove(timer) };
                 // SAFETY: the set's share.
-                unsafe { TimerHead::give_up(timer) };
+                unsafe { TimerHead::give_up(timer, hand.pool()) };
             }
         }
         self.timers.swept();
