@@ -240,7 +240,10 @@ impl Core {
         let shared = &self.kernel.cores[self.local.id()].queues;
         if let Some(process) = self.local.queues(|queues| queues.pop(shared)) {
             // It may be long at this one.
-            if self.owes.take() && self.kernel.cores.iter().any(|core| core.queues.has_stealable()) {
+            if self.owes.take()
+                && self.kernel.cores.iter().any(|core| core.queues.has_stealable())
+                && !self.kernel.mutated(Mutation::KeepsTheClaim)
+            {
                 self.kernel.work_added();
             }
             return Some(process);
