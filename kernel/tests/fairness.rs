@@ -5,7 +5,6 @@ mod common;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use atropos_kernel::internals::config::RING;
 use atropos_kernel::{Core, Cx, Kernel, Options, Pid, Priority, Ran, Received, Resumed, SpawnOptions};
 
 use common::{Stage, does};
@@ -96,8 +95,10 @@ fn a_sleeping_core_helps_with_what_yields() {
 
 /// A core is preempted in the middle of a slice in which it has spawned more than its ring holds. Who steals what has
 /// overflowed has it where others find it before it runs any of it: the next searcher need not wait for a slice's end.
+#[cfg(feature = "epoch")]
 #[test]
 fn a_stolen_overflow_is_seen_at_once() {
+    use atropos_kernel::internals::config::RING;
     const CHILDREN: usize = 2000;
     let mut stage = Stage::new(Options { cores: 3, ..Options::default() });
     stage.settle();
