@@ -5,7 +5,9 @@
 use atropos_kernel::internals::config::SWEEP_AT_LEAST;
 use atropos_kernel::internals::shares::{Orders, Real, Shares};
 use atropos_kernel::{Cx, LinkError, Pid, Reason, Resumed, SpawnOptions};
-use atropos_loom::world::{Act, Event, Known, Log, Mutation, Stage, act, ends, explore, waiting, waits};
+use atropos_loom::host::body;
+use atropos_loom::seen::{Event, Log, waiting};
+use atropos_loom::world::{Known, Mutation, Stage, act, ends, explore, waits};
 use atropos_loom::{model, mutant};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -341,9 +343,9 @@ fn parent_dies(tied: bool) -> &'static str {
             let options = SpawnOptions::new().core(1);
             match slice {
                 1 => return Resumed::Yield,
-                2 if tied => child.set(cx.spawn(&options.link(), Act(waits)).unwrap().pid),
+                2 if tied => child.set(cx.spawn(&options.link(), body(waits)).unwrap().pid),
                 2 => {
-                    child.set(cx.spawn(&options, Act(waits)).unwrap().pid);
+                    child.set(cx.spawn(&options, body(waits)).unwrap().pid);
                     return Resumed::Yield;
                 }
                 3 if !tied => assert_eq!(cx.link(child.get().unwrap()), Ok(())),
@@ -378,7 +380,7 @@ fn child_dies(tied: bool) -> &'static str {
         move |cx: &Cx<'_, u8>| {
             let options = SpawnOptions::new().core(1);
             let options = if tied { options.link().monitor() } else { options };
-            let spawned = cx.spawn(&options, Act(|_: &Cx<'_, u8>| Resumed::Exit(WHY))).unwrap();
+            let spawned = cx.spawn(&options, body(|_: &Cx<'_, u8>| Resumed::Exit(WHY))).unwrap();
             assert_eq!(spawned.monitor.is_some(), tied);
             child.set(spawned.pid);
             crossing.pass();
