@@ -113,7 +113,7 @@ impl Host<'_> {
         let slice = unsafe { (*(kernel.here)()).get() }.cast::<Slice<'_>>();
         // SAFETY: null, or noted for as long as the slice lasts, which is longer than this call.
         let slice = unsafe { slice.as_ref() }.filter(|slice| core::ptr::eq(slice.hand.kernel, kernel));
-        let own = slice.filter(|slice| slice.process.pid == caller);
+        let own = slice.filter(|slice| slice.process().pid == caller);
         if let Some(slice) = own
             && !slice.inside.get()
             && !slice.looking.get()

@@ -4,6 +4,8 @@ use core::ptr::NonNull;
 
 use crate::kernel::Kernel;
 use crate::mailbox::Pushed;
+use crate::memory::pool::Pool;
+use crate::memory::{self, NoMemory};
 use crate::mutate::Mutation;
 use crate::pid::Pid;
 use crate::process::header::Header;
@@ -30,6 +32,34 @@ impl<'a> Hand<'a> {
     pub fn whereis(&self, name: &str) -> Option<Pid> {
         let pid = self.kernel.names.find(name)?.holder(self.guard)?.pid;
         self.find(pid).map(|process| process.pid)
+    }
+
+    /// Moves `value` to the heap, to a warm block if this is a core; gives it back when there is no memory.
+    #[inline]
+    pub fn allocate<T>(&self, value: T) -> Result<NonNull<T>, T> {
+        let Some(core) = self.core else { return memory::try_new(value) };
+        match core.pool(Pool::alloc::<T>) {
+            Ok(memory) => {
+                // SAFETY: fresh memory for a `T`.
+                unsafe { memory.write(value) };
+                Ok(memory)
+            }
+            Err(NoMemory) => Err(value),
+        }
+    }
+
+    /// Frees the memory of a `T`, whoever allocated it, without dropping the value.
+    ///
+    /// # Safety
+    /// As for [`memory::free`].
+    #[inline]
+    pub unsafe fn free<T>(&self, memory: NonNull<T>) {
+        match self.core {
+            // SAFETY: by contract.
+            Some(core) => core.pool(|pool| unsafe { pool.free(memory) }),
+            // SAFETY: by contract.
+            None => unsafe { memory::free(memory) },
+        }
     }
 
     /// Pushes a signal to whoever `pid` names, or releases it; whether it arrived. Lock-free.

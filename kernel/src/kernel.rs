@@ -35,11 +35,13 @@ pub struct Limits {
     /// which costs nothing (a limit costs two operations on a shared counter each). Who asks for
     /// one too many is told that there is no memory. Deaths need none.
     pub nodes: usize,
+    /// Bytes of memory that a core keeps for its next messages, links, monitors and timers.
+    pub kept: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { processes: 1 << 24, names: 1 << 16, timers: 1 << 26, nodes: usize::MAX }
+        Self { processes: 1 << 24, names: 1 << 16, timers: 1 << 26, nodes: usize::MAX, kept: 1 << 20 }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use core::ptr::NonNull;
 
+use crate::hand::Hand;
 use crate::link::Link;
 use crate::monitor::{Monitor, Object};
 use crate::pid::{Pid, Reference};
@@ -121,19 +122,27 @@ impl<M> Received<M> {
     /// # Safety
     /// The caller owns `process`, which takes `M`; `node` came from its private queue and is not
     /// used again.
-    pub(crate) unsafe fn open(node: NonNull<Node>, process: &Header) -> Self {
+    #[inline]
+    pub(crate) unsafe fn open(node: NonNull<Node>, process: &Header, hand: &Hand<'_>) -> Self {
         // SAFETY: taken out, so the owner's.
         let kind = unsafe { Node::kind(node) };
+        if kind == Kind::Message {
+            uncount(process);
+            // SAFETY: of this kind, with an `M`.
+            return Self::Message(unsafe { Message::open(node, hand) });
+        }
+        // SAFETY: by contract.
+        unsafe { Self::open_other(node, process, hand, kind) }
+    }
+
+    /// [`Received::open`] for all but plain messages.
+    #[inline(never)]
+    unsafe fn open_other(node: NonNull<Node>, process: &Header, hand: &Hand<'_>, kind: Kind) -> Self {
         match kind {
-            Kind::Message => {
-                uncount(process);
-                // SAFETY: of this kind, with an `M`.
-                Self::Message(unsafe { Message::open(node) })
-            }
             Kind::AliasMessage => {
                 uncount(process);
                 // SAFETY: of this kind, with an `M`.
-                Self::Message(unsafe { AliasMessage::open(node) })
+                Self::Message(unsafe { AliasMessage::open(node, hand) })
             }
             Kind::Timer => {
                 let timer = node.cast::<TimerHead>();

@@ -108,8 +108,8 @@ pub(crate) fn send_to<M: Send + 'static>(
         return Err(SendError::Full(message));
     }
     let node = match via {
-        None => Message::try_new(&hand.kernel.nodes, message),
-        Some(alias) => AliasMessage::try_new(&hand.kernel.nodes, alias.reference, message),
+        None => Message::try_new(hand, message),
+        Some(alias) => AliasMessage::try_new(hand, alias.reference, message),
     };
     let node = node.map_err(|message| {
         uncount(process);
@@ -122,9 +122,9 @@ pub(crate) fn send_to<M: Send + 'static>(
     uncount(process);
     Err(SendError::NoProc(match via {
         // SAFETY: not delivered, so still ours, of the kind that it was made.
-        None => unsafe { Message::open(node) },
+        None => unsafe { Message::open(node, hand) },
         // SAFETY: likewise.
-        Some(_) => unsafe { AliasMessage::open(node) },
+        Some(_) => unsafe { AliasMessage::open(node, hand) },
     }))
 }
 

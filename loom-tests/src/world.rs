@@ -171,7 +171,7 @@ impl Stage {
     }
 
     fn with(options: Options) -> Self {
-        let limits = Limits { processes: PROCESSES, names: 1, timers: 1, nodes: 64 };
+        let limits = Limits { processes: PROCESSES, names: 1, timers: 1, nodes: 64, kept: 0 };
         let (kernel, _) = host::with(Options { limits, ..options });
         let cores = (0..kernel.cores()).map(|id| Part::new(Core::new(kernel.clone(), id))).collect();
         let (host, guest) = (Part::new(host::member(&kernel)), Part::new(host::member(&kernel)));

@@ -129,7 +129,7 @@ fn overflow_or_steal() {
         // SAFETY: this thread is the core.
         unsafe { owner.push(&victim, nodes.get(i)) };
     }
-    owner.publish(&victim);
+    owner.end_slice(&victim, 0);
     let (other, stolen) = (victim.clone(), nodes.clone());
     let thief = thread::spawn(move || {
         let (shared, mut local) = (Shared::new(), <Local>::default());

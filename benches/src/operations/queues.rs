@@ -30,7 +30,7 @@ fn through(stolen: bool) -> Run {
                 // SAFETY: in no queue, and this thread is both cores.
                 unsafe { own.push(&own_shared, NonNull::from(node)) };
             }
-            own.publish(&own_shared);
+            own.end_slice(&own_shared, 0);
             let mut taken = 0;
             while taken < now {
                 let next = if stolen {

@@ -49,7 +49,7 @@ impl<M: Send + 'static> Cx<'_, M> {
             }
         };
         let takes = match to {
-            Dest::Pid(pid) if pid == self.pid() => Some(self.slice.process.takes),
+            Dest::Pid(pid) if pid == self.pid() => Some(self.slice.process().takes),
             _ => other.map(|other| other.takes),
         };
         if takes.is_some_and(|takes| takes != core::any::TypeId::of::<N>()) {

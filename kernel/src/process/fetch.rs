@@ -53,16 +53,20 @@ pub(crate) enum By {
 }
 
 /// Takes and meets what has come. The caller owns the process.
+#[inline]
 pub(crate) fn fetch(process: &Header, hand: &Hand<'_>, by: By) {
+    if process.mailbox.has_pending() {
+        fetch_batch(process, hand, by);
+    }
+}
+
+fn fetch_batch(process: &Header, hand: &Hand<'_>, by: By) {
     // SAFETY: the caller owns the process (P1).
     let private = unsafe { process.private() };
     if private.dying.is_some() || !private.fetches {
         return;
     }
     let batch = process.mailbox.take();
-    if batch.is_empty() {
-        return;
-    }
     let mut refused = Queue::new();
     meet_all(process, hand, by, batch.into_fifo(), &mut refused);
     while let Some(node) = refused.pop_front() {
@@ -73,7 +77,12 @@ pub(crate) fn fetch(process: &Header, hand: &Hand<'_>, by: By) {
 
 fn meet_all(process: &Header, hand: &Hand<'_>, by: By, mut fifo: Fifo, refused: &mut Queue) {
     while let Some(node) = fifo.next() {
-        match meet(process, hand, node) {
+        // SAFETY: fetched, so the owner's.
+        let met = match unsafe { Node::kind(node) } {
+            Kind::Message => Met::Queue,
+            kind => meet(process, hand, node, kind),
+        };
+        match met {
             Met::Handled => {}
             Met::Queue => {
                 // SAFETY: the owner.
@@ -98,9 +107,10 @@ fn meet_all(process: &Header, hand: &Hand<'_>, by: By, mut fifo: Fifo, refused: 
     process.mailbox.settle();
 }
 
-fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
-    // SAFETY: fetched, so the owner's.
-    match unsafe { Node::kind(node) } {
+// Out of the way of the messages, which are most of what comes.
+#[inline(never)]
+fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>, kind: Kind) -> Met {
+    match kind {
         Kind::Message => Met::Queue,
         Kind::AliasMessage => meet_alias(process, hand, node),
         Kind::Timer => {

@@ -7,8 +7,9 @@
 use core::mem::offset_of;
 use core::ptr::NonNull;
 
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Limits};
 use crate::list::List;
+use crate::memory::pool::Pool;
 use crate::pid::{Block, Pid, Reference};
 use crate::process::header::Header;
 use crate::reclaim::{Limbo, Participant};
@@ -76,6 +77,7 @@ pub(crate) struct CoreLocal {
     limbo: UnsafeCell<Limbo>,
     slots: UnsafeCell<FreeSlots>,
     block: UnsafeCell<Block>,
+    pool: UnsafeCell<Pool>,
     /// Processes that it may start without asking the kernel.
     credit: Cell<u32>,
     random: Cell<u64>,
@@ -84,7 +86,7 @@ pub(crate) struct CoreLocal {
 
 impl CoreLocal {
     /// The private half of core `id`.
-    pub(crate) fn new(id: usize, now: u64, seed: u64, max_timers: usize) -> Self {
+    pub(crate) fn new(id: usize, now: u64, seed: u64, limits: &Limits) -> Self {
         Self {
             id,
             queues: UnsafeCell::new(Local::default()),
@@ -92,9 +94,10 @@ impl CoreLocal {
             limbo: UnsafeCell::new(Limbo::new()),
             slots: UnsafeCell::new(FreeSlots::new()),
             block: UnsafeCell::new(Block::default()),
+            pool: UnsafeCell::new(Pool::new(limits.kept)),
             credit: Cell::new(0),
             random: Cell::new(seed | 1),
-            max_timers,
+            max_timers: limits.timers,
         }
     }
 
@@ -122,6 +125,13 @@ impl CoreLocal {
     fn slots<R>(&self, f: impl FnOnce(&mut FreeSlots) -> R) -> R {
         // SAFETY: as for `queues`.
         self.slots.with_mut(|slots| f(unsafe { &mut *slots }))
+    }
+
+    /// Borrows the pool, as [`CoreLocal::queues`].
+    #[inline]
+    pub(crate) fn pool<R>(&self, f: impl FnOnce(&mut Pool) -> R) -> R {
+        // SAFETY: as for `queues`.
+        self.pool.with_mut(|pool| f(unsafe { &mut *pool }))
     }
 
     /// A number of its own sequence (xorshift).

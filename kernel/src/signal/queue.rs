@@ -113,10 +113,23 @@ impl Queue {
     }
 
     /// Takes the oldest.
+    #[inline]
     pub fn pop_front(&mut self) -> Option<NonNull<Node>> {
         let node = NonNull::new(self.head)?;
-        // SAFETY: in this queue.
-        unsafe { self.remove(node) };
+        // SAFETY: in this queue, so held.
+        self.head = unsafe { Node::next(node) };
+        match NonNull::new(self.head) {
+            None => self.tail = ptr::null_mut(),
+            // SAFETY: in this queue.
+            Some(head) => unsafe { head.as_ref() }.prev.with_mut(|prev| {
+                // SAFETY: held.
+                unsafe { *prev = ptr::null_mut() }
+            }),
+        }
+        if self.seen == node.as_ptr() {
+            self.seen = ptr::null_mut();
+        }
+        self.len -= 1;
         Some(node)
     }
 

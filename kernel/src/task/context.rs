@@ -141,9 +141,9 @@ impl<M: Send + 'static> Context<M> {
         let slice = unsafe { (*(self.here)()).get() }.cast::<Slice<'_>>();
         // SAFETY: null, or noted for as long as the slice lasts, which is longer than this call.
         let slice = unsafe { slice.as_ref() }?;
-        let own = core::ptr::eq(slice.process, self.process)
-            && slice.process.pid == self.pid
-            && slice.process.takes == TypeId::of::<M>()
+        let own = core::ptr::eq(slice.process(), self.process)
+            && slice.process().pid == self.pid
+            && slice.process().takes == TypeId::of::<M>()
             && !slice.inside.get();
         own.then(|| f(Cx::of(slice)))
     }
