@@ -4,8 +4,7 @@ use core::ptr::NonNull;
 
 use crate::kernel::Kernel;
 use crate::mailbox::Pushed;
-use crate::memory::pool::Pool;
-use crate::memory::{self, NoMemory};
+use crate::memory::{self, pool::Pool};
 use crate::mutate::Mutation;
 use crate::pid::Pid;
 use crate::process::header::Header;
@@ -34,31 +33,18 @@ impl<'a> Hand<'a> {
         self.find(pid).map(|process| process.pid)
     }
 
-    /// Moves `value` to the heap, to a warm block if this is a core; gives it back when there is no memory.
+    /// The blocks that are kept where this is done.
     #[inline]
-    pub fn allocate<T>(&self, value: T) -> Result<NonNull<T>, T> {
-        let Some(core) = self.core else { return memory::try_new(value) };
-        match core.pool(Pool::alloc::<T>) {
-            Ok(memory) => {
-                // SAFETY: fresh memory for a `T`.
-                unsafe { memory.write(value) };
-                Ok(memory)
-            }
-            Err(NoMemory) => Err(value),
-        }
+    pub fn pool(&self) -> Option<&'a Pool> {
+        self.core.map(CoreLocal::pool)
     }
 
-    /// Frees the memory of a `T`, whoever allocated it, without dropping the value.
-    ///
-    /// # Safety
-    /// As for [`memory::free`].
+    /// Moves `value` to the heap; gives it back when there is no memory.
     #[inline]
-    pub unsafe fn free<T>(&self, memory: NonNull<T>) {
-        match self.core {
-            // SAFETY: by contract.
-            Some(core) => core.pool(|pool| unsafe { pool.free(memory) }),
-            // SAFETY: by contract.
-            None => unsafe { memory::free(memory) },
+    pub fn try_new<T>(&self, value: T) -> Result<NonNull<T>, T> {
+        match self.pool() {
+            Some(pool) => pool.try_new(value),
+            None => memory::try_new(value),
         }
     }
 
@@ -113,7 +99,7 @@ impl<'a> Hand<'a> {
         self.kernel.contain(&mut || {
             if let Some(node) = node.take() {
                 // SAFETY: by contract, once.
-                unsafe { Node::release(node) };
+                unsafe { Node::release(node, self.pool()) };
             }
         });
     }

@@ -204,7 +204,7 @@ impl Kernel {
         if pushed.is_err() {
             // The core is gone, and its wheel with it: it left the share to us.
             // SAFETY: the wheel's share.
-            unsafe { TimerHead::give_up(timer) };
+            unsafe { TimerHead::give_up(timer, None) };
         }
     }
 

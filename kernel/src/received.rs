@@ -129,7 +129,7 @@ impl<M> Received<M> {
         if kind == Kind::Message {
             uncount(process);
             // SAFETY: of this kind, with an `M`.
-            return Self::Message(unsafe { Message::open(node, hand) });
+            return Self::Message(unsafe { Message::open(node, hand.pool()) });
         }
         // SAFETY: by contract.
         unsafe { Self::open_other(node, process, hand, kind) }
@@ -142,7 +142,7 @@ impl<M> Received<M> {
             Kind::AliasMessage => {
                 uncount(process);
                 // SAFETY: of this kind, with an `M`.
-                Self::Message(unsafe { AliasMessage::open(node, hand) })
+                Self::Message(unsafe { AliasMessage::open(node, hand.pool()) })
             }
             Kind::Timer => {
                 let timer = node.cast::<TimerHead>();
@@ -150,7 +150,7 @@ impl<M> Received<M> {
                 let fields = unsafe { timer.as_ref() };
                 let (labelled, reference) = (fields.labelled, fields.reference);
                 // SAFETY: of this kind, with an `M`.
-                let message = unsafe { TimerHead::open(timer) };
+                let message = unsafe { TimerHead::open(timer, hand.pool()) };
                 if labelled { Self::Timer { timer: reference, message } } else { Self::Message(message) }
             }
             Kind::Down => {
@@ -163,7 +163,7 @@ impl<M> Received<M> {
                 unsafe { private.monitors.remove(monitor) };
                 for _share in 0..2 {
                     // SAFETY: the signal's, and the set's.
-                    unsafe { Monitor::give_up(monitor) };
+                    unsafe { Monitor::give_up(monitor, hand.pool()) };
                 }
                 Self::Down(down)
             }
@@ -171,7 +171,7 @@ impl<M> Received<M> {
                 // SAFETY: of one of the two kinds of exit.
                 let exit = unsafe { exit_of(node, kind, process.pid) };
                 // SAFETY: the owner's.
-                unsafe { Node::release(node) };
+                unsafe { Node::release(node, hand.pool()) };
                 Self::Exit(exit)
             }
         }

@@ -122,9 +122,9 @@ pub(crate) fn send_to<M: Send + 'static>(
     uncount(process);
     Err(SendError::NoProc(match via {
         // SAFETY: not delivered, so still ours, of the kind that it was made.
-        None => unsafe { Message::open(node, hand) },
+        None => unsafe { Message::open(node, hand.pool()) },
         // SAFETY: likewise.
-        Some(_) => unsafe { AliasMessage::open(node, hand) },
+        Some(_) => unsafe { AliasMessage::open(node, hand.pool()) },
     }))
 }
 

@@ -126,10 +126,7 @@ impl<T: Member> Set<T> {
             index.insert_unique(rehash(&member), member, rehash);
         }
         // The box itself is small; without memory for it the set stays a list.
-        if let Ok(place) = crate::memory::try_new(index) {
-            // SAFETY: `try_new` allocated with the layout that Box frees with.
-            self.index = Some(unsafe { Box::from_raw(place.as_ptr()) });
-        }
+        self.index = crate::memory::try_box(index).ok();
     }
 
     /// The youngest member with the key. O(1) amortised.

@@ -34,6 +34,7 @@ use core::mem::offset_of;
 use core::ptr::NonNull;
 
 use crate::hand::Hand;
+use crate::memory::pool::Pool;
 use crate::memory::{self, NoMemory};
 use crate::mutate::Mutation;
 use crate::pid::Pid;
@@ -136,7 +137,7 @@ unsafe fn fire(watch: NonNull<Watch>, hand: &Hand<'_>, reason: &Reason) {
     unsafe { Head::fire(of_watch(watch), hand, Some(reason.clone())) }
 }
 
-unsafe fn release(watch: NonNull<Watch>) {
+unsafe fn release(watch: NonNull<Watch>, _: Option<&Pool>) {
     // SAFETY: the caller gives the list's share.
     unsafe { Head::give_up(of_watch(watch)) }
 }

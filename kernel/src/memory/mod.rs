@@ -7,6 +7,7 @@
 
 pub mod pool;
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::alloc::Layout;
@@ -75,6 +76,20 @@ pub fn try_new<T>(value: T) -> Result<NonNull<T>, T> {
         }
         Err(NoMemory) => Err(value),
     }
+}
+
+/// As [`try_new`], in a box.
+pub fn try_box<T>(value: T) -> Result<Box<T>, NoMemory> {
+    let layout = Layout::new::<T>();
+    if layout.size() == 0 {
+        return Ok(Box::new(value));
+    }
+    // SAFETY: the layout's size is not 0.
+    let memory = NonNull::new(unsafe { alloc::alloc::alloc(layout) }.cast::<T>()).ok_or(NoMemory)?;
+    // SAFETY: fresh memory of T's layout.
+    unsafe { memory.write(value) };
+    // SAFETY: allocated with the layout that Box frees with.
+    Ok(unsafe { Box::from_raw(memory.as_ptr()) })
 }
 
 /// Frees the memory of a `T`, without dropping the value.

@@ -11,6 +11,8 @@
 
 use core::ptr::{self, NonNull};
 
+use crate::sync::Cell;
+
 use super::{CLASS, CLASSES, NoMemory, class};
 
 /// Whether blocks are kept at all.
@@ -24,8 +26,8 @@ struct Free {
 /// See the module.
 #[derive(Debug)]
 pub struct Pool {
-    free: [*mut Free; CLASSES],
-    kept: usize,
+    free: [Cell<*mut Free>; CLASSES],
+    kept: Cell<usize>,
     limit: usize,
 }
 
@@ -35,23 +37,42 @@ unsafe impl Send for Pool {}
 impl Pool {
     /// A pool that keeps at most so many bytes.
     pub fn new(limit: usize) -> Self {
-        Self { free: [ptr::null_mut(); CLASSES], kept: 0, limit: if KEEPS { limit } else { 0 } }
+        Self {
+            free: core::array::from_fn(|_| Cell::new(ptr::null_mut())),
+            kept: Cell::new(0),
+            limit: if KEEPS { limit } else { 0 },
+        }
     }
 
-    /// Memory for a `T`, warm if there is some. O(1), but for the allocator.
+    /// Moves `value` to the heap; gives it back when there is no memory. O(1), but for the allocator.
     #[inline]
-    pub fn alloc<T>(&mut self) -> Result<NonNull<T>, NoMemory> {
-        if KEEPS
-            && let Some(class) = const { class::<T>() }
-            && let Some(block) = NonNull::new(self.free[class])
-        {
-            // SAFETY: a free block of this pool.
-            self.free[class] = unsafe { block.as_ref() }.next;
-            self.kept -= (class + 1) * CLASS;
-            return Ok(block.cast());
-        }
+    pub fn try_new<T>(&self, value: T) -> Result<NonNull<T>, T> {
+        let memory = match self.take::<T>() {
+            Some(memory) => memory,
+            None => match self.alloc() {
+                Ok(memory) => memory,
+                Err(NoMemory) => return Err(value),
+            },
+        };
+        // SAFETY: memory for a `T` that nobody uses.
+        unsafe { memory.write(value) };
+        Ok(memory)
+    }
+
+    #[inline]
+    fn take<T>(&self) -> Option<NonNull<T>> {
+        let class = const { class::<T>() }?;
+        let block = NonNull::new(self.free[class].get())?;
+        // SAFETY: a free block of this pool.
+        self.free[class].set(unsafe { block.as_ref() }.next);
+        self.kept.set(self.kept.get() - (class + 1) * CLASS);
+        Some(block.cast())
+    }
+
+    #[inline(never)]
+    fn alloc<T>(&self) -> Result<NonNull<T>, NoMemory> {
         match super::try_alloc() {
-            Err(NoMemory) if self.kept > 0 => {
+            Err(NoMemory) if self.kept.get() > 0 => {
                 self.clear();
                 super::try_alloc()
             }
@@ -59,44 +80,110 @@ impl Pool {
         }
     }
 
-    /// Keeps the memory of a `T`, or frees it. O(1).
+    /// Keeps the memory of a `T`, or frees it, without dropping the value. O(1).
     ///
     /// # Safety
     /// As for [`super::free`].
     #[inline]
-    pub unsafe fn free<T>(&mut self, memory: NonNull<T>) {
-        if KEEPS
-            && let Some(class) = const { class::<T>() }
-            && self.kept + (class + 1) * CLASS <= self.limit
-        {
-            let block = memory.cast::<Free>();
-            // SAFETY: the caller's, who does not use it again; a class's block has room for a pointer.
-            unsafe { block.write(Free { next: self.free[class] }) };
-            self.free[class] = block.as_ptr();
-            self.kept += (class + 1) * CLASS;
-            return;
+    pub unsafe fn free<T>(&self, memory: NonNull<T>) {
+        let Some(class) = (const { class::<T>() }) else {
+            // SAFETY: by contract.
+            return unsafe { super::free(memory) };
+        };
+        let kept = self.kept.get() + (class + 1) * CLASS;
+        if kept > self.limit {
+            // SAFETY: by contract.
+            return unsafe { super::free(memory) };
         }
-        // SAFETY: by contract.
-        unsafe { super::free(memory) };
+        let block = memory.cast::<Free>();
+        // SAFETY: the caller's, who does not use it again; a class's block has room for a pointer.
+        unsafe { block.write(Free { next: self.free[class].get() }) };
+        self.free[class].set(block.as_ptr());
+        self.kept.set(kept);
     }
 
     /// Gives everything back to the allocator.
     #[cold]
-    fn clear(&mut self) {
-        for (class, free) in self.free.iter_mut().enumerate() {
-            while let Some(block) = NonNull::new(*free) {
+    fn clear(&self) {
+        for (class, free) in self.free.iter().enumerate() {
+            while let Some(block) = NonNull::new(free.get()) {
                 // SAFETY: a free block of this pool.
-                *free = unsafe { block.as_ref() }.next;
+                free.set(unsafe { block.as_ref() }.next);
                 // SAFETY: every block of a class has its layout.
                 unsafe { alloc::alloc::dealloc(block.as_ptr().cast(), super::class_layout(class)) };
             }
         }
-        self.kept = 0;
+        self.kept.set(0);
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
         self.clear();
+    }
+}
+
+/// Frees the memory of a `T` to a pool, if there is one here, without dropping the value.
+///
+/// # Safety
+/// As for [`super::free`].
+#[inline]
+pub unsafe fn free<T>(memory: NonNull<T>, pool: Option<&Pool>) {
+    match pool {
+        // SAFETY: by contract.
+        Some(pool) => unsafe { pool.free(memory) },
+        // SAFETY: by contract.
+        None => unsafe { super::free(memory) },
+    }
+}
+
+/// Drops the value, and frees its memory as [`free`].
+///
+/// # Safety
+/// As for [`super::drop_and_free`].
+#[inline]
+pub unsafe fn drop_and_free<T>(memory: NonNull<T>, pool: Option<&Pool>) {
+    // SAFETY: by contract the value is whole and not used again.
+    unsafe { memory.drop_in_place() };
+    // SAFETY: by contract.
+    unsafe { free(memory, pool) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_used_again_by_whatever_fits_its_class() {
+        let pool = Pool::new(64);
+        let first = pool.try_new([1_u64; 3]).unwrap();
+        // SAFETY: allocated above, not used again.
+        unsafe { pool.free(first) };
+        let other = pool.try_new([2_u32; 8]).unwrap();
+        assert_eq!(first.cast(), other, "24 and 32 bytes are one class");
+        // SAFETY: allocated above.
+        unsafe { super::super::free(other) };
+    }
+
+    #[test]
+    fn no_more_is_kept_than_may_be() {
+        let pool = Pool::new(64);
+        let blocks: [_; 5] = core::array::from_fn(|i| pool.try_new(i).unwrap());
+        for block in blocks {
+            // SAFETY: allocated above, not used again.
+            unsafe { pool.free(block) };
+        }
+        assert_eq!(pool.kept.get(), 64);
+        pool.clear();
+        assert_eq!((pool.kept.get(), pool.take::<usize>()), (0, None));
+    }
+
+    #[test]
+    fn what_is_large_is_never_kept() {
+        let pool = Pool::new(1 << 20);
+        let block = pool.try_new([0_u8; CLASS * CLASSES + 1]).unwrap();
+        // SAFETY: allocated above, not used again.
+        unsafe { pool.free(block) };
+        assert_eq!(pool.kept.get(), 0);
     }
 }

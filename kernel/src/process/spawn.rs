@@ -12,6 +12,7 @@ use crate::hand::Hand;
 use crate::kernel::Kernel;
 use crate::link::Link;
 use crate::mailbox::Mailbox;
+use crate::memory::pool::Pool;
 use crate::memory::{self, NoMemory};
 use crate::monitor::Monitor;
 use crate::name::RegisterError;
@@ -24,7 +25,7 @@ use crate::reason::Reason;
 use crate::reclaim::Retired;
 use crate::roll::Roll;
 use crate::runq::node::RunNode;
-use crate::signal::node::{Budget, Kind, Node};
+use crate::signal::node::{Kind, Node};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, UnsafeCell};
 use crate::table::{FreeSlots, NoSlot};
 
@@ -188,7 +189,7 @@ struct Ties {
 
 impl Ties {
     fn try_new(
-        budget: &Budget,
+        hand: &Hand<'_>,
         options: &SpawnOptions<'_>,
         parent: Option<&Parent<'_>>,
         child: Pid,
@@ -196,13 +197,13 @@ impl Ties {
         let mut ties = Self { link: None, monitor: None, proxies: [None; 2] };
         let Some(parent) = parent else { return Ok(ties) };
         if options.link {
-            ties.link = Some(Link::try_new(budget, parent.process.pid, child)?);
+            ties.link = Some(Link::try_new(hand, parent.process.pid, child)?);
         }
         if let Some(reference) = parent.reference {
-            match Monitor::try_new(budget, reference, parent.process.pid, Some(child), None) {
+            match Monitor::try_new(hand, reference, parent.process.pid, Some(child), None) {
                 Ok(monitor) => ties.monitor = Some(monitor),
                 Err(NoMemory) => {
-                    ties.give_up();
+                    ties.give_up(hand);
                     return Err(NoMemory);
                 }
             }
@@ -210,10 +211,10 @@ impl Ties {
         if parent.by_proxy {
             let orders = [ties.link.map(Order::Link), ties.monitor.map(Order::Monitor)];
             for (proxy, order) in ties.proxies.iter_mut().zip(orders) {
-                match order.map(|order| Proxy::try_new(budget, order)).transpose() {
+                match order.map(|order| Proxy::try_new(&hand.kernel.nodes, order)).transpose() {
                     Ok(node) => *proxy = node,
                     Err(NoMemory) => {
-                        ties.give_up();
+                        ties.give_up(hand);
                         return Err(NoMemory);
                     }
                 }
@@ -222,7 +223,7 @@ impl Ties {
         Ok(ties)
     }
 
-    fn give_up(self) {
+    fn give_up(self, hand: &Hand<'_>) {
         for proxy in self.proxies.into_iter().flatten() {
             // SAFETY: never pushed; its share is given up below.
             unsafe { Proxy::open(proxy) };
@@ -230,28 +231,28 @@ impl Ties {
         for _share in 0..2 {
             if let Some(link) = self.link {
                 // SAFETY: both shares are ours still.
-                unsafe { Link::give_up(link) };
+                unsafe { Link::give_up(link, hand.pool()) };
             }
             if let Some(monitor) = self.monitor {
                 // SAFETY: likewise.
-                unsafe { Monitor::give_up(monitor) };
+                unsafe { Monitor::give_up(monitor, hand.pool()) };
             }
         }
     }
 
     /// Puts both sides where they belong, but for those that go by proxy. Can't fail.
-    fn tie(&self, parent: Option<&Parent<'_>>, child: &Header) {
+    fn tie(&self, parent: Option<&Parent<'_>>, child: &Header, hand: &Hand<'_>) {
         let Some(parent) = parent else { return };
         if let Some(link) = self.link {
             // SAFETY: nobody knows the child yet.
             let child = unsafe { child.private() };
             // SAFETY: new, in no set.
-            unsafe { child.hold_half(Link::half(link, 1)) };
+            unsafe { child.hold_half(Link::half(link, 1), hand) };
             if !parent.by_proxy {
                 // SAFETY: the caller owns the parent.
                 let parent = unsafe { parent.process.private() };
                 // SAFETY: new, in no set.
-                unsafe { parent.hold_half(Link::half(link, 0)) };
+                unsafe { parent.hold_half(Link::half(link, 0), hand) };
             }
         }
         if let Some(monitor) = self.monitor {
@@ -284,7 +285,7 @@ impl Ties {
                     unsafe { Link::fire(link, parent.process.pid, hand, &reason) };
                 }
                 // SAFETY: the watcher's share. Nobody counts it as cancelled: the child fires it, and it reaches nobody.
-                Order::Monitor(monitor) => unsafe { Monitor::give_up(monitor) },
+                Order::Monitor(monitor) => unsafe { Monitor::give_up(monitor, hand.pool()) },
                 Order::Demonitor { .. } | Order::Unlink(_) => unreachable!("a spawn makes ties"),
             }
         }
@@ -354,7 +355,7 @@ pub(crate) fn spawn<B: Body>(
         }
     };
     let parent = parent.as_ref();
-    let Ok(ties) = Ties::try_new(&kernel.nodes, options, parent, claim.pid) else {
+    let Ok(ties) = Ties::try_new(hand, options, parent, claim.pid) else {
         undo(hand, &mut slots, &claim);
         // SAFETY: allocated above, nothing written.
         unsafe { memory::free(memory) };
@@ -371,7 +372,7 @@ pub(crate) fn spawn<B: Body>(
     if let Some(entry) = entry
         && let Err(error) = entry.reserve_for_newborn(child)
     {
-        ties.give_up();
+        ties.give_up(hand);
         undo(hand, &mut slots, &claim);
         // SAFETY: never published, and a reservation shows it to nobody: ours alone. The
         // slot has the tombstone again.
@@ -382,7 +383,7 @@ pub(crate) fn spawn<B: Body>(
         unsafe { Header::give_up_table(process) };
         return Err(SpawnError::Name(error));
     }
-    ties.tie(parent, child);
+    ties.tie(parent, child, hand);
     kernel.table.publish(process, claim.pid);
     if let Some(entry) = entry {
         // After its pid leads to it, so that who finds it by name can reach it; before it can die.
@@ -405,7 +406,7 @@ fn undo(hand: &Hand<'_>, slots: &mut Slots<'_>, claim: &crate::table::Claim) {
 
 fn new_header<B: Body>(kernel: &Kernel, options: &SpawnOptions<'_>, pid: Pid, predecessor: *mut ()) -> Header {
     /// The nodes of a wake and of a kill are parts of their process: nothing to free.
-    unsafe fn part_of_the_process(_: NonNull<Node>) {}
+    unsafe fn part_of_the_process(_: NonNull<Node>, _: Option<&Pool>) {}
     Header {
         run: RunNode::new(options.priority as u8),
         mailbox: Mailbox::new(),

@@ -77,7 +77,7 @@ pub(crate) struct CoreLocal {
     limbo: UnsafeCell<Limbo>,
     slots: UnsafeCell<FreeSlots>,
     block: UnsafeCell<Block>,
-    pool: UnsafeCell<Pool>,
+    pool: Pool,
     /// Processes that it may start without asking the kernel.
     credit: Cell<u32>,
     random: Cell<u64>,
@@ -94,7 +94,7 @@ impl CoreLocal {
             limbo: UnsafeCell::new(Limbo::new()),
             slots: UnsafeCell::new(FreeSlots::new()),
             block: UnsafeCell::new(Block::default()),
-            pool: UnsafeCell::new(Pool::new(limits.kept)),
+            pool: Pool::new(limits.kept),
             credit: Cell::new(0),
             random: Cell::new(seed | 1),
             max_timers: limits.timers,
@@ -127,11 +127,10 @@ impl CoreLocal {
         self.slots.with_mut(|slots| f(unsafe { &mut *slots }))
     }
 
-    /// Borrows the pool, as [`CoreLocal::queues`].
+    /// The blocks that it keeps.
     #[inline]
-    pub(crate) fn pool<R>(&self, f: impl FnOnce(&mut Pool) -> R) -> R {
-        // SAFETY: as for `queues`.
-        self.pool.with_mut(|pool| f(unsafe { &mut *pool }))
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     /// A number of its own sequence (xorshift).
@@ -277,7 +276,7 @@ impl CoreLocal {
             self.wheel(|wheel| unsafe { wheel.remove(node) });
         }
         // SAFETY: by contract.
-        unsafe { TimerHead::give_up(timer) };
+        unsafe { TimerHead::give_up(timer, Some(&self.pool)) };
     }
 
     /// Takes off the timers that were cancelled elsewhere.
