@@ -27,7 +27,8 @@ loom::thread_local! {
     static HERE: Here = Cell::new(std::ptr::null());
 }
 
-fn here() -> *const Here {
+/// Where this thread of the model notes what it runs: loom's thread-local.
+pub fn here() -> *const Here {
     HERE.with(std::ptr::from_ref)
 }
 

@@ -387,7 +387,7 @@ pub(crate) fn spawn<B: Body>(
     kernel.table.publish(process, claim.pid);
     if let Some(entry) = entry {
         // After its pid leads to it, so that who finds it by name can reach it; before it can die.
-        entry.confirm_newborn(child);
+        entry.confirm_newborn(child, kernel);
     }
     if let Some(parent) = parent {
         ties.hand_over(parent, hand);
