@@ -33,7 +33,8 @@ use core::task::{Context, Poll, Waker};
 use crate::memory::{self, NoMemory};
 use crate::sync::{AtomicU8, AtomicUsize, Ordering, UnsafeCell, acquire_by};
 
-/// The orderings of the protocol, a parameter so that a model can weaken one and see it fail.
+/// The orderings of the protocol and the step that is easy to leave out, a parameter so that a model can weaken or drop one
+/// and see it fail.
 pub trait Orders: 'static {
     /// Of the answerer's exchange for DONE. Release: pairs with the Acquire of `LOOK`, hands over the value. Acquire:
     /// sees the waker that `REGISTER` has published.
@@ -42,9 +43,11 @@ pub trait Orders: 'static {
     const LOOK: Ordering = Ordering::Acquire;
     /// Of the asker's exchange for WAITING. Release: pairs with `DONE`, hands over the waker.
     const REGISTER: Ordering = Ordering::AcqRel;
+    /// An asker that lets go says so (4).
+    const SAYS_GONE: bool = true;
 }
 
-/// The orderings as they must be.
+/// All as it must be.
 #[derive(Debug)]
 pub struct Real;
 impl Orders for Real {}
@@ -208,7 +211,7 @@ impl<T, O: Orders> Drop for Replied<T, O> {
         let cell = unsafe { self.cell.as_ref() };
         // AcqRel: the answerer that finds GONE finds the asker done with the cell. What it has answered before is
         // dropped with the cell.
-        if cell.state.swap(GONE, Ordering::AcqRel) == WAITING {
+        if O::SAYS_GONE && cell.state.swap(GONE, Ordering::AcqRel) == WAITING {
             // A waker may keep much, and an answerer may keep the cell for long.
             // SAFETY: WAITING was exchanged for GONE: the answerer touches it no more.
             drop(cell.waker.with_mut(|waker| unsafe { (*waker).take() }));

@@ -95,7 +95,7 @@ impl core::error::Error for WatchError {}
 #[repr(C)]
 pub(crate) struct Head {
     watch: Watch,
-    todo: &'static Todo,
+    vtable: &'static ActVtable,
     shares: AtomicUsize,
     /// Written before ARMED.
     pid: UnsafeCell<Option<Pid>>,
@@ -114,7 +114,7 @@ struct Whole<F> {
 }
 
 /// How what is to be done is handled.
-struct Todo {
+struct ActVtable {
     /// Takes it out, gives up a share, and does it, if there is something to be told; else drops it.
     take: unsafe fn(NonNull<Head>, Option<Ended>),
     free: unsafe fn(NonNull<Head>),
@@ -143,7 +143,7 @@ unsafe fn release(watch: NonNull<Watch>, _: Option<&Pool>) {
 }
 
 impl<F: FnOnce(Ended) + Send + 'static> Whole<F> {
-    const TODO: &'static Todo = &Todo { take: Self::take, free: Self::free };
+    const VTABLE: &'static ActVtable = &ActVtable { take: Self::take, free: Self::free };
 
     unsafe fn take(head: NonNull<Head>, ended: Option<Ended>) {
         // SAFETY: shared, so live; the head of a `Whole<F>`.
@@ -198,7 +198,7 @@ impl Head {
         if shares.fetch_sub(1, Ordering::Release) == 1 {
             acquire_by(|order| shares.load(order));
             // SAFETY: the last share keeps it until it is freed below.
-            let free = unsafe { this.as_ref() }.todo.free;
+            let free = unsafe { this.as_ref() }.vtable.free;
             // SAFETY: the last share.
             unsafe { free(this) }
         }
@@ -231,7 +231,7 @@ impl PreparedWatch {
         fn whole<F: FnOnce(Ended) + Send + 'static>(act: F, prompt: bool) -> Whole<F> {
             let head = Head {
                 watch: Watch::new(VTABLE),
-                todo: Whole::<F>::TODO,
+                vtable: Whole::<F>::VTABLE,
                 shares: AtomicUsize::new(1),
                 pid: UnsafeCell::new(None),
                 reason: UnsafeCell::new(None),
@@ -288,7 +288,7 @@ impl Drop for PreparedWatch {
         let head = unsafe { self.0.as_ref() };
         head.state.store(WITHDRAWN, Ordering::Release);
         // SAFETY: it was PREPARED, so what is to be done is ours (W1), and the share.
-        unsafe { (head.todo.take)(self.0, None) };
+        unsafe { (head.vtable.take)(self.0, None) };
     }
 }
 
@@ -339,7 +339,7 @@ impl ExitWatch {
             watch_was_cancelled(process, hand);
         }
         // SAFETY: withdrawn, so what was to be done is ours (W1); the share is made for it.
-        unsafe { (head.todo.take)(Head::share(self.0), None) };
+        unsafe { (head.vtable.take)(Head::share(self.0), None) };
         true
     }
 }
@@ -379,7 +379,7 @@ impl Fired {
         let reason = head.reason.with_mut(|reason| unsafe { (*reason).take() });
         let ended = this.pid().map(|pid| Ended { pid, reason });
         // SAFETY: fired, so what is to be done is ours, with the share (W1).
-        unsafe { (head.todo.take)(this.0, ended) };
+        unsafe { (head.vtable.take)(this.0, ended) };
     }
 
     /// Its place in a queue, with its share.
@@ -399,7 +399,7 @@ impl Drop for Fired {
         // SAFETY: its share keeps it.
         let head = unsafe { self.0.as_ref() };
         // SAFETY: fired, so what is to be done is ours, with the share (W1).
-        unsafe { (head.todo.take)(self.0, None) };
+        unsafe { (head.vtable.take)(self.0, None) };
     }
 }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use atropos_kernel::{Asked, BehalfError, Cx, Placed, Reason, Received, Resumed, Said, TimerError};
 use atropos_loom::mutant;
-use atropos_loom::world::{Known, Log, Mutation, Stage, act, ends, explore};
+use atropos_loom::seen::Log;
+use atropos_loom::world::{Known, Mutation, Stage, act, ends, explore};
 
 const WHY: Reason = Reason::SHUTDOWN;
 

@@ -22,12 +22,14 @@
 //! plain store is enough. What a slice adds is checked in when it ends, and every `RING`
 //! additions, so a million wake-ups in one slice are seen by all cores. While there is any overflow the ring is not
 //! filled up: what comes goes behind it, and the ring runs empty and is refilled from it (F4, first come, first served).
+//! What a thief takes it checks in before it runs any of it (F5): its first process may run for long.
 
 pub mod idle;
 pub mod inbox;
 pub mod node;
 pub mod ring;
 
+use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
 use inbox::Inbox;
@@ -86,9 +88,21 @@ impl Default for Shared {
     }
 }
 
+/// The step by which an overflow has one owner at a time, a parameter so that a model can leave it out and see it fail.
+pub trait Steps: Default + 'static {
+    /// The owner takes it out by one exchange, and not by a look and a store, between which a thief may take it as well.
+    const SWAPS: bool = true;
+}
+
+/// The step as it must be.
+#[derive(Debug, Default)]
+pub struct Real;
+impl Steps for Real {}
+
 /// The owner's half; every method is the owner's, with the `Shared` of the same core.
 #[derive(Debug, Default)]
-pub struct Local {
+pub struct Local<S: Steps = Real> {
+    steps: PhantomData<S>,
     overflow: [Chain; PRIORITIES],
     pinned: [Chain; PRIORITIES],
     pinned_len: usize,
@@ -115,7 +129,7 @@ pub enum Queued {
     Visible,
 }
 
-impl Local {
+impl<S: Steps> Local<S> {
     /// Queues a node behind the others. Wait-free.
     ///
     /// # Safety
@@ -174,11 +188,23 @@ impl Local {
         self.pinned_len += 1;
     }
 
+    /// The owner's own overflow, or what a thief has left of it.
+    fn take_out(place: &AtomicPtr<RunNode>) -> Chain {
+        let head = if S::SWAPS {
+            // Acquire: pairs with our own Release; a thief stores only null.
+            place.swap(ptr::null_mut(), Ordering::Acquire)
+        } else {
+            let head = place.load(Ordering::Acquire);
+            place.store(ptr::null_mut(), Ordering::Relaxed);
+            head
+        };
+        // SAFETY: checked in by `into_raw`, taken once by the swap.
+        unsafe { Chain::from_raw(head) }
+    }
+
     fn check_in(&mut self, shared: &Shared, priority: usize) {
         let place = &shared.overflow[priority];
-        // Acquire: pairs with our own Release; a thief stores only null.
-        // SAFETY: checked in by `into_raw`, taken once by the swap.
-        let mut chain = unsafe { Chain::from_raw(place.swap(ptr::null_mut(), Ordering::Acquire)) };
+        let mut chain = Self::take_out(place);
         chain.append(core::mem::take(&mut self.overflow[priority]));
         // Release: pairs with the Acquire of the thief's swap: the chain is whole.
         place.store(chain.into_raw(), Ordering::Release);
@@ -208,8 +234,7 @@ impl Local {
         let place = &shared.overflow[priority];
         let mut chain = Chain::new();
         if !place.load(Ordering::Relaxed).is_null() {
-            // SAFETY: checked in by `into_raw`, taken once by the swap.
-            chain = unsafe { Chain::from_raw(place.swap(ptr::null_mut(), Ordering::Acquire)) };
+            chain = Self::take_out(place);
         }
         chain.append(core::mem::take(&mut self.overflow[priority]));
         let first = chain.pop()?;
@@ -339,7 +364,7 @@ impl Local {
             let mut chain = unsafe { Chain::from_raw(place.swap(ptr::null_mut(), Ordering::Acquire)) };
             if let Some(first) = chain.pop() {
                 self.overflow[priority].append(chain);
-                // Before another searcher is woken for it.
+                // Before another searcher is woken for it (F5).
                 self.check_in(shared, priority);
                 return Some(first);
             }
