@@ -277,7 +277,7 @@ fn fault_2_3_g_what_is_undone_in_a_slice_stays_undone() {
         assert_eq!(was, (Ok(false), Ok(true), Ok(false)), "in force at once");
         if round % 2 == 1 {
             // The link of the other thread came in the slice, and is met behind it: it is the later one.
-            assert_eq!(process.ask(|cx| cx.trap_exit(true)), false);
+            assert!(!process.ask(|cx| cx.trap_exit(true)), "as it was");
             peer.kill();
             assert_eq!(process.exits(), [(Some(peer.raw()), Reason::KILLED)]);
         } else {
