@@ -9,7 +9,6 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
 
 use atropos::facility::{
     LinkError, LinkFacility as _, Native, SpawnFacility as _, SpawnFlags, SupervisionFacility as _,
@@ -105,29 +104,36 @@ fn fault_2_2_e_no_wake_up_is_lost() {
     }
 }
 
+/// Elsewhere the owner's side of a run queue was a stack. What counts here is turns, not time.
 #[test]
 fn fault_2_2_f_nobody_starves_behind_loops() {
     let runtime = runtime(1);
     let (spawner, parent) = (spawner(&runtime), Probe::start(&runtime));
+    let turns = Arc::new(AtomicUsize::new(0));
     for _ in 0..2 {
-        let loops = run(|cx| {
+        let count = turns.clone();
+        let loops = run(move |cx| {
+            count.fetch_add(1, Ordering::Relaxed);
             while cx.spend(1) {}
             Resumed::Yield
         });
         spawner.spawn(parent.raw(), loops, SpawnFlags::default()).expect("a process");
     }
-    let ran = Arc::new(AtomicUsize::new(0));
-    let begun = Instant::now();
+    until("both loop", || turns.load(Ordering::Relaxed) > 100);
+    let (send, ran) = channel();
     for _ in 0..3 {
-        let count = ran.clone();
+        let (send, turns) = (send.clone(), turns.clone());
         let short = run(move |_| {
-            count.fetch_add(1, Ordering::Relaxed);
+            send.send(turns.load(Ordering::Relaxed)).expect("the test waits");
             Resumed::Exit(Reason::NORMAL)
         });
         spawner.spawn(parent.raw(), short, SpawnFlags::default()).expect("a process");
     }
-    until("all three have run", || ran.load(Ordering::Relaxed) == 3);
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    let begun = turns.load(Ordering::Relaxed);
+    for _ in 0..3 {
+        let waited = common::next(&ran).saturating_sub(begun);
+        assert!(waited < 200, "it has waited for {waited} turns of the others");
+    }
 }
 
 #[test]
