@@ -1,26 +1,31 @@
 //! The facilities in place of the kernel's own interface, for cases that are to be replayed through them.
 //!
-//! What a script says of links, monitors by pid, exits, the trap flag and spawns goes through trait objects over raw
-//! pids. Any other answer than those that a case can have is a panic in the script, and so a failed case.
+//! What a script says of links, monitors, exits, the trap flag, spawns, names, aliases and timers to pids goes through trait objects
+//! over raw pids; not a monitor by name that is an alias as well, nor a timer to a name, for which there is no call. Any other answer than those that a case can have is a panic in the script, and so a failed case.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use atropos::facility::{
-    Entry, Gate, LinkError, LinkFacility, Native, Program, SpawnFacility, SpawnFlags, Spawner, SupervisionFacility,
+    AliasFacility, AliasMode, Entry, Gate, LinkError, LinkFacility, NameFacility, Native, Program, SpawnFacility,
+    SpawnFlags, Spawner, SupervisionFacility, TimerFacility,
 };
 use atropos::kernel::Host;
 use atropos::kernel::Kernel;
-use atropos::{Pid, Reason, Reference};
+use atropos::{Alias, Pid, Reason, Reference};
 
 use super::World;
-use super::script::Scripted;
+use super::script::{Letter, Scripted};
 
 /// The facilities of a replay.
 pub struct Through {
     supervision: Box<dyn SupervisionFacility>,
     link: Box<dyn LinkFacility>,
     spawn: Box<dyn SpawnFacility>,
+    names: Box<dyn NameFacility>,
+    aliases: Box<dyn AliasFacility>,
+    timers: Box<dyn TimerFacility<Letter>>,
 }
 
 impl std::fmt::Debug for Through {
@@ -46,6 +51,9 @@ impl Through {
         Arc::new(Self {
             supervision: Box::new(Native::new(gate.clone())),
             link: Box::new(Native::new(gate.clone())),
+            names: Box::new(Native::new(gate.clone())),
+            aliases: Box::new(Native::new(gate.clone())),
+            timers: Box::new(Native::new(gate.clone())),
             spawn: Box::new(Spawner::new(gate, Script)),
         })
     }
@@ -60,6 +68,50 @@ impl Through {
     pub(super) fn monitor(&self, caller: Pid, target: Pid) -> Reference {
         let made = self.supervision.monitor(caller.to_raw(), target.to_raw()).expect("a monitor");
         Reference::from_raw(made.reference).expect("a reference")
+    }
+
+    pub(super) fn monitor_name(&self, caller: Pid, name: &str) -> Reference {
+        let made = self.names.monitor_name(caller.to_raw(), name).expect("a monitor");
+        Reference::from_raw(made.reference).expect("a reference")
+    }
+
+    pub(super) fn monitor_alias(&self, caller: Pid, target: Pid, mode: AliasMode) -> Reference {
+        let made = self.aliases.monitor_alias(caller.to_raw(), target.to_raw(), mode).expect("a monitor");
+        Reference::from_raw(made.reference).expect("a reference")
+    }
+
+    pub(super) fn alias(&self, caller: Pid, reply: bool) -> Alias {
+        let alias = self.aliases.alias(caller.to_raw(), reply).expect("it lives");
+        Alias::new(caller, Reference::from_raw(alias).expect("a reference"))
+    }
+
+    pub(super) fn unalias(&self, caller: Pid, alias: Alias) -> bool {
+        let ended = self.aliases.unalias(caller.to_raw(), alias.reference().to_raw());
+        ended.expect("it lives").expect("it runs here")
+    }
+
+    pub(super) fn register(&self, caller: Pid, name: &str, pid: Pid) -> bool {
+        self.names.register(caller.to_raw(), name, pid.to_raw()).is_ok()
+    }
+
+    pub(super) fn unregister(&self, caller: Pid, name: &str) -> bool {
+        self.names.unregister(caller.to_raw(), name).expect("it lives")
+    }
+
+    pub(super) fn whereis(&self, name: &str) -> Option<Pid> {
+        self.names.whereis(name).and_then(Pid::from_raw)
+    }
+
+    pub(super) fn send_after(&self, caller: Pid, to: Pid, after: Duration, letter: Letter) -> Reference {
+        let timer = self.timers.start(caller.to_raw(), to.to_raw(), after, letter).expect("a timer");
+        Reference::from_raw(timer).expect("a reference")
+    }
+
+    /// The time that a timer has left, or had when it is cancelled.
+    pub(super) fn time_left(&self, caller: Pid, timer: Reference, cancel: bool) -> Option<Duration> {
+        let (caller, timer) = (caller.to_raw(), timer.to_raw());
+        let left = if cancel { self.timers.cancel(caller, timer) } else { self.timers.read(caller, timer) };
+        left.expect("it lives").known().expect("it runs here")
     }
 
     pub(super) fn demonitor(&self, caller: Pid, reference: Reference, flush: bool) -> bool {

@@ -70,7 +70,8 @@ impl Scripted {
         };
         let reference = match (&self.shared.through, target, mode) {
             (Some(through), Dest::Pid(target), None) => through.monitor(cx.pid(), target),
-            // The facilities know neither names nor aliases.
+            (Some(through), Dest::Pid(target), Some(mode)) => through.monitor_alias(cx.pid(), target, mode),
+            (Some(through), Dest::Name(name), None) => through.monitor_name(cx.pid(), name),
             (_, target, mode) => cx.monitor_with(target, mode).expect("a monitor"),
         };
         let mut names = self.names();
@@ -84,10 +85,12 @@ impl Scripted {
 
     fn register(&self, cx: &Me<'_>, op: &Op) -> Value {
         let name = op.name.as_ref().expect("register has a name");
-        match cx.register(name, self.pid(op.who.as_ref())) {
-            Ok(()) => json!(true),
-            Err(_) => json!({"error": "badarg"}),
-        }
+        let who = self.pid(op.who.as_ref());
+        let registered = match &self.shared.through {
+            Some(through) => through.register(cx.pid(), name, who),
+            None => cx.register(name, who).is_ok(),
+        };
+        if registered { json!(true) } else { json!({"error": "badarg"}) }
     }
 
     fn timer(&self, op: &Op) -> Reference {
@@ -102,7 +105,11 @@ impl Scripted {
             Some(name) => Dest::Name(name),
             None => Dest::Pid(self.pid(op.to.as_ref())),
         };
-        let timer = cx.send_after(dest, Duration::from_millis(op.ms), letter).expect("a timer");
+        let after = Duration::from_millis(op.ms);
+        let timer = match (&self.shared.through, dest) {
+            (Some(through), Dest::Pid(to)) => through.send_after(cx.pid(), to, after, letter),
+            (_, dest) => cx.send_after(dest, after, letter).expect("a timer"),
+        };
         self.names().timers.insert(op.timer.clone().expect("the op names a timer"), timer);
         json!(true)
     }
@@ -182,32 +189,54 @@ impl Scripted {
             "recv_result" => self.shared.blocked_result(),
             "recv_all" => self.take_all(cx),
             "register" => self.register(cx, op),
-            "unregister" => match cx.unregister(op.name.as_deref().unwrap_or_default()) {
-                true => json!(true),
-                false => json!({"error": "badarg"}),
-            },
-            "whereis" => match cx.whereis(op.name.as_deref().unwrap_or_default()) {
-                Some(pid) => self.names().name_of(pid),
-                None => json!("undefined"),
-            },
+            "unregister" => {
+                let name = op.name.as_deref().unwrap_or_default();
+                let had = match &self.shared.through {
+                    Some(through) => through.unregister(cx.pid(), name),
+                    None => cx.unregister(name),
+                };
+                if had { json!(true) } else { json!({"error": "badarg"}) }
+            }
+            "whereis" => {
+                let name = op.name.as_deref().unwrap_or_default();
+                let holder = match &self.shared.through {
+                    Some(through) => through.whereis(name),
+                    None => cx.whereis(name),
+                };
+                holder.map_or(json!("undefined"), |pid| self.names().name_of(pid))
+            }
             "alive" => match cx.is_alive(self.pid(op.to.as_ref())).expect("memory") {
                 Asked::Known(alive) => json!(alive),
                 Asked::Later(waiting) => return Did::Waits(Pending::Alive(waiting)),
             },
             "info" => return self.info(cx, op),
             "alias" => {
-                let alias = cx.alias(op.reply).expect("memory");
+                let alias = match &self.shared.through {
+                    Some(through) => through.alias(cx.pid(), op.reply),
+                    None => cx.alias(op.reply).expect("memory"),
+                };
                 self.names().aliases.insert(op.alias.clone().expect("the op names an alias"), alias);
                 json!(true)
             }
             "unalias" => {
                 let name = op.alias.as_ref().expect("the op names an alias");
                 let alias = self.names().aliases.get(name).copied();
-                json!(alias.is_some_and(|alias| cx.unalias(alias)))
+                json!(alias.is_some_and(|alias| match &self.shared.through {
+                    // By its reference, which is another's: nothing happens, as with `Cx`.
+                    Some(through) => through.unalias(cx.pid(), alias),
+                    None => cx.unalias(alias),
+                }))
             }
             "send_after" => self.send_after(cx, op),
-            "cancel_timer" => cx.cancel_timer(self.timer(op)).map_or(json!(false), |_| json!("left")),
-            "read_timer" => cx.read_timer(self.timer(op)).map_or(json!(false), |_| json!("left")),
+            "cancel_timer" | "read_timer" => {
+                let (timer, cancel) = (self.timer(op), op.op == "cancel_timer");
+                let left = match &self.shared.through {
+                    Some(through) => through.time_left(cx.pid(), timer, cancel),
+                    None if cancel => cx.cancel_timer(timer),
+                    None => cx.read_timer(timer),
+                };
+                left.map_or(json!(false), |_| json!("left"))
+            }
             // The controller's own: the mailbox at the end of a case.
             "look" => {
                 let mut entries = Vec::new();
