@@ -272,10 +272,11 @@ fn promise_1_2_25_a_reduction_hook_may_suspend() {
     let (handle, hooks) = (runtime.handle(), Arc::new(AtomicUsize::new(0)));
     let counts = hooks.clone();
     let hook = move |pid| {
-        counts.fetch_add(1, Ordering::SeqCst);
         let mut suspends = std::pin::pin!(handle.suspend(pid));
         let asked = suspends.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
         assert!(asked.is_pending(), "it is running: it will meet this when it lets go");
+        // Only now: what the test asks next comes behind it.
+        counts.fetch_add(1, Ordering::SeqCst);
     };
     let pid = runtime.spawn_body(&SpawnOptions::new(), Metered { left: 10_000, hook }).expect("a process").pid;
     for round in 1..=10 {
