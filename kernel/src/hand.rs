@@ -4,7 +4,8 @@ use core::ptr::NonNull;
 
 use crate::kernel::Kernel;
 use crate::mailbox::Pushed;
-use crate::memory::{self, pool::Pool};
+use crate::memory::pool::Pool;
+use crate::memory::{self, NoMemory};
 use crate::mutate::Mutation;
 use crate::pid::Pid;
 use crate::process::header::Header;
@@ -45,6 +46,15 @@ impl<'a> Hand<'a> {
         match self.pool() {
             Some(pool) => pool.try_new(value),
             None => memory::try_new(value),
+        }
+    }
+
+    /// Memory for a `T`.
+    #[inline]
+    pub fn try_alloc<T>(&self) -> Result<NonNull<T>, NoMemory> {
+        match self.pool() {
+            Some(pool) => pool.try_alloc(),
+            None => memory::try_alloc(),
         }
     }
 

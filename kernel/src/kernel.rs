@@ -354,7 +354,7 @@ impl Drop for Kernel {
             unsafe { discard(&self.hand(&guard, None), process) };
             drop(guard);
             // SAFETY: the table's share. There is no waker: they hold the kernel.
-            unsafe { Header::give_up_table(process) };
+            unsafe { Header::give_up_table(process, None) };
         }
     }
 }

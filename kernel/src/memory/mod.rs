@@ -32,7 +32,7 @@ impl core::error::Error for NoMemory {}
 /// Sizes of small blocks are multiples of it, in bytes, and so is their alignment.
 const CLASS: usize = 16;
 /// Sizes of small blocks.
-const CLASSES: usize = 32;
+const CLASSES: usize = 64;
 
 /// The class of a `T`'s block, if it is a small one.
 const fn class<T>() -> Option<usize> {

@@ -16,7 +16,7 @@ use crate::sync::Cell;
 use super::{CLASS, CLASSES, NoMemory, class};
 
 /// Whether blocks are kept at all.
-const KEEPS: bool = !cfg!(any(loom, shuttle, tsan, asan, miri));
+pub const KEEPS: bool = !cfg!(any(loom, shuttle, tsan, asan, miri));
 
 /// A block that nobody uses.
 struct Free {
@@ -47,16 +47,23 @@ impl Pool {
     /// Moves `value` to the heap; gives it back when there is no memory. O(1), but for the allocator.
     #[inline]
     pub fn try_new<T>(&self, value: T) -> Result<NonNull<T>, T> {
-        let memory = match self.take::<T>() {
-            Some(memory) => memory,
-            None => match self.alloc() {
-                Ok(memory) => memory,
-                Err(NoMemory) => return Err(value),
-            },
-        };
-        // SAFETY: memory for a `T` that nobody uses.
-        unsafe { memory.write(value) };
-        Ok(memory)
+        match self.try_alloc::<T>() {
+            Ok(memory) => {
+                // SAFETY: memory for a `T` that nobody uses.
+                unsafe { memory.write(value) };
+                Ok(memory)
+            }
+            Err(NoMemory) => Err(value),
+        }
+    }
+
+    /// Memory for a `T`. O(1), but for the allocator.
+    #[inline]
+    pub fn try_alloc<T>(&self) -> Result<NonNull<T>, NoMemory> {
+        match self.take::<T>() {
+            Some(memory) => Ok(memory),
+            None => self.alloc(),
+        }
     }
 
     #[inline]

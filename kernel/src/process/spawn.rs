@@ -12,8 +12,8 @@ use crate::hand::Hand;
 use crate::kernel::Kernel;
 use crate::link::Link;
 use crate::mailbox::Mailbox;
-use crate::memory::pool::Pool;
-use crate::memory::{self, NoMemory};
+use crate::memory::NoMemory;
+use crate::memory::pool::{self, Pool};
 use crate::monitor::Monitor;
 use crate::name::RegisterError;
 use crate::pid::{Pid, Reference};
@@ -163,11 +163,11 @@ impl From<NoSlot> for SpawnError {
     }
 }
 
-unsafe fn reclaim(retired: NonNull<Retired>) {
+unsafe fn reclaim(retired: NonNull<Retired>, pool: Option<&Pool>) {
     // SAFETY: only headers' `retired` are given this function.
     let header = unsafe { retired.byte_sub(offset_of!(Header, retired)).cast::<Header>() };
     // SAFETY: the table's share: out of everybody's reach.
-    unsafe { Header::give_up_table(header) };
+    unsafe { Header::give_up_table(header, pool) };
 }
 
 /// The process that spawns.
@@ -345,12 +345,12 @@ pub(crate) fn spawn<B: Body>(
         return Err(SpawnError::NoSuchCore);
     }
     let entry = options.name.map(|name| kernel.names.intern(name)).transpose().map_err(SpawnError::Name)?;
-    let memory = memory::try_alloc::<Process<B>>().map_err(|NoMemory| SpawnError::NoMemory)?;
+    let memory = hand.try_alloc::<Process<B>>().map_err(|NoMemory| SpawnError::NoMemory)?;
     let claim = match slots.claim(kernel) {
         Ok(claim) => claim,
         Err(error) => {
             // SAFETY: allocated above, nothing written.
-            unsafe { memory::free(memory) };
+            unsafe { pool::free(memory, hand.pool()) };
             return Err(error);
         }
     };
@@ -358,7 +358,7 @@ pub(crate) fn spawn<B: Body>(
     let Ok(ties) = Ties::try_new(hand, options, parent, claim.pid) else {
         undo(hand, &mut slots, &claim);
         // SAFETY: allocated above, nothing written.
-        unsafe { memory::free(memory) };
+        unsafe { pool::free(memory, hand.pool()) };
         return Err(SpawnError::NoMemory);
     };
     let header = new_header::<B>(kernel, options, claim.pid, claim.tombstone);
@@ -380,7 +380,7 @@ pub(crate) fn spawn<B: Body>(
         // SAFETY: ours, once.
         kernel.contain(&mut || unsafe { (child.vtable.drop_body)(process) });
         // SAFETY: the only share.
-        unsafe { Header::give_up_table(process) };
+        unsafe { Header::give_up_table(process, hand.pool()) };
         return Err(SpawnError::Name(error));
     }
     ties.tie(parent, child, hand);

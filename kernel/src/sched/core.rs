@@ -104,6 +104,7 @@ impl Core {
             let worked = self.run_pinned(&mut left);
             let handed = self.local.hand_on(&self.participant, !worked);
             self.unflushed |= handed;
+            self.local.take_back();
             if left == 0 {
                 return Ran::Worked;
             }
@@ -185,7 +186,7 @@ impl Core {
             assert!(slice.resumed.replace(false), "the kernel has panicked: {reason}");
             *may -= 1;
             // SAFETY: ours: it has panicked in the middle of its turn.
-            let private = unsafe { running.as_ref().private() };
+            let private = unsafe { slice.process().private() };
             private.reductions += u64::from(slice.spent()) + 1;
             dies = Some(private.dying.take().unwrap_or(reason));
         }
@@ -258,6 +259,7 @@ impl Core {
             for _ in 0..3 {
                 self.participant.flush();
             }
+            self.local.take_back();
         }
         self.local.settle_accounts(&self.kernel);
         let kernel = &self.kernel;
@@ -382,5 +384,6 @@ impl Drop for Core {
         for _ in 0..3 {
             self.participant.flush();
         }
+        self.local.close_basket();
     }
 }

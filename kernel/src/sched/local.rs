@@ -4,14 +4,16 @@
 //! through `&CoreLocal`, also what a running body asks of the kernel. So the parts are in
 //! cells, each borrowed for the length of one operation that calls nothing foreign.
 
+use alloc::sync::Arc;
 use core::mem::offset_of;
 use core::ptr::NonNull;
 
 use crate::kernel::{Kernel, Limits};
 use crate::list::List;
-use crate::memory::pool::Pool;
+use crate::memory::pool::{KEEPS, Pool};
 use crate::pid::{Block, Pid, Reference};
 use crate::process::header::Header;
+use crate::reclaim::basket::Basket;
 use crate::reclaim::{Limbo, Participant};
 use crate::runq::node::RunNode;
 use crate::runq::{Local, Queued, Shared};
@@ -75,6 +77,7 @@ pub(crate) struct CoreLocal {
     queues: UnsafeCell<Local>,
     wheel: UnsafeCell<Wheel>,
     limbo: UnsafeCell<Limbo>,
+    basket: Arc<Basket>,
     slots: UnsafeCell<FreeSlots>,
     block: UnsafeCell<Block>,
     pool: Pool,
@@ -92,6 +95,7 @@ impl CoreLocal {
             queues: UnsafeCell::new(Local::default()),
             wheel: UnsafeCell::new(Wheel::new(now)),
             limbo: UnsafeCell::new(Limbo::new()),
+            basket: Arc::new(Basket::new()),
             slots: UnsafeCell::new(FreeSlots::new()),
             block: UnsafeCell::new(Block::default()),
             pool: Pool::new(limits.kept),
@@ -242,10 +246,23 @@ impl CoreLocal {
         self.limbo(|limbo| {
             let due = !limbo.is_empty() && (all || limbo.len() >= 64);
             if due {
-                limbo.hand_on(participant);
+                limbo.hand_on(participant, KEEPS.then_some(&self.basket));
             }
             due
         })
+    }
+
+    /// Takes its dead back into its pool.
+    #[inline]
+    pub(crate) fn take_back(&self) {
+        if !self.basket.is_empty() {
+            self.basket.empty_into(&self.pool);
+        }
+    }
+
+    /// Its dead do not come back any more.
+    pub(crate) fn close_basket(&self) {
+        self.basket.close();
     }
 
     /// Puts a timer on the wheel.

@@ -13,7 +13,7 @@ use super::node::Node;
 pub struct Queue {
     head: *mut Node,
     tail: *mut Node,
-    len: usize,
+    len: u32,
     /// The last signal that the receive `scanner` looked at, null for none.
     seen: *mut Node,
     scanner: u32,
@@ -41,7 +41,7 @@ impl Queue {
 
     /// Signals in it.
     pub fn len(&self) -> usize {
-        self.len
+        self.len as usize
     }
 
     /// Whether there is none.
