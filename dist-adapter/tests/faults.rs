@@ -405,3 +405,28 @@ fn fault_2_1_k_local_and_remote_references_never_meet() {
     let recorded = Recorded::with(Options::new(HERE, 1).first_reference(reference(0)));
     assert_eq!(recorded.site.plane.monitor_remote(7, there(42)), Ok(RemoteReference::FIRST));
 }
+
+/// A monitor of another node's process was refused there, as badarg, and its number in the protocol was one of their own. Here it is made
+/// and answered, in Erlang's numbers, with any reason. What else (i) names, a cookie and other nodes' wire, has no test: there is no
+/// wire here yet, and so no secret that could have a default.
+#[test]
+fn fault_2_3_i_a_remote_monitor_is_made_and_answered() {
+    let pair = Pair::new();
+    let reasons = [Reason::NORMAL, Reason::KILLED, Reason::value(String::from("a text")), Reason::crash("a panic")];
+    for (number, reason) in (42..).zip(&reasons) {
+        let made = pair.left.plane.monitor_remote(7, there(number)).expect("not refused");
+        pair.pump();
+        assert_eq!(pair.right.plane.monitored_by(number), [(made, here(7))]);
+        pair.right.world.kill(number, reason);
+        pair.pump();
+        let down = Down { watcher: 7, reference: made, target: there(number), reason: reason.clone() };
+        assert_eq!(pair.left.world.drain(), [down]);
+    }
+    let recorded = Recorded::new();
+    let made = recorded.site.plane.monitor_remote(7, there(42)).expect("not refused");
+    assert!(recorded.site.plane.demonitor_remote(7, made));
+    recorded.site.plane.receive(recorded.there, monitor_p(1, there(9), here(43))).expect("taken");
+    recorded.site.world.kill(43, &Reason::KILLED);
+    let opcodes: Vec<u8> = recorded.messages().iter().map(MonitorControlMessage::opcode).collect();
+    assert_eq!(opcodes, [19, 20, 21], "MONITOR_P, DEMONITOR_P, MONITOR_P_EXIT");
+}

@@ -5,8 +5,10 @@
 
 use core::fmt;
 
+use crate::alias::AliasFacility;
 use crate::code::CodeFacility;
 use crate::link::LinkFacility;
+use crate::name::NameFacility;
 use crate::output::OutputFacility;
 use crate::spawn::SpawnFacility;
 use crate::supervision::SupervisionFacility;
@@ -28,6 +30,10 @@ pub enum Missing {
     Output,
     /// See [`CodeFacility`].
     Code,
+    /// See [`NameFacility`].
+    Names,
+    /// See [`AliasFacility`].
+    Aliases,
 }
 
 impl fmt::Display for Missing {
@@ -39,6 +45,8 @@ impl fmt::Display for Missing {
             Self::Timers => "this process may have no timers",
             Self::Output => "this process has nowhere to print",
             Self::Code => "this process cannot look up code",
+            Self::Names => "this process knows no names",
+            Self::Aliases => "this process may have no aliases",
         })
     }
 }
@@ -59,6 +67,10 @@ pub struct Facilities<'a, M> {
     pub output: Option<&'a dyn OutputFacility>,
     /// Code.
     pub code: Option<&'a dyn CodeFacility>,
+    /// Registered names.
+    pub names: Option<&'a dyn NameFacility>,
+    /// Aliases.
+    pub aliases: Option<&'a dyn AliasFacility>,
 }
 
 impl<M> Clone for Facilities<'_, M> {
@@ -71,7 +83,16 @@ impl<M> Copy for Facilities<'_, M> {}
 
 impl<M> Default for Facilities<'_, M> {
     fn default() -> Self {
-        Self { spawn: None, link: None, supervision: None, timers: None, output: None, code: None }
+        Self {
+            spawn: None,
+            link: None,
+            supervision: None,
+            timers: None,
+            output: None,
+            code: None,
+            names: None,
+            aliases: None,
+        }
     }
 }
 
@@ -84,6 +105,8 @@ impl<M> fmt::Debug for Facilities<'_, M> {
             .field("timers", &self.timers.is_some())
             .field("output", &self.output.is_some())
             .field("code", &self.code.is_some())
+            .field("names", &self.names.is_some())
+            .field("aliases", &self.aliases.is_some())
             .finish()
     }
 }
@@ -117,5 +140,15 @@ impl<'a, M> Facilities<'a, M> {
     /// Code.
     pub fn code(&self) -> Result<&'a dyn CodeFacility, Missing> {
         self.code.ok_or(Missing::Code)
+    }
+
+    /// Registered names.
+    pub fn names(&self) -> Result<&'a dyn NameFacility, Missing> {
+        self.names.ok_or(Missing::Names)
+    }
+
+    /// Aliases.
+    pub fn aliases(&self) -> Result<&'a dyn AliasFacility, Missing> {
+        self.aliases.ok_or(Missing::Aliases)
     }
 }

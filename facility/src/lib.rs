@@ -26,7 +26,7 @@
 //!
 //! - **F1, the caller is looked at first.** A pid that was never given out is `NoCaller` as a caller and `NoProc` as a target;
 //!   if both are, it is `NoCaller`.
-//! - **F2, any caller, from any thread** (but for timers: [`TimerError::NotHere`]). It may run right here, sleep, wait for its turn or run on another core: what
+//! - **F2, any caller, from any thread.** It may run right here, sleep, wait for its turn or run on another core: what
 //!   is done is the same, in force at once for the others, and nobody waits for anybody. Only what it *returns* about the
 //!   caller's own affairs is known at once only if the caller runs here; the types say so.
 //! - **F3, the dead do nothing.** A supervision call of a dead caller is `Ok` and has no effect; what would have to give it
@@ -38,7 +38,7 @@
 //!
 //! | noun | module |
 //! | --- | --- |
-//! | the traits, with their errors and results | [`supervision`], [`link`], [`spawn`], [`timer`], [`output`], [`code`] |
+//! | the traits, with their errors and results | [`supervision`], [`link`], [`spawn`], [`timer`], [`output`], [`code`], [`name`], [`alias`] |
 //! | what a body is handed for a slice | [`bundle`] |
 //! | on a kernel | [`native`] |
 //! | in tests | [`mock`], [`record`] |
@@ -48,11 +48,13 @@
 
 extern crate alloc;
 
+pub mod alias;
 pub mod bundle;
 pub mod code;
 pub mod link;
 mod log;
 pub mod mock;
+pub mod name;
 pub mod native;
 pub mod output;
 pub mod record;
@@ -61,13 +63,15 @@ pub mod supervision;
 mod sync;
 pub mod timer;
 
+pub use alias::{AliasFacility, AliasMode};
 pub use atropos_kernel::Reason;
 pub use bundle::{Facilities, Missing};
 pub use code::{CodeError, CodeFacility};
 pub use link::{LinkError, LinkFacility, Linked};
+pub use name::{NameError, NameFacility};
 pub use native::{Gate, Native, Program, Spawner};
 pub use output::{OutputError, OutputFacility};
-pub use record::{LinkRecord, OutputRecord, SpawnRecord, SupervisionRecord, TimerRecord};
+pub use record::{AliasRecord, LinkRecord, NameRecord, OutputRecord, SpawnRecord, SupervisionRecord, TimerRecord};
 pub use spawn::{Entry, SpawnError, SpawnFacility, SpawnFlags, SpawnResult};
 pub use supervision::{MonitorResult, SupervisionError, SupervisionFacility};
-pub use timer::{TimerError, TimerFacility};
+pub use timer::{TimeLeft, TimerError, TimerFacility};

@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use atropos_kernel::Reason;
 
+use crate::alias::AliasMode;
 use crate::spawn::SpawnFlags;
 
 /// Asked of a [`crate::SupervisionFacility`].
@@ -102,6 +103,62 @@ pub enum TimerRecord<M> {
         caller: u64,
         /// Which.
         timer: u64,
+    },
+}
+
+/// Asked of a [`crate::NameFacility`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NameRecord {
+    /// `register`.
+    Register {
+        /// Who asked.
+        caller: u64,
+        /// Which name.
+        name: String,
+        /// For whom.
+        pid: u64,
+    },
+    /// `unregister`.
+    Unregister {
+        /// Who asked.
+        caller: u64,
+        /// Which name.
+        name: String,
+    },
+    /// `monitor_name`.
+    Monitor {
+        /// Who asked.
+        caller: u64,
+        /// Of which name.
+        name: String,
+    },
+}
+
+/// Asked of an [`crate::AliasFacility`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AliasRecord {
+    /// `alias`.
+    Alias {
+        /// Who asked.
+        caller: u64,
+        /// Whether a message ends it.
+        reply: bool,
+    },
+    /// `unalias`.
+    Unalias {
+        /// Who asked.
+        caller: u64,
+        /// Which.
+        alias: u64,
+    },
+    /// `monitor_alias`.
+    Monitor {
+        /// Who asked.
+        caller: u64,
+        /// Of whom.
+        target: u64,
+        /// When the alias ends.
+        mode: AliasMode,
     },
 }
 

@@ -1,7 +1,12 @@
 //! [`TimerFacility`]: messages that come after a while.
 
 use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
 use core::time::Duration;
+
+use atropos_kernel::{Said, Waiting};
 
 /// Why there is no timer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -11,9 +16,6 @@ pub enum TimerError {
     NoCaller,
     /// The target was never given out.
     NoProc,
-    /// The caller does not run here: a timer is on the wheel of the core that runs who started it, and can be started, read and
-    /// cancelled there only.
-    NotHere,
     /// The target takes other messages.
     WrongType,
     /// The limit of timers is reached.
@@ -27,7 +29,6 @@ impl fmt::Display for TimerError {
         f.write_str(match self {
             Self::NoCaller => "there is no such process that could have a timer",
             Self::NoProc => "there is no such process for a timer's message",
-            Self::NotHere => "a timer is started, read and cancelled by the process that runs, for itself",
             Self::WrongType => "the receiver does not take such messages",
             Self::TooMany => "the limit of timers is reached",
             Self::NoMemory => "out of memory",
@@ -37,14 +38,52 @@ impl fmt::Display for TimerError {
 
 impl core::error::Error for TimerError {}
 
+/// The time that a timer has left, or had when it was cancelled; `None` when it is over. Known, or asked of the caller, who answers
+/// between two slices. A future.
+#[derive(Debug)]
+#[must_use = "the answer is in the future"]
+pub enum TimeLeft {
+    /// It is known.
+    Known(Option<Duration>),
+    /// It will be.
+    Later(Waiting),
+}
+
+impl TimeLeft {
+    /// The answer, if it is known at once.
+    pub fn known(&self) -> Option<Option<Duration>> {
+        match self {
+            Self::Known(left) => Some(*left),
+            Self::Later(_) => None,
+        }
+    }
+}
+
+impl Future for TimeLeft {
+    type Output = Option<Duration>;
+
+    /// A caller that dies before it answers has no timers, and has cancelled none.
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Duration>> {
+        match &mut *self {
+            Self::Known(left) => Poll::Ready(*left),
+            Self::Later(waiting) => Pin::new(waiting).poll(task).map(|said| match said {
+                Said::Timer(left) => left,
+                _ => None,
+            }),
+        }
+    }
+}
+
 /// Timers whose messages are `M`, for processes named by raw pids.
 pub trait TimerFacility<M>: Send + Sync {
-    /// Sends `message` to `target` after a while: the timer's name. It ends with the target.
+    /// Sends `message` to `target` after a while, which counts from this call: the timer's name. It ends with the target, and outlives
+    /// its caller if that is another process. A caller that does not run here starts it when it next looks: before
+    /// anything that it is sent from now on, and late if it does not look in time.
     fn start(&self, caller: u64, target: u64, after: Duration, message: M) -> Result<u64, TimerError>;
 
     /// Ends a timer of the caller's: the time it had left, or `None` when it is over.
-    fn cancel(&self, caller: u64, timer: u64) -> Result<Option<Duration>, TimerError>;
+    fn cancel(&self, caller: u64, timer: u64) -> Result<TimeLeft, TimerError>;
 
     /// The time that a timer of the caller's has left, or `None` when it is over.
-    fn read(&self, caller: u64, timer: u64) -> Result<Option<Duration>, TimerError>;
+    fn read(&self, caller: u64, timer: u64) -> Result<TimeLeft, TimerError>;
 }

@@ -7,6 +7,7 @@ use crate::mailbox::Pushed;
 use crate::memory::pool::Pool;
 use crate::memory::{self, NoMemory};
 use crate::mutate::Mutation;
+use crate::name::RegisterError;
 use crate::pid::Pid;
 use crate::process::header::Header;
 use crate::reclaim::Guard;
@@ -32,6 +33,20 @@ impl<'a> Hand<'a> {
     pub fn whereis(&self, name: &str) -> Option<Pid> {
         let pid = self.kernel.names.find(name)?.holder(self.guard)?.pid;
         self.find(pid).map(|process| process.pid)
+    }
+
+    /// Gives a name to a process. Lock-free.
+    pub fn register(&self, name: &str, pid: Pid) -> Result<(), RegisterError> {
+        let entry = self.kernel.names.intern(name)?;
+        if entry.holder(self.guard).is_some() {
+            return Err(RegisterError::InUse);
+        }
+        entry.register(self.find(pid).ok_or(RegisterError::NoProc)?)
+    }
+
+    /// Takes a name from whoever has it; false when nobody did. Lock-free.
+    pub fn unregister(&self, name: &str) -> bool {
+        self.kernel.names.find(name).is_some_and(|entry| entry.unregister(self.guard))
     }
 
     /// The blocks that are kept where this is done.

@@ -29,7 +29,8 @@ pub struct Limits {
     pub processes: u32,
     /// Names ever registered or monitored by.
     pub names: usize,
-    /// Timers at a time, for each core.
+    /// Timers at a time, for each core; and as many again that were started for processes which ran elsewhere
+    /// ([`crate::Behalf::send_after`]), of all cores together.
     pub timers: usize,
     /// Messages, exit signals, links, monitors, timers and questions at a time; `usize::MAX` for no limit,
     /// which costs nothing (a limit costs two operations on a shared counter each). Who asks for
@@ -87,6 +88,8 @@ pub struct Kernel {
     pub(crate) references: References,
     pub(crate) idle: Idle,
     pub(crate) nodes: Budget,
+    /// Timers that were started by proxy: who asks for one knows no wheel that it could ask for room.
+    pub(crate) timers_by_proxy: Budget,
     pub(crate) cores: Box<[CoreShared]>,
     pub(crate) domain: Domain,
     pub(crate) here: fn() -> *const Here,
@@ -126,6 +129,7 @@ impl Kernel {
             references: References::new(),
             idle: Idle::new(),
             nodes: Budget::new(options.limits.nodes),
+            timers_by_proxy: Budget::new(options.limits.timers),
             cores: (0..options.cores).map(|_| CoreShared::default()).collect(),
             domain,
             here: world.here(),

@@ -45,6 +45,8 @@ pub enum Mutation {
     ProxiesUnmet,
     /// A proxy's record is placed at its target before the watcher has the proxy.
     PlacedFirst,
+    /// A core that others count on for work elsewhere begins its own and wakes nobody in its place.
+    KeepsTheClaim,
 }
 
 #[cfg(loom)]

@@ -10,13 +10,14 @@
 //! - **X2, refused.** A process that is dead refuses the proxy. Both shares are the asker's still: nothing has happened,
 //!   and nobody is told.
 //! - **X3, unmet.** A process may die before it meets a proxy. Its death meets it then, ahead of firing anything:
-//!   a link made so gives its EXIT, one removed so gives none, and a monitor made so is taken back. What is met at
-//!   a death allocates nothing.
+//!   a link made so gives its EXIT, one removed so gives none, a monitor made so is taken back, and a timer made so for
+//!   another is started. What is met at a death allocates nothing.
 //! - **X4, one link.** The owner that meets a second link with the same peer cuts the newer record, or withdraws its half when
 //!   that has been fired: the older one answers.
 
 use core::ptr::NonNull;
 
+use crate::alias::AliasRecord;
 use crate::hand::Hand;
 use crate::link::{Half, Link};
 use crate::memory::pool::Pool;
@@ -27,6 +28,8 @@ use crate::process::fetch::take_up;
 use crate::process::header::Header;
 use crate::process::ties;
 use crate::signal::node::{Budget, Kind, Node};
+use crate::timer::record::TimerHead;
+use crate::timer::start;
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +47,12 @@ pub(crate) enum Order {
     },
     /// End the link with a process.
     Unlink(Pid),
+    /// Take an alias that was made for it into its set.
+    Alias(NonNull<AliasRecord>),
+    /// End an alias.
+    Unalias(Reference),
+    /// Start a timer that was made for it; both shares come with it.
+    Start(NonNull<TimerHead>),
 }
 
 /// See the module. `repr(C)`: the node comes first.
@@ -64,7 +73,11 @@ impl Proxy {
                 Order::Monitor(monitor) => unsafe { Monitor::give_up(monitor, pool) },
                 // SAFETY: likewise.
                 Order::Link(link) => unsafe { Link::give_up(link, pool) },
-                Order::Demonitor { .. } | Order::Unlink(_) => {}
+                // SAFETY: the order's own.
+                Order::Alias(alias) => unsafe { memory::drop_and_free(alias) },
+                // SAFETY: likewise.
+                Order::Start(timer) => unsafe { TimerHead::abandon(timer, pool) },
+                Order::Demonitor { .. } | Order::Unlink(_) | Order::Unalias(_) => {}
             }
         }
         let node = budget.node(Kind::Proxy, release).ok_or(NoMemory)?;
@@ -102,6 +115,23 @@ impl Proxy {
                 ties::demonitor(process, hand, reference, flush);
             }
             Order::Unlink(peer) => ties::unlink(process, hand, peer),
+            Order::Alias(alias) => {
+                // SAFETY: the owner.
+                let private = unsafe { process.private() };
+                // SAFETY: new, in no set.
+                unsafe { private.aliases.insert(alias) };
+            }
+            Order::Unalias(reference) => {
+                // SAFETY: the owner.
+                unsafe { process.private() }.end_alias(reference);
+            }
+            Order::Start(timer) => match hand.core {
+                // SAFETY: the owner, on its core; the timer is new, with both shares.
+                Some(core) => unsafe { start::start(timer, process, hand, core) },
+                // The last core has ended: nothing comes any more.
+                // SAFETY: both shares came with the order.
+                None => hand.kernel.contain(&mut || unsafe { TimerHead::abandon(timer, hand.pool()) }),
+            },
         }
     }
 }

@@ -7,8 +7,11 @@ mod common;
 use std::sync::Arc;
 use std::sync::Mutex;
 
+use std::time::Duration;
+
 use atropos_kernel::{
-    BehalfError, Cx, Host, Kernel, Limits, Options, Pid, Reason, Received, Resumed, SpawnError, SpawnOptions, Standing,
+    AliasMode, Asked, BehalfError, Cx, Dest, Host, Kernel, Limits, Object, Options, Pid, Reason, Received, Resumed,
+    Said, SpawnError, SpawnOptions, Standing, TimerError,
 };
 use common::{Stage, does};
 
@@ -151,4 +154,202 @@ fn what_a_death_has_not_met_is_kept_and_takes_no_node_along() {
     }
     stage.settle();
     assert_eq!(stage.kernel.nodes_used(), 0);
+}
+
+/// A process that notes the messages it gets, and ends with the first 0.
+fn hears(stage: &Stage, heard: &Arc<Mutex<Vec<u8>>>) -> Pid {
+    let heard = heard.clone();
+    let body = does::<u8, _>(move |cx: &Cx<'_, u8>| {
+        while let Some(received) = cx.receive() {
+            let Received::Message(message) = received else { continue };
+            heard.lock().unwrap().push(message);
+            if message == 0 {
+                return Resumed::Exit(Reason::NORMAL);
+            }
+        }
+        Resumed::Wait
+    });
+    stage.host().spawn(&SpawnOptions::new(), body).expect("a process").pid
+}
+
+/// What a question about a timer is answered with, when the asked has had its turn.
+fn told(stage: &mut Stage, asked: Result<Asked<Option<Duration>>, BehalfError>) -> Option<Duration> {
+    let Ok(Asked::Later(mut waiting)) = asked else { panic!("it is not here: {asked:?}") };
+    stage.settle();
+    let mut task = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::Pin::new(&mut waiting).poll(&mut task) {
+        std::task::Poll::Ready(Said::Timer(left)) => left,
+        other => panic!("{other:?}"),
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_timer_for_who_sleeps_counts_from_the_call_and_is_its_own() {
+    let mut stage = Stage::new(Options { cores: 2, ..Options::default() });
+    let heard = Arc::default();
+    let (caller, target) = (hears(&stage, &heard), hears(&stage, &heard));
+    stage.settle();
+    let start = |stage: &Stage, to, after, message: u8| {
+        stage.host().behalf(caller, |behalf| behalf.send_after(to, after, message)).expect("both live")
+    };
+    let (own, other) = (start(&stage, caller, SECOND, 1), start(&stage, target, SECOND * 2, 2));
+    // Nobody has run since: the time counts all the same.
+    stage.world.now.fetch_add(500_000_000, std::sync::atomic::Ordering::Relaxed);
+    let asked = stage.host().behalf(caller, |behalf| behalf.read_timer(own));
+    assert_eq!(told(&mut stage, asked), Some(SECOND / 2));
+    stage.pass(SECOND);
+    assert_eq!(*heard.lock().unwrap(), [1]);
+    let asked = stage.host().behalf(caller, |behalf| behalf.cancel_timer(own));
+    assert_eq!(told(&mut stage, asked), None, "it is over");
+    // Another's is not its to cancel.
+    let asked = stage.host().behalf(target, |behalf| behalf.cancel_timer(other));
+    assert_eq!(told(&mut stage, asked), None);
+    let asked = stage.host().behalf(caller, |behalf| behalf.cancel_timer(other));
+    assert_eq!(told(&mut stage, asked), Some(SECOND / 2));
+    stage.pass(SECOND * 9);
+    assert_eq!(*heard.lock().unwrap(), [1]);
+}
+
+#[test]
+fn a_timer_for_who_never_looked_in_time_is_late_and_not_lost() {
+    let mut stage = Stage::new(Options::default());
+    let heard = Arc::default();
+    let caller = hears(&stage, &heard);
+    stage.host().behalf(caller, |behalf| behalf.send_after(caller, SECOND, 7_u8)).expect("it lives");
+    // It has not run at all, and its first turn comes when the time is over: its core says that it wants to be run again at once.
+    stage.pass(SECOND * 2);
+    stage.settle();
+    assert_eq!(*heard.lock().unwrap(), [7]);
+}
+
+#[test]
+fn timers_for_the_dying_go_on_only_to_others() {
+    let limits = Limits { nodes: 1_000, ..Limits::default() };
+    let mut stage = Stage::new(Options { limits, ..Options::default() });
+    let heard = Arc::default();
+    let (caller, target) = (hears(&stage, &heard), hears(&stage, &heard));
+    stage.settle();
+    assert_eq!(stage.host().exit(caller, Reason::KILL), Ok(true));
+    // Behind the kill, which it has not met.
+    for (to, message) in [(caller, 1_u8), (target, 2)] {
+        assert!(stage.host().behalf(caller, |behalf| behalf.send_after(to, SECOND, message)).is_ok());
+    }
+    stage.settle();
+    let late = stage.host().behalf(caller, |behalf| behalf.send_after(target, SECOND, 3_u8));
+    assert_eq!(late, Err(TimerError::Dying));
+    stage.pass(SECOND * 2);
+    assert_eq!(*heard.lock().unwrap(), [2]);
+    // To who dies before it is started it never comes.
+    let other = hears(&stage, &heard);
+    assert_eq!(stage.host().exit(target, Reason::KILL), Ok(true));
+    assert!(stage.host().behalf(other, |behalf| behalf.send_after(target, SECOND, 4_u8)).is_ok());
+    stage.pass(SECOND * 2);
+    assert_eq!(*heard.lock().unwrap(), [2]);
+    assert_eq!(stage.host().exit(other, Reason::KILL), Ok(true));
+    stage.settle();
+    assert_eq!(stage.kernel.nodes_used(), 0);
+}
+
+#[test]
+fn as_many_timers_as_the_limit_says_and_places_come_back() {
+    let limits = Limits { timers: 3, ..Limits::default() };
+    let mut stage = Stage::new(Options { limits, ..Options::default() });
+    let heard = Arc::default();
+    let caller = hears(&stage, &heard);
+    stage.settle();
+    for round in 0..3 {
+        for _ in 0..3 {
+            stage.host().behalf(caller, |behalf| behalf.send_after(caller, SECOND, 1_u8)).expect("there is room");
+        }
+        let more = stage.host().behalf(caller, |behalf| behalf.send_after(caller, SECOND, 2_u8));
+        assert_eq!(more, Err(TimerError::TooMany));
+        stage.settle();
+        stage.pass(SECOND * 2);
+        assert_eq!(heard.lock().unwrap().len(), 3 * (round + 1));
+    }
+    let wrong = stage.host().behalf(caller, |behalf| behalf.send_after(caller, SECOND, "no number"));
+    assert_eq!(wrong, Err(TimerError::WrongType));
+}
+
+#[test]
+fn a_timer_that_is_never_started_drops_its_message_once() {
+    struct Counts(Arc<std::sync::atomic::AtomicUsize>);
+    impl Drop for Counts {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+    let dropped = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let stage = Stage::new(Options::default());
+    let caller = stage.host().spawn(&SpawnOptions::new(), does::<Counts, _>(|_| Resumed::Wait)).expect("a process").pid;
+    for _ in 0..2 {
+        let message = Counts(dropped.clone());
+        assert!(stage.host().behalf(caller, |behalf| behalf.send_after(caller, SECOND, message)).is_ok());
+    }
+    // The kernel goes before the process has looked.
+    drop(stage);
+    assert_eq!(dropped.load(std::sync::atomic::Ordering::Relaxed), 2);
+}
+
+#[test]
+fn a_monitor_by_name_and_one_with_an_alias_for_who_sleeps() {
+    let mut stage = Stage::new(Options::default());
+    let (seen, heard) = (Arc::<Mutex<Vec<(Object, Reason)>>>::default(), Arc::<Mutex<Vec<u8>>>::default());
+    let (downs, messages) = (seen.clone(), heard.clone());
+    let body = does::<u8, _>(move |cx: &Cx<'_, u8>| {
+        while let Some(received) = cx.receive() {
+            match received {
+                Received::Down(down) => downs.lock().unwrap().push((down.object, down.reason)),
+                Received::Message(message) => messages.lock().unwrap().push(message),
+                _ => {}
+            }
+        }
+        Resumed::Wait
+    });
+    let watcher = stage.host().spawn(&SpawnOptions::new(), body).expect("a process").pid;
+    let (target, heir) = (waits(&stage), waits(&stage));
+    stage.settle();
+    let host = stage.host();
+    host.behalf(watcher, |behalf| {
+        behalf.register("shell", target).expect("it is free");
+        let made = behalf.monitor_name("shell").expect("memory");
+        assert!(!made.immediate_down);
+        // Who has the name later is not watched.
+        assert!(behalf.unregister("shell") && !behalf.unregister("shell"));
+        behalf.register("shell", heir).expect("it is free again");
+        assert!(behalf.monitor_name("nobody's").expect("memory").immediate_down);
+        let itself = behalf.register("me", watcher).map(|()| behalf.monitor_name("me"));
+        assert!(itself.is_ok_and(|made| made.is_ok_and(|made| !made.immediate_down)), "of oneself: never");
+    });
+    let with_alias = host.behalf(watcher, |behalf| {
+        behalf.monitor_with(Dest::Pid(target), Some(AliasMode::Demonitor)).expect("both live").reference
+    });
+    let alias = host.behalf(watcher, |behalf| behalf.alias(true)).expect("it lives");
+    let taken_back = host.behalf(watcher, |behalf| behalf.alias(false)).expect("it lives");
+    let by_monitor = atropos_kernel::Alias::new(watcher, with_alias);
+    assert_eq!(host.behalf(watcher, |behalf| behalf.unalias(taken_back.reference())), Ok(None));
+    for (alias, message) in [(alias, 1_u8), (alias, 2), (taken_back, 3), (by_monitor, 4)] {
+        assert!(host.send_alias(alias, message).is_ok());
+    }
+    assert_eq!(host.exit(heir, Reason::KILL), Ok(true));
+    drop(host);
+    stage.settle();
+    assert_eq!(*heard.lock().unwrap(), [1, 4]);
+    let name = |text: &str| {
+        seen.lock()
+            .unwrap()
+            .iter()
+            .filter(|(object, _)| matches!(object, Object::Name(name) if name.as_str() == text))
+            .count()
+    };
+    assert_eq!((name("nobody's"), name("shell"), seen.lock().unwrap().len()), (1, 0, 1));
+    assert_eq!(stage.host().exit(target, Reason::SHUTDOWN), Ok(true));
+    stage.settle();
+    assert_eq!((name("shell"), seen.lock().unwrap().len()), (1, 3));
+    assert!(seen.lock().unwrap()[1..].iter().all(|(_, reason)| *reason == Reason::SHUTDOWN));
+    assert!(stage.host().send_alias(by_monitor, 5_u8).is_ok());
+    stage.settle();
+    assert_eq!(*heard.lock().unwrap(), [1, 4], "it ended with its monitor");
 }

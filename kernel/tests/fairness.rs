@@ -4,6 +4,7 @@ mod common;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use atropos_kernel::{Core, Cx, Kernel, Options, Pid, Priority, Ran, Received, Resumed, SpawnOptions};
 
@@ -232,5 +233,63 @@ fn a_limit_of_one_is_one() {
         let refused = stage.host().spawn(&SpawnOptions::new(), does(|_: &Cx<'_, ()>| Resumed::Wait));
         assert_eq!(refused.unwrap_err(), atropos_kernel::SpawnError::TooMany);
         stage.settle();
+    }
+}
+
+/// A core is claimed for work that lies at another, and before it looks for that, it gets some of its own that never ends: a pinned
+/// process's message, or a timer's. It passes the wake on; the core that slept all the while takes the work.
+#[test]
+fn who_is_claimed_and_finds_other_work_passes_the_wake_on() {
+    for by_timer in [false, true] {
+        // The work lies at core 0 or at core 1, by turns: the claimed one is always core 0.
+        for turn in 0..2 {
+            let mut stage = Stage::new(Options { cores: 2, ..Options::default() });
+            let mut spins = false;
+            let busy = does::<(), _>(move |cx: &Cx<'_, ()>| {
+                if by_timer && !std::mem::replace(&mut spins, true) {
+                    cx.send_after(cx.pid(), Duration::from_secs(1), ()).expect("memory");
+                    return Resumed::Wait;
+                }
+                if !spins && cx.receive().is_none() {
+                    return Resumed::Wait;
+                }
+                spins = true;
+                while cx.spend(1) {}
+                Resumed::Yield
+            });
+            let options = if by_timer { SpawnOptions::new() } else { SpawnOptions::new().core(0) };
+            let busy = stage.host().spawn(&options, busy).expect("a process").pid;
+            while stage.cores[0].run(100) == Ran::Worked {}
+            let answers = Arc::new(AtomicUsize::new(0));
+            let count = answers.clone();
+            let waits = does::<(), _>(move |cx: &Cx<'_, ()>| {
+                count.fetch_add(usize::from(cx.receive().is_some()), Ordering::Relaxed);
+                Resumed::Wait
+            });
+            let waits = stage.host().spawn(&SpawnOptions::new(), waits).expect("a process").pid;
+            for _ in 0..turn {
+                stage.settle();
+                stage.host().send(waits, ()).expect("it lives");
+            }
+            stage.settle();
+            let before = answers.load(Ordering::Relaxed);
+            assert!(stage.kernel.is_idle(0) && stage.kernel.is_idle(1));
+            stage.host().send(waits, ()).expect("it lives");
+            assert!(!stage.kernel.is_idle(0), "claimed");
+            if by_timer {
+                stage.world.now.fetch_add(2_000_000_000, Ordering::Relaxed);
+            } else {
+                stage.host().send(busy, ()).expect("it lives");
+            }
+            // As a driver does: who has said that it is idle is run when it has been claimed.
+            for _ in 0..100 {
+                for core in 0..2 {
+                    if !stage.kernel.is_idle(core) {
+                        let _ = stage.cores[core].run(10);
+                    }
+                }
+            }
+            assert_eq!(answers.load(Ordering::Relaxed), before + 1, "by timer: {by_timer}, turn {turn}");
+        }
     }
 }

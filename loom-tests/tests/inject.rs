@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
+use atropos_kernel::internals::mutate::Mutation;
 use atropos_kernel::reclaim::Participant;
-use atropos_kernel::{Core, Cx, Host, Kernel, Pid, Reason, Resumed, SpawnOptions};
-use atropos_loom::host::{Still, body, core, kernel, member};
+use atropos_kernel::{Core, Cx, Host, Kernel, Options, Pid, Reason, Resumed, SpawnOptions};
+use atropos_loom::host::{Still, body, core, kernel, member, with};
 use atropos_loom::{model, mutant};
 use loom::thread;
 
@@ -164,6 +165,39 @@ fn two_cores() {
     assert_eq!(done.load(Ordering::Relaxed), 1);
 }
 
+/// Two processes come, for one core each, while one core looks for work and the other sleeps, and a core that has begun one never comes
+/// back. What the first core was counted on to find it does not keep from the second.
+fn one_each(mutation: Option<Mutation>) {
+    let (kernel, _) = with(Options { cores: 2, mutation, ..Options::default() });
+    let mut cores = [core(&kernel, 0), core(&kernel, 1)];
+    let (ours, done) = (member(&kernel), Arc::new(AtomicUsize::new(0)));
+    for core in &mut cores {
+        let _ = core.run(1);
+    }
+    let host = {
+        let (kernel, done) = (kernel.clone(), done.clone());
+        thread::spawn(move || {
+            any_core(&kernel, &ours, &done);
+            any_core(&kernel, &ours, &done);
+            ours
+        })
+    };
+    let _ = cores[0].run(1);
+    let ours = host.join().unwrap();
+    let mut is_at_one = [done.load(Ordering::Relaxed) == 1, false];
+    for _ in 0..3 {
+        for (id, core) in cores.iter_mut().enumerate() {
+            if !is_at_one[id] && !kernel.is_idle(id) {
+                let before = done.load(Ordering::Relaxed);
+                let _ = core.run(1);
+                is_at_one[id] = done.load(Ordering::Relaxed) > before;
+            }
+        }
+    }
+    assert_eq!(done.load(Ordering::Relaxed), 2, "a core sleeps, and work waits behind the other's");
+    drop(ours);
+}
+
 #[test]
 fn protocol() {
     for pinned in [false, true] {
@@ -175,9 +209,11 @@ fn protocol() {
     model("inject: spawn for itself, sleep, another sleeps", Some(2), || one_sleeps(0));
     model("inject: spawn for a sleeper, sleep", Some(2), || one_sleeps(1));
     model("inject: one process, two cores", Some(2), two_cores);
+    model("inject: two processes, one looks, one sleeps", Some(2), || one_each(None));
 }
 
 #[test]
 fn mutants() {
     mutant("inject, the driver forgets a wake", Some(2), || one_core(From::Spawn, false, false));
+    mutant("inject, a claim is not passed on", Some(2), || one_each(Some(Mutation::KeepsTheClaim)));
 }

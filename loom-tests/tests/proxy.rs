@@ -2,10 +2,11 @@
 //! dies, or the other side dies. Exactly one DOWN or EXIT, or none where the call says so, and no record left over.
 #![cfg(loom)]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use atropos_kernel::{BehalfError, Cx, Placed, Reason, Received, Resumed};
+use atropos_kernel::{Asked, BehalfError, Cx, Placed, Reason, Received, Resumed, Said, TimerError};
 use atropos_loom::mutant;
 use atropos_loom::seen::Log;
 use atropos_loom::world::{Known, Mutation, Stage, act, ends, explore};
@@ -145,6 +146,73 @@ fn link_twice(mutation: Option<Mutation>) -> &'static str {
     "one"
 }
 
+/// A timer for another is started for a process that dies meanwhile: its message comes once, or the call says that there is no
+/// caller.
+fn timer_and_death(mutation: Option<Mutation>) -> &'static str {
+    let mut stage = Stage::new(2, mutation);
+    let (came, said) = (Arc::new(AtomicUsize::new(0)), Known::new());
+    let count = came.clone();
+    let caller = stage.start(0, ends(WHY));
+    let target = stage.start(1, move |cx| {
+        while let Some(received) = cx.receive() {
+            let Received::Message(7) = received else { panic!("only the timer's comes") };
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Resumed::Wait
+    });
+    stage.run(0, 1);
+    stage.run(1, 1);
+    let starts = said.clone();
+    stage.race_host(&[1, 1], move |host| {
+        starts.set(host.behalf(caller, |behalf| behalf.send_after(target, Duration::ZERO, 7_u8)));
+    });
+    // What is due at once is fired when its core is run again.
+    stage.settle();
+    stage.settle();
+    let outcome = match (said.get().unwrap(), came.load(Ordering::Relaxed)) {
+        (Ok(_), 1) => "comes",
+        (Err(TimerError::Dying), 0) => "refused",
+        (said, came) => panic!("{said:?}, and {came} messages"),
+    };
+    stage.end();
+    outcome
+}
+
+/// A timer to itself is started for a process that runs, and cancelled: it comes, or was cancelled in time.
+fn timer_and_cancel() -> &'static str {
+    let mut stage = Stage::new(1, None);
+    let (came, said) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
+    let (count, mut ran) = (came.clone(), false);
+    let caller = stage.start(0, move |cx| {
+        if !std::mem::replace(&mut ran, true) {
+            return Resumed::Yield;
+        }
+        while let Some(received) = cx.receive() {
+            let Received::Message(7) = received else { panic!("only the timer's comes") };
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Resumed::Wait
+    });
+    stage.run(0, 1);
+    let starts = said.clone();
+    stage.race_host(&[2], move |host| {
+        let timer = host.behalf(caller, |behalf| behalf.send_after(caller, Duration::ZERO, 7_u8)).expect("it lives");
+        *starts.lock().unwrap() = Some(host.behalf(caller, |behalf| behalf.cancel_timer(timer)).expect("it lives"));
+    });
+    stage.settle();
+    stage.settle();
+    let Asked::Later(mut waiting) = said.lock().unwrap().take().expect("asked") else { panic!("it is not here") };
+    let mut task = std::task::Context::from_waker(std::task::Waker::noop());
+    let answer = std::pin::Pin::new(&mut waiting).poll(&mut task);
+    let outcome = match (answer, came.load(Ordering::Relaxed)) {
+        (std::task::Poll::Ready(Said::Timer(None)), 1) => "comes",
+        (std::task::Poll::Ready(Said::Timer(Some(_))), 0) => "cancelled",
+        (answer, came) => panic!("{answer:?}, and {came} messages"),
+    };
+    stage.end();
+    outcome
+}
+
 #[test]
 fn protocol() {
     let bound = Some(2);
@@ -157,6 +225,8 @@ fn protocol() {
     explore("proxy link || exit", bound, &outcomes, || link_and_exit(false, None));
     explore("proxy link || maker's death", bound, &["linked", "refused"], || link_and_death(None));
     explore("proxy link || maker's own", bound, &["one"], || link_twice(None));
+    explore("proxy timer || caller's death", bound, &["comes", "refused"], || timer_and_death(None));
+    explore("proxy timer || cancel", bound, &["comes", "cancelled"], timer_and_cancel);
 }
 
 #[test]
@@ -169,4 +239,5 @@ fn mutants() {
     wrong("proxy monitor, a refused DOWN is kept", Mutation::RefusedIsKept, |m| monitor_and_death(true, m));
     wrong("proxy link, a refusal not looked at", Mutation::RefusedIsPlaced, |m| link_and_exit(false, m));
     wrong("proxy link, not met by the death", Mutation::ProxiesUnmet, link_and_death);
+    wrong("proxy timer, not met by the death", Mutation::ProxiesUnmet, timer_and_death);
 }

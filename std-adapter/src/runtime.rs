@@ -184,7 +184,7 @@ impl Handle {
             Asked::Later(answer) => match answer.await {
                 Said::Info(info) => Ok(Some(*info)),
                 Said::NoMemory => Err(NoMemory),
-                Said::Dead | Said::Alive | Said::Linked(_) | Said::Suspended(_) => Ok(None),
+                Said::Dead | Said::Alive | Said::Linked(_) | Said::Suspended(_) | Said::Timer(_) => Ok(None),
             },
         }
     }

@@ -158,6 +158,7 @@ fn a_process_waits_for_exits_and_an_end_of_the_runtime_ends_the_stream() {
     assert_eq!(handle.exits(1).next_blocking(LONG), None, "of a runtime that has ended");
 }
 
+/// Elsewhere there was one subscriber for ever.
 #[test]
 fn fault_2_3_h_subscribers_come_and_go_and_leave_nothing() {
     let runtime = runtime();

@@ -2,7 +2,7 @@
 //!
 //! [`steps`] runs and times the parts and says at the end what was done, failed and skipped;
 //! [`need`] says what a machine lacks, or installs it; [`lint`] refuses in the kernel what has no place
-//! there; [`models`] runs loom; [`shuttle`] runs the webs; [`cases`] replays the conformance cases; [`model`] runs
+//! there, and [`promises`] sees that each promise and fault has its test; [`models`] runs loom; [`shuttle`] runs the webs; [`cases`] replays the conformance cases; [`model`] runs
 //! random programs beside the model of OTP's rules, [`fuzz`] lets libFuzzer make them; [`sanitize`] runs the stress
 //! tests under the sanitizers; [`bare`] boots the image; [`bench`] runs the workloads, also beside other systems, and
 //! [`instructions`] counts what single operations take. [`report`] is the table of what a part has run.
@@ -16,6 +16,7 @@ mod lint;
 mod model;
 mod models;
 mod need;
+mod promises;
 mod report;
 mod sanitize;
 mod shuttle;
@@ -117,7 +118,7 @@ enum Command {
         #[arg(long)]
         save: bool,
     },
-    /// Refuses std, locks, statics, thread-locals and unchecked atomics in the kernel.
+    /// Refuses std, locks, statics, thread-locals and unchecked atomics in the kernel, and promises and faults without a test.
     Lint,
 }
 
@@ -158,6 +159,7 @@ fn run() -> Result<()> {
         Command::Test => {
             steps.run("format", || cargo(&["fmt", "--all", "--check"]));
             steps.run("source rules", lint::check);
+            steps.run("promises", promises::check);
             steps.run("clippy", || {
                 cargo(&[
                     "clippy",
@@ -222,7 +224,10 @@ fn run() -> Result<()> {
         Command::Instructions { save } => {
             steps.need_and_run("instructions", need::VALGRIND, || instructions::check(save));
         }
-        Command::Lint => steps.run("source rules", lint::check),
+        Command::Lint => {
+            steps.run("source rules", lint::check);
+            steps.run("promises", promises::check);
+        }
     }
     steps.finish()
 }

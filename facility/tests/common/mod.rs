@@ -4,7 +4,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use atropos::facility::{Native, Spawner};
+use atropos::facility::{Gate as _, Native, Spawner};
 use atropos::kernel::Dead;
 use atropos::{Context, Handle, Object, Pid, Reason, Received, Runtime, SpawnOptions};
 
@@ -153,15 +153,19 @@ impl Probe {
 /// See [`Probe::keep`].
 pub(crate) struct Kept(#[allow(dead_code, reason = "its drop is what it is for")] std::sync::mpsc::Sender<()>);
 
-/// Waits for the end of a process: its reason.
+/// Waits for the end of a process: its reason. Whoever is told of it has been, since that is done in the slice in which it dies.
 pub(crate) fn ends(handle: &Handle, pid: Pid) -> Reason {
     let mut reason = None;
-    until("it ends", || match handle.tombstone(pid) {
-        Dead::Remembered(why) => {
-            reason = Some(why);
-            true
-        }
-        _ => false,
+    until("it ends", || {
+        let mut over = false;
+        handle.enter(&mut |host| {
+            if let Dead::Remembered(why) = host.tombstone(pid) {
+                let runs = |core| host.running(core).is_some_and(|(_, running)| running == pid);
+                over = !(0..host.kernel().cores()).any(runs);
+                reason = Some(why);
+            }
+        });
+        over
     });
     reason.expect("found")
 }

@@ -10,18 +10,12 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// Registers a process under a name. Lock-free.
     pub fn register(&self, name: &str, pid: Pid) -> Result<(), RegisterError> {
         self.alive(RegisterError::NoProc)?;
-        let hand = &self.slice.hand;
-        let entry = hand.kernel.names.intern(name)?;
-        if entry.holder(hand.guard).is_some() {
-            return Err(RegisterError::InUse);
-        }
-        entry.register(hand.find(pid).ok_or(RegisterError::NoProc)?)
+        self.slice.hand.register(name, pid)
     }
 
     /// Takes a name from whoever has it; false when nobody did. Lock-free.
     pub fn unregister(&self, name: &str) -> bool {
-        let hand = &self.slice.hand;
-        !self.is_dying() && hand.kernel.names.find(name).is_some_and(|entry| entry.unregister(hand.guard))
+        !self.is_dying() && self.slice.hand.unregister(name)
     }
 
     /// Who has the name. Wait-free.

@@ -3,6 +3,7 @@
 use super::{Cx, Dest};
 use crate::alias::AliasMode;
 use crate::behalf::BehalfError;
+use crate::name::Entry;
 use crate::pid::{Pid, Reference};
 use crate::process::ties::{self, LinkError, MonitorError};
 use crate::sync::Ordering;
@@ -27,11 +28,16 @@ impl<M: Send + 'static> Cx<'_, M> {
         })
     }
 
-    /// Monitors a process by this reference: whether the DOWN waits already.
-    pub(crate) fn monitor_as(&self, target: Pid, reference: Reference) -> Result<bool, MonitorError> {
+    /// Monitors by this reference: whether the DOWN waits already.
+    pub(crate) fn monitor_as(
+        &self,
+        target: Result<Pid, &Entry>,
+        reference: Reference,
+        alias: Option<AliasMode>,
+    ) -> Result<bool, MonitorError> {
         self.spend(1);
         let _inside = self.slice.enter();
-        ties::monitor(self.slice.process(), &self.slice.hand, Ok(target), reference, None)
+        ties::monitor(self.slice.process(), &self.slice.hand, target, reference, alias)
     }
 
     /// Ends a link; without one, nothing happens. Lock-free; amortised O(1).

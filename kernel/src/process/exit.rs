@@ -81,6 +81,8 @@ fn close(header: &Header, hand: &Hand<'_>) -> Queue {
     // What was to be done for it by proxy is done, before anything is fired (`proxy`, X3), and without memory.
     private.monitors.freeze();
     private.links.freeze();
+    private.timers.freeze();
+    private.aliases.freeze();
     let unmet = core::mem::replace(&mut private.unmet, Fifo::empty());
     let mut unread = Queue::new();
     for node in unmet.chain(rest) {

@@ -286,7 +286,7 @@ impl Ties {
                 }
                 // SAFETY: the watcher's share. Nobody counts it as cancelled: the child fires it, and it reaches nobody.
                 Order::Monitor(monitor) => unsafe { Monitor::give_up(monitor, hand.pool()) },
-                Order::Demonitor { .. } | Order::Unlink(_) => unreachable!("a spawn makes ties"),
+                _ => unreachable!("a spawn makes ties"),
             }
         }
     }

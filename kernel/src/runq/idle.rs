@@ -18,6 +18,11 @@
 //! the work. The last searcher that finds some wakes the next, because there may be more.
 //! A searcher gives up its role *before* it announces and looks for the last time, so work
 //! that was queued under its promise is seen by that look.
+//!
+//! **I4, a claim is passed on.** Who claimed a core, or found it searching, counts on it to find work that may lie elsewhere, and
+//! wakes nobody else. A core that gets work of its own first (a pinned process's, a timer's, what has come to it between its last
+//! look and `retract`) may be at it for ever: if it has been claimed, or its last look has found anything, it calls
+//! `work_added` for what is still to be seen before it begins.
 
 use crate::config::CORE_WORDS;
 use crate::sync::{AtomicUsize, Ordering, fence};

@@ -54,6 +54,8 @@ pub struct Core {
     unflushed: bool,
     /// The last look has found work elsewhere.
     seen: Cell<bool>,
+    /// Somebody counts on it to find work elsewhere (`idle`, I4).
+    owes: Cell<bool>,
 }
 
 impl fmt::Debug for Core {
@@ -80,7 +82,15 @@ impl Core {
         let seed = (kernel.options.seed ^ (id as u64 + 1)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let local = CoreLocal::new(id, kernel.now(), seed, &kernel.options.limits);
         let participant = kernel.register();
-        Self { kernel, local, participant, announced: false, unflushed: false, seen: Cell::new(false) }
+        Self {
+            kernel,
+            local,
+            participant,
+            announced: false,
+            unflushed: false,
+            seen: Cell::new(false),
+            owes: Cell::new(false),
+        }
     }
 
     /// Its number.
@@ -95,8 +105,8 @@ impl Core {
 
     /// Runs at most `slices` slices.
     pub fn run(&mut self, slices: u32) -> Ran {
-        if core::mem::take(&mut self.announced) {
-            self.kernel.idle.retract(self.local.id());
+        if core::mem::take(&mut self.announced) && !self.kernel.idle.retract(self.local.id()) {
+            self.owes.set(true);
         }
         let mut left = slices;
         let mut seen = false;
@@ -230,11 +240,19 @@ impl Core {
     fn next(&self) -> Option<NonNull<RunNode>> {
         let shared = &self.kernel.cores[self.local.id()].queues;
         if let Some(process) = self.local.queues(|queues| queues.pop(shared)) {
+            // It may be long at this one.
+            if self.owes.take()
+                && self.kernel.cores.iter().any(|core| core.queues.has_stealable())
+                && !self.kernel.mutated(Mutation::KeepsTheClaim)
+            {
+                self.kernel.work_added();
+            }
             return Some(process);
         }
         if self.kernel.cores() == 1 || !self.kernel.idle.start_search(self.kernel.cores(), self.seen.take()) {
             return None;
         }
+        self.owes.set(false);
         let found = self.steal();
         if let Some(core) = self.kernel.idle.end_search(found.is_some()) {
             self.kernel.world().wake(core);
@@ -268,9 +286,11 @@ impl Core {
         let own = self.local.queues(|queues| queues.has_work(&kernel.cores[id].queues));
         let work = own || kernel.cores.iter().any(|core| core.queues.has_stealable());
         if work {
-            // If somebody has claimed the bit meanwhile, their wake comes for nothing.
+            // If somebody has claimed the bit meanwhile, their wake comes for nothing. Also when there is work of its own, there
+            // may be some elsewhere, for which its search, or this claim, has kept others from being woken.
             kernel.idle.retract(id);
             self.seen.set(!own);
+            self.owes.set(true);
             return None;
         }
         self.announced = true;
@@ -362,8 +382,9 @@ unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> After {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        if core::mem::take(&mut self.announced) {
-            self.kernel.idle.retract(self.local.id());
+        if core::mem::take(&mut self.announced) && !self.kernel.idle.retract(self.local.id()) {
+            // What it was claimed for is another's to find.
+            self.kernel.work_added();
         }
         let guard = self.participant.pin();
         // The wheel ends: its timers are dropped with their messages.

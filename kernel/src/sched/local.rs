@@ -19,7 +19,7 @@ use crate::runq::node::RunNode;
 use crate::runq::{Local, Queued, Shared};
 use crate::sync::{Cell, Ordering, PlainAtomicBool, PlainAtomicUsize, UnsafeCell};
 use crate::table::{Claim, FreeSlots, NoSlot};
-use crate::timer::record::{TimerError, TimerHead};
+use crate::timer::record::TimerHead;
 use crate::timer::wheel::Wheel;
 
 /// What others see of a core; on cache lines of its own.
@@ -265,20 +265,21 @@ impl CoreLocal {
         self.basket.close();
     }
 
-    /// Puts a timer on the wheel.
+    /// Whether the wheel takes one more.
+    pub(crate) fn has_room_for_a_timer(&self) -> bool {
+        self.timers() < self.max_timers
+    }
+
+    /// Puts a timer on the wheel, whether or not there is room by the limit.
     ///
     /// # Safety
-    /// The timer is new, for this core; the wheel's share goes with it after `Ok`.
-    pub(crate) unsafe fn start(&self, timer: NonNull<TimerHead>, due: u64) -> Result<(), TimerError> {
+    /// The timer is new, for this core; the wheel's share goes with it.
+    pub(crate) unsafe fn start(&self, timer: NonNull<TimerHead>) {
         let node = TimerHead::wheel(timer);
-        self.wheel(|wheel| {
-            if wheel.len() >= self.max_timers {
-                return Err(TimerError::TooMany);
-            }
-            // SAFETY: by contract.
-            unsafe { wheel.insert(node, due) };
-            Ok(())
-        })
+        // SAFETY: shared, so live.
+        let due = unsafe { timer.as_ref() }.due;
+        // SAFETY: by contract.
+        self.wheel(|wheel| unsafe { wheel.insert(node, due) });
     }
 
     /// Takes a cancelled timer off the wheel and gives up the wheel's share.

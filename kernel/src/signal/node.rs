@@ -62,9 +62,14 @@ pub struct Node {
     budget: Counted,
 }
 
-/// Who counts a node; null when nobody does.
+/// Who counts a node, or whatever else it lies in; null when nobody does. Gives its place back when it goes.
 #[derive(Debug)]
-struct Counted(*const Budget);
+pub struct Counted(*const Budget);
+
+impl Counted {
+    /// Counted by nobody.
+    pub const NOT: Self = Self(ptr::null());
+}
 
 /// How many nodes there may be at a time: messages, exit signals, links, monitors, timers and
 /// questions. Without a limit nothing is counted, and nothing shared is touched.
@@ -83,16 +88,20 @@ impl Budget {
     /// A node like [`Node::new`]'s, counted until it is dropped; `None` when the limit is reached.
     /// Wait-free. The budget outlives it: it is the kernel's, which releases every signal before it ends.
     pub fn node(&self, kind: Kind, release: Release) -> Option<Node> {
-        let node = Node::new(kind, release);
+        Some(Node { budget: self.count()?, ..Node::new(kind, release) })
+    }
+
+    /// A place in the budget, for as long as what is returned is there. As for [`Budget::node`].
+    pub fn count(&self) -> Option<Counted> {
         if self.limit == usize::MAX {
-            return Some(node);
+            return Some(Counted::NOT);
         }
         // Relaxed: a count that bounds memory and orders nothing.
         if self.used.fetch_add(1, Ordering::Relaxed) >= self.limit {
             self.used.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        Some(Node { budget: Counted(self), ..node })
+        Some(Counted(self))
     }
 
     /// Nodes there are, if there is a limit.
@@ -124,7 +133,7 @@ impl Node {
             next: UnsafeCell::new(ptr::null_mut()),
             prev: UnsafeCell::new(ptr::null_mut()),
             what: UnsafeCell::new(What { kind, release }),
-            budget: Counted(ptr::null()),
+            budget: Counted::NOT,
         }
     }
 

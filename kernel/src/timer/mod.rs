@@ -1,4 +1,5 @@
-//! Time: a wheel for each core ([`wheel`]) and the timers on it ([`record`]).
+//! Time: a wheel for each core ([`wheel`]), the timers on it ([`record`]), and how they come there ([`start`]).
 
 pub(crate) mod record;
+pub(crate) mod start;
 pub mod wheel;

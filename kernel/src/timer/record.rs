@@ -31,7 +31,7 @@ use crate::process::ties::watch_was_cancelled;
 use crate::reason::Reason;
 use crate::set::{Joint, Member};
 use crate::shares::Shares;
-use crate::signal::node::{Kind, Node};
+use crate::signal::node::{Counted, Kind, Node};
 use crate::sync::{AtomicU8, Ordering, UnsafeCell};
 use crate::timer::wheel::TimerNode;
 use crate::watch::{Watch, WatchVtable};
@@ -117,6 +117,8 @@ pub struct TimerHead {
     pub due: u64,
     /// Its name.
     pub reference: Reference,
+    /// Its place among those that were started for who ran elsewhere (`timer::start`).
+    place: Counted,
     target: Target,
     takes: Option<TypeId>,
     drop_value: unsafe fn(NonNull<TimerHead>),
@@ -216,6 +218,7 @@ impl TimerHead {
             core,
             due,
             reference,
+            place: Counted::NOT,
             target,
             takes: None,
             drop_value: nothing,
@@ -272,6 +275,47 @@ impl TimerHead {
                 Err(TimerError::NoMemory)
             }
         }
+    }
+
+    /// It was made for a process that runs elsewhere, and is counted until it is gone.
+    ///
+    /// # Safety
+    /// Nobody else has the record yet.
+    pub unsafe fn counted(this: NonNull<Self>, place: Counted) {
+        // SAFETY: by contract ours alone.
+        unsafe { (*this.as_ptr()).place = place };
+    }
+
+    /// Says where it will be, before anybody else has it: on this core's wheel, and perhaps on its target's list.
+    ///
+    /// # Safety
+    /// As for [`TimerHead::counted`].
+    pub unsafe fn settle(this: NonNull<Self>, core: usize, watched: bool) {
+        // SAFETY: by contract ours alone.
+        let timer = unsafe { &mut *this.as_ptr() };
+        (timer.core, timer.watched) = (core, watched);
+    }
+
+    /// Gives up one that was never started, with its message. The destructor is foreign, and may panic.
+    ///
+    /// # Safety
+    /// The caller has both shares, and does not use the record again.
+    pub unsafe fn abandon(this: NonNull<Self>, pool: Option<&Pool>) {
+        /// Both shares, given up also when the destructor panics.
+        struct Shares<'a>(NonNull<TimerHead>, Option<&'a Pool>);
+        impl Drop for Shares<'_> {
+            fn drop(&mut self) {
+                for _share in 0..2 {
+                    // SAFETY: by the contract of `abandon`.
+                    unsafe { TimerHead::give_up(self.0, self.1) };
+                }
+            }
+        }
+        let _shares = Shares(this, pool);
+        // SAFETY: the caller's, live.
+        let drop_value = unsafe { this.as_ref() }.drop_value;
+        // SAFETY: it has neither fired nor been cancelled, and will not: dropped once.
+        unsafe { drop_value(this) };
     }
 
     /// Adds the share of the target's list, which `watch` puts there.

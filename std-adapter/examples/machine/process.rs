@@ -184,7 +184,8 @@ impl Machine {
             Instruction::Cancel => {
                 let timer = reference(&self.pop()?)?;
                 let left = facilities.timers().map_err(says)?.cancel(me, timer).map_err(says)?;
-                self.push(Value::truth(left.is_some()))
+                // It runs here, so it is known at once.
+                self.push(Value::truth(left.known().flatten().is_some()))
             }
             Instruction::Print => {
                 let text = self.pop()?.to_string();

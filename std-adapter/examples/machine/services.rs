@@ -78,6 +78,7 @@ impl Services {
             timers: Some(&self.native),
             output: Some(&*self.output),
             code: Some(&self.code),
+            ..Facilities::default()
         }
     }
 

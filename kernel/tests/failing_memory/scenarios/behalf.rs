@@ -1,8 +1,11 @@
 //! What is done for a process by who does not run it.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use atropos_kernel::{Behalf, BehalfError, Cx, Dead, Pid, Reason, Received, Resumed, SpawnOptions};
+use atropos_kernel::{
+    Alias, AliasMode, Behalf, BehalfError, Cx, Dead, Dest, Pid, Reason, Received, Resumed, SpawnOptions,
+};
 
 use super::refused;
 use crate::allocator::{self, Refuse};
@@ -125,4 +128,79 @@ fn fault_2_2_n_who_ends_for_want_of_memory_ends_whole() {
     }
     stage.settle();
     assert_eq!(stage.kernel.nodes_used(), 0);
+}
+
+/// Timers, names and aliases by proxy: who asked is told and the process goes on; what was promised comes, and no message is lost.
+#[test]
+fn timers_and_aliases_by_proxy() {
+    sweep(&Scenario {
+        name: "proxies",
+        play: |stage| {
+            let books = stage.books;
+            let counts = move || {
+                does(move |cx: &Cx<'_, Letter>| {
+                    while let Some(received) = cx.receive() {
+                        if !matches!(received, Received::Exit(_)) {
+                            books.comes();
+                        }
+                    }
+                    Resumed::Wait
+                })
+            };
+            let Some(caller) = stage.start(&SpawnOptions::new(), counts) else { return };
+            let Some(target) = stage.start(&SpawnOptions::new(), counts) else { return };
+            stage.settle();
+            for round in 0..12_u64 {
+                let host = stage.host();
+                host.behalf(caller, |behalf| {
+                    let after = Duration::from_millis(round * 7 % 40);
+                    books.promises(behalf.send_after(target, after, Letter::new(books)), 1);
+                    let own = books.promises(behalf.send_after(caller, after, Letter::new(books)), 1);
+                    // It may be refused; else it is in time, since nobody has run.
+                    if let Some(own) = own
+                        && round % 3 == 0
+                        && books.promises(behalf.cancel_timer(own), 0).is_some()
+                    {
+                        books.promised.fetch_sub(1, Ordering::Relaxed);
+                    }
+                    refused(books, behalf.register("a name", target));
+                    if let Some(made) = books.promises(behalf.monitor_name("a name"), 0) {
+                        // The DOWN of nobody, if it was not registered.
+                        books.promise(usize::from(made.immediate_down));
+                        if !made.immediate_down && refused(books, behalf.demonitor(made.reference, true)).is_none() {
+                            books.promise(1);
+                        }
+                    }
+                    if let Some(alias) = refused(books, behalf.alias(true))
+                        && books.promises(host.send_alias(alias, Letter::new(books)), 1).is_some()
+                    {
+                        // The second finds nobody.
+                        refused(books, host.send_alias(alias, Letter::new(books)));
+                    }
+                    let mode = AliasMode::ReplyDemonitor;
+                    if let Some(made) = refused(books, behalf.monitor_with(Dest::Pid(target), Some(mode))) {
+                        // Its first message ends it, or the target's death does.
+                        let alias = Alias::new(caller, made.reference);
+                        refused(books, host.send_alias(alias, Letter::new(books)));
+                        books.promise(1);
+                    }
+                });
+                drop(host);
+                if round % 4 == 0 {
+                    stage.settle();
+                    stage.pass(Duration::from_millis(5));
+                }
+            }
+            stage.settle();
+            stage.pass(Duration::from_millis(60));
+            books.noted.store(1, Ordering::Relaxed);
+            stage.host().exit(target, Reason::KILL).expect("a kill needs no memory");
+        },
+        check: |stage| {
+            stage.settle();
+            if get(&stage.books.noted) == 1 {
+                assert_eq!(get(&stage.books.came), get(&stage.books.promised), "what was promised has come, once");
+            }
+        },
+    });
 }

@@ -14,17 +14,17 @@
 //! Exits are signals like any other, and the flag that traps them is an atomic of the process's: both are the same in
 //! the first two cases, but that a process's exit signal to itself is acted on before the call returns when it is here.
 //!
-//! Lock-free throughout; nobody waits.
+//! Lock-free throughout; nobody waits. Monitors and aliases are in `watch`, timers in `timer`.
 
-use core::time::Duration;
+mod timer;
+mod watch;
 
 use crate::cx::{Asked, Cx, Slice, ask};
 use crate::hand::Hand;
 use crate::host::Host;
 use crate::link::Link;
 use crate::memory::NoMemory;
-use crate::monitor::Monitor;
-use crate::mutate::Mutation;
+use crate::name::RegisterError;
 use crate::pid::{Pid, Reference};
 use crate::process::body::Body;
 use crate::process::header::Header;
@@ -37,7 +37,6 @@ use crate::signal::exit_signal;
 use crate::sync::Ordering;
 use crate::table::{Dead, FreeSlots};
 use crate::task::waker;
-use crate::timer::record::TimerError;
 
 /// How the process stands to whoever acts for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,6 +61,8 @@ pub enum BehalfError {
     NoProc,
     /// There is no memory for it, or no reference is left.
     NoMemory,
+    /// The name is new, and the limit of names is reached.
+    TableFull,
 }
 
 impl core::fmt::Display for BehalfError {
@@ -70,6 +71,7 @@ impl core::fmt::Display for BehalfError {
             Self::NoCaller => "there is no such caller",
             Self::NoProc => "there is no such process",
             Self::NoMemory => "out of memory",
+            Self::TableFull => "the limit of names is reached",
         })
     }
 }
@@ -173,50 +175,6 @@ impl Behalf<'_> {
         Ok(pushed)
     }
 
-    /// Monitors a process. A watcher that is gone gets a reference, and never an answer.
-    pub fn monitor(&self, target: Pid) -> Result<Placed, BehalfError> {
-        if let Way::NeverGivenOut = self.way {
-            return Err(BehalfError::NoCaller);
-        }
-        if !self.was_given_out(target) {
-            return Err(BehalfError::NoProc);
-        }
-        let reference = self.reference()?;
-        let nobody = Ok(Placed { reference, immediate_down: false });
-        match self.way {
-            Way::Here(cx) => {
-                let immediate_down = cx.monitor_as(target, reference).map_err(|_| BehalfError::NoMemory)?;
-                Ok(Placed { reference, immediate_down })
-            }
-            Way::There(process) if target != self.caller => {
-                let hand = &self.hand;
-                let monitor = Monitor::try_new(hand, reference, self.caller, Some(target), None)
-                    .map_err(|NoMemory| BehalfError::NoMemory)?;
-                if self.hand.kernel.mutated(Mutation::PlacedFirst) {
-                    // SAFETY: the target side's share is ours.
-                    let immediate_down =
-                        unsafe { ties::place_monitor(monitor, &self.hand, self.hand.find(target).ok_or(Some(target))) };
-                    let _ = self.order(process, Order::Monitor(monitor));
-                    return Ok(Placed { reference, immediate_down });
-                }
-                let pushed = self.order(process, Order::Monitor(monitor));
-                if pushed != Ok(true) {
-                    for _share in 0..2 {
-                        // SAFETY: both shares are ours still (X2).
-                        unsafe { Monitor::give_up(monitor, hand.pool()) };
-                    }
-                    return pushed.map_err(|NoMemory| BehalfError::NoMemory).and(nobody);
-                }
-                let holder = self.hand.find(target).ok_or(Some(target));
-                // SAFETY: the target side's share is ours.
-                let immediate_down = unsafe { ties::place_monitor(monitor, &self.hand, holder) };
-                Ok(Placed { reference, immediate_down })
-            }
-            // A monitor of oneself is a reference that never fires.
-            Way::There(_) | Way::Gone | Way::NeverGivenOut => nobody,
-        }
-    }
-
     /// Ends a monitor of the caller's; another's stays as it is. `Some` is OTP's `info`, which only a caller that is
     /// here can be told.
     pub fn demonitor(&self, reference: Reference, flush: bool) -> Result<Option<bool>, BehalfError> {
@@ -229,6 +187,19 @@ impl Behalf<'_> {
             Way::Gone => Ok(Some(false)),
             Way::NeverGivenOut => Err(BehalfError::NoCaller),
         }
+    }
+
+    /// Registers a process under a name. The dead register none: [`RegisterError::NoProc`].
+    pub fn register(&self, name: &str, pid: Pid) -> Result<(), RegisterError> {
+        if matches!(self.way, Way::Gone | Way::NeverGivenOut) {
+            return Err(RegisterError::NoProc);
+        }
+        self.hand.register(name, pid)
+    }
+
+    /// Takes a name from whoever has it; false when nobody did, or the caller is gone.
+    pub fn unregister(&self, name: &str) -> bool {
+        !matches!(self.way, Way::Gone | Way::NeverGivenOut) && self.hand.unregister(name)
     }
 
     /// Sends an exit signal from the caller. The dead send none, and nobody gets any.
@@ -325,35 +296,6 @@ impl Behalf<'_> {
                 .map(|later| later.map_or(Asked::Known(false), Asked::Later))
                 .map_err(|NoMemory| BehalfError::NoMemory),
             Way::Gone | Way::NeverGivenOut => Err(BehalfError::NoCaller),
-        }
-    }
-
-    /// Sends `message` after a while; `None` when the caller is not here: a timer belongs to the core that runs who started it.
-    pub fn send_after<N: Send + 'static>(
-        &self,
-        to: Pid,
-        after: Duration,
-        message: N,
-    ) -> Result<Option<Reference>, TimerError> {
-        match self.way {
-            Way::Here(cx) => cx.send_after(to, after, message).map(Some),
-            _ => Ok(None),
-        }
-    }
-
-    /// Cancels a timer of the caller's: the time it had left, if it was armed; `None` when the caller is not here.
-    pub fn cancel_timer(&self, timer: Reference) -> Option<Option<Duration>> {
-        match self.way {
-            Way::Here(cx) => Some(cx.cancel_timer(timer)),
-            _ => None,
-        }
-    }
-
-    /// The time that a timer of the caller's has left, if it is armed; `None` when the caller is not here.
-    pub fn read_timer(&self, timer: Reference) -> Option<Option<Duration>> {
-        match self.way {
-            Way::Here(cx) => Some(cx.read_timer(timer)),
-            _ => None,
         }
     }
 

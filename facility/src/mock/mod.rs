@@ -1,6 +1,10 @@
 //! Facilities without a kernel, for unit tests of built-in functions: each writes down what it was asked, and answers by a
 //! [`Cast`] of pids that the test has chosen.
 
+mod name;
+
+pub use name::{MockAliases, MockNames};
+
 use alloc::string::ToString as _;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -14,7 +18,7 @@ use crate::record::{LinkRecord, OutputRecord, SpawnRecord, SupervisionRecord, Ti
 use crate::spawn::{Entry, SpawnError, SpawnFacility, SpawnFlags, SpawnResult};
 use crate::supervision::{MonitorResult, SupervisionError, SupervisionFacility};
 use crate::sync::{AtomicUsize, Ordering};
-use crate::timer::{TimerError, TimerFacility};
+use crate::timer::{TimeLeft, TimerError, TimerFacility};
 
 /// Who lives and who is dead; all others were never given out.
 #[derive(Clone, Debug, Default)]
@@ -211,14 +215,14 @@ impl<M: Send> TimerFacility<M> for MockTimers<M> {
         if self.cast.was(target) { Ok(next(&self.references)) } else { Err(TimerError::NoProc) }
     }
 
-    fn cancel(&self, caller: u64, timer: u64) -> Result<Option<Duration>, TimerError> {
+    fn cancel(&self, caller: u64, timer: u64) -> Result<TimeLeft, TimerError> {
         self.log.write(TimerRecord::Cancel { caller, timer });
-        self.caller(caller).map(|()| None)
+        self.caller(caller).map(|()| TimeLeft::Known(None))
     }
 
-    fn read(&self, caller: u64, timer: u64) -> Result<Option<Duration>, TimerError> {
+    fn read(&self, caller: u64, timer: u64) -> Result<TimeLeft, TimerError> {
         self.log.write(TimerRecord::Read { caller, timer });
-        self.caller(caller).map(|()| None)
+        self.caller(caller).map(|()| TimeLeft::Known(None))
     }
 }
 

@@ -1,19 +1,20 @@
 //! [`Native`]: the facilities on a kernel.
 //!
 //! Every call goes through a [`Gate`], which knows the kernel and this thread's membership in it, and from there through
-//! [`atropos_kernel::Behalf`], which finds out how the caller stands.
+//! [`atropos_kernel::Behalf`], which finds out how the caller stands. Timers, names and aliases have modules of their own.
 
-use core::time::Duration;
+mod alias;
+mod name;
+mod timer;
 
 use atropos_kernel::{
-    Asked, Behalf, BehalfError, Body, Host, Pid, Reason, Reference, SpawnError as KernelSpawnError, SpawnOptions,
-    Standing, TimerError as KernelTimerError,
+    Asked, Behalf, BehalfError, Body, Host, Pid, Placed, Reason, Reference, SpawnError as KernelSpawnError,
+    SpawnOptions, Standing,
 };
 
 use crate::link::{LinkError, LinkFacility, Linked};
 use crate::spawn::{Entry, SpawnError, SpawnFacility, SpawnFlags, SpawnResult};
 use crate::supervision::{MonitorResult, SupervisionError, SupervisionFacility};
-use crate::timer::{TimerError, TimerFacility};
 
 /// A way to a kernel, from any thread.
 pub trait Gate: Send + Sync {
@@ -45,7 +46,7 @@ fn act<R>(gate: &impl Gate, caller: u64, act: impl FnOnce(&Behalf<'_>) -> R) -> 
     result
 }
 
-/// Supervision, links and timers on a kernel.
+/// Supervision, links, timers, names and aliases on a kernel.
 #[derive(Clone, Debug)]
 pub struct Native<G>(G);
 
@@ -94,12 +95,16 @@ fn was_born(behalf: &Behalf<'_>) -> Result<(), BehalfError> {
     if behalf.standing() == Standing::NeverGivenOut { Err(BehalfError::NoCaller) } else { Ok(()) }
 }
 
+fn result(placed: Placed) -> MonitorResult {
+    MonitorResult { reference: placed.reference.to_raw(), immediate_down: placed.immediate_down }
+}
+
 impl<G: Gate> SupervisionFacility for Native<G> {
     fn monitor(&self, caller: u64, target: u64) -> Result<MonitorResult, SupervisionError> {
         self.supervise(caller, |behalf| {
             was_born(behalf)?;
             let placed = behalf.monitor(Pid::from_raw(target).ok_or(BehalfError::NoProc)?)?;
-            Ok(MonitorResult { reference: placed.reference.to_raw(), immediate_down: placed.immediate_down })
+            Ok(result(placed))
         })
     }
 
@@ -149,56 +154,6 @@ impl<G: Gate> LinkFacility for Native<G> {
             }),
             None => behalf.trap_exit().map(|_| Linked::Known(false)),
         })
-    }
-}
-
-impl<G: Gate, M: Send + 'static> TimerFacility<M> for Native<G> {
-    fn start(&self, caller: u64, target: u64, after: Duration, message: M) -> Result<u64, TimerError> {
-        let started = act(&self.0, caller, |behalf| {
-            let target = match behalf.standing() {
-                Standing::Gone | Standing::NeverGivenOut => return Err(TimerError::NoCaller),
-                _ => Pid::from_raw(target).filter(|target| behalf.was_given_out(*target)),
-            };
-            let timer = behalf.send_after(target.ok_or(TimerError::NoProc)?, after, message);
-            timer.map_err(refusal)?.map(Reference::to_raw).ok_or(TimerError::NotHere)
-        });
-        started.ok_or(TimerError::NoCaller)?
-    }
-
-    fn cancel(&self, caller: u64, timer: u64) -> Result<Option<Duration>, TimerError> {
-        self.timer(caller, timer, |behalf, timer| behalf.cancel_timer(timer))
-    }
-
-    fn read(&self, caller: u64, timer: u64) -> Result<Option<Duration>, TimerError> {
-        self.timer(caller, timer, |behalf, timer| behalf.read_timer(timer))
-    }
-}
-
-impl<G: Gate> Native<G> {
-    fn timer(
-        &self,
-        caller: u64,
-        timer: u64,
-        what: impl FnOnce(&Behalf<'_>, Reference) -> Option<Option<Duration>>,
-    ) -> Result<Option<Duration>, TimerError> {
-        let done = act(&self.0, caller, |behalf| match behalf.standing() {
-            Standing::Gone | Standing::NeverGivenOut => Err(TimerError::NoCaller),
-            Standing::There => Err(TimerError::NotHere),
-            Standing::Here => match Reference::from_raw(timer) {
-                Some(timer) => what(behalf, timer).ok_or(TimerError::NotHere),
-                None => Ok(None),
-            },
-        });
-        done.ok_or(TimerError::NoCaller)?
-    }
-}
-
-fn refusal(error: KernelTimerError) -> TimerError {
-    match error {
-        KernelTimerError::WrongType => TimerError::WrongType,
-        KernelTimerError::TooMany => TimerError::TooMany,
-        KernelTimerError::Dying => TimerError::NoCaller,
-        _ => TimerError::NoMemory,
     }
 }
 

@@ -1,0 +1,28 @@
+//! Aliases on a kernel.
+
+use atropos_kernel::{AliasMode, BehalfError, Dest, Pid, Reference};
+
+use super::{Gate, Native, result, was_born};
+use crate::alias::AliasFacility;
+use crate::supervision::{MonitorResult, SupervisionError};
+
+impl<G: Gate> AliasFacility for Native<G> {
+    fn alias(&self, caller: u64, reply: bool) -> Result<u64, SupervisionError> {
+        self.supervise(caller, |behalf| behalf.alias(reply).map(|alias| alias.reference().to_raw()))
+    }
+
+    fn unalias(&self, caller: u64, alias: u64) -> Result<Option<bool>, SupervisionError> {
+        self.supervise(caller, |behalf| {
+            was_born(behalf)?;
+            Reference::from_raw(alias).map_or(Ok(Some(false)), |alias| behalf.unalias(alias))
+        })
+    }
+
+    fn monitor_alias(&self, caller: u64, target: u64, mode: AliasMode) -> Result<MonitorResult, SupervisionError> {
+        self.supervise(caller, |behalf| {
+            was_born(behalf)?;
+            let target = Pid::from_raw(target).ok_or(BehalfError::NoProc)?;
+            behalf.monitor_with(Dest::Pid(target), Some(mode)).map(result)
+        })
+    }
+}

@@ -1,0 +1,53 @@
+//! Registered names on a kernel.
+
+use atropos_kernel::{Behalf, BehalfError, Pid, RegisterError, Standing};
+
+use super::{Gate, Native, act, result};
+use crate::name::{NameError, NameFacility};
+use crate::supervision::MonitorResult;
+
+impl<G: Gate> Native<G> {
+    /// For a caller that lives.
+    fn name<R>(&self, caller: u64, what: impl FnOnce(&Behalf<'_>) -> Result<R, NameError>) -> Result<R, NameError> {
+        let done = act(&self.0, caller, |behalf| match behalf.standing() {
+            Standing::Gone | Standing::NeverGivenOut => Err(NameError::NoCaller),
+            _ => what(behalf),
+        });
+        done.ok_or(NameError::NoCaller)?
+    }
+}
+
+impl<G: Gate> NameFacility for Native<G> {
+    fn register(&self, caller: u64, name: &str, pid: u64) -> Result<(), NameError> {
+        self.name(caller, |behalf| {
+            let pid = Pid::from_raw(pid).ok_or(NameError::NoProc)?;
+            behalf.register(name, pid).map_err(|error| match error {
+                RegisterError::InUse => NameError::InUse,
+                RegisterError::NoProc => NameError::NoProc,
+                RegisterError::AlreadyNamed => NameError::AlreadyNamed,
+                RegisterError::TableFull => NameError::TooMany,
+                _ => NameError::NoMemory,
+            })
+        })
+    }
+
+    fn unregister(&self, caller: u64, name: &str) -> Result<bool, NameError> {
+        self.name(caller, |behalf| Ok(behalf.unregister(name)))
+    }
+
+    fn whereis(&self, name: &str) -> Option<u64> {
+        let mut holder = None;
+        self.0.enter(&mut |host| holder = host.whereis(name));
+        holder.map(Pid::to_raw)
+    }
+
+    fn monitor_name(&self, caller: u64, name: &str) -> Result<MonitorResult, NameError> {
+        self.name(caller, |behalf| {
+            behalf.monitor_name(name).map(result).map_err(|error| match error {
+                BehalfError::TableFull => NameError::TooMany,
+                BehalfError::NoMemory => NameError::NoMemory,
+                _ => NameError::NoCaller,
+            })
+        })
+    }
+}

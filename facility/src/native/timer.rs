@@ -1,0 +1,60 @@
+//! Timers on a kernel.
+
+use core::time::Duration;
+
+use atropos_kernel::{Asked, Behalf, BehalfError, Pid, Reference, Standing, TimerError as KernelTimerError};
+
+use super::{Gate, Native, act};
+use crate::timer::{TimeLeft, TimerError, TimerFacility};
+
+impl<G: Gate, M: Send + 'static> TimerFacility<M> for Native<G> {
+    fn start(&self, caller: u64, target: u64, after: Duration, message: M) -> Result<u64, TimerError> {
+        let started = act(&self.0, caller, |behalf| {
+            if matches!(behalf.standing(), Standing::Gone | Standing::NeverGivenOut) {
+                return Err(TimerError::NoCaller);
+            }
+            let target = Pid::from_raw(target).filter(|target| behalf.was_given_out(*target));
+            let timer = behalf.send_after(target.ok_or(TimerError::NoProc)?, after, message);
+            timer.map(Reference::to_raw).map_err(refusal)
+        });
+        started.ok_or(TimerError::NoCaller)?
+    }
+
+    fn cancel(&self, caller: u64, timer: u64) -> Result<TimeLeft, TimerError> {
+        self.time_left(caller, timer, |behalf, timer| behalf.cancel_timer(timer))
+    }
+
+    fn read(&self, caller: u64, timer: u64) -> Result<TimeLeft, TimerError> {
+        self.time_left(caller, timer, |behalf, timer| behalf.read_timer(timer))
+    }
+}
+
+impl<G: Gate> Native<G> {
+    fn time_left(
+        &self,
+        caller: u64,
+        timer: u64,
+        what: impl FnOnce(&Behalf<'_>, Reference) -> Result<Asked<Option<Duration>>, BehalfError>,
+    ) -> Result<TimeLeft, TimerError> {
+        let done = act(&self.0, caller, |behalf| match (behalf.standing(), Reference::from_raw(timer)) {
+            (Standing::Gone | Standing::NeverGivenOut, _) => Err(TimerError::NoCaller),
+            (_, None) => Ok(TimeLeft::Known(None)),
+            (_, Some(timer)) => match what(behalf, timer) {
+                Ok(Asked::Known(left)) => Ok(TimeLeft::Known(left)),
+                Ok(Asked::Later(waiting)) => Ok(TimeLeft::Later(waiting)),
+                Err(BehalfError::NoMemory) => Err(TimerError::NoMemory),
+                Err(_) => Err(TimerError::NoCaller),
+            },
+        });
+        done.ok_or(TimerError::NoCaller)?
+    }
+}
+
+fn refusal(error: KernelTimerError) -> TimerError {
+    match error {
+        KernelTimerError::WrongType => TimerError::WrongType,
+        KernelTimerError::TooMany => TimerError::TooMany,
+        KernelTimerError::Dying => TimerError::NoCaller,
+        _ => TimerError::NoMemory,
+    }
+}

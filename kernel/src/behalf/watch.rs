@@ -1,0 +1,138 @@
+//! Monitors of a process's that somebody else makes for it, and its aliases.
+//!
+//! What has a name is looked up at the call, as the process itself would; who gets the name afterwards is not watched. An alias that goes
+//! with a monitor is ordered before it: nobody knows the reference yet, so nothing can come between.
+
+use core::ptr::NonNull;
+
+use super::{Behalf, BehalfError, Placed, Way};
+use crate::alias::{AliasMode, AliasRecord};
+use crate::cx::Dest;
+use crate::memory::{self, NoMemory};
+use crate::monitor::Monitor;
+use crate::mutate::Mutation;
+use crate::name::{Entry, RegisterError};
+use crate::pid::{Alias, Pid, Reference};
+use crate::process::header::Header;
+use crate::process::ties;
+use crate::proxy::Order;
+
+impl From<NoMemory> for BehalfError {
+    fn from(NoMemory: NoMemory) -> Self {
+        Self::NoMemory
+    }
+}
+
+impl Behalf<'_> {
+    /// Monitors a process. A watcher that is gone gets a reference, and never an answer.
+    pub fn monitor(&self, target: Pid) -> Result<Placed, BehalfError> {
+        self.monitor_with(Dest::Pid(target), None)
+    }
+
+    /// Monitors whoever has the name now: a DOWN `noproc` at once when nobody has. DOWNs give the name.
+    pub fn monitor_name(&self, name: &str) -> Result<Placed, BehalfError> {
+        self.monitor_with(Dest::Name(name), None)
+    }
+
+    /// Monitors, and makes the reference an alias of the caller's as well.
+    pub fn monitor_with(&self, target: Dest<'_>, alias: Option<AliasMode>) -> Result<Placed, BehalfError> {
+        if let Way::NeverGivenOut = self.way {
+            return Err(BehalfError::NoCaller);
+        }
+        let target = match target {
+            Dest::Pid(pid) if !self.was_given_out(pid) => return Err(BehalfError::NoProc),
+            Dest::Pid(pid) => Ok(pid),
+            Dest::Name(name) => match self.hand.kernel.names.intern(name) {
+                Ok(entry) => Err(entry),
+                Err(RegisterError::TableFull) => return Err(BehalfError::TableFull),
+                Err(_) => return Err(BehalfError::NoMemory),
+            },
+        };
+        let reference = self.reference()?;
+        let immediate_down = match self.way {
+            Way::Here(cx) => cx.monitor_as(target, reference, alias).map_err(|_| BehalfError::NoMemory)?,
+            Way::There(process) => self.monitor_there(process, target, reference, alias)?,
+            Way::Gone | Way::NeverGivenOut => false,
+        };
+        Ok(Placed { reference, immediate_down })
+    }
+
+    fn monitor_there(
+        &self,
+        process: &Header,
+        target: Result<Pid, &Entry>,
+        reference: Reference,
+        alias: Option<AliasMode>,
+    ) -> Result<bool, BehalfError> {
+        let hand = &self.hand;
+        if let Some(mode) = alias
+            && !self.order_alias(process, reference, mode)?
+        {
+            return Ok(false);
+        }
+        let (name, holder) = match target {
+            Ok(pid) => (None, hand.find(pid).ok_or(Some(pid))),
+            Err(entry) => (Some(entry), entry.holder(hand.guard).ok_or(None)),
+        };
+        let pid = holder.map_or_else(|pid| pid, |other| Some(other.pid));
+        // A monitor of oneself is a reference that never fires.
+        if pid == Some(self.caller) {
+            return Ok(false);
+        }
+        let monitor = Monitor::try_new(hand, reference, self.caller, pid, name)?;
+        if hand.kernel.mutated(Mutation::PlacedFirst) {
+            // SAFETY: the target side's share is ours.
+            let immediate_down = unsafe { ties::place_monitor(monitor, hand, holder) };
+            let _ = self.order(process, Order::Monitor(monitor));
+            return Ok(immediate_down);
+        }
+        let pushed = self.order(process, Order::Monitor(monitor));
+        if pushed != Ok(true) {
+            for _share in 0..2 {
+                // SAFETY: both shares are ours still (X2).
+                unsafe { Monitor::give_up(monitor, hand.pool()) };
+            }
+            return Ok(pushed?);
+        }
+        // SAFETY: the target side's share is ours.
+        Ok(unsafe { ties::place_monitor(monitor, hand, holder) })
+    }
+
+    /// Makes an alias of the caller's; with `reply` the first message through it ends it. To an alias of one who is gone
+    /// nothing comes.
+    pub fn alias(&self, reply: bool) -> Result<Alias, BehalfError> {
+        let mode = if reply { AliasMode::Reply } else { AliasMode::ExplicitUnalias };
+        match self.way {
+            Way::Here(cx) => Ok(cx.alias(reply)?),
+            Way::There(process) => {
+                let reference = self.reference()?;
+                self.order_alias(process, reference, mode)?;
+                Ok(Alias { pid: self.caller, reference })
+            }
+            Way::Gone => Ok(Alias { pid: self.caller, reference: self.reference()? }),
+            Way::NeverGivenOut => Err(BehalfError::NoCaller),
+        }
+    }
+
+    /// Ends an alias of the caller's; another's stays as it is. `Some` is whether it was in force, which only a caller that
+    /// is here can be told: for the others it is when this returns, and is not once the caller has looked.
+    pub fn unalias(&self, reference: Reference) -> Result<Option<bool>, BehalfError> {
+        match self.way {
+            Way::Here(cx) => Ok(Some(cx.unalias(Alias { pid: self.caller, reference }))),
+            Way::There(process) => Ok(self.order(process, Order::Unalias(reference)).map(|_| None)?),
+            Way::Gone => Ok(Some(false)),
+            Way::NeverGivenOut => Err(BehalfError::NoCaller),
+        }
+    }
+
+    /// Orders an alias; false when the process is dead.
+    fn order_alias(&self, process: &Header, reference: Reference, mode: AliasMode) -> Result<bool, NoMemory> {
+        let alias: NonNull<AliasRecord> = AliasRecord::try_new(reference, mode)?;
+        let pushed = self.order(process, Order::Alias(alias));
+        if pushed != Ok(true) {
+            // SAFETY: ours still (X2).
+            unsafe { memory::drop_and_free(alias) };
+        }
+        pushed
+    }
+}

@@ -1,0 +1,95 @@
+//! Time, on a kernel whose clock stands still until the test moves it: patience, and idleness.
+#![cfg(feature = "epoch")]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use atropos_kernel::{Context, Options, Peek, Ran, Received, SpawnOptions};
+use common::Stage;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Elsewhere a message that did not match cancelled the receive's timer, which then was not armed again.
+#[test]
+fn fault_2_2_q_what_does_not_match_does_not_stop_the_clock() {
+    let mut stage = Stage::new(Options::default());
+    let (ends, matched) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (ended, got) = (ends.clone(), matched.clone());
+    let waits = async move |mut cx: Context<u32>| {
+        let start = cx.cursor_at_end();
+        let received = cx.recv_match_from(start, Some(SECOND * 10), |peek| matches!(peek, Peek::Message(0))).await;
+        got.store(usize::from(received.is_some()), Ordering::Relaxed);
+        ended.fetch_add(1, Ordering::Relaxed);
+        // Nor does a whole patience, once lost, come back.
+        let received = cx.recv_match_from(start, Some(SECOND * 10), |peek| matches!(peek, Peek::Message(0))).await;
+        assert!(matches!(received, Some(Received::Message(0))));
+        ended.fetch_add(1, Ordering::Relaxed);
+    };
+    let waiting = stage.host().spawn_async(&SpawnOptions::new(), waits).expect("a process").pid();
+    stage.settle();
+    for _ in 0..99 {
+        stage.host().send(waiting, 1_u32).expect("it lives");
+        stage.pass(SECOND / 10);
+        assert_eq!(ends.load(Ordering::Relaxed), 0, "it has patience still");
+    }
+    stage.host().send(waiting, 1_u32).expect("it lives");
+    stage.pass(SECOND / 5);
+    assert_eq!((ends.load(Ordering::Relaxed), matched.load(Ordering::Relaxed)), (1, 0), "it has lost its patience");
+    stage.host().send(waiting, 0_u32).expect("it lives");
+    stage.settle();
+    assert_eq!(ends.load(Ordering::Relaxed), 2);
+    assert!(!stage.host().is_alive(waiting));
+}
+
+/// Elsewhere idle workers looked every 5 ms, timers advanced between slices of one of them only, and every exit went through
+/// all that waited. Here an idle core says when it wants to be run again: at the next timer, or never.
+#[test]
+fn fault_2_2_r_a_the_idle_do_not_poll() {
+    let mut stage = Stage::new(Options { cores: 2, ..Options::default() });
+    let slices = Arc::new(AtomicUsize::new(0));
+    let waiting: Vec<_> = (0..100)
+        .map(|_| {
+            let slices = slices.clone();
+            let waits = async move |mut cx: Context<()>| {
+                loop {
+                    slices.fetch_add(1, Ordering::Relaxed);
+                    cx.recv().await;
+                }
+            };
+            stage.host().spawn_async(&SpawnOptions::new(), waits).expect("a process").pid()
+        })
+        .collect();
+    stage.settle();
+    let idle = |stage: &mut Stage| stage.cores.iter_mut().map(|core| core.run(1_000)).collect::<Vec<_>>();
+    assert_eq!(idle(&mut stage), [Ran::Idle { until: None }; 2]);
+    let (woken, ran) = (stage.world.wakes.load(Ordering::Relaxed), slices.load(Ordering::Relaxed));
+    stage.pass(SECOND * 3_600);
+    assert_eq!(idle(&mut stage), [Ran::Idle { until: None }; 2], "and nothing but a signal changes that");
+    assert_eq!(stage.world.wakes.load(Ordering::Relaxed), woken);
+    assert_eq!(slices.load(Ordering::Relaxed), ran);
+    // One message resumes one process, and wakes one core.
+    stage.host().send(waiting[7], ()).expect("it lives");
+    assert_eq!(stage.world.wakes.load(Ordering::Relaxed), woken + 1);
+    stage.settle();
+    assert_eq!(slices.load(Ordering::Relaxed), ran + 1);
+    // An exit resumes nobody.
+    assert_eq!(stage.host().exit(waiting[8], atropos_kernel::Reason::KILL), Ok(true));
+    stage.settle();
+    assert_eq!(slices.load(Ordering::Relaxed), ran + 1);
+    // A timer is its own core's, and that one alone says when.
+    let sleeps = async |cx: Context<()>| cx.sleep(SECOND).await;
+    let sleeping = stage.host().spawn_async(&SpawnOptions::new(), sleeps).expect("a process").pid();
+    stage.settle();
+    let due = |ran: &Ran| matches!(ran, Ran::Idle { until: Some(_) });
+    let both = idle(&mut stage);
+    assert_eq!(both.iter().filter(|ran| due(ran)).count(), 1, "{both:?}");
+    let at = both.iter().position(due).expect("one");
+    stage.world.now.fetch_add(SECOND.as_nanos() as u64 + (1 << 17), Ordering::Relaxed);
+    assert_eq!(stage.cores[1 - at].run(1_000), Ran::Idle { until: None });
+    assert!(stage.host().is_alive(sleeping));
+    while stage.cores[at].run(1_000) == Ran::Worked {}
+    assert!(!stage.host().is_alive(sleeping), "whatever the other core does");
+}
