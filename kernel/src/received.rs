@@ -2,12 +2,12 @@
 
 use core::ptr::NonNull;
 
+use crate::hand::Hand;
 use crate::link::Link;
 use crate::monitor::{Monitor, Object};
 use crate::pid::{Pid, Reference};
 use crate::process::header::Header;
 use crate::reason::Reason;
-use crate::send::uncount;
 use crate::signal::exit_signal::ExitSignal;
 use crate::signal::message::{AliasMessage, Message};
 use crate::signal::node::{Kind, Node};
@@ -115,23 +115,30 @@ impl<M> Peek<'_, M> {
     }
 }
 
+/// A message is received: there is room for another.
+fn left(process: &Header, hand: &Hand<'_>) {
+    if let Some(bound) = process.bound.get() {
+        bound.received(hand);
+    }
+}
+
 impl<M> Received<M> {
     /// Receives `node`, which has just been taken out of the private queue.
     ///
     /// # Safety
     /// The caller owns `process`, which takes `M`; `node` came from its private queue and is not
     /// used again.
-    pub(crate) unsafe fn open(node: NonNull<Node>, process: &Header) -> Self {
+    pub(crate) unsafe fn open(node: NonNull<Node>, process: &Header, hand: &Hand<'_>) -> Self {
         // SAFETY: taken out, so the owner's.
         let kind = unsafe { Node::kind(node) };
         match kind {
             Kind::Message => {
-                uncount(process);
+                left(process, hand);
                 // SAFETY: of this kind, with an `M`.
                 Self::Message(unsafe { Message::open(node) })
             }
             Kind::AliasMessage => {
-                uncount(process);
+                left(process, hand);
                 // SAFETY: of this kind, with an `M`.
                 Self::Message(unsafe { AliasMessage::open(node) })
             }
