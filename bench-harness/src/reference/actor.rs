@@ -138,9 +138,11 @@ impl Drop for Letter {
     }
 }
 
-/// What a send said.
-pub fn sent(result: Result<(), SendError<Letter>>) -> Sent {
-    match result {
+/// What a send said, and did: the letter may be gone.
+pub fn sent(stage: &Stage, send: impl FnOnce() -> Result<(), SendError<Letter>>) -> Sent {
+    let before = stage.letters();
+    match send() {
+        Ok(()) if stage.letters() < before => Sent::Dropped,
         Ok(()) => Sent::Delivered,
         Err(SendError::NoProc(_)) => Sent::NoProc,
         Err(SendError::NoName(_)) => Sent::NoName,
@@ -152,8 +154,8 @@ pub fn sent(result: Result<(), SendError<Letter>>) -> Sent {
 
 /// The options of a birth.
 pub fn options(birth: &Birth) -> SpawnOptions<'static> {
-    let Birth { trap, link, monitor, priority, core, limit, name: called } = *birth;
-    let mut options = SpawnOptions::new().trap_exit(trap).priority(priority).mailbox_limit(limit);
+    let Birth { trap, link, monitor, priority, core, limit, overflow, name: called } = *birth;
+    let mut options = SpawnOptions::new().trap_exit(trap).priority(priority).mailbox_limit(limit).overflow(overflow);
     if link {
         options = options.link();
     }
@@ -280,16 +282,16 @@ impl Actor {
         let (to, via, got) = match act {
             Act::SendName(number) => {
                 let holder = self.stage.judge().model.whereis(number);
-                (holder, None, sent(cx.send_name(name(number), letter)))
+                (holder, None, sent(&self.stage, || cx.send_name(name(number), letter)))
             }
             Act::SendAlias(number) => {
                 let Some(alias) = self.stage.judge().alias(number) else { return };
                 let to = self.stage.judge().model.id(alias.pid());
-                (to, Some(alias.reference()), sent(cx.send_alias(alias, letter)))
+                (to, Some(alias.reference()), sent(&self.stage, || cx.send_alias(alias, letter)))
             }
             Act::Send(number) => {
                 let (to, pid) = self.who(number);
-                (Some(to), None, sent(cx.send(pid, letter)))
+                (Some(to), None, sent(&self.stage, || cx.send(pid, letter)))
             }
             _ => return,
         };
