@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use atropos::kernel::{Asked, Said};
 use atropos::{
-    Alias, AliasMode, Body, Cursor, Cx, Dest, Peek, Reason, Received, Reference, Resumed, SendError, SpawnOptions,
-    Waiting,
+    Alias, AliasMode, Body, Cursor, Cx, Dest, InLine, Peek, Reason, Received, Reference, Resumed, SendError,
+    SpawnOptions, Waiting,
 };
 
 use super::claims::{Got, Sent, Verdict, name};
@@ -139,7 +139,7 @@ impl Drop for Letter {
 }
 
 /// What a send said, and did: the letter may be gone.
-pub fn sent(stage: &Stage, send: impl FnOnce() -> Result<(), SendError<Letter>>) -> Sent {
+pub fn sent<L>(stage: &Stage, send: impl FnOnce() -> Result<(), SendError<L>>) -> Sent {
     let before = stage.letters();
     match send() {
         Ok(()) if stage.letters() < before => Sent::Dropped,
@@ -182,6 +182,9 @@ pub struct Actor {
     picky: bool,
     cursor: Cursor,
     questions: Vec<(u64, Id, Waiting)>,
+    in_line: InLine,
+    /// What waits for room, and where.
+    waiting: Option<(Id, atropos::Pid, Letter)>,
     monitors: Vec<Reference>,
     aliases: Vec<Reference>,
 }
@@ -205,6 +208,8 @@ impl Actor {
             picky: false,
             cursor: Cursor::new(),
             questions: Vec::new(),
+            in_line: InLine::new(),
+            waiting: None,
             monitors: Vec::new(),
             aliases: Vec::new(),
         };
@@ -274,6 +279,25 @@ impl Actor {
             }
         }
         self.questions = open;
+    }
+
+    /// Tries to send what waits for room.
+    fn try_again(&mut self, cx: &Me<'_>, me: Id) {
+        let Some((to, pid, letter)) = self.waiting.take() else { return };
+        let (id, mut back) = (letter.id, None);
+        let got = sent(&self.stage, || match cx.send_in_line(&mut self.in_line, pid, letter) {
+            Err(SendError::Full(letter)) => {
+                back = Some(letter);
+                Err(SendError::Full(()))
+            }
+            sent => sent.map_err(|error| error.without_message()),
+        });
+        self.waiting = back.map(|letter| (to, pid, letter));
+        let waits = self.waiting.is_some().then_some(to);
+        self.check(
+            || format!("letter {id} to {to}, in line: {got:?}"),
+            |model| model.sent(Some(me), Some(to), id, None, got).and_then(|()| model.waits(me, waits)),
+        );
     }
 
     fn send(&self, cx: &Me<'_>, me: Id, act: Act) {
@@ -386,6 +410,13 @@ impl Actor {
     fn perform(&mut self, cx: &Me<'_>, me: Id, act: Act) -> After {
         match act {
             Act::Nothing => {}
+            Act::SendInLine(to) => {
+                if self.waiting.is_none() {
+                    let (to, pid) = self.who(to);
+                    self.waiting = Some((to, pid, self.stage.letter(Vec::new())));
+                    self.try_again(cx, me);
+                }
+            }
             Act::Send(_) | Act::SendName(_) | Act::SendAlias(_) => self.send(cx, me, act),
             Act::Link(to) => {
                 let (to, pid) = self.who(to);
@@ -546,6 +577,7 @@ impl Body for Actor {
         let me = self.start(cx);
         self.check(|| format!("resumed on {}", cx.core()), |model| model.resumed(me));
         self.ask_again(cx);
+        self.try_again(cx, me);
         while let Some(acts) = self.receive(cx, me) {
             let mut yields = cx.is_exhausted();
             for act in acts {

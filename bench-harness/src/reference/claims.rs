@@ -175,6 +175,24 @@ impl Model {
         Ok(())
     }
 
+    /// A process waits for room at another, or no more.
+    pub fn waits(&mut self, id: Id, at: Option<Id>) -> Verdict {
+        self.processes[id].in_line = at;
+        Ok(())
+    }
+
+    /// The cores have nothing to do: nobody waits for room where there is some, or nobody.
+    pub fn no_wait_is_lost(&mut self) -> Verdict {
+        for id in 0..self.count() {
+            let Some(to) = self.processes[id].in_line.filter(|_| self.is_alive(id)) else { continue };
+            ensure(self.is_alive(to), || format!("{id} waits for room at {to}, who is dead"))?;
+            self.fetch(to);
+            let (limit, (_, most)) = (self.processes[to].limit, self.waiting(to));
+            ensure(most >= limit, || format!("{id} waits for room at {to}, where {most} of {limit} are"))?;
+        }
+        Ok(())
+    }
+
     /// A letter that tells its receiver to do something will be sent.
     pub fn orders(&mut self, letter: u64) {
         self.orders.insert(letter);
@@ -448,6 +466,7 @@ impl Model {
             let process = &self.processes[id];
             ensure(process.dying.is_none(), || format!("{id} lives, and must die of {:?}", process.dying))?;
             ensure(process.queue.is_empty(), || format!("{id} sleeps, and did not receive {:?}", process.queue))?;
+            ensure(process.in_line.is_none(), || format!("{id} sleeps, and waits for room at {:?}", process.in_line))?;
         }
         Ok(())
     }

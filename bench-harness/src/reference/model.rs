@@ -54,6 +54,8 @@ pub(super) struct Process {
     pub overflow: Overflow,
     /// Letters that its full mailbox has dropped.
     pub dropped: usize,
+    /// At whom it waits for room.
+    pub in_line: Option<Id>,
     pub name: Option<usize>,
     /// Every name that it ever had.
     pub had: [bool; NAMES],
@@ -172,6 +174,7 @@ impl Model {
             limit: birth.limit,
             overflow: birth.overflow,
             dropped: 0,
+            in_line: None,
             name: None,
             had: [false; NAMES],
             links: Vec::new(),

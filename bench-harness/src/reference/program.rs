@@ -117,6 +117,8 @@ impl fmt::Debug for Birth {
 pub enum Act {
     Nothing,
     Send(u8),
+    /// Waits for room, if there is none; one at a time.
+    SendInLine(u8),
     SendName(usize),
     SendAlias(u8),
     Link(u8),
@@ -160,7 +162,8 @@ impl Act {
         };
         match kind % 40 {
             0 => Self::Nothing,
-            1 | 2 => Self::Send(x),
+            1 => Self::Send(x),
+            2 => Self::SendInLine(x),
             3 => Self::SendName(name),
             4 | 5 => Self::SendAlias(x),
             6..=8 => Self::Link(x),

@@ -168,6 +168,7 @@ impl Play {
 
     fn settle(&mut self) -> Result<(), String> {
         self.world.rest().map_err(|error| format!("{error:#}"))?;
+        self.check(|| "* settled".into(), Model::no_wait_is_lost);
         self.failure()
     }
 
