@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atropos_kernel::{Context, Exit, Overflow, Reason, SendError};
-use atropos_otp::{CallError, Calls, Next, Reply, Server, ServerRef, Serving, Task};
+use atropos_otp::{CallError, Calls, Next, Reply, Server, ServerName, ServerRef, Serving, Task};
 use common::{Bed, boom, lock};
 
 type Log = Arc<Mutex<Vec<String>>>;
@@ -203,6 +203,29 @@ fn many_wait_for_room_and_all_get_their_answers() {
         cx.sleep(Duration::from_millis(5)).await;
         cx.exit(desk, Reason::KILL).expect("memory");
         assert_eq!(task.join(&cx, Duration::from_secs(1)).await, Ok(true));
+    });
+}
+
+#[test]
+fn by_name_one_waits_as_well_and_gathers() {
+    scene(async move |cx, log| {
+        let name = ServerName::<Desk>::new("desk");
+        assert!(matches!(name.cast_waiting(&cx, Ask::Note(1), None).await, Err(SendError::NoName(Ask::Note(1)))));
+        assert!(matches!(name.request(&cx, |reply| Ask::Double(1, reply)), Err(CallError::NoName)));
+        let start = Desk(log).start().name("desk").mailbox_limit(2);
+        let desk = start.alone(&cx).await.expect("up");
+        desk.cast(&cx, Ask::Busy(Duration::from_secs(1))).map_err(|_| ()).expect("room");
+        cx.sleep(Duration::from_millis(1)).await;
+        let mut calls = Calls::new();
+        for n in 0..2 {
+            calls.add(n, name.request(&cx, |reply| Ask::Double(n, reply)).expect("room"));
+        }
+        assert!(matches!(name.request(&cx, |reply| Ask::Double(9, reply)), Err(CallError::Full)));
+        name.cast_waiting(&cx, Ask::Note(1), None).await.map_err(|_| ()).expect("alive");
+        assert_eq!(name.call_waiting(&cx, None, |reply| Ask::Double(4, reply)).await, Ok(8));
+        while let Some((Some(n), answer)) = calls.next(&cx, None).await {
+            assert_eq!(answer, Ok(2 * n));
+        }
     });
 }
 

@@ -265,6 +265,32 @@ impl<S: Server> ServerName<S> {
         cx.send_name(&self.name, Envelope::<S>::message(message)).map_err(unwrapped)
     }
 
+    /// See [`ServerRef::cast_waiting`]. It waits at whoever has the name now, and at nobody else.
+    pub async fn cast_waiting<M: Send + 'static>(
+        &self,
+        cx: &Context<M>,
+        message: S::Message,
+        within: impl Into<Option<Duration>>,
+    ) -> Result<(), SendError<S::Message>> {
+        match self.find(cx) {
+            Ok(server) => server.cast_waiting(cx, message, within).await,
+            Err(_) => Err(SendError::NoName(message)),
+        }
+    }
+
+    /// See [`ServerRef::request`].
+    pub fn request<M, T>(
+        &self,
+        cx: &Context<M>,
+        make: impl FnOnce(Reply<T>) -> S::Message,
+    ) -> Result<Pending<T>, CallError>
+    where
+        M: Send + 'static,
+        T: Send + 'static,
+    {
+        self.find(cx)?.request(cx, make)
+    }
+
     /// See [`ServerRef::call`].
     pub async fn call<M, T>(&self, cx: &Context<M>, make: impl FnOnce(Reply<T>) -> S::Message) -> Result<T, CallError>
     where
@@ -286,5 +312,19 @@ impl<S: Server> ServerName<S> {
         T: Send + 'static,
     {
         self.find(cx)?.call_within(cx, within, make).await
+    }
+
+    /// See [`ServerRef::call_waiting`]. As for [`ServerName::cast_waiting`].
+    pub async fn call_waiting<M, T>(
+        &self,
+        cx: &Context<M>,
+        within: impl Into<Option<Duration>>,
+        make: impl FnOnce(Reply<T>) -> S::Message,
+    ) -> Result<T, CallError>
+    where
+        M: Send + 'static,
+        T: Send + 'static,
+    {
+        self.find(cx)?.call_waiting(cx, within, make).await
     }
 }
