@@ -72,10 +72,13 @@ unsafe impl Sync for MaybeBound {}
 
 impl MaybeBound {
     /// For so many messages; 0 for no bound.
+    #[inline(always)]
     pub fn try_new(limit: u32, overflow: Overflow) -> Result<Self, NoMemory> {
-        if limit == 0 {
-            return Ok(Self(None));
-        }
+        if limit == 0 { Ok(Self(None)) } else { Self::try_some(limit, overflow) }
+    }
+
+    #[cold]
+    fn try_some(limit: u32, overflow: Overflow) -> Result<Self, NoMemory> {
         let bound = Bound { room: Room::new(limit), overflow, dropped: PlainAtomicUsize::new(0), held: Cell::new(0) };
         memory::try_new(bound).map(|bound| Self(Some(bound))).map_err(|_| NoMemory)
     }
@@ -89,12 +92,21 @@ impl MaybeBound {
 }
 
 impl Drop for MaybeBound {
+    #[inline(always)]
     fn drop(&mut self) {
         if let Some(bound) = self.0 {
-            // SAFETY: made by `try_new`, and owned.
-            unsafe { memory::drop_and_free(bound) };
+            // SAFETY: owned, and not used again.
+            unsafe { free(bound) };
         }
     }
+}
+
+/// # Safety
+/// It was made by `MaybeBound::try_new`, and is not used again.
+#[cold]
+unsafe fn free(bound: NonNull<Bound>) {
+    // SAFETY: by contract.
+    unsafe { memory::drop_and_free(bound) };
 }
 
 /// Has a process that was in line look again.
@@ -104,8 +116,10 @@ fn call(hand: &Hand<'_>, pid: Pid) {
     }
 }
 
+// Cold, all of it: in the code of who has no bound it is one jump that is not taken.
 impl Bound {
     /// What becomes of a message that is about to be sent; after `In` it is counted. Lock-free.
+    #[cold]
     pub fn admit(&self) -> Admitted {
         let limit = self.room.limit();
         let most = if self.overflow == Overflow::DropOldest { 2 * limit } else { limit };
@@ -130,17 +144,20 @@ impl Bound {
     }
 
     /// A message is in the private queue. The owner's.
+    #[cold]
     pub fn fetched(&self) {
         self.held.set(self.held.get() + 1);
     }
 
     /// A message has left the private queue. The owner's.
+    #[cold]
     pub fn received(&self, hand: &Hand<'_>) {
         self.held.set(self.held.get() - 1);
         self.left(hand);
     }
 
     /// A message that was counted is gone. The owner's.
+    #[cold]
     pub fn left(&self, hand: &Hand<'_>) {
         if self.room.leave() {
             // SAFETY: the owner.
@@ -149,12 +166,14 @@ impl Bound {
     }
 
     /// A place was given back by somebody else, or kept for who has gone. The owner's.
+    #[cold]
     pub fn look(&self, hand: &Hand<'_>) {
         // SAFETY: the owner.
         unsafe { self.room.look(|pid| call(hand, pid)) };
     }
 
     /// The process is dead: who is in line learns it, if `tells`. The owner's.
+    #[cold]
     pub fn close(&self, hand: &Hand<'_>, tells: bool) {
         // SAFETY: the owner, for the last time.
         unsafe {
@@ -168,6 +187,7 @@ impl Bound {
 
     /// Takes the oldest messages beyond the limit out of the private queue. The owner's, after a fetch; O(1) for each
     /// that is taken, amortised.
+    #[cold]
     pub fn trim(&self, private: &mut Private, dropped: &mut Queue) {
         if self.overflow != Overflow::DropOldest {
             return;

@@ -3,7 +3,7 @@
 use core::any::TypeId;
 use core::fmt;
 
-use crate::bound::{Admitted, Bound, Overflow};
+use crate::bound::{Admitted, Overflow};
 use crate::hand::Hand;
 use crate::pid::{Alias, Pid};
 use crate::process::header::Header;
@@ -105,19 +105,21 @@ pub(crate) fn send_to<M: Send + 'static>(
     if process.mailbox.is_closed() {
         return Err(SendError::NoProc(message));
     }
-    match process.bound.get().map_or(Admitted::In, Bound::admit) {
-        Admitted::In => deliver(hand, process, message, via),
-        Admitted::Refused => Err(SendError::Full(message)),
-        Admitted::Dropped => {
-            // Its destructor is foreign, and its sender has done with it.
-            let mut message = Some(message);
-            hand.kernel.contain(&mut || drop(message.take()));
-            Ok(())
+    if let Some(bound) = process.bound.get() {
+        match bound.admit() {
+            Admitted::In => {}
+            Admitted::Refused => return Err(SendError::Full(message)),
+            Admitted::Dropped => {
+                discard(hand, message);
+                return Ok(());
+            }
         }
     }
+    deliver(hand, process, message, via)
 }
 
 /// Delivers a message that has its place, if the process counts them. Lock-free.
+#[inline(always)]
 pub(crate) fn deliver<M: Send + 'static>(
     hand: &Hand<'_>,
     process: &Header,
@@ -145,7 +147,15 @@ pub(crate) fn deliver<M: Send + 'static>(
     }))
 }
 
+/// A full mailbox drops a message. Its destructor is foreign, and its sender has done with it.
+#[cold]
+fn discard<M>(hand: &Hand<'_>, message: M) {
+    let mut message = Some(message);
+    hand.kernel.contain(&mut || drop(message.take()));
+}
+
 /// A message that was counted has not arrived.
+#[cold]
 fn retract(process: &Header, hand: &Hand<'_>) {
     if let Some(bound) = process.bound.get() {
         bound.room.retract();

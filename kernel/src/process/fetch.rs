@@ -102,6 +102,7 @@ fn meet_all(process: &Header, hand: &Hand<'_>, by: By, mut fifo: Fifo, refused: 
 }
 
 /// A message goes to the private queue.
+#[inline(always)]
 fn come(process: &Header) -> Met {
     if let Some(bound) = process.bound.get() {
         bound.fetched();

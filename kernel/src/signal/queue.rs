@@ -118,8 +118,24 @@ impl Queue {
     /// Takes the oldest.
     pub fn pop_front(&mut self) -> Option<NonNull<Node>> {
         let node = NonNull::new(self.head)?;
-        // SAFETY: in this queue.
-        unsafe { self.remove(node) };
+        // Nothing is in front of it, so nothing is left that was looked at or passed over, if it was the last.
+        if self.seen == node.as_ptr() {
+            self.seen = ptr::null_mut();
+        }
+        if self.passed == node.as_ptr() {
+            self.passed = ptr::null_mut();
+        }
+        // SAFETY: in this queue, so held by its owner (rule N1).
+        self.head = unsafe { Node::next(node) };
+        match NonNull::new(self.head) {
+            None => self.tail = ptr::null_mut(),
+            // SAFETY: in this queue.
+            Some(first) => unsafe { first.as_ref() }.prev.with_mut(|prev| {
+                // SAFETY: held.
+                unsafe { *prev = ptr::null_mut() }
+            }),
+        }
+        self.len -= 1;
         Some(node)
     }
 
