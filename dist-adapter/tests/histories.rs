@@ -12,17 +12,6 @@ use common::*;
 
 const PROCESSES: u64 = 12;
 
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % limit
-    }
-}
-
 struct Monitor {
     watcher: u64,
     target: RemotePid,

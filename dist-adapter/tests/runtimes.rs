@@ -1,5 +1,7 @@
 //! Two runtimes in one process, joined by a cable: their processes monitor each other's, while they die and the cable is cut.
 
+mod common;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,6 +11,8 @@ use std::time::{Duration, Instant};
 use atropos::{Address, Context, Handle, Pid, Reason, Received, Runtime};
 use atropos_dist::relay::{Relay, RemoteDown};
 use atropos_dist::{Cable, LoopBack, MonitorError, Node, Options, Plane, RemotePid, RemoteReference};
+
+use common::Random;
 
 /// What the watchers take.
 #[derive(Debug)]
@@ -100,18 +104,6 @@ async fn watch(mut cx: Context<Say>, plane: Arc<Plane>, account: Arc<Account>) {
             }
             other => panic!("{other:?}"),
         }
-    }
-}
-
-/// A small generator: xorshift, by a seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % limit
     }
 }
 

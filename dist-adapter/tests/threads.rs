@@ -17,17 +17,6 @@ const LIVING: u64 = 1_000_000;
 const TARGETS: u64 = 2_000;
 const ROUNDS: u64 = 20_000;
 
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % limit
-    }
-}
-
 /// What one side has made, and withdrawn.
 #[derive(Default)]
 struct Account {

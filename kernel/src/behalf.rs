@@ -113,7 +113,7 @@ impl Host<'_> {
         let slice = unsafe { (*(kernel.here)()).get() }.cast::<Slice<'_>>();
         // SAFETY: null, or noted for as long as the slice lasts, which is longer than this call.
         let slice = unsafe { slice.as_ref() }.filter(|slice| core::ptr::eq(slice.hand.kernel, kernel));
-        let own = slice.filter(|slice| slice.process.pid == caller);
+        let own = slice.filter(|slice| slice.process().pid == caller);
         if let Some(slice) = own
             && !slice.inside.get()
             && !slice.looking.get()
@@ -189,8 +189,8 @@ impl Behalf<'_> {
                 Ok(Placed { reference, immediate_down })
             }
             Way::There(process) if target != self.caller => {
-                let nodes = &self.hand.kernel.nodes;
-                let monitor = Monitor::try_new(nodes, reference, self.caller, Some(target), None)
+                let hand = &self.hand;
+                let monitor = Monitor::try_new(hand, reference, self.caller, Some(target), None)
                     .map_err(|NoMemory| BehalfError::NoMemory)?;
                 if self.hand.kernel.mutated(Mutation::PlacedFirst) {
                     // SAFETY: the target side's share is ours.
@@ -203,7 +203,7 @@ impl Behalf<'_> {
                 if pushed != Ok(true) {
                     for _share in 0..2 {
                         // SAFETY: both shares are ours still (X2).
-                        unsafe { Monitor::give_up(monitor) };
+                        unsafe { Monitor::give_up(monitor, hand.pool()) };
                     }
                     return pushed.map_err(|NoMemory| BehalfError::NoMemory).and(nobody);
                 }
@@ -259,12 +259,12 @@ impl Behalf<'_> {
         if other.is_none() && !told {
             return Err(BehalfError::NoProc);
         }
-        let link = Link::try_new(&hand.kernel.nodes, self.caller, to).map_err(|NoMemory| BehalfError::NoMemory)?;
+        let link = Link::try_new(hand, self.caller, to).map_err(|NoMemory| BehalfError::NoMemory)?;
         let pushed = self.order(process, Order::Link(link));
         if pushed != Ok(true) {
             for _share in 0..2 {
                 // SAFETY: both shares are ours still (X2).
-                unsafe { Link::give_up(link) };
+                unsafe { Link::give_up(link, hand.pool()) };
             }
             return Err(if pushed.is_ok() { BehalfError::NoCaller } else { BehalfError::NoMemory });
         }
@@ -280,7 +280,7 @@ impl Behalf<'_> {
         // SAFETY: shared, so live. Who meets the proxy finds it cut.
         unsafe { link.as_ref() }.cut();
         // SAFETY: the other half's share, which nobody took.
-        unsafe { Link::give_up(link) };
+        unsafe { Link::give_up(link, hand.pool()) };
         Err(BehalfError::NoProc)
     }
 
@@ -320,7 +320,7 @@ impl Behalf<'_> {
     /// Whether it is linked with `other`. A caller that is not here has to be asked.
     pub fn is_linked(&self, other: Pid) -> Result<Asked<bool>, BehalfError> {
         match self.way {
-            Way::Here(cx) => Ok(Asked::Known(ties::is_linked(cx.process(), other))),
+            Way::Here(cx) => Ok(Asked::Known(ties::is_linked(cx.process(), &self.hand, other))),
             Way::There(process) => ask(&self.hand, process, Question::Linked(other))
                 .map(|later| later.map_or(Asked::Known(false), Asked::Later))
                 .map_err(|NoMemory| BehalfError::NoMemory),

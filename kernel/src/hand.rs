@@ -4,6 +4,8 @@ use core::ptr::NonNull;
 
 use crate::kernel::Kernel;
 use crate::mailbox::Pushed;
+use crate::memory::pool::Pool;
+use crate::memory::{self, NoMemory};
 use crate::mutate::Mutation;
 use crate::pid::Pid;
 use crate::process::header::Header;
@@ -30,6 +32,30 @@ impl<'a> Hand<'a> {
     pub fn whereis(&self, name: &str) -> Option<Pid> {
         let pid = self.kernel.names.find(name)?.holder(self.guard)?.pid;
         self.find(pid).map(|process| process.pid)
+    }
+
+    /// The blocks that are kept where this is done.
+    #[inline]
+    pub fn pool(&self) -> Option<&'a Pool> {
+        self.core.map(CoreLocal::pool)
+    }
+
+    /// Moves `value` to the heap; gives it back when there is no memory.
+    #[inline]
+    pub fn try_new<T>(&self, value: T) -> Result<NonNull<T>, T> {
+        match self.pool() {
+            Some(pool) => pool.try_new(value),
+            None => memory::try_new(value),
+        }
+    }
+
+    /// Memory for a `T`.
+    #[inline]
+    pub fn try_alloc<T>(&self) -> Result<NonNull<T>, NoMemory> {
+        match self.pool() {
+            Some(pool) => pool.try_alloc(),
+            None => memory::try_alloc(),
+        }
     }
 
     /// Pushes a signal to whoever `pid` names, or releases it; whether it arrived. Lock-free.
@@ -83,7 +109,7 @@ impl<'a> Hand<'a> {
         self.kernel.contain(&mut || {
             if let Some(node) = node.take() {
                 // SAFETY: by contract, once.
-                unsafe { Node::release(node) };
+                unsafe { Node::release(node, self.pool()) };
             }
         });
     }

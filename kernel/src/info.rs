@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::bound::Bound;
+use crate::hand::Hand;
 use crate::link::Half;
 use crate::list::Chain;
 use crate::memory::{self, NoMemory};
@@ -54,8 +55,8 @@ pub struct ProcessInfo {
 
 impl ProcessInfo {
     /// Of an owned process.
-    pub(crate) fn try_of(process: &Header) -> Result<Box<Self>, NoMemory> {
-        take_up(process);
+    pub(crate) fn try_of(process: &Header, hand: &Hand<'_>) -> Result<Box<Self>, NoMemory> {
+        take_up(process, hand);
         // SAFETY: the caller owns the process (P1).
         let private = unsafe { process.private() };
         let mut links: Vec<Pid> = Vec::new();
@@ -100,9 +101,7 @@ impl ProcessInfo {
                 })
                 .count(),
         };
-        let info = memory::try_new(info).map_err(|_| NoMemory)?;
-        // SAFETY: `try_new` allocated with the layout that Box frees with.
-        Ok(unsafe { Box::from_raw(info.as_ptr()) })
+        memory::try_box(info)
     }
 }
 

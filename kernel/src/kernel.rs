@@ -35,11 +35,13 @@ pub struct Limits {
     /// which costs nothing (a limit costs two operations on a shared counter each). Who asks for
     /// one too many is told that there is no memory. Deaths need none.
     pub nodes: usize,
+    /// Bytes of memory that a core keeps for its next messages, links, monitors and timers.
+    pub kept: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { processes: 1 << 24, names: 1 << 16, timers: 1 << 26, nodes: usize::MAX }
+        Self { processes: 1 << 24, names: 1 << 16, timers: 1 << 26, nodes: usize::MAX, kept: 1 << 20 }
     }
 }
 
@@ -202,7 +204,7 @@ impl Kernel {
         if pushed.is_err() {
             // The core is gone, and its wheel with it: it left the share to us.
             // SAFETY: the wheel's share.
-            unsafe { TimerHead::give_up(timer) };
+            unsafe { TimerHead::give_up(timer, None) };
         }
     }
 
@@ -352,7 +354,7 @@ impl Drop for Kernel {
             unsafe { discard(&self.hand(&guard, None), process) };
             drop(guard);
             // SAFETY: the table's share. There is no waker: they hold the kernel.
-            unsafe { Header::give_up_table(process) };
+            unsafe { Header::give_up_table(process, None) };
         }
     }
 }

@@ -34,13 +34,14 @@ use core::ptr::NonNull;
 
 use crate::hand::Hand;
 use crate::list::{Listed, Place};
-use crate::memory::{self, NoMemory};
+use crate::memory::NoMemory;
+use crate::memory::pool::{self, Pool};
 use crate::mutate::Mutation;
 use crate::pid::Pid;
 use crate::reason::Reason;
 use crate::set::{Joint, Member};
 use crate::shares::Shares;
-use crate::signal::node::{Budget, Kind, Node};
+use crate::signal::node::{Kind, Node};
 use crate::sync::{AtomicU8, Cell, Ordering, UnsafeCell};
 
 const LIVE: u8 = 0;
@@ -92,19 +93,19 @@ impl Listed for Link {
     }
 }
 
-unsafe fn release_exit(node: NonNull<Node>) {
+unsafe fn release_exit(node: NonNull<Node>, pool: Option<&Pool>) {
     // SAFETY: the exit node heads a link; the share that travels with it is given up.
-    unsafe { Link::give_up(node.cast()) }
+    unsafe { Link::give_up(node.cast(), pool) }
 }
 
-unsafe fn release_request(node: NonNull<Node>) {
+unsafe fn release_request(node: NonNull<Node>, pool: Option<&Pool>) {
     // SAFETY: a request node of a link; the share that travels with it is given up.
-    unsafe { Link::give_up(Link::of_request(node)) }
+    unsafe { Link::give_up(Link::of_request(node), pool) }
 }
 
 impl Link {
     /// A live link with a share for each half.
-    pub fn try_new(budget: &Budget, maker: Pid, other: Pid) -> Result<NonNull<Self>, NoMemory> {
+    pub fn try_new(hand: &Hand<'_>, maker: Pid, other: Pid) -> Result<NonNull<Self>, NoMemory> {
         let half = |owner, peer, side| Half {
             joint: Joint::new(),
             owner,
@@ -114,7 +115,7 @@ impl Link {
             withdrawn: Cell::new(false),
         };
         let link = Self {
-            exit: budget.node(Kind::LinkExit, release_exit).ok_or(NoMemory)?,
+            exit: hand.kernel.nodes.node(Kind::LinkExit, release_exit).ok_or(NoMemory)?,
             request: Node::new(Kind::LinkRequest, release_request),
             place: Place::new(),
             state: AtomicU8::new(LIVE),
@@ -122,7 +123,7 @@ impl Link {
             reason: UnsafeCell::new(Reason::NOPROC),
             halves: [half(maker, other, 0), half(other, maker, 1)],
         };
-        memory::try_new(link).map_err(|_| NoMemory)
+        hand.try_new(link).map_err(|_| NoMemory)
     }
 
     /// The request's node.
@@ -175,7 +176,7 @@ impl Link {
         let fired = link.state.compare_exchange(LIVE, FIRED, Ordering::AcqRel, Ordering::Acquire);
         if fired.is_err() && !hand.kernel.mutated(Mutation::FiresAnyway) {
             // SAFETY: the share is the caller's.
-            return unsafe { Self::give_up(this) };
+            return unsafe { Self::give_up(this, hand.pool()) };
         }
         // SAFETY: who fires owns the reason until the push.
         link.reason.with_mut(|place| unsafe { *place = reason.clone() });
@@ -207,14 +208,14 @@ impl Link {
     ///
     /// # Safety
     /// The caller has it and does not use the record again.
-    pub unsafe fn give_up(this: NonNull<Self>) {
+    pub unsafe fn give_up(this: NonNull<Self>, pool: Option<&Pool>) {
         // SAFETY: shared, so live.
         let link = unsafe { this.as_ref() };
         if link.shares.give_up() {
             // Nothing; but a model sees here whether the other side is done with it.
             link.reason.with_mut(|_| ());
             // SAFETY: the last share.
-            unsafe { memory::drop_and_free(this) };
+            unsafe { pool::drop_and_free(this, pool) };
         }
     }
 }

@@ -66,7 +66,7 @@ impl<T> Default for Place<T> {
 
 /// # Safety
 /// The caller has the record (see `Place::get`).
-unsafe fn next<T: Listed>(record: NonNull<T>) -> *mut T {
+pub(crate) unsafe fn next<T: Listed>(record: NonNull<T>) -> *mut T {
     // SAFETY: the caller's, so live.
     let record = unsafe { record.as_ref() };
     // SAFETY: by contract.
@@ -75,7 +75,7 @@ unsafe fn next<T: Listed>(record: NonNull<T>) -> *mut T {
 
 /// # Safety
 /// The caller has the record (see `Place::get`).
-unsafe fn set_next<T: Listed>(record: NonNull<T>, to: *mut T) {
+pub(crate) unsafe fn set_next<T: Listed>(record: NonNull<T>, to: *mut T) {
     // SAFETY: the caller's, so live.
     let record = unsafe { record.as_ref() };
     // SAFETY: by contract.
@@ -118,9 +118,12 @@ impl<T: Listed, O: Orders> List<T, O> {
         unsafe { self.push_chain(record, record) }
     }
 
+    /// Adds records. Lock-free.
+    ///
     /// # Safety
-    /// The caller has the records from `first` to `last`, chained by their places.
-    unsafe fn push_chain(&self, first: NonNull<T>, last: NonNull<T>) -> Result<(), Closed> {
+    /// The caller has the records from `first` to `last`, chained by their places. After `Closed` the last one's place
+    /// leads nowhere.
+    pub unsafe fn push_chain(&self, first: NonNull<T>, last: NonNull<T>) -> Result<(), Closed> {
         // Relaxed: only compared, never followed (L3).
         let mut head = self.head.load(Ordering::Relaxed);
         loop {

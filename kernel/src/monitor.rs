@@ -23,14 +23,15 @@ use core::mem::offset_of;
 use core::ptr::NonNull;
 
 use crate::hand::Hand;
-use crate::memory::{self, NoMemory};
+use crate::memory::NoMemory;
+use crate::memory::pool::{self, Pool};
 use crate::mutate::Mutation;
 use crate::name::{Entry, Name};
 use crate::pid::{Pid, Reference};
 use crate::reason::Reason;
 use crate::set::{Joint, Member};
 use crate::shares::Shares;
-use crate::signal::node::{Budget, Kind, Node};
+use crate::signal::node::{Kind, Node};
 use crate::sync::{AtomicU8, Cell, Ordering, UnsafeCell};
 use crate::watch::{Watch, WatchVtable};
 
@@ -114,27 +115,27 @@ unsafe fn fire(watch: NonNull<Watch>, hand: &Hand<'_>, reason: &Reason) {
     unsafe { Monitor::fire(of_watch(watch), hand, reason) };
 }
 
-unsafe fn release_watch(watch: NonNull<Watch>) {
+unsafe fn release_watch(watch: NonNull<Watch>, pool: Option<&Pool>) {
     // SAFETY: the caller gives the list's share.
-    unsafe { Monitor::give_up(of_watch(watch)) }
+    unsafe { Monitor::give_up(of_watch(watch), pool) }
 }
 
-unsafe fn release_node(node: NonNull<Node>) {
+unsafe fn release_node(node: NonNull<Node>, pool: Option<&Pool>) {
     // SAFETY: the node heads a monitor, and the share that travels with it is given up.
-    unsafe { Monitor::give_up(node.cast()) }
+    unsafe { Monitor::give_up(node.cast(), pool) }
 }
 
 impl Monitor {
     /// An armed monitor with two shares: the watcher's and the target's side's.
     pub fn try_new(
-        budget: &Budget,
+        hand: &Hand<'_>,
         reference: Reference,
         watcher: Pid,
         target: Option<Pid>,
         name: Option<&Entry>,
     ) -> Result<NonNull<Self>, NoMemory> {
         let monitor = Self {
-            node: budget.node(Kind::MonitorRequest, release_node).ok_or(NoMemory)?,
+            node: hand.kernel.nodes.node(Kind::MonitorRequest, release_node).ok_or(NoMemory)?,
             watch: Watch::new(VTABLE),
             state: AtomicU8::new(ARMED),
             shares: Shares::new(2),
@@ -147,7 +148,7 @@ impl Monitor {
             reason: UnsafeCell::new(Reason::NOPROC),
             joint: Joint::new(),
         };
-        memory::try_new(monitor).map_err(|_| NoMemory)
+        hand.try_new(monitor).map_err(|_| NoMemory)
     }
 
     /// The record's place on a list of watchers.
@@ -188,7 +189,7 @@ impl Monitor {
         let fired = monitor.state.compare_exchange(ARMED, FIRED, Ordering::AcqRel, Ordering::Acquire);
         if fired.is_err() && !hand.kernel.mutated(Mutation::FiresAnyway) {
             // SAFETY: the share is the caller's.
-            unsafe { Self::give_up(this) };
+            unsafe { Self::give_up(this, hand.pool()) };
             return false;
         }
         // SAFETY: who fires owns the node and the reason until the push.
@@ -230,14 +231,14 @@ impl Monitor {
     ///
     /// # Safety
     /// The caller has it and does not use the record again.
-    pub unsafe fn give_up(this: NonNull<Self>) {
+    pub unsafe fn give_up(this: NonNull<Self>, pool: Option<&Pool>) {
         // SAFETY: shared, so live.
         let monitor = unsafe { this.as_ref() };
         if monitor.shares.give_up() {
             // Nothing; but a model sees here whether the other side is done with it.
             monitor.reason.with_mut(|_| ());
             // SAFETY: the last share.
-            unsafe { memory::drop_and_free(this) };
+            unsafe { pool::drop_and_free(this, pool) };
         }
     }
 }

@@ -37,6 +37,8 @@ pub enum Mutation {
     TellsTheKill,
     /// A process goes to sleep on what has come meanwhile.
     SleepsAnyway,
+    /// A newborn's name is confirmed whatever has become of the newborn.
+    ConfirmsAnyway,
     /// `normal` kills as any other reason does.
     NormalKills,
     /// A death releases the proxies that it has not met.

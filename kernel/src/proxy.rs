@@ -19,6 +19,7 @@ use core::ptr::NonNull;
 
 use crate::hand::Hand;
 use crate::link::{Half, Link};
+use crate::memory::pool::Pool;
 use crate::memory::{self, NoMemory};
 use crate::monitor::Monitor;
 use crate::pid::{Pid, Reference};
@@ -56,13 +57,13 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// The order's node, ready to be pushed.
     pub(crate) fn try_new(budget: &Budget, order: Order) -> Result<NonNull<Node>, NoMemory> {
-        unsafe fn release(node: NonNull<Node>) {
+        unsafe fn release(node: NonNull<Node>, pool: Option<&Pool>) {
             // SAFETY: a `Proxy`'s node, given up with the share that is in it.
             match unsafe { Proxy::open(node) } {
                 // SAFETY: likewise.
-                Order::Monitor(monitor) => unsafe { Monitor::give_up(monitor) },
+                Order::Monitor(monitor) => unsafe { Monitor::give_up(monitor, pool) },
                 // SAFETY: likewise.
-                Order::Link(link) => unsafe { Link::give_up(link) },
+                Order::Link(link) => unsafe { Link::give_up(link, pool) },
                 Order::Demonitor { .. } | Order::Unlink(_) => {}
             }
         }
@@ -110,7 +111,7 @@ impl Proxy {
 /// # Safety
 /// The caller owns the process, whose half is the maker's, and has that half's share.
 unsafe fn adopt(link: NonNull<Link>, process: &Header, hand: &Hand<'_>) {
-    take_up(process);
+    take_up(process, hand);
     // SAFETY: the owner.
     let private = unsafe { process.private() };
     let half = Link::half(link, 0);
@@ -122,7 +123,7 @@ unsafe fn adopt(link: NonNull<Link>, process: &Header, hand: &Hand<'_>) {
     if record.is_cut() {
         // The other side was found dead when it was to be placed there, or has unlinked already.
         // SAFETY: the half's share.
-        return unsafe { Link::give_up(link) };
+        return unsafe { Link::give_up(link, hand.pool()) };
     }
     if let Some(older) = private.links.find(peer.to_raw()) {
         // SAFETY: in the set, so shared.
@@ -132,15 +133,15 @@ unsafe fn adopt(link: NonNull<Link>, process: &Header, hand: &Hand<'_>) {
                 fields.withdraw();
             }
             // SAFETY: the half's share.
-            unsafe { Link::give_up(link) };
+            unsafe { Link::give_up(link, hand.pool()) };
             if cut && let Some(other) = hand.find(peer) {
                 ties::link_was_cut(other, hand);
             }
             return;
         }
         // As in `ties::link`: the other side has ended that one, and this is new.
-        private.cut_all(peer);
+        private.cut_all(peer, hand);
     }
     // SAFETY: in no set; the half's share goes with it.
-    unsafe { private.hold_half(half) };
+    unsafe { private.hold_half(half, hand) };
 }

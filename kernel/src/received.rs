@@ -129,19 +129,27 @@ impl<M> Received<M> {
     /// # Safety
     /// The caller owns `process`, which takes `M`; `node` came from its private queue and is not
     /// used again.
+    #[inline]
     pub(crate) unsafe fn open(node: NonNull<Node>, process: &Header, hand: &Hand<'_>) -> Self {
         // SAFETY: taken out, so the owner's.
         let kind = unsafe { Node::kind(node) };
+        if kind == Kind::Message {
+            left(process, hand);
+            // SAFETY: of this kind, with an `M`.
+            return Self::Message(unsafe { Message::open(node, hand.pool()) });
+        }
+        // SAFETY: by contract.
+        unsafe { Self::open_other(node, process, hand, kind) }
+    }
+
+    /// [`Received::open`] for all but plain messages.
+    #[inline(never)]
+    unsafe fn open_other(node: NonNull<Node>, process: &Header, hand: &Hand<'_>, kind: Kind) -> Self {
         match kind {
-            Kind::Message => {
-                left(process, hand);
-                // SAFETY: of this kind, with an `M`.
-                Self::Message(unsafe { Message::open(node) })
-            }
             Kind::AliasMessage => {
                 left(process, hand);
                 // SAFETY: of this kind, with an `M`.
-                Self::Message(unsafe { AliasMessage::open(node) })
+                Self::Message(unsafe { AliasMessage::open(node, hand.pool()) })
             }
             Kind::Timer => {
                 let timer = node.cast::<TimerHead>();
@@ -149,7 +157,7 @@ impl<M> Received<M> {
                 let fields = unsafe { timer.as_ref() };
                 let (labelled, reference) = (fields.labelled, fields.reference);
                 // SAFETY: of this kind, with an `M`.
-                let message = unsafe { TimerHead::open(timer) };
+                let message = unsafe { TimerHead::open(timer, hand.pool()) };
                 if labelled { Self::Timer { timer: reference, message } } else { Self::Message(message) }
             }
             Kind::Down => {
@@ -162,7 +170,7 @@ impl<M> Received<M> {
                 unsafe { private.monitors.remove(monitor) };
                 for _share in 0..2 {
                     // SAFETY: the signal's, and the set's.
-                    unsafe { Monitor::give_up(monitor) };
+                    unsafe { Monitor::give_up(monitor, hand.pool()) };
                 }
                 Self::Down(down)
             }
@@ -170,7 +178,7 @@ impl<M> Received<M> {
                 // SAFETY: of one of the two kinds of exit.
                 let exit = unsafe { exit_of(node, kind, process.pid) };
                 // SAFETY: the owner's.
-                unsafe { Node::release(node) };
+                unsafe { Node::release(node, hand.pool()) };
                 Self::Exit(exit)
             }
         }

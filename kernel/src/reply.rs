@@ -33,7 +33,8 @@ use core::task::{Context, Poll, Waker};
 use crate::memory::{self, NoMemory};
 use crate::sync::{AtomicU8, AtomicUsize, Ordering, UnsafeCell, acquire_by};
 
-/// The orderings of the protocol, a parameter so that a model can weaken one and see it fail.
+/// The orderings of the protocol and the step that is easy to leave out, a parameter so that a model can weaken or drop one
+/// and see it fail.
 pub trait Orders: 'static {
     /// Of the answerer's exchange for DONE. Release: pairs with the Acquire of `LOOK`, hands over the value. Acquire:
     /// sees the waker that `REGISTER` has published.
@@ -42,9 +43,11 @@ pub trait Orders: 'static {
     const LOOK: Ordering = Ordering::Acquire;
     /// Of the asker's exchange for WAITING. Release: pairs with `DONE`, hands over the waker.
     const REGISTER: Ordering = Ordering::AcqRel;
+    /// An asker that lets go says so (4).
+    const SAYS_GONE: bool = true;
 }
 
-/// The orderings as they must be.
+/// All as it must be.
 #[derive(Debug)]
 pub struct Real;
 impl Orders for Real {}
@@ -80,10 +83,19 @@ impl<T, O: Orders> Cell<T, O> {
     /// # Safety
     /// There is one asker, and it does not call this after it was ready.
     unsafe fn poll(&self, waker: &Waker) -> Poll<Option<T>> {
-        let waiting = self.state.compare_exchange(WAITING, EMPTY, O::LOOK, O::LOOK);
-        if waiting != Err(DONE) {
-            // SAFETY: EMPTY: the asker's alone.
-            self.waker.with_mut(|place| unsafe { *place = Some(waker.clone()) });
+        // The first look finds EMPTY, or DONE, and exchanges nothing: who leaves EMPTY for WAITING is the asker itself.
+        let mut state = self.state.load(O::LOOK);
+        if state == WAITING {
+            state = self.state.compare_exchange(WAITING, EMPTY, O::LOOK, O::LOOK).map_or_else(|now| now, |_| EMPTY);
+        }
+        if state != DONE {
+            self.waker.with_mut(|place| {
+                // SAFETY: EMPTY: the asker's alone.
+                let place = unsafe { &mut *place };
+                if !place.as_ref().is_some_and(|registered| registered.will_wake(waker)) {
+                    *place = Some(waker.clone());
+                }
+            });
             if self.state.compare_exchange(EMPTY, WAITING, O::REGISTER, O::LOOK).is_ok() {
                 return Poll::Pending;
             }
@@ -206,9 +218,14 @@ impl<T, O: Orders> Drop for Replied<T, O> {
     fn drop(&mut self) {
         // SAFETY: its share keeps it.
         let cell = unsafe { self.cell.as_ref() };
+        if self.ready {
+            // DONE, and nobody waits any more.
+            // SAFETY: the asker's share, not used again.
+            return unsafe { Cell::give_up(self.cell) };
+        }
         // AcqRel: the answerer that finds GONE finds the asker done with the cell. What it has answered before is
         // dropped with the cell.
-        if cell.state.swap(GONE, Ordering::AcqRel) == WAITING {
+        if O::SAYS_GONE && cell.state.swap(GONE, Ordering::AcqRel) == WAITING {
             // A waker may keep much, and an answerer may keep the cell for long.
             // SAFETY: WAITING was exchanged for GONE: the answerer touches it no more.
             drop(cell.waker.with_mut(|waker| unsafe { (*waker).take() }));

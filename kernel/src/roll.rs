@@ -13,20 +13,20 @@ use core::ptr::NonNull;
 
 use crate::config::SWEEP_AT_LEAST;
 use crate::list::{Chain, Closed, List, Listed};
-use crate::sync::{AtomicUsize, Ordering};
+use crate::sync::{AtomicU32, Ordering};
 
 /// See the module.
 #[derive(Debug)]
 pub struct Roll<T> {
     list: List<T>,
-    cancelled: AtomicUsize,
-    sweep_at: AtomicUsize,
+    cancelled: AtomicU32,
+    sweep_at: AtomicU32,
 }
 
 impl<T: Listed> Roll<T> {
     /// Open and empty.
     pub fn new() -> Self {
-        Self { list: List::new(), cancelled: AtomicUsize::new(0), sweep_at: AtomicUsize::new(SWEEP_AT_LEAST) }
+        Self { list: List::new(), cancelled: AtomicU32::new(0), sweep_at: AtomicU32::new(SWEEP_AT_LEAST as u32) }
     }
 
     /// See [`List::push`].
@@ -61,7 +61,7 @@ impl<T: Listed> Roll<T> {
     #[must_use = "the owner must be told, or the list grows"]
     pub fn count_cancelled(&self) -> bool {
         // Relaxed: a count that decides only when.
-        (self.cancelled.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(SWEEP_AT_LEAST)
+        self.cancelled.fetch_add(1, Ordering::Relaxed).wrapping_add(1).is_multiple_of(SWEEP_AT_LEAST as u32)
     }
 
     /// A record that may be on this list has been cancelled. Now and then this sweeps:
@@ -70,12 +70,12 @@ impl<T: Listed> Roll<T> {
     #[must_use = "the list's owner is dead: what is returned must be fired"]
     pub fn cancelled(&self, live: impl Fn(NonNull<T>) -> bool, mut release: impl FnMut(NonNull<T>)) -> Chain<T> {
         // Relaxed: counters decide only when to sweep, never what.
-        let cancelled = self.cancelled.fetch_add(1, Ordering::Relaxed) + 1;
+        let cancelled = self.cancelled.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let due = self.sweep_at.load(Ordering::Relaxed);
         if cancelled < due {
             return Chain::empty();
         }
-        if self.sweep_at.compare_exchange(due, usize::MAX, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+        if self.sweep_at.compare_exchange(due, u32::MAX, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return Chain::empty();
         }
         self.cancelled.fetch_sub(cancelled, Ordering::Relaxed);
@@ -90,7 +90,7 @@ impl<T: Listed> Roll<T> {
             }
         }
         let kept = self.list.give_back(kept.reversed());
-        self.sweep_at.store(SWEEP_AT_LEAST.max(count), Ordering::Relaxed);
+        self.sweep_at.store(count.max(SWEEP_AT_LEAST as u32), Ordering::Relaxed);
         match kept {
             Ok(()) => Chain::empty(),
             Err(chain) => chain,

@@ -127,8 +127,8 @@ pub(crate) fn deliver<M: Send + 'static>(
     via: Option<Alias>,
 ) -> Result<(), SendError<M>> {
     let node = match via {
-        None => Message::try_new(&hand.kernel.nodes, message),
-        Some(alias) => AliasMessage::try_new(&hand.kernel.nodes, alias.reference, message),
+        None => Message::try_new(hand, message),
+        Some(alias) => AliasMessage::try_new(hand, alias.reference, message),
     };
     let node = node.map_err(|message| {
         retract(process, hand);
@@ -141,9 +141,9 @@ pub(crate) fn deliver<M: Send + 'static>(
     retract(process, hand);
     Err(SendError::NoProc(match via {
         // SAFETY: not delivered, so still ours, of the kind that it was made.
-        None => unsafe { Message::open(node) },
+        None => unsafe { Message::open(node, hand.pool()) },
         // SAFETY: likewise.
-        Some(_) => unsafe { AliasMessage::open(node) },
+        Some(_) => unsafe { AliasMessage::open(node, hand.pool()) },
     }))
 }
 

@@ -16,7 +16,7 @@ use hashbrown::HashTable;
 use crate::config::INDEX_FROM;
 use crate::sync::Cell;
 
-/// A member's place in its set.
+/// A member's place in its set. The first one's `prev` is the last: a set is one pointer.
 #[derive(Debug)]
 pub struct Joint<T> {
     next: Cell<*mut T>,
@@ -48,7 +48,6 @@ pub trait Member: Sized {
 #[derive(Debug)]
 pub struct Set<T> {
     head: *mut T,
-    tail: *mut T,
     len: u32,
     /// Members when it was last swept; at twice as many the owner sweeps again.
     swept: u32,
@@ -67,7 +66,7 @@ fn hash(key: u64) -> u64 {
 impl<T: Member> Set<T> {
     /// An empty set.
     pub const fn new() -> Self {
-        Self { head: ptr::null_mut(), tail: ptr::null_mut(), len: 0, swept: 0, index: None }
+        Self { head: ptr::null_mut(), len: 0, swept: 0, index: None }
     }
 
     /// Members.
@@ -88,13 +87,21 @@ impl<T: Member> Set<T> {
         // SAFETY: by contract.
         let joint = unsafe { member.as_ref() }.joint();
         joint.next.set(ptr::null_mut());
-        joint.prev.set(self.tail);
-        match NonNull::new(self.tail) {
-            None => self.head = member.as_ptr(),
-            // SAFETY: members live.
-            Some(tail) => unsafe { tail.as_ref() }.joint().next.set(member.as_ptr()),
+        match NonNull::new(self.head) {
+            None => {
+                joint.prev.set(member.as_ptr());
+                self.head = member.as_ptr();
+            }
+            Some(head) => {
+                // SAFETY: members live.
+                let last = unsafe { head.as_ref() }.joint().prev.replace(member.as_ptr());
+                joint.prev.set(last);
+                if let Some(last) = NonNull::new(last) {
+                    // SAFETY: likewise.
+                    unsafe { last.as_ref() }.joint().next.set(member.as_ptr());
+                }
+            }
         }
-        self.tail = member.as_ptr();
         self.len += 1;
         self.add_to_index(member);
     }
@@ -126,10 +133,7 @@ impl<T: Member> Set<T> {
             index.insert_unique(rehash(&member), member, rehash);
         }
         // The box itself is small; without memory for it the set stays a list.
-        if let Ok(place) = crate::memory::try_new(index) {
-            // SAFETY: `try_new` allocated with the layout that Box frees with.
-            self.index = Some(unsafe { Box::from_raw(place.as_ptr()) });
-        }
+        self.index = crate::memory::try_box(index).ok();
     }
 
     /// The youngest member with the key. O(1) amortised.
@@ -139,16 +143,19 @@ impl<T: Member> Set<T> {
             return index.find(hash(key), |member| unsafe { member.as_ref() }.key() == key).copied();
         }
         // From the youngest: a call's monitor, a receive's timer.
-        let mut member = NonNull::new(self.tail);
-        while let Some(at) = member {
+        // SAFETY: members live.
+        let mut at = NonNull::new(unsafe { NonNull::new(self.head)?.as_ref() }.joint().prev.get())?;
+        loop {
             // SAFETY: members live.
             let inner = unsafe { at.as_ref() };
             if inner.key() == key {
                 return Some(at);
             }
-            member = NonNull::new(inner.joint().prev.get());
+            if at.as_ptr() == self.head {
+                return None;
+            }
+            at = NonNull::new(inner.joint().prev.get())?;
         }
-        None
     }
 
     /// Takes a member out. O(1).
@@ -159,15 +166,16 @@ impl<T: Member> Set<T> {
         // SAFETY: by contract.
         let inner = unsafe { member.as_ref() };
         let (next, prev) = (inner.joint().next.get(), inner.joint().prev.get());
-        match NonNull::new(prev) {
-            None => self.head = next,
+        if self.head == member.as_ptr() {
+            self.head = next;
+        } else if let Some(prev) = NonNull::new(prev) {
             // SAFETY: members live.
-            Some(prev) => unsafe { prev.as_ref() }.joint().next.set(next),
+            unsafe { prev.as_ref() }.joint().next.set(next);
         }
-        match NonNull::new(next) {
-            None => self.tail = prev,
+        // Behind the last one comes nobody: it is the first one's `prev` then.
+        if let Some(next) = NonNull::new(next).or(NonNull::new(self.head)) {
             // SAFETY: members live.
-            Some(next) => unsafe { next.as_ref() }.joint().prev.set(prev),
+            unsafe { next.as_ref() }.joint().prev.set(prev);
         }
         self.len -= 1;
         if let Some(index) = &mut self.index

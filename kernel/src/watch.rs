@@ -8,6 +8,7 @@ use core::ptr::NonNull;
 
 use crate::hand::Hand;
 use crate::list::{Listed, Place};
+use crate::memory::pool::Pool;
 use crate::pid::Pid;
 use crate::reason::Reason;
 
@@ -26,7 +27,7 @@ pub struct WatchVtable {
     /// The process died; takes the list's share.
     pub fire: unsafe fn(NonNull<Watch>, &Hand<'_>, &Reason),
     /// Gives up the list's share.
-    pub release: unsafe fn(NonNull<Watch>),
+    pub release: unsafe fn(NonNull<Watch>, Option<&Pool>),
     /// The watching process, for `monitored_by`.
     pub watcher: unsafe fn(NonNull<Watch>) -> Option<Pid>,
     /// Who waits is no process: it is told when all else is done, and also by a kernel that ends.
@@ -94,11 +95,11 @@ impl Watch {
     ///
     /// # Safety
     /// The caller gives the list's share.
-    pub unsafe fn release(this: NonNull<Self>) {
+    pub unsafe fn release(this: NonNull<Self>, pool: Option<&Pool>) {
         // SAFETY: by contract.
         let vtable = unsafe { Self::vtable(this) };
         // SAFETY: its own vtable.
-        unsafe { (vtable.release)(this) };
+        unsafe { (vtable.release)(this, pool) };
     }
 }
 

@@ -93,6 +93,52 @@ fn a_sleeping_core_helps_with_what_yields() {
     assert_eq!(stage.cores[1].run(1), Ran::Worked, "there is one for it");
 }
 
+/// A core is preempted in the middle of a slice in which it has spawned more than its ring holds. Who steals what has
+/// overflowed has it where others find it before it runs any of it: the next searcher need not wait for a slice's end.
+#[cfg(feature = "epoch")]
+#[test]
+fn a_stolen_overflow_is_seen_at_once() {
+    use atropos_kernel::internals::config::RING;
+    const CHILDREN: usize = 2000;
+    let mut stage = Stage::new(Options { cores: 3, ..Options::default() });
+    stage.settle();
+    let third = Arc::new(Mutex::new(Some(stage.cores.pop().unwrap())));
+    let second = Arc::new(Mutex::new(stage.cores.pop().unwrap()));
+    let (ran, helped) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (thief, next, turns, by_next) = (second.clone(), third.clone(), ran.clone(), helped.clone());
+    let parent = does(move |cx: &Cx<'_, ()>| {
+        for number in 0..CHILDREN {
+            let (next, ran, helped) = (next.clone(), turns.clone(), by_next.clone());
+            let child = does(move |_: &Cx<'_, ()>| {
+                // The first of those behind the ring, in the thief's slice: what was stolen with it is there for the next.
+                let searcher = if number == RING { next.lock().unwrap().take() } else { None };
+                if let Some(mut searcher) = searcher {
+                    let before = ran.load(Ordering::Relaxed);
+                    assert_eq!(searcher.run(1), Ran::Worked, "there is one for it");
+                    helped.store(ran.load(Ordering::Relaxed) - before, Ordering::Relaxed);
+                    *next.lock().unwrap() = Some(searcher);
+                }
+                ran.fetch_add(1, Ordering::Relaxed);
+                Resumed::Exit(atropos_kernel::Reason::NORMAL)
+            });
+            cx.spawn(&SpawnOptions::new(), child).unwrap();
+        }
+        // Preempted here. The thief takes the ring, by halves, then what has overflowed, and is in a slice of that.
+        while by_next.load(Ordering::Relaxed) == 0 {
+            assert_eq!(thief.lock().unwrap().run(1), Ran::Worked);
+            assert!(turns.load(Ordering::Relaxed) <= RING + 1, "nobody else runs: the searcher has found none");
+        }
+        Resumed::Exit(atropos_kernel::Reason::NORMAL)
+    });
+    stage.host().spawn(&SpawnOptions::new().core(0), parent).unwrap();
+    assert_eq!(stage.cores[0].run(1), Ran::Worked);
+    assert_eq!(helped.load(Ordering::Relaxed), 1, "its first slice is one of the stolen");
+    stage.cores.extend([Arc::into_inner(second).unwrap().into_inner().unwrap()]);
+    stage.cores.extend(third.lock().unwrap().take());
+    stage.settle();
+    assert_eq!(ran.load(Ordering::Relaxed), CHILDREN);
+}
+
 /// A kill keeps its place behind what its sender sent before, whoever has woken the process meanwhile.
 #[test]
 fn a_kill_keeps_its_place() {

@@ -2,14 +2,15 @@
 //! but the kernel allocates, so it shows exactly what the exit path allocates: nothing.
 #![cfg(not(feature = "epoch"))]
 
+mod common;
+
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use atropos_kernel::reclaim::Domain;
-use atropos_kernel::world::{Here, World};
-use atropos_kernel::{Body, Core, Cx, Host, Kernel, Options, Pid, Ran, Reason, Received, Resumed, SpawnOptions};
+use atropos_kernel::{Body, Cx, Options, Pid, Ran, Reason, Received, Resumed, SpawnOptions};
+
+use common::Stage;
 
 struct Counting;
 
@@ -31,29 +32,6 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-thread_local! {
-    static HERE: Here = const { Cell::new(std::ptr::null()) };
-}
-
-fn here() -> *const Here {
-    HERE.with(std::ptr::from_ref)
-}
-
-struct Still;
-
-// SAFETY: `here` is a thread-local.
-unsafe impl World for Still {
-    fn now(&self) -> u64 {
-        0
-    }
-
-    fn wake(&self, _: usize) {}
-
-    fn here(&self) -> fn() -> *const Here {
-        here
-    }
-}
 
 /// Links itself to the next, and counts its death. The last monitors the first, whose pid all are told.
 struct ChainLink {
@@ -89,28 +67,26 @@ impl Drop for ChainLink {
 #[test]
 fn the_exit_path_allocates_nothing() {
     const N: usize = 100_000;
-    let kernel = Kernel::new(Options::default(), Domain::new(), Arc::new(Still));
-    let mut core = Core::new(kernel.clone(), 0);
-    let participant = kernel.register();
+    let mut stage = Stage::new(Options::default());
     let died = Arc::new(AtomicUsize::new(0));
     let first = {
-        let host = Host::new(&kernel, &participant);
+        let host = stage.host();
         let target = ChainLink { left: 0, died: Arc::default(), watched: None };
         let target = host.spawn(&SpawnOptions::new(), target).expect("room").pid;
         let first = ChainLink { left: N - 1, died: died.clone(), watched: Some(target) };
         host.spawn(&SpawnOptions::new(), first).expect("room").pid
     };
-    while core.run(1 << 20) == Ran::Worked {}
-    assert_eq!(kernel.process_count(), N + 1);
+    while stage.cores[0].run(1 << 20) == Ran::Worked {}
+    assert_eq!(stage.kernel.process_count(), N + 1);
     let reason = Reason::crash("the first one");
-    Host::new(&kernel, &participant).exit(first, reason).expect("memory");
+    stage.host().exit(first, reason).expect("memory");
 
     // Links fire, monitors are given up and swept, slots and memory are freed.
     let before = ALLOCATIONS.load(Ordering::Relaxed);
-    while core.run(1 << 20) == Ran::Worked {}
+    while stage.cores[0].run(1 << 20) == Ran::Worked {}
     let allocated = ALLOCATIONS.load(Ordering::Relaxed) - before;
 
     assert_eq!(died.load(Ordering::Relaxed), N, "each died once");
-    assert_eq!(kernel.process_count(), 1);
+    assert_eq!(stage.kernel.process_count(), 1);
     assert_eq!(allocated, 0, "allocations of {N} deaths");
 }

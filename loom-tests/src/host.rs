@@ -17,7 +17,8 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use atropos_kernel::reclaim::{Domain, Limbo, Participant, Retired};
+use atropos_kernel::reclaim::basket::Basket;
+use atropos_kernel::reclaim::{Domain, Limbo, Participant, Pool, Retired};
 use atropos_kernel::world::{Here, World};
 use atropos_kernel::{Body, Core, Cx, Host, Kernel, Limits, Options, Pid, Resumed, SpawnOptions};
 use loom::cell::UnsafeCell;
@@ -26,7 +27,8 @@ loom::thread_local! {
     static HERE: Here = Cell::new(std::ptr::null());
 }
 
-fn here() -> *const Here {
+/// Where this thread of the model notes what it runs: loom's thread-local.
+pub fn here() -> *const Here {
     HERE.with(std::ptr::from_ref)
 }
 
@@ -195,7 +197,7 @@ unsafe impl Sync for Mortal {}
 impl Mortal {
     /// One, and the count of its ends: 1 once it was freed.
     pub fn new() -> (Arc<Self>, Arc<AtomicUsize>) {
-        unsafe fn free(retired: NonNull<Retired>) {
+        unsafe fn free(retired: NonNull<Retired>, _: Option<&Pool>) {
             let mortal = retired.cast::<Mortal>().as_ptr();
             // SAFETY: the model keeps the memory; freed once, when nobody looks at it.
             let canary = unsafe { &mut (*mortal).canary };
@@ -213,10 +215,17 @@ impl Mortal {
 
     /// Retires it and hands it on.
     pub fn retire(self: &Arc<Self>, participant: &Participant) {
+        Self::retire_all(core::slice::from_ref(self), participant, None);
+    }
+
+    /// Retires them and hands them on, to come back in a basket if there is one.
+    pub fn retire_all(mortals: &[Arc<Self>], participant: &Participant, basket: Option<&Arc<Basket>>) {
         let mut limbo = Limbo::new();
-        // SAFETY: once, when nobody who pins from now on can reach it: what the model is about.
-        unsafe { limbo.retire(NonNull::from(&self.retired)) };
-        limbo.hand_on(participant);
+        for mortal in mortals {
+            // SAFETY: once, when nobody who pins from now on can reach it: what the model is about.
+            unsafe { limbo.retire(NonNull::from(&mortal.retired)) };
+        }
+        limbo.hand_on(participant, basket);
     }
 }
 

@@ -7,6 +7,7 @@
 #![cfg(loom)]
 
 pub mod host;
+pub mod seen;
 pub mod world;
 
 use std::any::Any;

@@ -15,7 +15,6 @@
 //! [`explore`] is a model that says how each execution ended; the search must have met every outcome that
 //! the protocol allows, and no other. So a model of a race that never happens fails.
 
-use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::future::Future as _;
 use std::mem::ManuallyDrop;
@@ -24,112 +23,17 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use atropos_kernel::reclaim::{Domain, Participant};
-use atropos_kernel::world::{Here, World};
+use atropos_kernel::reclaim::Participant;
 use atropos_kernel::{
-    Asked, Body, Core, Cx, Dead, Host, Kernel, Limits, Options, Peek, Pid, Ran, Reason, Reference, Resumed, Said,
-    SpawnOptions,
+    Asked, Core, Cx, Dead, Host, Kernel, Limits, Options, Pid, Ran, Reason, Resumed, Said, SpawnOptions,
 };
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
+use crate::host;
+use crate::seen::Log;
+
 pub use atropos_kernel::internals::mutate::Mutation;
-
-loom::thread_local! {
-    static HERE: Here = Cell::new(std::ptr::null());
-}
-
-fn here() -> *const Here {
-    HERE.with(std::ptr::from_ref)
-}
-
-/// A world in which no time passes, and whose cores are driven by the model.
-#[derive(Debug)]
-pub struct Still;
-
-// SAFETY: `here` is loom's thread-local.
-unsafe impl World for Still {
-    fn now(&self) -> u64 {
-        0
-    }
-    fn wake(&self, _: usize) {}
-    fn here(&self) -> fn() -> *const Here {
-        here
-    }
-}
-
-/// Something that waits for a process.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Event {
-    /// A message.
-    Message(u8),
-    /// An EXIT, from whom, and why.
-    Exit(Option<Pid>, Reason),
-    /// A DOWN, of which monitor, and why.
-    Down(Reference, Reason),
-}
-
-/// All that waits for the process, oldest first. What has come is fetched.
-pub fn waiting(cx: &Cx<'_, u8>) -> Vec<Event> {
-    let mut events = Vec::new();
-    cx.for_each_waiting(|signal| {
-        events.push(match signal {
-            Peek::Message(message) | Peek::Timer { message, .. } => Event::Message(*message),
-            Peek::Exit(exit) => Event::Exit(exit.from, exit.reason),
-            Peek::Down(down) => Event::Down(down.reference, down.reason),
-        });
-    });
-    events
-}
-
-/// What a process last saw in its mailbox.
-#[derive(Clone, Default, Debug)]
-pub struct Log(Arc<Mutex<Vec<Event>>>);
-
-impl Log {
-    /// Nothing seen.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The process looks.
-    pub fn look(&self, cx: &Cx<'_, u8>) {
-        let events = waiting(cx);
-        *self.0.lock().unwrap() = events;
-    }
-
-    /// What it saw.
-    pub fn events(&self) -> Vec<Event> {
-        self.0.lock().unwrap().clone()
-    }
-
-    /// The reasons of the EXITs from `pid`.
-    pub fn exits(&self, pid: Pid) -> Vec<Reason> {
-        let of = |event| match event {
-            Event::Exit(from, reason) if from == Some(pid) => Some(reason),
-            _ => None,
-        };
-        self.events().into_iter().filter_map(of).collect()
-    }
-
-    /// The reasons of the DOWNs.
-    pub fn downs(&self) -> Vec<Reason> {
-        let of = |event| if let Event::Down(_, reason) = event { Some(reason) } else { None };
-        self.events().into_iter().filter_map(of).collect()
-    }
-}
-
-/// A body that is a closure.
-#[derive(Debug)]
-pub struct Act<F>(pub F);
-
-impl<F: FnMut(&Cx<'_, u8>) -> Resumed + Send + 'static> Body for Act<F> {
-    type Message = u8;
-
-    fn resume(&mut self, cx: &Cx<'_, u8>) -> Resumed {
-        (self.0)(cx)
-    }
-}
 
 /// A body that does `first` in its first slice, which it yields after, `then` in its second, and from then on looks.
 pub fn act(
@@ -267,12 +171,10 @@ impl Stage {
     }
 
     fn with(options: Options) -> Self {
-        let limits = Limits { processes: PROCESSES, names: 1, timers: 1, nodes: 64 };
-        let kernel = Kernel::new(Options { limits, ..options }, Domain::new(), Arc::new(Still));
+        let limits = Limits { processes: PROCESSES, names: 1, timers: 1, nodes: 64, kept: 0 };
+        let (kernel, _) = host::with(Options { limits, ..options });
         let cores = (0..kernel.cores()).map(|id| Part::new(Core::new(kernel.clone(), id))).collect();
-        let (host, guest) = (Part::new(kernel.register()), Part::new(kernel.register()));
-        // A participant's first pin collects, which is not what is looked at.
-        drop((host.pin(), guest.pin()));
+        let (host, guest) = (Part::new(host::member(&kernel)), Part::new(host::member(&kernel)));
         Self { kernel, crossing: Crossing::new(), cores, host, guest: Some(guest) }
     }
 
@@ -297,7 +199,7 @@ impl Stage {
         options: &SpawnOptions<'_>,
         body: impl FnMut(&Cx<'_, u8>) -> Resumed + Send + 'static,
     ) -> Pid {
-        self.host().spawn(options, Act(body)).unwrap().pid
+        self.host().spawn(options, host::body(body)).unwrap().pid
     }
 
     /// Runs a core for so many slices, while nobody else does anything.

@@ -54,7 +54,7 @@ impl Got {
 }
 
 fn limited() -> Arc<Kernel> {
-    let limits = Limits { processes: 4, names: 1, timers: 1, nodes: 16 };
+    let limits = Limits { processes: 4, names: 1, timers: 1, nodes: 16, kept: 0 };
     with(Options { limits, ..Options::default() }).0
 }
 

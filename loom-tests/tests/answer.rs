@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use atropos_kernel::{NoReply, Replied, reply};
+use atropos_kernel::internals::reply::{NoReply, Orders, Real, Replied, reply_with};
 use atropos_loom::host::Canary;
+use atropos_loom::mutant;
 use atropos_loom::world::explore;
+use loom::sync::atomic::AtomicBool;
 use loom::thread;
 
 /// Counts its calls, and says when it is used after its end.
@@ -26,23 +28,29 @@ impl Wake for Woken {
     }
 }
 
-fn poll(replied: &mut Replied<Canary>, woken: &Arc<Woken>) -> Poll<Result<Canary, NoReply>> {
+fn poll<O: Orders>(replied: &mut Replied<Canary, O>, woken: &Arc<Woken>) -> Poll<Result<Canary, NoReply>> {
     let waker = Waker::from(woken.clone());
     Pin::new(replied).poll(&mut Context::from_waker(&waker))
 }
 
-/// An answer is given, or dropped, while its asker looks so many times, and lets go.
-fn asked(looks: usize, answers: bool) -> &'static str {
-    let (give, mut wait) = reply::<Canary>().unwrap();
+/// An answer is given, or dropped, while its asker looks so many times, and lets go. Who knows that it has let go gets the
+/// answer back.
+fn asked<O: Orders>(looks: usize, answers: bool) -> &'static str {
+    let (give, mut wait) = reply_with::<Canary, O>().unwrap();
     let (answer, ends) = Canary::new();
     let (canary, waker_ends) = Canary::new();
     let woken = Arc::new(Woken { calls: AtomicUsize::new(0), canary });
+    let gone = loom::sync::Arc::new(AtomicBool::new(false));
+    let known = gone.clone();
     let answerer = thread::spawn(move || {
         if !answers {
             drop(give);
             return None;
         }
-        Some(give.try_send(answer))
+        let gone = known.load(Ordering::Acquire);
+        let given = give.try_send(answer);
+        assert!(!gone || given.is_err(), "nobody is there");
+        Some(given)
     });
     let mut taken = None;
     let mut waited = false;
@@ -56,6 +64,7 @@ fn asked(looks: usize, answers: bool) -> &'static str {
         }
     }
     drop(wait);
+    gone.store(true, Ordering::Release);
     let given = answerer.join().unwrap();
     if let Some(Ok(answer)) = &taken {
         answer.sing();
@@ -86,7 +95,7 @@ fn asked(looks: usize, answers: bool) -> &'static str {
 
 /// Who waits is woken, and finds the answer.
 fn waits() -> &'static str {
-    let (give, mut wait) = reply::<Canary>().unwrap();
+    let (give, mut wait) = reply_with::<Canary, Real>().unwrap();
     let (answer, _) = Canary::new();
     let (canary, _) = Canary::new();
     let woken = Arc::new(Woken { calls: AtomicUsize::new(0), canary });
@@ -111,9 +120,29 @@ fn waits() -> &'static str {
 
 #[test]
 fn protocol() {
-    explore("answer: answer || let go", None, &["came back", "dropped"], || asked(0, true));
-    explore("answer: answer || look, let go", None, &["came back", "dropped", "taken"], || asked(1, true));
-    explore("answer: answer || look twice, let go", None, &["came back", "dropped", "taken"], || asked(2, true));
-    explore("answer: no answer || look, let go", None, &["not waited for", "there will be none"], || asked(1, false));
+    explore("answer: answer || let go", None, &["came back", "dropped"], || asked::<Real>(0, true));
+    explore("answer: answer || look, let go", None, &["came back", "dropped", "taken"], || asked::<Real>(1, true));
+    explore("answer: answer || look twice, let go", None, &["came back", "dropped", "taken"], || {
+        asked::<Real>(2, true)
+    });
+    explore("answer: no answer || look, let go", None, &["not waited for", "there will be none"], || {
+        asked::<Real>(1, false)
+    });
     explore("answer: answer || wait", None, &["at once", "woken"], waits);
+}
+
+#[test]
+fn mutants() {
+    #[derive(Debug)]
+    struct Silent;
+    impl Orders for Silent {
+        const SAYS_GONE: bool = false;
+    }
+    let lets_go = |looks| {
+        move || {
+            let _ = asked::<Silent>(looks, true);
+        }
+    };
+    mutant("answer, the asker lets go without a word", None, lets_go(0));
+    mutant("answer, the asker looks, lets go without a word", None, lets_go(1));
 }

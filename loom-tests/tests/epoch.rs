@@ -6,7 +6,8 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering as Plain;
 
-use atropos_kernel::reclaim::{Domain, Participant};
+use atropos_kernel::reclaim::basket::Basket;
+use atropos_kernel::reclaim::{Domain, Participant, Pool};
 use atropos_loom::host::{Mortal, flush};
 use atropos_loom::{model, mutant};
 use loom::sync::atomic::{AtomicPtr, Ordering};
@@ -76,14 +77,43 @@ fn read_or_retire(readers: usize, wrong: Wrong) {
     drop((members, retirer, object));
 }
 
+/// A core's dead come back to it (`reclaim/basket`), while it looks for them and ends.
+fn come_back_or_end(closes: bool) {
+    let domain = Domain::new();
+    let basket = Arc::new(Basket::new());
+    let (objects, ends): (Vec<_>, Vec<_>) = (0..2).map(|_| Mortal::new()).unzip();
+    let collector = warmed(&domain);
+    Mortal::retire_all(&objects, &collector, Some(&basket));
+    let collecting = thread::spawn(move || {
+        flush(&collector);
+        collector
+    });
+    basket.empty_into(&Pool::new(0));
+    if closes {
+        basket.close();
+    } else {
+        basket.empty_into(&Pool::new(0));
+        // What is still to come in is not freed by the basket's own end either.
+        std::mem::forget(basket.clone());
+    }
+    let collector = collecting.join().unwrap();
+    flush(&collector);
+    for ends in &ends {
+        assert_eq!(ends.load(Plain::Relaxed), 1, "freed, by the core or by who found the basket closed");
+    }
+    drop((collector, objects));
+}
+
 #[test]
 fn protocol() {
+    model("basket: come back, core ends", None, || come_back_or_end(true));
     model("epoch: retire, one reader", None, || read_or_retire(1, Wrong::Nothing));
     model("epoch: retire, two readers", Some(2), || read_or_retire(2, Wrong::Nothing));
 }
 
 #[test]
 fn mutants() {
+    mutant("basket, never closed", Some(2), || come_back_or_end(false));
     mutant("epoch, a reader does not pin", Some(2), || read_or_retire(1, Wrong::Unpinned));
     mutant("epoch, a reader repins and keeps", None, || read_or_retire(1, Wrong::Kept));
     mutant("epoch, retired before it is out of reach", Some(2), || read_or_retire(1, Wrong::RetiredFirst));

@@ -2,7 +2,6 @@
 //! what was to be done is done or dropped once, whoever comes first, the death, the withdrawal or a sweep.
 #![cfg(loom)]
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -12,18 +11,10 @@ use atropos_kernel::world::{Here, World};
 use atropos_kernel::{
     Core, Ended, ExitQueue, ExitWatch, Fired, Host, Kernel, Limits, Options, Pid, Reason, SpawnOptions, WatchStatus,
 };
-use atropos_loom::host::{Canary, body, member};
+use atropos_loom::host::{Canary, body, here, member};
 use atropos_loom::mutant;
 use atropos_loom::world::{ends, explore};
 use loom::thread;
-
-loom::thread_local! {
-    static HERE: Here = Cell::new(std::ptr::null());
-}
-
-fn here() -> *const Here {
-    HERE.with(std::ptr::from_ref)
-}
 
 /// A world in which what fires is put where another thread takes it.
 #[derive(Default)]

@@ -1,16 +1,12 @@
-//! Links on the whole kernel: at most one EXIT for each link, none after unlink has returned, one link whoever made
-//! it, and no child that outlives a parent it was born linked to.
+//! Links on the whole kernel, one side of which acts: at most one EXIT for each link, and none after unlink has returned.
+//! Both sides act in `link_both`, and births are in `birth`.
 #![cfg(loom)]
 
 use atropos_kernel::internals::config::SWEEP_AT_LEAST;
-use atropos_kernel::internals::shares::{Orders, Real, Shares};
-use atropos_kernel::{Cx, LinkError, Pid, Reason, Resumed, SpawnOptions};
-use atropos_loom::world::{Act, Event, Known, Log, Mutation, Stage, act, ends, explore, waiting, waits};
-use atropos_loom::{model, mutant};
-use loom::cell::UnsafeCell;
-use loom::sync::Arc;
-use loom::sync::atomic::Ordering;
-use loom::thread;
+use atropos_kernel::{Cx, LinkError, Pid, Reason, Resumed};
+use atropos_loom::mutant;
+use atropos_loom::seen::{Event, Log, waiting};
+use atropos_loom::world::{Known, Mutation, Stage, act, ends, explore};
 
 const WHY: Reason = Reason::SHUTDOWN;
 
@@ -212,236 +208,8 @@ fn maker_dies(behind: bool, mutation: Option<Mutation>) -> &'static str {
     if seen.get() == Some(expected.len()) { "seen" } else { "not yet" }
 }
 
-/// Both sides link at once, and `unlink` says whether the first cuts at once what it has made. Afterwards they are linked for
-/// both or for none, and a death is told once, or not at all.
-fn both_link(unlink: bool, mutation: Option<Mutation>) -> &'static str {
-    let mut stage = Stage::new(2, mutation);
-    let (log, other) = (Log::new(), Known::<Pid>::new());
-    let links = {
-        let other = other.clone();
-        move |cx: &Cx<'_, u8>| {
-            assert_eq!(cx.link(other.get().unwrap()), Ok(()));
-            if unlink {
-                cx.unlink(other.get().unwrap());
-            }
-        }
-    };
-    let first = stage.start_trapping(0, act(&log, nothing, links));
-    let mut slice = 0;
-    other.set(stage.start(1, move |cx| {
-        slice += 1;
-        match slice {
-            1 => return Resumed::Yield,
-            2 => assert_eq!(cx.link(first), Ok(())),
-            _ => return Resumed::Exit(WHY),
-        }
-        Resumed::Wait
-    }));
-    stage.run(0, 1);
-    stage.run(1, 1);
-    stage.race(&[1, 1]);
-    stage.settle();
-    let other = other.get().unwrap();
-    let linked = stage.links(first).contains(&other);
-    assert_eq!(stage.links(other).contains(&first), linked, "a link has two ends");
-    assert!(linked || unlink, "nobody has cut it");
-    // The other side ends on a message.
-    stage.host().send(other, 1_u8).unwrap();
-    stage.settle();
-    assert_eq!(stage.died_of(other), Some(WHY));
-    assert_eq!(log.exits(other), vec![WHY; usize::from(linked)], "one link, one EXIT");
-    stage.end();
-    if linked { "linked" } else { "not linked" }
-}
-
-/// One links while the other links as well and dies: whatever was linked is one link and gives one EXIT, and a link to who was
-/// known to be dead gives one more. With `unlink` it gives none that had not come.
-fn both_link_and_die(unlink: bool, mutation: Option<Mutation>) -> &'static str {
-    let mut stage = Stage::new(2, mutation);
-    let (log, before, other) = (Log::new(), Known::new(), Known::<Pid>::new());
-    let links = {
-        let (before, other, crossing) = (before.clone(), other.clone(), stage.crossing.clone());
-        move |cx: &Cx<'_, u8>| {
-            crossing.pass();
-            before.set(waiting(cx).len());
-            assert_eq!(cx.link(other.get().unwrap()), Ok(()));
-            if unlink {
-                cx.unlink(other.get().unwrap());
-            }
-        }
-    };
-    let first = stage.start_trapping(0, act(&log, nothing, links));
-    let mut end = ends(WHY);
-    other.set(stage.start(1, move |cx| {
-        let resumed = end(cx);
-        if matches!(resumed, Resumed::Exit(_)) {
-            assert_eq!(cx.link(first), Ok(()));
-        }
-        resumed
-    }));
-    stage.run(0, 1);
-    stage.run(1, 1);
-    stage.race(&[1, 1]);
-    stage.settle();
-    let (before, exits) = (before.get().unwrap(), log.exits(other.get().unwrap()));
-    if unlink {
-        // Who links after the unlink links anew.
-        assert!(exits.len() <= 1, "one link, one EXIT: {exits:?}");
-    } else {
-        assert_eq!(exits.len(), before + 1, "one link, one EXIT: {exits:?}");
-    }
-    let outcome = match &*exits {
-        [] => "none",
-        [why] if *why == WHY => "its reason",
-        [why] if *why == Reason::NOPROC => "noproc",
-        [why, then] if *why == WHY && *then == Reason::NOPROC => "its reason, and then noproc",
-        other => panic!("{other:?}"),
-    };
-    stage.end();
-    outcome
-}
-
-/// Both sides of a link die at once: each of its own reason, or one of the other's; nothing is left.
-fn both_die(mutation: Option<Mutation>) -> &'static str {
-    let mut stage = Stage::new(2, mutation);
-    let second = stage.start(1, ends(WHY));
-    let mut end = ends(Reason::LOST);
-    let first = stage.start(0, move |cx| {
-        let resumed = end(cx);
-        if matches!(resumed, Resumed::Yield) {
-            assert_eq!(cx.link(second), Ok(()));
-        }
-        resumed
-    });
-    stage.run(0, 1);
-    stage.run(1, 1);
-    stage.race(&[1, 1]);
-    stage.settle();
-    let (first, second) = (stage.died_of(first).unwrap(), stage.died_of(second).unwrap());
-    let outcome = if first == Reason::LOST && second == WHY {
-        "each of its own"
-    } else {
-        assert!(first == second, "somebody died first: {first:?}, {second:?}");
-        if first == WHY { "both of the second's" } else { "both of the first's" }
-    };
-    assert_eq!(stage.kernel.nodes_used(), 0, "with both of them the link is gone");
-    stage.end();
-    outcome
-}
-
-/// A parent starts a linked child while it is killed: there is no orphan. `tied` at its birth, or as soon as may be.
-fn parent_dies(tied: bool) -> &'static str {
-    let mut stage = Stage::new(2, None);
-    let child = Known::<Pid>::new();
-    let mut slice = 0;
-    let parent = {
-        let child = child.clone();
-        stage.start(0, move |cx| {
-            slice += 1;
-            let options = SpawnOptions::new().core(1);
-            match slice {
-                1 => return Resumed::Yield,
-                2 if tied => child.set(cx.spawn(&options.link(), Act(waits)).unwrap().pid),
-                2 => {
-                    child.set(cx.spawn(&options, Act(waits)).unwrap().pid);
-                    return Resumed::Yield;
-                }
-                3 if !tied => assert_eq!(cx.link(child.get().unwrap()), Ok(())),
-                _ => {}
-            }
-            Resumed::Wait
-        })
-    };
-    // After the kill the core may meet the child.
-    stage.start(1, act(&Log::new(), nothing, move |cx| assert_eq!(cx.exit(parent, Reason::KILL), Ok(()))));
-    stage.run(0, 1);
-    stage.run(1, 1);
-    stage.race(&[1, 2]);
-    stage.settle();
-    assert_eq!(stage.died_of(parent), Some(Reason::KILLED));
-    let outcome = match child.get().map(|child| stage.died_of(child)) {
-        None => "never born",
-        Some(Some(why)) if why == Reason::KILLED => "died with it",
-        Some(other) => panic!("an orphan: {other:?}"),
-    };
-    stage.end();
-    outcome
-}
-
-/// A child dies as soon as it is born: its parent, which traps, hears of it once by its link and once by its monitor. `tied` at
-/// its birth, or as soon as may be.
-fn child_dies(tied: bool) -> &'static str {
-    let mut stage = Stage::new(2, None);
-    let (log, child) = (Log::new(), Known::<Pid>::new());
-    let spawns = {
-        let (child, crossing) = (child.clone(), stage.crossing.clone());
-        move |cx: &Cx<'_, u8>| {
-            let options = SpawnOptions::new().core(1);
-            let options = if tied { options.link().monitor() } else { options };
-            let spawned = cx.spawn(&options, Act(|_: &Cx<'_, u8>| Resumed::Exit(WHY))).unwrap();
-            assert_eq!(spawned.monitor.is_some(), tied);
-            child.set(spawned.pid);
-            crossing.pass();
-            if !tied {
-                assert_eq!(cx.link(spawned.pid), Ok(()));
-                assert!(cx.monitor(spawned.pid).is_ok());
-            }
-        }
-    };
-    stage.start_trapping(0, act(&log, nothing, spawns));
-    stage.run(0, 1);
-    stage.race(&[1, 1]);
-    stage.settle();
-    let events = log.events();
-    let told = matches!(&events[..], [Event::Exit(from, exit), Event::Down(_, down)]
-        if *from == child.get() && [exit, down] == [&WHY, &WHY]);
-    assert!(told, "EXIT and DOWN, once each, and why: {events:?}");
-    stage.end();
-    "told"
-}
-
-/// A record's reason, as far as the last share is concerned.
-struct Record<O> {
-    shares: Shares<O>,
-    reason: UnsafeCell<u8>,
-}
-
-/// One side writes and gives up, the other gives up: who frees the record has it to itself.
-fn last_share<O: Orders>() {
-    let record = Arc::new(Record { shares: Shares::<O>::new(2), reason: UnsafeCell::new(0) });
-    let give_up = |record: &Record<O>| {
-        let last = record.shares.give_up();
-        if last {
-            record.reason.with_mut(|_| ());
-        }
-        usize::from(last)
-    };
-    let other = record.clone();
-    let dies = thread::spawn(move || {
-        // SAFETY: the other side looks only when both shares are gone: the model's claim.
-        other.reason.with_mut(|reason| unsafe { *reason = 1 });
-        give_up(&other)
-    });
-    let freed = give_up(&record) + dies.join().unwrap();
-    assert_eq!(freed, 1, "one of them frees it");
-}
-
-struct Relaxed;
-impl Orders for Relaxed {
-    const GIVE_UP: Ordering = Ordering::Relaxed;
-}
-struct NoRelease;
-impl Orders for NoRelease {
-    const GIVE_UP: Ordering = Ordering::Acquire;
-}
-struct NoAcquire;
-impl Orders for NoAcquire {
-    const GIVE_UP: Ordering = Ordering::Release;
-}
-
 #[test]
 fn protocol() {
-    model("link, the last share", None, last_share::<Real>);
     let reasons = ["its reason", "noproc"];
     explore("link || exit", Some(2), &reasons, || made(false, None));
     explore("link behind a message || exit", Some(2), &reasons, || made(true, None));
@@ -450,20 +218,11 @@ fn protocol() {
     explore("unlink || exit", Some(2), &["in time", "it had come"], || cut(false, None));
     explore("unlink of the other's link || exit", Some(2), &["in time", "it had come"], || cut(true, None));
     explore("unlink || exit, not trapping", Some(2), &["in time", "died of it"], || cut_not_trapping(None));
-    explore("link || link", Some(2), &["linked"], || both_link(false, None));
-    explore("link, unlink || link", Some(2), &["linked", "not linked"], || both_link(true, None));
-    let told = ["its reason", "noproc", "its reason, and then noproc"];
     explore("link, unlink || exit", Some(2), &["none"], || made_and_cut(false, None));
     explore("link and unlink behind a message || exit", Some(2), &["none"], || made_and_cut(true, None));
     explore("link and unlink, twice || the other runs", Some(2), &["gone"], || cut_often(None));
     explore("link, exit || the other runs", Some(2), &["seen", "not yet"], || maker_dies(false, None));
     explore("message, link, exit || the other runs", Some(2), &["seen", "not yet"], || maker_dies(true, None));
-    explore("link || link, exit", Some(2), &told, || both_link_and_die(false, None));
-    explore("link, unlink || link, exit", Some(2), &["none", "its reason"], || both_link_and_die(true, None));
-    let deaths = ["each of its own", "both of the first's", "both of the second's"];
-    explore("link, both die", Some(2), &deaths, || both_die(None));
-    explore("spawn linked || the parent is killed", Some(2), &["never born", "died with it"], || parent_dies(true));
-    explore("spawn linked and monitored, the child dies", Some(2), &["told"], || child_dies(true));
 }
 
 #[test]
@@ -476,12 +235,5 @@ fn mutants() {
     wrong("link, fired though cut", Mutation::FiresAnyway, |m| cut(false, m));
     wrong("link, a withdrawn EXIT is welcome", Mutation::WithdrawnIsWelcome, |m| cut(true, m));
     wrong("link, a withdrawn EXIT kills", Mutation::WithdrawnIsWelcome, cut_not_trapping);
-    wrong("link, the record of the other side's link", Mutation::WithdrawnIsWelcome, |m| both_link(false, m));
-    wrong("link, a refused EXIT is kept", Mutation::RefusedIsKept, both_die);
     wrong("link, sleeps on a nudge", Mutation::SleepsAnyway, cut_often);
-    mutant("link, the last share Relaxed", Some(2), last_share::<Relaxed>);
-    mutant("link, the last share without Release", Some(2), last_share::<NoRelease>);
-    mutant("link, the last share without Acquire", Some(2), last_share::<NoAcquire>);
-    mutant("link, after the birth: an orphan", Some(2), || _ = parent_dies(false));
-    mutant("link, after the birth: another reason", Some(2), || _ = child_dies(false));
 }

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use atropos_kernel::internals::mailbox::{Batch, Mailbox, Orders, Pushed, Real};
+use atropos_kernel::internals::memory::pool::Pool;
 use atropos_kernel::internals::signal::node::{Kind, Node};
 use atropos_loom::{model, mutant};
 use loom::cell::UnsafeCell;
@@ -20,7 +21,7 @@ struct Letter {
     number: UnsafeCell<usize>,
 }
 
-unsafe fn release(node: NonNull<Node>) {
+unsafe fn release(node: NonNull<Node>, _: Option<&Pool>) {
     // SAFETY: made by `letter`, given up once.
     drop(unsafe { Box::from_raw(node.cast::<Letter>().as_ptr()) });
 }
@@ -34,7 +35,7 @@ fn open(node: NonNull<Node>) -> usize {
     // SAFETY: taken from the mailbox, or never pushed: ours.
     let number = unsafe { node.cast::<Letter>().as_ref() }.number.with(|number| unsafe { *number });
     // SAFETY: likewise, once.
-    unsafe { Node::release(node) };
+    unsafe { Node::release(node, None) };
     number
 }
 

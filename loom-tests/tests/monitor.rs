@@ -4,7 +4,8 @@
 
 use atropos_kernel::{Cx, Reason, Reference};
 use atropos_loom::mutant;
-use atropos_loom::world::{Event, Known, Log, Mutation, Stage, act, ends, explore, waiting};
+use atropos_loom::seen::{Event, Log, waiting};
+use atropos_loom::world::{Known, Mutation, Stage, act, ends, explore};
 
 const WHY: Reason = Reason::SHUTDOWN;
 

@@ -7,8 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use atropos_kernel::internals::name::{self, Real, Steps};
 use atropos_kernel::reclaim::Participant;
-use atropos_kernel::{Asked, Cx, Host, Kernel, Pid, Reason, Received, RegisterError, Resumed, SpawnOptions};
-use atropos_loom::host::{body, core, kernel, member, spawn};
+use atropos_kernel::{
+    Asked, Cx, Host, Kernel, Limits, Options, Pid, Reason, Received, RegisterError, Resumed, SpawnError, SpawnOptions,
+};
+use atropos_loom::host::{body, core, flush, kernel, member, spawn, with};
+use atropos_loom::world::{Mutation, explore};
 use atropos_loom::{model, mutant};
 use loom::thread;
 
@@ -261,6 +264,47 @@ fn spawn_or_whereis() {
     drop(finder.join().unwrap());
 }
 
+/// A host starts a named process while the only core ends, and with it all processes that it finds. A newborn that it
+/// finds has no name afterwards: its memory goes, and who looks the name up must not reach it. One that it does not
+/// find stays, and is found.
+fn spawn_or_last_core_ends(mutation: Option<Mutation>) -> &'static str {
+    let (kernel, _) = with(Options {
+        limits: Limits { processes: 2, names: 2, ..Limits::default() },
+        mutation,
+        ..Options::default()
+    });
+    let (ours, theirs) = (member(&kernel), member(&kernel));
+    let core = core(&kernel, 0);
+    let parent = {
+        let kernel = kernel.clone();
+        thread::spawn(move || {
+            let named = SpawnOptions::new().name("n");
+            let spawned = Host::new(&kernel, &theirs).spawn(&named, body(|_: &Cx<'_, u8>| Resumed::Wait));
+            (theirs, spawned)
+        })
+    };
+    drop(core);
+    let (theirs, spawned) = parent.join().unwrap();
+    drop(theirs);
+    flush(&ours);
+    let host = Host::new(&kernel, &ours);
+    let holds = host.whereis("n");
+    match spawned {
+        Err(error) => {
+            assert_eq!((error, holds), (SpawnError::Closing, None));
+            "refused"
+        }
+        Ok(spawned) if host.is_alive(spawned.pid) => {
+            assert_eq!(holds, Some(spawned.pid));
+            "not found"
+        }
+        Ok(_) => {
+            assert_eq!(holds, None, "the dead have no name");
+            "ended"
+        }
+    }
+}
+
 struct NotRevoked;
 impl Steps for NotRevoked {
     const REVOKES: bool = false;
@@ -282,6 +326,8 @@ fn protocol() {
     model("name: death, not alive, register", Some(2), || takes_over(false));
     model("name: send by name, death, respawn", Some(2), send_by_name);
     model("name: spawn, whereis, send", Some(3), spawn_or_whereis);
+    let ends = ["ended", "not found", "refused"];
+    explore("name: spawn, the last core ends", Some(2), &ends, || spawn_or_last_core_ends(None));
 }
 
 #[test]
@@ -289,4 +335,8 @@ fn mutants() {
     mutant("name, a death leaves marks", Some(2), register_or_die::<NotRevoked>);
     mutant("name, a registrar does not ask", Some(2), register_or_die::<NotAsked>);
     mutant("name, closed before the name is free", Some(2), || closed_and_free(false));
+    let confirms = || {
+        let _ = spawn_or_last_core_ends(Some(Mutation::ConfirmsAnyway));
+    };
+    mutant("name, the last core ends, confirmed anyway", Some(2), confirms);
 }

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use atropos_kernel::{BehalfError, Cx, Placed, Reason, Received, Resumed};
 use atropos_loom::mutant;
-use atropos_loom::world::{Known, Log, Mutation, Stage, act, ends, explore};
+use atropos_loom::seen::Log;
+use atropos_loom::world::{Known, Mutation, Stage, act, ends, explore};
 
 const WHY: Reason = Reason::SHUTDOWN;
 

@@ -3,11 +3,12 @@
 
 use std::ptr::NonNull;
 
+use atropos_kernel::internals::config::RING;
 use atropos_kernel::internals::runq::idle::Idle;
 use atropos_kernel::internals::runq::inbox::Inbox;
 use atropos_kernel::internals::runq::node::RunNode;
 use atropos_kernel::internals::runq::ring::Ring;
-use atropos_kernel::internals::runq::{Local, Shared};
+use atropos_kernel::internals::runq::{Local, Real, Shared, Steps};
 use atropos_loom::{model, mutant};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -32,7 +33,8 @@ impl Nodes {
 
     fn ran(&self, node: NonNull<RunNode>) {
         let found = self.0.iter().find(|(other, _)| std::ptr::eq(other, node.as_ptr()));
-        found.expect("a node of ours").1.fetch_add(1, Ordering::Relaxed);
+        let before = found.expect("a node of ours").1.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(before, 0, "it has run");
     }
 
     fn each_once(&self) {
@@ -66,9 +68,8 @@ fn push_pop_steal() {
 /// A full ring, a thief, and an owner that pushes where the thief reads. `steals`: the thief keeps its places until
 /// it has read them; otherwise it takes the first as the owner does.
 fn steal_or_overwrite(steals: bool) {
-    const FULL: usize = 4;
-    let (ring, nodes) = (Arc::new(Ring::new()), Nodes::new(FULL + 1));
-    for i in 0..FULL {
+    let (ring, nodes) = (Arc::new(Ring::new()), Nodes::new(RING + 1));
+    for i in 0..RING {
         // SAFETY: this thread is the owner.
         assert!(unsafe { ring.push(nodes.get(i)) });
     }
@@ -82,9 +83,9 @@ fn steal_or_overwrite(steals: bool) {
         }
     });
     // SAFETY: this thread is the owner.
-    if !unsafe { ring.push(nodes.get(FULL)) } {
+    if !unsafe { ring.push(nodes.get(RING)) } {
         // What overflows is run from elsewhere.
-        nodes.ran(nodes.get(FULL));
+        nodes.ran(nodes.get(RING));
     }
     thief.join().unwrap();
     // SAFETY: likewise.
@@ -123,15 +124,15 @@ fn two_thieves() {
 fn overflow_or_steal() {
     const COUNT: usize = 6;
     let (victim, nodes) = (Arc::new(Shared::new()), Nodes::new(COUNT));
-    let mut owner = Local::default();
+    let mut owner = <Local>::default();
     for i in 0..COUNT {
         // SAFETY: this thread is the core.
         unsafe { owner.push(&victim, nodes.get(i)) };
     }
-    owner.publish(&victim);
+    owner.end_slice(&victim, 0);
     let (other, stolen) = (victim.clone(), nodes.clone());
     let thief = thread::spawn(move || {
-        let (shared, mut local) = (Shared::new(), Local::default());
+        let (shared, mut local) = (Shared::new(), <Local>::default());
         let mut next = local.steal(&shared, &other);
         while let Some(node) = next {
             stolen.ran(node);
@@ -144,6 +145,49 @@ fn overflow_or_steal() {
         }
     }
     thief.join().unwrap();
+    while let Some(node) = owner.pop(&victim) {
+        nodes.ran(node);
+    }
+    nodes.each_once();
+}
+
+/// What has overflowed, while another core takes it, and its own adds to it or takes from it.
+fn add_or_steal<S: Steps>(adds: bool) {
+    let (victim, nodes) = (Arc::new(Shared::new()), Nodes::new(if adds { 3 * RING } else { 2 * RING }));
+    let mut owner = Local::<S>::default();
+    let queue = |owner: &mut Local<S>, nodes: &Nodes, from| {
+        for i in from..from + RING {
+            // SAFETY: this thread is the core.
+            unsafe { owner.push(&victim, nodes.get(i)) };
+        }
+    };
+    // A ring, and as much behind it, which has it checked in. Then the ring is emptied: there is only that to steal.
+    queue(&mut owner, &nodes, 0);
+    queue(&mut owner, &nodes, RING);
+    for _ in 0..RING {
+        nodes.ran(owner.pop(&victim).unwrap());
+    }
+    let (other, stolen) = (victim.clone(), nodes.clone());
+    let thief = thread::spawn(move || {
+        let (shared, mut local) = (Shared::new(), Local::<S>::default());
+        let mut next = local.steal(&shared, &other);
+        let found = next.is_some();
+        while let Some(node) = next {
+            stolen.ran(node);
+            next = local.pop(&shared);
+        }
+        found
+    });
+    if adds {
+        queue(&mut owner, &nodes, 2 * RING);
+    } else if let Some(node) = owner.pop(&victim) {
+        nodes.ran(node);
+    }
+    if !thief.join().unwrap() {
+        // All is with its owner. Loom would have it miss that: its store, and the null that a thief has exchanged for a
+        // null before, are concurrent to loom, and it may see either.
+        return;
+    }
     while let Some(node) = owner.pop(&victim) {
         nodes.ran(node);
     }
@@ -213,12 +257,22 @@ fn protocol() {
     model("run queue: pop, steal, steal", Some(3), two_thieves);
     model("run queue: push on a full ring, steal", None, || steal_or_overwrite(true));
     model("run queue: overflow, steal", Some(2), overflow_or_steal);
+    model("run queue: overflow, more of it, steal", None, || add_or_steal::<Real>(true));
+    model("run queue: overflow, refill, steal", Some(3), || add_or_steal::<Real>(false));
     model("park: announce, look, push, wake", None, || park_or_push(true, true));
     model("park: two producers, two sleepers", None, one_wake_each);
 }
 
+#[derive(Default)]
+struct LooksFirst;
+impl Steps for LooksFirst {
+    const SWAPS: bool = false;
+}
+
 #[test]
 fn mutants() {
+    mutant("run queue, an overflow looked at, then taken; more", Some(2), || add_or_steal::<LooksFirst>(true));
+    mutant("run queue, an overflow looked at, then taken; refill", Some(2), || add_or_steal::<LooksFirst>(false));
     mutant("park, the last look before the announcement", Some(2), || park_or_push(false, true));
     mutant("park, queued after the look at who sleeps", Some(2), || park_or_push(true, false));
     mutant("run queue, a thief takes as the owner does", Some(2), || steal_or_overwrite(false));

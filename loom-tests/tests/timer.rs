@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use atropos_kernel::internals::signal::node::Budget;
+use atropos_kernel::internals::hand::{self, Hand};
+use atropos_kernel::internals::name;
 use atropos_kernel::internals::timer::record::{Flags, Real, Steps, Target, TimerHead};
-use atropos_kernel::internals::{hand, name};
 use atropos_kernel::{
     Core, Cx, Host, Kernel, Limits, Options, Pid, Reason, Received, Reference, Resumed, SpawnOptions,
 };
-use atropos_loom::host::{Canary, Outcomes, Still, body, core, kernel, member, spawn, with};
+use atropos_loom::host::{Canary, Outcomes, Still, body, core, member, spawn, with};
 use atropos_loom::{model, mutant};
 use loom::thread;
 
@@ -69,11 +69,11 @@ struct Share(NonNull<TimerHead>);
 // SAFETY: a share is whoever's has it.
 unsafe impl Send for Share {}
 
-/// A timer with a message to `target`, off the wheel of core 0, in a budget of its own.
-fn record(budget: &Budget, target: Pid, canary: Canary) -> NonNull<TimerHead> {
+/// A timer with a message to `target`, off the wheel of core 0.
+fn record(hand: &Hand<'_>, target: Pid, canary: Canary) -> NonNull<TimerHead> {
     let reference = Reference::from_raw(1).unwrap();
     TimerHead::try_message(
-        budget,
+        hand,
         Target::Pid(target),
         0,
         0,
@@ -86,17 +86,17 @@ fn record(budget: &Budget, target: Pid, canary: Canary) -> NonNull<TimerHead> {
 
 /// The record alone: it fires on one thread and is cancelled on another.
 fn fire_or_cancel<S: Steps>(outcomes: &Outcomes) {
-    let (kernel, _) = kernel(1, 2);
+    let (kernel, _) = limited(1);
     let (ours, theirs) = (member(&kernel), member(&kernel));
     let mut core = core(&kernel, 0);
-    let (counts, budget, (canary, ends)) = (Arc::new(Counts::default()), Budget::new(1), Canary::new());
+    let (counts, (canary, ends)) = (Arc::new(Counts::default()), Canary::new());
     let told = counts.clone();
     let target = spawn(&kernel, &ours, 0, move |cx: &Cx<'_, Letter>| {
         read(cx, &told);
         Resumed::Wait
     });
     let _ = core.run(1);
-    let timer = record(&budget, target, canary);
+    let timer = record(&hand::of(&kernel, &ours.pin()), target, canary);
     // The model's own shares: what a mutant gives up twice is there still.
     for _ in 0..2 {
         let _watch = TimerHead::share(timer);
@@ -117,28 +117,28 @@ fn fire_or_cancel<S: Steps>(outcomes: &Outcomes) {
     // SAFETY: with the starter's share.
     let cancelled = unsafe { TimerHead::cancel(timer, &hand::of(&kernel, &guard)) };
     // SAFETY: the starter's share.
-    unsafe { TimerHead::give_up(timer) };
+    unsafe { TimerHead::give_up(timer, None) };
     drop(guard);
     drop(firing.join().unwrap());
     let _ = core.run(4);
     assert_eq!(counts.got() + usize::from(cancelled), 1, "delivered, or given back");
     outcomes.saw(counts.got());
-    assert_eq!((ends.load(Ordering::Relaxed), budget.used()), (1, 1));
+    assert_eq!((ends.load(Ordering::Relaxed), kernel.nodes_used()), (1, 1));
     for _ in 0..2 {
         // SAFETY: taken above.
-        unsafe { TimerHead::give_up(timer) };
+        unsafe { TimerHead::give_up(timer, None) };
     }
-    assert_eq!(budget.used(), 0, "freed: all other shares have been given up");
+    assert_eq!(kernel.nodes_used(), 0, "freed: all other shares have been given up");
 }
 
 /// The record alone: it is cancelled, while its core takes off what was cancelled, and is dropped.
 fn cancel_or_drop_core() {
-    let (kernel, _) = kernel(1, 2);
+    let (kernel, _) = limited(1);
     let theirs = member(&kernel);
     let core = core(&kernel, 0);
-    let (budget, (canary, ends)) = (Budget::new(1), Canary::new());
+    let (canary, ends) = Canary::new();
     let nobody = Pid::new(0, 1).unwrap();
-    let shares = Share(record(&budget, nobody, canary));
+    let shares = Share(record(&hand::of(&kernel, &theirs.pin()), nobody, canary));
     let cancelling = {
         let kernel = kernel.clone();
         thread::spawn(move || {
@@ -147,18 +147,18 @@ fn cancel_or_drop_core() {
             // SAFETY: with the starter's share.
             assert!(unsafe { TimerHead::cancel(timer, &hand::of(&kernel, &guard)) });
             // SAFETY: the starter's share.
-            unsafe { TimerHead::give_up(timer) };
+            unsafe { TimerHead::give_up(timer, None) };
             drop(guard);
             theirs
         })
     };
     drop(core);
     drop(cancelling.join().unwrap());
-    assert_eq!((ends.load(Ordering::Relaxed), budget.used()), (1, 0), "freed by the core, or by who cancelled");
+    assert_eq!((ends.load(Ordering::Relaxed), kernel.nodes_used()), (1, 0), "freed by the core, or by who cancelled");
 }
 
 fn limited(cores: usize) -> (Arc<Kernel>, Arc<Still>) {
-    let limits = Limits { processes: 2, names: 1, timers: 1, nodes: 16 };
+    let limits = Limits { processes: 2, names: 1, timers: 1, nodes: 16, kept: 0 };
     with(Options { cores, limits, ..Options::default() })
 }
 
@@ -217,7 +217,7 @@ fn cancel_elsewhere(outcomes: &Outcomes) {
 /// The record alone, to a target that dies on its core while another core fires it: the target reads the message,
 /// or nobody does.
 fn target_dies(outcomes: &Outcomes) {
-    let (kernel, _) = kernel(2, 2);
+    let (kernel, _) = limited(2);
     let (ours, counts) = (member(&kernel), Arc::new(Counts::default()));
     let mut core = core(&kernel, 0);
     let told = counts.clone();
@@ -231,10 +231,10 @@ fn target_dies(outcomes: &Outcomes) {
             },
         );
     let _ = core.run(1);
-    let (budget, (canary, ends)) = (Budget::new(1), Canary::new());
+    let (canary, ends) = Canary::new();
     let reference = Reference::from_raw(1).unwrap();
     let timer = TimerHead::try_message(
-        &budget,
+        &hand::of(&kernel, &ours.pin()),
         Target::Pid(target),
         1,
         0,
@@ -259,14 +259,14 @@ fn target_dies(outcomes: &Outcomes) {
     // SAFETY: as the wheel's core, which has taken it off.
     unsafe { TimerHead::fire(timer, &hand::of(&kernel, &guard)) };
     // SAFETY: the starter's share.
-    unsafe { TimerHead::give_up(timer) };
+    unsafe { TimerHead::give_up(timer, None) };
     drop(guard);
     let mut core = dying.join().unwrap();
     let _ = core.run(1);
     // The timer's core takes off what was cancelled meanwhile.
     let _ = Core::new(kernel.clone(), 1).run(1);
     assert!(!Host::new(&kernel, &ours).is_alive(target));
-    assert_eq!((ends.load(Ordering::Relaxed), budget.used()), (1, 0), "read, or dropped, and freed");
+    assert_eq!((ends.load(Ordering::Relaxed), kernel.nodes_used()), (1, 0), "read, or dropped, and freed");
     outcomes.saw(counts.got());
 }
 

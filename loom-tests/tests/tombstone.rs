@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use atropos_kernel::internals::reason;
 use atropos_kernel::internals::table::{Dead, FreeSlots, Table};
-use atropos_kernel::reclaim::{Domain, Limbo, Retired};
+use atropos_kernel::reclaim::{Domain, Limbo, Pool, Retired};
 use atropos_kernel::{Cx, Host, Pid, Reason, Resumed, SpawnOptions, View};
 use atropos_loom::host::{Canary, body, core, flush, kernel, member, spawn};
 use atropos_loom::{model, mutant};
@@ -48,7 +48,7 @@ struct Keeper {
 /// A reader of the first's tombstone, while its slot is used by the second, which dies as well. `kept`: what the
 /// claim took out is kept until the second is reclaimed.
 fn read_or_reuse(kept: bool) {
-    unsafe fn free(retired: std::ptr::NonNull<Retired>) {
+    unsafe fn free(retired: std::ptr::NonNull<Retired>, _: Option<&Pool>) {
         // SAFETY: a keeper's, made from a box below, freed once.
         drop(unsafe { Box::from_raw(retired.cast::<Keeper>().as_ptr()) });
     }
@@ -83,7 +83,7 @@ fn read_or_reuse(kept: bool) {
     let mut limbo = Limbo::new();
     // SAFETY: the slot leads to it no more, if it ever did.
     unsafe { limbo.retire(std::ptr::NonNull::from(Box::leak(keeper)).cast()) };
-    limbo.hand_on(&deaths);
+    limbo.hand_on(&deaths, None);
     flush(&deaths);
     drop(reader.join().unwrap());
     flush(&deaths);

@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use atropos_kernel::reclaim::{Guard, Limbo, Retired};
+use atropos_kernel::reclaim::{Guard, Limbo, Pool, Retired};
 use atropos_kernel::{Pid, Reason};
 
 use crate::panics::contain;
@@ -220,7 +220,7 @@ impl Streams {
     /// Replaces the list by what `change` makes of it; whether anybody is left on it, and the old one, to be handed on
     /// without the lock (what is freed then may be foreign). The caller holds the lock.
     fn replace(&self, change: impl FnOnce(&mut Vec<Arc<Ring>>)) -> (bool, Limbo) {
-        unsafe fn free(retired: NonNull<Retired>) {
+        unsafe fn free(retired: NonNull<Retired>, _: Option<&Pool>) {
             // SAFETY: a `Rings` from the box below, out of everybody's reach.
             drop(unsafe { Box::from_raw(retired.cast::<Rings>().as_ptr()) });
         }
@@ -261,7 +261,7 @@ impl Drop for Streams {
 
 /// Frees an old list when nobody sees it any more.
 fn hand_on(mut old: Limbo) {
-    participant::with(|participant| old.hand_on(participant));
+    participant::with(|participant| old.hand_on(participant, None));
 }
 
 /// The exits of a runtime since it was made: see [`Handle::exits`].

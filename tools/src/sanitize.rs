@@ -55,7 +55,7 @@ fn sanitizers(root: &Path) -> Vec<Sanitizer> {
         Sanitizer {
             name: "address, leaks",
             build: "asan",
-            flags: "-Zsanitizer=address",
+            flags: "-Zsanitizer=address --cfg asan",
             options: ("ASAN_OPTIONS", "detect_leaks=1 detect_stack_use_after_return=1".into()),
             leaves_out: &[],
         },

@@ -114,7 +114,7 @@ fn main() -> ! {
     unsafe { HEAP.init(MEMORY.as_mut_ptr() as usize, heap::SIZE) };
     clock::start(cortex_m::Peripherals::take().expect("taken once").SYST);
 
-    let limits = Limits { processes: 16, names: 4, timers: 16, nodes: 64 };
+    let limits = Limits { processes: 16, names: 4, timers: 16, nodes: 64, kept: 1024 };
     let kernel = Kernel::new(Options { limits, ..Options::default() }, Domain::new(), Arc::new(world::Bare));
     let mut core = Core::new(kernel.clone(), 0);
     let participant = kernel.register();

@@ -1,15 +1,16 @@
 //! What a line of the cases says; see `cases/FORMAT.md`.
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// One case.
+/// One case, whose ops are `O`s: of processes, or of supervisors.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Case {
+pub struct Case<O = Op> {
     /// Its name.
     pub id: String,
     /// What is done, in order.
-    pub ops: Vec<Op>,
+    pub ops: Vec<O>,
 }
 
 /// Fields that any op may have; which it has depends on `op`.
@@ -70,6 +71,6 @@ impl Wanted {
 }
 
 /// A case of a line.
-pub fn parse(line: &str) -> serde_json::Result<Case> {
+pub fn parse<O: DeserializeOwned>(line: &str) -> serde_json::Result<Case<O>> {
     serde_json::from_str(line)
 }

@@ -50,7 +50,7 @@ pub fn replay<W: World>(world: &mut W, line: &str) -> anyhow::Result<(String, an
     let family: Value = serde_json::from_str(line)?;
     let family = family.get("family").and_then(Value::as_str).context("a case has a family")?;
     if family.starts_with("sup.") {
-        let case = supervisor::case::parse(line)?;
+        let case = case::parse(line)?;
         let observed = supervisor::controller::replay(world, &case);
         return Ok((case.id, observed));
     }

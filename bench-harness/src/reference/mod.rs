@@ -7,7 +7,8 @@
 //! - [`program`]: what is done, and how bytes say it.
 //! - [`model`]: the rules: processes, their inboxes, links, monitors, names, aliases. [`claims`] is the part that
 //!   compares what the kernel said with what the rules allow; [`timers`] the part that has time in it.
-//! - [`actor`]: the body that all processes run: it does what it is told and tells the model.
+//! - [`judge`]: the model, what was held against it, and the letters, for all processes of a program.
+//! - [`actor`]: the body that all processes run: it does what it is told and tells the judge.
 //! - [`world`]: performs a program, and at its end looks at who is left, what is left, and what memory.
 //!
 //! On one thread everything that is sent has a place in one order, so the model is exact: a process must receive
@@ -16,6 +17,7 @@
 
 pub mod actor;
 pub mod claims;
+pub mod judge;
 pub mod model;
 pub mod program;
 pub mod timers;

@@ -111,7 +111,7 @@ impl fmt::Debug for Birth {
     }
 }
 
-/// What a process does. Whom a number means is decided when it is done (`actor::Judge::who`).
+/// What a process does. Whom a number means is decided when it is done (`judge::Judge::who`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "they are called as the calls are")]
 pub enum Act {

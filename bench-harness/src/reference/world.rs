@@ -7,8 +7,9 @@ use std::time::Duration;
 use atropos::kernel::{Asked, Dead, Limits, Options, Said};
 use atropos::{Alias, Pid, Reason};
 
-use super::actor::{Actor, Stage, options, sent};
+use super::actor::{Actor, options, sent};
 use super::claims::{ensure, name};
+use super::judge::Stage;
 use super::model::{Id, Model};
 use super::program::{Birth, Op, Program};
 use crate::conformance::World as _;

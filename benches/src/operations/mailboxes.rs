@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::ptr::NonNull;
 
 use atropos_kernel::internals::mailbox::{Mailbox, Pushed, Real};
+use atropos_kernel::internals::memory::pool::Pool;
 use atropos_kernel::internals::signal::node::{Kind, Node};
 
 use super::{Operation, Run};
@@ -15,7 +16,7 @@ pub const MAILBOXES: &[Operation] = &[
 ];
 
 /// The nodes are the bench's own.
-unsafe fn nothing(_: NonNull<Node>) {}
+unsafe fn nothing(_: NonNull<Node>, _: Option<&Pool>) {}
 
 fn through(batch: u64) -> Run {
     let mailbox = Mailbox::<Real>::new();

@@ -19,8 +19,8 @@ const WAITING: usize = 64;
 
 fn through(stolen: bool) -> Run {
     let nodes: Vec<RunNode> = (0..WAITING).map(|_| RunNode::new(1)).collect();
-    let (mut own, own_shared) = (Local::default(), Shared::new());
-    let (mut other, other_shared) = (Local::default(), Shared::new());
+    let (mut own, own_shared) = (<Local>::default(), Shared::new());
+    let (mut other, other_shared) = (<Local>::default(), Shared::new());
     Box::new(move |count| {
         let mut left = count;
         while left > 0 {
@@ -30,7 +30,7 @@ fn through(stolen: bool) -> Run {
                 // SAFETY: in no queue, and this thread is both cores.
                 unsafe { own.push(&own_shared, NonNull::from(node)) };
             }
-            own.publish(&own_shared);
+            own.end_slice(&own_shared, 0);
             let mut taken = 0;
             while taken < now {
                 let next = if stolen {

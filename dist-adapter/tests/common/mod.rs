@@ -15,6 +15,18 @@ pub(crate) const HERE: Node = Node::new(1);
 pub(crate) const THERE: Node = Node::new(2);
 pub(crate) const ELSEWHERE: Node = Node::new(3);
 
+/// A small generator: xorshift, by a seed that is not 0.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % limit
+    }
+}
+
 /// A DOWN that was delivered.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Down {

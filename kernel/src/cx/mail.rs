@@ -29,7 +29,7 @@ impl<M: Send + 'static> Cx<'_, M> {
     pub(super) fn fetch(&self, by: By) {
         self.must_not_look();
         let _inside = self.slice.enter();
-        fetch(self.slice.process, &self.slice.hand, by);
+        fetch(self.slice.process(), &self.slice.hand, by);
     }
 
     /// The oldest message, EXIT, DOWN or timer that waits.
@@ -38,7 +38,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         if self.is_dying() {
             return None;
         }
-        if self.private(|private| private.queue.first().is_null()) || self.slice.process.mailbox.has_pending() {
+        if self.private(|private| private.queue.first().is_null()) || self.slice.process().mailbox.has_pending() {
             self.fetch(By::Body);
             if self.is_dying() {
                 return None;
@@ -47,7 +47,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.spend(1);
         let node = self.private(|private| private.queue.pop_front())?;
         // SAFETY: taken from the queue of this process, which takes `M` (`Cx::of`).
-        Some(unsafe { Received::open(node, self.slice.process, &self.slice.hand) })
+        Some(unsafe { Received::open(node, self.slice.process(), &self.slice.hand) })
     }
 
     /// The oldest that `wanted` accepts. What a cursor's receive has looked at it does not
@@ -71,12 +71,12 @@ impl<M: Send + 'static> Cx<'_, M> {
             let node = NonNull::new(self.private(|private| unsafe { private.queue.after(seen) }))?;
             // SAFETY: in the queue of this process, which takes `M`, and nothing is taken out
             // while the closure looks (`must_not_look`).
-            let peek = unsafe { Peek::of(node, self.slice.process) };
+            let peek = unsafe { Peek::of(node, self.slice.process()) };
             if self.look(|| wanted(peek)) {
                 // SAFETY: in the queue.
                 self.private(|private| unsafe { private.queue.remove(node) });
                 // SAFETY: taken out just now.
-                return Some(unsafe { Received::open(node, self.slice.process, &self.slice.hand) });
+                return Some(unsafe { Received::open(node, self.slice.process(), &self.slice.hand) });
             }
             seen = node.as_ptr();
             // SAFETY: in the queue.
@@ -98,7 +98,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         let mut node = self.private(|private| private.queue.first());
         while let Some(at) = NonNull::new(node) {
             // SAFETY: in the queue of this process, which takes `M`; as in `receive_match`.
-            let peek = unsafe { Peek::of(at, self.slice.process) };
+            let peek = unsafe { Peek::of(at, self.slice.process()) };
             self.look(|| look(peek));
             // SAFETY: in the queue.
             node = self.private(|private| unsafe { private.queue.after(node) });

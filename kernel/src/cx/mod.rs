@@ -79,11 +79,11 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
     /// The owner's part. `f` calls nothing foreign and borrows nothing twice.
     fn private<R>(&self, f: impl FnOnce(&mut Private) -> R) -> R {
         // SAFETY: the slice has the process (P1), and `f` is short (see above).
-        f(unsafe { self.slice.process.private() })
+        f(unsafe { self.slice.process().private() })
     }
 
     pub(crate) fn process(&self) -> &'a Header {
-        self.slice.process
+        self.slice.process()
     }
 
     /// Asks for another slice soon, for a body that returns from the middle of something.
@@ -115,7 +115,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
 
     /// Who it is.
     pub fn pid(&self) -> Pid {
-        self.slice.process.pid
+        self.slice.process().pid
     }
 
     /// The core that runs it now.
@@ -150,7 +150,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         self.alive(SpawnError::Dying)?;
         self.spend(10);
         let reference = if options.monitor { Some(self.reference().ok_or(SpawnError::NoMemory)?) } else { None };
-        let parent = Parent { process: self.slice.process, reference, by_proxy: false };
+        let parent = Parent { process: self.slice.process(), reference, by_proxy: false };
         spawn::spawn(&self.slice.hand, Slots::Core(self.slice.core), Some(parent), options, body)
     }
 
@@ -174,6 +174,6 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
 
     /// Wakes the body from anywhere, also after the process is gone.
     pub fn waker(&self) -> Waker {
-        waker::of(self.slice.process)
+        waker::of(self.slice.process())
     }
 }

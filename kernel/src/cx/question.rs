@@ -43,7 +43,7 @@ impl<M: Send + 'static> Cx<'_, M> {
                 return Ok(Asked::Known(None));
             }
             self.fetch(By::Core);
-            return Ok(Asked::Known(Some(*ProcessInfo::try_of(self.slice.process)?)));
+            return Ok(Asked::Known(Some(*ProcessInfo::try_of(self.slice.process(), &self.slice.hand)?)));
         }
         self.spend(1);
         match self.slice.hand.find(pid) {

@@ -1,5 +1,9 @@
 //! [`Slice`], one process in the hands of one core, for one turn; and what is at work in it.
+//!
+//! A core runs several turns under one guard and notes them in one place, so the slice of the next turn is the same value
+//! with another process in it. Between two turns the kernel is at work, and whoever finds the slice then is refused.
 
+use crate::config;
 use crate::hand::Hand;
 use crate::process::header::Header;
 use crate::sched::local::CoreLocal;
@@ -10,13 +14,18 @@ use crate::sync::Cell;
 pub struct Slice<'a> {
     pub(crate) hand: Hand<'a>,
     pub(crate) core: &'a CoreLocal,
-    pub(crate) process: &'a Header,
+    process: Cell<&'a Header>,
+    /// Reductions that are left of this turn.
     pub(crate) budget: Cell<u32>,
     /// The kernel is at work for the process, and what is foreign in there (a destructor) must not come in again
     /// through a `Context`.
     pub(crate) inside: Cell<bool>,
     /// A closure of the body's looks at a signal in the queue: nothing may be taken out.
     pub(crate) looking: Cell<bool>,
+    /// The body runs: a panic is its own.
+    pub(crate) resumed: Cell<bool>,
+    /// The budget when it was resumed.
+    granted: Cell<u32>,
     /// The body wants to go on, behind the others.
     pub(crate) yields: Cell<bool>,
 }
@@ -35,7 +44,45 @@ pub(super) fn set(flag: &Cell<bool>, value: bool) -> Restore<'_> {
     Restore(flag, flag.replace(value))
 }
 
-impl Slice<'_> {
+impl<'a> Slice<'a> {
+    /// A turn of `process` with a whole slice's budget.
+    pub(crate) fn new(hand: Hand<'a>, core: &'a CoreLocal, process: &'a Header) -> Self {
+        Self {
+            hand,
+            core,
+            process: Cell::new(process),
+            budget: Cell::new(config::SLICE),
+            inside: Cell::new(true),
+            looking: Cell::new(false),
+            resumed: Cell::new(false),
+            granted: Cell::new(0),
+            yields: Cell::new(false),
+        }
+    }
+
+    /// Whose turn it is.
+    #[inline]
+    pub(crate) fn process(&self) -> &'a Header {
+        self.process.get()
+    }
+
+    /// The turn of the next one, with so many reductions.
+    pub(crate) fn turn_to(&self, process: &'a Header, budget: u32) {
+        self.process.set(process);
+        self.budget.set(budget);
+        self.yields.set(false);
+    }
+
+    /// The body is resumed.
+    pub(crate) fn begin(&self) {
+        self.granted.set(self.budget.get());
+    }
+
+    /// Reductions spent since it was resumed.
+    pub(crate) fn spent(&self) -> u32 {
+        self.granted.get() - self.budget.get()
+    }
+
     /// The kernel is at work until the guard goes.
     pub(crate) fn enter(&self) -> Restore<'_> {
         set(&self.inside, true)

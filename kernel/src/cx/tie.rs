@@ -13,14 +13,14 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.alive(LinkError::Dying)?;
         self.spend(1);
         let _inside = self.slice.enter();
-        ties::link(self.slice.process, &self.slice.hand, to, true)
+        ties::link(self.slice.process(), &self.slice.hand, to, true)
     }
 
     /// As [`Cx::link`]; but unless `as_otp` the dead are an error also to who traps exits.
     pub(crate) fn link_as(&self, to: Pid, as_otp: bool) -> Result<(), BehalfError> {
         self.spend(1);
         let _inside = self.slice.enter();
-        ties::link(self.slice.process, &self.slice.hand, to, as_otp).map_err(|error| match error {
+        ties::link(self.slice.process(), &self.slice.hand, to, as_otp).map_err(|error| match error {
             LinkError::NoProc => BehalfError::NoProc,
             LinkError::NoMemory => BehalfError::NoMemory,
             LinkError::Dying => BehalfError::NoCaller,
@@ -31,7 +31,7 @@ impl<M: Send + 'static> Cx<'_, M> {
     pub(crate) fn monitor_as(&self, target: Pid, reference: Reference) -> Result<bool, MonitorError> {
         self.spend(1);
         let _inside = self.slice.enter();
-        ties::monitor(self.slice.process, &self.slice.hand, Ok(target), reference, None)
+        ties::monitor(self.slice.process(), &self.slice.hand, Ok(target), reference, None)
     }
 
     /// Ends a link; without one, nothing happens. Lock-free; amortised O(1).
@@ -39,7 +39,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         if !self.is_dying() {
             self.spend(1);
             let _inside = self.slice.enter();
-            ties::unlink(self.slice.process, &self.slice.hand, to);
+            ties::unlink(self.slice.process(), &self.slice.hand, to);
         }
     }
 
@@ -64,7 +64,7 @@ impl<M: Send + 'static> Cx<'_, M> {
             Dest::Name(name) => Err(hand.kernel.names.intern(name)?),
         };
         let reference = self.reference().ok_or(MonitorError::NoMemory)?;
-        ties::monitor(self.slice.process, hand, target, reference, alias)?;
+        ties::monitor(self.slice.process(), hand, target, reference, alias)?;
         Ok(reference)
     }
 
@@ -77,12 +77,12 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.must_not_look();
         self.spend(1);
         let _inside = self.slice.enter();
-        ties::demonitor(self.slice.process, &self.slice.hand, monitor, flush)
+        ties::demonitor(self.slice.process(), &self.slice.hand, monitor, flush)
     }
 
     /// Sets whether EXITs come as messages; the old value.
     pub fn trap_exit(&self, trap: bool) -> bool {
         // Relaxed: as in `Header::trap_exit`.
-        self.slice.process.trap_exit.swap(trap, Ordering::Relaxed)
+        self.slice.process().trap_exit.swap(trap, Ordering::Relaxed)
     }
 }

@@ -4,6 +4,7 @@ use core::ptr::NonNull;
 use core::time::Duration;
 
 use super::{Cx, Dest};
+use crate::hand::Hand;
 use crate::pid::Reference;
 use crate::process::private::Private;
 use crate::timer::record::{Flags, Target, TimerError, TimerHead};
@@ -49,7 +50,7 @@ impl<M: Send + 'static> Cx<'_, M> {
             }
         };
         let takes = match to {
-            Dest::Pid(pid) if pid == self.pid() => Some(self.slice.process.takes),
+            Dest::Pid(pid) if pid == self.pid() => Some(self.slice.process().takes),
             _ => other.map(|other| other.takes),
         };
         if takes.is_some_and(|takes| takes != core::any::TypeId::of::<N>()) {
@@ -58,7 +59,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         let reference = self.reference().ok_or(TimerError::NoMemory)?;
         let due = self.due(after);
         let flags = Flags { labelled, watched: other.is_some() };
-        let timer = TimerHead::try_message(&hand.kernel.nodes, target, self.core(), due, reference, flags, message)?;
+        let timer = TimerHead::try_message(hand, target, self.core(), due, reference, flags, message)?;
         self.start(timer, due)?;
         if let Some(other) = other {
             let watch = TimerHead::share(timer);
@@ -68,7 +69,7 @@ impl<M: Send + 'static> Cx<'_, M> {
                 // SAFETY: shared.
                 unsafe { TimerHead::cancel(timer, hand) };
                 // SAFETY: the share that the list did not take.
-                unsafe { TimerHead::give_up(timer) };
+                unsafe { TimerHead::give_up(timer, self.slice.hand.pool()) };
             }
         } else if let Target::Pid(pid) = target
             && pid != self.pid()
@@ -91,12 +92,12 @@ impl<M: Send + 'static> Cx<'_, M> {
             // SAFETY: ours alone; `cancel` drops the message and gives up the wheel's share.
             unsafe { TimerHead::cancel(timer, &self.slice.hand) };
             // SAFETY: the starter's share.
-            unsafe { TimerHead::give_up(timer) };
+            unsafe { TimerHead::give_up(timer, self.slice.hand.pool()) };
             return Err(error);
         }
         self.private(|private| {
             if private.timers.sweep_is_due() {
-                private.sweep_timers();
+                private.sweep_timers(&self.slice.hand);
             }
             // SAFETY: new, in no set; the starter's share goes with it.
             unsafe { private.timers.insert(timer) };
@@ -118,7 +119,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         // SAFETY: likewise.
         let in_time = unsafe { TimerHead::cancel(record, &self.slice.hand) };
         // SAFETY: likewise, and not used again.
-        unsafe { TimerHead::give_up(record) };
+        unsafe { TimerHead::give_up(record, self.slice.hand.pool()) };
         in_time.then(|| Duration::from_nanos(due.saturating_sub(self.now())))
     }
 
@@ -137,7 +138,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.alive(TimerError::Dying)?;
         let reference = self.reference().ok_or(TimerError::NoMemory)?;
         let due = self.due(after);
-        let timer = TimerHead::try_alarm(&self.slice.hand.kernel.nodes, self.pid(), self.core(), due, reference)?;
+        let timer = TimerHead::try_alarm(&self.slice.hand, self.pid(), self.core(), due, reference)?;
         self.start(timer, due)?;
         Ok(reference)
     }
@@ -145,14 +146,14 @@ impl<M: Send + 'static> Cx<'_, M> {
 
 impl Private {
     /// Drops the timers to others that have fired or ended.
-    fn sweep_timers(&mut self) {
+    fn sweep_timers(&mut self, hand: &Hand<'_>) {
         for timer in self.timers.iter() {
             // SAFETY: in the set, so shared.
             if !unsafe { timer.as_ref() }.is_armed() {
                 // SAFETY: the one the iterator returned last may be removed.
                 unsafe { self.timers.remove(timer) };
                 // SAFETY: the set's share.
-                unsafe { TimerHead::give_up(timer) };
+                unsafe { TimerHead::give_up(timer, hand.pool()) };
             }
         }
         self.timers.swept();

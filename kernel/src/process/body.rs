@@ -3,7 +3,7 @@
 use core::ptr::NonNull;
 
 use crate::cx::{Cx, Slice};
-use crate::memory;
+use crate::memory::pool::{self, Pool};
 use crate::process::header::Header;
 use crate::reason::Reason;
 use crate::sync::UnsafeCell;
@@ -43,7 +43,7 @@ pub struct BodyVtable {
     /// Drops the body. The caller is the owner, and it is done once.
     pub drop_body: unsafe fn(NonNull<Header>),
     /// Frees the memory. The body has been dropped, and the caller has the last share.
-    pub free: unsafe fn(NonNull<Header>),
+    pub free: unsafe fn(NonNull<Header>, Option<&Pool>),
 }
 
 /// Header and body in one allocation.
@@ -75,7 +75,7 @@ impl<B: Body> Process<B> {
         unsafe { Self::body(process).drop_in_place() };
     }
 
-    unsafe fn free(process: NonNull<Header>) {
+    unsafe fn free(process: NonNull<Header>, pool: Option<&Pool>) {
         // SAFETY: the last share: nobody else looks.
         let header = unsafe { process.as_ref() };
         let predecessor = header.predecessor;
@@ -84,6 +84,6 @@ impl<B: Body> Process<B> {
         // SAFETY: the body is gone already; this drops the header's own parts.
         unsafe { process.drop_in_place() };
         // SAFETY: allocated as a `Process<B>` by `spawn`.
-        unsafe { memory::free(process.cast::<Self>()) };
+        unsafe { pool::free(process.cast::<Self>(), pool) };
     }
 }

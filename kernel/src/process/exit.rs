@@ -145,7 +145,7 @@ fn give_up_timers(header: &Header, hand: &Hand<'_>) {
             unsafe { TimerHead::cancel(timer, hand) };
         }
         // SAFETY: the set's share.
-        unsafe { TimerHead::give_up(timer) };
+        unsafe { TimerHead::give_up(timer, hand.pool()) };
     }
 }
 
@@ -163,7 +163,7 @@ fn give_up_monitors(header: &Header, hand: &Hand<'_>) {
             watch_was_cancelled(target, hand);
         }
         // SAFETY: the set's share.
-        unsafe { Monitor::give_up(monitor) };
+        unsafe { Monitor::give_up(monitor, hand.pool()) };
     }
 }
 
@@ -262,11 +262,11 @@ pub(crate) unsafe fn discard(hand: &Hand<'_>, process: NonNull<Header>) {
     let private = unsafe { header.private() };
     while let Some(half) = private.links.pop() {
         // SAFETY: the half's share.
-        unsafe { Link::give_up(Half::link(half)) };
+        unsafe { Link::give_up(Half::link(half), hand.pool()) };
     }
     for link in header.links.close() {
         // SAFETY: the half's share.
-        unsafe { Link::give_up(link) };
+        unsafe { Link::give_up(link, hand.pool()) };
     }
     let mut outside = Chain::empty();
     for watch in header.watchers.close() {
@@ -276,7 +276,7 @@ pub(crate) unsafe fn discard(hand: &Hand<'_>, process: NonNull<Header>) {
             unsafe { outside.push(watch) };
         } else {
             // SAFETY: the list's share.
-            unsafe { Watch::release(watch) };
+            unsafe { Watch::release(watch, hand.pool()) };
         }
     }
     vacate(header, hand, outside, Reason::KILLED);

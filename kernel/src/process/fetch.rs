@@ -52,16 +52,20 @@ pub(crate) enum By {
 }
 
 /// Takes and meets what has come. The caller owns the process.
+#[inline]
 pub(crate) fn fetch(process: &Header, hand: &Hand<'_>, by: By) {
+    if process.mailbox.has_pending() {
+        fetch_batch(process, hand, by);
+    }
+}
+
+fn fetch_batch(process: &Header, hand: &Hand<'_>, by: By) {
     // SAFETY: the caller owns the process (P1).
     let private = unsafe { process.private() };
     if private.dying.is_some() || !private.fetches {
         return;
     }
     let batch = process.mailbox.take();
-    if batch.is_empty() {
-        return;
-    }
     let mut refused = Queue::new();
     meet_all(process, hand, by, batch.into_fifo(), &mut refused);
     while let Some(node) = refused.pop_front() {
@@ -72,7 +76,12 @@ pub(crate) fn fetch(process: &Header, hand: &Hand<'_>, by: By) {
 
 fn meet_all(process: &Header, hand: &Hand<'_>, by: By, mut fifo: Fifo, refused: &mut Queue) {
     while let Some(node) = fifo.next() {
-        match meet(process, hand, node) {
+        // SAFETY: fetched, so the owner's.
+        let met = match unsafe { Node::kind(node) } {
+            Kind::Message => come(process),
+            kind => meet(process, hand, node, kind),
+        };
+        match met {
             Met::Handled => {}
             Met::Queue => {
                 // SAFETY: the owner.
@@ -110,27 +119,28 @@ fn come(process: &Header) -> Met {
     Met::Queue
 }
 
-fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
-    // SAFETY: fetched, so the owner's.
-    match unsafe { Node::kind(node) } {
+// Out of the way of the messages, which are most of what comes.
+#[inline(never)]
+fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>, kind: Kind) -> Met {
+    match kind {
         Kind::Message => come(process),
         Kind::AliasMessage => meet_alias(process, hand, node),
         Kind::Timer => {
-            forget_timer(process, node);
+            forget_timer(process, hand, node);
             Met::Queue
         }
         Kind::Alarm => {
-            forget_timer(process, node);
+            forget_timer(process, hand, node);
             // SAFETY: fetched; the signal's share.
-            unsafe { Node::release(node) };
+            unsafe { Node::release(node, hand.pool()) };
             Met::Resume
         }
-        Kind::Exit => meet_exit(process, node),
+        Kind::Exit => meet_exit(process, hand, node),
         Kind::LinkExit => meet_link_exit(process, hand, node),
         Kind::LinkRequest => {
             let link = Link::of_request(node);
             // SAFETY: fetched; the share of the half comes with it.
-            unsafe { take_up_one(process, link) };
+            unsafe { take_up_one(process, hand, link) };
             Met::Handled
         }
         Kind::MonitorRequest => {
@@ -142,7 +152,7 @@ fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
                 debug_assert!(pushed.is_ok(), "its owner has not closed it");
             } else {
                 // SAFETY: the share that came with the request.
-                unsafe { Monitor::give_up(monitor) };
+                unsafe { Monitor::give_up(monitor, hand.pool()) };
             }
             Met::Handled
         }
@@ -158,7 +168,7 @@ fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
                 Met::Queue
             } else {
                 // SAFETY: the signal's share.
-                unsafe { Monitor::give_up(monitor) };
+                unsafe { Monitor::give_up(monitor, hand.pool()) };
                 Met::Handled
             }
         }
@@ -171,7 +181,7 @@ fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
                 return Met::Dies(Reason::KILLED);
             }
             // It may be a nudge: the list of links has many that are cut.
-            take_up(process);
+            take_up(process, hand);
             // Or there is room for who is in line.
             if let Some(bound) = process.bound.get() {
                 bound.look(hand);
@@ -192,7 +202,7 @@ fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
 }
 
 /// A timer of its own that has come is no longer among its timers.
-fn forget_timer(process: &Header, node: NonNull<Node>) {
+fn forget_timer(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) {
     let timer = node.cast::<TimerHead>();
     // SAFETY: the signal's share keeps it.
     let reference = unsafe { timer.as_ref() }.reference;
@@ -202,7 +212,7 @@ fn forget_timer(process: &Header, node: NonNull<Node>) {
         // SAFETY: found there.
         unsafe { private.timers.remove(timer) };
         // SAFETY: the starter's share, which the set had.
-        unsafe { TimerHead::give_up(timer) };
+        unsafe { TimerHead::give_up(timer, hand.pool()) };
     }
 }
 
@@ -228,7 +238,7 @@ fn meet_alias(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
     come(process)
 }
 
-fn meet_exit(process: &Header, node: NonNull<Node>) -> Met {
+fn meet_exit(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
     // SAFETY: fetched, of this kind, and not consumed yet.
     let signal = unsafe { node.cast::<ExitSignal>().as_ref() };
     let (from, reason) = (signal.from, signal.reason.clone());
@@ -244,7 +254,7 @@ fn meet_exit(process: &Header, node: NonNull<Node>) -> Met {
     };
     if let Met::Dies(_) = met {
         // SAFETY: fetched. The reason's value, which may be foreign, lives on in `met`.
-        drop(unsafe { ExitSignal::open(node) });
+        drop(unsafe { ExitSignal::open(node, hand.pool()) });
         return met;
     }
     // Its reason may be foreign.
@@ -252,7 +262,7 @@ fn meet_exit(process: &Header, node: NonNull<Node>) -> Met {
 }
 
 fn meet_link_exit(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
-    take_up(process);
+    take_up(process, hand);
     let link = node.cast::<Link>();
     let half = Link::half_of(link, process.pid);
     // SAFETY: the signal's share keeps the record; the fields are the owner's.
@@ -262,21 +272,21 @@ fn meet_link_exit(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met
     // SAFETY: the owner.
     let private = unsafe { process.private() };
     // SAFETY: ours.
-    unsafe { private.drop_half(half) };
+    unsafe { private.drop_half(half, hand) };
     if !welcome {
         // SAFETY: the signal's share.
-        unsafe { Link::give_up(link) };
+        unsafe { Link::give_up(link, hand.pool()) };
         return Met::Handled;
     }
     // K2: the record of the other side's link, if both linked at once.
-    private.cut_all(peer);
+    private.cut_all(peer, hand);
     // SAFETY: fetched by this process.
     let (_, reason) = unsafe { Link::opened(link, process.pid) };
     if process.trap_exit.load(Ordering::Relaxed) {
         return Met::Queue;
     }
     // SAFETY: the signal's share.
-    unsafe { Link::give_up(link) };
+    unsafe { Link::give_up(link, hand.pool()) };
     let survives = reason.is_normal() && !hand.kernel.mutated(Mutation::NormalKills);
     if survives { Met::Handled } else { Met::Dies(reason) }
 }
@@ -285,23 +295,23 @@ fn meet_link_exit(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met
 ///
 /// # Safety
 /// The caller owns the process and has the share of the process's half.
-unsafe fn take_up_one(process: &Header, link: NonNull<Link>) {
+unsafe fn take_up_one(process: &Header, hand: &Hand<'_>, link: NonNull<Link>) {
     // SAFETY: shared, so live.
     if unsafe { link.as_ref() }.is_cut() {
         // SAFETY: the half's share.
-        return unsafe { Link::give_up(link) };
+        return unsafe { Link::give_up(link, hand.pool()) };
     }
     // SAFETY: the owner.
     let private = unsafe { process.private() };
     // SAFETY: the half's share is the caller's.
-    unsafe { private.hold_half(Link::half_of(link, process.pid)) };
+    unsafe { private.hold_half(Link::half_of(link, process.pid), hand) };
 }
 
 /// Takes the links that others made into the set (`link`, K1). The caller owns the process.
-pub(crate) fn take_up(process: &Header) {
+pub(crate) fn take_up(process: &Header, hand: &Hand<'_>) {
     for link in process.links.take() {
         // SAFETY: taken from the list, with the half's share.
-        unsafe { take_up_one(process, link) };
+        unsafe { take_up_one(process, hand, link) };
     }
 }
 
@@ -310,9 +320,9 @@ impl Private {
     ///
     /// # Safety
     /// The half is the owner's, in no set, and its share comes with it.
-    pub unsafe fn hold_half(&mut self, half: NonNull<Half>) {
+    pub unsafe fn hold_half(&mut self, half: NonNull<Half>, hand: &Hand<'_>) {
         if self.links.sweep_is_due() {
-            self.sweep_links();
+            self.sweep_links(hand);
         }
         // SAFETY: by contract.
         unsafe { half.as_ref() }.set_held(true);
@@ -324,7 +334,7 @@ impl Private {
     ///
     /// # Safety
     /// The half is the owner's; its record is not used afterwards without another share.
-    pub unsafe fn drop_half(&mut self, half: NonNull<Half>) {
+    pub unsafe fn drop_half(&mut self, half: NonNull<Half>, hand: &Hand<'_>) {
         // SAFETY: the owner's, live.
         if unsafe { half.as_ref() }.is_held() {
             // SAFETY: held.
@@ -332,17 +342,17 @@ impl Private {
             // SAFETY: held, so in the set.
             unsafe { self.links.remove(half) };
             // SAFETY: the half's share.
-            unsafe { Link::give_up(Half::link(half)) };
+            unsafe { Link::give_up(Half::link(half), hand.pool()) };
         }
     }
 
     /// Drops the halves of links that the other side has cut.
-    fn sweep_links(&mut self) {
+    fn sweep_links(&mut self, hand: &Hand<'_>) {
         for half in self.links.iter() {
             // SAFETY: in the set, so shared.
             if unsafe { Half::link(half).as_ref() }.is_cut() {
                 // SAFETY: the one the iterator returned last may be removed.
-                unsafe { self.drop_half(half) };
+                unsafe { self.drop_half(half, hand) };
             }
         }
         self.links.swept();

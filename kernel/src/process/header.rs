@@ -25,6 +25,7 @@ use crate::bound::MaybeBound;
 use crate::kernel::Kernel;
 use crate::link::Link;
 use crate::mailbox::Mailbox;
+use crate::memory::pool::Pool;
 use crate::name::Entry;
 use crate::pid::Pid;
 use crate::process::body::BodyVtable;
@@ -141,7 +142,7 @@ impl Header {
         // SAFETY: shared, so live.
         let kernel = unsafe { process.as_ref() }.kernel;
         // SAFETY: the caller's share.
-        let before = unsafe { Self::give_up(process, WAKER) };
+        let before = unsafe { Self::give_up(process, WAKER, None) };
         if before < 2 * WAKER {
             // The process may be gone; what was counted for its wakers is ours to uncount.
             // SAFETY: counted by the first waker since there was none.
@@ -153,13 +154,13 @@ impl Header {
     ///
     /// # Safety
     /// The caller has it and does not use `process` again.
-    pub unsafe fn give_up_table(process: NonNull<Self>) {
+    pub unsafe fn give_up_table(process: NonNull<Self>, pool: Option<&Pool>) {
         // SAFETY: the caller's share.
-        unsafe { Self::give_up(process, TABLE) };
+        unsafe { Self::give_up(process, TABLE, pool) };
     }
 
     /// Gives up a share; the last one frees the memory. What the shares were.
-    unsafe fn give_up(process: NonNull<Self>, share: usize) -> usize {
+    unsafe fn give_up(process: NonNull<Self>, share: usize, pool: Option<&Pool>) -> usize {
         // Release, and the fence below: the free comes after every use.
         // SAFETY: shared, so live.
         let shares = unsafe { &process.as_ref().shares };
@@ -169,7 +170,7 @@ impl Header {
             // SAFETY: the last share.
             let vtable = unsafe { process.as_ref() }.vtable;
             // SAFETY: the last share; the vtable is this process's.
-            unsafe { (vtable.free)(process) };
+            unsafe { (vtable.free)(process, pool) };
         }
         before
     }

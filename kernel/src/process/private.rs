@@ -1,6 +1,7 @@
 //! [`Private`], what only a process's owner touches.
 
 use crate::alias::AliasRecord;
+use crate::hand::Hand;
 use crate::link::Half;
 use crate::mailbox::Fifo;
 use crate::memory;
@@ -83,7 +84,7 @@ impl Private {
 
     /// Cuts every link with `peer`: none, one, or two (`link`, K2). What has been taken up
     /// is all there is.
-    pub fn cut_all(&mut self, peer: Pid) -> bool {
+    pub fn cut_all(&mut self, peer: Pid, hand: &Hand<'_>) -> bool {
         let mut any = false;
         while let Some(half) = self.links.find(peer.to_raw()) {
             // SAFETY: in the set, so shared.
@@ -93,7 +94,7 @@ impl Private {
             }
             any = true;
             // SAFETY: in the set; not used afterwards.
-            unsafe { self.drop_half(half) };
+            unsafe { self.drop_half(half, hand) };
         }
         any
     }

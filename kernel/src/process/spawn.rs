@@ -13,7 +13,8 @@ use crate::hand::Hand;
 use crate::kernel::Kernel;
 use crate::link::Link;
 use crate::mailbox::Mailbox;
-use crate::memory::{self, NoMemory};
+use crate::memory::NoMemory;
+use crate::memory::pool::{self, Pool};
 use crate::monitor::Monitor;
 use crate::name::RegisterError;
 use crate::pid::{Pid, Reference};
@@ -25,7 +26,7 @@ use crate::reason::Reason;
 use crate::reclaim::Retired;
 use crate::roll::Roll;
 use crate::runq::node::RunNode;
-use crate::signal::node::{Budget, Kind, Node};
+use crate::signal::node::{Kind, Node};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, UnsafeCell};
 use crate::table::{FreeSlots, NoSlot};
 
@@ -175,11 +176,11 @@ impl From<NoSlot> for SpawnError {
     }
 }
 
-unsafe fn reclaim(retired: NonNull<Retired>) {
+unsafe fn reclaim(retired: NonNull<Retired>, pool: Option<&Pool>) {
     // SAFETY: only headers' `retired` are given this function.
     let header = unsafe { retired.byte_sub(offset_of!(Header, retired)).cast::<Header>() };
     // SAFETY: the table's share: out of everybody's reach.
-    unsafe { Header::give_up_table(header) };
+    unsafe { Header::give_up_table(header, pool) };
 }
 
 /// The process that spawns.
@@ -201,7 +202,7 @@ struct Ties {
 
 impl Ties {
     fn try_new(
-        budget: &Budget,
+        hand: &Hand<'_>,
         options: &SpawnOptions<'_>,
         parent: Option<&Parent<'_>>,
         child: Pid,
@@ -209,13 +210,13 @@ impl Ties {
         let mut ties = Self { link: None, monitor: None, proxies: [None; 2] };
         let Some(parent) = parent else { return Ok(ties) };
         if options.link {
-            ties.link = Some(Link::try_new(budget, parent.process.pid, child)?);
+            ties.link = Some(Link::try_new(hand, parent.process.pid, child)?);
         }
         if let Some(reference) = parent.reference {
-            match Monitor::try_new(budget, reference, parent.process.pid, Some(child), None) {
+            match Monitor::try_new(hand, reference, parent.process.pid, Some(child), None) {
                 Ok(monitor) => ties.monitor = Some(monitor),
                 Err(NoMemory) => {
-                    ties.give_up();
+                    ties.give_up(hand);
                     return Err(NoMemory);
                 }
             }
@@ -223,10 +224,10 @@ impl Ties {
         if parent.by_proxy {
             let orders = [ties.link.map(Order::Link), ties.monitor.map(Order::Monitor)];
             for (proxy, order) in ties.proxies.iter_mut().zip(orders) {
-                match order.map(|order| Proxy::try_new(budget, order)).transpose() {
+                match order.map(|order| Proxy::try_new(&hand.kernel.nodes, order)).transpose() {
                     Ok(node) => *proxy = node,
                     Err(NoMemory) => {
-                        ties.give_up();
+                        ties.give_up(hand);
                         return Err(NoMemory);
                     }
                 }
@@ -235,7 +236,7 @@ impl Ties {
         Ok(ties)
     }
 
-    fn give_up(self) {
+    fn give_up(self, hand: &Hand<'_>) {
         for proxy in self.proxies.into_iter().flatten() {
             // SAFETY: never pushed; its share is given up below.
             unsafe { Proxy::open(proxy) };
@@ -243,28 +244,28 @@ impl Ties {
         for _share in 0..2 {
             if let Some(link) = self.link {
                 // SAFETY: both shares are ours still.
-                unsafe { Link::give_up(link) };
+                unsafe { Link::give_up(link, hand.pool()) };
             }
             if let Some(monitor) = self.monitor {
                 // SAFETY: likewise.
-                unsafe { Monitor::give_up(monitor) };
+                unsafe { Monitor::give_up(monitor, hand.pool()) };
             }
         }
     }
 
     /// Puts both sides where they belong, but for those that go by proxy. Can't fail.
-    fn tie(&self, parent: Option<&Parent<'_>>, child: &Header) {
+    fn tie(&self, parent: Option<&Parent<'_>>, child: &Header, hand: &Hand<'_>) {
         let Some(parent) = parent else { return };
         if let Some(link) = self.link {
             // SAFETY: nobody knows the child yet.
             let child = unsafe { child.private() };
             // SAFETY: new, in no set.
-            unsafe { child.hold_half(Link::half(link, 1)) };
+            unsafe { child.hold_half(Link::half(link, 1), hand) };
             if !parent.by_proxy {
                 // SAFETY: the caller owns the parent.
                 let parent = unsafe { parent.process.private() };
                 // SAFETY: new, in no set.
-                unsafe { parent.hold_half(Link::half(link, 0)) };
+                unsafe { parent.hold_half(Link::half(link, 0), hand) };
             }
         }
         if let Some(monitor) = self.monitor {
@@ -297,7 +298,7 @@ impl Ties {
                     unsafe { Link::fire(link, parent.process.pid, hand, &reason) };
                 }
                 // SAFETY: the watcher's share. Nobody counts it as cancelled: the child fires it, and it reaches nobody.
-                Order::Monitor(monitor) => unsafe { Monitor::give_up(monitor) },
+                Order::Monitor(monitor) => unsafe { Monitor::give_up(monitor, hand.pool()) },
                 Order::Demonitor { .. } | Order::Unlink(_) => unreachable!("a spawn makes ties"),
             }
         }
@@ -359,20 +360,20 @@ pub(crate) fn spawn<B: Body>(
     let bound =
         MaybeBound::try_new(options.mailbox_limit, options.overflow).map_err(|NoMemory| SpawnError::NoMemory)?;
     let entry = options.name.map(|name| kernel.names.intern(name)).transpose().map_err(SpawnError::Name)?;
-    let memory = memory::try_alloc::<Process<B>>().map_err(|NoMemory| SpawnError::NoMemory)?;
+    let memory = hand.try_alloc::<Process<B>>().map_err(|NoMemory| SpawnError::NoMemory)?;
     let claim = match slots.claim(kernel) {
         Ok(claim) => claim,
         Err(error) => {
             // SAFETY: allocated above, nothing written.
-            unsafe { memory::free(memory) };
+            unsafe { pool::free(memory, hand.pool()) };
             return Err(error);
         }
     };
     let parent = parent.as_ref();
-    let Ok(ties) = Ties::try_new(&kernel.nodes, options, parent, claim.pid) else {
+    let Ok(ties) = Ties::try_new(hand, options, parent, claim.pid) else {
         undo(hand, &mut slots, &claim);
         // SAFETY: allocated above, nothing written.
-        unsafe { memory::free(memory) };
+        unsafe { pool::free(memory, hand.pool()) };
         return Err(SpawnError::NoMemory);
     };
     let header = new_header::<B>(kernel, options, bound, claim.pid, claim.tombstone);
@@ -386,7 +387,7 @@ pub(crate) fn spawn<B: Body>(
     if let Some(entry) = entry
         && let Err(error) = entry.reserve_for_newborn(child)
     {
-        ties.give_up();
+        ties.give_up(hand);
         undo(hand, &mut slots, &claim);
         // SAFETY: never published, and a reservation shows it to nobody: ours alone. The
         // slot has the tombstone again.
@@ -394,14 +395,14 @@ pub(crate) fn spawn<B: Body>(
         // SAFETY: ours, once.
         kernel.contain(&mut || unsafe { (child.vtable.drop_body)(process) });
         // SAFETY: the only share.
-        unsafe { Header::give_up_table(process) };
+        unsafe { Header::give_up_table(process, hand.pool()) };
         return Err(SpawnError::Name(error));
     }
-    ties.tie(parent, child);
+    ties.tie(parent, child, hand);
     kernel.table.publish(process, claim.pid);
     if let Some(entry) = entry {
         // After its pid leads to it, so that who finds it by name can reach it; before it can die.
-        entry.confirm_newborn(child);
+        entry.confirm_newborn(child, kernel);
     }
     if let Some(parent) = parent {
         ties.hand_over(parent, hand);
@@ -426,7 +427,7 @@ fn new_header<B: Body>(
     predecessor: *mut (),
 ) -> Header {
     /// The nodes of a wake and of a kill are parts of their process: nothing to free.
-    unsafe fn part_of_the_process(_: NonNull<Node>) {}
+    unsafe fn part_of_the_process(_: NonNull<Node>, _: Option<&Pool>) {}
     Header {
         run: RunNode::new(options.priority as u8),
         mailbox: Mailbox::new(),

@@ -80,7 +80,7 @@ pub(crate) fn link(process: &Header, hand: &Hand<'_>, to: Pid, as_otp: bool) -> 
     if to == process.pid {
         return Ok(());
     }
-    take_up(process);
+    take_up(process, hand);
     // SAFETY: the owner.
     let private = unsafe { process.private() };
     if let Some(half) = private.links.find(to.to_raw()) {
@@ -89,16 +89,16 @@ pub(crate) fn link(process: &Header, hand: &Hand<'_>, to: Pid, as_otp: bool) -> 
             return Ok(());
         }
         // The other side has unlinked; this is a new link.
-        private.cut_all(to);
+        private.cut_all(to, hand);
     }
     let other = hand.find(to);
     let trapping = as_otp && process.trap_exit.load(Ordering::Relaxed);
     if other.is_none() && !trapping {
         return Err(LinkError::NoProc);
     }
-    let link = Link::try_new(&hand.kernel.nodes, process.pid, to).map_err(|NoMemory| LinkError::NoMemory)?;
+    let link = Link::try_new(hand, process.pid, to).map_err(|NoMemory| LinkError::NoMemory)?;
     // SAFETY: the maker's half is in no set; its share goes with it.
-    unsafe { private.hold_half(Link::half(link, 0)) };
+    unsafe { private.hold_half(Link::half(link, 0), hand) };
     // SAFETY: the other half's share is ours.
     if unsafe { place_link(link, hand, other) } {
         return Ok(());
@@ -110,9 +110,9 @@ pub(crate) fn link(process: &Header, hand: &Hand<'_>, to: Pid, as_otp: bool) -> 
         return Ok(());
     }
     // SAFETY: held above, by nobody else.
-    unsafe { private.drop_half(Link::half(link, 0)) };
+    unsafe { private.drop_half(Link::half(link, 0), hand) };
     // SAFETY: the other half's share, which nobody took.
-    unsafe { Link::give_up(link) };
+    unsafe { Link::give_up(link, hand.pool()) };
     Err(LinkError::NoProc)
 }
 
@@ -135,8 +135,8 @@ pub(crate) unsafe fn place_link(link: NonNull<Link>, hand: &Hand<'_>, other: Opt
 }
 
 /// Whether the owned `process` is linked with `other`.
-pub(crate) fn is_linked(process: &Header, other: Pid) -> bool {
-    take_up(process);
+pub(crate) fn is_linked(process: &Header, hand: &Hand<'_>, other: Pid) -> bool {
+    take_up(process, hand);
     // SAFETY: the owner.
     let half = unsafe { process.private() }.links.find(other.to_raw());
     // SAFETY: in the set, so shared.
@@ -145,10 +145,10 @@ pub(crate) fn is_linked(process: &Header, other: Pid) -> bool {
 
 /// Ends the link with `to`: no EXIT of it arrives from now on. Lock-free; O(1) amortised.
 pub(crate) fn unlink(process: &Header, hand: &Hand<'_>, to: Pid) {
-    take_up(process);
+    take_up(process, hand);
     // SAFETY: the owner.
     let private = unsafe { process.private() };
-    if private.cut_all(to)
+    if private.cut_all(to, hand)
         && let Some(other) = hand.find(to)
     {
         link_was_cut(other, hand);
@@ -184,10 +184,7 @@ pub(crate) fn monitor(
     let monitor = if pid == Some(process.pid) {
         None
     } else {
-        Some(
-            Monitor::try_new(&hand.kernel.nodes, reference, process.pid, pid, name)
-                .map_err(|NoMemory| MonitorError::NoMemory)?,
-        )
+        Some(Monitor::try_new(hand, reference, process.pid, pid, name).map_err(|NoMemory| MonitorError::NoMemory)?)
     };
     // SAFETY: the owner.
     let private = unsafe { process.private() };
@@ -199,7 +196,7 @@ pub(crate) fn monitor(
                 if let Some(monitor) = monitor {
                     for _share in 0..2 {
                         // SAFETY: both shares are ours still.
-                        unsafe { Monitor::give_up(monitor) };
+                        unsafe { Monitor::give_up(monitor, hand.pool()) };
                     }
                 }
                 return Err(MonitorError::NoMemory);
@@ -259,7 +256,7 @@ pub(crate) fn demonitor(process: &Header, hand: &Hand<'_>, reference: Reference,
             unsafe { private.monitors.remove(monitor) };
             for _share in 0..2 {
                 // SAFETY: the signal's, and the set's.
-                unsafe { Monitor::give_up(monitor) };
+                unsafe { Monitor::give_up(monitor, hand.pool()) };
             }
         }
         return false;
@@ -268,7 +265,7 @@ pub(crate) fn demonitor(process: &Header, hand: &Hand<'_>, reference: Reference,
     // SAFETY: in the set.
     unsafe { private.monitors.remove(monitor) };
     // SAFETY: the set's share.
-    unsafe { Monitor::give_up(monitor) };
+    unsafe { Monitor::give_up(monitor, hand.pool()) };
     if cancelled == Cancelled::InTime
         && let Some(target) = target
         && target != process.pid
@@ -286,7 +283,7 @@ pub(crate) fn watch_was_cancelled(target: &Header, hand: &Hand<'_>) {
         // SAFETY: in the sweeper's hands, with the list's share.
         |watch| unsafe { Watch::is_live(watch) },
         // SAFETY: likewise.
-        |watch| unsafe { Watch::release(watch) },
+        |watch| unsafe { Watch::release(watch, hand.pool()) },
     );
     for watch in orphaned.filter(|_| !hand.kernel.mutated(Mutation::SweepForgets)) {
         // SAFETY: the list is closed, so the reason is written (P3).

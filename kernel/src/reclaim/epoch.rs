@@ -2,7 +2,10 @@
 
 use crossbeam_epoch as epoch;
 
+use alloc::sync::Arc;
+
 use super::Garbage;
+use super::basket::Basket;
 
 /// Everybody who may hold a pointer that a member retires.
 #[derive(Clone, Debug, Default)]
@@ -41,18 +44,18 @@ impl Participant {
         Guard { guard: self.0.pin(), of: core::marker::PhantomData }
     }
 
-    /// Whether the garbage was taken. May allocate.
+    /// Takes the garbage. May allocate.
     ///
     /// # Safety
     /// The objects are out of reach of whoever pins from now on.
-    pub(super) unsafe fn reclaim(&self, garbage: Garbage) -> bool {
+    pub(super) unsafe fn reclaim(&self, garbage: Garbage, basket: Option<Arc<Basket>>) -> Result<(), Garbage> {
         let free = move || {
             // SAFETY: run when every guard of now is gone, by the collector's contract.
-            unsafe { garbage.free() }
+            unsafe { garbage.free_or_put(basket) }
         };
         // SAFETY: the garbage may be freed by any thread, and holds no borrow.
         unsafe { self.0.pin().defer_unchecked(free) };
-        true
+        Ok(())
     }
 
     /// Pushes on what has been handed on; three calls with no guard about free it all.

@@ -9,15 +9,22 @@
 //! intrusive list of their core, the [`Limbo`], and are handed on at a calm point
 //! between slices ([`Limbo::hand_on`]), where an allocation is allowed.
 //!
+//! What has been freed may come back to its core, for its pool ([`basket`]).
+//!
 //! Two implementations, chosen by the feature `epoch`:
 //! - `epoch`: crossbeam-epoch, for any number of threads.
 //! - `quiescent`: for one hart. Nothing can be on its way between two slices, so what
 //!   has been retired is freed there and then. Its types are not `Send`.
 
+use alloc::sync::Arc;
 use core::fmt;
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 
-use crate::sync::Cell;
+use crate::list::{self, Listed, Place};
+pub use crate::memory::pool::Pool;
+
+pub mod basket;
+use basket::Basket;
 
 #[cfg(feature = "epoch")]
 mod epoch;
@@ -32,14 +39,31 @@ pub use quiescent::{Domain, Guard, Participant};
 /// The part of an object by which it is retired.
 pub struct Retired {
     /// The retirer's.
-    next: Cell<*mut Retired>,
-    free: unsafe fn(NonNull<Retired>),
+    place: Place<Retired>,
+    free: unsafe fn(NonNull<Retired>, Option<&Pool>),
+}
+
+impl Listed for Retired {
+    fn place(&self) -> &Place<Self> {
+        &self.place
+    }
 }
 
 impl Retired {
-    /// Not retired; `free` frees the object that this is a part of.
-    pub const fn new(free: unsafe fn(NonNull<Retired>)) -> Self {
-        Self { next: Cell::new(ptr::null_mut()), free }
+    /// Not retired; `free` frees the object that this is a part of, to a pool if there is one.
+    pub fn new(free: unsafe fn(NonNull<Retired>, Option<&Pool>)) -> Self {
+        Self { place: Place::new(), free }
+    }
+
+    /// Frees the object.
+    ///
+    /// # Safety
+    /// No guard that existed when it was retired exists any more; the caller has it, and does not use it again.
+    unsafe fn free(object: NonNull<Self>, pool: Option<&Pool>) {
+        // SAFETY: live until it is freed.
+        let free = unsafe { object.as_ref() }.free;
+        // SAFETY: by contract out of everybody's reach.
+        unsafe { free(object, pool) };
     }
 }
 
@@ -52,17 +76,14 @@ impl fmt::Debug for Retired {
 /// What a core has retired and not yet handed on.
 #[derive(Debug)]
 pub struct Limbo {
-    head: *mut Retired,
+    retired: Option<Garbage>,
     len: usize,
 }
-
-// SAFETY: the retired objects are the limbo's alone, and are made to be freed by any thread.
-unsafe impl Send for Limbo {}
 
 impl Limbo {
     /// Nothing retired.
     pub const fn new() -> Self {
-        Self { head: ptr::null_mut(), len: 0 }
+        Self { retired: None, len: 0 }
     }
 
     /// How many wait.
@@ -72,7 +93,7 @@ impl Limbo {
 
     /// Whether none waits.
     pub fn is_empty(&self) -> bool {
-        self.head.is_null()
+        self.retired.is_none()
     }
 
     /// Retires an object. Wait-free, allocates nothing.
@@ -80,21 +101,28 @@ impl Limbo {
     /// # Safety
     /// Nothing that is pinned from now on can reach the object; it is retired once.
     pub unsafe fn retire(&mut self, object: NonNull<Retired>) {
-        // SAFETY: live; readers that still see the object do not look at its `Retired`.
-        unsafe { object.as_ref() }.next.set(self.head);
-        self.head = object.as_ptr();
+        // Readers that still see the object do not look at its `Retired`.
+        let tail = match &self.retired {
+            Some(retired) => {
+                // SAFETY: the caller's.
+                unsafe { list::set_next(object, retired.head.as_ptr()) };
+                retired.tail
+            }
+            None => object,
+        };
+        self.retired = Some(Garbage { head: object, tail });
         self.len += 1;
     }
 
-    /// Hands all on, to be freed when no guard can see them. May allocate; the caller
-    /// holds no guard of `participant`.
-    pub fn hand_on(&mut self, participant: &Participant) {
-        if let Some(head) = NonNull::new(self.head) {
-            // Out of here first: what is freed at once may panic.
-            let taken = core::mem::take(self);
+    /// Hands all on, to be freed when no guard can see them: by whoever sees that, or, with a basket, by the core
+    /// that has it. May allocate; the caller holds no guard of `participant`.
+    pub fn hand_on(&mut self, participant: &Participant, basket: Option<&Arc<Basket>>) {
+        // Out of here first: what is freed at once may panic.
+        let len = core::mem::take(&mut self.len);
+        if let Some(garbage) = self.retired.take() {
             // SAFETY: retired objects, by `retire`'s contract out of reach of new guards.
-            if !unsafe { participant.reclaim(Garbage(head)) } {
-                *self = taken;
+            if let Err(garbage) = unsafe { participant.reclaim(garbage, basket.cloned()) } {
+                (self.retired, self.len) = (Some(garbage), len);
             }
         }
     }
@@ -108,25 +136,38 @@ impl Default for Limbo {
 
 /// A chain of retired objects.
 #[derive(Debug)]
-pub struct Garbage(NonNull<Retired>);
+pub struct Garbage {
+    head: NonNull<Retired>,
+    tail: NonNull<Retired>,
+}
 
-// SAFETY: see `Limbo`.
+// SAFETY: the retired objects are the garbage's alone, and are made to be freed by any thread.
 unsafe impl Send for Garbage {}
 
 impl Garbage {
-    /// Frees them.
+    /// Frees them, or puts them into a basket.
     ///
     /// # Safety
     /// No guard that existed when they were retired exists any more.
+    unsafe fn free_or_put(self, basket: Option<Arc<Basket>>) {
+        match basket {
+            // SAFETY: by contract.
+            Some(basket) => unsafe { basket.put(self) },
+            // SAFETY: by contract.
+            None => unsafe { self.free() },
+        }
+    }
+
+    /// # Safety
+    /// As for `free_or_put`.
     unsafe fn free(self) {
-        let mut next = Some(self.0);
+        let mut next = Some(self.head);
         while let Some(object) = next {
-            // SAFETY: live until freed below.
-            let fields = unsafe { object.as_ref() };
-            let (after, free) = (fields.next.get(), fields.free);
-            next = NonNull::new(after);
-            // SAFETY: by contract out of everybody's reach.
-            unsafe { free(object) };
+            // SAFETY: live until freed below, and the garbage's.
+            let after = unsafe { list::next(object) };
+            next = NonNull::new(after).filter(|_| object != self.tail);
+            // SAFETY: by contract.
+            unsafe { Retired::free(object, None) };
         }
     }
 }

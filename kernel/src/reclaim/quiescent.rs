@@ -7,8 +7,10 @@
 //! holds a guard (a host function that steps a core, say) waits for a calmer point.
 
 use alloc::rc::Rc;
+use alloc::sync::Arc;
 
 use super::Garbage;
+use super::basket::Basket;
 use crate::sync::Cell;
 
 /// Everybody who may hold a pointer that a member retires: all on one hart.
@@ -44,17 +46,17 @@ impl Participant {
         Guard { guards }
     }
 
-    /// Whether the garbage was taken: only when nobody holds a guard.
+    /// Takes the garbage, but gives it back while anybody holds a guard.
     ///
     /// # Safety
     /// The objects are out of reach of whoever pins from now on.
-    pub(super) unsafe fn reclaim(&self, garbage: Garbage) -> bool {
+    pub(super) unsafe fn reclaim(&self, garbage: Garbage, basket: Option<Arc<Basket>>) -> Result<(), Garbage> {
         if self.0.0.get() != 0 {
-            return false;
+            return Err(garbage);
         }
         // SAFETY: no guard exists at all.
-        unsafe { garbage.free() };
-        true
+        unsafe { garbage.free_or_put(basket) };
+        Ok(())
     }
 
     /// Nothing to do: `reclaim` frees at once.

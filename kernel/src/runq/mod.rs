@@ -12,7 +12,9 @@
 //!
 //! - **F1, no priority starves.** Of the picks from the queues every 8th looks at normal before high, every 64th at low
 //!   first. Where there are pinned ones, they and the others take turns.
-//! - **F2, no pair starves the rest.** After `STREAK` picks from `next` in a row the queues come first.
+//! - **F2, no pair starves the rest.** A process from the queues brings two slices: one of its own, and one for all those
+//!   that are picked from `next` after it. When both are used up, but for a rest not worth a switch, the queues come first.
+//!   So many as talk in turn get at most twice what one gets that does not, and wait for it once in two slices.
 //! - **F3, no inbox waits for ever.** Every 32nd pick drains it, idle or not.
 //!
 //! An overflow is a chain in one pointer. The owner takes it out by a swap to work on it and
@@ -20,26 +22,28 @@
 //! plain store is enough. What a slice adds is checked in when it ends, and every `RING`
 //! additions, so a million wake-ups in one slice are seen by all cores. While there is any overflow the ring is not
 //! filled up: what comes goes behind it, and the ring runs empty and is refilled from it (F4, first come, first served).
+//! What a thief takes it checks in before it runs any of it (F5): its first process may run for long.
 
 pub mod idle;
 pub mod inbox;
 pub mod node;
 pub mod ring;
 
+use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
 use inbox::Inbox;
 use node::{Chain, RunNode};
 use ring::Ring;
 
-use crate::config::RING;
+use crate::config::{RING, SLICE};
 use crate::sync::{AtomicPtr, Ordering};
 
 /// High, normal, low.
 pub(crate) const PRIORITIES: usize = 3;
 
-/// Picks from `next` in a row (F2).
-const STREAK: u32 = 16;
+/// A rest of a slice that is worth a switch (F2).
+const WORTH: u32 = SLICE / 16;
 
 /// A core's queues, as all cores see them.
 #[derive(Debug)]
@@ -84,9 +88,21 @@ impl Default for Shared {
     }
 }
 
+/// The step by which an overflow has one owner at a time, a parameter so that a model can leave it out and see it fail.
+pub trait Steps: Default + 'static {
+    /// The owner takes it out by one exchange, and not by a look and a store, between which a thief may take it as well.
+    const SWAPS: bool = true;
+}
+
+/// The step as it must be.
+#[derive(Debug, Default)]
+pub struct Real;
+impl Steps for Real {}
+
 /// The owner's half; every method is the owner's, with the `Shared` of the same core.
 #[derive(Debug, Default)]
-pub struct Local {
+pub struct Local<S: Steps = Real> {
+    steps: PhantomData<S>,
     overflow: [Chain; PRIORITIES],
     pinned: [Chain; PRIORITIES],
     pinned_len: usize,
@@ -95,7 +111,12 @@ pub struct Local {
     tick: u32,
     /// Picks from the queues: what `next` gets does not count.
     picks: u32,
-    streak: u32,
+    /// What the last one from the queues has left of what it brought (F2).
+    rest: u32,
+    /// What was given to the last one that was picked.
+    given: u32,
+    /// There is something to check in.
+    unpublished: bool,
 }
 
 /// Whether others could help with what was queued.
@@ -108,7 +129,7 @@ pub enum Queued {
     Visible,
 }
 
-impl Local {
+impl<S: Steps> Local<S> {
     /// Queues a node behind the others. Wait-free.
     ///
     /// # Safety
@@ -125,6 +146,7 @@ impl Local {
         }
         // SAFETY: the caller's.
         unsafe { overflow.push(node) };
+        self.unpublished = true;
         if overflow.len() >= RING {
             self.check_in(shared, priority);
         }
@@ -166,18 +188,41 @@ impl Local {
         self.pinned_len += 1;
     }
 
+    /// The owner's own overflow, or what a thief has left of it.
+    fn take_out(place: &AtomicPtr<RunNode>) -> Chain {
+        let head = if S::SWAPS {
+            // Acquire: pairs with our own Release; a thief stores only null.
+            place.swap(ptr::null_mut(), Ordering::Acquire)
+        } else {
+            let head = place.load(Ordering::Acquire);
+            place.store(ptr::null_mut(), Ordering::Relaxed);
+            head
+        };
+        // SAFETY: checked in by `into_raw`, taken once by the swap.
+        unsafe { Chain::from_raw(head) }
+    }
+
     fn check_in(&mut self, shared: &Shared, priority: usize) {
         let place = &shared.overflow[priority];
-        // Acquire: pairs with our own Release; a thief stores only null.
-        // SAFETY: checked in by `into_raw`, taken once by the swap.
-        let mut chain = unsafe { Chain::from_raw(place.swap(ptr::null_mut(), Ordering::Acquire)) };
+        let mut chain = Self::take_out(place);
         chain.append(core::mem::take(&mut self.overflow[priority]));
         // Release: pairs with the Acquire of the thief's swap: the chain is whole.
         place.store(chain.into_raw(), Ordering::Release);
     }
 
-    /// Makes everything that can be stolen visible. Called between slices.
-    pub fn publish(&mut self, shared: &Shared) {
+    /// A slice is over that has so much of its budget left: everything that it has queued and that can be stolen is visible.
+    #[inline]
+    pub fn end_slice(&mut self, shared: &Shared, left: u32) {
+        self.rest = self.rest.saturating_sub(self.given.saturating_sub(left));
+        if self.unpublished {
+            self.publish(shared);
+        }
+    }
+
+    /// Makes everything that can be stolen visible.
+    #[cold]
+    fn publish(&mut self, shared: &Shared) {
+        self.unpublished = false;
         for priority in 0..PRIORITIES {
             if !self.overflow[priority].is_empty() {
                 self.check_in(shared, priority);
@@ -189,8 +234,7 @@ impl Local {
         let place = &shared.overflow[priority];
         let mut chain = Chain::new();
         if !place.load(Ordering::Relaxed).is_null() {
-            // SAFETY: checked in by `into_raw`, taken once by the swap.
-            chain = unsafe { Chain::from_raw(place.swap(ptr::null_mut(), Ordering::Acquire)) };
+            chain = Self::take_out(place);
         }
         chain.append(core::mem::take(&mut self.overflow[priority]));
         let first = chain.pop()?;
@@ -254,18 +298,27 @@ impl Local {
         }
         if let Some(node) = NonNull::new(shared.next.load(Ordering::Relaxed)) {
             shared.next.store(ptr::null_mut(), Ordering::Relaxed);
-            if self.streak < STREAK {
-                self.streak += 1;
+            if self.rest >= WORTH {
+                self.given = self.rest.min(SLICE);
                 return Some(node);
             }
             // SAFETY: it was in `next`.
             unsafe { self.push(shared, node) };
         }
-        self.streak = 0;
+        self.give_whole();
         self.pop_queued(shared).or_else(|| {
             self.drain(shared);
             self.pop_queued(shared)
         })
+    }
+
+    fn give_whole(&mut self) {
+        (self.rest, self.given) = (2 * SLICE, SLICE);
+    }
+
+    /// The reductions that the process gets that was taken last (F2).
+    pub fn budget(&self) -> u32 {
+        self.given
     }
 
     fn pop_queued(&mut self, shared: &Shared) -> Option<NonNull<RunNode>> {
@@ -281,6 +334,7 @@ impl Local {
     /// Takes work from another core: half a ring, else its inbox, else its overflow.
     /// Returns one process to run and queues the others here. Lock-free.
     pub fn steal(&mut self, shared: &Shared, victim: &Shared) -> Option<NonNull<RunNode>> {
+        self.give_whole();
         for priority in 0..PRIORITIES {
             let mut first = None;
             victim.rings[priority].steal(|node| match first {
@@ -310,7 +364,7 @@ impl Local {
             let mut chain = unsafe { Chain::from_raw(place.swap(ptr::null_mut(), Ordering::Acquire)) };
             if let Some(first) = chain.pop() {
                 self.overflow[priority].append(chain);
-                // Before another searcher is woken for it.
+                // Before another searcher is woken for it (F5).
                 self.check_in(shared, priority);
                 return Some(first);
             }

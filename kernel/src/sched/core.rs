@@ -12,7 +12,6 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::ptr::NonNull;
 
-use crate::config;
 use crate::cx::Slice;
 use crate::hand::Hand;
 use crate::kernel::Kernel;
@@ -79,7 +78,7 @@ impl Core {
         assert!(id < kernel.cores(), "the kernel has {} cores", kernel.cores());
         assert!(kernel.cores[id].claim(), "core {id} has been made before");
         let seed = (kernel.options.seed ^ (id as u64 + 1)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let local = CoreLocal::new(id, kernel.now(), seed, kernel.options.limits.timers);
+        let local = CoreLocal::new(id, kernel.now(), seed, &kernel.options.limits);
         let participant = kernel.register();
         Self { kernel, local, participant, announced: false, unflushed: false, seen: Cell::new(false) }
     }
@@ -105,6 +104,7 @@ impl Core {
             let worked = self.run_pinned(&mut left);
             let handed = self.local.hand_on(&self.participant, !worked);
             self.unflushed |= handed;
+            self.local.take_back();
             if left == 0 {
                 return Ran::Worked;
             }
@@ -129,15 +129,88 @@ impl Core {
         let guard = self.participant.pin();
         let hand = self.kernel.hand(&guard, Some(&self.local));
         self.tick(&hand);
-        for _ in 0..SLICES_A_PIN.min(*left) {
-            let Some(process) = self.next() else { return false };
-            *left -= 1;
-            // SAFETY: popped from the run queues, so ours (P1).
-            unsafe { self.run_slice(&hand, process.cast()) };
-            let shared = &self.kernel.cores[self.local.id()].queues;
-            self.local.queues(|queues| queues.publish(shared));
+        let mut may = SLICES_A_PIN.min(*left);
+        if may == 0 {
+            return true;
         }
-        true
+        let Some(first) = self.next() else { return false };
+        // SAFETY: popped from the run queues, so ours (P1); the guard keeps it while the slice has it.
+        let slice = Slice::new(hand, &self.local, unsafe { first.cast::<Header>().as_ref() });
+        slice.budget.set(self.local.queues(|queues| queues.budget()));
+        let noted = Noted::of(&slice, &self.kernel);
+        let mut process = Some(first.cast());
+        while let Some(first) = process {
+            let before = may;
+            // SAFETY: popped, so ours, and the slice's.
+            process = unsafe { self.run_contained(&slice, first, &mut may) };
+            *left -= before - may;
+        }
+        drop(noted);
+        may == 0
+    }
+
+    /// Runs slices until one of them dies, so many are over or there is none: a world pays for what survives a panic once
+    /// for all of them. The process that is to go on, if any.
+    ///
+    /// # Safety
+    /// The caller has `process` (P1), and it is the slice's.
+    unsafe fn run_contained(
+        &self,
+        slice: &Slice<'_>,
+        process: NonNull<Header>,
+        may: &mut u32,
+    ) -> Option<NonNull<Header>> {
+        let mut running = process;
+        let mut dies = None;
+        let contained = self.kernel.world().contain(&mut || {
+            loop {
+                // SAFETY: popped, so ours, and the slice's.
+                let after = unsafe { turn(slice, running) };
+                *may -= 1;
+                match after {
+                    // Somebody else may have the process already: it is not looked at again.
+                    After::Sleeps => {}
+                    After::Yields => self.local.requeue(&self.kernel, slice.process()),
+                    After::Dies(reason) => {
+                        dies = Some(reason);
+                        return;
+                    }
+                }
+                match self.turn_to_next(slice, *may) {
+                    Some(next) => running = next,
+                    None => return,
+                }
+            }
+        });
+        if let Err(reason) = contained {
+            assert!(slice.resumed.replace(false), "the kernel has panicked: {reason}");
+            *may -= 1;
+            // SAFETY: ours: it has panicked in the middle of its turn.
+            let private = unsafe { slice.process().private() };
+            private.reductions += u64::from(slice.spent()) + 1;
+            dies = Some(private.dying.take().unwrap_or(reason));
+        }
+        if let Some(reason) = dies {
+            // SAFETY: ours, and not used again.
+            unsafe { die(running, slice, reason) };
+        } else {
+            return None;
+        }
+        self.turn_to_next(slice, *may)
+    }
+
+    /// The slice is over: what it has queued is seen by all, and the next one begins, if there may be one.
+    fn turn_to_next(&self, slice: &Slice<'_>, may: u32) -> Option<NonNull<Header>> {
+        let shared = &self.kernel.cores[self.local.id()];
+        self.local.queues(|queues| queues.end_slice(&shared.queues, slice.budget.get()));
+        if may == 0 {
+            return None;
+        }
+        let process = self.next()?.cast();
+        // SAFETY: popped, so ours (P1); the slice's guard keeps it.
+        slice.turn_to(unsafe { process.as_ref() }, self.local.queues(|queues| queues.budget()));
+        shared.mark.enter(slice.process().pid);
+        Some(process)
     }
 
     /// Fires what is due.
@@ -186,6 +259,7 @@ impl Core {
             for _ in 0..3 {
                 self.participant.flush();
             }
+            self.local.take_back();
         }
         self.local.settle_accounts(&self.kernel);
         let kernel = &self.kernel;
@@ -202,38 +276,6 @@ impl Core {
         self.announced = true;
         Some(Ran::Idle { until: self.local.next_due() })
     }
-
-    /// # Safety
-    /// The caller has the process (P1).
-    unsafe fn run_slice(&self, hand: &Hand<'_>, process: NonNull<Header>) {
-        // SAFETY: ours, and a guard is held.
-        let header = unsafe { process.as_ref() };
-        let slice = Slice {
-            hand: *hand,
-            core: &self.local,
-            process: header,
-            budget: Cell::new(config::SLICE),
-            inside: Cell::new(true),
-            looking: Cell::new(false),
-            yields: Cell::new(false),
-        };
-        let here = (self.kernel.here)();
-        // SAFETY: the place of this thread of execution, by World's contract.
-        let outer = unsafe { (*here).replace(core::ptr::from_ref(&slice).cast()) };
-        let mark = &self.kernel.cores[self.local.id()].mark;
-        mark.enter(header.pid);
-        // Also when a panic goes through here, in a world that contains none.
-        let _noted = Noted { here, outer, mark };
-        // SAFETY: ours.
-        let after = unsafe { turn(&slice, process) };
-        match after {
-            // Somebody else may have the process already: it is not looked at again.
-            After::Sleeps => {}
-            After::Yields => self.local.requeue(&self.kernel, header),
-            // SAFETY: ours, and not used again.
-            After::Dies(reason) => unsafe { die(process, &slice, reason) },
-        }
-    }
 }
 
 /// A slice is noted where it runs, until this goes.
@@ -243,6 +285,18 @@ struct Noted<'a> {
     mark: &'a Mark,
 }
 
+impl<'a> Noted<'a> {
+    fn of(slice: &'a Slice<'_>, kernel: &'a Kernel) -> Self {
+        let here = (kernel.here)();
+        // SAFETY: the place of this thread of execution, by World's contract.
+        let outer = unsafe { (*here).replace(core::ptr::from_ref(slice).cast()) };
+        let mark = &kernel.cores[slice.core.id()].mark;
+        mark.enter(slice.process().pid);
+        Self { here, outer, mark }
+    }
+}
+
+// Also when a panic goes through here, in a world that contains none.
 impl Drop for Noted<'_> {
     fn drop(&mut self) {
         self.mark.leave();
@@ -256,7 +310,7 @@ impl Drop for Noted<'_> {
 /// # Safety
 /// The caller has the process (P1), and the slice is noted `here`.
 unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> After {
-    let header = slice.process;
+    let header = slice.process();
     loop {
         fetch(header, &slice.hand, By::Core);
         // SAFETY: ours; the borrow ends before anything foreign runs.
@@ -281,28 +335,27 @@ unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> After {
         }
         private.resume = false;
         private.slices += 1;
-        let budget = slice.budget.get();
-        let mut resumed = None;
-        let contained = slice.hand.kernel.world().contain(&mut || {
-            let _outside = slice.leave();
-            // SAFETY: ours, and the body is there until the process dies.
-            resumed = Some(unsafe { (header.vtable.resume)(process, slice) });
-        });
+        slice.begin();
+        slice.resumed.set(true);
+        let outside = slice.leave();
+        // SAFETY: ours, and the body is there until the process dies.
+        let resumed = unsafe { (header.vtable.resume)(process, slice) };
+        drop(outside);
+        slice.resumed.set(false);
         // SAFETY: ours still.
         let private = unsafe { header.private() };
-        private.reductions += u64::from(budget - slice.budget.get()) + 1;
+        private.reductions += u64::from(slice.spent()) + 1;
         slice.budget.set(slice.budget.get().saturating_sub(1));
         if let Some(reason) = private.dying.take() {
             return After::Dies(reason);
         }
-        match (contained, resumed) {
-            (Err(reason), _) | (Ok(()), Some(Resumed::Exit(reason))) => return After::Dies(reason),
-            (Ok(()), Some(Resumed::Yield)) => {
+        match resumed {
+            Resumed::Exit(reason) => return After::Dies(reason),
+            Resumed::Yield => {
                 private.resume = true;
                 return After::Yields;
             }
-            (Ok(()), Some(Resumed::Wait)) => {}
-            (Ok(()), None) => unreachable!("the world runs what it contains"),
+            Resumed::Wait => {}
         }
     }
 }
@@ -331,5 +384,6 @@ impl Drop for Core {
         for _ in 0..3 {
             self.participant.flush();
         }
+        self.local.close_basket();
     }
 }

@@ -4,13 +4,16 @@
 //! through `&CoreLocal`, also what a running body asks of the kernel. So the parts are in
 //! cells, each borrowed for the length of one operation that calls nothing foreign.
 
+use alloc::sync::Arc;
 use core::mem::offset_of;
 use core::ptr::NonNull;
 
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Limits};
 use crate::list::List;
+use crate::memory::pool::{KEEPS, Pool};
 use crate::pid::{Block, Pid, Reference};
 use crate::process::header::Header;
+use crate::reclaim::basket::Basket;
 use crate::reclaim::{Limbo, Participant};
 use crate::runq::node::RunNode;
 use crate::runq::{Local, Queued, Shared};
@@ -74,8 +77,10 @@ pub(crate) struct CoreLocal {
     queues: UnsafeCell<Local>,
     wheel: UnsafeCell<Wheel>,
     limbo: UnsafeCell<Limbo>,
+    basket: Arc<Basket>,
     slots: UnsafeCell<FreeSlots>,
     block: UnsafeCell<Block>,
+    pool: Pool,
     /// Processes that it may start without asking the kernel.
     credit: Cell<u32>,
     random: Cell<u64>,
@@ -84,17 +89,19 @@ pub(crate) struct CoreLocal {
 
 impl CoreLocal {
     /// The private half of core `id`.
-    pub(crate) fn new(id: usize, now: u64, seed: u64, max_timers: usize) -> Self {
+    pub(crate) fn new(id: usize, now: u64, seed: u64, limits: &Limits) -> Self {
         Self {
             id,
             queues: UnsafeCell::new(Local::default()),
             wheel: UnsafeCell::new(Wheel::new(now)),
             limbo: UnsafeCell::new(Limbo::new()),
+            basket: Arc::new(Basket::new()),
             slots: UnsafeCell::new(FreeSlots::new()),
             block: UnsafeCell::new(Block::default()),
+            pool: Pool::new(limits.kept),
             credit: Cell::new(0),
             random: Cell::new(seed | 1),
-            max_timers,
+            max_timers: limits.timers,
         }
     }
 
@@ -122,6 +129,12 @@ impl CoreLocal {
     fn slots<R>(&self, f: impl FnOnce(&mut FreeSlots) -> R) -> R {
         // SAFETY: as for `queues`.
         self.slots.with_mut(|slots| f(unsafe { &mut *slots }))
+    }
+
+    /// The blocks that it keeps.
+    #[inline]
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     /// A number of its own sequence (xorshift).
@@ -233,10 +246,23 @@ impl CoreLocal {
         self.limbo(|limbo| {
             let due = !limbo.is_empty() && (all || limbo.len() >= 64);
             if due {
-                limbo.hand_on(participant);
+                limbo.hand_on(participant, KEEPS.then_some(&self.basket));
             }
             due
         })
+    }
+
+    /// Takes its dead back into its pool.
+    #[inline]
+    pub(crate) fn take_back(&self) {
+        if !self.basket.is_empty() {
+            self.basket.empty_into(&self.pool);
+        }
+    }
+
+    /// Its dead do not come back any more.
+    pub(crate) fn close_basket(&self) {
+        self.basket.close();
     }
 
     /// Puts a timer on the wheel.
@@ -267,7 +293,7 @@ impl CoreLocal {
             self.wheel(|wheel| unsafe { wheel.remove(node) });
         }
         // SAFETY: by contract.
-        unsafe { TimerHead::give_up(timer) };
+        unsafe { TimerHead::give_up(timer, Some(&self.pool)) };
     }
 
     /// Takes off the timers that were cancelled elsewhere.

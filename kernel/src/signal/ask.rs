@@ -17,6 +17,7 @@ use core::task::{Context, Poll};
 use super::node::{Budget, Kind, Node};
 use crate::hand::Hand;
 use crate::info::ProcessInfo;
+use crate::memory::pool::Pool;
 use crate::memory::{self, NoMemory};
 use crate::pid::Pid;
 use crate::process::header::Header;
@@ -80,7 +81,7 @@ pub(crate) struct Ask {
 impl Ask {
     /// The question's node, ready to be pushed, and where its answer will be.
     pub(crate) fn try_new(budget: &Budget, question: Question) -> Result<(NonNull<Node>, Waiting), NoMemory> {
-        unsafe fn release(node: NonNull<Node>) {
+        unsafe fn release(node: NonNull<Node>, _: Option<&Pool>) {
             // SAFETY: an `Ask`'s node, given up.
             unsafe { Ask::refuse(node) }
         }
@@ -116,8 +117,8 @@ impl Ask {
                 };
                 Said::Suspended(*times)
             }
-            Question::Linked(other) => Said::Linked(ties::is_linked(process, other)),
-            Question::Info => ProcessInfo::try_of(process).map_or(Said::NoMemory, Said::Info),
+            Question::Linked(other) => Said::Linked(ties::is_linked(process, hand, other)),
+            Question::Info => ProcessInfo::try_of(process, hand).map_or(Said::NoMemory, Said::Info),
         };
         let mut answer = Some((answer, said));
         // The asker's waker is foreign: its panic is not the answerer's.

@@ -2,9 +2,10 @@
 
 use core::ptr::NonNull;
 
-use super::node::{Budget, Kind, Node};
+use super::node::{Kind, Node};
 use crate::hand::Hand;
-use crate::memory::{self, NoMemory};
+use crate::memory::NoMemory;
+use crate::memory::pool::{self, Pool};
 use crate::pid::Pid;
 use crate::reason::Reason;
 use crate::task::waker;
@@ -22,25 +23,25 @@ pub(crate) struct ExitSignal {
 
 impl ExitSignal {
     /// The signal's node, ready to be pushed.
-    pub(crate) fn try_new(budget: &Budget, from: Option<Pid>, reason: Reason) -> Result<NonNull<Node>, NoMemory> {
-        unsafe fn release(node: NonNull<Node>) {
+    pub(crate) fn try_new(hand: &Hand<'_>, from: Option<Pid>, reason: Reason) -> Result<NonNull<Node>, NoMemory> {
+        unsafe fn release(node: NonNull<Node>, pool: Option<&Pool>) {
             // SAFETY: `try_new` made the whole, which this node heads.
-            unsafe { memory::drop_and_free(node.cast::<ExitSignal>()) }
+            unsafe { pool::drop_and_free(node.cast::<ExitSignal>(), pool) }
         }
-        let node = budget.node(Kind::Exit, release).ok_or(NoMemory)?;
+        let node = hand.kernel.nodes.node(Kind::Exit, release).ok_or(NoMemory)?;
         let signal = Self { node, from, reason };
-        memory::try_new(signal).map(NonNull::cast).map_err(|_| NoMemory)
+        hand.try_new(signal).map(NonNull::cast).map_err(|_| NoMemory)
     }
 
     /// Takes the signal apart.
     ///
     /// # Safety
     /// The caller holds `node` (rule N1), of kind `Exit`, and does not use it again.
-    pub(crate) unsafe fn open(node: NonNull<Node>) -> (Option<Pid>, Reason) {
+    pub(crate) unsafe fn open(node: NonNull<Node>, pool: Option<&Pool>) -> (Option<Pid>, Reason) {
         // SAFETY: by contract an `ExitSignal` that nobody else has.
         let signal = unsafe { node.cast::<Self>().read() };
         // SAFETY: moved out above.
-        unsafe { memory::free(node.cast::<Self>()) };
+        unsafe { pool::free(node.cast::<Self>(), pool) };
         (signal.from, signal.reason)
     }
 }
@@ -53,7 +54,7 @@ pub(crate) fn send(hand: &Hand<'_>, from: Option<Pid>, to: Pid, reason: Reason) 
     if kills && hand.kernel.starves_kills() {
         return Ok(waker::kill(process, hand));
     }
-    let signal = match ExitSignal::try_new(&hand.kernel.nodes, from, reason) {
+    let signal = match ExitSignal::try_new(hand, from, reason) {
         Ok(signal) => signal,
         Err(NoMemory) if kills => return Ok(waker::kill(process, hand)),
         Err(error) => return Err(error),

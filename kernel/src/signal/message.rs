@@ -5,8 +5,9 @@
 
 use core::ptr::NonNull;
 
-use super::node::{Budget, Kind, Node};
-use crate::memory;
+use super::node::{Kind, Node};
+use crate::hand::Hand;
+use crate::memory::pool::{self, Pool};
 use crate::pid::Reference;
 
 /// A message.
@@ -45,14 +46,14 @@ pub unsafe fn alias_of(node: NonNull<Node>) -> Reference {
 
 impl<M> Message<M> {
     /// A message's node, ready to be pushed; the value back when there is no memory.
-    pub fn try_new(budget: &Budget, value: M) -> Result<NonNull<Node>, M> {
-        unsafe fn release<M>(node: NonNull<Node>) {
+    pub(crate) fn try_new(hand: &Hand<'_>, value: M) -> Result<NonNull<Node>, M> {
+        unsafe fn release<M>(node: NonNull<Node>, pool: Option<&Pool>) {
             // SAFETY: `try_new` made the whole, which this node heads.
-            unsafe { memory::drop_and_free(node.cast::<Message<M>>()) }
+            unsafe { pool::drop_and_free(node.cast::<Message<M>>(), pool) }
         }
-        let Some(node) = budget.node(Kind::Message, release::<M>) else { return Err(value) };
+        let Some(node) = hand.kernel.nodes.node(Kind::Message, release::<M>) else { return Err(value) };
         let message = Self { node, value };
-        memory::try_new(message).map(NonNull::cast).map_err(|message| message.value)
+        hand.try_new(message).map(NonNull::cast).map_err(|message| message.value)
     }
 
     /// The value.
@@ -68,25 +69,25 @@ impl<M> Message<M> {
     ///
     /// # Safety
     /// The caller holds `node` (rule N1), of kind `Message`, with an `M`, and does not use it again.
-    pub unsafe fn open(node: NonNull<Node>) -> M {
+    pub(crate) unsafe fn open(node: NonNull<Node>, pool: Option<&Pool>) -> M {
         // SAFETY: by contract a whole message that nobody else has.
         let message = unsafe { node.cast::<Self>().read() };
         // SAFETY: moved out above.
-        unsafe { memory::free(node.cast::<Self>()) };
+        unsafe { pool::free(node.cast::<Self>(), pool) };
         message.value
     }
 }
 
 impl<M> AliasMessage<M> {
     /// As [`Message::try_new`], through the alias `via`.
-    pub fn try_new(budget: &Budget, via: Reference, value: M) -> Result<NonNull<Node>, M> {
-        unsafe fn release<M>(node: NonNull<Node>) {
+    pub(crate) fn try_new(hand: &Hand<'_>, via: Reference, value: M) -> Result<NonNull<Node>, M> {
+        unsafe fn release<M>(node: NonNull<Node>, pool: Option<&Pool>) {
             // SAFETY: `try_new` made the whole, which this node heads.
-            unsafe { memory::drop_and_free(node.cast::<AliasMessage<M>>()) }
+            unsafe { pool::drop_and_free(node.cast::<AliasMessage<M>>(), pool) }
         }
-        let Some(node) = budget.node(Kind::AliasMessage, release::<M>) else { return Err(value) };
+        let Some(node) = hand.kernel.nodes.node(Kind::AliasMessage, release::<M>) else { return Err(value) };
         let message = Self { head: AliasHead { node, via }, value };
-        memory::try_new(message).map(NonNull::cast).map_err(|message| message.value)
+        hand.try_new(message).map(NonNull::cast).map_err(|message| message.value)
     }
 
     /// The value.
@@ -102,11 +103,11 @@ impl<M> AliasMessage<M> {
     ///
     /// # Safety
     /// As for [`Message::open`], of kind `AliasMessage`.
-    pub unsafe fn open(node: NonNull<Node>) -> M {
+    pub(crate) unsafe fn open(node: NonNull<Node>, pool: Option<&Pool>) -> M {
         // SAFETY: by contract a whole message that nobody else has.
         let message = unsafe { node.cast::<Self>().read() };
         // SAFETY: moved out above.
-        unsafe { memory::free(node.cast::<Self>()) };
+        unsafe { pool::free(node.cast::<Self>(), pool) };
         message.value
     }
 }

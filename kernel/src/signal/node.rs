@@ -17,6 +17,7 @@
 
 use core::ptr::{self, NonNull};
 
+use crate::memory::pool::Pool;
 use crate::sync::{Ordering, PlainAtomicUsize, UnsafeCell};
 
 /// What a node is the head of, which decides its layout.
@@ -48,8 +49,8 @@ pub enum Kind {
     Proxy,
 }
 
-/// Frees what a node heads; how depends on what it is.
-pub type Release = unsafe fn(NonNull<Node>);
+/// Frees what a node heads, to the pool if there is one here; how depends on what it is.
+pub type Release = unsafe fn(NonNull<Node>, Option<&Pool>);
 
 /// The intrusive head; see the module.
 #[derive(Debug)]
@@ -173,13 +174,13 @@ impl Node {
     ///
     /// # Safety
     /// The caller holds `node` (rule N1) and does not use it again.
-    pub unsafe fn release(node: NonNull<Node>) {
+    pub unsafe fn release(node: NonNull<Node>, pool: Option<&Pool>) {
         // SAFETY: by contract live and held.
         let release = unsafe { node.as_ref() }.what.with(|what| {
             // SAFETY: held, so nobody writes.
             unsafe { (*what).release }
         });
         // SAFETY: `release` was given for the whole that this node heads.
-        unsafe { release(node) }
+        unsafe { release(node, pool) }
     }
 }

@@ -13,7 +13,7 @@ use super::node::Node;
 pub struct Queue {
     head: *mut Node,
     tail: *mut Node,
-    len: usize,
+    len: u32,
     /// The last signal that the receive `scanner` looked at, null for none.
     seen: *mut Node,
     scanner: u32,
@@ -44,7 +44,7 @@ impl Queue {
 
     /// Signals in it.
     pub fn len(&self) -> usize {
-        self.len
+        self.len as usize
     }
 
     /// Whether there is none.
@@ -116,24 +116,24 @@ impl Queue {
     }
 
     /// Takes the oldest.
+    #[inline]
     pub fn pop_front(&mut self) -> Option<NonNull<Node>> {
         let node = NonNull::new(self.head)?;
-        // Nothing is in front of it, so nothing is left that was looked at or passed over, if it was the last.
+        // SAFETY: in this queue, so held.
+        self.head = unsafe { Node::next(node) };
+        match NonNull::new(self.head) {
+            None => self.tail = ptr::null_mut(),
+            // SAFETY: in this queue.
+            Some(head) => unsafe { head.as_ref() }.prev.with_mut(|prev| {
+                // SAFETY: held.
+                unsafe { *prev = ptr::null_mut() }
+            }),
+        }
         if self.seen == node.as_ptr() {
             self.seen = ptr::null_mut();
         }
         if self.passed == node.as_ptr() {
             self.passed = ptr::null_mut();
-        }
-        // SAFETY: in this queue, so held by its owner (rule N1).
-        self.head = unsafe { Node::next(node) };
-        match NonNull::new(self.head) {
-            None => self.tail = ptr::null_mut(),
-            // SAFETY: in this queue.
-            Some(first) => unsafe { first.as_ref() }.prev.with_mut(|prev| {
-                // SAFETY: held.
-                unsafe { *prev = ptr::null_mut() }
-            }),
         }
         self.len -= 1;
         Some(node)

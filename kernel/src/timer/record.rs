@@ -23,7 +23,7 @@ use core::ptr::{self, NonNull};
 
 use crate::hand::Hand;
 use crate::list::{Listed, Place};
-use crate::memory;
+use crate::memory::pool::{self, Pool};
 use crate::monitor::Object;
 use crate::name::Entry;
 use crate::pid::{Pid, Reference};
@@ -31,7 +31,7 @@ use crate::process::ties::watch_was_cancelled;
 use crate::reason::Reason;
 use crate::set::{Joint, Member};
 use crate::shares::Shares;
-use crate::signal::node::{Budget, Kind, Node};
+use crate::signal::node::{Kind, Node};
 use crate::sync::{AtomicU8, Ordering, UnsafeCell};
 use crate::timer::wheel::TimerNode;
 use crate::watch::{Watch, WatchVtable};
@@ -120,7 +120,7 @@ pub struct TimerHead {
     target: Target,
     takes: Option<TypeId>,
     drop_value: unsafe fn(NonNull<TimerHead>),
-    free: unsafe fn(NonNull<TimerHead>),
+    free: unsafe fn(NonNull<TimerHead>, Option<&Pool>),
 }
 
 /// A timer with its message.
@@ -163,12 +163,12 @@ unsafe fn target_died(watch: NonNull<Watch>, hand: &Hand<'_>, _reason: &Reason) 
     // SAFETY: the list has a share.
     unsafe { TimerHead::end(timer, hand) };
     // SAFETY: the caller gives the list's share.
-    unsafe { TimerHead::give_up(timer) };
+    unsafe { TimerHead::give_up(timer, hand.pool()) };
 }
 
-unsafe fn release(watch: NonNull<Watch>) {
+unsafe fn release(watch: NonNull<Watch>, pool: Option<&Pool>) {
     // SAFETY: the caller gives the list's share.
-    unsafe { TimerHead::give_up(of_watch(watch)) }
+    unsafe { TimerHead::give_up(of_watch(watch), pool) }
 }
 
 /// The list of a process has a record that no longer waits; without this a process that lives long and is sent
@@ -180,14 +180,14 @@ fn uncount_watch(listed: Option<Pid>, hand: &Hand<'_>) {
 }
 
 /// A timer that fired and that nobody receives.
-unsafe fn release_fired(node: NonNull<Node>) {
+unsafe fn release_fired(node: NonNull<Node>, pool: Option<&Pool>) {
     let timer = node.cast::<TimerHead>();
     // SAFETY: the node's share keeps it.
     let drop_value = unsafe { timer.as_ref() }.drop_value;
     // SAFETY: fired: the value is the node's holder's, and dropped once.
     unsafe { drop_value(timer) };
     // SAFETY: the share that travels with the node.
-    unsafe { TimerHead::give_up(timer) };
+    unsafe { TimerHead::give_up(timer, pool) };
 }
 
 fn value_of<M>(timer: NonNull<TimerHead>) -> *mut M {
@@ -199,9 +199,9 @@ fn value_of<M>(timer: NonNull<TimerHead>) -> *mut M {
 impl TimerHead {
     fn new(node: Node, target: Target, core: usize, due: u64, reference: Reference) -> Self {
         unsafe fn nothing(_: NonNull<TimerHead>) {}
-        unsafe fn free(timer: NonNull<TimerHead>) {
+        unsafe fn free(timer: NonNull<TimerHead>, pool: Option<&Pool>) {
             // SAFETY: the last share of an alarm.
-            unsafe { memory::drop_and_free(timer) }
+            unsafe { pool::drop_and_free(timer, pool) }
         }
         Self {
             node,
@@ -225,20 +225,20 @@ impl TimerHead {
 
     /// An alarm for `process`, with the shares of the wheel and of the starter.
     pub fn try_alarm(
-        budget: &Budget,
+        hand: &Hand<'_>,
         process: Pid,
         core: usize,
         due: u64,
         reference: Reference,
     ) -> Result<NonNull<Self>, TimerError> {
-        let node = budget.node(Kind::Alarm, release_fired).ok_or(TimerError::NoMemory)?;
+        let node = hand.kernel.nodes.node(Kind::Alarm, release_fired).ok_or(TimerError::NoMemory)?;
         let alarm = Self::new(node, Target::Pid(process), core, due, reference);
-        memory::try_new(alarm).map_err(|_| TimerError::NoMemory)
+        hand.try_new(alarm).map_err(|_| TimerError::NoMemory)
     }
 
     /// A timer with a message, with the shares of the wheel and of the starter.
     pub fn try_message<M: Send + 'static>(
-        budget: &Budget,
+        hand: &Hand<'_>,
         target: Target,
         core: usize,
         due: u64,
@@ -250,11 +250,11 @@ impl TimerHead {
             // SAFETY: by the caller's right to the value, once.
             unsafe { value_of::<M>(timer).drop_in_place() };
         }
-        unsafe fn free<M>(timer: NonNull<TimerHead>) {
+        unsafe fn free<M>(timer: NonNull<TimerHead>, pool: Option<&Pool>) {
             // SAFETY: the last share; the value is gone already, `MaybeUninit` drops nothing.
-            unsafe { memory::drop_and_free(timer.cast::<MessageTimer<M>>()) }
+            unsafe { pool::drop_and_free(timer.cast::<MessageTimer<M>>(), pool) }
         }
-        let node = budget.node(Kind::Timer, release_fired).ok_or(TimerError::NoMemory)?;
+        let node = hand.kernel.nodes.node(Kind::Timer, release_fired).ok_or(TimerError::NoMemory)?;
         let head = Self {
             labelled: flags.labelled,
             watched: flags.watched,
@@ -264,7 +264,7 @@ impl TimerHead {
             ..Self::new(node, target, core, due, reference)
         };
         let timer = MessageTimer { head, value: UnsafeCell::new(MaybeUninit::new(value)) };
-        match memory::try_new(timer) {
+        match hand.try_new(timer) {
             Ok(timer) => Ok(timer.cast()),
             Err(timer) => {
                 // SAFETY: never written elsewhere: whole.
@@ -400,11 +400,11 @@ impl TimerHead {
     ///
     /// # Safety
     /// The caller fetched the node of this timer with an `M`, and does not use it again.
-    pub unsafe fn open<M>(this: NonNull<Self>) -> M {
+    pub unsafe fn open<M>(this: NonNull<Self>, pool: Option<&Pool>) -> M {
         // SAFETY: fired: the value is the node's holder's.
         let value = unsafe { ptr::read(value_of::<M>(this)) };
         // SAFETY: the signal's share.
-        unsafe { Self::give_up(this) };
+        unsafe { Self::give_up(this, pool) };
         value
     }
 
@@ -421,13 +421,13 @@ impl TimerHead {
     ///
     /// # Safety
     /// The caller has it and does not use the record again.
-    pub unsafe fn give_up(this: NonNull<Self>) {
+    pub unsafe fn give_up(this: NonNull<Self>, pool: Option<&Pool>) {
         // SAFETY: shared, so live.
         let timer = unsafe { this.as_ref() };
         if timer.shares.give_up() {
             let free = timer.free;
             // SAFETY: the last share.
-            unsafe { free(this) };
+            unsafe { free(this, pool) };
         }
     }
 }

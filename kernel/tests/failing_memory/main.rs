@@ -7,5 +7,7 @@
 #![cfg(not(feature = "epoch"))]
 
 mod allocator;
+#[path = "../common/mod.rs"]
+mod common;
 mod scenarios;
 mod stage;

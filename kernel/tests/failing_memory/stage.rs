@@ -1,38 +1,13 @@
 //! What a scenario plays on: a kernel of one hart with a virtual clock, and the books it keeps.
 
-use std::cell::Cell;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use atropos_kernel::reclaim::{Domain, Participant};
-use atropos_kernel::world::{Here, World};
-use atropos_kernel::{Body, Core, Cx, Host, Kernel, Limits, Options, Pid, Ran, Reason, Resumed, SpawnOptions};
+use atropos_kernel::{Body, Cx, Limits, Options, Pid, Ran, Reason, Resumed, SpawnOptions};
 
 use crate::allocator::{self, Refuse};
-
-thread_local! {
-    static HERE: Here = const { Cell::new(std::ptr::null()) };
-}
-
-fn here() -> *const Here {
-    HERE.with(std::ptr::from_ref)
-}
-
-struct Clock(AtomicU64);
-
-// SAFETY: `here` is a thread-local.
-unsafe impl World for Clock {
-    fn now(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn wake(&self, _: usize) {}
-
-    fn here(&self) -> fn() -> *const Here {
-        here
-    }
-}
+use crate::common::{self, Stepped, does};
 
 /// What was promised, and what came of it.
 #[derive(Default, Debug)]
@@ -94,45 +69,37 @@ impl Drop for Letter {
     }
 }
 
-/// A body that is a closure.
-pub(crate) struct Does<F>(pub(crate) F);
-
-impl<F: FnMut(&Cx<'_, Letter>) -> Resumed + Send + 'static> Body for Does<F> {
-    type Message = Letter;
-
-    fn resume(&mut self, cx: &Cx<'_, Letter>) -> Resumed {
-        (self.0)(cx)
-    }
-}
-
 /// A process that only waits.
 pub(crate) fn waits() -> impl Body<Message = Letter> {
-    Does(|cx: &Cx<'_, Letter>| {
+    does(|cx: &Cx<'_, Letter>| {
         while cx.receive().is_some() {}
         Resumed::Wait
     })
 }
 
+/// See the module. A panic in a body is the scenario's, and goes through the kernel.
 pub(crate) struct Stage {
-    pub(crate) kernel: Arc<Kernel>,
     pub(crate) books: &'static Books,
-    core: Core,
-    participant: Participant,
-    clock: Arc<Clock>,
+    stepped: common::Stage,
+}
+
+impl Deref for Stage {
+    type Target = common::Stage;
+
+    fn deref(&self) -> &common::Stage {
+        &self.stepped
+    }
 }
 
 impl Stage {
     pub(crate) fn new(books: &'static Books) -> Self {
-        let clock = Arc::new(Clock(AtomicU64::new(0)));
         let limits = Limits { names: 64, ..Limits::default() };
-        let kernel = Kernel::new(Options { limits, ..Options::default() }, Domain::new(), clock.clone());
-        let core = Core::new(kernel.clone(), 0);
-        let participant = kernel.register();
-        Self { kernel, books, core, participant, clock }
+        let world = Stepped { lets_through: true, ..Stepped::default() };
+        Self { books, stepped: common::Stage::in_world(Options { limits, ..Options::default() }, world) }
     }
 
-    pub(crate) fn host(&self) -> Host<'_> {
-        Host::new(&self.kernel, &self.participant)
+    fn run(&mut self) -> Ran {
+        self.stepped.cores[0].run(64)
     }
 
     /// Starts a process that the scenario cannot do without: tries until there is memory, at most a few times.
@@ -143,7 +110,7 @@ impl Stage {
     /// Runs until nothing is left to do at this time, or for so long that somebody must be waiting for memory.
     pub(crate) fn settle(&mut self) {
         for _ in 0..200 {
-            if self.core.run(64) != Ran::Worked {
+            if self.run() != Ran::Worked {
                 break;
             }
         }
@@ -151,23 +118,23 @@ impl Stage {
 
     /// Lets time pass, timer by timer.
     pub(crate) fn pass(&mut self, time: Duration) {
-        let end = self.clock.now() + time.as_nanos() as u64;
+        let end = self.world.now.load(Ordering::Relaxed) + time.as_nanos() as u64;
         for _ in 0..200 {
-            match self.core.run(64) {
+            match self.run() {
                 Ran::Idle { until: Some(until) } if until <= end => {
-                    self.clock.0.fetch_max(until, Ordering::Relaxed);
+                    self.world.now.fetch_max(until, Ordering::Relaxed);
                 }
                 Ran::Idle { .. } => break,
                 Ran::Worked => {}
             }
         }
-        self.clock.0.store(end, Ordering::Relaxed);
+        self.world.now.store(end, Ordering::Relaxed);
         self.settle();
     }
 
     /// Kills all. It needs no memory, and so cannot fail.
     fn kill_all(&mut self) {
-        let host = Host::new(&self.kernel, &self.participant);
+        let host = self.host();
         for pid in host.processes() {
             assert_eq!(host.exit(pid, Reason::KILL), Ok(true), "a kill that failed for want of memory");
         }

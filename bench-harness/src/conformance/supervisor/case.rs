@@ -3,13 +3,7 @@
 use serde::Deserialize;
 
 /// One case.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Case {
-    /// Its name.
-    pub id: String,
-    /// What is done, in order.
-    pub ops: Vec<Op>,
-}
+pub type Case = super::super::case::Case<Op>;
 
 /// Fields that any op may have; which it has depends on `op`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -92,9 +86,4 @@ pub enum OnStop {
     Exit(String),
     /// It obeys, so many milliseconds later.
     Delay(u64),
-}
-
-/// A case of a line.
-pub fn parse(line: &str) -> serde_json::Result<Case> {
-    serde_json::from_str(line)
 }

@@ -2,8 +2,12 @@
 //!
 //! The kernel never aborts for want of memory: whatever it allocates goes through
 //! [`try_new`] and what is built on it: [`Shared`], [`try_push`], [`try_text`]. These give the value back or say
-//! [`NoMemory`], and the caller who asked gets an error.
+//! [`NoMemory`], and the caller who asked gets an error. What a core allocates again and again it takes from its
+//! [`pool::Pool`].
 
+pub mod pool;
+
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::alloc::Layout;
@@ -25,9 +29,35 @@ impl core::fmt::Display for NoMemory {
 
 impl core::error::Error for NoMemory {}
 
+/// Sizes of small blocks are multiples of it, in bytes, and so is their alignment.
+const CLASS: usize = 16;
+/// Sizes of small blocks.
+const CLASSES: usize = 64;
+
+/// The class of a `T`'s block, if it is a small one.
+const fn class<T>() -> Option<usize> {
+    let size = size_of::<T>();
+    if size == 0 || size > CLASS * CLASSES || align_of::<T>() > CLASS { None } else { Some((size - 1) / CLASS) }
+}
+
+const fn class_layout(class: usize) -> Layout {
+    match Layout::from_size_align((class + 1) * CLASS, CLASS) {
+        Ok(layout) => layout,
+        Err(_) => unreachable!(),
+    }
+}
+
+/// The layout that a `T` is allocated with: that of its class, or its own.
+const fn layout<T>() -> Layout {
+    match class::<T>() {
+        Some(class) => class_layout(class),
+        None => Layout::new::<T>(),
+    }
+}
+
 /// Memory for a `T`, or [`NoMemory`].
 pub fn try_alloc<T>() -> Result<NonNull<T>, NoMemory> {
-    let layout = Layout::new::<T>();
+    let layout = const { layout::<T>() };
     if layout.size() == 0 {
         return Ok(NonNull::dangling());
     }
@@ -48,12 +78,26 @@ pub fn try_new<T>(value: T) -> Result<NonNull<T>, T> {
     }
 }
 
+/// As [`try_new`], in a box.
+pub fn try_box<T>(value: T) -> Result<Box<T>, NoMemory> {
+    let layout = Layout::new::<T>();
+    if layout.size() == 0 {
+        return Ok(Box::new(value));
+    }
+    // SAFETY: the layout's size is not 0.
+    let memory = NonNull::new(unsafe { alloc::alloc::alloc(layout) }.cast::<T>()).ok_or(NoMemory)?;
+    // SAFETY: fresh memory of T's layout.
+    unsafe { memory.write(value) };
+    // SAFETY: allocated with the layout that Box frees with.
+    Ok(unsafe { Box::from_raw(memory.as_ptr()) })
+}
+
 /// Frees the memory of a `T`, without dropping the value.
 ///
 /// # Safety
 /// `memory` came from [`try_alloc`] or [`try_new`] for the same `T` and is not used again.
 pub unsafe fn free<T>(memory: NonNull<T>) {
-    let layout = Layout::new::<T>();
+    let layout = const { layout::<T>() };
     if layout.size() != 0 {
         // SAFETY: by contract, allocated with this layout.
         unsafe { alloc::alloc::dealloc(memory.as_ptr().cast(), layout) };

@@ -1,142 +1,17 @@
-//! [`Actor`], the body that every process of a program runs: it does what it is told, and tells the model what it
-//! asked for and what it got. The first claim that the rules do not allow is kept; from then on nothing is compared.
+//! What each act does, and claims.
 
-use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::PoisonError;
 use std::time::Duration;
 
-use atropos::kernel::{Asked, Said};
-use atropos::{
-    Alias, AliasMode, Body, Cursor, Cx, Dest, InLine, Peek, Reason, Received, Reference, Resumed, SendError,
-    SpawnOptions, Waiting,
-};
+use atropos::kernel::Asked;
+use atropos::{Alias, AliasMode, Dest, Reason, Reference, SendError, SpawnOptions};
 
-use super::claims::{Got, Sent, Verdict, name};
-use super::model::{Id, Model, On};
-use super::program::{Act, Birth, NAMES};
-use super::timers::For;
-
-/// What all processes of a program share, and its performer.
-#[derive(Debug)]
-pub struct Stage {
-    judge: Mutex<Judge>,
-    /// Letters that are somewhere.
-    letters: AtomicUsize,
-}
-
-/// The model, and what else must be remembered.
-#[derive(Debug)]
-pub struct Judge {
-    /// The rules.
-    pub model: Model,
-    /// What they do not allow, if it happened.
-    pub failure: Option<String>,
-    /// What happened, a line each, if somebody wants to know.
-    pub log: Option<Vec<String>>,
-    /// A waker of each process that has run.
-    pub wakers: Vec<Option<Waker>>,
-    /// Every alias ever made.
-    pub aliases: Vec<Alias>,
-    /// Nobody is picky any more.
-    pub finale: bool,
-    /// The kernel is being dropped: nothing is compared.
-    pub over: bool,
-    /// It will be dropped with all that is alive. A question that waits in a mailbox has the asker's waker, which
-    /// holds the kernel: none is asked.
-    pub abrupt: bool,
-    next: u64,
-}
-
-impl Stage {
-    /// For one program.
-    pub fn new(model: Model, log: bool, abrupt: bool) -> Arc<Self> {
-        let judge = Judge {
-            model,
-            failure: None,
-            log: log.then(Vec::new),
-            wakers: Vec::new(),
-            aliases: Vec::new(),
-            finale: false,
-            over: false,
-            abrupt,
-            next: 1,
-        };
-        Arc::new(Self { judge: Mutex::new(judge), letters: AtomicUsize::new(0) })
-    }
-
-    /// The judge. A crash leaves it whole: it is never held while a body unwinds.
-    pub fn judge(&self) -> MutexGuard<'_, Judge> {
-        self.judge.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Letters that nobody has received or dropped.
-    pub fn letters(&self) -> usize {
-        self.letters.load(Ordering::Relaxed)
-    }
-
-    /// A letter, perhaps with orders.
-    pub fn letter(self: &Arc<Self>, acts: Vec<Act>) -> Letter {
-        self.letters.fetch_add(1, Ordering::Relaxed);
-        let mut judge = self.judge();
-        let id = judge.number();
-        if !acts.is_empty() {
-            judge.model.orders(id);
-        }
-        Letter { id, acts, stage: self.clone() }
-    }
-}
-
-impl Judge {
-    fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
-    }
-
-    /// Holds a claim against the rules. `says` describes it.
-    pub fn check(&mut self, says: impl FnOnce() -> String, claim: impl FnOnce(&mut Model) -> Verdict) {
-        if self.over || self.failure.is_some() {
-            return;
-        }
-        if let Some(log) = &mut self.log {
-            log.push(says());
-        }
-        if let Err(why) = claim(&mut self.model) {
-            self.failure = Some(why);
-        }
-    }
-
-    /// The process that a number of the program means: mostly one that is alive, now and then any there ever was.
-    pub fn who(&self, number: u8) -> Id {
-        let alive: Vec<Id> = self.model.alive().collect();
-        match usize::from(number).checked_rem(alive.len()) {
-            Some(index) if number < 0xD0 => alive[index],
-            _ => usize::from(number) % self.model.count().max(1),
-        }
-    }
-
-    /// The alias that a number of the program means.
-    pub fn alias(&self, number: u8) -> Option<Alias> {
-        let index = usize::from(number).checked_rem(self.aliases.len())?;
-        Some(self.aliases[index])
-    }
-}
-
-/// What the processes send each other. It is counted as long as it is somewhere.
-#[derive(Debug)]
-pub struct Letter {
-    /// Which.
-    pub id: u64,
-    acts: Vec<Act>,
-    stage: Arc<Stage>,
-}
-
-impl Drop for Letter {
-    fn drop(&mut self) {
-        self.stage.letters.fetch_sub(1, Ordering::Relaxed);
-    }
-}
+use super::super::claims::{self, Sent, name};
+use super::super::judge::Stage;
+use super::super::model::{Id, On};
+use super::super::program::{Act, Birth};
+use super::super::timers::For;
+use super::{Actor, After, Me};
 
 /// What a send said, and did: the letter may be gone.
 pub fn sent<L>(stage: &Stage, send: impl FnOnce() -> Result<(), SendError<L>>) -> Sent {
@@ -171,118 +46,9 @@ pub fn options(birth: &Birth) -> SpawnOptions<'static> {
     }
 }
 
-/// See the module.
-#[derive(Debug)]
-pub struct Actor {
-    stage: Arc<Stage>,
-    /// Who it is; unknown until it runs.
-    me: Option<Id>,
-    /// Whether the kernel took it: what was refused dies unseen.
-    pid: Arc<Mutex<Option<atropos::Pid>>>,
-    picky: bool,
-    cursor: Cursor,
-    questions: Vec<(u64, Id, Waiting)>,
-    in_line: InLine,
-    /// What waits for room, and where.
-    waiting: Option<(Id, atropos::Pid, Letter)>,
-    monitors: Vec<Reference>,
-    aliases: Vec<Reference>,
-}
-
-type Me<'a> = Cx<'a, Letter>;
-
-enum After {
-    GoesOn,
-    Yields,
-    Ends(Reason),
-}
-
 impl Actor {
-    /// A process to be, and where its pid must be noted once it is one.
-    pub fn new(stage: &Arc<Stage>) -> (Self, Arc<Mutex<Option<atropos::Pid>>>) {
-        let pid: Arc<Mutex<Option<atropos::Pid>>> = Arc::default();
-        let actor = Self {
-            stage: stage.clone(),
-            me: None,
-            pid: pid.clone(),
-            picky: false,
-            cursor: Cursor::new(),
-            questions: Vec::new(),
-            in_line: InLine::new(),
-            waiting: None,
-            monitors: Vec::new(),
-            aliases: Vec::new(),
-        };
-        (actor, pid)
-    }
-
-    fn check(&self, says: impl FnOnce() -> String, claim: impl FnOnce(&mut Model) -> Verdict) {
-        let me = self.me.unwrap_or_default();
-        self.stage.judge().check(|| format!("{me}: {}", says()), claim);
-    }
-
-    fn start(&mut self, cx: &Me<'_>) -> Id {
-        if let Some(me) = self.me {
-            return me;
-        }
-        let waker = cx.waker();
-        let mut judge = self.stage.judge();
-        let me = judge.model.id(cx.pid()).unwrap_or_default();
-        let count = judge.model.count().max(me + 1);
-        judge.wakers.resize(count, None);
-        judge.wakers[me] = Some(waker);
-        self.me = Some(me);
-        me
-    }
-
-    fn receive(&mut self, cx: &Me<'_>, me: Id) -> Option<Vec<Act>> {
-        loop {
-            let picky = self.picky && !self.stage.judge().finale;
-            let received = if picky {
-                cx.receive_match(
-                    &mut self.cursor,
-                    |peek| matches!(peek, Peek::Message(letter) if !letter.acts.is_empty()),
-                )
-            } else {
-                cx.receive()
-            };
-            let mut acts = Vec::new();
-            let got = received.map(|received| match received {
-                Received::Message(mut letter) => {
-                    acts = std::mem::take(&mut letter.acts);
-                    Got::Letter(letter.id, None)
-                }
-                Received::Timer { timer, message } => Got::Letter(message.id, Some(timer)),
-                Received::Exit(exit) => Got::Exit(exit.from, exit.reason),
-                Received::Down(down) => Got::Down(down.reference, down.object, down.reason),
-            });
-            let nothing = got.is_none();
-            let now = cx.now();
-            self.check(|| format!("received {got:?}"), |model| model.received(me, got.clone(), picky, now));
-            if nothing || !acts.is_empty() {
-                return (!nothing).then_some(acts);
-            }
-        }
-    }
-
-    fn ask_again(&mut self, cx: &Me<'_>) {
-        let waker = cx.waker();
-        let mut task = Context::from_waker(&waker);
-        let mut open = Vec::new();
-        for (question, to, mut waiting) in std::mem::take(&mut self.questions) {
-            match Pin::new(&mut waiting).poll(&mut task) {
-                Poll::Pending => open.push((question, to, waiting)),
-                Poll::Ready(said) => {
-                    let alive = !matches!(said, Said::Dead);
-                    self.check(|| format!("{to} is alive: {alive}"), |model| model.answered(to, question, alive));
-                }
-            }
-        }
-        self.questions = open;
-    }
-
     /// Tries to send what waits for room.
-    fn try_again(&mut self, cx: &Me<'_>, me: Id) {
+    pub(super) fn try_again(&mut self, cx: &Me<'_>, me: Id) {
         let Some((to, pid, letter)) = self.waiting.take() else { return };
         let (id, mut back) = (letter.id, None);
         let got = sent(&self.stage, || match cx.send_in_line(&mut self.in_line, pid, letter) {
@@ -379,7 +145,7 @@ impl Actor {
         self.check(
             || format!("{act:?}: letter {id}, due {due}: {got:?}"),
             |model| {
-                super::claims::ensure(model.said_dying(me, got.is_err()).is_ok(), || format!("a timer: {got:?}"))?;
+                claims::ensure(model.said_dying(me, got.is_err()).is_ok(), || format!("a timer: {got:?}"))?;
                 if let Ok(reference) = got {
                     model.started(me, reference, to, due, id, labelled);
                 }
@@ -407,7 +173,7 @@ impl Actor {
         );
     }
 
-    fn perform(&mut self, cx: &Me<'_>, me: Id, act: Act) -> After {
+    pub(super) fn perform(&mut self, cx: &Me<'_>, me: Id, act: Act) -> After {
         match act {
             Act::Nothing => {}
             Act::SendInLine(to) => {
@@ -569,49 +335,3 @@ impl Actor {
         }
     }
 }
-
-impl Body for Actor {
-    type Message = Letter;
-
-    fn resume(&mut self, cx: &Me<'_>) -> Resumed {
-        let me = self.start(cx);
-        self.check(|| format!("resumed on {}", cx.core()), |model| model.resumed(me));
-        self.ask_again(cx);
-        self.try_again(cx, me);
-        while let Some(acts) = self.receive(cx, me) {
-            let mut yields = cx.is_exhausted();
-            for act in acts {
-                match self.perform(cx, me, act) {
-                    After::GoesOn => {}
-                    After::Yields => yields = true,
-                    After::Ends(reason) => return Resumed::Exit(reason),
-                }
-            }
-            if yields {
-                return Resumed::Yield;
-            }
-        }
-        // The first poll of a question leaves a waker there.
-        self.ask_again(cx);
-        Resumed::Wait
-    }
-}
-
-impl Drop for Actor {
-    fn drop(&mut self) {
-        let pid = *self.pid.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(pid) = pid else { return };
-        let mut judge = self.stage.judge();
-        let Some(me) = judge.model.id(pid) else { return };
-        if let Some(waker) = judge.wakers.get_mut(me) {
-            // A late wake finds the dead; that is wanted now and then.
-            if me % 2 == 0 {
-                *waker = None;
-            }
-        }
-        judge.check(|| format!("{me}: dies"), |model| model.died(me));
-    }
-}
-
-/// The names of a kernel that nobody has used cost nothing.
-const _: () = assert!(NAMES == 3);

@@ -1,0 +1,128 @@
+//! What is done for a process by who does not run it.
+
+use std::sync::atomic::Ordering;
+
+use atropos_kernel::{Behalf, BehalfError, Cx, Dead, Pid, Reason, Received, Resumed, SpawnOptions};
+
+use super::refused;
+use crate::allocator::{self, Refuse};
+use crate::common::does;
+use crate::stage::{Books, Letter, Scenario, Stage, get, sweep, waits};
+
+/// What is done for a process by who does not run it: who is told that there is no memory ends the process, as the facilities
+/// do. A watcher that lives got all that it was promised.
+#[test]
+fn promise_1_2_23_a_signal_that_cannot_be_stored_ends_who_asked() {
+    fn told<T>(behalf: &Behalf<'_>, result: Result<T, BehalfError>) -> Result<T, BehalfError> {
+        result.inspect_err(|error| {
+            if *error == BehalfError::NoMemory {
+                behalf.end_for_want_of_memory();
+            }
+        })
+    }
+    sweep(&Scenario {
+        name: "behalf",
+        play: |stage| {
+            let books = stage.books;
+            let counts = move || {
+                does(move |cx: &Cx<'_, Letter>| {
+                    while let Some(received) = cx.receive() {
+                        if !matches!(received, Received::Message(_)) {
+                            books.comes();
+                        }
+                    }
+                    Resumed::Wait
+                })
+            };
+            let Some(watcher) = stage.start(&SpawnOptions::new().trap_exit(true), counts) else { return };
+            books.noted.store(watcher.to_raw() as usize, Ordering::Relaxed);
+            for round in 0..6 {
+                let Some(target) = stage.start(&SpawnOptions::new(), waits) else { return };
+                let host = stage.host();
+                host.behalf(watcher, |behalf| {
+                    books.promises(told(behalf, behalf.monitor(target)), 1);
+                    if let Ok(placed) = told(behalf, behalf.monitor(target)) {
+                        let removed = told(behalf, behalf.demonitor(placed.reference, true));
+                        // What could not be removed stays in force, for a watcher that ends.
+                        books.promises(removed, 0);
+                    }
+                    if books.promises(told(behalf, behalf.link(target, true)), 1).is_some() && round % 2 == 0 {
+                        refused(books, told(behalf, behalf.link(target, true)));
+                        if refused(books, told(behalf, behalf.unlink(target))).is_some() {
+                            books.promised.fetch_sub(1, Ordering::Relaxed);
+                        }
+                    }
+                    refused(books, told(behalf, behalf.is_linked(target)));
+                    let options = SpawnOptions::new().link().monitor();
+                    if let Some(child) = books.promises(behalf.spawn(&options, waits()), 2) {
+                        host.exit(child.pid, Reason::KILL).expect("a kill needs no memory");
+                    }
+                    if told(behalf, behalf.exit(target, Reason::value(round))).is_err() {
+                        host.exit(target, Reason::KILL).expect("a kill needs no memory");
+                    }
+                });
+                drop(host);
+                if round % 3 == 0 {
+                    stage.settle();
+                }
+            }
+            stage.settle();
+        },
+        check: |stage| {
+            stage.settle();
+            let watcher = Pid::from_raw(get(&stage.books.noted) as u64);
+            if watcher.is_some_and(|watcher| stage.host().is_alive(watcher)) {
+                assert_eq!(
+                    get(&stage.books.came),
+                    get(&stage.books.promised),
+                    "each monitor and link is answered once"
+                );
+            }
+        },
+    });
+}
+
+/// Who ends for want of memory ends as any other: its slot remembers why, its link and its watcher are told, and nothing of
+/// it is left.
+#[test]
+fn fault_2_2_n_who_ends_for_want_of_memory_ends_whole() {
+    let books: &'static Books = Box::leak(Box::default());
+    let mut stage = Stage::new(books);
+    let counts = move || {
+        does(move |cx: &Cx<'_, Letter>| {
+            while let Some(received) = cx.receive() {
+                let reason = match received {
+                    Received::Exit(exit) => exit.reason,
+                    Received::Down(down) => down.reason,
+                    Received::Message(_) | Received::Timer { .. } => continue,
+                };
+                assert_eq!(reason, Reason::KILLED);
+                books.comes();
+            }
+            Resumed::Wait
+        })
+    };
+    let watcher = stage.start(&SpawnOptions::new().trap_exit(true), counts).expect("memory");
+    let (asker, target) = (stage.start(&SpawnOptions::new(), waits), stage.start(&SpawnOptions::new(), waits));
+    let (asker, target) = (asker.expect("memory"), target.expect("memory"));
+    stage.host().behalf(watcher, |behalf| {
+        behalf.link(asker, false).expect("memory");
+        behalf.monitor(asker).expect("memory");
+    });
+    stage.settle();
+    allocator::refuse(Refuse::From(1, usize::MAX));
+    stage.host().behalf(asker, |behalf| {
+        assert_eq!(behalf.monitor(target), Err(BehalfError::NoMemory));
+        behalf.end_for_want_of_memory();
+    });
+    stage.settle();
+    allocator::refuse(Refuse::Nothing);
+    assert_eq!(stage.host().tombstone(asker), Dead::Remembered(Reason::KILLED));
+    assert!(stage.host().processes().all(|pid| pid != asker));
+    assert_eq!(get(&books.came), 2, "an EXIT and a DOWN");
+    for pid in [watcher, target] {
+        assert_eq!(stage.host().exit(pid, Reason::KILL), Ok(true));
+    }
+    stage.settle();
+    assert_eq!(stage.kernel.nodes_used(), 0);
+}

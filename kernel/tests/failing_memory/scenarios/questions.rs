@@ -1,0 +1,59 @@
+//! Questions to other processes, and bodies that are futures.
+
+use std::time::Duration;
+
+use atropos_kernel::{Asked, Received, Said, SpawnOptions};
+
+use super::refused;
+use crate::stage::{Letter, Scenario, sweep, waits};
+
+#[test]
+fn questions() {
+    sweep(&Scenario {
+        name: "questions",
+        play: |stage| {
+            let books = stage.books;
+            let Some(asked) = stage.start(&SpawnOptions::new().name("asked"), waits) else { return };
+            for _ in 0..3 {
+                let host = stage.host();
+                let asks =
+                    host.spawn_async(&SpawnOptions::new(), move |mut cx: atropos_kernel::Context<Letter>| async move {
+                        let _ = cx.link(asked);
+                        let _ = cx.monitor(asked);
+                        if let Ok(Some(info)) = cx.info(asked).await {
+                            assert_eq!(info.pid, asked);
+                        }
+                        if cx.is_alive(asked).await {
+                            books.comes();
+                        }
+                        if let Ok(info) = cx.self_info() {
+                            assert!(info.is_some_and(|info| info.monitors.len() <= 1));
+                        }
+                        cx.sleep(Duration::from_millis(1)).await;
+                        // Nothing, or the end of `asked` with another asker that had no memory.
+                        let received = cx.recv_timeout(Duration::from_millis(1)).await;
+                        assert!(matches!(received, None | Some(Received::Down(_))), "{received:?}");
+                    });
+                refused(books, asks);
+            }
+            let asking = stage.host().info(asked);
+            if let Some(Asked::Later(answer)) = refused(books, asking) {
+                let mut answer = std::pin::pin!(answer);
+                let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+                assert!(answer.as_mut().poll(&mut context).is_pending());
+                stage.settle();
+                match answer.as_mut().poll(&mut context) {
+                    std::task::Poll::Ready(Said::Info(info)) => assert_eq!(info.pid, asked),
+                    std::task::Poll::Ready(Said::NoMemory | Said::Dead) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            stage.pass(Duration::from_millis(5));
+        },
+        check: |stage| {
+            stage.pass(Duration::from_millis(5));
+            // Who had no memory for a question has crashed; who had has returned.
+            assert!(stage.kernel.process_count() <= 1);
+        },
+    });
+}

@@ -1,0 +1,148 @@
+//! Links that both sides make, or both sides end, at once: one link whoever made it, and one EXIT of it.
+#![cfg(loom)]
+
+use atropos_kernel::{Cx, Pid, Reason, Resumed};
+use atropos_loom::mutant;
+use atropos_loom::seen::{Log, waiting};
+use atropos_loom::world::{Known, Mutation, Stage, act, ends, explore};
+
+const WHY: Reason = Reason::SHUTDOWN;
+
+fn nothing(_: &Cx<'_, u8>) {}
+
+/// Both sides link at once, and `unlink` says whether the first cuts at once what it has made. Afterwards they are linked for
+/// both or for none, and a death is told once, or not at all.
+fn both_link(unlink: bool, mutation: Option<Mutation>) -> &'static str {
+    let mut stage = Stage::new(2, mutation);
+    let (log, other) = (Log::new(), Known::<Pid>::new());
+    let links = {
+        let other = other.clone();
+        move |cx: &Cx<'_, u8>| {
+            assert_eq!(cx.link(other.get().unwrap()), Ok(()));
+            if unlink {
+                cx.unlink(other.get().unwrap());
+            }
+        }
+    };
+    let first = stage.start_trapping(0, act(&log, nothing, links));
+    let mut slice = 0;
+    other.set(stage.start(1, move |cx| {
+        slice += 1;
+        match slice {
+            1 => return Resumed::Yield,
+            2 => assert_eq!(cx.link(first), Ok(())),
+            _ => return Resumed::Exit(WHY),
+        }
+        Resumed::Wait
+    }));
+    stage.run(0, 1);
+    stage.run(1, 1);
+    stage.race(&[1, 1]);
+    stage.settle();
+    let other = other.get().unwrap();
+    let linked = stage.links(first).contains(&other);
+    assert_eq!(stage.links(other).contains(&first), linked, "a link has two ends");
+    assert!(linked || unlink, "nobody has cut it");
+    // The other side ends on a message.
+    stage.host().send(other, 1_u8).unwrap();
+    stage.settle();
+    assert_eq!(stage.died_of(other), Some(WHY));
+    assert_eq!(log.exits(other), vec![WHY; usize::from(linked)], "one link, one EXIT");
+    stage.end();
+    if linked { "linked" } else { "not linked" }
+}
+
+/// One links while the other links as well and dies: whatever was linked is one link and gives one EXIT, and a link to who was
+/// known to be dead gives one more. With `unlink` it gives none that had not come.
+fn both_link_and_die(unlink: bool, mutation: Option<Mutation>) -> &'static str {
+    let mut stage = Stage::new(2, mutation);
+    let (log, before, other) = (Log::new(), Known::new(), Known::<Pid>::new());
+    let links = {
+        let (before, other, crossing) = (before.clone(), other.clone(), stage.crossing.clone());
+        move |cx: &Cx<'_, u8>| {
+            crossing.pass();
+            before.set(waiting(cx).len());
+            assert_eq!(cx.link(other.get().unwrap()), Ok(()));
+            if unlink {
+                cx.unlink(other.get().unwrap());
+            }
+        }
+    };
+    let first = stage.start_trapping(0, act(&log, nothing, links));
+    let mut end = ends(WHY);
+    other.set(stage.start(1, move |cx| {
+        let resumed = end(cx);
+        if matches!(resumed, Resumed::Exit(_)) {
+            assert_eq!(cx.link(first), Ok(()));
+        }
+        resumed
+    }));
+    stage.run(0, 1);
+    stage.run(1, 1);
+    stage.race(&[1, 1]);
+    stage.settle();
+    let (before, exits) = (before.get().unwrap(), log.exits(other.get().unwrap()));
+    if unlink {
+        // Who links after the unlink links anew.
+        assert!(exits.len() <= 1, "one link, one EXIT: {exits:?}");
+    } else {
+        assert_eq!(exits.len(), before + 1, "one link, one EXIT: {exits:?}");
+    }
+    let outcome = match &*exits {
+        [] => "none",
+        [why] if *why == WHY => "its reason",
+        [why] if *why == Reason::NOPROC => "noproc",
+        [why, then] if *why == WHY && *then == Reason::NOPROC => "its reason, and then noproc",
+        other => panic!("{other:?}"),
+    };
+    stage.end();
+    outcome
+}
+
+/// Both sides of a link die at once: each of its own reason, or one of the other's; nothing is left.
+fn both_die(mutation: Option<Mutation>) -> &'static str {
+    let mut stage = Stage::new(2, mutation);
+    let second = stage.start(1, ends(WHY));
+    let mut end = ends(Reason::LOST);
+    let first = stage.start(0, move |cx| {
+        let resumed = end(cx);
+        if matches!(resumed, Resumed::Yield) {
+            assert_eq!(cx.link(second), Ok(()));
+        }
+        resumed
+    });
+    stage.run(0, 1);
+    stage.run(1, 1);
+    stage.race(&[1, 1]);
+    stage.settle();
+    let (first, second) = (stage.died_of(first).unwrap(), stage.died_of(second).unwrap());
+    let outcome = if first == Reason::LOST && second == WHY {
+        "each of its own"
+    } else {
+        assert!(first == second, "somebody died first: {first:?}, {second:?}");
+        if first == WHY { "both of the second's" } else { "both of the first's" }
+    };
+    assert_eq!(stage.kernel.nodes_used(), 0, "with both of them the link is gone");
+    stage.end();
+    outcome
+}
+
+#[test]
+fn protocol() {
+    explore("link || link", Some(2), &["linked"], || both_link(false, None));
+    explore("link, unlink || link", Some(2), &["linked", "not linked"], || both_link(true, None));
+    let told = ["its reason", "noproc", "its reason, and then noproc"];
+    explore("link || link, exit", Some(2), &told, || both_link_and_die(false, None));
+    explore("link, unlink || link, exit", Some(2), &["none", "its reason"], || both_link_and_die(true, None));
+    let deaths = ["each of its own", "both of the first's", "both of the second's"];
+    explore("link, both die", Some(2), &deaths, || both_die(None));
+}
+
+#[test]
+fn mutants() {
+    let wrong = |name, mutation, f: fn(Option<Mutation>) -> &'static str| {
+        mutant(name, Some(2), move || _ = f(Some(mutation)));
+    };
+    wrong("link, the record of the other side's link", Mutation::WithdrawnIsWelcome, |m| both_link(false, m));
+    wrong("link, a refused EXIT is kept", Mutation::RefusedIsKept, both_die);
+}
