@@ -25,6 +25,7 @@ use crate::send::SendError;
 use crate::signal::queue::Cursor;
 use crate::task::future::{Exit, FutureBody};
 use crate::task::receive::{Alive, Info, Receive, ReceiveMatch, ReceiveTimeout, Sleep, Stop, YieldNow};
+use crate::task::waiting::SendWaiting;
 use crate::timer::record::TimerError;
 use crate::world::Here;
 
@@ -235,6 +236,18 @@ impl<M: Send + 'static> Context<M> {
     /// See [`Cx::send`].
     pub fn send<N: Send + 'static>(&self, to: impl Recipient<N>, message: N) -> Result<(), SendError<N>> {
         self.with(|cx| cx.send(to.recipient(), message))
+    }
+
+    /// As [`Context::send`], but at a full mailbox it waits for room, in line with the others that do, and is woken when it
+    /// is its turn. The message comes back when that takes longer than `patience`; `None`: for ever. What one sender
+    /// sends, one after the other, keeps its order. Dropped, it has not sent. See [`Cx::send_in_line`].
+    pub fn send_waiting<N: Send + 'static>(
+        &self,
+        to: impl Recipient<N>,
+        message: N,
+        patience: Option<Duration>,
+    ) -> SendWaiting<'_, M, N> {
+        SendWaiting::new(self, to.recipient(), message, patience)
     }
 
     /// See [`Cx::send_name`].
