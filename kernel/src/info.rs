@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use crate::bound::Bound;
 use crate::hand::Hand;
 use crate::link::Half;
 use crate::list::Chain;
@@ -32,6 +33,10 @@ pub struct ProcessInfo {
     pub monitored_by: Vec<Pid>,
     /// Messages, EXITs and DOWNs that wait to be received.
     pub message_queue_len: usize,
+    /// Messages that may wait; 0 for no limit.
+    pub mailbox_limit: u32,
+    /// Messages that its full mailbox has dropped.
+    pub dropped: usize,
     /// Whether EXITs come as messages.
     pub trap_exit: bool,
     /// How urgent it is.
@@ -79,6 +84,8 @@ impl ProcessInfo {
             monitors,
             monitored_by: watchers(process)?,
             message_queue_len: private.queue.len(),
+            mailbox_limit: process.bound.get().map_or(0, |bound| bound.room.limit()),
+            dropped: process.bound.get().map_or(0, Bound::dropped),
             trap_exit: process.trap_exit.load(Ordering::Relaxed),
             priority: Priority::of(process),
             suspended: private.suspended,

@@ -14,6 +14,7 @@
 //! | --- | --- |
 //! | names that outlive what they name | `pid`, `reason`, `name`, `alias` |
 //! | what travels: nodes, messages, exits, questions | `signal`, `mailbox`, `send`, `received`, `reply` |
+//! | bounded mailboxes | `bound`, `room`, `in_line` |
 //! | what ties processes: lists, records, sets | `link`, `monitor`, `watch`, `list`, `roll`, `set`, `shares` |
 //! | who is no process and waits for one's end | `watcher`, `exit_queue` |
 //! | where processes are | `table`, `reclaim` |
@@ -30,11 +31,13 @@ extern crate std;
 
 pub(crate) mod alias;
 pub(crate) mod behalf;
+pub(crate) mod bound;
 pub(crate) mod config;
 pub(crate) mod cx;
 pub(crate) mod exit_queue;
 pub(crate) mod hand;
 pub(crate) mod host;
+pub(crate) mod in_line;
 pub(crate) mod info;
 pub(crate) mod kernel;
 pub(crate) mod link;
@@ -52,6 +55,7 @@ pub(crate) mod received;
 pub mod reclaim;
 pub(crate) mod reply;
 pub(crate) mod roll;
+pub(crate) mod room;
 pub(crate) mod runq;
 pub(crate) mod sched;
 pub(crate) mod send;
@@ -68,10 +72,12 @@ pub mod world;
 
 pub use alias::AliasMode;
 pub use behalf::{Behalf, BehalfError, Placed, Standing};
+pub use bound::Overflow;
 pub use config::MAX_CORES;
 pub use cx::{Asked, Cx, Dest};
 pub use exit_queue::{AllFired, ExitQueue};
 pub use host::Host;
+pub use in_line::InLine;
 pub use info::ProcessInfo;
 pub use kernel::{Kernel, Limits, Options};
 pub use memory::NoMemory;
@@ -90,6 +96,7 @@ pub use signal::ask::{Said, Waiting};
 pub use signal::queue::Cursor;
 pub use table::Dead;
 pub use task::context::{Address, Context, Recipient};
+pub use task::waiting::SendWaiting;
 pub use timer::record::TimerError;
 pub use watcher::{Ended, ExitWatch, Fired, PreparedWatch, WatchError, WatchStatus};
 pub use world::World;
@@ -106,7 +113,7 @@ pub mod internals {
             }
         )*};
     }
-    open!(config, link, list, mailbox, memory, monitor, mutate, reply, roll, set, shares, sync, table, watch);
+    open!(config, link, list, mailbox, memory, monitor, mutate, reply, roll, room, set, shares, sync, table, watch);
     /// Signals.
     pub mod signal {
         pub use crate::signal::{message, node, queue};

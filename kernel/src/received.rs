@@ -8,7 +8,6 @@ use crate::monitor::{Monitor, Object};
 use crate::pid::{Pid, Reference};
 use crate::process::header::Header;
 use crate::reason::Reason;
-use crate::send::uncount;
 use crate::signal::exit_signal::ExitSignal;
 use crate::signal::message::{AliasMessage, Message};
 use crate::signal::node::{Kind, Node};
@@ -116,6 +115,14 @@ impl<M> Peek<'_, M> {
     }
 }
 
+/// A message is received: there is room for another.
+#[inline(always)]
+fn left(process: &Header, hand: &Hand<'_>) {
+    if let Some(bound) = process.bound.get() {
+        bound.received(hand);
+    }
+}
+
 impl<M> Received<M> {
     /// Receives `node`, which has just been taken out of the private queue.
     ///
@@ -127,7 +134,7 @@ impl<M> Received<M> {
         // SAFETY: taken out, so the owner's.
         let kind = unsafe { Node::kind(node) };
         if kind == Kind::Message {
-            uncount(process);
+            left(process, hand);
             // SAFETY: of this kind, with an `M`.
             return Self::Message(unsafe { Message::open(node, hand.pool()) });
         }
@@ -140,7 +147,7 @@ impl<M> Received<M> {
     unsafe fn open_other(node: NonNull<Node>, process: &Header, hand: &Hand<'_>, kind: Kind) -> Self {
         match kind {
             Kind::AliasMessage => {
-                uncount(process);
+                left(process, hand);
                 // SAFETY: of this kind, with an `M`.
                 Self::Message(unsafe { AliasMessage::open(node, hand.pool()) })
             }

@@ -83,10 +83,19 @@ impl<T, O: Orders> Cell<T, O> {
     /// # Safety
     /// There is one asker, and it does not call this after it was ready.
     unsafe fn poll(&self, waker: &Waker) -> Poll<Option<T>> {
-        let waiting = self.state.compare_exchange(WAITING, EMPTY, O::LOOK, O::LOOK);
-        if waiting != Err(DONE) {
-            // SAFETY: EMPTY: the asker's alone.
-            self.waker.with_mut(|place| unsafe { *place = Some(waker.clone()) });
+        // The first look finds EMPTY, or DONE, and exchanges nothing: who leaves EMPTY for WAITING is the asker itself.
+        let mut state = self.state.load(O::LOOK);
+        if state == WAITING {
+            state = self.state.compare_exchange(WAITING, EMPTY, O::LOOK, O::LOOK).map_or_else(|now| now, |_| EMPTY);
+        }
+        if state != DONE {
+            self.waker.with_mut(|place| {
+                // SAFETY: EMPTY: the asker's alone.
+                let place = unsafe { &mut *place };
+                if !place.as_ref().is_some_and(|registered| registered.will_wake(waker)) {
+                    *place = Some(waker.clone());
+                }
+            });
             if self.state.compare_exchange(EMPTY, WAITING, O::REGISTER, O::LOOK).is_ok() {
                 return Poll::Pending;
             }
@@ -209,6 +218,11 @@ impl<T, O: Orders> Drop for Replied<T, O> {
     fn drop(&mut self) {
         // SAFETY: its share keeps it.
         let cell = unsafe { self.cell.as_ref() };
+        if self.ready {
+            // DONE, and nobody waits any more.
+            // SAFETY: the asker's share, not used again.
+            return unsafe { Cell::give_up(self.cell) };
+        }
         // AcqRel: the answerer that finds GONE finds the asker done with the cell. What it has answered before is
         // dropped with the cell.
         if O::SAYS_GONE && cell.state.swap(GONE, Ordering::AcqRel) == WAITING {

@@ -3,11 +3,12 @@
 use core::any::TypeId;
 use core::fmt;
 
+use crate::bound::{Admitted, Overflow};
 use crate::hand::Hand;
 use crate::pid::{Alias, Pid};
 use crate::process::header::Header;
 use crate::signal::message::{AliasMessage, Message};
-use crate::sync::Ordering;
+use crate::task::waker;
 
 /// Why a message was not sent; it comes back.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -104,22 +105,40 @@ pub(crate) fn send_to<M: Send + 'static>(
     if process.mailbox.is_closed() {
         return Err(SendError::NoProc(message));
     }
-    if process.limit != 0 && !count(process) {
-        return Err(SendError::Full(message));
+    if let Some(bound) = process.bound.get() {
+        match bound.admit() {
+            Admitted::In => {}
+            Admitted::Refused => return Err(SendError::Full(message)),
+            Admitted::Dropped => {
+                discard(hand, message);
+                return Ok(());
+            }
+        }
     }
+    deliver(hand, process, message, via)
+}
+
+/// Delivers a message that has its place, if the process counts them. Lock-free.
+#[inline(always)]
+pub(crate) fn deliver<M: Send + 'static>(
+    hand: &Hand<'_>,
+    process: &Header,
+    message: M,
+    via: Option<Alias>,
+) -> Result<(), SendError<M>> {
     let node = match via {
         None => Message::try_new(hand, message),
         Some(alias) => AliasMessage::try_new(hand, alias.reference, message),
     };
     let node = node.map_err(|message| {
-        uncount(process);
+        retract(process, hand);
         SendError::NoMemory(message)
     })?;
     // SAFETY: new, so ours.
     if unsafe { hand.push(process, node) } {
         return Ok(());
     }
-    uncount(process);
+    retract(process, hand);
     Err(SendError::NoProc(match via {
         // SAFETY: not delivered, so still ours, of the kind that it was made.
         None => unsafe { Message::open(node, hand.pool()) },
@@ -128,19 +147,21 @@ pub(crate) fn send_to<M: Send + 'static>(
     }))
 }
 
-/// Room for one more message, taken.
-fn count(process: &Header) -> bool {
-    // Relaxed: the count bounds memory and orders nothing.
-    if process.waiting.fetch_add(1, Ordering::Relaxed) >= process.limit {
-        process.waiting.fetch_sub(1, Ordering::Relaxed);
-        return false;
-    }
-    true
+/// A full mailbox drops a message. Its destructor is foreign, and its sender has done with it.
+#[cold]
+fn discard<M>(hand: &Hand<'_>, message: M) {
+    let mut message = Some(message);
+    hand.kernel.contain(&mut || drop(message.take()));
 }
 
-/// A message that was counted waits no more.
-pub(crate) fn uncount(process: &Header) {
-    if process.limit != 0 {
-        process.waiting.fetch_sub(1, Ordering::Relaxed);
+/// A message that was counted has not arrived.
+#[cold]
+fn retract(process: &Header, hand: &Hand<'_>) {
+    if let Some(bound) = process.bound.get() {
+        bound.room.retract();
+        // Who is in line may have been refused for it.
+        if bound.overflow == Overflow::Refuse {
+            waker::nudge(process, hand);
+        }
     }
 }

@@ -73,6 +73,37 @@ fn a_beat_locks_nobody_out() {
     }
 }
 
+/// Two that talk in turn share what one of them has brought: they do not wait for one that never rests at every few words,
+/// and it gets a slice of its own for two of theirs.
+#[test]
+fn who_talks_in_turn_shares_a_slice() {
+    let mut stage = Stage::new(Options::default());
+    let (turns, words) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let talks = |words: Arc<AtomicUsize>| {
+        does(move |cx: &Cx<'_, Pid>| {
+            while let Some(Received::Message(from)) = cx.receive() {
+                words.fetch_add(1, Ordering::Relaxed);
+                cx.send(from, cx.pid()).unwrap();
+            }
+            Resumed::Wait
+        })
+    };
+    let [first, second] = [(); 2].map(|()| stage.host().spawn(&SpawnOptions::new(), talks(words.clone())).unwrap().pid);
+    let hog = turns.clone();
+    let never_rests = does(move |cx: &Cx<'_, ()>| {
+        hog.fetch_add(1, Ordering::Relaxed);
+        while cx.spend(1) {}
+        Resumed::Yield
+    });
+    stage.host().spawn(&SpawnOptions::new(), never_rests).unwrap();
+    stage.host().send(first, second).unwrap();
+    while turns.load(Ordering::Relaxed) < 100 {
+        assert_eq!(stage.cores[0].run(1000), Ran::Worked);
+    }
+    let words = words.load(Ordering::Relaxed) / turns.load(Ordering::Relaxed);
+    assert!((500..3000).contains(&words), "{words} words for each slice of the one that never rests");
+}
+
 /// A child that was hidden in the next-up slot, and its parent, both go on for ever: a sleeping core takes one.
 #[test]
 fn a_sleeping_core_helps_with_what_yields() {

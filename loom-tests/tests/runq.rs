@@ -257,8 +257,8 @@ fn protocol() {
     model("run queue: pop, steal, steal", Some(3), two_thieves);
     model("run queue: push on a full ring, steal", None, || steal_or_overwrite(true));
     model("run queue: overflow, steal", Some(2), overflow_or_steal);
-    model("run queue: overflow, more of it, steal", Some(2), || add_or_steal::<Real>(true));
-    model("run queue: overflow, refill, steal", Some(2), || add_or_steal::<Real>(false));
+    model("run queue: overflow, more of it, steal", None, || add_or_steal::<Real>(true));
+    model("run queue: overflow, refill, steal", Some(3), || add_or_steal::<Real>(false));
     model("park: announce, look, push, wake", None, || park_or_push(true, true));
     model("park: two producers, two sleepers", None, one_wake_each);
 }

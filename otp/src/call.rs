@@ -139,6 +139,34 @@ where
     Ok(Pending::new(to, monitor, cursor, answer))
 }
 
+/// As [`request`], and waits for room in the server's mailbox and for the answer, both within a time.
+pub(crate) async fn request_waiting<M, N, T>(
+    cx: &Context<M>,
+    to: Pid,
+    within: Option<Duration>,
+    make: impl FnOnce(Reply<T>) -> N,
+) -> Result<T, CallError>
+where
+    M: Send + 'static,
+    N: Send + 'static,
+    T: Send + 'static,
+{
+    if to == cx.pid() {
+        return Err(CallError::Itself);
+    }
+    let now = || cx.with(|cx| cx.now());
+    let (start, (reply, answer)) = (now(), reply()?);
+    let cursor = cx.cursor_at_end();
+    let monitor = cx.monitor(to)?;
+    if let Err(error) = cx.send_waiting(to, make(reply), within).await {
+        cx.demonitor(monitor, true);
+        return Err(error.without_message().into());
+    }
+    let spent = Duration::from_nanos(now().saturating_sub(start));
+    let left = within.map(|within| within.saturating_sub(spent));
+    Pending::new(to, monitor, cursor, answer).answer(cx, left).await
+}
+
 impl<T: Send + 'static> Pending<T> {
     pub(crate) fn new(to: Pid, monitor: Reference, cursor: Cursor, answer: Replied<T>) -> Self {
         Self { to, monitor, cursor, answer: Some(answer), alive: None }
@@ -166,10 +194,17 @@ impl<T: Send + 'static> Pending<T> {
         cx: &Context<M>,
         within: impl Into<Option<Duration>>,
     ) -> Option<Result<T, CallError>> {
-        let alarm = match Alarm::start(cx, within.into()) {
-            Ok(alarm) => alarm,
-            Err(error) => return Some(Err(error.into())),
-        };
+        match Alarm::start(cx, within.into()) {
+            Ok(alarm) => self.look_until(cx, &alarm).await,
+            Err(error) => Some(Err(error.into())),
+        }
+    }
+
+    async fn look_until<M: Send + 'static>(
+        &mut self,
+        cx: &Context<M>,
+        alarm: &Alarm<'_, M>,
+    ) -> Option<Result<T, CallError>> {
         core::future::poll_fn(|task| match self.poll(cx, task) {
             Poll::Ready(result) => Poll::Ready(Some(result)),
             Poll::Pending if alarm.has_rung() => Poll::Ready(None),
@@ -178,25 +213,37 @@ impl<T: Send + 'static> Pending<T> {
         .await
     }
 
-    /// Waits for the server's end instead of an answer; why it ended.
+    /// Waits for the server's end, which its answer promises; why it ended.
     pub(crate) async fn end<M: Send + 'static>(
-        self,
+        mut self,
         cx: &Context<M>,
         within: impl Into<Option<Duration>>,
     ) -> Result<Reason, CallError> {
-        let monitor = self.monitor;
-        let reason = match Alarm::start(cx, within.into()) {
-            Ok(alarm) => {
-                let down = |peek: &Peek<'_, M>| matches!(peek, Peek::Down(down) if down.reference == monitor);
-                match first(cx, alarm.ring(), down).await {
-                    Some(Received::Down(down)) => Ok(down.reason),
-                    _ => Err(CallError::TimedOut),
-                }
-            }
+        let ended = match Alarm::start(cx, within.into()) {
+            Ok(alarm) => self.end_until(cx, &alarm).await,
             Err(error) => Err(error.into()),
         };
         self.abandon(cx);
-        reason
+        ended
+    }
+
+    async fn end_until<M: Send + 'static>(
+        &mut self,
+        cx: &Context<M>,
+        alarm: &Alarm<'_, M>,
+    ) -> Result<Reason, CallError> {
+        match self.look_until(cx, alarm).await {
+            Some(Ok(_)) => {}
+            Some(Err(CallError::Down(reason))) => return Ok(reason),
+            Some(Err(error)) => return Err(error),
+            None => return Err(CallError::TimedOut),
+        }
+        let monitor = self.monitor;
+        let down = |peek: &Peek<'_, M>| matches!(peek, Peek::Down(down) if down.reference == monitor);
+        match first(cx, alarm.ring(), down).await {
+            Some(Received::Down(down)) => Ok(down.reason),
+            _ => Err(CallError::TimedOut),
+        }
     }
 
     /// Waits no longer: no answer and no DOWN comes for it.

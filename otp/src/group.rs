@@ -5,7 +5,7 @@
 //!
 //! Who monitors a scope, or one group of it, gets a snapshot of the members and from then on each [`Change`], as a message
 //! of its own type: none that is in the snapshot, and none of the later ones is missed, because both are the scope's own work,
-//! done in turn.
+//! done in turn. (A watcher with a bounded mailbox misses what that refuses or drops.)
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;

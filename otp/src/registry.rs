@@ -18,7 +18,7 @@ use core::time::Duration;
 
 use atropos_kernel::{Context, Down, Pid, Reference, Reply, SendError};
 
-use crate::call::{CallError, PATIENCE};
+use crate::call::{CallError, PATIENCE, Pending};
 use crate::server::{Next, Server, ServerRef, Serving};
 use crate::wait::{breathe, pid_of};
 
@@ -361,6 +361,19 @@ impl<K: Key, V: Value, S: Server> Via<K, V, S> {
         T: Send + 'static,
     {
         self.find(cx).await?.call_within(cx, within, make).await
+    }
+
+    /// See [`ServerRef::request`]: [`crate::Calls`] gathers the answers of many.
+    pub async fn request<M, T>(
+        &self,
+        cx: &Context<M>,
+        make: impl FnOnce(Reply<T>) -> S::Message,
+    ) -> Result<Pending<T>, CallError>
+    where
+        M: Send + 'static,
+        T: Send + 'static,
+    {
+        self.find(cx).await?.request(cx, make)
     }
 
     /// See [`ServerRef::cast`].

@@ -46,10 +46,10 @@ mod world;
 pub use atropos_facility as facility;
 pub use atropos_kernel as kernel;
 pub use atropos_kernel::{
-    Address, Alias, AliasMode, Body, Context, Cursor, Cx, Dest, Down, Exit, LinkError, MonitorError, Name, NoMemory,
-    NoReply, Object, Peek, Pid, Priority, ProcessInfo, Reason, ReasonValue, Received, Recipient, Reference,
-    RegisterError, Replied, Reply, Resumed, SendError, SpawnError, SpawnOptions, Spawned, TimerError, View, Waiting,
-    WatchStatus, reply, task::Returned,
+    Address, Alias, AliasMode, Body, Context, Cursor, Cx, Dest, Down, Exit, InLine, LinkError, MonitorError, Name,
+    NoMemory, NoReply, Object, Overflow, Peek, Pid, Priority, ProcessInfo, Reason, ReasonValue, Received, Recipient,
+    Reference, RegisterError, Replied, Reply, Resumed, SendError, SendWaiting, SpawnError, SpawnOptions, Spawned,
+    TimerError, View, Waiting, WatchStatus, reply, task::Returned,
 };
 pub use atropos_otp as otp;
 pub use builder::{BuildError, Builder};

@@ -3,9 +3,9 @@
 //! Each of these is told what a process asked for and what it got. A claim that the rules do not allow is an `Err`
 //! that says so; one that they allow is done in the model as well.
 
-use atropos::{AliasMode, Object, Pid, ProcessInfo, Reason, Reference, RegisterError, SpawnError};
+use atropos::{AliasMode, Object, Overflow, Pid, ProcessInfo, Reason, Reference, RegisterError, SpawnError};
 
-use super::model::{Id, Item, Model, On, Signal, Tie};
+use super::model::{Id, Item, Model, On, Process, Signal, Tie};
 use super::program::Birth;
 
 /// Whether the rules allow it.
@@ -16,6 +16,8 @@ pub type Verdict = Result<(), String>;
 #[allow(missing_docs, reason = "as in SendError")]
 pub enum Sent {
     Delivered,
+    /// It said that it was sent, and the letter is gone.
+    Dropped,
     NoProc,
     NoName,
     Full,
@@ -154,14 +156,40 @@ impl Model {
             return same("send", &refused, &got);
         }
         let to = to.unwrap_or_default();
-        let limit = self.processes[to].limit;
+        let Process { limit, overflow, .. } = self.processes[to];
         let (least, most) = self.waiting(to);
-        if limit != 0 && got == Sent::Full {
-            return ensure(most >= limit, || format!("send: full, and at most {most} of {limit} wait at {to}"));
+        let (refused, room) = match overflow {
+            Overflow::Refuse => (Sent::Full, limit),
+            Overflow::DropNewest => (Sent::Dropped, limit),
+            Overflow::DropOldest => (Sent::Dropped, 2 * limit),
+        };
+        if limit != 0 && got == refused {
+            self.processes[to].dropped += usize::from(got == Sent::Dropped);
+            return ensure(most >= room, || format!("send: {got:?}, and at most {most} of {room} wait at {to}"));
         }
         same("send", &Sent::Delivered, &got)?;
-        ensure(limit == 0 || least < limit, || format!("send: let in, and at least {least} of {limit} wait at {to}"))?;
+        // One that drops the oldest may have done so, and be below its limit, whatever has come.
+        let full = limit != 0 && overflow != Overflow::DropOldest && least >= limit;
+        ensure(!full, || format!("send: let in, and at least {least} of {limit} wait at {to}"))?;
         self.signal(to, Signal::Letter { letter, via });
+        Ok(())
+    }
+
+    /// A process waits for room at another, or no more.
+    pub fn waits(&mut self, id: Id, at: Option<Id>) -> Verdict {
+        self.processes[id].in_line = at;
+        Ok(())
+    }
+
+    /// The cores have nothing to do: nobody waits for room where there is some, or nobody.
+    pub fn no_wait_is_lost(&mut self) -> Verdict {
+        for id in 0..self.count() {
+            let Some(to) = self.processes[id].in_line.filter(|_| self.is_alive(id)) else { continue };
+            ensure(self.is_alive(to), || format!("{id} waits for room at {to}, who is dead"))?;
+            self.fetch(to);
+            let (limit, (_, most)) = (self.processes[to].limit, self.waiting(to));
+            ensure(most >= limit, || format!("{id} waits for room at {to}, where {most} of {limit} are"))?;
+        }
         Ok(())
     }
 
@@ -414,6 +442,8 @@ impl Model {
         same("monitored_by", &watchers, &said)?;
         same("name", &process.name.map(name), &info.name.as_ref().map(atropos::Name::as_str))?;
         same("trap_exit", &process.trap, &info.trap_exit)?;
+        same("mailbox_limit", &process.limit, &info.mailbox_limit)?;
+        same("dropped", &process.dropped, &info.dropped)?;
         let (least, most) = (process.queue.len(), process.queue.len() + self.may_have_rung(now));
         let len = info.message_queue_len;
         ensure((least..=most).contains(&len), || format!("{len} wait at {id}, not {least} to {most}"))
@@ -436,6 +466,7 @@ impl Model {
             let process = &self.processes[id];
             ensure(process.dying.is_none(), || format!("{id} lives, and must die of {:?}", process.dying))?;
             ensure(process.queue.is_empty(), || format!("{id} sleeps, and did not receive {:?}", process.queue))?;
+            ensure(process.in_line.is_none(), || format!("{id} sleeps, and waits for room at {:?}", process.in_line))?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use atropos::{AliasMode, Pid, Reason, Reference};
+use atropos::{AliasMode, Overflow, Pid, Reason, Reference};
 
 use super::program::{Birth, NAMES};
 use super::timers::Timer;
@@ -51,6 +51,11 @@ pub(super) struct Process {
     pub queue: VecDeque<Item>,
     pub trap: bool,
     pub limit: u32,
+    pub overflow: Overflow,
+    /// Letters that its full mailbox has dropped.
+    pub dropped: usize,
+    /// At whom it waits for room.
+    pub in_line: Option<Id>,
     pub name: Option<usize>,
     /// Every name that it ever had.
     pub had: [bool; NAMES],
@@ -167,6 +172,9 @@ impl Model {
             queue: VecDeque::new(),
             trap: birth.trap,
             limit: birth.limit,
+            overflow: birth.overflow,
+            dropped: 0,
+            in_line: None,
             name: None,
             had: [false; NAMES],
             links: Vec::new(),
@@ -231,6 +239,21 @@ impl Model {
     /// A process meets what has come, up to what it does not survive.
     pub(super) fn fetch(&mut self, id: Id) {
         while self.meet_next(id) {}
+        self.trim(id);
+    }
+
+    /// A bounded mailbox that drops the oldest has done so whenever it has met what came.
+    fn trim(&mut self, id: Id) {
+        let process = &mut self.processes[id];
+        if process.limit == 0 || process.overflow != Overflow::DropOldest {
+            return;
+        }
+        let is_letter = |item: &Item| matches!(item, Item::Letter(_));
+        while process.queue.iter().filter(|item| is_letter(item)).count() > process.limit as usize {
+            let oldest = process.queue.iter().position(is_letter).unwrap_or_default();
+            process.queue.remove(oldest);
+            process.dropped += 1;
+        }
     }
 
     /// The next signal is met; false when there is none, or the process must die.

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use atropos::{AliasMode, Priority, Reason};
+use atropos::{AliasMode, Overflow, Priority, Reason};
 
 /// Bytes of an operation.
 const WIDTH: usize = 5;
@@ -63,6 +63,7 @@ pub struct Birth {
     pub priority: Priority,
     pub core: Option<usize>,
     pub limit: u32,
+    pub overflow: Overflow,
     pub name: Option<usize>,
 }
 
@@ -75,6 +76,11 @@ impl Birth {
             priority: [Priority::Normal, Priority::Normal, Priority::High, Priority::Low][usize::from(x >> 3) % 4],
             core: (x & 0x60 == 0x60).then_some(usize::from(y >> 6)),
             limit: if y & 3 == 3 { 1 + u32::from(y >> 2 & 3) } else { 0 },
+            overflow: match (x & 0x80 != 0, y & 0x40 != 0) {
+                (false, _) => Overflow::Refuse,
+                (true, false) => Overflow::DropOldest,
+                (true, true) => Overflow::DropNewest,
+            },
             name: (y & 0x30 == 0x30).then_some(usize::from(y >> 6) % NAMES),
         }
     }
@@ -96,7 +102,7 @@ impl fmt::Debug for Birth {
             shown.entry(&format_args!("core {core}"));
         }
         if self.limit != 0 {
-            shown.entry(&format_args!("limit {}", self.limit));
+            shown.entry(&format_args!("limit {}, {:?}", self.limit, self.overflow));
         }
         if let Some(name) = self.name {
             shown.entry(&format_args!("name {name}"));
@@ -111,6 +117,8 @@ impl fmt::Debug for Birth {
 pub enum Act {
     Nothing,
     Send(u8),
+    /// Waits for room, if there is none; one at a time.
+    SendInLine(u8),
     SendName(usize),
     SendAlias(u8),
     Link(u8),
@@ -154,7 +162,8 @@ impl Act {
         };
         match kind % 40 {
             0 => Self::Nothing,
-            1 | 2 => Self::Send(x),
+            1 => Self::Send(x),
+            2 => Self::SendInLine(x),
             3 => Self::SendName(name),
             4 | 5 => Self::SendAlias(x),
             6..=8 => Self::Link(x),

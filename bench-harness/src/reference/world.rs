@@ -102,7 +102,7 @@ impl Play {
                 let Some((to, pid)) = self.who(*to) else { return Ok(()) };
                 let letter = self.stage.letter(acts.clone());
                 let id = letter.id;
-                let got = self.world.host(|host| sent(host.send(pid, letter)));
+                let got = self.world.host(|host| sent(&self.stage, || host.send(pid, letter)));
                 self.check(
                     || format!("host: letter {id} to {to}: {got:?}"),
                     |model| model.sent(None, Some(to), id, None, got),
@@ -136,7 +136,7 @@ impl Play {
                 let letter = self.stage.letter(Vec::new());
                 let id = letter.id;
                 let holder = self.stage.judge().model.whereis(*number);
-                let got = self.world.host(|host| sent(host.send_name(name(*number), letter)));
+                let got = self.world.host(|host| sent(&self.stage, || host.send_name(name(*number), letter)));
                 self.check(
                     || format!("host: letter {id} to {holder:?}: {got:?}"),
                     |model| model.sent(None, holder, id, None, got),
@@ -150,7 +150,7 @@ impl Play {
         let letter = self.stage.letter(Vec::new());
         let id = letter.id;
         let to = self.stage.judge().model.id(alias.pid());
-        let got = self.world.host(|host| sent(host.send_alias(alias, letter)));
+        let got = self.world.host(|host| sent(&self.stage, || host.send_alias(alias, letter)));
         self.check(
             || format!("host: letter {id} to {to:?} by alias: {got:?}"),
             |model| model.sent(None, to, id, Some(alias.reference()), got),
@@ -169,6 +169,7 @@ impl Play {
 
     fn settle(&mut self) -> Result<(), String> {
         self.world.rest().map_err(|error| format!("{error:#}"))?;
+        self.check(|| "* settled".into(), Model::no_wait_is_lost);
         self.failure()
     }
 

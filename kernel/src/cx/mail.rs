@@ -4,6 +4,7 @@ use core::ptr::NonNull;
 
 use super::Cx;
 use super::slice::set;
+use crate::in_line::InLine;
 use crate::memory::NoMemory;
 use crate::pid::{Alias, Pid};
 use crate::process::fetch::{By, fetch};
@@ -111,6 +112,42 @@ impl<M: Send + 'static> Cx<'_, M> {
         }
         self.spend(1);
         send::send(&self.slice.hand, to, message)
+    }
+
+    /// As [`Cx::send`]; but at a full mailbox the process gets in line, by `line`, and the message comes back
+    /// ([`SendError::Full`]). It is resumed when there is room for it, or the receiver is dead, and should try again, with the
+    /// same `line`: somebody else may have been quicker, and then it waits at the line's end. To give up, it drops `line`.
+    /// Lock-free.
+    ///
+    /// ```
+    /// use atropos_kernel::{Body, Cx, InLine, Pid, Reason, Resumed, SendError};
+    ///
+    /// /// Sends numbers, as fast as they are taken.
+    /// struct Pump(Pid, u64, InLine);
+    ///
+    /// impl Body for Pump {
+    ///     type Message = ();
+    ///
+    ///     fn resume(&mut self, cx: &Cx<'_, ()>) -> Resumed {
+    ///         loop {
+    ///             match cx.send_in_line(&mut self.2, self.0, self.1) {
+    ///                 Ok(()) => self.1 += 1,
+    ///                 Err(SendError::Full(_)) => return Resumed::Wait,
+    ///                 Err(_) => return Resumed::Exit(Reason::NORMAL),
+    ///             }
+    ///             if cx.is_exhausted() {
+    ///                 return Resumed::Yield;
+    ///             }
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn send_in_line<N: Send + 'static>(&self, line: &mut InLine, to: Pid, message: N) -> Result<(), SendError<N>> {
+        if self.is_dying() {
+            return Err(SendError::Dying(message));
+        }
+        self.spend(1);
+        line.send(&self.slice.hand, self.pid(), to, message)
     }
 
     /// Sends to whoever has the name. Lock-free.

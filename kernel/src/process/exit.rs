@@ -4,7 +4,7 @@
 //! 2. Its name is given up, the reason is written, and the mailbox closed: from now on senders get their
 //!    signals back. Who knows that it is dead finds its name free: a monitor of the dead fires at once.
 //! 3. What others have left for it to do is done (`proxy`). Its aliases, timers and monitors are given up; unread
-//!    messages are dropped.
+//!    messages are dropped. Who waits for room in its mailbox is told.
 //! 4. Links fire, oldest first, then monitors (a process that is linked and monitors gets EXIT
 //!    before DOWN, as in OTP). Those whom an EXIT kills are queued by it and die in turn on
 //!    whatever core runs them: no recursion, and no list but the run queues.
@@ -63,12 +63,20 @@ pub(crate) unsafe fn die(process: NonNull<Header>, slice: &Slice<'_>, reason: Re
     if hand.kernel.mutated(Mutation::ReasonLast) {
         write();
     }
+    close_line(header, hand, true);
     let outside = fire(header, hand, &reason);
     answer(header, hand, late, &reason);
     vacate(header, hand, outside, reason);
     core.release(hand.kernel, header.pid);
     // SAFETY: vacated.
     unsafe { core.retire(process) };
+}
+
+/// Who waits for room is told that there will be none, or, where nobody can be told, let go.
+fn close_line(header: &Header, hand: &Hand<'_>, tells: bool) {
+    if let Some(bound) = header.bound.get() {
+        bound.close(hand, tells);
+    }
 }
 
 /// Steps 2 and 3; returns the questions that step 5 answers.
@@ -247,6 +255,7 @@ pub(crate) unsafe fn discard(hand: &Hand<'_>, process: NonNull<Header>) {
     // SAFETY: ours, before anything is closed (P3).
     header.reason.with_mut(|place| unsafe { *place = Reason::KILLED });
     let mut late = close(header, hand);
+    close_line(header, hand, false);
     while let Some(node) = late.pop_front() {
         // SAFETY: taken, so ours.
         unsafe { hand.release(node) };

@@ -4,8 +4,8 @@
 //! does not survive ends the fetch, and what is behind it stays in `unmet` for the death to
 //! answer. Nobody sees the mailbox as clear until the whole batch is met (`mailbox`, M4).
 //!
-//! Nothing foreign runs while a batch is in hand: what it holds that nobody receives (a late reply) is released,
-//! with whatever its destructor does, when the batch is done. A destructor may fetch in its turn.
+//! Nothing foreign runs while a batch is in hand: what it holds that nobody receives (a late reply, or what a bounded
+//! mailbox drops) is released, with whatever its destructor does, when the batch is done. A destructor may fetch in its turn.
 
 use core::ptr::NonNull;
 
@@ -20,7 +20,6 @@ use crate::process::private::Private;
 use crate::process::ties;
 use crate::proxy::Proxy;
 use crate::reason::Reason;
-use crate::send::uncount;
 use crate::signal::ask::Ask;
 use crate::signal::exit_signal::ExitSignal;
 use crate::signal::message;
@@ -79,7 +78,7 @@ fn meet_all(process: &Header, hand: &Hand<'_>, by: By, mut fifo: Fifo, refused: 
     while let Some(node) = fifo.next() {
         // SAFETY: fetched, so the owner's.
         let met = match unsafe { Node::kind(node) } {
-            Kind::Message => Met::Queue,
+            Kind::Message => come(process),
             kind => meet(process, hand, node, kind),
         };
         match met {
@@ -104,14 +103,27 @@ fn meet_all(process: &Header, hand: &Hand<'_>, by: By, mut fifo: Fifo, refused: 
             }
         }
     }
+    if let Some(bound) = process.bound.get() {
+        // SAFETY: the owner.
+        bound.trim(unsafe { process.private() }, refused);
+    }
     process.mailbox.settle();
+}
+
+/// A message goes to the private queue.
+#[inline(always)]
+fn come(process: &Header) -> Met {
+    if let Some(bound) = process.bound.get() {
+        bound.fetched();
+    }
+    Met::Queue
 }
 
 // Out of the way of the messages, which are most of what comes.
 #[inline(never)]
 fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>, kind: Kind) -> Met {
     match kind {
-        Kind::Message => Met::Queue,
+        Kind::Message => come(process),
         Kind::AliasMessage => meet_alias(process, hand, node),
         Kind::Timer => {
             forget_timer(process, hand, node);
@@ -170,6 +182,10 @@ fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>, kind: Kind) -> M
             }
             // It may be a nudge: the list of links has many that are cut.
             take_up(process, hand);
+            // Or there is room for who is in line.
+            if let Some(bound) = process.bound.get() {
+                bound.look(hand);
+            }
             Met::Resume
         }
         Kind::Ask => {
@@ -206,7 +222,9 @@ fn meet_alias(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
     // SAFETY: the owner.
     let private = unsafe { process.private() };
     let Some(alias) = private.aliases.find(via.to_raw()) else {
-        uncount(process);
+        if let Some(bound) = process.bound.get() {
+            bound.left(hand);
+        }
         return Met::Refused;
     };
     // SAFETY: in the set.
@@ -217,7 +235,7 @@ fn meet_alias(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
             ties::demonitor(process, hand, via, false);
         }
     }
-    Met::Queue
+    come(process)
 }
 
 fn meet_exit(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {

@@ -21,6 +21,7 @@ use alloc::sync::Arc;
 use core::any::TypeId;
 use core::ptr::NonNull;
 
+use crate::bound::MaybeBound;
 use crate::kernel::Kernel;
 use crate::link::Link;
 use crate::mailbox::Mailbox;
@@ -34,7 +35,7 @@ use crate::reclaim::Retired;
 use crate::roll::Roll;
 use crate::runq::node::RunNode;
 use crate::signal::node::Node;
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, UnsafeCell, acquire_by};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, UnsafeCell, acquire_by};
 use crate::watch::Watch;
 
 /// The table's share of a process's memory.
@@ -54,10 +55,8 @@ pub struct Header {
     pub pid: Pid,
     /// The type of its messages.
     pub takes: TypeId,
-    /// Messages that may wait at a time; 0 for no limit.
-    pub limit: u32,
-    /// Messages that wait, counted only when there is a limit.
-    pub waiting: AtomicU32,
+    /// How many messages may wait at a time, if that is bounded.
+    pub bound: MaybeBound,
     /// The core it must run on, or `u32::MAX`.
     pub core: u32,
     /// Monitors and timers that wait for its death.

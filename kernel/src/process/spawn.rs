@@ -8,6 +8,7 @@ use core::fmt;
 use core::mem::offset_of;
 use core::ptr::{self, NonNull};
 
+use crate::bound::{MaybeBound, Overflow};
 use crate::hand::Hand;
 use crate::kernel::Kernel;
 use crate::link::Link;
@@ -26,7 +27,7 @@ use crate::reclaim::Retired;
 use crate::roll::Roll;
 use crate::runq::node::RunNode;
 use crate::signal::node::{Kind, Node};
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, UnsafeCell};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, UnsafeCell};
 use crate::table::{FreeSlots, NoSlot};
 
 /// How urgent a process is. None starves (`runq`, F1).
@@ -56,6 +57,7 @@ pub struct SpawnOptions<'n> {
     pub(crate) priority: Priority,
     pub(crate) core: Option<usize>,
     pub(crate) mailbox_limit: u32,
+    pub(crate) overflow: Overflow,
     pub(crate) name: Option<&'n str>,
 }
 
@@ -95,10 +97,21 @@ impl<'n> SpawnOptions<'n> {
         self
     }
 
-    /// Messages that may wait at a time; a send beyond gives the message back. EXITs and DOWNs
-    /// are not counted. 0 for no limit.
+    /// Messages that may wait at a time; a send beyond gives the message back, unless [`SpawnOptions::overflow`] says
+    /// otherwise. EXITs, DOWNs and timers are not counted: a full mailbox neither refuses nor delays nor drops them. 0
+    /// for no limit.
     pub fn mailbox_limit(mut self, messages: u32) -> Self {
         self.mailbox_limit = messages;
+        self
+    }
+
+    /// What becomes of a message that is one too many, if there is a limit. By default it comes back to its sender, who may
+    /// wait for room. With [`Overflow::DropNewest`] it is dropped, and with [`Overflow::DropOldest`] it is let in, and the
+    /// oldest dropped when the process fetches what has come: after that at most as many wait as the limit says. Between
+    /// two fetches there may be up to twice as many; beyond that the newest is dropped. Of either its sender knows nothing;
+    /// [`crate::ProcessInfo::dropped`] counts them, and who waits for a [`crate::Reply`] in one is told.
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = overflow;
         self
     }
 
@@ -344,6 +357,8 @@ pub(crate) fn spawn<B: Body>(
     if options.core.is_some_and(|core| core >= kernel.cores()) {
         return Err(SpawnError::NoSuchCore);
     }
+    let bound =
+        MaybeBound::try_new(options.mailbox_limit, options.overflow).map_err(|NoMemory| SpawnError::NoMemory)?;
     let entry = options.name.map(|name| kernel.names.intern(name)).transpose().map_err(SpawnError::Name)?;
     let memory = hand.try_alloc::<Process<B>>().map_err(|NoMemory| SpawnError::NoMemory)?;
     let claim = match slots.claim(kernel) {
@@ -361,7 +376,7 @@ pub(crate) fn spawn<B: Body>(
         unsafe { pool::free(memory, hand.pool()) };
         return Err(SpawnError::NoMemory);
     };
-    let header = new_header::<B>(kernel, options, claim.pid, claim.tombstone);
+    let header = new_header::<B>(kernel, options, bound, claim.pid, claim.tombstone);
     // SAFETY: fresh memory of this layout.
     unsafe { memory.write(Process { header, body: UnsafeCell::new(body) }) };
     let process = memory.cast::<Header>();
@@ -404,7 +419,13 @@ fn undo(hand: &Hand<'_>, slots: &mut Slots<'_>, claim: &crate::table::Claim) {
     slots.release(hand.kernel, claim.pid);
 }
 
-fn new_header<B: Body>(kernel: &Kernel, options: &SpawnOptions<'_>, pid: Pid, predecessor: *mut ()) -> Header {
+fn new_header<B: Body>(
+    kernel: &Kernel,
+    options: &SpawnOptions<'_>,
+    bound: MaybeBound,
+    pid: Pid,
+    predecessor: *mut (),
+) -> Header {
     /// The nodes of a wake and of a kill are parts of their process: nothing to free.
     unsafe fn part_of_the_process(_: NonNull<Node>, _: Option<&Pool>) {}
     Header {
@@ -412,8 +433,7 @@ fn new_header<B: Body>(kernel: &Kernel, options: &SpawnOptions<'_>, pid: Pid, pr
         mailbox: Mailbox::new(),
         pid,
         takes: TypeId::of::<B::Message>(),
-        limit: options.mailbox_limit,
-        waiting: AtomicU32::new(0),
+        bound,
         core: options.core.map_or(u32::MAX, |core| core as u32),
         watchers: Roll::new(),
         links: Roll::new(),

@@ -17,6 +17,8 @@ pub struct Queue {
     /// The last signal that the receive `scanner` looked at, null for none.
     seen: *mut Node,
     scanner: u32,
+    /// The last signal that [`Queue::take_first`] has passed over, null for none.
+    passed: *mut Node,
 }
 
 /// A selective receive's claim to the place up to which the queue has been looked at.
@@ -36,7 +38,8 @@ impl Cursor {
 impl Queue {
     /// An empty queue.
     pub const fn new() -> Self {
-        Self { head: ptr::null_mut(), tail: ptr::null_mut(), len: 0, seen: ptr::null_mut(), scanner: 0 }
+        let none = ptr::null_mut();
+        Self { head: none, tail: none, len: 0, seen: none, scanner: 0, passed: none }
     }
 
     /// Signals in it.
@@ -129,8 +132,26 @@ impl Queue {
         if self.seen == node.as_ptr() {
             self.seen = ptr::null_mut();
         }
+        if self.passed == node.as_ptr() {
+            self.passed = ptr::null_mut();
+        }
         self.len -= 1;
         Some(node)
+    }
+
+    /// Takes the oldest that `is` accepts, which is always the same question: what it has passed over once it does not
+    /// look at again. O(1) amortised.
+    pub fn take_first(&mut self, is: impl Fn(NonNull<Node>) -> bool) -> Option<NonNull<Node>> {
+        loop {
+            // SAFETY: null or in this queue: a removal would have moved it.
+            let node = NonNull::new(unsafe { self.after(self.passed) })?;
+            if is(node) {
+                // SAFETY: in this queue.
+                unsafe { self.remove(node) };
+                return Some(node);
+            }
+            self.passed = node.as_ptr();
+        }
     }
 
     /// Takes `node` out, wherever it is. O(1).
@@ -146,6 +167,9 @@ impl Queue {
         let prev = inner.prev.with(|prev| unsafe { *prev });
         if self.seen == node.as_ptr() {
             self.seen = prev;
+        }
+        if self.passed == node.as_ptr() {
+            self.passed = prev;
         }
         match NonNull::new(prev) {
             None => self.head = next,

@@ -25,6 +25,7 @@ use crate::send::SendError;
 use crate::signal::queue::Cursor;
 use crate::task::future::{Exit, FutureBody};
 use crate::task::receive::{Alive, Info, Receive, ReceiveMatch, ReceiveTimeout, Sleep, Stop, YieldNow};
+use crate::task::waiting::SendWaiting;
 use crate::timer::record::TimerError;
 use crate::world::Here;
 
@@ -130,22 +131,34 @@ impl<M: Send + 'static> Context<M> {
     ///
     /// # Panics
     /// Outside the process's own slice.
+    #[inline]
     pub fn with<R>(&self, f: impl FnOnce(&Cx<'_, M>) -> R) -> R {
-        self.try_with(f).unwrap_or_else(|| panic!("the Context of {} was used outside its process", self.pid))
+        match self.try_with(f) {
+            Some(result) => result,
+            None => self.is_elsewhere(),
+        }
+    }
+
+    #[cold]
+    fn is_elsewhere(&self) -> ! {
+        panic!("the Context of {} was used outside its process", self.pid)
     }
 
     /// As [`Context::with`]; `None` outside the process's own slice, and while the kernel is at work in it. For
     /// destructors: a body's may run when there is no slice any more, a message's when the kernel drops it.
+    #[inline]
     pub fn try_with<R>(&self, f: impl FnOnce(&Cx<'_, M>) -> R) -> Option<R> {
         // SAFETY: the place of this thread of execution, by World's contract.
         let slice = unsafe { (*(self.here)()).get() }.cast::<Slice<'_>>();
         // SAFETY: null, or noted for as long as the slice lasts, which is longer than this call.
         let slice = unsafe { slice.as_ref() }?;
-        let own = core::ptr::eq(slice.process(), self.process)
-            && slice.process().pid == self.pid
-            && slice.process().takes == TypeId::of::<M>()
-            && !slice.inside.get();
-        own.then(|| f(Cx::of(slice)))
+        // The pid, because another process may have the memory by now. Of the same process it is of the same type.
+        let process = slice.process();
+        if !core::ptr::eq(process, self.process) || process.pid != self.pid || slice.inside.get() {
+            return None;
+        }
+        debug_assert!(process.takes == TypeId::of::<M>(), "a context is made of its process's Cx");
+        Some(f(Cx::of(slice)))
     }
 
     /// Who it is.
@@ -223,6 +236,18 @@ impl<M: Send + 'static> Context<M> {
     /// See [`Cx::send`].
     pub fn send<N: Send + 'static>(&self, to: impl Recipient<N>, message: N) -> Result<(), SendError<N>> {
         self.with(|cx| cx.send(to.recipient(), message))
+    }
+
+    /// As [`Context::send`], but at a full mailbox it waits for room, in line with the others that do, and is woken when it
+    /// is its turn. The message comes back when that takes longer than `patience`; `None`: for ever. What one sender
+    /// sends, one after the other, keeps its order. Dropped, it has not sent. See [`Cx::send_in_line`].
+    pub fn send_waiting<N: Send + 'static>(
+        &self,
+        to: impl Recipient<N>,
+        message: N,
+        patience: Option<Duration>,
+    ) -> SendWaiting<'_, M, N> {
+        SendWaiting::new(self, to.recipient(), message, patience)
     }
 
     /// See [`Cx::send_name`].

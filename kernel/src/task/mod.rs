@@ -7,6 +7,7 @@
 pub mod context;
 pub mod future;
 pub mod receive;
+pub mod waiting;
 pub mod waker;
 
 pub use context::Context;

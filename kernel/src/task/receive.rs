@@ -23,7 +23,7 @@ use crate::signal::queue::Cursor;
 use crate::task::Context;
 
 /// Whether the future may go on; otherwise the process yields.
-fn may_go_on<M: Send + 'static>(cx: &Cx<'_, M>) -> bool {
+pub(super) fn may_go_on<M: Send + 'static>(cx: &Cx<'_, M>) -> bool {
     if cx.is_exhausted() {
         cx.want_yield();
         return false;
@@ -32,16 +32,21 @@ fn may_go_on<M: Send + 'static>(cx: &Cx<'_, M>) -> bool {
 }
 
 /// An alarm that ends with its future.
-struct Patience<'c, M: Send + 'static> {
-    context: &'c Context<M>,
+pub(super) struct Patience<'c, M: Send + 'static> {
+    pub(super) context: &'c Context<M>,
     time: Option<Duration>,
     alarm: Option<Reference>,
 }
 
-impl<M: Send + 'static> Patience<'_, M> {
+impl<'c, M: Send + 'static> Patience<'c, M> {
+    /// As long as this; `None`: for ever.
+    pub(super) fn new(context: &'c Context<M>, time: Option<Duration>) -> Self {
+        Self { context, time, alarm: None }
+    }
+
     /// Whether it is at an end. Starts the alarm the first time; without memory for one the
     /// process ends with a crash that says so.
-    fn is_over(&mut self, cx: &Cx<'_, M>) -> bool {
+    pub(super) fn is_over(&mut self, cx: &Cx<'_, M>) -> bool {
         match (self.time, self.alarm) {
             (None, _) => false,
             (Some(time), _) if time.is_zero() => true,
@@ -91,7 +96,7 @@ pub struct ReceiveTimeout<'c, M: Send + 'static>(Patience<'c, M>);
 
 impl<'c, M: Send + 'static> ReceiveTimeout<'c, M> {
     pub(super) fn new(context: &'c Context<M>, time: Duration) -> Self {
-        Self(Patience { context, time: Some(time), alarm: None })
+        Self(Patience::new(context, Some(time)))
     }
 }
 
@@ -121,7 +126,7 @@ pub struct ReceiveMatch<'c, M: Send + 'static, F> {
 
 impl<'c, M: Send + 'static, F> ReceiveMatch<'c, M, F> {
     pub(super) fn new(context: &'c Context<M>, cursor: Cursor, time: Option<Duration>, wanted: F) -> Self {
-        Self { patience: Patience { context, time, alarm: None }, cursor, wanted }
+        Self { patience: Patience::new(context, time), cursor, wanted }
     }
 }
 
@@ -154,7 +159,7 @@ pub struct Sleep<'c, M: Send + 'static>(Patience<'c, M>);
 
 impl<'c, M: Send + 'static> Sleep<'c, M> {
     pub(super) fn new(context: &'c Context<M>, time: Duration) -> Self {
-        Self(Patience { context, time: Some(time), alarm: None })
+        Self(Patience::new(context, Some(time)))
     }
 }
 

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use core::fmt;
 use core::time::Duration;
 
-use atropos_kernel::{Context, Host, Priority, Replied, SpawnOptions};
+use atropos_kernel::{Context, Host, Overflow, Priority, Replied, SpawnOptions};
 
 use super::rebirth::{Mail, Rebirth};
 use super::serve::Birth;
@@ -68,9 +68,18 @@ impl<'n, S: Server> Start<'n, S> {
         self
     }
 
-    /// Requests that may wait at a time; a call or cast beyond is refused. EXITs and DOWNs are not counted.
+    /// Requests that may wait at a time; a call or cast beyond is refused, unless [`Start::overflow`] says otherwise. EXITs and
+    /// DOWNs are not counted. What is asked of the loop itself ([`ServerRef::suspend`] and the like) is.
     pub fn mailbox_limit(mut self, messages: u32) -> Self {
         self.options = self.options.mailbox_limit(messages);
+        self
+    }
+
+    /// What becomes of a request that is one too many, if there is a limit; see [`SpawnOptions::overflow`]. The caller of one
+    /// that is dropped gets [`CallError::NoReply`](crate::CallError::NoReply); a cast's sender hears nothing. Urgent
+    /// messages are dropped like any: a mailbox does not know them.
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.options = self.options.overflow(overflow);
         self
     }
 

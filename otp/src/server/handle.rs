@@ -10,8 +10,7 @@ use atropos_kernel::{Context, Host, Pid, Reason, Replied, Reply, SendError, repl
 
 use super::Server;
 use super::system::{Content, Envelope, Event, Statistics, System};
-use crate::call::{CallError, PATIENCE, Pending, request};
-use crate::wait::Alarm;
+use crate::call::{CallError, PATIENCE, Pending, request, request_waiting};
 
 /// A process that is known to run a server of this type. Cheap to copy; it outlives the server.
 pub struct ServerRef<S> {
@@ -79,24 +78,15 @@ impl<S: Server> ServerRef<S> {
         cx.send(self.pid, Envelope::<S>::message(message)).map_err(unwrapped)
     }
 
-    /// As [`ServerRef::cast`], but to a full mailbox it waits for room: it looks again after pauses that grow from 0.1 to
-    /// 10 ms. After `within` the message comes back. Others may be quicker; what one sender sends keeps its order.
+    /// As [`ServerRef::cast`], but at a full mailbox it waits for room, in line with the others that do. After `within` the
+    /// message comes back. What one sender sends keeps its order.
     pub async fn cast_waiting<M: Send + 'static>(
         self,
         cx: &Context<M>,
         message: S::Message,
         within: impl Into<Option<Duration>>,
     ) -> Result<(), SendError<S::Message>> {
-        let Ok(alarm) = Alarm::start(cx, within.into()) else { return Err(SendError::NoMemory(message)) };
-        let (mut message, mut pause) = (message, Duration::from_micros(100));
-        loop {
-            message = match self.cast(cx, message) {
-                Err(SendError::Full(message)) if !alarm.has_rung() => message,
-                sent => return sent,
-            };
-            cx.sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(10));
-        }
+        cx.send_waiting(self.pid, Envelope::<S>::message(message), within.into()).await.map_err(unwrapped)
     }
 
     /// As [`ServerRef::cast`], from the host.
@@ -126,6 +116,20 @@ impl<S: Server> ServerRef<S> {
     {
         let request = self.request(cx, make)?;
         request.answer(cx, within).await
+    }
+
+    /// As [`ServerRef::call_within`], but at a full mailbox it waits for room first; `within` is for both.
+    pub async fn call_waiting<M, T>(
+        self,
+        cx: &Context<M>,
+        within: impl Into<Option<Duration>>,
+        make: impl FnOnce(Reply<T>) -> S::Message,
+    ) -> Result<T, CallError>
+    where
+        M: Send + 'static,
+        T: Send + 'static,
+    {
+        request_waiting(cx, self.pid, within.into(), |reply| Envelope::<S>::message(make(reply))).await
     }
 
     /// Asks, and waits later ([`crate::Calls`] gathers many).
@@ -214,19 +218,15 @@ impl<S: Server> ServerRef<S> {
         self.system(cx, |reply| System::Trace(None, reply)).await
     }
 
-    /// Has it end with a reason, in its turn, after its `terminate`, and waits for its end; why it ended.
+    /// Has it end with a reason, in its turn, after its `terminate`, and waits for its end; why it ended. If its full
+    /// mailbox drops the request, [`CallError::NoReply`].
     pub async fn stop<M: Send + 'static>(
         self,
         cx: &Context<M>,
         reason: Reason,
         within: impl Into<Option<Duration>>,
     ) -> Result<Reason, CallError> {
-        // The reply is dropped at once, and what is waited for is the end.
-        let stop = request::<M, Envelope<S>, ()>(cx, self.pid, |reply| {
-            drop(reply);
-            Envelope::system(System::Stop(reason))
-        });
-        stop?.end(cx, within).await
+        request(cx, self.pid, |reply| Envelope::<S>::system(System::Stop(reason, reply)))?.end(cx, within).await
     }
 }
 
@@ -265,6 +265,32 @@ impl<S: Server> ServerName<S> {
         cx.send_name(&self.name, Envelope::<S>::message(message)).map_err(unwrapped)
     }
 
+    /// See [`ServerRef::cast_waiting`]. It waits at whoever has the name now, and at nobody else.
+    pub async fn cast_waiting<M: Send + 'static>(
+        &self,
+        cx: &Context<M>,
+        message: S::Message,
+        within: impl Into<Option<Duration>>,
+    ) -> Result<(), SendError<S::Message>> {
+        match self.find(cx) {
+            Ok(server) => server.cast_waiting(cx, message, within).await,
+            Err(_) => Err(SendError::NoName(message)),
+        }
+    }
+
+    /// See [`ServerRef::request`].
+    pub fn request<M, T>(
+        &self,
+        cx: &Context<M>,
+        make: impl FnOnce(Reply<T>) -> S::Message,
+    ) -> Result<Pending<T>, CallError>
+    where
+        M: Send + 'static,
+        T: Send + 'static,
+    {
+        self.find(cx)?.request(cx, make)
+    }
+
     /// See [`ServerRef::call`].
     pub async fn call<M, T>(&self, cx: &Context<M>, make: impl FnOnce(Reply<T>) -> S::Message) -> Result<T, CallError>
     where
@@ -286,5 +312,19 @@ impl<S: Server> ServerName<S> {
         T: Send + 'static,
     {
         self.find(cx)?.call_within(cx, within, make).await
+    }
+
+    /// See [`ServerRef::call_waiting`]. As for [`ServerName::cast_waiting`].
+    pub async fn call_waiting<M, T>(
+        &self,
+        cx: &Context<M>,
+        within: impl Into<Option<Duration>>,
+        make: impl FnOnce(Reply<T>) -> S::Message,
+    ) -> Result<T, CallError>
+    where
+        M: Send + 'static,
+        T: Send + 'static,
+    {
+        self.find(cx)?.call_waiting(cx, within, make).await
     }
 }

@@ -103,7 +103,8 @@ pub trait Server: Sized + Send + 'static {
     const URGENT: bool = false;
 
     /// Whether this message goes before those that are not urgent, whoever sent them. Urgent ones keep their order among
-    /// each other, and so do the others. It is asked once for each message, and should be quick and not panic.
+    /// each other, and so do the others. It is asked once for each message, or again for those that wait when a
+    /// callback has looked for something in the mailbox (by a call, say); it should be quick and not panic.
     fn is_urgent(message: &Self::Message) -> bool {
         let _ = message;
         false

@@ -276,7 +276,10 @@ impl<S: Server> Loop<S> {
                 self.tracer = tracer;
                 reply.send(());
             }
-            System::Stop(reason) => return Asked::Stop(reason),
+            System::Stop(reason, reply) => {
+                reply.send(());
+                return Asked::Stop(reason);
+            }
         }
         Asked::Done
     }

@@ -30,7 +30,7 @@ pub(crate) enum System<S: Server> {
     Look(Look<S>),
     Statistics(Reply<Statistics>),
     Trace(Option<Tracer<S>>, Reply<()>),
-    Stop(Reason),
+    Stop(Reason, Reply<()>),
 }
 
 impl<S: Server> Envelope<S> {

@@ -7,15 +7,17 @@ use atropos::kernel::Asked;
 use atropos::{Alias, AliasMode, Dest, Reason, Reference, SendError, SpawnOptions};
 
 use super::super::claims::{self, Sent, name};
-use super::super::judge::Letter;
+use super::super::judge::Stage;
 use super::super::model::{Id, On};
 use super::super::program::{Act, Birth};
 use super::super::timers::For;
 use super::{Actor, After, Me};
 
-/// What a send said.
-pub fn sent(result: Result<(), SendError<Letter>>) -> Sent {
-    match result {
+/// What a send said, and did: the letter may be gone.
+pub fn sent<L>(stage: &Stage, send: impl FnOnce() -> Result<(), SendError<L>>) -> Sent {
+    let before = stage.letters();
+    match send() {
+        Ok(()) if stage.letters() < before => Sent::Dropped,
         Ok(()) => Sent::Delivered,
         Err(SendError::NoProc(_)) => Sent::NoProc,
         Err(SendError::NoName(_)) => Sent::NoName,
@@ -27,8 +29,8 @@ pub fn sent(result: Result<(), SendError<Letter>>) -> Sent {
 
 /// The options of a birth.
 pub fn options(birth: &Birth) -> SpawnOptions<'static> {
-    let Birth { trap, link, monitor, priority, core, limit, name: called } = *birth;
-    let mut options = SpawnOptions::new().trap_exit(trap).priority(priority).mailbox_limit(limit);
+    let Birth { trap, link, monitor, priority, core, limit, overflow, name: called } = *birth;
+    let mut options = SpawnOptions::new().trap_exit(trap).priority(priority).mailbox_limit(limit).overflow(overflow);
     if link {
         options = options.link();
     }
@@ -45,22 +47,41 @@ pub fn options(birth: &Birth) -> SpawnOptions<'static> {
 }
 
 impl Actor {
+    /// Tries to send what waits for room.
+    pub(super) fn try_again(&mut self, cx: &Me<'_>, me: Id) {
+        let Some((to, pid, letter)) = self.waiting.take() else { return };
+        let (id, mut back) = (letter.id, None);
+        let got = sent(&self.stage, || match cx.send_in_line(&mut self.in_line, pid, letter) {
+            Err(SendError::Full(letter)) => {
+                back = Some(letter);
+                Err(SendError::Full(()))
+            }
+            sent => sent.map_err(|error| error.without_message()),
+        });
+        self.waiting = back.map(|letter| (to, pid, letter));
+        let waits = self.waiting.is_some().then_some(to);
+        self.check(
+            || format!("letter {id} to {to}, in line: {got:?}"),
+            |model| model.sent(Some(me), Some(to), id, None, got).and_then(|()| model.waits(me, waits)),
+        );
+    }
+
     fn send(&self, cx: &Me<'_>, me: Id, act: Act) {
         let letter = self.stage.letter(Vec::new());
         let id = letter.id;
         let (to, via, got) = match act {
             Act::SendName(number) => {
                 let holder = self.stage.judge().model.whereis(number);
-                (holder, None, sent(cx.send_name(name(number), letter)))
+                (holder, None, sent(&self.stage, || cx.send_name(name(number), letter)))
             }
             Act::SendAlias(number) => {
                 let Some(alias) = self.stage.judge().alias(number) else { return };
                 let to = self.stage.judge().model.id(alias.pid());
-                (to, Some(alias.reference()), sent(cx.send_alias(alias, letter)))
+                (to, Some(alias.reference()), sent(&self.stage, || cx.send_alias(alias, letter)))
             }
             Act::Send(number) => {
                 let (to, pid) = self.who(number);
-                (Some(to), None, sent(cx.send(pid, letter)))
+                (Some(to), None, sent(&self.stage, || cx.send(pid, letter)))
             }
             _ => return,
         };
@@ -155,6 +176,13 @@ impl Actor {
     pub(super) fn perform(&mut self, cx: &Me<'_>, me: Id, act: Act) -> After {
         match act {
             Act::Nothing => {}
+            Act::SendInLine(to) => {
+                if self.waiting.is_none() {
+                    let (to, pid) = self.who(to);
+                    self.waiting = Some((to, pid, self.stage.letter(Vec::new())));
+                    self.try_again(cx, me);
+                }
+            }
             Act::Send(_) | Act::SendName(_) | Act::SendAlias(_) => self.send(cx, me, act),
             Act::Link(to) => {
                 let (to, pid) = self.who(to);

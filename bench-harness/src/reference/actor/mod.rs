@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use atropos::kernel::Said;
-use atropos::{Body, Cursor, Cx, Peek, Reason, Received, Reference, Resumed, Waiting};
+use atropos::{Body, Cursor, Cx, InLine, Peek, Reason, Received, Reference, Resumed, Waiting};
 
 use super::claims::{Got, Verdict};
 use super::judge::{Letter, Stage};
@@ -28,6 +28,9 @@ pub struct Actor {
     picky: bool,
     cursor: Cursor,
     questions: Vec<(u64, Id, Waiting)>,
+    in_line: InLine,
+    /// What waits for room, and where.
+    waiting: Option<(Id, atropos::Pid, Letter)>,
     monitors: Vec<Reference>,
     aliases: Vec<Reference>,
 }
@@ -51,6 +54,8 @@ impl Actor {
             picky: false,
             cursor: Cursor::new(),
             questions: Vec::new(),
+            in_line: InLine::new(),
+            waiting: None,
             monitors: Vec::new(),
             aliases: Vec::new(),
         };
@@ -130,6 +135,7 @@ impl Body for Actor {
         let me = self.start(cx);
         self.check(|| format!("resumed on {}", cx.core()), |model| model.resumed(me));
         self.ask_again(cx);
+        self.try_again(cx, me);
         while let Some(acts) = self.receive(cx, me) {
             let mut yields = cx.is_exhausted();
             for act in acts {

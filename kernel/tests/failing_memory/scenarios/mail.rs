@@ -1,6 +1,6 @@
-//! Messages, by pid, by name and by alias.
+//! Messages, by pid, by name and by alias; and room for them.
 
-use atropos_kernel::{Alias, Cx, Received, Resumed, SpawnOptions};
+use atropos_kernel::{Alias, Cx, InLine, Reason, Received, Resumed, SendError, SpawnOptions};
 
 use super::{MANY, refused};
 use crate::common::does;
@@ -57,6 +57,58 @@ fn messages() {
             let (promised, came) = (get(&stage.books.promised), get(&stage.books.came));
             // What was sent to an alias that has ended may be dropped.
             assert!(came <= promised && came + MANY / 3 >= promised, "{came} of {promised} messages came");
+        },
+    });
+}
+
+/// Three wait for room in a mailbox for one message. Who finds no memory, for its message or its place in the line, tries
+/// again for a while; nobody waits for ever for a place that another has given back.
+#[test]
+fn room() {
+    sweep(&Scenario {
+        name: "room",
+        play: |stage| {
+            let books = stage.books;
+            let counts = move || {
+                does(move |cx: &Cx<'_, Letter>| match cx.receive() {
+                    Some(_) => {
+                        books.comes();
+                        Resumed::Yield
+                    }
+                    None => Resumed::Wait,
+                })
+            };
+            let Some(to) = stage.start(&SpawnOptions::new().mailbox_limit(1), counts) else { return };
+            let sends = move || {
+                let (mut line, mut left, mut fails) = (InLine::new(), MANY, 0);
+                does(move |cx: &Cx<'_, Letter>| {
+                    while left > 0 && fails < 8 {
+                        match cx.send_in_line(&mut line, to, Letter::new(books)) {
+                            Err(SendError::Full(_)) => return Resumed::Wait,
+                            sent @ Ok(()) => {
+                                books.promises(sent, 1);
+                                (left, fails) = (left - 1, 0);
+                            }
+                            sent => {
+                                assert!(matches!(sent, Err(SendError::NoMemory(_))));
+                                books.promises(sent, 1);
+                                fails += 1;
+                                return Resumed::Yield;
+                            }
+                        }
+                    }
+                    Resumed::Exit(Reason::NORMAL)
+                })
+            };
+            for _ in 0..3 {
+                stage.start(&SpawnOptions::new(), sends);
+            }
+            stage.settle();
+        },
+        check: |stage| {
+            stage.settle();
+            assert_eq!(get(&stage.books.came), get(&stage.books.promised), "what was sent was received");
+            assert!(stage.kernel.process_count() <= 1, "somebody waits for ever");
         },
     });
 }

@@ -1,215 +1,18 @@
-//! [`ExitWatch`]: somebody who is no process waits for a death.
-//!
-//! A record on the target's list of watchers, as a monitor is, that has what is to be done then inside. It is made
-//! before anything happens ([`PreparedWatch`]), so that what can fail has not failed once a process is there to be
-//! watched. One word decides:
-//!
-//! ```text
-//! PREPARED ── install (1) ──▶ ARMED ── target dies: fire (2) ──▶ FIRED
-//!     └── given up, refused       └────── withdraw (3) ────────▶ WITHDRAWN
-//!         (WITHDRAWN)
-//! ```
-//!
-//! - **W1.** (2) and (3) are exchanges of the same word: what is to be done is done once, or dropped, by who won.
-//!   Before (1) it is the `PreparedWatch`'s.
-//! - **W2.** Who wins (2) writes the reason and hands the record, with the list's share, to the world
-//!   ([`crate::World::watch_fired`]), which puts it where a thread of its own takes it ([`crate::ExitQueue`]) or runs it; what is *prompt*, and only
-//!   wakes somebody, is run there and then. A
-//!   record that fires has left the target's list, so its place is free to be in that queue: a death
-//!   allocates nothing, and waits for nobody.
-//! - **W3.** Watches fire when all else of the death is done: the body is dropped, the names are free, links and
-//!   monitors have been told, and the slot has the reason. So who is told finds everything gone; only the memory may
-//!   stay for a while (`reclaim`). A watch that is installed, or held by a sweep, in the midst of the death may fire
-//!   before links and monitors do.
-//!
-//! A process that is already dead fires at once, with the reason that its slot remembers, whether or not monitors
-//! are told such reasons, or with none when the slot has been used again. A watch is not a signal: it does not wait for what
-//! the installer has sent before, and need not, for whatever kills the target fires it.
-//!
-//! Shares: the list's (or the queue's), and one for each handle. Installing is lock-free, firing wait-free but for
-//! the queue, withdrawing O(1) amortised (`roll`).
+//! Who has a watch, from before it is installed until it has fired: [`PreparedWatch`], [`ExitWatch`], [`Fired`].
 
 use core::fmt;
-use core::mem::offset_of;
 use core::ptr::NonNull;
 
+use super::record::{ARMED, FIRED, Head, PREPARED, VTABLE, WITHDRAWN, Whole, of_watch};
+use super::{Ended, WatchError, WatchStatus};
 use crate::hand::Hand;
-use crate::memory::pool::Pool;
 use crate::memory::{self, NoMemory};
 use crate::mutate::Mutation;
 use crate::pid::Pid;
 use crate::process::ties::watch_was_cancelled;
-use crate::reason::Reason;
-use crate::sync::{AtomicU8, AtomicUsize, Ordering, UnsafeCell, acquire_by};
+use crate::sync::{AtomicU8, AtomicUsize, Ordering, UnsafeCell};
 use crate::table::Dead;
-use crate::watch::{Watch, WatchVtable};
-
-const PREPARED: u8 = 0;
-const ARMED: u8 = 1;
-const FIRED: u8 = 2;
-const WITHDRAWN: u8 = 3;
-
-/// How a process ended.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Ended {
-    /// Which.
-    pub pid: Pid,
-    /// Why; `None` when it was dead before it was watched, and its slot has been used again since.
-    pub reason: Option<Reason>,
-}
-
-/// Where a watch is in its life.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WatchStatus {
-    /// Not on any process yet.
-    Prepared,
-    /// In force: it will fire.
-    Installed,
-    /// The process has died; what is to be done is done, or on its way.
-    Fired,
-    /// It will never fire: withdrawn, refused, or given up before it was installed.
-    Withdrawn,
-}
-
-/// Why nothing is watched.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WatchError {
-    /// This kernel has never given out this pid.
-    NoSuchProcess(Pid),
-    /// There is no memory for the watch.
-    NoMemory(Pid),
-}
-
-impl fmt::Display for WatchError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoSuchProcess(pid) => write!(f, "{pid} is no process of this runtime, and never was"),
-            Self::NoMemory(pid) => write!(f, "out of memory: {pid} is not watched"),
-        }
-    }
-}
-
-impl core::error::Error for WatchError {}
-
-/// What does not depend on what is to be done. `repr(C)`: the watch comes first.
-#[repr(C)]
-pub(crate) struct Head {
-    watch: Watch,
-    vtable: &'static ActVtable,
-    shares: AtomicUsize,
-    /// Written before ARMED.
-    pid: UnsafeCell<Option<Pid>>,
-    /// Written by who fires, before it hands the record on.
-    reason: UnsafeCell<Option<Reason>>,
-    state: AtomicU8,
-    /// To be done where it fires.
-    prompt: bool,
-}
-
-/// A record: head, and what is to be done, which is whose the word says (W1).
-#[repr(C)]
-struct Whole<F> {
-    head: Head,
-    act: UnsafeCell<Option<F>>,
-}
-
-/// How what is to be done is handled.
-struct ActVtable {
-    /// Takes it out, gives up a share, and does it, if there is something to be told; else drops it.
-    take: unsafe fn(NonNull<Head>, Option<Ended>),
-    free: unsafe fn(NonNull<Head>),
-}
-
-const VTABLE: &WatchVtable = &WatchVtable { live, fire, release, watcher: |_| None, outside: true };
-
-fn of_watch(watch: NonNull<Watch>) -> NonNull<Head> {
-    const { assert!(offset_of!(Head, watch) == 0) };
-    watch.cast()
-}
-
-unsafe fn live(watch: NonNull<Watch>) -> bool {
-    // SAFETY: the list has a share. Relaxed: as for a monitor, it decides only what a sweep keeps.
-    unsafe { of_watch(watch).as_ref() }.state.load(Ordering::Relaxed) == ARMED
-}
-
-unsafe fn fire(watch: NonNull<Watch>, hand: &Hand<'_>, reason: &Reason) {
-    // SAFETY: the caller gives the list's share.
-    unsafe { Head::fire(of_watch(watch), hand, Some(reason.clone())) }
-}
-
-unsafe fn release(watch: NonNull<Watch>, _: Option<&Pool>) {
-    // SAFETY: the caller gives the list's share.
-    unsafe { Head::give_up(of_watch(watch)) }
-}
-
-impl<F: FnOnce(Ended) + Send + 'static> Whole<F> {
-    const VTABLE: &'static ActVtable = &ActVtable { take: Self::take, free: Self::free };
-
-    unsafe fn take(head: NonNull<Head>, ended: Option<Ended>) {
-        // SAFETY: shared, so live; the head of a `Whole<F>`.
-        let whole = unsafe { head.cast::<Self>().as_ref() };
-        // SAFETY: the caller's, by the word (W1).
-        let act = whole.act.with_mut(|act| unsafe { (*act).take() });
-        // SAFETY: the caller's share, not used again.
-        unsafe { Head::give_up(head) };
-        if let (Some(act), Some(ended)) = (act, ended) {
-            act(ended);
-        }
-    }
-
-    unsafe fn free(head: NonNull<Head>) {
-        // SAFETY: the last share; made by `PreparedWatch::try_new::<F>`.
-        unsafe { memory::drop_and_free(head.cast::<Self>()) }
-    }
-}
-
-impl Head {
-    /// (2) The target has died. Consumes the list's share.
-    ///
-    /// # Safety
-    /// The caller has that share, and the record is on no list.
-    unsafe fn fire(this: NonNull<Self>, hand: &Hand<'_>, reason: Option<Reason>) {
-        // SAFETY: shared, so live.
-        let head = unsafe { this.as_ref() };
-        // AcqRel: pairs with the exchange of `withdraw`, whichever came first.
-        let fired = head.state.compare_exchange(ARMED, FIRED, Ordering::AcqRel, Ordering::Acquire);
-        if fired.is_err() && !hand.kernel.mutated(Mutation::FiresAnyway) {
-            // SAFETY: the share is the caller's.
-            return unsafe { Self::give_up(this) };
-        }
-        // SAFETY: who fires has the record until it is handed on (W2).
-        head.reason.with_mut(|place| unsafe { *place = reason });
-        let fired = Fired(this);
-        if !head.prompt {
-            return hand.kernel.world().watch_fired(fired);
-        }
-        let mut fired = Some(fired);
-        hand.kernel.contain(&mut || fired.take().into_iter().for_each(Fired::run));
-    }
-
-    /// Gives up a share. Wait-free.
-    ///
-    /// # Safety
-    /// The caller has it and does not use the record again.
-    unsafe fn give_up(this: NonNull<Self>) {
-        // SAFETY: shared, so live.
-        let shares = unsafe { &this.as_ref().shares };
-        // Release pairs with the fence of the last one: its free comes after every use.
-        if shares.fetch_sub(1, Ordering::Release) == 1 {
-            acquire_by(|order| shares.load(order));
-            // SAFETY: the last share keeps it until it is freed below.
-            let free = unsafe { this.as_ref() }.vtable.free;
-            // SAFETY: the last share.
-            unsafe { free(this) }
-        }
-    }
-
-    fn share(this: NonNull<Self>) -> NonNull<Self> {
-        // SAFETY: shared, so live. Relaxed: who shares has a share.
-        unsafe { this.as_ref() }.shares.fetch_add(1, Ordering::Relaxed);
-        this
-    }
-}
+use crate::watch::Watch;
 
 /// A watch that has everything it needs but a process. Dropping it drops what was to be done.
 #[must_use = "nothing is watched yet"]
@@ -362,6 +165,11 @@ impl Drop for ExitWatch {
 pub struct Fired(NonNull<Head>);
 
 impl Fired {
+    /// Of a record that has fired, with its share.
+    pub(super) fn of(record: NonNull<Head>) -> Self {
+        Self(record)
+    }
+
     /// Whose death it is of.
     pub fn pid(&self) -> Option<Pid> {
         // SAFETY: its share keeps it.

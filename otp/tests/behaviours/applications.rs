@@ -1,0 +1,93 @@
+//! Applications.
+
+use atropos_kernel::{Context, Reason};
+use atropos_otp::application::{Application, ApplicationError, Applications, Kind};
+use atropos_otp::{ChildSpec, StartError, Starter, Supervisor};
+
+use crate::common::{Bed, Yard, boom};
+
+fn tree(yard: &Yard, name: &'static str) -> impl FnMut() -> Supervisor + Send + use<> {
+    let yard = yard.clone();
+    move || {
+        let inner = yard.clone();
+        let child = ChildSpec::worker(name, move |starter: &mut Starter<'_>| inner.start(starter, name, false));
+        Supervisor::one_for_one().child(child)
+    }
+}
+
+#[test]
+fn applications_start_what_they_need_first_and_stop_in_reverse() {
+    let (mut bed, yard) = (Bed::new(2, 1), Yard::default());
+    let applications = Applications::new()
+        .with(Application::new("web", tree(&yard, "web")).needs("store").needs("log"))
+        .with(Application::new("store", tree(&yard, "store")).needs("log"))
+        .with(Application::new("log", tree(&yard, "log")))
+        .with(Application::new("snake", tree(&yard, "snake")).needs("tail"))
+        .with(Application::new("tail", tree(&yard, "tail")).needs("snake"))
+        .with(Application::new("lost", tree(&yard, "lost")).needs("nowhere"));
+    let manager = bed.run(move |cx: Context<()>| async move {
+        let manager = applications.manager().alone(&cx).await.expect("up");
+        assert_eq!(manager.ensure_started(&cx, "store").await.expect("it starts"), ["log", "store"]);
+        assert_eq!(manager.ensure_started(&cx, "web").await.expect("it starts"), ["web"]);
+        assert_eq!(manager.ensure_started(&cx, "web").await.expect("it is up"), [""; 0]);
+        let circular = manager.ensure_started(&cx, "snake").await;
+        assert_eq!(circular, Err(ApplicationError::Circular("snake".into())));
+        let unknown = manager.ensure_started(&cx, "lost").await;
+        assert_eq!(unknown, Err(ApplicationError::Unknown("nowhere".into())));
+        let needed = manager.stop_application(&cx, "log").await;
+        assert_eq!(needed, Err(ApplicationError::Needed("web".into())));
+        manager.stop_application(&cx, "web").await.expect("nobody needs it");
+        assert_eq!(manager.ensure_started(&cx, "web").await.expect("it starts again"), ["web"]);
+        let up = manager.which_applications(&cx).await.expect("alive");
+        assert_eq!(up.iter().map(|(name, _)| name.as_ref()).collect::<Vec<_>>(), ["log", "store", "web"]);
+        manager
+    });
+    assert_eq!(yard.events(), ["+log", "+store", "+web", "-web", "+web"]);
+    bed.exit(manager, Reason::SHUTDOWN);
+    bed.settle();
+    assert_eq!(yard.events(), ["-web", "-store", "-log"]);
+    assert_eq!(bed.processes(), 0);
+}
+
+#[test]
+fn the_end_of_an_application_means_what_its_kind_says() {
+    for (kind, reason, all_end) in [
+        (Kind::Temporary, boom(), false),
+        (Kind::Transient, Reason::NORMAL, false),
+        (Kind::Transient, boom(), true),
+        (Kind::Permanent, Reason::NORMAL, true),
+    ] {
+        let (mut bed, yard) = (Bed::new(2, 1), Yard::default());
+        let applications = Applications::new()
+            .with(Application::new("base", tree(&yard, "base")))
+            .with(Application::new("judged", tree(&yard, "judged")).needs("base").kind(kind))
+            .and_start("judged");
+        let (manager, top) = bed.run(move |cx: Context<()>| async move {
+            let manager = applications.manager().alone(&cx).await.expect("up");
+            let up = manager.which_applications(&cx).await.expect("alive");
+            (manager, up[1].1)
+        });
+        // The host's exit signals count as a parent's.
+        bed.exit(top, reason);
+        bed.settle();
+        assert_eq!(bed.is_alive(manager), !all_end, "{kind:?}");
+        assert_eq!(yard.live(), usize::from(!all_end));
+    }
+}
+
+#[test]
+fn a_manager_whose_first_application_fails_does_not_start_and_leaves_nothing() {
+    let (mut bed, yard) = (Bed::new(2, 1), Yard::default());
+    yard.fail("b", 1);
+    let applications = Applications::new()
+        .with(Application::new("a", tree(&yard, "a")))
+        .with(Application::new("b", tree(&yard, "b")).needs("a"))
+        .and_start("b");
+    let failed = bed.run(move |cx: Context<()>| async move { applications.manager().alone(&cx).await.map(|_| ()) });
+    let Err(StartError::Refused(reason)) = failed else { panic!("{failed:?}") };
+    let atropos_kernel::View::Value(value) = reason.view() else { panic!("{reason}") };
+    let error = value.downcast_ref::<ApplicationError>();
+    assert!(matches!(error, Some(ApplicationError::Start(name, _)) if name == "b"), "{error:?}");
+    bed.settle();
+    assert_eq!((bed.processes(), yard.live()), (0, 0));
+}

@@ -1,0 +1,121 @@
+//! Registries.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use atropos_kernel::{Context, Pid, Reason, Received};
+use atropos_otp::registry::{Registry, RegistryError};
+use atropos_otp::{CallError, Next, Refusal, Reply, Server, Serving, StartError};
+
+use crate::common::{Bed, lock};
+
+async fn waits(mut cx: Context<()>) {
+    cx.recv().await;
+}
+
+#[test]
+fn a_unique_key_has_one_process_and_goes_with_it() {
+    let mut bed = Bed::new(2, 1);
+    bed.run(|cx: Context<()>| async move {
+        let registry = Registry::<String, u32>::unique().start().alone(&cx).await.expect("up");
+        let a = cx.spawn(waits).expect("room").pid();
+        let b = cx.spawn(waits).expect("room").pid();
+        let key = || String::from("key");
+        assert_eq!(registry.register_other(&cx, a, key(), 1).await, Ok(()));
+        assert_eq!(registry.register_other(&cx, b, key(), 2).await, Err(RegistryError::Taken(a)));
+        assert_eq!(registry.lookup(&cx, key()).await, Ok(vec![(a, 1)]));
+        assert_eq!(registry.keys(&cx, a).await, Ok(vec![key()]));
+        // Killed and looked up in one breath: never the dead.
+        cx.exit(a, Reason::KILL).expect("a kill");
+        assert_eq!(registry.lookup(&cx, key()).await, Ok(vec![]));
+        assert_eq!(registry.register_other(&cx, a, key(), 1).await, Err(RegistryError::NoProc));
+        assert_eq!(registry.register_other(&cx, b, key(), 2).await, Ok(()));
+        cx.exit(b, Reason::KILL).expect("a kill");
+        assert_eq!(registry.register(&cx, key(), 3).await, Ok(()), "the dead hold nothing");
+        assert_eq!(registry.unregister(&cx, b, key()).await, Ok(false));
+        assert_eq!(registry.unregister(&cx, cx.pid(), key()).await, Ok(true));
+        assert_eq!(registry.count(&cx).await, Ok(0));
+        assert_eq!(registry.all(&cx).await, Ok(vec![]));
+        let watched = cx.info(registry).await.expect("memory").expect("alive").monitors;
+        assert!(watched.is_empty(), "{watched:?}");
+    });
+}
+
+#[test]
+fn duplicate_keys_are_dispatched_to_all() {
+    let mut bed = Bed::new(2, 1);
+    bed.run_as(|mut cx: Context<u8>| async move {
+        let registry = Registry::<&str, ()>::duplicate().start().alone(&cx).await.expect("up");
+        for _ in 0..2 {
+            registry.register(&cx, "topic", ()).await.expect("alive");
+        }
+        let other = cx.spawn(|mut cx: Context<u8>| async move {
+            cx.recv().await;
+        });
+        registry.register_other(&cx, other.expect("room"), "topic", ()).await.expect("alive");
+        assert_eq!(registry.dispatch(&cx, "topic", 7_u8).await, Ok(3));
+        assert_eq!(registry.dispatch(&cx, "nobody's", 7_u8).await, Ok(0));
+        for _ in 0..2 {
+            assert!(matches!(cx.recv().await, Received::Message(7)));
+        }
+        cx.sleep(Duration::from_millis(1)).await;
+        assert_eq!(registry.count(&cx).await, Ok(2), "the other has died of it");
+        assert_eq!(registry.unregister(&cx, cx.pid(), "topic").await, Ok(true));
+        assert_eq!(registry.count(&cx).await, Ok(0));
+    });
+}
+
+/// A server that registers itself in its `init`.
+struct Room(atropos_otp::registry::RegistryRef<u32, ()>, u32);
+
+impl Server for Room {
+    type Message = Reply<u32>;
+
+    async fn init(&mut self, cx: Serving<'_, Self>) -> Result<Next<Reply<u32>>, Refusal> {
+        match self.0.register(cx.context(), self.1, ()).await {
+            Ok(()) => Ok(Next::Wait),
+            Err(error) => Err(Refusal::Stop(Reason::value(error))),
+        }
+    }
+
+    async fn handle(&mut self, reply: Reply<u32>, _: Serving<'_, Self>) -> Next<Reply<u32>> {
+        reply.send(self.1);
+        Next::Wait
+    }
+}
+
+#[test]
+fn via_a_registry_many_find_or_start_one() {
+    for seed in 0..20 {
+        let mut bed = Bed::new(3, seed);
+        let registry = bed
+            .run(|cx: Context<()>| async move { Registry::<u32, ()>::unique().start().alone(&cx).await.expect("up") });
+        let rooms: Arc<Mutex<Vec<Pid>>> = Arc::default();
+        for _ in 0..8 {
+            let rooms = rooms.clone();
+            bed.spawn(false, move |cx: Context<()>| async move {
+                let room = match Room(registry, 7).start().alone(&cx).await {
+                    Ok(room) => room.pid(),
+                    Err(StartError::Refused(reason)) => match reason.view() {
+                        atropos_kernel::View::Value(value) => match value.downcast_ref::<RegistryError>() {
+                            Some(RegistryError::Taken(pid)) => *pid,
+                            other => panic!("{other:?}"),
+                        },
+                        _ => panic!("{reason}"),
+                    },
+                    Err(error) => panic!("{error}"),
+                };
+                lock(&rooms).push(room);
+                assert_eq!(registry.via::<Room>(7).call(&cx, |reply| reply).await, Ok(7));
+            });
+        }
+        bed.settle();
+        let rooms = lock(&rooms).clone();
+        assert_eq!(rooms.len(), 8);
+        assert!(rooms.iter().all(|room| *room == rooms[0]));
+        assert_eq!(bed.processes(), 2);
+        let none =
+            bed.run(move |cx: Context<()>| async move { registry.via::<Room>(8).call(&cx, |reply| reply).await });
+        assert_eq!(none, Err(CallError::NoName));
+    }
+}
