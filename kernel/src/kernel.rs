@@ -42,7 +42,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { processes: 1 << 24, names: 1 << 16, timers: 1 << 26, nodes: usize::MAX, kept: 1 << 20 }
+        Self { processes: 1 << 24, names: 1 << 16, timers: 1 << 26, nodes: usize::MAX, kept: 1 << 18 }
     }
 }
 
