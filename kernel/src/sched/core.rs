@@ -114,6 +114,10 @@ impl Core {
             let worked = self.run_pinned(&mut left);
             let handed = self.local.hand_on(&self.participant, !worked);
             self.unflushed |= handed;
+            if handed && worked {
+                // An epoch for each batch of the dead, not only now and then: their memory is warm still when it comes back.
+                self.participant.flush();
+            }
             self.local.take_back();
             if left == 0 {
                 return Ran::Worked;

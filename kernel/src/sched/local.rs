@@ -173,7 +173,7 @@ impl CoreLocal {
             }
         });
         if queued == Queued::Visible {
-            kernel.work_added();
+            self.calls_for_help(kernel);
         }
     }
 
@@ -194,6 +194,13 @@ impl CoreLocal {
             more
         });
         if helps {
+            self.calls_for_help(kernel);
+        }
+    }
+
+    /// Has another core help, if there is another.
+    fn calls_for_help(&self, kernel: &Kernel) {
+        if kernel.cores() > 1 {
             kernel.work_added();
         }
     }

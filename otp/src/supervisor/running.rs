@@ -162,8 +162,9 @@ impl Running {
 
     /// Changes how a child is.
     pub(super) fn set(&mut self, place: Place, state: State) {
-        let spent = self.children.set(place, state);
-        self.discard(spent);
+        if let Some(spent) = self.children.set(place, state) {
+            self.discard(spent);
+        }
     }
 
     /// Forgets a child.
