@@ -130,13 +130,16 @@ where
         return Err(CallError::Itself);
     }
     let (reply, answer) = reply()?;
-    let cursor = cx.cursor_at_end();
-    let monitor = cx.monitor(to)?;
-    if let Err(error) = cx.send(to, make(reply)) {
-        cx.demonitor(monitor, true);
-        return Err(error.without_message().into());
-    }
-    Ok(Pending::new(to, monitor, cursor, answer))
+    let message = make(reply);
+    cx.with(|cx| {
+        let cursor = cx.cursor_at_end();
+        let monitor = cx.monitor(to)?;
+        if let Err(error) = cx.send(to, message) {
+            cx.demonitor(monitor, true);
+            return Err(error.without_message().into());
+        }
+        Ok(Pending::new(to, monitor, cursor, answer))
+    })
 }
 
 /// As [`request`], and waits for room in the server's mailbox and for the answer, both within a time.
@@ -183,8 +186,26 @@ impl<T: Send + 'static> Pending<T> {
         cx: &Context<M>,
         within: impl Into<Option<Duration>>,
     ) -> Result<T, CallError> {
-        let result = self.look(cx, within).await.unwrap_or(Err(CallError::TimedOut));
-        self.abandon(cx);
+        self.wait(cx, within.into()).await
+    }
+
+    /// [`Pending::answer`], where it is. (A future that is moved into another is copied, and again in each layer.)
+    pub(crate) async fn wait<M: Send + 'static>(
+        &mut self,
+        cx: &Context<M>,
+        within: Option<Duration>,
+    ) -> Result<T, CallError> {
+        let result = match Alarm::start(cx, within) {
+            Ok(alarm) => {
+                core::future::poll_fn(|task| match self.poll(cx, task) {
+                    Poll::Pending if alarm.has_rung() => Poll::Ready(Err(CallError::TimedOut)),
+                    poll => poll,
+                })
+                .await
+            }
+            Err(error) => Err(error.into()),
+        };
+        cx.demonitor(self.monitor, true);
         result
     }
 

@@ -41,7 +41,7 @@ impl Ring {
         match self {
             Self::Never => false,
             Self::Already => true,
-            Self::When(timer) => cx.with(|cx| !cx.is_dying() && cx.read_timer(timer).is_none()),
+            Self::When(timer) => cx.with(|cx| !cx.is_dying() && !cx.has_timer(timer)),
         }
     }
 
@@ -49,7 +49,7 @@ impl Ring {
     pub(crate) fn cancel<M: Send + 'static>(self, cx: &Context<M>) {
         if let Self::When(timer) = self {
             // Where there is no slice any more there is no timer any more.
-            let _ = cx.try_with(|cx| cx.cancel_timer(timer));
+            let _ = cx.try_with(|cx| cx.end_timer(timer));
         }
     }
 }

@@ -57,6 +57,15 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// Cancels a timer of its own: the time it had left, or `None` when it has fired, was
     /// cancelled, or ended with its target. O(1).
     pub fn cancel_timer(&self, timer: Reference) -> Option<Duration> {
+        self.cancel(timer).map(|due| start::left(&self.slice.hand, due))
+    }
+
+    /// As [`Cx::cancel_timer`], for who does not ask how much time was left: without a look at the clock.
+    pub fn end_timer(&self, timer: Reference) -> bool {
+        self.cancel(timer).is_some()
+    }
+
+    fn cancel(&self, timer: Reference) -> Option<u64> {
         self.alive(()).ok()?;
         let _inside = self.slice.enter();
         start::cancel(self.slice.process(), &self.slice.hand, timer)
@@ -64,12 +73,21 @@ impl<M: Send + 'static> Cx<'_, M> {
 
     /// The time that a timer of its own has left. O(1).
     pub fn read_timer(&self, timer: Reference) -> Option<Duration> {
+        self.due(timer).map(|due| start::left(&self.slice.hand, due))
+    }
+
+    /// Whether a timer of its own is still to come. O(1).
+    pub fn has_timer(&self, timer: Reference) -> bool {
+        self.due(timer).is_some()
+    }
+
+    fn due(&self, timer: Reference) -> Option<u64> {
         self.alive(()).ok()?;
-        start::read(self.slice.process(), &self.slice.hand, timer)
+        start::read(self.slice.process(), timer)
     }
 
     /// Resumes the body after a while: for sleeps and the patience of receives. It has rung
-    /// when [`Cx::read_timer`] no longer finds it; [`Cx::cancel_timer`] ends it.
+    /// when [`Cx::has_timer`] no longer finds it; [`Cx::end_timer`] ends it.
     pub fn alarm(&self, after: Duration) -> Result<Reference, TimerError> {
         self.alive(TimerError::Dying)?;
         self.room()?;

@@ -114,6 +114,7 @@ impl Ask {
     pub(crate) unsafe fn answer(node: NonNull<Node>, process: &Header, hand: &Hand<'_>) {
         // SAFETY: by contract.
         let (question, answer) = unsafe { Self::open(node) };
+        let left = |due| start::left(hand, due);
         let said = match question {
             Question::Alive => Said::Alive,
             Question::Suspend | Question::Resume => {
@@ -125,8 +126,8 @@ impl Ask {
                 };
                 Said::Suspended(*times)
             }
-            Question::Timer(timer) => Said::Timer(start::read(process, hand, timer)),
-            Question::Cancel(timer) => Said::Timer(start::cancel(process, hand, timer)),
+            Question::Timer(timer) => Said::Timer(start::read(process, timer).map(left)),
+            Question::Cancel(timer) => Said::Timer(start::cancel(process, hand, timer).map(left)),
             Question::Linked(other) => Said::Linked(ties::is_linked(process, hand, other)),
             Question::Info => ProcessInfo::try_of(process, hand).map_or(Said::NoMemory, Said::Info),
         };

@@ -50,7 +50,7 @@ impl<'c, M: Send + 'static> Patience<'c, M> {
         match (self.time, self.alarm) {
             (None, _) => false,
             (Some(time), _) if time.is_zero() => true,
-            (Some(_), Some(alarm)) => cx.read_timer(alarm).is_none(),
+            (Some(_), Some(alarm)) => !cx.has_timer(alarm),
             (Some(time), None) => {
                 match cx.alarm(time) {
                     Ok(alarm) => self.alarm = Some(alarm),
@@ -66,7 +66,7 @@ impl<M: Send + 'static> Drop for Patience<'_, M> {
     fn drop(&mut self) {
         if let Some(alarm) = self.alarm {
             // Where there is no slice any more there is no timer any more.
-            let _ = self.context.try_with(|cx| cx.cancel_timer(alarm));
+            let _ = self.context.try_with(|cx| cx.end_timer(alarm));
         }
     }
 }

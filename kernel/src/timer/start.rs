@@ -84,8 +84,8 @@ pub(crate) unsafe fn start(timer: NonNull<TimerHead>, process: &Header, hand: &H
     }
 }
 
-/// Cancels a timer of the owned process: the time it had left, if it was still to come. O(1).
-pub(crate) fn cancel(process: &Header, hand: &Hand<'_>, timer: Reference) -> Option<Duration> {
+/// Cancels a timer of the owned process: when it would have been due, if it was still to come. O(1).
+pub(crate) fn cancel(process: &Header, hand: &Hand<'_>, timer: Reference) -> Option<u64> {
     // SAFETY: the owner.
     let private = unsafe { process.private() };
     let record = private.timers.find(timer.to_raw())?;
@@ -98,19 +98,20 @@ pub(crate) fn cancel(process: &Header, hand: &Hand<'_>, timer: Reference) -> Opt
     let in_time = unsafe { TimerHead::cancel(record, hand) };
     // SAFETY: likewise, and not used again.
     unsafe { TimerHead::give_up(record, hand.pool()) };
-    in_time.then(|| left(hand, due))
+    in_time.then_some(due)
 }
 
-/// The time that a timer of the owned process has left. O(1).
-pub(crate) fn read(process: &Header, hand: &Hand<'_>, timer: Reference) -> Option<Duration> {
+/// When a timer of the owned process is due, if it is still to come. O(1).
+pub(crate) fn read(process: &Header, timer: Reference) -> Option<u64> {
     // SAFETY: the owner.
     let record = unsafe { process.private() }.timers.find(timer.to_raw())?;
     // SAFETY: in the set, so shared.
     let record = unsafe { record.as_ref() };
-    record.is_armed().then(|| left(hand, record.due))
+    record.is_armed().then_some(record.due)
 }
 
-fn left(hand: &Hand<'_>, due: u64) -> Duration {
+/// The time until then.
+pub(crate) fn left(hand: &Hand<'_>, due: u64) -> Duration {
     Duration::from_nanos(due.saturating_sub(hand.kernel.now()))
 }
 

@@ -114,8 +114,7 @@ impl<S: Server> ServerRef<S> {
         M: Send + 'static,
         T: Send + 'static,
     {
-        let request = self.request(cx, make)?;
-        request.answer(cx, within).await
+        self.request(cx, make)?.wait(cx, within.into()).await
     }
 
     /// As [`ServerRef::call_within`], but at a full mailbox it waits for room first; `within` is for both.
