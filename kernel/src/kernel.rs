@@ -6,6 +6,7 @@ use core::ptr::NonNull;
 
 use crate::config;
 use crate::hand::Hand;
+use crate::memory::depot::Depot;
 use crate::name::Names;
 use crate::pid::{MAX_SLOTS, Pid, References};
 use crate::process::exit::discard;
@@ -88,6 +89,8 @@ pub struct Kernel {
     pub(crate) references: References,
     pub(crate) idle: Idle,
     pub(crate) nodes: Budget,
+    /// Blocks on their way between cores.
+    pub(crate) depot: Arc<Depot>,
     /// Timers that were started by proxy: who asks for one knows no wheel that it could ask for room.
     pub(crate) timers_by_proxy: Budget,
     pub(crate) cores: Box<[CoreShared]>,
@@ -129,6 +132,7 @@ impl Kernel {
             references: References::new(),
             idle: Idle::new(),
             nodes: Budget::new(options.limits.nodes),
+            depot: Arc::default(),
             timers_by_proxy: Budget::new(options.limits.timers),
             cores: (0..options.cores).map(|_| CoreShared::default()).collect(),
             domain,

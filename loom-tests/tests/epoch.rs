@@ -88,11 +88,11 @@ fn come_back_or_end(closes: bool) {
         flush(&collector);
         collector
     });
-    basket.empty_into(&Pool::new(0));
+    basket.empty_into(&Pool::new(0, Arc::default()));
     if closes {
         basket.close();
     } else {
-        basket.empty_into(&Pool::new(0));
+        basket.empty_into(&Pool::new(0, Arc::default()));
         // What is still to come in is not freed by the basket's own end either.
         std::mem::forget(basket.clone());
     }

@@ -49,9 +49,10 @@ pub(crate) fn target() -> Result<PathBuf> {
     Ok(std::env::var_os("CARGO_TARGET_DIR").map_or(root()?.join("target"), PathBuf::from))
 }
 
-/// Builds a program of the workspace, optimised; where it is.
+/// Builds a program of the workspace that measures, optimised as those that it is measured against; where it is.
 pub(crate) fn built(package: &str, program: &str) -> Result<PathBuf> {
-    cargo(&["build", "--release", "--quiet", "-p", package, "--bin", program])?;
+    cargo(&["build", "--profile", "bench", "--quiet", "-p", package, "--bin", program])?;
+    // Where cargo puts what is built by the profile `bench`.
     Ok(target()?.join("release").join(program))
 }
 

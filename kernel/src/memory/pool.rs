@@ -9,38 +9,64 @@
 //!
 //! A model checker, and a sanitizer, see no pool: to them a block that is used again looks like one that was never freed.
 
+use alloc::sync::Arc;
 use core::ptr::{self, NonNull};
 
-use crate::sync::Cell;
-
+use super::depot::Depot;
 use super::{CLASS, CLASSES, NoMemory, class};
+use crate::sync::Cell;
 
 /// Whether blocks are kept at all.
 pub const KEEPS: bool = !cfg!(any(loom, shuttle, tsan, asan, miri));
 
-/// A block that nobody uses.
-struct Free {
+/// Blocks that go to the depot together.
+pub const BATCH: usize = 64;
+
+/// A block that nobody uses: the first of a chain.
+#[derive(Debug)]
+pub struct Free {
     next: *mut Free,
+}
+
+impl Free {
+    /// Gives a chain back to the allocator.
+    ///
+    /// # Safety
+    /// The chain is the caller's, of this class, and not used again.
+    pub(super) unsafe fn free_all(mut first: *mut Self, class: usize) {
+        while let Some(block) = NonNull::new(first) {
+            // SAFETY: the caller's.
+            first = unsafe { block.as_ref() }.next;
+            // SAFETY: every block of a class has its layout.
+            unsafe { alloc::alloc::dealloc(block.as_ptr().cast(), super::class_layout(class)) };
+        }
+    }
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct Pool {
     free: [Cell<*mut Free>; CLASSES],
+    /// Blocks of each class.
+    counts: [Cell<usize>; CLASSES],
+    /// Bytes.
     kept: Cell<usize>,
     limit: usize,
+    depot: Arc<Depot>,
 }
 
 // SAFETY: the blocks are the pool's alone.
 unsafe impl Send for Pool {}
 
 impl Pool {
-    /// A pool that keeps at most so many bytes.
-    pub fn new(limit: usize) -> Self {
+    /// A pool that keeps at most so many bytes, and shares a depot with others.
+    pub fn new(limit: usize, depot: Arc<Depot>) -> Self {
         Self {
             free: core::array::from_fn(|_| Cell::new(ptr::null_mut())),
+            counts: core::array::from_fn(|_| Cell::new(0)),
             kept: Cell::new(0),
             limit: if KEEPS { limit } else { 0 },
+            depot,
         }
     }
 
@@ -72,12 +98,29 @@ impl Pool {
         let block = NonNull::new(self.free[class].get())?;
         // SAFETY: a free block of this pool.
         self.free[class].set(unsafe { block.as_ref() }.next);
-        self.kept.set(self.kept.get() - (class + 1) * CLASS);
+        self.count(class, self.counts[class].get() - 1);
         Some(block.cast())
+    }
+
+    /// From now on there are so many blocks of the class.
+    #[inline]
+    fn count(&self, class: usize, blocks: usize) {
+        let size = (class + 1) * CLASS;
+        let before = self.counts[class].replace(blocks);
+        self.kept.set(self.kept.get() + blocks * size - before * size);
     }
 
     #[inline(never)]
     fn alloc<T>(&self) -> Result<NonNull<T>, NoMemory> {
+        if self.limit > 0
+            && let Some(class) = const { class::<T>() }
+            && let Some(batch) = self.depot.take(class)
+        {
+            // The class is empty here: that is why we are asked.
+            self.free[class].set(batch.as_ptr());
+            self.count(class, BATCH);
+            return self.take().ok_or(NoMemory);
+        }
         match super::try_alloc() {
             Err(NoMemory) if self.kept.get() > 0 => {
                 self.clear();
@@ -97,8 +140,7 @@ impl Pool {
             // SAFETY: by contract.
             return unsafe { super::free(memory) };
         };
-        let kept = self.kept.get() + (class + 1) * CLASS;
-        if kept > self.limit {
+        if self.kept.get() + (class + 1) * CLASS > self.limit && !self.spill(class) {
             // SAFETY: by contract.
             return unsafe { super::free(memory) };
         }
@@ -106,21 +148,41 @@ impl Pool {
         // SAFETY: the caller's, who does not use it again; a class's block has room for a pointer.
         unsafe { block.write(Free { next: self.free[class].get() }) };
         self.free[class].set(block.as_ptr());
-        self.kept.set(kept);
+        self.count(class, self.counts[class].get() + 1);
+    }
+
+    /// Makes room by a batch of the class; false when there is none here.
+    #[inline(never)]
+    fn spill(&self, class: usize) -> bool {
+        if self.counts[class].get() < BATCH {
+            return false;
+        }
+        let Some(batch) = NonNull::new(self.free[class].get()) else { return false };
+        let mut last = batch;
+        for _ in 1..BATCH {
+            // SAFETY: free blocks of this pool, of which there are as many.
+            let next = unsafe { last.as_ref() }.next;
+            last = NonNull::new(next).unwrap_or(last);
+        }
+        // SAFETY: as above.
+        let rest = core::mem::replace(&mut unsafe { last.as_mut() }.next, ptr::null_mut());
+        self.free[class].set(rest);
+        self.count(class, self.counts[class].get() - BATCH);
+        if !self.depot.put(class, batch) {
+            // SAFETY: taken out above.
+            unsafe { Free::free_all(batch.as_ptr(), class) };
+        }
+        true
     }
 
     /// Gives everything back to the allocator.
     #[cold]
     fn clear(&self) {
         for (class, free) in self.free.iter().enumerate() {
-            while let Some(block) = NonNull::new(free.get()) {
-                // SAFETY: a free block of this pool.
-                free.set(unsafe { block.as_ref() }.next);
-                // SAFETY: every block of a class has its layout.
-                unsafe { alloc::alloc::dealloc(block.as_ptr().cast(), super::class_layout(class)) };
-            }
+            self.count(class, 0);
+            // SAFETY: free blocks of this pool.
+            unsafe { Free::free_all(free.replace(ptr::null_mut()), class) };
         }
-        self.kept.set(0);
     }
 }
 
@@ -160,9 +222,33 @@ pub unsafe fn drop_and_free<T>(memory: NonNull<T>, pool: Option<&Pool>) {
 mod tests {
     use super::*;
 
+    fn pool(limit: usize) -> Pool {
+        Pool::new(limit, Arc::default())
+    }
+
+    #[test]
+    fn what_overflows_comes_to_who_needs_it() {
+        let depot: Arc<Depot> = Arc::default();
+        let (sender, receiver) = (Pool::new(1 << 20, depot.clone()), Pool::new(BATCH * 32, depot.clone()));
+        let sent: [_; 2 * BATCH] = core::array::from_fn(|i| sender.try_new([i; 4]).unwrap());
+        for block in sent {
+            // SAFETY: allocated above, not used again.
+            unsafe { receiver.free(block) };
+        }
+        let of = class::<[usize; 4]>().unwrap();
+        assert_eq!((sender.counts[of].get(), receiver.counts[of].get()), (0, BATCH));
+        let again: [_; BATCH] = core::array::from_fn(|i| sender.try_new([i; 4]).unwrap());
+        assert!(again.iter().all(|block| sent.contains(block)), "the first batch has come back");
+        assert!(depot.take(of).is_none());
+        for block in again {
+            // SAFETY: allocated above, not used again.
+            unsafe { sender.free(block) };
+        }
+    }
+
     #[test]
     fn a_block_is_used_again_by_whatever_fits_its_class() {
-        let pool = Pool::new(64);
+        let pool = pool(64);
         let first = pool.try_new([1_u64; 3]).unwrap();
         // SAFETY: allocated above, not used again.
         unsafe { pool.free(first) };
@@ -174,7 +260,7 @@ mod tests {
 
     #[test]
     fn no_more_is_kept_than_may_be() {
-        let pool = Pool::new(64);
+        let pool = pool(64);
         let blocks: [_; 5] = core::array::from_fn(|i| pool.try_new(i).unwrap());
         for block in blocks {
             // SAFETY: allocated above, not used again.
@@ -187,7 +273,7 @@ mod tests {
 
     #[test]
     fn what_is_large_is_never_kept() {
-        let pool = Pool::new(1 << 20);
+        let pool = pool(1 << 20);
         let block = pool.try_new([0_u8; CLASS * CLASSES + 1]).unwrap();
         // SAFETY: allocated above, not used again.
         unsafe { pool.free(block) };

@@ -80,7 +80,7 @@ impl Core {
         assert!(id < kernel.cores(), "the kernel has {} cores", kernel.cores());
         assert!(kernel.cores[id].claim(), "core {id} has been made before");
         let seed = (kernel.options.seed ^ (id as u64 + 1)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let local = CoreLocal::new(id, kernel.now(), seed, &kernel.options.limits);
+        let local = CoreLocal::new(id, kernel.now(), seed, &kernel.options.limits, kernel.depot.clone());
         let participant = kernel.register();
         Self {
             kernel,

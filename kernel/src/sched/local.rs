@@ -10,6 +10,7 @@ use core::ptr::NonNull;
 
 use crate::kernel::{Kernel, Limits};
 use crate::list::List;
+use crate::memory::depot::Depot;
 use crate::memory::pool::{KEEPS, Pool};
 use crate::pid::{Block, Pid, Reference};
 use crate::process::header::Header;
@@ -89,7 +90,7 @@ pub(crate) struct CoreLocal {
 
 impl CoreLocal {
     /// The private half of core `id`.
-    pub(crate) fn new(id: usize, now: u64, seed: u64, limits: &Limits) -> Self {
+    pub(crate) fn new(id: usize, now: u64, seed: u64, limits: &Limits, depot: Arc<Depot>) -> Self {
         Self {
             id,
             queues: UnsafeCell::new(Local::default()),
@@ -98,7 +99,7 @@ impl CoreLocal {
             basket: Arc::new(Basket::new()),
             slots: UnsafeCell::new(FreeSlots::new()),
             block: UnsafeCell::new(Block::default()),
-            pool: Pool::new(limits.kept),
+            pool: Pool::new(limits.kept, depot),
             credit: Cell::new(0),
             random: Cell::new(seed | 1),
             max_timers: limits.timers,

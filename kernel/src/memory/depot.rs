@@ -1,0 +1,81 @@
+//! [`Depot`]: batches of blocks on their way from cores that free more than they allocate to cores that need some.
+//!
+//! Where one core sends and another receives, the sender's pool runs dry and the receiver's overflows. What overflows goes,
+//! a batch at a time, to a place here, and comes from here before the allocator is asked: one exchange for a batch instead of
+//! an allocator's frees of other threads' memory, which are its slowest.
+//!
+//! A place is null or a whole batch; putting one in is an exchange for null, taking it out is a swap. So nobody looks into a batch
+//! that is not its own, and there is no ABA. Both are wait-free. When all places of a class are full, the batch goes back to
+//! the allocator.
+
+use core::marker::PhantomData;
+use core::ptr::{self, NonNull};
+
+use super::CLASSES;
+use super::pool::Free;
+use crate::sync::{AtomicPtr, Ordering};
+
+/// Places for each class.
+const PLACES: usize = if cfg!(any(loom, shuttle)) { 2 } else { 4 };
+
+/// The orderings, a parameter so that a model can weaken one and see it fail.
+pub trait Orders: 'static {
+    /// Of putting a batch in. Release: pairs with `TAKE`, hands over the blocks.
+    const PUT: Ordering = Ordering::Release;
+    /// Of taking one out. Acquire: pairs with `PUT`.
+    const TAKE: Ordering = Ordering::Acquire;
+}
+
+/// The orderings as they must be.
+#[derive(Debug)]
+pub struct Real;
+impl Orders for Real {}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Depot<O = Real> {
+    places: [[AtomicPtr<Free>; PLACES]; CLASSES],
+    orders: PhantomData<O>,
+}
+
+impl<O: Orders> Depot<O> {
+    /// Empty.
+    pub fn new() -> Self {
+        let place = |_| AtomicPtr::new(ptr::null_mut());
+        Self { places: core::array::from_fn(|_| core::array::from_fn(place)), orders: PhantomData }
+    }
+
+    /// Puts a batch in; false, and the batch still the caller's, when there is no place for it. Wait-free.
+    pub fn put(&self, class: usize, batch: NonNull<Free>) -> bool {
+        // Relaxed: a place that looks full need not be tried.
+        self.places[class]
+            .iter()
+            .filter(|place| place.load(Ordering::Relaxed).is_null())
+            .any(|place| place.compare_exchange(ptr::null_mut(), batch.as_ptr(), O::PUT, Ordering::Relaxed).is_ok())
+    }
+
+    /// Takes a batch out, if there is one. Wait-free.
+    pub fn take(&self, class: usize) -> Option<NonNull<Free>> {
+        // Relaxed: a place that looks empty need not be tried.
+        let full = self.places[class].iter().filter(|place| !place.load(Ordering::Relaxed).is_null());
+        full.map(|place| place.swap(ptr::null_mut(), O::TAKE)).find_map(NonNull::new)
+    }
+}
+
+impl<O: Orders> Default for Depot<O> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<O> Drop for Depot<O> {
+    fn drop(&mut self) {
+        for (class, places) in self.places.iter().enumerate() {
+            for place in places {
+                // Acquire: pairs with `PUT`.
+                // SAFETY: a batch of this class, which nobody else has any more.
+                unsafe { Free::free_all(place.swap(ptr::null_mut(), Ordering::Acquire), class) };
+            }
+        }
+    }
+}

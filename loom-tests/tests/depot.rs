@@ -1,0 +1,100 @@
+//! Batches of blocks on their way between cores (`memory/depot`): each is one core's at a time, as its last one left it.
+#![cfg(loom)]
+
+use std::mem::MaybeUninit;
+use std::ptr::NonNull;
+
+use atropos_kernel::internals::memory::depot::{Depot, Orders, Real};
+use atropos_kernel::internals::memory::pool::Free;
+use atropos_loom::{model, mutant};
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::sync::atomic::Ordering;
+use loom::thread;
+
+/// The first block of a batch, and what tells whether two have it. It is never freed.
+#[repr(C)]
+struct Batch {
+    free: MaybeUninit<Free>,
+    owner: UnsafeCell<usize>,
+}
+
+fn batch() -> NonNull<Free> {
+    NonNull::from(Box::leak(Box::new(Batch { free: MaybeUninit::uninit(), owner: UnsafeCell::new(0) }))).cast()
+}
+
+fn use_it(batch: NonNull<Free>) {
+    // SAFETY: a `Batch`, which is leaked.
+    let batch = unsafe { batch.cast::<Batch>().as_ref() };
+    // SAFETY: whether nobody else has it is what the model tells.
+    batch.owner.with_mut(|owner| unsafe { *owner += 1 });
+}
+
+fn free(batch: NonNull<Free>) {
+    // SAFETY: leaked by `batch`, and whole.
+    drop(unsafe { Box::from_raw(batch.cast::<Batch>().as_ptr()) });
+}
+
+/// Some put and some take, and nothing is left or lost.
+fn put_or_take<O: Orders + Send + Sync>(givers: usize, takers: usize) {
+    let depot = Arc::new(Depot::<O>::new());
+    let giving: Vec<_> = (0..givers)
+        .map(|_| {
+            let depot = depot.clone();
+            thread::spawn(move || {
+                let batch = batch();
+                use_it(batch);
+                let put = depot.put(0, batch);
+                if !put {
+                    use_it(batch);
+                    free(batch);
+                }
+                usize::from(!put)
+            })
+        })
+        .collect();
+    let taking: Vec<_> = (0..takers)
+        .map(|_| {
+            let depot = depot.clone();
+            thread::spawn(move || {
+                let taken = depot.take(0);
+                if let Some(batch) = taken {
+                    use_it(batch);
+                    free(batch);
+                }
+                usize::from(taken.is_some())
+            })
+        })
+        .collect();
+    let mut ended: usize = giving.into_iter().chain(taking).map(|thread| thread.join().unwrap()).sum();
+    while let Some(batch) = depot.take(0) {
+        use_it(batch);
+        free(batch);
+        ended += 1;
+    }
+    assert_eq!(ended, givers, "a batch is lost, or there twice");
+}
+
+macro_rules! weakened {
+    ($name:ident, $order:ident) => {
+        struct $name;
+        impl Orders for $name {
+            const $order: Ordering = Ordering::Relaxed;
+        }
+    };
+}
+weakened!(PutRelaxed, PUT);
+weakened!(TakeRelaxed, TAKE);
+
+#[test]
+fn protocol() {
+    model("depot: one gives, two take", None, || put_or_take::<Real>(1, 2));
+    model("depot: two give, one takes", Some(3), || put_or_take::<Real>(2, 1));
+    model("depot: three give, and there are two places", Some(2), || put_or_take::<Real>(3, 0));
+}
+
+#[test]
+fn mutants() {
+    mutant("depot, put Relaxed", Some(2), || put_or_take::<PutRelaxed>(1, 1));
+    mutant("depot, take Relaxed", Some(2), || put_or_take::<TakeRelaxed>(1, 1));
+}
