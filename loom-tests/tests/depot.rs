@@ -88,7 +88,7 @@ weakened!(TakeRelaxed, TAKE);
 
 #[test]
 fn protocol() {
-    model("depot: one gives, two take", None, || put_or_take::<Real>(1, 2));
+    model("depot: one gives, two take", Some(3), || put_or_take::<Real>(1, 2));
     model("depot: two give, one takes", Some(3), || put_or_take::<Real>(2, 1));
     model("depot: three give, and there are two places", Some(2), || put_or_take::<Real>(3, 0));
 }

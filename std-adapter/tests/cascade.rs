@@ -74,9 +74,9 @@ fn a_million_die_as_one_and_allocate_nothing() {
     assert_eq!(runtime.process_count(), 0);
     // That the deaths themselves allocate nothing at all, `kernel/tests/one_hart.rs` shows.
     // One is the exit signal that the host sent. The others are not the deaths': handing what
-    // died on to the collector, at calm points, takes a bag for 64 times 64 of them.
+    // died on to the collector, at calm points, takes a bag for 4 times 64 of them.
     println!("{N} deaths in {took:?}, {allocated} allocations, of the signal and the collector's bags");
     // Under ThreadSanitizer the deaths take so long that the cores are calm again and again, with less to hand on.
     #[cfg(not(tsan))]
-    assert!(allocated <= 1 + 2 * (N / 64 / 64 + 64), "{allocated} allocations");
+    assert!(allocated <= 1 + 2 * (N / 64 / 4 + 64), "{allocated} allocations");
 }

@@ -31,6 +31,9 @@ use crate::world::Here;
 /// Slices under one guard, and between two looks at the clock.
 const SLICES_A_PIN: u32 = 8;
 
+/// Batches of the dead that are handed on before the epochs are pushed on, which allocates.
+const BATCHES_AN_EPOCH: u32 = 4;
+
 /// What [`Core::run`] did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use = "an idle core must be run again when it is woken or its time has come"]
@@ -52,6 +55,7 @@ pub struct Core {
     participant: Participant,
     announced: bool,
     unflushed: bool,
+    batches: u32,
     /// The last look has found work elsewhere.
     seen: Cell<bool>,
     /// Somebody counts on it to find work elsewhere (`idle`, I4).
@@ -88,6 +92,7 @@ impl Core {
             participant,
             announced: false,
             unflushed: false,
+            batches: 0,
             seen: Cell::new(false),
             owes: Cell::new(false),
         }
@@ -115,8 +120,11 @@ impl Core {
             let handed = self.local.hand_on(&self.participant, !worked);
             self.unflushed |= handed;
             if handed && worked {
-                // An epoch for each batch of the dead, not only now and then: their memory is warm still when it comes back.
-                self.participant.flush();
+                self.batches += 1;
+                if self.batches.is_multiple_of(BATCHES_AN_EPOCH) {
+                    // Not only now and then: the memory of the dead is warm still when it comes back.
+                    self.participant.flush();
+                }
             }
             self.local.take_back();
             if left == 0 {
