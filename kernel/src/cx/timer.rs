@@ -18,7 +18,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.start_message(to.into(), after, message, false)
     }
 
-    /// As [`Cx::send_after`], but what comes is a [`Received::Timer`] that names the timer.
+    /// As [`Cx::send_after`], but what comes is a [`crate::Received::Timer`] that names the timer.
     pub fn start_timer<'d, N: Send + 'static>(
         &self,
         to: impl Into<Dest<'d>>,

@@ -4,10 +4,11 @@
 //! next. So each core keeps the blocks that it frees, by size, youngest first: the next message is in a cache line
 //! that is warm. What is more than it may keep goes back to the allocator.
 //!
-//! Every small block has its class's layout, whoever allocates it ([`super::layout`]), so what came from a pool may be
+//! Every small block has its class's layout, whoever allocates it (`super::layout`), so what came from a pool may be
 //! freed without one, on any thread, and the other way round. A pool is its core's alone: nothing in here is atomic.
 //!
-//! A model checker, and a sanitizer, see no pool: to them a block that is used again looks like one that was never freed.
+//! Model checkers and AddressSanitizer see no pool: to them a block that is used again looks like one that was never freed.
+//! ThreadSanitizer does: who uses a block again must be ordered behind all who used it before, which an allocator would hide.
 
 use alloc::sync::Arc;
 use core::ptr::{self, NonNull};
@@ -17,7 +18,7 @@ use super::{CLASS, CLASSES, NoMemory, class};
 use crate::sync::Cell;
 
 /// Whether blocks are kept at all.
-pub const KEEPS: bool = !cfg!(any(loom, shuttle, tsan, asan, miri));
+pub const KEEPS: bool = !cfg!(any(loom, shuttle, asan, miri));
 
 /// Blocks that go to the depot together.
 pub const BATCH: usize = 64;

@@ -1,4 +1,4 @@
-//! [`FutureBody`]: a future as a body, and [`Exit`], what it may end with.
+//! `FutureBody`: a future as a body, and [`Exit`], what it may end with.
 
 use core::any::Any;
 use core::convert::Infallible;
