@@ -62,6 +62,25 @@ impl<O: Orders> Depot<O> {
     }
 }
 
+impl<O> Depot<O> {
+    /// Gives all that is in it back to the allocator: somebody finds no memory. Whether there was anything. Wait-free, but
+    /// for the allocator.
+    #[cold]
+    pub fn clear(&self) -> bool {
+        let mut any = false;
+        for (class, places) in self.places.iter().enumerate() {
+            for place in places {
+                // Acquire: pairs with `PUT`.
+                let batch = place.swap(ptr::null_mut(), Ordering::Acquire);
+                any |= !batch.is_null();
+                // SAFETY: a batch of this class, which nobody else has any more.
+                unsafe { Free::free_all(batch, class) };
+            }
+        }
+        any
+    }
+}
+
 impl<O: Orders> Default for Depot<O> {
     fn default() -> Self {
         Self::new()
@@ -70,12 +89,6 @@ impl<O: Orders> Default for Depot<O> {
 
 impl<O> Drop for Depot<O> {
     fn drop(&mut self) {
-        for (class, places) in self.places.iter().enumerate() {
-            for place in places {
-                // Acquire: pairs with `PUT`.
-                // SAFETY: a batch of this class, which nobody else has any more.
-                unsafe { Free::free_all(place.swap(ptr::null_mut(), Ordering::Acquire), class) };
-            }
-        }
+        self.clear();
     }
 }

@@ -60,7 +60,7 @@ pub struct Pool {
 unsafe impl Send for Pool {}
 
 impl Pool {
-    /// A pool that keeps at most so many bytes, and shares a depot with others.
+    /// A pool that keeps so many bytes, or a batch more when it has just taken one, and shares a depot with others.
     pub fn new(limit: usize, depot: Arc<Depot>) -> Self {
         Self {
             free: core::array::from_fn(|_| Cell::new(ptr::null_mut())),
@@ -123,10 +123,8 @@ impl Pool {
             return self.take().ok_or(NoMemory);
         }
         match super::try_alloc() {
-            Err(NoMemory) if self.kept.get() > 0 => {
-                self.clear();
-                super::try_alloc()
-            }
+            // What is kept here and between the cores may be what is missing.
+            Err(NoMemory) if self.clear() | self.depot.clear() => super::try_alloc(),
             memory => memory,
         }
     }
@@ -176,14 +174,16 @@ impl Pool {
         true
     }
 
-    /// Gives everything back to the allocator.
+    /// Gives everything back to the allocator; whether there was anything.
     #[cold]
-    fn clear(&self) {
+    fn clear(&self) -> bool {
+        let any = self.kept.get() > 0;
         for (class, free) in self.free.iter().enumerate() {
             self.count(class, 0);
             // SAFETY: free blocks of this pool.
             unsafe { Free::free_all(free.replace(ptr::null_mut()), class) };
         }
+        any
     }
 }
 
@@ -241,6 +241,24 @@ mod tests {
         let again: [_; BATCH] = core::array::from_fn(|i| sender.try_new([i; 4]).unwrap());
         assert!(again.iter().all(|block| sent.contains(block)), "the first batch has come back");
         assert!(depot.take(of).is_none());
+        for block in again {
+            // SAFETY: allocated above, not used again.
+            unsafe { receiver.free(block) };
+        }
+        assert!(depot.clear() && !depot.clear());
+        assert!(depot.take(of).is_none(), "given back to the allocator");
+    }
+
+    #[test]
+    fn a_batch_is_taken_whole() {
+        let depot: Arc<Depot> = Arc::default();
+        let (sender, receiver) = (Pool::new(1 << 20, depot.clone()), Pool::new(BATCH * 32, depot));
+        let sent: [_; 2 * BATCH] = core::array::from_fn(|i| sender.try_new([i; 4]).unwrap());
+        for block in sent {
+            // SAFETY: allocated above, not used again.
+            unsafe { receiver.free(block) };
+        }
+        let again: [_; BATCH] = core::array::from_fn(|i| sender.try_new([i; 4]).unwrap());
         for block in again {
             // SAFETY: allocated above, not used again.
             unsafe { sender.free(block) };

@@ -9,5 +9,6 @@
 mod allocator;
 #[path = "../common/mod.rs"]
 mod common;
+mod kept;
 mod scenarios;
 mod stage;

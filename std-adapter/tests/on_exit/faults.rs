@@ -163,10 +163,11 @@ fn fault_2_4_g_a_watch_waits_through_any_number_of_other_exits() {
 
 #[test]
 fn a_runtime_that_is_dropped_tells_the_watchers_of_who_would_not_end() {
-    struct Stubborn(Arc<AtomicBool>);
+    struct Stubborn(Arc<AtomicBool>, Arc<AtomicBool>);
     impl atropos::Body for Stubborn {
         type Message = ();
         fn resume(&mut self, _: &atropos::Cx<'_, ()>) -> Resumed {
+            self.1.store(true, Ordering::SeqCst);
             while !self.0.load(Ordering::SeqCst) {
                 thread::sleep(Duration::from_millis(1));
             }
@@ -174,12 +175,12 @@ fn a_runtime_that_is_dropped_tells_the_watchers_of_who_would_not_end() {
         }
     }
     let runtime = Runtime::builder().cores(1).build().expect("threads");
-    let lets_go = Arc::new(AtomicBool::new(false));
-    let pid = runtime.spawn_body(&SpawnOptions::new(), Stubborn(lets_go.clone())).expect("a process").pid;
-    while runtime.is_quiescent() {
+    let (lets_go, runs) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let stubborn = Stubborn(lets_go.clone(), runs.clone());
+    let pid = runtime.spawn_body(&SpawnOptions::new(), stubborn).expect("a process").pid;
+    while !runs.load(Ordering::SeqCst) {
         thread::yield_now();
     }
-    thread::sleep(Duration::from_millis(50));
     let (watch, told) = watched(&runtime, pid);
     drop(watch);
     assert_eq!(runtime.shutdown(Duration::from_millis(10)).expect_err("stubborn").processes, 1);

@@ -1,0 +1,39 @@
+//! What a core keeps for its next messages is given back before anybody is told that there is no memory (`memory/pool`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use atropos_kernel::{Cx, Options, Resumed, SpawnOptions};
+
+use crate::allocator::{Refuse, refuse};
+use crate::common::{Stage, does};
+
+/// Larger than what is kept when it is sent.
+type Large = [u64; 20];
+
+#[test]
+fn what_is_kept_is_given_back_before_anybody_is_refused() {
+    let mut stage = Stage::new(Options::default());
+    let other = stage.host().spawn(&SpawnOptions::new(), does(|_: &Cx<'_, Large>| Resumed::Wait)).unwrap().pid;
+    let done = Arc::new(AtomicUsize::new(0));
+    let tells = done.clone();
+    let sends = does(move |cx: &Cx<'_, u64>| {
+        for number in 0..8_u64 {
+            cx.send(cx.pid(), number).unwrap();
+        }
+        while cx.receive().is_some() {}
+        refuse(Refuse::From(1, 1));
+        let kept = cx.send(other, [0_u64; 20]).is_ok();
+        let asked = refuse(Refuse::From(1, 1));
+        let nothing_kept = cx.send(other, [0_u64; 20]).is_err();
+        refuse(Refuse::Nothing);
+        assert!(kept, "what was kept was not given back");
+        assert_eq!(asked, 2, "refused, and asked again");
+        assert!(nothing_kept, "nothing was there to be given back, and yet nobody was refused");
+        tells.fetch_add(1, Ordering::Relaxed);
+        Resumed::Wait
+    });
+    stage.host().spawn(&SpawnOptions::new(), sends).unwrap();
+    stage.settle();
+    assert_eq!(done.load(Ordering::Relaxed), 1);
+}
