@@ -195,7 +195,7 @@ impl Bound {
         while self.held.get() > self.room.limit() {
             let is_message = |node: NonNull<Node>| {
                 // SAFETY: in the queue, so the owner's.
-                matches!(unsafe { Node::kind(node) }, Kind::Message | Kind::AliasMessage)
+                matches!(unsafe { Node::kind(node) }, Kind::Message | Kind::AliasMessage | Kind::Request)
             };
             let Some(oldest) = private.queue.take_first(is_message) else {
                 debug_assert!(false, "as many messages are in the queue as are counted");

@@ -16,7 +16,7 @@ use crate::list::Closed;
 use crate::pid::Pid;
 use crate::process::header::Header;
 use crate::room::Waiter;
-use crate::send::{self, SendError};
+use crate::send::{self, SendError, With};
 use crate::task::waker;
 use crate::world::Here;
 
@@ -111,7 +111,7 @@ impl InLine {
         }
         // The place is taken, whoever was called for it.
         spot.leave(Some(hand));
-        send::deliver(hand, process, message, None)
+        send::deliver(hand, process, message, With::Nothing)
     }
 
     /// What it was called for is done.

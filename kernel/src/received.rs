@@ -9,7 +9,7 @@ use crate::pid::{Pid, Reference};
 use crate::process::header::Header;
 use crate::reason::Reason;
 use crate::signal::exit_signal::ExitSignal;
-use crate::signal::message::{AliasMessage, Message};
+use crate::signal::message::{AliasMessage, Message, Request};
 use crate::signal::node::{Kind, Node};
 use crate::timer::record::TimerHead;
 
@@ -98,6 +98,8 @@ impl<M> Peek<'_, M> {
             // SAFETY: of this kind, with an `M`.
             Kind::Message => Self::Message(unsafe { Message::peek(node) }),
             // SAFETY: of this kind, with an `M`.
+            Kind::Request => Self::Message(unsafe { Request::peek(node) }),
+            // SAFETY: of this kind, with an `M`.
             Kind::AliasMessage => Self::Message(unsafe { AliasMessage::peek(node) }),
             Kind::Timer => {
                 let timer = node.cast::<TimerHead>();
@@ -137,6 +139,16 @@ impl<M> Received<M> {
             left(process, hand);
             // SAFETY: of this kind, with an `M`.
             return Self::Message(unsafe { Message::open(node, hand.pool()) });
+        }
+        if kind == Kind::Request {
+            left(process, hand);
+            // SAFETY: of this kind, with an `M`.
+            let (head, message) = unsafe { Request::open(node, hand.pool()) };
+            // SAFETY: the owner.
+            let private = unsafe { process.private() };
+            // SAFETY: the watch came with the node.
+            unsafe { private.open.add(head, hand.pool()) };
+            return Self::Message(message);
         }
         // SAFETY: by contract.
         unsafe { Self::open_other(node, process, hand, kind) }

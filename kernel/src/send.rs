@@ -2,12 +2,15 @@
 
 use core::any::TypeId;
 use core::fmt;
+use core::ptr::NonNull;
 
 use crate::bound::{Admitted, Overflow};
 use crate::hand::Hand;
 use crate::pid::{Alias, Pid};
 use crate::process::header::Header;
-use crate::signal::message::{AliasMessage, Message};
+use crate::reply::request::{Watching, let_go};
+use crate::reply::Head;
+use crate::signal::message::{AliasMessage, Message, Request};
 use crate::task::waker;
 
 /// Why a message was not sent; it comes back.
@@ -75,10 +78,21 @@ impl<M> fmt::Debug for SendError<M> {
 
 impl<M> core::error::Error for SendError<M> {}
 
+/// What a message has with it.
+#[derive(Clone, Copy)]
+pub(crate) enum With {
+    /// Nothing.
+    Nothing,
+    /// It goes through an alias.
+    Alias(Alias),
+    /// The watch of a request.
+    Watch(NonNull<Head>),
+}
+
 /// Sends to whoever `pid` names. Lock-free.
 pub(crate) fn send<M: Send + 'static>(hand: &Hand<'_>, pid: Pid, message: M) -> Result<(), SendError<M>> {
     match hand.find(pid) {
-        Some(process) => send_to(hand, process, message, None),
+        Some(process) => send_to(hand, process, message, With::Nothing),
         None => Err(SendError::NoProc(message)),
     }
 }
@@ -86,9 +100,25 @@ pub(crate) fn send<M: Send + 'static>(hand: &Hand<'_>, pid: Pid, message: M) -> 
 /// Sends through an alias: to a dead process or a spent alias nothing happens. Lock-free.
 pub(crate) fn send_alias<M: Send + 'static>(hand: &Hand<'_>, alias: Alias, message: M) -> Result<(), SendError<M>> {
     match hand.find(alias.pid) {
-        Some(process) => send_to(hand, process, message, Some(alias)),
+        Some(process) => send_to(hand, process, message, With::Alias(alias)),
         None => Err(SendError::NoProc(message)),
     }
+}
+
+/// Sends a request to a process that was found. Lock-free.
+pub(crate) fn send_request<M: Send + 'static>(
+    hand: &Hand<'_>,
+    process: &Header,
+    watch: Watching,
+    message: M,
+) -> Result<(), SendError<M>> {
+    let watch = watch.travels();
+    let sent = send_to(hand, process, message, With::Watch(watch));
+    if sent.is_err() {
+        // SAFETY: not sent: the watch has stayed here.
+        unsafe { let_go(watch, hand.pool()) };
+    }
+    sent
 }
 
 /// Sends to a process that was found. Lock-free.
@@ -96,7 +126,7 @@ pub(crate) fn send_to<M: Send + 'static>(
     hand: &Hand<'_>,
     process: &Header,
     message: M,
-    via: Option<Alias>,
+    with: With,
 ) -> Result<(), SendError<M>> {
     if process.takes != TypeId::of::<M>() {
         return Err(SendError::WrongType(message));
@@ -110,12 +140,16 @@ pub(crate) fn send_to<M: Send + 'static>(
             Admitted::In => {}
             Admitted::Refused => return Err(SendError::Full(message)),
             Admitted::Dropped => {
+                if let With::Watch(watch) = with {
+                    // SAFETY: it has stayed here.
+                    unsafe { let_go(watch, hand.pool()) };
+                }
                 discard(hand, message);
                 return Ok(());
             }
         }
     }
-    deliver(hand, process, message, via)
+    deliver(hand, process, message, with)
 }
 
 /// Delivers a message that has its place, if the process counts them. Lock-free.
@@ -124,11 +158,12 @@ pub(crate) fn deliver<M: Send + 'static>(
     hand: &Hand<'_>,
     process: &Header,
     message: M,
-    via: Option<Alias>,
+    with: With,
 ) -> Result<(), SendError<M>> {
-    let node = match via {
-        None => Message::try_new(hand, message),
-        Some(alias) => AliasMessage::try_new(hand, alias.reference, message),
+    let node = match with {
+        With::Nothing => Message::try_new(hand, message),
+        With::Alias(alias) => AliasMessage::try_new(hand, alias.reference, message),
+        With::Watch(watch) => Request::try_new(hand, watch, message),
     };
     let node = node.map_err(|message| {
         retract(process, hand);
@@ -139,11 +174,13 @@ pub(crate) fn deliver<M: Send + 'static>(
         return Ok(());
     }
     retract(process, hand);
-    Err(SendError::NoProc(match via {
+    Err(SendError::NoProc(match with {
         // SAFETY: not delivered, so still ours, of the kind that it was made.
-        None => unsafe { Message::open(node, hand.pool()) },
+        With::Nothing => unsafe { Message::open(node, hand.pool()) },
         // SAFETY: likewise.
-        Some(_) => unsafe { AliasMessage::open(node, hand.pool()) },
+        With::Alias(_) => unsafe { AliasMessage::open(node, hand.pool()) },
+        // SAFETY: likewise.
+        With::Watch(_) => unsafe { Request::open(node, hand.pool()).1 },
     }))
 }
 

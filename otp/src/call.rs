@@ -1,7 +1,7 @@
 //! Questions between processes: a request, its answer, and what comes instead ([`Pending`], [`CallError`]).
 //!
-//! The caller monitors the server, puts a `Reply` into its request, sends it, and waits for the answer, the DOWN, or the end of
-//! its patience, whichever comes first. So:
+//! The caller puts a `Reply` into its request, sends it by [`atropos_kernel::Cx::request`], which watches the server as a monitor
+//! does, and waits for the answer, the server's death, or the end of its patience, whichever comes first. So:
 //!
 //! - the death of the server is noticed at once, also of one that was dead before;
 //! - an answer that comes late finds nobody and is dropped: it never turns up in the caller's mailbox;
@@ -20,8 +20,8 @@ use core::task::Poll;
 use core::time::Duration;
 
 use atropos_kernel::{
-    Asked, Context, Cursor, MonitorError, NoMemory, NoReply, Peek, Pid, Reason, Received, Reference, Replied, Reply,
-    Said, SendError, TimerError, Waiting, reply,
+    Asked, Context, Cursor, Lost, MonitorError, NoMemory, NoReply, Peek, Pid, Reason, Received, Reference, Replied,
+    Reply, Requested, Said, SendError, TimerError, Waiting, reply,
 };
 
 use crate::wait::{Alarm, first};
@@ -102,21 +102,45 @@ impl<M> From<SendError<M>> for CallError {
     }
 }
 
-/// A request under way. Wait for it, or give it up ([`Pending::abandon`]): a DOWN may come for one that is dropped.
+/// A request under way. Wait for it, or give it up ([`Pending::abandon`]).
 #[derive(Debug)]
 #[must_use = "the answer is waited for"]
 pub struct Pending<T> {
     to: Pid,
-    monitor: Reference,
-    cursor: Cursor,
-    /// `None` once it is known that there will be no answer.
-    answer: Option<Replied<T>>,
+    waits: Waits<T>,
     /// The question whether the server is alive, which has dropped the request.
     alive: Option<Waiting>,
 }
 
+/// By what the caller learns of the answer, and of the server's death.
+#[derive(Debug)]
+enum Waits<T> {
+    /// The request does both.
+    Request(Requested<T>),
+    /// A reply, and a monitor whose DOWN is looked for from the cursor on. The reply is `None` once it was dropped.
+    Monitored { monitor: Reference, cursor: Cursor, answer: Option<Replied<T>> },
+}
+
 /// Sends a request that `make` puts together with where its answer is to go.
 pub(crate) fn request<M, N, T>(
+    cx: &Context<M>,
+    to: Pid,
+    make: impl FnOnce(Reply<T>) -> N,
+) -> Result<Pending<T>, CallError>
+where
+    M: Send + 'static,
+    N: Send + 'static,
+    T: Send + 'static,
+{
+    if to == cx.pid() {
+        return Err(CallError::Itself);
+    }
+    let requested = cx.with(|cx| cx.request(to, make))?;
+    Ok(Pending { to, waits: Waits::Request(requested), alive: None })
+}
+
+/// As [`request`], of a server whose end is waited for as well ([`Pending::end`]).
+pub(crate) fn request_monitored<M, N, T>(
     cx: &Context<M>,
     to: Pid,
     make: impl FnOnce(Reply<T>) -> N,
@@ -138,7 +162,7 @@ where
             cx.demonitor(monitor, true);
             return Err(error.without_message().into());
         }
-        Ok(Pending::new(to, monitor, cursor, answer))
+        Ok(Pending::monitored(to, monitor, cursor, answer))
     })
 }
 
@@ -167,17 +191,26 @@ where
     }
     let spent = Duration::from_nanos(now().saturating_sub(start));
     let left = within.map(|within| within.saturating_sub(spent));
-    Pending::new(to, monitor, cursor, answer).answer(cx, left).await
+    Pending::monitored(to, monitor, cursor, answer).answer(cx, left).await
 }
 
 impl<T: Send + 'static> Pending<T> {
-    pub(crate) fn new(to: Pid, monitor: Reference, cursor: Cursor, answer: Replied<T>) -> Self {
-        Self { to, monitor, cursor, answer: Some(answer), alive: None }
+    /// A reply that is on its way from a process that is monitored.
+    pub(crate) fn monitored(to: Pid, monitor: Reference, cursor: Cursor, answer: Replied<T>) -> Self {
+        Self { to, waits: Waits::Monitored { monitor, cursor, answer: Some(answer) }, alive: None }
     }
 
     /// The server.
     pub fn server(&self) -> Pid {
         self.to
+    }
+
+    /// Its monitor, if it has one.
+    fn monitor(&self) -> Option<Reference> {
+        match self.waits {
+            Waits::Request(_) => None,
+            Waits::Monitored { monitor, .. } => Some(monitor),
+        }
     }
 
     /// Waits for the answer.
@@ -205,7 +238,7 @@ impl<T: Send + 'static> Pending<T> {
             }
             Err(error) => Err(error.into()),
         };
-        cx.demonitor(self.monitor, true);
+        self.unwatch(cx);
         result
     }
 
@@ -234,7 +267,7 @@ impl<T: Send + 'static> Pending<T> {
         .await
     }
 
-    /// Waits for the server's end, which its answer promises; why it ended.
+    /// Waits for the end of a server that is monitored, which its answer promises; why it ended.
     pub(crate) async fn end<M: Send + 'static>(
         mut self,
         cx: &Context<M>,
@@ -259,8 +292,8 @@ impl<T: Send + 'static> Pending<T> {
             Some(Err(error)) => return Err(error),
             None => return Err(CallError::TimedOut),
         }
-        let monitor = self.monitor;
-        let down = |peek: &Peek<'_, M>| matches!(peek, Peek::Down(down) if down.reference == monitor);
+        let monitor = self.monitor();
+        let down = |peek: &Peek<'_, M>| matches!(peek, Peek::Down(down) if Some(down.reference) == monitor);
         match first(cx, alarm.ring(), down).await {
             Some(Received::Down(down)) => Ok(down.reason),
             _ => Err(CallError::TimedOut),
@@ -269,7 +302,13 @@ impl<T: Send + 'static> Pending<T> {
 
     /// Waits no longer: no answer and no DOWN comes for it.
     pub fn abandon<M: Send + 'static>(self, cx: &Context<M>) {
-        cx.demonitor(self.monitor, true);
+        self.unwatch(cx);
+    }
+
+    fn unwatch<M: Send + 'static>(&self, cx: &Context<M>) {
+        if let Some(monitor) = self.monitor() {
+            cx.demonitor(monitor, true);
+        }
     }
 
     fn poll<M: Send + 'static>(
@@ -281,7 +320,8 @@ impl<T: Send + 'static> Pending<T> {
         if answered.is_ready() {
             return answered;
         }
-        let (monitor, cursor) = (self.monitor, &mut self.cursor);
+        let Waits::Monitored { monitor, cursor, .. } = &mut self.waits else { return Poll::Pending };
+        let monitor = *monitor;
         let down = |peek: Peek<'_, M>| matches!(peek, Peek::Down(down) if down.reference == monitor);
         match cx.with(|cx| cx.receive_match(cursor, down)) {
             Some(Received::Down(down)) => Poll::Ready(self.last_words(cx, task, down.reason)),
@@ -289,8 +329,8 @@ impl<T: Send + 'static> Pending<T> {
         }
     }
 
-    /// The server is down. It may have answered since the answer was looked for, and died then: what it did before its end
-    /// is seen with its DOWN.
+    /// The server is down, by its monitor. It may have answered since the answer was looked for, and died then: what it did
+    /// before its end is seen with its DOWN.
     fn last_words<M: Send + 'static>(
         &mut self,
         cx: &Context<M>,
@@ -303,37 +343,82 @@ impl<T: Send + 'static> Pending<T> {
         }
     }
 
-    /// All but the DOWN.
+    /// All but the monitor's DOWN.
     fn poll_answer<M: Send + 'static>(
         &mut self,
         cx: &Context<M>,
         task: &mut core::task::Context<'_>,
     ) -> Poll<Result<T, CallError>> {
-        if let Some(answer) = self.answer.as_mut() {
-            match Pin::new(answer).poll(task) {
-                Poll::Ready(Ok(answer)) => return Poll::Ready(Ok(answer)),
-                Poll::Ready(Err(NoReply)) => {
-                    self.answer = None;
-                    // A question that keeps its place: a server that has dropped the request because it
-                    // dies lets this one fall as well, and then its DOWN is on the way.
-                    match cx.with(|cx| cx.info(self.to)) {
-                        Ok(Asked::Later(waiting)) => self.alive = Some(waiting),
-                        Ok(Asked::Known(_)) => {}
-                        Err(NoMemory) => return Poll::Ready(Err(CallError::NoMemory)),
-                    }
+        let lost = match self.waits.poll(task) {
+            Poll::Ready(Ok(answer)) => return Poll::Ready(Ok(answer)),
+            Poll::Ready(Err(lost)) => Some(lost),
+            Poll::Pending if self.alive.is_none() => return Poll::Pending,
+            Poll::Pending => None,
+        };
+        match lost {
+            Some(lost) => self.poll_lost(cx, task, lost),
+            None => self.poll_alive(task),
+        }
+    }
+
+    /// There is no answer.
+    #[cold]
+    fn poll_lost<M: Send + 'static>(
+        &mut self,
+        cx: &Context<M>,
+        task: &mut core::task::Context<'_>,
+        lost: Lost,
+    ) -> Poll<Result<T, CallError>> {
+        match lost {
+            Lost::NoReply => Poll::Ready(Err(CallError::NoReply)),
+            Lost::Down(reason) => Poll::Ready(Err(CallError::Down(reason))),
+            // A question that keeps its place: a server that has dropped the request because it
+            // dies lets this one fall as well, and then its DOWN is on the way.
+            Lost::Dropped => match cx.with(|cx| cx.info(self.to)) {
+                Ok(Asked::Later(waiting)) => {
+                    self.alive = Some(waiting);
+                    self.poll_alive(task)
                 }
-                Poll::Pending => {}
+                Ok(Asked::Known(_)) => self.poll_down(task),
+                Err(NoMemory) => Poll::Ready(Err(CallError::NoMemory)),
+            },
+        }
+    }
+
+    /// Whether the server is alive that has dropped the request.
+    #[cold]
+    fn poll_alive(&mut self, task: &mut core::task::Context<'_>) -> Poll<Result<T, CallError>> {
+        let Some(alive) = self.alive.as_mut() else { return Poll::Pending };
+        let Poll::Ready(said) = Pin::new(alive).poll(task) else { return Poll::Pending };
+        self.alive = None;
+        if matches!(said, Said::Dead) { self.poll_down(task) } else { Poll::Ready(Err(CallError::NoReply)) }
+    }
+
+    /// It is dead, so DOWN comes, or has come since it was looked for.
+    fn poll_down(&mut self, task: &mut core::task::Context<'_>) -> Poll<Result<T, CallError>> {
+        match self.waits.poll(task) {
+            Poll::Ready(Err(Lost::Down(reason))) => Poll::Ready(Err(CallError::Down(reason))),
+            Poll::Ready(Err(_)) => Poll::Ready(Err(CallError::NoReply)),
+            Poll::Ready(Ok(answer)) => Poll::Ready(Ok(answer)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<T> Waits<T> {
+    #[inline]
+    fn poll(&mut self, task: &mut core::task::Context<'_>) -> Poll<Result<T, Lost>> {
+        match self {
+            Self::Request(requested) => requested.poll(task),
+            Self::Monitored { answer, .. } => {
+                let Some(waits) = answer else { return Poll::Pending };
+                let polled = Pin::new(waits).poll(task);
+                if let Poll::Ready(Err(_)) = polled {
+                    *answer = None;
+                }
+                polled.map_err(|NoReply| Lost::Dropped)
             }
         }
-        if let Some(alive) = self.alive.as_mut()
-            && let Poll::Ready(said) = Pin::new(alive).poll(task)
-        {
-            self.alive = None;
-            if !matches!(said, Said::Dead) {
-                return Poll::Ready(Err(CallError::NoReply));
-            }
-        }
-        Poll::Pending
     }
 }
 
@@ -396,7 +481,7 @@ impl<L, T: Send + 'static> Calls<L, T> {
                 }
             }
             // One search for all: each signal is looked at once.
-            let place = |monitor| pending.iter().position(|(_, request)| request.monitor == monitor);
+            let place = |monitor| pending.iter().position(|(_, request)| request.monitor() == Some(monitor));
             let down = |peek: Peek<'_, M>| matches!(peek, Peek::Down(down) if place(down.reference).is_some());
             if let Some(Received::Down(down)) = cx.with(|cx| cx.receive_match(cursor, down))
                 && let Some(index) = place(down.reference)

@@ -71,7 +71,7 @@ impl<T: Send + 'static> Task<T> {
     }
 
     fn new(pid: Pid, monitor: Reference, cursor: atropos_kernel::Cursor, answer: Replied<T>) -> Self {
-        Self { pid, monitor, pending: Pending::new(pid, monitor, cursor, answer) }
+        Self { pid, monitor, pending: Pending::monitored(pid, monitor, cursor, answer) }
     }
 
     /// Its process.

@@ -10,7 +10,7 @@ use crate::pid::{Alias, Pid};
 use crate::process::fetch::{By, fetch};
 use crate::reason::Reason;
 use crate::received::{Peek, Received};
-use crate::send::{self, SendError};
+use crate::send::{self, SendError, With};
 use crate::signal::exit_signal;
 use crate::signal::queue::Cursor;
 
@@ -32,12 +32,23 @@ impl<M: Send + 'static> Cx<'_, M> {
         fetch(self.slice.process(), &self.slice.hand, by);
     }
 
+    /// What was received last may be answered by now (`reply::request`, Q2).
+    #[inline]
+    fn settle_requests(&self) {
+        self.private(|private| {
+            if !private.open.is_empty() {
+                private.open.settle(self.slice.hand.pool());
+            }
+        });
+    }
+
     /// The oldest message, EXIT, DOWN or timer that waits.
     pub fn receive(&self) -> Option<Received<M>> {
         self.must_not_look();
         if self.is_dying() {
             return None;
         }
+        self.settle_requests();
         if self.private(|private| private.queue.first().is_null()) || self.slice.process().mailbox.has_pending() {
             self.fetch(By::Body);
             if self.is_dying() {
@@ -60,6 +71,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         if self.is_dying() {
             return None;
         }
+        self.settle_requests();
         self.fetch(By::Body);
         if self.is_dying() {
             return None;
@@ -158,7 +170,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.spend(1);
         let hand = &self.slice.hand;
         match hand.kernel.names.find(to).and_then(|entry| entry.holder(hand.guard)) {
-            Some(process) => send::send_to(hand, process, message, None),
+            Some(process) => send::send_to(hand, process, message, With::Nothing),
             None => Err(SendError::NoName(message)),
         }
     }

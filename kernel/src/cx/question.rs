@@ -7,6 +7,9 @@ use crate::memory::NoMemory;
 use crate::pid::Pid;
 use crate::process::fetch::By;
 use crate::process::header::Header;
+use crate::reply::request;
+use crate::reply::{Reply, Requested};
+use crate::send::{self, SendError};
 use crate::signal::ask::{Ask, Question, Waiting};
 
 /// An answer that is at hand, or has to be waited for.
@@ -33,6 +36,28 @@ impl<M: Send + 'static> Cx<'_, M> {
             Some(process) => {
                 self.ask(process, Question::Alive).map(|later| later.map_or(Asked::Known(false), Asked::Later))
             }
+        }
+    }
+
+    /// Sends a message with a [`Reply`] in it, and waits for the answer, or for the receiver's death, where the result is polled.
+    /// `make` puts the message together; without a receiver it is not called, and with an error the message is dropped. Lock-free.
+    pub fn request<N, T>(&self, to: Pid, make: impl FnOnce(Reply<T>) -> N) -> Result<Requested<T>, SendError<()>>
+    where
+        N: Send + 'static,
+        T: Send + 'static,
+    {
+        if self.is_dying() {
+            return Err(SendError::Dying(()));
+        }
+        self.spend(1);
+        let hand = &self.slice.hand;
+        let process = hand.find(to).ok_or(SendError::NoProc(()))?;
+        let (reply, watch, requested) =
+            request::request(self.process(), hand).map_err(|NoMemory| SendError::NoMemory(()))?;
+        let message = make(reply);
+        match send::send_request(hand, process, watch, message) {
+            Ok(()) => Ok(requested),
+            Err(error) => Err(error.without_message()),
         }
     }
 

@@ -5,10 +5,10 @@
 //!    signals back. Who knows that it is dead finds its name free: a monitor of the dead fires at once.
 //! 3. What others have left for it to do is done (`proxy`). Its aliases, timers and monitors are given up; unread
 //!    messages are dropped. Who waits for room in its mailbox is told.
-//! 4. Links fire, oldest first, then monitors (a process that is linked and monitors gets EXIT
+//! 4. Links fire, oldest first, then monitors, then requests that are not answered (a process that is linked and monitors gets EXIT
 //!    before DOWN, as in OTP). Those whom an EXIT kills are queued by it and die in turn on
 //!    whatever core runs them: no recursion, and no list but the run queues.
-//! 5. Links and monitors that were still on their way here are answered with `noproc`.
+//! 5. Links and monitors that were still on their way here are answered with `noproc`, requests with the reason.
 //! 6. The slot remembers the reason, and leads nowhere.
 //! 7. Those are told who are no processes, and find everything gone.
 //! 8. The slot is free, and the memory is retired.
@@ -28,6 +28,8 @@ use crate::process::header::Header;
 use crate::process::ties::watch_was_cancelled;
 use crate::proxy::Proxy;
 use crate::reason::Reason;
+use crate::reply::request;
+use crate::signal::message;
 use crate::signal::node::{Kind, Node};
 use crate::signal::queue::Queue;
 use crate::sync::Ordering;
@@ -67,6 +69,12 @@ pub(crate) unsafe fn die(process: NonNull<Header>, slice: &Slice<'_>, reason: Re
     let outside = fire(header, hand, &reason);
     answer(header, hand, late, &reason);
     vacate(header, hand, outside, reason);
+    // SAFETY: the owner.
+    if core::mem::take(&mut unsafe { header.private() }.spare) {
+        // Its body has panicked behind a request.
+        // SAFETY: the share that the request has left; the table's is there still.
+        unsafe { Header::give_up_waker(process) };
+    }
     core.release(hand.kernel, header.pid);
     // SAFETY: vacated.
     unsafe { core.retire(process) };
@@ -117,14 +125,20 @@ fn close(header: &Header, hand: &Hand<'_>) -> Queue {
     }
     let mut late = Queue::new();
     while let Some(node) = fetched.pop_front() {
-        // SAFETY: the owner's; a destructor's panic is contained.
-        unsafe { hand.release(node) };
+        // SAFETY: the owner's.
+        if unsafe { Node::kind(node) } == Kind::Request {
+            // SAFETY: likewise, in no queue any more.
+            unsafe { late.push_back(node) };
+        } else {
+            // SAFETY: likewise; a destructor's panic is contained.
+            unsafe { hand.release(node) };
+        }
     }
     while let Some(node) = unread.pop_front() {
         // SAFETY: taken, so the owner's.
         match unsafe { Node::kind(node) } {
             // SAFETY: likewise, in no queue.
-            Kind::LinkRequest | Kind::MonitorRequest | Kind::Ask => unsafe { late.push_back(node) },
+            Kind::LinkRequest | Kind::MonitorRequest | Kind::Ask | Kind::Request => unsafe { late.push_back(node) },
             // A part of the process: nothing to free.
             Kind::Wake => {}
             // SAFETY: likewise.
@@ -194,6 +208,11 @@ fn fire(header: &Header, hand: &Hand<'_>, reason: &Reason) -> Chain<Watch> {
             unsafe { Watch::fire(watch, hand, reason) };
         }
     }
+    // SAFETY: the owner; no other borrow is kept.
+    while let Some(request) = unsafe { header.private() }.open.pop() {
+        // SAFETY: the owner's watch.
+        unsafe { request::down(request, hand, reason) };
+    }
     outside
 }
 
@@ -211,6 +230,12 @@ fn answer(header: &Header, hand: &Hand<'_>, mut late: Queue, reason: &Reason) {
                 let said = if hand.kernel.options.tombstones { reason } else { &Reason::NOPROC };
                 // SAFETY: the target side's share, which the request had; in no queue.
                 unsafe { Monitor::fire(node.cast(), hand, said) };
+            }
+            Kind::Request => {
+                // SAFETY: ours, once.
+                unsafe { message::down(node, hand, reason) };
+                // SAFETY: ours.
+                unsafe { hand.release(node) };
             }
             // SAFETY: ours.
             _ => unsafe { hand.release(node) },
@@ -269,6 +294,11 @@ pub(crate) unsafe fn discard(hand: &Hand<'_>, process: NonNull<Header>) {
     for link in header.links.close() {
         // SAFETY: the half's share.
         unsafe { Link::give_up(link, hand.pool()) };
+    }
+    // SAFETY: ours.
+    while let Some(request) = unsafe { header.private() }.open.pop() {
+        // SAFETY: the watch was this process's.
+        unsafe { request::let_go(request, hand.pool()) };
     }
     let mut outside = Chain::empty();
     for watch in header.watchers.close() {

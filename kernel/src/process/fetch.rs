@@ -78,7 +78,7 @@ fn meet_all(process: &Header, hand: &Hand<'_>, by: By, mut fifo: Fifo, refused: 
     while let Some(node) = fifo.next() {
         // SAFETY: fetched, so the owner's.
         let met = match unsafe { Node::kind(node) } {
-            Kind::Message => come(process),
+            Kind::Message | Kind::Request => come(process),
             kind => meet(process, hand, node, kind),
         };
         match met {
@@ -123,7 +123,7 @@ fn come(process: &Header) -> Met {
 #[inline(never)]
 fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>, kind: Kind) -> Met {
     match kind {
-        Kind::Message => come(process),
+        Kind::Message | Kind::Request => come(process),
         Kind::AliasMessage => meet_alias(process, hand, node),
         Kind::Timer => {
             forget_timer(process, hand, node);

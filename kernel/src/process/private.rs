@@ -8,6 +8,7 @@ use crate::memory;
 use crate::monitor::Monitor;
 use crate::pid::{Pid, Reference};
 use crate::reason::Reason;
+use crate::reply::request::Open;
 use crate::set::Set;
 use crate::signal::queue::Queue;
 use crate::timer::record::TimerHead;
@@ -21,6 +22,8 @@ pub struct Private {
     pub resume: bool,
     /// So many have suspended it and not resumed it: its body is not resumed, whatever has come.
     pub suspended: u32,
+    /// A waker's share of the process that is left of a request, for the next one in the same slice.
+    pub spare: bool,
     /// Not once its death has begun.
     pub fetches: bool,
     /// It dies as soon as its slice lets go.
@@ -35,6 +38,8 @@ pub struct Private {
     pub timers: Set<TimerHead>,
     /// Its aliases that are in force.
     pub aliases: Set<AliasRecord>,
+    /// Requests that it has received and not answered.
+    pub open: Open,
     /// Reductions spent in all slices.
     pub reductions: u64,
     /// Slices run.
@@ -48,6 +53,7 @@ impl Private {
             queue: Queue::new(),
             resume: true,
             suspended: 0,
+            spare: false,
             fetches: true,
             dying: None,
             unmet: Fifo::empty(),
@@ -55,6 +61,7 @@ impl Private {
             monitors: Set::new(),
             timers: Set::new(),
             aliases: Set::new(),
+            open: Open::new(),
             reductions: 0,
             slices: 0,
         }

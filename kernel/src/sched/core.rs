@@ -378,6 +378,11 @@ unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> After {
         let private = unsafe { header.private() };
         private.reductions += u64::from(slice.spent()) + 1;
         slice.budget.set(slice.budget.get().saturating_sub(1));
+        if core::mem::take(&mut private.spare) {
+            // It waits for no answer: nothing of it holds the kernel.
+            // SAFETY: the share that a request has left.
+            unsafe { Header::give_up_waker(header.whole()) };
+        }
         if let Some(reason) = private.dying.take() {
             return After::Dies(reason);
         }

@@ -3,12 +3,15 @@
 //! The receiver's process says which type it takes (`Header::takes`), and the sender
 //! compares before it pushes, so a message that arrives is of that type.
 
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
 use super::node::{Kind, Node};
 use crate::hand::Hand;
 use crate::memory::pool::{self, Pool};
 use crate::pid::Reference;
+use crate::reason::Reason;
+use crate::reply::Head;
+use crate::reply::request;
 
 /// A message.
 #[derive(Debug)]
@@ -33,6 +36,36 @@ pub struct AliasMessage<M> {
 struct AliasHead {
     node: Node,
     via: Reference,
+}
+
+/// A message whose sender waits for an answer: the watch for that travels with it (`reply::request`).
+#[derive(Debug)]
+#[repr(C)]
+pub struct Request<M> {
+    head: RequestHead,
+    value: M,
+}
+
+/// What can be told of a [`Request`] without its type.
+#[derive(Debug)]
+#[repr(C)]
+struct RequestHead {
+    node: Node,
+    /// Null when the watch has been told.
+    watch: *mut Head,
+}
+
+/// The asker of a request that nobody receives learns that the process is dead.
+///
+/// # Safety
+/// The caller holds `node` (rule N1), of kind `Request`, once, and releases it afterwards.
+pub(crate) unsafe fn down(node: NonNull<Node>, hand: &Hand<'_>, reason: &Reason) {
+    // SAFETY: by contract a `Request`, which starts with its head.
+    let head = unsafe { &mut *node.cast::<RequestHead>().as_ptr() };
+    if let Some(watch) = NonNull::new(core::mem::replace(&mut head.watch, ptr::null_mut())) {
+        // SAFETY: the watch is in the node until here (Q1).
+        unsafe { request::down(watch, hand, reason) };
+    }
 }
 
 /// The alias through which a message was sent.
@@ -109,5 +142,47 @@ impl<M> AliasMessage<M> {
         // SAFETY: moved out above.
         unsafe { pool::free(node.cast::<Self>(), pool) };
         message.value
+    }
+}
+
+impl<M> Request<M> {
+    /// As [`Message::try_new`], with the watch.
+    pub(crate) fn try_new(hand: &Hand<'_>, watch: NonNull<Head>, value: M) -> Result<NonNull<Node>, M> {
+        unsafe fn release<M>(node: NonNull<Node>, pool: Option<&Pool>) {
+            // SAFETY: `try_new` made the whole, which this node heads.
+            let request = unsafe { node.cast::<Request<M>>().as_ref() };
+            if let Some(watch) = NonNull::new(request.head.watch) {
+                // Before the message goes, with the reply in it: nobody has to ask whether the process is alive.
+                // SAFETY: the watch is in the node until here (Q1).
+                unsafe { request::let_go(watch, pool) };
+            }
+            // SAFETY: as above.
+            unsafe { pool::drop_and_free(node.cast::<Request<M>>(), pool) }
+        }
+        let Some(node) = hand.kernel.nodes.node(Kind::Request, release::<M>) else { return Err(value) };
+        let message = Self { head: RequestHead { node, watch: watch.as_ptr() }, value };
+        hand.try_new(message).map(NonNull::cast).map_err(|message| message.value)
+    }
+
+    /// The value.
+    ///
+    /// # Safety
+    /// As for [`Message::peek`], of kind `Request`.
+    pub unsafe fn peek<'a>(node: NonNull<Node>) -> &'a M {
+        // SAFETY: by contract.
+        unsafe { &(*node.cast::<Self>().as_ptr()).value }
+    }
+
+    /// Takes the watch and the value, and frees the rest.
+    ///
+    /// # Safety
+    /// As for [`Message::open`], of kind `Request`, whose watch was not told.
+    pub(crate) unsafe fn open(node: NonNull<Node>, pool: Option<&Pool>) -> (NonNull<Head>, M) {
+        // SAFETY: by contract a whole message that nobody else has.
+        let message = unsafe { node.cast::<Self>().read() };
+        // SAFETY: moved out above.
+        unsafe { pool::free(node.cast::<Self>(), pool) };
+        // SAFETY: by contract.
+        (unsafe { NonNull::new_unchecked(message.head.watch) }, message.value)
     }
 }

@@ -27,6 +27,8 @@ pub enum Kind {
     Message,
     /// `message::AliasMessage<M>`: a message that came through an alias.
     AliasMessage,
+    /// `message::Request<M>`: a message whose sender waits for an answer.
+    Request,
     /// `timer::MessageTimer<M>`: a message whose time has come.
     Timer,
     /// `timer::WakeTimer`: the end of a sleep or of a receive's patience.

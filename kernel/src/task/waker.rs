@@ -96,6 +96,20 @@ pub fn kill(process: &Header, hand: &Hand<'_>) -> bool {
     pushed.unwrap_or(alive)
 }
 
+/// Whether `waker` is one of `process`'s.
+pub fn is_of(waker: &Waker, process: NonNull<Header>) -> bool {
+    core::ptr::eq(waker.data(), process.as_ptr().cast_const().cast()) && core::ptr::eq(waker.vtable(), vtable::<Real>())
+}
+
+/// Wakes a process, as a waker of its own does.
+///
+/// # Safety
+/// The caller has a waker's share of the process.
+pub unsafe fn wake_shared(process: NonNull<Header>) {
+    // SAFETY: by contract.
+    unsafe { wake_by_ref::<Real>(process.as_ptr().cast_const().cast()) }
+}
+
 unsafe fn clone<O: Orders>(data: *const ()) -> RawWaker {
     // SAFETY: a waker's process, which its share or its poll keeps.
     let process = unsafe { &*data.cast::<Header>() };

@@ -10,7 +10,7 @@ use atropos_kernel::{Context, Host, Pid, Reason, Replied, Reply, SendError, repl
 
 use super::Server;
 use super::system::{Content, Envelope, Event, Statistics, System};
-use crate::call::{CallError, PATIENCE, Pending, request, request_waiting};
+use crate::call::{CallError, PATIENCE, Pending, request, request_monitored, request_waiting};
 
 /// A process that is known to run a server of this type. Cheap to copy; it outlives the server.
 pub struct ServerRef<S> {
@@ -225,7 +225,9 @@ impl<S: Server> ServerRef<S> {
         reason: Reason,
         within: impl Into<Option<Duration>>,
     ) -> Result<Reason, CallError> {
-        request(cx, self.pid, |reply| Envelope::<S>::system(System::Stop(reason, reply)))?.end(cx, within).await
+        request_monitored(cx, self.pid, |reply| Envelope::<S>::system(System::Stop(reason, reply)))?
+            .end(cx, within)
+            .await
     }
 }
 

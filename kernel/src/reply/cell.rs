@@ -1,0 +1,280 @@
+//! [`Head`], the word that the three parties of an answer share, and what hangs on it.
+//!
+//! The *answerer* holds the [`super::Reply`], the *asker* waits, and the *watch* is the process that was asked, if it was by
+//! a request ([`super::request`]): who lets the asker know of its death. A reply that was made by itself has no watch.
+//!
+//! ```text
+//!   answerer:  ─▶ ANSWERED or DROPPED ─▶ OUT_ANSWERER      (one exchange, if there is no waker to be called)
+//!   watch:     ─▶ DOWN, or nothing    ─▶ OUT_WATCH         (likewise)
+//!   asker:     WAITING ⇄ nothing      ─▶ GONE
+//! ```
+//!
+//! - **A1.** Each bit is set by its party alone, once, and never cleared, but for WAITING: the asker sets it when `waker` is
+//!   written, and whoever takes it back has the waker. An event (ANSWERED, DROPPED, DOWN) takes it back in the same
+//!   exchange; afterwards the asker sets it no more.
+//! - **A2.** `value` is the answerer's until ANSWERED, then the asker's. An answerer that finds GONE sets no ANSWERED and keeps
+//!   its answer. `reason` is the watch's until DOWN, then nobody writes it.
+//! - **A3.** Who is out, or GONE, touches the cell no more; the one whose exchange makes all three so frees it. An asker that
+//!   finds both others out is the last without an exchange.
+//! - **A4.** The asker of a request is a process, which is woken by every event. The cell has a waker's share of it (`header`,
+//!   P4) for an answerer that is on no core of its kernel; whoever of asker and answerer goes last has the share.
+//!
+//! Every step is an exchange that fails only because another party has taken one of its few steps: wait-free, but for an
+//! asker that looks again and again with another waker.
+
+use core::ptr::NonNull;
+use core::task::Waker;
+
+use crate::hand::Hand;
+use crate::memory::pool::{self, Pool};
+use crate::pid::Pid;
+use crate::process::header::Header;
+use crate::reason::Reason;
+use crate::sync::{AtomicU8, Ordering, UnsafeCell};
+
+/// The orderings of the protocol and the steps that are easy to leave out, a parameter so that a model can weaken or drop one
+/// and see it fail.
+pub trait Orders: 'static {
+    /// Of an event's exchange. Release: pairs with the Acquire of `LOOK`, hands over what was written. Acquire:
+    /// sees the waker that `REGISTER` has published.
+    const EVENT: Ordering = Ordering::AcqRel;
+    /// Of the asker's look, which takes a WAITING back. Acquire, on failure as well: pairs with `EVENT`.
+    const LOOK: Ordering = Ordering::Acquire;
+    /// Of the asker's exchange for WAITING. Release: pairs with `EVENT`, hands over the waker.
+    const REGISTER: Ordering = Ordering::AcqRel;
+    /// Of a party's last exchange. Release: what it did comes before the free. Acquire: or is it the one that frees.
+    const OUT: Ordering = Ordering::AcqRel;
+    /// An answerer keeps its answer when the asker has let go.
+    const HEEDS_GONE: bool = true;
+    /// The asker frees the cell only when the watch is out as well.
+    const HEEDS_THE_WATCH: bool = true;
+}
+
+/// All as it must be.
+#[derive(Debug)]
+pub struct Real;
+impl Orders for Real {}
+
+/// The answer is in `value`.
+pub(super) const ANSWERED: u8 = 1;
+/// There will be none from the answerer.
+pub(super) const DROPPED: u8 = 2;
+/// The watched process is dead, `reason` says why.
+pub(super) const DOWN: u8 = 4;
+/// The asker's waker is registered.
+pub(super) const WAITING: u8 = 8;
+/// The asker is out.
+pub(super) const GONE: u8 = 16;
+/// The answerer is out.
+pub(super) const OUT_ANSWERER: u8 = 32;
+/// The watch is out, or was never in.
+pub(super) const OUT_WATCH: u8 = 64;
+
+const EVENTS: u8 = ANSWERED | DROPPED | DOWN;
+const ALL_OUT: u8 = GONE | OUT_ANSWERER | OUT_WATCH;
+
+/// The process that asks, whose waker's share the cell has (A4).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asker {
+    pub(super) pid: Pid,
+    pub(super) process: NonNull<Header>,
+}
+
+/// What does not depend on the answer's type.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Head {
+    word: AtomicU8,
+    pub(super) asker: Option<Asker>,
+    waker: UnsafeCell<Option<Waker>>,
+    reason: UnsafeCell<Option<Reason>>,
+    /// The watch's: the next of its requests.
+    pub(super) next: UnsafeCell<*mut Head>,
+    free: unsafe fn(NonNull<Head>, Option<&Pool>),
+}
+
+/// Head and answer in one allocation.
+#[repr(C)]
+pub(super) struct Cell<T> {
+    head: Head,
+    value: UnsafeCell<Option<T>>,
+}
+
+impl<T> Cell<T> {
+    /// A cell without an answer. Of an asker whose share comes with it there is a watch.
+    pub(super) fn new(asker: Option<Asker>) -> Self {
+        unsafe fn free<T>(head: NonNull<Head>, pool: Option<&Pool>) {
+            // SAFETY: `new` made the whole, which this head starts.
+            unsafe { pool::drop_and_free(head.cast::<Cell<T>>(), pool) }
+        }
+        Self {
+            head: Head {
+                word: AtomicU8::new(if asker.is_some() { 0 } else { OUT_WATCH }),
+                asker,
+                waker: UnsafeCell::new(None),
+                reason: UnsafeCell::new(None),
+                next: UnsafeCell::new(core::ptr::null_mut()),
+                free: free::<T>,
+            },
+            value: UnsafeCell::new(None),
+        }
+    }
+
+    /// The place of the answer: the answerer's until ANSWERED, then the asker's (A2).
+    ///
+    /// # Safety
+    /// The caller is the one whose it is, and `head` starts a `Cell<T>`.
+    pub(super) unsafe fn replace(head: NonNull<Head>, value: Option<T>) -> Option<T> {
+        // SAFETY: by contract.
+        let cell = unsafe { head.cast::<Self>().as_ref() };
+        // SAFETY: by contract nobody else touches it.
+        cell.value.with_mut(|place| unsafe { core::mem::replace(&mut *place, value) })
+    }
+}
+
+/// What there is to see for the asker.
+pub(super) enum Seen {
+    Nothing,
+    Answered,
+    Dropped,
+    Down,
+}
+
+impl Head {
+    /// How things are. Acquire by `LOOK`, if the result is to be acted on.
+    pub(super) fn load(&self, order: Ordering) -> u8 {
+        self.word.load(order)
+    }
+
+    /// What the asker sees: an answer counts more than a death, and a death more than a dropped reply.
+    pub(super) fn look<O: Orders>(&self) -> Seen {
+        match self.load(O::LOOK) {
+            word if word & ANSWERED != 0 => Seen::Answered,
+            word if word & DOWN != 0 => Seen::Down,
+            word if word & DROPPED != 0 => Seen::Dropped,
+            _ => Seen::Nothing,
+        }
+    }
+
+    /// The asker's: has `waker` called by the next event; false when there has been one.
+    pub(super) fn register<O: Orders>(&self, waker: &Waker) -> bool {
+        let mut word = self.load(O::LOOK);
+        if word & WAITING != 0 {
+            // Who fails has been overtaken by an event, which has the waker.
+            match self.word.compare_exchange(word, word & !WAITING, O::LOOK, O::LOOK) {
+                Ok(_) => word &= !WAITING,
+                Err(now) => word = now,
+            }
+        }
+        if word & (EVENTS | WAITING) != 0 {
+            // An exchange that has failed for another reason than an event (a watch that is let go of) is tried again.
+            return word & EVENTS == 0 && self.register::<O>(waker);
+        }
+        self.waker.with_mut(|place| {
+            // SAFETY: no WAITING, and no event: the asker's alone (A1).
+            let place = unsafe { &mut *place };
+            if !place.as_ref().is_some_and(|registered| registered.will_wake(waker)) {
+                *place = Some(waker.clone());
+            }
+        });
+        loop {
+            match self.word.compare_exchange(word, word | WAITING, O::REGISTER, O::LOOK) {
+                Ok(_) => return true,
+                Err(now) if now & EVENTS != 0 => return false,
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// A party's event. `out` is set with it, if no waker is to be called first. What was there before, the waker, and
+    /// whether the party is out.
+    ///
+    /// With `unless`, nothing happens if one of these bits is there already.
+    pub(super) fn event<O: Orders>(&self, event: u8, out: u8, unless: u8) -> Result<(u8, Option<Waker>), u8> {
+        // Relaxed: the exchange is the access that counts.
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            if word & unless != 0 {
+                return Err(word);
+            }
+            let now = if word & WAITING == 0 { word | event | out } else { (word | event) & !WAITING };
+            match self.word.compare_exchange(word, now, O::EVENT, Ordering::Relaxed) {
+                Ok(_) if word & WAITING == 0 => return Ok((word, None)),
+                Ok(_) => {
+                    // SAFETY: WAITING was taken back (A1).
+                    return Ok((word, self.waker.with_mut(|waker| unsafe { (*waker).take() })));
+                }
+                Err(other) => word = other,
+            }
+        }
+    }
+
+    /// A party is out. What was there before.
+    pub(super) fn leave<O: Orders>(&self, out: u8) -> u8 {
+        self.word.fetch_or(out, O::OUT)
+    }
+
+    /// The asker's: takes back the waker, if no event has it. Then nobody calls it any more.
+    pub(super) fn unregister(&self) {
+        let word = self.load(Ordering::Relaxed);
+        // AcqRel is not needed: the waker is the asker's own. Who fails has been overtaken by an event, or by a watch that
+        // goes; then the waker goes with the cell.
+        if word & WAITING != 0
+            && self.word.compare_exchange(word, word & !WAITING, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            // SAFETY: WAITING was taken back (A1).
+            drop(self.waker.with_mut(|waker| unsafe { (*waker).take() }));
+        }
+    }
+
+    /// The asker's last step, if no answer is left to be dropped: `Err` with what there is otherwise.
+    pub(super) fn go<O: Orders>(&self) -> Result<u8, ()> {
+        let mut word = self.load(O::LOOK);
+        loop {
+            if word & ANSWERED != 0 {
+                return Err(());
+            }
+            match self.word.compare_exchange(word, word | GONE, O::OUT, O::LOOK) {
+                Ok(_) => return Ok(word),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Whether the party that has just set `out`, and found `before`, is the last: then it frees the cell.
+    pub(super) fn is_last(before: u8, out: u8) -> bool {
+        before & ALL_OUT != ALL_OUT && (before | out) & ALL_OUT == ALL_OUT
+    }
+
+    /// Frees the cell.
+    ///
+    /// # Safety
+    /// All parties are out, and the caller was the last, with Acquire (A3).
+    pub(super) unsafe fn free(this: NonNull<Self>, pool: Option<&Pool>) {
+        // SAFETY: by contract still there.
+        let free = unsafe { this.as_ref() }.free;
+        // SAFETY: by contract.
+        unsafe { free(this, pool) }
+    }
+
+    /// Why the watched process has died.
+    pub(super) fn reason(&self) -> Reason {
+        // SAFETY: after DOWN, which the caller has seen, nobody writes it (A2).
+        self.reason.with(|reason| unsafe { (*reason).clone() }).unwrap_or(Reason::NOPROC)
+    }
+
+    /// The watch's, before DOWN.
+    pub(super) fn set_reason(&self, reason: Reason) {
+        // SAFETY: the watch's until DOWN (A2).
+        self.reason.with_mut(|place| unsafe { *place = Some(reason) });
+    }
+}
+
+impl Asker {
+    /// Wakes it from a core of its kernel.
+    pub(super) fn wake(self, hand: &Hand<'_>) {
+        if let Some(process) = hand.find(self.pid) {
+            crate::task::waker::nudge(process, hand);
+        }
+    }
+}
