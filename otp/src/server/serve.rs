@@ -98,7 +98,15 @@ impl<S: Server> Loop<S> {
         Serving { cx: &self.cx, parent: self.parent }
     }
 
+    #[inline(always)]
     fn trace(&mut self, event: Event<'_, S>) {
+        if self.tracer.is_some() {
+            self.tell_tracer(event);
+        }
+    }
+
+    #[cold]
+    fn tell_tracer(&mut self, event: Event<'_, S>) {
         if let Some(tracer) = &mut self.tracer
             && self.cx.with(|cx| cx.contain(|| tracer(event))).is_err()
         {
@@ -195,7 +203,11 @@ impl<S: Server> Loop<S> {
                 }
                 continue;
             }
-            let called = match self.receive(patience).await {
+            let received = match patience {
+                None if !S::URGENT => Some(self.cx.recv().await),
+                _ => self.receive(patience).await,
+            };
+            let called = match received {
                 None => {
                     self.statistics.timeouts += 1;
                     self.trace(Event::Timeout);
@@ -238,13 +250,22 @@ impl<S: Server> Loop<S> {
     async fn message(&mut self, state: &mut S, message: S::Message) -> Called<S::Message> {
         self.statistics.messages += 1;
         self.trace(Event::Message(&message));
-        let copy = self.rebirth.as_ref().map(|rebirth| self.cx.with(|cx| cx.contain(|| rebirth.copy(&message))));
+        let copy = if self.rebirth.is_some() { self.copy(&message) } else { None };
         let serving = self.serving();
-        let called = called::<S>(&self.cx, async { state.handle(message, serving).await }).await;
-        if let Called::Crashed(_) = called {
-            self.poison = copy.and_then(Result::ok).flatten();
+        match contained(serving.cx, async { state.handle(message, serving).await }).await {
+            Ok(next) => Called::Next(next),
+            Err(crash) => {
+                self.poison = copy;
+                Called::Crashed(crash)
+            }
         }
-        called
+    }
+
+    /// A copy of a message, for the next state if this one dies of it.
+    #[cold]
+    fn copy(&self, message: &S::Message) -> Option<S::Message> {
+        let rebirth = self.rebirth.as_ref()?;
+        self.cx.with(|cx| cx.contain(|| rebirth.copy(message))).ok().flatten()
     }
 
     /// Does what is asked of the loop; an error ends it.
