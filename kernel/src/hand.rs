@@ -109,8 +109,18 @@ impl<'a> Hand<'a> {
 
     /// Queues a process that a push woke: the caller owns it (P1) and hands it on here. Lock-free.
     pub fn schedule(&self, process: &Header) {
+        self.queue(process, false);
+    }
+
+    /// As [`Hand::schedule`], a process that has just been published.
+    pub fn schedule_newborn(&self, process: &Header) {
+        self.queue(process, true);
+    }
+
+    #[inline]
+    fn queue(&self, process: &Header, newborn: bool) {
         match self.core {
-            Some(core) if core.takes(process) => core.schedule(self.kernel, process),
+            Some(core) if core.takes(process) => core.schedule(self.kernel, process, newborn),
             _ => self.kernel.inject(process),
         }
     }

@@ -120,7 +120,7 @@ pub mod internals {
     }
     /// Run queues.
     pub mod runq {
-        pub use crate::runq::{Local, Queued, Real, Shared, Steps, idle, inbox, node, ring};
+        pub use crate::runq::{Local, Queued, Real, Shared, Steps, brood, idle, inbox, node, ring};
     }
     /// Timers.
     pub mod timer {

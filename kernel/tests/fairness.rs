@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use atropos_kernel::{Core, Cx, Kernel, Options, Pid, Priority, Ran, Received, Resumed, SpawnOptions};
+use atropos_kernel::internals::config::SLICE;
+use atropos_kernel::{Body, Core, Cx, Kernel, Options, Pid, Priority, Ran, Reason, Received, Resumed, SpawnOptions};
 
 use common::{Stage, does};
 
@@ -102,6 +103,46 @@ fn who_talks_in_turn_shares_a_slice() {
     }
     let words = words.load(Ordering::Relaxed) / turns.load(Ordering::Relaxed);
     assert!((500..3000).contains(&words), "{words} words for each slice of the one that never rests");
+}
+
+/// One that starts another like itself, and ends.
+struct Heir {
+    births: Arc<AtomicUsize>,
+}
+
+impl Body for Heir {
+    type Message = ();
+
+    fn resume(&mut self, cx: &Cx<'_, ()>) -> Resumed {
+        self.births.fetch_add(1, Ordering::Relaxed);
+        let _ = cx.spawn(&SpawnOptions::new(), Self { births: self.births.clone() });
+        Resumed::Exit(Reason::NORMAL)
+    }
+}
+
+/// The youngest run first, but a line that never ends does not keep those waiting who were born before it, nor who has
+/// waited longer than that: all have their turns when the line has used up what it shares.
+#[test]
+fn the_youngest_do_not_keep_their_elders_waiting() {
+    const ELDERS: usize = 20;
+    let mut stage = Stage::new(Options::default());
+    let (births, elders, others) = (Arc::default(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (line, turns, mut begun) = (births, elders.clone(), false);
+    let parent = does(move |cx: &Cx<'_, ()>| {
+        if !std::mem::replace(&mut begun, true) {
+            for _ in 0..ELDERS {
+                cx.spawn(&SpawnOptions::new(), yields(turns.clone())).unwrap();
+            }
+            cx.spawn(&SpawnOptions::new(), Heir { births: Arc::clone(&line) }).unwrap();
+        }
+        Resumed::Wait
+    });
+    stage.host().spawn(&SpawnOptions::new(), parent).unwrap();
+    stage.host().spawn(&SpawnOptions::new(), yields(others.clone())).unwrap();
+    // The line of one such share ends after as many births as it pays for.
+    let _ = stage.cores[0].run(2 * SLICE / 10 + 2 + ELDERS as u32);
+    assert!(others.load(Ordering::Relaxed) > 0, "who was queued before waits");
+    assert_eq!(elders.load(Ordering::Relaxed), ELDERS, "each elder has had its turn");
 }
 
 /// A child that was hidden in the next-up slot, and its parent, both go on for ever: a sleeping core takes one.

@@ -4,6 +4,7 @@
 use std::ptr::NonNull;
 
 use atropos_kernel::internals::config::RING;
+use atropos_kernel::internals::runq::brood::{self, Brood, Stolen};
 use atropos_kernel::internals::runq::idle::Idle;
 use atropos_kernel::internals::runq::inbox::Inbox;
 use atropos_kernel::internals::runq::node::RunNode;
@@ -115,6 +116,118 @@ fn two_thieves() {
     }
     // SAFETY: likewise.
     while let Some(node) = unsafe { ring.pop() } {
+        nodes.ran(node);
+    }
+    nodes.each_once();
+}
+
+/// Takes the oldest of a brood as often as it is there, at most so many.
+fn steal_brood<S: brood::Steps>(brood: &Brood<S>, nodes: &Nodes, most: usize) {
+    for _ in 0..most {
+        match brood.steal() {
+            Stolen::One(node) => nodes.ran(node),
+            Stolen::Lost => {}
+            Stolen::Empty => return,
+        }
+    }
+}
+
+/// The owner adds `born` newborn and takes the youngest twice, while a thief takes the oldest twice.
+fn brood_or_steal<S: brood::Steps>(born: usize) {
+    let (brood, nodes) = (Arc::new(Brood::<S>::new()), Nodes::new(born + 1));
+    for i in 0..born {
+        // SAFETY: this thread is the owner.
+        assert!(unsafe { brood.push(nodes.get(i)) });
+    }
+    let (victim, stolen) = (brood.clone(), nodes.clone());
+    let thief = thread::spawn(move || steal_brood(&victim, &stolen, 2));
+    for _ in 0..2 {
+        // SAFETY: this thread is the owner.
+        if let Some(node) = unsafe { brood.pop() } {
+            nodes.ran(node);
+        }
+    }
+    // SAFETY: likewise.
+    assert!(unsafe { brood.push(nodes.get(born)) });
+    thief.join().unwrap();
+    // SAFETY: likewise.
+    while let Some(node) = unsafe { brood.pop() } {
+        nodes.ran(node);
+    }
+    nodes.each_once();
+}
+
+/// Two thieves, and the owner's pop.
+fn brood_and_two_thieves() {
+    let (brood, nodes) = (Arc::new(<Brood>::new()), Nodes::new(2));
+    // SAFETY: this thread is the owner.
+    assert!(unsafe { brood.push(nodes.get(0)) } && unsafe { brood.push(nodes.get(1)) });
+    let thieves: Vec<_> = (0..2)
+        .map(|_| {
+            let (victim, stolen) = (brood.clone(), nodes.clone());
+            thread::spawn(move || steal_brood(&victim, &stolen, 1))
+        })
+        .collect();
+    // SAFETY: likewise.
+    if let Some(node) = unsafe { brood.pop() } {
+        nodes.ran(node);
+    }
+    for thief in thieves {
+        thief.join().unwrap();
+    }
+    // SAFETY: likewise.
+    while let Some(node) = unsafe { brood.pop() } {
+        nodes.ran(node);
+    }
+    nodes.each_once();
+}
+
+/// A full brood, a thief, and an owner that adds where the thief reads.
+fn brood_steal_or_overwrite() {
+    let (brood, nodes) = (Arc::new(<Brood>::new()), Nodes::new(RING + 1));
+    for i in 0..RING {
+        // SAFETY: this thread is the owner.
+        assert!(unsafe { brood.push(nodes.get(i)) });
+    }
+    let (victim, stolen) = (brood.clone(), nodes.clone());
+    let thief = thread::spawn(move || steal_brood(&victim, &stolen, 1));
+    // SAFETY: this thread is the owner.
+    if !unsafe { brood.push(nodes.get(RING)) } {
+        // For which there is no room is run from elsewhere.
+        nodes.ran(nodes.get(RING));
+    }
+    thief.join().unwrap();
+    // SAFETY: likewise.
+    while let Some(node) = unsafe { brood.pop() } {
+        nodes.ran(node);
+    }
+    nodes.each_once();
+}
+
+/// A brood whose budget is used up goes behind the others, while another core takes what it can get.
+fn grow_up_or_steal() {
+    const COUNT: usize = 4;
+    let (victim, nodes) = (Arc::new(Shared::new()), Nodes::new(COUNT));
+    let mut owner = <Local>::default();
+    for i in 0..COUNT {
+        // SAFETY: this thread is the core.
+        let _ = unsafe { owner.push_next(&victim, nodes.get(i), true) };
+    }
+    owner.end_slice(&victim, 0);
+    let (other, stolen) = (victim.clone(), nodes.clone());
+    let thief = thread::spawn(move || {
+        let (shared, mut local) = (Shared::new(), <Local>::default());
+        let mut next = local.steal(&shared, &other);
+        while let Some(node) = next {
+            stolen.ran(node);
+            next = local.pop(&shared);
+        }
+    });
+    if let Some(node) = owner.pop(&victim) {
+        nodes.ran(node);
+    }
+    thief.join().unwrap();
+    while let Some(node) = owner.pop(&victim) {
         nodes.ran(node);
     }
     nodes.each_once();
@@ -256,6 +369,12 @@ fn protocol() {
     model("run queue: push, pop, steal", None, push_pop_steal);
     model("run queue: pop, steal, steal", Some(3), two_thieves);
     model("run queue: push on a full ring, steal", None, || steal_or_overwrite(true));
+    model("brood: pop the last, steal", Some(4), || brood_or_steal::<brood::Real>(1));
+    model("brood: pop, steal", Some(3), || brood_or_steal::<brood::Real>(2));
+    model("brood: pop, steal, one more", Some(3), || brood_or_steal::<brood::Real>(3));
+    model("brood: pop, steal, steal", Some(3), brood_and_two_thieves);
+    model("brood: push on a full one, steal", None, brood_steal_or_overwrite);
+    model("run queue: a brood grows up, steal", Some(2), grow_up_or_steal);
     model("run queue: overflow, steal", Some(2), overflow_or_steal);
     model("run queue: overflow, more of it, steal", None, || add_or_steal::<Real>(true));
     model("run queue: overflow, refill, steal", Some(3), || add_or_steal::<Real>(false));
@@ -269,8 +388,14 @@ impl Steps for LooksFirst {
     const SWAPS: bool = false;
 }
 
+struct Unfenced;
+impl brood::Steps for Unfenced {
+    const FENCES: bool = false;
+}
+
 #[test]
 fn mutants() {
+    mutant("brood, the owner looks at the top before its step is seen", Some(3), || brood_or_steal::<Unfenced>(2));
     mutant("run queue, an overflow looked at, then taken; more", Some(2), || add_or_steal::<LooksFirst>(true));
     mutant("run queue, an overflow looked at, then taken; refill", Some(2), || add_or_steal::<LooksFirst>(false));
     mutant("park, the last look before the announcement", Some(2), || park_or_push(false, true));

@@ -407,7 +407,7 @@ pub(crate) fn spawn<B: Body>(
     if let Some(parent) = parent {
         ties.hand_over(parent, hand);
     }
-    hand.schedule(child);
+    hand.schedule_newborn(child);
     Ok(Spawned { pid: claim.pid, monitor: parent.and_then(|parent| parent.reference) })
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Each core has, in [`Shared`], which others may look into:
 //! - `next`, the process it has just woken: it runs next, while what it is to read is in the cache;
+//! - the `brood`, its newborn of normal priority: the youngest runs first, others steal the oldest;
 //! - a `ring` for each priority, from which others steal half;
 //! - an `overflow` for each priority, checked in where others can take it whole;
 //! - an `inbox` for processes woken from elsewhere, which others may take whole as well;
@@ -13,8 +14,9 @@
 //! - **F1, no priority starves.** Of the picks from the queues every 8th looks at normal before high, every 64th at low
 //!   first. Where there are pinned ones, they and the others take turns.
 //! - **F2, no pair starves the rest.** A process from the queues brings two slices: one of its own, and one for all those
-//!   that are picked from `next` after it. When both are used up, but for a rest not worth a switch, the queues come first.
-//!   So many as talk in turn get at most twice what one gets that does not, and wait for it once in two slices.
+//!   that are picked from `next` and the brood after it. When both are used up, but for a rest not worth a switch, the queues
+//!   come first, and whoever is left of the brood goes behind them, the oldest first: no newborn waits for younger ones for
+//!   ever. So many as talk in turn, or are born one of the other, get at most twice what one gets that does not.
 //! - **F3, no inbox waits for ever.** Every 32nd pick drains it, idle or not.
 //!
 //! An overflow is a chain in one pointer. The owner takes it out by a swap to work on it and
@@ -24,6 +26,7 @@
 //! filled up: what comes goes behind it, and the ring runs empty and is refilled from it (F4, first come, first served).
 //! What a thief takes it checks in before it runs any of it (F5): its first process may run for long.
 
+pub mod brood;
 pub mod idle;
 pub mod inbox;
 pub mod node;
@@ -32,6 +35,7 @@ pub mod ring;
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
+use brood::{Brood, Stolen};
 use inbox::Inbox;
 use node::{Chain, RunNode};
 use ring::Ring;
@@ -49,6 +53,7 @@ const WORTH: u32 = SLICE / 16;
 #[derive(Debug)]
 pub struct Shared {
     next: AtomicPtr<RunNode>,
+    brood: Brood,
     rings: [Ring; PRIORITIES],
     overflow: [AtomicPtr<RunNode>; PRIORITIES],
     /// Processes woken from elsewhere.
@@ -62,6 +67,7 @@ impl Shared {
     pub fn new() -> Self {
         Self {
             next: AtomicPtr::new(ptr::null_mut()),
+            brood: Brood::new(),
             rings: core::array::from_fn(|_| Ring::new()),
             overflow: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
             inbox: Inbox::new(),
@@ -72,6 +78,7 @@ impl Shared {
     /// Whether there is something that any core could run.
     pub fn has_stealable(&self) -> bool {
         !self.inbox.is_empty()
+            || !self.brood.is_empty()
             || self.rings.iter().any(|ring| !ring.is_empty())
             || self.overflow.iter().any(|chain| !chain.load(Ordering::Relaxed).is_null())
     }
@@ -115,6 +122,8 @@ pub struct Local<S: Steps = Real> {
     rest: u32,
     /// What was given to the last one that was picked.
     given: u32,
+    /// `next` has not run yet.
+    next_is_newborn: bool,
     /// There is something to check in.
     unpublished: bool,
 }
@@ -152,11 +161,11 @@ impl<S: Steps> Local<S> {
         }
     }
 
-    /// Queues a process that this core has just woken: it runs next. Wait-free.
+    /// Queues a process that this core has just woken, or started (`newborn`): it runs next. Wait-free.
     ///
     /// # Safety
     /// As for [`Local::push`].
-    pub unsafe fn push_next(&mut self, shared: &Shared, node: NonNull<RunNode>) -> Queued {
+    pub unsafe fn push_next(&mut self, shared: &Shared, node: NonNull<RunNode>, newborn: bool) -> Queued {
         // SAFETY: the caller's.
         if unsafe { node.as_ref() }.priority() != 1 {
             // SAFETY: by contract.
@@ -166,11 +175,15 @@ impl<S: Steps> Local<S> {
         // Relaxed: only this core looks behind the pointer.
         let displaced = shared.next.load(Ordering::Relaxed);
         shared.next.store(node.as_ptr(), Ordering::Relaxed);
+        let was_newborn = core::mem::replace(&mut self.next_is_newborn, newborn);
         match NonNull::new(displaced) {
             None => Queued::Hidden,
             Some(displaced) => {
                 // SAFETY: it was in `next`, so it is the queue's to move.
-                unsafe { self.push(shared, displaced) };
+                if !was_newborn || !unsafe { shared.brood.push(displaced) } {
+                    // SAFETY: likewise.
+                    unsafe { self.push(shared, displaced) };
+                }
                 Queued::Visible
             }
         }
@@ -296,20 +309,41 @@ impl<S: Steps> Local<S> {
         if self.tick.is_multiple_of(32) {
             self.drain(shared);
         }
-        if let Some(node) = NonNull::new(shared.next.load(Ordering::Relaxed)) {
+        let next = NonNull::new(shared.next.load(Ordering::Relaxed));
+        if next.is_some() {
             shared.next.store(ptr::null_mut(), Ordering::Relaxed);
-            if self.rest >= WORTH {
+        }
+        if self.rest >= WORTH {
+            // SAFETY: the caller is the owner.
+            let node = next.or_else(|| unsafe { shared.brood.pop() });
+            if node.is_some() {
                 self.given = self.rest.min(SLICE);
-                return Some(node);
+                return node;
             }
-            // SAFETY: it was in `next`.
-            unsafe { self.push(shared, node) };
+        } else {
+            self.grow_up(shared);
+            if let Some(node) = next {
+                // SAFETY: it was in `next`.
+                unsafe { self.push(shared, node) };
+            }
         }
         self.give_whole();
         self.pop_queued(shared).or_else(|| {
             self.drain(shared);
             self.pop_queued(shared)
         })
+    }
+
+    /// Whoever is left of the brood goes behind the others (F2).
+    fn grow_up(&mut self, shared: &Shared) {
+        loop {
+            match shared.brood.steal() {
+                // SAFETY: taken, so ours.
+                Stolen::One(node) => unsafe { self.push(shared, node) },
+                Stolen::Lost => {}
+                Stolen::Empty => return,
+            }
+        }
     }
 
     fn give_whole(&mut self) {
@@ -331,7 +365,7 @@ impl<S: Steps> Local<S> {
         order.into_iter().find_map(|priority| self.pop_at(shared, priority))
     }
 
-    /// Takes work from another core: half a ring, else its inbox, else its overflow.
+    /// Takes work from another core: half a ring, else half its brood, else its inbox, else its overflow.
     /// Returns one process to run and queues the others here. Lock-free.
     pub fn steal(&mut self, shared: &Shared, victim: &Shared) -> Option<NonNull<RunNode>> {
         self.give_whole();
@@ -345,6 +379,20 @@ impl<S: Steps> Local<S> {
             if first.is_some() {
                 return first;
             }
+        }
+        let half = victim.brood.len().div_ceil(2);
+        let mut first = None;
+        for _ in 0..half {
+            match (victim.brood.steal(), first) {
+                (Stolen::One(node), None) => first = Some(node),
+                // SAFETY: stolen, so ours.
+                (Stolen::One(node), Some(_)) => unsafe { self.push(shared, node) },
+                (Stolen::Lost, _) => {}
+                (Stolen::Empty, _) => break,
+            }
+        }
+        if first.is_some() {
+            return first;
         }
         let mut chain = victim.inbox.take();
         if let Some(first) = chain.pop() {

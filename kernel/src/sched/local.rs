@@ -159,14 +159,14 @@ impl CoreLocal {
         process.core == u32::MAX || process.core as usize == self.id
     }
 
-    /// Queues a process that was just woken here.
-    pub(crate) fn schedule(&self, kernel: &Kernel, process: &Header) {
+    /// Queues a process that was just woken here, or started.
+    pub(crate) fn schedule(&self, kernel: &Kernel, process: &Header, newborn: bool) {
         let node = process.whole().cast::<RunNode>();
         let shared = &kernel.cores[self.id].queues;
         let queued = self.queues(|queues| {
             if process.core == u32::MAX {
                 // SAFETY: the caller woke the process, so it has it, and this is the core.
-                unsafe { queues.push_next(shared, node) }
+                unsafe { queues.push_next(shared, node, newborn) }
             } else {
                 // SAFETY: likewise.
                 unsafe { queues.push_pinned(node) };
