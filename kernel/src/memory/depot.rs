@@ -5,8 +5,7 @@
 //! an allocator's frees of other threads' memory, which are its slowest.
 //!
 //! A place is null or a whole batch; putting one in is an exchange for null, taking it out is a swap. So nobody looks into a batch
-//! that is not its own, and there is no ABA. Both are wait-free. When all places of a class are full, the batch goes back to
-//! the allocator.
+//! that is not its own, and there is no ABA. Both are wait-free. When all places of a class are full, the batch stays where it is.
 
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
@@ -43,6 +42,12 @@ impl<O: Orders> Depot<O> {
     pub fn new() -> Self {
         let place = |_| AtomicPtr::new(ptr::null_mut());
         Self { places: core::array::from_fn(|_| core::array::from_fn(place)), orders: PhantomData }
+    }
+
+    /// Whether there is a place for a batch. A hint.
+    pub fn has_room(&self, class: usize) -> bool {
+        // Relaxed: `put` looks again.
+        self.places[class].iter().any(|place| place.load(Ordering::Relaxed).is_null())
     }
 
     /// Puts a batch in; false, and the batch still the caller's, when there is no place for it. Wait-free.

@@ -2,7 +2,10 @@
 //!
 //! A message lives for one send and one receive, and the core that frees it is most often the one that allocates the
 //! next. So each core keeps the blocks that it frees, by size, youngest first: the next message is in a cache line
-//! that is warm. What is more than it may keep goes back to the allocator.
+//! that is warm. What is more than it may keep is a *surplus*: it goes to the other cores if they have room for it
+//! ([`Depot`]), and else back to the allocator, when its core has nothing else to do ([`Pool::trim`]), or block after block
+//! while it has. So a hundred thousand that die at once do not wait for the allocator one after the other, and memory is given back
+//! all the same.
 //!
 //! Every small block has its class's layout, whoever allocates it (`super::layout`), so what came from a pool may be
 //! freed without one, on any thread, and the other way round. A pool is its core's alone: nothing in here is atomic.
@@ -60,7 +63,7 @@ pub struct Pool {
 unsafe impl Send for Pool {}
 
 impl Pool {
-    /// A pool that keeps so many bytes, or a batch more when it has just taken one, and shares a depot with others.
+    /// A pool that keeps so many bytes, and a surplus until it is trimmed, and shares a depot with others. With 0 it keeps nothing.
     pub fn new(limit: usize, depot: Arc<Depot>) -> Self {
         Self {
             free: core::array::from_fn(|_| Cell::new(ptr::null_mut())),
@@ -139,9 +142,12 @@ impl Pool {
             // SAFETY: by contract.
             return unsafe { super::free(memory) };
         };
-        if self.kept.get() + (class + 1) * CLASS > self.limit && !self.spill(class) {
-            // SAFETY: by contract.
-            return unsafe { super::free(memory) };
+        if self.kept.get() + (class + 1) * CLASS > self.limit {
+            if self.limit == 0 {
+                // SAFETY: by contract.
+                return unsafe { super::free(memory) };
+            }
+            self.spill(class);
         }
         let block = memory.cast::<Free>();
         // SAFETY: the caller's, who does not use it again; a class's block has room for a pointer.
@@ -150,13 +156,13 @@ impl Pool {
         self.count(class, self.counts[class].get() + 1);
     }
 
-    /// Makes room by a batch of the class; false when there is none here.
+    /// Makes room by a batch of the class, if there is one here and the others have room for it.
     #[inline(never)]
-    fn spill(&self, class: usize) -> bool {
-        if self.counts[class].get() < BATCH {
-            return false;
+    fn spill(&self, class: usize) {
+        if self.counts[class].get() < BATCH || !self.depot.has_room(class) {
+            return;
         }
-        let Some(batch) = NonNull::new(self.free[class].get()) else { return false };
+        let Some(batch) = NonNull::new(self.free[class].get()) else { return };
         let mut last = batch;
         for _ in 1..BATCH {
             // SAFETY: free blocks of this pool, of which there are as many.
@@ -168,10 +174,37 @@ impl Pool {
         self.free[class].set(rest);
         self.count(class, self.counts[class].get() - BATCH);
         if !self.depot.put(class, batch) {
+            // Another core was faster.
             // SAFETY: taken out above.
             unsafe { Free::free_all(batch.as_ptr(), class) };
         }
-        true
+    }
+
+    /// Gives up to so many blocks of the surplus back to the allocator; whether there was one.
+    #[inline]
+    pub fn trim(&self, blocks: usize) -> bool {
+        let due = self.kept.get() > self.limit;
+        if due {
+            self.trim_some(blocks);
+        }
+        due
+    }
+
+    /// The size of which there is most shrinks.
+    #[inline(never)]
+    fn trim_some(&self, blocks: usize) {
+        let bytes = |class: &usize| self.counts[*class].get() * (class + 1);
+        let Some(class) = (0..CLASSES).max_by_key(bytes) else { return };
+        for _ in 0..blocks {
+            let Some(block) = NonNull::new(self.free[class].get()).filter(|_| self.kept.get() > self.limit) else {
+                return;
+            };
+            // SAFETY: a free block of this pool.
+            self.free[class].set(unsafe { block.as_ref() }.next);
+            self.count(class, self.counts[class].get() - 1);
+            // SAFETY: every block of a class has its layout; taken out just now.
+            unsafe { alloc::alloc::dealloc(block.as_ptr().cast(), super::class_layout(class)) };
+        }
     }
 
     /// Gives everything back to the allocator; whether there was anything.
@@ -278,15 +311,29 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_kept_than_may_be() {
+    fn what_is_more_than_may_be_kept_goes_when_it_is_trimmed() {
         let pool = pool(64);
-        let blocks: [_; 5] = core::array::from_fn(|i| pool.try_new(i).unwrap());
+        let blocks: [_; 9] = core::array::from_fn(|i| pool.try_new(i).unwrap());
         for block in blocks {
             // SAFETY: allocated above, not used again.
             unsafe { pool.free(block) };
         }
-        assert_eq!(pool.kept.get(), 64);
+        assert_eq!(pool.kept.get(), 9 * CLASS);
+        assert!(pool.trim(1));
+        assert_eq!(pool.kept.get(), 8 * CLASS, "no more than it was asked for");
+        assert!(pool.trim(100));
+        assert_eq!(pool.kept.get(), 64, "and no more than the surplus");
+        assert!(!pool.trim(100));
         pool.clear();
+        assert_eq!((pool.kept.get(), pool.take::<usize>()), (0, None));
+    }
+
+    #[test]
+    fn who_may_keep_nothing_keeps_nothing() {
+        let pool = pool(0);
+        let block = pool.try_new(1_usize).unwrap();
+        // SAFETY: allocated above, not used again.
+        unsafe { pool.free(block) };
         assert_eq!((pool.kept.get(), pool.take::<usize>()), (0, None));
     }
 

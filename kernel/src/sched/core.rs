@@ -15,6 +15,7 @@ use core::ptr::NonNull;
 use crate::cx::Slice;
 use crate::hand::Hand;
 use crate::kernel::Kernel;
+use crate::memory::pool::BATCH;
 use crate::mutate::Mutation;
 use crate::process::body::Resumed;
 use crate::process::exit::die;
@@ -127,6 +128,9 @@ impl Core {
                 }
             }
             self.local.take_back();
+            if worked {
+                self.local.pool().trim(1);
+            }
             if left == 0 {
                 return Ran::Worked;
             }
@@ -292,6 +296,10 @@ impl Core {
             self.local.take_back();
         }
         self.local.settle_accounts(&self.kernel);
+        if self.local.pool().trim(BATCH) {
+            // Some at a time: there may be something better to do by now.
+            return None;
+        }
         let kernel = &self.kernel;
         let id = self.local.id();
         kernel.idle.announce(id);
