@@ -56,7 +56,7 @@ pub(crate) fn check(asked: &Asked) -> Result<()> {
 fn build_peers() -> Result<PathBuf> {
     let target = steps::target()?.join("peers");
     let folder = target.to_str().context("the target folder's path")?;
-    cargo(&["build", "--release", "--locked", "--manifest-path", "peers/Cargo.toml", "--target-dir", folder])?;
+    cargo(&["build", "--release", "--manifest-path", "peers/Cargo.toml", "--target-dir", folder])?;
     Ok(target.join("release"))
 }
 
