@@ -102,25 +102,24 @@ fn table(curves: &[Curve], machine: Option<&Machine>) -> String {
     let mut text = format!(
         "<div class=\"wide\"><table><tr><th class=\"l\">workload</th><th>threads</th><th class=\"l\" colspan=\"{columns}\">cost, \
          from the smallest size to the largest</th><th>largest / smallest</th><th>dearest / cheapest</th><th>bytes of one</th>\
-         <th>working set of the largest</th><th>within L2</th><th class=\"l\">verdict</th></tr>"
+         <th>bytes of the largest</th><th>dearest / cheapest within L2</th><th class=\"l\">verdict</th></tr>"
     );
     for curve in curves {
         let _ = write!(text, "<tr><td class=\"l\">{}</td><td>{}</td>", curve.name, curve.threads);
+        let cheapest = curve.points.iter().position(|point| point.cost <= curve.lowest()).unwrap_or(0);
         for place in 0..columns {
             let cell = curve.points.get(place).map(|point| {
-                let limit = if point.cost > curve.limit() { " class=\"bad\"" } else { "" };
+                let limit = if place > cheapest && point.cost > curve.limit() { " class=\"bad\"" } else { "" };
                 format!("<td{limit} title=\"{}\">{}</td>", point.size, short(point.cost))
             });
             text.push_str(&cell.unwrap_or_else(|| "<td></td>".to_owned()));
         }
         let (each, set, fits) = working_set(curve, machine);
         let (class, verdict) = match curve.verdict() {
-            Verdict::Flat => ("good", "flat".to_owned()),
-            Verdict::Falls => ("mild", "falls: the small ones are dear".to_owned()),
-            Verdict::Grows if fits.as_ref().is_some_and(|(flat, _)| *flat) => {
-                ("mild", "grows where it outgrows the cache".to_owned())
-            }
-            Verdict::Grows => ("bad", "grows".to_owned()),
+            Verdict::Flat => ("good", "flat"),
+            Verdict::Falls => ("mild", "falls"),
+            Verdict::Grows if fits.as_ref().is_some_and(|(flat, _)| *flat) => ("mild", "flat in L2, grows beyond"),
+            Verdict::Grows => ("bad", "grows"),
         };
         let fits = fits.map_or("–".to_owned(), |(_, ratio)| ratio);
         let _ = write!(
@@ -166,7 +165,7 @@ mod tests {
     #[test]
     fn a_table_tells_a_cache_from_growth() {
         let of = |costs: &[f64]| table(&[curve("big", true, costs)], Some(&machine()));
-        assert!(of(&[10.0, 11.0, 40.0, 90.0]).contains("grows where it outgrows the cache"));
+        assert!(of(&[10.0, 11.0, 40.0, 90.0]).contains("flat in L2, grows beyond"));
         assert!(of(&[10.0, 20.0, 40.0, 90.0]).contains(">grows<"));
         assert!(of(&[10.0, 11.0, 12.0, 9.0]).contains(">flat<"));
         assert!(of(&[40.0, 11.0, 12.0, 9.0]).contains(">falls"));

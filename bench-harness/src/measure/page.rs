@@ -11,13 +11,13 @@ use super::flat;
 use super::machine::Machine;
 use super::plot::{self, Bars, Coloured};
 use super::store::{Distribution, Record, Store};
-use super::table::{median, short, speed_up, threads};
+use super::table::{median, short, speed_up, threads, time};
 use crate::workloads::{ALL, Line};
 
 const STYLE: &str = "body{font:15px/1.5 sans-serif;max-width:980px;margin:2em auto;padding:0 1em;color:#222}\
     h2{margin-top:2em;border-top:1px solid #ccc;padding-top:.6em}\
     table{border-collapse:collapse;font-size:13px;margin:.6em 0}td,th{padding:.15em .6em;border-bottom:1px solid #ddd;\
-    text-align:right;white-space:nowrap}th{background:#f5f5f5}\
+    text-align:right;white-space:nowrap}th{background:#f5f5f5;white-space:normal;vertical-align:bottom}\
     .l{text-align:left}.w{white-space:normal;text-align:left}.good{color:#006b45}.bad{color:#b03000;font-weight:bold}\
     .mild{color:#777}.small{display:flex;flex-wrap:wrap;gap:6px}svg{max-width:100%}code{background:#f3f3f3}\
     .key{display:inline-block;width:1em;height:.8em;margin:0 .4em 0 1em}.wide{overflow-x:auto}";
@@ -78,7 +78,6 @@ fn rows(records: &[Record], threads: &[usize]) -> String {
         let _ = write!(text, "<th>{}</th><th>p50</th><th>p99</th><th>p99.9</th>", label(*threads));
     }
     text.push_str("</tr>");
-    let micro = |ns: Option<u64>| ns.map(|ns| format!("{} µs", short(ns as f64 / 1e3))).unwrap_or_default();
     for workload in ALL.iter().filter(|it| threads.iter().any(|t| median(records, it.name, *t).is_some())) {
         let (name, what) = (workload.name, escape(workload.what));
         let _ = write!(text, "<tr><td class=\"l\">{name}</td><td class=\"l\">{what}</td>");
@@ -86,7 +85,7 @@ fn rows(records: &[Record], threads: &[usize]) -> String {
             let line = median(records, workload.name, *threads);
             let cost = line.and_then(|line| line.per_op_ns.map(|ns| format!("{} ns", short(ns))));
             let bytes = line.and_then(|line| line.bytes_per_process.map(|bytes| format!("{} B", short(bytes))));
-            let tail = |of: fn(&Line) -> Option<u64>| micro(line.and_then(of));
+            let tail = |of: fn(&Line) -> Option<u64>| line.and_then(of).map(|ns| time(ns as f64)).unwrap_or_default();
             let (p50, p99, p999) = (tail(|line| line.p50_ns), tail(|line| line.p99_ns), tail(|line| line.p999_ns));
             let cost = cost.or(bytes).unwrap_or_default();
             let _ = write!(text, "<td>{cost}</td><td>{p50}</td><td>{p99}</td><td>{p999}</td>");

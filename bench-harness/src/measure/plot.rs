@@ -84,14 +84,15 @@ pub fn bars(what: &Bars<'_>) -> Result<String> {
     if what.logarithmic {
         let range = around(numbers());
         let axis = (range.start..range.end * 1.5).log_scale();
-        svg((920, height), |area| draw_bars(area, what, axis, range.start))
+        svg((920, height), |area| draw_bars(area, what, axis, (range.start, range.end)))
     } else {
-        let most = numbers().fold(what.goal.unwrap_or(1.0), f64::max);
-        svg((920, height), |area| draw_bars(area, what, 0.0..most * 1.15, 0.0))
+        // An odd one must not make the others small: its number says how long it is.
+        let most = numbers().fold(what.goal.unwrap_or(1.0), f64::max).min(4.0 * what.goal.unwrap_or(f64::MAX));
+        svg((920, height), |area| draw_bars(area, what, 0.0..most * 1.1, (0.0, most)))
     }
 }
 
-fn draw_bars<X>(area: &Area<'_>, what: &Bars<'_>, axis: X, from: f64) -> Result<()>
+fn draw_bars<X>(area: &Area<'_>, what: &Bars<'_>, axis: X, (from, most): (f64, f64)) -> Result<()>
 where
     X: AsRangedCoord<Value = f64>,
     X::CoordDescType: ValueFormatter<f64>,
@@ -116,12 +117,12 @@ where
         let top = |row: usize| (rows - row) as f64 - 0.08 - number as f64 * thick;
         let values = || values.iter().enumerate().filter_map(|(row, value)| Some((row, (*value)?)));
         let bars = values().map(|(row, value)| {
-            Rectangle::new([(from, top(row) - thick * 0.95), (value, top(row))], colour(number).filled())
+            Rectangle::new([(from, top(row) - thick * 0.95), (value.min(most), top(row))], colour(number).filled())
         });
         chart.draw_series(bars).map_err(fault)?;
         let small = TextStyle::from((FONT, 11).into_font());
         for (row, value) in values() {
-            let (x, y) = chart.backend_coord(&(value, top(row) - thick * 0.5));
+            let (x, y) = chart.backend_coord(&(value.min(most), top(row) - thick * 0.5));
             let number = if what.logarithmic { short(value) } else { format!("{value:.2}") };
             area.draw_text(&number, &small, (x + 4, y - 6)).map_err(fault)?;
         }
@@ -201,7 +202,7 @@ pub fn growth(across: &str, curves: &[(usize, &Curve)], caches: &[(&str, f64)]) 
             .configure_mesh()
             .light_line_style(WHITE)
             .x_labels(5)
-            .y_labels(5)
+            .y_labels(12)
             .x_desc(across)
             .x_label_formatter(&|x| short_power(*x))
             .y_label_formatter(&|y| short(*y))

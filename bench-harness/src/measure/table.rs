@@ -50,10 +50,20 @@ pub fn short(number: f64) -> String {
     }
 }
 
+/// Nanoseconds as people read them.
+pub fn time(ns: f64) -> String {
+    match ns {
+        ns if ns >= 1e6 => format!("{:.1} ms", ns / 1e6),
+        ns if ns >= 1e4 => format!("{:.0} µs", ns / 1e3),
+        ns if ns >= 1e3 => format!("{:.1} µs", ns / 1e3),
+        ns => format!("{ns:.0} ns"),
+    }
+}
+
 fn cell(line: Option<&Line>) -> String {
     let Some((figure, unit)) = line.and_then(Line::figure) else { return String::new() };
     let tail = line.and_then(|line| line.p99_ns).filter(|_| unit == "ns");
-    let tail = tail.map(|ns| format!(", p99 {} µs", short(ns as f64 / 1e3)));
+    let tail = tail.map(|ns| format!(", p99 {}", time(ns as f64)));
     format!("{} {unit}{}", short(figure), tail.unwrap_or_default())
 }
 
@@ -124,6 +134,8 @@ pub(super) mod tests {
     #[test]
     fn numbers_are_short() {
         let shown = [1.0, 99.9, 100.4, 99_999.0, 100_000.0, 1_234_567.0, 2e9].map(short);
+        let times = [31.0, 1_240.0, 97_400.0, 4.23e6].map(time);
+        assert_eq!(times, ["31 ns", "1.2 µs", "97 µs", "4.2 ms"]);
         assert_eq!(shown, ["1.0", "99.9", "100", "99999", "100 k", "1.2 M", "2.0 G"]);
     }
 }
