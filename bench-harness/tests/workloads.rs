@@ -1,11 +1,12 @@
-//! Every workload at a small size, on one thread and on two: they check themselves, and this keeps them right.
+//! Every workload at a small size, on one thread and on two, and with others beside: they check themselves, and this keeps
+//! them right.
 
 use atropos_bench::workloads::{ALL, Ask, Workload};
 
 fn check(name: &str, n: u64, p: Option<u64>) {
     let workload = Workload::of(name).expect("a workload of this name");
-    for threads in [1, 2] {
-        let ask = Ask { n, threads, p };
+    for (threads, beside) in [(1, 0), (2, 0), (2, 30)] {
+        let ask = Ask { n, threads, p, beside };
         let outcome = workload.run(&ask).unwrap_or_else(|error| panic!("{name} on {threads} threads: {error:#}"));
         let line = outcome.line(name, &ask);
         assert_eq!((line.workload.as_str(), line.n, line.threads), (name, n, threads));

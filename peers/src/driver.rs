@@ -61,7 +61,7 @@ pub fn drive<S: Special>(
     }));
     let arguments = Arguments::parse();
     let n = arguments.n.or_else(|| Workload::of(&arguments.workload).map(|workload| workload.n)).unwrap_or(1);
-    let ask = Ask { n, threads: arguments.threads, p: arguments.p };
+    let ask = Ask { n, threads: arguments.threads, p: arguments.p, beside: 0 };
     let system = make(ask.threads);
     let future = one(system.clone(), arguments.workload, ask);
     let code = match run(&system, Box::pin(future)) {

@@ -3,12 +3,14 @@
 //! With `--peers` the drivers of `peers` (a workspace of its own, whose dependencies are none of ours) and `atropos-bench` run in
 //! turn, each workload so many times, so that what else the machine does falls on all alike. The table has the median of
 //! each and, in front, how ours stands to the best of the others: below 1 is faster. A driver that finds its own result wrong
-//! is a failure, which does not keep the others from running; one that does not end in time is said to be too slow.
+//! is a failure, which is said in the table and below it, with its reason, and does not keep the others from running; one that
+//! does not end in time is said to be too slow.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -56,7 +58,7 @@ pub(crate) fn check(asked: &Asked) -> Result<()> {
 fn build_peers() -> Result<PathBuf> {
     let target = steps::target()?.join("peers");
     let folder = target.to_str().context("the target folder's path")?;
-    cargo(&["build", "--release", "--locked", "--manifest-path", "peers/Cargo.toml", "--target-dir", folder])?;
+    cargo(&["build", "--release", "--manifest-path", "peers/Cargo.toml", "--target-dir", folder])?;
     Ok(target.join("release"))
 }
 
@@ -110,56 +112,129 @@ fn sizes(ours: &Path) -> Result<Vec<(String, u64)>> {
     sizes.context("a list of names and sizes")
 }
 
+/// What came of all runs of a driver on a workload.
+#[derive(Clone, PartialEq, Debug, Default)]
+struct Cell {
+    figures: Vec<f64>,
+    /// Why there is nothing, or nothing more: it is in the table in place of a figure.
+    out: Option<&'static str>,
+}
+
+impl Cell {
+    /// The figure of a driver that has never failed.
+    fn figure(&self) -> Option<f64> {
+        median(self.figures.clone()).filter(|_| self.out.is_none())
+    }
+
+    fn text(&self) -> String {
+        self.figure().map_or_else(|| self.out.unwrap_or("?").to_owned(), |ns| format!("{ns:.0}"))
+    }
+}
+
+/// A row of the table: ours first.
+fn row(workload: &str, cells: &[Cell]) -> String {
+    let best = cells[1..].iter().filter_map(Cell::figure).min_by(f64::total_cmp);
+    let ratio = cells[0].figure().zip(best).map_or("–".to_owned(), |(ours, best)| format!("{:.2}", ours / best));
+    let texts: Vec<String> = cells.iter().map(Cell::text).collect();
+    format!("| {workload} | {ratio} | {} |", texts.join(" | "))
+}
+
+/// What is said beside the table.
+struct Notes {
+    /// All lines, as they were printed.
+    raw: String,
+    /// Who failed at what, and why.
+    failures: Vec<String>,
+    wrong: usize,
+    /// Workloads that are done, and all.
+    done: usize,
+    of: usize,
+    begun: Instant,
+}
+
+impl Notes {
+    fn new(of: usize) -> Self {
+        Self { raw: String::new(), failures: Vec::new(), wrong: 0, done: 0, of, begun: Instant::now() }
+    }
+
+    /// What is run now, in a line that the next overwrites.
+    fn progress(&self, what: &str) {
+        if std::io::stderr().is_terminal() {
+            eprint!("\r\x1b[K{} of {}, {} s: {what}", self.done + 1, self.of, self.begun.elapsed().as_secs());
+        }
+    }
+
+    /// A workload is done: its row, where the progress was.
+    fn row(&mut self, row: &str) {
+        if std::io::stderr().is_terminal() {
+            eprint!("\r\x1b[K");
+        }
+        self.done += 1;
+        println!("{row}");
+    }
+
+    fn failed(&mut self, name: &str, workload: &str, why: &str) -> &'static str {
+        self.failures.push(format!("{name}, {workload}: {why}"));
+        self.wrong += 1;
+        "failed"
+    }
+}
+
+/// All drivers on one workload, in turn.
+fn runs(asked: &Asked, drivers: &[(&str, PathBuf)], workload: &str, n: u64, notes: &mut Notes) -> Vec<Cell> {
+    let mut cells = vec![Cell::default(); drivers.len()];
+    for rep in 1..=asked.reps {
+        for ((name, driver), cell) in drivers.iter().zip(&mut cells) {
+            if cell.out.is_some() {
+                continue;
+            }
+            notes.progress(&format!("{workload}, {rep} of {}: {name}", asked.reps));
+            match once(driver, workload, n, asked.threads) {
+                Ok(Ran::Line(line)) => {
+                    let _ = writeln!(notes.raw, "{line}");
+                    match figure(workload, &line) {
+                        Some(figure) => cell.figures.push(figure),
+                        None => cell.out = Some(notes.failed(name, workload, "its line has no figure")),
+                    }
+                }
+                Ok(Ran::Unsupported) => cell.out = Some("–"),
+                Ok(Ran::TooSlow) => {
+                    notes.failures.push(format!("{name}, {workload}: not at its end after {PATIENCE} s"));
+                    cell.out = Some("too slow");
+                }
+                Err(error) => cell.out = Some(notes.failed(name, workload, &format!("{error:#}"))),
+            }
+        }
+    }
+    cells
+}
+
 fn compare(asked: &Asked, drivers: &[(&str, PathBuf)]) -> Result<()> {
-    let mut failed = Vec::new();
-    let mut raw = String::new();
+    let wanted = |workload: &String| asked.only.is_empty() || asked.only.contains(workload);
+    let mut all = sizes(&drivers[0].1)?;
+    all.retain(|(workload, _)| wanted(workload));
     let names: Vec<&str> = drivers.iter().map(|(name, _)| *name).collect();
     println!(
-        "medians of {}, {} threads; ns, bytes for idle_memory, p99 for {}",
+        "medians of {}, {} threads; ns, bytes for idle_memory, p99 for {}; –: the driver has nothing for it\n",
         asked.reps,
         asked.threads,
         BY_TAIL.join(", ")
     );
     println!("| workload | ours / best | {} |\n| --- |{}", names.join(" | "), " ---: |".repeat(names.len() + 1));
     let scale = if asked.quick { asked.scale / 50.0 } else { asked.scale };
-    for (workload, n) in sizes(&drivers[0].1)? {
-        if !asked.only.is_empty() && !asked.only.contains(&workload) {
-            continue;
-        }
+    let mut notes = Notes::new(all.len());
+    for (workload, n) in all {
         let n = ((n as f64 * scale) as u64).max(10);
-        let mut figures: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-        let mut out: BTreeMap<&str, &str> = BTreeMap::new();
-        for _ in 0..asked.reps {
-            for (name, driver) in drivers {
-                if out.contains_key(name) {
-                    continue;
-                }
-                match once(driver, &workload, n, asked.threads) {
-                    Ok(Ran::Line(line)) => {
-                        let _ = writeln!(raw, "{line}");
-                        figures.entry(name).or_default().extend(figure(&workload, &line));
-                    }
-                    Ok(Ran::Unsupported) => drop(out.insert(name, "–")),
-                    Ok(Ran::TooSlow) => drop(out.insert(name, "too slow")),
-                    Err(error) => {
-                        eprintln!("{name}, {workload}: {error:#}");
-                        failed.push(format!("{name}: {workload}"));
-                        out.insert(name, "failed");
-                    }
-                }
-            }
-        }
-        let of = |name: &str| figures.get(name).cloned().and_then(median);
-        let best = names[1..].iter().filter_map(|name| of(name)).min_by(f64::total_cmp);
-        let ratio = of(names[0]).zip(best).map_or(String::new(), |(ours, best)| format!("{:.2}", ours / best));
-        let cell =
-            |name: &&str| of(name).map_or_else(|| out.get(*name).unwrap_or(&"").to_string(), |ns| format!("{ns:.0}"));
-        println!("| {workload} | {ratio} | {} |", names.iter().map(cell).collect::<Vec<_>>().join(" | "));
+        let cells = runs(asked, drivers, &workload, n, &mut notes);
+        notes.row(&row(&workload, &cells));
     }
     if let Some(file) = &asked.raw {
-        std::fs::write(file, raw).with_context(|| format!("no {}", file.display()))?;
+        std::fs::write(file, &notes.raw).with_context(|| format!("no {}", file.display()))?;
     }
-    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    if !notes.failures.is_empty() {
+        println!("\nNot in the table:\n- {}", notes.failures.join("\n- "));
+    }
+    ensure!(notes.wrong == 0, "{} runs have failed", notes.wrong);
     Ok(())
 }
 
@@ -179,5 +254,44 @@ mod tests {
         assert_eq!(figure("call", &line), Some(5.0));
         assert_eq!(figure("hog_latency", &line), Some(7.0));
         assert_eq!(figure("idle_memory", &line), Some(9.0));
+    }
+
+    #[test]
+    fn a_driver_that_failed_once_has_no_figure() {
+        let cell = |figures: &[f64], out| Cell { figures: figures.to_vec(), out };
+        let cells = [
+            cell(&[50.0, 40.0, 60.0], None),
+            cell(&[10.0], Some("failed")),
+            cell(&[100.0], None),
+            cell(&[], Some("–")),
+            cell(&[], Some("too slow")),
+        ];
+        assert_eq!(row("ring", &cells), "| ring | 0.50 | 50 | failed | 100 | – | too slow |");
+        assert_eq!(row("ring", &[cell(&[], Some("failed")), cell(&[1.0], None)]), "| ring | – | failed | 1 |");
+    }
+
+    #[test]
+    fn a_run_says_what_came_of_it() {
+        let folder = std::env::temp_dir().join(format!("atropos-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let driver = |name: &'static str, body: &str| {
+            let file = folder.join(name);
+            std::fs::write(&file, format!("#!/bin/sh\n{body}\n")).expect("a script");
+            std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("its mode");
+            (name, file)
+        };
+        let drivers = [
+            driver("good", "echo '{\"per_op_ns\": 5.0}'"),
+            driver("none", "echo '{\"unsupported\": \"why\"}'"),
+            driver("wrong", "echo 'three are missing' >&2; exit 1"),
+            driver("silent", "exit 0"),
+        ];
+        let asked = Asked { quick: true, peers: true, threads: 1, reps: 2, scale: 1.0, only: Vec::new(), raw: None };
+        let mut notes = Notes::new(1);
+        let cells = runs(&asked, &drivers, "ring", 7, &mut notes);
+        assert_eq!(cells.iter().map(Cell::text).collect::<Vec<_>>(), ["5", "–", "failed", "failed"]);
+        assert_eq!((cells[0].figures.as_slice(), notes.wrong), (&[5.0, 5.0][..], 2));
+        assert_eq!(notes.failures[0], "wrong, ring: exit status: 1: three are missing");
+        std::fs::remove_dir_all(&folder).expect("it is ours");
     }
 }

@@ -4,9 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use atropos_bench::measure::campaign::Campaign;
+use atropos_bench::measure::campaign::{Campaign, all_right};
+use atropos_bench::measure::machine::Machine;
 use atropos_bench::measure::page;
+use atropos_bench::measure::run::PEAK;
 use atropos_bench::measure::store::{Distribution, Store, append};
+use atropos_bench::workloads::tools::peak;
 use atropos_bench::workloads::{ALL, Ask, Workload};
 use clap::Parser;
 
@@ -25,9 +28,15 @@ struct Arguments {
     /// How many processes take part, where a workload lets one say.
     #[arg(long)]
     p: Option<u64>,
+    /// How many other processes wait meanwhile, for one workload.
+    #[arg(long, default_value_t = 0)]
+    beside: u64,
     /// Adds the distribution of a workload's latencies to this file.
     #[arg(long, value_name = "FILE")]
     latencies: Option<PathBuf>,
+    /// Says on standard error how much memory was resident at most.
+    #[arg(long)]
+    peak: bool,
     /// `all`, `report`: small sizes, in seconds; the figures mean little.
     #[arg(long)]
     quick: bool,
@@ -86,10 +95,13 @@ fn run(arguments: &Arguments) -> Result<()> {
         "report" => {
             let folder = arguments.into.as_deref().context("where to? --into FOLDER")?;
             let store = Store::new(folder)?;
+            let mut failed = Vec::new();
             if !arguments.draw {
-                campaign.for_page(&store)?;
+                store.put_machine(&Machine::look())?;
+                failed = campaign.for_page(&store)?;
             }
-            page::draw(&store)
+            page::draw(&store, &failed)?;
+            all_right(&failed)
         }
         name => one(name, arguments),
     }
@@ -100,10 +112,14 @@ fn one(name: &str, arguments: &Arguments) -> Result<()> {
         println!("{}", serde_json::json!({ "peer": "atropos", "workload": name, "unsupported": "unknown workload" }));
         return Ok(());
     };
-    let ask = Ask { n: arguments.n.unwrap_or(workload.n), threads: arguments.threads.unwrap_or(2), p: arguments.p };
+    let (n, threads) = (arguments.n.unwrap_or(workload.n), arguments.threads.unwrap_or(2));
+    let ask = Ask { n, threads, p: arguments.p, beside: arguments.beside };
     let outcome = workload.run(&ask)?;
     if let (Some(file), Some(all)) = (&arguments.latencies, outcome.latencies()) {
         append(file, &Distribution::of(name, ask.threads, all))?;
+    }
+    if let Some(peak) = peak().filter(|_| arguments.peak) {
+        eprintln!("{PEAK}{peak}");
     }
     println!("{}", serde_json::to_string(&outcome.line(name, &ask))?);
     Ok(())

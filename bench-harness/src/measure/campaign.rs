@@ -1,19 +1,29 @@
 //! Many runs: every workload, repeated, and with growing sizes ([`Campaign`]).
 //!
 //! Repetitions are interleaved, so that what else the machine does falls on all alike. A run that fails is said and counted,
-//! and does not keep the others from running.
+//! and does not keep the others from running. What takes long is not repeated.
 
+use std::collections::HashSet;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
 use super::run::run;
 use super::store::{Record, Store, Why};
 use super::table::{markdown, short};
-use crate::workloads::{ALL, Ask, Workload};
+use crate::workloads::{ALL, Ask, Crowd, Workload};
 
-/// Workloads whose number of processes can be said and means the same at any number; and at most so many.
-const BY_PROCESSES: [(&str, u64); 3] = [("ring", 1_000_000), ("fan_out", 1_000_000), ("big", 1_000_000)];
+/// Parts of a workload's size.
+const PARTS: [u64; 3] = [100, 10, 1];
+/// Live processes.
+const CROWDS: [u64; 5] = [100, 1_000, 10_000, 100_000, 1_000_000];
+/// Live processes, when it has to be quick.
+const QUICK_CROWDS: [u64; 3] = [100, 1_000, 10_000];
+/// How often growing sizes are run at least: they are compared with each other, so one odd run must not count.
+const GROWTH_REPS: u32 = 3;
+/// What takes longer is run once.
+const LONG: Duration = Duration::from_secs(10);
 
 /// What is to be measured.
 #[derive(Clone, Debug)]
@@ -30,10 +40,30 @@ pub struct Campaign {
     pub only: Vec<String>,
 }
 
+#[derive(Clone, Copy)]
 struct Run {
     why: Why,
     workload: &'static Workload,
     ask: Ask,
+}
+
+impl Run {
+    fn with(why: Why, workload: &'static Workload, n: u64, threads: usize) -> Self {
+        Self { why, workload, ask: Ask { n, threads, p: None, beside: 0 } }
+    }
+}
+
+/// What is asked for to see a workload with so many live processes, when it does `size` otherwise.
+fn crowded(workload: &Workload, size: u64, processes: u64, threads: usize) -> Ask {
+    let (n, p, beside) = match workload.crowd {
+        Crowd::Done => (processes, None, 0),
+        // Each does something more than once.
+        Crowd::Said => (size.max(4 * processes), Some(processes), 0),
+        // As much in all, whatever the group.
+        Crowd::Group => ((size * workload.p.unwrap_or(1) / processes).max(1), Some(processes), 0),
+        Crowd::Few(few) => (size, None, processes.saturating_sub(few)),
+    };
+    Ask { n, threads, p, beside }
 }
 
 impl Campaign {
@@ -50,35 +80,27 @@ impl Campaign {
         let mut runs = Vec::new();
         for _ in 0..self.reps {
             for workload in self.chosen() {
-                for threads in &self.threads {
-                    let ask = Ask { n: self.size(workload), threads: *threads, p: None };
-                    runs.push(Run { why: Why::Figure, workload, ask });
-                }
+                runs.extend(self.threads.iter().map(|t| Run::with(Why::Figure, workload, self.size(workload), *t)));
             }
         }
         runs
     }
 
     fn growth(&self) -> Vec<Run> {
+        let crowds: &[u64] = if self.quick { &QUICK_CROWDS } else { &CROWDS };
+        // Quickly: on the most threads only.
+        let threads = if self.quick { &self.threads[self.threads.len().saturating_sub(1)..] } else { &self.threads };
         let mut runs = Vec::new();
-        for workload in self.chosen() {
-            for part in [1000, 100, 10, 1] {
-                let n = self.size(workload) / part;
-                for threads in self.threads.iter().filter(|_| n >= 10) {
-                    let ask = Ask { n, threads: *threads, p: None };
-                    runs.push(Run { why: Why::GrowthOfN, workload, ask });
-                }
-            }
-        }
-        for (name, most) in BY_PROCESSES {
-            let most = if self.quick { most / 100 } else { most };
-            for workload in self.chosen().filter(|workload| workload.name == name) {
-                for p in [100, 1_000, 10_000, 100_000, 1_000_000].into_iter().filter(|p| *p <= most) {
-                    for threads in &self.threads {
-                        // Each does something at least.
-                        let ask = Ask { n: self.size(workload).max(p), threads: *threads, p: Some(p) };
-                        runs.push(Run { why: Why::GrowthOfP, workload, ask });
-                    }
+        for _ in 0..if self.quick { 1 } else { self.reps.max(GROWTH_REPS) } {
+            for workload in self.chosen() {
+                let size = self.size(workload);
+                for threads in threads {
+                    let parts = PARTS.iter().map(|part| size / part).filter(|n| *n > 0);
+                    runs.extend(parts.map(|n| Run::with(Why::GrowthOfN, workload, n, *threads)));
+                    runs.extend(crowds.iter().map(|processes| {
+                        let ask = crowded(workload, size, *processes, *threads);
+                        Run { why: Why::GrowthOfP, workload, ask }
+                    }));
                 }
             }
         }
@@ -88,41 +110,85 @@ impl Campaign {
     /// Runs every workload, says how far it is, and prints the table.
     pub fn all(&self, into: Option<&Path>) -> Result<()> {
         let store = into.map(Store::new).transpose()?;
-        let records = go(self.figures(), store.as_ref())?;
+        let (records, failed) = go(&self.figures(), store.as_ref())?;
         println!("{}", markdown(&records));
-        Ok(())
+        all_right(&failed)
     }
 
-    /// Runs all that a page is drawn of.
-    pub fn for_page(&self, store: &Store) -> Result<()> {
-        let mut runs = self.figures();
-        runs.extend(self.growth());
-        go(runs, Some(store)).map(|_| ())
+    /// Runs all that a page is drawn of; what has failed is said when the page is drawn.
+    pub fn for_page(&self, store: &Store) -> Result<Vec<String>> {
+        let runs = [self.figures(), self.growth()].concat();
+        go(&runs, Some(store)).map(|(_, failed)| failed)
     }
 }
 
-fn go(runs: Vec<Run>, store: Option<&Store>) -> Result<Vec<Record>> {
-    let (count, mut records, mut failed) = (runs.len(), Vec::new(), Vec::new());
-    for (number, Run { why, workload, ask }) in runs.into_iter().enumerate() {
-        let with = ask.p.map(|p| format!(", {p} processes")).unwrap_or_default();
-        eprint!("{:>4} of {count}  {:<18} n {}, {} threads{with}: ", number + 1, workload.name, ask.n, ask.threads);
-        let latencies = store.filter(|_| why == Why::Figure).map(Store::latencies);
-        match run(workload.name, &ask, latencies.as_deref()) {
-            Ok(line) => {
-                let figure = line.figure().map(|(figure, unit)| format!("{} {unit}", short(figure)));
+/// That nothing has failed.
+pub fn all_right(failed: &[String]) -> Result<()> {
+    ensure!(failed.is_empty(), "failed: {}", failed.join("; "));
+    Ok(())
+}
+
+/// Runs them; what came of it, and what has failed.
+fn go(runs: &[Run], store: Option<&Store>) -> Result<(Vec<Record>, Vec<String>)> {
+    let begun = Instant::now();
+    let (mut records, mut failed, mut once) = (Vec::new(), Vec::new(), HashSet::new());
+    for (number, Run { why, workload, ask }) in runs.iter().enumerate() {
+        let p = ask.p.map(|p| format!(", p {p}")).unwrap_or_default();
+        let beside = if ask.beside > 0 { format!(", {} beside", ask.beside) } else { String::new() };
+        let what = format!("{:<18} n {}{p}{beside}, {} threads", workload.name, ask.n, ask.threads);
+        eprint!("{:>3} s {:>4} of {}  {what}: ", begun.elapsed().as_secs(), number + 1, runs.len());
+        if once.contains(&what) {
+            eprintln!("not again");
+            continue;
+        }
+        let latencies = store.filter(|_| *why == Why::Figure).map(Store::latencies);
+        let this = Instant::now();
+        match run(*why, workload.name, ask, latencies.as_deref()) {
+            Ok(record) => {
+                let figure = record.line.figure().map(|(figure, unit)| format!("{} {unit}", short(figure)));
                 eprintln!("{}", figure.unwrap_or_default());
-                let record = Record { why, p: ask.p, line };
                 if let Some(store) = store {
                     store.add(&record)?;
                 }
                 records.push(record);
+                if this.elapsed() > LONG {
+                    once.insert(what);
+                }
             }
             Err(error) => {
                 eprintln!("FAILED: {error:#}");
-                failed.push(workload.name);
+                failed.push(what.clone());
+                once.insert(what);
             }
         }
     }
-    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
-    Ok(records)
+    Ok((records, failed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_workload_is_seen_with_every_crowd() {
+        for workload in ALL {
+            for processes in CROWDS {
+                let ask = crowded(workload, workload.n, processes, 1);
+                let alive = workload.processes(ask.n, ask.p) + ask.beside;
+                assert_eq!(alive, processes, "{}", workload.name);
+                assert!(ask.n > 0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_campaign_has_all_sizes_and_repeats_them() {
+        let campaign = |quick| Campaign { quick, threads: vec![1, 2], reps: 1, scale: 1.0, only: vec!["ring".into()] };
+        let count = |quick, why| campaign(quick).growth().iter().filter(|run| run.why == why).count();
+        assert_eq!(count(false, Why::GrowthOfN), PARTS.len() * 2 * GROWTH_REPS as usize);
+        assert_eq!(count(false, Why::GrowthOfP), CROWDS.len() * 2 * GROWTH_REPS as usize);
+        // Quickly: on two threads only, once.
+        assert_eq!((count(true, Why::GrowthOfN), count(true, Why::GrowthOfP)), (PARTS.len(), QUICK_CROWDS.len()));
+        assert_eq!(campaign(false).figures().len(), 2);
+    }
 }

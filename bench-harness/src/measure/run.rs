@@ -5,13 +5,18 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::workloads::{Ask, Line};
+use super::store::{Record, Why};
+use crate::workloads::Ask;
+
+/// What stands before the most memory that a run had, on its standard error.
+pub const PEAK: &str = "bytes resident at most: ";
 
 /// Runs this program again for one workload; with a file, the distribution of its latencies goes there.
-pub fn run(workload: &str, ask: &Ask, latencies: Option<&Path>) -> Result<Line> {
+pub fn run(why: Why, workload: &str, ask: &Ask, latencies: Option<&Path>) -> Result<Record> {
     let own = std::env::current_exe().context("this program's own file")?;
     let mut command = Command::new(own);
-    command.arg(workload).args(["--n", &ask.n.to_string(), "--threads", &ask.threads.to_string()]);
+    command.args([workload, "--peak", "--n", &ask.n.to_string(), "--threads", &ask.threads.to_string()]);
+    command.args(["--beside", &ask.beside.to_string()]);
     if let Some(p) = ask.p {
         command.args(["--p", &p.to_string()]);
     }
@@ -23,5 +28,7 @@ pub fn run(workload: &str, ask: &Ask, latencies: Option<&Path>) -> Result<Line> 
     ensure!(output.status.success(), "{workload}: {}: {}", output.status, said.trim());
     let text = String::from_utf8(output.stdout)?;
     let last = text.lines().last().with_context(|| format!("{workload} printed nothing"))?;
-    serde_json::from_str(last).with_context(|| format!("{workload} printed {last}"))
+    let line = serde_json::from_str(last).with_context(|| format!("{workload} printed {last}"))?;
+    let peak = said.lines().find_map(|line| line.strip_prefix(PEAK)).and_then(|bytes| bytes.parse().ok());
+    Ok(Record { why, p: ask.p, beside: ask.beside, peak, line })
 }

@@ -1,7 +1,8 @@
 //! The folder in which results are kept: [`Store`].
 //!
 //! `lines.jsonl` has one line for each run, as the run printed it, and with what the line does not say: why it was run, and
-//! how many processes took part. `latencies.jsonl` has the distributions. Both only grow.
+//! how many processes took part. `latencies.jsonl` has the distributions. Both only grow. `machine.json` is what the
+//! last of them ran on.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -11,7 +12,8 @@ use anyhow::{Context as _, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::workloads::{Latencies, Line};
+use super::machine::Machine;
+use crate::workloads::{Crowd, Latencies, Line, Workload};
 
 /// Why something was run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -30,11 +32,36 @@ pub enum Why {
 pub struct Record {
     /// Why it was run.
     pub why: Why,
-    /// Processes that took part, where that was said.
+    /// What `--p` said, where it did.
     pub p: Option<u64>,
+    /// How many other processes waited meanwhile.
+    #[serde(default)]
+    pub beside: u64,
+    /// Resident memory at its most, in bytes, where it is known.
+    #[serde(default)]
+    pub peak: Option<u64>,
     /// What it printed.
     #[serde(flatten)]
     pub line: Line,
+}
+
+impl Record {
+    /// What was run.
+    pub fn workload(&self) -> Option<&'static Workload> {
+        Workload::of(&self.line.workload)
+    }
+
+    /// How many of the workload's processes were alive at one time.
+    pub fn processes(&self) -> u64 {
+        self.workload().map_or(0, |workload| workload.processes(self.line.n, self.p))
+    }
+
+    /// What one operation costs, and what that counts: of a group, of one of the group.
+    pub fn cost(&self) -> Option<(f64, &'static str)> {
+        let (figure, unit) = self.line.figure()?;
+        let group = self.workload().is_some_and(|workload| workload.crowd == Crowd::Group);
+        Some(if group { (figure / self.processes() as f64, "ns each") } else { (figure, unit) })
+    }
 }
 
 /// A distribution: what part of all is within how many nanoseconds.
@@ -91,6 +118,17 @@ impl Store {
     /// All runs so far.
     pub fn records(&self) -> Result<Vec<Record>> {
         read(&self.lines())
+    }
+
+    /// Keeps what is measured on.
+    pub fn put_machine(&self, machine: &Machine) -> Result<()> {
+        Ok(fs::write(self.folder.join("machine.json"), serde_json::to_string(machine)?)?)
+    }
+
+    /// What was measured on, if it was noted.
+    pub fn machine(&self) -> Result<Option<Machine>> {
+        let all: Vec<Machine> = read(&self.folder.join("machine.json"))?;
+        Ok(all.into_iter().next_back())
     }
 
     /// All distributions so far.

@@ -26,20 +26,44 @@ pub fn median<'r>(records: &'r [Record], workload: &str, threads: usize) -> Opti
     lines.get(lines.len() / 2).copied()
 }
 
+/// The middle of some numbers.
+pub fn middle(numbers: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut numbers: Vec<f64> = numbers.collect();
+    numbers.sort_by(f64::total_cmp);
+    numbers.get(numbers.len() / 2).copied()
+}
+
+/// How many times as much is done in a second on the most threads as on one; of what has a cost of its operations.
+pub fn speed_up(records: &[Record], workload: &str, most: usize) -> Option<f64> {
+    let cost = |threads| median(records, workload, threads).filter(|line| line.is_throughput())?.per_op_ns;
+    Some(cost(1)? / cost(most)?)
+}
+
 /// A number as people read it.
 pub fn short(number: f64) -> String {
     match number {
-        n if n >= 1e7 => format!("{:.1} M", n / 1e6),
+        n if n >= 1e9 => format!("{:.1} G", n / 1e9),
+        n if n >= 1e6 => format!("{:.1} M", n / 1e6),
         n if n >= 1e5 => format!("{:.0} k", n / 1e3),
         n if n >= 100.0 => format!("{n:.0}"),
         n => format!("{n:.1}"),
     }
 }
 
+/// Nanoseconds as people read them.
+pub fn time(ns: f64) -> String {
+    match ns {
+        ns if ns >= 1e6 => format!("{:.1} ms", ns / 1e6),
+        ns if ns >= 1e4 => format!("{:.0} µs", ns / 1e3),
+        ns if ns >= 1e3 => format!("{:.1} µs", ns / 1e3),
+        ns => format!("{ns:.0} ns"),
+    }
+}
+
 fn cell(line: Option<&Line>) -> String {
     let Some((figure, unit)) = line.and_then(Line::figure) else { return String::new() };
     let tail = line.and_then(|line| line.p99_ns).filter(|_| unit == "ns");
-    let tail = tail.map(|ns| format!(", p99 {} µs", short(ns as f64 / 1e3)));
+    let tail = tail.map(|ns| format!(", p99 {}", time(ns as f64)));
     format!("{} {unit}{}", short(figure), tail.unwrap_or_default())
 }
 
@@ -61,10 +85,10 @@ pub fn markdown(records: &[Record]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn record(per_op_ns: f64, why: Why) -> Record {
+    pub(in crate::measure) fn record(per_op_ns: f64, why: Why) -> Record {
         let line = Line {
             peer: "atropos".into(),
             version: String::new(),
@@ -78,7 +102,7 @@ mod tests {
             p999_ns: None,
             bytes_per_process: None,
         };
-        Record { why, p: None, line }
+        Record { why, p: None, beside: 0, peak: None, line }
     }
 
     #[test]
@@ -90,6 +114,28 @@ mod tests {
             .collect();
         assert_eq!(median(&records, "ring", 2).and_then(|line| line.per_op_ns), Some(3.0));
         assert!(median(&records, "ring", 1).is_none());
+        assert_eq!(middle([2.0, 3.0, 1.0].into_iter()), Some(2.0));
+        assert_eq!(middle(std::iter::empty()), None);
         assert!(markdown(&records).contains("| ring | a hop of a token in a ring | 3.0 ns |"));
+    }
+
+    #[test]
+    fn a_speed_up_is_of_what_is_done_in_a_second() {
+        let on = |workload: &str, threads, ns| {
+            let mut record = record(ns, Why::Figure);
+            (record.line.workload, record.line.threads) = (workload.into(), threads);
+            record
+        };
+        let records = [on("big", 1, 100.0), on("big", 2, 50.0), on("hog_latency", 1, 9.0), on("hog_latency", 2, 9.0)];
+        assert_eq!(speed_up(&records, "big", 2), Some(2.0));
+        assert_eq!((speed_up(&records, "hog_latency", 2), speed_up(&records, "ring", 2)), (None, None));
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        let shown = [1.0, 99.9, 100.4, 99_999.0, 100_000.0, 1_234_567.0, 2e9].map(short);
+        let times = [31.0, 1_240.0, 97_400.0, 4.23e6].map(time);
+        assert_eq!(times, ["31 ns", "1.2 µs", "97 µs", "4.2 ms"]);
+        assert_eq!(shown, ["1.0", "99.9", "100", "99999", "100 k", "1.2 M", "2.0 G"]);
     }
 }

@@ -9,6 +9,8 @@ pub struct Ask {
     pub threads: usize,
     /// How many processes take part, where a workload lets one say.
     pub p: Option<u64>,
+    /// How many others are alive meanwhile, and only wait.
+    pub beside: u64,
 }
 
 impl Ask {

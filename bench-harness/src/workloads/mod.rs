@@ -38,8 +38,22 @@ pub mod tools;
 
 use anyhow::{Result, ensure};
 
+use Crowd::{Done, Few, Group, Said};
 pub use ask::Ask;
 pub use outcome::{Latencies, Line, Outcome, latencies};
+
+/// Which processes a workload has, and so what makes them more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Crowd {
+    /// Always the same few: others that wait beside them (`--beside`).
+    Few(u64),
+    /// As many as is said (`--p`).
+    Said,
+    /// As many as is said, and one operation is about all of them.
+    Group,
+    /// As many as is done (`--n`).
+    Done,
+}
 
 /// A workload, its sizes, and what it is about.
 #[derive(Clone, Copy, Debug)]
@@ -50,47 +64,60 @@ pub struct Workload {
     pub n: u64,
     /// How much is done when it has to be quick.
     pub quick: u64,
-    /// How many processes take part when nothing else is said, if that can be said (`--p`).
+    /// The number that `--p` says, when nothing else is said, if there is one.
     pub p: Option<u64>,
+    /// Its processes.
+    pub crowd: Crowd,
     /// In a few words.
     pub what: &'static str,
     run: fn(&Ask) -> Result<Outcome>,
 }
 
 macro_rules! workloads {
-    ($($name:ident: $run:path, $n:literal, $quick:literal, $p:expr, $what:literal;)*) => {
+    ($($name:ident: $run:path, $n:literal, $quick:literal, $p:expr, $crowd:expr, $what:literal;)*) => {
         /// All of them, in the order of their table.
         pub const ALL: &[Workload] = &[$(
-            Workload { name: stringify!($name), n: $n, quick: $quick, p: $p, what: $what, run: $run },
+            Workload {
+                name: stringify!($name), n: $n, quick: $quick, p: $p, crowd: $crowd, what: $what, run: $run,
+            },
         )*];
     };
 }
 
 workloads! {
-    spawn: births::spawn, 1_000_000, 20_000, None, "a process starts, counts and ends";
-    idle_memory: births::idle_memory, 100_000, 10_000, None, "resident bytes of a process that waits";
-    ping_pong: talks::ping_pong, 1_000_000, 20_000, None, "a round trip of two processes";
-    ring: talks::ring, 1_000_000, 20_000, Some(1000), "a hop of a token in a ring";
-    fan_in: fans::fan_in, 2_000_000, 40_000, Some(64), "a message of many to one";
-    fan_out: fans::fan_out, 2_000_000, 40_000, Some(1000), "a message of one to many";
-    big: talks::big, 2_000_000, 40_000, Some(1000), "a ping and its pong, all to all";
-    call: calls::call, 1_000_000, 20_000, Some(64), "a request and its reply, one server";
-    skynet: births::skynet, 1_000_000, 10_000, None, "a leaf of a tree of processes";
-    monitor_churn: ties::monitor_churn, 1_000_000, 20_000, None, "monitor, demonitor";
-    link_churn: ties::link_churn, 1_000_000, 20_000, None, "link, unlink";
-    down_fanout: downs::down_fanout, 100_000, 5_000, None, "a DOWN, one death told to many";
-    down_collect: downs::down_collect, 100_000, 5_000, None, "a kill and its DOWN, many deaths told to one";
-    cascade_chain: cascades::cascade_chain, 100_000, 5_000, None, "a death that passes on";
-    cascade_star: cascades::cascade_star, 100_000, 5_000, None, "a death of many at once";
-    restart_one: restarts::restart_one, 100_000, 2_000, None, "a child killed and restarted";
-    restart_all: restarts::restart_all, 1_000, 50, Some(100), "a group of children restarted";
-    timer_churn: timers::timer_churn, 1_000_000, 20_000, None, "a timer started and cancelled";
-    timer_fire: timers::timer_fire, 100_000, 5_000, None, "how late timers come";
-    selective_receive: calls::selective_receive, 100_000, 5_000, Some(10_000), "a call over a full mailbox";
-    hog_latency: hogs::hog_latency, 10_000, 1_000, None, "a round trip beside processes that never wait";
+    spawn: births::spawn, 1_000_000, 20_000, None, Few(1), "a process starts, counts and ends";
+    idle_memory: births::idle_memory, 100_000, 10_000, None, Done, "resident bytes of a process that waits";
+    ping_pong: talks::ping_pong, 1_000_000, 20_000, None, Few(2), "a round trip of two processes";
+    ring: talks::ring, 1_000_000, 20_000, Some(1000), Said, "a hop of a token in a ring";
+    fan_in: fans::fan_in, 2_000_000, 40_000, Some(64), Said, "a message of many to one";
+    fan_out: fans::fan_out, 2_000_000, 40_000, Some(1000), Said, "a message of one to many";
+    big: talks::big, 2_000_000, 40_000, Some(1000), Said, "a ping and its pong, all to all";
+    call: calls::call, 1_000_000, 20_000, Some(64), Said, "a request and its reply, one server";
+    skynet: births::skynet, 1_000_000, 10_000, None, Done, "a leaf of a tree of processes";
+    monitor_churn: ties::monitor_churn, 1_000_000, 20_000, None, Few(2), "monitor, demonitor";
+    link_churn: ties::link_churn, 1_000_000, 20_000, None, Few(2), "link, unlink";
+    down_fanout: downs::down_fanout, 100_000, 5_000, None, Done, "a DOWN, one death told to many";
+    down_collect: downs::down_collect, 100_000, 5_000, None, Done, "a kill and its DOWN, many deaths told to one";
+    cascade_chain: cascades::cascade_chain, 100_000, 5_000, None, Done, "a death that passes on";
+    cascade_star: cascades::cascade_star, 100_000, 5_000, None, Done, "a death of many at once";
+    restart_one: restarts::restart_one, 100_000, 2_000, None, Few(2), "a child killed and restarted";
+    restart_all: restarts::restart_all, 1_000, 50, Some(100), Group, "a group of children restarted";
+    timer_churn: timers::timer_churn, 1_000_000, 20_000, None, Few(1), "a timer started and cancelled";
+    timer_fire: timers::timer_fire, 100_000, 5_000, None, Few(1), "how late timers come";
+    selective_receive: calls::selective_receive, 100_000, 5_000, Some(10_000), Few(2), "a call over a full mailbox";
+    hog_latency: hogs::hog_latency, 10_000, 1_000, None, Few(4), "a round trip beside processes that never wait";
 }
 
 impl Workload {
+    /// How many processes take part that are alive at one time.
+    pub fn processes(&self, n: u64, p: Option<u64>) -> u64 {
+        match self.crowd {
+            Few(few) => few,
+            Said | Group => p.or(self.p).unwrap_or(1),
+            Done => n,
+        }
+    }
+
     /// The one of this name.
     pub fn of(name: &str) -> Option<&'static Self> {
         ALL.iter().find(|workload| workload.name == name)

@@ -110,6 +110,11 @@ pub struct Line {
 }
 
 impl Line {
+    /// Whether the workload is about how much is done in a time, and not about tails or memory.
+    pub fn is_throughput(&self) -> bool {
+        self.figure().is_some_and(|(_, unit)| unit == "ns")
+    }
+
     /// The one figure that a table shows, less being better, and what it counts.
     pub fn figure(&self) -> Option<(f64, &'static str)> {
         let tail = self.p99_ns.map(|ns| (ns as f64, "ns p99"));
@@ -126,7 +131,7 @@ mod tests {
 
     #[test]
     fn the_line_has_every_field_in_its_order() {
-        let ask = Ask { n: 4, threads: 2, p: None };
+        let ask = Ask { n: 4, threads: 2, p: None, beside: 0 };
         let mut some = latencies();
         some.record(7).expect("within an hour");
         let line = Outcome::timed(4, Duration::from_nanos(10)).with(some).line("call", &ask);
@@ -144,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_figure_is_what_the_workload_is_about() {
-        let ask = Ask { n: 1000, threads: 1, p: None };
+        let ask = Ask { n: 1000, threads: 1, p: None, beside: 0 };
         let bytes = Outcome::bytes(1000, 512.0).line("idle_memory", &ask);
         assert_eq!((bytes.seconds, bytes.figure()), (None, Some((512.0, "B"))));
         let mut some = latencies();

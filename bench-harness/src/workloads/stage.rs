@@ -23,16 +23,28 @@ const PAUSE: Duration = Duration::from_micros(20);
 /// See the module.
 pub(super) struct Stage {
     runtime: Runtime,
+    /// Processes that are no part of the workload: they wait until the runtime ends.
+    beside: u64,
 }
 
 impl Stage {
     pub(super) fn new(ask: &Ask) -> Result<Self> {
         let runtime = Runtime::builder().cores(ask.threads).build().context("no runtime")?;
-        Ok(Self { runtime })
+        let stage = Self { runtime, beside: ask.beside };
+        for _ in 0..ask.beside {
+            stage.spawn(waits())?;
+        }
+        stage.settled()?;
+        Ok(stage)
     }
 
     pub(super) fn runtime(&self) -> &Runtime {
         &self.runtime
+    }
+
+    /// How many are alive that are no part of the workload.
+    pub(super) fn beside(&self) -> u64 {
+        self.beside
     }
 
     pub(super) fn spawn<B: Body>(&self, body: B) -> Result<Pid> {
@@ -58,15 +70,16 @@ impl Stage {
         wait_until("the processes have not come to rest", || self.runtime.is_quiescent()).map(|_| ())
     }
 
-    /// Waits until so many processes are alive; when that was seen. The runtime's count is exact once its cores are
-    /// idle, and never too low.
-    pub(super) fn drained(&self, left: usize) -> Result<Instant> {
-        wait_until("processes are left that should be dead", || self.runtime.process_count() <= left)
+    /// Waits until so many processes of the workload are alive; when that was seen. The runtime's count is exact once its
+    /// cores are idle, and never too low.
+    pub(super) fn drained(&self, left: u64) -> Result<Instant> {
+        let left = left + self.beside;
+        wait_until("processes are left that should be dead", || self.runtime.process_count() as u64 <= left)
     }
 
-    /// That so many processes are alive, now that all wait.
+    /// That so many processes of the workload are alive, now that all wait.
     pub(super) fn expect_alive(&self, expected: u64) -> Result<()> {
-        let alive = self.runtime.process_count() as u64;
+        let alive = (self.runtime.process_count() as u64).saturating_sub(self.beside);
         ensure!(alive == expected, "{alive} processes are alive, and {expected} should be");
         Ok(())
     }

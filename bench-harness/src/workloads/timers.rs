@@ -28,7 +28,7 @@ pub(super) fn timer_churn(ask: &Ask) -> Result<Outcome> {
                 return Resumed::Yield;
             }
             let timer = cx.send_after(cx.pid(), FAR, left).expect("memory for a timer");
-            in_time += u64::from(cx.cancel_timer(timer).is_some());
+            in_time += u64::from(cx.end_timer(timer));
             left -= 1;
         }
         let _ = done.send((in_time, cx.receive().is_none(), begun.elapsed()));

@@ -58,6 +58,13 @@ pub fn resident() -> Result<u64> {
     Ok(pages * 4096)
 }
 
+/// The most memory that was resident so far, in bytes; where the system says it.
+pub fn peak() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
 /// Room for so many things that is resident already, so that filling it is not counted.
 pub fn touched<T>(count: usize) -> Vec<Option<T>> {
     let mut room: Vec<Option<T>> = (0..count).map(|_| None).collect();
