@@ -115,7 +115,31 @@ pub(crate) fn send_to<M: Send + 'static>(
             }
         }
     }
+    if via.is_none() && process.bound.get().is_none() {
+        return deliver_plain(hand, process, message);
+    }
     deliver(hand, process, message, via)
+}
+
+/// Delivers a message that nobody counts: to who waits, straight into the private queue. Lock-free.
+#[inline(always)]
+fn deliver_plain<M: Send + 'static>(hand: &Hand<'_>, process: &Header, message: M) -> Result<(), SendError<M>> {
+    let node = Message::try_new(hand, message).map_err(SendError::NoMemory)?;
+    if process.mailbox.wake() {
+        // SAFETY: woken, so the caller owns it until it is queued (P1).
+        let private = unsafe { process.private() };
+        // SAFETY: new, so ours.
+        unsafe { private.queue.push_back(node) };
+        private.resume = true;
+        hand.schedule(process);
+        return Ok(());
+    }
+    // SAFETY: new, so ours.
+    if unsafe { hand.push(process, node) } {
+        return Ok(());
+    }
+    // SAFETY: not delivered, so still ours, of the kind that it was made.
+    Err(SendError::NoProc(unsafe { Message::open(node, hand.pool()) }))
 }
 
 /// Delivers a message that has its place, if the process counts them. Lock-free.

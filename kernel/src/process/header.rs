@@ -8,7 +8,7 @@
 //! # Who may touch what
 //!
 //! - **P1.** The *owner* is the core that has the process in its hands: it popped it from a run
-//!   queue, or it was woken by a push that said so. Run queues and the mailbox's `IDLE` hand
+//!   queue, or it has woken it (`mailbox`, M1). Run queues and the mailbox's `IDLE` hand
 //!   ownership on (Release, Acquire). `private`, and the body, are the owner's.
 //! - **P2.** Everything else in here is atomic, or constant from before `Table::publish`.
 //! - **P3.** `reason` is written once by the owner before it closes the mailbox, and read only by
