@@ -98,7 +98,7 @@ pub(crate) fn send_to<M: Send + 'static>(
     message: M,
     via: Option<Alias>,
 ) -> Result<(), SendError<M>> {
-    if process.takes != TypeId::of::<M>() {
+    if process.vtable.takes != TypeId::of::<M>() {
         return Err(SendError::WrongType(message));
     }
     // Before it is allocated: the dead and the full cost nothing.

@@ -75,6 +75,13 @@ enum After {
     Dies(Reason),
 }
 
+impl After {
+    #[cold]
+    fn dies_of(dying: &mut Option<Reason>) -> Self {
+        dying.take().map_or(Self::Yields, Self::Dies)
+    }
+}
+
 impl Core {
     /// Core number `id` of the kernel.
     ///
@@ -84,7 +91,8 @@ impl Core {
         assert!(id < kernel.cores(), "the kernel has {} cores", kernel.cores());
         assert!(kernel.cores[id].claim(), "core {id} has been made before");
         let seed = (kernel.options.seed ^ (id as u64 + 1)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let local = CoreLocal::new(id, kernel.now(), seed, &kernel.options.limits, kernel.depot.clone());
+        let local =
+            CoreLocal::new(id, kernel.cores(), kernel.now(), seed, &kernel.options.limits, kernel.depot.clone());
         let participant = kernel.register();
         Self {
             kernel,
@@ -347,8 +355,8 @@ unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> After {
         fetch(header, &slice.hand, By::Core);
         // SAFETY: ours; the borrow ends before anything foreign runs.
         let private = unsafe { header.private() };
-        if let Some(reason) = private.dying.take() {
-            return After::Dies(reason);
+        if private.dying.is_some() {
+            return After::dies_of(&mut private.dying);
         }
         // Who is suspended sleeps as one who waits; what has come for it, `resume` keeps until a signal ends that.
         if !private.resume || private.suspended > 0 {
@@ -378,8 +386,8 @@ unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> After {
         let private = unsafe { header.private() };
         private.reductions += u64::from(slice.spent()) + 1;
         slice.budget.set(slice.budget.get().saturating_sub(1));
-        if let Some(reason) = private.dying.take() {
-            return After::Dies(reason);
+        if private.dying.is_some() {
+            return After::dies_of(&mut private.dying);
         }
         match resumed {
             Resumed::Exit(reason) => return After::Dies(reason),
@@ -387,6 +395,8 @@ unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> After {
                 private.resume = true;
                 return After::Yields;
             }
+            // Most often nothing has come meanwhile.
+            Resumed::Wait if !private.resume && header.mailbox.sleep() => return After::Sleeps,
             Resumed::Wait => {}
         }
     }
