@@ -13,21 +13,25 @@
 //! ```text
 //!            push (1)                      push (2)
 //!     IDLE ───────────▶ node ◀──────────────────────── ACTIVE
-//!      ▲                 │  ▲ push (2)                 ▲ │
-//!      │                 └──┴──────── take (3) ────────┘ │
+//!      ▲ │               │  ▲ push (2)                 ▲ │
+//!      │ │               └──┴──────── take (3) ────────┤ │
+//!      │ └─────────────────────── wake (6) ────────────┘ │
 //!      └──────────────────────── sleep (4) ──────────────┘
 //!     any ── close (5) ──▶ CLOSED, for ever
 //! ```
 //!
 //! (1) and (2) are [`Mailbox::push`], whose answer says which; (3) to (5) are the
-//! owner's: [`Mailbox::take`], [`Mailbox::sleep`], [`Mailbox::close`].
+//! owner's: [`Mailbox::take`], [`Mailbox::sleep`], [`Mailbox::close`]. (6) is [`Mailbox::wake`]: who wakes a process
+//! owns it until it has queued it, and so can put what it has straight into the private queue, which saves the owner
+//! the take. Only for a message, which is met by that; other signals have to be acted on.
 //!
 //! Invariants:
-//! - **M1, no wake-up is lost.** Who changes `IDLE` to a node must queue the process; nobody
+//! - **M1, no wake-up is lost.** Who changes `IDLE` to something else must queue the process; nobody
 //!   else may. So a process with a pending signal is queued or running, and queued once.
 //! - **M2, nothing is lost, nothing twice.** A node that was pushed is in exactly one chain
 //!   that `take` or `close` returned; a push after `close` gives it back.
-//! - **M3, order.** What one sender pushes comes out in the order it was pushed.
+//! - **M3, order.** What one sender pushes comes out in the order it was pushed. What wakes is ahead of all that its
+//!   sender pushes afterwards, and what the sender had pushed before was taken: the mailbox was empty.
 //! - **M4, the short way.** [`Mailbox::is_clear`] is true only when every signal that the caller
 //!   pushed before has been fetched *and acted on*. The head alone can't tell: a batch is
 //!   taken before its exits are met. So the owner marks the time in between (`fetching`).
@@ -54,6 +58,8 @@ pub trait Orders: 'static {
     const TAKE: Ordering = Ordering::AcqRel;
     /// Of the end of a fetch. Release: who sees it sees the exits acted on.
     const SETTLE: Ordering = Ordering::Release;
+    /// Of a wake without a node. Acquire: pairs with the Release of `sleep`, hands over what is the owner's.
+    const WAKE: Ordering = Ordering::Acquire;
 }
 
 /// The orderings as they must be.
@@ -127,6 +133,15 @@ impl<O: Orders> Mailbox<O> {
         }
     }
 
+    /// Wakes the process if it waits: after `true` the caller owns it, and must queue it. Wait-free.
+    #[must_use = "after `true` the process must be queued"]
+    #[inline]
+    pub fn wake(&self) -> bool {
+        // Relaxed: a look that saves an exchange which would fail. A failed exchange sees nothing of the owner's.
+        self.head.load(Ordering::Relaxed) == IDLE
+            && self.head.compare_exchange(IDLE, ACTIVE, O::WAKE, Ordering::Relaxed).is_ok()
+    }
+
     /// Takes everything that has come; [`Mailbox::settle`] must follow once its exits are
     /// acted on. The owner's. Wait-free.
     pub fn take(&self) -> Batch {
@@ -177,8 +192,8 @@ impl<O: Orders> Mailbox<O> {
 
     /// Whether a signal waits to be fetched. A hint.
     pub fn has_pending(&self) -> bool {
-        let head = self.head.load(Ordering::Relaxed);
-        head != ACTIVE && head != IDLE && head != CLOSED
+        // A node lies behind the three words that are none.
+        self.head.load(Ordering::Relaxed).addr() > CLOSED.addr()
     }
 }
 

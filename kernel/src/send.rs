@@ -11,6 +11,7 @@ use crate::process::header::Header;
 use crate::reply::Head;
 use crate::reply::request::{Watching, let_go};
 use crate::signal::message::{AliasMessage, Message, Request};
+use crate::signal::node::Node;
 use crate::task::waker;
 
 /// Why a message was not sent; it comes back.
@@ -128,7 +129,7 @@ pub(crate) fn send_to<M: Send + 'static>(
     message: M,
     with: With,
 ) -> Result<(), SendError<M>> {
-    if process.takes != TypeId::of::<M>() {
+    if process.vtable.takes != TypeId::of::<M>() {
         return Err(SendError::WrongType(message));
     }
     // Before it is allocated: the dead and the full cost nothing.
@@ -152,6 +153,26 @@ pub(crate) fn send_to<M: Send + 'static>(
     deliver(hand, process, message, with)
 }
 
+/// Puts a message, or a request, where its receiver finds it; false when it is dead, and the node still the caller's. Who
+/// waits gets it straight into the private queue, if nobody counts its messages. Lock-free.
+///
+/// # Safety
+/// The caller holds `node`; after `true` it is the receiver's.
+#[inline(always)]
+unsafe fn put(hand: &Hand<'_>, process: &Header, node: NonNull<Node>) -> bool {
+    if process.bound.get().is_none() && process.mailbox.wake() {
+        // SAFETY: woken, so the caller owns it until it is queued (P1).
+        let private = unsafe { process.private() };
+        // SAFETY: by contract in no queue.
+        unsafe { private.queue.push_back(node) };
+        private.resume = true;
+        hand.schedule(process);
+        return true;
+    }
+    // SAFETY: by contract.
+    unsafe { hand.push(process, node) }
+}
+
 /// Delivers a message that has its place, if the process counts them. Lock-free.
 #[inline(always)]
 pub(crate) fn deliver<M: Send + 'static>(
@@ -169,8 +190,14 @@ pub(crate) fn deliver<M: Send + 'static>(
         retract(process, hand);
         SendError::NoMemory(message)
     })?;
-    // SAFETY: new, so ours.
-    if unsafe { hand.push(process, node) } {
+    let arrived = match with {
+        // It counts only if the alias does when it is met.
+        // SAFETY: new, so ours.
+        With::Alias(_) => unsafe { hand.push(process, node) },
+        // SAFETY: likewise.
+        With::Nothing | With::Watch(_) => unsafe { put(hand, process, node) },
+    };
+    if arrived {
         return Ok(());
     }
     retract(process, hand);

@@ -97,6 +97,42 @@ fn push_or_sleep<O: Orders>() {
     assert_eq!(got, [1, 2], "each once, in the order of its sender");
 }
 
+/// A sender to an owner that looks and goes to sleep, by the way of plain messages: who wakes it puts its letter into what is
+/// the owner's, and the first letter is ahead of the second.
+fn wake_or_sleep<O: Orders>() {
+    let mailbox = Arc::new((Mailbox::<O>::new(), UnsafeCell::new(Vec::new())));
+    let send = |mailbox: &(Mailbox<O>, UnsafeCell<Vec<usize>>), number| {
+        if mailbox.0.wake() {
+            // SAFETY: woken, so ours; loom checks that.
+            mailbox.1.with_mut(|queue| unsafe { (*queue).push(number) });
+            return true;
+        }
+        // It may go to sleep in between.
+        push(&mailbox.0, number) == Pushed::Wake
+    };
+    let fetch = |mailbox: &(Mailbox<O>, UnsafeCell<Vec<usize>>)| {
+        let came = opened(mailbox.0.take());
+        mailbox.0.settle();
+        // SAFETY: the owner; loom checks that.
+        mailbox.1.with_mut(|queue| unsafe { (*queue).extend(came) });
+    };
+    let other = mailbox.clone();
+    let sender = thread::spawn(move || usize::from(send(&other, 1)) + usize::from(send(&other, 2)));
+    fetch(&mailbox);
+    let slept = mailbox.0.sleep();
+    // Asleep, it is no longer ours; awake, it goes on, and does not sleep any more.
+    if !slept {
+        fetch(&mailbox);
+    }
+    let wakes = sender.join().unwrap();
+    assert!(wakes <= usize::from(slept), "woken once, if it slept");
+    assert_eq!(slept && wakes == 0, mailbox.0.wake(), "asleep until it is woken");
+    // Whoever has it now has handed it on to us by the join.
+    fetch(&mailbox);
+    // SAFETY: likewise; loom checks that.
+    assert_eq!(mailbox.1.with(|queue| unsafe { (*queue).clone() }), [1, 2], "each once, in order");
+}
+
 /// Two senders to a dying owner: each letter is in a chain, or given back.
 fn push_or_close<O: Orders>() {
     let mailbox = Arc::new(Mailbox::<O>::new());
@@ -160,11 +196,13 @@ weakened!(PushRelaxed, PUSH, Relaxed);
 weakened!(TakeRelaxed, TAKE, Relaxed);
 weakened!(TakeWithoutRelease, TAKE, Acquire);
 weakened!(SettleRelaxed, SETTLE, Relaxed);
+weakened!(WakeRelaxed, WAKE, Relaxed);
 
 #[test]
 fn protocol() {
     model("mailbox: push, push to a sleeper", None, two_senders::<Real>);
     model("mailbox: push, push, take, sleep", None, push_or_sleep::<Real>);
+    model("mailbox: wake or push, twice, take, sleep", None, wake_or_sleep::<Real>);
     model("mailbox: push, push, take, close", Some(3), push_or_close::<Real>);
     model("mailbox: exit, then the short way", None, || short_way::<Real>(false));
 }
@@ -172,6 +210,7 @@ fn protocol() {
 #[test]
 fn mutants() {
     mutant("mailbox, push Relaxed", Some(2), push_or_sleep::<PushRelaxed>);
+    mutant("mailbox, wake Relaxed", Some(2), wake_or_sleep::<WakeRelaxed>);
     mutant("mailbox, take Relaxed", Some(2), push_or_sleep::<TakeRelaxed>);
     mutant("mailbox, take without Release", Some(2), || short_way::<TakeWithoutRelease>(false));
     mutant("mailbox, settle Relaxed", Some(2), || short_way::<SettleRelaxed>(false));

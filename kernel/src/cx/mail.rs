@@ -45,16 +45,14 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// The oldest message, EXIT, DOWN or timer that waits.
     pub fn receive(&self) -> Option<Received<M>> {
         self.must_not_look();
+        if self.slice.process().mailbox.has_pending() {
+            self.fetch(By::Body);
+        }
+        // Also nothing is fetched any more then.
         if self.is_dying() {
             return None;
         }
         self.settle_requests();
-        if self.private(|private| private.queue.first().is_null()) || self.slice.process().mailbox.has_pending() {
-            self.fetch(By::Body);
-            if self.is_dying() {
-                return None;
-            }
-        }
         self.spend(1);
         let node = self.private(|private| private.queue.pop_front())?;
         // SAFETY: taken from the queue of this process, which takes `M` (`Cx::of`).

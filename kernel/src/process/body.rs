@@ -1,5 +1,6 @@
 //! What a process runs: [`Body`].
 
+use core::any::TypeId;
 use core::ptr::NonNull;
 
 use crate::cx::{Cx, Slice};
@@ -38,6 +39,8 @@ pub enum Resumed {
 /// How the kernel handles a body whose type it does not know.
 #[derive(Debug)]
 pub struct BodyVtable {
+    /// The type of its messages.
+    pub takes: TypeId,
     /// Runs a slice. The caller is the owner, and the body is there.
     pub resume: unsafe fn(NonNull<Header>, &Slice<'_>) -> Resumed,
     /// Drops the body. The caller is the owner, and it is done once.
@@ -54,8 +57,12 @@ pub(super) struct Process<B> {
 }
 
 impl<B: Body> Process<B> {
-    pub(super) const VTABLE: &'static BodyVtable =
-        &BodyVtable { resume: Self::resume, drop_body: Self::drop_body, free: Self::free };
+    pub(super) const VTABLE: &'static BodyVtable = &BodyVtable {
+        takes: TypeId::of::<B::Message>(),
+        resume: Self::resume,
+        drop_body: Self::drop_body,
+        free: Self::free,
+    };
 
     fn body(process: NonNull<Header>) -> *mut UnsafeCell<B> {
         // SAFETY: within the allocation of the `Process<B>` that the header starts.

@@ -8,7 +8,7 @@
 //! # Who may touch what
 //!
 //! - **P1.** The *owner* is the core that has the process in its hands: it popped it from a run
-//!   queue, or it was woken by a push that said so. Run queues and the mailbox's `IDLE` hand
+//!   queue, or it has woken it (`mailbox`, M1). Run queues and the mailbox's `IDLE` hand
 //!   ownership on (Release, Acquire). `private`, and the body, are the owner's.
 //! - **P2.** Everything else in here is atomic, or constant from before `Table::publish`.
 //! - **P3.** `reason` is written once by the owner before it closes the mailbox, and read only by
@@ -18,7 +18,6 @@
 //!   with all that it has, also with what has been waked before.
 
 use alloc::sync::Arc;
-use core::any::TypeId;
 use core::ptr::NonNull;
 
 use crate::bound::MaybeBound;
@@ -43,7 +42,7 @@ pub(super) const TABLE: usize = 1;
 /// A waker's.
 const WAKER: usize = 2;
 
-/// See the module. `repr(C)`: a queued process is its first field.
+/// See the module. `repr(C)`: a queued process is its first field; and what every message touches lies together, in front.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Header {
@@ -53,10 +52,12 @@ pub struct Header {
     pub mailbox: Mailbox,
     /// Who it is.
     pub pid: Pid,
-    /// The type of its messages.
-    pub takes: TypeId,
     /// How many messages may wait at a time, if that is bounded.
     pub bound: MaybeBound,
+    /// How to run, drop and free the body, and what it takes.
+    pub vtable: &'static BodyVtable,
+    /// The owner's.
+    pub private: UnsafeCell<Private>,
     /// The core it must run on, or `u32::MAX`.
     pub core: u32,
     /// Monitors and timers that wait for its death.
@@ -80,14 +81,10 @@ pub struct Header {
     pub shares: AtomicUsize,
     /// See P4.
     pub kernel: NonNull<Kernel>,
-    /// How to run, drop and free the body.
-    pub vtable: &'static BodyVtable,
     /// For `reclaim`.
     pub retired: Retired,
     /// The slot's last tombstone (`table`, T3).
     pub predecessor: *mut (),
-    /// The owner's.
-    pub private: UnsafeCell<Private>,
 }
 
 // SAFETY: P1 to P4: every field is atomic, constant, or used by one owner at a time, and

@@ -13,8 +13,9 @@ use crate::set::Set;
 use crate::signal::queue::Queue;
 use crate::timer::record::TimerHead;
 
-/// See `header`, P1.
+/// See `header`, P1. `repr(C)`: what every message touches lies together, in front.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Private {
     /// Fetched, not yet received.
     pub queue: Queue,
@@ -28,6 +29,10 @@ pub struct Private {
     pub fetches: bool,
     /// It dies as soon as its slice lets go.
     pub dying: Option<Reason>,
+    /// Reductions spent in all slices.
+    pub reductions: u64,
+    /// Slices run.
+    pub slices: u64,
     /// What was fetched and not met, because the process died of what came before.
     pub unmet: Fifo,
     /// Links, own and taken up, in order of age.
@@ -40,10 +45,6 @@ pub struct Private {
     pub aliases: Set<AliasRecord>,
     /// Requests that it has received and not answered.
     pub open: Open,
-    /// Reductions spent in all slices.
-    pub reductions: u64,
-    /// Slices run.
-    pub slices: u64,
 }
 
 impl Private {

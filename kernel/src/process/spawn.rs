@@ -3,7 +3,6 @@
 //! Everything that can fail is done before the process is published; from then on nothing
 //! can, and links, monitors, flags and the name hold before its first instruction.
 
-use core::any::TypeId;
 use core::fmt;
 use core::mem::offset_of;
 use core::ptr::{self, NonNull};
@@ -432,8 +431,9 @@ fn new_header<B: Body>(
         run: RunNode::new(options.priority as u8),
         mailbox: Mailbox::new(),
         pid,
-        takes: TypeId::of::<B::Message>(),
         bound,
+        vtable: Process::<B>::VTABLE,
+        private: UnsafeCell::new(Private::new()),
         core: options.core.map_or(u32::MAX, |core| core as u32),
         watchers: Roll::new(),
         links: Roll::new(),
@@ -445,9 +445,7 @@ fn new_header<B: Body>(
         trap_exit: AtomicBool::new(options.trap_exit),
         shares: AtomicUsize::new(header::TABLE),
         kernel: NonNull::from(kernel),
-        vtable: Process::<B>::VTABLE,
         retired: Retired::new(reclaim),
         predecessor,
-        private: UnsafeCell::new(Private::new()),
     }
 }

@@ -126,6 +126,8 @@ pub struct Local<S: Steps = Real> {
     next_is_newborn: bool,
     /// There is something to check in.
     unpublished: bool,
+    /// There is no other core.
+    alone: bool,
 }
 
 /// Whether others could help with what was queued.
@@ -139,6 +141,11 @@ pub enum Queued {
 }
 
 impl<S: Steps> Local<S> {
+    /// Of one of so many cores, nothing queued.
+    pub fn of(cores: usize) -> Self {
+        Self { alone: cores == 1, ..Self::default() }
+    }
+
     /// Queues a node behind the others. Wait-free.
     ///
     /// # Safety
@@ -243,6 +250,7 @@ impl<S: Steps> Local<S> {
         }
     }
 
+    #[inline(never)]
     fn refill(&mut self, shared: &Shared, priority: usize) -> Option<NonNull<RunNode>> {
         let place = &shared.overflow[priority];
         let mut chain = Chain::new();
@@ -276,9 +284,15 @@ impl<S: Steps> Local<S> {
                 return self.pop_pinned(priority);
             }
         }
-        // SAFETY: the caller is the owner.
-        if let Some(node) = unsafe { shared.rings[priority].pop() } {
-            return Some(node);
+        let ring = &shared.rings[priority];
+        // SAFETY: the caller is the owner, and where it is alone nobody steals.
+        let first = if self.alone { unsafe { ring.pop_alone() } } else { unsafe { ring.pop() } };
+        if first.is_some() {
+            return first;
+        }
+        // Relaxed: only the owner makes it non-null.
+        if self.overflow[priority].is_empty() && shared.overflow[priority].load(Ordering::Relaxed).is_null() {
+            return if self.pinned_len == 0 { None } else { self.pop_pinned(priority) };
         }
         self.refill(shared, priority).or_else(|| self.pop_pinned(priority))
     }

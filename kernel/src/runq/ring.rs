@@ -37,7 +37,7 @@ const _: () = assert!(RING.is_power_of_two() && RING <= 1 << 15);
 pub struct Ring {
     head: AtomicUsize,
     tail: AtomicUsize,
-    places: Box<[AtomicPtr<RunNode>]>,
+    places: Box<[AtomicPtr<RunNode>; RING]>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Ring {
         Self {
             head: AtomicUsize::new(0),
             tail: AtomicUsize::new(0),
-            places: (0..RING).map(|_| AtomicPtr::new(ptr::null_mut())).collect(),
+            places: Box::new(core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut()))),
         }
     }
 
@@ -110,6 +110,22 @@ impl Ring {
                 Err(now) => word = now,
             }
         }
+    }
+
+    /// As [`Ring::pop`], where nobody steals. Wait-free.
+    ///
+    /// # Safety
+    /// The caller is the ring's owner, and nobody else calls [`Ring::steal`].
+    #[inline]
+    pub unsafe fn pop_alone(&self) -> Option<NonNull<RunNode>> {
+        // Relaxed, all of it: the owner's own words.
+        let real = Head::unpack(self.head.load(Ordering::Relaxed)).real;
+        if real == self.tail.load(Ordering::Relaxed) as Position {
+            return None;
+        }
+        let next = real.wrapping_add(1);
+        self.head.store(Head { steal: next, real: next }.pack(), Ordering::Relaxed);
+        NonNull::new(self.place(real).load(Ordering::Relaxed))
     }
 
     /// Takes the older half into `take`; how many. Lock-free.

@@ -76,6 +76,13 @@ enum After {
     Dies(Reason),
 }
 
+impl After {
+    #[cold]
+    fn dies_of(dying: &mut Option<Reason>) -> Self {
+        dying.take().map_or(Self::Yields, Self::Dies)
+    }
+}
+
 impl Core {
     /// Core number `id` of the kernel.
     ///
@@ -85,7 +92,8 @@ impl Core {
         assert!(id < kernel.cores(), "the kernel has {} cores", kernel.cores());
         assert!(kernel.cores[id].claim(), "core {id} has been made before");
         let seed = (kernel.options.seed ^ (id as u64 + 1)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let local = CoreLocal::new(id, kernel.now(), seed, &kernel.options.limits, kernel.depot.clone());
+        let local =
+            CoreLocal::new(id, kernel.cores(), kernel.now(), seed, &kernel.options.limits, kernel.depot.clone());
         let participant = kernel.register();
         Self {
             kernel,
@@ -355,8 +363,8 @@ unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> After {
         fetch(header, &slice.hand, By::Core);
         // SAFETY: ours; the borrow ends before anything foreign runs.
         let private = unsafe { header.private() };
-        if let Some(reason) = private.dying.take() {
-            return After::Dies(reason);
+        if private.dying.is_some() {
+            return After::dies_of(&mut private.dying);
         }
         // Who is suspended sleeps as one who waits; what has come for it, `resume` keeps until a signal ends that.
         if !private.resume || private.suspended > 0 {
@@ -391,8 +399,8 @@ unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> After {
             // SAFETY: the share that a request has left.
             unsafe { Header::give_up_waker(header.whole()) };
         }
-        if let Some(reason) = private.dying.take() {
-            return After::Dies(reason);
+        if private.dying.is_some() {
+            return After::dies_of(&mut private.dying);
         }
         match resumed {
             Resumed::Exit(reason) => return After::Dies(reason),
@@ -400,6 +408,8 @@ unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> After {
                 private.resume = true;
                 return After::Yields;
             }
+            // Most often nothing has come meanwhile.
+            Resumed::Wait if !private.resume && header.mailbox.sleep() => return After::Sleeps,
             Resumed::Wait => {}
         }
     }

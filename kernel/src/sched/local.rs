@@ -90,10 +90,10 @@ pub(crate) struct CoreLocal {
 
 impl CoreLocal {
     /// The private half of core `id`.
-    pub(crate) fn new(id: usize, now: u64, seed: u64, limits: &Limits, depot: Arc<Depot>) -> Self {
+    pub(crate) fn new(id: usize, cores: usize, now: u64, seed: u64, limits: &Limits, depot: Arc<Depot>) -> Self {
         Self {
             id,
-            queues: UnsafeCell::new(Local::default()),
+            queues: UnsafeCell::new(Local::of(cores)),
             wheel: UnsafeCell::new(Wheel::new(now)),
             limbo: UnsafeCell::new(Limbo::new()),
             basket: Arc::new(Basket::new()),

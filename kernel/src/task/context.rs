@@ -157,7 +157,7 @@ impl<M: Send + 'static> Context<M> {
         if !core::ptr::eq(process, self.process) || process.pid != self.pid || slice.inside.get() {
             return None;
         }
-        debug_assert!(process.takes == TypeId::of::<M>(), "a context is made of its process's Cx");
+        debug_assert!(process.vtable.takes == TypeId::of::<M>(), "a context is made of its process's Cx");
         Some(f(Cx::of(slice)))
     }
 

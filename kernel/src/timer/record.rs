@@ -387,7 +387,7 @@ impl TimerHead {
         };
         let node = this.cast::<Node>();
         if let Some(process) = process
-            && timer.takes.is_none_or(|takes| takes == process.takes)
+            && timer.takes.is_none_or(|takes| takes == process.vtable.takes)
         {
             // SAFETY: who fires owns the node; the share goes with it.
             if unsafe { hand.push(process, node) } {

@@ -32,8 +32,8 @@ pub(crate) fn due(hand: &Hand<'_>, after: Duration) -> u64 {
 /// Whom a timer of `process` is for, if it takes messages `N`; of a name, and of the dead, nobody knows.
 pub(crate) fn target<N: 'static>(process: &Header, hand: &Hand<'_>, to: Dest<'_>) -> Result<Target, TimerError> {
     let (target, takes) = match to {
-        Dest::Pid(pid) if pid == process.pid => (Target::Pid(pid), Some(process.takes)),
-        Dest::Pid(pid) => (Target::Pid(pid), hand.find(pid).map(|other| other.takes)),
+        Dest::Pid(pid) if pid == process.pid => (Target::Pid(pid), Some(process.vtable.takes)),
+        Dest::Pid(pid) => (Target::Pid(pid), hand.find(pid).map(|other| other.vtable.takes)),
         Dest::Name(name) => {
             let entry = hand.kernel.names.intern(name).map_err(|_| TimerError::NoMemory)?;
             (Target::Name(NonNull::from(entry)), None)
