@@ -55,6 +55,8 @@ pub struct Pool {
     counts: [Cell<usize>; CLASSES],
     /// Bytes.
     kept: Cell<usize>,
+    /// The class of the last block that was too much.
+    surplus: Cell<usize>,
     limit: usize,
     depot: Arc<Depot>,
 }
@@ -69,6 +71,7 @@ impl Pool {
             free: core::array::from_fn(|_| Cell::new(ptr::null_mut())),
             counts: core::array::from_fn(|_| Cell::new(0)),
             kept: Cell::new(0),
+            surplus: Cell::new(0),
             limit: if KEEPS { limit } else { 0 },
             depot,
         }
@@ -147,7 +150,10 @@ impl Pool {
                 // SAFETY: by contract.
                 return unsafe { super::free(memory) };
             }
-            self.spill(class);
+            self.surplus.set(class);
+            if self.counts[class].get() % BATCH == BATCH - 1 {
+                self.spill(class);
+            }
         }
         let block = memory.cast::<Free>();
         // SAFETY: the caller's, who does not use it again; a class's block has room for a pointer.
@@ -159,7 +165,7 @@ impl Pool {
     /// Makes room by a batch of the class, if there is one here and the others have room for it.
     #[inline(never)]
     fn spill(&self, class: usize) {
-        if self.counts[class].get() < BATCH || !self.depot.has_room(class) {
+        if !self.depot.has_room(class) || self.counts[class].get() < BATCH {
             return;
         }
         let Some(batch) = NonNull::new(self.free[class].get()) else { return };
@@ -190,15 +196,18 @@ impl Pool {
         due
     }
 
-    /// The size of which there is most shrinks.
     #[inline(never)]
     fn trim_some(&self, blocks: usize) {
-        let bytes = |class: &usize| self.counts[*class].get() * (class + 1);
-        let Some(class) = (0..CLASSES).max_by_key(bytes) else { return };
+        let mut class = self.surplus.get();
+        if self.counts[class].get() == 0 {
+            // What was too much is used again: then it is what there is most of.
+            let bytes = |class: &usize| self.counts[*class].get() * (class + 1);
+            class = (0..CLASSES).max_by_key(bytes).unwrap_or(class);
+            self.surplus.set(class);
+        }
         for _ in 0..blocks {
-            let Some(block) = NonNull::new(self.free[class].get()).filter(|_| self.kept.get() > self.limit) else {
-                return;
-            };
+            let block = NonNull::new(self.free[class].get()).filter(|_| self.kept.get() > self.limit);
+            let Some(block) = block else { return };
             // SAFETY: a free block of this pool.
             self.free[class].set(unsafe { block.as_ref() }.next);
             self.count(class, self.counts[class].get() - 1);

@@ -1,5 +1,6 @@
 //! What a process runs: [`Body`].
 
+use core::mem::needs_drop;
 use core::ptr::NonNull;
 
 use crate::cx::{Cx, Slice};
@@ -40,8 +41,8 @@ pub enum Resumed {
 pub struct BodyVtable {
     /// Runs a slice. The caller is the owner, and the body is there.
     pub resume: unsafe fn(NonNull<Header>, &Slice<'_>) -> Resumed,
-    /// Drops the body. The caller is the owner, and it is done once.
-    pub drop_body: unsafe fn(NonNull<Header>),
+    /// Drops the body. The caller is the owner, and it is done once. `None` where that would do nothing.
+    pub drop_body: Option<unsafe fn(NonNull<Header>)>,
     /// Frees the memory. The body has been dropped, and the caller has the last share.
     pub free: unsafe fn(NonNull<Header>, Option<&Pool>),
 }
@@ -54,8 +55,11 @@ pub(super) struct Process<B> {
 }
 
 impl<B: Body> Process<B> {
-    pub(super) const VTABLE: &'static BodyVtable =
-        &BodyVtable { resume: Self::resume, drop_body: Self::drop_body, free: Self::free };
+    pub(super) const VTABLE: &'static BodyVtable = &BodyVtable {
+        resume: Self::resume,
+        drop_body: if needs_drop::<B>() { Some(Self::drop_body) } else { None },
+        free: Self::free,
+    };
 
     fn body(process: NonNull<Header>) -> *mut UnsafeCell<B> {
         // SAFETY: within the allocation of the `Process<B>` that the header starts.
