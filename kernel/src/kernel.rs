@@ -37,8 +37,8 @@ pub struct Limits {
     /// which costs nothing (a limit costs two operations on a shared counter each). Who asks for
     /// one too many is told that there is no memory. Deaths need none.
     pub nodes: usize,
-    /// Bytes of memory that a core keeps for its next messages, links, monitors, timers and processes. What it has more it
-    /// gives back when it has nothing else to do, and little by little while it has. Beside it all cores together keep up to
+    /// Bytes of memory that a core keeps for its next messages, links, monitors, timers and processes. What it has more, at
+    /// most 128 times that, it gives back when it has nothing else to do, and little by little while it has. Beside it all cores together keep up to
     /// four times 64 blocks of each size that they exchange. 0: nothing is kept.
     pub kept: usize,
 }

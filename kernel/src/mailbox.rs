@@ -233,6 +233,11 @@ impl Fifo {
     pub const fn empty() -> Self {
         Self(ptr::null_mut())
     }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_null()
+    }
 }
 
 impl Iterator for Fifo {

@@ -13,6 +13,8 @@ pub trait Orders: 'static {
     /// Of giving up. Release: a side's last use comes before its share is gone. Acquire: who gave up the
     /// last one sees all uses by the others, and frees after them.
     const GIVE_UP: Ordering = Ordering::AcqRel;
+    /// Of a look that finds one share, the caller's. Acquire: pairs with the Release of who gave up the others.
+    const LAST: Ordering = Ordering::Acquire;
 }
 
 /// The orderings as they must be.
@@ -42,6 +44,7 @@ impl<O: Orders> Shares<O> {
     /// Gives one up: whether it was the last. Wait-free.
     #[must_use = "who gives up the last share frees the record"]
     pub fn give_up(&self) -> bool {
-        self.count.fetch_sub(1, O::GIVE_UP) == 1
+        // Only who has a share makes more: with the only one there is nobody to exchange anything with.
+        self.count.load(O::LAST) == 1 || self.count.fetch_sub(1, O::GIVE_UP) == 1
     }
 }

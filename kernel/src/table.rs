@@ -193,7 +193,10 @@ impl Table {
         // Release: pairs with the second look in `of_the_dead`: a reader that loaded the word
         // taken out below sees that the generation has moved on, or had it before.
         slot.generation.store(generation, Ordering::Release);
-        let tombstone = slot.tombstone.swap(ptr::null_mut(), Ordering::AcqRel);
+        // No exchange: only who has the slot writes here. Relaxed: what was written before came with the slot, and nobody
+        // follows a null.
+        let tombstone = slot.tombstone.load(Ordering::Relaxed);
+        slot.tombstone.store(ptr::null_mut(), Ordering::Relaxed);
         let pid = Pid::new(index, generation).expect("a released slot has a generation left (T4)");
         Ok(Claim { pid, tombstone })
     }

@@ -37,10 +37,15 @@ fn last_share<O: Orders>() {
 struct Relaxed;
 impl Orders for Relaxed {
     const GIVE_UP: Ordering = Ordering::Relaxed;
+    const LAST: Ordering = Ordering::Relaxed;
 }
 struct NoRelease;
 impl Orders for NoRelease {
     const GIVE_UP: Ordering = Ordering::Acquire;
+}
+struct LooksRelaxed;
+impl Orders for LooksRelaxed {
+    const LAST: Ordering = Ordering::Relaxed;
 }
 struct NoAcquire;
 impl Orders for NoAcquire {
@@ -56,5 +61,6 @@ fn protocol() {
 fn mutants() {
     mutant("link, the last share Relaxed", Some(2), last_share::<Relaxed>);
     mutant("link, the last share without Release", Some(2), last_share::<NoRelease>);
+    mutant("link, the only share found by a Relaxed look", Some(2), last_share::<LooksRelaxed>);
     mutant("link, the last share without Acquire", Some(2), last_share::<NoAcquire>);
 }

@@ -4,8 +4,8 @@
 //! next. So each core keeps the blocks that it frees, by size, youngest first: the next message is in a cache line
 //! that is warm. What is more than it may keep is a *surplus*: it goes to the other cores if they have room for it
 //! ([`Depot`]), and else back to the allocator, when its core has nothing else to do ([`Pool::trim`]), or block after block
-//! while it has. So a hundred thousand that die at once do not wait for the allocator one after the other, and memory is given back
-//! all the same.
+//! while it has. So many that die at once do not wait for the allocator one after the other, and memory is given back all the
+//! same; a surplus has its limit too, beyond which what is freed is freed.
 //!
 //! Every small block has its class's layout, whoever allocates it (`super::layout`), so what came from a pool may be
 //! freed without one, on any thread, and the other way round. A pool is its core's alone: nothing in here is atomic.
@@ -25,6 +25,9 @@ pub const KEEPS: bool = !cfg!(any(loom, shuttle, asan, miri));
 
 /// Blocks that go to the depot together.
 pub const BATCH: usize = 64;
+
+/// So many times what it may keep a pool has at most, for as long as its core is busy.
+const SURPLUS: usize = 128;
 
 /// A block that nobody uses: the first of a chain.
 #[derive(Debug)]
@@ -55,6 +58,8 @@ pub struct Pool {
     counts: [Cell<usize>; CLASSES],
     /// Bytes.
     kept: Cell<usize>,
+    /// The class of the last block that was too much.
+    surplus: Cell<usize>,
     limit: usize,
     depot: Arc<Depot>,
 }
@@ -69,6 +74,7 @@ impl Pool {
             free: core::array::from_fn(|_| Cell::new(ptr::null_mut())),
             counts: core::array::from_fn(|_| Cell::new(0)),
             kept: Cell::new(0),
+            surplus: Cell::new(0),
             limit: if KEEPS { limit } else { 0 },
             depot,
         }
@@ -143,11 +149,14 @@ impl Pool {
             return unsafe { super::free(memory) };
         };
         if self.kept.get() + (class + 1) * CLASS > self.limit {
-            if self.limit == 0 {
+            if self.counts[class].get() % BATCH == BATCH - 1 {
+                self.spill(class);
+            }
+            if self.kept.get() / SURPLUS >= self.limit {
                 // SAFETY: by contract.
                 return unsafe { super::free(memory) };
             }
-            self.spill(class);
+            self.surplus.set(class);
         }
         let block = memory.cast::<Free>();
         // SAFETY: the caller's, who does not use it again; a class's block has room for a pointer.
@@ -159,7 +168,7 @@ impl Pool {
     /// Makes room by a batch of the class, if there is one here and the others have room for it.
     #[inline(never)]
     fn spill(&self, class: usize) {
-        if self.counts[class].get() < BATCH || !self.depot.has_room(class) {
+        if !self.depot.has_room(class) || self.counts[class].get() < BATCH {
             return;
         }
         let Some(batch) = NonNull::new(self.free[class].get()) else { return };
@@ -190,15 +199,20 @@ impl Pool {
         due
     }
 
-    /// The size of which there is most shrinks.
     #[inline(never)]
     fn trim_some(&self, blocks: usize) {
-        let bytes = |class: &usize| self.counts[*class].get() * (class + 1);
-        let Some(class) = (0..CLASSES).max_by_key(bytes) else { return };
+        let mut class = self.surplus.get();
+        if self.counts[class].get() == 0 {
+            // What was too much is used again: then it is what there is most of.
+            let bytes = |class: &usize| self.counts[*class].get() * (class + 1);
+            class = (0..CLASSES).max_by_key(bytes).unwrap_or(class);
+            self.surplus.set(class);
+        }
+        // Others may need by now what they had no room for.
+        self.spill(class);
         for _ in 0..blocks {
-            let Some(block) = NonNull::new(self.free[class].get()).filter(|_| self.kept.get() > self.limit) else {
-                return;
-            };
+            let block = NonNull::new(self.free[class].get()).filter(|_| self.kept.get() > self.limit);
+            let Some(block) = block else { return };
             // SAFETY: a free block of this pool.
             self.free[class].set(unsafe { block.as_ref() }.next);
             self.count(class, self.counts[class].get() - 1);
@@ -326,6 +340,17 @@ mod tests {
         assert!(!pool.trim(100));
         pool.clear();
         assert_eq!((pool.kept.get(), pool.take::<usize>()), (0, None));
+    }
+
+    #[test]
+    fn a_surplus_has_its_limit() {
+        let pool = pool(CLASS);
+        let blocks: std::vec::Vec<_> = (0..10 * SURPLUS).map(|i| pool.try_new(i).unwrap()).collect();
+        for block in blocks {
+            // SAFETY: allocated above, not used again.
+            unsafe { pool.free(block) };
+            assert!(pool.kept.get() <= SURPLUS * CLASS, "{} bytes", pool.kept.get());
+        }
     }
 
     #[test]

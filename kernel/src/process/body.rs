@@ -1,6 +1,7 @@
 //! What a process runs: [`Body`].
 
 use core::any::TypeId;
+use core::mem::needs_drop;
 use core::ptr::NonNull;
 
 use crate::cx::{Cx, Slice};
@@ -43,8 +44,8 @@ pub struct BodyVtable {
     pub takes: TypeId,
     /// Runs a slice. The caller is the owner, and the body is there.
     pub resume: unsafe fn(NonNull<Header>, &Slice<'_>) -> Resumed,
-    /// Drops the body. The caller is the owner, and it is done once.
-    pub drop_body: unsafe fn(NonNull<Header>),
+    /// Drops the body. The caller is the owner, and it is done once. `None` where that would do nothing.
+    pub drop_body: Option<unsafe fn(NonNull<Header>)>,
     /// Frees the memory. The body has been dropped, and the caller has the last share.
     pub free: unsafe fn(NonNull<Header>, Option<&Pool>),
 }
@@ -60,7 +61,7 @@ impl<B: Body> Process<B> {
     pub(super) const VTABLE: &'static BodyVtable = &BodyVtable {
         takes: TypeId::of::<B::Message>(),
         resume: Self::resume,
-        drop_body: Self::drop_body,
+        drop_body: if needs_drop::<B>() { Some(Self::drop_body) } else { None },
         free: Self::free,
     };
 

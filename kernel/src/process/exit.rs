@@ -48,11 +48,13 @@ pub(crate) unsafe fn die(process: NonNull<Header>, slice: &Slice<'_>, reason: Re
     // death to answer.
     // SAFETY: the owner.
     unsafe { header.private() }.fetches = false;
-    hand.kernel.contain(&mut || {
-        let _outside = slice.leave();
-        // SAFETY: the owner; once, since nobody runs it again.
-        unsafe { (header.vtable.drop_body)(process) };
-    });
+    if let Some(drop_body) = header.vtable.drop_body {
+        hand.kernel.contain(&mut || {
+            let _outside = slice.leave();
+            // SAFETY: the owner; once, since nobody runs it again.
+            unsafe { drop_body(process) };
+        });
+    }
     // From here on all is refused.
     // SAFETY: the owner.
     unsafe { header.private() }.dying = Some(reason.clone());
@@ -91,9 +93,13 @@ fn close_line(header: &Header, hand: &Hand<'_>, tells: bool) {
 fn close(header: &Header, hand: &Hand<'_>) -> Queue {
     // Before anybody can find it dead: who does may register the name.
     name::release_name(header);
-    let rest = header.mailbox.close().into_fifo();
+    let rest = header.mailbox.close();
     // SAFETY: the owner.
     let private = unsafe { header.private() };
+    if rest.is_empty() && private.has_nothing() {
+        return Queue::new();
+    }
+    let rest = rest.into_fifo();
     // What was to be done for it by proxy is done, before anything is fired (`proxy`, X3), and without memory.
     private.monitors.freeze();
     private.links.freeze();
@@ -271,9 +277,11 @@ pub(crate) unsafe fn discard(hand: &Hand<'_>, process: NonNull<Header>) {
     // SAFETY: as above.
     let private = unsafe { header.private() };
     // A death that a panic has cut short, in a world that contains none, has dropped the body.
-    if core::mem::replace(&mut private.fetches, false) {
+    if core::mem::replace(&mut private.fetches, false)
+        && let Some(drop_body) = header.vtable.drop_body
+    {
         // SAFETY: ours, once.
-        kernel.contain(&mut || unsafe { (header.vtable.drop_body)(process) });
+        kernel.contain(&mut || unsafe { drop_body(process) });
     }
     // SAFETY: as above.
     unsafe { header.private() }.dying = Some(Reason::KILLED);

@@ -152,6 +152,14 @@ impl Header {
     /// # Safety
     /// The caller has it and does not use `process` again.
     pub unsafe fn give_up_table(process: NonNull<Self>, pool: Option<&Pool>) {
+        // SAFETY: shared, so live.
+        let header = unsafe { process.as_ref() };
+        // Acquire: pairs with the Release of the last waker. Where there is none there will be none: only who has a share, or
+        // runs a slice, shares, and nobody finds the process any more. So no exchange is needed to be the last.
+        if header.shares.load(Ordering::Acquire) == TABLE {
+            // SAFETY: the last share; the vtable is this process's.
+            return unsafe { (header.vtable.free)(process, pool) };
+        }
         // SAFETY: the caller's share.
         unsafe { Self::give_up(process, TABLE, pool) };
     }

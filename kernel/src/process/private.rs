@@ -70,6 +70,16 @@ impl Private {
 }
 
 impl Private {
+    /// Whether a death has nothing to give up but what is on its links: no signal, monitor, timer or alias.
+    pub fn has_nothing(&self) -> bool {
+        self.queue.is_empty()
+            && self.unmet.is_empty()
+            && self.monitors.is_empty()
+            && self.timers.is_empty()
+            && self.aliases.is_empty()
+            && self.links.len() < crate::config::INDEX_FROM
+    }
+
     /// Ends an alias; whether it was in force.
     pub fn end_alias(&mut self, reference: Reference) -> bool {
         let Some(alias) = self.aliases.find(reference.to_raw()) else { return false };

@@ -27,7 +27,7 @@ use crate::roll::Roll;
 use crate::runq::node::RunNode;
 use crate::signal::node::{Kind, Node};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, UnsafeCell};
-use crate::table::{FreeSlots, NoSlot};
+use crate::table::{Claim, FreeSlots, NoSlot};
 
 /// How urgent a process is. None starves (`runq`, F1).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -311,7 +311,7 @@ pub(crate) enum Slots<'a> {
 }
 
 impl Slots<'_> {
-    fn claim(&mut self, kernel: &Kernel) -> Result<crate::table::Claim, SpawnError> {
+    fn claim(&mut self, kernel: &Kernel) -> Result<Claim, SpawnError> {
         match self {
             // The parent is a process, so a kernel that is closed meanwhile is not empty before its child is seen.
             Self::Core(core) => Ok(core.claim(kernel)?),
@@ -368,17 +368,22 @@ pub(crate) fn spawn<B: Body>(
             return Err(error);
         }
     };
-    let parent = parent.as_ref();
+    // Most are tied to nobody.
+    let parent = parent.as_ref().filter(|parent| options.link || parent.reference.is_some());
     let Ok(ties) = Ties::try_new(hand, options, parent, claim.pid) else {
         undo(hand, &mut slots, &claim);
         // SAFETY: allocated above, nothing written.
         unsafe { pool::free(memory, hand.pool()) };
         return Err(SpawnError::NoMemory);
     };
-    let header = new_header::<B>(kernel, options, bound, claim.pid, claim.tombstone);
-    // SAFETY: fresh memory of this layout.
-    unsafe { memory.write(Process { header, body: UnsafeCell::new(body) }) };
+    // Part after part, where it is to stay: a whole process is several cache lines to copy.
+    // SAFETY: within fresh memory of this layout.
+    let place = unsafe { &raw mut (*memory.as_ptr()).body };
+    // SAFETY: likewise.
+    unsafe { place.write(UnsafeCell::new(body)) };
     let process = memory.cast::<Header>();
+    // SAFETY: likewise.
+    unsafe { write_header::<B>(process, kernel, options, bound, &claim) };
     // For `Header::whole`.
     let _ = process.as_ptr().expose_provenance();
     // SAFETY: initialised; ours until it is published.
@@ -392,7 +397,7 @@ pub(crate) fn spawn<B: Body>(
         // slot has the tombstone again.
         unsafe { (*process.as_ptr()).predecessor = ptr::null_mut() };
         // SAFETY: ours, once.
-        kernel.contain(&mut || unsafe { (child.vtable.drop_body)(process) });
+        child.vtable.drop_body.into_iter().for_each(|drop_body| kernel.contain(&mut || unsafe { drop_body(process) }));
         // SAFETY: the only share.
         unsafe { Header::give_up_table(process, hand.pool()) };
         return Err(SpawnError::Name(error));
@@ -410,7 +415,7 @@ pub(crate) fn spawn<B: Body>(
     Ok(Spawned { pid: claim.pid, monitor: parent.and_then(|parent| parent.reference) })
 }
 
-fn undo(hand: &Hand<'_>, slots: &mut Slots<'_>, claim: &crate::table::Claim) {
+fn undo(hand: &Hand<'_>, slots: &mut Slots<'_>, claim: &Claim) {
     // SAFETY: taken out by the claim, given back once. A reader that found it is done when
     // the slot is claimed again: its generation has moved on, and it holds a count if it cloned.
     let tombstone = unsafe { Reason::from_word(claim.tombstone) };
@@ -418,20 +423,39 @@ fn undo(hand: &Hand<'_>, slots: &mut Slots<'_>, claim: &crate::table::Claim) {
     slots.release(hand.kernel, claim.pid);
 }
 
-fn new_header<B: Body>(
+/// Writes a new process's header, field after field: a whole one would be made elsewhere and copied.
+///
+/// # Safety
+/// `process` is fresh memory of a header's layout.
+#[inline(always)]
+unsafe fn write_header<B: Body>(
+    process: NonNull<Header>,
     kernel: &Kernel,
     options: &SpawnOptions<'_>,
     bound: MaybeBound,
-    pid: Pid,
-    predecessor: *mut (),
-) -> Header {
+    claim: &Claim,
+) {
     /// The nodes of a wake and of a kill are parts of their process: nothing to free.
     unsafe fn part_of_the_process(_: NonNull<Node>, _: Option<&Pool>) {}
-    Header {
+    macro_rules! write {
+        ($($field:ident: $value:expr),* $(,)?) => {
+            // None is left out.
+            let _ = |header: Header| {
+                let Header { $($field: _),* } = header;
+            };
+            $(
+                // SAFETY: within the header, by contract.
+                let place = unsafe { &raw mut (*process.as_ptr()).$field };
+                // SAFETY: likewise.
+                unsafe { place.write($value) };
+            )*
+        };
+    }
+    write! {
         run: RunNode::new(options.priority as u8),
         mailbox: Mailbox::new(),
-        pid,
-        bound,
+        pid: claim.pid,
+        bound: bound,
         vtable: Process::<B>::VTABLE,
         private: UnsafeCell::new(Private::new()),
         core: options.core.map_or(u32::MAX, |core| core as u32),
@@ -446,6 +470,6 @@ fn new_header<B: Body>(
         shares: AtomicUsize::new(header::TABLE),
         kernel: NonNull::from(kernel),
         retired: Retired::new(reclaim),
-        predecessor,
+        predecessor: claim.tombstone,
     }
 }

@@ -183,7 +183,7 @@ impl Core {
         may == 0
     }
 
-    /// Runs slices until one of them dies, so many are over or there is none: a world pays for what survives a panic once
+    /// Runs slices until one of them panics, so many are over or there is none: a world pays for what survives a panic once
     /// for all of them. The process that is to go on, if any.
     ///
     /// # Safety
@@ -195,7 +195,6 @@ impl Core {
         may: &mut u32,
     ) -> Option<NonNull<Header>> {
         let mut running = process;
-        let mut dies = None;
         let contained = self.kernel.world().contain(&mut || {
             loop {
                 // SAFETY: popped, so ours, and the slice's.
@@ -205,10 +204,9 @@ impl Core {
                     // Somebody else may have the process already: it is not looked at again.
                     After::Sleeps => {}
                     After::Yields => self.local.requeue(&self.kernel, slice.process()),
-                    After::Dies(reason) => {
-                        dies = Some(reason);
-                        return;
-                    }
+                    // What is foreign in there is contained by itself.
+                    // SAFETY: ours, and not used again.
+                    After::Dies(reason) => unsafe { die(running, slice, reason) },
                 }
                 match self.turn_to_next(slice, *may) {
                     Some(next) => running = next,
@@ -216,20 +214,15 @@ impl Core {
                 }
             }
         });
-        if let Err(reason) = contained {
-            assert!(slice.resumed.replace(false), "the kernel has panicked: {reason}");
-            *may -= 1;
-            // SAFETY: ours: it has panicked in the middle of its turn.
-            let private = unsafe { slice.process().private() };
-            private.reductions += u64::from(slice.spent()) + 1;
-            dies = Some(private.dying.take().unwrap_or(reason));
-        }
-        if let Some(reason) = dies {
-            // SAFETY: ours, and not used again.
-            unsafe { die(running, slice, reason) };
-        } else {
-            return None;
-        }
+        let Err(reason) = contained else { return None };
+        assert!(slice.resumed.replace(false), "the kernel has panicked: {reason}");
+        *may -= 1;
+        // SAFETY: ours: it has panicked in the middle of its turn.
+        let private = unsafe { slice.process().private() };
+        private.reductions += u64::from(slice.spent()) + 1;
+        let reason = private.dying.take().unwrap_or(reason);
+        // SAFETY: ours, and not used again.
+        unsafe { die(running, slice, reason) };
         self.turn_to_next(slice, *may)
     }
 
