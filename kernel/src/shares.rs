@@ -2,7 +2,7 @@
 //!
 //! A link, a monitor, a timer is one allocation that two sides use without asking each other. Each has a share,
 //! which travels with the list, set or signal that it is in; who gives up the last one frees the record, and has it
-//! to itself from then on.
+//! to itself from then on. Only who has a share may add one, so the last stays the last.
 
 use core::marker::PhantomData;
 
@@ -13,7 +13,7 @@ pub trait Orders: 'static {
     /// Of giving up. Release: a side's last use comes before its share is gone. Acquire: who gave up the
     /// last one sees all uses by the others, and frees after them.
     const GIVE_UP: Ordering = Ordering::AcqRel;
-    /// Of a look that finds one share, the caller's. Acquire: pairs with the Release of who gave up the others.
+    /// Of the look whether one's own share is the last. Acquire: it pairs with the others' giving up, as above.
     const LAST: Ordering = Ordering::Acquire;
 }
 
@@ -44,7 +44,8 @@ impl<O: Orders> Shares<O> {
     /// Gives one up: whether it was the last. Wait-free.
     #[must_use = "who gives up the last share frees the record"]
     pub fn give_up(&self) -> bool {
-        // Only who has a share makes more: with the only one there is nobody to exchange anything with.
+        // If there is one left it is the caller's, and nobody has one to make another of: nothing has to be exchanged. That
+        // is so for every record's last share but when two are given up at the same time.
         self.count.load(O::LAST) == 1 || self.count.fetch_sub(1, O::GIVE_UP) == 1
     }
 }

@@ -20,6 +20,18 @@ pub unsafe trait World: Send + Sync + 'static {
     /// Nanoseconds since a moment of the world's choice. Never goes back.
     fn now(&self) -> u64;
 
+    /// A time that is not before [`World::now`], and at most [`World::soon_by`] after it: from when a timer's time counts. For
+    /// a world that can say this for less.
+    fn soon(&self) -> u64 {
+        self.now()
+    }
+
+    /// How many nanoseconds after now [`World::soon`] may be: a timer that is read says that much less than it has left, so that it
+    /// never has more than it was started with. Always the same.
+    fn soon_by(&self) -> u64 {
+        0
+    }
+
     /// There is work for a core that has said it is idle: make its driver call
     /// [`crate::Core::run`] again. A call that comes before the driver has gone to sleep must
     /// keep it from sleeping.

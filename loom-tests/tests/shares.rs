@@ -34,10 +34,32 @@ fn last_share<O: Orders>() {
     assert_eq!(freed, 1, "one of them frees it");
 }
 
+/// As [`last_share`], and the one side makes another share before it gives up both.
+fn added_share<O: Orders>() {
+    let record = Arc::new(Record { shares: Shares::<O>::new(2), reason: UnsafeCell::new(0) });
+    let give_up = |record: &Record<O>| {
+        let last = record.shares.give_up();
+        if last {
+            record.reason.with_mut(|_| ());
+        }
+        usize::from(last)
+    };
+    let other = record.clone();
+    let adds = thread::spawn(move || {
+        other.shares.add();
+        let first = give_up(&other);
+        assert_eq!(first, 0, "its other share is left");
+        // SAFETY: as above, by the share that is left.
+        other.reason.with_mut(|reason| unsafe { *reason = 1 });
+        give_up(&other)
+    });
+    let freed = give_up(&record) + adds.join().unwrap();
+    assert_eq!(freed, 1, "one of them frees it");
+}
+
 struct Relaxed;
 impl Orders for Relaxed {
     const GIVE_UP: Ordering = Ordering::Relaxed;
-    const LAST: Ordering = Ordering::Relaxed;
 }
 struct NoRelease;
 impl Orders for NoRelease {
@@ -55,12 +77,13 @@ impl Orders for NoAcquire {
 #[test]
 fn protocol() {
     model("link, the last share", None, last_share::<Real>);
+    model("link, a share is added", None, added_share::<Real>);
 }
 
 #[test]
 fn mutants() {
     mutant("link, the last share Relaxed", Some(2), last_share::<Relaxed>);
     mutant("link, the last share without Release", Some(2), last_share::<NoRelease>);
-    mutant("link, the only share found by a Relaxed look", Some(2), last_share::<LooksRelaxed>);
+    mutant("link, the last share looked for Relaxed", Some(2), last_share::<LooksRelaxed>);
     mutant("link, the last share without Acquire", Some(2), last_share::<NoAcquire>);
 }

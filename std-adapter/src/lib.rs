@@ -30,6 +30,7 @@ mod behaviours;
 pub mod blocking;
 pub mod builder;
 pub mod callbacks;
+mod clock;
 pub mod exits;
 pub mod join;
 mod panics;

@@ -11,6 +11,7 @@ use atropos_kernel::world::{Here, World};
 use atropos_kernel::{Fired, MAX_CORES, Pid, Reason};
 
 use crate::callbacks::Callbacks;
+use crate::clock;
 use crate::panics::contain;
 use crate::stream::Streams;
 
@@ -25,7 +26,10 @@ fn here() -> *const Here {
 
 /// See the module.
 pub(crate) struct ThreadWorld {
-    start: Instant,
+    /// From when its clock counts.
+    origin: Instant,
+    /// Whether timers may look at the processor's counter.
+    counts: bool,
     threads: Box<[OnceLock<Thread>]>,
     lost_panic: Box<dyn Fn(&Reason) + Send + Sync>,
     callbacks: Arc<Callbacks>,
@@ -36,7 +40,8 @@ impl ThreadWorld {
     pub(crate) fn new(cores: usize, lost_panic: Box<dyn Fn(&Reason) + Send + Sync>, callbacks: Callbacks) -> Self {
         assert!(cores <= MAX_CORES);
         Self {
-            start: Instant::now(),
+            origin: clock::origin(),
+            counts: clock::counts(),
             threads: (0..cores).map(|_| OnceLock::new()).collect(),
             lost_panic,
             callbacks: Arc::new(callbacks),
@@ -62,7 +67,15 @@ impl ThreadWorld {
 // SAFETY: `here` is a thread-local: each thread has a place of its own.
 unsafe impl World for ThreadWorld {
     fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        clock::now(self.origin)
+    }
+
+    fn soon(&self) -> u64 {
+        if self.counts { clock::soon(self.origin) } else { self.now() }
+    }
+
+    fn soon_by(&self) -> u64 {
+        if self.counts { clock::SOON_BY } else { 0 }
     }
 
     fn wake(&self, core: usize) {

@@ -26,7 +26,7 @@ use crate::timer::record::{Target, TimerError, TimerHead};
 /// When a timer is due that is started now.
 pub(crate) fn due(hand: &Hand<'_>, after: Duration) -> u64 {
     let after = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
-    hand.kernel.now().saturating_add(after)
+    hand.kernel.world().soon().saturating_add(after)
 }
 
 /// Whom a timer of `process` is for, if it takes messages `N`; of a name, and of the dead, nobody knows.
@@ -110,9 +110,10 @@ pub(crate) fn read(process: &Header, timer: Reference) -> Option<u64> {
     record.is_armed().then_some(record.due)
 }
 
-/// The time until then.
+/// The time until then, and not more than a timer was started with.
 pub(crate) fn left(hand: &Hand<'_>, due: u64) -> Duration {
-    Duration::from_nanos(due.saturating_sub(hand.kernel.now()))
+    let world = hand.kernel.world();
+    Duration::from_nanos(due.saturating_sub(world.now()).saturating_sub(world.soon_by()))
 }
 
 impl Private {
