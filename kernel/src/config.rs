@@ -18,8 +18,8 @@ pub const SWEEP_AT_LEAST: usize = if SMALL { 2 } else { 64 };
 /// Linear search below, hashed index from here on (links, monitors of one process).
 pub const INDEX_FROM: usize = 9;
 
-/// Reductions of one slice.
-pub const SLICE: u32 = 2000;
+/// Reductions of one slice, as in OTP.
+pub const SLICE: u32 = 4000;
 
 /// Words of the set of idle cores.
 pub const CORE_WORDS: usize = if SMALL { 1 } else { 4 };
