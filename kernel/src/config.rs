@@ -18,8 +18,17 @@ pub const SWEEP_AT_LEAST: usize = if SMALL { 2 } else { 64 };
 /// Linear search below, hashed index from here on (links, monitors of one process).
 pub const INDEX_FROM: usize = 9;
 
-/// Reductions of one slice.
-pub const SLICE: u32 = 2000;
+/// Reductions of one slice, as in OTP.
+pub const SLICE: u32 = 4000;
+
+/// Reductions between two looks of a slice into the mailbox, while there is something to receive already.
+pub const LOOK_EVERY: u32 = 64;
+
+/// Signals that wait at a receiver for which its senders are charged a reduction more.
+pub const CHARGE_FROM: u32 = 32;
+
+/// The most that a sender is charged for one message.
+pub const CHARGE_MOST: u32 = 250;
 
 /// Words of the set of idle cores.
 pub const CORE_WORDS: usize = if SMALL { 1 } else { 4 };

@@ -40,14 +40,19 @@
 //! node that it pushes on. It needs no reclamation of its own; what leads to the mailbox
 //! does (`table`).
 //!
+//! Beside the word lies a hint of how many signals wait to be received, by which a sender is charged for what it adds to a
+//! mailbox that is long ([`Mailbox::charge`]): it loses its slice sooner, and the receiver gets its own. Otherwise many senders
+//! on several cores fill a mailbox faster than it is read, whatever its process does, and what it reads is cold.
+//!
 //! Progress: `push` is lock-free (a failed exchange means another push or the owner came
 //! first), everything else is wait-free.
 
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
-use crate::signal::node::Node;
-use crate::sync::{AtomicBool, AtomicPtr, Ordering};
+use crate::config::{CHARGE_FROM, CHARGE_MOST};
+use crate::signal::node::{Kind, Node};
+use crate::sync::{AtomicBool, AtomicPtr, Ordering, PlainAtomicU32};
 
 /// The orderings of the protocol, a parameter so that a model can weaken one and see it fail.
 pub trait Orders: 'static {
@@ -73,6 +78,8 @@ pub struct Mailbox<O = Real> {
     head: AtomicPtr<Node>,
     /// Written by the owner: a batch is taken and its exits are not yet all acted on.
     fetching: AtomicBool,
+    /// Written by the owner: signals that waited to be received when it fetched last, 0 when it sleeps.
+    waiting: PlainAtomicU32,
     orders: PhantomData<O>,
 }
 
@@ -100,7 +107,12 @@ const CLOSED: *mut Node = ptr::without_provenance_mut(2);
 impl<O: Orders> Mailbox<O> {
     /// The mailbox of a process that is about to be queued for its first slice.
     pub fn new() -> Self {
-        Self { head: AtomicPtr::new(ACTIVE), fetching: AtomicBool::new(false), orders: PhantomData }
+        Self {
+            head: AtomicPtr::new(ACTIVE),
+            fetching: AtomicBool::new(false),
+            waiting: PlainAtomicU32::new(0),
+            orders: PhantomData,
+        }
     }
 
     /// Pushes a signal. Lock-free.
@@ -161,6 +173,19 @@ impl<O: Orders> Mailbox<O> {
         self.fetching.store(false, O::SETTLE);
     }
 
+    /// After a fetch so many signals wait to be received. The owner's.
+    pub fn note(&self, waiting: usize) {
+        // Relaxed: a hint.
+        self.waiting.store(u32::try_from(waiting).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// The reductions that a sender spends on top for what waits here already.
+    #[inline]
+    pub fn charge(&self) -> u32 {
+        // Relaxed: a hint.
+        (self.waiting.load(Ordering::Relaxed) / CHARGE_FROM).min(CHARGE_MOST)
+    }
+
     /// Whether the caller has nothing pending here (M4), so that what it does next to the
     /// process's lists keeps its place. Any caller; wait-free.
     pub fn is_clear(&self) -> bool {
@@ -174,6 +199,8 @@ impl<O: Orders> Mailbox<O> {
     /// Goes to sleep unless something has come. The owner's; after `true` it owns nothing any more.
     #[must_use = "after `false` the process must go on"]
     pub fn sleep(&self) -> bool {
+        // Relaxed: a hint. Most who sleep have received all, and who has not is not reading.
+        self.waiting.store(0, Ordering::Relaxed);
         // Release: pairs with the fence of the push that wakes.
         self.head.compare_exchange(ACTIVE, IDLE, Ordering::Release, Ordering::Relaxed).is_ok()
     }
@@ -217,9 +244,48 @@ impl Batch {
         Fifo(oldest)
     }
 
+    /// Turns the batch round, as a piece of a private queue.
+    pub fn into_piece(self) -> Piece {
+        let (mut newest, mut oldest) = (self.0, ptr::null_mut());
+        let (last, mut len, mut plain) = (self.0, 0, true);
+        while let Some(node) = NonNull::new(newest) {
+            // SAFETY: a taken node is held by the taker (N1, M2).
+            newest = unsafe { Node::next(node) };
+            // SAFETY: likewise.
+            unsafe { Node::set_between(node, newest, oldest) };
+            // SAFETY: likewise.
+            plain &= matches!(unsafe { Node::kind(node) }, Kind::Message | Kind::Request);
+            oldest = node.as_ptr();
+            len += 1;
+        }
+        Piece { first: oldest, last, len, plain }
+    }
+
     /// Whether nothing was taken.
     pub fn is_empty(&self) -> bool {
         self.0.is_null()
+    }
+}
+
+/// Signals taken from a mailbox, oldest first, linked both ways.
+#[derive(Debug)]
+#[must_use = "the signals in it must be met or released"]
+pub struct Piece {
+    pub(crate) first: *mut Node,
+    pub(crate) last: *mut Node,
+    pub(crate) len: u32,
+    plain: bool,
+}
+
+impl Piece {
+    /// Whether all are messages or requests, which are met by being in the private queue.
+    pub fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    /// To be met one by one.
+    pub fn into_fifo(self) -> Fifo {
+        Fifo(self.first)
     }
 }
 

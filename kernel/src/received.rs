@@ -131,7 +131,7 @@ impl<M> Received<M> {
     /// # Safety
     /// The caller owns `process`, which takes `M`; `node` came from its private queue and is not
     /// used again.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn open(node: NonNull<Node>, process: &Header, hand: &Hand<'_>) -> Self {
         // SAFETY: taken out, so the owner's.
         let kind = unsafe { Node::kind(node) };

@@ -186,4 +186,6 @@ pub fn acquire_by<T>(load: impl FnOnce(Ordering) -> T) {
 
 /// An atomic that no model looks at: statistics, and the counts of values that
 /// are only ever shared through something that a model does look at.
-pub use core::sync::atomic::{AtomicBool as PlainAtomicBool, AtomicUsize as PlainAtomicUsize};
+pub use core::sync::atomic::{
+    AtomicBool as PlainAtomicBool, AtomicU32 as PlainAtomicU32, AtomicUsize as PlainAtomicUsize,
+};

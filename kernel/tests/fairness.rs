@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atropos_kernel::internals::config::SLICE;
-use atropos_kernel::{Body, Core, Cx, Kernel, Options, Pid, Priority, Ran, Reason, Received, Resumed, SpawnOptions};
+use atropos_kernel::{
+    Body, Core, Cx, Host, Kernel, Options, Pid, Priority, Ran, Reason, Received, Resumed, SpawnOptions,
+};
 
 use common::{Stage, does};
 
@@ -143,6 +145,83 @@ fn the_youngest_do_not_keep_their_elders_waiting() {
     let _ = stage.cores[0].run(2 * SLICE / 10 + 2 + ELDERS as u32);
     assert!(others.load(Ordering::Relaxed) > 0, "who was queued before waits");
     assert_eq!(elders.load(Ordering::Relaxed), ELDERS, "each elder has had its turn");
+}
+
+/// Many who never rest send to one that reads as fast as it may: each loses its slice the sooner the more waits there, so that
+/// the mailbox stays within bounds that do not depend on how many they are; and nobody is stopped.
+#[test]
+fn who_fills_a_long_mailbox_pays_for_it() {
+    const MANY: usize = 64;
+    let mut stage = Stage::new(Options::default());
+    let (most, sent) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let longest = most.clone();
+    // It has always something to do, so it is never woken, and has its turn behind all the others.
+    let reads = does(move |cx: &Cx<'_, u8>| {
+        while !cx.is_exhausted() {
+            if cx.receive().is_none() {
+                cx.spend(1);
+            }
+        }
+        let mut waits = 0;
+        cx.for_each_waiting(|_| waits += 1);
+        longest.fetch_max(waits, Ordering::Relaxed);
+        Resumed::Yield
+    });
+    let reader = stage.host().spawn(&SpawnOptions::new(), reads).unwrap().pid;
+    let each: Vec<_> = (0..MANY).map(|_| Arc::new(AtomicUsize::new(0))).collect();
+    for own in &each {
+        let (own, sent) = (own.clone(), sent.clone());
+        let fills = does(move |cx: &Cx<'_, ()>| {
+            while !cx.is_exhausted() {
+                cx.send(reader, 0_u8).unwrap();
+                own.fetch_add(1, Ordering::Relaxed);
+                sent.fetch_add(1, Ordering::Relaxed);
+            }
+            Resumed::Yield
+        });
+        stage.host().spawn(&SpawnOptions::new(), fills).unwrap();
+    }
+    for _ in 0..150 {
+        assert_eq!(stage.cores[0].run(MANY as u32 + 1), Ran::Worked);
+    }
+    // The first round, in which nobody knows yet, brings 64 slices' worth; without the charge each round did.
+    let most = most.load(Ordering::Relaxed);
+    assert!(most < 300_000, "{most} messages waited");
+    let sent = sent.load(Ordering::Relaxed);
+    assert!(sent > 500_000, "{sent} messages were sent");
+    let (least, most) = each
+        .iter()
+        .map(|own| own.load(Ordering::Relaxed))
+        .fold((usize::MAX, 0), |(least, most), own| (least.min(own), most.max(own)));
+    assert!(most <= 2 * least, "one has sent {least}, one {most}");
+}
+
+/// Whoever has enough to read meets an exit all the same, before it has read it all and within one slice.
+#[test]
+fn an_exit_is_met_in_the_midst_of_messages() {
+    const MANY: usize = 2000;
+    let mut stage = Stage::new(Options { cores: 2, ..Options::default() });
+    let read = Arc::new(AtomicUsize::new(0));
+    let (counts, kernel) = (read.clone(), stage.kernel.clone());
+    let reads = does(move |cx: &Cx<'_, u8>| {
+        while cx.receive().is_some() {
+            if counts.fetch_add(1, Ordering::Relaxed) == 0 {
+                // From elsewhere, while it runs.
+                let participant = kernel.register();
+                Host::new(&kernel, &participant).exit(cx.pid(), Reason::KILL).unwrap();
+            }
+        }
+        Resumed::Wait
+    });
+    let reader = stage.host().spawn(&SpawnOptions::new(), reads).unwrap().pid;
+    stage.settle();
+    for _ in 0..MANY {
+        stage.host().send(reader, 0_u8).unwrap();
+    }
+    stage.settle();
+    let read = read.load(Ordering::Relaxed);
+    assert!(read < 200, "it read {read} messages after it was killed");
+    assert!(!stage.host().is_alive(reader));
 }
 
 /// A child that was hidden in the next-up slot, and its parent, both go on for ever: a sleeping core takes one.

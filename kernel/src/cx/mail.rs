@@ -8,6 +8,7 @@ use crate::in_line::InLine;
 use crate::memory::NoMemory;
 use crate::pid::{Alias, Pid};
 use crate::process::fetch::{By, fetch};
+use crate::process::header::Header;
 use crate::reason::Reason;
 use crate::received::{Peek, Received};
 use crate::send::{self, SendError, With};
@@ -45,7 +46,11 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// The oldest message, EXIT, DOWN or timer that waits.
     pub fn receive(&self) -> Option<Received<M>> {
         self.must_not_look();
-        if self.slice.process().mailbox.has_pending() {
+        // What comes from other cores while there is enough to do is looked for now and then: the word is theirs as well.
+        if (self.private(|private| private.queue.first().is_null()) || self.slice.is_due_to_look())
+            && self.slice.process().mailbox.has_pending()
+        {
+            self.slice.looks();
             self.fetch(By::Body);
         }
         // Also nothing is fetched any more then.
@@ -120,8 +125,21 @@ impl<M: Send + 'static> Cx<'_, M> {
         if self.is_dying() {
             return Err(SendError::Dying(message));
         }
-        self.spend(1);
-        send::send(&self.slice.hand, to, message)
+        let hand = &self.slice.hand;
+        match hand.find(to) {
+            Some(process) => self.send_to(process, message),
+            None => {
+                self.spend(1);
+                Err(SendError::NoProc(message))
+            }
+        }
+    }
+
+    /// Sends to a process that was found. What waits there already is paid for (`mailbox`).
+    #[inline(always)]
+    fn send_to<N: Send + 'static>(&self, process: &Header, message: N) -> Result<(), SendError<N>> {
+        self.spend(1 + process.mailbox.charge());
+        send::send_to(&self.slice.hand, process, message, With::Nothing)
     }
 
     /// As [`Cx::send`]; but at a full mailbox the process gets in line, by `line`, and the message comes back
@@ -165,11 +183,13 @@ impl<M: Send + 'static> Cx<'_, M> {
         if self.is_dying() {
             return Err(SendError::Dying(message));
         }
-        self.spend(1);
         let hand = &self.slice.hand;
         match hand.kernel.names.find(to).and_then(|entry| entry.holder(hand.guard)) {
-            Some(process) => send::send_to(hand, process, message, With::Nothing),
-            None => Err(SendError::NoName(message)),
+            Some(process) => self.send_to(process, message),
+            None => {
+                self.spend(1);
+                Err(SendError::NoName(message))
+            }
         }
     }
 

@@ -49,9 +49,12 @@ impl<M: Send + 'static> Cx<'_, M> {
         if self.is_dying() {
             return Err(SendError::Dying(()));
         }
-        self.spend(1);
         let hand = &self.slice.hand;
-        let process = hand.find(to).ok_or(SendError::NoProc(()))?;
+        let Some(process) = hand.find(to) else {
+            self.spend(1);
+            return Err(SendError::NoProc(()));
+        };
+        self.spend(1 + process.mailbox.charge());
         let (reply, watch, requested) =
             request::request(self.process(), hand).map_err(|NoMemory| SendError::NoMemory(()))?;
         let message = make(reply);

@@ -26,6 +26,8 @@ pub struct Slice<'a> {
     pub(crate) resumed: Cell<bool>,
     /// The budget when it was resumed.
     granted: Cell<u32>,
+    /// The budget when the mailbox was looked into last.
+    looked: Cell<u32>,
     /// The body wants to go on, behind the others.
     pub(crate) yields: Cell<bool>,
 }
@@ -56,6 +58,7 @@ impl<'a> Slice<'a> {
             looking: Cell::new(false),
             resumed: Cell::new(false),
             granted: Cell::new(0),
+            looked: Cell::new(0),
             yields: Cell::new(false),
         }
     }
@@ -76,6 +79,18 @@ impl<'a> Slice<'a> {
     /// The body is resumed.
     pub(crate) fn begin(&self) {
         self.granted.set(self.budget.get());
+        self.looked.set(self.budget.get());
+    }
+
+    /// Whether it is time to look into the mailbox, although there is something to receive already.
+    #[inline]
+    pub(crate) fn is_due_to_look(&self) -> bool {
+        self.budget.get() + config::LOOK_EVERY <= self.looked.get()
+    }
+
+    /// The mailbox is looked into.
+    pub(crate) fn looks(&self) {
+        self.looked.set(self.budget.get());
     }
 
     /// Reductions spent since it was resumed.

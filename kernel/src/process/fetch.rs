@@ -4,6 +4,10 @@
 //! does not survive ends the fetch, and what is behind it stays in `unmet` for the death to
 //! answer. Nobody sees the mailbox as clear until the whole batch is met (`mailbox`, M4).
 //!
+//! A batch of nothing but plain messages, which are met by that, is appended whole; and what woke the process by a plain message has put
+//! it there itself (`mailbox`, edge 6). A body that receives looks for more when it has received all, and every
+//! [`crate::config::LOOK_EVERY`] reductions: the word is its senders' as well, and each look takes the line from them.
+//!
 //! Nothing foreign runs while a batch is in hand: what it holds that nobody receives (a late reply, or what a bounded
 //! mailbox drops) is released, with whatever its destructor does, when the batch is done. A destructor may fetch in its turn.
 
@@ -65,9 +69,24 @@ fn fetch_batch(process: &Header, hand: &Hand<'_>, by: By) {
     if private.dying.is_some() || !private.fetches {
         return;
     }
-    let batch = process.mailbox.take();
+    let piece = process.mailbox.take().into_piece();
+    if piece.is_plain() && process.bound.get().is_none() {
+        private.queue.append(piece);
+        private.resume |= by == By::Core;
+        process.mailbox.settle();
+        process.mailbox.note(private.queue.len());
+        return;
+    }
+    fetch_others(process, hand, by, piece.into_fifo());
+}
+
+/// The rest of a fetch, when not all of it are plain messages.
+#[inline(never)]
+fn fetch_others(process: &Header, hand: &Hand<'_>, by: By, fifo: Fifo) {
     let mut refused = Queue::new();
-    meet_all(process, hand, by, batch.into_fifo(), &mut refused);
+    meet_all(process, hand, by, fifo, &mut refused);
+    // SAFETY: the owner.
+    process.mailbox.note(unsafe { process.private() }.queue.len());
     while let Some(node) = refused.pop_front() {
         // SAFETY: fetched, so the owner's. Foreign: nothing is borrowed.
         unsafe { hand.release(node) };

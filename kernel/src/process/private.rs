@@ -17,16 +17,16 @@ use crate::timer::record::TimerHead;
 #[derive(Debug)]
 #[repr(C)]
 pub struct Private {
-    /// Fetched, not yet received.
-    pub queue: Queue,
     /// The body must see what has come: a signal for it was fetched, or it has not yet run.
     pub resume: bool,
-    /// So many have suspended it and not resumed it: its body is not resumed, whatever has come.
-    pub suspended: u32,
     /// A waker's share of the process that is left of a request, for the next one in the same slice.
     pub spare: bool,
     /// Not once its death has begun.
     pub fetches: bool,
+    /// So many have suspended it and not resumed it: its body is not resumed, whatever has come.
+    pub suspended: u32,
+    /// Fetched, not yet received.
+    pub queue: Queue,
     /// It dies as soon as its slice lets go.
     pub dying: Option<Reason>,
     /// Reductions spent in all slices.

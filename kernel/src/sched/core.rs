@@ -346,6 +346,12 @@ impl Drop for Noted<'_> {
     }
 }
 
+/// Whether the process has gone to sleep: then it may be another's already.
+#[inline(always)]
+fn sleeps(slice: &Slice<'_>, process: &Header) -> bool {
+    process.mailbox.sleep() || slice.hand.kernel.mutated(Mutation::SleepsAnyway)
+}
+
 /// One turn of a process.
 ///
 /// # Safety
@@ -361,7 +367,7 @@ unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> After {
         }
         // Who is suspended sleeps as one who waits; what has come for it, `resume` keeps until a signal ends that.
         if !private.resume || private.suspended > 0 {
-            if header.mailbox.sleep() || slice.hand.kernel.mutated(Mutation::SleepsAnyway) {
+            if sleeps(slice, header) {
                 return After::Sleeps;
             }
             // More has come, which may not be for the body either: others have their turn all the same.
@@ -402,7 +408,7 @@ unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> After {
                 return After::Yields;
             }
             // Most often nothing has come meanwhile.
-            Resumed::Wait if !private.resume && header.mailbox.sleep() => return After::Sleeps,
+            Resumed::Wait if !private.resume && sleeps(slice, header) => return After::Sleeps,
             Resumed::Wait => {}
         }
     }

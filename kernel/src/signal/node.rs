@@ -181,6 +181,19 @@ impl Node {
         this.next.with_mut(|next| unsafe { *next = to });
     }
 
+    /// Puts the node between two of its queue, or null.
+    ///
+    /// # Safety
+    /// The caller holds the node (rule N1).
+    pub unsafe fn set_between(this: NonNull<Self>, prev: *mut Node, next: *mut Node) {
+        // SAFETY: by contract.
+        unsafe { Self::set_next(this, next) };
+        // SAFETY: held, so live.
+        let this = unsafe { this.as_ref() };
+        // SAFETY: by contract nobody else looks.
+        this.prev.with_mut(|place| unsafe { *place = prev });
+    }
+
     /// Gives up a signal that nobody receives.
     ///
     /// # Safety

@@ -7,16 +7,18 @@
 use core::ptr::{self, NonNull};
 
 use super::node::Node;
+use crate::mailbox::Piece;
 
-/// Fetched signals, oldest first.
+/// Fetched signals, oldest first. `repr(C)`: what every message touches is in front.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Queue {
     head: *mut Node,
     tail: *mut Node,
     len: u32,
+    scanner: u32,
     /// The last signal that the receive `scanner` looked at, null for none.
     seen: *mut Node,
-    scanner: u32,
     /// The last signal that [`Queue::take_first`] has passed over, null for none.
     passed: *mut Node,
 }
@@ -113,6 +115,22 @@ impl Queue {
         }
         self.tail = node.as_ptr();
         self.len += 1;
+    }
+
+    /// Puts all of `piece` behind. O(1).
+    pub fn append(&mut self, piece: Piece) {
+        let Some(first) = NonNull::new(piece.first) else { return };
+        // SAFETY: the piece's, so held.
+        let inner = unsafe { first.as_ref() };
+        // SAFETY: held.
+        inner.prev.with_mut(|prev| unsafe { *prev = self.tail });
+        match NonNull::new(self.tail) {
+            None => self.head = piece.first,
+            // SAFETY: the tail is in this queue, so held.
+            Some(tail) => unsafe { Node::set_next(tail, piece.first) },
+        }
+        self.tail = piece.last;
+        self.len += piece.len;
     }
 
     /// Takes the oldest.
