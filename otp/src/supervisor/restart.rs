@@ -12,7 +12,8 @@ impl Running {
     /// Starts a child again that is down or could not be restarted, with the siblings that go with it. With `waits`
     /// the back-off comes first.
     pub(super) async fn restart(&mut self, place: Place, waits: bool) -> Flow {
-        let now = self.cx.with(|cx| cx.now());
+        // Nobody asks when the restarts were that are not held against a period.
+        let now = if self.intensity.has_period() { self.cx.with(|cx| cx.now()) } else { 0 };
         if !self.history.add(now, self.intensity) {
             self.tell(place, None, |supervisor, child| Report::GaveUp { supervisor, child });
             self.forget(place);
@@ -57,12 +58,13 @@ impl Running {
                 }
                 return Flow::Go;
             }
-            Strategy::RestForOne => Some(place),
-            Strategy::OneForAll => self.children.first(),
+            Strategy::RestForOne => place,
+            Strategy::OneForAll => self.children.first().unwrap_or(place),
         };
-        let Some(first) = first else { return Flow::Go };
         self.set(place, State::Down);
         self.stop_from(first).await;
+        // A temporary one that was the first is forgotten; the one that is restarted is not.
+        let first = if self.strategy == Strategy::OneForAll { self.children.first() } else { Some(place) };
         if let Err((failed, _)) = self.start_from(first).await {
             self.try_later(failed);
         }

@@ -46,7 +46,7 @@ pub(crate) async fn supervise(cx: Context<Request>, ready: Ready, supervisor: Su
     let Supervisor { strategy, intensity, auto, children: specs, template, hook, backoff, carried, .. } = supervisor;
     let now = cx.with(|cx| cx.now());
     let random = now ^ cx.pid().to_raw().rotate_left(32);
-    let mut children = Children::default();
+    let mut children = Children::new();
     for spec in specs {
         children.add(Child::new(Some(spec.id), spec.traits, spec.factory));
     }

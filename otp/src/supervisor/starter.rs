@@ -42,7 +42,9 @@ impl Started {
 pub struct Starter<'a> {
     cx: &'a Context<Request>,
     hook: Option<&'a Hook>,
-    launched: Vec<Launched>,
+    /// What was started last, and what before that: as a rule there is one.
+    last: Option<Launched>,
+    others: Vec<Launched>,
     /// How long the one that is handed back may take.
     within: Option<Duration>,
 }
@@ -71,12 +73,15 @@ impl<'a> Starter<'a> {
     }
 
     fn room(&mut self) -> Result<(), StartError> {
-        self.launched.try_reserve(1).map_err(|_| StartError::Spawn(SpawnError::NoMemory))
+        match self.last {
+            None => Ok(()),
+            Some(_) => self.others.try_reserve(1).map_err(|_| StartError::Spawn(SpawnError::NoMemory)),
+        }
     }
 
     fn keep(&mut self, launched: Launched) -> Started {
         let started = Started(Some(launched.pid));
-        self.launched.push(launched);
+        self.others.extend(self.last.replace(launched));
         started
     }
 
@@ -161,29 +166,34 @@ pub(super) fn start(
     hook: Option<&Hook>,
     factory: &mut Factory,
 ) -> Result<(Option<Launched>, Option<Duration>), StartError> {
-    let mut starter = Starter { cx, hook, launched: Vec::new(), within: None };
+    let mut starter = Starter { cx, hook, last: None, others: Vec::new(), within: None };
     let made = match cx.with(|cx| cx.contain(|| factory(&mut starter))) {
         Ok(made) => made,
         Err(crash) => Err(StartError::Crashed(crash)),
     };
-    let Starter { launched, within, .. } = starter;
+    let Starter { last, others, within, .. } = starter;
     let wanted = made.as_ref().ok().and_then(|started| started.0);
     let mut child = None;
-    for other in launched {
-        if child.is_none() && wanted == Some(other.pid) {
-            child = Some(other);
+    for launched in last.into_iter().chain(others) {
+        if child.is_none() && wanted == Some(launched.pid) {
+            child = Some(launched);
         } else {
-            cx.demonitor(other.monitor, true);
-            cx.unlink(other.pid);
-            // A kill needs no memory.
-            let _ = cx.exit(other.pid, Reason::KILL);
+            put_away(cx, &launched);
         }
     }
-    match made {
-        Err(error) => Err(error),
-        Ok(Started(None)) => Ok((None, None)),
-        Ok(Started(Some(_))) if child.is_some() => Ok((child, within)),
+    match (made?.0, child) {
+        (Some(_), Some(child)) => Ok((Some(child), within)),
+        (None, _) => Ok((None, None)),
         // A `Started` of another time: nothing was started now.
-        Ok(Started(Some(_))) => Err(StartError::Refused(Reason::value("a stale Started"))),
+        (Some(_), None) => Err(StartError::Refused(Reason::value("a stale Started"))),
     }
+}
+
+/// Ends what was started and is not wanted.
+#[cold]
+fn put_away(cx: &Context<Request>, launched: &Launched) {
+    cx.demonitor(launched.monitor, true);
+    cx.unlink(launched.pid);
+    // A kill needs no memory.
+    let _ = cx.exit(launched.pid, Reason::KILL);
 }
