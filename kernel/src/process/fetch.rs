@@ -269,6 +269,8 @@ fn meet_link_exit(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met
     let fields = unsafe { half.as_ref() };
     let welcome = !fields.is_withdrawn() || hand.kernel.mutated(Mutation::WithdrawnIsWelcome);
     let peer = fields.peer;
+    // SAFETY: the signal's share keeps the record.
+    let is_down = unsafe { link.as_ref() }.down_to(fields).is_some();
     // SAFETY: the owner.
     let private = unsafe { process.private() };
     // SAFETY: ours.
@@ -280,11 +282,11 @@ fn meet_link_exit(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met
     }
     // K2: the record of the other side's link, if both linked at once.
     private.cut_all(peer, hand);
-    // SAFETY: fetched by this process.
-    let (_, reason) = unsafe { Link::opened(link, process.pid) };
-    if process.trap_exit.load(Ordering::Relaxed) {
+    if is_down || process.trap_exit.load(Ordering::Relaxed) {
         return Met::Queue;
     }
+    // SAFETY: fetched by this process.
+    let (_, reason) = unsafe { Link::opened(link, process.pid) };
     // SAFETY: the signal's share.
     unsafe { Link::give_up(link, hand.pool()) };
     let survives = reason.is_normal() && !hand.kernel.mutated(Mutation::NormalKills);

@@ -87,6 +87,16 @@ impl Private {
     pub fn cut_all(&mut self, peer: Pid, hand: &Hand<'_>) -> bool {
         let mut any = false;
         while let Some(half) = self.links.find(peer.to_raw()) {
+            if Half::is_watched(half) {
+                // SAFETY: in the set.
+                unsafe { self.links.remove(half) };
+                // SAFETY: its share is here still.
+                unsafe { half.as_ref() }.hide();
+                // SAFETY: taken out above, the owner's.
+                unsafe { self.links.insert(half) };
+                any = true;
+                continue;
+            }
             // SAFETY: in the set, so shared.
             if !unsafe { Half::link(half).as_ref() }.cut() {
                 // SAFETY: the owner's.

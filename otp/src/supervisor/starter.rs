@@ -103,7 +103,7 @@ impl<'a> Starter<'a> {
         F: Future<Output: Exit> + Send + 'static,
     {
         self.room()?;
-        let (child, monitor) = self.cx.spawn_with(&options.clone().link().monitor(), body)?;
+        let (child, monitor) = self.cx.spawn_with(&options.clone().supervised(), body)?;
         let monitor = monitor.ok_or(SpawnError::NoMemory)?;
         Ok(self.keep(Launched { pid: child.pid(), monitor, ack: None }))
     }
@@ -111,7 +111,7 @@ impl<'a> Starter<'a> {
     /// Starts a process that runs any body; it is up at once.
     pub fn spawn_body<B: Body>(&mut self, options: &SpawnOptions<'_>, body: B) -> Result<Started, StartError> {
         self.room()?;
-        let spawned = self.cx.spawn_body(&options.clone().link().monitor(), body)?;
+        let spawned = self.cx.spawn_body(&options.clone().supervised(), body)?;
         let monitor = spawned.monitor.ok_or(SpawnError::NoMemory)?;
         Ok(self.keep(Launched { pid: spawned.pid, monitor, ack: None }))
     }
@@ -124,14 +124,14 @@ impl<'a> Starter<'a> {
         F: Future<Output: Exit> + Send + 'static,
     {
         self.room()?;
-        let launched = launch(self.cx, &options.clone().link(), body)?;
+        let launched = launch(self.cx, &options.clone().supervised(), body)?;
         Ok(self.keep(launched))
     }
 
     /// Starts a server; it is up when its `init` is done.
     pub fn server<'n, S: Server>(&mut self, server: impl Into<Start<'n, S>>) -> Result<Started, StartError> {
         self.room()?;
-        let start = server.into().inherit(self.hook).linked();
+        let start = server.into().inherit(self.hook).supervised();
         self.within = self.within.or(start.patience());
         let launched = start.launch(self.cx)?;
         Ok(self.keep(launched))
@@ -140,7 +140,7 @@ impl<'a> Starter<'a> {
     /// Starts a supervisor; it is up when its children are.
     pub fn supervisor(&mut self, supervisor: impl Into<Supervisor>) -> Result<Started, StartError> {
         self.room()?;
-        let launched = supervisor.into().inherit(self.hook).launch(self.cx, true)?;
+        let launched = supervisor.into().inherit(self.hook).launch(self.cx, SpawnOptions::new().supervised())?;
         Ok(self.keep(launched))
     }
 
