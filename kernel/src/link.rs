@@ -21,7 +21,7 @@
 //!   takes the list (a canceller that finds many cut nudges the owner).
 //! - **K2.** When both sides link at once there are two records. Both are in both sets once
 //!   taken up; `unlink` cuts both; a death fires both, and the EXIT that is fetched first
-//!   withdraws the other record's half. One link, one EXIT. A link to the dead is a record too, fired at once in
+//!   withdraws the other record's half. One link, one EXIT. A process that has never taken up what another made has no two. A link to the dead is a record too, fired at once in
 //!   the name of the dead: they may have linked before they died.
 //! - **K3.** A request and an EXIT of one record may be under way at once (the maker dies before
 //!   the request is fetched), so they have a node each.

@@ -2,9 +2,10 @@
 //!
 //! An intrusive doubly linked list, so that adding and removing allocate nothing and
 //! whatever goes through all of them (a death) meets them in the order in which they
-//! were made, every time. From [`INDEX_FROM`] members on a hash index stands beside it,
-//! made lazily: with fewer, looking through the list is faster than hashing. Without memory
-//! for the index the set goes on without it: slower, never wrong.
+//! were made, every time. A hash index stands beside it from the first time when a member was looked for and was not among
+//! the youngest [`INDEX_FROM`]: with fewer, looking through the list is faster than hashing, and who only adds members and takes
+//! them out by what it has of them, as who waits for many deaths, needs none. Without memory for the index the set
+//! goes on without it: slower, never wrong.
 //!
 //! Owner only: the process's, while it runs.
 
@@ -103,7 +104,9 @@ impl<T: Member> Set<T> {
             }
         }
         self.len += 1;
-        self.add_to_index(member);
+        if self.index.is_some() {
+            self.add_to_index(member);
+        }
     }
 
     fn add_to_index(&mut self, member: NonNull<T>) {
@@ -117,8 +120,6 @@ impl<T: Member> Set<T> {
             } else {
                 self.index = None;
             }
-        } else if !frozen && self.len() >= INDEX_FROM && self.len.is_power_of_two() | (self.len() == INDEX_FROM) {
-            self.build_index();
         }
     }
 
@@ -137,11 +138,15 @@ impl<T: Member> Set<T> {
     }
 
     /// The youngest member with the key. O(1) amortised.
-    pub fn find(&self, key: u64) -> Option<NonNull<T>> {
-        if let Some(index) = &self.index {
-            // SAFETY: members live.
-            return index.find(hash(key), |member| unsafe { member.as_ref() }.key() == key).copied();
-        }
+    pub fn find(&mut self, key: u64) -> Option<NonNull<T>> {
+        let Some(index) = &self.index else { return self.look_for(key) };
+        // SAFETY: members live.
+        index.find(hash(key), |member| unsafe { member.as_ref() }.key() == key).copied()
+    }
+
+    /// Looks through the list, and sees to an index when that was long.
+    fn look_for(&mut self, key: u64) -> Option<NonNull<T>> {
+        let mut looked = 0;
         // From the youngest: a call's monitor, a receive's timer.
         // SAFETY: members live.
         let mut at = NonNull::new(unsafe { NonNull::new(self.head)?.as_ref() }.joint().prev.get())?;
@@ -155,6 +160,13 @@ impl<T: Member> Set<T> {
                 return None;
             }
             at = NonNull::new(inner.joint().prev.get())?;
+            looked += 1;
+            if looked == INDEX_FROM && self.swept != FROZEN {
+                self.build_index();
+                if self.index.is_some() {
+                    return self.find(key);
+                }
+            }
         }
     }
 

@@ -280,8 +280,10 @@ fn meet_link_exit(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met
         unsafe { Link::give_up(link, hand.pool()) };
         return Met::Handled;
     }
-    // K2: the record of the other side's link, if both linked at once.
-    private.cut_all(peer, hand);
+    if private.taken_up {
+        // K2: the record of the other side's link, if both linked at once.
+        private.cut_all(peer, hand);
+    }
     if is_down || process.trap_exit.load(Ordering::Relaxed) {
         return Met::Queue;
     }
@@ -305,6 +307,7 @@ unsafe fn take_up_one(process: &Header, hand: &Hand<'_>, link: NonNull<Link>) {
     }
     // SAFETY: the owner.
     let private = unsafe { process.private() };
+    private.taken_up = true;
     // SAFETY: the half's share is the caller's.
     unsafe { private.hold_half(Link::half_of(link, process.pid), hand) };
 }

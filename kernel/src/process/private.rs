@@ -23,6 +23,8 @@ pub struct Private {
     pub suspended: u32,
     /// Not once its death has begun.
     pub fetches: bool,
+    /// It has had links that others made: with one of them it may have two (`link`, K2).
+    pub taken_up: bool,
     /// It dies as soon as its slice lets go.
     pub dying: Option<Reason>,
     /// What was fetched and not met, because the process died of what came before.
@@ -49,6 +51,7 @@ impl Private {
             resume: true,
             suspended: 0,
             fetches: true,
+            taken_up: false,
             dying: None,
             unmet: Fifo::empty(),
             links: Set::new(),
