@@ -17,10 +17,12 @@
 //!      │                 └──┴──────── take (3) ────────┘ │
 //!      └──────────────────────── sleep (4) ──────────────┘
 //!     any ── close (5) ──▶ CLOSED, for ever
+//!    IDLE ── claim (6) ──▶ ACTIVE
 //! ```
 //!
 //! (1) and (2) are [`Mailbox::push`], whose answer says which; (3) to (5) are the
-//! owner's: [`Mailbox::take`], [`Mailbox::sleep`], [`Mailbox::close`].
+//! owner's: [`Mailbox::take`], [`Mailbox::sleep`], [`Mailbox::close`]. (6) is anybody's, [`Mailbox::claim`]: who has something
+//! to do to a process that waits, and no signal to send, becomes its owner, and must queue it or end it.
 //!
 //! Invariants:
 //! - **M1, no wake-up is lost.** Who changes `IDLE` to a node must queue the process; nobody
@@ -54,6 +56,8 @@ pub trait Orders: 'static {
     const TAKE: Ordering = Ordering::AcqRel;
     /// Of the end of a fetch. Release: who sees it sees the exits acted on.
     const SETTLE: Ordering = Ordering::Release;
+    /// Of a claim. Acquire: pairs with the Release of `sleep`, sees what the last owner did.
+    const CLAIM: Ordering = Ordering::Acquire;
 }
 
 /// The orderings as they must be.
@@ -125,6 +129,13 @@ impl<O: Orders> Mailbox<O> {
                 Err(now) => head = now,
             }
         }
+    }
+
+    /// Wakes a process that waits, and for which nothing has come, without a signal: whether the caller owns it now, and must
+    /// queue it or see to its end. Wait-free.
+    #[must_use = "after `true` the process must be queued, or end"]
+    pub fn claim(&self) -> bool {
+        self.head.compare_exchange(IDLE, ACTIVE, O::CLAIM, Ordering::Relaxed).is_ok()
     }
 
     /// Takes everything that has come; [`Mailbox::settle`] must follow once its exits are

@@ -47,8 +47,8 @@ pub enum Mutation {
     PlacedFirst,
     /// A core that others count on for work elsewhere begins its own and wakes nobody in its place.
     KeepsTheClaim,
-    /// Who stops a process at once has it die also when it is awake.
-    DiesAwake,
+    /// Who has claimed a process that does not die of it forgets to queue it.
+    ForgetsTheClaimed,
 }
 
 #[cfg(loom)]

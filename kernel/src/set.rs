@@ -138,19 +138,16 @@ impl<T: Member> Set<T> {
     }
 
     /// The youngest member with the key. O(1) amortised.
+    #[inline]
     pub fn find(&mut self, key: u64) -> Option<NonNull<T>> {
-        let Some(index) = &self.index else { return self.look_for(key) };
         // SAFETY: members live.
-        index.find(hash(key), |member| unsafe { member.as_ref() }.key() == key).copied()
-    }
-
-    /// Looks through the list, and sees to an index when that was long.
-    fn look_for(&mut self, key: u64) -> Option<NonNull<T>> {
-        let mut looked = 0;
+        let head = unsafe { NonNull::new(self.head)?.as_ref() };
+        if self.index.is_some() {
+            return self.find_by_index(key);
+        }
         // From the youngest: a call's monitor, a receive's timer.
-        // SAFETY: members live.
-        let mut at = NonNull::new(unsafe { NonNull::new(self.head)?.as_ref() }.joint().prev.get())?;
-        loop {
+        let mut at = NonNull::new(head.joint().prev.get())?;
+        for _ in 0..INDEX_FROM {
             // SAFETY: members live.
             let inner = unsafe { at.as_ref() };
             if inner.key() == key {
@@ -160,14 +157,27 @@ impl<T: Member> Set<T> {
                 return None;
             }
             at = NonNull::new(inner.joint().prev.get())?;
-            looked += 1;
-            if looked == INDEX_FROM && self.swept != FROZEN {
-                self.build_index();
-                if self.index.is_some() {
-                    return self.find(key);
-                }
-            }
         }
+        self.find_far(key)
+    }
+
+    /// What is not among the youngest: from now on there is an index, if there is memory for one.
+    #[cold]
+    fn find_far(&mut self, key: u64) -> Option<NonNull<T>> {
+        if self.swept != FROZEN {
+            self.build_index();
+        }
+        match self.index {
+            Some(_) => self.find_by_index(key),
+            // SAFETY: members live.
+            None => self.iter().filter(|member| unsafe { member.as_ref() }.key() == key).last(),
+        }
+    }
+
+    #[inline(never)]
+    fn find_by_index(&self, key: u64) -> Option<NonNull<T>> {
+        // SAFETY: members live.
+        self.index.as_ref()?.find(hash(key), |member| unsafe { member.as_ref() }.key() == key).copied()
     }
 
     /// Takes a member out. O(1).

@@ -7,7 +7,6 @@ use crate::hand::Hand;
 use crate::memory::NoMemory;
 use crate::memory::pool::{self, Pool};
 use crate::pid::Pid;
-use crate::process::header::Header;
 use crate::reason::Reason;
 use crate::task::waker;
 
@@ -47,40 +46,18 @@ impl ExitSignal {
     }
 }
 
-/// What is to be done for a signal to arrive.
-#[derive(Debug)]
-pub(crate) enum Prepared<'a> {
-    /// It is to be pushed there.
-    Signal(&'a Header, NonNull<Node>),
-    /// Nothing any more: nobody is there, or a kill went without memory; whether that found somebody alive.
-    Done(bool),
-}
-
-/// Finds the receiver and makes the signal. A kill needs no memory: without any it travels as a wake-up, which may be
-/// acted on ahead of its place. Lock-free.
-pub(crate) fn prepare<'a>(
-    hand: &Hand<'a>,
-    from: Option<Pid>,
-    to: Pid,
-    reason: Reason,
-) -> Result<Prepared<'a>, NoMemory> {
-    let Some(process) = hand.find(to) else { return Ok(Prepared::Done(false)) };
+/// Sends one; whether it found somebody alive. A kill needs no memory: without any it travels as a wake-up, which
+/// may be acted on ahead of its place. Lock-free.
+pub(crate) fn send(hand: &Hand<'_>, from: Option<Pid>, to: Pid, reason: Reason) -> Result<bool, NoMemory> {
+    let Some(process) = hand.find(to) else { return Ok(false) };
     let kills = reason == Reason::KILL;
     if kills && hand.kernel.starves_kills() {
-        return Ok(Prepared::Done(waker::kill(process, hand)));
+        return Ok(waker::kill(process, hand));
     }
-    match ExitSignal::try_new(hand, from, reason) {
-        Ok(signal) => Ok(Prepared::Signal(process, signal)),
-        Err(NoMemory) if kills => Ok(Prepared::Done(waker::kill(process, hand))),
-        Err(error) => Err(error),
-    }
-}
-
-/// Sends one; whether it found somebody alive. Lock-free.
-pub(crate) fn send(hand: &Hand<'_>, from: Option<Pid>, to: Pid, reason: Reason) -> Result<bool, NoMemory> {
-    let (process, signal) = match prepare(hand, from, to, reason)? {
-        Prepared::Signal(process, signal) => (process, signal),
-        Prepared::Done(arrived) => return Ok(arrived),
+    let signal = match ExitSignal::try_new(hand, from, reason) {
+        Ok(signal) => signal,
+        Err(NoMemory) if kills => return Ok(waker::kill(process, hand)),
+        Err(error) => return Err(error),
     };
     // SAFETY: new, so ours.
     let arrived = unsafe { hand.push(process, signal) };

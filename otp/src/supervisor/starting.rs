@@ -32,7 +32,7 @@ impl fmt::Display for FailedToStart {
 }
 
 /// How far a start has come when its start function has returned.
-enum Begun {
+pub(super) enum Begun {
     /// It is up.
     Up(Pid),
     /// It has nothing to do.
@@ -41,19 +41,28 @@ enum Begun {
     Waits(Launched, Option<Duration>),
 }
 
+impl Begun {
+    /// The process of one that is up.
+    pub(super) fn process(self) -> Option<Pid> {
+        match self {
+            Self::Up(pid) => Some(pid),
+            Self::Ignored | Self::Waits(..) => None,
+        }
+    }
+}
+
 impl Running {
     /// Starts a child that has no process, and waits until it is up; `None` when it has nothing to do. A child that
     /// does not start stays as it is.
     pub(super) async fn start(&mut self, place: Place) -> Result<Option<Pid>, StartError> {
         match self.begin(place)? {
-            Begun::Up(pid) => Ok(Some(pid)),
-            Begun::Ignored => Ok(None),
             Begun::Waits(launched, within) => self.confirmed(place, launched, within).await,
+            begun => Ok(begun.process()),
         }
     }
 
     /// Has a child's start function start it.
-    fn begin(&mut self, place: Place) -> Result<Begun, StartError> {
+    pub(super) fn begin(&mut self, place: Place) -> Result<Begun, StartError> {
         self.children.reserve()?;
         let Some(child) = self.children.get_mut(place) else { return Ok(Begun::Ignored) };
         let Some(factory) = child.factory.as_mut() else { return Ok(Begun::Ignored) };
@@ -71,7 +80,7 @@ impl Running {
     }
 
     /// Waits until a child that has been started says that it is up.
-    async fn confirmed(
+    pub(super) async fn confirmed(
         &mut self,
         place: Place,
         mut launched: Launched,
@@ -118,10 +127,8 @@ impl Running {
         let mut next = first;
         while let Some(place) = next {
             let started = match self.begin(place) {
-                Ok(Begun::Up(pid)) => Ok(Some(pid)),
-                Ok(Begun::Ignored) => Ok(None),
                 Ok(Begun::Waits(launched, within)) => self.confirmed(place, launched, within).await,
-                Err(error) => Err(error),
+                begun => begun.map(Begun::process),
             };
             // Before it may be forgotten.
             next = self.children.after(place);
