@@ -29,7 +29,8 @@
 //! - **K4.** A parent may have its child's end as a DOWN ([`crate::SpawnOptions::supervised`]): the record is a monitor as well then,
 //!   and has its reference. Its maker's EXIT is opened as a DOWN, whether or not the maker traps exits. The child's
 //!   `unlink` lets go of it and does not cut it: the half is found no more and its owner's EXIT is withdrawn, but the
-//!   maker is told as before. It is older than any other record of the two, so its signal is the first.
+//!   maker is told as before. It is
+//!   older than any other record of the two, so its signal is the first; and it withdraws no other's, as a DOWN would not.
 //!
 //! Shares: one for each half; a half's share travels with the request, or with the EXIT
 //! that the dying side sends.

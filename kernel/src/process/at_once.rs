@@ -8,7 +8,7 @@
 //!
 //! - **O1, a slice of its own.** While the process dies a slice of its own is noted, and not the sender's: its destructors find
 //!   their process as they always do, and nobody gets at the sender's private part.
-//! - **O2, no recursion.** Whom a destructor stops in there is sent a signal, and whom a death kills by links is queued.
+//! - **O2, no recursion.** Whom a destructor stops in such a slice is sent a signal, and whom a death kills by links is queued.
 //! - **O3, its own core.** Who may run only elsewhere is sent a signal.
 //! - **O4, the owner.** Who is awake is another's, or in a queue: only a claim gives it to us.
 

@@ -280,7 +280,7 @@ fn meet_link_exit(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met
         unsafe { Link::give_up(link, hand.pool()) };
         return Met::Handled;
     }
-    if private.taken_up {
+    if private.taken_up && !is_down {
         // K2: the record of the other side's link, if both linked at once.
         private.cut_all(peer, hand);
     }
