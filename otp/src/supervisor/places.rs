@@ -118,9 +118,9 @@ mod tests {
         for step in 0..200_000_u32 {
             // Few processes, so that they come and go, and more now and then.
             let among = if step % 5_000 < 4_000 { 40 } else { 1_000 };
-            let raw = (random(&mut state) % among + 1) << 32 | random(&mut state) % 4;
+            let raw = ((random(&mut state) % among + 1) << 32) | (random(&mut state) % 4);
             let Some(pid) = Pid::from_raw(raw) else { continue };
-            if random(&mut state) % 2 == 0 {
+            if random(&mut state).is_multiple_of(2) {
                 places.reserve().expect("there is memory");
                 let place = Place::new(step);
                 places.insert(pid, place);
@@ -131,7 +131,7 @@ mod tests {
             }
             assert_eq!(places.len(), map.len());
             assert_eq!(places.get(pid), map.get(&pid).copied());
-            if step % 1_000 == 0 {
+            if step.is_multiple_of(1_000) {
                 assert!(map.iter().all(|(pid, place)| places.get(*pid) == Some(*place)));
             }
         }
