@@ -173,8 +173,23 @@ pub(super) fn start(
     };
     let Starter { last, others, within, .. } = starter;
     let wanted = made.as_ref().ok().and_then(|started| started.0);
+    if others.is_empty() && wanted.is_some() && wanted == last.as_ref().map(|launched| launched.pid) {
+        return Ok((last, within));
+    }
+    pick(cx, made, last.into_iter().chain(others), within)
+}
+
+/// As [`start`], of a start function that has failed, or started several, or none.
+#[cold]
+fn pick(
+    cx: &Context<Request>,
+    made: Result<Started, StartError>,
+    all: impl Iterator<Item = Launched>,
+    within: Option<Duration>,
+) -> Result<(Option<Launched>, Option<Duration>), StartError> {
+    let wanted = made.as_ref().ok().and_then(|started| started.0);
     let mut child = None;
-    for launched in last.into_iter().chain(others) {
+    for launched in all {
         if child.is_none() && wanted == Some(launched.pid) {
             child = Some(launched);
         } else {
