@@ -62,9 +62,10 @@ impl ProcessInfo {
         let mut links: Vec<Pid> = Vec::new();
         for half in private.links.iter() {
             // SAFETY: in the set, so shared.
-            if unsafe { Half::link(half).as_ref() }.is_live() {
-                // SAFETY: likewise.
-                memory::try_push(&mut links, unsafe { half.as_ref() }.peer)?;
+            let fields = unsafe { half.as_ref() };
+            // SAFETY: likewise.
+            if unsafe { Half::link(half).as_ref() }.is_live() && !fields.is_hidden() {
+                memory::try_push(&mut links, fields.peer)?;
             }
         }
         links.sort_unstable();

@@ -21,10 +21,16 @@
 //!   takes the list (a canceller that finds many cut nudges the owner).
 //! - **K2.** When both sides link at once there are two records. Both are in both sets once
 //!   taken up; `unlink` cuts both; a death fires both, and the EXIT that is fetched first
-//!   withdraws the other record's half. One link, one EXIT. A link to the dead is a record too, fired at once in
+//!   withdraws the other record's half. One link, one EXIT. A process that has never taken up what another made has no two. A link to the dead is a record too, fired at once in
 //!   the name of the dead: they may have linked before they died.
 //! - **K3.** A request and an EXIT of one record may be under way at once (the maker dies before
 //!   the request is fetched), so they have a node each.
+//!
+//! - **K4.** A parent may have its child's end as a DOWN ([`crate::SpawnOptions::supervised`]): the record is a monitor as well then,
+//!   and has its reference. Its maker's EXIT is opened as a DOWN, whether or not the maker traps exits. The child's
+//!   `unlink` lets go of it and does not cut it: the half is found no more and its owner's EXIT is withdrawn, but the
+//!   maker is told as before. It is
+//!   older than any other record of the two, so its signal is the first; and it withdraws no other's, as a DOWN would not.
 //!
 //! Shares: one for each half; a half's share travels with the request, or with the EXIT
 //! that the dying side sends.
@@ -37,7 +43,7 @@ use crate::list::{Listed, Place};
 use crate::memory::NoMemory;
 use crate::memory::pool::{self, Pool};
 use crate::mutate::Mutation;
-use crate::pid::Pid;
+use crate::pid::{Pid, Reference};
 use crate::reason::Reason;
 use crate::set::{Joint, Member};
 use crate::shares::Shares;
@@ -61,6 +67,8 @@ pub struct Half {
     held: Cell<bool>,
     /// The owner's: an EXIT that arrives is dropped.
     withdrawn: Cell<bool>,
+    /// The owner's: it has let go of a record that is a monitor of it (K4), and finds it no more.
+    hidden: Cell<bool>,
 }
 
 impl Member for Half {
@@ -69,9 +77,12 @@ impl Member for Half {
     }
 
     fn key(&self) -> u64 {
-        self.peer.to_raw()
+        if self.hidden.get() { HIDDEN } else { self.peer.to_raw() }
     }
 }
+
+/// The key of what is not to be found: no pid is 0.
+const HIDDEN: u64 = 0;
 
 /// See the module. `repr(C)`: the exit node comes first.
 #[derive(Debug)]
@@ -82,6 +93,8 @@ pub struct Link {
     place: Place<Link>,
     state: AtomicU8,
     shares: Shares,
+    /// Of the DOWN that the maker gets (K4).
+    down: Option<Reference>,
     /// Written by who fires, before the push; read by who fetches.
     reason: UnsafeCell<Reason>,
     halves: [Half; 2],
@@ -104,8 +117,13 @@ unsafe fn release_request(node: NonNull<Node>, pool: Option<&Pool>) {
 }
 
 impl Link {
-    /// A live link with a share for each half.
-    pub fn try_new(hand: &Hand<'_>, maker: Pid, other: Pid) -> Result<NonNull<Self>, NoMemory> {
+    /// A live link with a share for each half; with `down` its maker's monitor of the other as well (K4).
+    pub fn try_new(
+        hand: &Hand<'_>,
+        maker: Pid,
+        other: Pid,
+        down: Option<Reference>,
+    ) -> Result<NonNull<Self>, NoMemory> {
         let half = |owner, peer, side| Half {
             joint: Joint::new(),
             owner,
@@ -113,6 +131,7 @@ impl Link {
             side,
             held: Cell::new(false),
             withdrawn: Cell::new(false),
+            hidden: Cell::new(false),
         };
         let link = Self {
             exit: hand.kernel.nodes.node(Kind::LinkExit, release_exit).ok_or(NoMemory)?,
@@ -120,6 +139,7 @@ impl Link {
             place: Place::new(),
             state: AtomicU8::new(LIVE),
             shares: Shares::new(2),
+            down,
             reason: UnsafeCell::new(Reason::NOPROC),
             halves: [half(maker, other, 0), half(other, maker, 1)],
         };
@@ -204,6 +224,11 @@ impl Link {
         (unsafe { Self::half_of(this, receiver).as_ref() }.peer, reason)
     }
 
+    /// The reference of the DOWN that the owner of `half`, which is this record's, gets and not an EXIT (K4).
+    pub fn down_to(&self, half: &Half) -> Option<Reference> {
+        if half.side == 0 { self.down } else { None }
+    }
+
     /// Gives up a share. Wait-free.
     ///
     /// # Safety
@@ -244,6 +269,25 @@ impl Half {
     /// An EXIT that arrives from now on is dropped. The owner's.
     pub fn withdraw(&self) {
         self.withdrawn.set(true);
+    }
+
+    /// Whether its owner must not cut it, but can only let go of it (K4).
+    pub fn is_watched(this: NonNull<Self>) -> bool {
+        // SAFETY: live: the caller has a share.
+        let is_child = unsafe { this.as_ref() }.side == 1;
+        // SAFETY: likewise.
+        is_child && unsafe { Self::link(this).as_ref() }.down.is_some()
+    }
+
+    /// Lets go of it (K4). The owner's, while it is in no set.
+    pub fn hide(&self) {
+        self.withdrawn.set(true);
+        self.hidden.set(true);
+    }
+
+    /// Whether its owner has let go of it. The owner's.
+    pub fn is_hidden(&self) -> bool {
+        self.hidden.get()
     }
 
     /// Whether the owner wants no EXIT any more. The owner's.

@@ -15,15 +15,16 @@
 //!     IDLE ───────────▶ node ◀──────────────────────── ACTIVE
 //!      ▲ │               │  ▲ push (2)                 ▲ │
 //!      │ │               └──┴──────── take (3) ────────┤ │
-//!      │ └─────────────────────── wake (6) ────────────┘ │
+//!      │ └─────────────────────── claim (6) ───────────┘ │
 //!      └──────────────────────── sleep (4) ──────────────┘
 //!     any ── close (5) ──▶ CLOSED, for ever
 //! ```
 //!
 //! (1) and (2) are [`Mailbox::push`], whose answer says which; (3) to (5) are the
-//! owner's: [`Mailbox::take`], [`Mailbox::sleep`], [`Mailbox::close`]. (6) is [`Mailbox::wake`]: who wakes a process
-//! owns it until it has queued it, and so can put what it has straight into the private queue, which saves the owner
-//! the take. Only for a message, which is met by that; other signals have to be acted on.
+//! owner's: [`Mailbox::take`], [`Mailbox::sleep`], [`Mailbox::close`]. (6) is anybody's, [`Mailbox::claim`]: who has something
+//! to do to a process that waits, and no signal to send, becomes its owner, and must queue it or end it. So a message for
+//! who waits goes straight into the private queue, which saves the owner the take; only a message, which is met by that,
+//! since other signals have to be acted on.
 //!
 //! Invariants:
 //! - **M1, no wake-up is lost.** Who changes `IDLE` to something else must queue the process; nobody
@@ -63,8 +64,8 @@ pub trait Orders: 'static {
     const TAKE: Ordering = Ordering::AcqRel;
     /// Of the end of a fetch. Release: who sees it sees the exits acted on.
     const SETTLE: Ordering = Ordering::Release;
-    /// Of a wake without a node. Acquire: pairs with the Release of `sleep`, hands over what is the owner's.
-    const WAKE: Ordering = Ordering::Acquire;
+    /// Of a claim. Acquire: pairs with the Release of `sleep`, sees what the last owner did.
+    const CLAIM: Ordering = Ordering::Acquire;
 }
 
 /// The orderings as they must be.
@@ -145,13 +146,14 @@ impl<O: Orders> Mailbox<O> {
         }
     }
 
-    /// Wakes the process if it waits: after `true` the caller owns it, and must queue it. Wait-free.
-    #[must_use = "after `true` the process must be queued"]
+    /// Wakes a process that waits, and for which nothing has come, without a signal: whether the caller owns it now, and must
+    /// queue it or see to its end. Wait-free.
+    #[must_use = "after `true` the process must be queued, or end"]
     #[inline]
-    pub fn wake(&self) -> bool {
+    pub fn claim(&self) -> bool {
         // Relaxed: a look that saves an exchange which would fail. A failed exchange sees nothing of the owner's.
         self.head.load(Ordering::Relaxed) == IDLE
-            && self.head.compare_exchange(IDLE, ACTIVE, O::WAKE, Ordering::Relaxed).is_ok()
+            && self.head.compare_exchange(IDLE, ACTIVE, O::CLAIM, Ordering::Relaxed).is_ok()
     }
 
     /// Takes everything that has come; [`Mailbox::settle`] must follow once its exits are

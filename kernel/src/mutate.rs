@@ -47,6 +47,8 @@ pub enum Mutation {
     PlacedFirst,
     /// A core that others count on for work elsewhere begins its own and wakes nobody in its place.
     KeepsTheClaim,
+    /// Who has claimed a process that does not die of it forgets to queue it.
+    ForgetsTheClaimed,
 }
 
 #[cfg(loom)]

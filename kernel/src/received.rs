@@ -69,17 +69,30 @@ pub enum Peek<'a, M> {
     },
 }
 
+/// An EXIT; or the DOWN that its receiver wants in its place (`link`, K4).
+enum Ended {
+    Exit(Exit),
+    Down(Down),
+}
+
 /// # Safety
 /// `node` is in the private queue of the owned process.
-unsafe fn exit_of(node: NonNull<Node>, kind: Kind, owner: Pid) -> Exit {
+unsafe fn ended_of(node: NonNull<Node>, kind: Kind, owner: Pid) -> Ended {
     if kind == Kind::LinkExit {
+        let link = node.cast::<Link>();
         // SAFETY: fetched by the owner.
-        let (from, reason) = unsafe { Link::opened(node.cast(), owner) };
-        return Exit { from: Some(from), reason };
+        let (from, reason) = unsafe { Link::opened(link, owner) };
+        // SAFETY: the signal's share keeps the record.
+        let half = unsafe { Link::half_of(link, owner).as_ref() };
+        // SAFETY: likewise.
+        return match unsafe { link.as_ref() }.down_to(half) {
+            Some(reference) => Ended::Down(Down { reference, object: Object::Pid(from), reason }),
+            None => Ended::Exit(Exit { from: Some(from), reason }),
+        };
     }
     // SAFETY: in the queue, of this kind.
     let signal = unsafe { node.cast::<ExitSignal>().as_ref() };
-    Exit { from: signal.from, reason: signal.reason.clone() }
+    Ended::Exit(Exit { from: signal.from, reason: signal.reason.clone() })
 }
 
 fn down_of(monitor: &Monitor) -> Down {
@@ -112,7 +125,10 @@ impl<M> Peek<'_, M> {
             // SAFETY: of this kind; the signal's share keeps it.
             Kind::Down => Self::Down(down_of(unsafe { node.cast::<Monitor>().as_ref() })),
             // SAFETY: of one of the two kinds of exit.
-            kind => Self::Exit(unsafe { exit_of(node, kind, process.pid) }),
+            kind => match unsafe { ended_of(node, kind, process.pid) } {
+                Ended::Exit(exit) => Self::Exit(exit),
+                Ended::Down(down) => Self::Down(down),
+            },
         }
     }
 }
@@ -188,10 +204,13 @@ impl<M> Received<M> {
             }
             _ => {
                 // SAFETY: of one of the two kinds of exit.
-                let exit = unsafe { exit_of(node, kind, process.pid) };
+                let ended = unsafe { ended_of(node, kind, process.pid) };
                 // SAFETY: the owner's.
                 unsafe { Node::release(node, hand.pool()) };
-                Self::Exit(exit)
+                match ended {
+                    Ended::Exit(exit) => Self::Exit(exit),
+                    Ended::Down(down) => Self::Down(down),
+                }
             }
         }
     }

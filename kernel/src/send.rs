@@ -160,7 +160,7 @@ pub(crate) fn send_to<M: Send + 'static>(
 /// The caller holds `node`; after `true` it is the receiver's.
 #[inline(always)]
 unsafe fn put(hand: &Hand<'_>, process: &Header, node: NonNull<Node>) -> bool {
-    if process.bound.get().is_none() && process.mailbox.wake() {
+    if process.bound.get().is_none() && process.mailbox.claim() {
         // SAFETY: woken, so the caller owns it until it is queued (P1).
         let private = unsafe { process.private() };
         // SAFETY: by contract in no queue.

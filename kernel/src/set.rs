@@ -2,9 +2,10 @@
 //!
 //! An intrusive doubly linked list, so that adding and removing allocate nothing and
 //! whatever goes through all of them (a death) meets them in the order in which they
-//! were made, every time. From [`INDEX_FROM`] members on a hash index stands beside it,
-//! made lazily: with fewer, looking through the list is faster than hashing. Without memory
-//! for the index the set goes on without it: slower, never wrong.
+//! were made, every time. A hash index stands beside it from the first time when a member was looked for and was not among
+//! the youngest [`INDEX_FROM`]: with fewer, looking through the list is faster than hashing, and who only adds members and takes
+//! them out by what it has of them, as who waits for many deaths, needs none. Without memory for the index the set
+//! goes on without it: slower, never wrong.
 //!
 //! Owner only: the process's, while it runs.
 
@@ -109,7 +110,9 @@ impl<T: Member> Set<T> {
             }
         }
         self.len += 1;
-        self.add_to_index(member);
+        if self.index.is_some() {
+            self.add_to_index(member);
+        }
     }
 
     fn add_to_index(&mut self, member: NonNull<T>) {
@@ -123,8 +126,6 @@ impl<T: Member> Set<T> {
             } else {
                 self.index = None;
             }
-        } else if !frozen && self.len() >= INDEX_FROM && self.len.is_power_of_two() | (self.len() == INDEX_FROM) {
-            self.build_index();
         }
     }
 
@@ -143,15 +144,16 @@ impl<T: Member> Set<T> {
     }
 
     /// The youngest member with the key. O(1) amortised.
-    pub fn find(&self, key: u64) -> Option<NonNull<T>> {
-        if let Some(index) = &self.index {
-            // SAFETY: members live.
-            return index.find(hash(key), |member| unsafe { member.as_ref() }.key() == key).copied();
+    #[inline]
+    pub fn find(&mut self, key: u64) -> Option<NonNull<T>> {
+        // SAFETY: members live.
+        let head = unsafe { NonNull::new(self.head)?.as_ref() };
+        if self.index.is_some() {
+            return self.find_by_index(key);
         }
         // From the youngest: a call's monitor, a receive's timer.
-        // SAFETY: members live.
-        let mut at = NonNull::new(unsafe { NonNull::new(self.head)?.as_ref() }.joint().prev.get())?;
-        loop {
+        let mut at = NonNull::new(head.joint().prev.get())?;
+        for _ in 0..INDEX_FROM {
             // SAFETY: members live.
             let inner = unsafe { at.as_ref() };
             if inner.key() == key {
@@ -162,6 +164,26 @@ impl<T: Member> Set<T> {
             }
             at = NonNull::new(inner.joint().prev.get())?;
         }
+        self.find_far(key)
+    }
+
+    /// What is not among the youngest: from now on there is an index, if there is memory for one.
+    #[cold]
+    fn find_far(&mut self, key: u64) -> Option<NonNull<T>> {
+        if self.swept != FROZEN {
+            self.build_index();
+        }
+        match self.index {
+            Some(_) => self.find_by_index(key),
+            // SAFETY: members live.
+            None => self.iter().filter(|member| unsafe { member.as_ref() }.key() == key).last(),
+        }
+    }
+
+    #[inline(never)]
+    fn find_by_index(&self, key: u64) -> Option<NonNull<T>> {
+        // SAFETY: members live.
+        self.index.as_ref()?.find(hash(key), |member| unsafe { member.as_ref() }.key() == key).copied()
     }
 
     /// Takes a member out. O(1).

@@ -102,7 +102,7 @@ fn push_or_sleep<O: Orders>() {
 fn wake_or_sleep<O: Orders>() {
     let mailbox = Arc::new((Mailbox::<O>::new(), UnsafeCell::new(Vec::new())));
     let send = |mailbox: &(Mailbox<O>, UnsafeCell<Vec<usize>>), number| {
-        if mailbox.0.wake() {
+        if mailbox.0.claim() {
             // SAFETY: woken, so ours; loom checks that.
             mailbox.1.with_mut(|queue| unsafe { (*queue).push(number) });
             return true;
@@ -126,11 +126,51 @@ fn wake_or_sleep<O: Orders>() {
     }
     let wakes = sender.join().unwrap();
     assert!(wakes <= usize::from(slept), "woken once, if it slept");
-    assert_eq!(slept && wakes == 0, mailbox.0.wake(), "asleep until it is woken");
+    assert_eq!(slept && wakes == 0, mailbox.0.claim(), "asleep until it is woken");
     // Whoever has it now has handed it on to us by the join.
     fetch(&mailbox);
     // SAFETY: likewise; loom checks that.
     assert_eq!(mailbox.1.with(|queue| unsafe { (*queue).clone() }), [1, 2], "each once, in order");
+}
+
+/// A sender and a claimer to an owner that goes to sleep: one of them has it, as its last owner left it.
+fn claim_or_push<O: Orders>() {
+    let mailbox = Arc::new(Mailbox::<O>::new());
+    // What the owner of the process may touch.
+    let own = Arc::new(UnsafeCell::new(0));
+    let touch = |own: &UnsafeCell<usize>| {
+        // SAFETY: the owner's; loom checks that.
+        own.with_mut(|own| unsafe { *own += 1 });
+    };
+    let sender = {
+        let (mailbox, own) = (mailbox.clone(), own.clone());
+        thread::spawn(move || {
+            let woke = push(&mailbox, 1) == Pushed::Wake;
+            if woke {
+                touch(&own);
+            }
+            woke
+        })
+    };
+    let claimer = {
+        let (mailbox, own) = (mailbox.clone(), own.clone());
+        thread::spawn(move || {
+            let claimed = mailbox.claim();
+            if claimed {
+                touch(&own);
+            }
+            claimed
+        })
+    };
+    touch(&own);
+    let slept = mailbox.sleep();
+    let (woke, claimed) = (sender.join().unwrap(), claimer.join().unwrap());
+    assert_eq!(
+        usize::from(woke) + usize::from(claimed),
+        usize::from(slept),
+        "one new owner of who slept, and no other"
+    );
+    assert_eq!(opened(mailbox.close()), [1], "it has come, whoever owns the process");
 }
 
 /// Two senders to a dying owner: each letter is in a chain, or given back.
@@ -196,7 +236,7 @@ weakened!(PushRelaxed, PUSH, Relaxed);
 weakened!(TakeRelaxed, TAKE, Relaxed);
 weakened!(TakeWithoutRelease, TAKE, Acquire);
 weakened!(SettleRelaxed, SETTLE, Relaxed);
-weakened!(WakeRelaxed, WAKE, Relaxed);
+weakened!(ClaimRelaxed, CLAIM, Relaxed);
 
 #[test]
 fn protocol() {
@@ -204,15 +244,17 @@ fn protocol() {
     model("mailbox: push, push, take, sleep", None, push_or_sleep::<Real>);
     model("mailbox: wake or push, twice, take, sleep", None, wake_or_sleep::<Real>);
     model("mailbox: push, push, take, close", Some(3), push_or_close::<Real>);
+    model("mailbox: push, claim, sleep", Some(3), claim_or_push::<Real>);
     model("mailbox: exit, then the short way", None, || short_way::<Real>(false));
 }
 
 #[test]
 fn mutants() {
     mutant("mailbox, push Relaxed", Some(2), push_or_sleep::<PushRelaxed>);
-    mutant("mailbox, wake Relaxed", Some(2), wake_or_sleep::<WakeRelaxed>);
+    mutant("mailbox, wake Relaxed", Some(2), wake_or_sleep::<ClaimRelaxed>);
     mutant("mailbox, take Relaxed", Some(2), push_or_sleep::<TakeRelaxed>);
     mutant("mailbox, take without Release", Some(2), || short_way::<TakeWithoutRelease>(false));
     mutant("mailbox, settle Relaxed", Some(2), || short_way::<SettleRelaxed>(false));
+    mutant("mailbox, claim Relaxed", Some(2), claim_or_push::<ClaimRelaxed>);
     mutant("mailbox, settled before acted on", Some(2), || short_way::<Real>(true));
 }

@@ -108,18 +108,32 @@ pub(crate) async fn end_of<M>(cx: &Context<M>, pid: Pid, monitor: Reference, ala
 where
     M: Send + 'static,
 {
-    loop {
-        let signal = first(cx, alarm.ring(), |peek| match peek {
-            Peek::Exit(exit) => exit.from == Some(pid),
-            Peek::Down(down) => down.reference == monitor,
-            _ => false,
-        });
-        match signal.await {
-            Some(Received::Down(down)) => return Some(down.reason),
-            Some(_) => {}
-            None => return None,
+    let mut cursor = Cursor::new();
+    core::future::poll_fn(|_| match taken_end(cx, &mut cursor, pid, monitor) {
+        Some(reason) => Poll::Ready(Some(reason)),
+        None if alarm.has_rung() => Poll::Ready(None),
+        None => Poll::Pending,
+    })
+    .await
+}
+
+/// Why a monitored process ended, if its DOWN has come. Takes that, and its EXIT.
+pub(crate) fn taken_end<M>(cx: &Context<M>, cursor: &mut Cursor, pid: Pid, monitor: Reference) -> Option<Reason>
+where
+    M: Send + 'static,
+{
+    cx.with(|cx| {
+        loop {
+            let signal = cx.receive_match(cursor, |peek| match peek {
+                Peek::Exit(exit) => exit.from == Some(pid),
+                Peek::Down(down) => down.reference == monitor,
+                _ => false,
+            });
+            if let Received::Down(down) = signal? {
+                return Some(down.reason);
+            }
         }
-    }
+    })
 }
 
 /// Lets the others run when the slice's reductions are used up.

@@ -230,7 +230,7 @@ impl Behalf<'_> {
         if other.is_none() && !told {
             return Err(BehalfError::NoProc);
         }
-        let link = Link::try_new(hand, self.caller, to).map_err(|NoMemory| BehalfError::NoMemory)?;
+        let link = Link::try_new(hand, self.caller, to, None).map_err(|NoMemory| BehalfError::NoMemory)?;
         let pushed = self.order(process, Order::Link(link));
         if pushed != Ok(true) {
             for _share in 0..2 {
@@ -307,7 +307,8 @@ impl Behalf<'_> {
             Way::Gone => return Err(SpawnError::Dying),
             Way::NeverGivenOut => return Err(SpawnError::NoParent),
         };
-        let reference = if options.monitor { Some(self.reference().map_err(|_| SpawnError::NoMemory)?) } else { None };
+        let wanted = options.monitor || options.supervised;
+        let reference = if wanted { Some(self.reference().map_err(|_| SpawnError::NoMemory)?) } else { None };
         let parent = Parent { process, reference, by_proxy: true };
         let hand = &self.hand;
         if let Some(core) = hand.core {

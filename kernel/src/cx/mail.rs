@@ -7,6 +7,7 @@ use super::slice::set;
 use crate::in_line::InLine;
 use crate::memory::NoMemory;
 use crate::pid::{Alias, Pid};
+use crate::process::at_once;
 use crate::process::fetch::{By, fetch};
 use crate::process::header::Header;
 use crate::reason::Reason;
@@ -217,5 +218,21 @@ impl<M: Send + 'static> Cx<'_, M> {
             self.fetch(By::Core);
         }
         Ok(())
+    }
+
+    /// As [`Cx::exit`] to another. But who sleeps, and does not survive it, dies before this returns, in the caller's slice:
+    /// its DOWN and EXIT have come then. So the caller must hold nothing, such as a lock, that the destructors of
+    /// the other's body may wait for. Who is awake, or traps exits, sees to it in a slice of its own, as ever.
+    pub fn exit_at_once(&self, to: Pid, reason: Reason) -> Result<(), NoMemory> {
+        if self.is_dying() {
+            return Ok(());
+        }
+        if to == self.pid() {
+            return self.exit(to, reason);
+        }
+        self.must_not_look();
+        self.spend(10);
+        let _inside = self.slice.enter();
+        at_once::exit(&self.slice, to, reason)
     }
 }

@@ -149,7 +149,8 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
     pub fn spawn<B: Body>(&self, options: &SpawnOptions<'_>, body: B) -> Result<Spawned, SpawnError> {
         self.alive(SpawnError::Dying)?;
         self.spend(10);
-        let reference = if options.monitor { Some(self.reference().ok_or(SpawnError::NoMemory)?) } else { None };
+        let wanted = options.monitor || options.supervised;
+        let reference = if wanted { Some(self.reference().ok_or(SpawnError::NoMemory)?) } else { None };
         let parent = Parent { process: self.slice.process(), reference, by_proxy: false };
         spawn::spawn(&self.slice.hand, Slots::Core(self.slice.core), Some(parent), options, body)
     }

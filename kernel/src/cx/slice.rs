@@ -30,6 +30,8 @@ pub struct Slice<'a> {
     looked: Cell<u32>,
     /// The body wants to go on, behind the others.
     pub(crate) yields: Cell<bool>,
+    /// Its process dies within the slice of another (`at_once`).
+    within: bool,
 }
 
 /// Sets a flag back when it goes, also when it goes by a panic.
@@ -60,7 +62,18 @@ impl<'a> Slice<'a> {
             granted: Cell::new(0),
             looked: Cell::new(0),
             yields: Cell::new(false),
+            within: false,
         }
+    }
+
+    /// A turn of `process`, which dies, in the middle of another's.
+    pub(crate) fn within_another(hand: Hand<'a>, core: &'a CoreLocal, process: &'a Header) -> Self {
+        Self { within: true, ..Self::new(hand, core, process) }
+    }
+
+    /// Whether another's turn is under way around it.
+    pub(crate) fn is_within_another(&self) -> bool {
+        self.within
     }
 
     /// Whose turn it is.

@@ -288,6 +288,8 @@ fn meet_link_exit(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met
     let fields = unsafe { half.as_ref() };
     let welcome = !fields.is_withdrawn() || hand.kernel.mutated(Mutation::WithdrawnIsWelcome);
     let peer = fields.peer;
+    // SAFETY: the signal's share keeps the record.
+    let is_down = unsafe { link.as_ref() }.down_to(fields).is_some();
     // SAFETY: the owner.
     let private = unsafe { process.private() };
     // SAFETY: ours.
@@ -297,13 +299,15 @@ fn meet_link_exit(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met
         unsafe { Link::give_up(link, hand.pool()) };
         return Met::Handled;
     }
-    // K2: the record of the other side's link, if both linked at once.
-    private.cut_all(peer, hand);
-    // SAFETY: fetched by this process.
-    let (_, reason) = unsafe { Link::opened(link, process.pid) };
-    if process.trap_exit.load(Ordering::Relaxed) {
+    if private.taken_up && !is_down {
+        // K2: the record of the other side's link, if both linked at once.
+        private.cut_all(peer, hand);
+    }
+    if is_down || process.trap_exit.load(Ordering::Relaxed) {
         return Met::Queue;
     }
+    // SAFETY: fetched by this process.
+    let (_, reason) = unsafe { Link::opened(link, process.pid) };
     // SAFETY: the signal's share.
     unsafe { Link::give_up(link, hand.pool()) };
     let survives = reason.is_normal() && !hand.kernel.mutated(Mutation::NormalKills);
@@ -322,6 +326,7 @@ unsafe fn take_up_one(process: &Header, hand: &Hand<'_>, link: NonNull<Link>) {
     }
     // SAFETY: the owner.
     let private = unsafe { process.private() };
+    private.taken_up = true;
     // SAFETY: the half's share is the caller's.
     unsafe { private.hold_half(Link::half_of(link, process.pid), hand) };
 }

@@ -27,6 +27,8 @@ pub struct Private {
     pub suspended: u32,
     /// Fetched, not yet received.
     pub queue: Queue,
+    /// It has had links that others made: with one of them it may have two (`link`, K2).
+    pub taken_up: bool,
     /// It dies as soon as its slice lets go.
     pub dying: Option<Reason>,
     /// Reductions spent in all slices.
@@ -56,6 +58,7 @@ impl Private {
             suspended: 0,
             spare: false,
             fetches: true,
+            taken_up: false,
             dying: None,
             unmet: Fifo::empty(),
             links: Set::new(),
@@ -105,6 +108,16 @@ impl Private {
     pub fn cut_all(&mut self, peer: Pid, hand: &Hand<'_>) -> bool {
         let mut any = false;
         while let Some(half) = self.links.find(peer.to_raw()) {
+            if Half::is_watched(half) {
+                // SAFETY: in the set.
+                unsafe { self.links.remove(half) };
+                // SAFETY: its share is here still.
+                unsafe { half.as_ref() }.hide();
+                // SAFETY: taken out above, the owner's.
+                unsafe { self.links.insert(half) };
+                any = true;
+                continue;
+            }
             // SAFETY: in the set, so shared.
             if !unsafe { Half::link(half).as_ref() }.cut() {
                 // SAFETY: the owner's.

@@ -52,6 +52,7 @@ impl Priority {
 pub struct SpawnOptions<'n> {
     pub(crate) link: bool,
     pub(crate) monitor: bool,
+    pub(crate) supervised: bool,
     pub(crate) trap_exit: bool,
     pub(crate) priority: Priority,
     pub(crate) core: Option<usize>,
@@ -75,6 +76,15 @@ impl<'n> SpawnOptions<'n> {
     /// Monitored by its parent. As for [`SpawnOptions::link`].
     pub fn monitor(mut self) -> Self {
         self.monitor = true;
+        self
+    }
+
+    /// Linked with its parent, who gets its end as a DOWN and not as an EXIT, whether or not it traps exits: a link and a monitor
+    /// in one, for who has many children. It dies with its parent as by any link. If it unlinks itself its parent is told of its
+    /// end still; the parent ends both by [`crate::Cx::unlink`]. (Spawned on behalf of a process it is linked and
+    /// monitored.) As for [`SpawnOptions::link`].
+    pub fn supervised(mut self) -> Self {
+        self.supervised = true;
         self
     }
 
@@ -208,10 +218,14 @@ impl Ties {
     ) -> Result<Self, NoMemory> {
         let mut ties = Self { link: None, monitor: None, proxies: [None; 2] };
         let Some(parent) = parent else { return Ok(ties) };
-        if options.link {
-            ties.link = Some(Link::try_new(hand, parent.process.pid, child)?);
+        // Whose sides go by proxy gets two records: a proxy may find an older link, and give this one up for it.
+        let in_one = if options.supervised && !parent.by_proxy { parent.reference } else { None };
+        if options.link || options.supervised {
+            ties.link = Some(Link::try_new(hand, parent.process.pid, child, in_one)?);
         }
-        if let Some(reference) = parent.reference {
+        if let Some(reference) = parent.reference
+            && in_one.is_none()
+        {
             match Monitor::try_new(hand, reference, parent.process.pid, Some(child), None) {
                 Ok(monitor) => ties.monitor = Some(monitor),
                 Err(NoMemory) => {
@@ -350,7 +364,7 @@ pub(crate) fn spawn<B: Body>(
     if kernel.is_closing() {
         return Err(SpawnError::Closing);
     }
-    if parent.is_none() && (options.link || options.monitor) {
+    if parent.is_none() && (options.link || options.monitor || options.supervised) {
         return Err(SpawnError::NoParent);
     }
     if options.core.is_some_and(|core| core >= kernel.cores()) {

@@ -96,7 +96,7 @@ pub(crate) fn link(process: &Header, hand: &Hand<'_>, to: Pid, as_otp: bool) -> 
     if other.is_none() && !trapping {
         return Err(LinkError::NoProc);
     }
-    let link = Link::try_new(hand, process.pid, to).map_err(|NoMemory| LinkError::NoMemory)?;
+    let link = Link::try_new(hand, process.pid, to, None).map_err(|NoMemory| LinkError::NoMemory)?;
     // SAFETY: the maker's half is in no set; its share goes with it.
     unsafe { private.hold_half(Link::half(link, 0), hand) };
     // SAFETY: the other half's share is ours.

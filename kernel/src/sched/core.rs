@@ -320,14 +320,14 @@ impl Core {
 }
 
 /// A slice is noted where it runs, until this goes.
-struct Noted<'a> {
+pub(crate) struct Noted<'a> {
     here: *const Here,
     outer: *const (),
     mark: &'a Mark,
 }
 
 impl<'a> Noted<'a> {
-    fn of(slice: &'a Slice<'_>, kernel: &'a Kernel) -> Self {
+    pub(crate) fn of(slice: &'a Slice<'_>, kernel: &'a Kernel) -> Self {
         let here = (kernel.here)();
         // SAFETY: the place of this thread of execution, by World's contract.
         let outer = unsafe { (*here).replace(core::ptr::from_ref(slice).cast()) };

@@ -265,6 +265,11 @@ impl<M: Send + 'static> Context<M> {
         self.with(|cx| cx.exit(to.into(), reason))
     }
 
+    /// See [`Cx::exit_at_once`].
+    pub fn exit_at_once(&self, to: impl Into<Pid>, reason: Reason) -> Result<(), NoMemory> {
+        self.with(|cx| cx.exit_at_once(to.into(), reason))
+    }
+
     /// See [`Cx::link`].
     pub fn link(&self, to: impl Into<Pid>) -> Result<(), LinkError> {
         self.with(|cx| cx.link(to.into()))

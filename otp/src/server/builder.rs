@@ -189,9 +189,14 @@ impl<'n, S: Server> Start<'n, S> {
         launch(cx, &options, body).map_err(|error| StartError::of_spawn(error, cx, name))
     }
 
-    /// Options of the spawn, to be changed by who starts it.
-    pub(crate) fn linked(mut self) -> Self {
+    fn linked(mut self) -> Self {
         self.options = self.options.link();
+        self
+    }
+
+    /// As a supervisor's child.
+    pub(crate) fn supervised(mut self) -> Self {
+        self.options = self.options.supervised();
         self
     }
 

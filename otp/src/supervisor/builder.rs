@@ -144,17 +144,21 @@ impl Supervisor {
 
     /// Starts it, linked with the caller, and waits until its children are up.
     pub async fn link<M: Send + 'static>(self, cx: &Context<M>) -> Result<SupervisorRef, StartError> {
-        self.start(cx, true).await
+        self.start(cx, SpawnOptions::new().link()).await
     }
 
     /// As [`Supervisor::link`], not linked: it lives on when the caller dies, and nothing ends it but an exit
     /// signal of the caller's or the host's.
     pub async fn alone<M: Send + 'static>(self, cx: &Context<M>) -> Result<SupervisorRef, StartError> {
-        self.start(cx, false).await
+        self.start(cx, SpawnOptions::new()).await
     }
 
-    async fn start<M: Send + 'static>(self, cx: &Context<M>, link: bool) -> Result<SupervisorRef, StartError> {
-        let mut launched = self.launch(cx, link)?;
+    async fn start<M: Send + 'static>(
+        self,
+        cx: &Context<M>,
+        ties: SpawnOptions<'_>,
+    ) -> Result<SupervisorRef, StartError> {
+        let mut launched = self.launch(cx, ties)?;
         match confirm(cx, &mut launched, None).await? {
             Confirmed::Up => {
                 cx.demonitor(launched.monitor, true);
@@ -164,12 +168,15 @@ impl Supervisor {
         }
     }
 
-    /// Starts the process, monitored.
-    pub(crate) fn launch<M: Send + 'static>(mut self, cx: &Context<M>, link: bool) -> Result<Launched, StartError> {
+    /// Starts the process, tied to the caller as the options say, and monitored.
+    pub(crate) fn launch<M: Send + 'static>(
+        mut self,
+        cx: &Context<M>,
+        ties: SpawnOptions<'_>,
+    ) -> Result<Launched, StartError> {
         self.check()?;
         let name = self.name.take();
-        let options = options(name.as_deref());
-        let options = if link { options.link() } else { options };
+        let options = options(ties, name.as_deref());
         let body = move |cx: Context<Request>, ready: Ready| supervise(cx, ready, self);
         launch(cx, &options, body).map_err(|error| StartError::of_spawn(error, cx, name.as_deref()))
     }
@@ -179,13 +186,14 @@ impl Supervisor {
         self.check()?;
         let name = self.name.take();
         let (ready, ack) = ready(None)?;
-        let supervisor = host.spawn_async(&options(name.as_deref()), move |cx| supervise(cx, ready, self))?;
+        let supervisor =
+            host.spawn_async(&options(SpawnOptions::new(), name.as_deref()), move |cx| supervise(cx, ready, self))?;
         Ok((SupervisorRef::new(supervisor.pid()), Starting(ack)))
     }
 }
 
-fn options(name: Option<&str>) -> SpawnOptions<'_> {
-    let options = SpawnOptions::new().trap_exit(true);
+fn options<'n>(ties: SpawnOptions<'n>, name: Option<&'n str>) -> SpawnOptions<'n> {
+    let options = ties.trap_exit(true);
     match name {
         Some(name) => options.name(name),
         None => options,

@@ -1,21 +1,33 @@
 //! The children as they are: [`Children`], found by place, id and process.
 //!
-//! A child's place is a number that grows with each that is added: the order of start. A child is down, up, or to be
+//! They lie in slots, each with its neighbours in the order of start: adding, removing and going from one to the next
+//! cost the same however many there are. A child's place is its slot, which another may have when it is gone; what outlives a
+//! child (a try of a restart that is on its way) says which try it is. A child is down, up, or to be
 //! restarted. `processes` has those that are up; making room in it comes before the process that will need it, so noting
 //! a child that has been started cannot fail.
 
 use alloc::collections::BTreeMap;
-use core::hash::{BuildHasherDefault, Hasher};
+use alloc::vec::Vec;
 
 use atropos_kernel::{NoMemory, Pid, Reference};
-use hashbrown::HashMap;
 
+use super::places::Places;
 use super::spec::{ChildId, Factory, Restart, Traits};
 use crate::report::Offender;
 
-/// A child's place in the order of start.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Place(u64);
+/// A child's place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Place(u32);
+
+#[cfg(test)]
+impl Place {
+    pub(super) fn new(slot: u32) -> Self {
+        Self(slot)
+    }
+}
+
+/// No place.
+const NONE: u32 = u32::MAX;
 
 /// How a child is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,57 +74,86 @@ impl Child {
     }
 }
 
-/// Pids are numbers that differ in their lower bits.
-#[derive(Default)]
-pub(super) struct PidHasher(u64);
-
-impl Hasher for PidHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        let mixed = (self.0 ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        self.0 = mixed ^ (mixed >> 32);
-    }
+struct Slot {
+    /// `None` when it is free.
+    child: Option<Child>,
+    /// The neighbours in the order of start, or `NONE`. Of a free one, the next free one is behind.
+    before: u32,
+    behind: u32,
 }
 
-/// Places by process.
-pub(super) type Processes = HashMap<Pid, Place, BuildHasherDefault<PidHasher>>;
-
 /// See the module.
-#[derive(Default)]
 pub(super) struct Children {
-    places: BTreeMap<Place, Child>,
+    slots: Vec<Slot>,
+    first: u32,
+    last: u32,
+    free: u32,
+    len: usize,
     ids: BTreeMap<ChildId, Place>,
-    processes: Processes,
-    next: u64,
+    processes: Places,
+}
+
+fn place(slot: u32) -> Option<Place> {
+    (slot != NONE).then_some(Place(slot))
 }
 
 impl Children {
+    pub(super) fn new() -> Self {
+        let (ids, processes) = (BTreeMap::new(), Places::default());
+        Self { slots: Vec::new(), first: NONE, last: NONE, free: NONE, len: 0, ids, processes }
+    }
+
     /// Adds one at the end. Its id, if it has one, is not in use.
     pub(super) fn add(&mut self, child: Child) -> Place {
-        let place = Place(self.next);
-        self.next += 1;
-        if let Some(id) = &child.id {
-            self.ids.insert(id.clone(), place);
+        let id = child.id.clone();
+        let slot = Slot { child: Some(child), before: self.last, behind: NONE };
+        let new = self.free;
+        let new = match self.slots.get_mut(new as usize) {
+            Some(free) => {
+                self.free = free.behind;
+                *free = slot;
+                new
+            }
+            None => {
+                let new = u32::try_from(self.slots.len()).unwrap_or(NONE);
+                assert!(new != NONE, "more children than there are pids");
+                self.slots.push(slot);
+                new
+            }
+        };
+        self.join(self.last, new);
+        self.last = new;
+        self.len += 1;
+        if let Some(id) = id {
+            self.ids.insert(id, Place(new));
         }
-        self.places.insert(place, child);
-        place
+        Place(new)
+    }
+
+    /// `behind` comes behind `before`; either may be `NONE`.
+    fn join(&mut self, before: u32, behind: u32) {
+        match self.slots.get_mut(before as usize) {
+            Some(slot) => slot.behind = behind,
+            None => self.first = behind,
+        }
+        match self.slots.get_mut(behind as usize) {
+            Some(slot) => slot.before = before,
+            None => self.last = before,
+        }
     }
 
     /// Takes one out.
     #[must_use = "it holds what is foreign: drop it contained"]
     pub(super) fn remove(&mut self, place: Place) -> Option<Child> {
-        let child = self.places.remove(&place)?;
+        let slot = self.slots.get_mut(place.0 as usize)?;
+        let child = slot.child.take()?;
+        let (before, behind) = (slot.before, slot.behind);
+        slot.behind = self.free;
+        self.free = place.0;
+        self.join(before, behind);
+        self.len -= 1;
         if let Some(pid) = child.pid() {
-            self.processes.remove(&pid);
+            self.processes.remove(pid);
         }
         if let Some(id) = &child.id {
             self.ids.remove(id);
@@ -120,12 +161,14 @@ impl Children {
         Some(child)
     }
 
+    #[inline]
     pub(super) fn get(&self, place: Place) -> Option<&Child> {
-        self.places.get(&place)
+        self.slots.get(place.0 as usize)?.child.as_ref()
     }
 
+    #[inline]
     pub(super) fn get_mut(&mut self, place: Place) -> Option<&mut Child> {
-        self.places.get_mut(&place)
+        self.slots.get_mut(place.0 as usize)?.child.as_mut()
     }
 
     pub(super) fn by_id(&self, id: &ChildId) -> Option<Place> {
@@ -133,11 +176,11 @@ impl Children {
     }
 
     pub(super) fn by_pid(&self, pid: Pid) -> Option<Place> {
-        self.processes.get(&pid).copied()
+        self.processes.get(pid)
     }
 
     /// Those that are up. (For who waits: start functions need not be `Sync`.)
-    pub(super) fn processes(&self) -> &Processes {
+    pub(super) fn processes(&self) -> &Places {
         &self.processes
     }
 
@@ -148,49 +191,54 @@ impl Children {
 
     /// Children.
     pub(super) fn len(&self) -> usize {
-        self.places.len()
+        self.len
     }
 
     /// In the order of start.
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (Place, &Child)> {
-        self.places.iter().map(|(place, child)| (*place, child))
-    }
-
-    /// The first one from `place` on.
-    pub(super) fn from(&self, place: Place) -> Option<Place> {
-        self.places.range(place..).next().map(|(place, _)| *place)
-    }
-
-    /// The one behind `place`.
-    pub(super) fn after(&self, place: Place) -> Option<Place> {
-        self.from(Place(place.0 + 1))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Place, &Child)> {
+        let mut next = self.first();
+        core::iter::from_fn(move || {
+            let place = next?;
+            next = self.after(place);
+            Some((place, self.get(place)?))
+        })
     }
 
     /// The first one.
     pub(super) fn first(&self) -> Option<Place> {
-        self.places.first_key_value().map(|(place, _)| *place)
+        place(self.first)
     }
 
-    /// The last one before `place`, or of all.
-    pub(super) fn before(&self, place: Option<Place>) -> Option<Place> {
-        match place {
-            None => self.places.last_key_value().map(|(place, _)| *place),
-            Some(place) => self.places.range(..place).next_back().map(|(place, _)| *place),
-        }
+    /// The last one.
+    pub(super) fn last(&self) -> Option<Place> {
+        place(self.last)
+    }
+
+    /// The one behind a child.
+    #[inline]
+    pub(super) fn after(&self, child: Place) -> Option<Place> {
+        place(self.slots.get(child.0 as usize)?.behind)
+    }
+
+    /// The one before a child.
+    #[inline]
+    pub(super) fn before(&self, child: Place) -> Option<Place> {
+        place(self.slots.get(child.0 as usize)?.before)
     }
 
     /// Makes room for a process.
     pub(super) fn reserve(&mut self) -> Result<(), NoMemory> {
-        self.processes.try_reserve(1).map_err(|_| NoMemory)
+        self.processes.reserve()
     }
 
     /// Changes how one is; the start function, if it is not needed any more.
+    #[inline]
     #[must_use = "it is foreign: drop it contained"]
     pub(super) fn set(&mut self, place: Place, state: State) -> Option<Factory> {
-        let child = self.places.get_mut(&place)?;
+        let child = self.slots.get_mut(place.0 as usize)?.child.as_mut()?;
         let mut spent = None;
-        if let Some(pid) = child.pid() {
-            self.processes.remove(&pid);
+        if let State::Up { pid, .. } = child.state {
+            self.processes.remove(pid);
         }
         child.state = state;
         if let State::Up { pid, .. } = state {

@@ -42,6 +42,11 @@ impl Intensity {
         Self::Within { restarts, period }
     }
 
+    /// Whether it matters when a restart was.
+    pub(crate) const fn has_period(&self) -> bool {
+        matches!(self, Self::Within { .. })
+    }
+
     /// So many as long as the supervisor lives.
     pub const fn lifetime(restarts: u32) -> Self {
         Self::Lifetime { restarts }

@@ -67,7 +67,7 @@ impl Running {
                 let now = self.cx.with(|cx| cx.now());
                 reply.send(self.history.carry(now));
             }
-            Request::Try { place, attempt, counted } => return self.try_again(place, attempt, counted).await,
+            Request::Try { place, attempt, counted } => return self.try_again(place, attempt, counted),
         }
         Flow::Go
     }

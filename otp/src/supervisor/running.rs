@@ -18,6 +18,8 @@ use crate::wait::pid_of;
 #[must_use = "the supervisor may have to end"]
 pub(super) enum Flow {
     Go,
+    /// With the restart of a child, which is counted.
+    Restart(Place),
     Stop(Reason),
 }
 
@@ -46,7 +48,7 @@ pub(crate) async fn supervise(cx: Context<Request>, ready: Ready, supervisor: Su
     let Supervisor { strategy, intensity, auto, children: specs, template, hook, backoff, carried, .. } = supervisor;
     let now = cx.with(|cx| cx.now());
     let random = now ^ cx.pid().to_raw().rotate_left(32);
-    let mut children = Children::default();
+    let mut children = Children::new();
     for spec in specs {
         children.add(Child::new(Some(spec.id), spec.traits, spec.factory));
     }
@@ -82,19 +84,21 @@ impl Running {
     async fn run(&mut self) -> Reason {
         loop {
             let flow = match self.next().await {
-                None => self.try_unsent().await,
+                None => self.try_unsent(),
+                Some(Received::Down(down)) => self.ended(&down),
                 Some(Received::Message(request) | Received::Timer { message: request, .. }) => {
                     self.request(request).await
                 }
-                Some(Received::Down(down)) => self.ended(down).await,
                 // S5: the parent's, or the host's; all others are dropped, and a child's end comes as its DOWN.
                 Some(Received::Exit(exit)) if exit.from.is_none() || exit.from == self.parent => {
                     Flow::Stop(exit.reason)
                 }
                 Some(Received::Exit(_)) => Flow::Go,
             };
-            if let Flow::Stop(reason) = flow {
-                return reason;
+            match flow {
+                Flow::Go => {}
+                Flow::Restart(place) => self.restart_now(place).await,
+                Flow::Stop(reason) => return reason,
             }
         }
     }
@@ -109,7 +113,7 @@ impl Running {
     }
 
     /// A process that was monitored has ended.
-    async fn ended(&mut self, down: Down) -> Flow {
+    fn ended(&mut self, down: &Down) -> Flow {
         let Some((place, pid)) = pid_of(&down.object).and_then(|pid| Some((self.children.by_pid(pid)?, pid))) else {
             return Flow::Go;
         };
@@ -132,7 +136,7 @@ impl Running {
             child,
             reason: down.reason.clone(),
         });
-        if restart == Restart::Temporary { self.ended_for_good(place) } else { self.restart(place, true).await }
+        if restart == Restart::Temporary { self.ended_for_good(place) } else { self.restart(place) }
     }
 
     /// A child has ended and is not started again.

@@ -42,7 +42,9 @@ impl Started {
 pub struct Starter<'a> {
     cx: &'a Context<Request>,
     hook: Option<&'a Hook>,
-    launched: Vec<Launched>,
+    /// What was started last, and what before that: as a rule there is one.
+    last: Option<Launched>,
+    others: Vec<Launched>,
     /// How long the one that is handed back may take.
     within: Option<Duration>,
 }
@@ -71,12 +73,15 @@ impl<'a> Starter<'a> {
     }
 
     fn room(&mut self) -> Result<(), StartError> {
-        self.launched.try_reserve(1).map_err(|_| StartError::Spawn(SpawnError::NoMemory))
+        match self.last {
+            None => Ok(()),
+            Some(_) => self.others.try_reserve(1).map_err(|_| StartError::Spawn(SpawnError::NoMemory)),
+        }
     }
 
     fn keep(&mut self, launched: Launched) -> Started {
         let started = Started(Some(launched.pid));
-        self.launched.push(launched);
+        self.others.extend(self.last.replace(launched));
         started
     }
 
@@ -98,7 +103,7 @@ impl<'a> Starter<'a> {
         F: Future<Output: Exit> + Send + 'static,
     {
         self.room()?;
-        let (child, monitor) = self.cx.spawn_with(&options.clone().link().monitor(), body)?;
+        let (child, monitor) = self.cx.spawn_with(&options.clone().supervised(), body)?;
         let monitor = monitor.ok_or(SpawnError::NoMemory)?;
         Ok(self.keep(Launched { pid: child.pid(), monitor, ack: None }))
     }
@@ -106,7 +111,7 @@ impl<'a> Starter<'a> {
     /// Starts a process that runs any body; it is up at once.
     pub fn spawn_body<B: Body>(&mut self, options: &SpawnOptions<'_>, body: B) -> Result<Started, StartError> {
         self.room()?;
-        let spawned = self.cx.spawn_body(&options.clone().link().monitor(), body)?;
+        let spawned = self.cx.spawn_body(&options.clone().supervised(), body)?;
         let monitor = spawned.monitor.ok_or(SpawnError::NoMemory)?;
         Ok(self.keep(Launched { pid: spawned.pid, monitor, ack: None }))
     }
@@ -119,14 +124,14 @@ impl<'a> Starter<'a> {
         F: Future<Output: Exit> + Send + 'static,
     {
         self.room()?;
-        let launched = launch(self.cx, &options.clone().link(), body)?;
+        let launched = launch(self.cx, &options.clone().supervised(), body)?;
         Ok(self.keep(launched))
     }
 
     /// Starts a server; it is up when its `init` is done.
     pub fn server<'n, S: Server>(&mut self, server: impl Into<Start<'n, S>>) -> Result<Started, StartError> {
         self.room()?;
-        let start = server.into().inherit(self.hook).linked();
+        let start = server.into().inherit(self.hook).supervised();
         self.within = self.within.or(start.patience());
         let launched = start.launch(self.cx)?;
         Ok(self.keep(launched))
@@ -135,7 +140,7 @@ impl<'a> Starter<'a> {
     /// Starts a supervisor; it is up when its children are.
     pub fn supervisor(&mut self, supervisor: impl Into<Supervisor>) -> Result<Started, StartError> {
         self.room()?;
-        let launched = supervisor.into().inherit(self.hook).launch(self.cx, true)?;
+        let launched = supervisor.into().inherit(self.hook).launch(self.cx, SpawnOptions::new().supervised())?;
         Ok(self.keep(launched))
     }
 
@@ -161,29 +166,49 @@ pub(super) fn start(
     hook: Option<&Hook>,
     factory: &mut Factory,
 ) -> Result<(Option<Launched>, Option<Duration>), StartError> {
-    let mut starter = Starter { cx, hook, launched: Vec::new(), within: None };
+    let mut starter = Starter { cx, hook, last: None, others: Vec::new(), within: None };
     let made = match cx.with(|cx| cx.contain(|| factory(&mut starter))) {
         Ok(made) => made,
         Err(crash) => Err(StartError::Crashed(crash)),
     };
-    let Starter { launched, within, .. } = starter;
+    let Starter { last, others, within, .. } = starter;
+    let wanted = made.as_ref().ok().and_then(|started| started.0);
+    if others.is_empty() && wanted.is_some() && wanted == last.as_ref().map(|launched| launched.pid) {
+        return Ok((last, within));
+    }
+    pick(cx, made, last.into_iter().chain(others), within)
+}
+
+/// As [`start`], of a start function that has failed, or started several, or none.
+#[cold]
+fn pick(
+    cx: &Context<Request>,
+    made: Result<Started, StartError>,
+    all: impl Iterator<Item = Launched>,
+    within: Option<Duration>,
+) -> Result<(Option<Launched>, Option<Duration>), StartError> {
     let wanted = made.as_ref().ok().and_then(|started| started.0);
     let mut child = None;
-    for other in launched {
-        if child.is_none() && wanted == Some(other.pid) {
-            child = Some(other);
+    for launched in all {
+        if child.is_none() && wanted == Some(launched.pid) {
+            child = Some(launched);
         } else {
-            cx.demonitor(other.monitor, true);
-            cx.unlink(other.pid);
-            // A kill needs no memory.
-            let _ = cx.exit(other.pid, Reason::KILL);
+            put_away(cx, &launched);
         }
     }
-    match made {
-        Err(error) => Err(error),
-        Ok(Started(None)) => Ok((None, None)),
-        Ok(Started(Some(_))) if child.is_some() => Ok((child, within)),
+    match (made?.0, child) {
+        (Some(_), Some(child)) => Ok((Some(child), within)),
+        (None, _) => Ok((None, None)),
         // A `Started` of another time: nothing was started now.
-        Ok(Started(Some(_))) => Err(StartError::Refused(Reason::value("a stale Started"))),
+        (Some(_), None) => Err(StartError::Refused(Reason::value("a stale Started"))),
     }
+}
+
+/// Ends what was started and is not wanted.
+#[cold]
+fn put_away(cx: &Context<Request>, launched: &Launched) {
+    cx.demonitor(launched.monitor, true);
+    cx.unlink(launched.pid);
+    // A kill needs no memory.
+    let _ = cx.exit(launched.pid, Reason::KILL);
 }

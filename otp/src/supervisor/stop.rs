@@ -8,30 +8,64 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use atropos_kernel::{Peek, Pid, Reason, Received, Reference};
+use atropos_kernel::{Cursor, Peek, Pid, Reason, Received, Reference};
 
 use super::children::{Place, State};
 use super::running::Running;
 use super::spec::{Restart, Shutdown, Strategy};
 use crate::report::Report;
-use crate::wait::{Alarm, GRACE, Ring, breathe, end_of, first, pid_of};
+use crate::wait::{Alarm, GRACE, Ring, breathe, end_of, first, pid_of, taken_end};
+
+/// A child that has been told to stop, or could not be told.
+struct Waited {
+    pid: Pid,
+    monitor: Reference,
+    shutdown: Shutdown,
+    told: bool,
+}
 
 impl Running {
     /// Stops a child, if it has a process. Afterwards it is down.
     pub(super) async fn stop(&mut self, place: Place) {
-        let Some(child) = self.children.get(place) else { return };
+        if let Some(waited) = self.tell_and_look(place) {
+            self.wait_for_end(place, waited).await;
+        }
+    }
+
+    /// Tells a child to stop. Most sleep and die of it before this returns; who does not has to be waited for.
+    fn tell_and_look(&mut self, place: Place) -> Option<Waited> {
+        let child = self.children.get(place)?;
         let State::Up { pid, monitor, .. } = child.state else {
-            return self.set(place, State::Down);
+            self.set(place, State::Down);
+            return None;
         };
         let shutdown = child.traits.shutdown();
-        let told = self.tell_to_stop(pid, shutdown);
+        let reason = if shutdown == Shutdown::Brutal { Reason::KILL } else { Reason::SHUTDOWN };
+        let told = self.cx.exit_at_once(pid, reason).is_ok();
+        match taken_end(&self.cx, &mut Cursor::new(), pid, monitor) {
+            None => Some(Waited { pid, monitor, shutdown, told }),
+            ended => {
+                self.stopped(place, pid, monitor, ended);
+                None
+            }
+        }
+    }
+
+    /// Gives a child its time, and kills it then.
+    async fn wait_for_end(&mut self, place: Place, Waited { pid, monitor, shutdown, told }: Waited) {
+        let brutal = shutdown == Shutdown::Brutal;
         let mut ended = None;
-        if told && let Some(alarm) = self.patience(shutdown) {
+        if told
+            && !brutal
+            && let Some(alarm) = self.patience(shutdown)
+        {
             ended = end_of(&self.cx, pid, monitor, &alarm).await;
         }
         if ended.is_none() {
-            // A kill needs no memory.
-            let _ = self.cx.exit(pid, Reason::KILL);
+            if !brutal {
+                // A kill needs no memory.
+                let _ = self.cx.exit(pid, Reason::KILL);
+            }
             let alarm = Alarm::start(&self.cx, Some(GRACE)).unwrap_or_else(|_| Alarm::never(&self.cx));
             ended = end_of(&self.cx, pid, monitor, &alarm).await;
         }
@@ -78,15 +112,19 @@ impl Running {
     }
 
     /// Stops the children from `first` on, the last one first. Temporary ones are forgotten.
-    pub(super) async fn stop_from(&mut self, from: Place) {
-        let mut next = self.children.before(None);
-        while let Some(place) = next.filter(|place| *place >= from) {
-            next = self.children.before(Some(place));
-            self.stop(place).await;
+    pub(super) async fn stop_from(&mut self, first: Place) {
+        let mut next = self.children.last();
+        while let Some(place) = next {
+            next = self.children.before(place).filter(|_| place != first);
+            if let Some(waited) = self.tell_and_look(place) {
+                self.wait_for_end(place, waited).await;
+            }
             if self.children.get(place).is_some_and(|child| child.is_temporary()) {
                 self.remove(place);
             }
-            breathe(&self.cx).await;
+            if self.cx.with(|cx| cx.is_exhausted()) {
+                self.cx.yield_now().await;
+            }
         }
     }
 
@@ -145,8 +183,8 @@ impl Running {
         while self.children.up() > 0 {
             let processes = self.children.processes();
             let signal = first(&self.cx, ring, |peek| match peek {
-                Peek::Exit(exit) => exit.from.is_some_and(|from| processes.contains_key(&from)),
-                Peek::Down(down) => pid_of(&down.object).is_some_and(|pid| processes.contains_key(&pid)),
+                Peek::Exit(exit) => exit.from.is_some_and(|from| processes.get(from).is_some()),
+                Peek::Down(down) => pid_of(&down.object).is_some_and(|pid| processes.get(pid).is_some()),
                 _ => false,
             });
             match signal.await {

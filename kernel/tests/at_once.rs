@@ -1,0 +1,289 @@
+//! Who sleeps dies within the slice of who stops it (`process/at_once`); and a child whose link is its parent's monitor as
+//! well (`link`, K4).
+
+mod common;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use atropos_kernel::{Asked, Context, Cx, Options, Pid, Reason, Received, Resumed, SpawnOptions};
+
+use common::{Stage, does};
+
+const TOLD: Reason = Reason::SHUTDOWN;
+
+fn supervised() -> SpawnOptions<'static> {
+    SpawnOptions::new().supervised()
+}
+
+fn waits(_: &Cx<'_, ()>) -> Resumed {
+    Resumed::Wait
+}
+
+/// Runs a deed whenever it is dropped.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// What a process has received, in words.
+type Heard = Arc<Mutex<Vec<String>>>;
+
+fn hear(cx: &Cx<'_, ()>, heard: &Heard) {
+    while let Some(received) = cx.receive() {
+        heard.lock().unwrap().push(match received {
+            Received::Down(down) => format!("down {}", down.reason),
+            Received::Exit(exit) => format!("exit {}", exit.reason),
+            other => format!("{other:?}"),
+        });
+    }
+}
+
+fn words(heard: &Heard) -> Vec<String> {
+    std::mem::take(&mut *heard.lock().unwrap())
+}
+
+#[test]
+fn who_sleeps_is_dead_when_the_call_returns() {
+    let mut stage = Stage::new(Options::default());
+    let heard = Heard::default();
+    let (noted, mut slice, mut child) = (heard.clone(), 0, None);
+    let parent = does(move |cx: &Cx<'_, ()>| {
+        slice += 1;
+        match (slice, child) {
+            (1, _) => {
+                child = Some(cx.spawn(&supervised(), does(waits)).unwrap());
+                return Resumed::Yield;
+            }
+            (_, Some(spawned)) => {
+                cx.exit_at_once(spawned.pid, TOLD).unwrap();
+                assert!(matches!(cx.is_alive(spawned.pid), Ok(Asked::Known(false))), "dead at once");
+                let Some(Received::Down(down)) = cx.receive() else { panic!("its DOWN has come") };
+                assert_eq!(Some(down.reference), spawned.monitor);
+                assert_eq!((down.object, down.reason), (atropos_kernel::Object::Pid(spawned.pid), TOLD));
+                hear(cx, &noted);
+                child = None;
+            }
+            _ => hear(cx, &noted),
+        }
+        Resumed::Wait
+    });
+    stage.host().spawn(&SpawnOptions::new(), parent).unwrap();
+    stage.settle();
+    assert_eq!(words(&heard), [""; 0], "one DOWN and no EXIT");
+    assert_eq!((stage.kernel.process_count(), stage.kernel.nodes_used()), (1, 0));
+}
+
+#[test]
+fn the_newborn_the_trapping_and_the_pinned_die_in_slices_of_their_own() {
+    let mut stage = Stage::new(Options { cores: 2, ..Options::default() });
+    let heard = Heard::default();
+    let trapped = Arc::new(AtomicUsize::new(0));
+    let (noted, seen, mut slice, mut children) = (heard.clone(), trapped.clone(), 0, Vec::new());
+    let parent = does(move |cx: &Cx<'_, ()>| {
+        slice += 1;
+        match slice {
+            1 => {
+                let seen = seen.clone();
+                let traps = does(move |cx: &Cx<'_, ()>| match cx.receive() {
+                    Some(Received::Exit(exit)) => {
+                        seen.fetch_add(1, Ordering::Relaxed);
+                        Resumed::Exit(exit.reason)
+                    }
+                    _ => Resumed::Wait,
+                });
+                children.push(cx.spawn(&supervised().trap_exit(true), traps).unwrap().pid);
+                children.push(cx.spawn(&supervised().core(1), does(waits)).unwrap().pid);
+                return Resumed::Wait;
+            }
+            2 => {
+                children.push(cx.spawn(&supervised(), does(waits)).unwrap().pid);
+                for child in &children {
+                    cx.exit_at_once(*child, TOLD).unwrap();
+                }
+                hear(cx, &noted);
+                noted.lock().unwrap().push("told".into());
+            }
+            _ => hear(cx, &noted),
+        }
+        Resumed::Wait
+    });
+    let parent = stage.host().spawn(&SpawnOptions::new().core(0), parent).unwrap().pid;
+    stage.settle();
+    stage.host().send(parent, ()).unwrap();
+    stage.settle();
+    // What the other core's have said while the first was at rest.
+    stage.settle();
+    let heard = words(&heard);
+    assert_eq!(heard.iter().filter(|what| *what == "down shutdown").count(), 3, "{heard:?}");
+    assert_eq!(heard[..2], ["Message(())", "told"], "none was dead at once: {heard:?}");
+    assert_eq!(trapped.load(Ordering::Relaxed), 1);
+}
+
+/// The destructors of who dies at once find their own process, and whom they stop at once in their turn is told: at most
+/// one dies at once within a slice, be it of one that lives or of one that dies itself.
+#[test]
+fn a_destructor_is_in_its_own_process_and_no_deeper() {
+    let mut stage = Stage::new(Options::default());
+    let depth = Arc::new(AtomicUsize::new(0));
+    let deepest = Arc::new(AtomicUsize::new(0));
+    let others = Arc::new(Mutex::new(Vec::<Pid>::new()));
+    for _ in 0..100 {
+        let (depth, deepest, others) = (depth.clone(), deepest.clone(), others.clone());
+        let all = others.clone();
+        let body = move |cx: Context<()>| async move {
+            let own = Arc::new(Mutex::new(None::<Context<()>>));
+            let _stops = OnDrop({
+                let own = own.clone();
+                move || {
+                    deepest.fetch_max(depth.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                    let next = others.lock().unwrap().pop();
+                    if let (Some(next), Some(cx)) = (next, own.lock().unwrap().as_ref()) {
+                        let _ = cx.try_with(|cx| cx.exit_at_once(next, TOLD)).expect("its own slice");
+                    }
+                    depth.fetch_sub(1, Ordering::Relaxed);
+                }
+            });
+            *own.lock().unwrap() = Some(cx);
+            std::future::pending::<()>().await;
+        };
+        let pid = stage.host().spawn_async(&SpawnOptions::new(), body).unwrap().pid();
+        all.lock().unwrap().push(pid);
+    }
+    stage.settle();
+    let first = others.lock().unwrap().pop().unwrap();
+    let body = move |cx: Context<()>| async move {
+        cx.exit_at_once(first, TOLD).unwrap();
+        cx.send(cx.pid(), ()).expect("its own slice is noted again");
+    };
+    stage.host().spawn_async(&SpawnOptions::new(), body).unwrap();
+    stage.settle();
+    assert_eq!(stage.kernel.process_count(), 0, "each has stopped the next");
+    assert_eq!(deepest.load(Ordering::Relaxed), 2, "no recursion");
+}
+
+/// A parent with a child that does something when it is sent a message.
+fn family(
+    stage: &mut Stage,
+    heard: &Heard,
+    mut act: impl FnMut(&Cx<'_, ()>, Pid) -> Resumed + Send + 'static,
+) -> (Pid, Pid) {
+    let child = Arc::new(Mutex::new(None));
+    let (noted, born) = (heard.clone(), child.clone());
+    let mut act = Some(move |cx: &Cx<'_, ()>, parent| act(cx, parent));
+    let parent = does(move |cx: &Cx<'_, ()>| {
+        let parent = cx.pid();
+        if let Some(mut act) = act.take() {
+            let body = does(move |cx: &Cx<'_, ()>| match cx.receive() {
+                Some(Received::Message(())) => act(cx, parent),
+                _ => Resumed::Wait,
+            });
+            *born.lock().unwrap() = Some(cx.spawn(&supervised(), body).unwrap().pid);
+        }
+        hear(cx, &noted);
+        Resumed::Wait
+    });
+    // It does not trap exits: a DOWN comes all the same.
+    let parent = stage.host().spawn(&SpawnOptions::new(), parent).unwrap().pid;
+    stage.settle();
+    let child = child.lock().unwrap().unwrap();
+    (parent, child)
+}
+
+#[test]
+fn a_supervised_child_tells_its_parent_once_by_a_down() {
+    for reason in [Reason::NORMAL, Reason::SHUTDOWN, Reason::crash("why")] {
+        let (mut stage, heard) = (Stage::new(Options::default()), Heard::default());
+        let why = reason.clone();
+        let (parent, child) = family(&mut stage, &heard, move |_, _| Resumed::Exit(why.clone()));
+        stage.host().send(child, ()).unwrap();
+        stage.settle();
+        assert_eq!(words(&heard), [format!("down {reason}")]);
+        assert!(stage.host().is_alive(parent), "no EXIT has killed it");
+        assert_eq!(stage.kernel.nodes_used(), 0);
+    }
+}
+
+#[test]
+fn a_supervised_child_dies_with_its_parent() {
+    let (mut stage, heard) = (Stage::new(Options::default()), Heard::default());
+    let (parent, _) = family(&mut stage, &heard, |_, _| Resumed::Wait);
+    stage.host().exit(parent, Reason::crash("all")).unwrap();
+    stage.settle();
+    assert_eq!((stage.kernel.process_count(), stage.kernel.nodes_used()), (0, 0));
+}
+
+/// A child that unlinks itself outlives its parent, and its parent hears of its end; one that links itself again
+/// is told of by that link as well.
+#[test]
+fn a_supervised_child_that_unlinks_itself_is_watched_still() {
+    for again in [false, true] {
+        let (mut stage, heard) = (Stage::new(Options::default()), Heard::default());
+        let mut asked = 0;
+        let (parent, child) = family(&mut stage, &heard, move |cx, parent| {
+            asked += 1;
+            if asked == 2 {
+                return Resumed::Exit(Reason::SHUTDOWN);
+            }
+            cx.unlink(parent);
+            let Ok(Asked::Known(Some(info))) = cx.info(cx.pid()) else { panic!("it knows itself") };
+            assert!(info.links.is_empty(), "{:?}", info.links);
+            cx.unlink(parent);
+            if again {
+                cx.link(parent).unwrap();
+            }
+            Resumed::Wait
+        });
+        stage.host().send(child, ()).unwrap();
+        stage.settle();
+        stage.host().send(child, ()).unwrap();
+        stage.settle();
+        // Of the other link it dies, before it can look at the DOWN.
+        assert_eq!(words(&heard), if again { &[][..] } else { &["down shutdown"] });
+        assert_eq!(stage.host().is_alive(parent), !again);
+        assert_eq!(stage.kernel.nodes_used(), 0);
+    }
+    let (mut stage, heard) = (Stage::new(Options::default()), Heard::default());
+    let (parent, child) = family(&mut stage, &heard, |cx, parent| {
+        cx.unlink(parent);
+        Resumed::Wait
+    });
+    stage.host().send(child, ()).unwrap();
+    stage.settle();
+    stage.host().exit(parent, Reason::KILL).unwrap();
+    stage.settle();
+    assert!(!stage.host().is_alive(parent));
+    assert!(stage.host().is_alive(child), "it has unlinked itself");
+    stage.host().exit(child, Reason::KILL).unwrap();
+    stage.settle();
+    assert_eq!((stage.kernel.process_count(), stage.kernel.nodes_used()), (0, 0));
+}
+
+#[test]
+fn a_parent_that_unlinks_hears_nothing_more() {
+    let mut stage = Stage::new(Options::default());
+    let heard = Heard::default();
+    let (noted, mut child) = (heard.clone(), None);
+    let parent = does(move |cx: &Cx<'_, ()>| {
+        match child {
+            None => child = Some(cx.spawn(&supervised(), does(waits)).unwrap().pid),
+            Some(child) => {
+                cx.unlink(child);
+                cx.exit(child, Reason::KILL).unwrap();
+                hear(cx, &noted);
+            }
+        }
+        Resumed::Wait
+    });
+    let parent = stage.host().spawn(&SpawnOptions::new(), parent).unwrap().pid;
+    stage.settle();
+    for _ in 0..2 {
+        stage.host().send(parent, ()).unwrap();
+        stage.settle();
+    }
+    assert_eq!(words(&heard), ["Message(())", "Message(())"]);
+    assert_eq!((stage.kernel.process_count(), stage.kernel.nodes_used()), (1, 0));
+}
