@@ -8,8 +8,8 @@ use crate::bound::{Admitted, Overflow};
 use crate::hand::Hand;
 use crate::pid::{Alias, Pid};
 use crate::process::header::Header;
-use crate::reply::request::{Watching, let_go};
 use crate::reply::Head;
+use crate::reply::request::{Watching, let_go};
 use crate::signal::message::{AliasMessage, Message, Request};
 use crate::task::waker;
 

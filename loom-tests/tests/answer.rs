@@ -136,7 +136,7 @@ fn mutants() {
     #[derive(Debug)]
     struct Silent;
     impl Orders for Silent {
-        const SAYS_GONE: bool = false;
+        const HEEDS_GONE: bool = false;
     }
     let lets_go = |looks| {
         move || {
