@@ -124,7 +124,7 @@ impl<O: Orders> Watching<O> {
     pub fn settle(self) -> Option<Self> {
         let head = self.travels();
         // SAFETY: the watch's, not used again if it was.
-        (!unsafe { settle::<O>(head, None) }).then_some(Self(head, PhantomData))
+        (!unsafe { settle::<O>(head, None) }).then(|| Self(head, PhantomData))
     }
 }
 
