@@ -47,6 +47,10 @@ pub enum Mutation {
     PlacedFirst,
     /// A core that others count on for work elsewhere begins its own and wakes nobody in its place.
     KeepsTheClaim,
+    /// A death lets go of the requests that it has not answered, and says nothing.
+    ForgetsRequests,
+    /// A death tells those who have asked before those who are linked.
+    DownsFirst,
 }
 
 #[cfg(loom)]
