@@ -124,7 +124,7 @@ fn requests() {
         play: |stage| {
             let books = stage.books;
             let serves = move || {
-                let mut kept = Vec::with_capacity(MANY);
+                let mut kept = [const { None }; MANY];
                 let mut number = 0;
                 does(move |cx: &Cx<'_, (Letter, Reply<Letter>)>| {
                     while let Some(Received::Message((letter, reply))) = cx.receive() {
@@ -132,7 +132,7 @@ fn requests() {
                         match number % 3 {
                             0 => drop(reply),
                             1 => reply.send(letter),
-                            _ => kept.push(reply),
+                            _ => kept[number % MANY] = Some(reply),
                         }
                     }
                     Resumed::Wait
@@ -140,26 +140,23 @@ fn requests() {
             };
             let Some(to) = stage.start(&SpawnOptions::new().name("server"), serves) else { return };
             let asks = move || {
-                let mut open: Vec<Requested<Letter>> = Vec::with_capacity(MANY);
+                let mut open: [Option<Requested<Letter>>; MANY] = [const { None }; MANY];
                 let mut left = MANY;
                 does(move |cx: &Cx<'_, Letter>| {
                     let waker = cx.waker();
                     let mut task = Context::from_waker(&waker);
-                    open.retain_mut(|requested| match requested.poll(&mut task) {
-                        Poll::Pending | Poll::Ready(Err(Lost::Dropped)) => true,
-                        Poll::Ready(_) => {
+                    for place in &mut open {
+                        let polled = place.as_mut().map(|requested| requested.poll(&mut task));
+                        if matches!(polled, Some(Poll::Ready(ref polled)) if !matches!(polled, Err(Lost::Dropped))) {
                             books.comes();
-                            false
+                            *place = None;
                         }
-                    });
+                    }
                     if left > 0 {
                         left -= 1;
                         let requested = cx.request(to, |reply| (Letter::new(books), reply));
-                        open.extend(books.promises(requested, 1));
+                        open[left] = books.promises(requested, 1);
                         return Resumed::Yield;
-                    }
-                    if cx.now() == 0 {
-                        _ = cx.exit(to, Reason::KILL);
                     }
                     Resumed::Wait
                 })
