@@ -49,6 +49,10 @@ pub enum Mutation {
     KeepsTheClaim,
     /// Who has claimed a process that does not die of it forgets to queue it.
     ForgetsTheClaimed,
+    /// A death lets go of the requests that it has not answered, and says nothing.
+    ForgetsRequests,
+    /// A death tells those who have asked before those who are linked.
+    DownsFirst,
 }
 
 #[cfg(loom)]

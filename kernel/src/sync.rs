@@ -57,6 +57,7 @@ mod imp {
     use loom::sync::atomic as of_loom;
 
     pub use core::cell::Cell;
+    pub use loom::alloc::Track;
     pub use loom::cell::UnsafeCell;
     pub use loom::hint::spin_loop;
     pub use loom::sync::atomic::{Ordering, fence};
@@ -125,7 +126,7 @@ mod imp {
     marked!(/// A marked flag.
         AtomicBool, bool);
     marked!(/// A marked number.
-        AtomicU8, u8, fetch_add, fetch_sub);
+        AtomicU8, u8, fetch_add, fetch_sub, fetch_or);
     marked!(/// A marked number.
         AtomicU32, u32, fetch_add, fetch_sub);
     marked!(/// A marked number.
@@ -168,6 +169,20 @@ mod imp {
 }
 
 pub use imp::*;
+
+/// In an allocation that a model must not leak: loom's says so. Nothing elsewhere.
+#[cfg(not(loom))]
+#[derive(Debug)]
+pub struct Track<T>(core::marker::PhantomData<T>);
+
+#[cfg(not(loom))]
+impl<T> Track<T> {
+    /// Nothing.
+    #[inline(always)]
+    pub fn new(_: T) -> Self {
+        Self(core::marker::PhantomData)
+    }
+}
 
 /// An acquire fence, behind a relaxed look at a word: what comes next sees what came before the write that was found
 /// there. `load` is a load of that word, for the other version of this function.

@@ -174,6 +174,10 @@ impl Canary {
 
 impl Drop for Canary {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The model has failed: a second panic would end the search for good.
+            return;
+        }
         // SAFETY: loom's cell, written for the length of the closure.
         self.alive.with_mut(|alive| unsafe { *alive = false });
         self.ends.fetch_add(1, Ordering::Relaxed);

@@ -124,7 +124,7 @@ fn mutants() {
     #[derive(Debug)]
     struct Done;
     impl Orders for Done {
-        const DONE: Ordering = Ordering::Acquire;
+        const EVENT: Ordering = Ordering::Acquire;
     }
     mutant("mutant: the answer is not released", None, || ask_or_drop::<Done>(true));
 

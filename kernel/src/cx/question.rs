@@ -60,7 +60,11 @@ impl<M: Send + 'static> Cx<'_, M> {
         let message = make(reply);
         match send::send_request(hand, process, watch, message) {
             Ok(()) => Ok(requested),
-            Err(error) => Err(error.without_message()),
+            Err(error) => {
+                // First: nobody is to be woken for the reply that goes with the message.
+                drop(requested);
+                Err(error.without_message())
+            }
         }
     }
 

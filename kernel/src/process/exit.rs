@@ -191,10 +191,13 @@ fn give_up_monitors(header: &Header, hand: &Hand<'_>) {
 
 /// Step 4; returns the watches that step 7 fires.
 fn fire(header: &Header, hand: &Hand<'_>, reason: &Reason) -> Chain<Watch> {
-    // SAFETY: the owner.
-    let private = unsafe { header.private() };
     let killed = hand.kernel.mutated(Mutation::TellsTheKill) && header.killed.load(Ordering::Relaxed);
     let told = if killed { &Reason::KILLED } else { reason };
+    if hand.kernel.mutated(Mutation::DownsFirst) {
+        fire_requests(header, hand, reason);
+    }
+    // SAFETY: the owner.
+    let private = unsafe { header.private() };
     while let Some(half) = private.links.pop() {
         // SAFETY: the half's share, which the set had.
         unsafe { Link::fire(Half::link(half), header.pid, hand, told) };
@@ -214,12 +217,22 @@ fn fire(header: &Header, hand: &Hand<'_>, reason: &Reason) -> Chain<Watch> {
             unsafe { Watch::fire(watch, hand, reason) };
         }
     }
+    fire_requests(header, hand, reason);
+    outside
+}
+
+/// Those are told whose requests it has received and not answered.
+fn fire_requests(header: &Header, hand: &Hand<'_>, reason: &Reason) {
     // SAFETY: the owner; no other borrow is kept.
     while let Some(request) = unsafe { header.private() }.open.pop() {
-        // SAFETY: the owner's watch.
-        unsafe { request::down(request, hand, reason) };
+        if hand.kernel.mutated(Mutation::ForgetsRequests) {
+            // SAFETY: the owner's watch.
+            unsafe { request::let_go(request, hand.pool()) };
+        } else {
+            // SAFETY: likewise.
+            unsafe { request::down(request, hand, reason) };
+        }
     }
-    outside
 }
 
 /// Step 5.

@@ -11,13 +11,16 @@
 //!
 //! - **A1.** Each bit is set by its party alone, once, and never cleared, but for WAITING: the asker sets it when `waker` is
 //!   written, and whoever takes it back has the waker. An event (ANSWERED, DROPPED, DOWN) takes it back in the same
-//!   exchange; afterwards the asker sets it no more.
+//!   exchange; afterwards the asker sets it no more, but for DOWN behind a DROPPED whose answerer is out. Without WAITING,
+//!   and in no event's hands, there is no waker: so whoever frees the cell runs nothing foreign, but for the asker.
 //! - **A2.** `value` is the answerer's until ANSWERED, then the asker's. An answerer that finds GONE sets no ANSWERED and keeps
 //!   its answer. `reason` is the watch's until DOWN, then nobody writes it.
 //! - **A3.** Who is out, or GONE, touches the cell no more; the one whose exchange makes all three so frees it. An asker that
 //!   finds both others out is the last without an exchange.
-//! - **A4.** The asker of a request is a process, which is woken by every event. The cell has a waker's share of it (`header`,
-//!   P4) for an answerer that is on no core of its kernel; whoever of asker and answerer goes last has the share.
+//! - **A4.** The asker of a request is a process, which is woken by every event. It has a waker's share of itself (`header`,
+//!   P4) in the cell for an answerer that is on no core of its kernel. From the answerer's event until it is out the
+//!   share is both's, and whoever goes last gives it up; otherwise the asker does. So nothing is held for one that has
+//!   let go, and before its event an answerer touches nothing but the cell.
 //!
 //! Every step is an exchange that fails only because another party has taken one of its few steps: wait-free, but for an
 //! asker that looks again and again with another waker.
@@ -26,11 +29,13 @@ use core::ptr::NonNull;
 use core::task::Waker;
 
 use crate::hand::Hand;
+use crate::kernel::Kernel;
 use crate::memory::pool::{self, Pool};
 use crate::pid::Pid;
 use crate::process::header::Header;
 use crate::reason::Reason;
-use crate::sync::{AtomicU8, Ordering, UnsafeCell};
+use crate::sync::{AtomicU8, Ordering, Track, UnsafeCell};
+use crate::world::Here;
 
 /// The orderings of the protocol and the steps that are easy to leave out, a parameter so that a model can weaken or drop one
 /// and see it fail.
@@ -44,10 +49,24 @@ pub trait Orders: 'static {
     const REGISTER: Ordering = Ordering::AcqRel;
     /// Of a party's last exchange. Release: what it did comes before the free. Acquire: or is it the one that frees.
     const OUT: Ordering = Ordering::AcqRel;
+    /// Of the watch's look whether it is the last. Acquire: the free comes after all that the others did.
+    const SETTLE: Ordering = Ordering::Acquire;
     /// An answerer keeps its answer when the asker has let go.
     const HEEDS_GONE: bool = true;
     /// The asker frees the cell only when the watch is out as well.
     const HEEDS_THE_WATCH: bool = true;
+    /// An asker that lets go takes what was answered, and was not looked at, out of the cell.
+    const TAKES_THE_REST: bool = true;
+    /// An asker that lets go takes its waker back, also when a party goes out meanwhile.
+    const TAKES_ITS_WAKER: bool = true;
+    /// A waker that an event was too early for is taken out again.
+    const TAKES_BACK: bool = true;
+    /// A watch lets go only of what is answered or dropped.
+    const HEEDS_THE_ANSWERER: bool = true;
+    /// An event is out in its own exchange only if it has no waker to take out of the cell.
+    const HEEDS_WAITING: bool = true;
+    /// An asker that waits for DOWN behind DROPPED leaves its waker only once the answerer is out.
+    const HEEDS_OUT: bool = true;
 }
 
 /// All as it must be.
@@ -70,14 +89,19 @@ pub(super) const OUT_ANSWERER: u8 = 32;
 /// The watch is out, or was never in.
 pub(super) const OUT_WATCH: u8 = 64;
 
-const EVENTS: u8 = ANSWERED | DROPPED | DOWN;
+pub(super) const EVENTS: u8 = ANSWERED | DROPPED | DOWN;
 const ALL_OUT: u8 = GONE | OUT_ANSWERER | OUT_WATCH;
 
-/// The process that asks, whose waker's share the cell has (A4).
+/// The process that asks, of which there is a waker's share with the cell (A4). To be touched with that share only; who is on
+/// a core of its kernel finds it by its pid.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asker {
     pub(super) pid: Pid,
     pub(super) process: NonNull<Header>,
+    /// To be compared with.
+    pub(super) kernel: NonNull<Kernel>,
+    /// Where its kernel's cores note what they run.
+    pub(super) here: fn() -> *const Here,
 }
 
 /// What does not depend on the answer's type.
@@ -91,6 +115,8 @@ pub struct Head {
     /// The watch's: the next of its requests.
     pub(super) next: UnsafeCell<*mut Head>,
     free: unsafe fn(NonNull<Head>, Option<&Pool>),
+    /// Freed once.
+    _track: Track<()>,
 }
 
 /// Head and answer in one allocation.
@@ -101,23 +127,36 @@ pub(super) struct Cell<T> {
 }
 
 impl<T> Cell<T> {
-    /// A cell without an answer. Of an asker whose share comes with it there is a watch.
-    pub(super) fn new(asker: Option<Asker>) -> Self {
+    /// A cell without an answer.
+    pub(super) fn new(asker: Option<Asker>, watched: bool) -> Self {
         unsafe fn free<T>(head: NonNull<Head>, pool: Option<&Pool>) {
             // SAFETY: `new` made the whole, which this head starts.
+            #[cfg(loom)]
+            unsafe { head.cast::<Cell<T>>().as_ref() }.touch();
+            // SAFETY: likewise.
             unsafe { pool::drop_and_free(head.cast::<Cell<T>>(), pool) }
         }
         Self {
             head: Head {
-                word: AtomicU8::new(if asker.is_some() { 0 } else { OUT_WATCH }),
+                word: AtomicU8::new(if watched { 0 } else { OUT_WATCH }),
                 asker,
                 waker: UnsafeCell::new(None),
                 reason: UnsafeCell::new(None),
                 next: UnsafeCell::new(core::ptr::null_mut()),
                 free: free::<T>,
+                _track: Track::new(()),
             },
             value: UnsafeCell::new(None),
         }
+    }
+
+    /// To free is to write everything; loom looks only at accesses.
+    #[cfg(loom)]
+    fn touch(&self) {
+        self.value.with_mut(|_| ());
+        self.head.waker.with_mut(|_| ());
+        self.head.reason.with_mut(|_| ());
+        self.head.next.with_mut(|_| ());
     }
 
     /// The place of the answer: the answerer's until ANSWERED, then the asker's (A2).
@@ -156,38 +195,44 @@ impl Head {
         }
     }
 
-    /// The asker's: has `waker` called by the next event; false when there has been one.
-    pub(super) fn register<O: Orders>(&self, waker: &Waker) -> bool {
+    /// The asker's: has `waker` called by the next event; false when there has been one of `news`.
+    pub(super) fn register<O: Orders>(&self, waker: &Waker, news: u8) -> bool {
         let mut word = self.load(O::LOOK);
-        if word & WAITING != 0 {
-            // Who fails has been overtaken by an event, which has the waker.
+        while word & WAITING != 0 {
+            // Who fails has been overtaken by an event, which has the waker, or by a party that goes out.
             match self.word.compare_exchange(word, word & !WAITING, O::LOOK, O::LOOK) {
                 Ok(_) => word &= !WAITING,
                 Err(now) => word = now,
             }
         }
-        if word & (EVENTS | WAITING) != 0 {
-            // An exchange that has failed for another reason than an event (a watch that is let go of) is tried again.
-            return word & EVENTS == 0 && self.register::<O>(waker);
+        if word & news != 0 {
+            return false;
         }
         self.waker.with_mut(|place| {
-            // SAFETY: no WAITING, and no event: the asker's alone (A1).
+            // SAFETY: no WAITING, and no event that is not over: the asker's alone (A1).
             let place = unsafe { &mut *place };
             if !place.as_ref().is_some_and(|registered| registered.will_wake(waker)) {
+                // Foreign, both: a panic leaves no waker.
+                drop(place.take());
                 *place = Some(waker.clone());
             }
         });
         loop {
             match self.word.compare_exchange(word, word | WAITING, O::REGISTER, O::LOOK) {
                 Ok(_) => return true,
-                Err(now) if now & EVENTS != 0 => return false,
+                Err(now) if now & news != 0 => {
+                    if O::TAKES_BACK {
+                        // SAFETY: the event found no WAITING, so the waker is the asker's still.
+                        drop(self.waker.with_mut(|place| unsafe { (*place).take() }));
+                    }
+                    return false;
+                }
                 Err(now) => word = now,
             }
         }
     }
 
-    /// A party's event. `out` is set with it, if no waker is to be called first. What was there before, the waker, and
-    /// whether the party is out.
+    /// A party's event. `out` is set with it, if there is no waker to be taken out first. What was there before, and the waker.
     ///
     /// With `unless`, nothing happens if one of these bits is there already.
     pub(super) fn event<O: Orders>(&self, event: u8, out: u8, unless: u8) -> Result<(u8, Option<Waker>), u8> {
@@ -197,7 +242,8 @@ impl Head {
             if word & unless != 0 {
                 return Err(word);
             }
-            let now = if word & WAITING == 0 { word | event | out } else { (word | event) & !WAITING };
+            let is_out = word & WAITING == 0 || !O::HEEDS_WAITING;
+            let now = (word | event | if is_out { out } else { 0 }) & !WAITING;
             match self.word.compare_exchange(word, now, O::EVENT, Ordering::Relaxed) {
                 Ok(_) if word & WAITING == 0 => return Ok((word, None)),
                 Ok(_) => {
@@ -215,23 +261,26 @@ impl Head {
     }
 
     /// The asker's: takes back the waker, if no event has it. Then nobody calls it any more.
-    pub(super) fn unregister(&self) {
-        let word = self.load(Ordering::Relaxed);
-        // AcqRel is not needed: the waker is the asker's own. Who fails has been overtaken by an event, or by a watch that
-        // goes; then the waker goes with the cell.
-        if word & WAITING != 0
-            && self.word.compare_exchange(word, word & !WAITING, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-        {
-            // SAFETY: WAITING was taken back (A1).
-            drop(self.waker.with_mut(|waker| unsafe { (*waker).take() }));
+    pub(super) fn unregister<O: Orders>(&self) -> Option<Waker> {
+        // Relaxed, here and below: the waker is the asker's own.
+        let mut word = self.load(Ordering::Relaxed);
+        while word & WAITING != 0 {
+            match self.word.compare_exchange(word, word & !WAITING, Ordering::Relaxed, Ordering::Relaxed) {
+                // SAFETY: WAITING was taken back (A1).
+                Ok(_) => return self.waker.with_mut(|waker| unsafe { (*waker).take() }),
+                Err(_) if !O::TAKES_ITS_WAKER => return None,
+                // Overtaken by an event, which has the waker, or by a party that goes out.
+                Err(now) => word = now,
+            }
         }
+        None
     }
 
     /// The asker's last step, if no answer is left to be dropped: `Err` with what there is otherwise.
     pub(super) fn go<O: Orders>(&self) -> Result<u8, ()> {
         let mut word = self.load(O::LOOK);
         loop {
-            if word & ANSWERED != 0 {
+            if word & ANSWERED != 0 && O::TAKES_THE_REST {
                 return Err(());
             }
             match self.word.compare_exchange(word, word | GONE, O::OUT, O::LOOK) {

@@ -28,11 +28,11 @@ use core::ptr::NonNull;
 use core::task::{Context, Poll, Waker};
 
 pub use cell::{Head, Orders, Real};
-pub use request::{Lost, Requested};
+pub use request::{Lost, Requested, Watching, request_with};
 
 use crate::memory::{self, NoMemory};
 use crate::sync::Ordering;
-use cell::{ANSWERED, Cell, DROPPED, GONE, OUT_ANSWERER, OUT_WATCH, Seen};
+use cell::{ANSWERED, Cell, DROPPED, EVENTS, GONE, OUT_ANSWERER, OUT_WATCH, Seen};
 use request::Place;
 
 /// Where an answer is given. Dropping it is no answer, and the asker is told.
@@ -82,7 +82,7 @@ pub fn reply<T: Send>() -> Result<(Reply<T>, Replied<T>), NoMemory> {
 
 /// As [`reply`], with other orderings: for the models.
 pub fn reply_with<T: Send, O: Orders>() -> Result<Pair<T, O>, NoMemory> {
-    let head = memory::try_new(Cell::<T>::new(None)).map_err(|_| NoMemory)?.cast();
+    let head = memory::try_new(Cell::<T>::new(None, false)).map_err(|_| NoMemory)?.cast();
     Ok((Reply(head, PhantomData), Replied(Asking::new(head))))
 }
 
@@ -109,7 +109,7 @@ impl<T, O: Orders> Reply<T, O> {
         }
         // SAFETY: GONE, so not ANSWERED: the answerer's still.
         let refused = unsafe { Cell::replace(this.0, None) };
-        // SAFETY: the answerer is not out.
+        // SAFETY: the answerer is not out; nothing has happened.
         unsafe { Self::out(this.0) };
         refused.map_or(Ok(()), Err)
     }
@@ -129,12 +129,12 @@ impl<T, O: Orders> Reply<T, O> {
         let cell = unsafe { head.as_ref() };
         let asker = cell.asker;
         let unless = if O::HEEDS_GONE { GONE } else { 0 };
-        // Out in the same exchange, but where the asker's share is needed to wake it.
+        // Out in the same exchange, but where the share is needed to wake the asker.
         let place = asker.map(|asker| Place::of(&asker));
         let out = if place.as_ref().is_none_or(Place::is_core) { OUT_ANSWERER } else { 0 };
         let Ok((before, waker)) = cell.event::<O>(event, out, unless) else { return false };
         if let (Some(asker), Some(place)) = (asker, place) {
-            // SAFETY: on a core, or with the share that asker and answerer have together.
+            // SAFETY: on a core, or with the share, which is both's until the answerer is out (A4).
             unsafe { place.wake(asker) };
         }
         if out == 0 || waker.is_some() {
@@ -158,15 +158,16 @@ impl<T, O: Orders> Reply<T, O> {
         let cell = unsafe { head.as_ref() };
         let asker = cell.asker;
         let before = cell.leave::<O>(OUT_ANSWERER);
+        if before & GONE != 0
+            && before & (ANSWERED | DROPPED) != 0
+            && let Some(asker) = asker
+        {
+            // SAFETY: both's since the event, and the asker has gone before (A4).
+            unsafe { asker.give_up() };
+        }
         if Head::is_last(before, OUT_ANSWERER) {
             // SAFETY: the last one.
             unsafe { Head::free(head, None) };
-        }
-        if before & GONE != 0
-            && let Some(asker) = asker
-        {
-            // SAFETY: the last of asker and answerer has the share (A4).
-            unsafe { asker.give_up() };
         }
     }
 }
@@ -205,32 +206,37 @@ impl<T, O: Orders> Drop for Asking<T, O> {
         let place = asker.map(|asker| Place::of(&asker));
         let pool = place.as_ref().and_then(Place::pool);
         let all_others = if O::HEEDS_THE_WATCH { OUT_ANSWERER | OUT_WATCH } else { OUT_ANSWERER };
+        // Foreign, and dropped at the very end: a panic in there is nothing to the cell.
+        let (mut untaken, mut waker) = (None, None);
         let mut before = self.head().load(O::LOOK);
-        if before & all_others == all_others {
-            // The last one: nobody else exchanges anything. An answer that was not taken goes with the cell.
-            // SAFETY: both others are out, by Acquire.
-            unsafe { Head::free(head, pool) };
+        // With both others out nobody else exchanges anything.
+        let mut last = before & all_others == all_others;
+        if last {
+            if before & ANSWERED != 0 && !self.ready {
+                untaken = self.take();
+            }
         } else {
-            self.head().unregister();
+            waker = self.head().unregister::<O>();
             before = match self.head().go::<O>() {
                 Ok(before) => before,
                 Err(()) => {
-                    // Not taken, and nobody will.
-                    drop(self.take());
+                    // Perhaps not taken, and nobody else will.
+                    untaken = self.take();
                     self.head().leave::<O>(GONE)
                 }
             };
-            if Head::is_last(before, GONE) {
-                // SAFETY: the last one.
-                unsafe { Head::free(head, pool) };
-            }
+            last = Head::is_last(before, GONE);
         }
-        if before & OUT_ANSWERER != 0
-            && let (Some(asker), Some(place)) = (asker, place)
-        {
-            // SAFETY: the last of asker and answerer has the share (`cell`, A4).
+        let is_shared = before & (ANSWERED | DROPPED) != 0 && before & OUT_ANSWERER == 0;
+        if !is_shared && let (Some(asker), Some(place)) = (asker, &place) {
+            // SAFETY: the asker's alone, before the answerer's event and when the answerer is out (`cell`, A4).
             unsafe { place.give_back(asker) };
         }
+        if last {
+            // SAFETY: the last one, with Acquire.
+            unsafe { Head::free(head, pool) };
+        }
+        drop((untaken, waker));
     }
 }
 
@@ -247,7 +253,7 @@ impl<T, O: Orders> Future for Replied<T, O> {
                     asking.ready = true;
                     return Poll::Ready(Err(NoReply));
                 }
-                Seen::Nothing if asking.head().register::<O>(task.waker()) => return Poll::Pending,
+                Seen::Nothing if asking.head().register::<O>(task.waker(), EVENTS) => return Poll::Pending,
                 Seen::Nothing => {}
             }
         }

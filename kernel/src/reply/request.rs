@@ -10,7 +10,8 @@
 //!   go of with a message that is dropped on the way, and when it is found answered. Only a death says DOWN.
 //! - **Q2.** A process looks at the newest of its requests each time it receives, and at all of them when their number
 //!   has doubled: so what is answered later by others is let go of in amortised O(1), and at most as many linger as wait.
-//! - **Q3.** DOWN comes to the asker after the EXITs of the same death, and after what the dead had sent it.
+//! - **Q3.** DOWN comes to the asker after the EXITs of the same death, and after what the dead had sent it: a process that
+//!   finds it takes what has come first, and if it dies of that, has not seen it.
 //!
 //! A reply that is dropped may be so because the process dies: an asker that finds it dropped with the watch still in
 //! asks whether the process is alive, and waits for DOWN when it is not ([`Lost::Dropped`]).
@@ -18,14 +19,15 @@
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 
-use super::cell::{ANSWERED, Asker, Cell, DOWN, GONE, Head, OUT_ANSWERER, OUT_WATCH, Orders, Real, Seen};
+use super::cell::{ANSWERED, Asker, Cell, DOWN, EVENTS, GONE, Head, OUT_ANSWERER, OUT_WATCH, Orders, Real, Seen};
 use super::{Asking, Reply};
 use crate::cx::Slice;
 use crate::hand::Hand;
-use crate::memory::NoMemory;
 use crate::memory::pool::Pool;
+use crate::memory::{self, NoMemory};
+use crate::process::fetch::{By, fetch};
 use crate::process::header::Header;
 use crate::reason::Reason;
 use crate::sync::Ordering;
@@ -51,8 +53,8 @@ pub struct Requested<T, O: Orders = Real> {
 }
 
 impl<T, O: Orders> Requested<T, O> {
-    /// The answer, or why there is none. Pending, the process is resumed when there is more to see, and another
-    /// task's waker is called by the answer. Wait-free.
+    /// The answer, or why there is none. Pending, the process that has asked is resumed when there is more to see, and so is
+    /// another task that polls it, by its waker. Lock-free.
     ///
     /// # Panics
     /// After it was ready, but for [`Lost::Dropped`].
@@ -63,6 +65,9 @@ impl<T, O: Orders> Requested<T, O> {
             match asking.head().look::<O>() {
                 Seen::Answered => return Poll::Ready(asking.take().ok_or(Lost::NoReply)),
                 Seen::Down => {
+                    if asking.head().asker.is_some_and(|asker| Place::of(&asker).dies_of_what_came(&asker)) {
+                        return Poll::Pending;
+                    }
                     asking.ready = true;
                     return Poll::Ready(Err(Lost::Down(asking.head().reason())));
                 }
@@ -70,14 +75,20 @@ impl<T, O: Orders> Requested<T, O> {
                     asking.ready = true;
                     return Poll::Ready(Err(Lost::NoReply));
                 }
-                Seen::Dropped if core::mem::replace(&mut self.told, true) => return Poll::Pending,
-                Seen::Dropped => return Poll::Ready(Err(Lost::Dropped)),
-                Seen::Nothing => {}
+                Seen::Dropped if !core::mem::replace(&mut self.told, true) => {
+                    return Poll::Ready(Err(Lost::Dropped));
+                }
+                Seen::Dropped | Seen::Nothing => {}
             }
-            let asker = asking.head().asker;
-            if asker.is_some_and(|asker| waker::is_of(task.waker(), asker.process))
-                || asking.head().register::<O>(task.waker())
-            {
+            if asking.head().asker.is_some_and(|asker| waker::is_of(task.waker(), asker.process)) {
+                return Poll::Pending;
+            }
+            if self.told && O::HEEDS_OUT && asking.head().load(O::LOOK) & OUT_ANSWERER == 0 {
+                // In the middle of its exit: a moment, and the waker has its place again (`cell`, A1).
+                task.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if asking.head().register::<O>(task.waker(), if self.told { DOWN } else { EVENTS }) {
                 return Poll::Pending;
             }
         }
@@ -92,37 +103,64 @@ impl<T, O: Orders> fmt::Debug for Requested<T, O> {
 
 /// The watch, while nobody has it: it is let go of when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Watching(NonNull<Head>);
+pub struct Watching<O: Orders = Real>(NonNull<Head>, PhantomData<fn() -> O>);
 
-impl Watching {
+// SAFETY: the word decides who may touch the cells (see `cell`).
+unsafe impl<O: Orders> Send for Watching<O> {}
+
+impl<O: Orders> Watching<O> {
     /// It travels on.
     pub(crate) fn travels(self) -> NonNull<Head> {
         core::mem::ManuallyDrop::new(self).0
     }
-}
 
-impl Drop for Watching {
-    fn drop(&mut self) {
+    /// The process is dead: what [`down`] does with the cell, and the waker that is to be called. For the models.
+    pub fn down(self, reason: &Reason) -> Option<Waker> {
         // SAFETY: the watch's, not used again.
-        unsafe { let_go(self.0, None) };
+        unsafe { say_down::<O>(self.travels(), None, reason) }.and_then(|(_, waker)| waker)
+    }
+
+    /// Lets go if it is settled, as [`settle`]. For the models.
+    pub fn settle(self) -> Option<Self> {
+        let head = self.travels();
+        // SAFETY: the watch's, not used again if it was.
+        (!unsafe { settle::<O>(head, None) }).then(|| Self(head, PhantomData))
     }
 }
 
+impl<O: Orders> Drop for Watching<O> {
+    fn drop(&mut self) {
+        // SAFETY: the watch's, not used again.
+        unsafe { leave::<O>(self.0, None) };
+    }
+}
+
+/// The three ends of a request, with whatever orderings.
+pub type Triple<T, O> = (Reply<T, O>, Watching<O>, Requested<T, O>);
+
+/// The three ends of a request of nobody, with other orderings: for the models.
+pub fn request_with<T: Send, O: Orders>() -> Result<Triple<T, O>, NoMemory> {
+    let head = memory::try_new(Cell::<T>::new(None, true)).map_err(|_| NoMemory)?.cast();
+    Ok(ends(head))
+}
+
+fn ends<T, O: Orders>(head: NonNull<Head>) -> Triple<T, O> {
+    let requested = Requested { asking: Asking::new(head), told: false };
+    (Reply(head, PhantomData), Watching(head, PhantomData), requested)
+}
+
 /// The three ends of a request of a process that runs on this core.
-pub(crate) fn request<T: Send>(
-    process: &Header,
-    hand: &Hand<'_>,
-) -> Result<(Reply<T>, Watching, Requested<T>), NoMemory> {
+pub(crate) fn request<T: Send>(process: &Header, hand: &Hand<'_>) -> Result<Triple<T, Real>, NoMemory> {
     // The cell is whole before it has the share: nobody has to give it back.
-    let asker = Asker { pid: process.pid, process: process.whole() };
-    let head: NonNull<Head> = hand.try_new(Cell::<T>::new(Some(asker))).map_err(|_| NoMemory)?.cast();
+    let (kernel, here) = (process.kernel, hand.kernel.here);
+    let asker = Asker { pid: process.pid, process: process.whole(), kernel, here };
+    let head: NonNull<Head> = hand.try_new(Cell::<T>::new(Some(asker), true)).map_err(|_| NoMemory)?.cast();
     // SAFETY: the caller runs the process's slice.
     let private = unsafe { process.private() };
     if !core::mem::take(&mut private.spare) {
         process.share_with_waker();
     }
-    let requested = Requested { asking: Asking::new(head), told: false };
-    Ok((Reply(head, PhantomData), Watching(head), requested))
+    Ok(ends(head))
 }
 
 /// The watch lets go.
@@ -130,8 +168,14 @@ pub(crate) fn request<T: Send>(
 /// # Safety
 /// The caller has the watch, and does not use it again.
 pub(crate) unsafe fn let_go(head: NonNull<Head>, pool: Option<&Pool>) {
+    // SAFETY: by contract.
+    unsafe { leave::<Real>(head, pool) };
+}
+
+/// As [`let_go`].
+unsafe fn leave<O: Orders>(head: NonNull<Head>, pool: Option<&Pool>) {
     // SAFETY: the watch is not out.
-    let before = unsafe { head.as_ref() }.leave::<Real>(OUT_WATCH);
+    let before = unsafe { head.as_ref() }.leave::<O>(OUT_WATCH);
     if Head::is_last(before, OUT_WATCH) {
         // SAFETY: the last one.
         unsafe { Head::free(head, pool) };
@@ -142,19 +186,19 @@ pub(crate) unsafe fn let_go(head: NonNull<Head>, pool: Option<&Pool>) {
 ///
 /// # Safety
 /// The caller has the watch, and does not use it again after `true`.
-unsafe fn settle(head: NonNull<Head>, pool: Option<&Pool>) -> bool {
+unsafe fn settle<O: Orders>(head: NonNull<Head>, pool: Option<&Pool>) -> bool {
     // SAFETY: the watch is not out.
-    let word = unsafe { head.as_ref() }.load(Ordering::Acquire);
+    let word = unsafe { head.as_ref() }.load(O::SETTLE);
     if word & (GONE | OUT_ANSWERER) == GONE | OUT_ANSWERER {
         // The last one.
         // SAFETY: both others are out, by Acquire.
         unsafe { Head::free(head, pool) };
         return true;
     }
-    let settled = word & (OUT_ANSWERER | ANSWERED) != 0;
+    let settled = word & (OUT_ANSWERER | ANSWERED) != 0 || !O::HEEDS_THE_ANSWERER;
     if settled {
         // SAFETY: the watch, not used again.
-        unsafe { let_go(head, pool) };
+        unsafe { leave::<O>(head, pool) };
     }
     settled
 }
@@ -164,47 +208,56 @@ unsafe fn settle(head: NonNull<Head>, pool: Option<&Pool>) -> bool {
 /// # Safety
 /// The caller has the watch, and does not use it again. With a hand of the asker's kernel.
 pub(crate) unsafe fn down(head: NonNull<Head>, hand: &Hand<'_>, reason: &Reason) {
+    // SAFETY: by contract.
+    let Some((asker, called)) = (unsafe { say_down::<Real>(head, hand.pool(), reason) }) else { return };
+    if let Some(asker) = asker {
+        asker.wake(hand);
+    }
+    if let Some(called) = called {
+        let mut called = Some(called);
+        hand.kernel.contain(&mut || called.take().into_iter().for_each(Waker::wake));
+    }
+}
+
+/// What [`down`] does with the cell; whom to wake, if somebody waits who has no answer.
+///
+/// # Safety
+/// As for [`let_go`].
+unsafe fn say_down<O: Orders>(
+    head: NonNull<Head>,
+    pool: Option<&Pool>,
+    reason: &Reason,
+) -> Option<(Option<Asker>, Option<Waker>)> {
     // SAFETY: the watch is not out.
     let cell = unsafe { head.as_ref() };
     let asker = cell.asker;
-    let event = if cell.load(Ordering::Relaxed) & (GONE | ANSWERED) == 0 {
+    let unless = if O::HEEDS_GONE { GONE | ANSWERED } else { ANSWERED };
+    // Relaxed: a hint.
+    let said = if cell.load(Ordering::Relaxed) & unless == 0 {
         cell.set_reason(reason.clone());
-        cell.event::<Real>(DOWN, OUT_WATCH, GONE | ANSWERED)
+        cell.event::<O>(DOWN, OUT_WATCH, unless)
     } else {
         Err(0)
     };
-    match event {
+    if !matches!(said, Ok((_, None))) {
+        // Not out with the event: it had a waker, or there was none.
         // SAFETY: the watch, not used again.
-        Err(_) => unsafe { let_go(head, hand.pool()) },
-        Ok((_, called)) => {
-            if let Some(asker) = asker {
-                asker.wake(hand);
-            }
-            if let Some(called) = called {
-                // SAFETY: an event that has to call a waker is not out yet.
-                unsafe { let_go(head, hand.pool()) };
-                let mut called = Some(called);
-                hand.kernel.contain(&mut || called.take().into_iter().for_each(core::task::Waker::wake));
-            }
-        }
+        unsafe { leave::<O>(head, pool) };
     }
+    said.ok().map(|(_, called)| (asker, called))
 }
 
 /// Where an end of a request is used.
 pub(super) struct Place<'s>(Option<&'s Slice<'s>>);
 
-impl Place<'_> {
+impl<'s> Place<'s> {
     /// Here.
     pub(super) fn of(asker: &Asker) -> Self {
-        // SAFETY: the cell's share of the process holds it (`cell`, A4).
-        let process = unsafe { asker.process.as_ref() };
-        // SAFETY: and its kernel.
-        let kernel = unsafe { process.kernel.as_ref() };
         // SAFETY: the place of this thread of execution, by World's contract.
-        let slice = unsafe { (*(kernel.here)()).get() }.cast::<Slice<'_>>();
+        let slice = unsafe { (*(asker.here)()).get() }.cast::<Slice<'_>>();
         // SAFETY: null, or noted for as long as the slice lasts, which is longer than the call that this is made for.
         let slice = unsafe { slice.as_ref() };
-        Self(slice.filter(|slice| ptr::eq(slice.hand.kernel, kernel)))
+        Self(slice.filter(|slice| ptr::eq(slice.hand.kernel, asker.kernel.as_ptr())))
     }
 
     /// On a core of the asker's kernel, in a slice: nothing is reclaimed meanwhile.
@@ -215,6 +268,26 @@ impl Place<'_> {
     /// Where freed memory goes.
     pub(super) fn pool(&self) -> Option<&Pool> {
         self.0.and_then(|slice| slice.hand.pool())
+    }
+
+    /// The asker's slice, if that is here and its body is at work.
+    fn body_of(&self, asker: &Asker) -> Option<&'s Slice<'s>> {
+        let at_work = |slice: &&Slice<'s>| {
+            slice.resumed.get() && !slice.inside.get() && ptr::eq(slice.process(), asker.process.as_ptr())
+        };
+        self.0.filter(at_work)
+    }
+
+    /// The asker takes what has come before it looks at what it has seen (Q3); whether it dies of that.
+    #[cold]
+    fn dies_of_what_came(&self, asker: &Asker) -> bool {
+        let Some(slice) = self.body_of(asker) else { return false };
+        if !slice.looking.get() {
+            let _inside = slice.enter();
+            fetch(slice.process(), &slice.hand, By::Core);
+        }
+        // SAFETY: its slice, and its body is at work: nobody else looks.
+        unsafe { slice.process().private() }.dying.is_some()
     }
 
     /// Wakes the asker.
@@ -234,11 +307,7 @@ impl Place<'_> {
     /// # Safety
     /// The caller has the share.
     pub(super) unsafe fn give_back(&self, asker: Asker) {
-        if let Some(slice) = self.0
-            && slice.resumed.get()
-            && !slice.inside.get()
-            && ptr::eq(slice.process(), asker.process.as_ptr())
-        {
+        if let Some(slice) = self.body_of(&asker) {
             // SAFETY: its slice, and its body is at work: nobody else looks.
             let private = unsafe { slice.process().private() };
             if !core::mem::replace(&mut private.spare, true) {
@@ -327,7 +396,7 @@ impl Open {
         let next = unsafe { head.as_ref() }.next.with(|next| unsafe { *next });
         debug_assert_eq!(next, self.first, "it was the first one");
         // SAFETY: likewise, not used again when it is settled.
-        if !unsafe { settle(head, pool) } {
+        if !unsafe { settle::<Real>(head, pool) } {
             self.first = head.as_ptr();
             self.count += 1;
         }
@@ -338,7 +407,7 @@ impl Open {
         let mut all = core::mem::take(self);
         while let Some(head) = all.pop() {
             // SAFETY: taken out of the list.
-            if !unsafe { settle(head, pool) } {
+            if !unsafe { settle::<Real>(head, pool) } {
                 // SAFETY: taken out of the list, so in none.
                 unsafe { head.as_ref() }.next.with_mut(|next| unsafe { *next = self.first });
                 self.first = head.as_ptr();

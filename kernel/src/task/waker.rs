@@ -32,6 +32,8 @@ pub trait Orders: 'static {
 pub struct Real;
 impl Orders for Real {}
 
+// Not in line: it is one place only as long as there is one copy of this, and `is_of` compares places.
+#[inline(never)]
 const fn vtable<O: Orders>() -> &'static RawWakerVTable {
     &const { RawWakerVTable::new(clone::<O>, wake::<O>, wake_by_ref::<O>, drop_waker) }
 }

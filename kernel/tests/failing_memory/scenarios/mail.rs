@@ -1,6 +1,8 @@
 //! Messages, by pid, by name and by alias; and room for them.
 
-use atropos_kernel::{Alias, Cx, InLine, Reason, Received, Resumed, SendError, SpawnOptions};
+use core::task::{Context, Poll};
+
+use atropos_kernel::{Alias, Cx, InLine, Lost, Reason, Received, Reply, Requested, Resumed, SendError, SpawnOptions};
 
 use super::{MANY, refused};
 use crate::common::does;
@@ -109,6 +111,65 @@ fn room() {
             stage.settle();
             assert_eq!(get(&stage.books.came), get(&stage.books.promised), "what was sent was received");
             assert!(stage.kernel.process_count() <= 1, "somebody waits for ever");
+        },
+    });
+}
+
+/// Requests to one who answers some, and drops others, and dies with the rest: what was sent has one outcome, and who is
+/// refused has none.
+#[test]
+fn requests() {
+    sweep(&Scenario {
+        name: "requests",
+        play: |stage| {
+            let books = stage.books;
+            let serves = move || {
+                let mut kept = [const { None }; MANY];
+                let mut number = 0;
+                does(move |cx: &Cx<'_, (Letter, Reply<Letter>)>| {
+                    while let Some(Received::Message((letter, reply))) = cx.receive() {
+                        number += 1;
+                        match number % 3 {
+                            0 => drop(reply),
+                            1 => reply.send(letter),
+                            _ => kept[number % MANY] = Some(reply),
+                        }
+                    }
+                    Resumed::Wait
+                })
+            };
+            let Some(to) = stage.start(&SpawnOptions::new().name("server"), serves) else { return };
+            let asks = move || {
+                let mut open: [Option<Requested<Letter>>; MANY] = [const { None }; MANY];
+                let mut left = MANY;
+                does(move |cx: &Cx<'_, Letter>| {
+                    let waker = cx.waker();
+                    let mut task = Context::from_waker(&waker);
+                    for place in &mut open {
+                        let polled = place.as_mut().map(|requested| requested.poll(&mut task));
+                        if matches!(polled, Some(Poll::Ready(ref polled)) if !matches!(polled, Err(Lost::Dropped))) {
+                            books.comes();
+                            *place = None;
+                        }
+                    }
+                    if left > 0 {
+                        left -= 1;
+                        let requested = cx.request(to, |reply| (Letter::new(books), reply));
+                        open[left] = books.promises(requested, 1);
+                        return Resumed::Yield;
+                    }
+                    Resumed::Wait
+                })
+            };
+            stage.start(&SpawnOptions::new(), asks);
+            stage.settle();
+        },
+        check: |stage| {
+            if let Some(server) = stage.host().whereis("server") {
+                stage.host().exit(server, Reason::KILL).unwrap();
+            }
+            stage.settle();
+            assert_eq!(get(&stage.books.came), get(&stage.books.promised), "each request has one outcome");
         },
     });
 }

@@ -1,0 +1,486 @@
+//! Requests (`Cx::request`) as their ends go astray: who holds what, who is told, in which order, and what a panic in what is
+//! foreign leaves behind. Stepped: what happens happens in one order.
+
+mod common;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak, mpsc};
+use std::task::{Context as Task, Poll, Wake, Waker};
+
+use atropos_kernel::{
+    Cursor, Cx, Kernel, Lost, Options, Overflow, Peek, Pid, Reason, Received, Reply, Requested, Resumed, SendError,
+    SpawnOptions,
+};
+use common::{Stage, does};
+
+const WHY: Reason = Reason::SHUTDOWN;
+
+type Place<T> = Arc<Mutex<Option<T>>>;
+
+fn stage() -> Stage {
+    Stage::new(Options { cores: 1, ..Options::default() })
+}
+
+fn start<M: Send + 'static>(stage: &Stage, act: impl FnMut(&Cx<'_, M>) -> Resumed + Send + 'static) -> Pid {
+    stage.host().spawn(&SpawnOptions::new(), does(act)).unwrap().pid
+}
+
+/// A process that acts in its first slice, and then waits.
+fn once<M: Send + 'static>(stage: &Stage, act: impl FnOnce(&Cx<'_, M>) + Send + 'static) -> Pid {
+    let mut act = Some(act);
+    start(stage, move |cx: &Cx<'_, M>| {
+        if let Some(act) = act.take() {
+            act(cx);
+        }
+        Resumed::Wait
+    })
+}
+
+/// A process that takes requests, and never looks at them.
+fn deaf(stage: &Stage) -> Pid {
+    start(stage, |_: &Cx<'_, Reply<u8>>| Resumed::Wait)
+}
+
+/// A process that keeps what it receives where the test finds it.
+fn keeper(stage: &Stage) -> (Pid, Arc<Mutex<Vec<Reply<u8>>>>) {
+    let kept: Arc<Mutex<Vec<Reply<u8>>>> = Arc::default();
+    let keeps = kept.clone();
+    let pid = start(stage, move |cx: &Cx<'_, Reply<u8>>| {
+        while let Some(received) = cx.receive() {
+            if let Received::Message(reply) = received {
+                keeps.lock().unwrap().push(reply);
+            }
+        }
+        Resumed::Wait
+    });
+    (pid, kept)
+}
+
+/// A process that asks another, and puts where the answer comes where the test finds it.
+fn asks(stage: &mut Stage, to: Pid) -> (Pid, Place<Requested<u8>>) {
+    let place: Place<Requested<u8>> = Arc::default();
+    let puts = place.clone();
+    let pid = once(stage, move |cx: &Cx<'_, ()>| {
+        *puts.lock().unwrap() = Some(cx.request(to, |reply: Reply<u8>| reply).unwrap());
+    });
+    stage.settle();
+    (pid, place)
+}
+
+fn poll(requested: &mut Requested<u8>) -> Poll<Result<u8, Lost>> {
+    requested.poll(&mut Task::from_waker(Waker::noop()))
+}
+
+fn taken<T>(place: &Place<T>) -> T {
+    place.lock().unwrap().take().unwrap()
+}
+
+/// Lets go of the kernel; whether it is gone then.
+fn ends(stage: Stage) -> bool {
+    let kernel: Weak<Kernel> = Arc::downgrade(&stage.kernel);
+    drop(stage);
+    kernel.upgrade().is_none()
+}
+
+/// Counts its calls, and may panic in them.
+struct Counting {
+    calls: AtomicUsize,
+    panics: bool,
+}
+
+fn counting(panics: bool) -> Arc<Counting> {
+    Arc::new(Counting { calls: AtomicUsize::new(0), panics })
+}
+
+impl Wake for Counting {
+    fn wake(self: Arc<Self>) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        assert!(!self.panics, "a waker that panics");
+    }
+}
+
+#[test]
+fn what_was_let_go_of_holds_no_kernel() {
+    // In a mailbox that nobody reads.
+    let mut stage = stage();
+    let to = deaf(&stage);
+    let (_, place) = asks(&mut stage, to);
+    drop(taken(&place));
+    assert!(ends(stage));
+    // With who has asked, and died.
+    let mut stage = self::stage();
+    let to = deaf(&stage);
+    let mut requested = None;
+    let asker = start(&stage, move |cx: &Cx<'_, ()>| {
+        requested = requested.take().or_else(|| cx.request(to, |reply: Reply<u8>| reply).ok());
+        Resumed::Wait
+    });
+    stage.settle();
+    stage.host().exit(asker, Reason::KILL).unwrap();
+    stage.settle();
+    assert!(ends(stage));
+    // Within the slice that has asked.
+    let mut stage = self::stage();
+    let to = deaf(&stage);
+    once(&stage, move |cx: &Cx<'_, ()>| {
+        for _ in 0..3 {
+            drop(cx.request(to, |reply: Reply<u8>| reply).unwrap());
+        }
+    });
+    stage.settle();
+    assert!(ends(stage));
+}
+
+#[test]
+fn what_is_answered_holds_no_kernel() {
+    for from_outside in [false, true] {
+        let mut stage = stage();
+        let (to, kept) = keeper(&stage);
+        let (_, place) = asks(&mut stage, to);
+        let reply = kept.lock().unwrap().pop().unwrap();
+        if from_outside {
+            std::thread::spawn(move || reply.send(7)).join().unwrap();
+        } else {
+            once(&stage, move |_: &Cx<'_, ()>| reply.send(7));
+            stage.settle();
+        }
+        let mut requested = taken(&place);
+        assert_eq!(poll(&mut requested), Poll::Ready(Ok(7)));
+        drop(requested);
+        assert!(ends(stage));
+    }
+}
+
+#[test]
+fn a_reply_outlives_the_kernel_that_nobody_waits_in() {
+    let mut stage = stage();
+    let (to, kept) = keeper(&stage);
+    let (_, place) = asks(&mut stage, to);
+    drop(taken(&place));
+    let reply = kept.lock().unwrap().pop().unwrap();
+    assert!(!reply.is_wanted());
+    assert!(ends(stage));
+    assert_eq!(reply.try_send(7), Err(7));
+}
+
+#[test]
+fn a_spare_share_goes_with_the_slice_however_it_ends() {
+    for how in 0..4 {
+        let mut stage = stage();
+        let (to, _kept) = keeper(&stage);
+        let mut left = 2_i32;
+        let pid = start(&stage, move |cx: &Cx<'_, ()>| {
+            let refused = cx.request(to, |reply: Reply<u8>| (reply, "of another type"));
+            assert!(matches!(refused, Err(SendError::WrongType(()))));
+            left -= 1;
+            assert!(left >= 0, "resumed for the reply of a request that was refused");
+            match how {
+                0 => Resumed::Wait,
+                1 if left > 0 => Resumed::Yield,
+                1 => Resumed::Wait,
+                2 => Resumed::Exit(WHY),
+                _ => panic!("behind a request"),
+            }
+        });
+        stage.settle();
+        assert_eq!(stage.host().is_alive(pid), how < 2);
+        assert_eq!(stage.world.lost.load(Ordering::Relaxed), 0);
+        assert!(ends(stage), "{how}");
+    }
+}
+
+struct PanicsWhenDropped;
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        panic!("in a destructor");
+    }
+}
+
+#[test]
+fn an_answer_whose_destructor_panics_holds_nothing() {
+    // Answered before its asker lets go, with the watch in and out.
+    for receives in [false, true] {
+        let mut stage = stage();
+        let to = start(&stage, move |cx: &Cx<'_, Reply<PanicsWhenDropped>>| {
+            if let Some(Received::Message(reply)) = cx.receive() {
+                reply.send(PanicsWhenDropped);
+                if receives {
+                    assert!(cx.receive().is_none());
+                }
+            }
+            Resumed::Wait
+        });
+        let mut requested = None;
+        let asker = start(&stage, move |cx: &Cx<'_, ()>| match requested.take() {
+            None => {
+                requested = cx.request(to, |reply: Reply<PanicsWhenDropped>| reply).ok();
+                Resumed::Wait
+            }
+            Some(answered) => {
+                drop(answered);
+                Resumed::Wait
+            }
+        });
+        stage.settle();
+        assert!(!stage.host().is_alive(asker), "it has panicked");
+        assert!(ends(stage));
+    }
+}
+
+#[test]
+fn a_message_that_is_not_made_leaves_nothing() {
+    let mut stage = stage();
+    let to = deaf(&stage);
+    let asker = once(&stage, move |cx: &Cx<'_, ()>| {
+        _ = cx.request(to, |_: Reply<u8>| -> Reply<u8> { panic!("no message") });
+    });
+    stage.settle();
+    assert!(!stage.host().is_alive(asker));
+    assert!(stage.host().is_alive(to));
+    assert!(ends(stage));
+}
+
+#[test]
+fn a_message_whose_destructor_panics_leaves_the_asker_an_answer() {
+    struct Bomb(Reply<u8>);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            assert!(self.0.is_wanted(), "somebody waits");
+            panic!("in a destructor");
+        }
+    }
+    let mut stage = stage();
+    let to = start(&stage, |_: &Cx<'_, Bomb>| Resumed::Wait);
+    let place: Place<Requested<u8>> = Arc::default();
+    let puts = place.clone();
+    once(&stage, move |cx: &Cx<'_, ()>| *puts.lock().unwrap() = cx.request(to, Bomb).ok());
+    stage.settle();
+    stage.host().exit(to, WHY).unwrap();
+    stage.settle();
+    let mut requested = taken(&place);
+    assert_eq!(poll(&mut requested), Poll::Ready(Err(Lost::Down(WHY))));
+    drop(requested);
+    assert_eq!(stage.world.lost.load(Ordering::Relaxed), 1);
+    assert!(ends(stage));
+}
+
+#[test]
+fn a_death_is_told_also_where_the_request_was_moved_to() {
+    let mut stage = stage();
+    let (to, kept) = keeper(&stage);
+    let (asker, place) = asks(&mut stage, to);
+    let mut requested = taken(&place);
+    let (first, second) = (counting(false), counting(false));
+    let look = |requested: &mut Requested<u8>, woken: &Arc<Counting>| {
+        requested.poll(&mut Task::from_waker(&Waker::from(woken.clone())))
+    };
+    assert!(look(&mut requested, &first).is_pending());
+    // Who asked is gone; who has the request now is told first of the reply, then of the death.
+    stage.host().exit(asker, Reason::KILL).unwrap();
+    stage.settle();
+    kept.lock().unwrap().clear();
+    assert_eq!(first.calls.load(Ordering::Relaxed), 1);
+    assert_eq!(look(&mut requested, &first), Poll::Ready(Err(Lost::Dropped)));
+    assert!(look(&mut requested, &first).is_pending());
+    assert!(look(&mut requested, &second).is_pending());
+    stage.host().exit(to, WHY).unwrap();
+    stage.settle();
+    assert_eq!((first.calls.load(Ordering::Relaxed), second.calls.load(Ordering::Relaxed)), (1, 1));
+    assert_eq!(look(&mut requested, &second), Poll::Ready(Err(Lost::Down(WHY))));
+    drop(requested);
+    assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (1, 1), "no waker is left");
+    assert!(ends(stage));
+}
+
+#[test]
+fn a_waker_that_panics_keeps_nobody_from_being_told() {
+    let mut stage = stage();
+    let to = deaf(&stage);
+    let mut all: Vec<_> = (0..3).map(|_| taken(&asks(&mut stage, to).1)).collect();
+    let wakers = [counting(false), counting(true), counting(false)];
+    for (requested, waker) in all.iter_mut().zip(&wakers) {
+        assert!(requested.poll(&mut Task::from_waker(&Waker::from(waker.clone()))).is_pending());
+    }
+    stage.host().exit(to, WHY).unwrap();
+    stage.settle();
+    assert_eq!(stage.world.lost.load(Ordering::Relaxed), 1);
+    for (mut requested, waker) in all.into_iter().zip(&wakers) {
+        assert_eq!(waker.calls.load(Ordering::Relaxed), 1);
+        assert_eq!(poll(&mut requested), Poll::Ready(Err(Lost::Down(WHY))));
+    }
+    assert!(ends(stage));
+}
+
+#[test]
+fn an_exit_comes_before_the_down_of_the_same_death() {
+    for traps in [false, true] {
+        let mut stage = Stage::new(Options { cores: 2, ..Options::default() });
+        let on = |core| SpawnOptions::new().core(core);
+        let to = stage.host().spawn(&on(1), does(|_: &Cx<'_, Reply<u8>>| Resumed::Wait)).unwrap().pid;
+        let (die, dies) = mpsc::channel();
+        let (dead, died) = mpsc::channel();
+        let seen: Arc<Mutex<Vec<&'static str>>> = Arc::default();
+        let sees = seen.clone();
+        let mut requested = None;
+        let mut slice = 0;
+        let asker = does(move |cx: &Cx<'_, ()>| {
+            slice += 1;
+            if slice == 1 {
+                cx.link(to).unwrap();
+                requested = cx.request(to, |reply: Reply<u8>| reply).ok();
+                return Resumed::Yield;
+            }
+            if slice > 2 {
+                return Resumed::Wait;
+            }
+            // In the middle of a slice of it the other one dies.
+            cx.exit(to, WHY).unwrap();
+            die.send(()).unwrap();
+            died.recv().unwrap();
+            match requested.as_mut().unwrap().poll(&mut Task::from_waker(Waker::noop())) {
+                Poll::Ready(Err(Lost::Down(_))) => sees.lock().unwrap().push("DOWN"),
+                _ => sees.lock().unwrap().push("nothing"),
+            }
+            assert_eq!(cx.is_dying(), !traps);
+            cx.for_each_waiting(|signal| {
+                assert!(matches!(signal, Peek::Exit(_)));
+                sees.lock().unwrap().push("EXIT");
+            });
+            requested = None;
+            Resumed::Wait
+        });
+        let asker = stage.host().spawn(&on(0).trap_exit(traps), asker).unwrap().pid;
+        assert_eq!(stage.cores[1].run(1), atropos_kernel::Ran::Worked);
+        _ = stage.cores[0].run(1);
+        _ = stage.cores[1].run(16);
+        let mut other = stage.cores.pop().unwrap();
+        let other = std::thread::spawn(move || {
+            dies.recv().unwrap();
+            _ = other.run(16);
+            dead.send(()).unwrap();
+            other
+        });
+        _ = stage.cores[0].run(1);
+        stage.cores.push(other.join().unwrap());
+        stage.settle();
+        assert!(!stage.host().is_alive(to));
+        assert_eq!(stage.host().is_alive(asker), traps);
+        let expected: &[&str] = if traps { &["DOWN", "EXIT"] } else { &["nothing"] };
+        assert_eq!(*seen.lock().unwrap(), expected);
+    }
+}
+
+#[test]
+fn a_request_to_itself() {
+    // Answered by itself; and not answered, until it dies.
+    for answers in [true, false] {
+        let mut stage = stage();
+        let place: Place<Requested<u8>> = Arc::default();
+        let puts = place.clone();
+        let pid = once(&stage, move |cx: &Cx<'_, Reply<u8>>| {
+            let mut requested = cx.request(cx.pid(), |reply: Reply<u8>| reply).unwrap();
+            let Some(Received::Message(reply)) = cx.receive() else { panic!("it has come") };
+            assert!(poll(&mut requested).is_pending());
+            if answers {
+                reply.send(7);
+                assert_eq!(poll(&mut requested), Poll::Ready(Ok(7)));
+            } else {
+                drop(reply);
+                *puts.lock().unwrap() = Some(requested);
+            }
+        });
+        stage.settle();
+        stage.host().exit(pid, WHY).unwrap();
+        stage.settle();
+        if !answers {
+            let mut requested = taken(&place);
+            assert_eq!(poll(&mut requested), Poll::Ready(Err(Lost::Down(WHY))));
+        }
+        assert!(ends(stage));
+    }
+}
+
+#[test]
+fn a_full_mailbox_refuses_or_drops_a_request() {
+    let ask = |stage: &mut Stage, to| {
+        let place: Place<Result<Requested<u8>, SendError<()>>> = Arc::default();
+        let puts = place.clone();
+        once(stage, move |cx: &Cx<'_, ()>| *puts.lock().unwrap() = Some(cx.request(to, |reply: Reply<u8>| reply)));
+        stage.settle();
+        taken(&place)
+    };
+    for overflow in [Overflow::Refuse, Overflow::DropNewest, Overflow::DropOldest] {
+        let mut stage = stage();
+        let options = SpawnOptions::new().mailbox_limit(1).overflow(overflow);
+        let to = stage.host().spawn(&options, does(|_: &Cx<'_, Reply<u8>>| Resumed::Wait)).unwrap().pid;
+        let mut first = ask(&mut stage, to).unwrap();
+        let second = ask(&mut stage, to);
+        let lives = match overflow {
+            Overflow::Refuse => {
+                assert!(matches!(second, Err(SendError::Full(()))));
+                &mut first
+            }
+            Overflow::DropNewest => {
+                // Nobody has to ask whether the receiver is alive.
+                assert_eq!(poll(&mut second.unwrap()), Poll::Ready(Err(Lost::NoReply)));
+                &mut first
+            }
+            _ => {
+                assert_eq!(poll(&mut first), Poll::Ready(Err(Lost::NoReply)));
+                &mut second.unwrap()
+            }
+        };
+        assert!(poll(lives).is_pending());
+        stage.host().exit(to, WHY).unwrap();
+        stage.settle();
+        assert_eq!(poll(lives), Poll::Ready(Err(Lost::Down(WHY))));
+    }
+}
+
+#[test]
+fn who_only_searches_its_mailbox_lets_go_as_well() {
+    let mut stage = stage();
+    let to = start(&stage, |cx: &Cx<'_, Reply<u8>>| {
+        while cx.receive_match(&mut Cursor::new(), |_| true).is_some() {}
+        Resumed::Wait
+    });
+    let (_, place) = asks(&mut stage, to);
+    assert_eq!(poll(&mut taken(&place)), Poll::Ready(Err(Lost::NoReply)), "nobody has to ask whether it is alive");
+}
+
+#[test]
+fn thousands_are_open_and_answered_in_any_order() {
+    const MANY: usize = 5_000;
+    let mut stage = stage();
+    let (to, kept) = keeper(&stage);
+    let mut all: Vec<_> = (0..MANY).map(|_| taken(&asks(&mut stage, to).1)).collect();
+    let mut replies = std::mem::take(&mut *kept.lock().unwrap());
+    assert_eq!(replies.len(), MANY);
+    // A third of them is never answered, and messages come in between.
+    let mut open = Vec::new();
+    for step in 0..MANY {
+        let reply = replies.swap_remove((step * 7_919) % replies.len());
+        match step % 3 {
+            0 => drop(reply),
+            1 => reply.send(1),
+            _ => open.push(reply),
+        }
+        if step % 10 == 0 {
+            all.push(taken(&asks(&mut stage, to).1));
+        }
+    }
+    let polled: Vec<_> = all.iter_mut().map(poll).collect();
+    assert_eq!(polled.iter().filter(|polled| **polled == Poll::Ready(Ok(1))).count(), MANY.div_ceil(3));
+    assert_eq!(polled.iter().filter(|polled| polled.is_pending()).count(), open.len() + MANY / 10);
+    let lost = |polled: &Poll<_>| matches!(polled, Poll::Ready(Err(Lost::Dropped | Lost::NoReply)));
+    assert_eq!(polled.iter().filter(|polled| lost(polled)).count(), MANY.div_ceil(3));
+    stage.host().exit(to, WHY).unwrap();
+    stage.settle();
+    for (requested, polled) in all.iter_mut().zip(&polled) {
+        if polled.is_pending() {
+            assert_eq!(poll(requested), Poll::Ready(Err(Lost::Down(WHY))));
+        }
+    }
+    drop((all, open));
+    assert!(ends(stage));
+}

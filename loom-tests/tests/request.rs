@@ -1,0 +1,322 @@
+//! Requests on the whole kernel: exactly one of an answer and a Down with the reason, whatever becomes of the receiver; none
+//! of it, and nothing left over, when the asker dies or lets go, whoever answers; and an EXIT before the Down of the same death.
+#![cfg(loom)]
+
+use std::sync::{Arc, Mutex, Weak};
+use std::task::{Context, Poll};
+
+use atropos_kernel::{Cx, Kernel, Lost, Peek, Pid, Reason, Received, Reply, Requested, Resumed, SpawnOptions};
+use atropos_loom::host::body;
+use atropos_loom::mutant;
+use atropos_loom::world::{Known, Mutation, Stage, explore};
+
+const WHY: Reason = Reason::SHUTDOWN;
+
+/// What an asker has seen of its request.
+#[derive(Clone, PartialEq, Debug)]
+enum Seen {
+    Answer(u8),
+    Lost(Lost),
+}
+
+type Log = Arc<Mutex<Vec<Seen>>>;
+
+/// Looks, until there is no more to see.
+fn look(cx: &Cx<'_, u8>, requested: &mut Option<Requested<u8>>, log: &Log) {
+    let Some(open) = requested.as_mut() else { return };
+    let waker = cx.waker();
+    let task = &mut Context::from_waker(&waker);
+    while let Poll::Ready(polled) = open.poll(task) {
+        let seen = match polled {
+            Ok(answer) => Seen::Answer(answer),
+            Err(lost) => Seen::Lost(lost),
+        };
+        let over = seen != Seen::Lost(Lost::Dropped);
+        log.lock().unwrap().push(seen);
+        if over {
+            *requested = None;
+            return;
+        }
+    }
+}
+
+/// A process that looks for its answer in every slice but the first, in which it asks, and yields; with what it is to do
+/// before it looks.
+fn asker(
+    to: Known<Pid>,
+    log: &Log,
+    mut before: impl FnMut(&Cx<'_, u8>, &mut Option<Requested<u8>>, u32) -> Option<Resumed> + Send + 'static,
+) -> impl FnMut(&Cx<'_, u8>) -> Resumed + Send + 'static {
+    let (log, mut slice, mut requested) = (log.clone(), 0, None);
+    move |cx| {
+        slice += 1;
+        if slice == 1 {
+            requested = cx.request(to.get().unwrap(), |reply: Reply<u8>| reply).ok();
+            return Resumed::Yield;
+        }
+        if let Some(resumed) = before(cx, &mut requested, slice) {
+            return resumed;
+        }
+        look(cx, &mut requested, &log);
+        Resumed::Wait
+    }
+}
+
+/// A process that takes a request, and does in the slice after that what it is told.
+fn server(stage: &Stage, mut then: impl FnMut(&Cx<'_, Reply<u8>>, Reply<u8>) -> Resumed + Send + 'static) -> Pid {
+    let mut reply = None;
+    let body = body(move |cx: &Cx<'_, Reply<u8>>| {
+        if let Some(reply) = reply.take() {
+            return then(cx, reply);
+        }
+        match cx.receive() {
+            Some(Received::Message(received)) => {
+                reply = Some(received);
+                Resumed::Yield
+            }
+            _ => Resumed::Wait,
+        }
+    });
+    stage.host().spawn(&SpawnOptions::new().core(1), body).unwrap().pid
+}
+
+/// Ends the stage: then nothing holds its kernel.
+fn end(stage: Stage) {
+    let kernel: Weak<Kernel> = Arc::downgrade(&stage.kernel);
+    stage.end();
+    assert!(kernel.upgrade().is_none(), "somebody has kept a share");
+}
+
+/// The receiver dies of its own will while it is asked: the request is refused, or waits in its mailbox.
+fn asks_the_dying(mutation: Option<Mutation>) -> &'static str {
+    let mut stage = Stage::new(2, mutation);
+    let (log, refused): (Log, _) = (Log::default(), Known::new());
+    let mut ran = false;
+    let dies = body(
+        move |_: &Cx<'_, Reply<u8>>| {
+            if std::mem::replace(&mut ran, true) { Resumed::Exit(WHY) } else { Resumed::Yield }
+        },
+    );
+    let to = stage.host().spawn(&SpawnOptions::new().core(1), dies).unwrap().pid;
+    let (sees, says, mut slice, mut requested) = (log.clone(), refused.clone(), 0, None);
+    stage.start(0, move |cx| {
+        slice += 1;
+        match slice {
+            1 => return Resumed::Yield,
+            2 => {
+                requested = cx.request(to, |reply: Reply<u8>| reply).ok();
+                says.set(requested.is_none());
+            }
+            _ => {}
+        }
+        look(cx, &mut requested, &sees);
+        Resumed::Wait
+    });
+    stage.run(0, 1);
+    stage.run(1, 1);
+    stage.race(&[1, 1]);
+    stage.settle();
+    let seen = std::mem::take(&mut *log.lock().unwrap());
+    let outcome = match (refused.get().unwrap(), &*seen) {
+        (true, []) => "noproc",
+        (false, [Seen::Lost(Lost::Down(why))]) if *why == WHY => "down",
+        other => panic!("one or the other: {other:?}"),
+    };
+    end(stage);
+    outcome
+}
+
+/// What becomes of a request that was received.
+#[derive(Clone, Copy, PartialEq)]
+enum Then {
+    /// Its receiver dies with it.
+    Dies,
+    /// Its receiver answers, and dies.
+    AnswersAndDies,
+    /// Its receiver drops it, and goes on.
+    Drops,
+}
+
+/// The receiver does that while the asker looks, or dies.
+fn received(then: Then, dies: bool, mutation: Option<Mutation>) -> &'static str {
+    let mut stage = Stage::new(2, mutation);
+    let (log, to) = (Log::default(), Known::new());
+    let crossing = stage.crossing.clone();
+    let before = move |_: &Cx<'_, u8>, _: &mut Option<Requested<u8>>, slice: u32| {
+        crossing.pass();
+        (dies && slice == 2).then_some(Resumed::Exit(WHY))
+    };
+    stage.start(0, asker(to.clone(), &log, before));
+    to.set(server(&stage, move |cx, reply| match then {
+        Then::Dies => {
+            // The body has it still when it is dropped.
+            drop(reply);
+            Resumed::Exit(WHY)
+        }
+        Then::AnswersAndDies => {
+            reply.send(7);
+            Resumed::Exit(WHY)
+        }
+        Then::Drops => {
+            drop(reply);
+            assert!(cx.receive().is_none());
+            Resumed::Wait
+        }
+    }));
+    stage.run(1, 1);
+    stage.run(0, 1);
+    stage.run(1, 1);
+    stage.race(&[1, 1]);
+    stage.settle();
+    let seen = std::mem::take(&mut *log.lock().unwrap());
+    let down = |seen: &Seen| *seen == Seen::Lost(Lost::Down(WHY));
+    let outcome = match (then, &*seen) {
+        (_, []) if dies => "the asker is dead",
+        (Then::Dies, [last]) if down(last) => "down",
+        (Then::Dies, [Seen::Lost(Lost::Dropped), last]) if down(last) => "dropped, down",
+        (Then::AnswersAndDies, [Seen::Answer(7)]) => "answered",
+        (Then::Drops, [Seen::Lost(Lost::NoReply)]) => "no reply",
+        // The asker asks now whether it is alive.
+        (Then::Drops, [Seen::Lost(Lost::Dropped), Seen::Lost(Lost::NoReply)]) => "dropped, no reply",
+        (Then::Drops, [Seen::Lost(Lost::Dropped)]) => "dropped",
+        (_, other) => panic!("not so: {other:?}"),
+    };
+    end(stage);
+    outcome
+}
+
+/// What the asker does while a thread that is no core answers.
+#[derive(Clone, Copy, PartialEq)]
+enum Asker {
+    Looks,
+    LetsGo,
+    Dies,
+}
+
+/// A thread that is no core has the reply, and answers.
+fn from_outside(does: Asker, mutation: Option<Mutation>) -> &'static str {
+    let mut stage = Stage::new(1, mutation);
+    let (log, to) = (Log::default(), Known::new());
+    let crossing = stage.crossing.clone();
+    let before = move |_: &Cx<'_, u8>, requested: &mut Option<Requested<u8>>, slice: u32| {
+        crossing.pass();
+        match does {
+            Asker::LetsGo => *requested = None,
+            Asker::Dies if slice == 2 => return Some(Resumed::Exit(WHY)),
+            _ => {}
+        }
+        None
+    };
+    let kept: Arc<Mutex<Option<Reply<u8>>>> = Arc::default();
+    let keeps = kept.clone();
+    let keeper = body(move |cx: &Cx<'_, Reply<u8>>| {
+        if let Some(Received::Message(reply)) = cx.receive() {
+            *keeps.lock().unwrap() = Some(reply);
+        }
+        Resumed::Wait
+    });
+    to.set(stage.host().spawn(&SpawnOptions::new(), keeper).unwrap().pid);
+    stage.run(0, 1);
+    stage.start(0, asker(to.clone(), &log, before));
+    stage.run(0, 1);
+    stage.run(0, 1);
+    let reply = kept.lock().unwrap().take().unwrap();
+    let answered = Arc::new(Mutex::new(None));
+    let tells = answered.clone();
+    stage.race_host(&[1], move |_| {
+        let given = reply.try_send(7).is_ok();
+        *tells.lock().unwrap() = Some(given);
+    });
+    stage.settle();
+    let seen = std::mem::take(&mut *log.lock().unwrap());
+    let outcome = match (answered.lock().unwrap().unwrap(), &*seen) {
+        (true, [Seen::Answer(7)]) => "taken",
+        (true, []) => "left",
+        (false, []) => "came back",
+        other => panic!("an answer in two places, or none: {other:?}"),
+    };
+    end(stage);
+    outcome
+}
+
+/// The receiver is linked to the asker, who traps exits, and dies with the request: who sees the Down finds the EXIT.
+fn exit_comes_first(mutation: Option<Mutation>) -> &'static str {
+    let mut stage = Stage::new(2, mutation);
+    let (log, early) = (Log::default(), Known::new());
+    let kept: Arc<Mutex<Option<Reply<u8>>>> = Arc::default();
+    let keeps = kept.clone();
+    let to = server(&stage, move |_, reply| {
+        // It goes later: what is looked for is the Down.
+        *keeps.lock().unwrap() = Some(reply);
+        Resumed::Exit(WHY)
+    });
+    stage.run(1, 1);
+    let (sees, says, crossing) = (log.clone(), early.clone(), stage.crossing.clone());
+    let (mut slice, mut requested) = (0, None);
+    stage.start_trapping(0, move |cx| {
+        slice += 1;
+        if slice == 1 {
+            cx.link(to).unwrap();
+            requested = cx.request(to, |reply: Reply<u8>| reply).ok();
+            return Resumed::Yield;
+        }
+        if slice == 2 {
+            crossing.pass();
+        }
+        look(cx, &mut requested, &sees);
+        if !sees.lock().unwrap().is_empty() {
+            let mut exits = 0;
+            cx.for_each_waiting(|signal| exits += usize::from(matches!(signal, Peek::Exit(_))));
+            assert_eq!(exits, 1, "the EXIT comes first");
+            says.set(slice == 2);
+        }
+        Resumed::Wait
+    });
+    stage.run(0, 1);
+    stage.run(1, 1);
+    stage.race(&[1, 1]);
+    stage.settle();
+    assert_eq!(*log.lock().unwrap(), [Seen::Lost(Lost::Down(WHY))]);
+    drop(kept.lock().unwrap().take());
+    let outcome = if early.get().unwrap() { "in the race" } else { "later" };
+    end(stage);
+    outcome
+}
+
+#[test]
+fn protocol() {
+    explore("request || exit", Some(2), &["down", "noproc"], || asks_the_dying(None));
+    explore("death with a request || look", Some(2), &["down", "dropped, down"], || received(Then::Dies, false, None));
+    explore("answer, death || look", Some(2), &["answered"], || received(Then::AnswersAndDies, false, None));
+    explore("drop, receive || look", Some(2), &["dropped", "dropped, no reply", "no reply"], || {
+        received(Then::Drops, false, None)
+    });
+    explore("EXIT before the Down of a request", Some(2), &["in the race", "later"], || exit_comes_first(None));
+}
+
+#[test]
+fn the_asker_dies() {
+    let dead = &["the asker is dead"];
+    explore("death with a request || asker's death", Some(2), dead, || received(Then::Dies, true, None));
+    explore("answer, death || asker's death", Some(2), dead, || received(Then::AnswersAndDies, true, None));
+    explore("drop, receive || asker's death", Some(2), dead, || received(Then::Drops, true, None));
+}
+
+#[test]
+fn by_who_is_no_core() {
+    explore("answer from outside || look", Some(2), &["taken"], || from_outside(Asker::Looks, None));
+    explore("answer from outside || let go", Some(2), &["came back", "left"], || from_outside(Asker::LetsGo, None));
+    explore("answer from outside || asker's death", Some(2), &["came back", "left"], || {
+        from_outside(Asker::Dies, None)
+    });
+}
+
+#[test]
+fn mutants() {
+    let wrong = |name, mutation, f: fn(Option<Mutation>) -> &'static str| {
+        mutant(name, Some(2), move || _ = f(Some(mutation)));
+    };
+    wrong("request, a death says nothing", Mutation::ForgetsRequests, |m| received(Then::Dies, false, m));
+    wrong("request, what waits is dropped", Mutation::LateIsDropped, asks_the_dying);
+    wrong("request, DOWN before EXIT", Mutation::DownsFirst, exit_comes_first);
+}

@@ -1,0 +1,386 @@
+//! The cell of a request, with its three parties in three threads: who asks and looks, with this waker and that, and lets
+//! go; who answers, or drops the reply; and the watch that says that the process is dead, or lets go. The answer comes
+//! once, or its loss does; an answer counts more than a death, a death more than a dropped reply; who waits is
+//! woken; and whatever the cell has held ends once, with nobody but the asker running what is foreign.
+#![cfg(loom)]
+
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use atropos_kernel::Reason;
+use atropos_kernel::internals::reply::{Lost, Orders, Real, Requested, request_with};
+use atropos_loom::host::Canary;
+use atropos_loom::mutant;
+use atropos_loom::world::explore;
+use loom::thread;
+
+/// Counts its calls, and says when it is used after its end.
+struct Woken {
+    calls: AtomicUsize,
+    canary: Canary,
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.canary.sing();
+        self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// One, and the count of its ends.
+fn woken() -> (Arc<Woken>, Arc<AtomicUsize>) {
+    let (canary, ends) = Canary::new();
+    (Arc::new(Woken { calls: AtomicUsize::new(0), canary }), ends)
+}
+
+/// What a model that has failed leaves as it is: a panic on top of a panic would end the search for good.
+struct Kept<T>(ManuallyDrop<T>);
+
+fn kept<T>(value: T) -> Kept<T> {
+    Kept(ManuallyDrop::new(value))
+}
+
+impl<T> Kept<T> {
+    fn take(mut self) -> T {
+        // SAFETY: `self` is forgotten below, and not dropped.
+        let value = unsafe { ManuallyDrop::take(&mut self.0) };
+        std::mem::forget(self);
+        value
+    }
+}
+
+impl<T> Deref for Kept<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Kept<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
+impl<T> Drop for Kept<T> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: dropped here only.
+            unsafe { ManuallyDrop::drop(&mut self.0) };
+        }
+    }
+}
+
+/// What the watch does.
+#[derive(Clone, Copy, PartialEq)]
+enum Watch {
+    /// The process dies.
+    Dies,
+    /// It lets go.
+    Goes,
+    /// It lets go if it may, and then the process dies.
+    Settles,
+}
+use Watch::{Dies, Goes, Settles};
+
+/// Looks as an executor does: again when it was woken meanwhile.
+fn look<O: Orders>(requested: &mut Requested<Canary, O>, woken: &Arc<Woken>) -> Poll<Result<Canary, Lost>> {
+    loop {
+        woken.calls.store(0, Ordering::Relaxed);
+        let waker = Waker::from(woken.clone());
+        let polled = requested.poll(&mut Context::from_waker(&waker));
+        if polled.is_ready() || woken.calls.load(Ordering::Relaxed) == 0 {
+            return polled;
+        }
+        thread::yield_now();
+    }
+}
+
+const WHY: Reason = Reason::SHUTDOWN;
+
+/// The asker looks so many times, each time with another waker, then it lets go, or `waits` for the rest. How it ended.
+fn three<O: Orders>(looks: usize, waits: bool, answers: bool, watch: Watch) -> &'static str {
+    let (reply, watching, requested) = request_with::<Canary, O>().unwrap();
+    let (reply, watching, mut requested) = (kept(reply), kept(watching), kept(requested));
+    let (answer, ends) = Canary::new();
+    let answerer = thread::spawn(move || {
+        if answers {
+            reply.take().try_send(answer).err()
+        } else {
+            drop(reply);
+            Some(answer)
+        }
+    });
+    let watcher = thread::spawn(move || {
+        let watching = watching.take();
+        let watching = if watch == Settles { watching.settle() } else { Some(watching) };
+        match watching {
+            Some(watching) if watch != Goes => {
+                if let Some(waker) = watching.down(&WHY) {
+                    waker.wake();
+                }
+                true
+            }
+            rest => {
+                drop(rest);
+                false
+            }
+        }
+    });
+    let wakers: Vec<_> = (0..looks.max(1)).map(|_| woken()).collect();
+    // What has come, whether it was told that the reply was dropped, and the waker that waits.
+    let (mut came, mut told, mut waiting) = (None, false, None);
+    let mut see =
+        |requested: &mut Requested<Canary, O>, woken: &Arc<Woken>, told: &mut bool| match look(requested, woken) {
+            Poll::Pending => false,
+            Poll::Ready(Err(Lost::Dropped)) => {
+                assert!(!*told && !answers, "said once, and true");
+                *told = true;
+                false
+            }
+            Poll::Ready(other) => {
+                came = Some(other);
+                true
+            }
+        };
+    let mut done = false;
+    for (woken, _) in &wakers[..looks] {
+        let before = told;
+        done = see(&mut requested, woken, &mut told);
+        if done {
+            break;
+        }
+        waiting = (told == before).then_some(woken);
+    }
+    if waits {
+        let down = watcher.join().unwrap();
+        let back = answerer.join().unwrap();
+        assert_eq!(back.is_some(), !answers, "somebody is there");
+        if !done {
+            if let Some(woken) = waiting.filter(|_| !told || down) {
+                assert!(woken.calls.load(Ordering::Relaxed) > 0, "who waits is woken");
+            }
+            done = see(&mut requested, &wakers[0].0, &mut told) || see(&mut requested, &wakers[0].0, &mut told);
+            assert!(done, "all has happened");
+            match came.as_ref().unwrap() {
+                Ok(_) => assert!(answers),
+                Err(Lost::Down(_)) => assert!(!answers && down, "an answer counts more than a death"),
+                Err(Lost::NoReply) => assert!(!answers && !down, "a death counts more than a dropped reply"),
+                Err(Lost::Dropped) => unreachable!(),
+            }
+        }
+        drop(requested);
+        drop(back);
+    } else {
+        drop(requested);
+        watcher.join().unwrap();
+        if let Some(answer) = answerer.join().unwrap() {
+            answer.sing();
+        }
+    }
+    let outcome = match &came {
+        Some(Ok(answer)) => {
+            answer.sing();
+            assert!(answers);
+            "answered"
+        }
+        Some(Err(Lost::Down(reason))) => {
+            assert!(watch != Goes && *reason == WHY);
+            "down"
+        }
+        Some(Err(Lost::NoReply)) => {
+            assert!(!answers && watch != Dies);
+            "no reply"
+        }
+        Some(Err(Lost::Dropped)) => unreachable!(),
+        None => "let go",
+    };
+    drop(came);
+    assert_eq!(ends.load(Ordering::Relaxed), 1, "the answer ends once");
+    for (woken, ends) in wakers {
+        assert_eq!(Arc::strong_count(&woken), 1, "no waker is left");
+        drop(woken);
+        assert_eq!(ends.load(Ordering::Relaxed), 1);
+    }
+    outcome
+}
+
+/// The asker lets go while one of the others does its part and the third does nothing yet: what is foreign (the waker, an
+/// answer that was not taken) has ended before that one goes.
+fn leaves_nothing<O: Orders>(answers: bool) -> &'static str {
+    let (reply, watching, requested) = request_with::<Canary, O>().unwrap();
+    let (reply, watching, mut requested) = (kept(reply), kept(watching), kept(requested));
+    let (answer, ends) = Canary::new();
+    let (woken, _) = woken();
+    let (mut reply, mut watching, mut answer) = (Some(reply), Some(watching), Some(answer));
+    let other = if answers {
+        let (reply, answer) = (reply.take().unwrap(), answer.take().unwrap());
+        thread::spawn(move || reply.take().try_send(answer).err())
+    } else {
+        let watching = watching.take();
+        thread::spawn(move || {
+            drop(watching);
+            None
+        })
+    };
+    let polled = look(&mut requested, &woken);
+    drop(requested);
+    let back = other.join().unwrap();
+    assert_eq!(Arc::strong_count(&woken), 1, "no waker is left");
+    let outcome = match (&polled, back.is_some()) {
+        (Poll::Ready(Ok(_)), false) => "taken",
+        (Poll::Pending, true) => "came back",
+        (Poll::Pending, false) => "let go",
+        _ => panic!("an answer in two places, or none"),
+    };
+    drop((polled, back, answer));
+    assert_eq!(ends.load(Ordering::Relaxed), 1, "the answer has ended");
+    drop((reply, watching));
+    outcome
+}
+
+/// A watch whose request nobody answers is not settled: the death is said.
+fn not_settled<O: Orders>() -> &'static str {
+    let (reply, watching, requested) = request_with::<Canary, O>().unwrap();
+    let (reply, watching, mut requested) = (kept(reply), kept(watching), kept(requested));
+    let (woken, _) = woken();
+    let watcher = thread::spawn(move || {
+        let waker = watching.take().settle().and_then(|watching| watching.down(&WHY));
+        waker.into_iter().for_each(Waker::wake);
+    });
+    let mut polled = look(&mut requested, &woken);
+    let outcome = if polled.is_pending() { "waited" } else { "at once" };
+    watcher.join().unwrap();
+    if polled.is_pending() {
+        assert!(woken.calls.load(Ordering::Relaxed) > 0, "who waits is woken");
+        polled = look(&mut requested, &woken);
+    }
+    assert!(matches!(polled, Poll::Ready(Err(Lost::Down(why))) if why == WHY));
+    drop(reply);
+    outcome
+}
+
+#[test]
+fn lets_go() {
+    explore("request: answer || dies || let go", Some(3), &["let go"], || three::<Real>(0, false, true, Dies));
+    explore("request: no answer || dies || let go", Some(3), &["let go"], || three::<Real>(0, false, false, Dies));
+    explore("request: answer || goes || let go", Some(3), &["let go"], || three::<Real>(0, false, true, Goes));
+    explore("request: no answer || goes || let go", Some(3), &["let go"], || three::<Real>(0, false, false, Goes));
+    explore("request: answer || settles || let go", Some(3), &["let go"], || three::<Real>(0, false, true, Settles));
+    explore("request: no answer || settles || let go", Some(3), &["let go"], || {
+        three::<Real>(0, false, false, Settles)
+    });
+}
+
+const ANSWERED: &[&str] = &["answered", "down", "let go"];
+const UNANSWERED: &[&str] = &["down", "let go"];
+
+#[test]
+fn looks_and_lets_go() {
+    explore("request: answer || dies || look", BOUND, ANSWERED, || three::<Real>(1, false, true, Dies));
+    explore("request: no answer || dies || look", BOUND, UNANSWERED, || three::<Real>(1, false, false, Dies));
+    explore("request: answer || goes || look", BOUND, &["answered", "let go"], || three::<Real>(1, false, true, Goes));
+    explore("request: no answer || goes || look", BOUND, &["let go", "no reply"], || {
+        three::<Real>(1, false, false, Goes)
+    });
+    explore("request: answer || settles || look", BOUND, ANSWERED, || three::<Real>(1, false, true, Settles));
+    explore("request: no answer || settles || look", BOUND, &["down", "let go", "no reply"], || {
+        three::<Real>(1, false, false, Settles)
+    });
+}
+
+/// Each preemption more takes eight times as long.
+const BOUND: Option<usize> = Some(2);
+
+#[test]
+fn looks_and_waits() {
+    explore("request: answer || dies || wait", BOUND, &["answered", "down"], || three::<Real>(1, true, true, Dies));
+    explore("request: no answer || dies || wait", BOUND, &["down"], || three::<Real>(1, true, false, Dies));
+    explore("request: answer || goes || wait", BOUND, &["answered"], || three::<Real>(1, true, true, Goes));
+    explore("request: no answer || goes || wait", BOUND, &["no reply"], || three::<Real>(1, true, false, Goes));
+    explore("request: answer || settles || wait", BOUND, &["answered", "down"], || {
+        three::<Real>(1, true, true, Settles)
+    });
+    explore("request: no answer || settles || wait", BOUND, &["down", "no reply"], || {
+        three::<Real>(1, true, false, Settles)
+    });
+    explore("request: answer || dies || look, wait", BOUND, &["answered", "down"], || {
+        three::<Real>(2, true, true, Dies)
+    });
+    explore("request: no answer || dies || look, wait", BOUND, &["down"], || three::<Real>(2, true, false, Dies));
+    explore("request: no answer || dies || look twice, wait", Some(2), &["down"], || {
+        three::<Real>(3, true, false, Dies)
+    });
+}
+
+#[test]
+fn what_is_foreign_ends_with_the_asker() {
+    explore("request: answer || look, let go, watched", Some(3), &["came back", "let go", "taken"], || {
+        leaves_nothing::<Real>(true)
+    });
+    explore("request: goes || look, let go, not answered", Some(3), &["let go"], || leaves_nothing::<Real>(false));
+    explore("request: not settled || look", Some(3), &["at once", "waited"], not_settled::<Real>);
+}
+
+#[test]
+fn mutants() {
+    macro_rules! wrong {
+        ($text:literal, $model:expr, $($constant:ident: $type:ty = $value:expr),*) => {{
+            #[derive(Debug)]
+            struct Wrong;
+            impl Orders for Wrong {
+                $(const $constant: $type = $value;)*
+            }
+            let model: fn(Of<Wrong>) -> &'static str = $model;
+            mutant(concat!("request, ", $text), Some(3), move || _ = model(Of(PhantomData)));
+        }};
+    }
+    wrong!("an event that is not released", |of| of.three(1, true, true, Dies), EVENT: Ordering = Ordering::Acquire);
+    wrong!("an event that acquires no waker", |of| of.three(1, true, true, Goes), EVENT: Ordering = Ordering::Release);
+    wrong!(
+        "a look that acquires nothing", |of| of.three(1, true, true, Goes),
+        LOOK: Ordering = Ordering::Relaxed, REGISTER: Ordering = Ordering::Release
+    );
+    wrong!("a waker that is not released", |of| of.three(1, true, true, Goes), REGISTER: Ordering = Ordering::Acquire);
+    wrong!("a last step that releases nothing", |of| of.three(1, false, true, Goes), OUT: Ordering = Ordering::Acquire);
+    wrong!("a last step that acquires nothing", |of| of.three(1, false, true, Goes), OUT: Ordering = Ordering::Release);
+    wrong!(
+        "a watch that frees and has seen nothing", |of| of.three(0, false, true, Settles),
+        SETTLE: Ordering = Ordering::Relaxed
+    );
+    wrong!("an event for who has gone", |of| of.leaves_nothing(true), HEEDS_GONE: bool = false);
+    wrong!("a death for who has gone", |of| of.three(0, false, false, Dies), HEEDS_GONE: bool = false);
+    wrong!("the watch is not waited for", |of| of.three(0, false, true, Dies), HEEDS_THE_WATCH: bool = false);
+    wrong!("an answer is left in the cell", |of| of.leaves_nothing(true), TAKES_THE_REST: bool = false);
+    wrong!("a waker is left in the cell", |of| of.leaves_nothing(false), TAKES_ITS_WAKER: bool = false);
+    wrong!("a waker is left that came too late", |of| of.leaves_nothing(true), TAKES_BACK: bool = false);
+    wrong!("settled without an answer", |of| of.not_settled(), HEEDS_THE_ANSWERER: bool = false);
+    wrong!("out with a waker in hand", |of| of.three(1, false, true, Goes), HEEDS_WAITING: bool = false);
+    wrong!("a second waker before the first is out", |of| of.three(2, true, false, Dies), HEEDS_OUT: bool = false);
+}
+
+/// The models with other orderings.
+struct Of<O>(PhantomData<O>);
+
+impl<O: Orders> Of<O> {
+    fn three(&self, looks: usize, waits: bool, answers: bool, watch: Watch) -> &'static str {
+        three::<O>(looks, waits, answers, watch)
+    }
+
+    fn leaves_nothing(&self, answers: bool) -> &'static str {
+        leaves_nothing::<O>(answers)
+    }
+
+    fn not_settled(&self) -> &'static str {
+        not_settled::<O>()
+    }
+}
