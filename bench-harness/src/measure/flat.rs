@@ -6,7 +6,6 @@ use anyhow::Result;
 
 use super::growth::{Curve, Verdict, WITHIN, curves};
 use super::machine::Machine;
-use super::page::label;
 use super::plot;
 use super::store::{Record, Why};
 use super::table::short;
@@ -80,18 +79,21 @@ fn filled(curve: &Curve, machine: Option<&Machine>) -> Vec<(&'static str, f64)> 
 /// How many are flat.
 fn summary(curves: &[Curve]) -> String {
     let count = |verdict| curves.iter().filter(|curve| curve.verdict() == verdict).count();
-    let grow: Vec<String> = curves
-        .iter()
-        .filter(|curve| curve.verdict() == Verdict::Grows)
-        .map(|curve| format!("{} ({})", curve.name, label(curve.threads)))
-        .collect();
+    let mut grow: Vec<String> = Vec::new();
+    for workload in ALL {
+        let grows = |curve: &&Curve| curve.name == workload.name && curve.verdict() == Verdict::Grows;
+        let on: Vec<String> = curves.iter().filter(grows).map(|curve| curve.threads.to_string()).collect();
+        if !on.is_empty() {
+            grow.push(format!("{} ({})", workload.name, on.join(" and ")));
+        }
+    }
     format!(
         "<p>Of {} curves {} are flat, {} fall, and {} grow{}{}.</p>",
         curves.len(),
         count(Verdict::Flat),
         count(Verdict::Falls),
-        grow.len(),
-        if grow.is_empty() { "" } else { ": " },
+        count(Verdict::Grows),
+        if grow.is_empty() { "" } else { ", by workload and threads: " },
         grow.join(", ")
     )
 }
@@ -151,7 +153,7 @@ mod tests {
 
     fn machine() -> Machine {
         let (l2, l3) = (Some(1_000_000), Some(32_000_000));
-        Machine { model: "a".into(), cpus: 2, l2, l3, speed_up: 2.0, hand_over_ns: 50.0 }
+        Machine { model: "a".into(), cpus: 2, l2, l3, speed_up: 2.0, load: 0.0, hand_over_ns: 50.0 }
     }
 
     fn curve(name: &'static str, take_part: bool, costs: &[f64]) -> Curve {
@@ -185,6 +187,6 @@ mod tests {
     #[test]
     fn those_that_grow_are_named() {
         let text = summary(&[curve("big", true, &[1.0, 9.0]), curve("ring", true, &[1.0, 1.0])]);
-        assert_eq!(text, "<p>Of 2 curves 1 are flat, 0 fall, and 1 grow: big (1 thread).</p>");
+        assert_eq!(text, "<p>Of 2 curves 1 are flat, 0 fall, and 1 grow, by workload and threads: big (1).</p>");
     }
 }

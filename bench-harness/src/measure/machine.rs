@@ -31,6 +31,9 @@ pub struct Machine {
     pub l3: Option<u64>,
     /// How many times as much arithmetic two threads do as one.
     pub speed_up: f64,
+    /// How many wanted a processor, on average over the last minute: before anything was measured, what else ran.
+    #[serde(default)]
+    pub load: f64,
     /// Nanoseconds until one core has a line that another has just written.
     pub hand_over_ns: f64,
 }
@@ -42,6 +45,7 @@ impl Machine {
         let model = text.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": a machine");
         Self {
             model: model.trim_start_matches(['\t', ' ', ':']).to_owned(),
+            load: load().unwrap_or(0.0),
             cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             l2: cache(2),
             l3: cache(3),
@@ -50,6 +54,10 @@ impl Machine {
             hand_over_ns: (0..TIMES).map(|_| hand_over()).fold(f64::MAX, f64::min),
         }
     }
+}
+
+fn load() -> Option<f64> {
+    std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
 /// Bytes of the first processor's cache of a level that holds data, where the system says it.

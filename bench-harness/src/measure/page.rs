@@ -25,6 +25,9 @@ const STYLE: &str = "body{font:15px/1.5 sans-serif;max-width:980px;margin:2em au
 /// What two threads should bring to what can run side by side.
 const SPEED_UP: f64 = 1.6;
 
+/// So many that want a processor, before anything is measured, make a machine busy.
+const BUSY: f64 = 0.7;
+
 /// What can run at one time, of each workload: all the speed-up that there can be.
 const AT_ONCE: [(&str, &str); 19] = [
     (
@@ -176,6 +179,14 @@ fn head(records: &[Record], machine: Option<&Machine>, failed: &[String]) -> Str
         escape(&version),
         records.len()
     );
+    if let Some(busy) = machine.filter(|machine| machine.load >= BUSY) {
+        let _ = write!(
+            text,
+            "<p class=\"bad\">Before the first run {:.1} others wanted a processor: the machine was not idle, and whatever ran \
+             long shared it. Neither growth nor speed-up can be trusted.</p>",
+            busy.load
+        );
+    }
     if !failed.is_empty() {
         let list: String = failed.iter().map(|what| format!("<li>{}</li>", escape(what))).collect();
         let _ = write!(text, "<p class=\"bad\">These runs failed, and are in no figure:</p><ul>{list}</ul>");

@@ -189,7 +189,7 @@ pub fn growth(across: &str, curves: &[(usize, &Curve)], caches: &[(&str, f64)]) 
         let sizes = around(points().map(|point| point.size as f64));
         let least = points().map(|point| point.cost).fold(f64::MAX, f64::min);
         let most = points().map(|point| point.cost).chain(curves.iter().map(|(_, c)| c.limit())).fold(least, f64::max);
-        let (low, high) = ((least / 2.0).min(most / 12.0), most * 1.4);
+        let (low, high) = ((least / 2.0).min(most / 10.0), most * 1.4);
         let mut chart = ChartBuilder::on(area)
             .caption(format!("{title}, {unit}"), (FONT, 14))
             .margin(6)
@@ -205,7 +205,7 @@ pub fn growth(across: &str, curves: &[(usize, &Curve)], caches: &[(&str, f64)]) 
             .y_labels(12)
             .x_desc(across)
             .x_label_formatter(&|x| short_power(*x))
-            .y_label_formatter(&|y| short(*y))
+            .y_label_formatter(&|y| round(*y))
             .label_style((FONT, 11))
             .draw()
             .map_err(fault)?;
@@ -227,6 +227,13 @@ pub fn growth(across: &str, curves: &[(usize, &Curve)], caches: &[(&str, f64)]) 
         }
         Ok(())
     })
+}
+
+/// One, two and five of each power of ten: between them there is no room for words.
+fn round(number: f64) -> String {
+    let of_power = number / 10_f64.powf(number.log10().floor());
+    let said = [1.0, 2.0, 5.0, 10.0].iter().any(|round| (of_power - round).abs() < 0.01);
+    if said { short(number) } else { String::new() }
 }
 
 /// A power of ten as an axis has it.
@@ -251,6 +258,7 @@ mod tests {
     fn parts_are_percent() {
         assert_eq!([1.0, 10.0, 100.0, 1000.0, 10_000.0].map(percent), ["0 %", "90 %", "99 %", "99.9 %", "99.99 %"]);
         assert_eq!([100.0, 10_000.0, 1e6].map(short_power), ["100", "10 k", "1 M"]);
+        assert_eq!([100.0, 200.0, 300.0, 500.0, 900.0, 1000.0].map(round), ["100", "200", "", "500", "", "1000"]);
     }
 
     #[test]
