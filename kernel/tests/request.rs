@@ -4,11 +4,11 @@
 mod common;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak, mpsc};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context as Task, Poll, Wake, Waker};
 
 use atropos_kernel::{
-    Cursor, Cx, Kernel, Lost, Options, Overflow, Peek, Pid, Reason, Received, Reply, Requested, Resumed, SendError,
+    Cursor, Cx, Kernel, Lost, Options, Overflow, Pid, Reason, Received, Reply, Requested, Resumed, SendError,
     SpawnOptions,
 };
 use common::{Stage, does};
@@ -311,14 +311,16 @@ fn a_waker_that_panics_keeps_nobody_from_being_told() {
     assert!(ends(stage));
 }
 
+/// With two harts.
+#[cfg(feature = "epoch")]
 #[test]
 fn an_exit_comes_before_the_down_of_the_same_death() {
     for traps in [false, true] {
         let mut stage = Stage::new(Options { cores: 2, ..Options::default() });
         let on = |core| SpawnOptions::new().core(core);
         let to = stage.host().spawn(&on(1), does(|_: &Cx<'_, Reply<u8>>| Resumed::Wait)).unwrap().pid;
-        let (die, dies) = mpsc::channel();
-        let (dead, died) = mpsc::channel();
+        let (die, dies) = std::sync::mpsc::channel();
+        let (dead, died) = std::sync::mpsc::channel();
         let seen: Arc<Mutex<Vec<&'static str>>> = Arc::default();
         let sees = seen.clone();
         let mut requested = None;
@@ -343,7 +345,7 @@ fn an_exit_comes_before_the_down_of_the_same_death() {
             }
             assert_eq!(cx.is_dying(), !traps);
             cx.for_each_waiting(|signal| {
-                assert!(matches!(signal, Peek::Exit(_)));
+                assert!(matches!(signal, atropos_kernel::Peek::Exit(_)));
                 sees.lock().unwrap().push("EXIT");
             });
             requested = None;

@@ -13,6 +13,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -181,6 +182,48 @@ impl Drop for Canary {
         // SAFETY: loom's cell, written for the length of the closure.
         self.alive.with_mut(|alive| unsafe { *alive = false });
         self.ends.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What a model that has failed leaves as it is: a panic on top of a panic would end the search for good.
+#[derive(Debug)]
+pub struct Kept<T>(ManuallyDrop<T>);
+
+impl<T> Kept<T> {
+    /// Dropped by a model that goes well.
+    pub fn new(value: T) -> Self {
+        Self(ManuallyDrop::new(value))
+    }
+
+    /// The value.
+    pub fn take(mut self) -> T {
+        // SAFETY: `self` is forgotten below, and not dropped.
+        let value = unsafe { ManuallyDrop::take(&mut self.0) };
+        std::mem::forget(self);
+        value
+    }
+}
+
+impl<T> Deref for Kept<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Kept<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
+impl<T> Drop for Kept<T> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: dropped here only.
+            unsafe { ManuallyDrop::drop(&mut self.0) };
+        }
     }
 }
 

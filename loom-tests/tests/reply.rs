@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Wake, Waker};
 
 use atropos_kernel::internals::reply::{NoReply, Orders, Real, reply_with};
+use atropos_loom::host::Kept;
 use atropos_loom::{model, mutant};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
@@ -52,19 +53,20 @@ impl Drop for Checked {
 /// is followed by a wake-up of the second waker.
 fn ask_or_drop<O: Orders>(answers: bool) {
     let drops = Arc::new(AtomicUsize::new(0));
-    let (reply, mut replied) = reply_with::<Checked, O>().expect("memory");
+    let (reply, replied) = reply_with::<Checked, O>().expect("memory");
+    let (reply, mut replied) = (Kept::new(reply), Kept::new(replied));
     let value = Checked(loom::cell::UnsafeCell::new(0), drops.clone());
     let answerer = thread::spawn(move || {
         // SAFETY: nobody else has it yet; loom checks that.
         value.0.with_mut(|place| unsafe { *place = 7 });
         if answers {
-            reply.send(value);
+            reply.take().send(value);
         }
     });
     let (first, second) = (Wakes::new(), Wakes::new());
-    let mut polled = Pin::new(&mut replied).poll(&mut Context::from_waker(&first.waker()));
+    let mut polled = Pin::new(&mut *replied).poll(&mut Context::from_waker(&first.waker()));
     if polled.is_pending() {
-        polled = Pin::new(&mut replied).poll(&mut Context::from_waker(&second.waker()));
+        polled = Pin::new(&mut *replied).poll(&mut Context::from_waker(&second.waker()));
     }
     let waits = polled.is_pending();
     if let Poll::Ready(Ok(value)) = &polled {
@@ -74,7 +76,7 @@ fn ask_or_drop<O: Orders>(answers: bool) {
     answerer.join().unwrap();
     if waits {
         assert!(second.woken(), "who waits is woken");
-        polled = Pin::new(&mut replied).poll(&mut Context::from_waker(&second.waker()));
+        polled = Pin::new(&mut *replied).poll(&mut Context::from_waker(&second.waker()));
     }
     match polled {
         Poll::Ready(Ok(value)) => {
@@ -116,7 +118,7 @@ fn a_dropped_reply_ends_the_wait() {
 
 #[test]
 fn nobody_waits_any_more() {
-    model("reply: nobody waits any more", None, give_up);
+    model("reply: nobody waits any more", Some(5), give_up);
 }
 
 #[test]
