@@ -228,6 +228,30 @@ fn not_settled<O: Orders>() -> &'static str {
     outcome
 }
 
+/// Who was told that the reply was dropped waits for the death, with another waker.
+fn waits_again<O: Orders>() -> &'static str {
+    let (reply, watching, requested) = request_with::<Canary, O>().unwrap();
+    let (reply, watching, mut requested) = (Kept::new(reply), Kept::new(watching), Kept::new(requested));
+    let (first, second) = (Kept::new(woken().0), Kept::new(woken().0));
+    let answerer = thread::spawn(move || drop(reply));
+    let mut told = false;
+    for _ in 0..2 {
+        match look(&mut requested, &first) {
+            Poll::Pending => {}
+            Poll::Ready(Err(Lost::Dropped)) => told = true,
+            other => panic!("{other:?}"),
+        }
+    }
+    let waits = told && look(&mut requested, &second).is_pending();
+    answerer.join().unwrap();
+    let waker = watching.take().down(&WHY);
+    assert!(waker.is_some() || !waits, "who waits is woken");
+    waker.into_iter().for_each(Waker::wake);
+    assert!(!waits || second.calls.load(Ordering::Relaxed) == 1, "by its last waker");
+    assert!(matches!(look(&mut requested, &second), Poll::Ready(Err(Lost::Down(why))) if why == WHY));
+    if waits { "waited" } else { "not told" }
+}
+
 #[test]
 fn lets_go() {
     explore("request: answer || dies || let go", Some(3), &["let go"], || three::<Real>(0, false, true, Dies));
@@ -287,6 +311,7 @@ fn what_is_foreign_ends_with_the_asker() {
         leaves_nothing::<Real>(true)
     });
     explore("request: goes || look, let go, not answered", Some(3), &["let go"], || leaves_nothing::<Real>(false));
+    explore("request: no answer || look, wait for death", Some(3), &["not told", "waited"], waits_again::<Real>);
     explore("request: not settled || look", Some(3), &["at once", "waited"], not_settled::<Real>);
 }
 
@@ -324,7 +349,7 @@ fn mutants() {
     wrong!("a waker is left that came too late", |of| of.leaves_nothing(true), TAKES_BACK: bool = false);
     wrong!("settled without an answer", |of| of.not_settled(), HEEDS_THE_ANSWERER: bool = false);
     wrong!("out with a waker in hand", |of| of.three(1, false, true, Goes), HEEDS_WAITING: bool = false);
-    wrong!("a second waker before the first is out", |of| of.three(3, true, false, Dies), HEEDS_OUT: bool = false);
+    wrong!("a second waker before the first is out", |of| of.waits_again(), HEEDS_OUT: bool = false);
 }
 
 /// The models with other orderings.
@@ -337,6 +362,10 @@ impl<O: Orders> Of<O> {
 
     fn leaves_nothing(&self, answers: bool) -> &'static str {
         leaves_nothing::<O>(answers)
+    }
+
+    fn waits_again(&self) -> &'static str {
+        waits_again::<O>()
     }
 
     fn not_settled(&self) -> &'static str {

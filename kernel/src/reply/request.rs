@@ -9,7 +9,8 @@
 //! - **Q1.** The watch is in the message's node until the message is received, then among the receiver's requests. It is let
 //!   go of with a message that is dropped on the way, and when it is found answered. Only a death says DOWN.
 //! - **Q2.** A process looks at the newest of its requests each time it receives, and at all of them when their number
-//!   has doubled: so what is answered later by others is let go of in amortised O(1), and at most as many linger as wait.
+//!   has doubled: so what is answered later by others is let go of in amortised O(1), and no more linger than twice as many
+//!   as once waited together.
 //! - **Q3.** DOWN comes to the asker after the EXITs of the same death, and after what the dead had sent it: a process that
 //!   finds it takes what has come first, and if it dies of that, has not seen it.
 //!
