@@ -10,7 +10,7 @@ use crate::process::body::Body;
 use crate::process::spawn::{self, Slots, SpawnError, SpawnOptions, Spawned};
 use crate::reason::Reason;
 use crate::reclaim::{Guard, Participant};
-use crate::send::{self, SendError, With};
+use crate::send::{self, SendError};
 use crate::signal::ask::Question;
 use crate::signal::exit_signal;
 use crate::table::{Dead, FreeSlots};
@@ -66,7 +66,7 @@ impl<'a> Host<'a> {
     /// Sends to whoever has the name. Lock-free.
     pub fn send_name<M: Send + 'static>(&self, to: &str, message: M) -> Result<(), SendError<M>> {
         match self.kernel.names.find(to).and_then(|entry| entry.holder(&self.guard)) {
-            Some(process) => send::send_to(&self.hand(), process, message, With::Nothing),
+            Some(process) => send::send_to(&self.hand(), process, message),
             None => Err(SendError::NoName(message)),
         }
     }

@@ -93,7 +93,7 @@ pub(crate) enum With {
 /// Sends to whoever `pid` names. Lock-free.
 pub(crate) fn send<M: Send + 'static>(hand: &Hand<'_>, pid: Pid, message: M) -> Result<(), SendError<M>> {
     match hand.find(pid) {
-        Some(process) => send_to(hand, process, message, With::Nothing),
+        Some(process) => send_to(hand, process, message),
         None => Err(SendError::NoProc(message)),
     }
 }
@@ -101,7 +101,7 @@ pub(crate) fn send<M: Send + 'static>(hand: &Hand<'_>, pid: Pid, message: M) -> 
 /// Sends through an alias: to a dead process or a spent alias nothing happens. Lock-free.
 pub(crate) fn send_alias<M: Send + 'static>(hand: &Hand<'_>, alias: Alias, message: M) -> Result<(), SendError<M>> {
     match hand.find(alias.pid) {
-        Some(process) => send_to(hand, process, message, With::Alias(alias)),
+        Some(process) => send_with(hand, process, message, With::Alias(alias)),
         None => Err(SendError::NoProc(message)),
     }
 }
@@ -114,7 +114,7 @@ pub(crate) fn send_request<M: Send + 'static>(
     message: M,
 ) -> Result<(), SendError<M>> {
     let watch = watch.travels();
-    let sent = send_to(hand, process, message, With::Watch(watch));
+    let sent = send_with(hand, process, message, With::Watch(watch));
     if sent.is_err() {
         // SAFETY: not sent: the watch has stayed here.
         unsafe { let_go(watch, hand.pool()) };
@@ -123,12 +123,13 @@ pub(crate) fn send_request<M: Send + 'static>(
 }
 
 /// Sends to a process that was found. Lock-free.
-pub(crate) fn send_to<M: Send + 'static>(
-    hand: &Hand<'_>,
-    process: &Header,
-    message: M,
-    with: With,
-) -> Result<(), SendError<M>> {
+pub(crate) fn send_to<M: Send + 'static>(hand: &Hand<'_>, process: &Header, message: M) -> Result<(), SendError<M>> {
+    send_with(hand, process, message, With::Nothing)
+}
+
+// In the code of each of its callers, which know what is with the message.
+#[inline(always)]
+fn send_with<M: Send + 'static>(hand: &Hand<'_>, process: &Header, message: M, with: With) -> Result<(), SendError<M>> {
     if process.vtable.takes != TypeId::of::<M>() {
         return Err(SendError::WrongType(message));
     }

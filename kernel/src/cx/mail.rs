@@ -12,7 +12,7 @@ use crate::process::fetch::{By, fetch};
 use crate::process::header::Header;
 use crate::reason::Reason;
 use crate::received::{Peek, Received};
-use crate::send::{self, SendError, With};
+use crate::send::{self, SendError};
 use crate::signal::exit_signal;
 use crate::signal::queue::Cursor;
 
@@ -140,7 +140,7 @@ impl<M: Send + 'static> Cx<'_, M> {
     #[inline(always)]
     fn send_to<N: Send + 'static>(&self, process: &Header, message: N) -> Result<(), SendError<N>> {
         self.spend(1 + process.mailbox.charge());
-        send::send_to(&self.slice.hand, process, message, With::Nothing)
+        send::send_to(&self.slice.hand, process, message)
     }
 
     /// As [`Cx::send`]; but at a full mailbox the process gets in line, by `line`, and the message comes back

@@ -323,7 +323,7 @@ impl Asker {
     /// Wakes it from a core of its kernel.
     pub(super) fn wake(self, hand: &Hand<'_>) {
         if let Some(process) = hand.find(self.pid) {
-            crate::task::waker::nudge(process, hand);
+            crate::task::waker::resume(process, hand);
         }
     }
 }

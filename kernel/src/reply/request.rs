@@ -59,9 +59,20 @@ impl<T, O: Orders> Requested<T, O> {
     ///
     /// # Panics
     /// After it was ready, but for [`Lost::Dropped`].
+    #[inline]
     pub fn poll(&mut self, task: &mut Context<'_>) -> Poll<Result<T, Lost>> {
         let asking = &mut self.asking;
         assert!(!asking.ready, "polled after it was ready");
+        if let Seen::Answered = asking.head().look::<O>() {
+            return Poll::Ready(asking.take().ok_or(Lost::NoReply));
+        }
+        self.poll_others(task)
+    }
+
+    /// [`Requested::poll`], where there is no answer yet.
+    #[inline(never)]
+    fn poll_others(&mut self, task: &mut Context<'_>) -> Poll<Result<T, Lost>> {
+        let asking = &mut self.asking;
         loop {
             match asking.head().look::<O>() {
                 Seen::Answered => return Poll::Ready(asking.take().ok_or(Lost::NoReply)),

@@ -102,6 +102,7 @@ impl<M> Message<M> {
     ///
     /// # Safety
     /// The caller holds `node` (rule N1), of kind `Message`, with an `M`, and does not use it again.
+    #[inline(always)]
     pub(crate) unsafe fn open(node: NonNull<Node>, pool: Option<&Pool>) -> M {
         // SAFETY: by contract a whole message that nobody else has.
         let message = unsafe { node.cast::<Self>().read() };

@@ -68,6 +68,17 @@ pub fn nudge(process: &Header, hand: &Hand<'_>) {
     push_wake(process, hand);
 }
 
+/// Resumes a process that waits, or has one that runs look again: as [`nudge`], without a signal where none is needed.
+pub fn resume(process: &Header, hand: &Hand<'_>) {
+    if process.mailbox.claim() {
+        // SAFETY: claimed, so the caller owns it until it is queued (`header`, P1).
+        unsafe { process.private() }.resume = true;
+        hand.schedule(process);
+    } else {
+        push_wake(process, hand);
+    }
+}
+
 /// Pushes the wake node; whether the process took it, `None` when it was under way already.
 fn push_wake(process: &Header, hand: &Hand<'_>) -> Option<bool> {
     // AcqRel: as in `wake_by_ref`.
