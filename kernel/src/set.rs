@@ -83,7 +83,7 @@ impl<T: Member> Set<T> {
 
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.head.is_null()
     }
 
     /// Adds a member. Amortised O(1).
