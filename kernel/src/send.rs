@@ -9,7 +9,7 @@ use crate::hand::Hand;
 use crate::pid::{Alias, Pid};
 use crate::process::header::Header;
 use crate::reply::Head;
-use crate::reply::request::{Watching, let_go};
+use crate::reply::watch::{Watching, let_go};
 use crate::signal::message::{AliasMessage, Message, Request};
 use crate::signal::node::Node;
 use crate::task::waker;

@@ -28,7 +28,7 @@ use crate::process::header::Header;
 use crate::process::ties::watch_was_cancelled;
 use crate::proxy::Proxy;
 use crate::reason::Reason;
-use crate::reply::request;
+use crate::reply::watch as request_watch;
 use crate::signal::message;
 use crate::signal::node::{Kind, Node};
 use crate::signal::queue::Queue;
@@ -227,10 +227,10 @@ fn fire_requests(header: &Header, hand: &Hand<'_>, reason: &Reason) {
     while let Some(request) = unsafe { header.private() }.open.pop() {
         if hand.kernel.mutated(Mutation::ForgetsRequests) {
             // SAFETY: the owner's watch.
-            unsafe { request::let_go(request, hand.pool()) };
+            unsafe { request_watch::let_go(request, hand.pool()) };
         } else {
             // SAFETY: likewise.
-            unsafe { request::down(request, hand, reason) };
+            unsafe { request_watch::down(request, hand, reason) };
         }
     }
 }
@@ -319,7 +319,7 @@ pub(crate) unsafe fn discard(hand: &Hand<'_>, process: NonNull<Header>) {
     // SAFETY: ours.
     while let Some(request) = unsafe { header.private() }.open.pop() {
         // SAFETY: the watch was this process's.
-        unsafe { request::let_go(request, hand.pool()) };
+        unsafe { request_watch::let_go(request, hand.pool()) };
     }
     let mut outside = Chain::empty();
     for watch in header.watchers.close() {

@@ -8,7 +8,7 @@ use crate::memory;
 use crate::monitor::Monitor;
 use crate::pid::{Pid, Reference};
 use crate::reason::Reason;
-use crate::reply::request::Open;
+use crate::reply::watch::Open;
 use crate::set::Set;
 use crate::signal::queue::Queue;
 use crate::timer::record::TimerHead;

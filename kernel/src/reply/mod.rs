@@ -12,12 +12,16 @@
 //! | noun | module |
 //! | --- | --- |
 //! | the word that all parties share, and who may do what when | `cell` |
-//! | a request: its watch, and who waits for its answer | `request` |
+//! | a request, and who waits for its answer | `request` |
+//! | its watch: on its way, and with who receives it | `watch` |
+//! | where its ends are used: on a core of its kernel, or elsewhere | `place` |
 //!
 //! All operations are wait-free. Making the ends is the only one that allocates.
 
 pub mod cell;
+mod place;
 pub mod request;
+pub mod watch;
 
 use core::fmt;
 use core::future::Future;
@@ -28,12 +32,13 @@ use core::ptr::NonNull;
 use core::task::{Context, Poll, Waker};
 
 pub use cell::{Head, Orders, Real};
-pub use request::{Lost, Requested, Watching, request_with};
+pub use request::{Lost, Requested, request_with};
+pub use watch::Watching;
 
 use crate::memory::{self, NoMemory};
 use crate::sync::Ordering;
 use cell::{ANSWERED, Cell, DROPPED, EVENTS, GONE, OUT_ANSWERER, OUT_WATCH, Seen};
-use request::Place;
+use place::Place;
 
 /// Where an answer is given. Dropping it is no answer, and the asker is told.
 #[must_use = "somebody waits for the answer"]

@@ -2,7 +2,7 @@
 //!
 //! OTP's call is a monitor, a message, an answer, and the monitor taken back. Here the *watch* travels with the message: it is
 //! the same node, so it needs no signal of its own and keeps its place by itself. Who receives the message has the
-//! watch from then on ([`Open`]), and when it dies every request that it has not answered says so to its asker, also one
+//! watch from then on ([`super::watch::Open`]), and when it dies every request that it has not answered says so to its asker, also one
 //! that still waits in its mailbox. An answer ends the watch where it is: the process lets go of what is answered when it
 //! next receives.
 //!
@@ -19,19 +19,17 @@
 
 use core::fmt;
 use core::marker::PhantomData;
-use core::ptr::{self, NonNull};
-use core::task::{Context, Poll, Waker};
+use core::ptr::NonNull;
+use core::task::{Context, Poll};
 
-use super::cell::{ANSWERED, Asker, Cell, DOWN, EVENTS, GONE, Head, OUT_ANSWERER, OUT_WATCH, Orders, Real, Seen};
+use super::cell::{Asker, Cell, DOWN, EVENTS, Head, OUT_ANSWERER, OUT_WATCH, Orders, Real, Seen};
+use super::place::Place;
+use super::watch::Watching;
 use super::{Asking, Reply};
-use crate::cx::Slice;
 use crate::hand::Hand;
-use crate::memory::pool::Pool;
 use crate::memory::{self, NoMemory};
-use crate::process::fetch::{By, fetch};
 use crate::process::header::Header;
 use crate::reason::Reason;
-use crate::sync::Ordering;
 use crate::task::waker;
 
 /// Why there is no answer.
@@ -113,40 +111,6 @@ impl<T, O: Orders> fmt::Debug for Requested<T, O> {
     }
 }
 
-/// The watch, while nobody has it: it is let go of when it is dropped.
-#[derive(Debug)]
-pub struct Watching<O: Orders = Real>(NonNull<Head>, PhantomData<fn() -> O>);
-
-// SAFETY: the word decides who may touch the cells (see `cell`).
-unsafe impl<O: Orders> Send for Watching<O> {}
-
-impl<O: Orders> Watching<O> {
-    /// It travels on.
-    pub(crate) fn travels(self) -> NonNull<Head> {
-        core::mem::ManuallyDrop::new(self).0
-    }
-
-    /// The process is dead: what [`down`] does with the cell, and the waker that is to be called. For the models.
-    pub fn down(self, reason: &Reason) -> Option<Waker> {
-        // SAFETY: the watch's, not used again.
-        unsafe { say_down::<O>(self.travels(), None, reason) }.and_then(|(_, waker)| waker)
-    }
-
-    /// Lets go if it is settled, as [`settle`]. For the models.
-    pub fn settle(self) -> Option<Self> {
-        let head = self.travels();
-        // SAFETY: the watch's, not used again if it was.
-        (!unsafe { settle::<O>(head, None) }).then(|| Self(head, PhantomData))
-    }
-}
-
-impl<O: Orders> Drop for Watching<O> {
-    fn drop(&mut self) {
-        // SAFETY: the watch's, not used again.
-        unsafe { leave::<O>(self.0, None) };
-    }
-}
-
 /// The three ends of a request, with whatever orderings.
 pub type Triple<T, O> = (Reply<T, O>, Watching<O>, Requested<T, O>);
 
@@ -158,7 +122,7 @@ pub fn request_with<T: Send, O: Orders>() -> Result<Triple<T, O>, NoMemory> {
 
 fn ends<T, O: Orders>(head: NonNull<Head>) -> Triple<T, O> {
     let requested = Requested { asking: Asking::new(head), told: false };
-    (Reply(head, PhantomData), Watching(head, PhantomData), requested)
+    (Reply(head, PhantomData), Watching::of(head), requested)
 }
 
 /// The three ends of a request of a process that runs on this core.
@@ -173,259 +137,4 @@ pub(crate) fn request<T: Send>(process: &Header, hand: &Hand<'_>) -> Result<Trip
         process.share_with_waker();
     }
     Ok(ends(head))
-}
-
-/// The watch lets go.
-///
-/// # Safety
-/// The caller has the watch, and does not use it again.
-pub(crate) unsafe fn let_go(head: NonNull<Head>, pool: Option<&Pool>) {
-    // SAFETY: by contract.
-    unsafe { leave::<Real>(head, pool) };
-}
-
-/// As [`let_go`].
-unsafe fn leave<O: Orders>(head: NonNull<Head>, pool: Option<&Pool>) {
-    // SAFETY: the watch is not out.
-    let before = unsafe { head.as_ref() }.leave::<O>(OUT_WATCH);
-    if Head::is_last(before, OUT_WATCH) {
-        // SAFETY: the last one.
-        unsafe { Head::free(head, pool) };
-    }
-}
-
-/// Lets go of what is answered or dropped; whether it was.
-///
-/// # Safety
-/// The caller has the watch, and does not use it again after `true`.
-unsafe fn settle<O: Orders>(head: NonNull<Head>, pool: Option<&Pool>) -> bool {
-    // SAFETY: the watch is not out.
-    let word = unsafe { head.as_ref() }.load(O::SETTLE);
-    if word & (GONE | OUT_ANSWERER) == GONE | OUT_ANSWERER {
-        // The last one.
-        // SAFETY: both others are out, by Acquire.
-        unsafe { Head::free(head, pool) };
-        return true;
-    }
-    let settled = word & (OUT_ANSWERER | ANSWERED) != 0 || !O::HEEDS_THE_ANSWERER;
-    if settled {
-        // SAFETY: the watch, not used again.
-        unsafe { leave::<O>(head, pool) };
-    }
-    settled
-}
-
-/// Says to the asker that the process is dead.
-///
-/// # Safety
-/// The caller has the watch, and does not use it again. With a hand of the asker's kernel.
-pub(crate) unsafe fn down(head: NonNull<Head>, hand: &Hand<'_>, reason: &Reason) {
-    // SAFETY: by contract.
-    let Some((asker, called)) = (unsafe { say_down::<Real>(head, hand.pool(), reason) }) else { return };
-    if let Some(asker) = asker {
-        asker.wake(hand);
-    }
-    if let Some(called) = called {
-        let mut called = Some(called);
-        hand.kernel.contain(&mut || called.take().into_iter().for_each(Waker::wake));
-    }
-}
-
-/// What [`down`] does with the cell; whom to wake, if somebody waits who has no answer.
-///
-/// # Safety
-/// As for [`let_go`].
-unsafe fn say_down<O: Orders>(
-    head: NonNull<Head>,
-    pool: Option<&Pool>,
-    reason: &Reason,
-) -> Option<(Option<Asker>, Option<Waker>)> {
-    // SAFETY: the watch is not out.
-    let cell = unsafe { head.as_ref() };
-    let asker = cell.asker;
-    let unless = if O::HEEDS_GONE { GONE | ANSWERED } else { ANSWERED };
-    // Relaxed: a hint.
-    let said = if cell.load(Ordering::Relaxed) & unless == 0 {
-        cell.set_reason(reason.clone());
-        cell.event::<O>(DOWN, OUT_WATCH, unless)
-    } else {
-        Err(0)
-    };
-    if !matches!(said, Ok((_, None))) {
-        // Not out with the event: it had a waker, or there was none.
-        // SAFETY: the watch, not used again.
-        unsafe { leave::<O>(head, pool) };
-    }
-    said.ok().map(|(_, called)| (asker, called))
-}
-
-/// Where an end of a request is used.
-pub(super) struct Place<'s>(Option<&'s Slice<'s>>);
-
-impl<'s> Place<'s> {
-    /// Here.
-    pub(super) fn of(asker: &Asker) -> Self {
-        // SAFETY: the place of this thread of execution, by World's contract.
-        let slice = unsafe { (*(asker.here)()).get() }.cast::<Slice<'_>>();
-        // SAFETY: null, or noted for as long as the slice lasts, which is longer than the call that this is made for.
-        let slice = unsafe { slice.as_ref() };
-        Self(slice.filter(|slice| ptr::eq(slice.hand.kernel, asker.kernel.as_ptr())))
-    }
-
-    /// On a core of the asker's kernel, in a slice: nothing is reclaimed meanwhile.
-    pub(super) fn is_core(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// Where freed memory goes.
-    pub(super) fn pool(&self) -> Option<&Pool> {
-        self.0.and_then(|slice| slice.hand.pool())
-    }
-
-    /// The asker's slice, if that is here and its body is at work.
-    fn body_of(&self, asker: &Asker) -> Option<&'s Slice<'s>> {
-        let at_work = |slice: &&Slice<'s>| {
-            slice.resumed.get() && !slice.inside.get() && ptr::eq(slice.process(), asker.process.as_ptr())
-        };
-        self.0.filter(at_work)
-    }
-
-    /// The asker takes what has come before it looks at what it has seen (Q3); whether it dies of that.
-    #[cold]
-    fn dies_of_what_came(&self, asker: &Asker) -> bool {
-        let Some(slice) = self.body_of(asker) else { return false };
-        if !slice.looking.get() {
-            let _inside = slice.enter();
-            fetch(slice.process(), &slice.hand, By::Core);
-        }
-        // SAFETY: its slice, and its body is at work: nobody else looks.
-        unsafe { slice.process().private() }.dying.is_some()
-    }
-
-    /// Wakes the asker.
-    ///
-    /// # Safety
-    /// On a core, or the caller has a share of the process.
-    pub(super) unsafe fn wake(&self, asker: Asker) {
-        match self.0 {
-            Some(slice) => asker.wake(&slice.hand),
-            // SAFETY: by contract shared.
-            None => unsafe { waker::wake_shared(asker.process) },
-        }
-    }
-
-    /// Gives the asker's share back: to the asker itself if it runs here, for its next request.
-    ///
-    /// # Safety
-    /// The caller has the share.
-    pub(super) unsafe fn give_back(&self, asker: Asker) {
-        if let Some(slice) = self.body_of(&asker) {
-            // SAFETY: its slice, and its body is at work: nobody else looks.
-            let private = unsafe { slice.process().private() };
-            if !core::mem::replace(&mut private.spare, true) {
-                return;
-            }
-        }
-        // SAFETY: by contract.
-        unsafe { asker.give_up() };
-    }
-}
-
-impl Asker {
-    /// Gives up the share.
-    ///
-    /// # Safety
-    /// The caller has it.
-    pub(super) unsafe fn give_up(self) {
-        // SAFETY: by contract.
-        unsafe { Header::give_up_waker(self.process) };
-    }
-}
-
-/// The requests that a process has received and not answered, newest first. The owner's.
-#[derive(Debug)]
-pub struct Open {
-    first: *mut Head,
-    count: u32,
-    /// So many are there when all are looked at next.
-    sweep: u32,
-}
-
-/// So many requests are looked at together at least.
-const FEW: u32 = 16;
-
-impl Default for Open {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Open {
-    /// None.
-    pub const fn new() -> Self {
-        Self { first: ptr::null_mut(), count: 0, sweep: FEW }
-    }
-
-    /// Whether there is one that may be answered.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.first.is_null()
-    }
-
-    /// A request is received: the watch is the process's.
-    ///
-    /// # Safety
-    /// The caller has the watch, which goes over.
-    pub(crate) unsafe fn add(&mut self, head: NonNull<Head>, pool: Option<&Pool>) {
-        if self.count >= self.sweep {
-            self.sweep(pool);
-        }
-        // SAFETY: by contract in no list, and the watch's.
-        unsafe { head.as_ref() }.next.with_mut(|next| unsafe { *next = self.first });
-        self.first = head.as_ptr();
-        self.count += 1;
-    }
-
-    /// The newest.
-    pub(crate) fn pop(&mut self) -> Option<NonNull<Head>> {
-        let head = NonNull::new(self.first)?;
-        // SAFETY: in the list, so its watch is not out; `next` is the owner's.
-        self.first = unsafe { head.as_ref() }.next.with(|next| unsafe { *next });
-        self.count -= 1;
-        Some(head)
-    }
-
-    /// Lets go of the newest, if it is answered.
-    pub(crate) fn settle(&mut self, pool: Option<&Pool>) {
-        if let Some(head) = self.pop() {
-            self.keep(head, pool);
-        }
-    }
-
-    /// Puts one back, unless it is settled.
-    fn keep(&mut self, head: NonNull<Head>, pool: Option<&Pool>) {
-        // SAFETY: taken out of the list.
-        let next = unsafe { head.as_ref() }.next.with(|next| unsafe { *next });
-        debug_assert_eq!(next, self.first, "it was the first one");
-        // SAFETY: likewise, not used again when it is settled.
-        if !unsafe { settle::<Real>(head, pool) } {
-            self.first = head.as_ptr();
-            self.count += 1;
-        }
-    }
-
-    #[cold]
-    fn sweep(&mut self, pool: Option<&Pool>) {
-        let mut all = core::mem::take(self);
-        while let Some(head) = all.pop() {
-            // SAFETY: taken out of the list.
-            if !unsafe { settle::<Real>(head, pool) } {
-                // SAFETY: taken out of the list, so in none.
-                unsafe { head.as_ref() }.next.with_mut(|next| unsafe { *next = self.first });
-                self.first = head.as_ptr();
-                self.count += 1;
-            }
-        }
-        self.sweep = (2 * self.count).max(FEW);
-    }
 }

@@ -11,7 +11,7 @@ use crate::memory::pool::{self, Pool};
 use crate::pid::Reference;
 use crate::reason::Reason;
 use crate::reply::Head;
-use crate::reply::request;
+use crate::reply::watch as request_watch;
 
 /// A message.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ pub(crate) unsafe fn down(node: NonNull<Node>, hand: &Hand<'_>, reason: &Reason)
     let head = unsafe { &mut *node.cast::<RequestHead>().as_ptr() };
     if let Some(watch) = NonNull::new(core::mem::replace(&mut head.watch, ptr::null_mut())) {
         // SAFETY: the watch is in the node until here (Q1).
-        unsafe { request::down(watch, hand, reason) };
+        unsafe { request_watch::down(watch, hand, reason) };
     }
 }
 
@@ -155,7 +155,7 @@ impl<M> Request<M> {
             if let Some(watch) = NonNull::new(request.head.watch) {
                 // Before the message goes, with the reply in it: nobody has to ask whether the process is alive.
                 // SAFETY: the watch is in the node until here (Q1).
-                unsafe { request::let_go(watch, pool) };
+                unsafe { request_watch::let_go(watch, pool) };
             }
             // SAFETY: as above.
             unsafe { pool::drop_and_free(node.cast::<Request<M>>(), pool) }

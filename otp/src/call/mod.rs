@@ -12,95 +12,26 @@
 //! Any process can call, whatever messages it takes. Many requests may be under way at a time: [`Calls`] gathers the
 //! answers as they come.
 
-use alloc::vec::Vec;
-use core::fmt;
+mod error;
+mod many;
+
 use core::future::Future;
 use core::pin::Pin;
 use core::task::Poll;
 use core::time::Duration;
 
 use atropos_kernel::{
-    Asked, Context, Cursor, Lost, MonitorError, NoMemory, NoReply, Peek, Pid, Reason, Received, Reference, Replied,
-    Reply, Requested, Said, SendError, TimerError, Waiting, reply,
+    Asked, Context, Cursor, Lost, NoMemory, NoReply, Peek, Pid, Reason, Received, Reference, Replied, Reply, Requested,
+    Said, Waiting, reply,
 };
+
+pub use error::CallError;
+pub use many::Calls;
 
 use crate::wait::{Alarm, first};
 
 /// How long a call waits if nothing else is said.
 pub const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Why a call brought no answer.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum CallError {
-    /// The server died, or was dead (`noproc`).
-    Down(Reason),
-    /// No answer in time. It may still be worked on; the answer will be dropped.
-    TimedOut,
-    /// The server lives, and has dropped the request unanswered.
-    NoReply,
-    /// Nobody has the name.
-    NoName,
-    /// The server's mailbox is full.
-    Full,
-    /// The process is no server of this type.
-    WrongType,
-    /// A process cannot call itself.
-    Itself,
-    /// There is no memory for the call.
-    NoMemory,
-    /// The caller is dying.
-    Dying,
-}
-
-impl fmt::Display for CallError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Down(reason) => return write!(f, "the server is down: {reason}"),
-            Self::TimedOut => "no answer in time",
-            Self::NoReply => "the server dropped the request",
-            Self::NoName => "nobody has the name",
-            Self::Full => "the server's mailbox is full",
-            Self::WrongType => "the process takes other messages",
-            Self::Itself => "a process cannot call itself",
-            Self::NoMemory => "out of memory",
-            Self::Dying => "the caller is dying",
-        })
-    }
-}
-
-impl core::error::Error for CallError {}
-
-impl From<NoMemory> for CallError {
-    fn from(_: NoMemory) -> Self {
-        Self::NoMemory
-    }
-}
-
-impl From<MonitorError> for CallError {
-    fn from(error: MonitorError) -> Self {
-        if error == MonitorError::Dying { Self::Dying } else { Self::NoMemory }
-    }
-}
-
-impl From<TimerError> for CallError {
-    fn from(error: TimerError) -> Self {
-        if error == TimerError::Dying { Self::Dying } else { Self::NoMemory }
-    }
-}
-
-impl<M> From<SendError<M>> for CallError {
-    fn from(error: SendError<M>) -> Self {
-        match error {
-            SendError::NoProc(_) => Self::Down(Reason::NOPROC),
-            SendError::WrongType(_) => Self::WrongType,
-            SendError::Full(_) => Self::Full,
-            SendError::NoName(_) => Self::NoName,
-            SendError::Dying(_) => Self::Dying,
-            _ => Self::NoMemory,
-        }
-    }
-}
 
 /// A request under way. Wait for it, or give it up ([`Pending::abandon`]).
 #[derive(Debug)]
@@ -418,93 +349,6 @@ impl<T> Waits<T> {
                 }
                 polled.map_err(|NoReply| Lost::Dropped)
             }
-        }
-    }
-}
-
-/// Requests under way, each with a label: sent at once, gathered as the answers come.
-#[derive(Debug)]
-pub struct Calls<L, T> {
-    pending: Vec<(L, Pending<T>)>,
-    /// Up to where the mailbox has been searched for DOWNs of all.
-    cursor: Cursor,
-}
-
-impl<L, T> Default for Calls<L, T> {
-    fn default() -> Self {
-        Self { pending: Vec::new(), cursor: Cursor::new() }
-    }
-}
-
-impl<L, T: Send + 'static> Calls<L, T> {
-    /// None yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// One more.
-    pub fn add(&mut self, label: L, request: Pending<T>) {
-        // Its DOWN may be here already.
-        self.cursor = Cursor::new();
-        self.pending.push((label, request));
-    }
-
-    /// Requests that are not answered yet.
-    pub fn len(&self) -> usize {
-        self.pending.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.pending.is_empty()
-    }
-
-    /// The next answer, whosever comes first; `None` when there is no request left. With
-    /// [`CallError::TimedOut`] and no label when nothing has come in time: the requests go on.
-    pub async fn next<M: Send + 'static>(
-        &mut self,
-        cx: &Context<M>,
-        within: impl Into<Option<Duration>>,
-    ) -> Option<(Option<L>, Result<T, CallError>)> {
-        if self.pending.is_empty() {
-            return None;
-        }
-        let alarm = match Alarm::start(cx, within.into()) {
-            Ok(alarm) => alarm,
-            Err(error) => return Some((None, Err(error.into()))),
-        };
-        let Self { pending, cursor } = self;
-        let ready = core::future::poll_fn(|task| {
-            for (index, (_, request)) in pending.iter_mut().enumerate() {
-                if let Poll::Ready(result) = request.poll_answer(cx, task) {
-                    return Poll::Ready(Some((index, result)));
-                }
-            }
-            // One search for all: each signal is looked at once.
-            let place = |monitor| pending.iter().position(|(_, request)| request.monitor() == Some(monitor));
-            let down = |peek: Peek<'_, M>| matches!(peek, Peek::Down(down) if place(down.reference).is_some());
-            if let Some(Received::Down(down)) = cx.with(|cx| cx.receive_match(cursor, down))
-                && let Some(index) = place(down.reference)
-            {
-                let (_, request) = &mut pending[index];
-                return Poll::Ready(Some((index, request.last_words(cx, task, down.reason))));
-            }
-            if alarm.has_rung() { Poll::Ready(None) } else { Poll::Pending }
-        });
-        Some(match ready.await {
-            Some((index, result)) => {
-                let (label, request) = self.pending.remove(index);
-                request.abandon(cx);
-                (Some(label), result)
-            }
-            None => (None, Err(CallError::TimedOut)),
-        })
-    }
-
-    /// Gives up all that is left.
-    pub fn abandon<M: Send + 'static>(&mut self, cx: &Context<M>) {
-        for (_, request) in self.pending.drain(..) {
-            request.abandon(cx);
         }
     }
 }

@@ -1,0 +1,93 @@
+//! [`Place`], where an end of a request is used: on a core of its asker's kernel, or elsewhere; see `cell`, A4.
+
+use core::ptr;
+
+use super::cell::Asker;
+use crate::cx::Slice;
+use crate::memory::pool::Pool;
+use crate::process::fetch::{By, fetch};
+use crate::process::header::Header;
+use crate::task::waker;
+
+/// Where an end of a request is used.
+pub(super) struct Place<'s>(Option<&'s Slice<'s>>);
+
+impl<'s> Place<'s> {
+    /// Here.
+    pub(super) fn of(asker: &Asker) -> Self {
+        // SAFETY: the place of this thread of execution, by World's contract.
+        let slice = unsafe { (*(asker.here)()).get() }.cast::<Slice<'_>>();
+        // SAFETY: null, or noted for as long as the slice lasts, which is longer than the call that this is made for.
+        let slice = unsafe { slice.as_ref() };
+        Self(slice.filter(|slice| ptr::eq(slice.hand.kernel, asker.kernel.as_ptr())))
+    }
+
+    /// On a core of the asker's kernel, in a slice: nothing is reclaimed meanwhile.
+    pub(super) fn is_core(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Where freed memory goes.
+    pub(super) fn pool(&self) -> Option<&Pool> {
+        self.0.and_then(|slice| slice.hand.pool())
+    }
+
+    /// The asker's slice, if that is here and its body is at work.
+    fn body_of(&self, asker: &Asker) -> Option<&'s Slice<'s>> {
+        let at_work = |slice: &&Slice<'s>| {
+            slice.resumed.get() && !slice.inside.get() && ptr::eq(slice.process(), asker.process.as_ptr())
+        };
+        self.0.filter(at_work)
+    }
+
+    /// The asker takes what has come before it looks at what it has seen (Q3); whether it dies of that.
+    #[cold]
+    pub(super) fn dies_of_what_came(&self, asker: &Asker) -> bool {
+        let Some(slice) = self.body_of(asker) else { return false };
+        if !slice.looking.get() {
+            let _inside = slice.enter();
+            fetch(slice.process(), &slice.hand, By::Core);
+        }
+        // SAFETY: its slice, and its body is at work: nobody else looks.
+        unsafe { slice.process().private() }.dying.is_some()
+    }
+
+    /// Wakes the asker.
+    ///
+    /// # Safety
+    /// On a core, or the caller has a share of the process.
+    pub(super) unsafe fn wake(&self, asker: Asker) {
+        match self.0 {
+            Some(slice) => asker.wake(&slice.hand),
+            // SAFETY: by contract shared.
+            None => unsafe { waker::wake_shared(asker.process) },
+        }
+    }
+
+    /// Gives the asker's share back: to the asker itself if it runs here, for its next request.
+    ///
+    /// # Safety
+    /// The caller has the share.
+    pub(super) unsafe fn give_back(&self, asker: Asker) {
+        if let Some(slice) = self.body_of(&asker) {
+            // SAFETY: its slice, and its body is at work: nobody else looks.
+            let private = unsafe { slice.process().private() };
+            if !core::mem::replace(&mut private.spare, true) {
+                return;
+            }
+        }
+        // SAFETY: by contract.
+        unsafe { asker.give_up() };
+    }
+}
+
+impl Asker {
+    /// Gives up the share.
+    ///
+    /// # Safety
+    /// The caller has it.
+    pub(super) unsafe fn give_up(self) {
+        // SAFETY: by contract.
+        unsafe { Header::give_up_waker(self.process) };
+    }
+}
