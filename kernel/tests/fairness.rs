@@ -225,6 +225,37 @@ fn an_exit_is_met_in_the_midst_of_messages() {
     assert!(!stage.host().is_alive(reader));
 }
 
+/// What a process sends itself is found by its next receive, also when there is enough to receive already: the DOWN of one who is
+/// dead is there, and its monitor is over.
+#[test]
+fn what_one_sends_oneself_is_found_at_once() {
+    let mut stage = Stage::new(Options::default());
+    let dead =
+        stage.host().spawn(&SpawnOptions::new(), does(|_: &Cx<'_, ()>| Resumed::Exit(Reason::NORMAL))).unwrap().pid;
+    stage.settle();
+    let done = Arc::new(AtomicUsize::new(0));
+    let says = done.clone();
+    let monitors = does(move |cx: &Cx<'_, u8>| {
+        if cx.receive().is_none() {
+            return Resumed::Wait;
+        }
+        let monitor = cx.monitor(dead).unwrap();
+        assert!(matches!(cx.receive(), Some(Received::Message(2))));
+        assert!(!cx.demonitor(monitor, false), "its DOWN has come");
+        assert!(matches!(cx.receive(), Some(Received::Message(3))));
+        assert!(matches!(cx.receive(), Some(Received::Down(down)) if down.reference == monitor));
+        says.fetch_add(1, Ordering::Relaxed);
+        Resumed::Wait
+    });
+    let watcher = stage.host().spawn(&SpawnOptions::new(), monitors).unwrap().pid;
+    stage.settle();
+    for number in 1..=3_u8 {
+        stage.host().send(watcher, number).unwrap();
+    }
+    stage.settle();
+    assert_eq!(done.load(Ordering::Relaxed), 1);
+}
+
 /// A child that was hidden in the next-up slot, and its parent, both go on for ever: a sleeping core takes one.
 #[test]
 fn a_sleeping_core_helps_with_what_yields() {

@@ -140,6 +140,9 @@ impl<M: Send + 'static> Cx<'_, M> {
     #[inline(always)]
     fn send_to<N: Send + 'static>(&self, process: &Header, message: N) -> Result<(), SendError<N>> {
         self.spend(1 + process.mailbox.charge());
+        if core::ptr::eq(process, self.slice.process()) {
+            self.slice.has_sent_itself();
+        }
         send::send_to(&self.slice.hand, process, message)
     }
 
@@ -176,6 +179,7 @@ impl<M: Send + 'static> Cx<'_, M> {
             return Err(SendError::Dying(message));
         }
         self.spend(1);
+        self.slice.has_sent_itself();
         line.send(&self.slice.hand, self.pid(), to, message)
     }
 
@@ -200,6 +204,7 @@ impl<M: Send + 'static> Cx<'_, M> {
             return Err(SendError::Dying(message));
         }
         self.spend(1);
+        self.slice.has_sent_itself();
         send::send_alias(&self.slice.hand, to, message)
     }
 
@@ -233,6 +238,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.must_not_look();
         self.spend(10);
         let _inside = self.slice.enter();
+        self.slice.has_sent_itself();
         at_once::exit(&self.slice, to, reason)
     }
 }

@@ -101,6 +101,11 @@ impl<'a> Slice<'a> {
         self.budget.get() + config::LOOK_EVERY <= self.looked.get()
     }
 
+    /// The process has sent itself a signal: the next look finds it, as if it had come from itself by another way.
+    pub(crate) fn has_sent_itself(&self) {
+        self.looked.set(u32::MAX);
+    }
+
     /// The mailbox is looked into.
     pub(crate) fn looks(&self) {
         self.looked.set(self.budget.get());

@@ -14,6 +14,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.alive(LinkError::Dying)?;
         self.spend(1);
         let _inside = self.slice.enter();
+        self.slice.has_sent_itself();
         ties::link(self.slice.process(), &self.slice.hand, to, true)
     }
 
@@ -21,6 +22,7 @@ impl<M: Send + 'static> Cx<'_, M> {
     pub(crate) fn link_as(&self, to: Pid, as_otp: bool) -> Result<(), BehalfError> {
         self.spend(1);
         let _inside = self.slice.enter();
+        self.slice.has_sent_itself();
         ties::link(self.slice.process(), &self.slice.hand, to, as_otp).map_err(|error| match error {
             LinkError::NoProc => BehalfError::NoProc,
             LinkError::NoMemory => BehalfError::NoMemory,
@@ -37,7 +39,11 @@ impl<M: Send + 'static> Cx<'_, M> {
     ) -> Result<bool, MonitorError> {
         self.spend(1);
         let _inside = self.slice.enter();
-        ties::monitor(self.slice.process(), &self.slice.hand, target, reference, alias)
+        let immediate_down = ties::monitor(self.slice.process(), &self.slice.hand, target, reference, alias)?;
+        if immediate_down {
+            self.slice.has_sent_itself();
+        }
+        Ok(immediate_down)
     }
 
     /// Ends a link; without one, nothing happens. Lock-free; amortised O(1).
@@ -70,7 +76,9 @@ impl<M: Send + 'static> Cx<'_, M> {
             Dest::Name(name) => Err(hand.kernel.names.intern(name)?),
         };
         let reference = self.reference().ok_or(MonitorError::NoMemory)?;
-        ties::monitor(self.slice.process(), hand, target, reference, alias)?;
+        if ties::monitor(self.slice.process(), hand, target, reference, alias)? {
+            self.slice.has_sent_itself();
+        }
         Ok(reference)
     }
 
