@@ -17,6 +17,7 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Wake;
 
 use atropos_kernel::reclaim::basket::Basket;
 use atropos_kernel::reclaim::{Domain, Limbo, Participant, Pool, Retired};
@@ -182,6 +183,43 @@ impl Drop for Canary {
         // SAFETY: loom's cell, written for the length of the closure.
         self.alive.with_mut(|alive| unsafe { *alive = false });
         self.ends.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A waker that counts its calls, and says when it is used after its end.
+#[derive(Debug)]
+pub struct Woken {
+    calls: AtomicUsize,
+    canary: Canary,
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.canary.sing();
+        // Relaxed: it must not order what the kernel does not.
+        self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Woken {
+    /// One, and the count of its ends.
+    pub fn new() -> (Arc<Self>, Arc<AtomicUsize>) {
+        let (canary, ends) = Canary::new();
+        (Arc::new(Self { calls: AtomicUsize::new(0), canary }), ends)
+    }
+
+    /// From now on.
+    pub fn count_anew(&self) {
+        self.calls.store(0, Ordering::Relaxed);
+    }
+
+    /// Calls so far.
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
     }
 }
 

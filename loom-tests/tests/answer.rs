@@ -6,27 +6,14 @@ use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 use atropos_kernel::internals::reply::{NoReply, Orders, Real, Replied, reply_with};
-use atropos_loom::host::Canary;
+use atropos_loom::host::{Canary, Woken};
 use atropos_loom::mutant;
 use atropos_loom::world::explore;
 use loom::sync::atomic::AtomicBool;
 use loom::thread;
-
-/// Counts its calls, and says when it is used after its end.
-struct Woken {
-    calls: AtomicUsize,
-    canary: Canary,
-}
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.canary.sing();
-        self.calls.fetch_add(1, Ordering::Relaxed);
-    }
-}
 
 fn poll<O: Orders>(replied: &mut Replied<Canary, O>, woken: &Arc<Woken>) -> Poll<Result<Canary, NoReply>> {
     let waker = Waker::from(woken.clone());
@@ -38,8 +25,7 @@ fn poll<O: Orders>(replied: &mut Replied<Canary, O>, woken: &Arc<Woken>) -> Poll
 fn asked<O: Orders>(looks: usize, answers: bool) -> &'static str {
     let (give, mut wait) = reply_with::<Canary, O>().unwrap();
     let (answer, ends) = Canary::new();
-    let (canary, waker_ends) = Canary::new();
-    let woken = Arc::new(Woken { calls: AtomicUsize::new(0), canary });
+    let (woken, waker_ends) = Woken::new();
     let gone = loom::sync::Arc::new(AtomicBool::new(false));
     let known = gone.clone();
     let answerer = thread::spawn(move || {
@@ -83,7 +69,7 @@ fn asked<O: Orders>(looks: usize, answers: bool) -> &'static str {
         (None, None) => "not waited for",
         _ => panic!("an answer in two places, or in none"),
     };
-    let calls = woken.calls.load(Ordering::Relaxed);
+    let calls = woken.calls();
     assert!(calls <= 1 && (calls == 0 || waited), "woken once, if it waited");
     drop((given, taken));
     assert_eq!(ends.load(Ordering::Relaxed), 1, "the answer ends once");
@@ -97,8 +83,7 @@ fn asked<O: Orders>(looks: usize, answers: bool) -> &'static str {
 fn waits() -> &'static str {
     let (give, mut wait) = reply_with::<Canary, Real>().unwrap();
     let (answer, _) = Canary::new();
-    let (canary, _) = Canary::new();
-    let woken = Arc::new(Woken { calls: AtomicUsize::new(0), canary });
+    let (woken, _) = Woken::new();
     let answerer = thread::spawn(move || assert!(give.try_send(answer).is_ok(), "it waits"));
     let outcome = match poll(&mut wait, &woken) {
         Poll::Ready(answer) => {
@@ -108,7 +93,7 @@ fn waits() -> &'static str {
         }
         Poll::Pending => {
             answerer.join().unwrap();
-            assert_eq!(woken.calls.load(Ordering::Relaxed), 1, "it waits, so it is woken");
+            assert_eq!(woken.calls(), 1, "it waits, so it is woken");
             let Poll::Ready(Ok(answer)) = poll(&mut wait, &woken) else { panic!("woken for nothing") };
             answer.sing();
             "woken"

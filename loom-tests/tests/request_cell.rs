@@ -6,38 +6,15 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
 
 use atropos_kernel::Reason;
 use atropos_kernel::internals::reply::{Lost, Orders, Real, Requested, request_with};
-use atropos_loom::host::{Canary, Kept};
+use atropos_loom::host::{Canary, Kept, Woken};
 use atropos_loom::mutant;
 use atropos_loom::world::explore;
 use loom::thread;
-
-/// Counts its calls, and says when it is used after its end.
-struct Woken {
-    calls: AtomicUsize,
-    canary: Canary,
-}
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.canary.sing();
-        self.calls.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// One, and the count of its ends.
-fn woken() -> (Arc<Woken>, Arc<AtomicUsize>) {
-    let (canary, ends) = Canary::new();
-    (Arc::new(Woken { calls: AtomicUsize::new(0), canary }), ends)
-}
 
 /// What the watch does.
 #[derive(Clone, Copy, PartialEq)]
@@ -54,10 +31,10 @@ use Watch::{Dies, Goes, Settles};
 /// Looks as an executor does: again when it was woken meanwhile.
 fn look<O: Orders>(requested: &mut Requested<Canary, O>, woken: &Arc<Woken>) -> Poll<Result<Canary, Lost>> {
     loop {
-        woken.calls.store(0, Ordering::Relaxed);
+        woken.count_anew();
         let waker = Waker::from(woken.clone());
         let polled = requested.poll(&mut Context::from_waker(&waker));
-        if polled.is_ready() || woken.calls.load(Ordering::Relaxed) == 0 {
+        if polled.is_ready() || woken.calls() == 0 {
             return polled;
         }
         thread::yield_now();
@@ -95,7 +72,7 @@ fn three<O: Orders>(looks: usize, waits: bool, answers: bool, watch: Watch) -> &
             }
         }
     });
-    let wakers: Vec<_> = (0..looks.max(1)).map(|_| woken()).collect();
+    let wakers: Vec<_> = (0..looks.max(1)).map(|_| Woken::new()).collect();
     // What has come, whether it was told that the reply was dropped, and the waker that waits.
     let (mut came, mut told, mut waiting) = (None, false, None);
     let mut see =
@@ -126,7 +103,7 @@ fn three<O: Orders>(looks: usize, waits: bool, answers: bool, watch: Watch) -> &
         assert_eq!(back.is_some(), !answers, "somebody is there");
         if !done {
             if let Some(woken) = waiting.filter(|_| !told || down) {
-                assert!(woken.calls.load(Ordering::Relaxed) > 0, "who waits is woken");
+                assert!(woken.calls() > 0, "who waits is woken");
             }
             done = see(&mut requested, &wakers[0].0, &mut told) || see(&mut requested, &wakers[0].0, &mut told);
             assert!(done, "all has happened");
@@ -179,7 +156,7 @@ fn leaves_nothing<O: Orders>(answers: bool) -> &'static str {
     let (reply, watching, requested) = request_with::<Canary, O>().unwrap();
     let (reply, watching, mut requested) = (Kept::new(reply), Kept::new(watching), Kept::new(requested));
     let (answer, ends) = Canary::new();
-    let (woken, _) = woken();
+    let (woken, _) = Woken::new();
     let (mut reply, mut watching, mut answer) = (Some(reply), Some(watching), Some(answer));
     let other = if answers {
         let (reply, answer) = (reply.take().unwrap(), answer.take().unwrap());
@@ -211,7 +188,7 @@ fn leaves_nothing<O: Orders>(answers: bool) -> &'static str {
 fn not_settled<O: Orders>() -> &'static str {
     let (reply, watching, requested) = request_with::<Canary, O>().unwrap();
     let (reply, watching, mut requested) = (Kept::new(reply), Kept::new(watching), Kept::new(requested));
-    let (woken, _) = woken();
+    let (woken, _) = Woken::new();
     let watcher = thread::spawn(move || {
         let waker = watching.take().settle().and_then(|watching| watching.down(&WHY));
         waker.into_iter().for_each(Waker::wake);
@@ -220,7 +197,7 @@ fn not_settled<O: Orders>() -> &'static str {
     let outcome = if polled.is_pending() { "waited" } else { "at once" };
     watcher.join().unwrap();
     if polled.is_pending() {
-        assert!(woken.calls.load(Ordering::Relaxed) > 0, "who waits is woken");
+        assert!(woken.calls() > 0, "who waits is woken");
         polled = look(&mut requested, &woken);
     }
     assert!(matches!(polled, Poll::Ready(Err(Lost::Down(why))) if why == WHY));
@@ -232,7 +209,7 @@ fn not_settled<O: Orders>() -> &'static str {
 fn waits_again<O: Orders>() -> &'static str {
     let (reply, watching, requested) = request_with::<Canary, O>().unwrap();
     let (reply, watching, mut requested) = (Kept::new(reply), Kept::new(watching), Kept::new(requested));
-    let (first, second) = (Kept::new(woken().0), Kept::new(woken().0));
+    let (first, second) = (Kept::new(Woken::new().0), Kept::new(Woken::new().0));
     let answerer = thread::spawn(move || drop(reply));
     let mut told = false;
     for _ in 0..2 {
@@ -247,7 +224,7 @@ fn waits_again<O: Orders>() -> &'static str {
     let waker = watching.take().down(&WHY);
     assert!(waker.is_some() || !waits, "who waits is woken");
     waker.into_iter().for_each(Waker::wake);
-    assert!(!waits || second.calls.load(Ordering::Relaxed) == 1, "by its last waker");
+    assert!(!waits || second.calls() == 1, "by its last waker");
     assert!(matches!(look(&mut requested, &second), Poll::Ready(Err(Lost::Down(why))) if why == WHY));
     if waits { "waited" } else { "not told" }
 }

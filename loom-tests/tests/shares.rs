@@ -14,16 +14,18 @@ struct Record<O> {
     reason: UnsafeCell<u8>,
 }
 
+/// Whether it was the last; then it looks, which loom checks.
+fn give_up<O: Orders>(record: &Record<O>) -> usize {
+    let last = record.shares.give_up();
+    if last {
+        record.reason.with_mut(|_| ());
+    }
+    usize::from(last)
+}
+
 /// One side writes and gives up, the other gives up: who frees the record has it to itself.
 fn last_share<O: Orders>() {
     let record = Arc::new(Record { shares: Shares::<O>::new(2), reason: UnsafeCell::new(0) });
-    let give_up = |record: &Record<O>| {
-        let last = record.shares.give_up();
-        if last {
-            record.reason.with_mut(|_| ());
-        }
-        usize::from(last)
-    };
     let other = record.clone();
     let dies = thread::spawn(move || {
         // SAFETY: the other side looks only when both shares are gone: the model's claim.
@@ -37,13 +39,6 @@ fn last_share<O: Orders>() {
 /// As [`last_share`], and the one side makes another share before it gives up both.
 fn added_share<O: Orders>() {
     let record = Arc::new(Record { shares: Shares::<O>::new(2), reason: UnsafeCell::new(0) });
-    let give_up = |record: &Record<O>| {
-        let last = record.shares.give_up();
-        if last {
-            record.reason.with_mut(|_| ());
-        }
-        usize::from(last)
-    };
     let other = record.clone();
     let adds = thread::spawn(move || {
         other.shares.add();

@@ -16,7 +16,8 @@
 //! | its watch: on its way, and with who receives it | `watch` |
 //! | where its ends are used: on a core of its kernel, or elsewhere | `place` |
 //!
-//! All operations are wait-free. Making the ends is the only one that allocates.
+//! All operations are wait-free, but for an asker's look at what it waits for ([`Requested::poll`]), which is lock-free. Making
+//! the ends is the only one that allocates.
 
 pub mod cell;
 mod place;

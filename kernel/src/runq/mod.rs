@@ -354,6 +354,7 @@ impl<S: Steps> Local<S> {
             match shared.brood.steal() {
                 // SAFETY: taken, so ours.
                 Stolen::One(node) => unsafe { self.push(shared, node) },
+                // It was another's gain, and only we add: at most as often as there are members.
                 Stolen::Lost => {}
                 Stolen::Empty => return,
             }

@@ -22,7 +22,7 @@ use core::time::Duration;
 
 use atropos_kernel::{
     Asked, Context, Cursor, Lost, NoMemory, NoReply, Peek, Pid, Reason, Received, Reference, Replied, Reply, Requested,
-    Said, Waiting, reply,
+    Said, SendError, Waiting, reply,
 };
 
 pub use error::CallError;
@@ -81,20 +81,11 @@ where
     N: Send + 'static,
     T: Send + 'static,
 {
-    if to == cx.pid() {
-        return Err(CallError::Itself);
+    let (message, pending) = prepare(cx, to, make)?;
+    match cx.send(to, message) {
+        Ok(()) => Ok(pending),
+        Err(error) => pending.not_sent(cx, &error),
     }
-    let (reply, answer) = reply()?;
-    let message = make(reply);
-    cx.with(|cx| {
-        let cursor = cx.cursor_at_end();
-        let monitor = cx.monitor(to)?;
-        if let Err(error) = cx.send(to, message) {
-            cx.demonitor(monitor, true);
-            return Err(error.without_message().into());
-        }
-        Ok(Pending::monitored(to, monitor, cursor, answer))
-    })
 }
 
 /// As [`request`], and waits for room in the server's mailbox and for the answer, both within a time.
@@ -109,26 +100,45 @@ where
     N: Send + 'static,
     T: Send + 'static,
 {
+    let now = || cx.with(|cx| cx.now());
+    let start = now();
+    let (message, pending) = prepare(cx, to, make)?;
+    if let Err(error) = cx.send_waiting(to, message, within).await {
+        return pending.not_sent(cx, &error);
+    }
+    let spent = Duration::from_nanos(now().saturating_sub(start));
+    pending.answer(cx, within.map(|within| within.saturating_sub(spent))).await
+}
+
+/// A message with a reply in it that is still to be sent to a server, which is monitored.
+fn prepare<M, N, T>(cx: &Context<M>, to: Pid, make: impl FnOnce(Reply<T>) -> N) -> Result<(N, Pending<T>), CallError>
+where
+    M: Send + 'static,
+    T: Send + 'static,
+{
     if to == cx.pid() {
         return Err(CallError::Itself);
     }
-    let now = || cx.with(|cx| cx.now());
-    let (start, (reply, answer)) = (now(), reply()?);
+    let (reply, answer) = reply()?;
+    let message = make(reply);
     let cursor = cx.cursor_at_end();
     let monitor = cx.monitor(to)?;
-    if let Err(error) = cx.send_waiting(to, make(reply), within).await {
-        cx.demonitor(monitor, true);
-        return Err(error.without_message().into());
-    }
-    let spent = Duration::from_nanos(now().saturating_sub(start));
-    let left = within.map(|within| within.saturating_sub(spent));
-    Pending::monitored(to, monitor, cursor, answer).answer(cx, left).await
+    Ok((message, Pending::monitored(to, monitor, cursor, answer)))
 }
 
 impl<T: Send + 'static> Pending<T> {
     /// A reply that is on its way from a process that is monitored.
     pub(crate) fn monitored(to: Pid, monitor: Reference, cursor: Cursor, answer: Replied<T>) -> Self {
         Self { to, waits: Waits::Monitored { monitor, cursor, answer: Some(answer) }, alive: None }
+    }
+
+    /// Its message was not sent.
+    fn not_sent<M, N, R>(self, cx: &Context<M>, error: &SendError<N>) -> Result<R, CallError>
+    where
+        M: Send + 'static,
+    {
+        self.abandon(cx);
+        Err(error.without_message().into())
     }
 
     /// The server.

@@ -8,23 +8,17 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::hash::{BuildHasherDefault, Hasher};
 
 use atropos_kernel::{NoMemory, Pid, Reference};
+use hashbrown::HashMap;
 
-use super::places::Places;
 use super::spec::{ChildId, Factory, Restart, Traits};
 use crate::report::Offender;
 
 /// A child's place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Place(u32);
-
-#[cfg(test)]
-impl Place {
-    pub(super) fn new(slot: u32) -> Self {
-        Self(slot)
-    }
-}
 
 /// No place.
 const NONE: u32 = u32::MAX;
@@ -74,6 +68,31 @@ impl Child {
     }
 }
 
+/// Pids are numbers that differ in their lower bits.
+#[derive(Default)]
+pub(super) struct PidHasher(u64);
+
+impl Hasher for PidHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    #[inline]
+    fn write_u64(&mut self, word: u64) {
+        let mixed = (self.0 ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+}
+
+/// Which child a process is.
+pub(super) type Processes = HashMap<Pid, Place, BuildHasherDefault<PidHasher>>;
+
 struct Slot {
     /// `None` when it is free.
     child: Option<Child>,
@@ -90,7 +109,7 @@ pub(super) struct Children {
     free: u32,
     len: usize,
     ids: BTreeMap<ChildId, Place>,
-    processes: Places,
+    processes: Processes,
 }
 
 fn place(slot: u32) -> Option<Place> {
@@ -99,7 +118,7 @@ fn place(slot: u32) -> Option<Place> {
 
 impl Children {
     pub(super) fn new() -> Self {
-        let (ids, processes) = (BTreeMap::new(), Places::default());
+        let (ids, processes) = (BTreeMap::new(), Processes::default());
         Self { slots: Vec::new(), first: NONE, last: NONE, free: NONE, len: 0, ids, processes }
     }
 
@@ -153,7 +172,7 @@ impl Children {
         self.join(before, behind);
         self.len -= 1;
         if let Some(pid) = child.pid() {
-            self.processes.remove(pid);
+            self.processes.remove(&pid);
         }
         if let Some(id) = &child.id {
             self.ids.remove(id);
@@ -176,11 +195,11 @@ impl Children {
     }
 
     pub(super) fn by_pid(&self, pid: Pid) -> Option<Place> {
-        self.processes.get(pid)
+        self.processes.get(&pid).copied()
     }
 
     /// Those that are up. (For who waits: start functions need not be `Sync`.)
-    pub(super) fn processes(&self) -> &Places {
+    pub(super) fn processes(&self) -> &Processes {
         &self.processes
     }
 
@@ -228,7 +247,7 @@ impl Children {
 
     /// Makes room for a process.
     pub(super) fn reserve(&mut self) -> Result<(), NoMemory> {
-        self.processes.reserve()
+        self.processes.try_reserve(1).map_err(|_| NoMemory)
     }
 
     /// Changes how one is; the start function, if it is not needed any more.
@@ -238,7 +257,7 @@ impl Children {
         let child = self.slots.get_mut(place.0 as usize)?.child.as_mut()?;
         let mut spent = None;
         if let State::Up { pid, .. } = child.state {
-            self.processes.remove(pid);
+            self.processes.remove(&pid);
         }
         child.state = state;
         if let State::Up { pid, .. } = state {

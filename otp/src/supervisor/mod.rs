@@ -50,7 +50,7 @@
 //! | what is said about children and their supervisor | `spec`, `builder`, `dynamic` |
 //! | how often | `intensity`, `backoff` |
 //! | what a start function does | `starter` |
-//! | the children as they are | `children`, `places` |
+//! | the children as they are | `children` |
 //! | the process | `running`, `starting`, `restart`, `stop`, `requests` |
 //! | who asks it | `handle` |
 
@@ -60,7 +60,6 @@ mod children;
 mod dynamic;
 mod handle;
 mod intensity;
-mod places;
 mod requests;
 mod restart;
 mod running;

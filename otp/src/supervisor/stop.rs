@@ -183,8 +183,8 @@ impl Running {
         while self.children.up() > 0 {
             let processes = self.children.processes();
             let signal = first(&self.cx, ring, |peek| match peek {
-                Peek::Exit(exit) => exit.from.is_some_and(|from| processes.get(from).is_some()),
-                Peek::Down(down) => pid_of(&down.object).is_some_and(|pid| processes.get(pid).is_some()),
+                Peek::Exit(exit) => exit.from.is_some_and(|from| processes.contains_key(&from)),
+                Peek::Down(down) => pid_of(&down.object).is_some_and(|pid| processes.contains_key(&pid)),
                 _ => false,
             });
             match signal.await {
