@@ -16,7 +16,8 @@
 //! - **F2, no pair starves the rest.** A process from the queues brings two slices: one of its own, and one for all those
 //!   that are picked from `next` and the brood after it. When both are used up, but for a rest not worth a switch, the queues
 //!   come first, and whoever is left of the brood goes behind them, the oldest first: no newborn waits for younger ones for
-//!   ever. So many as talk in turn, or are born one of the other, get at most twice what one gets that does not.
+//!   ever. So many as talk in turn, or are born one of the other, get at most twice what one gets that does not; and those that
+//!   talk in turn no more than a few turns if those that wait want no more either (`quantum`).
 //! - **F3, no inbox waits for ever.** Every 32nd pick drains it, idle or not.
 //!
 //! An overflow is a chain in one pointer. The owner takes it out by a swap to work on it and
@@ -30,6 +31,7 @@ pub mod brood;
 pub mod idle;
 pub mod inbox;
 pub mod node;
+mod quantum;
 pub mod ring;
 
 use core::marker::PhantomData;
@@ -38,16 +40,14 @@ use core::ptr::{self, NonNull};
 use brood::{Brood, Stolen};
 use inbox::Inbox;
 use node::{Chain, RunNode};
+use quantum::Quantum;
 use ring::Ring;
 
-use crate::config::{RING, SLICE};
+use crate::config::RING;
 use crate::sync::{AtomicPtr, Ordering};
 
 /// High, normal, low.
 pub(crate) const PRIORITIES: usize = 3;
-
-/// A rest of a slice that is worth a switch (F2).
-const WORTH: u32 = SLICE / 16;
 
 /// A core's queues, as all cores see them.
 #[derive(Debug)]
@@ -118,10 +118,8 @@ pub struct Local<S: Steps = Real> {
     tick: u32,
     /// Picks from the queues: what `next` gets does not count.
     picks: u32,
-    /// What the last one from the queues has left of what it brought (F2).
-    rest: u32,
-    /// What was given to the last one that was picked.
-    given: u32,
+    /// How long others than those from the queues may go on (F2).
+    quantum: Quantum,
     /// `next` has not run yet.
     next_is_newborn: bool,
     /// There is something to check in.
@@ -233,7 +231,7 @@ impl<S: Steps> Local<S> {
     /// A slice is over that has so much of its budget left: everything that it has queued and that can be stolen is visible.
     #[inline]
     pub fn end_slice(&mut self, shared: &Shared, left: u32) {
-        self.rest = self.rest.saturating_sub(self.given.saturating_sub(left));
+        self.quantum.end_slice(left);
         if self.unpublished {
             self.publish(shared);
         }
@@ -326,25 +324,47 @@ impl<S: Steps> Local<S> {
         let next = NonNull::new(shared.next.load(Ordering::Relaxed));
         if next.is_some() {
             shared.next.store(ptr::null_mut(), Ordering::Relaxed);
-        }
-        if self.rest >= WORTH {
-            // SAFETY: the caller is the owner.
-            let node = next.or_else(|| unsafe { shared.brood.pop() });
-            if node.is_some() {
-                self.given = self.rest.min(SLICE);
-                return node;
+            if self.quantum.lasts() && self.takes_turn(shared) {
+                self.quantum.go_on();
+                return next;
             }
-        } else {
+        }
+        self.pop_behind(shared, next)
+    }
+
+    /// The same, when it is not the turn of who was in `next`.
+    fn pop_behind(&mut self, shared: &Shared, next: Option<NonNull<RunNode>>) -> Option<NonNull<RunNode>> {
+        let lasts = self.quantum.lasts();
+        if !lasts {
             self.grow_up(shared);
-            if let Some(node) = next {
-                // SAFETY: it was in `next`.
-                unsafe { self.push(shared, node) };
-            }
         }
-        self.give_whole();
+        if let Some(node) = next {
+            // SAFETY: it was in `next`.
+            unsafe { self.push(shared, node) };
+        }
+        // SAFETY: the caller is the owner.
+        if lasts && let Some(node) = unsafe { shared.brood.pop() } {
+            self.quantum.go_on();
+            return Some(node);
+        }
+        self.quantum.begin();
         self.pop_queued(shared).or_else(|| {
             self.drain(shared);
             self.pop_queued(shared)
+        })
+    }
+
+    #[inline]
+    fn takes_turn(&mut self, shared: &Shared) -> bool {
+        let Self { quantum, overflow, pinned_len, .. } = self;
+        quantum.takes_turn(|| {
+            // Relaxed: only the owner makes it non-null.
+            let overflows =
+                |at: usize| !overflow[at].is_empty() || !shared.overflow[at].load(Ordering::Relaxed).is_null();
+            // A brood is what `next` is there for: newborn come before whoever is queued, and for a whole quantum. What lies in
+            // an inbox has its time (F3).
+            shared.brood.is_empty()
+                && (*pinned_len > 0 || (0..PRIORITIES).any(|at| !shared.rings[at].is_empty() || overflows(at)))
         })
     }
 
@@ -361,13 +381,9 @@ impl<S: Steps> Local<S> {
         }
     }
 
-    fn give_whole(&mut self) {
-        (self.rest, self.given) = (2 * SLICE, SLICE);
-    }
-
     /// The reductions that the process gets that was taken last (F2).
     pub fn budget(&self) -> u32 {
-        self.given
+        self.quantum.budget()
     }
 
     fn pop_queued(&mut self, shared: &Shared) -> Option<NonNull<RunNode>> {
@@ -383,7 +399,7 @@ impl<S: Steps> Local<S> {
     /// Takes work from another core: half a ring, else half its brood, else its inbox, else its overflow.
     /// Returns one process to run and queues the others here. Lock-free.
     pub fn steal(&mut self, shared: &Shared, victim: &Shared) -> Option<NonNull<RunNode>> {
-        self.give_whole();
+        self.quantum.begin();
         for priority in 0..PRIORITIES {
             let mut first = None;
             victim.rings[priority].steal(|node| match first {
