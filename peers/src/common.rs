@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use atropos_bench::workloads::tools::{Left, Random, resident, touched};
-use atropos_bench::workloads::{Ask, Outcome, latencies};
+use atropos_bench::workloads::{Ask, Outcome, Times};
 
 use crate::role::{Above, Message, Role};
 use crate::system::System;
@@ -57,12 +57,12 @@ where
     for _ in 0..clients {
         let (call, begin) = (call.clone(), begin.clone());
         running.push(tokio::spawn(async move {
-            let mut times = latencies();
+            let mut times = Times::new(each);
             begin.wait().await;
             for _ in 0..each {
                 let begun = Instant::now();
                 call().await;
-                times.saturating_record(begun.elapsed().as_nanos() as u64);
+                times.note(begun.elapsed().as_nanos() as u64);
             }
             (times, Instant::now())
         }));
@@ -70,15 +70,15 @@ where
     settle().await;
     let begun = Instant::now();
     begin.wait().await;
-    let (mut all, mut end) = (latencies(), begun);
+    let (mut all, mut end) = (Times::default(), begun);
     for client in running {
         let (times, at) = client.await?;
-        all.add(times)?;
+        all.extend([times]);
         end = end.max(at);
     }
     let served = call().await;
     ensure!(served == n + 1 && all.len() == n, "{n} calls were made, and then {served}");
-    Ok(Outcome::timed(n, end - begun).with(all))
+    Ok(Outcome::timed(n, end - begun).with(all.latencies()?))
 }
 
 /// Something is done and undone n times; with what it may leave behind, until that is gone.
@@ -114,7 +114,7 @@ pub async fn timer_fire<S: System>(
     }
     let (end, times) = hear(&mut end).await?;
     ensure!(times.len() == ask.n, "{} timers came", times.len());
-    Ok(Outcome::timed(ask.n, end - since).with(times).not_per_operation())
+    Ok(Outcome::timed(ask.n, end - since).with(times.latencies()?).not_per_operation())
 }
 
 /// Runs a common workload; `None` when it is none.
@@ -182,7 +182,7 @@ async fn ping_pong<S: System>(system: &S, ask: &Ask, timed: bool) -> Result<Outc
     Ok(match times {
         Some(times) => {
             ensure!(times.len() == ask.n, "{} round trips", times.len());
-            outcome.with(times)
+            outcome.with(times.latencies()?)
         }
         None => outcome,
     })

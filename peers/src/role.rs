@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use atropos_bench::workloads::tools::{Left, Random};
-use atropos_bench::workloads::{Latencies, latencies};
+use atropos_bench::workloads::Times;
 
 use crate::system::System;
 
@@ -41,8 +41,8 @@ pub struct Pinger<S: System> {
     left: u64,
     begun: Option<Instant>,
     sent: Instant,
-    times: Option<Latencies>,
-    done: Sender<(Instant, Instant, Option<Latencies>)>,
+    times: Option<Times>,
+    done: Sender<(Instant, Instant, Option<Times>)>,
 }
 
 /// A member of a ring.
@@ -79,8 +79,8 @@ pub struct Late {
     left: u64,
     /// What due times are counted from.
     since: Instant,
-    times: Latencies,
-    done: Sender<(Instant, Latencies)>,
+    times: Times,
+    done: Sender<(Instant, Times)>,
 }
 
 /// A node of the tree that is no leaf.
@@ -126,8 +126,8 @@ pub enum Role<S: System> {
 
 impl<S: System> Role<S> {
     /// `n` round trips with `to`; with `times`, each is timed.
-    pub fn pinger(to: S::Address, n: u64, timed: bool, done: Sender<(Instant, Instant, Option<Latencies>)>) -> Self {
-        let times = timed.then(latencies);
+    pub fn pinger(to: S::Address, n: u64, timed: bool, done: Sender<(Instant, Instant, Option<Times>)>) -> Self {
+        let times = timed.then(|| Times::new(n));
         Self::Pinger(Box::new(Pinger { to, left: n, begun: None, sent: Instant::now(), times, done }))
     }
 
@@ -158,8 +158,8 @@ impl<S: System> Role<S> {
     }
 
     /// Gets `n` timers.
-    pub fn late(n: u64, since: Instant, done: Sender<(Instant, Latencies)>) -> Self {
-        Self::Late(Box::new(Late { left: n, since, times: latencies(), done }))
+    pub fn late(n: u64, since: Instant, done: Sender<(Instant, Times)>) -> Self {
+        Self::Late(Box::new(Late { left: n, since, times: Times::new(n), done }))
     }
 
     /// A node with its leaves.
@@ -198,7 +198,7 @@ impl<S: System> Pinger<S> {
             Some(begun) => {
                 self.left -= 1;
                 if let Some(times) = &mut self.times {
-                    times.saturating_record(self.sent.elapsed().as_nanos() as u64);
+                    times.note(self.sent.elapsed().as_nanos() as u64);
                 }
                 if self.left == 0 {
                     // The driver waits for it.
@@ -253,10 +253,10 @@ impl Consumer {
 impl Late {
     fn step(&mut self, due: u64) {
         let now = self.since.elapsed().as_nanos() as u64;
-        self.times.saturating_record(now.checked_sub(due).expect("a timer came early"));
+        self.times.note(now.checked_sub(due).expect("a timer came early"));
         self.left -= 1;
         if self.left == 0 {
-            let _ = self.done.send((Instant::now(), std::mem::replace(&mut self.times, latencies())));
+            let _ = self.done.send((Instant::now(), std::mem::take(&mut self.times)));
         }
     }
 }

@@ -11,12 +11,9 @@ use anyhow::{Result, ensure};
 use atropos::otp::{CallError, Next, Reply, Server, ServerRef, Serving};
 use atropos::{Context, Pid, Received};
 
-use super::outcome::latencies;
 use super::stage::Stage;
+use super::times::Times;
 use super::{Ask, Outcome};
-
-/// So many clients keep the latencies of their calls, a quarter of a megabyte each; others are as these are.
-const WHO_NOTE: u64 = 1000;
 
 /// Counts its calls, and answers each with their number.
 #[derive(Debug)]
@@ -57,18 +54,15 @@ pub(super) fn call(ask: &Ask) -> Result<Outcome> {
     let (each, n) = ask.each(clients);
     let (done, ends) = channel();
     let mut waiting: Vec<Pid> = Vec::new();
-    for number in 0..clients {
+    for _ in 0..clients {
         let done = done.clone();
         let client = stage.runtime().spawn(async move |mut cx: Context<()>| {
-            let mut times = (number < WHO_NOTE).then(latencies);
+            let mut times = Times::new(each);
             cx.recv().await;
             for _ in 0..each {
                 let begun = Instant::now();
                 let answer = take_ticket(&cx, server).await;
-                let time = begun.elapsed().as_nanos() as u64;
-                if let Some(times) = &mut times {
-                    times.saturating_record(time);
-                }
+                times.note(begun.elapsed().as_nanos() as u64);
                 if let Err(error) = answer {
                     let _ = done.send(Err(error));
                     return;
@@ -83,18 +77,16 @@ pub(super) fn call(ask: &Ask) -> Result<Outcome> {
     for client in waiting {
         stage.send(client, ())?;
     }
-    let (mut all, mut end) = (latencies(), begun);
+    let (mut all, mut end) = (Times::default(), begun);
     for _ in 0..clients {
         let (times, at) = stage.hear(&ends)??;
-        if let Some(times) = times {
-            all.add(times)?;
-        }
+        all.extend([times]);
         end = end.max(at);
     }
     let served = stage.runtime().block_on(async move |cx: Context<()>| take_ticket(&cx, server).await);
     ensure!(matches!(served, Ok(Ok(number)) if number == n + 1), "{n} calls were made, and then {served:?}");
-    ensure!(all.len() == each * clients.min(WHO_NOTE), "{} latencies", all.len());
-    Ok(Outcome::timed(n, end - begun).with(all))
+    ensure!(all.len() == n, "{} latencies", all.len());
+    Ok(Outcome::timed(n, end - begun).with(all.latencies()?))
 }
 
 /// n calls by a process whose mailbox holds p unrelated messages.

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use atropos::{Body, Reason, SpawnOptions};
 
-use super::outcome::latencies;
 use super::stage::{Stage, takes, tell};
 use super::talks::ponger;
+use super::times::Times;
 use super::{Ask, Outcome};
 
 /// A process that keeps sending to itself.
@@ -31,16 +31,16 @@ pub(super) fn hog_latency(ask: &Ask) -> Result<Outcome> {
     }
     let ponger = stage.spawn(ponger())?;
     let (done, end) = channel();
-    let (n, mut times, mut begun) = (ask.n, latencies(), None);
+    let (n, mut times, mut begun) = (ask.n, Times::new(ask.n), None);
     let mut sent = Instant::now();
     let pinger = stage.spawn(takes(move |cx, number: u64| {
         // The first message is the host's, and starts the clock.
         let start = *begun.get_or_insert_with(Instant::now);
         if number > 0 {
-            times.saturating_record(sent.elapsed().as_nanos() as u64);
+            times.note(sent.elapsed().as_nanos() as u64);
         }
         if number == n {
-            let _ = done.send((start.elapsed(), std::mem::replace(&mut times, latencies())));
+            let _ = done.send((start.elapsed(), std::mem::take(&mut times)));
             return ControlFlow::Break(Reason::NORMAL);
         }
         sent = Instant::now();
@@ -55,5 +55,5 @@ pub(super) fn hog_latency(ask: &Ask) -> Result<Outcome> {
     for hog in hogs {
         ensure!(stage.runtime().exit(hog, Reason::KILL)?, "a hog was dead");
     }
-    Ok(Outcome::timed(n, time).with(times))
+    Ok(Outcome::timed(n, time).with(times.latencies()?))
 }

@@ -34,13 +34,15 @@ mod stage;
 mod talks;
 mod ties;
 mod timers;
+mod times;
 pub mod tools;
 
 use anyhow::{Result, ensure};
 
 use Crowd::{Done, Few, Group, Said};
 pub use ask::Ask;
-pub use outcome::{Latencies, Line, Outcome, latencies};
+pub use outcome::{Line, Outcome};
+pub use times::{Latencies, Times};
 
 /// Which processes a workload has, and so what makes them more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

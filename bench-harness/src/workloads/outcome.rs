@@ -1,22 +1,11 @@
 //! What comes out of a workload: [`Outcome`], and the [`Line`] that is printed of it.
-//!
-//! Latencies are kept by HdrHistogram with three significant digits: 0.1 % is far below what two runs differ by, and
-//! recording one costs a few nanoseconds and no memory.
 
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::Ask;
-
-/// Nanoseconds of many round trips.
-pub type Latencies = Histogram<u64>;
-
-/// None yet; up to an hour each.
-pub fn latencies() -> Latencies {
-    Histogram::new_with_max(3_600_000_000_000, 3).unwrap_or_else(|error| panic!("a histogram of an hour: {error}"))
-}
+use super::times::Latencies;
 
 /// What a workload has done, and how long it took.
 #[derive(Clone, Debug)]
@@ -127,13 +116,19 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use super::super::times::Times;
     use super::*;
+
+    fn one(time: u64) -> Latencies {
+        let mut times = Times::new(1);
+        times.note(time);
+        times.latencies().expect("a histogram")
+    }
 
     #[test]
     fn the_line_has_every_field_in_its_order() {
         let ask = Ask { n: 4, threads: 2, p: None, beside: 0 };
-        let mut some = latencies();
-        some.record(7).expect("within an hour");
+        let some = one(7);
         let line = Outcome::timed(4, Duration::from_nanos(10)).with(some).line("call", &ask);
         let text = serde_json::to_string(&line).expect("JSON");
         let version = env!("CARGO_PKG_VERSION");
@@ -152,8 +147,7 @@ mod tests {
         let ask = Ask { n: 1000, threads: 1, p: None, beside: 0 };
         let bytes = Outcome::bytes(1000, 512.0).line("idle_memory", &ask);
         assert_eq!((bytes.seconds, bytes.figure()), (None, Some((512.0, "B"))));
-        let mut some = latencies();
-        some.record(9).expect("within an hour");
+        let some = one(9);
         let fire = Outcome::timed(1, Duration::from_secs(1)).with(some).not_per_operation().line("timer_fire", &ask);
         assert_eq!((fire.per_op_ns, fire.figure()), (None, Some((9.0, "ns p99"))));
     }

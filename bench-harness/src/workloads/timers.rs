@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use atropos::{Cx, Reason, Received, Resumed};
 
-use super::outcome::latencies;
 use super::stage::{Stage, does};
+use super::times::Times;
 use super::tools::Random;
 use super::{Ask, Outcome};
 
@@ -43,7 +43,7 @@ pub(super) fn timer_churn(ask: &Ask) -> Result<Outcome> {
 pub(super) fn timer_fire(ask: &Ask) -> Result<Outcome> {
     let stage = Stage::new(ask)?;
     let (done, end) = channel();
-    let (n, mut late, mut early) = (ask.n, latencies(), 0_u64);
+    let (n, mut late, mut early) = (ask.n, Times::new(ask.n), 0_u64);
     let (mut to_start, mut random, mut begun) = (n, Random::new(42), None);
     stage.spawn(does(move |cx: &Cx<'_, u64>| {
         let begun = *begun.get_or_insert_with(|| cx.now());
@@ -60,10 +60,10 @@ pub(super) fn timer_fire(ask: &Ask) -> Result<Outcome> {
             let Some(Received::Message(due)) = cx.receive() else { return Resumed::Wait };
             let now = cx.now();
             early += u64::from(now < due);
-            late.saturating_record(now.saturating_sub(due));
+            late.note(now.saturating_sub(due));
             if late.len() == n {
                 let time = Duration::from_nanos(now - begun);
-                let _ = done.send((early, std::mem::replace(&mut late, latencies()), time));
+                let _ = done.send((early, std::mem::take(&mut late), time));
                 return Resumed::Exit(Reason::NORMAL);
             }
         }
@@ -72,5 +72,5 @@ pub(super) fn timer_fire(ask: &Ask) -> Result<Outcome> {
     let (early, late, time) = stage.hear(&end)?;
     ensure!(early == 0, "{early} timers came early");
     ensure!(late.len() == n, "{} timers came", late.len());
-    Ok(Outcome::timed(n, time).with(late).not_per_operation())
+    Ok(Outcome::timed(n, time).with(late.latencies()?).not_per_operation())
 }
