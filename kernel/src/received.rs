@@ -156,24 +156,24 @@ impl<M> Received<M> {
             // SAFETY: of this kind, with an `M`.
             return Self::Message(unsafe { Message::open(node, hand.pool()) });
         }
+        if kind == Kind::Request {
+            left(process, hand);
+            // SAFETY: of this kind, with an `M`.
+            let (head, message) = unsafe { Request::open(node, hand.pool()) };
+            // SAFETY: the owner.
+            let private = unsafe { process.private() };
+            // SAFETY: the watch came with the node.
+            unsafe { private.open.add(head, hand.pool()) };
+            return Self::Message(message);
+        }
         // SAFETY: by contract.
         unsafe { Self::open_other(node, process, hand, kind) }
     }
 
-    /// [`Received::open`] for all but plain messages.
+    /// [`Received::open`] for all but plain messages and requests.
     #[inline(never)]
     unsafe fn open_other(node: NonNull<Node>, process: &Header, hand: &Hand<'_>, kind: Kind) -> Self {
         match kind {
-            Kind::Request => {
-                left(process, hand);
-                // SAFETY: of this kind, with an `M`.
-                let (head, message) = unsafe { Request::open(node, hand.pool()) };
-                // SAFETY: the owner.
-                let private = unsafe { process.private() };
-                // SAFETY: the watch came with the node.
-                unsafe { private.open.add(head, hand.pool()) };
-                Self::Message(message)
-            }
             Kind::AliasMessage => {
                 left(process, hand);
                 // SAFETY: of this kind, with an `M`.

@@ -107,6 +107,8 @@ pub(crate) fn send_alias<M: Send + 'static>(hand: &Hand<'_>, alias: Alias, messa
 }
 
 /// Sends a request to a process that was found. Lock-free.
+// In the code of its caller, which makes the message: it is written where it goes at once.
+#[inline(always)]
 pub(crate) fn send_request<M: Send + 'static>(
     hand: &Hand<'_>,
     process: &Header,

@@ -45,6 +45,8 @@ impl<M: Send + 'static> Cx<'_, M> {
     }
 
     /// The oldest message, EXIT, DOWN or timer that waits.
+    // In the code of its caller, who takes it apart: it is not built first.
+    #[inline(always)]
     pub fn receive(&self) -> Option<Received<M>> {
         self.must_not_look();
         // What comes from other cores while there is enough to do is looked for now and then: the word is theirs as well.

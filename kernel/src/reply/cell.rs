@@ -321,7 +321,7 @@ impl Head {
 
 impl Asker {
     /// Wakes it from a core of its kernel.
-    pub(super) fn wake(self, hand: &Hand<'_>) {
+    pub(super) fn wake(&self, hand: &Hand<'_>) {
         if let Some(process) = hand.find(self.pid) {
             crate::task::waker::resume(process, hand);
         }

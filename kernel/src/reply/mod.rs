@@ -52,9 +52,19 @@ pub struct Replied<T, O: Orders = Real>(Asking<T, O>);
 /// The asker's end.
 struct Asking<T, O: Orders> {
     head: NonNull<Head>,
-    /// There is nothing more to come: the answer was taken, or there is none.
-    ready: bool,
+    stage: Stage,
     of: PhantomData<fn() -> (T, O)>,
+}
+
+/// How far an asker is. A whole word, so that an end is two of them and moves in registers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
+enum Stage {
+    Waits,
+    /// That a request's reply was dropped was told; there is more to come.
+    Told,
+    /// There is nothing more to come: the answer was taken, or there is none.
+    Ready,
 }
 
 /// The answer was dropped instead of given.
@@ -141,7 +151,7 @@ impl<T, O: Orders> Reply<T, O> {
         let Ok((before, waker)) = cell.event::<O>(event, out, unless) else { return false };
         if let (Some(asker), Some(place)) = (asker, place) {
             // SAFETY: on a core, or with the share, which is both's until the answerer is out (A4).
-            unsafe { place.wake(asker) };
+            unsafe { place.wake(&asker) };
         }
         if out == 0 || waker.is_some() {
             // SAFETY: not out yet.
@@ -190,7 +200,7 @@ impl<T, O: Orders> Drop for Reply<T, O> {
 
 impl<T, O: Orders> Asking<T, O> {
     fn new(head: NonNull<Head>) -> Self {
-        Self { head, ready: false, of: PhantomData }
+        Self { head, stage: Stage::Waits, of: PhantomData }
     }
 
     fn head(&self) -> &Head {
@@ -200,7 +210,7 @@ impl<T, O: Orders> Asking<T, O> {
 
     /// The answer, which the asker has seen to be there.
     fn take(&mut self) -> Option<T> {
-        self.ready = true;
+        self.stage = Stage::Ready;
         // SAFETY: ANSWERED was seen, so the asker's.
         unsafe { Cell::replace(self.head, None) }
     }
@@ -218,7 +228,7 @@ impl<T, O: Orders> Drop for Asking<T, O> {
         // With both others out nobody else exchanges anything.
         let mut last = before & all_others == all_others;
         if last {
-            if before & ANSWERED != 0 && !self.ready {
+            if before & ANSWERED != 0 && self.stage != Stage::Ready {
                 untaken = self.take();
             }
         } else {
@@ -236,7 +246,7 @@ impl<T, O: Orders> Drop for Asking<T, O> {
         let is_shared = before & (ANSWERED | DROPPED) != 0 && before & OUT_ANSWERER == 0;
         if !is_shared && let (Some(asker), Some(place)) = (asker, &place) {
             // SAFETY: the asker's alone, before the answerer's event and when the answerer is out (`cell`, A4).
-            unsafe { place.give_back(asker) };
+            unsafe { place.give_back(&asker) };
         }
         if last {
             // SAFETY: the last one, with Acquire.
@@ -251,12 +261,12 @@ impl<T, O: Orders> Future for Replied<T, O> {
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
         let asking = &mut self.0;
-        assert!(!asking.ready, "polled after it was ready");
+        assert!(asking.stage != Stage::Ready, "polled after it was ready");
         loop {
             match asking.head().look::<O>() {
                 Seen::Answered => return Poll::Ready(asking.take().ok_or(NoReply)),
                 Seen::Dropped | Seen::Down => {
-                    asking.ready = true;
+                    asking.stage = Stage::Ready;
                     return Poll::Ready(Err(NoReply));
                 }
                 Seen::Nothing if asking.head().register::<O>(task.waker(), EVENTS) => return Poll::Pending,
@@ -274,7 +284,7 @@ impl<T, O: Orders> fmt::Debug for Reply<T, O> {
 
 impl<T, O: Orders> fmt::Debug for Replied<T, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Replied").field("ready", &self.0.ready).finish_non_exhaustive()
+        f.debug_struct("Replied").field("stage", &self.0.stage).finish_non_exhaustive()
     }
 }
 

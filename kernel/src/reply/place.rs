@@ -56,7 +56,7 @@ impl<'s> Place<'s> {
     ///
     /// # Safety
     /// On a core, or the caller has a share of the process.
-    pub(super) unsafe fn wake(&self, asker: Asker) {
+    pub(super) unsafe fn wake(&self, asker: &Asker) {
         match self.0 {
             Some(slice) => asker.wake(&slice.hand),
             // SAFETY: by contract shared.
@@ -68,8 +68,8 @@ impl<'s> Place<'s> {
     ///
     /// # Safety
     /// The caller has the share.
-    pub(super) unsafe fn give_back(&self, asker: Asker) {
-        if let Some(slice) = self.body_of(&asker) {
+    pub(super) unsafe fn give_back(&self, asker: &Asker) {
+        if let Some(slice) = self.body_of(asker) {
             // SAFETY: its slice, and its body is at work: nobody else looks.
             let private = unsafe { slice.process().private() };
             if !core::mem::replace(&mut private.spare, true) {
@@ -86,7 +86,7 @@ impl Asker {
     ///
     /// # Safety
     /// The caller has it.
-    pub(super) unsafe fn give_up(self) {
+    pub(super) unsafe fn give_up(&self) {
         // SAFETY: by contract.
         unsafe { Header::give_up_waker(self.process) };
     }

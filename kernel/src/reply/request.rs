@@ -25,7 +25,7 @@ use core::task::{Context, Poll};
 use super::cell::{Asker, Cell, DOWN, EVENTS, Head, OUT_ANSWERER, OUT_WATCH, Orders, Real, Seen};
 use super::place::Place;
 use super::watch::Watching;
-use super::{Asking, Reply};
+use super::{Asking, Reply, Stage};
 use crate::hand::Hand;
 use crate::memory::{self, NoMemory};
 use crate::process::header::Header;
@@ -47,8 +47,6 @@ pub enum Lost {
 #[must_use = "the answer comes here"]
 pub struct Requested<T, O: Orders = Real> {
     asking: Asking<T, O>,
-    /// A dropped reply was told.
-    told: bool,
 }
 
 impl<T, O: Orders> Requested<T, O> {
@@ -60,7 +58,7 @@ impl<T, O: Orders> Requested<T, O> {
     #[inline]
     pub fn poll(&mut self, task: &mut Context<'_>) -> Poll<Result<T, Lost>> {
         let asking = &mut self.asking;
-        assert!(!asking.ready, "polled after it was ready");
+        assert!(asking.stage != Stage::Ready, "polled after it was ready");
         if let Seen::Answered = asking.head().look::<O>() {
             return Poll::Ready(asking.take().ok_or(Lost::NoReply));
         }
@@ -78,14 +76,15 @@ impl<T, O: Orders> Requested<T, O> {
                     if asking.head().asker.is_some_and(|asker| Place::of(&asker).dies_of_what_came(&asker)) {
                         return Poll::Pending;
                     }
-                    asking.ready = true;
+                    asking.stage = Stage::Ready;
                     return Poll::Ready(Err(Lost::Down(asking.head().reason())));
                 }
                 Seen::Dropped if asking.head().load(O::LOOK) & (OUT_WATCH | DOWN) == OUT_WATCH => {
-                    asking.ready = true;
+                    asking.stage = Stage::Ready;
                     return Poll::Ready(Err(Lost::NoReply));
                 }
-                Seen::Dropped if !core::mem::replace(&mut self.told, true) => {
+                Seen::Dropped if asking.stage == Stage::Waits => {
+                    asking.stage = Stage::Told;
                     return Poll::Ready(Err(Lost::Dropped));
                 }
                 Seen::Dropped | Seen::Nothing => {}
@@ -93,12 +92,12 @@ impl<T, O: Orders> Requested<T, O> {
             if asking.head().asker.is_some_and(|asker| waker::is_of(task.waker(), asker.process)) {
                 return Poll::Pending;
             }
-            if self.told && O::HEEDS_OUT && asking.head().load(O::LOOK) & OUT_ANSWERER == 0 {
+            if asking.stage == Stage::Told && O::HEEDS_OUT && asking.head().load(O::LOOK) & OUT_ANSWERER == 0 {
                 // In the middle of its exit: a moment, and the waker has its place again (`cell`, A1).
                 task.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if asking.head().register::<O>(task.waker(), if self.told { DOWN } else { EVENTS }) {
+            if asking.head().register::<O>(task.waker(), if asking.stage == Stage::Told { DOWN } else { EVENTS }) {
                 return Poll::Pending;
             }
         }
@@ -107,7 +106,7 @@ impl<T, O: Orders> Requested<T, O> {
 
 impl<T, O: Orders> fmt::Debug for Requested<T, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Requested").field("ready", &self.asking.ready).finish_non_exhaustive()
+        f.debug_struct("Requested").field("stage", &self.asking.stage).finish_non_exhaustive()
     }
 }
 
@@ -121,7 +120,7 @@ pub fn request_with<T: Send, O: Orders>() -> Result<Triple<T, O>, NoMemory> {
 }
 
 fn ends<T, O: Orders>(head: NonNull<Head>) -> Triple<T, O> {
-    let requested = Requested { asking: Asking::new(head), told: false };
+    let requested = Requested { asking: Asking::new(head) };
     (Reply(head, PhantomData), Watching::of(head), requested)
 }
 

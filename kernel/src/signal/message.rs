@@ -104,11 +104,15 @@ impl<M> Message<M> {
     /// The caller holds `node` (rule N1), of kind `Message`, with an `M`, and does not use it again.
     #[inline(always)]
     pub(crate) unsafe fn open(node: NonNull<Node>, pool: Option<&Pool>) -> M {
-        // SAFETY: by contract a whole message that nobody else has.
-        let message = unsafe { node.cast::<Self>().read() };
+        let whole = node.cast::<Self>();
+        // The parts one by one: as a whole it would be copied first.
+        // SAFETY: by contract a whole message that nobody else has; each part is taken once.
+        let value = unsafe { ptr::read(&raw const (*whole.as_ptr()).value) };
+        // SAFETY: likewise.
+        unsafe { ptr::drop_in_place(&raw mut (*whole.as_ptr()).node) };
         // SAFETY: moved out above.
-        unsafe { pool::free(node.cast::<Self>(), pool) };
-        message.value
+        unsafe { pool::free(whole, pool) };
+        value
     }
 }
 
@@ -138,11 +142,15 @@ impl<M> AliasMessage<M> {
     /// # Safety
     /// As for [`Message::open`], of kind `AliasMessage`.
     pub(crate) unsafe fn open(node: NonNull<Node>, pool: Option<&Pool>) -> M {
-        // SAFETY: by contract a whole message that nobody else has.
-        let message = unsafe { node.cast::<Self>().read() };
+        let whole = node.cast::<Self>();
+        // The parts one by one: as a whole it would be copied first.
+        // SAFETY: by contract a whole message that nobody else has; each part is taken once.
+        let value = unsafe { ptr::read(&raw const (*whole.as_ptr()).value) };
+        // SAFETY: likewise.
+        unsafe { ptr::drop_in_place(&raw mut (*whole.as_ptr()).head) };
         // SAFETY: moved out above.
-        unsafe { pool::free(node.cast::<Self>(), pool) };
-        message.value
+        unsafe { pool::free(whole, pool) };
+        value
     }
 }
 
@@ -178,12 +186,17 @@ impl<M> Request<M> {
     ///
     /// # Safety
     /// As for [`Message::open`], of kind `Request`, whose watch was not told.
+    #[inline(always)]
     pub(crate) unsafe fn open(node: NonNull<Node>, pool: Option<&Pool>) -> (NonNull<Head>, M) {
-        // SAFETY: by contract a whole message that nobody else has.
-        let message = unsafe { node.cast::<Self>().read() };
+        let whole = node.cast::<Self>();
+        // SAFETY: by contract a whole request that nobody else has, with its watch; each part is taken once.
+        let watch = unsafe { NonNull::new_unchecked((*whole.as_ptr()).head.watch) };
+        // SAFETY: likewise.
+        let value = unsafe { ptr::read(&raw const (*whole.as_ptr()).value) };
+        // SAFETY: likewise.
+        unsafe { ptr::drop_in_place(&raw mut (*whole.as_ptr()).head) };
         // SAFETY: moved out above.
-        unsafe { pool::free(node.cast::<Self>(), pool) };
-        // SAFETY: by contract.
-        (unsafe { NonNull::new_unchecked(message.head.watch) }, message.value)
+        unsafe { pool::free(whole, pool) };
+        (watch, value)
     }
 }

@@ -209,12 +209,12 @@ impl<S: Server> ServerRef<S> {
         cx: &Context<M>,
         tracer: impl FnMut(Event<'_, S>) + Send + 'static,
     ) -> Result<(), CallError> {
-        self.system(cx, |reply| System::Trace(Some(Box::new(tracer)), reply)).await
+        self.system(cx, |reply| System::Trace(Box::new((Box::new(tracer), reply)))).await
     }
 
     /// Ends the tracing.
     pub async fn untrace<M: Send + 'static>(self, cx: &Context<M>) -> Result<(), CallError> {
-        self.system(cx, |reply| System::Trace(None, reply)).await
+        self.system(cx, System::TraceNoMore).await
     }
 
     /// Has it end with a reason, in its turn, after its `terminate`, and waits for its end; why it ended. If its full

@@ -293,8 +293,13 @@ impl<S: Server> Loop<S> {
             // A look that panics is its asker's fault: the reply in it is dropped, and the asker told.
             System::Look(look) => drop(self.cx.with(|cx| cx.contain(|| look(state)))),
             System::Statistics(reply) => reply.send(self.statistics),
-            System::Trace(tracer, reply) => {
-                self.tracer = tracer;
+            System::Trace(tracing) => {
+                let (tracer, reply) = *tracing;
+                self.tracer = Some(tracer);
+                reply.send(());
+            }
+            System::TraceNoMore(reply) => {
+                self.tracer = None;
                 reply.send(());
             }
             System::Stop(reason, reply) => {

@@ -29,7 +29,9 @@ pub(crate) enum System<S: Server> {
     Resume(Reply<()>),
     Look(Look<S>),
     Statistics(Reply<Statistics>),
-    Trace(Option<Tracer<S>>, Reply<()>),
+    /// In a box, so that the envelope of every message is the smaller.
+    Trace(Box<(Tracer<S>, Reply<()>)>),
+    TraceNoMore(Reply<()>),
     Stop(Reason, Reply<()>),
 }
 
