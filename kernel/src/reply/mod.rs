@@ -146,12 +146,12 @@ impl<T, O: Orders> Reply<T, O> {
         let asker = cell.asker;
         let unless = if O::HEEDS_GONE { GONE } else { 0 };
         // Out in the same exchange, but where the share is needed to wake the asker.
-        let place = asker.map(|asker| Place::of(&asker));
+        let place = asker.as_ref().map(Place::of);
         let out = if place.as_ref().is_none_or(Place::is_core) { OUT_ANSWERER } else { 0 };
         let Ok((before, waker)) = cell.event::<O>(event, out, unless) else { return false };
-        if let (Some(asker), Some(place)) = (asker, place) {
+        if let (Some(asker), Some(place)) = (&asker, &place) {
             // SAFETY: on a core, or with the share, which is both's until the answerer is out (A4).
-            unsafe { place.wake(&asker) };
+            unsafe { place.wake(asker) };
         }
         if out == 0 || waker.is_some() {
             // SAFETY: not out yet.

@@ -125,6 +125,7 @@ fn ends<T, O: Orders>(head: NonNull<Head>) -> Triple<T, O> {
 }
 
 /// The three ends of a request of a process that runs on this core.
+#[inline(always)]
 pub(crate) fn request<T: Send>(process: &Header, hand: &Hand<'_>) -> Result<Triple<T, Real>, NoMemory> {
     // The cell is whole before it has the share: nobody has to give it back.
     let (kernel, here) = (process.kernel, hand.kernel.here);

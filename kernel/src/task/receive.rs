@@ -83,6 +83,7 @@ impl<'c, M: Send + 'static> Receive<'c, M> {
 impl<M: Send + 'static> Future for Receive<'_, M> {
     type Output = Received<M>;
 
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<Received<M>> {
         self.0.with(|cx| match may_go_on(cx).then(|| cx.receive()).flatten() {
             Some(received) => Poll::Ready(received),

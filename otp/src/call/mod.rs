@@ -70,6 +70,30 @@ where
     Ok(Pending { to, waits: Waits::Request(requested), alive: None })
 }
 
+/// Sends a request as [`request`], and waits for the answer for this long; `None`: for ever.
+// Its parts are put together where they stay: what is moved as a whole right after it was written is waited for.
+#[inline(always)]
+pub(crate) async fn call<M, N, T>(
+    cx: &Context<M>,
+    to: Pid,
+    within: Option<Duration>,
+    make: impl FnOnce(Reply<T>) -> N,
+) -> Result<T, CallError>
+where
+    M: Send + 'static,
+    N: Send + 'static,
+    T: Send + 'static,
+{
+    if to == cx.pid() {
+        return Err(CallError::Itself);
+    }
+    let mut pending = match cx.with(|cx| cx.request(to, make)) {
+        Ok(requested) => Pending { to, waits: Waits::Request(requested), alive: None },
+        Err(error) => return Err(error.into()),
+    };
+    pending.wait(cx, within).await
+}
+
 /// As [`request`], of a server whose end is waited for as well ([`Pending::end`]).
 pub(crate) fn request_monitored<M, N, T>(
     cx: &Context<M>,
@@ -169,15 +193,16 @@ impl<T: Send + 'static> Pending<T> {
         cx: &Context<M>,
         within: Option<Duration>,
     ) -> Result<T, CallError> {
-        let result = match Alarm::start(cx, within) {
-            Ok(alarm) => {
+        let result = match within.map(|within| Alarm::start(cx, Some(within))) {
+            None => core::future::poll_fn(|task| self.poll(cx, task)).await,
+            Some(Ok(alarm)) => {
                 core::future::poll_fn(|task| match self.poll(cx, task) {
                     Poll::Pending if alarm.has_rung() => Poll::Ready(Err(CallError::TimedOut)),
                     poll => poll,
                 })
                 .await
             }
-            Err(error) => Err(error.into()),
+            Some(Err(error)) => Err(error.into()),
         };
         self.unwatch(cx);
         result
@@ -252,7 +277,24 @@ impl<T: Send + 'static> Pending<T> {
         }
     }
 
+    #[inline(always)]
     fn poll<M: Send + 'static>(
+        &mut self,
+        cx: &Context<M>,
+        task: &mut core::task::Context<'_>,
+    ) -> Poll<Result<T, CallError>> {
+        let Waits::Request(requested) = &mut self.waits else { return self.poll_monitored(cx, task) };
+        match requested.poll(task) {
+            Poll::Ready(Ok(answer)) => Poll::Ready(Ok(answer)),
+            Poll::Ready(Err(lost)) => self.poll_lost(cx, task, lost),
+            Poll::Pending if self.alive.is_none() => Poll::Pending,
+            Poll::Pending => self.poll_alive(task),
+        }
+    }
+
+    /// [`Pending::poll`], where a monitor tells of the server's death.
+    #[cold]
+    fn poll_monitored<M: Send + 'static>(
         &mut self,
         cx: &Context<M>,
         task: &mut core::task::Context<'_>,
