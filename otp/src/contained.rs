@@ -4,22 +4,24 @@
 //! its callers, to clean up, to start the next child. What the callback has left half done is judged by whoever
 //! called it; in a world that cannot catch panics there is nothing to judge.
 
-use core::future::Future;
-use core::pin::pin;
+use core::future::{Future, poll_fn};
+use core::pin::Pin;
 use core::task::Poll;
 
 use atropos_kernel::{Context, Reason};
 
-/// What the future brings, or the crash that it ended with.
-pub(crate) async fn contained<M, F>(cx: &Context<M>, future: F) -> Result<F::Output, Reason>
+/// What the future brings, or the crash that it ended with. It stays where its caller has pinned it: what is moved right after
+/// it was made is waited for.
+pub(crate) fn contained<M, F>(
+    cx: &Context<M>,
+    mut future: Pin<&mut F>,
+) -> impl Future<Output = Result<F::Output, Reason>>
 where
     M: Send + 'static,
     F: Future,
 {
-    let mut future = pin!(future);
-    core::future::poll_fn(|task| match cx.with(|cx| cx.contain(|| future.as_mut().poll(task))) {
+    poll_fn(move |task| match cx.with(|cx| cx.contain(|| future.as_mut().poll(task))) {
         Ok(poll) => poll.map(Ok),
         Err(crash) => Poll::Ready(Err(crash)),
     })
-    .await
 }

@@ -131,7 +131,7 @@ impl<M: Send + 'static> Context<M> {
     ///
     /// # Panics
     /// Outside the process's own slice.
-    #[inline]
+    #[inline(always)]
     pub fn with<R>(&self, f: impl FnOnce(&Cx<'_, M>) -> R) -> R {
         match self.try_with(f) {
             Some(result) => result,
@@ -146,7 +146,7 @@ impl<M: Send + 'static> Context<M> {
 
     /// As [`Context::with`]; `None` outside the process's own slice, and while the kernel is at work in it. For
     /// destructors: a body's may run when there is no slice any more, a message's when the kernel drops it.
-    #[inline]
+    #[inline(always)]
     pub fn try_with<R>(&self, f: impl FnOnce(&Cx<'_, M>) -> R) -> Option<R> {
         // SAFETY: the place of this thread of execution, by World's contract.
         let slice = unsafe { (*(self.here)()).get() }.cast::<Slice<'_>>();

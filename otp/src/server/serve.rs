@@ -6,6 +6,7 @@
 //! after `terminate`, or has it reborn (`rebirth`).
 
 use core::future::Future;
+use core::pin::pin;
 use core::task::Poll;
 use core::time::Duration;
 
@@ -54,7 +55,8 @@ pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: Ready, bir
     // After the loop's own part, so that its destructor comes first.
     let mut state = state;
     let serving = server.serving();
-    let mut next = match contained(serving.cx, async { state.init(serving).await }).await {
+    let begun = contained(serving.cx, pin!(async { state.init(serving).await })).await;
+    let mut next = match begun {
         Ok(Ok(next)) => next,
         Ok(Err(Refusal::Ignore)) => {
             drop(state);
@@ -80,7 +82,7 @@ pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: Ready, bir
         }
         server.trace(Event::Stopping(&reason));
         let serving = server.serving();
-        let terminated = contained(serving.cx, async { state.terminate(&reason, serving).await }).await;
+        let terminated = contained(serving.cx, pin!(async { state.terminate(&reason, serving).await })).await;
         if let Err(crash) = &terminated {
             report(&server.cx, server.hook.as_ref(), crash);
         }
@@ -129,7 +131,8 @@ impl<S: Server> Loop<S> {
         }
         self.statistics.rebirths += 1;
         let serving = self.serving();
-        let next = match contained(serving.cx, async { state.init(serving).await }).await {
+        let begun = contained(serving.cx, pin!(async { state.init(serving).await })).await;
+        let next = match begun {
             Ok(Ok(next)) => next,
             Ok(Err(_)) | Err(_) => return None,
         };
@@ -207,38 +210,52 @@ impl<S: Server> Loop<S> {
                 None if !S::URGENT => Some(self.cx.recv().await),
                 _ => self.receive(patience).await,
             };
+            // What most often comes is handled with nothing else at hand: who waits for a callback keeps all that is.
             let called = match received {
-                None => {
-                    self.statistics.timeouts += 1;
-                    self.trace(Event::Timeout);
-                    let serving = self.serving();
-                    called::<S>(&self.cx, async { state.timeout(serving).await }).await
-                }
-                Some(Received::Message(envelope) | Received::Timer { message: envelope, .. }) => match envelope.0 {
-                    Content::Message(message) => self.message(state, message).await,
-                    Content::System(system) => match self.system(state, system).await {
-                        // The patience starts anew: the server was spoken to.
-                        Ok(()) => Called::Next(patience.map_or(Next::Wait, Next::Timeout)),
-                        Err(reason) => Called::Next(Next::Stop(reason)),
-                    },
-                },
-                Some(Received::Exit(exit)) if self.is_the_parents(&exit) => Called::Next(Next::Stop(exit.reason)),
-                Some(Received::Exit(exit)) => {
-                    self.statistics.signals += 1;
-                    self.trace(Event::Exit(&exit));
-                    let serving = self.serving();
-                    called::<S>(&self.cx, async { state.exit(exit, serving).await }).await
-                }
-                Some(Received::Down(down)) => {
-                    self.statistics.signals += 1;
-                    self.trace(Event::Down(&down));
-                    let serving = self.serving();
-                    called::<S>(&self.cx, async { state.down(down, serving).await }).await
-                }
+                Some(Received::Message(Envelope(Content::Message(message)))) => self.message(state, message).await,
+                other => self.other(state, other, patience).await,
             };
             match called {
                 Called::Next(then) => next = then,
                 crashed => return crashed,
+            }
+        }
+    }
+
+    /// What comes that is no plain message.
+    async fn other(
+        &mut self,
+        state: &mut S,
+        received: Option<Received<Envelope<S>>>,
+        patience: Option<Duration>,
+    ) -> Called<S::Message> {
+        match received {
+            None => {
+                self.statistics.timeouts += 1;
+                self.trace(Event::Timeout);
+                let serving = self.serving();
+                called::<S>(&self.cx, async { state.timeout(serving).await }).await
+            }
+            Some(Received::Message(envelope) | Received::Timer { message: envelope, .. }) => match envelope.0 {
+                Content::Message(message) => self.message(state, message).await,
+                Content::System(system) => match self.system(state, system).await {
+                    // The patience starts anew: the server was spoken to.
+                    Ok(()) => Called::Next(patience.map_or(Next::Wait, Next::Timeout)),
+                    Err(reason) => Called::Next(Next::Stop(reason)),
+                },
+            },
+            Some(Received::Exit(exit)) if self.is_the_parents(&exit) => Called::Next(Next::Stop(exit.reason)),
+            Some(Received::Exit(exit)) => {
+                self.statistics.signals += 1;
+                self.trace(Event::Exit(&exit));
+                let serving = self.serving();
+                called::<S>(&self.cx, async { state.exit(exit, serving).await }).await
+            }
+            Some(Received::Down(down)) => {
+                self.statistics.signals += 1;
+                self.trace(Event::Down(&down));
+                let serving = self.serving();
+                called::<S>(&self.cx, async { state.down(down, serving).await }).await
             }
         }
     }
@@ -252,7 +269,8 @@ impl<S: Server> Loop<S> {
         self.trace(Event::Message(&message));
         let copy = if self.rebirth.is_some() { self.copy(&message) } else { None };
         let serving = self.serving();
-        match contained(serving.cx, async { state.handle(message, serving).await }).await {
+        let handled = contained(serving.cx, pin!(async { state.handle(message, serving).await })).await;
+        match handled {
             Ok(next) => Called::Next(next),
             Err(crash) => {
                 self.poison = copy;
@@ -343,7 +361,8 @@ async fn called<S: Server>(
     cx: &Context<Envelope<S>>,
     callback: impl Future<Output = Next<S::Message>>,
 ) -> Called<S::Message> {
-    match contained(cx, callback).await {
+    let called = contained(cx, pin!(callback)).await;
+    match called {
         Ok(next) => Called::Next(next),
         Err(crash) => Called::Crashed(crash),
     }
