@@ -215,7 +215,8 @@ pub(crate) fn deliver<M: Send + 'static>(
 }
 
 /// A full mailbox drops a message. Its destructor is foreign, and its sender has done with it.
-#[cold]
+// Always in the code of its caller: passed on, the message would have to lie in memory on every path.
+#[inline(always)]
 fn discard<M>(hand: &Hand<'_>, message: M) {
     let mut message = Some(message);
     hand.kernel.contain(&mut || drop(message.take()));

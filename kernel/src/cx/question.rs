@@ -59,7 +59,7 @@ impl<M: Send + 'static> Cx<'_, M> {
             request::request(self.process(), hand).map_err(|NoMemory| SendError::NoMemory(()))?;
         let message = make(reply);
         match send::send_request(hand, process, watch, message) {
-            Ok(()) => Ok(requested),
+            Ok(()) => Ok(requested.begins()),
             Err(error) => {
                 // First: nobody is to be woken for the reply that goes with the message.
                 drop(requested);

@@ -50,6 +50,12 @@ pub struct Requested<T, O: Orders = Real> {
 }
 
 impl<T, O: Orders> Requested<T, O> {
+    /// The same, put together anew: what may have to be dropped lies in memory, and a copy of it would wait for its parts.
+    #[inline(always)]
+    pub(crate) fn begins(self) -> Self {
+        Self { asking: Asking::new(core::mem::ManuallyDrop::new(self).asking.head) }
+    }
+
     /// The answer, or why there is none. Pending, the process that has asked is resumed when there is more to see, and so is
     /// another task that polls it, by its waker. Lock-free.
     ///

@@ -79,6 +79,8 @@ pub unsafe fn alias_of(node: NonNull<Node>) -> Reference {
 
 impl<M> Message<M> {
     /// A message's node, ready to be pushed; the value back when there is no memory.
+    // Where the value is made: it is written where it goes at once.
+    #[inline(always)]
     pub(crate) fn try_new(hand: &Hand<'_>, value: M) -> Result<NonNull<Node>, M> {
         unsafe fn release<M>(node: NonNull<Node>, pool: Option<&Pool>) {
             // SAFETY: `try_new` made the whole, which this node heads.
@@ -156,6 +158,7 @@ impl<M> AliasMessage<M> {
 
 impl<M> Request<M> {
     /// As [`Message::try_new`], with the watch.
+    #[inline(always)]
     pub(crate) fn try_new(hand: &Hand<'_>, watch: NonNull<Head>, value: M) -> Result<NonNull<Node>, M> {
         unsafe fn release<M>(node: NonNull<Node>, pool: Option<&Pool>) {
             // SAFETY: `try_new` made the whole, which this node heads.

@@ -133,14 +133,15 @@ impl<M: Send + 'static> Context<M> {
     /// Outside the process's own slice.
     #[inline(always)]
     pub fn with<R>(&self, f: impl FnOnce(&Cx<'_, M>) -> R) -> R {
-        match self.try_with(f) {
-            Some(result) => result,
+        // SAFETY: used no longer than `f` runs, and the slice lasts longer.
+        match unsafe { self.view() } {
+            Some(cx) => f(cx),
             None => self.is_elsewhere(),
         }
     }
 
     #[cold]
-    fn is_elsewhere(&self) -> ! {
+    pub(super) fn is_elsewhere(&self) -> ! {
         panic!("the Context of {} was used outside its process", self.pid)
     }
 
@@ -148,6 +149,16 @@ impl<M: Send + 'static> Context<M> {
     /// destructors: a body's may run when there is no slice any more, a message's when the kernel drops it.
     #[inline(always)]
     pub fn try_with<R>(&self, f: impl FnOnce(&Cx<'_, M>) -> R) -> Option<R> {
+        // SAFETY: used no longer than `f` runs, and the slice lasts longer.
+        unsafe { self.view() }.map(f)
+    }
+
+    /// The running slice's view of the kernel, if that is the process's own; see [`Context::try_with`].
+    ///
+    /// # Safety
+    /// The caller uses it no longer than its caller's call lasts.
+    #[inline(always)]
+    pub(super) unsafe fn view<'h>(&self) -> Option<&'h Cx<'h, M>> {
         // SAFETY: the place of this thread of execution, by World's contract.
         let slice = unsafe { (*(self.here)()).get() }.cast::<Slice<'_>>();
         // SAFETY: null, or noted for as long as the slice lasts, which is longer than this call.
@@ -158,7 +169,7 @@ impl<M: Send + 'static> Context<M> {
             return None;
         }
         debug_assert!(process.vtable.takes == TypeId::of::<M>(), "a context is made of its process's Cx");
-        Some(f(Cx::of(slice)))
+        Some(Cx::of(slice))
     }
 
     /// Who it is.

@@ -85,10 +85,16 @@ impl<M: Send + 'static> Future for Receive<'_, M> {
 
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<Received<M>> {
-        self.0.with(|cx| match may_go_on(cx).then(|| cx.receive()).flatten() {
+        // As [`Context::with`], without a closure, which would be a function of its own.
+        // SAFETY: for this call.
+        let Some(cx) = (unsafe { self.0.view() }) else { self.0.is_elsewhere() };
+        if !may_go_on(cx) {
+            return Poll::Pending;
+        }
+        match cx.receive() {
             Some(received) => Poll::Ready(received),
             None => Poll::Pending,
-        })
+        }
     }
 }
 

@@ -210,10 +210,18 @@ impl<S: Server> Loop<S> {
                 None if !S::URGENT => Some(self.cx.recv().await),
                 _ => self.receive(patience).await,
             };
-            // What most often comes is handled with nothing else at hand: who waits for a callback keeps all that is.
-            let called = match received {
-                Some(Received::Message(Envelope(Content::Message(message)))) => self.message(state, message).await,
-                other => self.other(state, other, patience).await,
+            // Out of its wraps at once: who waits for a callback keeps all that is at hand.
+            let mut other = None;
+            let message = match received {
+                Some(Received::Message(Envelope(Content::Message(message)))) => Some(message),
+                received => {
+                    other = received;
+                    None
+                }
+            };
+            let called = match message {
+                Some(message) => self.message(state, message).await,
+                None => self.other(state, other.take(), patience).await,
             };
             match called {
                 Called::Next(then) => next = then,
