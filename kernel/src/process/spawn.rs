@@ -210,14 +210,17 @@ struct Ties {
 }
 
 impl Ties {
-    fn try_new(
+    const NONE: Self = Self { link: None, monitor: None, proxies: [None; 2] };
+
+    /// Makes them, in their place.
+    fn make(
+        &mut self,
         hand: &Hand<'_>,
         options: &SpawnOptions<'_>,
-        parent: Option<&Parent<'_>>,
+        parent: &Parent<'_>,
         child: Pid,
-    ) -> Result<Self, NoMemory> {
-        let mut ties = Self { link: None, monitor: None, proxies: [None; 2] };
-        let Some(parent) = parent else { return Ok(ties) };
+    ) -> Result<(), NoMemory> {
+        let ties = self;
         // Whose sides go by proxy gets two records: a proxy may find an older link, and give this one up for it.
         let in_one = if options.supervised && !parent.by_proxy { parent.reference } else { None };
         if options.link || options.supervised {
@@ -229,7 +232,7 @@ impl Ties {
             match Monitor::try_new(hand, reference, parent.process.pid, Some(child), None) {
                 Ok(monitor) => ties.monitor = Some(monitor),
                 Err(NoMemory) => {
-                    ties.give_up(hand);
+                    core::mem::replace(ties, Self::NONE).give_up(hand);
                     return Err(NoMemory);
                 }
             }
@@ -240,13 +243,13 @@ impl Ties {
                 match order.map(|order| Proxy::try_new(&hand.kernel.nodes, order)).transpose() {
                     Ok(node) => *proxy = node,
                     Err(NoMemory) => {
-                        ties.give_up(hand);
+                        core::mem::replace(ties, Self::NONE).give_up(hand);
                         return Err(NoMemory);
                     }
                 }
             }
         }
-        Ok(ties)
+        Ok(())
     }
 
     fn give_up(self, hand: &Hand<'_>) {
@@ -384,12 +387,15 @@ pub(crate) fn spawn<B: Body>(
     };
     // Most are tied to nobody.
     let parent = parent.as_ref().filter(|parent| options.link || parent.reference.is_some());
-    let Ok(ties) = Ties::try_new(hand, options, parent, claim.pid) else {
+    let mut ties = Ties::NONE;
+    if let Some(parent) = parent
+        && ties.make(hand, options, parent, claim.pid).is_err()
+    {
         undo(hand, &mut slots, &claim);
         // SAFETY: allocated above, nothing written.
         unsafe { pool::free(memory, hand.pool()) };
         return Err(SpawnError::NoMemory);
-    };
+    }
     // Part after part, where it is to stay: a whole process is several cache lines to copy.
     // SAFETY: within fresh memory of this layout.
     let place = unsafe { &raw mut (*memory.as_ptr()).body };

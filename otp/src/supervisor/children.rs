@@ -251,7 +251,7 @@ impl Children {
     }
 
     /// Changes how one is; the start function, if it is not needed any more.
-    #[inline]
+    #[inline(always)]
     #[must_use = "it is foreign: drop it contained"]
     pub(super) fn set(&mut self, place: Place, state: State) -> Option<Factory> {
         let child = self.slots.get_mut(place.0 as usize)?.child.as_mut()?;

@@ -83,11 +83,21 @@ impl Running {
     /// Until it has to end.
     async fn run(&mut self) -> Reason {
         loop {
-            let flow = match self.next().await {
+            let received = if self.unsent {
+                // When all that has come is met, a try waits that could not be sent.
+                self.cx.yield_now().await;
+                self.cx.try_recv()
+            } else {
+                Some(self.cx.recv().await)
+            };
+            // Only requests have it wait: nothing else is kept meanwhile.
+            let mut asked = None;
+            let flow = match received {
                 None => self.try_unsent(),
                 Some(Received::Down(down)) => self.ended(&down),
                 Some(Received::Message(request) | Received::Timer { message: request, .. }) => {
-                    self.request(request).await
+                    asked = Some(request);
+                    Flow::Go
                 }
                 // S5: the parent's, or the host's; all others are dropped, and a child's end comes as its DOWN.
                 Some(Received::Exit(exit)) if exit.from.is_none() || exit.from == self.parent => {
@@ -95,21 +105,16 @@ impl Running {
                 }
                 Some(Received::Exit(_)) => Flow::Go,
             };
+            let flow = match asked.take() {
+                None => flow,
+                Some(request) => self.request(request).await,
+            };
             match flow {
                 Flow::Go => {}
                 Flow::Restart(place) => self.restart_now(place).await,
                 Flow::Stop(reason) => return reason,
             }
         }
-    }
-
-    /// What comes next; `None` when all that has come is met, and a try waits that could not be sent.
-    async fn next(&mut self) -> Option<Received<Request>> {
-        if !self.unsent {
-            return Some(self.cx.recv().await);
-        }
-        self.cx.yield_now().await;
-        self.cx.try_recv()
     }
 
     /// A process that was monitored has ended.
@@ -165,6 +170,7 @@ impl Running {
     }
 
     /// Changes how a child is.
+    #[inline(always)]
     pub(super) fn set(&mut self, place: Place, state: State) {
         if let Some(spent) = self.children.set(place, state) {
             self.discard(spent);

@@ -167,10 +167,11 @@ pub(super) fn start(
     factory: &mut Factory,
 ) -> Result<(Option<Launched>, Option<Duration>), StartError> {
     let mut starter = Starter { cx, hook, last: None, others: Vec::new(), within: None };
-    let made = match cx.with(|cx| cx.contain(|| factory(&mut starter))) {
-        Ok(made) => made,
-        Err(crash) => Err(StartError::Crashed(crash)),
-    };
+    // Put where it stays: through `contain` it would be copied, and each time waited for.
+    let mut made = Ok(Started(None));
+    if let Err(crash) = cx.with(|cx| cx.contain(|| made = factory(&mut starter))) {
+        made = Err(StartError::Crashed(crash));
+    }
     let Starter { last, others, within, .. } = starter;
     let wanted = made.as_ref().ok().and_then(|started| started.0);
     if others.is_empty() && wanted.is_some() && wanted == last.as_ref().map(|launched| launched.pid) {
