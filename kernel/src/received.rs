@@ -141,6 +141,26 @@ fn left(process: &Header, hand: &Hand<'_>) {
     }
 }
 
+/// Takes a message, or a request's, out of its node.
+///
+/// # Safety
+/// As for [`Received::open`], of one of the two kinds.
+#[inline(always)]
+pub(crate) unsafe fn open_message<M>(node: NonNull<Node>, process: &Header, hand: &Hand<'_>, kind: Kind) -> M {
+    left(process, hand);
+    if kind == Kind::Message {
+        // SAFETY: of this kind, with an `M`.
+        return unsafe { Message::open(node, hand.pool()) };
+    }
+    // SAFETY: of this kind, with an `M`.
+    let (head, message) = unsafe { Request::open(node, hand.pool()) };
+    // SAFETY: the owner.
+    let private = unsafe { process.private() };
+    // SAFETY: the watch came with the node.
+    unsafe { private.open.add(head, hand.pool()) };
+    message
+}
+
 impl<M> Received<M> {
     /// Receives `node`, which has just been taken out of the private queue.
     ///
@@ -151,20 +171,9 @@ impl<M> Received<M> {
     pub(crate) unsafe fn open(node: NonNull<Node>, process: &Header, hand: &Hand<'_>) -> Self {
         // SAFETY: taken out, so the owner's.
         let kind = unsafe { Node::kind(node) };
-        if kind == Kind::Message {
-            left(process, hand);
+        if matches!(kind, Kind::Message | Kind::Request) {
             // SAFETY: of this kind, with an `M`.
-            return Self::Message(unsafe { Message::open(node, hand.pool()) });
-        }
-        if kind == Kind::Request {
-            left(process, hand);
-            // SAFETY: of this kind, with an `M`.
-            let (head, message) = unsafe { Request::open(node, hand.pool()) };
-            // SAFETY: the owner.
-            let private = unsafe { process.private() };
-            // SAFETY: the watch came with the node.
-            unsafe { private.open.add(head, hand.pool()) };
-            return Self::Message(message);
+            return Self::Message(unsafe { open_message(node, process, hand, kind) });
         }
         // SAFETY: by contract.
         unsafe { Self::open_other(node, process, hand, kind) }
@@ -172,7 +181,7 @@ impl<M> Received<M> {
 
     /// [`Received::open`] for all but plain messages and requests.
     #[inline(never)]
-    unsafe fn open_other(node: NonNull<Node>, process: &Header, hand: &Hand<'_>, kind: Kind) -> Self {
+    pub(crate) unsafe fn open_other(node: NonNull<Node>, process: &Header, hand: &Hand<'_>, kind: Kind) -> Self {
         match kind {
             Kind::AliasMessage => {
                 left(process, hand);

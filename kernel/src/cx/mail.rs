@@ -11,9 +11,10 @@ use crate::process::at_once;
 use crate::process::fetch::{By, fetch};
 use crate::process::header::Header;
 use crate::reason::Reason;
-use crate::received::{Peek, Received};
+use crate::received::{self, Peek, Received};
 use crate::send::{self, SendError};
 use crate::signal::exit_signal;
+use crate::signal::node::{Kind, Node};
 use crate::signal::queue::Cursor;
 
 impl<M: Send + 'static> Cx<'_, M> {
@@ -45,9 +46,15 @@ impl<M: Send + 'static> Cx<'_, M> {
     }
 
     /// The oldest message, EXIT, DOWN or timer that waits.
-    // In the code of its caller, who takes it apart: it is not built first.
     #[inline(always)]
     pub fn receive(&self) -> Option<Received<M>> {
+        self.receive_as(Some, || None)
+    }
+
+    /// As [`Cx::receive`], in its caller's own terms. In the code of its caller, and a message with ways of its own all through:
+    /// who takes it apart has it in registers. (What is written part by part and then moved as a whole waits until it is written.)
+    #[inline(always)]
+    pub(crate) fn receive_as<R>(&self, some: impl FnOnce(Received<M>) -> R, none: impl FnOnce() -> R) -> R {
         self.must_not_look();
         // What comes from other cores while there is enough to do is looked for now and then: the word is theirs as well.
         if (self.private(|private| private.queue.first().is_null()) || self.slice.is_due_to_look())
@@ -58,13 +65,20 @@ impl<M: Send + 'static> Cx<'_, M> {
         }
         // Also nothing is fetched any more then.
         if self.is_dying() {
-            return None;
+            return none();
         }
         self.settle_requests();
         self.spend(1);
-        let node = self.private(|private| private.queue.pop_front())?;
-        // SAFETY: taken from the queue of this process, which takes `M` (`Cx::of`).
-        Some(unsafe { Received::open(node, self.slice.process(), &self.slice.hand) })
+        let Some(node) = self.private(|private| private.queue.pop_front()) else { return none() };
+        let (process, hand) = (self.slice.process(), &self.slice.hand);
+        // SAFETY: taken out, so the owner's.
+        let kind = unsafe { Node::kind(node) };
+        if matches!(kind, Kind::Message | Kind::Request) {
+            // SAFETY: of this kind, taken from the queue of this process, which takes `M` (`Cx::of`).
+            return some(Received::Message(unsafe { received::open_message(node, process, hand, kind) }));
+        }
+        // SAFETY: likewise.
+        some(unsafe { Received::open_other(node, process, hand, kind) })
     }
 
     /// The oldest that `wanted` accepts. What a cursor's receive has looked at it does not

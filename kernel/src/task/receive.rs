@@ -91,10 +91,7 @@ impl<M: Send + 'static> Future for Receive<'_, M> {
         if !may_go_on(cx) {
             return Poll::Pending;
         }
-        match cx.receive() {
-            Some(received) => Poll::Ready(received),
-            None => Poll::Pending,
-        }
+        cx.receive_as(Poll::Ready, || Poll::Pending)
     }
 }
 
