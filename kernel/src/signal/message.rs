@@ -77,6 +77,29 @@ pub unsafe fn alias_of(node: NonNull<Node>) -> Reference {
     unsafe { (*node.cast::<AliasHead>().as_ptr()).via }
 }
 
+/// Takes the value out of a message, drops what is before it, and frees the whole. The parts one by one: as a whole it would be
+/// copied first.
+///
+/// # Safety
+/// `whole` is the caller's, has these parts, and is not used again.
+#[inline(always)]
+unsafe fn take_apart<W, H, V>(
+    mut whole: NonNull<W>,
+    parts: impl FnOnce(&mut W) -> (&mut H, &mut V),
+    pool: Option<&Pool>,
+) -> V {
+    // SAFETY: by contract.
+    let (head, value) = parts(unsafe { whole.as_mut() });
+    let (head, value) = (ptr::from_mut(head), ptr::from_mut(value));
+    // SAFETY: moved out here, once.
+    let value = unsafe { value.read() };
+    // SAFETY: likewise.
+    unsafe { head.drop_in_place() };
+    // SAFETY: nothing of it is left.
+    unsafe { pool::free(whole, pool) };
+    value
+}
+
 impl<M> Message<M> {
     /// A message's node, ready to be pushed; the value back when there is no memory.
     // Where the value is made: it is written where it goes at once.
@@ -106,15 +129,8 @@ impl<M> Message<M> {
     /// The caller holds `node` (rule N1), of kind `Message`, with an `M`, and does not use it again.
     #[inline(always)]
     pub(crate) unsafe fn open(node: NonNull<Node>, pool: Option<&Pool>) -> M {
-        let whole = node.cast::<Self>();
-        // The parts one by one: as a whole it would be copied first.
-        // SAFETY: by contract a whole message that nobody else has; each part is taken once.
-        let value = unsafe { ptr::read(&raw const (*whole.as_ptr()).value) };
-        // SAFETY: likewise.
-        unsafe { ptr::drop_in_place(&raw mut (*whole.as_ptr()).node) };
-        // SAFETY: moved out above.
-        unsafe { pool::free(whole, pool) };
-        value
+        // SAFETY: by contract a whole message that nobody else has.
+        unsafe { take_apart(node.cast::<Self>(), |whole| (&mut whole.node, &mut whole.value), pool) }
     }
 }
 
@@ -144,15 +160,8 @@ impl<M> AliasMessage<M> {
     /// # Safety
     /// As for [`Message::open`], of kind `AliasMessage`.
     pub(crate) unsafe fn open(node: NonNull<Node>, pool: Option<&Pool>) -> M {
-        let whole = node.cast::<Self>();
-        // The parts one by one: as a whole it would be copied first.
-        // SAFETY: by contract a whole message that nobody else has; each part is taken once.
-        let value = unsafe { ptr::read(&raw const (*whole.as_ptr()).value) };
-        // SAFETY: likewise.
-        unsafe { ptr::drop_in_place(&raw mut (*whole.as_ptr()).head) };
-        // SAFETY: moved out above.
-        unsafe { pool::free(whole, pool) };
-        value
+        // SAFETY: by contract a whole message that nobody else has.
+        unsafe { take_apart(node.cast::<Self>(), |whole| (&mut whole.head, &mut whole.value), pool) }
     }
 }
 
@@ -191,15 +200,11 @@ impl<M> Request<M> {
     /// As for [`Message::open`], of kind `Request`, whose watch was not told.
     #[inline(always)]
     pub(crate) unsafe fn open(node: NonNull<Node>, pool: Option<&Pool>) -> (NonNull<Head>, M) {
-        let whole = node.cast::<Self>();
-        // SAFETY: by contract a whole request that nobody else has, with its watch; each part is taken once.
-        let watch = unsafe { NonNull::new_unchecked((*whole.as_ptr()).head.watch) };
-        // SAFETY: likewise.
-        let value = unsafe { ptr::read(&raw const (*whole.as_ptr()).value) };
-        // SAFETY: likewise.
-        unsafe { ptr::drop_in_place(&raw mut (*whole.as_ptr()).head) };
-        // SAFETY: moved out above.
-        unsafe { pool::free(whole, pool) };
-        (watch, value)
+        // SAFETY: by contract a `Request`, which starts with its head.
+        let watch = unsafe { node.cast::<RequestHead>().as_ref() }.watch;
+        // SAFETY: by contract a whole request that nobody else has.
+        let value = unsafe { take_apart(node.cast::<Self>(), |whole| (&mut whole.head, &mut whole.value), pool) };
+        // SAFETY: by contract not told.
+        (unsafe { NonNull::new_unchecked(watch) }, value)
     }
 }
