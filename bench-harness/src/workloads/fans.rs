@@ -76,7 +76,7 @@ pub(super) fn fan_out(ask: &Ask) -> Result<Outcome> {
             if got > each { ControlFlow::Break(Reason::crash("one too many")) } else { ControlFlow::Continue(()) }
         }))?);
     }
-    let (mut sent, mut goes) = (0, false);
+    let (mut sent, mut at, mut goes) = (0, 0, false);
     let producer = stage.spawn(does(move |cx: &Cx<'_, ()>| {
         goes |= matches!(cx.receive(), Some(Received::Message(())));
         if !goes {
@@ -86,8 +86,8 @@ pub(super) fn fan_out(ask: &Ask) -> Result<Outcome> {
             if cx.is_exhausted() {
                 return Resumed::Yield;
             }
-            tell(cx, consumers[(sent % count) as usize], sent);
-            sent += 1;
+            tell(cx, consumers[at], sent);
+            (sent, at) = (sent + 1, if at + 1 < consumers.len() { at + 1 } else { 0 });
         }
         Resumed::Exit(Reason::NORMAL)
     }))?;

@@ -1,0 +1,78 @@
+//! What does it cost that memory goes to another core? The machine's own part of whatever one core makes and another uses up: a
+//! process that is stolen, a message that is sent across.
+//!
+//! `word` is one word that two threads write in turn: half a round trip. `blocks` are 64 of so many cache lines each: one thread
+//! reads and writes them all, then the other does (`two threads`), or the same again (`one thread`); the throughput is that of
+//! blocks. It takes two CPUs that are free: the threads wait for each other by spinning.
+
+use std::hint::spin_loop;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+
+/// Words of a cache line.
+const LINE: usize = 8;
+/// Blocks that are handed over together.
+const BLOCKS: usize = 64;
+
+/// A word with two lines to itself.
+#[derive(Default)]
+#[repr(align(128))]
+struct Turn(AtomicU64);
+
+/// Has two threads do `work` in turn, so many times each.
+fn in_turn(rounds: u64, work: impl Fn() + Send + Clone + 'static) -> Duration {
+    let turn = Arc::new(Turn::default());
+    let (theirs, also) = (turn.clone(), work.clone());
+    let wait = |turn: &Turn, until: u64| {
+        while turn.0.load(Ordering::Acquire) != until {
+            spin_loop();
+        }
+    };
+    let other = thread::spawn(move || {
+        for round in 0..rounds {
+            wait(&theirs, 2 * round + 1);
+            also();
+            theirs.0.store(2 * round + 2, Ordering::Release);
+        }
+    });
+    let begun = Instant::now();
+    for round in 0..rounds {
+        work();
+        turn.0.store(2 * round + 1, Ordering::Release);
+        wait(&turn, 2 * round + 2);
+    }
+    let time = begun.elapsed();
+    other.join().expect("it only counts");
+    time
+}
+
+fn word(criterion: &mut Criterion) {
+    criterion.bench_function("handover/word", |bench| bench.iter_custom(|rounds| in_turn(rounds, || {}) / 2));
+}
+
+fn blocks(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("handover/blocks");
+    group.throughput(Throughput::Elements(BLOCKS as u64));
+    for lines in [1, 2, 4, 8] {
+        let words: Arc<[AtomicU64]> = (0..BLOCKS * lines * LINE).map(|_| AtomicU64::new(0)).collect();
+        let touch = move || {
+            for line in words.chunks(LINE) {
+                // Relaxed: the turn orders them.
+                line[0].store(line[0].load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            }
+        };
+        let also = touch.clone();
+        group.bench_function(BenchmarkId::new("two threads", lines), |bench| {
+            bench.iter_custom(|rounds| in_turn(rounds, also.clone()) / 2);
+        });
+        group.bench_function(BenchmarkId::new("one thread", lines), |bench| bench.iter(&touch));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, word, blocks);
+criterion_main!(benches);
