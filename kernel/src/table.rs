@@ -204,10 +204,12 @@ impl Table {
     fn claim_elsewhere(&self, cache: &mut FreeSlots) -> Result<u32, NoSlot> {
         // Acquire: pairs with the Release of `give_to_pool`.
         if self.pool.load(Ordering::Relaxed) != NONE {
-            let rest = cache.adopt(self, self.pool.swap(NONE, Ordering::Acquire));
-            self.give_back(rest);
-            if let Some(index) = cache.pop(self) {
-                return Ok(index);
+            let first = self.pool.swap(NONE, Ordering::Acquire);
+            if first != NONE {
+                // This one, and not the oldest of the cache: where few have died that may be the last of them.
+                let rest = cache.adopt(self, self.claimed(first).next_free.load(Ordering::Relaxed));
+                self.give_back(rest);
+                return Ok(first);
             }
         }
         self.claim_fresh().or_else(|why| cache.pop(self).ok_or(why))
@@ -421,5 +423,26 @@ impl FreeSlots {
 impl Default for FreeSlots {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A core where few have died takes a slot of the pool, and not the one whose tombstone is the youngest.
+    #[test]
+    fn who_has_just_died_is_remembered() {
+        let table = Table::new(1 << 20, 2);
+        let (mut elsewhere, mut here) = (FreeSlots::new(), FreeSlots::new());
+        let claim = |slots: &mut FreeSlots| table.claim(slots).expect("there is room").pid;
+        let others = [(); 3].map(|()| claim(&mut elsewhere));
+        let dead = claim(&mut here);
+        others.iter().for_each(|other| table.release(*other, &mut elsewhere));
+        table.give_up(&mut elsewhere);
+        table.release(dead, &mut here);
+        for _ in others {
+            assert_ne!(claim(&mut here).index(), dead.index());
+        }
     }
 }

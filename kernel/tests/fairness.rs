@@ -105,6 +105,69 @@ fn who_talks_in_turn_shares_a_slice() {
     assert!((500..3000).contains(&words), "{words} words for each slice of the one that never rests");
 }
 
+/// One of low priority that never rests has its time, and no more of it because two others talk in turn: it is not for it that they
+/// are kept short.
+#[test]
+fn who_talks_in_turn_does_not_wait_for_the_low() {
+    let mut stage = Stage::new(Options::default());
+    let (turns, words) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let talks = |words: Arc<AtomicUsize>| {
+        does(move |cx: &Cx<'_, Pid>| {
+            while let Some(Received::Message(from)) = cx.receive() {
+                words.fetch_add(1, Ordering::Relaxed);
+                cx.send(from, cx.pid()).unwrap();
+            }
+            Resumed::Wait
+        })
+    };
+    let [first, second] = [(); 2].map(|()| stage.host().spawn(&SpawnOptions::new(), talks(words.clone())).unwrap().pid);
+    let hog = turns.clone();
+    let never_rests = does(move |cx: &Cx<'_, ()>| {
+        hog.fetch_add(1, Ordering::Relaxed);
+        while cx.spend(1) {}
+        Resumed::Yield
+    });
+    stage.host().spawn(&SpawnOptions::new().priority(Priority::Low), never_rests).unwrap();
+    stage.host().send(first, second).unwrap();
+    while turns.load(Ordering::Relaxed) < 10 {
+        assert_eq!(stage.cores[0].run(1000), Ran::Worked);
+    }
+    let words = words.load(Ordering::Relaxed) / turns.load(Ordering::Relaxed);
+    assert!(words > 50_000, "{words} words for each slice of the low one");
+}
+
+/// Two talk in turn beside a pinned one that never rests: when it is that one's time, they could go on elsewhere, and a core that
+/// sleeps is woken for them.
+#[test]
+fn who_goes_behind_the_pinned_is_helped() {
+    let mut stage = Stage::new(Options { cores: 2, ..Options::default() });
+    let pinned = does(|cx: &Cx<'_, ()>| {
+        while cx.spend(1) {}
+        Resumed::Yield
+    });
+    let talks = || {
+        does(|cx: &Cx<'_, Pid>| {
+            while let Some(Received::Message(from)) = cx.receive() {
+                cx.send(from, cx.pid()).unwrap();
+            }
+            Resumed::Wait
+        })
+    };
+    let on_first = SpawnOptions::new().core(0);
+    let [first, second] = [(); 2].map(|()| stage.host().spawn(&SpawnOptions::new(), talks()).unwrap().pid);
+    stage.settle();
+    stage.host().spawn(&on_first, pinned).unwrap();
+    let starts = does(move |cx: &Cx<'_, ()>| {
+        cx.send(first, second).unwrap();
+        Resumed::Exit(Reason::NORMAL)
+    });
+    stage.host().spawn(&on_first, starts).unwrap();
+    let _ = stage.cores[1].run(1);
+    assert!(stage.cores[0].kernel().is_idle(1), "the second core sleeps");
+    let _ = stage.cores[0].run(1000);
+    assert!(!stage.cores[0].kernel().is_idle(1), "nobody has called it");
+}
+
 /// Many who ask one, each again as soon as it is answered, have their turns one after the other: none talks on with the one for a
 /// whole slice while the others wait, who want no more than a few words either.
 #[test]

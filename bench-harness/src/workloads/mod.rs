@@ -7,7 +7,7 @@
 //!
 //! | part | file |
 //! | --- | --- |
-//! | what is asked, what comes out, and its line of JSON | `ask`, `outcome` |
+//! | what is asked, what comes out, and its line of JSON | `ask`, `times`, `outcome` |
 //! | the runtime, bodies, waiting for the end | `stage` |
 //! | counters, numbers that repeat, resident memory | `tools` |
 //! | processes that come and go: `spawn`, `skynet`, `idle_memory` | `births` |

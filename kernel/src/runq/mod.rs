@@ -122,6 +122,8 @@ pub struct Local<S: Steps = Real> {
     quantum: Quantum,
     /// `next` has not run yet.
     next_is_newborn: bool,
+    /// Who was in `next` went behind others, of whom some are pinned: it may run elsewhere now.
+    went_behind: bool,
     /// There is something to check in.
     unpublished: bool,
     /// There is no other core.
@@ -341,6 +343,7 @@ impl<S: Steps> Local<S> {
         if let Some(node) = next {
             // SAFETY: it was in `next`.
             unsafe { self.push(shared, node) };
+            self.went_behind = self.pinned_len > 0;
         }
         // SAFETY: the caller is the owner.
         if lasts && let Some(node) = unsafe { shared.brood.pop() } {
@@ -354,17 +357,23 @@ impl<S: Steps> Local<S> {
         })
     }
 
+    /// Whether one was hidden from the others so far and is not any more.
+    #[inline]
+    pub fn has_shown(&mut self) -> bool {
+        core::mem::take(&mut self.went_behind)
+    }
+
     #[inline]
     fn takes_turn(&mut self, shared: &Shared) -> bool {
-        let Self { quantum, overflow, pinned_len, .. } = self;
+        let Self { quantum, overflow, pinned, next_is_newborn, .. } = self;
         quantum.takes_turn(|| {
             // Relaxed: only the owner makes it non-null.
             let overflows =
                 |at: usize| !overflow[at].is_empty() || !shared.overflow[at].load(Ordering::Relaxed).is_null();
-            // A brood is what `next` is there for: newborn come before whoever is queued, and for a whole quantum. What lies in
-            // an inbox has its time (F3).
-            shared.brood.is_empty()
-                && (*pinned_len > 0 || (0..PRIORITIES).any(|at| !shared.rings[at].is_empty() || overflows(at)))
+            // Only who would come first: those of low priority have their time (F1), and so has what lies in an inbox (F3).
+            // Newborn come before whoever is queued, and for a whole quantum.
+            let waits = |at: usize| !shared.rings[at].is_empty() || overflows(at) || !pinned[at].is_empty();
+            !*next_is_newborn && shared.brood.is_empty() && (0..PRIORITIES - 1).any(waits)
         })
     }
 

@@ -5,7 +5,7 @@
 //! nothing left that is worth a switch, the queues come first.
 //!
 //! Those that talk in turn, each waking the other, get less of it if others wait who want less: after [`TURNS`] turns, and
-//! when they have used as much as one from the queues uses at a time, on average of late. Many clients of one server have
+//! when they have used twice as much as one from the queues uses at a time, on average of late. Many clients of one server have
 //! their turns so, one after the other, each with a few words, and not one of them hundreds while the others wait; while two
 //! that have a core to share with one that never rests do not wait for its whole slice at every few words.
 
@@ -31,7 +31,7 @@ pub(super) struct Quantum {
     turns: u32,
     /// What one from the queues uses at a time, on average, eight times.
     used: u32,
-    /// The rest at which those that talk in turn have used as much as that.
+    /// The rest at which those that talk in turn have used twice as much as that.
     talk: u32,
     /// The last one from the queues is not in the average yet.
     queued: bool,
@@ -99,7 +99,11 @@ impl Quantum {
     }
 
     fn learn(&mut self) {
-        self.used = self.used - self.used / 8 + (2 * SLICE - self.rest);
+        let used = 2 * SLICE - self.rest;
+        // Nothing is used where nobody was found: whoever runs uses something.
+        if used > 0 {
+            self.used = self.used - self.used / 8 + used;
+        }
     }
 
     /// The reductions of the process that was picked last.

@@ -23,6 +23,7 @@ use crate::process::fetch::{By, fetch};
 use crate::process::header::Header;
 use crate::reason::Reason;
 use crate::reclaim::Participant;
+use crate::runq::Local;
 use crate::runq::node::RunNode;
 use crate::sched::local::{CoreLocal, Mark};
 use crate::sync::{Cell, spin_loop};
@@ -258,7 +259,7 @@ impl Core {
         let shared = &self.kernel.cores[self.local.id()].queues;
         if let Some(process) = self.local.queues(|queues| queues.pop(shared)) {
             // It may be long at this one.
-            if self.owes.take()
+            if (self.owes.take() || self.local.queues(Local::has_shown))
                 && self.kernel.cores.iter().any(|core| core.queues.has_stealable())
                 && !self.kernel.mutated(Mutation::KeepsTheClaim)
             {
