@@ -23,6 +23,9 @@ const BLOCKS: usize = 64;
 #[repr(align(128))]
 struct Turn(AtomicU64);
 
+/// Turns before the clock starts: the other thread has to get going.
+const WARM: u64 = 1000;
+
 /// Has two threads do `work` in turn, so many times each.
 fn in_turn(rounds: u64, work: impl Fn() + Send + Clone + 'static) -> Duration {
     let turn = Arc::new(Turn::default());
@@ -33,14 +36,17 @@ fn in_turn(rounds: u64, work: impl Fn() + Send + Clone + 'static) -> Duration {
         }
     };
     let other = thread::spawn(move || {
-        for round in 0..rounds {
+        for round in 0..WARM + rounds {
             wait(&theirs, 2 * round + 1);
             also();
             theirs.0.store(2 * round + 2, Ordering::Release);
         }
     });
-    let begun = Instant::now();
-    for round in 0..rounds {
+    let mut begun = Instant::now();
+    for round in 0..WARM + rounds {
+        if round == WARM {
+            begun = Instant::now();
+        }
         work();
         turn.0.store(2 * round + 1, Ordering::Release);
         wait(&turn, 2 * round + 2);
