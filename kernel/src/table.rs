@@ -256,7 +256,7 @@ impl Table {
         }
     }
 
-    /// Hands the younger part of a full cache to the pool.
+    /// Hands the older part of a full cache to the pool.
     fn spill(&self, cache: &mut FreeSlots) {
         let mut chain = NONE;
         let last = cache.head;

@@ -30,6 +30,7 @@ fn panic(panic: &PanicInfo<'_>) -> ! {
 }
 
 const RESTARTS: u32 = 1000;
+/// Rounds before the heap is measured.
 const WARM: u32 = 20;
 
 /// What the processes report.
