@@ -132,7 +132,7 @@ impl<M: Send + 'static, F: FnMut(&Cx<'_, M>) -> Resumed + Send + 'static> Body f
 }
 
 /// Yields for ever, and counts its turns.
-pub fn yields(turns: Arc<AtomicUsize>) -> impl Body<Message = ()> {
+pub(crate) fn yields(turns: Arc<AtomicUsize>) -> impl Body<Message = ()> {
     does(move |_: &Cx<'_, ()>| {
         turns.fetch_add(1, Ordering::Relaxed);
         Resumed::Yield

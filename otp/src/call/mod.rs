@@ -53,6 +53,8 @@ enum Waits<T> {
 }
 
 /// Sends a request that `make` puts together with where its answer is to go.
+// In the code of its caller, which waits next: what is moved as a whole right after it was written is waited for.
+#[inline(always)]
 pub(crate) fn request<M, N, T>(
     cx: &Context<M>,
     to: Pid,
@@ -68,30 +70,6 @@ where
     }
     let requested = cx.with(|cx| cx.request(to, make))?;
     Ok(Pending { to, waits: Waits::Request(requested), alive: None })
-}
-
-/// Sends a request as [`request`], and waits for the answer for this long; `None`: for ever.
-// Its parts are put together where they stay: what is moved as a whole right after it was written is waited for.
-#[inline(always)]
-pub(crate) async fn call<M, N, T>(
-    cx: &Context<M>,
-    to: Pid,
-    within: Option<Duration>,
-    make: impl FnOnce(Reply<T>) -> N,
-) -> Result<T, CallError>
-where
-    M: Send + 'static,
-    N: Send + 'static,
-    T: Send + 'static,
-{
-    if to == cx.pid() {
-        return Err(CallError::Itself);
-    }
-    let mut pending = match cx.with(|cx| cx.request(to, make)) {
-        Ok(requested) => Pending { to, waits: Waits::Request(requested), alive: None },
-        Err(error) => return Err(error.into()),
-    };
-    pending.wait(cx, within).await
 }
 
 /// As [`request`], of a server whose end is waited for as well ([`Pending::end`]).

@@ -10,7 +10,7 @@ use atropos_kernel::{Context, Host, Pid, Reason, Replied, Reply, SendError, repl
 
 use super::Server;
 use super::system::{Content, Envelope, Event, Statistics, System};
-use crate::call::{CallError, PATIENCE, Pending, call, request, request_monitored, request_waiting};
+use crate::call::{CallError, PATIENCE, Pending, request, request_monitored, request_waiting};
 
 /// A process that is known to run a server of this type. Cheap to copy; it outlives the server.
 pub struct ServerRef<S> {
@@ -114,7 +114,7 @@ impl<S: Server> ServerRef<S> {
         M: Send + 'static,
         T: Send + 'static,
     {
-        call(cx, self.pid, within.into(), |reply| Envelope::<S>::message(make(reply))).await
+        request(cx, self.pid, |reply| Envelope::<S>::message(make(reply)))?.wait(cx, within.into()).await
     }
 
     /// As [`ServerRef::call_within`], but at a full mailbox it waits for room first; `within` is for both.
