@@ -95,7 +95,7 @@ pub use send::SendError;
 pub use signal::ask::{Said, Waiting};
 pub use signal::queue::Cursor;
 pub use table::Dead;
-pub use task::context::{Address, Context, Recipient};
+pub use task::context::{Address, Container, Context, Recipient};
 pub use task::waiting::SendWaiting;
 pub use timer::record::TimerError;
 pub use watcher::{Ended, ExitWatch, Fired, PreparedWatch, WatchError, WatchStatus};

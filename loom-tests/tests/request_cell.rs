@@ -184,6 +184,46 @@ fn leaves_nothing<O: Orders>(answers: bool) -> &'static str {
     outcome
 }
 
+/// The process answers itself, with the watch at hand, which is out with the answer or dies with the process afterwards; the
+/// asker looks so many times, and lets go. How it ended, and whether the watch was left.
+fn answers_itself<O: Orders>(looks: usize) -> &'static str {
+    let (reply, watching, requested) = request_with::<Canary, O>().unwrap();
+    let (reply, watching, mut requested) = (Kept::new(reply), Kept::new(watching), Kept::new(requested));
+    let (answer, ends) = Canary::new();
+    let (woken, wakers) = Woken::new();
+    let process = thread::spawn(move || {
+        let (watching, answered) = watching.take().answer(reply.take(), answer);
+        let left = watching.is_some();
+        if let Some(waker) = watching.and_then(|watching| watching.down(&WHY)) {
+            waker.wake();
+        }
+        (left, answered.err())
+    });
+    let mut polled = Poll::Pending;
+    for _ in 0..looks {
+        polled = look(&mut requested, &woken);
+        if polled.is_ready() {
+            break;
+        }
+    }
+    drop(requested);
+    let (left, back) = process.join().unwrap();
+    let outcome = match (&polled, back.is_some(), left) {
+        (Poll::Ready(Ok(_)), false, true) => "taken, with a waker",
+        (Poll::Ready(Ok(_)), false, false) => "taken",
+        (Poll::Pending, true, true) => "came back",
+        (Poll::Pending, false, true) => "let go, with a waker",
+        (Poll::Pending, false, false) => "let go",
+        _ => panic!("an answer in two places or none, or a watch that is out before the answer"),
+    };
+    drop((polled, back));
+    assert_eq!(ends.load(Ordering::Relaxed), 1, "the answer ends once");
+    assert_eq!(Arc::strong_count(&woken), 1, "no waker is left");
+    drop(woken);
+    assert_eq!(wakers.load(Ordering::Relaxed), 1);
+    outcome
+}
+
 /// A watch whose request nobody answers is not settled: the death is said.
 fn not_settled<O: Orders>() -> &'static str {
     let (reply, watching, requested) = request_with::<Canary, O>().unwrap();
@@ -283,6 +323,14 @@ fn looks_and_waits() {
 }
 
 #[test]
+fn the_process_answers_itself() {
+    explore("request: answers itself || let go", Some(3), &["came back", "let go"], || answers_itself::<Real>(0));
+    let outcomes = &["came back", "let go", "let go, with a waker", "taken", "taken, with a waker"];
+    explore("request: answers itself || look, let go", Some(3), &outcomes[..4], || answers_itself::<Real>(1));
+    explore("request: answers itself || look twice, let go", Some(3), outcomes, || answers_itself::<Real>(2));
+}
+
+#[test]
 fn what_is_foreign_ends_with_the_asker() {
     explore("request: answer || look, let go, watched", Some(3), &["came back", "let go", "taken"], || {
         leaves_nothing::<Real>(true)
@@ -326,6 +374,10 @@ fn mutants() {
     wrong!("a waker is left that came too late", |of| of.leaves_nothing(true), TAKES_BACK: bool = false);
     wrong!("settled without an answer", |of| of.not_settled(), HEEDS_THE_ANSWERER: bool = false);
     wrong!("out with a waker in hand", |of| of.three(1, false, true, Goes), HEEDS_WAITING: bool = false);
+    wrong!(
+        "a watch that is taken out when it is out", |of| of.answers_itself(0), TAKES_THE_WATCH_FIRST: bool = false
+    );
+    wrong!("a watch that is lost", |of| of.answers_itself(1), PUTS_THE_WATCH_BACK: bool = false);
     wrong!("a second waker before the first is out", |of| of.waits_again(), HEEDS_OUT: bool = false);
 }
 
@@ -339,6 +391,10 @@ impl<O: Orders> Of<O> {
 
     fn leaves_nothing(&self, answers: bool) -> &'static str {
         leaves_nothing::<O>(answers)
+    }
+
+    fn answers_itself(&self, looks: usize) -> &'static str {
+        answers_itself::<O>(looks)
     }
 
     fn waits_again(&self) -> &'static str {

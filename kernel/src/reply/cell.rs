@@ -5,7 +5,8 @@
 //!
 //! ```text
 //!   answerer:  ─▶ ANSWERED or DROPPED ─▶ OUT_ANSWERER      (one exchange, if there is no waker to be called)
-//!   watch:     ─▶ DOWN, or nothing    ─▶ OUT_WATCH         (likewise)
+//!   watch:     ─▶ DOWN, or nothing    ─▶ OUT_WATCH         (likewise; or in the exchange for ANSWERED, if the process that
+//!                                                           was asked answers, and has received nothing since)
 //!   asker:     WAITING ⇄ nothing      ─▶ GONE
 //! ```
 //!
@@ -65,6 +66,10 @@ pub trait Orders: 'static {
     const HEEDS_THE_ANSWERER: bool = true;
     /// An event is out in its own exchange only if it has no waker to take out of the cell.
     const HEEDS_WAITING: bool = true;
+    /// A watch that is to be out with the answer is taken out of its list before.
+    const TAKES_THE_WATCH_FIRST: bool = true;
+    /// It is put back if it has not been.
+    const PUTS_THE_WATCH_BACK: bool = true;
     /// An asker that waits for DOWN behind DROPPED leaves its waker only once the answerer is out.
     const HEEDS_OUT: bool = true;
 }
@@ -129,13 +134,6 @@ pub(super) struct Cell<T> {
 impl<T> Cell<T> {
     /// A cell without an answer.
     pub(super) fn new(asker: Option<Asker>, watched: bool) -> Self {
-        unsafe fn free<T>(head: NonNull<Head>, pool: Option<&Pool>) {
-            // SAFETY: `new` made the whole, which this head starts.
-            #[cfg(loom)]
-            unsafe { head.cast::<Cell<T>>().as_ref() }.touch();
-            // SAFETY: likewise.
-            unsafe { pool::drop_and_free(head.cast::<Cell<T>>(), pool) }
-        }
         Self {
             head: Head {
                 word: AtomicU8::new(if watched { 0 } else { OUT_WATCH }),
@@ -143,11 +141,24 @@ impl<T> Cell<T> {
                 waker: UnsafeCell::new(None),
                 reason: UnsafeCell::new(None),
                 next: UnsafeCell::new(core::ptr::null_mut()),
-                free: free::<T>,
+                free: Self::free,
                 _track: Track::new(()),
             },
             value: UnsafeCell::new(None),
         }
+    }
+
+    /// Frees the cell: [`Head::free`], for those who know its type.
+    ///
+    /// # Safety
+    /// As there, and `head` starts a `Cell<T>`.
+    #[inline]
+    pub(super) unsafe fn free(head: NonNull<Head>, pool: Option<&Pool>) {
+        // SAFETY: by contract.
+        #[cfg(loom)]
+        unsafe { head.cast::<Self>().as_ref() }.touch();
+        // SAFETY: likewise.
+        unsafe { pool::drop_and_free(head.cast::<Self>(), pool) }
     }
 
     /// To free is to write everything; loom looks only at accesses.
@@ -230,6 +241,11 @@ impl Head {
                 Err(now) => word = now,
             }
         }
+    }
+
+    /// Whether the waker is that of the process that asks.
+    pub(super) fn is_of(&self, waker: &Waker) -> bool {
+        self.asker.as_ref().is_some_and(|asker| crate::task::waker::is_of(waker, asker.process))
     }
 
     /// A party's event. `out` is set with it, if there is no waker to be taken out first. What was there before, and the waker.
@@ -321,6 +337,7 @@ impl Head {
 
 impl Asker {
     /// Wakes it from a core of its kernel.
+    #[inline]
     pub(super) fn wake(&self, hand: &Hand<'_>) {
         if let Some(process) = hand.find(self.pid) {
             crate::task::waker::resume(process, hand);

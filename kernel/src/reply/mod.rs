@@ -38,8 +38,9 @@ pub use watch::Watching;
 
 use crate::memory::{self, NoMemory};
 use crate::sync::Ordering;
-use cell::{ANSWERED, Cell, DROPPED, EVENTS, GONE, OUT_ANSWERER, OUT_WATCH, Seen};
+use cell::{ANSWERED, Asker, Cell, DROPPED, EVENTS, GONE, OUT_ANSWERER, OUT_WATCH, Seen};
 use place::Place;
+use watch::Open;
 
 /// Where an answer is given. Dropping it is no answer, and the asker is told.
 #[must_use = "somebody waits for the answer"]
@@ -116,11 +117,20 @@ impl<T, O: Orders> Reply<T, O> {
     /// Answers, or gives the answer back when who has asked waits no more: it has died, or lost interest. After `Ok` it was
     /// there. Wait-free.
     pub fn try_send(self, answer: T) -> Result<(), T> {
+        let asker = self.head().asker;
+        let place = asker.as_ref().map(Place::of);
+        let open = place.as_ref().and_then(|place| place.has_newest(self.0));
+        self.answer(answer, asker.as_ref().zip(place.as_ref()), open)
+    }
+
+    /// [`Reply::try_send`], at this place, and by the process that was asked if the request is the newest of its `open` ones.
+    #[inline]
+    fn answer(self, answer: T, at: Option<(&Asker, &Place<'_>)>, open: Option<&mut Open>) -> Result<(), T> {
         let this = ManuallyDrop::new(self);
         // SAFETY: the answerer's until ANSWERED, and it answers once: `self` ends here.
         unsafe { Cell::replace(this.0, Some(answer)) };
         // SAFETY: likewise.
-        if unsafe { Self::event(this.0, ANSWERED) } {
+        if unsafe { Self::event(this.0, ANSWERED, at, open) } {
             return Ok(());
         }
         // SAFETY: GONE, so not ANSWERED: the answerer's still.
@@ -136,20 +146,41 @@ impl<T, O: Orders> Reply<T, O> {
         self.head().load(Ordering::Relaxed) & GONE == 0
     }
 
-    /// Answers or drops, wakes who waits, and is out. False, and nothing has happened, when nobody is there.
+    /// Answers or drops, wakes who waits, and is out, and the watch with it if it is at hand. False, and nothing has happened,
+    /// when nobody is there.
     ///
     /// # Safety
-    /// The answerer is not out, and uses the cell no more after `true`.
-    unsafe fn event(head: NonNull<Head>, event: u8) -> bool {
+    /// The answerer is not out, and uses the cell no more after `true`. The newest that is `open` is this one.
+    unsafe fn event(
+        head: NonNull<Head>,
+        event: u8,
+        at: Option<(&Asker, &Place<'_>)>,
+        mut open: Option<&mut Open>,
+    ) -> bool {
         // SAFETY: by contract.
         let cell = unsafe { head.as_ref() };
-        let asker = cell.asker;
         let unless = if O::HEEDS_GONE { GONE } else { 0 };
         // Out in the same exchange, but where the share is needed to wake the asker.
-        let place = asker.as_ref().map(Place::of);
-        let out = if place.as_ref().is_none_or(Place::is_core) { OUT_ANSWERER } else { 0 };
-        let Ok((before, waker)) = cell.event::<O>(event, out, unless) else { return false };
-        if let (Some(asker), Some(place)) = (&asker, &place) {
+        let out = if at.is_none_or(|(_, place)| place.is_core()) { OUT_ANSWERER } else { 0 };
+        let watch = if open.is_some() { OUT_WATCH } else { 0 };
+        if let Some(open) = &mut open
+            && O::TAKES_THE_WATCH_FIRST
+        {
+            // Afterwards the cell is not looked at.
+            open.pop();
+        }
+        let done = cell.event::<O>(event, out | watch, unless);
+        if let Some(open) = open {
+            match &done {
+                Ok((_, None)) if O::TAKES_THE_WATCH_FIRST => {}
+                Ok((_, None)) => _ = open.pop(),
+                // SAFETY: not out, and taken out above.
+                _ if O::PUTS_THE_WATCH_BACK => unsafe { open.put_back(head) },
+                _ => {}
+            }
+        }
+        let Ok((before, waker)) = done else { return false };
+        if let Some((asker, place)) = at {
             // SAFETY: on a core, or with the share, which is both's until the answerer is out (A4).
             unsafe { place.wake(asker) };
         }
@@ -190,8 +221,10 @@ impl<T, O: Orders> Reply<T, O> {
 
 impl<T, O: Orders> Drop for Reply<T, O> {
     fn drop(&mut self) {
+        let asker = self.head().asker;
+        let place = asker.as_ref().map(Place::of);
         // SAFETY: the answerer is not out, and this is its end.
-        if !unsafe { Self::event(self.0, DROPPED) } {
+        if !unsafe { Self::event(self.0, DROPPED, asker.as_ref().zip(place.as_ref()), None) } {
             // SAFETY: likewise; nothing has happened.
             unsafe { Self::out(self.0) };
         }
@@ -217,15 +250,35 @@ impl<T, O: Orders> Asking<T, O> {
 }
 
 impl<T, O: Orders> Drop for Asking<T, O> {
+    #[inline]
     fn drop(&mut self) {
+        let all_others = if O::HEEDS_THE_WATCH { OUT_ANSWERER | OUT_WATCH } else { OUT_ANSWERER };
+        let before = self.head().load(O::LOOK);
+        if before & all_others != all_others || before & ANSWERED != 0 && self.stage != Stage::Ready {
+            return self.let_go(all_others);
+        }
+        // With both others out nobody else exchanges anything, and there is nothing foreign left.
+        let asker = self.head().asker;
+        let place = asker.as_ref().map(Place::of);
+        if let (Some(asker), Some(place)) = (&asker, &place) {
+            // SAFETY: the asker's alone, with the answerer out (`cell`, A4).
+            unsafe { place.give_back(asker) };
+        }
+        // SAFETY: the last one, with Acquire.
+        unsafe { Cell::<T>::free(self.head, place.as_ref().and_then(Place::pool)) };
+    }
+}
+
+impl<T, O: Orders> Asking<T, O> {
+    /// The end of an asker that has not waited for the answer, or is not the last.
+    #[inline(never)]
+    fn let_go(&mut self, all_others: u8) {
         let (head, asker) = (self.head, self.head().asker);
         let place = asker.map(|asker| Place::of(&asker));
         let pool = place.as_ref().and_then(Place::pool);
-        let all_others = if O::HEEDS_THE_WATCH { OUT_ANSWERER | OUT_WATCH } else { OUT_ANSWERER };
         // Foreign, and dropped at the very end: a panic in there is nothing to the cell.
         let (mut untaken, mut waker) = (None, None);
         let mut before = self.head().load(O::LOOK);
-        // With both others out nobody else exchanges anything.
         let mut last = before & all_others == all_others;
         if last {
             if before & ANSWERED != 0 && self.stage != Stage::Ready {

@@ -1,8 +1,9 @@
 //! [`Place`], where an end of a request is used: on a core of its asker's kernel, or elsewhere; see `cell`, A4.
 
-use core::ptr;
+use core::ptr::{self, NonNull};
 
-use super::cell::Asker;
+use super::cell::{Asker, Head};
+use super::watch::Open;
 use crate::cx::Slice;
 use crate::memory::pool::Pool;
 use crate::process::fetch::{By, fetch};
@@ -40,6 +41,14 @@ impl<'s> Place<'s> {
         self.0.filter(at_work)
     }
 
+    /// The requests of the process whose body is at work here, if this is the newest of them.
+    pub(super) fn has_newest(&self, request: NonNull<Head>) -> Option<&'s mut Open> {
+        let slice = self.0.filter(|slice| slice.resumed.get() && !slice.inside.get())?;
+        // SAFETY: its slice, and its body is at work: nobody else looks, and the caller calls nothing foreign meanwhile.
+        let open = &mut unsafe { slice.process().private() }.open;
+        open.is_newest(request).then_some(open)
+    }
+
     /// The asker takes what has come before it looks at what it has seen (Q3); whether it dies of that.
     #[cold]
     pub(super) fn dies_of_what_came(&self, asker: &Asker) -> bool {
@@ -56,6 +65,7 @@ impl<'s> Place<'s> {
     ///
     /// # Safety
     /// On a core, or the caller has a share of the process.
+    #[inline]
     pub(super) unsafe fn wake(&self, asker: &Asker) {
         match self.0 {
             Some(slice) => asker.wake(&slice.hand),

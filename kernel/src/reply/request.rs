@@ -3,11 +3,11 @@
 //! OTP's call is a monitor, a message, an answer, and the monitor taken back. Here the *watch* travels with the message: it is
 //! the same node, so it needs no signal of its own and keeps its place by itself. Who receives the message has the
 //! watch from then on ([`super::watch::Open`]), and when it dies every request that it has not answered says so to its asker, also one
-//! that still waits in its mailbox. An answer ends the watch where it is: the process lets go of what is answered when it
-//! next receives.
+//! that still waits in its mailbox. An answer ends the watch where it is: a process that answers what it has received last is out
+//! with the answer, in one exchange; of what is answered later, or by others, it lets go when it receives.
 //!
 //! - **Q1.** The watch is in the message's node until the message is received, then among the receiver's requests. It is let
-//!   go of with a message that is dropped on the way, and when it is found answered. Only a death says DOWN.
+//!   go of with a message that is dropped on the way, with the answer, or when it is found answered. Only a death says DOWN.
 //! - **Q2.** A process looks at the newest of its requests each time it receives, and at all of them when their number
 //!   has doubled: so what is answered later by others is let go of in amortised O(1), and no more linger than twice as many
 //!   as once waited together.
@@ -22,7 +22,7 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 use core::task::{Context, Poll};
 
-use super::cell::{Asker, Cell, DOWN, EVENTS, Head, OUT_ANSWERER, OUT_WATCH, Orders, Real, Seen};
+use super::cell::{ANSWERED, Asker, Cell, DOWN, EVENTS, Head, OUT_ANSWERER, OUT_WATCH, Orders, Real, Seen};
 use super::place::Place;
 use super::watch::Watching;
 use super::{Asking, Reply, Stage};
@@ -30,7 +30,6 @@ use crate::hand::Hand;
 use crate::memory::{self, NoMemory};
 use crate::process::header::Header;
 use crate::reason::Reason;
-use crate::task::waker;
 
 /// Why there is no answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -65,13 +64,18 @@ impl<T, O: Orders> Requested<T, O> {
     pub fn poll(&mut self, task: &mut Context<'_>) -> Poll<Result<T, Lost>> {
         let asking = &mut self.asking;
         assert!(asking.stage != Stage::Ready, "polled after it was ready");
-        if let Seen::Answered = asking.head().look::<O>() {
+        let word = asking.head().load(O::LOOK);
+        if word & ANSWERED != 0 {
             return Poll::Ready(asking.take().ok_or(Lost::NoReply));
+        }
+        if word & EVENTS == 0 && asking.head().is_of(task.waker()) {
+            // What comes resumes it.
+            return Poll::Pending;
         }
         self.poll_others(task)
     }
 
-    /// [`Requested::poll`], where there is no answer yet.
+    /// [`Requested::poll`], where there is something other than an answer, or somebody other than the asker polls.
     #[inline(never)]
     fn poll_others(&mut self, task: &mut Context<'_>) -> Poll<Result<T, Lost>> {
         let asking = &mut self.asking;
@@ -95,7 +99,7 @@ impl<T, O: Orders> Requested<T, O> {
                 }
                 Seen::Dropped | Seen::Nothing => {}
             }
-            if asking.head().asker.is_some_and(|asker| waker::is_of(task.waker(), asker.process)) {
+            if asking.head().is_of(task.waker()) {
                 return Poll::Pending;
             }
             if asking.stage == Stage::Told && O::HEEDS_OUT && asking.head().load(O::LOOK) & OUT_ANSWERER == 0 {

@@ -34,6 +34,15 @@ impl<O: Orders> Watching<O> {
         unsafe { say_down::<O>(self.travels(), None, reason) }.and_then(|(_, waker)| waker)
     }
 
+    /// The process answers itself; the watch, if it is not out then. For the models.
+    pub fn answer<T>(self, reply: super::Reply<T, O>, answer: T) -> (Option<Self>, Result<(), T>) {
+        let mut open = Open::new();
+        // SAFETY: the watch's.
+        unsafe { open.put_back(self.travels()) };
+        let answered = reply.answer(answer, None, Some(&mut open));
+        (open.pop().map(|head| Self(head, PhantomData)), answered)
+    }
+
     /// Lets go if it is settled, as [`settle`]. For the models.
     pub fn settle(self) -> Option<Self> {
         let head = self.travels();
@@ -163,6 +172,12 @@ impl Open {
         self.first.is_null()
     }
 
+    /// Whether it is the newest.
+    #[inline]
+    pub(super) fn is_newest(&self, head: NonNull<Head>) -> bool {
+        ptr::eq(self.first, head.as_ptr())
+    }
+
     /// A request is received: the watch is the process's.
     ///
     /// # Safety
@@ -171,6 +186,15 @@ impl Open {
         if self.count >= self.sweep {
             self.sweep(pool);
         }
+        // SAFETY: by contract.
+        unsafe { self.put_back(head) };
+    }
+
+    /// As [`Open::add`], of one that has been there.
+    ///
+    /// # Safety
+    /// As there.
+    pub(super) unsafe fn put_back(&mut self, head: NonNull<Head>) {
         // SAFETY: by contract in no list, and the watch's.
         unsafe { head.as_ref() }.next.with_mut(|next| unsafe { *next = self.first });
         self.first = head.as_ptr();
@@ -212,9 +236,7 @@ impl Open {
             // SAFETY: taken out of the list.
             if !unsafe { settle::<Real>(head, pool) } {
                 // SAFETY: taken out of the list, so in none.
-                unsafe { head.as_ref() }.next.with_mut(|next| unsafe { *next = self.first });
-                self.first = head.as_ptr();
-                self.count += 1;
+                unsafe { self.put_back(head) };
             }
         }
         self.sweep = (2 * self.count).max(FEW);

@@ -48,6 +48,8 @@ use crate::sync::{AtomicPtr, Ordering};
 
 /// High, normal, low.
 pub(crate) const PRIORITIES: usize = 3;
+/// The middle one.
+const NORMAL: usize = 1;
 
 /// A core's queues, as all cores see them.
 #[derive(Debug)]
@@ -116,7 +118,9 @@ pub struct Local<S: Steps = Real> {
     /// Whose turn it is, at each priority.
     pinned_turn: [bool; PRIORITIES],
     tick: u32,
-    /// Picks from the queues: what `next` gets does not count.
+    /// Some of high or low priority may be queued.
+    mixed: bool,
+    /// Picks from the queues where they are: what `next` gets does not count.
     picks: u32,
     /// How long others than those from the queues may go on (F2).
     quantum: Quantum,
@@ -153,6 +157,7 @@ impl<S: Steps> Local<S> {
     pub unsafe fn push(&mut self, shared: &Shared, node: NonNull<RunNode>) {
         // SAFETY: the caller's.
         let priority = unsafe { node.as_ref() }.priority();
+        self.mixed |= priority != NORMAL;
         let overflow = &mut self.overflow[priority];
         // Behind what overflowed before, checked in or not (F4). Relaxed: only the owner makes it non-null.
         let first = overflow.is_empty() && shared.overflow[priority].load(Ordering::Relaxed).is_null();
@@ -174,7 +179,7 @@ impl<S: Steps> Local<S> {
     /// As for [`Local::push`].
     pub unsafe fn push_next(&mut self, shared: &Shared, node: NonNull<RunNode>, newborn: bool) -> Queued {
         // SAFETY: the caller's.
-        if unsafe { node.as_ref() }.priority() != 1 {
+        if unsafe { node.as_ref() }.priority() != NORMAL {
             // SAFETY: by contract.
             unsafe { self.push(shared, node) };
             return Queued::Visible;
@@ -318,6 +323,7 @@ impl<S: Steps> Local<S> {
     }
 
     /// What to run next. Lock-free.
+    #[inline]
     pub fn pop(&mut self, shared: &Shared) -> Option<NonNull<RunNode>> {
         self.tick = self.tick.wrapping_add(1);
         if self.tick.is_multiple_of(32) {
@@ -365,16 +371,15 @@ impl<S: Steps> Local<S> {
 
     #[inline]
     fn takes_turn(&mut self, shared: &Shared) -> bool {
-        let Self { quantum, overflow, pinned, next_is_newborn, .. } = self;
-        quantum.takes_turn(|| {
-            // Relaxed: only the owner makes it non-null.
-            let overflows =
-                |at: usize| !overflow[at].is_empty() || !shared.overflow[at].load(Ordering::Relaxed).is_null();
-            // Only who would come first: those of low priority have their time (F1), and so has what lies in an inbox (F3).
-            // Newborn come before whoever is queued, and for a whole quantum.
-            let waits = |at: usize| !shared.rings[at].is_empty() || overflows(at) || !pinned[at].is_empty();
-            !*next_is_newborn && shared.brood.is_empty() && (0..PRIORITIES - 1).any(waits)
-        })
+        if self.quantum.is_in_turns() {
+            return true;
+        }
+        // Only who would come first: those of low priority have their time (F1), and so has what lies in an inbox (F3).
+        // Newborn come before whoever is queued, and for a whole quantum.
+        let waits = !self.next_is_newborn
+            && shared.brood.is_empty()
+            && (0..PRIORITIES - 1).any(|priority| self.waits(shared, priority));
+        self.quantum.begins_turns(waits)
     }
 
     /// Whoever is left of the brood goes behind the others (F2).
@@ -395,14 +400,32 @@ impl<S: Steps> Local<S> {
         self.quantum.budget()
     }
 
+    #[inline]
     fn pop_queued(&mut self, shared: &Shared) -> Option<NonNull<RunNode>> {
+        if self.mixed { self.pop_mixed(shared) } else { self.pop_at(shared, NORMAL) }
+    }
+
+    /// [`Local::pop_queued`], where there may be some of high or low priority.
+    #[inline(never)]
+    fn pop_mixed(&mut self, shared: &Shared) -> Option<NonNull<RunNode>> {
         self.picks = self.picks.wrapping_add(1);
         let order: [usize; PRIORITIES] = match self.picks {
             picks if picks.is_multiple_of(64) => [2, 0, 1],
             picks if picks.is_multiple_of(8) => [1, 0, 2],
             _ => [0, 1, 2],
         };
-        order.into_iter().find_map(|priority| self.pop_at(shared, priority))
+        let found = order.into_iter().find_map(|priority| self.pop_at(shared, priority));
+        self.mixed = (0..PRIORITIES).any(|priority| priority != NORMAL && self.waits(shared, priority));
+        found
+    }
+
+    /// Whether somebody of this priority is queued.
+    fn waits(&self, shared: &Shared, priority: usize) -> bool {
+        // Relaxed: only the owner makes it non-null.
+        !shared.rings[priority].is_empty()
+            || !self.overflow[priority].is_empty()
+            || !shared.overflow[priority].load(Ordering::Relaxed).is_null()
+            || !self.pinned[priority].is_empty()
     }
 
     /// Takes work from another core: half a ring, else half its brood, else its inbox, else its overflow.
@@ -452,6 +475,7 @@ impl<S: Steps> Local<S> {
             let mut chain = unsafe { Chain::from_raw(place.swap(ptr::null_mut(), Ordering::Acquire)) };
             if let Some(first) = chain.pop() {
                 self.overflow[priority].append(chain);
+                self.mixed |= priority != NORMAL;
                 // Before another searcher is woken for it (F5).
                 self.check_in(shared, priority);
                 return Some(first);

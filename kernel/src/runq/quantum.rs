@@ -70,26 +70,25 @@ impl Quantum {
         self.given = self.rest.min(SLICE);
     }
 
-    /// Whether there is a turn for one from the next-up slot; `waits` says whether anybody is in the queues.
+    /// Whether there is a turn left for one from the next-up slot; then it is taken.
     #[inline(always)]
-    pub(super) fn takes_turn(&mut self, waits: impl FnOnce() -> bool) -> bool {
-        if self.turns > 0 {
-            self.turns -= 1;
-            return true;
-        }
-        self.begins_turns(waits)
+    pub(super) fn is_in_turns(&mut self) -> bool {
+        let is_in = self.turns > 0;
+        self.turns -= u32::from(is_in);
+        is_in
     }
 
+    /// Whether there are more of them, if somebody in the queues `waits`; then the first is taken.
     #[cold]
     #[inline(never)]
-    fn begins_turns(&mut self, waits: impl FnOnce() -> bool) -> bool {
+    pub(super) fn begins_turns(&mut self, waits: bool) -> bool {
         let turns = if core::mem::take(&mut self.queued) {
             self.learn();
             self.talk = self.rest.saturating_sub(self.used / 4);
             TURNS
         } else if self.rest > self.talk {
             1
-        } else if waits() {
+        } else if waits {
             return false;
         } else {
             ALONE

@@ -255,18 +255,29 @@ impl Core {
     }
 
     /// The next process: its own, or another core's.
+    #[inline]
     fn next(&self) -> Option<NonNull<RunNode>> {
         let shared = &self.kernel.cores[self.local.id()].queues;
-        if let Some(process) = self.local.queues(|queues| queues.pop(shared)) {
-            // It may be long at this one.
-            if (self.owes.take() || self.local.queues(Local::has_shown))
-                && self.kernel.cores.iter().any(|core| core.queues.has_stealable())
-                && !self.kernel.mutated(Mutation::KeepsTheClaim)
-            {
-                self.kernel.work_added();
-            }
-            return Some(process);
+        let Some(process) = self.local.queues(|queues| queues.pop(shared)) else { return self.find() };
+        if self.owes.take() || self.local.queues(Local::has_shown) {
+            self.tell();
         }
+        Some(process)
+    }
+
+    /// Who is about to run somebody, perhaps for long, sees that what is there besides is found.
+    #[cold]
+    fn tell(&self) {
+        if self.kernel.cores.iter().any(|core| core.queues.has_stealable())
+            && !self.kernel.mutated(Mutation::KeepsTheClaim)
+        {
+            self.kernel.work_added();
+        }
+    }
+
+    /// Searches the other cores.
+    #[inline(never)]
+    fn find(&self) -> Option<NonNull<RunNode>> {
         if self.kernel.cores() == 1 || !self.kernel.idle.start_search(self.kernel.cores(), self.seen.take()) {
             return None;
         }

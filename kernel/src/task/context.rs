@@ -24,7 +24,7 @@ use crate::received::{Peek, Received};
 use crate::send::SendError;
 use crate::signal::queue::Cursor;
 use crate::task::future::{Exit, FutureBody};
-use crate::task::receive::{Alive, Info, Receive, ReceiveMatch, ReceiveTimeout, Sleep, Stop, YieldNow};
+use crate::task::receive::{Alive, Info, Receive, ReceiveMatch, ReceiveTimeout, ReceiveWith, Sleep, Stop, YieldNow};
 use crate::task::waiting::SendWaiting;
 use crate::timer::record::TimerError;
 use crate::world::Here;
@@ -108,6 +108,21 @@ pub struct Context<M> {
     takes: PhantomData<fn(M)>,
 }
 
+/// Runs foreign code contained within a process's slice, whoever has its [`Context`].
+#[derive(Debug)]
+pub struct Container<M>(Context<M>);
+
+impl<M: Send + 'static> Container<M> {
+    /// See [`Cx::contain`].
+    ///
+    /// # Panics
+    /// Outside the process's own slice.
+    #[inline]
+    pub fn contain<R>(&self, code: impl FnOnce() -> R) -> Result<R, Reason> {
+        self.0.with(|cx| cx.contain(code))
+    }
+}
+
 // SAFETY: every use checks that it happens inside the process's own slice.
 unsafe impl<M> Send for Context<M> {}
 // SAFETY: as above: one thread at a time runs the slice.
@@ -172,6 +187,12 @@ impl<M: Send + 'static> Context<M> {
         Some(Cx::of(slice))
     }
 
+    /// For what is to run contained while somebody else has the context.
+    pub fn container(&self) -> Container<M> {
+        let Self { pid, process, here, takes } = *self;
+        Container(Self { pid, process, here, takes })
+    }
+
     /// Who it is.
     pub fn pid(&self) -> Pid {
         self.pid
@@ -185,6 +206,15 @@ impl<M: Send + 'static> Context<M> {
     /// The oldest message, EXIT, DOWN or timer, waiting for one if there is none. Cancel safe.
     pub fn recv(&mut self) -> Receive<'_, M> {
         Receive::new(self)
+    }
+
+    /// As [`Context::recv`], and what `take` makes of what has come, where it lies: what is moved as a whole, and through a
+    /// layer or two, is waited for each time. `take` is called once, and should only sort.
+    pub fn recv_with<R, F>(&mut self, take: F) -> ReceiveWith<'_, M, F>
+    where
+        F: FnMut(Received<M>) -> R,
+    {
+        ReceiveWith::new(self, take)
     }
 
     /// As [`Context::recv`], but `None` when nothing has come in time. Cancel safe.

@@ -95,6 +95,39 @@ impl<M: Send + 'static> Future for Receive<'_, M> {
     }
 }
 
+/// See [`Context::recv_with`].
+pub struct ReceiveWith<'c, M: Send + 'static, F> {
+    context: &'c Context<M>,
+    take: F,
+}
+
+impl<'c, M: Send + 'static, F> ReceiveWith<'c, M, F> {
+    pub(super) fn new(context: &'c Context<M>, take: F) -> Self {
+        Self { context, take }
+    }
+}
+
+impl<M: Send + 'static, F> Unpin for ReceiveWith<'_, M, F> {}
+
+impl<M: Send + 'static, R, F> Future for ReceiveWith<'_, M, F>
+where
+    F: FnMut(Received<M>) -> R,
+{
+    type Output = R;
+
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<R> {
+        let this = &mut *self;
+        // As [`Context::with`], without a closure, which would be a function of its own.
+        // SAFETY: for this call.
+        let Some(cx) = (unsafe { this.context.view() }) else { this.context.is_elsewhere() };
+        if !may_go_on(cx) {
+            return Poll::Pending;
+        }
+        cx.receive_as(|received| Poll::Ready((this.take)(received)), || Poll::Pending)
+    }
+}
+
 /// See [`Context::recv_timeout`].
 pub struct ReceiveTimeout<'c, M: Send + 'static>(Patience<'c, M>);
 
@@ -333,4 +366,4 @@ macro_rules! opaque_debug {
     )*};
 }
 
-opaque_debug!(Receive<M>, ReceiveTimeout<M>, ReceiveMatch<M, F>, Sleep<M>, YieldNow<M>, Stop<M>, Alive<M>, Info<M>);
+opaque_debug!(Receive<M>, ReceiveWith<M, F>, ReceiveTimeout<M>, ReceiveMatch<M, F>, Sleep<M>, YieldNow<M>, Stop<M>, Alive<M>, Info<M>);

@@ -69,6 +69,7 @@ pub fn nudge(process: &Header, hand: &Hand<'_>) {
 }
 
 /// Resumes a process that waits, or has one that runs look again: as [`nudge`], without a signal where none is needed.
+#[inline]
 pub fn resume(process: &Header, hand: &Hand<'_>) {
     if process.mailbox.claim() {
         // SAFETY: claimed, so the caller owns it until it is queued (`header`, P1).

@@ -14,6 +14,7 @@
 
 mod error;
 mod many;
+mod one;
 
 use core::future::Future;
 use core::pin::Pin;
@@ -27,6 +28,7 @@ use atropos_kernel::{
 
 pub use error::CallError;
 pub use many::Calls;
+pub(crate) use one::Call;
 
 use crate::wait::{Alarm, first};
 

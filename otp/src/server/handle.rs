@@ -10,7 +10,7 @@ use atropos_kernel::{Context, Host, Pid, Reason, Replied, Reply, SendError, repl
 
 use super::Server;
 use super::system::{Content, Envelope, Event, Statistics, System};
-use crate::call::{CallError, PATIENCE, Pending, request, request_monitored, request_waiting};
+use crate::call::{Call, CallError, PATIENCE, Pending, request, request_monitored, request_waiting};
 
 /// A process that is known to run a server of this type. Cheap to copy; it outlives the server.
 pub struct ServerRef<S> {
@@ -95,26 +95,31 @@ impl<S: Server> ServerRef<S> {
     }
 
     /// Asks, and waits for the answer for 5 s.
-    pub async fn call<M, T>(self, cx: &Context<M>, make: impl FnOnce(Reply<T>) -> S::Message) -> Result<T, CallError>
+    pub fn call<M, T>(
+        self,
+        cx: &Context<M>,
+        make: impl FnOnce(Reply<T>) -> S::Message,
+    ) -> impl Future<Output = Result<T, CallError>>
     where
         M: Send + 'static,
         T: Send + 'static,
     {
-        self.call_within(cx, PATIENCE, make).await
+        self.call_within(cx, PATIENCE, make)
     }
 
     /// Asks, and waits for the answer for this long; `None`: for ever.
-    pub async fn call_within<M, T>(
+    #[inline]
+    pub fn call_within<M, T>(
         self,
         cx: &Context<M>,
         within: impl Into<Option<Duration>>,
         make: impl FnOnce(Reply<T>) -> S::Message,
-    ) -> Result<T, CallError>
+    ) -> impl Future<Output = Result<T, CallError>>
     where
         M: Send + 'static,
         T: Send + 'static,
     {
-        request(cx, self.pid, |reply| Envelope::<S>::message(make(reply)))?.wait(cx, within.into()).await
+        Call::new(cx, self.pid, within.into(), |reply| Envelope::<S>::message(make(reply)))
     }
 
     /// As [`ServerRef::call_within`], but at a full mailbox it waits for room first; `within` is for both.

@@ -2,10 +2,12 @@
 //!
 //! The loop's order: what a callback wants handled first (`Next::Continue`), then urgent messages, if the server has
 //! any, then the mailbox. An EXIT of the parent, or of the host, ends the server; it is looked at when its turn comes,
-//! as in OTP, or at once while the server is suspended. Each callback runs contained; a crash ends the server with it,
-//! after `terminate`, or has it reborn (`rebirth`).
+//! as in OTP, or at once while the server is suspended.
+//!
+//! The loop runs contained, all of it, so that what a poll pays for that is paid once for all the messages that it handles.
+//! A callback that panics ends the loop, and so the server, after `terminate`; or the server is reborn (`rebirth`) and its loop
+//! begins anew. The state and what the loop keeps for its successor lie outside of it, in `serve`.
 
-use core::future::Future;
 use core::pin::pin;
 use core::task::Poll;
 use core::time::Duration;
@@ -40,22 +42,17 @@ struct Loop<S: Server> {
     urgent: Cursor,
 }
 
-/// What a callback led to.
-enum Called<M> {
-    Next(Next<M>),
-    Crashed(Reason),
-}
-
 /// The body of a server's process; the reason that it ends with.
 pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: Ready, birth: Birth<S>) -> Reason {
     let Birth { state, rebirth, hook } = birth;
     let statistics = Statistics { started: cx.with(|cx| cx.now()), ..Statistics::default() };
     let parent = ready.parent();
+    let container = cx.container();
     let mut server = Loop { cx, parent, statistics, tracer: None, hook, rebirth, poison: None, urgent: Cursor::new() };
     // After the loop's own part, so that its destructor comes first.
     let mut state = state;
     let serving = server.serving();
-    let begun = contained(serving.cx, pin!(async { state.init(serving).await })).await;
+    let begun = contained(&container, pin!(async { state.init(serving).await })).await;
     let mut next = match begun {
         Ok(Ok(next)) => next,
         Ok(Err(Refusal::Ignore)) => {
@@ -71,18 +68,16 @@ pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: Ready, bir
     };
     ready.up();
     loop {
-        let ended = server.run(&mut state, next).await;
-        let (reason, crashed) = match ended {
-            Called::Next(Next::Stop(reason)) => (reason, false),
-            Called::Crashed(reason) => (reason, true),
-            Called::Next(_) => unreachable!("it runs until it stops or crashes"),
+        let (reason, crashed) = match contained(&container, pin!(server.run(&mut state, next))).await {
+            Ok(reason) => (reason, false),
+            Err(reason) => (reason, true),
         };
         if crashed {
             report(&server.cx, server.hook.as_ref(), &reason);
         }
         server.trace(Event::Stopping(&reason));
         let serving = server.serving();
-        let terminated = contained(serving.cx, pin!(async { state.terminate(&reason, serving).await })).await;
+        let terminated = contained(&container, pin!(async { state.terminate(&reason, serving).await })).await;
         if let Err(crash) = &terminated {
             report(&server.cx, server.hook.as_ref(), crash);
         }
@@ -131,7 +126,7 @@ impl<S: Server> Loop<S> {
         }
         self.statistics.rebirths += 1;
         let serving = self.serving();
-        let begun = contained(serving.cx, pin!(async { state.init(serving).await })).await;
+        let begun = contained(&self.cx.container(), pin!(async { state.init(serving).await })).await;
         let next = match begun {
             Ok(Ok(next)) => next,
             Ok(Err(_)) | Err(_) => return None,
@@ -183,50 +178,41 @@ impl<S: Server> Loop<S> {
         .await
     }
 
-    /// Until it stops or crashes.
-    async fn run(&mut self, state: &mut S, mut next: Next<S::Message>) -> Called<S::Message> {
+    /// Until it stops; why.
+    async fn run(&mut self, state: &mut S, mut next: Next<S::Message>) -> Reason {
         loop {
-            let patience = match next {
-                Next::Stop(reason) => return Called::Next(Next::Stop(reason)),
-                Next::Continue(message) => match self.message(state, message).await {
-                    Called::Next(then) => {
-                        next = then;
-                        continue;
-                    }
-                    crashed => return crashed,
-                },
-                Next::Timeout(patience) => Some(patience),
-                Next::Wait => None,
-            };
-            if let Some(poison) = self.poison.take() {
-                // The last state died of it; `init` of this one came first, and what that wanted.
-                match self.message(state, poison).await {
-                    Called::Next(then) => next = then,
-                    crashed => return crashed,
-                }
-                continue;
-            }
-            let received = match patience {
-                None if !S::URGENT => Some(self.cx.recv().await),
-                _ => self.receive(patience).await,
-            };
-            // Out of its wraps at once: who waits for a callback keeps all that is at hand.
             let mut other = None;
-            let message = match received {
-                Some(Received::Message(Envelope(Content::Message(message)))) => Some(message),
+            // Out of its wraps at once: who waits for a callback keeps all that is at hand.
+            let mut sort = |received| match received {
+                Received::Message(Envelope(Content::Message(message)))
+                | Received::Timer { message: Envelope(Content::Message(message)), .. } => Some(message),
                 received => {
-                    other = received;
+                    other = Some(received);
                     None
                 }
             };
-            let called = match message {
-                Some(message) => self.message(state, message).await,
+            let mut patience = None;
+            let message = match next {
+                Next::Stop(reason) => return reason,
+                Next::Continue(message) => Some(message),
+                // The last state died of it; `init` of this one came first, and what that wanted.
+                Next::Wait | Next::Timeout(_) if self.poison.is_some() => self.poison.take(),
+                Next::Wait if !S::URGENT => self.cx.recv_with(sort).await,
+                Next::Wait => self.receive(None).await.and_then(&mut sort),
+                Next::Timeout(time) => {
+                    patience = Some(time);
+                    self.receive(patience).await.and_then(&mut sort)
+                }
+            };
+            next = match message {
+                Some(message) => {
+                    self.begin(&message);
+                    let next = state.handle(message, self.serving()).await;
+                    self.end();
+                    next
+                }
                 None => self.other(state, other.take(), patience).await,
             };
-            match called {
-                Called::Next(then) => next = then,
-                crashed => return crashed,
-            }
         }
     }
 
@@ -236,34 +222,31 @@ impl<S: Server> Loop<S> {
         state: &mut S,
         received: Option<Received<Envelope<S>>>,
         patience: Option<Duration>,
-    ) -> Called<S::Message> {
+    ) -> Next<S::Message> {
         match received {
             None => {
                 self.statistics.timeouts += 1;
                 self.trace(Event::Timeout);
-                let serving = self.serving();
-                called::<S>(&self.cx, async { state.timeout(serving).await }).await
+                state.timeout(self.serving()).await
             }
             Some(Received::Message(envelope) | Received::Timer { message: envelope, .. }) => match envelope.0 {
-                Content::Message(message) => self.message(state, message).await,
+                Content::Message(message) => Next::Continue(message),
                 Content::System(system) => match self.system(state, system).await {
                     // The patience starts anew: the server was spoken to.
-                    Ok(()) => Called::Next(patience.map_or(Next::Wait, Next::Timeout)),
-                    Err(reason) => Called::Next(Next::Stop(reason)),
+                    Ok(()) => patience.map_or(Next::Wait, Next::Timeout),
+                    Err(reason) => Next::Stop(reason),
                 },
             },
-            Some(Received::Exit(exit)) if self.is_the_parents(&exit) => Called::Next(Next::Stop(exit.reason)),
+            Some(Received::Exit(exit)) if self.is_the_parents(&exit) => Next::Stop(exit.reason),
             Some(Received::Exit(exit)) => {
                 self.statistics.signals += 1;
                 self.trace(Event::Exit(&exit));
-                let serving = self.serving();
-                called::<S>(&self.cx, async { state.exit(exit, serving).await }).await
+                state.exit(exit, self.serving()).await
             }
             Some(Received::Down(down)) => {
                 self.statistics.signals += 1;
                 self.trace(Event::Down(&down));
-                let serving = self.serving();
-                called::<S>(&self.cx, async { state.down(down, serving).await }).await
+                state.down(down, self.serving()).await
             }
         }
     }
@@ -272,18 +255,21 @@ impl<S: Server> Loop<S> {
         exit.from.is_none() || exit.from == self.parent
     }
 
-    async fn message(&mut self, state: &mut S, message: S::Message) -> Called<S::Message> {
+    /// A message is about to be handled.
+    #[inline]
+    fn begin(&mut self, message: &S::Message) {
         self.statistics.messages += 1;
-        self.trace(Event::Message(&message));
-        let copy = if self.rebirth.is_some() { self.copy(&message) } else { None };
-        let serving = self.serving();
-        let handled = contained(serving.cx, pin!(async { state.handle(message, serving).await })).await;
-        match handled {
-            Ok(next) => Called::Next(next),
-            Err(crash) => {
-                self.poison = copy;
-                Called::Crashed(crash)
-            }
+        self.trace(Event::Message(message));
+        if self.rebirth.is_some() {
+            self.poison = self.copy(message);
+        }
+    }
+
+    /// It has been, and the state lives.
+    #[inline]
+    fn end(&mut self) {
+        if self.rebirth.is_some() {
+            self.poison = None;
         }
     }
 
@@ -362,18 +348,6 @@ impl<S: Server> Loop<S> {
 
 fn report<M: Send + 'static>(cx: &Context<M>, hook: Option<&Hook>, reason: &Reason) {
     Hook::tell(hook, cx, || Report::Crash { pid: cx.pid(), reason: reason.clone() });
-}
-
-/// What a callback says, or that it crashed. (Not of the loop: a tracer need not be `Sync`.)
-async fn called<S: Server>(
-    cx: &Context<Envelope<S>>,
-    callback: impl Future<Output = Next<S::Message>>,
-) -> Called<S::Message> {
-    let called = contained(cx, pin!(callback)).await;
-    match called {
-        Ok(next) => Called::Next(next),
-        Err(crash) => Called::Crashed(crash),
-    }
 }
 
 enum Asked {
