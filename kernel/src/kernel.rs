@@ -102,6 +102,7 @@ pub struct Kernel {
     world: Arc<dyn World>,
     /// Processes and the cores' credits; at most the limit.
     granted: AtomicUsize,
+    credit_block: u32,
     next_inbox: PlainAtomicUsize,
     closing: AtomicBool,
     /// A hint to the dying: whoever observes has its own way of knowing since when.
@@ -139,6 +140,7 @@ impl Kernel {
             cores: (0..options.cores).map(|_| CoreShared::default()).collect(),
             domain,
             here: world.here(),
+            credit_block: (options.limits.processes / (64 * options.cores as u32)).clamp(1, 64),
             options,
             world,
             granted: AtomicUsize::new(0),
@@ -218,8 +220,9 @@ impl Kernel {
         }
     }
 
+    /// Processes that a core has leave to start at a time.
     pub(crate) fn credit_block(&self) -> u32 {
-        (self.options.limits.processes / (64 * self.cores.len() as u32)).clamp(1, 64)
+        self.credit_block
     }
 
     /// Leave to start a block of processes.

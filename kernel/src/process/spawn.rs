@@ -297,7 +297,7 @@ impl Ties {
         }
     }
 
-    /// Sends the parent its sides. The child is published, and not yet queued: whatever comes of it finds the child before
+    /// Sends the parent its sides, by their proxies. The child is published, and not yet queued: whatever comes of it finds the child before
     /// its first instruction. A parent that has died meanwhile has died after the spawn.
     fn hand_over(self, parent: &Parent<'_>, hand: &Hand<'_>) {
         for proxy in self.proxies.into_iter().flatten() {
@@ -428,7 +428,7 @@ pub(crate) fn spawn<B: Body>(
         // After its pid leads to it, so that who finds it by name can reach it; before it can die.
         entry.confirm_newborn(child, kernel);
     }
-    if let Some(parent) = parent {
+    if let Some(parent) = parent.filter(|parent| parent.by_proxy) {
         ties.hand_over(parent, hand);
     }
     hand.schedule_newborn(child);

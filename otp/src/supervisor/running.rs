@@ -1,6 +1,6 @@
 //! The supervisor's process: its state and its loop.
 
-use atropos_kernel::{Context, Down, Pid, Reason, Received};
+use atropos_kernel::{Context, Down, Pid, Reason, Received, Reference};
 
 use super::backoff::Backoff;
 use super::builder::Supervisor;
@@ -20,6 +20,17 @@ pub(super) enum Flow {
     Go,
     /// With the restart of a child, which is counted.
     Restart(Place),
+    Stop(Reason),
+}
+
+/// What the loop takes out of its mailbox, but for requests.
+enum Came {
+    /// Nobody, while a try could not be sent.
+    Nobody,
+    /// Nothing that is its own business.
+    Nothing,
+    /// The DOWN of a process.
+    End(Pid, Reference, Reason),
     Stop(Reason),
 }
 
@@ -83,27 +94,34 @@ impl Running {
     /// Until it has to end.
     async fn run(&mut self) -> Reason {
         loop {
-            let received = if self.unsent {
-                // When all that has come is met, a try waits that could not be sent.
-                self.cx.yield_now().await;
-                self.cx.try_recv()
-            } else {
-                Some(self.cx.recv().await)
-            };
             // Only requests have it wait: nothing else is kept meanwhile.
             let mut asked = None;
-            let flow = match received {
-                None => self.try_unsent(),
-                Some(Received::Down(down)) => self.ended(&down),
-                Some(Received::Message(request) | Received::Timer { message: request, .. }) => {
+            let parent = self.parent;
+            // Out of its wraps at once, and in words: what is moved as a whole right after it was written is waited for.
+            let mut sort = |received| match received {
+                Received::Down(Down { reference, object, reason }) => {
+                    pid_of(&object).map_or(Came::Nothing, |pid| Came::End(pid, reference, reason))
+                }
+                Received::Message(request) | Received::Timer { message: request, .. } => {
                     asked = Some(request);
-                    Flow::Go
+                    Came::Nothing
                 }
                 // S5: the parent's, or the host's; all others are dropped, and a child's end comes as its DOWN.
-                Some(Received::Exit(exit)) if exit.from.is_none() || exit.from == self.parent => {
-                    Flow::Stop(exit.reason)
-                }
-                Some(Received::Exit(_)) => Flow::Go,
+                Received::Exit(exit) if exit.from.is_none() || exit.from == parent => Came::Stop(exit.reason),
+                Received::Exit(_) => Came::Nothing,
+            };
+            let came = if self.unsent {
+                // When all that has come is met, a try waits that could not be sent.
+                self.cx.yield_now().await;
+                self.cx.try_recv().map_or(Came::Nobody, &mut sort)
+            } else {
+                self.cx.recv_with(sort).await
+            };
+            let flow = match came {
+                Came::Nobody => self.try_unsent(),
+                Came::Nothing => Flow::Go,
+                Came::End(pid, monitor, reason) => self.ended(pid, monitor, reason),
+                Came::Stop(reason) => Flow::Stop(reason),
             };
             let flow = match asked.take() {
                 None => flow,
@@ -118,13 +136,11 @@ impl Running {
     }
 
     /// A process that was monitored has ended.
-    fn ended(&mut self, down: &Down) -> Flow {
-        let Some((place, pid)) = pid_of(&down.object).and_then(|pid| Some((self.children.by_pid(pid)?, pid))) else {
-            return Flow::Go;
-        };
+    fn ended(&mut self, pid: Pid, watched_by: Reference, reason: Reason) -> Flow {
+        let Some(place) = self.children.by_pid(pid) else { return Flow::Go };
         let Some(child) = self.children.get_mut(place) else { return Flow::Go };
         let State::Up { monitor, since, .. } = child.state else { return Flow::Go };
-        if monitor != down.reference {
+        if monitor != watched_by {
             return Flow::Go;
         }
         let restart = child.traits.restart;
@@ -133,14 +149,10 @@ impl Running {
             child.deaths = backoff.in_a_row(child.deaths, core::time::Duration::from_nanos(lived));
         }
         self.set(place, State::Down);
-        if restart != Restart::Permanent && down.reason.is_ordinary() {
+        if restart != Restart::Permanent && reason.is_ordinary() {
             return self.ended_for_good(place);
         }
-        self.tell(place, Some(pid), |supervisor, child| Report::ChildTerminated {
-            supervisor,
-            child,
-            reason: down.reason.clone(),
-        });
+        self.tell(place, Some(pid), |supervisor, child| Report::ChildTerminated { supervisor, child, reason });
         if restart == Restart::Temporary { self.ended_for_good(place) } else { self.restart(place) }
     }
 
