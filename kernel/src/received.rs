@@ -69,15 +69,18 @@ pub enum Peek<'a, M> {
     },
 }
 
-/// An EXIT; or the DOWN that its receiver wants in its place (`link`, K4).
-enum Ended {
-    Exit(Exit),
-    Down(Down),
-}
-
+/// An EXIT; or the DOWN that its receiver wants in its place (`link`, K4). Each made where it is to be: a move would wait.
+///
 /// # Safety
-/// `node` is in the private queue of the owned process.
-unsafe fn ended_of(node: NonNull<Node>, kind: Kind, owner: Pid) -> Ended {
+/// `node` is in the private queue of the owned process, or was until now, and of one of the two kinds of exit.
+#[inline(always)]
+unsafe fn ended_of<R>(
+    node: NonNull<Node>,
+    kind: Kind,
+    owner: Pid,
+    exit: impl FnOnce(Exit) -> R,
+    down: impl FnOnce(Down) -> R,
+) -> R {
     if kind == Kind::LinkExit {
         let link = node.cast::<Link>();
         // SAFETY: fetched by the owner.
@@ -86,13 +89,13 @@ unsafe fn ended_of(node: NonNull<Node>, kind: Kind, owner: Pid) -> Ended {
         let half = unsafe { Link::half_of(link, owner).as_ref() };
         // SAFETY: likewise.
         return match unsafe { link.as_ref() }.down_to(half) {
-            Some(reference) => Ended::Down(Down { reference, object: Object::Pid(from), reason }),
-            None => Ended::Exit(Exit { from: Some(from), reason }),
+            Some(reference) => down(Down { reference, object: Object::Pid(from), reason }),
+            None => exit(Exit { from: Some(from), reason }),
         };
     }
     // SAFETY: in the queue, of this kind.
     let signal = unsafe { node.cast::<ExitSignal>().as_ref() };
-    Ended::Exit(Exit { from: signal.from, reason: signal.reason.clone() })
+    exit(Exit { from: signal.from, reason: signal.reason.clone() })
 }
 
 fn down_of(monitor: &Monitor) -> Down {
@@ -125,10 +128,7 @@ impl<M> Peek<'_, M> {
             // SAFETY: of this kind; the signal's share keeps it.
             Kind::Down => Self::Down(down_of(unsafe { node.cast::<Monitor>().as_ref() })),
             // SAFETY: of one of the two kinds of exit.
-            kind => match unsafe { ended_of(node, kind, process.pid) } {
-                Ended::Exit(exit) => Self::Exit(exit),
-                Ended::Down(down) => Self::Down(down),
-            },
+            kind => unsafe { ended_of(node, kind, process.pid, Self::Exit, Self::Down) },
         }
     }
 }
@@ -213,13 +213,10 @@ impl<M> Received<M> {
             }
             _ => {
                 // SAFETY: of one of the two kinds of exit.
-                let ended = unsafe { ended_of(node, kind, process.pid) };
+                let ended = unsafe { ended_of(node, kind, process.pid, Self::Exit, Self::Down) };
                 // SAFETY: the owner's.
                 unsafe { Node::release(node, hand.pool()) };
-                match ended {
-                    Ended::Exit(exit) => Self::Exit(exit),
-                    Ended::Down(down) => Self::Down(down),
-                }
+                ended
             }
         }
     }

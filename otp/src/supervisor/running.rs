@@ -1,6 +1,6 @@
 //! The supervisor's process: its state and its loop.
 
-use atropos_kernel::{Context, Down, Pid, Reason, Received, Reference};
+use atropos_kernel::{Context, Down, Object, Pid, Reason, Received, Reference};
 
 use super::backoff::Backoff;
 use super::builder::Supervisor;
@@ -11,7 +11,6 @@ use super::requests::Request;
 use super::spec::{AutoShutdown, Restart, Strategy};
 use crate::report::{Hook, Offender, Report};
 use crate::start::Ready;
-use crate::wait::pid_of;
 
 /// Whether the supervisor goes on.
 #[derive(Debug)]
@@ -23,7 +22,7 @@ pub(super) enum Flow {
     Stop(Reason),
 }
 
-/// What the loop takes out of its mailbox, but for requests.
+/// What the loop takes out of its mailbox.
 enum Came {
     /// Nobody, while a try could not be sent.
     Nobody,
@@ -32,6 +31,24 @@ enum Came {
     /// The DOWN of a process.
     End(Pid, Reference, Reason),
     Stop(Reason),
+    /// What was asked, which is kept elsewhere.
+    Request,
+}
+
+/// What has come, out of its wraps at once, and in words: what is moved as a whole right after it was written is waited for.
+#[inline(always)]
+fn sorted(received: Received<Request>, parent: Option<Pid>, asked: &mut Option<Request>) -> Came {
+    match received {
+        Received::Down(Down { object: Object::Pid(pid), reference, reason }) => Came::End(pid, reference, reason),
+        Received::Down(_) => Came::Nothing,
+        Received::Message(request) | Received::Timer { message: request, .. } => {
+            *asked = Some(request);
+            Came::Request
+        }
+        // S5: the parent's, or the host's; all others are dropped, and a child's end comes as its DOWN.
+        Received::Exit(exit) if exit.from.is_none() || exit.from == parent => Came::Stop(exit.reason),
+        Received::Exit(_) => Came::Nothing,
+    }
 }
 
 /// See the module.
@@ -94,38 +111,25 @@ impl Running {
     /// Until it has to end.
     async fn run(&mut self) -> Reason {
         loop {
+            let parent = self.parent;
             // Only requests have it wait: nothing else is kept meanwhile.
             let mut asked = None;
-            let parent = self.parent;
-            // Out of its wraps at once, and in words: what is moved as a whole right after it was written is waited for.
-            let mut sort = |received| match received {
-                Received::Down(Down { reference, object, reason }) => {
-                    pid_of(&object).map_or(Came::Nothing, |pid| Came::End(pid, reference, reason))
-                }
-                Received::Message(request) | Received::Timer { message: request, .. } => {
-                    asked = Some(request);
-                    Came::Nothing
-                }
-                // S5: the parent's, or the host's; all others are dropped, and a child's end comes as its DOWN.
-                Received::Exit(exit) if exit.from.is_none() || exit.from == parent => Came::Stop(exit.reason),
-                Received::Exit(_) => Came::Nothing,
-            };
             let came = if self.unsent {
                 // When all that has come is met, a try waits that could not be sent.
                 self.cx.yield_now().await;
-                self.cx.try_recv().map_or(Came::Nobody, &mut sort)
+                self.cx.try_recv().map_or(Came::Nobody, |received| sorted(received, parent, &mut asked))
             } else {
-                self.cx.recv_with(sort).await
+                self.cx.recv_with(|received| sorted(received, parent, &mut asked)).await
             };
             let flow = match came {
                 Came::Nobody => self.try_unsent(),
                 Came::Nothing => Flow::Go,
                 Came::End(pid, monitor, reason) => self.ended(pid, monitor, reason),
-                Came::Stop(reason) => Flow::Stop(reason),
-            };
-            let flow = match asked.take() {
-                None => flow,
-                Some(request) => self.request(request).await,
+                Came::Stop(reason) => return reason,
+                Came::Request => match asked.take() {
+                    Some(request) => self.request(request).await,
+                    None => Flow::Go,
+                },
             };
             match flow {
                 Flow::Go => {}
