@@ -204,6 +204,14 @@ impl Kernel {
         }
     }
 
+    /// As [`Kernel::work_added`], in the middle of a slice (`runq::idle`, I1). Lock-free.
+    #[inline]
+    pub(crate) fn work_adding(&self) {
+        if let Some(core) = self.idle.work_adding() {
+            self.world.wake(core);
+        }
+    }
+
     /// A timer of another core's wheel was cancelled.
     ///
     /// # Safety

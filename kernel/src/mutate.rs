@@ -47,6 +47,8 @@ pub enum Mutation {
     PlacedFirst,
     /// A core that others count on for work elsewhere begins its own and wakes nobody in its place.
     KeepsTheClaim,
+    /// Who falls asleep while a slice queues something is not looked for when it ends.
+    NeverLooksBack,
     /// Who has claimed a process that does not die of it forgets to queue it.
     ForgetsTheClaimed,
     /// A death lets go of the requests that it has not answered, and says nothing.

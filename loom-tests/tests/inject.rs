@@ -198,6 +198,40 @@ fn one_each(mutation: Option<Mutation>) {
     drop(ours);
 }
 
+/// A process starts two in its slice while the other core goes to sleep, and its core never comes back: one of the two others may
+/// take, and nobody sleeps on it.
+fn queued_in_a_slice(mutation: Option<Mutation>) {
+    let (kernel, _) = with(Options { cores: 2, mutation, ..Options::default() });
+    let (mut one, mut other) = (core(&kernel, 0), core(&kernel, 1));
+    let (ours, done) = (member(&kernel), Arc::new(AtomicUsize::new(0)));
+    let count = done.clone();
+    let starts = body(move |cx: &Cx<'_, ()>| {
+        for _ in 0..2 {
+            let ends = Ends(count.clone());
+            let dies = body(move |_: &Cx<'_, ()>| {
+                let _ = &ends;
+                Resumed::Exit(Reason::NORMAL)
+            });
+            cx.spawn(&SpawnOptions::new(), dies).unwrap();
+        }
+        Resumed::Exit(Reason::NORMAL)
+    });
+    Host::new(&kernel, &ours).spawn(&SpawnOptions::new().core(0), starts).unwrap();
+    let elsewhere = thread::spawn(move || {
+        let _ = other.run(4);
+        other
+    });
+    let _ = one.run(1);
+    let mut other = elsewhere.join().unwrap();
+    for _ in 0..2 {
+        if !kernel.is_idle(1) {
+            let _ = other.run(4);
+        }
+    }
+    assert_eq!(done.load(Ordering::Relaxed), 1, "asleep, and work waits behind the other core's");
+    drop(ours);
+}
+
 #[test]
 fn protocol() {
     for pinned in [false, true] {
@@ -210,10 +244,13 @@ fn protocol() {
     model("inject: spawn for a sleeper, sleep", Some(2), || one_sleeps(1));
     model("inject: one process, two cores", Some(2), two_cores);
     model("inject: two processes, one looks, one sleeps", Some(2), || one_each(None));
+    // With a bound of 2 it takes 40,000 iterations, and is complete as well.
+    model("two born in a slice, another core sleeps", Some(1), || queued_in_a_slice(None));
 }
 
 #[test]
 fn mutants() {
     mutant("inject, the driver forgets a wake", Some(2), || one_core(From::Spawn, false, false));
+    mutant("two born in a slice, no look when it ends", Some(1), || queued_in_a_slice(Some(Mutation::NeverLooksBack)));
     mutant("inject, a claim is not passed on", Some(2), || one_each(Some(Mutation::KeepsTheClaim)));
 }

@@ -307,9 +307,22 @@ fn add_or_steal<S: Steps>(adds: bool) {
     nodes.each_once();
 }
 
-/// A core that runs out of work, and a producer that adds some: the core does not sleep on it. `announce_first`,
-/// `queue_first`: each side does its first step before it looks at the other's.
-fn park_or_push(announce_first: bool, queue_first: bool) {
+/// How a producer looks for who sleeps.
+#[derive(Clone, Copy, PartialEq)]
+enum Looks {
+    /// With a fence, behind what it has queued.
+    Behind,
+    /// With a fence, before it queues.
+    Before,
+    /// Without one at once, and with one at the end of its slice.
+    Twice,
+    /// Without one.
+    Unfenced,
+}
+
+/// A core that runs out of work, and a producer that adds some: the core does not sleep on it. `announce_first`: it does its
+/// first step before it looks at what the other has done.
+fn park_or_push(announce_first: bool, looks: Looks) {
     let (idle, inbox, nodes) = (Arc::new(Idle::new()), Arc::new(Inbox::new()), Nodes::new(1));
     let woken = Arc::new(AtomicBool::new(false));
     let producer = {
@@ -319,14 +332,22 @@ fn park_or_push(announce_first: bool, queue_first: bool) {
                 // SAFETY: the node is ours until it is pushed.
                 unsafe { inbox.push(nodes.get(0)) };
             };
-            if queue_first {
+            let wake = |claimed| {
+                if let Some(core) = claimed {
+                    assert_eq!(core, 0);
+                    assert!(!woken.swap(true, Ordering::Release), "it is claimed once");
+                }
+            };
+            if looks != Looks::Before {
                 queue();
             }
-            if let Some(core) = idle.work_added() {
-                assert_eq!(core, 0);
-                woken.store(true, Ordering::Release);
+            if matches!(looks, Looks::Twice | Looks::Unfenced) {
+                wake(idle.work_adding());
             }
-            if !queue_first {
+            if looks != Looks::Unfenced {
+                wake(idle.work_added());
+            }
+            if looks == Looks::Before {
                 queue();
             }
         })
@@ -378,7 +399,8 @@ fn protocol() {
     model("run queue: overflow, steal", Some(2), overflow_or_steal);
     model("run queue: overflow, more of it, steal", None, || add_or_steal::<Real>(true));
     model("run queue: overflow, refill, steal", Some(3), || add_or_steal::<Real>(false));
-    model("park: announce, look, push, wake", None, || park_or_push(true, true));
+    model("park: announce, look, push, wake", None, || park_or_push(true, Looks::Behind));
+    model("park: announce, look, push, look, wake", Some(4), || park_or_push(true, Looks::Twice));
     model("park: two producers, two sleepers", None, one_wake_each);
 }
 
@@ -398,7 +420,8 @@ fn mutants() {
     mutant("brood, the owner looks at the top before its step is seen", Some(3), || brood_or_steal::<Unfenced>(2));
     mutant("run queue, an overflow looked at, then taken; more", Some(2), || add_or_steal::<LooksFirst>(true));
     mutant("run queue, an overflow looked at, then taken; refill", Some(2), || add_or_steal::<LooksFirst>(false));
-    mutant("park, the last look before the announcement", Some(2), || park_or_push(false, true));
-    mutant("park, queued after the look at who sleeps", Some(2), || park_or_push(true, false));
+    mutant("park, the last look before the announcement", Some(2), || park_or_push(false, Looks::Behind));
+    mutant("park, queued after the look at who sleeps", Some(2), || park_or_push(true, Looks::Before));
+    mutant("park, no fence when the slice ends", Some(2), || park_or_push(true, Looks::Unfenced));
     mutant("run queue, a thief takes as the owner does", Some(2), || steal_or_overwrite(false));
 }

@@ -11,6 +11,10 @@
 //! again. A producer queues, then looks at the bits (`work_added`). With a SeqCst fence
 //! between the two steps on each side, one of them sees the other.
 //!
+//! A core that queues in the middle of a slice looks at the bits without a fence (`work_adding`), and with one for all that the slice
+//! has queued when it ends (`work_added`): who falls asleep just then is missed until then at the latest. Most slices
+//! that wake many find everybody awake, and would pay for a fence each time.
+//!
 //! **I2, one wake for one sleeper.** To wake is to clear the bit; who cleared it must call the
 //! world's `wake`, and nobody else does.
 //!
@@ -61,6 +65,17 @@ impl Idle {
     pub fn work_added(&self) -> Option<usize> {
         // Pairs with the fence of `announce` (I1).
         fence(Ordering::SeqCst);
+        if self.searching.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
+        self.claim_any()
+    }
+
+    /// As [`Idle::work_added`], by a core that will call that when its slice ends: it may miss who falls asleep at this moment.
+    /// Wait-free.
+    #[must_use = "the core is claimed and sleeps until it is woken"]
+    pub fn work_adding(&self) -> Option<usize> {
+        // Relaxed: a hint.
         if self.searching.load(Ordering::Relaxed) > 0 {
             return None;
         }

@@ -164,6 +164,7 @@ impl Core {
         let guard = self.participant.pin();
         let hand = self.kernel.hand(&guard, Some(&self.local));
         self.tick(&hand);
+        self.local.has_called(&self.kernel);
         let mut may = SLICES_A_PIN.min(*left);
         if may == 0 {
             return true;
@@ -231,6 +232,7 @@ impl Core {
     fn turn_to_next(&self, slice: &Slice<'_>, may: u32) -> Option<NonNull<Header>> {
         let shared = &self.kernel.cores[self.local.id()];
         self.local.queues(|queues| queues.end_slice(&shared.queues, slice.budget.get()));
+        self.local.has_called(&self.kernel);
         if may == 0 {
             return None;
         }
@@ -443,6 +445,7 @@ impl Drop for Core {
             // SAFETY: pushed with the wheel's share, cancelled.
             unsafe { self.local.take_off(timer) };
         }
+        self.local.has_called(&self.kernel);
         self.kernel.core_ended(&guard, &self.local);
         drop(guard);
         self.local.settle_accounts(&self.kernel);

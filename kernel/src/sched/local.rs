@@ -12,6 +12,7 @@ use crate::kernel::{Kernel, Limits};
 use crate::list::List;
 use crate::memory::depot::Depot;
 use crate::memory::pool::{KEEPS, Pool};
+use crate::mutate::Mutation;
 use crate::pid::{Block, Pid, Reference};
 use crate::process::header::Header;
 use crate::reclaim::basket::Basket;
@@ -82,6 +83,8 @@ pub(crate) struct CoreLocal {
     slots: UnsafeCell<FreeSlots>,
     block: UnsafeCell<Block>,
     pool: Pool,
+    /// It has queued what others may take, and has looked for sleepers without a fence (`runq::idle`, I1).
+    unfenced: Cell<bool>,
     /// Processes that it may start without asking the kernel.
     credit: Cell<u32>,
     random: Cell<u64>,
@@ -100,6 +103,7 @@ impl CoreLocal {
             slots: UnsafeCell::new(FreeSlots::new()),
             block: UnsafeCell::new(Block::default()),
             pool: Pool::new(limits.kept, depot),
+            unfenced: Cell::new(false),
             credit: Cell::new(0),
             random: Cell::new(seed | 1),
             max_timers: limits.timers,
@@ -199,9 +203,19 @@ impl CoreLocal {
         }
     }
 
-    /// Has another core help, if there is another.
+    /// Has another core help, if there is another; [`CoreLocal::has_called`] follows.
+    #[inline]
     fn calls_for_help(&self, kernel: &Kernel) {
         if kernel.cores() > 1 {
+            self.unfenced.set(true);
+            kernel.work_adding();
+        }
+    }
+
+    /// The slice is over, or the kernel's own work is: nobody has missed what was queued.
+    #[inline]
+    pub(crate) fn has_called(&self, kernel: &Kernel) {
+        if self.unfenced.take() && !kernel.mutated(Mutation::NeverLooksBack) {
             kernel.work_added();
         }
     }
