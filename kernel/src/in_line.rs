@@ -92,7 +92,7 @@ impl InLine {
         to: Pid,
         message: M,
     ) -> Result<(), SendError<M>> {
-        let Some((process, bound)) = hand.find(to).and_then(|process| Some((process, process.bound.get()?))) else {
+        let Some((process, bound)) = hand.find(to).and_then(|process| Some((process, process.bound()?))) else {
             return Err(SendError::NoProc(message));
         };
         let Ok(waiter) = Waiter::try_new(me) else { return Err(SendError::NoMemory(message)) };
@@ -148,7 +148,7 @@ impl Spot {
 
 /// One has gone from the line: whether it is time to sweep it.
 fn counts_as_many(process: &Header) -> bool {
-    process.bound.get().is_some_and(|bound| bound.room.count_gone())
+    process.bound().is_some_and(|bound| bound.room.count_gone())
 }
 
 impl Drop for InLine {

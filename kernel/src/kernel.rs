@@ -14,7 +14,6 @@ use crate::process::header::Header;
 use crate::reason::Reason;
 use crate::reclaim::{Domain, Guard, Participant};
 use crate::runq::idle::Idle;
-use crate::runq::node::RunNode;
 use crate::sched::local::{CoreLocal, CoreShared};
 use crate::signal::node::Budget;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering, PlainAtomicBool, PlainAtomicUsize, fence};
@@ -181,7 +180,7 @@ impl Kernel {
 
     /// Queues a process from outside its core. Lock-free.
     pub(crate) fn inject(&self, process: &Header) {
-        let node = process.whole().cast::<RunNode>();
+        let node = process.run_node();
         if process.core != u32::MAX {
             let core = process.core as usize;
             // SAFETY: the caller woke the process, so it has it.

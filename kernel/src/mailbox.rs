@@ -81,6 +81,8 @@ pub struct Mailbox<O = Real> {
     fetching: AtomicBool,
     /// Written by the owner: signals that waited to be received when it fetched last, 0 when it sleeps.
     waiting: PlainAtomicU32,
+    /// Messages are counted (`bound`). Here because every send asks.
+    bounded: bool,
     orders: PhantomData<O>,
 }
 
@@ -108,12 +110,24 @@ const CLOSED: *mut Node = ptr::without_provenance_mut(2);
 impl<O: Orders> Mailbox<O> {
     /// The mailbox of a process that is about to be queued for its first slice.
     pub fn new() -> Self {
+        Self::of(false)
+    }
+
+    /// As [`Mailbox::new`]; whether the messages in it are counted.
+    pub fn of(bounded: bool) -> Self {
         Self {
             head: AtomicPtr::new(ACTIVE),
             fetching: AtomicBool::new(false),
             waiting: PlainAtomicU32::new(0),
+            bounded,
             orders: PhantomData,
         }
+    }
+
+    /// Whether messages are counted.
+    #[inline(always)]
+    pub fn is_bounded(&self) -> bool {
+        self.bounded
     }
 
     /// Pushes a signal. Lock-free.

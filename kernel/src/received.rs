@@ -136,7 +136,7 @@ impl<M> Peek<'_, M> {
 /// A message is received: there is room for another.
 #[inline(always)]
 fn left(process: &Header, hand: &Hand<'_>) {
-    if let Some(bound) = process.bound.get() {
+    if let Some(bound) = process.bound() {
         bound.received(hand);
     }
 }

@@ -139,7 +139,7 @@ fn send_with<M: Send + 'static>(hand: &Hand<'_>, process: &Header, message: M, w
     if process.mailbox.is_closed() {
         return Err(SendError::NoProc(message));
     }
-    if let Some(bound) = process.bound.get() {
+    if let Some(bound) = process.bound() {
         match bound.admit() {
             Admitted::In => {}
             Admitted::Refused => return Err(SendError::Full(message)),
@@ -163,7 +163,7 @@ fn send_with<M: Send + 'static>(hand: &Hand<'_>, process: &Header, message: M, w
 /// The caller holds `node`; after `true` it is the receiver's.
 #[inline(always)]
 unsafe fn put(hand: &Hand<'_>, process: &Header, node: NonNull<Node>) -> bool {
-    if process.bound.get().is_none() && process.mailbox.claim() {
+    if process.bound().is_none() && process.mailbox.claim() {
         // SAFETY: woken, so the caller owns it until it is queued (P1).
         let private = unsafe { process.private() };
         // SAFETY: by contract in no queue.
@@ -225,7 +225,7 @@ fn discard<M>(hand: &Hand<'_>, message: M) {
 /// A message that was counted has not arrived.
 #[cold]
 fn retract(process: &Header, hand: &Hand<'_>) {
-    if let Some(bound) = process.bound.get() {
+    if let Some(bound) = process.bound() {
         bound.room.retract();
         // Who is in line may have been refused for it.
         if bound.overflow == Overflow::Refuse {

@@ -84,7 +84,7 @@ pub(crate) unsafe fn die(process: NonNull<Header>, slice: &Slice<'_>, reason: Re
 
 /// Who waits for room is told that there will be none, or, where nobody can be told, let go.
 fn close_line(header: &Header, hand: &Hand<'_>, tells: bool) {
-    if let Some(bound) = header.bound.get() {
+    if let Some(bound) = header.bound() {
         bound.close(hand, tells);
     }
 }

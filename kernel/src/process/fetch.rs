@@ -70,7 +70,7 @@ fn fetch_batch(process: &Header, hand: &Hand<'_>, by: By) {
         return;
     }
     let piece = process.mailbox.take().into_piece();
-    if piece.is_plain() && process.bound.get().is_none() {
+    if piece.is_plain() && process.bound().is_none() {
         private.queue.append(piece);
         private.resume |= by == By::Core;
         process.mailbox.settle();
@@ -122,7 +122,7 @@ fn meet_all(process: &Header, hand: &Hand<'_>, by: By, mut fifo: Fifo, refused: 
             }
         }
     }
-    if let Some(bound) = process.bound.get() {
+    if let Some(bound) = process.bound() {
         // SAFETY: the owner.
         bound.trim(unsafe { process.private() }, refused);
     }
@@ -132,7 +132,7 @@ fn meet_all(process: &Header, hand: &Hand<'_>, by: By, mut fifo: Fifo, refused: 
 /// A message goes to the private queue.
 #[inline(always)]
 fn come(process: &Header) -> Met {
-    if let Some(bound) = process.bound.get() {
+    if let Some(bound) = process.bound() {
         bound.fetched();
     }
     Met::Queue
@@ -202,7 +202,7 @@ fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>, kind: Kind) -> M
             // It may be a nudge: the list of links has many that are cut.
             take_up(process, hand);
             // Or there is room for who is in line.
-            if let Some(bound) = process.bound.get() {
+            if let Some(bound) = process.bound() {
                 bound.look(hand);
             }
             Met::Resume
@@ -241,7 +241,7 @@ fn meet_alias(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
     // SAFETY: the owner.
     let private = unsafe { process.private() };
     let Some(alias) = private.aliases.find(via.to_raw()) else {
-        if let Some(bound) = process.bound.get() {
+        if let Some(bound) = process.bound() {
             bound.left(hand);
         }
         return Met::Refused;

@@ -18,9 +18,10 @@
 //!   with all that it has, also with what has been waked before.
 
 use alloc::sync::Arc;
+use core::mem::offset_of;
 use core::ptr::NonNull;
 
-use crate::bound::MaybeBound;
+use crate::bound::{Bound, MaybeBound};
 use crate::kernel::Kernel;
 use crate::link::Link;
 use crate::mailbox::Mailbox;
@@ -42,24 +43,32 @@ pub(super) const TABLE: usize = 1;
 /// A waker's.
 const WAKER: usize = 2;
 
-/// See the module. `repr(C)`: a queued process is its first field; and what every message touches lies together, in front.
+/// See the module. `repr(C)`: blocks are aligned to 32 bytes, half a cache line, and what a send reads and writes lies in the first 32;
+/// what else a wake and a turn touch follows.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Header {
-    /// Its place in a run queue.
-    pub run: RunNode,
     /// Signals that have come, and whether it is queued.
     pub mailbox: Mailbox,
     /// Who it is.
     pub pid: Pid,
-    /// How many messages may wait at a time, if that is bounded.
-    pub bound: MaybeBound,
     /// How to run, drop and free the body, and what it takes.
     pub vtable: &'static BodyVtable,
-    /// The owner's.
-    pub private: UnsafeCell<Private>,
+    /// Its place in a run queue.
+    pub run: RunNode,
     /// The core it must run on, or `u32::MAX`.
     pub core: u32,
+    /// Claimed by the waker that sends `wake`.
+    pub waking: AtomicBool,
+    /// Somebody has killed it without memory for a signal: it dies when it meets `wake`.
+    pub killed: AtomicBool,
+    /// EXITs come as messages. Relaxed wherever it is used: who sets it and then sends finds it set, since
+    /// the signal's push and take order the two; between others there is no order to keep.
+    pub trap_exit: AtomicBool,
+    /// The owner's.
+    pub private: UnsafeCell<Private>,
+    /// How many messages may wait at a time, if that is bounded ([`Header::bound`]).
+    pub limit: MaybeBound,
     /// Monitors and timers that wait for its death.
     pub watchers: Roll<Watch>,
     /// Links that others made and it has not yet taken up.
@@ -70,13 +79,6 @@ pub struct Header {
     pub reason: UnsafeCell<Reason>,
     /// The signal that a waker sends, and whether it is on its way.
     pub wake: Node,
-    /// Claimed by the waker that sends `wake`.
-    pub waking: AtomicBool,
-    /// Somebody has killed it without memory for a signal: it dies when it meets `wake`.
-    pub killed: AtomicBool,
-    /// EXITs come as messages. Relaxed wherever it is used: who sets it and then sends finds it set, since
-    /// the signal's push and take order the two; between others there is no order to keep.
-    pub trap_exit: AtomicBool,
     /// Shares of the memory: `TABLE`, and `WAKER` for each waker.
     pub shares: AtomicUsize,
     /// See P4.
@@ -86,6 +88,9 @@ pub struct Header {
     /// The slot's last tombstone (`table`, T3).
     pub predecessor: *mut (),
 }
+
+#[cfg(all(not(loom), target_pointer_width = "64"))]
+const _: () = assert!(offset_of!(Header, run) == 32 && offset_of!(Header, private) == 64, "by half lines");
 
 // SAFETY: P1 to P4: every field is atomic, constant, or used by one owner at a time, and
 // what they hold is Send.
@@ -109,6 +114,29 @@ impl Header {
         // `spawn` exposed the allocation.
         let whole = core::ptr::with_exposed_provenance_mut(core::ptr::from_ref(self).addr());
         NonNull::new(whole).unwrap_or(NonNull::from(self))
+    }
+
+    /// Its place in a run queue, as part of the whole.
+    #[inline]
+    pub fn run_node(&self) -> NonNull<RunNode> {
+        // SAFETY: within the process.
+        unsafe { self.whole().byte_add(offset_of!(Self, run)) }.cast()
+    }
+
+    /// The process that is queued by this node.
+    ///
+    /// # Safety
+    /// The node came from [`Header::run_node`].
+    #[inline]
+    pub unsafe fn of_run_node(node: NonNull<RunNode>) -> NonNull<Self> {
+        // SAFETY: by contract within the process.
+        unsafe { node.byte_sub(offset_of!(Self, run)) }.cast()
+    }
+
+    /// How many messages may wait at a time, if that is bounded.
+    #[inline(always)]
+    pub fn bound(&self) -> Option<&Bound> {
+        if self.mailbox.is_bounded() { self.limit.get() } else { None }
     }
 
     /// Why it died; for those who found it closed (P3).

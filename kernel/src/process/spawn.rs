@@ -473,9 +473,9 @@ unsafe fn write_header<B: Body>(
     }
     write! {
         run: RunNode::new(options.priority as u8),
-        mailbox: Mailbox::new(),
+        mailbox: Mailbox::of(bound.get().is_some()),
         pid: claim.pid,
-        bound: bound,
+        limit: bound,
         vtable: Process::<B>::VTABLE,
         private: UnsafeCell::new(Private::new()),
         core: options.core.map_or(u32::MAX, |core| core as u32),

@@ -7,12 +7,14 @@ use core::ptr::{self, NonNull};
 
 use crate::sync::UnsafeCell;
 
-/// See the module. The first field of a process.
+/// See the module. A part of a process.
 #[derive(Debug)]
 pub struct RunNode {
     next: UnsafeCell<*mut RunNode>,
-    /// Of the chain that this node heads, while the chain is checked in.
-    chain: UnsafeCell<(*mut RunNode, usize)>,
+    /// Of the chain that this node heads, while the chain is checked in: its last.
+    tail: UnsafeCell<*mut RunNode>,
+    /// Likewise: how many they are.
+    len: UnsafeCell<u32>,
     /// 0 is the highest; below [`super::PRIORITIES`].
     priority: u8,
 }
@@ -21,7 +23,8 @@ impl RunNode {
     /// A node in no queue.
     pub fn new(priority: u8) -> Self {
         assert!((priority as usize) < super::PRIORITIES);
-        Self { next: UnsafeCell::new(ptr::null_mut()), chain: UnsafeCell::new((ptr::null_mut(), 0)), priority }
+        let none = ptr::null_mut();
+        Self { next: UnsafeCell::new(none), tail: UnsafeCell::new(none), len: UnsafeCell::new(0), priority }
     }
 
     /// Its priority, constant.
@@ -49,20 +52,22 @@ impl RunNode {
 
     /// # Safety
     /// The caller has the node (R1).
-    pub(super) unsafe fn chain(this: NonNull<Self>) -> (*mut RunNode, usize) {
+    pub(super) unsafe fn chain(this: NonNull<Self>) -> (*mut RunNode, u32) {
         // SAFETY: the caller's, so live.
         let this = unsafe { this.as_ref() };
         // SAFETY: by contract.
-        this.chain.with(|chain| unsafe { *chain })
+        (this.tail.with(|tail| unsafe { *tail }), this.len.with(|len| unsafe { *len }))
     }
 
     /// # Safety
     /// The caller has the node (R1).
-    pub(super) unsafe fn set_chain(this: NonNull<Self>, tail: *mut RunNode, len: usize) {
+    pub(super) unsafe fn set_chain(this: NonNull<Self>, tail: *mut RunNode, len: u32) {
         // SAFETY: the caller's, so live.
         let this = unsafe { this.as_ref() };
         // SAFETY: by contract.
-        this.chain.with_mut(|chain| unsafe { *chain = (tail, len) });
+        this.tail.with_mut(|place| unsafe { *place = tail });
+        // SAFETY: by contract.
+        this.len.with_mut(|place| unsafe { *place = len });
     }
 }
 
@@ -71,7 +76,7 @@ impl RunNode {
 pub struct Chain {
     head: *mut RunNode,
     tail: *mut RunNode,
-    len: usize,
+    len: u32,
 }
 
 // SAFETY: the nodes are the chain's (R1), and processes are Send.
@@ -85,7 +90,7 @@ impl Chain {
 
     /// Nodes in it.
     pub fn len(&self) -> usize {
-        self.len
+        self.len as usize
     }
 
     /// Whether there is none.

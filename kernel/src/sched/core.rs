@@ -171,10 +171,10 @@ impl Core {
         }
         let Some(first) = self.next() else { return false };
         // SAFETY: popped from the run queues, so ours (P1); the guard keeps it while the slice has it.
-        let slice = Slice::new(hand, &self.local, unsafe { first.cast::<Header>().as_ref() });
+        let slice = Slice::new(hand, &self.local, unsafe { first.as_ref() });
         slice.budget.set(self.local.queues(|queues| queues.budget()));
         let noted = Noted::of(&slice, &self.kernel);
-        let mut process = Some(first.cast());
+        let mut process = Some(first);
         while let Some(first) = process {
             let before = may;
             // SAFETY: popped, so ours, and the slice's.
@@ -236,7 +236,7 @@ impl Core {
         if may == 0 {
             return None;
         }
-        let process = self.next()?.cast();
+        let process = self.next()?;
         // SAFETY: popped, so ours (P1); the slice's guard keeps it.
         slice.turn_to(unsafe { process.as_ref() }, self.local.queues(|queues| queues.budget()));
         shared.mark.enter(slice.process().pid);
@@ -258,13 +258,19 @@ impl Core {
 
     /// The next process: its own, or another core's.
     #[inline]
-    fn next(&self) -> Option<NonNull<RunNode>> {
+    fn next(&self) -> Option<NonNull<Header>> {
         let shared = &self.kernel.cores[self.local.id()].queues;
-        let Some(process) = self.local.queues(|queues| queues.pop(shared)) else { return self.find() };
-        if self.owes.take() || self.local.queues(Local::has_shown) {
-            self.tell();
-        }
-        Some(process)
+        let node = match self.local.queues(|queues| queues.pop(shared)) {
+            Some(node) => {
+                if self.owes.take() || self.local.queues(Local::has_shown) {
+                    self.tell();
+                }
+                node
+            }
+            None => self.find()?,
+        };
+        // SAFETY: all that is queued is queued by `CoreLocal` and `Kernel`, by these nodes.
+        Some(unsafe { Header::of_run_node(node) })
     }
 
     /// Who is about to run somebody, perhaps for long, sees that what is there besides is found.

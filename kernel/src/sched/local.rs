@@ -17,7 +17,6 @@ use crate::pid::{Block, Pid, Reference};
 use crate::process::header::Header;
 use crate::reclaim::basket::Basket;
 use crate::reclaim::{Limbo, Participant};
-use crate::runq::node::RunNode;
 use crate::runq::{Local, Queued, Shared};
 use crate::sync::{Cell, Ordering, PlainAtomicBool, PlainAtomicUsize, UnsafeCell};
 use crate::table::{Claim, FreeSlots, NoSlot};
@@ -165,7 +164,7 @@ impl CoreLocal {
 
     /// Queues a process that was just woken here, or started.
     pub(crate) fn schedule(&self, kernel: &Kernel, process: &Header, newborn: bool) {
-        let node = process.whole().cast::<RunNode>();
+        let node = process.run_node();
         let shared = &kernel.cores[self.id].queues;
         let queued = self.queues(|queues| {
             if process.core == u32::MAX {
@@ -184,7 +183,7 @@ impl CoreLocal {
 
     /// Queues a process whose slice is over, behind the others; and has another core help, if there is more to do.
     pub(crate) fn requeue(&self, kernel: &Kernel, process: &Header) {
-        let node = process.whole().cast::<RunNode>();
+        let node = process.run_node();
         let shared = &kernel.cores[self.id].queues;
         let helps = self.queues(|queues| {
             if process.core != u32::MAX {
