@@ -43,8 +43,7 @@ pub(super) const TABLE: usize = 1;
 /// A waker's.
 const WAKER: usize = 2;
 
-/// See the module. `repr(C)`: blocks are aligned to 32 bytes, half a cache line, and what a send reads and writes lies in the first 32;
-/// what else a wake and a turn touch follows.
+/// See the module. `repr(C)`: what a send reads and writes lies in the first 32 bytes, and what else a wake and a turn touch follows.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Header {
@@ -90,7 +89,8 @@ pub struct Header {
 }
 
 #[cfg(all(not(loom), target_pointer_width = "64"))]
-const _: () = assert!(offset_of!(Header, run) == 32 && offset_of!(Header, private) == 64, "by half lines");
+const _: () =
+    assert!(offset_of!(Header, run) == 32 && offset_of!(Header, private) == 64, "what a send touches; a wake");
 
 // SAFETY: P1 to P4: every field is atomic, constant, or used by one owner at a time, and
 // what they hold is Send.
