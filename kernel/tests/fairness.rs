@@ -27,6 +27,29 @@ fn what_overflows_gets_its_turn() {
     assert!(*least >= 30 && *most <= 50, "of 40 rounds one had {least} turns and one {most}");
 }
 
+/// Whatever the priority, and wherever it may run, and whether others of another priority are there.
+#[test]
+fn all_priorities_are_looked_for() {
+    for priority in [Priority::High, Priority::Normal, Priority::Low] {
+        for (pinned, beside) in [(false, false), (false, true), (true, false), (true, true)] {
+            let mut stage = Stage::new(Options { cores: 2, ..Options::default() });
+            if beside {
+                stage.host().spawn(&SpawnOptions::new(), yields(Arc::default())).unwrap();
+            }
+            let turns = Arc::new(AtomicUsize::new(0));
+            let options = SpawnOptions::new().priority(priority);
+            let options = if pinned { options.core(1) } else { options };
+            stage.host().spawn(&options, yields(turns.clone())).unwrap();
+            for _ in 0..10 {
+                for core in &mut stage.cores {
+                    let _ = core.run(64);
+                }
+            }
+            assert!(turns.load(Ordering::Relaxed) > 0, "{priority:?}, pinned {pinned}, with others {beside}: no turn");
+        }
+    }
+}
+
 /// Two that wake each other run from the next-up slot, at every second pick; what is pinned, and what is of low
 /// priority, is not locked out by that beat.
 #[test]

@@ -88,7 +88,7 @@ pub struct Header {
     pub predecessor: *mut (),
 }
 
-#[cfg(all(not(loom), target_pointer_width = "64"))]
+#[cfg(all(not(any(loom, shuttle)), target_pointer_width = "64"))]
 const _: () =
     assert!(offset_of!(Header, run) == 32 && offset_of!(Header, private) == 64, "what a send touches; a wake");
 

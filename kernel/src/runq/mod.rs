@@ -11,7 +11,7 @@
 //! and, in [`Local`], its own: what has not been checked in, the pinned, and the counts that
 //! keep things fair.
 //!
-//! - **F1, no priority starves.** Of the picks from the queues every 8th looks at normal before high, every 64th at low
+//! - **F1, no priority starves.** Of the picks from queues of more than one priority every 8th looks at normal before high, every 64th at low
 //!   first. Where there are pinned ones, they and the others take turns.
 //! - **F2, no pair starves the rest.** A process from the queues brings two slices: one of its own, and one for all those
 //!   that are picked from `next` and the brood after it. When both are used up, but for a rest not worth a switch, the queues
@@ -211,6 +211,7 @@ impl<S: Steps> Local<S> {
         // SAFETY: the caller's.
         unsafe { self.pinned[priority].push(node) };
         self.pinned_len += 1;
+        self.mixed |= priority != NORMAL;
     }
 
     /// The owner's own overflow, or what a thief has left of it.
