@@ -11,12 +11,19 @@ use atropos_otp::{Backoff, CallError, Intensity, Next, Refusal, Server, Serving,
 use common::{Bed, Told, Yard, boom, crash, lock};
 
 type Log = Arc<Mutex<Vec<String>>>;
+type Wants = fn(u32) -> Option<Ask>;
+
+fn nothing(_: u32) -> Option<Ask> {
+    None
+}
 
 struct Fragile {
     log: Log,
     born: u32,
     /// The births whose `init` fails.
     fails: Option<u32>,
+    /// What `init` of which birth wants handled first.
+    wants: Wants,
 }
 
 enum Ask {
@@ -39,7 +46,10 @@ impl Server for Fragile {
 
     async fn init(&mut self, _: Serving<'_, Self>) -> Result<Next<Ask>, Refusal> {
         lock(&self.log).push(format!("init {}", self.born));
-        if self.fails == Some(self.born) { Err(Refusal::Stop(boom())) } else { Ok(Next::Wait) }
+        if self.fails == Some(self.born) {
+            return Err(Refusal::Stop(boom()));
+        }
+        Ok((self.wants)(self.born).map_or(Next::Wait, Next::Continue))
     }
 
     async fn handle(&mut self, ask: Ask, cx: Serving<'_, Self>) -> Next<Ask> {
@@ -62,20 +72,20 @@ impl Server for Fragile {
     }
 }
 
-fn fragile(log: &Log, fails: Option<u32>) -> (Fragile, impl FnMut() -> Fragile + Send + use<>) {
+fn fragile(log: &Log, fails: Option<u32>, wants: Wants) -> (Fragile, impl FnMut() -> Fragile + Send + use<>) {
     let (log, mut born) = (log.clone(), 0);
     let mut make = move || {
         born += 1;
-        Fragile { log: log.clone(), born, fails }
+        Fragile { log: log.clone(), born, fails, wants }
     };
     (make(), make)
 }
 
-fn scene(mail: Mail<Ask>) -> (Vec<String>, Result<u32, CallError>) {
+fn scene(mail: Mail<Ask>, wants: Wants) -> (Vec<String>, Result<u32, CallError>) {
     let (mut bed, log) = (Bed::new(2, 1), Log::default());
     let inner = log.clone();
     let born = bed.run(move |cx: Context<()>| async move {
-        let (first, make) = fragile(&inner, None);
+        let (first, make) = fragile(&inner, None, wants);
         let server = first.start().reborn(make, mail, Intensity::within(3, Duration::from_secs(5)));
         let server = server.name("address").alone(&cx).await.expect("up");
         server.cast(&cx, Ask::Work(Duration::from_millis(1))).map_err(|_| ()).expect("alive");
@@ -94,21 +104,62 @@ fn scene(mail: Mail<Ask>) -> (Vec<String>, Result<u32, CallError>) {
 
 #[test]
 fn reborn_with_the_mail_dropped() {
-    let (log, born) = scene(Mail::Drop);
+    let (log, born) = scene(Mail::Drop, nothing);
     assert_eq!(log, ["init 1", "1", "1 dies", "terminate 1: crash: poison", "init 2"]);
     assert_eq!(born, Ok(2));
 }
 
 #[test]
 fn reborn_with_the_mail_kept_and_the_poison_skipped() {
-    let (log, born) = scene(Mail::SkipPoison);
+    let (log, born) = scene(Mail::SkipPoison, nothing);
     assert_eq!(log, ["init 1", "1", "1 dies", "terminate 1: crash: poison", "init 2", "2"]);
     assert_eq!(born, Ok(2));
 }
 
 #[test]
 fn reborn_with_all_mail_kept() {
-    let (log, born) = scene(Mail::Keep(copy));
+    let (log, born) = scene(Mail::Keep(copy), nothing);
+    let expected = [
+        "init 1",
+        "1",
+        "1 dies",
+        "terminate 1: crash: poison",
+        "init 2",
+        "2 dies",
+        "terminate 2: crash: poison",
+        "init 3",
+        "3 survives",
+        "2",
+    ];
+    assert_eq!(log, expected);
+    assert_eq!(born, Ok(3));
+}
+
+#[test]
+fn what_a_birth_wants_comes_before_the_poison_and_does_not_replace_it() {
+    let (log, born) = scene(Mail::Keep(copy), |born| Some(Ask::Note(100 + born)));
+    let expected = [
+        "init 1",
+        "101",
+        "1",
+        "1 dies",
+        "terminate 1: crash: poison",
+        "init 2",
+        "102",
+        "2 dies",
+        "terminate 2: crash: poison",
+        "init 3",
+        "103",
+        "3 survives",
+        "2",
+    ];
+    assert_eq!(log, expected);
+    assert_eq!(born, Ok(3));
+}
+
+#[test]
+fn a_birth_that_dies_of_what_it_wanted_leaves_the_poison_to_the_next() {
+    let (log, born) = scene(Mail::Keep(copy), |born| (born == 2).then_some(Ask::Panic(4)));
     let expected = [
         "init 1",
         "1",
@@ -131,7 +182,7 @@ fn too_many_rebirths_or_a_failed_init_end_it() {
         let (mut bed, log) = (Bed::new(2, 1), Log::default());
         let inner = log.clone();
         let ended = bed.run(move |cx: Context<()>| async move {
-            let (first, make) = fragile(&inner, fails);
+            let (first, make) = fragile(&inner, fails, nothing);
             let intensity = Intensity::within(3, Duration::from_secs(5));
             let server = first.start().reborn(make, Mail::SkipPoison, intensity).alone(&cx).await.expect("up");
             for _ in 0..10 {
@@ -187,7 +238,7 @@ fn a_sender_can_wait_for_room() {
     let (mut bed, log) = (Bed::new(2, 1), Log::default());
     let inner = log.clone();
     bed.run(move |cx: Context<()>| async move {
-        let (slow, _) = fragile(&inner, None);
+        let (slow, _) = fragile(&inner, None, nothing);
         let slow = slow.start().mailbox_limit(2).alone(&cx).await.expect("up");
         slow.cast(&cx, Ask::Work(Duration::from_secs(1))).map_err(|_| ()).expect("room");
         cx.sleep(Duration::from_millis(1)).await;

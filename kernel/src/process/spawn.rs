@@ -297,8 +297,8 @@ impl Ties {
         }
     }
 
-    /// Sends the parent its sides, by their proxies. The child is published, and not yet queued: whatever comes of it finds the child before
-    /// its first instruction. A parent that has died meanwhile has died after the spawn.
+    /// Sends the parent its sides, by their proxies. The child is published, and not yet queued: whatever comes of it
+    /// finds the child before its first instruction. A parent that has died meanwhile has died after the spawn.
     fn hand_over(self, parent: &Parent<'_>, hand: &Hand<'_>) {
         for proxy in self.proxies.into_iter().flatten() {
             // SAFETY: new, so ours.

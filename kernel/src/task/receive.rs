@@ -71,6 +71,18 @@ impl<M: Send + 'static> Drop for Patience<'_, M> {
     }
 }
 
+/// The oldest signal, as `take` makes it of what lies there.
+#[inline(always)]
+fn receive<M: Send + 'static, R>(context: &Context<M>, take: impl FnOnce(Received<M>) -> R) -> Poll<R> {
+    // As [`Context::with`], without a closure, which would be a function of its own.
+    // SAFETY: for this call.
+    let Some(cx) = (unsafe { context.view() }) else { context.is_elsewhere() };
+    if !may_go_on(cx) {
+        return Poll::Pending;
+    }
+    cx.receive_as(|received| Poll::Ready(take(received)), || Poll::Pending)
+}
+
 /// See [`Context::recv`].
 pub struct Receive<'c, M: Send + 'static>(&'c Context<M>);
 
@@ -85,13 +97,7 @@ impl<M: Send + 'static> Future for Receive<'_, M> {
 
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<Received<M>> {
-        // As [`Context::with`], without a closure, which would be a function of its own.
-        // SAFETY: for this call.
-        let Some(cx) = (unsafe { self.0.view() }) else { self.0.is_elsewhere() };
-        if !may_go_on(cx) {
-            return Poll::Pending;
-        }
-        cx.receive_as(Poll::Ready, || Poll::Pending)
+        receive(self.0, |received| received)
     }
 }
 
@@ -118,13 +124,7 @@ where
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<R> {
         let this = &mut *self;
-        // As [`Context::with`], without a closure, which would be a function of its own.
-        // SAFETY: for this call.
-        let Some(cx) = (unsafe { this.context.view() }) else { this.context.is_elsewhere() };
-        if !may_go_on(cx) {
-            return Poll::Pending;
-        }
-        cx.receive_as(|received| Poll::Ready((this.take)(received)), || Poll::Pending)
+        receive(this.context, &mut this.take)
     }
 }
 

@@ -36,7 +36,9 @@ struct Loop<S: Server> {
     tracer: Option<Tracer<S>>,
     hook: Option<Hook>,
     rebirth: Option<Rebirth<S>>,
-    /// A copy of the message that is being handled, to be handled again by the next state.
+    /// A copy of the message that is being handled: the poison, if the state dies of it.
+    handled: Option<S::Message>,
+    /// What the last state died of, to be handled again by this one.
     poison: Option<S::Message>,
     /// Up to where urgent messages have been looked for.
     urgent: Cursor,
@@ -48,7 +50,8 @@ pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: Ready, bir
     let statistics = Statistics { started: cx.with(|cx| cx.now()), ..Statistics::default() };
     let parent = ready.parent();
     let container = cx.container();
-    let mut server = Loop { cx, parent, statistics, tracer: None, hook, rebirth, poison: None, urgent: Cursor::new() };
+    let urgent = Cursor::new();
+    let mut server = Loop { cx, parent, statistics, tracer: None, hook, rebirth, handled: None, poison: None, urgent };
     // After the loop's own part, so that its destructor comes first.
     let mut state = state;
     let serving = server.serving();
@@ -74,6 +77,8 @@ pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: Ready, bir
         };
         if crashed {
             report(&server.cx, server.hook.as_ref(), &reason);
+            // A poison that still waits is mail, and goes before what its state's own `init` wanted and died of.
+            server.poison = server.poison.take().or(server.handled.take());
         }
         server.trace(Event::Stopping(&reason));
         let serving = server.serving();
@@ -261,7 +266,7 @@ impl<S: Server> Loop<S> {
         self.statistics.messages += 1;
         self.trace(Event::Message(message));
         if self.rebirth.is_some() {
-            self.poison = self.copy(message);
+            self.handled = self.copy(message);
         }
     }
 
@@ -269,7 +274,7 @@ impl<S: Server> Loop<S> {
     #[inline]
     fn end(&mut self) {
         if self.rebirth.is_some() {
-            self.poison = None;
+            self.handled = None;
         }
     }
 
