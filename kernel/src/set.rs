@@ -17,7 +17,7 @@ use hashbrown::HashTable;
 use crate::config::INDEX_FROM;
 use crate::sync::Cell;
 
-/// A member's place in its set. The first one's `prev` is the last: a set is one pointer.
+/// A member's place in its set. The first one's `prev` is the last: a set is one pointer. Who has no `prev` is in none.
 #[derive(Debug)]
 pub struct Joint<T> {
     next: Cell<*mut T>,
@@ -28,6 +28,11 @@ impl<T> Joint<T> {
     /// In no set.
     pub fn new() -> Self {
         Self { next: Cell::new(ptr::null_mut()), prev: Cell::new(ptr::null_mut()) }
+    }
+
+    /// Whether it is in a set. For that set's owner.
+    pub fn is_in_set(&self) -> bool {
+        !self.prev.get().is_null()
     }
 }
 
@@ -193,7 +198,7 @@ impl<T: Member> Set<T> {
     pub unsafe fn remove(&mut self, member: NonNull<T>) {
         // SAFETY: by contract.
         let inner = unsafe { member.as_ref() };
-        let (next, prev) = (inner.joint().next.get(), inner.joint().prev.get());
+        let (next, prev) = (inner.joint().next.get(), inner.joint().prev.replace(ptr::null_mut()));
         if self.head == member.as_ptr() {
             self.head = next;
         } else if let Some(prev) = NonNull::new(prev) {

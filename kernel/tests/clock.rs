@@ -93,3 +93,51 @@ fn fault_2_2_r_a_the_idle_do_not_poll() {
     while stage.cores[at].run(1_000) == Ran::Worked {}
     assert!(!stage.host().is_alive(sleeping), "whatever the other core does");
 }
+
+/// Others have their turns between them, and none is forgotten.
+#[test]
+fn very_many_that_are_due_are_fired_some_at_a_time() {
+    const MANY: u32 = 3000;
+    let mut stage = Stage::new(Options::default());
+    let received = Arc::new(AtomicUsize::new(0));
+    let counted = received.clone();
+    let waits = async move |mut cx: Context<u32>| {
+        for number in 0..MANY {
+            cx.send_after(cx.pid(), SECOND, number).expect("memory for a timer");
+        }
+        for number in 0..MANY {
+            // Of one tick, they come in the order in which they were started.
+            assert!(matches!(cx.recv().await, Received::Message(came) if came == number));
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    stage.host().spawn_async(&SpawnOptions::new(), waits).expect("a process");
+    stage.settle();
+    stage.world.now.fetch_add(2_000_000_000, Ordering::Relaxed);
+    assert_eq!(stage.cores[0].run(1), Ran::Worked);
+    let first = received.load(Ordering::Relaxed);
+    assert!(0 < first && first < MANY as usize, "{first} at once");
+    stage.settle();
+    assert_eq!(received.load(Ordering::Relaxed), MANY as usize);
+    assert_eq!(stage.kernel.process_count(), 0);
+}
+
+/// Due for the dead: nobody has a turn, and the core does not say that it is idle until all are gone.
+#[test]
+fn very_many_that_are_due_for_nobody_are_gone_before_the_core_is_idle() {
+    let mut stage = Stage::new(Options::default());
+    let gone = Arc::new(());
+    let kept = gone.clone();
+    let starts = async move |cx: Context<Arc<()>>| {
+        // By name, so that they do not end with who starts them.
+        for _ in 0..3000 {
+            cx.send_after("nobody", SECOND, kept.clone()).expect("memory for a timer");
+        }
+    };
+    stage.host().spawn_async(&SpawnOptions::new(), starts).expect("a process");
+    stage.settle();
+    assert_eq!(Arc::strong_count(&gone), 3001);
+    stage.world.now.fetch_add(2_000_000_000, Ordering::Relaxed);
+    stage.settle();
+    assert_eq!(Arc::strong_count(&gone), 1);
+}

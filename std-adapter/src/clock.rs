@@ -1,7 +1,7 @@
 //! The clock, and a cheaper one for timers ([`soon`]).
 //!
 //! A look at the system's clock takes 25 ns here, of which the counter that it is made of takes 9: the rest is waiting
-//! until nothing is under way in the processor, and arithmetic. A timer need not know the time so well. Its wheel counts in 65 µs, and what
+//! until nothing is under way in the processor, and arithmetic. A timer need not know the time so well. Its wheel counts in 16 µs, and what
 //! matters is that it is never early. So what is wanted is a time that is *not before* now, and not long after.
 //!
 //! Each thread keeps a reading of the system's clock with the counter around it ([`Reading`]), and how many nanoseconds a

@@ -24,13 +24,14 @@ use crate::process::private::Private;
 use crate::process::ties;
 use crate::proxy::Proxy;
 use crate::reason::Reason;
+use crate::set::Member;
 use crate::signal::ask::Ask;
 use crate::signal::exit_signal::ExitSignal;
 use crate::signal::message;
 use crate::signal::node::{Kind, Node};
 use crate::signal::queue::Queue;
 use crate::sync::Ordering;
-use crate::timer::record::TimerHead;
+use crate::timer::record::{Target, TimerHead};
 
 /// What a signal did.
 enum Met {
@@ -224,11 +225,16 @@ fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>, kind: Kind) -> M
 fn forget_timer(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) {
     let timer = node.cast::<TimerHead>();
     // SAFETY: the signal's share keeps it.
-    let reference = unsafe { timer.as_ref() }.reference;
+    let record = unsafe { timer.as_ref() };
     // SAFETY: the owner.
     let private = unsafe { process.private() };
-    if private.timers.find(reference.to_raw()) == Some(timer) {
-        // SAFETY: found there.
+    let is_among_them = match record.target() {
+        // One that somebody else has started is in the starter's set, and on this process's list of watchers (`timer::start`).
+        Target::Pid(_) => !record.watched && Member::joint(record).is_in_set(),
+        Target::Name(_) => private.timers.find(record.reference.to_raw()) == Some(timer),
+    };
+    if is_among_them {
+        // SAFETY: it is there.
         unsafe { private.timers.remove(timer) };
         // SAFETY: the starter's share, which the set had.
         unsafe { TimerHead::give_up(timer, hand.pool()) };

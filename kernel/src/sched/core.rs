@@ -33,6 +33,9 @@ use crate::world::Here;
 /// Slices under one guard, and between two looks at the clock.
 const SLICES_A_PIN: u32 = 8;
 
+/// Timers that are fired at a time: others have their turns also when very many are due.
+const FIRES_A_PIN: usize = 1024;
+
 /// Batches of the dead that are handed on before the epochs are pushed on, which allocates.
 const BATCHES_AN_EPOCH: u32 = 4;
 
@@ -159,17 +162,17 @@ impl Core {
         }
     }
 
-    /// Some slices under one guard; false when there was nothing to run.
+    /// Some slices under one guard; false when there was nothing to do.
     fn run_pinned(&mut self, left: &mut u32) -> bool {
         let guard = self.participant.pin();
         let hand = self.kernel.hand(&guard, Some(&self.local));
-        self.tick(&hand);
+        let fired_all = self.tick(&hand);
         self.local.has_called(&self.kernel);
         let mut may = SLICES_A_PIN.min(*left);
         if may == 0 {
             return true;
         }
-        let Some(first) = self.next() else { return false };
+        let Some(first) = self.next() else { return !fired_all };
         // SAFETY: popped from the run queues, so ours (P1); the guard keeps it while the slice has it.
         let slice = Slice::new(hand, &self.local, unsafe { first.as_ref() });
         slice.budget.set(self.local.queues(|queues| queues.budget()));
@@ -243,17 +246,22 @@ impl Core {
         Some(process)
     }
 
-    /// Fires what is due.
-    fn tick(&self, hand: &Hand<'_>) {
+    /// Fires what is due; false when it was too much for one time.
+    fn tick(&self, hand: &Hand<'_>) -> bool {
         self.local.drain_cancelled(&self.kernel);
         if self.local.timers() == 0 {
-            return;
+            return true;
         }
         let now = self.kernel.now();
-        while let Some(timer) = self.local.pop_due(now) {
+        for _ in 0..FIRES_A_PIN {
+            let Some(timer) = self.local.pop_due(now) else {
+                self.local.tidy_timers();
+                return true;
+            };
             // SAFETY: taken off this core's wheel just now.
             unsafe { TimerHead::fire(timer, hand) };
         }
+        false
     }
 
     /// The next process: its own, or another core's.
@@ -317,7 +325,7 @@ impl Core {
             self.local.take_back();
         }
         self.local.settle_accounts(&self.kernel);
-        if self.local.pool().trim(BATCH) {
+        if self.local.tidy_timers() || self.local.pool().trim(BATCH) {
             // Some at a time: there may be something better to do by now.
             return None;
         }

@@ -23,6 +23,9 @@ use crate::table::{Claim, FreeSlots, NoSlot};
 use crate::timer::record::TimerHead;
 use crate::timer::wheel::Wheel;
 
+/// Timers that are moved ahead at a time.
+const TIDY: usize = 64;
+
 /// What others see of a core; on cache lines of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -337,6 +340,11 @@ impl CoreLocal {
     /// Any timer, off the wheel.
     pub(crate) fn pop_timer(&self) -> Option<NonNull<TimerHead>> {
         self.wheel(Wheel::pop_any).map(TimerHead::of_wheel)
+    }
+
+    /// Moves some timers ahead on the wheel: whether there were any ([`Wheel::tidy`]).
+    pub(crate) fn tidy_timers(&self) -> bool {
+        self.wheel(|wheel| wheel.tidy(TIDY))
     }
 
     /// Timers on the wheel.

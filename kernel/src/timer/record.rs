@@ -96,33 +96,34 @@ pub struct Flags {
     pub watched: bool,
 }
 
-/// A timer without its message. `repr(C)`: the node comes first.
+/// A timer without its message. `repr(C)`: the node comes first, and what is touched when it fires lies together: many timers
+/// are out of all caches by then.
 #[derive(Debug)]
 #[repr(C)]
 pub struct TimerHead {
     node: Node,
-    watch: Watch,
     wheel: TimerNode,
-    joint: Joint<TimerHead>,
-    cancelled: Place<TimerHead>,
-    state: AtomicU8,
     shares: Shares,
+    state: AtomicU8,
     /// Whether the message comes as `Received::Timer` rather than as a plain message.
     pub labelled: bool,
     /// Whether it is on another process's list of watchers.
     pub watched: bool,
+    target: Target,
+    takes: Option<TypeId>,
+    joint: Joint<TimerHead>,
+    free: unsafe fn(NonNull<TimerHead>, Option<&Pool>),
+    /// Its name.
+    pub reference: Reference,
     /// The core whose wheel it is on.
     pub core: usize,
     /// When it is due, in nanoseconds.
     pub due: u64,
-    /// Its name.
-    pub reference: Reference,
+    drop_value: unsafe fn(NonNull<TimerHead>),
     /// Its place among those that were started for who ran elsewhere (`timer::start`).
     place: Counted,
-    target: Target,
-    takes: Option<TypeId>,
-    drop_value: unsafe fn(NonNull<TimerHead>),
-    free: unsafe fn(NonNull<TimerHead>, Option<&Pool>),
+    watch: Watch,
+    cancelled: Place<TimerHead>,
 }
 
 /// A timer with its message.

@@ -1,20 +1,25 @@
 //! [`Wheel`]: a core's timers, in a hierarchy of wheels.
 //!
-//! Time is counted in ticks of 2^16 ns (66 µs), rounded up, so a timer is never early. Eight
-//! levels of 64 slots cover the 48 bits of ticks that 64 bits of nanoseconds have. A
-//! timer due at tick `d`, seen from tick `now`, lies on the level of the highest group of
-//! six bits in which `d` and `now` differ, in the slot that those bits of `d` name:
+//! Time is counted in ticks of 2^14 ns (16 µs), rounded up, so a timer is never early. On level `l` a slot is 32^`l` ticks,
+//! and 32 slots are a block, which is one slot of the level above. Ten levels cover the 50 bits of ticks that 64 bits of
+//! nanoseconds have. Each level has two blocks in its 64 slots: the one that the time is in, and the one that comes after it.
 //!
 //! ```text
-//! level 7 … level 1          level 0
-//! [6 bits]…[d: 6 bits] . . . [d: 6 bits]
+//! tick:    [5 bits]…[5 bits][5 bits][5 bits]
+//!                          level 1: ──────        of the block, and one bit more that says which of the two blocks
+//!                                  level 0: ──────
 //! ```
 //!
-//! So all of a level comes due before the next slot of the level above, and the next
-//! slot to come due is the first occupied one of the lowest occupied level (a bitmap a
-//! level finds it). When a slot above level 0 comes due its timers move down: at most
-//! seven times in a timer's life. Start and cancel are O(1), and a jump of the clock
-//! costs what it makes due, not what it passes.
+//! - **W1, ahead.** A slot above level 0 is empty when the time enters it: its timers have moved down. They may do so as
+//!   soon as theirs is the slot after the present one, since the level below has room for that block already. Whoever turns
+//!   the wheel moves some at a time ([`Wheel::tidy`]), so that a hundred thousand timers which lie in one slot delay nobody; what
+//!   is left when the time comes there moves at once.
+//! - **W2, in turn.** Timers of one tick come in the order in which they were started: one that is started later is put behind those
+//!   that have not yet moved down, and moves with them.
+//!
+//! So the next slot to come due is the first occupied one of the lowest level that has one in its present block (a bitmap a
+//! level finds it), and otherwise the earliest of the levels' first. A timer moves down nine times in its life at most. Start and cancel are
+//! O(1), and a jump of the clock costs what it makes due, not what it passes.
 //!
 //! One core's own; no atomics, and no memory beyond the wheel itself.
 
@@ -23,17 +28,16 @@ use core::ptr::{self, NonNull};
 
 use crate::sync::Cell;
 
-const TICK_BITS: u32 = 16;
-const LEVEL_BITS: u32 = 6;
-const SLOTS: usize = 1 << LEVEL_BITS;
-const LEVELS: usize = 8;
-const _: () = assert!(TICK_BITS + LEVEL_BITS * LEVELS as u32 == u64::BITS);
+const TICK_BITS: u32 = 14;
+const LEVEL_BITS: u32 = 5;
+/// Two blocks of them.
+const SLOTS: usize = 2 << LEVEL_BITS;
+const LEVELS: usize = 10;
+const _: () = assert!(TICK_BITS + LEVEL_BITS * LEVELS as u32 == u64::BITS && SLOTS as u32 == u64::BITS);
 /// The last tick there is: what is due later is due then.
 const LAST_TICK: u64 = u64::MAX >> TICK_BITS;
-/// The place of a timer that is due.
-const READY: u16 = (LEVELS * SLOTS) as u16;
 /// The place of a timer that is on no wheel.
-const NOWHERE: u16 = READY + 1;
+const NOWHERE: u16 = u16::MAX;
 
 /// A timer's place on a wheel.
 #[derive(Debug)]
@@ -75,28 +79,49 @@ struct Slot {
     tail: *mut TimerNode,
 }
 
+impl Slot {
+    const EMPTY: Self = Self { head: ptr::null_mut(), tail: ptr::null_mut() };
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Wheel {
+    /// The tick that the time is in.
     now: u64,
     len: usize,
     occupied: [u64; LEVELS],
-    /// `LEVELS` times `SLOTS`, and the slot of what is due.
+    /// `LEVELS` times `SLOTS`.
     slots: Box<[Slot]>,
+    /// Timers moved down when the time had come already.
+    #[cfg(test)]
+    hurried: usize,
 }
 
 // SAFETY: the nodes are the wheel's, which one core has to itself.
 unsafe impl Send for Wheel {}
 
+/// The slot of a level, counted from the beginning of time, that a tick is in.
+#[inline]
+fn slot_of(tick: u64, level: usize) -> u64 {
+    tick >> (LEVEL_BITS * level as u32)
+}
+
+/// Where that slot is.
+#[inline]
+fn place_of(level: usize, slot: u64) -> usize {
+    level * SLOTS + slot as usize % SLOTS
+}
+
 impl Wheel {
     /// An empty wheel at the time `now`, in nanoseconds.
     pub fn new(now: u64) -> Self {
-        let empty = Slot { head: ptr::null_mut(), tail: ptr::null_mut() };
         Self {
             now: now >> TICK_BITS,
             len: 0,
             occupied: [0; LEVELS],
-            slots: alloc::vec![empty; LEVELS * SLOTS + 1].into_boxed_slice(),
+            slots: alloc::vec![Slot::EMPTY; LEVELS * SLOTS].into_boxed_slice(),
+            #[cfg(test)]
+            hurried: 0,
         }
     }
 
@@ -110,35 +135,37 @@ impl Wheel {
         self.len == 0
     }
 
-    /// Starts a timer that is due at `due` nanoseconds (in the last 66 µs of the 584 years that a
+    /// Starts a timer that is due at `due` nanoseconds (in the last 16 µs of the 584 years that a
     /// clock counts, it may be that much early). O(1).
     ///
     /// # Safety
     /// `node` is on no wheel and lives until it is removed or handed out.
     pub unsafe fn insert(&mut self, node: NonNull<TimerNode>, due: u64) {
-        let tick = due.div_ceil(1 << TICK_BITS).min(LAST_TICK);
+        // What is due already is due now.
+        let tick = due.div_ceil(1 << TICK_BITS).clamp(self.now, LAST_TICK);
         // SAFETY: by contract.
         let inner = unsafe { node.as_ref() };
         debug_assert_eq!(inner.place.get(), NOWHERE, "a timer is on one wheel");
         inner.due.set(tick);
         self.len += 1;
-        self.put(node);
+        let differ = u64::BITS - (tick ^ self.now).leading_zeros();
+        // In the block of this level that the time is in.
+        self.put(node, tick, (differ.saturating_sub(1) / LEVEL_BITS) as usize);
     }
 
-    fn put(&mut self, node: NonNull<TimerNode>) {
+    /// Puts a timer into its slot of this level, or, if that is the slot after the present one and has nobody in it (W2), of
+    /// one below.
+    fn put(&mut self, node: NonNull<TimerNode>, tick: u64, mut level: usize) {
+        let mut place = place_of(level, slot_of(tick, level));
+        while level > 0 && slot_of(tick, level) - slot_of(self.now, level) <= 1 && self.slots[place].head.is_null() {
+            level -= 1;
+            place = place_of(level, slot_of(tick, level));
+        }
+        self.occupied[level] |= 1 << (place % SLOTS);
+        let slot = &mut self.slots[place];
         // SAFETY: on this wheel, so live.
         let inner = unsafe { node.as_ref() };
-        let due = inner.due.get();
-        let place = if due <= self.now {
-            READY
-        } else {
-            let level = (u64::BITS - 1 - (due ^ self.now).leading_zeros()) / LEVEL_BITS;
-            let slot = (due >> (LEVEL_BITS * level)) as usize % SLOTS;
-            self.occupied[level as usize] |= 1 << slot;
-            (level as usize * SLOTS + slot) as u16
-        };
-        let slot = &mut self.slots[place as usize];
-        inner.place.set(place);
+        inner.place.set(place as u16);
         inner.next.set(ptr::null_mut());
         inner.prev.set(slot.tail);
         match NonNull::new(slot.tail) {
@@ -156,9 +183,9 @@ impl Wheel {
     pub unsafe fn remove(&mut self, node: NonNull<TimerNode>) {
         // SAFETY: by contract.
         let inner = unsafe { node.as_ref() };
-        let place = inner.place.replace(NOWHERE);
+        let place = inner.place.replace(NOWHERE) as usize;
         let (next, prev) = (inner.next.get(), inner.prev.get());
-        let slot = &mut self.slots[place as usize];
+        let slot = &mut self.slots[place];
         match NonNull::new(prev) {
             None => slot.head = next,
             // SAFETY: neighbours are on this wheel.
@@ -169,19 +196,31 @@ impl Wheel {
             // SAFETY: likewise.
             Some(next) => unsafe { next.as_ref() }.prev.set(prev),
         }
-        if slot.head.is_null() && place != READY {
-            self.occupied[place as usize / SLOTS] &= !(1 << (place as usize % SLOTS));
+        if slot.head.is_null() {
+            self.occupied[place / SLOTS] &= !(1 << (place % SLOTS));
         }
         self.len -= 1;
     }
 
-    /// The slot that comes due next, and the tick when it does.
+    /// The level of the slot that comes due next, and the tick when it does.
     fn next_slot(&self) -> Option<(usize, u64)> {
-        let (level, occupied) = self.occupied.iter().enumerate().find(|(_, bits)| **bits != 0)?;
-        let slot = occupied.trailing_zeros() as u64;
-        let shift = LEVEL_BITS * level as u32;
-        let above = self.now >> shift >> LEVEL_BITS << LEVEL_BITS << shift;
-        Some((level * SLOTS + slot as usize, above | slot << shift))
+        let mut first: Option<(usize, u64)> = None;
+        for (level, occupied) in self.occupied.iter().enumerate() {
+            if *occupied == 0 {
+                continue;
+            }
+            let present = slot_of(self.now, level);
+            let slot = present + u64::from(occupied.rotate_right(present as u32 % SLOTS as u32).trailing_zeros());
+            let due = slot << (LEVEL_BITS * level as u32);
+            if first.is_none_or(|(_, first)| due < first) {
+                first = Some((level, due));
+            }
+            // What the levels above have is due after this block.
+            if slot >> LEVEL_BITS == present >> LEVEL_BITS {
+                break;
+            }
+        }
+        first
     }
 
     /// Takes off a timer whose time has come at `now` nanoseconds: `while let Some(t) = …`.
@@ -189,24 +228,13 @@ impl Wheel {
     pub fn pop_due(&mut self, now: u64) -> Option<NonNull<TimerNode>> {
         let target = now >> TICK_BITS;
         loop {
-            if let Some(node) = NonNull::new(self.slots[READY as usize].head) {
+            if let Some(node) = NonNull::new(self.slots[place_of(0, self.now)].head) {
                 // SAFETY: on this wheel.
                 unsafe { self.remove(node) };
                 return Some(node);
             }
             match self.next_slot() {
-                Some((place, due)) if due <= target => {
-                    self.now = due;
-                    self.occupied[place / SLOTS] &= !(1 << (place % SLOTS));
-                    let empty = Slot { head: ptr::null_mut(), tail: ptr::null_mut() };
-                    let slot = core::mem::replace(&mut self.slots[place], empty);
-                    let mut next = slot.head;
-                    while let Some(node) = NonNull::new(next) {
-                        // SAFETY: on this wheel.
-                        next = unsafe { node.as_ref() }.next.get();
-                        self.put(node);
-                    }
-                }
+                Some((_, due)) if due <= target => self.enter(due),
                 _ => {
                     self.now = self.now.max(target);
                     return None;
@@ -215,22 +243,63 @@ impl Wheel {
         }
     }
 
-    /// When to look again, in nanoseconds: no timer is due earlier. Exact for what is due
-    /// within 64 ticks, the start of its slot for what is further.
-    pub fn next_due(&self) -> Option<u64> {
-        if !self.slots[READY as usize].head.is_null() {
-            return Some(self.now << TICK_BITS);
+    /// The time enters a tick, and with it the slots that begin there: whoever is in one above level 0 moves down (W1), behind
+    /// those who have done so already: the lowest first (W2).
+    fn enter(&mut self, tick: u64) {
+        self.now = tick;
+        let highest = (tick.trailing_zeros() / LEVEL_BITS) as usize;
+        for level in 1..=highest.min(LEVELS - 1) {
+            let _moved = self.move_down(level, slot_of(tick, level), usize::MAX);
+            #[cfg(test)]
+            {
+                self.hurried += _moved;
+            }
         }
-        self.next_slot().map(|(_, tick)| tick.saturating_mul(1 << TICK_BITS))
+    }
+
+    /// Moves down some of what may (W1), `at_most` so many: whether there was any. What comes due while this returns
+    /// true again and again is not delayed.
+    pub fn tidy(&mut self, at_most: usize) -> bool {
+        for level in 1..LEVELS {
+            let next = slot_of(self.now, level) + 1;
+            if self.occupied[level] & (1 << (next % SLOTS as u64)) != 0 {
+                return self.move_down(level, next, at_most) > 0;
+            }
+        }
+        false
+    }
+
+    /// Moves the first of a slot to the levels below: how many.
+    fn move_down(&mut self, level: usize, slot: u64, at_most: usize) -> usize {
+        let place = place_of(level, slot);
+        let mut moved = 0;
+        while moved < at_most
+            && let Some(node) = NonNull::new(self.slots[place].head)
+        {
+            // SAFETY: on this wheel.
+            unsafe { self.remove(node) };
+            self.len += 1;
+            // SAFETY: likewise.
+            let tick = unsafe { node.as_ref() }.due.get();
+            self.put(node, tick, level - 1);
+            moved += 1;
+        }
+        moved
+    }
+
+    /// When to look again, in nanoseconds: no timer is due earlier. Exact for what is due within 32 ticks, or 64 on a tidy wheel; for
+    /// what is further, when its slot may be tidied.
+    pub fn next_due(&self) -> Option<u64> {
+        let (level, due) = self.next_slot()?;
+        let ahead = due.saturating_sub(1 << (LEVEL_BITS * level as u32));
+        let tick = if level > 0 && ahead > self.now { ahead } else { due };
+        Some(tick << TICK_BITS)
     }
 
     /// Takes off any timer, due or not.
     pub fn pop_any(&mut self) -> Option<NonNull<TimerNode>> {
-        let place = match NonNull::new(self.slots[READY as usize].head) {
-            Some(_) => READY as usize,
-            None => self.next_slot()?.0,
-        };
-        let node = NonNull::new(self.slots[place].head)?;
+        let (level, due) = self.next_slot()?;
+        let node = NonNull::new(self.slots[place_of(level, slot_of(due, level))].head)?;
         // SAFETY: on this wheel.
         unsafe { self.remove(node) };
         Some(node)
@@ -280,6 +349,9 @@ mod tests {
                     }
                     (what, _) => {
                         now = now.saturating_add(random.next() >> if what == 2 { 40 } else { random.next() % 57 });
+                        if what == 2 {
+                            wheel.tidy((random.next() % 8) as usize);
+                        }
                         while let Some(node) = wheel.pop_due(now) {
                             let i = nodes.iter().position(|n| ptr::eq(n, node.as_ptr())).expect("ours");
                             let at = due[i].take().expect("started and not cancelled");
@@ -323,17 +395,53 @@ mod tests {
         assert!(wheel.is_empty());
     }
 
+    /// Whenever they are started, and whoever has moved down meanwhile.
     #[test]
     fn a_tick_keeps_the_order_in_which_timers_were_started() {
+        for seed in 0..500 {
+            let mut random = Random(seed);
+            // Across blocks of several levels, which begin together.
+            let due = [1 << 10, 1 << 15, 3 << 10, 5000, 33][seed as usize % 5];
+            let mut wheel = Wheel::new(0);
+            let nodes: Vec<TimerNode> = (0..40).map(|_| TimerNode::new()).collect();
+            let mut now = 0;
+            for (i, node) in nodes.iter().enumerate() {
+                // Every other one is for the tick after, so that there are neighbours.
+                // SAFETY: on no wheel.
+                unsafe { wheel.insert(NonNull::from(node), (due + i as u64 % 2) * TICK) };
+                now = (now + random.next() % (due / 16)).min(due - 1);
+                if random.next().is_multiple_of(3) {
+                    assert_eq!(wheel.pop_due(now * TICK), None);
+                }
+                wheel.tidy((random.next() % 4) as usize);
+            }
+            for node in nodes.iter().step_by(2) {
+                assert_eq!(wheel.pop_due(due * TICK), Some(NonNull::from(node)), "seed {seed}");
+            }
+            assert_eq!(wheel.pop_due(due * TICK), None);
+            for node in nodes.iter().skip(1).step_by(2) {
+                assert_eq!(wheel.pop_due((due + 1) * TICK), Some(NonNull::from(node)), "seed {seed}");
+            }
+            assert!(wheel.is_empty());
+        }
+    }
+
+    /// Those of a second move down some at a time, and none when the time has come.
+    #[test]
+    fn nobody_hurries_on_a_tidy_wheel() {
+        let mut random = Random(42);
         let mut wheel = Wheel::new(0);
-        let nodes: Vec<TimerNode> = (0..5).map(|_| TimerNode::new()).collect();
+        let nodes: Vec<TimerNode> = (0..20_000).map(|_| TimerNode::new()).collect();
         for node in &nodes {
             // SAFETY: on no wheel.
-            unsafe { wheel.insert(NonNull::from(node), 5000 * TICK) };
+            unsafe { wheel.insert(NonNull::from(node), 500_000_000 + random.next() % 1_000_000_000) };
         }
-        for node in &nodes {
-            assert_eq!(wheel.pop_due(5000 * TICK), Some(NonNull::from(node)));
+        let (mut now, mut fired) = (0, 0);
+        while !wheel.is_empty() {
+            now = wheel.next_due().expect("some are left").max(now + TICK);
+            fired += core::iter::from_fn(|| wheel.pop_due(now)).count();
+            while wheel.tidy(16) {}
         }
-        assert!(wheel.is_empty());
+        assert_eq!((fired, wheel.hurried), (nodes.len(), 0));
     }
 }
