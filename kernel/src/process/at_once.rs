@@ -19,7 +19,7 @@ use crate::pid::Pid;
 use crate::process::exit::die;
 use crate::process::header::Header;
 use crate::reason::Reason;
-use crate::sched::core::Noted;
+use crate::sched::turn::Noted;
 use crate::signal::exit_signal;
 use crate::sync::Ordering;
 

@@ -18,14 +18,14 @@
 //! asks whether the process is alive, and waits for DOWN when it is not ([`Lost::Dropped`]).
 
 use core::fmt;
-use core::marker::PhantomData;
 use core::ptr::NonNull;
 use core::task::{Context, Poll};
 
+use super::Reply;
+use super::asking::{Asking, Stage};
 use super::cell::{ANSWERED, Asker, Cell, DOWN, EVENTS, Head, OUT_ANSWERER, OUT_WATCH, Orders, Real, Seen};
 use super::place::Place;
 use super::watch::Watching;
-use super::{Asking, Reply, Stage};
 use crate::hand::Hand;
 use crate::memory::{self, NoMemory};
 use crate::process::header::Header;
@@ -131,7 +131,7 @@ pub fn request_with<T: Send, O: Orders>() -> Result<Triple<T, O>, NoMemory> {
 
 fn ends<T, O: Orders>(head: NonNull<Head>) -> Triple<T, O> {
     let requested = Requested { asking: Asking::new(head) };
-    (Reply(head, PhantomData), Watching::of(head), requested)
+    (Reply::new(head), Watching::of(head), requested)
 }
 
 /// The three ends of a request of a process that runs on this core.

@@ -3,10 +3,6 @@
 //! `run` takes processes from the run queue, gives each a slice, and says what it did. It
 //! never blocks and keeps no thread: whoever drives it decides when it goes on, which is
 //! how the same core runs under a thread, a seeded simulation and an interrupt loop.
-//!
-//! A slice: fetch what has come; die of it, or resume the body if there is something for
-//! it; sleep by one exchange if nothing has come meanwhile. A body that yields goes behind
-//! the others.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -17,18 +13,15 @@ use crate::hand::Hand;
 use crate::kernel::Kernel;
 use crate::memory::pool::BATCH;
 use crate::mutate::Mutation;
-use crate::process::body::Resumed;
 use crate::process::exit::die;
-use crate::process::fetch::{By, fetch};
 use crate::process::header::Header;
-use crate::reason::Reason;
 use crate::reclaim::Participant;
 use crate::runq::Local;
 use crate::runq::node::RunNode;
-use crate::sched::local::{CoreLocal, Mark};
+use crate::sched::local::CoreLocal;
+use crate::sched::turn::{After, Noted, turn};
 use crate::sync::{Cell, spin_loop};
 use crate::timer::record::TimerHead;
-use crate::world::Here;
 
 /// Slices under one guard, and between two looks at the clock.
 const SLICES_A_PIN: u32 = 8;
@@ -70,20 +63,6 @@ pub struct Core {
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Core").field("id", &self.local.id()).finish_non_exhaustive()
-    }
-}
-
-/// How a slice ended.
-enum After {
-    Sleeps,
-    Yields,
-    Dies(Reason),
-}
-
-impl After {
-    #[cold]
-    fn dies_of(dying: &mut Option<Reason>) -> Self {
-        dying.take().map_or(Self::Yields, Self::Dies)
     }
 }
 
@@ -344,101 +323,6 @@ impl Core {
         }
         self.announced = true;
         Some(Ran::Idle { until: self.local.next_due() })
-    }
-}
-
-/// A slice is noted where it runs, until this goes.
-pub(crate) struct Noted<'a> {
-    here: *const Here,
-    outer: *const (),
-    mark: &'a Mark,
-}
-
-impl<'a> Noted<'a> {
-    pub(crate) fn of(slice: &'a Slice<'_>, kernel: &'a Kernel) -> Self {
-        let here = (kernel.here)();
-        // SAFETY: the place of this thread of execution, by World's contract.
-        let outer = unsafe { (*here).replace(core::ptr::from_ref(slice).cast()) };
-        let mark = &kernel.cores[slice.core.id()].mark;
-        mark.enter(slice.process().pid);
-        Self { here, outer, mark }
-    }
-}
-
-// Also when a panic goes through here, in a world that contains none.
-impl Drop for Noted<'_> {
-    fn drop(&mut self) {
-        self.mark.leave();
-        // SAFETY: the place of this thread of execution, by World's contract.
-        unsafe { (*self.here).set(self.outer) };
-    }
-}
-
-/// Whether the process has gone to sleep: then it may be another's already.
-#[inline(always)]
-fn sleeps(slice: &Slice<'_>, process: &Header) -> bool {
-    process.mailbox.sleep() || slice.hand.kernel.mutated(Mutation::SleepsAnyway)
-}
-
-/// One turn of a process.
-///
-/// # Safety
-/// The caller has the process (P1), and the slice is noted `here`.
-unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> After {
-    let header = slice.process();
-    loop {
-        fetch(header, &slice.hand, By::Core);
-        // SAFETY: ours; the borrow ends before anything foreign runs.
-        let private = unsafe { header.private() };
-        if private.dying.is_some() {
-            return After::dies_of(&mut private.dying);
-        }
-        // Who is suspended sleeps as one who waits; what has come for it, `resume` keeps until a signal ends that.
-        if !private.resume || private.suspended > 0 {
-            if sleeps(slice, header) {
-                return After::Sleeps;
-            }
-            // More has come, which may not be for the body either: others have their turn all the same.
-            if slice.budget.get() == 0 {
-                return After::Yields;
-            }
-            slice.budget.set(slice.budget.get() - 1);
-            continue;
-        }
-        if slice.budget.get() == 0 {
-            return After::Yields;
-        }
-        private.resume = false;
-        private.slices += 1;
-        slice.begin();
-        slice.resumed.set(true);
-        let outside = slice.leave();
-        // SAFETY: ours, and the body is there until the process dies.
-        let resumed = unsafe { (header.vtable.resume)(process, slice) };
-        drop(outside);
-        slice.resumed.set(false);
-        // SAFETY: ours still.
-        let private = unsafe { header.private() };
-        private.reductions += u64::from(slice.spent()) + 1;
-        slice.budget.set(slice.budget.get().saturating_sub(1));
-        if core::mem::take(&mut private.spare) {
-            // It waits for no answer: nothing of it holds the kernel.
-            // SAFETY: the share that a request has left.
-            unsafe { Header::give_up_waker(header.whole()) };
-        }
-        if private.dying.is_some() {
-            return After::dies_of(&mut private.dying);
-        }
-        match resumed {
-            Resumed::Exit(reason) => return After::Dies(reason),
-            Resumed::Yield => {
-                private.resume = true;
-                return After::Yields;
-            }
-            // Most often nothing has come meanwhile.
-            Resumed::Wait if !private.resume && sleeps(slice, header) => return After::Sleeps,
-            Resumed::Wait => {}
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Cores: what each has to itself ([`local`]), how it is driven ([`core`]), and what a
-//! slice is ([`slice`]).
+//! slice is ([`turn`]).
 
 pub(crate) mod core;
 pub(crate) mod local;
+pub(crate) mod turn;

@@ -17,9 +17,11 @@
 //! The wheel is its core's. A timer that is cancelled elsewhere goes on that core's stack
 //! of cancelled timers (`sched`), with the wheel's share, and the core takes it off.
 
+mod outcome;
+
 use core::any::TypeId;
 use core::mem::{MaybeUninit, offset_of};
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 
 use crate::hand::Hand;
 use crate::list::{Listed, Place};
@@ -27,7 +29,6 @@ use crate::memory::pool::{self, Pool};
 use crate::monitor::Object;
 use crate::name::Entry;
 use crate::pid::{Pid, Reference};
-use crate::process::ties::watch_was_cancelled;
 use crate::reason::Reason;
 use crate::set::{Joint, Member};
 use crate::shares::Shares;
@@ -36,20 +37,11 @@ use crate::sync::{AtomicU8, Ordering, UnsafeCell};
 use crate::timer::wheel::TimerNode;
 use crate::watch::{Watch, WatchVtable};
 
+pub use outcome::{Real, Steps};
+
 const ARMED: u8 = 0;
 const FIRED: u8 = 1;
 const CANCELLED: u8 = 2;
-
-/// What decides (1) or (2), a parameter so that a model can leave it out and see it fail.
-pub trait Steps: 'static {
-    /// Who fires asks whether it was cancelled.
-    const ASKS: bool = true;
-}
-
-/// The steps as they must be.
-#[derive(Debug)]
-pub struct Real;
-impl Steps for Real {}
 
 /// Whom a timer is for.
 #[derive(Clone, Copy, Debug)]
@@ -172,14 +164,6 @@ unsafe fn target_died(watch: NonNull<Watch>, hand: &Hand<'_>, _reason: &Reason) 
 unsafe fn release(watch: NonNull<Watch>, pool: Option<&Pool>) {
     // SAFETY: the caller gives the list's share.
     unsafe { TimerHead::give_up(of_watch(watch), pool) }
-}
-
-/// The list of a process has a record that no longer waits; without this a process that lives long and is sent
-/// many messages by timer would keep them all.
-fn uncount_watch(listed: Option<Pid>, hand: &Hand<'_>) {
-    if let Some(process) = listed.and_then(|pid| hand.find(pid)) {
-        watch_was_cancelled(process, hand);
-    }
 }
 
 /// A timer that fired and that nobody receives.
@@ -355,124 +339,6 @@ impl TimerHead {
             Target::Pid(pid) => Object::Pid(pid),
             // SAFETY: entries live as long as the kernel.
             Target::Name(entry) => Object::Name(unsafe { entry.as_ref() }.name.clone()),
-        }
-    }
-
-    /// (1) It is due. Consumes the wheel's share, which it has left. Lock-free.
-    ///
-    /// # Safety
-    /// The caller is the wheel's core and has just taken it off.
-    pub unsafe fn fire(this: NonNull<Self>, hand: &Hand<'_>) {
-        // SAFETY: by contract.
-        unsafe { Self::fire_by::<Real>(this, hand) }
-    }
-
-    /// [`TimerHead::fire`], by the steps `S`.
-    ///
-    /// # Safety
-    /// As for [`TimerHead::fire`].
-    pub unsafe fn fire_by<S: Steps>(this: NonNull<Self>, hand: &Hand<'_>) {
-        // SAFETY: shared, so live.
-        let timer = unsafe { this.as_ref() };
-        let listed = timer.listed();
-        // AcqRel: pairs with `cancel`, whichever came first.
-        let fired = timer.state.compare_exchange(ARMED, FIRED, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        if S::ASKS && !fired {
-            // Cancelled on another core: the wheel's share comes by the stack of the cancelled.
-            return;
-        }
-        let process = match timer.target {
-            Target::Pid(pid) => hand.find(pid),
-            // SAFETY: entries live as long as the kernel.
-            Target::Name(entry) => unsafe { entry.as_ref() }.holder(hand.guard),
-        };
-        let node = this.cast::<Node>();
-        if let Some(process) = process
-            && timer.takes.is_none_or(|takes| takes == process.vtable.takes)
-        {
-            // SAFETY: who fires owns the node; the share goes with it.
-            if unsafe { hand.push(process, node) } {
-                return uncount_watch(listed, hand);
-            }
-        }
-        // SAFETY: not delivered, so still ours.
-        unsafe { hand.release(node) };
-        uncount_watch(listed, hand);
-    }
-
-    /// Whose list of watchers it is on.
-    fn listed(&self) -> Option<Pid> {
-        match self.target {
-            Target::Pid(pid) if self.watched => Some(pid),
-            _ => None,
-        }
-    }
-
-    /// (2) It is not wanted any more: whether it was still to come. Lock-free.
-    ///
-    /// # Safety
-    /// The caller has a share, which it keeps.
-    pub unsafe fn cancel(this: NonNull<Self>, hand: &Hand<'_>) -> bool {
-        // SAFETY: by contract.
-        let ended = unsafe { Self::end(this, hand) };
-        if ended {
-            // SAFETY: by the caller's share.
-            uncount_watch(unsafe { this.as_ref() }.listed(), hand);
-        }
-        ended
-    }
-
-    /// # Safety
-    /// As for [`TimerHead::cancel`].
-    unsafe fn end(this: NonNull<Self>, hand: &Hand<'_>) -> bool {
-        // SAFETY: shared, so live.
-        let timer = unsafe { this.as_ref() };
-        if timer.state.compare_exchange(ARMED, CANCELLED, Ordering::AcqRel, Ordering::Acquire).is_err() {
-            return false;
-        }
-        // SAFETY: who cancels owns the value; a destructor's panic is contained.
-        hand.kernel.contain(&mut || unsafe { (timer.drop_value)(this) });
-        match hand.core {
-            // SAFETY: cancelled, so on its wheel until its core takes it off.
-            Some(core) if core.id() == timer.core => unsafe { core.take_off(this) },
-            // SAFETY: the wheel's share goes with it.
-            _ => unsafe { hand.kernel.timer_cancelled(this) },
-        }
-        true
-    }
-
-    /// (3) Takes the message of a fetched timer and gives up the signal's share.
-    ///
-    /// # Safety
-    /// The caller fetched the node of this timer with an `M`, and does not use it again.
-    pub unsafe fn open<M>(this: NonNull<Self>, pool: Option<&Pool>) -> M {
-        // SAFETY: fired: the value is the node's holder's.
-        let value = unsafe { ptr::read(value_of::<M>(this)) };
-        // SAFETY: the signal's share.
-        unsafe { Self::give_up(this, pool) };
-        value
-    }
-
-    /// The message of a fetched timer.
-    ///
-    /// # Safety
-    /// The caller holds the node of this timer with an `M`.
-    pub unsafe fn peek<'a, M>(this: NonNull<Self>) -> &'a M {
-        // SAFETY: fired: the value is the node's holder's.
-        unsafe { &*value_of::<M>(this) }
-    }
-
-    /// Gives up a share. Wait-free.
-    ///
-    /// # Safety
-    /// The caller has it and does not use the record again.
-    pub unsafe fn give_up(this: NonNull<Self>, pool: Option<&Pool>) {
-        // SAFETY: shared, so live.
-        let timer = unsafe { this.as_ref() };
-        if timer.shares.give_up() {
-            let free = timer.free;
-            // SAFETY: the last share.
-            unsafe { free(this, pool) };
         }
     }
 }
