@@ -49,6 +49,8 @@ pub enum Mutation {
     KeepsTheClaim,
     /// Who falls asleep while a slice queues something is not looked for when it ends.
     NeverLooksBack,
+    /// Who has claimed an asker does not look again at what it has done before it slept.
+    TrustsTheFirstLook,
     /// Who has claimed a process that does not die of it forgets to queue it.
     ForgetsTheClaimed,
     /// A death lets go of the requests that it has not answered, and says nothing.

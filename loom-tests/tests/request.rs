@@ -126,6 +126,14 @@ fn asks_the_dying(mutation: Option<Mutation>) -> &'static str {
     outcome
 }
 
+/// What the asker does meanwhile.
+#[derive(Clone, Copy, PartialEq)]
+enum Asker {
+    Looks,
+    LetsGo,
+    Dies,
+}
+
 /// What becomes of a request that was received.
 #[derive(Clone, Copy, PartialEq)]
 enum Then {
@@ -135,17 +143,26 @@ enum Then {
     AnswersAndDies,
     /// Its receiver drops it, and goes on.
     Drops,
+    /// Its receiver answers, and goes on.
+    Answers,
 }
 
-/// The receiver does that while the asker looks, or dies.
-fn received(then: Then, dies: bool, mutation: Option<Mutation>) -> &'static str {
+/// The receiver does that while the asker looks and sleeps, lets go and sleeps, or dies.
+fn received(then: Then, does: Asker, mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let (log, to) = (Log::default(), Known::new());
     let crossing = stage.crossing.clone();
-    let before = move |_: &Cx<'_, u8>, _: &mut Option<Requested<u8>>, slice: u32| {
+    let before = move |_: &Cx<'_, u8>, requested: &mut Option<Requested<u8>>, slice: u32| {
         crossing.pass();
-        (dies && slice == 2).then_some(Resumed::Exit(WHY))
+        match does {
+            Asker::LetsGo => *requested = None,
+            Asker::Dies if slice == 2 => return Some(Resumed::Exit(WHY)),
+            _ => {}
+        }
+        None
     };
+    let answered = Arc::new(Mutex::new(None));
+    let tells = answered.clone();
     stage.start(0, asker(to.clone(), &log, before));
     to.set(server(&stage, move |cx, reply| match then {
         Then::Dies => {
@@ -162,6 +179,10 @@ fn received(then: Then, dies: bool, mutation: Option<Mutation>) -> &'static str 
             assert!(cx.receive().is_none());
             Resumed::Wait
         }
+        Then::Answers => {
+            *tells.lock().unwrap() = Some(reply.try_send(7).is_ok());
+            Resumed::Wait
+        }
     }));
     stage.run(1, 1);
     stage.run(0, 1);
@@ -171,7 +192,10 @@ fn received(then: Then, dies: bool, mutation: Option<Mutation>) -> &'static str 
     let seen = std::mem::take(&mut *log.lock().unwrap());
     let down = |seen: &Seen| *seen == Seen::Lost(Lost::Down(WHY));
     let outcome = match (then, &*seen) {
-        (_, []) if dies => "the asker is dead",
+        (Then::Answers, []) if *answered.lock().unwrap() == Some(false) => "came back",
+        (Then::Answers, []) if does != Asker::Looks => "left",
+        (Then::Answers, [Seen::Answer(7)]) => "answered",
+        (_, []) if does == Asker::Dies => "the asker is dead",
         (Then::Dies, [last]) if down(last) => "down",
         (Then::Dies, [Seen::Lost(Lost::Dropped), last]) if down(last) => "dropped, down",
         (Then::AnswersAndDies, [Seen::Answer(7)]) => "answered",
@@ -183,14 +207,6 @@ fn received(then: Then, dies: bool, mutation: Option<Mutation>) -> &'static str 
     };
     end(stage);
     outcome
-}
-
-/// What the asker does while a thread that is no core answers.
-#[derive(Clone, Copy, PartialEq)]
-enum Asker {
-    Looks,
-    LetsGo,
-    Dies,
 }
 
 /// A thread that is no core has the reply, and answers.
@@ -286,10 +302,12 @@ fn exit_comes_first(mutation: Option<Mutation>) -> &'static str {
 #[test]
 fn protocol() {
     explore("request || exit", Some(2), &["down", "noproc"], || asks_the_dying(None));
-    explore("death with a request || look", Some(2), &["down", "dropped, down"], || received(Then::Dies, false, None));
-    explore("answer, death || look", Some(2), &["answered"], || received(Then::AnswersAndDies, false, None));
+    explore("death with a request || look", Some(2), &["down", "dropped, down"], || {
+        received(Then::Dies, Asker::Looks, None)
+    });
+    explore("answer, death || look", Some(2), &["answered"], || received(Then::AnswersAndDies, Asker::Looks, None));
     explore("drop, receive || look", Some(2), &["dropped", "dropped, no reply", "no reply"], || {
-        received(Then::Drops, false, None)
+        received(Then::Drops, Asker::Looks, None)
     });
     explore("EXIT before the Down of a request", Some(2), &["in the race", "later"], || exit_comes_first(None));
 }
@@ -297,9 +315,19 @@ fn protocol() {
 #[test]
 fn the_asker_dies() {
     let dead = &["the asker is dead"];
-    explore("death with a request || asker's death", Some(2), dead, || received(Then::Dies, true, None));
-    explore("answer, death || asker's death", Some(2), dead, || received(Then::AnswersAndDies, true, None));
-    explore("drop, receive || asker's death", Some(2), dead, || received(Then::Drops, true, None));
+    explore("death with a request || asker's death", Some(2), dead, || received(Then::Dies, Asker::Dies, None));
+    explore("answer, death || asker's death", Some(2), dead, || received(Then::AnswersAndDies, Asker::Dies, None));
+    explore("drop, receive || asker's death", Some(2), dead, || received(Then::Drops, Asker::Dies, None));
+}
+
+/// Who answers is alone with the cell when the asker sleeps (`cell`, A5), and must not be when it has done something before.
+#[test]
+fn by_whom_was_asked() {
+    explore("answer || look, sleep", Some(3), &["answered"], || received(Then::Answers, Asker::Looks, None));
+    explore("answer || let go, sleep", Some(3), &["came back", "left"], || {
+        received(Then::Answers, Asker::LetsGo, None)
+    });
+    explore("answer || death", Some(3), &["came back", "left"], || received(Then::Answers, Asker::Dies, None));
 }
 
 #[test]
@@ -316,7 +344,10 @@ fn mutants() {
     let wrong = |name, mutation, f: fn(Option<Mutation>) -> &'static str| {
         mutant(name, Some(2), move || _ = f(Some(mutation)));
     };
-    wrong("request, a death says nothing", Mutation::ForgetsRequests, |m| received(Then::Dies, false, m));
+    wrong("request, a death says nothing", Mutation::ForgetsRequests, |m| received(Then::Dies, Asker::Looks, m));
+    wrong("request, who has claimed looks once", Mutation::TrustsTheFirstLook, |m| {
+        received(Then::Answers, Asker::LetsGo, m)
+    });
     wrong("request, what waits is dropped", Mutation::LateIsDropped, asks_the_dying);
     wrong("request, DOWN before EXIT", Mutation::DownsFirst, exit_comes_first);
 }

@@ -49,6 +49,13 @@ impl<T, O: Orders> Reply<T, O> {
         let this = ManuallyDrop::new(self);
         // SAFETY: the answerer's until ANSWERED, and it answers once: `self` ends here.
         unsafe { Cell::replace(this.0, Some(answer)) };
+        let mut open = open;
+        if let (Some((asker, place)), Some(open)) = (at, open.as_deref_mut())
+            // SAFETY: the answerer is not out, and neither is the watch, which is `open`'s newest.
+            && unsafe { place.answers_the_sleeping(asker, this.0, open) }
+        {
+            return Ok(());
+        }
         // SAFETY: likewise.
         if unsafe { Self::event(this.0, ANSWERED, at, open) } {
             return Ok(());

@@ -22,8 +22,11 @@
 //!   P4) in the cell for an answerer that is on no core of its kernel. From the answerer's event until it is out the
 //!   share is both's, and whoever goes last gives it up; otherwise the asker does. So nothing is held for one that has
 //!   let go, and before its event an answerer touches nothing but the cell.
+//! - **A5.** Who has claimed the asker while it sleeps (`mailbox`, edge 6) has its part of the cell as well, until it has queued
+//!   it. A process that answers what it was asked, whose watch it has too, is then alone with the cell, and stores where it would
+//!   exchange: if the word is 0 still, after the claim.
 //!
-//! Every step is an exchange that fails only because another party has taken one of its few steps: wait-free, but for an
+//! Every other step is an exchange that fails only because another party has taken one of its few steps: wait-free, but for an
 //! asker that looks again and again with another waker.
 
 use core::ptr::NonNull;
@@ -269,6 +272,23 @@ impl Head {
                 Err(other) => word = other,
             }
         }
+    }
+
+    /// Whether nobody has done anything yet. Who relies on it knows from elsewhere that nobody does.
+    #[inline]
+    pub(super) fn is_untouched(&self) -> bool {
+        // Relaxed: a hint, or what the asker did comes before its sleep, whose claim has Acquire.
+        self.load(Ordering::Relaxed) == 0
+    }
+
+    /// The answerer's and the watch's event and end, without an exchange (A5).
+    ///
+    /// # Safety
+    /// The caller is both, and has claimed the asker, and the word is 0.
+    #[inline]
+    pub(super) unsafe fn answer_alone(&self) {
+        // Release: pairs with `LOOK`, as an event does.
+        self.word.store(ANSWERED | OUT_ANSWERER | OUT_WATCH, Ordering::Release);
     }
 
     /// A party is out. What was there before.

@@ -6,6 +6,7 @@ use super::cell::{Asker, Head};
 use super::watch::Open;
 use crate::cx::Slice;
 use crate::memory::pool::Pool;
+use crate::mutate::Mutation;
 use crate::process::fetch::{By, fetch};
 use crate::process::header::Header;
 use crate::task::waker;
@@ -47,6 +48,32 @@ impl<'s> Place<'s> {
         // SAFETY: its slice, and its body is at work: nobody else looks, and the caller calls nothing foreign meanwhile.
         let open = &mut unsafe { slice.process().private() }.open;
         open.is_newest(request).then_some(open)
+    }
+
+    /// Answers an asker that sleeps, by whom it has asked (`cell`, A5), and wakes it; false, and nothing has happened but perhaps
+    /// a wake too many, when it does not, or there is more to do than that.
+    ///
+    /// # Safety
+    /// The answer is in the cell; neither the answerer nor the watch is out, which is the newest of `open`, and after true both
+    /// are.
+    #[inline]
+    pub(super) unsafe fn answers_the_sleeping(&self, asker: &Asker, head: NonNull<Head>, open: &mut Open) -> bool {
+        let Some(Slice { hand, .. }) = self.0 else { return false };
+        // SAFETY: not out.
+        let cell = unsafe { head.as_ref() };
+        if !cell.is_untouched() {
+            return false;
+        }
+        let Some(process) = hand.find(asker.pid).filter(|process| waker::claim(process)) else { return false };
+        // What it has done since, before it went to sleep.
+        let alone = cell.is_untouched() || hand.kernel.mutated(Mutation::TrustsTheFirstLook);
+        if alone {
+            open.pop();
+            // SAFETY: nobody else has the cell: the asker is ours, and does nothing until it is queued.
+            unsafe { cell.answer_alone() };
+        }
+        hand.schedule(process);
+        alone
     }
 
     /// The asker takes what has come before it looks at what it has seen (Q3); whether it dies of that.

@@ -68,12 +68,22 @@ pub fn nudge(process: &Header, hand: &Hand<'_>) {
     push_wake(process, hand);
 }
 
+/// Has a process resumed that waits, and for which nothing has come: whether the caller owns it now, and must queue it.
+#[must_use = "after `true` the process must be queued"]
+#[inline]
+pub fn claim(process: &Header) -> bool {
+    let claimed = process.mailbox.claim();
+    if claimed {
+        // SAFETY: claimed, so the caller owns it until it is queued (`header`, P1).
+        unsafe { process.private() }.resume = true;
+    }
+    claimed
+}
+
 /// Resumes a process that waits, or has one that runs look again: as [`nudge`], without a signal where none is needed.
 #[inline]
 pub fn resume(process: &Header, hand: &Hand<'_>) {
-    if process.mailbox.claim() {
-        // SAFETY: claimed, so the caller owns it until it is queued (`header`, P1).
-        unsafe { process.private() }.resume = true;
+    if claim(process) {
         hand.schedule(process);
     } else {
         push_wake(process, hand);
