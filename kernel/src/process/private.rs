@@ -13,7 +13,7 @@ use crate::set::Set;
 use crate::signal::queue::Queue;
 use crate::timer::record::TimerHead;
 
-/// See `header`, P1. `repr(C)`: what every message touches lies together, in front.
+/// See `header`, P1. `repr(C)`: what every message touches lies together, in the first 64 bytes, and then what every slice does.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Private {
@@ -23,14 +23,16 @@ pub struct Private {
     pub spare: bool,
     /// Not once its death has begun.
     pub fetches: bool,
+    /// It has had links that others made: with one of them it may have two (`link`, K2).
+    pub taken_up: bool,
     /// So many have suspended it and not resumed it: its body is not resumed, whatever has come.
     pub suspended: u32,
     /// Fetched, not yet received.
     pub queue: Queue,
-    /// It has had links that others made: with one of them it may have two (`link`, K2).
-    pub taken_up: bool,
     /// It dies as soon as its slice lets go.
     pub dying: Option<Reason>,
+    /// Requests that it has received and not answered.
+    pub open: Open,
     /// Reductions spent in all slices.
     pub reductions: u64,
     /// Slices run.
@@ -45,8 +47,6 @@ pub struct Private {
     pub timers: Set<TimerHead>,
     /// Its aliases that are in force.
     pub aliases: Set<AliasRecord>,
-    /// Requests that it has received and not answered.
-    pub open: Open,
 }
 
 impl Private {

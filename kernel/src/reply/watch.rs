@@ -142,8 +142,10 @@ unsafe fn say_down<O: Orders>(
     said.ok().map(|(_, called)| (asker, called))
 }
 
-/// The requests that a process has received and not answered, newest first. The owner's.
+/// The requests that a process has received and not answered, newest first. The owner's. `repr(C)`: every receive looks whether
+/// there is one.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Open {
     first: *mut Head,
     count: u32,
