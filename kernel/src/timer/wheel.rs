@@ -89,6 +89,8 @@ pub struct Wheel {
     /// The tick that the time is in.
     now: u64,
     len: usize,
+    /// Somebody may be in a slot after the present one.
+    untidy: bool,
     occupied: [u64; LEVELS],
     /// `LEVELS` times `SLOTS`.
     slots: Box<[Slot]>,
@@ -118,6 +120,7 @@ impl Wheel {
         Self {
             now: now >> TICK_BITS,
             len: 0,
+            untidy: false,
             occupied: [0; LEVELS],
             slots: alloc::vec![Slot::EMPTY; LEVELS * SLOTS].into_boxed_slice(),
             #[cfg(test)]
@@ -142,7 +145,7 @@ impl Wheel {
     /// `node` is on no wheel and lives until it is removed or handed out.
     pub unsafe fn insert(&mut self, node: NonNull<TimerNode>, due: u64) {
         // What is due already is due now.
-        let tick = due.div_ceil(1 << TICK_BITS).clamp(self.now, LAST_TICK);
+        let tick = due.div_ceil(1 << TICK_BITS).max(self.now).min(LAST_TICK);
         // SAFETY: by contract.
         let inner = unsafe { node.as_ref() };
         debug_assert_eq!(inner.place.get(), NOWHERE, "a timer is on one wheel");
@@ -236,6 +239,7 @@ impl Wheel {
             match self.next_slot() {
                 Some((_, due)) if due <= target => self.enter(due),
                 _ => {
+                    self.untidy |= target > self.now;
                     self.now = self.now.max(target);
                     return None;
                 }
@@ -247,6 +251,7 @@ impl Wheel {
     /// those who have done so already: the lowest first (W2).
     fn enter(&mut self, tick: u64) {
         self.now = tick;
+        self.untidy = true;
         let highest = (tick.trailing_zeros() / LEVEL_BITS) as usize;
         for level in 1..=highest.min(LEVELS - 1) {
             let _moved = self.move_down(level, slot_of(tick, level), usize::MAX);
@@ -259,13 +264,20 @@ impl Wheel {
 
     /// Moves down some of what may (W1), `at_most` so many: whether there was any. What comes due while this returns
     /// true again and again is not delayed.
+    #[inline]
     pub fn tidy(&mut self, at_most: usize) -> bool {
+        // Only time makes it untidy: who is started for the slot after the present one goes below.
+        self.untidy && self.tidy_some(at_most)
+    }
+
+    fn tidy_some(&mut self, at_most: usize) -> bool {
         for level in 1..LEVELS {
             let next = slot_of(self.now, level) + 1;
             if self.occupied[level] & (1 << (next % SLOTS as u64)) != 0 {
                 return self.move_down(level, next, at_most) > 0;
             }
         }
+        self.untidy = false;
         false
     }
 
