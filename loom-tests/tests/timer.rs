@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use atropos_kernel::internals::hand::{self, Hand};
 use atropos_kernel::internals::name;
-use atropos_kernel::internals::timer::record::{Flags, Real, Steps, Target, TimerHead};
+use atropos_kernel::internals::timer::record::{Real, Steps, Target, TimerHead};
 use atropos_kernel::{
     Core, Cx, Host, Kernel, Limits, Options, Pid, Reason, Received, Reference, Resumed, SpawnOptions,
 };
@@ -72,16 +72,7 @@ unsafe impl Send for Share {}
 /// A timer with a message to `target`, off the wheel of core 0.
 fn record(hand: &Hand<'_>, target: Pid, canary: Canary) -> NonNull<TimerHead> {
     let reference = Reference::from_raw(1).unwrap();
-    TimerHead::try_message(
-        hand,
-        Target::Pid(target),
-        0,
-        0,
-        reference,
-        Flags { labelled: false, watched: false },
-        Letter::Due(canary),
-    )
-    .unwrap()
+    TimerHead::try_message(hand, Target::Pid(target), 0, reference, false, Letter::Due(canary)).unwrap()
 }
 
 /// The record alone: it fires on one thread and is cancelled on another.
@@ -236,13 +227,14 @@ fn target_dies(outcomes: &Outcomes) {
     let timer = TimerHead::try_message(
         &hand::of(&kernel, &ours.pin()),
         Target::Pid(target),
-        1,
         0,
         reference,
-        Flags { labelled: false, watched: true },
+        false,
         Letter::Due(canary),
     )
     .unwrap();
+    // SAFETY: new, so ours.
+    unsafe { TimerHead::settle(timer, 1, true) };
     {
         let host = Host::new(&kernel, &ours);
         let guard = ours.pin();

@@ -199,3 +199,15 @@ fn a_shutdown_keeps_its_deadline_beside_a_destructor() {
     assert!(runtime.shutdown(Duration::from_millis(50)).is_err());
     drop(end);
 }
+
+/// The system's timer slack would be as much again as it takes to wake a thread.
+#[cfg(target_os = "linux")]
+#[test]
+fn workers_are_woken_without_slack() {
+    let runtime = Runtime::builder().cores(1).build().expect("threads");
+    let slack = runtime.block_on(async |_: Context<()>| {
+        // SAFETY: asks for a number of the thread's.
+        unsafe { libc::prctl(libc::PR_GET_TIMERSLACK) }
+    });
+    assert_eq!(slack, Ok(1), "nanoseconds");
+}

@@ -12,7 +12,7 @@ use crate::memory::NoMemory;
 use crate::pid::{Pid, Reference};
 use crate::proxy::Order;
 use crate::signal::ask::Question;
-use crate::timer::record::{Flags, TimerError, TimerHead};
+use crate::timer::record::{TimerError, TimerHead};
 use crate::timer::start;
 
 impl Behalf<'_> {
@@ -28,9 +28,7 @@ impl Behalf<'_> {
         let place = hand.kernel.timers_by_proxy.count().ok_or(TimerError::TooMany)?;
         let reference = self.reference().map_err(|_| TimerError::NoMemory)?;
         let due = start::due(hand, after);
-        // Where it will lie is not known yet (T1).
-        let (core, flags) = (0, Flags { labelled: false, watched: false });
-        let timer = TimerHead::try_message(hand, target, core, due, reference, flags, message)?;
+        let timer = TimerHead::try_message(hand, target, due, reference, false, message)?;
         // SAFETY: new, so ours.
         unsafe { TimerHead::counted(timer, place) };
         let pushed = self.order(process, Order::Start(timer));

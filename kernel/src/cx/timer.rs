@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::{Cx, Dest};
 use crate::pid::Reference;
-use crate::timer::record::{Flags, TimerError, TimerHead};
+use crate::timer::record::{TimerError, TimerHead};
 use crate::timer::start;
 
 impl<M: Send + 'static> Cx<'_, M> {
@@ -43,8 +43,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.room()?;
         let reference = self.reference().ok_or(TimerError::NoMemory)?;
         let due = start::due(hand, after);
-        let flags = Flags { labelled, watched: false };
-        let timer = TimerHead::try_message(hand, target, self.core(), due, reference, flags, message)?;
+        let timer = TimerHead::try_message(hand, target, due, reference, labelled, message)?;
         // SAFETY: the slice has the process; the timer is new.
         unsafe { start::start(timer, process, hand, self.slice.core) };
         Ok(reference)
@@ -94,7 +93,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         let reference = self.reference().ok_or(TimerError::NoMemory)?;
         let (hand, process) = (&self.slice.hand, self.slice.process());
         let due = start::due(hand, after);
-        let timer = TimerHead::try_alarm(hand, self.pid(), self.core(), due, reference)?;
+        let timer = TimerHead::try_alarm(hand, self.pid(), due, reference)?;
         // SAFETY: the slice has the process; the timer is new.
         unsafe { start::start(timer, process, hand, self.slice.core) };
         Ok(reference)

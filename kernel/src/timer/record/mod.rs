@@ -79,15 +79,6 @@ impl core::fmt::Display for TimerError {
 
 impl core::error::Error for TimerError {}
 
-/// What kind of timer.
-#[derive(Clone, Copy, Debug)]
-pub struct Flags {
-    /// See [`TimerHead::labelled`].
-    pub labelled: bool,
-    /// See [`TimerHead::watched`].
-    pub watched: bool,
-}
-
 /// A timer without its message. `repr(C)`: the node comes first, and what is touched when it fires lies together: many timers
 /// are out of all caches by then.
 #[derive(Debug)]
@@ -107,7 +98,7 @@ pub struct TimerHead {
     free: unsafe fn(NonNull<TimerHead>, Option<&Pool>),
     /// Its name.
     pub reference: Reference,
-    /// The core whose wheel it is on.
+    /// The core whose wheel it is on, once it is ([`TimerHead::settle`]).
     pub core: usize,
     /// When it is due, in nanoseconds.
     pub due: u64,
@@ -184,7 +175,7 @@ fn value_of<M>(timer: NonNull<TimerHead>) -> *mut M {
 }
 
 impl TimerHead {
-    fn new(node: Node, target: Target, core: usize, due: u64, reference: Reference) -> Self {
+    fn new(node: Node, target: Target, due: u64, reference: Reference) -> Self {
         unsafe fn nothing(_: NonNull<TimerHead>) {}
         unsafe fn free(timer: NonNull<TimerHead>, pool: Option<&Pool>) {
             // SAFETY: the last share of an alarm.
@@ -200,7 +191,7 @@ impl TimerHead {
             shares: Shares::new(2),
             labelled: false,
             watched: false,
-            core,
+            core: 0,
             due,
             reference,
             place: Counted::NOT,
@@ -215,23 +206,21 @@ impl TimerHead {
     pub fn try_alarm(
         hand: &Hand<'_>,
         process: Pid,
-        core: usize,
         due: u64,
         reference: Reference,
     ) -> Result<NonNull<Self>, TimerError> {
         let node = hand.kernel.nodes.node(Kind::Alarm, release_fired).ok_or(TimerError::NoMemory)?;
-        let alarm = Self::new(node, Target::Pid(process), core, due, reference);
+        let alarm = Self::new(node, Target::Pid(process), due, reference);
         hand.try_new(alarm).map_err(|_| TimerError::NoMemory)
     }
 
-    /// A timer with a message, with the shares of the wheel and of the starter.
+    /// A timer with a message, with the shares of the wheel and of the starter. `labelled`: see there.
     pub fn try_message<M: Send + 'static>(
         hand: &Hand<'_>,
         target: Target,
-        core: usize,
         due: u64,
         reference: Reference,
-        flags: Flags,
+        labelled: bool,
         value: M,
     ) -> Result<NonNull<Self>, TimerError> {
         unsafe fn drop_value<M>(timer: NonNull<TimerHead>) {
@@ -244,12 +233,11 @@ impl TimerHead {
         }
         let node = hand.kernel.nodes.node(Kind::Timer, release_fired).ok_or(TimerError::NoMemory)?;
         let head = Self {
-            labelled: flags.labelled,
-            watched: flags.watched,
+            labelled,
             takes: Some(TypeId::of::<M>()),
             drop_value: drop_value::<M>,
             free: free::<M>,
-            ..Self::new(node, target, core, due, reference)
+            ..Self::new(node, target, due, reference)
         };
         let timer = MessageTimer { head, value: UnsafeCell::new(MaybeUninit::new(value)) };
         match hand.try_new(timer) {
