@@ -172,9 +172,25 @@ impl Kernel {
     }
 
     /// Runs foreign code, whose panic nobody can be told of.
-    pub(crate) fn contain(&self, code: &mut dyn FnMut()) {
-        if let Err(reason) = self.world.contain(code) {
+    pub(crate) fn contain(&self, code: impl FnOnce()) {
+        if let Err(reason) = self.contained(code) {
             self.world.lost_panic(&reason);
+        }
+    }
+
+    /// Runs foreign code: what it has returned, or what it has panicked with. At most once, and what has returned has, whatever the
+    /// world does with it and says of it ([`World::contain`]).
+    pub(crate) fn contained<R>(&self, code: impl FnOnce() -> R) -> Result<R, Reason> {
+        let (mut code, mut result) = (Some(code), None);
+        let said = self.world.contain(&mut || {
+            if let Some(code) = code.take() {
+                result = Some(code());
+            }
+        });
+        match (result, said) {
+            (Some(result), _) => Ok(result),
+            (None, Err(reason)) => Err(reason),
+            (None, Ok(())) => Err(Reason::crash("the world has not contained what it was to contain")),
         }
     }
 

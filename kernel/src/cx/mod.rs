@@ -42,11 +42,35 @@ use crate::task::future::FutureBody;
 use crate::task::waker;
 
 /// The kernel, as a running body of messages `M` sees it.
+///
+/// Invariant in `M`: a body both takes `M`s out of it and sends them to itself. So a process of one type of functions is not
+/// taken for one of another:
+///
+/// ```compile_fail,E0308
+/// use atropos_kernel::Cx;
+/// fn lax<'a, 's>(cx: &'s Cx<'a, fn(&'static str)>) -> &'s Cx<'a, for<'b> fn(&'b str)> {
+///     cx
+/// }
+/// ```
+///
+/// ```compile_fail,E0308
+/// use atropos_kernel::Cx;
+/// fn strict<'a, 's>(cx: &'s Cx<'a, for<'b> fn(&'b str)>) -> &'s Cx<'a, fn(&'static str)> {
+///     cx
+/// }
+/// ```
+///
+/// It stays in its slice, on its thread:
+///
+/// ```compile_fail,E0277
+/// fn is_send<T: Send>() {}
+/// is_send::<&atropos_kernel::Cx<'static, ()>>();
+/// ```
 #[repr(transparent)]
 #[derive(Debug)]
 pub struct Cx<'a, M> {
     slice: Slice<'a>,
-    takes: PhantomData<fn(M)>,
+    takes: PhantomData<fn(M) -> M>,
 }
 
 /// Whom a timer's message is for.
@@ -168,9 +192,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
     /// Runs foreign code inside the slice: a panic in it becomes a crash with its text, where the world can
     /// catch one, and the body goes on. What the code has left half done is the caller's to judge.
     pub fn contain<R>(&self, code: impl FnOnce() -> R) -> Result<R, Reason> {
-        let (mut code, mut result) = (Some(code), None);
-        self.slice.hand.kernel.world().contain(&mut || result = code.take().map(|code| code()))?;
-        result.ok_or_else(|| Reason::crash("the world did not run what it was to contain"))
+        self.slice.hand.kernel.contained(code)
     }
 
     /// Wakes the body from anywhere, also after the process is gone.

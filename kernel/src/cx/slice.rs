@@ -8,6 +8,7 @@ use crate::hand::Hand;
 use crate::process::header::Header;
 use crate::sched::local::CoreLocal;
 use crate::sync::Cell;
+use crate::world::Here;
 
 /// See [`crate::Cx`].
 #[derive(Debug)]
@@ -49,6 +50,18 @@ pub(super) fn set(flag: &Cell<bool>, value: bool) -> Restore<'_> {
 }
 
 impl<'a> Slice<'a> {
+    /// The innermost slice on this thread of execution.
+    ///
+    /// # Safety
+    /// The caller uses it no longer than its caller's call lasts. `here` is a world's.
+    #[inline(always)]
+    pub(crate) unsafe fn noted(here: fn() -> *const Here) -> Option<&'a Self> {
+        // SAFETY: the place of this thread of execution, by World's contract.
+        let slice = unsafe { (*here()).get() }.cast::<Self>();
+        // SAFETY: null, or noted for as long as the slice lasts, which is longer than the call that this is for.
+        unsafe { slice.as_ref() }
+    }
+
     /// A turn of `process` with a whole slice's budget.
     pub(crate) fn new(hand: Hand<'a>, core: &'a CoreLocal, process: &'a Header) -> Self {
         Self {

@@ -15,6 +15,7 @@ use crate::memory::pool::BATCH;
 use crate::mutate::Mutation;
 use crate::process::exit::die;
 use crate::process::header::Header;
+use crate::reason::Reason;
 use crate::reclaim::Participant;
 use crate::runq::Local;
 use crate::runq::node::RunNode;
@@ -168,7 +169,8 @@ impl Core {
     }
 
     /// Runs slices until one of them panics, so many are over or there is none: a world pays for what survives a panic once
-    /// for all of them. The process that is to go on, if any.
+    /// for all of them. The process that is to go on, if any. Whether all has been run, or one has panicked, is seen here and not
+    /// taken from the world: what is run twice or never does no more harm than to be lost.
     ///
     /// # Safety
     /// The caller has `process` (P1), and it is the slice's.
@@ -179,7 +181,11 @@ impl Core {
         may: &mut u32,
     ) -> Option<NonNull<Header>> {
         let mut running = process;
+        let (mut began, mut ended) = (false, false);
         let contained = self.kernel.world().contain(&mut || {
+            if core::mem::replace(&mut began, true) {
+                return;
+            }
             loop {
                 // SAFETY: popped, so ours, and the slice's.
                 let after = unsafe { turn(slice, running) };
@@ -194,11 +200,16 @@ impl Core {
                 }
                 match self.turn_to_next(slice, *may) {
                     Some(next) => running = next,
-                    None => return,
+                    None => break,
                 }
             }
+            ended = true;
         });
-        let Err(reason) = contained else { return None };
+        if ended {
+            return None;
+        }
+        assert!(began, "the world has not run what it was to contain");
+        let reason = contained.err().unwrap_or_else(|| Reason::crash("a panic of which the world has said nothing"));
         assert!(slice.resumed.replace(false), "the kernel has panicked: {reason}");
         *may -= 1;
         // SAFETY: ours: it has panicked in the middle of its turn.
