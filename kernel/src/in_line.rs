@@ -127,7 +127,9 @@ impl InLine {
     /// It waits no more.
     fn leave(&mut self, hand: &Hand<'_>) {
         if let Some(spot) = self.0.take() {
-            spot.leave(Some(hand));
+            // Used at another kernel, nobody there has to do with it.
+            let is_its_own = core::ptr::eq(hand.kernel, spot.kernel);
+            spot.leave(is_its_own.then_some(hand));
         }
     }
 }

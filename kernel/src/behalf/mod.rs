@@ -110,7 +110,7 @@ impl core::fmt::Debug for Behalf<'_> {
 impl Host<'_> {
     /// Acts for `caller`, as long as `act` runs. A thread that is a core may do this as well, from inside a slice.
     pub fn behalf<R>(&self, caller: Pid, act: impl FnOnce(&Behalf<'_>) -> R) -> R {
-        let (kernel, hand) = (self.kernel(), self.hand());
+        let (kernel, hand) = (self.inner(), self.hand());
         // SAFETY: the place of this thread of execution, by World's contract.
         let slice = unsafe { (*(kernel.here)()).get() }.cast::<Slice<'_>>();
         // SAFETY: null, or noted for as long as the slice lasts, which is longer than this call.

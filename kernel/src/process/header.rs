@@ -163,7 +163,7 @@ impl Header {
     pub fn share_with_waker(&self) {
         // Relaxed: who shares has a share.
         if self.shares.fetch_add(WAKER, Ordering::Relaxed) < WAKER {
-            // SAFETY: the kernel is in an `Arc` (`Kernel::new`), and alive: a slice runs, whose core holds it. It
+            // SAFETY: the kernel is in an `Arc`, which nobody can take it out of (`handle`), and alive: a slice runs, whose core holds it. It
             // is counted before anybody else has this waker, so before the last of them uncounts it.
             unsafe { Arc::increment_strong_count(self.kernel.as_ptr().cast_const()) };
         }

@@ -10,6 +10,7 @@ use core::ptr::NonNull;
 
 use crate::cx::Slice;
 use crate::hand::Hand;
+use crate::handle;
 use crate::kernel::Kernel;
 use crate::memory::pool::BATCH;
 use crate::mutate::Mutation;
@@ -50,6 +51,7 @@ pub enum Ran {
 /// One scheduler's private half. Whoever drives it owns it; it may move between threads.
 pub struct Core {
     kernel: Arc<Kernel>,
+    handle: Arc<handle::Kernel>,
     local: CoreLocal,
     participant: Participant,
     announced: bool,
@@ -72,7 +74,8 @@ impl Core {
     ///
     /// # Panics
     /// When the kernel has no such core, or it has been made before: its queues have one owner.
-    pub fn new(kernel: Arc<Kernel>, id: usize) -> Self {
+    pub fn new(handle: Arc<handle::Kernel>, id: usize) -> Self {
+        let kernel = handle.inner().clone();
         assert!(id < kernel.cores(), "the kernel has {} cores", kernel.cores());
         assert!(kernel.cores[id].claim(), "core {id} has been made before");
         let seed = (kernel.options.seed ^ (id as u64 + 1)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -81,6 +84,7 @@ impl Core {
         let participant = kernel.register();
         Self {
             kernel,
+            handle,
             local,
             participant,
             announced: false,
@@ -97,8 +101,8 @@ impl Core {
     }
 
     /// The kernel that it is a core of.
-    pub fn kernel(&self) -> &Arc<Kernel> {
-        &self.kernel
+    pub fn kernel(&self) -> &Arc<handle::Kernel> {
+        &self.handle
     }
 
     /// Runs at most `slices` slices.
