@@ -180,7 +180,8 @@ impl<O: Orders> Mailbox<O> {
         // Relaxed: made visible by the swap's Release.
         self.fetching.store(true, Ordering::Relaxed);
         let batch = self.head.swap(ACTIVE, O::TAKE);
-        debug_assert!(batch != IDLE && batch != CLOSED, "take is the owner's, while the process runs");
+        // Checked always: neither is a node that could be followed.
+        assert!(batch != IDLE && batch != CLOSED, "take is the owner's, while the process runs");
         Batch(batch)
     }
 

@@ -169,6 +169,7 @@ fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>, kind: Kind) -> M
             if unsafe { monitor.as_ref() }.is_armed() {
                 // SAFETY: on no list; the share goes with it.
                 let pushed = unsafe { process.watchers.push(Monitor::watch(monitor)) };
+                // Otherwise its share leaks, and nothing else.
                 debug_assert!(pushed.is_ok(), "its owner has not closed it");
             } else {
                 // SAFETY: the share that came with the request.
