@@ -121,7 +121,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
 
     /// Whether the slice has no reductions left.
     pub fn is_exhausted(&self) -> bool {
-        self.slice.budget.get() == 0
+        self.slice.is_exhausted()
     }
 
     /// Ends the process as if its body had returned [`crate::Resumed::Exit`]: the body should
@@ -159,9 +159,8 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
 
     /// Spends reductions; false when the slice has none left and the body should yield.
     pub fn spend(&self, reductions: u32) -> bool {
-        let left = self.slice.budget.get().saturating_sub(reductions);
-        self.slice.budget.set(left);
-        left > 0
+        self.slice.pay(reductions);
+        !self.slice.is_exhausted()
     }
 
     /// A reference that nobody else has.

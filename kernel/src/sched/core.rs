@@ -25,7 +25,7 @@ use crate::sched::turn::{After, Noted, turn};
 use crate::sync::{Cell, spin_loop};
 use crate::timer::record::TimerHead;
 
-/// Slices under one guard, and between two looks at the clock.
+/// Slices under one guard, and between two looks at timers, at most.
 const SLICES_A_PIN: u32 = 8;
 
 /// Timers that are fired at a time: others have their turns also when very many are due.
@@ -110,6 +110,8 @@ impl Core {
         if core::mem::take(&mut self.announced) && !self.kernel.idle.retract(self.local.id()) {
             self.owes.set(true);
         }
+        // What its driver did meanwhile is charged to nobody.
+        self.local.pace.rests();
         let mut left = slices;
         let mut seen = false;
         loop {
@@ -159,7 +161,8 @@ impl Core {
         let Some(first) = self.next() else { return !fired_all };
         // SAFETY: popped from the run queues, so ours (P1); the guard keeps it while the slice has it.
         let slice = Slice::new(hand, &self.local, unsafe { first.as_ref() });
-        slice.budget.set(self.local.queues(|queues| queues.budget()));
+        let (reductions, fresh) = self.local.queues(|queues| queues.budget());
+        slice.grant(reductions, fresh);
         let noted = Noted::of(&slice, &self.kernel);
         let mut process = Some(first);
         while let Some(first) = process {
@@ -169,7 +172,7 @@ impl Core {
             *left -= before - may;
         }
         drop(noted);
-        may == 0
+        may == 0 || self.local.pace.is_late()
     }
 
     /// Runs slices until one of them panics, so many are over or there is none: a world pays for what survives a panic once
@@ -228,14 +231,18 @@ impl Core {
     /// The slice is over: what it has queued is seen by all, and the next one begins, if there may be one.
     fn turn_to_next(&self, slice: &Slice<'_>, may: u32) -> Option<NonNull<Header>> {
         let shared = &self.kernel.cores[self.local.id()];
-        self.local.queues(|queues| queues.end_slice(&shared.queues, slice.budget.get()));
+        let left = slice.end();
+        self.local.queues(|queues| queues.end_slice(&shared.queues, left));
         self.local.has_called(&self.kernel);
-        if may == 0 {
+        // Late timers, and an inbox that nobody has looked into for long (`pace`, Z3), come before the next one.
+        if may == 0 || self.local.pace.is_late() {
             return None;
         }
         let process = self.next()?;
         // SAFETY: popped, so ours (P1); the slice's guard keeps it.
-        slice.turn_to(unsafe { process.as_ref() }, self.local.queues(|queues| queues.budget()));
+        slice.turn_to(unsafe { process.as_ref() });
+        let (reductions, fresh) = self.local.queues(|queues| queues.budget());
+        slice.grant(reductions, fresh);
         shared.mark.enter(slice.process().pid);
         Some(process)
     }
@@ -243,11 +250,18 @@ impl Core {
     /// Fires what is due; false when it was too much for one time.
     fn tick(&self, hand: &Hand<'_>) -> bool {
         self.local.drain_cancelled(&self.kernel);
+        if self.local.pace.ticks() {
+            // Whatever there is to do here (`runq`, F3).
+            self.local.queues(|queues| queues.drain(&self.kernel.cores[self.local.id()].queues));
+        }
         if self.local.timers() == 0 {
             return true;
         }
         let now = self.kernel.now();
-        for _ in 0..FIRES_A_PIN {
+        for fired in 0..FIRES_A_PIN {
+            if fired == 1 {
+                self.local.pace.rests();
+            }
             let Some(timer) = self.local.pop_due(now) else {
                 self.local.tidy_timers();
                 return true;
