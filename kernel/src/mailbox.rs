@@ -190,6 +190,13 @@ impl<O: Orders> Mailbox<O> {
         self.fetching.store(false, O::SETTLE);
     }
 
+    /// The process has met what it dies of, and will fetch nothing any more: the short way is closed, so that what is asked of it
+    /// waits for its death. The owner's.
+    pub fn doom(&self) {
+        // Release: pairs with the Acquire of `is_clear`, for a caller that has heard of the doom by another way.
+        self.fetching.store(true, Ordering::Release);
+    }
+
     /// After a fetch so many signals wait to be received. The owner's.
     pub fn note(&self, waiting: usize) {
         // Relaxed: a hint.

@@ -241,9 +241,11 @@ impl<M: Send + 'static> Cx<'_, M> {
         Ok(())
     }
 
-    /// As [`Cx::exit`] to another. But who sleeps, and does not survive it, dies before this returns, in the caller's slice:
-    /// its DOWN and EXIT have come then. So the caller must hold nothing, such as a lock, that the destructors of
-    /// the other's body may wait for. Who is awake, or traps exits, sees to it in a slice of its own, as ever.
+    /// As [`Cx::exit`] to another process, and needs no memory where that one sleeps and does not survive it. If nothing foreign
+    /// is dropped by its death (its body has no destructor, nothing waits in its mailbox, nobody watches it from outside), it dies before this
+    /// returns: its DOWN and EXIT have come then. If there is something, it dies in the next slice that it gets, and its
+    /// name is free already: no destructor runs in the caller's slice. A process that is awake, or traps exits, is sent the
+    /// signal. Lock-free.
     pub fn exit_at_once(&self, to: Pid, reason: Reason) -> Result<(), NoMemory> {
         if self.is_dying() {
             return Ok(());

@@ -346,6 +346,11 @@ impl<M: Send + 'static> Context<M> {
         Alive::new(self, pid.into())
     }
 
+    /// See [`Cx::is_gone`].
+    pub fn is_gone(&self, pid: impl Into<Pid>) -> bool {
+        self.with(|cx| cx.is_gone(pid.into()))
+    }
+
     /// What a process knows of itself; `None` when it is dead.
     pub fn info(&self, pid: impl Into<Pid>) -> Info<'_, M> {
         Info::new(self, pid.into())

@@ -168,9 +168,7 @@ impl Running {
             && match self.auto {
                 AutoShutdown::Never => false,
                 AutoShutdown::AnySignificant => true,
-                AutoShutdown::AllSignificant => {
-                    !self.children.iter().any(|(_, child)| child.traits.significant && child.state != State::Down)
-                }
+                AutoShutdown::AllSignificant => !self.children.any_significant(),
             };
         if over { Flow::Stop(Reason::SHUTDOWN) } else { Flow::Go }
     }
