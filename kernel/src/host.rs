@@ -16,7 +16,7 @@ use crate::signal::ask::Question;
 use crate::signal::exit_signal;
 use crate::table::{Dead, FreeSlots};
 use crate::task::context::{Address, Context};
-use crate::task::future::FutureBody;
+use crate::task::future::{FutureBody, LargeBody, is_large};
 use crate::watcher::{Ended, ExitWatch, PreparedWatch, WatchError};
 
 /// A host thread's way to the processes: pinned for as long as it lives, so keep it for a
@@ -58,7 +58,11 @@ impl<'a> Host<'a> {
         S: FnOnce(Context<M>) -> F + Send + 'static,
         F: Future<Output: crate::task::Exit> + Send + 'static,
     {
-        self.spawn(options, FutureBody::new(start)).map(|spawned| Address::new(spawned.pid))
+        let spawned = match const { is_large::<F>() } {
+            true => self.spawn(options, LargeBody::new(start)),
+            false => self.spawn(options, FutureBody::new(start)),
+        };
+        spawned.map(|spawned| Address::new(spawned.pid))
     }
 
     /// Sends a message. Lock-free.

@@ -38,7 +38,7 @@ use crate::process::private::Private;
 use crate::process::spawn::{self, Parent, Slots, SpawnError, SpawnOptions, Spawned};
 use crate::reason::Reason;
 use crate::task::context::Context;
-use crate::task::future::FutureBody;
+use crate::task::future::{FutureBody, LargeBody, is_large};
 use crate::task::waker;
 
 /// The kernel, as a running body of messages `M` sees it.
@@ -185,7 +185,10 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         S: FnOnce(Context<N>) -> F + Send + 'static,
         F: Future<Output: crate::task::Exit> + Send + 'static,
     {
-        self.spawn(options, FutureBody::new(start))
+        match const { is_large::<F>() } {
+            true => self.spawn(options, LargeBody::new(start)),
+            false => self.spawn(options, FutureBody::new(start)),
+        }
     }
 
     /// Runs foreign code inside the slice: a panic in it becomes a crash with its text, where the world can

@@ -26,7 +26,7 @@ use crate::reason::Reason;
 use crate::received::{Peek, Received};
 use crate::send::SendError;
 use crate::signal::queue::Cursor;
-use crate::task::future::{Exit, FutureBody};
+use crate::task::future::{Exit, FutureBody, LargeBody, is_large};
 use crate::task::receive::{Alive, Info, Receive, ReceiveMatch, ReceiveTimeout, ReceiveWith, Sleep, Stop, YieldNow};
 use crate::task::waiting::SendWaiting;
 use crate::timer::record::TimerError;
@@ -471,7 +471,10 @@ impl<M: Send + 'static> Context<M> {
         S: FnOnce(Context<N>) -> F + Send + 'static,
         F: Future<Output: Exit> + Send + 'static,
     {
-        let spawned = self.spawn_body(options, FutureBody::new(start))?;
+        let spawned = match const { is_large::<F>() } {
+            true => self.spawn_body(options, LargeBody::new(start))?,
+            false => self.spawn_body(options, FutureBody::new(start))?,
+        };
         Ok((Address::new(spawned.pid), spawned.monitor))
     }
 
