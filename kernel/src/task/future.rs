@@ -11,7 +11,7 @@ use crate::cx::Cx;
 use crate::process::body::{Body, Resumed};
 use crate::reason::Reason;
 use crate::task::Context;
-use crate::task::waker;
+use crate::task::{waiters, waker};
 
 /// What an async body may end with.
 pub trait Exit {
@@ -124,6 +124,9 @@ where
         // SAFETY: a `FutureBody` is made only by `spawn`, which moves it into the process's
         // memory before the first slice; there it stays until it is dropped in place.
         let future = unsafe { Pin::new_unchecked(future) };
+        if cx.has_waiters() {
+            waiters::wake(cx.slice());
+        }
         // SAFETY: the process outlives the poll, and `borrowed` is not dropped.
         let waker = unsafe { waker::borrowed(cx.process()) };
         match future.poll(&mut TaskContext::from_waker(&waker)) {
