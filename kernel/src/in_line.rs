@@ -47,6 +47,11 @@ impl InLine {
         Self(None)
     }
 
+    /// Its record, while it is in a line.
+    pub(crate) fn waiter(&self) -> Option<NonNull<Waiter>> {
+        self.0.as_ref().map(|spot| spot.waiter)
+    }
+
     /// Whether it waits in a line and has not been called.
     pub fn waits(&self) -> bool {
         // SAFETY: its share keeps it.

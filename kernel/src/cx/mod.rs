@@ -27,6 +27,7 @@ mod timer;
 use core::marker::PhantomData;
 use core::task::Waker;
 
+pub use mail::Search;
 pub use question::Asked;
 pub(crate) use question::ask;
 pub(crate) use slice::Slice;
@@ -110,13 +111,18 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         self.slice.process()
     }
 
-    /// Asks for another slice soon, for a body that returns from the middle of something.
-    pub(crate) fn want_yield(&self) {
-        self.slice.yields.set(true);
-    }
-
+    /// Whether the body, a future, wants another slice soon.
     pub(crate) fn take_yield(&self) -> bool {
         self.slice.yields.replace(false)
+    }
+
+    /// Slices that the process has run: another one is another number.
+    pub(crate) fn slices(&self) -> u64 {
+        self.private(|private| private.slices)
+    }
+
+    pub(crate) fn slice(&self) -> &Slice<'a> {
+        &self.slice
     }
 
     /// Whether the slice has no reductions left.
@@ -161,6 +167,16 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
     pub fn spend(&self, reductions: u32) -> bool {
         self.slice.pay(reductions);
         !self.slice.is_exhausted()
+    }
+
+    /// As [`Cx::reference`], for its futures.
+    pub(crate) fn new_reference(&self) -> Option<Reference> {
+        self.reference()
+    }
+
+    /// Whether tasks of others wait for something of this process's.
+    pub(crate) fn has_waiters(&self) -> bool {
+        self.private(|private| private.waiters.is_some())
     }
 
     /// A reference that nobody else has.

@@ -37,6 +37,9 @@ pub struct Slice<'a> {
     looked: Cell<i32>,
     /// The body wants to go on, behind the others.
     pub(crate) yields: Cell<bool>,
+    /// A receive has found nothing that it wants since the body was resumed: what is fetched now, for
+    /// another receive, it has not seen.
+    pub(crate) hungry: Cell<bool>,
     /// Its process dies within the slice of another (`at_once`).
     within: bool,
 }
@@ -84,6 +87,7 @@ impl<'a> Slice<'a> {
             granted: Cell::new(0),
             looked: Cell::new(0),
             yields: Cell::new(false),
+            hungry: Cell::new(false),
             within: false,
         }
     }
@@ -187,6 +191,7 @@ impl<'a> Slice<'a> {
         self.granted.set(self.left());
         self.charged.set(0);
         self.looked.set(self.budget.get());
+        self.hungry.set(false);
     }
 
     /// Whether it is time to look into the mailbox, although there is something to receive already.

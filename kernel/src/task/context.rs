@@ -281,13 +281,13 @@ impl<M: Send + 'static> Context<M> {
     }
 
     /// The oldest message, EXIT, DOWN or timer, waiting for one if there is none. Cancel safe.
-    pub fn recv(&mut self) -> Receive<'_, M> {
+    pub fn recv(&self) -> Receive<'_, M> {
         Receive::new(self)
     }
 
     /// As [`Context::recv`], and what `take` makes of what has come, where it lies: what is moved as a whole, and through a
     /// layer or two, is waited for each time. `take` is called once, and should only sort.
-    pub fn recv_with<R, F>(&mut self, take: F) -> ReceiveWith<'_, M, F>
+    pub fn recv_with<R, F>(&self, take: F) -> ReceiveWith<'_, M, F>
     where
         F: FnMut(Received<M>) -> R,
     {
@@ -295,12 +295,12 @@ impl<M: Send + 'static> Context<M> {
     }
 
     /// As [`Context::recv`], but `None` when nothing has come in time. Cancel safe.
-    pub fn recv_timeout(&mut self, patience: Duration) -> ReceiveTimeout<'_, M> {
+    pub fn recv_timeout(&self, patience: Duration) -> ReceiveTimeout<'_, M> {
         ReceiveTimeout::new(self, patience)
     }
 
     /// The oldest that `wanted` accepts, waiting for it. Looks at each signal once.
-    pub fn recv_match<F>(&mut self, wanted: F) -> ReceiveMatch<'_, M, F>
+    pub fn recv_match<F>(&self, wanted: F) -> ReceiveMatch<'_, M, F>
     where
         F: FnMut(Peek<'_, M>) -> bool,
     {
@@ -309,7 +309,7 @@ impl<M: Send + 'static> Context<M> {
 
     /// As [`Context::recv_match`], from the cursor on ([`Context::cursor_at_end`]), and `None` when it
     /// has not come in time.
-    pub fn recv_match_from<F>(&mut self, from: Cursor, patience: Option<Duration>, wanted: F) -> ReceiveMatch<'_, M, F>
+    pub fn recv_match_from<F>(&self, from: Cursor, patience: Option<Duration>, wanted: F) -> ReceiveMatch<'_, M, F>
     where
         F: FnMut(Peek<'_, M>) -> bool,
     {
@@ -322,7 +322,7 @@ impl<M: Send + 'static> Context<M> {
     }
 
     /// The oldest that waits, without waiting.
-    pub fn try_recv(&mut self) -> Option<Received<M>> {
+    pub fn try_recv(&self) -> Option<Received<M>> {
         self.with(|cx| cx.receive())
     }
 

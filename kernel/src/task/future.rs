@@ -14,7 +14,7 @@ use crate::memory::{self, NoMemory};
 use crate::process::body::{Body, Resumed};
 use crate::reason::Reason;
 use crate::task::Context;
-use crate::task::waker;
+use crate::task::{waiters, waker};
 
 /// What an async body may end with.
 pub trait Exit {
@@ -137,6 +137,9 @@ where
     M: Send + 'static,
     F: Future<Output: Exit>,
 {
+    if cx.has_waiters() {
+        waiters::wake(cx.slice());
+    }
     // SAFETY: the process outlives the poll, and `borrowed` is not dropped.
     let waker = unsafe { waker::borrowed(cx.process()) };
     match future.poll(&mut TaskContext::from_waker(&waker)) {
