@@ -33,6 +33,7 @@ pub mod callbacks;
 mod clock;
 pub mod exits;
 pub mod join;
+mod lease;
 mod panics;
 mod participant;
 pub mod runtime;
