@@ -13,6 +13,7 @@ use crate::callbacks::{CallbackPanic, Callbacks, Report as CallbackReport};
 use crate::ending::Ending;
 use crate::fork::Born;
 use crate::roots::Roots;
+use crate::lease::{self, Lease};
 use crate::runtime::{Handle, Inner, Runtime};
 use crate::watch::{LongSlice, Report, Watchdog};
 use crate::world::ThreadWorld;
@@ -50,6 +51,8 @@ pub enum BuildError {
     Cores(usize),
     /// The operating system gave no thread.
     Thread(std::io::Error),
+    /// So many runtimes are alive that there are no pids for another: more than 2,900.
+    TooManyRuntimes,
 }
 
 impl fmt::Display for BuildError {
@@ -57,6 +60,7 @@ impl fmt::Display for BuildError {
         match self {
             Self::Cores(cores) => write!(f, "{cores} cores: ask for 1 to {MAX_CORES}"),
             Self::Thread(error) => write!(f, "no thread for a core: {error}"),
+            Self::TooManyRuntimes => f.write_str("no pids: thousands of runtimes are alive, or handles of them"),
         }
     }
 }
@@ -166,8 +170,11 @@ impl Builder {
             return Err(BuildError::Cores(cores));
         }
         let callbacks = Callbacks::new(self.callback_stack, self.callback_panic);
-        let world = Arc::new(ThreadWorld::new(cores, self.lost_panic, callbacks));
-        let kernel = Kernel::new(self.options, participant::domain(), world.clone());
+        let lease = Lease::take().ok_or(BuildError::TooManyRuntimes)?;
+        let options =
+            Options { generations: lease.generations(), references: Some(lease::references()), ..self.options };
+        let world = Arc::new(ThreadWorld::new(cores, self.lost_panic, callbacks, lease));
+        let kernel = Kernel::new(options, participant::domain(), world.clone());
         let watchdog = match self.long_slice {
             Some((threshold, report)) => {
                 Some(Watchdog::start(kernel.clone(), threshold, report).map_err(BuildError::Thread)?)

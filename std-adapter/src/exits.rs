@@ -217,7 +217,7 @@ impl Handle {
     /// ([`crate::Builder::on_callback_panic`]). A process that has ended already is accepted, and fires at once, with
     /// what its slot remembers.
     ///
-    /// A pid has no mark of its runtime: one of another runtime's is refused only if this one has not given out the same.
+    /// A pid of another runtime's is refused, as is one that was never given out.
     pub fn on_exit(
         &self,
         pid: impl Into<Pid>,

@@ -36,6 +36,7 @@ mod ending;
 pub mod exits;
 mod fork;
 pub mod join;
+mod lease;
 mod panics;
 mod participant;
 mod requests;
