@@ -20,10 +20,12 @@ use core::mem::offset_of;
 use core::ptr::{self, NonNull};
 
 use crate::memory;
-use crate::sync::{AtomicUsize, Ordering, acquire_by};
+use crate::sync::{AtomicPtr, AtomicUsize, Ordering, acquire_by};
+use crate::world::{Contain, World};
 
-/// A value that a [`Reason`] can carry: anything that can be shown, compared and sent. It is dropped by whoever holds it
-/// last, which may be the kernel in the middle of something: its destructor must not panic.
+/// A value that a [`Reason`] can carry: anything that can be shown, compared and sent. The last holder of the reason drops it, which
+/// may be the kernel in the middle of something. Once a process has died of the reason, or has been sent it, a
+/// panic of the value's destructor is contained, where the world can catch one ([`World::container`]).
 pub trait ReasonValue: Any + fmt::Debug + Send + Sync {
     /// Whether `other` is the same value, of the same type.
     fn same(&self, other: &dyn ReasonValue) -> bool;
@@ -91,6 +93,8 @@ struct Head {
     kind: Kind,
     value: unsafe fn(NonNull<Head>) -> NonNull<dyn ReasonValue>,
     free: unsafe fn(NonNull<Head>),
+    /// The [`Contain`] of the first world that the reason came into; null before.
+    container: AtomicPtr<()>,
 }
 
 #[repr(C)]
@@ -149,7 +153,7 @@ impl Reason {
     }
 
     /// `normal`, in every respect, from a process that has a result: see [`Reason::result`]. The last to hold the reason
-    /// drops the value, whose destructor must not panic. [`Reason::RESULT_LOST`] when there is no memory.
+    /// drops the value. [`Reason::RESULT_LOST`] when there is no memory.
     ///
     /// ```
     /// use atropos_kernel::Reason;
@@ -196,10 +200,23 @@ impl Reason {
             // SAFETY: the last count is gone, and `try_new::<Counted<T>>` made it.
             unsafe { memory::drop_and_free(head.cast::<Counted<T>>()) }
         }
-        let head = Head { count: AtomicUsize::new(1), kind, value: value_of::<T>, free: free::<T> };
+        let container = AtomicPtr::new(ptr::null_mut());
+        let head = Head { count: AtomicUsize::new(1), kind, value: value_of::<T>, free: free::<T>, container };
         match memory::try_new(Counted { head, value }) {
             Ok(whole) => Self(whole.cast()),
             Err(_) => Self::LOST,
+        }
+    }
+
+    /// The reason is a process's from now on: whoever drops its value drops it contained.
+    #[inline]
+    pub(crate) fn come_into(&self, world: &dyn World) {
+        if let Some(head) = self.head()
+            && head.kind != Kind::Crash
+            && let Some(container) = world.container()
+        {
+            // Relaxed: the count's Release and Acquire order it before the last drop.
+            head.container.store(container as *mut (), Ordering::Relaxed);
         }
     }
 
@@ -314,9 +331,15 @@ impl Drop for Reason {
         // Release pairs with the fence of the last holder: its free comes after every use.
         if head.count.fetch_sub(1, Ordering::Release) == 1 {
             acquire_by(|order| head.count.load(order));
-            let free = head.free;
-            // SAFETY: this was the last count.
-            unsafe { free(self.0) }
+            let (free, container) = (head.free, head.container.load(Ordering::Relaxed));
+            // SAFETY: this was the last count, and `drop` is called once.
+            let mut free = || unsafe { free(self.0) };
+            if container.is_null() {
+                return free();
+            }
+            // SAFETY: what is not null was a `Contain` (`come_into`).
+            let contain = unsafe { core::mem::transmute::<*mut (), Contain>(container) };
+            contain(&mut free);
         }
     }
 }

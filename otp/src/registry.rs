@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use atropos_kernel::{Context, Down, Pid, Reference, Reply, SendError};
+use atropos_kernel::{Context, Down, Held, Pid, Reference, Reply, SendError};
 
 use crate::call::{CallError, PATIENCE, Pending};
 use crate::server::{Next, Server, ServerRef, Serving};
@@ -63,7 +63,7 @@ impl From<CallError> for RegistryError {
 /// A registry; see the module.
 pub struct Registry<K, V> {
     unique: bool,
-    entries: BTreeMap<K, Vec<(Pid, V)>>,
+    entries: BTreeMap<K, Vec<(Pid, Held<V>)>>,
     owners: BTreeMap<Pid, Owner<K>>,
 }
 
@@ -142,7 +142,7 @@ impl<K: Key, V: Value> Registry<K, V> {
         }
     }
 
-    async fn register(&mut self, key: K, pid: Pid, value: V, cx: Serving<'_, Self>) -> Result<(), RegistryError> {
+    async fn register(&mut self, key: K, pid: Pid, value: Held<V>, cx: Serving<'_, Self>) -> Result<(), RegistryError> {
         if self.unique {
             self.bury(&key, cx).await;
             if let Some((owner, _)) = self.entries.get(&key).and_then(|entries| entries.first()) {
@@ -184,7 +184,7 @@ impl<K: Key, V: Value> Registry<K, V> {
         for (key, entries) in &self.entries {
             for (pid, value) in entries {
                 if cx.is_alive(*pid).await {
-                    all.push((key.clone(), *pid, value.clone()));
+                    all.push((key.clone(), *pid, V::clone(value)));
                 }
             }
             breathe(cx.context()).await;
@@ -199,13 +199,16 @@ impl<K: Key, V: Value> Server for Registry<K, V> {
     async fn handle(&mut self, request: Request<K, V>, cx: Serving<'_, Self>) -> Next<Request<K, V>> {
         match request.0 {
             Ask::Register(key, pid, value, reply) => {
+                // Held first: one that is not registered is dropped.
+                let value = cx.with(|cx| cx.hold(value));
                 let registered = self.register(key, pid, value, cx).await;
                 reply.send(registered);
             }
             Ask::Unregister(key, pid, reply) => reply.send(self.unregister(&key, pid, cx)),
             Ask::Lookup(key, reply) => {
                 self.bury(&key, cx).await;
-                reply.send(self.entries.get(&key).cloned().unwrap_or_default());
+                let entries = self.entries.get(&key).into_iter().flatten();
+                answer(cx, reply, entries.map(|(pid, value)| (*pid, V::clone(value))).collect());
             }
             Ask::Keys(pid, reply) => {
                 if !cx.is_alive(pid).await {
@@ -216,7 +219,7 @@ impl<K: Key, V: Value> Server for Registry<K, V> {
             Ask::Count(reply) => reply.send(self.entries.values().map(Vec::len).sum()),
             Ask::All(reply) => {
                 let all = self.all(cx).await;
-                reply.send(all);
+                answer(cx, reply, all);
             }
         }
         Next::Wait
@@ -229,6 +232,13 @@ impl<K: Key, V: Value> Server for Registry<K, V> {
             self.forget(pid, cx);
         }
         Next::Wait
+    }
+}
+
+/// Answers; what comes too late is dropped, and the faults of its values' destructors are not the registry's.
+fn answer<K: Key, V: Value, T: Send + 'static>(cx: Serving<'_, Registry<K, V>>, reply: Reply<Vec<T>>, found: Vec<T>) {
+    if let Err(late) = reply.try_send(found) {
+        late.into_iter().for_each(|one| cx.with(|cx| cx.let_go(one)));
     }
 }
 
