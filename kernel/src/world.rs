@@ -9,6 +9,9 @@ use crate::watcher::Fired;
 /// What runs here, now: the innermost slice on this thread of execution, or null.
 pub type Here = Cell<*const ()>;
 
+/// Runs foreign code to its end, or to its panic, and returns.
+pub type Contain = fn(&mut dyn FnMut());
+
 /// What the kernel needs from where it runs: a clock, a way to wake a core, a place to
 /// note what is running, and a way to survive a panic.
 ///
@@ -57,6 +60,13 @@ pub unsafe trait World: Send + Sync + 'static {
     fn contain(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
         code();
         Ok(())
+    }
+
+    /// As [`World::contain`], as a plain function, for foreign values that may be dropped when neither this world nor its kernel
+    /// is at hand, or there at all: what a [`crate::Reason`] carries, and what is [`crate::Held`]. Their panics end here,
+    /// and nobody is told. `None` where the world catches no panics.
+    fn container(&self) -> Option<Contain> {
+        None
     }
 
     /// Somebody who is no process has waited for a death ([`crate::Host::watch_exit`]), and it has come: on the core in

@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use core::any::Any;
 use core::fmt;
 
-use atropos_kernel::{Context, Down, Pid, Reason, Reference, Replied, Reply, SendError, reply};
+use atropos_kernel::{Context, Down, Held, Pid, Reason, Reference, Replied, Reply, SendError, reply};
 
 use crate::call::CallError;
 use crate::server::{Next, Server, ServerRef, Serving};
@@ -62,7 +62,7 @@ pub type HandlerId = Cow<'static, str>;
 
 struct Entry<E> {
     id: HandlerId,
-    handler: Box<dyn EventHandler<E>>,
+    handler: Held<Box<dyn EventHandler<E>>>,
     /// Whoever supervises it: who, by which monitor, and where to tell why it went.
     supervised: Option<(Pid, Reference, Reply<Removed>)>,
 }
@@ -158,16 +158,13 @@ impl<E: Send + 'static> Events<E> {
     }
 
     fn remove(&mut self, place: usize, why: Removed, cx: Serving<'_, Self>) {
-        let mut entry = self.entries.remove(place);
-        // Its faults are its own: it is gone.
-        let _ = cx.with(|cx| {
-            cx.contain(move || {
-                entry.handler.terminate(&why);
-                if let Some((_, _, told)) = entry.supervised.take() {
-                    told.send(why);
-                }
-            })
-        });
+        let Entry { mut handler, supervised, .. } = self.entries.remove(place);
+        // Its faults are its own: it is gone, whatever it does at its end, and so is what it holds.
+        let _ = cx.with(|cx| cx.contain(|| handler.terminate(&why)));
+        drop(handler);
+        if let Some((_, _, told)) = supervised {
+            told.send(why);
+        }
     }
 
     fn forget_monitor(&self, place: usize, cx: Serving<'_, Self>) {
@@ -183,6 +180,8 @@ impl<E: Send + 'static> Events<E> {
         supervised: Option<(Pid, Reply<Removed>)>,
         cx: Serving<'_, Self>,
     ) -> Result<(), AddError> {
+        // Held first: one that is not taken on is dropped.
+        let handler = cx.with(|cx| cx.hold(handler));
         if self.place(&id).is_some() {
             return Err(AddError::Taken);
         }
@@ -203,24 +202,32 @@ impl<E: Send + 'static> Events<E> {
 
     fn do_it(&mut self, request: Ask<E>, cx: Serving<'_, Self>) {
         match request {
-            Ask::Notify(event) => self.notify(&event, cx),
+            Ask::Notify(event) => {
+                self.notify(&event, cx);
+                cx.with(|cx| cx.let_go(event));
+            }
             Ask::Sync(event, reply) => {
                 self.notify(&event, cx);
+                cx.with(|cx| cx.let_go(event));
                 reply.send(());
             }
             Ask::Add(id, handler, supervised, reply) => reply.send(self.add(id, handler, supervised, cx)),
             Ask::Delete(id, reply) => reply.send(self.take_out(&id, Removed::Deleted, cx)),
             Ask::Swap(old, new, handler, reply) => {
-                let swapped = (old == new || self.place(&new).is_none())
-                    && self.take_out(&old, Removed::Swapped, cx)
-                    && self.add(new, handler, None, cx).is_ok();
+                let may = (old == new || self.place(&new).is_none()) && self.take_out(&old, Removed::Swapped, cx);
+                let swapped = if may {
+                    self.add(new, handler, None, cx).is_ok()
+                } else {
+                    cx.with(|cx| cx.let_go(handler));
+                    false
+                };
                 reply.send(swapped);
             }
             Ask::Which(reply) => reply.send(self.entries.iter().map(|entry| entry.id.clone()).collect()),
             Ask::Look(id, look) => {
                 let entry = self.entries.iter_mut().find(|entry| entry.id == id);
                 // A look that panics is its asker's fault, who is told: the reply in it is dropped.
-                drop(cx.with(|cx| cx.contain(|| look(entry.map(|entry| &mut *entry.handler)))));
+                drop(cx.with(|cx| cx.contain(|| look(entry.map(|entry| &mut **entry.handler)))));
             }
         }
     }

@@ -29,7 +29,7 @@ use core::pin::Pin;
 use core::task::Poll;
 use core::time::Duration;
 
-use atropos_kernel::{Asked, Context, Down, Exit, Pid, Reference, Reply, Said, SendError, Waiting};
+use atropos_kernel::{Asked, Context, Down, Exit, Held, Pid, Reference, Reply, Said, SendError, Waiting};
 
 use crate::call::{CallError, PATIENCE, Pending};
 use crate::pace::pace;
@@ -83,7 +83,7 @@ pub struct Registry<K, V> {
     /// Whether members are linked (R3).
     links: bool,
     /// By key, and in the order of their registrations.
-    entries: BTreeMap<(K, Turn), (Pid, V)>,
+    entries: BTreeMap<(K, Turn), (Pid, Held<V>)>,
     /// The same by process. The key is always there: without one a place is before all of the process's.
     held: BTreeSet<(Pid, Option<K>, Turn)>,
     members: BTreeMap<Pid, Tie>,
@@ -220,7 +220,7 @@ impl<K: Key, V: Value> Registry<K, V> {
         }
     }
 
-    async fn register(&mut self, key: K, pid: Pid, value: V, cx: Serving<'_, Self>) -> Result<(), RegistryError> {
+    async fn register(&mut self, key: K, pid: Pid, value: Held<V>, cx: Serving<'_, Self>) -> Result<(), RegistryError> {
         if self.unique {
             self.bury(&key, cx).await;
             if let Some((_, owner)) = self.entry(&key, 0) {
@@ -258,7 +258,8 @@ impl<K: Key, V: Value> Registry<K, V> {
         let (mut found, mut from) = (Vec::new(), 0);
         while let Some((turn, _)) = self.entry(key, from) {
             from = turn + 1;
-            found.extend(self.entries.get(&(key.clone(), turn)).cloned());
+            let entry = self.entries.get(&(key.clone(), turn));
+            found.extend(entry.map(|(pid, value)| (*pid, V::clone(value))));
             pace(cx.context()).await;
         }
         found
@@ -285,7 +286,7 @@ impl<K: Key, V: Value> Registry<K, V> {
         let mut all = Vec::new();
         for ((key, _), (pid, value)) in &self.entries {
             if !cx.is_gone(*pid) {
-                all.push((key.clone(), *pid, value.clone()));
+                all.push((key.clone(), *pid, V::clone(value)));
             }
             pace(cx.context()).await;
         }
@@ -307,6 +308,8 @@ impl<K: Key, V: Value> Server for Registry<K, V> {
     async fn handle(&mut self, request: Request<K, V>, cx: Serving<'_, Self>) -> Next<Request<K, V>> {
         match request.0 {
             Ask::Register(key, pid, value, reply) => {
+                // Held first: one that is not registered is dropped.
+                let value = cx.with(|cx| cx.hold(value));
                 let registered = self.register(key, pid, value, cx).await;
                 reply.send(registered);
             }
@@ -316,7 +319,7 @@ impl<K: Key, V: Value> Server for Registry<K, V> {
             }
             Ask::Lookup(key, reply) => {
                 let found = self.lookup(&key, cx).await;
-                reply.send(found);
+                answer(cx, reply, found);
             }
             Ask::Keys(pid, reply) => {
                 let keys = self.keys(pid, cx).await;
@@ -325,7 +328,7 @@ impl<K: Key, V: Value> Server for Registry<K, V> {
             Ask::Count(reply) => reply.send(self.entries.len()),
             Ask::All(reply) => {
                 let all = self.all(cx).await;
-                reply.send(all);
+                answer(cx, reply, all);
             }
         }
         Next::Wait
@@ -375,6 +378,13 @@ async fn dead_of<M: Send + 'static>(cx: &Context<M>, pids: impl Iterator<Item = 
         pace(cx).await;
     }
     dead
+}
+
+/// Answers; what comes too late is dropped, and the faults of its values' destructors are not the registry's.
+fn answer<K: Key, V: Value, T: Send + 'static>(cx: Serving<'_, Registry<K, V>>, reply: Reply<Vec<T>>, found: Vec<T>) {
+    if let Err(late) = reply.try_send(found) {
+        late.into_iter().for_each(|one| cx.with(|cx| cx.let_go(one)));
+    }
 }
 
 /// A registry, for who asks it.

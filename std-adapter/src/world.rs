@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use atropos_kernel::reclaim::Guard;
 use atropos_kernel::world::{Here, World};
-use atropos_kernel::{Fired, MAX_CORES, Pid, Reason};
+use atropos_kernel::{Contain, Fired, MAX_CORES, Pid, Reason};
 
 use crate::callbacks::Callbacks;
 use crate::clock;
@@ -101,6 +101,10 @@ unsafe impl World for ThreadWorld {
     fn contain(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
         // A body that panicked is dropped and never resumed.
         contain(code).map_err(Reason::crash)
+    }
+
+    fn container(&self) -> Option<Contain> {
+        Some(|code| drop(contain(code)))
     }
 
     fn watch_fired(&self, fired: Fired) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use atropos_kernel::reclaim::{Domain, Participant};
 use atropos_kernel::world::{Here, World};
-use atropos_kernel::{Body, Core, Cx, Host, Kernel, Options, Ran, Reason, Resumed};
+use atropos_kernel::{Body, Contain, Core, Cx, Host, Kernel, Options, Ran, Reason, Resumed};
 
 thread_local! {
     static HERE: Here = const { Cell::new(std::ptr::null()) };
@@ -59,6 +59,11 @@ unsafe impl World for Stepped {
             Some(text) => Reason::crash(*text),
             None => Reason::crash("a panic"),
         })
+    }
+
+    fn container(&self) -> Option<Contain> {
+        let contain: Contain = |code| drop(catch_unwind(AssertUnwindSafe(code)));
+        (!self.lets_through).then_some(contain)
     }
 
     fn lost_panic(&self, _: &Reason) {

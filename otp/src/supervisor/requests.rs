@@ -77,7 +77,8 @@ impl Running {
             self.discard(spec);
             return Err(error);
         }
-        self.add_child(Child::new(Some(spec.id), spec.traits, spec.factory)).await
+        let factory = self.cx.with(|cx| cx.hold(spec.factory));
+        self.add_child(Child::new(Some(spec.id), spec.traits, factory)).await
     }
 
     fn accepts(&self, spec: &ChildSpec) -> Result<(), StartChildError> {
@@ -99,7 +100,10 @@ impl Running {
             None => Err(arguments),
         };
         match factory {
-            Ok((traits, factory)) => self.add_child(Child::new(None, traits, factory)).await,
+            Ok((traits, factory)) => {
+                let factory = self.cx.with(|cx| cx.hold(factory));
+                self.add_child(Child::new(None, traits, factory)).await
+            }
             Err(arguments) => {
                 self.discard(arguments);
                 Err(StartChildError::Unfit)
