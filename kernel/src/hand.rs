@@ -131,6 +131,7 @@ impl<'a> Hand<'a> {
     /// The caller holds `node` and does not use it again.
     pub unsafe fn release(&self, node: NonNull<Node>) {
         let mut node = Some(node);
+        let _outside = self.core.map(CoreLocal::outside);
         self.kernel.contain(&mut || {
             if let Some(node) = node.take() {
                 // SAFETY: by contract, once.

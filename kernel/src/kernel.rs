@@ -14,6 +14,7 @@ use crate::process::header::Header;
 use crate::reason::Reason;
 use crate::reclaim::{Domain, Guard, Participant};
 use crate::runq::idle::Idle;
+use crate::sched::custody::Barrier;
 use crate::sched::local::{CoreLocal, CoreShared};
 use crate::signal::node::Budget;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering, PlainAtomicBool, PlainAtomicUsize, fence};
@@ -97,6 +98,8 @@ pub struct Kernel {
     pub(crate) cores: Box<[CoreShared]>,
     pub(crate) domain: Domain,
     pub(crate) here: fn() -> *const Here,
+    /// How a core and its rescuers agree (`sched::custody`).
+    pub(crate) barrier: Barrier,
     pub(crate) options: Options,
     world: Arc<dyn World>,
     /// Processes and the cores' credits; at most the limit.
@@ -128,6 +131,17 @@ impl Kernel {
     pub fn new(options: Options, domain: Domain, world: Arc<dyn World>) -> Arc<Self> {
         assert!((1..=config::MAX_CORES).contains(&options.cores), "1 to {} cores", config::MAX_CORES);
         let limit = options.limits.processes.min(MAX_SLOTS);
+        let barrier = match world.rescues_after() {
+            Some(1..) if options.cores > 1 => {
+                if world.heavy_barrier() {
+                    Barrier::Heavy
+                } else {
+                    Barrier::Both
+                }
+            }
+            _ => Barrier::Alone,
+        };
+        let now = world.now();
         Arc::new(Self {
             table: Table::new(limit, options.cores),
             names: Names::new(options.limits.names),
@@ -136,9 +150,10 @@ impl Kernel {
             nodes: Budget::new(options.limits.nodes),
             depot: Arc::default(),
             timers_by_proxy: Budget::new(options.limits.timers),
-            cores: (0..options.cores).map(|_| CoreShared::default()).collect(),
+            cores: (0..options.cores).map(|_| CoreShared::new(options.cores, now)).collect(),
             domain,
             here: world.here(),
+            barrier,
             credit_block: (options.limits.processes / (64 * options.cores as u32)).clamp(1, 64),
             options,
             world,

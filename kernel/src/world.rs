@@ -15,7 +15,7 @@ pub type Here = Cell<*const ()>;
 /// # Safety
 /// [`World::here`] must give each thread of execution (OS thread, virtual core, hart) a place of
 /// its own, the same one each time: the kernel hands out a process's private parts to
-/// whoever finds that process noted there.
+/// whoever finds that process noted there. [`World::heavy_barrier`] must have done what it says when it returns true.
 pub unsafe trait World: Send + Sync + 'static {
     /// Nanoseconds since a moment of the world's choice. Never goes back.
     fn now(&self) -> u64;
@@ -30,6 +30,20 @@ pub unsafe trait World: Send + Sync + 'static {
     /// never has more than it was started with. Always the same.
     fn soon_by(&self) -> u64 {
         0
+    }
+
+    /// So many nanoseconds of one slice after which other cores do what lies with its core: its timers, and who is queued there. `None`: they
+    /// never do, and cores cost each other nothing. A world with threads should say a millisecond or so; one whose cores are stepped by
+    /// turns has nobody who could. Always the same.
+    fn rescues_after(&self) -> Option<u64> {
+        None
+    }
+
+    /// Has all threads of execution that drive cores execute a full memory barrier, between two instructions of theirs, and this
+    /// one too: true. A world that cannot do so says false, always the same, and then cores that may be rescued pay for a fence
+    /// around each slice. Asked for once by [`crate::Kernel::new`], and by each rescue.
+    fn heavy_barrier(&self) -> bool {
+        false
     }
 
     /// There is work for a core that has said it is idle: make its driver call

@@ -26,6 +26,7 @@
 //! the panics; [`blocking`] is where work goes that would keep a core; [`watch`] reports bodies that keep one. Who is no
 //! process waits for one's end by [`exits`], [`wait`] and [`stream`].
 
+mod barrier;
 mod behaviours;
 pub mod blocking;
 pub mod builder;
