@@ -130,11 +130,15 @@ pub mod internals {
     }
     /// Timers.
     pub mod timer {
-        pub use crate::timer::wheel;
+        pub use crate::timer::{arrivals, wheel};
         /// The record of a timer.
         pub mod record {
             pub use crate::timer::record::*;
         }
+    }
+    /// Who has the private half of a core.
+    pub mod custody {
+        pub use crate::sched::custody::*;
     }
     /// Wakers.
     pub mod waker {

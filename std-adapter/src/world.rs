@@ -10,6 +10,7 @@ use atropos_kernel::reclaim::Guard;
 use atropos_kernel::world::{Here, World};
 use atropos_kernel::{Contain, Fired, MAX_CORES, Pid, Reason};
 
+use crate::barrier;
 use crate::callbacks::Callbacks;
 use crate::clock;
 use crate::lease::Lease;
@@ -25,12 +26,17 @@ fn here() -> *const Here {
     HERE.with(std::ptr::from_ref)
 }
 
+/// A slice of so many nanoseconds has others look after what lies with its core.
+const RESCUES_AFTER: u64 = 1_000_000;
+
 /// See the module.
 pub(crate) struct ThreadWorld {
     /// From when its clock counts.
     origin: Instant,
     /// Whether timers may look at the processor's counter.
     counts: bool,
+    /// Whether the system makes all threads execute a barrier.
+    barrier: bool,
     threads: Box<[OnceLock<Thread>]>,
     lost_panic: Box<dyn Fn(&Reason) + Send + Sync>,
     callbacks: Arc<Callbacks>,
@@ -49,6 +55,7 @@ impl ThreadWorld {
         Self {
             origin: clock::origin(),
             counts: clock::counts(),
+            barrier: barrier::register(),
             threads: (0..cores).map(|_| OnceLock::new()).collect(),
             lost_panic,
             callbacks: Arc::new(callbacks),
@@ -85,6 +92,14 @@ unsafe impl World for ThreadWorld {
 
     fn soon_by(&self) -> u64 {
         if self.counts { clock::SOON_BY } else { 0 }
+    }
+
+    fn rescues_after(&self) -> Option<u64> {
+        Some(RESCUES_AFTER)
+    }
+
+    fn heavy_barrier(&self) -> bool {
+        self.barrier && barrier::all_threads()
     }
 
     fn wake(&self, core: usize) {
