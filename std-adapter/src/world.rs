@@ -3,10 +3,12 @@
 
 use std::cell::Cell;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::thread::Thread;
 use std::time::Instant;
 
 use atropos_kernel::reclaim::Guard;
+use atropos_kernel::task::coop::poll_proceed_here;
 use atropos_kernel::world::{Here, World};
 use atropos_kernel::{Contain, Fired, MAX_CORES, Pid, Reason};
 
@@ -28,6 +30,12 @@ fn here() -> *const Here {
 
 /// A slice of so many nanoseconds has others look after what lies with its core.
 const RESCUES_AFTER: u64 = 1_000_000;
+/// The first question of each poll of this crate's own futures: in a process they cost a reduction, and are put off when
+/// none is left, as the awaits of a `Context` are. On any other thread they go on.
+pub(crate) fn poll_proceed(task: &mut Context<'_>) -> Poll<()> {
+    // SAFETY: `here` is that of every runtime's world.
+    unsafe { poll_proceed_here(here, task) }
+}
 
 /// See the module.
 pub(crate) struct ThreadWorld {
