@@ -2,8 +2,8 @@
 //!
 //! - **E1, the order is OTP's** (`init:stop`). First the roots (`roots`): the last started first, one after the other, each told
 //!   `shutdown` and waited for, so that a supervisor stops its children by its own rules while all that was started before it is there. (A
-//!   server that takes longer than a supervisor would let it is not waited for any more, and goes on ending.) Meanwhile
-//!   processes may be started, by a child that is stopped for one. Then no more; what is left is told `shutdown` at
+//!   server that takes longer than a supervisor would let it is not waited for any more, and goes on ending.) Then the trees that processes have
+//!   started, by their owners (`trees`). Meanwhile processes may be started, by a child that is stopped for one. Then no more; what is left is told `shutdown` at
 //!   once; and what is left of that when the time is over is killed.
 //! - **E2, the time bounds all of it.** When it is over nobody is told any more, but killed. A killed process dies when its slice
 //!   lets go: [`GRACE`] is waited for the next of them to go, [`LONGEST`] for all. Then the rest is left behind, which the
@@ -26,6 +26,7 @@ use crate::panics::contain;
 use crate::role::Role;
 use crate::roots::Root;
 use crate::runtime::Handle;
+use crate::trees::end_trees;
 use crate::watch::Watchdog;
 use crate::{join, participant};
 
@@ -68,25 +69,25 @@ pub(crate) struct Ending {
 }
 
 /// Looks at something that nothing signals, with pauses that grow.
-struct Pauses(Duration);
+pub(crate) struct Pauses(Duration);
 
 impl Pauses {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(Duration::from_micros(20))
     }
 
-    fn pause(&mut self) {
+    pub(crate) fn pause(&mut self) {
         thread::sleep(self.0);
         self.0 = (self.0 * 2).min(Duration::from_millis(5));
     }
 }
 
-fn is_over(end: Option<Instant>) -> bool {
+pub(crate) fn is_over(end: Option<Instant>) -> bool {
     end.is_some_and(|end| Instant::now() >= end)
 }
 
 /// The earlier of two ends, of which `None` never comes.
-fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
@@ -128,6 +129,9 @@ impl Ending {
     pub(crate) fn stop(mut self, within: Duration) -> Result<(), ShutdownError> {
         let end = Instant::now().checked_add(within);
         self.end_roots(end);
+        if !is_over(end) {
+            end_trees(&self.handle, end);
+        }
         self.handle.kernel().close();
         let ended = self.end_all(&Reason::SHUTDOWN, |_| is_over(end)).or_else(|_| self.kill_all());
         let left = ended.err().unwrap_or(0);

@@ -46,6 +46,7 @@ mod scoped;
 pub mod stream;
 #[cfg(feature = "tracing")]
 mod traced;
+mod trees;
 pub mod wait;
 pub mod watch;
 mod worker;

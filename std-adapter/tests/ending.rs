@@ -110,6 +110,59 @@ fn n20_applications_end_in_the_reverse_of_their_starts() {
     assert!(alarms.lock().expect("no panic").is_empty(), "{alarms:?}");
 }
 
+/// Issue 14, 20: so do the trees that processes have started, by their owners, also when a child has a helper, and the owner
+/// is just ending when the shutdown begins.
+#[test]
+fn n20_trees_of_processes_end_with_their_owners() {
+    for cores in [1, 2] {
+        for round in 0..20 {
+            let runtime = runtime(cores);
+            let (log, alarms) = (Log::default(), Log::default());
+            let trees = [
+                tree(&[("db", None), ("cache", Some("db")), ("api", Some("cache"))], &log, &alarms),
+                Supervisor::rest_for_one()
+                    .on_report(Hook::new({
+                        let alarms = alarms.clone();
+                        move |report| {
+                            if !matches!(report, Report::Progress { .. }) {
+                                alarms.lock().expect("no panic").push(format!("{report:?}"));
+                            }
+                        }
+                    }))
+                    .child(ChildSpec::worker("helped", |starter: &mut Starter<'_>| {
+                        starter.spawn(async |cx: Context<()>| {
+                            cx.spawn_link(async |cx: Context<()>| cx.sleep(Duration::MAX).await).expect("a helper");
+                            cx.sleep(Duration::MAX).await;
+                        })
+                    })),
+            ];
+            let owner = async move |mut cx: Context<()>| {
+                for tree in trees {
+                    tree.link(&cx).await.expect("up");
+                }
+                if round % 2 == 0 {
+                    cx.recv().await;
+                }
+            };
+            if round % 2 == 0 {
+                runtime.spawn(owner).expect("a process");
+                while runtime.processes().len() < 8 {
+                    std::thread::yield_now();
+                }
+            } else {
+                // It returns, and its trees are ending.
+                runtime.block_on(owner).expect("it returns");
+            }
+            assert_eq!(runtime.shutdown(LONG), Ok(()));
+            let log = log.lock().expect("no panic");
+            let order: Vec<_> = log.iter().map(|line| line.split(' ').next().unwrap_or("")).collect();
+            assert_eq!(order, ["api", "cache", "db"], "{log:?} in {round} on {cores}");
+            assert!(log.iter().all(|line| !line.contains("Err")), "{log:?}");
+            assert!(alarms.lock().expect("no panic").is_empty(), "{alarms:?}");
+        }
+    }
+}
+
 /// Never ends of itself.
 struct Deaf;
 

@@ -350,7 +350,7 @@ fn n31_a_thread_asks_what_a_process_asks() {
         assert_eq!(handle.task_under(tasks, async |_| 6 * 7).await, Ok(42));
         let crash = handle.task_under(tasks, async |_| -> u8 { panic!("it crashes") }).await;
         assert!(crash.is_err_and(|error| error.to_string().contains("it crashes")));
-        assert_eq!(handle.run(async |cx: Context<()>| cx.pid()).await.is_ok(), true);
+        assert!(handle.run(async |cx: Context<()>| cx.pid()).await.is_ok());
         let died = handle.run(async |cx: Context<()>| cx.stop(Reason::value(3)).await).await;
         assert_eq!(died.map(|_: std::convert::Infallible| ()), Err(Reason::value(3)));
         // Whoever asks the dead is told so.
