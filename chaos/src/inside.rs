@@ -166,14 +166,18 @@ fn links(cx: &Context<Told>, me: &Me, random: &mut Random) {
 fn monitors(cx: &Context<Told>, me: &mut Me, random: &mut Random) {
     match random.below(6) {
         0..3 => {
+            // Of oneself there is no monitor, as in OTP.
             if let Some(pid) = me.world.any(random)
+                && pid != cx.pid()
                 && let Ok(reference) = cx.monitor(pid)
             {
                 me.monitored(reference);
             }
         }
         3 => {
-            if let Ok(reference) = cx.monitor_name(&World::name(random)) {
+            // Not a name that may be its own at this moment.
+            let names: Vec<_> = services::names().chain(["nobody"]).collect();
+            if let Ok(reference) = cx.monitor_name(random.one_of(&names)) {
                 me.monitored(reference);
             }
         }
@@ -230,6 +234,7 @@ fn aliases(cx: &Context<Told>, me: &mut Me, random: &mut Random) {
             // Not one that ends with a message: then the monitor ends, and nothing says so.
             let mode = random.one_of(&[AliasMode::ExplicitUnalias, AliasMode::Demonitor]);
             if let Some(pid) = me.world.any(random)
+                && pid != cx.pid()
                 && let Ok(alias) = cx.monitor_alias(pid, mode)
             {
                 me.monitored(alias.reference());
