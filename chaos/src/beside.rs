@@ -1,14 +1,17 @@
 //! What Tokio's tasks do beside.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use atropos::facility::Gate;
 use atropos::otp::ServerRef;
+use futures_util::FutureExt as _;
 use tokio::time::{sleep, timeout};
 
 use crate::actor::{self, Me, Told};
 use crate::classes::Class;
+use crate::host::planned;
 use crate::inside::options;
 use crate::ledger::count;
 use crate::random::Random;
@@ -24,7 +27,10 @@ pub(crate) async fn act(world: Arc<World>, mut random: Random, acts: usize, puls
         }
         pulse.beat();
         count(&world.ledger.acts);
-        one(&world, &mut random).await;
+        let acts = AssertUnwindSafe(one(&world, &mut random)).catch_unwind();
+        if let Err(panic) = acts.await {
+            planned(&world, &*panic);
+        }
     }
 }
 

@@ -26,7 +26,22 @@ pub(crate) fn act(world: &Arc<World>, others: &[Arc<World>], mut random: Random,
         }
         pulse.beat();
         count(&world.ledger.acts);
-        one(world, others, &mut random);
+        contain(world, || one(world, others, &mut random));
+    }
+}
+
+/// Runs what drops values whose destructors may panic, as the plan is, on a thread of ours.
+pub(crate) fn contain(world: &World, code: impl FnOnce()) {
+    if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(code)) {
+        planned(world, &*panic);
+    }
+}
+
+/// Notes a panic that is none of the plan's.
+pub(crate) fn planned(world: &World, panic: &(dyn std::any::Any + Send)) {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    if !text.is_some_and(|text| text.starts_with(PLANNED)) {
+        world.ledger.fault(format!("a thread's panic: {text:?}"));
     }
 }
 
@@ -106,7 +121,10 @@ fn spawn(world: &Arc<World>, random: &mut Random) {
 }
 
 fn watch(world: &Arc<World>, pid: Pid, random: &mut Random) {
-    let (held, ledger) = (Tracked::new(&world.ledger, Kind::Callback).bomb(world.bomb(random)), world.ledger.clone());
+    // What is withdrawn is dropped here, before it is known that it was.
+    let withdraws = random.once_in(3);
+    let bomb = world.bomb(random) && !withdraws;
+    let (held, ledger) = (Tracked::new(&world.ledger, Kind::Callback).bomb(bomb), world.ledger.clone());
     let panics = world.has(Class::Panics) && random.once_in(8);
     let watch = world.handle.on_exit(pid, move |_| {
         held.check();
@@ -115,7 +133,7 @@ fn watch(world: &Arc<World>, pid: Pid, random: &mut Random) {
     });
     let Ok(watch) = watch else { return };
     count(&world.ledger.watches_made);
-    if random.once_in(3) && watch.withdraw() {
+    if withdraws && watch.withdraw() {
         count(&world.ledger.watches_withdrawn);
     }
 }

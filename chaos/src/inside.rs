@@ -14,7 +14,9 @@ use crate::actor::{self, Flow, Me, Told, What};
 use crate::classes::{ALL, Class};
 use crate::ledger::{Kind, PLANNED, Token, Tracked, count, n};
 use crate::random::Random;
-use crate::services::{self, Argument, Ask, Hears, Service, TheEvents, TheGroups, TheMachine, TheRegistry, Tick, tally};
+use crate::services::{
+    self, Argument, Ask, Hears, Service, TheEvents, TheGroups, TheMachine, TheRegistry, Tick, tally,
+};
 use crate::world::World;
 
 /// How many bodies there may be at a time.
@@ -42,7 +44,14 @@ pub(crate) async fn act(cx: &mut Context<Told>, me: &mut Me, seed: u64) -> Flow 
     }
     // What is on one process alone is done more often.
     let class = match random.below(3) {
-        0 => random.one_of(&[Class::Links, Class::Monitors, Class::Monitors, Class::Names, Class::Aliases, Class::Timers]),
+        0 => random.one_of(&[
+            Class::Links,
+            Class::Monitors,
+            Class::Monitors,
+            Class::Names,
+            Class::Aliases,
+            Class::Timers,
+        ]),
         _ => random.one_of(ALL).0,
     };
     if !world.has(class) {

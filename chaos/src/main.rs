@@ -107,9 +107,8 @@ fn play(arguments: &Arguments, classes: Classes) -> ExitCode {
     while rounds == 0 || (rounds < arguments.rounds && start.elapsed().as_secs_f64() < arguments.seconds) {
         let seed = if arguments.same { arguments.seed } else { arguments.seed.wrapping_add(rounds) };
         let cores = arguments.cores.map_or(String::new(), |cores| format!(" --cores {cores}"));
-        let how = format!(
-            "to play it again: cargo xtask chaos --seed {seed} --same --seconds 60{cores} --actions {words}"
-        );
+        let how =
+            format!("to play it again: cargo xtask chaos --seed {seed} --same --seconds 60{cores} --actions {words}");
         let watchdog = Watchdog::start(Duration::from_secs_f64(arguments.patience), how.clone());
         let asked = round::Asked { seed, cores: arguments.cores, classes };
         let mut told = round::play(&asked, &watchdog, &yard);

@@ -1,7 +1,7 @@
 //! A round: runtimes are made, all acts on them, they end, and the accounts must balance.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use atropos::kernel::Limits;
@@ -126,12 +126,12 @@ fn run(
     let cut_after = random.time(300_000);
     let acts = 200 + random.below(2_500);
     let threads = 1 + random.below(3);
-    let mut tasks = Vec::new();
+    let (mut tasks, mut hearts) = (Vec::new(), Vec::new());
     std::thread::scope(|scope| {
         for (number, world) in worlds.iter().enumerate() {
             let pulse = watchdog.pulse(format!("the heart of runtime {number}"));
-            // It beats until the round is over, and is not looked at from then on.
             host::heart(world, pulse.clone());
+            hearts.push(pulse);
             for thread in 0..threads {
                 let (random, worlds) = (Random::new(random.next()), &worlds);
                 let pulse = watchdog.pulse(format!("thread {thread} of runtime {number}"));
@@ -153,6 +153,7 @@ fn run(
         }
         if cut {
             std::thread::sleep(cut_after);
+            hearts.iter().for_each(|heart| heart.end());
             worlds.iter().for_each(|world| world.stop.store(true, Ordering::SeqCst));
         }
     });
@@ -163,6 +164,8 @@ fn run(
             }
         }
     }
+    // They beat until the round is over, and are not looked at from then on.
+    hearts.iter().for_each(|heart| heart.end());
     worlds.iter().for_each(|world| world.stop.store(true, Ordering::SeqCst));
 }
 
@@ -205,7 +208,8 @@ fn end(runtime: Runtime, world: &Arc<World>, watchdog: &Watchdog, wrong: &mut Ve
             let _ = handle.exit(pid, Reason::value("the end"));
         }
     }
-    if let Err(error) = runtime.shutdown(if random.once_in(2) { random.time(50_000) } else { Duration::from_secs(30) }) {
+    if let Err(error) = runtime.shutdown(if random.once_in(2) { random.time(50_000) } else { Duration::from_secs(30) })
+    {
         // What had not ended in time has ended soon after.
         let until = Instant::now() + PATIENCE;
         while !handle.kernel().is_empty() && Instant::now() < until {
@@ -218,8 +222,9 @@ fn end(runtime: Runtime, world: &Arc<World>, watchdog: &Watchdog, wrong: &mut Ve
     if let Some(reader) = reader {
         let _ = reader.join();
     }
-    drop(world.requests.empty());
-    drop(world.aliases.empty());
+    for requested in world.requests.empty() {
+        host::contain(world, || drop(requested));
+    }
     pulse.end();
     let names = (0..NAMES).map(|number| format!("n{number}")).chain(services::names().map(str::to_owned));
     for name in names {

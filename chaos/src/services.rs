@@ -163,7 +163,9 @@ impl Machine for Clockwork {
     async fn handle(&mut self, state: &u8, happened: Happened<Self>, _: Machining<'_, Self>) -> Step<Self> {
         self.state.check();
         match happened {
-            Happened::Event(Tick::Ask(reply)) if *state == 2 => Step::keep().postpone(Happened::Event(Tick::Ask(reply))),
+            Happened::Event(Tick::Ask(reply)) if *state == 2 => {
+                Step::keep().postpone(Happened::Event(Tick::Ask(reply)))
+            }
             Happened::Event(Tick::Token(token)) if *state == 3 => {
                 Step::keep().postpone(Happened::Event(Tick::Token(token)))
             }
@@ -242,7 +244,11 @@ impl Argument {
     }
 }
 
-fn start_dynamic(world: &Arc<World>, starter: &mut Starter<'_>, argument: &mut Argument) -> Result<Started, StartError> {
+fn start_dynamic(
+    world: &Arc<World>,
+    starter: &mut Starter<'_>,
+    argument: &mut Argument,
+) -> Result<Started, StartError> {
     argument.held.check();
     let mut random = Random::new(argument.seed);
     argument.seed = random.next();
@@ -261,7 +267,8 @@ fn server(world: &Arc<World>, name: &'static str, change: impl Fn(Kept) -> Kept 
     let mut seed = 0;
     ChildSpec::worker(name, move |starter: &mut Starter<'_>| {
         seed += 1;
-        starter.server(change(Kept { start: Service::new(&world, seed).start().name(name), world: world.clone() }).start)
+        starter
+            .server(change(Kept { start: Service::new(&world, seed).start().name(name), world: world.clone() }).start)
     })
     .shutdown(Shutdown::Within(Duration::from_secs(20)))
 }
@@ -325,8 +332,12 @@ pub(crate) fn tree(world: &Arc<World>) -> Supervisor {
         .child(server(world, "s5", Kept::reborn))
         .child(dynamic)
         .child(machine)
-        .child(ChildSpec::worker(EVENTS, |starter: &mut Starter<'_>| starter.server(TheEvents::new().start().name(EVENTS))))
-        .child(ChildSpec::worker(GROUPS, |starter: &mut Starter<'_>| starter.server(TheGroups::new().start().name(GROUPS))))
+        .child(ChildSpec::worker(EVENTS, |starter: &mut Starter<'_>| {
+            starter.server(TheEvents::new().start().name(EVENTS))
+        }))
+        .child(ChildSpec::worker(GROUPS, |starter: &mut Starter<'_>| {
+            starter.server(TheGroups::new().start().name(GROUPS))
+        }))
         .child(ChildSpec::worker(REGISTRY, |starter: &mut Starter<'_>| {
             starter.server(TheRegistry::unique().start().name(REGISTRY))
         }))
