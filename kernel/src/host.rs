@@ -10,6 +10,7 @@ use crate::kernel::Kernel;
 use crate::memory::NoMemory;
 use crate::pid::{Alias, Pid};
 use crate::process::body::Body;
+use crate::process::header::Header;
 use crate::process::spawn::{self, Slots, SpawnError, SpawnOptions, Spawned};
 use crate::reason::Reason;
 use crate::reclaim::{Guard, Participant};
@@ -192,6 +193,11 @@ impl<'a> Host<'a> {
     pub fn running(&self, core: usize) -> Option<(usize, Pid)> {
         let (slice, slot) = self.kernel.cores.get(core)?.mark.read()?;
         Some((slice, self.kernel.table.at(slot, &self.guard)?.pid))
+    }
+
+    /// The process of a slot, if there is one, until its end.
+    pub(crate) fn process_at(&self, index: u32) -> Option<&Header> {
+        self.kernel.table.at(index, &self.guard)
     }
 
     /// The kernel.
