@@ -71,6 +71,11 @@ impl<'c, M: Send + 'static> Alarm<'c, M> {
         Self { cx, ring: Ring::Never }
     }
 
+    /// Has rung already.
+    pub(crate) fn already(cx: &'c Context<M>) -> Self {
+        Self { cx, ring: Ring::Already }
+    }
+
     /// The ring.
     pub(crate) fn ring(&self) -> Ring {
         self.ring

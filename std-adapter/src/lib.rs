@@ -56,6 +56,7 @@ pub use atropos_otp as otp;
 pub use builder::{BuildError, Builder};
 pub use callbacks::CallbackPanic;
 pub use exits::{ExitWatch, Fate, Outcome, PrepareError, PreparedExit, Unreadable, WatchError};
+pub use panics::panic_value;
 pub use runtime::{Handle, Runtime, ShutdownError};
 pub use stream::{ExitEvent, Exits};
 #[cfg(feature = "tracing")]

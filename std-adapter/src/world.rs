@@ -12,7 +12,7 @@ use atropos_kernel::{Fired, MAX_CORES, Pid, Reason};
 
 use crate::callbacks::Callbacks;
 use crate::clock;
-use crate::panics::contain;
+use crate::panics::{contain, contain_as_reason};
 use crate::stream::Streams;
 
 thread_local! {
@@ -91,7 +91,7 @@ unsafe impl World for ThreadWorld {
 
     fn contain(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
         // A body that panicked is dropped and never resumed.
-        contain(code).map_err(Reason::crash)
+        contain_as_reason(code)
     }
 
     fn watch_fired(&self, fired: Fired) {

@@ -188,18 +188,6 @@ impl<T: Send + 'static> Pending<T> {
         result
     }
 
-    /// Looks for the answer for a while; `None` when it takes longer.
-    pub(crate) async fn look<M: Send + 'static>(
-        &mut self,
-        cx: &Context<M>,
-        within: impl Into<Option<Duration>>,
-    ) -> Option<Result<T, CallError>> {
-        match Alarm::start(cx, within.into()) {
-            Ok(alarm) => self.look_until(cx, &alarm).await,
-            Err(error) => Some(Err(error.into())),
-        }
-    }
-
     async fn look_until<M: Send + 'static>(
         &mut self,
         cx: &Context<M>,

@@ -72,7 +72,7 @@ impl Running {
                 self.set(place, State::Down);
                 Ok(Begun::Ignored)
             }
-            (Some(Launched { pid, monitor, ack: None }), _) => {
+            (Some(Launched { pid, monitor, ack: None, .. }), _) => {
                 self.is_up(place, pid, monitor);
                 Ok(Begun::Up(pid))
             }
@@ -87,7 +87,11 @@ impl Running {
         mut launched: Launched,
         within: Option<Duration>,
     ) -> Result<Option<Pid>, StartError> {
-        match confirm(&self.cx, &mut launched, within).await? {
+        let confirmed = confirm(&self.cx, &mut launched, within, self.heeds).await;
+        if launched.stuck {
+            self.tell(place, Some(launched.pid), |supervisor, child| Report::Stuck { supervisor, child });
+        }
+        match confirmed? {
             Confirmed::Ignored => {
                 self.set(place, State::Down);
                 Ok(None)
