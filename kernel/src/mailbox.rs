@@ -73,14 +73,15 @@ pub trait Orders: 'static {
 pub struct Real;
 impl Orders for Real {}
 
-/// See the module.
+/// See the module. `repr(C)`, here and in what else `Header` begins with: where its parts lie is relied on there.
+#[repr(C)]
 #[derive(Debug)]
 pub struct Mailbox<O = Real> {
     head: AtomicPtr<Node>,
-    /// Written by the owner: a batch is taken and its exits are not yet all acted on.
-    fetching: AtomicBool,
     /// Written by the owner: signals that waited to be received when it fetched last, 0 when it sleeps.
     waiting: PlainAtomicU32,
+    /// Written by the owner: a batch is taken and its exits are not yet all acted on.
+    fetching: AtomicBool,
     /// Messages are counted (`bound`). Here because every send asks.
     bounded: bool,
     orders: PhantomData<O>,
@@ -180,7 +181,8 @@ impl<O: Orders> Mailbox<O> {
         // Relaxed: made visible by the swap's Release.
         self.fetching.store(true, Ordering::Relaxed);
         let batch = self.head.swap(ACTIVE, O::TAKE);
-        debug_assert!(batch != IDLE && batch != CLOSED, "take is the owner's, while the process runs");
+        // Checked always: neither is a node that could be followed.
+        assert!(batch != IDLE && batch != CLOSED, "take is the owner's, while the process runs");
         Batch(batch)
     }
 

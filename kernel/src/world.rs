@@ -13,9 +13,20 @@ pub type Here = Cell<*const ()>;
 /// note what is running, and a way to survive a panic.
 ///
 /// # Safety
-/// [`World::here`] must give each thread of execution (OS thread, virtual core, hart) a place of
-/// its own, the same one each time: the kernel hands out a process's private parts to
-/// whoever finds that process noted there.
+/// Memory safety rests on [`World::here`] and on where [`World::contain`] runs what it is given:
+///
+/// - [`World::here`] always returns the same function. On each thread of execution (OS thread, virtual core, hart) that returns a
+///   valid pointer to a place which is that thread's alone, the same one each time, at any time at which anything of the kernel's may be used
+///   or dropped there: the kernel hands out a process's private parts to whoever finds that process noted there.
+/// - The place is null at first, and only the kernel writes there.
+/// - A thread of execution does not change under the kernel: from a call of the kernel's to its return, what `here` gives stays the same. So
+///   an embedder with green threads does not switch them in a body, or has one place for what shares a stack.
+/// - [`World::contain`] calls what it is given on this thread of execution, and before it returns.
+///
+/// Nothing else can break memory safety. `contain` should call the code once, and return an error if it has panicked; if it
+/// calls the code again, the kernel does nothing there; if it never does, or keeps a panic secret, the kernel sees that itself. A
+/// [`World::now`] that goes back makes timers late. A [`World::wake`] that does not wake lets a core sleep on work. A method that panics
+/// goes through the kernel, which may lose the process that runs, or its core; so none should.
 pub unsafe trait World: Send + Sync + 'static {
     /// Nanoseconds since a moment of the world's choice. Never goes back.
     fn now(&self) -> u64;
@@ -41,7 +52,7 @@ pub unsafe trait World: Send + Sync + 'static {
     /// function, so that it can be kept by what outlives the world.
     fn here(&self) -> fn() -> *const Here;
 
-    /// Runs foreign code: a body, a destructor. A panic becomes a crash with its text, where
+    /// Runs foreign code, once, here and now: a body, a destructor. A panic becomes a crash with its text, where
     /// the world can catch it.
     fn contain(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
         code();
@@ -62,6 +73,12 @@ pub unsafe trait World: Send + Sync + 'static {
     /// death: it must not block, allocate or panic. `guard` is the core's.
     fn process_ended(&self, pid: Pid, reason: &Reason, guard: &Guard<'_>) {
         let _ = (pid, reason, guard);
+    }
+
+    /// A kernel of this world's is gone, and no pid of a later generation than `last_generation` was given out by it: those from there to the last of
+    /// [`crate::Options::generations`] may be lent to another.
+    fn kernel_ended(&self, last_generation: u32) {
+        let _ = last_generation;
     }
 
     /// A destructor panicked; there was nobody to tell.

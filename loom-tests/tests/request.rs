@@ -2,10 +2,11 @@
 //! of it, and nothing left over, when the asker dies or lets go, whoever answers; and an EXIT before the Down of the same death.
 #![cfg(loom)]
 
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use atropos_kernel::{Cx, Kernel, Lost, Peek, Pid, Reason, Received, Reply, Requested, Resumed, SpawnOptions};
+use atropos_kernel::internals::life;
+use atropos_kernel::{Cx, Lost, Peek, Pid, Reason, Received, Reply, Requested, Resumed, SpawnOptions};
 use atropos_loom::host::body;
 use atropos_loom::mutant;
 use atropos_loom::world::{Known, Mutation, Stage, explore};
@@ -82,9 +83,9 @@ fn server(stage: &Stage, mut then: impl FnMut(&Cx<'_, Reply<u8>>, Reply<u8>) -> 
 
 /// Ends the stage: then nothing holds its kernel.
 fn end(stage: Stage) {
-    let kernel: Weak<Kernel> = Arc::downgrade(&stage.kernel);
+    let lives = life::of(&stage.kernel);
     stage.end();
-    assert!(kernel.upgrade().is_none(), "somebody has kept a share");
+    assert!(!lives(), "somebody has kept a share");
 }
 
 /// The receiver dies of its own will while it is asked: the request is refused, or waits in its mailbox.

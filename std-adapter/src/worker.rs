@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use atropos_kernel::{Core, Kernel, Ran};
 
+use crate::role::Role;
 use crate::watch::Bell;
 use crate::world::ThreadWorld;
 
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
 
 pub(crate) fn run(kernel: Arc<Kernel>, world: &ThreadWorld, id: usize, shared: &Shared) {
     world.drives(id);
+    Role::Worker(std::ptr::from_ref(shared).cast()).take_on();
     sharpen();
     let mut core = Core::new(kernel, id);
     while !shared.stop.load(Ordering::Acquire) {

@@ -12,6 +12,7 @@ use atropos_kernel::{Fired, MAX_CORES, Pid, Reason};
 
 use crate::callbacks::Callbacks;
 use crate::clock;
+use crate::lease::Lease;
 use crate::panics::{contain, contain_as_reason};
 use crate::stream::Streams;
 
@@ -34,10 +35,16 @@ pub(crate) struct ThreadWorld {
     lost_panic: Box<dyn Fn(&Reason) + Send + Sync>,
     callbacks: Arc<Callbacks>,
     streams: Streams,
+    lease: Lease,
 }
 
 impl ThreadWorld {
-    pub(crate) fn new(cores: usize, lost_panic: Box<dyn Fn(&Reason) + Send + Sync>, callbacks: Callbacks) -> Self {
+    pub(crate) fn new(
+        cores: usize,
+        lost_panic: Box<dyn Fn(&Reason) + Send + Sync>,
+        callbacks: Callbacks,
+        lease: Lease,
+    ) -> Self {
         assert!(cores <= MAX_CORES);
         Self {
             origin: clock::origin(),
@@ -46,6 +53,7 @@ impl ThreadWorld {
             lost_panic,
             callbacks: Arc::new(callbacks),
             streams: Streams::new(),
+            lease,
         }
     }
 
@@ -64,7 +72,8 @@ impl ThreadWorld {
     }
 }
 
-// SAFETY: `here` is a thread-local: each thread has a place of its own.
+// SAFETY: `here` is a thread-local that only the kernel writes to: each thread has a place of its own, for as long as it runs. `contain` calls
+// what it is given here and now, once.
 unsafe impl World for ThreadWorld {
     fn now(&self) -> u64 {
         clock::now(self.origin)
@@ -100,6 +109,10 @@ unsafe impl World for ThreadWorld {
 
     fn process_ended(&self, pid: Pid, reason: &Reason, guard: &Guard<'_>) {
         self.streams.ended(pid, reason, guard);
+    }
+
+    fn kernel_ended(&self, last_generation: u32) {
+        self.lease.was_used_to(last_generation);
     }
 
     fn lost_panic(&self, reason: &Reason) {

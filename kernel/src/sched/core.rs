@@ -10,11 +10,13 @@ use core::ptr::NonNull;
 
 use crate::cx::Slice;
 use crate::hand::Hand;
+use crate::handle;
 use crate::kernel::Kernel;
 use crate::memory::pool::BATCH;
 use crate::mutate::Mutation;
 use crate::process::exit::die;
 use crate::process::header::Header;
+use crate::reason::Reason;
 use crate::reclaim::Participant;
 use crate::runq::Local;
 use crate::runq::node::RunNode;
@@ -23,7 +25,7 @@ use crate::sched::turn::{After, Noted, turn};
 use crate::sync::{Cell, spin_loop};
 use crate::timer::record::TimerHead;
 
-/// Slices under one guard, and between two looks at the clock.
+/// Slices under one guard, and between two looks at timers, at most.
 const SLICES_A_PIN: u32 = 8;
 
 /// Timers that are fired at a time: others have their turns also when very many are due.
@@ -49,6 +51,7 @@ pub enum Ran {
 /// One scheduler's private half. Whoever drives it owns it; it may move between threads.
 pub struct Core {
     kernel: Arc<Kernel>,
+    handle: Arc<handle::Kernel>,
     local: CoreLocal,
     participant: Participant,
     announced: bool,
@@ -71,7 +74,8 @@ impl Core {
     ///
     /// # Panics
     /// When the kernel has no such core, or it has been made before: its queues have one owner.
-    pub fn new(kernel: Arc<Kernel>, id: usize) -> Self {
+    pub fn new(handle: Arc<handle::Kernel>, id: usize) -> Self {
+        let kernel = handle.inner().clone();
         assert!(id < kernel.cores(), "the kernel has {} cores", kernel.cores());
         assert!(kernel.cores[id].claim(), "core {id} has been made before");
         let seed = (kernel.options.seed ^ (id as u64 + 1)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -80,6 +84,7 @@ impl Core {
         let participant = kernel.register();
         Self {
             kernel,
+            handle,
             local,
             participant,
             announced: false,
@@ -96,8 +101,8 @@ impl Core {
     }
 
     /// The kernel that it is a core of.
-    pub fn kernel(&self) -> &Arc<Kernel> {
-        &self.kernel
+    pub fn kernel(&self) -> &Arc<handle::Kernel> {
+        &self.handle
     }
 
     /// Runs at most `slices` slices.
@@ -105,6 +110,8 @@ impl Core {
         if core::mem::take(&mut self.announced) && !self.kernel.idle.retract(self.local.id()) {
             self.owes.set(true);
         }
+        // What its driver did meanwhile is charged to nobody.
+        self.local.pace.rests();
         let mut left = slices;
         let mut seen = false;
         loop {
@@ -154,7 +161,8 @@ impl Core {
         let Some(first) = self.next() else { return !fired_all };
         // SAFETY: popped from the run queues, so ours (P1); the guard keeps it while the slice has it.
         let slice = Slice::new(hand, &self.local, unsafe { first.as_ref() });
-        slice.budget.set(self.local.queues(|queues| queues.budget()));
+        let (reductions, fresh) = self.local.queues(|queues| queues.budget());
+        slice.grant(reductions, fresh);
         let noted = Noted::of(&slice, &self.kernel);
         let mut process = Some(first);
         while let Some(first) = process {
@@ -164,11 +172,12 @@ impl Core {
             *left -= before - may;
         }
         drop(noted);
-        may == 0
+        may == 0 || self.local.pace.is_late()
     }
 
     /// Runs slices until one of them panics, so many are over or there is none: a world pays for what survives a panic once
-    /// for all of them. The process that is to go on, if any.
+    /// for all of them. The process that is to go on, if any. Whether all has been run, or one has panicked, is seen here and not
+    /// taken from the world: what is run twice or never does no more harm than to be lost.
     ///
     /// # Safety
     /// The caller has `process` (P1), and it is the slice's.
@@ -179,7 +188,11 @@ impl Core {
         may: &mut u32,
     ) -> Option<NonNull<Header>> {
         let mut running = process;
+        let (mut began, mut ended) = (false, false);
         let contained = self.kernel.world().contain(&mut || {
+            if core::mem::replace(&mut began, true) {
+                return;
+            }
             loop {
                 // SAFETY: popped, so ours, and the slice's.
                 let after = unsafe { turn(slice, running) };
@@ -194,11 +207,16 @@ impl Core {
                 }
                 match self.turn_to_next(slice, *may) {
                     Some(next) => running = next,
-                    None => return,
+                    None => break,
                 }
             }
+            ended = true;
         });
-        let Err(reason) = contained else { return None };
+        if ended {
+            return None;
+        }
+        assert!(began, "the world has not run what it was to contain");
+        let reason = contained.err().unwrap_or_else(|| Reason::crash("a panic of which the world has said nothing"));
         assert!(slice.resumed.replace(false), "the kernel has panicked: {reason}");
         *may -= 1;
         // SAFETY: ours: it has panicked in the middle of its turn.
@@ -213,14 +231,18 @@ impl Core {
     /// The slice is over: what it has queued is seen by all, and the next one begins, if there may be one.
     fn turn_to_next(&self, slice: &Slice<'_>, may: u32) -> Option<NonNull<Header>> {
         let shared = &self.kernel.cores[self.local.id()];
-        self.local.queues(|queues| queues.end_slice(&shared.queues, slice.budget.get()));
+        let left = slice.end();
+        self.local.queues(|queues| queues.end_slice(&shared.queues, left));
         self.local.has_called(&self.kernel);
-        if may == 0 {
+        // Late timers, and an inbox that nobody has looked into for long (`pace`, Z3), come before the next one.
+        if may == 0 || self.local.pace.is_late() {
             return None;
         }
         let process = self.next()?;
         // SAFETY: popped, so ours (P1); the slice's guard keeps it.
-        slice.turn_to(unsafe { process.as_ref() }, self.local.queues(|queues| queues.budget()));
+        slice.turn_to(unsafe { process.as_ref() });
+        let (reductions, fresh) = self.local.queues(|queues| queues.budget());
+        slice.grant(reductions, fresh);
         shared.mark.enter(slice.process().pid);
         Some(process)
     }
@@ -228,11 +250,18 @@ impl Core {
     /// Fires what is due; false when it was too much for one time.
     fn tick(&self, hand: &Hand<'_>) -> bool {
         self.local.drain_cancelled(&self.kernel);
+        if self.local.pace.ticks() {
+            // Whatever there is to do here (`runq`, F3).
+            self.local.queues(|queues| queues.drain(&self.kernel.cores[self.local.id()].queues));
+        }
         if self.local.timers() == 0 {
             return true;
         }
         let now = self.kernel.now();
-        for _ in 0..FIRES_A_PIN {
+        for fired in 0..FIRES_A_PIN {
+            if fired == 1 {
+                self.local.pace.rests();
+            }
             let Some(timer) = self.local.pop_due(now) else {
                 self.local.tidy_timers();
                 return true;

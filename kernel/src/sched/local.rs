@@ -18,6 +18,7 @@ use crate::process::header::Header;
 use crate::reclaim::basket::Basket;
 use crate::reclaim::{Limbo, Participant};
 use crate::runq::{Local, Queued, Shared};
+use crate::sched::pace::Pace;
 use crate::sync::{Cell, Ordering, PlainAtomicBool, PlainAtomicUsize, UnsafeCell};
 use crate::table::{Claim, FreeSlots, NoSlot};
 use crate::timer::record::TimerHead;
@@ -85,6 +86,8 @@ pub(crate) struct CoreLocal {
     slots: UnsafeCell<FreeSlots>,
     block: UnsafeCell<Block>,
     pool: Pool,
+    /// How its slices are bounded in time.
+    pub(crate) pace: Pace,
     /// It has queued what others may take, and has looked for sleepers without a fence (`runq::idle`, I1).
     unfenced: Cell<bool>,
     /// Processes that it may start without asking the kernel.
@@ -105,6 +108,7 @@ impl CoreLocal {
             slots: UnsafeCell::new(FreeSlots::new()),
             block: UnsafeCell::new(Block::default()),
             pool: Pool::new(limits.kept, depot),
+            pace: Pace::new(),
             unfenced: Cell::new(false),
             credit: Cell::new(0),
             random: Cell::new(seed | 1),

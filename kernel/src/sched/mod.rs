@@ -1,6 +1,7 @@
-//! Cores: what each has to itself ([`local`]), how it is driven ([`core`]), and what a
-//! slice is ([`turn`]).
+//! Cores: what each has to itself ([`local`]), how it is driven ([`core`]), what a slice is ([`turn`]), and for how long
+//! ([`pace`]).
 
 pub(crate) mod core;
 pub(crate) mod local;
+pub(crate) mod pace;
 pub(crate) mod turn;

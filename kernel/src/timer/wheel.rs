@@ -148,7 +148,8 @@ impl Wheel {
         let tick = due.div_ceil(1 << TICK_BITS).max(self.now).min(LAST_TICK);
         // SAFETY: by contract.
         let inner = unsafe { node.as_ref() };
-        debug_assert_eq!(inner.place.get(), NOWHERE, "a timer is on one wheel");
+        // Checked always: two slots would lead to it, and one of them to freed memory.
+        assert_eq!(inner.place.get(), NOWHERE, "a timer is on one wheel");
         inner.due.set(tick);
         self.len += 1;
         let differ = u64::BITS - (tick ^ self.now).leading_zeros();
