@@ -130,6 +130,7 @@ impl<'a> Hand<'a> {
     /// # Safety
     /// The caller holds `node` and does not use it again.
     pub unsafe fn release(&self, node: NonNull<Node>) {
+        let _outside = self.core.map(CoreLocal::outside);
         // SAFETY: by contract, and once.
         self.kernel.contain(|| unsafe { Node::release(node, self.pool()) });
     }

@@ -15,6 +15,7 @@ use crate::process::header::Header;
 use crate::reason::Reason;
 use crate::reclaim::{Domain, Guard, Participant};
 use crate::runq::idle::Idle;
+use crate::sched::custody::Barrier;
 use crate::sched::local::{CoreLocal, CoreShared};
 use crate::signal::node::Budget;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering, PlainAtomicBool, PlainAtomicUsize, fence};
@@ -107,6 +108,8 @@ pub struct Kernel {
     pub(crate) cores: Box<[CoreShared]>,
     pub(crate) domain: Domain,
     pub(crate) here: fn() -> *const Here,
+    /// How a core and its rescuers agree (`sched::custody`).
+    pub(crate) barrier: Barrier,
     pub(crate) options: Options,
     world: Arc<dyn World>,
     /// Processes and the cores' credits; at most the limit.
@@ -137,6 +140,17 @@ impl Kernel {
         let generations = (*options.generations.start(), *options.generations.end());
         assert!(0 < generations.0 && generations.0 <= generations.1, "generations from 1 on, and at least one");
         let limit = options.limits.processes.min(MAX_SLOTS);
+        let barrier = match world.rescues_after() {
+            Some(1..) if options.cores > 1 => {
+                if world.heavy_barrier() {
+                    Barrier::Heavy
+                } else {
+                    Barrier::Both
+                }
+            }
+            _ => Barrier::Alone,
+        };
+        let now = world.now();
         Arc::new(Self {
             table: Table::with_generations(limit, options.cores, generations.0, generations.1),
             names: Names::new(options.limits.names),
@@ -145,9 +159,10 @@ impl Kernel {
             nodes: Budget::new(options.limits.nodes),
             depot: Arc::default(),
             timers_by_proxy: Budget::new(options.limits.timers),
-            cores: (0..options.cores).map(|_| CoreShared::default()).collect(),
+            cores: (0..options.cores).map(|_| CoreShared::new(options.cores, now)).collect(),
             domain,
             here: world.here(),
+            barrier,
             credit_block: (options.limits.processes / (64 * options.cores as u32)).clamp(1, 64),
             options,
             world,

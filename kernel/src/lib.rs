@@ -38,6 +38,7 @@ pub(crate) mod cx;
 pub(crate) mod exit_queue;
 pub(crate) mod hand;
 pub(crate) mod handle;
+pub(crate) mod held;
 pub(crate) mod host;
 pub(crate) mod in_line;
 pub(crate) mod info;
@@ -79,6 +80,7 @@ pub use config::MAX_CORES;
 pub use cx::{Asked, Cx, Dest, Search};
 pub use exit_queue::{AllFired, ExitQueue};
 pub use handle::Kernel;
+pub use held::Held;
 pub use host::Host;
 pub use in_line::InLine;
 pub use info::ProcessInfo;
@@ -103,7 +105,7 @@ pub use task::coop::{Checkpoint, Listener};
 pub use task::waiting::SendWaiting;
 pub use timer::record::TimerError;
 pub use watcher::{Ended, ExitWatch, Fired, PreparedWatch, WatchError, WatchStatus};
-pub use world::World;
+pub use world::{Contain, World};
 
 /// The kernel's own modules, for the models of `loom-tests` and the benches. Not a part of the interface:
 /// anything in here may change with any version.
@@ -128,11 +130,15 @@ pub mod internals {
     }
     /// Timers.
     pub mod timer {
-        pub use crate::timer::wheel;
+        pub use crate::timer::{arrivals, wheel};
         /// The record of a timer.
         pub mod record {
             pub use crate::timer::record::*;
         }
+    }
+    /// Who has the private half of a core.
+    pub mod custody {
+        pub use crate::sched::custody::*;
     }
     /// Wakers.
     pub mod waker {

@@ -25,10 +25,12 @@ use core::mem::{ManuallyDrop, offset_of};
 use core::ptr::{self, NonNull};
 
 use crate::memory;
-use crate::sync::{AtomicUsize, Ordering, acquire_by};
+use crate::sync::{AtomicPtr, AtomicUsize, Ordering, acquire_by};
+use crate::world::{Contain, World};
 
-/// A value that a [`Reason`] can carry: anything that can be shown, compared and sent. It is dropped by whoever holds it
-/// last, which may be the kernel in the middle of something: its destructor must not panic.
+/// A value that a [`Reason`] can carry: anything that can be shown, compared and sent. The last holder of the reason drops it, which
+/// may be the kernel in the middle of something. Once a process has died of the reason, or has been sent it, a
+/// panic of the value's destructor is contained, where the world can catch one ([`World::container`]).
 pub trait ReasonValue: Any + fmt::Debug + Send + Sync {
     /// Whether `other` is the same value, of the same type.
     fn same(&self, other: &dyn ReasonValue) -> bool;
@@ -97,6 +99,8 @@ struct Head {
     value: unsafe fn(NonNull<Head>) -> NonNull<dyn ReasonValue>,
     /// Frees the whole; if its value is a reason, that is given back, to be dropped next.
     free: unsafe fn(NonNull<Head>) -> Option<Reason>,
+    /// The [`Contain`] of the first world that the reason came into; null before.
+    container: AtomicPtr<()>,
 }
 
 #[repr(C)]
@@ -170,7 +174,7 @@ impl Reason {
     }
 
     /// `normal`, in every respect, from a process that has a result: see [`Reason::result`]. The last to hold the reason
-    /// drops the value, whose destructor must not panic. [`Reason::RESULT_LOST`] when there is no memory.
+    /// drops the value. [`Reason::RESULT_LOST`] when there is no memory.
     ///
     /// ```
     /// use atropos_kernel::Reason;
@@ -246,10 +250,23 @@ impl Reason {
             }
             inner
         }
-        let head = Head { count: AtomicUsize::new(1), kind, value: value_of::<T>, free: free::<T> };
+        let container = AtomicPtr::new(ptr::null_mut());
+        let head = Head { count: AtomicUsize::new(1), kind, value: value_of::<T>, free: free::<T>, container };
         match memory::try_new(Counted { head, value }) {
             Ok(whole) => Self(whole.cast()),
             Err(_) => Self::LOST,
+        }
+    }
+
+    /// The reason is a process's from now on: whoever drops its value drops it contained.
+    #[inline]
+    pub(crate) fn come_into(&self, world: &dyn World) {
+        if let Some(head) = self.head()
+            && head.kind != Kind::Crash
+            && let Some(container) = world.container()
+        {
+            // Relaxed: the count's Release and Acquire order it before the last drop.
+            head.container.store(container as *mut (), Ordering::Relaxed);
         }
     }
 
@@ -341,9 +358,19 @@ impl Reason {
             return None;
         }
         acquire_by(|order| head.count.load(order));
-        let free = head.free;
-        // SAFETY: this was the last count.
-        unsafe { free(self.0) }
+        // Relaxed: ordered by the counts, as everything that the holders wrote.
+        let (free, container) = (head.free, head.container.load(Ordering::Relaxed));
+        let mut inner = None;
+        // SAFETY: this was the last count, and the code runs once.
+        let mut free = || inner = unsafe { free(self.0) };
+        if container.is_null() {
+            free();
+            return inner;
+        }
+        // SAFETY: what is not null was a `Contain` (`come_into`).
+        let contain = unsafe { core::mem::transmute::<*mut (), Contain>(container) };
+        contain(&mut free);
+        inner
     }
 
     /// The word itself, for a slot to keep.

@@ -9,6 +9,9 @@ use crate::watcher::Fired;
 /// What runs here, now: the innermost slice on this thread of execution, or null.
 pub type Here = Cell<*const ()>;
 
+/// Runs foreign code to its end, or to its panic, and returns.
+pub type Contain = fn(&mut dyn FnMut());
+
 /// What the kernel needs from where it runs: a clock, a way to wake a core, a place to
 /// note what is running, and a way to survive a panic.
 ///
@@ -22,6 +25,7 @@ pub type Here = Cell<*const ()>;
 /// - A thread of execution does not change under the kernel: from a call of the kernel's to its return, what `here` gives stays the same. So
 ///   an embedder with green threads does not switch them in a body, or has one place for what shares a stack.
 /// - [`World::contain`] calls what it is given on this thread of execution, and before it returns.
+/// - [`World::heavy_barrier`] has done what it says when it returns true.
 ///
 /// Nothing else can break memory safety. `contain` should call the code once, and return an error if it has panicked; if it
 /// calls the code again, the kernel does nothing there; if it never does, or keeps a panic secret, the kernel sees that itself. A
@@ -43,6 +47,20 @@ pub unsafe trait World: Send + Sync + 'static {
         0
     }
 
+    /// So many nanoseconds of one slice after which other cores do what lies with its core: its timers, and who is queued there. `None`: they
+    /// never do, and cores cost each other nothing. A world with threads should say a millisecond or so; one whose cores are stepped by
+    /// turns has nobody who could. Always the same.
+    fn rescues_after(&self) -> Option<u64> {
+        None
+    }
+
+    /// Has all threads of execution that drive cores execute a full memory barrier, between two instructions of theirs, and this
+    /// one too: true. A world that cannot do so says false, always the same, and then cores that may be rescued pay for a fence
+    /// around each slice. Asked for once by [`crate::Kernel::new`], and by each rescue.
+    fn heavy_barrier(&self) -> bool {
+        false
+    }
+
     /// There is work for a core that has said it is idle: make its driver call
     /// [`crate::Core::run`] again. A call that comes before the driver has gone to sleep must
     /// keep it from sleeping.
@@ -57,6 +75,13 @@ pub unsafe trait World: Send + Sync + 'static {
     fn contain(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
         code();
         Ok(())
+    }
+
+    /// As [`World::contain`], as a plain function, for foreign values that may be dropped when neither this world nor its kernel
+    /// is at hand, or there at all: what a [`crate::Reason`] carries, and what is [`crate::Held`]. Their panics end here,
+    /// and nobody is told. `None` where the world catches no panics.
+    fn container(&self) -> Option<Contain> {
+        None
     }
 
     /// Somebody who is no process has waited for a death ([`crate::Host::watch_exit`]), and it has come: on the core in

@@ -29,12 +29,11 @@ use core::pin::Pin;
 use core::task::Poll;
 use core::time::Duration;
 
-use atropos_kernel::{Asked, Context, Down, Exit, Pid, Reference, Reply, Said, SendError, Waiting};
+use atropos_kernel::{Asked, Context, Down, Exit, Held, Pid, Reference, Reply, Said, SendError, Waiting};
 
 use crate::call::{CallError, PATIENCE, Pending};
-use crate::pace::pace;
 use crate::server::{Next, Refusal, Server, ServerRef, Serving};
-use crate::wait::{Alarm, pid_of};
+use crate::wait::{Alarm, breathe, pid_of};
 
 /// How long an asker waits until processes that have signals waiting have said whether they are alive (R2).
 pub const MOMENT: Duration = Duration::from_millis(10);
@@ -83,7 +82,7 @@ pub struct Registry<K, V> {
     /// Whether members are linked (R3).
     links: bool,
     /// By key, and in the order of their registrations.
-    entries: BTreeMap<(K, Turn), (Pid, V)>,
+    entries: BTreeMap<(K, Turn), (Pid, Held<V>)>,
     /// The same by process. The key is always there: without one a place is before all of the process's.
     held: BTreeSet<(Pid, Option<K>, Turn)>,
     members: BTreeMap<Pid, Tie>,
@@ -198,7 +197,7 @@ impl<K: Key, V: Value> Registry<K, V> {
         tie.undo(pid, cx);
         while let Some((key, turn)) = self.first_held(pid, None) {
             self.take_out(pid, key, turn, cx);
-            pace(cx.context()).await;
+            breathe(cx.context()).await;
         }
     }
 
@@ -216,11 +215,11 @@ impl<K: Key, V: Value> Registry<K, V> {
             if cx.is_gone(pid) {
                 self.forget(pid, cx).await;
             }
-            pace(cx.context()).await;
+            breathe(cx.context()).await;
         }
     }
 
-    async fn register(&mut self, key: K, pid: Pid, value: V, cx: Serving<'_, Self>) -> Result<(), RegistryError> {
+    async fn register(&mut self, key: K, pid: Pid, value: Held<V>, cx: Serving<'_, Self>) -> Result<(), RegistryError> {
         if self.unique {
             self.bury(&key, cx).await;
             if let Some((_, owner)) = self.entry(&key, 0) {
@@ -245,7 +244,7 @@ impl<K: Key, V: Value> Registry<K, V> {
         while let Some((key, turn)) = self.first_held(pid, Some(key)) {
             self.take_out(pid, key, turn, cx);
             any = true;
-            pace(cx.context()).await;
+            breathe(cx.context()).await;
         }
         if any && self.first_held(pid, None).is_none() {
             self.forget(pid, cx).await;
@@ -258,8 +257,9 @@ impl<K: Key, V: Value> Registry<K, V> {
         let (mut found, mut from) = (Vec::new(), 0);
         while let Some((turn, _)) = self.entry(key, from) {
             from = turn + 1;
-            found.extend(self.entries.get(&(key.clone(), turn)).cloned());
-            pace(cx.context()).await;
+            let entry = self.entries.get(&(key.clone(), turn));
+            found.extend(entry.map(|(pid, value)| (*pid, V::clone(value))));
+            breathe(cx.context()).await;
         }
         found
     }
@@ -275,7 +275,7 @@ impl<K: Key, V: Value> Registry<K, V> {
                 break;
             }
             keys.extend(key.clone().map(|key| (*turn, key)));
-            pace(cx.context()).await;
+            breathe(cx.context()).await;
         }
         keys.sort_unstable_by_key(|(turn, _)| *turn);
         keys.into_iter().map(|(_, key)| key).collect()
@@ -285,9 +285,9 @@ impl<K: Key, V: Value> Registry<K, V> {
         let mut all = Vec::new();
         for ((key, _), (pid, value)) in &self.entries {
             if !cx.is_gone(*pid) {
-                all.push((key.clone(), *pid, value.clone()));
+                all.push((key.clone(), *pid, V::clone(value)));
             }
-            pace(cx.context()).await;
+            breathe(cx.context()).await;
         }
         all
     }
@@ -307,6 +307,8 @@ impl<K: Key, V: Value> Server for Registry<K, V> {
     async fn handle(&mut self, request: Request<K, V>, cx: Serving<'_, Self>) -> Next<Request<K, V>> {
         match request.0 {
             Ask::Register(key, pid, value, reply) => {
+                // Held first: one that is not registered is dropped.
+                let value = cx.with(|cx| cx.hold(value));
                 let registered = self.register(key, pid, value, cx).await;
                 reply.send(registered);
             }
@@ -316,7 +318,7 @@ impl<K: Key, V: Value> Server for Registry<K, V> {
             }
             Ask::Lookup(key, reply) => {
                 let found = self.lookup(&key, cx).await;
-                reply.send(found);
+                answer(cx, reply, found);
             }
             Ask::Keys(pid, reply) => {
                 let keys = self.keys(pid, cx).await;
@@ -325,7 +327,7 @@ impl<K: Key, V: Value> Server for Registry<K, V> {
             Ask::Count(reply) => reply.send(self.entries.len()),
             Ask::All(reply) => {
                 let all = self.all(cx).await;
-                reply.send(all);
+                answer(cx, reply, all);
             }
         }
         Next::Wait
@@ -357,24 +359,30 @@ async fn dead_of<M: Send + 'static>(cx: &Context<M>, pids: impl Iterator<Item = 
                 Ok(Asked::Known(true)) | Err(_) => {}
             }
         }
-        pace(cx).await;
+        breathe(cx).await;
     }
     if asked.is_empty() {
         return dead;
     }
-    let Ok(alarm) = Alarm::start(cx, Some(MOMENT)) else { return dead };
+    let Ok(mut alarm) = Alarm::start(cx, Some(MOMENT)) else { return dead };
     for (pid, mut waiting) in asked {
         let said = core::future::poll_fn(|task| match Pin::new(&mut waiting).poll(task) {
             Poll::Ready(said) => Poll::Ready(Some(said)),
-            Poll::Pending if alarm.has_rung() => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => alarm.poll_rung(task, false).map(|()| None),
         });
         if matches!(said.await, Some(Said::Dead)) {
             dead.insert(pid);
         }
-        pace(cx).await;
+        breathe(cx).await;
     }
     dead
+}
+
+/// Answers; what comes too late is dropped, and the faults of its values' destructors are not the registry's.
+fn answer<K: Key, V: Value, T: Send + 'static>(cx: Serving<'_, Registry<K, V>>, reply: Reply<Vec<T>>, found: Vec<T>) {
+    if let Err(late) = reply.try_send(found) {
+        late.into_iter().for_each(|one| cx.with(|cx| cx.let_go(one)));
+    }
 }
 
 /// A registry, for who asks it.
@@ -476,7 +484,7 @@ impl<K: Key, V: Value> ServerRef<Registry<K, V>> {
         let mut sent = 0;
         for (pid, _) in self.find_all(cx, key).await? {
             sent += usize::from(cx.send(pid, message.clone()).is_ok());
-            pace(cx).await;
+            breathe(cx).await;
         }
         Ok(sent)
     }

@@ -292,13 +292,17 @@ where
     let Some(ack) = launched.ack.as_mut() else { return Ok(Confirmed::Up) };
     // Without room for a timer a start that must be quick has no time at all.
     let alarm = Alarm::start(cx, within).or_else(|_| Alarm::start(cx, Some(Duration::ZERO)));
-    let alarm = alarm.unwrap_or_else(|_| Alarm::never(cx));
+    let mut alarm = alarm.unwrap_or_else(|_| Alarm::never(cx));
     let mut cursor = Cursor::new();
-    let heard = core::future::poll_fn(|task| match Pin::new(&mut *ack).poll(task) {
-        Poll::Ready(said) => Poll::Ready(Heard::Said(said)),
-        Poll::Pending if alarm.has_rung() => Poll::Ready(Heard::TooLate),
-        Poll::Pending if parent.is_some_and(|parent| is_told(cx, &mut cursor, parent)) => Poll::Ready(Heard::Told),
-        Poll::Pending => Poll::Pending,
+    let heard = core::future::poll_fn(|task| {
+        if cx.poll_proceed(task).is_pending() {
+            return Poll::Pending;
+        }
+        match Pin::new(&mut *ack).poll(task) {
+            Poll::Ready(said) => Poll::Ready(Heard::Said(said)),
+            Poll::Pending if parent.is_some_and(|parent| is_told(cx, &mut cursor, parent)) => Poll::Ready(Heard::Told),
+            Poll::Pending => alarm.poll_rung(task, parent.is_some()).map(|()| Heard::TooLate),
+        }
     })
     .await;
     launched.ack = None;

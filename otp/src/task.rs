@@ -33,10 +33,9 @@ use atropos_kernel::{
 };
 
 use crate::call::CallError;
-use crate::pace::pace;
 use crate::start::StartError;
 use crate::supervisor::{DynamicRef, DynamicSupervisor, StartChildError, Started, Starter};
-use crate::wait::{Alarm, GRACE};
+use crate::wait::{Alarm, GRACE, breathe};
 
 /// A task under way, for the process that waits for its value.
 #[derive(Debug)]
@@ -136,11 +135,19 @@ impl<T: Send + 'static> Task<T> {
     }
 
     /// As [`Task::wait`], until it rings.
-    async fn wait_until<M: Send + 'static>(&mut self, alarm: &Alarm<'_, M>) -> Option<Result<T, CallError>> {
-        core::future::poll_fn(|task| match self.poll(task) {
-            Poll::Ready(result) => Poll::Ready(Some(result)),
-            Poll::Pending if alarm.has_rung() => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
+    async fn wait_until<M: Send + 'static>(
+        &mut self,
+        cx: &Context<M>,
+        alarm: &mut Alarm<'_, M>,
+    ) -> Option<Result<T, CallError>> {
+        core::future::poll_fn(|task| {
+            if cx.poll_proceed(task).is_pending() {
+                return Poll::Pending;
+            }
+            match self.poll(task) {
+                Poll::Ready(result) => Poll::Ready(Some(result)),
+                Poll::Pending => alarm.poll_rung(task, false).map(|()| None),
+            }
         })
         .await
     }
@@ -162,7 +169,7 @@ impl<T: Send + 'static> Task<T> {
     ) -> Result<Result<T, CallError>, Self> {
         let mut joining = Joining::new(cx, self);
         let looked = match Alarm::start(cx, Some(within)) {
-            Ok(alarm) => joining.wait_until(&alarm).await,
+            Ok(mut alarm) => joining.wait_until(&mut alarm).await,
             Err(error) => Some(Err(error.into())),
         };
         match (looked, joining.task.take()) {
@@ -184,7 +191,7 @@ impl<T: Send + 'static> Task<T> {
         while let Some(joining) = left.pop_front() {
             let within = end.map(|end| Duration::from_nanos(end.saturating_sub(now())));
             results.push(joining.join(within).await);
-            pace(cx).await;
+            breathe(cx).await;
         }
         results
     }
@@ -196,13 +203,13 @@ impl<T: Send + 'static> Task<T> {
         tasks: Vec<Self>,
         within: impl Into<Option<Duration>>,
     ) -> Result<Vec<T>, CallError> {
-        let alarm = match Alarm::start(cx, within.into()) {
-            Ok(alarm) => alarm,
-            Err(error) => return Err(error.into()),
-        };
+        let mut alarm = Alarm::start(cx, within.into())?;
         let mut values: Vec<Option<T>> = tasks.iter().map(|_| None).collect();
         let mut left: Vec<_> = tasks.into_iter().enumerate().map(|(n, task)| (n, Joining::new(cx, task))).collect();
         core::future::poll_fn(|task| {
+            if cx.poll_proceed(task).is_pending() {
+                return Poll::Pending;
+            }
             let mut next = 0;
             while let Some((place, joining)) = left.get_mut(next) {
                 match joining.poll(task) {
@@ -215,11 +222,10 @@ impl<T: Send + 'static> Task<T> {
                     }
                 }
             }
-            match left.is_empty() {
-                true => Poll::Ready(Ok(())),
-                false if alarm.has_rung() => Poll::Ready(Err(CallError::TimedOut)),
-                false => Poll::Pending,
+            if left.is_empty() {
+                return Poll::Ready(Ok(()));
             }
+            alarm.poll_rung(task, false).map(|()| Err(CallError::TimedOut))
         })
         .await?;
         Ok(values.into_iter().flatten().collect())
@@ -230,20 +236,20 @@ impl<T: Send + 'static> Task<T> {
     pub async fn shutdown<M: Send + 'static>(self, cx: &Context<M>, within: Duration) -> Option<Result<T, Reason>> {
         let mut joining = Joining::new(cx, self);
         let pid = joining.pid;
-        let mut ended = joining.wait_until(&Alarm::already(cx)).await;
+        let mut ended = joining.wait_until(&mut Alarm::already(cx)).await;
         if ended.is_none() {
             cx.unlink(pid);
             if cx.exit(pid, Reason::SHUTDOWN).is_ok()
-                && let Ok(alarm) = Alarm::start(cx, Some(within))
+                && let Ok(mut alarm) = Alarm::start(cx, Some(within))
             {
-                ended = joining.wait_until(&alarm).await;
+                ended = joining.wait_until(&mut alarm).await;
             }
         }
         if ended.is_none() {
             // A kill needs no memory.
             let _ = cx.exit(pid, Reason::KILL);
-            let alarm = Alarm::start(cx, Some(GRACE)).unwrap_or_else(|_| Alarm::never(cx));
-            ended = joining.wait_until(&alarm).await;
+            let mut alarm = Alarm::start(cx, Some(GRACE)).unwrap_or_else(|_| Alarm::never(cx));
+            ended = joining.wait_until(&mut alarm).await;
         }
         joining.task = None;
         match ended? {
@@ -279,14 +285,14 @@ impl<'c, M: Send + 'static, T: Send + 'static> Joining<'c, M, T> {
         }
     }
 
-    async fn wait_until(&mut self, alarm: &Alarm<'_, M>) -> Option<Result<T, CallError>> {
-        self.task.as_mut()?.wait_until(alarm).await
+    async fn wait_until(&mut self, alarm: &mut Alarm<'_, M>) -> Option<Result<T, CallError>> {
+        self.task.as_mut()?.wait_until(self.cx, alarm).await
     }
 
     /// Those that have not ended in time are killed by the destructor.
     async fn join(mut self, within: Option<Duration>) -> Result<T, CallError> {
         let result = match Alarm::start(self.cx, within) {
-            Ok(alarm) => self.wait_until(&alarm).await,
+            Ok(mut alarm) => self.wait_until(&mut alarm).await,
             Err(error) => Some(Err(error.into())),
         };
         let result = result.unwrap_or(Err(CallError::TimedOut));

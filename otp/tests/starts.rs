@@ -154,7 +154,8 @@ fn n16_a_child_that_is_given_up_is_undone() {
     for seed in 0..20 {
         let mut bed = Bed::new(2, seed);
         let (_, fixed) = bed.family(Supervisor::one_for_one());
-        let dynamic = DynamicSupervisor::new(|starter: &mut Starter<'_>, time: &mut Duration| starter.server(Slow(*time)));
+        let dynamic =
+            DynamicSupervisor::new(|starter: &mut Starter<'_>, time: &mut Duration| starter.server(Slow(*time)));
         let (_, dynamic) = bed.family(dynamic.restart(Restart::Permanent).into());
         let dynamic = DynamicRef::<Duration>::new(dynamic);
         let (_, tasks) = bed.family(TaskSupervisor::builder().into());
@@ -165,9 +166,11 @@ fn n16_a_child_that_is_given_up_is_undone() {
             given_up(&cx, SECOND, dynamic.start(&cx, SECOND * 2)).await;
             cx.sleep(SECOND * 9).await;
             // The answer lies there, unread.
-            let mut quick = Box::pin(fixed.start_child(&cx, ChildSpec::of("quick", async |_: Context<()>| {
-                std::future::pending::<()>().await
-            })));
+            let mut quick =
+                Box::pin(fixed.start_child(
+                    &cx,
+                    ChildSpec::of("quick", async |_: Context<()>| std::future::pending::<()>().await),
+                ));
             let mut quicker = Box::pin(dynamic.start(&cx, Duration::ZERO));
             let mut task = Box::pin(tasks.spawn(&cx, |cx| async move { cx.sleep(FOR_EVER).await }));
             std::future::poll_fn(|task_cx| {
@@ -210,7 +213,8 @@ fn n27_a_dynamic_child_that_is_being_restarted_can_be_terminated() {
         let mut bed = Bed::new(2, 1);
         bed.run(move |cx: Context<()>| async move {
             let supervisor = dynamic_that_fails_again();
-            let supervisor = if backs_off { supervisor.backoff(Backoff::new(SECOND * 9, SECOND * 9)) } else { supervisor };
+            let supervisor =
+                if backs_off { supervisor.backoff(Backoff::new(SECOND * 9, SECOND * 9)) } else { supervisor };
             let supervisor = supervisor.link(&cx).await.expect("up");
             let mut children = Vec::new();
             for _ in 0..3 {

@@ -8,12 +8,13 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::panics::contain;
 use crate::role::Role;
+use crate::world::poll_proceed;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -206,6 +207,7 @@ impl<T> Future for Blocking<T> {
     type Output = Result<T, BlockingError>;
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        ready!(poll_proceed(task));
         // Wakers are foreign: none is cloned or dropped under the lock.
         let waker = task.waker().clone();
         let mut slot = lock(&self.0);

@@ -27,6 +27,7 @@
 //! process waits for one's end by [`exits`], [`wait`] and [`stream`].
 
 mod alarm;
+mod barrier;
 mod behaviours;
 pub mod blocking;
 pub mod builder;

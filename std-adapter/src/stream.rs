@@ -32,7 +32,7 @@ use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use atropos_kernel::reclaim::{Guard, Limbo, Pool, Retired};
@@ -41,6 +41,7 @@ use atropos_kernel::{Pid, Reason};
 use crate::panics::contain;
 use crate::role::may_block;
 use crate::runtime::Handle;
+use crate::world::poll_proceed;
 use crate::{join, participant};
 
 /// What a subscriber is told.
@@ -308,6 +309,7 @@ impl Exits {
     /// The next event, as a [`Future`] polls; `None` when the runtime has ended, and all was taken.
     pub fn poll_next(&mut self, task: &mut Context<'_>) -> Poll<Option<ExitEvent>> {
         self.handle.inner().born.check();
+        ready!(poll_proceed(task));
         if let Some(event) = self.try_next() {
             return Poll::Ready(Some(event));
         }

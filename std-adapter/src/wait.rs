@@ -4,9 +4,9 @@
 //! process can wait for another as well, and no callback delays it. A wait that is dropped withdraws its watch.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use atropos_kernel::{Asked, NoMemory, Pid, PreparedWatch, Reason, Replied, Said, reply};
@@ -15,6 +15,7 @@ use crate::exits::{ExitWatch, Outcome, PrepareError, WatchError};
 use crate::join;
 use crate::role::may_block;
 use crate::runtime::Handle;
+use crate::world::poll_proceed;
 
 /// Why a wait brought no outcome.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,6 +53,7 @@ impl Future for Wait {
     type Output = Result<Outcome, WatchError>;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        ready!(poll_proceed(task));
         match &mut self.0 {
             Err(error) => Poll::Ready(Err(*error)),
             Ok((replied, watch)) => Pin::new(replied).poll(task).map(|outcome| {
@@ -139,6 +141,7 @@ impl Handle {
     }
 
     async fn suspended(asked: Asked<Option<u32>>) -> Result<Option<u32>, NoMemory> {
+        poll_fn(poll_proceed).await;
         match asked {
             Asked::Known(times) => Ok(times),
             Asked::Later(answer) => match answer.await {

@@ -3,13 +3,16 @@
 
 use std::cell::Cell;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::thread::Thread;
 use std::time::Instant;
 
 use atropos_kernel::reclaim::Guard;
+use atropos_kernel::task::coop::poll_proceed_here;
 use atropos_kernel::world::{Here, World};
-use atropos_kernel::{Fired, MAX_CORES, Pid, Reason};
+use atropos_kernel::{Contain, Fired, MAX_CORES, Pid, Reason};
 
+use crate::barrier;
 use crate::callbacks::Callbacks;
 use crate::clock;
 use crate::lease::Lease;
@@ -25,12 +28,23 @@ fn here() -> *const Here {
     HERE.with(std::ptr::from_ref)
 }
 
+/// A slice of so many nanoseconds has others look after what lies with its core.
+const RESCUES_AFTER: u64 = 1_000_000;
+/// The first question of each poll of this crate's own futures: in a process they cost a reduction, and are put off when
+/// none is left, as the awaits of a `Context` are. On any other thread they go on.
+pub(crate) fn poll_proceed(task: &mut Context<'_>) -> Poll<()> {
+    // SAFETY: `here` is that of every runtime's world.
+    unsafe { poll_proceed_here(here, task) }
+}
+
 /// See the module.
 pub(crate) struct ThreadWorld {
     /// From when its clock counts.
     origin: Instant,
     /// Whether timers may look at the processor's counter.
     counts: bool,
+    /// Whether the system makes all threads execute a barrier.
+    barrier: bool,
     threads: Box<[OnceLock<Thread>]>,
     lost_panic: Box<dyn Fn(&Reason) + Send + Sync>,
     callbacks: Arc<Callbacks>,
@@ -49,6 +63,7 @@ impl ThreadWorld {
         Self {
             origin: clock::origin(),
             counts: clock::counts(),
+            barrier: barrier::register(),
             threads: (0..cores).map(|_| OnceLock::new()).collect(),
             lost_panic,
             callbacks: Arc::new(callbacks),
@@ -87,6 +102,14 @@ unsafe impl World for ThreadWorld {
         if self.counts { clock::SOON_BY } else { 0 }
     }
 
+    fn rescues_after(&self) -> Option<u64> {
+        Some(RESCUES_AFTER)
+    }
+
+    fn heavy_barrier(&self) -> bool {
+        self.barrier && barrier::all_threads()
+    }
+
     fn wake(&self, core: usize) {
         // A core is woken only after it has announced that it is idle, on its thread.
         if let Some(thread) = self.threads[core].get() {
@@ -101,6 +124,10 @@ unsafe impl World for ThreadWorld {
     fn contain(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
         // A body that panicked is dropped and never resumed.
         contain_as_reason(code)
+    }
+
+    fn container(&self) -> Option<Contain> {
+        Some(|code| drop(contain(code)))
     }
 
     fn watch_fired(&self, fired: Fired) {

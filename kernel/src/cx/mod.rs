@@ -32,6 +32,7 @@ pub use question::Asked;
 pub(crate) use question::ask;
 pub(crate) use slice::Slice;
 
+use crate::held::Held;
 use crate::pid::{Pid, Reference};
 use crate::process::body::Body;
 use crate::process::header::Header;
@@ -133,6 +134,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
     /// Ends the process as if its body had returned [`crate::Resumed::Exit`]: the body should
     /// return, and nothing it does any more is done.
     pub fn stop(&self, reason: Reason) {
+        reason.come_into(self.slice.hand.kernel.world());
         // What is in a reason is foreign, so one too many is not dropped under the borrow.
         if !self.is_dying() {
             self.private(|private| private.dying = Some(reason));
@@ -211,6 +213,19 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
     /// catch one, and the body goes on. What the code has left half done is the caller's to judge.
     pub fn contain<R>(&self, code: impl FnOnce() -> R) -> Result<R, Reason> {
         self.slice.hand.kernel.contained(code)
+    }
+
+    /// Drops a foreign value: a panic of its destructor is contained, and nobody's ([`crate::World::lost_panic`]).
+    pub fn let_go<T>(&self, what: T) {
+        if core::mem::needs_drop::<T>() {
+            let mut what = Some(what);
+            self.slice.hand.kernel.contain(&mut || drop(what.take()));
+        }
+    }
+
+    /// A foreign value that this process keeps: a panic of its destructor is contained, wherever it is dropped.
+    pub fn hold<T>(&self, value: T) -> Held<T> {
+        Held::new(value, self.slice.hand.kernel.world().container())
     }
 
     /// Wakes the body from anywhere, also after the process is gone.

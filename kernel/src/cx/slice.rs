@@ -6,7 +6,7 @@
 use crate::config;
 use crate::hand::Hand;
 use crate::process::header::Header;
-use crate::sched::local::CoreLocal;
+use crate::sched::local::{CoreLocal, Outside};
 use crate::sync::Cell;
 use crate::world::Here;
 
@@ -52,6 +52,13 @@ impl Drop for Restore<'_> {
     fn drop(&mut self) {
         self.0.set(self.1);
     }
+}
+
+/// The body is at work until this goes: what it asks is done, and the private half of its core is free for others.
+#[must_use]
+pub(crate) struct Left<'s> {
+    _inside: Restore<'s>,
+    _half: Outside<'s>,
 }
 
 pub(super) fn set(flag: &Cell<bool>, value: bool) -> Restore<'_> {
@@ -139,7 +146,8 @@ impl<'a> Slice<'a> {
     fn is_looked_at(&self, spent: i32) {
         let charge = self.core.pace.looks(self.hand.kernel.world().soon(), spent);
         self.rest.set(self.rest.get().saturating_sub(charge.own as i32));
-        self.core.queues(|queues| queues.charge(charge.others));
+        // Not while a rescuer has the queues: then the quantum is not charged.
+        let _charged = self.core.queues(|queues| queues.charge(charge.others));
     }
 
     /// Spends reductions.
@@ -168,7 +176,8 @@ impl<'a> Slice<'a> {
         let pace = &self.core.pace;
         let _is_due = pace.spends(spent);
         let charge = pace.looks(self.hand.kernel.world().soon(), spent);
-        self.core.queues(|queues| queues.charge(charge.others));
+        // Not while a rescuer has the queues: then the quantum is not charged.
+        let _charged = self.core.queues(|queues| queues.charge(charge.others));
         self.charged.set(self.charged.get().saturating_add(charge.own as i32));
         let left = left.saturating_sub(charge.own as i32);
         let budget = left.min(pace.begins(false)).max(0);
@@ -222,7 +231,7 @@ impl<'a> Slice<'a> {
     }
 
     /// The body, or its destructor, is at work until the guard goes.
-    pub(crate) fn leave(&self) -> Restore<'_> {
-        set(&self.inside, false)
+    pub(crate) fn leave(&self) -> Left<'_> {
+        Left { _inside: set(&self.inside, false), _half: self.core.outside() }
     }
 }

@@ -127,10 +127,8 @@ pub unsafe fn free<T>(memory: NonNull<T>) {
 /// # Safety
 /// As for [`free`], and the value is whole.
 pub unsafe fn drop_and_free<T>(memory: NonNull<T>) {
-    // SAFETY: by contract the value is whole and not used again.
-    unsafe { memory.drop_in_place() };
     // SAFETY: by contract.
-    unsafe { free(memory) };
+    unsafe { pool::drop_and_free(memory, None) };
 }
 
 /// Adds to a vector, or leaves it as it is. Amortised O(1).

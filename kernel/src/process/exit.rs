@@ -43,6 +43,7 @@ use crate::watch::Watch;
 /// The caller is the slice's core, owns the process, and does not use it again.
 pub(crate) unsafe fn die(process: NonNull<Header>, slice: &Slice<'_>, reason: Reason) {
     let (hand, core) = (&slice.hand, slice.core);
+    reason.come_into(hand.kernel.world());
     // SAFETY: owned, so live.
     let header = unsafe { process.as_ref() };
     // What the body's destructors ask for is done, but nothing is fetched any more: what it would meet is for the

@@ -40,9 +40,9 @@ pub mod ring;
 mod steal;
 
 use core::marker::PhantomData;
-use core::ptr;
+use core::ptr::{self, NonNull};
 
-use brood::Brood;
+use brood::{Brood, Stolen};
 use inbox::Inbox;
 use node::{Chain, RunNode};
 use quantum::Quantum;
@@ -87,6 +87,29 @@ impl Shared {
             || !self.brood.is_empty()
             || self.rings.iter().any(|ring| !ring.is_empty())
             || self.overflow.iter().any(|chain| !chain.load(Ordering::Relaxed).is_null())
+    }
+
+    /// Takes one that all may take, for a core whose own half is in a rescuer's hands (`sched::custody`). Lock-free.
+    pub fn pop_public(&self) -> Option<NonNull<RunNode>> {
+        let mut first = None;
+        let mut keep = |node| match first {
+            None => first = Some(node),
+            // SAFETY: taken, so ours.
+            Some(_) => unsafe { self.inbox.push(node) },
+        };
+        for ring in &self.rings {
+            if ring.steal(&mut keep) > 0 {
+                return first;
+            }
+        }
+        if let Stolen::One(node) = self.brood.steal() {
+            return Some(node);
+        }
+        let mut chain = self.inbox.take();
+        while let Some(node) = chain.pop() {
+            keep(node);
+        }
+        first
     }
 
     /// Whether there is something for its own core.

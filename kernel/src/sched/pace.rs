@@ -96,6 +96,12 @@ impl Pace {
         self.late.replace(false)
     }
 
+    /// When the last look was; 0 when nobody knows.
+    #[inline]
+    pub(crate) fn last(&self) -> u64 {
+        self.last.get()
+    }
+
     /// Whether they should be.
     #[inline]
     pub(crate) fn is_late(&self) -> bool {

@@ -86,6 +86,10 @@ pub(super) unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> After 
             unsafe { Header::give_up_waker(header.whole()) };
         }
         if private.dying.is_some() {
+            if let Resumed::Exit(unheard) = &resumed {
+                // Its value is foreign, and dropped here.
+                unheard.come_into(slice.hand.kernel.world());
+            }
             return After::dies_of(&mut private.dying);
         }
         match resumed {

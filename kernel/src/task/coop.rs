@@ -17,10 +17,10 @@ use core::task::{Context as TaskContext, Poll, Waker};
 use super::waiters::{self, On};
 use super::{Context, waker};
 use crate::cx::{Cx, Slice};
-use crate::kernel::Kernel;
 use crate::memory::NoMemory;
 use crate::pid::Reference;
 use crate::reason::Reason;
+use crate::world::Here;
 
 /// Whether a future may go on. Otherwise it is to be pending, and all is done for it to be polled again, if it
 /// is to be.
@@ -116,28 +116,29 @@ impl<M: Send + 'static> Context<M> {
     }
 }
 
-impl Kernel {
-    /// [`Context::poll_proceed`] for a future that knows no context, and a reduction spent: asked of the process of this kernel
-    /// whose body runs here. Where none runs, it is ready.
-    pub fn poll_proceed(&self, task: &mut TaskContext<'_>) -> Poll<()> {
-        // SAFETY: the place of this thread of execution, by World's contract.
-        let slice = unsafe { (*(self.here)()).get() }.cast::<Slice<'_>>();
-        // SAFETY: null, or noted for as long as the slice lasts, which is longer than this call.
-        let Some(slice) = (unsafe { slice.as_ref() }) else { return Poll::Ready(()) };
-        if !core::ptr::eq(slice.hand.kernel, self) || !slice.resumed.get() || slice.inside.get() {
-            return Poll::Ready(());
-        }
-        if slice.is_exhausted() {
-            rests(slice, task.waker());
-            return Poll::Pending;
-        }
-        // SAFETY: its slice, and its body is at work (P1).
-        if unsafe { slice.process().private() }.dying.is_some() {
-            return Poll::Pending;
-        }
-        slice.pay(1);
-        Poll::Ready(())
+/// [`Context::poll_proceed`] for a future of a world's own that knows no context, and a reduction spent: asked of the process
+/// whose body runs here. Where none runs, it is ready.
+///
+/// # Safety
+/// `here` is [`crate::World::here`] of the world of whatever runs here.
+pub unsafe fn poll_proceed_here(here: fn() -> *const Here, task: &mut TaskContext<'_>) -> Poll<()> {
+    // SAFETY: by contract the place of this thread of execution.
+    let slice = unsafe { (*here()).get() }.cast::<Slice<'_>>();
+    // SAFETY: null, or noted for as long as the slice lasts, which is longer than this call.
+    let Some(slice) = (unsafe { slice.as_ref() }) else { return Poll::Ready(()) };
+    if !slice.resumed.get() || slice.inside.get() {
+        return Poll::Ready(());
     }
+    if slice.is_exhausted() {
+        rests(slice, task.waker());
+        return Poll::Pending;
+    }
+    // SAFETY: its slice, and its body is at work (P1).
+    if unsafe { slice.process().private() }.dying.is_some() {
+        return Poll::Pending;
+    }
+    slice.pay(1);
+    Poll::Ready(())
 }
 
 /// See [`Context::checkpoint`].

@@ -1,3 +1,4 @@
+#![allow(unreachable_pub, reason = "in a field of what the models see")]
 //! [`Waiters`], the wakers that a process's futures were polled with and that are not its own.
 //!
 //! A body is resumed for whatever comes, and a future that is polled with the process's own waker asks
@@ -50,7 +51,7 @@ pub(crate) enum On {
 
 /// One waker.
 #[derive(Debug)]
-pub(crate) struct Waiter {
+pub struct Waiter {
     joint: Joint<Waiter>,
     key: u64,
     on: On,
@@ -69,7 +70,7 @@ impl Member for Waiter {
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Waiters {
+pub struct Waiters {
     due: Set<Waiter>,
     mail: Set<Waiter>,
     line: Set<Waiter>,

@@ -14,7 +14,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::hash::{BuildHasherDefault, Hasher};
 
-use atropos_kernel::{NoMemory, Pid, Reason, Reference};
+use atropos_kernel::{Held, NoMemory, Pid, Reason, Reference};
 use hashbrown::HashMap;
 
 use super::spec::{ChildId, ChildKind, Factory, Restart, Traits};
@@ -43,7 +43,7 @@ pub(super) struct Child {
     pub(super) id: Option<ChildId>,
     pub(super) traits: Traits,
     /// `None` for a temporary one that has been started: it will not be again, and its arguments are not kept.
-    pub(super) factory: Option<Factory>,
+    pub(super) factory: Option<Held<Factory>>,
     pub(super) state: State,
     /// Deaths in a row, for the back-off.
     pub(super) deaths: u32,
@@ -67,7 +67,7 @@ pub(super) enum Ending {
 }
 
 impl Child {
-    pub(super) fn new(id: Option<ChildId>, traits: Traits, factory: Factory) -> Self {
+    pub(super) fn new(id: Option<ChildId>, traits: Traits, factory: Held<Factory>) -> Self {
         let (state, ending) = (State::Down, Ending::No);
         Self { id, traits, factory: Some(factory), state, deaths: 0, ending, was: None, key: None }
     }
@@ -247,6 +247,21 @@ impl Children {
         (by.is_none_or(|by| by == monitor) && !matches!(child.ending, Ending::No)).then_some(place)
     }
 
+    /// The child that had this process, whose DOWN a stop has taken, keeps the reason.
+    pub(super) fn ended(&mut self, pid: Pid, reason: Reason) -> Option<Place> {
+        let place = self.by_pid(pid)?;
+        self.get_mut(place)?.ending = Ending::Ended(reason);
+        Some(place)
+    }
+
+    /// The reason of a child whose DOWN a stop has taken.
+    pub(super) fn take_end(&mut self, place: Place) -> Option<Reason> {
+        match core::mem::replace(&mut self.get_mut(place)?.ending, Ending::Awaited) {
+            Ending::Ended(reason) => Some(reason),
+            Ending::No | Ending::Awaited => None,
+        }
+    }
+
     /// Children that are up.
     pub(super) fn up(&self) -> usize {
         self.up
@@ -306,8 +321,8 @@ impl Children {
 
     /// Changes how one is; the start function, if it is not needed any more.
     #[inline(always)]
-    #[must_use = "it is foreign: drop it contained"]
-    pub(super) fn set(&mut self, place: Place, state: State) -> Option<Factory> {
+    #[must_use = "it is foreign: nothing is borrowed when it is dropped"]
+    pub(super) fn set(&mut self, place: Place, state: State) -> Option<Held<Factory>> {
         let child = self.slots.get_mut(place.0 as usize)?.child.as_mut()?;
         let mut spent = None;
         self.up -= usize::from(child.is_up());

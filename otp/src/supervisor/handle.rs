@@ -6,7 +6,6 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
-use core::future::Future;
 use core::task::{Context as TaskContext, Poll, Waker};
 
 use atropos_kernel::{Context, Pid, Reply};
@@ -16,6 +15,7 @@ use super::requests::{Added, Request, Which};
 use super::spec::{ChildId, ChildKind, ChildSpec, SpecError};
 use crate::call::{CallError, Pending, request};
 use crate::start::StartError;
+use crate::wait::Alarm;
 
 /// A supervisor's process. Cheap to copy; it outlives the supervisor.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -160,8 +160,8 @@ impl<M: Send + 'static> Drop for Undo<'_, M> {
         if self.cx.try_with(|_| ()).is_none() {
             return;
         }
-        let answer = core::pin::pin!(pending.wait(self.cx, None));
-        if let Poll::Ready(Ok(Ok(Some(pid)))) = answer.poll(&mut TaskContext::from_waker(Waker::noop())) {
+        let answer = pending.poll(self.cx, &mut TaskContext::from_waker(Waker::noop()));
+        if let Poll::Ready(Ok(Ok(Some(pid)))) = answer {
             let _ = self.cx.with(|cx| cx.send(self.to, Request::GiveUp(pid)));
         }
     }
@@ -200,9 +200,9 @@ impl SupervisorRef {
     {
         let mut undo = Undo { cx, to: self.0, pending: Some(request(cx, self.0, make)?) };
         let Some(pending) = undo.pending.as_mut() else { unreachable!("put there just now") };
-        let added = pending.wait(cx, None).await;
+        let added = pending.look_until(cx, &mut Alarm::never(cx)).await;
         undo.pending = None;
-        added?
+        added.unwrap_or(Err(CallError::NoReply))?
     }
 
     /// Adds a child, starts it, and waits until it is up; its process, or `None` when it had nothing to do. If the caller gives up

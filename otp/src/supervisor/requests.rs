@@ -11,7 +11,6 @@ use super::handle::{ChildInfo, ChildState, ControlError, Counts, StartChildError
 use super::intensity::Carried;
 use super::running::{Flow, Running};
 use super::spec::{ChildId, ChildSpec, Strategy};
-use crate::pace::pace;
 
 /// Whom to terminate.
 #[derive(Debug)]
@@ -83,7 +82,8 @@ impl Running {
             self.discard(spec);
             return Err(error);
         }
-        self.add_child(Child::new(Some(spec.id), spec.traits, spec.factory)).await
+        let factory = self.cx.with(|cx| cx.hold(spec.factory));
+        self.add_child(Child::new(Some(spec.id), spec.traits, factory)).await
     }
 
     fn accepts(&self, spec: &ChildSpec) -> Result<(), StartChildError> {
@@ -105,7 +105,10 @@ impl Running {
             None => Err(arguments),
         };
         match factory {
-            Ok((traits, factory)) => self.add_child(Child::new(None, traits, factory)).await,
+            Ok((traits, factory)) => {
+                let factory = self.cx.with(|cx| cx.hold(factory));
+                self.add_child(Child::new(None, traits, factory)).await
+            }
             Err(arguments) => {
                 self.discard(arguments);
                 Err(StartChildError::Unfit)
@@ -197,7 +200,7 @@ impl Running {
                 children.push(ChildInfo { id: child.id.clone(), state, kind: child.traits.kind });
             }
             next = self.children.after(place);
-            pace(&self.cx).await;
+            breathe(&self.cx).await;
         }
         children
     }
@@ -208,3 +211,4 @@ impl Running {
         Counts { specs, active: self.children.up(), supervisors, workers: all - supervisors }
     }
 }
+use crate::wait::breathe;

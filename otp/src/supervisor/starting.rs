@@ -9,9 +9,9 @@ use super::children::{Place, State};
 use super::running::Running;
 use super::spec::{ChildId, Strategy};
 use super::starter;
-use crate::pace::pace;
 use crate::report::Report;
 use crate::start::{Confirmed, Launched, StartError, confirm};
+use crate::wait::breathe;
 
 /// The value of the reason `{shutdown, {failed_to_start_child, Id, Reason}}`, with which a supervisor ends
 /// whose child does not start.
@@ -149,7 +149,7 @@ impl Running {
                     return Err((place, error));
                 }
             }
-            pace(&self.cx).await;
+            breathe(&self.cx).await;
         }
         Ok(())
     }
