@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::host::Host;
-use crate::kernel::Kernel;
+use crate::handle::Kernel;
 use crate::mailbox::State;
 use crate::memory::{self, NoMemory};
 use crate::name::{self, Name};
@@ -113,7 +113,7 @@ impl Host<'_> {
             memory::try_push(&mut cores, self.dump_core(core))?;
         }
         let mut processes = Vec::new();
-        for index in 0..kernel.table.extent() {
+        for index in 0..kernel.inner().table.extent() {
             if let Some(process) = self.dump_process(index, &cores) {
                 memory::try_push(&mut processes, process)?;
             }
@@ -128,7 +128,7 @@ impl Host<'_> {
     }
 
     fn dump_core(&self, core: usize) -> CoreDump {
-        let queues = &self.kernel().cores[core].queues;
+        let queues = &self.kernel().inner().cores[core].queues;
         CoreDump {
             core,
             is_idle: self.kernel().is_idle(core),

@@ -68,6 +68,7 @@ pub use builder::{BuildError, Builder};
 pub use callbacks::CallbackPanic;
 pub use ending::ShutdownError;
 pub use exits::{ExitWatch, Fate, Outcome, PrepareError, PreparedExit, Unreadable, WatchError};
+pub use panics::panic_value;
 pub use requests::SendAfter;
 pub use runtime::{Handle, Runtime};
 pub use stream::{ExitEvent, Exits};
