@@ -1,5 +1,6 @@
 //! Time: a wheel for each core ([`wheel`]), the timers on it ([`record`]), and how they come there ([`start`]).
 
 pub(crate) mod record;
+pub(crate) mod slot;
 pub(crate) mod start;
 pub mod wheel;
