@@ -6,8 +6,6 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
 
-use atropos_kernel::{Said, Waiting};
-
 /// Why there is no timer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -38,39 +36,28 @@ impl fmt::Display for TimerError {
 
 impl core::error::Error for TimerError {}
 
-/// The time that a timer has left, or had when it was cancelled; `None` when it is over. Known, or asked of the caller, who answers
-/// between two slices. A future.
+/// The time that a timer has left, or had when it was cancelled; `None` when it is over. A future, which is ready at once.
 #[derive(Debug)]
 #[must_use = "the answer is in the future"]
 pub enum TimeLeft {
-    /// It is known.
+    /// It is known: nobody has to be asked.
     Known(Option<Duration>),
-    /// It will be.
-    Later(Waiting),
 }
 
 impl TimeLeft {
     /// The answer, if it is known at once.
     pub fn known(&self) -> Option<Option<Duration>> {
-        match self {
-            Self::Known(left) => Some(*left),
-            Self::Later(_) => None,
-        }
+        let Self::Known(left) = self;
+        Some(*left)
     }
 }
 
 impl Future for TimeLeft {
     type Output = Option<Duration>;
 
-    /// A caller that dies before it answers has no timers, and has cancelled none.
-    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Duration>> {
-        match &mut *self {
-            Self::Known(left) => Poll::Ready(*left),
-            Self::Later(waiting) => Pin::new(waiting).poll(task).map(|said| match said {
-                Said::Timer(left) => left,
-                _ => None,
-            }),
-        }
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Duration>> {
+        let Self::Known(left) = *self;
+        Poll::Ready(left)
     }
 }
 
@@ -81,9 +68,9 @@ pub trait TimerFacility<M>: Send + Sync {
     /// anything that it is sent from now on, and late if it does not look in time.
     fn start(&self, caller: u64, target: u64, after: Duration, message: M) -> Result<u64, TimerError>;
 
-    /// Ends a timer of the caller's: the time it had left, or `None` when it is over.
+    /// Ends a timer, the caller's or whoever's: the time it had left, or `None` when it is over.
     fn cancel(&self, caller: u64, timer: u64) -> Result<TimeLeft, TimerError>;
 
-    /// The time that a timer of the caller's has left, or `None` when it is over.
+    /// The time that a timer, the caller's or whoever's, has left, or `None` when it is over.
     fn read(&self, caller: u64, timer: u64) -> Result<TimeLeft, TimerError>;
 }

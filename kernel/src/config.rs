@@ -12,6 +12,12 @@ pub const FIRST_SEGMENT: u32 = if SMALL { 2 } else { 1024 };
 /// Free slots that a core keeps before it hands a chain of them to the others.
 pub const FREE_CACHE: u32 = if SMALL { 2 } else { 1024 };
 
+/// Slots of the first segment of the timers' slots; each further one is twice as large. A power of two.
+pub const FIRST_TIMERS: u32 = if SMALL { 2 } else { 64 };
+
+/// Free timer slots that a core keeps when it has given the others some.
+pub const TIMER_SLOTS: u32 = if SMALL { 1 } else { 256 };
+
 /// Cancelled records on a list before anybody sweeps it.
 pub const SWEEP_AT_LEAST: usize = if SMALL { 2 } else { 64 };
 

@@ -1,6 +1,7 @@
 //! [`Host`], the kernel as a thread sees it that is not a core.
 
 use core::any::TypeId;
+use core::time::Duration;
 
 use crate::cx::{Asked, ask};
 use crate::hand::Hand;
@@ -8,7 +9,7 @@ use crate::handle;
 use crate::info::ProcessInfo;
 use crate::kernel::Kernel;
 use crate::memory::NoMemory;
-use crate::pid::{Alias, Pid};
+use crate::pid::{Alias, Pid, Reference};
 use crate::process::body::Body;
 use crate::process::header::Header;
 use crate::process::spawn::{self, Slots, SpawnError, SpawnOptions, Spawned};
@@ -20,6 +21,7 @@ use crate::signal::exit_signal;
 use crate::table::{Dead, FreeSlots};
 use crate::task::context::{Address, Context};
 use crate::task::future::{FutureBody, LargeBody, is_large};
+use crate::timer::start;
 use crate::watcher::{Ended, ExitWatch, PreparedWatch, WatchError};
 
 /// A host thread's way to the processes: pinned for as long as it lives, so keep it for a
@@ -121,6 +123,17 @@ impl<'a> Host<'a> {
                 ask(&self.hand(), process, Question::Info).map(|later| later.map_or(Asked::Known(None), Asked::Later))
             }
         }
+    }
+
+    /// Cancels whatever timer of this kernel the reference names: the time it had left, or `None` when there is no such timer: it has
+    /// fired, was cancelled, or ended with its target. Nobody is asked, and its starter may be dead. Lock-free.
+    pub fn cancel_timer(&self, timer: Reference) -> Option<Duration> {
+        start::cancel_named(&self.hand(), timer)
+    }
+
+    /// The time that whatever timer of this kernel the reference names has left; `None` when there is no such timer. Lock-free.
+    pub fn read_timer(&self, timer: Reference) -> Option<Duration> {
+        start::read_named(&self.hand(), timer)
     }
 
     /// Suspends a process: once it has met this, among its other signals, its body is not resumed until

@@ -7,7 +7,8 @@
 //! References come from blocks that a core takes from one shared counter
 //! ([`References`]): no two are equal, all are below 2^56 (from there on the
 //! distribution counts its own), and making one touches nothing that is shared.
-//! Within a core they grow; between cores they don't.
+//! Within a core they grow; between cores they don't. Those below 2^55 are monitors', aliases' and links'; a timer's is the name of its
+//! slot (`timer::slot`), by which anybody finds the timer.
 //!
 //! # More than one kernel
 //!
@@ -23,6 +24,7 @@ use core::fmt;
 use core::num::NonZeroU64;
 
 use crate::sync::{AtomicUsize, Ordering};
+use crate::timer::slot::Slots;
 
 /// Bits of a pid that are the slot's index.
 pub(crate) const INDEX_BITS: u32 = 28;
@@ -154,23 +156,25 @@ pub struct References {
     next_block: AtomicUsize,
     /// The next reference of the block that those share who are no core; a multiple of a block's length when there is none.
     shared: AtomicUsize,
+    /// Timers', which are named by their slots.
+    pub(crate) timers: Slots,
 }
 
 impl References {
     /// No reference given out yet.
     pub fn new() -> Self {
-        Self { next_block: AtomicUsize::new(0), shared: AtomicUsize::new(0) }
+        Self { next_block: AtomicUsize::new(0), shared: AtomicUsize::new(0), timers: Slots::new() }
     }
 
     /// The next reference of `block`, which is refilled when it is used up. Wait-free.
     ///
-    /// `None` when all 2^56 (2^48 where pointers have 32 bits) have been given out,
-    /// which at ten million a second takes two centuries (a year).
+    /// `None` when all 2^55 (2^48 where pointers have 32 bits) have been given out,
+    /// which at ten million a second takes a century (a year).
     pub(crate) fn next(&self, block: &mut Block) -> Option<Reference> {
         if block.next == block.end {
             // Relaxed: the counter orders nothing but itself.
             let number = self.next_block.fetch_add(1, Ordering::Relaxed) as u64;
-            if number >= 1 << (56 - BLOCK_BITS) || number == usize::MAX as u64 {
+            if number >= 1 << (55 - BLOCK_BITS) || number == usize::MAX as u64 {
                 // Stay exhausted: the counter must not wrap into used blocks.
                 self.next_block.fetch_sub(1, Ordering::Relaxed);
                 return None;
@@ -251,7 +255,7 @@ mod tests {
             assert!(seen.insert(references.next_of_all().expect("plenty")));
         }
         if usize::BITS == 64 {
-            references.next_block.store(1 << (56 - BLOCK_BITS), Ordering::Relaxed);
+            references.next_block.store(1 << (55 - BLOCK_BITS), Ordering::Relaxed);
             let mut late = Block::default();
             assert_eq!(references.next(&mut late), None);
             assert_eq!(references.next(&mut late), None);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use atropos_kernel::internals::hand::{self, Hand};
 use atropos_kernel::internals::name;
+use atropos_kernel::internals::signal::node::Counted;
 use atropos_kernel::internals::timer::record::{Real, Steps, Target, TimerHead};
 use atropos_kernel::{
     Core, Cx, Host, Kernel, Limits, Options, Pid, Reason, Received, Reference, Resumed, SpawnOptions,
@@ -69,10 +70,22 @@ struct Share(NonNull<TimerHead>);
 // SAFETY: a share is whoever's has it.
 unsafe impl Send for Share {}
 
-/// A timer with a message to `target`, off the wheel of core 0.
+/// A timer with a message to `target`, as if it had just been taken off the wheel of core 0.
 fn record(hand: &Hand<'_>, target: Pid, canary: Canary) -> NonNull<TimerHead> {
-    let reference = Reference::from_raw(1).unwrap();
-    TimerHead::try_message(hand, Target::Pid(target), 0, reference, false, Letter::Due(canary)).unwrap()
+    due_at(hand, target, canary, 0)
+}
+
+/// As [`record`], of a timer that is due then.
+fn due_at(hand: &Hand<'_>, target: Pid, canary: Canary, due: u64) -> NonNull<TimerHead> {
+    let timer = TimerHead::try_message(hand, Target::Pid(target), due, false, Letter::Due(canary)).unwrap();
+    // SAFETY: new, so ours.
+    assert!(unsafe { TimerHead::settle(timer, 0, false) }, "nobody knows it");
+    timer
+}
+
+fn name_of(timer: NonNull<TimerHead>) -> Reference {
+    // SAFETY: the caller has a share.
+    unsafe { timer.as_ref() }.reference
 }
 
 /// The record alone: it fires on one thread and is cancelled on another.
@@ -223,18 +236,11 @@ fn target_dies(outcomes: &Outcomes) {
         );
     let _ = core.run(1);
     let (canary, ends) = Canary::new();
-    let reference = Reference::from_raw(1).unwrap();
-    let timer = TimerHead::try_message(
-        &hand::of(&kernel, &ours.pin()),
-        Target::Pid(target),
-        0,
-        reference,
-        false,
-        Letter::Due(canary),
-    )
-    .unwrap();
+    let timer =
+        TimerHead::try_message(&hand::of(&kernel, &ours.pin()), Target::Pid(target), 0, false, Letter::Due(canary))
+            .unwrap();
     // SAFETY: new, so ours.
-    unsafe { TimerHead::settle(timer, 1, true) };
+    assert!(unsafe { TimerHead::settle(timer, 1, true) }, "nobody knows it");
     {
         let host = Host::new(&kernel, &ours);
         let guard = ours.pin();
@@ -262,6 +268,131 @@ fn target_dies(outcomes: &Outcomes) {
     outcomes.saw(counts.got());
 }
 
+/// What a thread does that has nothing of a timer but its name.
+#[derive(Clone, Copy, PartialEq)]
+enum ByName {
+    Cancels,
+    Reads,
+}
+
+const FIRST: u64 = 10;
+const SECOND: u64 = 1 << 40 | 99;
+
+/// Issue 14, 21: a thread has a timer's name and nothing else, and cancels it, or reads it; meanwhile it is fired, its record is freed by whoever is
+/// the last, and its slot is another timer's. The first is fired or cancelled, once; the second is as it was.
+fn by_name<S: Steps>(does: ByName, outcomes: &Outcomes) {
+    let (kernel, _) = limited(1);
+    let (ours, theirs) = (member(&kernel), member(&kernel));
+    let mut core = core(&kernel, 0);
+    let counts = Arc::new(Counts::default());
+    let told = counts.clone();
+    let target = spawn(&kernel, &ours, 0, move |cx: &Cx<'_, Letter>| {
+        read(cx, &told);
+        Resumed::Wait
+    });
+    let _ = core.run(1);
+    let ((first, ends), (second, ends_too)) = (Canary::new(), Canary::new());
+    let timer = due_at(&hand::of(&kernel, &ours.pin()), target, first, FIRST);
+    let name = name_of(timer);
+    // SAFETY: the starter's share: the wheel's is the only one.
+    unsafe { TimerHead::give_up(timer, None) };
+    let knows = {
+        let kernel = kernel.clone();
+        thread::spawn(move || {
+            let guard = theirs.pin();
+            let hand = hand::of(&kernel, &guard);
+            let due = match does {
+                ByName::Cancels => TimerHead::cancel_named_by::<S>(name, &hand),
+                ByName::Reads => TimerHead::read_named_by::<S>(name, &hand),
+            };
+            drop(guard);
+            (theirs, due)
+        })
+    };
+    let guard = ours.pin();
+    // SAFETY: as the wheel's core, which has taken it off.
+    unsafe { TimerHead::fire(timer, &hand::of(&kernel, &guard)) };
+    drop(guard);
+    // It is received, and its slot is free, if it was not cancelled.
+    let _ = core.run(1);
+    let next = due_at(&hand::of(&kernel, &ours.pin()), target, second, SECOND);
+    let (theirs, due) = knows.join().unwrap();
+    assert!(due.is_none_or(|due| due == FIRST), "what is said is said of the first: {due:?}");
+    assert_ne!(name_of(next), name, "a name is never given twice");
+    // SAFETY: the model has its shares.
+    assert!(unsafe { next.as_ref() }.is_armed(), "the second is as it was");
+    let guard = ours.pin();
+    let hand = hand::of(&kernel, &guard);
+    assert_eq!(TimerHead::read_named(name_of(next), &hand), Some(SECOND));
+    assert_eq!(TimerHead::cancel_named(name_of(next), &hand), Some(SECOND));
+    // SAFETY: the starter's share.
+    unsafe { TimerHead::give_up(next, None) };
+    drop(guard);
+    // The wheel's core takes off what was cancelled.
+    let _ = core.run(2);
+    let cancelled = does == ByName::Cancels && due.is_some();
+    assert_eq!(counts.got() + usize::from(cancelled), 1, "delivered, or given back");
+    assert_eq!((ends.load(Ordering::Relaxed), ends_too.load(Ordering::Relaxed)), (1, 1));
+    assert_eq!(kernel.nodes_used(), 0, "freed");
+    drop(theirs);
+    outcomes.saw(usize::from(due.is_some()));
+}
+
+/// A timer is on its way to a wheel, where another thread puts it, and is cancelled by its name meanwhile; as a mutant, who finds it
+/// cancelled gives up the wheel's share too.
+fn cancel_on_the_way(gives_up_both: bool, outcomes: &Outcomes) {
+    let (kernel, _) = limited(1);
+    let (ours, theirs) = (member(&kernel), member(&kernel));
+    let core = core(&kernel, 0);
+    let (canary, ends) = Canary::new();
+    let nobody = Pid::new(0, 1).unwrap();
+    let hand_of_ours = ours.pin();
+    let timer = TimerHead::try_message(
+        &hand::of(&kernel, &hand_of_ours),
+        Target::Pid(nobody),
+        FIRST,
+        false,
+        Letter::Due(canary),
+    )
+    .unwrap();
+    drop(hand_of_ours);
+    // SAFETY: new, so ours.
+    unsafe { TimerHead::counted(timer, Counted::NOT) };
+    let (name, shares) = (name_of(timer), Share(timer));
+    let meeting = thread::spawn(move || {
+        let Share(timer) = { shares };
+        // SAFETY: with both shares.
+        let armed = unsafe { TimerHead::settle(timer, 0, false) };
+        if !armed && gives_up_both {
+            // SAFETY: a mutant's: it is not ours.
+            unsafe { TimerHead::give_up(timer, None) };
+        }
+        // SAFETY: the starter's share.
+        unsafe { TimerHead::give_up(timer, None) };
+        armed
+    });
+    let guard = theirs.pin();
+    let due = TimerHead::cancel_named(name, &hand::of(&kernel, &guard));
+    assert_eq!(due, Some(FIRST), "it is still to come, wherever it is");
+    assert_eq!(TimerHead::cancel_named(name, &hand::of(&kernel, &guard)), None, "once");
+    drop(guard);
+    let armed = meeting.join().unwrap();
+    assert_eq!(ends.load(Ordering::Relaxed), 1, "the message has ended");
+    drop(core);
+    assert_eq!(kernel.nodes_used(), 0, "freed");
+    outcomes.saw(usize::from(armed));
+}
+
+struct AnyGeneration;
+impl Steps for AnyGeneration {
+    const HEEDS_THE_GENERATION: bool = false;
+}
+
+struct LooksOnce;
+impl Steps for LooksOnce {
+    const LOOKS_AGAIN: bool = false;
+}
+
 struct NotAsked;
 impl Steps for NotAsked {
     const ASKS: bool = false;
@@ -273,9 +404,19 @@ fn protocol() {
     model("timer: cancel, its core is dropped", Some(2), cancel_or_drop_core);
     Outcomes::model("timer: fire, cancel on another core", Some(2), 2, cancel_elsewhere);
     Outcomes::model("timer: fire, its target dies", Some(2), 2, target_dies);
+    let cancels = |outcomes: &Outcomes| by_name::<Real>(ByName::Cancels, outcomes);
+    Outcomes::model("timer: cancel by name, fire, start another", Some(3), 2, cancels);
+    let reads = |outcomes: &Outcomes| by_name::<Real>(ByName::Reads, outcomes);
+    Outcomes::model("timer: read by name, fire, start another", Some(3), 2, reads);
+    Outcomes::model("timer: cancel by name on its way", None, 2, |outcomes| cancel_on_the_way(false, outcomes));
 }
 
 #[test]
 fn mutants() {
     mutant("timer, fires without asking", Some(2), || fire_or_cancel::<NotAsked>(&Outcomes::default()));
+    mutant("timer, cancels whatever is in the slot", Some(3), || {
+        by_name::<AnyGeneration>(ByName::Cancels, &Outcomes::default());
+    });
+    mutant("timer, reads without another look", Some(3), || by_name::<LooksOnce>(ByName::Reads, &Outcomes::default()));
+    mutant("timer, the canceller's share is given up", Some(3), || cancel_on_the_way(true, &Outcomes::default()));
 }

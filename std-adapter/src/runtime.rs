@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use atropos_facility::Gate;
 use atropos_kernel::{
-    Address, Alias, Asked, Body, Context, Dead, Host, Kernel, NoMemory, Pid, ProcessInfo, Reason, Recipient, Said,
-    SendError, SpawnError, SpawnOptions, Spawned, task,
+    Address, Alias, Asked, Body, Context, Dead, Host, Kernel, NoMemory, Pid, ProcessInfo, Reason, Recipient, Reference,
+    Said, SendError, SpawnError, SpawnOptions, Spawned, task,
 };
 
 use crate::alarm::Alarms;
@@ -188,9 +188,35 @@ impl Handle {
             Asked::Later(answer) => match answer.await {
                 Said::Info(info) => Ok(Some(*info)),
                 Said::NoMemory => Err(NoMemory),
-                Said::Dead | Said::Alive | Said::Linked(_) | Said::Suspended(_) | Said::Timer(_) => Ok(None),
+                Said::Dead | Said::Alive | Said::Linked(_) | Said::Suspended(_) => Ok(None),
             },
         }
+    }
+
+    /// Cancels whatever timer of this runtime the reference names: the time it had left, or `None` when there is no such timer. Nobody
+    /// is asked, and its starter may be dead. Lock-free.
+    ///
+    /// ```
+    /// use atropos::prelude::*;
+    /// use std::time::Duration;
+    /// let runtime = Runtime::builder().cores(1).build()?;
+    /// let timer = runtime.block_on(async |cx: Context<u8>| {
+    ///     let other = cx.spawn(async |mut cx: Context<u8>| drop(cx.recv().await)).expect("a process");
+    ///     cx.send_after(other.pid(), Duration::from_secs(3_600), 7_u8).expect("a timer")
+    /// })?;
+    /// // Who has started it is dead.
+    /// assert!(runtime.read_timer(timer).is_some_and(|left| left <= Duration::from_secs(3_600)));
+    /// assert!(runtime.cancel_timer(timer).is_some());
+    /// assert_eq!(runtime.cancel_timer(timer), None, "there is no such timer");
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cancel_timer(&self, timer: Reference) -> Option<Duration> {
+        self.host(|host| host.cancel_timer(timer))
+    }
+
+    /// The time that whatever timer of this runtime the reference names has left; `None` when there is no such timer. Lock-free.
+    pub fn read_timer(&self, timer: Reference) -> Option<Duration> {
+        self.host(|host| host.read_timer(timer))
     }
 
     /// All processes that have not yet died.

@@ -147,7 +147,7 @@ impl Handle {
             Asked::Later(answer) => match answer.await {
                 Said::Suspended(times) => Ok(Some(times)),
                 Said::NoMemory => Err(NoMemory),
-                Said::Dead | Said::Alive | Said::Info(_) | Said::Linked(_) | Said::Timer(_) => Ok(None),
+                Said::Dead | Said::Alive | Said::Info(_) | Said::Linked(_) => Ok(None),
             },
         }
     }

@@ -41,9 +41,8 @@ impl<G: Gate> Native<G> {
             (_, None) => Ok(TimeLeft::Known(None)),
             (_, Some(timer)) => match what(behalf, timer) {
                 Ok(Asked::Known(left)) => Ok(TimeLeft::Known(left)),
-                Ok(Asked::Later(waiting)) => Ok(TimeLeft::Later(waiting)),
-                Err(BehalfError::NoMemory) => Err(TimerError::NoMemory),
-                Err(_) => Err(TimerError::NoCaller),
+                // Nobody is asked about a timer.
+                Ok(Asked::Later(_)) | Err(_) => Err(TimerError::NoCaller),
             },
         });
         done.ok_or(TimerError::NoCaller)?

@@ -41,9 +41,10 @@ impl<M: Send + 'static> Cx<'_, M> {
         let (hand, process) = (&self.slice.hand, self.slice.process());
         let target = start::target::<N>(process, hand, to)?;
         self.room()?;
-        let reference = self.reference().ok_or(TimerError::NoMemory)?;
         let due = start::due(hand, after);
-        let timer = TimerHead::try_message(hand, target, due, reference, labelled, message)?;
+        let timer = TimerHead::try_message(hand, target, due, labelled, message)?;
+        // SAFETY: new, so ours.
+        let reference = unsafe { timer.as_ref() }.reference;
         // SAFETY: the slice has the process; the timer is new.
         unsafe { start::start(timer, process, hand, self.slice.core) };
         Ok(reference)
@@ -53,8 +54,8 @@ impl<M: Send + 'static> Cx<'_, M> {
         if self.slice.core.has_room_for_a_timer() { Ok(()) } else { Err(TimerError::TooMany) }
     }
 
-    /// Cancels a timer of its own: the time it had left, or `None` when it has fired, was
-    /// cancelled, or ended with its target. O(1).
+    /// Cancels a timer, its own or whoever's: the time it had left, or `None` when there is no such timer: it has fired, was
+    /// cancelled, or ended with its target. Nobody is asked, and its starter may be dead. O(1), lock-free.
     pub fn cancel_timer(&self, timer: Reference) -> Option<Duration> {
         self.cancel(timer).map(|due| start::left(&self.slice.hand, due))
     }
@@ -70,19 +71,19 @@ impl<M: Send + 'static> Cx<'_, M> {
         start::cancel(self.slice.process(), &self.slice.hand, timer)
     }
 
-    /// The time that a timer of its own has left. O(1).
+    /// The time that a timer, its own or whoever's, has left; `None` when there is no such timer. O(1), lock-free.
     pub fn read_timer(&self, timer: Reference) -> Option<Duration> {
         self.due(timer).map(|due| start::left(&self.slice.hand, due))
     }
 
-    /// Whether a timer of its own is still to come. O(1).
+    /// Whether a timer is still to come; as [`Cx::read_timer`], without a look at the clock. O(1).
     pub fn has_timer(&self, timer: Reference) -> bool {
         self.due(timer).is_some()
     }
 
     fn due(&self, timer: Reference) -> Option<u64> {
         self.alive(()).ok()?;
-        start::read(self.slice.process(), timer)
+        start::read(self.slice.process(), &self.slice.hand, timer)
     }
 
     /// Resumes the body after a while: for sleeps and the patience of receives. It has rung
@@ -90,10 +91,11 @@ impl<M: Send + 'static> Cx<'_, M> {
     pub fn alarm(&self, after: Duration) -> Result<Reference, TimerError> {
         self.alive(TimerError::Dying)?;
         self.room()?;
-        let reference = self.reference().ok_or(TimerError::NoMemory)?;
         let (hand, process) = (&self.slice.hand, self.slice.process());
         let due = start::due(hand, after);
-        let timer = TimerHead::try_alarm(hand, self.pid(), due, reference)?;
+        let timer = TimerHead::try_alarm(hand, self.pid(), due)?;
+        // SAFETY: new, so ours.
+        let reference = unsafe { timer.as_ref() }.reference;
         // SAFETY: the slice has the process; the timer is new.
         unsafe { start::start(timer, process, hand, self.slice.core) };
         Ok(reference)

@@ -19,6 +19,7 @@ use core::ptr::{self, NonNull};
 use super::depot::Depot;
 use super::{CLASS, CLASSES, NoMemory, class};
 use crate::sync::Cell;
+use crate::timer::slot;
 
 /// Whether blocks are kept at all.
 pub const KEEPS: bool = !cfg!(any(loom, shuttle, asan, miri));
@@ -62,6 +63,8 @@ pub struct Pool {
     surplus: Cell<usize>,
     limit: usize,
     depot: Arc<Depot>,
+    /// Timers' slots, which are no blocks, but are given back where blocks are.
+    pub(crate) timer_slots: slot::Kept,
 }
 
 // SAFETY: the blocks are the pool's alone.
@@ -77,6 +80,7 @@ impl Pool {
             surplus: Cell::new(0),
             limit: if KEEPS { limit } else { 0 },
             depot,
+            timer_slots: slot::Kept::default(),
         }
     }
 

@@ -453,6 +453,7 @@ impl CoreLocal {
     /// Gives its free slots to the others, for good.
     pub(crate) fn give_up_slots(&self, kernel: &Kernel) {
         self.slots(|slots| kernel.table.give_up(slots));
+        kernel.references.timers.spill(&self.pool.timer_slots, 0);
     }
 
     /// Retires a dead process.

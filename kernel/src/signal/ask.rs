@@ -13,18 +13,16 @@ use core::future::Future;
 use core::pin::Pin;
 use core::ptr::NonNull;
 use core::task::{Context, Poll};
-use core::time::Duration;
 
 use super::node::{Budget, Kind, Node};
 use crate::hand::Hand;
 use crate::info::ProcessInfo;
 use crate::memory::pool::Pool;
 use crate::memory::{self, NoMemory};
-use crate::pid::{Pid, Reference};
+use crate::pid::Pid;
 use crate::process::header::Header;
 use crate::process::ties;
 use crate::reply::{Replied, Reply, reply};
-use crate::timer::start;
 
 /// What is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,10 +37,6 @@ pub(crate) enum Question {
     Resume,
     /// Are you linked with this one?
     Linked(Pid),
-    /// How long has this timer of yours left?
-    Timer(Reference),
-    /// Likewise; and cancel it.
-    Cancel(Reference),
 }
 
 /// What the process says; the dead say nothing.
@@ -58,8 +52,6 @@ pub enum Said {
     Info(Box<ProcessInfo>),
     /// Whether it is linked.
     Linked(bool),
-    /// The time that its timer has left, or had; `None` when it is over.
-    Timer(Option<Duration>),
     /// It had no memory for the answer.
     NoMemory,
 }
@@ -114,7 +106,6 @@ impl Ask {
     pub(crate) unsafe fn answer(node: NonNull<Node>, process: &Header, hand: &Hand<'_>) {
         // SAFETY: by contract.
         let (question, answer) = unsafe { Self::open(node) };
-        let left = |due| start::left(hand, due);
         let said = match question {
             Question::Alive => Said::Alive,
             Question::Suspend | Question::Resume => {
@@ -126,8 +117,6 @@ impl Ask {
                 };
                 Said::Suspended(*times)
             }
-            Question::Timer(timer) => Said::Timer(start::read(process, timer).map(left)),
-            Question::Cancel(timer) => Said::Timer(start::cancel(process, hand, timer).map(left)),
             Question::Linked(other) => Said::Linked(ties::is_linked(process, hand, other)),
             Question::Info => ProcessInfo::try_of(process, hand).map_or(Said::NoMemory, Said::Info),
         };

@@ -396,7 +396,7 @@ impl<M: Send + 'static> Future for Info<'_, M> {
             |said| match said {
                 Said::Info(info) => Ok(Some(*info)),
                 Said::NoMemory => Err(NoMemory),
-                Said::Dead | Said::Alive | Said::Linked(_) | Said::Suspended(_) | Said::Timer(_) => Ok(None),
+                Said::Dead | Said::Alive | Said::Linked(_) | Said::Suspended(_) => Ok(None),
             },
         )
     }

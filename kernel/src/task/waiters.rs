@@ -260,7 +260,7 @@ pub(crate) fn listen(
     // SAFETY: in no set.
     unsafe { waiters.put(record) };
     // What foreign code has let in since the future looked (F4).
-    let rang = alarm.is_some_and(|alarm| start::read(slice.process(), alarm).is_none());
+    let rang = alarm.is_some_and(|alarm| start::read(slice.process(), &slice.hand, alarm).is_none());
     if rang {
         let owner = private(slice);
         if let Some(waiters) = &mut owner.waiters {

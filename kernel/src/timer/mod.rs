@@ -3,5 +3,6 @@
 
 pub mod arrivals;
 pub(crate) mod record;
+pub(crate) mod slot;
 pub(crate) mod start;
 pub mod wheel;

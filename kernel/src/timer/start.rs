@@ -1,11 +1,11 @@
-//! Starting, reading and cancelling a process's timers: the owner's side.
+//! Starting, reading and cancelling timers: a process's own, which it has in a set, and any other by its reference (`slot`).
 //!
 //! A timer lies on the wheel of the core that starts it, which is the core that runs the process at that moment. A running body
 //! has that core at hand. Who acts for a process that is elsewhere ([`crate::Behalf`]) makes the record, with the time when it
 //! is due, and sends it by proxy; whichever core meets it starts it.
 //!
-//! - **T1, new.** Until [`start`] nobody but its holder has the record: where it will lie is written into it
-//!   without any order, and made visible by what hands it on (the wheel is the core's own, the target's list a push).
+//! - **T1, new.** Until [`start`] has its slot say that it is armed nobody but its holder looks where it will lie: that is written into it
+//!   without any order before, and made visible by the slot's word. One that was sent by proxy may be cancelled on its way.
 //! - **T2, room.** A body asks for room on the wheel before it makes a record. Who acts for it cannot see the wheel, and to refuse
 //!   a record when it is met would be too late: its message would be dropped without a word. So those are counted by
 //!   themselves (`Kernel::timers_by_proxy`), before they are made, and the wheel takes them whatever its length. Nothing here allocates but
@@ -58,7 +58,11 @@ pub(crate) unsafe fn start(timer: NonNull<TimerHead>, process: &Header, hand: &H
         _ => (None, false),
     };
     // SAFETY: by contract.
-    unsafe { TimerHead::settle(timer, core.id(), other.is_some()) };
+    if !unsafe { TimerHead::settle(timer, core.id(), other.is_some()) } {
+        // Cancelled on its way, and the wheel's share is the canceller's.
+        // SAFETY: the starter's share.
+        return unsafe { TimerHead::give_up(timer, hand.pool()) };
+    }
     // SAFETY: new; the wheel's share goes with it.
     unsafe { core.start(timer) };
     // SAFETY: the owner.
@@ -84,11 +88,11 @@ pub(crate) unsafe fn start(timer: NonNull<TimerHead>, process: &Header, hand: &H
     }
 }
 
-/// Cancels a timer of the owned process: when it would have been due, if it was still to come. O(1).
+/// Cancels a timer, of the owned process or not: when it would have been due, if it was still to come. O(1).
 pub(crate) fn cancel(process: &Header, hand: &Hand<'_>, timer: Reference) -> Option<u64> {
     // SAFETY: the owner.
     let private = unsafe { process.private() };
-    let record = private.timers.find(timer.to_raw())?;
+    let Some(record) = private.timers.find(timer.to_raw()) else { return TimerHead::cancel_named(timer, hand) };
     // Out of the set first, with its share: the message's destructor is foreign and may come here again.
     // SAFETY: found there just now.
     unsafe { private.timers.remove(record) };
@@ -101,13 +105,24 @@ pub(crate) fn cancel(process: &Header, hand: &Hand<'_>, timer: Reference) -> Opt
     in_time.then_some(due)
 }
 
-/// When a timer of the owned process is due, if it is still to come. O(1).
-pub(crate) fn read(process: &Header, timer: Reference) -> Option<u64> {
+/// When a timer, of the owned process or not, is due, if it is still to come. O(1).
+pub(crate) fn read(process: &Header, hand: &Hand<'_>, timer: Reference) -> Option<u64> {
     // SAFETY: the owner.
-    let record = unsafe { process.private() }.timers.find(timer.to_raw())?;
+    let record = unsafe { process.private() }.timers.find(timer.to_raw());
+    let Some(record) = record else { return TimerHead::read_named(timer, hand) };
     // SAFETY: in the set, so shared.
     let record = unsafe { record.as_ref() };
     record.is_armed().then_some(record.due)
+}
+
+/// Cancels any timer: the time it had left, if it was still to come. From anywhere. O(1), lock-free.
+pub(crate) fn cancel_named(hand: &Hand<'_>, timer: Reference) -> Option<Duration> {
+    TimerHead::cancel_named(timer, hand).map(|due| left(hand, due))
+}
+
+/// The time that any timer has left, if it is still to come. From anywhere. O(1), lock-free.
+pub(crate) fn read_named(hand: &Hand<'_>, timer: Reference) -> Option<Duration> {
+    TimerHead::read_named(timer, hand).map(|due| left(hand, due))
 }
 
 /// The time until then, and not more than a timer was started with.

@@ -1,6 +1,6 @@
 //! Timers: a message, or an alarm, that comes when its time has come.
 //!
-//! One record, one word:
+//! One record, and one word, which lies in the timer's slot (`slot`), where everybody finds it by the timer's reference:
 //!
 //! ```text
 //! ARMED ── wheel: fire (1) ──▶ FIRED ── fetched by the target (3)
@@ -10,9 +10,9 @@
 //! Whoever wins (1) or (2) owns the message: it sends it or drops it. The message was
 //! allocated when the timer was started, so firing allocates nothing.
 //!
-//! Shares: the wheel's (which becomes the signal's when it fires), the starter's (in the
+//! Shares: the wheel's (which becomes the signal's when it fires, and the canceller's when it is cancelled), the starter's (in the
 //! starter's set, by reference), and, when the target is another process, the target's
-//! (on its list of watchers, so that the timer ends with it).
+//! (on its list of watchers, so that the timer ends with it). The slot is given back with the last of them.
 //!
 //! The wheel is its core's. A timer that is cancelled elsewhere goes on that core's stack
 //! of cancelled timers (`sched`), with the wheel's share, and the core takes it off.
@@ -20,7 +20,7 @@
 mod outcome;
 
 use core::any::TypeId;
-use core::mem::{MaybeUninit, offset_of};
+use core::mem::{MaybeUninit, needs_drop, offset_of};
 use core::ptr::NonNull;
 
 use crate::hand::Hand;
@@ -33,15 +33,12 @@ use crate::reason::Reason;
 use crate::set::{Joint, Member};
 use crate::shares::Shares;
 use crate::signal::node::{Counted, Kind, Node};
-use crate::sync::{AtomicU8, Ordering, UnsafeCell};
+use crate::sync::UnsafeCell;
 use crate::timer::wheel::TimerNode;
 use crate::watch::{Watch, WatchVtable};
 
-pub use outcome::{Real, Steps};
-
-const ARMED: u8 = 0;
-const FIRED: u8 = 1;
-const CANCELLED: u8 = 2;
+use super::slot::Slot;
+pub use super::slot::{Real, Steps};
 
 /// Whom a timer is for.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +84,7 @@ pub struct TimerHead {
     node: Node,
     wheel: TimerNode,
     shares: Shares,
-    state: AtomicU8,
+    slot: NonNull<Slot>,
     /// Whether the message comes as `Received::Timer` rather than as a plain message.
     pub labelled: bool,
     /// Whether it is on another process's list of watchers.
@@ -100,9 +97,12 @@ pub struct TimerHead {
     pub reference: Reference,
     /// The core whose wheel it is on, once it is ([`TimerHead::settle`]).
     pub core: usize,
+    /// Its reference has led to it since before it was on a wheel.
+    prepared: bool,
     /// When it is due, in nanoseconds.
     pub due: u64,
-    drop_value: unsafe fn(NonNull<TimerHead>),
+    /// `None` where that would do nothing.
+    drop_value: Option<unsafe fn(NonNull<TimerHead>)>,
     /// Its place among those that were started for who ran elsewhere (`timer::start`).
     place: Counted,
     watch: Watch,
@@ -163,9 +163,10 @@ unsafe fn release_fired(node: NonNull<Node>, pool: Option<&Pool>) {
     // The share that travels with the node.
     let _share = GivesUp { timer, pool, shares: 1 };
     // SAFETY: the node's share keeps it.
-    let drop_value = unsafe { timer.as_ref() }.drop_value;
-    // SAFETY: fired: the value is the node's holder's, and dropped once.
-    unsafe { drop_value(timer) };
+    if let Some(drop_value) = unsafe { timer.as_ref() }.drop_value {
+        // SAFETY: fired: the value is the node's holder's, and dropped once.
+        unsafe { drop_value(timer) };
+    }
 }
 
 /// Shares of a timer that its holder gives up when it is done with the message, also when the message's destructor, which
@@ -191,9 +192,24 @@ fn value_of<M>(timer: NonNull<TimerHead>) -> *mut M {
     value.with_mut(|value| value.cast())
 }
 
+/// A slot, and the name of the timer that begins there.
+#[inline]
+fn claim(hand: &Hand<'_>) -> Option<(NonNull<Slot>, Reference)> {
+    let slot = hand.kernel.references.timers.claim(hand.kernel, hand.pool().map(|pool| &pool.timer_slots))?;
+    // SAFETY: slots live as long as the kernel.
+    let reference = unsafe { slot.as_ref() }.reference();
+    reference.map(|reference| (slot, reference))
+}
+
+/// No timer has begun there.
+#[cold]
+fn unclaim(hand: &Hand<'_>, slot: NonNull<Slot>) {
+    // SAFETY: claimed just now, of this kernel's slots, as are those of the hand's pool.
+    unsafe { hand.kernel.references.timers.give_back(slot, hand.pool()) };
+}
+
 impl TimerHead {
-    fn new(node: Node, target: Target, due: u64, reference: Reference) -> Self {
-        unsafe fn nothing(_: NonNull<TimerHead>) {}
+    fn new(node: Node, target: Target, due: u64, (slot, reference): (NonNull<Slot>, Reference)) -> Self {
         unsafe fn free(timer: NonNull<TimerHead>, pool: Option<&Pool>) {
             // SAFETY: the last share of an alarm.
             unsafe { pool::drop_and_free(timer, pool) }
@@ -204,31 +220,31 @@ impl TimerHead {
             wheel: TimerNode::new(),
             joint: Joint::new(),
             cancelled: Place::new(),
-            state: AtomicU8::new(ARMED),
+            slot,
             shares: Shares::new(2),
             labelled: false,
             watched: false,
             core: 0,
+            prepared: false,
             due,
             reference,
             place: Counted::NOT,
             target,
             takes: None,
-            drop_value: nothing,
+            drop_value: None,
             free,
         }
     }
 
     /// An alarm for `process`, with the shares of the wheel and of the starter.
-    pub fn try_alarm(
-        hand: &Hand<'_>,
-        process: Pid,
-        due: u64,
-        reference: Reference,
-    ) -> Result<NonNull<Self>, TimerError> {
+    pub fn try_alarm(hand: &Hand<'_>, process: Pid, due: u64) -> Result<NonNull<Self>, TimerError> {
         let node = hand.kernel.nodes.node(Kind::Alarm, release_fired).ok_or(TimerError::NoMemory)?;
-        let alarm = Self::new(node, Target::Pid(process), due, reference);
-        hand.try_new(alarm).map_err(|_| TimerError::NoMemory)
+        let place = claim(hand).ok_or(TimerError::NoMemory)?;
+        let alarm = Self::new(node, Target::Pid(process), due, place);
+        hand.try_new(alarm).map_err(|_| {
+            unclaim(hand, place.0);
+            TimerError::NoMemory
+        })
     }
 
     /// A timer with a message, with the shares of the wheel and of the starter. `labelled`: see there.
@@ -236,7 +252,6 @@ impl TimerHead {
         hand: &Hand<'_>,
         target: Target,
         due: u64,
-        reference: Reference,
         labelled: bool,
         value: M,
     ) -> Result<NonNull<Self>, TimerError> {
@@ -249,17 +264,19 @@ impl TimerHead {
             unsafe { pool::drop_and_free(timer.cast::<MessageTimer<M>>(), pool) }
         }
         let node = hand.kernel.nodes.node(Kind::Timer, release_fired).ok_or(TimerError::NoMemory)?;
+        let place = claim(hand).ok_or(TimerError::NoMemory)?;
         let head = Self {
             labelled,
             takes: Some(TypeId::of::<M>()),
-            drop_value: drop_value::<M>,
+            drop_value: if needs_drop::<M>() { Some(drop_value::<M>) } else { None },
             free: free::<M>,
-            ..Self::new(node, target, due, reference)
+            ..Self::new(node, target, due, place)
         };
         let timer = MessageTimer { head, value: UnsafeCell::new(MaybeUninit::new(value)) };
         match hand.try_new(timer) {
             Ok(timer) => Ok(timer.cast()),
             Err(timer) => {
+                unclaim(hand, place.0);
                 // SAFETY: never written elsewhere: whole.
                 drop(unsafe { timer.value.into_inner().assume_init() });
                 Err(TimerError::NoMemory)
@@ -267,23 +284,36 @@ impl TimerHead {
         }
     }
 
-    /// It was made for a process that runs elsewhere, and is counted until it is gone.
+    /// It was made for a process that runs elsewhere, and is counted until it is gone. From now on its reference leads to it.
     ///
     /// # Safety
     /// Nobody else has the record yet.
     pub unsafe fn counted(this: NonNull<Self>, place: Counted) {
         // SAFETY: by contract ours alone.
-        unsafe { (*this.as_ptr()).place = place };
+        let timer = unsafe { &mut *this.as_ptr() };
+        (timer.place, timer.prepared) = (place, true);
+        timer.slot().begin(this, timer.due, false, false);
     }
 
-    /// Says where it will be, before anybody else has it: on this core's wheel, and perhaps on its target's list.
+    /// Says where it will be, on this core's wheel, and perhaps on its target's list; and has its reference lead to it, if it does not yet.
+    /// False, and nothing more is to be done with the wheel's share, when it was cancelled on its way here.
     ///
     /// # Safety
-    /// As for [`TimerHead::counted`].
-    pub unsafe fn settle(this: NonNull<Self>, core: usize, watched: bool) {
-        // SAFETY: by contract ours alone.
-        let timer = unsafe { &mut *this.as_ptr() };
-        (timer.core, timer.watched) = (core, watched);
+    /// The caller has the wheel's share and the starter's, and nobody else reads what is said here before it is armed.
+    #[must_use = "after `false` the wheel's share is the canceller's"]
+    pub unsafe fn settle(this: NonNull<Self>, core: usize, watched: bool) -> bool {
+        let timer = this.as_ptr();
+        // SAFETY: by contract ours: a canceller looks at it only of what is armed.
+        unsafe { (*timer).core = core };
+        // SAFETY: likewise.
+        unsafe { (*timer).watched = watched };
+        // SAFETY: by the starter's share.
+        let timer = unsafe { this.as_ref() };
+        if timer.prepared {
+            return timer.slot().arm();
+        }
+        timer.slot().begin(this, timer.due, true, timer.takes.is_none());
+        true
     }
 
     /// Gives up one that was never started, with its message. The destructor is foreign, and may panic.
@@ -291,11 +321,15 @@ impl TimerHead {
     /// # Safety
     /// The caller has both shares, and does not use the record again.
     pub unsafe fn abandon(this: NonNull<Self>, pool: Option<&Pool>) {
-        let _shares = GivesUp { timer: this, pool, shares: 2 };
         // SAFETY: the caller's, live.
-        let drop_value = unsafe { this.as_ref() }.drop_value;
-        // SAFETY: it has neither fired nor been cancelled, and will not: dropped once.
-        unsafe { drop_value(this) };
+        let timer = unsafe { this.as_ref() };
+        let cancelled = timer.prepared && !timer.slot().give_up();
+        // The wheel's share is the canceller's then, and so is the message.
+        let _shares = GivesUp { timer: this, pool, shares: if cancelled { 1 } else { 2 } };
+        if let Some(drop_value) = timer.drop_value.filter(|_| !cancelled) {
+            // SAFETY: it has neither fired nor been cancelled, and will not: dropped once.
+            unsafe { drop_value(this) };
+        }
     }
 
     /// Adds the share of the target's list, which `watch` puts there.
@@ -334,7 +368,13 @@ impl TimerHead {
 
     /// Whether it is still to come.
     pub fn is_armed(&self) -> bool {
-        self.state.load(Ordering::Acquire) == ARMED
+        self.slot().is_armed()
+    }
+
+    /// Where anybody finds it.
+    fn slot(&self) -> &Slot {
+        // SAFETY: the record's own until its last share is given up; slots live as long as the kernel.
+        unsafe { self.slot.as_ref() }
     }
 
     /// Whom it is for.

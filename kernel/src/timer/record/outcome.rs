@@ -2,25 +2,14 @@
 
 use core::ptr::{self, NonNull};
 
-use super::{ARMED, CANCELLED, FIRED, Target, TimerHead, value_of};
+use super::{GivesUp, Real, Steps, Target, TimerHead, value_of};
 use crate::hand::Hand;
 use crate::memory::pool::Pool;
-use crate::pid::Pid;
+use crate::pid::{Pid, Reference};
 use crate::process::ties::watch_was_cancelled;
 use crate::sched::local::CoreLocal;
 use crate::signal::node::Node;
-use crate::sync::Ordering;
-
-/// What decides (1) or (2), a parameter so that a model can leave it out and see it fail.
-pub trait Steps: 'static {
-    /// Who fires asks whether it was cancelled.
-    const ASKS: bool = true;
-}
-
-/// The steps as they must be.
-#[derive(Debug)]
-pub struct Real;
-impl Steps for Real {}
+use crate::timer::slot::Was;
 
 /// The list of a process has a record that no longer waits; without this a process that lives long and is sent
 /// many messages by timer would keep them all.
@@ -61,10 +50,9 @@ impl TimerHead {
     /// # Safety
     /// The caller has the wheel, and has just taken it off.
     pub unsafe fn claim(this: NonNull<Self>) -> bool {
-        // SAFETY: the wheel's share is given up by who has the wheel only.
+        // SAFETY: the wheel's share is given up by the party that has the wheel only.
         let timer = unsafe { this.as_ref() };
-        // AcqRel: pairs with `cancel`, whichever came first.
-        timer.state.compare_exchange(ARMED, FIRED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        timer.slot().fire()
     }
 
     /// The second half: the message or alarm goes to its target. Lock-free.
@@ -121,20 +109,74 @@ impl TimerHead {
     pub(super) unsafe fn end(this: NonNull<Self>, hand: &Hand<'_>) -> bool {
         // SAFETY: shared, so live.
         let timer = unsafe { this.as_ref() };
-        if timer.state.compare_exchange(ARMED, CANCELLED, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        if !timer.slot().cancel() {
             return false;
         }
-        let outside = hand.core.map(CoreLocal::outside);
-        // SAFETY: who cancels owns the value; a destructor's panic is contained.
-        hand.kernel.contain(&mut || unsafe { (timer.drop_value)(this) });
-        drop(outside);
+        // SAFETY: cancelled here, of what was armed.
+        unsafe { Self::cancelled(this, hand) };
+        true
+    }
+
+    /// What a canceller has to do with a timer of a wheel: its message ends, and its wheel's core takes it off.
+    ///
+    /// # Safety
+    /// The caller has cancelled it, and so has the message, and the wheel's share, which goes with this.
+    unsafe fn cancelled(this: NonNull<Self>, hand: &Hand<'_>) {
+        // SAFETY: by the wheel's share.
+        let timer = unsafe { this.as_ref() };
+        if let Some(drop_value) = timer.drop_value {
+            let _outside = hand.core.map(CoreLocal::outside);
+            // SAFETY: who cancels owns the value; a destructor's panic is contained.
+            hand.kernel.contain(|| unsafe { drop_value(this) });
+        }
         match hand.core {
             // SAFETY: cancelled, so on its wheel until its core takes it off.
             Some(core) if core.id() == timer.core => unsafe { core.take_off(hand.kernel, this) },
             // SAFETY: the wheel's share goes with it.
             _ => unsafe { hand.kernel.timer_cancelled(this) },
         }
-        true
+    }
+
+    /// (2) Whatever timer of the kernel the reference names is not wanted any more: when it would have been due, if it was still to come. From
+    /// anywhere, by a caller that need have no share of it. Lock-free.
+    pub fn cancel_named(reference: Reference, hand: &Hand<'_>) -> Option<u64> {
+        Self::cancel_named_by::<Real>(reference, hand)
+    }
+
+    /// [`TimerHead::cancel_named`], by the steps `S`.
+    pub fn cancel_named_by<S: Steps>(reference: Reference, hand: &Hand<'_>) -> Option<u64> {
+        let (this, was) = hand.kernel.references.timers.cancel::<S>(reference, hand.kernel)?;
+        // SAFETY: the wheel's share is the canceller's (`slot`, S2).
+        let timer = unsafe { this.as_ref() };
+        let due = timer.due;
+        match was {
+            Was::Armed => {
+                let listed = timer.listed();
+                // SAFETY: cancelled just now, of what was armed.
+                unsafe { Self::cancelled(this, hand) };
+                uncount_watch(listed, hand);
+            }
+            Was::Prepared => {
+                // On no wheel, and on no list: its message ends, and who has it on its way lets go of the rest.
+                let _share = GivesUp { timer: this, pool: hand.pool(), shares: 1 };
+                if let Some(drop_value) = timer.drop_value {
+                    let _outside = hand.core.map(CoreLocal::outside);
+                    // SAFETY: who cancels owns the value; a destructor's panic is contained.
+                    hand.kernel.contain(|| unsafe { drop_value(this) });
+                }
+            }
+        }
+        Some(due)
+    }
+
+    /// When whatever timer of the kernel the reference names is due, if it is still to come. From anywhere. Wait-free.
+    pub fn read_named(reference: Reference, hand: &Hand<'_>) -> Option<u64> {
+        Self::read_named_by::<Real>(reference, hand)
+    }
+
+    /// [`TimerHead::read_named`], by the steps `S`.
+    pub fn read_named_by<S: Steps>(reference: Reference, hand: &Hand<'_>) -> Option<u64> {
+        hand.kernel.references.timers.read::<S>(reference, hand.kernel)
     }
 
     /// (3) Takes the message of a fetched timer and gives up the signal's share.
@@ -166,7 +208,14 @@ impl TimerHead {
         // SAFETY: shared, so live.
         let timer = unsafe { this.as_ref() };
         if timer.shares.give_up() {
-            let free = timer.free;
+            let (free, slot) = (timer.free, timer.slot);
+            // SAFETY: slots live as long as the kernel.
+            let kernel = unsafe { slot.as_ref() }.kernel();
+            // SAFETY: it outlives its nodes (`Budget::node`), of which the record is one.
+            let kernel = unsafe { &*kernel };
+            let slots = &kernel.references.timers;
+            // SAFETY: the record is nobody's any more, and neither is its slot; the pool is one of this kernel's.
+            unsafe { slots.give_back(slot, pool) };
             // SAFETY: the last share.
             unsafe { free(this, pool) };
         }
