@@ -32,7 +32,7 @@ fn blocks(world: &Stepped, others: &Others, milliseconds: u64) {
     for _ in 0..milliseconds {
         for core in &mut *others.lock().unwrap() {
             // As a driver does that runs them until they are idle.
-            for _ in 0..100 {
+            for _ in 0..20 {
                 if core.run(16) != Ran::Worked {
                     break;
                 }

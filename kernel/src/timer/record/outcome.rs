@@ -7,7 +7,6 @@ use crate::hand::Hand;
 use crate::memory::pool::Pool;
 use crate::pid::Pid;
 use crate::process::ties::watch_was_cancelled;
-use crate::sched::local::CoreLocal;
 use crate::signal::node::Node;
 use crate::sync::Ordering;
 
@@ -124,10 +123,8 @@ impl TimerHead {
         if timer.state.compare_exchange(ARMED, CANCELLED, Ordering::AcqRel, Ordering::Acquire).is_err() {
             return false;
         }
-        let outside = hand.core.map(CoreLocal::outside);
         // SAFETY: who cancels owns the value; a destructor's panic is contained.
-        hand.kernel.contain(&mut || unsafe { (timer.drop_value)(this) });
-        drop(outside);
+        hand.contain(&mut || unsafe { (timer.drop_value)(this) });
         match hand.core {
             // SAFETY: cancelled, so on its wheel until its core takes it off.
             Some(core) if core.id() == timer.core => unsafe { core.take_off(hand.kernel, this) },
