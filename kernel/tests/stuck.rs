@@ -32,7 +32,7 @@ fn blocks(world: &Stepped, others: &Others, milliseconds: u64) {
     for _ in 0..milliseconds {
         for core in &mut *others.lock().unwrap() {
             // As a driver does that runs them until they are idle.
-            for _ in 0..100 {
+            for _ in 0..20 {
                 if core.run(16) != Ran::Worked {
                     break;
                 }
@@ -119,12 +119,11 @@ fn n10_the_timers_of_a_stuck_core_are_fired() {
         let stage = runs_stuck(stage, move |_, others| {
             if !std::mem::replace(&mut ran, true) {
                 before.store(0, Ordering::Relaxed);
-                blocks(&world, others, 300);
-                assert!(slept.load(Ordering::Relaxed) > 1_000, "{slept:?} sleeps while one core was stuck");
+                blocks(&world, others, 120);
+                assert!(slept.load(Ordering::Relaxed) > 400, "{slept:?} sleeps while one core was stuck");
             }
             Resumed::Wait
         });
-        assert!(times.load(Ordering::Relaxed) > 1_000);
         let latest = latest.load(Ordering::Relaxed);
         assert!(latest <= 5 * MILLISECOND, "late by {latest} ns, the other core busy: {busy}");
         drop(stage);

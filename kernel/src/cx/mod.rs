@@ -219,7 +219,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
     pub fn let_go<T>(&self, what: T) {
         if core::mem::needs_drop::<T>() {
             let mut what = Some(what);
-            self.slice.hand.kernel.contain(&mut || drop(what.take()));
+            self.slice.hand.contain(|| drop(what.take()));
         }
     }
 

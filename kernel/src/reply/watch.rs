@@ -110,7 +110,7 @@ pub(crate) unsafe fn down(head: NonNull<Head>, hand: &Hand<'_>, reason: &Reason)
     }
     if let Some(called) = called {
         let mut called = Some(called);
-        hand.kernel.contain(&mut || called.take().into_iter().for_each(Waker::wake));
+        hand.contain(&mut || called.take().into_iter().for_each(Waker::wake));
     }
 }
 

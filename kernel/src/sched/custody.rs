@@ -79,7 +79,8 @@ impl<S: Steps> Custody<S> {
         }
         // Acquire: pairs with `give_back`: what a rescuer has done is seen.
         if S::HONOURS && self.taken.load(Ordering::Acquire) {
-            self.busy.store(false, Ordering::Relaxed);
+            // Release: as in `leave`, since a rescuer may find this store and not that one.
+            self.busy.store(false, Ordering::Release);
             return false;
         }
         true
@@ -113,8 +114,8 @@ impl<S: Steps> Custody<S> {
         if ordered && !(S::LOOKS && self.busy.load(Ordering::Acquire)) {
             return true;
         }
-        // Relaxed: nothing was done.
-        self.taken.store(false, Ordering::Relaxed);
+        // Release: as in `give_back`: the owner may find this store, and what the rescuer before has done must be seen by it.
+        self.taken.store(false, Ordering::Release);
         false
     }
 

@@ -7,7 +7,6 @@ use crate::hand::Hand;
 use crate::memory::pool::Pool;
 use crate::pid::{Pid, Reference};
 use crate::process::ties::watch_was_cancelled;
-use crate::sched::local::CoreLocal;
 use crate::signal::node::Node;
 use crate::timer::slot::Was;
 
@@ -125,9 +124,8 @@ impl TimerHead {
         // SAFETY: by the wheel's share.
         let timer = unsafe { this.as_ref() };
         if let Some(drop_value) = timer.drop_value {
-            let _outside = hand.core.map(CoreLocal::outside);
             // SAFETY: who cancels owns the value; a destructor's panic is contained.
-            hand.kernel.contain(|| unsafe { drop_value(this) });
+            hand.contain(|| unsafe { drop_value(this) });
         }
         match hand.core {
             // SAFETY: cancelled, so on its wheel until its core takes it off.
@@ -160,9 +158,8 @@ impl TimerHead {
                 // On no wheel, and on no list: its message ends, and who has it on its way lets go of the rest.
                 let _share = GivesUp { timer: this, pool: hand.pool(), shares: 1 };
                 if let Some(drop_value) = timer.drop_value {
-                    let _outside = hand.core.map(CoreLocal::outside);
                     // SAFETY: who cancels owns the value; a destructor's panic is contained.
-                    hand.kernel.contain(|| unsafe { drop_value(this) });
+                    hand.contain(|| unsafe { drop_value(this) });
                 }
             }
         }
