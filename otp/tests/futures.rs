@@ -255,7 +255,15 @@ fn n16_what_is_given_up_leaves_nothing() {
             Box::pin(async move { drop(either(cx.sleep(ms(500)), cx.recv_timeout(ms(600))).await) })
         }),
         ("info, is_alive", |cx, s| {
-            Box::pin(async move { while cx.info(s).await.unwrap().is_some() && cx.is_alive(s).await {} })
+            Box::pin(async move {
+                let (mut info, mut alive) = (pin!(cx.info(s)), pin!(cx.is_alive(s)));
+                poll_fn(|task| {
+                    let _ = (info.as_mut().poll(task), alive.as_mut().poll(task));
+                    Poll::Ready(())
+                })
+                .await;
+                std::future::pending().await
+            })
         }),
     ];
     for (what, wait) in waits {
