@@ -97,7 +97,7 @@ pub use process::spawn::{Priority, SpawnError, SpawnOptions, Spawned};
 pub use process::ties::{LinkError, MonitorError};
 pub use reason::{Reason, ReasonValue, View};
 pub use received::{Down, Exit, Peek, Received};
-pub use reply::{Lost, NoReply, Replied, Reply, Requested, reply};
+pub use reply::{Arrival, Arrivals, Lost, NoReply, Replied, Reply, Requested, reply};
 pub use sched::core::{Core, Ran};
 pub use send::SendError;
 pub use signal::ask::{Said, Waiting};

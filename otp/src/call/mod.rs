@@ -18,7 +18,7 @@ mod one;
 
 use core::future::Future;
 use core::pin::Pin;
-use core::task::Poll;
+use core::task::{Poll, Waker};
 use core::time::Duration;
 
 use atropos_kernel::{
@@ -297,6 +297,15 @@ impl<T: Send + 'static> Pending<T> {
         match self.poll_answer(cx, task) {
             Poll::Ready(Ok(answer)) => Ok(answer),
             _ => Err(CallError::Down(reason)),
+        }
+    }
+
+    /// Leaves a waker where the answer comes; false when there is something there already, which is looked at by a poll.
+    fn leave(&mut self, waker: &Waker) -> bool {
+        match &mut self.waits {
+            Waits::Request(requested) => requested.leave(waker),
+            Waits::Monitored { answer: Some(answer), .. } => answer.leave(waker),
+            Waits::Monitored { .. } => true,
         }
     }
 
