@@ -263,6 +263,7 @@ impl Handle {
 
     /// Waits for a future, but not longer than this.
     pub(crate) async fn until<F: Future>(&self, until: Option<Instant>, future: F) -> Option<F::Output> {
+        self.inner().born.check();
         let mut future = pin!(future);
         let mut sleep = pin!(Sleep::new(self.inner().alarms.clone(), until));
         std::future::poll_fn(|task| match future.as_mut().poll(task) {

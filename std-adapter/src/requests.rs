@@ -136,6 +136,7 @@ impl Handle {
         after: Duration,
         message: M,
     ) -> Option<SendAfter> {
+        self.inner().born.check();
         let alarms = &self.inner().alarms;
         let (handle, to) = (self.downgrade(), to.recipient());
         let Some(at) = Instant::now().checked_add(after) else {

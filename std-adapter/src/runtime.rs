@@ -316,8 +316,9 @@ impl Runtime {
     /// # Errors
     /// What could not be ended. It is left to itself, and ends when it can.
     pub fn shutdown(mut self, within: Duration) -> Result<(), ShutdownError> {
-        let Some(ending) = self.ending.take() else { return Ok(()) };
+        // Before it is taken: in a forked child the destructor knows that there is nothing to end.
         self.inner().born.check();
+        let Some(ending) = self.ending.take() else { return Ok(()) };
         if ending.is_inside() {
             let processes = self.process_count();
             ending.in_background(within);

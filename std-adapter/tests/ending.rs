@@ -237,6 +237,76 @@ fn n19_a_shutdown_takes_any_time() {
     }
 }
 
+/// Answers, and says so when nothing has come for as long as there is.
+struct Patient(Duration);
+
+impl Server for Patient {
+    type Message = Reply<()>;
+
+    async fn handle(&mut self, reply: Reply<()>, _: Serving<'_, Self>) -> Next<Reply<()>> {
+        reply.send(());
+        Next::Timeout(self.0)
+    }
+}
+
+/// Issue 14, 19: any duration is one, wherever one is given: none overflows, and a long one is not over at once.
+#[test]
+fn n19_every_duration_is_one() {
+    let far = [
+        Duration::from_nanos(u64::MAX - 1),
+        Duration::from_nanos(u64::MAX),
+        Duration::from_secs(u64::MAX / 2),
+        Duration::MAX,
+    ];
+    for far in far {
+        let runtime = Runtime::builder().cores(1).on_long_slice(far, |_| {}).build().expect("threads");
+        let restarted = Supervisor::one_for_one().intensity(Intensity::within(3, far)).child(
+            ChildSpec::worker("dies", |starter: &mut Starter<'_>| {
+                starter.spawn(async |mut cx: Context<()>| {
+                    cx.recv().await;
+                    panic!("and is started again");
+                })
+            })
+            .shutdown(Shutdown::Within(far)),
+        );
+        let supervisor = runtime.start_supervisor(restarted).expect("up");
+        let child = |runtime: &Runtime| match runtime.which_children_blocking(supervisor).expect("it lives")[0].state {
+            atropos::otp::ChildState::Up(pid) => pid,
+            other => panic!("{other:?}"),
+        };
+        for _ in 0..2 {
+            let pid = child(&runtime);
+            runtime.send(pid, ()).expect("it lives");
+            runtime.wait_blocking(pid, far).expect("it ends");
+            while runtime.which_children_blocking(supervisor).expect("it lives")[0].state
+                == atropos::otp::ChildState::Restarting
+            {}
+        }
+        let server = runtime.start_server(Patient(far)).expect("up").expect("it serves");
+        let done = runtime.block_on(async |mut cx: Context<u8>| {
+            let timer = cx.send_after(cx.pid(), far, 1_u8).expect("a timer");
+            assert!(cx.with(|cx| cx.read_timer(timer)).is_some_and(|left| left > LONG));
+            assert!(cx.cancel_timer(timer).is_some_and(|left| left > LONG));
+            server.call_within(&cx, far, |reply| reply).await.expect("it answers");
+            server.call_waiting(&cx, far, |reply| reply).await.expect("it answers");
+            let task = atropos::otp::Task::alone(&cx, async |cx: Context<()>| cx.sleep(Duration::from_millis(1)).await);
+            task.expect("a process").join(&cx, far).await.expect("it ends");
+            let me = cx.address();
+            let sends = async move |cx: Context<()>| {
+                cx.sleep(Duration::from_millis(2)).await;
+                cx.send(me, 2_u8).expect("it waits");
+            };
+            cx.spawn(sends).expect("a process");
+            assert!(matches!(cx.recv_timeout(far).await, Some(Received::Message(2))));
+            let sleeper = cx.spawn(async move |cx: Context<()>| cx.sleep(far).await).expect("a process");
+            cx.sleep(Duration::from_millis(5)).await;
+            assert!(cx.is_alive(sleeper).await);
+        });
+        assert_eq!(done, Ok(()));
+        assert_eq!(runtime.shutdown(far), Ok(()));
+    }
+}
+
 /// Says that it runs, and keeps its core until it is let go.
 struct Hog(mpsc::Sender<()>, Receiver<()>);
 
