@@ -130,12 +130,8 @@ impl<'a> Hand<'a> {
     /// # Safety
     /// The caller holds `node` and does not use it again.
     pub unsafe fn release(&self, node: NonNull<Node>) {
-        let mut node = Some(node);
-        self.kernel.contain(&mut || {
-            if let Some(node) = node.take() {
-                // SAFETY: by contract, once.
-                unsafe { Node::release(node, self.pool()) };
-            }
-        });
+        let _outside = self.core.map(CoreLocal::outside);
+        // SAFETY: by contract, and once.
+        self.kernel.contain(|| unsafe { Node::release(node, self.pool()) });
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::cx::{Asked, ask};
 use crate::hand::Hand;
+use crate::handle;
 use crate::info::ProcessInfo;
 use crate::kernel::Kernel;
 use crate::memory::NoMemory;
@@ -16,7 +17,7 @@ use crate::signal::ask::Question;
 use crate::signal::exit_signal;
 use crate::table::{Dead, FreeSlots};
 use crate::task::context::{Address, Context};
-use crate::task::future::FutureBody;
+use crate::task::future::{FutureBody, LargeBody, is_large};
 use crate::watcher::{Ended, ExitWatch, PreparedWatch, WatchError};
 
 /// A host thread's way to the processes: pinned for as long as it lives, so keep it for a
@@ -24,6 +25,7 @@ use crate::watcher::{Ended, ExitWatch, PreparedWatch, WatchError};
 #[derive(Debug)]
 pub struct Host<'a> {
     kernel: &'a Kernel,
+    handle: &'a handle::Kernel,
     guard: Guard<'a>,
 }
 
@@ -32,9 +34,10 @@ impl<'a> Host<'a> {
     ///
     /// # Panics
     /// When `participant` is a member of another kernel's domain: it would protect nothing here.
-    pub fn new(kernel: &'a Kernel, participant: &'a Participant) -> Self {
+    pub fn new(handle: &'a handle::Kernel, participant: &'a Participant) -> Self {
+        let kernel: &Kernel = handle.inner();
         assert!(participant.is_member_of(&kernel.domain), "a participant of another domain");
-        Self { kernel, guard: participant.pin() }
+        Self { kernel, handle, guard: participant.pin() }
     }
 
     pub(crate) fn hand(&self) -> Hand<'_> {
@@ -56,7 +59,11 @@ impl<'a> Host<'a> {
         S: FnOnce(Context<M>) -> F + Send + 'static,
         F: Future<Output: crate::task::Exit> + Send + 'static,
     {
-        self.spawn(options, FutureBody::new(start)).map(|spawned| Address::new(spawned.pid))
+        let spawned = match const { is_large::<F>() } {
+            true => self.spawn(options, LargeBody::new(start)),
+            false => self.spawn(options, FutureBody::new(start)),
+        };
+        spawned.map(|spawned| Address::new(spawned.pid))
     }
 
     /// Sends a message. Lock-free.
@@ -187,7 +194,11 @@ impl<'a> Host<'a> {
     }
 
     /// The kernel.
-    pub fn kernel(&self) -> &'a Kernel {
+    pub fn kernel(&self) -> &'a handle::Kernel {
+        self.handle
+    }
+
+    pub(crate) fn inner(&self) -> &'a Kernel {
         self.kernel
     }
 }

@@ -73,14 +73,15 @@ pub trait Orders: 'static {
 pub struct Real;
 impl Orders for Real {}
 
-/// See the module.
+/// See the module. `repr(C)`, here and in what else `Header` begins with: where its parts lie is relied on there.
+#[repr(C)]
 #[derive(Debug)]
 pub struct Mailbox<O = Real> {
     head: AtomicPtr<Node>,
-    /// Written by the owner: a batch is taken and its exits are not yet all acted on.
-    fetching: AtomicBool,
     /// Written by the owner: signals that waited to be received when it fetched last, 0 when it sleeps.
     waiting: PlainAtomicU32,
+    /// Written by the owner: a batch is taken and its exits are not yet all acted on.
+    fetching: AtomicBool,
     /// Messages are counted (`bound`). Here because every send asks.
     bounded: bool,
     orders: PhantomData<O>,
@@ -193,13 +194,21 @@ impl<O: Orders> Mailbox<O> {
         // Relaxed: made visible by the swap's Release.
         self.fetching.store(true, Ordering::Relaxed);
         let batch = self.head.swap(ACTIVE, O::TAKE);
-        debug_assert!(batch != IDLE && batch != CLOSED, "take is the owner's, while the process runs");
+        // Checked always: neither is a node that could be followed.
+        assert!(batch != IDLE && batch != CLOSED, "take is the owner's, while the process runs");
         Batch(batch)
     }
 
     /// The batch's exits are acted on: the short way is open again. The owner's.
     pub fn settle(&self) {
         self.fetching.store(false, O::SETTLE);
+    }
+
+    /// The process has met what it dies of, and will fetch nothing any more: the short way is closed, so that what is asked of it
+    /// waits for its death. The owner's.
+    pub fn doom(&self) {
+        // Release: pairs with the Acquire of `is_clear`, for a caller that has heard of the doom by another way.
+        self.fetching.store(true, Ordering::Release);
     }
 
     /// After a fetch so many signals wait to be received. The owner's.

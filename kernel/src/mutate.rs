@@ -49,10 +49,13 @@ pub enum Mutation {
     KeepsTheClaim,
     /// Who falls asleep while a slice queues something is not looked for when it ends.
     NeverLooksBack,
-    /// Who has claimed an asker does not look again at what it has done before it slept.
-    TrustsTheFirstLook,
+    /// An answerer that has claimed the sleeping process that asks takes the cell to be its own, and stores where it has to
+    /// exchange.
+    TakesTheSleepersCell,
     /// Who has claimed a process that does not die of it forgets to queue it.
     ForgetsTheClaimed,
+    /// A process that is doomed to die in a slice of its own looks alive to those who ask until then.
+    DoomedLookAlive,
     /// A death lets go of the requests that it has not answered, and says nothing.
     ForgetsRequests,
     /// A death tells those who have asked before those who are linked.

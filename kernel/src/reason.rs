@@ -10,20 +10,26 @@
 //! watchers, and stays where the reason stays. So no signal, supervisor or comparison depends on what somebody
 //! returns, and what is returned need not be shown or compared.
 //!
+//! A reason may carry another, and that one a third. What the kernel does with all of them (drop, compare, show) goes from one to
+//! the next in a loop, so that a long chain needs no more stack than a short one; what is shown of it is cut at [`SHOWN`]. A type of the embedder's that
+//! holds a reason among other things is dropped by its own destructor, as a list of boxes is: one in the other.
+//!
 //! The count follows the usual rule: a clone needs no ordering (who clones, holds),
 //! a drop releases, the last drop acquires.
 
 use alloc::borrow::Cow;
-use core::any::Any;
+use core::any::{Any, TypeId};
 use core::fmt;
-use core::mem::offset_of;
+use core::mem::{ManuallyDrop, offset_of};
 use core::ptr::{self, NonNull};
 
 use crate::memory;
-use crate::sync::{AtomicUsize, Ordering, acquire_by};
+use crate::sync::{AtomicPtr, AtomicUsize, Ordering, acquire_by};
+use crate::world::{Contain, World};
 
-/// A value that a [`Reason`] can carry: anything that can be shown, compared and sent. It is dropped by whoever holds it
-/// last, which may be the kernel in the middle of something: its destructor must not panic.
+/// A value that a [`Reason`] can carry: anything that can be shown, compared and sent. The last holder of the reason drops it, which
+/// may be the kernel in the middle of something. Once a process has died of the reason, or has been sent it, a
+/// panic of the value's destructor is contained, where the world can catch one ([`World::container`]).
 pub trait ReasonValue: Any + fmt::Debug + Send + Sync {
     /// Whether `other` is the same value, of the same type.
     fn same(&self, other: &dyn ReasonValue) -> bool;
@@ -90,7 +96,10 @@ struct Head {
     count: AtomicUsize,
     kind: Kind,
     value: unsafe fn(NonNull<Head>) -> NonNull<dyn ReasonValue>,
-    free: unsafe fn(NonNull<Head>),
+    /// Frees the whole; if its value is a reason, that is given back, to be dropped next.
+    free: unsafe fn(NonNull<Head>) -> Option<Reason>,
+    /// The [`Contain`] of the first world that the reason came into; null before.
+    container: AtomicPtr<()>,
 }
 
 #[repr(C)]
@@ -120,6 +129,8 @@ impl<T> PartialEq for ResultOf<T> {
 
 // Codes lie below every address at which an allocator puts a `Head`.
 const CODES: usize = 9;
+/// So many reasons that carry one another are shown with their braces.
+const SHOWN: usize = 64;
 const LOST_TEXT: &str = "out of memory: the reason's own value was lost";
 
 impl Reason {
@@ -149,7 +160,7 @@ impl Reason {
     }
 
     /// `normal`, in every respect, from a process that has a result: see [`Reason::result`]. The last to hold the reason
-    /// drops the value, whose destructor must not panic. [`Reason::RESULT_LOST`] when there is no memory.
+    /// drops the value. [`Reason::RESULT_LOST`] when there is no memory.
     ///
     /// ```
     /// use atropos_kernel::Reason;
@@ -192,14 +203,44 @@ impl Reason {
             let value = unsafe { whole.byte_add(offset_of!(Counted<T>, value)) };
             value.cast::<T>()
         }
-        unsafe fn free<T>(head: NonNull<Head>) {
-            // SAFETY: the last count is gone, and `try_new::<Counted<T>>` made it.
-            unsafe { memory::drop_and_free(head.cast::<Counted<T>>()) }
+        unsafe fn free<T: Any>(head: NonNull<Head>) -> Option<Reason> {
+            let whole = head.cast::<Counted<T>>();
+            // SAFETY: the last count is gone, and the value lies in what `try_new::<Counted<T>>` made.
+            let value = unsafe { whole.byte_add(offset_of!(Counted<T>, value)) };
+            let inner = if TypeId::of::<T>() == TypeId::of::<Reason>() {
+                // SAFETY: `T` is `Reason`; it is read once, because the memory is freed without dropping it.
+                Some(unsafe { value.cast::<Reason>().read() })
+            } else if TypeId::of::<T>() == TypeId::of::<ResultOf<Reason>>() {
+                // SAFETY: `T` is `ResultOf<Reason>`; it is read once, as above.
+                Some(unsafe { value.cast::<ResultOf<Reason>>().read() }.0)
+            } else {
+                None
+            };
+            match inner {
+                // SAFETY: made by `try_new` for this type; its value has been moved out.
+                Some(_) => unsafe { memory::free(whole) },
+                // SAFETY: the last count is gone, so the value is whole and out of everybody's reach.
+                None => unsafe { memory::drop_and_free(whole) },
+            }
+            inner
         }
-        let head = Head { count: AtomicUsize::new(1), kind, value: value_of::<T>, free: free::<T> };
+        let container = AtomicPtr::new(ptr::null_mut());
+        let head = Head { count: AtomicUsize::new(1), kind, value: value_of::<T>, free: free::<T>, container };
         match memory::try_new(Counted { head, value }) {
             Ok(whole) => Self(whole.cast()),
             Err(_) => Self::LOST,
+        }
+    }
+
+    /// The reason is a process's from now on: whoever drops its value drops it contained.
+    #[inline]
+    pub(crate) fn come_into(&self, world: &dyn World) {
+        if let Some(head) = self.head()
+            && head.kind != Kind::Crash
+            && let Some(container) = world.container()
+        {
+            // Relaxed: the count's Release and Acquire order it before the last drop.
+            head.container.store(container as *mut (), Ordering::Relaxed);
         }
     }
 
@@ -274,6 +315,38 @@ impl Reason {
         matches!(self.view(), View::Normal | View::Shutdown | View::ShutdownWith(_))
     }
 
+    /// The reason that this one carries as its value, if it does.
+    fn inner(&self) -> Option<&Self> {
+        let head = self.head().filter(|head| matches!(head.kind, Kind::Value | Kind::ShutdownWith))?;
+        self.carried(head).downcast_ref::<Self>()
+    }
+
+    /// Gives up the count of this reason. The last one frees the value, or has it given back if it is a reason.
+    ///
+    /// # Safety
+    /// The reason is not used, nor dropped, any more.
+    unsafe fn release(&self) -> Option<Self> {
+        let head = self.head()?;
+        // Release pairs with the fence of the last holder: its free comes after every use.
+        if head.count.fetch_sub(1, Ordering::Release) != 1 {
+            return None;
+        }
+        acquire_by(|order| head.count.load(order));
+        // Relaxed: ordered by the counts, as everything that the holders wrote.
+        let (free, container) = (head.free, head.container.load(Ordering::Relaxed));
+        let mut inner = None;
+        // SAFETY: this was the last count, and the code runs once.
+        let mut free = || inner = unsafe { free(self.0) };
+        if container.is_null() {
+            free();
+            return inner;
+        }
+        // SAFETY: what is not null was a `Contain` (`come_into`).
+        let contain = unsafe { core::mem::transmute::<*mut (), Contain>(container) };
+        contain(&mut free);
+        inner
+    }
+
     /// The word itself, for a slot to keep.
     pub(crate) fn into_word(self) -> *mut () {
         let word = self.0.as_ptr().cast();
@@ -310,13 +383,12 @@ impl Clone for Reason {
 
 impl Drop for Reason {
     fn drop(&mut self) {
-        let Some(head) = self.head() else { return };
-        // Release pairs with the fence of the last holder: its free comes after every use.
-        if head.count.fetch_sub(1, Ordering::Release) == 1 {
-            acquire_by(|order| head.count.load(order));
-            let free = head.free;
-            // SAFETY: this was the last count.
-            unsafe { free(self.0) }
+        // SAFETY: it is being dropped.
+        let mut next = unsafe { self.release() };
+        while let Some(reason) = next {
+            let reason = ManuallyDrop::new(reason);
+            // SAFETY: it was given back to be dropped, which this is.
+            next = unsafe { reason.release() };
         }
     }
 }
@@ -328,12 +400,19 @@ unsafe impl Sync for Reason {}
 
 impl PartialEq for Reason {
     fn eq(&self, other: &Self) -> bool {
-        if self.0 == other.0 || (self.is_normal() && other.is_normal()) {
-            return true;
-        }
-        match (self.head(), other.head()) {
-            (Some(a), Some(b)) => a.kind == b.kind && self.carried(a).same(other.carried(b)),
-            _ => false,
+        let (mut a, mut b) = (self, other);
+        loop {
+            if a.0 == b.0 || (a.is_normal() && b.is_normal()) {
+                return true;
+            }
+            let (Some(head_a), Some(head_b)) = (a.head(), b.head()) else { return false };
+            if head_a.kind != head_b.kind {
+                return false;
+            }
+            match (a.inner(), b.inner()) {
+                (Some(inner_a), Some(inner_b)) => (a, b) = (inner_a, inner_b),
+                _ => return a.carried(head_a).same(b.carried(head_b)),
+            }
         }
     }
 }
@@ -342,7 +421,20 @@ impl Eq for Reason {}
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.view() {
+        let (mut reason, mut open) = (self, 0);
+        while let Some(inner) = reason.inner() {
+            // A value is shown as it is, so a reason in a reason is that reason.
+            if matches!(reason.view(), View::ShutdownWith(_)) {
+                if open == SHOWN {
+                    break;
+                }
+                f.write_str("{shutdown, ")?;
+                open += 1;
+            }
+            reason = inner;
+        }
+        match reason.view() {
+            _ if reason.inner().is_some() => f.write_str("..."),
             View::Normal => f.write_str("normal"),
             View::Shutdown => f.write_str("shutdown"),
             View::ShutdownWith(value) => write!(f, "{{shutdown, {value:?}}}"),
@@ -352,7 +444,8 @@ impl fmt::Display for Reason {
             View::NoConnection => f.write_str("noconnection"),
             View::Crash(text) => write!(f, "crash: {text}"),
             View::Value(value) => write!(f, "{value:?}"),
-        }
+        }?;
+        (0..open).try_for_each(|_| f.write_str("}"))
     }
 }
 
@@ -412,6 +505,26 @@ mod tests {
         assert!(!Reason::NORMAL.has_result() && !Reason::value(7_u8).has_result());
         assert_eq!(Reason::value(7_u8).result::<u8>(), None, "a reason's value is no result");
         assert!(Reason::RESULT_LOST.has_lost_result() && !with.has_lost_result());
+    }
+
+    /// Issue 14, 17: a chain of reasons needs no stack for its length. (Each level was a call of its own: an overflow.)
+    #[test]
+    fn n17_reasons_in_reasons_are_dropped_compared_and_shown_without_recursion() {
+        const DEEP: usize = if cfg!(miri) { 1_000 } else { 1_000_000 };
+        let value = Arc::new(7);
+        let chain = |wrap: fn(Reason) -> Reason| (0..DEEP).fold(Reason::value(value.clone()), |inner, _| wrap(inner));
+        for wrap in [Reason::value::<Reason>, Reason::shutdown_with::<Reason>, Reason::normal_with::<Reason>] {
+            let (one, other) = (chain(wrap), chain(wrap));
+            assert!(one == other && one != Reason::KILL);
+            let shown = alloc::format!("{one} {one:?} {:?}", one.view());
+            assert!(shown.len() < 4_000, "{} bytes", shown.len());
+            drop((one.clone(), one, other));
+            assert_eq!(Arc::strong_count(&value), 1, "all of it is dropped");
+        }
+        let two = Reason::shutdown_with(Reason::value(Reason::shutdown_with(3)));
+        assert_eq!(alloc::format!("{two}"), "{shutdown, {shutdown, 3}}");
+        assert_eq!(alloc::format!("{}", Reason::value(Reason::KILLED)), "killed");
+        assert_ne!(Reason::value(Reason::KILLED), Reason::value(Reason::KILL));
     }
 
     #[test]

@@ -3,10 +3,11 @@
 #![cfg(loom)]
 
 use std::sync::{Arc, Mutex, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
-use atropos_kernel::{Cx, Kernel, Lost, Peek, Pid, Reason, Received, Reply, Requested, Resumed, SpawnOptions};
-use atropos_loom::host::body;
+use atropos_kernel::internals::life;
+use atropos_kernel::{Cx, Lost, Peek, Pid, Reason, Received, Reply, Requested, Resumed, SpawnOptions};
+use atropos_loom::host::{Kept, Woken, body};
 use atropos_loom::mutant;
 use atropos_loom::world::{Known, Mutation, Stage, explore};
 
@@ -63,7 +64,11 @@ fn asker(
 }
 
 /// A process that takes a request, and does in the slice after that what it is told.
-fn server(stage: &Stage, mut then: impl FnMut(&Cx<'_, Reply<u8>>, Reply<u8>) -> Resumed + Send + 'static) -> Pid {
+fn server(
+    stage: &Stage,
+    core: usize,
+    mut then: impl FnMut(&Cx<'_, Reply<u8>>, Reply<u8>) -> Resumed + Send + 'static,
+) -> Pid {
     let mut reply = None;
     let body = body(move |cx: &Cx<'_, Reply<u8>>| {
         if let Some(reply) = reply.take() {
@@ -77,14 +82,14 @@ fn server(stage: &Stage, mut then: impl FnMut(&Cx<'_, Reply<u8>>, Reply<u8>) -> 
             _ => Resumed::Wait,
         }
     });
-    stage.host().spawn(&SpawnOptions::new().core(1), body).unwrap().pid
+    stage.host().spawn(&SpawnOptions::new().core(core), body).unwrap().pid
 }
 
 /// Ends the stage: then nothing holds its kernel.
 fn end(stage: Stage) {
-    let kernel: Weak<Kernel> = Arc::downgrade(&stage.kernel);
+    let lives = life::of(&stage.kernel);
     stage.end();
-    assert!(kernel.upgrade().is_none(), "somebody has kept a share");
+    assert!(!lives(), "somebody has kept a share");
 }
 
 /// The receiver dies of its own will while it is asked: the request is refused, or waits in its mailbox.
@@ -164,7 +169,7 @@ fn received(then: Then, does: Asker, mutation: Option<Mutation>) -> &'static str
     let answered = Arc::new(Mutex::new(None));
     let tells = answered.clone();
     stage.start(0, asker(to.clone(), &log, before));
-    to.set(server(&stage, move |cx, reply| match then {
+    to.set(server(&stage, 1, move |cx, reply| match then {
         Then::Dies => {
             // The body has it still when it is dropped.
             drop(reply);
@@ -255,13 +260,98 @@ fn from_outside(does: Asker, mutation: Option<Mutation>) -> &'static str {
     outcome
 }
 
+/// What is done with the asker's end by a thread that is not the process that has asked.
+#[derive(Clone, Copy, PartialEq)]
+enum Elsewhere {
+    /// The thread looks, and waits by a waker of its own.
+    Looks,
+    /// It lets go.
+    LetsGo,
+    /// It looks, leaves its waker, and lets go.
+    LooksAndLetsGo,
+    /// It looks, and gives the end back to the process, which looks when it is resumed.
+    GivesBack,
+}
+
+/// Issue 14, 4: the process that asks sleeps, and its end of the request is with a thread that is not that process, while the
+/// receiver answers.
+fn asked_from_elsewhere(does: Elsewhere, looked_at_home: bool, mutation: Option<Mutation>) -> &'static str {
+    let mut stage = Stage::new(1, mutation);
+    let (log, answered): (Log, Arc<Mutex<Option<bool>>>) = Default::default();
+    let tells = answered.clone();
+    let to = server(&stage, 0, move |_, reply| {
+        *tells.lock().unwrap() = Some(reply.try_send(7).is_ok());
+        Resumed::Wait
+    });
+    stage.run(0, 1);
+    let (end, back): (Arc<Mutex<Option<Requested<u8>>>>, Arc<Mutex<Option<Requested<u8>>>>) = Default::default();
+    let gives = end.clone();
+    let (takes, sees, mut asked) = (back.clone(), log.clone(), false);
+    stage.start(0, move |cx| {
+        if !std::mem::replace(&mut asked, true) {
+            let mut requested = cx.request(to, |reply: Reply<u8>| reply).ok();
+            if looked_at_home {
+                look(cx, &mut requested, &sees);
+            }
+            *gives.lock().unwrap() = requested;
+        } else {
+            look(cx, &mut takes.lock().unwrap(), &sees);
+        }
+        Resumed::Wait
+    });
+    // The asker asks and sleeps; the receiver receives.
+    stage.run(0, 2);
+    let mut requested = Kept::new(end.lock().unwrap().take().unwrap());
+    let (woken, _) = Woken::new();
+    let (by, sees, crossing) = (Waker::from(woken.clone()), log.clone(), stage.crossing.clone());
+    let left: Arc<Mutex<Option<Requested<u8>>>> = Arc::default();
+    let keeps = left.clone();
+    stage.race_host(&[1], move |_| {
+        crossing.pass();
+        if does == Elsewhere::LetsGo {
+            return drop(requested);
+        }
+        match requested.poll(&mut Context::from_waker(&by)) {
+            Poll::Ready(polled) => {
+                drop(requested);
+                return sees.lock().unwrap().push(polled.map_or_else(Seen::Lost, Seen::Answer));
+            }
+            Poll::Pending => {}
+        }
+        match does {
+            Elsewhere::Looks => *keeps.lock().unwrap() = Some(requested.take()),
+            Elsewhere::GivesBack => *back.lock().unwrap() = Some(requested.take()),
+            Elsewhere::LetsGo | Elsewhere::LooksAndLetsGo => drop(requested),
+        }
+    });
+    stage.settle();
+    let waits = left.lock().unwrap().take();
+    if let Some(requested) = waits {
+        let mut requested = Kept::new(requested);
+        assert!(woken.calls() > 0, "the thread that waits is woken");
+        let polled = requested.poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(polled, Poll::Ready(Ok(7)), "and finds the answer");
+        log.lock().unwrap().push(Seen::Answer(7));
+    }
+    let (given, seen) = (answered.lock().unwrap().unwrap(), std::mem::take(&mut *log.lock().unwrap()));
+    let outcome = match (given, &*seen) {
+        (true, [Seen::Answer(7)]) => "taken",
+        (true, []) => "left",
+        (false, []) => "came back",
+        other => panic!("an answer in two places, or none: {other:?}"),
+    };
+    assert_eq!(Arc::strong_count(&woken), 1, "no waker is left");
+    self::end(stage);
+    outcome
+}
+
 /// The receiver is linked to the asker, who traps exits, and dies with the request: who sees the Down finds the EXIT.
 fn exit_comes_first(mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let (log, early) = (Log::default(), Known::new());
     let kept: Arc<Mutex<Option<Reply<u8>>>> = Arc::default();
     let keeps = kept.clone();
-    let to = server(&stage, move |_, reply| {
+    let to = server(&stage, 1, move |_, reply| {
         // It goes later: what is looked for is the Down.
         *keeps.lock().unwrap() = Some(reply);
         Resumed::Exit(WHY)
@@ -320,7 +410,7 @@ fn the_asker_dies() {
     explore("drop, receive || asker's death", Some(2), dead, || received(Then::Drops, Asker::Dies, None));
 }
 
-/// Who answers is alone with the cell when the asker sleeps (`cell`, A5), and must not be when it has done something before.
+/// The process that was asked answers, its watch at hand, while the asker goes to sleep, lets go, or dies.
 #[test]
 fn by_whom_was_asked() {
     explore("answer || look, sleep", Some(3), &["answered"], || received(Then::Answers, Asker::Looks, None));
@@ -328,6 +418,25 @@ fn by_whom_was_asked() {
         received(Then::Answers, Asker::LetsGo, None)
     });
     explore("answer || death", Some(3), &["came back", "left"], || received(Then::Answers, Asker::Dies, None));
+}
+
+/// Issue 14, 4.
+#[test]
+fn from_a_thread_that_is_not_the_process() {
+    for at_home in [false, true] {
+        explore("answer || look elsewhere", Some(3), &["taken"], move || {
+            asked_from_elsewhere(Elsewhere::Looks, at_home, None)
+        });
+        explore("answer || let go elsewhere", Some(3), &["came back", "left"], move || {
+            asked_from_elsewhere(Elsewhere::LetsGo, at_home, None)
+        });
+        explore("answer || look, let go elsewhere", Some(3), &["came back", "left", "taken"], move || {
+            asked_from_elsewhere(Elsewhere::LooksAndLetsGo, at_home, None)
+        });
+        explore("answer || look elsewhere, and at home again", Some(3), &["taken"], move || {
+            asked_from_elsewhere(Elsewhere::GivesBack, at_home, None)
+        });
+    }
 }
 
 #[test]
@@ -345,8 +454,14 @@ fn mutants() {
         mutant(name, Some(2), move || _ = f(Some(mutation)));
     };
     wrong("request, a death says nothing", Mutation::ForgetsRequests, |m| received(Then::Dies, Asker::Looks, m));
-    wrong("request, who has claimed looks once", Mutation::TrustsTheFirstLook, |m| {
-        received(Then::Answers, Asker::LetsGo, m)
+    wrong("request, the sleeper's cell is taken, looked at", Mutation::TakesTheSleepersCell, |m| {
+        asked_from_elsewhere(Elsewhere::Looks, false, m)
+    });
+    wrong("request, the sleeper's cell is taken, let go of", Mutation::TakesTheSleepersCell, |m| {
+        asked_from_elsewhere(Elsewhere::LetsGo, true, m)
+    });
+    wrong("request, the sleeper's cell is taken, given back", Mutation::TakesTheSleepersCell, |m| {
+        asked_from_elsewhere(Elsewhere::LooksAndLetsGo, true, m)
     });
     wrong("request, what waits is dropped", Mutation::LateIsDropped, asks_the_dying);
     wrong("request, DOWN before EXIT", Mutation::DownsFirst, exit_comes_first);

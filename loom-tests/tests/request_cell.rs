@@ -378,6 +378,8 @@ fn mutants() {
         "a watch that is taken out when it is out", |of| of.answers_itself(0), TAKES_THE_WATCH_FIRST: bool = false
     );
     wrong!("a watch that is lost", |of| of.answers_itself(1), PUTS_THE_WATCH_BACK: bool = false);
+    wrong!("an answer that is stored, let go of", |of| of.answers_itself(0), EXCHANGES: bool = false);
+    wrong!("an answer that is stored, waited for", |of| of.answers_itself(1), EXCHANGES: bool = false);
     wrong!("a second waker before the first is out", |of| of.waits_again(), HEEDS_OUT: bool = false);
 }
 

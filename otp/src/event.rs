@@ -13,11 +13,11 @@ use alloc::vec::Vec;
 use core::any::Any;
 use core::fmt;
 
-use atropos_kernel::{Context, Down, Pid, Reason, Reference, Replied, Reply, SendError, reply};
+use atropos_kernel::{Context, Down, Held, Pid, Reason, Reference, Replied, Reply, SendError, reply};
 
 use crate::call::CallError;
 use crate::server::{Next, Server, ServerRef, Serving};
-use crate::wait::pid_of;
+use crate::wait::{breathe, pid_of};
 
 /// What an event handler does after an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,7 +62,7 @@ pub type HandlerId = Cow<'static, str>;
 
 struct Entry<E> {
     id: HandlerId,
-    handler: Box<dyn EventHandler<E>>,
+    handler: Held<Box<dyn EventHandler<E>>>,
     /// Whoever supervises it: who, by which monitor, and where to tell why it went.
     supervised: Option<(Pid, Reference, Reply<Removed>)>,
 }
@@ -142,12 +142,15 @@ impl<E: Send + 'static> Events<E> {
         self.entries.iter().position(|entry| entry.id == *id)
     }
 
-    fn notify(&mut self, event: &E, cx: Serving<'_, Self>) {
+    async fn notify(&mut self, event: E, cx: Serving<'_, Self>) {
+        let event = cx.with(|cx| cx.hold(event));
         let mut place = 0;
         while let Some(entry) = self.entries.get_mut(place) {
-            let why = match cx.with(|cx| cx.contain(|| entry.handler.event(event))) {
+            let why = match cx.with(|cx| cx.contain(|| entry.handler.event(&event))) {
                 Ok(After::Stay) => {
                     place += 1;
+                    // However many there are, others have their turns between two of them.
+                    breathe(cx.context()).await;
                     continue;
                 }
                 Ok(After::Leave) => Removed::Left,
@@ -158,16 +161,13 @@ impl<E: Send + 'static> Events<E> {
     }
 
     fn remove(&mut self, place: usize, why: Removed, cx: Serving<'_, Self>) {
-        let mut entry = self.entries.remove(place);
-        // Its faults are its own: it is gone.
-        let _ = cx.with(|cx| {
-            cx.contain(move || {
-                entry.handler.terminate(&why);
-                if let Some((_, _, told)) = entry.supervised.take() {
-                    told.send(why);
-                }
-            })
-        });
+        let Entry { mut handler, supervised, .. } = self.entries.remove(place);
+        // Its faults are its own: it is gone, whatever it does at its end, and so is what it holds.
+        let _ = cx.with(|cx| cx.contain(|| handler.terminate(&why)));
+        drop(handler);
+        if let Some((_, _, told)) = supervised {
+            told.send(why);
+        }
     }
 
     fn forget_monitor(&self, place: usize, cx: Serving<'_, Self>) {
@@ -183,6 +183,8 @@ impl<E: Send + 'static> Events<E> {
         supervised: Option<(Pid, Reply<Removed>)>,
         cx: Serving<'_, Self>,
     ) -> Result<(), AddError> {
+        // Held first: one that is not taken on is dropped.
+        let handler = cx.with(|cx| cx.hold(handler));
         if self.place(&id).is_some() {
             return Err(AddError::Taken);
         }
@@ -203,24 +205,24 @@ impl<E: Send + 'static> Events<E> {
 
     fn do_it(&mut self, request: Ask<E>, cx: Serving<'_, Self>) {
         match request {
-            Ask::Notify(event) => self.notify(&event, cx),
-            Ask::Sync(event, reply) => {
-                self.notify(&event, cx);
-                reply.send(());
-            }
+            Ask::Notify(_) | Ask::Sync(..) => unreachable!("`handle` notifies"),
             Ask::Add(id, handler, supervised, reply) => reply.send(self.add(id, handler, supervised, cx)),
             Ask::Delete(id, reply) => reply.send(self.take_out(&id, Removed::Deleted, cx)),
             Ask::Swap(old, new, handler, reply) => {
-                let swapped = (old == new || self.place(&new).is_none())
-                    && self.take_out(&old, Removed::Swapped, cx)
-                    && self.add(new, handler, None, cx).is_ok();
+                let may = (old == new || self.place(&new).is_none()) && self.take_out(&old, Removed::Swapped, cx);
+                let swapped = if may {
+                    self.add(new, handler, None, cx).is_ok()
+                } else {
+                    cx.with(|cx| cx.let_go(handler));
+                    false
+                };
                 reply.send(swapped);
             }
             Ask::Which(reply) => reply.send(self.entries.iter().map(|entry| entry.id.clone()).collect()),
             Ask::Look(id, look) => {
                 let entry = self.entries.iter_mut().find(|entry| entry.id == id);
                 // A look that panics is its asker's fault, who is told: the reply in it is dropped.
-                drop(cx.with(|cx| cx.contain(|| look(entry.map(|entry| &mut *entry.handler)))));
+                drop(cx.with(|cx| cx.contain(|| look(entry.map(|entry| &mut **entry.handler)))));
             }
         }
     }
@@ -229,9 +231,16 @@ impl<E: Send + 'static> Events<E> {
 impl<E: Send + 'static> Server for Events<E> {
     type Message = Request<E>;
 
-    fn handle(&mut self, request: Request<E>, cx: Serving<'_, Self>) -> impl Future<Output = Next<Request<E>>> + Send {
-        self.do_it(request.0, cx);
-        core::future::ready(Next::Wait)
+    async fn handle(&mut self, request: Request<E>, cx: Serving<'_, Self>) -> Next<Request<E>> {
+        match request.0 {
+            Ask::Notify(event) => self.notify(event, cx).await,
+            Ask::Sync(event, reply) => {
+                self.notify(event, cx).await;
+                reply.send(());
+            }
+            other => self.do_it(other, cx),
+        }
+        Next::Wait
     }
 
     fn down(&mut self, down: Down, cx: Serving<'_, Self>) -> impl Future<Output = Next<Request<E>>> + Send {
@@ -245,11 +254,11 @@ impl<E: Send + 'static> Server for Events<E> {
         core::future::ready(Next::Wait)
     }
 
-    fn terminate(&mut self, reason: &Reason, cx: Serving<'_, Self>) -> impl Future<Output = ()> + Send {
+    async fn terminate(&mut self, reason: &Reason, cx: Serving<'_, Self>) {
         while !self.entries.is_empty() {
             self.remove(0, Removed::Stopped(reason.clone()), cx);
+            breathe(cx.context()).await;
         }
-        core::future::ready(())
     }
 }
 

@@ -260,10 +260,18 @@ pub unsafe fn free<T>(memory: NonNull<T>, pool: Option<&Pool>) {
 /// As for [`super::drop_and_free`].
 #[inline]
 pub unsafe fn drop_and_free<T>(memory: NonNull<T>, pool: Option<&Pool>) {
+    // The memory goes back also when the value's destructor, which may be foreign, panics.
+    struct Frees<'a, T>(NonNull<T>, Option<&'a Pool>);
+    impl<T> Drop for Frees<'_, T> {
+        #[inline]
+        fn drop(&mut self) {
+            // SAFETY: by the contract of `drop_and_free`; the value is gone, whole or in parts.
+            unsafe { free(self.0, self.1) };
+        }
+    }
+    let _frees = Frees(memory, pool);
     // SAFETY: by contract the value is whole and not used again.
     unsafe { memory.drop_in_place() };
-    // SAFETY: by contract.
-    unsafe { free(memory, pool) };
 }
 
 #[cfg(test)]

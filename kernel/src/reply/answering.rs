@@ -50,13 +50,18 @@ impl<T, O: Orders> Reply<T, O> {
         // SAFETY: the answerer's until ANSWERED, and it answers once: `self` ends here.
         unsafe { Cell::replace(this.0, Some(answer)) };
         let mut open = open;
-        if let (Some((asker, place)), Some(open)) = (at, open.as_deref_mut())
+        if let (Some((asker, place)), Some(open)) = (at, open.as_deref_mut()) {
+            #[cfg(loom)]
             // SAFETY: the answerer is not out, and neither is the watch, which is `open`'s newest.
-            && unsafe { place.answers_the_sleeping(asker, this.0, open) }
-        {
-            return Ok(());
+            if unsafe { place.answers_the_sleeping(asker, this.0, open) } {
+                return Ok(());
+            }
+            // SAFETY: likewise.
+            if unsafe { place.answers_first::<O>(asker, this.0, open) } {
+                return Ok(());
+            }
         }
-        // SAFETY: likewise.
+        // SAFETY: the answerer is not out, and this is its end.
         if unsafe { Self::event(this.0, ANSWERED, at, open) } {
             return Ok(());
         }
@@ -119,7 +124,9 @@ impl<T, O: Orders> Reply<T, O> {
             unsafe { Head::free(head, None) };
         }
         // Foreign; at the very end.
-        waker.into_iter().for_each(Waker::wake);
+        if let Some(waker) = waker {
+            call(waker, at.map(|(_, place)| place));
+        }
         true
     }
 
@@ -143,6 +150,15 @@ impl<T, O: Orders> Reply<T, O> {
             // SAFETY: the last one.
             unsafe { Head::free(head, None) };
         }
+    }
+}
+
+/// Calls the waker of the other end. Its panic is not the answerer's, where that can be told: on a core of the asker's kernel.
+#[cold]
+fn call(waker: Waker, place: Option<&Place<'_>>) {
+    match place {
+        Some(place) => place.contain(|| waker.wake()),
+        None => waker.wake(),
     }
 }
 

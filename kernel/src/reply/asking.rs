@@ -95,7 +95,8 @@ impl<T, O: Orders> Asking<T, O> {
         let (head, asker) = (self.head, self.head().asker);
         let place = asker.map(|asker| Place::of(&asker));
         let pool = place.as_ref().and_then(Place::pool);
-        // Foreign, and dropped at the very end: a panic in there is nothing to the cell.
+        // Foreign, and dropped at the very end: a panic in there is nothing to the cell. The waker first, contained where that can
+        // be: one that panics as well as the answer would end the program.
         let (mut untaken, mut waker) = (None, None);
         let mut before = self.head().load(O::LOOK);
         let mut last = before & all_others == all_others;
@@ -124,7 +125,10 @@ impl<T, O: Orders> Asking<T, O> {
             // SAFETY: the last one, with Acquire.
             unsafe { Head::free(head, pool) };
         }
-        drop((untaken, waker));
+        if let (Some(waker), Some(place)) = (waker, &place) {
+            place.contain(|| drop(waker));
+        }
+        drop(untaken);
     }
 }
 

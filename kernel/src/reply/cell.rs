@@ -22,11 +22,12 @@
 //!   P4) in the cell for an answerer that is on no core of its kernel. From the answerer's event until it is out the
 //!   share is both's, and whoever goes last gives it up; otherwise the asker does. So nothing is held for one that has
 //!   let go, and before its event an answerer touches nothing but the cell.
-//! - **A5.** Who has claimed the asker while it sleeps (`mailbox`, edge 6) has its part of the cell as well, until it has queued
-//!   it. A process that answers what it was asked, whose watch it has too, is then alone with the cell, and stores where it would
-//!   exchange: if the word is 0 still, after the claim.
+//! - **A5.** The asker's end is whoever has it: the process that asks, or any other thread that the end was moved to, in any
+//!   order. Where the process is, and whether it sleeps, says nothing of where its end is: to own the sleeping process
+//!   (`mailbox`, edge 6) gives no right to the cell. So each change of the word is an exchange, also that of an answerer whom nobody
+//!   else seems to meet; an event comes before the wake-up of the process, and never the other way round.
 //!
-//! Every other step is an exchange that fails only because another party has taken one of its few steps: wait-free, but for an
+//! Every step is an exchange that fails only because another party has taken one of its few steps: wait-free, but for an
 //! asker that looks again and again with another waker.
 
 use core::ptr::NonNull;
@@ -75,6 +76,8 @@ pub trait Orders: 'static {
     const PUTS_THE_WATCH_BACK: bool = true;
     /// An asker that waits for DOWN behind DROPPED leaves its waker only once the answerer is out.
     const HEEDS_OUT: bool = true;
+    /// An event that finds nobody in the cell is an exchange, and not a look and a store (A5).
+    const EXCHANGES: bool = true;
 }
 
 /// All as it must be.
@@ -263,6 +266,10 @@ impl Head {
             }
             let is_out = word & WAITING == 0 || !O::HEEDS_WAITING;
             let now = (word | event | if is_out { out } else { 0 }) & !WAITING;
+            if !O::EXCHANGES && word == 0 {
+                self.word.store(now, Ordering::Release);
+                return Ok((word, None));
+            }
             match self.word.compare_exchange(word, now, O::EVENT, Ordering::Relaxed) {
                 Ok(_) if word & WAITING == 0 => return Ok((word, None)),
                 Ok(_) => {
@@ -274,20 +281,17 @@ impl Head {
         }
     }
 
-    /// Whether nobody has done anything yet. Who relies on it knows from elsewhere that nobody does.
+    /// The answerer's and the watch's event and end in one, if nobody has done anything yet: the exchange of [`Head::event`]
+    /// where it is most often made.
     #[inline]
-    pub(super) fn is_untouched(&self) -> bool {
-        // Relaxed: a hint, or what the asker did comes before its sleep, whose claim has Acquire.
-        self.load(Ordering::Relaxed) == 0
+    pub(super) fn answer_first<O: Orders>(&self) -> bool {
+        // Relaxed: a failure is looked at again in `event`.
+        self.word.compare_exchange(0, ANSWERED | OUT_ANSWERER | OUT_WATCH, O::EVENT, Ordering::Relaxed).is_ok()
     }
 
-    /// The answerer's and the watch's event and end, without an exchange (A5).
-    ///
-    /// # Safety
-    /// The caller is both, and has claimed the asker, and the word is 0.
-    #[inline]
-    pub(super) unsafe fn answer_alone(&self) {
-        // Release: pairs with `LOOK`, as an event does.
+    /// A mutant's answer: a store.
+    #[cfg(loom)]
+    pub(super) fn store_answered(&self) {
         self.word.store(ANSWERED | OUT_ANSWERER | OUT_WATCH, Ordering::Release);
     }
 

@@ -2,11 +2,10 @@
 
 use core::ptr::{self, NonNull};
 
-use super::cell::{Asker, Head};
+use super::cell::{Asker, Head, Orders};
 use super::watch::Open;
 use crate::cx::Slice;
 use crate::memory::pool::Pool;
-use crate::mutate::Mutation;
 use crate::process::fetch::{By, fetch};
 use crate::process::header::Header;
 use crate::task::waker;
@@ -27,6 +26,16 @@ impl<'s> Place<'s> {
     /// On a core of the asker's kernel, in a slice: nothing is reclaimed meanwhile.
     pub(super) fn is_core(&self) -> bool {
         self.0.is_some()
+    }
+
+    /// Runs foreign code, contained if this is a core.
+    pub(super) fn contain(&self, code: impl FnOnce()) {
+        let mut code = Some(code);
+        let mut run = || code.take().into_iter().for_each(|code| code());
+        match self.0 {
+            Some(slice) => slice.hand.kernel.contain(&mut run),
+            None => run(),
+        }
     }
 
     /// Where freed memory goes.
@@ -50,27 +59,46 @@ impl<'s> Place<'s> {
         open.is_newest(request).then_some(open)
     }
 
-    /// Answers an asker that sleeps, by whom it has asked (`cell`, A5), and wakes it; false, and nothing has happened but perhaps
-    /// a wake too many, when it does not, or there is more to do than that.
+    /// The process that was asked answers before anybody has done anything else, and wakes the asker; false, and nothing has
+    /// happened, when the asker or a waker is there first.
     ///
     /// # Safety
     /// The answer is in the cell; neither the answerer nor the watch is out, which is the newest of `open`, and after true both
     /// are.
     #[inline]
+    pub(super) unsafe fn answers_first<O: Orders>(&self, asker: &Asker, head: NonNull<Head>, open: &mut Open) -> bool {
+        let Some(Slice { hand, .. }) = self.0 else { return false };
+        // Afterwards the cell is not looked at.
+        open.pop();
+        // SAFETY: not out.
+        if unsafe { head.as_ref() }.answer_first::<O>() {
+            asker.wake(hand);
+            return true;
+        }
+        // SAFETY: not out, and taken out above.
+        unsafe { open.put_back(head) };
+        false
+    }
+
+    /// As a mutant of [`Head::event`] does with an asker that sleeps: claims it, and takes the cell for its own (`cell`, A5).
+    ///
+    /// # Safety
+    /// The answer is in the cell; neither the answerer nor the watch is out, which is the newest of `open`, and after true both
+    /// are.
+    #[cfg(loom)]
     pub(super) unsafe fn answers_the_sleeping(&self, asker: &Asker, head: NonNull<Head>, open: &mut Open) -> bool {
         let Some(Slice { hand, .. }) = self.0 else { return false };
-        // SAFETY: not out.
-        let cell = unsafe { head.as_ref() };
-        if !cell.is_untouched() {
+        if !hand.kernel.mutated(crate::mutate::Mutation::TakesTheSleepersCell) {
             return false;
         }
         let Some(process) = hand.find(asker.pid).filter(|process| waker::claim(process)) else { return false };
-        // What it has done since, before it went to sleep.
-        let alone = cell.is_untouched() || hand.kernel.mutated(Mutation::TrustsTheFirstLook);
+        // SAFETY: not out.
+        let cell = unsafe { head.as_ref() };
+        let alone = cell.load(crate::sync::Ordering::Relaxed) == 0;
         if alone {
+            // Afterwards the cell is not looked at.
             open.pop();
-            // SAFETY: nobody else has the cell: the asker is ours, and does nothing until it is queued.
-            unsafe { cell.answer_alone() };
+            cell.store_answered();
         }
         hand.schedule(process);
         alone

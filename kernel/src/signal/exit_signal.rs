@@ -50,6 +50,7 @@ impl ExitSignal {
 /// may be acted on ahead of its place. Lock-free.
 pub(crate) fn send(hand: &Hand<'_>, from: Option<Pid>, to: Pid, reason: Reason) -> Result<bool, NoMemory> {
     let Some(process) = hand.find(to) else { return Ok(false) };
+    reason.come_into(hand.kernel.world());
     let kills = reason == Reason::KILL;
     if kills && hand.kernel.starves_kills() {
         return Ok(waker::kill(process, hand));

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use atropos_kernel::reclaim::{Domain, Participant};
 use atropos_kernel::world::{Here, World};
-use atropos_kernel::{Body, Core, Cx, Host, Kernel, Options, Ran, Reason, Resumed};
+use atropos_kernel::{Body, Contain, Core, Cx, Host, Kernel, Options, Ran, Reason, Resumed};
 
 thread_local! {
     static HERE: Here = const { Cell::new(std::ptr::null()) };
@@ -34,12 +34,18 @@ pub(crate) struct Stepped {
     pub(crate) lost: AtomicUsize,
     /// Panics go through the kernel, as in a world that cannot catch them.
     pub(crate) lets_through: bool,
+    /// Cores look after each other when a slice lasts for a millisecond.
+    pub(crate) rescues: bool,
 }
 
 // SAFETY: `here` is a thread-local.
 unsafe impl World for Stepped {
     fn now(&self) -> u64 {
         self.now.load(Ordering::Relaxed)
+    }
+
+    fn rescues_after(&self) -> Option<u64> {
+        self.rescues.then_some(1_000_000)
     }
 
     fn wake(&self, _: usize) {
@@ -59,6 +65,11 @@ unsafe impl World for Stepped {
             Some(text) => Reason::crash(*text),
             None => Reason::crash("a panic"),
         })
+    }
+
+    fn container(&self) -> Option<Contain> {
+        let contain: Contain = |code| drop(catch_unwind(AssertUnwindSafe(code)));
+        (!self.lets_through).then_some(contain)
     }
 
     fn lost_panic(&self, _: &Reason) {

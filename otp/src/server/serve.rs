@@ -12,7 +12,7 @@ use core::pin::pin;
 use core::task::Poll;
 use core::time::Duration;
 
-use atropos_kernel::{Context, Cursor, Exit, Peek, Pid, Reason, Received};
+use atropos_kernel::{Context, Cursor, Exit, Held, Peek, Pid, Reason, Received};
 
 use super::rebirth::{Mail, Rebirth};
 use super::system::{Content, Envelope, Event, Statistics, System, Tracer};
@@ -20,7 +20,7 @@ use super::{Next, Refusal, Server, Serving};
 use crate::contained::contained;
 use crate::report::{Hook, Report};
 use crate::start::Ready;
-use crate::wait::{Alarm, Ring, breathe, first};
+use crate::wait::{Alarm, Ring, breathe, first, poll_search};
 
 /// What a server's process begins with.
 pub(crate) struct Birth<S: Server> {
@@ -33,13 +33,13 @@ struct Loop<S: Server> {
     cx: Context<Envelope<S>>,
     parent: Option<Pid>,
     statistics: Statistics,
-    tracer: Option<Tracer<S>>,
+    tracer: Option<Held<Tracer<S>>>,
     hook: Option<Hook>,
-    rebirth: Option<Rebirth<S>>,
+    rebirth: Option<Held<Rebirth<S>>>,
     /// A copy of the message that is being handled: the poison, if the state dies of it.
-    handled: Option<S::Message>,
+    handled: Option<Held<S::Message>>,
     /// What the last state died of, to be handled again by this one.
-    poison: Option<S::Message>,
+    poison: Option<Held<S::Message>>,
     /// Up to where urgent messages have been looked for.
     urgent: Cursor,
 }
@@ -51,9 +51,10 @@ pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: Ready, bir
     let parent = ready.parent();
     let container = cx.container();
     let urgent = Cursor::new();
+    let rebirth = rebirth.map(|rebirth| cx.with(|cx| cx.hold(rebirth)));
     let mut server = Loop { cx, parent, statistics, tracer: None, hook, rebirth, handled: None, poison: None, urgent };
     // After the loop's own part, so that its destructor comes first.
-    let mut state = state;
+    let mut state = server.cx.with(|cx| cx.hold(state));
     let serving = server.serving();
     let begun = contained(&container, pin!(async { state.init(serving).await })).await;
     let mut next = match begun {
@@ -78,7 +79,10 @@ pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: Ready, bir
         if crashed {
             report(&server.cx, server.hook.as_ref(), &reason);
             // A poison that still waits is mail, and goes before what its state's own `init` wanted and died of.
-            server.poison = server.poison.take().or(server.handled.take());
+            let handled = server.handled.take();
+            if server.poison.is_none() {
+                server.poison = handled;
+            }
         }
         server.trace(Event::Stopping(&reason));
         let serving = server.serving();
@@ -86,12 +90,15 @@ pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: Ready, bir
         if let Err(crash) = &terminated {
             report(&server.cx, server.hook.as_ref(), crash);
         }
+        let reason = terminated.map_or_else(|crash| crash, |()| reason);
+        // The state goes before its successor is made, which may want what it holds. A destructor that panics is the crash of
+        // a server that ends here, and no reason not to be reborn.
+        let dropped = container.contain(|| drop(state.into_inner()));
         if crashed && let Some((reborn, first)) = server.reborn().await {
-            state = reborn;
-            next = first;
+            (state, next) = (reborn, first);
             continue;
         }
-        return terminated.map_or_else(|crash| crash, |()| reason);
+        return dropped.map_or_else(|crash| crash, |()| reason);
     }
 }
 
@@ -118,13 +125,14 @@ impl<S: Server> Loop<S> {
     }
 
     /// The next state after a crash, up; `None` when there is none to be had.
-    async fn reborn(&mut self) -> Option<(S, Next<S::Message>)> {
+    async fn reborn(&mut self) -> Option<(Held<S>, Next<S::Message>)> {
         let now = self.cx.with(|cx| cx.now());
-        let rebirth = self.rebirth.as_mut()?;
+        let rebirth = &mut **self.rebirth.as_mut()?;
         if !rebirth.history.add(now, rebirth.intensity) {
             return None;
         }
-        let mut state = self.cx.with(|cx| cx.contain(|| (rebirth.make)())).ok()?;
+        let state = self.cx.with(|cx| cx.contain(|| (rebirth.make)())).ok()?;
+        let mut state = self.cx.with(|cx| cx.hold(state));
         let drops = matches!(rebirth.mail, Mail::Drop);
         if drops {
             self.drop_mail().await;
@@ -149,7 +157,7 @@ impl<S: Server> Loop<S> {
         };
         while let Some(dropped) = first(&self.cx, Ring::Already, message).await {
             // Its destructor is the message's own.
-            let _ = self.cx.with(|cx| cx.contain(|| drop(dropped)));
+            self.cx.with(|cx| cx.let_go(dropped));
             breathe(&self.cx).await;
         }
     }
@@ -163,10 +171,9 @@ impl<S: Server> Loop<S> {
             };
         }
         // Without room for a timer it waits without one: as if something had come.
-        let alarm = Alarm::start(&self.cx, patience).unwrap_or_else(|_| Alarm::never(&self.cx));
+        let mut alarm = Alarm::start(&self.cx, patience).unwrap_or_else(|_| Alarm::never(&self.cx));
         let (cx, cursor) = (&self.cx, &mut self.urgent);
-        breathe(cx).await;
-        core::future::poll_fn(|_| {
+        core::future::poll_fn(|task| {
             let urgent = |peek: Peek<'_, Envelope<S>>| match peek {
                 Peek::Message(envelope) | Peek::Timer { message: envelope, .. } => match &envelope.0 {
                     Content::Message(message) => S::is_urgent(message),
@@ -174,10 +181,14 @@ impl<S: Server> Loop<S> {
                 },
                 _ => false,
             };
-            match cx.with(|cx| cx.receive_match(cursor, urgent).or_else(|| cx.receive())) {
+            let found = match poll_search(cx, task, cursor, urgent) {
+                Poll::Ready(None) => cx.try_recv(),
+                Poll::Ready(found) => found,
+                Poll::Pending => return Poll::Pending,
+            };
+            match found {
                 Some(received) => Poll::Ready(Some(received)),
-                None if alarm.has_rung() => Poll::Ready(None),
-                None => Poll::Pending,
+                None => alarm.poll_rung(task, true).map(|()| None),
             }
         })
         .await
@@ -199,9 +210,13 @@ impl<S: Server> Loop<S> {
             let mut patience = None;
             let message = match next {
                 Next::Stop(reason) => return reason,
-                Next::Continue(message) => Some(message),
+                Next::Continue(message) => {
+                    // Nothing is received, so nothing else lets the others run (`wait`, W1).
+                    breathe(&self.cx).await;
+                    Some(message)
+                }
                 // The last state died of it; `init` of this one came first, and what that wanted.
-                Next::Wait | Next::Timeout(_) if self.poison.is_some() => self.poison.take(),
+                Next::Wait | Next::Timeout(_) if self.poison.is_some() => self.poison.take().map(Held::into_inner),
                 Next::Wait if !S::URGENT => self.cx.recv_with(sort).await,
                 Next::Wait => self.receive(None).await.and_then(&mut sort),
                 Next::Timeout(time) => {
@@ -280,9 +295,10 @@ impl<S: Server> Loop<S> {
 
     /// A copy of a message, for the next state if this one dies of it.
     #[cold]
-    fn copy(&self, message: &S::Message) -> Option<S::Message> {
+    fn copy(&self, message: &S::Message) -> Option<Held<S::Message>> {
         let rebirth = self.rebirth.as_ref()?;
-        self.cx.with(|cx| cx.contain(|| rebirth.copy(message))).ok().flatten()
+        let copy = self.cx.with(|cx| cx.contain(|| rebirth.copy(message))).ok().flatten();
+        copy.map(|copy| self.cx.with(|cx| cx.hold(copy)))
     }
 
     /// Does what is asked of the loop; an error ends it.
@@ -298,9 +314,12 @@ impl<S: Server> Loop<S> {
         self.statistics.system += 1;
         match system {
             System::Suspend(reply) => {
+                // Who has given it up would not resume it either.
+                if reply.try_send(()).is_err() {
+                    return Asked::Done;
+                }
                 self.statistics.suspended = true;
                 self.trace(Event::Suspended);
-                reply.send(());
                 return Asked::Suspend;
             }
             System::Resume(reply) => {
@@ -312,7 +331,7 @@ impl<S: Server> Loop<S> {
             System::Statistics(reply) => reply.send(self.statistics),
             System::Trace(tracing) => {
                 let (tracer, reply) = *tracing;
-                self.tracer = Some(tracer);
+                self.tracer = Some(self.cx.with(|cx| cx.hold(tracer)));
                 reply.send(());
             }
             System::TraceNoMore(reply) => {

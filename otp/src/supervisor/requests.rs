@@ -10,8 +10,8 @@ use super::dynamic::Arguments;
 use super::handle::{ChildInfo, ChildState, ControlError, Counts, StartChildError};
 use super::intensity::Carried;
 use super::running::{Flow, Running};
-use super::spec::{ChildId, ChildKind, ChildSpec, Strategy};
-use crate::wait::breathe;
+use super::spec::{ChildId, ChildSpec, Strategy};
+use crate::pace::pace;
 
 /// Whom to terminate.
 #[derive(Debug)]
@@ -77,7 +77,8 @@ impl Running {
             self.discard(spec);
             return Err(error);
         }
-        self.add_child(Child::new(Some(spec.id), spec.traits, spec.factory)).await
+        let factory = self.cx.with(|cx| cx.hold(spec.factory));
+        self.add_child(Child::new(Some(spec.id), spec.traits, factory)).await
     }
 
     fn accepts(&self, spec: &ChildSpec) -> Result<(), StartChildError> {
@@ -99,7 +100,10 @@ impl Running {
             None => Err(arguments),
         };
         match factory {
-            Ok((traits, factory)) => self.add_child(Child::new(None, traits, factory)).await,
+            Ok((traits, factory)) => {
+                let factory = self.cx.with(|cx| cx.hold(factory));
+                self.add_child(Child::new(None, traits, factory)).await
+            }
             Err(arguments) => {
                 self.discard(arguments);
                 Err(StartChildError::Unfit)
@@ -129,7 +133,8 @@ impl Running {
             Which::Process(pid) => match self.children.by_pid(pid) {
                 Some(place) => place,
                 // The dead are terminated; a stranger is not ours to.
-                None if !self.cx.is_alive(pid).await => return Ok(()),
+                // (By a look: a stranger that is busy is not waited for.)
+                None if self.cx.is_gone(pid) => return Ok(()),
                 None => return Err(ControlError::NotFound),
             },
         };
@@ -176,16 +181,13 @@ impl Running {
                 children.push(ChildInfo { id: child.id.clone(), state, kind: child.traits.kind });
             }
             next = self.children.after(place);
-            if children.len() % 1024 == 0 {
-                breathe(&self.cx).await;
-            }
+            pace(&self.cx).await;
         }
         children
     }
 
     fn count(&self) -> Counts {
-        let supervisors = self.children.iter().filter(|(_, child)| child.traits.kind == ChildKind::Supervisor).count();
-        let all = self.children.len();
+        let (all, supervisors) = (self.children.len(), self.children.supervisors());
         let specs = if self.strategy == Strategy::Dynamic { 1 } else { all };
         Counts { specs, active: self.children.up(), supervisors, workers: all - supervisors }
     }

@@ -78,7 +78,8 @@ pub(crate) async fn supervise(cx: Context<Request>, ready: Ready, supervisor: Su
     let random = now ^ cx.pid().to_raw().rotate_left(32);
     let mut children = Children::new();
     for spec in specs {
-        children.add(Child::new(Some(spec.id), spec.traits, spec.factory));
+        let factory = cx.with(|cx| cx.hold(spec.factory));
+        children.add(Child::new(Some(spec.id), spec.traits, factory));
     }
     let mut running = Running {
         cx,
@@ -168,9 +169,7 @@ impl Running {
             && match self.auto {
                 AutoShutdown::Never => false,
                 AutoShutdown::AnySignificant => true,
-                AutoShutdown::AllSignificant => {
-                    !self.children.iter().any(|(_, child)| child.traits.significant && child.state != State::Down)
-                }
+                AutoShutdown::AllSignificant => !self.children.any_significant(),
             };
         if over { Flow::Stop(Reason::SHUTDOWN) } else { Flow::Go }
     }
@@ -201,7 +200,7 @@ impl Running {
 
     /// Drops what is foreign: a start function, its arguments. Their faults are not the supervisor's.
     pub(super) fn discard<T>(&self, what: T) {
-        let _ = self.cx.with(|cx| cx.contain(|| drop(what)));
+        self.cx.with(|cx| cx.let_go(what));
     }
 
     /// Reports something of a child.

@@ -9,6 +9,7 @@ use super::children::{Place, State};
 use super::running::Running;
 use super::spec::{ChildId, Strategy};
 use super::starter;
+use crate::pace::pace;
 use crate::report::Report;
 use crate::start::{Confirmed, Launched, StartError, confirm};
 
@@ -144,9 +145,7 @@ impl Running {
                     return Err((place, error));
                 }
             }
-            if self.cx.with(|cx| cx.is_exhausted()) {
-                self.cx.yield_now().await;
-            }
+            pace(&self.cx).await;
         }
         Ok(())
     }

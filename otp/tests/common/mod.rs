@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use atropos_kernel::reclaim::{Domain, Participant};
 use atropos_kernel::world::{Here, World};
-use atropos_kernel::{Context, Core, Dead, Host, Kernel, Options, Pid, Ran, Reason, Received, SpawnOptions, task};
+use atropos_kernel::{
+    Contain, Context, Core, Dead, Host, Kernel, Options, Pid, Ran, Reason, Received, SpawnOptions, task,
+};
 use atropos_otp::{ChildSpec, Hook, Report, StartError, Started, Starter, Supervisor, SupervisorRef};
 
 thread_local! {
@@ -35,6 +37,10 @@ unsafe impl World for Virtual {
 
     fn here(&self) -> fn() -> *const Here {
         here
+    }
+
+    fn container(&self) -> Option<Contain> {
+        Some(|code| drop(catch_unwind(AssertUnwindSafe(code))))
     }
 
     fn contain(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {

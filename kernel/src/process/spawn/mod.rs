@@ -15,6 +15,7 @@ use crate::kernel::Kernel;
 use crate::mailbox::Mailbox;
 use crate::memory::NoMemory;
 use crate::memory::pool::{self, Pool};
+use crate::name::Entry;
 use crate::pid::{Pid, Reference};
 use crate::process::body::{Body, Process};
 use crate::process::header::{self, Header};
@@ -24,7 +25,7 @@ use crate::reclaim::Retired;
 use crate::roll::Roll;
 use crate::runq::node::RunNode;
 use crate::signal::node::{Kind, Node};
-use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, UnsafeCell};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, PlainAtomicBool, UnsafeCell};
 use crate::table::{Claim, FreeSlots};
 
 pub use options::{Priority, SpawnError, SpawnOptions, Spawned};
@@ -90,25 +91,17 @@ pub(crate) fn spawn<B: Body>(
     body: B,
 ) -> Result<Spawned, SpawnError> {
     let kernel = hand.kernel;
-    if kernel.is_closing() {
-        return Err(SpawnError::Closing);
-    }
-    if parent.is_none() && (options.link || options.monitor || options.supervised) {
-        return Err(SpawnError::NoParent);
-    }
-    if options.core.is_some_and(|core| core >= kernel.cores()) {
-        return Err(SpawnError::NoSuchCore);
-    }
-    let bound =
-        MaybeBound::try_new(options.mailbox_limit, options.overflow).map_err(|NoMemory| SpawnError::NoMemory)?;
-    let entry = options.name.map(|name| kernel.names.intern(name)).transpose().map_err(SpawnError::Name)?;
-    let memory = hand.try_alloc::<Process<B>>().map_err(|NoMemory| SpawnError::NoMemory)?;
+    let (bound, entry) = match check(kernel, parent.as_ref(), options) {
+        Ok(checked) => checked,
+        Err(error) => return refuse(kernel, body, error),
+    };
+    let Ok(memory) = hand.try_alloc::<Process<B>>() else { return refuse(kernel, body, SpawnError::NoMemory) };
     let claim = match slots.claim(kernel) {
         Ok(claim) => claim,
         Err(error) => {
             // SAFETY: allocated above, nothing written.
             unsafe { pool::free(memory, hand.pool()) };
-            return Err(error);
+            return refuse(kernel, body, error);
         }
     };
     // Most are tied to nobody.
@@ -120,7 +113,7 @@ pub(crate) fn spawn<B: Body>(
         undo(hand, &mut slots, &claim);
         // SAFETY: allocated above, nothing written.
         unsafe { pool::free(memory, hand.pool()) };
-        return Err(SpawnError::NoMemory);
+        return refuse(kernel, body, SpawnError::NoMemory);
     }
     // Part after part, where it is to stay: a whole process is several cache lines to copy.
     // SAFETY: within fresh memory of this layout.
@@ -159,6 +152,37 @@ pub(crate) fn spawn<B: Body>(
     }
     hand.schedule_newborn(child);
     Ok(Spawned { pid: claim.pid, monitor: parent.and_then(|parent| parent.reference) })
+}
+
+/// What can be told before anything is made.
+#[inline(always)]
+fn check<'k>(
+    kernel: &'k Kernel,
+    parent: Option<&Parent<'_>>,
+    options: &SpawnOptions<'_>,
+) -> Result<(MaybeBound, Option<&'k Entry>), SpawnError> {
+    if kernel.is_closing() {
+        return Err(SpawnError::Closing);
+    }
+    if parent.is_none() && (options.link || options.monitor || options.supervised) {
+        return Err(SpawnError::NoParent);
+    }
+    if options.core.is_some_and(|core| core >= kernel.cores()) {
+        return Err(SpawnError::NoSuchCore);
+    }
+    let bound =
+        MaybeBound::try_new(options.mailbox_limit, options.overflow).map_err(|NoMemory| SpawnError::NoMemory)?;
+    let entry = options.name.map(|name| kernel.names.intern(name)).transpose().map_err(SpawnError::Name)?;
+    Ok((bound, entry))
+}
+
+/// There is no process, and its body is dropped without having run. Its destructor is foreign; its spawner gets the error.
+#[cold]
+#[inline(never)]
+fn refuse<B>(kernel: &Kernel, body: B, error: SpawnError) -> Result<Spawned, SpawnError> {
+    let mut body = Some(body);
+    kernel.contain(&mut || drop(body.take()));
+    Err(error)
 }
 
 fn undo(hand: &Hand<'_>, slots: &mut Slots<'_>, claim: &Claim) {
@@ -213,6 +237,7 @@ unsafe fn write_header<B: Body>(
         waking: AtomicBool::new(false),
         killed: AtomicBool::new(false),
         trap_exit: AtomicBool::new(options.trap_exit),
+        context_gone: PlainAtomicBool::new(false),
         shares: AtomicUsize::new(header::TABLE),
         kernel: NonNull::from(kernel),
         retired: Retired::new(reclaim),

@@ -160,12 +160,29 @@ unsafe fn release(watch: NonNull<Watch>, pool: Option<&Pool>) {
 /// A timer that fired and that nobody receives.
 unsafe fn release_fired(node: NonNull<Node>, pool: Option<&Pool>) {
     let timer = node.cast::<TimerHead>();
+    // The share that travels with the node.
+    let _share = GivesUp { timer, pool, shares: 1 };
     // SAFETY: the node's share keeps it.
     let drop_value = unsafe { timer.as_ref() }.drop_value;
     // SAFETY: fired: the value is the node's holder's, and dropped once.
     unsafe { drop_value(timer) };
-    // SAFETY: the share that travels with the node.
-    unsafe { TimerHead::give_up(timer, pool) };
+}
+
+/// Shares of a timer that its holder gives up when it is done with the message, also when the message's destructor, which
+/// is foreign, panics.
+struct GivesUp<'a> {
+    timer: NonNull<TimerHead>,
+    pool: Option<&'a Pool>,
+    shares: usize,
+}
+
+impl Drop for GivesUp<'_> {
+    fn drop(&mut self) {
+        for _share in 0..self.shares {
+            // SAFETY: the holder's shares, and the record is not used again.
+            unsafe { TimerHead::give_up(self.timer, self.pool) };
+        }
+    }
 }
 
 fn value_of<M>(timer: NonNull<TimerHead>) -> *mut M {
@@ -274,17 +291,7 @@ impl TimerHead {
     /// # Safety
     /// The caller has both shares, and does not use the record again.
     pub unsafe fn abandon(this: NonNull<Self>, pool: Option<&Pool>) {
-        /// Both shares, given up also when the destructor panics.
-        struct Shares<'a>(NonNull<TimerHead>, Option<&'a Pool>);
-        impl Drop for Shares<'_> {
-            fn drop(&mut self) {
-                for _share in 0..2 {
-                    // SAFETY: by the contract of `abandon`.
-                    unsafe { TimerHead::give_up(self.0, self.1) };
-                }
-            }
-        }
-        let _shares = Shares(this, pool);
+        let _shares = GivesUp { timer: this, pool, shares: 2 };
         // SAFETY: the caller's, live.
         let drop_value = unsafe { this.as_ref() }.drop_value;
         // SAFETY: it has neither fired nor been cancelled, and will not: dropped once.
@@ -309,6 +316,20 @@ impl TimerHead {
     pub fn of_wheel(node: NonNull<TimerNode>) -> NonNull<Self> {
         // SAFETY: only timers' nodes are put on the kernel's wheels.
         unsafe { node.byte_sub(offset_of!(Self, wheel)).cast() }
+    }
+
+    /// Puts `next` behind a timer that is on no wheel, and whose wheel's share is the caller's alone ([`TimerHead::claim`]).
+    pub(crate) fn chain(this: NonNull<Self>, next: *mut Self) {
+        let next = NonNull::new(next).map_or(core::ptr::null_mut(), |next| Self::wheel(next).as_ptr());
+        // SAFETY: live by that share.
+        unsafe { Self::wheel(this).as_ref() }.set_next(next);
+    }
+
+    /// What [`TimerHead::chain`] has put behind it.
+    pub(crate) fn chained(this: NonNull<Self>) -> *mut Self {
+        // SAFETY: live by that share.
+        let next = unsafe { Self::wheel(this).as_ref() }.next();
+        NonNull::new(next).map_or(core::ptr::null_mut(), |next| Self::of_wheel(next).as_ptr())
     }
 
     /// Whether it is still to come.

@@ -7,6 +7,7 @@ use crate::hand::Hand;
 use crate::memory::pool::Pool;
 use crate::pid::Pid;
 use crate::process::ties::watch_was_cancelled;
+use crate::sched::local::CoreLocal;
 use crate::signal::node::Node;
 use crate::sync::Ordering;
 
@@ -44,15 +45,36 @@ impl TimerHead {
     /// # Safety
     /// As for [`TimerHead::fire`].
     pub unsafe fn fire_by<S: Steps>(this: NonNull<Self>, hand: &Hand<'_>) {
-        // SAFETY: shared, so live.
-        let timer = unsafe { this.as_ref() };
-        let listed = timer.listed();
-        // AcqRel: pairs with `cancel`, whichever came first.
-        let fired = timer.state.compare_exchange(ARMED, FIRED, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        // SAFETY: by contract.
+        let fired = unsafe { Self::claim(this) };
         if S::ASKS && !fired {
             // Cancelled on another core: the wheel's share comes by the stack of the cancelled.
             return;
         }
+        // SAFETY: claimed.
+        unsafe { Self::deliver(this, hand) }
+    }
+
+    /// The first half of [`TimerHead::fire`]: decides that it fires. False: it was cancelled, and whoever did that sees to the wheel's share,
+    /// so that the timer may be gone when this returns. Wait-free.
+    ///
+    /// # Safety
+    /// The caller has the wheel, and has just taken it off.
+    pub unsafe fn claim(this: NonNull<Self>) -> bool {
+        // SAFETY: the wheel's share is given up by who has the wheel only.
+        let timer = unsafe { this.as_ref() };
+        // AcqRel: pairs with `cancel`, whichever came first.
+        timer.state.compare_exchange(ARMED, FIRED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// The second half: the message or alarm goes to its target. Lock-free.
+    ///
+    /// # Safety
+    /// The caller has claimed it, and does not use it again.
+    pub unsafe fn deliver(this: NonNull<Self>, hand: &Hand<'_>) {
+        // SAFETY: claimed, so the wheel's share is the caller's.
+        let timer = unsafe { this.as_ref() };
+        let listed = timer.listed();
         let process = match timer.target {
             Target::Pid(pid) => hand.find(pid),
             // SAFETY: entries live as long as the kernel.
@@ -102,11 +124,13 @@ impl TimerHead {
         if timer.state.compare_exchange(ARMED, CANCELLED, Ordering::AcqRel, Ordering::Acquire).is_err() {
             return false;
         }
+        let outside = hand.core.map(CoreLocal::outside);
         // SAFETY: who cancels owns the value; a destructor's panic is contained.
         hand.kernel.contain(&mut || unsafe { (timer.drop_value)(this) });
+        drop(outside);
         match hand.core {
             // SAFETY: cancelled, so on its wheel until its core takes it off.
-            Some(core) if core.id() == timer.core => unsafe { core.take_off(this) },
+            Some(core) if core.id() == timer.core => unsafe { core.take_off(hand.kernel, this) },
             // SAFETY: the wheel's share goes with it.
             _ => unsafe { hand.kernel.timer_cancelled(this) },
         }

@@ -1,0 +1,91 @@
+//! [`Held`], a foreign value whose destructor is contained wherever it runs.
+//!
+//! A structure that keeps values of its users (a registry, a manager of event handlers, a supervisor with its start functions)
+//! drops them in many places: under a borrow, when it is unwound, one after the other when it ends. A destructor that panics
+//! there would leave the structure half changed, end the process that has it, and the second such destructor of
+//! an unwinding ends the program. So each value brings along the way by which its own world contains panics.
+
+use core::fmt;
+use core::mem::ManuallyDrop;
+use core::ops::{Deref, DerefMut};
+
+use crate::world::Contain;
+
+/// A value whose destructor's panic is contained; made by [`crate::Cx::hold`].
+///
+/// Where the world catches no panics ([`crate::World::container`]), it is as if the value were there by itself.
+pub struct Held<T> {
+    value: ManuallyDrop<T>,
+    container: Option<Contain>,
+}
+
+impl<T> Held<T> {
+    pub(crate) fn new(value: T, container: Option<Contain>) -> Self {
+        Self { value: ManuallyDrop::new(value), container }
+    }
+
+    /// The value, to be dropped by the caller.
+    pub fn into_inner(self) -> T {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not used again, and never dropped.
+        unsafe { ManuallyDrop::take(&mut this.value) }
+    }
+}
+
+impl<T> Drop for Held<T> {
+    fn drop(&mut self) {
+        let mut value = Some(&mut self.value);
+        // SAFETY: taken out of `value`, so dropped once, and never used again.
+        let mut drops = || value.take().into_iter().for_each(|value| unsafe { ManuallyDrop::drop(value) });
+        match self.container {
+            Some(container) if core::mem::needs_drop::<T>() => container(&mut drops),
+            _ => drops(),
+        }
+    }
+}
+
+impl<T> Deref for Held<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T> DerefMut for Held<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.value
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Held<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
+impl<T: PartialEq> PartialEq for Held<T> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl<T: Eq> Eq for Held<T> {}
+
+impl<T: PartialOrd> PartialOrd for Held<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
+        (**self).partial_cmp(&**other)
+    }
+}
+
+impl<T: Ord> Ord for Held<T> {
+    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
+        (**self).cmp(&**other)
+    }
+}
+
+impl<T> core::borrow::Borrow<T> for Held<T> {
+    fn borrow(&self) -> &T {
+        self
+    }
+}

@@ -1,0 +1,140 @@
+//! Issue 14, 4: the asker's end of a request is used off the process that asks, which sleeps meanwhile: by a thread that is no
+//! process, in a race with the answer. Whoever waits is woken, and what nobody takes is dropped.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::task::{Context as Task, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use atropos::kernel::Requested;
+use atropos::otp::Pending;
+use atropos::prelude::*;
+
+/// Longer than any machine is busy.
+const EVER: Duration = Duration::from_secs(60);
+
+struct Unparks(Thread);
+
+impl Wake for Unparks {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Counts those that are there.
+struct Answer(Arc<AtomicI64>);
+
+impl Answer {
+    fn new(alive: &Arc<AtomicI64>) -> Self {
+        alive.fetch_add(1, Ordering::Relaxed);
+        Self(alive.clone())
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A process that asks for an answer at each message, hands its end on, and sleeps.
+fn asker(runtime: &Runtime, alive: &Arc<AtomicI64>) -> (Address<()>, mpsc::Receiver<Requested<Answer>>) {
+    let counts = alive.clone();
+    let server = runtime.spawn(async move |mut cx: Context<Reply<Answer>>| {
+        loop {
+            if let Received::Message(reply) = cx.recv().await {
+                reply.send(Answer::new(&counts));
+            }
+        }
+    });
+    let server = server.expect("a process");
+    let (give, take) = mpsc::channel();
+    let asker = runtime.spawn(async move |mut cx: Context<()>| {
+        loop {
+            let Received::Message(()) = cx.recv().await else { continue };
+            let asked = cx.with(|cx| cx.request(server.pid(), |reply: Reply<Answer>| reply)).expect("it lives");
+            let _ = give.send(asked);
+        }
+    });
+    (asker.expect("a process"), take)
+}
+
+fn spin(round: u64) {
+    for _ in 0..round * 7919 % 400 {
+        std::hint::spin_loop();
+    }
+}
+
+/// Waits for an answer on this thread, by its own waker.
+fn wait(requested: &mut Requested<Answer>, waker: &Waker) -> bool {
+    let end = Instant::now() + EVER;
+    while Instant::now() < end {
+        if let Poll::Ready(answer) = requested.poll(&mut Task::from_waker(waker)) {
+            return answer.is_ok();
+        }
+        thread::park_timeout(EVER);
+    }
+    false
+}
+
+#[test]
+fn n04_a_request_used_off_its_process() {
+    for cores in [1, 2] {
+        let runtime = Runtime::builder().cores(cores).build().expect("a runtime");
+        let alive = Arc::default();
+        let (asker, take) = asker(&runtime, &alive);
+        let waker = Waker::from(Arc::new(Unparks(thread::current())));
+        for round in 0..20_000 {
+            runtime.send(asker, ()).expect("it lives");
+            let mut requested = take.recv_timeout(EVER).expect("it asks");
+            spin(round);
+            match round % 3 {
+                0 => drop(requested),
+                1 => assert!(wait(&mut requested, &waker), "round {round}: woken, and answered"),
+                _ => {
+                    let _ = requested.poll(&mut Task::from_waker(&waker));
+                    drop(requested);
+                }
+            }
+        }
+        runtime.shutdown(EVER).expect("all end");
+        assert_eq!(alive.load(Ordering::Relaxed), 0, "{cores} cores: answers that nobody has");
+    }
+}
+
+struct Answers(Arc<AtomicI64>);
+
+impl Server for Answers {
+    type Message = Reply<Answer>;
+
+    async fn handle(&mut self, reply: Reply<Answer>, _: Serving<'_, Self>) -> Next<Reply<Answer>> {
+        reply.send(Answer::new(&self.0));
+        Next::Wait
+    }
+}
+
+#[test]
+fn n04_a_pending_call_dropped_off_its_process() {
+    let runtime = Runtime::builder().cores(1).build().expect("a runtime");
+    let alive: Arc<AtomicI64> = Arc::default();
+    let (give, take) = mpsc::channel::<Pending<Answer>>();
+    let counts = alive.clone();
+    let asker = runtime.spawn(async move |mut cx: Context<()>| {
+        let server = Answers(counts).start().link(&cx).await.expect("a server");
+        loop {
+            if let Received::Message(()) = cx.recv().await {
+                let _ = give.send(server.request(&cx, |reply| reply).expect("it lives"));
+            }
+        }
+    });
+    let asker = asker.expect("a process");
+    for round in 0..30_000 {
+        runtime.send(asker, ()).expect("it lives");
+        let pending = take.recv_timeout(EVER).expect("it asks");
+        spin(round);
+        drop(pending);
+    }
+    runtime.shutdown(EVER).expect("all end");
+    assert_eq!(alive.load(Ordering::Relaxed), 0, "answers that nobody has");
+}
