@@ -11,8 +11,8 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::handle::Kernel;
 use crate::host::Host;
+use crate::handle::Kernel;
 use crate::mailbox::State;
 use crate::memory::{self, NoMemory};
 use crate::name::{self, Name};
@@ -107,13 +107,13 @@ impl Host<'_> {
     /// # Errors
     /// When there is no memory for the lists.
     pub fn dump(&self) -> Result<Dump, NoMemory> {
-        let kernel = self.inner();
+        let kernel = self.kernel();
         let mut cores = Vec::new();
         for core in 0..kernel.cores() {
             memory::try_push(&mut cores, self.dump_core(core))?;
         }
         let mut processes = Vec::new();
-        for index in 0..kernel.table.extent() {
+        for index in 0..kernel.inner().table.extent() {
             if let Some(process) = self.dump_process(index, &cores) {
                 memory::try_push(&mut processes, process)?;
             }
@@ -128,10 +128,10 @@ impl Host<'_> {
     }
 
     fn dump_core(&self, core: usize) -> CoreDump {
-        let queues = &self.inner().cores[core].queues;
+        let queues = &self.kernel().inner().cores[core].queues;
         CoreDump {
             core,
-            is_idle: self.inner().is_idle(core),
+            is_idle: self.kernel().is_idle(core),
             running: self.running(core),
             has_work: queues.has_own(),
             has_stealable: queues.has_stealable(),

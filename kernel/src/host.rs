@@ -1,5 +1,7 @@
 //! [`Host`], the kernel as a thread sees it that is not a core.
 
+use core::any::TypeId;
+
 use crate::cx::{Asked, ask};
 use crate::hand::Hand;
 use crate::handle;
@@ -172,6 +174,11 @@ impl<'a> Host<'a> {
             return Dead::Remembered(unsafe { process.reason() });
         }
         self.kernel.of_the_dead(pid, &self.guard)
+    }
+
+    /// The type of the messages that a process takes; `None` when it is dead. Wait-free.
+    pub fn takes(&self, pid: Pid) -> Option<TypeId> {
+        self.hand().find(pid).map(|process| process.vtable.takes)
     }
 
     /// All processes that have not yet died: those that live while it is gone through are in it, others may be.

@@ -18,6 +18,7 @@
 //! a drop releases, the last drop acquires.
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use core::any::{Any, TypeId};
 use core::fmt;
 use core::mem::{ManuallyDrop, offset_of};
@@ -108,8 +109,21 @@ struct Counted<T> {
     value: T,
 }
 
-#[derive(Debug, PartialEq)]
-struct CrashText(Cow<'static, str>);
+/// A crash's text, and what the panic was thrown with, where the world has kept that.
+struct CrashText(Cow<'static, str>, Option<Box<dyn Any + Send + Sync>>);
+
+impl fmt::Debug for CrashText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl PartialEq for CrashText {
+    /// By the text: what else a crash carries need not be compared.
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
 
 /// A result, as a value that need not be shown or compared.
 struct ResultOf<T>(T);
@@ -178,7 +192,19 @@ impl Reason {
 
     /// A crash, with its text. [`Reason::LOST`] when there is no memory.
     pub fn crash(text: impl Into<Cow<'static, str>>) -> Self {
-        Self::counted(Kind::Crash, CrashText(text.into()))
+        Self::counted(Kind::Crash, CrashText(text.into(), None))
+    }
+
+    /// As [`Reason::crash`], with what the panic was thrown with, for [`Reason::payload`]. Two crashes of one text are equal, whatever
+    /// they carry. The last to hold the reason drops the payload, whose destructor must not panic.
+    pub fn crash_carrying(text: impl Into<Cow<'static, str>>, payload: Box<dyn Any + Send + Sync>) -> Self {
+        Self::counted(Kind::Crash, CrashText(text.into(), Some(payload)))
+    }
+
+    /// What the panic was thrown with that a crash is of, where the world has kept it (`std`'s keeps what is no text).
+    pub fn payload(&self) -> Option<&(dyn Any + Send + Sync)> {
+        let head = self.head().filter(|head| head.kind == Kind::Crash)?;
+        self.carried(head).downcast_ref::<CrashText>()?.1.as_deref()
     }
 
     /// A crash with the text of what can be shown. [`Reason::LOST`] when there is no memory.

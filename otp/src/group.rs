@@ -21,10 +21,9 @@ use core::fmt;
 use atropos_kernel::{Context, Down, Exit, Pid, Reference, Reply};
 
 use crate::call::CallError;
-use crate::pace::pace;
 use crate::registry::{Key, Tie, not_a_parents};
 use crate::server::{Envelope, Next, Refusal, Server, ServerRef, Serving};
-use crate::wait::pid_of;
+use crate::wait::{breathe, pid_of};
 
 /// Members of groups, as a snapshot has them.
 pub type Members<G> = Vec<(G, Vec<Pid>)>;
@@ -139,13 +138,18 @@ impl<G: Key> Groups<G> {
             let mut next = Some((watched, 0));
             while let Some(place) = next {
                 next = self.tell_one(place, &change, cx);
-                pace(cx.context()).await;
+                breathe(cx.context()).await;
             }
         }
     }
 
     /// Tells the first watcher from this place on that watches the same; the place behind it.
-    fn tell_one(&self, from: (Option<G>, Turn), change: &Change<G>, cx: Serving<'_, Self>) -> Option<(Option<G>, Turn)> {
+    fn tell_one(
+        &self,
+        from: (Option<G>, Turn),
+        change: &Change<G>,
+        cx: Serving<'_, Self>,
+    ) -> Option<(Option<G>, Turn)> {
         let ((_, turn), watcher) = self.watchers.range(from.clone()..).next().filter(|(place, _)| place.0 == from.0)?;
         // What a watcher makes of it is foreign, and its faults are its own.
         let _ = cx.with(|inner| inner.contain(|| (watcher.tell)(cx.context(), change)));
@@ -158,13 +162,13 @@ impl<G: Key> Groups<G> {
                 // One that is dead already leaves when its DOWN is met.
                 self.members.insert(*pid, Tie::new(*pid, self.links, cx)?);
             }
-            pace(cx.context()).await;
+            breathe(cx.context()).await;
         }
         for pid in &pids {
             let turn = self.turn();
             self.joined.insert((*pid, Some(group.clone()), turn));
             self.groups.entry(group.clone()).or_default().insert(turn, *pid);
-            pace(cx.context()).await;
+            breathe(cx.context()).await;
         }
         self.tell(Change::Joined(group, pids), cx).await;
         Ok(())
@@ -205,7 +209,7 @@ impl<G: Key> Groups<G> {
                 self.let_go(pid, cx);
                 left.push(pid);
             }
-            pace(cx.context()).await;
+            breathe(cx.context()).await;
         }
         let any = !left.is_empty();
         if any {
@@ -220,7 +224,7 @@ impl<G: Key> Groups<G> {
             while let Some((_, turn)) = self.first_joined(pid, Some(&group)) {
                 self.take_out(pid, &group, turn);
                 left.push(pid);
-                pace(cx.context()).await;
+                breathe(cx.context()).await;
             }
             self.tell(Change::Left(group, left), cx).await;
         }
@@ -232,7 +236,7 @@ impl<G: Key> Groups<G> {
         while let Some((turn, pid)) = self.groups.get(group).and_then(|members| members.range(from..).next()) {
             members.push(*pid);
             from = turn + 1;
-            pace(cx.context()).await;
+            breathe(cx.context()).await;
         }
         members
     }

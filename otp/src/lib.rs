@@ -14,7 +14,7 @@
 //! | questions between processes, and collections of them | [`call`] |
 //! | starting a process and hearing that it is up | [`start`] |
 //! | what is told to whoever watches over it all | [`report`] |
-//! | waiting for one signal among many; panics of callbacks; fair loops | `wait`, `contained`, `pace` |
+//! | waiting for one signal among many; panics of callbacks | `wait`, `contained` |
 //!
 //! Everything here is a process like any other, and waits in its own mailbox. Whatever a callback does (panic, block, never
 //! answer), the process that called it keeps its word to the others, or dies and says so.
@@ -30,7 +30,6 @@ mod contained;
 pub mod event;
 pub mod group;
 pub mod machine;
-mod pace;
 pub mod registry;
 pub mod report;
 pub mod server;

@@ -32,9 +32,8 @@ use core::time::Duration;
 use atropos_kernel::{Asked, Context, Down, Exit, Held, Pid, Reference, Reply, Said, SendError, Waiting};
 
 use crate::call::{CallError, PATIENCE, Pending};
-use crate::pace::pace;
 use crate::server::{Next, Refusal, Server, ServerRef, Serving};
-use crate::wait::{Alarm, pid_of};
+use crate::wait::{Alarm, breathe, pid_of};
 
 /// How long an asker waits until processes that have signals waiting have said whether they are alive (R2).
 pub const MOMENT: Duration = Duration::from_millis(10);
@@ -198,7 +197,7 @@ impl<K: Key, V: Value> Registry<K, V> {
         tie.undo(pid, cx);
         while let Some((key, turn)) = self.first_held(pid, None) {
             self.take_out(pid, key, turn, cx);
-            pace(cx.context()).await;
+            breathe(cx.context()).await;
         }
     }
 
@@ -216,7 +215,7 @@ impl<K: Key, V: Value> Registry<K, V> {
             if cx.is_gone(pid) {
                 self.forget(pid, cx).await;
             }
-            pace(cx.context()).await;
+            breathe(cx.context()).await;
         }
     }
 
@@ -245,7 +244,7 @@ impl<K: Key, V: Value> Registry<K, V> {
         while let Some((key, turn)) = self.first_held(pid, Some(key)) {
             self.take_out(pid, key, turn, cx);
             any = true;
-            pace(cx.context()).await;
+            breathe(cx.context()).await;
         }
         if any && self.first_held(pid, None).is_none() {
             self.forget(pid, cx).await;
@@ -260,7 +259,7 @@ impl<K: Key, V: Value> Registry<K, V> {
             from = turn + 1;
             let entry = self.entries.get(&(key.clone(), turn));
             found.extend(entry.map(|(pid, value)| (*pid, V::clone(value))));
-            pace(cx.context()).await;
+            breathe(cx.context()).await;
         }
         found
     }
@@ -276,7 +275,7 @@ impl<K: Key, V: Value> Registry<K, V> {
                 break;
             }
             keys.extend(key.clone().map(|key| (*turn, key)));
-            pace(cx.context()).await;
+            breathe(cx.context()).await;
         }
         keys.sort_unstable_by_key(|(turn, _)| *turn);
         keys.into_iter().map(|(_, key)| key).collect()
@@ -288,7 +287,7 @@ impl<K: Key, V: Value> Registry<K, V> {
             if !cx.is_gone(*pid) {
                 all.push((key.clone(), *pid, V::clone(value)));
             }
-            pace(cx.context()).await;
+            breathe(cx.context()).await;
         }
         all
     }
@@ -360,22 +359,21 @@ async fn dead_of<M: Send + 'static>(cx: &Context<M>, pids: impl Iterator<Item = 
                 Ok(Asked::Known(true)) | Err(_) => {}
             }
         }
-        pace(cx).await;
+        breathe(cx).await;
     }
     if asked.is_empty() {
         return dead;
     }
-    let Ok(alarm) = Alarm::start(cx, Some(MOMENT)) else { return dead };
+    let Ok(mut alarm) = Alarm::start(cx, Some(MOMENT)) else { return dead };
     for (pid, mut waiting) in asked {
         let said = core::future::poll_fn(|task| match Pin::new(&mut waiting).poll(task) {
             Poll::Ready(said) => Poll::Ready(Some(said)),
-            Poll::Pending if alarm.has_rung() => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => alarm.poll_rung(task, false).map(|()| None),
         });
         if matches!(said.await, Some(Said::Dead)) {
             dead.insert(pid);
         }
-        pace(cx).await;
+        breathe(cx).await;
     }
     dead
 }
@@ -486,7 +484,7 @@ impl<K: Key, V: Value> ServerRef<Registry<K, V>> {
         let mut sent = 0;
         for (pid, _) in self.find_all(cx, key).await? {
             sent += usize::from(cx.send(pid, message.clone()).is_ok());
-            pace(cx).await;
+            breathe(cx).await;
         }
         Ok(sent)
     }

@@ -88,6 +88,11 @@ impl<'c, M: Send + 'static> Alarm<'c, M> {
         Self { cx, ring: Ring::Never, listener: cx.listener() }
     }
 
+    /// Has rung already.
+    pub(crate) fn already(cx: &'c Context<M>) -> Self {
+        Self { cx, ring: Ring::Already, listener: cx.listener() }
+    }
+
     /// The ring.
     pub(crate) fn ring(&self) -> Ring {
         self.ring
@@ -190,21 +195,6 @@ fn is_end<M>(peek: &Peek<'_, M>, pid: Pid, monitor: Reference) -> bool {
         Peek::Down(down) => down.reference == monitor,
         _ => false,
     }
-}
-
-/// Why a monitored process ended, if its DOWN has come. Takes that, and its EXIT.
-pub(crate) fn taken_end<M>(cx: &Context<M>, cursor: &mut Cursor, pid: Pid, monitor: Reference) -> Option<Reason>
-where
-    M: Send + 'static,
-{
-    cx.with(|cx| {
-        loop {
-            let signal = cx.receive_match(cursor, |peek| is_end(&peek, pid, monitor));
-            if let Received::Down(down) = signal? {
-                return Some(down.reason);
-            }
-        }
-    })
 }
 
 /// One round of a loop of the library's own (W1).

@@ -48,6 +48,7 @@ mod scoped;
 pub mod stream;
 #[cfg(feature = "tracing")]
 mod traced;
+mod trees;
 pub mod wait;
 pub mod watch;
 mod worker;
@@ -67,6 +68,7 @@ pub use builder::{BuildError, Builder};
 pub use callbacks::CallbackPanic;
 pub use ending::ShutdownError;
 pub use exits::{ExitWatch, Fate, Outcome, PrepareError, PreparedExit, Unreadable, WatchError};
+pub use panics::panic_value;
 pub use requests::SendAfter;
 pub use runtime::{Handle, Runtime};
 pub use stream::{ExitEvent, Exits};

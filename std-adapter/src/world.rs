@@ -16,7 +16,7 @@ use crate::barrier;
 use crate::callbacks::Callbacks;
 use crate::clock;
 use crate::lease::Lease;
-use crate::panics::contain;
+use crate::panics::{contain, contain_as_reason};
 use crate::stream::Streams;
 
 thread_local! {
@@ -123,7 +123,7 @@ unsafe impl World for ThreadWorld {
 
     fn contain(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
         // A body that panicked is dropped and never resumed.
-        contain(code).map_err(Reason::crash)
+        contain_as_reason(code)
     }
 
     fn container(&self) -> Option<Contain> {

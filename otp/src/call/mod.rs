@@ -188,19 +188,8 @@ impl<T: Send + 'static> Pending<T> {
         Kept { cx, pending: self }.wait(within.into()).await
     }
 
-    /// Looks for the answer for a while; `None` when it takes longer.
-    pub(crate) async fn look<M: Send + 'static>(
-        &mut self,
-        cx: &Context<M>,
-        within: impl Into<Option<Duration>>,
-    ) -> Option<Result<T, CallError>> {
-        match Alarm::start(cx, within.into()) {
-            Ok(mut alarm) => self.look_until(cx, &mut alarm).await,
-            Err(error) => Some(Err(error.into())),
-        }
-    }
-
-    async fn look_until<M: Send + 'static>(
+    /// Looks for the answer until it rings; `None` then.
+    pub(crate) async fn look_until<M: Send + 'static>(
         &mut self,
         cx: &Context<M>,
         alarm: &mut Alarm<'_, M>,
@@ -261,8 +250,9 @@ impl<T: Send + 'static> Pending<T> {
         }
     }
 
+    /// The answer, if it has come.
     #[inline(always)]
-    fn poll<M: Send + 'static>(
+    pub(crate) fn poll<M: Send + 'static>(
         &mut self,
         cx: &Context<M>,
         task: &mut core::task::Context<'_>,

@@ -247,6 +247,21 @@ impl Children {
         (by.is_none_or(|by| by == monitor) && !matches!(child.ending, Ending::No)).then_some(place)
     }
 
+    /// The child that had this process, whose DOWN a stop has taken, keeps the reason.
+    pub(super) fn ended(&mut self, pid: Pid, reason: Reason) -> Option<Place> {
+        let place = self.by_pid(pid)?;
+        self.get_mut(place)?.ending = Ending::Ended(reason);
+        Some(place)
+    }
+
+    /// The reason of a child whose DOWN a stop has taken.
+    pub(super) fn take_end(&mut self, place: Place) -> Option<Reason> {
+        match core::mem::replace(&mut self.get_mut(place)?.ending, Ending::Awaited) {
+            Ending::Ended(reason) => Some(reason),
+            Ending::No | Ending::Awaited => None,
+        }
+    }
+
     /// Children that are up.
     pub(super) fn up(&self) -> usize {
         self.up

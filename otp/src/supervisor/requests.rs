@@ -11,7 +11,6 @@ use super::handle::{ChildInfo, ChildState, ControlError, Counts, StartChildError
 use super::intensity::Carried;
 use super::running::{Flow, Running};
 use super::spec::{ChildId, ChildSpec, Strategy};
-use crate::pace::pace;
 
 /// Whom to terminate.
 #[derive(Debug)]
@@ -20,10 +19,15 @@ pub(super) enum Which {
     Process(Pid),
 }
 
+/// What comes of a request to add a child.
+pub(super) type Added = Result<Option<Pid>, StartChildError>;
+
 /// What a supervisor's process takes.
 pub(crate) enum Request {
-    StartChild(Box<ChildSpec>, Reply<Result<Option<Pid>, StartChildError>>),
-    StartDynamic(Arguments, Reply<Result<Option<Pid>, StartChildError>>),
+    StartChild(Box<ChildSpec>, Reply<Added>),
+    StartDynamic(Arguments, Reply<Added>),
+    /// Whoever had this child added waits no more, and has not read the answer: the child goes.
+    GiveUp(Pid),
     Terminate(Which, Reply<Result<(), ControlError>>),
     Restart(ChildId, Reply<Result<Option<Pid>, ControlError>>),
     Delete(ChildId, Reply<Result<(), ControlError>>),
@@ -43,11 +47,11 @@ impl Running {
         match request {
             Request::StartChild(spec, reply) => {
                 let started = self.add(*spec).await;
-                reply.send(started);
+                self.say_started(started, reply).await;
             }
             Request::StartDynamic(arguments, reply) => {
                 let started = self.add_dynamic(arguments).await;
-                reply.send(started);
+                self.say_started(started, reply).await;
             }
             Request::Terminate(which, reply) => {
                 let terminated = self.terminate(which).await;
@@ -57,6 +61,7 @@ impl Running {
                 let restarted = self.start_again(&id).await;
                 reply.send(restarted);
             }
+            Request::GiveUp(pid) => self.give_up(pid).await,
             Request::Delete(id, reply) => reply.send(self.delete(&id)),
             Request::Which(reply) => {
                 let children = self.which().await;
@@ -126,6 +131,20 @@ impl Running {
         }
     }
 
+    /// Answers a request to add a child. A child that nobody waits for any more is given up: its starter does not know of it.
+    async fn say_started(&mut self, started: Added, reply: Reply<Added>) {
+        if let Err(Ok(Some(pid))) = reply.try_send(started) {
+            self.give_up(pid).await;
+        }
+    }
+
+    async fn give_up(&mut self, pid: Pid) {
+        if let Some(place) = self.children.by_pid(pid) {
+            self.stop(place).await;
+            self.remove(place);
+        }
+    }
+
     async fn terminate(&mut self, which: Which) -> Result<(), ControlError> {
         let place = match which {
             Which::Id(_) if self.strategy == Strategy::Dynamic => return Err(ControlError::Dynamic),
@@ -181,7 +200,7 @@ impl Running {
                 children.push(ChildInfo { id: child.id.clone(), state, kind: child.traits.kind });
             }
             next = self.children.after(place);
-            pace(&self.cx).await;
+            breathe(&self.cx).await;
         }
         children
     }
@@ -192,3 +211,4 @@ impl Running {
         Counts { specs, active: self.children.up(), supervisors, workers: all - supervisors }
     }
 }
+use crate::wait::breathe;

@@ -13,17 +13,17 @@
 //!   end takes time in proportion to its children and its mailbox, also when all of them are dead before it begins.
 //! - **T3.** All other signals, also the DOWNs of children that are not to be stopped, stay where they are (`wait`).
 
-use core::task::Poll;
+use core::task::{Context as TaskContext, Poll};
 use core::time::Duration;
 
-use atropos_kernel::{Cursor, Peek, Pid, Reason, Received, Reference};
+use atropos_kernel::{Context, Cursor, Peek, Pid, Reason, Received, Reference};
 
-use super::children::{Ending, Place, State};
+use super::children::{Children, Ending, Place, State};
+use super::requests::Request;
 use super::running::Running;
 use super::spec::{Restart, Shutdown, Strategy};
-use crate::pace::pace;
 use crate::report::Report;
-use crate::wait::{GRACE, Ring, pid_of};
+use crate::wait::{GRACE, Ring, breathe, pid_of, poll_search};
 
 /// A child that has been told to stop, or could not be told.
 struct Waited {
@@ -57,128 +57,59 @@ impl Running {
         }
     }
 
-    /// The reason of a child whose DOWN has been taken before its turn.
-    fn taken_end(&mut self, place: Place) -> Option<Reason> {
-        let child = self.children.get_mut(place)?;
-        match core::mem::replace(&mut child.ending, Ending::Awaited) {
-            Ending::Ended(reason) => Some(reason),
-            Ending::No | Ending::Awaited => None,
-        }
-    }
-
-    /// Takes the next DOWN of a child that is marked, and keeps it there; false when none has come. An EXIT of one is dropped.
-    fn look(&mut self, cursor: &mut Cursor) -> Option<Place> {
-        loop {
-            let Self { cx, children, .. } = self;
-            let received = cx.with(|cx| {
-                cx.receive_match(cursor, |peek| match peek {
-                    Peek::Exit(exit) => exit.from.is_some_and(|from| children.awaited(from, None).is_some()),
-                    Peek::Down(down) => {
-                        pid_of(&down.object).is_some_and(|pid| children.awaited(pid, Some(down.reference)).is_some())
-                    }
-                    _ => false,
-                })
-            });
-            if let Received::Down(down) = received?
-                && let Some(pid) = pid_of(&down.object)
-                && let Some(place) = self.children.by_pid(pid)
-            {
-                if let Some(child) = self.children.get_mut(place) {
-                    child.ending = Ending::Ended(down.reason);
-                }
-                return Some(place);
-            }
-        }
-    }
-
-    /// As [`Running::look`], until one comes, or it rings.
-    async fn look_until(&mut self, cursor: &mut Cursor, ring: Ring) -> Option<Place> {
-        core::future::poll_fn(|_| match self.look(cursor) {
-            Some(place) => Poll::Ready(Some(place)),
-            None if ring.has_rung(&self.cx) => Poll::Ready(None),
-            None => Poll::Pending,
-        })
-        .await
-    }
-
     /// Stops a child that is marked.
     async fn stop_marked(&mut self, place: Place, cursor: &mut Cursor) {
-        if let Some(waited) = self.tell_and_look(place, cursor) {
+        if let Some(waited) = self.tell_and_look(place, cursor).await {
             self.wait_for_end(place, waited, cursor).await;
         }
     }
 
     /// Tells a child to stop. Most sleep, and many of those are dead of it before this returns; another one has to be waited for.
-    fn tell_and_look(&mut self, place: Place, cursor: &mut Cursor) -> Option<Waited> {
+    async fn tell_and_look(&mut self, place: Place, cursor: &mut Cursor) -> Option<Waited> {
         let child = self.children.get(place)?;
         let State::Up { pid, monitor, .. } = child.state else {
             self.set(place, State::Down);
             return None;
         };
         let shutdown = child.traits.shutdown();
-        if let Some(reason) = self.taken_end(place) {
-            self.stopped(place, pid, monitor, Some(reason));
-            return None;
+        let mut ended = self.children.take_end(place);
+        let mut told = true;
+        if ended.is_none() {
+            let reason = if shutdown == Shutdown::Brutal { Reason::KILL } else { Reason::SHUTDOWN };
+            told = self.cx.exit_at_once(pid, reason).is_ok();
+            let Self { cx, children, .. } = self;
+            ended = end_of_child(cx, children, place, cursor, Ring::Already).await;
         }
-        let reason = if shutdown == Shutdown::Brutal { Reason::KILL } else { Reason::SHUTDOWN };
-        let told = self.cx.exit_at_once(pid, reason).is_ok();
-        while let Some(ended) = self.look(cursor) {
-            if ended == place {
-                let reason = self.taken_end(place);
-                self.stopped(place, pid, monitor, reason);
-                return None;
-            }
+        if ended.is_none() {
+            return Some(Waited { pid, monitor, shutdown, told });
         }
-        Some(Waited { pid, monitor, shutdown, told })
-    }
-
-    /// Waits for the end of a child until it rings.
-    async fn end_of_child(&mut self, place: Place, cursor: &mut Cursor, ring: Ring) -> Option<Reason> {
-        while let Some(ended) = self.look_until(cursor, ring).await {
-            if ended == place {
-                return self.taken_end(place);
-            }
-            pace(&self.cx).await;
-        }
+        self.stopped(place, pid, monitor, ended);
         None
     }
 
     /// Gives a child its time, and kills it then.
     async fn wait_for_end(&mut self, place: Place, waited: Waited, cursor: &mut Cursor) {
         let Waited { pid, monitor, shutdown, told } = waited;
+        let Self { cx, children, .. } = &mut *self;
         let mut ended = None;
         if told
             && shutdown != Shutdown::Brutal
-            && let Some(ring) = self.patience(shutdown)
+            && let Ok(ring) = Ring::start(cx, time_of(shutdown))
         {
-            ended = self.end_of_child(place, cursor, ring).await;
-            ring.cancel(&self.cx);
+            ended = end_of_child(cx, children, place, cursor, ring).await;
+            ring.cancel(cx);
         }
         if ended.is_none() {
             if shutdown != Shutdown::Brutal {
                 // A kill needs no memory.
-                let _ = self.cx.exit(pid, Reason::KILL);
+                let _ = cx.exit(pid, Reason::KILL);
             }
-            let ring = self.grace();
-            ended = self.end_of_child(place, cursor, ring).await;
-            ring.cancel(&self.cx);
+            // Without room for a timer they are waited for until they are dead.
+            let ring = Ring::start(cx, Some(GRACE)).unwrap_or(Ring::Never);
+            ended = end_of_child(cx, children, place, cursor, ring).await;
+            ring.cancel(cx);
         }
         self.stopped(place, pid, monitor, ended);
-    }
-
-    /// How long it has; `None` when there is no room for a timer.
-    fn patience(&self, shutdown: Shutdown) -> Option<Ring> {
-        let time = match shutdown {
-            Shutdown::Brutal => Some(Duration::ZERO),
-            Shutdown::Within(time) => Some(time),
-            Shutdown::Infinity => None,
-        };
-        Ring::start(&self.cx, time).ok()
-    }
-
-    /// How long the killed are waited for: without room for a timer, until they are dead.
-    fn grace(&self) -> Ring {
-        Ring::start(&self.cx, Some(GRACE)).unwrap_or(Ring::Never)
     }
 
     /// A child has ended with this reason; without one, it has not, and is left behind.
@@ -211,7 +142,7 @@ impl Running {
         while let Some(place) = next {
             next = self.children.before(place).filter(|_| place != first);
             self.await_end(place);
-            pace(&self.cx).await;
+            breathe(&self.cx).await;
         }
         let mut cursor = Cursor::new();
         let mut next = self.children.last();
@@ -221,7 +152,7 @@ impl Running {
             if self.children.get(place).is_some_and(|child| child.is_temporary()) {
                 self.remove(place);
             }
-            pace(&self.cx).await;
+            breathe(&self.cx).await;
         }
     }
 
@@ -249,18 +180,17 @@ impl Running {
                 }
             }
             next = self.children.after(place);
-            pace(&self.cx).await;
+            breathe(&self.cx).await;
         }
         let mut cursor = Cursor::new();
-        if !brutal && let Some(ring) = self.patience(shutdown) {
-            self.await_all(&mut cursor, ring).await;
+        if !brutal {
+            self.await_all(&mut cursor, Some(shutdown)).await;
         }
         if self.children.up() > 0 {
             if !brutal {
                 self.kill_all().await;
             }
-            let ring = self.grace();
-            self.await_all(&mut cursor, ring).await;
+            self.await_all(&mut cursor, None).await;
         }
         let mut next = self.children.first();
         while let Some(place) = next {
@@ -268,7 +198,7 @@ impl Running {
             if let Some(State::Up { pid, monitor, .. }) = self.children.get(place).map(|child| child.state) {
                 self.stopped(place, pid, monitor, None);
             }
-            pace(&self.cx).await;
+            breathe(&self.cx).await;
         }
     }
 
@@ -280,21 +210,93 @@ impl Running {
                 let _ = self.cx.exit(pid, Reason::KILL);
             }
             next = self.children.after(place);
-            pace(&self.cx).await;
+            breathe(&self.cx).await;
         }
     }
 
-    /// Waits until no child is up, or it rings.
-    async fn await_all(&mut self, cursor: &mut Cursor, ring: Ring) {
+    /// Waits until no child is up, or the time that they have is over; without `shutdown`, that of the killed.
+    async fn await_all(&mut self, cursor: &mut Cursor, shutdown: Option<Shutdown>) {
+        let ring = match shutdown {
+            Some(shutdown) => Ring::start(&self.cx, time_of(shutdown)),
+            None => Ring::start(&self.cx, Some(GRACE)).or(Ok(Ring::Never)),
+        };
+        // Without room for a timer there is no time.
+        let Ok(ring) = ring else { return };
         while self.children.up() > 0 {
-            let Some(place) = self.look_until(cursor, ring).await else { break };
-            let reason = self.taken_end(place);
+            let Self { cx, children, .. } = &mut *self;
+            let Some(place) = look_until(cx, children, cursor, ring).await else { break };
+            let reason = self.children.take_end(place);
             if let Some(State::Up { pid, monitor, .. }) = self.children.get(place).map(|child| child.state) {
                 self.stopped(place, pid, monitor, reason);
                 self.remove(place);
             }
-            pace(&self.cx).await;
+            breathe(&self.cx).await;
         }
         ring.cancel(&self.cx);
     }
+}
+
+/// How long a child has.
+fn time_of(shutdown: Shutdown) -> Option<Duration> {
+    match shutdown {
+        Shutdown::Brutal => Some(Duration::ZERO),
+        Shutdown::Within(time) => Some(time),
+        Shutdown::Infinity => None,
+    }
+}
+
+/// Takes the next DOWN of a child that is marked, and keeps it with the child; ready without one when none has come (T2). An EXIT of one
+/// is dropped.
+fn poll_look(
+    cx: &Context<Request>,
+    task: &mut TaskContext<'_>,
+    children: &mut Children,
+    cursor: &mut Cursor,
+) -> Poll<Option<Place>> {
+    loop {
+        let of_one = |peek: Peek<'_, Request>| match peek {
+            Peek::Exit(exit) => exit.from.is_some_and(|from| children.awaited(from, None).is_some()),
+            Peek::Down(down) => {
+                pid_of(&down.object).is_some_and(|pid| children.awaited(pid, Some(down.reference)).is_some())
+            }
+            _ => false,
+        };
+        match poll_search(cx, task, cursor, of_one) {
+            Poll::Ready(Some(Received::Down(down))) => {
+                if let Some(place) = pid_of(&down.object).and_then(|pid| children.ended(pid, down.reason)) {
+                    return Poll::Ready(Some(place));
+                }
+            }
+            Poll::Ready(Some(_)) => {}
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Pending => return Poll::Pending,
+        }
+    }
+}
+
+/// The next child that is marked and has ended; `None` when it rings first. For the supervisor's own body, which is resumed by
+/// mail and alarms.
+async fn look_until(cx: &Context<Request>, children: &mut Children, cursor: &mut Cursor, ring: Ring) -> Option<Place> {
+    core::future::poll_fn(|task| match poll_look(cx, task, children, cursor) {
+        Poll::Ready(None) if !ring.has_rung(cx) => Poll::Pending,
+        poll => poll,
+    })
+    .await
+}
+
+/// Why a child has ended that is marked; `None` when it rings first.
+async fn end_of_child(
+    cx: &Context<Request>,
+    children: &mut Children,
+    place: Place,
+    cursor: &mut Cursor,
+    ring: Ring,
+) -> Option<Reason> {
+    while let Some(ended) = look_until(cx, children, cursor, ring).await {
+        if ended == place {
+            return children.take_end(place);
+        }
+        breathe(cx).await;
+    }
+    None
 }
