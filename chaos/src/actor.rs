@@ -1,6 +1,6 @@
 //! An actor: a process that does what the seeds in its messages say, and keeps account of what it has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use atropos::{Alias, Context, Reason, Received, Reference, Reply};
@@ -69,6 +69,8 @@ pub(crate) struct Me {
     pub(crate) handlers: u64,
     /// It was told to shut down, and traps exits.
     pub(crate) ends: bool,
+    /// What it has done last, for a report.
+    pub(crate) last: VecDeque<&'static str>,
 }
 
 impl Me {
@@ -86,7 +88,16 @@ impl Me {
             kept: Vec::new(),
             handlers: 0,
             ends: false,
+            last: VecDeque::new(),
         }
+    }
+
+    /// Notes what it does.
+    pub(crate) fn note(&mut self, what: &'static str) {
+        if self.last.len() == 8 {
+            self.last.pop_front();
+        }
+        self.last.push_back(what);
     }
 
     pub(crate) fn monitored(&mut self, reference: Reference) {
@@ -115,7 +126,10 @@ impl Me {
                 if self.monitors.remove(&down.reference) {
                     count(&self.world.ledger.monitors_answered);
                 } else {
-                    self.world.ledger.fault(format!("{pid} got a DOWN that it does not wait for: {down:?}"));
+                    let last = &self.last;
+                    self.world
+                        .ledger
+                        .fault(format!("{pid} got a DOWN that it does not wait for: {down:?}, after {last:?}"));
                 }
             }
             Received::Exit(exit) if exit.from.is_none() || exit.reason == Reason::SHUTDOWN => self.ends = true,

@@ -50,18 +50,8 @@ classes! {
 
 /// What fails in known ways as the library is now: off, unless it is asked for.
 const KNOWN: &[Class] = &[
-    // Issue 14, 4: wake-ups are lost and answers leaked when the asker sleeps.
-    Class::Elsewhere,
-    // Issue 14, 7: as many that retry as there are cores stop the system.
-    Class::Retry,
-    // Issue 14, 16: a DOWN that nothing waits for is left behind.
+    // Issue 14, 16: a DOWN that nothing waits for is left behind, seldom, when the tree is being shut down.
     Class::CancelOtp,
-    // Issue 14, 14: the futures of a context do not wake the waker that polled them.
-    Class::Combine,
-    // Issue 14, 5: what a panicking destructor was counted by is not given back.
-    Class::Bombs,
-    // Issue 14, 2: a context of a dead runtime is taken for that of a later one's process.
-    Class::Foreign,
 ];
 
 /// The classes that are on.
@@ -130,10 +120,10 @@ mod tests {
     #[test]
     fn words_make_what_they_tell() {
         let mut classes = Classes::usual();
-        for word in ["-timers", "+retry", "combine"] {
+        for word in ["-timers", "+cancel-otp", "-retry", "combine"] {
             classes.change(word).unwrap();
         }
-        assert!(!classes.has(Class::Timers) && classes.has(Class::Retry) && classes.has(Class::Combine));
+        assert!(!classes.has(Class::Timers) && classes.has(Class::CancelOtp) && !classes.has(Class::Retry));
         let mut again = Classes(0);
         for word in classes.words().split(',') {
             again.change(word).unwrap();

@@ -57,6 +57,7 @@ pub(crate) async fn act(cx: &mut Context<Told>, me: &mut Me, seed: u64) -> Flow 
     if !world.has(class) {
         return Flow::On;
     }
+    me.note(ALL[class as usize].1);
     match class {
         Class::Links => links(cx, me, &mut random),
         Class::Monitors => monitors(cx, me, &mut random),
@@ -577,8 +578,8 @@ async fn cancel(cx: &mut Context<Told>, me: &mut Me, random: &mut Random) {
     }
 }
 
-async fn cancel_otp(cx: &Context<Told>, me: &Me, random: &mut Random) {
-    let (world, time, seed) = (&me.world, random.time(1_000), random.next());
+async fn cancel_otp(cx: &Context<Told>, me: &mut Me, random: &mut Random) {
+    let (world, time, seed) = (&me.world.clone(), random.time(1_000), random.next());
     match random.below(4) {
         0 => {
             let held = Tracked::new(&world.ledger, Kind::Job);
@@ -588,18 +589,22 @@ async fn cancel_otp(cx: &Context<Told>, me: &Me, random: &mut Random) {
             }) else {
                 return;
             };
+            me.note("a join, given up");
             let _ = race(task.join(cx, None), cx.sleep(time)).await;
         }
         1 => {
             let Ok(server) = ServerName::<Service>::new(random.one_of(&services::SERVERS)).find(cx) else { return };
+            me.note("a stop, given up");
             let _ = race(server.stop(cx, Reason::NORMAL, None), cx.sleep(time)).await;
         }
         2 => {
             let Ok(server) = ServerName::<Service>::new(random.one_of(&services::SERVERS)).find(cx) else { return };
+            me.note("a call that waits for room, given up");
             let call = server.call_waiting(cx, None, |reply| Ask::Ping(reply, seed));
             let _ = race(call, cx.sleep(time)).await;
         }
         _ => {
+            me.note("a start, given up");
             let start = Service::new(world, seed).start().alone(cx);
             if let Some(Ok(server)) = race(start, cx.sleep(time)).await {
                 let _ = cx.exit(server, Reason::KILL);

@@ -11,8 +11,8 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::host::Host;
 use crate::handle::Kernel;
+use crate::host::Host;
 use crate::mailbox::State;
 use crate::memory::{self, NoMemory};
 use crate::name::{self, Name};
