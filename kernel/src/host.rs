@@ -1,5 +1,7 @@
 //! [`Host`], the kernel as a thread sees it that is not a core.
 
+use core::any::TypeId;
+
 use crate::cx::{Asked, ask};
 use crate::hand::Hand;
 use crate::handle;
@@ -8,6 +10,7 @@ use crate::kernel::Kernel;
 use crate::memory::NoMemory;
 use crate::pid::{Alias, Pid};
 use crate::process::body::Body;
+use crate::process::header::Header;
 use crate::process::spawn::{self, Slots, SpawnError, SpawnOptions, Spawned};
 use crate::reason::Reason;
 use crate::reclaim::{Guard, Participant};
@@ -173,6 +176,11 @@ impl<'a> Host<'a> {
         self.kernel.of_the_dead(pid, &self.guard)
     }
 
+    /// The type of the messages that a process takes; `None` when it is dead. Wait-free.
+    pub fn takes(&self, pid: Pid) -> Option<TypeId> {
+        self.hand().find(pid).map(|process| process.vtable.takes)
+    }
+
     /// All processes that have not yet died: those that live while it is gone through are in it, others may be.
     pub fn processes(&self) -> impl Iterator<Item = Pid> + '_ {
         (0..self.kernel.table.extent())
@@ -185,6 +193,11 @@ impl<'a> Host<'a> {
     pub fn running(&self, core: usize) -> Option<(usize, Pid)> {
         let (slice, slot) = self.kernel.cores.get(core)?.mark.read()?;
         Some((slice, self.kernel.table.at(slot, &self.guard)?.pid))
+    }
+
+    /// The process of a slot, if there is one, until its end.
+    pub(crate) fn process_at(&self, index: u32) -> Option<&Header> {
+        self.kernel.table.at(index, &self.guard)
     }
 
     /// The kernel.

@@ -17,6 +17,7 @@
 //! | bounded mailboxes | `bound`, `room`, `in_line` |
 //! | what ties processes: lists, records, sets | `link`, `monitor`, `watch`, `list`, `roll`, `set`, `shares` |
 //! | who is no process and waits for one's end | `watcher`, `exit_queue` |
+//! | a look at all of it from outside | `dump` |
 //! | where processes are | `table`, `reclaim` |
 //! | birth, life and death of one | `process`, `cx`, `task` |
 //! | acting for one | `behalf`, `proxy` |
@@ -35,6 +36,7 @@ pub(crate) mod behalf;
 pub(crate) mod bound;
 pub(crate) mod config;
 pub(crate) mod cx;
+pub(crate) mod dump;
 pub(crate) mod exit_queue;
 pub(crate) mod hand;
 pub(crate) mod handle;
@@ -78,6 +80,7 @@ pub use behalf::{Behalf, BehalfError, Placed, Standing};
 pub use bound::Overflow;
 pub use config::MAX_CORES;
 pub use cx::{Asked, Cx, Dest, Search};
+pub use dump::{CoreDump, Doing, Dump, ProcessDump};
 pub use exit_queue::{AllFired, ExitQueue};
 pub use handle::Kernel;
 pub use held::Held;

@@ -99,6 +99,19 @@ pub enum Pushed {
     Closed,
 }
 
+/// What the head of a mailbox means, for a look from outside (`dump`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// `IDLE`.
+    Idle,
+    /// `ACTIVE`.
+    Active,
+    /// A node.
+    Pending,
+    /// `CLOSED`.
+    Closed,
+}
+
 /// Signals taken from a mailbox, newest first.
 #[derive(Debug)]
 #[must_use = "the signals in it must be met or released"]
@@ -240,6 +253,27 @@ impl<O: Orders> Mailbox<O> {
     pub fn is_closed(&self) -> bool {
         // Acquire: pairs with `close`, so what was settled before it is seen.
         self.head.load(Ordering::Acquire) == CLOSED
+    }
+
+    /// What the head means just now. A hint; wait-free.
+    pub fn state(&self) -> State {
+        // Relaxed: only compared, and old when it is used.
+        let head = self.head.load(Ordering::Relaxed);
+        if head == IDLE {
+            State::Idle
+        } else if head == ACTIVE {
+            State::Active
+        } else if head == CLOSED {
+            State::Closed
+        } else {
+            State::Pending
+        }
+    }
+
+    /// What [`Mailbox::note`] was told last. A hint; wait-free.
+    pub fn noted(&self) -> usize {
+        // Relaxed: a hint.
+        self.waiting.load(Ordering::Relaxed) as usize
     }
 
     /// Whether a signal waits to be fetched. A hint.

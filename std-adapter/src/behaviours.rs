@@ -3,6 +3,7 @@
 //! Each has two forms. The blocking one is for a thread that may wait. The other is a future for any executor's task: it is under way from when it is
 //! made, blocks nobody, and when it is dropped it is given up: a start stops what it started, an answer finds nobody.
 
+use std::any::TypeId;
 use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -10,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use atropos_kernel::{Host, Pid, Reason, Replied, SpawnError};
+use atropos_otp::application::Applications;
 use atropos_otp::{CallError, Reply, Server, ServerRef, StartError, Starting, Supervisor, SupervisorRef};
 
 use crate::alarm::Sleep;
@@ -69,7 +71,7 @@ impl Drop for Leash {
     }
 }
 
-/// How long a server that was started from outside may take to end at a shutdown: as a supervisor's child.
+/// For how long a shutdown waits for a server before it goes on with what was started before it: what a supervisor gives a child.
 const SERVER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A start from outside that is under way.
@@ -115,7 +117,9 @@ impl Handle {
         &self,
         server: atropos_otp::server::Start<'_, S>,
     ) -> Result<Begun<ServerRef<S>>, StartError> {
-        self.begin(Some(SERVER_PATIENCE), |host| server.from_host(host))
+        // The manager of applications has trees of its own, which take as long as they take.
+        let is_manager = TypeId::of::<S>() == TypeId::of::<Applications>();
+        self.begin((!is_manager).then_some(SERVER_PATIENCE), |host| server.from_host(host))
     }
 
     /// Starts a supervisor that has no parent but the host, and waits until its children are up. The runtime's shutdown ends

@@ -1,8 +1,9 @@
 //! [`Ending`]: how a runtime ends.
 //!
 //! - **E1, the order is OTP's** (`init:stop`). First the roots (`roots`): the last started first, one after the other, each told
-//!   `shutdown` and waited for, so that a supervisor stops its children by its own rules while all that was started before it is there. Meanwhile
-//!   processes may be started, by a child that is stopped for one. Then no more; what is left is told `shutdown` at
+//!   `shutdown` and waited for, so that a supervisor stops its children by its own rules while all that was started before it is there. (A
+//!   server that takes longer than a supervisor would let it is not waited for any more, and goes on ending.) Then the trees that processes have
+//!   started, by their owners (`trees`). Meanwhile processes may be started, by a child that is stopped for one. Then no more; what is left is told `shutdown` at
 //!   once; and what is left of that when the time is over is killed.
 //! - **E2, the time bounds all of it.** When it is over nobody is told any more, but killed. A killed process dies when its slice
 //!   lets go: [`GRACE`] is waited for the next of them to go, [`LONGEST`] for all. Then the rest is left behind, which the
@@ -19,11 +20,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use atropos_kernel::{NoMemory, Reason};
+use atropos_kernel::{NoMemory, Pid, Reason};
 
+use crate::panics::contain;
 use crate::role::Role;
 use crate::roots::Root;
 use crate::runtime::Handle;
+use crate::trees::end_trees;
 use crate::watch::Watchdog;
 use crate::{join, participant};
 
@@ -66,25 +69,25 @@ pub(crate) struct Ending {
 }
 
 /// Looks at something that nothing signals, with pauses that grow.
-struct Pauses(Duration);
+pub(crate) struct Pauses(Duration);
 
 impl Pauses {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(Duration::from_micros(20))
     }
 
-    fn pause(&mut self) {
+    pub(crate) fn pause(&mut self) {
         thread::sleep(self.0);
         self.0 = (self.0 * 2).min(Duration::from_millis(5));
     }
 }
 
-fn is_over(end: Option<Instant>) -> bool {
+pub(crate) fn is_over(end: Option<Instant>) -> bool {
     end.is_some_and(|end| Instant::now() >= end)
 }
 
 /// The earlier of two ends, of which `None` never comes.
-fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
@@ -126,6 +129,9 @@ impl Ending {
     pub(crate) fn stop(mut self, within: Duration) -> Result<(), ShutdownError> {
         let end = Instant::now().checked_add(within);
         self.end_roots(end);
+        if !is_over(end) {
+            end_trees(&self.handle, end);
+        }
         self.handle.kernel().close();
         let ended = self.end_all(&Reason::SHUTDOWN, |_| is_over(end)).or_else(|_| self.kill_all());
         let left = ended.err().unwrap_or(0);
@@ -133,7 +139,12 @@ impl Ending {
         drop(self.watchdog.take());
         // The cores are gone: what they have retired can be freed now. A flush frees a few bags,
         // and an epoch takes two.
-        participant::with(|participant| (0..256).for_each(|_| participant.flush()));
+        participant::with(|participant| {
+            for _ in 0..256 {
+                // What is freed is foreign: its destructor's panic is no reason not to free the rest.
+                let _ = contain(|| participant.flush());
+            }
+        });
         let inner = self.handle.inner();
         inner.alarms.close();
         let blocking = inner.pool.shutdown(end);
@@ -145,7 +156,13 @@ impl Ending {
         }
         match (stuck, blocking, called) {
             (0, 0, true) => Ok(()),
-            _ => Err(ShutdownError { processes: left.max(stuck), blocking, callbacks: !called, inside: false }),
+            // A worker without a process is in a destructor of one that was.
+            _ => Err(ShutdownError {
+                processes: if left > 0 { left } else { stuck },
+                blocking,
+                callbacks: !called,
+                inside: false,
+            }),
         }
     }
 
@@ -162,33 +179,25 @@ impl Ending {
 
     fn end_root(&self, root: Root, end: Option<Instant>) {
         let Root { pid, patience } = root;
-        let patience = patience.and_then(|patience| Instant::now().checked_add(patience));
+        let until = earlier(end, patience.and_then(|patience| Instant::now().checked_add(patience)));
         let mut pauses = Pauses::new();
         // Without memory for a signal it is told when there is some, or killed.
-        while self.handle.exit(pid, Reason::SHUTDOWN) == Err(NoMemory) && !is_over(earlier(end, patience)) {
+        while self.handle.exit(pid, Reason::SHUTDOWN) == Err(NoMemory) && !is_over(until) {
             pauses.pause();
         }
-        if !self.has_ended(root, earlier(end, patience)) && !is_over(end) {
-            // A kill needs no memory.
-            let _ = self.handle.exit(pid, Reason::KILL);
-            self.has_ended(root, earlier(end, Instant::now().checked_add(GRACE)));
-        }
+        self.wait_for(pid, until);
     }
 
-    /// Whether a root has ended, by then at the latest.
-    fn has_ended(&self, root: Root, until: Option<Instant>) -> bool {
-        if join::wait_for_end(self.handle.wait(root.pid), until).is_some_and(|ended| ended.is_ok()) {
-            return true;
+    /// Waits for the end of a process, until then at the latest.
+    fn wait_for(&self, pid: Pid, until: Option<Instant>) {
+        if join::wait_for_end(self.handle.wait(pid), until).is_some_and(|ended| ended.is_ok()) {
+            return;
         }
         // There was no memory for the wait, or it is not over.
         let mut pauses = Pauses::new();
-        while self.handle.is_alive(root.pid) {
-            if is_over(until) {
-                return false;
-            }
+        while self.handle.is_alive(pid) && !is_over(until) {
             pauses.pause();
         }
-        true
     }
 
     fn kill_all(&self) -> Result<(), usize> {

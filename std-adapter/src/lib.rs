@@ -48,6 +48,7 @@ mod scoped;
 pub mod stream;
 #[cfg(feature = "tracing")]
 mod traced;
+mod trees;
 pub mod wait;
 pub mod watch;
 mod worker;

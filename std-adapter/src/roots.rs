@@ -13,7 +13,7 @@ use atropos_kernel::Pid;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Root {
     pub(crate) pid: Pid,
-    /// How long it may take to end when it is told to, before it is killed; `None`: as long as there is time.
+    /// For how long the others wait when it is told to end; `None`: as long as there is time.
     pub(crate) patience: Option<Duration>,
 }
 

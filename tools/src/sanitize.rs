@@ -1,6 +1,6 @@
-//! The stress tests under AddressSanitizer (with LeakSanitizer) and ThreadSanitizer, by a nightly toolchain with its own
-//! precompiled library. Each test runs at least once; the stress test, again and again with new seeds for the time
-//! that is asked for.
+//! The stress tests and the random programs of `chaos` under AddressSanitizer (with LeakSanitizer), and the former under
+//! ThreadSanitizer, by a nightly toolchain with its own precompiled library. Each test runs at least once; the stress
+//! test, again and again with new seeds for the time that is asked for, and `chaos` for as long.
 //!
 //! The kernel's own tests, on one thread each, stand in for what Miri would see: under AddressSanitizer; with every type that is not
 //! `repr(C)` laid out by a seed and the checks of the library's unsafe functions (`-Zrandomize-layout`, `-Zub-checks`), once for each of
@@ -24,6 +24,8 @@ use crate::report::{Report, Row};
 use crate::steps::bounded;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// How tests are built.
+const TEST: [&str; 2] = ["test", "--no-run"];
 /// Of the package `atropos`. The last takes a seed.
 const TESTS: [&str; 5] = ["runtime", "scheduling", "churn", "cascade", "stress"];
 /// Of the package `atropos-kernel`.
@@ -141,18 +143,20 @@ fn memcheck(report: &mut Report) -> Result<()> {
 }
 
 impl Sanitizer {
-    /// Builds tests; where they are.
-    fn build(&self, arguments: &[&str]) -> Result<Vec<PathBuf>> {
+    /// Builds tests, or with `build` in place of `TEST` programs; where they are.
+    fn build(&self, what: &[&str], arguments: &[&str]) -> Result<Vec<PathBuf>> {
         let built = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
         let built = std::path::absolute(built.join(self.build))?;
         let mut command = bounded("cargo", 15);
         command
-            .args(["+nightly", "test", "--release", "--no-run", "--target", TARGET, "--message-format=json"])
+            .arg("+nightly")
+            .args(what)
+            .args(["--release", "--target", TARGET, "--message-format=json"])
             .args(arguments)
             .env("RUSTFLAGS", &self.flags)
             .env("CARGO_TARGET_DIR", built)
             .stdout(Stdio::piped());
-        println!("$ RUSTFLAGS='{}' cargo +nightly test --release --no-run {}", self.flags, arguments.join(" "));
+        println!("$ RUSTFLAGS='{}' cargo +nightly {} --release {}", self.flags, what.join(" "), arguments.join(" "));
         let output = command.spawn().context("cargo did not start")?.wait_with_output()?;
         ensure!(output.status.success(), "the build for {} ended with {}", self.name, output.status);
         let said = String::from_utf8(output.stdout)?;
@@ -162,7 +166,7 @@ impl Sanitizer {
     fn run(&self, time: Duration, report: &mut Report) -> Result<()> {
         let mut arguments = vec!["-p", "atropos"];
         arguments.extend(TESTS.iter().flat_map(|test| ["--test", test]));
-        let found = self.build(&arguments)?;
+        let found = self.build(&TEST, &arguments)?;
         for test in TESTS {
             let program = found.iter().find(|path| is_test(path, test));
             let program = program.with_context(|| format!("cargo did not say where it put {test}"))?;
@@ -172,6 +176,9 @@ impl Sanitizer {
         // One thread, or one hart: there is nothing to race with.
         if self.build == "asan" {
             self.run_kernel(report)?;
+            let found = self.build(&["build"], &["-p", "atropos-chaos"])?;
+            let program = found.first().context("cargo did not say where it put atropos-chaos")?;
+            report.add(self.chaos(program, time)?);
         }
         Ok(())
     }
@@ -182,7 +189,7 @@ impl Sanitizer {
             let mut arguments = vec!["-p", "atropos-kernel"];
             arguments.extend(features);
             arguments.extend(tests.iter().flat_map(|test| ["--test", test]));
-            let found = self.build(&arguments)?;
+            let found = self.build(&TEST, &arguments)?;
             for test in tests {
                 let program = found.iter().find(|path| is_test(path, test));
                 let program = program.with_context(|| format!("cargo did not say where it put {test}"))?;
@@ -190,6 +197,31 @@ impl Sanitizer {
             }
         }
         Ok(())
+    }
+
+    /// Plays `chaos` for as long as the time is, with a new seed. Not under ThreadSanitizer: Tokio and the library hand on by
+    /// what it does not see.
+    fn chaos(&self, program: &Path, time: Duration) -> Result<Row> {
+        let (start, seed) = (Instant::now(), std::time::UNIX_EPOCH.elapsed()?.as_secs());
+        let mut command = bounded(program, 5 + time.as_secs() as u32 / 60);
+        command.arg(format!("--seconds={}", time.as_secs())).arg(format!("--seed={seed}"));
+        // Slow, and on a busy machine.
+        command.arg("--patience=240").env(self.options.0, &self.options.1).env("RUST_BACKTRACE", "0");
+        let output = command.output().with_context(|| format!("{} did not start", program.display()))?;
+        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let report = stderr.lines().find(|line| line.starts_with("SUMMARY: ")).map(|line| line.trim().to_owned());
+        let fault = report.or_else(|| (!output.status.success()).then(|| "a round failed".into()));
+        if fault.is_some() {
+            print!("{stdout}");
+            eprint!("{stderr}");
+        }
+        Ok(Row {
+            name: format!("{}: chaos", self.name),
+            bound: format!("{} s", time.as_secs()),
+            iterations: 1,
+            took: start.elapsed(),
+            result: fault.map_or(Ok("clean".into()), |why| Err(format!("{why}; --seed={seed}, {}", output.status))),
+        })
     }
 
     /// Runs a test again and again, until the time is over.

@@ -5,10 +5,11 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::any::TypeId;
 use core::fmt;
 use core::task::{Context as TaskContext, Poll, Waker};
 
-use atropos_kernel::{Context, Pid, Reply};
+use atropos_kernel::{Context, Host, Pid, Reply};
 
 use super::intensity::Carried;
 use super::requests::{Added, Request, Which};
@@ -171,6 +172,11 @@ impl SupervisorRef {
     /// A process that the caller knows to be a supervisor; requests check it again.
     pub const fn new(pid: Pid) -> Self {
         Self(pid)
+    }
+
+    /// A process, if it is a supervisor that lives.
+    pub fn of_process(host: &Host<'_>, pid: Pid) -> Option<Self> {
+        (host.takes(pid) == Some(TypeId::of::<Request>())).then_some(Self(pid))
     }
 
     /// Who.
