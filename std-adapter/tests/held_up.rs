@@ -78,7 +78,7 @@ fn child(how: How, gate: &Gate, brutal: bool) -> ChildSpec {
     let shutdown = if brutal { Shutdown::Brutal } else { Shutdown::Within(Duration::from_millis(50)) };
     ChildSpec::worker("holds", move |starter: &mut Starter<'_>| {
         let gate = gate.clone();
-        starter.spawn(async move |mut cx: Context<Holds>| match how {
+        starter.spawn(async move |cx: Context<Holds>| match how {
             How::Before => gate.hold(),
             How::WhenTold => {
                 cx.trap_exit(true);
@@ -111,7 +111,7 @@ fn ends_in_time(how: How, cores: usize, brutal: bool) {
             reports.lock().expect("whole").extend(child.id.clone());
         }
     });
-    let good = ChildSpec::of("good", async |mut cx: Context<()>| _ = cx.recv().await);
+    let good = ChildSpec::of("good", async |cx: Context<()>| _ = cx.recv().await);
     let tree = Supervisor::one_for_one().on_report(hook).child(good).child(child(how, &gate, brutal));
     let supervisor = runtime.start_supervisor(tree).expect("up");
     if how == How::Before {
@@ -138,9 +138,8 @@ fn n11_a_child_is_ended_in_time_whatever_it_does() {
     let cases = cases.flat_map(|how| [(how, 2, false), (how, 4, false), (how, 2, true)]);
     // Told brutally, a child does not block: it dies.
     let cases = cases.filter(|(how, _, brutal)| !(*brutal && *how == How::WhenTold));
-    let all: Vec<_> = cases
-        .map(|(how, cores, brutal)| std::thread::spawn(move || ends_in_time(how, cores, brutal)))
-        .collect();
+    let all: Vec<_> =
+        cases.map(|(how, cores, brutal)| std::thread::spawn(move || ends_in_time(how, cores, brutal))).collect();
     for one in all {
         one.join().expect("it has ended the child");
     }
@@ -155,7 +154,7 @@ fn n12_a_registry_answers_while_a_member_is_busy() {
     let registry = runtime.start_server(Registry::<&'static str, u8>::unique()).expect("up").expect("up");
     let (holds, registered) = (gate.clone(), Gate::default());
     let ready = registered.clone();
-    let busy = runtime.spawn(async move |mut cx: Context<u8>| {
+    let busy = runtime.spawn(async move |cx: Context<u8>| {
         registry.register(&cx, "busy", 1).await.expect("free");
         std::thread::spawn(move || ready.hold());
         cx.recv().await;
