@@ -214,12 +214,22 @@ fn run() -> Result<()> {
             steps.run("no_std", no_std);
             // One test needs them, and says loudly when it skips; the others need not wait for them.
             steps.need_and_run("redis clients", need::REDIS, || Ok(()));
+            // Likewise: where they can't be installed (no network, no pip), two tests skip, and this step says why.
+            let mut libraries = None;
+            steps.need_and_try("redis libraries", need::LIBRARIES, || {
+                libraries = Some(need::client_libraries()?);
+                Ok(())
+            });
             // Optimised: the stress tests are real sizes, and one build serves tests and runner.
             steps.run("tests", || {
                 let arguments =
                     ["test", "--workspace", "--release", "--exclude", "atropos-loom", "--exclude", "atropos-shuttle"];
                 println!("$ cargo {}", arguments.join(" "));
-                steps::run(steps::bounded("cargo", 15).args(arguments))
+                let mut tests = steps::bounded("cargo", 15);
+                if let Some(libraries) = &libraries {
+                    tests.env("ATROPOS_REDIS_CLIENTS", libraries);
+                }
+                steps::run(tests.args(arguments))
             });
             steps.need_and_run("conformance", need::PYTHON, cases::check);
             steps.run("model", || model::check(SOME_PROGRAMS));
