@@ -103,7 +103,7 @@ impl TimerHead {
             return false;
         }
         // SAFETY: who cancels owns the value; a destructor's panic is contained.
-        hand.kernel.contain(&mut || unsafe { (timer.drop_value)(this) });
+        hand.kernel.contain(|| unsafe { (timer.drop_value)(this) });
         match hand.core {
             // SAFETY: cancelled, so on its wheel until its core takes it off.
             Some(core) if core.id() == timer.core => unsafe { core.take_off(this) },
