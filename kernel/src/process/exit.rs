@@ -51,7 +51,7 @@ pub(crate) unsafe fn die(process: NonNull<Header>, slice: &Slice<'_>, reason: Re
     // SAFETY: the owner.
     unsafe { header.private() }.fetches = false;
     if let Some(drop_body) = header.vtable.drop_body {
-        hand.kernel.contain(&mut || {
+        hand.kernel.contain(|| {
             let _outside = slice.leave();
             // SAFETY: the owner; once, since nobody runs it again.
             unsafe { drop_body(process) };
@@ -298,7 +298,7 @@ pub(crate) unsafe fn discard(hand: &Hand<'_>, process: NonNull<Header>) {
         && let Some(drop_body) = header.vtable.drop_body
     {
         // SAFETY: ours, once.
-        kernel.contain(&mut || unsafe { drop_body(process) });
+        kernel.contain(|| unsafe { drop_body(process) });
     }
     waiters::end(header, hand);
     // SAFETY: as above.

@@ -198,8 +198,10 @@ impl<M> Drop for Context<M> {
         // SAFETY: used only here, and the slice lasts longer.
         let slice = unsafe { Slice::noted(self.here) };
         if slice.is_some_and(|slice| core::ptr::eq(slice.process(), self.process.as_ptr())) {
-            // SAFETY: the context's share keeps it; its own slice.
-            unsafe { self.process.as_ref().context_is_gone() };
+            // SAFETY: the context's share keeps it.
+            let process = unsafe { self.process.as_ref() };
+            // SAFETY: that share ends here, in the process's own slice.
+            unsafe { process.context_is_gone() };
         } else {
             // SAFETY: the context's share, not used again.
             unsafe { Header::give_up_context(self.process) };

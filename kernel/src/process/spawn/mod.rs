@@ -136,7 +136,7 @@ pub(crate) fn spawn<B: Body>(
         // slot has the tombstone again.
         unsafe { (*process.as_ptr()).predecessor = ptr::null_mut() };
         // SAFETY: ours, once.
-        child.vtable.drop_body.into_iter().for_each(|drop_body| kernel.contain(&mut || unsafe { drop_body(process) }));
+        child.vtable.drop_body.into_iter().for_each(|drop_body| kernel.contain(|| unsafe { drop_body(process) }));
         // SAFETY: the only share.
         unsafe { Header::give_up_table(process, hand.pool()) };
         return Err(SpawnError::Name(error));
