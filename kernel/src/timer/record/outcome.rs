@@ -36,7 +36,7 @@ impl TimerHead {
         // SAFETY: shared, so live.
         let timer = unsafe { this.as_ref() };
         let listed = timer.listed();
-        let fired = timer.slot().fire();
+        let fired = timer.slot().fire(timer.name());
         if S::ASKS && !fired {
             // Cancelled on another core: the wheel's share comes by the stack of the cancelled.
             return;
@@ -87,7 +87,7 @@ impl TimerHead {
     pub(super) unsafe fn end(this: NonNull<Self>, hand: &Hand<'_>) -> bool {
         // SAFETY: shared, so live.
         let timer = unsafe { this.as_ref() };
-        if !timer.slot().cancel() {
+        if !timer.slot().cancel(timer.name()) {
             return false;
         }
         // SAFETY: cancelled here, of what was armed.
@@ -184,13 +184,13 @@ impl TimerHead {
         // SAFETY: shared, so live.
         let timer = unsafe { this.as_ref() };
         if timer.shares.give_up() {
-            let (free, slot) = (timer.free, timer.slot);
+            let (free, slot, name) = (timer.free, timer.slot, timer.name());
             // SAFETY: slots live as long as the kernel.
             let kernel = unsafe { slot.as_ref() }.kernel();
             // SAFETY: it outlives its nodes (`Budget::node`), of which the record is one.
             let slots = unsafe { &(*kernel).references.timers };
             // SAFETY: the record is nobody's any more, and neither is its slot; the pool is one of this kernel's.
-            unsafe { slots.give_back(slot, pool) };
+            unsafe { slots.give_back(slot, name, pool) };
             // SAFETY: the last share.
             unsafe { free(this, pool) };
         }
