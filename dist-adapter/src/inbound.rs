@@ -10,7 +10,7 @@ use core::fmt;
 
 use atropos_kernel::Reason;
 
-use crate::local::{Tie, Untied};
+use crate::local::{Left, Tie, Untied};
 use crate::message::{Connection, MonitorControlMessage, Routed};
 use crate::plane::Plane;
 use crate::record::{Inbound, Key};
@@ -27,7 +27,8 @@ pub enum Refused {
     Stale,
     /// It speaks for processes that are not the peer's, to processes that are not ours, or of a monitor that is another's.
     Forged,
-    /// The peer has as many monitors here as it may have; it has been answered.
+    /// The node keeps as much for the peer as its quota allows, what the peer has withdrawn and is not collected yet
+    /// included; it has been answered.
     Quota,
 }
 
@@ -86,13 +87,17 @@ impl<R: Rules> Plane<R> {
             return Ok(());
         }
         // Looked at before anything is made or watched, and again when it is placed.
-        match session.room(&key, self.inbound_limit) {
+        match session.room(&key) {
             Room::Free => {}
-            taken => return self.not_placed(session, key, taken),
+            taken => return not_placed(taken),
         }
+        let Some(charge) = session.account.claim::<R>() else {
+            self.notify(session.connection, key, Reason::NOCONNECTION);
+            return Err(Refused::Quota);
+        };
         // Relaxed: the number only has to be a greater one than those that this thread knows of.
         let order = self.orders.fetch_add(1, Ordering::Relaxed);
-        let record = Arc::new(Inbound::new(key, order, session.connection));
+        let record = Arc::new(Inbound::new(key, order, session.connection, charge));
         match self.locals.tie::<R>(&*self.watchers, key.target.number, &Tie::Inbound(&record)) {
             Ok(()) => {}
             Err(Untied::Gone) => {
@@ -104,17 +109,13 @@ impl<R: Rules> Plane<R> {
                 return Ok(());
             }
         }
-        match session.place_inbound(&record, self.inbound_limit) {
+        match session.place_inbound(&record) {
             Room::Free => {}
             taken => {
                 // The target's end may have answered it; else it is answered below, if at all.
                 let cancelled = record.state.cancel::<R>();
                 self.forget_inbound(&record);
-                return if let Cancelled::TooLate(_) = cancelled {
-                    Ok(())
-                } else {
-                    self.not_placed(session, key, taken)
-                };
+                return if let Cancelled::TooLate(_) = cancelled { Ok(()) } else { not_placed(taken) };
             }
         }
         if record.state.arm::<R>().is_err() {
@@ -123,25 +124,12 @@ impl<R: Rules> Plane<R> {
         Ok(())
     }
 
-    fn not_placed(&self, session: &Session, key: Key, room: Room) -> Result<(), Refused> {
-        match room {
-            Room::Free | Room::Known => Ok(()),
-            Room::Closed => Err(Refused::Stale),
-            Room::Full => {
-                self.notify(session.connection, key, Reason::NOCONNECTION);
-                Err(Refused::Quota)
-            }
-        }
-    }
-
     fn unregister(&self, session: &Session, key: &Key) -> Result<(), Refused> {
         if !self.is_of(session, key) {
             return Err(Refused::Forged);
         }
-        if let Some(record) = session.take_inbound(key)
-            && let Cancelled::Armed | Cancelled::Placing = record.state.cancel::<R>()
-        {
-            self.forget_inbound(&record);
+        if let Some(record) = session.take_inbound(key) {
+            self.withdraw_inbound(&record);
         }
         Ok(())
     }
@@ -161,11 +149,33 @@ impl<R: Rules> Plane<R> {
 
     /// Takes it out of its maps, where it still is.
     pub(crate) fn forget_inbound(&self, record: &Arc<Inbound>) {
-        if let Some(local) = self.locals.get(record.key.target.number) {
-            let _record = local.take_inbound(record.order);
-        }
         if let Some(session) = self.sessions.get(record.connection.node.number()) {
             session.remove_inbound(record);
         }
+        let local = self.locals.get(record.key.target.number);
+        if local.is_some_and(|local| local.take_inbound(record.order) == Left::Idle) {
+            self.watchers.unwatch(record.key.target.number);
+        }
+    }
+
+    /// The peer has withdrawn it, or is gone.
+    pub(crate) fn withdraw_inbound(&self, record: &Arc<Inbound>) {
+        if let Cancelled::Armed | Cancelled::Placing = record.state.cancel::<R>() {
+            self.forget_inbound(record);
+        }
+    }
+
+    /// The runtime takes a watch back that it was asked to drop ([`crate::Watchers::unwatch`]). True when no monitor needs
+    /// it: the runtime drops it, and [`crate::Watchers::watch`] is called before it is needed again. False when it is
+    /// needed meanwhile: the runtime keeps it.
+    pub fn release(&self, pid: u64) -> bool {
+        self.locals.release::<R>(pid)
+    }
+}
+
+fn not_placed(room: Room) -> Result<(), Refused> {
+    match room {
+        Room::Free | Room::Known => Ok(()),
+        Room::Closed => Err(Refused::Stale),
     }
 }

@@ -43,6 +43,7 @@
 //! | what is said, and how it goes out | `message`, `sender`, `cable` |
 //! | what the plane needs of a runtime, and one that gives it | `watchers`, `relay` (feature `relay`) |
 //! | a monitor, and the word that decides its end | `record`, `state` |
+//! | what a peer has this node keep | `account` |
 //! | where monitors are found | `session` (by connection), `local` (by process), `table` |
 //! | what happens | `plane`, `outbound`, `inbound`, `work` |
 //! | what process code sees | `facility` |
@@ -53,6 +54,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "relay"))]
 extern crate std;
 
+mod account;
 mod cable;
 mod facility;
 mod inbound;

@@ -5,6 +5,11 @@
 //! reported, and [`Local::close`] then finds every tie or refuses it: nobody looks whether a process lives and ties it
 //! afterwards.
 //!
+//! A process that local ones alone are tied to is watched until it ends. One that is watched for peers is let go when the last of their
+//! records is taken away: the record's account pays an idle charge (`account`, A2), and the runtime is asked to take the
+//! watch back ([`Watchers::unwatch`]), once until it has. When it does ([`Locals::release`]), the local is retired if
+//! it is idle still. Until then a new record finds it watched, and costs the runtime nothing.
+//!
 //! Where a watch can't be had (no memory, a panic) the local is retired, if nothing is tied to it: else a peer could
 //! have us keep one for each pid it makes up. Who has a retired one in hand gets a new one and watches anew.
 
@@ -13,6 +18,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem;
 
+use crate::account::Charge;
 use crate::record::{Inbound, Key, Outbound};
 use crate::reference::RemoteReference;
 use crate::rules::Rules;
@@ -41,6 +47,29 @@ enum Ties {
 pub(crate) struct Tied {
     pub(crate) outbound: BTreeMap<RemoteReference, Arc<Outbound>>,
     pub(crate) inbound: BTreeMap<u64, Arc<Inbound>>,
+    /// A monitor of the process's own was tied to it: it stays until the process ends, on nobody's account.
+    own: bool,
+    /// What the watch costs a peer while it has no record of a peer.
+    idle: Option<Charge>,
+    /// The runtime has been asked to take the watch back, and has not answered.
+    asked: bool,
+}
+
+impl Tied {
+    fn is_empty(&self) -> bool {
+        self.outbound.is_empty() && self.inbound.is_empty()
+    }
+}
+
+/// What the taking of a record leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[must_use = "an idle watch is to be taken back"]
+pub(crate) enum Left {
+    /// What is needed, or what the runtime has been asked to take back already.
+    #[default]
+    Enough,
+    /// A watch that nobody needs: the runtime is to be asked.
+    Idle,
 }
 
 /// What is tied.
@@ -74,9 +103,13 @@ impl Local {
         match &mut *self.ties.lock() {
             Ties::Open(tied) => {
                 match tie {
-                    Tie::Outbound(record) => drop(tied.outbound.insert(record.key.reference, Arc::clone(record))),
+                    Tie::Outbound(record) => {
+                        tied.own = true;
+                        drop(tied.outbound.insert(record.key.reference, Arc::clone(record)));
+                    }
                     Tie::Inbound(record) => drop(tied.inbound.insert(record.order, Arc::clone(record))),
                 }
+                tied.idle = None;
                 Placed::Yes
             }
             Ties::Gone if R::REFUSE_GONE => Placed::Gone,
@@ -96,8 +129,18 @@ impl Local {
         self.with(|tied| tied.outbound.remove(&reference))
     }
 
-    pub(crate) fn take_inbound(&self, order: u64) -> Option<Arc<Inbound>> {
-        self.with(|tied| tied.inbound.remove(&order))
+    pub(crate) fn take_inbound(&self, order: u64) -> Left {
+        // Bound, so that the record is dropped after the guard.
+        let (_record, left) = self.with(|tied| {
+            let Some(record) = tied.inbound.remove(&order) else { return (None, Left::Enough) };
+            if tied.own || !tied.is_empty() {
+                return (Some(record), Left::Enough);
+            }
+            tied.idle = Some(record.charge.another());
+            let left = if mem::replace(&mut tied.asked, true) { Left::Enough } else { Left::Idle };
+            (Some(record), left)
+        });
+        left
     }
 
     pub(crate) fn outbound(&self) -> Vec<Key> {
@@ -119,11 +162,24 @@ impl Local {
 
     fn retire(&self) -> bool {
         let mut ties = self.ties.lock();
-        let unused = matches!(&*ties, Ties::Open(tied) if tied.outbound.is_empty() && tied.inbound.is_empty());
+        let unused = matches!(&*ties, Ties::Open(tied) if tied.is_empty());
         if unused {
             *ties = Ties::Retired;
         }
         unused
+    }
+
+    /// The runtime takes the watch back, if it is idle; whether it is.
+    fn release<R: Rules>(&self) -> bool {
+        let mut ties = self.ties.lock();
+        let Ties::Open(tied) = &mut *ties else { return true };
+        tied.asked = false;
+        // Without a charge a local is one that is being made, or the process's own.
+        let idle = tied.is_empty() && tied.idle.is_some();
+        if idle && R::CLOSE_IDLE {
+            *ties = Ties::Retired;
+        }
+        idle
     }
 }
 
@@ -184,6 +240,16 @@ impl Locals {
                 Placed::Retired => self.remove_retired(pid, &local),
             }
         }
+    }
+
+    /// The runtime takes a watch back; whether nobody needs it.
+    pub(crate) fn release<R: Rules>(&self, pid: u64) -> bool {
+        let Some(local) = self.table.get(pid) else { return true };
+        let idle = local.release::<R>();
+        if idle {
+            self.remove_retired(pid, &local);
+        }
+        idle
     }
 
     /// The process has ended: what was tied to it.

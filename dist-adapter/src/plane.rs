@@ -17,6 +17,9 @@
 //!   does not remember.
 //! - **D4.** Nothing foreign is called while a lock is held, and each state between two calls is a right one. So a panic in
 //!   foreign code leaves a plane that works; what its caller had still to do goes on the backlog (`work`).
+//! - **D5.** What a peer has the node keep is on the peer's account from before it is made until it is freed, whoever holds it
+//!   meanwhile: a record, a watch and the runtime's orders for it, the backlog (`account`). So its quota bounds what it
+//!   makes and withdraws faster than the runtime runs, and a new connection does not begin with an empty account.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -25,6 +28,7 @@ use core::marker::PhantomData;
 
 use atropos_kernel::Reason;
 
+use crate::account::Account;
 use crate::local::Locals;
 use crate::message::Connection;
 use crate::pid::{Node, RemotePid};
@@ -32,7 +36,6 @@ use crate::reference::{References, RemoteReference};
 use crate::rules::{Real, Rules};
 use crate::sender::Sender;
 use crate::session::Session;
-use crate::state::Cancelled;
 use crate::sync::{AtomicU64, Mutex, Ordering, PlainAtomicUsize};
 use crate::table::Table;
 use crate::watchers::Watchers;
@@ -53,7 +56,9 @@ impl Options {
         Self { node, incarnation, inbound_limit: 1 << 18, first: RemoteReference::FIRST }
     }
 
-    /// How many monitors a peer may hold here at one time; unless said, 2^18. One more is answered with `noconnection`.
+    /// How much the node keeps for a peer at one time; unless said, 2^18. That is its monitors of processes here, and of those
+    /// that it has withdrawn, what the runtime has not collected yet: so it bounds also what is made and withdrawn
+    /// faster than the runtime runs, over whatever connections. One monitor more is answered with `noconnection`.
     #[must_use]
     pub const fn inbound_limit(mut self, limit: usize) -> Self {
         self.inbound_limit = limit;
@@ -79,6 +84,8 @@ pub struct Plane<R: Rules = Real> {
     /// By node.
     pub(crate) sessions: Table<Session>,
     pub(crate) locals: Locals,
+    /// By node.
+    accounts: Table<Account>,
     generations: AtomicU64,
     /// The order of registrations.
     pub(crate) orders: AtomicU64,
@@ -118,6 +125,7 @@ impl<R: Rules> Plane<R> {
             references: References::starting_at(options.first),
             sessions: Table::new(),
             locals: Locals::new(),
+            accounts: Table::new(),
             generations: AtomicU64::new(1),
             orders: AtomicU64::new(0),
             backlog: Mutex::default(),
@@ -147,7 +155,10 @@ impl<R: Rules> Plane<R> {
         // Relaxed: the number only has to be another one.
         let generation = self.generations.fetch_add(1, Ordering::Relaxed);
         let connection = Connection { node, generation };
-        let old = self.sessions.replace(node.number(), Arc::new(Session::new(connection, incarnation)));
+        self.accounts.drop_unused();
+        let account = self.accounts.get_or_add(node.number(), || Account::new(self.inbound_limit));
+        let session = Arc::new(Session::new(connection, incarnation, account));
+        let old = self.sessions.replace(node.number(), session);
         match old {
             Some(old) => self.end(&old),
             None => self.resume(),
@@ -172,15 +183,7 @@ impl<R: Rules> Plane<R> {
     }
 
     fn end(&self, session: &Session) {
-        let records = session.close();
-        // Nothing foreign is called for these, so no panic comes between them and the others.
-        for record in records.inbound.into_values() {
-            self.visited();
-            if let Cancelled::Armed | Cancelled::Placing = record.state.cancel::<R>() {
-                self.forget_inbound(&record);
-            }
-        }
-        self.work_after(Work::lost(records.outbound.into_values()));
+        self.work_after(Work::lost(session.close()));
     }
 
     /// A local process has ended: its watchers elsewhere are told, and its own monitors are withdrawn there.
@@ -203,6 +206,11 @@ impl<R: Rules> Plane<R> {
     /// How many monitors are in force with a node: ours of its processes, and its of ours.
     pub fn monitors_with(&self, node: Node) -> (usize, usize) {
         self.sessions.get(node.number()).map_or((0, 0), |session| session.len())
+    }
+
+    /// How much the node keeps for a peer, of what its quota allows ([`Options::inbound_limit`]).
+    pub fn kept_for(&self, node: Node) -> usize {
+        self.accounts.get(node.number()).map_or(0, |account| account.charges())
     }
 
     /// How many local processes are watched: those that have had a remote monitor, or were a target of one, and live.

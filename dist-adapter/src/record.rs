@@ -3,6 +3,7 @@
 //! A record never changes but for its [`State`]. It is in two maps: that of its local process (`local`) and that of its
 //! connection (`session`), so that the end of either finds it without a look at any other.
 
+use crate::account::Charge;
 use crate::message::{Connection, MonitorControlMessage, Routed};
 use crate::pid::RemotePid;
 use crate::reference::RemoteReference;
@@ -61,10 +62,12 @@ pub(crate) struct Inbound {
     /// By which its request came, and by which its answer goes.
     pub(crate) connection: Connection,
     pub(crate) state: State,
+    /// On the account of the peer that asked, until the record is freed.
+    pub(crate) charge: Charge,
 }
 
 impl Inbound {
-    pub(crate) fn new(key: Key, order: u64, connection: Connection) -> Self {
-        Self { key, order, connection, state: State::new() }
+    pub(crate) fn new(key: Key, order: u64, connection: Connection, charge: Charge) -> Self {
+        Self { key, order, connection, state: State::new(), charge }
     }
 }

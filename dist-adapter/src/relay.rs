@@ -6,12 +6,17 @@
 //! with its own reason all the same, which its slot remembers: a peer that monitors a server and then sends it what it
 //! crashes of must not hear that there was none. (`noproc`, if the slot has been used again so soon.)
 //!
+//! When no peer monitors a process any more, the relay takes its monitor back. It does so in the order in which it was asked
+//! to monitor and to let go, so that to let go undoes no later monitor. Its mailbox has at most two orders for each process
+//! that the plane watches, and the plane counts those against the peers' quotas (`account`).
+//!
 //! A DOWN of a remote process goes to its watcher as a message, [`RemoteDown`], by a function that the embedder gives: it
 //! knows what its processes take.
 //!
 //! Whatever the plane's foreign code does, the relay lives: a panic is contained, and the plane is resumed.
 
 use std::boxed::Box;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -43,6 +48,8 @@ enum Order {
     Watch(Pid),
     /// Of one that did not, or of a pid that no kernel gives out.
     Dead(u64),
+    /// No peer monitors it now.
+    Unwatch(u64),
 }
 
 /// How a DOWN reaches its watcher.
@@ -97,22 +104,48 @@ impl Watchers for Relay {
         // A relay that is gone watches nothing, whatever the cause.
         self.handle.send(self.process, order).map_err(|_| NoMemory)
     }
+
+    fn unwatch(&self, pid: u64) {
+        // Without memory for the order the watch stays until the process ends, on its peer's account.
+        let _ = self.handle.send(self.process, Order::Unwatch(pid));
+    }
 }
 
 async fn relay(mut cx: Context<Order>, handle: Handle) {
-    let mut plane = Weak::new();
+    let mut plane: Weak<Plane> = Weak::new();
+    // One for each process that is watched.
+    let mut monitors = BTreeMap::new();
     loop {
         match cx.recv().await {
             Received::Message(Order::Serve(serve)) => plane = serve,
             Received::Message(Order::Watch(pid)) => {
-                while cx.monitor(pid) == Err(MonitorError::NoMemory) {
-                    // An alarm needs memory too, and who finds none for it dies.
-                    cx.yield_now().await;
+                if monitors.contains_key(&pid.to_raw()) {
+                    continue;
+                }
+                loop {
+                    match cx.monitor(pid) {
+                        Ok(monitor) => drop(monitors.insert(pid.to_raw(), monitor)),
+                        // An alarm needs memory too, and a process that finds none for it dies.
+                        Err(MonitorError::NoMemory) => {
+                            cx.yield_now().await;
+                            continue;
+                        }
+                        Err(_) => {}
+                    }
+                    break;
                 }
             }
             Received::Message(Order::Dead(pid)) => tell(&plane, pid, &Reason::NOPROC),
+            Received::Message(Order::Unwatch(pid)) => {
+                let is_needed = plane.upgrade().is_some_and(|plane| !plane.release(pid));
+                if !is_needed && let Some(monitor) = monitors.remove(&pid) {
+                    // Its DOWN, if there is one already, is for nobody.
+                    cx.demonitor(monitor, true);
+                }
+            }
             Received::Down(down) => {
                 let Object::Pid(pid) = down.object else { continue };
+                monitors.remove(&pid.to_raw());
                 let reason =
                     if down.reason == Reason::NOPROC { last_words(&cx, &handle, pid).await } else { down.reason };
                 tell(&plane, pid.to_raw(), &reason);

@@ -20,6 +20,10 @@ pub trait Rules: Send + Sync + 'static {
     const REFUSE_GONE: bool = true;
     /// A message of a connection that has ended is dropped.
     const REFUSE_OLD: bool = true;
+    /// A charge on a peer's account is looked for and taken in one exchange: two threads do not both take the last one.
+    const CLAIM_AT_ONCE: bool = true;
+    /// An idle watch that is released is closed: a thread that has it in hand learns that, and watches anew.
+    const CLOSE_IDLE: bool = true;
     /// A notice must name the monitor's target and watcher, wholly.
     const MATCH_WHOLE: bool = true;
 }

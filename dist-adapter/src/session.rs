@@ -11,6 +11,7 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use core::mem;
 
+use crate::account::Account;
 use crate::message::Connection;
 use crate::record::{Inbound, Key, Outbound};
 use crate::reference::RemoteReference;
@@ -22,6 +23,8 @@ pub(crate) struct Session {
     pub(crate) connection: Connection,
     /// Of the node, as it said when it connected.
     pub(crate) incarnation: u32,
+    /// Of the node, for as long as anything is kept for it.
+    pub(crate) account: Arc<Account>,
     records: Mutex<Option<Records>>,
 }
 
@@ -39,8 +42,6 @@ pub(crate) enum Room {
     Free,
     /// The same has been registered before.
     Known,
-    /// The peer has as many as it may have.
-    Full,
     /// The connection is gone.
     Closed,
 }
@@ -57,8 +58,8 @@ pub(crate) enum Noticed {
 }
 
 impl Session {
-    pub(crate) fn new(connection: Connection, incarnation: u32) -> Self {
-        Self { connection, incarnation, records: Mutex::new(Some(Records::default())) }
+    pub(crate) fn new(connection: Connection, incarnation: u32, account: Arc<Account>) -> Self {
+        Self { connection, incarnation, account, records: Mutex::new(Some(Records::default())) }
     }
 
     /// Takes a monitor of ours; whether the connection is still there.
@@ -86,25 +87,24 @@ impl Session {
         }
     }
 
-    fn room_in(records: Option<&Records>, key: &Key, limit: usize) -> Room {
+    fn room_in(records: Option<&Records>, key: &Key) -> Room {
         match records {
             None => Room::Closed,
             Some(records) if records.inbound.contains_key(key) => Room::Known,
-            Some(records) if records.inbound.len() >= limit => Room::Full,
             Some(_) => Room::Free,
         }
     }
 
     /// Whether a registration would be taken now.
-    pub(crate) fn room(&self, key: &Key, limit: usize) -> Room {
-        Self::room_in(self.records.lock().as_ref(), key, limit)
+    pub(crate) fn room(&self, key: &Key) -> Room {
+        Self::room_in(self.records.lock().as_ref(), key)
     }
 
-    /// Takes a registration of the peer, if there is room.
+    /// Takes a registration of the peer, unless it is known.
     #[must_use = "a refused record must be taken back"]
-    pub(crate) fn place_inbound(&self, record: &Arc<Inbound>, limit: usize) -> Room {
+    pub(crate) fn place_inbound(&self, record: &Arc<Inbound>) -> Room {
         let mut records = self.records.lock();
-        let room = Self::room_in(records.as_ref(), &record.key, limit);
+        let room = Self::room_in(records.as_ref(), &record.key);
         if room == Room::Free
             && let Some(records) = &mut *records
         {

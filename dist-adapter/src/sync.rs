@@ -9,7 +9,7 @@ use core::ops::DerefMut;
 
 #[cfg(not(loom))]
 mod imp {
-    pub(crate) use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+    pub(crate) use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
     pub(super) use spin::mutex::{SpinMutex as Lock, SpinMutexGuard as LockGuard};
 
     #[inline]
@@ -20,7 +20,7 @@ mod imp {
 
 #[cfg(loom)]
 mod imp {
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
     pub(super) use loom::sync::{Mutex as Lock, MutexGuard as LockGuard};
 
     pub(super) fn lock<T>(lock: &Lock<T>) -> LockGuard<'_, T> {
@@ -28,7 +28,7 @@ mod imp {
     }
 }
 
-pub(crate) use imp::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+pub(crate) use imp::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 /// An atomic that no model looks at: statistics and hints.
 pub(crate) use core::sync::atomic::AtomicUsize as PlainAtomicUsize;

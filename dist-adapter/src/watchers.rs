@@ -17,4 +17,15 @@ pub trait Watchers: Send + Sync {
     /// dead already or was never there. It may be asked more than once for a process; one call is enough then, but more do no
     /// harm. Pids are never used again.
     fn watch(&self, pid: u64) -> Result<(), NoMemory>;
+
+    /// No peer has a monitor of the process now: the runtime may take the watch back. When it does it calls
+    /// [`crate::Plane::release`] first, and keeps the watch if the plane says so. To take it back must not undo a
+    /// [`Watchers::watch`] that comes after that call. It is not called again for this process until `release` was; if it
+    /// panics, that counts as called.
+    ///
+    /// A runtime that does nothing here keeps the watch until the process ends; until then the peer pays for it with one
+    /// place of its quota ([`crate::Options::inbound_limit`]).
+    fn unwatch(&self, pid: u64) {
+        let _ = pid;
+    }
 }

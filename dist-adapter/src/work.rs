@@ -11,14 +11,17 @@ use atropos_kernel::Reason;
 
 use crate::local::Tied;
 use crate::plane::Plane;
-use crate::record::{Inbound, Outbound};
+use crate::record::{Inbound, Key, Outbound};
 use crate::reference::RemoteReference;
 use crate::rules::Rules;
+use crate::session::Records;
 use crate::sync::Ordering;
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Work {
+    /// Registrations of a peer that is lost: they are forgotten.
+    forget: IntoValues<Key, Arc<Inbound>>,
     /// Monitors of processes here that get `noconnection`: their node is lost.
     lost: IntoValues<RemoteReference, Arc<Outbound>>,
     /// Registrations of peers that get the reason: their target has ended.
@@ -31,11 +34,13 @@ pub(crate) struct Work {
 impl Work {
     fn nothing() -> Self {
         let reason = Reason::NOCONNECTION;
-        Self { lost: IntoValues::default(), answer: IntoValues::default(), reason, withdraw: IntoValues::default() }
+        let (forget, lost) = (IntoValues::default(), IntoValues::default());
+        Self { forget, lost, answer: IntoValues::default(), reason, withdraw: IntoValues::default() }
     }
 
-    pub(crate) fn lost(records: IntoValues<RemoteReference, Arc<Outbound>>) -> Self {
-        Self { lost: records, ..Self::nothing() }
+    pub(crate) fn lost(records: Records) -> Self {
+        let (forget, lost) = (records.inbound.into_values(), records.outbound.into_values());
+        Self { forget, lost, ..Self::nothing() }
     }
 
     pub(crate) fn ended(tied: Tied, reason: Reason) -> Self {
@@ -44,7 +49,7 @@ impl Work {
     }
 
     fn is_done(&self) -> bool {
-        self.lost.len() == 0 && self.answer.len() == 0 && self.withdraw.len() == 0
+        self.forget.len() == 0 && self.lost.len() == 0 && self.answer.len() == 0 && self.withdraw.len() == 0
     }
 }
 
@@ -57,6 +62,10 @@ struct InHand<'a, R: Rules> {
 impl<R: Rules> InHand<'_, R> {
     fn run(&mut self) {
         let Self { plane, work } = self;
+        for record in &mut work.forget {
+            plane.visited();
+            plane.withdraw_inbound(&record);
+        }
         for record in &mut work.lost {
             plane.visited();
             plane.answer_outbound(&record, Reason::NOCONNECTION);

@@ -1,14 +1,14 @@
-//! The RESP2 parser of the example server: it never panics, what comes in pieces is parsed as what comes at once, and
-//! what is written parses back.
+//! The RESP parser of the example server: it never panics, what comes in pieces is parsed as what comes at once, what it
+//! keeps is within its limits, and what is written parses back, in both versions.
 #![no_main]
 
 use bytes::{Bytes, BytesMut};
 
 #[allow(dead_code, reason = "the server uses all of it")]
-#[path = "../../std-adapter/examples/kv/resp.rs"]
+#[path = "../../std-adapter/examples/kv/resp/mod.rs"]
 mod resp;
 
-use resp::{ProtocolError, Reply, Request, parse};
+use resp::{Limits, Parser, ProtocolError, Reply, Request, Version};
 
 /// Bytes that are enough for every limit on a line.
 const ENOUGH: usize = 66 * 1024;
@@ -33,13 +33,18 @@ fn inflate(bytes: &[u8]) -> Vec<u8> {
 /// All that is parsed, up to the first error.
 type Parsed = (Vec<Request>, Option<ProtocolError>);
 
-fn feed(pieces: impl Iterator<Item = Vec<u8>>) -> Parsed {
-    let (mut buffer, mut requests) = (BytesMut::new(), Vec::new());
+fn feed(limits: Limits, pieces: impl Iterator<Item = Vec<u8>>) -> Parsed {
+    let (mut parser, mut buffer, mut requests) = (Parser::new(limits), BytesMut::new(), Vec::new());
     for piece in pieces {
         buffer.extend_from_slice(&piece);
         loop {
-            match parse(&mut buffer) {
-                Ok(Some(request)) => requests.push(request),
+            match parser.next(&mut buffer) {
+                Ok(Some(request)) => {
+                    let total: usize = request.iter().map(Bytes::len).sum();
+                    // A line has its own limit.
+                    assert!(total <= limits.query_buffer.max(ENOUGH) && request.len() <= limits.arguments.max(ENOUGH));
+                    requests.push(request);
+                }
                 Ok(None) => break,
                 Err(error) => return (requests, Some(error)),
             }
@@ -68,9 +73,9 @@ fn reply(bytes: &mut impl Iterator<Item = u8>, depth: u8) -> Reply {
             let digits = some(8);
             Reply::Integer(digits.iter().fold(0, |n: i64, digit| n.wrapping_shl(8) | i64::from(*digit)))
         }
-        (3, _) => Reply::NIL,
+        (3, _) => Reply::Nil,
         (4, count) if depth < 4 => Reply::Array((0..count % 4).map(|_| reply(bytes, depth + 1)).collect()),
-        (_, length) => Reply::Bulk(Some(Bytes::from(some(length)))),
+        (_, length) => Reply::Bulk(Bytes::from(some(length))),
     }
 }
 
@@ -82,10 +87,11 @@ fn read(bytes: &[u8]) -> Option<(Reply, &[u8])> {
         b'+' if line == "OK" => Some((Reply::OK, rest)),
         b'-' => Some((Reply::Error(line.to_owned()), rest)),
         b':' => Some((Reply::Integer(line.parse().ok()?), rest)),
-        b'$' if line == "-1" => Some((Reply::NIL, rest)),
+        b'$' if line == "-1" => Some((Reply::Nil, rest)),
+        b'_' if line.is_empty() => Some((Reply::Nil, rest)),
         b'$' => {
             let (value, rest) = rest.split_at_checked(line.parse().ok()?)?;
-            Some((Reply::Bulk(Some(Bytes::copy_from_slice(value))), rest.strip_prefix(b"\r\n")?))
+            Some((Reply::Bulk(Bytes::copy_from_slice(value)), rest.strip_prefix(b"\r\n")?))
         }
         b'*' => {
             let (mut items, mut rest) = (Vec::new(), rest);
@@ -114,28 +120,32 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     else {
         return;
     };
-    // In pieces and at once.
+    // In pieces and at once, with large limits and with small ones.
     let whole = inflate(bytes);
-    let at_once = feed(std::iter::once(whole.clone()));
-    let (head, tail) = whole.split_at(usize::from(first).min(whole.len()));
-    // Small steps through what is long would take for ever: a piece is a 16th of it at least.
-    let step = (1 + usize::from(step)).max(tail.len() / 16);
-    let pieces = std::iter::once(head.to_vec()).chain(tail.chunks(step).map(<[u8]>::to_vec));
-    assert_eq!(feed(pieces), at_once);
+    let small = Limits { query_buffer: 4096, bulk: 1024, arguments: 64 };
+    for limits in [Limits::default(), small] {
+        let (head, tail) = whole.split_at(usize::from(first).min(whole.len()));
+        // Small steps through what is long would take for ever: a piece is a 16th of it at least.
+        let step = (1 + usize::from(step)).max(tail.len() / 16);
+        let pieces = std::iter::once(head.to_vec()).chain(tail.chunks(step).map(<[u8]>::to_vec));
+        assert_eq!(feed(limits, pieces), feed(limits, std::iter::once(whole.clone())));
+    }
 
     // A request that is written parses back, and leaves what is behind it.
     let request: Vec<&[u8]> = bytes.split(|byte| *byte == first).collect();
     let mut buffer = BytesMut::from(&encode(&request)[..]);
     buffer.extend_from_slice(b"behind");
-    let parsed = parse(&mut buffer).expect("what was written is RESP").expect("it is whole");
+    let parsed = Parser::default().next(&mut buffer).expect("what was written is RESP").expect("it is whole");
     assert!(parsed.iter().map(|argument| &argument[..]).eq(request.iter().copied()));
     assert_eq!(&buffer[..], b"behind");
 
     // So does a reply.
     let reply = reply(&mut bytes.iter().copied(), 0);
-    let mut out = BytesMut::new();
-    reply.write(&mut out);
-    let (back, rest) = read(&out).expect("a whole reply");
-    assert!(rest.is_empty());
-    assert_eq!(back, seen(reply));
+    for version in [Version::Resp2, Version::Resp3] {
+        let mut out = BytesMut::new();
+        reply.write(version, &mut out);
+        let (back, rest) = read(&out).expect("a whole reply");
+        assert!(rest.is_empty());
+        assert_eq!(back, seen(reply.clone()));
+    }
 });

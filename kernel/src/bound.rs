@@ -198,6 +198,7 @@ impl Bound {
                 matches!(unsafe { Node::kind(node) }, Kind::Message | Kind::AliasMessage | Kind::Request)
             };
             let Some(oldest) = private.queue.take_first(is_message) else {
+                // Otherwise the count is wrong, and nothing else.
                 debug_assert!(false, "as many messages are in the queue as are counted");
                 return;
             };

@@ -125,17 +125,18 @@ impl<'a> Hand<'a> {
         }
     }
 
+    /// Runs foreign code, whose panic nobody can be told of. It may block: the private half of the core is left meanwhile (`sched::local`, H1).
+    pub(crate) fn contain(&self, code: impl FnOnce()) {
+        let _outside = self.core.map(CoreLocal::outside);
+        self.kernel.contain(code);
+    }
+
     /// Releases a signal that nobody receives; foreign destructors are contained.
     ///
     /// # Safety
     /// The caller holds `node` and does not use it again.
     pub unsafe fn release(&self, node: NonNull<Node>) {
-        let mut node = Some(node);
-        self.kernel.contain(&mut || {
-            if let Some(node) = node.take() {
-                // SAFETY: by contract, once.
-                unsafe { Node::release(node, self.pool()) };
-            }
-        });
+        // SAFETY: by contract, and once.
+        self.contain(|| unsafe { Node::release(node, self.pool()) });
     }
 }

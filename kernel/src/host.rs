@@ -1,14 +1,17 @@
 //! [`Host`], the kernel as a thread sees it that is not a core.
 
+use core::any::TypeId;
 use core::time::Duration;
 
 use crate::cx::{Asked, ask};
 use crate::hand::Hand;
+use crate::handle;
 use crate::info::ProcessInfo;
 use crate::kernel::Kernel;
 use crate::memory::NoMemory;
 use crate::pid::{Alias, Pid, Reference};
 use crate::process::body::Body;
+use crate::process::header::Header;
 use crate::process::spawn::{self, Slots, SpawnError, SpawnOptions, Spawned};
 use crate::reason::Reason;
 use crate::reclaim::{Guard, Participant};
@@ -17,7 +20,7 @@ use crate::signal::ask::Question;
 use crate::signal::exit_signal;
 use crate::table::{Dead, FreeSlots};
 use crate::task::context::{Address, Context};
-use crate::task::future::FutureBody;
+use crate::task::future::{FutureBody, LargeBody, is_large};
 use crate::timer::start;
 use crate::watcher::{Ended, ExitWatch, PreparedWatch, WatchError};
 
@@ -26,6 +29,7 @@ use crate::watcher::{Ended, ExitWatch, PreparedWatch, WatchError};
 #[derive(Debug)]
 pub struct Host<'a> {
     kernel: &'a Kernel,
+    handle: &'a handle::Kernel,
     guard: Guard<'a>,
 }
 
@@ -34,9 +38,10 @@ impl<'a> Host<'a> {
     ///
     /// # Panics
     /// When `participant` is a member of another kernel's domain: it would protect nothing here.
-    pub fn new(kernel: &'a Kernel, participant: &'a Participant) -> Self {
+    pub fn new(handle: &'a handle::Kernel, participant: &'a Participant) -> Self {
+        let kernel: &Kernel = handle.inner();
         assert!(participant.is_member_of(&kernel.domain), "a participant of another domain");
-        Self { kernel, guard: participant.pin() }
+        Self { kernel, handle, guard: participant.pin() }
     }
 
     pub(crate) fn hand(&self) -> Hand<'_> {
@@ -58,7 +63,11 @@ impl<'a> Host<'a> {
         S: FnOnce(Context<M>) -> F + Send + 'static,
         F: Future<Output: crate::task::Exit> + Send + 'static,
     {
-        self.spawn(options, FutureBody::new(start)).map(|spawned| Address::new(spawned.pid))
+        let spawned = match const { is_large::<F>() } {
+            true => self.spawn(options, LargeBody::new(start)),
+            false => self.spawn(options, FutureBody::new(start)),
+        };
+        spawned.map(|spawned| Address::new(spawned.pid))
     }
 
     /// Sends a message. Lock-free.
@@ -180,6 +189,11 @@ impl<'a> Host<'a> {
         self.kernel.of_the_dead(pid, &self.guard)
     }
 
+    /// The type of the messages that a process takes; `None` when it is dead. Wait-free.
+    pub fn takes(&self, pid: Pid) -> Option<TypeId> {
+        self.hand().find(pid).map(|process| process.vtable.takes)
+    }
+
     /// All processes that have not yet died: those that live while it is gone through are in it, others may be.
     pub fn processes(&self) -> impl Iterator<Item = Pid> + '_ {
         (0..self.kernel.table.extent())
@@ -194,8 +208,17 @@ impl<'a> Host<'a> {
         Some((slice, self.kernel.table.at(slot, &self.guard)?.pid))
     }
 
+    /// The process of a slot, if there is one, until its end.
+    pub(crate) fn process_at(&self, index: u32) -> Option<&Header> {
+        self.kernel.table.at(index, &self.guard)
+    }
+
     /// The kernel.
-    pub fn kernel(&self) -> &'a Kernel {
+    pub fn kernel(&self) -> &'a handle::Kernel {
+        self.handle
+    }
+
+    pub(crate) fn inner(&self) -> &'a Kernel {
         self.kernel
     }
 }

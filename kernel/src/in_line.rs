@@ -47,6 +47,11 @@ impl InLine {
         Self(None)
     }
 
+    /// Its record, while it is in a line.
+    pub(crate) fn waiter(&self) -> Option<NonNull<Waiter>> {
+        self.0.as_ref().map(|spot| spot.waiter)
+    }
+
     /// Whether it waits in a line and has not been called.
     pub fn waits(&self) -> bool {
         // SAFETY: its share keeps it.
@@ -127,7 +132,9 @@ impl InLine {
     /// It waits no more.
     fn leave(&mut self, hand: &Hand<'_>) {
         if let Some(spot) = self.0.take() {
-            spot.leave(Some(hand));
+            // Used at another kernel, nobody there has to do with it.
+            let is_its_own = core::ptr::eq(hand.kernel, spot.kernel);
+            spot.leave(is_its_own.then_some(hand));
         }
     }
 }

@@ -118,6 +118,7 @@ fn watchers(process: &Header) -> Result<Vec<Pid>, NoMemory> {
         unsafe { kept.push(watch) };
     }
     let kept = process.watchers.give_back(kept);
+    // Otherwise their shares leak, and nothing else.
     debug_assert!(kept.is_ok(), "only the owner closes it");
     complete.map(|()| pids)
 }

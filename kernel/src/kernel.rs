@@ -1,7 +1,8 @@
-//! [`Kernel`]: what all cores share.
+//! [`Kernel`]: what all cores share. An embedder has a handle of it ([`crate::Kernel`]).
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::ops::RangeInclusive;
 use core::ptr::NonNull;
 
 use crate::config;
@@ -14,6 +15,7 @@ use crate::process::header::Header;
 use crate::reason::Reason;
 use crate::reclaim::{Domain, Guard, Participant};
 use crate::runq::idle::Idle;
+use crate::sched::custody::Barrier;
 use crate::sched::local::{CoreLocal, CoreShared};
 use crate::signal::node::Budget;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering, PlainAtomicBool, PlainAtomicUsize, fence};
@@ -60,6 +62,13 @@ pub struct Options {
     pub tombstones: bool,
     /// Decides the victims of steals.
     pub seed: u64,
+    /// The generations of the pids that it gives out; by default all that there are. Two kernels of a program that have none in common never
+    /// give out the same pid, so a pid of one is to the other a process that never was. A slot that has used the last of them is
+    /// used no more, and another takes its place, up to 2^28 in a kernel's life. See [`World::kernel_ended`].
+    pub generations: RangeInclusive<u32>,
+    /// Where its references come from: shared with other kernels, so that none of theirs is equal to one of its own, or by default a counter of its
+    /// own.
+    pub references: Option<Arc<References>>,
     /// What a model has it do wrongly.
     #[cfg(loom)]
     pub mutation: Option<crate::mutate::Mutation>,
@@ -75,6 +84,8 @@ impl Default for Options {
             limits: Limits::default(),
             tombstones: false,
             seed: 0x5EED,
+            generations: 1..=u32::MAX,
+            references: None,
             #[cfg(loom)]
             mutation: None,
             #[cfg(loom)]
@@ -83,11 +94,11 @@ impl Default for Options {
     }
 }
 
-/// The shared state of all cores.
+/// The shared state of all cores. Made in an `Arc` by [`Kernel::new`], and never moved out of it: nobody has it by itself.
 pub struct Kernel {
     pub(crate) table: Table,
     pub(crate) names: Names,
-    pub(crate) references: References,
+    pub(crate) references: Arc<References>,
     pub(crate) idle: Idle,
     pub(crate) nodes: Budget,
     /// Blocks on their way between cores.
@@ -97,6 +108,8 @@ pub struct Kernel {
     pub(crate) cores: Box<[CoreShared]>,
     pub(crate) domain: Domain,
     pub(crate) here: fn() -> *const Here,
+    /// How a core and its rescuers agree (`sched::custody`).
+    pub(crate) barrier: Barrier,
     pub(crate) options: Options,
     world: Arc<dyn World>,
     /// Processes and the cores' credits; at most the limit.
@@ -117,28 +130,39 @@ impl core::fmt::Debug for Kernel {
 }
 
 impl Kernel {
-    /// A kernel without a process. Its cores are made by [`crate::Core::new`].
-    ///
-    /// # Panics
-    /// When there are no cores, or too many.
+    /// See [`crate::Kernel::new`].
     #[cfg_attr(
         not(feature = "epoch"),
         allow(clippy::arc_with_non_send_sync, reason = "one hart has it to itself, and the same code serves many")
     )]
-    pub fn new(options: Options, domain: Domain, world: Arc<dyn World>) -> Arc<Self> {
+    pub(crate) fn new(options: Options, domain: Domain, world: Arc<dyn World>) -> Arc<Self> {
         assert!((1..=config::MAX_CORES).contains(&options.cores), "1 to {} cores", config::MAX_CORES);
+        let generations = (*options.generations.start(), *options.generations.end());
+        assert!(0 < generations.0 && generations.0 <= generations.1, "generations from 1 on, and at least one");
         let limit = options.limits.processes.min(MAX_SLOTS);
+        let barrier = match world.rescues_after() {
+            Some(1..) if options.cores > 1 => {
+                if world.heavy_barrier() {
+                    Barrier::Heavy
+                } else {
+                    Barrier::Both
+                }
+            }
+            _ => Barrier::Alone,
+        };
+        let now = world.now();
         Arc::new(Self {
-            table: Table::new(limit, options.cores),
+            table: Table::with_generations(limit, options.cores, generations.0, generations.1),
             names: Names::new(options.limits.names),
-            references: References::new(),
+            references: options.references.clone().unwrap_or_default(),
             idle: Idle::new(),
             nodes: Budget::new(options.limits.nodes),
             depot: Arc::default(),
             timers_by_proxy: Budget::new(options.limits.timers),
-            cores: (0..options.cores).map(|_| CoreShared::default()).collect(),
+            cores: (0..options.cores).map(|_| CoreShared::new(options.cores, now)).collect(),
             domain,
             here: world.here(),
+            barrier,
             credit_block: (options.limits.processes / (64 * options.cores as u32)).clamp(1, 64),
             options,
             world,
@@ -165,16 +189,31 @@ impl Kernel {
         self.cores.len()
     }
 
-    /// A member of the kernel's reclamation: for a thread that is not a core and wants to
-    /// use [`crate::Host`].
+    /// A member of the kernel's reclamation.
     pub fn register(&self) -> Participant {
         self.domain.register()
     }
 
     /// Runs foreign code, whose panic nobody can be told of.
-    pub(crate) fn contain(&self, code: &mut dyn FnMut()) {
-        if let Err(reason) = self.world.contain(code) {
+    pub(crate) fn contain(&self, code: impl FnOnce()) {
+        if let Err(reason) = self.contained(code) {
             self.world.lost_panic(&reason);
+        }
+    }
+
+    /// Runs foreign code: what it has returned, or what it has panicked with. At most once, and what has returned has, whatever the
+    /// world does with it and says of it ([`World::contain`]).
+    pub(crate) fn contained<R>(&self, code: impl FnOnce() -> R) -> Result<R, Reason> {
+        let (mut code, mut result) = (Some(code), None);
+        let said = self.world.contain(&mut || {
+            if let Some(code) = code.take() {
+                result = Some(code());
+            }
+        });
+        match (result, said) {
+            (Some(result), _) => Ok(result),
+            (None, Err(reason)) => Err(reason),
+            (None, Ok(())) => Err(Reason::crash("the world has not contained what it was to contain")),
         }
     }
 
@@ -258,39 +297,36 @@ impl Kernel {
         self.granted.fetch_sub(count as usize, Ordering::Release);
     }
 
-    /// Processes alive: exact when every core is idle, otherwise too high by at most two
-    /// blocks a core (see [`Limits::processes`]).
+    /// See [`crate::Kernel::process_count`].
     pub fn process_count(&self) -> usize {
         self.granted.load(Ordering::Relaxed)
     }
 
-    /// Nodes in use, if they are limited ([`Limits::nodes`]).
+    /// See [`crate::Kernel::nodes_used`].
     pub fn nodes_used(&self) -> usize {
         self.nodes.used()
     }
 
-    /// Whether every core has announced that it has nothing to do, and nothing is queued.
+    /// See [`crate::Kernel::is_quiescent`].
     pub fn is_quiescent(&self) -> bool {
         self.idle.all(self.cores.len())
             && self.cores.iter().all(|core| !core.queues.has_own())
             && self.idle.all(self.cores.len())
     }
 
-    /// Whether a core has announced that it is idle and nobody has claimed it since: its driver
-    /// may sleep for as long as this is true.
+    /// See [`crate::Kernel::is_idle`].
     pub fn is_idle(&self, core: usize) -> bool {
         self.idle.contains(core)
     }
 
-    /// From now on no process is started, but by who is at it already: see [`Kernel::is_empty`].
+    /// See [`crate::Kernel::close`].
     pub fn close(&self) {
         self.closing.store(true, Ordering::Release);
         // Pairs with the fence of `is_closed_to_the_counted`.
         fence(Ordering::SeqCst);
     }
 
-    /// Whether the world wants to be told of every exit ([`World::process_ended`]): of those that happen after this call,
-    /// as the dying core sees it.
+    /// See [`crate::Kernel::observe_exits`].
     pub fn observe_exits(&self, observe: bool) {
         self.observed.store(observe, Ordering::Release);
     }
@@ -300,14 +336,13 @@ impl Kernel {
         self.observed.load(Ordering::Relaxed)
     }
 
-    /// Whether there is no process. Once that is true after [`Kernel::close`] there will never be one. It is told when
-    /// the cores have become idle.
+    /// See [`crate::Kernel::is_empty`].
     pub fn is_empty(&self) -> bool {
         // Acquire: pairs with the Release of `return_credit`.
         self.granted.load(Ordering::Acquire) == 0
     }
 
-    /// Whether [`Kernel::close`] was called.
+    /// See [`crate::Kernel::is_closing`].
     pub fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }
@@ -330,6 +365,11 @@ impl Kernel {
                 unsafe { core.retire(process.whole()) };
             }
         }
+    }
+
+    /// Whether a pid of this generation may be one of this kernel's (`pid`, I1).
+    pub(crate) fn lends(&self, pid: Pid) -> bool {
+        self.options.generations.contains(&pid.generation())
     }
 
     /// What is known of a process that is not alive: from when its mailbox is closed, not only from when its slot remembers
@@ -376,5 +416,6 @@ impl Drop for Kernel {
             // SAFETY: the table's share. There is no waker: they hold the kernel.
             unsafe { Header::give_up_table(process, None) };
         }
+        self.world.kernel_ended(self.table.last_generation());
     }
 }

@@ -17,10 +17,12 @@
 //! | bounded mailboxes | `bound`, `room`, `in_line` |
 //! | what ties processes: lists, records, sets | `link`, `monitor`, `watch`, `list`, `roll`, `set`, `shares` |
 //! | who is no process and waits for one's end | `watcher`, `exit_queue` |
+//! | a look at all of it from outside | `dump` |
 //! | where processes are | `table`, `reclaim` |
 //! | birth, life and death of one | `process`, `cx`, `task` |
 //! | acting for one | `behalf`, `proxy` |
 //! | when they run | `runq`, `sched`, `timer` |
+//! | all of it | `kernel`, `handle` |
 //! | the ground | `sync`, `config`, `memory`, `mutate`, `world` |
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -34,8 +36,10 @@ pub(crate) mod behalf;
 pub(crate) mod bound;
 pub(crate) mod config;
 pub(crate) mod cx;
+pub(crate) mod dump;
 pub(crate) mod exit_queue;
 pub(crate) mod hand;
+pub(crate) mod handle;
 pub(crate) mod held;
 pub(crate) mod host;
 pub(crate) mod in_line;
@@ -75,29 +79,32 @@ pub use alias::AliasMode;
 pub use behalf::{Behalf, BehalfError, Placed, Standing};
 pub use bound::Overflow;
 pub use config::MAX_CORES;
-pub use cx::{Asked, Cx, Dest};
+pub use cx::{Asked, Cx, Dest, Search};
+pub use dump::{CoreDump, Doing, Dump, ProcessDump};
 pub use exit_queue::{AllFired, ExitQueue};
+pub use handle::Kernel;
 pub use held::Held;
 pub use host::Host;
 pub use in_line::InLine;
 pub use info::ProcessInfo;
-pub use kernel::{Kernel, Limits, Options};
+pub use kernel::{Limits, Options};
 pub use memory::NoMemory;
 pub use monitor::Object;
 pub use name::{Name, RegisterError};
-pub use pid::{Alias, Pid, Reference};
+pub use pid::{Alias, Pid, Reference, References};
 pub use process::body::{Body, Resumed};
 pub use process::spawn::{Priority, SpawnError, SpawnOptions, Spawned};
 pub use process::ties::{LinkError, MonitorError};
 pub use reason::{Reason, ReasonValue, View};
 pub use received::{Down, Exit, Peek, Received};
-pub use reply::{Lost, NoReply, Replied, Reply, Requested, reply};
+pub use reply::{Arrival, Arrivals, Lost, NoReply, Replied, Reply, Requested, reply};
 pub use sched::core::{Core, Ran};
 pub use send::SendError;
 pub use signal::ask::{Said, Waiting};
 pub use signal::queue::Cursor;
 pub use table::Dead;
 pub use task::context::{Address, Container, Context, Recipient};
+pub use task::coop::{Checkpoint, Listener};
 pub use task::waiting::SendWaiting;
 pub use timer::record::TimerError;
 pub use watcher::{Ended, ExitWatch, Fired, PreparedWatch, WatchError, WatchStatus};
@@ -126,11 +133,15 @@ pub mod internals {
     }
     /// Timers.
     pub mod timer {
-        pub use crate::timer::wheel;
+        pub use crate::timer::{arrivals, wheel};
         /// The record of a timer.
         pub mod record {
             pub use crate::timer::record::*;
         }
+    }
+    /// Who has the private half of a core.
+    pub mod custody {
+        pub use crate::sched::custody::*;
     }
     /// Wakers.
     pub mod waker {
@@ -152,17 +163,27 @@ pub mod internals {
     /// The host's way to a process.
     pub mod hand {
         pub use crate::hand::Hand;
-        use crate::kernel::Kernel;
+        use crate::handle::Kernel;
         use crate::reclaim::Guard;
 
         /// A hand of the host's.
         pub fn of<'a>(kernel: &'a Kernel, guard: &'a Guard<'a>) -> Hand<'a> {
-            kernel.hand(guard, None)
+            kernel.inner().hand(guard, None)
+        }
+    }
+    /// The kernel's own end.
+    pub mod life {
+        use crate::handle::Kernel;
+
+        /// Whether the kernel is still there, to be asked when all handles are gone.
+        pub fn of(kernel: &Kernel) -> impl Fn() -> bool + use<> {
+            let kernel = alloc::sync::Arc::downgrade(kernel.inner());
+            move || kernel.strong_count() > 0
         }
     }
     /// Names.
     pub mod name {
-        use crate::kernel::Kernel;
+        use crate::handle::Kernel;
         pub use crate::name::*;
         use crate::pid::Pid;
         use crate::process::header::Header;
@@ -170,7 +191,7 @@ pub mod internals {
 
         /// The entry of a name.
         pub fn intern<'k>(kernel: &'k Kernel, text: &str) -> Result<&'k Entry, RegisterError> {
-            kernel.names.intern(text)
+            kernel.inner().names.intern(text)
         }
 
         /// Who it is.
@@ -185,7 +206,7 @@ pub mod internals {
 
         /// The live or dying process that `pid` names.
         pub fn find<'g>(kernel: &Kernel, pid: Pid, guard: &'g Guard<'_>) -> Option<&'g Header> {
-            kernel.table.find(pid, guard)
+            kernel.inner().table.find(pid, guard)
         }
     }
 }

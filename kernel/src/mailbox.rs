@@ -73,14 +73,15 @@ pub trait Orders: 'static {
 pub struct Real;
 impl Orders for Real {}
 
-/// See the module.
+/// See the module. `repr(C)`, here and in what else `Header` begins with: where its parts lie is relied on there.
+#[repr(C)]
 #[derive(Debug)]
 pub struct Mailbox<O = Real> {
     head: AtomicPtr<Node>,
-    /// Written by the owner: a batch is taken and its exits are not yet all acted on.
-    fetching: AtomicBool,
     /// Written by the owner: signals that waited to be received when it fetched last, 0 when it sleeps.
     waiting: PlainAtomicU32,
+    /// Written by the owner: a batch is taken and its exits are not yet all acted on.
+    fetching: AtomicBool,
     /// Messages are counted (`bound`). Here because every send asks.
     bounded: bool,
     orders: PhantomData<O>,
@@ -95,6 +96,19 @@ pub enum Pushed {
     /// The process was waiting: the caller, and nobody else, must queue it.
     Wake,
     /// The process is dead or dying; the node is the caller's still.
+    Closed,
+}
+
+/// What the head of a mailbox means, for a look from outside (`dump`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// `IDLE`.
+    Idle,
+    /// `ACTIVE`.
+    Active,
+    /// A node.
+    Pending,
+    /// `CLOSED`.
     Closed,
 }
 
@@ -180,13 +194,21 @@ impl<O: Orders> Mailbox<O> {
         // Relaxed: made visible by the swap's Release.
         self.fetching.store(true, Ordering::Relaxed);
         let batch = self.head.swap(ACTIVE, O::TAKE);
-        debug_assert!(batch != IDLE && batch != CLOSED, "take is the owner's, while the process runs");
+        // Checked always: neither is a node that could be followed.
+        assert!(batch != IDLE && batch != CLOSED, "take is the owner's, while the process runs");
         Batch(batch)
     }
 
     /// The batch's exits are acted on: the short way is open again. The owner's.
     pub fn settle(&self) {
         self.fetching.store(false, O::SETTLE);
+    }
+
+    /// The process has met what it dies of, and will fetch nothing any more: the short way is closed, so that what is asked of it
+    /// waits for its death. The owner's.
+    pub fn doom(&self) {
+        // Release: pairs with the Acquire of `is_clear`, for a caller that has heard of the doom by another way.
+        self.fetching.store(true, Ordering::Release);
     }
 
     /// After a fetch so many signals wait to be received. The owner's.
@@ -231,6 +253,27 @@ impl<O: Orders> Mailbox<O> {
     pub fn is_closed(&self) -> bool {
         // Acquire: pairs with `close`, so what was settled before it is seen.
         self.head.load(Ordering::Acquire) == CLOSED
+    }
+
+    /// What the head means just now. A hint; wait-free.
+    pub fn state(&self) -> State {
+        // Relaxed: only compared, and old when it is used.
+        let head = self.head.load(Ordering::Relaxed);
+        if head == IDLE {
+            State::Idle
+        } else if head == ACTIVE {
+            State::Active
+        } else if head == CLOSED {
+            State::Closed
+        } else {
+            State::Pending
+        }
+    }
+
+    /// What [`Mailbox::note`] was told last. A hint; wait-free.
+    pub fn noted(&self) -> usize {
+        // Relaxed: a hint.
+        self.waiting.load(Ordering::Relaxed) as usize
     }
 
     /// Whether a signal waits to be fetched. A hint.

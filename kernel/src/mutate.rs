@@ -54,6 +54,8 @@ pub enum Mutation {
     TakesTheSleepersCell,
     /// Who has claimed a process that does not die of it forgets to queue it.
     ForgetsTheClaimed,
+    /// A process that is doomed to die in a slice of its own looks alive to those who ask until then.
+    DoomedLookAlive,
     /// A death lets go of the requests that it has not answered, and says nothing.
     ForgetsRequests,
     /// A death tells those who have asked before those who are linked.

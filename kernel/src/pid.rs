@@ -1,14 +1,24 @@
 //! The names that outlive what they name: [`Pid`], [`Reference`], [`Alias`].
 //!
 //! A pid is a slot's index (28 bits) and the slot's generation (32 bits), so it fits
-//! the 60 bits of a small integer of the BEAM. Generations start at 1 and a slot that
-//! has used its last one is retired, so a pid names one process for ever.
+//! the 60 bits of a small integer of the BEAM. A slot that has used the last of its kernel's generations is retired, so a pid names
+//! one process of its kernel for ever.
 //!
 //! References come from blocks that a core takes from one shared counter
 //! ([`References`]): no two are equal, all are below 2^56 (from there on the
 //! distribution counts its own), and making one touches nothing that is shared.
 //! Within a core they grow; between cores they don't. Those below 2^55 are monitors', aliases' and links'; a timer's is the name of its
 //! slot (`timer::slot`), by which anybody finds the timer.
+//!
+//! # More than one kernel
+//!
+//! - **I1.** A kernel gives out the generations that its embedder lends it ([`crate::Options::generations`]), and says at its end which was
+//!   the last ([`crate::World::kernel_ended`]). An embedder that lends none of them twice has pids that name one process of its
+//!   program: used at another kernel, a pid was never given out there.
+//! - **I2.** Kernels that share their [`References`] ([`crate::Options::references`]) have references that name one monitor, alias or
+//!   timer of the program.
+//! - **I3.** No memory safety rests on I1 or I2: what follows an address holds a share of what lies there (`process/header`, P5; wakers;
+//!   requests), and a message is of the type that its receiver takes, whichever process that is.
 
 use core::fmt;
 use core::num::NonZeroU64;
@@ -139,9 +149,10 @@ impl Alias {
 /// References in a block.
 const BLOCK_BITS: u32 = 16;
 
-/// The counter from which cores take blocks of references.
+/// The counter from which cores take blocks of references: of one kernel, or of all that share it
+/// ([`crate::Options::references`]).
 #[derive(Debug)]
-pub(crate) struct References {
+pub struct References {
     next_block: AtomicUsize,
     /// The next reference of the block that those share who are no core; a multiple of a block's length when there is none.
     shared: AtomicUsize,
@@ -151,7 +162,7 @@ pub(crate) struct References {
 
 impl References {
     /// No reference given out yet.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self { next_block: AtomicUsize::new(0), shared: AtomicUsize::new(0), timers: Slots::new() }
     }
 

@@ -130,7 +130,7 @@ impl Proxy {
                 Some(core) => unsafe { start::start(timer, process, hand, core) },
                 // The last core has ended: nothing comes any more.
                 // SAFETY: both shares came with the order.
-                None => hand.kernel.contain(&mut || unsafe { TimerHead::abandon(timer, hand.pool()) }),
+                None => hand.contain(&mut || unsafe { TimerHead::abandon(timer, hand.pool()) }),
             },
         }
     }

@@ -10,13 +10,18 @@
 //! watchers, and stays where the reason stays. So no signal, supervisor or comparison depends on what somebody
 //! returns, and what is returned need not be shown or compared.
 //!
+//! A reason may carry another, and that one a third. What the kernel does with all of them (drop, compare, show) goes from one to
+//! the next in a loop, so that a long chain needs no more stack than a short one; what is shown of it is cut at [`SHOWN`]. A type of the embedder's that
+//! holds a reason among other things is dropped by its own destructor, as a list of boxes is: one in the other.
+//!
 //! The count follows the usual rule: a clone needs no ordering (who clones, holds),
 //! a drop releases, the last drop acquires.
 
 use alloc::borrow::Cow;
-use core::any::Any;
+use alloc::boxed::Box;
+use core::any::{Any, TypeId};
 use core::fmt;
-use core::mem::offset_of;
+use core::mem::{ManuallyDrop, offset_of};
 use core::ptr::{self, NonNull};
 
 use crate::memory;
@@ -92,7 +97,8 @@ struct Head {
     count: AtomicUsize,
     kind: Kind,
     value: unsafe fn(NonNull<Head>) -> NonNull<dyn ReasonValue>,
-    free: unsafe fn(NonNull<Head>),
+    /// Frees the whole; if its value is a reason, that is given back, to be dropped next.
+    free: unsafe fn(NonNull<Head>) -> Option<Reason>,
     /// The [`Contain`] of the first world that the reason came into; null before.
     container: AtomicPtr<()>,
 }
@@ -103,8 +109,21 @@ struct Counted<T> {
     value: T,
 }
 
-#[derive(Debug, PartialEq)]
-struct CrashText(Cow<'static, str>);
+/// A crash's text, and what the panic was thrown with, where the world has kept that.
+struct CrashText(Cow<'static, str>, Option<Box<dyn Any + Send + Sync>>);
+
+impl fmt::Debug for CrashText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl PartialEq for CrashText {
+    /// By the text: what else a crash carries need not be compared.
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
 
 /// A result, as a value that need not be shown or compared.
 struct ResultOf<T>(T);
@@ -124,6 +143,8 @@ impl<T> PartialEq for ResultOf<T> {
 
 // Codes lie below every address at which an allocator puts a `Head`.
 const CODES: usize = 9;
+/// So many reasons that carry one another are shown with their braces.
+const SHOWN: usize = 64;
 const LOST_TEXT: &str = "out of memory: the reason's own value was lost";
 
 impl Reason {
@@ -171,7 +192,19 @@ impl Reason {
 
     /// A crash, with its text. [`Reason::LOST`] when there is no memory.
     pub fn crash(text: impl Into<Cow<'static, str>>) -> Self {
-        Self::counted(Kind::Crash, CrashText(text.into()))
+        Self::counted(Kind::Crash, CrashText(text.into(), None))
+    }
+
+    /// As [`Reason::crash`], with what the panic was thrown with, for [`Reason::payload`]. Two crashes of one text are equal, whatever
+    /// they carry. The last to hold the reason drops the payload, whose destructor must not panic.
+    pub fn crash_carrying(text: impl Into<Cow<'static, str>>, payload: Box<dyn Any + Send + Sync>) -> Self {
+        Self::counted(Kind::Crash, CrashText(text.into(), Some(payload)))
+    }
+
+    /// What the panic was thrown with that a crash is of, where the world has kept it (`std`'s keeps what is no text).
+    pub fn payload(&self) -> Option<&(dyn Any + Send + Sync)> {
+        let head = self.head().filter(|head| head.kind == Kind::Crash)?;
+        self.carried(head).downcast_ref::<CrashText>()?.1.as_deref()
     }
 
     /// A crash with the text of what can be shown. [`Reason::LOST`] when there is no memory.
@@ -196,9 +229,26 @@ impl Reason {
             let value = unsafe { whole.byte_add(offset_of!(Counted<T>, value)) };
             value.cast::<T>()
         }
-        unsafe fn free<T>(head: NonNull<Head>) {
-            // SAFETY: the last count is gone, and `try_new::<Counted<T>>` made it.
-            unsafe { memory::drop_and_free(head.cast::<Counted<T>>()) }
+        unsafe fn free<T: Any>(head: NonNull<Head>) -> Option<Reason> {
+            let whole = head.cast::<Counted<T>>();
+            // SAFETY: the last count is gone, and the value lies in what `try_new::<Counted<T>>` made.
+            let value = unsafe { whole.byte_add(offset_of!(Counted<T>, value)) };
+            let inner = if TypeId::of::<T>() == TypeId::of::<Reason>() {
+                // SAFETY: `T` is `Reason`; it is read once, because the memory is freed without dropping it.
+                Some(unsafe { value.cast::<Reason>().read() })
+            } else if TypeId::of::<T>() == TypeId::of::<ResultOf<Reason>>() {
+                // SAFETY: `T` is `ResultOf<Reason>`; it is read once, as above.
+                Some(unsafe { value.cast::<ResultOf<Reason>>().read() }.0)
+            } else {
+                None
+            };
+            match inner {
+                // SAFETY: made by `try_new` for this type; its value has been moved out.
+                Some(_) => unsafe { memory::free(whole) },
+                // SAFETY: the last count is gone, so the value is whole and out of everybody's reach.
+                None => unsafe { memory::drop_and_free(whole) },
+            }
+            inner
         }
         let container = AtomicPtr::new(ptr::null_mut());
         let head = Head { count: AtomicUsize::new(1), kind, value: value_of::<T>, free: free::<T>, container };
@@ -291,6 +341,38 @@ impl Reason {
         matches!(self.view(), View::Normal | View::Shutdown | View::ShutdownWith(_))
     }
 
+    /// The reason that this one carries as its value, if it does.
+    fn inner(&self) -> Option<&Self> {
+        let head = self.head().filter(|head| matches!(head.kind, Kind::Value | Kind::ShutdownWith))?;
+        self.carried(head).downcast_ref::<Self>()
+    }
+
+    /// Gives up the count of this reason. The last one frees the value, or has it given back if it is a reason.
+    ///
+    /// # Safety
+    /// The reason is not used, nor dropped, any more.
+    unsafe fn release(&self) -> Option<Self> {
+        let head = self.head()?;
+        // Release pairs with the fence of the last holder: its free comes after every use.
+        if head.count.fetch_sub(1, Ordering::Release) != 1 {
+            return None;
+        }
+        acquire_by(|order| head.count.load(order));
+        // Relaxed: ordered by the counts, as everything that the holders wrote.
+        let (free, container) = (head.free, head.container.load(Ordering::Relaxed));
+        let mut inner = None;
+        // SAFETY: this was the last count, and the code runs once.
+        let mut free = || inner = unsafe { free(self.0) };
+        if container.is_null() {
+            free();
+            return inner;
+        }
+        // SAFETY: what is not null was a `Contain` (`come_into`).
+        let contain = unsafe { core::mem::transmute::<*mut (), Contain>(container) };
+        contain(&mut free);
+        inner
+    }
+
     /// The word itself, for a slot to keep.
     pub(crate) fn into_word(self) -> *mut () {
         let word = self.0.as_ptr().cast();
@@ -327,19 +409,12 @@ impl Clone for Reason {
 
 impl Drop for Reason {
     fn drop(&mut self) {
-        let Some(head) = self.head() else { return };
-        // Release pairs with the fence of the last holder: its free comes after every use.
-        if head.count.fetch_sub(1, Ordering::Release) == 1 {
-            acquire_by(|order| head.count.load(order));
-            let (free, container) = (head.free, head.container.load(Ordering::Relaxed));
-            // SAFETY: this was the last count, and `drop` is called once.
-            let mut free = || unsafe { free(self.0) };
-            if container.is_null() {
-                return free();
-            }
-            // SAFETY: what is not null was a `Contain` (`come_into`).
-            let contain = unsafe { core::mem::transmute::<*mut (), Contain>(container) };
-            contain(&mut free);
+        // SAFETY: it is being dropped.
+        let mut next = unsafe { self.release() };
+        while let Some(reason) = next {
+            let reason = ManuallyDrop::new(reason);
+            // SAFETY: it was given back to be dropped, which this is.
+            next = unsafe { reason.release() };
         }
     }
 }
@@ -351,12 +426,19 @@ unsafe impl Sync for Reason {}
 
 impl PartialEq for Reason {
     fn eq(&self, other: &Self) -> bool {
-        if self.0 == other.0 || (self.is_normal() && other.is_normal()) {
-            return true;
-        }
-        match (self.head(), other.head()) {
-            (Some(a), Some(b)) => a.kind == b.kind && self.carried(a).same(other.carried(b)),
-            _ => false,
+        let (mut a, mut b) = (self, other);
+        loop {
+            if a.0 == b.0 || (a.is_normal() && b.is_normal()) {
+                return true;
+            }
+            let (Some(head_a), Some(head_b)) = (a.head(), b.head()) else { return false };
+            if head_a.kind != head_b.kind {
+                return false;
+            }
+            match (a.inner(), b.inner()) {
+                (Some(inner_a), Some(inner_b)) => (a, b) = (inner_a, inner_b),
+                _ => return a.carried(head_a).same(b.carried(head_b)),
+            }
         }
     }
 }
@@ -365,7 +447,20 @@ impl Eq for Reason {}
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.view() {
+        let (mut reason, mut open) = (self, 0);
+        while let Some(inner) = reason.inner() {
+            // A value is shown as it is, so a reason in a reason is that reason.
+            if matches!(reason.view(), View::ShutdownWith(_)) {
+                if open == SHOWN {
+                    break;
+                }
+                f.write_str("{shutdown, ")?;
+                open += 1;
+            }
+            reason = inner;
+        }
+        match reason.view() {
+            _ if reason.inner().is_some() => f.write_str("..."),
             View::Normal => f.write_str("normal"),
             View::Shutdown => f.write_str("shutdown"),
             View::ShutdownWith(value) => write!(f, "{{shutdown, {value:?}}}"),
@@ -375,7 +470,8 @@ impl fmt::Display for Reason {
             View::NoConnection => f.write_str("noconnection"),
             View::Crash(text) => write!(f, "crash: {text}"),
             View::Value(value) => write!(f, "{value:?}"),
-        }
+        }?;
+        (0..open).try_for_each(|_| f.write_str("}"))
     }
 }
 
@@ -435,6 +531,26 @@ mod tests {
         assert!(!Reason::NORMAL.has_result() && !Reason::value(7_u8).has_result());
         assert_eq!(Reason::value(7_u8).result::<u8>(), None, "a reason's value is no result");
         assert!(Reason::RESULT_LOST.has_lost_result() && !with.has_lost_result());
+    }
+
+    /// Issue 14, 17: a chain of reasons needs no stack for its length. (Each level was a call of its own: an overflow.)
+    #[test]
+    fn n17_reasons_in_reasons_are_dropped_compared_and_shown_without_recursion() {
+        const DEEP: usize = if cfg!(miri) { 1_000 } else { 1_000_000 };
+        let value = Arc::new(7);
+        let chain = |wrap: fn(Reason) -> Reason| (0..DEEP).fold(Reason::value(value.clone()), |inner, _| wrap(inner));
+        for wrap in [Reason::value::<Reason>, Reason::shutdown_with::<Reason>, Reason::normal_with::<Reason>] {
+            let (one, other) = (chain(wrap), chain(wrap));
+            assert!(one == other && one != Reason::KILL);
+            let shown = alloc::format!("{one} {one:?} {:?}", one.view());
+            assert!(shown.len() < 4_000, "{} bytes", shown.len());
+            drop((one.clone(), one, other));
+            assert_eq!(Arc::strong_count(&value), 1, "all of it is dropped");
+        }
+        let two = Reason::shutdown_with(Reason::value(Reason::shutdown_with(3)));
+        assert_eq!(alloc::format!("{two}"), "{shutdown, {shutdown, 3}}");
+        assert_eq!(alloc::format!("{}", Reason::value(Reason::KILLED)), "killed");
+        assert_ne!(Reason::value(Reason::KILLED), Reason::value(Reason::KILL));
     }
 
     #[test]

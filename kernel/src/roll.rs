@@ -38,6 +38,11 @@ impl<T: Listed> Roll<T> {
         unsafe { self.list.push(record) }
     }
 
+    /// Whether nothing is in it. A hint.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// See [`List::close`]; oldest first.
     pub fn close(&self) -> Chain<T> {
         self.list.close().reversed()

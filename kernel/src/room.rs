@@ -87,6 +87,11 @@ impl Waiter {
         memory::try_new(waiter).map_err(|_| NoMemory)
     }
 
+    /// Who still needs the record.
+    pub(crate) fn shares(&self) -> &Shares {
+        &self.shares
+    }
+
     /// Whether it has been called.
     pub fn is_called(&self) -> bool {
         self.state.load(Ordering::Relaxed) == CALLED

@@ -219,7 +219,7 @@ pub(crate) fn deliver<M: Send + 'static>(
 #[inline(always)]
 fn discard<M>(hand: &Hand<'_>, message: M) {
     let mut message = Some(message);
-    hand.kernel.contain(&mut || drop(message.take()));
+    hand.contain(&mut || drop(message.take()));
 }
 
 /// A message that was counted has not arrived.

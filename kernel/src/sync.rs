@@ -12,7 +12,9 @@
 mod imp {
     pub use core::cell::Cell;
     pub use core::hint::spin_loop;
-    pub use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
+    pub use core::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, compiler_fence, fence,
+    };
 
     /// `core::cell::UnsafeCell` behind loom's interface.
     #[derive(Debug, Default)]
@@ -61,6 +63,9 @@ mod imp {
     pub use loom::cell::UnsafeCell;
     pub use loom::hint::spin_loop;
     pub use loom::sync::atomic::{Ordering, fence};
+
+    /// No model knows a barrier that others execute: whoever relies on one has fences there.
+    pub use loom::sync::atomic::fence as compiler_fence;
 
     macro_rules! marked {
         ($(#[$doc:meta])* $name:ident$(<$t:ident>)?, $value:ty $(, $($op:ident),*)?) => {
@@ -138,6 +143,9 @@ mod imp {
     pub use core::cell::Cell;
     pub use shuttle::hint::spin_loop;
     pub use shuttle::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
+
+    /// As loom's.
+    pub use shuttle::sync::atomic::fence as compiler_fence;
 
     /// Shuttle checks interleavings, not memory orderings: a plain cell will do.
     #[derive(Debug, Default)]

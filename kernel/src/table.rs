@@ -22,7 +22,7 @@
 //! - **T3.** A tombstone taken out at (1) is kept by the new process and dropped when that one is
 //!   reclaimed, which is later than every guard of a reader that may have found it.
 //!   A reader compares the generation before and after it loads the word.
-//! - **T4.** A slot whose generation is `u32::MAX` is not released: it is retired.
+//! - **T4.** A slot whose generation is the kernel's last one is not released: it is retired, and the table may have one slot more.
 //!
 //! Free slots: each core keeps a queue and takes the oldest when it has more than it
 //! keeps back for the sake of tombstones; what is more than it keeps goes in a chain to
@@ -56,11 +56,12 @@ pub struct Slot {
 }
 
 impl Slot {
-    fn new() -> Self {
+    /// One that was never claimed, before this generation.
+    fn new(first: u32) -> Self {
         Self {
             process: AtomicPtr::new(ptr::null_mut()),
             tombstone: AtomicPtr::new(ptr::null_mut()),
-            generation: AtomicU32::new(0),
+            generation: AtomicU32::new(first - 1),
             next_free: AtomicU32::new(NONE),
         }
     }
@@ -72,8 +73,11 @@ pub struct Table {
     segments: [AtomicPtr<Slot>; SEGMENTS],
     /// Slots that have ever been handed out lie below.
     fresh: AtomicU32,
-    /// At most so many slots.
-    limit: u32,
+    /// At most so many slots: as many as there may be processes, those that cores keep, and those that are retired.
+    limit: AtomicU32,
+    /// The generations that it gives out (`pid`, I1).
+    first: u32,
+    last: u32,
     /// Free slots that a core keeps: [`FREE_CACHE`], or as many as there may be processes.
     keep: u32,
     /// The first slot of the common pool, a chain by `next_free`.
@@ -121,12 +125,19 @@ fn locate(index: u32) -> (usize, usize, usize) {
 impl Table {
     /// A table of at most `limit` processes at a time, `cores` of which keep free slots.
     pub fn new(limit: u32, cores: usize) -> Self {
+        Self::with_generations(limit, cores, 1, u32::MAX)
+    }
+
+    /// As [`Table::new`], with the generations from `first`, which is not 0, to `last`.
+    pub fn with_generations(limit: u32, cores: usize, first: u32, last: u32) -> Self {
         let keep = FREE_CACHE.min(limit);
         let kept = (cores as u32).saturating_mul(2 * keep + 1);
         Self {
             segments: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
             fresh: AtomicU32::new(0),
-            limit: limit.saturating_add(kept).min(MAX_SLOTS),
+            limit: AtomicU32::new(limit.saturating_add(kept).min(MAX_SLOTS)),
+            first,
+            last,
             keep,
             pool: AtomicU32::new(NONE),
         }
@@ -134,7 +145,14 @@ impl Table {
 
     /// Slots handed out so far; a process's index lies below.
     pub fn extent(&self) -> u32 {
-        self.fresh.load(Ordering::Acquire).min(self.limit)
+        self.fresh.load(Ordering::Acquire)
+    }
+
+    /// The last generation that any slot has had: no pid of a later one was given out.
+    pub fn last_generation(&self) -> u32 {
+        // Relaxed: asked when nobody claims any more.
+        let generations = (0..self.extent()).map(|index| self.claimed(index).generation.load(Ordering::Relaxed));
+        generations.max().unwrap_or(self.first - 1)
     }
 
     fn slot(&self, index: u32) -> Option<&Slot> {
@@ -168,7 +186,7 @@ impl Table {
             // SAFETY: within the fresh allocation.
             let slot = unsafe { memory.add(i) };
             // SAFETY: likewise, aligned.
-            unsafe { slot.write(Slot::new()) };
+            unsafe { slot.write(Slot::new(self.first)) };
         }
         // Release: pairs with `slot`. Acquire on failure: another grew it, and we use theirs.
         let put = place.compare_exchange(ptr::null_mut(), memory.as_ptr(), Ordering::Release, Ordering::Acquire);
@@ -219,7 +237,8 @@ impl Table {
         // Relaxed: only a counter; the segment orders itself.
         let mut fresh = self.fresh.load(Ordering::Relaxed);
         loop {
-            if fresh >= self.limit {
+            // Relaxed: a count, of what nobody uses any more.
+            if fresh >= self.limit.load(Ordering::Relaxed).min(MAX_SLOTS) {
                 return Err(NoSlot::Full);
             }
             self.grow_to(fresh).map_err(|NoMemory| NoSlot::NoMemory)?;
@@ -247,7 +266,9 @@ impl Table {
 
     /// (4) Gives a vacated slot, or one claimed in vain, back.
     pub fn release(&self, pid: Pid, cache: &mut FreeSlots) {
-        if pid.generation() == u32::MAX {
+        if pid.generation() == self.last {
+            // Relaxed: as above. There are fewer retirements than indices, so it does not wrap.
+            self.limit.fetch_add(1, Ordering::Relaxed);
             return;
         }
         cache.push(self, pid.index());
@@ -327,7 +348,7 @@ impl Table {
     pub fn of_the_dead(&self, pid: Pid, _guard: &Guard<'_>) -> Dead {
         let Some(slot) = self.slot(pid.index()) else { return Dead::NeverGivenOut };
         let generation = slot.generation.load(Ordering::Acquire);
-        if pid.generation() > generation || pid.index() >= self.extent() {
+        if pid.generation() > generation || pid.generation() < self.first || pid.index() >= self.extent() {
             return Dead::NeverGivenOut;
         }
         if pid.generation() < generation {
@@ -429,6 +450,38 @@ impl Default for FreeSlots {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Issue 14, 2: a slot that has used its generations is retired, and takes no place from a process; what was not given out, or by
+    /// another kernel, is not taken for dead.
+    #[test]
+    #[cfg(not(any(loom, shuttle)))]
+    fn n02_retired_slots_take_no_room() {
+        let table = Table::with_generations(2, 1, 7, 8);
+        let mut slots = FreeSlots::new();
+        assert_eq!(table.last_generation(), 6);
+        let mut seen = alloc::collections::BTreeSet::new();
+        for round in 0..100 {
+            let two = [(); 2].map(|()| table.claim(&mut slots).unwrap_or_else(|why| panic!("{why:?} in {round}")));
+            for claim in two {
+                assert!((7..=8).contains(&claim.pid.generation()), "{}", claim.pid);
+                assert!(seen.insert(claim.pid), "{} was given out before", claim.pid);
+                // SAFETY: taken out by the claim, given back once.
+                drop(unsafe { Reason::from_word(claim.tombstone) });
+                table.vacate(claim.pid, Reason::NORMAL);
+                table.release(claim.pid, &mut slots);
+            }
+        }
+        assert_eq!(table.last_generation(), 8);
+        let domain = crate::reclaim::Domain::new();
+        let participant = domain.register();
+        let guard = participant.pin();
+        for generation in [1, 6, 9, u32::MAX] {
+            let pid = Pid::new(0, generation).expect("in range");
+            assert_eq!(table.of_the_dead(pid, &guard), Dead::NeverGivenOut, "{pid}");
+        }
+        let first = *seen.first().expect("some");
+        assert_ne!(table.of_the_dead(first, &guard), Dead::NeverGivenOut);
+    }
 
     /// A core where few have died takes a slot of the pool, and not the one whose tombstone is the youngest.
     #[test]

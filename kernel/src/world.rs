@@ -16,9 +16,21 @@ pub type Contain = fn(&mut dyn FnMut());
 /// note what is running, and a way to survive a panic.
 ///
 /// # Safety
-/// [`World::here`] must give each thread of execution (OS thread, virtual core, hart) a place of
-/// its own, the same one each time: the kernel hands out a process's private parts to
-/// whoever finds that process noted there.
+/// Memory safety rests on [`World::here`] and on where [`World::contain`] runs what it is given:
+///
+/// - [`World::here`] always returns the same function. On each thread of execution (OS thread, virtual core, hart) that returns a
+///   valid pointer to a place which is that thread's alone, the same one each time, at any time at which anything of the kernel's may be used
+///   or dropped there: the kernel hands out a process's private parts to whoever finds that process noted there.
+/// - The place is null at first, and only the kernel writes there.
+/// - A thread of execution does not change under the kernel: from a call of the kernel's to its return, what `here` gives stays the same. So
+///   an embedder with green threads does not switch them in a body, or has one place for what shares a stack.
+/// - [`World::contain`] calls what it is given on this thread of execution, and before it returns.
+/// - [`World::heavy_barrier`] has done what it says when it returns true.
+///
+/// Nothing else can break memory safety. `contain` should call the code once, and return an error if it has panicked; if it
+/// calls the code again, the kernel does nothing there; if it never does, or keeps a panic secret, the kernel sees that itself. A
+/// [`World::now`] that goes back makes timers late. A [`World::wake`] that does not wake lets a core sleep on work. A method that panics
+/// goes through the kernel, which may lose the process that runs, or its core; so none should.
 pub unsafe trait World: Send + Sync + 'static {
     /// Nanoseconds since a moment of the world's choice. Never goes back.
     fn now(&self) -> u64;
@@ -35,6 +47,20 @@ pub unsafe trait World: Send + Sync + 'static {
         0
     }
 
+    /// So many nanoseconds of one slice after which other cores do what lies with its core: its timers, and who is queued there. `None`: they
+    /// never do, and cores cost each other nothing. A world with threads should say a millisecond or so; one whose cores are stepped by
+    /// turns has nobody who could. Always the same.
+    fn rescues_after(&self) -> Option<u64> {
+        None
+    }
+
+    /// Has all threads of execution that drive cores execute a full memory barrier, between two instructions of theirs, and this
+    /// one too: true. A world that cannot do so says false, always the same, and then cores that may be rescued pay for a fence
+    /// around each slice. Asked for once by [`crate::Kernel::new`], and by each rescue.
+    fn heavy_barrier(&self) -> bool {
+        false
+    }
+
     /// There is work for a core that has said it is idle: make its driver call
     /// [`crate::Core::run`] again. A call that comes before the driver has gone to sleep must
     /// keep it from sleeping.
@@ -44,7 +70,7 @@ pub unsafe trait World: Send + Sync + 'static {
     /// function, so that it can be kept by what outlives the world.
     fn here(&self) -> fn() -> *const Here;
 
-    /// Runs foreign code: a body, a destructor. A panic becomes a crash with its text, where
+    /// Runs foreign code, once, here and now: a body, a destructor. A panic becomes a crash with its text, where
     /// the world can catch it.
     fn contain(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
         code();
@@ -72,6 +98,12 @@ pub unsafe trait World: Send + Sync + 'static {
     /// death: it must not block, allocate or panic. `guard` is the core's.
     fn process_ended(&self, pid: Pid, reason: &Reason, guard: &Guard<'_>) {
         let _ = (pid, reason, guard);
+    }
+
+    /// A kernel of this world's is gone, and no pid of a later generation than `last_generation` was given out by it: those from there to the last of
+    /// [`crate::Options::generations`] may be lent to another.
+    fn kernel_ended(&self, last_generation: u32) {
+        let _ = last_generation;
     }
 
     /// A destructor panicked; there was nobody to tell.

@@ -1,12 +1,12 @@
-//! Who sleeps dies within the slice of who stops it (`process/at_once`); and a child whose link is its parent's monitor as
-//! well (`link`, K4).
+//! A process that sleeps dies within the slice of the process that stops it, or is doomed there (`process/at_once`); and a child
+//! whose link is its parent's monitor as well (`link`, K4).
 
 mod common;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use atropos_kernel::{Asked, Context, Cx, Options, Pid, Reason, Received, Resumed, SpawnOptions};
+use atropos_kernel::{Asked, Context, Cx, Dead, Options, Pid, Reason, Received, Resumed, SpawnOptions};
 
 use common::{Stage, does};
 
@@ -123,10 +123,81 @@ fn the_newborn_the_trapping_and_the_pinned_die_in_slices_of_their_own() {
     assert_eq!(trapped.load(Ordering::Relaxed), 1);
 }
 
-/// The destructors of who dies at once find their own process, and whom they stop at once in their turn is told: at most
-/// one dies at once within a slice, be it of one that lives or of one that dies itself.
+/// Issue 14, 11: a destructor may block, so it never runs in the slice of the process that stops its own. The doomed process has
+/// lost its name when the call returns, is not alive to those who ask, and its destructor finds its own process.
 #[test]
-fn a_destructor_is_in_its_own_process_and_no_deeper() {
+fn n11_a_destructor_runs_in_a_slice_of_its_own() {
+    let mut stage = Stage::new(Options::default());
+    let running = Arc::new(Mutex::new(Vec::<&str>::new()));
+    let noted = running.clone();
+    let body = move |cx: Context<()>| async move {
+        let own = Arc::new(Mutex::new(None::<Context<()>>));
+        let place = own.clone();
+        let _drops = OnDrop(move || {
+            let own = place.lock().unwrap();
+            assert!(own.as_ref().unwrap().try_with(|cx| cx.pid()).is_some(), "its own slice");
+            noted.lock().unwrap().push("dropped");
+        });
+        *own.lock().unwrap() = Some(cx);
+        std::future::pending::<()>().await;
+    };
+    let child = stage.host().spawn_async(&SpawnOptions::new().name("child"), body).unwrap().pid();
+    stage.settle();
+    let noted = running.clone();
+    let stops = move |mut cx: Context<()>| async move {
+        let monitor = cx.monitor(child).unwrap();
+        cx.exit_at_once(child, TOLD).unwrap();
+        noted.lock().unwrap().push("returned");
+        assert_eq!(cx.whereis("child"), None, "the name is free");
+        assert!(!cx.is_gone(child), "it is doomed, and not dead");
+        assert!(!cx.is_alive(child).await, "asked afterwards, it is dead");
+        assert!(matches!(cx.recv().await, Received::Down(down) if down.reference == monitor && down.reason == TOLD));
+        assert!(cx.is_gone(child));
+    };
+    let stops = stage.host().spawn_async(&SpawnOptions::new(), stops).unwrap().pid();
+    stage.settle();
+    assert_eq!(*running.lock().unwrap(), ["returned", "dropped"]);
+    assert!(matches!(stage.host().tombstone(stops), Dead::Remembered(reason) if reason == Reason::NORMAL));
+    assert_eq!((stage.kernel.process_count(), stage.kernel.nodes_used()), (0, 0));
+}
+
+/// Issue 14, 11: what else is foreign in a death is not dropped in another's slice either: a message that nobody has received,
+/// and one that a timer has.
+#[test]
+fn n11_messages_are_dropped_in_a_slice_of_its_own() {
+    // Not in the bodies, which have no destructors here.
+    static ORDER: Mutex<Vec<&str>> = Mutex::new(Vec::new());
+    type Noted = OnDrop<fn()>;
+    let noted = || -> Noted { OnDrop(|| ORDER.lock().unwrap().push("dropped")) };
+    for by_timer in [false, true] {
+        let mut stage = Stage::new(Options::default());
+        let mut first = true;
+        let keeps = does(move |cx: &Cx<'_, Noted>| {
+            if std::mem::take(&mut first) && by_timer {
+                cx.send_after(cx.pid(), std::time::Duration::from_secs(9), noted()).unwrap();
+            }
+            Resumed::Wait
+        });
+        let child = stage.host().spawn(&SpawnOptions::new(), keeps).unwrap().pid;
+        stage.settle();
+        if !by_timer {
+            assert!(stage.host().send(child, noted()).is_ok());
+            stage.settle();
+        }
+        let stops = move |cx: Context<()>| async move {
+            cx.exit_at_once(child, TOLD).unwrap();
+            ORDER.lock().unwrap().push("returned");
+        };
+        stage.host().spawn_async(&SpawnOptions::new(), stops).unwrap();
+        stage.settle();
+        assert_eq!(std::mem::take(&mut *ORDER.lock().unwrap()), ["returned", "dropped"], "by timer: {by_timer}");
+        assert_eq!((stage.kernel.process_count(), stage.kernel.nodes_used()), (0, 0));
+    }
+}
+
+/// A chain of processes whose destructors each stop the next one: one at a time, without recursion.
+#[test]
+fn destructors_that_stop_others_do_not_nest() {
     let mut stage = Stage::new(Options::default());
     let depth = Arc::new(AtomicUsize::new(0));
     let deepest = Arc::new(AtomicUsize::new(0));
@@ -157,12 +228,12 @@ fn a_destructor_is_in_its_own_process_and_no_deeper() {
     let first = others.lock().unwrap().pop().unwrap();
     let body = move |cx: Context<()>| async move {
         cx.exit_at_once(first, TOLD).unwrap();
-        cx.send(cx.pid(), ()).expect("its own slice is noted again");
+        cx.send(cx.pid(), ()).expect("its own slice");
     };
     stage.host().spawn_async(&SpawnOptions::new(), body).unwrap();
     stage.settle();
     assert_eq!(stage.kernel.process_count(), 0, "each has stopped the next");
-    assert_eq!(deepest.load(Ordering::Relaxed), 2, "no recursion");
+    assert_eq!(deepest.load(Ordering::Relaxed), 1, "no recursion");
 }
 
 /// A parent with a child that does something when it is sent a message.

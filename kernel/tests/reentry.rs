@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
+use atropos_kernel::internals::life;
 use atropos_kernel::{Context, Limits, Options, Pid, Reason, Received, Reference, Resumed, SpawnOptions};
 
 use common::{Stage, does};
@@ -243,10 +244,10 @@ fn a_waker_of_its_own_keeps_nothing() {
     });
     stage.host().spawn(&SpawnOptions::new(), body).unwrap();
     stage.settle();
-    let kernel = Arc::downgrade(&stage.kernel);
+    let lives = life::of(&stage.kernel);
     drop(stage);
     assert!(dropped.load(Ordering::Relaxed), "its body is dropped with the last core");
-    assert!(kernel.upgrade().is_none(), "and the kernel goes");
+    assert!(!lives(), "and the kernel goes");
 }
 
 /// In a world that contains no panic, what ran is not noted as running for ever.

@@ -4,12 +4,12 @@
 mod common;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::task::{Context as Task, Poll, Wake, Waker};
 
+use atropos_kernel::internals::life;
 use atropos_kernel::{
-    Cursor, Cx, Kernel, Lost, Options, Overflow, Pid, Reason, Received, Reply, Requested, Resumed, SendError,
-    SpawnOptions,
+    Cursor, Cx, Lost, Options, Overflow, Pid, Reason, Received, Reply, Requested, Resumed, SendError, SpawnOptions,
 };
 use common::{Stage, does};
 
@@ -77,9 +77,9 @@ fn taken<T>(place: &Place<T>) -> T {
 
 /// Lets go of the kernel; whether it is gone then.
 fn ends(stage: Stage) -> bool {
-    let kernel: Weak<Kernel> = Arc::downgrade(&stage.kernel);
+    let lives = life::of(&stage.kernel);
     drop(stage);
-    kernel.upgrade().is_none()
+    !lives()
 }
 
 /// Counts its calls, and may panic in them.

@@ -39,12 +39,16 @@ pub fn here() -> *const Here {
 pub struct Still {
     now: AtomicU64,
     wakes: AtomicUsize,
+    rescues_after: Option<u64>,
 }
 
 // SAFETY: `here` is loom's thread-local.
 unsafe impl World for Still {
     fn now(&self) -> u64 {
         self.now.load(Ordering::Relaxed)
+    }
+    fn rescues_after(&self) -> Option<u64> {
+        self.rescues_after
     }
     fn wake(&self, _: usize) {
         self.wakes.fetch_add(1, Ordering::Relaxed);
@@ -73,6 +77,12 @@ pub fn kernel(cores: usize, processes: u32) -> (Arc<Kernel>, Arc<Still>) {
         limits: Limits { processes, names: 2, timers: 4, ..Limits::default() },
         ..Options::default()
     })
+}
+
+/// A kernel whose cores look after each other when a slice has lasted so long, and its world.
+pub fn rescuing(options: Options, after: u64) -> (Arc<Kernel>, Arc<Still>) {
+    let world = Arc::new(Still { rescues_after: Some(after), ..Still::default() });
+    (Kernel::new(options, Domain::new(), world.clone()), world)
 }
 
 /// A kernel with options, and its world.

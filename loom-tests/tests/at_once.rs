@@ -2,7 +2,7 @@
 //! hears once, whoever else kills it or sends to it at the same moment; and who unlinks is not killed by the link.
 #![cfg(loom)]
 
-use atropos_kernel::{Cx, Pid, Reason, Resumed, SpawnOptions};
+use atropos_kernel::{Asked, Cx, Pid, Reason, Resumed, SpawnOptions};
 use atropos_loom::host::body;
 use atropos_loom::mutant;
 use atropos_loom::seen::{Event, Log};
@@ -63,6 +63,46 @@ fn stopped_and_traps(mutation: Option<Mutation>) -> &'static str {
     outcome
 }
 
+/// A body that has a destructor: its death is not another's business.
+struct Foreign;
+
+impl Drop for Foreign {
+    fn drop(&mut self) {}
+}
+
+/// A parent stops at once a child that sleeps and whose body has a destructor, and asks whether it is alive, while the host sends to
+/// it: the child dies in a slice of its own, once, of what the parent said, and is dead to the question.
+fn doomed(mutation: Option<Mutation>) -> &'static str {
+    let mut stage = Stage::new(1, mutation);
+    let (log, child, known) = (Log::new(), Known::<Pid>::new(), Known::<bool>::new());
+    let (born, told, said) = (child.clone(), child.clone(), known.clone());
+    let spawns = move |cx: &Cx<'_, u8>| {
+        let foreign = Foreign;
+        let waits = move |cx: &Cx<'_, u8>| {
+            let _foreign = &foreign;
+            waits(cx)
+        };
+        born.set(cx.spawn(&SpawnOptions::new().core(0).supervised(), body(waits)).unwrap().pid);
+    };
+    let stops = move |cx: &Cx<'_, u8>| {
+        let child = told.get().unwrap();
+        assert_eq!(cx.exit_at_once(child, TOLD), Ok(()));
+        if let Ok(Asked::Known(alive)) = cx.is_alive(child) {
+            said.set(alive);
+        }
+    };
+    stage.start(0, act(&log, spawns, stops));
+    stage.run(0, 2);
+    let child = child.get().unwrap();
+    stage.race_host(&[1], move |host| _ = host.send(child, 7_u8));
+    stage.settle();
+    assert_eq!(stage.died_of(child), Some(TOLD));
+    assert_eq!(log.downs(), [TOLD], "one DOWN");
+    assert_ne!(known.get(), Some(true), "nobody who has stopped it finds it alive");
+    stage.end();
+    if known.get().is_some() { "found dead" } else { "asked" }
+}
+
 /// A parent dies while its supervised child, on another core, unlinks itself: it has, and lives, or it has not, and dies.
 fn unlinks_or_dies(mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
@@ -104,6 +144,7 @@ fn unlinks_or_dies(mutation: Option<Mutation>) -> &'static str {
 fn protocol() {
     explore("at once: stop || kill", Some(2), &["stopped", "killed"], stopped_or_killed);
     explore("at once: stop || send, who traps", Some(2), &["told first", "sent first"], || stopped_and_traps(None));
+    explore("at once: stop, with a destructor || send", Some(2), &["asked"], || doomed(None));
     explore("supervised: unlink || death", Some(2), &["has unlinked, and lives", "dies with it"], || {
         unlinks_or_dies(None)
     });
@@ -113,6 +154,9 @@ fn protocol() {
 fn mutants() {
     mutant("at once, forgets to queue who lives", Some(2), || {
         _ = stopped_and_traps(Some(Mutation::ForgetsTheClaimed));
+    });
+    mutant("at once, the doomed look alive", Some(2), || {
+        _ = doomed(Some(Mutation::DoomedLookAlive));
     });
     mutant("supervised, an EXIT is welcome after unlink", Some(2), || {
         _ = unlinks_or_dies(Some(Mutation::WithdrawnIsWelcome));

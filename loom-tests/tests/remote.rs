@@ -289,6 +289,66 @@ fn withdraw_or_end_or_lose<R: Rules>() {
     assert_eq!(plane.monitors_of(WATCHER), []);
 }
 
+/// Issue 14, 25: two threads register for one peer, whose quota has one place: one is refused, and nothing is kept of it.
+fn register_two<R: Rules>() {
+    let nobody = Arc::new(Nobody);
+    let options = Options::new(HERE, 1).inbound_limit(1);
+    let plane = Arc::new(Plane::<R>::with_rules(options, Arc::new(Lost), nobody));
+    let connection = plane.connected(THERE, 1);
+    let request = |number| {
+        let (reference, watcher, target) = (RemoteReference::from_raw(number), there(WATCHER), here(number));
+        MonitorControlMessage::MonitorP { reference, watcher, target }
+    };
+    let (other, second) = (plane.clone(), request(2));
+    let thread = thread::spawn(move || other.receive(connection, second).is_ok());
+    let first = plane.receive(connection, request(1)).is_ok();
+    let second = thread.join().unwrap();
+    assert!(first != second, "one has the place: {first}, {second}");
+    assert_eq!((plane.watched(), plane.kept_for(THERE)), (1, 1));
+}
+
+/// Takes everything and loses it.
+struct Lost;
+
+impl Sender for Lost {
+    fn send(&self, _: Routed) -> Result<(), NoConnection> {
+        Ok(())
+    }
+}
+
+/// Issue 14, 25: the runtime takes an idle watch back while a peer registers again: what is registered is watched.
+fn release_or_register<R: Rules>() {
+    #[derive(Default)]
+    struct Counts(std::sync::atomic::AtomicIsize);
+    impl Watchers for Counts {
+        fn deliver_down(&self, _: u64, _: RemoteReference, _: RemotePid, _: Reason) {}
+
+        fn watch(&self, _: u64) -> Result<(), NoMemory> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+    let counts = Arc::new(Counts::default());
+    let plane = Arc::new(Plane::<R>::with_rules(Options::new(HERE, 1), Arc::new(Lost), counts.clone()));
+    let connection = plane.connected(THERE, 1);
+    let (reference, watcher, target) = (RemoteReference::from_raw(5), there(WATCHER), here(TARGET));
+    let request = MonitorControlMessage::MonitorP { reference, watcher, target };
+    let withdrawal = MonitorControlMessage::DemonitorP { reference, watcher, target };
+    plane.receive(connection, request.clone()).unwrap();
+    plane.receive(connection, withdrawal).unwrap();
+    let (releasing, watches) = (plane.clone(), counts.clone());
+    let runtime = thread::spawn(move || {
+        if releasing.release(TARGET) {
+            watches.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    });
+    plane.receive(connection, request).unwrap();
+    runtime.join().unwrap();
+    assert!(counts.0.load(Ordering::Relaxed) > 0, "it is watched");
+    assert_eq!(plane.monitored_by(TARGET).len(), 1);
+    assert_eq!((plane.watched(), plane.kept_for(THERE)), (1, 1));
+}
+
 macro_rules! broken {
     ($($name:ident: $rule:ident: $kind:ty = $value:expr;)*) => {$(
         struct $name;
@@ -307,6 +367,8 @@ broken! {
     TakeLost: REFUSE_LOST: bool = false;
     TakeOld: REFUSE_OLD: bool = false;
     MatchReference: MATCH_WHOLE: bool = false;
+    LookThenClaim: CLAIM_AT_ONCE: bool = false;
+    LeaveOpen: CLOSE_IDLE: bool = false;
 }
 
 #[test]
@@ -322,6 +384,8 @@ fn protocol() {
     model("remote g: ask, die", None, ask_or_die::<Real>);
     model("remote h: withdraw, lose", None, withdraw_or_lose::<Real>);
     model("remote: withdraw, end, lose", None, withdraw_or_end_or_lose::<Real>);
+    model("remote quota: register twice", None, register_two::<Real>);
+    model("remote quota: release, register", None, release_or_register::<Real>);
 }
 
 #[test]
@@ -336,4 +400,6 @@ fn mutants() {
     mutant("remote g, a withdrawal at once", Some(2), ask_or_die::<WithdrawAtOnce>);
     mutant("remote g, arm Relaxed", Some(2), ask_or_die::<ArmRelaxed>);
     mutant("remote h, two winners", Some(2), withdraw_or_lose::<ManyWinners>);
+    mutant("remote quota, look and then claim", Some(2), register_two::<LookThenClaim>);
+    mutant("remote quota, an idle watch is left open", Some(2), release_or_register::<LeaveOpen>);
 }

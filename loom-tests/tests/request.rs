@@ -5,7 +5,8 @@
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Waker};
 
-use atropos_kernel::{Cx, Kernel, Lost, Peek, Pid, Reason, Received, Reply, Requested, Resumed, SpawnOptions};
+use atropos_kernel::internals::life;
+use atropos_kernel::{Cx, Lost, Peek, Pid, Reason, Received, Reply, Requested, Resumed, SpawnOptions};
 use atropos_loom::host::{Kept, Woken, body};
 use atropos_loom::mutant;
 use atropos_loom::world::{Known, Mutation, Stage, explore};
@@ -86,9 +87,9 @@ fn server(
 
 /// Ends the stage: then nothing holds its kernel.
 fn end(stage: Stage) {
-    let kernel: Weak<Kernel> = Arc::downgrade(&stage.kernel);
+    let lives = life::of(&stage.kernel);
     stage.end();
-    assert!(kernel.upgrade().is_none(), "somebody has kept a share");
+    assert!(!lives(), "somebody has kept a share");
 }
 
 /// The receiver dies of its own will while it is asked: the request is refused, or waits in its mailbox.

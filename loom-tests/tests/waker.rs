@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering as Plain;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
-use atropos_kernel::internals::name;
 use atropos_kernel::internals::waker::{self, Orders, Real};
+use atropos_kernel::internals::{life, name};
 use atropos_kernel::{Core, Cx, Host, Kernel, Pid, Reason, Resumed};
 use atropos_loom::host::{Canary, core, kernel, member, spawn};
 use atropos_loom::{model, mutant};
@@ -89,7 +89,7 @@ fn die_under<A: FnOnce(Waker) + Send + 'static>(wakers: impl FnOnce(Waker) -> Ve
     let (pid, waker) = woken::<Real>(&kernel, &mut core, move || canary.sing());
     let ours = member(&kernel);
     Host::new(&kernel, &ours).send(pid, ()).unwrap();
-    let weak = Arc::downgrade(&kernel);
+    let lives = life::of(&kernel);
     let threads: Vec<_> = wakers(waker)
         .into_iter()
         .map(|waker| {
@@ -103,7 +103,7 @@ fn die_under<A: FnOnce(Waker) + Send + 'static>(wakers: impl FnOnce(Waker) -> Ve
         thread.join().unwrap();
     }
     assert_eq!(ends.load(Plain::Relaxed), 1, "its body is gone");
-    assert_eq!(weak.strong_count(), 0, "a process that is freed lets go of the kernel");
+    assert!(!lives(), "a process that is freed lets go of the kernel");
 }
 
 /// One waker wakes, is cloned and dropped.

@@ -8,6 +8,8 @@
 //! its reason; of a *transient* one, unless the reason was `normal`; of a *temporary* one is noted. Those that depend on
 //! an application which ended are left running: they have their own supervisors to judge what is missing.
 //!
+//! A start that fails leaves what was up before: those that were started for it are stopped again.
+//!
 //! The manager is a server that traps exits; supervise it, or start it from the host. When it ends, it has stopped all, the last
 //! started first, each by its whole tree.
 
@@ -85,7 +87,7 @@ pub enum ApplicationError {
     Unknown(ApplicationName),
     /// It needs itself, by way of others.
     Circular(ApplicationName),
-    /// Its tree did not start. What had been started for it before is up.
+    /// Its tree did not start. What had been started for it before has been stopped.
     Start(ApplicationName, StartError),
     /// Others that are up need it.
     Needed(ApplicationName),
@@ -196,22 +198,39 @@ impl Applications {
         self.plan(&name, &mut Vec::new(), &mut plan)?;
         let mut started = Vec::new();
         for place in plan {
-            let application = &mut self.known[place];
-            let name = application.name.clone();
-            let failed = |error| ApplicationError::Start(name.clone(), error);
-            let tree = cx.with(|cx| cx.contain(|| (application.tree)()));
-            let tree = tree.map_err(|crash| failed(StartError::Crashed(crash)))?;
-            let top = tree.link(cx.context()).await.map_err(failed)?;
-            let monitor = cx.monitor(top).map_err(|error| {
-                // It is not left behind unknown; a kill needs no memory.
-                let _ = cx.exit(top, Reason::KILL);
-                CallError::from(error)
-            })?;
-            self.known[place].top = Some((top.pid(), monitor));
-            self.running.push(name.clone());
-            started.push(name);
+            match self.start_one(place, cx).await {
+                Ok(name) => started.push((place, name)),
+                Err(error) => {
+                    // As it was before: what has been started for this one is stopped, the last one first.
+                    while let Some((place, _)) = started.pop() {
+                        self.put_down(place, cx).await;
+                    }
+                    return Err(error);
+                }
+            }
         }
-        Ok(started)
+        Ok(started.into_iter().map(|(_, name)| name).collect())
+    }
+
+    /// Starts one whose needs are up.
+    async fn start_one(&mut self, place: usize, cx: Serving<'_, Self>) -> Result<ApplicationName, ApplicationError> {
+        let application = &mut self.known[place];
+        let name = application.name.clone();
+        let failed = |error| ApplicationError::Start(name.clone(), error);
+        let tree = cx.with(|cx| cx.contain(|| (application.tree)()));
+        let tree = tree.map_err(|crash| failed(StartError::Crashed(crash)))?;
+        let top = tree.link(cx.context()).await.map_err(failed)?;
+        let monitor = cx.monitor(top).map_err(|error| {
+            // It is not left behind unknown. Without memory to tell it to shut down, a kill needs none.
+            cx.unlink(top);
+            if cx.exit(top, Reason::SHUTDOWN).is_err() {
+                let _ = cx.exit(top, Reason::KILL);
+            }
+            CallError::from(error)
+        })?;
+        self.known[place].top = Some((top.pid(), monitor));
+        self.running.push(name.clone());
+        Ok(name)
     }
 
     async fn stop(&mut self, name: &ApplicationName, cx: Serving<'_, Self>) -> Result<(), ApplicationError> {
@@ -309,7 +328,8 @@ impl Server for Applications {
 pub type ApplicationsRef = ServerRef<Applications>;
 
 impl ServerRef<Applications> {
-    /// Starts an application and all that it needs; what was started, in order. One that is up is no error.
+    /// Starts an application and all that it needs; what was started, in order. One that is up is no error. If one does not
+    /// start, those that were started for it are stopped again, and what was up before is up (OTP's `ensure_all_started`).
     pub async fn ensure_started<M: Send + 'static>(
         self,
         cx: &Context<M>,

@@ -17,7 +17,7 @@ use atropos_kernel::{Context, Down, Held, Pid, Reason, Reference, Replied, Reply
 
 use crate::call::CallError;
 use crate::server::{Next, Server, ServerRef, Serving};
-use crate::wait::pid_of;
+use crate::wait::{breathe, pid_of};
 
 /// What an event handler does after an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -142,12 +142,15 @@ impl<E: Send + 'static> Events<E> {
         self.entries.iter().position(|entry| entry.id == *id)
     }
 
-    fn notify(&mut self, event: &E, cx: Serving<'_, Self>) {
+    async fn notify(&mut self, event: E, cx: Serving<'_, Self>) {
+        let event = cx.with(|cx| cx.hold(event));
         let mut place = 0;
         while let Some(entry) = self.entries.get_mut(place) {
-            let why = match cx.with(|cx| cx.contain(|| entry.handler.event(event))) {
+            let why = match cx.with(|cx| cx.contain(|| entry.handler.event(&event))) {
                 Ok(After::Stay) => {
                     place += 1;
+                    // However many there are, others have their turns between two of them.
+                    breathe(cx.context()).await;
                     continue;
                 }
                 Ok(After::Leave) => Removed::Left,
@@ -202,15 +205,7 @@ impl<E: Send + 'static> Events<E> {
 
     fn do_it(&mut self, request: Ask<E>, cx: Serving<'_, Self>) {
         match request {
-            Ask::Notify(event) => {
-                self.notify(&event, cx);
-                cx.with(|cx| cx.let_go(event));
-            }
-            Ask::Sync(event, reply) => {
-                self.notify(&event, cx);
-                cx.with(|cx| cx.let_go(event));
-                reply.send(());
-            }
+            Ask::Notify(_) | Ask::Sync(..) => unreachable!("`handle` notifies"),
             Ask::Add(id, handler, supervised, reply) => reply.send(self.add(id, handler, supervised, cx)),
             Ask::Delete(id, reply) => reply.send(self.take_out(&id, Removed::Deleted, cx)),
             Ask::Swap(old, new, handler, reply) => {
@@ -236,9 +231,16 @@ impl<E: Send + 'static> Events<E> {
 impl<E: Send + 'static> Server for Events<E> {
     type Message = Request<E>;
 
-    fn handle(&mut self, request: Request<E>, cx: Serving<'_, Self>) -> impl Future<Output = Next<Request<E>>> + Send {
-        self.do_it(request.0, cx);
-        core::future::ready(Next::Wait)
+    async fn handle(&mut self, request: Request<E>, cx: Serving<'_, Self>) -> Next<Request<E>> {
+        match request.0 {
+            Ask::Notify(event) => self.notify(event, cx).await,
+            Ask::Sync(event, reply) => {
+                self.notify(event, cx).await;
+                reply.send(());
+            }
+            other => self.do_it(other, cx),
+        }
+        Next::Wait
     }
 
     fn down(&mut self, down: Down, cx: Serving<'_, Self>) -> impl Future<Output = Next<Request<E>>> + Send {
@@ -252,11 +254,11 @@ impl<E: Send + 'static> Server for Events<E> {
         core::future::ready(Next::Wait)
     }
 
-    fn terminate(&mut self, reason: &Reason, cx: Serving<'_, Self>) -> impl Future<Output = ()> + Send {
+    async fn terminate(&mut self, reason: &Reason, cx: Serving<'_, Self>) {
         while !self.entries.is_empty() {
             self.remove(0, Removed::Stopped(reason.clone()), cx);
+            breathe(cx.context()).await;
         }
-        core::future::ready(())
     }
 }
 

@@ -3,21 +3,27 @@
 //! A scope is a process, a server to be supervised like one; scopes know nothing of each other. A process may be in a group
 //! more than once: joins are counted, and it has to leave as often. It is out when it dies, of all.
 //!
+//! - **G1, a member learns of the scope's end.** The scope links itself with a process while that is in a group, as a registry does
+//!   (`registry`, R3): a scope that crashes takes its members along, and their supervisors start them, and have them join, anew; a member that
+//!   traps exits gets the EXIT. OTP's `pg` leaves them in no group, and silent; [`Groups::unlinked`] does.
+//! - **G2, linear work.** Joining, leaving and the death of a member take a logarithmic time for each membership, and one message for
+//!   each watcher of that group, or of all.
+//!
 //! Who monitors a scope, or one group of it, gets a snapshot of the members and from then on each [`Change`], as a message
 //! of its own type: none that is in the snapshot, and none of the later ones is missed, because both are the scope's own work,
 //! done in turn. (A watcher with a bounded mailbox misses what that refuses or drops.)
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::fmt;
 
-use atropos_kernel::{Context, Down, MonitorError, Pid, Reference, Reply};
+use atropos_kernel::{Context, Down, Exit, Pid, Reference, Reply};
 
 use crate::call::CallError;
-use crate::registry::Key;
-use crate::server::{Envelope, Next, Server, ServerRef, Serving};
-use crate::wait::pid_of;
+use crate::registry::{Key, Tie, not_a_parents};
+use crate::server::{Envelope, Next, Refusal, Server, ServerRef, Serving};
+use crate::wait::{breathe, pid_of};
 
 /// Members of groups, as a snapshot has them.
 pub type Members<G> = Vec<(G, Vec<Pid>)>;
@@ -43,24 +49,28 @@ impl<G> Change<G> {
 type Tell<G> = Box<dyn Fn(&Context<Envelope<Groups<G>>>, &Change<G>) + Send>;
 
 struct Watcher<G: Key> {
-    who: Pid,
-    /// `None`: all groups.
-    group: Option<G>,
     tell: Tell<G>,
-    /// The scope's own monitor of it, which names it.
+    /// The scope's own monitor of it.
     monitor: Reference,
 }
 
-struct Member<G> {
-    monitor: Reference,
-    groups: Vec<G>,
-}
+/// The number of a join, or of a watcher: later ones have greater ones.
+type Turn = u64;
 
 /// A scope; see the module.
 pub struct Groups<G: Key> {
-    groups: BTreeMap<G, Vec<Pid>>,
-    members: BTreeMap<Pid, Member<G>>,
-    watchers: Vec<Watcher<G>>,
+    /// Whether members are linked (G1).
+    links: bool,
+    /// The members of each group, in the order of their joins.
+    groups: BTreeMap<G, BTreeMap<Turn, Pid>>,
+    /// The same by process. The group is always there: without one a place is before all of the process's.
+    joined: BTreeSet<(Pid, Option<G>, Turn)>,
+    members: BTreeMap<Pid, Tie>,
+    /// By what they watch, `None` for all groups, and in the order in which they came.
+    watchers: BTreeMap<(Option<G>, Turn), Watcher<G>>,
+    /// What the watcher with this monitor watches.
+    watching: BTreeMap<u64, (Option<G>, Turn)>,
+    next: Turn,
 }
 
 /// What a scope is asked.
@@ -97,79 +107,141 @@ impl<G: Key> Default for Groups<G> {
     }
 }
 
-/// The change that is told of.
-fn tell<G: Key>(watchers: &[Watcher<G>], cx: Serving<'_, Groups<G>>, change: &Change<G>) {
-    for watcher in watchers {
-        if watcher.group.as_ref().is_none_or(|group| group == change.group()) {
-            (watcher.tell)(cx.context(), change);
-        }
-    }
-}
-
 impl<G: Key> Groups<G> {
     /// A scope without a group.
     pub const fn new() -> Self {
-        Self { groups: BTreeMap::new(), members: BTreeMap::new(), watchers: Vec::new() }
+        Self {
+            links: true,
+            groups: BTreeMap::new(),
+            joined: BTreeSet::new(),
+            members: BTreeMap::new(),
+            watchers: BTreeMap::new(),
+            watching: BTreeMap::new(),
+            next: 0,
+        }
     }
 
-    fn join(&mut self, group: &G, pids: Vec<Pid>, cx: Serving<'_, Self>) -> Result<(), MonitorError> {
+    /// Its members are not linked with it (G1): they live on when it crashes, and are in no group then.
+    pub const fn unlinked(mut self) -> Self {
+        self.links = false;
+        self
+    }
+
+    fn turn(&mut self) -> Turn {
+        self.next += 1;
+        self.next
+    }
+
+    /// Tells the watchers of all groups, and those of this one.
+    async fn tell(&mut self, change: Change<G>, cx: Serving<'_, Self>) {
+        for watched in [None, Some(change.group().clone())] {
+            let mut next = Some((watched, 0));
+            while let Some(place) = next {
+                next = self.tell_one(place, &change, cx);
+                breathe(cx.context()).await;
+            }
+        }
+    }
+
+    /// Tells the first watcher from this place on that watches the same; the place behind it.
+    fn tell_one(
+        &self,
+        from: (Option<G>, Turn),
+        change: &Change<G>,
+        cx: Serving<'_, Self>,
+    ) -> Option<(Option<G>, Turn)> {
+        let ((_, turn), watcher) = self.watchers.range(from.clone()..).next().filter(|(place, _)| place.0 == from.0)?;
+        // What a watcher makes of it is foreign, and its faults are its own.
+        let _ = cx.with(|inner| inner.contain(|| (watcher.tell)(cx.context(), change)));
+        Some((from.0, turn + 1))
+    }
+
+    async fn join(&mut self, group: G, pids: Vec<Pid>, cx: Serving<'_, Self>) -> Result<(), CallError> {
         for pid in &pids {
             if !self.members.contains_key(pid) {
                 // One that is dead already leaves when its DOWN is met.
-                let monitor = cx.monitor(*pid)?;
-                self.members.insert(*pid, Member { monitor, groups: Vec::new() });
+                self.members.insert(*pid, Tie::new(*pid, self.links, cx)?);
             }
+            breathe(cx.context()).await;
         }
         for pid in &pids {
-            if let Some(member) = self.members.get_mut(pid) {
-                member.groups.push(group.clone());
-            }
+            let turn = self.turn();
+            self.joined.insert((*pid, Some(group.clone()), turn));
+            self.groups.entry(group.clone()).or_default().insert(turn, *pid);
+            breathe(cx.context()).await;
         }
-        self.groups.entry(group.clone()).or_default().extend(&pids);
-        tell(&self.watchers, cx, &Change::Joined(group.clone(), pids));
+        self.tell(Change::Joined(group, pids), cx).await;
         Ok(())
     }
 
-    /// Takes one membership of each; whether any was one.
-    fn leave(&mut self, group: &G, pids: Vec<Pid>, cx: Serving<'_, Self>) -> bool {
-        let mut left = Vec::new();
-        for pid in pids {
-            let Some(members) = self.groups.get_mut(group) else { break };
-            let Some(place) = members.iter().position(|member| *member == pid) else { continue };
-            members.remove(place);
+    /// The first membership of a process, in a group or in any.
+    fn first_joined(&self, pid: Pid, group: Option<&G>) -> Option<(G, Turn)> {
+        let (member, joined, turn) = self.joined.range((pid, group.cloned(), 0)..).next()?;
+        let joined = joined.as_ref().filter(|joined| *member == pid && group.is_none_or(|group| group == *joined))?;
+        Some((joined.clone(), *turn))
+    }
+
+    fn take_out(&mut self, pid: Pid, group: &G, turn: Turn) {
+        self.joined.remove(&(pid, Some(group.clone()), turn));
+        if let Some(members) = self.groups.get_mut(group) {
+            members.remove(&turn);
             if members.is_empty() {
                 self.groups.remove(group);
             }
-            if let Some(member) = self.members.get_mut(&pid) {
-                if let Some(place) = member.groups.iter().position(|other| other == group) {
-                    member.groups.swap_remove(place);
-                }
-                if member.groups.is_empty() {
-                    cx.demonitor(member.monitor, true);
-                    self.members.remove(&pid);
-                }
+        }
+    }
+
+    /// Lets go of a process that is in no group any more.
+    fn let_go(&mut self, pid: Pid, cx: Serving<'_, Self>) {
+        if self.first_joined(pid, None).is_none()
+            && let Some(tie) = self.members.remove(&pid)
+        {
+            tie.undo(pid, cx);
+        }
+    }
+
+    /// Takes one membership of each; whether any was one.
+    async fn leave(&mut self, group: G, pids: Vec<Pid>, cx: Serving<'_, Self>) -> bool {
+        let mut left = Vec::new();
+        for pid in pids {
+            if let Some((_, turn)) = self.first_joined(pid, Some(&group)) {
+                self.take_out(pid, &group, turn);
+                self.let_go(pid, cx);
+                left.push(pid);
             }
-            left.push(pid);
+            breathe(cx.context()).await;
         }
-        if left.is_empty() {
-            return false;
+        let any = !left.is_empty();
+        if any {
+            self.tell(Change::Left(group, left), cx).await;
         }
-        tell(&self.watchers, cx, &Change::Left(group.clone(), left));
-        true
+        any
     }
 
-    fn died(&mut self, pid: Pid, cx: Serving<'_, Self>) {
-        let Some(member) = self.members.get(&pid) else { return };
-        let mut groups = member.groups.clone();
-        groups.sort_unstable();
-        groups.dedup();
-        for group in groups {
-            let joined = self.groups.get(&group).map_or(0, |members| members.iter().filter(|m| **m == pid).count());
-            self.leave(&group, alloc::vec![pid; joined], cx);
+    async fn died(&mut self, pid: Pid, cx: Serving<'_, Self>) {
+        while let Some((group, _)) = self.first_joined(pid, None) {
+            let mut left = Vec::new();
+            while let Some((_, turn)) = self.first_joined(pid, Some(&group)) {
+                self.take_out(pid, &group, turn);
+                left.push(pid);
+                breathe(cx.context()).await;
+            }
+            self.tell(Change::Left(group, left), cx).await;
         }
+        self.let_go(pid, cx);
     }
 
-    fn watch(
+    async fn members(&mut self, group: &G, cx: Serving<'_, Self>) -> Vec<Pid> {
+        let (mut members, mut from) = (Vec::new(), 0);
+        while let Some((turn, pid)) = self.groups.get(group).and_then(|members| members.range(from..).next()) {
+            members.push(*pid);
+            from = turn + 1;
+            breathe(cx.context()).await;
+        }
+        members
+    }
+
+    async fn watch(
         &mut self,
         who: Pid,
         group: Option<G>,
@@ -177,49 +249,79 @@ impl<G: Key> Groups<G> {
         cx: Serving<'_, Self>,
     ) -> Result<(Watching, Members<G>), CallError> {
         let monitor = cx.monitor(who)?;
-        let snapshot = match &group {
-            Some(group) => {
-                let members = self.groups.get(group).cloned().unwrap_or_default();
-                alloc::vec![(group.clone(), members)]
+        let mut snapshot = Vec::new();
+        match &group {
+            Some(group) => snapshot.push((group.clone(), self.members(group, cx).await)),
+            None => {
+                let mut next = self.groups.keys().next().cloned();
+                while let Some(group) = next {
+                    let members = self.members(&group, cx).await;
+                    next = self.groups.range(group.clone()..).nth(1).map(|(group, _)| group.clone());
+                    snapshot.push((group, members));
+                }
             }
-            None => self.groups.iter().map(|(group, members)| (group.clone(), members.clone())).collect(),
-        };
-        self.watchers.push(Watcher { who, group, tell, monitor });
+        }
+        let turn = self.turn();
+        self.watching.insert(monitor.to_raw(), (group.clone(), turn));
+        self.watchers.insert((group, turn), Watcher { tell, monitor });
         Ok((Watching(monitor), snapshot))
     }
 
     fn unwatch(&mut self, watching: Watching, cx: Serving<'_, Self>) -> bool {
-        let before = self.watchers.len();
-        self.watchers.retain(|watcher| watcher.monitor != watching.0);
-        cx.demonitor(watching.0, true);
-        self.watchers.len() < before
+        let Some(place) = self.watching.remove(&watching.0.to_raw()) else { return false };
+        let Some(watcher) = self.watchers.remove(&place) else { return false };
+        cx.demonitor(watcher.monitor, true);
+        let _ = cx.with(|cx| cx.contain(|| drop(watcher)));
+        true
     }
 }
 
 impl<G: Key> Server for Groups<G> {
     type Message = Request<G>;
 
-    // Plain work, none of it waits; the watchers' closures need not be `Sync`.
-    #[allow(clippy::manual_async_fn, reason = "an async fn would hold `&self` over its body")]
-    fn handle(&mut self, request: Request<G>, cx: Serving<'_, Self>) -> impl Future<Output = Next<Request<G>>> + Send {
+    async fn init(&mut self, cx: Serving<'_, Self>) -> Result<Next<Request<G>>, Refusal> {
+        if self.links {
+            // The end of a member is no end of the scope.
+            cx.trap_exit(true);
+        }
+        Ok(Next::Wait)
+    }
+
+    async fn handle(&mut self, request: Request<G>, cx: Serving<'_, Self>) -> Next<Request<G>> {
         match request.0 {
-            Ask::Join(group, pids, reply) => reply.send(self.join(&group, pids, cx).map_err(CallError::from)),
-            Ask::Leave(group, pids, reply) => reply.send(self.leave(&group, pids, cx)),
-            Ask::Members(group, reply) => reply.send(self.groups.get(&group).cloned().unwrap_or_default()),
+            Ask::Join(group, pids, reply) => {
+                let joined = self.join(group, pids, cx).await;
+                reply.send(joined);
+            }
+            Ask::Leave(group, pids, reply) => {
+                let left = self.leave(group, pids, cx).await;
+                reply.send(left);
+            }
+            Ask::Members(group, reply) => {
+                let members = self.members(&group, cx).await;
+                reply.send(members);
+            }
             Ask::Which(reply) => reply.send(self.groups.keys().cloned().collect()),
-            Ask::Watch(who, group, tell, reply) => reply.send(self.watch(who, group, tell, cx)),
+            Ask::Watch(who, group, tell, reply) => {
+                let watching = self.watch(who, group, tell, cx).await;
+                reply.send(watching);
+            }
             Ask::Unwatch(watching, reply) => reply.send(self.unwatch(watching, cx)),
         }
-        core::future::ready(Next::Wait)
+        Next::Wait
     }
 
     async fn down(&mut self, down: Down, cx: Serving<'_, Self>) -> Next<Request<G>> {
         let Some(pid) = pid_of(&down.object) else { return Next::Wait };
-        if self.members.get(&pid).is_some_and(|member| member.monitor == down.reference) {
-            self.died(pid, cx);
+        if self.members.get(&pid).is_some_and(|tie| tie.monitor == down.reference) {
+            self.died(pid, cx).await;
         }
-        self.watchers.retain(|watcher| watcher.who != pid || watcher.monitor != down.reference);
+        self.unwatch(Watching(down.reference), cx);
         Next::Wait
+    }
+
+    async fn exit(&mut self, exit: Exit, cx: Serving<'_, Self>) -> Next<Request<G>> {
+        not_a_parents(exit, cx)
     }
 }
 

@@ -4,23 +4,39 @@
 //! key ([`Registry::unique`]), or many ([`Registry::duplicate`]). Entries go with their process. A registry is a server, to be
 //! supervised like one; it is asked through a [`RegistryRef`].
 //!
-//! A lookup never finds the dead: before it answers, the registry asks each process that it found whether it is alive,
-//! which keeps its place behind whatever the registry, or one whom it has answered, had sent there before; one that is
-//! not is forgotten on the spot, also when another wants its unique key. (A process that dies after the answer was given is dead then.)
+//! - **R1, it waits for no member.** The registry looks at the processes that it knows and asks them nothing ([`Cx::is_gone`]), so a
+//!   member that is busy, or blocks, delays no answer.
+//! - **R2, a lookup never finds the dead.** What the registry sees to be dead it forgets on the spot, also when another process wants its
+//!   unique key. Whatever the *asker* has done to a process that is found (killed it, say) may still be on its way; so the asker
+//!   itself asks, behind that, those that have signals waiting, all at a time and for no longer than [`MOMENT`]. A process that is too busy to
+//!   answer is alive. (A process that dies after the answer was given is dead then.)
+//! - **R3, a member learns of the registry's end.** The registry links itself with a process while that has a key, as Elixir's registries do:
+//!   a registry that crashes takes its members along, and their supervisors start them, and have them register, anew; a member that traps
+//!   exits gets the EXIT. [`Registry::unlinked`] is for those who would rather monitor it. The registry's parent is never linked
+//!   (it is already, or has chosen not to be). A link that a member had made with the registry itself goes with its last key.
+//! - **R4, linear work.** Whatever number of processes share a key, and whatever number of keys a process has, registering,
+//!   unregistering and the death of a process take a logarithmic time for each entry.
 //!
 //! [`Via`] names whoever has a key, for calls.
+//!
+//! [`Cx::is_gone`]: atropos_kernel::Cx::is_gone
 
-use alloc::collections::BTreeMap;
-use alloc::collections::btree_map::Entry;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::Poll;
 use core::time::Duration;
 
-use atropos_kernel::{Context, Down, Held, Pid, Reference, Reply, SendError};
+use atropos_kernel::{Asked, Context, Down, Exit, Held, Pid, Reference, Reply, Said, SendError, Waiting};
 
 use crate::call::{CallError, PATIENCE, Pending};
-use crate::server::{Next, Server, ServerRef, Serving};
-use crate::wait::{breathe, pid_of};
+use crate::server::{Next, Refusal, Server, ServerRef, Serving};
+use crate::wait::{Alarm, breathe, pid_of};
+
+/// How long an asker waits until processes that have signals waiting have said whether they are alive (R2).
+pub const MOMENT: Duration = Duration::from_millis(10);
 
 /// What can be a key.
 pub trait Key: Ord + Clone + Send + Sync + 'static {}
@@ -63,13 +79,52 @@ impl From<CallError> for RegistryError {
 /// A registry; see the module.
 pub struct Registry<K, V> {
     unique: bool,
-    entries: BTreeMap<K, Vec<(Pid, Held<V>)>>,
-    owners: BTreeMap<Pid, Owner<K>>,
+    /// Whether members are linked (R3).
+    links: bool,
+    /// By key, and in the order of their registrations.
+    entries: BTreeMap<(K, Turn), (Pid, Held<V>)>,
+    /// The same by process. The key is always there: without one a place is before all of the process's.
+    held: BTreeSet<(Pid, Option<K>, Turn)>,
+    members: BTreeMap<Pid, Tie>,
+    next: Turn,
 }
 
-struct Owner<K> {
-    monitor: Reference,
-    keys: Vec<K>,
+/// The number of a registration: later ones have greater ones.
+type Turn = u64;
+
+/// How a process is tied that has keys, or is in groups.
+pub(crate) struct Tie {
+    pub(crate) monitor: Reference,
+    linked: bool,
+}
+
+impl Tie {
+    /// Monitors a process, and links it if `links` (R3).
+    pub(crate) fn new<S: Server>(pid: Pid, links: bool, cx: Serving<'_, S>) -> Result<Self, CallError> {
+        let monitor = cx.monitor(pid)?;
+        let linked = links && Some(pid) != cx.parent() && pid != cx.pid();
+        // The dead are no error to a process that traps exits: the DOWN is on its way.
+        if linked && cx.link(pid).is_err() {
+            cx.demonitor(monitor, true);
+            return Err(CallError::NoMemory);
+        }
+        Ok(Self { monitor, linked })
+    }
+
+    /// Lets go of the process.
+    pub(crate) fn undo<S: Server>(self, pid: Pid, cx: Serving<'_, S>) {
+        cx.demonitor(self.monitor, true);
+        if self.linked {
+            cx.unlink(pid);
+        }
+    }
+}
+
+/// What a registry or a group scope, which trap exits because of its links, does with an EXIT that is not its parent's: that of a
+/// dead process is a link's, and its DOWN counts; a signal that a living one has sent is acted on as if it did not trap.
+pub(crate) fn not_a_parents<S: Server>(exit: Exit, cx: Serving<'_, S>) -> Next<S::Message> {
+    let heeded = exit.from.is_some_and(|from| !cx.is_gone(from)) && !exit.reason.is_normal();
+    if heeded { Next::Stop(exit.reason) } else { Next::Wait }
 }
 
 /// What a registry is asked.
@@ -98,7 +153,8 @@ impl<K, V> fmt::Debug for Request<K, V> {
 
 impl<K: Key, V: Value> Registry<K, V> {
     fn new(unique: bool) -> Self {
-        Self { unique, entries: BTreeMap::new(), owners: BTreeMap::new() }
+        let (entries, held, members) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+        Self { unique, links: true, entries, held, members, next: 0 }
     }
 
     /// One process for a key.
@@ -111,81 +167,125 @@ impl<K: Key, V: Value> Registry<K, V> {
         Self::new(false)
     }
 
+    /// Its members are not linked with it (R3): they live on when it crashes, and are in no registry then.
+    pub fn unlinked(mut self) -> Self {
+        self.links = false;
+        self
+    }
+
+    /// The first registration of a process behind this place.
+    fn first_held(&self, pid: Pid, key: Option<&K>) -> Option<(K, Turn)> {
+        let from = (pid, key.cloned(), 0);
+        let (owner, held, turn) = self.held.range(from..).next()?;
+        let held = held.as_ref().filter(|held| *owner == pid && key.is_none_or(|key| key == *held))?;
+        Some((held.clone(), *turn))
+    }
+
+    /// Takes out one registration. The value is foreign: its destructor's faults are its own.
+    fn take_out(&mut self, pid: Pid, key: K, turn: Turn, cx: Serving<'_, Self>) {
+        let place = (pid, Some(key), turn);
+        self.held.remove(&place);
+        if let (_, Some(key), _) = place {
+            let entry = self.entries.remove(&(key, turn));
+            let _ = cx.with(|cx| cx.contain(|| drop(entry)));
+        }
+    }
+
     /// Forgets all of a process.
-    fn forget(&mut self, pid: Pid, cx: Serving<'_, Self>) {
-        let Some(owner) = self.owners.remove(&pid) else { return };
-        cx.demonitor(owner.monitor, true);
-        for key in owner.keys {
-            self.remove(&key, pid);
+    async fn forget(&mut self, pid: Pid, cx: Serving<'_, Self>) {
+        let Some(tie) = self.members.remove(&pid) else { return };
+        tie.undo(pid, cx);
+        while let Some((key, turn)) = self.first_held(pid, None) {
+            self.take_out(pid, key, turn, cx);
+            breathe(cx.context()).await;
         }
     }
 
-    fn remove(&mut self, key: &K, pid: Pid) -> bool {
-        let Some(entries) = self.entries.get_mut(key) else { return false };
-        let before = entries.len();
-        entries.retain(|(owner, _)| *owner != pid);
-        let removed = entries.len() < before;
-        if entries.is_empty() {
-            self.entries.remove(key);
-        }
-        removed
+    /// The first entry of a key from this registration on.
+    fn entry(&self, key: &K, from: Turn) -> Option<(Turn, Pid)> {
+        let ((found, turn), (pid, _)) = self.entries.range((key.clone(), from)..).next()?;
+        (found == key).then_some((*turn, *pid))
     }
 
-    /// Forgets those who have a key and are dead.
+    /// Forgets those that have a key and are dead.
     async fn bury(&mut self, key: &K, cx: Serving<'_, Self>) {
-        let Some(entries) = self.entries.get(key) else { return };
-        let pids: Vec<Pid> = entries.iter().map(|(pid, _)| *pid).collect();
-        for pid in pids {
-            if !cx.is_alive(pid).await {
-                self.forget(pid, cx);
+        let mut from = 0;
+        while let Some((turn, pid)) = self.entry(key, from) {
+            from = turn + 1;
+            if cx.is_gone(pid) {
+                self.forget(pid, cx).await;
             }
+            breathe(cx.context()).await;
         }
     }
 
     async fn register(&mut self, key: K, pid: Pid, value: Held<V>, cx: Serving<'_, Self>) -> Result<(), RegistryError> {
         if self.unique {
             self.bury(&key, cx).await;
-            if let Some((owner, _)) = self.entries.get(&key).and_then(|entries| entries.first()) {
-                return Err(RegistryError::Taken(*owner));
+            if let Some((_, owner)) = self.entry(&key, 0) {
+                return Err(RegistryError::Taken(owner));
             }
         }
-        if !cx.is_alive(pid).await {
+        if cx.is_gone(pid) {
             return Err(RegistryError::NoProc);
         }
-        let owner = match self.owners.entry(pid) {
-            Entry::Occupied(owner) => owner.into_mut(),
-            Entry::Vacant(place) => {
-                let monitor = cx.monitor(pid).map_err(CallError::from)?;
-                place.insert(Owner { monitor, keys: Vec::new() })
-            }
-        };
-        if !owner.keys.contains(&key) {
-            owner.keys.push(key.clone());
+        if !self.members.contains_key(&pid) {
+            self.members.insert(pid, Tie::new(pid, self.links, cx)?);
         }
-        self.entries.entry(key).or_default().push((pid, value));
+        let turn = self.next;
+        self.next += 1;
+        self.held.insert((pid, Some(key.clone()), turn));
+        self.entries.insert((key, turn), (pid, value));
         Ok(())
     }
 
-    fn unregister(&mut self, key: &K, pid: Pid, cx: Serving<'_, Self>) -> bool {
-        if !self.remove(key, pid) {
-            return false;
+    async fn unregister(&mut self, key: &K, pid: Pid, cx: Serving<'_, Self>) -> bool {
+        let mut any = false;
+        while let Some((key, turn)) = self.first_held(pid, Some(key)) {
+            self.take_out(pid, key, turn, cx);
+            any = true;
+            breathe(cx.context()).await;
         }
-        if let Some(owner) = self.owners.get_mut(&pid) {
-            owner.keys.retain(|other| other != key);
-            if owner.keys.is_empty() {
-                self.forget(pid, cx);
+        if any && self.first_held(pid, None).is_none() {
+            self.forget(pid, cx).await;
+        }
+        any
+    }
+
+    async fn lookup(&mut self, key: &K, cx: Serving<'_, Self>) -> Vec<(Pid, V)> {
+        self.bury(key, cx).await;
+        let (mut found, mut from) = (Vec::new(), 0);
+        while let Some((turn, _)) = self.entry(key, from) {
+            from = turn + 1;
+            let entry = self.entries.get(&(key.clone(), turn));
+            found.extend(entry.map(|(pid, value)| (*pid, V::clone(value))));
+            breathe(cx.context()).await;
+        }
+        found
+    }
+
+    /// The keys of a process, oldest first.
+    async fn keys(&mut self, pid: Pid, cx: Serving<'_, Self>) -> Vec<K> {
+        if cx.is_gone(pid) {
+            self.forget(pid, cx).await;
+        }
+        let mut keys = Vec::new();
+        for (owner, key, turn) in self.held.range((pid, None, 0)..) {
+            if *owner != pid {
+                break;
             }
+            keys.extend(key.clone().map(|key| (*turn, key)));
+            breathe(cx.context()).await;
         }
-        true
+        keys.sort_unstable_by_key(|(turn, _)| *turn);
+        keys.into_iter().map(|(_, key)| key).collect()
     }
 
     async fn all(&self, cx: Serving<'_, Self>) -> Vec<(K, Pid, V)> {
         let mut all = Vec::new();
-        for (key, entries) in &self.entries {
-            for (pid, value) in entries {
-                if cx.is_alive(*pid).await {
-                    all.push((key.clone(), *pid, V::clone(value)));
-                }
+        for ((key, _), (pid, value)) in &self.entries {
+            if !cx.is_gone(*pid) {
+                all.push((key.clone(), *pid, V::clone(value)));
             }
             breathe(cx.context()).await;
         }
@@ -196,6 +296,14 @@ impl<K: Key, V: Value> Registry<K, V> {
 impl<K: Key, V: Value> Server for Registry<K, V> {
     type Message = Request<K, V>;
 
+    async fn init(&mut self, cx: Serving<'_, Self>) -> Result<Next<Request<K, V>>, Refusal> {
+        if self.links {
+            // The end of a member is no end of the registry.
+            cx.trap_exit(true);
+        }
+        Ok(Next::Wait)
+    }
+
     async fn handle(&mut self, request: Request<K, V>, cx: Serving<'_, Self>) -> Next<Request<K, V>> {
         match request.0 {
             Ask::Register(key, pid, value, reply) => {
@@ -204,19 +312,19 @@ impl<K: Key, V: Value> Server for Registry<K, V> {
                 let registered = self.register(key, pid, value, cx).await;
                 reply.send(registered);
             }
-            Ask::Unregister(key, pid, reply) => reply.send(self.unregister(&key, pid, cx)),
+            Ask::Unregister(key, pid, reply) => {
+                let unregistered = self.unregister(&key, pid, cx).await;
+                reply.send(unregistered);
+            }
             Ask::Lookup(key, reply) => {
-                self.bury(&key, cx).await;
-                let entries = self.entries.get(&key).into_iter().flatten();
-                answer(cx, reply, entries.map(|(pid, value)| (*pid, V::clone(value))).collect());
+                let found = self.lookup(&key, cx).await;
+                answer(cx, reply, found);
             }
             Ask::Keys(pid, reply) => {
-                if !cx.is_alive(pid).await {
-                    self.forget(pid, cx);
-                }
-                reply.send(self.owners.get(&pid).map_or_else(Vec::new, |owner| owner.keys.clone()));
+                let keys = self.keys(pid, cx).await;
+                reply.send(keys);
             }
-            Ask::Count(reply) => reply.send(self.entries.values().map(Vec::len).sum()),
+            Ask::Count(reply) => reply.send(self.entries.len()),
             Ask::All(reply) => {
                 let all = self.all(cx).await;
                 answer(cx, reply, all);
@@ -227,12 +335,47 @@ impl<K: Key, V: Value> Server for Registry<K, V> {
 
     async fn down(&mut self, down: Down, cx: Serving<'_, Self>) -> Next<Request<K, V>> {
         if let Some(pid) = pid_of(&down.object)
-            && self.owners.get(&pid).is_some_and(|owner| owner.monitor == down.reference)
+            && self.members.get(&pid).is_some_and(|tie| tie.monitor == down.reference)
         {
-            self.forget(pid, cx);
+            self.forget(pid, cx).await;
         }
         Next::Wait
     }
+
+    async fn exit(&mut self, exit: Exit, cx: Serving<'_, Self>) -> Next<Request<K, V>> {
+        not_a_parents(exit, cx)
+    }
+}
+
+/// Those of some processes that are dead to the caller, behind all that it has sent them (R2).
+async fn dead_of<M: Send + 'static>(cx: &Context<M>, pids: impl Iterator<Item = Pid>) -> BTreeSet<Pid> {
+    let (mut dead, mut asked) = (BTreeSet::new(), BTreeMap::<Pid, Waiting>::new());
+    for pid in pids {
+        if !dead.contains(&pid) && !asked.contains_key(&pid) {
+            match cx.with(|cx| cx.is_alive(pid)) {
+                Ok(Asked::Known(false)) => _ = dead.insert(pid),
+                Ok(Asked::Later(waiting)) => _ = asked.insert(pid, waiting),
+                // Without memory to ask, it is as the registry said.
+                Ok(Asked::Known(true)) | Err(_) => {}
+            }
+        }
+        breathe(cx).await;
+    }
+    if asked.is_empty() {
+        return dead;
+    }
+    let Ok(mut alarm) = Alarm::start(cx, Some(MOMENT)) else { return dead };
+    for (pid, mut waiting) in asked {
+        let said = core::future::poll_fn(|task| match Pin::new(&mut waiting).poll(task) {
+            Poll::Ready(said) => Poll::Ready(Some(said)),
+            Poll::Pending => alarm.poll_rung(task, false).map(|()| None),
+        });
+        if matches!(said.await, Some(Said::Dead)) {
+            dead.insert(pid);
+        }
+        breathe(cx).await;
+    }
+    dead
 }
 
 /// Answers; what comes too late is dropped, and the faults of its values' destructors are not the registry's.
@@ -259,7 +402,7 @@ impl<K: Key, V: Value> ServerRef<Registry<K, V>> {
         self.register_other(cx, cx.pid(), key, value).await
     }
 
-    /// Registers another process.
+    /// Registers another process, which is linked with the registry from then on, as one that registers itself is.
     pub async fn register_other<M: Send + 'static>(
         self,
         cx: &Context<M>,
@@ -268,7 +411,17 @@ impl<K: Key, V: Value> ServerRef<Registry<K, V>> {
         value: V,
     ) -> Result<(), RegistryError> {
         let pid = pid.into();
-        self.put(cx, |reply| Ask::Register(key, pid, value, reply)).await?
+        if pid != cx.pid() && !dead_of(cx, core::iter::once(pid)).await.is_empty() {
+            return Err(RegistryError::NoProc);
+        }
+        let (again, other) = (key.clone(), value.clone());
+        let registered = self.put(cx, |reply| Ask::Register(key, pid, value, reply)).await?;
+        let Err(RegistryError::Taken(owner)) = registered else { return registered };
+        // What the caller has killed does not keep it out; what is found dead now, the registry finds dead as well.
+        if owner == pid || dead_of(cx, core::iter::once(owner)).await.is_empty() {
+            return registered;
+        }
+        self.put(cx, |reply| Ask::Register(again, pid, other, reply)).await?
     }
 
     /// Takes a key from a process; whether it had it.
@@ -282,8 +435,16 @@ impl<K: Key, V: Value> ServerRef<Registry<K, V>> {
         self.put(cx, |reply| Ask::Unregister(key, pid, reply)).await
     }
 
-    /// Who has a key, oldest first, with their values: all alive.
+    /// The processes that have a key, oldest first, with their values: all alive (R2). It waits for none that is busy.
     pub async fn lookup<M: Send + 'static>(self, cx: &Context<M>, key: K) -> Result<Vec<(Pid, V)>, CallError> {
+        let mut found = self.find_all(cx, key).await?;
+        let dead = dead_of(cx, found.iter().map(|(pid, _)| *pid)).await;
+        found.retain(|(pid, _)| !dead.contains(pid));
+        Ok(found)
+    }
+
+    /// As [`ServerRef::lookup`], as the registry has it.
+    async fn find_all<M: Send + 'static>(self, cx: &Context<M>, key: K) -> Result<Vec<(Pid, V)>, CallError> {
         self.put(cx, |reply| Ask::Lookup(key, reply)).await
     }
 
@@ -292,10 +453,12 @@ impl<K: Key, V: Value> ServerRef<Registry<K, V>> {
         Ok(self.lookup(cx, key).await?.first().map(|(pid, _)| *pid))
     }
 
-    /// The keys of a process, oldest first.
+    /// The keys of a process, oldest first, each as often as it is registered.
     pub async fn keys<M: Send + 'static>(self, cx: &Context<M>, pid: impl Into<Pid>) -> Result<Vec<K>, CallError> {
         let pid = pid.into();
-        self.put(cx, |reply| Ask::Keys(pid, reply)).await
+        let keys = self.put(cx, |reply| Ask::Keys(pid, reply)).await?;
+        let dead = !keys.is_empty() && !dead_of(cx, core::iter::once(pid)).await.is_empty();
+        Ok(if dead { Vec::new() } else { keys })
     }
 
     /// Entries.
@@ -305,7 +468,10 @@ impl<K: Key, V: Value> ServerRef<Registry<K, V>> {
 
     /// All entries whose processes are alive, by key.
     pub async fn all<M: Send + 'static>(self, cx: &Context<M>) -> Result<Vec<(K, Pid, V)>, CallError> {
-        self.put(cx, Ask::All).await
+        let mut all = self.put(cx, Ask::All).await?;
+        let dead = dead_of(cx, all.iter().map(|(_, pid, _)| *pid)).await;
+        all.retain(|(_, pid, _)| !dead.contains(pid));
+        Ok(all)
     }
 
     /// Sends a message to all who have a key; to how many it was sent.
@@ -314,8 +480,13 @@ impl<K: Key, V: Value> ServerRef<Registry<K, V>> {
         M: Send + 'static,
         N: Clone + Send + 'static,
     {
-        let entries = self.lookup(cx, key).await?;
-        Ok(entries.into_iter().filter(|(pid, _)| cx.send(*pid, message.clone()).is_ok()).count())
+        // A message finds out by itself who is dead.
+        let mut sent = 0;
+        for (pid, _) in self.find_all(cx, key).await? {
+            sent += usize::from(cx.send(pid, message.clone()).is_ok());
+            breathe(cx).await;
+        }
+        Ok(sent)
     }
 
     /// Whoever has a key, if it is a server of type `S`.

@@ -7,15 +7,22 @@
 //!
 //! When a start has failed the child is gone: the starter has waited for its end, and its names are free. A child that
 //! fails or ignores unlinks itself first, so that a starter that does not trap exits gets an error and lives. (One
-//! that panics outside a server's callbacks is a linked process that has crashed, with all that follows.)
+//! that panics outside a server's callbacks is a linked process that has crashed, with all that follows.) So does one that takes
+//! too long: it is unlinked before it is killed.
+//!
+//! A start begins when its future is first polled, and one that is given up, because the future is dropped before it has ended, is
+//! undone ([`Undo`]): the process is ended, and neither a monitor of it nor its DOWN is left.
 
 use core::fmt;
 use core::future::Future;
+use core::pin::Pin;
+use core::task::Poll;
 use core::time::Duration;
 
 use atropos_kernel::task::Exit;
 use atropos_kernel::{
-    Context, NoMemory, Pid, Reason, Reference, RegisterError, Replied, Reply, SpawnError, SpawnOptions, reply,
+    Context, Cursor, NoMemory, Peek, Pid, Reason, Reference, RegisterError, Replied, Reply, SpawnError, SpawnOptions,
+    reply,
 };
 
 use crate::supervisor::SpecError;
@@ -142,6 +149,92 @@ pub(crate) struct Launched {
     pub(crate) pid: Pid,
     pub(crate) monitor: Reference,
     pub(crate) ack: Option<Replied<Ack>>,
+    /// What it is to its starter.
+    pub(crate) tie: Tie,
+    /// It was killed, and has not died: its body does not let go.
+    pub(crate) stuck: bool,
+}
+
+/// What a process that has been started is to its starter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Tie {
+    /// The child of a supervisor, whose link is its monitor.
+    Child,
+    /// A child that is a supervisor itself: it ends with its parent, and in its own order.
+    ChildSupervisor,
+    /// A process of its own, linked perhaps.
+    Free,
+    /// A supervisor of its own.
+    FreeSupervisor,
+}
+
+impl Tie {
+    const fn is_child(self) -> bool {
+        matches!(self, Self::Child | Self::ChildSupervisor)
+    }
+
+    const fn is_supervisor(self) -> bool {
+        matches!(self, Self::ChildSupervisor | Self::FreeSupervisor)
+    }
+}
+
+impl Launched {
+    /// A process that is up when it has been spawned, and a supervisor's child.
+    pub(crate) fn up(pid: Pid, monitor: Reference) -> Self {
+        Self { pid, monitor, ack: None, tie: Tie::Child, stuck: false }
+    }
+}
+
+/// Ends a launched process when it is dropped, unless [`Undo::keep`] is called: a start that is given up.
+///
+/// A supervisor is told to shut down, by its parent, which it heeds also while it starts its children; another process is
+/// killed. One that sleeps has lost its name then. Outside the starter's own slice (the future was moved elsewhere) nothing can be
+/// done.
+struct Undo<'c, M: Send + 'static> {
+    cx: &'c Context<M>,
+    launched: Launched,
+    done: bool,
+}
+
+impl<M: Send + 'static> Undo<'_, M> {
+    fn keep(&mut self) {
+        self.done = true;
+    }
+}
+
+impl<M: Send + 'static> Drop for Undo<'_, M> {
+    fn drop(&mut self) {
+        let Self { cx, launched: Launched { pid, monitor, tie, .. }, done } = self;
+        if *done {
+            return;
+        }
+        let _ = cx.try_with(|cx| {
+            cx.demonitor(*monitor, true);
+            cx.unlink(*pid);
+            if !tie.is_supervisor() || cx.exit(*pid, Reason::SHUTDOWN).is_err() {
+                // A kill needs no memory.
+                let _ = cx.exit_at_once(*pid, Reason::KILL);
+            }
+        });
+    }
+}
+
+/// Waits until a process is up that its starter has just launched and does not supervise. Dropped before, it is ended.
+pub(crate) async fn up<M>(
+    cx: &Context<M>,
+    launched: Launched,
+    within: Option<Duration>,
+) -> Result<(Confirmed, Pid), StartError>
+where
+    M: Send + 'static,
+{
+    let mut undo = Undo { cx, launched, done: false };
+    let confirmed = confirm(cx, &mut undo.launched, within, None).await;
+    undo.keep();
+    if matches!(confirmed, Ok(Confirmed::Up)) {
+        cx.demonitor(undo.launched.monitor, true);
+    }
+    confirmed.map(|confirmed| (confirmed, undo.launched.pid))
 }
 
 /// What a child said that did not fail.
@@ -158,7 +251,12 @@ pub(crate) fn ready(parent: Option<Pid>) -> Result<(Ready, Replied<Ack>), NoMemo
 }
 
 /// Starts a process that will say how its start went; monitored.
-pub(crate) fn launch<M, N, S, F>(cx: &Context<M>, options: &SpawnOptions<'_>, start: S) -> Result<Launched, SpawnError>
+pub(crate) fn launch<M, N, S, F>(
+    cx: &Context<M>,
+    options: &SpawnOptions<'_>,
+    tie: Tie,
+    start: S,
+) -> Result<Launched, SpawnError>
 where
     M: Send + 'static,
     N: Send + 'static,
@@ -169,69 +267,114 @@ where
     let options = options.clone().monitor();
     let (child, monitor) = cx.spawn_with(&options, move |child| start(child, ready))?;
     let monitor = monitor.ok_or(SpawnError::NoMemory)?;
-    Ok(Launched { pid: child.pid(), monitor, ack: Some(ack) })
+    Ok(Launched { pid: child.pid(), monitor, ack: Some(ack), tie, stuck: false })
 }
 
-/// Waits until a launched process is up. The monitor stays in force only if it is.
+/// How the wait for a child that starts ends.
+enum Heard {
+    Said(Result<Ack, atropos_kernel::NoReply>),
+    TooLate,
+    /// The starter, which is a supervisor, is told to end.
+    Told,
+}
+
+/// Waits until a launched process is up. The monitor stays in force only if it is. With `parent`, the starter is a supervisor that
+/// starts itself: when that process (or, without one, the host) tells it to end, the start has failed.
 pub(crate) async fn confirm<M>(
     cx: &Context<M>,
     launched: &mut Launched,
     within: Option<Duration>,
+    parent: Option<Option<Pid>>,
 ) -> Result<Confirmed, StartError>
 where
     M: Send + 'static,
 {
     let Some(ack) = launched.ack.as_mut() else { return Ok(Confirmed::Up) };
-    let (pid, monitor) = (launched.pid, launched.monitor);
     // Without room for a timer a start that must be quick has no time at all.
     let alarm = Alarm::start(cx, within).or_else(|_| Alarm::start(cx, Some(Duration::ZERO)));
-    let alarm = alarm.unwrap_or_else(|_| Alarm::never(cx));
-    let said = core::future::poll_fn(|task| {
-        use core::task::Poll;
-        match core::pin::Pin::new(&mut *ack).poll(task) {
-            Poll::Ready(said) => Poll::Ready(Some(said)),
-            Poll::Pending if alarm.has_rung() => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
+    let mut alarm = alarm.unwrap_or_else(|_| Alarm::never(cx));
+    let mut cursor = Cursor::new();
+    let heard = core::future::poll_fn(|task| {
+        if cx.poll_proceed(task).is_pending() {
+            return Poll::Pending;
+        }
+        match Pin::new(&mut *ack).poll(task) {
+            Poll::Ready(said) => Poll::Ready(Heard::Said(said)),
+            Poll::Pending if parent.is_some_and(|parent| is_told(cx, &mut cursor, parent)) => Poll::Ready(Heard::Told),
+            Poll::Pending => alarm.poll_rung(task, parent.is_some()).map(|()| Heard::TooLate),
         }
     })
     .await;
     launched.ack = None;
     drop(alarm);
-    let failed = match said {
-        Some(Ok(Ack::Up)) => return Ok(Confirmed::Up),
-        Some(Ok(Ack::Ignore)) => None,
-        Some(Ok(Ack::Failed(reason))) => Some(StartError::Refused(reason)),
+    let failed = match heard {
+        Heard::Said(Ok(Ack::Up)) => return Ok(Confirmed::Up),
+        Heard::Said(Ok(Ack::Ignore)) => None,
+        Heard::Said(Ok(Ack::Failed(reason))) => Some(StartError::Refused(reason)),
         // It ends, and its DOWN says why.
-        Some(Err(_)) => {
-            let reason = put_down(cx, pid, monitor, false).await;
+        Heard::Said(Err(_)) => {
+            let reason = put_down(cx, launched, Patience::Grace).await;
             return Err(StartError::Crashed(reason.unwrap_or(Reason::KILLED)));
         }
-        None => {
-            put_down(cx, pid, monitor, true).await;
+        Heard::TooLate => {
+            if !launched.tie.is_child() {
+                // A starter that does not trap exits lives on.
+                cx.unlink(launched.pid);
+            }
+            put_down(cx, launched, Patience::None).await;
             return Err(StartError::TimedOut);
         }
+        Heard::Told => {
+            let told = launched.tie.is_supervisor() && cx.exit(launched.pid, Reason::SHUTDOWN).is_ok();
+            put_down(cx, launched, if told { Patience::Any } else { Patience::None }).await;
+            return Err(StartError::Refused(Reason::SHUTDOWN));
+        }
     };
-    put_down(cx, pid, monitor, false).await;
+    put_down(cx, launched, Patience::Grace).await;
     failed.map_or(Ok(Confirmed::Ignored), Err)
 }
 
-/// Waits for the end of a process that should end now; after a while, or at once, it is killed. A body that never
+/// Whether an EXIT of the parent's, or the host's, waits in the mailbox. It stays there.
+fn is_told<M: Send + 'static>(cx: &Context<M>, cursor: &mut Cursor, parent: Option<Pid>) -> bool {
+    let mut told = false;
+    let look = |peek: Peek<'_, M>| {
+        told |= matches!(peek, Peek::Exit(exit) if exit.from.is_none() || exit.from == parent);
+        false
+    };
+    let _ = cx.with(|cx| cx.receive_match(cursor, look));
+    told
+}
+
+/// How long a process has that should end now.
+enum Patience {
+    None,
+    Grace,
+    Any,
+}
+
+/// Waits for the end of a process that should end now; after its time it is killed. A body that never
 /// lets go is left behind after another while: it dies when it does.
-pub(crate) async fn put_down<M>(cx: &Context<M>, pid: Pid, monitor: Reference, at_once: bool) -> Option<Reason>
+async fn put_down<M>(cx: &Context<M>, launched: &mut Launched, patience: Patience) -> Option<Reason>
 where
     M: Send + 'static,
 {
-    let grace = if at_once { Duration::ZERO } else { GRACE };
-    if let Ok(alarm) = Alarm::start(cx, Some(grace))
+    let (pid, monitor) = (launched.pid, launched.monitor);
+    let time = match patience {
+        Patience::None => Some(Duration::ZERO),
+        Patience::Grace => Some(GRACE),
+        Patience::Any => None,
+    };
+    if let Ok(alarm) = Alarm::start(cx, time)
         && let Some(reason) = end_of(cx, pid, monitor, &alarm).await
     {
         return Some(reason);
     }
     // A kill needs no memory.
-    let _ = cx.exit(pid, Reason::KILL);
+    let _ = cx.exit_at_once(pid, Reason::KILL);
     let alarm = Alarm::start(cx, Some(GRACE)).unwrap_or_else(|_| Alarm::never(cx));
     let reason = end_of(cx, pid, monitor, &alarm).await;
     if reason.is_none() {
+        launched.stuck = true;
         cx.demonitor(monitor, true);
         cx.unlink(pid);
     }

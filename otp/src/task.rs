@@ -1,7 +1,15 @@
 //! A process that works out one value: [`Task`] (Elixir's).
 //!
 //! A task is linked with who started it, or not ([`Task::alone`]), or a child of a supervisor ([`TaskSupervisor`]); its value comes
-//! to whoever holds the [`Task`], who hears of its death instead if it has none. What is not waited for is dropped.
+//! to whoever holds the [`Task`], which hears of its death instead if it has none.
+//!
+//! - **K1, a task is its holder's.** Any process may join a task, also one that did not start it: it is told of the end by a watch
+//!   (`kernel::watcher`), which is no monitor. So no DOWN ever comes of a task, and whatever is dropped leaves nothing in a mailbox.
+//! - **K2, a join that is given up ends the task**, as a join's own time-out does: `join`, `join_all`, `try_join_all` and
+//!   `shutdown` take the task, so nobody could have its value any more. [`Task::wait`] only borrows it, and may be given up.
+//! - **K3, a task that is dropped goes on**, linked as it was (Elixir's stays linked with its owner), and its value is dropped.
+//!   [`Task::abandon`] unlinks it.
+//! - **K4, the value comes first.** A value that was given is never lost to the end that follows it, a time-out, or a `shutdown`.
 //!
 //! ```
 //! use atropos_otp::Task;
@@ -12,26 +20,49 @@
 //! ```
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
+use core::task::{Context as TaskContext, Poll};
 use core::time::Duration;
 
-use atropos_kernel::{Context, Pid, Reason, Reference, Replied, Reply, SpawnError, SpawnOptions, reply};
+use atropos_kernel::{
+    Context, Ended, NoMemory, Pid, PreparedWatch, Reason, Replied, Reply, SpawnError, SpawnOptions, WatchError, reply,
+};
 
-use crate::call::{CallError, Pending};
+use crate::call::CallError;
 use crate::start::StartError;
 use crate::supervisor::{DynamicRef, DynamicSupervisor, StartChildError, Started, Starter};
-use crate::wait::{Alarm, GRACE, end_of};
+use crate::wait::{Alarm, GRACE, breathe};
 
-/// A task under way, for the process that started it.
+/// A task under way, for the process that waits for its value.
 #[derive(Debug)]
 #[must_use = "its value is waited for; `abandon` gives it up"]
 pub struct Task<T> {
     pid: Pid,
-    monitor: Reference,
-    pending: Pending<T>,
+    /// `None` once it is known that no value comes.
+    answer: Option<Replied<T>>,
+    end: Replied<Ended>,
+    /// Why it ended, once that is known.
+    ended: Option<Reason>,
+}
+
+/// What is prepared for a task before there is one: what can fail has not failed then.
+struct Prepared(PreparedWatch, Replied<Ended>);
+
+impl Prepared {
+    fn new() -> Result<Self, NoMemory> {
+        let (told, end) = reply()?;
+        let watch = PreparedWatch::try_prompt(move |ended| told.send(ended))?;
+        Ok(Self(watch, end))
+    }
+
+    fn watch<M: Send + 'static, T>(self, cx: &Context<M>, pid: Pid, answer: Replied<T>) -> Result<Task<T>, WatchError> {
+        cx.with(|cx| cx.install_watch(pid, self.0))?;
+        Ok(Task { pid, answer: Some(answer), end: self.1, ended: None })
+    }
 }
 
 impl<T: Send + 'static> Task<T> {
@@ -62,16 +93,11 @@ impl<T: Send + 'static> Task<T> {
         S: FnOnce(Context<()>) -> F + Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
-        let (reply, answer) = reply().map_err(|_| SpawnError::NoMemory)?;
-        let cursor = cx.cursor_at_end();
-        let options = options.clone().monitor();
-        let (task, monitor) = cx.spawn_with(&options, move |cx| run(cx, work, reply))?;
-        let monitor = monitor.ok_or(SpawnError::NoMemory)?;
-        Ok(Self::new(task.pid(), monitor, cursor, answer))
-    }
-
-    fn new(pid: Pid, monitor: Reference, cursor: atropos_kernel::Cursor, answer: Replied<T>) -> Self {
-        Self { pid, monitor, pending: Pending::monitored(pid, monitor, cursor, answer) }
+        let no_memory = |NoMemory| SpawnError::NoMemory;
+        let (reply, answer) = reply().map_err(no_memory)?;
+        let prepared = Prepared::new().map_err(no_memory)?;
+        let (task, _) = cx.spawn_with(options, move |cx| run(cx, work, reply))?;
+        prepared.watch(cx, task.pid(), answer).map_err(|_| SpawnError::NoMemory)
     }
 
     /// Its process.
@@ -79,37 +105,80 @@ impl<T: Send + 'static> Task<T> {
         self.pid
     }
 
-    /// Waits for its value; [`CallError::Down`] says why there is none, [`CallError::TimedOut`] kills it.
+    fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<Result<T, CallError>> {
+        if let Some(value) = self.poll_value(task) {
+            return Poll::Ready(Ok(value));
+        }
+        if self.ended.is_none() {
+            let Poll::Ready(ended) = Pin::new(&mut self.end).poll(task) else { return Poll::Pending };
+            // Without a reason it was dead before it was watched, and its slot has been used again.
+            let reason = ended.ok().and_then(|ended| ended.reason).unwrap_or(Reason::NOPROC);
+            self.ended = Some(reason);
+        }
+        // It may have given its value since, and ended then.
+        if let Some(value) = self.poll_value(task) {
+            return Poll::Ready(Ok(value));
+        }
+        Poll::Ready(Err(CallError::Down(self.ended.clone().unwrap_or(Reason::NOPROC))))
+    }
+
+    fn poll_value(&mut self, task: &mut TaskContext<'_>) -> Option<T> {
+        let Poll::Ready(said) = Pin::new(self.answer.as_mut()?).poll(task) else { return None };
+        self.answer = None;
+        said.ok()
+    }
+
+    /// Waits for its value where it is: given up (in a `select!`, say), nothing is lost, and it may be waited for again.
+    /// [`CallError::Down`] says why there is none; also when its value has been taken before.
+    pub async fn wait(&mut self) -> Result<T, CallError> {
+        core::future::poll_fn(|task| self.poll(task)).await
+    }
+
+    /// As [`Task::wait`], until it rings.
+    async fn wait_until<M: Send + 'static>(
+        &mut self,
+        cx: &Context<M>,
+        alarm: &mut Alarm<'_, M>,
+    ) -> Option<Result<T, CallError>> {
+        core::future::poll_fn(|task| {
+            if cx.poll_proceed(task).is_pending() {
+                return Poll::Pending;
+            }
+            match self.poll(task) {
+                Poll::Ready(result) => Poll::Ready(Some(result)),
+                Poll::Pending => alarm.poll_rung(task, false).map(|()| None),
+            }
+        })
+        .await
+    }
+
+    /// Waits for its value; [`CallError::Down`] says why there is none, [`CallError::TimedOut`] kills it, and so does giving up.
     pub async fn join<M: Send + 'static>(
         self,
         cx: &Context<M>,
         within: impl Into<Option<Duration>>,
     ) -> Result<T, CallError> {
-        let (pid, result) = (self.pid, self.pending.answer(cx, within).await);
-        if matches!(result, Err(CallError::TimedOut)) {
-            cx.unlink(pid);
-            // A kill needs no memory.
-            let _ = cx.exit(pid, Reason::KILL);
-        }
-        result
+        Joining::new(cx, self).join(within.into()).await
     }
 
-    /// Looks for its value for a while; the task back when it takes longer.
+    /// Looks for its value for a while; the task back when it takes longer. Given up, it is killed; see [`Task::wait`].
     pub async fn join_or_wait<M: Send + 'static>(
-        mut self,
+        self,
         cx: &Context<M>,
         within: Duration,
     ) -> Result<Result<T, CallError>, Self> {
-        match self.pending.look(cx, within).await {
-            Some(result) => {
-                self.pending.abandon(cx);
-                Ok(result)
-            }
-            None => Err(self),
+        let mut joining = Joining::new(cx, self);
+        let looked = match Alarm::start(cx, Some(within)) {
+            Ok(mut alarm) => joining.wait_until(&mut alarm).await,
+            Err(error) => Some(Err(error.into())),
+        };
+        match (looked, joining.task.take()) {
+            (None, Some(task)) => Err(task),
+            (looked, _) => Ok(looked.unwrap_or(Err(CallError::TimedOut))),
         }
     }
 
-    /// Waits for all, each in its place; those that take longer are killed.
+    /// Waits for all, each in its place; those that take longer are killed, and when it is given up, all that are left.
     pub async fn join_all<M: Send + 'static>(
         cx: &Context<M>,
         tasks: Vec<Self>,
@@ -118,36 +187,132 @@ impl<T: Send + 'static> Task<T> {
         let now = || cx.with(|cx| cx.now());
         let end = within.into().map(|time: Duration| now().saturating_add(nanoseconds(time)));
         let mut results = Vec::with_capacity(tasks.len());
-        for task in tasks {
-            let left = end.map(|end| Duration::from_nanos(end.saturating_sub(now())));
-            results.push(task.join(cx, left).await);
+        let mut left: VecDeque<_> = tasks.into_iter().map(|task| Joining::new(cx, task)).collect();
+        while let Some(joining) = left.pop_front() {
+            let within = end.map(|end| Duration::from_nanos(end.saturating_sub(now())));
+            results.push(joining.join(within).await);
+            breathe(cx).await;
         }
         results
     }
 
-    /// Gives it up: it is told to shut down, killed when it takes longer, and waited for.
-    pub async fn shutdown<M: Send + 'static>(self, cx: &Context<M>, within: Duration) -> Option<Reason> {
-        cx.unlink(self.pid);
-        let mut ended = None;
-        if cx.exit(self.pid, Reason::SHUTDOWN).is_ok()
-            && let Ok(alarm) = Alarm::start(cx, Some(within))
-        {
-            ended = end_of(cx, self.pid, self.monitor, &alarm).await;
+    /// Waits for all, or for the first that has no value: then at once the error, and the others are killed, as they are when
+    /// the time is over or it is given up (Elixir's `await_many`). Each task that ends has all that are left looked at.
+    pub async fn try_join_all<M: Send + 'static>(
+        cx: &Context<M>,
+        tasks: Vec<Self>,
+        within: impl Into<Option<Duration>>,
+    ) -> Result<Vec<T>, CallError> {
+        let mut alarm = Alarm::start(cx, within.into())?;
+        let mut values: Vec<Option<T>> = tasks.iter().map(|_| None).collect();
+        let mut left: Vec<_> = tasks.into_iter().enumerate().map(|(n, task)| (n, Joining::new(cx, task))).collect();
+        core::future::poll_fn(|task| {
+            if cx.poll_proceed(task).is_pending() {
+                return Poll::Pending;
+            }
+            let mut next = 0;
+            while let Some((place, joining)) = left.get_mut(next) {
+                match joining.poll(task) {
+                    Poll::Pending => next += 1,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Ready(Ok(value)) => {
+                        values[*place] = Some(value);
+                        joining.task = None;
+                        left.swap_remove(next);
+                    }
+                }
+            }
+            if left.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            alarm.poll_rung(task, false).map(|()| Err(CallError::TimedOut))
+        })
+        .await?;
+        Ok(values.into_iter().flatten().collect())
+    }
+
+    /// Gives it up: it is told to shut down, killed when it takes longer, and waited for. Its value, if it has given one, now or
+    /// before; or why it ended without; `None` when its body does not let go.
+    pub async fn shutdown<M: Send + 'static>(self, cx: &Context<M>, within: Duration) -> Option<Result<T, Reason>> {
+        let mut joining = Joining::new(cx, self);
+        let pid = joining.pid;
+        let mut ended = joining.wait_until(&mut Alarm::already(cx)).await;
+        if ended.is_none() {
+            cx.unlink(pid);
+            if cx.exit(pid, Reason::SHUTDOWN).is_ok()
+                && let Ok(mut alarm) = Alarm::start(cx, Some(within))
+            {
+                ended = joining.wait_until(&mut alarm).await;
+            }
         }
         if ended.is_none() {
             // A kill needs no memory.
-            let _ = cx.exit(self.pid, Reason::KILL);
-            let alarm = Alarm::start(cx, Some(GRACE)).unwrap_or_else(|_| Alarm::never(cx));
-            ended = end_of(cx, self.pid, self.monitor, &alarm).await;
+            let _ = cx.exit(pid, Reason::KILL);
+            let mut alarm = Alarm::start(cx, Some(GRACE)).unwrap_or_else(|_| Alarm::never(cx));
+            ended = joining.wait_until(&mut alarm).await;
         }
-        self.pending.abandon(cx);
-        ended
+        joining.task = None;
+        match ended? {
+            Ok(value) => Some(Ok(value)),
+            Err(CallError::Down(reason)) => Some(Err(reason)),
+            Err(_) => None,
+        }
     }
 
     /// Lets it go on; nothing comes of it.
     pub fn abandon<M: Send + 'static>(self, cx: &Context<M>) {
         cx.unlink(self.pid);
-        self.pending.abandon(cx);
+    }
+}
+
+/// A task that is being joined, and killed if that is given up (K2).
+struct Joining<'c, M: Send + 'static, T> {
+    cx: &'c Context<M>,
+    pid: Pid,
+    /// `None` once it has been joined.
+    task: Option<Task<T>>,
+}
+
+impl<'c, M: Send + 'static, T: Send + 'static> Joining<'c, M, T> {
+    fn new(cx: &'c Context<M>, task: Task<T>) -> Self {
+        Self { cx, pid: task.pid, task: Some(task) }
+    }
+
+    fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<Result<T, CallError>> {
+        match &mut self.task {
+            Some(joined) => joined.poll(task),
+            None => Poll::Ready(Err(CallError::NoReply)),
+        }
+    }
+
+    async fn wait_until(&mut self, alarm: &mut Alarm<'_, M>) -> Option<Result<T, CallError>> {
+        self.task.as_mut()?.wait_until(self.cx, alarm).await
+    }
+
+    /// Those that have not ended in time are killed by the destructor.
+    async fn join(mut self, within: Option<Duration>) -> Result<T, CallError> {
+        let result = match Alarm::start(self.cx, within) {
+            Ok(mut alarm) => self.wait_until(&mut alarm).await,
+            Err(error) => Some(Err(error.into())),
+        };
+        let result = result.unwrap_or(Err(CallError::TimedOut));
+        if matches!(result, Ok(_) | Err(CallError::Down(_))) {
+            self.task = None;
+        }
+        result
+    }
+}
+
+impl<M: Send + 'static, T> Drop for Joining<'_, M, T> {
+    fn drop(&mut self) {
+        if self.task.take().is_some() {
+            // Outside its own slice nothing can be asked.
+            let _ = self.cx.try_with(|cx| {
+                cx.unlink(self.pid);
+                // A kill needs no memory.
+                let _ = cx.exit_at_once(self.pid, Reason::KILL);
+            });
+        }
     }
 }
 
@@ -204,13 +369,12 @@ impl TaskSupervisor {
         F: Future<Output = T> + Send + 'static,
     {
         let (reply, answer) = reply().map_err(CallError::from)?;
+        let prepared = Prepared::new().map_err(CallError::from)?;
         let job: Work = Box::new(move |cx| Box::pin(run(cx, work, reply)));
         let pid = self.0.start(cx, Job(Some(job))).await?;
         let pid = pid.ok_or(StartChildError::Start(StartError::Crashed(Reason::NOPROC)))?;
-        let cursor = cx.cursor_at_end();
-        // It may be over already: then its value is there, and is looked at before its DOWN.
-        let monitor = cx.monitor(pid).map_err(CallError::from)?;
-        Ok(Task::new(pid, monitor, cursor, answer))
+        // It may be over already: then its value is there, and is looked at before its end.
+        prepared.watch(cx, pid, answer).map_err(|_| StartChildError::Call(CallError::NoMemory))
     }
 
     /// Starts work that nobody waits for.

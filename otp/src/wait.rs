@@ -4,11 +4,19 @@
 //! mailbox what it waits for and nothing else. So nothing that comes meanwhile is lost: the DOWN of a sibling, the
 //! EXIT of a parent, a request are met by the process's own loop afterwards. Each signal is looked at once for each
 //! wait (`Cursor`).
+//!
+//! - **W1.** Whatever is awaited here, and in every module of this crate, asks [`Context::poll_proceed`] first in each
+//!   poll: so a loop of awaits that are ready at once yields, and a process that was killed ends there. A loop of the
+//!   crate's own between two callbacks passes a [`Context::checkpoint`] in each round.
+//! - **W2.** What is pending has told by whom it is to be woken: an answer's cell has the waker of the task, and for
+//!   mail and alarms there is [`Alarm::poll_rung`].
+//! - **W3.** What a wait has set up (a monitor, an alarm, a place in a line) is held by something whose destructor takes it
+//!   back: a future that is dropped in the middle leaves nothing.
 
-use core::task::Poll;
+use core::task::{Context as TaskContext, Poll};
 use core::time::Duration;
 
-use atropos_kernel::{Context, Cursor, Object, Peek, Pid, Reason, Received, Reference, TimerError};
+use atropos_kernel::{Context, Cursor, Listener, Object, Peek, Pid, Reason, Received, Reference, Search, TimerError};
 
 /// How long the killed are waited for: a body that never lets go does not hang whoever waits for its end.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
@@ -36,6 +44,14 @@ impl Ring {
         }
     }
 
+    /// Its alarm, if it has one.
+    fn alarm(self) -> Option<Reference> {
+        match self {
+            Self::When(timer) => Some(timer),
+            Self::Never | Self::Already => None,
+        }
+    }
+
     /// Whether it has rung.
     pub(crate) fn has_rung<M: Send + 'static>(self, cx: &Context<M>) -> bool {
         match self {
@@ -58,17 +74,23 @@ impl Ring {
 pub(crate) struct Alarm<'c, M: Send + 'static> {
     cx: &'c Context<M>,
     ring: Ring,
+    listener: Listener<'c, M>,
 }
 
 impl<'c, M: Send + 'static> Alarm<'c, M> {
     /// See [`Ring::start`].
     pub(crate) fn start(cx: &'c Context<M>, after: Option<Duration>) -> Result<Self, TimerError> {
-        Ring::start(cx, after).map(|ring| Self { cx, ring })
+        Ring::start(cx, after).map(|ring| Self { cx, ring, listener: cx.listener() })
     }
 
     /// Rings never.
     pub(crate) fn never(cx: &'c Context<M>) -> Self {
-        Self { cx, ring: Ring::Never }
+        Self { cx, ring: Ring::Never, listener: cx.listener() }
+    }
+
+    /// Has rung already.
+    pub(crate) fn already(cx: &'c Context<M>) -> Self {
+        Self { cx, ring: Ring::Already, listener: cx.listener() }
     }
 
     /// The ring.
@@ -80,11 +102,48 @@ impl<'c, M: Send + 'static> Alarm<'c, M> {
     pub(crate) fn has_rung(&self) -> bool {
         self.ring.has_rung(self.cx)
     }
+
+    /// The end of a poll that has found nothing: ready when it has rung. Otherwise the task is woken when it does, and
+    /// with `mail` when there is mail that has not been looked at (W2).
+    #[inline]
+    pub(crate) fn poll_rung(&mut self, task: &TaskContext<'_>, mail: bool) -> Poll<()> {
+        if self.has_rung() {
+            return Poll::Ready(());
+        }
+        let alarm = self.ring.alarm();
+        if mail || alarm.is_some() {
+            self.listener.listen(task, mail, alarm);
+        }
+        Poll::Pending
+    }
 }
 
 impl<M: Send + 'static> Drop for Alarm<'_, M> {
     fn drop(&mut self) {
         self.ring.cancel(self.cx);
+    }
+}
+
+/// Searches the mailbox from the cursor on: what was found, or `None` when all has been looked at. Pending when the rest is to
+/// be looked at in the next slice, and in a dying process.
+pub(crate) fn poll_search<M, W>(
+    cx: &Context<M>,
+    task: &mut TaskContext<'_>,
+    cursor: &mut Cursor,
+    wanted: W,
+) -> Poll<Option<Received<M>>>
+where
+    M: Send + 'static,
+    W: FnMut(Peek<'_, M>) -> bool,
+{
+    if cx.poll_proceed(task).is_pending() {
+        return Poll::Pending;
+    }
+    match cx.with(|cx| cx.search(cursor, wanted)) {
+        Search::Found(received) => Poll::Ready(Some(received)),
+        Search::Nothing => Poll::Ready(None),
+        // No reduction is left.
+        Search::Unfinished => cx.poll_proceed(task).map(|()| None),
     }
 }
 
@@ -95,10 +154,13 @@ where
     W: FnMut(&Peek<'_, M>) -> bool,
 {
     let mut cursor = Cursor::new();
-    core::future::poll_fn(|_| match cx.with(|cx| cx.receive_match(&mut cursor, |peek| wanted(&peek))) {
-        Some(received) => Poll::Ready(Some(received)),
-        None if ring.has_rung(cx) => Poll::Ready(None),
-        None => Poll::Pending,
+    let mut listener = cx.listener();
+    core::future::poll_fn(|task| match poll_search(cx, task, &mut cursor, |peek| wanted(&peek)) {
+        Poll::Ready(None) if !ring.has_rung(cx) => {
+            listener.listen(task, true, ring.alarm());
+            Poll::Pending
+        }
+        poll => poll,
     })
     .await
 }
@@ -109,38 +171,35 @@ where
     M: Send + 'static,
 {
     let mut cursor = Cursor::new();
-    core::future::poll_fn(|_| match taken_end(cx, &mut cursor, pid, monitor) {
-        Some(reason) => Poll::Ready(Some(reason)),
-        None if alarm.has_rung() => Poll::Ready(None),
-        None => Poll::Pending,
+    let mut listener = cx.listener();
+    core::future::poll_fn(|task| {
+        loop {
+            match poll_search(cx, task, &mut cursor, |peek| is_end(&peek, pid, monitor)) {
+                Poll::Ready(Some(Received::Down(down))) => return Poll::Ready(Some(down.reason)),
+                Poll::Ready(Some(_)) => {}
+                Poll::Ready(None) if alarm.has_rung() => return Poll::Ready(None),
+                Poll::Ready(None) => {
+                    listener.listen(task, true, alarm.ring.alarm());
+                    return Poll::Pending;
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
     })
     .await
 }
 
-/// Why a monitored process ended, if its DOWN has come. Takes that, and its EXIT.
-pub(crate) fn taken_end<M>(cx: &Context<M>, cursor: &mut Cursor, pid: Pid, monitor: Reference) -> Option<Reason>
-where
-    M: Send + 'static,
-{
-    cx.with(|cx| {
-        loop {
-            let signal = cx.receive_match(cursor, |peek| match peek {
-                Peek::Exit(exit) => exit.from == Some(pid),
-                Peek::Down(down) => down.reference == monitor,
-                _ => false,
-            });
-            if let Received::Down(down) = signal? {
-                return Some(down.reason);
-            }
-        }
-    })
+fn is_end<M>(peek: &Peek<'_, M>, pid: Pid, monitor: Reference) -> bool {
+    match peek {
+        Peek::Exit(exit) => exit.from == Some(pid),
+        Peek::Down(down) => down.reference == monitor,
+        _ => false,
+    }
 }
 
-/// Lets the others run when the slice's reductions are used up.
+/// One round of a loop of the library's own (W1).
 pub(crate) async fn breathe<M: Send + 'static>(cx: &Context<M>) {
-    if cx.with(|cx| cx.is_exhausted()) {
-        cx.yield_now().await;
-    }
+    cx.checkpoint().await;
 }
 
 /// The process that a DOWN is about.

@@ -167,6 +167,7 @@ fn replies_can_be_deferred_and_calls_gathered() {
         assert_eq!(calls.len(), 10);
         let (label, timeout) = calls.next(&cx, Duration::from_secs(1)).await.expect("there are some");
         assert_eq!((label, timeout), (None, Err(CallError::TimedOut)));
+        calls.renew();
         // They answer in another order; one dies instead, one stays silent.
         for n in (0..8).rev() {
             desks[n].cast(&cx, Ask::Add(n as u64)).expect("it lives");

@@ -8,6 +8,7 @@
 mod kv;
 
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -26,6 +27,40 @@ struct Arguments {
     /// Cores of the runtime; all by default.
     #[arg(long)]
     cores: Option<usize>,
+    /// The most clients at one time.
+    #[arg(long, value_name = "COUNT")]
+    maxclients: Option<usize>,
+    /// The most that is kept of a client's unfinished request: 64mb, say.
+    #[arg(long, value_name = "BYTES", value_parser = memory)]
+    client_query_buffer_limit: Option<usize>,
+    /// The longest argument of a request.
+    #[arg(long, value_name = "BYTES", value_parser = memory)]
+    proto_max_bulk_len: Option<usize>,
+    /// The most that the replies to a client's requests may be before they are written; 0 is no limit.
+    #[arg(long, value_name = "BYTES", value_parser = memory)]
+    client_output_buffer_limit: Option<usize>,
+}
+
+fn memory(text: &str) -> Result<usize, &'static str> {
+    kv::config::memory(text.as_bytes()).ok_or("a number of bytes, as in 64mb")
+}
+
+impl Arguments {
+    fn config(&self) -> kv::config::Config {
+        let config = kv::config::Config::default();
+        let given = [
+            (self.maxclients, &config.clients),
+            (self.client_query_buffer_limit, &config.query_buffer),
+            (self.proto_max_bulk_len, &config.bulk),
+            (self.client_output_buffer_limit, &config.output_buffer),
+        ];
+        for (value, place) in given {
+            if let Some(value) = value {
+                place.store(value, Ordering::Relaxed);
+            }
+        }
+        config
+    }
 }
 
 fn main() -> anyhow::Result<()> {
@@ -43,7 +78,7 @@ fn main() -> anyhow::Result<()> {
     tokio.block_on(async {
         let at = SocketAddr::from(([127, 0, 0, 1], arguments.port));
         let log = Box::new(|line| eprintln!("{line}"));
-        let bound = kv::server::start(&runtime, at, arguments.shards, log).await;
+        let bound = kv::server::start(&runtime, at, arguments.shards, arguments.config(), log).await;
         let bound = bound.with_context(|| format!("can't listen on {at}: try --port"))?;
         println!("listening on {bound}: redis-cli -p {}", bound.port());
         tokio::signal::ctrl_c().await.context("no signal handler")

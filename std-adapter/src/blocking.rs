@@ -8,11 +8,13 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::panics::contain;
+use crate::role::Role;
+use crate::world::poll_proceed;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -101,9 +103,10 @@ impl Pool {
         true
     }
 
-    /// Takes no more work and drops what has not begun; threads that are still busy at the deadline.
-    pub(crate) fn shutdown(&self, deadline: Duration) -> usize {
-        let end = Instant::now().checked_add(deadline);
+    /// Takes no more work and drops what has not begun; threads that are still busy at the end, if there is one. A job that ends the
+    /// runtime does not wait for itself.
+    pub(crate) fn shutdown(&self, end: Option<Instant>) -> usize {
+        let own = usize::from(Role::here().is_in_pool(Arc::as_ptr(&self.0)));
         let mut state = lock(&self.0.state);
         state.closed = true;
         let dropped = std::mem::take(&mut state.jobs);
@@ -115,7 +118,7 @@ impl Pool {
             let _ = contain(|| drop(job));
         }
         let mut state = lock(&self.0.state);
-        while state.threads > 0 {
+        while state.threads > own {
             let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
             if left.is_zero() && state.free == 0 {
                 break;
@@ -124,11 +127,12 @@ impl Pool {
             let wait = left.clamp(Duration::from_millis(1), Duration::from_secs(3600));
             state = self.0.ended.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
-        state.threads
+        state.threads - own
     }
 }
 
 fn work(pool: &Inner) {
+    Role::Pool(std::ptr::from_ref(pool).cast()).take_on();
     let mut state = lock(&pool.state);
     loop {
         if let Some(job) = state.jobs.pop_front() {
@@ -203,6 +207,7 @@ impl<T> Future for Blocking<T> {
     type Output = Result<T, BlockingError>;
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        ready!(poll_proceed(task));
         // Wakers are foreign: none is cloned or dropped under the lock.
         let waker = task.waker().clone();
         let mut slot = lock(&self.0);
@@ -233,8 +238,12 @@ mod tests {
         let panicked = wait(spawn_blocking(&pool, || -> () { panic!("no") }));
         assert_eq!(panicked, Err(BlockingError::Panicked("no".into())));
         assert!(lock(&pool.0.state).threads <= 2);
-        assert_eq!(pool.shutdown(Duration::from_secs(60)), 0);
+        assert_eq!(pool.shutdown(in_a_minute()), 0);
         assert_eq!(wait(spawn_blocking(&pool, || 1)), Err(BlockingError::Closed));
+    }
+
+    fn in_a_minute() -> Option<Instant> {
+        Some(Instant::now() + Duration::from_secs(60))
     }
 
     /// Panics when it is dropped.
@@ -255,7 +264,7 @@ mod tests {
         let panicked = wait(spawn_blocking(&pool, || -> () { std::panic::panic_any(Bomb) }));
         assert!(matches!(panicked, Err(BlockingError::Panicked(_))), "{panicked:?}");
         assert_eq!(wait(spawn_blocking(&pool, || 1)), Ok(1), "the thread goes on");
-        assert_eq!(pool.shutdown(Duration::MAX), 0);
+        assert_eq!(pool.shutdown(None), 0);
     }
 
     #[test]
@@ -266,10 +275,10 @@ mod tests {
         while lock(&pool.0.state).threads == 0 || !lock(&pool.0.state).jobs.is_empty() {
             thread::yield_now();
         }
-        assert_eq!(pool.shutdown(Duration::ZERO), 1);
+        assert_eq!(pool.shutdown(Some(Instant::now())), 1);
         drop(go);
         assert_eq!(wait(busy), Ok(true));
-        assert_eq!(pool.shutdown(Duration::from_secs(60)), 0);
+        assert_eq!(pool.shutdown(in_a_minute()), 0);
     }
 
     /// A job that has begun waits for one that never will: at the shutdown it is told so, and does not wait out the deadline.
@@ -285,7 +294,7 @@ mod tests {
         });
         told.recv().expect("the first has begun");
         // Without a deadline: it would wait for ever.
-        assert_eq!(pool.shutdown(Duration::MAX), 0);
+        assert_eq!(pool.shutdown(None), 0);
         assert_eq!(wait(first), Ok(Err(BlockingError::Closed)));
     }
 }

@@ -10,16 +10,24 @@ use atropos_kernel::{Kernel, Limits, MAX_CORES, Options, Reason};
 
 use crate::blocking::Pool;
 use crate::callbacks::{CallbackPanic, Callbacks, Report as CallbackReport};
+use crate::ending::Ending;
+use crate::fork::Born;
+use crate::roots::Roots;
+use crate::lease::{self, Lease};
 use crate::runtime::{Handle, Inner, Runtime};
 use crate::watch::{LongSlice, Report, Watchdog};
 use crate::world::ThreadWorld;
 use crate::{participant, worker};
+
+/// See [`Builder::stack_size`].
+const STACK: usize = 16 << 20;
 
 /// Makes a [`Runtime`]. By default: a core for each CPU, not pinned, 50 µs of spinning before a worker parks.
 pub struct Builder {
     options: Options,
     pin: bool,
     spin: Duration,
+    stack_size: usize,
     blocking_threads: usize,
     lost_panic: Box<dyn Fn(&Reason) + Send + Sync>,
     callback_panic: CallbackReport,
@@ -43,6 +51,8 @@ pub enum BuildError {
     Cores(usize),
     /// The operating system gave no thread.
     Thread(std::io::Error),
+    /// So many runtimes are alive that there are no pids for another: more than 2,900.
+    TooManyRuntimes,
 }
 
 impl fmt::Display for BuildError {
@@ -50,6 +60,7 @@ impl fmt::Display for BuildError {
         match self {
             Self::Cores(cores) => write!(f, "{cores} cores: ask for 1 to {MAX_CORES}"),
             Self::Thread(error) => write!(f, "no thread for a core: {error}"),
+            Self::TooManyRuntimes => f.write_str("no pids: thousands of runtimes are alive, or handles of them"),
         }
     }
 }
@@ -63,6 +74,7 @@ impl Builder {
             options: Options { cores, ..Options::default() },
             pin: false,
             spin: Duration::from_micros(50),
+            stack_size: STACK,
             blocking_threads: 64,
             lost_panic: Box::new(|reason| eprintln!("atropos: a destructor panicked: {reason}")),
             callback_panic: Box::new(|panic| match panic.pid {
@@ -91,6 +103,14 @@ impl Builder {
     /// How long an idle worker spins before it parks.
     pub fn spin(mut self, spin: Duration) -> Self {
         self.spin = spin;
+        self
+    }
+
+    /// How much stack a worker has, in bytes. All bodies of a core run on its worker's stack, one after the other, so it is as deep as the
+    /// deepest of them needs; what is not touched costs addresses, and no memory. By default 16 MiB: a body moves large values (a message, a
+    /// future that is made) by the stack, without optimisation several times.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = bytes;
         self
     }
 
@@ -150,8 +170,11 @@ impl Builder {
             return Err(BuildError::Cores(cores));
         }
         let callbacks = Callbacks::new(self.callback_stack, self.callback_panic);
-        let world = Arc::new(ThreadWorld::new(cores, self.lost_panic, callbacks));
-        let kernel = Kernel::new(self.options, participant::domain(), world.clone());
+        let lease = Lease::take().ok_or(BuildError::TooManyRuntimes)?;
+        let options =
+            Options { generations: lease.generations(), references: Some(lease::references()), ..self.options };
+        let world = Arc::new(ThreadWorld::new(cores, self.lost_panic, callbacks, lease));
+        let kernel = Kernel::new(options, participant::domain(), world.clone());
         let watchdog = match self.long_slice {
             Some((threshold, report)) => {
                 Some(Watchdog::start(kernel.clone(), threshold, report).map_err(BuildError::Thread)?)
@@ -164,15 +187,25 @@ impl Builder {
             spin: self.spin,
             bell: watchdog.as_ref().and_then(Watchdog::bell),
         });
-        let inner = Inner { kernel, world, shared, pool: Pool::new(self.blocking_threads, Duration::from_secs(10)) };
-        let mut runtime = Runtime::new(Handle::new(inner), watchdog);
+        let inner = Inner {
+            kernel,
+            world,
+            shared,
+            pool: Pool::new(self.blocking_threads, Duration::from_secs(10)),
+            roots: Roots::default(),
+            alarms: Arc::default(),
+            born: Born::now(),
+        };
+        let handle = Handle::new(inner);
+        let mut ending = Ending::new(handle.clone(), watchdog);
         let cpus = if self.pin { core_affinity::get_core_ids().unwrap_or_default() } else { Vec::new() };
         for id in 0..cores {
-            let inner = runtime.handle().inner().clone();
+            let inner = handle.inner().clone();
             let cpu = cpus.get(id).copied();
             #[cfg(feature = "tokio")]
             let tokio = self.tokio.clone();
-            let started = thread::Builder::new().name(format!("atropos-{id}")).spawn(move || {
+            let named = thread::Builder::new().name(format!("atropos-{id}")).stack_size(self.stack_size);
+            let started = named.spawn(move || {
                 if let Some(cpu) = cpu {
                     core_affinity::set_for_current(cpu);
                 }
@@ -180,9 +213,15 @@ impl Builder {
                 let _entered = tokio.as_ref().map(tokio::runtime::Handle::enter);
                 worker::run(inner.kernel.clone(), &inner.world, id, &inner.shared);
             });
-            // What was started is stopped by the runtime's destructor.
-            runtime.add_thread(started.map_err(BuildError::Thread)?);
+            match started {
+                Ok(thread) => ending.add_thread(thread),
+                Err(error) => {
+                    // What was started is stopped by the runtime's destructor.
+                    drop(Runtime::new(handle, ending));
+                    return Err(BuildError::Thread(error));
+                }
+            }
         }
-        Ok(runtime)
+        Ok(Runtime::new(handle, ending))
     }
 }

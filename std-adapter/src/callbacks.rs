@@ -12,11 +12,14 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use atropos_kernel::{ExitQueue, Fired, Pid};
 
 use crate::panics::contain;
+
+/// For so long who has no deadline waits at a time.
+const LONG: Duration = Duration::from_secs(3600);
 
 /// A callback has panicked.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -149,9 +152,9 @@ impl Callbacks {
         }
     }
 
-    /// Waits until the thread has run everything and ended; false when it is in a callback at the deadline. A callback
+    /// Waits until the thread has run everything and ended; false when it is in a callback at the deadline, if there is one. A callback
     /// that ends the runtime does not wait for itself.
-    pub(crate) fn finish(&self, deadline: Instant) -> bool {
+    pub(crate) fn finish(&self, deadline: Option<Instant>) -> bool {
         self.stop();
         let mut state = self.lock();
         let Some(handle) = state.handle.take() else { return true };
@@ -159,7 +162,7 @@ impl Callbacks {
             return true;
         }
         while !state.ended {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.map_or(LONG, |deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 return false;
             }

@@ -176,6 +176,13 @@ impl ExitWatch {
         self.watch.pid()
     }
 
+    /// Withdraws it, unless the runtime is another program's.
+    pub(crate) fn withdraw_if_there(&self) {
+        if !self.handle.inner().born.is_gone() {
+            self.withdraw();
+        }
+    }
+
     /// Withdraws it: true when it was in force, and so the callback will never run; it is dropped here.
     pub fn withdraw(&self) -> bool {
         self.handle.host(|host| host.withdraw_watch(&self.watch))
@@ -210,7 +217,7 @@ impl Handle {
     /// ([`crate::Builder::on_callback_panic`]). A process that has ended already is accepted, and fires at once, with
     /// what its slot remembers.
     ///
-    /// A pid has no mark of its runtime: one of another runtime's is refused only if this one has not given out the same.
+    /// A pid of another runtime's is refused, as is one that was never given out.
     pub fn on_exit(
         &self,
         pid: impl Into<Pid>,
@@ -226,6 +233,7 @@ impl Handle {
         &self,
         callback: impl FnOnce(Outcome) + Send + 'static,
     ) -> Result<PreparedExit, PrepareError> {
+        self.inner().born.check();
         self.inner().world.callbacks().start().map_err(|why| match why {
             NoThread::Refused(kind) => PrepareError::NoThread(kind),
             NoThread::Closed => PrepareError::Closed,

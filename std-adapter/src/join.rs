@@ -7,6 +7,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
+use crate::role::may_block;
+
 struct Unpark(Thread);
 
 impl Wake for Unpark {
@@ -16,7 +18,17 @@ impl Wake for Unpark {
 }
 
 /// Polls the future on this thread, which sleeps in between; `None` at the deadline.
+///
+/// # Panics
+/// Inside a process, and inside a task of a current-thread Tokio runtime: what it waits for may need this very thread.
+#[track_caller]
 pub fn wait_until<F: Future>(future: F, deadline: Option<Instant>) -> Option<F::Output> {
+    may_block();
+    wait_for_end(future, deadline)
+}
+
+/// As [`wait_until`], on any thread: for what ends a runtime (`role`, R2).
+pub(crate) fn wait_for_end<F: Future>(future: F, deadline: Option<Instant>) -> Option<F::Output> {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut task = Context::from_waker(&waker);
     let mut future = pin!(future);
@@ -33,6 +45,10 @@ pub fn wait_until<F: Future>(future: F, deadline: Option<Instant>) -> Option<F::
 }
 
 /// As [`wait_until`], for ever.
+///
+/// # Panics
+/// As [`wait_until`].
+#[track_caller]
 pub fn wait<F: Future>(future: F) -> F::Output {
     wait_until(future, None).expect("no deadline")
 }

@@ -26,19 +26,29 @@
 //! the panics; [`blocking`] is where work goes that would keep a core; [`watch`] reports bodies that keep one. Who is no
 //! process waits for one's end by [`exits`], [`wait`] and [`stream`].
 
+mod alarm;
+mod barrier;
 mod behaviours;
 pub mod blocking;
 pub mod builder;
 pub mod callbacks;
 mod clock;
+mod ending;
 pub mod exits;
+mod fork;
 pub mod join;
+mod lease;
 mod panics;
 mod participant;
+mod requests;
+mod role;
+mod roots;
 pub mod runtime;
+mod scoped;
 pub mod stream;
 #[cfg(feature = "tracing")]
 mod traced;
+mod trees;
 pub mod wait;
 pub mod watch;
 mod worker;
@@ -53,10 +63,14 @@ pub use atropos_kernel::{
     TimerError, View, Waiting, WatchStatus, reply, task::Returned,
 };
 pub use atropos_otp as otp;
+pub use behaviours::Ask;
 pub use builder::{BuildError, Builder};
 pub use callbacks::CallbackPanic;
+pub use ending::ShutdownError;
 pub use exits::{ExitWatch, Fate, Outcome, PrepareError, PreparedExit, Unreadable, WatchError};
-pub use runtime::{Handle, Runtime, ShutdownError};
+pub use panics::panic_value;
+pub use requests::SendAfter;
+pub use runtime::{Handle, Runtime};
 pub use stream::{ExitEvent, Exits};
 #[cfg(feature = "tracing")]
 pub use traced::tracing_hook;

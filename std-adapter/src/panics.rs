@@ -1,7 +1,10 @@
-//! Panics of foreign code: caught where they would end a thread that others need, as their text.
+//! Panics of foreign code: caught where they would end a thread that others need, as their text and their value.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
+
+use atropos_kernel::{Reason, View};
 
 /// Runs foreign code; an error is what its panic said. Whatever it had in hand is not looked at again by us,
 /// so nobody sees it half changed.
@@ -14,6 +17,50 @@ pub(crate) fn contain<T>(code: impl FnOnce() -> T) -> Result<T, String> {
         }
         text
     })
+}
+
+/// As [`contain`]; the reason has the panic's text, and its value if that is no text ([`panic_value`]).
+pub(crate) fn contain_as_reason(code: impl FnOnce()) -> Result<(), Reason> {
+    catch_unwind(AssertUnwindSafe(code)).map_err(|panic| {
+        let text = text_of(&*panic);
+        if panic.is::<&str>() || panic.is::<String>() {
+            return Reason::crash(text);
+        }
+        Reason::crash_carrying(text, Box::new(Thrown(Mutex::new(Some(panic)))))
+    })
+}
+
+/// What a panic was thrown with. Dropped, it is dropped contained: its destructor is as foreign as the panic.
+struct Thrown(Mutex<Option<Box<dyn Any + Send>>>);
+
+impl Drop for Thrown {
+    fn drop(&mut self) {
+        let thrown = self.0.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let _ = contain(|| drop(thrown));
+    }
+}
+
+/// Takes the value that a process's body panicked with ([`std::panic::panic_any`]) out of the reason that it ended with, as
+/// `JoinHandle::join` of a thread gives it. A text is given again and again; any other value once, to the first who asks. `None`
+/// of a process that has not panicked.
+///
+/// ```
+/// use atropos::{Context, Runtime, panic_value};
+/// # std::panic::set_hook(Box::new(|_| {}));
+/// let runtime = Runtime::builder().cores(1).build().unwrap();
+/// let process = runtime.spawn(async |_: Context<()>| std::panic::panic_any(42_u64)).unwrap();
+/// let ended = runtime.wait_blocking(process, std::time::Duration::from_secs(60)).unwrap();
+/// let reason = ended.reason.unwrap();
+/// assert_eq!(panic_value(&reason).unwrap().downcast_ref::<u64>(), Some(&42));
+/// ```
+pub fn panic_value(reason: &Reason) -> Option<Box<dyn Any + Send>> {
+    if let Some(thrown) = reason.payload().and_then(|payload| payload.downcast_ref::<Thrown>()) {
+        return thrown.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+    match reason.view() {
+        View::Crash(text) => Some(Box::new(text.to_owned())),
+        _ => None,
+    }
 }
 
 fn text_of(panic: &(dyn Any + Send)) -> String {

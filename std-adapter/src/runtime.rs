@@ -1,13 +1,10 @@
 //! [`Runtime`], and the [`Handle`] by which other threads reach it.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::channel;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use atropos_facility::Gate;
 use atropos_kernel::{
@@ -15,11 +12,15 @@ use atropos_kernel::{
     Said, SendError, SpawnError, SpawnOptions, Spawned, task,
 };
 
+use crate::alarm::Alarms;
 use crate::blocking::{Blocking, Pool, spawn_blocking};
 use crate::builder::Builder;
-use crate::watch::Watchdog;
+use crate::ending::{Ending, GRACE, ShutdownError};
+use crate::fork::Born;
+use crate::role::{Role, may_block};
+use crate::roots::Roots;
 use crate::world::ThreadWorld;
-use crate::{join, participant, worker};
+use crate::{join, participant, scoped, worker};
 
 /// What a runtime's threads and handles share.
 pub(crate) struct Inner {
@@ -27,10 +28,17 @@ pub(crate) struct Inner {
     pub(crate) world: Arc<ThreadWorld>,
     pub(crate) shared: Arc<worker::Shared>,
     pub(crate) pool: Pool,
+    pub(crate) roots: Roots,
+    pub(crate) alarms: Arc<Alarms>,
+    pub(crate) born: Born,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        if self.born.is_gone() {
+            // The threads are another program's, and so may be the one that holds the lock.
+            return;
+        }
         // Of a runtime whose shutdown had to leave processes: they are gone now, and nothing fires any more.
         self.world.callbacks().stop();
     }
@@ -41,21 +49,28 @@ impl Drop for Inner {
 #[derive(Clone)]
 pub struct Handle(Arc<Inner>);
 
+/// A handle that keeps nothing.
+pub(crate) struct Remote(Weak<Inner>);
+
+impl Remote {
+    pub(crate) fn upgrade(&self) -> Option<Handle> {
+        self.0.upgrade().map(Handle)
+    }
+}
+
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle").field("kernel", &self.0.kernel).finish_non_exhaustive()
     }
 }
 
-/// What is left for what must come to an end after the deadline.
-const GRACE: Duration = Duration::from_millis(500);
-
-/// A runtime: processes on the threads that it owns. Dropping it kills what still runs.
+/// A runtime: processes on the threads that it owns.
+///
+/// Dropped, it ends as by [`Runtime::shutdown`], within half a second.
 pub struct Runtime {
     handle: Handle,
-    threads: Vec<JoinHandle<()>>,
-    watchdog: Option<Watchdog>,
-    stopped: bool,
+    /// Taken by who ends it.
+    ending: Option<Ending>,
 }
 
 impl fmt::Debug for Runtime {
@@ -64,36 +79,25 @@ impl fmt::Debug for Runtime {
     }
 }
 
-/// What a shutdown had to leave.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ShutdownError {
-    /// Processes whose bodies never let go; their threads run on, detached.
-    pub processes: usize,
-    /// Threads of the blocking pool that are still busy, detached.
-    pub blocking: usize,
-    /// The thread of the callbacks is in one that has not come back; it goes on, detached.
-    pub callbacks: bool,
-}
-
-impl fmt::Display for ShutdownError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} processes and {} blocking jobs did not end in time", self.processes, self.blocking)?;
-        if self.callbacks { f.write_str("; a callback is busy still") } else { Ok(()) }
-    }
-}
-
-impl std::error::Error for ShutdownError {}
-
 impl Handle {
     pub(crate) fn new(inner: Inner) -> Self {
         Self(Arc::new(inner))
+    }
+
+    /// For what must not keep the runtime.
+    pub(crate) fn downgrade(&self) -> Remote {
+        Remote(Arc::downgrade(&self.0))
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {
         &self.0
     }
 
+    /// # Panics
+    /// In a forked child of the program that built the runtime.
+    #[track_caller]
     pub(crate) fn host<R>(&self, f: impl FnOnce(&Host<'_>) -> R) -> R {
+        self.0.born.check();
         participant::with(|participant| f(&Host::new(&self.0.kernel, participant)))
     }
 
@@ -237,6 +241,7 @@ impl Handle {
 
     /// Runs blocking work on a thread of its own, and brings its result.
     pub fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Blocking<T> {
+        self.0.born.check();
         spawn_blocking(&self.0.pool, work)
     }
 }
@@ -261,12 +266,8 @@ impl Runtime {
         Builder::new()
     }
 
-    pub(crate) fn new(handle: Handle, watchdog: Option<Watchdog>) -> Self {
-        Self { handle, threads: Vec::new(), watchdog, stopped: false }
-    }
-
-    pub(crate) fn add_thread(&mut self, thread: JoinHandle<()>) {
-        self.threads.push(thread);
+    pub(crate) fn new(handle: Handle, ending: Ending) -> Self {
+        Self { handle, ending: Some(ending) }
     }
 
     /// For other threads.
@@ -274,115 +275,80 @@ impl Runtime {
         self.handle.clone()
     }
 
-    /// Runs `main` as a process, and waits for what it returns. An error is the reason that the
-    /// process ended with instead.
+    /// Runs `main` as a process, and blocks until nothing of it is left: what it returned. An error is the reason that the
+    /// process ended with instead. It may borrow from the caller.
+    ///
+    /// ```
+    /// # use atropos::prelude::*;
+    /// let runtime = Runtime::builder().cores(1).build()?;
+    /// let names = vec!["a".to_owned()];
+    /// assert_eq!(runtime.block_on(async |_: Context<()>| names.len()), Ok(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Panics
-    /// When the process can't be started.
+    /// When the process can't be started; inside a process, which awaits [`Handle::run`]; and inside a task of a current-thread
+    /// Tokio runtime.
+    #[track_caller]
     pub fn block_on<M, T, S, F>(&self, main: S) -> Result<T, Reason>
     where
         M: Send + 'static,
-        T: Send + 'static,
-        S: FnOnce(Context<M>) -> F + Send + 'static,
-        F: Future<Output = T> + Send + 'static,
+        T: Send,
+        S: FnOnce(Context<M>) -> F + Send,
+        F: Future<Output = T> + Send,
     {
-        let (send, receive) = channel();
-        let main = self.spawn(move |cx| {
-            let body = main(cx);
-            async move {
-                // The receiver waits until this sender is gone.
-                let _ = send.send(body.await);
-            }
-        });
-        let main = main.unwrap_or_else(|error| panic!("the main process could not be started: {error}"));
-        match receive.recv() {
-            Ok(value) => Ok(value),
-            // Its sender was dropped with its body: it is dying.
-            Err(_) => Err(self.why_it_dies(main.pid())),
+        may_block();
+        self.inner().born.check();
+        match scoped::run(self, main) {
+            Ok(Ok(value)) => Ok(value),
+            // Its body has been dropped: it is dying.
+            Ok(Err(main)) => Err(self.why_it_dies(main.pid())),
+            Err(error) => panic!("the main process could not be started: {error}"),
         }
     }
 
-    /// Ends everything: no process is started any more, all are asked to shut down, at the deadline
-    /// those that are left are killed, and the threads end.
-    pub fn shutdown(mut self, deadline: Duration) -> Result<(), ShutdownError> {
-        self.stop(deadline)
-    }
-
-    fn stop(&mut self, deadline: Duration) -> Result<(), ShutdownError> {
-        self.stopped = true;
-        let end = Instant::now().checked_add(deadline);
-        self.kernel().close();
-        let ended = self.end_all(&Reason::SHUTDOWN, end).or_else(|_| {
-            // A killed process dies as soon as its slice lets go.
-            let grace = deadline.max(GRACE);
-            self.end_all(&Reason::KILL, Instant::now().checked_add(grace))
-        });
-        let left = ended.err().unwrap_or(0);
-        self.handle.0.shared.stop.store(true, Ordering::Release);
-        let mut stuck = false;
-        for thread in self.threads.drain(..) {
-            thread.thread().unpark();
-            if left == 0 {
-                // A worker's panic is a fault of ours; it has been printed.
-                let _ = thread.join();
-            } else if thread.is_finished() {
-                let _ = thread.join();
-            } else {
-                stuck = true;
-            }
+    /// Ends everything, in OTP's order, within this time: what was started from outside as a supervisor or a server is
+    /// stopped first, the last started first, each by its own rules; then all that is left is asked to shut down; when the time is over what
+    /// is left is killed. Any time is one: [`Duration::MAX`] waits until all have ended.
+    ///
+    /// Inside a process of its own it returns at once, with an error that says so, and the runtime ends without it.
+    ///
+    /// # Errors
+    /// What could not be ended. It is left to itself, and ends when it can.
+    pub fn shutdown(mut self, within: Duration) -> Result<(), ShutdownError> {
+        // Before it is taken: in a forked child the destructor knows that there is nothing to end.
+        self.inner().born.check();
+        let Some(ending) = self.ending.take() else { return Ok(()) };
+        if ending.is_inside() {
+            let processes = self.process_count();
+            ending.in_background(within);
+            return Err(ShutdownError { processes, blocking: 0, callbacks: false, inside: true });
         }
-        drop(self.watchdog.take());
-        // The cores are gone: what they have retired can be freed now. A flush frees a few bags,
-        // and an epoch takes two.
-        participant::with(|participant| (0..256).for_each(|_| participant.flush()));
-        let left_time = end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
-        let blocking = self.handle.0.pool.shutdown(left_time);
-        // Nothing fires any more, unless somebody is stuck: then what it will fire is waited for by nobody.
-        let callbacks = if stuck { None } else { Some(self.handle.0.world.callbacks()) };
-        let called = callbacks.is_none_or(|callbacks| callbacks.finish(Instant::now() + left_time.max(GRACE)));
-        if !stuck {
-            self.handle.0.world.streams().close();
-        }
-        match (stuck, blocking, called) {
-            (false, 0, true) => Ok(()),
-            _ => Err(ShutdownError { processes: left, blocking, callbacks: !called }),
-        }
-    }
-
-    /// Tells every process once, also those that were being started when the kernel was closed, and waits until none
-    /// is left, nor about to come; an error is how many are left at the end. Polls: nothing signals it.
-    fn end_all(&self, reason: &Reason, end: Option<Instant>) -> Result<(), usize> {
-        let mut told = HashSet::new();
-        let mut pause = Duration::from_micros(20);
-        loop {
-            for pid in self.processes() {
-                // Without memory for a signal it is told the next time, or killed.
-                if !told.contains(&pid) && self.exit(pid, reason.clone()).is_ok() {
-                    told.insert(pid);
-                }
-            }
-            if self.kernel().is_empty() {
-                return Ok(());
-            }
-            if end.is_some_and(|end| Instant::now() >= end) {
-                // At least the one that is not listed any more, and not yet at its end.
-                return Err(self.processes().len().max(1));
-            }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(5));
-        }
+        ending.stop(within)
     }
 
     /// Waits for a process's answer about itself.
+    ///
+    /// # Panics
+    /// Inside a process, which awaits [`Handle::process_info`].
+    #[track_caller]
     pub fn process_info_blocking(&self, pid: impl Into<Pid>) -> Result<Option<ProcessInfo>, NoMemory> {
+        may_block();
         join::wait(self.process_info(pid.into()))
     }
 }
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        if !self.stopped {
-            let _ = self.stop(Duration::ZERO);
+        let Some(ending) = self.ending.take() else { return };
+        if self.inner().born.is_gone() {
+            // Its threads are another program's.
+            std::mem::forget(ending);
+        } else if Role::here().is_worker() {
+            // Of whatever runtime: a core is not kept waiting.
+            ending.in_background(GRACE);
+        } else {
+            let _ = ending.stop(GRACE);
         }
     }
 }

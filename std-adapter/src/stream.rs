@@ -28,17 +28,20 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::future::poll_fn;
 use std::mem::MaybeUninit;
+use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use atropos_kernel::reclaim::{Guard, Limbo, Pool, Retired};
 use atropos_kernel::{Pid, Reason};
 
 use crate::panics::contain;
+use crate::role::may_block;
 use crate::runtime::Handle;
+use crate::world::poll_proceed;
 use crate::{join, participant};
 
 /// What a subscriber is told.
@@ -305,6 +308,8 @@ impl Exits {
 
     /// The next event, as a [`Future`] polls; `None` when the runtime has ended, and all was taken.
     pub fn poll_next(&mut self, task: &mut Context<'_>) -> Poll<Option<ExitEvent>> {
+        self.handle.inner().born.check();
+        ready!(poll_proceed(task));
         if let Some(event) = self.try_next() {
             return Poll::Ready(Some(event));
         }
@@ -323,13 +328,31 @@ impl Exits {
     }
 
     /// The next event, for which this thread is blocked; `None` when there is none in time, or the runtime has ended.
+    ///
+    /// # Panics
+    /// Inside a process, which has [`Exits::next`].
+    #[track_caller]
     pub fn next_blocking(&mut self, within: Duration) -> Option<ExitEvent> {
+        may_block();
         join::wait_until(self.next(), Instant::now().checked_add(within)).flatten()
+    }
+}
+
+/// For any executor's task.
+impl futures_core::Stream for Exits {
+    type Item = ExitEvent;
+
+    fn poll_next(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<ExitEvent>> {
+        Exits::poll_next(self.get_mut(), task)
     }
 }
 
 impl Drop for Exits {
     fn drop(&mut self) {
+        if self.handle.inner().born.is_gone() {
+            // Another program's thread may hold the lock.
+            return;
+        }
         let streams = self.handle.inner().world.streams();
         let closed = streams.lock();
         let (any, old) = streams.replace(|rings| rings.retain(|ring| !Arc::ptr_eq(ring, &self.ring)));
@@ -361,6 +384,7 @@ impl Handle {
     /// Every exit of this runtime from now on, at most so many waiting to be taken (at least 2): what comes when as many
     /// wait is missed, and counted. Any number of subscribers, each with its own.
     pub fn exits(&self, capacity: usize) -> Exits {
+        self.inner().born.check();
         let ring = Arc::new(Ring::new(capacity));
         let streams = self.inner().world.streams();
         let closed = streams.lock();

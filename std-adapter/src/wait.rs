@@ -4,16 +4,18 @@
 //! process can wait for another as well, and no callback delays it. A wait that is dropped withdraws its watch.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use atropos_kernel::{Asked, NoMemory, Pid, PreparedWatch, Reason, Replied, Said, reply};
 
 use crate::exits::{ExitWatch, Outcome, PrepareError, WatchError};
 use crate::join;
+use crate::role::may_block;
 use crate::runtime::Handle;
+use crate::world::poll_proceed;
 
 /// Why a wait brought no outcome.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +53,7 @@ impl Future for Wait {
     type Output = Result<Outcome, WatchError>;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        ready!(poll_proceed(task));
         match &mut self.0 {
             Err(error) => Poll::Ready(Err(*error)),
             Ok((replied, watch)) => Pin::new(replied).poll(task).map(|outcome| {
@@ -67,7 +70,7 @@ impl Future for Wait {
 impl Drop for Wait {
     fn drop(&mut self) {
         if let Ok((_, watch)) = &self.0 {
-            watch.withdraw();
+            watch.withdraw_if_there();
         }
     }
 }
@@ -88,13 +91,18 @@ impl Handle {
         Ok((replied, ExitWatch::new(watch, self.clone())))
     }
 
-    /// Blocks this thread until the process has ended, or the time is over. Not for processes: they use
-    /// [`Handle::wait`], or a monitor.
+    /// Blocks this thread until the process has ended, or the time is over.
+    ///
+    /// # Panics
+    /// Inside a process, which has [`Handle::wait`], and monitors.
+    #[track_caller]
     pub fn wait_blocking(&self, pid: impl Into<Pid>, within: Duration) -> Result<Outcome, WaitError> {
+        may_block();
         let pid = pid.into();
         Self::block_for(pid, Wait(Ok(self.start_wait(pid)?)), within)
     }
 
+    #[track_caller]
     fn block_for(pid: Pid, wait: Wait, within: Duration) -> Result<Outcome, WaitError> {
         match join::wait_until(wait, Instant::now().checked_add(within)) {
             Some(outcome) => Ok(outcome?),
@@ -104,7 +112,12 @@ impl Handle {
 
     /// Kills a process, and blocks this thread until it has ended, or the time is over: a body that never
     /// lets go ends when it does. The outcome is of whatever it died of first.
+    ///
+    /// # Panics
+    /// Inside a process, before it kills anybody: a process has [`Handle::exit`] and [`Handle::wait`].
+    #[track_caller]
     pub fn terminate(&self, pid: impl Into<Pid>, within: Duration) -> Result<Outcome, WaitError> {
+        may_block();
         let pid = pid.into();
         let wait = Wait(Ok(self.start_wait(pid)?));
         // A kill needs no memory; and who is dead already is the wait's to say.
@@ -128,6 +141,7 @@ impl Handle {
     }
 
     async fn suspended(asked: Asked<Option<u32>>) -> Result<Option<u32>, NoMemory> {
+        poll_fn(poll_proceed).await;
         match asked {
             Asked::Known(times) => Ok(times),
             Asked::Later(answer) => match answer.await {
@@ -139,12 +153,22 @@ impl Handle {
     }
 
     /// [`Handle::suspend`] for a thread, which it blocks.
+    ///
+    /// # Panics
+    /// Inside a process, which awaits instead.
+    #[track_caller]
     pub fn suspend_blocking(&self, pid: impl Into<Pid>) -> Result<Option<u32>, NoMemory> {
+        may_block();
         join::wait(self.suspend(pid))
     }
 
     /// [`Handle::resume`] for a thread, which it blocks.
+    ///
+    /// # Panics
+    /// Inside a process, which awaits instead.
+    #[track_caller]
     pub fn resume_blocking(&self, pid: impl Into<Pid>) -> Result<Option<u32>, NoMemory> {
+        may_block();
         join::wait(self.resume(pid))
     }
 }

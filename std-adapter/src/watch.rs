@@ -85,8 +85,10 @@ impl Drop for Watchdog {
         self.flags.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            // Its panic would be the report's, and has been printed.
-            let _ = thread.join();
+            // A report that ends the runtime does not wait for itself. Its panic would be the report's, and has been printed.
+            if thread.thread().id() != thread::current().id() {
+                let _ = thread.join();
+            }
         }
     }
 }

@@ -3,7 +3,8 @@
 //! It steps the core until the core says it is idle, spins a little in case something
 //! comes at once, or a timer is due (a park and an unpark cost tens of microseconds), then
 //! parks, for as long as the next timer allows, or for ever. Nothing wakes it but work, its
-//! own timers, and the end: an idle runtime makes no wake-ups.
+//! own timers, a look at those that are at work (one idle worker does that, while any is), and the end: an idle runtime makes
+//! no wake-ups. A worker that was woken and has run nothing does not spin again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use atropos_kernel::{Core, Kernel, Ran};
 
+use crate::role::Role;
 use crate::watch::Bell;
 use crate::world::ThreadWorld;
 
@@ -28,11 +30,14 @@ pub(crate) struct Shared {
 
 pub(crate) fn run(kernel: Arc<Kernel>, world: &ThreadWorld, id: usize, shared: &Shared) {
     world.drives(id);
+    Role::Worker(std::ptr::from_ref(shared).cast()).take_on();
     sharpen();
     let mut core = Core::new(kernel, id);
+    let mut slices = None;
     while !shared.stop.load(Ordering::Acquire) {
         if let Ran::Idle { until } = core.run(SLICES) {
-            wait(core.kernel(), world, id, until, shared);
+            let spins = slices.replace(core.slices()) != Some(core.slices());
+            wait(core.kernel(), world, id, until, spins, shared);
             if let Some(bell) = &shared.bell {
                 bell.ring();
             }
@@ -51,11 +56,11 @@ fn sharpen() {
 }
 
 /// Waits until the core is claimed by a waker, or its timer is due.
-fn wait(kernel: &Kernel, world: &ThreadWorld, id: usize, until: Option<u64>, shared: &Shared) {
+fn wait(kernel: &Kernel, world: &ThreadWorld, id: usize, until: Option<u64>, spins: bool, shared: &Shared) {
     use atropos_kernel::World;
     let is_due = || until.is_some_and(|until| until <= world.now());
     let spun = Instant::now();
-    while spun.elapsed() < shared.spin {
+    while spins && spun.elapsed() < shared.spin {
         if !kernel.is_idle(id) || is_due() || shared.stop.load(Ordering::Acquire) {
             return;
         }

@@ -3,16 +3,20 @@
 
 use std::cell::Cell;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::thread::Thread;
 use std::time::Instant;
 
 use atropos_kernel::reclaim::Guard;
+use atropos_kernel::task::coop::poll_proceed_here;
 use atropos_kernel::world::{Here, World};
 use atropos_kernel::{Contain, Fired, MAX_CORES, Pid, Reason};
 
+use crate::barrier;
 use crate::callbacks::Callbacks;
 use crate::clock;
-use crate::panics::contain;
+use crate::lease::Lease;
+use crate::panics::{contain, contain_as_reason};
 use crate::stream::Streams;
 
 thread_local! {
@@ -24,28 +28,47 @@ fn here() -> *const Here {
     HERE.with(std::ptr::from_ref)
 }
 
+/// A slice of so many nanoseconds has others look after what lies with its core.
+const RESCUES_AFTER: u64 = 1_000_000;
+/// The first question of each poll of this crate's own futures: in a process they cost a reduction, and are put off when
+/// none is left, as the awaits of a `Context` are. On any other thread they go on.
+pub(crate) fn poll_proceed(task: &mut Context<'_>) -> Poll<()> {
+    // SAFETY: `here` is that of every runtime's world.
+    unsafe { poll_proceed_here(here, task) }
+}
+
 /// See the module.
 pub(crate) struct ThreadWorld {
     /// From when its clock counts.
     origin: Instant,
     /// Whether timers may look at the processor's counter.
     counts: bool,
+    /// Whether the system makes all threads execute a barrier.
+    barrier: bool,
     threads: Box<[OnceLock<Thread>]>,
     lost_panic: Box<dyn Fn(&Reason) + Send + Sync>,
     callbacks: Arc<Callbacks>,
     streams: Streams,
+    lease: Lease,
 }
 
 impl ThreadWorld {
-    pub(crate) fn new(cores: usize, lost_panic: Box<dyn Fn(&Reason) + Send + Sync>, callbacks: Callbacks) -> Self {
+    pub(crate) fn new(
+        cores: usize,
+        lost_panic: Box<dyn Fn(&Reason) + Send + Sync>,
+        callbacks: Callbacks,
+        lease: Lease,
+    ) -> Self {
         assert!(cores <= MAX_CORES);
         Self {
             origin: clock::origin(),
             counts: clock::counts(),
+            barrier: barrier::register(),
             threads: (0..cores).map(|_| OnceLock::new()).collect(),
             lost_panic,
             callbacks: Arc::new(callbacks),
             streams: Streams::new(),
+            lease,
         }
     }
 
@@ -64,7 +87,8 @@ impl ThreadWorld {
     }
 }
 
-// SAFETY: `here` is a thread-local: each thread has a place of its own.
+// SAFETY: `here` is a thread-local that only the kernel writes to: each thread has a place of its own, for as long as it runs. `contain` calls
+// what it is given here and now, once.
 unsafe impl World for ThreadWorld {
     fn now(&self) -> u64 {
         clock::now(self.origin)
@@ -76,6 +100,14 @@ unsafe impl World for ThreadWorld {
 
     fn soon_by(&self) -> u64 {
         if self.counts { clock::SOON_BY } else { 0 }
+    }
+
+    fn rescues_after(&self) -> Option<u64> {
+        Some(RESCUES_AFTER)
+    }
+
+    fn heavy_barrier(&self) -> bool {
+        self.barrier && barrier::all_threads()
     }
 
     fn wake(&self, core: usize) {
@@ -91,7 +123,7 @@ unsafe impl World for ThreadWorld {
 
     fn contain(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
         // A body that panicked is dropped and never resumed.
-        contain(code).map_err(Reason::crash)
+        contain_as_reason(code)
     }
 
     fn container(&self) -> Option<Contain> {
@@ -104,6 +136,10 @@ unsafe impl World for ThreadWorld {
 
     fn process_ended(&self, pid: Pid, reason: &Reason, guard: &Guard<'_>) {
         self.streams.ended(pid, reason, guard);
+    }
+
+    fn kernel_ended(&self, last_generation: u32) {
+        self.lease.was_used_to(last_generation);
     }
 
     fn lost_panic(&self, reason: &Reason) {

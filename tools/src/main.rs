@@ -3,13 +3,14 @@
 //! [`steps`] runs and times the parts and says at the end what was done, failed and skipped;
 //! [`need`] says what a machine lacks, or installs it; [`lint`] refuses in the kernel what has no place
 //! there, and [`promises`] sees that each promise and fault has its test; [`models`] runs loom; [`shuttle`] runs the webs; [`cases`] replays the conformance cases; [`model`] runs
-//! random programs beside the model of OTP's rules, [`fuzz`] lets libFuzzer make them; [`sanitize`] runs the stress
+//! random programs beside the model of OTP's rules, [`chaos`] plays random programs on whole runtimes, [`fuzz`] lets libFuzzer make them; [`sanitize`] runs the stress
 //! tests under the sanitizers; [`bare`] boots the image; [`bench`] runs the workloads, also beside other systems, and
 //! [`instructions`] counts what single operations take. [`report`] is the table of what a part has run.
 
 mod bare;
 mod bench;
 mod cases;
+mod chaos;
 mod fuzz;
 mod instructions;
 mod lint;
@@ -72,6 +73,27 @@ enum Command {
         #[arg(long, default_value_t = 20_000)]
         cases: u64,
     },
+    /// Everything at once on whole runtimes, by a seed; in the end the accounts must balance.
+    Chaos {
+        /// Rounds go on for so long.
+        #[arg(long, default_value_t = 60.0)]
+        seconds: f64,
+        /// The seed of the first round; each round's is one more.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// The cores of each runtime; 1, 2 or 4 by the seed if none is said.
+        #[arg(long)]
+        cores: Option<usize>,
+        /// Classes of actions to switch on and off: `usual,-timers,+retry`.
+        #[arg(long, value_delimiter = ',', allow_hyphen_values = true)]
+        actions: Vec<String>,
+        /// Plays every round with the same seed.
+        #[arg(long)]
+        same: bool,
+        /// Names the classes.
+        #[arg(long)]
+        list: bool,
+    },
     /// The fuzz targets: the kernel's states beside the model, and the RESP parser. With a nightly toolchain.
     Fuzz {
         /// For each target.
@@ -80,7 +102,7 @@ enum Command {
         /// Only this one.
         target: Option<String>,
     },
-    /// The stress tests under AddressSanitizer, with leaks, and ThreadSanitizer. With a nightly toolchain.
+    /// The stress tests and `chaos` under AddressSanitizer, with leaks, and the former under ThreadSanitizer. With a nightly toolchain.
     Sanitize {
         /// The least time for which each sanitizer looks at the stress test, with new seeds.
         #[arg(long, default_value_t = 60)]
@@ -144,6 +166,7 @@ fn run() -> Result<()> {
         Command::Loom { .. }
         | Command::Shuttle { .. }
         | Command::Model { .. }
+        | Command::Chaos { .. }
         | Command::Fuzz { .. }
         | Command::Sanitize { .. }
         | Command::Bench { .. }
@@ -191,15 +214,26 @@ fn run() -> Result<()> {
             steps.run("no_std", no_std);
             // One test needs them, and says loudly when it skips; the others need not wait for them.
             steps.need_and_run("redis clients", need::REDIS, || Ok(()));
+            // Likewise: where they can't be installed (no network, no pip), two tests skip, and this step says why.
+            let mut libraries = None;
+            steps.need_and_try("redis libraries", need::LIBRARIES, || {
+                libraries = Some(need::client_libraries()?);
+                Ok(())
+            });
             // Optimised: the stress tests are real sizes, and one build serves tests and runner.
             steps.run("tests", || {
                 let arguments =
                     ["test", "--workspace", "--release", "--exclude", "atropos-loom", "--exclude", "atropos-shuttle"];
                 println!("$ cargo {}", arguments.join(" "));
-                steps::run(steps::bounded("cargo", 15).args(arguments))
+                let mut tests = steps::bounded("cargo", 15);
+                if let Some(libraries) = &libraries {
+                    tests.env("ATROPOS_REDIS_CLIENTS", libraries);
+                }
+                steps::run(tests.args(arguments))
             });
             steps.need_and_run("conformance", need::PYTHON, cases::check);
             steps.run("model", || model::check(SOME_PROGRAMS));
+            steps.run("chaos", || chaos::check(&chaos::some()));
             steps.run("loom", || models::check(None));
             let some = shuttle::Asked { schedules: Some(SOME_SCHEDULES), ..shuttle::Asked::default() };
             steps.run("shuttle", || shuttle::check(&some));
@@ -215,6 +249,10 @@ fn run() -> Result<()> {
         }
         Command::Bare => steps.need_and_run("bare metal", need::BARE, bare::check),
         Command::Model { cases } => steps.run("model", || model::check(cases)),
+        Command::Chaos { seconds, seed, cores, actions, same, list } => {
+            let asked = chaos::Asked { seconds, seed, cores, actions, same, list };
+            steps.run("chaos", || chaos::check(&[asked]));
+        }
         Command::Fuzz { seconds, target } => steps.run("fuzz", || fuzz::check(seconds, target.as_deref())),
         Command::Sanitize { seconds } => steps.run("sanitize", || sanitize::check(seconds)),
         Command::Bench { quick, peers, threads, reps, scale, only, raw } => {

@@ -1,8 +1,11 @@
 //! What a step needs of the machine, and where it comes from.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
+
+use crate::steps::{bounded, run, target};
 
 /// Programs (looked for in the PATH) and files (with a slash in their names), and the Debian packages
 /// that bring them.
@@ -14,6 +17,9 @@ pub(crate) struct Need {
 
 /// The real clients that drive the key-value server.
 pub(crate) const REDIS: Need = Need { parts: &["redis-cli", "redis-benchmark"], packages: &["redis-tools"] };
+/// The programs that run and install the clients of [`client_libraries`].
+pub(crate) const LIBRARIES: Need =
+    Need { parts: &["python3", "node", "npm"], packages: &["python3-pip", "nodejs", "npm"] };
 /// The judge of the conformance cases.
 pub(crate) const PYTHON: Need = Need { parts: &["python3"], packages: &["python3"] };
 /// What counts instructions.
@@ -81,6 +87,23 @@ pub(crate) fn install(needs: &[Need]) {
             println!("apt-get could not install {}", need.packages.join(" "));
         }
     }
+}
+
+/// Installs the Redis clients that people use, under the build's folder, where they are missing; the folder. Their
+/// versions are fixed, so that a new one does not fail a build that changed nothing.
+pub(crate) fn client_libraries() -> Result<PathBuf> {
+    let folder = std::path::absolute(target()?.join("redis-clients"))?;
+    let (python, node) = (folder.join("python"), folder.join("node"));
+    if !python.join("redis").is_dir() {
+        let into = ["--quiet", "--disable-pip-version-check", "--no-input", "--target"];
+        run(bounded("python3", 5).args(["-m", "pip", "install"]).args(into).arg(&python).arg("redis==8.1.0"))?;
+    }
+    if !node.join("node_modules/ioredis").is_dir() {
+        std::fs::create_dir_all(&node)?;
+        let quietly = ["install", "--silent", "--no-audit", "--no-fund", "--no-save", "--prefix"];
+        run(bounded("npm", 5).args(quietly).arg(&node).args(["redis@6.3.1", "ioredis@6.0.0"]))?;
+    }
+    Ok(folder)
 }
 
 fn is_root() -> bool {

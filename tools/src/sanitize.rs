@@ -1,6 +1,10 @@
-//! The stress tests under AddressSanitizer (with LeakSanitizer) and ThreadSanitizer, by a nightly toolchain with its own
-//! precompiled library. Each test runs at least once; the stress test, again and again with new seeds for the time
-//! that is asked for.
+//! The stress tests and the random programs of `chaos` under AddressSanitizer (with LeakSanitizer), and the former under
+//! ThreadSanitizer, by a nightly toolchain with its own precompiled library. Each test runs at least once; the stress
+//! test, again and again with new seeds for the time that is asked for, and `chaos` for as long.
+//!
+//! The kernel's own tests, on one thread each, stand in for what Miri would see: under AddressSanitizer; with every type that is not
+//! `repr(C)` laid out by a seed and the checks of the library's unsafe functions (`-Zrandomize-layout`, `-Zub-checks`), once for each of
+//! [`LAYOUTS`] seeds; and under valgrind, which sees what is read before it was written.
 //!
 //! ThreadSanitizer does not understand fences, and sees no synchronisation inside the library. So:
 //! - crossbeam-epoch has loads in their place when it is compiled for ThreadSanitizer, and so has the kernel (`cfg(tsan)`,
@@ -20,8 +24,18 @@ use crate::report::{Report, Row};
 use crate::steps::bounded;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// How tests are built.
+const TEST: [&str; 2] = ["test", "--no-run"];
 /// Of the package `atropos`. The last takes a seed.
 const TESTS: [&str; 5] = ["runtime", "scheduling", "churn", "cascade", "stress"];
+/// Of the package `atropos-kernel`.
+const KERNEL: [&str; 8] = ["identity", "world", "contained", "reentry", "request", "bounded", "behalf", "at_once"];
+/// Of the same, for one hart.
+const ONE_HART: [&str; 2] = ["one_hart", "send"];
+/// Layouts of the kernel's types that are tried each time.
+const LAYOUTS: u64 = 3;
+/// A test of the kernel's whose worlds lose what they should run: it is never freed.
+const LOSES: [&str; 1] = ["n03_what_is_never_run_is_lost_and_no_more"];
 /// Not under ThreadSanitizer: a contended lock of the library's, and all of Tokio's that is in the library, is invisible
 /// to it. The pool of blocking threads (`std-adapter/src/blocking.rs`) has no unsafe code of its own.
 const OUT: [&str; 2] = ["blocking_work_keeps_no_core", "tokio_beside_and_inside"];
@@ -31,7 +45,7 @@ struct Sanitizer {
     name: &'static str,
     /// The folder of the build: several ways to run may share one.
     build: &'static str,
-    flags: &'static str,
+    flags: String,
     /// The variable with the sanitizer's options, and they.
     options: (&'static str, String),
     leaves_out: &'static [&'static str],
@@ -43,7 +57,7 @@ fn sanitizers(root: &Path) -> Vec<Sanitizer> {
         name,
         build: "tsan",
         // The library is not instrumented: the compiler wants to be told that this is known.
-        flags: "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --cfg tsan",
+        flags: "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --cfg tsan".into(),
         options: (
             "TSAN_OPTIONS",
             // The bound of its memory of what was done before, so that both sides of a race can be shown.
@@ -55,9 +69,9 @@ fn sanitizers(root: &Path) -> Vec<Sanitizer> {
         Sanitizer {
             name: "address, leaks",
             build: "asan",
-            flags: "-Zsanitizer=address --cfg asan",
+            flags: "-Zsanitizer=address --cfg asan".into(),
             options: ("ASAN_OPTIONS", "detect_leaks=1 detect_stack_use_after_return=1".into()),
-            leaves_out: &[],
+            leaves_out: &LOSES,
         },
         thread("thread", "tsan.supp", ""),
         thread("thread, seq-cst", "tsan-seq-cst.supp", " force_seq_cst_atomics=1"),
@@ -83,22 +97,66 @@ pub(crate) fn check(seconds: u64) -> Result<()> {
         let share = sanitizers.iter().filter(|other| other.build == sanitizer.build).count() as u32;
         sanitizer.run(Duration::from_secs(seconds) / share, &mut report)?;
     }
+    for _ in 0..LAYOUTS {
+        let seed = std::time::UNIX_EPOCH.elapsed()?.as_nanos() as u32;
+        Sanitizer {
+            name: "layout",
+            build: "layout",
+            flags: format!("-Zrandomize-layout -Zlayout-seed={seed} -Zub-checks=yes"),
+            options: ("RUST_BACKTRACE", "0".into()),
+            leaves_out: &[],
+        }
+        .run_kernel(&mut report)?;
+    }
+    match crate::need::VALGRIND.meet() {
+        Ok(()) => memcheck(&mut report)?,
+        Err(why) => println!("without valgrind: {why}"),
+    }
     report.finish()
 }
 
+/// The kernel's tests under valgrind.
+fn memcheck(report: &mut Report) -> Result<()> {
+    let mut command = bounded("cargo", 15);
+    command.args(["test", "--no-run", "--message-format=json", "-p", "atropos-kernel"]);
+    command.args(KERNEL.iter().flat_map(|test| ["--test", test])).stdout(Stdio::piped());
+    let output = command.spawn().context("cargo did not start")?.wait_with_output()?;
+    ensure!(output.status.success(), "the build for valgrind ended with {}", output.status);
+    let said = String::from_utf8(output.stdout)?;
+    for program in said.lines().filter_map(executable) {
+        let name = program.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        let start = Instant::now();
+        let mut command = bounded("valgrind", 15);
+        command.args(["--quiet", "--error-exitcode=99"]).arg(&program).arg("--test-threads=1");
+        let output = command.env("RUST_BACKTRACE", "0").output().context("valgrind did not start")?;
+        let result = match fault(output.status.success(), &output.stdout, &output.stderr) {
+            None => Ok("clean".into()),
+            Some(why) => {
+                eprint!("{}", String::from_utf8_lossy(&output.stderr));
+                Err(format!("{why}: {}, {}", output.status, program.display()))
+            }
+        };
+        let name = format!("valgrind: {}", name.rsplit_once('-').map_or(name.as_str(), |(name, _)| name));
+        report.add(Row { name, bound: "once".into(), iterations: 1, took: start.elapsed(), result });
+    }
+    Ok(())
+}
+
 impl Sanitizer {
-    /// Builds tests; where they are.
-    fn build(&self, arguments: &[&str]) -> Result<Vec<PathBuf>> {
+    /// Builds tests, or with `build` in place of `TEST` programs; where they are.
+    fn build(&self, what: &[&str], arguments: &[&str]) -> Result<Vec<PathBuf>> {
         let built = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
         let built = std::path::absolute(built.join(self.build))?;
         let mut command = bounded("cargo", 15);
         command
-            .args(["+nightly", "test", "--release", "--no-run", "--target", TARGET, "--message-format=json"])
+            .arg("+nightly")
+            .args(what)
+            .args(["--release", "--target", TARGET, "--message-format=json"])
             .args(arguments)
-            .env("RUSTFLAGS", self.flags)
+            .env("RUSTFLAGS", &self.flags)
             .env("CARGO_TARGET_DIR", built)
             .stdout(Stdio::piped());
-        println!("$ RUSTFLAGS='{}' cargo +nightly test --release --no-run {}", self.flags, arguments.join(" "));
+        println!("$ RUSTFLAGS='{}' cargo +nightly {} --release {}", self.flags, what.join(" "), arguments.join(" "));
         let output = command.spawn().context("cargo did not start")?.wait_with_output()?;
         ensure!(output.status.success(), "the build for {} ended with {}", self.name, output.status);
         let said = String::from_utf8(output.stdout)?;
@@ -108,20 +166,62 @@ impl Sanitizer {
     fn run(&self, time: Duration, report: &mut Report) -> Result<()> {
         let mut arguments = vec!["-p", "atropos"];
         arguments.extend(TESTS.iter().flat_map(|test| ["--test", test]));
-        let found = self.build(&arguments)?;
+        let found = self.build(&TEST, &arguments)?;
         for test in TESTS {
             let program = found.iter().find(|path| is_test(path, test));
             let program = program.with_context(|| format!("cargo did not say where it put {test}"))?;
             let time = if test == "stress" { time } else { Duration::ZERO };
             report.add(self.repeat(test, program, time)?);
         }
-        // One hart is one thread: there is nothing to race with.
+        // One thread, or one hart: there is nothing to race with.
         if self.build == "asan" {
-            let found = self.build(&["-p", "atropos-kernel", "--no-default-features", "--test", "one_hart"])?;
-            let program = found.first().context("cargo did not say where it put one_hart")?;
-            report.add(self.repeat("one_hart", program, Duration::ZERO)?);
+            self.run_kernel(report)?;
+            let found = self.build(&["build"], &["-p", "atropos-chaos"])?;
+            let program = found.first().context("cargo did not say where it put atropos-chaos")?;
+            report.add(self.chaos(program, time)?);
         }
         Ok(())
+    }
+
+    /// The kernel's tests, once each.
+    fn run_kernel(&self, report: &mut Report) -> Result<()> {
+        for (features, tests) in [(None, &KERNEL[..]), (Some("--no-default-features"), &ONE_HART)] {
+            let mut arguments = vec!["-p", "atropos-kernel"];
+            arguments.extend(features);
+            arguments.extend(tests.iter().flat_map(|test| ["--test", test]));
+            let found = self.build(&TEST, &arguments)?;
+            for test in tests {
+                let program = found.iter().find(|path| is_test(path, test));
+                let program = program.with_context(|| format!("cargo did not say where it put {test}"))?;
+                report.add(self.repeat(test, program, Duration::ZERO)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Plays `chaos` for as long as the time is, with a new seed. Not under ThreadSanitizer: Tokio and the library hand on by
+    /// what it does not see.
+    fn chaos(&self, program: &Path, time: Duration) -> Result<Row> {
+        let (start, seed) = (Instant::now(), std::time::UNIX_EPOCH.elapsed()?.as_secs());
+        let mut command = bounded(program, 5 + time.as_secs() as u32 / 60);
+        command.arg(format!("--seconds={}", time.as_secs())).arg(format!("--seed={seed}"));
+        // Slow, and on a busy machine.
+        command.arg("--patience=240").env(self.options.0, &self.options.1).env("RUST_BACKTRACE", "0");
+        let output = command.output().with_context(|| format!("{} did not start", program.display()))?;
+        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let report = stderr.lines().find(|line| line.starts_with("SUMMARY: ")).map(|line| line.trim().to_owned());
+        let fault = report.or_else(|| (!output.status.success()).then(|| "a round failed".into()));
+        if fault.is_some() {
+            print!("{stdout}");
+            eprint!("{stderr}");
+        }
+        Ok(Row {
+            name: format!("{}: chaos", self.name),
+            bound: format!("{} s", time.as_secs()),
+            iterations: 1,
+            took: start.elapsed(),
+            result: fault.map_or(Ok("clean".into()), |why| Err(format!("{why}; --seed={seed}, {}", output.status))),
+        })
     }
 
     /// Runs a test again and again, until the time is over.

@@ -106,6 +106,20 @@ impl Steps {
         }
     }
 
+    /// Runs a step that prepares something from a network. If it fails the step is skipped, and that is said, also in CI: what it
+    /// prepares is somebody else's to offer.
+    pub(crate) fn need_and_try(&mut self, name: &'static str, need: Need, step: impl FnOnce() -> Result<()>) {
+        let start = Instant::now();
+        let outcome = match need.meet().and_then(|()| step()) {
+            Ok(()) => Outcome::Passed,
+            Err(error) => {
+                println!("\n== {name}: SKIPPED: {error:#}");
+                Outcome::Skipped(format!("{error:#}"))
+            }
+        };
+        self.done.push((name, start.elapsed(), outcome));
+    }
+
     /// The account.
     pub(crate) fn finish(self) -> Result<()> {
         println!();

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use atropos::kernel::internals::life;
 use atropos::kernel::{Asked, Dead, Limits, Options, Said};
 use atropos::{Alias, Pid, Reason};
 
@@ -33,7 +34,13 @@ pub fn run(program: &Program) -> Result<(), String> {
 
 fn perform(program: &Program, log: bool) -> Result<(), String> {
     let limits = Limits { processes: program.limit, nodes: 1 << 20, ..Limits::default() };
-    let options = Options { cores: program.cores, seed: program.seed, tombstones: program.tombstones, limits };
+    let options = Options {
+        cores: program.cores,
+        seed: program.seed,
+        tombstones: program.tombstones,
+        limits,
+        ..Options::default()
+    };
     let stage = Stage::new(Model::new(program.tombstones, program.limit, program.cores), log, program.abrupt);
     let mut play = Play { world: Stepped::with(options), stage: stage.clone() };
     let result = play.perform(program);
@@ -44,10 +51,10 @@ fn perform(program: &Program, log: bool) -> Result<(), String> {
         drop(judge);
         drop(wakers);
     }
-    let kernel = Arc::downgrade(play.world.shared());
+    let lives = life::of(play.world.shared());
     drop(play);
     let result = result.and_then(|()| {
-        ensure(kernel.strong_count() == 0, || "the kernel outlives all".into())?;
+        ensure(!lives(), || "the kernel outlives all".into())?;
         ensure(stage.letters() == 0, || format!("{} letters are left", stage.letters()))
     });
     let history = stage.judge().log.take().unwrap_or_default();

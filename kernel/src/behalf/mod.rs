@@ -36,6 +36,8 @@ use crate::signal::ask::Question;
 use crate::signal::exit_signal;
 use crate::sync::Ordering;
 use crate::table::{Dead, FreeSlots};
+use crate::task::context::{Address, Context};
+use crate::task::future::{Exit, FutureBody, LargeBody, is_large};
 use crate::task::waker;
 
 /// How the process stands to whoever acts for it.
@@ -110,7 +112,7 @@ impl core::fmt::Debug for Behalf<'_> {
 impl Host<'_> {
     /// Acts for `caller`, as long as `act` runs. A thread that is a core may do this as well, from inside a slice.
     pub fn behalf<R>(&self, caller: Pid, act: impl FnOnce(&Behalf<'_>) -> R) -> R {
-        let (kernel, hand) = (self.kernel(), self.hand());
+        let (kernel, hand) = (self.inner(), self.hand());
         // SAFETY: the place of this thread of execution, by World's contract.
         let slice = unsafe { (*(kernel.here)()).get() }.cast::<Slice<'_>>();
         // SAFETY: null, or noted for as long as the slice lasts, which is longer than this call.
@@ -318,6 +320,24 @@ impl Behalf<'_> {
         let spawned = spawn::spawn(hand, Slots::Host(&mut slots), Some(parent), options, body);
         hand.kernel.table.give_up(&mut slots);
         spawned
+    }
+
+    /// Starts a process that runs `start`'s future, whose parent the caller is: its address, and the monitor if one was asked for.
+    pub fn spawn_async<M, S, F>(
+        &self,
+        options: &SpawnOptions<'_>,
+        start: S,
+    ) -> Result<(Address<M>, Option<Reference>), SpawnError>
+    where
+        M: Send + 'static,
+        S: FnOnce(Context<M>) -> F + Send + 'static,
+        F: Future<Output: Exit> + Send + 'static,
+    {
+        let spawned = match const { is_large::<F>() } {
+            true => self.spawn(options, LargeBody::new(start))?,
+            false => self.spawn(options, FutureBody::new(start))?,
+        };
+        Ok((Address::new(spawned.pid), spawned.monitor))
     }
 
     /// Ends the caller, which has asked for what there is no memory for: dead of `killed`, as one that has used up its heap.

@@ -35,7 +35,7 @@ impl Behalf<'_> {
             return Ok(reference);
         }
         // SAFETY: ours still (X2).
-        hand.kernel.contain(&mut || unsafe { TimerHead::abandon(timer, hand.pool()) });
+        hand.contain(|| unsafe { TimerHead::abandon(timer, hand.pool()) });
         Err(if pushed.is_ok() { TimerError::Dying } else { TimerError::NoMemory })
     }
 

@@ -15,7 +15,24 @@ use crate::received::{self, Peek, Received};
 use crate::send::{self, SendError};
 use crate::signal::exit_signal;
 use crate::signal::node::{Kind, Node};
-use crate::signal::queue::Cursor;
+use crate::signal::queue::{Cursor, Mark};
+
+/// Signals that a selective receive looks at between two looks at what has come meanwhile.
+const LOOKS_A_FETCH: u32 = 256;
+
+/// Signals that are passed, without a look, for a reduction.
+const PASSED_A_REDUCTION: u32 = 8;
+
+/// What a search of the mailbox has brought; see [`Cx::search`].
+#[derive(Debug)]
+pub enum Search<M> {
+    /// The oldest that was wanted. It is received.
+    Found(Received<M>),
+    /// There is none: all that waits has been looked at, or the process dies.
+    Nothing,
+    /// The slice's reductions are used up, and there is more to look at.
+    Unfinished,
+}
 
 impl<M: Send + 'static> Cx<'_, M> {
     /// The queue must not change under a closure that looks at it.
@@ -31,8 +48,19 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// By the body, if it looks at the queue itself; else as the core would.
     pub(super) fn fetch(&self, by: By) {
         self.must_not_look();
-        let _inside = self.slice.enter();
+        let newest = self.private(|private| private.queue.last());
+        let inside = self.slice.enter();
         fetch(self.slice.process(), &self.slice.hand, by);
+        drop(inside);
+        if self.slice.hungry.get() {
+            // A receive that has found nothing before has not seen what has come with this.
+            self.private(|private| private.resume |= private.queue.last() != newest);
+        }
+    }
+
+    /// How far the numbers of the queue are.
+    pub(crate) fn mark(&self) -> Mark {
+        self.private(|private| private.queue.mark(private.era))
     }
 
     /// What was received last may be answered by now (`reply::request`, Q2).
@@ -69,7 +97,10 @@ impl<M: Send + 'static> Cx<'_, M> {
         }
         self.settle_requests();
         self.spend(1);
-        let Some(node) = self.private(|private| private.queue.pop_front()) else { return none() };
+        let Some(node) = self.private(|private| private.queue.pop_front()) else {
+            self.slice.hungry.set(true);
+            return none();
+        };
         let (process, hand) = (self.slice.process(), &self.slice.hand);
         // SAFETY: taken out, so the owner's.
         let kind = unsafe { Node::kind(node) };
@@ -81,26 +112,51 @@ impl<M: Send + 'static> Cx<'_, M> {
         some(unsafe { Received::open_other(node, process, hand, kind) })
     }
 
-    /// The oldest that `wanted` accepts. What a cursor's receive has looked at it does not
-    /// look at again, as long as no other cursor is used in between.
-    pub fn receive_match(
-        &self,
-        cursor: &mut Cursor,
-        mut wanted: impl FnMut(Peek<'_, M>) -> bool,
-    ) -> Option<Received<M>> {
+    /// The oldest that `wanted` accepts. What a cursor's receive has looked at it does not look at again.
+    /// Each signal that it looks at costs a reduction, and it looks at all of them: a body that can go on in its next
+    /// slice uses [`Cx::search`]. Signals that come meanwhile are met, so a process that is killed goes no further.
+    pub fn receive_match(&self, cursor: &mut Cursor, wanted: impl FnMut(Peek<'_, M>) -> bool) -> Option<Received<M>> {
+        match self.look_for(cursor, wanted, false) {
+            Search::Found(received) => Some(received),
+            Search::Nothing | Search::Unfinished => None,
+        }
+    }
+
+    /// As [`Cx::receive_match`], but no further than the slice's reductions go: with [`Search::Unfinished`] the body
+    /// should yield, and search on with the same cursor in its next slice.
+    pub fn search(&self, cursor: &mut Cursor, wanted: impl FnMut(Peek<'_, M>) -> bool) -> Search<M> {
+        self.look_for(cursor, wanted, true)
+    }
+
+    fn look_for(&self, cursor: &mut Cursor, mut wanted: impl FnMut(Peek<'_, M>) -> bool, in_slices: bool) -> Search<M> {
         if self.is_dying() {
-            return None;
+            return Search::Nothing;
         }
         self.settle_requests();
-        self.fetch(By::Body);
-        if self.is_dying() {
-            return None;
-        }
+        let Some(mut seen) = self.fetch_and_seek(cursor) else { return Search::Nothing };
+        // What it looks at first, or that there is nothing, is paid for in any case.
         self.spend(1);
-        let mut seen = self.private(|private| private.queue.seen(cursor));
+        let mut looked = 0_u32;
         loop {
-            // SAFETY: `seen` is null or in the queue: a removal would have moved it.
-            let node = NonNull::new(self.private(|private| unsafe { private.queue.after(seen) }))?;
+            // SAFETY: `seen` is null or in the queue: nothing is taken out but by a fetch, which is followed by a `seek`.
+            let next = NonNull::new(self.private(|private| unsafe { private.queue.after(seen) }));
+            let Some(node) = next else {
+                self.slice.hungry.set(true);
+                return Search::Nothing;
+            };
+            if looked > 0 {
+                if in_slices && self.is_exhausted() {
+                    return Search::Unfinished;
+                }
+                self.spend(1);
+                if looked.is_multiple_of(LOOKS_A_FETCH) && self.slice.process().mailbox.has_pending() {
+                    // A kill, among others. The rest of the queue has not changed but at its end, or by a bound.
+                    let Some(again) = self.fetch_and_seek(cursor) else { return Search::Nothing };
+                    (seen, looked) = (again, looked + 1);
+                    continue;
+                }
+            }
+            looked = looked.wrapping_add(1);
             // SAFETY: in the queue of this process, which takes `M`, and nothing is taken out
             // while the closure looks (`must_not_look`).
             let peek = unsafe { Peek::of(node, self.slice.process()) };
@@ -108,17 +164,33 @@ impl<M: Send + 'static> Cx<'_, M> {
                 // SAFETY: in the queue.
                 self.private(|private| unsafe { private.queue.remove(node) });
                 // SAFETY: taken out just now.
-                return Some(unsafe { Received::open(node, self.slice.process(), &self.slice.hand) });
+                return Search::Found(unsafe { Received::open(node, self.slice.process(), &self.slice.hand) });
             }
             seen = node.as_ptr();
-            // SAFETY: in the queue.
-            self.private(|private| unsafe { private.queue.set_seen(seen) });
+            // SAFETY: in the queue, and numbered by the `seek`.
+            self.private(|private| unsafe { private.queue.pass(cursor, node) });
         }
+    }
+
+    /// Fetches, and finds where the cursor's receive goes on; `None` when the process dies of what has come.
+    fn fetch_and_seek(&self, cursor: &mut Cursor) -> Option<*mut Node> {
+        self.fetch(By::Body);
+        if self.is_dying() {
+            return None;
+        }
+        let pid = self.pid();
+        let (seen, passed) = self.private(|private| {
+            private.queue.number(&mut private.era);
+            private.queue.seek(cursor, pid, private.era)
+        });
+        self.spend(passed / PASSED_A_REDUCTION);
+        Some(seen)
     }
 
     /// A cursor behind all that waits now: for a reply to what is sent next.
     pub fn cursor_at_end(&self) -> Cursor {
-        self.private(|private| private.queue.cursor_at_end())
+        let pid = self.pid();
+        self.private(|private| private.queue.cursor_at_end(pid, &mut private.era))
     }
 
     /// Looks at all that waits, oldest first, and takes nothing.
@@ -127,6 +199,7 @@ impl<M: Send + 'static> Cx<'_, M> {
             return;
         }
         self.fetch(By::Body);
+        self.spend(self.private(|private| u32::try_from(private.queue.len()).unwrap_or(u32::MAX)));
         let mut node = self.private(|private| private.queue.first());
         while let Some(at) = NonNull::new(node) {
             // SAFETY: in the queue of this process, which takes `M`; as in `receive_match`.
@@ -241,9 +314,11 @@ impl<M: Send + 'static> Cx<'_, M> {
         Ok(())
     }
 
-    /// As [`Cx::exit`] to another. But who sleeps, and does not survive it, dies before this returns, in the caller's slice:
-    /// its DOWN and EXIT have come then. So the caller must hold nothing, such as a lock, that the destructors of
-    /// the other's body may wait for. Who is awake, or traps exits, sees to it in a slice of its own, as ever.
+    /// As [`Cx::exit`] to another process, and needs no memory where that one sleeps and does not survive it. If nothing foreign
+    /// is dropped by its death (its body has no destructor, nothing waits in its mailbox, nobody watches it from outside), it dies before this
+    /// returns: its DOWN and EXIT have come then. If there is something, it dies in the next slice that it gets, and its
+    /// name is free already: no destructor runs in the caller's slice. A process that is awake, or traps exits, is sent the
+    /// signal. Lock-free.
     pub fn exit_at_once(&self, to: Pid, reason: Reason) -> Result<(), NoMemory> {
         if self.is_dying() {
             return Ok(());

@@ -27,6 +27,7 @@ mod timer;
 use core::marker::PhantomData;
 use core::task::Waker;
 
+pub use mail::Search;
 pub use question::Asked;
 pub(crate) use question::ask;
 pub(crate) use slice::Slice;
@@ -39,15 +40,39 @@ use crate::process::private::Private;
 use crate::process::spawn::{self, Parent, Slots, SpawnError, SpawnOptions, Spawned};
 use crate::reason::Reason;
 use crate::task::context::Context;
-use crate::task::future::FutureBody;
+use crate::task::future::{FutureBody, LargeBody, is_large};
 use crate::task::waker;
 
 /// The kernel, as a running body of messages `M` sees it.
+///
+/// Invariant in `M`: a body both takes `M`s out of it and sends them to itself. So a process of one type of functions is not
+/// taken for one of another:
+///
+/// ```compile_fail,E0308
+/// use atropos_kernel::Cx;
+/// fn lax<'a, 's>(cx: &'s Cx<'a, fn(&'static str)>) -> &'s Cx<'a, for<'b> fn(&'b str)> {
+///     cx
+/// }
+/// ```
+///
+/// ```compile_fail,E0308
+/// use atropos_kernel::Cx;
+/// fn strict<'a, 's>(cx: &'s Cx<'a, for<'b> fn(&'b str)>) -> &'s Cx<'a, fn(&'static str)> {
+///     cx
+/// }
+/// ```
+///
+/// It stays in its slice, on its thread:
+///
+/// ```compile_fail,E0277
+/// fn is_send<T: Send>() {}
+/// is_send::<&atropos_kernel::Cx<'static, ()>>();
+/// ```
 #[repr(transparent)]
 #[derive(Debug)]
 pub struct Cx<'a, M> {
     slice: Slice<'a>,
-    takes: PhantomData<fn(M)>,
+    takes: PhantomData<fn(M) -> M>,
 }
 
 /// Whom a timer's message is for.
@@ -87,18 +112,23 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         self.slice.process()
     }
 
-    /// Asks for another slice soon, for a body that returns from the middle of something.
-    pub(crate) fn want_yield(&self) {
-        self.slice.yields.set(true);
-    }
-
+    /// Whether the body, a future, wants another slice soon.
     pub(crate) fn take_yield(&self) -> bool {
         self.slice.yields.replace(false)
     }
 
+    /// Slices that the process has run: another one is another number.
+    pub(crate) fn slices(&self) -> u64 {
+        self.private(|private| private.slices)
+    }
+
+    pub(crate) fn slice(&self) -> &Slice<'a> {
+        &self.slice
+    }
+
     /// Whether the slice has no reductions left.
     pub fn is_exhausted(&self) -> bool {
-        self.slice.budget.get() == 0
+        self.slice.is_exhausted()
     }
 
     /// Ends the process as if its body had returned [`crate::Resumed::Exit`]: the body should
@@ -137,9 +167,18 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
 
     /// Spends reductions; false when the slice has none left and the body should yield.
     pub fn spend(&self, reductions: u32) -> bool {
-        let left = self.slice.budget.get().saturating_sub(reductions);
-        self.slice.budget.set(left);
-        left > 0
+        self.slice.pay(reductions);
+        !self.slice.is_exhausted()
+    }
+
+    /// As [`Cx::reference`], for its futures.
+    pub(crate) fn new_reference(&self) -> Option<Reference> {
+        self.reference()
+    }
+
+    /// Whether tasks of others wait for something of this process's.
+    pub(crate) fn has_waiters(&self) -> bool {
+        self.private(|private| private.waiters.is_some())
     }
 
     /// A reference that nobody else has.
@@ -164,22 +203,23 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         S: FnOnce(Context<N>) -> F + Send + 'static,
         F: Future<Output: crate::task::Exit> + Send + 'static,
     {
-        self.spawn(options, FutureBody::new(start))
+        match const { is_large::<F>() } {
+            true => self.spawn(options, LargeBody::new(start)),
+            false => self.spawn(options, FutureBody::new(start)),
+        }
     }
 
     /// Runs foreign code inside the slice: a panic in it becomes a crash with its text, where the world can
     /// catch one, and the body goes on. What the code has left half done is the caller's to judge.
     pub fn contain<R>(&self, code: impl FnOnce() -> R) -> Result<R, Reason> {
-        let (mut code, mut result) = (Some(code), None);
-        self.slice.hand.kernel.world().contain(&mut || result = code.take().map(|code| code()))?;
-        result.ok_or_else(|| Reason::crash("the world did not run what it was to contain"))
+        self.slice.hand.kernel.contained(code)
     }
 
     /// Drops a foreign value: a panic of its destructor is contained, and nobody's ([`crate::World::lost_panic`]).
     pub fn let_go<T>(&self, what: T) {
         if core::mem::needs_drop::<T>() {
             let mut what = Some(what);
-            self.slice.hand.kernel.contain(&mut || drop(what.take()));
+            self.slice.hand.contain(|| drop(what.take()));
         }
     }
 

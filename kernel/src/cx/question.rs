@@ -39,6 +39,14 @@ impl<M: Send + 'static> Cx<'_, M> {
         }
     }
 
+    /// Whether a process is known to be dead, by a look and without a question. A process that has been sent what it will die
+    /// of, and has not met that, is not known to be dead; nor is one whose destructors run. Whatever the caller has been told of a
+    /// death (a DOWN, an EXIT, the answer of its supervisor), it is known here. Wait-free.
+    pub fn is_gone(&self, pid: Pid) -> bool {
+        self.spend(1);
+        self.slice.hand.find(pid).is_none_or(|process| process.mailbox.is_closed())
+    }
+
     /// Sends a message with a [`Reply`] in it, and waits for the answer, or for the receiver's death, where the result is polled.
     /// `make` puts the message together; without a receiver it is not called, and with an error the message is dropped. Lock-free.
     pub fn request<N, T>(&self, to: Pid, make: impl FnOnce(Reply<T>) -> N) -> Result<Requested<T>, SendError<()>>

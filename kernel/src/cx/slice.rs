@@ -6,8 +6,9 @@
 use crate::config;
 use crate::hand::Hand;
 use crate::process::header::Header;
-use crate::sched::local::CoreLocal;
+use crate::sched::local::{CoreLocal, Outside};
 use crate::sync::Cell;
+use crate::world::Here;
 
 /// See [`crate::Cx`].
 #[derive(Debug)]
@@ -15,8 +16,14 @@ pub struct Slice<'a> {
     pub(crate) hand: Hand<'a>,
     pub(crate) core: &'a CoreLocal,
     process: Cell<&'a Header>,
-    /// Reductions that are left of this turn.
-    pub(crate) budget: Cell<u32>,
+    /// Reductions that are left of this turn until the core looks at its clock (`sched::pace`); below 0 when more were spent.
+    budget: Cell<i32>,
+    /// Reductions that are left of it after that.
+    rest: Cell<i32>,
+    /// The budget when the turn began, or at its last look at the clock.
+    window: Cell<i32>,
+    /// Reductions that were taken for time since it was resumed.
+    charged: Cell<i32>,
     /// The kernel is at work for the process, and what is foreign in there (a destructor) must not come in again
     /// through a `Context`.
     pub(crate) inside: Cell<bool>,
@@ -24,12 +31,15 @@ pub struct Slice<'a> {
     pub(crate) looking: Cell<bool>,
     /// The body runs: a panic is its own.
     pub(crate) resumed: Cell<bool>,
-    /// The budget when it was resumed.
-    granted: Cell<u32>,
+    /// What was left when it was resumed.
+    granted: Cell<i32>,
     /// The budget when the mailbox was looked into last.
-    looked: Cell<u32>,
+    looked: Cell<i32>,
     /// The body wants to go on, behind the others.
     pub(crate) yields: Cell<bool>,
+    /// A receive has found nothing that it wants since the body was resumed: what is fetched now, for
+    /// another receive, it has not seen.
+    pub(crate) hungry: Cell<bool>,
     /// Its process dies within the slice of another (`at_once`).
     within: bool,
 }
@@ -44,24 +54,47 @@ impl Drop for Restore<'_> {
     }
 }
 
+/// The body is at work until this goes: what it asks is done, and the private half of its core is free for others.
+#[must_use]
+pub(crate) struct Left<'s> {
+    _inside: Restore<'s>,
+    _half: Outside<'s>,
+}
+
 pub(super) fn set(flag: &Cell<bool>, value: bool) -> Restore<'_> {
     Restore(flag, flag.replace(value))
 }
 
 impl<'a> Slice<'a> {
+    /// The innermost slice on this thread of execution.
+    ///
+    /// # Safety
+    /// The caller uses it no longer than its caller's call lasts. `here` is a world's.
+    #[inline(always)]
+    pub(crate) unsafe fn noted(here: fn() -> *const Here) -> Option<&'a Self> {
+        // SAFETY: the place of this thread of execution, by World's contract.
+        let slice = unsafe { (*here()).get() }.cast::<Self>();
+        // SAFETY: null, or noted for as long as the slice lasts, which is longer than the call that this is for.
+        unsafe { slice.as_ref() }
+    }
+
     /// A turn of `process` with a whole slice's budget.
     pub(crate) fn new(hand: Hand<'a>, core: &'a CoreLocal, process: &'a Header) -> Self {
         Self {
             hand,
             core,
             process: Cell::new(process),
-            budget: Cell::new(config::SLICE),
+            budget: Cell::new(config::SLICE as i32),
+            rest: Cell::new(0),
+            window: Cell::new(config::SLICE as i32),
+            charged: Cell::new(0),
             inside: Cell::new(true),
             looking: Cell::new(false),
             resumed: Cell::new(false),
             granted: Cell::new(0),
             looked: Cell::new(0),
             yields: Cell::new(false),
+            hungry: Cell::new(false),
             within: false,
         }
     }
@@ -82,28 +115,103 @@ impl<'a> Slice<'a> {
         self.process.get()
     }
 
-    /// The turn of the next one, with so many reductions.
-    pub(crate) fn turn_to(&self, process: &'a Header, budget: u32) {
+    /// The turn of the next one.
+    pub(crate) fn turn_to(&self, process: &'a Header) {
         self.process.set(process);
-        self.budget.set(budget);
         self.yields.set(false);
+    }
+
+    /// The turn has so many reductions; `fresh`: its process comes from the queues.
+    #[inline]
+    pub(crate) fn grant(&self, reductions: u32, fresh: bool) {
+        let reductions = reductions as i32;
+        let budget = reductions.min(self.core.pace.begins(fresh));
+        self.budget.set(budget);
+        self.window.set(budget);
+        self.rest.set(reductions - budget);
+    }
+
+    /// The turn is over: the reductions that are left of it.
+    #[inline]
+    pub(crate) fn end(&self) -> u32 {
+        let spent = self.window.get().saturating_sub(self.budget.get());
+        if self.core.pace.spends(spent) {
+            self.is_looked_at(spent);
+        }
+        self.left().max(0).unsigned_abs()
+    }
+
+    /// At its end, and at the end of a distance.
+    #[cold]
+    fn is_looked_at(&self, spent: i32) {
+        let charge = self.core.pace.looks(self.hand.kernel.world().soon(), spent);
+        self.rest.set(self.rest.get().saturating_sub(charge.own as i32));
+        // Not while a rescuer has the queues: then the quantum is not charged.
+        let _charged = self.core.queues(|queues| queues.charge(charge.others));
+    }
+
+    /// Spends reductions.
+    #[inline(always)]
+    pub(crate) fn pay(&self, reductions: u32) {
+        let reductions = i32::try_from(reductions).unwrap_or(i32::MAX);
+        self.budget.set(self.budget.get().saturating_sub(reductions));
+    }
+
+    /// Whether the turn has no reductions left.
+    #[inline(always)]
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.budget.get() <= 0 && !self.goes_on()
+    }
+
+    /// What there was until the look at the clock is used up: whether there is more, after it.
+    #[cold]
+    #[inline(never)]
+    fn goes_on(&self) -> bool {
+        let left = self.left();
+        if left <= 0 {
+            return false;
+        }
+        let before = self.budget.get();
+        let spent = self.window.get().saturating_sub(before);
+        let pace = &self.core.pace;
+        let _is_due = pace.spends(spent);
+        let charge = pace.looks(self.hand.kernel.world().soon(), spent);
+        // Not while a rescuer has the queues: then the quantum is not charged.
+        let _charged = self.core.queues(|queues| queues.charge(charge.others));
+        self.charged.set(self.charged.get().saturating_add(charge.own as i32));
+        let left = left.saturating_sub(charge.own as i32);
+        let budget = left.min(pace.begins(false)).max(0);
+        self.budget.set(budget);
+        self.window.set(budget);
+        self.rest.set(left - budget);
+        // The mailbox was looked into as long ago as before.
+        self.looked.set(self.looked.get().saturating_add(budget - before));
+        left > 0
+    }
+
+    /// Reductions that are left, or below 0, by how many there were too many.
+    #[inline]
+    fn left(&self) -> i32 {
+        self.rest.get().saturating_add(self.budget.get())
     }
 
     /// The body is resumed.
     pub(crate) fn begin(&self) {
-        self.granted.set(self.budget.get());
+        self.granted.set(self.left());
+        self.charged.set(0);
         self.looked.set(self.budget.get());
+        self.hungry.set(false);
     }
 
     /// Whether it is time to look into the mailbox, although there is something to receive already.
     #[inline]
     pub(crate) fn is_due_to_look(&self) -> bool {
-        self.budget.get() + config::LOOK_EVERY <= self.looked.get()
+        self.budget.get().saturating_add(config::LOOK_EVERY as i32) <= self.looked.get()
     }
 
     /// The process has sent itself a signal: the next look finds it, as if it had come from itself by another way.
     pub(crate) fn has_sent_itself(&self) {
-        self.looked.set(u32::MAX);
+        self.looked.set(i32::MAX);
     }
 
     /// The mailbox is looked into.
@@ -113,7 +221,8 @@ impl<'a> Slice<'a> {
 
     /// Reductions spent since it was resumed.
     pub(crate) fn spent(&self) -> u32 {
-        self.granted.get() - self.budget.get()
+        let left = self.left().saturating_add(self.charged.get());
+        self.granted.get().saturating_sub(left).max(0).unsigned_abs()
     }
 
     /// The kernel is at work until the guard goes.
@@ -122,7 +231,7 @@ impl<'a> Slice<'a> {
     }
 
     /// The body, or its destructor, is at work until the guard goes.
-    pub(crate) fn leave(&self) -> Restore<'_> {
-        set(&self.inside, false)
+    pub(crate) fn leave(&self) -> Left<'_> {
+        Left { _inside: set(&self.inside, false), _half: self.core.outside() }
     }
 }

@@ -7,6 +7,7 @@ use crate::name::Entry;
 use crate::pid::{Pid, Reference};
 use crate::process::ties::{self, LinkError, MonitorError};
 use crate::sync::Ordering;
+use crate::watcher::{ExitWatch, PreparedWatch, WatchError};
 
 impl<M: Send + 'static> Cx<'_, M> {
     /// Links with another process. Lock-free; amortised O(1).
@@ -92,6 +93,14 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.spend(1);
         let _inside = self.slice.enter();
         ties::demonitor(self.slice.process(), &self.slice.hand, monitor, flush)
+    }
+
+    /// Watches a process from outside, as a host does ([`crate::Host::install_watch`]): what comes of it is no signal, and anybody may wait
+    /// for it. Lock-free.
+    pub fn install_watch(&self, pid: Pid, watch: PreparedWatch) -> Result<ExitWatch, WatchError> {
+        self.spend(1);
+        let _inside = self.slice.enter();
+        watch.install(&self.slice.hand, pid)
     }
 
     /// Sets whether EXITs come as messages; the old value.

@@ -93,6 +93,23 @@ pub fn try_box<T>(value: T) -> Result<Box<T>, NoMemory> {
     Ok(unsafe { Box::from_raw(memory.as_ptr()) })
 }
 
+/// A value in a box that is allocated before `make` makes it: a large value is moved once, and without memory it is
+/// not made. A panic of `make` gives the memory back.
+pub fn try_box_with<T>(make: impl FnOnce() -> T) -> Result<Box<T>, NoMemory> {
+    let layout = Layout::new::<T>();
+    if layout.size() == 0 {
+        return Ok(Box::new(make()));
+    }
+    // SAFETY: the layout's size is not 0.
+    let memory = unsafe { alloc::alloc::alloc(layout) }.cast::<core::mem::MaybeUninit<T>>();
+    let memory = NonNull::new(memory).ok_or(NoMemory)?;
+    // SAFETY: allocated with the layout that Box frees with; what is in it need not be whole.
+    let mut place = unsafe { Box::from_raw(memory.as_ptr()) };
+    place.write(make());
+    // SAFETY: written in the line above.
+    Ok(unsafe { place.assume_init() })
+}
+
 /// Frees the memory of a `T`, without dropping the value.
 ///
 /// # Safety

@@ -33,6 +33,7 @@ use crate::signal::message;
 use crate::signal::node::{Kind, Node};
 use crate::signal::queue::Queue;
 use crate::sync::Ordering;
+use crate::task::waiters;
 use crate::timer::record::{Target, TimerHead};
 use crate::watch::Watch;
 
@@ -56,6 +57,8 @@ pub(crate) unsafe fn die(process: NonNull<Header>, slice: &Slice<'_>, reason: Re
             unsafe { drop_body(process) };
         });
     }
+    // Their destructors are foreign: while nothing of the process's is closed yet.
+    waiters::end(header, hand);
     // From here on all is refused.
     // SAFETY: the owner.
     unsafe { header.private() }.dying = Some(reason.clone());
@@ -297,6 +300,7 @@ pub(crate) unsafe fn discard(hand: &Hand<'_>, process: NonNull<Header>) {
         // SAFETY: ours, once.
         kernel.contain(&mut || unsafe { drop_body(process) });
     }
+    waiters::end(header, hand);
     // SAFETY: as above.
     unsafe { header.private() }.dying = Some(Reason::KILLED);
     // SAFETY: ours, before anything is closed (P3).

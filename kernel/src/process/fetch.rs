@@ -150,6 +150,12 @@ fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>, kind: Kind) -> M
             Met::Queue
         }
         Kind::Alarm => {
+            // SAFETY: the signal's share keeps the record.
+            let rings = unsafe { node.cast::<TimerHead>().as_ref() }.reference;
+            // SAFETY: the owner.
+            if let Some(waiters) = &mut unsafe { process.private() }.waiters {
+                waiters.ring(rings);
+            }
             forget_timer(process, hand, node);
             // SAFETY: fetched; the signal's share.
             unsafe { Node::release(node, hand.pool()) };
@@ -169,6 +175,7 @@ fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>, kind: Kind) -> M
             if unsafe { monitor.as_ref() }.is_armed() {
                 // SAFETY: on no list; the share goes with it.
                 let pushed = unsafe { process.watchers.push(Monitor::watch(monitor)) };
+                // Otherwise its share leaks, and nothing else.
                 debug_assert!(pushed.is_ok(), "its owner has not closed it");
             } else {
                 // SAFETY: the share that came with the request.

@@ -3,7 +3,7 @@
 //! A process is one allocation: `Process<B>`, header first, body behind. It is destroyed
 //! in two steps: its *death* drops the body and closes everything (`exit`), and its
 //! *reclamation* frees the memory, when the table's share (given up through `reclaim`)
-//! and those of its wakers are gone.
+//! and those of its wakers and its context are gone.
 //!
 //! # Who may touch what
 //!
@@ -16,6 +16,11 @@
 //! - **P4.** `kernel` outlives the process's last slice, and its wakers: as long as there are any, they hold it
 //!   together, by one count. So a kernel that is let go of, and whose processes nobody can wake, is dropped
 //!   with all that it has, also with what has been waked before.
+//! - **P5.** A process has at most one [`Context`](crate::Context), made when its body first runs, and that has a share of the memory.
+//!   So while there is a context, what lies at its process's address is that process: an address is an identity, also when the
+//!   process is dead, its pid forgotten and its kernel gone, for which a context does not hold it. Nearly every context is dropped in
+//!   its process's own slice, at the latest with the body: then its end is only noted, and its share goes with the table's,
+//!   without an exchange of its own. Elsewhere it is given up like a waker's.
 
 use alloc::sync::Arc;
 use core::mem::offset_of;
@@ -35,13 +40,15 @@ use crate::reclaim::Retired;
 use crate::roll::Roll;
 use crate::runq::node::RunNode;
 use crate::signal::node::Node;
-use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, UnsafeCell, acquire_by};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, PlainAtomicBool, UnsafeCell, acquire_by};
 use crate::watch::Watch;
 
 /// The table's share of a process's memory.
 pub(super) const TABLE: usize = 1;
+/// That of its context (P5).
+const CONTEXT: usize = 2;
 /// A waker's.
-const WAKER: usize = 2;
+const WAKER: usize = 4;
 
 /// See the module. `repr(C)`: what a send reads and writes lies in the first 32 bytes, and what else a wake and a turn touch follows.
 #[repr(C)]
@@ -64,6 +71,9 @@ pub struct Header {
     /// EXITs come as messages. Relaxed wherever it is used: who sets it and then sends finds it set, since
     /// the signal's push and take order the two; between others there is no order to keep.
     pub trap_exit: AtomicBool,
+    /// Its context was dropped in its own slice (P5). The owner's: an atomic only because a destructor of the body's writes it,
+    /// which has nothing but a `&Header`.
+    pub context_gone: PlainAtomicBool,
     /// The owner's.
     pub private: UnsafeCell<Private>,
     /// How many messages may wait at a time, if that is bounded ([`Header::bound`]).
@@ -78,7 +88,7 @@ pub struct Header {
     pub reason: UnsafeCell<Reason>,
     /// The signal that a waker sends, and whether it is on its way.
     pub wake: Node,
-    /// Shares of the memory: `TABLE`, and `WAKER` for each waker.
+    /// Shares of the memory: `TABLE`, `CONTEXT`, and `WAKER` for each waker.
     pub shares: AtomicUsize,
     /// See P4.
     pub kernel: NonNull<Kernel>,
@@ -153,7 +163,7 @@ impl Header {
     pub fn share_with_waker(&self) {
         // Relaxed: who shares has a share.
         if self.shares.fetch_add(WAKER, Ordering::Relaxed) < WAKER {
-            // SAFETY: the kernel is in an `Arc` (`Kernel::new`), and alive: a slice runs, whose core holds it. It
+            // SAFETY: the kernel is in an `Arc`, which nobody can take it out of (`handle`), and alive: a slice runs, whose core holds it. It
             // is counted before anybody else has this waker, so before the last of them uncounts it.
             unsafe { Arc::increment_strong_count(self.kernel.as_ptr().cast_const()) };
         }
@@ -182,14 +192,48 @@ impl Header {
     pub unsafe fn give_up_table(process: NonNull<Self>, pool: Option<&Pool>) {
         // SAFETY: shared, so live.
         let header = unsafe { process.as_ref() };
-        // Acquire: pairs with the Release of the last waker. Where there is none there will be none: only who has a share, or
-        // runs a slice, shares, and nobody finds the process any more. So no exchange is needed to be the last.
-        if header.shares.load(Ordering::Acquire) == TABLE {
+        // Relaxed: written in a slice of the process, which is over, and handed on with what was retired.
+        let gone = header.context_gone.load(Ordering::Relaxed);
+        let ours = if gone { TABLE | CONTEXT } else { TABLE };
+        // Acquire: pairs with the Release of the last waker, or of the context. Where there is none there will be none: only who
+        // has a waker's share, or runs a slice, shares, and nobody finds the process any more. So no exchange is needed to be the last.
+        if header.shares.load(Ordering::Acquire) == ours {
             // SAFETY: the last share; the vtable is this process's.
             return unsafe { (header.vtable.free)(process, pool) };
         }
+        // SAFETY: the caller's share, and that of a context that is gone.
+        unsafe { Self::give_up(process, ours, pool) };
+    }
+
+    /// The context's share of the memory (P5), and the process with it.
+    ///
+    /// # Safety
+    /// The caller runs the process's first slice, and there is no context yet.
+    pub unsafe fn share_with_context(&self) -> NonNull<Self> {
+        // Relaxed, and no exchange: before its first slice nobody has a share but the table, and only a slice of the process, or who
+        // has a share, makes another.
+        let shares = self.shares.load(Ordering::Relaxed);
+        self.shares.store(shares | CONTEXT, Ordering::Relaxed);
+        self.whole()
+    }
+
+    /// The context is dropped in the process's own slice: its share goes with the table's.
+    ///
+    /// # Safety
+    /// The caller has that share, which ends here, and runs a slice of the process.
+    pub unsafe fn context_is_gone(&self) {
+        // Relaxed: handed on with the process.
+        self.context_gone.store(true, Ordering::Relaxed);
+    }
+
+    /// Gives up the context's share, elsewhere than in the process's own slice. Wait-free.
+    ///
+    /// # Safety
+    /// The caller has it and does not use `process` again.
+    #[cold]
+    pub unsafe fn give_up_context(process: NonNull<Self>) {
         // SAFETY: the caller's share.
-        unsafe { Self::give_up(process, TABLE, pool) };
+        unsafe { Self::give_up(process, CONTEXT, None) };
     }
 
     /// Gives up a share; the last one frees the memory. What the shares were.

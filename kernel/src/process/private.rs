@@ -1,5 +1,7 @@
 //! [`Private`], what only a process's owner touches.
 
+use alloc::boxed::Box;
+
 use crate::alias::AliasRecord;
 use crate::hand::Hand;
 use crate::link::Half;
@@ -11,6 +13,7 @@ use crate::reason::Reason;
 use crate::reply::watch::Open;
 use crate::set::Set;
 use crate::signal::queue::Queue;
+use crate::task::waiters::Waiters;
 use crate::timer::record::TimerHead;
 
 /// See `header`, P1. `repr(C)`: what every message touches lies together, in the first 64 bytes, and then what every slice does.
@@ -33,6 +36,10 @@ pub struct Private {
     pub dying: Option<Reason>,
     /// Requests that it has received and not answered.
     pub open: Open,
+    /// Of the numbers of the queue (`queue`, C4).
+    pub era: u32,
+    /// Tasks of others that wait for something of this process's; `None` until there is one.
+    pub(crate) waiters: Option<Box<Waiters>>,
     /// Reductions spent in all slices.
     pub reductions: u64,
     /// Slices run.
@@ -66,6 +73,8 @@ impl Private {
             timers: Set::new(),
             aliases: Set::new(),
             open: Open::new(),
+            era: 1,
+            waiters: None,
             reductions: 0,
             slices: 0,
         }

@@ -5,7 +5,7 @@ use core::future::Future;
 use core::marker::PhantomData;
 use core::pin::Pin;
 use core::ptr::NonNull;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 
 use super::cell::{ANSWERED, Cell, DROPPED, EVENTS, GONE, Head, OUT_ANSWERER, OUT_WATCH, Orders, Real, Seen};
 use super::place::Place;
@@ -132,9 +132,25 @@ impl<T, O: Orders> Asking<T, O> {
     }
 }
 
+impl<T, O: Orders> Asking<T, O> {
+    /// Leaves a waker for the next event; false when there has been one, which a poll tells of.
+    pub(super) fn leave(&mut self, waker: &Waker) -> bool {
+        match self.head().look::<O>() {
+            Seen::Nothing => self.head().register::<O>(waker, EVENTS),
+            _ => false,
+        }
+    }
+}
+
 impl<T, O: Orders> Replied<T, O> {
     pub(super) fn new(head: NonNull<Head>) -> Self {
         Self(Asking::new(head))
+    }
+
+    /// Has `waker` called when there is something to see, without looking; false when there is already. A poll
+    /// afterwards leaves its own instead.
+    pub fn leave(&mut self, waker: &Waker) -> bool {
+        self.0.leave(waker)
     }
 }
 

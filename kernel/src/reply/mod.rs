@@ -16,12 +16,14 @@
 //! | the word that all parties share, and who may do what when | `cell` |
 //! | a request, and who waits for its answer | `request` |
 //! | its watch: on its way, and with who receives it | `watch` |
+//! | in which order answers to several requests have come | `arrivals` |
 //! | where its ends are used: on a core of its kernel, or elsewhere | `place` |
 //!
 //! All operations are wait-free, but for an asker's look at what it waits for ([`Requested::poll`]), which is lock-free. Making
 //! the ends is the only one that allocates.
 
 mod answering;
+pub mod arrivals;
 mod asking;
 pub mod cell;
 mod place;
@@ -29,6 +31,7 @@ pub mod request;
 pub mod watch;
 
 pub use answering::Reply;
+pub use arrivals::{Arrival, Arrivals};
 pub use asking::{NoReply, Replied};
 pub use cell::{Head, Orders, Real};
 pub use request::{Lost, Requested, request_with};

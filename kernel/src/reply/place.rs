@@ -33,7 +33,7 @@ impl<'s> Place<'s> {
         let mut code = Some(code);
         let mut run = || code.take().into_iter().for_each(|code| code());
         match self.0 {
-            Some(slice) => slice.hand.kernel.contain(&mut run),
+            Some(slice) => slice.hand.contain(run),
             None => run(),
         }
     }

@@ -19,7 +19,7 @@
 
 use core::fmt;
 use core::ptr::NonNull;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 
 use super::Reply;
 use super::asking::{Asking, Stage};
@@ -53,6 +53,11 @@ impl<T, O: Orders> Requested<T, O> {
     #[inline(always)]
     pub(crate) fn begins(self) -> Self {
         Self { asking: Asking::new(core::mem::ManuallyDrop::new(self).asking.head) }
+    }
+
+    /// See [`super::Replied::leave`].
+    pub fn leave(&mut self, waker: &Waker) -> bool {
+        self.asking.leave(waker)
     }
 
     /// The answer, or why there is none. Pending, the process that has asked is resumed when there is more to see, and so is

@@ -110,7 +110,7 @@ pub(crate) unsafe fn down(head: NonNull<Head>, hand: &Hand<'_>, reason: &Reason)
     }
     if let Some(called) = called {
         let mut called = Some(called);
-        hand.kernel.contain(&mut || called.take().into_iter().for_each(Waker::wake));
+        hand.contain(&mut || called.take().into_iter().for_each(Waker::wake));
     }
 }
 
@@ -223,7 +223,8 @@ impl Open {
     fn keep(&mut self, head: NonNull<Head>, pool: Option<&Pool>) {
         // SAFETY: taken out of the list.
         let next = unsafe { head.as_ref() }.next.with(|next| unsafe { *next });
-        debug_assert_eq!(next, self.first, "it was the first one");
+        // Checked always: what is left of the list hangs on it.
+        assert!(ptr::eq(next, self.first), "it was the first one");
         // SAFETY: likewise, not used again when it is settled.
         if !unsafe { settle::<Real>(head, pool) } {
             self.first = head.as_ptr();

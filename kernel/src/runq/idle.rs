@@ -27,9 +27,16 @@
 //! wakes nobody else. A core that gets work of its own first (a pinned process's, a timer's, what has come to it between its last
 //! look and `retract`) may be at it for ever: if it has been claimed, or its last look has found anything, it calls
 //! `work_added` for what is still to be seen before it begins.
+//!
+//! **I5, one has the watch.** Where cores look after each other (`sched::lookout`), one idle core at a time has the *watch*: it sleeps for a
+//! bounded time. A core that falls asleep while others are awake takes it if nobody has it; one that has it and
+//! begins to work lays it down and wakes another idle core, if there is one, and so does a core that begins to work and finds that nobody has
+//! it. Who falls asleep announces itself before it looks who is awake, and who begins has taken its bit back before it looks
+//! whether there is a watch, with a SeqCst fence between the two steps on each side: one of them sees the other. Wakers take any
+//! other idle core first, so that the watch stays where it is.
 
 use crate::config::CORE_WORDS;
-use crate::sync::{AtomicUsize, Ordering, fence};
+use crate::sync::{AtomicUsize, Ordering, PlainAtomicUsize, fence};
 
 const BITS: usize = usize::BITS as usize;
 
@@ -38,12 +45,18 @@ const BITS: usize = usize::BITS as usize;
 pub struct Idle {
     words: [AtomicUsize; CORE_WORDS],
     searching: AtomicUsize,
+    /// Who has the watch, and one; 0 for nobody (I5).
+    watch: PlainAtomicUsize,
 }
 
 impl Idle {
     /// Everybody runs.
     pub fn new() -> Self {
-        Self { words: core::array::from_fn(|_| AtomicUsize::new(0)), searching: AtomicUsize::new(0) }
+        Self {
+            words: core::array::from_fn(|_| AtomicUsize::new(0)),
+            searching: AtomicUsize::new(0),
+            watch: PlainAtomicUsize::new(0),
+        }
     }
 
     /// The core sleeps unless its next look at the queues finds work. Wait-free.
@@ -83,8 +96,19 @@ impl Idle {
     }
 
     fn claim_any(&self) -> Option<usize> {
+        // Relaxed: a preference (I5).
+        match self.watch.load(Ordering::Relaxed) {
+            0 => self.claim_other(usize::MAX),
+            watch => self.claim_other(watch - 1).or_else(|| self.claim_other(usize::MAX)),
+        }
+    }
+
+    fn claim_other(&self, than: usize) -> Option<usize> {
         for (number, word) in self.words.iter().enumerate() {
             let mut set = word.load(Ordering::Relaxed);
+            if number == than / BITS {
+                set &= !(1 << (than % BITS));
+            }
             while set != 0 {
                 let bit = set & set.wrapping_neg();
                 // AcqRel: pairs with `announce`. Each round clears a bit: at most as many as cores.
@@ -92,7 +116,7 @@ impl Idle {
                 if before & bit != 0 {
                     return Some(number * BITS + bit.trailing_zeros() as usize);
                 }
-                set = before & !bit;
+                set &= before & !bit;
             }
         }
         None
@@ -130,6 +154,49 @@ impl Idle {
     pub fn contains(&self, core: usize) -> bool {
         // Acquire: pairs with the claim, whose work is to be seen.
         self.words[core / BITS].load(Ordering::Acquire) & 1 << (core % BITS) != 0
+    }
+
+    /// Whether the core has the watch (I5).
+    pub fn has_watch(&self, core: usize) -> bool {
+        self.watch.load(Ordering::Relaxed) == core + 1
+    }
+
+    /// Whether no other core has the watch. A hint.
+    pub fn may_watch(&self, core: usize) -> bool {
+        matches!(self.watch.load(Ordering::Relaxed), watch if watch == 0 || watch == core + 1)
+    }
+
+    /// The core, which has announced itself, takes the watch if it is needed: others are awake, and nobody has it. Whether it has it. Wait-free.
+    pub fn takes_watch(&self, core: usize, cores: usize) -> bool {
+        let awake = || (0..cores).any(|other| other != core && !self.contains(other));
+        self.has_watch(core)
+            || awake() && self.watch.compare_exchange(0, core + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// The core, which has announced itself, gives the watch up, unless others are awake: whether it has it still. Wait-free.
+    pub fn resigns(&self, core: usize, cores: usize) -> bool {
+        self.watch.store(0, Ordering::Release);
+        // Pairs with the fence of `begins` (I5).
+        fence(Ordering::SeqCst);
+        self.takes_watch(core, cores)
+    }
+
+    /// The core, which has retracted, begins to work: the core that the caller must wake, so that one has the watch. Wait-free.
+    #[must_use = "the core is claimed and sleeps until it is woken"]
+    pub fn begins(&self, core: usize) -> Option<usize> {
+        if self.has_watch(core) {
+            self.watch.store(0, Ordering::Release);
+        }
+        // Pairs with the fences of `announce` and `resigns` (I5).
+        fence(Ordering::SeqCst);
+        if self.watch.load(Ordering::Relaxed) == 0 { self.claim_any() } else { None }
+    }
+
+    /// The core has ended.
+    pub fn ends(&self, core: usize) {
+        if self.has_watch(core) {
+            self.watch.store(0, Ordering::Release);
+        }
     }
 
     /// Whether all of so many cores sleep.

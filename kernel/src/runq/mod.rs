@@ -17,8 +17,10 @@
 //!   that are picked from `next` and the brood after it. When both are used up, but for a rest not worth a switch, the queues
 //!   come first, and whoever is left of the brood goes behind them, the oldest first: no newborn waits for younger ones for
 //!   ever. So many as talk in turn, or are born one of the other, get at most twice what one gets that does not; and those that
-//!   talk in turn no more than a few turns if those that wait want no more either (`quantum`).
-//! - **F3, no inbox waits for ever.** Every 32nd pick drains it, idle or not.
+//!   talk in turn no more than a few turns if those that wait want no more either (`quantum`). A slice is so many reductions, or
+//!   the time that they are worth.
+//! - **F3, no inbox waits for long.** Every 32nd pick drains it, idle or not, and so does a core that has not looked at its timers for a
+//!   slice's time (`sched::pace`, Z3).
 //!
 //! An overflow is a chain in one pointer. The owner takes it out by a swap to work on it and
 //! stores it back; a thief only swaps it out. So only the owner makes it non-null, and a
@@ -38,9 +40,9 @@ pub mod ring;
 mod steal;
 
 use core::marker::PhantomData;
-use core::ptr;
+use core::ptr::{self, NonNull};
 
-use brood::Brood;
+use brood::{Brood, Stolen};
 use inbox::Inbox;
 use node::{Chain, RunNode};
 use quantum::Quantum;
@@ -85,6 +87,29 @@ impl Shared {
             || !self.brood.is_empty()
             || self.rings.iter().any(|ring| !ring.is_empty())
             || self.overflow.iter().any(|chain| !chain.load(Ordering::Relaxed).is_null())
+    }
+
+    /// Takes one that all may take, for a core whose own half is in a rescuer's hands (`sched::custody`). Lock-free.
+    pub fn pop_public(&self) -> Option<NonNull<RunNode>> {
+        let mut first = None;
+        let mut keep = |node| match first {
+            None => first = Some(node),
+            // SAFETY: taken, so ours.
+            Some(_) => unsafe { self.inbox.push(node) },
+        };
+        for ring in &self.rings {
+            if ring.steal(&mut keep) > 0 {
+                return first;
+            }
+        }
+        if let Stolen::One(node) = self.brood.steal() {
+            return Some(node);
+        }
+        let mut chain = self.inbox.take();
+        while let Some(node) = chain.pop() {
+            keep(node);
+        }
+        first
     }
 
     /// Whether there is something for its own core.
@@ -152,9 +177,15 @@ impl<S: Steps> Local<S> {
         Self { alone: cores == 1, ..Self::default() }
     }
 
-    /// The reductions that the process gets that was taken last (F2).
-    pub fn budget(&self) -> u32 {
+    /// The reductions that the process gets that was taken last (F2), and whether it comes from the queues.
+    #[inline]
+    pub fn budget(&self) -> (u32, bool) {
         self.quantum.budget()
+    }
+
+    /// Time was taken that so many reductions are worth more than those that were spent in it (`sched::pace`, Z1).
+    pub fn charge(&mut self, reductions: u32) {
+        self.quantum.charge(reductions);
     }
 
     /// Whether this core has something to run.

@@ -7,7 +7,8 @@ use core::ptr::{self, NonNull};
 
 use crate::sync::UnsafeCell;
 
-/// See the module. A part of a process.
+/// See the module. A part of a process. `repr(C)`: see `Header`.
+#[repr(C)]
 #[derive(Debug)]
 pub struct RunNode {
     next: UnsafeCell<*mut RunNode>,

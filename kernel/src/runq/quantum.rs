@@ -35,12 +35,14 @@ pub(super) struct Quantum {
     talk: u32,
     /// The last one from the queues is not in the average yet.
     queued: bool,
+    /// The one that was picked last comes from the queues.
+    fresh: bool,
 }
 
 impl Quantum {
     /// Nobody has run.
     pub(super) fn new() -> Self {
-        Self { rest: 0, given: 0, turns: 0, used: 0, talk: 0, queued: false }
+        Self { rest: 0, given: 0, turns: 0, used: 0, talk: 0, queued: false, fresh: false }
     }
 
     /// A slice is over that has so much left of what it was given.
@@ -55,7 +57,7 @@ impl Quantum {
         if self.queued {
             self.learn();
         }
-        *self = Self { rest: 2 * SLICE, given: SLICE, turns: 0, queued: true, ..*self };
+        *self = Self { rest: 2 * SLICE, given: SLICE, turns: 0, queued: true, fresh: true, ..*self };
     }
 
     /// Whether there is something left for others than those from the queues.
@@ -68,6 +70,7 @@ impl Quantum {
     #[inline]
     pub(super) fn go_on(&mut self) {
         self.given = self.rest.min(SLICE);
+        self.fresh = false;
     }
 
     /// Whether there is a turn left for one from the next-up slot; then it is taken.
@@ -105,10 +108,16 @@ impl Quantum {
         }
     }
 
-    /// The reductions of the process that was picked last.
+    /// The reductions of the process that was picked last, and whether it comes from the queues.
     #[inline]
-    pub(super) fn budget(&self) -> u32 {
-        self.given
+    pub(super) fn budget(&self) -> (u32, bool) {
+        (self.given, self.fresh)
+    }
+
+    /// Slices that are over have taken more time than their reductions are worth: so much.
+    #[inline]
+    pub(super) fn charge(&mut self, reductions: u32) {
+        self.rest = self.rest.saturating_sub(reductions);
     }
 }
 

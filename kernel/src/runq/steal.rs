@@ -1,10 +1,11 @@
-//! What is taken from another core (F5).
+//! What is taken from another core (F5), also when its body does not let go (`sched::lookout`).
 
 use core::ptr::{self, NonNull};
 
 use super::brood::Stolen;
 use super::node::{Chain, RunNode};
 use super::{Local, NORMAL, PRIORITIES, Shared, Steps};
+use crate::config::RING;
 use crate::sync::Ordering;
 
 impl<S: Steps> Local<S> {
@@ -12,6 +13,39 @@ impl<S: Steps> Local<S> {
     /// Returns one process to run and queues the others here. Lock-free.
     pub fn steal(&mut self, shared: &Shared, victim: &Shared) -> Option<NonNull<RunNode>> {
         self.quantum.begin();
+        self.steal_some(shared, victim)
+    }
+
+    /// Takes all that another core has queued, behind what this one has: how many at least. Lock-free.
+    pub fn take_over(&mut self, shared: &Shared, victim: &Shared) -> usize {
+        let mut taken = 0;
+        // A ring gives half at a time.
+        while taken < RING
+            && let Some(node) = self.steal_some(shared, victim)
+        {
+            // SAFETY: stolen, so ours.
+            unsafe { self.push(shared, node) };
+            taken += 1;
+        }
+        if taken > 0 {
+            self.publish(shared);
+        }
+        taken
+    }
+
+    /// Puts where others can take it what they cannot otherwise. The caller is the owner, or has the half in its place.
+    pub fn hand_over(&mut self, shared: &Shared) {
+        if let Some(node) = NonNull::new(shared.next.load(Ordering::Relaxed)) {
+            shared.next.store(ptr::null_mut(), Ordering::Relaxed);
+            // SAFETY: it was in `next`.
+            unsafe { shared.inbox.push(node) };
+        }
+        if self.unpublished {
+            self.publish(shared);
+        }
+    }
+
+    fn steal_some(&mut self, shared: &Shared, victim: &Shared) -> Option<NonNull<RunNode>> {
         for priority in 0..PRIORITIES {
             let mut first = None;
             victim.rings[priority].steal(|node| match first {

@@ -8,22 +8,26 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::ptr::NonNull;
 
+use crate::config::SLICE;
 use crate::cx::Slice;
 use crate::hand::Hand;
+use crate::handle;
 use crate::kernel::Kernel;
 use crate::memory::pool::BATCH;
 use crate::mutate::Mutation;
 use crate::process::exit::die;
 use crate::process::header::Header;
+use crate::reason::Reason;
 use crate::reclaim::Participant;
 use crate::runq::Local;
 use crate::runq::node::RunNode;
 use crate::sched::local::CoreLocal;
+use crate::sched::lookout::Lookout;
 use crate::sched::turn::{After, Noted, turn};
 use crate::sync::{Cell, spin_loop};
 use crate::timer::record::TimerHead;
 
-/// Slices under one guard, and between two looks at the clock.
+/// Slices under one guard, and between two looks at timers, at most.
 const SLICES_A_PIN: u32 = 8;
 
 /// Timers that are fired at a time: others have their turns also when very many are due.
@@ -49,6 +53,7 @@ pub enum Ran {
 /// One scheduler's private half. Whoever drives it owns it; it may move between threads.
 pub struct Core {
     kernel: Arc<Kernel>,
+    handle: Arc<handle::Kernel>,
     local: CoreLocal,
     participant: Participant,
     announced: bool,
@@ -58,6 +63,10 @@ pub struct Core {
     seen: Cell<bool>,
     /// Somebody counts on it to find work elsewhere (`idle`, I4).
     owes: Cell<bool>,
+    /// What it knows of the others.
+    lookout: Lookout,
+    /// It has not had a slice since it was idle.
+    rested: bool,
 }
 
 impl fmt::Debug for Core {
@@ -71,15 +80,18 @@ impl Core {
     ///
     /// # Panics
     /// When the kernel has no such core, or it has been made before: its queues have one owner.
-    pub fn new(kernel: Arc<Kernel>, id: usize) -> Self {
+    pub fn new(handle: Arc<handle::Kernel>, id: usize) -> Self {
+        let kernel = handle.inner().clone();
         assert!(id < kernel.cores(), "the kernel has {} cores", kernel.cores());
         assert!(kernel.cores[id].claim(), "core {id} has been made before");
         let seed = (kernel.options.seed ^ (id as u64 + 1)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let local =
-            CoreLocal::new(id, kernel.cores(), kernel.now(), seed, &kernel.options.limits, kernel.depot.clone());
+        // SAFETY: claimed just now, and the core holds the kernel.
+        let local = unsafe { CoreLocal::new(id, &kernel, seed, &kernel.options.limits, kernel.depot.clone()) };
+        let lookout = Lookout::new(kernel.cores(), kernel.world().rescues_after());
         let participant = kernel.register();
         Self {
             kernel,
+            handle,
             local,
             participant,
             announced: false,
@@ -87,6 +99,8 @@ impl Core {
             batches: 0,
             seen: Cell::new(false),
             owes: Cell::new(false),
+            lookout,
+            rested: true,
         }
     }
 
@@ -95,9 +109,14 @@ impl Core {
         self.local.id()
     }
 
+    /// How many slices it has begun: for a driver that wants to know whether [`Core::run`] has found anything.
+    pub fn slices(&self) -> usize {
+        self.kernel.cores[self.local.id()].mark.progress().0
+    }
+
     /// The kernel that it is a core of.
-    pub fn kernel(&self) -> &Arc<Kernel> {
-        &self.kernel
+    pub fn kernel(&self) -> &Arc<handle::Kernel> {
+        &self.handle
     }
 
     /// Runs at most `slices` slices.
@@ -105,6 +124,8 @@ impl Core {
         if core::mem::take(&mut self.announced) && !self.kernel.idle.retract(self.local.id()) {
             self.owes.set(true);
         }
+        // What its driver did meanwhile is charged to nobody.
+        self.local.pace.rests();
         let mut left = slices;
         let mut seen = false;
         loop {
@@ -151,10 +172,20 @@ impl Core {
         if may == 0 {
             return true;
         }
+        if self.lookout.is_due(self.local.pace.last()) {
+            let _found = self.lookout.look(self.local.pace.last(), &hand, &self.local);
+        }
         let Some(first) = self.next() else { return !fired_all };
+        if core::mem::take(&mut self.rested)
+            && self.lookout.is_on()
+            && let Some(core) = self.kernel.idle.begins(self.local.id())
+        {
+            // It takes the watch (`idle`, I5).
+            self.kernel.world().wake(core);
+        }
         // SAFETY: popped from the run queues, so ours (P1); the guard keeps it while the slice has it.
         let slice = Slice::new(hand, &self.local, unsafe { first.as_ref() });
-        slice.budget.set(self.local.queues(|queues| queues.budget()));
+        self.grant(&slice);
         let noted = Noted::of(&slice, &self.kernel);
         let mut process = Some(first);
         while let Some(first) = process {
@@ -164,11 +195,12 @@ impl Core {
             *left -= before - may;
         }
         drop(noted);
-        may == 0
+        may == 0 || self.local.pace.is_late()
     }
 
     /// Runs slices until one of them panics, so many are over or there is none: a world pays for what survives a panic once
-    /// for all of them. The process that is to go on, if any.
+    /// for all of them. The process that is to go on, if any. Whether all has been run, or one has panicked, is seen here and not
+    /// taken from the world: what is run twice or never does no more harm than to be lost.
     ///
     /// # Safety
     /// The caller has `process` (P1), and it is the slice's.
@@ -179,7 +211,11 @@ impl Core {
         may: &mut u32,
     ) -> Option<NonNull<Header>> {
         let mut running = process;
+        let (mut began, mut ended) = (false, false);
         let contained = self.kernel.world().contain(&mut || {
+            if core::mem::replace(&mut began, true) {
+                return;
+            }
             loop {
                 // SAFETY: popped, so ours, and the slice's.
                 let after = unsafe { turn(slice, running) };
@@ -194,11 +230,16 @@ impl Core {
                 }
                 match self.turn_to_next(slice, *may) {
                     Some(next) => running = next,
-                    None => return,
+                    None => break,
                 }
             }
+            ended = true;
         });
-        let Err(reason) = contained else { return None };
+        if ended {
+            return None;
+        }
+        assert!(began, "the world has not run what it was to contain");
+        let reason = contained.err().unwrap_or_else(|| Reason::crash("a panic of which the world has said nothing"));
         assert!(slice.resumed.replace(false), "the kernel has panicked: {reason}");
         *may -= 1;
         // SAFETY: ours: it has panicked in the middle of its turn.
@@ -213,26 +254,45 @@ impl Core {
     /// The slice is over: what it has queued is seen by all, and the next one begins, if there may be one.
     fn turn_to_next(&self, slice: &Slice<'_>, may: u32) -> Option<NonNull<Header>> {
         let shared = &self.kernel.cores[self.local.id()];
-        self.local.queues(|queues| queues.end_slice(&shared.queues, slice.budget.get()));
+        let left = slice.end();
+        let _known = self.local.queues(|queues| queues.end_slice(&shared.queues, left));
         self.local.has_called(&self.kernel);
-        if may == 0 {
+        // Late timers, and an inbox that nobody has looked into for long (`pace`, Z3), come before the next one.
+        if may == 0 || self.local.pace.is_late() {
             return None;
         }
         let process = self.next()?;
         // SAFETY: popped, so ours (P1); the slice's guard keeps it.
-        slice.turn_to(unsafe { process.as_ref() }, self.local.queues(|queues| queues.budget()));
+        slice.turn_to(unsafe { process.as_ref() });
+        self.grant(slice);
         shared.mark.enter(slice.process().pid);
         Some(process)
     }
 
+    /// Gives the turn what its process has.
+    #[inline]
+    fn grant(&self, slice: &Slice<'_>) {
+        let (reductions, fresh) = self.local.queues(|queues| queues.budget()).unwrap_or((SLICE, true));
+        slice.grant(reductions, fresh);
+    }
+
     /// Fires what is due; false when it was too much for one time.
     fn tick(&self, hand: &Hand<'_>) -> bool {
-        self.local.drain_cancelled(&self.kernel);
+        // Or it does without what a rescuer has (`local`, H2).
+        let _has_it = self.local.hold();
+        self.local.drain_cancelled();
+        if self.local.pace.ticks() {
+            // Whatever there is to do here (`runq`, F3).
+            let _drained = self.local.queues(|queues| queues.drain(&self.kernel.cores[self.local.id()].queues));
+        }
         if self.local.timers() == 0 {
             return true;
         }
         let now = self.kernel.now();
-        for _ in 0..FIRES_A_PIN {
+        for fired in 0..FIRES_A_PIN {
+            if fired == 1 {
+                self.local.pace.rests();
+            }
             let Some(timer) = self.local.pop_due(now) else {
                 self.local.tidy_timers();
                 return true;
@@ -247,9 +307,13 @@ impl Core {
     #[inline]
     fn next(&self) -> Option<NonNull<Header>> {
         let shared = &self.kernel.cores[self.local.id()].queues;
-        let node = match self.local.queues(|queues| queues.pop(shared)) {
+        if !self.local.hold() {
+            // SAFETY: as below.
+            return shared.pop_public().map(|node| unsafe { Header::of_run_node(node) });
+        }
+        let node = match self.local.queues(|queues| queues.pop(shared)).flatten() {
             Some(node) => {
-                if self.owes.take() || self.local.queues(Local::has_shown) {
+                if self.owes.take() || self.local.queues(Local::has_shown).unwrap_or(false) {
                     self.tell();
                 }
                 node
@@ -290,12 +354,17 @@ impl Core {
         let first = self.local.random() as usize % count;
         (0..count).map(|i| (first + i) % count).filter(|victim| *victim != self.local.id()).find_map(|victim| {
             let victim = &self.kernel.cores[victim].queues;
-            self.local.queues(|queues| queues.steal(shared, victim))
+            self.local.queues(|queues| queues.steal(shared, victim)).flatten()
         })
     }
 
     /// Announces that there is nothing to do, and looks once more.
     fn try_idle(&mut self) -> Option<Ran> {
+        if !self.local.hold() {
+            // A rescuer is at it, for a few steps. What lies there is not known, so this is no time to sleep.
+            spin_loop();
+            return Some(Ran::Worked);
+        }
         if core::mem::take(&mut self.unflushed) {
             // Three epochs: what was handed on before the first is freed in the third.
             for _ in 0..3 {
@@ -310,8 +379,16 @@ impl Core {
         }
         let kernel = &self.kernel;
         let id = self.local.id();
+        let now = if self.lookout.is_on() { kernel.now().max(1) } else { 0 };
+        // Not if another has the watch. It lays its own down whenever it begins to work, which may be often.
+        if kernel.idle.may_watch(id) && self.lookout.is_due(now) {
+            let guard = self.participant.pin();
+            if self.lookout.look(now, &kernel.hand(&guard, Some(&self.local)), &self.local) {
+                return None;
+            }
+        }
         kernel.idle.announce(id);
-        let own = self.local.queues(|queues| queues.has_work(&kernel.cores[id].queues));
+        let own = self.local.queues(|queues| queues.has_work(&kernel.cores[id].queues)).unwrap_or(true);
         let work = own || kernel.cores.iter().any(|core| core.queues.has_stealable());
         if work {
             // If somebody has claimed the bit meanwhile, their wake comes for nothing. Also when there is work of its own, there
@@ -322,7 +399,24 @@ impl Core {
             return None;
         }
         self.announced = true;
-        Some(Ran::Idle { until: self.local.next_due() })
+        self.rested = true;
+        let due = self.local.next_due();
+        let watch = self.watch_until(now);
+        Some(Ran::Idle { until: due.into_iter().chain(watch).min() })
+    }
+
+    /// It has announced itself: when it wakes for the watch, if that is its own (`idle`, I5).
+    fn watch_until(&self, now: u64) -> Option<u64> {
+        if !self.lookout.is_on() {
+            return None;
+        }
+        let (idle, id, cores) = (&self.kernel.idle, self.local.id(), self.kernel.cores());
+        let had = idle.has_watch(id);
+        let has = if had && self.lookout.is_quiet() { idle.resigns(id, cores) } else { idle.takes_watch(id, cores) };
+        if has && !had {
+            self.lookout.begins();
+        }
+        has.then(|| self.lookout.next(now))
     }
 }
 
@@ -332,17 +426,18 @@ impl Drop for Core {
             // What it was claimed for is another's to find.
             self.kernel.work_added();
         }
+        self.local.hold_for_good();
+        self.kernel.idle.ends(self.local.id());
         let guard = self.participant.pin();
         // The wheel ends: its timers are dropped with their messages.
         while let Some(timer) = self.local.pop_timer() {
+            // A message's destructor runs outside: the half is taken back for the next one.
             let hand = self.kernel.hand(&guard, Some(&self.local));
             // SAFETY: the wheel's share, which it had.
             unsafe { TimerHead::cancel(timer, &hand) };
+            self.local.hold_for_good();
         }
-        for timer in self.kernel.cores[self.local.id()].cancelled.close() {
-            // SAFETY: pushed with the wheel's share, cancelled.
-            unsafe { self.local.take_off(timer) };
-        }
+        self.local.close_cancelled();
         self.local.has_called(&self.kernel);
         self.kernel.core_ended(&guard, &self.local);
         drop(guard);

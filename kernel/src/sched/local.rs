@@ -3,6 +3,17 @@
 //! A core is driven by one thread of execution at a time, and everything it does goes
 //! through `&CoreLocal`, also what a running body asks of the kernel. So the parts are in
 //! cells, each borrowed for the length of one operation that calls nothing foreign.
+//!
+//! Two of them, its queues and its wheel, are its [`Half`]: others wait for what lies there, and so another core may take it while the
+//! body does not let go (`lookout`), by the protocol of `custody`.
+//!
+//! - **H1, held.** The owner has the half while the kernel's own code runs, and leaves it while foreign code does: a body, or a
+//!   destructor ([`CoreLocal::outside`]). What a body asks meanwhile takes it for one operation.
+//! - **H2, without.** When a rescuer has it, who is woken goes to the inbox, a timer that is started to the
+//!   `arrivals`, and one that is cancelled to the list of those that were cancelled elsewhere. The next process is one that all
+//!   may take; and when there is none, the core says that it has worked, and its driver runs it again. Nobody waits.
+//! - **H3, arrivals first.** Whoever has the wheel puts the arrivals on it before anything else: a timer that is
+//!   cancelled is on the wheel, or was.
 
 use alloc::sync::Arc;
 use core::mem::offset_of;
@@ -18,8 +29,11 @@ use crate::process::header::Header;
 use crate::reclaim::basket::Basket;
 use crate::reclaim::{Limbo, Participant};
 use crate::runq::{Local, Queued, Shared};
-use crate::sync::{Cell, Ordering, PlainAtomicBool, PlainAtomicUsize, UnsafeCell};
+use crate::sched::custody::{Barrier, Custody};
+use crate::sched::pace::Pace;
+use crate::sync::{Cell, Ordering, PlainAtomicBool, PlainAtomicUsize, UnsafeCell, spin_loop};
 use crate::table::{Claim, FreeSlots, NoSlot};
+use crate::timer::arrivals::Arrivals;
 use crate::timer::record::TimerHead;
 use crate::timer::wheel::Wheel;
 
@@ -27,19 +41,97 @@ use crate::timer::wheel::Wheel;
 const TIDY: usize = 64;
 
 /// What others see of a core; on cache lines of its own.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct CoreShared {
     /// Its run queues.
     pub queues: Shared,
     /// Timers of its wheel that were cancelled elsewhere.
     pub cancelled: List<TimerHead>,
+    /// Timers that were started while another had its wheel.
+    arrivals: Arrivals,
     /// What it runs, for whoever watches how long.
     pub mark: Mark,
     made: PlainAtomicBool,
+    custody: Custody,
+    half: Apart,
+}
+
+/// On cache lines of its own: others look at what is beside it.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Apart(UnsafeCell<Half>);
+
+// SAFETY: whoever looks into it has it by the custody (C1).
+unsafe impl Sync for Apart {}
+
+/// What a core has to itself but for rescuers; see the module.
+#[derive(Debug)]
+pub(crate) struct Half {
+    pub queues: Local,
+    pub wheel: Wheel,
+}
+
+impl Half {
+    /// Puts the arrivals on the wheel (H3).
+    #[cold]
+    fn arrive(&mut self, shared: &CoreShared) {
+        // SAFETY: started, and not yet on a wheel; the wheel's share keeps it.
+        shared.arrivals.take(|node, due| unsafe { self.wheel.insert(node, due) });
+    }
+
+    /// Takes off the timers that were cancelled elsewhere.
+    pub(super) fn settle(&mut self, shared: &CoreShared, pool: &Pool) {
+        // In this order: what was cancelled had arrived.
+        let cancelled = shared.cancelled.take();
+        if !shared.arrivals.is_empty() {
+            self.arrive(shared);
+        }
+        for timer in cancelled {
+            // SAFETY: pushed by a canceller with the wheel's share.
+            unsafe { self.take_off(timer, pool) };
+        }
+    }
+
+    /// # Safety
+    /// The timer is of this wheel, cancelled, and the wheel's share is the caller's. There are no arrivals.
+    unsafe fn take_off(&mut self, timer: NonNull<TimerHead>, pool: &Pool) {
+        let node = TimerHead::wheel(timer);
+        // SAFETY: live by the wheel's share, and the wheel is ours.
+        if unsafe { node.as_ref() }.is_on_wheel() {
+            // SAFETY: on the wheel.
+            unsafe { self.wheel.remove(node) };
+        }
+        // SAFETY: by contract.
+        unsafe { TimerHead::give_up(timer, Some(pool)) };
+    }
 }
 
 impl CoreShared {
+    /// Of one of so many cores, at this time.
+    pub(crate) fn new(cores: usize, now: u64) -> Self {
+        Self {
+            queues: Shared::new(),
+            cancelled: List::new(),
+            arrivals: Arrivals::new(),
+            mark: Mark::default(),
+            made: PlainAtomicBool::new(false),
+            custody: Custody::new(),
+            half: Apart(UnsafeCell::new(Half { queues: Local::of(cores), wheel: Wheel::new(now) })),
+        }
+    }
+
+    /// Lends the half to another core, unless its owner or a rescuer is at it. `f` calls nothing foreign.
+    pub(super) fn rescue<R>(&self, kernel: &Kernel, f: impl FnOnce(&mut Half) -> R) -> Option<R> {
+        if !self.custody.take(kernel.barrier, || kernel.world().heavy_barrier()) {
+            return None;
+        }
+        // SAFETY: taken (C1).
+        let result = self.half.0.with_mut(|half| f(unsafe { &mut *half }));
+        self.custody.give_back();
+        Some(result)
+    }
+
     /// Whether the caller is the first who makes the core. Wait-free.
     pub(crate) fn claim(&self) -> bool {
         !self.made.swap(true, Ordering::AcqRel)
@@ -67,6 +159,11 @@ impl Mark {
         self.slot.store(0, Ordering::Relaxed);
     }
 
+    /// How many slices it has begun, and whether one is under way.
+    pub(crate) fn progress(&self) -> (usize, bool) {
+        (self.slices.load(Ordering::Relaxed), self.slot.load(Ordering::Relaxed) != 0)
+    }
+
     /// The number of the running slice, and the index of its process's slot.
     pub(crate) fn read(&self) -> Option<(usize, u32)> {
         let slot = self.slot.load(Ordering::Relaxed);
@@ -78,13 +175,17 @@ impl Mark {
 #[derive(Debug)]
 pub(crate) struct CoreLocal {
     id: usize,
-    queues: UnsafeCell<Local>,
-    wheel: UnsafeCell<Wheel>,
+    shared: Own,
+    barrier: Barrier,
+    /// The half is its own just now (H1).
+    held: Cell<bool>,
     limbo: UnsafeCell<Limbo>,
     basket: Arc<Basket>,
     slots: UnsafeCell<FreeSlots>,
     block: UnsafeCell<Block>,
     pool: Pool,
+    /// How its slices are bounded in time.
+    pub(crate) pace: Pace,
     /// It has queued what others may take, and has looked for sleepers without a fence (`runq::idle`, I1).
     unfenced: Cell<bool>,
     /// Processes that it may start without asking the kernel.
@@ -93,18 +194,44 @@ pub(crate) struct CoreLocal {
     max_timers: usize,
 }
 
+/// A core's shared part, as its owner has it.
+#[derive(Debug)]
+struct Own(NonNull<CoreShared>);
+
+// SAFETY: it leads to the kernel, which the core holds, and which all cores may look at.
+unsafe impl Send for Own {}
+
+/// Foreign code runs, and the half is left, until this goes.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct Outside<'c>(Option<&'c CoreLocal>);
+
+impl Drop for Outside<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(core) = self.0 {
+            let _has_it = core.hold();
+        }
+    }
+}
+
 impl CoreLocal {
     /// The private half of core `id`.
-    pub(crate) fn new(id: usize, cores: usize, now: u64, seed: u64, limits: &Limits, depot: Arc<Depot>) -> Self {
+    ///
+    /// # Safety
+    /// The core is this kernel's, which outlives what is returned; made once.
+    pub(crate) unsafe fn new(id: usize, kernel: &Kernel, seed: u64, limits: &Limits, depot: Arc<Depot>) -> Self {
         Self {
             id,
-            queues: UnsafeCell::new(Local::of(cores)),
-            wheel: UnsafeCell::new(Wheel::new(now)),
+            shared: Own(NonNull::from(&kernel.cores[id])),
+            barrier: kernel.barrier,
+            held: Cell::new(true),
             limbo: UnsafeCell::new(Limbo::new()),
             basket: Arc::new(Basket::new()),
             slots: UnsafeCell::new(FreeSlots::new()),
             block: UnsafeCell::new(Block::default()),
             pool: Pool::new(limits.kept, depot),
+            pace: Pace::new(),
             unfenced: Cell::new(false),
             credit: Cell::new(0),
             random: Cell::new(seed | 1),
@@ -117,15 +244,69 @@ impl CoreLocal {
         self.id
     }
 
-    /// Borrows the queues. `f` calls nothing foreign and not this core.
-    pub(crate) fn queues<R>(&self, f: impl FnOnce(&mut Local) -> R) -> R {
-        // SAFETY: a core is driven by one thread, and borrows do not nest (see the module).
-        self.queues.with_mut(|queues| f(unsafe { &mut *queues }))
+    #[inline(always)]
+    fn shared(&self) -> &CoreShared {
+        // SAFETY: the kernel outlives this (see `new`).
+        unsafe { self.shared.0.as_ref() }
     }
 
-    fn wheel<R>(&self, f: impl FnOnce(&mut Wheel) -> R) -> R {
-        // SAFETY: as for `queues`.
-        self.wheel.with_mut(|wheel| f(unsafe { &mut *wheel }))
+    /// Has the half from now on, if no rescuer has it. Wait-free.
+    #[inline(always)]
+    pub(crate) fn hold(&self) -> bool {
+        if !self.held.get() {
+            self.held.set(self.shared().custody.enter(self.barrier));
+        }
+        self.held.get()
+    }
+
+    /// Has the half for good. The core ends; waits for a rescuer that is at it, which takes a few steps of its own.
+    pub(crate) fn hold_for_good(&self) {
+        while !self.hold() {
+            spin_loop();
+        }
+    }
+
+    /// What runs now is foreign: the half is left until what is returned goes (H1).
+    #[inline(always)]
+    pub(crate) fn outside(&self) -> Outside<'_> {
+        if self.barrier == Barrier::Alone || !self.held.replace(false) {
+            return Outside(None);
+        }
+        self.shared().custody.leave();
+        Outside(Some(self))
+    }
+
+    /// Borrows the half, if no rescuer has it. `f` calls nothing foreign and not this core.
+    #[inline(always)]
+    fn half<R>(&self, f: impl FnOnce(&mut Half) -> R) -> Option<R> {
+        let shared = self.shared();
+        let held = self.held.get();
+        if !held && !shared.custody.enter(self.barrier) {
+            return None;
+        }
+        // SAFETY: a core is driven by one thread, and borrows do not nest (see the module); no rescuer has it (C1).
+        let result = shared.half.0.with_mut(|half| f(unsafe { &mut *half }));
+        if !held {
+            shared.custody.leave();
+        }
+        Some(result)
+    }
+
+    /// Borrows the queues, if no rescuer has them. `f` calls nothing foreign and not this core.
+    #[inline(always)]
+    pub(crate) fn queues<R>(&self, f: impl FnOnce(&mut Local) -> R) -> Option<R> {
+        self.half(|half| f(&mut half.queues))
+    }
+
+    /// Borrows the wheel, likewise.
+    #[inline(always)]
+    fn wheel<R>(&self, f: impl FnOnce(&mut Half) -> R) -> Option<R> {
+        self.half(|half| {
+            if self.barrier != Barrier::Alone && !self.shared().arrivals.is_empty() {
+                half.arrive(self.shared());
+            }
+            f(half)
+        })
     }
 
     fn limbo<R>(&self, f: impl FnOnce(&mut Limbo) -> R) -> R {
@@ -179,6 +360,8 @@ impl CoreLocal {
                 Queued::Hidden
             }
         });
+        // SAFETY: as above: nobody has queued it.
+        let queued = queued.unwrap_or_else(|| unsafe { self.hand_in(shared, process) });
         if queued == Queued::Visible {
             self.calls_for_help(kernel);
         }
@@ -200,9 +383,28 @@ impl CoreLocal {
             unsafe { queues.push(shared, node) };
             more
         });
+        // SAFETY: as above: nobody has queued it.
+        let helps = helps.unwrap_or_else(|| unsafe { self.hand_in(shared, process) } == Queued::Visible);
         if helps {
             self.calls_for_help(kernel);
         }
+    }
+
+    /// Queues a process where all see it, while a rescuer has the queues (H2).
+    ///
+    /// # Safety
+    /// The core has the process.
+    #[cold]
+    unsafe fn hand_in(&self, shared: &Shared, process: &Header) -> Queued {
+        let node = process.run_node();
+        if process.core != u32::MAX {
+            // SAFETY: by contract.
+            unsafe { shared.pinned.push(node) };
+            return Queued::Hidden;
+        }
+        // SAFETY: by contract.
+        unsafe { shared.inbox.push(node) };
+        Queued::Visible
     }
 
     /// Has another core help, if there is another; [`CoreLocal::has_called`] follows.
@@ -304,57 +506,61 @@ impl CoreLocal {
         // SAFETY: shared, so live.
         let due = unsafe { timer.as_ref() }.due;
         // SAFETY: by contract.
-        self.wheel(|wheel| unsafe { wheel.insert(node, due) });
+        if self.wheel(|half| unsafe { half.wheel.insert(node, due) }).is_none() {
+            // SAFETY: by contract; it is on no wheel yet (H2).
+            unsafe { self.shared().arrivals.push(node, due) };
+        }
     }
 
-    /// Takes a cancelled timer off the wheel and gives up the wheel's share.
+    /// Takes a cancelled timer off the wheel and gives up the wheel's share; or leaves both to whoever has the wheel next (H2).
     ///
     /// # Safety
     /// The timer is of this core's wheel, cancelled, and the wheel's share is the caller's.
-    pub(crate) unsafe fn take_off(&self, timer: NonNull<TimerHead>) {
-        let node = TimerHead::wheel(timer);
-        // SAFETY: live by the wheel's share, and this is the wheel's core.
-        if unsafe { node.as_ref() }.is_on_wheel() {
-            // SAFETY: on the wheel.
-            self.wheel(|wheel| unsafe { wheel.remove(node) });
+    pub(crate) unsafe fn take_off(&self, kernel: &Kernel, timer: NonNull<TimerHead>) {
+        // SAFETY: by contract, and the arrivals are on the wheel.
+        if self.wheel(|half| unsafe { half.take_off(timer, &self.pool) }).is_none() {
+            // SAFETY: cancelled; the wheel's share goes with it.
+            unsafe { kernel.timer_cancelled(timer) };
         }
-        // SAFETY: by contract.
-        unsafe { TimerHead::give_up(timer, Some(&self.pool)) };
     }
 
     /// Takes off the timers that were cancelled elsewhere.
-    pub(crate) fn drain_cancelled(&self, kernel: &Kernel) {
-        let shared = &kernel.cores[self.id].cancelled;
-        if !shared.is_empty() {
-            for timer in shared.take() {
-                // SAFETY: pushed by a canceller with the wheel's share.
-                unsafe { self.take_off(timer) };
-            }
+    pub(crate) fn drain_cancelled(&self) {
+        if !self.shared().cancelled.is_empty() {
+            let _settled = self.half(|half| half.settle(self.shared(), &self.pool));
+        }
+    }
+
+    /// The core ends: what is cancelled from now on is given up by who does.
+    pub(crate) fn close_cancelled(&self) {
+        for timer in self.shared().cancelled.close() {
+            // SAFETY: pushed with the wheel's share, cancelled.
+            let _taken = self.wheel(|half| unsafe { half.take_off(timer, &self.pool) });
         }
     }
 
     /// A timer whose time has come, off the wheel.
     pub(crate) fn pop_due(&self, now: u64) -> Option<NonNull<TimerHead>> {
-        self.wheel(|wheel| wheel.pop_due(now)).map(TimerHead::of_wheel)
+        self.wheel(|half| half.wheel.pop_due(now)).flatten().map(TimerHead::of_wheel)
     }
 
     /// Any timer, off the wheel.
     pub(crate) fn pop_timer(&self) -> Option<NonNull<TimerHead>> {
-        self.wheel(Wheel::pop_any).map(TimerHead::of_wheel)
+        self.wheel(|half| half.wheel.pop_any()).flatten().map(TimerHead::of_wheel)
     }
 
     /// Moves some timers ahead on the wheel: whether there were any ([`Wheel::tidy`]).
     pub(crate) fn tidy_timers(&self) -> bool {
-        self.wheel(|wheel| wheel.tidy(TIDY))
+        self.wheel(|half| half.wheel.tidy(TIDY)).unwrap_or(false)
     }
 
-    /// Timers on the wheel.
+    /// Timers on the wheel; none while a rescuer has it.
     pub(crate) fn timers(&self) -> usize {
-        self.wheel(|wheel| wheel.len())
+        self.wheel(|half| half.wheel.len()).unwrap_or(0)
     }
 
     /// When the wheel wants to be looked at.
     pub(crate) fn next_due(&self) -> Option<u64> {
-        self.wheel(|wheel| wheel.next_due())
+        self.wheel(|half| half.wheel.next_due()).flatten()
     }
 }

@@ -58,13 +58,13 @@ pub(super) unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> After 
                 return After::Sleeps;
             }
             // More has come, which may not be for the body either: others have their turn all the same.
-            if slice.budget.get() == 0 {
+            if slice.is_exhausted() {
                 return After::Yields;
             }
-            slice.budget.set(slice.budget.get() - 1);
+            slice.pay(1);
             continue;
         }
-        if slice.budget.get() == 0 {
+        if slice.is_exhausted() {
             return After::Yields;
         }
         private.resume = false;
@@ -79,7 +79,7 @@ pub(super) unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> After 
         // SAFETY: ours still.
         let private = unsafe { header.private() };
         private.reductions += u64::from(slice.spent()) + 1;
-        slice.budget.set(slice.budget.get().saturating_sub(1));
+        slice.pay(1);
         if core::mem::take(&mut private.spare) {
             // It waits for no answer: nothing of it holds the kernel.
             // SAFETY: the share that a request has left.

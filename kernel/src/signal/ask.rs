@@ -122,7 +122,7 @@ impl Ask {
         };
         let mut answer = Some((answer, said));
         // The asker's waker is foreign: its panic is not the answerer's.
-        hand.kernel.contain(&mut || answer.take().into_iter().for_each(|(answer, said)| answer.send(said)));
+        hand.contain(&mut || answer.take().into_iter().for_each(|(answer, said)| answer.send(said)));
     }
 
     /// Nobody answers: the process is dead. Runs the asker's waker: through [`Hand::release`], which contains it.

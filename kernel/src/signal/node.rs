@@ -124,6 +124,8 @@ impl Drop for Counted {
 #[derive(Clone, Copy, Debug)]
 struct What {
     kind: Kind,
+    /// Its number in a private queue (`queue`, C1), 0 for none yet. In what would be padding.
+    stamp: u32,
     release: Release,
 }
 
@@ -134,7 +136,7 @@ impl Node {
         Self {
             next: UnsafeCell::new(ptr::null_mut()),
             prev: UnsafeCell::new(ptr::null_mut()),
-            what: UnsafeCell::new(What { kind, release }),
+            what: UnsafeCell::new(What { kind, stamp: 0, release }),
             budget: Counted::NOT,
         }
     }
@@ -148,6 +150,39 @@ impl Node {
         let this = unsafe { this.as_ref() };
         // SAFETY: by contract nobody writes.
         this.what.with(|what| unsafe { (*what).kind })
+    }
+
+    /// Its number in a private queue, 0 for none yet.
+    ///
+    /// # Safety
+    /// The caller holds the node (rule N1).
+    pub unsafe fn stamp(this: NonNull<Self>) -> u32 {
+        // SAFETY: held, so live.
+        let this = unsafe { this.as_ref() };
+        // SAFETY: by contract nobody writes.
+        this.what.with(|what| unsafe { (*what).stamp })
+    }
+
+    /// Numbers the node.
+    ///
+    /// # Safety
+    /// The caller holds the node (rule N1).
+    pub unsafe fn set_stamp(this: NonNull<Self>, stamp: u32) {
+        // SAFETY: held, so live.
+        let this = unsafe { this.as_ref() };
+        // SAFETY: by contract nobody else looks.
+        this.what.with_mut(|what| unsafe { (*what).stamp = stamp });
+    }
+
+    /// The node before this one in a private queue; null for the first.
+    ///
+    /// # Safety
+    /// The caller holds the node (rule N1), and it is in a private queue.
+    pub unsafe fn prev(this: NonNull<Self>) -> *mut Node {
+        // SAFETY: held, so live.
+        let this = unsafe { this.as_ref() };
+        // SAFETY: by contract nobody writes.
+        this.prev.with(|prev| unsafe { *prev })
     }
 
     /// Makes the node another signal of the same record.

@@ -1,13 +1,26 @@
 //! The private side of a mailbox: [`Queue`], what has been fetched and not yet received.
 //!
-//! Doubly linked, touched by the process's owner only. A selective receive keeps its
-//! place in a [`Cursor`]: it looks at each signal once, however often it is resumed,
-//! because new signals only ever come in behind.
+//! Doubly linked, touched by the process's owner only. A selective receive keeps its place in a
+//! [`Cursor`]: it looks at each signal once, however often it is resumed, because new signals only
+//! ever come in behind. Any number of selective receives may be under way at once, in one queue.
+//!
+//! - **C1.** A selective receive numbers the signals that it finds without a number, in their order:
+//!   so the numbered signals are the front of the queue, their numbers grow, and each signal is
+//!   numbered once. A plain receive numbers nothing and pays nothing.
+//! - **C2.** A cursor is the number of the last signal that its receive has looked at. What other
+//!   receives take out changes no number, so a cursor is never wrong: its receive goes on with the
+//!   first signal of a higher number.
+//! - **C3.** `seen` is only a hint, where the receive that looked last has stopped. It is a signal of
+//!   this queue, or null: whatever takes that signal out moves the hint to the one before. Another
+//!   receive's place is found by a walk from the hint or from either end, whichever is the nearest.
+//! - **C4.** When the numbers are used up, all signals are numbered anew and the *era* changes: a
+//!   cursor of another era, and one of another process, looks from the start.
 
 use core::ptr::{self, NonNull};
 
 use super::node::Node;
 use crate::mailbox::Piece;
+use crate::pid::Pid;
 
 /// Fetched signals, oldest first. `repr(C)`: what every message touches is in front.
 #[derive(Debug)]
@@ -16,32 +29,43 @@ pub struct Queue {
     head: *mut Node,
     tail: *mut Node,
     len: u32,
-    scanner: u32,
-    /// The last signal that the receive `scanner` looked at, null for none.
+    /// The number that was given last (C1).
+    stamp: u32,
+    /// A hint (C3).
     seen: *mut Node,
     /// The last signal that [`Queue::take_first`] has passed over, null for none.
     passed: *mut Node,
 }
 
-/// A selective receive's claim to the place up to which the queue has been looked at.
+/// A selective receive's place in the queue: what it has looked at (see the module).
 ///
-/// The place itself is the queue's, so a cursor that is out of date, or another
-/// process's, only means a look from the start.
+/// A cursor that is out of date, or another process's, only means a look from the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cursor(u32);
+pub struct Cursor {
+    stamp: u32,
+    era: u32,
+    of: u64,
+}
 
 impl Cursor {
     /// A receive that has looked at nothing yet.
     pub const fn new() -> Self {
-        Self(0)
+        Self { stamp: 0, era: 0, of: 0 }
     }
+}
+
+/// How far the numbers were at a moment: whether a signal has come since (see [`Queue::has_newer`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    era: u32,
+    stamp: u32,
 }
 
 impl Queue {
     /// An empty queue.
     pub const fn new() -> Self {
         let none = ptr::null_mut();
-        Self { head: none, tail: none, len: 0, seen: none, scanner: 0, passed: none }
+        Self { head: none, tail: none, len: 0, stamp: 0, seen: none, passed: none }
     }
 
     /// Signals in it.
@@ -59,30 +83,114 @@ impl Queue {
         self.head
     }
 
-    /// The last signal that the cursor's receive has looked at; null when it is new.
-    pub fn seen(&mut self, cursor: &mut Cursor) -> *mut Node {
-        if cursor.0 == 0 || cursor.0 != self.scanner {
-            self.scanner = self.scanner.wrapping_add(1).max(1);
-            cursor.0 = self.scanner;
-            self.seen = ptr::null_mut();
+    /// The newest, null when there is none.
+    pub fn last(&self) -> *mut Node {
+        self.tail
+    }
+
+    /// Numbers what has no number yet (C1). `era` is this queue's. O(1) amortised: a signal is
+    /// numbered once.
+    pub fn number(&mut self, era: &mut u32) {
+        let (mut first, mut at, mut count) = (ptr::null_mut(), self.tail, 0);
+        while let Some(node) = NonNull::new(at) {
+            // SAFETY: in this queue, so held.
+            if unsafe { Node::stamp(node) } != 0 {
+                break;
+            }
+            (first, count) = (at, count + 1);
+            // SAFETY: likewise.
+            at = unsafe { Node::prev(node) };
         }
+        if self.stamp.checked_add(count).is_none() {
+            // C4.
+            *era = era.wrapping_add(1).max(1);
+            (self.stamp, first) = (0, self.head);
+        }
+        while let Some(node) = NonNull::new(first) {
+            self.stamp += 1;
+            // SAFETY: in this queue, so held.
+            unsafe { Node::set_stamp(node, self.stamp) };
+            // SAFETY: likewise.
+            first = unsafe { Node::next(node) };
+        }
+    }
+
+    /// Begins or goes on with the look of a cursor's receive: the last signal that it has looked at
+    /// and that is still here, or null; and how many signals were passed to find it. All that is here
+    /// is numbered.
+    pub fn seek(&mut self, cursor: &mut Cursor, of: Pid, era: u32) -> (*mut Node, u32) {
+        if cursor.era != era || cursor.of != of.to_raw() {
+            *cursor = Cursor { stamp: 0, era, of: of.to_raw() };
+        }
+        let wanted = cursor.stamp;
+        // SAFETY: null or in this queue (C3), so held.
+        let number = |node: *mut Node| NonNull::new(node).map_or(0, |node| unsafe { Node::stamp(node) });
+        let newest = number(self.tail);
+        if wanted >= newest {
+            // Nothing to look at: the hint stays with a receive that has something.
+            return (self.tail, 0);
+        }
+        let hint = number(self.seen);
+        let from_here = wanted.abs_diff(hint);
+        let mut at = if newest - wanted < from_here {
+            self.tail
+        } else if wanted < from_here {
+            ptr::null_mut()
+        } else {
+            self.seen
+        };
+        let mut passed = 0;
+        // Back, while it is too far; then on, as far as it goes.
+        while number(at) > wanted {
+            // SAFETY: not null, its number is not 0; in this queue, so held.
+            at = NonNull::new(at).map_or(ptr::null_mut(), |node| unsafe { Node::prev(node) });
+            passed += 1;
+        }
+        loop {
+            // SAFETY: null or in this queue.
+            let next = unsafe { self.after(at) };
+            if next.is_null() || number(next) > wanted {
+                break;
+            }
+            at = next;
+            passed += 1;
+        }
+        self.seen = at;
+        (at, passed)
+    }
+
+    /// The receive that looks has looked at `node`.
+    ///
+    /// # Safety
+    /// `node` is in this queue, and numbered.
+    pub unsafe fn pass(&mut self, cursor: &mut Cursor, node: NonNull<Node>) {
+        // SAFETY: by contract, so held.
+        cursor.stamp = unsafe { Node::stamp(node) };
+        self.seen = node.as_ptr();
+    }
+
+    /// Where the receive that looks has stopped (C3).
+    pub fn seen(&self) -> *mut Node {
         self.seen
     }
 
-    /// The receive of the last [`Queue::seen`] has looked at everything up to `node`.
-    ///
-    /// # Safety
-    /// `node` is null or in this queue.
-    pub unsafe fn set_seen(&mut self, node: *mut Node) {
-        self.seen = node;
+    /// A cursor that has everything behind it that is in the queue now.
+    pub fn cursor_at_end(&mut self, of: Pid, era: &mut u32) -> Cursor {
+        self.number(era);
+        Cursor { stamp: self.stamp, era: *era, of: of.to_raw() }
     }
 
-    /// A cursor that has everything behind it that is in the queue now.
-    pub fn cursor_at_end(&mut self) -> Cursor {
-        let mut cursor = Cursor::new();
-        self.seen(&mut cursor);
-        self.seen = self.tail;
-        cursor
+    /// How far the numbers are.
+    pub fn mark(&self, era: u32) -> Mark {
+        Mark { era, stamp: self.stamp }
+    }
+
+    /// Whether there is a signal that has come since.
+    pub fn has_newer(&self, mark: Mark, era: u32) -> bool {
+        let Some(tail) = NonNull::new(self.tail) else { return false };
+        // SAFETY: in this queue, so held.
+        let newest = unsafe { Node::stamp(tail) };
+        newest == 0 || era != mark.era || newest > mark.stamp
     }
 
     /// The one behind `node`, or the first when `node` is null.

@@ -2,11 +2,14 @@
 //!
 //! It is the process's own: it finds the running slice where the world keeps it
 //! ([`crate::world::Here`]) and checks that the slice is its process's. Used anywhere else (moved
-//! to another thread, kept after the process) it panics there and harms nobody.
+//! to another thread, kept after the process, or after its kernel) it panics there and harms nobody.
+//!
+//! What it compares is the process's address. It has a share of that memory (`header`, P5), so no other process, of this kernel or
+//! of another, is ever there while the context exists: the same address is the same process, which takes the same type.
 
-use core::any::TypeId;
 use core::fmt;
 use core::marker::PhantomData;
+use core::ptr::NonNull;
 use core::time::Duration;
 
 use crate::alias::AliasMode;
@@ -23,7 +26,7 @@ use crate::reason::Reason;
 use crate::received::{Peek, Received};
 use crate::send::SendError;
 use crate::signal::queue::Cursor;
-use crate::task::future::{Exit, FutureBody};
+use crate::task::future::{Exit, FutureBody, LargeBody, is_large};
 use crate::task::receive::{Alive, Info, Receive, ReceiveMatch, ReceiveTimeout, ReceiveWith, Sleep, Stop, YieldNow};
 use crate::task::waiting::SendWaiting;
 use crate::timer::record::TimerError;
@@ -99,18 +102,54 @@ impl<N> Recipient<N> for Address<N> {
     }
 }
 
-/// See the module.
+/// An async body's way to the kernel; see the module.
+///
+/// Invariant in `M`, because messages go into the process's mailbox and come out of here:
+///
+/// ```compile_fail,E0308
+/// use atropos_kernel::Context;
+/// fn lax(cx: Context<fn(&'static str)>) -> Context<for<'a> fn(&'a str)> {
+///     cx
+/// }
+/// ```
+///
+/// ```compile_fail,E0308
+/// use atropos_kernel::Context;
+/// fn strict(cx: Context<for<'a> fn(&'a str)>) -> Context<fn(&'static str)> {
+///     cx
+/// }
+/// ```
+///
+/// And nobody has two of one process:
+///
+/// ```compile_fail,E0277
+/// fn is_clone<T: Clone>() {}
+/// is_clone::<atropos_kernel::Context<()>>();
+/// ```
 pub struct Context<M> {
     pid: Pid,
-    /// Compared, never followed.
-    process: *const Header,
+    /// With the context's share of its memory.
+    process: NonNull<Header>,
     here: fn() -> *const Here,
-    takes: PhantomData<fn(M)>,
+    takes: PhantomData<fn(M) -> M>,
 }
 
 /// Runs foreign code contained within a process's slice, whoever has its [`Context`].
-#[derive(Debug)]
-pub struct Container<M>(Context<M>);
+///
+/// ```compile_fail,E0308
+/// use atropos_kernel::Container;
+/// fn lax(container: Container<fn(&'static str)>) -> Container<for<'a> fn(&'a str)> {
+///     container
+/// }
+/// ```
+pub struct Container<M> {
+    pid: Pid,
+    /// Compared, never followed. Without a share: nothing of the process is reached by it, so it does no harm where another process
+    /// has the memory and the pid.
+    process: *const Header,
+    here: fn() -> *const Here,
+    takes: PhantomData<fn(M) -> M>,
+}
 
 impl<M: Send + 'static> Container<M> {
     /// See [`Cx::contain`].
@@ -119,14 +158,54 @@ impl<M: Send + 'static> Container<M> {
     /// Outside the process's own slice.
     #[inline]
     pub fn contain<R>(&self, code: impl FnOnce() -> R) -> Result<R, Reason> {
-        self.0.with(|cx| cx.contain(code))
+        // SAFETY: used no longer than this call, and the slice lasts longer.
+        let slice = unsafe { Slice::noted(self.here) };
+        let is_own = |slice: &&Slice<'_>| {
+            let process = slice.process();
+            core::ptr::eq(process, self.process) && process.pid == self.pid && !slice.inside.get()
+        };
+        match slice.filter(is_own) {
+            Some(slice) => slice.hand.kernel.contained(code),
+            None => is_elsewhere(self.pid),
+        }
     }
 }
 
 // SAFETY: every use checks that it happens inside the process's own slice.
+unsafe impl<M> Send for Container<M> {}
+// SAFETY: as above: one thread at a time runs the slice.
+unsafe impl<M> Sync for Container<M> {}
+
+impl<M> fmt::Debug for Container<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Container").field("pid", &self.pid).finish_non_exhaustive()
+    }
+}
+
+#[cold]
+fn is_elsewhere(pid: Pid) -> ! {
+    panic!("the Context of {pid} was used outside its process")
+}
+
+// SAFETY: every use checks that it happens inside the process's own slice, but for the drop, which is for any thread (`header`, P5).
 unsafe impl<M> Send for Context<M> {}
 // SAFETY: as above: one thread at a time runs the slice.
 unsafe impl<M> Sync for Context<M> {}
+
+impl<M> Drop for Context<M> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: used only here, and the slice lasts longer.
+        let slice = unsafe { Slice::noted(self.here) };
+        if slice.is_some_and(|slice| core::ptr::eq(slice.process(), self.process.as_ptr())) {
+            // SAFETY: the context's share keeps it; its own slice.
+            unsafe { self.process.as_ref().context_is_gone() };
+        } else {
+            // SAFETY: the context's share, not used again.
+            unsafe { Header::give_up_context(self.process) };
+        }
+    }
+}
 
 impl<M> fmt::Debug for Context<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -135,10 +214,13 @@ impl<M> fmt::Debug for Context<M> {
 }
 
 impl<M: Send + 'static> Context<M> {
+    /// The context of a process, which has none yet: its body runs for the first time.
     pub(crate) fn new(cx: &Cx<'_, M>) -> Self {
-        let process: *const Header = cx.process();
+        let process = cx.process();
         // SAFETY: the process runs, so its kernel is there (P4).
-        let here = unsafe { cx.process().kernel.as_ref() }.here;
+        let here = unsafe { process.kernel.as_ref() }.here;
+        // SAFETY: its first slice, by contract.
+        let process = unsafe { process.share_with_context() };
         Self { pid: cx.pid(), process, here, takes: PhantomData }
     }
 
@@ -157,7 +239,7 @@ impl<M: Send + 'static> Context<M> {
 
     #[cold]
     pub(super) fn is_elsewhere(&self) -> ! {
-        panic!("the Context of {} was used outside its process", self.pid)
+        is_elsewhere(self.pid)
     }
 
     /// As [`Context::with`]; `None` outside the process's own slice, and while the kernel is at work in it. For
@@ -174,23 +256,18 @@ impl<M: Send + 'static> Context<M> {
     /// The caller uses it no longer than its caller's call lasts.
     #[inline(always)]
     pub(super) unsafe fn view<'h>(&self) -> Option<&'h Cx<'h, M>> {
-        // SAFETY: the place of this thread of execution, by World's contract.
-        let slice = unsafe { (*(self.here)()).get() }.cast::<Slice<'_>>();
-        // SAFETY: null, or noted for as long as the slice lasts, which is longer than this call.
-        let slice = unsafe { slice.as_ref() }?;
-        // The pid, because another process may have the memory by now. Of the same process it is of the same type.
-        let process = slice.process();
-        if !core::ptr::eq(process, self.process) || process.pid != self.pid || slice.inside.get() {
+        // SAFETY: by contract no longer than this call's caller, and the slice lasts longer.
+        let slice = unsafe { Slice::noted(self.here) }?;
+        // The same address is the same process (`header`, P5), and its messages are of the type that its context was made with.
+        if !core::ptr::eq(slice.process(), self.process.as_ptr()) || slice.inside.get() {
             return None;
         }
-        debug_assert!(process.vtable.takes == TypeId::of::<M>(), "a context is made of its process's Cx");
         Some(Cx::of(slice))
     }
 
     /// For what is to run contained while somebody else has the context.
     pub fn container(&self) -> Container<M> {
-        let Self { pid, process, here, takes } = *self;
-        Container(Self { pid, process, here, takes })
+        Container { pid: self.pid, process: self.process.as_ptr(), here: self.here, takes: PhantomData }
     }
 
     /// Who it is.
@@ -204,13 +281,13 @@ impl<M: Send + 'static> Context<M> {
     }
 
     /// The oldest message, EXIT, DOWN or timer, waiting for one if there is none. Cancel safe.
-    pub fn recv(&mut self) -> Receive<'_, M> {
+    pub fn recv(&self) -> Receive<'_, M> {
         Receive::new(self)
     }
 
     /// As [`Context::recv`], and what `take` makes of what has come, where it lies: what is moved as a whole, and through a
     /// layer or two, is waited for each time. `take` is called once, and should only sort.
-    pub fn recv_with<R, F>(&mut self, take: F) -> ReceiveWith<'_, M, F>
+    pub fn recv_with<R, F>(&self, take: F) -> ReceiveWith<'_, M, F>
     where
         F: FnMut(Received<M>) -> R,
     {
@@ -218,12 +295,12 @@ impl<M: Send + 'static> Context<M> {
     }
 
     /// As [`Context::recv`], but `None` when nothing has come in time. Cancel safe.
-    pub fn recv_timeout(&mut self, patience: Duration) -> ReceiveTimeout<'_, M> {
+    pub fn recv_timeout(&self, patience: Duration) -> ReceiveTimeout<'_, M> {
         ReceiveTimeout::new(self, patience)
     }
 
     /// The oldest that `wanted` accepts, waiting for it. Looks at each signal once.
-    pub fn recv_match<F>(&mut self, wanted: F) -> ReceiveMatch<'_, M, F>
+    pub fn recv_match<F>(&self, wanted: F) -> ReceiveMatch<'_, M, F>
     where
         F: FnMut(Peek<'_, M>) -> bool,
     {
@@ -232,7 +309,7 @@ impl<M: Send + 'static> Context<M> {
 
     /// As [`Context::recv_match`], from the cursor on ([`Context::cursor_at_end`]), and `None` when it
     /// has not come in time.
-    pub fn recv_match_from<F>(&mut self, from: Cursor, patience: Option<Duration>, wanted: F) -> ReceiveMatch<'_, M, F>
+    pub fn recv_match_from<F>(&self, from: Cursor, patience: Option<Duration>, wanted: F) -> ReceiveMatch<'_, M, F>
     where
         F: FnMut(Peek<'_, M>) -> bool,
     {
@@ -245,7 +322,7 @@ impl<M: Send + 'static> Context<M> {
     }
 
     /// The oldest that waits, without waiting.
-    pub fn try_recv(&mut self) -> Option<Received<M>> {
+    pub fn try_recv(&self) -> Option<Received<M>> {
         self.with(|cx| cx.receive())
     }
 
@@ -267,6 +344,11 @@ impl<M: Send + 'static> Context<M> {
     /// Whether a process is alive, after all that was sent to it before.
     pub fn is_alive(&self, pid: impl Into<Pid>) -> Alive<'_, M> {
         Alive::new(self, pid.into())
+    }
+
+    /// See [`Cx::is_gone`].
+    pub fn is_gone(&self, pid: impl Into<Pid>) -> bool {
+        self.with(|cx| cx.is_gone(pid.into()))
     }
 
     /// What a process knows of itself; `None` when it is dead.
@@ -389,7 +471,10 @@ impl<M: Send + 'static> Context<M> {
         S: FnOnce(Context<N>) -> F + Send + 'static,
         F: Future<Output: Exit> + Send + 'static,
     {
-        let spawned = self.spawn_body(options, FutureBody::new(start))?;
+        let spawned = match const { is_large::<F>() } {
+            true => self.spawn_body(options, LargeBody::new(start))?,
+            false => self.spawn_body(options, FutureBody::new(start))?,
+        };
         Ok((Address::new(spawned.pid), spawned.monitor))
     }
 

@@ -1,9 +1,14 @@
 //! The futures of a [`Context`].
 //!
 //! They ask the running slice when they are polled and keep nothing but what they need to
-//! ask again; what they wait for resumes the process, whichever future asked. When the
-//! slice has no reductions left they are pending and the process yields: a body that
+//! ask again; what they wait for resumes the process, whichever future asked. Polled with another waker than
+//! the process's they leave that with the process ([`super::waiters`]), until they are dropped. When the
+//! slice has no reductions left they are pending and the process yields ([`super::coop`]): a body that
 //! never runs out of messages cannot keep its core. In a dying process they stay pending.
+//!
+//! Any number of them may be under way in one process, receives as well: a signal goes to the one that
+//! is polled when it is there, and only in the poll that is ready. So each can be given up at any time
+//! and nothing is lost.
 
 use core::fmt;
 use core::future::Future;
@@ -12,7 +17,7 @@ use core::pin::Pin;
 use core::task::{Context as TaskContext, Poll};
 use core::time::Duration;
 
-use crate::cx::{Asked, Cx};
+use crate::cx::{Asked, Cx, Search};
 use crate::info::ProcessInfo;
 use crate::memory::NoMemory;
 use crate::pid::{Pid, Reference};
@@ -21,19 +26,12 @@ use crate::received::{Peek, Received};
 use crate::signal::ask::{Said, Waiting};
 use crate::signal::queue::Cursor;
 use crate::task::Context;
-
-/// Whether the future may go on; otherwise the process yields.
-pub(super) fn may_go_on<M: Send + 'static>(cx: &Cx<'_, M>) -> bool {
-    if cx.is_exhausted() {
-        cx.want_yield();
-        return false;
-    }
-    !cx.is_dying()
-}
+use crate::task::coop::{Listener, may_go_on, rests};
+use crate::task::waiters::On;
 
 /// An alarm that ends with its future.
 pub(super) struct Patience<'c, M: Send + 'static> {
-    pub(super) context: &'c Context<M>,
+    listener: Listener<'c, M>,
     time: Option<Duration>,
     alarm: Option<Reference>,
 }
@@ -41,7 +39,11 @@ pub(super) struct Patience<'c, M: Send + 'static> {
 impl<'c, M: Send + 'static> Patience<'c, M> {
     /// As long as this; `None`: for ever.
     pub(super) fn new(context: &'c Context<M>, time: Option<Duration>) -> Self {
-        Self { context, time, alarm: None }
+        Self { listener: context.listener(), time, alarm: None }
+    }
+
+    pub(super) fn context(&self) -> &'c Context<M> {
+        self.listener.context
     }
 
     /// Whether it is at an end. Starts the alarm the first time; without memory for one the
@@ -60,35 +62,50 @@ impl<'c, M: Send + 'static> Patience<'c, M> {
             }
         }
     }
+
+    /// The future is pending: until its alarm, or what `on` says.
+    pub(super) fn listen(&mut self, cx: &Cx<'_, M>, task: &TaskContext<'_>, on: On) {
+        self.listener.on(cx, task, on, self.alarm);
+    }
 }
 
 impl<M: Send + 'static> Drop for Patience<'_, M> {
     fn drop(&mut self) {
         if let Some(alarm) = self.alarm {
             // Where there is no slice any more there is no timer any more.
-            let _ = self.context.try_with(|cx| cx.end_timer(alarm));
+            let _ = self.context().try_with(|cx| cx.end_timer(alarm));
         }
     }
 }
 
 /// The oldest signal, as `take` makes it of what lies there.
 #[inline(always)]
-fn receive<M: Send + 'static, R>(context: &Context<M>, take: impl FnOnce(Received<M>) -> R) -> Poll<R> {
+fn receive<M: Send + 'static, R>(
+    listener: &mut Listener<'_, M>,
+    task: &TaskContext<'_>,
+    take: impl FnOnce(Received<M>) -> R,
+) -> Poll<R> {
     // As [`Context::with`], without a closure, which would be a function of its own.
     // SAFETY: for this call.
-    let Some(cx) = (unsafe { context.view() }) else { context.is_elsewhere() };
-    if !may_go_on(cx) {
+    let Some(cx) = (unsafe { listener.context.view() }) else { listener.context.is_elsewhere() };
+    if !may_go_on(cx, task) {
         return Poll::Pending;
     }
-    cx.receive_as(|received| Poll::Ready(take(received)), || Poll::Pending)
+    cx.receive_as(
+        |received| Poll::Ready(take(received)),
+        || {
+            listener.on(cx, task, On::Mail(cx.mark()), None);
+            Poll::Pending
+        },
+    )
 }
 
 /// See [`Context::recv`].
-pub struct Receive<'c, M: Send + 'static>(&'c Context<M>);
+pub struct Receive<'c, M: Send + 'static>(Listener<'c, M>);
 
 impl<'c, M: Send + 'static> Receive<'c, M> {
     pub(super) fn new(context: &'c Context<M>) -> Self {
-        Self(context)
+        Self(context.listener())
     }
 }
 
@@ -96,20 +113,20 @@ impl<M: Send + 'static> Future for Receive<'_, M> {
     type Output = Received<M>;
 
     #[inline(always)]
-    fn poll(self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<Received<M>> {
-        receive(self.0, |received| received)
+    fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Received<M>> {
+        receive(&mut self.0, task, |received| received)
     }
 }
 
 /// See [`Context::recv_with`].
 pub struct ReceiveWith<'c, M: Send + 'static, F> {
-    context: &'c Context<M>,
+    listener: Listener<'c, M>,
     take: F,
 }
 
 impl<'c, M: Send + 'static, F> ReceiveWith<'c, M, F> {
     pub(super) fn new(context: &'c Context<M>, take: F) -> Self {
-        Self { context, take }
+        Self { listener: context.listener(), take }
     }
 }
 
@@ -122,9 +139,9 @@ where
     type Output = R;
 
     #[inline(always)]
-    fn poll(mut self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<R> {
+    fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<R> {
         let this = &mut *self;
-        receive(this.context, &mut this.take)
+        receive(&mut this.listener, task, &mut this.take)
     }
 }
 
@@ -140,15 +157,18 @@ impl<'c, M: Send + 'static> ReceiveTimeout<'c, M> {
 impl<M: Send + 'static> Future for ReceiveTimeout<'_, M> {
     type Output = Option<Received<M>>;
 
-    fn poll(mut self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        self.0.context.with(|cx| {
-            if !may_go_on(cx) {
+    fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        self.0.context().with(|cx| {
+            if !may_go_on(cx, task) {
                 return Poll::Pending;
             }
             match cx.receive() {
                 Some(received) => Poll::Ready(Some(received)),
                 None if !cx.is_dying() && self.0.is_over(cx) => Poll::Ready(None),
-                None => Poll::Pending,
+                None => {
+                    self.0.listen(cx, task, On::Mail(cx.mark()));
+                    Poll::Pending
+                }
             }
         })
     }
@@ -176,16 +196,24 @@ where
     /// `None` only with a patience.
     type Output = Option<Received<M>>;
 
-    fn poll(mut self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        this.patience.context.with(|cx| {
-            if !may_go_on(cx) {
+        this.patience.context().with(|cx| {
+            if !may_go_on(cx, task) {
                 return Poll::Pending;
             }
-            match cx.receive_match(&mut this.cursor, &mut this.wanted) {
-                Some(received) => Poll::Ready(Some(received)),
-                None if !cx.is_dying() && this.patience.is_over(cx) => Poll::Ready(None),
-                None => Poll::Pending,
+            match cx.search(&mut this.cursor, &mut this.wanted) {
+                Search::Found(received) => Poll::Ready(Some(received)),
+                // The rest in the next slice, from the cursor on.
+                Search::Unfinished => {
+                    rests(cx.slice(), task.waker());
+                    Poll::Pending
+                }
+                Search::Nothing if !cx.is_dying() && this.patience.is_over(cx) => Poll::Ready(None),
+                Search::Nothing => {
+                    this.patience.listen(cx, task, On::Mail(cx.mark()));
+                    Poll::Pending
+                }
             }
         })
     }
@@ -203,32 +231,47 @@ impl<'c, M: Send + 'static> Sleep<'c, M> {
 impl<M: Send + 'static> Future for Sleep<'_, M> {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<()> {
-        self.0.context.with(|cx| if may_go_on(cx) && self.0.is_over(cx) { Poll::Ready(()) } else { Poll::Pending })
+    fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<()> {
+        self.0.context().with(|cx| {
+            if !may_go_on(cx, task) {
+                return Poll::Pending;
+            }
+            if self.0.is_over(cx) {
+                cx.spend(1);
+                return Poll::Ready(());
+            }
+            self.0.listen(cx, task, On::Alarm);
+            Poll::Pending
+        })
     }
 }
 
 /// See [`Context::yield_now`].
 pub struct YieldNow<'c, M: Send + 'static> {
     context: &'c Context<M>,
-    yielded: bool,
+    /// The slice in which it was polled first.
+    since: Option<u64>,
 }
 
 impl<'c, M: Send + 'static> YieldNow<'c, M> {
     pub(super) fn new(context: &'c Context<M>) -> Self {
-        Self { context, yielded: false }
+        Self { context, since: None }
     }
 }
 
 impl<M: Send + 'static> Future for YieldNow<'_, M> {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<()> {
-        if core::mem::replace(&mut self.yielded, true) {
-            return Poll::Ready(());
-        }
-        self.context.with(|cx| cx.want_yield());
-        Poll::Pending
+    fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<()> {
+        self.context.with(|cx| {
+            let now = cx.slices();
+            // Polled again in the same slice, by whatever has woken its task, it has not let anybody run.
+            if *self.since.get_or_insert(now) != now && !cx.is_dying() {
+                return Poll::Ready(());
+            }
+            rests(cx.slice(), task.waker());
+            Poll::Pending
+        })
     }
 }
 
@@ -270,8 +313,15 @@ impl Asking {
         ask: impl FnOnce(&Cx<'_, M>) -> Result<Asked<T>, NoMemory>,
         said: impl FnOnce(Said) -> T,
     ) -> Poll<T> {
+        if context.poll_proceed(task).is_pending() {
+            return Poll::Pending;
+        }
         if let Self::NotYet = self {
-            let asked = context.with(|cx| if cx.is_dying() { None } else { Some(ask(cx)) });
+            let asked = context.with(|cx| {
+                // What is known at once costs as much as what is not.
+                cx.spend(1);
+                if cx.is_dying() { None } else { Some(ask(cx)) }
+            });
             match asked {
                 None => return Poll::Pending,
                 Some(Ok(Asked::Known(value))) => {

@@ -10,7 +10,9 @@ use crate::in_line::InLine;
 use crate::pid::Pid;
 use crate::send::SendError;
 use crate::task::Context;
-use crate::task::receive::{Patience, may_go_on};
+use crate::task::coop::may_go_on;
+use crate::task::receive::Patience;
+use crate::task::waiters::On;
 
 /// See [`Context::send_waiting`].
 #[must_use = "it sends when it is awaited"]
@@ -33,16 +35,18 @@ impl<M: Send + 'static, N> Unpin for SendWaiting<'_, M, N> {}
 impl<M: Send + 'static, N: Send + 'static> Future for SendWaiting<'_, M, N> {
     type Output = Result<(), SendError<N>>;
 
-    fn poll(mut self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        this.patience.context.with(|cx| {
-            if !may_go_on(cx) {
+        this.patience.context().with(|cx| {
+            if !may_go_on(cx, task) {
                 return Poll::Pending;
             }
             let Some(message) = this.message.take() else { panic!("polled after it was ready") };
             match cx.send_in_line(&mut this.line, this.to, message) {
                 Err(SendError::Full(message)) if !this.patience.is_over(cx) => {
                     this.message = Some(message);
+                    let on = this.line.waiter().map_or(On::Slice, On::Line);
+                    this.patience.listen(cx, task, on);
                     Poll::Pending
                 }
                 sent => {

@@ -65,6 +65,25 @@ impl TimerNode {
     pub fn is_on_wheel(&self) -> bool {
         self.place.get() != NOWHERE
     }
+
+    /// It will be put on a wheel, and is due then; see `arrivals`.
+    pub(super) fn arrives(&self, due: u64) {
+        debug_assert_eq!(self.place.get(), NOWHERE, "a timer is on one wheel");
+        self.due.set(due);
+    }
+
+    pub(super) fn arrives_at(&self) -> u64 {
+        self.due.get()
+    }
+
+    /// What follows it where it lies while it is on no wheel.
+    pub(super) fn next(&self) -> *mut Self {
+        self.next.get()
+    }
+
+    pub(super) fn set_next(&self, to: *mut Self) {
+        self.next.set(to);
+    }
 }
 
 impl Default for TimerNode {
@@ -148,7 +167,8 @@ impl Wheel {
         let tick = due.div_ceil(1 << TICK_BITS).max(self.now).min(LAST_TICK);
         // SAFETY: by contract.
         let inner = unsafe { node.as_ref() };
-        debug_assert_eq!(inner.place.get(), NOWHERE, "a timer is on one wheel");
+        // Checked always: two slots would lead to it, and one of them to freed memory.
+        assert_eq!(inner.place.get(), NOWHERE, "a timer is on one wheel");
         inner.due.set(tick);
         self.len += 1;
         let differ = u64::BITS - (tick ^ self.now).leading_zeros();

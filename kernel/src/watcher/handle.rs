@@ -132,6 +132,10 @@ impl ExitWatch {
     /// (3) Withdraws it: true when it was in force, and so will never fire; what was to be done is dropped here. O(1) amortised.
     pub(crate) fn withdraw(&self, hand: &Hand<'_>) -> bool {
         let head = self.head();
+        // Another kernel's is not looked for here.
+        if self.pid().is_some_and(|pid| !hand.kernel.lends(pid)) {
+            return false;
+        }
         // AcqRel: pairs with the exchange of `fire`, whichever came first, and sees the pid.
         if head.state.compare_exchange(ARMED, WITHDRAWN, Ordering::AcqRel, Ordering::Acquire).is_err() {
             return false;

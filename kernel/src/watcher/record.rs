@@ -111,7 +111,7 @@ impl Head {
             return hand.kernel.world().watch_fired(fired);
         }
         let mut fired = Some(fired);
-        hand.kernel.contain(&mut || fired.take().into_iter().for_each(Fired::run));
+        hand.contain(&mut || fired.take().into_iter().for_each(Fired::run));
     }
 
     /// Gives up a share. Wait-free.

@@ -34,12 +34,18 @@ pub(crate) struct Stepped {
     pub(crate) lost: AtomicUsize,
     /// Panics go through the kernel, as in a world that cannot catch them.
     pub(crate) lets_through: bool,
+    /// Cores look after each other when a slice lasts for a millisecond.
+    pub(crate) rescues: bool,
 }
 
 // SAFETY: `here` is a thread-local.
 unsafe impl World for Stepped {
     fn now(&self) -> u64 {
         self.now.load(Ordering::Relaxed)
+    }
+
+    fn rescues_after(&self) -> Option<u64> {
+        self.rescues.then_some(1_000_000)
     }
 
     fn wake(&self, _: usize) {

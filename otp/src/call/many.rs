@@ -1,25 +1,70 @@
 //! Many requests at a time: [`Calls`].
 
 use alloc::vec::Vec;
-use core::task::Poll;
+use core::task::{Context as TaskContext, Poll, Waker};
 use core::time::Duration;
 
-use atropos_kernel::{Context, Cursor, Peek, Received};
+use atropos_kernel::{Arrival, Arrivals, Context, Cursor, Peek, Received};
 
 use super::{CallError, Pending};
-use crate::wait::Alarm;
+use crate::wait::{Alarm, poll_search};
 
-/// Requests under way, each with a label: sent at once, gathered as the answers come.
+/// Requests under way, each with a label: sent at once, gathered as the answers come, in the order in which they come.
+///
+/// ```
+/// use std::time::Duration;
+/// use atropos_otp::{Calls, Context, Reply, Server, ServerRef};
+///
+/// async fn all<S: Server<Message = Reply<u32>>>(cx: &Context<()>, servers: &[ServerRef<S>]) -> Vec<(usize, u32)> {
+///     let mut calls = Calls::new();
+///     for (place, server) in servers.iter().enumerate() {
+///         if let Ok(request) = server.request(cx, |reply| reply) {
+///             calls.add(place, request);
+///         }
+///     }
+///     let mut answers = Vec::new();
+///     // Within a second for all of them together; then the loop ends.
+///     while let Some((label, answer)) = calls.next(cx, Duration::from_secs(1)).await {
+///         if let (Some(place), Ok(answer)) = (label, answer) {
+///             answers.push((place, answer));
+///         }
+///     }
+///     answers
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Calls<L, T> {
-    pending: Vec<(L, Pending<T>)>,
+    pending: Vec<Request<L, T>>,
+    /// In which order they are answered.
+    row: Arrivals,
     /// Up to where the mailbox has been searched for DOWNs of all.
     cursor: Cursor,
+    patience: Patience,
+}
+
+#[derive(Debug)]
+struct Request<L, T> {
+    label: L,
+    request: Pending<T>,
+    arrival: Arrival,
+    /// It has been polled, by the arrival's waker, and is pending since.
+    waits: bool,
+}
+
+/// The deadline of all requests of a collection.
+#[derive(Clone, Copy, Debug)]
+enum Patience {
+    /// None was said.
+    Open,
+    /// At this moment of the world's clock.
+    Until(u64),
+    /// It was over, and that was said.
+    Over,
 }
 
 impl<L, T> Default for Calls<L, T> {
     fn default() -> Self {
-        Self { pending: Vec::new(), cursor: Cursor::new() }
+        Self { pending: Vec::new(), row: Arrivals::new(), cursor: Cursor::new(), patience: Patience::Open }
     }
 }
 
@@ -30,10 +75,16 @@ impl<L, T: Send + 'static> Calls<L, T> {
     }
 
     /// One more.
-    pub fn add(&mut self, label: L, request: Pending<T>) {
+    pub fn add(&mut self, label: L, mut request: Pending<T>) {
         // Its DOWN may be here already.
         self.cursor = Cursor::new();
-        self.pending.push((label, request));
+        // From now on its answer takes its place when it comes, whoever looks. There is nobody to be woken yet.
+        let arrival = self.row.expect(Waker::noop());
+        let waits = request.leave(&arrival.waker());
+        if !waits {
+            arrival.comes();
+        }
+        self.pending.push(Request { label, request, arrival, waits });
     }
 
     /// Requests that are not answered yet.
@@ -46,51 +97,126 @@ impl<L, T: Send + 'static> Calls<L, T> {
         self.pending.is_empty()
     }
 
-    /// The next answer, whosever comes first; `None` when there is no request left. With
-    /// [`CallError::TimedOut`] and no label when nothing has come in time: the requests go on.
+    /// The next answer, in the order in which they have come; `None` when there is no request left.
+    ///
+    /// The first `within` that is given is the deadline of the collection, for all answers together. When it is over
+    /// before all are answered, that is said once, by [`CallError::TimedOut`] and no label; afterwards there are those
+    /// answers that have come all the same, and then `None`. The requests themselves go on: [`Calls::renew`] waits for
+    /// them again. Given up in the middle, nothing is lost.
     pub async fn next<M: Send + 'static>(
         &mut self,
         cx: &Context<M>,
         within: impl Into<Option<Duration>>,
     ) -> Option<(Option<L>, Result<T, CallError>)> {
+        cx.checkpoint().await;
         if self.pending.is_empty() {
+            self.renew();
             return None;
         }
-        let alarm = match Alarm::start(cx, within.into()) {
+        let now = cx.with(|cx| cx.now());
+        if let (Patience::Open, Some(within)) = (self.patience, within.into()) {
+            let within = u64::try_from(within.as_nanos()).unwrap_or(u64::MAX);
+            self.patience = Patience::Until(now.saturating_add(within));
+        }
+        let left = match self.patience {
+            Patience::Open => None,
+            Patience::Until(end) => Some(Duration::from_nanos(end.saturating_sub(now))),
+            Patience::Over => Some(Duration::ZERO),
+        };
+        let mut alarm = match Alarm::start(cx, left) {
             Ok(alarm) => alarm,
             Err(error) => return Some((None, Err(error.into()))),
         };
-        let Self { pending, cursor } = self;
         let ready = core::future::poll_fn(|task| {
-            for (index, (_, request)) in pending.iter_mut().enumerate() {
-                if let Poll::Ready(result) = request.poll_answer(cx, task) {
-                    return Poll::Ready(Some((index, result)));
+            if cx.poll_proceed(task).is_pending() {
+                return Poll::Pending;
+            }
+            match self.poll(cx, task) {
+                Poll::Ready(ready) => Poll::Ready(Some(ready)),
+                Poll::Pending => alarm.poll_rung(task, self.is_monitored()).map(|()| None),
+            }
+        });
+        match ready.await {
+            Some((index, result)) => {
+                let Request { label, request, .. } = self.pending.remove(index);
+                request.abandon(cx);
+                Some((Some(label), result))
+            }
+            None if matches!(self.patience, Patience::Over) => None,
+            None => {
+                self.patience = Patience::Over;
+                Some((None, Err(CallError::TimedOut)))
+            }
+        }
+    }
+
+    /// Whether one of them looks for a DOWN in the mailbox.
+    fn is_monitored(&self) -> bool {
+        self.pending.iter().any(|request| request.request.monitor().is_some())
+    }
+
+    /// The one that has come first, and what it is.
+    fn poll<M: Send + 'static>(
+        &mut self,
+        cx: &Context<M>,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<(usize, Result<T, CallError>)> {
+        for request in &mut self.pending {
+            if request.arrival.place().is_none() && !(request.waits && request.arrival.passes_on_to(task.waker())) {
+                // Who polls is another task than before: the call goes there from now on.
+                let before = core::mem::replace(&mut request.arrival, self.row.expect(task.waker()));
+                request.waits = request.request.leave(&request.arrival.waker());
+                if !request.waits {
+                    match before.place() {
+                        // It came in the last moment.
+                        Some(_) => request.arrival = before,
+                        None => request.arrival.comes(),
+                    }
                 }
             }
-            // One search for all: each signal is looked at once.
-            let place = |monitor| pending.iter().position(|(_, request)| request.monitor() == Some(monitor));
-            let down = |peek: Peek<'_, M>| matches!(peek, Peek::Down(down) if place(down.reference).is_some());
-            if let Some(Received::Down(down)) = cx.with(|cx| cx.receive_match(cursor, down))
-                && let Some(index) = place(down.reference)
-            {
-                let (_, request) = &mut pending[index];
-                return Poll::Ready(Some((index, request.last_words(cx, task, down.reason))));
+        }
+        // In the order of their places. One whose reply was dropped may wait still, for what that means.
+        let mut come: Vec<_> =
+            self.pending.iter().enumerate().filter_map(|(at, one)| Some((one.arrival.place()?, at))).collect();
+        come.sort_unstable();
+        for (_, at) in come {
+            let Request { request, arrival, waits, .. } = &mut self.pending[at];
+            if let Poll::Ready(result) = request.poll_answer(cx, task) {
+                return Poll::Ready((at, result));
             }
-            if alarm.has_rung() { Poll::Ready(None) } else { Poll::Pending }
-        });
-        Some(match ready.await {
-            Some((index, result)) => {
-                let (label, request) = self.pending.remove(index);
-                request.abandon(cx);
-                (Some(label), result)
+            // It takes a new place when there is more.
+            *arrival = self.row.expect(task.waker());
+            let waker = arrival.waker();
+            *waits = true;
+            if let Poll::Ready(result) = request.poll_answer(cx, &mut TaskContext::from_waker(&waker)) {
+                return Poll::Ready((at, result));
             }
-            None => (None, Err(CallError::TimedOut)),
-        })
+        }
+        if !self.is_monitored() {
+            return Poll::Pending;
+        }
+        // One search for all: each signal is looked at once.
+        let Self { pending, cursor, .. } = self;
+        let place = |monitor| pending.iter().position(|one| one.request.monitor() == Some(monitor));
+        let down = |peek: Peek<'_, M>| matches!(peek, Peek::Down(down) if place(down.reference).is_some());
+        match poll_search(cx, task, cursor, down) {
+            Poll::Ready(Some(Received::Down(down))) => match place(down.reference) {
+                Some(at) => Poll::Ready((at, pending[at].request.last_words(cx, task, down.reason))),
+                None => Poll::Pending,
+            },
+            _ => Poll::Pending,
+        }
+    }
+
+    /// The next [`Calls::next`] that is told how long to wait begins a new deadline.
+    pub fn renew(&mut self) {
+        self.patience = Patience::Open;
     }
 
     /// Gives up all that is left.
     pub fn abandon<M: Send + 'static>(&mut self, cx: &Context<M>) {
-        for (_, request) in self.pending.drain(..) {
+        self.renew();
+        for Request { request, .. } in self.pending.drain(..) {
             request.abandon(cx);
         }
     }

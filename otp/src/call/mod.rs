@@ -18,7 +18,7 @@ mod one;
 
 use core::future::Future;
 use core::pin::Pin;
-use core::task::Poll;
+use core::task::{Poll, Waker};
 use core::time::Duration;
 
 use atropos_kernel::{
@@ -30,7 +30,7 @@ pub use error::CallError;
 pub use many::Calls;
 pub(crate) use one::Call;
 
-use crate::wait::{Alarm, first};
+use crate::wait::{Alarm, first, poll_search};
 
 /// How long a call waits if nothing else is said.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -106,12 +106,14 @@ where
 {
     let now = || cx.with(|cx| cx.now());
     let start = now();
+    cx.checkpoint().await;
     let (message, pending) = prepare(cx, to, make)?;
+    let mut kept = Kept { cx, pending };
     if let Err(error) = cx.send_waiting(to, message, within).await {
-        return pending.not_sent(cx, &error);
+        return Err(error.without_message().into());
     }
     let spent = Duration::from_nanos(now().saturating_sub(start));
-    pending.answer(cx, within.map(|within| within.saturating_sub(spent))).await
+    kept.wait(within.map(|within| within.saturating_sub(spent))).await
 }
 
 /// A message with a reply in it that is still to be sent to a server, which is monitored.
@@ -128,6 +130,25 @@ where
     let cursor = cx.cursor_at_end();
     let monitor = cx.monitor(to)?;
     Ok((message, Pending::monitored(to, monitor, cursor, answer)))
+}
+
+/// A request under way, which is given up when this goes, whatever future it is part of (`wait`, W3).
+struct Kept<'c, M: Send + 'static, T: Send + 'static> {
+    cx: &'c Context<M>,
+    pending: Pending<T>,
+}
+
+impl<M: Send + 'static, T: Send + 'static> Kept<'_, M, T> {
+    async fn wait(&mut self, within: Option<Duration>) -> Result<T, CallError> {
+        let mut alarm = Alarm::start(self.cx, within)?;
+        self.pending.look_until(self.cx, &mut alarm).await.unwrap_or(Err(CallError::TimedOut))
+    }
+}
+
+impl<M: Send + 'static, T: Send + 'static> Drop for Kept<'_, M, T> {
+    fn drop(&mut self) {
+        self.pending.unwatch(self.cx);
+    }
 }
 
 impl<T: Send + 'static> Pending<T> {
@@ -158,79 +179,50 @@ impl<T: Send + 'static> Pending<T> {
         }
     }
 
-    /// Waits for the answer.
+    /// Waits for the answer. Given up in the middle it leaves nothing.
     pub async fn answer<M: Send + 'static>(
-        mut self,
+        self,
         cx: &Context<M>,
         within: impl Into<Option<Duration>>,
     ) -> Result<T, CallError> {
-        self.wait(cx, within.into()).await
+        Kept { cx, pending: self }.wait(within.into()).await
     }
 
-    /// [`Pending::answer`], where it is. (A future that is moved into another is copied, and again in each layer.)
-    pub(crate) async fn wait<M: Send + 'static>(
+    /// Looks for the answer until it rings; `None` then.
+    pub(crate) async fn look_until<M: Send + 'static>(
         &mut self,
         cx: &Context<M>,
-        within: Option<Duration>,
-    ) -> Result<T, CallError> {
-        let result = match within.map(|within| Alarm::start(cx, Some(within))) {
-            None => core::future::poll_fn(|task| self.poll(cx, task)).await,
-            Some(Ok(alarm)) => {
-                core::future::poll_fn(|task| match self.poll(cx, task) {
-                    Poll::Pending if alarm.has_rung() => Poll::Ready(Err(CallError::TimedOut)),
-                    poll => poll,
-                })
-                .await
+        alarm: &mut Alarm<'_, M>,
+    ) -> Option<Result<T, CallError>> {
+        let mail = self.monitor().is_some();
+        core::future::poll_fn(|task| {
+            // W1.
+            if cx.poll_proceed(task).is_pending() {
+                return Poll::Pending;
             }
-            Some(Err(error)) => Err(error.into()),
-        };
-        self.unwatch(cx);
-        result
-    }
-
-    /// Looks for the answer for a while; `None` when it takes longer.
-    pub(crate) async fn look<M: Send + 'static>(
-        &mut self,
-        cx: &Context<M>,
-        within: impl Into<Option<Duration>>,
-    ) -> Option<Result<T, CallError>> {
-        match Alarm::start(cx, within.into()) {
-            Ok(alarm) => self.look_until(cx, &alarm).await,
-            Err(error) => Some(Err(error.into())),
-        }
-    }
-
-    async fn look_until<M: Send + 'static>(
-        &mut self,
-        cx: &Context<M>,
-        alarm: &Alarm<'_, M>,
-    ) -> Option<Result<T, CallError>> {
-        core::future::poll_fn(|task| match self.poll(cx, task) {
-            Poll::Ready(result) => Poll::Ready(Some(result)),
-            Poll::Pending if alarm.has_rung() => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
+            match self.poll(cx, task) {
+                Poll::Ready(result) => Poll::Ready(Some(result)),
+                Poll::Pending => alarm.poll_rung(task, mail).map(|()| None),
+            }
         })
         .await
     }
 
     /// Waits for the end of a server that is monitored, which its answer promises; why it ended.
     pub(crate) async fn end<M: Send + 'static>(
-        mut self,
+        self,
         cx: &Context<M>,
         within: impl Into<Option<Duration>>,
     ) -> Result<Reason, CallError> {
-        let ended = match Alarm::start(cx, within.into()) {
-            Ok(alarm) => self.end_until(cx, &alarm).await,
-            Err(error) => Err(error.into()),
-        };
-        self.abandon(cx);
-        ended
+        let mut kept = Kept { cx, pending: self };
+        let mut alarm = Alarm::start(cx, within.into())?;
+        kept.pending.end_until(cx, &mut alarm).await
     }
 
     async fn end_until<M: Send + 'static>(
         &mut self,
         cx: &Context<M>,
-        alarm: &Alarm<'_, M>,
+        alarm: &mut Alarm<'_, M>,
     ) -> Result<Reason, CallError> {
         match self.look_until(cx, alarm).await {
             Some(Ok(_)) => {}
@@ -253,12 +245,14 @@ impl<T: Send + 'static> Pending<T> {
 
     fn unwatch<M: Send + 'static>(&self, cx: &Context<M>) {
         if let Some(monitor) = self.monitor() {
-            cx.demonitor(monitor, true);
+            // Where there is no slice any more there is no monitor any more, or its process does nothing more about it.
+            let _ = cx.try_with(|cx| cx.demonitor(monitor, true));
         }
     }
 
+    /// The answer, if it has come.
     #[inline(always)]
-    fn poll<M: Send + 'static>(
+    pub(crate) fn poll<M: Send + 'static>(
         &mut self,
         cx: &Context<M>,
         task: &mut core::task::Context<'_>,
@@ -286,8 +280,8 @@ impl<T: Send + 'static> Pending<T> {
         let Waits::Monitored { monitor, cursor, .. } = &mut self.waits else { return Poll::Pending };
         let monitor = *monitor;
         let down = |peek: Peek<'_, M>| matches!(peek, Peek::Down(down) if down.reference == monitor);
-        match cx.with(|cx| cx.receive_match(cursor, down)) {
-            Some(Received::Down(down)) => Poll::Ready(self.last_words(cx, task, down.reason)),
+        match poll_search(cx, task, cursor, down) {
+            Poll::Ready(Some(Received::Down(down))) => Poll::Ready(self.last_words(cx, task, down.reason)),
             _ => Poll::Pending,
         }
     }
@@ -303,6 +297,15 @@ impl<T: Send + 'static> Pending<T> {
         match self.poll_answer(cx, task) {
             Poll::Ready(Ok(answer)) => Ok(answer),
             _ => Err(CallError::Down(reason)),
+        }
+    }
+
+    /// Leaves a waker where the answer comes; false when there is something there already, which is looked at by a poll.
+    fn leave(&mut self, waker: &Waker) -> bool {
+        match &mut self.waits {
+            Waits::Request(requested) => requested.leave(waker),
+            Waits::Monitored { answer: Some(answer), .. } => answer.leave(waker),
+            Waits::Monitored { .. } => true,
         }
     }
 

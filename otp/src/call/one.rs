@@ -56,6 +56,9 @@ where
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        if this.asks.is_some() && this.cx.poll_proceed(task).is_pending() {
+            return Poll::Pending;
+        }
         if let Some(make) = this.asks.take() {
             this.waits = Some(request(this.cx, this.to, make)?);
             if this.within.is_some() {
@@ -65,8 +68,10 @@ where
         let Some(pending) = &mut this.waits else { panic!("polled after it was ready") };
         let result = match pending.poll(this.cx, task) {
             Poll::Ready(result) => result,
-            Poll::Pending if this.alarm.as_ref().is_some_and(Alarm::has_rung) => Err(CallError::TimedOut),
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending => match this.alarm.as_mut().map(|alarm| alarm.poll_rung(task, false)) {
+                Some(Poll::Ready(())) => Err(CallError::TimedOut),
+                _ => return Poll::Pending,
+            },
         };
         this.waits = None;
         this.alarm = None;

@@ -2,7 +2,8 @@
 //!
 //! `queue` holds what is to be handled before the mailbox is looked at (M1); `postponed` what waits for a change of state
 //! (M2). A running timeout is a timer whose message names the clock and a number; the number is compared when the message
-//! comes, so a timeout that has been cancelled or started anew meanwhile is not one (M4).
+//! comes, so a timeout that has been cancelled or started anew meanwhile is not one (M4). One of no time has no timer: it is in `due`
+//! until `queue` is empty, and ends there as any other does (M5).
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -15,6 +16,7 @@ use super::step::{Clock, Happened, Move, Setting, Step};
 use super::{Machine, Machining, Signal};
 use crate::call::{CallError, PATIENCE};
 use crate::server::{Next, Refusal, Server, ServerRef, Serving};
+use crate::wait::breathe;
 
 /// What a machine's process is sent.
 pub struct Note<M: Machine>(What<M>);
@@ -56,6 +58,8 @@ pub struct Driver<M: Machine> {
     queue: VecDeque<Happened<M>>,
     postponed: VecDeque<Happened<M>>,
     clocks: Vec<Running>,
+    /// Timeouts of no time that have not been handled, in the order in which they were started (M5).
+    due: Vec<Clock>,
     numbers: u64,
 }
 
@@ -73,6 +77,7 @@ impl<M: Machine> Driver<M> {
             queue: VecDeque::new(),
             postponed: VecDeque::new(),
             clocks: Vec::new(),
+            due: Vec::new(),
             numbers: 0,
         }
     }
@@ -104,8 +109,21 @@ impl<M: Machine> Driver<M> {
             if let Err(reason) = self.take(step, cx).await {
                 return Next::Stop(reason);
             }
-            next = self.queue.pop_front();
+            next = self.pop();
+            if next.is_some() {
+                // Nothing is received between two of these.
+                breathe(cx.context()).await;
+            }
         }
+    }
+
+    /// What is to be handled before the mailbox is looked at.
+    fn pop(&mut self) -> Option<Happened<M>> {
+        if let Some(happened) = self.queue.pop_front() {
+            return Some(happened);
+        }
+        // M5.
+        if self.due.is_empty() { None } else { Some(rung(self.due.remove(0))) }
     }
 
     /// Takes a step; an error is the machine's end.
@@ -151,6 +169,7 @@ impl<M: Machine> Driver<M> {
     }
 
     fn cancel(&mut self, clock: Clock, cx: Machining<'_, M>) {
+        self.due.retain(|due| *due != clock);
         if let Some(place) = self.clocks.iter().position(|running| running.clock == clock) {
             cx.cancel_timer(self.clocks.swap_remove(place).timer);
         }
@@ -161,7 +180,7 @@ impl<M: Machine> Driver<M> {
         match time {
             None => {}
             // M5.
-            Some(Duration::ZERO) => self.queue.push_back(rung(clock)),
+            Some(Duration::ZERO) => self.due.push(clock),
             Some(time) => {
                 self.numbers += 1;
                 let number = self.numbers;
@@ -203,7 +222,7 @@ impl<M: Machine> Server for Driver<M> {
             What::Event(event) => Some(Happened::Event(event)),
             What::Rings { clock, number } => self.rings(clock, number),
             // What `init` and the first `enter` have queued.
-            What::Began => self.queue.pop_front(),
+            What::Began => self.pop(),
         };
         self.turn(happened, cx).await
     }

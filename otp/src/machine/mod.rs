@@ -14,7 +14,11 @@
 //!   before any event.
 //! - M4. The event timeout ends with the next event, whichever it is; the state timeout ends with the state; a named one
 //!   ends when it is started anew or cancelled. One that has ended never comes, not even when it was due already.
-//! - M5. A timeout of no time is an event at once: behind what has been inserted, before what comes from outside.
+//! - M5. A timeout of no time is a timeout: it comes when all that was inserted or brought back is handled, before
+//!   what comes from outside, and several in the order in which they were started. Until it comes it ends as any other does (M4): a
+//!   change of state, another event, a cancellation or a new start ends it.
+//! - M6. Between two events that did not come from outside the machine lets others run when its reductions are used up: one that
+//!   inserts an event for each that it handles keeps no core, and can be killed.
 
 mod driver;
 mod functions;

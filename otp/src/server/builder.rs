@@ -10,7 +10,7 @@ use super::rebirth::{Mail, Rebirth};
 use super::serve::Birth;
 use super::{Envelope, Server, ServerRef, serve};
 use crate::report::Hook;
-use crate::start::{Ack, Confirmed, Launched, Ready, StartError, confirm, launch, ready};
+use crate::start::{Ack, Confirmed, Launched, Ready, StartError, Tie, launch, ready, up};
 use crate::supervisor::{History, Intensity};
 
 /// A server that is to be started, and how: by a process ([`Start::link`], [`Start::alone`]), the host
@@ -18,7 +18,7 @@ use crate::supervisor::{History, Intensity};
 pub struct Start<'n, S: Server> {
     state: S,
     rebirth: Option<Rebirth<S>>,
-    options: SpawnOptions<'n>,
+    options: SpawnOptions<'static>,
     name: Option<&'n str>,
     within: Option<Duration>,
     hook: Option<Hook>,
@@ -47,7 +47,7 @@ impl<'n, S: Server> Start<'n, S> {
     where
         'n: 'm,
     {
-        Start { options: self.options.name(name), name: Some(name), ..self }
+        Start { name: Some(name), ..self }
     }
 
     /// Whether it traps exits: then it hears of its parent's end, by `terminate`.
@@ -120,7 +120,8 @@ impl<'n, S: Server> Start<'n, S> {
         self.within
     }
 
-    /// Starts it, linked with the caller; the future waits until it is up. `None`: it had nothing to do.
+    /// Starts it, linked with the caller, when the future is first polled, which waits until it is up. `None`: it had nothing to do.
+    /// A future that is dropped before it has ended has started nothing: see [`Start::alone`].
     pub fn link_or_ignored<'c, M: Send + 'static>(
         self,
         cx: &'c Context<M>,
@@ -134,22 +135,19 @@ impl<'n, S: Server> Start<'n, S> {
         cx: &'c Context<M>,
     ) -> impl Future<Output = Result<Option<ServerRef<S>>, StartError>> + Send + use<'c, S, M> {
         let within = self.within;
-        // Not in the future, which then holds nothing of the server's type: rustc cannot tell yet that what is in a
-        // future is `'static`, where a bound asks for it.
-        let launched = self.launch(cx);
+        // The future holds nothing of the caller's but the context.
+        let name = self.name.map(Box::<str>::from);
+        let start = Start { name: None, ..self };
         async move {
-            let mut launched = launched?;
-            match confirm(cx, &mut launched, within).await? {
-                Confirmed::Ignored => Ok(None),
-                Confirmed::Up => {
-                    cx.demonitor(launched.monitor, true);
-                    Ok(Some(ServerRef::new(launched.pid)))
-                }
+            let launched = Start { name: name.as_deref(), ..start }.launch(cx, Tie::Free)?;
+            match up(cx, launched, within).await? {
+                (Confirmed::Ignored, _) => Ok(None),
+                (Confirmed::Up, pid) => Ok(Some(ServerRef::new(pid))),
             }
         }
     }
 
-    /// Starts it, linked with the caller; the future waits until it is up. One that ignores is an error here.
+    /// Starts it, linked with the caller; see [`Start::alone`]. One that ignores is an error here.
     pub fn link<'c, M: Send + 'static>(
         self,
         cx: &'c Context<M>,
@@ -157,7 +155,9 @@ impl<'n, S: Server> Start<'n, S> {
         self.linked().alone(cx)
     }
 
-    /// As [`Start::link`], not linked.
+    /// Starts it, not linked, when the future is first polled, which waits until it is up. Dropped before it has ended (it has lost a
+    /// `select!`, or was in a timeout of another library), the start is undone: the process is killed, and no monitor, DOWN or EXIT is left;
+    /// if it sleeps in its `init`, its name is free at once. One that ignores is an error here.
     pub fn alone<'c, M: Send + 'static>(
         self,
         cx: &'c Context<M>,
@@ -182,11 +182,15 @@ impl<'n, S: Server> Start<'n, S> {
     }
 
     /// Starts the process, monitored, and linked if the options say so.
-    pub(crate) fn launch<M: Send + 'static>(self, cx: &Context<M>) -> Result<Launched, StartError> {
+    pub(crate) fn launch<M: Send + 'static>(self, cx: &Context<M>, tie: Tie) -> Result<Launched, StartError> {
         let Self { state, rebirth, options, name, hook, .. } = self;
         let birth = Birth { state, rebirth, hook };
         let body = move |cx: Context<Envelope<S>>, ready: Ready| serve(cx, ready, birth);
-        launch(cx, &options, body).map_err(|error| StartError::of_spawn(error, cx, name))
+        let launched = match name {
+            Some(name) => launch(cx, &options.name(name), tie, body),
+            None => launch(cx, &options, tie, body),
+        };
+        launched.map_err(|error| StartError::of_spawn(error, cx, name))
     }
 
     fn linked(mut self) -> Self {
@@ -202,7 +206,11 @@ impl<'n, S: Server> Start<'n, S> {
 
     /// Starts it from the host. The second value says when it is up; a host thread can block on it, or not care.
     pub fn from_host(self, host: &Host<'_>) -> Result<(ServerRef<S>, Starting), StartError> {
-        let Self { state, rebirth, options, hook, .. } = self;
+        let Self { state, rebirth, options, name, hook, .. } = self;
+        let options = match name {
+            Some(name) => options.name(name),
+            None => options,
+        };
         let birth = Birth { state, rebirth, hook };
         let (ready, ack) = ready(None)?;
         let server = host.spawn_async(&options, move |cx| serve(cx, ready, birth))?;

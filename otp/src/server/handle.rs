@@ -166,10 +166,12 @@ impl<S: Server> ServerRef<S> {
         M: Send + 'static,
         T: Send + 'static,
     {
+        cx.checkpoint().await;
         request(cx, self.pid, |reply| Envelope::system(make(reply)))?.answer(cx, PATIENCE).await
     }
 
-    /// From now on the server takes no message, until it is resumed; they wait.
+    /// From now on the server takes no message, until it is resumed; they wait. Given up before the server has met it, it
+    /// does nothing.
     pub async fn suspend<M: Send + 'static>(self, cx: &Context<M>) -> Result<(), CallError> {
         self.system(cx, System::Suspend).await
     }
@@ -230,6 +232,7 @@ impl<S: Server> ServerRef<S> {
         reason: Reason,
         within: impl Into<Option<Duration>>,
     ) -> Result<Reason, CallError> {
+        cx.checkpoint().await;
         request_monitored(cx, self.pid, |reply| Envelope::<S>::system(System::Stop(reason, reply)))?
             .end(cx, within)
             .await
@@ -261,6 +264,13 @@ impl<S: Server> ServerName<S> {
         Self { name: name.into(), serves: PhantomData }
     }
 
+    /// Who has it now. A caller who tries again and again while there is nobody lets the others run: among them whoever
+    /// starts the server again.
+    async fn looked_up<M: Send + 'static>(&self, cx: &Context<M>) -> Result<ServerRef<S>, CallError> {
+        cx.checkpoint().await;
+        self.find(cx)
+    }
+
     /// Who has it now.
     pub fn find<M: Send + 'static>(&self, cx: &Context<M>) -> Result<ServerRef<S>, CallError> {
         cx.whereis(&self.name).map(ServerRef::new).ok_or(CallError::NoName)
@@ -278,6 +288,7 @@ impl<S: Server> ServerName<S> {
         message: S::Message,
         within: impl Into<Option<Duration>>,
     ) -> Result<(), SendError<S::Message>> {
+        cx.checkpoint().await;
         match self.find(cx) {
             Ok(server) => server.cast_waiting(cx, message, within).await,
             Err(_) => Err(SendError::NoName(message)),
@@ -303,7 +314,7 @@ impl<S: Server> ServerName<S> {
         M: Send + 'static,
         T: Send + 'static,
     {
-        self.find(cx)?.call(cx, make).await
+        self.looked_up(cx).await?.call(cx, make).await
     }
 
     /// See [`ServerRef::call_within`].
@@ -317,7 +328,7 @@ impl<S: Server> ServerName<S> {
         M: Send + 'static,
         T: Send + 'static,
     {
-        self.find(cx)?.call_within(cx, within, make).await
+        self.looked_up(cx).await?.call_within(cx, within, make).await
     }
 
     /// See [`ServerRef::call_waiting`]. As for [`ServerName::cast_waiting`].
@@ -331,6 +342,6 @@ impl<S: Server> ServerName<S> {
         M: Send + 'static,
         T: Send + 'static,
     {
-        self.find(cx)?.call_waiting(cx, within, make).await
+        self.looked_up(cx).await?.call_waiting(cx, within, make).await
     }
 }

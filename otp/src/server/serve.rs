@@ -20,7 +20,7 @@ use super::{Next, Refusal, Server, Serving};
 use crate::contained::contained;
 use crate::report::{Hook, Report};
 use crate::start::Ready;
-use crate::wait::{Alarm, Ring, breathe, first};
+use crate::wait::{Alarm, Ring, breathe, first, poll_search};
 
 /// What a server's process begins with.
 pub(crate) struct Birth<S: Server> {
@@ -171,10 +171,9 @@ impl<S: Server> Loop<S> {
             };
         }
         // Without room for a timer it waits without one: as if something had come.
-        let alarm = Alarm::start(&self.cx, patience).unwrap_or_else(|_| Alarm::never(&self.cx));
+        let mut alarm = Alarm::start(&self.cx, patience).unwrap_or_else(|_| Alarm::never(&self.cx));
         let (cx, cursor) = (&self.cx, &mut self.urgent);
-        breathe(cx).await;
-        core::future::poll_fn(|_| {
+        core::future::poll_fn(|task| {
             let urgent = |peek: Peek<'_, Envelope<S>>| match peek {
                 Peek::Message(envelope) | Peek::Timer { message: envelope, .. } => match &envelope.0 {
                     Content::Message(message) => S::is_urgent(message),
@@ -182,10 +181,14 @@ impl<S: Server> Loop<S> {
                 },
                 _ => false,
             };
-            match cx.with(|cx| cx.receive_match(cursor, urgent).or_else(|| cx.receive())) {
+            let found = match poll_search(cx, task, cursor, urgent) {
+                Poll::Ready(None) => cx.try_recv(),
+                Poll::Ready(found) => found,
+                Poll::Pending => return Poll::Pending,
+            };
+            match found {
                 Some(received) => Poll::Ready(Some(received)),
-                None if alarm.has_rung() => Poll::Ready(None),
-                None => Poll::Pending,
+                None => alarm.poll_rung(task, true).map(|()| None),
             }
         })
         .await
@@ -207,7 +210,11 @@ impl<S: Server> Loop<S> {
             let mut patience = None;
             let message = match next {
                 Next::Stop(reason) => return reason,
-                Next::Continue(message) => Some(message),
+                Next::Continue(message) => {
+                    // Nothing is received, so nothing else lets the others run (`wait`, W1).
+                    breathe(&self.cx).await;
+                    Some(message)
+                }
                 // The last state died of it; `init` of this one came first, and what that wanted.
                 Next::Wait | Next::Timeout(_) if self.poison.is_some() => self.poison.take().map(Held::into_inner),
                 Next::Wait if !S::URGENT => self.cx.recv_with(sort).await,
@@ -307,9 +314,12 @@ impl<S: Server> Loop<S> {
         self.statistics.system += 1;
         match system {
             System::Suspend(reply) => {
+                // Who has given it up would not resume it either.
+                if reply.try_send(()).is_err() {
+                    return Asked::Done;
+                }
                 self.statistics.suspended = true;
                 self.trace(Event::Suspended);
-                reply.send(());
                 return Asked::Suspend;
             }
             System::Resume(reply) => {

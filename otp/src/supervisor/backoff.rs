@@ -54,7 +54,7 @@ impl Backoff {
             }
             wait = wait.saturating_mul(self.factor).min(self.limit);
         }
-        let spread = wait.as_nanos() as u64 / 100 * u64::from(self.jitter);
+        let spread = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX) / 100 * u64::from(self.jitter);
         let less = if spread == 0 { 0 } else { random % (spread + 1) };
         wait - Duration::from_nanos(less)
     }

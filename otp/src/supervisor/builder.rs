@@ -16,7 +16,7 @@ use super::running::supervise;
 use super::spec::{AutoShutdown, ChildSpec, SpecError, Strategy};
 use crate::report::Hook;
 use crate::server::Starting;
-use crate::start::{Confirmed, Launched, Ready, StartError, confirm, launch, ready};
+use crate::start::{Confirmed, Launched, Ready, StartError, Tie, launch, ready, up};
 
 /// A supervisor that is to be started, and its children. As in OTP it allows one restart in 5 s unless told otherwise
 /// ([`Intensity::FORGIVING`] allows three).
@@ -142,7 +142,9 @@ impl Supervisor {
         self.template.as_ref().map_or(Ok(()), |template| template.traits.check(None, self.auto))
     }
 
-    /// Starts it, linked with the caller, and waits until its children are up.
+    /// Starts it, linked with the caller, and waits until its children are up. A future that is dropped before that has the
+    /// supervisor shut down, with the children that it has: the one that is on its way to be up is killed. Nothing of it comes
+    /// to the caller any more.
     pub async fn link<M: Send + 'static>(self, cx: &Context<M>) -> Result<SupervisorRef, StartError> {
         self.start(cx, SpawnOptions::new().link()).await
     }
@@ -158,13 +160,10 @@ impl Supervisor {
         cx: &Context<M>,
         ties: SpawnOptions<'_>,
     ) -> Result<SupervisorRef, StartError> {
-        let mut launched = self.launch(cx, ties)?;
-        match confirm(cx, &mut launched, None).await? {
-            Confirmed::Up => {
-                cx.demonitor(launched.monitor, true);
-                Ok(SupervisorRef::new(launched.pid))
-            }
-            Confirmed::Ignored => unreachable!("a supervisor ignores nothing"),
+        let launched = self.launch(cx, ties, Tie::FreeSupervisor)?;
+        match up(cx, launched, None).await? {
+            (Confirmed::Up, pid) => Ok(SupervisorRef::new(pid)),
+            (Confirmed::Ignored, _) => unreachable!("a supervisor ignores nothing"),
         }
     }
 
@@ -173,12 +172,13 @@ impl Supervisor {
         mut self,
         cx: &Context<M>,
         ties: SpawnOptions<'_>,
+        tie: Tie,
     ) -> Result<Launched, StartError> {
         self.check()?;
         let name = self.name.take();
         let options = options(ties, name.as_deref());
         let body = move |cx: Context<Request>, ready: Ready| supervise(cx, ready, self);
-        launch(cx, &options, body).map_err(|error| StartError::of_spawn(error, cx, name.as_deref()))
+        launch(cx, &options, tie, body).map_err(|error| StartError::of_spawn(error, cx, name.as_deref()))
     }
 
     /// Starts it from the host. The second value says when it is up.

@@ -3,17 +3,21 @@
 //! They lie in slots, each with its neighbours in the order of start: adding, removing and going from one to the next
 //! cost the same however many there are. A child's place is its slot, which another may have when it is gone; what outlives a
 //! child (a try of a restart that is on its way) says which try it is. A child is down, up, or to be
-//! restarted. `processes` has those that are up; making room in it comes before the process that will need it, so noting
-//! a child that has been started cannot fail.
+//! restarted. `processes` has those that are up, and, by the process that they had last, those that are to be restarted: a
+//! dynamic child has no other name. Making room in it comes before the process that will need it, so noting a child that has been
+//! started cannot fail.
+//!
+//! What a supervisor is asked in numbers (how many are up, how many are supervisors, whether a significant child is left) is
+//! counted where a child changes, and never by a walk: a hundred thousand ends cost a hundred thousand times one.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::hash::{BuildHasherDefault, Hasher};
 
-use atropos_kernel::{Held, NoMemory, Pid, Reference};
+use atropos_kernel::{Held, NoMemory, Pid, Reason, Reference};
 use hashbrown::HashMap;
 
-use super::spec::{ChildId, Factory, Restart, Traits};
+use super::spec::{ChildId, ChildKind, Factory, Restart, Traits};
 use crate::report::Offender;
 
 /// A child's place.
@@ -43,11 +47,38 @@ pub(super) struct Child {
     pub(super) state: State,
     /// Deaths in a row, for the back-off.
     pub(super) deaths: u32,
+    /// How far its stop has come.
+    pub(super) ending: Ending,
+    /// The process that it has, or had last.
+    was: Option<Pid>,
+    /// The process by which `processes` leads here.
+    key: Option<Pid>,
+}
+
+/// How far the stop of a child has come (`stop`).
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// It is not being stopped.
+    No,
+    /// The stop that is under way takes its DOWN.
+    Awaited,
+    /// Its DOWN has come, and the stop has not come to it yet.
+    Ended(Reason),
 }
 
 impl Child {
     pub(super) fn new(id: Option<ChildId>, traits: Traits, factory: Held<Factory>) -> Self {
-        Self { id, traits, factory: Some(factory), state: State::Down, deaths: 0 }
+        let (state, ending) = (State::Down, Ending::No);
+        Self { id, traits, factory: Some(factory), state, deaths: 0, ending, was: None, key: None }
+    }
+
+    /// Whether it keeps a supervisor alive that ends with its significant children.
+    fn keeps(&self) -> bool {
+        self.traits.significant && self.state != State::Down
+    }
+
+    fn is_up(&self) -> bool {
+        matches!(self.state, State::Up { .. })
     }
 
     pub(super) fn is_temporary(&self) -> bool {
@@ -108,6 +139,10 @@ pub(super) struct Children {
     last: u32,
     free: u32,
     len: usize,
+    up: usize,
+    supervisors: usize,
+    /// Significant ones that are up or to be restarted.
+    keeping: usize,
     ids: BTreeMap<ChildId, Place>,
     processes: Processes,
 }
@@ -119,12 +154,14 @@ fn place(slot: u32) -> Option<Place> {
 impl Children {
     pub(super) fn new() -> Self {
         let (ids, processes) = (BTreeMap::new(), Processes::default());
-        Self { slots: Vec::new(), first: NONE, last: NONE, free: NONE, len: 0, ids, processes }
+        let (len, up, supervisors, keeping) = (0, 0, 0, 0);
+        Self { slots: Vec::new(), first: NONE, last: NONE, free: NONE, len, up, supervisors, keeping, ids, processes }
     }
 
     /// Adds one at the end. Its id, if it has one, is not in use.
     pub(super) fn add(&mut self, child: Child) -> Place {
         let id = child.id.clone();
+        self.supervisors += usize::from(child.traits.kind == ChildKind::Supervisor);
         let slot = Slot { child: Some(child), before: self.last, behind: NONE };
         let new = self.free;
         let new = match self.slots.get_mut(new as usize) {
@@ -171,8 +208,11 @@ impl Children {
         self.free = place.0;
         self.join(before, behind);
         self.len -= 1;
-        if let Some(pid) = child.pid() {
-            self.processes.remove(&pid);
+        self.up -= usize::from(child.is_up());
+        self.supervisors -= usize::from(child.traits.kind == ChildKind::Supervisor);
+        self.keeping -= usize::from(child.keeps());
+        if let Some(key) = child.key {
+            self.processes.remove(&key);
         }
         if let Some(id) = &child.id {
             self.ids.remove(id);
@@ -194,18 +234,47 @@ impl Children {
         self.ids.get(id).copied()
     }
 
+    /// The child that has this process, or is to be restarted and had it last.
     pub(super) fn by_pid(&self, pid: Pid) -> Option<Place> {
         self.processes.get(&pid).copied()
     }
 
-    /// Those that are up. (For who waits: start functions need not be `Sync`.)
-    pub(super) fn processes(&self) -> &Processes {
-        &self.processes
+    /// The child whose DOWN by this monitor the stop under way takes; without a monitor, whose EXIT.
+    pub(super) fn awaited(&self, pid: Pid, by: Option<Reference>) -> Option<Place> {
+        let place = self.by_pid(pid)?;
+        let child = self.get(place)?;
+        let State::Up { monitor, .. } = child.state else { return None };
+        (by.is_none_or(|by| by == monitor) && !matches!(child.ending, Ending::No)).then_some(place)
+    }
+
+    /// The child that had this process, whose DOWN a stop has taken, keeps the reason.
+    pub(super) fn ended(&mut self, pid: Pid, reason: Reason) -> Option<Place> {
+        let place = self.by_pid(pid)?;
+        self.get_mut(place)?.ending = Ending::Ended(reason);
+        Some(place)
+    }
+
+    /// The reason of a child whose DOWN a stop has taken.
+    pub(super) fn take_end(&mut self, place: Place) -> Option<Reason> {
+        match core::mem::replace(&mut self.get_mut(place)?.ending, Ending::Awaited) {
+            Ending::Ended(reason) => Some(reason),
+            Ending::No | Ending::Awaited => None,
+        }
     }
 
     /// Children that are up.
     pub(super) fn up(&self) -> usize {
-        self.processes.len()
+        self.up
+    }
+
+    /// Children that are supervisors.
+    pub(super) fn supervisors(&self) -> usize {
+        self.supervisors
+    }
+
+    /// Whether a significant child is up or to be restarted.
+    pub(super) fn any_significant(&self) -> bool {
+        self.keeping > 0
     }
 
     /// Children.
@@ -256,15 +325,33 @@ impl Children {
     pub(super) fn set(&mut self, place: Place, state: State) -> Option<Held<Factory>> {
         let child = self.slots.get_mut(place.0 as usize)?.child.as_mut()?;
         let mut spent = None;
-        if let State::Up { pid, .. } = child.state {
-            self.processes.remove(&pid);
+        self.up -= usize::from(child.is_up());
+        self.keeping -= usize::from(child.keeps());
+        if let Some(key) = child.key.take() {
+            self.processes.remove(&key);
         }
         child.state = state;
-        if let State::Up { pid, .. } = state {
-            if child.is_temporary() {
-                spent = child.factory.take();
+        child.ending = Ending::No;
+        self.up += usize::from(child.is_up());
+        self.keeping += usize::from(child.keeps());
+        match state {
+            State::Up { pid, .. } => {
+                if child.is_temporary() {
+                    spent = child.factory.take();
+                }
+                (child.was, child.key) = (Some(pid), Some(pid));
+                self.processes.insert(pid, place);
             }
-            self.processes.insert(pid, place);
+            // Without room it has no name until it is up again.
+            State::Restarting { .. } => {
+                if let Some(was) = child.was
+                    && self.processes.try_reserve(1).is_ok()
+                {
+                    child.key = Some(was);
+                    self.processes.insert(was, place);
+                }
+            }
+            State::Down => {}
         }
         spent
     }

@@ -184,9 +184,9 @@ impl<A: Send + 'static> DynamicRef<A> {
     }
 
     /// Starts a child with these arguments, and waits until it is up; its process, or `None` when it had
-    /// nothing to do.
+    /// nothing to do. Given up, it is undone: see [`SupervisorRef::start_child`].
     pub async fn start<M: Send + 'static>(self, cx: &Context<M>, arguments: A) -> Result<Option<Pid>, StartChildError> {
         let arguments: Arguments = Box::new(arguments);
-        self.supervisor.ask(cx, |reply| Request::StartDynamic(arguments, reply)).await?
+        self.supervisor.ask_to_add(cx, |reply| Request::StartDynamic(arguments, reply)).await
     }
 }

@@ -5,15 +5,18 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::any::TypeId;
 use core::fmt;
+use core::task::{Context as TaskContext, Poll, Waker};
 
-use atropos_kernel::{Context, Pid, Reply};
+use atropos_kernel::{Context, Host, Pid, Reply};
 
 use super::intensity::Carried;
-use super::requests::{Request, Which};
+use super::requests::{Added, Request, Which};
 use super::spec::{ChildId, ChildKind, ChildSpec, SpecError};
-use crate::call::{CallError, request};
+use crate::call::{CallError, Pending, request};
 use crate::start::StartError;
+use crate::wait::Alarm;
 
 /// A supervisor's process. Cheap to copy; it outlives the supervisor.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -143,10 +146,37 @@ impl From<CallError> for ControlError {
     }
 }
 
+/// A request to add a child that is given up when it is dropped. The supervisor finds that out by itself, unless it has answered
+/// and the answer was not read.
+struct Undo<'c, M: Send + 'static> {
+    cx: &'c Context<M>,
+    to: Pid,
+    pending: Option<Pending<Added>>,
+}
+
+impl<M: Send + 'static> Drop for Undo<'_, M> {
+    fn drop(&mut self) {
+        let Some(mut pending) = self.pending.take() else { return };
+        // Outside the caller's own slice nothing can be asked.
+        if self.cx.try_with(|_| ()).is_none() {
+            return;
+        }
+        let answer = pending.poll(self.cx, &mut TaskContext::from_waker(Waker::noop()));
+        if let Poll::Ready(Ok(Ok(Some(pid)))) = answer {
+            let _ = self.cx.with(|cx| cx.send(self.to, Request::GiveUp(pid)));
+        }
+    }
+}
+
 impl SupervisorRef {
     /// A process that the caller knows to be a supervisor; requests check it again.
     pub const fn new(pid: Pid) -> Self {
         Self(pid)
+    }
+
+    /// A process, if it is a supervisor that lives.
+    pub fn of_process(host: &Host<'_>, pid: Pid) -> Option<Self> {
+        (host.takes(pid) == Some(TypeId::of::<Request>())).then_some(Self(pid))
     }
 
     /// Who.
@@ -168,14 +198,28 @@ impl SupervisorRef {
         request.answer(cx, None).await
     }
 
-    /// Adds a child, starts it, and waits until it is up; its process, or `None` when it had nothing to do.
+    /// As [`SupervisorRef::ask`], to add a child. Given up, it is undone: the supervisor stops the child, and forgets it.
+    pub(super) async fn ask_to_add<M, F>(self, cx: &Context<M>, make: F) -> Added
+    where
+        M: Send + 'static,
+        F: FnOnce(Reply<Added>) -> Request,
+    {
+        let mut undo = Undo { cx, to: self.0, pending: Some(request(cx, self.0, make)?) };
+        let Some(pending) = undo.pending.as_mut() else { unreachable!("put there just now") };
+        let added = pending.look_until(cx, &mut Alarm::never(cx)).await;
+        undo.pending = None;
+        added.unwrap_or(Err(CallError::NoReply))?
+    }
+
+    /// Adds a child, starts it, and waits until it is up; its process, or `None` when it had nothing to do. If the caller gives up
+    /// before, because it drops the future or dies, the child is stopped as soon as it is up, and forgotten.
     pub async fn start_child<M: Send + 'static>(
         self,
         cx: &Context<M>,
         child: ChildSpec,
     ) -> Result<Option<Pid>, StartChildError> {
         let child = Box::new(child);
-        self.ask(cx, |reply| Request::StartChild(child, reply)).await?
+        self.ask_to_add(cx, |reply| Request::StartChild(child, reply)).await
     }
 
     /// Stops a child and keeps its specification; a temporary one is forgotten. No restart follows.
@@ -188,7 +232,8 @@ impl SupervisorRef {
         self.ask(cx, |reply| Request::Terminate(which, reply)).await?
     }
 
-    /// Stops a child by its process, also a dynamic one. One that is dead already is no error.
+    /// Stops a child by its process, also a dynamic one; one that waits to be restarted, by the process that it had last: it is
+    /// not started again then. One that is dead already is no error.
     pub async fn terminate_process<M: Send + 'static>(
         self,
         cx: &Context<M>,
@@ -218,7 +263,7 @@ impl SupervisorRef {
         self.ask(cx, |reply| Request::Delete(id, reply)).await?
     }
 
-    /// Its children, in the order of start.
+    /// Its children, in the order of start (OTP's supervisor names the last one first).
     pub async fn which_children<M: Send + 'static>(self, cx: &Context<M>) -> Result<Vec<ChildInfo>, CallError> {
         self.ask(cx, Request::Which).await
     }

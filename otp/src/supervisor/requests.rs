@@ -10,8 +10,7 @@ use super::dynamic::Arguments;
 use super::handle::{ChildInfo, ChildState, ControlError, Counts, StartChildError};
 use super::intensity::Carried;
 use super::running::{Flow, Running};
-use super::spec::{ChildId, ChildKind, ChildSpec, Strategy};
-use crate::wait::breathe;
+use super::spec::{ChildId, ChildSpec, Strategy};
 
 /// Whom to terminate.
 #[derive(Debug)]
@@ -20,10 +19,15 @@ pub(super) enum Which {
     Process(Pid),
 }
 
+/// What comes of a request to add a child.
+pub(super) type Added = Result<Option<Pid>, StartChildError>;
+
 /// What a supervisor's process takes.
 pub(crate) enum Request {
-    StartChild(Box<ChildSpec>, Reply<Result<Option<Pid>, StartChildError>>),
-    StartDynamic(Arguments, Reply<Result<Option<Pid>, StartChildError>>),
+    StartChild(Box<ChildSpec>, Reply<Added>),
+    StartDynamic(Arguments, Reply<Added>),
+    /// Whoever had this child added waits no more, and has not read the answer: the child goes.
+    GiveUp(Pid),
     Terminate(Which, Reply<Result<(), ControlError>>),
     Restart(ChildId, Reply<Result<Option<Pid>, ControlError>>),
     Delete(ChildId, Reply<Result<(), ControlError>>),
@@ -43,11 +47,11 @@ impl Running {
         match request {
             Request::StartChild(spec, reply) => {
                 let started = self.add(*spec).await;
-                reply.send(started);
+                self.say_started(started, reply).await;
             }
             Request::StartDynamic(arguments, reply) => {
                 let started = self.add_dynamic(arguments).await;
-                reply.send(started);
+                self.say_started(started, reply).await;
             }
             Request::Terminate(which, reply) => {
                 let terminated = self.terminate(which).await;
@@ -57,6 +61,7 @@ impl Running {
                 let restarted = self.start_again(&id).await;
                 reply.send(restarted);
             }
+            Request::GiveUp(pid) => self.give_up(pid).await,
             Request::Delete(id, reply) => reply.send(self.delete(&id)),
             Request::Which(reply) => {
                 let children = self.which().await;
@@ -126,6 +131,20 @@ impl Running {
         }
     }
 
+    /// Answers a request to add a child. A child that nobody waits for any more is given up: its starter does not know of it.
+    async fn say_started(&mut self, started: Added, reply: Reply<Added>) {
+        if let Err(Ok(Some(pid))) = reply.try_send(started) {
+            self.give_up(pid).await;
+        }
+    }
+
+    async fn give_up(&mut self, pid: Pid) {
+        if let Some(place) = self.children.by_pid(pid) {
+            self.stop(place).await;
+            self.remove(place);
+        }
+    }
+
     async fn terminate(&mut self, which: Which) -> Result<(), ControlError> {
         let place = match which {
             Which::Id(_) if self.strategy == Strategy::Dynamic => return Err(ControlError::Dynamic),
@@ -133,7 +152,8 @@ impl Running {
             Which::Process(pid) => match self.children.by_pid(pid) {
                 Some(place) => place,
                 // The dead are terminated; a stranger is not ours to.
-                None if !self.cx.is_alive(pid).await => return Ok(()),
+                // (By a look: a stranger that is busy is not waited for.)
+                None if self.cx.is_gone(pid) => return Ok(()),
                 None => return Err(ControlError::NotFound),
             },
         };
@@ -180,17 +200,15 @@ impl Running {
                 children.push(ChildInfo { id: child.id.clone(), state, kind: child.traits.kind });
             }
             next = self.children.after(place);
-            if children.len() % 1024 == 0 {
-                breathe(&self.cx).await;
-            }
+            breathe(&self.cx).await;
         }
         children
     }
 
     fn count(&self) -> Counts {
-        let supervisors = self.children.iter().filter(|(_, child)| child.traits.kind == ChildKind::Supervisor).count();
-        let all = self.children.len();
+        let (all, supervisors) = (self.children.len(), self.children.supervisors());
         let specs = if self.strategy == Strategy::Dynamic { 1 } else { all };
         Counts { specs, active: self.children.up(), supervisors, workers: all - supervisors }
     }
 }
+use crate::wait::breathe;

@@ -55,6 +55,8 @@ fn sorted(received: Received<Request>, parent: Option<Pid>, asked: &mut Option<R
 pub(super) struct Running {
     pub(super) cx: Context<Request>,
     parent: Option<Pid>,
+    /// While its children are started for the first time: its parent, whose EXIT ends that. Nobody waits for it any more then.
+    pub(super) heeds: Option<Option<Pid>>,
     pub(super) strategy: Strategy,
     pub(super) intensity: Intensity,
     pub(super) auto: AutoShutdown,
@@ -84,6 +86,7 @@ pub(crate) async fn supervise(cx: Context<Request>, ready: Ready, supervisor: Su
     let mut running = Running {
         cx,
         parent: ready.parent(),
+        heeds: Some(ready.parent()),
         strategy,
         intensity,
         auto,
@@ -102,6 +105,7 @@ pub(crate) async fn supervise(cx: Context<Request>, ready: Ready, supervisor: Su
         ready.fail(&running.cx, reason.clone());
         return reason;
     }
+    running.heeds = None;
     ready.up();
     let reason = running.run().await;
     running.stop_all().await;
@@ -169,9 +173,7 @@ impl Running {
             && match self.auto {
                 AutoShutdown::Never => false,
                 AutoShutdown::AnySignificant => true,
-                AutoShutdown::AllSignificant => {
-                    !self.children.iter().any(|(_, child)| child.traits.significant && child.state != State::Down)
-                }
+                AutoShutdown::AllSignificant => !self.children.any_significant(),
             };
         if over { Flow::Stop(Reason::SHUTDOWN) } else { Flow::Go }
     }

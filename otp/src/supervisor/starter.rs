@@ -21,7 +21,7 @@ use super::requests::Request;
 use super::spec::Factory;
 use crate::report::Hook;
 use crate::server::{Server, Start};
-use crate::start::{Launched, Ready, StartError, launch};
+use crate::start::{Launched, Ready, StartError, Tie, launch};
 
 /// A child that has been started, or had nothing to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,7 +105,7 @@ impl<'a> Starter<'a> {
         self.room()?;
         let (child, monitor) = self.cx.spawn_with(&options.clone().supervised(), body)?;
         let monitor = monitor.ok_or(SpawnError::NoMemory)?;
-        Ok(self.keep(Launched { pid: child.pid(), monitor, ack: None }))
+        Ok(self.keep(Launched::up(child.pid(), monitor)))
     }
 
     /// Starts a process that runs any body; it is up at once.
@@ -113,7 +113,7 @@ impl<'a> Starter<'a> {
         self.room()?;
         let spawned = self.cx.spawn_body(&options.clone().supervised(), body)?;
         let monitor = spawned.monitor.ok_or(SpawnError::NoMemory)?;
-        Ok(self.keep(Launched { pid: spawned.pid, monitor, ack: None }))
+        Ok(self.keep(Launched::up(spawned.pid, monitor)))
     }
 
     /// Starts a process that says itself when it is up ([`Ready`]).
@@ -124,7 +124,7 @@ impl<'a> Starter<'a> {
         F: Future<Output: Exit> + Send + 'static,
     {
         self.room()?;
-        let launched = launch(self.cx, &options.clone().supervised(), body)?;
+        let launched = launch(self.cx, &options.clone().supervised(), Tie::Child, body)?;
         Ok(self.keep(launched))
     }
 
@@ -133,14 +133,15 @@ impl<'a> Starter<'a> {
         self.room()?;
         let start = server.into().inherit(self.hook).supervised();
         self.within = self.within.or(start.patience());
-        let launched = start.launch(self.cx)?;
+        let launched = start.launch(self.cx, Tie::Child)?;
         Ok(self.keep(launched))
     }
 
     /// Starts a supervisor; it is up when its children are.
     pub fn supervisor(&mut self, supervisor: impl Into<Supervisor>) -> Result<Started, StartError> {
         self.room()?;
-        let launched = supervisor.into().inherit(self.hook).launch(self.cx, SpawnOptions::new().supervised())?;
+        let options = SpawnOptions::new().supervised();
+        let launched = supervisor.into().inherit(self.hook).launch(self.cx, options, Tie::ChildSupervisor)?;
         Ok(self.keep(launched))
     }
 
@@ -156,7 +157,7 @@ impl<'a> Starter<'a> {
             self.cx.demonitor(monitor, true);
             return Err(StartError::Spawn(SpawnError::NoMemory));
         }
-        Ok(self.keep(Launched { pid, monitor, ack: None }))
+        Ok(self.keep(Launched::up(pid, monitor)))
     }
 }
 
@@ -211,5 +212,5 @@ fn put_away(cx: &Context<Request>, launched: &Launched) {
     cx.demonitor(launched.monitor, true);
     cx.unlink(launched.pid);
     // A kill needs no memory.
-    let _ = cx.exit(launched.pid, Reason::KILL);
+    let _ = cx.exit_at_once(launched.pid, Reason::KILL);
 }

@@ -11,6 +11,7 @@ use super::spec::{ChildId, Strategy};
 use super::starter;
 use crate::report::Report;
 use crate::start::{Confirmed, Launched, StartError, confirm};
+use crate::wait::breathe;
 
 /// The value of the reason `{shutdown, {failed_to_start_child, Id, Reason}}`, with which a supervisor ends
 /// whose child does not start.
@@ -71,7 +72,7 @@ impl Running {
                 self.set(place, State::Down);
                 Ok(Begun::Ignored)
             }
-            (Some(Launched { pid, monitor, ack: None }), _) => {
+            (Some(Launched { pid, monitor, ack: None, .. }), _) => {
                 self.is_up(place, pid, monitor);
                 Ok(Begun::Up(pid))
             }
@@ -86,7 +87,11 @@ impl Running {
         mut launched: Launched,
         within: Option<Duration>,
     ) -> Result<Option<Pid>, StartError> {
-        match confirm(&self.cx, &mut launched, within).await? {
+        let confirmed = confirm(&self.cx, &mut launched, within, self.heeds).await;
+        if launched.stuck {
+            self.tell(place, Some(launched.pid), |supervisor, child| Report::Stuck { supervisor, child });
+        }
+        match confirmed? {
             Confirmed::Ignored => {
                 self.set(place, State::Down);
                 Ok(None)
@@ -144,9 +149,7 @@ impl Running {
                     return Err((place, error));
                 }
             }
-            if self.cx.with(|cx| cx.is_exhausted()) {
-                self.cx.yield_now().await;
-            }
+            breathe(&self.cx).await;
         }
         Ok(())
     }

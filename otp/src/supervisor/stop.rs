@@ -4,17 +4,26 @@
 //! birth, so nothing needs memory but the signal and the timer, and without memory for these it is killed at once.
 //! A child that is killed and does not die keeps its core to itself; after a while it is reported and left behind,
 //! so that it does not hang the rest. It dies as soon as it lets go.
+//!
+//! - **T1, nothing of a child's runs here.** The supervisor tells its children and waits; what a child does when it is told, and what
+//!   its destructors do, happens in slices of the child's own (`Cx::exit_at_once`). So whatever a child does, its time runs, and
+//!   `Stuck` is reported [`GRACE`] after the kill.
+//! - **T2, one look at each signal.** A stop has one [`Cursor`] for all its children. It marks them first (`Ending`), and takes the DOWN of
+//!   any of them whenever it looks; a DOWN that comes before the child's turn is kept with the child. So a supervisor's
+//!   end takes time in proportion to its children and its mailbox, also when all of them are dead before it begins.
+//! - **T3.** All other signals, also the DOWNs of children that are not to be stopped, stay where they are (`wait`).
 
-use alloc::vec::Vec;
+use core::task::{Context as TaskContext, Poll};
 use core::time::Duration;
 
-use atropos_kernel::{Cursor, Peek, Pid, Reason, Received, Reference};
+use atropos_kernel::{Context, Cursor, Peek, Pid, Reason, Received, Reference};
 
-use super::children::{Place, State};
+use super::children::{Children, Ending, Place, State};
+use super::requests::Request;
 use super::running::Running;
 use super::spec::{Restart, Shutdown, Strategy};
 use crate::report::Report;
-use crate::wait::{Alarm, GRACE, Ring, breathe, end_of, first, pid_of, taken_end};
+use crate::wait::{GRACE, Ring, breathe, pid_of, poll_search};
 
 /// A child that has been told to stop, or could not be told.
 struct Waited {
@@ -27,64 +36,80 @@ struct Waited {
 impl Running {
     /// Stops a child, if it has a process. Afterwards it is down.
     pub(super) async fn stop(&mut self, place: Place) {
-        if let Some(waited) = self.tell_and_look(place) {
-            self.wait_for_end(place, waited).await;
+        let Some(pid) = self.children.get(place).and_then(|child| child.pid()) else {
+            return self.set(place, State::Down);
+        };
+        let mut cursor = self.cursor_for(pid);
+        self.await_end(place);
+        self.stop_marked(place, &mut cursor).await;
+    }
+
+    /// Where the DOWN of a process lies that is a child: of one that lives, behind all that waits now.
+    fn cursor_for(&self, pid: Pid) -> Cursor {
+        let end = self.cx.cursor_at_end();
+        if self.cx.is_gone(pid) { Cursor::new() } else { end }
+    }
+
+    /// The stop under way takes the DOWN of this child.
+    fn await_end(&mut self, place: Place) {
+        if let Some(child) = self.children.get_mut(place) {
+            child.ending = Ending::Awaited;
         }
     }
 
-    /// Tells a child to stop. Most sleep and die of it before this returns; who does not has to be waited for.
-    fn tell_and_look(&mut self, place: Place) -> Option<Waited> {
+    /// Stops a child that is marked.
+    async fn stop_marked(&mut self, place: Place, cursor: &mut Cursor) {
+        if let Some(waited) = self.tell_and_look(place, cursor).await {
+            self.wait_for_end(place, waited, cursor).await;
+        }
+    }
+
+    /// Tells a child to stop. Most sleep, and many of those are dead of it before this returns; another one has to be waited for.
+    async fn tell_and_look(&mut self, place: Place, cursor: &mut Cursor) -> Option<Waited> {
         let child = self.children.get(place)?;
         let State::Up { pid, monitor, .. } = child.state else {
             self.set(place, State::Down);
             return None;
         };
         let shutdown = child.traits.shutdown();
-        let reason = if shutdown == Shutdown::Brutal { Reason::KILL } else { Reason::SHUTDOWN };
-        let told = self.cx.exit_at_once(pid, reason).is_ok();
-        match taken_end(&self.cx, &mut Cursor::new(), pid, monitor) {
-            None => Some(Waited { pid, monitor, shutdown, told }),
-            ended => {
-                self.stopped(place, pid, monitor, ended);
-                None
-            }
+        let mut ended = self.children.take_end(place);
+        let mut told = true;
+        if ended.is_none() {
+            let reason = if shutdown == Shutdown::Brutal { Reason::KILL } else { Reason::SHUTDOWN };
+            told = self.cx.exit_at_once(pid, reason).is_ok();
+            let Self { cx, children, .. } = self;
+            ended = end_of_child(cx, children, place, cursor, Ring::Already).await;
         }
+        if ended.is_none() {
+            return Some(Waited { pid, monitor, shutdown, told });
+        }
+        self.stopped(place, pid, monitor, ended);
+        None
     }
 
     /// Gives a child its time, and kills it then.
-    async fn wait_for_end(&mut self, place: Place, Waited { pid, monitor, shutdown, told }: Waited) {
-        let brutal = shutdown == Shutdown::Brutal;
+    async fn wait_for_end(&mut self, place: Place, waited: Waited, cursor: &mut Cursor) {
+        let Waited { pid, monitor, shutdown, told } = waited;
+        let Self { cx, children, .. } = &mut *self;
         let mut ended = None;
         if told
-            && !brutal
-            && let Some(alarm) = self.patience(shutdown)
+            && shutdown != Shutdown::Brutal
+            && let Ok(ring) = Ring::start(cx, time_of(shutdown))
         {
-            ended = end_of(&self.cx, pid, monitor, &alarm).await;
+            ended = end_of_child(cx, children, place, cursor, ring).await;
+            ring.cancel(cx);
         }
         if ended.is_none() {
-            if !brutal {
+            if shutdown != Shutdown::Brutal {
                 // A kill needs no memory.
-                let _ = self.cx.exit(pid, Reason::KILL);
+                let _ = cx.exit(pid, Reason::KILL);
             }
-            let alarm = Alarm::start(&self.cx, Some(GRACE)).unwrap_or_else(|_| Alarm::never(&self.cx));
-            ended = end_of(&self.cx, pid, monitor, &alarm).await;
+            // Without room for a timer they are waited for until they are dead.
+            let ring = Ring::start(cx, Some(GRACE)).unwrap_or(Ring::Never);
+            ended = end_of_child(cx, children, place, cursor, ring).await;
+            ring.cancel(cx);
         }
         self.stopped(place, pid, monitor, ended);
-    }
-
-    /// Tells it, unless it is to be killed or there is no memory to tell it.
-    fn tell_to_stop(&self, pid: Pid, shutdown: Shutdown) -> bool {
-        shutdown != Shutdown::Brutal && self.cx.exit(pid, Reason::SHUTDOWN).is_ok()
-    }
-
-    /// How long it has; `None` when there is no room for a timer.
-    fn patience(&self, shutdown: Shutdown) -> Option<Alarm<'_, super::requests::Request>> {
-        let time = match shutdown {
-            Shutdown::Brutal => Some(Duration::ZERO),
-            Shutdown::Within(time) => Some(time),
-            Shutdown::Infinity => None,
-        };
-        Alarm::start(&self.cx, time).ok()
     }
 
     /// A child has ended with this reason; without one, it has not, and is left behind.
@@ -116,15 +141,18 @@ impl Running {
         let mut next = self.children.last();
         while let Some(place) = next {
             next = self.children.before(place).filter(|_| place != first);
-            if let Some(waited) = self.tell_and_look(place) {
-                self.wait_for_end(place, waited).await;
-            }
+            self.await_end(place);
+            breathe(&self.cx).await;
+        }
+        let mut cursor = Cursor::new();
+        let mut next = self.children.last();
+        while let Some(place) = next {
+            next = self.children.before(place).filter(|_| place != first);
+            self.stop_marked(place, &mut cursor).await;
             if self.children.get(place).is_some_and(|child| child.is_temporary()) {
                 self.remove(place);
             }
-            if self.cx.with(|cx| cx.is_exhausted()) {
-                self.cx.yield_now().await;
-            }
+            breathe(&self.cx).await;
         }
     }
 
@@ -141,66 +169,134 @@ impl Running {
     /// Tells all dynamic children, and waits for all under one timer.
     async fn stop_together(&mut self) {
         let Some(shutdown) = self.template.as_ref().map(|template| template.traits.shutdown()) else { return };
+        let brutal = shutdown == Shutdown::Brutal;
         let mut next = self.children.first();
         while let Some(place) = next {
-            if let Some(pid) = self.children.get(place).and_then(|child| child.pid())
-                && !self.tell_to_stop(pid, shutdown)
-            {
+            if let Some(pid) = self.children.get(place).and_then(|child| child.pid()) {
+                self.await_end(place);
+                if brutal || self.cx.exit(pid, Reason::SHUTDOWN).is_err() {
+                    // A kill needs no memory.
+                    let _ = self.cx.exit(pid, Reason::KILL);
+                }
+            }
+            next = self.children.after(place);
+            breathe(&self.cx).await;
+        }
+        let mut cursor = Cursor::new();
+        if !brutal {
+            self.await_all(&mut cursor, Some(shutdown)).await;
+        }
+        if self.children.up() > 0 {
+            if !brutal {
+                self.kill_all().await;
+            }
+            self.await_all(&mut cursor, None).await;
+        }
+        let mut next = self.children.first();
+        while let Some(place) = next {
+            next = self.children.after(place);
+            if let Some(State::Up { pid, monitor, .. }) = self.children.get(place).map(|child| child.state) {
+                self.stopped(place, pid, monitor, None);
+            }
+            breathe(&self.cx).await;
+        }
+    }
+
+    async fn kill_all(&mut self) {
+        let mut next = self.children.first();
+        while let Some(place) = next {
+            if let Some(pid) = self.children.get(place).and_then(|child| child.pid()) {
+                // A kill needs no memory.
                 let _ = self.cx.exit(pid, Reason::KILL);
             }
             next = self.children.after(place);
             breathe(&self.cx).await;
         }
-        let time = match shutdown {
-            Shutdown::Within(time) => Some(time),
-            Shutdown::Infinity => None,
-            Shutdown::Brutal => Some(GRACE),
+    }
+
+    /// Waits until no child is up, or the time that they have is over; without `shutdown`, that of the killed.
+    async fn await_all(&mut self, cursor: &mut Cursor, shutdown: Option<Shutdown>) {
+        let ring = match shutdown {
+            Some(shutdown) => Ring::start(&self.cx, time_of(shutdown)),
+            None => Ring::start(&self.cx, Some(GRACE)).or(Ok(Ring::Never)),
         };
-        self.await_all(time).await;
-        if self.children.up() > 0 {
-            self.kill_all();
-            self.await_all(Some(GRACE)).await;
-        }
-        let left: Vec<Place> =
-            self.children.iter().filter(|(_, child)| child.pid().is_some()).map(|(p, _)| p).collect();
-        for place in left {
-            if let Some(State::Up { pid, monitor, .. }) = self.children.get(place).map(|child| child.state) {
-                self.stopped(place, pid, monitor, None);
-            }
-        }
-    }
-
-    fn kill_all(&self) {
-        for pid in self.children.iter().filter_map(|(_, child)| child.pid()) {
-            // A kill needs no memory.
-            let _ = self.cx.exit(pid, Reason::KILL);
-        }
-    }
-
-    /// Waits until no child is up, or the time is over; without room for a timer it is over at once.
-    async fn await_all(&mut self, time: Option<Duration>) {
-        let Ok(ring) = Ring::start(&self.cx, time) else { return };
+        // Without room for a timer there is no time.
+        let Ok(ring) = ring else { return };
         while self.children.up() > 0 {
-            let processes = self.children.processes();
-            let signal = first(&self.cx, ring, |peek| match peek {
-                Peek::Exit(exit) => exit.from.is_some_and(|from| processes.contains_key(&from)),
-                Peek::Down(down) => pid_of(&down.object).is_some_and(|pid| processes.contains_key(&pid)),
-                _ => false,
-            });
-            match signal.await {
-                None => break,
-                Some(Received::Down(down)) => {
-                    if let Some(pid) = pid_of(&down.object)
-                        && let Some(place) = self.children.by_pid(pid)
-                    {
-                        self.stopped(place, pid, down.reference, Some(down.reason));
-                        self.remove(place);
-                    }
-                }
-                Some(_) => {}
+            let Self { cx, children, .. } = &mut *self;
+            let Some(place) = look_until(cx, children, cursor, ring).await else { break };
+            let reason = self.children.take_end(place);
+            if let Some(State::Up { pid, monitor, .. }) = self.children.get(place).map(|child| child.state) {
+                self.stopped(place, pid, monitor, reason);
+                self.remove(place);
             }
             breathe(&self.cx).await;
         }
         ring.cancel(&self.cx);
     }
+}
+
+/// How long a child has.
+fn time_of(shutdown: Shutdown) -> Option<Duration> {
+    match shutdown {
+        Shutdown::Brutal => Some(Duration::ZERO),
+        Shutdown::Within(time) => Some(time),
+        Shutdown::Infinity => None,
+    }
+}
+
+/// Takes the next DOWN of a child that is marked, and keeps it with the child; ready without one when none has come (T2). An EXIT of one
+/// is dropped.
+fn poll_look(
+    cx: &Context<Request>,
+    task: &mut TaskContext<'_>,
+    children: &mut Children,
+    cursor: &mut Cursor,
+) -> Poll<Option<Place>> {
+    loop {
+        let of_one = |peek: Peek<'_, Request>| match peek {
+            Peek::Exit(exit) => exit.from.is_some_and(|from| children.awaited(from, None).is_some()),
+            Peek::Down(down) => {
+                pid_of(&down.object).is_some_and(|pid| children.awaited(pid, Some(down.reference)).is_some())
+            }
+            _ => false,
+        };
+        match poll_search(cx, task, cursor, of_one) {
+            Poll::Ready(Some(Received::Down(down))) => {
+                if let Some(place) = pid_of(&down.object).and_then(|pid| children.ended(pid, down.reason)) {
+                    return Poll::Ready(Some(place));
+                }
+            }
+            Poll::Ready(Some(_)) => {}
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Pending => return Poll::Pending,
+        }
+    }
+}
+
+/// The next child that is marked and has ended; `None` when it rings first. For the supervisor's own body, which is resumed by
+/// mail and alarms.
+async fn look_until(cx: &Context<Request>, children: &mut Children, cursor: &mut Cursor, ring: Ring) -> Option<Place> {
+    core::future::poll_fn(|task| match poll_look(cx, task, children, cursor) {
+        Poll::Ready(None) if !ring.has_rung(cx) => Poll::Pending,
+        poll => poll,
+    })
+    .await
+}
+
+/// Why a child has ended that is marked; `None` when it rings first.
+async fn end_of_child(
+    cx: &Context<Request>,
+    children: &mut Children,
+    place: Place,
+    cursor: &mut Cursor,
+    ring: Ring,
+) -> Option<Reason> {
+    while let Some(ended) = look_until(cx, children, cursor, ring).await {
+        if ended == place {
+            return children.take_end(place);
+        }
+        breathe(cx).await;
+    }
+    None
 }

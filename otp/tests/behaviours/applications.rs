@@ -91,3 +91,32 @@ fn a_manager_whose_first_application_fails_does_not_start_and_leaves_nothing() {
     bed.settle();
     assert_eq!((bed.processes(), yard.live()), (0, 0));
 }
+
+/// Issue 14, 30: an application that does not start leaves what was up before it, as OTP's `ensure_all_started` does: what had been
+/// started for it is stopped again, the last one first.
+#[test]
+fn n30_a_start_that_fails_is_undone() {
+    let mut bed = Bed::new(2, 1);
+    let yard = Yard::default();
+    yard.fail("web", usize::MAX);
+    let manager = Applications::new()
+        .with(Application::new("log", tree(&yard, "log")))
+        .with(Application::new("db", tree(&yard, "db")).needs("log"))
+        .with(Application::new("cache", tree(&yard, "cache")).needs("db"))
+        .with(Application::new("web", tree(&yard, "web")).needs("cache"));
+    bed.run(move |cx: Context<()>| async move {
+        let manager = manager.manager().alone(&cx).await.expect("up");
+        assert_eq!(manager.ensure_started(&cx, "log").await, Ok(vec!["log".into()]));
+        yard.events();
+        for _ in 0..2 {
+            let failed = manager.ensure_started(&cx, "web").await;
+            assert!(matches!(failed, Err(ApplicationError::Start(name, _)) if name == "web"));
+            assert_eq!(yard.events(), ["+db", "+cache", "-cache", "-db"]);
+            let up = manager.which_applications(&cx).await.expect("alive");
+            assert_eq!(up.into_iter().map(|(name, _)| name).collect::<Vec<_>>(), ["log"]);
+        }
+        manager.stop(&cx, atropos_kernel::Reason::NORMAL, None).await.expect("it stops");
+    });
+    bed.settle();
+    assert_eq!(bed.processes(), 0);
+}

@@ -89,3 +89,63 @@ fn a_monitor_of_a_scope_has_a_snapshot_and_misses_no_change() {
         assert_eq!(members, 25);
     }
 }
+
+/// Issue 14, 12: a member learns that its scope has crashed, unless the scope is told not to link.
+#[test]
+fn n12_members_go_with_their_scope() {
+    let mut bed = Bed::new(2, 1);
+    bed.run(|cx: Context<()>| async move {
+        for links in [true, false] {
+            let groups = if links { Groups::new() } else { Groups::new().unlinked() };
+            let scope = groups.start().alone(&cx).await.expect("up");
+            let stays = cx.spawn(waits).expect("room").pid();
+            let leaves = cx.spawn(waits).expect("room").pid();
+            scope.join(&cx, "x", [stays, leaves, leaves]).await.expect("alive");
+            assert_eq!(scope.leave(&cx, "x", [leaves]).await, Ok(true));
+            assert_eq!(scope.members(&cx, "x").await, Ok(vec![stays, leaves]));
+            assert_eq!(scope.leave(&cx, "x", [leaves]).await, Ok(true));
+            let crashes = cx.spawn(waits).expect("room").pid();
+            scope.join(&cx, "x", [crashes]).await.expect("alive");
+            cx.exit(crashes, Reason::value("its own")).expect("memory");
+            cx.sleep(Duration::from_millis(1)).await;
+            assert_eq!(scope.members(&cx, "x").await, Ok(vec![stays]), "the scope lives");
+            cx.exit(scope, Reason::KILL).expect("a kill");
+            cx.sleep(Duration::from_millis(1)).await;
+            assert_eq!(cx.is_alive(stays).await, !links);
+            assert!(cx.is_alive(leaves).await, "it was in no group any more");
+        }
+    });
+}
+
+/// Issue 14, 12: members that die together leave a group in a time that grows with their number, also with watchers that come and go.
+#[test]
+fn n12_mass_leaving_is_linear() {
+    const MANY: usize = 20_000;
+    let mut bed = Bed::new(2, 1);
+    let begun = std::time::Instant::now();
+    let scope = bed.run(|cx: Context<()>| async move { Groups::<u8>::new().start().alone(&cx).await.expect("up") });
+    let pids = bed.run(move |cx: Context<()>| async move {
+        let pids: Vec<_> = (0..MANY).map(|_| cx.spawn(waits).expect("room").pid()).collect();
+        scope.join(&cx, 7, pids.clone()).await.expect("alive");
+        pids
+    });
+    // Each watches a group of its own, and dies.
+    bed.run(move |cx: Context<()>| async move {
+        for n in 0..MANY {
+            let watches = move |cx: Context<Change<u8>>| async move {
+                let _ = scope.monitor_group(&cx, Some((n % 5) as u8), |change| change).await;
+            };
+            cx.spawn(watches).expect("room");
+            if n % 100 == 0 {
+                cx.sleep(Duration::from_millis(1)).await;
+            }
+        }
+    });
+    for pid in pids.into_iter().rev() {
+        bed.exit(pid, Reason::KILL);
+    }
+    bed.settle();
+    let left = bed.run(move |cx: Context<()>| async move { scope.members(&cx, 7).await });
+    assert_eq!(left, Ok(vec![]));
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+}

@@ -119,3 +119,113 @@ fn via_a_registry_many_find_or_start_one() {
         assert_eq!(none, Err(CallError::NoName));
     }
 }
+
+/// Issue 14, 12: a member learns that its registry has crashed: it dies of the link, or has the EXIT; and so do members
+/// that another process has registered. What ends a member does not end the registry.
+#[test]
+fn n12_members_go_with_their_registry() {
+    let mut bed = Bed::new(2, 1);
+    bed.run(|cx: Context<()>| async move {
+        let registry = Registry::<&str, ()>::unique().start().alone(&cx).await.expect("up");
+        let heard = Arc::new(Mutex::new(None));
+        let place = heard.clone();
+        let own = cx.spawn(move |cx: Context<()>| async move {
+            registry.register(&cx, "own", ()).await.expect("free");
+            waits(cx).await;
+        });
+        let traps = cx.spawn(move |mut cx: Context<()>| async move {
+            cx.trap_exit(true);
+            registry.register(&cx, "traps", ()).await.expect("free");
+            if let Received::Exit(exit) = cx.recv().await {
+                *lock(&place) = Some(exit);
+            }
+        });
+        let (own, traps) = (own.expect("room").pid(), traps.expect("room").pid());
+        let other = cx.spawn(waits).expect("room").pid();
+        registry.register_other(&cx, other, "other", ()).await.expect("free");
+        let left = cx.spawn(waits).expect("room").pid();
+        registry.register_other(&cx, left, "left", ()).await.expect("free");
+        assert_eq!(registry.unregister(&cx, left, "left").await, Ok(true));
+        registry.register(&cx, "parent", ()).await.expect("free");
+        let crashes = cx.spawn(waits).expect("room").pid();
+        registry.register_other(&cx, crashes, "crashes", ()).await.expect("free");
+        cx.exit(crashes, Reason::value("its own")).expect("memory");
+        cx.sleep(Duration::from_millis(1)).await;
+        assert_eq!(registry.whereis(&cx, "crashes").await, Ok(None));
+        assert_eq!(registry.whereis(&cx, "traps").await, Ok(Some(traps)));
+        cx.exit(registry, Reason::KILL).expect("a kill");
+        cx.sleep(Duration::from_millis(1)).await;
+        for member in [own, other, traps] {
+            assert!(!cx.is_alive(member).await, "it has learnt of it");
+        }
+        assert!(cx.is_alive(left).await, "it had left");
+        let exit = lock(&heard).take().expect("an EXIT");
+        assert_eq!((exit.from, exit.reason), (Some(registry.pid()), Reason::KILLED));
+        // The parent is not linked, whatever it registers: it lives to see this.
+        let apart = Registry::<&str, ()>::unique().unlinked().start().alone(&cx).await.expect("up");
+        apart.register_other(&cx, left, "left", ()).await.expect("free");
+        cx.exit(apart, Reason::KILL).expect("a kill");
+        assert!(!cx.is_alive(apart).await);
+        assert!(cx.is_alive(left).await, "told not to");
+    });
+}
+
+/// Issue 14, 12: a registry traps exits for its links; an exit signal that a living process sends ends it all the same.
+#[test]
+fn n12_an_exit_signal_ends_a_registry_still() {
+    let mut bed = Bed::new(2, 1);
+    let registry = bed
+        .run(|cx: Context<()>| async move { Registry::<u8, ()>::unique().start().alone(&cx).await.expect("up").pid() });
+    bed.exit_from_a_stranger(registry, Reason::NORMAL);
+    bed.settle();
+    assert!(bed.is_alive(registry));
+    bed.run(move |cx: Context<()>| async move {
+        cx.exit(registry, Reason::SHUTDOWN).expect("memory");
+        cx.sleep(Duration::from_millis(1)).await;
+        assert!(!cx.is_alive(registry).await);
+    });
+}
+
+/// Issue 14, 30: a process has a key as often as it has registered it, oldest first among its keys.
+#[test]
+fn n30_keys_come_as_often_as_they_are_registered() {
+    let mut bed = Bed::new(2, 1);
+    bed.run(|cx: Context<()>| async move {
+        let registry = Registry::<&str, u8>::duplicate().start().alone(&cx).await.expect("up");
+        for (n, key) in ["b", "a", "b", "c", "a"].into_iter().enumerate() {
+            registry.register(&cx, key, n as u8).await.expect("alive");
+        }
+        assert_eq!(registry.keys(&cx, cx.pid()).await, Ok(vec!["b", "a", "b", "c", "a"]));
+        assert_eq!(registry.lookup(&cx, "b").await, Ok(vec![(cx.pid(), 0), (cx.pid(), 2)]));
+        assert_eq!(registry.unregister(&cx, cx.pid(), "b").await, Ok(true), "all of it at once");
+        assert_eq!(registry.keys(&cx, cx.pid()).await, Ok(vec!["a", "c", "a"]));
+        assert_eq!(registry.count(&cx).await, Ok(3));
+    });
+}
+
+/// Issue 14, 12: many members of one key that die together are forgotten in a time that grows with their number. (With a
+/// search for each, this takes minutes.)
+#[test]
+fn n12_mass_leaving_is_linear() {
+    const MANY: usize = 20_000;
+    let mut bed = Bed::new(2, 1);
+    let begun = std::time::Instant::now();
+    let registry = bed
+        .run(|cx: Context<()>| async move { Registry::<u8, usize>::duplicate().start().alone(&cx).await.expect("up") });
+    let pids = bed.run(move |cx: Context<()>| async move {
+        let mut pids = Vec::new();
+        for n in 0..MANY {
+            let pid = cx.spawn(waits).expect("room").pid();
+            registry.register_other(&cx, pid, 7, n).await.expect("alive");
+            pids.push(pid);
+        }
+        pids
+    });
+    for pid in pids.into_iter().rev() {
+        bed.exit(pid, Reason::KILL);
+    }
+    bed.settle();
+    let left = bed.run(move |cx: Context<()>| async move { registry.count(&cx).await });
+    assert_eq!(left, Ok(0));
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+}

@@ -1,185 +1,368 @@
 //! What a client asks for: requests read into [`Command`]s, with the errors that Redis gives.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 
-use super::resp::{Reply, Request};
-use super::store::{Expiry, Op, When};
+use super::glob;
+use super::resp::{Reply, Request, number};
+use super::store::{Expiry, Only, Op, TOP, Told, When};
+use super::table;
 
 /// What to do about a request.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Command {
     /// It is answered at once.
     Now(Reply),
-    /// One shard has the answer.
-    One(Op),
-    /// Several ops, each for its key's shard; the answers are added up.
-    Sum(Vec<Op>),
-    /// Several ops, each for its key's shard; the answers are an array.
-    Each(Vec<Op>),
-    /// Several ops, all of which answer `OK`.
-    AllOk(Vec<Op>),
-    /// Every shard; the answers are added up.
-    SumOfShards(Op),
-    /// Every shard; the answers are put together.
-    AllOfShards(Op),
-    /// Every shard answers `OK`.
-    ShardsOk(Op),
-    /// What the server knows of itself.
-    Info,
-    /// What the server knows of its clients.
-    ClientList,
-    /// Ends another connection's process.
-    ClientKill(u64),
-    /// This connection's number.
-    ClientId,
-    /// Crashes a shard's process, to see what happens.
-    CrashShard(usize),
-    /// Says goodbye.
-    Quit,
+    /// It is for keys: shards have the answer, and it may go with others to them.
+    Keyed(Keyed),
+    /// It is for the server or the connection, when all before it is done.
+    Other(Other),
 }
 
-/// The key whose shard an op is for.
-pub fn key(op: &Op) -> Option<&Bytes> {
-    match op {
-        Op::Get(key)
-        | Op::Set { key, .. }
-        | Op::Del(key)
-        | Op::Exists(key)
-        | Op::IncrBy(key, _)
-        | Op::Expire(key, _)
-        | Op::Ttl { key, .. }
-        | Op::Persist(key) => Some(key),
-        Op::Keys(_) | Op::Size | Op::Flush => None,
-    }
+/// A command for keys.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Keyed {
+    /// An op, for the shard of this key.
+    One(Bytes, Op),
+    /// The values of keys: the answer is an array.
+    Values(Vec<Bytes>),
+    /// Pairs to be set.
+    SetAll(Vec<(Bytes, Bytes)>),
+    /// Keys to be deleted: the answers are added up.
+    Delete(Vec<Bytes>),
+    /// Keys to be counted.
+    Count(Vec<Bytes>),
+    /// Every shard; the answers are added up.
+    Size,
+    /// Every shard answers `OK`.
+    Flush,
+}
+
+/// A command that waits until all before it is done.
+#[derive(Clone, PartialEq, Debug)]
+#[allow(missing_docs, reason = "named after Redis's commands")]
+pub enum Other {
+    Keys {
+        pattern: Bytes,
+    },
+    Scan(Scan),
+    Info(Vec<Bytes>),
+    Client(Vec<Bytes>),
+    Config(Vec<Bytes>),
+    Hello(Vec<Bytes>),
+    Multi,
+    Exec,
+    Discard,
+    Watch(Vec<Bytes>),
+    Unwatch,
+    Reset,
+    Quit,
+    /// A web browser was made to talk to this server.
+    Attack,
+    /// Crashes a shard's process, to see what happens.
+    Crash(usize),
+}
+
+/// A `SCAN`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Scan {
+    /// See [`super::walk`].
+    pub cursor: u64,
+    /// What keys must match.
+    pub pattern: Option<Bytes>,
+    /// How many keys are looked at.
+    pub count: usize,
+    /// Whether there are values of the type that is asked for.
+    pub is_type: bool,
 }
 
 const NOT_AN_INTEGER: &str = "value is not an integer or out of range";
+const SYNTAX: &str = "syntax error";
 
-fn number(word: &Bytes) -> Result<i64, Reply> {
-    let number = std::str::from_utf8(word).ok().and_then(|text| text.parse().ok());
-    number.ok_or_else(|| Reply::err(NOT_AN_INTEGER))
+/// An integer among the arguments.
+pub fn integer(word: &Bytes) -> Result<i64, Reply> {
+    number::integer(word).ok_or_else(|| Reply::err(NOT_AN_INTEGER))
 }
 
-/// Reads a request; an error is its reply.
-pub fn read(request: Request) -> Command {
-    let name = String::from_utf8_lossy(&request[0]).to_ascii_lowercase();
-    match known(&name, &request[1..]) {
-        Ok(Some(command)) => command,
-        Ok(None) => {
-            Command::Now(Reply::err(format_args!("unknown command '{}'", String::from_utf8_lossy(&request[0]))))
+fn syntax<T>() -> Result<T, Reply> {
+    Err(Reply::err(SYNTAX))
+}
+
+/// The beginning of a word, fit for a message.
+fn shown(word: &[u8]) -> String {
+    String::from_utf8_lossy(&word[..word.len().min(128)]).into_owned()
+}
+
+/// Reads a request, which is not empty, at this time; an error is its reply.
+///
+/// # Errors
+/// The reply to a request that is not understood: a transaction takes note of it.
+pub fn read(request: Request, now: i64) -> Result<Command, Reply> {
+    let [name, arguments @ ..] = &request[..] else { return Err(Reply::err("empty command")) };
+    if name.len() > 64 {
+        return Err(unknown(name, arguments));
+    }
+    let lower = name.to_ascii_lowercase();
+    if lower == b"post" || lower == b"host:" {
+        return Ok(Command::Other(Other::Attack));
+    }
+    let Some(spec) = table::find(&lower) else { return Err(unknown(name, arguments)) };
+    if !spec.takes(request.len()) {
+        return Err(wrong_number(spec.name));
+    }
+    known(spec.name, request, now)
+}
+
+fn unknown(name: &[u8], arguments: &[Bytes]) -> Reply {
+    let mut text = format!("unknown command '{}', with args beginning with: ", shown(name));
+    for argument in arguments {
+        if text.len() > 256 {
+            break;
         }
-        Err(reply) => Command::Now(reply),
+        text += &format!("'{}' ", shown(argument));
+    }
+    Reply::err(text)
+}
+
+/// The reply to a request with too few or too many words.
+pub fn wrong_number(name: &str) -> Reply {
+    Reply::err(format_args!("wrong number of arguments for '{name}' command"))
+}
+
+fn known(name: &'static str, mut request: Request, now: i64) -> Result<Command, Reply> {
+    let arguments = request.split_off(1);
+    let other = |other| Ok(Command::Other(other));
+    match name {
+        "multi" => return other(Other::Multi),
+        "exec" => return other(Other::Exec),
+        "discard" => return other(Other::Discard),
+        "watch" => return other(Other::Watch(arguments)),
+        "unwatch" => return other(Other::Unwatch),
+        "reset" => return other(Other::Reset),
+        "quit" => return other(Other::Quit),
+        "hello" => return other(Other::Hello(arguments)),
+        "client" => return other(Other::Client(arguments)),
+        "config" => return other(Other::Config(arguments)),
+        "info" => return other(Other::Info(arguments)),
+        "mget" => return Ok(Command::Keyed(Keyed::Values(arguments))),
+        "del" | "unlink" => return Ok(Command::Keyed(Keyed::Delete(arguments))),
+        "exists" | "touch" => return Ok(Command::Keyed(Keyed::Count(arguments))),
+        "dbsize" => return Ok(Command::Keyed(Keyed::Size)),
+        "command" => return Ok(Command::Now(command(&arguments)?)),
+        _ => {}
+    }
+    let key = arguments.first().cloned().unwrap_or_default();
+    let one = |op| Ok(Command::Keyed(Keyed::One(key.clone(), op)));
+    let told = |millis, absolute| one(Op::Ttl(key.clone(), Told { millis, absolute }));
+    match (name, &arguments[..]) {
+        ("ping", []) => Ok(Command::Now(Reply::Simple("PONG"))),
+        ("ping" | "echo", [text]) => Ok(Command::Now(Reply::Bulk(text.clone()))),
+        ("ping", _) => Err(wrong_number(name)),
+        ("time", _) => {
+            let text = |number: i64| Reply::text(number.to_string());
+            Ok(Command::Now(Reply::Array(vec![text(now / 1000), text(now % 1000 * 1000)])))
+        }
+        ("select", [number]) => match integer(number)? {
+            0 => Ok(Command::Now(Reply::OK)),
+            _ => Err(Reply::err("DB index is out of range")),
+        },
+        ("auth", [_]) => Err(Reply::err(
+            "AUTH <password> called without any password configured for the default user. Are you sure your configuration is \
+             correct?",
+        )),
+        ("auth", [user, _]) => authenticate(user).map(|()| Command::Now(Reply::OK)),
+        ("get", _) => one(Op::Get(key.clone())),
+        ("getdel", _) => one(Op::GetAndDelete(key.clone())),
+        ("getex", [_, options @ ..]) => one(Op::GetAndExpire(key.clone(), get_and_expire(options, now)?)),
+        ("strlen", _) => one(Op::Length(key.clone())),
+        ("type", _) => one(Op::Type(key.clone())),
+        ("set", [_, value, options @ ..]) => one(set(&key, value, options, now)?),
+        ("setnx", [_, value]) => one(Op::SetAbsent(key.clone(), value.clone())),
+        ("getset", [_, value]) => one(always(&key, value, Expiry::Never, true)),
+        ("setex" | "psetex", [_, time, value]) => {
+            let at = until(integer(time)?, if name == "setex" { 1000 } else { 1 }, now, name)?;
+            one(always(&key, value, Expiry::At(at), false))
+        }
+        ("mset", pairs) if pairs.len().is_multiple_of(2) => {
+            let pairs = pairs.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
+            Ok(Command::Keyed(Keyed::SetAll(pairs)))
+        }
+        ("incr", _) => one(Op::IncrBy(key.clone(), 1)),
+        ("decr", _) => one(Op::IncrBy(key.clone(), -1)),
+        ("incrby", [_, by]) => one(Op::IncrBy(key.clone(), integer(by)?)),
+        ("decrby", [_, by]) => {
+            let by = integer(by)?.checked_neg().ok_or_else(|| Reply::err("decrement would overflow"))?;
+            one(Op::IncrBy(key.clone(), by))
+        }
+        ("expire" | "pexpire" | "expireat" | "pexpireat", [_, time, options @ ..]) => {
+            let unit = if name.starts_with('p') { 1 } else { 1000 };
+            let base = if name.ends_with("at") { 0 } else { now };
+            // Redis looks for the integer first.
+            let time = integer(time)?;
+            let only = only(options)?;
+            let at = time.checked_mul(unit).and_then(|time| time.checked_add(base));
+            one(Op::Expire { key: key.clone(), at: at.ok_or_else(|| invalid_time(name))?, only })
+        }
+        ("ttl", _) => told(false, false),
+        ("pttl", _) => told(true, false),
+        ("expiretime", _) => told(false, true),
+        ("pexpiretime", _) => told(true, true),
+        ("persist", _) => one(Op::Persist(key.clone())),
+        ("keys", [pattern]) => {
+            let pattern = pattern_of(pattern)?;
+            other(Other::Keys { pattern })
+        }
+        ("scan", [cursor, options @ ..]) => other(Other::Scan(scan(cursor, options)?)),
+        ("flushdb" | "flushall", []) => Ok(Command::Keyed(Keyed::Flush)),
+        ("flushdb" | "flushall", [how]) if how.eq_ignore_ascii_case(b"sync") || how.eq_ignore_ascii_case(b"async") => {
+            Ok(Command::Keyed(Keyed::Flush))
+        }
+        ("shard", [what, which]) if what.eq_ignore_ascii_case(b"crash") => {
+            let number = usize::try_from(integer(which)?).map_err(|_| Reply::err("no such shard"))?;
+            other(Other::Crash(number))
+        }
+        ("mset", _) => Err(wrong_number(name)),
+        _ => syntax(),
     }
 }
 
-fn known(name: &str, arguments: &[Bytes]) -> Result<Option<Command>, Reply> {
-    let arity = || Err(Reply::err(format_args!("wrong number of arguments for '{name}' command")));
-    let keys = |op: fn(Bytes) -> Op| arguments.iter().cloned().map(op).collect::<Vec<_>>();
-    Ok(Some(match (name, arguments) {
-        ("ping", []) => Command::Now(Reply::Simple("PONG")),
-        ("ping" | "echo", [text]) => Command::Now(Reply::Bulk(Some(text.clone()))),
-        ("get", [key]) => Command::One(Op::Get(key.clone())),
-        ("set", [key, value, options @ ..]) => set(key, value, options)?,
-        ("setnx", [key, value]) => {
-            let op = |when| Op::Set { key: key.clone(), value: value.clone(), when, expiry: Expiry::Never, get: false };
-            Command::One(op(When::Absent))
-        }
-        ("mget", [_, ..]) => Command::Each(keys(Op::Get)),
-        ("mset", [_, _, ..]) if arguments.len().is_multiple_of(2) => Command::AllOk(
-            arguments
-                .chunks(2)
-                .map(|pair| {
-                    let (key, value) = (pair[0].clone(), pair[1].clone());
-                    Op::Set { key, value, when: When::Always, expiry: Expiry::Never, get: false }
-                })
-                .collect(),
-        ),
-        ("del" | "unlink", [_, ..]) => Command::Sum(keys(Op::Del)),
-        ("exists", [_, ..]) => Command::Sum(keys(Op::Exists)),
-        ("incr", [key]) => Command::One(Op::IncrBy(key.clone(), 1)),
-        ("decr", [key]) => Command::One(Op::IncrBy(key.clone(), -1)),
-        ("incrby", [key, by]) => Command::One(Op::IncrBy(key.clone(), number(by)?)),
-        ("decrby", [key, by]) => {
-            let by = number(by)?.checked_neg().ok_or_else(|| Reply::err("decrement would overflow"))?;
-            Command::One(Op::IncrBy(key.clone(), by))
-        }
-        ("expire", [key, seconds]) => {
-            let millis = number(seconds)?.checked_mul(1000);
-            Command::One(Op::Expire(
-                key.clone(),
-                millis.ok_or_else(|| Reply::err("invalid expire time in 'expire' command"))?,
-            ))
-        }
-        ("pexpire", [key, millis]) => Command::One(Op::Expire(key.clone(), number(millis)?)),
-        ("ttl", [key]) => Command::One(Op::Ttl { key: key.clone(), millis: false }),
-        ("pttl", [key]) => Command::One(Op::Ttl { key: key.clone(), millis: true }),
-        ("persist", [key]) => Command::One(Op::Persist(key.clone())),
-        ("keys", [pattern]) => Command::AllOfShards(Op::Keys(pattern.clone())),
-        ("dbsize", []) => Command::SumOfShards(Op::Size),
-        ("flushdb" | "flushall", [] | [_]) => Command::ShardsOk(Op::Flush),
-        ("info", _) => Command::Info,
-        ("client", [what, rest @ ..]) => client(what, rest)?,
-        ("shard", [what, which]) if what.eq_ignore_ascii_case(b"crash") => {
-            Command::CrashShard(usize::try_from(number(which)?).map_err(|_| Reply::err("no such shard"))?)
-        }
-        // Asked by redis-cli and redis-benchmark when they begin.
-        ("command", _) => Command::Now(Reply::Array(Vec::new())),
-        ("config", [what, name]) if what.eq_ignore_ascii_case(b"get") => {
-            Command::Now(Reply::Array(vec![Reply::Bulk(Some(name.clone())), Reply::text("")]))
-        }
-        ("select", [_]) => Command::Now(Reply::OK),
-        ("quit", []) => Command::Quit,
-        (
-            "ping" | "echo" | "get" | "set" | "setnx" | "mget" | "mset" | "del" | "unlink" | "exists" | "incr" | "decr"
-            | "incrby" | "decrby" | "expire" | "pexpire" | "ttl" | "pttl" | "persist" | "keys" | "dbsize" | "flushdb"
-            | "flushall" | "client" | "shard" | "config" | "select" | "quit",
-            _,
-        ) => return arity(),
-        _ => return Ok(None),
-    }))
+/// Whether a name may be used without a password, which nobody has here.
+pub fn authenticate(user: &Bytes) -> Result<(), Reply> {
+    if &user[..] == b"default" {
+        return Ok(());
+    }
+    Err(Reply::Error("WRONGPASS invalid username-password pair or user is disabled.".to_owned()))
 }
 
-fn set(key: &Bytes, value: &Bytes, options: &[Bytes]) -> Result<Command, Reply> {
+fn always(key: &Bytes, value: &Bytes, expiry: Expiry, get: bool) -> Op {
+    Op::Set { key: key.clone(), value: value.clone(), when: When::Always, expiry, get }
+}
+
+fn invalid_time(name: &str) -> Reply {
+    Reply::err(format_args!("invalid expire time in '{name}' command"))
+}
+
+/// The time so many units after now. Redis refuses what is not after now, and what does not fit.
+fn until(time: i64, unit: i64, now: i64, name: &str) -> Result<i64, Reply> {
+    let at = time.checked_mul(unit).filter(|time| *time > 0).and_then(|time| time.checked_add(now));
+    at.ok_or_else(|| invalid_time(name))
+}
+
+/// What `EX`, `PX`, `EXAT` and `PXAT` mean, if the option is one of them: the unit, and from when it counts.
+fn expiry_option(option: &[u8], now: i64) -> Option<(i64, i64)> {
+    match option {
+        b"ex" => Some((1000, now)),
+        b"px" => Some((1, now)),
+        b"exat" => Some((1000, 0)),
+        b"pxat" => Some((1, 0)),
+        _ => None,
+    }
+}
+
+fn set(key: &Bytes, value: &Bytes, options: &[Bytes], now: i64) -> Result<Op, Reply> {
     let (mut when, mut expiry, mut get) = (None, None, false);
     let mut options = options.iter();
     while let Some(option) = options.next() {
         let option = option.to_ascii_lowercase();
         match &option[..] {
-            b"nx" if when.is_none() => when = Some(When::Absent),
-            b"xx" if when.is_none() => when = Some(When::Present),
+            b"nx" if when.is_none_or(|when| when == When::Absent) => when = Some(When::Absent),
+            b"xx" if when.is_none_or(|when| when == When::Present) => when = Some(When::Present),
             b"get" => get = true,
-            b"keepttl" if expiry.is_none() => expiry = Some(Expiry::Keep),
-            b"ex" | b"px" if expiry.is_none() => {
-                let time = number(options.next().ok_or_else(|| Reply::err("syntax error"))?)?;
-                let unit = if option == b"ex" { 1000 } else { 1 };
-                let millis = u64::try_from(time).ok().filter(|time| *time > 0).and_then(|time| time.checked_mul(unit));
-                let millis = millis.ok_or_else(|| Reply::err("invalid expire time in 'set' command"))?;
-                expiry = Some(Expiry::After(Duration::from_millis(millis)));
+            b"keepttl" if expiry.is_none_or(|expiry| expiry == Expiry::Keep) => expiry = Some(Expiry::Keep),
+            other if expiry.is_none() => {
+                let Some((unit, base)) = expiry_option(other, now) else { return syntax() };
+                let Some(time) = options.next() else { return syntax() };
+                expiry = Some(Expiry::At(until(integer(time)?, unit, base, "set")?));
             }
-            _ => return Err(Reply::err("syntax error")),
+            _ => return syntax(),
         }
     }
-    Ok(Command::One(Op::Set {
-        key: key.clone(),
-        value: value.clone(),
-        when: when.unwrap_or(When::Always),
-        expiry: expiry.unwrap_or(Expiry::Never),
-        get,
-    }))
+    let (when, expiry) = (when.unwrap_or_default(), expiry.unwrap_or_default());
+    Ok(Op::Set { key: key.clone(), value: value.clone(), when, expiry, get })
 }
 
-fn client(what: &Bytes, rest: &[Bytes]) -> Result<Command, Reply> {
-    let what = what.to_ascii_lowercase();
-    Ok(match (&what[..], rest) {
-        (b"list", _) => Command::ClientList,
-        (b"id", []) => Command::ClientId,
-        (b"kill", [by, id]) if by.eq_ignore_ascii_case(b"id") => Command::ClientKill(
-            u64::try_from(number(id)?).map_err(|_| Reply::err("client-id should be greater than 0"))?,
-        ),
-        (b"setname" | b"setinfo", _) => Command::Now(Reply::OK),
-        (b"getname", []) => Command::Now(Reply::NIL),
-        _ => return Err(Reply::err("syntax error")),
+fn get_and_expire(options: &[Bytes], now: i64) -> Result<Expiry, Reply> {
+    match options {
+        [] => Ok(Expiry::Keep),
+        [option] if option.eq_ignore_ascii_case(b"persist") => Ok(Expiry::Never),
+        [option, time] => match expiry_option(&option.to_ascii_lowercase(), now) {
+            Some((unit, base)) => Ok(Expiry::At(until(integer(time)?, unit, base, "getex")?)),
+            None => syntax(),
+        },
+        _ => syntax(),
+    }
+}
+
+fn only(options: &[Bytes]) -> Result<Only, Reply> {
+    let mut only = Only::default();
+    for option in options {
+        match &option.to_ascii_lowercase()[..] {
+            b"nx" => only.without = true,
+            b"xx" => only.with = true,
+            b"gt" => only.later = true,
+            b"lt" => only.sooner = true,
+            _ => return Err(Reply::err(format_args!("Unsupported option {}", shown(option)))),
+        }
+    }
+    if only.without && (only.with || only.later || only.sooner) {
+        return Err(Reply::err("NX and XX, GT or LT options at the same time are not compatible"));
+    }
+    if only.later && only.sooner {
+        return Err(Reply::err("GT and LT options at the same time are not compatible"));
+    }
+    Ok(only)
+}
+
+fn pattern_of(pattern: &Bytes) -> Result<Bytes, Reply> {
+    if pattern.len() > glob::LONGEST {
+        return Err(Reply::err("the pattern is too long"));
+    }
+    Ok(pattern.clone())
+}
+
+fn scan(cursor: &Bytes, options: &[Bytes]) -> Result<Scan, Reply> {
+    let number = std::str::from_utf8(cursor).ok().and_then(|text| text.parse().ok());
+    let cursor = number.ok_or_else(|| Reply::err("invalid cursor"))?;
+    let mut scan = Scan { cursor, pattern: None, count: 10, is_type: true };
+    if !options.len().is_multiple_of(2) {
+        return syntax();
+    }
+    for option in options.chunks(2) {
+        match &option[0].to_ascii_lowercase()[..] {
+            b"match" => scan.pattern = Some(pattern_of(&option[1])?),
+            b"count" => {
+                let count = integer(&option[1])?;
+                let count = usize::try_from(count.min(TOP as i64)).ok().filter(|count| *count > 0);
+                scan.count = count.map_or_else(syntax, Ok)?;
+            }
+            b"type" => scan.is_type = option[1].eq_ignore_ascii_case(b"string"),
+            _ => return syntax(),
+        }
+    }
+    Ok(scan)
+}
+
+fn command(arguments: &[Bytes]) -> Result<Reply, Reply> {
+    let named = |names: &[Bytes]| -> Vec<Option<&'static table::Spec>> {
+        names.iter().map(|name| table::find(&name.to_ascii_lowercase())).collect()
+    };
+    let all = || table::COMMANDS.iter();
+    let Some((what, names)) = arguments.split_first() else {
+        return Ok(Reply::Array(all().map(table::Spec::info).collect()));
+    };
+    Ok(match (&what.to_ascii_lowercase()[..], names) {
+        (b"count", []) => Reply::Integer(table::COMMANDS.len() as i64),
+        (b"list", []) => Reply::Array(all().map(|spec| Reply::text(spec.name)).collect()),
+        (b"info", []) => Reply::Array(all().map(table::Spec::info).collect()),
+        (b"info", names) => {
+            Reply::Array(named(names).into_iter().map(|spec| spec.map_or(Reply::NilArray, table::Spec::info)).collect())
+        }
+        (b"docs", []) => Reply::Map(all().map(table::Spec::docs).collect()),
+        (b"docs", names) => Reply::Map(named(names).into_iter().flatten().map(table::Spec::docs).collect()),
+        (other, _) => return Err(unknown_subcommand("COMMAND", other)),
     })
+}
+
+/// The reply to a container's unknown part.
+pub fn unknown_subcommand(container: &str, what: &[u8]) -> Reply {
+    Reply::err(format_args!("unknown subcommand '{}'. Try {container} HELP.", shown(what)))
 }

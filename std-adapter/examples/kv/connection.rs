@@ -1,71 +1,49 @@
 //! A connection: a process that reads requests, asks the shards, and writes replies in order.
 //!
-//! It takes all the requests that have come, sends each shard its ops in one message, waits until
-//! all are answered, and writes all replies at once: pipelining costs a message a shard, not one a
-//! request. It monitors the shards that it asks; when one dies, what it was asked is answered with an error, and the
-//! connection goes on.
+//! It takes what requests have come, up to [`MOST`] of them, asks the shards (`batch`), waits until all are answered, and writes all
+//! replies. A command that is not for keys waits until those before it are answered (`other`), so commands take effect in
+//! their order. It monitors the shards that it asks; when one dies, what it was asked is answered with an error, and the connection
+//! goes on.
+//!
+//! What one client sends costs the other clients their turns and nothing else:
+//!
+//! - **C1.** Nothing more is read until the replies to what was read are written. A client that does not read its replies
+//!   is not read either.
+//! - **C2.** Replies share their values with the shards, and are written in pieces of [`PIECE`] bytes: what a client asks for again and
+//!   again is there once.
+//! - **C3.** Between two batches the process has the buffers that it needs for what has come of a request, and no others.
+//! - **C4.** After each batch and each piece the process yields. It can be killed there and wherever it waits.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use atropos::prelude::*;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::batch::Batch;
 use super::clients::{self, ToClients};
-use super::command::{self, Command};
-use super::resp::{self, Reply};
-use super::server::Shared;
+use super::command::{self, Command, Other};
+use super::resp::write::Writer;
+use super::resp::{Parser, ProtocolError, Reply, Request, Version};
+use super::server::{Admission, Shared};
+use super::session::Session;
 use super::shard::{self, ToShard};
-use super::store::Op;
+use super::store::Answer;
+
+/// The most requests of one batch.
+const MOST: usize = 256;
+/// How much is read, and about how much is written, at a time.
+const PIECE: usize = 16 * 1024;
+/// How long, and for how much, a client that is sent away is listened to, so that it reads what it was told.
+const LINGER: (Duration, usize) = (Duration::from_millis(200), 1 << 20);
 
 /// What a connection is sent.
 pub enum ToConnection {
     /// Answers to what it has asked, by ticket.
-    Answers(Vec<(u64, Reply)>),
-}
-
-/// How the answers of a command become its reply.
-enum Fold {
-    One,
-    Sum,
-    Array,
-    Concatenated,
-    Ok,
-}
-
-struct Waiting {
-    fold: Fold,
-    answers: Vec<Option<Reply>>,
-    missing: usize,
-}
-
-impl Waiting {
-    fn reply(self) -> Reply {
-        let mut answers: Vec<Reply> = self.answers.into_iter().flatten().collect();
-        if let Some(error) = answers.iter().position(|answer| matches!(answer, Reply::Error(_)))
-            && !matches!(self.fold, Fold::Array)
-        {
-            return answers.swap_remove(error);
-        }
-        match self.fold {
-            Fold::One => answers.pop().unwrap_or(Reply::NIL),
-            Fold::Ok => Reply::OK,
-            Fold::Array => Reply::Array(answers),
-            Fold::Sum => Reply::Integer(
-                answers.iter().map(|answer| if let Reply::Integer(number) = answer { *number } else { 0 }).sum(),
-            ),
-            Fold::Concatenated => Reply::Array(
-                answers
-                    .into_iter()
-                    .flat_map(|answer| if let Reply::Array(items) = answer { items } else { Vec::new() })
-                    .collect(),
-            ),
-        }
-    }
+    Answers(Vec<(u64, Answer)>),
 }
 
 /// What is known of a shard that has been asked.
@@ -74,33 +52,39 @@ struct Known {
     monitor: Reference,
 }
 
-struct Connection {
-    id: u64,
-    shared: Arc<Shared>,
+/// Whether there is another request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Then {
+    /// There may be.
+    Goes,
+    /// The connection is at an end.
+    Ends,
+}
+
+/// See the module.
+pub struct Connection {
+    /// What it remembers.
+    pub session: Session,
+    /// What all share.
+    pub shared: Arc<Shared>,
+    /// What is in its hands.
+    pub batch: Batch,
     shards: Vec<Option<Known>>,
-    next_ticket: u64,
-    /// Of the batch: the command and the place in its answers that a ticket is for, and the shard asked.
-    tickets: HashMap<u64, (usize, usize, Option<usize>)>,
-    commands: Vec<Result<Reply, Waiting>>,
-    batches: BTreeMap<usize, Vec<(u64, Op)>>,
+    /// Versions of the protocol, each from this reply of the batch on.
+    versions: Vec<(usize, Version)>,
 }
 
 /// Serves a client until it leaves.
-pub async fn serve(mut cx: Context<ToConnection>, mut socket: TcpStream, id: u64, shared: Arc<Shared>) {
-    let peer = socket.peer_addr();
-    if let Ok(peer) = peer {
-        let _ = cx.send_name(clients::NAME, ToClients::Enter { id, peer, pid: cx.pid() });
+pub async fn serve(mut cx: Context<ToConnection>, mut socket: TcpStream, id: u64, admission: Admission) {
+    let shared = admission.shared().clone();
+    if let (Ok(peer), Ok(local)) = (socket.peer_addr(), socket.local_addr()) {
+        let _ = cx.send_name(clients::NAME, ToClients::Enter { id, peer, local, pid: cx.pid() });
     }
-    let shards = (0..shared.shards.len()).map(|_| None).collect();
-    let mut connection = Connection {
-        id,
-        shared,
-        shards,
-        next_ticket: 0,
-        tickets: HashMap::new(),
-        commands: Vec::new(),
-        batches: BTreeMap::new(),
-    };
+    let count = shared.shards.len();
+    let shards = (0..count).map(|_| None).collect();
+    let (session, batch) = (Session::new(id), Batch::new(count, 0));
+    let versions = vec![(0, Version::default())];
+    let mut connection = Connection { session, shared, batch, shards, versions };
     // A client that goes away is nobody's failure: the socket's errors end the process as its end does.
     let _ = connection.run(&mut cx, &mut socket).await;
 }
@@ -108,159 +92,241 @@ pub async fn serve(mut cx: Context<ToConnection>, mut socket: TcpStream, id: u64
 impl Connection {
     async fn run(&mut self, cx: &mut Context<ToConnection>, socket: &mut TcpStream) -> std::io::Result<()> {
         socket.set_nodelay(true)?;
-        let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
+        let (mut parser, mut input) = (Parser::default(), BytesMut::new());
         loop {
-            let read = tokio::select! {
-                read = socket.read_buf(&mut input) => read?,
+            // Waits without a buffer (C3).
+            tokio::select! {
+                ready = socket.readable() => ready?,
                 received = cx.recv() => {
-                    self.take(received);
+                    self.take(cx, received);
                     continue;
                 }
-            };
-            if read == 0 {
-                return Ok(());
             }
-            let mut end = false;
-            while !end {
-                match resp::parse(&mut input) {
-                    Ok(None) => break,
-                    Ok(Some(request)) if request.is_empty() => {}
-                    Ok(Some(request)) => end = self.begin(cx, command::read(request)),
-                    Err(error) => {
-                        self.commands.push(Ok(Reply::err(error.0)));
-                        end = true;
-                    }
+            input.reserve(PIECE);
+            match socket.try_read_buf(&mut input) {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
+                Err(error) => return Err(error),
+            }
+            parser.set_limits(self.shared.config.limits());
+            loop {
+                let then = self.take_up(cx, &mut parser, &mut input).await;
+                let is_last = self.batch.len() < MOST;
+                self.settle(cx).await;
+                self.write(cx, socket).await?;
+                if then == Then::Ends {
+                    return say_goodbye(socket).await;
+                }
+                cx.yield_now().await;
+                if is_last {
+                    break;
                 }
             }
-            self.ask(cx);
-            while !self.tickets.is_empty() {
-                let received = cx.recv().await;
-                self.take(received);
-            }
-            for command in self.commands.drain(..) {
-                command.unwrap_or_else(Waiting::reply).write(&mut output);
-            }
-            socket.write_all(&output).await?;
-            output.clear();
-            if end {
-                return socket.shutdown().await;
+            if input.is_empty() {
+                input = BytesMut::new();
             }
         }
     }
 
-    /// Takes up a command; whether it is the last.
-    fn begin(&mut self, cx: &Context<ToConnection>, command: Command) -> bool {
+    /// Takes up the requests that have come.
+    async fn take_up(&mut self, cx: &mut Context<ToConnection>, parser: &mut Parser, input: &mut BytesMut) -> Then {
+        while self.batch.len() < MOST {
+            let then = match parser.next(input) {
+                Ok(None) => break,
+                Ok(Some(request)) if request.is_empty() => Then::Goes,
+                Ok(Some(request)) => self.begin(cx, request).await,
+                Err(ProtocolError::Malformed(text)) => {
+                    self.batch.push(Reply::err(text));
+                    Then::Ends
+                }
+                Err(ProtocolError::TooMuch) => self.send_away("its request is larger than client-query-buffer-limit"),
+            };
+            if then == Then::Ends {
+                return then;
+            }
+        }
+        Then::Goes
+    }
+
+    /// Takes up a request.
+    async fn begin(&mut self, cx: &mut Context<ToConnection>, request: Request) -> Then {
+        // Relaxed: statistics.
         self.shared.commands.fetch_add(1, Ordering::Relaxed);
-        let all = |op: &Op| vec![op.clone(); self.shards.len()];
-        match command {
-            Command::Now(reply) => self.commands.push(Ok(reply)),
-            Command::One(op) => self.wait(Fold::One, vec![op], false),
-            Command::Sum(ops) => self.wait(Fold::Sum, ops, false),
-            Command::Each(ops) => self.wait(Fold::Array, ops, false),
-            Command::AllOk(ops) => self.wait(Fold::Ok, ops, false),
-            Command::SumOfShards(op) => self.wait(Fold::Sum, all(&op), true),
-            Command::AllOfShards(op) => self.wait(Fold::Concatenated, all(&op), true),
-            Command::ShardsOk(op) => self.wait(Fold::Ok, all(&op), true),
-            Command::Info => self.commands.push(Ok(Reply::text(self.shared.info()))),
-            Command::ClientId => self.commands.push(Ok(Reply::Integer(self.id as i64))),
-            Command::ClientList => self.ask_clients(cx, ToClients::List),
-            Command::ClientKill(id) => self.ask_clients(cx, |from, ticket| ToClients::Kill(from, ticket, id)),
-            Command::CrashShard(number) => {
-                let sent = cx.send_name(&shard::name(number), ToShard::Crash);
-                self.commands.push(Ok(sent.map_or_else(|_| Reply::err("no such shard"), |()| Reply::OK)));
-            }
-            Command::Quit => {
-                self.commands.push(Ok(Reply::OK));
-                return true;
-            }
-        }
-        false
-    }
-
-    fn ticket(&mut self, place: usize, shard: Option<usize>) -> u64 {
-        self.next_ticket += 1;
-        self.tickets.insert(self.next_ticket, (self.commands.len(), place, shard));
-        self.next_ticket
-    }
-
-    fn wait(&mut self, fold: Fold, ops: Vec<Op>, every_shard: bool) {
-        let count = ops.len();
-        for (place, op) in ops.into_iter().enumerate() {
-            let shard = match command::key(&op) {
-                Some(key) if !every_shard => self.shared.hasher.hash_one(key) as usize % self.shards.len(),
-                _ => place,
-            };
-            let ticket = self.ticket(place, Some(shard));
-            self.batches.entry(shard).or_default().push((ticket, op));
-        }
-        self.commands.push(Err(Waiting { fold, answers: vec![None; count], missing: count }));
-    }
-
-    fn ask_clients(
-        &mut self,
-        cx: &Context<ToConnection>,
-        question: impl FnOnce(Address<ToConnection>, u64) -> ToClients,
-    ) {
-        let ticket = self.ticket(0, None);
-        self.commands.push(Err(Waiting { fold: Fold::One, answers: vec![None], missing: 1 }));
-        if cx.send_name(clients::NAME, question(cx.address(), ticket)).is_err() {
-            self.answer(ticket, Reply::err("the list of clients is not there"));
-        }
-    }
-
-    /// Sends each shard its ops.
-    fn ask(&mut self, cx: &Context<ToConnection>) {
-        for (number, ops) in std::mem::take(&mut self.batches) {
-            if self.shards[number].is_none()
-                && let Some(pid) = cx.whereis(&shard::name(number))
-            {
-                let monitor = cx.monitor(pid).expect("memory");
-                self.shards[number] = Some(Known { pid, monitor });
-            }
-            let sent = self.shards[number]
-                .as_ref()
-                .is_some_and(|known| cx.send(known.pid, ToShard::Do { from: cx.address(), ops }).is_ok());
-            if !sent {
-                if let Some(known) = self.shards[number].take() {
-                    cx.demonitor(known.monitor, true);
+        let bytes = request.iter().map(Bytes::len).sum();
+        let command = command::read(request, self.shared.clock.now());
+        if let Some(transaction) = &mut self.session.transaction {
+            match command {
+                Ok(Command::Other(
+                    Other::Multi
+                    | Other::Exec
+                    | Other::Discard
+                    | Other::Watch(_)
+                    | Other::Reset
+                    | Other::Quit
+                    | Other::Attack,
+                )) => {}
+                Ok(command) => {
+                    transaction.queue(command, bytes);
+                    if transaction.weight > self.shared.config.query_buffer.load(Ordering::Relaxed) {
+                        return self.send_away("its transaction is larger than client-query-buffer-limit");
+                    }
+                    self.batch.push(Reply::Simple("QUEUED"));
+                    return Then::Goes;
                 }
-                self.fail(number, "it is being started again");
+                Err(_) => transaction.is_spoilt = true,
             }
         }
+        match command {
+            Ok(Command::Now(reply)) | Err(reply) => self.batch.push(reply),
+            Ok(Command::Keyed(keyed)) => {
+                let shared = self.shared.clone();
+                self.batch.add(keyed, |key| shared.shard_of(key));
+            }
+            Ok(Command::Other(other)) => {
+                self.settle(cx).await;
+                return self.perform(cx, other).await;
+            }
+        }
+        Then::Goes
     }
 
-    /// What a shard was asked is not answered any more.
-    fn fail(&mut self, number: usize, why: &str) {
-        let of_it = self.tickets.iter().filter(|(_, (_, _, shard))| *shard == Some(number));
-        let tickets: Vec<u64> = of_it.map(|(ticket, _)| *ticket).collect();
-        for ticket in tickets {
-            self.answer(ticket, Reply::err(format_args!("shard {number} died ({why}); its keys are lost")));
+    /// The client is told nothing; the log is.
+    pub fn send_away(&mut self, why: &str) -> Then {
+        (self.shared.log)(format!("client {} is sent away: {why}", self.session.id));
+        Then::Ends
+    }
+
+    /// Asks the shards what there is to be asked, until all is answered.
+    pub async fn settle(&mut self, cx: &mut Context<ToConnection>) {
+        let asked: Vec<usize> = self.batch.asked().collect();
+        for shard in asked {
+            self.ask(cx, shard);
+        }
+        self.await_answers(cx).await;
+    }
+
+    /// Waits until all that was asked is answered.
+    pub async fn await_answers(&mut self, cx: &mut Context<ToConnection>) {
+        while !self.batch.is_settled() {
+            let received = cx.recv().await;
+            self.take(cx, received);
         }
     }
 
-    fn answer(&mut self, ticket: u64, reply: Reply) {
-        let Some((command, place, _)) = self.tickets.remove(&ticket) else { return };
-        if let Some(Err(waiting)) = self.commands.get_mut(command) {
-            waiting.answers[place] = Some(reply);
-            waiting.missing -= 1;
+    fn ask(&mut self, cx: &Context<ToConnection>, shard: usize) {
+        let ops = self.batch.next_ops(shard);
+        if !ops.is_empty() {
+            self.send(cx, shard, ToShard::Do { from: cx.address(), ops });
         }
     }
 
-    fn take(&mut self, received: Received<ToConnection>) {
+    /// Sends a shard what has tickets; if it is not there they are answered with an error.
+    pub fn send(&mut self, cx: &Context<ToConnection>, shard: usize, message: ToShard) {
+        if self.shards[shard].is_none()
+            && let Some(pid) = cx.whereis(&shard::name(shard))
+            && let Ok(monitor) = cx.monitor(pid)
+        {
+            self.shards[shard] = Some(Known { pid, monitor });
+        }
+        let is_sent = self.shards[shard].as_ref().is_some_and(|known| cx.send(known.pid, message).is_ok());
+        if !is_sent {
+            if let Some(known) = self.shards[shard].take() {
+                cx.demonitor(known.monitor, true);
+            }
+            self.fail(shard, "it is being started again");
+        }
+    }
+
+    fn fail(&mut self, shard: usize, why: &str) {
+        self.batch.fail(shard, &format!("shard {shard} died ({why}); its keys are lost"));
+    }
+
+    /// The client has chosen a version: from the next reply on.
+    pub fn speak(&mut self, version: Version) {
+        self.versions.push((self.batch.len(), version));
+    }
+
+    /// Takes what has come.
+    pub fn take(&mut self, cx: &Context<ToConnection>, received: Received<ToConnection>) {
         match received {
             Received::Message(ToConnection::Answers(answers)) => {
-                for (ticket, reply) in answers {
-                    self.answer(ticket, reply);
+                let mut from = None;
+                for (ticket, answer) in answers {
+                    from = self.batch.answer(ticket, answer).or(from);
+                }
+                if let Some(shard) = from.filter(|shard| *shard < self.shards.len()) {
+                    self.ask(cx, shard);
                 }
             }
             Received::Down(down) => {
                 let is_it = |known: &Option<Known>| known.as_ref().is_some_and(|known| known.monitor == down.reference);
-                if let Some(number) = self.shards.iter().position(is_it) {
-                    self.shards[number] = None;
-                    self.fail(number, &down.reason.to_string());
+                if let Some(shard) = self.shards.iter().position(is_it) {
+                    self.shards[shard] = None;
+                    self.fail(shard, &down.reason.to_string());
                 }
             }
             _ => {}
         }
     }
+
+    /// Writes the replies of the batch, which is empty then.
+    async fn write(&mut self, cx: &Context<ToConnection>, socket: &mut TcpStream) -> std::io::Result<()> {
+        if self.batch.len() == 0 {
+            return Ok(());
+        }
+        let next = Batch::new(self.shards.len(), self.batch.next_ticket());
+        let replies = std::mem::replace(&mut self.batch, next).take_replies(0);
+        let limit = self.shared.config.output_buffer.load(Ordering::Relaxed);
+        if limit > 0 && replies.iter().map(Reply::weight).sum::<usize>() > limit {
+            self.send_away("its replies are larger than client-output-buffer-limit");
+            return Err(std::io::ErrorKind::OutOfMemory.into());
+        }
+        let mut versions =
+            std::mem::replace(&mut self.versions, vec![(0, self.session.version)]).into_iter().peekable();
+        let (mut version, mut output) = (self.session.version, BytesMut::new());
+        for (at, reply) in replies.into_iter().enumerate() {
+            while let Some((_, chosen)) = versions.next_if(|(from, _)| *from <= at) {
+                version = chosen;
+            }
+            let mut writer = Writer::new(&reply, version);
+            while !writer.is_done() {
+                let large = writer.fill(&mut output, PIECE);
+                if large.is_none() && output.len() < PIECE {
+                    continue;
+                }
+                flush(socket, &mut output).await?;
+                if let Some(value) = large {
+                    socket.write_all(value).await?;
+                    output.extend_from_slice(b"\r\n");
+                }
+                cx.yield_now().await;
+            }
+        }
+        flush(socket, &mut output).await
+    }
+}
+
+async fn flush(socket: &mut TcpStream, output: &mut BytesMut) -> std::io::Result<()> {
+    socket.write_all(output).await?;
+    output.clear();
+    Ok(())
+}
+
+/// Ends a connection so that the client reads what it was told: a socket that is closed with something unread in it throws
+/// away what it has sent.
+async fn say_goodbye(socket: &mut TcpStream) -> std::io::Result<()> {
+    socket.shutdown().await?;
+    let (patience, most) = LINGER;
+    let listen = async {
+        let (mut unread, mut heard) = (vec![0; PIECE], 0);
+        while heard < most {
+            match socket.read(&mut unread).await? {
+                0 => break,
+                read => heard += read,
+            }
+        }
+        Ok(())
+    };
+    tokio::time::timeout(patience, listen).await.unwrap_or(Ok(()))
 }

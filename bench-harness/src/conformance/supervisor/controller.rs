@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::super::{World, controller, reason};
 use super::case::{Case, Op, Spec};
 use super::log::Log;
-use super::tree::{EndWith, child, show_start, supervisor_of};
+use super::tree::{EndWith, child, note_refusal, show_start, supervisor_of};
 
 /// What the parent of a top supervisor is told.
 #[derive(Debug)]
@@ -199,6 +199,7 @@ impl<W: World> Run<'_, W> {
         let parent = self.world.host(|host| {
             host.spawn_async(&options, move |mut cx: Context<Told>| async move {
                 let started = supervisor.link(&cx).await;
+                note_refusal(&log, &name, n, started.as_ref().err());
                 let said = match &started {
                     Ok(supervisor) => {
                         log.bind(&name, n, supervisor.pid());

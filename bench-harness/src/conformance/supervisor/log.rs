@@ -76,6 +76,19 @@ impl Log {
         Life { log: self.clone(), instance }
     }
 
+    /// A supervisor has refused its specification. OTP's runs its `init` in a process of its own, which ends of that; Atropos refuses before
+    /// there is a process, so here it is noted what that one would have ended with.
+    pub fn refused(&self, id: &str, n: usize, why: &Reason) {
+        for event in &mut self.state().events {
+            if let Event::Stop { instance, reason: reason @ None } = event
+                && instance.0 == id
+                && instance.1 == n
+            {
+                *reason = Some(why.clone());
+            }
+        }
+    }
+
     /// The process of an instance.
     pub fn bind(&self, id: &str, n: usize, pid: Pid) {
         self.state().pids.insert((id.to_owned(), n), pid);

@@ -102,7 +102,11 @@ fn start(
     }
     let life = log.started(id, n);
     let started = match &child.sup {
-        Some(spec) => starter.supervisor(supervisor_of(log, id, n, life, spec))?,
+        Some(spec) => {
+            let started = starter.supervisor(supervisor_of(log, id, n, life, spec));
+            note_refusal(log, id, n, started.as_ref().err());
+            started?
+        }
         None => {
             let (on_stop, parent) = (child.on_stop.clone(), starter.supervisor_pid());
             let options = SpawnOptions::new().trap_exit(child.trap);
@@ -113,6 +117,13 @@ fn start(
         log.bind(id, n, pid);
     }
     Ok(started)
+}
+
+/// Notes it if a start has failed because the supervisor's specification is refused.
+pub fn note_refusal(log: &Log, id: &str, n: usize, error: Option<&StartError>) {
+    if let Some(StartError::Spec(_)) = error {
+        log.refused(id, n, &reason::parse("bad_spec"));
+    }
 }
 
 /// A supervisor that holds its `life`.

@@ -25,7 +25,7 @@ use crate::reclaim::Retired;
 use crate::roll::Roll;
 use crate::runq::node::RunNode;
 use crate::signal::node::{Kind, Node};
-use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, UnsafeCell};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, PlainAtomicBool, UnsafeCell};
 use crate::table::{Claim, FreeSlots};
 
 pub use options::{Priority, SpawnError, SpawnOptions, Spawned};
@@ -237,6 +237,7 @@ unsafe fn write_header<B: Body>(
         waking: AtomicBool::new(false),
         killed: AtomicBool::new(false),
         trap_exit: AtomicBool::new(options.trap_exit),
+        context_gone: PlainAtomicBool::new(false),
         shares: AtomicUsize::new(header::TABLE),
         kernel: NonNull::from(kernel),
         retired: Retired::new(reclaim),

@@ -104,6 +104,7 @@ impl Ties {
             }
             // SAFETY: on no list; the share of the target's side goes with it.
             let pushed = unsafe { child.watchers.push(Monitor::watch(monitor)) };
+            // Otherwise its share leaks, and nothing else.
             debug_assert!(pushed.is_ok(), "a new list is open");
         }
     }

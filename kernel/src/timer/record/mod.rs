@@ -352,6 +352,20 @@ impl TimerHead {
         unsafe { node.byte_sub(offset_of!(Self, wheel)).cast() }
     }
 
+    /// Puts `next` behind a timer that is on no wheel, and whose wheel's share is the caller's alone ([`TimerHead::claim`]).
+    pub(crate) fn chain(this: NonNull<Self>, next: *mut Self) {
+        let next = NonNull::new(next).map_or(core::ptr::null_mut(), |next| Self::wheel(next).as_ptr());
+        // SAFETY: live by that share.
+        unsafe { Self::wheel(this).as_ref() }.set_next(next);
+    }
+
+    /// What [`TimerHead::chain`] has put behind it.
+    pub(crate) fn chained(this: NonNull<Self>) -> *mut Self {
+        // SAFETY: live by that share.
+        let next = unsafe { Self::wheel(this).as_ref() }.next();
+        NonNull::new(next).map_or(core::ptr::null_mut(), |next| Self::of_wheel(next).as_ptr())
+    }
+
     /// Whether it is still to come.
     pub fn is_armed(&self) -> bool {
         self.slot().is_armed()

@@ -33,14 +33,35 @@ impl TimerHead {
     /// # Safety
     /// As for [`TimerHead::fire`].
     pub unsafe fn fire_by<S: Steps>(this: NonNull<Self>, hand: &Hand<'_>) {
-        // SAFETY: shared, so live.
-        let timer = unsafe { this.as_ref() };
-        let listed = timer.listed();
-        let fired = timer.slot().fire(timer.name());
+        // SAFETY: by contract.
+        let fired = unsafe { Self::claim(this) };
         if S::ASKS && !fired {
             // Cancelled on another core: the wheel's share comes by the stack of the cancelled.
             return;
         }
+        // SAFETY: claimed.
+        unsafe { Self::deliver(this, hand) }
+    }
+
+    /// The first half of [`TimerHead::fire`]: decides that it fires. False: it was cancelled, and whoever did that sees to the wheel's share,
+    /// so that the timer may be gone when this returns. Wait-free.
+    ///
+    /// # Safety
+    /// The caller has the wheel, and has just taken it off.
+    pub unsafe fn claim(this: NonNull<Self>) -> bool {
+        // SAFETY: the wheel's share is given up by the party that has the wheel only.
+        let timer = unsafe { this.as_ref() };
+        timer.slot().fire(timer.name())
+    }
+
+    /// The second half: the message or alarm goes to its target. Lock-free.
+    ///
+    /// # Safety
+    /// The caller has claimed it, and does not use it again.
+    pub unsafe fn deliver(this: NonNull<Self>, hand: &Hand<'_>) {
+        // SAFETY: claimed, so the wheel's share is the caller's.
+        let timer = unsafe { this.as_ref() };
+        let listed = timer.listed();
         let process = match timer.target {
             Target::Pid(pid) => hand.find(pid),
             // SAFETY: entries live as long as the kernel.
@@ -104,11 +125,11 @@ impl TimerHead {
         let timer = unsafe { this.as_ref() };
         if let Some(drop_value) = timer.drop_value {
             // SAFETY: who cancels owns the value; a destructor's panic is contained.
-            hand.kernel.contain(&mut || unsafe { drop_value(this) });
+            hand.contain(|| unsafe { drop_value(this) });
         }
         match hand.core {
             // SAFETY: cancelled, so on its wheel until its core takes it off.
-            Some(core) if core.id() == timer.core => unsafe { core.take_off(this) },
+            Some(core) if core.id() == timer.core => unsafe { core.take_off(hand.kernel, this) },
             // SAFETY: the wheel's share goes with it.
             _ => unsafe { hand.kernel.timer_cancelled(this) },
         }
@@ -138,7 +159,7 @@ impl TimerHead {
                 let _share = GivesUp { timer: this, pool: hand.pool(), shares: 1 };
                 if let Some(drop_value) = timer.drop_value {
                     // SAFETY: who cancels owns the value; a destructor's panic is contained.
-                    hand.kernel.contain(&mut || unsafe { drop_value(this) });
+                    hand.contain(|| unsafe { drop_value(this) });
                 }
             }
         }
@@ -188,7 +209,8 @@ impl TimerHead {
             // SAFETY: slots live as long as the kernel.
             let kernel = unsafe { slot.as_ref() }.kernel();
             // SAFETY: it outlives its nodes (`Budget::node`), of which the record is one.
-            let slots = unsafe { &(*kernel).references.timers };
+            let kernel = unsafe { &*kernel };
+            let slots = &kernel.references.timers;
             // SAFETY: the record is nobody's any more, and neither is its slot; the pool is one of this kernel's.
             unsafe { slots.give_back(slot, name, pool) };
             // SAFETY: the last share.

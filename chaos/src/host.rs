@@ -1,0 +1,232 @@
+//! What threads do that are no process, and the thread that reads the stream of exits.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::task::{Context as Task, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use atropos::kernel::Requested;
+use atropos::otp::ServerRef;
+use atropos::{ExitEvent, Exits, Pid, Reason, SpawnOptions, WaitError, join};
+
+use crate::actor::{self, Me, Told, What};
+use crate::classes::Class;
+use crate::inside::{ask_of_server, options, returned};
+use crate::ledger::{Kind, PLANNED, Tracked, count};
+use crate::random::Random;
+use crate::services::{self, Ask, Service, tally};
+use crate::watchdog::Pulse;
+use crate::world::World;
+
+/// Acts from outside, so often, or until the round is over.
+pub(crate) fn act(world: &Arc<World>, others: &[Arc<World>], mut random: Random, acts: usize, pulse: &Pulse) {
+    for _ in 0..acts {
+        if world.is_over() {
+            return;
+        }
+        pulse.beat();
+        count(&world.ledger.acts);
+        contain(world, || one(world, others, &mut random));
+    }
+}
+
+/// Runs what drops values whose destructors may panic, as the plan is, on a thread of ours.
+pub(crate) fn contain(world: &World, code: impl FnOnce()) {
+    if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(code)) {
+        planned(world, &*panic);
+    }
+}
+
+/// Notes a panic that is none of the plan's.
+pub(crate) fn planned(world: &World, panic: &(dyn std::any::Any + Send)) {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    if !text.is_some_and(|text| text.starts_with(PLANNED)) {
+        world.ledger.fault(format!("a thread's panic: {text:?}"));
+    }
+}
+
+fn one(world: &Arc<World>, others: &[Arc<World>], random: &mut Random) {
+    let dice = random.below(100);
+    let Some(pid) = world.any(random).filter(|_| dice >= 8) else { return spawn(world, random) };
+    match dice {
+        8..70 => world.tell(pid, Told::random(world, random)),
+        70..74 => {
+            let reason = [Reason::NORMAL, Reason::KILL, Reason::SHUTDOWN, Reason::value("a host's")];
+            let _ = world.handle.exit(pid, random.one_of(&reason));
+        }
+        74..79 if world.has(Class::Exits) => watch(world, pid, random),
+        79..82 if world.has(Class::Monitors) => wait(world, pid, random),
+        82..84 if world.has(Class::Suspend) => {
+            // Taken back before it is known to be in force; taking back too much does nothing.
+            let _ = join::wait_until(world.handle.suspend(pid), soon(random));
+            for _ in 0..2 {
+                let _ = join::wait_until(world.handle.resume(pid), soon(random));
+            }
+        }
+        84 if world.has(Class::Infos) => {
+            drop(join::wait_until(world.handle.process_info(pid), soon(random)));
+            let _ = world.handle.processes().len() + world.handle.process_count();
+        }
+        85..88 if world.has(Class::Names) => {
+            let name = World::name(random);
+            if let Err(error) = world.handle.send_name(&name, Told::random(world, random)) {
+                error.into_message().token.returned();
+            }
+        }
+        88 if world.has(Class::Aliases) => {
+            let Some(alias) = world.aliases.take(random) else { return };
+            if let Err(error) = world.handle.send_alias(alias, Told::random(world, random)) {
+                error.into_message().token.returned();
+            }
+        }
+        89..93 if world.has(Class::Servers) => server(world, random),
+        93 if world.has(Class::Blocking) => blocking(world, random),
+        94..97 if world.has(Class::Elsewhere) => {
+            if let Some(requested) = world.requests.take(random) {
+                elsewhere(world, requested, random);
+            }
+        }
+        97 if world.has(Class::Twin) && !others.is_empty() => {
+            // Another's pid is used here, and ours there.
+            let other = random.one_of(others);
+            if let Some(theirs) = other.any(random) {
+                let _ = world.handle.exit(theirs, Reason::value("a stranger's"));
+                world.tell(theirs, Told::new(world, What::Nothing));
+            }
+            other.tell(pid, Told::new(&other, What::Nothing));
+        }
+        98 if world.has(Class::Dynamic) => {
+            // The supervisor itself dies; the one above starts another.
+            if let Some(pid) = world.handle.whereis(random.one_of(&[services::DYNAMIC, services::EVENTS]))
+                && random.once_in(4)
+            {
+                let _ = world.handle.exit(pid, Reason::KILL);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn soon(random: &mut Random) -> Option<Instant> {
+    Some(Instant::now() + random.time(2_000))
+}
+
+fn spawn(world: &Arc<World>, random: &mut Random) {
+    let name = World::name(random);
+    let me = Me::new(world, random.next());
+    match world.handle.spawn_with(&options(world, random, &name), move |cx| actor::run(cx, me)) {
+        Ok(actor) => world.know(actor.pid(), random),
+        Err(_) => count(&world.ledger.not_spawned),
+    }
+}
+
+fn watch(world: &Arc<World>, pid: Pid, random: &mut Random) {
+    // What is withdrawn is dropped here, before it is known that it was.
+    let withdraws = random.once_in(3);
+    let bomb = world.bomb(random) && !withdraws;
+    let (held, ledger) = (Tracked::new(&world.ledger, Kind::Callback).bomb(bomb), world.ledger.clone());
+    let panics = world.has(Class::Panics) && random.once_in(8);
+    let watch = world.handle.on_exit(pid, move |_| {
+        held.check();
+        count(&ledger.watches_fired);
+        assert!(!panics, "{PLANNED}a callback");
+    });
+    let Ok(watch) = watch else { return };
+    count(&world.ledger.watches_made);
+    if withdraws && watch.withdraw() {
+        count(&world.ledger.watches_withdrawn);
+    }
+}
+
+fn wait(world: &World, pid: Pid, random: &mut Random) {
+    match random.below(8) {
+        0 => drop(world.handle.terminate(pid, Duration::from_secs(60)).inspect_err(|error| {
+            if let WaitError::TimedOut(pid) = error {
+                world.ledger.fault(format!("{pid} was killed, and has not ended in a minute"));
+            }
+        })),
+        1 => drop(world.handle.wait(pid)),
+        _ => match world.handle.wait_blocking(pid, random.time(1_000)) {
+            Ok(_) => count(&world.ledger.waits_over),
+            Err(_) => count(&world.ledger.given_up),
+        },
+    }
+}
+
+fn server(world: &World, random: &mut Random) {
+    let Some(pid) = world.handle.whereis(random.one_of(&services::SERVERS)) else { return };
+    let server = ServerRef::<Service>::new(pid);
+    let seed = random.next();
+    if random.once_in(2) {
+        tally(world, world.handle.call(server, random.time(10_000), |reply| Ask::Ping(reply, seed)));
+    } else {
+        returned(world.handle.cast(server, ask_of_server(world, random)));
+    }
+}
+
+fn blocking(world: &World, random: &mut Random) {
+    let (held, time) = (Tracked::new(&world.ledger, Kind::Job), random.time(500));
+    let job = world.handle.blocking(move || {
+        std::thread::sleep(time);
+        held
+    });
+    if random.once_in(2) {
+        drop(join::wait_until(job, soon(random)));
+    }
+}
+
+/// A request of a process's, on this thread.
+fn elsewhere(world: &World, mut requested: Requested<Tracked>, random: &mut Random) {
+    match random.below(4) {
+        0 => drop(requested),
+        // Polled by who cannot be woken, and dropped.
+        1 => {
+            if let Poll::Ready(answer) = requested.poll(&mut Task::from_waker(Waker::noop())) {
+                tally(world, answer);
+            }
+        }
+        _ => {
+            let asked = std::future::poll_fn(|task| requested.poll(task));
+            match join::wait_until(asked, Some(Instant::now() + random.time(5_000))) {
+                Some(answer) => tally(world, answer),
+                None => count(&world.ledger.given_up),
+            }
+        }
+    }
+}
+
+/// Reads the stream of exits to its end: no process ends twice.
+pub(crate) fn read(world: &World, mut exits: Exits) {
+    let mut seen = HashSet::new();
+    loop {
+        match exits.next_blocking(Duration::from_millis(50)) {
+            Some(ExitEvent::Exited { pid, .. }) => {
+                count(&world.ledger.exits_seen);
+                if !seen.insert(pid) {
+                    world.ledger.fault(format!("{pid} has ended twice"));
+                }
+            }
+            Some(ExitEvent::Missed(missed)) => {
+                let missed = usize::try_from(missed).unwrap_or(usize::MAX);
+                world.ledger.exits_missed.fetch_add(missed, std::sync::atomic::Ordering::SeqCst);
+            }
+            None if world.is_over() && world.handle.kernel().is_empty() && world.handle.kernel().is_closing() => break,
+            None => {}
+        }
+    }
+    while exits.next_blocking(Duration::from_millis(5)).is_some() {
+        count(&world.ledger.exits_seen);
+    }
+}
+
+/// A process that only shows that its runtime goes on.
+pub(crate) fn heart(world: &Arc<World>, pulse: Arc<Pulse>) {
+    let (handle, world) = (world.handle.clone(), world.clone());
+    let beat = async move |cx: atropos::Context<()>| {
+        while !world.is_over() {
+            pulse.beat();
+            cx.sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let _ = handle.spawn_with(&SpawnOptions::new(), beat);
+}

@@ -1,0 +1,690 @@
+//! What an actor does from inside its process, an action for each class.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::time::Duration;
+
+use atropos::otp::event::EventsRef;
+use atropos::otp::{DynamicRef, Task};
+use atropos::prelude::*;
+use atropos::{AliasMode, Overflow, Priority};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use crate::actor::{self, Flow, Me, Told, What};
+use crate::classes::{ALL, Class};
+use crate::ledger::{Kind, PLANNED, Token, Tracked, count, n};
+use crate::random::Random;
+use crate::services::{
+    self, Argument, Ask, Hears, Service, TheEvents, TheGroups, TheMachine, TheRegistry, Tick, tally,
+};
+use crate::world::World;
+
+/// How many bodies there may be at a time.
+const MOST: usize = 600;
+/// The patience of calls.
+const PATIENCE: Duration = Duration::from_millis(40);
+
+/// Polls a future until another is ready, and drops it then.
+pub(crate) async fn race<F: Future>(future: F, until: impl Future) -> Option<F::Output> {
+    let (mut future, mut until) = (pin!(future), pin!(until));
+    poll_fn(|task| match future.as_mut().poll(task) {
+        std::task::Poll::Ready(value) => std::task::Poll::Ready(Some(value)),
+        std::task::Poll::Pending => until.as_mut().poll(task).map(|_| None),
+    })
+    .await
+}
+
+/// Does what the seed says.
+pub(crate) async fn act(cx: &mut Context<Told>, me: &mut Me, seed: u64) -> Flow {
+    let mut random = Random::new(seed);
+    let world = me.world.clone();
+    // A third of the time what every program does, else something of a class that is on.
+    if random.once_in(3) {
+        return plain(cx, me, &mut random).await;
+    }
+    // What is on one process alone is done more often.
+    let class = match random.below(3) {
+        0 => random.one_of(&[
+            Class::Links,
+            Class::Monitors,
+            Class::Monitors,
+            Class::Names,
+            Class::Aliases,
+            Class::Timers,
+        ]),
+        _ => random.one_of(ALL).0,
+    };
+    if !world.has(class) {
+        return Flow::On;
+    }
+    me.note(ALL[class as usize].1);
+    match class {
+        Class::Links => links(cx, me, &mut random),
+        Class::Monitors => monitors(cx, me, &mut random),
+        Class::Names => names(cx, me, &mut random),
+        Class::Aliases => aliases(cx, me, &mut random),
+        Class::Timers => timers(cx, me, &mut random),
+        Class::Bounded => bounded(cx, me, &mut random).await,
+        Class::Infos => infos(cx, me, &mut random).await,
+        Class::Requests => requests(cx, me, &mut random).await,
+        Class::Elsewhere => elsewhere(cx, me, &mut random),
+        Class::Servers => servers(cx, me, &mut random).await,
+        Class::Retry => retry(cx, me, &mut random).await,
+        Class::Dynamic => dynamic(cx, me, &mut random).await,
+        Class::Machines => machines(cx, me, &mut random).await,
+        Class::Events => events(cx, me, &mut random).await,
+        Class::Groups => groups(cx, me, &mut random).await,
+        Class::Registries => registries(cx, me, &mut random).await,
+        Class::Tasks => tasks(cx, me, &mut random).await,
+        Class::Cancel => cancel(cx, me, &mut random).await,
+        Class::CancelOtp => cancel_otp(cx, me, &mut random).await,
+        Class::Combine => combine(cx, me, &mut random).await,
+        Class::Panics if random.once_in(8) => panic!("{PLANNED}a body"),
+        Class::Blocking => blocking(cx, me, &mut random).await,
+        Class::Tokio if world.in_tokio => tokio::time::sleep(random.time(2_000)).await,
+        Class::Foreign => foreign(cx, me, &mut random),
+        // Done from outside.
+        _ => {}
+    }
+    Flow::On
+}
+
+async fn plain(cx: &mut Context<Told>, me: &mut Me, random: &mut Random) -> Flow {
+    let world = me.world.clone();
+    match random.below(12) {
+        0..3 => spawn(cx, me, random),
+        3..7 => {
+            if let Some(pid) = world.any(random) {
+                send(cx, pid, Told::random(&world, random));
+            }
+        }
+        7 => cx.yield_now().await,
+        8 => cx.sleep(random.time(3_000)).await,
+        9 if random.once_in(8) => {
+            let end = [Reason::NORMAL, Reason::SHUTDOWN, Reason::value("an actor's"), Reason::crash("an actor's")];
+            return Flow::End(random.one_of(&end));
+        }
+        10 if random.once_in(12) => match cx.stop(Reason::value("stopped")).await {},
+        11 => {
+            if random.once_in(3)
+                && let Some(pid) = world.any(random)
+            {
+                let reason = [Reason::NORMAL, Reason::KILL, Reason::SHUTDOWN, Reason::value("an actor's")];
+                let _ = cx.exit(pid, random.one_of(&reason));
+            }
+        }
+        _ => {}
+    }
+    Flow::On
+}
+
+fn send(cx: &Context<Told>, to: Pid, told: Told) {
+    if let Err(error) = cx.send(to, told) {
+        error.into_message().token.returned();
+    }
+}
+
+/// Starts an actor with options of all kinds.
+fn spawn(cx: &Context<Told>, me: &mut Me, random: &mut Random) {
+    let world = me.world.clone();
+    if n(&world.ledger.tracked[Kind::Body as usize]) - n(&world.ledger.destroyed[Kind::Body as usize]) > MOST {
+        return;
+    }
+    let name = World::name(random);
+    let options = options(&world, random, &name);
+    let options = if world.has(Class::Links) && random.once_in(3) { options.link() } else { options };
+    let monitor = world.has(Class::Monitors) && random.once_in(3);
+    let options = if monitor { options.monitor() } else { options };
+    let child = Me::new(&world, random.next());
+    match cx.spawn_with(&options, move |cx| actor::run(cx, child)) {
+        Ok((address, monitor)) => {
+            world.know(address.pid(), random);
+            if let Some(monitor) = monitor {
+                me.monitored(monitor);
+            }
+        }
+        Err(_) => count(&world.ledger.not_spawned),
+    }
+}
+
+/// Options of a newborn that need no parent.
+pub(crate) fn options<'n>(world: &World, random: &mut Random, name: &'n str) -> SpawnOptions<'n> {
+    let mut options = SpawnOptions::new().trap_exit(random.once_in(3));
+    if random.once_in(4) {
+        options = options.priority(random.one_of(&[Priority::Low, Priority::Normal, Priority::High]));
+    }
+    if random.once_in(5) {
+        options = options.core(random.below(world.handle.kernel().cores()));
+    }
+    if world.has(Class::Bounded) && random.once_in(4) {
+        let overflow = random.one_of(&[Overflow::Refuse, Overflow::DropNewest, Overflow::DropOldest]);
+        options = options.mailbox_limit(1 + random.below(4) as u32).overflow(overflow);
+    }
+    if world.has(Class::Names) && random.once_in(8) { options.name(name) } else { options }
+}
+
+fn links(cx: &Context<Told>, me: &Me, random: &mut Random) {
+    let Some(pid) = me.world.any(random) else { return };
+    match random.below(5) {
+        0..2 => drop(cx.link(pid)),
+        2 => cx.unlink(pid),
+        3 => _ = cx.trap_exit(random.once_in(2)),
+        _ => drop(cx.exit_at_once(pid, Reason::value("at once"))),
+    }
+}
+
+fn monitors(cx: &Context<Told>, me: &mut Me, random: &mut Random) {
+    match random.below(6) {
+        0..3 => {
+            // Of oneself there is no monitor, as in OTP.
+            if let Some(pid) = me.world.any(random)
+                && pid != cx.pid()
+                && let Ok(reference) = cx.monitor(pid)
+            {
+                me.monitored(reference);
+            }
+        }
+        3 => {
+            // Not a name that may be its own at this moment.
+            let names: Vec<_> = services::names().chain(["nobody"]).collect();
+            if let Ok(reference) = cx.monitor_name(random.one_of(&names)) {
+                me.monitored(reference);
+            }
+        }
+        _ => {
+            let flush = random.once_in(2);
+            let Some(reference) = me.monitors.pop_first() else { return };
+            if cx.demonitor(reference, flush) || flush {
+                count(&me.world.ledger.monitors_withdrawn);
+            } else {
+                // The DOWN waits in the mailbox, and will be received.
+                me.monitors.insert(reference);
+            }
+        }
+    }
+}
+
+fn names(cx: &Context<Told>, me: &Me, random: &mut Random) {
+    let name = World::name(random);
+    match random.below(6) {
+        0 => drop(cx.register(&name, cx.pid())),
+        1 => {
+            if let Some(pid) = me.world.any(random) {
+                let _ = cx.register(&name, pid);
+            }
+        }
+        2 => _ = cx.unregister(&name),
+        3 => {
+            if let Some(pid) = cx.whereis(&name) {
+                me.world.know(pid, random);
+            }
+        }
+        _ => {
+            if let Err(error) = cx.send_name(&name, Told::random(&me.world, random)) {
+                error.into_message().token.returned();
+            }
+        }
+    }
+}
+
+fn aliases(cx: &Context<Told>, me: &mut Me, random: &mut Random) {
+    match random.below(6) {
+        0 => {
+            if let Ok(alias) = cx.alias(random.once_in(2)) {
+                me.aliases.push(alias);
+                let _ = me.world.aliases.put(alias, random);
+            }
+        }
+        1 => {
+            if let Some(alias) = me.aliases.pop() {
+                cx.unalias(alias);
+            }
+        }
+        2 if me.world.has(Class::Monitors) => {
+            // Not one that ends with a message: then the monitor ends, and nothing says so.
+            let mode = random.one_of(&[AliasMode::ExplicitUnalias, AliasMode::Demonitor]);
+            if let Some(pid) = me.world.any(random)
+                && pid != cx.pid()
+                && let Ok(alias) = cx.monitor_alias(pid, mode)
+            {
+                me.monitored(alias.reference());
+                let _ = me.world.aliases.put(alias, random);
+            }
+        }
+        _ => {
+            let Some(alias) = me.world.aliases.look(random, |alias| *alias) else { return };
+            if let Err(error) = cx.send_alias(alias, Told::random(&me.world, random)) {
+                error.into_message().token.returned();
+            }
+        }
+    }
+}
+
+fn timers(cx: &Context<Told>, me: &mut Me, random: &mut Random) {
+    let (world, after) = (me.world.clone(), random.time(8_000));
+    let told = |random: &mut Random| Told::random(&world, random);
+    match random.below(6) {
+        0..2 => {
+            if let Ok(timer) = cx.send_after(cx.pid(), after, told(random)) {
+                me.timers.push(timer);
+            }
+        }
+        2 => {
+            let Some(pid) = world.any(random) else { return };
+            if let Ok(timer) = cx.send_after(pid, after, told(random)) {
+                me.timers.push(timer);
+            }
+        }
+        3 => {
+            let name = World::name(random);
+            // Far away: it ends with this process.
+            if let Ok(timer) = cx.send_after(name.as_str(), after + Duration::from_secs(60), told(random)) {
+                me.timers.push(timer);
+            }
+        }
+        4 => {
+            if let Some(timer) = me.timers.pop() {
+                cx.cancel_timer(timer);
+            }
+        }
+        _ => {
+            for timer in &me.timers {
+                let _ = cx.read_timer(*timer);
+            }
+        }
+    }
+    if me.timers.len() > 16 {
+        me.timers.clear();
+    }
+}
+
+async fn bounded(cx: &Context<Told>, me: &Me, random: &mut Random) {
+    let Some(pid) = me.world.any(random) else { return };
+    let told = Told::random(&me.world, random);
+    if pid == cx.pid() {
+        return send(cx, pid, told);
+    }
+    // Sooner or later it gives up, whatever the other does.
+    match cx.send_waiting(pid, told, Some(random.time(5_000))).await {
+        Ok(()) => {}
+        Err(error) => error.into_message().token.returned(),
+    }
+}
+
+async fn infos(cx: &Context<Told>, me: &Me, random: &mut Random) {
+    let Some(pid) = me.world.any(random) else { return };
+    match random.below(3) {
+        // A process that is suspended, or in a long slice, answers in its time.
+        0 => _ = race(cx.is_alive(pid), cx.sleep(PATIENCE)).await,
+        1 => _ = race(cx.info(pid), cx.sleep(PATIENCE)).await,
+        _ => drop(cx.self_info()),
+    }
+}
+
+/// When everything is at rest no signal is on its way: what is waited for is in force.
+pub(crate) fn check(cx: &Context<Told>, me: &Me) {
+    if let Ok(Some(info)) = cx.self_info()
+        && info.monitors.len() + info.message_queue_len < me.monitors.len()
+    {
+        let (has, keeps, waits) = (info.monitors.len(), me.monitors.len(), info.message_queue_len);
+        let pid = cx.pid();
+        me.world.ledger.fault(format!("{pid} waits for {keeps} DOWNs, has {has} monitors, and {waits} signals wait"));
+    }
+}
+
+fn ask(cx: &Context<Told>, me: &Me, pid: Pid) -> Option<atropos::kernel::Requested<Tracked>> {
+    let world = &me.world;
+    cx.with(|cx| cx.request(pid, |reply| Told::new(world, What::Ask(reply)))).ok()
+}
+
+async fn requests(cx: &Context<Told>, me: &Me, random: &mut Random) {
+    let Some(pid) = me.world.any(random) else { return };
+    let Some(mut requested) = ask(cx, me, pid) else { return };
+    if random.once_in(6) {
+        return drop(requested);
+    }
+    let answer = race(poll_fn(|task| requested.poll(task)), cx.sleep(random.time(8_000))).await;
+    match answer {
+        Some(answer) => tally(&me.world, answer),
+        None => count(&me.world.ledger.given_up),
+    }
+}
+
+fn elsewhere(cx: &Context<Told>, me: &Me, random: &mut Random) {
+    let Some(pid) = me.world.any(random) else { return };
+    let Some(requested) = ask(cx, me, pid) else { return };
+    drop(me.world.requests.put(requested, random));
+}
+
+/// A request to a server, and now and then its crash.
+pub(crate) fn ask_of_server(world: &World, random: &mut Random) -> Ask {
+    match random.below(12) {
+        0 => Ask::Crash,
+        1 => Ask::Stop,
+        2 => Ask::Continue(random.below(20) as u8),
+        _ => Ask::Cast(Token::new(&world.ledger)),
+    }
+}
+
+async fn servers(cx: &Context<Told>, me: &Me, random: &mut Random) {
+    let server = ServerName::<Service>::new(random.one_of(&services::SERVERS));
+    let (seed, world) = (random.next(), &me.world);
+    match random.below(8) {
+        0..4 => tally(world, server.call_within(cx, PATIENCE, |reply| Ask::Ping(reply, seed)).await),
+        4 => {
+            let asked = [(); 3].map(|()| server.request(cx, |reply| Ask::Ping(reply, seed)));
+            for pending in asked.into_iter().flatten() {
+                if random.once_in(3) {
+                    pending.abandon(cx);
+                } else {
+                    tally(world, pending.answer(cx, random.time(5_000)).await);
+                }
+            }
+        }
+        5 if random.once_in(4) => {
+            if let Ok(server) = server.find(cx) {
+                let _ = server.stop(cx, Reason::value("stopped"), Some(PATIENCE)).await;
+            }
+        }
+        6 => {
+            if let Ok(server) = server.find(cx) {
+                let _ = server.call_waiting(cx, PATIENCE, |reply| Ask::Ping(reply, seed)).await;
+            }
+        }
+        _ => returned(server.cast(cx, ask_of_server(world, random))),
+    }
+}
+
+/// Accounts for what a server was not sent.
+pub(crate) fn returned(sent: Result<(), SendError<Ask>>) {
+    if let Err(error) = sent
+        && let Ask::Cast(token) = error.into_message()
+    {
+        token.returned();
+    }
+}
+
+async fn retry(cx: &Context<Told>, me: &Me, random: &mut Random) {
+    let server = ServerName::<Service>::new(random.one_of(&services::SERVERS));
+    returned(server.cast(cx, Ask::Crash));
+    // An even seed is answered, or at least more often than not.
+    while !me.world.is_over() {
+        let seed = random.next();
+        match server.call(cx, |reply| Ask::Ping(reply, seed)).await {
+            Ok(answer) => return tally(&me.world, Ok::<_, ()>(answer)),
+            Err(_) => count(&me.world.ledger.unanswered),
+        }
+    }
+}
+
+async fn dynamic(cx: &Context<Told>, me: &Me, random: &mut Random) {
+    let Some(supervisor) = SupervisorRef::find(cx, services::DYNAMIC) else { return };
+    match random.below(8) {
+        0..4 => {
+            let started = DynamicRef::new(supervisor).start(cx, Argument::new(&me.world, random)).await;
+            if let Ok(Some(pid)) = started {
+                me.world.know(pid, random);
+            }
+        }
+        4..7 => {
+            if let Some(pid) = me.world.any(random) {
+                let _ = supervisor.terminate_process(cx, pid).await;
+            }
+        }
+        _ => drop(supervisor.count_children(cx).await),
+    }
+}
+
+async fn machines(cx: &Context<Told>, me: &Me, random: &mut Random) {
+    let Ok(machine) = ServerName::<TheMachine>::new(services::MACHINE).find(cx) else { return };
+    match random.below(4) {
+        0 => tally(&me.world, machine.ask_within(cx, PATIENCE, Tick::Ask).await),
+        // Sent without a way back: what does not arrive is dropped.
+        1 => drop(machine.send(cx, Tick::Token(Token::new(&me.world.ledger)))),
+        _ => drop(machine.send(cx, Tick::Do(random.next()))),
+    }
+}
+
+async fn events(cx: &Context<Told>, me: &mut Me, random: &mut Random) {
+    let Ok(manager) = ServerName::<TheEvents>::new(services::EVENTS).find(cx) else { return };
+    let manager: EventsRef<u64> = manager;
+    match random.below(6) {
+        0 => {
+            me.handlers += 1;
+            let id = format!("{}-{}", cx.pid(), me.handlers);
+            let hears = Hears::new(&me.world, random);
+            if random.once_in(2) {
+                let _ = manager.add(cx, id, hears).await;
+            } else {
+                drop(manager.add_supervised(cx, id, hears).await);
+            }
+        }
+        1 => drop(manager.delete(cx, format!("{}-{}", cx.pid(), me.handlers)).await),
+        2 => drop(manager.sync_notify(cx, random.next()).await),
+        3 => drop(manager.which(cx).await),
+        _ => drop(manager.notify(cx, random.next())),
+    }
+}
+
+async fn groups(cx: &Context<Told>, me: &Me, random: &mut Random) {
+    let Ok(groups) = ServerName::<TheGroups>::new(services::GROUPS).find(cx) else { return };
+    let group = random.below(4) as u32;
+    match random.below(5) {
+        0..2 => drop(groups.join(cx, group, [cx.pid()]).await),
+        2 => drop(groups.leave(cx, group, [cx.pid()]).await),
+        3 => {
+            for pid in groups.members(cx, group).await.unwrap_or_default().into_iter().take(3) {
+                send(cx, pid, Told::new(&me.world, What::Nothing));
+            }
+        }
+        _ => drop(groups.which_groups(cx).await),
+    }
+}
+
+async fn registries(cx: &Context<Told>, me: &Me, random: &mut Random) {
+    let Ok(registry) = ServerName::<TheRegistry>::new(services::REGISTRY).find(cx) else { return };
+    let key = random.below(16) as u32;
+    match random.below(5) {
+        0..2 => drop(registry.register(cx, key, 1).await),
+        2 => drop(registry.unregister(cx, cx.pid(), key).await),
+        3 => {
+            if let Ok(Some(pid)) = registry.whereis(cx, key).await {
+                me.world.know(pid, random);
+            }
+        }
+        _ => drop(registry.count(cx).await),
+    }
+}
+
+async fn tasks(cx: &Context<Told>, me: &Me, random: &mut Random) {
+    let (held, seed) = (Tracked::new(&me.world.ledger, Kind::Job), random.next());
+    let panics = me.world.has(Class::Panics);
+    let work = async move |cx: Context<()>| {
+        let mut random = Random::new(seed);
+        cx.sleep(random.time(2_000)).await;
+        assert!(!panics || !random.once_in(5), "{PLANNED}a task");
+        held
+    };
+    let task = if random.once_in(3) { Task::link(cx, work) } else { Task::alone(cx, work) };
+    let Ok(task) = task else { return };
+    match random.below(5) {
+        0 => drop(task.shutdown(cx, random.time(2_000)).await),
+        1 => task.abandon(cx),
+        2 => match task.join_or_wait(cx, random.time(2_000)).await {
+            Ok(answer) => tally(&me.world, answer),
+            Err(task) => task.abandon(cx),
+        },
+        _ => tally(&me.world, task.join(cx, Some(random.time(6_000))).await),
+    }
+}
+
+async fn cancel(cx: &mut Context<Told>, me: &mut Me, random: &mut Random) {
+    let (world, pid, time) = (me.world.clone(), cx.pid(), random.time(2_000));
+    let given_up = match random.below(5) {
+        0 => {
+            // Two sleeps race; both are dropped.
+            race(cx.sleep(time), cx.sleep(random.time(2_000))).await.is_none()
+        }
+        1 => {
+            // A receive that is polled once.
+            let mut received = None;
+            {
+                let mut receive = pin!(cx.recv());
+                poll_fn(|task| {
+                    if let std::task::Poll::Ready(message) = receive.as_mut().poll(task) {
+                        received = Some(message);
+                    }
+                    std::task::Poll::Ready(())
+                })
+                .await;
+            }
+            match received {
+                Some(received) => _ = me.meet(cx, received),
+                None => count(&world.ledger.given_up),
+            }
+            return;
+        }
+        2 => {
+            let server = ServerName::<Service>::new(random.one_of(&services::SERVERS));
+            let seed = random.next();
+            let call = server.call(cx, |reply| Ask::Ping(reply, seed));
+            match race(call, cx.sleep(time)).await {
+                Some(answer) => {
+                    tally(&world, answer);
+                    false
+                }
+                None => true,
+            }
+        }
+        3 => {
+            let Some(to) = world.any(random).filter(|to| *to != pid) else { return };
+            let send = cx.send_waiting(to, Told::random(&world, random), None);
+            match race(send, cx.sleep(time)).await {
+                Some(Err(error)) => {
+                    error.into_message().token.returned();
+                    false
+                }
+                Some(Ok(())) => false,
+                None => true,
+            }
+        }
+        _ => {
+            let Some(to) = world.any(random) else { return };
+            race(world.handle.wait(to), cx.sleep(time)).await.is_none()
+        }
+    };
+    if given_up {
+        count(&world.ledger.given_up);
+    }
+}
+
+async fn cancel_otp(cx: &Context<Told>, me: &mut Me, random: &mut Random) {
+    let (world, time, seed) = (&me.world.clone(), random.time(1_000), random.next());
+    match random.below(4) {
+        0 => {
+            let held = Tracked::new(&world.ledger, Kind::Job);
+            let Ok(task) = Task::alone(cx, async move |cx: Context<()>| {
+                cx.sleep(Random::new(seed).time(2_000)).await;
+                held
+            }) else {
+                return;
+            };
+            me.note("a join, given up");
+            let _ = race(task.join(cx, None), cx.sleep(time)).await;
+        }
+        1 => {
+            let Ok(server) = ServerName::<Service>::new(random.one_of(&services::SERVERS)).find(cx) else { return };
+            me.note("a stop, given up");
+            let _ = race(server.stop(cx, Reason::NORMAL, None), cx.sleep(time)).await;
+        }
+        2 => {
+            let Ok(server) = ServerName::<Service>::new(random.one_of(&services::SERVERS)).find(cx) else { return };
+            me.note("a call that waits for room, given up");
+            let call = server.call_waiting(cx, None, |reply| Ask::Ping(reply, seed));
+            let _ = race(call, cx.sleep(time)).await;
+        }
+        _ => {
+            me.note("a start, given up");
+            let start = Service::new(world, seed).start().alone(cx);
+            if let Some(Ok(server)) = race(start, cx.sleep(time)).await {
+                let _ = cx.exit(server, Reason::KILL);
+            }
+        }
+    }
+}
+
+async fn combine(cx: &Context<Told>, me: &Me, random: &mut Random) {
+    let sleeps: FuturesUnordered<_> = (0..4).map(|_| cx.sleep(random.time(1_500))).collect();
+    let mut sleeps = pin!(sleeps);
+    let mut most = 1 + random.below(4);
+    while most > 0 && sleeps.next().await.is_some() {
+        most -= 1;
+    }
+    let server = ServerName::<Service>::new(random.one_of(&services::SERVERS));
+    let seed = random.next();
+    let server = &server;
+    let calls: FuturesUnordered<_> =
+        (0..3).map(|add| server.call_within(cx, PATIENCE, move |reply| Ask::Ping(reply, seed + add))).collect();
+    let mut calls = pin!(calls);
+    while let Some(answer) = calls.next().await {
+        tally(&me.world, answer);
+    }
+}
+
+async fn blocking(cx: &Context<Told>, me: &Me, random: &mut Random) {
+    let (held, time) = (Tracked::new(&me.world.ledger, Kind::Job), random.time(800));
+    let panics = me.world.has(Class::Panics) && random.once_in(6);
+    let job = me.world.handle.blocking(move || {
+        std::thread::sleep(time);
+        assert!(!panics, "{PLANNED}a job");
+        held
+    });
+    match random.below(3) {
+        0 => drop(job),
+        1 => _ = race(job, cx.sleep(time)).await,
+        _ => _ = job.await,
+    }
+}
+
+/// What is another runtime's, or a dead one's, is nothing here.
+fn foreign(cx: &Context<Told>, me: &Me, random: &mut Random) {
+    let yard = &me.world.graveyard;
+    match random.below(6) {
+        0 => {
+            let used = yard.contexts.look(random, |context| context.try_with(|cx| cx.pid()));
+            if let Some(Some(pid)) = used {
+                me.world.ledger.fault(format!("the context of another process, {pid}, was used in {}", cx.pid()));
+            }
+        }
+        1 => {
+            let Some(alias) = yard.aliases.look(random, |alias| *alias) else { return };
+            if let Err(error) = cx.send_alias(alias, Told::new(&me.world, What::Nothing)) {
+                error.into_message().token.returned();
+            }
+        }
+        2 => {
+            let Some(reference) = yard.references.look(random, |reference| *reference) else { return };
+            if !me.monitors.contains(&reference) {
+                cx.demonitor(reference, false);
+            }
+        }
+        3 => {
+            let Some(pid) = yard.pids.look(random, |pid| *pid) else { return };
+            let _ = cx.link(pid);
+            cx.unlink(pid);
+        }
+        4 => {
+            let references = me.monitors.iter().chain(&me.timers).copied();
+            references.take(2).for_each(|reference| _ = yard.references.put(reference, random));
+        }
+        _ => {
+            // Its context is kept beyond it.
+            let yard = yard.clone();
+            let seed = random.next();
+            let _ = cx.spawn(async move |cx: Context<u64>| {
+                cx.yield_now().await;
+                drop(yard.contexts.put(cx, &mut Random::new(seed)));
+            });
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Issue 14, 25: a peer's quota bounds everything that it has the node keep, also what it makes and withdraws faster
+//! than the runtime runs.
+
+mod common;
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use atropos::{Address, Context, Handle, Reason, Runtime};
+use atropos_dist::relay::Relay;
+use atropos_dist::{
+    NoConnection, Node, Options, Plane, RecordingSender, Refused, RemotePid, RemoteReference, Routed, Sender, Watchers,
+};
+use atropos_kernel::NoMemory;
+use common::*;
+
+const QUOTA: usize = 10;
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Order {
+    Watch(u64),
+    Unwatch(u64),
+}
+
+/// A runtime whose relay runs when the test says so. No process of it ever was.
+#[derive(Default)]
+struct Slow {
+    orders: Mutex<VecDeque<Order>>,
+    plane: OnceLock<Weak<Plane>>,
+    /// Whether its processes live, in place of having never been.
+    alive: AtomicBool,
+}
+
+impl Slow {
+    fn start(quota: usize) -> (Arc<Plane>, Arc<Self>, Arc<RecordingSender>) {
+        let (slow, sent) = (Arc::new(Self::default()), Arc::new(RecordingSender::new()));
+        let options = Options::new(HERE, 1).inbound_limit(quota);
+        let plane = Arc::new(Plane::new(options, sent.clone(), slow.clone()));
+        slow.plane.set(Arc::downgrade(&plane)).expect("set once");
+        (plane, slow, sent)
+    }
+
+    fn waiting(&self) -> usize {
+        self.orders.lock().unwrap().len()
+    }
+
+    /// Does what has been ordered; the watches that were taken back.
+    fn run(&self) -> Vec<u64> {
+        let plane = self.plane.get().and_then(Weak::upgrade).expect("the plane is there");
+        let mut released = Vec::new();
+        loop {
+            let next = self.orders.lock().unwrap().pop_front();
+            match next {
+                Some(Order::Watch(pid)) if !self.alive.load(Ordering::Relaxed) => plane.exited(pid, &Reason::NOPROC),
+                Some(Order::Watch(_)) => {}
+                Some(Order::Unwatch(pid)) => released.extend(plane.release(pid).then_some(pid)),
+                None => return released,
+            }
+        }
+    }
+}
+
+impl Watchers for Slow {
+    fn deliver_down(&self, _: u64, _: RemoteReference, _: RemotePid, _: Reason) {}
+
+    fn watch(&self, pid: u64) -> Result<(), NoMemory> {
+        self.orders.lock().unwrap().push_back(Order::Watch(pid));
+        Ok(())
+    }
+
+    fn unwatch(&self, pid: u64) {
+        self.orders.lock().unwrap().push_back(Order::Unwatch(pid));
+    }
+}
+
+#[test]
+fn n25_what_is_withdrawn_counts_until_the_runtime_has_collected_it() {
+    for alive in [false, true] {
+        let (plane, slow, sent) = Slow::start(QUOTA);
+        slow.alive.store(alive, Ordering::Relaxed);
+        let (there_now, other) = (plane.connected(THERE, 1), plane.connected(ELSEWHERE, 1));
+        for round in 0..3 {
+            let mut taken = 0;
+            for number in 1..1000 {
+                match plane.receive(there_now, monitor_p(number, there(9), here(number))) {
+                    Ok(()) => taken += 1,
+                    Err(refused) => assert_eq!(refused, Refused::Quota),
+                }
+                plane.receive(there_now, demonitor_p(number, there(9), here(number))).expect("its own to withdraw");
+                // With what the other peer has.
+                assert!(plane.watched() <= QUOTA + 3 && slow.waiting() <= 2 * (QUOTA + 3));
+                assert!(plane.kept_for(THERE) <= QUOTA);
+            }
+            assert_eq!(taken, QUOTA, "round {round}");
+            let notices = sent.drain().into_iter().filter(|routed| routed.destination() == THERE).count();
+            assert_eq!(notices, 999 - QUOTA, "each that was refused has been answered, and no other");
+            assert_eq!(plane.monitors_with(THERE), (0, 0));
+            // Another peer's share is its own.
+            assert_eq!(plane.receive(other, monitor_p(round, elsewhere(9), here(5000 + round))), Ok(()));
+            slow.run();
+            assert_eq!(plane.kept_for(THERE), 0, "collected, and there is room again");
+        }
+        assert_eq!(plane.watched(), if alive { 3 } else { 0 });
+    }
+}
+
+#[test]
+fn n25_a_new_connection_finds_the_old_charges() {
+    let (plane, slow, _) = Slow::start(QUOTA);
+    let mut taken = 0;
+    for number in 1..1000 {
+        // Of another life of the peer, now and then.
+        let incarnation = 1 + number as u32 / 100;
+        let now = plane.connected(THERE, incarnation);
+        let watcher = RemotePid::new(THERE, 9, 0, incarnation);
+        taken += usize::from(plane.receive(now, monitor_p(number, watcher, here(number))).is_ok());
+        if number % 2 == 0 {
+            assert!(plane.disconnected(now));
+        }
+        assert!(plane.watched() <= QUOTA && slow.waiting() <= 2 * QUOTA && plane.kept_for(THERE) <= QUOTA);
+    }
+    assert_eq!(taken, QUOTA);
+    slow.run();
+    assert_eq!((plane.kept_for(THERE), plane.watched()), (0, 0));
+}
+
+#[test]
+fn n25_a_watch_that_is_needed_again_is_kept() {
+    let (plane, slow, sent) = Slow::start(QUOTA);
+    slow.alive.store(true, Ordering::Relaxed);
+    let now = plane.connected(THERE, 1);
+    for number in 0..100 {
+        plane.receive(now, monitor_p(number, there(9), here(42))).expect("taken");
+        plane.receive(now, demonitor_p(number, there(9), here(42))).expect("its own");
+    }
+    plane.receive(now, monitor_p(100, there(9), here(42))).expect("taken");
+    assert_eq!(*slow.orders.lock().unwrap(), [Order::Watch(42), Order::Unwatch(42)], "each is asked for once");
+    assert_eq!(slow.run(), [], "a peer monitors it");
+    assert_eq!((plane.watched(), plane.kept_for(THERE)), (1, 1));
+    plane.exited(42, &Reason::KILLED);
+    let messages: Vec<_> = sent.drain().into_iter().map(|routed| routed.message).collect();
+    assert_eq!(messages, [exit_p(reference(100), there(9), here(42), Reason::KILLED)]);
+    assert_eq!((plane.watched(), plane.kept_for(THERE)), (0, 0));
+    // What two peers monitor each pays for, and who withdraws last pays for the watch.
+    let other = plane.connected(ELSEWHERE, 1);
+    plane.receive(now, monitor_p(1, there(9), here(43))).expect("taken");
+    plane.receive(other, monitor_p(1, elsewhere(9), here(43))).expect("taken");
+    plane.receive(now, demonitor_p(1, there(9), here(43))).expect("its own");
+    assert_eq!((plane.kept_for(THERE), plane.kept_for(ELSEWHERE)), (0, 1));
+    plane.receive(other, demonitor_p(1, elsewhere(9), here(43))).expect("its own");
+    assert_eq!((plane.kept_for(THERE), plane.kept_for(ELSEWHERE)), (0, 1));
+    assert_eq!(slow.run(), [43]);
+    assert_eq!((plane.watched(), plane.kept_for(ELSEWHERE)), (0, 0));
+    // A process that monitors others is watched for itself: no peer pays.
+    plane.monitor_remote(44, there(1)).expect("connected");
+    plane.receive(now, monitor_p(2, there(9), here(44))).expect("taken");
+    plane.receive(now, demonitor_p(2, there(9), here(44))).expect("its own");
+    assert_eq!((plane.kept_for(THERE), slow.run(), plane.watched()), (0, vec![], 1));
+}
+
+/// A sender that panics leaves a backlog: what is on it is on the account, though its session is gone.
+#[test]
+fn n25_the_backlog_is_on_the_account() {
+    let angry = Arc::new(AtomicBool::new(true));
+    let panics = angry.clone();
+    let sender = Calls(move |_: &Routed| {
+        assert!(!panics.load(Ordering::Relaxed), "the sender panics");
+        Ok(())
+    });
+    let site = Site::with(Options::new(HERE, 1).inbound_limit(4), Arc::new(sender));
+    let plane = &site.plane;
+    let now = plane.connected(THERE, 1);
+    for number in 0..4 {
+        plane.receive(now, monitor_p(number, there(9), here(42))).expect("taken");
+    }
+    assert!(catch_unwind(AssertUnwindSafe(|| site.world.kill(42, &Reason::KILLED))).is_err());
+    assert_eq!(plane.kept_for(THERE), 3);
+    // The next call goes on with the backlog first, and loses one delivery to the panic.
+    assert!(catch_unwind(AssertUnwindSafe(|| plane.connected(THERE, 1))).is_err());
+    assert_eq!(plane.monitors_with(THERE), (0, 0));
+    assert!(plane.kept_for(THERE) >= 2, "what the backlog holds is counted");
+    angry.store(false, Ordering::Relaxed);
+    plane.resume();
+    assert_eq!(plane.kept_for(THERE), 0);
+}
+
+struct Nowhere;
+
+impl Sender for Nowhere {
+    fn send(&self, _: Routed) -> Result<(), NoConnection> {
+        Ok(())
+    }
+}
+
+fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !is() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// On the real relay: two threads of one peer make and withdraw as fast as they can.
+#[test]
+fn n25_the_relay_is_not_outrun() {
+    let runtime = Runtime::builder().cores(2).build().expect("threads");
+    let options = Options::new(HERE, 1).inbound_limit(QUOTA);
+    let plane = Relay::start(&runtime, options, Arc::new(Nowhere), |_, _, _| {}).expect("room");
+    let now = plane.connected(THERE, 1);
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let plane = &plane;
+            scope.spawn(move || {
+                for number in 0..50_000 {
+                    let number = 2 * number + thread;
+                    let target = plane.name_of((1 << 32) | (number + 100));
+                    let _ = plane.receive(now, monitor_p(number, there(9), target));
+                    let _ = plane.receive(now, demonitor_p(number, there(9), target));
+                    // One more for each thread that is withdrawing.
+                    assert!(plane.watched() <= QUOTA + 2, "{} are watched", plane.watched());
+                }
+            });
+        }
+    });
+    until("all is collected", || plane.watched() == 0);
+    assert_eq!(plane.monitors_with(THERE), (0, 0));
+}
+
+/// Living targets, more than the quota, one after the other: the relay takes its monitors back, and there is room.
+#[test]
+fn n25_the_living_are_let_go_and_watched_again() {
+    let runtime = Runtime::builder().cores(2).build().expect("threads");
+    let options = Options::new(HERE, 1).inbound_limit(4);
+    let sent = Arc::new(RecordingSender::new());
+    let plane = Relay::start(&runtime, options, sent.clone(), |_, _, _| {}).expect("room");
+    let waits = |handle: &Handle| -> Address<()> {
+        handle.spawn(async |mut cx: Context<()>| drop(cx.recv().await)).expect("room")
+    };
+    let targets: Vec<_> = (0..50).map(|_| waits(&runtime)).collect();
+    let now = plane.connected(Node::new(2), 1);
+    for (number, target) in (1_u64..).zip(&targets) {
+        let target = plane.name_of(target.pid().to_raw());
+        until("there is room again", || plane.receive(now, monitor_p(number, there(9), target)).is_ok());
+        plane.receive(now, demonitor_p(number, there(9), target)).expect("its own");
+    }
+    until("nobody is watched", || plane.watched() == 0);
+    sent.drain();
+    let again = &targets[7];
+    let target = plane.name_of(again.pid().to_raw());
+    plane.receive(now, monitor_p(99, there(9), target)).expect("there is room");
+    runtime.exit(*again, Reason::KILL).expect("a kill");
+    let mut told = Vec::new();
+    until("the end is told", || {
+        told.extend(sent.drain().into_iter().map(|routed| routed.message));
+        !told.is_empty()
+    });
+    assert_eq!(told, [exit_p(reference(99), there(9), target, Reason::KILLED)]);
+}

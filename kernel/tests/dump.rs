@@ -1,0 +1,37 @@
+//! `Kernel::dump`: what can be read of a kernel from outside.
+
+mod common;
+
+use std::sync::Arc;
+
+use atropos_kernel::{Cx, Doing, Options, Received, Resumed, SpawnOptions};
+
+use common::{Stage, does, yields};
+
+/// Issue 14, check 3: one that waits, one that is queued, and one for which a signal has come, without asking them.
+#[test]
+fn a_dump_tells_who_waits_and_who_is_queued() {
+    let mut stage = Stage::new(Options::default());
+    let waits = |cx: &Cx<'_, u32>| {
+        while let Some(Received::Message(_)) = cx.receive() {}
+        Resumed::Wait
+    };
+    let sleeper = stage.host().spawn(&SpawnOptions::new().name("sleeper"), does(waits)).unwrap().pid;
+    let told = stage.host().spawn(&SpawnOptions::new().mailbox_limit(3), does(waits)).unwrap().pid;
+    let _ = stage.cores[0].run(64);
+    let busy = stage.host().spawn(&SpawnOptions::new(), yields(Arc::default())).unwrap().pid;
+    stage.host().send(busy, ()).map_err(|_| "another type").unwrap_or_default();
+    stage.host().send(told, 1_u32).unwrap();
+    stage.host().send(told, 2_u32).unwrap();
+
+    let dump = stage.host().dump().unwrap();
+    let of = |pid| dump.processes.iter().find(|process| process.pid == pid).unwrap();
+    assert_eq!(of(sleeper).doing, Doing::Waits);
+    assert_eq!(of(sleeper).name.as_ref().map(|name| name.as_str()), Some("sleeper"));
+    assert!(matches!(of(told).doing, Doing::Runnable | Doing::RunnableWithSignals));
+    assert_eq!(of(told).room, Some((2, 3)));
+    assert_ne!(of(busy).doing, Doing::Waits);
+    assert!(dump.cores[0].has_work && dump.cores[0].running.is_none());
+    let text = dump.to_string();
+    assert!(text.contains("\"sleeper\" waits") && text.contains("2 of 3 messages"), "{text}");
+}

@@ -1,0 +1,186 @@
+//! Issue 14, 9: slices are bounded in time, whatever a body does between two operations (`sched::pace`). The clock goes on while
+//! bodies work, and only then.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use atropos_kernel::{Body, Cx, Options, Pid, Received, Resumed, SpawnOptions};
+
+use common::{Stage, Stepped, does};
+
+const MICROSECOND: u64 = 1_000;
+const MILLISECOND: u64 = 1_000 * MICROSECOND;
+
+fn now(world: &Stepped) -> u64 {
+    world.now.load(Ordering::Relaxed)
+}
+
+/// Works for so long a message, of which it always has one; lets go when it has to, or after each one.
+fn busy(world: Arc<Stepped>, nanos: u64, politely: bool) -> impl Body<Message = ()> {
+    does(move |cx: &Cx<'_, ()>| {
+        cx.send(cx.pid(), ()).unwrap();
+        while !cx.is_exhausted() && cx.receive().is_some() {
+            world.now.fetch_add(nanos, Ordering::Relaxed);
+            if politely {
+                break;
+            }
+            cx.send(cx.pid(), ()).unwrap();
+        }
+        Resumed::Yield
+    })
+}
+
+/// Sleeps for a millisecond, again and again: how late it was at most.
+fn sleeps(world: Arc<Stepped>, latest: Arc<AtomicU64>, times: Arc<AtomicUsize>) -> impl Body<Message = ()> {
+    let mut due = 0;
+    does(move |cx: &Cx<'_, ()>| {
+        if cx.receive().is_some() {
+            latest.fetch_max(now(&world) - due, Ordering::Relaxed);
+            times.fetch_add(1, Ordering::Relaxed);
+        } else if due != 0 {
+            return Resumed::Wait;
+        }
+        due = now(&world) + MILLISECOND;
+        cx.send_after(cx.pid(), Duration::from_millis(1), ()).unwrap();
+        Resumed::Wait
+    })
+}
+
+/// How late a sleep of a millisecond is at most, beside so many that work for so long a message.
+fn lateness(many: usize, nanos: u64, politely: bool) -> u64 {
+    let mut stage = Stage::new(Options::default());
+    let (latest, times) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
+    stage.host().spawn(&SpawnOptions::new(), sleeps(stage.world.clone(), latest.clone(), times.clone())).unwrap();
+    for _ in 0..many {
+        stage.host().spawn(&SpawnOptions::new(), busy(stage.world.clone(), nanos, politely)).unwrap();
+    }
+    let until = 200 * MILLISECOND;
+    while now(&stage.world) < until {
+        let _ = stage.cores[0].run(256);
+    }
+    assert!(times.load(Ordering::Relaxed) > 20, "it slept {} times", times.load(Ordering::Relaxed));
+    latest.load(Ordering::Relaxed)
+}
+
+/// Before, one that works for 5 µs a message had 10 ms a slice, and eight of those came before a timer was looked at.
+#[test]
+fn n09_a_timer_is_not_late_beside_busy_bodies() {
+    for politely in [false, true] {
+        for many in [1, 4, 20] {
+            let late = lateness(many, 5 * MICROSECOND, politely);
+            assert!(late < 2 * MILLISECOND, "{many} with 5 µs a message, politely {politely}: late by {late} ns");
+        }
+        for many in [1, 8] {
+            let late = lateness(many, 100 * MICROSECOND, politely);
+            assert!(late < 4 * MILLISECOND, "{many} with 100 µs a message, politely {politely}: late by {late} ns");
+        }
+    }
+}
+
+/// Two that talk in turn share a slice in time as well: one that waits behind them has its turn soon.
+#[test]
+fn n09_who_talks_in_turn_shares_time() {
+    let mut stage = Stage::new(Options::default());
+    let talks = |world: Arc<Stepped>| {
+        does(move |cx: &Cx<'_, Pid>| {
+            while let Some(Received::Message(from)) = cx.receive() {
+                world.now.fetch_add(5 * MICROSECOND, Ordering::Relaxed);
+                cx.send(from, cx.pid()).unwrap();
+            }
+            Resumed::Wait
+        })
+    };
+    let [first, second] =
+        [(); 2].map(|()| stage.host().spawn(&SpawnOptions::new(), talks(stage.world.clone())).unwrap().pid);
+    let (world, longest, mut last) = (stage.world.clone(), Arc::new(AtomicU64::new(0)), 0);
+    let most = longest.clone();
+    // It never rests, and notes for how long it has waited for its turn.
+    let waits = does(move |cx: &Cx<'_, ()>| {
+        if last != 0 {
+            most.fetch_max(now(&world) - last, Ordering::Relaxed);
+        }
+        while cx.spend(1) {
+            world.now.fetch_add(MICROSECOND, Ordering::Relaxed);
+        }
+        last = now(&world);
+        Resumed::Yield
+    });
+    stage.host().spawn(&SpawnOptions::new(), waits).unwrap();
+    stage.host().send(first, second).unwrap();
+    while now(&stage.world) < 100 * MILLISECOND {
+        let _ = stage.cores[0].run(256);
+    }
+    let longest = longest.load(Ordering::Relaxed);
+    assert!((1..MILLISECOND).contains(&longest), "it waited for {longest} ns");
+}
+
+/// What comes from outside while a core is busy is looked at after a slice's time, and not only at the 32nd pick.
+#[cfg(feature = "epoch")]
+#[test]
+fn n09_work_from_outside_has_its_turn_soon() {
+    use atropos_kernel::Host;
+    for (many, nanos, politely) in [(1, 5, false), (1, 5, true), (4, 5, false), (4, 100, true)] {
+        let mut stage = Stage::new(Options::default());
+        for _ in 0..many {
+            let busy = busy(stage.world.clone(), nanos * MICROSECOND, politely);
+            stage.host().spawn(&SpawnOptions::new(), busy).unwrap();
+        }
+        // One of the busy plays the part of a host's thread, too.
+        let (kernel, world, worst) = (stage.kernel.clone(), stage.world.clone(), Arc::new(AtomicU64::new(0)));
+        let (latest, ran) = (worst.clone(), Arc::new(AtomicUsize::new(0)));
+        let times = ran.clone();
+        let host = does(move |cx: &Cx<'_, ()>| {
+            let (began, world) = (now(&world), world.clone());
+            let (latest, times) = (latest.clone(), times.clone());
+            let child = does(move |_: &Cx<'_, ()>| {
+                latest.fetch_max(now(&world) - began, Ordering::Relaxed);
+                times.fetch_add(1, Ordering::Relaxed);
+                Resumed::Exit(atropos_kernel::Reason::NORMAL)
+            });
+            let participant = kernel.register();
+            Host::new(&kernel, &participant).spawn(&SpawnOptions::new(), child).unwrap();
+            cx.send_after(cx.pid(), Duration::from_millis(10), ()).unwrap();
+            while cx.receive().is_some() {}
+            Resumed::Wait
+        });
+        stage.host().spawn(&SpawnOptions::new(), host).unwrap();
+        while now(&stage.world) < 500 * MILLISECOND {
+            let _ = stage.cores[0].run(256);
+        }
+        let (worst, ran) = (worst.load(Ordering::Relaxed), ran.load(Ordering::Relaxed));
+        assert!(ran > 20, "{ran} were started");
+        assert!(worst < 5 * MILLISECOND, "{many} of {nanos} µs a message: {worst} ns");
+    }
+}
+
+/// Time is charged once, and reductions stay what a process has done.
+#[test]
+fn n09_time_is_no_reduction() {
+    let mut stage = Stage::new(Options::default());
+    let (world, slices) = (stage.world.clone(), Arc::new(AtomicUsize::new(0)));
+    let (had, mut left) = (slices.clone(), 1_000);
+    let works = does(move |cx: &Cx<'_, ()>| {
+        had.fetch_add(1, Ordering::Relaxed);
+        loop {
+            left -= 1;
+            world.now.fetch_add(10 * MICROSECOND, Ordering::Relaxed);
+            if left == 0 {
+                let Ok(atropos_kernel::Asked::Known(Some(info))) = cx.info(cx.pid()) else { panic!("it knows itself") };
+                assert!((1_000..1_200).contains(&info.reductions), "{} reductions", info.reductions);
+                return Resumed::Exit(atropos_kernel::Reason::NORMAL);
+            }
+            if !cx.spend(1) {
+                return Resumed::Yield;
+            }
+        }
+    });
+    let pid = stage.host().spawn(&SpawnOptions::new(), works).unwrap().pid;
+    stage.settle();
+    assert_eq!(stage.host().tombstone(pid), atropos_kernel::Dead::Remembered(atropos_kernel::Reason::NORMAL));
+    // 10 ms of work are 39 slices of 256 µs.
+    let slices = slices.load(Ordering::Relaxed);
+    assert!((30..60).contains(&slices), "{slices} slices");
+}

@@ -1,0 +1,311 @@
+//! Issue 14, 10: nothing but its own process waits for a body that does not let go (`sched::lookout`). The body that blocks
+//! steps the other core itself, while its own is in the middle of its slice.
+#![cfg(feature = "epoch")]
+
+mod common;
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use atropos_kernel::{Core, Cx, Host, Options, Pid, Ran, Reason, Resumed, SpawnOptions};
+
+use common::{Stage, Stepped, does, yields};
+
+const MILLISECOND: u64 = 1_000_000;
+
+fn stage(cores: usize) -> Stage {
+    let world = Stepped { rescues: true, ..Stepped::default() };
+    world.now.store(MILLISECOND, Ordering::Relaxed);
+    Stage::in_world(Options { cores, ..Options::default() }, world)
+}
+
+fn now(world: &Stepped) -> u64 {
+    world.now.load(Ordering::Relaxed)
+}
+
+/// The cores beside the one that is stuck, for its body.
+type Others = Arc<Mutex<Vec<Core>>>;
+
+/// Blocks for so many milliseconds, in which the others run and time passes.
+fn blocks(world: &Stepped, others: &Others, milliseconds: u64) {
+    for _ in 0..milliseconds {
+        for core in &mut *others.lock().unwrap() {
+            // As a driver does that runs them until they are idle.
+            for _ in 0..20 {
+                if core.run(16) != Ran::Worked {
+                    break;
+                }
+            }
+        }
+        world.now.fetch_add(MILLISECOND, Ordering::Relaxed);
+    }
+}
+
+/// Sleeps again and again: how late it was at most, and how often it slept.
+fn sleeps(
+    world: Arc<Stepped>,
+    milliseconds: u64,
+    latest: Arc<AtomicU64>,
+    times: Arc<AtomicUsize>,
+) -> impl FnMut(&Cx<'_, ()>) -> Resumed + Send + 'static {
+    let mut due = 0;
+    move |cx| {
+        if cx.receive().is_some() {
+            latest.fetch_max(now(&world) - due, Ordering::Relaxed);
+            times.fetch_add(1, Ordering::Relaxed);
+        } else if due != 0 {
+            return Resumed::Wait;
+        }
+        due = now(&world) + milliseconds * MILLISECOND;
+        cx.send_after(cx.pid(), Duration::from_millis(milliseconds), ()).unwrap();
+        Resumed::Wait
+    }
+}
+
+/// Counts what it receives.
+fn counts(count: Arc<AtomicUsize>) -> impl FnMut(&Cx<'_, ()>) -> Resumed + Send + 'static {
+    move |cx| {
+        while cx.receive().is_some() {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Resumed::Wait
+    }
+}
+
+/// Core 0 gets everything and runs `stuck`, which blocks; then all settle.
+fn runs_stuck(mut stage: Stage, stuck: impl FnMut(&Cx<'_, ()>, &Others) -> Resumed + Send + 'static) -> Stage {
+    let others: Others = Arc::new(Mutex::new(stage.cores.drain(1..).collect()));
+    let (given, mut stuck) = (others.clone(), stuck);
+    let body = does(move |cx: &Cx<'_, ()>| stuck(cx, &given));
+    stage.host().spawn(&SpawnOptions::new().core(0), body).unwrap();
+    for _ in 0..10 {
+        let _ = stage.cores[0].run(64);
+    }
+    stage.cores.append(&mut others.lock().unwrap());
+    stage
+}
+
+/// Timers that lie on the wheel of a stuck core, with one other core that is idle, or busy itself.
+#[test]
+fn n10_the_timers_of_a_stuck_core_are_fired() {
+    for busy in [false, true] {
+        let mut stage = stage(2);
+        let (latest, times) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
+        for i in 0..200 {
+            let sleeper = sleeps(stage.world.clone(), 10 + i % 50, latest.clone(), times.clone());
+            stage.host().spawn(&SpawnOptions::new(), does(sleeper)).unwrap();
+        }
+        // All of them begin on core 0.
+        while stage.cores[0].run(64) == Ran::Worked {}
+        if busy {
+            // Not pinned: those would take turns with all the sleepers, a slice for each of them.
+            let world = stage.world.clone();
+            let starts = does(move |cx: &Cx<'_, ()>| {
+                let world = world.clone();
+                let works = does(move |cx: &Cx<'_, ()>| {
+                    while cx.spend(1) {
+                        world.now.fetch_add(1_000, Ordering::Relaxed);
+                    }
+                    Resumed::Yield
+                });
+                cx.spawn(&SpawnOptions::new(), works).unwrap();
+                Resumed::Exit(Reason::NORMAL)
+            });
+            stage.host().spawn(&SpawnOptions::new().core(1), starts).unwrap();
+        }
+        let (world, slept, before) = (stage.world.clone(), times.clone(), latest.clone());
+        let mut ran = false;
+        let stage = runs_stuck(stage, move |_, others| {
+            if !std::mem::replace(&mut ran, true) {
+                before.store(0, Ordering::Relaxed);
+                blocks(&world, others, 120);
+                assert!(slept.load(Ordering::Relaxed) > 400, "{slept:?} sleeps while one core was stuck");
+            }
+            Resumed::Wait
+        });
+        let latest = latest.load(Ordering::Relaxed);
+        assert!(latest <= 5 * MILLISECOND, "late by {latest} ns, the other core busy: {busy}");
+        drop(stage);
+    }
+}
+
+/// What the body has done itself, just before it blocks: a timer started, one cancelled, a process woken that lies in the next-up slot, and
+/// more spawned than the ring holds, so that some are in an overflow that is not checked in.
+#[test]
+fn n10_what_the_body_did_before_it_blocked_is_done() {
+    const CHILDREN: usize = 700;
+    let mut stage = stage(2);
+    let [told, woken, ran] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
+    let target = stage.host().spawn(&SpawnOptions::new(), does(counts(told.clone()))).unwrap().pid;
+    let next = stage.host().spawn(&SpawnOptions::new(), does(counts(woken.clone()))).unwrap().pid;
+    while stage.cores[0].run(64) == Ran::Worked {}
+    let (world, mut begun) = (stage.world.clone(), false);
+    let (has_told, has_woken, has_run) = (told.clone(), woken.clone(), ran.clone());
+    let mut stage = runs_stuck(stage, move |cx, others| {
+        if std::mem::replace(&mut begun, true) {
+            return Resumed::Wait;
+        }
+        for _ in 0..CHILDREN {
+            let ran = has_run.clone();
+            let child = does(move |_: &Cx<'_, ()>| {
+                ran.fetch_add(1, Ordering::Relaxed);
+                Resumed::Exit(Reason::NORMAL)
+            });
+            cx.spawn(&SpawnOptions::new().priority(atropos_kernel::Priority::Low), child).unwrap();
+        }
+        cx.send_after(target, Duration::from_millis(5), ()).unwrap();
+        let cancelled = cx.send_after(target, Duration::from_millis(5), ()).unwrap();
+        assert!(cx.cancel_timer(cancelled).is_some());
+        cx.send(next, ()).unwrap();
+        blocks(&world, others, 4);
+        assert_eq!(has_woken.load(Ordering::Relaxed), 1, "it was in the next-up slot");
+        assert_eq!(has_run.load(Ordering::Relaxed), CHILDREN, "of the children");
+        assert_eq!(has_told.load(Ordering::Relaxed), 0, "its time has not come");
+        blocks(&world, others, 4);
+        assert_eq!(has_told.load(Ordering::Relaxed), 1, "its time has come");
+        // And again, when they have been rescued once.
+        cx.send(next, ()).unwrap();
+        cx.send_after(target, Duration::ZERO, ()).unwrap();
+        blocks(&world, others, 6);
+        assert_eq!((has_woken.load(Ordering::Relaxed), has_told.load(Ordering::Relaxed)), (2, 2));
+        Resumed::Wait
+    });
+    stage.settle();
+    assert_eq!((told.load(Ordering::Relaxed), woken.load(Ordering::Relaxed)), (2, 2), "once each");
+}
+
+/// What comes from outside to a stuck core, while the only other one has always something to do.
+#[test]
+fn n10_the_inbox_of_a_stuck_core_is_taken_by_a_busy_one() {
+    let stage = stage(2);
+    let world = stage.world.clone();
+    let works = does(move |cx: &Cx<'_, ()>| {
+        while cx.spend(1) {
+            world.now.fetch_add(1_000, Ordering::Relaxed);
+        }
+        Resumed::Yield
+    });
+    stage.host().spawn(&SpawnOptions::new().core(1), works).unwrap();
+    let (kernel, world, ran) = (stage.kernel.clone(), stage.world.clone(), Arc::new(AtomicUsize::new(0)));
+    let has_run = ran.clone();
+    runs_stuck(stage, move |_, others| {
+        if has_run.load(Ordering::Relaxed) == 0 {
+            blocks(&world, others, 3);
+            let participant = kernel.register();
+            for _ in 0..10 {
+                let ran = has_run.clone();
+                let child = does(move |_: &Cx<'_, ()>| {
+                    ran.fetch_add(1, Ordering::Relaxed);
+                    Resumed::Exit(Reason::NORMAL)
+                });
+                Host::new(&kernel, &participant).spawn(&SpawnOptions::new(), child).unwrap();
+            }
+            blocks(&world, others, 5);
+            assert_eq!(has_run.load(Ordering::Relaxed), 10, "of those that the host has started");
+        }
+        Resumed::Wait
+    });
+    assert_eq!(ran.load(Ordering::Relaxed), 10);
+}
+
+/// Two of four are stuck, the second in what it was given when the first was rescued; a destructor blocks like a body.
+#[test]
+fn n10_several_are_stuck() {
+    struct Blocks(Arc<Stepped>, Others, Arc<AtomicUsize>);
+    impl Drop for Blocks {
+        fn drop(&mut self) {
+            let before = self.2.load(Ordering::Relaxed);
+            blocks(&self.0, &self.1, 50);
+            let slept = self.2.load(Ordering::Relaxed) - before;
+            assert!(slept > 100, "{slept} sleeps while a destructor blocks");
+        }
+    }
+    let mut stage = stage(4);
+    let (latest, times) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
+    for _ in 0..50 {
+        let sleeper = sleeps(stage.world.clone(), 10, latest.clone(), times.clone());
+        stage.host().spawn(&SpawnOptions::new(), does(sleeper)).unwrap();
+    }
+    while stage.cores[0].run(64) == Ran::Worked {}
+    let second: Others = Arc::new(Mutex::new(stage.cores.drain(2..).collect()));
+    let (world, rest, slept) = (stage.world.clone(), second.clone(), times.clone());
+    let mut ran = false;
+    let stage = runs_stuck(stage, move |cx, first| {
+        if std::mem::replace(&mut ran, true) {
+            return Resumed::Wait;
+        }
+        let (world, rest, slept) = (world.clone(), rest.clone(), slept.clone());
+        let inner = Blocks(world.clone(), rest, slept.clone());
+        let mut inner = Some(inner);
+        let child = does(move |_: &Cx<'_, ()>| {
+            drop(inner.take());
+            Resumed::Exit(Reason::NORMAL)
+        });
+        cx.spawn(&SpawnOptions::new(), child).unwrap();
+        // It takes the child, and is stuck in it.
+        blocks(&world, first, 5);
+        Resumed::Wait
+    });
+    let latest = latest.load(Ordering::Relaxed);
+    assert!(latest <= 12 * MILLISECOND, "late by {latest} ns");
+    let times = times.load(Ordering::Relaxed);
+    assert!(times > 150, "{times} sleeps");
+    drop((stage, second));
+}
+
+/// A process that may run on the stuck core only waits for it; its timer is fired all the same, and its messages wait for it.
+#[test]
+fn n10_the_pinned_wait() {
+    let mut stage = stage(2);
+    let told = Arc::new(AtomicUsize::new(0));
+    let pinned = stage.host().spawn(&SpawnOptions::new().core(0), does(counts(told.clone()))).unwrap().pid;
+    while stage.cores[0].run(64) == Ran::Worked {}
+    let (world, has_told, mut ran) = (stage.world.clone(), told.clone(), false);
+    let mut stage = runs_stuck(stage, move |cx, others| {
+        if !std::mem::replace(&mut ran, true) {
+            cx.send(pinned, ()).unwrap();
+            cx.send_after(pinned, Duration::from_millis(2), ()).unwrap();
+            blocks(&world, others, 10);
+            assert_eq!(has_told.load(Ordering::Relaxed), 0);
+        }
+        Resumed::Wait
+    });
+    stage.settle();
+    assert_eq!(told.load(Ordering::Relaxed), 2);
+}
+
+/// One idle core has the watch while others are at work, gives it up when they have been idle for long, and it is taken again
+/// when one begins.
+#[test]
+fn n10_the_watch_is_one_cores_and_ends() {
+    let mut stage = stage(3);
+    let at_work = SpawnOptions::new().core(1);
+    stage.host().spawn(&at_work, yields(Arc::default())).unwrap();
+    let idle = |ran: Ran| matches!(ran, Ran::Idle { until: None });
+    let watches = |ran: Ran| matches!(ran, Ran::Idle { until: Some(_) });
+    assert_eq!(stage.cores[1].run(1), Ran::Worked);
+    assert!(watches(stage.cores[0].run(1)), "the first that falls asleep watches");
+    assert!(idle(stage.cores[2].run(1)), "and only one");
+    let host = stage.host();
+    let pids: Vec<Pid> = host.processes().collect();
+    assert!(pids.into_iter().all(|pid| host.exit(pid, Reason::KILL) == Ok(true)));
+    drop(host);
+    assert_eq!(stage.cores[1].run(1), Ran::Worked, "it dies");
+    assert!(idle(stage.cores[1].run(1)));
+    let mut looks = 0;
+    loop {
+        let Ran::Idle { until } = stage.cores[0].run(1) else { panic!("there is nothing to do") };
+        let Some(until) = until else { break };
+        stage.world.now.store(until, Ordering::Relaxed);
+        looks += 1;
+        assert!(looks < 20, "it watches for ever");
+    }
+    let wakes = stage.world.wakes.load(Ordering::Relaxed);
+    stage.host().spawn(&at_work, yields(Arc::default())).unwrap();
+    assert!(!stage.kernel.is_idle(1), "it is woken");
+    assert_eq!(stage.cores[1].run(1), Ran::Worked);
+    assert_eq!(stage.world.wakes.load(Ordering::Relaxed), wakes + 2, "and one for the watch");
+    let watcher = [0, 2].into_iter().find(|core| !stage.kernel.is_idle(*core)).expect("it is claimed");
+    assert!(watches(stage.cores[watcher].run(1)));
+}

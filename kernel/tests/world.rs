@@ -1,0 +1,145 @@
+//! What the kernel makes of a world that does not contain as it should (issue 14, 3): code that is run twice, never, or whose panic
+//! is kept secret. The kernel loses no more than what the world has lost, and touches nothing that is not its own.
+
+mod common;
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use atropos_kernel::reclaim::Domain;
+use atropos_kernel::world::{Here, World};
+use atropos_kernel::{Context, Core, Host, Kernel, Options, Ran, Reason, SpawnOptions};
+
+thread_local! {
+    static HERE: Here = const { Cell::new(std::ptr::null()) };
+}
+
+fn here() -> *const Here {
+    HERE.with(std::ptr::from_ref)
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum How {
+    /// Runs the code, and again when it has returned.
+    Twice,
+    /// Runs the code, and again when it has panicked.
+    AgainAfterPanic,
+    /// Runs nothing, and says that all is well.
+    Never,
+    /// Runs nothing, and says that it panicked.
+    NeverAndFails,
+    /// Says nothing of a panic.
+    Secretly,
+    /// Says of everything that it panicked.
+    Alarmed,
+}
+
+struct Wrong(How);
+
+// SAFETY: `here` is a thread-local. `contain` breaks its contract, in every way that needs no `unsafe`.
+unsafe impl World for Wrong {
+    fn now(&self) -> u64 {
+        0
+    }
+    fn wake(&self, _: usize) {}
+    fn here(&self) -> fn() -> *const Here {
+        here
+    }
+    fn contain(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
+        let mut caught = || catch_unwind(AssertUnwindSafe(&mut *code)).map_err(|_| Reason::crash("a panic"));
+        match self.0 {
+            How::Twice => caught().and(caught()),
+            How::AgainAfterPanic => caught().or_else(|_| caught()),
+            How::Never => Ok(()),
+            How::NeverAndFails => Err(Reason::crash("it says")),
+            How::Secretly => {
+                let _ = caught();
+                Ok(())
+            }
+            How::Alarmed => {
+                let _ = caught();
+                Err(Reason::crash("it says"))
+            }
+        }
+    }
+}
+
+/// Counts how often it is dropped.
+struct Canary(Arc<AtomicUsize>);
+impl Drop for Canary {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What there is to be dropped: four bodies, and a message.
+const ALL: usize = 5;
+
+/// Processes that end, panic, receive, and wait to be killed, in such a world; how often what they have was dropped in the end.
+fn live_in(how: How) -> usize {
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let kernel = Kernel::new(Options::default(), Domain::new(), Arc::new(Wrong(how)));
+    let participant = kernel.register();
+    let host = Host::new(&kernel, &participant);
+    for kind in 0..4 {
+        let canary = Canary(dropped.clone());
+        let body = async move |mut cx: Context<Canary>| {
+            let _canary = canary;
+            match kind {
+                0 => {}
+                1 => panic!("a body's"),
+                2 => drop(cx.recv().await),
+                _ => std::future::pending::<()>().await,
+            }
+        };
+        let pid = host.spawn_async(&SpawnOptions::new(), body).unwrap().pid();
+        if kind == 2 {
+            let _ = host.send(pid, Canary(dropped.clone()));
+        }
+    }
+    drop(host);
+    let mut core = Core::new(kernel.clone(), 0);
+    for _ in 0..20 {
+        // Of a world that contains nothing the kernel may complain.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            let _: Ran = core.run(10);
+        }));
+    }
+    let host = Host::new(&kernel, &participant);
+    for pid in host.processes().collect::<Vec<_>>() {
+        let _ = host.exit(pid, Reason::KILL);
+    }
+    drop(host);
+    for _ in 0..20 {
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            let _: Ran = core.run(10);
+        }));
+    }
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(core)));
+    drop(participant);
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(kernel)));
+    dropped.load(Ordering::Relaxed)
+}
+
+/// Issue 14, 3: what is to be contained runs once, whatever the world does with it.
+#[test]
+fn n03_what_is_contained_runs_once() {
+    assert_eq!(live_in(How::Twice), ALL);
+    assert_eq!(live_in(How::AgainAfterPanic), ALL);
+}
+
+/// Issue 14, 3: whether a body has panicked is seen by the kernel itself.
+#[test]
+fn n03_a_panic_that_is_kept_secret_is_one() {
+    assert_eq!(live_in(How::Secretly), ALL);
+    assert_eq!(live_in(How::Alarmed), ALL);
+}
+
+/// Issue 14, 3: what was never run was never dropped twice either.
+#[test]
+fn n03_what_is_never_run_is_lost_and_no_more() {
+    assert!(live_in(How::Never) <= ALL);
+    assert!(live_in(How::NeverAndFails) <= ALL);
+}

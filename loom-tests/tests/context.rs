@@ -1,0 +1,103 @@
+//! Contexts: a process's context keeps its memory, and nothing else, until it is dropped, in its process's own slice or anywhere
+//! (`process/header`, P5). Issue 14, 2.
+#![cfg(loom)]
+
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+
+use atropos_kernel::internals::life;
+use atropos_kernel::{Context, Core, Host, Kernel, Reason, SpawnOptions};
+use atropos_loom::host::{core, kernel, member};
+use atropos_loom::{model, mutant};
+use loom::thread;
+
+/// Counts its drops. In the reason of a death it is the slot's, and the process's for as long as its memory is there.
+#[derive(Debug)]
+struct Counted(Arc<AtomicUsize>);
+
+impl PartialEq for Counted {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Where a process leaves its context, and a waker.
+type Left = Arc<Mutex<(Option<Context<()>>, Option<Waker>)>>;
+
+/// A process that leaves its context (or keeps it, and leaves a waker), and ends when it is sent something.
+fn process(kernel: &Arc<Kernel>, core: &mut Core, keeps: bool) -> (Left, Arc<AtomicUsize>) {
+    let ours = member(kernel);
+    let (left, drops) = (Left::default(), Arc::new(AtomicUsize::new(0)));
+    let (place, why) = (left.clone(), Counted(drops.clone()));
+    let body = move |cx: Context<()>| {
+        let (mut cx, mut why, mut first) = (Some(cx), Some(why), true);
+        poll_fn(move |_| {
+            if !std::mem::take(&mut first) {
+                return Poll::Ready(Reason::value(why.take().unwrap()));
+            }
+            // Locked for no step of the kernel's.
+            if keeps {
+                let waker = cx.as_ref().map(|cx| cx.with(|cx| cx.waker()));
+                place.lock().unwrap().1 = waker;
+            } else {
+                place.lock().unwrap().0 = cx.take();
+            }
+            Poll::Pending
+        })
+    };
+    let pid = Host::new(kernel, &ours).spawn_async(&SpawnOptions::new().core(0), body).unwrap().pid();
+    let _ = core.run(2);
+    Host::new(kernel, &ours).send(pid, ()).unwrap();
+    (left, drops)
+}
+
+/// The process dies, and its kernel goes, while another thread does something with what it has left.
+fn die_under(keeps: bool, act: fn(Left)) {
+    let (kernel, _) = kernel(1, 2);
+    let mut core = core(&kernel, 0);
+    let (left, drops) = process(&kernel, &mut core, keeps);
+    let lives = life::of(&kernel);
+    let other = thread::spawn(move || act(left));
+    let _ = core.run(4);
+    drop((core, kernel));
+    other.join().unwrap();
+    assert!(!lives(), "a context does not hold the kernel");
+    assert_eq!(drops.load(Ordering::Relaxed), 1, "the memory is freed, once");
+}
+
+fn take(left: &Left) -> Context<()> {
+    left.lock().unwrap().0.take().unwrap()
+}
+
+#[test]
+fn protocol() {
+    model("context: dropped elsewhere, death", Some(2), || die_under(false, |left| drop(take(&left))));
+    // The context goes with the body, and the last share is the table's or the waker's.
+    model("context: kept, a waker dropped, death", Some(2), || {
+        die_under(true, |left| {
+            let waker = left.lock().unwrap().1.take();
+            drop(waker.unwrap());
+        });
+    });
+}
+
+#[test]
+fn mutants() {
+    mutant("context, never dropped", Some(2), || die_under(false, |left| std::mem::forget(take(&left))));
+    mutant("context, dropped twice", Some(2), || {
+        die_under(false, |left| {
+            let context = take(&left);
+            // SAFETY: none: that its share is given up twice is what the mutant is about.
+            drop(unsafe { std::ptr::read(&raw const context) });
+            drop(context);
+        });
+    });
+}

@@ -1,0 +1,209 @@
+//! The private half of a core: its owner or a rescuer has it, and nobody waits (`sched/custody`); and what a rescuer does with
+//! timers that the stuck body starts or cancels at that moment (`sched/lookout`). Issue 14, 10.
+#![cfg(loom)]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use atropos_kernel::internals::custody::{Barrier, Custody, Real, Steps};
+use atropos_kernel::{Core, Cx, Host, Kernel, Limits, Options, Pid, Ran, Reason, Received, Resumed, SpawnOptions};
+use atropos_loom::host::{Canary, Outcomes, Still, body, core, member, rescuing};
+use atropos_loom::mutant;
+use loom::cell::UnsafeCell;
+use loom::sync::Arc as Shared;
+use loom::thread;
+
+/// A core's half, as far as one word of it goes.
+struct Half<S> {
+    custody: Custody<S>,
+    word: UnsafeCell<usize>,
+}
+
+impl<S: Steps> Half<S> {
+    /// Left by its owner.
+    fn new() -> Shared<Self> {
+        let half = Self { custody: Custody::new(), word: UnsafeCell::new(0) };
+        half.custody.leave();
+        Shared::new(half)
+    }
+
+    /// The owner's operation, so often; how often it had to do without.
+    fn owns(&self, times: usize) -> usize {
+        let mut without = 0;
+        for _ in 0..times {
+            if self.custody.enter(Barrier::Both) {
+                // SAFETY: the model's claim, which loom checks.
+                self.word.with_mut(|word| unsafe { *word += 1 });
+                self.custody.leave();
+            } else {
+                without += 1;
+            }
+        }
+        without
+    }
+
+    /// A rescuer's: whether it could.
+    fn rescues(&self) -> bool {
+        let has = self.custody.take(Barrier::Both, || unreachable!("both have fences"));
+        if has {
+            // SAFETY: likewise.
+            self.word.with_mut(|word| unsafe { *word += 1 });
+            self.custody.give_back();
+        }
+        has
+    }
+
+    fn word(&self) -> usize {
+        // SAFETY: the others have been joined.
+        self.word.with(|word| unsafe { *word })
+    }
+}
+
+/// One owner, one rescuer: each does it alone, or goes on without.
+fn one_rescuer<S: Steps>(outcomes: &Outcomes) {
+    let half = Half::<S>::new();
+    let other = half.clone();
+    let rescues = thread::spawn(move || other.rescues());
+    let without = half.owns(2);
+    let rescued = rescues.join().unwrap();
+    assert_eq!(half.word(), 2 - without + usize::from(rescued), "each operation is done once");
+    outcomes.saw(match (without > 0, rescued) {
+        (false, true) => 0,
+        (true, true) => 1,
+        (false, false) => 2,
+        // Both have seen each other, and go on.
+        (true, false) => 3,
+    });
+}
+
+/// One owner, two rescuers.
+fn two_rescuers<S: Steps>() {
+    let half = Half::<S>::new();
+    let others = [half.clone(), half.clone()].map(|other| thread::spawn(move || usize::from(other.rescues())));
+    let without = half.owns(1);
+    let [one, other] = others.map(|other| other.join().unwrap());
+    assert_eq!(half.word(), 1 - without + one + other, "each operation is done once");
+}
+
+struct NoBarriers;
+impl Steps for NoBarriers {
+    const BARRIERS: bool = false;
+}
+struct NeverLooks;
+impl Steps for NeverLooks {
+    const LOOKS: bool = false;
+}
+struct NeverHonours;
+impl Steps for NeverHonours {
+    const HONOURS: bool = false;
+}
+
+/// What a slice must last for.
+const AFTER: u64 = 1 << 20;
+
+/// A stuck body's own doings.
+#[derive(Clone, Copy)]
+enum Does {
+    Starts,
+    Cancels,
+}
+
+/// What has come of a timer.
+#[derive(Default)]
+struct Counts {
+    got: AtomicUsize,
+    cancelled: AtomicUsize,
+}
+
+fn read(cx: &Cx<'_, Canary>, counts: &Counts) {
+    while let Some(received) = cx.receive() {
+        if let Received::Message(canary) = received {
+            counts.got.fetch_add(1, Ordering::Relaxed);
+            if !canary.is_alive() {
+                // It was given back as well: the count is wrong, and says so.
+                std::mem::forget(canary);
+            }
+        }
+    }
+}
+
+/// Core 0 is in a slice, which core 1 has seen before; now core 1 rescues what is due there, and the body starts or cancels a timer.
+fn stuck(outcomes: &Outcomes, what: Does) {
+    let limits = Limits { processes: 2, names: 1, timers: 1, nodes: 16, kept: 0 };
+    let (kernel, world): (Arc<Kernel>, Arc<Still>) =
+        rescuing(Options { cores: 2, limits, ..Options::default() }, AFTER);
+    world.pass(AFTER);
+    let (mut one, other) = (core(&kernel, 0), core(&kernel, 1));
+    let other = Arc::new(Mutex::new(Some(other)));
+    let (counts, (canary, ends)) = (Arc::new(Counts::default()), Canary::new());
+    let (told, given, stands) = (counts.clone(), other.clone(), world.clone());
+    let mut canary = Some(canary);
+    let stuck = body(move |cx: &Cx<'_, Canary>| {
+        read(cx, &told);
+        let Some(canary) = canary.take() else { return Resumed::Wait };
+        let Some(mut core) = given.lock().unwrap().take() else { return Resumed::Wait };
+        let after = Duration::from_nanos(10);
+        let mut canary = Some(canary);
+        let mut timer = None;
+        if matches!(what, Does::Cancels) {
+            timer = canary.take().map(|canary| cx.send_after(cx.pid(), after, canary).unwrap());
+        }
+        // It sees the slice, and that it lasts.
+        assert_ne!(core.run(1), Ran::Worked);
+        assert_ne!(core.run(1), Ran::Worked);
+        stands.pass(2 * AFTER);
+        let rescues = thread::spawn(move || {
+            let _ = core.run(1);
+            core
+        });
+        match timer {
+            None => drop(canary.take().map(|canary| cx.send_after(cx.pid(), after, canary).unwrap())),
+            Some(timer) => {
+                let in_time = cx.cancel_timer(timer).is_some();
+                told.cancelled.fetch_add(usize::from(in_time), Ordering::Relaxed);
+            }
+        }
+        *given.lock().unwrap() = Some(rescues.join().unwrap());
+        Resumed::Wait
+    });
+    let ours = member(&kernel);
+    let pid: Pid = Host::new(&kernel, &ours).spawn(&SpawnOptions::new().core(0), stuck).unwrap().pid;
+    let _ = one.run(1);
+    // In the rescue already, or not before this.
+    let fired_by_then = counts.got.load(Ordering::Relaxed);
+    let mut core: Core = other.lock().unwrap().take().unwrap();
+    world.pass(AFTER);
+    for _ in 0..3 {
+        let _ = (one.run(4), core.run(4));
+    }
+    let (got, cancelled) = (counts.got.load(Ordering::Relaxed), counts.cancelled.load(Ordering::Relaxed));
+    assert_eq!(got + cancelled, 1, "delivered, or given back");
+    assert_eq!(ends.load(Ordering::Relaxed), 1);
+    assert!(Host::new(&kernel, &ours).exit(pid, Reason::KILL).unwrap());
+    let _ = (one.run(4), core.run(4), one.run(4));
+    assert_eq!(kernel.nodes_used(), 0, "freed");
+    match what {
+        Does::Starts => outcomes.saw(fired_by_then),
+        Does::Cancels => outcomes.saw(cancelled),
+    }
+}
+
+#[test]
+fn protocol() {
+    Outcomes::model("custody: owner, rescuer", None, 4, one_rescuer::<Real>);
+    atropos_loom::model("custody: owner, two rescuers", Some(3), two_rescuers::<Real>);
+}
+
+#[test]
+fn timers() {
+    Outcomes::model("custody: a stuck body cancels", Some(2), 2, |outcomes| stuck(outcomes, Does::Cancels));
+    atropos_loom::model("custody: a stuck body starts", Some(2), || stuck(&Outcomes::default(), Does::Starts));
+}
+
+#[test]
+fn mutants() {
+    mutant("custody, no barriers", Some(2), || one_rescuer::<NoBarriers>(&Outcomes::default()));
+    mutant("custody, the rescuer does not look", Some(2), || one_rescuer::<NeverLooks>(&Outcomes::default()));
+    mutant("custody, the owner does not look", Some(2), || one_rescuer::<NeverHonours>(&Outcomes::default()));
+}

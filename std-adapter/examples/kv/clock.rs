@@ -1,0 +1,25 @@
+//! [`Clock`]: the time in milliseconds since 1970, as expiries count it. It never goes back.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// See the module.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    start: Instant,
+    /// The time at `start`.
+    at_start: i64,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { start: Instant::now(), at_start: since.as_millis() as i64 }
+    }
+}
+
+impl Clock {
+    /// The time now.
+    pub fn now(&self) -> i64 {
+        self.at_start.saturating_add(self.start.elapsed().as_millis() as i64)
+    }
+}

@@ -1,0 +1,16 @@
+//! Integers as Redis reads them.
+
+/// The integer that these digits are, if Redis takes them for one: an optional minus, no plus, no space, no leading zero,
+/// no `-0`, and in the range of 64 bits. So a text and its integer are two writings of one value.
+pub fn integer(text: &[u8]) -> Option<i64> {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    let is_canonical = match digits {
+        [b'0'] => text.len() == 1,
+        [b'1'..=b'9', rest @ ..] => rest.len() < 19 && rest.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    if !is_canonical {
+        return None;
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
+}

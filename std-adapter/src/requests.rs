@@ -1,0 +1,277 @@
+//! What a process asks of supervisors, registries, groups and tasks, names and timers, from a thread that is no process.
+//!
+//! What a request is, how it is answered, and what its failures mean is OTP's affair (`atropos-otp`), and is written for a
+//! process that asks. So a short-lived process asks here, for one request ([`Handle::run`]): the answer is the same, whoever wants to
+//! know. Each request has a form for any executor's task ([`Ask`]) and a blocking one.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use atropos_kernel::{
+    Address, Context, Pid, Reason, Recipient, Reference, RegisterError, SpawnError, SpawnOptions, reply, task::Exit,
+};
+use atropos_otp::group::GroupsRef;
+use atropos_otp::registry::{Key, RegistryError, RegistryRef, Value};
+use atropos_otp::{
+    CallError, ChildId, ChildInfo, ChildSpec, ControlError, Counts, DynamicRef, StartChildError, SupervisorRef,
+    TaskSupervisor,
+};
+
+use crate::alarm::Alarms;
+use crate::behaviours::{Ask, Leash};
+use crate::join;
+use crate::role::may_block;
+use crate::runtime::Handle;
+
+impl Handle {
+    /// Runs `work` as a process: a future of what it returns, or of the reason that it ended with instead. Dropped before that, it kills the process.
+    ///
+    /// What a process can ask, anybody can by this:
+    ///
+    /// ```
+    /// # use atropos::prelude::*;
+    /// # let runtime = Runtime::builder().cores(1).build()?;
+    /// let children = runtime.start_supervisor(Supervisor::one_for_one())?;
+    /// let counts = runtime.run(async move |cx: Context<()>| children.count_children(&cx).await);
+    /// // On whatever executor; here, this thread.
+    /// assert_eq!(atropos::join::wait(counts)?.map(|counts| counts.active), Ok(0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn run<M, T, S, F>(&self, work: S) -> Ask<Result<T, Reason>>
+    where
+        M: Send + 'static,
+        T: Send + 'static,
+        S: FnOnce(Context<M>) -> F + Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let begun = reply().map_err(|_| SpawnError::NoMemory).and_then(|(reply, replied)| {
+            let process = self.spawn(move |cx| {
+                let work = work(cx);
+                async move { reply.send(work.await) }
+            })?;
+            Ok((process.pid(), replied, Leash::new(self.clone(), process.pid())))
+        });
+        let handle = self.clone();
+        Ask::new(async move {
+            let (pid, replied, leash) = begun.map_err(Reason::value)?;
+            let replied = replied.await;
+            leash.let_go();
+            match replied {
+                Ok(value) => Ok(value),
+                Err(_) => {
+                    let ended = handle.wait(pid).await;
+                    Err(ended.ok().and_then(|outcome| outcome.reason).unwrap_or(Reason::NOPROC))
+                }
+            }
+        })
+    }
+
+    /// A request that a process makes.
+    fn asks<T, E, S, F>(&self, work: S) -> Ask<Result<T, E>>
+    where
+        T: Send + 'static,
+        E: From<CallError> + Send + 'static,
+        S: FnOnce(Context<()>) -> F + Send + 'static,
+        F: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let run = self.run(work);
+        Ask::new(async move { run.await.unwrap_or_else(|reason| Err(CallError::Down(reason).into())) })
+    }
+
+    /// Works out a value in a process under a supervisor of tasks. Dropped before it has come, it kills the task.
+    pub fn task_under<T, S, F>(&self, supervisor: TaskSupervisor, work: S) -> Ask<Result<T, StartChildError>>
+    where
+        T: Send + 'static,
+        S: FnOnce(Context<()>) -> F + Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        self.asks(async move |cx| {
+            let task = supervisor.spawn(&cx, work).await?;
+            // Whoever waits is this process, and takes the task with it. A task that is over by now has its value there.
+            let _ = cx.link(task.pid());
+            Ok(task.join(&cx, None).await?)
+        })
+    }
+
+    /// Starts a process whose parent is another one, linked with it or monitored by it as the options say. The parent finds the
+    /// link and the monitor when it next looks at what has come.
+    ///
+    /// # Errors
+    /// As [`Context::spawn_with`]; [`SpawnError::Dying`] or [`SpawnError::NoParent`] when the parent is dead, or never was.
+    pub fn spawn_for<M, S, F>(
+        &self,
+        parent: impl Into<Pid>,
+        options: &SpawnOptions<'_>,
+        start: S,
+    ) -> Result<(Address<M>, Option<Reference>), SpawnError>
+    where
+        M: Send + 'static,
+        S: FnOnce(Context<M>) -> F + Send + 'static,
+        F: Future<Output: Exit> + Send + 'static,
+    {
+        self.host(|host| host.behalf(parent.into(), |behalf| behalf.spawn_async(options, start)))
+    }
+
+    /// Gives a process a name.
+    pub fn register(&self, name: &str, pid: impl Into<Pid>) -> Result<(), RegisterError> {
+        let pid = pid.into();
+        self.host(|host| host.behalf(pid, |behalf| behalf.register(name, pid)))
+    }
+
+    /// Takes a name from whoever has it; false when nobody did.
+    pub fn unregister(&self, name: &str) -> bool {
+        self.host(|host| match host.whereis(name) {
+            Some(pid) => host.behalf(pid, |behalf| behalf.unregister(name)),
+            None => false,
+        })
+    }
+
+    /// Sends a message after a while, from no process, unless it is cancelled, or the runtime is shut down before. `None`: there is no
+    /// thread for it to be had.
+    pub fn send_after<M: Send + 'static>(
+        &self,
+        to: impl Recipient<M>,
+        after: Duration,
+        message: M,
+    ) -> Option<SendAfter> {
+        self.inner().born.check();
+        let alarms = &self.inner().alarms;
+        let (handle, to) = (self.downgrade(), to.recipient());
+        let Some(at) = Instant::now().checked_add(after) else {
+            // It never comes.
+            return Some(SendAfter { alarms: alarms.clone(), at: None });
+        };
+        let key = alarms.act(at, move || {
+            if let Some(handle) = handle.upgrade() {
+                let _ = handle.send(to, message);
+            }
+        })?;
+        Some(SendAfter { alarms: alarms.clone(), at: Some(key) })
+    }
+}
+
+/// A message that is still to be sent: see [`Handle::send_after`]. Dropping this changes nothing.
+#[derive(Clone)]
+pub struct SendAfter {
+    alarms: Arc<Alarms>,
+    at: Option<(Instant, u64)>,
+}
+
+impl fmt::Debug for SendAfter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendAfter").field("left", &self.left()).finish()
+    }
+}
+
+impl SendAfter {
+    /// How long it is until it is sent; `None` when it was sent, or cancelled.
+    pub fn left(&self) -> Option<Duration> {
+        match self.at {
+            None => Some(Duration::MAX),
+            Some(key) => self.alarms.is_set(key).then(|| key.0.saturating_duration_since(Instant::now())),
+        }
+    }
+
+    /// Cancels it: the time that was left, if it was still to come.
+    pub fn cancel(&self) -> Option<Duration> {
+        match self.at {
+            None => Some(Duration::MAX),
+            Some(key) => self.alarms.cancel(key).then(|| key.0.saturating_duration_since(Instant::now())),
+        }
+    }
+}
+
+/// A request in its two forms.
+macro_rules! requests {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident / $blocking:ident [$($generics:tt)*] ($what:ident: $of:ty $(, $arg:ident: $type:ty)*) -> $result:ty
+            = |$cx:ident| $asks:expr;
+    )*) => {
+        impl Handle {
+            $(
+                $(#[$doc])*
+                pub fn $name<$($generics)*>(&self, $what: $of $(, $arg: $type)*) -> Ask<$result> {
+                    self.asks(async move |$cx: Context<()>| $asks.await)
+                }
+
+                #[doc = concat!("[`Handle::", stringify!($name), "`] for a thread, which it blocks.")]
+                ///
+                /// # Panics
+                /// Inside a process, which awaits instead.
+                #[track_caller]
+                pub fn $blocking<$($generics)*>(&self, $what: $of $(, $arg: $type)*) -> $result {
+                    may_block();
+                    join::wait(self.$name($what $(, $arg)*))
+                }
+            )*
+        }
+    };
+}
+
+requests! {
+    /// See [`SupervisorRef::which_children`].
+    which_children / which_children_blocking [] (supervisor: SupervisorRef) -> Result<Vec<ChildInfo>, CallError>
+        = |cx| supervisor.which_children(&cx);
+    /// See [`SupervisorRef::count_children`].
+    count_children / count_children_blocking [] (supervisor: SupervisorRef) -> Result<Counts, CallError>
+        = |cx| supervisor.count_children(&cx);
+    /// See [`SupervisorRef::start_child`].
+    start_child / start_child_blocking [] (supervisor: SupervisorRef, child: ChildSpec) -> Result<Option<Pid>, StartChildError>
+        = |cx| supervisor.start_child(&cx, child);
+    /// See [`DynamicRef::start`].
+    start_dynamic / start_dynamic_blocking [A: Send + 'static] (supervisor: DynamicRef<A>, arguments: A)
+        -> Result<Option<Pid>, StartChildError>
+        = |cx| supervisor.start(&cx, arguments);
+    /// See [`SupervisorRef::terminate_child`].
+    terminate_child / terminate_child_blocking [] (supervisor: SupervisorRef, id: ChildId) -> Result<(), ControlError>
+        = |cx| supervisor.terminate_child(&cx, id);
+    /// See [`SupervisorRef::terminate_process`].
+    terminate_process / terminate_process_blocking [] (supervisor: SupervisorRef, child: Pid) -> Result<(), ControlError>
+        = |cx| supervisor.terminate_process(&cx, child);
+    /// See [`SupervisorRef::restart_child`].
+    restart_child / restart_child_blocking [] (supervisor: SupervisorRef, id: ChildId) -> Result<Option<Pid>, ControlError>
+        = |cx| supervisor.restart_child(&cx, id);
+    /// See [`SupervisorRef::delete_child`].
+    delete_child / delete_child_blocking [] (supervisor: SupervisorRef, id: ChildId) -> Result<(), ControlError>
+        = |cx| supervisor.delete_child(&cx, id);
+    /// See `ServerRef::<Registry<K, V>>::register_other`.
+    register_in / register_in_blocking [K: Key, V: Value] (registry: RegistryRef<K, V>, pid: Pid, key: K, value: V)
+        -> Result<(), RegistryError>
+        = |cx| registry.register_other(&cx, pid, key, value);
+    /// See `ServerRef::<Registry<K, V>>::unregister`.
+    unregister_in / unregister_in_blocking [K: Key, V: Value] (registry: RegistryRef<K, V>, pid: Pid, key: K)
+        -> Result<bool, CallError>
+        = |cx| registry.unregister(&cx, pid, key);
+    /// See `ServerRef::<Registry<K, V>>::lookup`.
+    lookup_in / lookup_in_blocking [K: Key, V: Value] (registry: RegistryRef<K, V>, key: K)
+        -> Result<Vec<(Pid, V)>, CallError>
+        = |cx| registry.lookup(&cx, key);
+    /// See `ServerRef::<Registry<K, V>>::whereis`.
+    whereis_in / whereis_in_blocking [K: Key, V: Value] (registry: RegistryRef<K, V>, key: K)
+        -> Result<Option<Pid>, CallError>
+        = |cx| registry.whereis(&cx, key);
+    /// See `ServerRef::<Registry<K, V>>::keys`.
+    keys_in / keys_in_blocking [K: Key, V: Value] (registry: RegistryRef<K, V>, pid: Pid)
+        -> Result<Vec<K>, CallError>
+        = |cx| registry.keys(&cx, pid);
+    /// See `ServerRef::<Registry<K, V>>::count`.
+    count_in / count_in_blocking [K: Key, V: Value] (registry: RegistryRef<K, V>) -> Result<usize, CallError>
+        = |cx| registry.count(&cx);
+    /// See `ServerRef::<Groups<G>>::join`.
+    join_group / join_group_blocking [G: Key] (groups: GroupsRef<G>, group: G, pids: Vec<Pid>)
+        -> Result<(), CallError>
+        = |cx| groups.join(&cx, group, pids);
+    /// See `ServerRef::<Groups<G>>::leave`.
+    leave_group / leave_group_blocking [G: Key] (groups: GroupsRef<G>, group: G, pids: Vec<Pid>)
+        -> Result<bool, CallError>
+        = |cx| groups.leave(&cx, group, pids);
+    /// See `ServerRef::<Groups<G>>::members`.
+    group_members / group_members_blocking [G: Key] (groups: GroupsRef<G>, group: G) -> Result<Vec<Pid>, CallError>
+        = |cx| groups.members(&cx, group);
+    /// See `ServerRef::<Groups<G>>::which_groups`.
+    which_groups / which_groups_blocking [G: Key] (groups: GroupsRef<G>) -> Result<Vec<G>, CallError>
+        = |cx| groups.which_groups(&cx);
+}

@@ -1,0 +1,161 @@
+//! Clients that mean harm, and those beside them.
+
+use std::io::Write as _;
+use std::net::Shutdown;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::kv::config::Config;
+use crate::wire::{Wire, request, requests, session};
+use crate::{server, server_with};
+
+/// Issue 14, 24: a page in a browser makes it talk to the server: nothing is done, the connection closed, and the log says so.
+#[test]
+fn n24_web_requests() {
+    let server = server();
+    for sent in [
+        "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nSET pwned yes\r\nPING\r\n",
+        "Host: 127.0.0.1\r\nSET pwned yes\r\nPING\r\n",
+        "hOsT: x\r\nSET pwned yes\r\n",
+        "MULTI\r\nPOST /\r\nSET pwned yes\r\nEXEC\r\n",
+        "*1\r\n$4\r\npost\r\nSET pwned yes\r\n",
+    ] {
+        let said = session(&server, sent.as_bytes());
+        assert_eq!(said, if sent.starts_with("MULTI") { "+OK\r\n" } else { "" }, "{sent:?}");
+    }
+    let said = session(&server, b"GET / HTTP/1.1\r\nHost: x\r\nSET pwned yes\r\n");
+    assert_eq!(said, "-ERR wrong number of arguments for 'get' command\r\n");
+    assert_eq!(session(&server, &requests("DBSIZE")), ":0\r\n");
+    let log = server.log.lock().expect("whole").clone();
+    assert_eq!(log.iter().filter(|line| line.contains("SECURITY ATTACK")).count(), 6, "{log:?}");
+}
+
+/// Issue 14, 24: patterns and keys that would match for minutes hold nobody, and whoever asked can be killed.
+#[test]
+fn n24_patterns_hold_nobody() {
+    let server = server();
+    let mut wire = Wire::to(&server);
+    wire.expect(&request(&["SET", &"a".repeat(40), "v"]), "+OK\r\n");
+    for pattern in ["a*".repeat(20) + "b", "*".repeat(60_000) + "zz"] {
+        wire.expect(&request(&["KEYS", &pattern]), "*0\r\n");
+        wire.expect(&request(&["SCAN", "0", "MATCH", &pattern, "COUNT", "1000"]), "*2\r\n$1\r\n0\r\n*0\r\n");
+    }
+    wire.expect(&request(&["KEYS", &"*".repeat(1 << 20)]), "-ERR the pattern is too long\r\n");
+    // Long texts on both sides: 2^31 steps a key.
+    for n in 0..8 {
+        let key = format!("{}{n}", "a".repeat(1 << 20));
+        wire.expect(&request(&["SET", &key, "v"]), "+OK\r\n");
+    }
+    let mut asker = Wire::to(&server);
+    asker.send(&requests("CLIENT ID"));
+    let id = asker.line()[1..].to_owned();
+    let pattern = "*".to_owned() + &"a".repeat(30_000) + "b";
+    asker.send(&request(&["KEYS", &pattern]));
+    for n in 0..100 {
+        wire.ask(&format!("SET other{n} v\nGET other{n}"), "+OK\r\n$1\r\nv\r\n");
+    }
+    wire.ask(&format!("CLIENT KILL ID {id}"), ":1\r\n");
+    assert_eq!(asker.rest(), "");
+}
+
+/// Issue 14, 24: expiries that overflow are refused, with Redis's texts; what fits is what `TTL` says.
+#[test]
+fn n24_expiries_that_overflow() {
+    let server = server();
+    let mut wire = Wire::to(&server);
+    for (command, time) in [
+        ("SET k v EX", "9223372036854775807"),
+        ("SET k v PX", "9223372036854775807"),
+        ("SET k v EX", "9223372036854775"),
+        ("SET k v EXAT", "9223372036854776"),
+        ("SET k v EX", "0"),
+        ("SET k v PX", "-1"),
+    ] {
+        wire.ask(&format!("{command} {time}"), "-ERR invalid expire time in 'set' command\r\n");
+    }
+    wire.ask("SETEX k 0 v", "-ERR invalid expire time in 'setex' command\r\n");
+    wire.ask("PSETEX k 9223372036854775807 v", "-ERR invalid expire time in 'psetex' command\r\n");
+    wire.ask("SET k v\nGETEX k EX 9223372036854775807", "+OK\r\n-ERR invalid expire time in 'getex' command\r\n");
+    for (name, time) in [
+        ("EXPIRE", "9223372036854775"),
+        ("PEXPIRE", "9223372036854775807"),
+        ("EXPIREAT", "9223372036854776"),
+        ("EXPIRE", "-9223372036854776"),
+    ] {
+        let expected = format!("-ERR invalid expire time in '{}' command\r\n", name.to_ascii_lowercase());
+        wire.ask(&format!("{name} k {time}"), &expected);
+    }
+    wire.ask("TTL k\nEXPIRE k 1000000000000\nTTL k", ":-1\r\n:1\r\n:1000000000000\r\n");
+    wire.ask("PEXPIREAT k 9223372036854775807\nPEXPIRETIME k", ":1\r\n:9223372036854775807\r\n");
+    wire.ask(
+        "EXPIRE k 100 NX\nEXPIRE k 100 GT\nEXPIRE k 100 LT\nEXPIRE k 200 XX\nTTL k",
+        ":0\r\n:0\r\n:1\r\n:1\r\n:200\r\n",
+    );
+    wire.ask("EXPIRE k 1 NX GT", "-ERR NX and XX, GT or LT options at the same time are not compatible\r\n");
+    wire.ask("EXPIRE k -1\nEXISTS k", ":1\r\n:0\r\n");
+}
+
+/// Issue 14, 24: limits of requests and replies: who goes beyond them is sent away, and the log says so.
+#[test]
+fn n24_limits_of_requests_and_replies() {
+    let config = Config::default();
+    config.query_buffer.store(1 << 20, Ordering::Relaxed);
+    config.bulk.store(100_000, Ordering::Relaxed);
+    config.output_buffer.store(300_000, Ordering::Relaxed);
+    config.clients.store(3, Ordering::Relaxed);
+    let server = server_with(config);
+    let mut wire = Wire::to(&server);
+    let value = vec![b'x'; 100_000];
+    assert_eq!(session(&server, b"*2\r\n$4\r\nECHO\r\n$100001\r\n"), "-ERR Protocol error: invalid bulk length\r\n");
+    wire.expect(&request(&[&b"SET"[..], b"k", &value]), "+OK\r\n");
+    let sent_away = |sent: &[u8], after: &str| {
+        let mut wire = Wire::to(&server);
+        // The server may close before all is written.
+        let _ = wire.0.write_all(sent);
+        let _ = wire.0.shutdown(Shutdown::Write);
+        assert_eq!(wire.rest(), after);
+    };
+    let mget: Vec<&[u8]> = std::iter::once(&b"MGET"[..]).chain(std::iter::repeat_n(&value[..], 11)).collect();
+    sent_away(&request(&mget), "");
+    sent_away(&requests("MGET k k k k"), "");
+    let queued = [requests("MULTI"), request(&[&b"SET"[..], b"q", &value]).repeat(11)].concat();
+    sent_away(&queued, &("+OK\r\n".to_owned() + &"+QUEUED\r\n".repeat(10)));
+    let log = server.log.lock().expect("whole").join("\n");
+    for why in ["request is larger", "transaction is larger", "replies are larger"] {
+        assert!(log.contains(why), "{why}: {log}");
+    }
+    // Clients beyond the limit are told so; the others are served. Those above may take a moment to leave.
+    let until = |what: &str, is: &dyn Fn() -> bool| {
+        let end = Instant::now() + Duration::from_secs(60);
+        while !is() {
+            assert!(Instant::now() < end, "{what}");
+        }
+    };
+    until("they leave", &|| session(&server, &requests("INFO clients")).contains("connected_clients:2\r"));
+    let mut two = [Wire::to(&server), Wire::to(&server)];
+    two.iter_mut().for_each(|wire| wire.ask("PING", "+PONG\r\n"));
+    assert_eq!(Wire::to(&server).rest(), "-ERR max number of clients reached\r\n");
+    drop(two);
+    until("a place is free", &|| session(&server, &requests("PING")) == "+PONG\r\n");
+    wire.ask("CONFIG SET proto-max-bulk-len 2mb\nCONFIG SET client-output-buffer-limit x", "+OK\r\n");
+}
+
+/// Issue 14, 24: commands with very many keys, floods of commands and clients that do not read leave others their turns.
+#[test]
+fn n24_a_flood_leaves_others_their_turns() {
+    let server = server();
+    let mut wire = Wire::to(&server);
+    wire.expect(&request(&["SET", "big", &"x".repeat(1_000_000)]), "+OK\r\n");
+    let many: Vec<String> = std::iter::once("DEL".to_owned()).chain((0..100_000).map(|n| format!("k{n}"))).collect();
+    let mut floods: Vec<Wire> = (0..4).map(|_| Wire::to(&server)).collect();
+    floods[0].send(&request(&many));
+    floods[1].send(&requests("GET big").repeat(1000));
+    floods[2].send(b"*1048576\r\n$1\r\nx\r\n$536870912\r\n");
+    floods[3].send(&requests("PING").repeat(2000));
+    for n in 0..100 {
+        wire.ask(&format!("SET key{n} v\nGET key{n}"), "+OK\r\n$1\r\nv\r\n");
+    }
+    assert_eq!(floods[0].line(), ":0");
+    (0..2000).for_each(|_| assert_eq!(floods[3].line(), "+PONG"));
+    assert_eq!(floods[1].line(), "$1000000");
+}

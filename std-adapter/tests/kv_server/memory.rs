@@ -1,0 +1,106 @@
+//! What the real program keeps, in MiB, while sessions come that keep little. The bounds are ten times what was measured.
+
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::wire::{Wire, request};
+
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Program {
+    /// Starts it, if it has been built beside this test.
+    fn start() -> Option<(Self, SocketAddr)> {
+        let here = std::env::current_exe().expect("this test");
+        let program = here.parent()?.parent()?.join("examples/kv_server");
+        if !program.exists() || !cfg!(target_os = "linux") {
+            eprintln!("SKIPPED: {} is not built: cargo build --example kv_server", program.display());
+            return None;
+        }
+        // A port that was free a moment ago.
+        let port = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr()).ok()?.port();
+        let mut command = Command::new(program);
+        command.args(["--port", &port.to_string(), "--cores", "2"]).stdout(Stdio::null());
+        let program = Self(command.spawn().expect("it starts"));
+        let at = SocketAddr::from(([127, 0, 0, 1], port));
+        let end = Instant::now() + Duration::from_secs(60);
+        while TcpStream::connect(at).is_err() {
+            assert!(Instant::now() < end, "it does not listen");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Some((program, at))
+    }
+
+    fn mib(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmRSS")).expect("a line");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok()).expect("a number") / 1024
+    }
+
+    /// Waits until it keeps no more than this.
+    #[track_caller]
+    fn keeps_at_most(&self, most: usize, what: &str) {
+        let end = Instant::now() + Duration::from_secs(30);
+        while self.mib() > most && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(self.mib() <= most, "{} MiB after {what}", self.mib());
+    }
+}
+
+/// Issue 14, 24: nothing is left of sessions that keep nothing: not their buffers, not what small values came with, not old
+/// expiries, not replies that nobody reads.
+#[test]
+fn n24_the_program_keeps_what_is_kept() {
+    let Some((program, at)) = Program::start() else { return };
+    let connect = || Wire(TcpStream::connect(at).expect("it accepts"));
+    let mut wire = connect();
+    let start = program.mib();
+    println!("{start} MiB at the beginning");
+    let big = vec![b'x'; 2_000_000];
+    let set = |key: &str, value: &[u8]| request(&[&b"SET"[..], key.as_bytes(), value]);
+    let get = request(&["GET", "k"]);
+    // Idle connections that have each written and read a large value.
+    let idle: Vec<Wire> = (0..100)
+        .map(|_| {
+            let mut wire = connect();
+            wire.expect(&set("k", &big), "+OK\r\n");
+            wire.expect(&get, "$2000000\r\n");
+            wire.read(big.len() + 2);
+            wire
+        })
+        .collect();
+    program.keeps_at_most(start + 100, "a hundred connections with 2 MB each, one after the other");
+    // A client that asks for much and does not read.
+    let mut lazy = connect();
+    lazy.send(&get.repeat(1000));
+    std::thread::sleep(Duration::from_millis(200));
+    program.keeps_at_most(start + 100, "a thousand replies of 2 MB that nobody reads");
+    // Small values beside large ones.
+    for n in 0..50 {
+        let beside = [request(&[&b"ECHO"[..], &big]), set(&format!("small{n}"), b"v")].concat();
+        wire.send(&beside);
+        wire.read("$2000000\r\n".len() + big.len() + 2 + "+OK\r\n".len());
+        let key = format!("beside{n}");
+        wire.expect(&request(&[&b"MSET"[..], key.as_bytes(), b"v", b"k", &big]), "+OK\r\n");
+    }
+    wire.expect(&request(&["DEL", "k"]), ":1\r\n");
+    drop((lazy, idle));
+    program.keeps_at_most(start + 100, "a hundred small values that came with large ones");
+    // One key that is set with its expiry again and again.
+    let refresh = request(&["SET", "session", &"v".repeat(1000), "EX", "7200"]).repeat(1000);
+    wire.expect(&request(&["SET", "first", "v", "EX", "3600"]), "+OK\r\n");
+    for _ in 0..100 {
+        wire.send(&refresh);
+        wire.read(5 * 1000);
+    }
+    program.keeps_at_most(start + 100, "100,000 expiries of one key");
+    println!("{} MiB at the end", program.mib());
+}
