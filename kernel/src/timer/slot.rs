@@ -130,11 +130,10 @@ impl Slot {
         Reference::from_raw(TIMER | u64::from(self.next_generation()) << INDEX_BITS | u64::from(self.index))
     }
 
-    /// (1) From now on the reference leads to the timer: PREPARED, or `armed`. `own`: only for its owner. The slot is the caller's.
+    /// (1) From now on the reference leads to the timer: PREPARED, or `armed`. The slot is the caller's, and the name its next one's.
     #[inline]
-    pub(crate) fn begin(&self, timer: NonNull<TimerHead>, due: u64, armed: bool, own: bool) {
-        let word =
-            self.next_generation() << GENERATION | if own { OWN } else { 0 } | if armed { ARMED } else { PREPARED };
+    pub(crate) fn begin(&self, timer: NonNull<TimerHead>, due: u64, name: Name, armed: bool) {
+        let word = name.0 | if armed { ARMED } else { PREPARED };
         // Release, both: pair with `read`, which sees the last timer's outcome with what it finds here (S3).
         self.due[0].store(due as u32, Ordering::Release);
         self.due[1].store((due >> 32) as u32, Ordering::Release);
@@ -144,36 +143,33 @@ impl Slot {
         self.word.store(word, Ordering::Release);
     }
 
-    /// An exchange of the state, of the slot's present timer, by one that has a share of it.
+    /// An exchange of the state of a timer, by one that has a share of it.
     #[inline]
-    fn turn(&self, from: u32, to: u32) -> bool {
-        // Relaxed: the exchange is the access that counts. The generation stays while the caller has its share.
-        let word = self.word.load(Ordering::Relaxed);
+    fn turn(&self, name: Name, from: u32, to: u32) -> bool {
         // AcqRel: pairs with the other exchanges, whichever came first.
-        word & STATE == from
-            && self.word.compare_exchange(word, word & !STATE | to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.word.compare_exchange(name.0 | from, name.0 | to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// (2) It is on a wheel; false when it was cancelled on the way. By one that has a share of it.
-    pub(crate) fn arm(&self) -> bool {
-        self.turn(PREPARED, ARMED)
+    pub(crate) fn arm(&self, name: Name) -> bool {
+        self.turn(name, PREPARED, ARMED)
     }
 
     /// (4) It is due; false when it was cancelled. By one that has a share of it.
     #[inline]
-    pub(crate) fn fire(&self) -> bool {
-        self.turn(ARMED, FIRED)
+    pub(crate) fn fire(&self, name: Name) -> bool {
+        self.turn(name, ARMED, FIRED)
     }
 
     /// (3) It is not wanted any more; false when it is over already. By one that has a share of it, of a timer that is on a wheel.
     #[inline]
-    pub(crate) fn cancel(&self) -> bool {
-        self.turn(ARMED, CANCELLED)
+    pub(crate) fn cancel(&self, name: Name) -> bool {
+        self.turn(name, ARMED, CANCELLED)
     }
 
     /// (3) It never came to a wheel; false when it was cancelled on the way. By one that has a share of it.
-    pub(crate) fn give_up(&self) -> bool {
-        self.turn(PREPARED, CANCELLED)
+    pub(crate) fn give_up(&self, name: Name) -> bool {
+        self.turn(name, PREPARED, CANCELLED)
     }
 
     /// Whether it is still to come. By one that has a share of it.
@@ -182,11 +178,23 @@ impl Slot {
         // Acquire: pairs with the exchanges.
         matches!(self.word.load(Ordering::Acquire) & STATE, PREPARED | ARMED)
     }
+}
 
-    /// What a reference looks for here, in either of the two states of a timer that is still to come.
-    fn waits(reference: Reference) -> [u32; 2] {
+/// A timer's part of its slot's word: all but the state.
+#[derive(Clone, Copy)]
+pub(crate) struct Name(u32);
+
+impl Name {
+    /// Of a timer that is called so; `own`: only for its owner.
+    #[inline]
+    pub(crate) fn new(reference: Reference, own: bool) -> Self {
         let generation = (reference.to_raw() >> INDEX_BITS) as u32 & LAST;
-        [PREPARED, ARMED].map(|state| generation << GENERATION | state)
+        Self(generation << GENERATION | if own { OWN } else { 0 })
+    }
+
+    /// In either of the two states of a timer that is still to come.
+    fn waits(self) -> [u32; 2] {
+        [self.0 | PREPARED, self.0 | ARMED]
     }
 }
 
@@ -361,7 +369,7 @@ impl Slots {
     /// over, or was never one of the kernel's. Lock-free: an exchange fails only because the timer goes on to its wheel, or ends.
     pub(crate) fn cancel<S: Steps>(&self, reference: Reference, kernel: &Kernel) -> Option<(NonNull<TimerHead>, Was)> {
         let slot = self.of(reference)?;
-        let mut wanted = Slot::waits(reference);
+        let mut wanted = Name::new(reference, false).waits();
         // Acquire: pairs with `begin`.
         let mut word = slot.word.load(Ordering::Acquire);
         if !S::HEEDS_THE_GENERATION {
@@ -388,7 +396,7 @@ impl Slots {
     /// When the timer of this kernel that `reference` names is due, if it is still to come. Wait-free.
     pub(crate) fn read<S: Steps>(&self, reference: Reference, kernel: &Kernel) -> Option<u64> {
         let slot = self.of(reference)?;
-        let wanted = Slot::waits(reference);
+        let wanted = Name::new(reference, false).waits();
         // Acquire, all but the last: each sees the outcome of the timer before whose parts it finds (S3).
         if !wanted.contains(&slot.word.load(Ordering::Acquire)) {
             return None;
@@ -404,9 +412,8 @@ impl Slots {
     /// # Safety
     /// The slot is the caller's, of these slots, and so is what `pool` keeps, if there is one.
     #[inline]
-    pub(crate) unsafe fn give_back(&self, slot: NonNull<Slot>, pool: Option<&Pool>) {
-        // SAFETY: it lives as long as `self`. Relaxed: the holder's own.
-        if unsafe { slot.as_ref() }.word.load(Ordering::Relaxed) >> GENERATION == LAST {
+    pub(crate) unsafe fn give_back(&self, slot: NonNull<Slot>, name: Name, pool: Option<&Pool>) {
+        if name.0 >> GENERATION == LAST {
             return;
         }
         let Some(pool) = pool else { return self.give_to_all(slot, slot) };
@@ -538,13 +545,13 @@ mod tests {
         let word = unsafe { slot.as_ref() };
         word.word.store((LAST - 1) << GENERATION | FIRED, Ordering::Relaxed);
         // SAFETY: claimed above.
-        unsafe { slots.give_back(slot, None) };
+        unsafe { slots.give_back(slot, Name((LAST - 1) << GENERATION), None) };
         assert_eq!(slots.claim(&kernel, None), Some(slot));
         let last = word.reference().expect("one is left");
         assert!(last.to_raw() >> 56 == 0 && last.to_raw() & TIMER != 0);
         word.word.store(LAST << GENERATION | CANCELLED, Ordering::Relaxed);
         // SAFETY: claimed above.
-        unsafe { slots.give_back(slot, None) };
+        unsafe { slots.give_back(slot, Name(LAST << GENERATION), None) };
         assert_ne!(slots.claim(&kernel, None), Some(slot), "its generations are used up");
     }
 }

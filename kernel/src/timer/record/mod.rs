@@ -37,7 +37,7 @@ use crate::sync::UnsafeCell;
 use crate::timer::wheel::TimerNode;
 use crate::watch::{Watch, WatchVtable};
 
-use super::slot::Slot;
+use super::slot::{Name, Slot};
 pub use super::slot::{Real, Steps};
 
 /// Whom a timer is for.
@@ -203,9 +203,9 @@ fn claim(hand: &Hand<'_>) -> Option<(NonNull<Slot>, Reference)> {
 
 /// No timer has begun there.
 #[cold]
-fn unclaim(hand: &Hand<'_>, slot: NonNull<Slot>) {
+fn unclaim(hand: &Hand<'_>, (slot, reference): (NonNull<Slot>, Reference)) {
     // SAFETY: claimed just now, of this kernel's slots, as are those of the hand's pool.
-    unsafe { hand.kernel.references.timers.give_back(slot, hand.pool()) };
+    unsafe { hand.kernel.references.timers.give_back(slot, Name::new(reference, true), hand.pool()) };
 }
 
 impl TimerHead {
@@ -242,7 +242,7 @@ impl TimerHead {
         let place = claim(hand).ok_or(TimerError::NoMemory)?;
         let alarm = Self::new(node, Target::Pid(process), due, place);
         hand.try_new(alarm).map_err(|_| {
-            unclaim(hand, place.0);
+            unclaim(hand, place);
             TimerError::NoMemory
         })
     }
@@ -276,7 +276,7 @@ impl TimerHead {
         match hand.try_new(timer) {
             Ok(timer) => Ok(timer.cast()),
             Err(timer) => {
-                unclaim(hand, place.0);
+                unclaim(hand, place);
                 // SAFETY: never written elsewhere: whole.
                 drop(unsafe { timer.value.into_inner().assume_init() });
                 Err(TimerError::NoMemory)
@@ -292,7 +292,7 @@ impl TimerHead {
         // SAFETY: by contract ours alone.
         let timer = unsafe { &mut *this.as_ptr() };
         (timer.place, timer.prepared) = (place, true);
-        timer.slot().begin(this, timer.due, false, false);
+        timer.slot().begin(this, timer.due, timer.name(), false);
     }
 
     /// Says where it will be, on this core's wheel, and perhaps on its target's list; and has its reference lead to it, if it does not yet.
@@ -310,9 +310,9 @@ impl TimerHead {
         // SAFETY: by the starter's share.
         let timer = unsafe { this.as_ref() };
         if timer.prepared {
-            return timer.slot().arm();
+            return timer.slot().arm(timer.name());
         }
-        timer.slot().begin(this, timer.due, true, timer.takes.is_none());
+        timer.slot().begin(this, timer.due, timer.name(), true);
         true
     }
 
@@ -323,7 +323,7 @@ impl TimerHead {
     pub unsafe fn abandon(this: NonNull<Self>, pool: Option<&Pool>) {
         // SAFETY: the caller's, live.
         let timer = unsafe { this.as_ref() };
-        let cancelled = timer.prepared && !timer.slot().give_up();
+        let cancelled = timer.prepared && !timer.slot().give_up(timer.name());
         // The wheel's share is the canceller's then, and so is the message.
         let _shares = GivesUp { timer: this, pool, shares: if cancelled { 1 } else { 2 } };
         if let Some(drop_value) = timer.drop_value.filter(|_| !cancelled) {
@@ -369,6 +369,11 @@ impl TimerHead {
     /// Whether it is still to come.
     pub fn is_armed(&self) -> bool {
         self.slot().is_armed()
+    }
+
+    /// What it is called in there. An alarm's is its owner's own (`slot`, S4).
+    fn name(&self) -> Name {
+        Name::new(self.reference, self.takes.is_none())
     }
 
     /// Where anybody finds it.

@@ -51,7 +51,7 @@ impl TimerHead {
     pub unsafe fn claim(this: NonNull<Self>) -> bool {
         // SAFETY: the wheel's share is given up by the party that has the wheel only.
         let timer = unsafe { this.as_ref() };
-        timer.slot().fire()
+        timer.slot().fire(timer.name())
     }
 
     /// The second half: the message or alarm goes to its target. Lock-free.
@@ -108,7 +108,7 @@ impl TimerHead {
     pub(super) unsafe fn end(this: NonNull<Self>, hand: &Hand<'_>) -> bool {
         // SAFETY: shared, so live.
         let timer = unsafe { this.as_ref() };
-        if !timer.slot().cancel() {
+        if !timer.slot().cancel(timer.name()) {
             return false;
         }
         // SAFETY: cancelled here, of what was armed.
@@ -205,14 +205,14 @@ impl TimerHead {
         // SAFETY: shared, so live.
         let timer = unsafe { this.as_ref() };
         if timer.shares.give_up() {
-            let (free, slot) = (timer.free, timer.slot);
+            let (free, slot, name) = (timer.free, timer.slot, timer.name());
             // SAFETY: slots live as long as the kernel.
             let kernel = unsafe { slot.as_ref() }.kernel();
             // SAFETY: it outlives its nodes (`Budget::node`), of which the record is one.
             let kernel = unsafe { &*kernel };
             let slots = &kernel.references.timers;
             // SAFETY: the record is nobody's any more, and neither is its slot; the pool is one of this kernel's.
-            unsafe { slots.give_back(slot, pool) };
+            unsafe { slots.give_back(slot, name, pool) };
             // SAFETY: the last share.
             unsafe { free(this, pool) };
         }

@@ -1,0 +1,151 @@
+//! Issue 14, 5: what the library keeps for its users has a destructor that panics, several at once among them: nobody else dies, no program ends,
+//! and what was asked is done.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use atropos::otp::event::{After, EventHandler, Events};
+use atropos::otp::registry::{Registry, RegistryRef};
+use atropos::otp::server::Mail;
+use atropos::prelude::*;
+
+const EVER: Duration = Duration::from_secs(60);
+
+/// Panics when it is dropped.
+#[derive(Clone, Debug)]
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("bomb");
+    }
+}
+
+fn quiet() {
+    std::panic::set_hook(Box::new(|panic| {
+        if panic.payload_as_str() != Some("bomb") && panic.payload_as_str() != Some("crash") {
+            eprintln!("{panic}");
+        }
+    }));
+}
+
+/// Its state is a bomb, and the message that it is told to keep another.
+struct Fuse(#[allow(dead_code, reason = "dropped")] Bomb);
+
+enum Ask {
+    Crash,
+    Births(Reply<usize>),
+}
+
+static BIRTHS: AtomicUsize = AtomicUsize::new(0);
+
+impl Server for Fuse {
+    type Message = Ask;
+
+    async fn handle(&mut self, message: Ask, _: Serving<'_, Self>) -> Next<Ask> {
+        match message {
+            Ask::Crash => panic!("crash"),
+            Ask::Births(reply) => reply.send(BIRTHS.load(Ordering::Relaxed)),
+        }
+        Next::Wait
+    }
+}
+
+#[test]
+fn n05_a_server_is_reborn_out_of_a_bomb_into_a_bomb() {
+    quiet();
+    let runtime = Runtime::builder().cores(1).build().expect("a runtime");
+    let make = || {
+        BIRTHS.fetch_add(1, Ordering::Relaxed);
+        Fuse(Bomb)
+    };
+    let start = Fuse(Bomb).start().reborn(make, Mail::SkipPoison, Intensity::within(9, EVER));
+    let server = runtime.start_server(start).expect("it starts").expect("it is up");
+    for births in 1..=3 {
+        runtime.cast(server, Ask::Crash).map_err(|_| ()).expect("it lives");
+        let seen = runtime.block_on(async move |cx: Context<()>| server.call_within(&cx, EVER, Ask::Births).await);
+        assert_eq!(seen.expect("no crash"), Ok(births), "reborn, whatever its destructors do");
+    }
+    runtime.exit(server, Reason::KILL).expect("memory");
+    assert_eq!(runtime.wait_blocking(server, EVER).expect("it ends").reason, Some(Reason::KILLED));
+    assert_eq!(runtime.block_on(async |_: Context<()>| 7), Ok(7));
+    runtime.shutdown(EVER).expect("all end");
+}
+
+struct Handler(#[allow(dead_code, reason = "dropped")] Bomb, Arc<AtomicUsize>);
+
+impl EventHandler<u8> for Handler {
+    fn event(&mut self, event: &u8) -> After {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        if *event == 1 { After::Leave } else { After::Stay }
+    }
+}
+
+#[test]
+fn n05_handlers_leave_and_end_with_bombs() {
+    quiet();
+    let runtime = Runtime::builder().cores(1).build().expect("a runtime");
+    let heard: Arc<AtomicUsize> = Arc::default();
+    let counts = heard.clone();
+    let ended = runtime.block_on(async move |cx: Context<()>| {
+        let events = Events::<u8>::new().start().alone(&cx).await.expect("it starts");
+        for id in ["a", "b", "c"] {
+            events.add(&cx, id, Handler(Bomb, counts.clone())).await.expect("it is new");
+        }
+        events.add(&cx, "a", Handler(Bomb, counts.clone())).await.expect_err("it is taken");
+        events.sync_notify(&cx, 0).await.expect("it lives");
+        assert_eq!(events.delete(&cx, "a").await, Ok(true));
+        events.sync_notify(&cx, 1).await.expect("it lives");
+        assert_eq!(events.which(&cx).await.map(|ids| ids.len()), Ok(0), "all have left");
+        for id in ["d", "e"] {
+            events.add(&cx, id, Handler(Bomb, counts.clone())).await.expect("it is new");
+        }
+        cx.exit(events, Reason::KILL).expect("memory");
+        events.pid()
+    });
+    let pid = ended.expect("no crash");
+    assert_eq!(runtime.wait_blocking(pid, EVER).expect("it ends").reason, Some(Reason::KILLED));
+    assert_eq!(heard.load(Ordering::Relaxed), 5);
+    runtime.shutdown(EVER).expect("all end");
+}
+
+/// Panics when it is dropped, once it is armed: those who look it up forget theirs.
+#[derive(Clone)]
+struct Armed(Arc<AtomicBool>);
+
+impl Drop for Armed {
+    fn drop(&mut self) {
+        assert!(!self.0.load(Ordering::Relaxed), "bomb");
+    }
+}
+
+#[test]
+fn n05_a_registry_outlives_its_values() {
+    quiet();
+    let runtime = Runtime::builder().cores(1).build().expect("a runtime");
+    let armed: Arc<AtomicBool> = Arc::default();
+    let arms = armed.clone();
+    let left = runtime.block_on(async move |cx: Context<()>| {
+        let registry: RegistryRef<u8, Armed> = Registry::duplicate().start().alone(&cx).await.expect("it starts");
+        let owner = cx.spawn(async |mut cx: Context<()>| drop(cx.recv().await)).expect("a process");
+        for key in [1, 1, 2] {
+            registry.register_other(&cx, owner.pid(), key, Armed(arms.clone())).await.expect("it lives");
+        }
+        registry.register(&cx, 3, Armed(arms.clone())).await.expect("it lives");
+        registry.register(&cx, 4, Armed(arms.clone())).await.expect("it lives");
+        arms.store(true, Ordering::Relaxed);
+        cx.exit(owner, Reason::KILL).expect("memory");
+        while registry.count(&cx).await.expect("it lives on") > 2 {
+            cx.yield_now().await;
+        }
+        // With two of them in it.
+        cx.exit(registry, Reason::KILL).expect("memory");
+        registry.pid()
+    });
+    let pid = left.expect("no crash");
+    assert_eq!(runtime.wait_blocking(pid, EVER).expect("it ends").reason, Some(Reason::KILLED));
+    armed.store(false, Ordering::Relaxed);
+    assert_eq!(runtime.block_on(async |_: Context<()>| 7), Ok(7));
+    runtime.shutdown(EVER).expect("all end");
+}
