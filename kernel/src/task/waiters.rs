@@ -20,7 +20,6 @@
 //! - **F5.** A future that is dropped takes its record back. One that is dropped where its process does not run leaves
 //!   it: it is called once for nothing, or dropped with the process.
 
-use alloc::boxed::Box;
 use core::ptr::NonNull;
 use core::task::Waker;
 
@@ -195,6 +194,7 @@ impl Drop for Leaving {
 }
 
 /// The owner's part. Not kept over anything foreign.
+#[allow(clippy::mut_from_ref, reason = "rule P1 makes the reference unique")]
 fn private<'s>(slice: &'s Slice<'_>) -> &'s mut Private {
     // SAFETY: the slice has the process (P1), and each caller lets go before it runs foreign code (F4).
     unsafe { slice.process().private() }
@@ -299,15 +299,15 @@ pub(crate) fn wake(slice: &Slice<'_>) {
 pub(crate) fn end(process: &Header, hand: &Hand<'_>) {
     // SAFETY: the caller is the owner.
     if let Some(waiters) = unsafe { process.private() }.waiters.take() {
-        drop_all(waiters, hand);
+        drop_all(*waiters, hand);
     }
 }
 
 #[cold]
-fn drop_all(mut waiters: Box<Waiters>, hand: &Hand<'_>) {
-    let Waiters { due, mail, line, alarms, .. } = &mut *waiters;
+fn drop_all(waiters: Waiters, hand: &Hand<'_>) {
+    let Waiters { due, mail, line, alarms, .. } = waiters;
     for set in [due, mail, line, alarms] {
-        let mut leaving = Leaving(core::mem::take(set));
+        let mut leaving = Leaving(set);
         leaving.0.forget_index();
         while let Some(waker) = leaving.next() {
             call(hand.kernel, waker, drop);
