@@ -49,10 +49,7 @@ classes! {
 }
 
 /// What fails in known ways as the library is now: off, unless it is asked for.
-const KNOWN: &[Class] = &[
-    // Issue 14, 16: a DOWN that nothing waits for is left behind, seldom, when the tree is being shut down.
-    Class::CancelOtp,
-];
+const KNOWN: &[Class] = &[];
 
 /// The classes that are on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
