@@ -193,7 +193,7 @@ impl Connection {
 
     /// The client is told nothing; the log is.
     pub fn send_away(&mut self, why: &str) -> Then {
-        (self.shared.log)(format!("client {} is sent away: {why}", self.session.id));
+        self.shared.log_of_client(format!("client {} is sent away: {why}", self.session.id));
         Then::Ends
     }
 

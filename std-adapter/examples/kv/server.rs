@@ -47,12 +47,30 @@ pub struct Shared {
     pub clock: Clock,
     /// See [`Log`].
     pub log: Log,
+    /// Seconds since the start, and how many lines about clients were logged in that second.
+    said_of_clients: (AtomicU64, AtomicUsize),
     port: u16,
     since: Instant,
     runtime: atropos::Handle,
 }
 
+/// The most lines about clients in a second: a client must not fill the log, nor make the server wait for who reads it.
+const MOST_LINES: usize = 100;
+
 impl Shared {
+    /// Says in the log what a client did, unless the clients have filled it in this second.
+    pub fn log_of_client(&self, line: String) {
+        let (second, lines) = &self.said_of_clients;
+        let now = self.since.elapsed().as_secs();
+        // Relaxed: a line more or less at a second's end does no harm.
+        if second.swap(now, Ordering::Relaxed) != now {
+            lines.store(0, Ordering::Relaxed);
+        }
+        if lines.fetch_add(1, Ordering::Relaxed) < MOST_LINES {
+            (self.log)(line);
+        }
+    }
+
     /// The shard of a key.
     pub fn shard_of(&self, key: &Bytes) -> usize {
         self.hasher.hash_one(key) as usize % self.shards.len()
@@ -162,6 +180,7 @@ pub async fn start(
         config,
         clock: Clock::default(),
         log,
+        said_of_clients: Default::default(),
         port: bound.port(),
         since: Instant::now(),
         runtime: runtime.clone(),
@@ -194,7 +213,7 @@ async fn accept(cx: Context<()>, listener: TcpListener, shared: Arc<Shared>) {
         };
         // A full house closes the connection: the socket is dropped with the body.
         if let Err(error) = cx.spawn(move |cx| connection::serve(cx, socket, id, admission)) {
-            (shared.log)(format!("a client was turned away: {error}"));
+            shared.log_of_client(format!("a client was turned away: {error}"));
         }
         // A storm of clients leaves the others their turns.
         cx.yield_now().await;

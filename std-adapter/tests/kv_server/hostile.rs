@@ -30,7 +30,7 @@ fn n24_web_requests() {
     assert_eq!(log.iter().filter(|line| line.contains("SECURITY ATTACK")).count(), 6, "{log:?}");
 }
 
-/// Issue 14, 24: patterns and keys that would match for minutes hold nobody, and whoever asked can be killed.
+/// Issue 14, 24: patterns and keys that would match for minutes hold nobody, and the client that asked can be killed.
 #[test]
 fn n24_patterns_hold_nobody() {
     let server = server();
