@@ -309,3 +309,16 @@ fn n10_the_watch_is_one_cores_and_ends() {
     let watcher = [0, 2].into_iter().find(|core| !stage.kernel.is_idle(*core)).expect("it is claimed");
     assert!(watches(stage.cores[watcher].run(1)));
 }
+
+/// The core that has the watch ends: another idle one is woken, and has it.
+#[test]
+fn n10_the_watch_outlives_the_core_that_has_it() {
+    let mut stage = stage(3);
+    stage.host().spawn(&SpawnOptions::new().core(1), yields(Arc::default())).unwrap();
+    assert_eq!(stage.cores[1].run(1), Ran::Worked);
+    assert!(matches!(stage.cores[2].run(1), Ran::Idle { until: Some(_) }), "it has the watch");
+    assert_eq!(stage.cores[0].run(1), Ran::Idle { until: None });
+    drop(stage.cores.pop());
+    assert!(!stage.kernel.is_idle(0), "it is woken");
+    assert!(matches!(stage.cores[0].run(1), Ran::Idle { until: Some(_) }), "and has the watch");
+}

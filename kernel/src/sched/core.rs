@@ -427,7 +427,10 @@ impl Drop for Core {
             self.kernel.work_added();
         }
         self.local.hold_for_good();
-        self.kernel.idle.ends(self.local.id());
+        if let Some(core) = self.kernel.idle.ends(self.local.id()) {
+            // It takes the watch (`idle`, I5).
+            self.kernel.world().wake(core);
+        }
         let guard = self.participant.pin();
         // The wheel ends: its timers are dropped with their messages.
         while let Some(timer) = self.local.pop_timer() {
