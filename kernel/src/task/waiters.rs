@@ -212,22 +212,24 @@ pub(crate) fn listen(
     let known = private(slice).waiters.as_mut().and_then(|waiters| waiters.find(raw));
     // SAFETY: found, so live; nothing foreign runs in `will_wake`.
     let known = known.is_some_and(|record| unsafe { record.as_ref() }.waker.will_wake(waker));
+    // Foreign, and before anything is changed: a panic of the clone leaves all as it was.
+    let fresh = (!known).then(|| waker.clone());
     if let On::Line(place) = on {
         // SAFETY: by contract shared.
         unsafe { place.as_ref() }.shares().add();
     }
-    let fresh = if known {
-        None
-    } else {
-        // Foreign. Nothing is changed so far but a share, which a panic here would leak: the record has it at once.
-        let record = Waiter { joint: Joint::new(), key: raw, on, waker: waker.clone() };
-        Some(memory::try_new(record).map_err(|record| {
-            if let On::Line(place) = record.on {
-                // SAFETY: added above.
-                unsafe { room::Waiter::give_up(place) };
-            }
-            NoMemory
-        })?)
+    let fresh = match fresh {
+        None => None,
+        Some(waker) => {
+            let record = Waiter { joint: Joint::new(), key: raw, on, waker };
+            Some(memory::try_new(record).map_err(|record| {
+                if let On::Line(place) = record.on {
+                    // SAFETY: added above.
+                    unsafe { room::Waiter::give_up(place) };
+                }
+                NoMemory
+            })?)
+        }
     };
     if private(slice).waiters.is_none() {
         let waiters = memory::try_box(Waiters::new());
