@@ -101,7 +101,8 @@ fn block_on_gives_the_reason_of_a_main_that_dies() {
 #[test]
 fn why_the_main_process_ended_is_known_while_it_is_still_dying() {
     // Its sender goes with its body, long before its 20,000 links have fired.
-    // Each round has milliseconds in which it could be asked too early: a few rounds show it, and more cost only time.
+    // A round has milliseconds in which the reason could be asked for too early, so a few rounds
+    // show it, and more cost only time.
     let runtime = Runtime::builder().cores(2).build().expect("threads");
     for _ in 0..20 {
         let ended = runtime.block_on(async |cx: Context<()>| -> () {

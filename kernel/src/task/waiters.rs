@@ -211,8 +211,8 @@ pub(crate) fn listen(
     let known = private(slice).waiters.as_mut().and_then(|waiters| waiters.find(raw));
     // SAFETY: found, so live; nothing foreign runs in `will_wake`.
     let known = known.is_some_and(|record| unsafe { record.as_ref() }.waker.will_wake(waker));
-    // Foreign. Nothing is changed so far.
-    let fresh = if known { None } else { Some(waker.clone()) };
+    // Foreign, and before anything is changed: a panic of the clone leaves all as it was.
+    let fresh = (!known).then(|| waker.clone());
     if let On::Line(place) = on {
         // SAFETY: by contract shared.
         unsafe { place.as_ref() }.shares().add();
@@ -220,7 +220,8 @@ pub(crate) fn listen(
     let fresh = match fresh {
         None => None,
         Some(waker) => {
-            Some(memory::try_new(Waiter { joint: Joint::new(), key: raw, on, waker }).map_err(|record| {
+            let record = Waiter { joint: Joint::new(), key: raw, on, waker };
+            Some(memory::try_new(record).map_err(|record| {
                 if let On::Line(place) = record.on {
                     // SAFETY: added above.
                     unsafe { room::Waiter::give_up(place) };
