@@ -25,7 +25,6 @@ use core::task::Waker;
 
 use crate::cx::Slice;
 use crate::hand::Hand;
-use crate::kernel::Kernel;
 use crate::memory::{self, NoMemory};
 use crate::pid::Reference;
 use crate::process::header::Header;
@@ -290,7 +289,7 @@ pub(crate) fn wake(slice: &Slice<'_>) {
     };
     let mut due = Leaving(due);
     while let Some(waker) = due.next() {
-        call(slice.hand.kernel, waker, Waker::wake);
+        call(&slice.hand, waker, Waker::wake);
     }
 }
 
@@ -310,13 +309,12 @@ fn drop_all(waiters: Waiters, hand: &Hand<'_>) {
         let mut leaving = Leaving(set);
         leaving.0.forget_index();
         while let Some(waker) = leaving.next() {
-            call(hand.kernel, waker, drop);
+            call(hand, waker, drop);
         }
     }
 }
 
 /// Foreign code, whose panic is no reason not to go on.
-fn call(kernel: &Kernel, waker: Waker, with: impl Fn(Waker)) {
-    let mut waker = Some(waker);
-    kernel.contain(&mut || waker.take().into_iter().for_each(&with));
+fn call(hand: &Hand<'_>, waker: Waker, with: impl FnOnce(Waker)) {
+    hand.contain(|| with(waker));
 }
