@@ -270,6 +270,7 @@ impl Reason {
         }
     }
 
+    #[inline]
     fn as_code(&self) -> Option<usize> {
         let address = self.0.addr().get();
         (address < CODES).then_some(address)
@@ -408,7 +409,18 @@ impl Clone for Reason {
 }
 
 impl Drop for Reason {
+    #[inline]
     fn drop(&mut self) {
+        if self.as_code().is_none() {
+            self.drop_counted();
+        }
+    }
+}
+
+impl Reason {
+    /// Out of the way of the codes, which are most.
+    #[inline(never)]
+    fn drop_counted(&mut self) {
         // SAFETY: it is being dropped.
         let mut next = unsafe { self.release() };
         while let Some(reason) = next {

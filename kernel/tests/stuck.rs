@@ -6,9 +6,10 @@ mod common;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context as TaskContext, Wake, Waker};
 use std::time::Duration;
 
-use atropos_kernel::{Core, Cx, Dest, Host, Options, Pid, Ran, Reason, Resumed, SpawnOptions};
+use atropos_kernel::{Context, Core, Cx, Dest, Host, Options, Pid, Ran, Reason, Resumed, SpawnOptions};
 
 use common::{Stage, Stepped, does, yields};
 
@@ -360,4 +361,48 @@ fn n10_the_watch_outlives_the_core_that_has_it() {
     drop(stage.cores.pop());
     assert!(!stage.kernel.is_idle(0), "it is woken");
     assert!(matches!(stage.cores[0].run(1), Ran::Idle { until: Some(_) }), "and has the watch");
+}
+
+/// A waker that a dead process's leaked future has left, whose destructor blocks: it is foreign, and the core has left its private
+/// half meanwhile (`sched::local`, H1).
+#[test]
+fn n10_the_destructor_of_the_last_waker_blocks() {
+    struct Blocks {
+        world: Arc<Stepped>,
+        others: Others,
+        times: Arc<AtomicUsize>,
+        seen: Arc<AtomicUsize>,
+    }
+    impl Wake for Blocks {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Blocks {
+        fn drop(&mut self) {
+            blocks(&self.world, &self.others, 100);
+            self.seen.store(self.times.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+    const SLEEPERS: usize = 20;
+    let mut stage = stage(2);
+    let [times, seen] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+    for _ in 0..SLEEPERS {
+        let sleeper = sleeps(stage.world.clone(), 10, Arc::default(), times.clone());
+        stage.host().spawn(&SpawnOptions::new(), does(sleeper)).unwrap();
+    }
+    while stage.cores[0].run(64) == Ran::Worked {}
+    let others: Others = Arc::new(Mutex::new(stage.cores.drain(1..).collect()));
+    let blocks = Blocks { world: stage.world.clone(), others: others.clone(), times, seen: seen.clone() };
+    let leaks = async move |mut cx: Context<()>| {
+        let waker = Waker::from(Arc::new(blocks));
+        let mut waits = Box::pin(cx.recv());
+        assert!(waits.as_mut().poll(&mut TaskContext::from_waker(&waker)).is_pending());
+        std::mem::forget(waits);
+    };
+    stage.host().spawn_async(&SpawnOptions::new().core(0), leaks).unwrap();
+    for _ in 0..10 {
+        let _ = stage.cores[0].run(64);
+    }
+    stage.cores.append(&mut others.lock().unwrap());
+    // Ten times each, if another core has fired their timers.
+    assert!(seen.load(Ordering::Relaxed) >= 4 * SLEEPERS, "{}", seen.load(Ordering::Relaxed));
 }

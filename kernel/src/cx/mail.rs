@@ -96,7 +96,7 @@ impl<M: Send + 'static> Cx<'_, M> {
             return none();
         }
         self.settle_requests();
-        self.spend(1);
+        self.pay(1);
         let Some(node) = self.private(|private| private.queue.pop_front()) else {
             self.slice.hungry.set(true);
             return none();
@@ -135,7 +135,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.settle_requests();
         let Some(mut seen) = self.fetch_and_seek(cursor) else { return Search::Nothing };
         // What it looks at first, or that there is nothing, is paid for in any case.
-        self.spend(1);
+        self.pay(1);
         let mut looked = 0_u32;
         loop {
             // SAFETY: `seen` is null or in the queue: nothing is taken out but by a fetch, which is followed by a `seek`.
@@ -148,7 +148,7 @@ impl<M: Send + 'static> Cx<'_, M> {
                 if in_slices && self.is_exhausted() {
                     return Search::Unfinished;
                 }
-                self.spend(1);
+                self.pay(1);
                 if looked.is_multiple_of(LOOKS_A_FETCH) && self.slice.process().mailbox.has_pending() {
                     // A kill, among others. The rest of the queue has not changed but at its end, or by a bound.
                     let Some(again) = self.fetch_and_seek(cursor) else { return Search::Nothing };
@@ -183,7 +183,7 @@ impl<M: Send + 'static> Cx<'_, M> {
             private.queue.number(&mut private.era);
             private.queue.seek(cursor, pid, private.era)
         });
-        self.spend(passed / PASSED_A_REDUCTION);
+        self.pay(passed / PASSED_A_REDUCTION);
         Some(seen)
     }
 
@@ -199,7 +199,7 @@ impl<M: Send + 'static> Cx<'_, M> {
             return;
         }
         self.fetch(By::Body);
-        self.spend(self.private(|private| u32::try_from(private.queue.len()).unwrap_or(u32::MAX)));
+        self.pay(self.private(|private| u32::try_from(private.queue.len()).unwrap_or(u32::MAX)));
         let mut node = self.private(|private| private.queue.first());
         while let Some(at) = NonNull::new(node) {
             // SAFETY: in the queue of this process, which takes `M`; as in `receive_match`.
@@ -219,7 +219,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         match hand.find(to) {
             Some(process) => self.send_to(process, message),
             None => {
-                self.spend(1);
+                self.pay(1);
                 Err(SendError::NoProc(message))
             }
         }
@@ -228,7 +228,7 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// Sends to a process that was found. What waits there already is paid for (`mailbox`).
     #[inline(always)]
     fn send_to<N: Send + 'static>(&self, process: &Header, message: N) -> Result<(), SendError<N>> {
-        self.spend(1 + process.mailbox.charge());
+        self.pay(1 + process.mailbox.charge());
         if core::ptr::eq(process, self.slice.process()) {
             self.slice.has_sent_itself();
         }
@@ -267,7 +267,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         if self.is_dying() {
             return Err(SendError::Dying(message));
         }
-        self.spend(1);
+        self.pay(1);
         self.slice.has_sent_itself();
         line.send(&self.slice.hand, self.pid(), to, message)
     }
@@ -281,7 +281,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         match hand.kernel.names.find(to).and_then(|entry| entry.holder(hand.guard)) {
             Some(process) => self.send_to(process, message),
             None => {
-                self.spend(1);
+                self.pay(1);
                 Err(SendError::NoName(message))
             }
         }
@@ -292,7 +292,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         if self.is_dying() {
             return Err(SendError::Dying(message));
         }
-        self.spend(1);
+        self.pay(1);
         self.slice.has_sent_itself();
         send::send_alias(&self.slice.hand, to, message)
     }
@@ -304,7 +304,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         if self.is_dying() {
             return Ok(());
         }
-        self.spend(1);
+        self.pay(1);
         let inside = self.slice.enter();
         exit_signal::send(&self.slice.hand, Some(self.pid()), to, reason)?;
         drop(inside);
@@ -327,7 +327,7 @@ impl<M: Send + 'static> Cx<'_, M> {
             return self.exit(to, reason);
         }
         self.must_not_look();
-        self.spend(10);
+        self.pay(10);
         let _inside = self.slice.enter();
         self.slice.has_sent_itself();
         at_once::exit(&self.slice, to, reason)

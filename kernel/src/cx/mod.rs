@@ -167,8 +167,14 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
 
     /// Spends reductions; false when the slice has none left and the body should yield.
     pub fn spend(&self, reductions: u32) -> bool {
-        self.slice.pay(reductions);
+        self.pay(reductions);
         !self.slice.is_exhausted()
+    }
+
+    /// As [`Cx::spend`], for operations: they ask nothing, so they do not look at the clock either.
+    #[inline(always)]
+    pub(crate) fn pay(&self, reductions: u32) {
+        self.slice.pay(reductions);
     }
 
     /// As [`Cx::reference`], for its futures.
@@ -189,7 +195,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
     /// Starts a process. Lock-free, but for growing the table.
     pub fn spawn<B: Body>(&self, options: &SpawnOptions<'_>, body: B) -> Result<Spawned, SpawnError> {
         self.alive(SpawnError::Dying)?;
-        self.spend(10);
+        self.pay(10);
         let wanted = options.monitor || options.supervised;
         let reference = if wanted { Some(self.reference().ok_or(SpawnError::NoMemory)?) } else { None };
         let parent = Parent { process: self.slice.process(), reference, by_proxy: false };

@@ -27,7 +27,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         if pid == self.pid() {
             return Ok(Asked::Known(!self.is_dying()));
         }
-        self.spend(1);
+        self.pay(1);
         let hand = &self.slice.hand;
         match hand.find(pid) {
             None => Ok(Asked::Known(false)),
@@ -43,7 +43,7 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// of, and has not met that, is not known to be dead; nor is one whose destructors run. Whatever the caller has been told of a
     /// death (a DOWN, an EXIT, the answer of its supervisor), it is known here. Wait-free.
     pub fn is_gone(&self, pid: Pid) -> bool {
-        self.spend(1);
+        self.pay(1);
         self.slice.hand.find(pid).is_none_or(|process| process.mailbox.is_closed())
     }
 
@@ -59,10 +59,10 @@ impl<M: Send + 'static> Cx<'_, M> {
         }
         let hand = &self.slice.hand;
         let Some(process) = hand.find(to) else {
-            self.spend(1);
+            self.pay(1);
             return Err(SendError::NoProc(()));
         };
-        self.spend(1 + process.mailbox.charge());
+        self.pay(1 + process.mailbox.charge());
         let (reply, watch, requested) =
             request::request(self.process(), hand).map_err(|NoMemory| SendError::NoMemory(()))?;
         let message = make(reply);
@@ -85,7 +85,7 @@ impl<M: Send + 'static> Cx<'_, M> {
             self.fetch(By::Core);
             return Ok(Asked::Known(Some(*ProcessInfo::try_of(self.slice.process(), &self.slice.hand)?)));
         }
-        self.spend(1);
+        self.pay(1);
         match self.slice.hand.find(pid) {
             None => Ok(Asked::Known(None)),
             Some(process) => {

@@ -10,6 +10,9 @@ use crate::sched::local::{CoreLocal, Outside};
 use crate::sync::Cell;
 use crate::world::Here;
 
+/// Reductions that are spent at once, at most.
+const MOST: u32 = 1 << 24;
+
 /// See [`crate::Cx`].
 #[derive(Debug)]
 pub struct Slice<'a> {
@@ -17,13 +20,11 @@ pub struct Slice<'a> {
     pub(crate) core: &'a CoreLocal,
     process: Cell<&'a Header>,
     /// Reductions that are left of this turn until the core looks at its clock (`sched::pace`); below 0 when more were spent.
-    budget: Cell<i32>,
+    budget: Cell<i64>,
     /// Reductions that are left of it after that.
-    rest: Cell<i32>,
+    rest: Cell<i64>,
     /// The budget when the turn began, or at its last look at the clock.
-    window: Cell<i32>,
-    /// Reductions that were taken for time since it was resumed.
-    charged: Cell<i32>,
+    window: Cell<i64>,
     /// The kernel is at work for the process, and what is foreign in there (a destructor) must not come in again
     /// through a `Context`.
     pub(crate) inside: Cell<bool>,
@@ -31,10 +32,10 @@ pub struct Slice<'a> {
     pub(crate) looking: Cell<bool>,
     /// The body runs: a panic is its own.
     pub(crate) resumed: Cell<bool>,
-    /// What was left when it was resumed.
-    granted: Cell<i32>,
+    /// What was left when it was resumed, less what was charged for time since.
+    granted: Cell<i64>,
     /// The budget when the mailbox was looked into last.
-    looked: Cell<i32>,
+    looked: Cell<i64>,
     /// The body wants to go on, behind the others.
     pub(crate) yields: Cell<bool>,
     /// A receive has found nothing that it wants since the body was resumed: what is fetched now, for
@@ -84,10 +85,9 @@ impl<'a> Slice<'a> {
             hand,
             core,
             process: Cell::new(process),
-            budget: Cell::new(config::SLICE as i32),
+            budget: Cell::new(config::SLICE as i64),
             rest: Cell::new(0),
-            window: Cell::new(config::SLICE as i32),
-            charged: Cell::new(0),
+            window: Cell::new(config::SLICE as i64),
             inside: Cell::new(true),
             looking: Cell::new(false),
             resumed: Cell::new(false),
@@ -124,7 +124,7 @@ impl<'a> Slice<'a> {
     /// The turn has so many reductions; `fresh`: its process comes from the queues.
     #[inline]
     pub(crate) fn grant(&self, reductions: u32, fresh: bool) {
-        let reductions = reductions as i32;
+        let reductions = i64::from(reductions);
         let budget = reductions.min(self.core.pace.begins(fresh));
         self.budget.set(budget);
         self.window.set(budget);
@@ -134,33 +134,33 @@ impl<'a> Slice<'a> {
     /// The turn is over: the reductions that are left of it.
     #[inline]
     pub(crate) fn end(&self) -> u32 {
-        let spent = self.window.get().saturating_sub(self.budget.get());
+        let spent = self.window.get() - self.budget.get();
         if self.core.pace.spends(spent) {
             self.is_looked_at(spent);
         }
-        self.left().max(0).unsigned_abs()
+        self.left().max(0) as u32
     }
 
     /// At its end, and at the end of a distance.
     #[cold]
-    fn is_looked_at(&self, spent: i32) {
+    #[inline(never)]
+    fn is_looked_at(&self, spent: i64) {
         let charge = self.core.pace.looks(self.hand.kernel.world().soon(), spent);
-        self.rest.set(self.rest.get().saturating_sub(charge.own as i32));
+        self.rest.set(self.rest.get() - i64::from(charge.own));
         // Not while a rescuer has the queues: then the quantum is not charged.
         let _charged = self.core.queues(|queues| queues.charge(charge.others));
     }
 
-    /// Spends reductions.
+    /// Spends reductions. So many at once as nobody has, at most: a budget that wraps would take centuries.
     #[inline(always)]
     pub(crate) fn pay(&self, reductions: u32) {
-        let reductions = i32::try_from(reductions).unwrap_or(i32::MAX);
-        self.budget.set(self.budget.get().saturating_sub(reductions));
+        self.budget.set(self.budget.get() - i64::from(reductions.min(MOST)));
     }
 
     /// Whether the turn has no reductions left.
     #[inline(always)]
     pub(crate) fn is_exhausted(&self) -> bool {
-        self.budget.get() <= 0 && !self.goes_on()
+        self.budget.get() <= 0 && (self.rest.get() <= 0 || !self.goes_on())
     }
 
     /// What there was until the look at the clock is used up: whether there is more, after it.
@@ -168,37 +168,46 @@ impl<'a> Slice<'a> {
     #[inline(never)]
     fn goes_on(&self) -> bool {
         let left = self.left();
+        let before = self.budget.get();
         if left <= 0 {
+            // From now on it is seen at once.
+            self.moves(left - before);
+            self.rest.set(0);
             return false;
         }
-        let before = self.budget.get();
-        let spent = self.window.get().saturating_sub(before);
+        let spent = self.window.get() - before;
         let pace = &self.core.pace;
         let _is_due = pace.spends(spent);
         let charge = pace.looks(self.hand.kernel.world().soon(), spent);
         // Not while a rescuer has the queues: then the quantum is not charged.
         let _charged = self.core.queues(|queues| queues.charge(charge.others));
-        self.charged.set(self.charged.get().saturating_add(charge.own as i32));
-        let left = left.saturating_sub(charge.own as i32);
+        // What is charged is not left, and was not spent either.
+        let own = i64::from(charge.own);
+        self.granted.set(self.granted.get() - own);
+        let left = left - own;
         let budget = left.min(pace.begins(false)).max(0);
-        self.budget.set(budget);
+        self.moves(budget - before);
         self.window.set(budget);
         self.rest.set(left - budget);
-        // The mailbox was looked into as long ago as before.
-        self.looked.set(self.looked.get().saturating_add(budget - before));
         left > 0
+    }
+
+    /// The budget is so much more, and nothing else changes by it: what was spent, and when the mailbox was looked into.
+    fn moves(&self, by: i64) {
+        self.budget.set(self.budget.get() + by);
+        self.window.set(self.window.get() + by);
+        self.looked.set(self.looked.get().saturating_add(by));
     }
 
     /// Reductions that are left, or below 0, by how many there were too many.
     #[inline]
-    fn left(&self) -> i32 {
-        self.rest.get().saturating_add(self.budget.get())
+    fn left(&self) -> i64 {
+        self.rest.get() + self.budget.get()
     }
 
     /// The body is resumed.
     pub(crate) fn begin(&self) {
         self.granted.set(self.left());
-        self.charged.set(0);
         self.looked.set(self.budget.get());
         self.hungry.set(false);
     }
@@ -206,12 +215,12 @@ impl<'a> Slice<'a> {
     /// Whether it is time to look into the mailbox, although there is something to receive already.
     #[inline]
     pub(crate) fn is_due_to_look(&self) -> bool {
-        self.budget.get().saturating_add(config::LOOK_EVERY as i32) <= self.looked.get()
+        self.budget.get() + i64::from(config::LOOK_EVERY) <= self.looked.get()
     }
 
     /// The process has sent itself a signal: the next look finds it, as if it had come from itself by another way.
     pub(crate) fn has_sent_itself(&self) {
-        self.looked.set(i32::MAX);
+        self.looked.set(i64::MAX);
     }
 
     /// The mailbox is looked into.
@@ -220,9 +229,9 @@ impl<'a> Slice<'a> {
     }
 
     /// Reductions spent since it was resumed.
-    pub(crate) fn spent(&self) -> u32 {
-        let left = self.left().saturating_add(self.charged.get());
-        self.granted.get().saturating_sub(left).max(0).unsigned_abs()
+    #[inline]
+    pub(crate) fn spent(&self) -> u64 {
+        (self.granted.get() - self.left()) as u64
     }
 
     /// The kernel is at work until the guard goes.

@@ -13,7 +13,7 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// Links with another process. Lock-free; amortised O(1).
     pub fn link(&self, to: Pid) -> Result<(), LinkError> {
         self.alive(LinkError::Dying)?;
-        self.spend(1);
+        self.pay(1);
         let _inside = self.slice.enter();
         self.slice.has_sent_itself();
         ties::link(self.slice.process(), &self.slice.hand, to, true)
@@ -21,7 +21,7 @@ impl<M: Send + 'static> Cx<'_, M> {
 
     /// As [`Cx::link`]; but unless `as_otp` the dead are an error also to who traps exits.
     pub(crate) fn link_as(&self, to: Pid, as_otp: bool) -> Result<(), BehalfError> {
-        self.spend(1);
+        self.pay(1);
         let _inside = self.slice.enter();
         self.slice.has_sent_itself();
         ties::link(self.slice.process(), &self.slice.hand, to, as_otp).map_err(|error| match error {
@@ -38,7 +38,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         reference: Reference,
         alias: Option<AliasMode>,
     ) -> Result<bool, MonitorError> {
-        self.spend(1);
+        self.pay(1);
         let _inside = self.slice.enter();
         let immediate_down = ties::monitor(self.slice.process(), &self.slice.hand, target, reference, alias)?;
         if immediate_down {
@@ -50,7 +50,7 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// Ends a link; without one, nothing happens. Lock-free; amortised O(1).
     pub fn unlink(&self, to: Pid) {
         if !self.is_dying() {
-            self.spend(1);
+            self.pay(1);
             let _inside = self.slice.enter();
             ties::unlink(self.slice.process(), &self.slice.hand, to);
         }
@@ -69,7 +69,7 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// Monitors, and makes the reference an alias as well.
     pub fn monitor_with(&self, target: Dest<'_>, alias: Option<AliasMode>) -> Result<Reference, MonitorError> {
         self.alive(MonitorError::Dying)?;
-        self.spend(1);
+        self.pay(1);
         let _inside = self.slice.enter();
         let hand = &self.slice.hand;
         let target = match target {
@@ -90,7 +90,7 @@ impl<M: Send + 'static> Cx<'_, M> {
             return false;
         }
         self.must_not_look();
-        self.spend(1);
+        self.pay(1);
         let _inside = self.slice.enter();
         ties::demonitor(self.slice.process(), &self.slice.hand, monitor, flush)
     }
@@ -98,7 +98,7 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// Watches a process from outside, as a host does ([`crate::Host::install_watch`]): what comes of it is no signal, and anybody may wait
     /// for it. Lock-free.
     pub fn install_watch(&self, pid: Pid, watch: PreparedWatch) -> Result<ExitWatch, WatchError> {
-        self.spend(1);
+        self.pay(1);
         let _inside = self.slice.enter();
         watch.install(&self.slice.hand, pid)
     }

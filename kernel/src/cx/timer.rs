@@ -36,7 +36,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         labelled: bool,
     ) -> Result<Reference, TimerError> {
         self.alive(TimerError::Dying)?;
-        self.spend(1);
+        self.pay(1);
         let _inside = self.slice.enter();
         let (hand, process) = (&self.slice.hand, self.slice.process());
         let target = start::target::<N>(process, hand, to)?;

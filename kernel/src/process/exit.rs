@@ -288,7 +288,6 @@ fn vacate(header: &Header, hand: &Hand<'_>, outside: Chain<Watch>, reason: Reaso
 /// # Safety
 /// The kernel has no core, and the caller is the one who ends its processes.
 pub(crate) unsafe fn discard(hand: &Hand<'_>, process: NonNull<Header>) {
-    let kernel = hand.kernel;
     // SAFETY: by contract ours: who could run it is gone.
     let header = unsafe { process.as_ref() };
     // SAFETY: as above.
@@ -298,7 +297,7 @@ pub(crate) unsafe fn discard(hand: &Hand<'_>, process: NonNull<Header>) {
         && let Some(drop_body) = header.vtable.drop_body
     {
         // SAFETY: ours, once.
-        kernel.contain(|| unsafe { drop_body(process) });
+        hand.contain(|| unsafe { drop_body(process) });
     }
     waiters::end(header, hand);
     // SAFETY: as above.

@@ -19,7 +19,6 @@ use crate::process::exit::die;
 use crate::process::header::Header;
 use crate::reason::Reason;
 use crate::reclaim::Participant;
-use crate::runq::Local;
 use crate::runq::node::RunNode;
 use crate::sched::local::{CoreLocal, Mark};
 use crate::sched::lookout::Lookout;
@@ -249,14 +248,21 @@ impl Core {
         *may -= 1;
         // SAFETY: ours: it has panicked in the middle of its turn.
         let private = unsafe { slice.process().private() };
-        private.reductions += u64::from(slice.spent()) + 1;
+        private.reductions += slice.spent() + 1;
         let reason = private.dying.take().unwrap_or(reason);
         // SAFETY: ours, and not used again.
         unsafe { die(running, slice, reason) };
-        self.turn_to_next(slice, *may)
+        self.turn_to_next_after_a_panic(slice, *may)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn turn_to_next_after_a_panic(&self, slice: &Slice<'_>, may: u32) -> Option<NonNull<Header>> {
+        self.turn_to_next(slice, may)
     }
 
     /// The slice is over: what it has queued is seen by all, and the next one begins, if there may be one.
+    #[inline(always)]
     fn turn_to_next(&self, slice: &Slice<'_>, may: u32) -> Option<NonNull<Header>> {
         let shared = &self.kernel.cores[self.local.id()];
         let left = slice.end();
@@ -323,9 +329,10 @@ impl Core {
             // SAFETY: as below.
             return shared.pop_public().map(|node| unsafe { Header::of_run_node(node) });
         }
-        let node = match self.local.queues(|queues| queues.pop(shared)).flatten() {
-            Some(node) => {
-                if self.owes.take() || self.local.queues(Local::has_shown).unwrap_or(false) {
+        let popped = self.local.queues(|queues| queues.pop(shared).map(|node| (node, queues.has_shown())));
+        let node = match popped.flatten() {
+            Some((node, shown)) => {
+                if self.owes.take() || shown {
                     self.tell();
                 }
                 node

@@ -319,16 +319,23 @@ impl CoreLocal {
     /// Borrows the half, if no rescuer has it. `f` calls nothing foreign and not this core.
     #[inline(always)]
     fn half<R>(&self, f: impl FnOnce(&mut Half) -> R) -> Option<R> {
+        if self.held.get() {
+            // SAFETY: a core is driven by one thread, and borrows do not nest (see the module); no rescuer has it (C1).
+            return Some(self.shared().half.0.with_mut(|half| f(unsafe { &mut *half })));
+        }
+        self.half_for_once(f)
+    }
+
+    /// As [`CoreLocal::half`], for one operation of foreign code (H1). By itself, so that the other way needs no registers for this one.
+    #[inline(never)]
+    fn half_for_once<R>(&self, f: impl FnOnce(&mut Half) -> R) -> Option<R> {
         let shared = self.shared();
-        let held = self.held.get();
-        if !held && !shared.custody.enter(self.barrier) {
+        if !shared.custody.enter(self.barrier) {
             return None;
         }
-        // SAFETY: a core is driven by one thread, and borrows do not nest (see the module); no rescuer has it (C1).
+        // SAFETY: as in `half`: entered just now.
         let result = shared.half.0.with_mut(|half| f(unsafe { &mut *half }));
-        if !held {
-            shared.custody.leave();
-        }
+        shared.custody.leave();
         Some(result)
     }
 

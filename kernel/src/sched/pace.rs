@@ -35,23 +35,23 @@ pub(crate) const SLICE_TIME: u64 = (SLICE as u64) << WORTH_BITS;
 const BETWEEN: u64 = SLICE_TIME / 8;
 
 /// Reductions between two looks: the least.
-const NEAREST: i32 = 4;
+const NEAREST: i64 = 4;
 
 /// The most: of those that send and receive, some microseconds; a look is a hundredth of that.
-const FARTHEST: i32 = 64;
+const FARTHEST: i64 = 64;
 
 /// The most until the first look at a process that was taken from the queues.
-const FRESH: i32 = 16;
+const FRESH: i64 = 16;
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Pace {
     /// Reductions until the next look; not more than 0 when it is due.
-    until: Cell<i32>,
+    until: Cell<i64>,
     /// What that was after the last look.
-    ahead: Cell<i32>,
+    ahead: Cell<i64>,
     /// The distance.
-    distance: Cell<i32>,
+    distance: Cell<i64>,
     /// When the last look was; 0 when nobody knows.
     last: Cell<u64>,
     /// When timers and inbox were looked at, as far as looks tell; 0 when nobody knows.
@@ -110,29 +110,30 @@ impl Pace {
 
     /// A slice begins, of a process from the queues if it is `fresh`: the reductions until the next look.
     #[inline]
-    pub(crate) fn begins(&self, fresh: bool) -> i32 {
+    pub(crate) fn begins(&self, fresh: bool) -> i64 {
         let until = self.until.get();
         if fresh && until > FRESH {
             self.ahead.set(self.ahead.get() - (until - FRESH));
             self.until.set(FRESH);
             return FRESH;
         }
-        until.max(1)
+        debug_assert!(until > 0, "a look that was due was taken");
+        until
     }
 
     /// So many reductions were spent; whether a look is due.
     #[inline]
-    pub(crate) fn spends(&self, reductions: i32) -> bool {
-        let until = self.until.get().saturating_sub(reductions);
+    pub(crate) fn spends(&self, reductions: i64) -> bool {
+        let until = self.until.get() - reductions;
         self.until.set(until);
         until <= 0
     }
 
     /// Looks: it is `now`, and the running slice has spent so many of the reductions since the last look.
-    pub(crate) fn looks(&self, now: u64, own: i32) -> Charge {
+    pub(crate) fn looks(&self, now: u64, own: i64) -> Charge {
         // A clock may begin at 0, which stands for nobody knows.
         let now = now.max(1);
-        let spent = u64::from(self.ahead.get().saturating_sub(self.until.get()).max(1).unsigned_abs());
+        let spent = u64::from((self.ahead.get() - self.until.get()).max(1).unsigned_abs());
         let last = self.last.replace(now);
         let mut charge = Charge::default();
         if last != 0 {
@@ -144,7 +145,7 @@ impl Pace {
             charge = Charge { own: own as u32, others: (owed - own) as u32 };
             let distance = self.distance.get();
             let next = spent.saturating_mul(BETWEEN) / passed.max(1);
-            let next = i32::try_from(next).unwrap_or(i32::MAX).min(2 * distance);
+            let next = i64::try_from(next).unwrap_or(i64::MAX).min(2 * distance);
             self.distance.set(next.clamp(NEAREST, FARTHEST));
         }
         match self.ticked.get() {
@@ -163,7 +164,7 @@ mod tests {
     use super::*;
 
     /// Looks at bodies that work for so long a reduction, until it has looked so often; the reductions between the last two.
-    fn distance(pace: &Pace, now: &mut u64, nanos: u64, looks: u32) -> i32 {
+    fn distance(pace: &Pace, now: &mut u64, nanos: u64, looks: u32) -> i64 {
         let mut between = 0;
         for _ in 0..looks {
             between = 0;

@@ -78,7 +78,7 @@ pub(super) unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> After 
         slice.resumed.set(false);
         // SAFETY: ours still.
         let private = unsafe { header.private() };
-        private.reductions += u64::from(slice.spent()) + 1;
+        private.reductions += slice.spent() + 1;
         slice.pay(1);
         if core::mem::take(&mut private.spare) {
             // It waits for no answer: nothing of it holds the kernel.

@@ -104,7 +104,7 @@ impl<M: Send + 'static> Context<M> {
             if self.poll_proceed(task).is_pending() {
                 return Poll::Pending;
             }
-            self.with(|cx| cx.spend(1));
+            self.with(|cx| cx.pay(1));
             future.as_mut().poll(task)
         })
         .await
@@ -155,7 +155,7 @@ impl<M: Send + 'static> Future for Checkpoint<'_, M> {
             if !may_go_on(cx, task) {
                 return Poll::Pending;
             }
-            cx.spend(1);
+            cx.pay(1);
             Poll::Ready(())
         })
     }

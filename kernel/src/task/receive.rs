@@ -237,7 +237,7 @@ impl<M: Send + 'static> Future for Sleep<'_, M> {
                 return Poll::Pending;
             }
             if self.0.is_over(cx) {
-                cx.spend(1);
+                cx.pay(1);
                 return Poll::Ready(());
             }
             self.0.listen(cx, task, On::Alarm);
@@ -319,7 +319,7 @@ impl Asking {
         if let Self::NotYet = self {
             let asked = context.with(|cx| {
                 // What is known at once costs as much as what is not.
-                cx.spend(1);
+                cx.pay(1);
                 if cx.is_dying() { None } else { Some(ask(cx)) }
             });
             match asked {

@@ -93,15 +93,15 @@ pub(crate) fn spawn<B: Body>(
     let kernel = hand.kernel;
     let (bound, entry) = match check(kernel, parent.as_ref(), options) {
         Ok(checked) => checked,
-        Err(error) => return refuse(kernel, body, error),
+        Err(error) => return refuse(hand, body, error),
     };
-    let Ok(memory) = hand.try_alloc::<Process<B>>() else { return refuse(kernel, body, SpawnError::NoMemory) };
+    let Ok(memory) = hand.try_alloc::<Process<B>>() else { return refuse(hand, body, SpawnError::NoMemory) };
     let claim = match slots.claim(kernel) {
         Ok(claim) => claim,
         Err(error) => {
             // SAFETY: allocated above, nothing written.
             unsafe { pool::free(memory, hand.pool()) };
-            return refuse(kernel, body, error);
+            return refuse(hand, body, error);
         }
     };
     // Most are tied to nobody.
@@ -113,7 +113,7 @@ pub(crate) fn spawn<B: Body>(
         undo(hand, &mut slots, &claim);
         // SAFETY: allocated above, nothing written.
         unsafe { pool::free(memory, hand.pool()) };
-        return refuse(kernel, body, SpawnError::NoMemory);
+        return refuse(hand, body, SpawnError::NoMemory);
     }
     // Part after part, where it is to stay: a whole process is several cache lines to copy.
     // SAFETY: within fresh memory of this layout.
@@ -136,7 +136,7 @@ pub(crate) fn spawn<B: Body>(
         // slot has the tombstone again.
         unsafe { (*process.as_ptr()).predecessor = ptr::null_mut() };
         // SAFETY: ours, once.
-        child.vtable.drop_body.into_iter().for_each(|drop_body| kernel.contain(|| unsafe { drop_body(process) }));
+        child.vtable.drop_body.into_iter().for_each(|drop_body| hand.contain(|| unsafe { drop_body(process) }));
         // SAFETY: the only share.
         unsafe { Header::give_up_table(process, hand.pool()) };
         return Err(SpawnError::Name(error));
@@ -179,9 +179,8 @@ fn check<'k>(
 /// There is no process, and its body is dropped without having run. Its destructor is foreign; its spawner gets the error.
 #[cold]
 #[inline(never)]
-fn refuse<B>(kernel: &Kernel, body: B, error: SpawnError) -> Result<Spawned, SpawnError> {
-    let mut body = Some(body);
-    kernel.contain(&mut || drop(body.take()));
+fn refuse<B>(hand: &Hand<'_>, body: B, error: SpawnError) -> Result<Spawned, SpawnError> {
+    hand.contain(|| drop(body));
     Err(error)
 }
 
