@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use atropos_kernel::reclaim::Domain;
-use atropos_kernel::{Context, Core, Host, Kernel, Options, Pid, Received, SpawnOptions};
+use atropos_kernel::task::Returned;
+use atropos_kernel::{Context, Core, Host, Kernel, Limits, Options, Pid, Received, SpawnOptions};
 
 use common::{Stage, Stepped};
 
@@ -69,6 +70,33 @@ fn n02_a_context_that_outlives_its_kernel_is_nobodys() {
         }
     }
     assert!(same > 0, "no pid came again: this has tried nothing");
+}
+
+/// Issue 14, 2: what a process returns may hold its own context or waker: neither keeps the other, nor the slot's last process.
+#[test]
+fn n02_a_context_in_its_own_reason_is_freed() {
+    for wakes in [false, true] {
+        let probe = Arc::new(());
+        let limits = Limits { processes: 4, ..Limits::default() };
+        let mut stage = Stage::new(Options { limits, ..Options::default() });
+        for _ in 0..1000 {
+            let held = probe.clone();
+            let returns = async move |cx: Context<()>| {
+                let waker = wakes.then(|| cx.with(|cx| cx.waker()));
+                Returned((cx, waker, held))
+            };
+            stage.host().spawn_async(&SpawnOptions::new(), returns).unwrap();
+            stage.settle();
+        }
+        // Each free slot remembers its last process, and there are few.
+        assert!(Arc::strong_count(&probe) < 100, "{} reasons, wakers: {wakes}", Arc::strong_count(&probe));
+        stage.host().spawn_async(&SpawnOptions::new(), async |_: Context<()>| ()).unwrap();
+        stage.settle();
+        drop(stage);
+        if !wakes {
+            assert_eq!(Arc::strong_count(&probe), 1);
+        }
+    }
 }
 
 /// Issue 14, 2: what keeps the memory of a dead process keeps nothing else.

@@ -86,7 +86,8 @@ impl<B: Body> Process<B> {
     unsafe fn free(process: NonNull<Header>, pool: Option<&Pool>) {
         // SAFETY: the last share: nobody else looks.
         let header = unsafe { process.as_ref() };
-        let predecessor = header.predecessor;
+        // SAFETY: nobody else looks.
+        let predecessor = header.predecessor.with(|word| unsafe { *word });
         // SAFETY: taken out of the slot by this process's claim (T3), given back once.
         drop(unsafe { Reason::from_word(predecessor) });
         // SAFETY: the body is gone already; this drops the header's own parts.

@@ -21,6 +21,8 @@
 //!   process is dead, its pid forgotten and its kernel gone, for which a context does not hold it. Nearly every context is dropped in
 //!   its process's own slice, at the latest with the body: then its end is only noted, and its share goes with the table's,
 //!   without an exchange of its own. Elsewhere it is given up like a waker's.
+//! - **P6.** A reason may hold a context or waker of the very process that died of it, or of its slot's last one. So the memory keeps no
+//!   reason longer than the table keeps the memory: they would keep each other for ever, or all processes of the slot in a row.
 
 use alloc::sync::Arc;
 use core::mem::offset_of;
@@ -94,8 +96,8 @@ pub struct Header {
     pub kernel: NonNull<Kernel>,
     /// For `reclaim`.
     pub retired: Retired,
-    /// The slot's last tombstone (`table`, T3).
-    pub predecessor: *mut (),
+    /// The slot's last tombstone (`table`, T3). With the table's share.
+    pub predecessor: UnsafeCell<*mut ()>,
 }
 
 #[cfg(all(not(any(loom, shuttle)), target_pointer_width = "64"))]
@@ -201,8 +203,29 @@ impl Header {
             // SAFETY: the last share; the vtable is this process's.
             return unsafe { (header.vtable.free)(process, pool) };
         }
+        // SAFETY: the table's share.
+        unsafe { header.forgets() };
         // SAFETY: the caller's share, and that of a context that is gone.
         unsafe { Self::give_up(process, ours, pool) };
+    }
+
+    /// Nobody finds the process any more, and its memory stays for wakers and a context only, which ask for no reason. What is
+    /// foreign in there goes now (P6).
+    ///
+    /// # Safety
+    /// The caller has the table's share, and gives it up.
+    #[cold]
+    unsafe fn forgets(&self) {
+        // SAFETY: who owned the process, and who found it, is done with it: it was retired.
+        let dying = unsafe { self.private() }.dying.take();
+        // SAFETY: likewise.
+        let reason = self.reason.with_mut(|reason| unsafe { core::mem::replace(&mut *reason, Reason::NOPROC) });
+        // SAFETY: with the table's share.
+        let word = self.predecessor.with_mut(|word| unsafe { core::mem::replace(&mut *word, core::ptr::null_mut()) });
+        // SAFETY: taken out of the slot by this process's claim (T3), given back once.
+        let predecessor = unsafe { Reason::from_word(word) };
+        // Foreign, all of it.
+        drop((dying, reason, predecessor));
     }
 
     /// The context's share of the memory (P5), and the process with it.

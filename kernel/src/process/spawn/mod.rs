@@ -134,7 +134,7 @@ pub(crate) fn spawn<B: Body>(
         undo(hand, &mut slots, &claim);
         // SAFETY: never published, and a reservation shows it to nobody: ours alone. The
         // slot has the tombstone again.
-        unsafe { (*process.as_ptr()).predecessor = ptr::null_mut() };
+        child.predecessor.with_mut(|word| unsafe { *word = ptr::null_mut() });
         // SAFETY: ours, once.
         child.vtable.drop_body.into_iter().for_each(|drop_body| hand.contain(|| unsafe { drop_body(process) }));
         // SAFETY: the only share.
@@ -240,6 +240,6 @@ unsafe fn write_header<B: Body>(
         shares: AtomicUsize::new(header::TABLE),
         kernel: NonNull::from(kernel),
         retired: Retired::new(reclaim),
-        predecessor: claim.tombstone,
+        predecessor: UnsafeCell::new(claim.tombstone),
     }
 }
