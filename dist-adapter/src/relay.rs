@@ -111,7 +111,7 @@ impl Watchers for Relay {
     }
 }
 
-async fn relay(mut cx: Context<Order>, handle: Handle) {
+async fn relay(cx: Context<Order>, handle: Handle) {
     let mut plane: Weak<Plane> = Weak::new();
     // One for each process that is watched.
     let mut monitors = BTreeMap::new();

@@ -236,9 +236,8 @@ fn n25_the_living_are_let_go_and_watched_again() {
     let options = Options::new(HERE, 1).inbound_limit(4);
     let sent = Arc::new(RecordingSender::new());
     let plane = Relay::start(&runtime, options, sent.clone(), |_, _, _| {}).expect("room");
-    let waits = |handle: &Handle| -> Address<()> {
-        handle.spawn(async |mut cx: Context<()>| drop(cx.recv().await)).expect("room")
-    };
+    let waits =
+        |handle: &Handle| -> Address<()> { handle.spawn(async |cx: Context<()>| drop(cx.recv().await)).expect("room") };
     let targets: Vec<_> = (0..50).map(|_| waits(&runtime)).collect();
     let now = plane.connected(Node::new(2), 1);
     for (number, target) in (1_u64..).zip(&targets) {

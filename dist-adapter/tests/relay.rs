@@ -17,7 +17,7 @@ fn there(number: u64) -> RemotePid {
 }
 
 fn waits(handle: &Handle) -> Address<()> {
-    let waits = async |mut cx: Context<()>| drop(cx.recv().await);
+    let waits = async |cx: Context<()>| drop(cx.recv().await);
     handle.spawn(waits).expect("room")
 }
 
@@ -74,7 +74,7 @@ fn a_panics_value_does_not_end_the_relay() {
 fn a_relay_that_cannot_be_told_whom_it_serves_is_not_started() {
     let limits = Limits { nodes: 4, ..Limits::default() };
     let runtime = Runtime::builder().cores(1).limits(limits).build().expect("a thread");
-    let hog = async |mut cx: Context<u32>| drop(cx.recv_match(|seen| matches!(seen, Peek::Message(9))).await);
+    let hog = async |cx: Context<u32>| drop(cx.recv_match(|seen| matches!(seen, Peek::Message(9))).await);
     let hog = runtime.spawn(hog).expect("room");
     for message in 0..4 {
         runtime.send(hog, message).expect("there are four nodes");

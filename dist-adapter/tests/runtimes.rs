@@ -61,7 +61,7 @@ impl Site {
 
     /// A process that lives until it is told to end.
     fn target(&self) -> Address<()> {
-        self.runtime.spawn(async |mut cx: Context<()>| drop(cx.recv().await)).unwrap()
+        self.runtime.spawn(async |cx: Context<()>| drop(cx.recv().await)).unwrap()
     }
 
     fn watcher(&self) -> Address<Say> {
@@ -74,7 +74,7 @@ impl Site {
     }
 }
 
-async fn watch(mut cx: Context<Say>, plane: Arc<Plane>, account: Arc<Account>) {
+async fn watch(cx: Context<Say>, plane: Arc<Plane>, account: Arc<Account>) {
     let me = cx.pid().to_raw();
     loop {
         match cx.recv().await {
@@ -276,7 +276,7 @@ fn fault_2_1_l_run_from_end_to_end_by_processes() {
     let [left, right] = cable.ends();
     let (left, right) = (Site::new(1, left), Site::new(2, right));
     cable.join(&left.plane, &right.plane);
-    let target = right.runtime.spawn(async |mut cx: Context<()>| {
+    let target = right.runtime.spawn(async |cx: Context<()>| {
         cx.recv().await;
         panic!("a bad day");
     });
@@ -380,7 +380,7 @@ fn a_delivery_that_panics_costs_one_answer() {
     let plane = Relay::start(&left, Options::new(Node::new(1), 1), left_end, deliver).unwrap();
     let right = Site::new(2, right_end);
     cable.join(&plane, &right.plane);
-    let watcher = left.spawn(async |mut cx: Context<()>| drop(cx.recv().await)).unwrap();
+    let watcher = left.spawn(async |cx: Context<()>| drop(cx.recv().await)).unwrap();
     let monitors: Vec<_> =
         (0..4).map(|_| plane.monitor_remote(watcher.pid().to_raw(), right.name_of(right.target())).unwrap()).collect();
     let cut = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cable.cut(&plane, &right.plane)));

@@ -139,7 +139,7 @@ fn every_timer_comes_once_or_is_dropped_once() {
     let (native, counts) = (native(&runtime), Arc::new([const { AtomicUsize::new(0) }; 2]));
     let callers: Vec<u64> = (0..CALLERS)
         .map(|number| {
-            let body = async move |mut cx: atropos::Context<Counted>| {
+            let body = async move |cx: atropos::Context<Counted>| {
                 let mut left = if number % 5 == 0 { TIMERS / 2 } else { usize::MAX };
                 while left > 0 {
                     if let Received::Message(mut counted) = cx.recv().await {
@@ -188,7 +188,7 @@ fn every_timer_comes_once_or_is_dropped_once() {
 /// A watcher that writes down the objects of its DOWNs, and the numbers that it is sent.
 fn writes(runtime: &Runtime) -> (Pid, std::sync::mpsc::Receiver<Result<u32, Object>>) {
     let (send, receive) = channel();
-    let body = async move |mut cx: atropos::Context<u32>| {
+    let body = async move |cx: atropos::Context<u32>| {
         loop {
             let _ = send.send(match cx.recv().await {
                 Received::Message(number) => Ok(number),

@@ -16,7 +16,7 @@ fn linked(native: &Native<Handle>, one: &Probe, other: &Probe) {
 
 /// A process that only waits.
 fn waits(runtime: &Runtime) -> u64 {
-    let started = runtime.spawn(async move |mut cx: atropos::Context<Order>| {
+    let started = runtime.spawn(async move |cx: atropos::Context<Order>| {
         while let atropos::Received::Message(Order::Do(work)) = cx.recv().await {
             work(&cx);
         }

@@ -91,7 +91,7 @@ fn fault_2_2_d_a_down_to_a_running_watcher_comes() {
 fn fault_2_2_e_no_wake_up_is_lost() {
     let runtime = runtime(2);
     let (send, receive) = channel();
-    let echo = runtime.spawn(async move |mut cx: atropos::Context<u32>| {
+    let echo = runtime.spawn(async move |cx: atropos::Context<u32>| {
         while let Received::Message(number) = cx.recv().await {
             send.send(number).expect("the test waits");
         }
@@ -215,7 +215,7 @@ fn fault_2_2_k_a_cascades_bodies_are_dropped() {
         for _ in 0..100 {
             bodies.fetch_add(1, Ordering::Relaxed);
             let body = Counted(bodies.clone());
-            let leaf = runtime.spawn(async move |mut cx: atropos::Context<()>| {
+            let leaf = runtime.spawn(async move |cx: atropos::Context<()>| {
                 let _body = body;
                 cx.recv().await;
             });

@@ -36,7 +36,7 @@ fn fault_2_3_a_a_death_does_not_overtake_messages() {
     let runtime = runtime(2);
     let native = native(&runtime);
     let (send, heard) = channel();
-    let watcher = runtime.spawn_with(&SpawnOptions::new().trap_exit(true), async move |mut cx: Context<Say>| {
+    let watcher = runtime.spawn_with(&SpawnOptions::new().trap_exit(true), async move |cx: Context<Say>| {
         loop {
             let _ = send.send(match cx.recv().await {
                 Received::Message(Say::Number(number)) => Heard::Number(number),
@@ -54,7 +54,7 @@ fn fault_2_3_a_a_death_does_not_overtake_messages() {
     let watcher = watcher.expect("a process").pid();
     for round in 0..500 {
         let ((begun, began), (go, stay)) = (channel(), channel());
-        let sender = runtime.spawn(async move |mut cx: Context<()>| {
+        let sender = runtime.spawn(async move |cx: Context<()>| {
             cx.recv().await;
             for number in 42..45 {
                 cx.send(watcher, Say::Number(number)).expect("it lives");
@@ -225,7 +225,7 @@ fn fault_2_3_f_no_message_vanishes() {
 
     // A mailbox with a limit.
     let ((send, heard), (begun, began), (go, stay)) = (channel(), channel(), channel::<()>());
-    let small = runtime.spawn_with(&SpawnOptions::new().mailbox_limit(4), async move |mut cx: Context<String>| {
+    let small = runtime.spawn_with(&SpawnOptions::new().mailbox_limit(4), async move |cx: Context<String>| {
         begun.send(()).expect("the test waits");
         let _ = stay.recv();
         while let Received::Message(text) = cx.recv().await {

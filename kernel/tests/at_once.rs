@@ -144,7 +144,7 @@ fn n11_a_destructor_runs_in_a_slice_of_its_own() {
     let child = stage.host().spawn_async(&SpawnOptions::new().name("child"), body).unwrap().pid();
     stage.settle();
     let noted = running.clone();
-    let stops = move |mut cx: Context<()>| async move {
+    let stops = move |cx: Context<()>| async move {
         let monitor = cx.monitor(child).unwrap();
         cx.exit_at_once(child, TOLD).unwrap();
         noted.lock().unwrap().push("returned");

@@ -28,7 +28,7 @@ fn bounded(limit: u32, overflow: Overflow) -> SpawnOptions<'static> {
 fn sleeper(stage: &Stage, options: &SpawnOptions<'_>) -> (Pid, Log<String>) {
     let log: Log<String> = Arc::default();
     let told = log.clone();
-    let body = async move |mut cx: Context<u32>| {
+    let body = async move |cx: Context<u32>| {
         cx.recv_match(|peek| matches!(peek, atropos_kernel::Peek::Exit(_))).await;
         while let Some(received) = cx.try_recv() {
             told.lock().unwrap().push(match received {
@@ -115,10 +115,10 @@ fn nothing_but_messages_is_counted_or_dropped() {
         let mut stage = stage();
         let deaths: Log<String> = Arc::default();
         let told = deaths.clone();
-        let body = async move |mut cx: Context<u32>| {
+        let body = async move |cx: Context<u32>| {
             let me = cx.pid();
             for n in 0..10_u32 {
-                let target = cx.spawn_link(async |mut cx: Context<()>| drop(cx.recv().await)).unwrap();
+                let target = cx.spawn_link(async |cx: Context<()>| drop(cx.recv().await)).unwrap();
                 cx.monitor(target).unwrap();
                 let _ = cx.send(me, n);
                 cx.send(target, ()).unwrap();
@@ -158,7 +158,7 @@ fn a_dropped_question_is_answered_and_every_value_is_dropped_once() {
     }
     for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
         let mut stage = stage();
-        let body = async |mut cx: Context<Counted>| drop(cx.recv_match(|_| false).await);
+        let body = async |cx: Context<Counted>| drop(cx.recv_match(|_| false).await);
         let pid = stage.host().spawn_async(&bounded(4, overflow), body).unwrap().pid();
         stage.settle();
         let drops = Arc::new(AtomicUsize::new(0));
@@ -189,7 +189,7 @@ fn a_selective_receive_keeps_its_place_while_the_oldest_are_dropped() {
     let looks = Arc::new(AtomicUsize::new(0));
     let (counted, log): (_, Log<u32>) = (looks.clone(), Arc::default());
     let told = log.clone();
-    let body = async move |mut cx: Context<u32>| {
+    let body = async move |cx: Context<u32>| {
         let picked = cx.recv_match(|peek| {
             counted.fetch_add(1, Ordering::Relaxed);
             matches!(peek, atropos_kernel::Peek::Message(1000))
@@ -243,7 +243,7 @@ impl Line {
         let got: Log<u32> = Arc::default();
         let told = got.clone();
         // The host's orders come by timers, which are not counted: they find a full mailbox as well.
-        let body = async move |mut cx: Context<Mail>| {
+        let body = async move |cx: Context<Mail>| {
             loop {
                 let order = |peek: atropos_kernel::Peek<'_, Mail>| {
                     matches!(peek, atropos_kernel::Peek::Message(Mail::Take(_)) | atropos_kernel::Peek::Exit(_))

@@ -18,7 +18,7 @@ fn fault_2_2_q_what_does_not_match_does_not_stop_the_clock() {
     let mut stage = Stage::new(Options::default());
     let (ends, matched) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (ended, got) = (ends.clone(), matched.clone());
-    let waits = async move |mut cx: Context<u32>| {
+    let waits = async move |cx: Context<u32>| {
         let start = cx.cursor_at_end();
         let received = cx.recv_match_from(start, Some(SECOND * 10), |peek| matches!(peek, Peek::Message(0))).await;
         got.store(usize::from(received.is_some()), Ordering::Relaxed);
@@ -53,7 +53,7 @@ fn fault_2_2_r_a_the_idle_do_not_poll() {
     let waiting: Vec<_> = (0..100)
         .map(|_| {
             let slices = slices.clone();
-            let waits = async move |mut cx: Context<()>| {
+            let waits = async move |cx: Context<()>| {
                 loop {
                     slices.fetch_add(1, Ordering::Relaxed);
                     cx.recv().await;
@@ -101,7 +101,7 @@ fn very_many_that_are_due_are_fired_some_at_a_time() {
     let mut stage = Stage::new(Options::default());
     let received = Arc::new(AtomicUsize::new(0));
     let counted = received.clone();
-    let waits = async move |mut cx: Context<u32>| {
+    let waits = async move |cx: Context<u32>| {
         for number in 0..MANY {
             cx.send_after(cx.pid(), SECOND, number).expect("memory for a timer");
         }

@@ -25,7 +25,7 @@ impl Drop for Counted {
 type Told = Arc<Mutex<Vec<String>>>;
 
 /// Sorts what comes, and panics over 2; polled contained. Tells what came of each poll that ended.
-async fn sorts(mut cx: Context<Counted>, told: Told) {
+async fn sorts(cx: Context<Counted>, told: Told) {
     let container = cx.container();
     for _ in 0..3 {
         let mut receive = pin!(async {
@@ -67,7 +67,7 @@ fn a_container_contains_nothing_outside_its_slice() {
     let mut stage = Stage::new(Options::default());
     let kept: Arc<Mutex<Option<Container<()>>>> = Arc::default();
     let inner = kept.clone();
-    let body = move |mut cx: Context<()>| async move {
+    let body = move |cx: Context<()>| async move {
         *inner.lock().unwrap() = Some(cx.container());
         cx.recv().await;
     };

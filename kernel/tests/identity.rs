@@ -110,7 +110,7 @@ fn n02_contexts_come_back_in_every_order() {
         let kept = Arc::new(Mutex::new(Vec::new()));
         for kind in 0..4 {
             let kept = kept.clone();
-            let body = move |mut cx: Context<u8>| async move {
+            let body = move |cx: Context<u8>| async move {
                 match kind {
                     // Dropped with the body.
                     0 => drop(cx.recv().await),
@@ -151,7 +151,7 @@ fn n03_a_handle_of_a_kernel_is_swapped_and_taken_out() {
         let (world, told) = (Arc::new(Stepped::default()), told.clone());
         let kernel = Kernel::new(Options::default(), Domain::new(), world.clone());
         let participant = kernel.register();
-        let body = move |mut cx: Context<u32>| async move {
+        let body = move |cx: Context<u32>| async move {
             // The first waker holds the kernel, by where the process finds it.
             let waker = cx.with(|cx| cx.waker());
             waker.wake_by_ref();

@@ -85,7 +85,7 @@ fn live_in(how: How) -> usize {
     let host = Host::new(&kernel, &participant);
     for kind in 0..4 {
         let canary = Canary(dropped.clone());
-        let body = async move |mut cx: Context<Canary>| {
+        let body = async move |cx: Context<Canary>| {
             let _canary = canary;
             match kind {
                 0 => {}

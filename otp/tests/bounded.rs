@@ -147,7 +147,7 @@ fn deaths_come_through_in_time_whatever_the_policy() {
             // Who is killed dies at once, however full its mailbox is.
             let monitor = cx.monitor(desk).expect("memory");
             cx.exit(desk, Reason::KILL).expect("memory");
-            let mut cx = cx;
+            let cx = cx;
             let down = cx.recv_timeout(Duration::from_millis(1)).await;
             assert!(matches!(down, Some(atropos_kernel::Received::Down(down)) if down.reference == monitor));
         });

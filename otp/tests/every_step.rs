@@ -69,7 +69,7 @@ impl Scene {
         let top = Supervisor::one_for_one().intensity(Intensity::Unlimited);
         let top = top.child(yard.worker("a")).child(below).child(brutal);
         let (known, late) = (people.clone(), yard.worker("late"));
-        let owner = bed.spawn(true, move |mut cx: Context<()>| async move {
+        let owner = bed.spawn(true, move |cx: Context<()>| async move {
             let Ok(supervisor) = top.link(&cx).await else { return };
             lock(&known).top = Some(supervisor.pid());
             let shared = known.clone();
@@ -210,7 +210,7 @@ mod dynamic {
         let (inner, known) = (yard.clone(), seen.clone());
         let template = move |starter: &mut Starter<'_>, name: &mut String| inner.start(starter, name, false);
         let dynamic = DynamicSupervisor::new(template).restart(Restart::Permanent).intensity(Intensity::Unlimited);
-        let owner = bed.spawn(true, move |mut cx: Context<()>| async move {
+        let owner = bed.spawn(true, move |cx: Context<()>| async move {
             let Ok(top) = dynamic.link(&cx).await else { return };
             let Ok(tasks) = TaskSupervisor::builder().link(&cx).await else { return };
             {

@@ -202,7 +202,7 @@ fn i_a_start_function_that_panics_is_a_failed_start() {
     let (mut bed, yard) = (Bed::new(2, 4), Yard::default());
     let panics = ChildSpec::worker("panics", |starter: &mut Starter<'_>| {
         // It has started something already, which must not be left.
-        let _ = starter.spawn(|mut cx: Context<()>| async move {
+        let _ = starter.spawn(|cx: Context<()>| async move {
             cx.recv().await;
         })?;
         crash("no such file")
@@ -270,7 +270,7 @@ fn k_what_a_supervisor_was_monitored_by_does_not_stay() {
         assert!(watchers.is_empty(), "{}", watchers.len());
     });
     // And a process that calls is not left with what came of it.
-    bed.run(move |mut cx: Context<()>| async move {
+    bed.run(move |cx: Context<()>| async move {
         supervisor.count_children(&cx).await.expect("alive");
         assert!(cx.recv_timeout(Duration::from_secs(1)).await.is_none());
     });

@@ -106,7 +106,7 @@ fn a_tree_in_want_restarts_with_what_the_dead_have_left_or_ends_whole() {
             let what = format!("{left} left, {victim}");
             let (top, _) = bed.host(|host| tree(&yard).from_host(host)).expect("room");
             // A hog keeps all the nodes but a few.
-            let hog = bed.spawn(false, |mut cx: Context<u8>| async move {
+            let hog = bed.spawn(false, |cx: Context<u8>| async move {
                 loop {
                     cx.recv_match(|_| false).await;
                 }
@@ -139,7 +139,7 @@ fn a_stop_in_want_is_a_kill_and_leaves_nothing() {
     for left in 0..10 {
         let (mut bed, yard) = (Bed::with(limited(400)), Yard::default());
         let (top, _) = bed.host(|host| tree(&yard).from_host(host)).expect("room");
-        let hog = bed.spawn(false, |mut cx: Context<u8>| async move {
+        let hog = bed.spawn(false, |cx: Context<u8>| async move {
             loop {
                 cx.recv_match(|_| false).await;
             }
@@ -181,6 +181,6 @@ fn a_full_table_is_an_error_to_who_asks() {
     bed.settle();
     assert_eq!((bed.is_alive(top), yard.live()), (true, 5 + started));
     let nothing: Option<Received<()>> =
-        bed.run(|mut cx: Context<()>| async move { cx.recv_timeout(Duration::from_millis(1)).await });
+        bed.run(|cx: Context<()>| async move { cx.recv_timeout(Duration::from_millis(1)).await });
     assert!(nothing.is_none());
 }

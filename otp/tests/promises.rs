@@ -129,7 +129,7 @@ fn p09_one_for_all_has_no_two_generations_and_frees_names() {
         assert_eq!(starter.whereis("the name"), None, "free when a start function runs");
         count.fetch_add(1, Ordering::Relaxed);
         let options = atropos_kernel::SpawnOptions::new().name("the name");
-        starter.spawn_with(&options, |mut cx: Context<()>| async move {
+        starter.spawn_with(&options, |cx: Context<()>| async move {
             cx.recv().await;
         })
     });
@@ -160,7 +160,7 @@ fn p11_a_spent_budget_leaves_no_child_when_the_parent_hears_of_it() {
     let seen = Arc::new(Mutex::new(None));
     let (slot, watched) = (seen.clone(), yard.clone());
     let supervisor = three(&yard, Supervisor::one_for_one().intensity(Intensity::FORGIVING));
-    bed.spawn(true, move |mut cx: Context<()>| async move {
+    bed.spawn(true, move |cx: Context<()>| async move {
         let supervisor = supervisor.link(&cx).await.expect("up");
         cx.monitor(supervisor).expect("memory");
         loop {
@@ -251,7 +251,7 @@ fn p15_a_child_that_dies_at_once_is_seen() {
     const TIMES: usize = 100_000;
     let child = ChildSpec::worker("short", move |starter: &mut Starter<'_>| {
         let last = count.fetch_add(1, Ordering::Relaxed) == TIMES;
-        starter.spawn(move |mut cx: Context<()>| async move {
+        starter.spawn(move |cx: Context<()>| async move {
             if last {
                 cx.recv().await;
             }

@@ -281,7 +281,7 @@ fn r29_a_start_is_up_failed_or_dead_and_never_hangs() {
         Killed,
         Hang,
     }
-    async fn child(mut cx: Context<()>, ready: Ready, how: How) {
+    async fn child(cx: Context<()>, ready: Ready, how: How) {
         match how {
             How::Up => ready.up(),
             How::Ignore => return ready.ignore(&cx),
@@ -376,7 +376,7 @@ fn r30_a_call_notices_death_at_once_and_late_replies_vanish() {
     let mut bed = Bed::new(2, 1);
     let log = Arc::new(Mutex::new(Vec::new()));
     let seen = log.clone();
-    bed.run(move |mut cx: Context<()>| async move {
+    bed.run(move |cx: Context<()>| async move {
         let odd = Odd.start().alone(&cx).await.expect("up");
         let began = cx.with(|cx| cx.now());
         assert_eq!(odd.call_within(&cx, Duration::from_secs(1), Ask::Slow).await, Err(CallError::TimedOut));

@@ -156,7 +156,7 @@ fn init_can_continue_ignore_and_stop() {
 #[test]
 fn replies_can_be_deferred_and_calls_gathered() {
     let (mut bed, log) = bed();
-    bed.run(move |mut cx: Context<()>| async move {
+    bed.run(move |cx: Context<()>| async move {
         let mut calls = Calls::new();
         let mut desks = Vec::new();
         for n in 0..10 {
@@ -373,7 +373,7 @@ fn a_caller_takes_nothing_that_is_not_its_answer() {
             cx.send(cx.pid(), ()).expect("itself");
         }
         assert_eq!(desk.call(&cx, Ask::Get).await, Ok(0));
-        let mut cx = cx;
+        let cx = cx;
         let mut got = Vec::new();
         while let Some(received) = cx.recv_timeout(Duration::from_millis(1)).await {
             got.push(match received {

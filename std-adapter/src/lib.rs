@@ -4,7 +4,7 @@
 //! use atropos::prelude::*;
 //!
 //! let runtime = Runtime::builder().cores(2).build()?;
-//! let answer = runtime.block_on(async |mut cx: Context<u32>| {
+//! let answer = runtime.block_on(async |cx: Context<u32>| {
 //!     let me = cx.address();
 //!     // A child that crashes: its parent is told, and lives.
 //!     let (child, monitor) = cx.spawn_monitor(async move |cx: Context<()>| {

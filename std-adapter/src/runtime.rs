@@ -201,7 +201,7 @@ impl Handle {
     /// use std::time::Duration;
     /// let runtime = Runtime::builder().cores(1).build()?;
     /// let timer = runtime.block_on(async |cx: Context<u8>| {
-    ///     let other = cx.spawn(async |mut cx: Context<u8>| drop(cx.recv().await)).expect("a process");
+    ///     let other = cx.spawn(async |cx: Context<u8>| drop(cx.recv().await)).expect("a process");
     ///     cx.send_after(other.pid(), Duration::from_secs(3_600), 7_u8).expect("a timer")
     /// })?;
     /// // Who has started it is dead.

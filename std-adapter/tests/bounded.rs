@@ -50,7 +50,7 @@ struct Seen {
 }
 
 /// Receives until all senders are through and all deaths have come.
-async fn receive(mut cx: Context<Token>, senders: usize, through: Arc<AtomicUsize>) -> Seen {
+async fn receive(cx: Context<Token>, senders: usize, through: Arc<AtomicUsize>) -> Seen {
     let mut seen = Seen { last: vec![None; senders], ..Seen::default() };
     for _ in 0..DEATHS {
         let child = cx.spawn_link(async |cx: Context<()>| cx.yield_now().await).expect("a process");
@@ -183,9 +183,9 @@ fn a_long_line_moves_while_its_members_come_and_go() {
     // A mailbox of one message; 200 wait, with patiences that end in the midst, and some are killed.
     let runtime = Runtime::builder().cores(2).build().expect("threads");
     let counts = Arc::new(AtomicUsize::new(0));
-    let done = runtime.block_on(async move |mut cx: Context<()>| {
+    let done = runtime.block_on(async move |cx: Context<()>| {
         let received = counts.clone();
-        let body = async move |mut cx: Context<u32>| {
+        let body = async move |cx: Context<u32>| {
             loop {
                 if let Received::Message(_) = cx.recv().await {
                     received.fetch_add(1, Ordering::Relaxed);

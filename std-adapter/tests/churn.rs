@@ -14,7 +14,7 @@ fn churn(what: impl Fn(&Context<()>, Pid) + Send + Sync + 'static) {
     let runtime = Runtime::builder().cores(2).build().expect("threads");
     let most = runtime.block_on(async move |cx: Context<()>| {
         let target = cx
-            .spawn(async |mut cx: Context<()>| {
+            .spawn(async |cx: Context<()>| {
                 cx.recv().await;
             })
             .expect("a process");
@@ -63,9 +63,9 @@ fn lists_stay_bounded() {
 
 fn a_watchers_death_leaves_no_trace() {
     let runtime = Runtime::builder().cores(2).build().expect("threads");
-    let done = runtime.block_on(async |mut cx: Context<()>| {
+    let done = runtime.block_on(async |cx: Context<()>| {
         let target = cx
-            .spawn(async |mut cx: Context<()>| {
+            .spawn(async |cx: Context<()>| {
                 cx.recv().await;
             })
             .expect("a process");

@@ -128,7 +128,7 @@ fn n05_a_registry_outlives_its_values() {
     let arms = armed.clone();
     let left = runtime.block_on(async move |cx: Context<()>| {
         let registry: RegistryRef<u8, Armed> = Registry::duplicate().start().alone(&cx).await.expect("it starts");
-        let owner = cx.spawn(async |mut cx: Context<()>| drop(cx.recv().await)).expect("a process");
+        let owner = cx.spawn(async |cx: Context<()>| drop(cx.recv().await)).expect("a process");
         for key in [1, 1, 2] {
             registry.register_other(&cx, owner.pid(), key, Armed(arms.clone())).await.expect("it lives");
         }

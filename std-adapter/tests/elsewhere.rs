@@ -41,7 +41,7 @@ impl Drop for Answer {
 /// A process that asks for an answer at each message, hands its end on, and sleeps.
 fn asker(runtime: &Runtime, alive: &Arc<AtomicI64>) -> (Address<()>, mpsc::Receiver<Requested<Answer>>) {
     let counts = alive.clone();
-    let server = runtime.spawn(async move |mut cx: Context<Reply<Answer>>| {
+    let server = runtime.spawn(async move |cx: Context<Reply<Answer>>| {
         loop {
             if let Received::Message(reply) = cx.recv().await {
                 reply.send(Answer::new(&counts));
@@ -50,7 +50,7 @@ fn asker(runtime: &Runtime, alive: &Arc<AtomicI64>) -> (Address<()>, mpsc::Recei
     });
     let server = server.expect("a process");
     let (give, take) = mpsc::channel();
-    let asker = runtime.spawn(async move |mut cx: Context<()>| {
+    let asker = runtime.spawn(async move |cx: Context<()>| {
         loop {
             let Received::Message(()) = cx.recv().await else { continue };
             let asked = cx.with(|cx| cx.request(server.pid(), |reply: Reply<Answer>| reply)).expect("it lives");
@@ -120,7 +120,7 @@ fn n04_a_pending_call_dropped_off_its_process() {
     let alive: Arc<AtomicI64> = Arc::default();
     let (give, take) = mpsc::channel::<Pending<Answer>>();
     let counts = alive.clone();
-    let asker = runtime.spawn(async move |mut cx: Context<()>| {
+    let asker = runtime.spawn(async move |cx: Context<()>| {
         let server = Answers(counts).start().link(&cx).await.expect("a server");
         loop {
             if let Received::Message(()) = cx.recv().await {

@@ -75,7 +75,7 @@ fn n20_what_was_started_last_ends_first_and_finds_the_others() {
         runtime.start_supervisor(tree(&[("api", Some("front")), ("web", Some("api"))], &log, &alarms)).expect("up");
         // What belongs to no tree is told afterwards.
         let last = log.clone();
-        let other = runtime.spawn(async move |mut cx: Context<()>| {
+        let other = runtime.spawn(async move |cx: Context<()>| {
             cx.trap_exit(true);
             let Received::Exit(exit) = cx.recv().await else { panic!("nothing else is sent") };
             last.lock().expect("no panic").push(format!("other {} alone", exit.reason));
@@ -136,7 +136,7 @@ fn n20_trees_of_processes_end_with_their_owners() {
                         })
                     })),
             ];
-            let owner = async move |mut cx: Context<()>| {
+            let owner = async move |cx: Context<()>| {
                 for tree in trees {
                     tree.link(&cx).await.expect("up");
                 }
@@ -262,7 +262,7 @@ fn n19_every_duration_is_one() {
         let runtime = Runtime::builder().cores(1).on_long_slice(far, |_| {}).build().expect("threads");
         let restarted = Supervisor::one_for_one().intensity(Intensity::within(3, far)).child(
             ChildSpec::worker("dies", |starter: &mut Starter<'_>| {
-                starter.spawn(async |mut cx: Context<()>| {
+                starter.spawn(async |cx: Context<()>| {
                     cx.recv().await;
                     panic!("and is started again");
                 })
@@ -283,7 +283,7 @@ fn n19_every_duration_is_one() {
             {}
         }
         let server = runtime.start_server(Patient(far)).expect("up").expect("it serves");
-        let done = runtime.block_on(async |mut cx: Context<u8>| {
+        let done = runtime.block_on(async |cx: Context<u8>| {
             let timer = cx.send_after(cx.pid(), far, 1_u8).expect("a timer");
             assert!(cx.with(|cx| cx.read_timer(timer)).is_some_and(|left| left > LONG));
             assert!(cx.cancel_timer(timer).is_some_and(|left| left > LONG));

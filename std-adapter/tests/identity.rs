@@ -19,7 +19,7 @@ fn runtime() -> Runtime {
 
 /// A process that waits for ever.
 fn waits(runtime: &Runtime) -> Address<u32> {
-    let waits = async |mut cx: Context<u32>| while let Received::Message(_) = cx.recv().await {};
+    let waits = async |cx: Context<u32>| while let Received::Message(_) = cx.recv().await {};
     runtime.spawn(waits).expect("room")
 }
 
@@ -57,7 +57,7 @@ fn n02_a_pid_of_another_runtime_is_nobodys_to_the_host() {
 fn n02_a_pid_of_another_runtime_is_dead_to_a_process() {
     let (one, other, ours, theirs) = both();
     let foreign = ours.clone();
-    let done = other.block_on(async move |mut cx: Context<u32>| {
+    let done = other.block_on(async move |cx: Context<u32>| {
         cx.trap_exit(true);
         for &address in &foreign {
             assert!(cx.send(address, 7).is_err());

@@ -27,7 +27,7 @@ fn fault_2_3_h_a_idle_means_no_wake_ups() {
     // Some that wait for a message, and one with a far timer.
     for _ in 0..100 {
         runtime
-            .spawn(async |mut cx: Context<()>| {
+            .spawn(async |cx: Context<()>| {
                 cx.recv().await;
             })
             .expect("a process");

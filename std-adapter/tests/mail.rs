@@ -15,7 +15,7 @@ fn runtime() -> Runtime {
 fn a_wrong_message_comes_back() {
     let runtime = runtime();
     let process = runtime
-        .spawn(async |mut cx: Context<u32>| {
+        .spawn(async |cx: Context<u32>| {
             cx.recv().await;
         })
         .expect("a process");
@@ -30,7 +30,7 @@ fn a_wrong_message_comes_back() {
 #[test]
 fn a_full_mailbox_gives_the_message_back_and_takes_exits() {
     let runtime = runtime();
-    let done = runtime.block_on(async |mut cx: Context<()>| {
+    let done = runtime.block_on(async |cx: Context<()>| {
         let options = SpawnOptions::new().monitor().mailbox_limit(2);
         let (busy, _) = cx
             .spawn_with(&options, async |cx: Context<u32>| cx.sleep(Duration::from_secs(3600)).await)
@@ -47,7 +47,7 @@ fn a_full_mailbox_gives_the_message_back_and_takes_exits() {
 #[test]
 fn a_kill_keeps_its_place_behind_what_was_sent_before() {
     let runtime = Runtime::builder().cores(1).build().expect("a thread");
-    let reasons = runtime.block_on(async |mut cx: Context<Waker>| {
+    let reasons = runtime.block_on(async |cx: Context<Waker>| {
         cx.trap_exit(true);
         let me = cx.address();
         let mut reasons = Vec::new();
@@ -84,10 +84,10 @@ fn a_kill_keeps_its_place_behind_what_was_sent_before() {
 #[test]
 fn late_replies_do_not_fill_a_bounded_mailbox() {
     let runtime = runtime();
-    let done = runtime.block_on(async |mut cx: Context<Alias>| {
+    let done = runtime.block_on(async |cx: Context<Alias>| {
         let me = cx.address();
         let options = SpawnOptions::new().mailbox_limit(2);
-        let server = async move |mut cx: Context<u32>| {
+        let server = async move |cx: Context<u32>| {
             let alias = cx.alias(false).expect("memory");
             cx.unalias(alias);
             cx.send(me, alias).expect("alive");
@@ -110,7 +110,7 @@ fn late_replies_do_not_fill_a_bounded_mailbox() {
 #[test]
 fn a_selective_receive_looks_at_each_message_once() {
     let runtime = runtime();
-    let looks = runtime.block_on(async |mut cx: Context<u32>| {
+    let looks = runtime.block_on(async |cx: Context<u32>| {
         let me = cx.address();
         for i in 0..1000 {
             cx.send(me, i).expect("alive");
@@ -136,9 +136,9 @@ fn a_selective_receive_looks_at_each_message_once() {
 #[test]
 fn a_call_through_an_alias_drops_late_replies() {
     let runtime = runtime();
-    let done = runtime.block_on(async |mut cx: Context<u32>| {
+    let done = runtime.block_on(async |cx: Context<u32>| {
         let server = cx
-            .spawn(async |mut cx: Context<atropos::Alias>| {
+            .spawn(async |cx: Context<atropos::Alias>| {
                 while let Received::Message(reply_to) = cx.recv().await {
                     cx.send_alias(reply_to, 1_u32).expect("alive");
                     cx.send_alias(reply_to, 2_u32).expect("alive");

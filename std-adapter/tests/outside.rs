@@ -133,7 +133,7 @@ fn n17_what_is_given_up_leaves_nothing() {
     assert_eq!(runtime.process_count(), 1);
     drop(start);
     ends("the server");
-    let run = runtime.run(async |mut cx: Context<()>| drop(cx.recv().await));
+    let run = runtime.run(async |cx: Context<()>| drop(cx.recv().await));
     drop(run);
     ends("the process");
 }
@@ -360,7 +360,7 @@ fn n31_a_thread_asks_what_a_process_asks() {
     });
 
     let (tell, told) = mpsc::channel();
-    let gets = handle.spawn(async move |mut cx: Context<u8>| {
+    let gets = handle.spawn(async move |cx: Context<u8>| {
         while let Received::Message(message) = cx.recv().await {
             tell.send(message).expect("waited for");
         }
@@ -397,7 +397,7 @@ impl Kills for atropos::Handle {
 fn n31_async_bodies_on_behalf_of_another() {
     let runtime = runtime(2);
     let (tell, told) = mpsc::channel();
-    let parent = runtime.spawn(async move |mut cx: Context<()>| {
+    let parent = runtime.spawn(async move |cx: Context<()>| {
         while let Received::Down(down) = cx.recv().await {
             tell.send(down).expect("waited for");
         }
@@ -440,7 +440,7 @@ fn n17_large_futures_end_no_program() {
     assert_eq!(runtime.block_on(large()), Ok(()));
     let pid = runtime.spawn(large()).expect("a process");
     assert_eq!(runtime.wait_blocking(pid, LONG).expect("it ends").reason, Some(Reason::NORMAL));
-    let child = runtime.block_on(async |mut cx: Context<()>| {
+    let child = runtime.block_on(async |cx: Context<()>| {
         cx.spawn_monitor(large()).expect("a process");
         let Received::Down(down) = cx.recv().await else { panic!("nothing else comes") };
         down.reason

@@ -17,7 +17,7 @@ fn limits_are_errors_to_who_asked() {
     let limits = Limits { processes: 4, timers: 1, names: 1, ..Limits::default() };
     let runtime = Runtime::builder().cores(1).limits(limits).build().expect("a thread");
     let done = runtime.block_on(async |cx: Context<()>| {
-        let sleeper = async |mut cx: Context<()>| {
+        let sleeper = async |cx: Context<()>| {
             cx.recv().await;
         };
         for _ in 0..3 {
@@ -139,7 +139,7 @@ fn shutdown_leaves_no_process_and_no_thread() {
     for i in 0..1000 {
         // Every third ignores what it is asked.
         runtime
-            .spawn_with(&SpawnOptions::new().trap_exit(i % 3 == 0), async |mut cx: Context<()>| {
+            .spawn_with(&SpawnOptions::new().trap_exit(i % 3 == 0), async |cx: Context<()>| {
                 loop {
                     cx.recv().await;
                 }
@@ -162,7 +162,7 @@ fn tokio_beside_and_inside() {
     let at = listener.local_addr().expect("bound");
     // A body that uses Tokio's I/O and timers.
     let server = runtime
-        .spawn(async move |mut cx: Context<u8>| {
+        .spawn(async move |cx: Context<u8>| {
             use tokio::io::AsyncWriteExt;
             let (mut socket, _) = listener.accept().await.expect("a client");
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -193,7 +193,7 @@ fn a_shutdown_keeps_its_deadline_beside_a_destructor() {
     }
     let runtime = runtime();
     let (end, ends) = std::sync::mpsc::channel();
-    let process = runtime.spawn(async |mut cx: Context<Slow>| drop(cx.recv_match(|_| false).await)).expect("room");
+    let process = runtime.spawn(async |cx: Context<Slow>| drop(cx.recv_match(|_| false).await)).expect("room");
     runtime.send(process, Slow(ends)).expect("it lives");
     // It returns while the destructor still waits for `end`: else this test would hang.
     assert!(runtime.shutdown(Duration::from_millis(50)).is_err());

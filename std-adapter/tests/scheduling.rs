@@ -51,7 +51,7 @@ fn a_chatting_pair_starves_nobody() {
     let runtime = Runtime::builder().cores(1).build().expect("a thread");
     let stop = Arc::new(AtomicBool::new(false));
     let chat = |stop: Arc<AtomicBool>| {
-        async move |mut cx: Context<Pid>| {
+        async move |cx: Context<Pid>| {
             while let Received::Message(other) = cx.recv().await {
                 if stop.load(Ordering::Relaxed) || cx.send(other, cx.pid()).is_err() {
                     return;
@@ -130,7 +130,7 @@ fn what_a_busy_core_has_queued_is_stolen() {
 #[test]
 fn timers_in_a_running_program() {
     let runtime = Runtime::builder().cores(2).build().expect("threads");
-    let done = runtime.block_on(async |mut cx: Context<u32>| {
+    let done = runtime.block_on(async |cx: Context<u32>| {
         let start = Instant::now();
         let late = cx.send_after(cx.pid(), Duration::from_millis(40), 2_u32).expect("memory");
         let soon = cx.start_timer(cx.pid(), Duration::from_millis(10), 1_u32).expect("memory");

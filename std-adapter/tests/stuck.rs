@@ -91,7 +91,7 @@ fn n10_a_body_that_goes_on_loses_nothing_to_its_rescuers() {
     let (got, rang) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (messages, timers) = (got.clone(), rang.clone());
     let target = runtime
-        .spawn(async move |mut cx: Context<bool>| {
+        .spawn(async move |cx: Context<bool>| {
             loop {
                 match cx.recv().await {
                     Received::Message(true) => timers.fetch_add(1, Ordering::Relaxed),
@@ -160,7 +160,7 @@ fn n10_sleepers_go_on_while_a_destructor_blocks() {
     let begun = Arc::new(AtomicBool::new(false));
     let blocks = Blocks(Mutex::new(released), begun.clone());
     let dies = runtime
-        .spawn(async move |mut cx: Context<()>| {
+        .spawn(async move |cx: Context<()>| {
             let _blocks = blocks;
             cx.recv().await;
             std::future::pending::<()>().await;

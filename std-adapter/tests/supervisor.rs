@@ -17,7 +17,7 @@ fn a_body_that_never_lets_go_hangs_nobody_and_is_reported() {
     let (spins, reports) = (stop.clone(), seen.clone());
     let supervisor = Supervisor::one_for_one()
         .on_report(Hook::new(move |report| reports.lock().expect("whole").push(report.clone())))
-        .child(ChildSpec::of("good", |mut cx: Context<()>| async move {
+        .child(ChildSpec::of("good", |cx: Context<()>| async move {
             cx.recv().await;
         }))
         .child(
@@ -150,7 +150,7 @@ fn large_families_are_started_restarted_and_stopped_in_linear_time() {
         let (starts, pids) = (starts.clone(), pids.clone());
         ChildSpec::worker(format!("{place}"), move |starter: &mut Starter<'_>| {
             starts.fetch_add(1, Ordering::Relaxed);
-            let started = starter.spawn(|mut cx: Context<Dies>| async move {
+            let started = starter.spawn(|cx: Context<Dies>| async move {
                 cx.recv().await;
             })?;
             *pids[place].lock().expect("whole") = started.pid();
@@ -178,7 +178,7 @@ fn large_families_are_started_restarted_and_stopped_in_linear_time() {
     const DYNAMIC: usize = 200_000;
     let began = Instant::now();
     let dynamic = DynamicSupervisor::new(|starter: &mut Starter<'_>, _: &mut usize| {
-        starter.spawn(|mut cx: Context<Dies>| async move {
+        starter.spawn(|cx: Context<Dies>| async move {
             cx.recv().await;
         })
     });

@@ -19,7 +19,7 @@ fn runtime() -> Runtime {
 fn busy(handle: &Handle) -> (Pid, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let slices = count.clone();
-    let runs = async move |mut cx: Context<u32>| {
+    let runs = async move |cx: Context<u32>| {
         loop {
             slices.fetch_add(1, Ordering::SeqCst);
             if let Some(Received::Message(result)) = cx.try_recv() {
@@ -79,7 +79,7 @@ fn promise_1_2_25_external_terminate() {
     assert_eq!(runtime.terminate(pid, LONG).expect("it dies").reason, Some(Reason::KILLED));
     assert_eq!(runtime.terminate(pid, LONG).expect("it is dead").reason, Some(Reason::KILLED));
     // Trapping exits is no help; what was before stays.
-    let traps = async |mut cx: Context<()>| {
+    let traps = async |cx: Context<()>| {
         cx.trap_exit(true);
         loop {
             cx.recv().await;
@@ -208,14 +208,14 @@ fn promise_1_2_25_exits_and_kills_act_on_who_is_suspended() {
     // Over a link, and `normal` not at all; who traps gets it as a message, when it is resumed.
     let (handle, seen) = (runtime.handle(), Arc::new(AtomicUsize::new(0)));
     let counts = seen.clone();
-    let outcome = runtime.block_on(async move |mut cx: Context<()>| {
+    let outcome = runtime.block_on(async move |cx: Context<()>| {
         cx.trap_exit(true);
         let linked = cx.spawn_link(async |_: Context<()>| std::future::pending::<()>().await).expect("room");
         assert_eq!(handle.suspend(linked).await, Ok(Some(1)));
         cx.exit(linked, Reason::NORMAL).expect("memory");
         assert_eq!(handle.suspend(linked).await, Ok(Some(2)), "it lives");
         let trapping = cx
-            .spawn(async move |mut cx: Context<()>| {
+            .spawn(async move |cx: Context<()>| {
                 cx.trap_exit(true);
                 cx.link(linked).expect("it lives");
                 while let Received::Exit(_) = cx.recv().await {

@@ -31,7 +31,7 @@ fn leaf(roll: &Arc<Roll>, first: usize, count: usize) -> Supervisor {
         ChildSpec::worker(format!("worker {place}"), move |starter: &mut Starter<'_>| {
             roll.live.fetch_add(1, Ordering::Relaxed);
             let life = Life(roll.clone());
-            let started = starter.spawn(move |mut cx: Context<Dies>| async move {
+            let started = starter.spawn(move |cx: Context<Dies>| async move {
                 let _life = life;
                 cx.recv().await;
                 Reason::value("crashed")

@@ -41,9 +41,9 @@ static PAIR: AtomicU32 = AtomicU32::new(0);
 static SLEPT: AtomicU32 = AtomicU32::new(0);
 
 /// Starts, awaits and starts again a worker that crashes of its first message.
-async fn supervise(mut cx: Context<()>) {
+async fn supervise(cx: Context<()>) {
     for round in 0..RESTARTS {
-        let worker = async |mut cx: Context<u32>| -> Result<(), &'static str> {
+        let worker = async |cx: Context<u32>| -> Result<(), &'static str> {
             match cx.recv().await {
                 Received::Message(_) => Err("the worker's bug"),
                 _ => Ok(()),
@@ -66,9 +66,9 @@ async fn supervise(mut cx: Context<()>) {
 }
 
 /// Watches a linked pair, one of which ends with a reason that the other does not trap.
-async fn watch_a_pair(mut cx: Context<()>) {
-    let first = async |mut cx: Context<()>| {
-        cx.spawn_with::<(), _, _>(&SpawnOptions::new().link().name("second"), async |mut cx: Context<()>| -> Reason {
+async fn watch_a_pair(cx: Context<()>) {
+    let first = async |cx: Context<()>| {
+        cx.spawn_with::<(), _, _>(&SpawnOptions::new().link().name("second"), async |cx: Context<()>| -> Reason {
             loop {
                 cx.recv().await;
             }
@@ -95,7 +95,7 @@ async fn watch_a_pair(mut cx: Context<()>) {
 }
 
 /// Lives as long as the image, and starts both at each message.
-async fn root(mut cx: Context<()>) -> Reason {
+async fn root(cx: Context<()>) -> Reason {
     loop {
         cx.recv().await;
         cx.spawn(supervise).expect("room for a supervisor");

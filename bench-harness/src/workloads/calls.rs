@@ -56,7 +56,7 @@ pub(super) fn call(ask: &Ask) -> Result<Outcome> {
     let mut waiting: Vec<Pid> = Vec::new();
     for _ in 0..clients {
         let done = done.clone();
-        let client = stage.runtime().spawn(async move |mut cx: Context<()>| {
+        let client = stage.runtime().spawn(async move |cx: Context<()>| {
             let mut times = Times::new(each);
             cx.recv().await;
             for _ in 0..each {
@@ -94,7 +94,7 @@ pub(super) fn selective_receive(ask: &Ask) -> Result<Outcome> {
     let stage = Stage::new(ask)?;
     let server = start_server(&stage)?;
     let (n, unrelated) = (ask.n, ask.p(10_000));
-    let result = stage.runtime().block_on(async move |mut cx: Context<u64>| {
+    let result = stage.runtime().block_on(async move |cx: Context<u64>| {
         let me = cx.address();
         for number in 0..unrelated {
             anyhow::ensure!(cx.send(me, number).is_ok(), "it can send to itself");

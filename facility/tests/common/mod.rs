@@ -55,7 +55,7 @@ impl Probe {
     }
 
     pub(crate) fn with(runtime: &Runtime, options: &SpawnOptions<'_>) -> Self {
-        let started = runtime.spawn_with(options, async move |mut cx: Context<Order>| {
+        let started = runtime.spawn_with(options, async move |cx: Context<Order>| {
             let mut written = Vec::new();
             loop {
                 match cx.recv().await {

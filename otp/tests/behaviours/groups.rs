@@ -11,7 +11,7 @@ use crate::common::{Bed, lock};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-async fn waits(mut cx: Context<()>) {
+async fn waits(cx: Context<()>) {
     cx.recv().await;
 }
 
@@ -62,7 +62,7 @@ fn a_monitor_of_a_scope_has_a_snapshot_and_misses_no_change() {
                 waits(cx).await;
             });
         }
-        bed.spawn(false, move |mut cx: Context<Change<u32>>| async move {
+        bed.spawn(false, move |cx: Context<Change<u32>>| async move {
             cx.yield_now().await;
             let (watching, members) = scope.monitor_group(&cx, None, |change| change).await.expect("alive");
             let mut count: i64 = members.iter().map(|(_, pids)| pids.len() as i64).sum();

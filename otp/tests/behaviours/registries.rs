@@ -9,7 +9,7 @@ use atropos_otp::{CallError, Next, Refusal, Reply, Server, Serving, StartError};
 
 use crate::common::{Bed, lock};
 
-async fn waits(mut cx: Context<()>) {
+async fn waits(cx: Context<()>) {
     cx.recv().await;
 }
 
@@ -44,12 +44,12 @@ fn a_unique_key_has_one_process_and_goes_with_it() {
 #[test]
 fn duplicate_keys_are_dispatched_to_all() {
     let mut bed = Bed::new(2, 1);
-    bed.run_as(|mut cx: Context<u8>| async move {
+    bed.run_as(|cx: Context<u8>| async move {
         let registry = Registry::<&str, ()>::duplicate().start().alone(&cx).await.expect("up");
         for _ in 0..2 {
             registry.register(&cx, "topic", ()).await.expect("alive");
         }
-        let other = cx.spawn(|mut cx: Context<u8>| async move {
+        let other = cx.spawn(|cx: Context<u8>| async move {
             cx.recv().await;
         });
         registry.register_other(&cx, other.expect("room"), "topic", ()).await.expect("alive");
@@ -133,7 +133,7 @@ fn n12_members_go_with_their_registry() {
             registry.register(&cx, "own", ()).await.expect("free");
             waits(cx).await;
         });
-        let traps = cx.spawn(move |mut cx: Context<()>| async move {
+        let traps = cx.spawn(move |cx: Context<()>| async move {
             cx.trap_exit(true);
             registry.register(&cx, "traps", ()).await.expect("free");
             if let Received::Exit(exit) = cx.recv().await {

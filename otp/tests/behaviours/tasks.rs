@@ -11,14 +11,14 @@ use crate::common::{Bed, boom, crash};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-async fn waits(mut cx: Context<()>) {
+async fn waits(cx: Context<()>) {
     cx.recv().await;
 }
 
 #[test]
 fn a_task_brings_its_value_or_why_there_is_none() {
     let mut bed = Bed::new(2, 1);
-    bed.run(|mut cx: Context<()>| async move {
+    bed.run(|cx: Context<()>| async move {
         let task = Task::link(&cx, |cx| async move {
             cx.sleep(SECOND).await;
             42
@@ -64,7 +64,7 @@ fn many_tasks_are_joined_in_their_places() {
 #[test]
 fn a_linked_task_dies_with_its_starter_and_takes_it_along() {
     let mut bed = Bed::new(2, 1);
-    let starter = bed.spawn(false, |mut cx: Context<()>| async move {
+    let starter = bed.spawn(false, |cx: Context<()>| async move {
         let _task = Task::link(&cx, waits).expect("room");
         cx.recv().await;
     });
@@ -107,7 +107,7 @@ fn supervised_tasks_end_with_their_supervisor_and_are_not_started_again() {
 #[test]
 fn n29_a_task_that_dies_tells_another_holder() {
     let mut bed = Bed::new(2, 1);
-    bed.run(|mut cx: Context<()>| async move {
+    bed.run(|cx: Context<()>| async move {
         for seed in 0..2 {
             let task: Task<u8> = Task::alone(&cx, move |cx| async move {
                 if seed == 0 {
@@ -143,7 +143,7 @@ fn n29_shutdown_has_the_value() {
         let Err(task) = task.expect("room").join_or_wait(&cx, SECOND / 2).await else { panic!("too quick") };
         cx.sleep(SECOND).await;
         assert_eq!(task.shutdown(&cx, SECOND).await, Some(Ok(42)), "it came between the two");
-        let last = Task::link(&cx, |mut cx| async move {
+        let last = Task::link(&cx, |cx| async move {
             cx.trap_exit(true);
             cx.recv().await;
             7
@@ -176,7 +176,7 @@ async fn polled_once<F: Future>(future: F) {
 #[test]
 fn n16_what_is_dropped_of_a_task_leaves_nothing() {
     let mut bed = Bed::new(2, 1);
-    bed.run(|mut cx: Context<()>| async move {
+    bed.run(|cx: Context<()>| async move {
         let sleeps = |cx: Context<()>| async move { cx.sleep(SECOND).await };
         let start = |cx: &Context<()>| Task::link(cx, sleeps).expect("room");
         let unwaited = start(&cx).pid();

@@ -213,7 +213,7 @@ impl Bed {
     pub(crate) fn try_family(&mut self, supervisor: Supervisor) -> (Pid, Result<SupervisorRef, StartError>) {
         let place = Arc::new(Mutex::new(None));
         let slot = place.clone();
-        let parent = self.spawn(true, move |mut cx: Context<()>| async move {
+        let parent = self.spawn(true, move |cx: Context<()>| async move {
             let started = supervisor.link(&cx).await;
             *lock(&slot) = Some(started);
             loop {
@@ -386,7 +386,7 @@ impl Yard {
     }
 }
 
-async fn work(mut cx: Context<Told>, _life: Life, supervisor: Pid) -> Reason {
+async fn work(cx: Context<Told>, _life: Life, supervisor: Pid) -> Reason {
     let (mut ignores, mut slow) = (false, Duration::ZERO);
     loop {
         match cx.recv().await {

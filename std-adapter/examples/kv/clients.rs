@@ -89,7 +89,7 @@ impl Client {
 }
 
 /// Runs until it is killed.
-pub async fn run(mut cx: Context<ToClients>, shared: Arc<Shared>) {
+pub async fn run(cx: Context<ToClients>, shared: Arc<Shared>) {
     let mut clients: BTreeMap<u64, Client> = BTreeMap::new();
     let mut monitors = BTreeMap::new();
     loop {

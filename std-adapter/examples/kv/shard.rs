@@ -81,7 +81,7 @@ struct Shard {
     deferred: VecDeque<ToShard>,
 }
 
-async fn shard(mut cx: Context<ToShard>, gauge: Arc<Gauge>, clock: Clock) {
+async fn shard(cx: Context<ToShard>, gauge: Arc<Gauge>, clock: Clock) {
     let mut shard = Shard { clock, store: Store::new(clock.now()), holder: None, deferred: VecDeque::new() };
     loop {
         let received = match shard.store.collect(clock.now(), MOST) {
@@ -171,7 +171,7 @@ impl Shard {
 }
 
 /// Starts the shards, and again those that die.
-pub async fn keep(mut cx: Context<()>, shared: Arc<Shared>) {
+pub async fn keep(cx: Context<()>, shared: Arc<Shared>) {
     let start = |cx: &Context<()>, number: usize| {
         let gauge = shared.shards[number].clone();
         gauge.keys.store(0, Ordering::Relaxed);

@@ -71,7 +71,7 @@ pub(crate) fn run(cores: usize, processes: usize, quantum: u32, calm: Duration) 
     let urgent = SpawnOptions::new().priority(Priority::High);
 
     let (send, last) = channel();
-    let watcher = runtime.spawn_with(&urgent, async move |mut cx: Context<()>| {
+    let watcher = runtime.spawn_with(&urgent, async move |cx: Context<()>| {
         let mut killed = 0;
         for _ in 0..processes {
             let Received::Down(down) = cx.recv().await else { continue };
@@ -79,14 +79,14 @@ pub(crate) fn run(cores: usize, processes: usize, quantum: u32, calm: Duration) 
         }
         let _ = send.send((Instant::now(), killed));
     })?;
-    let answers = runtime.spawn_with(&urgent, async move |mut cx: Context<Ask>| {
+    let answers = runtime.spawn_with(&urgent, async move |cx: Context<Ask>| {
         while let Received::Message(Ask::Question(from)) = cx.recv().await {
             let _ = cx.send(from, ());
         }
     })?;
     let took: Arc<Mutex<Vec<(Instant, Duration)>>> = Arc::default();
     let book = took.clone();
-    runtime.spawn_with(&urgent, async move |mut cx: Context<()>| {
+    runtime.spawn_with(&urgent, async move |cx: Context<()>| {
         loop {
             // From when it wanted to ask: what it has to wait for its turn counts.
             let due = Instant::now() + PAUSE;

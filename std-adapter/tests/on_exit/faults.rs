@@ -16,7 +16,7 @@ use crate::ground::{LONG, STARVED, kill, runtime, waiter, watched};
 fn fault_2_4_b_a_result_is_there_for_every_watcher() {
     let runtime = runtime();
     let pid = runtime
-        .spawn(async |mut cx: Context<()>| {
+        .spawn(async |cx: Context<()>| {
             cx.recv().await;
             Returned(vec![1, 2, 3])
         })
@@ -149,7 +149,7 @@ fn fault_2_4_g_a_watch_waits_through_any_number_of_other_exits() {
     let pid = waiter(&runtime);
     let (watch, told) = watched(&runtime, pid);
     runtime
-        .block_on(async |mut cx: Context<()>| {
+        .block_on(async |cx: Context<()>| {
             for _ in 0..100_000 {
                 cx.spawn_monitor(async |_: Context<()>| ()).expect("room");
                 assert!(matches!(cx.recv().await, Received::Down(_)));

@@ -42,7 +42,7 @@ pub(crate) fn runtime() -> Runtime {
 
 /// A process that waits for a message.
 pub(crate) fn waiter(handle: &Handle) -> Pid {
-    let waits = async |mut cx: Context<()>| {
+    let waits = async |cx: Context<()>| {
         cx.recv().await;
     };
     handle.spawn(waits).expect("a process").pid()

@@ -79,7 +79,7 @@ fn promise_1_3_03_a_callback_that_blocks_delays_no_process() {
     // It blocks; for a second processes are born, talk, watch each other and die.
     let (start, mut rounds) = (Instant::now(), 0);
     while start.elapsed() < Duration::from_secs(1) {
-        let answer = runtime.block_on(async |mut cx: Context<u32>| {
+        let answer = runtime.block_on(async |cx: Context<u32>| {
             let me = cx.address();
             cx.spawn_monitor(async move |cx: Context<()>| cx.send(me, 1).expect("it lives")).expect("room");
             let one = cx.recv().await;

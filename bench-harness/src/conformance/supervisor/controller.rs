@@ -197,7 +197,7 @@ impl<W: World> Run<'_, W> {
         let (log, name, place) = (self.log.clone(), id.clone(), slot.clone());
         let options = SpawnOptions::new().trap_exit(true);
         let parent = self.world.host(|host| {
-            host.spawn_async(&options, move |mut cx: Context<Told>| async move {
+            host.spawn_async(&options, move |cx: Context<Told>| async move {
                 let started = supervisor.link(&cx).await;
                 note_refusal(&log, &name, n, started.as_ref().err());
                 let said = match &started {

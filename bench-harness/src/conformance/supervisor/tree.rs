@@ -162,7 +162,7 @@ pub fn supervisor_of(log: &Log, id: &str, n: usize, life: Life, spec: &Spec) -> 
     Supervisor::new(strategy).intensity(intensity).auto_shutdown(auto).on_report(hook).children(children)
 }
 
-async fn worker(mut cx: Context<EndWith>, _life: Life, supervisor: Pid, on_stop: OnStop) -> Reason {
+async fn worker(cx: Context<EndWith>, _life: Life, supervisor: Pid, on_stop: OnStop) -> Reason {
     loop {
         match cx.recv().await {
             Received::Message(EndWith(reason)) => return reason,
