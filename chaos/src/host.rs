@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context as Task, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use atropos::kernel::Requested;
+use atropos::kernel::{Lost, Requested};
 use atropos::otp::ServerRef;
 use atropos::{ExitEvent, Exits, Pid, Reason, SpawnOptions, WaitError, join};
 
@@ -175,14 +175,34 @@ fn blocking(world: &World, random: &mut Random) {
     }
 }
 
+/// Takes the requests of processes, while these sleep and those answer whom they ask, until nobody acts any more.
+pub(crate) fn steal(world: &World, mut random: Random, goes_on: impl Fn() -> bool) {
+    let _ = world.thief.set(std::thread::current());
+    while goes_on() && !world.is_over() {
+        match world.requests.take(&mut random) {
+            Some(requested) => contain(world, || elsewhere(world, requested, &mut random)),
+            None => std::thread::park_timeout(Duration::from_millis(1)),
+        }
+    }
+}
+
 /// A request of a process's, on this thread.
 fn elsewhere(world: &World, mut requested: Requested<Tracked>, random: &mut Random) {
-    match random.below(4) {
-        0 => drop(requested),
-        // Polled by who cannot be woken, and dropped.
-        1 => {
-            if let Poll::Ready(answer) = requested.poll(&mut Task::from_waker(Waker::noop())) {
-                tally(world, answer);
+    // The moment is the point: the answer may be on its way.
+    (0..random.below(600)).for_each(|_| std::hint::spin_loop());
+    let mut noop = Task::from_waker(Waker::noop());
+    match random.below(5) {
+        0 | 1 => drop(requested),
+        // Polled by a waker that wakes nobody, a few times, and dropped.
+        2 => {
+            for _ in 0..1 + random.below(200) {
+                if let Poll::Ready(answer) = requested.poll(&mut noop) {
+                    let again = matches!(answer, Err(Lost::Dropped));
+                    tally(world, answer);
+                    if !again {
+                        return;
+                    }
+                }
             }
         }
         _ => {

@@ -1,7 +1,8 @@
 //! What an actor does from inside its process, an action for each class.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use atropos::otp::event::EventsRef;
@@ -17,6 +18,7 @@ use crate::random::Random;
 use crate::services::{
     self, Argument, Ask, Hears, Service, TheEvents, TheGroups, TheMachine, TheRegistry, Tick, tally,
 };
+use crate::strangers;
 use crate::world::World;
 
 /// How many bodies there may be at a time.
@@ -28,8 +30,8 @@ const PATIENCE: Duration = Duration::from_millis(40);
 pub(crate) async fn race<F: Future>(future: F, until: impl Future) -> Option<F::Output> {
     let (mut future, mut until) = (pin!(future), pin!(until));
     poll_fn(|task| match future.as_mut().poll(task) {
-        std::task::Poll::Ready(value) => std::task::Poll::Ready(Some(value)),
-        std::task::Poll::Pending => until.as_mut().poll(task).map(|_| None),
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending => until.as_mut().poll(task).map(|_| None),
     })
     .await
 }
@@ -67,7 +69,7 @@ pub(crate) async fn act(cx: &mut Context<Told>, me: &mut Me, seed: u64) -> Flow 
         Class::Bounded => bounded(cx, me, &mut random).await,
         Class::Infos => infos(cx, me, &mut random).await,
         Class::Requests => requests(cx, me, &mut random).await,
-        Class::Elsewhere => elsewhere(cx, me, &mut random),
+        Class::Elsewhere => elsewhere(cx, me, &mut random).await,
         Class::Servers => servers(cx, me, &mut random).await,
         Class::Retry if random.once_in(4) => retry(cx, me, &mut random).await,
         Class::Dynamic => dynamic(cx, me, &mut random).await,
@@ -82,7 +84,7 @@ pub(crate) async fn act(cx: &mut Context<Told>, me: &mut Me, seed: u64) -> Flow 
         Class::Panics if random.once_in(8) => panic!("{PLANNED}a body"),
         Class::Blocking => blocking(cx, me, &mut random).await,
         Class::Tokio if world.in_tokio => tokio::time::sleep(random.time(2_000)).await,
-        Class::Foreign => foreign(cx, me, &mut random),
+        Class::Foreign => strangers::meet(cx, me, &mut random),
         // Done from outside.
         _ => {}
     }
@@ -350,10 +352,17 @@ async fn requests(cx: &Context<Told>, me: &Me, random: &mut Random) {
     }
 }
 
-fn elsewhere(cx: &Context<Told>, me: &Me, random: &mut Random) {
+/// Asks, leaves the answer to other threads, and sleeps meanwhile, more often than not.
+async fn elsewhere(cx: &Context<Told>, me: &Me, random: &mut Random) {
     let Some(pid) = me.world.any(random) else { return };
     let Some(requested) = ask(cx, me, pid) else { return };
     drop(me.world.requests.put(requested, random));
+    if let Some(thief) = me.world.thief.get() {
+        thief.unpark();
+    }
+    if !random.once_in(4) {
+        cx.sleep(random.time(400)).await;
+    }
 }
 
 /// A request to a server, and now and then its crash.
@@ -531,10 +540,10 @@ async fn cancel(cx: &mut Context<Told>, me: &mut Me, random: &mut Random) {
             {
                 let mut receive = pin!(cx.recv());
                 poll_fn(|task| {
-                    if let std::task::Poll::Ready(message) = receive.as_mut().poll(task) {
+                    if let Poll::Ready(message) = receive.as_mut().poll(task) {
                         received = Some(message);
                     }
-                    std::task::Poll::Ready(())
+                    Poll::Ready(())
                 })
                 .await;
             }
@@ -613,6 +622,32 @@ async fn cancel_otp(cx: &Context<Told>, me: &mut Me, random: &mut Random) {
     }
 }
 
+/// A future whose destructor keeps its panics to itself: a `FuturesUnordered` that is dropped forgets its other futures when one's
+/// destructor panics.
+struct Quiet<F>(Option<Pin<Box<F>>>);
+
+impl<F: Future> Quiet<F> {
+    fn new(future: F) -> Self {
+        Self(Some(Box::pin(future)))
+    }
+}
+
+impl<F: Future> Future for Quiet<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut std::task::Context<'_>) -> Poll<F::Output> {
+        self.0.as_mut().expect("it is there until it is dropped").as_mut().poll(task)
+    }
+}
+
+impl<F> Drop for Quiet<F> {
+    fn drop(&mut self) {
+        let future = self.0.take();
+        // The panic hook counts what was not planned.
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(future)));
+    }
+}
+
 async fn combine(cx: &Context<Told>, me: &Me, random: &mut Random) {
     let sleeps: FuturesUnordered<_> = (0..4).map(|_| cx.sleep(random.time(1_500))).collect();
     let mut sleeps = pin!(sleeps);
@@ -620,16 +655,11 @@ async fn combine(cx: &Context<Told>, me: &Me, random: &mut Random) {
     while most > 0 && sleeps.next().await.is_some() {
         most -= 1;
     }
-    if me.world.has(Class::Bombs) {
-        // Suspected: a FuturesUnordered that is dropped forgets its other futures when one's destructor panics.
-        return;
-    }
     let server = ServerName::<Service>::new(random.one_of(&services::SERVERS));
     let seed = random.next();
     let server = &server;
-    let calls: FuturesUnordered<_> =
-        (0..3).map(|add| server.call_within(cx, PATIENCE, move |reply| Ask::Ping(reply, seed + add))).collect();
-    let mut calls = pin!(calls);
+    let ask = |add| server.call_within(cx, PATIENCE, move |reply| Ask::Ping(reply, seed + add));
+    let mut calls: FuturesUnordered<_> = (0..3).map(|add| Quiet::new(ask(add))).collect();
     while let Some(answer) = calls.next().await {
         tally(&me.world, answer);
     }
@@ -647,48 +677,5 @@ async fn blocking(cx: &Context<Told>, me: &Me, random: &mut Random) {
         0 => drop(job),
         1 => _ = race(job, cx.sleep(time)).await,
         _ => _ = job.await,
-    }
-}
-
-/// What is another runtime's, or a dead one's, is nothing here.
-fn foreign(cx: &Context<Told>, me: &Me, random: &mut Random) {
-    let yard = &me.world.graveyard;
-    match random.below(6) {
-        0 => {
-            let used = yard.contexts.look(random, |context| context.try_with(|cx| cx.pid()));
-            if let Some(Some(pid)) = used {
-                me.world.ledger.fault(format!("the context of another process, {pid}, was used in {}", cx.pid()));
-            }
-        }
-        1 => {
-            let Some(alias) = yard.aliases.look(random, |alias| *alias) else { return };
-            if let Err(error) = cx.send_alias(alias, Told::new(&me.world, What::Nothing)) {
-                error.into_message().token.returned();
-            }
-        }
-        2 => {
-            let Some(reference) = yard.references.look(random, |reference| *reference) else { return };
-            if !me.monitors.contains(&reference) {
-                cx.demonitor(reference, false);
-            }
-        }
-        3 => {
-            let Some(pid) = yard.pids.look(random, |pid| *pid) else { return };
-            let _ = cx.link(pid);
-            cx.unlink(pid);
-        }
-        4 => {
-            let references = me.monitors.iter().chain(&me.timers).copied();
-            references.take(2).for_each(|reference| _ = yard.references.put(reference, random));
-        }
-        _ => {
-            // Its context is kept beyond it.
-            let yard = yard.clone();
-            let seed = random.next();
-            let _ = cx.spawn(async move |cx: Context<u64>| {
-                cx.yield_now().await;
-                drop(yard.contexts.put(cx, &mut Random::new(seed)));
-            });
-        }
     }
 }

@@ -10,6 +10,7 @@
 //! | the accounts | `ledger` |
 //! | a round | `round`, `world` |
 //! | actors, and what they do | `actor`, `inside` |
+//! | what is left of dead runtimes, and used in later ones | `strangers` |
 //! | what is supervised | `services` |
 //! | threads and tasks that act from outside | `host`, `beside` |
 //! | what hangs | `watchdog` |
@@ -23,6 +24,7 @@ mod ledger;
 mod random;
 mod round;
 mod services;
+mod strangers;
 mod watchdog;
 mod world;
 
@@ -90,7 +92,7 @@ fn main() -> ExitCode {
     }
     let usual_hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if panic.payload_as_str().is_none_or(|text| !text.starts_with(PLANNED)) {
+        if panic.payload_as_str().is_none_or(|text| !text.starts_with(PLANNED)) && !strangers::panics_are_expected() {
             UNPLANNED.fetch_add(1, Ordering::SeqCst);
             usual_hook(panic);
         }

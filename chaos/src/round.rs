@@ -1,7 +1,7 @@
 //! A round: runtimes are made, all acts on them, they end, and the accounts must balance.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use atropos::kernel::Limits;
@@ -14,7 +14,7 @@ use crate::random::Random;
 use crate::services;
 use crate::watchdog::Watchdog;
 use crate::world::{Bag, Graveyard, NAMES, World};
-use crate::{beside, host};
+use crate::{beside, host, strangers};
 
 /// What a round is made of.
 pub(crate) struct Asked {
@@ -110,10 +110,14 @@ fn make(
         known: [const { AtomicU64::new(0) }; _],
         aliases: Bag::new(),
         requests: Bag::new(),
+        thief: OnceLock::new(),
         graveyard: yard.clone(),
         in_tokio: in_tokio.is_some(),
         stop: AtomicBool::new(false),
     });
+    if world.has(Class::Foreign) {
+        strangers::haunt(&world, random);
+    }
     runtime.start_supervisor(services::tree(&world)).expect("the tree starts");
     (runtime, world)
 }
@@ -132,17 +136,23 @@ fn run(
     let acts = 200 + random.below(2_500);
     let threads = 1 + random.below(3);
     let (mut tasks, mut hearts) = (Vec::new(), Vec::new());
+    let acting = AtomicUsize::new(threads * worlds.len());
     std::thread::scope(|scope| {
         for (number, world) in worlds.iter().enumerate() {
             let pulse = watchdog.pulse(format!("the heart of runtime {number}"));
             host::heart(world, pulse.clone());
             hearts.push(pulse);
+            if asked.classes.has(Class::Elsewhere) {
+                let (random, acting) = (Random::new(random.next()), &acting);
+                scope.spawn(move || host::steal(world, random, || n(acting) > 0));
+            }
             for thread in 0..threads {
-                let (random, worlds) = (Random::new(random.next()), &worlds);
+                let (random, worlds, acting) = (Random::new(random.next()), &worlds, &acting);
                 let pulse = watchdog.pulse(format!("thread {thread} of runtime {number}"));
                 scope.spawn(move || {
                     host::act(world, worlds, random, acts, &pulse);
                     pulse.end();
+                    acting.fetch_sub(1, Ordering::SeqCst);
                 });
             }
             if let Some(tokio) = tokio {

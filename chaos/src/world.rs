@@ -1,15 +1,17 @@
 //! [`World`], what all that acts on one runtime shares.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::Thread;
 
 use atropos::kernel::Requested;
-use atropos::{Alias, Context, Handle, Pid, Reference};
+use atropos::{Alias, Handle, Pid, Reference};
 
 use crate::actor::Told;
 use crate::classes::{Class, Classes};
 use crate::ledger::{Ledger, Tracked};
 use crate::random::Random;
+use crate::strangers::Left;
 
 /// Names that actors register.
 pub(crate) const NAMES: usize = 24;
@@ -48,6 +50,11 @@ impl<T> Bag<T> {
         values.get(random.below(values.len().max(1))).map(look)
     }
 
+    /// Looks at all.
+    pub(crate) fn look_at_all(&self, look: impl FnMut(&T)) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(look);
+    }
+
     /// Everything, to be dropped where no lock is held.
     pub(crate) fn empty(&self) -> Vec<T> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
@@ -56,7 +63,7 @@ impl<T> Bag<T> {
 
 /// What is left of runtimes that have ended, and of this one, for whatever lives to use.
 pub(crate) struct Graveyard {
-    pub(crate) contexts: Bag<Context<u64>>,
+    pub(crate) contexts: Bag<Left>,
     pub(crate) pids: Bag<Pid>,
     pub(crate) aliases: Bag<Alias>,
     pub(crate) references: Bag<Reference>,
@@ -77,6 +84,8 @@ pub(crate) struct World {
     pub(crate) aliases: Bag<Alias>,
     /// Requests on their way to another thread or task.
     pub(crate) requests: Bag<Requested<Tracked>>,
+    /// The thread that takes them, once it runs.
+    pub(crate) thief: OnceLock<Thread>,
     pub(crate) graveyard: Arc<Graveyard>,
     /// Whether processes may use Tokio's timers.
     pub(crate) in_tokio: bool,

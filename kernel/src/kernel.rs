@@ -155,7 +155,7 @@ impl Kernel {
             table: Table::with_generations(limit, options.cores, generations.0, generations.1),
             names: Names::new(options.limits.names),
             references: options.references.clone().unwrap_or_default(),
-            idle: Idle::new(),
+            idle: Idle::new(barrier != Barrier::Alone),
             nodes: Budget::new(options.limits.nodes),
             depot: Arc::default(),
             timers_by_proxy: Budget::new(options.limits.timers),

@@ -52,6 +52,8 @@ pub enum Mutation {
     /// An answerer that has claimed the sleeping process that asks takes the cell to be its own, and stores where it has to
     /// exchange.
     TakesTheSleepersCell,
+    /// Who takes off a timer that was never on its wheel does not say so to who is about to put it there.
+    ForgetsTheRefused,
     /// Who has claimed a process that does not die of it forgets to queue it.
     ForgetsTheClaimed,
     /// A process that is doomed to die in a slice of its own looks alive to those who ask until then.

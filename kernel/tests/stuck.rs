@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use atropos_kernel::{Core, Cx, Host, Options, Pid, Ran, Reason, Resumed, SpawnOptions};
+use atropos_kernel::{Core, Cx, Dest, Host, Options, Pid, Ran, Reason, Resumed, SpawnOptions};
 
 use common::{Stage, Stepped, does, yields};
 
@@ -128,6 +128,45 @@ fn n10_the_timers_of_a_stuck_core_are_fired() {
         assert!(latest <= 5 * MILLISECOND, "late by {latest} ns, the other core busy: {busy}");
         drop(stage);
     }
+}
+
+/// A destructor that blocks, of a timer's message that nobody receives: its core drops it between two slices.
+#[test]
+fn n10_a_core_that_drops_a_timers_message_is_looked_after() {
+    struct Blocks(Arc<Stepped>, Others, Arc<[AtomicUsize; 2]>);
+    impl Drop for Blocks {
+        fn drop(&mut self) {
+            blocks(&self.0, &self.1, 20);
+            let [told, seen] = &*self.2;
+            seen.store(told.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
+    let mut stage = stage(2);
+    let others: Others = Arc::new(Mutex::new(stage.cores.drain(1..).collect()));
+    let counters: Arc<[AtomicUsize; 2]> = Arc::default();
+    let told = counters.clone();
+    let waits = does(move |cx: &Cx<'_, ()>| {
+        while cx.receive().is_some() {
+            told[0].fetch_add(1, Ordering::Relaxed);
+        }
+        Resumed::Wait
+    });
+    let target = stage.host().spawn(&SpawnOptions::new(), waits).unwrap().pid;
+    let mut message = Some(Blocks(stage.world.clone(), others.clone(), counters.clone()));
+    let starts = does(move |cx: &Cx<'_, ()>| {
+        if let Some(message) = message.take() {
+            cx.send_after(Dest::Name("nobody"), Duration::from_millis(1), message).unwrap();
+            cx.send_after(target, Duration::from_millis(5), ()).unwrap();
+        }
+        Resumed::Wait
+    });
+    stage.host().spawn(&SpawnOptions::new().core(0), starts).unwrap();
+    let _ = stage.cores[0].run(64);
+    stage.world.now.fetch_add(2 * MILLISECOND, Ordering::Relaxed);
+    let _ = stage.cores[0].run(64);
+    assert_eq!(counters[1].load(Ordering::Relaxed), 1, "its core's other timer has come while it blocked");
+    stage.cores.append(&mut others.lock().unwrap());
 }
 
 /// What the body has done itself, just before it blocks: a timer started, one cancelled, a process woken that lies in the next-up slot, and
@@ -308,4 +347,17 @@ fn n10_the_watch_is_one_cores_and_ends() {
     assert_eq!(stage.world.wakes.load(Ordering::Relaxed), wakes + 2, "and one for the watch");
     let watcher = [0, 2].into_iter().find(|core| !stage.kernel.is_idle(*core)).expect("it is claimed");
     assert!(watches(stage.cores[watcher].run(1)));
+}
+
+/// The core that has the watch ends: another idle one is woken, and has it.
+#[test]
+fn n10_the_watch_outlives_the_core_that_has_it() {
+    let mut stage = stage(3);
+    stage.host().spawn(&SpawnOptions::new().core(1), yields(Arc::default())).unwrap();
+    assert_eq!(stage.cores[1].run(1), Ran::Worked);
+    assert!(matches!(stage.cores[2].run(1), Ran::Idle { until: Some(_) }), "it has the watch");
+    assert_eq!(stage.cores[0].run(1), Ran::Idle { until: None });
+    drop(stage.cores.pop());
+    assert!(!stage.kernel.is_idle(0), "it is woken");
+    assert!(matches!(stage.cores[0].run(1), Ran::Idle { until: Some(_) }), "and has the watch");
 }

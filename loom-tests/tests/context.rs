@@ -1,5 +1,8 @@
 //! Contexts: a process's context keeps its memory, and nothing else, until it is dropped, in its process's own slice or anywhere
 //! (`process/header`, P5). Issue 14, 2.
+//!
+//! So its address is an identity: what would be taken for another process is memory that was freed while there was a context,
+//! and what uses that is seen here (`host`).
 #![cfg(loom)]
 
 use std::future::poll_fn;
@@ -7,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
-use atropos_kernel::internals::life;
-use atropos_kernel::{Context, Core, Host, Kernel, Reason, SpawnOptions};
+use atropos_kernel::internals::{life, name};
+use atropos_kernel::{Context, Core, Host, Kernel, Pid, Reason, SpawnOptions};
 use atropos_loom::host::{core, kernel, member};
 use atropos_loom::{model, mutant};
 use loom::thread;
@@ -33,7 +36,7 @@ impl Drop for Counted {
 type Left = Arc<Mutex<(Option<Context<()>>, Option<Waker>)>>;
 
 /// A process that leaves its context (or keeps it, and leaves a waker), and ends when it is sent something.
-fn process(kernel: &Arc<Kernel>, core: &mut Core, keeps: bool) -> (Left, Arc<AtomicUsize>) {
+fn process(kernel: &Arc<Kernel>, core: &mut Core, keeps: bool) -> (Pid, Left, Arc<AtomicUsize>) {
     let ours = member(kernel);
     let (left, drops) = (Left::default(), Arc::new(AtomicUsize::new(0)));
     let (place, why) = (left.clone(), Counted(drops.clone()));
@@ -56,14 +59,25 @@ fn process(kernel: &Arc<Kernel>, core: &mut Core, keeps: bool) -> (Left, Arc<Ato
     let pid = Host::new(kernel, &ours).spawn_async(&SpawnOptions::new().core(0), body).unwrap().pid();
     let _ = core.run(2);
     Host::new(kernel, &ours).send(pid, ()).unwrap();
-    (left, drops)
+    (pid, left, drops)
 }
 
 /// The process dies, and its kernel goes, while another thread does something with what it has left.
 fn die_under(keeps: bool, act: fn(Left)) {
+    die(keeps, false, act);
+}
+
+/// As [`die_under`]. `early`: it is noted that the context's share goes with the table's, while there is the context.
+fn die(keeps: bool, early: bool, act: fn(Left)) {
     let (kernel, _) = kernel(1, 2);
     let mut core = core(&kernel, 0);
-    let (left, drops) = process(&kernel, &mut core, keeps);
+    let (pid, left, drops) = process(&kernel, &mut core, keeps);
+    if early {
+        let ours = member(&kernel);
+        let guard = ours.pin();
+        // SAFETY: none: that it is not gone is what the mutant is about.
+        unsafe { name::find(&kernel, pid, &guard).unwrap().context_is_gone() };
+    }
     let lives = life::of(&kernel);
     let other = thread::spawn(move || act(left));
     let _ = core.run(4);
@@ -91,6 +105,7 @@ fn protocol() {
 
 #[test]
 fn mutants() {
+    mutant("context, its share given up too early", Some(2), || die(false, true, |left| drop(take(&left))));
     mutant("context, never dropped", Some(2), || die_under(false, |left| std::mem::forget(take(&left))));
     mutant("context, dropped twice", Some(2), || {
         die_under(false, |left| {

@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atropos_kernel::internals::custody::{Barrier, Custody, Real, Steps};
-use atropos_kernel::{Core, Cx, Host, Kernel, Limits, Options, Pid, Ran, Reason, Received, Resumed, SpawnOptions};
+use atropos_kernel::internals::mutate::Mutation;
+use atropos_kernel::{
+    Asked, Core, Cx, Host, Kernel, Limits, Options, Pid, Ran, Reason, Received, Resumed, SpawnOptions,
+};
 use atropos_loom::host::{Canary, Outcomes, Still, body, core, member, rescuing};
 use atropos_loom::mutant;
 use loom::cell::UnsafeCell;
@@ -101,6 +104,8 @@ impl Steps for NeverHonours {
 
 /// What a slice must last for.
 const AFTER: u64 = 1 << 20;
+/// What is not due in a model.
+const TICKS: u64 = 1 << 40;
 
 /// A stuck body's own doings.
 #[derive(Clone, Copy)]
@@ -189,6 +194,66 @@ fn stuck(outcomes: &Outcomes, what: Does) {
     }
 }
 
+/// Issue 14, 10 and 21: core 0 is in a slice, whose body receives, and so meets a timer that was started for it elsewhere: its core puts
+/// that on its wheel. Meanwhile another thread cancels the timer by its reference, and core 1 settles what was cancelled.
+/// The wheel has nothing of it afterwards (`sched/local`, H4).
+fn cancelled_ahead(mutation: Option<Mutation>) {
+    let limits = Limits { processes: 2, names: 1, timers: 1, nodes: 16, kept: 0 };
+    let (kernel, world): (Arc<Kernel>, Arc<Still>) =
+        rescuing(Options { cores: 2, limits, mutation, ..Options::default() }, AFTER);
+    world.pass(AFTER);
+    let (mut one, other) = (core(&kernel, 0), core(&kernel, 1));
+    let other = Arc::new(Mutex::new(Some(other)));
+    let ((canary, ends), (next, next_ends)) = (Canary::new(), Canary::new());
+    let (given, stands, in_body) = (other.clone(), world.clone(), kernel.clone());
+    let (mut canary, mut next) = (Some(canary), Some(next));
+    let stuck = body(move |cx: &Cx<'_, Canary>| {
+        let pid = cx.pid();
+        let Some(canary) = canary.take() else {
+            while cx.receive().is_some() {}
+            if let Some(next) = next.take() {
+                // There is room for one: the wheel has nothing of the first.
+                cx.send_after(pid, Duration::from_nanos(10), next).expect("the wheel is empty");
+            }
+            return Resumed::Wait;
+        };
+        let mut core = given.lock().unwrap().take().unwrap();
+        let theirs = in_body.clone();
+        let (ours, timer) = thread::spawn(move || {
+            let ours = member(&theirs);
+            let timer = Host::new(&theirs, &ours)
+                .behalf(pid, |behalf| behalf.send_after(pid, Duration::from_nanos(TICKS), canary).unwrap());
+            (ours, timer)
+        })
+        .join()
+        .unwrap();
+        // It sees the slice, and that it lasts.
+        assert_ne!(core.run(1), Ran::Worked);
+        assert_ne!(core.run(1), Ran::Worked);
+        stands.pass(2 * AFTER);
+        let theirs = in_body.clone();
+        let rescues = thread::spawn(move || {
+            let cancelled = Host::new(&theirs, &ours).behalf(pid, |behalf| behalf.cancel_timer(timer).unwrap());
+            assert!(matches!(cancelled, Asked::Known(Some(_))), "it is still to come");
+            let _ = core.run(1);
+            core
+        });
+        assert!(cx.receive().is_none(), "nothing is due");
+        *given.lock().unwrap() = Some(rescues.join().unwrap());
+        Resumed::Yield
+    });
+    let ours = member(&kernel);
+    let pid: Pid = Host::new(&kernel, &ours).spawn(&SpawnOptions::new().core(0), stuck).unwrap().pid;
+    for _ in 0..3 {
+        let _ = one.run(1);
+    }
+    assert_eq!(ends.load(Ordering::Relaxed), 1, "given back");
+    let mut core: Core = other.lock().unwrap().take().unwrap();
+    assert!(Host::new(&kernel, &ours).exit(pid, Reason::KILL).unwrap());
+    let _ = (one.run(4), core.run(4), one.run(4));
+    assert_eq!((next_ends.load(Ordering::Relaxed), kernel.nodes_used()), (1, 0), "freed");
+}
+
 #[test]
 fn protocol() {
     Outcomes::model("custody: owner, rescuer", None, 4, one_rescuer::<Real>);
@@ -198,6 +263,7 @@ fn protocol() {
 #[test]
 fn timers() {
     Outcomes::model("custody: a stuck body cancels", Some(2), 2, |outcomes| stuck(outcomes, Does::Cancels));
+    atropos_loom::model("custody: a timer is cancelled ahead of its wheel", Some(2), || cancelled_ahead(None));
     atropos_loom::model("custody: a stuck body starts", Some(2), || stuck(&Outcomes::default(), Does::Starts));
 }
 
@@ -205,5 +271,8 @@ fn timers() {
 fn mutants() {
     mutant("custody, no barriers", Some(2), || one_rescuer::<NoBarriers>(&Outcomes::default()));
     mutant("custody, the rescuer does not look", Some(2), || one_rescuer::<NeverLooks>(&Outcomes::default()));
+    mutant("custody, who takes off a timer ahead says nothing", Some(2), || {
+        cancelled_ahead(Some(Mutation::ForgetsTheRefused));
+    });
     mutant("custody, the owner does not look", Some(2), || one_rescuer::<NeverHonours>(&Outcomes::default()));
 }

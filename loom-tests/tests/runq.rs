@@ -323,7 +323,7 @@ enum Looks {
 /// A core that runs out of work, and a producer that adds some: the core does not sleep on it. `announce_first`: it does its
 /// first step before it looks at what the other has done.
 fn park_or_push(announce_first: bool, looks: Looks) {
-    let (idle, inbox, nodes) = (Arc::new(Idle::new()), Arc::new(Inbox::new()), Nodes::new(1));
+    let (idle, inbox, nodes) = (Arc::new(Idle::new(false)), Arc::new(Inbox::new()), Nodes::new(1));
     let woken = Arc::new(AtomicBool::new(false));
     let producer = {
         let (idle, inbox, nodes, woken) = (idle.clone(), inbox.clone(), nodes.clone(), woken.clone());
@@ -376,7 +376,7 @@ fn park_or_push(announce_first: bool, looks: Looks) {
 
 /// Two producers, two sleepers: a sleeper is claimed once.
 fn one_wake_each() {
-    let idle = Arc::new(Idle::new());
+    let idle = Arc::new(Idle::new(false));
     idle.announce(0);
     idle.announce(1);
     let other = idle.clone();

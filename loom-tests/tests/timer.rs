@@ -11,6 +11,7 @@ use atropos_kernel::internals::hand::{self, Hand};
 use atropos_kernel::internals::name;
 use atropos_kernel::internals::signal::node::Counted;
 use atropos_kernel::internals::timer::record::{Real, Steps, Target, TimerHead};
+use atropos_kernel::internals::timer::wheel::Wheel;
 use atropos_kernel::{
     Core, Cx, Host, Kernel, Limits, Options, Pid, Reason, Received, Reference, Resumed, SpawnOptions,
 };
@@ -78,9 +79,19 @@ fn record(hand: &Hand<'_>, target: Pid, canary: Canary) -> NonNull<TimerHead> {
 /// As [`record`], of a timer that is due then.
 fn due_at(hand: &Hand<'_>, target: Pid, canary: Canary, due: u64) -> NonNull<TimerHead> {
     let timer = TimerHead::try_message(hand, Target::Pid(target), due, false, Letter::Due(canary)).unwrap();
+    was_on_a_wheel(timer);
     // SAFETY: new, so ours.
     assert!(unsafe { TimerHead::settle(timer, 0, false) }, "nobody knows it");
     timer
+}
+
+/// Puts a new timer on a wheel, and takes it off.
+fn was_on_a_wheel(timer: NonNull<TimerHead>) {
+    let mut wheel = Wheel::new(0);
+    // SAFETY: new, and removed in the next line.
+    unsafe { wheel.insert(TimerHead::wheel(timer), FIRST) };
+    // SAFETY: put there in the line above.
+    unsafe { wheel.remove(TimerHead::wheel(timer)) };
 }
 
 fn name_of(timer: NonNull<TimerHead>) -> Reference {
@@ -239,6 +250,7 @@ fn target_dies(outcomes: &Outcomes) {
     let timer =
         TimerHead::try_message(&hand::of(&kernel, &ours.pin()), Target::Pid(target), 0, false, Letter::Due(canary))
             .unwrap();
+    was_on_a_wheel(timer);
     // SAFETY: new, so ours.
     assert!(unsafe { TimerHead::settle(timer, 1, true) }, "nobody knows it");
     {
@@ -345,6 +357,7 @@ fn cancel_on_the_way(gives_up_both: bool, outcomes: &Outcomes) {
     )
     .unwrap();
     drop(hand_of_ours);
+    was_on_a_wheel(timer);
     // SAFETY: new, so ours.
     unsafe { TimerHead::counted(timer, Counted::NOT) };
     let (name, shares) = (name_of(timer), Share(timer));

@@ -38,7 +38,7 @@ pub struct Timer {
     letter: u64,
     labelled: bool,
     state: State,
-    /// Its starter was told that it is over.
+    /// Somebody was told that it is over.
     forgotten: bool,
 }
 
@@ -79,7 +79,7 @@ impl Model {
         Ok(())
     }
 
-    /// `cancel_timer` (or, without `cancel`, `read_timer`) said how long a timer of its own had left. To the dying they
+    /// `cancel_timer` (or, without `cancel`, `read_timer`) said how long a timer, of whomever, had left. To the dying they
     /// say nothing, and do nothing.
     pub(super) fn left(
         &mut self,
@@ -111,9 +111,10 @@ impl Model {
         Ok(())
     }
 
-    /// The timers that a process started, the latest first.
-    pub(super) fn timers_of(&self, id: Id) -> Vec<Reference> {
-        self.timers.iter().rev().filter(|timer| timer.starter == id).map(|timer| timer.reference).collect()
+    /// All timers, which any process may cancel and read: first those that this one started; the latest first.
+    pub(super) fn timers_for(&self, id: Id) -> Vec<Reference> {
+        let of = |own: bool| self.timers.iter().rev().filter(move |timer| (timer.starter == id) == own);
+        of(true).chain(of(false)).map(|timer| timer.reference).collect()
     }
 
     /// Messages of timers that may be in a process's queue.

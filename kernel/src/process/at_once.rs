@@ -15,7 +15,7 @@
 //!
 //! Rules:
 //!
-//! - **O1, nothing foreign in another's slice.** [`is_plain`] is true only if the death drops no body, message or timer's message,
+//! - **O1, nothing foreign in another's slice.** [`is_plain`] is true only if the death drops no body, message, timer's message or foreign waker,
 //!   and wakes nothing but processes. It errs to the safe side.
 //! - **O2, no recursion.** A death within a slice starts no other one in it: whatever it kills by links is queued.
 //! - **O3, its own core.** A process that may run only elsewhere is sent a signal.
@@ -78,6 +78,7 @@ fn is_plain(process: &Header) -> bool {
         && private.queue.is_empty()
         && private.timers.is_empty()
         && private.open.is_empty()
+        && private.waiters.is_none()
         && process.watchers.is_empty()
         && process.bound().is_none()
 }

@@ -30,13 +30,13 @@
 //!
 //! **I5, one has the watch.** Where cores look after each other (`sched::lookout`), one idle core at a time has the *watch*: it sleeps for a
 //! bounded time. A core that falls asleep while others are awake takes it if nobody has it; one that has it and
-//! begins to work lays it down and wakes another idle core, if there is one, and so does a core that begins to work and finds that nobody has
-//! it. Who falls asleep announces itself before it looks who is awake, and who begins has taken its bit back before it looks
+//! begins to work, or ends, lays it down and wakes another idle core, if there is one, and so does a core that begins to work
+//! and finds that nobody has it. Who falls asleep announces itself before it looks who is awake, and who begins has taken its bit back before it looks
 //! whether there is a watch, with a SeqCst fence between the two steps on each side: one of them sees the other. Wakers take any
 //! other idle core first, so that the watch stays where it is.
 
 use crate::config::CORE_WORDS;
-use crate::sync::{AtomicUsize, Ordering, PlainAtomicUsize, fence};
+use crate::sync::{AtomicUsize, Ordering, fence};
 
 const BITS: usize = usize::BITS as usize;
 
@@ -45,17 +45,20 @@ const BITS: usize = usize::BITS as usize;
 pub struct Idle {
     words: [AtomicUsize; CORE_WORDS],
     searching: AtomicUsize,
+    /// Cores look after each other.
+    watched: bool,
     /// Who has the watch, and one; 0 for nobody (I5).
-    watch: PlainAtomicUsize,
+    watch: AtomicUsize,
 }
 
 impl Idle {
-    /// Everybody runs.
-    pub fn new() -> Self {
+    /// Everybody runs. `watched`: cores look after each other (I5).
+    pub fn new(watched: bool) -> Self {
         Self {
             words: core::array::from_fn(|_| AtomicUsize::new(0)),
             searching: AtomicUsize::new(0),
-            watch: PlainAtomicUsize::new(0),
+            watched,
+            watch: AtomicUsize::new(0),
         }
     }
 
@@ -97,7 +100,7 @@ impl Idle {
 
     fn claim_any(&self) -> Option<usize> {
         // Relaxed: a preference (I5).
-        match self.watch.load(Ordering::Relaxed) {
+        match if self.watched { self.watch.load(Ordering::Relaxed) } else { 0 } {
             0 => self.claim_other(usize::MAX),
             watch => self.claim_other(watch - 1).or_else(|| self.claim_other(usize::MAX)),
         }
@@ -158,7 +161,7 @@ impl Idle {
 
     /// Whether the core has the watch (I5).
     pub fn has_watch(&self, core: usize) -> bool {
-        self.watch.load(Ordering::Relaxed) == core + 1
+        self.watched && self.watch.load(Ordering::Relaxed) == core + 1
     }
 
     /// Whether no other core has the watch. A hint.
@@ -192,11 +195,16 @@ impl Idle {
         if self.watch.load(Ordering::Relaxed) == 0 { self.claim_any() } else { None }
     }
 
-    /// The core has ended.
-    pub fn ends(&self, core: usize) {
-        if self.has_watch(core) {
-            self.watch.store(0, Ordering::Release);
+    /// The core has ended, and is no sleeper any more: the core that the caller must wake, so that one has the watch. Wait-free.
+    #[must_use = "the core is claimed and sleeps until it is woken"]
+    pub fn ends(&self, core: usize) -> Option<usize> {
+        if !self.has_watch(core) {
+            return None;
         }
+        self.watch.store(0, Ordering::Release);
+        // Pairs with the fence of `announce` (I5).
+        fence(Ordering::SeqCst);
+        self.claim_any()
     }
 
     /// Whether all of so many cores sleep.
@@ -208,6 +216,6 @@ impl Idle {
 
 impl Default for Idle {
     fn default() -> Self {
-        Self::new()
+        Self::new(false)
     }
 }

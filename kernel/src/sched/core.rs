@@ -21,7 +21,7 @@ use crate::reason::Reason;
 use crate::reclaim::Participant;
 use crate::runq::Local;
 use crate::runq::node::RunNode;
-use crate::sched::local::CoreLocal;
+use crate::sched::local::{CoreLocal, Mark};
 use crate::sched::lookout::Lookout;
 use crate::sched::turn::{After, Noted, turn};
 use crate::sync::{Cell, spin_loop};
@@ -66,7 +66,7 @@ pub struct Core {
     /// What it knows of the others.
     lookout: Lookout,
     /// It has not had a slice since it was idle.
-    rested: bool,
+    rested: Cell<bool>,
 }
 
 impl fmt::Debug for Core {
@@ -100,7 +100,7 @@ impl Core {
             seen: Cell::new(false),
             owes: Cell::new(false),
             lookout,
-            rested: true,
+            rested: Cell::new(true),
         }
     }
 
@@ -176,13 +176,7 @@ impl Core {
             let _found = self.lookout.look(self.local.pace.last(), &hand, &self.local);
         }
         let Some(first) = self.next() else { return !fired_all };
-        if core::mem::take(&mut self.rested)
-            && self.lookout.is_on()
-            && let Some(core) = self.kernel.idle.begins(self.local.id())
-        {
-            // It takes the watch (`idle`, I5).
-            self.kernel.world().wake(core);
-        }
+        self.begins();
         // SAFETY: popped from the run queues, so ours (P1); the guard keeps it while the slice has it.
         let slice = Slice::new(hand, &self.local, unsafe { first.as_ref() });
         self.grant(&slice);
@@ -196,6 +190,17 @@ impl Core {
         }
         drop(noted);
         may == 0 || self.local.pace.is_late()
+    }
+
+    /// It is about to run what is foreign: if it has rested, another takes the watch (`idle`, I5).
+    #[inline]
+    fn begins(&self) {
+        if self.rested.replace(false)
+            && self.lookout.is_on()
+            && let Some(core) = self.kernel.idle.begins(self.local.id())
+        {
+            self.kernel.world().wake(core);
+        }
     }
 
     /// Runs slices until one of them panics, so many are over or there is none: a world pays for what survives a panic once
@@ -289,6 +294,8 @@ impl Core {
             return true;
         }
         let now = self.kernel.now();
+        let mark = &self.kernel.cores[self.local.id()].mark;
+        let mut firing = None;
         for fired in 0..FIRES_A_PIN {
             if fired == 1 {
                 self.local.pace.rests();
@@ -297,6 +304,11 @@ impl Core {
                 self.local.tidy_timers();
                 return true;
             };
+            // A message that nobody receives is dropped by this core: others look after it meanwhile (`lookout`, L1).
+            firing.get_or_insert_with(|| {
+                self.begins();
+                Firing::of(mark)
+            });
             // SAFETY: taken off this core's wheel just now.
             unsafe { TimerHead::fire(timer, hand) };
         }
@@ -399,7 +411,7 @@ impl Core {
             return None;
         }
         self.announced = true;
-        self.rested = true;
+        self.rested.set(true);
         let due = self.local.next_due();
         let watch = self.watch_until(now);
         Some(Ran::Idle { until: due.into_iter().chain(watch).min() })
@@ -420,6 +432,22 @@ impl Core {
     }
 }
 
+/// The core fires timers until this goes, also by a panic in a world that contains none.
+struct Firing<'a>(&'a Mark);
+
+impl<'a> Firing<'a> {
+    fn of(mark: &'a Mark) -> Self {
+        mark.fires();
+        Self(mark)
+    }
+}
+
+impl Drop for Firing<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
 impl Drop for Core {
     fn drop(&mut self) {
         if core::mem::take(&mut self.announced) && !self.kernel.idle.retract(self.local.id()) {
@@ -427,7 +455,10 @@ impl Drop for Core {
             self.kernel.work_added();
         }
         self.local.hold_for_good();
-        self.kernel.idle.ends(self.local.id());
+        if let Some(core) = self.kernel.idle.ends(self.local.id()) {
+            // It takes the watch (`idle`, I5).
+            self.kernel.world().wake(core);
+        }
         let guard = self.participant.pin();
         // The wheel ends: its timers are dropped with their messages.
         while let Some(timer) = self.local.pop_timer() {

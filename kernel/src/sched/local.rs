@@ -12,8 +12,11 @@
 //! - **H2, without.** When a rescuer has it, who is woken goes to the inbox, a timer that is started to the
 //!   `arrivals`, and one that is cancelled to the list of those that were cancelled elsewhere. The next process is one that all
 //!   may take; and when there is none, the core says that it has worked, and its driver runs it again. Nobody waits.
-//! - **H3, arrivals first.** Whoever has the wheel puts the arrivals on it before anything else: a timer that is
-//!   cancelled is on the wheel, or was.
+//! - **H3, arrivals first.** Whoever has the wheel puts the arrivals on it before anything else. So a timer that is cancelled is on
+//!   the wheel, or was, or its core is just about to put it there: its reference leads to it before that (`timer::start`).
+//! - **H4, cancelled ahead.** Other threads may cancel a timer, and a rescuer may settle what was cancelled, at that very moment. The rescuer finds a
+//!   timer that has never been on the wheel. It marks the timer as refused, and the wheel's share stays with it; its core, or
+//!   whoever takes the arrivals, finds the mark and gives the share up instead of putting it on the wheel.
 
 use alloc::sync::Arc;
 use core::mem::offset_of;
@@ -35,7 +38,7 @@ use crate::sync::{Cell, Ordering, PlainAtomicBool, PlainAtomicUsize, UnsafeCell,
 use crate::table::{Claim, FreeSlots, NoSlot};
 use crate::timer::arrivals::Arrivals;
 use crate::timer::record::TimerHead;
-use crate::timer::wheel::Wheel;
+use crate::timer::wheel::{TimerNode, Wheel};
 
 /// Timers that are moved ahead at a time.
 const TIDY: usize = 64;
@@ -75,17 +78,40 @@ pub(crate) struct Half {
 impl Half {
     /// Puts the arrivals on the wheel (H3).
     #[cold]
-    fn arrive(&mut self, shared: &CoreShared) {
-        // SAFETY: started, and not yet on a wheel; the wheel's share keeps it.
-        shared.arrivals.take(|node, due| unsafe { self.wheel.insert(node, due) });
+    fn arrive(&mut self, shared: &CoreShared, pool: &Pool) {
+        // SAFETY: started, and not yet on a wheel; the wheel's share comes with it.
+        shared.arrivals.take(|node, due| unsafe { self.put_on(node, due, pool) });
+    }
+
+    /// Puts a timer on the wheel, unless it was cancelled ahead of this (H4).
+    ///
+    /// # Safety
+    /// The timer has not been on a wheel, and the wheel's share comes with it.
+    #[inline]
+    unsafe fn put_on(&mut self, node: NonNull<TimerNode>, due: u64, pool: &Pool) {
+        // SAFETY: live by the wheel's share.
+        if unsafe { node.as_ref() }.is_refused() {
+            // SAFETY: by contract.
+            return unsafe { Self::give_up_refused(node, pool) };
+        }
+        // SAFETY: by contract; the wheel's share keeps it.
+        unsafe { self.wheel.insert(node, due) };
+    }
+
+    /// # Safety
+    /// As for [`Half::put_on`].
+    #[cold]
+    unsafe fn give_up_refused(node: NonNull<TimerNode>, pool: &Pool) {
+        // SAFETY: by contract.
+        unsafe { TimerHead::give_up(TimerHead::of_wheel(node), Some(pool)) };
     }
 
     /// Takes off the timers that were cancelled elsewhere.
     pub(super) fn settle(&mut self, shared: &CoreShared, pool: &Pool) {
-        // In this order: what was cancelled had arrived.
+        // In this order: what was cancelled had arrived, or has not been put anywhere yet (H4).
         let cancelled = shared.cancelled.take();
         if !shared.arrivals.is_empty() {
-            self.arrive(shared);
+            self.arrive(shared, pool);
         }
         for timer in cancelled {
             // SAFETY: pushed by a canceller with the wheel's share.
@@ -98,9 +124,15 @@ impl Half {
     unsafe fn take_off(&mut self, timer: NonNull<TimerHead>, pool: &Pool) {
         let node = TimerHead::wheel(timer);
         // SAFETY: live by the wheel's share, and the wheel is ours.
-        if unsafe { node.as_ref() }.is_on_wheel() {
+        let inner = unsafe { node.as_ref() };
+        if inner.is_on_wheel() {
             // SAFETY: on the wheel.
             unsafe { self.wheel.remove(node) };
+        } else if !inner.was_put() {
+            // SAFETY: live by the wheel's share.
+            if !unsafe { timer.as_ref() }.kernel().mutated(Mutation::ForgetsTheRefused) {
+                return inner.refuse();
+            }
         }
         // SAFETY: by contract.
         unsafe { TimerHead::give_up(timer, Some(pool)) };
@@ -138,7 +170,7 @@ impl CoreShared {
     }
 }
 
-/// A note of what a core runs: the slot's index and one, 0 for nothing; and how many slices it
+/// A note of what a core runs: the slot's index and one, 0 for nothing, [`FIRING`] while it fires timers; and how many slices it
 /// has begun. Written by the core by plain stores, read by anybody as a hint.
 #[derive(Debug, Default)]
 pub(crate) struct Mark {
@@ -146,7 +178,15 @@ pub(crate) struct Mark {
     slot: PlainAtomicUsize,
 }
 
+/// No slot's index and one: there are fewer slots.
+const FIRING: usize = usize::MAX;
+
 impl Mark {
+    /// The core fires timers, between two slices: a message that nobody receives is dropped there.
+    pub(crate) fn fires(&self) {
+        self.slot.store(FIRING, Ordering::Relaxed);
+    }
+
     /// A slice of the process begins.
     pub(crate) fn enter(&self, pid: Pid) {
         // Relaxed: a hint. One writer, so no read-modify-write.
@@ -154,12 +194,12 @@ impl Mark {
         self.slot.store(pid.index() as usize + 1, Ordering::Relaxed);
     }
 
-    /// The slice is over.
+    /// The slice is over, or the timers have been fired.
     pub(crate) fn leave(&self) {
         self.slot.store(0, Ordering::Relaxed);
     }
 
-    /// How many slices it has begun, and whether one is under way.
+    /// How many slices it has begun, and whether one is under way, or timers are being fired.
     pub(crate) fn progress(&self) -> (usize, bool) {
         (self.slices.load(Ordering::Relaxed), self.slot.load(Ordering::Relaxed) != 0)
     }
@@ -167,7 +207,7 @@ impl Mark {
     /// The number of the running slice, and the index of its process's slot.
     pub(crate) fn read(&self) -> Option<(usize, u32)> {
         let slot = self.slot.load(Ordering::Relaxed);
-        (slot != 0).then(|| (self.slices.load(Ordering::Relaxed), slot as u32 - 1))
+        (slot != 0 && slot != FIRING).then(|| (self.slices.load(Ordering::Relaxed), slot as u32 - 1))
     }
 }
 
@@ -303,7 +343,7 @@ impl CoreLocal {
     fn wheel<R>(&self, f: impl FnOnce(&mut Half) -> R) -> Option<R> {
         self.half(|half| {
             if self.barrier != Barrier::Alone && !self.shared().arrivals.is_empty() {
-                half.arrive(self.shared());
+                half.arrive(self.shared(), &self.pool);
             }
             f(half)
         })
@@ -506,7 +546,7 @@ impl CoreLocal {
         // SAFETY: shared, so live.
         let due = unsafe { timer.as_ref() }.due;
         // SAFETY: by contract.
-        if self.wheel(|half| unsafe { half.wheel.insert(node, due) }).is_none() {
+        if self.wheel(|half| unsafe { half.put_on(node, due, &self.pool) }).is_none() {
             // SAFETY: by contract; it is on no wheel yet (H2).
             unsafe { self.shared().arrivals.push(node, due) };
         }
@@ -562,5 +602,63 @@ impl CoreLocal {
     /// When the wheel wants to be looked at.
     pub(crate) fn next_due(&self) -> Option<u64> {
         self.wheel(|half| half.wheel.next_due()).flatten()
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use crate::kernel::Options;
+    use crate::reclaim::Domain;
+    use crate::timer::record::Target;
+    use crate::world::{Here, World};
+    use core::ptr;
+
+    struct Nowhere;
+
+    // SAFETY: nothing runs in it.
+    unsafe impl World for Nowhere {
+        fn now(&self) -> u64 {
+            0
+        }
+        fn wake(&self, _: usize) {}
+        fn here(&self) -> fn() -> *const Here {
+            || ptr::null()
+        }
+    }
+
+    /// Issue 14, 10 and 21: a timer is cancelled by its reference, and what was cancelled is settled, when the reference leads to the timer
+    /// already and its core has not put it on the wheel yet (H4). It never comes there.
+    #[test]
+    fn n10_a_timer_that_is_cancelled_ahead_never_comes_to_the_wheel() {
+        let options = Options { limits: Limits { nodes: 4, ..Limits::default() }, ..Options::default() };
+        let kernel = Kernel::new(options, Domain::new(), Arc::new(Nowhere));
+        // SAFETY: made once, of a kernel that outlives it.
+        let core = unsafe { CoreLocal::new(0, &kernel, 1, &kernel.options.limits, kernel.depot.clone()) };
+        let participant = kernel.register();
+        let guard = participant.pin();
+        let (here, elsewhere) = (kernel.hand(&guard, Some(&core)), kernel.hand(&guard, None));
+        for arrives in [false, true] {
+            let nobody = Target::Pid(Pid::new(0, 1).expect("a pid"));
+            let timer = TimerHead::try_message(&here, nobody, 1 << 30, false, ()).expect("memory");
+            // SAFETY: live.
+            let reference = unsafe { timer.as_ref() }.reference;
+            // SAFETY: new, so ours.
+            assert!(unsafe { TimerHead::settle(timer, 0, false) });
+            assert_eq!(TimerHead::cancel_named(reference, &elsewhere), Some(1 << 30));
+            core.drain_cancelled();
+            if arrives {
+                // SAFETY: on no wheel; the wheel's share goes with it.
+                unsafe { core.shared().arrivals.push(TimerHead::wheel(timer), 1 << 30) };
+                let _settled = core.half(|half| half.settle(core.shared(), &core.pool));
+            } else {
+                // SAFETY: new; the wheel's share goes with it.
+                unsafe { core.start(timer) };
+            }
+            assert_eq!(core.timers(), 0, "it is not on the wheel");
+            // SAFETY: the starter's share.
+            unsafe { TimerHead::give_up(timer, None) };
+            assert_eq!(kernel.nodes_used(), 0, "freed");
+        }
     }
 }

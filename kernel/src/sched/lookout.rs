@@ -4,7 +4,8 @@
 //! core only: what is due on the wheel of its core is fired by another core, and whoever is queued there runs elsewhere.
 //!
 //! - **L1, who is stuck.** A core whose note ([`super::local::Mark`]) says the same slice as [`crate::World::rescues_after`]
-//!   ago. Each core remembers what it has seen of the others.
+//!   ago; or that it fires timers, as it did then: a message that nobody receives is dropped there, by its own destructor. Each
+//!   core remembers what it has seen of the others.
 //! - **L2, what is done.** The rescuer takes the private half of the stuck core (`custody`), settles its wheel, takes off what is due
 //!   and decides it (`timer::record`: the word says FIRED from then on, so that whoever cancels comes too late), puts the process in the
 //!   next-up slot and what has overflowed where all can see them, and gives the half back. Only then it delivers the timers, which

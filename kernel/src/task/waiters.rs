@@ -25,7 +25,6 @@ use core::task::Waker;
 
 use crate::cx::Slice;
 use crate::hand::Hand;
-use crate::kernel::Kernel;
 use crate::memory::{self, NoMemory};
 use crate::pid::Reference;
 use crate::process::header::Header;
@@ -212,8 +211,8 @@ pub(crate) fn listen(
     let known = private(slice).waiters.as_mut().and_then(|waiters| waiters.find(raw));
     // SAFETY: found, so live; nothing foreign runs in `will_wake`.
     let known = known.is_some_and(|record| unsafe { record.as_ref() }.waker.will_wake(waker));
-    // Foreign, and before anything is changed: a panic of the clone leaves all as it was.
-    let fresh = (!known).then(|| waker.clone());
+    // Foreign. Nothing is changed so far.
+    let fresh = if known { None } else { Some(waker.clone()) };
     if let On::Line(place) = on {
         // SAFETY: by contract shared.
         unsafe { place.as_ref() }.shares().add();
@@ -221,8 +220,7 @@ pub(crate) fn listen(
     let fresh = match fresh {
         None => None,
         Some(waker) => {
-            let record = Waiter { joint: Joint::new(), key: raw, on, waker };
-            Some(memory::try_new(record).map_err(|record| {
+            Some(memory::try_new(Waiter { joint: Joint::new(), key: raw, on, waker }).map_err(|record| {
                 if let On::Line(place) = record.on {
                     // SAFETY: added above.
                     unsafe { room::Waiter::give_up(place) };
@@ -292,7 +290,7 @@ pub(crate) fn wake(slice: &Slice<'_>) {
     };
     let mut due = Leaving(due);
     while let Some(waker) = due.next() {
-        call(slice.hand.kernel, waker, Waker::wake);
+        call(&slice.hand, waker, Waker::wake);
     }
 }
 
@@ -312,13 +310,12 @@ fn drop_all(waiters: Waiters, hand: &Hand<'_>) {
         let mut leaving = Leaving(set);
         leaving.0.forget_index();
         while let Some(waker) = leaving.next() {
-            call(hand.kernel, waker, drop);
+            call(hand, waker, drop);
         }
     }
 }
 
 /// Foreign code, whose panic is no reason not to go on.
-fn call(kernel: &Kernel, waker: Waker, with: impl Fn(Waker)) {
-    let mut waker = Some(waker);
-    kernel.contain(&mut || waker.take().into_iter().for_each(&with));
+fn call(hand: &Hand<'_>, waker: Waker, with: impl FnOnce(Waker)) {
+    hand.contain(|| with(waker));
 }

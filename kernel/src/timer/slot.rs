@@ -102,7 +102,8 @@ pub(crate) enum Was {
 impl Slot {
     fn new(index: u32) -> Self {
         Self {
-            word: AtomicU32::new(0),
+            // Over: a name of generation 0, which nobody is given but anybody can make up, leads to no timer.
+            word: AtomicU32::new(CANCELLED),
             index,
             link: AtomicPtr::new(ptr::null_mut()),
             kernel: AtomicPtr::new(ptr::null_mut()),

@@ -46,6 +46,10 @@ pub struct TimerNode {
     prev: Cell<*mut TimerNode>,
     due: Cell<u64>,
     place: Cell<u16>,
+    /// It has been put on a wheel.
+    was_put: Cell<bool>,
+    /// It is not to be put on a wheel any more.
+    refused: Cell<bool>,
 }
 
 impl TimerNode {
@@ -56,6 +60,8 @@ impl TimerNode {
             prev: Cell::new(ptr::null_mut()),
             due: Cell::new(0),
             place: Cell::new(NOWHERE),
+            was_put: Cell::new(false),
+            refused: Cell::new(false),
         }
     }
 }
@@ -64,6 +70,22 @@ impl TimerNode {
     /// Whether it is on a wheel. For the wheel's owner.
     pub fn is_on_wheel(&self) -> bool {
         self.place.get() != NOWHERE
+    }
+
+    /// Whether it has been put on a wheel. For the wheel's owner.
+    pub(crate) fn was_put(&self) -> bool {
+        self.was_put.get()
+    }
+
+    /// It is not to be put on the wheel: it was taken off before. For the wheel's owner.
+    pub(crate) fn refuse(&self) {
+        self.refused.set(true);
+    }
+
+    /// Whether it is not to be put on the wheel. For the wheel's owner.
+    #[inline]
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused.get()
     }
 
     /// It will be put on a wheel, and is due then; see `arrivals`.
@@ -169,6 +191,7 @@ impl Wheel {
         let inner = unsafe { node.as_ref() };
         // Checked always: two slots would lead to it, and one of them to freed memory.
         assert_eq!(inner.place.get(), NOWHERE, "a timer is on one wheel");
+        inner.was_put.set(true);
         inner.due.set(tick);
         self.len += 1;
         let differ = u64::BITS - (tick ^ self.now).leading_zeros();

@@ -155,7 +155,7 @@ impl Actor {
     }
 
     fn time_left(&self, cx: &Me<'_>, me: Id, number: u8, cancel: bool) {
-        let timers = self.stage.judge().model.timers_of(me);
+        let timers = self.stage.judge().model.timers_for(me);
         let Some(index) = usize::from(number).checked_rem(timers.len()) else { return };
         let timer = timers[index];
         let left = if cancel { cx.cancel_timer(timer) } else { cx.read_timer(timer) };

@@ -24,6 +24,7 @@ use core::mem::{MaybeUninit, needs_drop, offset_of};
 use core::ptr::NonNull;
 
 use crate::hand::Hand;
+use crate::kernel::Kernel;
 use crate::list::{Listed, Place};
 use crate::memory::pool::{self, Pool};
 use crate::monitor::Object;
@@ -380,6 +381,12 @@ impl TimerHead {
     fn slot(&self) -> &Slot {
         // SAFETY: the record's own until its last share is given up; slots live as long as the kernel.
         unsafe { self.slot.as_ref() }
+    }
+
+    /// The kernel whose timer it is.
+    pub(crate) fn kernel(&self) -> &Kernel {
+        // SAFETY: it outlives its nodes (`Budget::node`), of which the record is one.
+        unsafe { &*self.slot().kernel() }
     }
 
     /// Whom it is for.

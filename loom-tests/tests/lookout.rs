@@ -1,0 +1,266 @@
+//! The watch over cores that do not let go: as long as one is at work, one of those that sleep has the watch, whoever falls
+//! asleep, begins, gives it up or ends at that moment (`runq/idle`, I5); and what lies with such a core is run once, by its rescuer or
+//! by itself (`sched/lookout`, L2). Issue 14, 9 and 10.
+#![cfg(loom)]
+
+use std::ptr::NonNull;
+
+use atropos_kernel::internals::custody::{Barrier, Custody};
+use atropos_kernel::internals::runq::idle::Idle;
+use atropos_kernel::internals::runq::node::RunNode;
+use atropos_kernel::internals::runq::{Local, Real, Shared};
+use atropos_loom::{model, mutant};
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread;
+
+/// What is wrong.
+#[derive(Clone, Copy, PartialEq)]
+enum Slip {
+    None,
+    /// Who falls asleep looks who is awake before it announces itself.
+    LooksFirst,
+    /// Who begins looks whether there is a watch before it takes its bit back.
+    BeginsFirst,
+    /// Core 0 lays the watch down and wakes nobody.
+    WakesNobody,
+    /// Who gives the watch up does not look again who is awake.
+    GivesUp,
+}
+
+/// What a core does.
+#[derive(Clone, Copy, PartialEq)]
+enum Does {
+    /// It sleeps all the time.
+    Sleeps,
+    /// It is awake, and falls asleep.
+    FallsAsleep,
+    /// It sleeps, and begins to work, for good.
+    Begins,
+    /// It has had nothing to see for long.
+    GivesUp,
+    /// It has been dropped, asleep.
+    Ends,
+}
+
+struct Scene {
+    idle: Idle,
+    claims: Vec<AtomicUsize>,
+    slip: Slip,
+}
+
+impl Scene {
+    fn wakes(&self, claimed: Option<usize>) {
+        if let Some(core) = claimed {
+            // Relaxed: it must not order what the kernel does not.
+            self.claims[core].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn falls_asleep(&self, core: usize) {
+        let cores = self.claims.len();
+        if self.slip == Slip::LooksFirst {
+            let _ = self.idle.takes_watch(core, cores);
+            return self.idle.announce(core);
+        }
+        self.idle.announce(core);
+        let _ = self.idle.takes_watch(core, cores);
+    }
+
+    fn does(&self, core: usize, what: Does) {
+        match what {
+            Does::Sleeps => {}
+            Does::FallsAsleep => self.falls_asleep(core),
+            Does::Begins if self.slip == Slip::BeginsFirst => {
+                self.wakes(self.idle.begins(core));
+                self.idle.retract(core);
+            }
+            Does::Begins => {
+                self.idle.retract(core);
+                let claimed = self.idle.begins(core);
+                if self.slip == Slip::WakesNobody && core == 0 {
+                    // As if it had not been claimed: nobody is woken.
+                    claimed.into_iter().for_each(|core| self.idle.announce(core));
+                } else {
+                    self.wakes(claimed);
+                }
+            }
+            Does::GivesUp if self.slip == Slip::GivesUp => {
+                if self.idle.ends(core) == Some(core) {
+                    self.idle.announce(core);
+                }
+            }
+            Does::GivesUp => _ = self.idle.resigns(core, self.claims.len()),
+            Does::Ends => {
+                self.idle.retract(core);
+                self.wakes(self.idle.ends(core));
+            }
+        }
+    }
+
+    /// When all is quiet: who has been woken has looked, found nothing to do and gone to sleep. Somebody has the watch.
+    fn assert_watched(&self, acts: &[Does]) {
+        for (core, what) in acts.iter().enumerate() {
+            let claims = self.claims[core].load(Ordering::Relaxed);
+            assert!(claims <= 1, "claimed once");
+            if claims > 0 && matches!(what, Does::Sleeps | Does::FallsAsleep | Does::GivesUp) {
+                assert!(!self.idle.retract(core), "claimed");
+                self.falls_asleep(core);
+            }
+        }
+        let mut asleep = (0..acts.len()).filter(|core| self.idle.contains(*core)).peekable();
+        assert!(asleep.peek().is_none() || asleep.any(|core| self.idle.has_watch(core)), "nobody has the watch");
+    }
+}
+
+/// Each core does something at the same time, core 0 in this thread. `watch`: who has it in the beginning, while a core that is
+/// not in the model was at work.
+fn watched(slip: Slip, watch: Option<usize>, acts: &'static [Does]) {
+    let claims = acts.iter().map(|_| AtomicUsize::new(0)).collect();
+    let scene = Arc::new(Scene { idle: Idle::new(true), claims, slip });
+    for (core, what) in acts.iter().enumerate() {
+        if *what != Does::FallsAsleep {
+            scene.idle.announce(core);
+        }
+    }
+    if let Some(core) = watch {
+        assert!(scene.idle.takes_watch(core, acts.len() + 1));
+    }
+    let others = acts.iter().enumerate().skip(1).filter(|(_, what)| **what != Does::Sleeps);
+    let others: Vec<_> = others
+        .map(|(core, what)| {
+            let scene = scene.clone();
+            thread::spawn(move || scene.does(core, *what))
+        })
+        .collect();
+    scene.does(0, acts[0]);
+    for other in others {
+        other.join().unwrap();
+    }
+    scene.assert_watched(acts);
+}
+
+use Does::{Begins, Ends, FallsAsleep, GivesUp, Sleeps};
+
+/// Nodes that the model keeps to its end, and how often each was run.
+struct Nodes([(RunNode, AtomicUsize); 3]);
+
+// SAFETY: a node is used by whoever has it (R1), which is what the models check.
+unsafe impl Send for Nodes {}
+// SAFETY: as above.
+unsafe impl Sync for Nodes {}
+
+impl Nodes {
+    fn get(&self, i: usize) -> NonNull<RunNode> {
+        NonNull::from(&self.0[i].0)
+    }
+
+    fn ran(&self, node: NonNull<RunNode>) {
+        let found = self.0.iter().find(|(other, _)| std::ptr::eq(other, node.as_ptr()));
+        let before = found.expect("a node of ours").1.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(before, 0, "it has run");
+    }
+}
+
+/// A core's half, as far as its queues go.
+struct Half {
+    custody: Custody,
+    queues: UnsafeCell<Local>,
+    shared: Shared,
+}
+
+// SAFETY: loom checks every access to the cell, and the rest is atomic.
+unsafe impl Send for Half {}
+// SAFETY: as above.
+unsafe impl Sync for Half {}
+
+impl Half {
+    /// Its owner's next, who does without the half if a rescuer has it.
+    fn next(&self, nodes: &Nodes) -> bool {
+        if !self.custody.enter(Barrier::Both) {
+            let node = self.shared.pop_public();
+            node.into_iter().for_each(|node| nodes.ran(node));
+            return node.is_some();
+        }
+        // SAFETY: the model's claim, which loom checks.
+        let node = self.queues.with_mut(|queues| unsafe { &mut *queues }.pop(&self.shared));
+        self.custody.leave();
+        node.into_iter().for_each(|node| nodes.ran(node));
+        node.is_some()
+    }
+}
+
+/// A core whose body comes back, with one in its next-up slot and one woken from elsewhere, while another core rescues
+/// them, `asking` who has the half; and a thread that wakes one more.
+fn rescue_or_go_on(asking: bool, wakes: bool) {
+    let nodes = Arc::new(Nodes([(); 3].map(|()| (RunNode::new(1), AtomicUsize::new(0)))));
+    let half = Half { custody: Custody::new(), queues: UnsafeCell::new(<Local>::default()), shared: Shared::new() };
+    // SAFETY: this thread is the core.
+    let _ = half.queues.with_mut(|queues| unsafe { (*queues).push_next(&half.shared, nodes.get(0), false) });
+    // SAFETY: the node is ours until it is pushed.
+    unsafe { half.shared.inbox.push(nodes.get(1)) };
+    half.custody.leave();
+    let half = Arc::new(half);
+    let (stuck, found) = (half.clone(), nodes.clone());
+    let rescues = thread::spawn(move || {
+        if asking && !stuck.custody.take(Barrier::Both, || unreachable!("both have fences")) {
+            return;
+        }
+        // SAFETY: taken, or what the mutant is about.
+        stuck.queues.with_mut(|queues| unsafe { &mut *queues }.hand_over(&stuck.shared));
+        stuck.custody.give_back();
+        let (own, mut queues) = (Shared::new(), <Local<Real>>::default());
+        let _ = queues.take_over(&own, &stuck.shared);
+        while let Some(node) = queues.pop(&own) {
+            found.ran(node);
+        }
+    });
+    let wakes = wakes.then(|| {
+        let (half, nodes) = (half.clone(), nodes.clone());
+        // SAFETY: the node is ours until it is pushed.
+        thread::spawn(move || unsafe { half.shared.inbox.push(nodes.get(2)) })
+    });
+    let woken = wakes.is_some();
+    let _ = half.next(&nodes);
+    rescues.join().unwrap();
+    wakes.into_iter().for_each(|wakes| wakes.join().unwrap());
+    while half.next(&nodes) {}
+    for (number, (_, runs)) in nodes.0.iter().enumerate() {
+        assert_eq!(runs.load(Ordering::Relaxed), usize::from(number < 2 || woken), "each runs once");
+    }
+}
+
+#[test]
+fn watch() {
+    model("watch: fall asleep, begin", None, || watched(Slip::None, None, &[FallsAsleep, Begins]));
+    model("watch: give up, begin", None, || watched(Slip::None, Some(0), &[GivesUp, Begins]));
+    model("watch: begin with it, begin, a sleeper", Some(3), || {
+        watched(Slip::None, Some(0), &[Begins, Begins, Sleeps])
+    });
+    model("watch: fall asleep, begin with it", Some(3), || watched(Slip::None, Some(1), &[FallsAsleep, Begins]));
+    model("watch: end with it, begin, a sleeper", Some(3), || watched(Slip::None, Some(0), &[Ends, Begins, Sleeps]));
+    model("watch: fall asleep, begin with it, begin", Some(3), || {
+        watched(Slip::None, Some(1), &[FallsAsleep, Begins, Begins]);
+    });
+    model("watch: fall asleep, fall asleep, begin", Some(3), || {
+        watched(Slip::None, None, &[FallsAsleep, FallsAsleep, Begins]);
+    });
+}
+
+#[test]
+fn rescue() {
+    model("rescue: a core goes on", Some(3), || rescue_or_go_on(true, false));
+    model("rescue: a core goes on, one is woken", Some(2), || rescue_or_go_on(true, true));
+}
+
+#[test]
+fn mutants() {
+    mutant("watch, looked who is awake, then announced", Some(2), || {
+        watched(Slip::LooksFirst, None, &[FallsAsleep, Begins]);
+    });
+    mutant("watch, begun before it is seen", Some(2), || watched(Slip::BeginsFirst, None, &[FallsAsleep, Begins]));
+    mutant("watch, laid down in silence", Some(2), || watched(Slip::WakesNobody, Some(0), &[Begins, Begins, Sleeps]));
+    mutant("watch, given up without another look", Some(2), || watched(Slip::GivesUp, Some(0), &[GivesUp, Begins]));
+    mutant("rescue, without the half", Some(2), || rescue_or_go_on(false, false));
+}
