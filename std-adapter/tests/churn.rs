@@ -2,6 +2,7 @@
 
 mod common;
 
+use atropos::kernel::Limits;
 use atropos::prelude::*;
 
 const ROUNDS: usize = 1_000_000;
@@ -11,7 +12,9 @@ const BOUND: isize = 128 * 1024;
 
 /// Does something to a waiting process, again and again, and sees that memory does not grow.
 fn churn(what: impl Fn(&Context<()>, Pid) + Send + Sync + 'static) {
-    let runtime = Runtime::builder().cores(2).build().expect("threads");
+    // What cores keep of freed memory is no record's: how much it is depends on where the target runs.
+    let limits = Limits { kept: 0, ..Limits::default() };
+    let runtime = Runtime::builder().cores(2).limits(limits).build().expect("threads");
     let most = runtime.block_on(async move |cx: Context<()>| {
         let target = cx
             .spawn(async |cx: Context<()>| {
