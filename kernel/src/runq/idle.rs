@@ -100,7 +100,8 @@ impl Idle {
 
     fn claim_any(&self) -> Option<usize> {
         // Relaxed: a preference (I5).
-        match if self.watched { self.watch.load(Ordering::Relaxed) } else { 0 } {
+        let watch = if self.watched { self.watch.load(Ordering::Relaxed) } else { 0 };
+        match watch {
             0 => self.claim_other(usize::MAX),
             watch => self.claim_other(watch - 1).or_else(|| self.claim_other(usize::MAX)),
         }
