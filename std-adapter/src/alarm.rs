@@ -60,7 +60,8 @@ impl Alarms {
             if named.spawn(move || alarms.work()).is_err() {
                 let due = state.due.remove(&key);
                 drop(state);
-                drop((before, due));
+                let _ = contain(|| drop(before));
+                let _ = contain(|| drop(due));
                 return None;
             }
             state.runs = true;
@@ -71,7 +72,7 @@ impl Alarms {
             self.changed.notify_all();
         }
         // Foreign: dropped without the lock.
-        drop(before);
+        let _ = contain(|| drop(before));
         Some(key)
     }
 
@@ -83,8 +84,10 @@ impl Alarms {
     /// Whether it was still to come.
     pub(crate) fn cancel(&self, key: Key) -> bool {
         let due = self.lock().due.remove(&key);
-        // Foreign: dropped without the lock.
-        due.is_some()
+        let was_set = due.is_some();
+        // Foreign: dropped without the lock, and its panic is not the canceller's.
+        let _ = contain(|| drop(due));
+        was_set
     }
 
     /// Whether it is still to come.
@@ -101,8 +104,10 @@ impl Alarms {
         let dropped: Vec<_> = dropped.iter().map(|key| state.due.remove(key)).collect();
         drop(state);
         self.changed.notify_all();
-        // Foreign: dropped without the lock.
-        let _ = contain(|| drop(dropped));
+        // Foreign: dropped without the lock, and each by itself: a second panic in one unwinding would end the program.
+        dropped.into_iter().for_each(|due| {
+            let _ = contain(|| drop(due));
+        });
     }
 
     fn work(&self) {

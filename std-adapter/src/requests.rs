@@ -7,6 +7,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use atropos_kernel::{
@@ -141,14 +142,14 @@ impl Handle {
         let (handle, to) = (self.downgrade(), to.recipient());
         let Some(at) = Instant::now().checked_add(after) else {
             // It never comes.
-            return Some(SendAfter { alarms: alarms.clone(), at: None });
+            return Some(SendAfter { alarms: alarms.clone(), comes: Comes::Never(Arc::new(AtomicBool::new(false))) });
         };
         let key = alarms.act(at, move || {
             if let Some(handle) = handle.upgrade() {
                 let _ = handle.send(to, message);
             }
         })?;
-        Some(SendAfter { alarms: alarms.clone(), at: Some(key) })
+        Some(SendAfter { alarms: alarms.clone(), comes: Comes::At(key) })
     }
 }
 
@@ -156,7 +157,16 @@ impl Handle {
 #[derive(Clone)]
 pub struct SendAfter {
     alarms: Arc<Alarms>,
-    at: Option<(Instant, u64)>,
+    comes: Comes,
+}
+
+/// When a message is sent.
+#[derive(Clone)]
+enum Comes {
+    /// Under this key among the alarms.
+    At((Instant, u64)),
+    /// Later than the clock goes; whether it has been cancelled.
+    Never(Arc<AtomicBool>),
 }
 
 impl fmt::Debug for SendAfter {
@@ -168,17 +178,18 @@ impl fmt::Debug for SendAfter {
 impl SendAfter {
     /// How long it is until it is sent; `None` when it was sent, or cancelled.
     pub fn left(&self) -> Option<Duration> {
-        match self.at {
-            None => Some(Duration::MAX),
-            Some(key) => self.alarms.is_set(key).then(|| key.0.saturating_duration_since(Instant::now())),
+        match &self.comes {
+            // Relaxed, here and below: the flag orders nothing.
+            Comes::Never(cancelled) => (!cancelled.load(Ordering::Relaxed)).then_some(Duration::MAX),
+            Comes::At(key) => self.alarms.is_set(*key).then(|| key.0.saturating_duration_since(Instant::now())),
         }
     }
 
     /// Cancels it: the time that was left, if it was still to come.
     pub fn cancel(&self) -> Option<Duration> {
-        match self.at {
-            None => Some(Duration::MAX),
-            Some(key) => self.alarms.cancel(key).then(|| key.0.saturating_duration_since(Instant::now())),
+        match &self.comes {
+            Comes::Never(cancelled) => (!cancelled.swap(true, Ordering::Relaxed)).then_some(Duration::MAX),
+            Comes::At(key) => self.alarms.cancel(*key).then(|| key.0.saturating_duration_since(Instant::now())),
         }
     }
 }

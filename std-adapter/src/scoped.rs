@@ -11,6 +11,9 @@
 //!   body never lets go, or its core is gone) keeps [`run`] waiting, for ever if need be. A leaked box is never looked at again.
 //! - **S3, [`run`] does not unwind.** From when a process may have been started until S1 holds a panic of its own ends the program.
 //! - **S4, the result** is put where the caller has it, by the body, before it is dropped.
+//! - **S5, no room is no room for a while.** A process that nothing is left of (S1) still has its place in the table, for some
+//!   microseconds, or as long as its core is busy. With the limit of processes reached, [`run`] tries again for [`GRACE`]: one `block_on`
+//!   after the other finds a place wherever one does.
 //!
 //! The runtime cannot be shut down meanwhile: that takes it by value, and the caller borrows it.
 
@@ -18,9 +21,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll};
+use std::time::Instant;
 
 use atropos_kernel::{Address, Context, SpawnError};
 
+use crate::ending::{GRACE, Pauses, is_over};
+use crate::panics::contain;
 use crate::runtime::Handle;
 
 type Body<'b> = Pin<Box<dyn Future<Output = ()> + Send + 'b>>;
@@ -101,6 +107,28 @@ fn boxed<F>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
     Box::into_pin(unsafe { place.assume_init() })
 }
 
+/// Starts the process that takes the body from its place (S5).
+fn spawn_when_there_is_room<M: Send + 'static>(
+    handle: &Handle,
+    place: &Arc<Mutex<Option<Begins<M>>>>,
+) -> Result<Address<M>, SpawnError> {
+    let over = Instant::now().checked_add(GRACE);
+    let mut pauses = Pauses::new();
+    loop {
+        let there = place.clone();
+        let start = move |cx| {
+            let begins = lock(&there).take();
+            drop(there);
+            let Some(begins) = begins else { unreachable!("one process is started, and takes it once") };
+            begins.begin(cx)
+        };
+        match handle.spawn(start) {
+            Err(SpawnError::TooMany) if !is_over(over) => pauses.pause(),
+            spawned => return spawned,
+        }
+    }
+}
+
 /// Runs `main` as a process and blocks until nothing of it is left: what it returned, or the process that returned nothing.
 pub(crate) fn run<M, T, S, F>(handle: &Handle, main: S) -> Result<Result<T, Address<M>>, SpawnError>
 where
@@ -123,7 +151,10 @@ where
     let begin = unsafe { std::mem::transmute::<Begin<'_, M>, Begin<'static, M>>(begin) };
     let begins = Begins { begin, done: Done(signal.clone()) };
     let bomb = Bomb;
-    let spawned = handle.spawn(move |cx| begins.begin(cx));
+    // The process's, when there is one: what is left here is let go before the wait (S1), and is foreign (S3).
+    let place = Arc::new(Mutex::new(Some(begins)));
+    let spawned = spawn_when_there_is_room(handle, &place);
+    let _ = contain(|| drop(place));
     if spawned.is_ok() {
         signal.wait();
     }

@@ -84,12 +84,15 @@ unsafe impl Send for Ring {}
 // SAFETY: as above.
 unsafe impl Sync for Ring {}
 
+/// More places than these are not made, whatever a subscriber asks for: each takes memory from the start.
+const MOST: usize = 1 << 20;
+
 impl Ring {
     fn new(capacity: usize) -> Self {
         // With one place its number would be the same when it is full and when it is free for the next round.
         let place = |number| Place { number: AtomicUsize::new(number), exited: UnsafeCell::new(MaybeUninit::uninit()) };
         Self {
-            places: (0..capacity.max(2)).map(place).collect(),
+            places: (0..capacity.clamp(2, MOST)).map(place).collect(),
             put: AtomicUsize::new(0),
             missed: AtomicU64::new(0),
             closed: AtomicBool::new(false),
@@ -381,8 +384,8 @@ impl Drop for Ring {
 }
 
 impl Handle {
-    /// Every exit of this runtime from now on, at most so many waiting to be taken (at least 2): what comes when as many
-    /// wait is missed, and counted. Any number of subscribers, each with its own.
+    /// Every exit of this runtime from now on, at most so many waiting to be taken (at least 2, at most 1,048,576): what comes
+    /// when as many wait is missed, and counted. Any number of subscribers, each with its own.
     pub fn exits(&self, capacity: usize) -> Exits {
         self.inner().born.check();
         let ring = Arc::new(Ring::new(capacity));

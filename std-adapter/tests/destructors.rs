@@ -149,3 +149,16 @@ fn n05_a_registry_outlives_its_values() {
     assert_eq!(runtime.block_on(async |_: Context<()>| 7), Ok(7));
     runtime.shutdown(EVER).expect("all end");
 }
+
+/// Issue 14, 5: messages that were to be sent later are dropped each by itself: when their runtime ends, and when they are cancelled. (Two of
+/// them ended the program: the second panicked in the unwinding of the first.)
+#[test]
+fn n05_messages_that_are_not_sent_any_more_are_bombs() {
+    quiet();
+    let runtime = Runtime::builder().cores(1).build().expect("a runtime");
+    let gets = runtime.spawn(async |cx: Context<Bomb>| cx.sleep(EVER).await).expect("a process");
+    let late: Vec<_> = (0..5).map(|_| runtime.send_after(gets, EVER, Bomb).expect("a thread")).collect();
+    assert!(late[..2].iter().all(|late| late.cancel().is_some() && late.cancel().is_none()));
+    runtime.shutdown(EVER).expect("all end");
+    assert!(late.iter().all(|late| late.left().is_none()));
+}

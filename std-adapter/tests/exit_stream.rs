@@ -121,6 +121,17 @@ fn every_exit_is_told_or_counted_whoever_is_faster() {
     }
 }
 
+/// Issue 14, 19: as any duration is one, any number of places may be asked for. (So many as no memory has panicked.)
+#[test]
+fn n19_any_number_of_places_is_one() {
+    let runtime = runtime();
+    for places in [0, usize::MAX >> 8, usize::MAX] {
+        let mut exits = runtime.exits(places);
+        let pid = runtime.spawn(async |_: Context<()>| ()).expect("a process").pid();
+        assert_eq!(exited(exits.next_blocking(LONG)).0, pid);
+    }
+}
+
 #[test]
 fn a_process_waits_for_exits_and_an_end_of_the_runtime_ends_the_stream() {
     let runtime = runtime();

@@ -237,6 +237,22 @@ fn n17_block_on_that_cannot_start_leaves_nothing() {
     assert_eq!(Arc::strong_count(&held), 1);
 }
 
+/// Issue 14, 17: one main process after the other finds a place, if there is only one: what has returned is gone. (The place of the one before
+/// was given back some microseconds after `block_on` had returned, and the next one panicked.)
+#[test]
+fn n17_block_on_finds_the_place_of_the_one_before() {
+    for cores in [1, 2] {
+        let limits = atropos::kernel::Limits { processes: 1, ..Default::default() };
+        let runtime = Runtime::builder().cores(cores).limits(limits).build().expect("threads");
+        for round in 0..500 {
+            let lent = vec![round];
+            let full =
+                runtime.block_on(async |cx: Context<()>| (cx.spawn(async |_: Context<()>| {}).is_err(), lent[0]));
+            assert_eq!(full, Ok((true, round)), "on {cores}");
+        }
+    }
+}
+
 fn ignore<T>(_: T) {}
 
 fn text_of(panic: &(dyn std::any::Any + Send)) -> &str {
@@ -375,6 +391,7 @@ fn n31_a_thread_asks_what_a_process_asks() {
     let soon = handle.send_after(gets, Duration::from_millis(2), 3).expect("a thread");
     assert_eq!(told.recv(), Ok(3));
     assert_eq!((soon.left(), soon.cancel(), never.cancel()), (None, None, Some(Duration::MAX)));
+    assert_eq!((never.left(), never.cancel()), (None, None), "it has been cancelled");
     assert!(late.left().is_some() && late.cancel().is_some() && late.cancel().is_none());
     runtime.shutdown(LONG).expect("all end");
 }
