@@ -392,7 +392,7 @@ fn n10_the_destructor_of_the_last_waker_blocks() {
     while stage.cores[0].run(64) == Ran::Worked {}
     let others: Others = Arc::new(Mutex::new(stage.cores.drain(1..).collect()));
     let blocks = Blocks { world: stage.world.clone(), others: others.clone(), times, seen: seen.clone() };
-    let leaks = async move |mut cx: Context<()>| {
+    let leaks = async move |cx: Context<()>| {
         let waker = Waker::from(Arc::new(blocks));
         let mut waits = Box::pin(cx.recv());
         assert!(waits.as_mut().poll(&mut TaskContext::from_waker(&waker)).is_pending());
