@@ -131,21 +131,19 @@ fn n10_the_timers_of_a_stuck_core_are_fired() {
     }
 }
 
-/// A destructor that blocks, of a timer's message that nobody receives: its core drops it between two slices.
-#[test]
-fn n10_a_core_that_drops_a_timers_message_is_looked_after() {
-    struct Blocks(Arc<Stepped>, Others, Arc<[AtomicUsize; 2]>);
-    impl Drop for Blocks {
-        fn drop(&mut self) {
-            blocks(&self.0, &self.1, 20);
-            let [told, seen] = &*self.2;
-            seen.store(told.load(Ordering::Relaxed), Ordering::Relaxed);
-        }
-    }
+/// A message whose destructor blocks, while others run; how often the target was told until then.
+struct Blocks(Arc<Stepped>, Others, Arc<[AtomicUsize; 2]>);
 
-    let mut stage = stage(2);
-    let others: Others = Arc::new(Mutex::new(stage.cores.drain(1..).collect()));
-    let counters: Arc<[AtomicUsize; 2]> = Arc::default();
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        blocks(&self.0, &self.1, 20);
+        let [told, seen] = &*self.2;
+        seen.store(told.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+}
+
+/// A process that counts what it is told.
+fn told(stage: &Stage, counters: &Arc<[AtomicUsize; 2]>) -> Pid {
     let told = counters.clone();
     let waits = does(move |cx: &Cx<'_, ()>| {
         while cx.receive().is_some() {
@@ -153,7 +151,16 @@ fn n10_a_core_that_drops_a_timers_message_is_looked_after() {
         }
         Resumed::Wait
     });
-    let target = stage.host().spawn(&SpawnOptions::new(), waits).unwrap().pid;
+    stage.host().spawn(&SpawnOptions::new(), waits).unwrap().pid
+}
+
+/// A destructor that blocks, of a timer's message that nobody receives: its core drops it between two slices.
+#[test]
+fn n10_a_core_that_drops_a_timers_message_is_looked_after() {
+    let mut stage = stage(2);
+    let others: Others = Arc::new(Mutex::new(stage.cores.drain(1..).collect()));
+    let counters: Arc<[AtomicUsize; 2]> = Arc::default();
+    let target = told(&stage, &counters);
     let mut message = Some(Blocks(stage.world.clone(), others.clone(), counters.clone()));
     let starts = does(move |cx: &Cx<'_, ()>| {
         if let Some(message) = message.take() {
@@ -168,6 +175,32 @@ fn n10_a_core_that_drops_a_timers_message_is_looked_after() {
     let _ = stage.cores[0].run(64);
     assert_eq!(counters[1].load(Ordering::Relaxed), 1, "its core's other timer has come while it blocked");
     stage.cores.append(&mut others.lock().unwrap());
+}
+
+/// The same message, dropped by the core that rescues it: a third core looks after the rescuer.
+#[test]
+fn n10_a_rescuer_that_drops_a_timers_message_is_looked_after() {
+    let mut stage = stage(3);
+    let third: Others = Arc::new(Mutex::new(stage.cores.drain(2..).collect()));
+    let counters: Arc<[AtomicUsize; 2]> = Arc::default();
+    let target = told(&stage, &counters);
+    let starts = does(move |cx: &Cx<'_, ()>| {
+        cx.send_after(target, Duration::from_millis(8), ()).unwrap();
+        Resumed::Wait
+    });
+    stage.host().spawn(&SpawnOptions::new().core(1), starts).unwrap();
+    while stage.cores[1].run(64) == Ran::Worked {}
+    let world = stage.world.clone();
+    let mut message = Some(Blocks(world.clone(), third.clone(), counters.clone()));
+    let mut stage = runs_stuck(stage, move |cx, others| {
+        if let Some(message) = message.take() {
+            cx.send_after(Dest::Name("nobody"), Duration::from_millis(1), message).unwrap();
+            blocks(&world, others, 4);
+        }
+        Resumed::Wait
+    });
+    assert_eq!(counters[1].load(Ordering::Relaxed), 1, "the rescuer's own timer has come while it blocked");
+    stage.cores.append(&mut third.lock().unwrap());
 }
 
 /// What the body has done itself, just before it blocks: a timer started, one cancelled, a process woken that lies in the next-up slot, and

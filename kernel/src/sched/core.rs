@@ -20,7 +20,7 @@ use crate::process::header::Header;
 use crate::reason::Reason;
 use crate::reclaim::Participant;
 use crate::runq::node::RunNode;
-use crate::sched::local::{CoreLocal, Mark};
+use crate::sched::local::CoreLocal;
 use crate::sched::lookout::Lookout;
 use crate::sched::turn::{After, Noted, turn};
 use crate::sync::{Cell, spin_loop};
@@ -313,7 +313,7 @@ impl Core {
             // A message that nobody receives is dropped by this core: others look after it meanwhile (`lookout`, L1).
             firing.get_or_insert_with(|| {
                 self.begins();
-                Firing::of(mark)
+                mark.fires()
             });
             // SAFETY: taken off this core's wheel just now.
             unsafe { TimerHead::fire(timer, hand) };
@@ -436,22 +436,6 @@ impl Core {
             self.lookout.begins();
         }
         has.then(|| self.lookout.next(now))
-    }
-}
-
-/// The core fires timers until this goes, also by a panic in a world that contains none.
-struct Firing<'a>(&'a Mark);
-
-impl<'a> Firing<'a> {
-    fn of(mark: &'a Mark) -> Self {
-        mark.fires();
-        Self(mark)
-    }
-}
-
-impl Drop for Firing<'_> {
-    fn drop(&mut self) {
-        self.0.leave();
     }
 }
 

@@ -178,13 +178,25 @@ pub(crate) struct Mark {
     slot: PlainAtomicUsize,
 }
 
+/// The core fires timers until this goes, also by a panic in a world that contains none.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct Firing<'m>(&'m Mark);
+
+impl Drop for Firing<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
 /// No slot's index and one: there are fewer slots.
 const FIRING: usize = usize::MAX;
 
 impl Mark {
-    /// The core fires timers, between two slices: a message that nobody receives is dropped there.
-    pub(crate) fn fires(&self) {
+    /// The core fires timers, between two slices, until what is returned goes: a message that nobody receives is dropped there.
+    pub(crate) fn fires(&self) -> Firing<'_> {
         self.slot.store(FIRING, Ordering::Relaxed);
+        Firing(self)
     }
 
     /// A slice of the process begins.

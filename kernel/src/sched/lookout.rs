@@ -15,6 +15,8 @@
 //!   core is due. When nobody has been at work for some looks it gives the watch up: an idle kernel makes no wake-ups.
 //! - **L4, nobody is waited for.** A rescuer that finds the owner in the kernel's own code goes on, and looks again later.
 //!
+//! What a rescuer has taken off and not yet delivered, 256 timers at most, waits for a destructor that blocks there.
+//!
 //! What stays with a stuck core: the memory that its guard protects (`reclaim`), its free slots and blocks.
 
 use alloc::boxed::Box;
@@ -151,11 +153,19 @@ impl Lookout {
         };
         self.due.set(self.due.get().min(due.unwrap_or(u64::MAX).max(now.saturating_add(1))));
         let mut found = !first.is_null();
+        let firing = found.then(|| {
+            // A message that nobody receives is dropped here, which may take long: another takes the watch, and looks after this core too.
+            if let Some(core) = hand.kernel.idle.begins(local.id()) {
+                hand.kernel.world().wake(core);
+            }
+            hand.kernel.cores[local.id()].mark.fires()
+        });
         while let Some(timer) = NonNull::new(first) {
             first = TimerHead::chained(timer);
             // SAFETY: claimed, with the share that was the wheel's.
             unsafe { TimerHead::deliver(timer, hand) };
         }
+        drop(firing);
         let own = &hand.kernel.cores[local.id()].queues;
         let taken = local.queues(|queues| queues.take_over(own, &stuck.queues)).unwrap_or(0);
         found |= taken > 0;
