@@ -223,8 +223,8 @@ impl Hears {
 impl EventHandler<u64> for Hears {
     fn event(&mut self, event: &u64) -> After {
         self.state.check();
-        assert!(!self.panics || event % 29 != 0, "{PLANNED}a handler");
-        if event % 7 == 0 { After::Leave } else { After::Stay }
+        assert!(!self.panics || !event.is_multiple_of(29), "{PLANNED}a handler");
+        if event.is_multiple_of(7) { After::Leave } else { After::Stay }
     }
 
     fn terminate(&mut self, _: &Removed) {

@@ -196,8 +196,12 @@ impl Half {
 fn rescue_or_go_on(asking: bool, wakes: bool) {
     let nodes = Arc::new(Nodes([(); 3].map(|()| (RunNode::new(1), AtomicUsize::new(0)))));
     let half = Half { custody: Custody::new(), queues: UnsafeCell::new(<Local>::default()), shared: Shared::new() };
-    // SAFETY: this thread is the core.
-    let _ = half.queues.with_mut(|queues| unsafe { (*queues).push_next(&half.shared, nodes.get(0), false) });
+    let _ = half.queues.with_mut(|queues| {
+        // SAFETY: this thread is the core, and the half is new.
+        let queues = unsafe { &mut *queues };
+        // SAFETY: the node is this thread's until it is pushed.
+        unsafe { queues.push_next(&half.shared, nodes.get(0), false) }
+    });
     // SAFETY: the node is ours until it is pushed.
     unsafe { half.shared.inbox.push(nodes.get(1)) };
     half.custody.leave();

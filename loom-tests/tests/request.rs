@@ -2,7 +2,7 @@
 //! of it, and nothing left over, when the asker dies or lets go, whoever answers; and an EXIT before the Down of the same death.
 #![cfg(loom)]
 
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use atropos_kernel::internals::life;
@@ -284,7 +284,8 @@ fn asked_from_elsewhere(does: Elsewhere, looked_at_home: bool, mutation: Option<
         Resumed::Wait
     });
     stage.run(0, 1);
-    let (end, back): (Arc<Mutex<Option<Requested<u8>>>>, Arc<Mutex<Option<Requested<u8>>>>) = Default::default();
+    let end: Arc<Mutex<Option<Requested<u8>>>> = Arc::default();
+    let back: Arc<Mutex<Option<Requested<u8>>>> = Arc::default();
     let gives = end.clone();
     let (takes, sees, mut asked) = (back.clone(), log.clone(), false);
     stage.start(0, move |cx| {

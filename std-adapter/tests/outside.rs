@@ -245,9 +245,8 @@ fn n17_block_on_finds_the_place_of_the_one_before() {
         let limits = atropos::kernel::Limits { processes: 1, ..Default::default() };
         let runtime = Runtime::builder().cores(cores).limits(limits).build().expect("threads");
         for round in 0..500 {
-            let lent = vec![round];
-            let full =
-                runtime.block_on(async |cx: Context<()>| (cx.spawn(async |_: Context<()>| {}).is_err(), lent[0]));
+            let lent = Box::new(round);
+            let full = runtime.block_on(async |cx: Context<()>| (cx.spawn(async |_: Context<()>| {}).is_err(), *lent));
             assert_eq!(full, Ok((true, round)), "on {cores}");
         }
     }

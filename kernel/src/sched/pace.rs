@@ -133,7 +133,7 @@ impl Pace {
     pub(crate) fn looks(&self, now: u64, own: i64) -> Charge {
         // A clock may begin at 0, which stands for nobody knows.
         let now = now.max(1);
-        let spent = u64::from((self.ahead.get() - self.until.get()).max(1).unsigned_abs());
+        let spent = (self.ahead.get() - self.until.get()).max(1).unsigned_abs();
         let last = self.last.replace(now);
         let mut charge = Charge::default();
         if last != 0 {
@@ -141,7 +141,7 @@ impl Pace {
             // More than a slice is as good as any more: bounded, so that nothing overflows.
             let worth = (passed >> WORTH_BITS).min(4 * u64::from(SLICE));
             let owed = worth.saturating_sub(spent);
-            let own = owed * u64::from(own.max(0).unsigned_abs()).min(spent) / spent;
+            let own = owed * own.max(0).unsigned_abs().min(spent) / spent;
             charge = Charge { own: own as u32, others: (owed - own) as u32 };
             let distance = self.distance.get();
             let next = spent.saturating_mul(BETWEEN) / passed.max(1);

@@ -17,7 +17,7 @@ fn questions() {
             for _ in 0..3 {
                 let host = stage.host();
                 let asks =
-                    host.spawn_async(&SpawnOptions::new(), move |mut cx: atropos_kernel::Context<Letter>| async move {
+                    host.spawn_async(&SpawnOptions::new(), move |cx: atropos_kernel::Context<Letter>| async move {
                         let _ = cx.link(asked);
                         let _ = cx.monitor(asked);
                         if let Ok(Some(info)) = cx.info(asked).await {
