@@ -2,7 +2,7 @@
 //! of it, and nothing left over, when the asker dies or lets go, whoever answers; and an EXIT before the Down of the same death.
 #![cfg(loom)]
 
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use atropos_kernel::internals::life;
