@@ -391,8 +391,10 @@ fn n10_the_watch_outlives_the_core_that_has_it() {
     assert_eq!(stage.cores[1].run(1), Ran::Worked);
     assert!(matches!(stage.cores[2].run(1), Ran::Idle { until: Some(_) }), "it has the watch");
     assert_eq!(stage.cores[0].run(1), Ran::Idle { until: None });
+    let wakes = stage.world.wakes.load(Ordering::Relaxed);
     drop(stage.cores.pop());
-    assert!(!stage.kernel.is_idle(0), "it is woken");
+    assert!(!stage.kernel.is_idle(0), "it is claimed");
+    assert_eq!(stage.world.wakes.load(Ordering::Relaxed), wakes + 1, "and woken");
     assert!(matches!(stage.cores[0].run(1), Ran::Idle { until: Some(_) }), "and has the watch");
 }
 

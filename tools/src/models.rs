@@ -70,7 +70,8 @@ fn table(models: &[Model]) -> String {
 }
 
 pub(crate) fn check(filter: Option<&str>) -> Result<()> {
-    let mut command = bounded("cargo", 15);
+    // What it needs is to be compiled, which on two cores that others use takes as long as the models.
+    let mut command = bounded("cargo", 40);
     command
         .args([
             "test",
