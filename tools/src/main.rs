@@ -225,7 +225,7 @@ fn run() -> Result<()> {
                 let arguments =
                     ["test", "--workspace", "--release", "--exclude", "atropos-loom", "--exclude", "atropos-shuttle"];
                 println!("$ cargo {}", arguments.join(" "));
-                let mut tests = steps::bounded("cargo", 15);
+                let mut tests = steps::bounded("cargo", 30);
                 if let Some(libraries) = &libraries {
                     tests.env("ATROPOS_REDIS_CLIENTS", libraries);
                 }
