@@ -14,7 +14,8 @@ struct Dies;
 fn a_body_that_never_lets_go_hangs_nobody_and_is_reported() {
     let runtime = Runtime::builder().cores(2).build().expect("threads");
     let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
-    let (spins, reports) = (stop.clone(), seen.clone());
+    let began = Arc::new(AtomicBool::new(false));
+    let (spins, begins, reports) = (stop.clone(), began.clone(), seen.clone());
     let supervisor = Supervisor::one_for_one()
         .on_report(Hook::new(move |report| reports.lock().expect("whole").push(report.clone())))
         .child(ChildSpec::of("good", |cx: Context<()>| async move {
@@ -22,8 +23,9 @@ fn a_body_that_never_lets_go_hangs_nobody_and_is_reported() {
         }))
         .child(
             ChildSpec::worker("spins", move |starter: &mut Starter<'_>| {
-                let stop = spins.clone();
+                let (stop, begins) = (spins.clone(), begins.clone());
                 starter.spawn(move |_: Context<()>| async move {
+                    begins.store(true, Ordering::Relaxed);
                     while !stop.load(Ordering::Relaxed) {
                         std::hint::spin_loop();
                     }
@@ -32,8 +34,13 @@ fn a_body_that_never_lets_go_hangs_nobody_and_is_reported() {
             .shutdown(Shutdown::Within(Duration::from_millis(50))),
         );
     let supervisor = runtime.start_supervisor(supervisor).expect("up");
-    runtime.exit(supervisor, Reason::SHUTDOWN).expect("memory");
     let patience = Instant::now() + Duration::from_secs(60);
+    // A child that has not had its first slice dies of the signal before it can spin.
+    while !began.load(Ordering::Relaxed) {
+        assert!(Instant::now() < patience, "it does not begin");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    runtime.exit(supervisor, Reason::SHUTDOWN).expect("memory");
     while runtime.is_alive(supervisor) {
         assert!(Instant::now() < patience, "it hangs");
         std::thread::sleep(Duration::from_millis(1));
