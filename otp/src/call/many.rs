@@ -13,7 +13,8 @@ use crate::wait::{Alarm, poll_search};
 ///
 /// ```
 /// use std::time::Duration;
-/// use atropos_otp::{Calls, Context, Reply, Server, ServerRef};
+/// use atropos_kernel::{Context, Reply};
+/// use atropos_otp::{Calls, Server, ServerRef};
 ///
 /// async fn all<S: Server<Message = Reply<u32>>>(cx: &Context<()>, servers: &[ServerRef<S>]) -> Vec<(usize, u32)> {
 ///     let mut calls = Calls::new();
