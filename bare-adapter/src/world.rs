@@ -2,19 +2,19 @@
 
 use core::cell::Cell;
 
-use atropos_kernel::world::{Here, World};
-use atropos_kernel::{Core, Ran};
+use atropos_kernel::world::{CurrentSlot, Platform};
+use atropos_kernel::{Core, RunOutcome};
 
 use crate::clock;
 
-struct OneHart(Here);
+struct OneHart(CurrentSlot);
 
 // SAFETY: there is one hart, and no interrupt handler runs a process.
 unsafe impl Sync for OneHart {}
 
 static HERE: OneHart = OneHart(Cell::new(core::ptr::null()));
 
-fn here() -> *const Here {
+fn here() -> *const CurrentSlot {
     &raw const HERE.0
 }
 
@@ -22,7 +22,7 @@ fn here() -> *const Here {
 pub struct Bare;
 
 // SAFETY: one thread of execution runs processes, and has one place.
-unsafe impl World for Bare {
+unsafe impl Platform for Bare {
     fn now(&self) -> u64 {
         clock::now()
     }
@@ -31,7 +31,7 @@ unsafe impl World for Bare {
         // The hart is awake when this is called, or an interrupt is about to end its sleep.
     }
 
-    fn here(&self) -> fn() -> *const Here {
+    fn here(&self) -> fn() -> *const CurrentSlot {
         here
     }
 }
@@ -40,9 +40,9 @@ unsafe impl World for Bare {
 pub fn run_until_idle(core: &mut Core) {
     loop {
         match core.run(256) {
-            Ran::Worked => {}
-            Ran::Idle { until: None } => return,
-            Ran::Idle { until: Some(until) } => {
+            RunOutcome::Worked => {}
+            RunOutcome::Idle { until: None } => return,
+            RunOutcome::Idle { until: Some(until) } => {
                 while clock::now() < until {
                     cortex_m::asm::wfi();
                 }

@@ -6,14 +6,14 @@ use std::process::Command;
 
 use atropos_bench::conformance::stepped::Stepped;
 use atropos_bench::conformance::threads::Threads;
-use atropos_bench::conformance::{World, replay, row};
+use atropos_bench::conformance::{Driver, replay, row};
 
 fn cases() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("cases")
 }
 
 /// The observations of all cases of a file, a line each.
-fn observe(world: &mut impl World, file: &str) -> String {
+fn observe(world: &mut impl Driver, file: &str) -> String {
     let mut observed = String::new();
     let lines = std::fs::read_to_string(cases().join(file)).expect("the cases are here");
     for line in lines.lines() {

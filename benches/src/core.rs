@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use atropos_kernel::reclaim::{Domain, Guard, Participant};
-use atropos_kernel::world::{Here, World};
-use atropos_kernel::{Body, Core, Cx, Host, Kernel, Options, Pid, Ran, Resumed, SpawnOptions};
+use atropos_kernel::world::{CurrentSlot, Platform};
+use atropos_kernel::{Body, Core, Cx, Host, Kernel, Options, Pid, RunOutcome, Resumed, SpawnOptions};
 
 thread_local! {
-    static HERE: Here = const { Cell::new(std::ptr::null()) };
+    static HERE: CurrentSlot = const { Cell::new(std::ptr::null()) };
 }
 
-fn here() -> *const Here {
+fn here() -> *const CurrentSlot {
     HERE.with(std::ptr::from_ref)
 }
 
@@ -21,7 +21,7 @@ fn here() -> *const Here {
 struct Clock(AtomicU64);
 
 // SAFETY: `here` is a thread-local.
-unsafe impl World for Clock {
+unsafe impl Platform for Clock {
     fn now(&self) -> u64 {
         // Relaxed: one thread reads it, and no exchange is counted.
         let now = self.0.load(Ordering::Relaxed) + 1_000;
@@ -31,7 +31,7 @@ unsafe impl World for Clock {
 
     fn wake(&self, _: usize) {}
 
-    fn here(&self) -> fn() -> *const Here {
+    fn here(&self) -> fn() -> *const CurrentSlot {
         here
     }
 }
@@ -73,7 +73,7 @@ impl Bench {
 
     /// Runs until there is nothing to do.
     pub(crate) fn run(&mut self) {
-        while self.core.run(1 << 20) == Ran::Worked {}
+        while self.core.run(1 << 20) == RunOutcome::Worked {}
     }
 }
 

@@ -9,7 +9,7 @@ use crate::classes::Class;
 use crate::inside;
 use crate::ledger::{Kind, Ledger, Token, Tracked, count};
 use crate::random::Random;
-use crate::world::World;
+use crate::world::ChaosWorld;
 
 /// A message to an actor.
 pub(crate) struct Told {
@@ -39,12 +39,12 @@ impl Drop for Checked {
 }
 
 impl Told {
-    pub(crate) fn new(world: &World, what: What) -> Self {
+    pub(crate) fn new(world: &ChaosWorld, what: What) -> Self {
         Self { token: Token::new(&world.ledger), what }
     }
 
     /// What the seed says, or nothing; its destructor may panic.
-    pub(crate) fn random(world: &World, random: &mut Random) -> Self {
+    pub(crate) fn random(world: &ChaosWorld, random: &mut Random) -> Self {
         let what = if random.once_in(3) { What::Nothing } else { What::Act(random.next()) };
         let told = Self::new(world, what);
         Self { token: told.token.bomb(world.bomb(random)), ..told }
@@ -59,7 +59,7 @@ pub(crate) enum Flow {
 
 /// What an actor has.
 pub(crate) struct Me {
-    pub(crate) world: Arc<World>,
+    pub(crate) world: Arc<ChaosWorld>,
     pub(crate) body: Tracked,
     pub(crate) random: Random,
     pub(crate) monitors: BTreeSet<Reference>,
@@ -74,7 +74,7 @@ pub(crate) struct Me {
 }
 
 impl Me {
-    pub(crate) fn new(world: &Arc<World>, seed: u64) -> Self {
+    pub(crate) fn new(world: &Arc<ChaosWorld>, seed: u64) -> Self {
         let mut random = Random::new(seed);
         let bomb = world.bomb(&mut random);
         count(&world.ledger.spawned);

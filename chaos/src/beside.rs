@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use atropos::facility::Gate;
+use atropos::facility::KernelAccess;
 use atropos::otp::ServerRef;
 use futures_util::FutureExt as _;
 use tokio::time::{sleep, timeout};
@@ -17,10 +17,10 @@ use crate::ledger::count;
 use crate::random::Random;
 use crate::services::{self, Ask, Service, tally};
 use crate::watchdog::Pulse;
-use crate::world::World;
+use crate::world::ChaosWorld;
 
 /// A task that acts so often, or until the round is over.
-pub(crate) async fn act(world: Arc<World>, mut random: Random, acts: usize, pulse: Arc<Pulse>) {
+pub(crate) async fn act(world: Arc<ChaosWorld>, mut random: Random, acts: usize, pulse: Arc<Pulse>) {
     for _ in 0..acts {
         if world.is_over() {
             return;
@@ -34,7 +34,7 @@ pub(crate) async fn act(world: Arc<World>, mut random: Random, acts: usize, puls
     }
 }
 
-async fn one(world: &Arc<World>, random: &mut Random) {
+async fn one(world: &Arc<ChaosWorld>, random: &mut Random) {
     let Some(pid) = world.any(random) else { return sleep(random.time(200)).await };
     let time = random.time(4_000);
     match random.below(10) {
@@ -69,7 +69,7 @@ async fn one(world: &Arc<World>, random: &mut Random) {
             drop(timeout(time, world.handle.blocking(|| std::thread::sleep(Duration::from_micros(200)))).await);
         }
         8 => {
-            let name = World::name(random);
+            let name = ChaosWorld::name(random);
             let me = Me::new(world, random.next());
             match world.handle.spawn_with(&options(world, random, &name), move |cx| actor::run(cx, me)) {
                 Ok(actor) => world.know(actor.pid(), random),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::task::{Context as Task, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use atropos::kernel::{Lost, Requested};
+use atropos::kernel::{RequestError, RequestFuture};
 use atropos::otp::ServerRef;
-use atropos::{ExitEvent, Exits, Pid, Reason, SpawnOptions, WaitError, join};
+use atropos::{ExitEvent, ExitStream, Pid, Reason, SpawnOptions, WaitError, join};
 
 use crate::actor::{self, Me, Told, What};
 use crate::classes::Class;
@@ -16,36 +16,36 @@ use crate::ledger::{Kind, PLANNED, Tracked, count};
 use crate::random::Random;
 use crate::services::{self, Ask, Service, tally};
 use crate::watchdog::Pulse;
-use crate::world::World;
+use crate::world::ChaosWorld;
 
 /// Acts from outside, so often, or until the round is over.
-pub(crate) fn act(world: &Arc<World>, others: &[Arc<World>], mut random: Random, acts: usize, pulse: &Pulse) {
+pub(crate) fn act(world: &Arc<ChaosWorld>, others: &[Arc<ChaosWorld>], mut random: Random, acts: usize, pulse: &Pulse) {
     for _ in 0..acts {
         if world.is_over() {
             return;
         }
         pulse.beat();
         count(&world.ledger.acts);
-        contain(world, || one(world, others, &mut random));
+        catch_panic(world, || one(world, others, &mut random));
     }
 }
 
 /// Runs what drops values whose destructors may panic, as the plan is, on a thread of ours.
-pub(crate) fn contain(world: &World, code: impl FnOnce()) {
+pub(crate) fn catch_panic(world: &ChaosWorld, code: impl FnOnce()) {
     if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(code)) {
         planned(world, &*panic);
     }
 }
 
 /// Notes a panic that is none of the plan's.
-pub(crate) fn planned(world: &World, panic: &(dyn std::any::Any + Send)) {
+pub(crate) fn planned(world: &ChaosWorld, panic: &(dyn std::any::Any + Send)) {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     if !text.is_some_and(|text| text.starts_with(PLANNED)) {
         world.ledger.fault(format!("a thread's panic: {text:?}"));
     }
 }
 
-fn one(world: &Arc<World>, others: &[Arc<World>], random: &mut Random) {
+fn one(world: &Arc<ChaosWorld>, others: &[Arc<ChaosWorld>], random: &mut Random) {
     let dice = random.below(100);
     let Some(pid) = world.any(random).filter(|_| dice >= 8) else { return spawn(world, random) };
     match dice {
@@ -68,7 +68,7 @@ fn one(world: &Arc<World>, others: &[Arc<World>], random: &mut Random) {
             let _ = world.handle.processes().len() + world.handle.process_count();
         }
         85..88 if world.has(Class::Names) => {
-            let name = World::name(random);
+            let name = ChaosWorld::name(random);
             if let Err(error) = world.handle.send_name(&name, Told::random(world, random)) {
                 error.into_message().token.returned();
             }
@@ -111,8 +111,8 @@ fn soon(random: &mut Random) -> Option<Instant> {
     Some(Instant::now() + random.time(2_000))
 }
 
-fn spawn(world: &Arc<World>, random: &mut Random) {
-    let name = World::name(random);
+fn spawn(world: &Arc<ChaosWorld>, random: &mut Random) {
+    let name = ChaosWorld::name(random);
     let me = Me::new(world, random.next());
     match world.handle.spawn_with(&options(world, random, &name), move |cx| actor::run(cx, me)) {
         Ok(actor) => world.know(actor.pid(), random),
@@ -120,7 +120,7 @@ fn spawn(world: &Arc<World>, random: &mut Random) {
     }
 }
 
-fn watch(world: &Arc<World>, pid: Pid, random: &mut Random) {
+fn watch(world: &Arc<ChaosWorld>, pid: Pid, random: &mut Random) {
     // What is withdrawn is dropped here, before it is known that it was.
     let withdraws = random.once_in(3);
     let bomb = world.bomb(random) && !withdraws;
@@ -138,7 +138,7 @@ fn watch(world: &Arc<World>, pid: Pid, random: &mut Random) {
     }
 }
 
-fn wait(world: &World, pid: Pid, random: &mut Random) {
+fn wait(world: &ChaosWorld, pid: Pid, random: &mut Random) {
     match random.below(8) {
         0 => drop(world.handle.terminate(pid, Duration::from_secs(60)).inspect_err(|error| {
             if let WaitError::TimedOut(pid) = error {
@@ -153,7 +153,7 @@ fn wait(world: &World, pid: Pid, random: &mut Random) {
     }
 }
 
-fn server(world: &World, random: &mut Random) {
+fn server(world: &ChaosWorld, random: &mut Random) {
     let Some(pid) = world.handle.whereis(random.one_of(&services::SERVERS)) else { return };
     let server = ServerRef::<Service>::new(pid);
     let seed = random.next();
@@ -164,7 +164,7 @@ fn server(world: &World, random: &mut Random) {
     }
 }
 
-fn blocking(world: &World, random: &mut Random) {
+fn blocking(world: &ChaosWorld, random: &mut Random) {
     let (held, time) = (Tracked::new(&world.ledger, Kind::Job), random.time(500));
     let job = world.handle.blocking(move || {
         std::thread::sleep(time);
@@ -176,18 +176,18 @@ fn blocking(world: &World, random: &mut Random) {
 }
 
 /// Takes the requests of processes, while these sleep and those answer whom they ask, until nobody acts any more.
-pub(crate) fn steal(world: &World, mut random: Random, goes_on: impl Fn() -> bool) {
+pub(crate) fn steal(world: &ChaosWorld, mut random: Random, goes_on: impl Fn() -> bool) {
     let _ = world.thief.set(std::thread::current());
     while goes_on() && !world.is_over() {
         match world.requests.take(&mut random) {
-            Some(requested) => contain(world, || elsewhere(world, requested, &mut random)),
+            Some(requested) => catch_panic(world, || elsewhere(world, requested, &mut random)),
             None => std::thread::park_timeout(Duration::from_millis(1)),
         }
     }
 }
 
 /// A request of a process's, on this thread.
-fn elsewhere(world: &World, mut requested: Requested<Tracked>, random: &mut Random) {
+fn elsewhere(world: &ChaosWorld, mut requested: RequestFuture<Tracked>, random: &mut Random) {
     // The moment is the point: the answer may be on its way.
     (0..random.below(600)).for_each(|_| std::hint::spin_loop());
     let mut noop = Task::from_waker(Waker::noop());
@@ -197,7 +197,7 @@ fn elsewhere(world: &World, mut requested: Requested<Tracked>, random: &mut Rand
         2 => {
             for _ in 0..1 + random.below(200) {
                 if let Poll::Ready(answer) = requested.poll(&mut noop) {
-                    let again = matches!(answer, Err(Lost::Dropped));
+                    let again = matches!(answer, Err(RequestError::ReplyDropped));
                     tally(world, answer);
                     if !again {
                         return;
@@ -216,7 +216,7 @@ fn elsewhere(world: &World, mut requested: Requested<Tracked>, random: &mut Rand
 }
 
 /// Reads the stream of exits to its end: no process ends twice.
-pub(crate) fn read(world: &World, mut exits: Exits) {
+pub(crate) fn read(world: &ChaosWorld, mut exits: ExitStream) {
     let mut seen = HashSet::new();
     loop {
         match exits.next_blocking(Duration::from_millis(50)) {
@@ -240,7 +240,7 @@ pub(crate) fn read(world: &World, mut exits: Exits) {
 }
 
 /// A process that only shows that its runtime goes on.
-pub(crate) fn heart(world: &Arc<World>, pulse: Arc<Pulse>) {
+pub(crate) fn heart(world: &Arc<ChaosWorld>, pulse: Arc<Pulse>) {
     let (handle, world) = (world.handle.clone(), world.clone());
     let beat = async move |cx: atropos::Context<()>| {
         while !world.is_over() {

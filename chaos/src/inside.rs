@@ -5,7 +5,7 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use atropos::otp::event::EventsRef;
+use atropos::otp::event::EventManagerRef;
 use atropos::otp::{DynamicRef, Task};
 use atropos::prelude::*;
 use atropos::{AliasMode, Overflow, Priority};
@@ -19,7 +19,7 @@ use crate::services::{
     self, Argument, Ask, Hears, Service, TheEvents, TheGroups, TheMachine, TheRegistry, Tick, tally,
 };
 use crate::strangers;
-use crate::world::World;
+use crate::world::ChaosWorld;
 
 /// How many bodies there may be at a time.
 const MOST: usize = 600;
@@ -132,7 +132,7 @@ fn spawn(cx: &Context<Told>, me: &mut Me, random: &mut Random) {
     if n(&world.ledger.tracked[Kind::Body as usize]) - n(&world.ledger.destroyed[Kind::Body as usize]) > MOST {
         return;
     }
-    let name = World::name(random);
+    let name = ChaosWorld::name(random);
     let options = options(&world, random, &name);
     let options = if world.has(Class::Links) && random.once_in(3) { options.link() } else { options };
     let monitor = world.has(Class::Monitors) && random.once_in(3);
@@ -150,7 +150,7 @@ fn spawn(cx: &Context<Told>, me: &mut Me, random: &mut Random) {
 }
 
 /// Options of a newborn that need no parent.
-pub(crate) fn options<'n>(world: &World, random: &mut Random, name: &'n str) -> SpawnOptions<'n> {
+pub(crate) fn options<'n>(world: &ChaosWorld, random: &mut Random, name: &'n str) -> SpawnOptions<'n> {
     let mut options = SpawnOptions::new().trap_exit(random.once_in(3));
     if random.once_in(4) {
         options = options.priority(random.one_of(&[Priority::Low, Priority::Normal, Priority::High]));
@@ -159,7 +159,7 @@ pub(crate) fn options<'n>(world: &World, random: &mut Random, name: &'n str) -> 
         options = options.core(random.below(world.handle.kernel().cores()));
     }
     if world.has(Class::Bounded) && random.once_in(4) {
-        let overflow = random.one_of(&[Overflow::Refuse, Overflow::DropNewest, Overflow::DropOldest]);
+        let overflow = random.one_of(&[Overflow::Reject, Overflow::DropNewest, Overflow::DropOldest]);
         options = options.mailbox_limit(1 + random.below(4) as u32).overflow(overflow);
     }
     if world.has(Class::Names) && random.once_in(8) { options.name(name) } else { options }
@@ -171,7 +171,7 @@ fn links(cx: &Context<Told>, me: &Me, random: &mut Random) {
         0..2 => drop(cx.link(pid)),
         2 => cx.unlink(pid),
         3 => _ = cx.trap_exit(random.once_in(2)),
-        _ => drop(cx.exit_at_once(pid, Reason::value("at once"))),
+        _ => drop(cx.exit_inline(pid, Reason::value("at once"))),
     }
 }
 
@@ -207,7 +207,7 @@ fn monitors(cx: &Context<Told>, me: &mut Me, random: &mut Random) {
 }
 
 fn names(cx: &Context<Told>, me: &Me, random: &mut Random) {
-    let name = World::name(random);
+    let name = ChaosWorld::name(random);
     match random.below(6) {
         0 => drop(cx.register(&name, cx.pid())),
         1 => {
@@ -278,7 +278,7 @@ fn timers(cx: &Context<Told>, me: &mut Me, random: &mut Random) {
             }
         }
         3 => {
-            let name = World::name(random);
+            let name = ChaosWorld::name(random);
             // Far away: it ends with this process.
             if let Ok(timer) = cx.send_after(name.as_str(), after + Duration::from_secs(60), told(random)) {
                 me.timers.push(timer);
@@ -307,7 +307,7 @@ async fn bounded(cx: &Context<Told>, me: &Me, random: &mut Random) {
         return send(cx, pid, told);
     }
     // Sooner or later it gives up, whatever the other does.
-    match cx.send_waiting(pid, told, Some(random.time(5_000))).await {
+    match cx.send_wait(pid, told, Some(random.time(5_000))).await {
         Ok(()) => {}
         Err(error) => error.into_message().token.returned(),
     }
@@ -319,13 +319,13 @@ async fn infos(cx: &Context<Told>, me: &Me, random: &mut Random) {
         // A process that is suspended, or in a long slice, answers in its time.
         0 => _ = race(cx.is_alive(pid), cx.sleep(PATIENCE)).await,
         1 => _ = race(cx.info(pid), cx.sleep(PATIENCE)).await,
-        _ => drop(cx.self_info()),
+        _ => drop(cx.own_info()),
     }
 }
 
 /// When everything is at rest no signal is on its way: what is waited for is in force.
 pub(crate) fn check(cx: &Context<Told>, me: &Me) {
-    if let Ok(Some(info)) = cx.self_info()
+    if let Ok(Some(info)) = cx.own_info()
         && info.monitors.len() + info.message_queue_len < me.monitors.len()
     {
         let (has, keeps, waits) = (info.monitors.len(), me.monitors.len(), info.message_queue_len);
@@ -334,7 +334,7 @@ pub(crate) fn check(cx: &Context<Told>, me: &Me) {
     }
 }
 
-fn ask(cx: &Context<Told>, me: &Me, pid: Pid) -> Option<atropos::kernel::Requested<Tracked>> {
+fn ask(cx: &Context<Told>, me: &Me, pid: Pid) -> Option<atropos::kernel::RequestFuture<Tracked>> {
     let world = &me.world;
     cx.with(|cx| cx.request(pid, |reply| Told::new(world, What::Ask(reply)))).ok()
 }
@@ -366,7 +366,7 @@ async fn elsewhere(cx: &Context<Told>, me: &Me, random: &mut Random) {
 }
 
 /// A request to a server, and now and then its crash.
-pub(crate) fn ask_of_server(world: &World, random: &mut Random) -> Ask {
+pub(crate) fn ask_of_server(world: &ChaosWorld, random: &mut Random) -> Ask {
     match random.below(12) {
         0 => Ask::Crash,
         1 => Ask::Stop,
@@ -397,7 +397,7 @@ async fn servers(cx: &Context<Told>, me: &Me, random: &mut Random) {
         }
         6 => {
             if let Ok(server) = server.find(cx) {
-                let _ = server.call_waiting(cx, PATIENCE, |reply| Ask::Ping(reply, seed)).await;
+                let _ = server.call_wait(cx, PATIENCE, |reply| Ask::Ping(reply, seed)).await;
             }
         }
         _ => returned(server.cast(cx, ask_of_server(world, random))),
@@ -456,7 +456,7 @@ async fn machines(cx: &Context<Told>, me: &Me, random: &mut Random) {
 
 async fn events(cx: &Context<Told>, me: &mut Me, random: &mut Random) {
     let Ok(manager) = ServerName::<TheEvents>::new(services::EVENTS).find(cx) else { return };
-    let manager: EventsRef<u64> = manager;
+    let manager: EventManagerRef<u64> = manager;
     match random.below(6) {
         0 => {
             me.handlers += 1;
@@ -514,7 +514,7 @@ async fn tasks(cx: &Context<Told>, me: &Me, random: &mut Random) {
         assert!(!panics || !random.once_in(5), "{PLANNED}a task");
         held
     };
-    let task = if random.once_in(3) { Task::link(cx, work) } else { Task::alone(cx, work) };
+    let task = if random.once_in(3) { Task::start_link(cx, work) } else { Task::start(cx, work) };
     let Ok(task) = task else { return };
     match random.below(5) {
         0 => drop(task.shutdown(cx, random.time(2_000)).await),
@@ -567,7 +567,7 @@ async fn cancel(cx: &mut Context<Told>, me: &mut Me, random: &mut Random) {
         }
         3 => {
             let Some(to) = world.any(random).filter(|to| *to != pid) else { return };
-            let send = cx.send_waiting(to, Told::random(&world, random), None);
+            let send = cx.send_wait(to, Told::random(&world, random), None);
             match race(send, cx.sleep(time)).await {
                 Some(Err(error)) => {
                     error.into_message().token.returned();
@@ -592,7 +592,7 @@ async fn cancel_otp(cx: &Context<Told>, me: &mut Me, random: &mut Random) {
     match random.below(4) {
         0 => {
             let held = Tracked::new(&world.ledger, Kind::Job);
-            let Ok(task) = Task::alone(cx, async move |cx: Context<()>| {
+            let Ok(task) = Task::start(cx, async move |cx: Context<()>| {
                 cx.sleep(Random::new(seed).time(2_000)).await;
                 held
             }) else {
@@ -609,12 +609,12 @@ async fn cancel_otp(cx: &Context<Told>, me: &mut Me, random: &mut Random) {
         2 => {
             let Ok(server) = ServerName::<Service>::new(random.one_of(&services::SERVERS)).find(cx) else { return };
             me.note("a call that waits for room, given up");
-            let call = server.call_waiting(cx, None, |reply| Ask::Ping(reply, seed));
+            let call = server.call_wait(cx, None, |reply| Ask::Ping(reply, seed));
             let _ = race(call, cx.sleep(time)).await;
         }
         _ => {
             me.note("a start, given up");
-            let start = Service::new(world, seed).start().alone(cx);
+            let start = Service::new(world, seed).start().start(cx);
             if let Some(Ok(server)) = race(start, cx.sleep(time)).await {
                 let _ = cx.exit(server, Reason::KILL);
             }

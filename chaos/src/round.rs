@@ -13,7 +13,7 @@ use crate::ledger::{Ledger, count, n};
 use crate::random::Random;
 use crate::services;
 use crate::watchdog::Watchdog;
-use crate::world::{Bag, Graveyard, NAMES, World};
+use crate::world::{Bag, Graveyard, NAMES, ChaosWorld};
 use crate::{beside, host, strangers};
 
 /// What a round is made of.
@@ -86,7 +86,7 @@ fn make(
     tokio: Option<&tokio::runtime::Runtime>,
     yard: &Arc<Graveyard>,
     watchdog: &Watchdog,
-) -> (Runtime, Arc<World>) {
+) -> (Runtime, Arc<ChaosWorld>) {
     let limits = Limits { processes: 4_096, names: 256, timers: 4_096, nodes: 1 << 20, ..Limits::default() };
     let (lost, callbacks) = (ledger.clone(), ledger.clone());
     let mut builder = Runtime::builder()
@@ -95,7 +95,7 @@ fn make(
         .tombstones(random.once_in(2))
         .spin(random.time(50))
         .blocking_threads(4)
-        .on_lost_panic(move |_| count(&lost.lost_panics))
+        .on_unhandled_panic(move |_| count(&lost.lost_panics))
         .on_callback_panic(move |_| count(&callbacks.callback_panics));
     let in_tokio = tokio.filter(|_| random.once_in(2));
     if let Some(tokio) = in_tokio {
@@ -103,7 +103,7 @@ fn make(
     }
     let runtime = builder.build().expect("threads");
     watchdog.runtime(runtime.handle());
-    let world = Arc::new(World {
+    let world = Arc::new(ChaosWorld {
         classes: asked.classes,
         ledger: ledger.clone(),
         handle: runtime.handle(),
@@ -126,7 +126,7 @@ fn make(
 fn run(
     asked: &Asked,
     random: &mut Random,
-    all: &[(Runtime, Arc<World>)],
+    all: &[(Runtime, Arc<ChaosWorld>)],
     tokio: Option<&tokio::runtime::Runtime>,
     watchdog: &Watchdog,
 ) {
@@ -185,7 +185,7 @@ fn run(
 }
 
 /// Waits until nothing happens any more, and has every actor look at what it waits for.
-fn rest(world: &Arc<World>) {
+fn rest(world: &Arc<ChaosWorld>) {
     let (mut quiet, mut last) = (Instant::now(), None);
     while quiet.elapsed() < Duration::from_millis(150) {
         // Every wake-up, death and message of an actor is in these.
@@ -207,7 +207,7 @@ fn rest(world: &Arc<World>) {
 }
 
 /// Ends a runtime, and looks at what it leaves.
-fn end(runtime: Runtime, world: &Arc<World>, watchdog: &Watchdog, wrong: &mut Vec<String>) {
+fn end(runtime: Runtime, world: &Arc<ChaosWorld>, watchdog: &Watchdog, wrong: &mut Vec<String>) {
     let handle = world.handle.clone();
     let mut random = Random::new(n(&world.ledger.acts) as u64);
     watchdog.phase("a runtime's end");
@@ -238,7 +238,7 @@ fn end(runtime: Runtime, world: &Arc<World>, watchdog: &Watchdog, wrong: &mut Ve
         let _ = reader.join();
     }
     for requested in world.requests.empty() {
-        host::contain(world, || drop(requested));
+        host::catch_panic(world, || drop(requested));
     }
     pulse.end();
     let names = (0..NAMES).map(|number| format!("n{number}")).chain(services::names().map(str::to_owned));

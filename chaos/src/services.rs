@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use atropos::otp::event::{After, EventHandler, Events, Removed};
-use atropos::otp::group::Groups;
+use atropos::otp::event::{HandlerNext, EventHandler, EventManager, RemovedHandler};
+use atropos::otp::group::ProcessGroups;
 use atropos::otp::machine::Driver;
 use atropos::otp::registry::Registry;
-use atropos::otp::server::Mail;
-use atropos::otp::{Happened, Machine, Machining, StartError, Step};
+use atropos::otp::server::MailPolicy;
+use atropos::otp::{Event, StateMachine, MachineCx, StartError, Transition};
 use atropos::prelude::*;
 
 use crate::actor::{self, Me};
 use crate::classes::Class;
 use crate::ledger::{Kind, PLANNED, Token, Tracked, count};
 use crate::random::Random;
-use crate::world::World;
+use crate::world::ChaosWorld;
 
 /// Servers, by their names.
 pub(crate) const SERVERS: [&str; 6] = ["s0", "s1", "s2", "s3", "s4", "s5"];
@@ -35,14 +35,14 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     SERVERS.into_iter().chain([MACHINE, DYNAMIC, EVENTS, GROUPS, REGISTRY])
 }
 
-pub(crate) type TheGroups = Groups<u32>;
+pub(crate) type TheGroups = ProcessGroups<u32>;
 pub(crate) type TheRegistry = Registry<u32, u64>;
-pub(crate) type TheEvents = Events<u64>;
+pub(crate) type TheEvents = EventManager<u64>;
 pub(crate) type TheMachine = Driver<Clockwork>;
 
 /// A server; see [`Ask`].
 pub(crate) struct Service {
-    world: Arc<World>,
+    world: Arc<ChaosWorld>,
     state: Tracked,
     kept: Vec<Reply<Tracked>>,
     random: Random,
@@ -63,7 +63,7 @@ pub(crate) enum Ask {
 }
 
 impl Service {
-    pub(crate) fn new(world: &Arc<World>, seed: u64) -> Self {
+    pub(crate) fn new(world: &Arc<ChaosWorld>, seed: u64) -> Self {
         let mut random = Random::new(seed);
         let state = Tracked::new(&world.ledger, Kind::State).bomb(world.bomb(&mut random));
         Self { world: world.clone(), state, kept: Vec::new(), random }
@@ -78,7 +78,7 @@ impl Service {
 impl Server for Service {
     type Message = Ask;
 
-    async fn init(&mut self, _: Serving<'_, Self>) -> Result<Next<Ask>, Refusal> {
+    async fn init(&mut self, _: ServerCx<'_, Self>) -> Result<Next<Ask>, InitError> {
         // Now and then it is slow to come up.
         match self.random.below(8) {
             0 => Ok(Next::Continue(Ask::Continue(3))),
@@ -87,7 +87,7 @@ impl Server for Service {
         }
     }
 
-    async fn handle(&mut self, ask: Ask, cx: Serving<'_, Self>) -> Next<Ask> {
+    async fn handle(&mut self, ask: Ask, cx: ServerCx<'_, Self>) -> Next<Ask> {
         self.state.check();
         match ask {
             Ask::Ping(reply, seed) => match Random::new(seed).below(10) {
@@ -129,7 +129,7 @@ impl Server for Service {
         if self.random.once_in(8) { Next::Timeout(self.random.time(2_000)) } else { Next::Wait }
     }
 
-    async fn terminate(&mut self, _: &Reason, cx: Serving<'_, Self>) {
+    async fn terminate(&mut self, _: &Reason, cx: ServerCx<'_, Self>) {
         if self.random.once_in(3) {
             cx.sleep(self.random.time(500)).await;
         }
@@ -138,7 +138,7 @@ impl Server for Service {
 
 /// A state machine.
 pub(crate) struct Clockwork {
-    world: Arc<World>,
+    world: Arc<ChaosWorld>,
     state: Tracked,
 }
 
@@ -152,57 +152,57 @@ pub(crate) enum Tick {
     Token(Token),
 }
 
-impl Machine for Clockwork {
+impl StateMachine for Clockwork {
     type State = u8;
-    type Event = Tick;
+    type Message = Tick;
 
-    async fn init(&mut self, _: Machining<'_, Self>) -> Result<u8, Refusal> {
+    async fn init(&mut self, _: MachineCx<'_, Self>) -> Result<u8, InitError> {
         Ok(0)
     }
 
-    async fn handle(&mut self, state: &u8, happened: Happened<Self>, _: Machining<'_, Self>) -> Step<Self> {
+    async fn handle(&mut self, state: &u8, happened: Event<Self>, _: MachineCx<'_, Self>) -> Transition<Self> {
         self.state.check();
         match happened {
-            Happened::Event(Tick::Ask(reply)) if *state == 2 => {
-                Step::keep().postpone(Happened::Event(Tick::Ask(reply)))
+            Event::Message(Tick::Ask(reply)) if *state == 2 => {
+                Transition::keep().postpone(Event::Message(Tick::Ask(reply)))
             }
-            Happened::Event(Tick::Token(token)) if *state == 3 => {
-                Step::keep().postpone(Happened::Event(Tick::Token(token)))
+            Event::Message(Tick::Token(token)) if *state == 3 => {
+                Transition::keep().postpone(Event::Message(Tick::Token(token)))
             }
-            Happened::Event(Tick::Ask(reply)) | Happened::Internal(Tick::Ask(reply)) => {
+            Event::Message(Tick::Ask(reply)) | Event::Internal(Tick::Ask(reply)) => {
                 reply.send(Tracked::new(&self.world.ledger, Kind::Answer));
-                Step::keep()
+                Transition::keep()
             }
-            Happened::Event(Tick::Token(token)) | Happened::Internal(Tick::Token(token)) => {
+            Event::Message(Tick::Token(token)) | Event::Internal(Tick::Token(token)) => {
                 token.received();
-                Step::keep()
+                Transition::keep()
             }
-            Happened::Event(Tick::Do(seed)) | Happened::Internal(Tick::Do(seed)) => self.step(*state, seed),
-            Happened::StateTimeout | Happened::EventTimeout | Happened::Timeout(_) => Step::to((*state + 1) % 4),
-            _ => Step::keep(),
+            Event::Message(Tick::Do(seed)) | Event::Internal(Tick::Do(seed)) => self.step(*state, seed),
+            Event::StateTimeout | Event::EventTimeout | Event::Timeout(_) => Transition::to((*state + 1) % 4),
+            _ => Transition::keep(),
         }
     }
 }
 
 impl Clockwork {
-    fn step(&self, state: u8, seed: u64) -> Step<Self> {
+    fn step(&self, state: u8, seed: u64) -> Transition<Self> {
         let mut random = Random::new(seed);
         let time = random.time(2_000);
         match random.below(12) {
-            0 => Step::to((state + 1) % 4),
+            0 => Transition::to((state + 1) % 4),
             // From where events are postponed it always comes back.
-            1 => Step::to(2).state_timeout(time),
-            2 => Step::to(3).state_timeout(time),
-            3 => Step::keep().event_timeout(time),
-            4 => Step::keep().timeout("a", time),
-            5 => Step::keep().timeout("b", time).cancel_timeout("a"),
-            6 => Step::keep().cancel_state_timeout(),
-            7 => Step::repeat(),
-            8 => Step::keep().next(Tick::Token(Token::new(&self.world.ledger))).next(Tick::Do(random.next())),
-            9 => Step::to(0),
+            1 => Transition::to(2).state_timeout(time),
+            2 => Transition::to(3).state_timeout(time),
+            3 => Transition::keep().event_timeout(time),
+            4 => Transition::keep().timeout("a", time),
+            5 => Transition::keep().timeout("b", time).cancel_timeout("a"),
+            6 => Transition::keep().cancel_state_timeout(),
+            7 => Transition::repeat(),
+            8 => Transition::keep().next(Tick::Token(Token::new(&self.world.ledger))).next(Tick::Do(random.next())),
+            9 => Transition::to(0),
             10 if self.world.has(Class::Panics) && random.once_in(2) => panic!("{PLANNED}a machine"),
-            11 if random.once_in(3) => Step::stop(Reason::NORMAL),
-            _ => Step::keep(),
+            11 if random.once_in(3) => Transition::stop(Reason::NORMAL),
+            _ => Transition::keep(),
         }
     }
 }
@@ -214,20 +214,20 @@ pub(crate) struct Hears {
 }
 
 impl Hears {
-    pub(crate) fn new(world: &World, random: &mut Random) -> Self {
+    pub(crate) fn new(world: &ChaosWorld, random: &mut Random) -> Self {
         let state = Tracked::new(&world.ledger, Kind::Handler).bomb(world.bomb(random));
         Self { state, panics: world.has(Class::Panics) }
     }
 }
 
 impl EventHandler<u64> for Hears {
-    fn event(&mut self, event: &u64) -> After {
+    fn event(&mut self, event: &u64) -> HandlerNext {
         self.state.check();
         assert!(!self.panics || !event.is_multiple_of(29), "{PLANNED}a handler");
-        if event.is_multiple_of(7) { After::Leave } else { After::Stay }
+        if event.is_multiple_of(7) { HandlerNext::Leave } else { HandlerNext::Stay }
     }
 
-    fn terminate(&mut self, _: &Removed) {
+    fn terminate(&mut self, _: &RemovedHandler) {
         self.state.check();
     }
 }
@@ -239,16 +239,16 @@ pub(crate) struct Argument {
 }
 
 impl Argument {
-    pub(crate) fn new(world: &World, random: &mut Random) -> Self {
+    pub(crate) fn new(world: &ChaosWorld, random: &mut Random) -> Self {
         Self { held: Tracked::new(&world.ledger, Kind::Argument), seed: random.next() }
     }
 }
 
 fn start_dynamic(
-    world: &Arc<World>,
-    starter: &mut Starter<'_>,
+    world: &Arc<ChaosWorld>,
+    starter: &mut ChildStarter<'_>,
     argument: &mut Argument,
-) -> Result<Started, StartError> {
+) -> Result<StartedChild, StartError> {
     argument.held.check();
     let mut random = Random::new(argument.seed);
     argument.seed = random.next();
@@ -262,10 +262,10 @@ fn start_dynamic(
     }
 }
 
-fn server(world: &Arc<World>, name: &'static str, change: impl Fn(Kept) -> Kept + Send + 'static) -> ChildSpec {
+fn server(world: &Arc<ChaosWorld>, name: &'static str, change: impl Fn(Kept) -> Kept + Send + 'static) -> ChildSpec {
     let world = world.clone();
     let mut seed = 0;
-    ChildSpec::worker(name, move |starter: &mut Starter<'_>| {
+    ChildSpec::worker(name, move |starter: &mut ChildStarter<'_>| {
         seed += 1;
         starter
             .server(change(Kept { start: Service::new(&world, seed).start().name(name), world: world.clone() }).start)
@@ -276,24 +276,24 @@ fn server(world: &Arc<World>, name: &'static str, change: impl Fn(Kept) -> Kept 
 /// A start that is being put together.
 struct Kept {
     start: atropos::otp::server::Start<'static, Service>,
-    world: Arc<World>,
+    world: Arc<ChaosWorld>,
 }
 
 impl Kept {
     fn reborn(self) -> Self {
         let world = self.world.clone();
         let make = move || Service::new(&world, 7);
-        let start = self.start.reborn(make, Mail::Drop, Intensity::within(100, Duration::from_secs(1)));
+        let start = self.start.restart_in_place(make, MailPolicy::Drop, Intensity::within(100, Duration::from_secs(1)));
         Self { start, ..self }
     }
 }
 
 /// The tree. Its top has no name, and nothing here ends it.
-pub(crate) fn tree(world: &Arc<World>) -> Supervisor {
+pub(crate) fn tree(world: &Arc<ChaosWorld>) -> Supervisor {
     let any = Intensity::Unlimited;
     let all = {
         let world = world.clone();
-        ChildSpec::supervisor("all", move |starter: &mut Starter<'_>| {
+        ChildSpec::supervisor("all", move |starter: &mut ChildStarter<'_>| {
             let tree = Supervisor::one_for_all().intensity(any);
             let traps = |kept: Kept| Kept { start: kept.start.trap_exit(true), ..kept };
             starter.supervisor(tree.child(server(&world, "s1", traps)).child(server(&world, "s2", |kept| kept)))
@@ -301,7 +301,7 @@ pub(crate) fn tree(world: &Arc<World>) -> Supervisor {
     };
     let rest = {
         let world = world.clone();
-        ChildSpec::supervisor("rest", move |starter: &mut Starter<'_>| {
+        ChildSpec::supervisor("rest", move |starter: &mut ChildStarter<'_>| {
             let tree = Supervisor::rest_for_one().intensity(any);
             let bounded = |kept: Kept| Kept { start: kept.start.mailbox_limit(4), ..kept };
             starter.supervisor(tree.child(server(&world, "s3", bounded)).child(server(&world, "s4", |kept| kept)))
@@ -309,9 +309,9 @@ pub(crate) fn tree(world: &Arc<World>) -> Supervisor {
     };
     let dynamic = {
         let world = world.clone();
-        ChildSpec::supervisor(DYNAMIC, move |starter: &mut Starter<'_>| {
+        ChildSpec::supervisor(DYNAMIC, move |starter: &mut ChildStarter<'_>| {
             let world = world.clone();
-            let children = DynamicSupervisor::new(move |starter: &mut Starter<'_>, argument: &mut Argument| {
+            let children = DynamicSupervisor::new(move |starter: &mut ChildStarter<'_>, argument: &mut Argument| {
                 start_dynamic(&world, starter, argument)
             });
             starter.supervisor(children.restart(Restart::Transient).intensity(Intensity::Unlimited).name(DYNAMIC))
@@ -319,7 +319,7 @@ pub(crate) fn tree(world: &Arc<World>) -> Supervisor {
     };
     let machine = {
         let world = world.clone();
-        ChildSpec::worker(MACHINE, move |starter: &mut Starter<'_>| {
+        ChildSpec::worker(MACHINE, move |starter: &mut ChildStarter<'_>| {
             let state = Tracked::new(&world.ledger, Kind::State);
             starter.server(Clockwork { world: world.clone(), state }.start().name(MACHINE))
         })
@@ -332,19 +332,19 @@ pub(crate) fn tree(world: &Arc<World>) -> Supervisor {
         .child(server(world, "s5", Kept::reborn))
         .child(dynamic)
         .child(machine)
-        .child(ChildSpec::worker(EVENTS, |starter: &mut Starter<'_>| {
+        .child(ChildSpec::worker(EVENTS, |starter: &mut ChildStarter<'_>| {
             starter.server(TheEvents::new().start().name(EVENTS))
         }))
-        .child(ChildSpec::worker(GROUPS, |starter: &mut Starter<'_>| {
+        .child(ChildSpec::worker(GROUPS, |starter: &mut ChildStarter<'_>| {
             starter.server(TheGroups::new().start().name(GROUPS))
         }))
-        .child(ChildSpec::worker(REGISTRY, |starter: &mut Starter<'_>| {
+        .child(ChildSpec::worker(REGISTRY, |starter: &mut ChildStarter<'_>| {
             starter.server(TheRegistry::unique().start().name(REGISTRY))
         }))
 }
 
 /// Counts how a call ended.
-pub(crate) fn tally<E>(world: &World, answer: Result<Tracked, E>) {
+pub(crate) fn tally<E>(world: &ChaosWorld, answer: Result<Tracked, E>) {
     match answer {
         Ok(answer) => {
             answer.check();

@@ -14,7 +14,7 @@ use atropos::{Address, Context, Pid, Received};
 
 use crate::actor::{Me, Told, What};
 use crate::random::Random;
-use crate::world::World;
+use crate::world::ChaosWorld;
 
 /// So many processes of each runtime leave their contexts.
 const HAUNTED: usize = 32;
@@ -87,7 +87,7 @@ fn misuse<M: Send + 'static>(context: &Context<M>, message: M) -> Option<&'stati
 }
 
 /// Starts processes that use what the dead have left, and leave theirs.
-pub(crate) fn haunt(world: &Arc<World>, random: &mut Random) {
+pub(crate) fn haunt(world: &Arc<ChaosWorld>, random: &mut Random) {
     for _ in 0..HAUNTED {
         let (seed, with) = (random.next(), world.clone());
         // Refused, there is one less.
@@ -102,7 +102,7 @@ pub(crate) fn haunt(world: &Arc<World>, random: &mut Random) {
     }
 }
 
-fn live<M: Clone + PartialEq + Send + 'static>(world: &World, cx: Context<M>, message: M, seed: u64)
+fn live<M: Clone + PartialEq + Send + 'static>(world: &ChaosWorld, cx: Context<M>, message: M, seed: u64)
 where
     Left: From<Context<M>>,
 {

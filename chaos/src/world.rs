@@ -1,10 +1,10 @@
-//! [`World`], what all that acts on one runtime shares.
+//! [`ChaosWorld`], what all that acts on one runtime shares.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 
-use atropos::kernel::Requested;
+use atropos::kernel::RequestFuture;
 use atropos::{Alias, Handle, Pid, Reference};
 
 use crate::actor::Told;
@@ -76,14 +76,14 @@ impl Graveyard {
 }
 
 /// See the module.
-pub(crate) struct World {
+pub(crate) struct ChaosWorld {
     pub(crate) classes: Classes,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) handle: Handle,
     pub(crate) known: [AtomicU64; KNOWN],
     pub(crate) aliases: Bag<Alias>,
     /// Requests on their way to another thread or task.
-    pub(crate) requests: Bag<Requested<Tracked>>,
+    pub(crate) requests: Bag<RequestFuture<Tracked>>,
     /// The thread that takes them, once it runs.
     pub(crate) thief: OnceLock<Thread>,
     pub(crate) graveyard: Arc<Graveyard>,
@@ -93,7 +93,7 @@ pub(crate) struct World {
     pub(crate) stop: AtomicBool,
 }
 
-impl World {
+impl ChaosWorld {
     pub(crate) fn has(&self, class: Class) -> bool {
         self.classes.has(class)
     }

@@ -7,12 +7,12 @@
 //! - **A1.** A record of the peer's ([`crate::record::Inbound`]) holds a [`Charge`] from before it is made until it is freed.
 //! - **A2.** A process that is watched for peers has a record of one of them or an idle charge (`local`). The idle charge is
 //!   made when the last record is taken away, on that record's account. It is paid until the runtime has taken the watch back
-//!   ([`crate::Plane::release`]) or has reported the process's end.
+//!   ([`crate::ControlPlane::release`]) or has reported the process's end.
 //! - **A3.** [`Account::claim`] takes a charge only below the limit, by one compare-exchange. So two threads cannot both take
 //!   the last place. Only A2's idle charge is taken without a look at the limit: the record that it replaces is freed
 //!   at once, so the account is above its limit by at most one for each thread that is withdrawing.
 //! - **A4.** The account belongs to the node, not to the connection: a peer that connects anew finds its old charges. The
-//!   plane drops an account that no session and no charge holds (`Plane::connected`).
+//!   plane drops an account that no session and no charge holds (`ControlPlane::connected`).
 //!
 //! What follows from a charge follows it in number. A watch has at most one order on its way to the runtime for its
 //! beginning and one for its end (`local`), so what waits for a slow runtime is bounded too. Notices that wait to be
@@ -75,19 +75,19 @@ impl Drop for Charge {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::rules::Real;
+    use crate::rules::Shipped;
 
     #[test]
     fn a_charge_is_counted_until_it_is_dropped() {
         let account = Arc::new(Account::new(2));
-        let (first, second) = (account.claim::<Real>(), account.claim::<Real>());
-        assert!(account.claim::<Real>().is_none());
+        let (first, second) = (account.claim::<Shipped>(), account.claim::<Shipped>());
+        assert!(account.claim::<Shipped>().is_none());
         let idle = second.as_ref().expect("below the limit").another();
         assert_eq!(account.charges(), 3);
         drop((first, second));
         assert_eq!(account.charges(), 1);
         drop(idle);
         assert_eq!(account.charges(), 0);
-        assert!(Arc::new(Account::new(0)).claim::<Real>().is_none());
+        assert!(Arc::new(Account::new(0)).claim::<Shipped>().is_none());
     }
 }

@@ -1,7 +1,7 @@
-//! [`Cable`]: the loop-back between two planes of one process.
+//! [`LoopbackPair`]: the loop-back between two planes of one process.
 //!
-//! Two queues, one in each direction, that whoever likes empties ([`Cable::pump`]): what has been sent is on its way until
-//! then. [`Cable::join`] connects the planes, [`Cable::cut`] takes the connection away with all that is on its way,
+//! Two queues, one in each direction, that whoever likes empties ([`LoopbackPair::pump`]): what has been sent is on its way until
+//! then. [`LoopbackPair::join`] connects the planes, [`LoopbackPair::cut`] takes the connection away with all that is on its way,
 //! as a network would, and tells both. Each end is a [`Sender`] for one of the planes.
 
 use alloc::collections::VecDeque;
@@ -9,14 +9,14 @@ use alloc::sync::Arc;
 use core::{fmt, mem};
 
 use crate::message::{Connection, MonitorControlMessage, Routed};
-use crate::plane::Plane;
+use crate::plane::ControlPlane;
 use crate::rules::Rules;
 use crate::sender::{NoConnection, Sender};
 use crate::sync::Mutex;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Cable {
+pub struct LoopbackPair {
     state: Mutex<State>,
 }
 
@@ -30,9 +30,9 @@ struct State {
     emptied: [bool; 2],
 }
 
-/// One end of a [`Cable`].
+/// One end of a [`LoopbackPair`].
 pub struct LoopBack {
-    cable: Arc<Cable>,
+    cable: Arc<LoopbackPair>,
     side: usize,
 }
 
@@ -58,7 +58,7 @@ impl Sender for LoopBack {
 
 /// Lets the queue go, whatever the receiver did.
 struct Emptying<'a> {
-    cable: &'a Cable,
+    cable: &'a LoopbackPair,
     from: usize,
 }
 
@@ -68,7 +68,7 @@ impl Drop for Emptying<'_> {
     }
 }
 
-impl Cable {
+impl LoopbackPair {
     /// A cable that joins nothing yet.
     pub fn new() -> Arc<Self> {
         Arc::default()
@@ -80,7 +80,7 @@ impl Cable {
     }
 
     /// Connects the two. A connection that there was ends.
-    pub fn join<L: Rules, R: Rules>(&self, left: &Plane<L>, right: &Plane<R>) {
+    pub fn join<L: Rules, R: Rules>(&self, left: &ControlPlane<L>, right: &ControlPlane<R>) {
         self.cut(left, right);
         let ends =
             [left.connected(right.node(), right.incarnation()), right.connected(left.node(), left.incarnation())];
@@ -88,7 +88,7 @@ impl Cable {
     }
 
     /// Takes the connection away; whether there was one.
-    pub fn cut<L: Rules, R: Rules>(&self, left: &Plane<L>, right: &Plane<R>) -> bool {
+    pub fn cut<L: Rules, R: Rules>(&self, left: &ControlPlane<L>, right: &ControlPlane<R>) -> bool {
         let mut state = self.state.lock();
         let (ends, on_the_way) = (state.ends.take(), mem::take(&mut state.queues));
         drop(state);
@@ -106,7 +106,7 @@ impl Cable {
 
     /// Delivers up to `most` messages in each direction, and says how many. What a plane refuses is dropped. A queue that
     /// another thread empties is left to it.
-    pub fn pump<L: Rules, R: Rules>(&self, left: &Plane<L>, right: &Plane<R>, most: usize) -> usize {
+    pub fn pump<L: Rules, R: Rules>(&self, left: &ControlPlane<L>, right: &ControlPlane<R>, most: usize) -> usize {
         let to_right = self.empty(0, most, |connection, message| {
             let _ = right.receive(connection, message);
         });

@@ -7,27 +7,27 @@ use alloc::vec::Vec;
 
 use crate::outbound::MonitorError;
 use crate::pid::{Node, RemotePid};
-use crate::plane::Plane;
+use crate::plane::ControlPlane;
 use crate::reference::{References, RemoteReference};
 use crate::rules::Rules;
 use crate::sync::Mutex;
 
 /// Remote monitors for processes named by raw pids.
 pub trait DistributionMonitorFacility: Send + Sync {
-    /// See [`Plane::monitor_remote`]; the reference as an integer.
+    /// See [`ControlPlane::monitor_remote`]; the reference as an integer.
     fn monitor_remote(&self, caller: u64, target: RemotePid) -> Result<u64, MonitorError>;
 
-    /// See [`Plane::demonitor_remote`].
+    /// See [`ControlPlane::demonitor_remote`].
     fn demonitor_remote(&self, caller: u64, reference: u64) -> bool;
 }
 
-impl<R: Rules> DistributionMonitorFacility for Plane<R> {
+impl<R: Rules> DistributionMonitorFacility for ControlPlane<R> {
     fn monitor_remote(&self, caller: u64, target: RemotePid) -> Result<u64, MonitorError> {
-        Plane::monitor_remote(self, caller, target).map(RemoteReference::to_raw)
+        ControlPlane::monitor_remote(self, caller, target).map(RemoteReference::to_raw)
     }
 
     fn demonitor_remote(&self, caller: u64, reference: u64) -> bool {
-        Plane::demonitor_remote(self, caller, RemoteReference::from_raw(reference))
+        ControlPlane::demonitor_remote(self, caller, RemoteReference::from_raw(reference))
     }
 }
 

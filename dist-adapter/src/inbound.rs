@@ -1,4 +1,4 @@
-//! What comes from peers: [`Plane::receive`], and monitors of local processes by remote ones.
+//! What comes from peers: [`ControlPlane::receive`], and monitors of local processes by remote ones.
 //!
 //! A message is taken only from the connection that the plane has to that node now, and only for what is the peer's own: a
 //! watcher that it says is its own must be (in this life of it), a target must be ours, and a notice must name a
@@ -10,19 +10,19 @@ use core::fmt;
 
 use atropos_kernel::Reason;
 
-use crate::local::{Left, Tie, Untied};
+use crate::local::{Left, AttachGuard, AttachError};
 use crate::message::{Connection, MonitorControlMessage, Routed};
-use crate::plane::Plane;
+use crate::plane::ControlPlane;
 use crate::record::{Inbound, Key};
 use crate::rules::Rules;
-use crate::session::{Noticed, Room, Session};
+use crate::session::{Noticed, InboundLimit, Session};
 use crate::state::Cancelled;
 use crate::sync::Ordering;
 
 /// Why a peer's message was not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub enum Refused {
+pub enum ReceiveError {
     /// Its connection has ended.
     Stale,
     /// It speaks for processes that are not the peer's, to processes that are not ours, or of a monitor that is another's.
@@ -32,7 +32,7 @@ pub enum Refused {
     Quota,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for ReceiveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Stale => "the connection has ended",
@@ -42,15 +42,15 @@ impl fmt::Display for Refused {
     }
 }
 
-impl core::error::Error for Refused {}
+impl core::error::Error for ReceiveError {}
 
-impl<R: Rules> Plane<R> {
+impl<R: Rules> ControlPlane<R> {
     /// A message has come by this connection. Those of one connection are given in the order in which they came.
-    pub fn receive(&self, connection: Connection, message: MonitorControlMessage) -> Result<(), Refused> {
+    pub fn receive(&self, connection: Connection, message: MonitorControlMessage) -> Result<(), ReceiveError> {
         self.resume();
-        let session = self.sessions.get(connection.node.number()).ok_or(Refused::Stale)?;
+        let session = self.sessions.get(connection.node.number()).ok_or(ReceiveError::Stale)?;
         if R::REFUSE_OLD && session.connection != connection {
-            return Err(Refused::Stale);
+            return Err(ReceiveError::Stale);
         }
         match message {
             MonitorControlMessage::MonitorP { reference, watcher, target } => {
@@ -64,7 +64,7 @@ impl<R: Rules> Plane<R> {
                 match session.take_noticed(reference, |key| *key == named || !R::MATCH_WHOLE) {
                     Noticed::Found(record) => self.answer_outbound(&record, reason),
                     Noticed::Unknown => {}
-                    Noticed::Another => return Err(Refused::Forged),
+                    Noticed::Another => return Err(ReceiveError::Forged),
                 }
                 Ok(())
             }
@@ -77,9 +77,9 @@ impl<R: Rules> Plane<R> {
             && key.target.node == self.node
     }
 
-    fn register(&self, session: &Arc<Session>, key: Key) -> Result<(), Refused> {
+    fn register(&self, session: &Arc<Session>, key: Key) -> Result<(), ReceiveError> {
         if !self.is_of(session, &key) {
-            return Err(Refused::Forged);
+            return Err(ReceiveError::Forged);
         }
         if key.target != self.name_of(key.target.number) {
             // Of an older life of this node, or with a serial that none of ours has.
@@ -88,29 +88,29 @@ impl<R: Rules> Plane<R> {
         }
         // Looked at before anything is made or watched, and again when it is placed.
         match session.room(&key) {
-            Room::Free => {}
+            InboundLimit::Free => {}
             taken => return not_placed(taken),
         }
         let Some(charge) = session.account.claim::<R>() else {
             self.notify(session.connection, key, Reason::NOCONNECTION);
-            return Err(Refused::Quota);
+            return Err(ReceiveError::Quota);
         };
         // Relaxed: the number only has to be a greater one than those that this thread knows of.
         let order = self.orders.fetch_add(1, Ordering::Relaxed);
         let record = Arc::new(Inbound::new(key, order, session.connection, charge));
-        match self.locals.tie::<R>(&*self.watchers, key.target.number, &Tie::Inbound(&record)) {
+        match self.locals.tie::<R>(&*self.watchers, key.target.number, &AttachGuard::Inbound(&record)) {
             Ok(()) => {}
-            Err(Untied::Gone) => {
+            Err(AttachError::Gone) => {
                 self.notify(session.connection, key, Reason::NOPROC);
                 return Ok(());
             }
-            Err(Untied::NoMemory) => {
+            Err(AttachError::NoMemory) => {
                 self.notify(session.connection, key, Reason::NOCONNECTION);
                 return Ok(());
             }
         }
         match session.place_inbound(&record) {
-            Room::Free => {}
+            InboundLimit::Free => {}
             taken => {
                 // The target's end may have answered it; else it is answered below, if at all.
                 let cancelled = record.state.cancel::<R>();
@@ -124,9 +124,9 @@ impl<R: Rules> Plane<R> {
         Ok(())
     }
 
-    fn unregister(&self, session: &Session, key: &Key) -> Result<(), Refused> {
+    fn unregister(&self, session: &Session, key: &Key) -> Result<(), ReceiveError> {
         if !self.is_of(session, key) {
-            return Err(Refused::Forged);
+            return Err(ReceiveError::Forged);
         }
         if let Some(record) = session.take_inbound(key) {
             self.withdraw_inbound(&record);
@@ -173,9 +173,9 @@ impl<R: Rules> Plane<R> {
     }
 }
 
-fn not_placed(room: Room) -> Result<(), Refused> {
+fn not_placed(room: InboundLimit) -> Result<(), ReceiveError> {
     match room {
-        Room::Free | Room::Known => Ok(()),
-        Room::Closed => Err(Refused::Stale),
+        InboundLimit::Free | InboundLimit::Known => Ok(()),
+        InboundLimit::Closed => Err(ReceiveError::Stale),
     }
 }

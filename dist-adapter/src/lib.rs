@@ -1,11 +1,11 @@
 //! Remote monitors: what a node of Atropos tells other nodes, and is told, about the ends of processes.
 //!
-//! The crate is the core of the distribution adapter: a state machine without I/O, threads or clocks. The [`Plane`] of a
+//! The crate is the core of the distribution adapter: a state machine without I/O, threads or clocks. The [`ControlPlane`] of a
 //! node takes what happens and answers by calls: messages go to its [`Sender`], DOWNs to its [`Watchers`].
 //!
 //! ```
 //! use std::sync::{Arc, Mutex};
-//! use atropos_dist::{Cable, Node, Options, Plane, RemotePid, RemoteReference, Watchers};
+//! use atropos_dist::{LoopbackPair, Node, Options, ControlPlane, RemotePid, RemoteReference, Watchers};
 //! use atropos_kernel::{NoMemory, Reason};
 //!
 //! /// A runtime of the least kind: it writes down its processes' DOWNs.
@@ -20,11 +20,11 @@
 //!     }
 //! }
 //!
-//! let cable = Cable::new();
+//! let cable = LoopbackPair::new();
 //! let [left_end, right_end] = cable.ends();
 //! let downs = Arc::new(Downs::default());
-//! let left = Plane::new(Options::new(Node::new(1), 1), left_end, downs.clone());
-//! let right = Plane::new(Options::new(Node::new(2), 1), right_end, Arc::new(Downs::default()));
+//! let left = ControlPlane::new(Options::new(Node::new(1), 1), left_end, downs.clone());
+//! let right = ControlPlane::new(Options::new(Node::new(2), 1), right_end, Arc::new(Downs::default()));
 //! cable.join(&left, &right);
 //!
 //! let reference = left.monitor_remote(7, right.name_of(42))?;
@@ -77,13 +77,13 @@ mod table;
 mod watchers;
 mod work;
 
-pub use cable::{Cable, LoopBack};
+pub use cable::{LoopbackPair, LoopBack};
 pub use facility::{DistributionMonitorFacility, FacilityCall, MockFacility};
-pub use inbound::Refused;
+pub use inbound::ReceiveError;
 pub use message::{Connection, MonitorControlMessage, Routed};
 pub use outbound::MonitorError;
 pub use pid::{Node, RemotePid};
-pub use plane::{Options, Plane};
+pub use plane::{Options, ControlPlane};
 pub use reference::RemoteReference;
 pub use sender::{NoConnection, RecordingSender, Sender};
 pub use watchers::Watchers;

@@ -35,7 +35,7 @@ pub(crate) struct Local {
 
 #[derive(Debug)]
 enum Ties {
-    Open(Tied),
+    Open(Attachment),
     /// The process has ended.
     Gone,
     /// Nobody watches the process: to be replaced.
@@ -44,7 +44,7 @@ enum Ties {
 
 /// A process's monitors: its own by reference, those of others by the order in which they came.
 #[derive(Debug, Default)]
-pub(crate) struct Tied {
+pub(crate) struct Attachment {
     pub(crate) outbound: BTreeMap<RemoteReference, Arc<Outbound>>,
     pub(crate) inbound: BTreeMap<u64, Arc<Inbound>>,
     /// A monitor of the process's own was tied to it: it stays until the process ends, on nobody's account.
@@ -55,7 +55,7 @@ pub(crate) struct Tied {
     asked: bool,
 }
 
-impl Tied {
+impl Attachment {
     fn is_empty(&self) -> bool {
         self.outbound.is_empty() && self.inbound.is_empty()
     }
@@ -74,14 +74,14 @@ pub(crate) enum Left {
 
 /// What is tied.
 #[derive(Debug)]
-pub(crate) enum Tie<'a> {
+pub(crate) enum AttachGuard<'a> {
     Outbound(&'a Arc<Outbound>),
     Inbound(&'a Arc<Inbound>),
 }
 
 /// Why it was not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Untied {
+pub(crate) enum AttachError {
     /// The process has ended.
     Gone,
     /// There is no memory for a watch.
@@ -96,18 +96,18 @@ enum Placed {
 
 impl Local {
     fn new() -> Self {
-        Self { watched: AtomicBool::new(false), ties: Mutex::new(Ties::Open(Tied::default())) }
+        Self { watched: AtomicBool::new(false), ties: Mutex::new(Ties::Open(Attachment::default())) }
     }
 
-    fn place<R: Rules>(&self, tie: &Tie<'_>) -> Placed {
+    fn place<R: Rules>(&self, tie: &AttachGuard<'_>) -> Placed {
         match &mut *self.ties.lock() {
             Ties::Open(tied) => {
                 match tie {
-                    Tie::Outbound(record) => {
+                    AttachGuard::Outbound(record) => {
                         tied.own = true;
                         drop(tied.outbound.insert(record.key.reference, Arc::clone(record)));
                     }
-                    Tie::Inbound(record) => drop(tied.inbound.insert(record.order, Arc::clone(record))),
+                    AttachGuard::Inbound(record) => drop(tied.inbound.insert(record.order, Arc::clone(record))),
                 }
                 tied.idle = None;
                 Placed::Yes
@@ -118,7 +118,7 @@ impl Local {
         }
     }
 
-    fn with<T: Default>(&self, f: impl FnOnce(&mut Tied) -> T) -> T {
+    fn with<T: Default>(&self, f: impl FnOnce(&mut Attachment) -> T) -> T {
         match &mut *self.ties.lock() {
             Ties::Open(tied) => f(tied),
             Ties::Gone | Ties::Retired => T::default(),
@@ -153,10 +153,10 @@ impl Local {
 
     /// The process has ended: what was tied to it, once.
     #[must_use = "the monitors must be answered or withdrawn"]
-    fn close(&self) -> Tied {
+    fn close(&self) -> Attachment {
         match mem::replace(&mut *self.ties.lock(), Ties::Gone) {
             Ties::Open(tied) => tied,
-            Ties::Gone | Ties::Retired => Tied::default(),
+            Ties::Gone | Ties::Retired => Attachment::default(),
         }
     }
 
@@ -224,19 +224,19 @@ impl Locals {
 
     /// Ties a monitor to a process, which is watched from before. Lock-free but for the maps: it is repeated only
     /// when another's watch of the same process has failed.
-    pub(crate) fn tie<R: Rules>(&self, watchers: &dyn Watchers, pid: u64, tie: &Tie<'_>) -> Result<(), Untied> {
+    pub(crate) fn tie<R: Rules>(&self, watchers: &dyn Watchers, pid: u64, tie: &AttachGuard<'_>) -> Result<(), AttachError> {
         loop {
             let local = self.table.get_or_add(pid, Local::new);
             // Acquire, Release: who ties without a watch of its own comes after the other's.
             if !local.watched.load(Ordering::Acquire) {
                 let unwatched = Unwatched { locals: self, pid, local: &local };
-                watchers.watch(pid).map_err(|_| Untied::NoMemory)?;
+                watchers.watch(pid).map_err(|_| AttachError::NoMemory)?;
                 mem::forget(unwatched);
                 local.watched.store(true, Ordering::Release);
             }
             match local.place::<R>(tie) {
                 Placed::Yes => return Ok(()),
-                Placed::Gone => return Err(Untied::Gone),
+                Placed::Gone => return Err(AttachError::Gone),
                 Placed::Retired => self.remove_retired(pid, &local),
             }
         }
@@ -254,7 +254,7 @@ impl Locals {
 
     /// The process has ended: what was tied to it.
     #[must_use = "the monitors must be answered or withdrawn"]
-    pub(crate) fn close(&self, pid: u64) -> Tied {
+    pub(crate) fn close(&self, pid: u64) -> Attachment {
         self.table.take(pid).map(|local| local.close()).unwrap_or_default()
     }
 }

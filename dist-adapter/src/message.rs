@@ -9,7 +9,7 @@ use atropos_kernel::Reason;
 use crate::pid::{Node, RemotePid};
 use crate::reference::RemoteReference;
 
-/// One life of the link to a node. Made by [`crate::Plane::connected`].
+/// One life of the link to a node. Made by [`crate::ControlPlane::connected`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Connection {
     pub(crate) node: Node,

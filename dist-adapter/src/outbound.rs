@@ -10,9 +10,9 @@ use core::{fmt, mem};
 
 use atropos_kernel::Reason;
 
-use crate::local::{Tie, Untied};
+use crate::local::{AttachGuard, AttachError};
 use crate::pid::RemotePid;
-use crate::plane::Plane;
+use crate::plane::ControlPlane;
 use crate::record::{Key, Outbound};
 use crate::reference::RemoteReference;
 use crate::rules::Rules;
@@ -51,18 +51,18 @@ impl From<NoConnection> for MonitorError {
     }
 }
 
-impl From<Untied> for MonitorError {
-    fn from(untied: Untied) -> Self {
+impl From<AttachError> for MonitorError {
+    fn from(untied: AttachError) -> Self {
         match untied {
-            Untied::Gone => Self::NoCaller,
-            Untied::NoMemory => Self::NoMemory,
+            AttachError::Gone => Self::NoCaller,
+            AttachError::NoMemory => Self::NoMemory,
         }
     }
 }
 
 /// A request that is being sent: if the sender panics, it was not.
 struct Asking<'a, R: Rules> {
-    plane: &'a Plane<R>,
+    plane: &'a ControlPlane<R>,
     record: &'a Arc<Outbound>,
 }
 
@@ -73,7 +73,7 @@ impl<R: Rules> Drop for Asking<'_, R> {
     }
 }
 
-impl<R: Rules> Plane<R> {
+impl<R: Rules> ControlPlane<R> {
     /// Monitors a process of another node for a local one: it gets one DOWN ([`crate::Watchers::deliver_down`]) when the
     /// target ends or its node is lost, and possibly before this returns; none when this fails.
     pub fn monitor_remote(&self, watcher: u64, target: RemotePid) -> Result<RemoteReference, MonitorError> {
@@ -82,7 +82,7 @@ impl<R: Rules> Plane<R> {
         let reference = self.references.next().ok_or(MonitorError::ReferenceExhausted)?;
         let key = Key { reference, watcher: self.name_of(watcher), target };
         let record = Arc::new(Outbound::new(key, session.connection));
-        self.locals.tie::<R>(&*self.watchers, watcher, &Tie::Outbound(&record))?;
+        self.locals.tie::<R>(&*self.watchers, watcher, &AttachGuard::Outbound(&record))?;
         if !session.place_outbound(&record) && R::REFUSE_LOST {
             // Only the watcher's death can have found it, and that needs no answer.
             let _ = record.state.cancel::<R>();

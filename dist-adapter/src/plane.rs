@@ -1,7 +1,7 @@
-//! [`Plane`]: the control plane of remote monitors of one node.
+//! [`ControlPlane`]: the control plane of remote monitors of one node.
 //!
 //! It is stepped by what happens: a process asks (`outbound`), a message comes (`inbound`), a process ends
-//! ([`Plane::exited`]), a connection begins or ends. It has no thread and no clock, and does no I/O: messages go out by the
+//! ([`ControlPlane::exited`]), a connection begins or ends. It has no thread and no clock, and does no I/O: messages go out by the
 //! [`Sender`], answers by the [`Watchers`]. All its methods may be called by many threads at once, and from inside a
 //! call of either.
 //!
@@ -33,7 +33,7 @@ use crate::local::Locals;
 use crate::message::Connection;
 use crate::pid::{Node, RemotePid};
 use crate::reference::{References, RemoteReference};
-use crate::rules::{Real, Rules};
+use crate::rules::{Shipped, Rules};
 use crate::sender::Sender;
 use crate::session::Session;
 use crate::sync::{AtomicU64, Mutex, Ordering, PlainAtomicUsize};
@@ -74,7 +74,7 @@ impl Options {
 }
 
 /// See the module.
-pub struct Plane<R: Rules = Real> {
+pub struct ControlPlane<R: Rules = Shipped> {
     pub(crate) node: Node,
     pub(crate) incarnation: u32,
     pub(crate) inbound_limit: usize,
@@ -96,7 +96,7 @@ pub struct Plane<R: Rules = Real> {
     rules: PhantomData<R>,
 }
 
-impl<R: Rules> fmt::Debug for Plane<R> {
+impl<R: Rules> fmt::Debug for ControlPlane<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Plane")
             .field("node", &self.node)
@@ -105,14 +105,14 @@ impl<R: Rules> fmt::Debug for Plane<R> {
     }
 }
 
-impl Plane {
+impl ControlPlane {
     /// A plane without connections.
     pub fn new(options: Options, sender: Arc<dyn Sender>, watchers: Arc<dyn Watchers>) -> Self {
         Self::with_rules(options, sender, watchers)
     }
 }
 
-impl<R: Rules> Plane<R> {
+impl<R: Rules> ControlPlane<R> {
     /// For models: a plane that keeps other rules.
     #[doc(hidden)]
     pub fn with_rules(options: Options, sender: Arc<dyn Sender>, watchers: Arc<dyn Watchers>) -> Self {

@@ -21,11 +21,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use atropos::kernel::Dead;
-use atropos::{Address, Context, Handle, MonitorError, NoMemory, Object, Pid, Reason, Received, SpawnError};
+use atropos::kernel::Tombstone;
+use atropos::{Address, Context, Handle, MonitorError, NoMemory, MonitorTarget, Pid, Reason, Received, SpawnError};
 
 use crate::pid::RemotePid;
-use crate::plane::{Options, Plane};
+use crate::plane::{Options, ControlPlane};
 use crate::reference::RemoteReference;
 use crate::sender::Sender;
 use crate::watchers::Watchers;
@@ -43,7 +43,7 @@ pub struct RemoteDown {
 
 /// What the relay's process takes.
 enum Order {
-    Serve(Weak<Plane>),
+    Serve(Weak<ControlPlane>),
     /// Of a process that lived when the plane asked.
     Watch(Pid),
     /// Of one that did not, or of a pid that no kernel gives out.
@@ -78,11 +78,11 @@ impl Relay {
         options: Options,
         sender: Arc<dyn Sender>,
         deliver: impl Fn(&Handle, Pid, RemoteDown) + Send + Sync + 'static,
-    ) -> Result<Arc<Plane>, SpawnError> {
+    ) -> Result<Arc<ControlPlane>, SpawnError> {
         let own = handle.clone();
         let process = handle.spawn(move |cx| relay(cx, own))?;
         let relay = Arc::new(Self { handle: handle.clone(), process, deliver: Box::new(deliver) });
-        let plane = Arc::new(Plane::new(options, sender, relay));
+        let plane = Arc::new(ControlPlane::new(options, sender, relay));
         if handle.send(process, Order::Serve(Arc::downgrade(&plane))).is_err() {
             let _ = handle.exit(process, Reason::KILL);
             return Err(SpawnError::NoMemory);
@@ -112,7 +112,7 @@ impl Watchers for Relay {
 }
 
 async fn relay(cx: Context<Order>, handle: Handle) {
-    let mut plane: Weak<Plane> = Weak::new();
+    let mut plane: Weak<ControlPlane> = Weak::new();
     // One for each process that is watched.
     let mut monitors = BTreeMap::new();
     loop {
@@ -144,7 +144,7 @@ async fn relay(cx: Context<Order>, handle: Handle) {
                 }
             }
             Received::Down(down) => {
-                let Object::Pid(pid) = down.object else { continue };
+                let MonitorTarget::Pid(pid) = down.object else { continue };
                 monitors.remove(&pid.to_raw());
                 let reason =
                     if down.reason == Reason::NOPROC { last_words(&cx, &handle, pid).await } else { down.reason };
@@ -159,11 +159,11 @@ async fn relay(cx: Context<Order>, handle: Handle) {
 async fn last_words(cx: &Context<Order>, handle: &Handle, pid: Pid) -> Reason {
     let next = pid.generation().checked_add(1).and_then(|generation| Pid::new(pid.index(), generation));
     loop {
-        if let Dead::Remembered(reason) = handle.tombstone(pid) {
+        if let Tombstone::Known(reason) = handle.tombstone(pid) {
             return reason;
         }
         // A slot that has had no other process since belongs to a death that is not yet at its end, on another core.
-        let is_dying = next.is_some_and(|next| handle.tombstone(next) == Dead::NeverGivenOut);
+        let is_dying = next.is_some_and(|next| handle.tombstone(next) == Tombstone::NeverAllocated);
         if !is_dying {
             return Reason::NOPROC;
         }
@@ -173,7 +173,7 @@ async fn last_words(cx: &Context<Order>, handle: &Handle, pid: Pid) -> Reason {
 
 /// Tells the plane, and lets it finish what a panic has left. Each panic has been printed and costs one delivery, so
 /// this comes to an end.
-fn tell(plane: &Weak<Plane>, pid: u64, reason: &Reason) {
+fn tell(plane: &Weak<ControlPlane>, pid: u64, reason: &Reason) {
     let Some(plane) = plane.upgrade() else { return };
     let mut done = catch_unwind(AssertUnwindSafe(|| plane.exited(pid, reason)));
     while let Err(panic) = done {

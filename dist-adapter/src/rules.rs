@@ -1,6 +1,6 @@
 //! The plane's rules, one by one, so that a model can break one and see what it is for.
 //!
-//! Nothing but a model implements [`Rules`]: each rule is a constant, and [`Real`] keeps them all.
+//! Nothing but a model implements [`Rules`]: each rule is a constant, and [`Shipped`] keeps them all.
 
 use crate::sync::Ordering;
 
@@ -30,5 +30,5 @@ pub trait Rules: Send + Sync + 'static {
 
 /// All of them.
 #[derive(Debug)]
-pub struct Real;
-impl Rules for Real {}
+pub struct Shipped;
+impl Rules for Shipped {}

@@ -24,7 +24,7 @@ impl core::error::Error for NoConnection {}
 /// - It sends by the message's own connection or refuses: what was meant for an old connection must not go out on a new one.
 /// - Messages of one connection arrive in the order in which the calls returned, or the connection is lost.
 /// - A refusal says that the connection is lost: whoever refuses a message for another cause (a full queue, say) ends that
-///   connection, and [`crate::Plane::disconnected`] follows.
+///   connection, and [`crate::ControlPlane::disconnected`] follows.
 /// - What waits to be sent is the sender's to bound: a peer that asks and does not read has answers made for it.
 /// - It is called by many threads at once, and with no lock of the plane held: it may call the plane. If it panics,
 ///   the panic reaches the plane's caller; the plane stays right, and the message counts as not sent.

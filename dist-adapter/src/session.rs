@@ -37,7 +37,7 @@ pub(crate) struct Records {
 
 /// Whether a registration of the peer can be taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Room {
+pub(crate) enum InboundLimit {
     /// Yes; or it has been taken.
     Free,
     /// The same has been registered before.
@@ -87,25 +87,25 @@ impl Session {
         }
     }
 
-    fn room_in(records: Option<&Records>, key: &Key) -> Room {
+    fn room_in(records: Option<&Records>, key: &Key) -> InboundLimit {
         match records {
-            None => Room::Closed,
-            Some(records) if records.inbound.contains_key(key) => Room::Known,
-            Some(_) => Room::Free,
+            None => InboundLimit::Closed,
+            Some(records) if records.inbound.contains_key(key) => InboundLimit::Known,
+            Some(_) => InboundLimit::Free,
         }
     }
 
     /// Whether a registration would be taken now.
-    pub(crate) fn room(&self, key: &Key) -> Room {
+    pub(crate) fn room(&self, key: &Key) -> InboundLimit {
         Self::room_in(self.records.lock().as_ref(), key)
     }
 
     /// Takes a registration of the peer, unless it is known.
     #[must_use = "a refused record must be taken back"]
-    pub(crate) fn place_inbound(&self, record: &Arc<Inbound>) -> Room {
+    pub(crate) fn place_inbound(&self, record: &Arc<Inbound>) -> InboundLimit {
         let mut records = self.records.lock();
         let room = Self::room_in(records.as_ref(), &record.key);
-        if room == Room::Free
+        if room == InboundLimit::Free
             && let Some(records) = &mut *records
         {
             records.inbound.insert(record.key, record.clone());

@@ -115,7 +115,7 @@ impl State {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::rules::Real;
+    use crate::rules::Shipped;
 
     #[test]
     fn each_record_ends_once() {
@@ -123,18 +123,18 @@ mod tests {
             for fired in [false, true] {
                 let state = State::new();
                 if armed {
-                    assert_eq!(state.arm::<Real>(), Ok(()));
+                    assert_eq!(state.arm::<Shipped>(), Ok(()));
                 }
                 if fired {
-                    assert!(state.fire::<Real>());
+                    assert!(state.fire::<Shipped>());
                 } else {
-                    assert_eq!(state.cancel::<Real>(), if armed { Cancelled::Armed } else { Cancelled::Placing });
+                    assert_eq!(state.cancel::<Shipped>(), if armed { Cancelled::Armed } else { Cancelled::Placing });
                 }
-                assert!(!state.fire::<Real>());
+                assert!(!state.fire::<Shipped>());
                 let ended = if fired { Ended::Fired } else { Ended::Cancelled };
-                assert_eq!(state.cancel::<Real>(), Cancelled::TooLate(ended));
+                assert_eq!(state.cancel::<Shipped>(), Cancelled::TooLate(ended));
                 if !armed {
-                    assert_eq!(state.arm::<Real>(), Err(ended));
+                    assert_eq!(state.arm::<Shipped>(), Err(ended));
                 }
             }
         }

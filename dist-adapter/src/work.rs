@@ -2,15 +2,15 @@
 //!
 //! A node's loss and a process's death end many monitors, each with a call of foreign code. The records have been taken out of
 //! their maps by then, so they exist only in the hands of who walks them. If a call panics, what was still to do goes on the
-//! plane's backlog and the panic on its way; the next call of the plane does it ([`crate::Plane::resume`]).
+//! plane's backlog and the panic on its way; the next call of the plane does it ([`crate::ControlPlane::resume`]).
 
 use alloc::collections::btree_map::IntoValues;
 use alloc::sync::Arc;
 
 use atropos_kernel::Reason;
 
-use crate::local::Tied;
-use crate::plane::Plane;
+use crate::local::Attachment;
+use crate::plane::ControlPlane;
 use crate::record::{Inbound, Key, Outbound};
 use crate::reference::RemoteReference;
 use crate::rules::Rules;
@@ -43,7 +43,7 @@ impl Work {
         Self { forget, lost, ..Self::nothing() }
     }
 
-    pub(crate) fn ended(tied: Tied, reason: Reason) -> Self {
+    pub(crate) fn ended(tied: Attachment, reason: Reason) -> Self {
         let (answer, withdraw) = (tied.inbound.into_values(), tied.outbound.into_values());
         Self { answer, withdraw, reason, ..Self::nothing() }
     }
@@ -55,7 +55,7 @@ impl Work {
 
 /// Work in hand.
 struct InHand<'a, R: Rules> {
-    plane: &'a Plane<R>,
+    plane: &'a ControlPlane<R>,
     work: Work,
 }
 
@@ -92,7 +92,7 @@ impl<R: Rules> Drop for InHand<'_, R> {
     }
 }
 
-impl<R: Rules> Plane<R> {
+impl<R: Rules> ControlPlane<R> {
     /// Does it all, in order.
     pub(crate) fn work(&self, work: Work) {
         InHand { plane: self, work }.run();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use atropos_dist::{
-    Cable, MonitorControlMessage, MonitorError, NoConnection, Node, Options, Plane, Refused, RemotePid,
+    LoopbackPair, MonitorControlMessage, MonitorError, NoConnection, Node, Options, ControlPlane, ReceiveError, RemotePid,
     RemoteReference, Routed,
 };
 use atropos_kernel::Reason;
@@ -34,11 +34,11 @@ fn fault_2_1_a_never_an_error_and_a_down() {
 #[test]
 fn fault_2_1_a_a_request_of_an_old_connection_leaves_no_ghost_at_the_peer() {
     struct Late {
-        cable: Arc<Cable>,
-        planes: OnceLock<[Weak<Plane>; 2]>,
+        cable: Arc<LoopbackPair>,
+        planes: OnceLock<[Weak<ControlPlane>; 2]>,
         once: AtomicBool,
     }
-    let cable = Cable::new();
+    let cable = LoopbackPair::new();
     let [left_end, right_end] = cable.ends();
     let late = Arc::new(Late { cable: cable.clone(), planes: OnceLock::new(), once: AtomicBool::new(true) });
     let act = late.clone();
@@ -126,7 +126,7 @@ fn fault_2_1_c_a_message_of_an_old_connection_is_refused() {
             exit_p(monitor, here(7), there(42), Reason::KILLED),
         ];
         for message in old {
-            assert_eq!(plane.receive(recorded.there, message), Err(Refused::Stale));
+            assert_eq!(plane.receive(recorded.there, message), Err(ReceiveError::Stale));
         }
         assert_eq!(plane.monitors_with(THERE), (0, 0));
     }
@@ -147,7 +147,7 @@ fn fault_2_1_c_b_a_new_connection_ends_the_old_one() {
     let down = Down { watcher: 7, reference: monitor, target: there(42), reason: Reason::NOCONNECTION };
     assert_eq!(world.drain(), [down]);
     assert_eq!((plane.monitored_by(43), plane.monitors_with(THERE)), (Vec::new(), (0, 0)));
-    assert_eq!(plane.receive(recorded.there, monitor_p(5, there(9), here(43))), Err(Refused::Stale));
+    assert_eq!(plane.receive(recorded.there, monitor_p(5, there(9), here(43))), Err(ReceiveError::Stale));
     assert_eq!(plane.receive(next, monitor_p(5, there(9), here(43))), Ok(()));
 }
 
@@ -168,7 +168,7 @@ fn fault_2_1_d_a_notice_must_come_from_the_monitors_own_node() {
         exit_p(monitor, there(7), there(42), Reason::KILLED),
         exit_p(monitor, here(7), elsewhere(42), Reason::KILLED),
     ] {
-        assert_eq!(plane.receive(recorded.there, wrong), Err(Refused::Forged));
+        assert_eq!(plane.receive(recorded.there, wrong), Err(ReceiveError::Forged));
     }
     assert_eq!(recorded.site.world.drain(), []);
     assert_eq!(plane.monitors_of(7), [(monitor, there(42))], "still armed");
@@ -183,9 +183,9 @@ fn fault_2_1_d_b_a_peer_cannot_register_or_withdraw_for_another() {
     let plane = &recorded.site.plane;
     let other = plane.connected(ELSEWHERE, 1);
     plane.receive(recorded.there, monitor_p(5, there(9), here(42))).unwrap();
-    assert_eq!(plane.receive(other, demonitor_p(5, there(9), here(42))), Err(Refused::Forged));
-    assert_eq!(plane.receive(other, monitor_p(6, there(9), here(42))), Err(Refused::Forged));
-    assert_eq!(plane.receive(other, monitor_p(6, elsewhere(9), there(42))), Err(Refused::Forged));
+    assert_eq!(plane.receive(other, demonitor_p(5, there(9), here(42))), Err(ReceiveError::Forged));
+    assert_eq!(plane.receive(other, monitor_p(6, there(9), here(42))), Err(ReceiveError::Forged));
+    assert_eq!(plane.receive(other, monitor_p(6, elsewhere(9), there(42))), Err(ReceiveError::Forged));
     assert_eq!(plane.monitored_by(42), [(reference(5), there(9))]);
     assert_eq!(plane.monitors_with(ELSEWHERE), (0, 0));
     assert_eq!(recorded.messages(), []);
@@ -198,7 +198,7 @@ fn fault_2_1_e_a_process_of_an_older_life_is_another() {
     let old = there(42);
     pair.cut();
     // `THERE` starts anew, and its process 42 is a new one.
-    let cable = Cable::new();
+    let cable = LoopbackPair::new();
     let [left_end, right_end] = cable.ends();
     let left = Site::with(Options::new(HERE, 1), left_end);
     let right = Site::with(Options::new(THERE, 2), right_end);
@@ -214,10 +214,10 @@ fn fault_2_1_e_a_process_of_an_older_life_is_another() {
     let monitor = plane.monitor_remote(7, old).unwrap();
     let of_the_new = RemotePid { incarnation: 2, ..old };
     let notice = exit_p(monitor, here(7), of_the_new, Reason::KILLED);
-    assert_eq!(plane.receive(recorded.there, notice), Err(Refused::Forged));
+    assert_eq!(plane.receive(recorded.there, notice), Err(ReceiveError::Forged));
     // Nor can a watcher be of another life than its connection.
     let watcher = RemotePid { incarnation: 2, ..there(9) };
-    assert_eq!(plane.receive(recorded.there, monitor_p(5, watcher, here(42))), Err(Refused::Forged));
+    assert_eq!(plane.receive(recorded.there, monitor_p(5, watcher, here(42))), Err(ReceiveError::Forged));
     assert_eq!(recorded.site.world.drain(), []);
 }
 
@@ -234,7 +234,7 @@ fn fault_2_1_f_the_serial_is_a_part_of_the_name() {
     let recorded = Recorded::new();
     let monitor = recorded.site.plane.monitor_remote(7, seventh).unwrap();
     let notice = exit_p(monitor, here(7), there(42), Reason::KILLED);
-    assert_eq!(recorded.site.plane.receive(recorded.there, notice), Err(Refused::Forged));
+    assert_eq!(recorded.site.plane.receive(recorded.there, notice), Err(ReceiveError::Forged));
 }
 
 /// A watcher's death is not handled.
@@ -375,7 +375,7 @@ fn fault_2_1_j_a_peer_holds_no_more_than_its_share() {
         assert_eq!(plane.receive(recorded.there, monitor_p(number, there(9), here(42))), Ok(()));
     }
     for number in 100..1000 {
-        assert_eq!(plane.receive(recorded.there, monitor_p(number, there(9), here(number))), Err(Refused::Quota));
+        assert_eq!(plane.receive(recorded.there, monitor_p(number, there(9), here(number))), Err(ReceiveError::Quota));
         let answer = exit_p(reference(number), there(9), here(number), Reason::NOCONNECTION);
         assert_eq!(recorded.messages(), [answer], "answered, so that its watcher does not wait for ever");
         assert_eq!(plane.monitored_by(number), []);

@@ -10,7 +10,7 @@ use std::thread;
 
 use atropos_dist::{
     DistributionMonitorFacility, FacilityCall, MockFacility, MonitorControlMessage, MonitorError, NoConnection, Node,
-    Options, Plane, Refused, RemotePid, RemoteReference,
+    Options, ControlPlane, ReceiveError, RemotePid, RemoteReference,
 };
 use atropos_kernel::Reason;
 use common::*;
@@ -425,7 +425,7 @@ fn promise_1_1_23_process_code_sees_a_facility_mock_or_real() {
     }
     let mock = Arc::new(MockFacility::new(&[THERE]));
     let recorded = Recorded::new();
-    let real: Arc<Plane> = recorded.site.plane.clone();
+    let real: Arc<ControlPlane> = recorded.site.plane.clone();
     for facility in [mock.clone() as Arc<dyn DistributionMonitorFacility>, real] {
         assert_eq!(program(&facility, 7), (1 << 56, true, false));
         assert_eq!(facility.monitor_remote(7, elsewhere(1)), Err(MonitorError::NoConnection));
@@ -459,6 +459,6 @@ fn promise_1_1_24_a_withdrawal_that_crosses_an_exit_wins() {
     // What a plane has never heard of is dropped as silently.
     let recorded = Recorded::new();
     let late = exit_p(reference(1 << 56), here(7), there(42), Reason::NORMAL);
-    assert_eq!(recorded.site.plane.receive(recorded.there, late), Ok::<(), Refused>(()));
+    assert_eq!(recorded.site.plane.receive(recorded.there, late), Ok::<(), ReceiveError>(()));
     assert_eq!(recorded.site.world.drain(), []);
 }

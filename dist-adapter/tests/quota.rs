@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use atropos::{Address, Context, Handle, Reason, Runtime};
 use atropos_dist::relay::Relay;
 use atropos_dist::{
-    NoConnection, Node, Options, Plane, RecordingSender, Refused, RemotePid, RemoteReference, Routed, Sender, Watchers,
+    NoConnection, Node, Options, ControlPlane, RecordingSender, ReceiveError, RemotePid, RemoteReference, Routed, Sender, Watchers,
 };
 use atropos_kernel::NoMemory;
 use common::*;
@@ -29,16 +29,16 @@ enum Order {
 #[derive(Default)]
 struct Slow {
     orders: Mutex<VecDeque<Order>>,
-    plane: OnceLock<Weak<Plane>>,
+    plane: OnceLock<Weak<ControlPlane>>,
     /// Whether its processes live, in place of having never been.
     alive: AtomicBool,
 }
 
 impl Slow {
-    fn start(quota: usize) -> (Arc<Plane>, Arc<Self>, Arc<RecordingSender>) {
+    fn start(quota: usize) -> (Arc<ControlPlane>, Arc<Self>, Arc<RecordingSender>) {
         let (slow, sent) = (Arc::new(Self::default()), Arc::new(RecordingSender::new()));
         let options = Options::new(HERE, 1).inbound_limit(quota);
-        let plane = Arc::new(Plane::new(options, sent.clone(), slow.clone()));
+        let plane = Arc::new(ControlPlane::new(options, sent.clone(), slow.clone()));
         slow.plane.set(Arc::downgrade(&plane)).expect("set once");
         (plane, slow, sent)
     }
@@ -87,7 +87,7 @@ fn n25_what_is_withdrawn_counts_until_the_runtime_has_collected_it() {
             for number in 1..1000 {
                 match plane.receive(there_now, monitor_p(number, there(9), here(number))) {
                     Ok(()) => taken += 1,
-                    Err(refused) => assert_eq!(refused, Refused::Quota),
+                    Err(refused) => assert_eq!(refused, ReceiveError::Quota),
                 }
                 plane.receive(there_now, demonitor_p(number, there(9), here(number))).expect("its own to withdraw");
                 // With what the other peer has.

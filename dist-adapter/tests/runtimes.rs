@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use atropos::{Address, Context, Handle, Pid, Reason, Received, Runtime};
 use atropos_dist::relay::{Relay, RemoteDown};
-use atropos_dist::{Cable, LoopBack, MonitorError, Node, Options, Plane, RemotePid, RemoteReference};
+use atropos_dist::{LoopbackPair, LoopBack, MonitorError, Node, Options, ControlPlane, RemotePid, RemoteReference};
 
 use common::Random;
 
@@ -37,7 +37,7 @@ struct Account {
 
 struct Site {
     runtime: Runtime,
-    plane: Arc<Plane>,
+    plane: Arc<ControlPlane>,
     account: Arc<Account>,
 }
 
@@ -74,7 +74,7 @@ impl Site {
     }
 }
 
-async fn watch(cx: Context<Say>, plane: Arc<Plane>, account: Arc<Account>) {
+async fn watch(cx: Context<Say>, plane: Arc<ControlPlane>, account: Arc<Account>) {
     let me = cx.pid().to_raw();
     loop {
         match cx.recv().await {
@@ -134,7 +134,7 @@ impl Tally {
 /// by a seed. Every monitor gets exactly one answer, or none if it was withdrawn.
 fn cut_and_joined(seed: u64, monitors: usize) -> Tally {
     const WATCHERS: usize = 50;
-    let cable = Cable::new();
+    let cable = LoopbackPair::new();
     let [left, right] = cable.ends();
     let sites = [Site::new(1, left), Site::new(2, right)];
     let [left, right] = &sites;
@@ -272,7 +272,7 @@ fn many_seeds_of_a_smaller_world() {
 /// Nothing called the plane: here processes do, from end to end.
 #[test]
 fn fault_2_1_l_run_from_end_to_end_by_processes() {
-    let cable = Cable::new();
+    let cable = LoopbackPair::new();
     let [left, right] = cable.ends();
     let (left, right) = (Site::new(1, left), Site::new(2, right));
     cable.join(&left.plane, &right.plane);
@@ -319,7 +319,7 @@ fn fault_2_1_l_run_from_end_to_end_by_processes() {
 #[test]
 fn an_end_right_after_the_request_is_told_with_its_reason() {
     const TARGETS: usize = 2_000;
-    let cable = Cable::new();
+    let cable = LoopbackPair::new();
     let [left, right] = cable.ends();
     let (left, right) = (Site::new(1, left), Site::new(2, right));
     cable.join(&left.plane, &right.plane);
@@ -342,7 +342,7 @@ fn an_end_right_after_the_request_is_told_with_its_reason() {
 /// A watcher that dies is forgotten at the peer, by way of the relay's own monitor of it.
 #[test]
 fn a_dead_watcher_is_withdrawn_at_the_peer() {
-    let cable = Cable::new();
+    let cable = LoopbackPair::new();
     let [left, right] = cable.ends();
     let (left, right) = (Site::new(1, left), Site::new(2, right));
     cable.join(&left.plane, &right.plane);
@@ -367,7 +367,7 @@ fn a_dead_watcher_is_withdrawn_at_the_peer() {
 /// The relay outlives what the embedder's delivery does.
 #[test]
 fn a_delivery_that_panics_costs_one_answer() {
-    let cable = Cable::new();
+    let cable = LoopbackPair::new();
     let [left_end, right_end] = cable.ends();
     let left = Runtime::builder().cores(1).build().unwrap();
     let downs = Arc::new(Mutex::new(Vec::new()));

@@ -17,7 +17,7 @@ use crate::timer::TimerFacility;
 /// What is not in a bundle.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub enum Missing {
+pub enum Unsupported {
     /// See [`SpawnFacility`].
     Spawn,
     /// See [`LinkFacility`].
@@ -36,7 +36,7 @@ pub enum Missing {
     Aliases,
 }
 
-impl fmt::Display for Missing {
+impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Spawn => "this process may start no others",
@@ -51,7 +51,7 @@ impl fmt::Display for Missing {
     }
 }
 
-impl core::error::Error for Missing {}
+impl core::error::Error for Unsupported {}
 
 /// See the module. `M` is what timers send.
 pub struct Facilities<'a, M> {
@@ -113,42 +113,42 @@ impl<M> fmt::Debug for Facilities<'_, M> {
 
 impl<'a, M> Facilities<'a, M> {
     /// To start processes.
-    pub fn spawn(&self) -> Result<&'a dyn SpawnFacility, Missing> {
-        self.spawn.ok_or(Missing::Spawn)
+    pub fn spawn(&self) -> Result<&'a dyn SpawnFacility, Unsupported> {
+        self.spawn.ok_or(Unsupported::Spawn)
     }
 
     /// Links and the trap flag.
-    pub fn link(&self) -> Result<&'a dyn LinkFacility, Missing> {
-        self.link.ok_or(Missing::Link)
+    pub fn link(&self) -> Result<&'a dyn LinkFacility, Unsupported> {
+        self.link.ok_or(Unsupported::Link)
     }
 
     /// Monitors and exit signals.
-    pub fn supervision(&self) -> Result<&'a dyn SupervisionFacility, Missing> {
-        self.supervision.ok_or(Missing::Supervision)
+    pub fn supervision(&self) -> Result<&'a dyn SupervisionFacility, Unsupported> {
+        self.supervision.ok_or(Unsupported::Supervision)
     }
 
     /// Timers.
-    pub fn timers(&self) -> Result<&'a dyn TimerFacility<M>, Missing> {
-        self.timers.ok_or(Missing::Timers)
+    pub fn timers(&self) -> Result<&'a dyn TimerFacility<M>, Unsupported> {
+        self.timers.ok_or(Unsupported::Timers)
     }
 
     /// Where it prints.
-    pub fn output(&self) -> Result<&'a dyn OutputFacility, Missing> {
-        self.output.ok_or(Missing::Output)
+    pub fn output(&self) -> Result<&'a dyn OutputFacility, Unsupported> {
+        self.output.ok_or(Unsupported::Output)
     }
 
     /// Code.
-    pub fn code(&self) -> Result<&'a dyn CodeFacility, Missing> {
-        self.code.ok_or(Missing::Code)
+    pub fn code(&self) -> Result<&'a dyn CodeFacility, Unsupported> {
+        self.code.ok_or(Unsupported::Code)
     }
 
     /// Registered names.
-    pub fn names(&self) -> Result<&'a dyn NameFacility, Missing> {
-        self.names.ok_or(Missing::Names)
+    pub fn names(&self) -> Result<&'a dyn NameFacility, Unsupported> {
+        self.names.ok_or(Unsupported::Names)
     }
 
     /// Aliases.
-    pub fn aliases(&self) -> Result<&'a dyn AliasFacility, Missing> {
-        self.aliases.ok_or(Missing::Aliases)
+    pub fn aliases(&self) -> Result<&'a dyn AliasFacility, Unsupported> {
+        self.aliases.ok_or(Unsupported::Aliases)
     }
 }

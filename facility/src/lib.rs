@@ -2,19 +2,19 @@
 //! raw pids and references, one for each kind of thing a process asks for.
 //!
 //! A built-in function is handed [`Facilities`], and knows no kernel, table or scheduler. In production what stands behind
-//! them is [`Native`], on a kernel; in its unit tests [`mock`], which writes down what it was asked.
+//! them is [`KernelFacilities`], on a kernel; in its unit tests [`mock`], which writes down what it was asked.
 //!
 //! ```
-//! use atropos_facility::mock::{Cast, MockSupervision};
-//! use atropos_facility::{Facilities, Missing, SupervisionFacility, SupervisionRecord};
+//! use atropos_facility::mock::{MockProcesses, MockSupervision};
+//! use atropos_facility::{Facilities, Unsupported, SupervisionFacility, SupervisionRecord};
 //!
 //! /// `monitor/1` of some language: it knows its bundle, and its own pid.
 //! fn monitor(facilities: &Facilities<'_, ()>, me: u64, target: u64) -> Result<u64, &'static str> {
-//!     let supervision = facilities.supervision().map_err(|_: Missing| "notsup")?;
+//!     let supervision = facilities.supervision().map_err(|_: Unsupported| "notsup")?;
 //!     supervision.monitor(me, target).map(|made| made.reference).map_err(|_| "badarg")
 //! }
 //!
-//! let mock = MockSupervision::new(Cast::new(&[1, 2], &[]));
+//! let mock = MockSupervision::new(MockProcesses::new(&[1, 2], &[]));
 //! assert_eq!(monitor(&Facilities::default(), 1, 2), Err("notsup"));
 //! let facilities = Facilities { supervision: Some(&mock), ..Facilities::default() };
 //! assert!(monitor(&facilities, 1, 2).is_ok());
@@ -65,11 +65,11 @@ pub mod timer;
 
 pub use alias::{AliasFacility, AliasMode};
 pub use atropos_kernel::Reason;
-pub use bundle::{Facilities, Missing};
+pub use bundle::{Facilities, Unsupported};
 pub use code::{CodeError, CodeFacility};
 pub use link::{LinkError, LinkFacility, Linked};
 pub use name::{NameError, NameFacility};
-pub use native::{Gate, Native, Program, Spawner};
+pub use native::{KernelAccess, KernelFacilities, CodeResolver, Spawner};
 pub use output::{OutputError, OutputFacility};
 pub use record::{AliasRecord, LinkRecord, NameRecord, OutputRecord, SpawnRecord, SupervisionRecord, TimerRecord};
 pub use spawn::{Entry, SpawnError, SpawnFacility, SpawnFlags, SpawnResult};

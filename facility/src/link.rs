@@ -5,7 +5,7 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-use atropos_kernel::{Said, Waiting};
+use atropos_kernel::{QueryReply, QueryFuture};
 
 /// Why nothing was done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,7 +34,7 @@ pub enum Linked {
     /// It is known.
     Known(bool),
     /// It will be.
-    Later(Waiting),
+    Later(QueryFuture),
 }
 
 impl Linked {
@@ -54,7 +54,7 @@ impl Future for Linked {
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<bool> {
         match &mut *self {
             Self::Known(linked) => Poll::Ready(*linked),
-            Self::Later(waiting) => Pin::new(waiting).poll(task).map(|said| matches!(said, Said::Linked(true))),
+            Self::Later(waiting) => Pin::new(waiting).poll(task).map(|said| matches!(said, QueryReply::Linked(true))),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! [`Log`]: what a mock was asked, in order. Written from any thread, without a lock.
+//! [`CallLog`]: what a mock was asked, in order. Written from any thread, without a lock.
 //!
 //! A stack of boxed entries: a push is one exchange, and a drain takes the whole stack by another. Nobody looks into an
 //! entry that can still be taken, so there is nothing to reclaim late, and no ABA.
@@ -9,35 +9,35 @@ use core::ptr;
 
 use crate::sync::{AtomicPtr, Ordering};
 
-struct Written<T> {
+struct LogNode<T> {
     entry: T,
-    before: *mut Written<T>,
+    before: *mut LogNode<T>,
 }
 
 /// See the module.
-pub(crate) struct Log<T>(AtomicPtr<Written<T>>);
+pub(crate) struct CallLog<T>(AtomicPtr<LogNode<T>>);
 
 // SAFETY: the log owns its entries, and hands each to one drain.
-unsafe impl<T: Send> Send for Log<T> {}
+unsafe impl<T: Send> Send for CallLog<T> {}
 // SAFETY: by `&` entries are only moved in and out.
-unsafe impl<T: Send> Sync for Log<T> {}
+unsafe impl<T: Send> Sync for CallLog<T> {}
 
-impl<T> core::fmt::Debug for Log<T> {
+impl<T> core::fmt::Debug for CallLog<T> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("Log")
     }
 }
 
-impl<T> Default for Log<T> {
+impl<T> Default for CallLog<T> {
     fn default() -> Self {
         Self(AtomicPtr::new(ptr::null_mut()))
     }
 }
 
-impl<T> Log<T> {
+impl<T> CallLog<T> {
     /// Writes an entry. Lock-free.
     pub(crate) fn write(&self, entry: T) {
-        let written = Box::into_raw(Box::new(Written { entry, before: ptr::null_mut() }));
+        let written = Box::into_raw(Box::new(LogNode { entry, before: ptr::null_mut() }));
         // Relaxed: only compared, never followed.
         let mut head = self.0.load(Ordering::Relaxed);
         loop {
@@ -67,7 +67,7 @@ impl<T> Log<T> {
     }
 }
 
-impl<T> Drop for Log<T> {
+impl<T> Drop for CallLog<T> {
     fn drop(&mut self) {
         drop(self.drain());
     }

@@ -10,13 +10,13 @@ use std::sync::mpsc::channel;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use atropos::facility::mock::{Cast, MockAliases, MockNames};
+use atropos::facility::mock::{MockProcesses, MockAliases, MockNames};
 use atropos::facility::{
-    AliasFacility, AliasMode, AliasRecord, Facilities, LinkFacility as _, Missing, NameError, NameFacility, NameRecord,
+    AliasFacility, AliasMode, AliasRecord, Facilities, LinkFacility as _, Unsupported, NameError, NameFacility, NameRecord,
     SpawnFacility as _, SpawnFlags, SupervisionError, SupervisionFacility as _, TimeLeft, TimerError, TimerFacility,
 };
 use atropos::kernel::{Limits, Reference};
-use atropos::{Alias, Object, Pid, Reason, Received, Resumed, Runtime};
+use atropos::{Alias, MonitorTarget, Pid, Reason, Received, Resumed, Runtime};
 use common::{Order, Probe, native, next, nobody, run, runtime, spawner, until};
 
 const SOON: Duration = Duration::from_millis(1);
@@ -186,7 +186,7 @@ fn every_timer_comes_once_or_is_dropped_once() {
 }
 
 /// A watcher that writes down the objects of its DOWNs, and the numbers that it is sent.
-fn writes(runtime: &Runtime) -> (Pid, std::sync::mpsc::Receiver<Result<u32, Object>>) {
+fn writes(runtime: &Runtime) -> (Pid, std::sync::mpsc::Receiver<Result<u32, MonitorTarget>>) {
     let (send, receive) = channel();
     let body = async move |cx: atropos::Context<u32>| {
         loop {
@@ -225,7 +225,7 @@ fn names_and_monitors_of_whoever_has_one() {
     // A monitor like any other.
     assert_eq!(native.demonitor_with(me, second.reference, true), Ok(None));
     assert!(names.monitor_name(me, "nobody").expect("memory").immediate_down);
-    let by = |wanted: &str| matches!(next(&told), Err(Object::Name(name)) if name.as_str() == wanted);
+    let by = |wanted: &str| matches!(next(&told), Err(MonitorTarget::Name(name)) if name.as_str() == wanted);
     assert!(by("nobody"));
     server.kill();
     assert!(by("server"), "the name, not the pid");
@@ -270,7 +270,7 @@ fn aliases_that_end_when_their_owner_or_its_monitor_says_so() {
     send(made.reference, 5);
     assert_eq!(next(&told), Ok(5), "and the 4 found nobody");
     target.kill();
-    assert_eq!(next(&told), Err(Object::Pid(target.pid)));
+    assert_eq!(next(&told), Err(MonitorTarget::Pid(target.pid)));
     send(made.reference, 6);
     // The answer ends the monitor.
     let (server, mine) = (Probe::start(&runtime), native.clone());
@@ -328,7 +328,7 @@ fn an_alias_holds_from_the_call_on() {
 
 #[test]
 fn mocks_write_down_names_and_aliases() {
-    let cast = Cast::new(&[1, 2, 3], &[4]);
+    let cast = MockProcesses::new(&[1, 2, 3], &[4]);
     let (names, aliases) = (MockNames::new(cast.clone(), &[("shell", 2)]), MockAliases::new(cast));
     let bundle = Facilities::<()> { names: Some(&names), aliases: Some(&aliases), ..Facilities::default() };
     let asked = bundle.names().expect("it is there");
@@ -359,5 +359,5 @@ fn mocks_write_down_names_and_aliases() {
         AliasRecord::Monitor { caller, target: 4, mode },
     ];
     assert_eq!(aliases.drain()[..3], first);
-    assert_eq!(Facilities::<()>::default().names().err(), Some(Missing::Names));
+    assert_eq!(Facilities::<()>::default().names().err(), Some(Unsupported::Names));
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use atropos::facility::{LinkFacility as _, Native, SupervisionFacility as _};
+use atropos::facility::{LinkFacility as _, KernelFacilities, SupervisionFacility as _};
 use atropos::{Handle, Reason, Runtime, SpawnOptions};
 use common::{Order, Probe, native, runtime, until};
 
-fn linked(native: &Native<Handle>, one: &Probe, other: &Probe) {
+fn linked(native: &KernelFacilities<Handle>, one: &Probe, other: &Probe) {
     native.link(one.raw(), other.raw()).expect("both live");
 }
 

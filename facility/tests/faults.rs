@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
 use atropos::facility::{
-    LinkError, LinkFacility as _, Native, SpawnFacility as _, SpawnFlags, SupervisionFacility as _,
+    LinkError, LinkFacility as _, KernelFacilities, SpawnFacility as _, SpawnFlags, SupervisionFacility as _,
 };
 use atropos::{Handle, Pid, Reason, Received, Resumed, Runtime};
 use common::{Event, Probe, native, run, runtime, spawner, until};
@@ -358,7 +358,7 @@ fn fault_2_2_t_who_crosses_whom_never_waits() {
     let runtime = runtime(2);
     let native = native(&runtime);
     let pair = [Probe::trapping(&runtime), Probe::trapping(&runtime)];
-    let act = |native: &Native<Handle>, me: u64, other: u64, rounds: usize| {
+    let act = |native: &KernelFacilities<Handle>, me: u64, other: u64, rounds: usize| {
         for _ in 0..rounds {
             let made = native.monitor(me, other).expect("both live");
             native.exit_signal(me, other, Reason::NORMAL).expect("both live");

@@ -12,9 +12,9 @@ use std::sync::mpsc::channel;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use atropos::facility::mock::{Cast, MockLinks, MockOutput, MockSpawner, MockTimers};
+use atropos::facility::mock::{MockProcesses, MockLinks, MockOutput, MockSpawner, MockTimers};
 use atropos::facility::{
-    Entry, Facilities, LinkError, LinkFacility as _, LinkRecord, Linked, Missing, OutputError, OutputFacility,
+    Entry, Facilities, LinkError, LinkFacility as _, LinkRecord, Linked, Unsupported, OutputError, OutputFacility,
     OutputRecord, SpawnError, SpawnFacility, SpawnFlags, SpawnRecord, SupervisionFacility as _, TimerError,
     TimerFacility, TimerRecord,
 };
@@ -96,30 +96,30 @@ fn promise_1_2_22_flags_hold_at_birth() {
 #[test]
 fn promise_1_2_24_a_body_sees_what_is_in_its_bundle() {
     // A built-in function, which knows its bundle only.
-    fn print_and_spawn(facilities: &Facilities<'_, u8>, me: u64) -> Result<Result<u64, SpawnError>, Missing> {
+    fn print_and_spawn(facilities: &Facilities<'_, u8>, me: u64) -> Result<Result<u64, SpawnError>, Unsupported> {
         if facilities.output()?.write(me, b"hello").is_err() {
             return Ok(Err(SpawnError::Closing));
         }
         let entry = Entry { module: "tasks", function: "run", arguments: Box::new(()) };
         Ok(facilities.spawn()?.spawn(me, entry, SpawnFlags::default()).map(|spawned| spawned.pid))
     }
-    let (cast, output) = (Cast::new(&[1, 2], &[3]), MockOutput::default());
+    let (cast, output) = (MockProcesses::new(&[1, 2], &[3]), MockOutput::default());
     let (spawns, links, timers) =
         (MockSpawner::new(cast.clone(), &["run"]), MockLinks::new(cast.clone()), MockTimers::<u8>::new(cast));
     let mut bundle = Facilities::default();
-    assert_eq!(print_and_spawn(&bundle, 1), Err(Missing::Output));
+    assert_eq!(print_and_spawn(&bundle, 1), Err(Unsupported::Output));
     bundle.output = Some(&output);
-    assert_eq!(print_and_spawn(&bundle, 1), Err(Missing::Spawn));
+    assert_eq!(print_and_spawn(&bundle, 1), Err(Unsupported::Spawn));
     bundle.spawn = Some(&spawns);
     assert!(print_and_spawn(&bundle, 1).is_ok_and(|spawned| spawned.is_ok()));
     assert_eq!(print_and_spawn(&bundle, 4), Ok(Err(SpawnError::NoCaller)));
-    assert_eq!(bundle.link().err(), Some(Missing::Link));
-    assert_eq!(bundle.supervision().err(), Some(Missing::Supervision));
-    assert_eq!(bundle.timers().err(), Some(Missing::Timers));
-    assert_eq!(bundle.code().err(), Some(Missing::Code));
-    assert_eq!(bundle.names().err(), Some(Missing::Names));
-    assert_eq!(bundle.aliases().err(), Some(Missing::Aliases));
-    assert_ne!(Missing::Code.to_string(), Missing::Link.to_string());
+    assert_eq!(bundle.link().err(), Some(Unsupported::Link));
+    assert_eq!(bundle.supervision().err(), Some(Unsupported::Supervision));
+    assert_eq!(bundle.timers().err(), Some(Unsupported::Timers));
+    assert_eq!(bundle.code().err(), Some(Unsupported::Code));
+    assert_eq!(bundle.names().err(), Some(Unsupported::Names));
+    assert_eq!(bundle.aliases().err(), Some(Unsupported::Aliases));
+    assert_ne!(Unsupported::Code.to_string(), Unsupported::Link.to_string());
     bundle.link = Some(&links);
     bundle.timers = Some(&timers);
     assert_eq!(bundle.link().map(|link| link.link(1, 3)), Ok(Err(LinkError::NoProc)));

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use atropos::facility::mock::{Cast, MockSupervision};
+use atropos::facility::mock::{MockProcesses, MockSupervision};
 use atropos::facility::{
     MonitorResult, SpawnFacility as _, SpawnFlags, SupervisionError, SupervisionFacility, SupervisionRecord,
 };
@@ -176,7 +176,7 @@ fn promise_1_0_10_the_same_code_on_a_kernel_and_on_a_mock() {
     assert_eq!(target.ends(), Reason::SHUTDOWN);
     assert_eq!(watcher.downs(), [(made.reference, Reason::SHUTDOWN)]);
 
-    let mock = MockSupervision::new(Cast::new(&[1, 2], &[3]));
+    let mock = MockSupervision::new(MockProcesses::new(&[1, 2], &[3]));
     assert!(!watch_and_end(&mock, 1, 2).expect("both live").immediate_down);
     assert!(watch_and_end(&mock, 1, 3).expect("it was").immediate_down);
     assert_eq!(watch_and_end(&mock, 1, 4), Err(SupervisionError::NoProc));
@@ -185,7 +185,7 @@ fn promise_1_0_10_the_same_code_on_a_kernel_and_on_a_mock() {
 
 #[test]
 fn promise_1_0_11_a_mock_writes_down_what_it_was_asked() {
-    let mock = MockSupervision::new(Cast::new(&[1, 2], &[]));
+    let mock = MockSupervision::new(MockProcesses::new(&[1, 2], &[]));
     let reference = mock.monitor(1, 2).expect("both live").reference;
     mock.demonitor(1, reference).expect("it lives");
     mock.exit_signal(2, 1, Reason::KILL).expect("it lives");

@@ -4,11 +4,11 @@ mod common;
 
 use std::collections::HashSet;
 
-use atropos::facility::{LinkError, LinkFacility as _, Native, SupervisionError, SupervisionFacility as _};
+use atropos::facility::{LinkError, LinkFacility as _, KernelFacilities, SupervisionError, SupervisionFacility as _};
 use atropos::{Handle, Reason, Runtime};
 use common::{Event, Probe, native, nobody, runtime, until};
 
-fn linked(native: &Native<Handle>, one: &Probe, other: &Probe) {
+fn linked(native: &KernelFacilities<Handle>, one: &Probe, other: &Probe) {
     native.link(one.raw(), other.raw()).expect("both live");
 }
 
@@ -135,7 +135,7 @@ fn promise_1_2_16_a_monitor_of_the_dead() {
         assert_eq!(native.monitor(watcher.raw(), nobody()), Err(SupervisionError::NoProc));
         assert!(!native.monitor(watcher.raw(), alive.raw()).expect("both live").immediate_down);
         // When its slot has been used again the reason is forgotten.
-        while runtime.tombstone(dead.pid) != atropos::kernel::Dead::Forgotten {
+        while runtime.tombstone(dead.pid) != atropos::kernel::Tombstone::Recycled {
             Probe::start(&runtime).kill();
         }
         native.monitor(watcher.raw(), dead.raw()).expect("it was");

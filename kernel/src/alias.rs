@@ -8,7 +8,7 @@ use core::ptr::NonNull;
 
 use crate::memory::{self, NoMemory};
 use crate::pid::Reference;
-use crate::set::{Joint, Member};
+use crate::set::{SetLinks, Member};
 
 /// When an alias ends by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,14 +26,14 @@ pub enum AliasMode {
 /// An alias in force, in its owner's set.
 #[derive(Debug)]
 pub struct AliasRecord {
-    joint: Joint<AliasRecord>,
+    joint: SetLinks<AliasRecord>,
     reference: Reference,
     /// When it ends.
     pub mode: AliasMode,
 }
 
 impl Member for AliasRecord {
-    fn joint(&self) -> &Joint<Self> {
+    fn joint(&self) -> &SetLinks<Self> {
         &self.joint
     }
 
@@ -45,7 +45,7 @@ impl Member for AliasRecord {
 impl AliasRecord {
     /// A record in no set.
     pub fn try_new(reference: Reference, mode: AliasMode) -> Result<NonNull<Self>, NoMemory> {
-        memory::try_new(Self { joint: Joint::new(), reference, mode }).map_err(|_| NoMemory)
+        memory::try_new(Self { joint: SetLinks::new(), reference, mode }).map_err(|_| NoMemory)
     }
 }
 

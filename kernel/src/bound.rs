@@ -1,4 +1,4 @@
-//! [`Bound`]: how many messages may wait at a process, and what becomes of one too many ([`Overflow`]).
+//! [`MailboxLimit`]: how many messages may wait at a process, and what becomes of one too many ([`Overflow`]).
 //!
 //! The owner of a mailbox chooses; a sender need not know. Only messages are counted: what is sent, by pid, name or
 //! alias. EXITs, DOWNs, links, monitors, questions and wake-ups always come through, at once and in their place, and so
@@ -21,12 +21,12 @@
 
 use core::ptr::NonNull;
 
-use crate::hand::Hand;
+use crate::hand::KernelCx;
 use crate::memory::{self, NoMemory};
 use crate::pid::Pid;
-use crate::process::private::Private;
-use crate::room::{MOST, Room};
-use crate::signal::node::{Kind, Node};
+use crate::process::private::OwnerState;
+use crate::room::{MOST, Capacity};
+use crate::signal::node::{SignalKind, Node};
 use crate::signal::queue::Queue;
 use crate::sync::{Cell, Ordering, PlainAtomicUsize};
 use crate::task::waker;
@@ -34,9 +34,9 @@ use crate::task::waker;
 /// What becomes of a message that is one too many.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Overflow {
-    /// It comes back to its sender, who may wait for room ([`crate::Context::send_waiting`], [`crate::Cx::send_in_line`]).
+    /// It comes back to its sender, who may wait for room ([`crate::Context::send_wait`], [`crate::Cx::send_or_enqueue`]).
     #[default]
-    Refuse,
+    Reject,
     /// The oldest message that waits is dropped in its place; see [`crate::SpawnOptions::overflow`].
     DropOldest,
     /// It is dropped.
@@ -45,16 +45,16 @@ pub enum Overflow {
 
 /// What becomes of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Admitted {
-    In,
-    Refused,
+pub enum Admission {
+    Accepted,
+    Rejected,
     Dropped,
 }
 
 /// See the module.
 #[derive(Debug)]
-pub struct Bound {
-    pub room: Room,
+pub struct MailboxLimit {
+    pub room: Capacity,
     pub overflow: Overflow,
     dropped: PlainAtomicUsize,
     /// The owner's: messages in its private queue.
@@ -63,14 +63,14 @@ pub struct Bound {
 
 /// A process's bound, if it has one.
 #[derive(Debug)]
-pub struct MaybeBound(Option<NonNull<Bound>>);
+pub struct OptionalLimit(Option<NonNull<MailboxLimit>>);
 
 // SAFETY: it owns the bound, whose fields are atomic, or touched by the process's owner alone (`header`, P1).
-unsafe impl Send for MaybeBound {}
+unsafe impl Send for OptionalLimit {}
 // SAFETY: as above.
-unsafe impl Sync for MaybeBound {}
+unsafe impl Sync for OptionalLimit {}
 
-impl MaybeBound {
+impl OptionalLimit {
     /// For so many messages; 0 for no bound.
     #[inline(always)]
     pub fn try_new(limit: u32, overflow: Overflow) -> Result<Self, NoMemory> {
@@ -79,19 +79,19 @@ impl MaybeBound {
 
     #[cold]
     fn try_some(limit: u32, overflow: Overflow) -> Result<Self, NoMemory> {
-        let bound = Bound { room: Room::new(limit), overflow, dropped: PlainAtomicUsize::new(0), held: Cell::new(0) };
+        let bound = MailboxLimit { room: Capacity::new(limit), overflow, dropped: PlainAtomicUsize::new(0), held: Cell::new(0) };
         memory::try_new(bound).map(|bound| Self(Some(bound))).map_err(|_| NoMemory)
     }
 
     /// The bound.
     #[inline(always)]
-    pub fn get(&self) -> Option<&Bound> {
+    pub fn get(&self) -> Option<&MailboxLimit> {
         // SAFETY: owned, so live.
         self.0.map(|bound| unsafe { bound.as_ref() })
     }
 }
 
-impl Drop for MaybeBound {
+impl Drop for OptionalLimit {
     #[inline(always)]
     fn drop(&mut self) {
         if let Some(bound) = self.0 {
@@ -102,35 +102,35 @@ impl Drop for MaybeBound {
 }
 
 /// # Safety
-/// It was made by `MaybeBound::try_new`, and is not used again.
+/// It was made by `OptionalLimit::try_new`, and is not used again.
 #[cold]
-unsafe fn free(bound: NonNull<Bound>) {
+unsafe fn free(bound: NonNull<MailboxLimit>) {
     // SAFETY: by contract.
     unsafe { memory::drop_and_free(bound) };
 }
 
 /// Has a process that was in line look again.
-fn call(hand: &Hand<'_>, pid: Pid) {
+fn call(hand: &KernelCx<'_>, pid: Pid) {
     if let Some(process) = hand.find(pid) {
         waker::nudge(process, hand);
     }
 }
 
 // Cold, all of it: in the code of who has no bound it is one jump that is not taken.
-impl Bound {
+impl MailboxLimit {
     /// What becomes of a message that is about to be sent; after `In` it is counted. Lock-free.
     #[cold]
-    pub fn admit(&self) -> Admitted {
+    pub fn admit(&self) -> Admission {
         let limit = self.room.limit();
         let most = if self.overflow == Overflow::DropOldest { 2 * limit } else { limit };
         if self.room.enter(most) {
-            return Admitted::In;
+            return Admission::Accepted;
         }
-        if self.overflow == Overflow::Refuse {
-            return Admitted::Refused;
+        if self.overflow == Overflow::Reject {
+            return Admission::Rejected;
         }
         self.count_dropped();
-        Admitted::Dropped
+        Admission::Dropped
     }
 
     fn count_dropped(&self) {
@@ -151,14 +151,14 @@ impl Bound {
 
     /// A message has left the private queue. The owner's.
     #[cold]
-    pub fn received(&self, hand: &Hand<'_>) {
+    pub fn received(&self, hand: &KernelCx<'_>) {
         self.held.set(self.held.get() - 1);
         self.left(hand);
     }
 
     /// A message that was counted is gone. The owner's.
     #[cold]
-    pub fn left(&self, hand: &Hand<'_>) {
+    pub fn left(&self, hand: &KernelCx<'_>) {
         if self.room.leave() {
             // SAFETY: the owner.
             unsafe { self.room.call(|pid| call(hand, pid)) };
@@ -167,14 +167,14 @@ impl Bound {
 
     /// A place was given back by somebody else, or kept for who has gone. The owner's.
     #[cold]
-    pub fn look(&self, hand: &Hand<'_>) {
+    pub fn look(&self, hand: &KernelCx<'_>) {
         // SAFETY: the owner.
         unsafe { self.room.look(|pid| call(hand, pid)) };
     }
 
     /// The process is dead: who is in line learns it, if `tells`. The owner's.
     #[cold]
-    pub fn close(&self, hand: &Hand<'_>, tells: bool) {
+    pub fn close(&self, hand: &KernelCx<'_>, tells: bool) {
         // SAFETY: the owner, for the last time.
         unsafe {
             self.room.close(|pid| {
@@ -188,14 +188,14 @@ impl Bound {
     /// Takes the oldest messages beyond the limit out of the private queue. The owner's, after a fetch; O(1) for each
     /// that is taken, amortised.
     #[cold]
-    pub fn trim(&self, private: &mut Private, dropped: &mut Queue) {
+    pub fn trim(&self, private: &mut OwnerState, dropped: &mut Queue) {
         if self.overflow != Overflow::DropOldest {
             return;
         }
         while self.held.get() > self.room.limit() {
             let is_message = |node: NonNull<Node>| {
                 // SAFETY: in the queue, so the owner's.
-                matches!(unsafe { Node::kind(node) }, Kind::Message | Kind::AliasMessage | Kind::Request)
+                matches!(unsafe { Node::kind(node) }, SignalKind::Message | SignalKind::AliasMessage | SignalKind::Request)
             };
             let Some(oldest) = private.queue.take_first(is_message) else {
                 // Otherwise the count is wrong, and nothing else.

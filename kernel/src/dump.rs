@@ -54,7 +54,7 @@ pub struct CoreDump {
 /// What a process waits for, as its mailbox says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Doing {
+pub enum CoreActivity {
     /// The body waits, and no signal has come.
     Waits,
     /// The process is queued, or it runs, and it has fetched all that has come.
@@ -74,7 +74,7 @@ pub struct ProcessDump {
     /// Its registered name.
     pub name: Option<Name>,
     /// What its mailbox says.
-    pub doing: Doing,
+    pub doing: CoreActivity,
     /// The core whose current slice is this process's.
     pub runs_on: Option<usize>,
     /// The core that it must run on.
@@ -145,10 +145,10 @@ impl Host<'_> {
             pid: process.pid,
             name: name::name_of(process).map(|entry| entry.name.clone()),
             doing: match process.mailbox.state() {
-                State::Idle => Doing::Waits,
-                State::Active => Doing::Runnable,
-                State::Pending => Doing::RunnableWithSignals,
-                State::Closed => Doing::Dies,
+                State::Idle => CoreActivity::Waits,
+                State::Active => CoreActivity::Runnable,
+                State::Pending => CoreActivity::RunnableWithSignals,
+                State::Closed => CoreActivity::Dies,
             },
             runs_on: cores.iter().find(runs).map(|core| core.core),
             core: (process.core != u32::MAX).then_some(process.core as usize),
@@ -184,10 +184,10 @@ impl fmt::Display for ProcessDump {
             write!(f, " {:?}", name.as_str())?;
         }
         f.write_str(match self.doing {
-            Doing::Waits => " waits",
-            Doing::Runnable => " is runnable",
-            Doing::RunnableWithSignals => " is runnable, signals have come",
-            Doing::Dies => " dies",
+            CoreActivity::Waits => " waits",
+            CoreActivity::Runnable => " is runnable",
+            CoreActivity::RunnableWithSignals => " is runnable, signals have come",
+            CoreActivity::Dies => " dies",
         })?;
         if let Some(core) = self.runs_on {
             write!(f, ", runs on core {core}")?;
@@ -219,7 +219,7 @@ impl fmt::Display for Dump {
             writeln!(f, "  {core}")?;
         }
         for waits in [false, true] {
-            let all = || self.processes.iter().filter(|process| (process.doing == Doing::Waits) == waits);
+            let all = || self.processes.iter().filter(|process| (process.doing == CoreActivity::Waits) == waits);
             for process in all().take(MOST) {
                 writeln!(f, "  {process}")?;
             }

@@ -7,12 +7,12 @@
 use core::fmt;
 
 use crate::list::{Chain, List};
-use crate::watch::Watch;
-use crate::watcher::Fired;
+use crate::watch::WatcherEntry;
+use crate::watcher::FiredWatch;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct ExitQueue(List<Watch>);
+pub struct ExitQueue(List<WatcherEntry>);
 
 impl ExitQueue {
     /// Open and empty.
@@ -21,23 +21,23 @@ impl ExitQueue {
     }
 
     /// Adds a watch; gives it back when the queue has been closed. Lock-free.
-    pub fn push(&self, fired: Fired) -> Result<(), Fired> {
+    pub fn push(&self, fired: FiredWatch) -> Result<(), FiredWatch> {
         let watch = fired.into_watch();
         // SAFETY: fired, so on no list, and kept by the share that goes with it.
         unsafe { self.0.push(watch) }.map_err(|_closed| {
             // SAFETY: refused, so ours still.
-            unsafe { Fired::of_watch(watch) }
+            unsafe { FiredWatch::of_watch(watch) }
         })
     }
 
     /// All that are there. Lock-free.
-    pub fn take(&self) -> AllFired {
-        AllFired(self.0.take().reversed())
+    pub fn take(&self) -> FiredWatches {
+        FiredWatches(self.0.take().reversed())
     }
 
     /// All that are there, and no more ever. Wait-free.
-    pub fn close(&self) -> AllFired {
-        AllFired(self.0.close().reversed())
+    pub fn close(&self) -> FiredWatches {
+        FiredWatches(self.0.close().reversed())
     }
 }
 
@@ -49,25 +49,25 @@ impl Drop for ExitQueue {
 
 /// Watches that were taken from a queue, oldest first. Those that are left in it are dropped with it.
 #[must_use = "each is to be run"]
-pub struct AllFired(Chain<Watch>);
+pub struct FiredWatches(Chain<WatcherEntry>);
 
-impl Iterator for AllFired {
-    type Item = Fired;
+impl Iterator for FiredWatches {
+    type Item = FiredWatch;
 
-    fn next(&mut self) -> Option<Fired> {
+    fn next(&mut self) -> Option<FiredWatch> {
         let watch = self.0.next()?;
         // SAFETY: taken from a queue, which `ExitQueue::push` put it in with its share.
-        Some(unsafe { Fired::of_watch(watch) })
+        Some(unsafe { FiredWatch::of_watch(watch) })
     }
 }
 
-impl Drop for AllFired {
+impl Drop for FiredWatches {
     fn drop(&mut self) {
         self.for_each(drop);
     }
 }
 
-impl fmt::Debug for AllFired {
+impl fmt::Debug for FiredWatches {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AllFired")
     }

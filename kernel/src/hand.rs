@@ -1,4 +1,4 @@
-//! [`Hand`]: how one side reaches another: the kernel, a guard, and the core it is done from.
+//! [`KernelCx`]: how one side reaches another: the kernel, a guard, and the core it is done from.
 
 use core::ptr::NonNull;
 
@@ -16,14 +16,14 @@ use crate::signal::node::Node;
 
 /// Whoever sends a signal has one: a core during a slice, or the host for one call.
 #[derive(Clone, Copy, Debug)]
-pub struct Hand<'a> {
+pub struct KernelCx<'a> {
     pub(crate) kernel: &'a Kernel,
     pub(crate) guard: &'a Guard<'a>,
     /// The core that this is done on; `None` for the host.
     pub(crate) core: Option<&'a CoreLocal>,
 }
 
-impl<'a> Hand<'a> {
+impl<'a> KernelCx<'a> {
     /// The live or dying process that `pid` names.
     pub fn find(&self, pid: Pid) -> Option<&'a Header> {
         self.kernel.table.find(pid, self.guard)
@@ -112,7 +112,7 @@ impl<'a> Hand<'a> {
         self.queue(process, false);
     }
 
-    /// As [`Hand::schedule`], a process that has just been published.
+    /// As [`KernelCx::schedule`], a process that has just been published.
     pub fn schedule_newborn(&self, process: &Header) {
         self.queue(process, true);
     }
@@ -126,9 +126,9 @@ impl<'a> Hand<'a> {
     }
 
     /// Runs foreign code, whose panic nobody can be told of. It may block: the private half of the core is left meanwhile (`sched::local`, H1).
-    pub(crate) fn contain(&self, code: impl FnOnce()) {
+    pub(crate) fn catch_panic(&self, code: impl FnOnce()) {
         let _outside = self.core.map(CoreLocal::outside);
-        self.kernel.contain(code);
+        self.kernel.catch_panic(code);
     }
 
     /// Releases a signal that nobody receives; foreign destructors are contained.
@@ -137,6 +137,6 @@ impl<'a> Hand<'a> {
     /// The caller holds `node` and does not use it again.
     pub unsafe fn release(&self, node: NonNull<Node>) {
         // SAFETY: by contract, and once.
-        self.contain(|| unsafe { Node::release(node, self.pool()) });
+        self.catch_panic(|| unsafe { Node::release(node, self.pool()) });
     }
 }

@@ -8,7 +8,7 @@ use core::fmt;
 
 use crate::kernel::{self, Options};
 use crate::reclaim::{Domain, Participant};
-use crate::world::World;
+use crate::world::Platform;
 
 /// The shared state of all cores, as an embedder sees it. The kernel is there as long as a handle, a [`crate::Core`], or a waker
 /// of one of its processes is.
@@ -29,7 +29,7 @@ impl Kernel {
         not(feature = "epoch"),
         allow(clippy::arc_with_non_send_sync, reason = "one hart has it to itself, and the same code serves many")
     )]
-    pub fn new(options: Options, domain: Domain, world: Arc<dyn World>) -> Arc<Self> {
+    pub fn new(options: Options, domain: Domain, world: Arc<dyn Platform>) -> Arc<Self> {
         Arc::new(Self(kernel::Kernel::new(options, domain, world)))
     }
 
@@ -39,7 +39,7 @@ impl Kernel {
     }
 
     /// Where it runs.
-    pub fn world(&self) -> &dyn World {
+    pub fn world(&self) -> &dyn Platform {
         self.0.world()
     }
 
@@ -86,7 +86,7 @@ impl Kernel {
         self.0.close();
     }
 
-    /// Whether the world wants to be told of every exit ([`World::process_ended`]): of those that happen after this call,
+    /// Whether the world wants to be told of every exit ([`Platform::on_process_exit`]): of those that happen after this call,
     /// as the dying core sees it.
     pub fn observe_exits(&self, observe: bool) {
         self.0.observe_exits(observe);

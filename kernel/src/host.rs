@@ -3,8 +3,8 @@
 use core::any::TypeId;
 use core::time::Duration;
 
-use crate::cx::{Asked, ask};
-use crate::hand::Hand;
+use crate::cx::{MaybeReady, ask};
+use crate::hand::KernelCx;
 use crate::handle;
 use crate::info::ProcessInfo;
 use crate::kernel::Kernel;
@@ -12,17 +12,17 @@ use crate::memory::NoMemory;
 use crate::pid::{Alias, Pid, Reference};
 use crate::process::body::Body;
 use crate::process::header::Header;
-use crate::process::spawn::{self, Slots, SpawnError, SpawnOptions, Spawned};
+use crate::process::spawn::{self, SlotSource, SpawnError, SpawnOptions, Spawned};
 use crate::reason::Reason;
 use crate::reclaim::{Guard, Participant};
 use crate::send::{self, SendError};
-use crate::signal::ask::Question;
+use crate::signal::ask::QueryKind;
 use crate::signal::exit_signal;
-use crate::table::{Dead, FreeSlots};
+use crate::table::{Tombstone, FreeSlots};
 use crate::task::context::{Address, Context};
 use crate::task::future::{FutureBody, LargeBody, is_large};
 use crate::timer::start;
-use crate::watcher::{Ended, ExitWatch, PreparedWatch, WatchError};
+use crate::watcher::{ExitInfo, ExitWatch, PreparedWatch, WatchError};
 
 /// A host thread's way to the processes: pinned for as long as it lives, so keep it for a
 /// few calls, not for ever.
@@ -44,14 +44,14 @@ impl<'a> Host<'a> {
         Self { kernel, handle, guard: participant.pin() }
     }
 
-    pub(crate) fn hand(&self) -> Hand<'_> {
+    pub(crate) fn hand(&self) -> KernelCx<'_> {
         self.kernel.hand(&self.guard, None)
     }
 
     /// Starts a process that has no parent. Lock-free, but for growing the table.
     pub fn spawn<B: Body>(&self, options: &SpawnOptions<'_>, body: B) -> Result<Spawned, SpawnError> {
         let mut slots = FreeSlots::new();
-        let spawned = spawn::spawn(&self.hand(), Slots::Host(&mut slots), None, options, body);
+        let spawned = spawn::spawn(&self.hand(), SlotSource::Host(&mut slots), None, options, body);
         self.kernel.table.give_up(&mut slots);
         spawned
     }
@@ -61,7 +61,7 @@ impl<'a> Host<'a> {
     where
         M: Send + 'static,
         S: FnOnce(Context<M>) -> F + Send + 'static,
-        F: Future<Output: crate::task::Exit> + Send + 'static,
+        F: Future<Output: crate::task::IntoReason> + Send + 'static,
     {
         let spawned = match const { is_large::<F>() } {
             true => self.spawn(options, LargeBody::new(start)),
@@ -106,21 +106,21 @@ impl<'a> Host<'a> {
     }
 
     /// Whether the process is alive after all that this thread has sent it before.
-    pub fn ask_alive(&self, pid: Pid) -> Result<Asked<bool>, NoMemory> {
+    pub fn ask_alive(&self, pid: Pid) -> Result<MaybeReady<bool>, NoMemory> {
         match self.hand().find(pid) {
-            None => Ok(Asked::Known(false)),
+            None => Ok(MaybeReady::Ready(false)),
             Some(process) => {
-                ask(&self.hand(), process, Question::Alive).map(|later| later.map_or(Asked::Known(false), Asked::Later))
+                ask(&self.hand(), process, QueryKind::Alive).map(|later| later.map_or(MaybeReady::Ready(false), MaybeReady::Pending))
             }
         }
     }
 
     /// What a process knows of itself.
-    pub fn info(&self, pid: Pid) -> Result<Asked<Option<ProcessInfo>>, NoMemory> {
+    pub fn info(&self, pid: Pid) -> Result<MaybeReady<Option<ProcessInfo>>, NoMemory> {
         match self.hand().find(pid) {
-            None => Ok(Asked::Known(None)),
+            None => Ok(MaybeReady::Ready(None)),
             Some(process) => {
-                ask(&self.hand(), process, Question::Info).map(|later| later.map_or(Asked::Known(None), Asked::Later))
+                ask(&self.hand(), process, QueryKind::Info).map(|later| later.map_or(MaybeReady::Ready(None), MaybeReady::Pending))
             }
         }
     }
@@ -138,30 +138,30 @@ impl<'a> Host<'a> {
 
     /// Suspends a process: once it has met this, among its other signals, its body is not resumed until
     /// [`Host::resume`] has been called as often as this has. A slice in progress goes on to its end. Exits act on it
-    /// as ever, messages wait. The answer, [`Said::Suspended`], is how often it is suspended then.
+    /// as ever, messages wait. The answer, [`QueryReply::Suspended`], is how often it is suspended then.
     ///
-    /// [`Said::Suspended`]: crate::Said::Suspended
-    pub fn suspend(&self, pid: Pid) -> Result<Asked<Option<u32>>, NoMemory> {
-        self.ask_of_suspension(pid, Question::Suspend)
+    /// [`QueryReply::Suspended`]: crate::QueryReply::Suspended
+    pub fn suspend(&self, pid: Pid) -> Result<MaybeReady<Option<u32>>, NoMemory> {
+        self.ask_of_suspension(pid, QueryKind::Suspend)
     }
 
     /// Takes one [`Host::suspend`] back; nothing happens to a process that is not suspended.
-    pub fn resume(&self, pid: Pid) -> Result<Asked<Option<u32>>, NoMemory> {
-        self.ask_of_suspension(pid, Question::Resume)
+    pub fn resume(&self, pid: Pid) -> Result<MaybeReady<Option<u32>>, NoMemory> {
+        self.ask_of_suspension(pid, QueryKind::Resume)
     }
 
-    fn ask_of_suspension(&self, pid: Pid, question: Question) -> Result<Asked<Option<u32>>, NoMemory> {
+    fn ask_of_suspension(&self, pid: Pid, question: QueryKind) -> Result<MaybeReady<Option<u32>>, NoMemory> {
         match self.hand().find(pid) {
-            None => Ok(Asked::Known(None)),
+            None => Ok(MaybeReady::Ready(None)),
             Some(process) => {
-                ask(&self.hand(), process, question).map(|later| later.map_or(Asked::Known(None), Asked::Later))
+                ask(&self.hand(), process, question).map(|later| later.map_or(MaybeReady::Ready(None), MaybeReady::Pending))
             }
         }
     }
 
     /// Has `act` done when the process has ended, once, where the world does such things: not on a core, if it has
     /// other threads. At once when it has ended already. Lock-free.
-    pub fn watch_exit(&self, pid: Pid, act: impl FnOnce(Ended) + Send + 'static) -> Result<ExitWatch, WatchError> {
+    pub fn watch_exit(&self, pid: Pid, act: impl FnOnce(ExitInfo) + Send + 'static) -> Result<ExitWatch, WatchError> {
         let prepared = PreparedWatch::try_new(act).map_err(|NoMemory| WatchError::NoMemory(pid))?;
         self.install_watch(pid, prepared)
     }
@@ -174,17 +174,17 @@ impl<'a> Host<'a> {
     /// Withdraws a watch of this kernel's: true when it was in force, and so will never fire. What was to be done is
     /// dropped here. O(1) amortised.
     pub fn withdraw_watch(&self, watch: &ExitWatch) -> bool {
-        watch.withdraw(&self.hand())
+        watch.cancel(&self.hand())
     }
 
     /// The reason that a dead process's slot remembers.
-    pub fn tombstone(&self, pid: Pid) -> Dead {
+    pub fn tombstone(&self, pid: Pid) -> Tombstone {
         if let Some(process) = self.hand().find(pid)
             && process.mailbox.is_closed()
         {
             // In the midst of its death.
             // SAFETY: found closed (`header`, P3).
-            return Dead::Remembered(unsafe { process.reason() });
+            return Tombstone::Known(unsafe { process.reason() });
         }
         self.kernel.of_the_dead(pid, &self.guard)
     }

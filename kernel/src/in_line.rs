@@ -1,4 +1,4 @@
-//! [`InLine`], a sender's place in the line of those who wait for room in a mailbox.
+//! [`SendReservation`], a sender's place in the line of those who wait for room in a mailbox.
 //!
 //! The record is in the line at the receiver (`room`), who calls by the signal of a waker; the sender, resumed, tries again. A
 //! place that is kept for who has been called, and does not use it, is given back: the receiver is told, by the
@@ -10,38 +10,38 @@ use core::fmt;
 use core::ptr::NonNull;
 
 use crate::cx::Slice;
-use crate::hand::Hand;
+use crate::hand::KernelCx;
 use crate::kernel::Kernel;
 use crate::list::Closed;
 use crate::pid::Pid;
 use crate::process::header::Header;
 use crate::room::Waiter;
-use crate::send::{self, SendError, With};
+use crate::send::{self, SendError, Attachment};
 use crate::task::waker;
-use crate::world::Here;
+use crate::world::CurrentSlot;
 
-/// A process's place in the line of those who wait until another's mailbox has room; see [`crate::Cx::send_in_line`].
+/// A process's place in the line of those who wait until another's mailbox has room; see [`crate::Cx::send_or_enqueue`].
 /// Dropping it is to wait no more.
 #[derive(Default)]
 #[must_use = "dropping it is to wait no more"]
-pub struct InLine(Option<Spot>);
+pub struct SendReservation(Option<Registration>);
 
-struct Spot {
+struct Registration {
     /// With the sender's share.
     waiter: NonNull<Waiter>,
     /// At whose mailbox.
     at: Pid,
     /// Whose pid that is: only compared.
     kernel: *const Kernel,
-    here: fn() -> *const Here,
+    here: fn() -> *const CurrentSlot,
 }
 
 // SAFETY: a share of a record of atomics, and a pointer that is only compared.
-unsafe impl Send for InLine {}
+unsafe impl Send for SendReservation {}
 // SAFETY: as above; through `&` nothing is changed.
-unsafe impl Sync for InLine {}
+unsafe impl Sync for SendReservation {}
 
-impl InLine {
+impl SendReservation {
     /// In no line yet.
     pub const fn new() -> Self {
         Self(None)
@@ -58,10 +58,10 @@ impl InLine {
         self.0.as_ref().is_some_and(|spot| !unsafe { spot.waiter.as_ref() }.is_called())
     }
 
-    /// See [`crate::Cx::send_in_line`].
+    /// See [`crate::Cx::send_or_enqueue`].
     pub(crate) fn send<M: Send + 'static>(
         &mut self,
-        hand: &Hand<'_>,
+        hand: &KernelCx<'_>,
         me: Pid,
         to: Pid,
         message: M,
@@ -92,7 +92,7 @@ impl InLine {
     /// To the end of the line, unless there is room by now.
     fn get_in_line<M: Send + 'static>(
         &mut self,
-        hand: &Hand<'_>,
+        hand: &KernelCx<'_>,
         me: Pid,
         to: Pid,
         message: M,
@@ -101,7 +101,7 @@ impl InLine {
             return Err(SendError::NoProc(message));
         };
         let Ok(waiter) = Waiter::try_new(me) else { return Err(SendError::NoMemory(message)) };
-        let spot = Spot { waiter, at: to, kernel: hand.kernel, here: hand.kernel.here };
+        let spot = Registration { waiter, at: to, kernel: hand.kernel, here: hand.kernel.here };
         // SAFETY: new; the line's share goes with it.
         if let Err(Closed) = unsafe { bound.room.line_up(waiter) } {
             for _share in 0..2 {
@@ -116,7 +116,7 @@ impl InLine {
         }
         // The place is taken, whoever was called for it.
         spot.leave(Some(hand));
-        send::deliver(hand, process, message, With::Nothing)
+        send::deliver(hand, process, message, Attachment::Nothing)
     }
 
     /// What it was called for is done.
@@ -130,7 +130,7 @@ impl InLine {
     }
 
     /// It waits no more.
-    fn leave(&mut self, hand: &Hand<'_>) {
+    fn leave(&mut self, hand: &KernelCx<'_>) {
         if let Some(spot) = self.0.take() {
             // Used at another kernel, nobody there has to do with it.
             let is_its_own = core::ptr::eq(hand.kernel, spot.kernel);
@@ -139,9 +139,9 @@ impl InLine {
     }
 }
 
-impl Spot {
+impl Registration {
     /// Gives back a place that was kept for it; without a hand nobody can be told.
-    fn leave(self, hand: Option<&Hand<'_>>) {
+    fn leave(self, hand: Option<&KernelCx<'_>>) {
         // SAFETY: its share keeps it.
         let called = unsafe { self.waiter.as_ref() }.go();
         // SAFETY: its share, not used again.
@@ -158,7 +158,7 @@ fn counts_as_many(process: &Header) -> bool {
     process.bound().is_some_and(|bound| bound.room.count_gone())
 }
 
-impl Drop for InLine {
+impl Drop for SendReservation {
     fn drop(&mut self) {
         let Some(spot) = self.0.take() else { return };
         // SAFETY: the place of this thread of execution, by World's contract.
@@ -170,7 +170,7 @@ impl Drop for InLine {
     }
 }
 
-impl fmt::Debug for InLine {
+impl fmt::Debug for SendReservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InLine").field("at", &self.0.as_ref().map(|spot| spot.at)).finish()
     }

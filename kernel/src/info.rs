@@ -3,19 +3,19 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::bound::Bound;
-use crate::hand::Hand;
-use crate::link::Half;
+use crate::bound::MailboxLimit;
+use crate::hand::KernelCx;
+use crate::link::LinkEnd;
 use crate::list::Chain;
 use crate::memory::{self, NoMemory};
-use crate::monitor::Object;
+use crate::monitor::MonitorTarget;
 use crate::name::{self, Name};
 use crate::pid::Pid;
 use crate::process::fetch::take_up;
 use crate::process::header::Header;
 use crate::process::spawn::Priority;
 use crate::sync::Ordering;
-use crate::watch::Watch;
+use crate::watch::WatcherEntry;
 
 /// A process as it was when it answered.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub struct ProcessInfo {
     /// With whom it is linked.
     pub links: Vec<Pid>,
     /// What it monitors, an item for each monitor.
-    pub monitors: Vec<Object>,
+    pub monitors: Vec<MonitorTarget>,
     /// Who monitors it, an item for each monitor.
     pub monitored_by: Vec<Pid>,
     /// Messages, EXITs and DOWNs that wait to be received.
@@ -55,7 +55,7 @@ pub struct ProcessInfo {
 
 impl ProcessInfo {
     /// Of an owned process.
-    pub(crate) fn try_of(process: &Header, hand: &Hand<'_>) -> Result<Box<Self>, NoMemory> {
+    pub(crate) fn try_of(process: &Header, hand: &KernelCx<'_>) -> Result<Box<Self>, NoMemory> {
         take_up(process, hand);
         // SAFETY: the caller owns the process (P1).
         let private = unsafe { process.private() };
@@ -64,7 +64,7 @@ impl ProcessInfo {
             // SAFETY: in the set, so shared.
             let fields = unsafe { half.as_ref() };
             // SAFETY: likewise.
-            if unsafe { Half::link(half).as_ref() }.is_live() && !fields.is_hidden() {
+            if unsafe { LinkEnd::link(half).as_ref() }.is_live() && !fields.is_hidden() {
                 memory::try_push(&mut links, fields.peer)?;
             }
         }
@@ -86,7 +86,7 @@ impl ProcessInfo {
             monitored_by: watchers(process)?,
             message_queue_len: private.queue.len(),
             mailbox_limit: process.bound().map_or(0, |bound| bound.room.limit()),
-            dropped: process.bound().map_or(0, Bound::dropped),
+            dropped: process.bound().map_or(0, MailboxLimit::dropped),
             trap_exit: process.trap_exit.load(Ordering::Relaxed),
             priority: Priority::of(process),
             suspended: private.suspended,
@@ -111,7 +111,7 @@ fn watchers(process: &Header) -> Result<Vec<Pid>, NoMemory> {
     let (mut pids, mut kept, mut complete) = (Vec::new(), Chain::empty(), Ok(()));
     for watch in process.watchers.take() {
         // SAFETY: from the list, with its share.
-        if let Some(pid) = unsafe { Watch::watcher(watch) } {
+        if let Some(pid) = unsafe { WatcherEntry::watcher(watch) } {
             complete = complete.and_then(|()| memory::try_push(&mut pids, pid));
         }
         // SAFETY: handed over by the chain.

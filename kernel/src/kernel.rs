@@ -6,7 +6,7 @@ use core::ops::RangeInclusive;
 use core::ptr::NonNull;
 
 use crate::config;
-use crate::hand::Hand;
+use crate::hand::KernelCx;
 use crate::memory::depot::Depot;
 use crate::name::Names;
 use crate::pid::{MAX_SLOTS, Pid, References};
@@ -19,9 +19,9 @@ use crate::sched::custody::Barrier;
 use crate::sched::local::{CoreLocal, CoreShared};
 use crate::signal::node::Budget;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering, PlainAtomicBool, PlainAtomicUsize, fence};
-use crate::table::{Dead, NoSlot, Table};
+use crate::table::{Tombstone, TableFull, Table};
 use crate::timer::record::TimerHead;
-use crate::world::{Here, World};
+use crate::world::{CurrentSlot, Platform};
 
 /// How large a kernel may get. Exhaustion is an error to the caller who asked.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ pub struct Limits {
     /// Names ever registered or monitored by.
     pub names: usize,
     /// Timers at a time, for each core; and as many again that were started for processes which ran elsewhere
-    /// ([`crate::Behalf::send_after`]), of all cores together.
+    /// ([`crate::Caller::send_after`]), of all cores together.
     pub timers: usize,
     /// Messages, exit signals, links, monitors, timers and questions at a time; `usize::MAX` for no limit,
     /// which costs nothing (a limit costs two operations on a shared counter each). Who asks for
@@ -64,7 +64,7 @@ pub struct Options {
     pub seed: u64,
     /// The generations of the pids that it gives out; by default all that there are. Two kernels of a program that have none in common never
     /// give out the same pid, so a pid of one is to the other a process that never was. A slot that has used the last of them is
-    /// used no more, and another takes its place, up to 2^28 in a kernel's life. See [`World::kernel_ended`].
+    /// used no more, and another takes its place, up to 2^28 in a kernel's life. See [`Platform::on_kernel_drop`].
     pub generations: RangeInclusive<u32>,
     /// Where its references come from: shared with other kernels, so that none of theirs is equal to one of its own, or by default a counter of its
     /// own.
@@ -107,11 +107,11 @@ pub struct Kernel {
     pub(crate) timers_by_proxy: Budget,
     pub(crate) cores: Box<[CoreShared]>,
     pub(crate) domain: Domain,
-    pub(crate) here: fn() -> *const Here,
+    pub(crate) here: fn() -> *const CurrentSlot,
     /// How a core and its rescuers agree (`sched::custody`).
     pub(crate) barrier: Barrier,
     pub(crate) options: Options,
-    world: Arc<dyn World>,
+    world: Arc<dyn Platform>,
     /// Processes and the cores' credits; at most the limit.
     granted: AtomicUsize,
     credit_block: u32,
@@ -135,7 +135,7 @@ impl Kernel {
         not(feature = "epoch"),
         allow(clippy::arc_with_non_send_sync, reason = "one hart has it to itself, and the same code serves many")
     )]
-    pub(crate) fn new(options: Options, domain: Domain, world: Arc<dyn World>) -> Arc<Self> {
+    pub(crate) fn new(options: Options, domain: Domain, world: Arc<dyn Platform>) -> Arc<Self> {
         assert!((1..=config::MAX_CORES).contains(&options.cores), "1 to {} cores", config::MAX_CORES);
         let generations = (*options.generations.start(), *options.generations.end());
         assert!(0 < generations.0 && generations.0 <= generations.1, "generations from 1 on, and at least one");
@@ -175,7 +175,7 @@ impl Kernel {
     }
 
     /// Where it runs.
-    pub fn world(&self) -> &dyn World {
+    pub fn world(&self) -> &dyn Platform {
         &*self.world
     }
 
@@ -195,17 +195,17 @@ impl Kernel {
     }
 
     /// Runs foreign code, whose panic nobody can be told of.
-    pub(crate) fn contain(&self, code: impl FnOnce()) {
+    pub(crate) fn catch_panic(&self, code: impl FnOnce()) {
         if let Err(reason) = self.contained(code) {
-            self.world.lost_panic(&reason);
+            self.world.on_unhandled_panic(&reason);
         }
     }
 
     /// Runs foreign code: what it has returned, or what it has panicked with. At most once, and what has returned has, whatever the
-    /// world does with it and says of it ([`World::contain`]).
+    /// world does with it and says of it ([`Platform::catch_panic`]).
     pub(crate) fn contained<R>(&self, code: impl FnOnce() -> R) -> Result<R, Reason> {
         let (mut code, mut result) = (Some(code), None);
-        let said = self.world.contain(&mut || {
+        let said = self.world.catch_panic(&mut || {
             if let Some(code) = code.take() {
                 result = Some(code());
             }
@@ -272,14 +272,14 @@ impl Kernel {
     }
 
     /// Leave to start a block of processes.
-    pub(crate) fn take_credit(&self) -> Result<u32, NoSlot> {
+    pub(crate) fn take_credit(&self) -> Result<u32, TableFull> {
         let block = self.credit_block() as usize;
         let limit = self.options.limits.processes as usize;
         // Relaxed: a count that orders nothing.
         let granted = self.granted.fetch_add(block, Ordering::Relaxed);
         if granted + block > limit {
             self.granted.fetch_sub(block, Ordering::Relaxed);
-            return Err(NoSlot::Full);
+            return Err(TableFull::Full);
         }
         Ok(block as u32)
     }
@@ -374,12 +374,12 @@ impl Kernel {
 
     /// What is known of a process that is not alive: from when its mailbox is closed, not only from when its slot remembers
     /// it, which comes after its links have fired.
-    pub(crate) fn of_the_dead(&self, pid: Pid, guard: &Guard<'_>) -> Dead {
+    pub(crate) fn of_the_dead(&self, pid: Pid, guard: &Guard<'_>) -> Tombstone {
         if let Some(process) = self.table.find(pid, guard)
             && process.mailbox.is_closed()
         {
             // SAFETY: found closed (P3).
-            return Dead::Remembered(unsafe { process.reason() });
+            return Tombstone::Known(unsafe { process.reason() });
         }
         self.table.of_the_dead(pid, guard)
     }
@@ -390,14 +390,14 @@ impl Kernel {
             return Reason::NOPROC;
         }
         match self.of_the_dead(pid, guard) {
-            Dead::Remembered(reason) => reason,
-            Dead::Forgotten | Dead::NeverGivenOut => Reason::NOPROC,
+            Tombstone::Known(reason) => reason,
+            Tombstone::Recycled | Tombstone::NeverAllocated => Reason::NOPROC,
         }
     }
 
     /// A hand of the host's.
-    pub(crate) fn hand<'a>(&'a self, guard: &'a Guard<'a>, core: Option<&'a CoreLocal>) -> Hand<'a> {
-        Hand { kernel: self, guard, core }
+    pub(crate) fn hand<'a>(&'a self, guard: &'a Guard<'a>, core: Option<&'a CoreLocal>) -> KernelCx<'a> {
+        KernelCx { kernel: self, guard, core }
     }
 }
 
@@ -416,6 +416,6 @@ impl Drop for Kernel {
             // SAFETY: the table's share. There is no waker: they hold the kernel.
             unsafe { Header::give_up_table(process, None) };
         }
-        self.world.kernel_ended(self.table.last_generation());
+        self.world.on_kernel_drop(self.table.last_generation());
     }
 }

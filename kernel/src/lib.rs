@@ -3,7 +3,7 @@
 //!
 //! The kernel is stepped, not started: a [`Kernel`] is what all cores share, a [`Core`] is one
 //! scheduler's private half, and whoever drives it calls [`Core::run`]. What the kernel needs
-//! from where it runs is a [`World`] of a few methods.
+//! from where it runs is a [`Platform`] of a few methods.
 //!
 //! A process runs a [`Body`]; a future is one ([`task`]), an interpreter another. While it runs it asks the
 //! kernel through a [`Cx`]; a thread that is no core asks through a [`Host`].
@@ -20,7 +20,7 @@
 //! | a look at all of it from outside | `dump` |
 //! | where processes are | `table`, `reclaim` |
 //! | birth, life and death of one | `process`, `cx`, `task` |
-//! | acting for one | `behalf`, `proxy` |
+//! | acting for one | `act_as`, `proxy` |
 //! | when they run | `runq`, `sched`, `timer` |
 //! | all of it | `kernel`, `handle` |
 //! | the ground | `sync`, `config`, `memory`, `mutate`, `world` |
@@ -76,39 +76,39 @@ pub(crate) mod watcher;
 pub mod world;
 
 pub use alias::AliasMode;
-pub use behalf::{Behalf, BehalfError, Placed, Standing};
+pub use behalf::{Caller, ActAsError, MonitorOutcome, CallerState};
 pub use bound::Overflow;
 pub use config::MAX_CORES;
-pub use cx::{Asked, Cx, Dest, Search};
-pub use dump::{CoreDump, Doing, Dump, ProcessDump};
-pub use exit_queue::{AllFired, ExitQueue};
+pub use cx::{MaybeReady, Cx, SendTarget, Search};
+pub use dump::{CoreDump, CoreActivity, Dump, ProcessDump};
+pub use exit_queue::{FiredWatches, ExitQueue};
 pub use handle::Kernel;
-pub use held::Held;
+pub use held::CatchDrop;
 pub use host::Host;
-pub use in_line::InLine;
+pub use in_line::SendReservation;
 pub use info::ProcessInfo;
 pub use kernel::{Limits, Options};
 pub use memory::NoMemory;
-pub use monitor::Object;
+pub use monitor::MonitorTarget;
 pub use name::{Name, RegisterError};
 pub use pid::{Alias, Pid, Reference, References};
 pub use process::body::{Body, Resumed};
 pub use process::spawn::{Priority, SpawnError, SpawnOptions, Spawned};
 pub use process::ties::{LinkError, MonitorError};
-pub use reason::{Reason, ReasonValue, View};
+pub use reason::{Reason, ReasonValue, ReasonKind};
 pub use received::{Down, Exit, Peek, Received};
-pub use reply::{Arrival, Arrivals, Lost, NoReply, Replied, Reply, Requested, reply};
-pub use sched::core::{Core, Ran};
+pub use reply::{CompletionTicket, CompletionOrder, RequestError, NoReply, ReplyFuture, Reply, RequestFuture, reply};
+pub use sched::core::{Core, RunOutcome};
 pub use send::SendError;
-pub use signal::ask::{Said, Waiting};
+pub use signal::ask::{QueryReply, QueryFuture};
 pub use signal::queue::Cursor;
-pub use table::Dead;
-pub use task::context::{Address, Container, Context, Recipient};
+pub use table::Tombstone;
+pub use task::context::{Address, PanicScope, Context, Recipient};
 pub use task::coop::{Checkpoint, Listener};
-pub use task::waiting::SendWaiting;
+pub use task::waiting::SendWait;
 pub use timer::record::TimerError;
-pub use watcher::{Ended, ExitWatch, Fired, PreparedWatch, WatchError, WatchStatus};
-pub use world::{Contain, World};
+pub use watcher::{ExitInfo, ExitWatch, FiredWatch, PreparedWatch, WatchError, WatchStatus};
+pub use world::{CatchPanic, Platform};
 
 /// The kernel's own modules, for the models of `loom-tests` and the benches. Not a part of the interface:
 /// anything in here may change with any version.
@@ -129,7 +129,7 @@ pub mod internals {
     }
     /// Run queues.
     pub mod runq {
-        pub use crate::runq::{Local, Queued, Real, Shared, Steps, brood, idle, inbox, node, ring};
+        pub use crate::runq::{Local, Queued, Shipped, Shared, Steps, brood, idle, inbox, node, ring};
     }
     /// Timers.
     pub mod timer {
@@ -162,12 +162,12 @@ pub mod internals {
     }
     /// The host's way to a process.
     pub mod hand {
-        pub use crate::hand::Hand;
+        pub use crate::hand::KernelCx;
         use crate::handle::Kernel;
         use crate::reclaim::Guard;
 
         /// A hand of the host's.
-        pub fn of<'a>(kernel: &'a Kernel, guard: &'a Guard<'a>) -> Hand<'a> {
+        pub fn of<'a>(kernel: &'a Kernel, guard: &'a Guard<'a>) -> KernelCx<'a> {
             kernel.inner().hand(guard, None)
         }
     }
@@ -190,7 +190,7 @@ pub mod internals {
         use crate::reclaim::Guard;
 
         /// The entry of a name.
-        pub fn intern<'k>(kernel: &'k Kernel, text: &str) -> Result<&'k Entry, RegisterError> {
+        pub fn intern<'k>(kernel: &'k Kernel, text: &str) -> Result<&'k NameEntry, RegisterError> {
             kernel.inner().names.intern(text)
         }
 

@@ -1,6 +1,6 @@
 //! [`Link`]: two processes that die together.
 //!
-//! One record with two [`Half`]s, made by one side (the *maker*, half 0), and one word:
+//! One record with two [`LinkEnd`]s, made by one side (the *maker*, half 0), and one word:
 //!
 //! ```text
 //! LIVE ── one side dies: fire (1) ──▶ FIRED ── the other fetches (3) ──▶ EXIT, or dropped
@@ -38,16 +38,16 @@
 use core::mem::offset_of;
 use core::ptr::NonNull;
 
-use crate::hand::Hand;
-use crate::list::{Listed, Place};
+use crate::hand::KernelCx;
+use crate::list::{Linked, Links};
 use crate::memory::NoMemory;
 use crate::memory::pool::{self, Pool};
 use crate::mutate::Mutation;
 use crate::pid::{Pid, Reference};
 use crate::reason::Reason;
-use crate::set::{Joint, Member};
-use crate::shares::Shares;
-use crate::signal::node::{Kind, Node};
+use crate::set::{SetLinks, Member};
+use crate::shares::RefCount;
+use crate::signal::node::{SignalKind, Node};
 use crate::sync::{AtomicU8, Cell, Ordering, UnsafeCell};
 
 const LIVE: u8 = 0;
@@ -56,8 +56,8 @@ const CUT: u8 = 2;
 
 /// One side of a link, in its owner's set.
 #[derive(Debug)]
-pub struct Half {
-    joint: Joint<Half>,
+pub struct LinkEnd {
+    joint: SetLinks<LinkEnd>,
     /// Whose it is.
     pub owner: Pid,
     /// The other side.
@@ -71,8 +71,8 @@ pub struct Half {
     hidden: Cell<bool>,
 }
 
-impl Member for Half {
-    fn joint(&self) -> &Joint<Self> {
+impl Member for LinkEnd {
+    fn joint(&self) -> &SetLinks<Self> {
         &self.joint
     }
 
@@ -90,18 +90,18 @@ const HIDDEN: u64 = 0;
 pub struct Link {
     exit: Node,
     request: Node,
-    place: Place<Link>,
+    place: Links<Link>,
     state: AtomicU8,
-    shares: Shares,
+    shares: RefCount,
     /// Of the DOWN that the maker gets (K4).
     down: Option<Reference>,
     /// Written by who fires, before the push; read by who fetches.
     reason: UnsafeCell<Reason>,
-    halves: [Half; 2],
+    halves: [LinkEnd; 2],
 }
 
-impl Listed for Link {
-    fn place(&self) -> &Place<Self> {
+impl Linked for Link {
+    fn place(&self) -> &Links<Self> {
         &self.place
     }
 }
@@ -119,13 +119,13 @@ unsafe fn release_request(node: NonNull<Node>, pool: Option<&Pool>) {
 impl Link {
     /// A live link with a share for each half; with `down` its maker's monitor of the other as well (K4).
     pub fn try_new(
-        hand: &Hand<'_>,
+        hand: &KernelCx<'_>,
         maker: Pid,
         other: Pid,
         down: Option<Reference>,
     ) -> Result<NonNull<Self>, NoMemory> {
-        let half = |owner, peer, side| Half {
-            joint: Joint::new(),
+        let half = |owner, peer, side| LinkEnd {
+            joint: SetLinks::new(),
             owner,
             peer,
             side,
@@ -134,11 +134,11 @@ impl Link {
             hidden: Cell::new(false),
         };
         let link = Self {
-            exit: hand.kernel.nodes.node(Kind::LinkExit, release_exit).ok_or(NoMemory)?,
-            request: Node::new(Kind::LinkRequest, release_request),
-            place: Place::new(),
+            exit: hand.kernel.nodes.node(SignalKind::LinkExit, release_exit).ok_or(NoMemory)?,
+            request: Node::new(SignalKind::LinkRequest, release_request),
+            place: Links::new(),
             state: AtomicU8::new(LIVE),
-            shares: Shares::new(2),
+            shares: RefCount::new(2),
             down,
             reason: UnsafeCell::new(Reason::NOPROC),
             halves: [half(maker, other, 0), half(other, maker, 1)],
@@ -159,16 +159,16 @@ impl Link {
     }
 
     /// The half of the maker (0) or the other (1).
-    pub fn half(this: NonNull<Self>, side: usize) -> NonNull<Half> {
+    pub fn half(this: NonNull<Self>, side: usize) -> NonNull<LinkEnd> {
         assert!(side < 2);
         // SAFETY: within the record.
-        let halves = unsafe { this.byte_add(offset_of!(Self, halves)) }.cast::<Half>();
+        let halves = unsafe { this.byte_add(offset_of!(Self, halves)) }.cast::<LinkEnd>();
         // SAFETY: there are two.
         unsafe { halves.add(side) }
     }
 
     /// The half of `owner`, who is one of the two.
-    pub fn half_of(this: NonNull<Self>, owner: Pid) -> NonNull<Half> {
+    pub fn half_of(this: NonNull<Self>, owner: Pid) -> NonNull<LinkEnd> {
         let maker = Self::half(this, 0);
         // SAFETY: the record is live: the caller has a share.
         if unsafe { maker.as_ref() }.owner == owner { maker } else { Self::half(this, 1) }
@@ -189,7 +189,7 @@ impl Link {
     ///
     /// # Safety
     /// The caller has that share, and no EXIT of this record was sent on behalf of `by` before.
-    pub unsafe fn fire(this: NonNull<Self>, by: Pid, hand: &Hand<'_>, reason: &Reason) {
+    pub unsafe fn fire(this: NonNull<Self>, by: Pid, hand: &KernelCx<'_>, reason: &Reason) {
         // SAFETY: shared, so live.
         let link = unsafe { this.as_ref() };
         // AcqRel: pairs with the other exchanges of this word, whichever came first.
@@ -225,7 +225,7 @@ impl Link {
     }
 
     /// The reference of the DOWN that the owner of `half`, which is this record's, gets and not an EXIT (K4).
-    pub fn down_to(&self, half: &Half) -> Option<Reference> {
+    pub fn down_to(&self, half: &LinkEnd) -> Option<Reference> {
         if half.side == 0 { self.down } else { None }
     }
 
@@ -245,7 +245,7 @@ impl Link {
     }
 }
 
-impl Half {
+impl LinkEnd {
     /// The link of a half.
     pub fn link(this: NonNull<Self>) -> NonNull<Link> {
         // SAFETY: live: the caller has a share.

@@ -30,14 +30,14 @@ pub trait Orders: 'static {
 
 /// The orderings as they must be.
 #[derive(Debug)]
-pub struct Real;
-impl Orders for Real {}
+pub struct Shipped;
+impl Orders for Shipped {}
 
 /// A record's place in a list.
 #[derive(Debug)]
-pub struct Place<T>(UnsafeCell<*mut T>);
+pub struct Links<T>(UnsafeCell<*mut T>);
 
-impl<T> Place<T> {
+impl<T> Links<T> {
     /// In no list.
     pub fn new() -> Self {
         Self(UnsafeCell::new(ptr::null_mut()))
@@ -58,15 +58,15 @@ impl<T> Place<T> {
     }
 }
 
-impl<T> Default for Place<T> {
+impl<T> Default for Links<T> {
     fn default() -> Self {
         Self::new()
     }
 }
 
 /// # Safety
-/// The caller has the record (see `Place::get`).
-pub(crate) unsafe fn next<T: Listed>(record: NonNull<T>) -> *mut T {
+/// The caller has the record (see `Links::get`).
+pub(crate) unsafe fn next<T: Linked>(record: NonNull<T>) -> *mut T {
     // SAFETY: the caller's, so live.
     let record = unsafe { record.as_ref() };
     // SAFETY: by contract.
@@ -74,8 +74,8 @@ pub(crate) unsafe fn next<T: Listed>(record: NonNull<T>) -> *mut T {
 }
 
 /// # Safety
-/// The caller has the record (see `Place::get`).
-pub(crate) unsafe fn set_next<T: Listed>(record: NonNull<T>, to: *mut T) {
+/// The caller has the record (see `Links::get`).
+pub(crate) unsafe fn set_next<T: Linked>(record: NonNull<T>, to: *mut T) {
     // SAFETY: the caller's, so live.
     let record = unsafe { record.as_ref() };
     // SAFETY: by contract.
@@ -83,14 +83,14 @@ pub(crate) unsafe fn set_next<T: Listed>(record: NonNull<T>, to: *mut T) {
 }
 
 /// What can be in a [`List`].
-pub trait Listed: Sized {
+pub trait Linked: Sized {
     /// Its place.
-    fn place(&self) -> &Place<Self>;
+    fn place(&self) -> &Links<Self>;
 }
 
 /// See the module.
 #[derive(Debug)]
-pub struct List<T, O = Real> {
+pub struct List<T, O = Shipped> {
     head: AtomicPtr<T>,
     orders: PhantomData<O>,
 }
@@ -99,7 +99,7 @@ pub struct List<T, O = Real> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Closed;
 
-impl<T: Listed, O: Orders> List<T, O> {
+impl<T: Linked, O: Orders> List<T, O> {
     /// An open, empty list.
     pub fn new() -> Self {
         Self { head: AtomicPtr::new(ptr::null_mut()), orders: PhantomData }
@@ -187,7 +187,7 @@ impl<T: Listed, O: Orders> List<T, O> {
     }
 }
 
-impl<T: Listed, O: Orders> Default for List<T, O> {
+impl<T: Linked, O: Orders> Default for List<T, O> {
     fn default() -> Self {
         Self::new()
     }
@@ -198,7 +198,7 @@ impl<T: Listed, O: Orders> Default for List<T, O> {
 #[must_use = "the records in it must be fired or given back"]
 pub struct Chain<T>(*mut T);
 
-impl<T: Listed> Chain<T> {
+impl<T: Linked> Chain<T> {
     /// No record.
     pub const fn empty() -> Self {
         Self(ptr::null_mut())
@@ -230,7 +230,7 @@ impl<T: Listed> Chain<T> {
     }
 }
 
-impl<T: Listed> Iterator for Chain<T> {
+impl<T: Linked> Iterator for Chain<T> {
     type Item = NonNull<T>;
 
     fn next(&mut self) -> Option<NonNull<T>> {

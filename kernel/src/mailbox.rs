@@ -52,7 +52,7 @@ use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
 use crate::config::{CHARGE_FROM, CHARGE_MOST};
-use crate::signal::node::{Kind, Node};
+use crate::signal::node::{SignalKind, Node};
 use crate::sync::{AtomicBool, AtomicPtr, Ordering, PlainAtomicU32};
 
 /// The orderings of the protocol, a parameter so that a model can weaken one and see it fail.
@@ -70,13 +70,13 @@ pub trait Orders: 'static {
 
 /// The orderings as they must be.
 #[derive(Debug)]
-pub struct Real;
-impl Orders for Real {}
+pub struct Shipped;
+impl Orders for Shipped {}
 
 /// See the module. `repr(C)`, here and in what else `Header` begins with: where its parts lie is relied on there.
 #[repr(C)]
 #[derive(Debug)]
-pub struct Mailbox<O = Real> {
+pub struct Mailbox<O = Shipped> {
     head: AtomicPtr<Node>,
     /// Written by the owner: signals that waited to be received when it fetched last, 0 when it sleeps.
     waiting: PlainAtomicU32,
@@ -304,7 +304,7 @@ impl Batch {
     }
 
     /// Turns the batch round, as a piece of a private queue.
-    pub fn into_piece(self) -> Piece {
+    pub fn into_piece(self) -> Segment {
         let (mut newest, mut oldest) = (self.0, ptr::null_mut());
         let (last, mut len, mut plain) = (self.0, 0, true);
         while let Some(node) = NonNull::new(newest) {
@@ -313,11 +313,11 @@ impl Batch {
             // SAFETY: likewise.
             unsafe { Node::set_between(node, newest, oldest) };
             // SAFETY: likewise.
-            plain &= matches!(unsafe { Node::kind(node) }, Kind::Message | Kind::Request);
+            plain &= matches!(unsafe { Node::kind(node) }, SignalKind::Message | SignalKind::Request);
             oldest = node.as_ptr();
             len += 1;
         }
-        Piece { first: oldest, last, len, plain }
+        Segment { first: oldest, last, len, plain }
     }
 
     /// Whether nothing was taken.
@@ -329,14 +329,14 @@ impl Batch {
 /// Signals taken from a mailbox, oldest first, linked both ways.
 #[derive(Debug)]
 #[must_use = "the signals in it must be met or released"]
-pub struct Piece {
+pub struct Segment {
     pub(crate) first: *mut Node,
     pub(crate) last: *mut Node,
     pub(crate) len: u32,
     plain: bool,
 }
 
-impl Piece {
+impl Segment {
     /// Whether all are messages or requests, which are met by being in the private queue.
     pub fn is_plain(&self) -> bool {
         self.plain

@@ -22,18 +22,18 @@
 use core::mem::offset_of;
 use core::ptr::NonNull;
 
-use crate::hand::Hand;
+use crate::hand::KernelCx;
 use crate::memory::NoMemory;
 use crate::memory::pool::{self, Pool};
 use crate::mutate::Mutation;
-use crate::name::{Entry, Name};
+use crate::name::{NameEntry, Name};
 use crate::pid::{Pid, Reference};
 use crate::reason::Reason;
-use crate::set::{Joint, Member};
-use crate::shares::Shares;
-use crate::signal::node::{Kind, Node};
+use crate::set::{SetLinks, Member};
+use crate::shares::RefCount;
+use crate::signal::node::{SignalKind, Node};
 use crate::sync::{AtomicU8, Cell, Ordering, UnsafeCell};
-use crate::watch::{Watch, WatchVtable};
+use crate::watch::{WatcherEntry, WatchVtable};
 
 const ARMED: u8 = 0;
 const FIRED: u8 = 1;
@@ -41,7 +41,7 @@ const CANCELLED: u8 = 2;
 
 /// What a monitor is on.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Object {
+pub enum MonitorTarget {
     /// A process.
     Pid(Pid),
     /// Whoever had this name when the monitor was made.
@@ -53,9 +53,9 @@ pub enum Object {
 #[repr(C)]
 pub struct Monitor {
     node: Node,
-    watch: Watch,
+    watch: WatcherEntry,
     state: AtomicU8,
-    shares: Shares,
+    shares: RefCount,
     /// The watcher's: the DOWN must not be delivered.
     withdrawn: Cell<bool>,
     /// The watcher's: the DOWN is in its private queue.
@@ -65,14 +65,14 @@ pub struct Monitor {
     /// Who watches.
     pub watcher: Pid,
     target: Option<Pid>,
-    name: Option<NonNull<Entry>>,
+    name: Option<NonNull<NameEntry>>,
     /// Written by who fires, before the push; read by who fetches.
     reason: UnsafeCell<Reason>,
-    joint: Joint<Monitor>,
+    joint: SetLinks<Monitor>,
 }
 
 impl Member for Monitor {
-    fn joint(&self) -> &Joint<Self> {
+    fn joint(&self) -> &SetLinks<Self> {
         &self.joint
     }
 
@@ -83,7 +83,7 @@ impl Member for Monitor {
 
 /// What `cancel` found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Cancelled {
+pub enum CancelOutcome {
     /// It was armed, and is no more.
     InTime,
     /// The target is dead; the DOWN is on its way and will be dropped.
@@ -94,28 +94,28 @@ pub enum Cancelled {
 
 const VTABLE: &WatchVtable = &WatchVtable { live, fire, release: release_watch, watcher, outside: false };
 
-fn of_watch(watch: NonNull<Watch>) -> NonNull<Monitor> {
+fn of_watch(watch: NonNull<WatcherEntry>) -> NonNull<Monitor> {
     // SAFETY: the vtable is only given to the `watch` of a `Monitor`.
     unsafe { watch.byte_sub(offset_of!(Monitor, watch)).cast() }
 }
 
-unsafe fn live(watch: NonNull<Watch>) -> bool {
+unsafe fn live(watch: NonNull<WatcherEntry>) -> bool {
     // SAFETY: the list has a share.
     unsafe { of_watch(watch).as_ref() }.state.load(Ordering::Relaxed) == ARMED
 }
 
-unsafe fn watcher(watch: NonNull<Watch>) -> Option<Pid> {
+unsafe fn watcher(watch: NonNull<WatcherEntry>) -> Option<Pid> {
     // SAFETY: the list has a share.
     let monitor = unsafe { of_watch(watch).as_ref() };
     (monitor.state.load(Ordering::Relaxed) == ARMED).then_some(monitor.watcher)
 }
 
-unsafe fn fire(watch: NonNull<Watch>, hand: &Hand<'_>, reason: &Reason) {
+unsafe fn fire(watch: NonNull<WatcherEntry>, hand: &KernelCx<'_>, reason: &Reason) {
     // SAFETY: the caller gives the list's share.
     unsafe { Monitor::fire(of_watch(watch), hand, reason) };
 }
 
-unsafe fn release_watch(watch: NonNull<Watch>, pool: Option<&Pool>) {
+unsafe fn release_watch(watch: NonNull<WatcherEntry>, pool: Option<&Pool>) {
     // SAFETY: the caller gives the list's share.
     unsafe { Monitor::give_up(of_watch(watch), pool) }
 }
@@ -128,17 +128,17 @@ unsafe fn release_node(node: NonNull<Node>, pool: Option<&Pool>) {
 impl Monitor {
     /// An armed monitor with two shares: the watcher's and the target's side's.
     pub fn try_new(
-        hand: &Hand<'_>,
+        hand: &KernelCx<'_>,
         reference: Reference,
         watcher: Pid,
         target: Option<Pid>,
-        name: Option<&Entry>,
+        name: Option<&NameEntry>,
     ) -> Result<NonNull<Self>, NoMemory> {
         let monitor = Self {
-            node: hand.kernel.nodes.node(Kind::MonitorRequest, release_node).ok_or(NoMemory)?,
-            watch: Watch::new(VTABLE),
+            node: hand.kernel.nodes.node(SignalKind::MonitorRequest, release_node).ok_or(NoMemory)?,
+            watch: WatcherEntry::new(VTABLE),
             state: AtomicU8::new(ARMED),
-            shares: Shares::new(2),
+            shares: RefCount::new(2),
             withdrawn: Cell::new(false),
             delivered: Cell::new(false),
             reference,
@@ -146,23 +146,23 @@ impl Monitor {
             target,
             name: name.map(NonNull::from),
             reason: UnsafeCell::new(Reason::NOPROC),
-            joint: Joint::new(),
+            joint: SetLinks::new(),
         };
         hand.try_new(monitor).map_err(|_| NoMemory)
     }
 
     /// The record's place on a list of watchers.
-    pub fn watch(this: NonNull<Self>) -> NonNull<Watch> {
+    pub fn watch(this: NonNull<Self>) -> NonNull<WatcherEntry> {
         // SAFETY: within the record.
         unsafe { this.byte_add(offset_of!(Self, watch)).cast() }
     }
 
     /// What it is on.
-    pub fn object(&self) -> Object {
+    pub fn object(&self) -> MonitorTarget {
         match (self.name, self.target) {
             // SAFETY: entries live as long as the kernel.
-            (Some(entry), _) => Object::Name(unsafe { entry.as_ref() }.name.clone()),
-            (None, Some(pid)) => Object::Pid(pid),
+            (Some(entry), _) => MonitorTarget::Name(unsafe { entry.as_ref() }.name.clone()),
+            (None, Some(pid)) => MonitorTarget::Pid(pid),
             (None, None) => unreachable!("a monitor is on a name or a process"),
         }
     }
@@ -182,7 +182,7 @@ impl Monitor {
     ///
     /// # Safety
     /// The caller has that share, and the node is in no queue.
-    pub unsafe fn fire(this: NonNull<Self>, hand: &Hand<'_>, reason: &Reason) -> bool {
+    pub unsafe fn fire(this: NonNull<Self>, hand: &KernelCx<'_>, reason: &Reason) -> bool {
         // SAFETY: shared, so live.
         let monitor = unsafe { this.as_ref() };
         // AcqRel: pairs with the exchange of `cancel`, whichever came first.
@@ -195,21 +195,21 @@ impl Monitor {
         // SAFETY: who fires owns the node and the reason until the push.
         monitor.reason.with_mut(|place| unsafe { *place = reason.clone() });
         // SAFETY: likewise.
-        unsafe { Node::become_kind(this.cast(), Kind::Down) };
+        unsafe { Node::become_kind(this.cast(), SignalKind::Down) };
         // SAFETY: the node is ours, and takes the share with it.
         unsafe { hand.deliver(monitor.watcher, this.cast()) }
     }
 
     /// (2) The watcher wants no DOWN. The watcher's only. Wait-free.
-    pub fn cancel(&self) -> Cancelled {
+    pub fn cancel(&self) -> CancelOutcome {
         if self.delivered.get() {
-            return Cancelled::Delivered;
+            return CancelOutcome::Delivered;
         }
         match self.state.compare_exchange(ARMED, CANCELLED, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => Cancelled::InTime,
+            Ok(_) => CancelOutcome::InTime,
             Err(_) => {
                 self.withdrawn.set(true);
-                Cancelled::OnItsWay
+                CancelOutcome::OnItsWay
             }
         }
     }

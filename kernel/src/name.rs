@@ -23,7 +23,7 @@
 //!   registrar of another process; that one finds its process alive, and begins again.
 //! - **A3.** A newborn's mark is not taken out, but by the end of the last core: its process is not queued before the name
 //!   is confirmed, and can't die.
-//!   Until then it can be sent to and monitored by its name, but has no pid that anybody could know (`Hand::whereis`).
+//!   Until then it can be sent to and monitored by its name, but has no pid that anybody could know (`KernelCx::whereis`).
 //! - **A4, nobody waits for a registrar.** One that is preempted between its steps keeps the name from nobody: another
 //!   puts its own mark in the place of the first one's, which then finds the name in use. So a name that nobody has, as
 //!   a monitor says, can be registered.
@@ -98,11 +98,11 @@ impl fmt::Debug for Name {
 
 /// A name that has been used, and who holds it.
 #[derive(Debug)]
-pub struct Entry {
+pub struct NameEntry {
     /// The text.
     pub name: Name,
     holder: AtomicPtr<Header>,
-    next: *mut Entry,
+    next: *mut NameEntry,
 }
 
 /// The bits by which a mark is told from a process.
@@ -122,8 +122,8 @@ pub trait Steps: 'static {
 
 /// The steps as they must be.
 #[derive(Debug)]
-pub struct Real;
-impl Steps for Real {}
+pub struct Shipped;
+impl Steps for Shipped {}
 
 /// Why a name could not be registered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -158,13 +158,13 @@ impl core::error::Error for RegisterError {}
 /// The table of names.
 #[derive(Debug)]
 pub(crate) struct Names {
-    buckets: Box<[AtomicPtr<Entry>]>,
+    buckets: Box<[AtomicPtr<NameEntry>]>,
     count: AtomicUsize,
     limit: usize,
 }
 
 /// What `process.name` is once the process is dying.
-fn gone() -> *mut Entry {
+fn gone() -> *mut NameEntry {
     ptr::without_provenance_mut(1)
 }
 
@@ -181,7 +181,7 @@ impl Names {
         Self { buckets, count: AtomicUsize::new(0), limit }
     }
 
-    fn search(&self, text: &str, from: *mut Entry, until: *mut Entry) -> Option<&Entry> {
+    fn search(&self, text: &str, from: *mut NameEntry, until: *mut NameEntry) -> Option<&NameEntry> {
         let mut entry = from;
         while entry != until {
             // SAFETY: entries are initialised before they are pushed (Release, Acquire) and
@@ -196,13 +196,13 @@ impl Names {
     }
 
     /// The entry of a name that has been used. Wait-free.
-    pub(crate) fn find(&self, text: &str) -> Option<&Entry> {
+    pub(crate) fn find(&self, text: &str) -> Option<&NameEntry> {
         let head = self.buckets[bucket_of(text)].load(Ordering::Acquire);
         self.search(text, head, ptr::null_mut())
     }
 
     /// The entry of a name, added if it has never been used. Lock-free.
-    pub(crate) fn intern(&self, text: &str) -> Result<&Entry, RegisterError> {
+    pub(crate) fn intern(&self, text: &str) -> Result<&NameEntry, RegisterError> {
         let bucket = &self.buckets[bucket_of(text)];
         // Acquire: pairs with the Release of a push.
         let mut head = bucket.load(Ordering::Acquire);
@@ -215,7 +215,7 @@ impl Names {
             return Err(RegisterError::TableFull);
         }
         let new = Name::try_new(text).and_then(|name| {
-            let entry = Entry { name, holder: AtomicPtr::new(ptr::null_mut()), next: head };
+            let entry = NameEntry { name, holder: AtomicPtr::new(ptr::null_mut()), next: head };
             memory::try_new(entry).map_err(|_| NoMemory)
         });
         let Ok(new) = new else {
@@ -257,7 +257,7 @@ impl Drop for Names {
     }
 }
 
-impl Entry {
+impl NameEntry {
     /// Who has the name. Wait-free.
     pub fn holder<'g>(&self, _guard: &'g Guard<'_>) -> Option<&'g Header> {
         // Acquire: pairs with the Release of who confirms.
@@ -274,10 +274,10 @@ impl Entry {
 
     /// Gives the name to a process. Lock-free.
     pub fn register(&self, process: &Header) -> Result<(), RegisterError> {
-        self.register_by::<Real>(process)
+        self.register_by::<Shipped>(process)
     }
 
-    /// [`Entry::register`], by the steps `S`.
+    /// [`NameEntry::register`], by the steps `S`.
     pub fn register_by<S: Steps>(&self, process: &Header) -> Result<(), RegisterError> {
         let on_the_stack = 0_usize;
         let mark = ptr::from_ref(&on_the_stack).cast_mut().cast::<Header>().map_addr(|address| address | REVOCABLE);
@@ -334,7 +334,7 @@ impl Entry {
         Err(why(now))
     }
 
-    /// Reserves the name for a process that is not published yet; [`Entry::confirm_newborn`] must follow, when it is
+    /// Reserves the name for a process that is not published yet; [`NameEntry::confirm_newborn`] must follow, when it is
     /// published and not yet queued (A3). Lock-free.
     pub(crate) fn reserve_for_newborn(&self, process: &Header) -> Result<(), RegisterError> {
         self.reserve(process, process.whole().as_ptr().map_addr(|address| address | NEWBORN), true)
@@ -365,7 +365,7 @@ impl Entry {
 }
 
 /// The name that a process has.
-pub(crate) fn name_of(process: &Header) -> Option<&Entry> {
+pub(crate) fn name_of(process: &Header) -> Option<&NameEntry> {
     let entry = process.name.load(Ordering::Acquire);
     // SAFETY: neither null nor `GONE`: an entry, which lives as long as the kernel.
     (!entry.is_null() && entry != gone()).then(|| unsafe { &*entry })
@@ -373,7 +373,7 @@ pub(crate) fn name_of(process: &Header) -> Option<&Entry> {
 
 /// The death's part: the process has no name any more and gets none. Lock-free.
 pub(crate) fn release_name(process: &Header) {
-    release_by::<Real>(process);
+    release_by::<Shipped>(process);
 }
 
 /// [`release_name`], by the steps `S`.

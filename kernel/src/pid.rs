@@ -13,7 +13,7 @@
 //! # More than one kernel
 //!
 //! - **I1.** A kernel gives out the generations that its embedder lends it ([`crate::Options::generations`]), and says at its end which was
-//!   the last ([`crate::World::kernel_ended`]). An embedder that lends none of them twice has pids that name one process of its
+//!   the last ([`crate::Platform::on_kernel_drop`]). An embedder that lends none of them twice has pids that name one process of its
 //!   program: used at another kernel, a pid was never given out there.
 //! - **I2.** Kernels that share their [`References`] ([`crate::Options::references`]) have references that name one monitor, alias or
 //!   timer of the program.
@@ -24,7 +24,7 @@ use core::fmt;
 use core::num::NonZeroU64;
 
 use crate::sync::{AtomicUsize, Ordering};
-use crate::timer::slot::Slots;
+use crate::timer::slot::TimerSlots;
 
 /// Bits of a pid that are the slot's index.
 pub(crate) const INDEX_BITS: u32 = 28;
@@ -157,20 +157,20 @@ pub struct References {
     /// The next reference of the block that those share who are no core; a multiple of a block's length when there is none.
     shared: AtomicUsize,
     /// Timers', which are named by their slots.
-    pub(crate) timers: Slots,
+    pub(crate) timers: TimerSlots,
 }
 
 impl References {
     /// No reference given out yet.
     pub fn new() -> Self {
-        Self { next_block: AtomicUsize::new(0), shared: AtomicUsize::new(0), timers: Slots::new() }
+        Self { next_block: AtomicUsize::new(0), shared: AtomicUsize::new(0), timers: TimerSlots::new() }
     }
 
     /// The next reference of `block`, which is refilled when it is used up. Wait-free.
     ///
     /// `None` when all 2^55 (2^48 where pointers have 32 bits) have been given out,
     /// which at ten million a second takes a century (a year).
-    pub(crate) fn next(&self, block: &mut Block) -> Option<Reference> {
+    pub(crate) fn next(&self, block: &mut ReferenceBlock) -> Option<Reference> {
         if block.next == block.end {
             // Relaxed: the counter orders nothing but itself.
             let number = self.next_block.fetch_add(1, Ordering::Relaxed) as u64;
@@ -198,7 +198,7 @@ impl References {
             let mut taken = next;
             if next.is_multiple_of(1 << BLOCK_BITS) {
                 // A block whose taker loses the exchange below is lost; so is the first of each.
-                let mut block = Block::default();
+                let mut block = ReferenceBlock::default();
                 taken = usize::try_from(self.next(&mut block)?.to_raw()).ok()? | 1;
             }
             match self.shared.compare_exchange_weak(next, taken.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed) {
@@ -217,7 +217,7 @@ impl Default for References {
 
 /// A core's share of the references.
 #[derive(Debug, Default)]
-pub(crate) struct Block {
+pub(crate) struct ReferenceBlock {
     next: u64,
     end: u64,
 }
@@ -244,7 +244,7 @@ mod tests {
     #[cfg(not(any(loom, shuttle)))]
     fn references_never_repeat_and_end_for_good() {
         let references = References::new();
-        let (mut one, mut two) = (Block::default(), Block::default());
+        let (mut one, mut two) = (ReferenceBlock::default(), ReferenceBlock::default());
         let mut seen = alloc::collections::BTreeSet::new();
         for _ in 0..100_000 {
             assert!(seen.insert(references.next(&mut one).expect("plenty")));
@@ -256,7 +256,7 @@ mod tests {
         }
         if usize::BITS == 64 {
             references.next_block.store(1 << (55 - BLOCK_BITS), Ordering::Relaxed);
-            let mut late = Block::default();
+            let mut late = ReferenceBlock::default();
             assert_eq!(references.next(&mut late), None);
             assert_eq!(references.next(&mut late), None);
         }

@@ -1,7 +1,7 @@
-//! [`Proxy`]: what a process is to do, asked for by somebody who does not run it.
+//! [`OwnerOp`]: what a process is to do, asked for by somebody who does not run it.
 //!
 //! A process's links and monitors are its owner's (`header`, P1). So who acts for a process that sleeps, waits for
-//! its turn or runs elsewhere ([`crate::Behalf`]) leaves a signal in its mailbox, and the owner does it when it meets the
+//! its turn or runs elsewhere ([`crate::Caller`]) leaves a signal in its mailbox, and the owner does it when it meets the
 //! signal: nobody waits for anybody, and the act has its place among the process's signals.
 //!
 //! - **X1, the record's way.** A monitor or link is made by whoever asks, with both shares. First its proxy is pushed to the
@@ -18,8 +18,8 @@
 use core::ptr::NonNull;
 
 use crate::alias::AliasRecord;
-use crate::hand::Hand;
-use crate::link::{Half, Link};
+use crate::hand::KernelCx;
+use crate::link::{LinkEnd, Link};
 use crate::memory::pool::Pool;
 use crate::memory::{self, NoMemory};
 use crate::monitor::Monitor;
@@ -27,13 +27,13 @@ use crate::pid::{Pid, Reference};
 use crate::process::fetch::take_up;
 use crate::process::header::Header;
 use crate::process::ties;
-use crate::signal::node::{Budget, Kind, Node};
+use crate::signal::node::{Budget, SignalKind, Node};
 use crate::timer::record::TimerHead;
 use crate::timer::start;
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Order {
+pub(crate) enum OpKind {
     /// Take a monitor that was made for it into its set; the set's share comes with it.
     Monitor(NonNull<Monitor>),
     /// Take a link that was made for it, as its maker, into its set; the share of its half comes with it.
@@ -58,38 +58,38 @@ pub(crate) enum Order {
 /// See the module. `repr(C)`: the node comes first.
 #[derive(Debug)]
 #[repr(C)]
-pub(crate) struct Proxy {
+pub(crate) struct OwnerOp {
     node: Node,
-    order: Order,
+    order: OpKind,
 }
 
-impl Proxy {
+impl OwnerOp {
     /// The order's node, ready to be pushed.
-    pub(crate) fn try_new(budget: &Budget, order: Order) -> Result<NonNull<Node>, NoMemory> {
+    pub(crate) fn try_new(budget: &Budget, order: OpKind) -> Result<NonNull<Node>, NoMemory> {
         unsafe fn release(node: NonNull<Node>, pool: Option<&Pool>) {
-            // SAFETY: a `Proxy`'s node, given up with the share that is in it.
-            match unsafe { Proxy::open(node) } {
+            // SAFETY: a `OwnerOp`'s node, given up with the share that is in it.
+            match unsafe { OwnerOp::open(node) } {
                 // SAFETY: likewise.
-                Order::Monitor(monitor) => unsafe { Monitor::give_up(monitor, pool) },
+                OpKind::Monitor(monitor) => unsafe { Monitor::give_up(monitor, pool) },
                 // SAFETY: likewise.
-                Order::Link(link) => unsafe { Link::give_up(link, pool) },
+                OpKind::Link(link) => unsafe { Link::give_up(link, pool) },
                 // SAFETY: the order's own.
-                Order::Alias(alias) => unsafe { memory::drop_and_free(alias) },
+                OpKind::Alias(alias) => unsafe { memory::drop_and_free(alias) },
                 // SAFETY: likewise.
-                Order::Start(timer) => unsafe { TimerHead::abandon(timer, pool) },
-                Order::Demonitor { .. } | Order::Unlink(_) | Order::Unalias(_) => {}
+                OpKind::Start(timer) => unsafe { TimerHead::abandon(timer, pool) },
+                OpKind::Demonitor { .. } | OpKind::Unlink(_) | OpKind::Unalias(_) => {}
             }
         }
-        let node = budget.node(Kind::Proxy, release).ok_or(NoMemory)?;
+        let node = budget.node(SignalKind::Proxy, release).ok_or(NoMemory)?;
         memory::try_new(Self { node, order }).map(NonNull::cast).map_err(|_| NoMemory)
     }
 
     /// Takes it apart; a share in it is the caller's.
     ///
     /// # Safety
-    /// The caller holds `node` (rule N1), of kind `Proxy`, and does not use it again.
-    pub(crate) unsafe fn open(node: NonNull<Node>) -> Order {
-        // SAFETY: by contract a `Proxy` that nobody else has.
+    /// The caller holds `node` (rule N1), of kind `OwnerOp`, and does not use it again.
+    pub(crate) unsafe fn open(node: NonNull<Node>) -> OpKind {
+        // SAFETY: by contract a `OwnerOp` that nobody else has.
         let order = unsafe { node.cast::<Self>().as_ref() }.order;
         // SAFETY: as above; what it holds is copied out.
         unsafe { memory::drop_and_free(node.cast::<Self>()) };
@@ -99,38 +99,38 @@ impl Proxy {
     /// The process does it; at its death as well (X3), when its sets are frozen.
     ///
     /// # Safety
-    /// The caller owns `process`, holds `node` of kind `Proxy`, and does not use it again.
-    pub(crate) unsafe fn meet(node: NonNull<Node>, process: &Header, hand: &Hand<'_>) {
+    /// The caller owns `process`, holds `node` of kind `OwnerOp`, and does not use it again.
+    pub(crate) unsafe fn meet(node: NonNull<Node>, process: &Header, hand: &KernelCx<'_>) {
         // SAFETY: by contract.
         match unsafe { Self::open(node) } {
-            Order::Monitor(monitor) => {
+            OpKind::Monitor(monitor) => {
                 // SAFETY: the owner.
                 let private = unsafe { process.private() };
                 // SAFETY: in no set; the set's share is the order's.
                 unsafe { private.monitors.insert(monitor) };
             }
             // SAFETY: the owner's, with the share of the half.
-            Order::Link(link) => unsafe { adopt(link, process, hand) },
-            Order::Demonitor { reference, flush } => {
+            OpKind::Link(link) => unsafe { adopt(link, process, hand) },
+            OpKind::Demonitor { reference, flush } => {
                 ties::demonitor(process, hand, reference, flush);
             }
-            Order::Unlink(peer) => ties::unlink(process, hand, peer),
-            Order::Alias(alias) => {
+            OpKind::Unlink(peer) => ties::unlink(process, hand, peer),
+            OpKind::Alias(alias) => {
                 // SAFETY: the owner.
                 let private = unsafe { process.private() };
                 // SAFETY: new, in no set.
                 unsafe { private.aliases.insert(alias) };
             }
-            Order::Unalias(reference) => {
+            OpKind::Unalias(reference) => {
                 // SAFETY: the owner.
                 unsafe { process.private() }.end_alias(reference);
             }
-            Order::Start(timer) => match hand.core {
+            OpKind::Start(timer) => match hand.core {
                 // SAFETY: the owner, on its core; the timer is new, with both shares.
                 Some(core) => unsafe { start::start(timer, process, hand, core) },
                 // The last core has ended: nothing comes any more.
                 // SAFETY: both shares came with the order.
-                None => hand.contain(|| unsafe { TimerHead::abandon(timer, hand.pool()) }),
+                None => hand.catch_panic(|| unsafe { TimerHead::abandon(timer, hand.pool()) }),
             },
         }
     }
@@ -140,7 +140,7 @@ impl Proxy {
 ///
 /// # Safety
 /// The caller owns the process, whose half is the maker's, and has that half's share.
-unsafe fn adopt(link: NonNull<Link>, process: &Header, hand: &Hand<'_>) {
+unsafe fn adopt(link: NonNull<Link>, process: &Header, hand: &KernelCx<'_>) {
     take_up(process, hand);
     // SAFETY: the owner.
     let private = unsafe { process.private() };
@@ -157,7 +157,7 @@ unsafe fn adopt(link: NonNull<Link>, process: &Header, hand: &Hand<'_>) {
     }
     if let Some(older) = private.links.find(peer.to_raw()) {
         // SAFETY: in the set, so shared.
-        if !unsafe { Half::link(older).as_ref() }.is_cut() {
+        if !unsafe { LinkEnd::link(older).as_ref() }.is_cut() {
             let cut = record.cut();
             if !cut {
                 fields.withdraw();

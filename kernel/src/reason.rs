@@ -26,11 +26,11 @@ use core::ptr::{self, NonNull};
 
 use crate::memory;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, acquire_by};
-use crate::world::{Contain, World};
+use crate::world::{CatchPanic, Platform};
 
 /// A value that a [`Reason`] can carry: anything that can be shown, compared and sent. The last holder of the reason drops it, which
 /// may be the kernel in the middle of something. Once a process has died of the reason, or has been sent it, a
-/// panic of the value's destructor is contained, where the world can catch one ([`World::container`]).
+/// panic of the value's destructor is contained, where the world can catch one ([`Platform::panic_catcher`]).
 pub trait ReasonValue: Any + fmt::Debug + Send + Sync {
     /// Whether `other` is the same value, of the same type.
     fn same(&self, other: &dyn ReasonValue) -> bool;
@@ -52,17 +52,17 @@ impl dyn ReasonValue {
 /// Why a process ended, or why an exit signal asks it to.
 ///
 /// ```
-/// use atropos_kernel::{Reason, View};
+/// use atropos_kernel::{Reason, ReasonKind};
 /// assert_eq!(Reason::value("boom"), Reason::value("boom"));
-/// assert!(matches!(Reason::crash("index out of range").view(), View::Crash(text) if text.starts_with("index")));
-/// assert!(Reason::shutdown_with(3).is_ordinary());
+/// assert!(matches!(Reason::crash("index out of range").kind(), ReasonKind::Crash(text) if text.starts_with("index")));
+/// assert!(Reason::shutdown_with(3).is_orderly());
 /// ```
-pub struct Reason(NonNull<Head>);
+pub struct Reason(NonNull<ReasonHeader>);
 
 /// What a [`Reason`] says.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
-pub enum View<'a> {
+pub enum ReasonKind<'a> {
     /// The process has done its work.
     Normal,
     /// It was asked to stop, by a supervisor for one.
@@ -84,7 +84,7 @@ pub enum View<'a> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum ReasonTag {
     NormalWith,
     ShutdownWith,
     Crash,
@@ -93,19 +93,19 @@ enum Kind {
 
 /// Starts every counted value.
 #[repr(C)]
-struct Head {
+struct ReasonHeader {
     count: AtomicUsize,
-    kind: Kind,
-    value: unsafe fn(NonNull<Head>) -> NonNull<dyn ReasonValue>,
+    kind: ReasonTag,
+    value: unsafe fn(NonNull<ReasonHeader>) -> NonNull<dyn ReasonValue>,
     /// Frees the whole; if its value is a reason, that is given back, to be dropped next.
-    free: unsafe fn(NonNull<Head>) -> Option<Reason>,
-    /// The [`Contain`] of the first world that the reason came into; null before.
-    container: AtomicPtr<()>,
+    free: unsafe fn(NonNull<ReasonHeader>) -> Option<Reason>,
+    /// The [`CatchPanic`] of the first world that the reason came into; null before.
+    panic_catcher: AtomicPtr<()>,
 }
 
 #[repr(C)]
-struct Counted<T> {
-    head: Head,
+struct RefCountedReason<T> {
+    head: ReasonHeader,
     value: T,
 }
 
@@ -141,29 +141,29 @@ impl<T> PartialEq for ResultOf<T> {
     }
 }
 
-// Codes lie below every address at which an allocator puts a `Head`.
+// Codes lie below every address at which an allocator puts a `ReasonHeader`.
 const CODES: usize = 9;
 /// So many reasons that carry one another are shown with their braces.
 const SHOWN: usize = 64;
 const LOST_TEXT: &str = "out of memory: the reason's own value was lost";
 
 impl Reason {
-    /// See [`View::Normal`].
+    /// See [`ReasonKind::Normal`].
     pub const NORMAL: Self = Self::code(1);
-    /// See [`View::Shutdown`].
+    /// See [`ReasonKind::Shutdown`].
     pub const SHUTDOWN: Self = Self::code(2);
-    /// See [`View::Kill`].
+    /// See [`ReasonKind::Kill`].
     pub const KILL: Self = Self::code(3);
-    /// See [`View::Killed`].
+    /// See [`ReasonKind::Killed`].
     pub const KILLED: Self = Self::code(4);
-    /// See [`View::NoProc`].
+    /// See [`ReasonKind::NoProc`].
     pub const NOPROC: Self = Self::code(5);
-    /// See [`View::NoConnection`].
+    /// See [`ReasonKind::NoConnection`].
     pub const NOCONNECTION: Self = Self::code(6);
     /// A crash whose value could not be kept, for want of memory.
-    pub const LOST: Self = Self::code(7);
-    /// A normal end whose result could not be kept, for want of memory: see [`Reason::has_lost_result`].
-    pub const RESULT_LOST: Self = Self::code(8);
+    pub const OUT_OF_MEMORY: Self = Self::code(7);
+    /// A normal end whose result could not be kept, for want of memory: see [`Reason::result_was_dropped`].
+    pub const RESULT_OUT_OF_MEMORY: Self = Self::code(8);
 
     const fn code(code: usize) -> Self {
         assert!(code != 0 && code < CODES);
@@ -174,7 +174,7 @@ impl Reason {
     }
 
     /// `normal`, in every respect, from a process that has a result: see [`Reason::result`]. The last to hold the reason
-    /// drops the value. [`Reason::RESULT_LOST`] when there is no memory.
+    /// drops the value. [`Reason::RESULT_OUT_OF_MEMORY`] when there is no memory.
     ///
     /// ```
     /// use atropos_kernel::Reason;
@@ -184,55 +184,55 @@ impl Reason {
     /// assert_eq!(reason.result::<i64>(), None, "of another type");
     /// ```
     pub fn normal_with<T: Any + Send + Sync>(value: T) -> Self {
-        match Self::counted(Kind::NormalWith, ResultOf(value)) {
-            lost if lost.as_code().is_some() => Self::RESULT_LOST,
+        match Self::counted(ReasonTag::NormalWith, ResultOf(value)) {
+            lost if lost.as_code().is_some() => Self::RESULT_OUT_OF_MEMORY,
             kept => kept,
         }
     }
 
-    /// A crash, with its text. [`Reason::LOST`] when there is no memory.
+    /// A crash, with its text. [`Reason::OUT_OF_MEMORY`] when there is no memory.
     pub fn crash(text: impl Into<Cow<'static, str>>) -> Self {
-        Self::counted(Kind::Crash, CrashText(text.into(), None))
+        Self::counted(ReasonTag::Crash, CrashText(text.into(), None))
     }
 
     /// As [`Reason::crash`], with what the panic was thrown with, for [`Reason::payload`]. Two crashes of one text are equal, whatever
     /// they carry. The last to hold the reason drops the payload, whose destructor must not panic.
     pub fn crash_carrying(text: impl Into<Cow<'static, str>>, payload: Box<dyn Any + Send + Sync>) -> Self {
-        Self::counted(Kind::Crash, CrashText(text.into(), Some(payload)))
+        Self::counted(ReasonTag::Crash, CrashText(text.into(), Some(payload)))
     }
 
     /// What the panic was thrown with that a crash is of, where the world has kept it (`std`'s keeps what is no text).
     pub fn payload(&self) -> Option<&(dyn Any + Send + Sync)> {
-        let head = self.head().filter(|head| head.kind == Kind::Crash)?;
+        let head = self.head().filter(|head| head.kind == ReasonTag::Crash)?;
         self.carried(head).downcast_ref::<CrashText>()?.1.as_deref()
     }
 
-    /// A crash with the text of what can be shown. [`Reason::LOST`] when there is no memory.
+    /// A crash with the text of what can be shown. [`Reason::OUT_OF_MEMORY`] when there is no memory.
     pub fn crash_with(error: &dyn fmt::Display) -> Self {
-        memory::try_text(format_args!("{error}")).map_or(Self::LOST, Self::crash)
+        memory::try_text(format_args!("{error}")).map_or(Self::OUT_OF_MEMORY, Self::crash)
     }
 
-    /// `{shutdown, value}`: an orderly end. [`Reason::LOST`] when there is no memory.
+    /// `{shutdown, value}`: an orderly end. [`Reason::OUT_OF_MEMORY`] when there is no memory.
     pub fn shutdown_with<T: ReasonValue>(value: T) -> Self {
-        Self::counted(Kind::ShutdownWith, value)
+        Self::counted(ReasonTag::ShutdownWith, value)
     }
 
-    /// A reason of the embedder's own. [`Reason::LOST`] when there is no memory.
+    /// A reason of the embedder's own. [`Reason::OUT_OF_MEMORY`] when there is no memory.
     pub fn value<T: ReasonValue>(value: T) -> Self {
-        Self::counted(Kind::Value, value)
+        Self::counted(ReasonTag::Value, value)
     }
 
-    fn counted<T: ReasonValue>(kind: Kind, value: T) -> Self {
-        unsafe fn value_of<T: ReasonValue>(head: NonNull<Head>) -> NonNull<dyn ReasonValue> {
-            let whole = head.cast::<Counted<T>>();
-            // SAFETY: the caller's head starts a live `Counted<T>`, and the value lies in it.
-            let value = unsafe { whole.byte_add(offset_of!(Counted<T>, value)) };
+    fn counted<T: ReasonValue>(kind: ReasonTag, value: T) -> Self {
+        unsafe fn value_of<T: ReasonValue>(head: NonNull<ReasonHeader>) -> NonNull<dyn ReasonValue> {
+            let whole = head.cast::<RefCountedReason<T>>();
+            // SAFETY: the caller's head starts a live `RefCountedReason<T>`, and the value lies in it.
+            let value = unsafe { whole.byte_add(offset_of!(RefCountedReason<T>, value)) };
             value.cast::<T>()
         }
-        unsafe fn free<T: Any>(head: NonNull<Head>) -> Option<Reason> {
-            let whole = head.cast::<Counted<T>>();
-            // SAFETY: the last count is gone, and the value lies in what `try_new::<Counted<T>>` made.
-            let value = unsafe { whole.byte_add(offset_of!(Counted<T>, value)) };
+        unsafe fn free<T: Any>(head: NonNull<ReasonHeader>) -> Option<Reason> {
+            let whole = head.cast::<RefCountedReason<T>>();
+            // SAFETY: the last count is gone, and the value lies in what `try_new::<RefCountedReason<T>>` made.
+            let value = unsafe { whole.byte_add(offset_of!(RefCountedReason<T>, value)) };
             let inner = if TypeId::of::<T>() == TypeId::of::<Reason>() {
                 // SAFETY: `T` is `Reason`; it is read once, because the memory is freed without dropping it.
                 Some(unsafe { value.cast::<Reason>().read() })
@@ -250,23 +250,23 @@ impl Reason {
             }
             inner
         }
-        let container = AtomicPtr::new(ptr::null_mut());
-        let head = Head { count: AtomicUsize::new(1), kind, value: value_of::<T>, free: free::<T>, container };
-        match memory::try_new(Counted { head, value }) {
+        let panic_catcher = AtomicPtr::new(ptr::null_mut());
+        let head = ReasonHeader { count: AtomicUsize::new(1), kind, value: value_of::<T>, free: free::<T>, panic_catcher };
+        match memory::try_new(RefCountedReason { head, value }) {
             Ok(whole) => Self(whole.cast()),
-            Err(_) => Self::LOST,
+            Err(_) => Self::OUT_OF_MEMORY,
         }
     }
 
     /// The reason is a process's from now on: whoever drops its value drops it contained.
     #[inline]
-    pub(crate) fn come_into(&self, world: &dyn World) {
+    pub(crate) fn come_into(&self, world: &dyn Platform) {
         if let Some(head) = self.head()
-            && head.kind != Kind::Crash
-            && let Some(container) = world.container()
+            && head.kind != ReasonTag::Crash
+            && let Some(panic_catcher) = world.panic_catcher()
         {
             // Relaxed: the count's Release and Acquire order it before the last drop.
-            head.container.store(container as *mut (), Ordering::Relaxed);
+            head.panic_catcher.store(panic_catcher as *mut (), Ordering::Relaxed);
         }
     }
 
@@ -276,15 +276,15 @@ impl Reason {
         (address < CODES).then_some(address)
     }
 
-    fn head(&self) -> Option<&Head> {
+    fn head(&self) -> Option<&ReasonHeader> {
         match self.as_code() {
             Some(_) => None,
-            // SAFETY: not a code, so a live `Head` that this reason counts.
+            // SAFETY: not a code, so a live `ReasonHeader` that this reason counts.
             None => Some(unsafe { self.0.as_ref() }),
         }
     }
 
-    fn carried(&self, head: &Head) -> &dyn ReasonValue {
+    fn carried(&self, head: &ReasonHeader) -> &dyn ReasonValue {
         // SAFETY: `self.0` is the live head that `head` is.
         let value = unsafe { (head.value)(self.0) };
         // SAFETY: the value lives as long as this reason counts it.
@@ -292,59 +292,59 @@ impl Reason {
     }
 
     /// What it says.
-    pub fn view(&self) -> View<'_> {
+    pub fn kind(&self) -> ReasonKind<'_> {
         match (self.as_code(), self.head()) {
             (_, Some(head)) => {
                 let value = self.carried(head);
                 match head.kind {
-                    Kind::NormalWith => View::Normal,
-                    Kind::ShutdownWith => View::ShutdownWith(value),
-                    Kind::Value => View::Value(value),
-                    Kind::Crash => View::Crash(value.downcast_ref::<CrashText>().map_or("", |text| &text.0)),
+                    ReasonTag::NormalWith => ReasonKind::Normal,
+                    ReasonTag::ShutdownWith => ReasonKind::ShutdownWith(value),
+                    ReasonTag::Value => ReasonKind::Value(value),
+                    ReasonTag::Crash => ReasonKind::Crash(value.downcast_ref::<CrashText>().map_or("", |text| &text.0)),
                 }
             }
-            (Some(1 | 8), _) => View::Normal,
-            (Some(2), _) => View::Shutdown,
-            (Some(3), _) => View::Kill,
-            (Some(4), _) => View::Killed,
-            (Some(5), _) => View::NoProc,
-            (Some(6), _) => View::NoConnection,
-            _ => View::Crash(LOST_TEXT),
+            (Some(1 | 8), _) => ReasonKind::Normal,
+            (Some(2), _) => ReasonKind::Shutdown,
+            (Some(3), _) => ReasonKind::Kill,
+            (Some(4), _) => ReasonKind::Killed,
+            (Some(5), _) => ReasonKind::NoProc,
+            (Some(6), _) => ReasonKind::NoConnection,
+            _ => ReasonKind::Crash(LOST_TEXT),
         }
     }
 
     /// `normal`, with a result or without.
     pub fn is_normal(&self) -> bool {
         match self.head() {
-            Some(head) => head.kind == Kind::NormalWith,
+            Some(head) => head.kind == ReasonTag::NormalWith,
             None => matches!(self.as_code(), Some(1 | 8)),
         }
     }
 
     /// What the process returned, if it ended normally with a `T`.
     pub fn result<T: Any>(&self) -> Option<&T> {
-        let head = self.head().filter(|head| head.kind == Kind::NormalWith)?;
+        let head = self.head().filter(|head| head.kind == ReasonTag::NormalWith)?;
         self.carried(head).downcast_ref::<ResultOf<T>>().map(|result| &result.0)
     }
 
     /// Whether the process ended normally with a result, of whatever type.
     pub fn has_result(&self) -> bool {
-        self.head().is_some_and(|head| head.kind == Kind::NormalWith)
+        self.head().is_some_and(|head| head.kind == ReasonTag::NormalWith)
     }
 
     /// Whether the process returned a result that there was no memory to keep.
-    pub fn has_lost_result(&self) -> bool {
+    pub fn result_was_dropped(&self) -> bool {
         self.as_code() == Some(8)
     }
 
     /// `normal`, `shutdown` or `{shutdown, _}`: nothing that a supervisor calls a failure.
-    pub fn is_ordinary(&self) -> bool {
-        matches!(self.view(), View::Normal | View::Shutdown | View::ShutdownWith(_))
+    pub fn is_orderly(&self) -> bool {
+        matches!(self.kind(), ReasonKind::Normal | ReasonKind::Shutdown | ReasonKind::ShutdownWith(_))
     }
 
     /// The reason that this one carries as its value, if it does.
     fn inner(&self) -> Option<&Self> {
-        let head = self.head().filter(|head| matches!(head.kind, Kind::Value | Kind::ShutdownWith))?;
+        let head = self.head().filter(|head| matches!(head.kind, ReasonTag::Value | ReasonTag::ShutdownWith))?;
         self.carried(head).downcast_ref::<Self>()
     }
 
@@ -360,16 +360,16 @@ impl Reason {
         }
         acquire_by(|order| head.count.load(order));
         // Relaxed: ordered by the counts, as everything that the holders wrote.
-        let (free, container) = (head.free, head.container.load(Ordering::Relaxed));
+        let (free, panic_catcher) = (head.free, head.panic_catcher.load(Ordering::Relaxed));
         let mut inner = None;
         // SAFETY: this was the last count, and the code runs once.
         let mut free = || inner = unsafe { free(self.0) };
-        if container.is_null() {
+        if panic_catcher.is_null() {
             free();
             return inner;
         }
-        // SAFETY: what is not null was a `Contain` (`come_into`).
-        let contain = unsafe { core::mem::transmute::<*mut (), Contain>(container) };
+        // SAFETY: what is not null was a `CatchPanic` (`come_into`).
+        let contain = unsafe { core::mem::transmute::<*mut (), CatchPanic>(panic_catcher) };
         contain(&mut free);
         inner
     }
@@ -462,7 +462,7 @@ impl fmt::Display for Reason {
         let (mut reason, mut open) = (self, 0);
         while let Some(inner) = reason.inner() {
             // A value is shown as it is, so a reason in a reason is that reason.
-            if matches!(reason.view(), View::ShutdownWith(_)) {
+            if matches!(reason.kind(), ReasonKind::ShutdownWith(_)) {
                 if open == SHOWN {
                     break;
                 }
@@ -471,17 +471,17 @@ impl fmt::Display for Reason {
             }
             reason = inner;
         }
-        match reason.view() {
+        match reason.kind() {
             _ if reason.inner().is_some() => f.write_str("..."),
-            View::Normal => f.write_str("normal"),
-            View::Shutdown => f.write_str("shutdown"),
-            View::ShutdownWith(value) => write!(f, "{{shutdown, {value:?}}}"),
-            View::Kill => f.write_str("kill"),
-            View::Killed => f.write_str("killed"),
-            View::NoProc => f.write_str("noproc"),
-            View::NoConnection => f.write_str("noconnection"),
-            View::Crash(text) => write!(f, "crash: {text}"),
-            View::Value(value) => write!(f, "{value:?}"),
+            ReasonKind::Normal => f.write_str("normal"),
+            ReasonKind::Shutdown => f.write_str("shutdown"),
+            ReasonKind::ShutdownWith(value) => write!(f, "{{shutdown, {value:?}}}"),
+            ReasonKind::Kill => f.write_str("kill"),
+            ReasonKind::Killed => f.write_str("killed"),
+            ReasonKind::NoProc => f.write_str("noproc"),
+            ReasonKind::NoConnection => f.write_str("noconnection"),
+            ReasonKind::Crash(text) => write!(f, "crash: {text}"),
+            ReasonKind::Value(value) => write!(f, "{value:?}"),
         }?;
         (0..open).try_for_each(|_| f.write_str("}"))
     }
@@ -495,18 +495,18 @@ impl fmt::Debug for Reason {
 
 impl core::error::Error for Reason {}
 
-impl fmt::Debug for View<'_> {
+impl fmt::Debug for ReasonKind<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            View::ShutdownWith(value) => write!(f, "ShutdownWith({value:?})"),
-            View::Crash(text) => write!(f, "Crash({text:?})"),
-            View::Value(value) => write!(f, "Value({value:?})"),
-            View::Normal => f.write_str("Normal"),
-            View::Shutdown => f.write_str("Shutdown"),
-            View::Kill => f.write_str("Kill"),
-            View::Killed => f.write_str("Killed"),
-            View::NoProc => f.write_str("NoProc"),
-            View::NoConnection => f.write_str("NoConnection"),
+            ReasonKind::ShutdownWith(value) => write!(f, "ShutdownWith({value:?})"),
+            ReasonKind::Crash(text) => write!(f, "Crash({text:?})"),
+            ReasonKind::Value(value) => write!(f, "Value({value:?})"),
+            ReasonKind::Normal => f.write_str("Normal"),
+            ReasonKind::Shutdown => f.write_str("Shutdown"),
+            ReasonKind::Kill => f.write_str("Kill"),
+            ReasonKind::Killed => f.write_str("Killed"),
+            ReasonKind::NoProc => f.write_str("NoProc"),
+            ReasonKind::NoConnection => f.write_str("NoConnection"),
         }
     }
 }
@@ -531,8 +531,8 @@ mod tests {
     fn a_normal_end_with_a_result_is_normal() {
         struct Opaque(u8);
         let with = Reason::normal_with(Opaque(7));
-        for normal in [&with, &Reason::NORMAL, &Reason::RESULT_LOST] {
-            assert!(normal.is_normal() && normal.is_ordinary() && matches!(normal.view(), View::Normal));
+        for normal in [&with, &Reason::NORMAL, &Reason::RESULT_OUT_OF_MEMORY] {
+            assert!(normal.is_normal() && normal.is_orderly() && matches!(normal.kind(), ReasonKind::Normal));
             assert_eq!(alloc::format!("{normal} {normal:?}"), "normal normal");
             assert_eq!((normal, &with), (&with, &Reason::NORMAL));
             assert_ne!(*normal, Reason::SHUTDOWN);
@@ -542,7 +542,7 @@ mod tests {
         assert!(with.has_result() && with.result::<u8>().is_none());
         assert!(!Reason::NORMAL.has_result() && !Reason::value(7_u8).has_result());
         assert_eq!(Reason::value(7_u8).result::<u8>(), None, "a reason's value is no result");
-        assert!(Reason::RESULT_LOST.has_lost_result() && !with.has_lost_result());
+        assert!(Reason::RESULT_OUT_OF_MEMORY.result_was_dropped() && !with.result_was_dropped());
     }
 
     /// Issue 14, 17: a chain of reasons needs no stack for its length. (Each level was a call of its own: an overflow.)
@@ -554,7 +554,7 @@ mod tests {
         for wrap in [Reason::value::<Reason>, Reason::shutdown_with::<Reason>, Reason::normal_with::<Reason>] {
             let (one, other) = (chain(wrap), chain(wrap));
             assert!(one == other && one != Reason::KILL);
-            let shown = alloc::format!("{one} {one:?} {:?}", one.view());
+            let shown = alloc::format!("{one} {one:?} {:?}", one.kind());
             assert!(shown.len() < 4_000, "{} bytes", shown.len());
             drop((one.clone(), one, other));
             assert_eq!(Arc::strong_count(&value), 1, "all of it is dropped");
@@ -576,7 +576,7 @@ mod tests {
         let copy = unsafe { Reason::clone_word(word) }.expect("set");
         // SAFETY: given back once.
         drop(unsafe { Reason::from_word(word) });
-        assert!(matches!(copy.view(), View::Value(v) if v.downcast_ref::<Arc<i32>>() == Some(&value)));
+        assert!(matches!(copy.kind(), ReasonKind::Value(v) if v.downcast_ref::<Arc<i32>>() == Some(&value)));
         drop(copy);
         assert_eq!(Arc::strong_count(&value), 1);
     }

@@ -2,15 +2,15 @@
 
 use core::ptr::NonNull;
 
-use crate::hand::Hand;
+use crate::hand::KernelCx;
 use crate::link::Link;
-use crate::monitor::{Monitor, Object};
+use crate::monitor::{Monitor, MonitorTarget};
 use crate::pid::{Pid, Reference};
 use crate::process::header::Header;
 use crate::reason::Reason;
 use crate::signal::exit_signal::ExitSignal;
 use crate::signal::message::{AliasMessage, Message, Request};
-use crate::signal::node::{Kind, Node};
+use crate::signal::node::{SignalKind, Node};
 use crate::timer::record::TimerHead;
 
 /// What a process receives.
@@ -46,7 +46,7 @@ pub struct Down {
     /// What `monitor` returned.
     pub reference: Reference,
     /// What was monitored.
-    pub object: Object,
+    pub object: MonitorTarget,
     /// Why it died.
     pub reason: Reason,
 }
@@ -76,12 +76,12 @@ pub enum Peek<'a, M> {
 #[inline(always)]
 unsafe fn ended_of<R>(
     node: NonNull<Node>,
-    kind: Kind,
+    kind: SignalKind,
     owner: Pid,
     exit: impl FnOnce(Exit) -> R,
     down: impl FnOnce(Down) -> R,
 ) -> R {
-    if kind == Kind::LinkExit {
+    if kind == SignalKind::LinkExit {
         let link = node.cast::<Link>();
         // SAFETY: fetched by the owner.
         let (from, reason) = unsafe { Link::opened(link, owner) };
@@ -89,7 +89,7 @@ unsafe fn ended_of<R>(
         let half = unsafe { Link::half_of(link, owner).as_ref() };
         // SAFETY: likewise.
         return match unsafe { link.as_ref() }.down_to(half) {
-            Some(reference) => down(Down { reference, object: Object::Pid(from), reason }),
+            Some(reference) => down(Down { reference, object: MonitorTarget::Pid(from), reason }),
             None => exit(Exit { from: Some(from), reason }),
         };
     }
@@ -112,12 +112,12 @@ impl<M> Peek<'_, M> {
         // SAFETY: in the queue, so the owner's.
         match unsafe { Node::kind(node) } {
             // SAFETY: of this kind, with an `M`.
-            Kind::Message => Self::Message(unsafe { Message::peek(node) }),
+            SignalKind::Message => Self::Message(unsafe { Message::peek(node) }),
             // SAFETY: of this kind, with an `M`.
-            Kind::Request => Self::Message(unsafe { Request::peek(node) }),
+            SignalKind::Request => Self::Message(unsafe { Request::peek(node) }),
             // SAFETY: of this kind, with an `M`.
-            Kind::AliasMessage => Self::Message(unsafe { AliasMessage::peek(node) }),
-            Kind::Timer => {
+            SignalKind::AliasMessage => Self::Message(unsafe { AliasMessage::peek(node) }),
+            SignalKind::Timer => {
                 let timer = node.cast::<TimerHead>();
                 // SAFETY: of this kind, with an `M`.
                 let message = unsafe { TimerHead::peek(timer) };
@@ -126,7 +126,7 @@ impl<M> Peek<'_, M> {
                 if fields.labelled { Self::Timer { timer: fields.reference, message } } else { Self::Message(message) }
             }
             // SAFETY: of this kind; the signal's share keeps it.
-            Kind::Down => Self::Down(down_of(unsafe { node.cast::<Monitor>().as_ref() })),
+            SignalKind::Down => Self::Down(down_of(unsafe { node.cast::<Monitor>().as_ref() })),
             // SAFETY: of one of the two kinds of exit.
             kind => unsafe { ended_of(node, kind, process.pid, Self::Exit, Self::Down) },
         }
@@ -135,7 +135,7 @@ impl<M> Peek<'_, M> {
 
 /// A message is received: there is room for another.
 #[inline(always)]
-fn left(process: &Header, hand: &Hand<'_>) {
+fn left(process: &Header, hand: &KernelCx<'_>) {
     if let Some(bound) = process.bound() {
         bound.received(hand);
     }
@@ -146,9 +146,9 @@ fn left(process: &Header, hand: &Hand<'_>) {
 /// # Safety
 /// As for [`Received::open`], of one of the two kinds.
 #[inline(always)]
-pub(crate) unsafe fn open_message<M>(node: NonNull<Node>, process: &Header, hand: &Hand<'_>, kind: Kind) -> M {
+pub(crate) unsafe fn open_message<M>(node: NonNull<Node>, process: &Header, hand: &KernelCx<'_>, kind: SignalKind) -> M {
     left(process, hand);
-    if kind == Kind::Message {
+    if kind == SignalKind::Message {
         // SAFETY: of this kind, with an `M`.
         return unsafe { Message::open(node, hand.pool()) };
     }
@@ -168,10 +168,10 @@ impl<M> Received<M> {
     /// The caller owns `process`, which takes `M`; `node` came from its private queue and is not
     /// used again.
     #[inline(always)]
-    pub(crate) unsafe fn open(node: NonNull<Node>, process: &Header, hand: &Hand<'_>) -> Self {
+    pub(crate) unsafe fn open(node: NonNull<Node>, process: &Header, hand: &KernelCx<'_>) -> Self {
         // SAFETY: taken out, so the owner's.
         let kind = unsafe { Node::kind(node) };
-        if matches!(kind, Kind::Message | Kind::Request) {
+        if matches!(kind, SignalKind::Message | SignalKind::Request) {
             // SAFETY: of this kind, with an `M`.
             return Self::Message(unsafe { open_message(node, process, hand, kind) });
         }
@@ -181,14 +181,14 @@ impl<M> Received<M> {
 
     /// [`Received::open`] for all but plain messages and requests.
     #[inline(never)]
-    pub(crate) unsafe fn open_other(node: NonNull<Node>, process: &Header, hand: &Hand<'_>, kind: Kind) -> Self {
+    pub(crate) unsafe fn open_other(node: NonNull<Node>, process: &Header, hand: &KernelCx<'_>, kind: SignalKind) -> Self {
         match kind {
-            Kind::AliasMessage => {
+            SignalKind::AliasMessage => {
                 left(process, hand);
                 // SAFETY: of this kind, with an `M`.
                 Self::Message(unsafe { AliasMessage::open(node, hand.pool()) })
             }
-            Kind::Timer => {
+            SignalKind::Timer => {
                 let timer = node.cast::<TimerHead>();
                 // SAFETY: the signal's share keeps it.
                 let fields = unsafe { timer.as_ref() };
@@ -197,7 +197,7 @@ impl<M> Received<M> {
                 let message = unsafe { TimerHead::open(timer, hand.pool()) };
                 if labelled { Self::Timer { timer: reference, message } } else { Self::Message(message) }
             }
-            Kind::Down => {
+            SignalKind::Down => {
                 let monitor = node.cast::<Monitor>();
                 // SAFETY: the signal's share keeps it.
                 let down = down_of(unsafe { monitor.as_ref() });

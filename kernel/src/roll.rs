@@ -1,4 +1,4 @@
-//! [`Roll`]: a [`List`] that forgets the cancelled.
+//! [`SweepList`]: a [`List`] that forgets the cancelled.
 //!
 //! Whoever cancels a record on somebody's list cannot take it out of the middle. So the
 //! list counts the cancelled, and the canceller who sees that they outnumber the live
@@ -12,18 +12,18 @@
 use core::ptr::NonNull;
 
 use crate::config::SWEEP_AT_LEAST;
-use crate::list::{Chain, Closed, List, Listed};
+use crate::list::{Chain, Closed, List, Linked};
 use crate::sync::{AtomicU32, Ordering};
 
 /// See the module.
 #[derive(Debug)]
-pub struct Roll<T> {
+pub struct SweepList<T> {
     list: List<T>,
     cancelled: AtomicU32,
     sweep_at: AtomicU32,
 }
 
-impl<T: Listed> Roll<T> {
+impl<T: Linked> SweepList<T> {
     /// Open and empty.
     pub fn new() -> Self {
         Self { list: List::new(), cancelled: AtomicU32::new(0), sweep_at: AtomicU32::new(SWEEP_AT_LEAST as u32) }
@@ -103,7 +103,7 @@ impl<T: Listed> Roll<T> {
     }
 }
 
-impl<T: Listed> Default for Roll<T> {
+impl<T: Linked> Default for SweepList<T> {
     fn default() -> Self {
         Self::new()
     }

@@ -1,4 +1,4 @@
-//! [`Room`]: how many messages may wait at a process, and who waits for room.
+//! [`Capacity`]: how many messages may wait at a process, and who waits for room.
 //!
 //! A sender that finds no room may get in line: it leaves a record ([`Waiter`]) with its pid, and is called when a place
 //! has become free. One word decides every race between a place that is given up and a sender that gets in line:
@@ -9,11 +9,11 @@
 //!
 //! | event | who | what it does to the word |
 //! | --- | --- | --- |
-//! | [`Room::enter`] | a sender | one message more, if there is room |
-//! | [`Room::get_in_line`] | a sender whose record is on the list | one message more, if there is room by now; else sets LINE |
-//! | [`Room::leave`] | the owner, for a message that is received or dropped | one less; told of LINE |
-//! | [`Room::retract`] | a sender whose message could not be delivered | one less |
-//! | [`Room::call`] | the owner | clears LINE, then takes the list; sets it again if anybody was there |
+//! | [`Capacity::enter`] | a sender | one message more, if there is room |
+//! | [`Capacity::get_in_line`] | a sender whose record is on the list | one message more, if there is room by now; else sets LINE |
+//! | [`Capacity::leave`] | the owner, for a message that is received or dropped | one less; told of LINE |
+//! | [`Capacity::retract`] | a sender whose message could not be delivered | one less |
+//! | [`Capacity::call`] | the owner | clears LINE, then takes the list; sets it again if anybody was there |
 //!
 //! - **W1, a record first, then LINE.** So whoever sees LINE, or clears it, finds the record on the list.
 //! - **W2, LINE is only set while there is no room.** So a message waits that will be received, and its `leave` sees it,
@@ -32,10 +32,10 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use crate::config::SWEEP_AT_LEAST;
-use crate::list::{Chain, Closed, List, Listed, Place};
+use crate::list::{Chain, Closed, List, Linked, Links};
 use crate::memory::{self, NoMemory};
 use crate::pid::Pid;
-use crate::shares::Shares;
+use crate::shares::RefCount;
 use crate::sync::{AtomicU8, AtomicU32, Ordering, UnsafeCell};
 
 /// The orderings, a parameter so that a model can weaken one and see it fail.
@@ -50,8 +50,8 @@ pub trait Orders: 'static {
 
 /// The orderings as they must be.
 #[derive(Debug)]
-pub struct Real;
-impl Orders for Real {}
+pub struct Shipped;
+impl Orders for Shipped {}
 
 const LINE: u32 = 1;
 const ONE: u32 = 2;
@@ -66,14 +66,14 @@ const GONE: u8 = 2;
 /// A sender in line. It has one share of the record, the line the other.
 #[derive(Debug)]
 pub struct Waiter {
-    place: Place<Waiter>,
+    place: Links<Waiter>,
     state: AtomicU8,
-    shares: Shares,
+    shares: RefCount,
     pid: Pid,
 }
 
-impl Listed for Waiter {
-    fn place(&self) -> &Place<Self> {
+impl Linked for Waiter {
+    fn place(&self) -> &Links<Self> {
         &self.place
     }
 }
@@ -83,12 +83,12 @@ impl Listed for Waiter {
 impl Waiter {
     /// A record that is in no line yet, with two shares.
     pub fn try_new(pid: Pid) -> Result<NonNull<Self>, NoMemory> {
-        let waiter = Self { place: Place::new(), state: AtomicU8::new(WAITS), shares: Shares::new(2), pid };
+        let waiter = Self { place: Links::new(), state: AtomicU8::new(WAITS), shares: RefCount::new(2), pid };
         memory::try_new(waiter).map_err(|_| NoMemory)
     }
 
     /// Who still needs the record.
-    pub(crate) fn shares(&self) -> &Shares {
+    pub(crate) fn shares(&self) -> &RefCount {
         &self.shares
     }
 
@@ -123,27 +123,27 @@ impl Waiter {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Room<O = Real> {
+pub struct Capacity<O = Shipped> {
     limit: u32,
     word: AtomicU32,
     line: List<Waiter>,
     /// Who has gone since the line was last swept. It decides only when: Relaxed.
     gone: AtomicU32,
-    front: UnsafeCell<Front>,
+    front: UnsafeCell<WaiterFifo>,
     orders: PhantomData<O>,
 }
 
 /// What the owner has taken off the line.
 #[derive(Debug)]
-struct Front {
+struct WaiterFifo {
     waiters: Chain<Waiter>,
     sweep_at: u32,
 }
 
-impl<O: Orders> Room<O> {
+impl<O: Orders> Capacity<O> {
     /// For so many messages, but at least one and at most [`MOST`].
     pub fn new(limit: u32) -> Self {
-        let front = Front { waiters: Chain::empty(), sweep_at: SWEEP_AT_LEAST as u32 };
+        let front = WaiterFifo { waiters: Chain::empty(), sweep_at: SWEEP_AT_LEAST as u32 };
         Self {
             limit: limit.clamp(1, MOST),
             word: AtomicU32::new(0),
@@ -186,7 +186,7 @@ impl<O: Orders> Room<O> {
         unsafe { self.line.push(waiter) }
     }
 
-    /// Takes a place as [`Room::enter`] does, or is in line from now on, by a record that is on the list (W1). Lock-free.
+    /// Takes a place as [`Capacity::enter`] does, or is in line from now on, by a record that is on the list (W1). Lock-free.
     #[must_use = "after `true` a place is taken"]
     pub fn get_in_line(&self) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
@@ -201,19 +201,19 @@ impl<O: Orders> Room<O> {
         }
     }
 
-    /// A message has left; whether somebody may be in line, so that [`Room::call`] must follow. The owner's; wait-free.
+    /// A message has left; whether somebody may be in line, so that [`Capacity::call`] must follow. The owner's; wait-free.
     #[must_use = "who is in line must be called"]
     pub fn leave(&self) -> bool {
         self.word.fetch_sub(ONE, O::LEAVE) & LINE != 0
     }
 
-    /// A message that had a place was not delivered. The owner must be told, and [`Room::look`] (W3). Wait-free.
+    /// A message that had a place was not delivered. The owner must be told, and [`Capacity::look`] (W3). Wait-free.
     pub fn retract(&self) {
         // Relaxed: who is told is told through the mailbox.
         self.word.fetch_sub(ONE, Ordering::Relaxed);
     }
 
-    /// A waiter has gone that had not been called; whether the owner must be told, and [`Room::look`]. Wait-free.
+    /// A waiter has gone that had not been called; whether the owner must be told, and [`Capacity::look`]. Wait-free.
     #[must_use = "the owner must be told, or the line grows"]
     pub fn count_gone(&self) -> bool {
         (self.gone.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(SWEEP_AT_LEAST as u32)
@@ -222,7 +222,7 @@ impl<O: Orders> Room<O> {
     /// # Safety
     /// The caller is the process's owner, and keeps no other reference to it meanwhile.
     #[allow(clippy::mut_from_ref, reason = "the owner is one")]
-    unsafe fn front(&self) -> &mut Front {
+    unsafe fn front(&self) -> &mut WaiterFifo {
         // SAFETY: by contract.
         self.front.with_mut(|front| unsafe { &mut *front })
     }
@@ -349,7 +349,7 @@ mod tests {
     use super::*;
     use alloc::vec::Vec;
 
-    fn waiter(room: &Room, number: u32) -> NonNull<Waiter> {
+    fn waiter(room: &Capacity, number: u32) -> NonNull<Waiter> {
         let waiter = Waiter::try_new(Pid::new(number, 1).expect("a pid")).expect("memory");
         // SAFETY: new.
         unsafe { room.line_up(waiter) }.expect("open");
@@ -358,7 +358,7 @@ mod tests {
 
     #[test]
     fn the_line_moves_in_order_and_passes_over_who_has_gone() {
-        let room = Room::<Real>::new(2);
+        let room = Capacity::<Shipped>::new(2);
         assert!(room.enter(2) && room.enter(2) && !room.enter(2));
         let waiters: Vec<_> = (1..=4).map(|number| waiter(&room, number)).collect();
         for _ in &waiters {
@@ -389,7 +389,7 @@ mod tests {
 
     #[test]
     fn who_has_gone_does_not_stay_for_ever() {
-        let room = Room::<Real>::new(1);
+        let room = Capacity::<Shipped>::new(1);
         assert!(room.enter(1));
         let mut told = 0;
         for number in 1..=1000 {

@@ -4,12 +4,12 @@ use core::any::TypeId;
 use core::fmt;
 use core::ptr::NonNull;
 
-use crate::bound::{Admitted, Overflow};
-use crate::hand::Hand;
+use crate::bound::{Admission, Overflow};
+use crate::hand::KernelCx;
 use crate::pid::{Alias, Pid};
 use crate::process::header::Header;
-use crate::reply::Head;
-use crate::reply::watch::{Watching, let_go};
+use crate::reply::RequestHead;
+use crate::reply::watch::{DeathWatch, let_go};
 use crate::signal::message::{AliasMessage, Message, Request};
 use crate::signal::node::Node;
 use crate::task::waker;
@@ -81,17 +81,17 @@ impl<M> core::error::Error for SendError<M> {}
 
 /// What a message has with it.
 #[derive(Clone, Copy)]
-pub(crate) enum With {
+pub(crate) enum Attachment {
     /// Nothing.
     Nothing,
     /// It goes through an alias.
     Alias(Alias),
     /// The watch of a request.
-    Watch(NonNull<Head>),
+    Watch(NonNull<RequestHead>),
 }
 
 /// Sends to whoever `pid` names. Lock-free.
-pub(crate) fn send<M: Send + 'static>(hand: &Hand<'_>, pid: Pid, message: M) -> Result<(), SendError<M>> {
+pub(crate) fn send<M: Send + 'static>(hand: &KernelCx<'_>, pid: Pid, message: M) -> Result<(), SendError<M>> {
     match hand.find(pid) {
         Some(process) => send_to(hand, process, message),
         None => Err(SendError::NoProc(message)),
@@ -99,9 +99,9 @@ pub(crate) fn send<M: Send + 'static>(hand: &Hand<'_>, pid: Pid, message: M) -> 
 }
 
 /// Sends through an alias: to a dead process or a spent alias nothing happens. Lock-free.
-pub(crate) fn send_alias<M: Send + 'static>(hand: &Hand<'_>, alias: Alias, message: M) -> Result<(), SendError<M>> {
+pub(crate) fn send_alias<M: Send + 'static>(hand: &KernelCx<'_>, alias: Alias, message: M) -> Result<(), SendError<M>> {
     match hand.find(alias.pid) {
-        Some(process) => send_with(hand, process, message, With::Alias(alias)),
+        Some(process) => send_with(hand, process, message, Attachment::Alias(alias)),
         None => Err(SendError::NoProc(message)),
     }
 }
@@ -110,13 +110,13 @@ pub(crate) fn send_alias<M: Send + 'static>(hand: &Hand<'_>, alias: Alias, messa
 // In the code of its caller, which makes the message: it is written where it goes at once.
 #[inline(always)]
 pub(crate) fn send_request<M: Send + 'static>(
-    hand: &Hand<'_>,
+    hand: &KernelCx<'_>,
     process: &Header,
-    watch: Watching,
+    watch: DeathWatch,
     message: M,
 ) -> Result<(), SendError<M>> {
     let watch = watch.travels();
-    let sent = send_with(hand, process, message, With::Watch(watch));
+    let sent = send_with(hand, process, message, Attachment::Watch(watch));
     if sent.is_err() {
         // SAFETY: not sent: the watch has stayed here.
         unsafe { let_go(watch, hand.pool()) };
@@ -125,13 +125,13 @@ pub(crate) fn send_request<M: Send + 'static>(
 }
 
 /// Sends to a process that was found. Lock-free.
-pub(crate) fn send_to<M: Send + 'static>(hand: &Hand<'_>, process: &Header, message: M) -> Result<(), SendError<M>> {
-    send_with(hand, process, message, With::Nothing)
+pub(crate) fn send_to<M: Send + 'static>(hand: &KernelCx<'_>, process: &Header, message: M) -> Result<(), SendError<M>> {
+    send_with(hand, process, message, Attachment::Nothing)
 }
 
 // In the code of each of its callers, which know what is with the message.
 #[inline(always)]
-fn send_with<M: Send + 'static>(hand: &Hand<'_>, process: &Header, message: M, with: With) -> Result<(), SendError<M>> {
+fn send_with<M: Send + 'static>(hand: &KernelCx<'_>, process: &Header, message: M, with: Attachment) -> Result<(), SendError<M>> {
     if process.vtable.takes != TypeId::of::<M>() {
         return Err(SendError::WrongType(message));
     }
@@ -141,10 +141,10 @@ fn send_with<M: Send + 'static>(hand: &Hand<'_>, process: &Header, message: M, w
     }
     if let Some(bound) = process.bound() {
         match bound.admit() {
-            Admitted::In => {}
-            Admitted::Refused => return Err(SendError::Full(message)),
-            Admitted::Dropped => {
-                if let With::Watch(watch) = with {
+            Admission::Accepted => {}
+            Admission::Rejected => return Err(SendError::Full(message)),
+            Admission::Dropped => {
+                if let Attachment::Watch(watch) = with {
                     // SAFETY: it has stayed here.
                     unsafe { let_go(watch, hand.pool()) };
                 }
@@ -162,7 +162,7 @@ fn send_with<M: Send + 'static>(hand: &Hand<'_>, process: &Header, message: M, w
 /// # Safety
 /// The caller holds `node`; after `true` it is the receiver's.
 #[inline(always)]
-unsafe fn put(hand: &Hand<'_>, process: &Header, node: NonNull<Node>) -> bool {
+unsafe fn put(hand: &KernelCx<'_>, process: &Header, node: NonNull<Node>) -> bool {
     if process.bound().is_none() && process.mailbox.claim() {
         // SAFETY: woken, so the caller owns it until it is queued (P1).
         let private = unsafe { process.private() };
@@ -179,15 +179,15 @@ unsafe fn put(hand: &Hand<'_>, process: &Header, node: NonNull<Node>) -> bool {
 /// Delivers a message that has its place, if the process counts them. Lock-free.
 #[inline(always)]
 pub(crate) fn deliver<M: Send + 'static>(
-    hand: &Hand<'_>,
+    hand: &KernelCx<'_>,
     process: &Header,
     message: M,
-    with: With,
+    with: Attachment,
 ) -> Result<(), SendError<M>> {
     let node = match with {
-        With::Nothing => Message::try_new(hand, message),
-        With::Alias(alias) => AliasMessage::try_new(hand, alias.reference, message),
-        With::Watch(watch) => Request::try_new(hand, watch, message),
+        Attachment::Nothing => Message::try_new(hand, message),
+        Attachment::Alias(alias) => AliasMessage::try_new(hand, alias.reference, message),
+        Attachment::Watch(watch) => Request::try_new(hand, watch, message),
     };
     let node = node.map_err(|message| {
         retract(process, hand);
@@ -196,9 +196,9 @@ pub(crate) fn deliver<M: Send + 'static>(
     let arrived = match with {
         // It counts only if the alias does when it is met.
         // SAFETY: new, so ours.
-        With::Alias(_) => unsafe { hand.push(process, node) },
+        Attachment::Alias(_) => unsafe { hand.push(process, node) },
         // SAFETY: likewise.
-        With::Nothing | With::Watch(_) => unsafe { put(hand, process, node) },
+        Attachment::Nothing | Attachment::Watch(_) => unsafe { put(hand, process, node) },
     };
     if arrived {
         return Ok(());
@@ -206,29 +206,29 @@ pub(crate) fn deliver<M: Send + 'static>(
     retract(process, hand);
     Err(SendError::NoProc(match with {
         // SAFETY: not delivered, so still ours, of the kind that it was made.
-        With::Nothing => unsafe { Message::open(node, hand.pool()) },
+        Attachment::Nothing => unsafe { Message::open(node, hand.pool()) },
         // SAFETY: likewise.
-        With::Alias(_) => unsafe { AliasMessage::open(node, hand.pool()) },
+        Attachment::Alias(_) => unsafe { AliasMessage::open(node, hand.pool()) },
         // SAFETY: likewise.
-        With::Watch(_) => unsafe { Request::open(node, hand.pool()).1 },
+        Attachment::Watch(_) => unsafe { Request::open(node, hand.pool()).1 },
     }))
 }
 
 /// A full mailbox drops a message. Its destructor is foreign, and its sender has done with it.
 // Always in the code of its caller: passed on, the message would have to lie in memory on every path.
 #[inline(always)]
-fn discard<M>(hand: &Hand<'_>, message: M) {
+fn discard<M>(hand: &KernelCx<'_>, message: M) {
     let mut message = Some(message);
-    hand.contain(&mut || drop(message.take()));
+    hand.catch_panic(&mut || drop(message.take()));
 }
 
 /// A message that was counted has not arrived.
 #[cold]
-fn retract(process: &Header, hand: &Hand<'_>) {
+fn retract(process: &Header, hand: &KernelCx<'_>) {
     if let Some(bound) = process.bound() {
         bound.room.retract();
         // Who is in line may have been refused for it.
-        if bound.overflow == Overflow::Refuse {
+        if bound.overflow == Overflow::Reject {
             waker::nudge(process, hand);
         }
     }

@@ -1,4 +1,4 @@
-//! [`Set`]: a process's own links, monitors and timers, by key and in order of age.
+//! [`RecordSet`]: a process's own links, monitors and timers, by key and in order of age.
 //!
 //! An intrusive doubly linked list, so that adding and removing allocate nothing and
 //! whatever goes through all of them (a death) meets them in the order in which they
@@ -19,12 +19,12 @@ use crate::sync::Cell;
 
 /// A member's place in its set. The first one's `prev` is the last: a set is one pointer. Who has no `prev` is in none.
 #[derive(Debug)]
-pub struct Joint<T> {
+pub struct SetLinks<T> {
     next: Cell<*mut T>,
     prev: Cell<*mut T>,
 }
 
-impl<T> Joint<T> {
+impl<T> SetLinks<T> {
     /// In no set.
     pub fn new() -> Self {
         Self { next: Cell::new(ptr::null_mut()), prev: Cell::new(ptr::null_mut()) }
@@ -36,23 +36,23 @@ impl<T> Joint<T> {
     }
 }
 
-impl<T> Default for Joint<T> {
+impl<T> Default for SetLinks<T> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-/// What can be in a [`Set`].
+/// What can be in a [`RecordSet`].
 pub trait Member: Sized {
     /// Its place.
-    fn joint(&self) -> &Joint<Self>;
+    fn joint(&self) -> &SetLinks<Self>;
     /// What it is found by.
     fn key(&self) -> u64;
 }
 
 /// See the module.
 #[derive(Debug)]
-pub struct Set<T> {
+pub struct RecordSet<T> {
     head: *mut T,
     len: u32,
     /// Members when it was last swept; at twice as many the owner sweeps again.
@@ -75,7 +75,7 @@ fn hash(key: u64) -> u64 {
     (whole & TAG) | ((((run >> 13) & !63) | (key & 63)) & !TAG)
 }
 
-impl<T: Member> Set<T> {
+impl<T: Member> RecordSet<T> {
     /// An empty set.
     pub const fn new() -> Self {
         Self { head: ptr::null_mut(), len: 0, swept: 0, index: None }
@@ -229,7 +229,7 @@ impl<T: Member> Set<T> {
         Some(member)
     }
 
-    /// Frees the index, so that emptying the set by [`Set::pop`] costs a list's walk.
+    /// Frees the index, so that emptying the set by [`RecordSet::pop`] costs a list's walk.
     pub fn forget_index(&mut self) {
         self.index = None;
     }
@@ -256,13 +256,13 @@ impl<T: Member> Set<T> {
     }
 }
 
-impl<T: Member> Default for Set<T> {
+impl<T: Member> Default for RecordSet<T> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-/// See [`Set::iter`].
+/// See [`RecordSet::iter`].
 #[derive(Debug)]
 pub struct Iter<T>(*mut T);
 

@@ -1,4 +1,4 @@
-//! [`Shares`]: how many still need a record, and who frees it.
+//! [`RefCount`]: how many still need a record, and who frees it.
 //!
 //! A link, a monitor, a timer is one allocation that two sides use without asking each other. Each has a share,
 //! which travels with the list, set or signal that it is in; who gives up the last one frees the record, and has it
@@ -19,17 +19,17 @@ pub trait Orders: 'static {
 
 /// The orderings as they must be.
 #[derive(Debug)]
-pub struct Real;
-impl Orders for Real {}
+pub struct Shipped;
+impl Orders for Shipped {}
 
 /// See the module.
 #[derive(Debug)]
-pub struct Shares<O = Real> {
+pub struct RefCount<O = Shipped> {
     count: AtomicU8,
     orders: PhantomData<O>,
 }
 
-impl<O: Orders> Shares<O> {
+impl<O: Orders> RefCount<O> {
     /// So many.
     pub fn new(count: u8) -> Self {
         Self { count: AtomicU8::new(count), orders: PhantomData }

@@ -95,7 +95,7 @@ pub struct Claim {
 
 /// Why there is no slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NoSlot {
+pub enum TableFull {
     /// The limit is reached.
     Full,
     /// No memory for another segment.
@@ -104,13 +104,13 @@ pub enum NoSlot {
 
 /// What is known of a pid that is not alive.
 #[derive(Debug, PartialEq)]
-pub enum Dead {
+pub enum Tombstone {
     /// Its slot has not been used again: the reason it died of.
-    Remembered(Reason),
+    Known(Reason),
     /// Its slot has been used again.
-    Forgotten,
+    Recycled,
     /// No process has had this pid.
-    NeverGivenOut,
+    NeverAllocated,
 }
 
 /// The segment of a slot, the slot's place in it, and the segment's length.
@@ -199,7 +199,7 @@ impl Table {
 
     /// (1) Claims a slot: from `cache` if it can spare one, from the pool, a fresh one, or the
     /// last of the cache. Lock-free.
-    pub fn claim(&self, cache: &mut FreeSlots) -> Result<Claim, NoSlot> {
+    pub fn claim(&self, cache: &mut FreeSlots) -> Result<Claim, TableFull> {
         let index = if cache.len > self.keep / 4 { cache.pop(self) } else { None };
         let index = match index {
             Some(index) => index,
@@ -219,7 +219,7 @@ impl Table {
         Ok(Claim { pid, tombstone })
     }
 
-    fn claim_elsewhere(&self, cache: &mut FreeSlots) -> Result<u32, NoSlot> {
+    fn claim_elsewhere(&self, cache: &mut FreeSlots) -> Result<u32, TableFull> {
         // Acquire: pairs with the Release of `give_to_pool`.
         if self.pool.load(Ordering::Relaxed) != NONE {
             let first = self.pool.swap(NONE, Ordering::Acquire);
@@ -233,15 +233,15 @@ impl Table {
         self.claim_fresh().or_else(|why| cache.pop(self).ok_or(why))
     }
 
-    fn claim_fresh(&self) -> Result<u32, NoSlot> {
+    fn claim_fresh(&self) -> Result<u32, TableFull> {
         // Relaxed: only a counter; the segment orders itself.
         let mut fresh = self.fresh.load(Ordering::Relaxed);
         loop {
             // Relaxed: a count, of what nobody uses any more.
             if fresh >= self.limit.load(Ordering::Relaxed).min(MAX_SLOTS) {
-                return Err(NoSlot::Full);
+                return Err(TableFull::Full);
             }
-            self.grow_to(fresh).map_err(|NoMemory| NoSlot::NoMemory)?;
+            self.grow_to(fresh).map_err(|NoMemory| TableFull::NoMemory)?;
             // Release: pairs with `extent`, whose readers look at the slots below.
             match self.fresh.compare_exchange_weak(fresh, fresh + 1, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return Ok(fresh),
@@ -345,23 +345,23 @@ impl Table {
     }
 
     /// What is known of a pid that `find` did not find. Wait-free.
-    pub fn of_the_dead(&self, pid: Pid, _guard: &Guard<'_>) -> Dead {
-        let Some(slot) = self.slot(pid.index()) else { return Dead::NeverGivenOut };
+    pub fn of_the_dead(&self, pid: Pid, _guard: &Guard<'_>) -> Tombstone {
+        let Some(slot) = self.slot(pid.index()) else { return Tombstone::NeverAllocated };
         let generation = slot.generation.load(Ordering::Acquire);
         if pid.generation() > generation || pid.generation() < self.first || pid.index() >= self.extent() {
-            return Dead::NeverGivenOut;
+            return Tombstone::NeverAllocated;
         }
         if pid.generation() < generation {
-            return Dead::Forgotten;
+            return Tombstone::Recycled;
         }
         // Acquire: pairs with `vacate`.
         let word = slot.tombstone.load(Ordering::Acquire);
         // The word is of this generation if the generation has not moved since (T3).
         if slot.generation.load(Ordering::Acquire) != generation {
-            return Dead::Forgotten;
+            return Tombstone::Recycled;
         }
         // SAFETY: the slot, or the process that took the word out, keeps it longer than the guard (T3).
-        unsafe { Reason::clone_word(word) }.map_or(Dead::Forgotten, Dead::Remembered)
+        unsafe { Reason::clone_word(word) }.map_or(Tombstone::Recycled, Tombstone::Known)
     }
 }
 
@@ -477,10 +477,10 @@ mod tests {
         let guard = participant.pin();
         for generation in [1, 6, 9, u32::MAX] {
             let pid = Pid::new(0, generation).expect("in range");
-            assert_eq!(table.of_the_dead(pid, &guard), Dead::NeverGivenOut, "{pid}");
+            assert_eq!(table.of_the_dead(pid, &guard), Tombstone::NeverAllocated, "{pid}");
         }
         let first = *seen.first().expect("some");
-        assert_ne!(table.of_the_dead(first, &guard), Dead::NeverGivenOut);
+        assert_ne!(table.of_the_dead(first, &guard), Tombstone::NeverAllocated);
     }
 
     /// A core where few have died takes a slot of the pool, and not the one whose tombstone is the youngest.

@@ -1,4 +1,4 @@
-//! [`Watch`]: what waits on a process's list for its death.
+//! [`WatcherEntry`]: what waits on a process's list for its death.
 //!
 //! Monitors, the timers that end with their target, and the watches of those who are no processes have one inside; the
 //! dying process does not care which.
@@ -6,16 +6,16 @@
 use core::fmt;
 use core::ptr::NonNull;
 
-use crate::hand::Hand;
-use crate::list::{Listed, Place};
+use crate::hand::KernelCx;
+use crate::list::{Linked, Links};
 use crate::memory::pool::Pool;
 use crate::pid::Pid;
 use crate::reason::Reason;
 
 /// The part of a record by which it waits on somebody's list of watchers. The list has a
 /// share of the record.
-pub struct Watch {
-    place: Place<Watch>,
+pub struct WatcherEntry {
+    place: Links<WatcherEntry>,
     vtable: &'static WatchVtable,
 }
 
@@ -23,21 +23,21 @@ pub struct Watch {
 #[derive(Debug)]
 pub struct WatchVtable {
     /// Whether it still waits.
-    pub live: unsafe fn(NonNull<Watch>) -> bool,
+    pub live: unsafe fn(NonNull<WatcherEntry>) -> bool,
     /// The process died; takes the list's share.
-    pub fire: unsafe fn(NonNull<Watch>, &Hand<'_>, &Reason),
+    pub fire: unsafe fn(NonNull<WatcherEntry>, &KernelCx<'_>, &Reason),
     /// Gives up the list's share.
-    pub release: unsafe fn(NonNull<Watch>, Option<&Pool>),
+    pub release: unsafe fn(NonNull<WatcherEntry>, Option<&Pool>),
     /// The watching process, for `monitored_by`.
-    pub watcher: unsafe fn(NonNull<Watch>) -> Option<Pid>,
+    pub watcher: unsafe fn(NonNull<WatcherEntry>) -> Option<Pid>,
     /// Who waits is no process: it is told when all else is done, and also by a kernel that ends.
     pub outside: bool,
 }
 
-impl Watch {
+impl WatcherEntry {
     /// On no list yet.
     pub fn new(vtable: &'static WatchVtable) -> Self {
-        Self { place: Place::new(), vtable }
+        Self { place: Links::new(), vtable }
     }
 
     /// Its record's functions.
@@ -84,7 +84,7 @@ impl Watch {
     ///
     /// # Safety
     /// The caller gives the list's share.
-    pub unsafe fn fire(this: NonNull<Self>, hand: &Hand<'_>, reason: &Reason) {
+    pub unsafe fn fire(this: NonNull<Self>, hand: &KernelCx<'_>, reason: &Reason) {
         // SAFETY: by contract.
         let vtable = unsafe { Self::vtable(this) };
         // SAFETY: its own vtable.
@@ -103,13 +103,13 @@ impl Watch {
     }
 }
 
-impl Listed for Watch {
-    fn place(&self) -> &Place<Self> {
+impl Linked for WatcherEntry {
+    fn place(&self) -> &Links<Self> {
         &self.place
     }
 }
 
-impl fmt::Debug for Watch {
+impl fmt::Debug for WatcherEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Watch")
     }

@@ -6,7 +6,7 @@ mod common;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use atropos_kernel::{Asked, Context, Cx, Dead, Options, Pid, Reason, Received, Resumed, SpawnOptions};
+use atropos_kernel::{MaybeReady, Context, Cx, Tombstone, Options, Pid, Reason, Received, Resumed, SpawnOptions};
 
 use common::{Stage, does};
 
@@ -59,11 +59,11 @@ fn who_sleeps_is_dead_when_the_call_returns() {
                 return Resumed::Yield;
             }
             (_, Some(spawned)) => {
-                cx.exit_at_once(spawned.pid, TOLD).unwrap();
-                assert!(matches!(cx.is_alive(spawned.pid), Ok(Asked::Known(false))), "dead at once");
+                cx.exit_inline(spawned.pid, TOLD).unwrap();
+                assert!(matches!(cx.is_alive(spawned.pid), Ok(MaybeReady::Ready(false))), "dead at once");
                 let Some(Received::Down(down)) = cx.receive() else { panic!("its DOWN has come") };
                 assert_eq!(Some(down.reference), spawned.monitor);
-                assert_eq!((down.object, down.reason), (atropos_kernel::Object::Pid(spawned.pid), TOLD));
+                assert_eq!((down.object, down.reason), (atropos_kernel::MonitorTarget::Pid(spawned.pid), TOLD));
                 hear(cx, &noted);
                 child = None;
             }
@@ -102,7 +102,7 @@ fn the_newborn_the_trapping_and_the_pinned_die_in_slices_of_their_own() {
             2 => {
                 children.push(cx.spawn(&supervised(), does(waits)).unwrap().pid);
                 for child in &children {
-                    cx.exit_at_once(*child, TOLD).unwrap();
+                    cx.exit_inline(*child, TOLD).unwrap();
                 }
                 hear(cx, &noted);
                 noted.lock().unwrap().push("told".into());
@@ -146,7 +146,7 @@ fn n11_a_destructor_runs_in_a_slice_of_its_own() {
     let noted = running.clone();
     let stops = move |cx: Context<()>| async move {
         let monitor = cx.monitor(child).unwrap();
-        cx.exit_at_once(child, TOLD).unwrap();
+        cx.exit_inline(child, TOLD).unwrap();
         noted.lock().unwrap().push("returned");
         assert_eq!(cx.whereis("child"), None, "the name is free");
         assert!(!cx.is_gone(child), "it is doomed, and not dead");
@@ -157,7 +157,7 @@ fn n11_a_destructor_runs_in_a_slice_of_its_own() {
     let stops = stage.host().spawn_async(&SpawnOptions::new(), stops).unwrap().pid();
     stage.settle();
     assert_eq!(*running.lock().unwrap(), ["returned", "dropped"]);
-    assert!(matches!(stage.host().tombstone(stops), Dead::Remembered(reason) if reason == Reason::NORMAL));
+    assert!(matches!(stage.host().tombstone(stops), Tombstone::Known(reason) if reason == Reason::NORMAL));
     assert_eq!((stage.kernel.process_count(), stage.kernel.nodes_used()), (0, 0));
 }
 
@@ -185,7 +185,7 @@ fn n11_messages_are_dropped_in_a_slice_of_its_own() {
             stage.settle();
         }
         let stops = move |cx: Context<()>| async move {
-            cx.exit_at_once(child, TOLD).unwrap();
+            cx.exit_inline(child, TOLD).unwrap();
             ORDER.lock().unwrap().push("returned");
         };
         stage.host().spawn_async(&SpawnOptions::new(), stops).unwrap();
@@ -213,7 +213,7 @@ fn destructors_that_stop_others_do_not_nest() {
                     deepest.fetch_max(depth.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
                     let next = others.lock().unwrap().pop();
                     if let (Some(next), Some(cx)) = (next, own.lock().unwrap().as_ref()) {
-                        let _ = cx.try_with(|cx| cx.exit_at_once(next, TOLD)).expect("its own slice");
+                        let _ = cx.try_with(|cx| cx.exit_inline(next, TOLD)).expect("its own slice");
                     }
                     depth.fetch_sub(1, Ordering::Relaxed);
                 }
@@ -227,7 +227,7 @@ fn destructors_that_stop_others_do_not_nest() {
     stage.settle();
     let first = others.lock().unwrap().pop().unwrap();
     let body = move |cx: Context<()>| async move {
-        cx.exit_at_once(first, TOLD).unwrap();
+        cx.exit_inline(first, TOLD).unwrap();
         cx.send(cx.pid(), ()).expect("its own slice");
     };
     stage.host().spawn_async(&SpawnOptions::new(), body).unwrap();
@@ -300,7 +300,7 @@ fn a_supervised_child_that_unlinks_itself_is_watched_still() {
                 return Resumed::Exit(Reason::SHUTDOWN);
             }
             cx.unlink(parent);
-            let Ok(Asked::Known(Some(info))) = cx.info(cx.pid()) else { panic!("it knows itself") };
+            let Ok(MaybeReady::Ready(Some(info))) = cx.info(cx.pid()) else { panic!("it knows itself") };
             assert!(info.links.is_empty(), "{:?}", info.links);
             cx.unlink(parent);
             if again {

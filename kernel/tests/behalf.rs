@@ -10,8 +10,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use atropos_kernel::{
-    AliasMode, Asked, BehalfError, Cx, Dest, Host, Kernel, Limits, Object, Options, Pid, Reason, Received, Resumed,
-    SpawnError, SpawnOptions, Standing, TimerError,
+    AliasMode, MaybeReady, ActAsError, Cx, SendTarget, Host, Kernel, Limits, MonitorTarget, Options, Pid, Reason, Received, Resumed,
+    SpawnError, SpawnOptions, CallerState, TimerError,
 };
 use common::{Stage, does};
 
@@ -53,8 +53,8 @@ fn from_inside_its_own_look_at_its_mailbox() {
             cx.for_each_waiting(|_| {
                 looked = true;
                 let made = as_host(&kernel, |host| {
-                    host.behalf(cx.pid(), |behalf| {
-                        assert_eq!(behalf.standing(), Standing::There, "its queue must not change under it");
+                    host.act_as(cx.pid(), |behalf| {
+                        assert_eq!(behalf.standing(), CallerState::Elsewhere, "its queue must not change under it");
                         assert_eq!(behalf.demonitor(behalf.monitor(cx.pid()).unwrap().reference, true), Ok(None));
                         behalf.monitor(target).unwrap()
                     })
@@ -81,10 +81,10 @@ fn from_inside_its_own_look_at_its_mailbox() {
 #[test]
 fn from_a_destructor_that_the_kernel_runs_for_it() {
     /// Acts for its receiver when it is dropped.
-    struct Acts(Arc<Kernel>, Pid, Arc<Mutex<Vec<Standing>>>);
+    struct Acts(Arc<Kernel>, Pid, Arc<Mutex<Vec<CallerState>>>);
     impl Drop for Acts {
         fn drop(&mut self) {
-            let standing = as_host(&self.0, |host| host.behalf(self.1, |behalf| behalf.standing()));
+            let standing = as_host(&self.0, |host| host.act_as(self.1, |behalf| behalf.standing()));
             self.2.lock().unwrap().push(standing);
         }
     }
@@ -96,7 +96,7 @@ fn from_a_destructor_that_the_kernel_runs_for_it() {
     assert!(stage.host().send(receiver, acts).is_ok());
     assert_eq!(stage.host().exit(receiver, Reason::KILL), Ok(true));
     stage.settle();
-    assert_eq!(*stood.lock().unwrap(), [Standing::Gone], "unread, it is dropped by the death");
+    assert_eq!(*stood.lock().unwrap(), [CallerState::Dead], "unread, it is dropped by the death");
 }
 
 #[test]
@@ -115,11 +115,11 @@ fn a_spawn_for_a_parent_that_has_been_killed_and_has_not_met_it() {
         Resumed::Wait
     });
     let options = SpawnOptions::new().link().monitor().trap_exit(true);
-    let spawned = stage.host().behalf(parent, |behalf| behalf.spawn(&options, child)).expect("it is not dead yet");
+    let spawned = stage.host().act_as(parent, |behalf| behalf.spawn(&options, child)).expect("it is not dead yet");
     stage.settle();
     assert_eq!(*seen.lock().unwrap(), [("EXIT", Reason::KILLED)]);
     assert!(stage.host().is_alive(spawned.pid));
-    let late = stage.host().behalf(parent, |behalf| behalf.spawn(&options, does::<(), _>(|_| Resumed::Wait)));
+    let late = stage.host().act_as(parent, |behalf| behalf.spawn(&options, does::<(), _>(|_| Resumed::Wait)));
     assert_eq!(late, Err(SpawnError::Dying));
 }
 
@@ -130,12 +130,12 @@ fn what_a_death_has_not_met_is_kept_and_takes_no_node_along() {
     let (seen, unlinked) = (Seen::default(), Seen::default());
     let (other, former) = (notes(&stage, &seen), notes(&stage, &unlinked));
     let caller = waits(&stage);
-    stage.host().behalf(caller, |behalf| behalf.link(former, false)).expect("both live");
+    stage.host().act_as(caller, |behalf| behalf.link(former, false)).expect("both live");
     stage.settle();
     // A kill, and behind it what has been promised all the same.
     assert_eq!(stage.host().exit(caller, Reason::KILL), Ok(true));
-    stage.host().behalf(caller, |behalf| {
-        assert_eq!(behalf.standing(), Standing::There);
+    stage.host().act_as(caller, |behalf| {
+        assert_eq!(behalf.standing(), CallerState::Elsewhere);
         for _ in 0..20 {
             assert_eq!(behalf.link(other, false), Ok(()));
             let made = behalf.monitor(other).expect("both live");
@@ -147,8 +147,8 @@ fn what_a_death_has_not_met_is_kept_and_takes_no_node_along() {
     stage.settle();
     assert_eq!(*seen.lock().unwrap(), [("EXIT", Reason::KILLED)], "one link, however often");
     assert_eq!(*unlinked.lock().unwrap(), [], "unlinked");
-    let behalf = stage.host().behalf(caller, |behalf| (behalf.link(other, false), behalf.set_trap_exit(true)));
-    assert_eq!(behalf, (Err(BehalfError::NoCaller), Err(BehalfError::NoCaller)));
+    let behalf = stage.host().act_as(caller, |behalf| (behalf.link(other, false), behalf.set_trap_exit(true)));
+    assert_eq!(behalf, (Err(ActAsError::NoCaller), Err(ActAsError::NoCaller)));
     for pid in [other, former] {
         assert_eq!(stage.host().exit(pid, Reason::KILL), Ok(true));
     }
@@ -173,9 +173,9 @@ fn hears(stage: &Stage, heard: &Arc<Mutex<Vec<u8>>>) -> Pid {
 }
 
 /// What is known of a timer at once, while nobody runs.
-fn told(asked: Result<Asked<Option<Duration>>, BehalfError>) -> Option<Duration> {
+fn told(asked: Result<MaybeReady<Option<Duration>>, ActAsError>) -> Option<Duration> {
     match asked {
-        Ok(Asked::Known(left)) => left,
+        Ok(MaybeReady::Ready(left)) => left,
         other => panic!("nobody has to be asked: {other:?}"),
     }
 }
@@ -189,22 +189,22 @@ fn a_timer_for_who_sleeps_counts_from_the_call_and_is_its_own() {
     let (caller, target) = (hears(&stage, &heard), hears(&stage, &heard));
     stage.settle();
     let start = |stage: &Stage, to, after, message: u8| {
-        stage.host().behalf(caller, |behalf| behalf.send_after(to, after, message)).expect("both live")
+        stage.host().act_as(caller, |behalf| behalf.send_after(to, after, message)).expect("both live")
     };
     let (own, other) = (start(&stage, caller, SECOND, 1), start(&stage, target, SECOND * 2, 2));
     // Nobody has run since: the time counts all the same.
     stage.world.now.fetch_add(500_000_000, std::sync::atomic::Ordering::Relaxed);
-    let asked = stage.host().behalf(caller, |behalf| behalf.read_timer(own));
+    let asked = stage.host().act_as(caller, |behalf| behalf.read_timer(own));
     assert_eq!(told(asked), Some(SECOND / 2));
     stage.settle();
     stage.pass(SECOND);
     assert_eq!(*heard.lock().unwrap(), [1]);
-    let asked = stage.host().behalf(caller, |behalf| behalf.cancel_timer(own));
+    let asked = stage.host().act_as(caller, |behalf| behalf.cancel_timer(own));
     assert_eq!(told(asked), None, "it is over");
     // Whoever has its reference may cancel it.
-    let asked = stage.host().behalf(target, |behalf| behalf.cancel_timer(other));
+    let asked = stage.host().act_as(target, |behalf| behalf.cancel_timer(other));
     assert_eq!(told(asked), Some(SECOND / 2));
-    let asked = stage.host().behalf(caller, |behalf| behalf.cancel_timer(other));
+    let asked = stage.host().act_as(caller, |behalf| behalf.cancel_timer(other));
     assert_eq!(told(asked), None, "once");
     stage.pass(SECOND * 9);
     assert_eq!(*heard.lock().unwrap(), [1]);
@@ -215,7 +215,7 @@ fn a_timer_for_who_never_looked_in_time_is_late_and_not_lost() {
     let mut stage = Stage::new(Options::default());
     let heard = Arc::default();
     let caller = hears(&stage, &heard);
-    stage.host().behalf(caller, |behalf| behalf.send_after(caller, SECOND, 7_u8)).expect("it lives");
+    stage.host().act_as(caller, |behalf| behalf.send_after(caller, SECOND, 7_u8)).expect("it lives");
     // It has not run at all, and its first turn comes when the time is over: its core says that it wants to be run again at once.
     stage.pass(SECOND * 2);
     stage.settle();
@@ -232,17 +232,17 @@ fn timers_for_the_dying_go_on_only_to_others() {
     assert_eq!(stage.host().exit(caller, Reason::KILL), Ok(true));
     // Behind the kill, which it has not met.
     for (to, message) in [(caller, 1_u8), (target, 2)] {
-        assert!(stage.host().behalf(caller, |behalf| behalf.send_after(to, SECOND, message)).is_ok());
+        assert!(stage.host().act_as(caller, |behalf| behalf.send_after(to, SECOND, message)).is_ok());
     }
     stage.settle();
-    let late = stage.host().behalf(caller, |behalf| behalf.send_after(target, SECOND, 3_u8));
+    let late = stage.host().act_as(caller, |behalf| behalf.send_after(target, SECOND, 3_u8));
     assert_eq!(late, Err(TimerError::Dying));
     stage.pass(SECOND * 2);
     assert_eq!(*heard.lock().unwrap(), [2]);
     // To who dies before it is started it never comes.
     let other = hears(&stage, &heard);
     assert_eq!(stage.host().exit(target, Reason::KILL), Ok(true));
-    assert!(stage.host().behalf(other, |behalf| behalf.send_after(target, SECOND, 4_u8)).is_ok());
+    assert!(stage.host().act_as(other, |behalf| behalf.send_after(target, SECOND, 4_u8)).is_ok());
     stage.pass(SECOND * 2);
     assert_eq!(*heard.lock().unwrap(), [2]);
     assert_eq!(stage.host().exit(other, Reason::KILL), Ok(true));
@@ -259,15 +259,15 @@ fn as_many_timers_as_the_limit_says_and_places_come_back() {
     stage.settle();
     for round in 0..3 {
         for _ in 0..3 {
-            stage.host().behalf(caller, |behalf| behalf.send_after(caller, SECOND, 1_u8)).expect("there is room");
+            stage.host().act_as(caller, |behalf| behalf.send_after(caller, SECOND, 1_u8)).expect("there is room");
         }
-        let more = stage.host().behalf(caller, |behalf| behalf.send_after(caller, SECOND, 2_u8));
+        let more = stage.host().act_as(caller, |behalf| behalf.send_after(caller, SECOND, 2_u8));
         assert_eq!(more, Err(TimerError::TooMany));
         stage.settle();
         stage.pass(SECOND * 2);
         assert_eq!(heard.lock().unwrap().len(), 3 * (round + 1));
     }
-    let wrong = stage.host().behalf(caller, |behalf| behalf.send_after(caller, SECOND, "no number"));
+    let wrong = stage.host().act_as(caller, |behalf| behalf.send_after(caller, SECOND, "no number"));
     assert_eq!(wrong, Err(TimerError::WrongType));
 }
 
@@ -284,7 +284,7 @@ fn a_timer_that_is_never_started_drops_its_message_once() {
     let caller = stage.host().spawn(&SpawnOptions::new(), does::<Counts, _>(|_| Resumed::Wait)).expect("a process").pid;
     for _ in 0..2 {
         let message = Counts(dropped.clone());
-        assert!(stage.host().behalf(caller, |behalf| behalf.send_after(caller, SECOND, message)).is_ok());
+        assert!(stage.host().act_as(caller, |behalf| behalf.send_after(caller, SECOND, message)).is_ok());
     }
     // The kernel goes before the process has looked.
     drop(stage);
@@ -294,7 +294,7 @@ fn a_timer_that_is_never_started_drops_its_message_once() {
 #[test]
 fn a_monitor_by_name_and_one_with_an_alias_for_who_sleeps() {
     let mut stage = Stage::new(Options::default());
-    let (seen, heard) = (Arc::<Mutex<Vec<(Object, Reason)>>>::default(), Arc::<Mutex<Vec<u8>>>::default());
+    let (seen, heard) = (Arc::<Mutex<Vec<(MonitorTarget, Reason)>>>::default(), Arc::<Mutex<Vec<u8>>>::default());
     let (downs, messages) = (seen.clone(), heard.clone());
     let body = does::<u8, _>(move |cx: &Cx<'_, u8>| {
         while let Some(received) = cx.receive() {
@@ -310,7 +310,7 @@ fn a_monitor_by_name_and_one_with_an_alias_for_who_sleeps() {
     let (target, heir) = (waits(&stage), waits(&stage));
     stage.settle();
     let host = stage.host();
-    host.behalf(watcher, |behalf| {
+    host.act_as(watcher, |behalf| {
         behalf.register("shell", target).expect("it is free");
         let made = behalf.monitor_name("shell").expect("memory");
         assert!(!made.immediate_down);
@@ -321,13 +321,13 @@ fn a_monitor_by_name_and_one_with_an_alias_for_who_sleeps() {
         let itself = behalf.register("me", watcher).map(|()| behalf.monitor_name("me"));
         assert!(itself.is_ok_and(|made| made.is_ok_and(|made| !made.immediate_down)), "of oneself: never");
     });
-    let with_alias = host.behalf(watcher, |behalf| {
-        behalf.monitor_with(Dest::Pid(target), Some(AliasMode::Demonitor)).expect("both live").reference
+    let with_alias = host.act_as(watcher, |behalf| {
+        behalf.monitor_with(SendTarget::Pid(target), Some(AliasMode::Demonitor)).expect("both live").reference
     });
-    let alias = host.behalf(watcher, |behalf| behalf.alias(true)).expect("it lives");
-    let taken_back = host.behalf(watcher, |behalf| behalf.alias(false)).expect("it lives");
+    let alias = host.act_as(watcher, |behalf| behalf.alias(true)).expect("it lives");
+    let taken_back = host.act_as(watcher, |behalf| behalf.alias(false)).expect("it lives");
     let by_monitor = atropos_kernel::Alias::new(watcher, with_alias);
-    assert_eq!(host.behalf(watcher, |behalf| behalf.unalias(taken_back.reference())), Ok(None));
+    assert_eq!(host.act_as(watcher, |behalf| behalf.unalias(taken_back.reference())), Ok(None));
     for (alias, message) in [(alias, 1_u8), (alias, 2), (taken_back, 3), (by_monitor, 4)] {
         assert!(host.send_alias(alias, message).is_ok());
     }
@@ -339,7 +339,7 @@ fn a_monitor_by_name_and_one_with_an_alias_for_who_sleeps() {
         seen.lock()
             .unwrap()
             .iter()
-            .filter(|(object, _)| matches!(object, Object::Name(name) if name.as_str() == text))
+            .filter(|(object, _)| matches!(object, MonitorTarget::Name(name) if name.as_str() == text))
             .count()
     };
     assert_eq!((name("nobody's"), name("shell"), seen.lock().unwrap().len()), (1, 0, 1));

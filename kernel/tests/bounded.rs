@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use atropos_kernel::internals::life;
 use atropos_kernel::{
-    Asked, Context, Cx, InLine, Options, Overflow, Pid, Reason, Received, Reply, Resumed, Said, SendError,
+    MaybeReady, Context, Cx, SendReservation, Options, Overflow, Pid, Reason, Received, Reply, Resumed, QueryReply, SendError,
     SpawnOptions, reply,
 };
 use common::{Stage, does};
@@ -45,11 +45,11 @@ fn sleeper(stage: &Stage, options: &SpawnOptions<'_>) -> (Pid, Log<String>) {
 }
 
 fn info(stage: &mut Stage, pid: Pid) -> atropos_kernel::ProcessInfo {
-    let Ok(Asked::Later(mut waiting)) = stage.host().info(pid) else { panic!("it is alive") };
+    let Ok(MaybeReady::Pending(mut waiting)) = stage.host().info(pid) else { panic!("it is alive") };
     stage.settle();
     let mut task = std::task::Context::from_waker(std::task::Waker::noop());
     match std::pin::Pin::new(&mut waiting).poll(&mut task) {
-        std::task::Poll::Ready(Said::Info(info)) => *info,
+        std::task::Poll::Ready(QueryReply::Info(info)) => *info,
         other => panic!("{other:?}"),
     }
 }
@@ -65,7 +65,7 @@ fn awake(stage: &mut Stage, pid: Pid, log: &Log<String>) -> Vec<String> {
 #[test]
 fn refuses_what_is_too_much() {
     let mut stage = stage();
-    let (pid, log) = sleeper(&stage, &bounded(2, Overflow::Refuse));
+    let (pid, log) = sleeper(&stage, &bounded(2, Overflow::Reject));
     for n in 0..4_u32 {
         let sent = stage.host().send(pid, n);
         assert_eq!(sent, if n < 2 { Ok(()) } else { Err(SendError::Full(n)) });
@@ -111,7 +111,7 @@ fn drops_the_oldest_when_it_fetches_and_the_newest_beyond_twice_the_limit() {
 
 #[test]
 fn nothing_but_messages_is_counted_or_dropped() {
-    for overflow in [Overflow::Refuse, Overflow::DropOldest, Overflow::DropNewest] {
+    for overflow in [Overflow::Reject, Overflow::DropOldest, Overflow::DropNewest] {
         let mut stage = stage();
         let deaths: Log<String> = Arc::default();
         let told = deaths.clone();
@@ -170,7 +170,7 @@ fn a_dropped_question_is_answered_and_every_value_is_dropped_once() {
             stage.settle();
         }
         let mut task = std::task::Context::from_waker(std::task::Waker::noop());
-        let mut told = |answers: &mut Vec<atropos_kernel::Replied<()>>| {
+        let mut told = |answers: &mut Vec<atropos_kernel::ReplyFuture<()>>| {
             answers.retain_mut(|answer| std::pin::Pin::new(answer).poll(&mut task).is_pending());
             answers.len()
         };
@@ -263,7 +263,7 @@ impl Line {
                 }
             }
         };
-        let options = bounded(limit, Overflow::Refuse).trap_exit(true);
+        let options = bounded(limit, Overflow::Reject).trap_exit(true);
         let pid = stage.host().spawn_async(&options, body).unwrap().pid();
         Self { stage, pid, got }
     }
@@ -271,7 +271,7 @@ impl Line {
     fn take(&mut self, count: usize) {
         let pid = self.pid;
         let orders = does(move |cx: &Cx<'_, ()>| {
-            cx.send_after(atropos_kernel::Dest::Pid(pid), Duration::ZERO, Mail::Take(count)).unwrap();
+            cx.send_after(atropos_kernel::SendTarget::Pid(pid), Duration::ZERO, Mail::Take(count)).unwrap();
             Resumed::Exit(Reason::NORMAL)
         });
         self.stage.host().spawn(&SpawnOptions::new(), orders).unwrap();
@@ -284,7 +284,7 @@ impl Line {
         let (pid, ended): (_, Log<_>) = (self.pid, Arc::default());
         let told = ended.clone();
         let body = async move |cx: Context<()>| {
-            let sent = cx.send_waiting(pid, Mail::Number(number), patience).await;
+            let sent = cx.send_wait(pid, Mail::Number(number), patience).await;
             told.lock().unwrap().push(sent.map_err(|error| match error {
                 SendError::Full(_) => "full",
                 SendError::NoProc(_) => "dead",
@@ -383,10 +383,10 @@ fn a_kernel_that_ends_frees_those_in_line() {
 fn a_body_of_any_kind_gets_in_line() {
     let mut line = Line::new(2);
     let pid = line.pid;
-    let (mut in_line, mut next) = (InLine::new(), 0);
+    let (mut in_line, mut next) = (SendReservation::new(), 0);
     let pump = does(move |cx: &Cx<'_, ()>| {
         while next < 20 {
-            match cx.send_in_line(&mut in_line, pid, Mail::Number(next)) {
+            match cx.send_or_enqueue(&mut in_line, pid, Mail::Number(next)) {
                 Ok(()) => next += 1,
                 Err(SendError::Full(_)) => {
                     assert!(in_line.waits());

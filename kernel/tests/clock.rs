@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use atropos_kernel::{Context, Options, Peek, Ran, Received, SpawnOptions};
+use atropos_kernel::{Context, Options, Peek, RunOutcome, Received, SpawnOptions};
 use common::Stage;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -64,10 +64,10 @@ fn fault_2_2_r_a_the_idle_do_not_poll() {
         .collect();
     stage.settle();
     let idle = |stage: &mut Stage| stage.cores.iter_mut().map(|core| core.run(1_000)).collect::<Vec<_>>();
-    assert_eq!(idle(&mut stage), [Ran::Idle { until: None }; 2]);
+    assert_eq!(idle(&mut stage), [RunOutcome::Idle { until: None }; 2]);
     let (woken, ran) = (stage.world.wakes.load(Ordering::Relaxed), slices.load(Ordering::Relaxed));
     stage.pass(SECOND * 3_600);
-    assert_eq!(idle(&mut stage), [Ran::Idle { until: None }; 2], "and nothing but a signal changes that");
+    assert_eq!(idle(&mut stage), [RunOutcome::Idle { until: None }; 2], "and nothing but a signal changes that");
     assert_eq!(stage.world.wakes.load(Ordering::Relaxed), woken);
     assert_eq!(slices.load(Ordering::Relaxed), ran);
     // One message resumes one process, and wakes one core.
@@ -83,14 +83,14 @@ fn fault_2_2_r_a_the_idle_do_not_poll() {
     let sleeps = async |cx: Context<()>| cx.sleep(SECOND).await;
     let sleeping = stage.host().spawn_async(&SpawnOptions::new(), sleeps).expect("a process").pid();
     stage.settle();
-    let due = |ran: &Ran| matches!(ran, Ran::Idle { until: Some(_) });
+    let due = |ran: &RunOutcome| matches!(ran, RunOutcome::Idle { until: Some(_) });
     let both = idle(&mut stage);
     assert_eq!(both.iter().filter(|ran| due(ran)).count(), 1, "{both:?}");
     let at = both.iter().position(due).expect("one");
     stage.world.now.fetch_add(SECOND.as_nanos() as u64 + (1 << 17), Ordering::Relaxed);
-    assert_eq!(stage.cores[1 - at].run(1_000), Ran::Idle { until: None });
+    assert_eq!(stage.cores[1 - at].run(1_000), RunOutcome::Idle { until: None });
     assert!(stage.host().is_alive(sleeping));
-    while stage.cores[at].run(1_000) == Ran::Worked {}
+    while stage.cores[at].run(1_000) == RunOutcome::Worked {}
     assert!(!stage.host().is_alive(sleeping), "whatever the other core does");
 }
 
@@ -114,7 +114,7 @@ fn very_many_that_are_due_are_fired_some_at_a_time() {
     stage.host().spawn_async(&SpawnOptions::new(), waits).expect("a process");
     stage.settle();
     stage.world.now.fetch_add(2_000_000_000, Ordering::Relaxed);
-    assert_eq!(stage.cores[0].run(1), Ran::Worked);
+    assert_eq!(stage.cores[0].run(1), RunOutcome::Worked);
     let first = received.load(Ordering::Relaxed);
     assert!(0 < first && first < MANY as usize, "{first} at once");
     stage.settle();

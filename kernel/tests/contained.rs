@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
-use atropos_kernel::{Container, Context, Options, Received, SpawnOptions};
+use atropos_kernel::{PanicScope, Context, Options, Received, SpawnOptions};
 
 use common::Stage;
 
@@ -26,7 +26,7 @@ type Told = Arc<Mutex<Vec<String>>>;
 
 /// Sorts what comes, and panics over 2; polled contained. Tells what came of each poll that ended.
 async fn sorts(cx: Context<Counted>, told: Told) {
-    let container = cx.container();
+    let container = cx.panic_catcher();
     for _ in 0..3 {
         let mut receive = pin!(async {
             cx.recv_with(|received| match received {
@@ -36,7 +36,7 @@ async fn sorts(cx: Context<Counted>, told: Told) {
             })
             .await
         });
-        let came = poll_fn(|task| match container.contain(|| receive.as_mut().poll(task)) {
+        let came = poll_fn(|task| match container.catch_panic(|| receive.as_mut().poll(task)) {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(number)) => Poll::Ready(format!("{number}")),
             Err(reason) => Poll::Ready(format!("{reason}")),
@@ -65,16 +65,16 @@ fn a_sort_that_panics_loses_its_message_and_no_other() {
 #[test]
 fn a_container_contains_nothing_outside_its_slice() {
     let mut stage = Stage::new(Options::default());
-    let kept: Arc<Mutex<Option<Container<()>>>> = Arc::default();
+    let kept: Arc<Mutex<Option<PanicScope<()>>>> = Arc::default();
     let inner = kept.clone();
     let body = move |cx: Context<()>| async move {
-        *inner.lock().unwrap() = Some(cx.container());
+        *inner.lock().unwrap() = Some(cx.panic_catcher());
         cx.recv().await;
     };
     stage.host().spawn_async(&SpawnOptions::new(), body).unwrap();
     stage.settle();
     let container = kept.lock().unwrap().take().expect("it has run");
     let mut ran = false;
-    let outside = catch_unwind(AssertUnwindSafe(|| container.contain(|| ran = true)));
+    let outside = catch_unwind(AssertUnwindSafe(|| container.catch_panic(|| ran = true)));
     assert!(outside.is_err() && !ran);
 }

@@ -10,7 +10,7 @@ use std::task::{Context as Task, Wake, Waker};
 use std::time::Duration;
 
 use atropos_kernel::{
-    Cx, Host, Kernel, Limits, Options, Overflow, Pid, Reason, Received, Reply, Requested, Resumed, SpawnOptions, reply,
+    Cx, Host, Kernel, Limits, Options, Overflow, Pid, Reason, Received, Reply, RequestFuture, Resumed, SpawnOptions, reply,
 };
 use common::{Stage, does};
 
@@ -137,7 +137,7 @@ fn reason(stage: &mut Stage, traps: bool, ends: bool) {
 }
 
 /// Asks `to`, and hands on the asker's end.
-fn asks(stage: &mut Stage, to: Pid) -> (Pid, Requested<Bomb>) {
+fn asks(stage: &mut Stage, to: Pid) -> (Pid, RequestFuture<Bomb>) {
     let (gives, got) = std::sync::mpsc::channel();
     let asker = once(stage, move |cx: &Cx<'_, ()>| {
         gives.send(cx.request(to, |reply: Reply<Bomb>| reply).unwrap()).unwrap();
@@ -220,14 +220,14 @@ const PLACES: &[(&str, Visit)] = &[
     }),
     ("a timer that was started for the dead", |stage| {
         let pid = deaf::<Bomb>(stage);
-        let started = behalf(&stage.kernel, pid, LATER);
+        let started = act_as(&stage.kernel, pid, LATER);
         stage.host().exit(pid, Reason::KILL).unwrap();
         assert!(started);
         stage.settle();
     }),
     ("a timer that was started for another", |stage| {
         let pid = deaf::<Bomb>(stage);
-        assert!(behalf(&stage.kernel, pid, LATER));
+        assert!(act_as(&stage.kernel, pid, LATER));
         stage.settle();
         stage.pass(2 * LATER);
         kill(stage, pid);
@@ -388,10 +388,10 @@ fn full(stage: &mut Stage, overflow: Overflow) {
     kill(stage, pid);
 }
 
-fn behalf(kernel: &Kernel, caller: Pid, after: Duration) -> bool {
+fn act_as(kernel: &Kernel, caller: Pid, after: Duration) -> bool {
     let participant = kernel.register();
     let host = Host::new(kernel, &participant);
-    host.behalf(caller, |behalf| behalf.send_after(caller, after, Bomb::new()).is_ok())
+    host.act_as(caller, |behalf| behalf.send_after(caller, after, Bomb::new()).is_ok())
 }
 
 type Kept = Arc<std::sync::Mutex<Vec<Reply<Bomb>>>>;

@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::Arc;
 
-use atropos_kernel::{Cx, Doing, Options, Received, Resumed, SpawnOptions};
+use atropos_kernel::{Cx, CoreActivity, Options, Received, Resumed, SpawnOptions};
 
 use common::{Stage, does, yields};
 
@@ -26,11 +26,11 @@ fn a_dump_tells_who_waits_and_who_is_queued() {
 
     let dump = stage.host().dump().unwrap();
     let of = |pid| dump.processes.iter().find(|process| process.pid == pid).unwrap();
-    assert_eq!(of(sleeper).doing, Doing::Waits);
+    assert_eq!(of(sleeper).doing, CoreActivity::Waits);
     assert_eq!(of(sleeper).name.as_ref().map(|name| name.as_str()), Some("sleeper"));
-    assert!(matches!(of(told).doing, Doing::Runnable | Doing::RunnableWithSignals));
+    assert!(matches!(of(told).doing, CoreActivity::Runnable | CoreActivity::RunnableWithSignals));
     assert_eq!(of(told).room, Some((2, 3)));
-    assert_ne!(of(busy).doing, Doing::Waits);
+    assert_ne!(of(busy).doing, CoreActivity::Waits);
     assert!(dump.cores[0].has_work && dump.cores[0].running.is_none());
     let text = dump.to_string();
     assert!(text.contains("\"sleeper\" waits") && text.contains("2 of 3 messages"), "{text}");

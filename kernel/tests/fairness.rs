@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use atropos_kernel::{Core, Cx, Kernel, Options, Pid, Priority, Ran, Reason, Received, Resumed, SpawnOptions};
+use atropos_kernel::{Core, Cx, Kernel, Options, Pid, Priority, RunOutcome, Reason, Received, Resumed, SpawnOptions};
 
 use common::{Stage, does, yields};
 
@@ -20,7 +20,7 @@ fn what_overflows_gets_its_turn() {
         stage.host().spawn(&SpawnOptions::new(), yields(turns.clone())).unwrap();
     }
     for _ in 0..40 {
-        assert_eq!(stage.cores[0].run(MANY as u32), Ran::Worked);
+        assert_eq!(stage.cores[0].run(MANY as u32), RunOutcome::Worked);
     }
     let turns: Vec<_> = turns.iter().map(|turns| turns.load(Ordering::Relaxed)).collect();
     let (least, most) = (turns.iter().min().unwrap(), turns.iter().max().unwrap());
@@ -123,7 +123,7 @@ fn who_fills_a_long_mailbox_pays_for_it() {
         stage.host().spawn(&SpawnOptions::new(), fills).unwrap();
     }
     for _ in 0..150 {
-        assert_eq!(stage.cores[0].run(MANY as u32 + 1), Ran::Worked);
+        assert_eq!(stage.cores[0].run(MANY as u32 + 1), RunOutcome::Worked);
     }
     // The first round, in which nobody knows yet, brings 64 slices' worth; without the charge each round did.
     let most = most.load(Ordering::Relaxed);
@@ -217,7 +217,7 @@ fn a_sleeping_core_helps_with_what_yields() {
     let before = stage.world.wakes.load(Ordering::Relaxed);
     let _ = stage.cores[0].run(20);
     assert!(stage.world.wakes.load(Ordering::Relaxed) > before, "the other core sleeps on");
-    assert_eq!(stage.cores[1].run(1), Ran::Worked, "there is one for it");
+    assert_eq!(stage.cores[1].run(1), RunOutcome::Worked, "there is one for it");
 }
 
 /// A core is preempted in the middle of a slice in which it has spawned more than its ring holds. Who steals what has
@@ -241,7 +241,7 @@ fn a_stolen_overflow_is_seen_at_once() {
                 let searcher = if number == RING { next.lock().unwrap().take() } else { None };
                 if let Some(mut searcher) = searcher {
                     let before = ran.load(Ordering::Relaxed);
-                    assert_eq!(searcher.run(1), Ran::Worked, "there is one for it");
+                    assert_eq!(searcher.run(1), RunOutcome::Worked, "there is one for it");
                     helped.store(ran.load(Ordering::Relaxed) - before, Ordering::Relaxed);
                     *next.lock().unwrap() = Some(searcher);
                 }
@@ -252,13 +252,13 @@ fn a_stolen_overflow_is_seen_at_once() {
         }
         // Preempted here. The thief takes the ring, by halves, then what has overflowed, and is in a slice of that.
         while by_next.load(Ordering::Relaxed) == 0 {
-            assert_eq!(thief.lock().unwrap().run(1), Ran::Worked);
+            assert_eq!(thief.lock().unwrap().run(1), RunOutcome::Worked);
             assert!(turns.load(Ordering::Relaxed) <= RING + 1, "nobody else runs: the searcher has found none");
         }
         Resumed::Exit(atropos_kernel::Reason::NORMAL)
     });
     stage.host().spawn(&SpawnOptions::new().core(0), parent).unwrap();
-    assert_eq!(stage.cores[0].run(1), Ran::Worked);
+    assert_eq!(stage.cores[0].run(1), RunOutcome::Worked);
     assert_eq!(helped.load(Ordering::Relaxed), 1, "its first slice is one of the stolen");
     stage.cores.extend([Arc::into_inner(second).unwrap().into_inner().unwrap()]);
     stage.cores.extend(third.lock().unwrap().take());
@@ -385,7 +385,7 @@ fn who_is_claimed_and_finds_other_work_passes_the_wake_on() {
             });
             let options = if by_timer { SpawnOptions::new() } else { SpawnOptions::new().core(0) };
             let busy = stage.host().spawn(&options, busy).expect("a process").pid;
-            while stage.cores[0].run(100) == Ran::Worked {}
+            while stage.cores[0].run(100) == RunOutcome::Worked {}
             let answers = Arc::new(AtomicUsize::new(0));
             let count = answers.clone();
             let waits = does::<(), _>(move |cx: &Cx<'_, ()>| {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context as Task, Poll, Wake, Waker};
 use std::time::Duration;
 
-use atropos_kernel::{Context, Cursor, Options, Peek, Pid, Ran, Reason, Received, Search, SpawnOptions};
+use atropos_kernel::{Context, Cursor, Options, Peek, Pid, RunOutcome, Reason, Received, Search, SpawnOptions};
 
 use common::{Stage, yields};
 
@@ -218,12 +218,12 @@ fn n14_senders_in_line_wake_who_polled_them() {
         let mut all = Picky::default();
         for n in 0..6_u32 {
             let cx = &cx;
-            all = all.with(async move { cx.send_waiting(receiver, n, None).await.unwrap() });
+            all = all.with(async move { cx.send_wait(receiver, n, None).await.unwrap() });
         }
         // And some that give up.
         for n in 0..6_u32 {
             let cx = &cx;
-            all = all.with(async move { assert!(cx.send_waiting(receiver, 100 + n, Some(ms(5))).await.is_err()) });
+            all = all.with(async move { assert!(cx.send_wait(receiver, 100 + n, Some(ms(5))).await.is_err()) });
         }
         all.await;
     });
@@ -641,7 +641,7 @@ fn n7_whatever_is_ready_at_once_lets_the_others_run() {
         ("info", |cx, dead| Box::pin(async move { while cx.info(dead).await.unwrap().is_none() {} })),
         ("self info", |cx, _| Box::pin(async move { while cx.info(cx.pid()).await.unwrap().is_some() {} })),
         ("send_waiting", |cx, dead| {
-            Box::pin(async move { while cx.send_waiting(dead, 1_u32, None).await.is_err() {} })
+            Box::pin(async move { while cx.send_wait(dead, 1_u32, None).await.is_err() {} })
         }),
         ("checkpoint", |cx, _| {
             Box::pin(async move {
@@ -666,7 +666,7 @@ fn n7_whatever_is_ready_at_once_lets_the_others_run() {
         let turns = Arc::new(AtomicUsize::new(0));
         stage.host().spawn(&SpawnOptions::new(), yields(turns.clone())).unwrap();
         // Ends: with a slice that is never over it would not.
-        assert_eq!(stage.cores[0].run(100), Ran::Worked);
+        assert_eq!(stage.cores[0].run(100), RunOutcome::Worked);
         assert!(turns.load(Ordering::Relaxed) >= 40, "{what}");
         stage.host().exit(busy, Reason::KILL).unwrap();
         let _ = stage.cores[0].run(100);

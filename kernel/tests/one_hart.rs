@@ -8,7 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use atropos_kernel::{Body, Cx, Options, Pid, Ran, Reason, Received, Resumed, SpawnOptions};
+use atropos_kernel::{Body, Cx, Options, Pid, RunOutcome, Reason, Received, Resumed, SpawnOptions};
 
 use common::Stage;
 
@@ -76,14 +76,14 @@ fn the_exit_path_allocates_nothing() {
         let first = ChainLink { left: N - 1, died: died.clone(), watched: Some(target) };
         host.spawn(&SpawnOptions::new(), first).expect("room").pid
     };
-    while stage.cores[0].run(1 << 20) == Ran::Worked {}
+    while stage.cores[0].run(1 << 20) == RunOutcome::Worked {}
     assert_eq!(stage.kernel.process_count(), N + 1);
     let reason = Reason::crash("the first one");
     stage.host().exit(first, reason).expect("memory");
 
     // Links fire, monitors are given up and swept, slots and memory are freed.
     let before = ALLOCATIONS.load(Ordering::Relaxed);
-    while stage.cores[0].run(1 << 20) == Ran::Worked {}
+    while stage.cores[0].run(1 << 20) == RunOutcome::Worked {}
     let allocated = ALLOCATIONS.load(Ordering::Relaxed) - before;
 
     assert_eq!(died.load(Ordering::Relaxed), N, "each died once");

@@ -168,7 +168,7 @@ fn n09_time_is_no_reduction() {
             left -= 1;
             world.now.fetch_add(10 * MICROSECOND, Ordering::Relaxed);
             if left == 0 {
-                let Ok(atropos_kernel::Asked::Known(Some(info))) = cx.info(cx.pid()) else { panic!("it knows itself") };
+                let Ok(atropos_kernel::MaybeReady::Ready(Some(info))) = cx.info(cx.pid()) else { panic!("it knows itself") };
                 assert!((1_000..1_200).contains(&info.reductions), "{} reductions", info.reductions);
                 return Resumed::Exit(atropos_kernel::Reason::NORMAL);
             }
@@ -179,7 +179,7 @@ fn n09_time_is_no_reduction() {
     });
     let pid = stage.host().spawn(&SpawnOptions::new(), works).unwrap().pid;
     stage.settle();
-    assert_eq!(stage.host().tombstone(pid), atropos_kernel::Dead::Remembered(atropos_kernel::Reason::NORMAL));
+    assert_eq!(stage.host().tombstone(pid), atropos_kernel::Tombstone::Known(atropos_kernel::Reason::NORMAL));
     // 10 ms of work are 39 slices of 256 µs.
     let slices = slices.load(Ordering::Relaxed);
     assert!((30..60).contains(&slices), "{slices} slices");

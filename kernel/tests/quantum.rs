@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use atropos_kernel::internals::config::SLICE;
-use atropos_kernel::{Body, Cx, Options, Pid, Priority, Ran, Reason, Received, Resumed, SpawnOptions};
+use atropos_kernel::{Body, Cx, Options, Pid, Priority, RunOutcome, Reason, Received, Resumed, SpawnOptions};
 
 use common::{Stage, does, yields};
 
@@ -38,7 +38,7 @@ fn words_for_each_of(slices: usize, of: &SpawnOptions<'_>) -> usize {
     stage.host().spawn(of, never_rests(had.clone())).unwrap();
     stage.host().send(first, second).unwrap();
     while had.load(Ordering::Relaxed) < slices {
-        assert_eq!(stage.cores[0].run(1000), Ran::Worked);
+        assert_eq!(stage.cores[0].run(1000), RunOutcome::Worked);
     }
     words.load(Ordering::Relaxed) / had.load(Ordering::Relaxed)
 }

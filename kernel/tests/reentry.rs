@@ -193,7 +193,7 @@ fn a_wakers_panic_is_not_the_answerers() {
     stage.settle();
     for dies in [false, true] {
         let answer = stage.host().info(asked.pid).unwrap();
-        let atropos_kernel::Asked::Later(answer) = answer else { panic!("it has to be asked") };
+        let atropos_kernel::MaybeReady::Pending(answer) = answer else { panic!("it has to be asked") };
         let mut answer = std::pin::pin!(answer);
         let waker = Waker::from(Arc::new(Panics));
         let mut task = std::task::Context::from_waker(&waker);

@@ -9,7 +9,7 @@ use std::task::{Context as Task, Poll, Wake, Waker};
 
 use atropos_kernel::internals::life;
 use atropos_kernel::{
-    Cursor, Cx, Lost, Options, Overflow, Pid, Reason, Received, Reply, Requested, Resumed, SendError, SpawnOptions,
+    Cursor, Cx, RequestError, Options, Overflow, Pid, Reason, Received, Reply, RequestFuture, Resumed, SendError, SpawnOptions,
 };
 use common::{Stage, does};
 
@@ -57,8 +57,8 @@ fn keeper(stage: &Stage) -> (Pid, Arc<Mutex<Vec<Reply<u8>>>>) {
 }
 
 /// A process that asks another, and puts where the answer comes where the test finds it.
-fn asks(stage: &mut Stage, to: Pid) -> (Pid, Place<Requested<u8>>) {
-    let place: Place<Requested<u8>> = Arc::default();
+fn asks(stage: &mut Stage, to: Pid) -> (Pid, Place<RequestFuture<u8>>) {
+    let place: Place<RequestFuture<u8>> = Arc::default();
     let puts = place.clone();
     let pid = once(stage, move |cx: &Cx<'_, ()>| {
         *puts.lock().unwrap() = Some(cx.request(to, |reply: Reply<u8>| reply).unwrap());
@@ -67,7 +67,7 @@ fn asks(stage: &mut Stage, to: Pid) -> (Pid, Place<Requested<u8>>) {
     (pid, place)
 }
 
-fn poll(requested: &mut Requested<u8>) -> Poll<Result<u8, Lost>> {
+fn poll(requested: &mut RequestFuture<u8>) -> Poll<Result<u8, RequestError>> {
     requested.poll(&mut Task::from_waker(Waker::noop()))
 }
 
@@ -251,14 +251,14 @@ fn a_message_whose_destructor_panics_leaves_the_asker_an_answer() {
     }
     let mut stage = stage();
     let to = start(&stage, |_: &Cx<'_, Bomb>| Resumed::Wait);
-    let place: Place<Requested<u8>> = Arc::default();
+    let place: Place<RequestFuture<u8>> = Arc::default();
     let puts = place.clone();
     once(&stage, move |cx: &Cx<'_, ()>| *puts.lock().unwrap() = cx.request(to, Bomb).ok());
     stage.settle();
     stage.host().exit(to, WHY).unwrap();
     stage.settle();
     let mut requested = taken(&place);
-    assert_eq!(poll(&mut requested), Poll::Ready(Err(Lost::Down(WHY))));
+    assert_eq!(poll(&mut requested), Poll::Ready(Err(RequestError::Down(WHY))));
     drop(requested);
     assert_eq!(stage.world.lost.load(Ordering::Relaxed), 1);
     assert!(ends(stage));
@@ -271,7 +271,7 @@ fn a_death_is_told_also_where_the_request_was_moved_to() {
     let (asker, place) = asks(&mut stage, to);
     let mut requested = taken(&place);
     let (first, second) = (counting(false), counting(false));
-    let look = |requested: &mut Requested<u8>, woken: &Arc<Counting>| {
+    let look = |requested: &mut RequestFuture<u8>, woken: &Arc<Counting>| {
         requested.poll(&mut Task::from_waker(&Waker::from(woken.clone())))
     };
     assert!(look(&mut requested, &first).is_pending());
@@ -280,13 +280,13 @@ fn a_death_is_told_also_where_the_request_was_moved_to() {
     stage.settle();
     kept.lock().unwrap().clear();
     assert_eq!(first.calls.load(Ordering::Relaxed), 1);
-    assert_eq!(look(&mut requested, &first), Poll::Ready(Err(Lost::Dropped)));
+    assert_eq!(look(&mut requested, &first), Poll::Ready(Err(RequestError::ReplyDropped)));
     assert!(look(&mut requested, &first).is_pending());
     assert!(look(&mut requested, &second).is_pending());
     stage.host().exit(to, WHY).unwrap();
     stage.settle();
     assert_eq!((first.calls.load(Ordering::Relaxed), second.calls.load(Ordering::Relaxed)), (1, 1));
-    assert_eq!(look(&mut requested, &second), Poll::Ready(Err(Lost::Down(WHY))));
+    assert_eq!(look(&mut requested, &second), Poll::Ready(Err(RequestError::Down(WHY))));
     drop(requested);
     assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (1, 1), "no waker is left");
     assert!(ends(stage));
@@ -306,7 +306,7 @@ fn a_waker_that_panics_keeps_nobody_from_being_told() {
     assert_eq!(stage.world.lost.load(Ordering::Relaxed), 1);
     for (mut requested, waker) in all.into_iter().zip(&wakers) {
         assert_eq!(waker.calls.load(Ordering::Relaxed), 1);
-        assert_eq!(poll(&mut requested), Poll::Ready(Err(Lost::Down(WHY))));
+        assert_eq!(poll(&mut requested), Poll::Ready(Err(RequestError::Down(WHY))));
     }
     assert!(ends(stage));
 }
@@ -340,7 +340,7 @@ fn an_exit_comes_before_the_down_of_the_same_death() {
             die.send(()).unwrap();
             died.recv().unwrap();
             match requested.as_mut().unwrap().poll(&mut Task::from_waker(Waker::noop())) {
-                Poll::Ready(Err(Lost::Down(_))) => sees.lock().unwrap().push("DOWN"),
+                Poll::Ready(Err(RequestError::Down(_))) => sees.lock().unwrap().push("DOWN"),
                 _ => sees.lock().unwrap().push("nothing"),
             }
             assert_eq!(cx.is_dying(), !traps);
@@ -352,7 +352,7 @@ fn an_exit_comes_before_the_down_of_the_same_death() {
             Resumed::Wait
         });
         let asker = stage.host().spawn(&on(0).trap_exit(traps), asker).unwrap().pid;
-        assert_eq!(stage.cores[1].run(1), atropos_kernel::Ran::Worked);
+        assert_eq!(stage.cores[1].run(1), atropos_kernel::RunOutcome::Worked);
         _ = stage.cores[0].run(1);
         _ = stage.cores[1].run(16);
         let mut other = stage.cores.pop().unwrap();
@@ -377,7 +377,7 @@ fn a_request_to_itself() {
     // Answered by itself; and not answered, until it dies.
     for answers in [true, false] {
         let mut stage = stage();
-        let place: Place<Requested<u8>> = Arc::default();
+        let place: Place<RequestFuture<u8>> = Arc::default();
         let puts = place.clone();
         let pid = once(&stage, move |cx: &Cx<'_, Reply<u8>>| {
             let mut requested = cx.request(cx.pid(), |reply: Reply<u8>| reply).unwrap();
@@ -396,7 +396,7 @@ fn a_request_to_itself() {
         stage.settle();
         if !answers {
             let mut requested = taken(&place);
-            assert_eq!(poll(&mut requested), Poll::Ready(Err(Lost::Down(WHY))));
+            assert_eq!(poll(&mut requested), Poll::Ready(Err(RequestError::Down(WHY))));
         }
         assert!(ends(stage));
     }
@@ -405,37 +405,37 @@ fn a_request_to_itself() {
 #[test]
 fn a_full_mailbox_refuses_or_drops_a_request() {
     let ask = |stage: &mut Stage, to| {
-        let place: Place<Result<Requested<u8>, SendError<()>>> = Arc::default();
+        let place: Place<Result<RequestFuture<u8>, SendError<()>>> = Arc::default();
         let puts = place.clone();
         once(stage, move |cx: &Cx<'_, ()>| *puts.lock().unwrap() = Some(cx.request(to, |reply: Reply<u8>| reply)));
         stage.settle();
         taken(&place)
     };
-    for overflow in [Overflow::Refuse, Overflow::DropNewest, Overflow::DropOldest] {
+    for overflow in [Overflow::Reject, Overflow::DropNewest, Overflow::DropOldest] {
         let mut stage = stage();
         let options = SpawnOptions::new().mailbox_limit(1).overflow(overflow);
         let to = stage.host().spawn(&options, does(|_: &Cx<'_, Reply<u8>>| Resumed::Wait)).unwrap().pid;
         let mut first = ask(&mut stage, to).unwrap();
         let second = ask(&mut stage, to);
         let lives = match overflow {
-            Overflow::Refuse => {
+            Overflow::Reject => {
                 assert!(matches!(second, Err(SendError::Full(()))));
                 &mut first
             }
             Overflow::DropNewest => {
                 // Nobody has to ask whether the receiver is alive.
-                assert_eq!(poll(&mut second.unwrap()), Poll::Ready(Err(Lost::NoReply)));
+                assert_eq!(poll(&mut second.unwrap()), Poll::Ready(Err(RequestError::NoReply)));
                 &mut first
             }
             _ => {
-                assert_eq!(poll(&mut first), Poll::Ready(Err(Lost::NoReply)));
+                assert_eq!(poll(&mut first), Poll::Ready(Err(RequestError::NoReply)));
                 &mut second.unwrap()
             }
         };
         assert!(poll(lives).is_pending());
         stage.host().exit(to, WHY).unwrap();
         stage.settle();
-        assert_eq!(poll(lives), Poll::Ready(Err(Lost::Down(WHY))));
+        assert_eq!(poll(lives), Poll::Ready(Err(RequestError::Down(WHY))));
     }
 }
 
@@ -447,7 +447,7 @@ fn who_only_searches_its_mailbox_lets_go_as_well() {
         Resumed::Wait
     });
     let (_, place) = asks(&mut stage, to);
-    assert_eq!(poll(&mut taken(&place)), Poll::Ready(Err(Lost::NoReply)), "nobody has to ask whether it is alive");
+    assert_eq!(poll(&mut taken(&place)), Poll::Ready(Err(RequestError::NoReply)), "nobody has to ask whether it is alive");
 }
 
 #[test]
@@ -474,13 +474,13 @@ fn thousands_are_open_and_answered_in_any_order() {
     let polled: Vec<_> = all.iter_mut().map(poll).collect();
     assert_eq!(polled.iter().filter(|polled| **polled == Poll::Ready(Ok(1))).count(), MANY.div_ceil(3));
     assert_eq!(polled.iter().filter(|polled| polled.is_pending()).count(), open.len() + MANY / 10);
-    let lost = |polled: &Poll<_>| matches!(polled, Poll::Ready(Err(Lost::Dropped | Lost::NoReply)));
+    let lost = |polled: &Poll<_>| matches!(polled, Poll::Ready(Err(RequestError::ReplyDropped | RequestError::NoReply)));
     assert_eq!(polled.iter().filter(|polled| lost(polled)).count(), MANY.div_ceil(3));
     stage.host().exit(to, WHY).unwrap();
     stage.settle();
     for (requested, polled) in all.iter_mut().zip(&polled) {
         if polled.is_pending() {
-            assert_eq!(poll(requested), Poll::Ready(Err(Lost::Down(WHY))));
+            assert_eq!(poll(requested), Poll::Ready(Err(RequestError::Down(WHY))));
         }
     }
     drop((all, open));

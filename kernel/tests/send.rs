@@ -7,8 +7,8 @@ use std::marker::PhantomData;
 
 use atropos_kernel::reclaim::{Domain, Guard, Participant};
 use atropos_kernel::{
-    Address, Container, Context, Core, Cx, Ended, ExitQueue, ExitWatch, Fired, Host, InLine, Kernel, Name, Pid,
-    PreparedWatch, Reason, Received, Replied, Reply, Requested, SendError, Waiting,
+    Address, PanicScope, Context, Core, Cx, ExitInfo, ExitQueue, ExitWatch, FiredWatch, Host, SendReservation, Kernel, Name, Pid,
+    PreparedWatch, Reason, Received, ReplyFuture, Reply, RequestFuture, SendError, QueryFuture,
 };
 
 fn is_send<T: ?Sized + Send>() {}
@@ -32,21 +32,21 @@ type Stays = PhantomData<*const ()>;
 fn n01_what_a_process_has_goes_where_its_body_goes() {
     is_send::<Context<u8>>();
     is_sync::<Context<u8>>();
-    is_send::<Container<u8>>();
+    is_send::<PanicScope<u8>>();
     is_send::<Address<Stays>>();
     is_send::<Reply<u8>>();
-    is_send::<Replied<u8>>();
-    is_send::<Requested<u8>>();
-    is_send::<InLine>();
-    is_send::<Waiting>();
+    is_send::<ReplyFuture<u8>>();
+    is_send::<RequestFuture<u8>>();
+    is_send::<SendReservation>();
+    is_send::<QueryFuture>();
     is_send::<Reason>();
     is_send::<Name>();
     is_send::<Received<u8>>();
-    is_send::<(PreparedWatch, ExitWatch, Fired, Ended, ExitQueue)>();
-    is_sync::<(ExitWatch, Fired, Name, Reason)>();
+    is_send::<(PreparedWatch, ExitWatch, FiredWatch, ExitInfo, ExitQueue)>();
+    is_sync::<(ExitWatch, FiredWatch, Name, Reason)>();
     is_send::<SendError<u8>>();
     // A message that stays makes what holds it stay.
-    is_not!(Send: Reply<Stays>, Replied<Stays>, Requested<Stays>, Received<Stays>, SendError<Stays>);
+    is_not!(Send: Reply<Stays>, ReplyFuture<Stays>, RequestFuture<Stays>, Received<Stays>, SendError<Stays>);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context as TaskContext, Wake, Waker};
 use std::time::Duration;
 
-use atropos_kernel::{Context, Core, Cx, Dest, Host, Options, Pid, Ran, Reason, Resumed, SpawnOptions};
+use atropos_kernel::{Context, Core, Cx, SendTarget, Host, Options, Pid, RunOutcome, Reason, Resumed, SpawnOptions};
 
 use common::{Stage, Stepped, does, yields};
 
@@ -34,7 +34,7 @@ fn blocks(world: &Stepped, others: &Others, milliseconds: u64) {
         for core in &mut *others.lock().unwrap() {
             // As a driver does that runs them until they are idle.
             for _ in 0..20 {
-                if core.run(16) != Ran::Worked {
+                if core.run(16) != RunOutcome::Worked {
                     break;
                 }
             }
@@ -98,7 +98,7 @@ fn n10_the_timers_of_a_stuck_core_are_fired() {
             stage.host().spawn(&SpawnOptions::new(), does(sleeper)).unwrap();
         }
         // All of them begin on core 0.
-        while stage.cores[0].run(64) == Ran::Worked {}
+        while stage.cores[0].run(64) == RunOutcome::Worked {}
         if busy {
             // Not pinned: those would take turns with all the sleepers, a slice for each of them.
             let world = stage.world.clone();
@@ -164,7 +164,7 @@ fn n10_a_core_that_drops_a_timers_message_is_looked_after() {
     let mut message = Some(Blocks(stage.world.clone(), others.clone(), counters.clone()));
     let starts = does(move |cx: &Cx<'_, ()>| {
         if let Some(message) = message.take() {
-            cx.send_after(Dest::Name("nobody"), Duration::from_millis(1), message).unwrap();
+            cx.send_after(SendTarget::Name("nobody"), Duration::from_millis(1), message).unwrap();
             cx.send_after(target, Duration::from_millis(5), ()).unwrap();
         }
         Resumed::Wait
@@ -189,12 +189,12 @@ fn n10_a_rescuer_that_drops_a_timers_message_is_looked_after() {
         Resumed::Wait
     });
     stage.host().spawn(&SpawnOptions::new().core(1), starts).unwrap();
-    while stage.cores[1].run(64) == Ran::Worked {}
+    while stage.cores[1].run(64) == RunOutcome::Worked {}
     let world = stage.world.clone();
     let mut message = Some(Blocks(world.clone(), third.clone(), counters.clone()));
     let mut stage = runs_stuck(stage, move |cx, others| {
         if let Some(message) = message.take() {
-            cx.send_after(Dest::Name("nobody"), Duration::from_millis(1), message).unwrap();
+            cx.send_after(SendTarget::Name("nobody"), Duration::from_millis(1), message).unwrap();
             blocks(&world, others, 4);
         }
         Resumed::Wait
@@ -212,7 +212,7 @@ fn n10_what_the_body_did_before_it_blocked_is_done() {
     let [told, woken, ran] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
     let target = stage.host().spawn(&SpawnOptions::new(), does(counts(told.clone()))).unwrap().pid;
     let next = stage.host().spawn(&SpawnOptions::new(), does(counts(woken.clone()))).unwrap().pid;
-    while stage.cores[0].run(64) == Ran::Worked {}
+    while stage.cores[0].run(64) == RunOutcome::Worked {}
     let (world, mut begun) = (stage.world.clone(), false);
     let (has_told, has_woken, has_run) = (told.clone(), woken.clone(), ran.clone());
     let mut stage = runs_stuck(stage, move |cx, others| {
@@ -300,7 +300,7 @@ fn n10_several_are_stuck() {
         let sleeper = sleeps(stage.world.clone(), 10, latest.clone(), times.clone());
         stage.host().spawn(&SpawnOptions::new(), does(sleeper)).unwrap();
     }
-    while stage.cores[0].run(64) == Ran::Worked {}
+    while stage.cores[0].run(64) == RunOutcome::Worked {}
     let second: Others = Arc::new(Mutex::new(stage.cores.drain(2..).collect()));
     let (world, rest, slept) = (stage.world.clone(), second.clone(), times.clone());
     let mut ran = false;
@@ -333,7 +333,7 @@ fn n10_the_pinned_wait() {
     let mut stage = stage(2);
     let told = Arc::new(AtomicUsize::new(0));
     let pinned = stage.host().spawn(&SpawnOptions::new().core(0), does(counts(told.clone()))).unwrap().pid;
-    while stage.cores[0].run(64) == Ran::Worked {}
+    while stage.cores[0].run(64) == RunOutcome::Worked {}
     let (world, has_told, mut ran) = (stage.world.clone(), told.clone(), false);
     let mut stage = runs_stuck(stage, move |cx, others| {
         if !std::mem::replace(&mut ran, true) {
@@ -355,20 +355,20 @@ fn n10_the_watch_is_one_cores_and_ends() {
     let mut stage = stage(3);
     let at_work = SpawnOptions::new().core(1);
     stage.host().spawn(&at_work, yields(Arc::default())).unwrap();
-    let idle = |ran: Ran| matches!(ran, Ran::Idle { until: None });
-    let watches = |ran: Ran| matches!(ran, Ran::Idle { until: Some(_) });
-    assert_eq!(stage.cores[1].run(1), Ran::Worked);
+    let idle = |ran: RunOutcome| matches!(ran, RunOutcome::Idle { until: None });
+    let watches = |ran: RunOutcome| matches!(ran, RunOutcome::Idle { until: Some(_) });
+    assert_eq!(stage.cores[1].run(1), RunOutcome::Worked);
     assert!(watches(stage.cores[0].run(1)), "the first that falls asleep watches");
     assert!(idle(stage.cores[2].run(1)), "and only one");
     let host = stage.host();
     let pids: Vec<Pid> = host.processes().collect();
     assert!(pids.into_iter().all(|pid| host.exit(pid, Reason::KILL) == Ok(true)));
     drop(host);
-    assert_eq!(stage.cores[1].run(1), Ran::Worked, "it dies");
+    assert_eq!(stage.cores[1].run(1), RunOutcome::Worked, "it dies");
     assert!(idle(stage.cores[1].run(1)));
     let mut looks = 0;
     loop {
-        let Ran::Idle { until } = stage.cores[0].run(1) else { panic!("there is nothing to do") };
+        let RunOutcome::Idle { until } = stage.cores[0].run(1) else { panic!("there is nothing to do") };
         let Some(until) = until else { break };
         stage.world.now.store(until, Ordering::Relaxed);
         looks += 1;
@@ -377,7 +377,7 @@ fn n10_the_watch_is_one_cores_and_ends() {
     let wakes = stage.world.wakes.load(Ordering::Relaxed);
     stage.host().spawn(&at_work, yields(Arc::default())).unwrap();
     assert!(!stage.kernel.is_idle(1), "it is woken");
-    assert_eq!(stage.cores[1].run(1), Ran::Worked);
+    assert_eq!(stage.cores[1].run(1), RunOutcome::Worked);
     assert_eq!(stage.world.wakes.load(Ordering::Relaxed), wakes + 2, "and one for the watch");
     let watcher = [0, 2].into_iter().find(|core| !stage.kernel.is_idle(*core)).expect("it is claimed");
     assert!(watches(stage.cores[watcher].run(1)));
@@ -388,14 +388,14 @@ fn n10_the_watch_is_one_cores_and_ends() {
 fn n10_the_watch_outlives_the_core_that_has_it() {
     let mut stage = stage(3);
     stage.host().spawn(&SpawnOptions::new().core(1), yields(Arc::default())).unwrap();
-    assert_eq!(stage.cores[1].run(1), Ran::Worked);
-    assert!(matches!(stage.cores[2].run(1), Ran::Idle { until: Some(_) }), "it has the watch");
-    assert_eq!(stage.cores[0].run(1), Ran::Idle { until: None });
+    assert_eq!(stage.cores[1].run(1), RunOutcome::Worked);
+    assert!(matches!(stage.cores[2].run(1), RunOutcome::Idle { until: Some(_) }), "it has the watch");
+    assert_eq!(stage.cores[0].run(1), RunOutcome::Idle { until: None });
     let wakes = stage.world.wakes.load(Ordering::Relaxed);
     drop(stage.cores.pop());
     assert!(!stage.kernel.is_idle(0), "it is claimed");
     assert_eq!(stage.world.wakes.load(Ordering::Relaxed), wakes + 1, "and woken");
-    assert!(matches!(stage.cores[0].run(1), Ran::Idle { until: Some(_) }), "and has the watch");
+    assert!(matches!(stage.cores[0].run(1), RunOutcome::Idle { until: Some(_) }), "and has the watch");
 }
 
 /// A waker that a dead process's leaked future has left, whose destructor blocks: it is foreign, and the core has left its private
@@ -424,7 +424,7 @@ fn n10_the_destructor_of_the_last_waker_blocks() {
         let sleeper = sleeps(stage.world.clone(), 10, Arc::default(), times.clone());
         stage.host().spawn(&SpawnOptions::new(), does(sleeper)).unwrap();
     }
-    while stage.cores[0].run(64) == Ran::Worked {}
+    while stage.cores[0].run(64) == RunOutcome::Worked {}
     let others: Others = Arc::new(Mutex::new(stage.cores.drain(1..).collect()));
     let blocks = Blocks { world: stage.world.clone(), others: others.clone(), times, seen: seen.clone() };
     let leaks = async move |cx: Context<()>| {

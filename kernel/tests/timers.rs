@@ -202,7 +202,7 @@ fn n21_an_alarm_is_its_process_s_own() {
 fn n21_a_timer_on_its_way() {
     let mut stage = stage(1);
     let (caller, heard) = process(&mut stage, 0, |_| {});
-    let start = |stage: &Stage| stage.host().behalf(caller, |behalf| behalf.send_after(caller, SECOND, 7_u8)).unwrap();
+    let start = |stage: &Stage| stage.host().act_as(caller, |behalf| behalf.send_after(caller, SECOND, 7_u8)).unwrap();
     let (cancelled, comes) = (start(&stage), start(&stage));
     assert_eq!(stage.host().read_timer(cancelled), Some(SECOND));
     assert_eq!(stage.host().cancel_timer(cancelled), Some(SECOND));
@@ -213,7 +213,7 @@ fn n21_a_timer_on_its_way() {
     assert_eq!(*heard.lock().unwrap(), [7]);
     // One whose process dies before it has it, after it was cancelled.
     let (caller, _) = process(&mut stage, 0, |_| {});
-    let start = |stage: &Stage| stage.host().behalf(caller, |behalf| behalf.send_after(caller, SECOND, 7_u8)).unwrap();
+    let start = |stage: &Stage| stage.host().act_as(caller, |behalf| behalf.send_after(caller, SECOND, 7_u8)).unwrap();
     let (cancelled, dies) = (start(&stage), start(&stage));
     stage.host().cancel_timer(cancelled).unwrap();
     stage.host().exit(caller, Reason::KILL).unwrap();

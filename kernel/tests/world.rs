@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use atropos_kernel::reclaim::Domain;
-use atropos_kernel::world::{Here, World};
-use atropos_kernel::{Context, Core, Host, Kernel, Options, Ran, Reason, SpawnOptions};
+use atropos_kernel::world::{CurrentSlot, Platform};
+use atropos_kernel::{Context, Core, Host, Kernel, Options, RunOutcome, Reason, SpawnOptions};
 
 thread_local! {
-    static HERE: Here = const { Cell::new(std::ptr::null()) };
+    static HERE: CurrentSlot = const { Cell::new(std::ptr::null()) };
 }
 
-fn here() -> *const Here {
+fn here() -> *const CurrentSlot {
     HERE.with(std::ptr::from_ref)
 }
 
@@ -38,16 +38,16 @@ enum How {
 
 struct Wrong(How);
 
-// SAFETY: `here` is a thread-local. `contain` breaks its contract, in every way that needs no `unsafe`.
-unsafe impl World for Wrong {
+// SAFETY: `here` is a thread-local. `catch_panic` breaks its contract, in every way that needs no `unsafe`.
+unsafe impl Platform for Wrong {
     fn now(&self) -> u64 {
         0
     }
     fn wake(&self, _: usize) {}
-    fn here(&self) -> fn() -> *const Here {
+    fn here(&self) -> fn() -> *const CurrentSlot {
         here
     }
-    fn contain(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
+    fn catch_panic(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
         let mut caught = || catch_unwind(AssertUnwindSafe(&mut *code)).map_err(|_| Reason::crash("a panic"));
         match self.0 {
             How::Twice => caught().and(caught()),
@@ -104,7 +104,7 @@ fn live_in(how: How) -> usize {
     for _ in 0..20 {
         // Of a world that contains nothing the kernel may complain.
         let _ = catch_unwind(AssertUnwindSafe(|| {
-            let _: Ran = core.run(10);
+            let _: RunOutcome = core.run(10);
         }));
     }
     let host = Host::new(&kernel, &participant);
@@ -114,7 +114,7 @@ fn live_in(how: How) -> usize {
     drop(host);
     for _ in 0..20 {
         let _ = catch_unwind(AssertUnwindSafe(|| {
-            let _: Ran = core.run(10);
+            let _: RunOutcome = core.run(10);
         }));
     }
     let _ = catch_unwind(AssertUnwindSafe(|| drop(core)));

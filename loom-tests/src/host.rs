@@ -19,18 +19,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Wake;
 
-use atropos_kernel::reclaim::basket::Basket;
+use atropos_kernel::reclaim::basket::ReturnQueue;
 use atropos_kernel::reclaim::{Domain, Limbo, Participant, Pool, Retired};
-use atropos_kernel::world::{Here, World};
+use atropos_kernel::world::{CurrentSlot, Platform};
 use atropos_kernel::{Body, Core, Cx, Host, Kernel, Limits, Options, Pid, Resumed, SpawnOptions};
 use loom::cell::UnsafeCell;
 
 loom::thread_local! {
-    static HERE: Here = Cell::new(std::ptr::null());
+    static HERE: CurrentSlot = Cell::new(std::ptr::null());
 }
 
 /// Where this thread of the model notes what it runs: loom's thread-local.
-pub fn here() -> *const Here {
+pub fn here() -> *const CurrentSlot {
     HERE.with(std::ptr::from_ref)
 }
 
@@ -43,7 +43,7 @@ pub struct Still {
 }
 
 // SAFETY: `here` is loom's thread-local.
-unsafe impl World for Still {
+unsafe impl Platform for Still {
     fn now(&self) -> u64 {
         self.now.load(Ordering::Relaxed)
     }
@@ -53,7 +53,7 @@ unsafe impl World for Still {
     fn wake(&self, _: usize) {
         self.wakes.fetch_add(1, Ordering::Relaxed);
     }
-    fn here(&self) -> fn() -> *const Here {
+    fn here(&self) -> fn() -> *const CurrentSlot {
         here
     }
 }
@@ -314,7 +314,7 @@ impl Mortal {
     }
 
     /// Retires them and hands them on, to come back in a basket if there is one.
-    pub fn retire_all(mortals: &[Arc<Self>], participant: &Participant, basket: Option<&Arc<Basket>>) {
+    pub fn retire_all(mortals: &[Arc<Self>], participant: &Participant, basket: Option<&Arc<ReturnQueue>>) {
         let mut limbo = Limbo::new();
         for mortal in mortals {
             // SAFETY: once, when nobody who pins from now on can reach it: what the model is about.

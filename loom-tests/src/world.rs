@@ -25,7 +25,7 @@ use std::task::{Context, Poll, Waker};
 
 use atropos_kernel::reclaim::Participant;
 use atropos_kernel::{
-    Asked, Core, Cx, Dead, Host, Kernel, Limits, Options, Pid, Ran, Reason, Resumed, Said, SpawnOptions,
+    MaybeReady, Core, Cx, Tombstone, Host, Kernel, Limits, Options, Pid, RunOutcome, Reason, Resumed, QueryReply, SpawnOptions,
 };
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
@@ -204,7 +204,7 @@ impl Stage {
 
     /// Runs a core for so many slices, while nobody else does anything.
     pub fn run(&mut self, core: usize, slices: u32) {
-        assert_eq!(self.cores[core].run(slices), Ran::Worked, "there are so many slices to run");
+        assert_eq!(self.cores[core].run(slices), RunOutcome::Worked, "there are so many slices to run");
     }
 
     /// Lets the cores run at the same time, each so many slices if there are so many: core 0 in this thread, the others in theirs.
@@ -255,7 +255,7 @@ impl Stage {
     pub fn settle(&mut self) {
         for _ in 0..8 {
             for core in &mut self.cores {
-                assert_ne!(core.run(100), Ran::Worked, "the processes of a model come to an end");
+                assert_ne!(core.run(100), RunOutcome::Worked, "the processes of a model come to an end");
             }
             if self.kernel.is_quiescent() {
                 return;
@@ -271,17 +271,17 @@ impl Stage {
             return None;
         }
         match host.tombstone(pid) {
-            Dead::Remembered(reason) => Some(reason),
+            Tombstone::Known(reason) => Some(reason),
             other => panic!("the slot has not been used again: {other:?}"),
         }
     }
 
     /// With whom a process says it is linked. Nobody else does anything.
     pub fn links(&mut self, pid: Pid) -> Vec<Pid> {
-        let Ok(Asked::Later(waiting)) = self.host().info(pid) else { panic!("it lives, and is asked") };
+        let Ok(MaybeReady::Pending(waiting)) = self.host().info(pid) else { panic!("it lives, and is asked") };
         self.settle();
         match pin!(waiting).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Said::Info(info)) => info.links,
+            Poll::Ready(QueryReply::Info(info)) => info.links,
             other => panic!("it has answered: {other:?}"),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering as Plain};
 use std::sync::{Arc, Mutex};
 
 use atropos_kernel::{
-    Alias, AliasMode, Cx, Dest, Host, Kernel, Limits, Options, Pid, Reason, Received, Resumed, SpawnOptions,
+    Alias, AliasMode, Cx, SendTarget, Host, Kernel, Limits, Options, Pid, Reason, Received, Resumed, SpawnOptions,
 };
 use atropos_loom::host::{Canary, Outcomes, body, core, member, spawn, with};
 use atropos_loom::{model, mutant};
@@ -206,7 +206,7 @@ fn reply_or_down(outcomes: &Outcomes) {
         &kernel,
         &mut core,
         move |cx| {
-            let monitor = cx.monitor_with(Dest::Pid(target), Some(AliasMode::ReplyDemonitor)).unwrap();
+            let monitor = cx.monitor_with(SendTarget::Pid(target), Some(AliasMode::ReplyDemonitor)).unwrap();
             Alias::new(cx.pid(), monitor)
         },
         move |cx, _| {

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
-use atropos_kernel::internals::reply::{NoReply, Orders, Real, Replied, reply_with};
+use atropos_kernel::internals::reply::{NoReply, Orders, Shipped, ReplyFuture, reply_with};
 use atropos_loom::host::{Canary, Woken};
 use atropos_loom::mutant;
 use atropos_loom::world::explore;
 use loom::sync::atomic::AtomicBool;
 use loom::thread;
 
-fn poll<O: Orders>(replied: &mut Replied<Canary, O>, woken: &Arc<Woken>) -> Poll<Result<Canary, NoReply>> {
+fn poll<O: Orders>(replied: &mut ReplyFuture<Canary, O>, woken: &Arc<Woken>) -> Poll<Result<Canary, NoReply>> {
     let waker = Waker::from(woken.clone());
     Pin::new(replied).poll(&mut Context::from_waker(&waker))
 }
@@ -81,7 +81,7 @@ fn asked<O: Orders>(looks: usize, answers: bool) -> &'static str {
 
 /// Who waits is woken, and finds the answer.
 fn waits() -> &'static str {
-    let (give, mut wait) = reply_with::<Canary, Real>().unwrap();
+    let (give, mut wait) = reply_with::<Canary, Shipped>().unwrap();
     let (answer, _) = Canary::new();
     let (woken, _) = Woken::new();
     let answerer = thread::spawn(move || assert!(give.try_send(answer).is_ok(), "it waits"));
@@ -105,13 +105,13 @@ fn waits() -> &'static str {
 
 #[test]
 fn protocol() {
-    explore("answer: answer || let go", None, &["came back", "dropped"], || asked::<Real>(0, true));
-    explore("answer: answer || look, let go", Some(5), &["came back", "dropped", "taken"], || asked::<Real>(1, true));
+    explore("answer: answer || let go", None, &["came back", "dropped"], || asked::<Shipped>(0, true));
+    explore("answer: answer || look, let go", Some(5), &["came back", "dropped", "taken"], || asked::<Shipped>(1, true));
     explore("answer: answer || look twice, let go", Some(4), &["came back", "dropped", "taken"], || {
-        asked::<Real>(2, true)
+        asked::<Shipped>(2, true)
     });
     explore("answer: no answer || look, let go", Some(5), &["not waited for", "there will be none"], || {
-        asked::<Real>(1, false)
+        asked::<Shipped>(1, false)
     });
     explore("answer: answer || wait", None, &["at once", "woken"], waits);
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
-use atropos_kernel::internals::reply::arrivals::{Arrivals, Orders, Real};
+use atropos_kernel::internals::reply::arrivals::{CompletionOrder, Orders, Shipped};
 use atropos_loom::host::Outcomes;
 use atropos_loom::mutant;
 use loom::cell::UnsafeCell;
@@ -38,8 +38,8 @@ unsafe impl Sync for Answer {}
 
 /// Two answers come while their gatherer looks: where it finds a place it finds the answer.
 fn come_or_look<O: Orders>(outcomes: &Outcomes) {
-    let (row, (_, waker)) = (Arrivals::new(), gatherer());
-    let answers = [(); 2].map(|()| (row.expect_by::<O>(&waker), Arc::new(Answer(UnsafeCell::new(0)))));
+    let (row, (_, waker)) = (CompletionOrder::new(), gatherer());
+    let answers = [(); 2].map(|()| (row.ticket_by::<O>(&waker), Arc::new(Answer(UnsafeCell::new(0)))));
     let come = answers.each_ref().map(|(arrival, answer)| {
         let (waker, answer) = (arrival.waker(), answer.clone());
         thread::spawn(move || {
@@ -63,8 +63,8 @@ fn come_or_look<O: Orders>(outcomes: &Outcomes) {
 
 /// Two answers come: who has been woken by so many finds so many places.
 fn come_or_be_woken<O: Orders>(outcomes: &Outcomes) {
-    let (row, (calls, waker)) = (Arrivals::new(), gatherer());
-    let arrivals = [(); 2].map(|()| row.expect_by::<O>(&waker));
+    let (row, (calls, waker)) = (CompletionOrder::new(), gatherer());
+    let arrivals = [(); 2].map(|()| row.ticket_by::<O>(&waker));
     let come = arrivals.each_ref().map(|arrival| {
         let waker = arrival.waker();
         thread::spawn(move || waker.wake())
@@ -79,8 +79,8 @@ fn come_or_be_woken<O: Orders>(outcomes: &Outcomes) {
 
 /// One answer is there before the other, which comes in another thread: it is before it in the row.
 fn one_then_the_other(outcomes: &Outcomes) {
-    let (row, (_, waker)) = (Arrivals::new(), gatherer());
-    let [one, other] = [(); 2].map(|()| row.expect_by::<Real>(&waker));
+    let (row, (_, waker)) = (CompletionOrder::new(), gatherer());
+    let [one, other] = [(); 2].map(|()| row.ticket_by::<Shipped>(&waker));
     let there = Arc::new(AtomicUsize::new(0));
     let (first, tells) = (one.waker(), there.clone());
     let comes = thread::spawn(move || {
@@ -97,8 +97,8 @@ fn one_then_the_other(outcomes: &Outcomes) {
 
 /// An answer's waker is called twice at the same time: it has one place, and keeps it.
 fn twice<O: Orders>(outcomes: &Outcomes) {
-    let (row, (_, waker)) = (Arrivals::new(), gatherer());
-    let arrival = row.expect_by::<O>(&waker);
+    let (row, (_, waker)) = (CompletionOrder::new(), gatherer());
+    let arrival = row.ticket_by::<O>(&waker);
     let again = arrival.waker();
     let other = thread::spawn(move || again.wake());
     arrival.waker().wake();
@@ -127,10 +127,10 @@ impl Orders for PassesOnFirst {
 
 #[test]
 fn protocol() {
-    Outcomes::model("arrivals: come, come, look", Some(4), 3, come_or_look::<Real>);
-    Outcomes::model("arrivals: come, come, be woken", Some(3), 3, come_or_be_woken::<Real>);
+    Outcomes::model("arrivals: come, come, look", Some(4), 3, come_or_look::<Shipped>);
+    Outcomes::model("arrivals: come, come, be woken", Some(3), 3, come_or_be_woken::<Shipped>);
     Outcomes::model("arrivals: one, then the other", None, 2, one_then_the_other);
-    Outcomes::model("arrivals: one comes twice", None, 2, twice::<Real>);
+    Outcomes::model("arrivals: one comes twice", None, 2, twice::<Shipped>);
 }
 
 #[test]

@@ -2,14 +2,14 @@
 //! hears once, whoever else kills it or sends to it at the same moment; and who unlinks is not killed by the link.
 #![cfg(loom)]
 
-use atropos_kernel::{Asked, Cx, Pid, Reason, Resumed, SpawnOptions};
+use atropos_kernel::{MaybeReady, Cx, Pid, Reason, Resumed, SpawnOptions};
 use atropos_loom::host::body;
 use atropos_loom::mutant;
 use atropos_loom::seen::{Event, Log};
 use atropos_loom::world::{Known, Mutation, Stage, act, explore, waits};
 
 const TOLD: Reason = Reason::SHUTDOWN;
-const WHY: Reason = Reason::LOST;
+const WHY: Reason = Reason::OUT_OF_MEMORY;
 
 /// A parent stops its child, which sleeps, at once, while the host kills it.
 fn stopped_or_killed() -> &'static str {
@@ -19,7 +19,7 @@ fn stopped_or_killed() -> &'static str {
     let spawns = move |cx: &Cx<'_, u8>| {
         born.set(cx.spawn(&SpawnOptions::new().core(0).supervised(), body(waits)).unwrap().pid);
     };
-    stage.start(0, act(&log, spawns, move |cx| assert_eq!(cx.exit_at_once(told.get().unwrap(), TOLD), Ok(()))));
+    stage.start(0, act(&log, spawns, move |cx| assert_eq!(cx.exit_inline(told.get().unwrap(), TOLD), Ok(()))));
     // The parent, its child, and the parent may be resumed.
     stage.run(0, 2);
     let child = child.get().unwrap();
@@ -45,7 +45,7 @@ fn stopped_and_traps(mutation: Option<Mutation>) -> &'static str {
         looks.look(cx);
         Resumed::Wait
     });
-    let sender = stage.start(0, act(&Log::new(), |_| {}, move |cx| assert_eq!(cx.exit_at_once(target, TOLD), Ok(()))));
+    let sender = stage.start(0, act(&Log::new(), |_| {}, move |cx| assert_eq!(cx.exit_inline(target, TOLD), Ok(()))));
     stage.run(0, 2);
     if mutation.is_none() {
         stage.race_host(&[1], move |host| assert!(host.send(target, 7_u8).is_ok()));
@@ -86,8 +86,8 @@ fn doomed(mutation: Option<Mutation>) -> &'static str {
     };
     let stops = move |cx: &Cx<'_, u8>| {
         let child = told.get().unwrap();
-        assert_eq!(cx.exit_at_once(child, TOLD), Ok(()));
-        if let Ok(Asked::Known(alive)) = cx.is_alive(child) {
+        assert_eq!(cx.exit_inline(child, TOLD), Ok(()));
+        if let Ok(MaybeReady::Ready(alive)) = cx.is_alive(child) {
             said.set(alive);
         }
     };

@@ -173,7 +173,7 @@ fn two_ends(traps: bool, mutation: Option<Mutation>) -> &'static str {
         &mut stage,
         &[
             Role { core: 0, links: &[], traps: true, ends: Some(WHY) },
-            Role { core: 1, links: &[0], traps: true, ends: Some(Reason::LOST) },
+            Role { core: 1, links: &[0], traps: true, ends: Some(Reason::OUT_OF_MEMORY) },
             Role { core: 2, links: &[0, 1], traps, ends: None },
         ],
     );
@@ -181,17 +181,17 @@ fn two_ends(traps: bool, mutation: Option<Mutation>) -> &'static str {
     stage.settle();
     let [a, b, c] = &members[..] else { unreachable!("three") };
     a.assert_died_of(&stage, &WHY);
-    b.assert_died_of(&stage, &Reason::LOST);
+    b.assert_died_of(&stage, &Reason::OUT_OF_MEMORY);
     let outcome = if traps {
         c.assert_lives(&stage);
-        assert_eq!((c.log.exits(a.pid()), c.log.exits(b.pid())), (vec![WHY], vec![Reason::LOST]));
+        assert_eq!((c.log.exits(a.pid()), c.log.exits(b.pid())), (vec![WHY], vec![Reason::OUT_OF_MEMORY]));
         "hears of both"
     } else {
         assert_eq!(c.deaths.all.load(Ordering::Relaxed), 1, "it died once");
         assert_eq!(stage.kernel.nodes_used(), 0, "with all of them the links are gone");
         match stage.died_of(c.pid()) {
             Some(why) if why == WHY => "of the first's",
-            Some(why) if why == Reason::LOST => "of the second's",
+            Some(why) if why == Reason::OUT_OF_MEMORY => "of the second's",
             other => panic!("it died of one of them: {other:?}"),
         }
     };

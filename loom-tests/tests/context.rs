@@ -18,15 +18,15 @@ use loom::thread;
 
 /// Counts its drops. In the reason of a death it is the slot's, and the process's until the table lets go of the memory (P6).
 #[derive(Debug)]
-struct Counted(Arc<AtomicUsize>);
+struct BudgetPermit(Arc<AtomicUsize>);
 
-impl PartialEq for Counted {
+impl PartialEq for BudgetPermit {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
-impl Drop for Counted {
+impl Drop for BudgetPermit {
     fn drop(&mut self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -39,7 +39,7 @@ type Left = Arc<Mutex<(Option<Context<()>>, Option<Waker>)>>;
 fn process(kernel: &Arc<Kernel>, core: &mut Core, keeps: bool) -> (Pid, Left, Arc<AtomicUsize>) {
     let ours = member(kernel);
     let (left, drops) = (Left::default(), Arc::new(AtomicUsize::new(0)));
-    let (place, why) = (left.clone(), Counted(drops.clone()));
+    let (place, why) = (left.clone(), BudgetPermit(drops.clone()));
     let body = move |cx: Context<()>| {
         let (mut cx, mut why, mut first) = (Some(cx), Some(why), true);
         poll_fn(move |_| {

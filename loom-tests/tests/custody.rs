@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use atropos_kernel::internals::custody::{Barrier, Custody, Real, Steps};
+use atropos_kernel::internals::custody::{Barrier, Custody, Shipped, Steps};
 use atropos_kernel::internals::mutate::Mutation;
 use atropos_kernel::{
-    Asked, Core, Cx, Host, Kernel, Limits, Options, Pid, Ran, Reason, Received, Resumed, SpawnOptions,
+    MaybeReady, Core, Cx, Host, Kernel, Limits, Options, Pid, RunOutcome, Reason, Received, Resumed, SpawnOptions,
 };
 use atropos_loom::host::{Canary, Outcomes, Still, body, core, member, rescuing};
 use atropos_loom::mutant;
@@ -155,8 +155,8 @@ fn stuck(outcomes: &Outcomes, what: Does) {
             timer = canary.take().map(|canary| cx.send_after(cx.pid(), after, canary).unwrap());
         }
         // It sees the slice, and that it lasts.
-        assert_ne!(core.run(1), Ran::Worked);
-        assert_ne!(core.run(1), Ran::Worked);
+        assert_ne!(core.run(1), RunOutcome::Worked);
+        assert_ne!(core.run(1), RunOutcome::Worked);
         stands.pass(2 * AFTER);
         let rescues = thread::spawn(move || {
             let _ = core.run(1);
@@ -222,19 +222,19 @@ fn cancelled_ahead(mutation: Option<Mutation>) {
         let (ours, timer) = thread::spawn(move || {
             let ours = member(&theirs);
             let timer = Host::new(&theirs, &ours)
-                .behalf(pid, |behalf| behalf.send_after(pid, Duration::from_nanos(TICKS), canary).unwrap());
+                .act_as(pid, |behalf| behalf.send_after(pid, Duration::from_nanos(TICKS), canary).unwrap());
             (ours, timer)
         })
         .join()
         .unwrap();
         // It sees the slice, and that it lasts.
-        assert_ne!(core.run(1), Ran::Worked);
-        assert_ne!(core.run(1), Ran::Worked);
+        assert_ne!(core.run(1), RunOutcome::Worked);
+        assert_ne!(core.run(1), RunOutcome::Worked);
         stands.pass(2 * AFTER);
         let theirs = in_body.clone();
         let rescues = thread::spawn(move || {
-            let cancelled = Host::new(&theirs, &ours).behalf(pid, |behalf| behalf.cancel_timer(timer).unwrap());
-            assert!(matches!(cancelled, Asked::Known(Some(_))), "it is still to come");
+            let cancelled = Host::new(&theirs, &ours).act_as(pid, |behalf| behalf.cancel_timer(timer).unwrap());
+            assert!(matches!(cancelled, MaybeReady::Ready(Some(_))), "it is still to come");
             let _ = core.run(1);
             core
         });
@@ -256,8 +256,8 @@ fn cancelled_ahead(mutation: Option<Mutation>) {
 
 #[test]
 fn protocol() {
-    Outcomes::model("custody: owner, rescuer", None, 4, one_rescuer::<Real>);
-    atropos_loom::model("custody: owner, two rescuers", Some(3), two_rescuers::<Real>);
+    Outcomes::model("custody: owner, rescuer", None, 4, one_rescuer::<Shipped>);
+    atropos_loom::model("custody: owner, two rescuers", Some(3), two_rescuers::<Shipped>);
 }
 
 #[test]

@@ -4,8 +4,8 @@
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
-use atropos_kernel::internals::memory::depot::{Depot, Orders, Real};
-use atropos_kernel::internals::memory::pool::Free;
+use atropos_kernel::internals::memory::depot::{Depot, Orders, Shipped};
+use atropos_kernel::internals::memory::pool::FreeBlock;
 use atropos_loom::{model, mutant};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -15,22 +15,22 @@ use loom::thread;
 /// The first block of a batch, and what tells whether two have it. It is never freed.
 #[repr(C)]
 struct Batch {
-    free: MaybeUninit<Free>,
+    free: MaybeUninit<FreeBlock>,
     owner: UnsafeCell<usize>,
 }
 
-fn batch() -> NonNull<Free> {
+fn batch() -> NonNull<FreeBlock> {
     NonNull::from(Box::leak(Box::new(Batch { free: MaybeUninit::uninit(), owner: UnsafeCell::new(0) }))).cast()
 }
 
-fn use_it(batch: NonNull<Free>) {
+fn use_it(batch: NonNull<FreeBlock>) {
     // SAFETY: a `Batch`, which is leaked.
     let batch = unsafe { batch.cast::<Batch>().as_ref() };
     // SAFETY: whether nobody else has it is what the model tells.
     batch.owner.with_mut(|owner| unsafe { *owner += 1 });
 }
 
-fn free(batch: NonNull<Free>) {
+fn free(batch: NonNull<FreeBlock>) {
     // SAFETY: leaked by `batch`, and whole.
     drop(unsafe { Box::from_raw(batch.cast::<Batch>().as_ptr()) });
 }
@@ -88,9 +88,9 @@ weakened!(TakeRelaxed, TAKE);
 
 #[test]
 fn protocol() {
-    model("depot: one gives, two take", Some(3), || put_or_take::<Real>(1, 2));
-    model("depot: two give, one takes", Some(3), || put_or_take::<Real>(2, 1));
-    model("depot: three give, and there are two places", Some(2), || put_or_take::<Real>(3, 0));
+    model("depot: one gives, two take", Some(3), || put_or_take::<Shipped>(1, 2));
+    model("depot: two give, one takes", Some(3), || put_or_take::<Shipped>(2, 1));
+    model("depot: three give, and there are two places", Some(2), || put_or_take::<Shipped>(3, 0));
 }
 
 #[test]

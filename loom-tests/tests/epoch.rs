@@ -6,7 +6,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering as Plain;
 
-use atropos_kernel::reclaim::basket::Basket;
+use atropos_kernel::reclaim::basket::ReturnQueue;
 use atropos_kernel::reclaim::{Domain, Participant, Pool};
 use atropos_loom::host::{Mortal, flush};
 use atropos_loom::{model, mutant};
@@ -80,7 +80,7 @@ fn read_or_retire(readers: usize, wrong: Wrong) {
 /// A core's dead come back to it (`reclaim/basket`), while it looks for them and ends.
 fn come_back_or_end(closes: bool) {
     let domain = Domain::new();
-    let basket = Arc::new(Basket::new());
+    let basket = Arc::new(ReturnQueue::new());
     let (objects, ends): (Vec<_>, Vec<_>) = (0..2).map(|_| Mortal::new()).unzip();
     let collector = warmed(&domain);
     Mortal::retire_all(&objects, &collector, Some(&basket));

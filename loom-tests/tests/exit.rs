@@ -10,7 +10,7 @@ use atropos_loom::mutant;
 use atropos_loom::seen::Log;
 use atropos_loom::world::{Mutation, Stage, act, ends, explore};
 
-const OWN: Reason = Reason::LOST;
+const OWN: Reason = Reason::OUT_OF_MEMORY;
 const TOLD: Reason = Reason::SHUTDOWN;
 
 /// How the kernel is made: with memory for kills, or without.

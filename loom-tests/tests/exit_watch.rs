@@ -7,9 +7,9 @@ use std::sync::Mutex;
 
 use atropos_kernel::internals::mutate::Mutation;
 use atropos_kernel::reclaim::{Domain, Participant};
-use atropos_kernel::world::{Here, World};
+use atropos_kernel::world::{CurrentSlot, Platform};
 use atropos_kernel::{
-    Core, Ended, ExitQueue, ExitWatch, Fired, Host, Kernel, Limits, Options, Pid, Reason, SpawnOptions, WatchStatus,
+    Core, ExitInfo, ExitQueue, ExitWatch, FiredWatch, Host, Kernel, Limits, Options, Pid, Reason, SpawnOptions, WatchStatus,
 };
 use atropos_loom::host::{Canary, body, here, member};
 use atropos_loom::mutant;
@@ -21,15 +21,15 @@ use loom::thread;
 struct Queued(ExitQueue);
 
 // SAFETY: `here` is loom's thread-local.
-unsafe impl World for Queued {
+unsafe impl Platform for Queued {
     fn now(&self) -> u64 {
         0
     }
     fn wake(&self, _: usize) {}
-    fn here(&self) -> fn() -> *const Here {
+    fn here(&self) -> fn() -> *const CurrentSlot {
         here
     }
-    fn watch_fired(&self, fired: Fired) {
+    fn on_watch_fired(&self, fired: FiredWatch) {
         // A queue that was closed gives it back, and it is dropped.
         drop(self.0.push(fired));
     }
@@ -60,7 +60,7 @@ fn scene(mutation: Option<Mutation>) -> Scene {
 
 /// What was told, by a watch whose end is counted.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<Ended>>>);
+struct Told(Arc<Mutex<Vec<ExitInfo>>>);
 
 type Ends = Arc<std::sync::atomic::AtomicUsize>;
 
@@ -91,17 +91,17 @@ fn watched(withdraws: bool, mutation: Option<Mutation>) -> &'static str {
     let takes = world.clone();
     let dies = thread::spawn(move || {
         let _ = core.run(1);
-        takes.0.take().for_each(Fired::run);
+        takes.0.take().for_each(FiredWatch::run);
         core
     });
     let host = Host::new(&kernel, &member);
     let (watch, ends) = told.watch(&host, target);
     let withdrawn = withdraws && host.withdraw_watch(&watch);
     drop(host);
-    world.0.take().for_each(Fired::run);
+    world.0.take().for_each(FiredWatch::run);
     let early = told.reasons().len();
     let core = dies.join().unwrap();
-    world.0.take().for_each(Fired::run);
+    world.0.take().for_each(FiredWatch::run);
     let outcome = match (&*told.reasons(), withdrawn, early) {
         ([Some(why)], false, 1) if *why == WHY => "told early",
         ([Some(why)], false, _) if *why == WHY => "told",
@@ -130,7 +130,7 @@ fn swept(mutation: Option<Mutation>) -> &'static str {
     let withdrawn = [0, 2].map(|number: usize| host.withdraw_watch(&watches[number].0));
     drop(host);
     let core = dies.join().unwrap();
-    world.0.take().for_each(Fired::run);
+    world.0.take().for_each(FiredWatch::run);
     let expected = 3 - withdrawn.iter().filter(|withdrawn| **withdrawn).count();
     assert_eq!(told.reasons(), vec![Some(WHY); expected], "each that was not withdrawn, once");
     assert_eq!(watches[1].0.status(), WatchStatus::Fired);
@@ -152,7 +152,7 @@ fn closed() -> &'static str {
         let _ = core.run(1);
         core
     });
-    world.0.close().for_each(Fired::run);
+    world.0.close().for_each(FiredWatch::run);
     let core = dies.join().unwrap();
     assert_eq!((watch.status(), ended(&ends)), (WatchStatus::Fired, 1), "done or dropped, once");
     drop((core, watch, member, kernel));
@@ -165,7 +165,7 @@ fn kernel_ends() -> &'static str {
     let told = Told::default();
     let (watch, ends) = told.watch(&Host::new(&kernel, &member), target);
     drop(core);
-    world.0.take().for_each(Fired::run);
+    world.0.take().for_each(FiredWatch::run);
     assert_eq!((told.reasons(), watch.status(), ended(&ends)), (vec![Some(Reason::KILLED)], WatchStatus::Fired, 1));
     drop((watch, member, kernel));
     "told"

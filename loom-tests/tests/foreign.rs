@@ -135,7 +135,7 @@ fn send(mutation: Option<Mutation>) {
     let waits = move |cx: Context<()>| {
         Combined::new(
             async move {
-                let _ = cx.send_waiting(full, 2_u8, None).await;
+                let _ = cx.send_wait(full, 2_u8, None).await;
             },
             &counts,
         )

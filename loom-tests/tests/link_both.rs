@@ -103,7 +103,7 @@ fn both_link_and_die(unlink: bool, mutation: Option<Mutation>) -> &'static str {
 fn both_die(mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let second = stage.start(1, ends(WHY));
-    let mut end = ends(Reason::LOST);
+    let mut end = ends(Reason::OUT_OF_MEMORY);
     let first = stage.start(0, move |cx| {
         let resumed = end(cx);
         if matches!(resumed, Resumed::Yield) {
@@ -116,7 +116,7 @@ fn both_die(mutation: Option<Mutation>) -> &'static str {
     stage.race(&[1, 1]);
     stage.settle();
     let (first, second) = (stage.died_of(first).unwrap(), stage.died_of(second).unwrap());
-    let outcome = if first == Reason::LOST && second == WHY {
+    let outcome = if first == Reason::OUT_OF_MEMORY && second == WHY {
         "each of its own"
     } else {
         assert!(first == second, "somebody died first: {first:?}, {second:?}");

@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 use atropos_kernel::internals::custody::{Barrier, Custody};
 use atropos_kernel::internals::runq::idle::Idle;
 use atropos_kernel::internals::runq::node::RunNode;
-use atropos_kernel::internals::runq::{Local, Real, Shared};
+use atropos_kernel::internals::runq::{Local, Shipped, Shared};
 use atropos_loom::{model, mutant};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -214,7 +214,7 @@ fn rescue_or_go_on(asking: bool, wakes: bool) {
         // SAFETY: taken, or what the mutant is about.
         stuck.queues.with_mut(|queues| unsafe { &mut *queues }.hand_over(&stuck.shared));
         stuck.custody.give_back();
-        let (own, mut queues) = (Shared::new(), <Local<Real>>::default());
+        let (own, mut queues) = (Shared::new(), <Local<Shipped>>::default());
         let _ = queues.take_over(&own, &stuck.shared);
         while let Some(node) = queues.pop(&own) {
             found.ran(node);

@@ -5,9 +5,9 @@
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use atropos_kernel::internals::mailbox::{Batch, Mailbox, Orders, Pushed, Real};
+use atropos_kernel::internals::mailbox::{Batch, Mailbox, Orders, Pushed, Shipped};
 use atropos_kernel::internals::memory::pool::Pool;
-use atropos_kernel::internals::signal::node::{Kind, Node};
+use atropos_kernel::internals::signal::node::{SignalKind, Node};
 use atropos_loom::{model, mutant};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -27,7 +27,7 @@ unsafe fn release(node: NonNull<Node>, _: Option<&Pool>) {
 }
 
 fn letter(number: usize) -> NonNull<Node> {
-    let letter = Box::new(Letter { node: Node::new(Kind::Message, release), number: UnsafeCell::new(number) });
+    let letter = Box::new(Letter { node: Node::new(SignalKind::Message, release), number: UnsafeCell::new(number) });
     NonNull::from(Box::leak(letter)).cast()
 }
 
@@ -226,7 +226,7 @@ fn short_way<O: Orders>(settle_first: bool) {
 
 macro_rules! weakened {
     ($name:ident, $which:ident, $ordering:ident) => {
-        struct $name(PhantomData<Real>);
+        struct $name(PhantomData<Shipped>);
         impl Orders for $name {
             const $which: Ordering = Ordering::$ordering;
         }
@@ -240,12 +240,12 @@ weakened!(ClaimRelaxed, CLAIM, Relaxed);
 
 #[test]
 fn protocol() {
-    model("mailbox: push, push to a sleeper", None, two_senders::<Real>);
-    model("mailbox: push, push, take, sleep", None, push_or_sleep::<Real>);
-    model("mailbox: wake or push, twice, take, sleep", None, wake_or_sleep::<Real>);
-    model("mailbox: push, push, take, close", Some(3), push_or_close::<Real>);
-    model("mailbox: push, claim, sleep", Some(3), claim_or_push::<Real>);
-    model("mailbox: exit, then the short way", None, || short_way::<Real>(false));
+    model("mailbox: push, push to a sleeper", None, two_senders::<Shipped>);
+    model("mailbox: push, push, take, sleep", None, push_or_sleep::<Shipped>);
+    model("mailbox: wake or push, twice, take, sleep", None, wake_or_sleep::<Shipped>);
+    model("mailbox: push, push, take, close", Some(3), push_or_close::<Shipped>);
+    model("mailbox: push, claim, sleep", Some(3), claim_or_push::<Shipped>);
+    model("mailbox: exit, then the short way", None, || short_way::<Shipped>(false));
 }
 
 #[test]
@@ -256,5 +256,5 @@ fn mutants() {
     mutant("mailbox, take without Release", Some(2), || short_way::<TakeWithoutRelease>(false));
     mutant("mailbox, settle Relaxed", Some(2), || short_way::<SettleRelaxed>(false));
     mutant("mailbox, claim Relaxed", Some(2), claim_or_push::<ClaimRelaxed>);
-    mutant("mailbox, settled before acted on", Some(2), || short_way::<Real>(true));
+    mutant("mailbox, settled before acted on", Some(2), || short_way::<Shipped>(true));
 }

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use atropos_kernel::internals::name::{self, Real, Steps};
+use atropos_kernel::internals::name::{self, Shipped, Steps};
 use atropos_kernel::reclaim::Participant;
 use atropos_kernel::{
-    Asked, Cx, Host, Kernel, Limits, Options, Pid, Reason, Received, RegisterError, Resumed, SpawnError, SpawnOptions,
+    MaybeReady, Cx, Host, Kernel, Limits, Options, Pid, Reason, Received, RegisterError, Resumed, SpawnError, SpawnOptions,
 };
 use atropos_loom::host::{body, core, flush, kernel, member, spawn, with};
 use atropos_loom::world::{Mutation, explore};
@@ -62,9 +62,9 @@ fn two_register_or_die() {
     let (ours, first, second) = (member(&kernel), member(&kernel), member(&kernel));
     let dying = still(&kernel, &ours);
     let entry = name::intern(&kernel, "n").unwrap();
-    let registrars = [register::<Real>(&kernel, first, dying), register::<Real>(&kernel, second, dying)];
+    let registrars = [register::<Shipped>(&kernel, first, dying), register::<Shipped>(&kernel, second, dying)];
     let guard = ours.pin();
-    name::die::<Real>(name::find(&kernel, dying, &guard).unwrap());
+    name::die::<Shipped>(name::find(&kernel, dying, &guard).unwrap());
     assert!(entry.holder(&guard).is_none(), "found after its death");
     drop(guard);
     let ended: Vec<_> = registrars.into_iter().map(|registrar| registrar.join().unwrap()).collect();
@@ -82,9 +82,9 @@ fn register_or_another_dies() {
     let (ours, first, second) = (member(&kernel), member(&kernel), member(&kernel));
     let (living, dying) = (still(&kernel, &ours), still(&kernel, &ours));
     let entry = name::intern(&kernel, "n").unwrap();
-    let registrars = [register::<Real>(&kernel, first, living), register::<Real>(&kernel, second, dying)];
+    let registrars = [register::<Shipped>(&kernel, first, living), register::<Shipped>(&kernel, second, dying)];
     let guard = ours.pin();
-    name::die::<Real>(name::find(&kernel, dying, &guard).unwrap());
+    name::die::<Shipped>(name::find(&kernel, dying, &guard).unwrap());
     let ended: Vec<_> = registrars.into_iter().map(|registrar| registrar.join().unwrap()).collect();
     let holds = entry.holder(&guard).map(name::pid);
     match ended[0].1 {
@@ -103,7 +103,7 @@ fn unregister_or_die() {
     let entry = name::intern(&kernel, "n").unwrap();
     let guard = ours.pin();
     entry.register(name::find(&kernel, dying, &guard).unwrap()).unwrap();
-    let registrar = register::<Real>(&kernel, first, next);
+    let registrar = register::<Shipped>(&kernel, first, next);
     let unregistrar = {
         let kernel = kernel.clone();
         thread::spawn(move || {
@@ -113,7 +113,7 @@ fn unregister_or_die() {
             (second, done)
         })
     };
-    name::die::<Real>(name::find(&kernel, dying, &guard).unwrap());
+    name::die::<Shipped>(name::find(&kernel, dying, &guard).unwrap());
     let (first, registered) = registrar.join().unwrap();
     let (second, _) = unregistrar.join().unwrap();
     let holds = entry.holder(&guard).map(name::pid);
@@ -146,11 +146,11 @@ fn closed_and_free(name_first: bool) {
         })
     };
     if name_first {
-        name::die::<Real>(process);
+        name::die::<Shipped>(process);
     }
     assert!(process.mailbox.close().is_empty());
     if !name_first {
-        name::die::<Real>(process);
+        name::die::<Shipped>(process);
     }
     drop(guard);
     drop(heir.join().unwrap());
@@ -178,7 +178,7 @@ fn takes_over(by_down: bool) {
             Some(_) if by_down => {
                 let _ = cx.monitor(dying).unwrap();
             }
-            Some(_) => down = matches!(cx.is_alive(dying), Ok(Asked::Known(false))),
+            Some(_) => down = matches!(cx.is_alive(dying), Ok(MaybeReady::Ready(false))),
             None => {}
         }
         if down {
@@ -317,7 +317,7 @@ impl Steps for NotAsked {
 
 #[test]
 fn protocol() {
-    model("name: register, death", None, register_or_die::<Real>);
+    model("name: register, death", None, register_or_die::<Shipped>);
     model("name: register, register, death", Some(3), two_register_or_die);
     model("name: register, another's register and death", Some(3), register_or_another_dies);
     model("name: unregister, death, register", Some(3), unregister_or_die);

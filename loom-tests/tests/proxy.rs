@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use atropos_kernel::{Asked, BehalfError, Cx, Placed, Reason, Received, Resumed, TimerError};
+use atropos_kernel::{MaybeReady, ActAsError, Cx, MonitorOutcome, Reason, Received, Resumed, TimerError};
 use atropos_loom::mutant;
 use atropos_loom::seen::Log;
 use atropos_loom::world::{Known, Mutation, Stage, act, ends, explore};
@@ -44,14 +44,14 @@ impl Got {
 /// A monitor is made for a watcher that runs meanwhile and receives, while its target dies.
 fn monitor_and_exit(mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
-    let (got, placed) = (Got::default(), Known::<Placed>::new());
+    let (got, placed) = (Got::default(), Known::<MonitorOutcome>::new());
     let watcher = stage.start(0, got.receives());
     let target = stage.start(1, ends(WHY));
     stage.run(0, 1);
     stage.run(1, 1);
     let makes = placed.clone();
     stage.race_host(&[1, 1], move |host| {
-        makes.set(host.behalf(watcher, |behalf| behalf.monitor(target)).expect("both have lived"));
+        makes.set(host.act_as(watcher, |behalf| behalf.monitor(target)).expect("both have lived"));
     });
     stage.settle();
     let [downs, with_its_reason] = got.counts();
@@ -71,7 +71,7 @@ fn monitor_and_death(target_dies: bool, mutation: Option<Mutation>) -> &'static 
     stage.run(0, 1);
     stage.run(1, 1);
     stage.race_host(&[1, 1], move |host| {
-        host.behalf(watcher, |behalf| behalf.monitor(target)).expect("both have lived");
+        host.act_as(watcher, |behalf| behalf.monitor(target)).expect("both have lived");
     });
     stage.settle();
     assert_eq!(stage.died_of(watcher), Some(WHY));
@@ -92,14 +92,14 @@ fn link_and_exit(as_otp: bool, mutation: Option<Mutation>) -> &'static str {
     stage.run(1, 1);
     let links = said.clone();
     stage.race_host(&[1, 1], move |host| {
-        links.set(host.behalf(maker, |behalf| behalf.link(other, as_otp)));
+        links.set(host.act_as(maker, |behalf| behalf.link(other, as_otp)));
     });
     stage.settle();
     let exits = log.exits(other);
     let outcome = match (said.get().unwrap(), &exits[..]) {
         (Ok(()), [why]) if *why == WHY => "its reason",
         (Ok(()), [why]) if *why == Reason::NOPROC => "noproc",
-        (Err(BehalfError::NoProc), []) if !as_otp => "refused",
+        (Err(ActAsError::NoProc), []) if !as_otp => "refused",
         (said, exits) => panic!("{said:?}, and the EXITs {exits:?}"),
     };
     stage.end();
@@ -116,13 +116,13 @@ fn link_and_death(mutation: Option<Mutation>) -> &'static str {
     stage.run(1, 1);
     let links = said.clone();
     stage.race_host(&[1, 1], move |host| {
-        links.set(host.behalf(maker, |behalf| behalf.link(other, false)));
+        links.set(host.act_as(maker, |behalf| behalf.link(other, false)));
     });
     stage.settle();
     let outcome = match (said.get().unwrap(), &log.exits(maker)[..]) {
         (Ok(()), [why]) if *why == WHY => "linked",
         (Ok(()), [why]) if *why == Reason::NOPROC => "linked on its way",
-        (Err(BehalfError::NoCaller), []) => "refused",
+        (Err(ActAsError::NoCaller), []) => "refused",
         (said, exits) => panic!("{said:?}, and the EXITs {exits:?}"),
     };
     stage.end();
@@ -138,7 +138,7 @@ fn link_twice(mutation: Option<Mutation>) -> &'static str {
     stage.run(1, 1);
     stage.run(0, 1);
     stage.race_host(&[1, 0], move |host| {
-        host.behalf(maker, |behalf| behalf.link(other, true)).expect("both live");
+        host.act_as(maker, |behalf| behalf.link(other, true)).expect("both live");
     });
     stage.settle();
     assert_eq!(log.exits(other).len(), 1, "one link, one EXIT");
@@ -164,7 +164,7 @@ fn timer_and_death(mutation: Option<Mutation>) -> &'static str {
     stage.run(1, 1);
     let starts = said.clone();
     stage.race_host(&[1, 1], move |host| {
-        starts.set(host.behalf(caller, |behalf| behalf.send_after(target, Duration::ZERO, 7_u8)));
+        starts.set(host.act_as(caller, |behalf| behalf.send_after(target, Duration::ZERO, 7_u8)));
     });
     // What is due at once is fired when its core is run again.
     stage.settle();
@@ -196,13 +196,13 @@ fn timer_and_cancel() -> &'static str {
     stage.run(0, 1);
     let starts = said.clone();
     stage.race_host(&[2], move |host| {
-        let timer = host.behalf(caller, |behalf| behalf.send_after(caller, Duration::ZERO, 7_u8)).expect("it lives");
-        *starts.lock().unwrap() = Some(host.behalf(caller, |behalf| behalf.cancel_timer(timer)).expect("it lives"));
+        let timer = host.act_as(caller, |behalf| behalf.send_after(caller, Duration::ZERO, 7_u8)).expect("it lives");
+        *starts.lock().unwrap() = Some(host.act_as(caller, |behalf| behalf.cancel_timer(timer)).expect("it lives"));
     });
     stage.settle();
     stage.settle();
     let outcome = match (said.lock().unwrap().take(), came.load(Ordering::Relaxed)) {
-        (Some(Asked::Known(Some(_))), 0) => "cancelled",
+        (Some(MaybeReady::Ready(Some(_))), 0) => "cancelled",
         (answer, came) => panic!("{answer:?}, and {came} messages"),
     };
     stage.end();

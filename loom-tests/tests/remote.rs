@@ -4,9 +4,9 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
-use atropos_dist::rules::{Real, Rules};
+use atropos_dist::rules::{Shipped, Rules};
 use atropos_dist::{
-    Cable, Connection, LoopBack, MonitorControlMessage, MonitorError, NoConnection, Node, Options, Plane, RemotePid,
+    LoopbackPair, Connection, LoopBack, MonitorControlMessage, MonitorError, NoConnection, Node, Options, ControlPlane, RemotePid,
     RemoteReference, Routed, Sender, Watchers,
 };
 use atropos_kernel::{NoMemory, Reason};
@@ -35,8 +35,8 @@ const WATCHED: usize = 1;
 const DEAD: usize = 2;
 
 /// Everything around a plane: one process that can die, a connection that can be lost, and what the peer knows.
-struct World<R: Rules> {
-    plane: OnceLock<Weak<Plane<R>>>,
+struct Platform<R: Rules> {
+    plane: OnceLock<Weak<ControlPlane<R>>>,
     process: AtomicUsize,
     /// A watch of a dead process reports it.
     reports_the_dead: bool,
@@ -52,11 +52,11 @@ struct World<R: Rules> {
 }
 
 // SAFETY: the cell is checked by loom.
-unsafe impl<R: Rules> Send for World<R> {}
+unsafe impl<R: Rules> Send for Platform<R> {}
 // SAFETY: as above.
-unsafe impl<R: Rules> Sync for World<R> {}
+unsafe impl<R: Rules> Sync for Platform<R> {}
 
-struct Way<R: Rules>(Arc<World<R>>);
+struct Way<R: Rules>(Arc<Platform<R>>);
 
 impl<R: Rules> Sender for Way<R> {
     fn send(&self, message: Routed) -> Result<(), NoConnection> {
@@ -75,7 +75,7 @@ impl<R: Rules> Sender for Way<R> {
     }
 }
 
-struct Locals<R: Rules>(Arc<World<R>>);
+struct Locals<R: Rules>(Arc<Platform<R>>);
 
 impl<R: Rules> Watchers for Locals<R> {
     fn deliver_down(&self, watcher: u64, _: RemoteReference, target: RemotePid, reason: Reason) {
@@ -95,8 +95,8 @@ impl<R: Rules> Watchers for Locals<R> {
     }
 }
 
-impl<R: Rules> World<R> {
-    fn new(reports_the_dead: bool) -> (Arc<Plane<R>>, Arc<Self>, Connection) {
+impl<R: Rules> Platform<R> {
+    fn new(reports_the_dead: bool) -> (Arc<ControlPlane<R>>, Arc<Self>, Connection) {
         let world = Arc::new(Self {
             plane: OnceLock::new(),
             process: AtomicUsize::new(UNWATCHED),
@@ -108,13 +108,13 @@ impl<R: Rules> World<R> {
             asked: UnsafeCell::new(false),
         });
         let (way, locals) = (Arc::new(Way(world.clone())), Arc::new(Locals(world.clone())));
-        let plane = Arc::new(Plane::with_rules(Options::new(HERE, 1), way, locals));
+        let plane = Arc::new(ControlPlane::with_rules(Options::new(HERE, 1), way, locals));
         world.plane.set(Arc::downgrade(&plane)).expect("set once");
         let connection = plane.connected(THERE, 1);
         (plane, world, connection)
     }
 
-    fn plane(&self) -> Arc<Plane<R>> {
+    fn plane(&self) -> Arc<ControlPlane<R>> {
         self.plane.get().and_then(Weak::upgrade).expect("the plane is there")
     }
 
@@ -138,7 +138,7 @@ impl<R: Rules> World<R> {
 /// 2.1 a. The node is lost while it is asked: an error and no DOWN, or no error and one. `refuses`: the lost connection refuses
 /// the request, else it takes it and loses it.
 fn ask_or_lose<R: Rules>(refuses: bool) {
-    let (plane, world, connection) = World::<R>::new(true);
+    let (plane, world, connection) = Platform::<R>::new(true);
     let (losing, wire) = (plane.clone(), world.clone());
     let loss = thread::spawn(move || {
         if refuses {
@@ -155,7 +155,7 @@ fn ask_or_lose<R: Rules>(refuses: bool) {
 /// Sends by the connection that there is, whichever the message was meant for.
 struct Careless {
     end: Arc<LoopBack>,
-    plane: OnceLock<Weak<Plane>>,
+    plane: OnceLock<Weak<ControlPlane>>,
 }
 
 impl Sender for Careless {
@@ -178,12 +178,12 @@ impl Watchers for Nobody {
 
 /// 2.1 a. The connection is lost and there again while the node is asked: both sides know of the monitor, or none.
 fn ask_or_rejoin(careless: bool) {
-    let cable = Cable::new();
+    let cable = LoopbackPair::new();
     let [left_end, right_end] = cable.ends();
     let sender = Arc::new(Careless { end: left_end.clone(), plane: OnceLock::new() });
     let way: Arc<dyn Sender> = if careless { sender.clone() } else { left_end };
-    let left = Arc::new(Plane::new(Options::new(HERE, 1), way, Arc::new(Nobody)));
-    let right = Arc::new(Plane::new(Options::new(THERE, 1), right_end, Arc::new(Nobody)));
+    let left = Arc::new(ControlPlane::new(Options::new(HERE, 1), way, Arc::new(Nobody)));
+    let right = Arc::new(ControlPlane::new(Options::new(THERE, 1), right_end, Arc::new(Nobody)));
     sender.plane.set(Arc::downgrade(&left)).expect("set once");
     cable.join(&left, &right);
     let asking = left.clone();
@@ -197,7 +197,7 @@ fn ask_or_rejoin(careless: bool) {
 
 /// 2.1 b. The target dies while it is registered: one notice.
 fn register_or_die<R: Rules>(reports_the_dead: bool) {
-    let (plane, world, connection) = World::<R>::new(reports_the_dead);
+    let (plane, world, connection) = Platform::<R>::new(reports_the_dead);
     let dying = world.clone();
     let target = thread::spawn(move || dying.die(TARGET));
     let (reference, watcher, target_pid) = (RemoteReference::from_raw(5), there(WATCHER), here(TARGET));
@@ -210,7 +210,7 @@ fn register_or_die<R: Rules>(reports_the_dead: bool) {
 
 /// 2.1 c. A request is on its way in while its connection is lost, and perhaps is there again: nothing of it stays.
 fn register_or_lose<R: Rules>(again: bool) {
-    let (plane, _world, connection) = World::<R>::new(true);
+    let (plane, _world, connection) = Platform::<R>::new(true);
     let losing = plane.clone();
     let loss = thread::spawn(move || {
         assert!(losing.disconnected(connection));
@@ -226,7 +226,7 @@ fn register_or_lose<R: Rules>(again: bool) {
 
 /// 2.1 d. Others claim that the target has ended, while it does, or the node is lost: one DOWN, and a true one.
 fn end_or_forge<R: Rules>(lost: bool) {
-    let (plane, world, connection) = World::<R>::new(true);
+    let (plane, world, connection) = Platform::<R>::new(true);
     let other = plane.connected(ELSEWHERE, 1);
     let reference = plane.monitor_remote(WATCHER, there(TARGET)).expect("connected");
     let notice =
@@ -247,7 +247,7 @@ fn end_or_forge<R: Rules>(lost: bool) {
 
 /// 2.1 g. The watcher dies while it asks: the peer, who is asked, is told so afterwards.
 fn ask_or_die<R: Rules>() {
-    let (plane, world, _) = World::<R>::new(true);
+    let (plane, world, _) = Platform::<R>::new(true);
     let dying = world.clone();
     let watcher = thread::spawn(move || dying.die(WATCHER));
     let asked = plane.monitor_remote(WATCHER, there(TARGET));
@@ -259,7 +259,7 @@ fn ask_or_die<R: Rules>() {
 
 /// 2.1 h. It is withdrawn while the connection is lost: withdrawn or answered, and once.
 fn withdraw_or_lose<R: Rules>() {
-    let (plane, world, connection) = World::<R>::new(true);
+    let (plane, world, connection) = Platform::<R>::new(true);
     let reference = plane.monitor_remote(WATCHER, there(TARGET)).expect("connected");
     let (losing, wire) = (plane.clone(), world.clone());
     let loss = thread::spawn(move || {
@@ -274,7 +274,7 @@ fn withdraw_or_lose<R: Rules>() {
 
 /// The three that can end a monitor, at once.
 fn withdraw_or_end_or_lose<R: Rules>() {
-    let (plane, world, connection) = World::<R>::new(true);
+    let (plane, world, connection) = Platform::<R>::new(true);
     let reference = plane.monitor_remote(WATCHER, there(TARGET)).expect("connected");
     let (losing, ending) = (plane.clone(), plane.clone());
     let loss = thread::spawn(move || assert!(losing.disconnected(connection)));
@@ -293,7 +293,7 @@ fn withdraw_or_end_or_lose<R: Rules>() {
 fn register_two<R: Rules>() {
     let nobody = Arc::new(Nobody);
     let options = Options::new(HERE, 1).inbound_limit(1);
-    let plane = Arc::new(Plane::<R>::with_rules(options, Arc::new(Lost), nobody));
+    let plane = Arc::new(ControlPlane::<R>::with_rules(options, Arc::new(RequestError), nobody));
     let connection = plane.connected(THERE, 1);
     let request = |number| {
         let (reference, watcher, target) = (RemoteReference::from_raw(number), there(WATCHER), here(number));
@@ -308,9 +308,9 @@ fn register_two<R: Rules>() {
 }
 
 /// Takes everything and loses it.
-struct Lost;
+struct RequestError;
 
-impl Sender for Lost {
+impl Sender for RequestError {
     fn send(&self, _: Routed) -> Result<(), NoConnection> {
         Ok(())
     }
@@ -329,7 +329,7 @@ fn release_or_register<R: Rules>() {
         }
     }
     let counts = Arc::new(Counts::default());
-    let plane = Arc::new(Plane::<R>::with_rules(Options::new(HERE, 1), Arc::new(Lost), counts.clone()));
+    let plane = Arc::new(ControlPlane::<R>::with_rules(Options::new(HERE, 1), Arc::new(RequestError), counts.clone()));
     let connection = plane.connected(THERE, 1);
     let (reference, watcher, target) = (RemoteReference::from_raw(5), there(WATCHER), here(TARGET));
     let request = MonitorControlMessage::MonitorP { reference, watcher, target };
@@ -373,19 +373,19 @@ broken! {
 
 #[test]
 fn protocol() {
-    model("remote a: ask, lose and refuse", None, || ask_or_lose::<Real>(true));
-    model("remote a: ask, lose and take", None, || ask_or_lose::<Real>(false));
+    model("remote a: ask, lose and refuse", None, || ask_or_lose::<Shipped>(true));
+    model("remote a: ask, lose and take", None, || ask_or_lose::<Shipped>(false));
     model("remote a: ask, rejoin", None, || ask_or_rejoin(false));
-    model("remote b: register, die", None, || register_or_die::<Real>(true));
-    model("remote c: register, lose", None, || register_or_lose::<Real>(false));
-    model("remote c: register, lose and connect", None, || register_or_lose::<Real>(true));
-    model("remote d: forge, end", None, || end_or_forge::<Real>(false));
-    model("remote d: forge, lose", None, || end_or_forge::<Real>(true));
-    model("remote g: ask, die", None, ask_or_die::<Real>);
-    model("remote h: withdraw, lose", None, withdraw_or_lose::<Real>);
-    model("remote: withdraw, end, lose", None, withdraw_or_end_or_lose::<Real>);
-    model("remote quota: register twice", None, register_two::<Real>);
-    model("remote quota: release, register", None, release_or_register::<Real>);
+    model("remote b: register, die", None, || register_or_die::<Shipped>(true));
+    model("remote c: register, lose", None, || register_or_lose::<Shipped>(false));
+    model("remote c: register, lose and connect", None, || register_or_lose::<Shipped>(true));
+    model("remote d: forge, end", None, || end_or_forge::<Shipped>(false));
+    model("remote d: forge, lose", None, || end_or_forge::<Shipped>(true));
+    model("remote g: ask, die", None, ask_or_die::<Shipped>);
+    model("remote h: withdraw, lose", None, withdraw_or_lose::<Shipped>);
+    model("remote: withdraw, end, lose", None, withdraw_or_end_or_lose::<Shipped>);
+    model("remote quota: register twice", None, register_two::<Shipped>);
+    model("remote quota: release, register", None, release_or_register::<Shipped>);
 }
 
 #[test]
@@ -394,7 +394,7 @@ fn mutants() {
     mutant("remote a, a lost session takes", Some(2), || ask_or_lose::<TakeLost>(false));
     mutant("remote a, a request on the next connection", Some(2), || ask_or_rejoin(true));
     mutant("remote b, the dead take", Some(2), || register_or_die::<TakeGone>(true));
-    mutant("remote b, liveness seen from outside", Some(2), || register_or_die::<Real>(false));
+    mutant("remote b, liveness seen from outside", Some(2), || register_or_die::<Shipped>(false));
     mutant("remote c, an old connection's message", Some(2), || register_or_lose::<TakeOld>(true));
     mutant("remote d, by the reference alone", Some(2), || end_or_forge::<MatchReference>(false));
     mutant("remote g, a withdrawal at once", Some(2), ask_or_die::<WithdrawAtOnce>);

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Wake, Waker};
 
-use atropos_kernel::internals::reply::{NoReply, Orders, Real, reply_with};
+use atropos_kernel::internals::reply::{NoReply, Orders, Shipped, reply_with};
 use atropos_loom::host::Kept;
 use atropos_loom::{model, mutant};
 use loom::sync::Arc;
@@ -94,7 +94,7 @@ fn ask_or_drop<O: Orders>(answers: bool) {
 /// The asker loses interest meanwhile: whoever goes last frees the cell, and a late answer with it.
 fn give_up() {
     let drops = Arc::new(AtomicUsize::new(0));
-    let (reply, mut replied) = reply_with::<Checked, Real>().expect("memory");
+    let (reply, mut replied) = reply_with::<Checked, Shipped>().expect("memory");
     let value = Checked(loom::cell::UnsafeCell::new(0), drops.clone());
     let answerer = thread::spawn(move || reply.send(value));
     let wakes = Wakes::new();
@@ -108,12 +108,12 @@ fn give_up() {
 
 #[test]
 fn an_answer_arrives_once_and_ends_the_wait() {
-    model("reply: an answer", None, || ask_or_drop::<Real>(true));
+    model("reply: an answer", None, || ask_or_drop::<Shipped>(true));
 }
 
 #[test]
 fn a_dropped_reply_ends_the_wait() {
-    model("reply: no answer", None, || ask_or_drop::<Real>(false));
+    model("reply: no answer", None, || ask_or_drop::<Shipped>(false));
 }
 
 #[test]

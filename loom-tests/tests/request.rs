@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use atropos_kernel::internals::life;
-use atropos_kernel::{Cx, Lost, Peek, Pid, Reason, Received, Reply, Requested, Resumed, SpawnOptions};
+use atropos_kernel::{Cx, RequestError, Peek, Pid, Reason, Received, Reply, RequestFuture, Resumed, SpawnOptions};
 use atropos_loom::host::{Kept, Woken, body};
 use atropos_loom::mutant;
 use atropos_loom::world::{Known, Mutation, Stage, explore};
@@ -17,13 +17,13 @@ const WHY: Reason = Reason::SHUTDOWN;
 #[derive(Clone, PartialEq, Debug)]
 enum Seen {
     Answer(u8),
-    Lost(Lost),
+    Lost(RequestError),
 }
 
 type Log = Arc<Mutex<Vec<Seen>>>;
 
 /// Looks, until there is no more to see.
-fn look(cx: &Cx<'_, u8>, requested: &mut Option<Requested<u8>>, log: &Log) {
+fn look(cx: &Cx<'_, u8>, requested: &mut Option<RequestFuture<u8>>, log: &Log) {
     let Some(open) = requested.as_mut() else { return };
     let waker = cx.waker();
     let task = &mut Context::from_waker(&waker);
@@ -32,7 +32,7 @@ fn look(cx: &Cx<'_, u8>, requested: &mut Option<Requested<u8>>, log: &Log) {
             Ok(answer) => Seen::Answer(answer),
             Err(lost) => Seen::Lost(lost),
         };
-        let over = seen != Seen::Lost(Lost::Dropped);
+        let over = seen != Seen::Lost(RequestError::ReplyDropped);
         log.lock().unwrap().push(seen);
         if over {
             *requested = None;
@@ -46,7 +46,7 @@ fn look(cx: &Cx<'_, u8>, requested: &mut Option<Requested<u8>>, log: &Log) {
 fn asker(
     to: Known<Pid>,
     log: &Log,
-    mut before: impl FnMut(&Cx<'_, u8>, &mut Option<Requested<u8>>, u32) -> Option<Resumed> + Send + 'static,
+    mut before: impl FnMut(&Cx<'_, u8>, &mut Option<RequestFuture<u8>>, u32) -> Option<Resumed> + Send + 'static,
 ) -> impl FnMut(&Cx<'_, u8>) -> Resumed + Send + 'static {
     let (log, mut slice, mut requested) = (log.clone(), 0, None);
     move |cx| {
@@ -124,7 +124,7 @@ fn asks_the_dying(mutation: Option<Mutation>) -> &'static str {
     let seen = std::mem::take(&mut *log.lock().unwrap());
     let outcome = match (refused.get().unwrap(), &*seen) {
         (true, []) => "noproc",
-        (false, [Seen::Lost(Lost::Down(why))]) if *why == WHY => "down",
+        (false, [Seen::Lost(RequestError::Down(why))]) if *why == WHY => "down",
         other => panic!("one or the other: {other:?}"),
     };
     end(stage);
@@ -157,7 +157,7 @@ fn received(then: Then, does: Asker, mutation: Option<Mutation>) -> &'static str
     let mut stage = Stage::new(2, mutation);
     let (log, to) = (Log::default(), Known::new());
     let crossing = stage.crossing.clone();
-    let before = move |_: &Cx<'_, u8>, requested: &mut Option<Requested<u8>>, slice: u32| {
+    let before = move |_: &Cx<'_, u8>, requested: &mut Option<RequestFuture<u8>>, slice: u32| {
         crossing.pass();
         match does {
             Asker::LetsGo => *requested = None,
@@ -195,19 +195,19 @@ fn received(then: Then, does: Asker, mutation: Option<Mutation>) -> &'static str
     stage.race(&[1, 1]);
     stage.settle();
     let seen = std::mem::take(&mut *log.lock().unwrap());
-    let down = |seen: &Seen| *seen == Seen::Lost(Lost::Down(WHY));
+    let down = |seen: &Seen| *seen == Seen::Lost(RequestError::Down(WHY));
     let outcome = match (then, &*seen) {
         (Then::Answers, []) if *answered.lock().unwrap() == Some(false) => "came back",
         (Then::Answers, []) if does != Asker::Looks => "left",
         (Then::Answers, [Seen::Answer(7)]) => "answered",
         (_, []) if does == Asker::Dies => "the asker is dead",
         (Then::Dies, [last]) if down(last) => "down",
-        (Then::Dies, [Seen::Lost(Lost::Dropped), last]) if down(last) => "dropped, down",
+        (Then::Dies, [Seen::Lost(RequestError::ReplyDropped), last]) if down(last) => "dropped, down",
         (Then::AnswersAndDies, [Seen::Answer(7)]) => "answered",
-        (Then::Drops, [Seen::Lost(Lost::NoReply)]) => "no reply",
+        (Then::Drops, [Seen::Lost(RequestError::NoReply)]) => "no reply",
         // The asker asks now whether it is alive.
-        (Then::Drops, [Seen::Lost(Lost::Dropped), Seen::Lost(Lost::NoReply)]) => "dropped, no reply",
-        (Then::Drops, [Seen::Lost(Lost::Dropped)]) => "dropped",
+        (Then::Drops, [Seen::Lost(RequestError::ReplyDropped), Seen::Lost(RequestError::NoReply)]) => "dropped, no reply",
+        (Then::Drops, [Seen::Lost(RequestError::ReplyDropped)]) => "dropped",
         (_, other) => panic!("not so: {other:?}"),
     };
     end(stage);
@@ -219,7 +219,7 @@ fn from_outside(does: Asker, mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(1, mutation);
     let (log, to) = (Log::default(), Known::new());
     let crossing = stage.crossing.clone();
-    let before = move |_: &Cx<'_, u8>, requested: &mut Option<Requested<u8>>, slice: u32| {
+    let before = move |_: &Cx<'_, u8>, requested: &mut Option<RequestFuture<u8>>, slice: u32| {
         crossing.pass();
         match does {
             Asker::LetsGo => *requested = None,
@@ -284,8 +284,8 @@ fn asked_from_elsewhere(does: Elsewhere, looked_at_home: bool, mutation: Option<
         Resumed::Wait
     });
     stage.run(0, 1);
-    let end: Arc<Mutex<Option<Requested<u8>>>> = Arc::default();
-    let back: Arc<Mutex<Option<Requested<u8>>>> = Arc::default();
+    let end: Arc<Mutex<Option<RequestFuture<u8>>>> = Arc::default();
+    let back: Arc<Mutex<Option<RequestFuture<u8>>>> = Arc::default();
     let gives = end.clone();
     let (takes, sees, mut asked) = (back.clone(), log.clone(), false);
     stage.start(0, move |cx| {
@@ -305,7 +305,7 @@ fn asked_from_elsewhere(does: Elsewhere, looked_at_home: bool, mutation: Option<
     let mut requested = Kept::new(end.lock().unwrap().take().unwrap());
     let (woken, _) = Woken::new();
     let (by, sees, crossing) = (Waker::from(woken.clone()), log.clone(), stage.crossing.clone());
-    let left: Arc<Mutex<Option<Requested<u8>>>> = Arc::default();
+    let left: Arc<Mutex<Option<RequestFuture<u8>>>> = Arc::default();
     let keeps = left.clone();
     stage.race_host(&[1], move |_| {
         crossing.pass();
@@ -383,7 +383,7 @@ fn exit_comes_first(mutation: Option<Mutation>) -> &'static str {
     stage.run(1, 1);
     stage.race(&[1, 1]);
     stage.settle();
-    assert_eq!(*log.lock().unwrap(), [Seen::Lost(Lost::Down(WHY))]);
+    assert_eq!(*log.lock().unwrap(), [Seen::Lost(RequestError::Down(WHY))]);
     drop(kept.lock().unwrap().take());
     let outcome = if early.get().unwrap() { "in the race" } else { "later" };
     end(stage);

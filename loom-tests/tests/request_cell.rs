@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use atropos_kernel::Reason;
-use atropos_kernel::internals::reply::{Lost, Orders, Real, Requested, request_with};
+use atropos_kernel::internals::reply::{RequestError, Orders, Shipped, RequestFuture, request_with};
 use atropos_loom::host::{Canary, Kept, Woken};
 use atropos_loom::mutant;
 use atropos_loom::world::explore;
@@ -29,7 +29,7 @@ enum Watch {
 use Watch::{Dies, Goes, Settles};
 
 /// Looks as an executor does: again when it was woken meanwhile.
-fn look<O: Orders>(requested: &mut Requested<Canary, O>, woken: &Arc<Woken>) -> Poll<Result<Canary, Lost>> {
+fn look<O: Orders>(requested: &mut RequestFuture<Canary, O>, woken: &Arc<Woken>) -> Poll<Result<Canary, RequestError>> {
     loop {
         woken.count_anew();
         let waker = Waker::from(woken.clone());
@@ -76,9 +76,9 @@ fn three<O: Orders>(looks: usize, waits: bool, answers: bool, watch: Watch) -> &
     // What has come, whether it was told that the reply was dropped, and the waker that waits.
     let (mut came, mut told, mut waiting) = (None, false, None);
     let mut see =
-        |requested: &mut Requested<Canary, O>, woken: &Arc<Woken>, told: &mut bool| match look(requested, woken) {
+        |requested: &mut RequestFuture<Canary, O>, woken: &Arc<Woken>, told: &mut bool| match look(requested, woken) {
             Poll::Pending => false,
-            Poll::Ready(Err(Lost::Dropped)) => {
+            Poll::Ready(Err(RequestError::ReplyDropped)) => {
                 assert!(!*told && !answers, "said once, and true");
                 *told = true;
                 false
@@ -109,9 +109,9 @@ fn three<O: Orders>(looks: usize, waits: bool, answers: bool, watch: Watch) -> &
             assert!(done, "all has happened");
             match came.as_ref().unwrap() {
                 Ok(_) => assert!(answers),
-                Err(Lost::Down(_)) => assert!(!answers && down, "an answer counts more than a death"),
-                Err(Lost::NoReply) => assert!(!answers && !down, "a death counts more than a dropped reply"),
-                Err(Lost::Dropped) => unreachable!(),
+                Err(RequestError::Down(_)) => assert!(!answers && down, "an answer counts more than a death"),
+                Err(RequestError::NoReply) => assert!(!answers && !down, "a death counts more than a dropped reply"),
+                Err(RequestError::ReplyDropped) => unreachable!(),
             }
         }
         drop(requested);
@@ -129,15 +129,15 @@ fn three<O: Orders>(looks: usize, waits: bool, answers: bool, watch: Watch) -> &
             assert!(answers);
             "answered"
         }
-        Some(Err(Lost::Down(reason))) => {
+        Some(Err(RequestError::Down(reason))) => {
             assert!(watch != Goes && *reason == WHY);
             "down"
         }
-        Some(Err(Lost::NoReply)) => {
+        Some(Err(RequestError::NoReply)) => {
             assert!(!answers && watch != Dies);
             "no reply"
         }
-        Some(Err(Lost::Dropped)) => unreachable!(),
+        Some(Err(RequestError::ReplyDropped)) => unreachable!(),
         None => "let go",
     };
     drop(came);
@@ -240,7 +240,7 @@ fn not_settled<O: Orders>() -> &'static str {
         assert!(woken.calls() > 0, "who waits is woken");
         polled = look(&mut requested, &woken);
     }
-    assert!(matches!(polled, Poll::Ready(Err(Lost::Down(why))) if why == WHY));
+    assert!(matches!(polled, Poll::Ready(Err(RequestError::Down(why))) if why == WHY));
     drop(reply);
     outcome
 }
@@ -255,7 +255,7 @@ fn waits_again<O: Orders>() -> &'static str {
     for _ in 0..2 {
         match look(&mut requested, &first) {
             Poll::Pending => {}
-            Poll::Ready(Err(Lost::Dropped)) => told = true,
+            Poll::Ready(Err(RequestError::ReplyDropped)) => told = true,
             other => panic!("{other:?}"),
         }
     }
@@ -265,19 +265,19 @@ fn waits_again<O: Orders>() -> &'static str {
     assert!(waker.is_some() || !waits, "who waits is woken");
     waker.into_iter().for_each(Waker::wake);
     assert!(!waits || second.calls() == 1, "by its last waker");
-    assert!(matches!(look(&mut requested, &second), Poll::Ready(Err(Lost::Down(why))) if why == WHY));
+    assert!(matches!(look(&mut requested, &second), Poll::Ready(Err(RequestError::Down(why))) if why == WHY));
     if waits { "waited" } else { "not told" }
 }
 
 #[test]
 fn lets_go() {
-    explore("request: answer || dies || let go", Some(3), &["let go"], || three::<Real>(0, false, true, Dies));
-    explore("request: no answer || dies || let go", Some(3), &["let go"], || three::<Real>(0, false, false, Dies));
-    explore("request: answer || goes || let go", Some(3), &["let go"], || three::<Real>(0, false, true, Goes));
-    explore("request: no answer || goes || let go", Some(3), &["let go"], || three::<Real>(0, false, false, Goes));
-    explore("request: answer || settles || let go", Some(3), &["let go"], || three::<Real>(0, false, true, Settles));
+    explore("request: answer || dies || let go", Some(3), &["let go"], || three::<Shipped>(0, false, true, Dies));
+    explore("request: no answer || dies || let go", Some(3), &["let go"], || three::<Shipped>(0, false, false, Dies));
+    explore("request: answer || goes || let go", Some(3), &["let go"], || three::<Shipped>(0, false, true, Goes));
+    explore("request: no answer || goes || let go", Some(3), &["let go"], || three::<Shipped>(0, false, false, Goes));
+    explore("request: answer || settles || let go", Some(3), &["let go"], || three::<Shipped>(0, false, true, Settles));
     explore("request: no answer || settles || let go", Some(3), &["let go"], || {
-        three::<Real>(0, false, false, Settles)
+        three::<Shipped>(0, false, false, Settles)
     });
 }
 
@@ -286,15 +286,15 @@ const UNANSWERED: &[&str] = &["down", "let go"];
 
 #[test]
 fn looks_and_lets_go() {
-    explore("request: answer || dies || look", BOUND, ANSWERED, || three::<Real>(1, false, true, Dies));
-    explore("request: no answer || dies || look", BOUND, UNANSWERED, || three::<Real>(1, false, false, Dies));
-    explore("request: answer || goes || look", BOUND, &["answered", "let go"], || three::<Real>(1, false, true, Goes));
+    explore("request: answer || dies || look", BOUND, ANSWERED, || three::<Shipped>(1, false, true, Dies));
+    explore("request: no answer || dies || look", BOUND, UNANSWERED, || three::<Shipped>(1, false, false, Dies));
+    explore("request: answer || goes || look", BOUND, &["answered", "let go"], || three::<Shipped>(1, false, true, Goes));
     explore("request: no answer || goes || look", BOUND, &["let go", "no reply"], || {
-        three::<Real>(1, false, false, Goes)
+        three::<Shipped>(1, false, false, Goes)
     });
-    explore("request: answer || settles || look", BOUND, ANSWERED, || three::<Real>(1, false, true, Settles));
+    explore("request: answer || settles || look", BOUND, ANSWERED, || three::<Shipped>(1, false, true, Settles));
     explore("request: no answer || settles || look", BOUND, &["down", "let go", "no reply"], || {
-        three::<Real>(1, false, false, Settles)
+        three::<Shipped>(1, false, false, Settles)
     });
 }
 
@@ -303,41 +303,41 @@ const BOUND: Option<usize> = Some(2);
 
 #[test]
 fn looks_and_waits() {
-    explore("request: answer || dies || wait", BOUND, &["answered", "down"], || three::<Real>(1, true, true, Dies));
-    explore("request: no answer || dies || wait", BOUND, &["down"], || three::<Real>(1, true, false, Dies));
-    explore("request: answer || goes || wait", BOUND, &["answered"], || three::<Real>(1, true, true, Goes));
-    explore("request: no answer || goes || wait", BOUND, &["no reply"], || three::<Real>(1, true, false, Goes));
+    explore("request: answer || dies || wait", BOUND, &["answered", "down"], || three::<Shipped>(1, true, true, Dies));
+    explore("request: no answer || dies || wait", BOUND, &["down"], || three::<Shipped>(1, true, false, Dies));
+    explore("request: answer || goes || wait", BOUND, &["answered"], || three::<Shipped>(1, true, true, Goes));
+    explore("request: no answer || goes || wait", BOUND, &["no reply"], || three::<Shipped>(1, true, false, Goes));
     explore("request: answer || settles || wait", BOUND, &["answered", "down"], || {
-        three::<Real>(1, true, true, Settles)
+        three::<Shipped>(1, true, true, Settles)
     });
     explore("request: no answer || settles || wait", BOUND, &["down", "no reply"], || {
-        three::<Real>(1, true, false, Settles)
+        three::<Shipped>(1, true, false, Settles)
     });
     explore("request: answer || dies || look, wait", BOUND, &["answered", "down"], || {
-        three::<Real>(2, true, true, Dies)
+        three::<Shipped>(2, true, true, Dies)
     });
-    explore("request: no answer || dies || look, wait", BOUND, &["down"], || three::<Real>(2, true, false, Dies));
+    explore("request: no answer || dies || look, wait", BOUND, &["down"], || three::<Shipped>(2, true, false, Dies));
     explore("request: no answer || dies || look twice, wait", Some(2), &["down"], || {
-        three::<Real>(3, true, false, Dies)
+        three::<Shipped>(3, true, false, Dies)
     });
 }
 
 #[test]
 fn the_process_answers_itself() {
-    explore("request: answers itself || let go", Some(3), &["came back", "let go"], || answers_itself::<Real>(0));
+    explore("request: answers itself || let go", Some(3), &["came back", "let go"], || answers_itself::<Shipped>(0));
     let outcomes = &["came back", "let go", "let go, with a waker", "taken", "taken, with a waker"];
-    explore("request: answers itself || look, let go", Some(3), &outcomes[..4], || answers_itself::<Real>(1));
-    explore("request: answers itself || look twice, let go", Some(3), outcomes, || answers_itself::<Real>(2));
+    explore("request: answers itself || look, let go", Some(3), &outcomes[..4], || answers_itself::<Shipped>(1));
+    explore("request: answers itself || look twice, let go", Some(3), outcomes, || answers_itself::<Shipped>(2));
 }
 
 #[test]
 fn what_is_foreign_ends_with_the_asker() {
     explore("request: answer || look, let go, watched", Some(3), &["came back", "let go", "taken"], || {
-        leaves_nothing::<Real>(true)
+        leaves_nothing::<Shipped>(true)
     });
-    explore("request: goes || look, let go, not answered", Some(3), &["let go"], || leaves_nothing::<Real>(false));
-    explore("request: no answer || look, wait for death", Some(3), &["not told", "waited"], waits_again::<Real>);
-    explore("request: not settled || look", Some(3), &["at once", "waited"], not_settled::<Real>);
+    explore("request: goes || look, let go, not answered", Some(3), &["let go"], || leaves_nothing::<Shipped>(false));
+    explore("request: no answer || look, wait for death", Some(3), &["not told", "waited"], waits_again::<Shipped>);
+    explore("request: not settled || look", Some(3), &["at once", "waited"], not_settled::<Shipped>);
 }
 
 #[test]

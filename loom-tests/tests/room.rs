@@ -8,7 +8,7 @@
 use std::ptr::NonNull;
 
 use atropos_kernel::Pid;
-use atropos_kernel::internals::room::{Orders, Real, Room, Waiter};
+use atropos_kernel::internals::room::{Orders, Shipped, Capacity, Waiter};
 use atropos_loom::{model, mutant};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ use loom::thread;
 
 /// A room, the flags of its senders, and whether its owner was asked to look at the line.
 struct Scene<O: Orders> {
-    room: Room<O>,
+    room: Capacity<O>,
     called: [AtomicBool; 3],
     nudged: AtomicUsize,
 }
@@ -41,7 +41,7 @@ unsafe impl Send for Record {}
 impl<O: Orders> Scene<O> {
     /// With `limit` messages in it.
     fn full(limit: u32) -> Arc<Self> {
-        let room = Room::new(limit);
+        let room = Capacity::new(limit);
         for _ in 0..limit {
             assert!(room.enter(limit));
         }
@@ -166,7 +166,7 @@ fn steal_and_wait<O: Orders>() {
 
 /// Two are in line; the owner receives while the first of them goes away: the other is called if the place is free.
 fn go_or_call(slip: Slip) {
-    let scene = Scene::<Real>::full(1);
+    let scene = Scene::<Shipped>::full(1);
     let (first, second) = (scene.send(0, slip).expect("full"), scene.send(1, slip).expect("full"));
     let other = scene.clone();
     let goes = thread::spawn(move || {
@@ -184,7 +184,7 @@ fn go_or_call(slip: Slip) {
 
 /// A sender's message cannot be delivered, for which another one waits.
 fn retract_or_wait(slip: Slip) {
-    let scene = Scene::<Real>::full(1);
+    let scene = Scene::<Shipped>::full(1);
     let other = scene.clone();
     let sender = thread::spawn(move || other.send(0, Slip::None));
     scene.room.retract();
@@ -198,7 +198,7 @@ fn retract_or_wait(slip: Slip) {
 
 /// The receiver dies while somebody gets in line: it is called, or learns it at once.
 fn wait_or_die() {
-    let scene = Scene::<Real>::full(1);
+    let scene = Scene::<Shipped>::full(1);
     let other = scene.clone();
     let sender = thread::spawn(move || {
         let waiter = Waiter::try_new(Pid::new(0, 1).expect("a pid")).expect("memory");
@@ -238,10 +238,10 @@ impl Orders for ClearRelaxed {
 
 #[test]
 fn protocol() {
-    model("room: wait, receive", None, || wait_or_receive::<Real>(1, 1, Slip::None));
-    model("room: wait, wait, receive", Some(3), || wait_or_receive::<Real>(1, 2, Slip::None));
-    model("room: wait, wait, receive two", Some(2), || wait_or_receive::<Real>(2, 2, Slip::None));
-    model("room: steal, wait, receive", Some(3), steal_and_wait::<Real>);
+    model("room: wait, receive", None, || wait_or_receive::<Shipped>(1, 1, Slip::None));
+    model("room: wait, wait, receive", Some(3), || wait_or_receive::<Shipped>(1, 2, Slip::None));
+    model("room: wait, wait, receive two", Some(2), || wait_or_receive::<Shipped>(2, 2, Slip::None));
+    model("room: steal, wait, receive", Some(3), steal_and_wait::<Shipped>);
     model("room: go, receive", None, || go_or_call(Slip::None));
     model("room: retract, wait", None, || retract_or_wait(Slip::None));
     model("room: wait, die", None, wait_or_die);
@@ -252,7 +252,7 @@ fn mutants() {
     mutant("room, LINE Relaxed", Some(2), || wait_or_receive::<LineRelaxed>(1, 1, Slip::None));
     mutant("room, leaving and clearing Relaxed", Some(2), || wait_or_receive::<LeaveRelaxed>(1, 1, Slip::None));
     mutant("room, clearing Relaxed", Some(2), steal_and_wait::<ClearRelaxed>);
-    mutant("room, in line before it is on the list", Some(2), || wait_or_receive::<Real>(1, 1, Slip::MarksFirst));
+    mutant("room, in line before it is on the list", Some(2), || wait_or_receive::<Shipped>(1, 1, Slip::MarksFirst));
     mutant("room, one who goes in silence", Some(2), || go_or_call(Slip::GoesInSilence));
     mutant("room, a place given back in silence", Some(2), || retract_or_wait(Slip::RetractsInSilence));
 }

@@ -4,12 +4,12 @@
 use std::ptr::NonNull;
 
 use atropos_kernel::internals::config::RING;
-use atropos_kernel::internals::runq::brood::{self, Brood, Stolen};
+use atropos_kernel::internals::runq::brood::{self, NewbornDeque, Steal};
 use atropos_kernel::internals::runq::idle::Idle;
 use atropos_kernel::internals::runq::inbox::Inbox;
 use atropos_kernel::internals::runq::node::RunNode;
 use atropos_kernel::internals::runq::ring::Ring;
-use atropos_kernel::internals::runq::{Local, Real, Shared, Steps};
+use atropos_kernel::internals::runq::{Local, Shipped, Shared, Steps};
 use atropos_loom::{model, mutant};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -122,19 +122,19 @@ fn two_thieves() {
 }
 
 /// Takes the oldest of a brood as often as it is there, at most so many.
-fn steal_brood<S: brood::Steps>(brood: &Brood<S>, nodes: &Nodes, most: usize) {
+fn steal_brood<S: brood::BroodModel>(brood: &NewbornDeque<S>, nodes: &Nodes, most: usize) {
     for _ in 0..most {
         match brood.steal() {
-            Stolen::One(node) => nodes.ran(node),
-            Stolen::Lost => {}
-            Stolen::Empty => return,
+            Steal::One(node) => nodes.ran(node),
+            Steal::Retry => {}
+            Steal::Empty => return,
         }
     }
 }
 
 /// The owner adds `born` newborn and takes the youngest twice, while a thief takes the oldest twice.
-fn brood_or_steal<S: brood::Steps>(born: usize) {
-    let (brood, nodes) = (Arc::new(Brood::<S>::new()), Nodes::new(born + 1));
+fn brood_or_steal<S: brood::BroodModel>(born: usize) {
+    let (brood, nodes) = (Arc::new(NewbornDeque::<S>::new()), Nodes::new(born + 1));
     for i in 0..born {
         // SAFETY: this thread is the owner.
         assert!(unsafe { brood.push(nodes.get(i)) });
@@ -159,7 +159,7 @@ fn brood_or_steal<S: brood::Steps>(born: usize) {
 
 /// Two thieves, and the owner's pop.
 fn brood_and_two_thieves() {
-    let (brood, nodes) = (Arc::new(<Brood>::new()), Nodes::new(2));
+    let (brood, nodes) = (Arc::new(<NewbornDeque>::new()), Nodes::new(2));
     // SAFETY: this thread is the owner.
     assert!(unsafe { brood.push(nodes.get(0)) } && unsafe { brood.push(nodes.get(1)) });
     let thieves: Vec<_> = (0..2)
@@ -184,7 +184,7 @@ fn brood_and_two_thieves() {
 
 /// A full brood, a thief, and an owner that adds where the thief reads.
 fn brood_steal_or_overwrite() {
-    let (brood, nodes) = (Arc::new(<Brood>::new()), Nodes::new(RING + 1));
+    let (brood, nodes) = (Arc::new(<NewbornDeque>::new()), Nodes::new(RING + 1));
     for i in 0..RING {
         // SAFETY: this thread is the owner.
         assert!(unsafe { brood.push(nodes.get(i)) });
@@ -390,15 +390,15 @@ fn protocol() {
     model("run queue: push, pop, steal", None, push_pop_steal);
     model("run queue: pop, steal, steal", Some(3), two_thieves);
     model("run queue: push on a full ring, steal", None, || steal_or_overwrite(true));
-    model("brood: pop the last, steal", Some(4), || brood_or_steal::<brood::Real>(1));
-    model("brood: pop, steal", Some(3), || brood_or_steal::<brood::Real>(2));
-    model("brood: pop, steal, one more", Some(3), || brood_or_steal::<brood::Real>(3));
+    model("brood: pop the last, steal", Some(4), || brood_or_steal::<brood::Shipped>(1));
+    model("brood: pop, steal", Some(3), || brood_or_steal::<brood::Shipped>(2));
+    model("brood: pop, steal, one more", Some(3), || brood_or_steal::<brood::Shipped>(3));
     model("brood: pop, steal, steal", Some(3), brood_and_two_thieves);
     model("brood: push on a full one, steal", None, brood_steal_or_overwrite);
     model("run queue: a brood grows up, steal", Some(2), grow_up_or_steal);
     model("run queue: overflow, steal", Some(2), overflow_or_steal);
-    model("run queue: overflow, more of it, steal", None, || add_or_steal::<Real>(true));
-    model("run queue: overflow, refill, steal", Some(3), || add_or_steal::<Real>(false));
+    model("run queue: overflow, more of it, steal", None, || add_or_steal::<Shipped>(true));
+    model("run queue: overflow, refill, steal", Some(3), || add_or_steal::<Shipped>(false));
     model("park: announce, look, push, wake", None, || park_or_push(true, Looks::Behind));
     model("park: announce, look, push, look, wake", Some(4), || park_or_push(true, Looks::Twice));
     model("park: two producers, two sleepers", None, one_wake_each);
@@ -411,7 +411,7 @@ impl Steps for LooksFirst {
 }
 
 struct Unfenced;
-impl brood::Steps for Unfenced {
+impl brood::BroodModel for Unfenced {
     const FENCES: bool = false;
 }
 

@@ -1,7 +1,7 @@
 //! The shares of a record: who gives up the last has it to itself (`shares`).
 #![cfg(loom)]
 
-use atropos_kernel::internals::shares::{Orders, Real, Shares};
+use atropos_kernel::internals::shares::{Orders, Shipped, RefCount};
 use atropos_loom::{model, mutant};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -10,7 +10,7 @@ use loom::thread;
 
 /// A record's reason, as far as the last share is concerned.
 struct Record<O> {
-    shares: Shares<O>,
+    shares: RefCount<O>,
     reason: UnsafeCell<u8>,
 }
 
@@ -25,7 +25,7 @@ fn give_up<O: Orders>(record: &Record<O>) -> usize {
 
 /// One side writes and gives up, the other gives up: who frees the record has it to itself.
 fn last_share<O: Orders>() {
-    let record = Arc::new(Record { shares: Shares::<O>::new(2), reason: UnsafeCell::new(0) });
+    let record = Arc::new(Record { shares: RefCount::<O>::new(2), reason: UnsafeCell::new(0) });
     let other = record.clone();
     let dies = thread::spawn(move || {
         // SAFETY: the other side looks only when both shares are gone: the model's claim.
@@ -38,7 +38,7 @@ fn last_share<O: Orders>() {
 
 /// As [`last_share`], and the one side makes another share before it gives up both.
 fn added_share<O: Orders>() {
-    let record = Arc::new(Record { shares: Shares::<O>::new(2), reason: UnsafeCell::new(0) });
+    let record = Arc::new(Record { shares: RefCount::<O>::new(2), reason: UnsafeCell::new(0) });
     let other = record.clone();
     let adds = thread::spawn(move || {
         other.shares.add();
@@ -71,8 +71,8 @@ impl Orders for NoAcquire {
 
 #[test]
 fn protocol() {
-    model("link, the last share", None, last_share::<Real>);
-    model("link, a share is added", None, added_share::<Real>);
+    model("link, the last share", None, last_share::<Shipped>);
+    model("link, a share is added", None, added_share::<Shipped>);
 }
 
 #[test]

@@ -20,9 +20,9 @@ struct Bodies {
 }
 
 /// Counts itself for as long as it lives.
-struct Counted(Arc<Bodies>);
+struct BudgetPermit(Arc<Bodies>);
 
-impl Counted {
+impl BudgetPermit {
     fn new(bodies: &Arc<Bodies>) -> Self {
         let now = bodies.now.fetch_add(1, Ordering::Relaxed) + 1;
         bodies.most.fetch_max(now, Ordering::Relaxed);
@@ -30,7 +30,7 @@ impl Counted {
     }
 }
 
-impl Drop for Counted {
+impl Drop for BudgetPermit {
     fn drop(&mut self) {
         self.0.now.fetch_sub(1, Ordering::Relaxed);
     }
@@ -38,7 +38,7 @@ impl Drop for Counted {
 
 /// Starts a process that waits for its end.
 fn start(kernel: &Kernel, member: &Participant, bodies: &Arc<Bodies>) -> Result<(), SpawnError> {
-    let counted = Counted::new(bodies);
+    let counted = BudgetPermit::new(bodies);
     let waits = body(move |_: &Cx<'_, ()>| {
         let _ = &counted;
         Resumed::Wait
@@ -103,7 +103,7 @@ fn parent_or_close() {
     let mut core = core(&kernel, 0);
     let counts = bodies.clone();
     let _ = spawn(&kernel, &ours, 0, move |cx: &Cx<'_, ()>| {
-        let counted = Counted::new(&counts);
+        let counted = BudgetPermit::new(&counts);
         let child = body(move |_: &Cx<'_, ()>| {
             let _ = &counted;
             Resumed::Wait

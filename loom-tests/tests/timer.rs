@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use atropos_kernel::internals::hand::{self, Hand};
+use atropos_kernel::internals::hand::{self, KernelCx};
 use atropos_kernel::internals::name;
-use atropos_kernel::internals::signal::node::Counted;
-use atropos_kernel::internals::timer::record::{Real, Steps, Target, TimerHead};
+use atropos_kernel::internals::signal::node::BudgetPermit;
+use atropos_kernel::internals::timer::record::{Shipped, Steps, Target, TimerHead};
 use atropos_kernel::internals::timer::wheel::Wheel;
 use atropos_kernel::{
     Core, Cx, Host, Kernel, Limits, Options, Pid, Reason, Received, Reference, Resumed, SpawnOptions,
@@ -72,12 +72,12 @@ struct Share(NonNull<TimerHead>);
 unsafe impl Send for Share {}
 
 /// A timer with a message to `target`, as if it had just been taken off the wheel of core 0.
-fn record(hand: &Hand<'_>, target: Pid, canary: Canary) -> NonNull<TimerHead> {
+fn record(hand: &KernelCx<'_>, target: Pid, canary: Canary) -> NonNull<TimerHead> {
     due_at(hand, target, canary, 0)
 }
 
 /// As [`record`], of a timer that is due then.
-fn due_at(hand: &Hand<'_>, target: Pid, canary: Canary, due: u64) -> NonNull<TimerHead> {
+fn due_at(hand: &KernelCx<'_>, target: Pid, canary: Canary, due: u64) -> NonNull<TimerHead> {
     let timer = TimerHead::try_message(hand, Target::Pid(target), due, false, Letter::Due(canary)).unwrap();
     was_on_a_wheel(timer);
     // SAFETY: new, so ours.
@@ -359,7 +359,7 @@ fn cancel_on_the_way(gives_up_both: bool, outcomes: &Outcomes) {
     drop(hand_of_ours);
     was_on_a_wheel(timer);
     // SAFETY: new, so ours.
-    unsafe { TimerHead::counted(timer, Counted::NOT) };
+    unsafe { TimerHead::counted(timer, BudgetPermit::NOT) };
     let (name, shares) = (name_of(timer), Share(timer));
     let meeting = thread::spawn(move || {
         let Share(timer) = { shares };
@@ -402,13 +402,13 @@ impl Steps for NotAsked {
 
 #[test]
 fn protocol() {
-    Outcomes::model("timer: fire, cancel", None, 2, fire_or_cancel::<Real>);
+    Outcomes::model("timer: fire, cancel", None, 2, fire_or_cancel::<Shipped>);
     model("timer: cancel, its core is dropped", Some(2), cancel_or_drop_core);
     Outcomes::model("timer: fire, cancel on another core", Some(2), 2, cancel_elsewhere);
     Outcomes::model("timer: fire, its target dies", Some(2), 2, target_dies);
-    let cancels = |outcomes: &Outcomes| by_name::<Real>(ByName::Cancels, outcomes);
+    let cancels = |outcomes: &Outcomes| by_name::<Shipped>(ByName::Cancels, outcomes);
     Outcomes::model("timer: cancel by name, fire, start another", Some(3), 2, cancels);
-    let reads = |outcomes: &Outcomes| by_name::<Real>(ByName::Reads, outcomes);
+    let reads = |outcomes: &Outcomes| by_name::<Shipped>(ByName::Reads, outcomes);
     Outcomes::model("timer: read by name, fire, start another", Some(3), 2, reads);
     Outcomes::model("timer: cancel by name on its way", None, 2, |outcomes| cancel_on_the_way(false, outcomes));
 }

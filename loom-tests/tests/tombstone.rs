@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use atropos_kernel::internals::reason;
-use atropos_kernel::internals::table::{Dead, FreeSlots, Table};
+use atropos_kernel::internals::table::{Tombstone, FreeSlots, Table};
 use atropos_kernel::reclaim::{Domain, Limbo, Pool, Retired};
-use atropos_kernel::{Cx, Host, Pid, Reason, Resumed, SpawnOptions, View};
+use atropos_kernel::{Cx, Host, Pid, Reason, Resumed, SpawnOptions, ReasonKind};
 use atropos_loom::host::{Canary, body, core, flush, kernel, member, spawn};
 use atropos_loom::{model, mutant};
 use loom::thread;
@@ -30,9 +30,9 @@ fn why(number: usize) -> (Reason, Arc<AtomicUsize>) {
 }
 
 /// Whose reason it is.
-fn read(dead: &Dead) -> Option<usize> {
-    let Dead::Remembered(reason) = dead else { return None };
-    let View::Value(value) = reason.view() else { panic!("a reason of nobody: {reason:?}") };
+fn read(dead: &Tombstone) -> Option<usize> {
+    let Tombstone::Known(reason) = dead else { return None };
+    let ReasonKind::Value(value) = reason.kind() else { panic!("a reason of nobody: {reason:?}") };
     let why = value.downcast_ref::<Why>().expect("of this model");
     why.1.sing();
     Some(why.0)
@@ -67,7 +67,7 @@ fn read_or_reuse(kept: bool) {
         thread::spawn(move || {
             let guard = readers.pin();
             let dead = table.of_the_dead(first, &guard);
-            assert_ne!(dead, Dead::NeverGivenOut);
+            assert_ne!(dead, Tombstone::NeverAllocated);
             assert!(matches!(read(&dead), None | Some(1)), "the reason of another");
             drop((guard, dead));
             readers
@@ -131,7 +131,7 @@ fn kernel_reuse() {
     let second = second.lock().unwrap().expect("it ran");
     assert_eq!(second.index(), first.index(), "the model is about one slot");
     let host = Host::new(&kernel, &ours);
-    assert_eq!((host.tombstone(first), read(&host.tombstone(second))), (Dead::Forgotten, Some(2)));
+    assert_eq!((host.tombstone(first), read(&host.tombstone(second))), (Tombstone::Recycled, Some(2)));
     drop(host);
     assert_eq!(ends.load(Ordering::Relaxed), 1, "the second, which kept it, is reclaimed");
     drop((core, theirs, ours, kernel));

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering as Plain;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
-use atropos_kernel::internals::waker::{self, Orders, Real};
+use atropos_kernel::internals::waker::{self, Orders, Shipped};
 use atropos_kernel::internals::{life, name};
 use atropos_kernel::{Core, Cx, Host, Kernel, Pid, Reason, Resumed};
 use atropos_loom::host::{Canary, core, kernel, member, spawn};
@@ -86,7 +86,7 @@ fn die_under<A: FnOnce(Waker) + Send + 'static>(wakers: impl FnOnce(Waker) -> Ve
     let (kernel, _) = kernel(1, 2);
     let mut core = core(&kernel, 0);
     let (canary, ends) = Canary::new();
-    let (pid, waker) = woken::<Real>(&kernel, &mut core, move || canary.sing());
+    let (pid, waker) = woken::<Shipped>(&kernel, &mut core, move || canary.sing());
     let ours = member(&kernel);
     Host::new(&kernel, &ours).send(pid, ()).unwrap();
     let lives = life::of(&kernel);
@@ -153,7 +153,7 @@ fn forgotten() {
 fn wake_or_kill() {
     let (kernel, _) = kernel(1, 2);
     let mut core = core(&kernel, 0);
-    let (pid, waker) = woken::<Real>(&kernel, &mut core, || {});
+    let (pid, waker) = woken::<Shipped>(&kernel, &mut core, || {});
     let (ours, theirs) = (member(&kernel), member(&kernel));
     let killer = {
         let kernel = kernel.clone();
@@ -180,8 +180,8 @@ impl Orders for ClaimRelaxed {
 
 #[test]
 fn protocol() {
-    model("waker: wake, sleep", Some(3), || wake_or_sleep::<Real>(1, false));
-    model("waker: wake, wake, sleep", Some(2), || wake_or_sleep::<Real>(2, false));
+    model("waker: wake, sleep", Some(3), || wake_or_sleep::<Shipped>(1, false));
+    model("waker: wake, wake, sleep", Some(2), || wake_or_sleep::<Shipped>(2, false));
     model("waker: wake, clone, drop, death", Some(2), wake_or_die);
     model("waker: drop, drop, death", Some(2), drop_or_die);
     model("waker: wake, kill, sleep", Some(2), wake_or_kill);
@@ -190,7 +190,7 @@ fn protocol() {
 #[test]
 fn mutants() {
     mutant("waker, the claim Relaxed", Some(2), || wake_or_sleep::<ClaimRelaxed>(2, false));
-    mutant("waker, woken before it is done", Some(2), || wake_or_sleep::<Real>(1, true));
+    mutant("waker, woken before it is done", Some(2), || wake_or_sleep::<Shipped>(1, true));
     mutant("waker, one without a share", Some(2), stray);
     mutant("waker, one that is never dropped", Some(2), forgotten);
 }

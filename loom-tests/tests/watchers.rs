@@ -4,8 +4,8 @@
 
 use std::ptr::NonNull;
 
-use atropos_kernel::internals::list::{Chain, Closed, List, Listed, Orders, Place, Real};
-use atropos_kernel::internals::roll::Roll;
+use atropos_kernel::internals::list::{Chain, Closed, List, Linked, Orders, Links, Shipped};
+use atropos_kernel::internals::roll::SweepList;
 use atropos_loom::{model, mutant};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -17,21 +17,21 @@ const FIRED: usize = 1;
 const CANCELLED: usize = 2;
 
 struct Record {
-    place: Place<Record>,
+    place: Links<Record>,
     owner: UnsafeCell<usize>,
     state: AtomicUsize,
     downs: AtomicUsize,
 }
 
-impl Listed for Record {
-    fn place(&self) -> &Place<Self> {
+impl Linked for Record {
+    fn place(&self) -> &Links<Self> {
         &self.place
     }
 }
 
 fn record(owner: usize) -> Arc<Record> {
     Arc::new(Record {
-        place: Place::new(),
+        place: Links::new(),
         owner: UnsafeCell::new(owner),
         state: AtomicUsize::new(ARMED),
         downs: AtomicUsize::new(0),
@@ -81,7 +81,7 @@ fn register_or_die<O: Orders>() {
 /// Three monitors; the watcher cancels two and so sweeps, while the target dies: the third is fired once,
 /// whoever held it, and of the cancelled each is fired or cancelled.
 fn sweep_or_die(fire_what_is_left: bool) {
-    let roll = Arc::new(Roll::<Record>::new());
+    let roll = Arc::new(SweepList::<Record>::new());
     let records: Vec<_> = (0..3).map(record).collect();
     for record in &records {
         // SAFETY: new, and kept to the model's end.
@@ -144,7 +144,7 @@ impl Orders for CloseRelaxed {
 
 #[test]
 fn protocol() {
-    model("watchers: register, register, die", None, register_or_die::<Real>);
+    model("watchers: register, register, die", None, register_or_die::<Shipped>);
     model("watchers: cancel, cancel and sweep, die", None, || sweep_or_die(true));
     model("watchers: register, sweep", None, register_or_sweep);
     let empty: Chain<Record> = Chain::empty();

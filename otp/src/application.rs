@@ -21,7 +21,7 @@ use core::fmt;
 use atropos_kernel::{Context, Down, Exit, Pid, Reason, Reference, Reply};
 
 use crate::call::CallError;
-use crate::server::{Next, Refusal, Server, ServerRef, Serving, Start};
+use crate::server::{Next, InitError, Server, ServerRef, ServerCx, Start};
 use crate::start::StartError;
 use crate::supervisor::{Supervisor, SupervisorRef};
 use crate::wait::{Alarm, end_of, pid_of};
@@ -192,7 +192,7 @@ impl Applications {
     async fn start(
         &mut self,
         name: ApplicationName,
-        cx: Serving<'_, Self>,
+        cx: ServerCx<'_, Self>,
     ) -> Result<Vec<ApplicationName>, ApplicationError> {
         let mut plan = Vec::new();
         self.plan(&name, &mut Vec::new(), &mut plan)?;
@@ -213,13 +213,13 @@ impl Applications {
     }
 
     /// Starts one whose needs are up.
-    async fn start_one(&mut self, place: usize, cx: Serving<'_, Self>) -> Result<ApplicationName, ApplicationError> {
+    async fn start_one(&mut self, place: usize, cx: ServerCx<'_, Self>) -> Result<ApplicationName, ApplicationError> {
         let application = &mut self.known[place];
         let name = application.name.clone();
         let failed = |error| ApplicationError::Start(name.clone(), error);
-        let tree = cx.with(|cx| cx.contain(|| (application.tree)()));
+        let tree = cx.with(|cx| cx.catch_panic(|| (application.tree)()));
         let tree = tree.map_err(|crash| failed(StartError::Crashed(crash)))?;
-        let top = tree.link(cx.context()).await.map_err(failed)?;
+        let top = tree.start_link(cx.context()).await.map_err(failed)?;
         let monitor = cx.monitor(top).map_err(|error| {
             // It is not left behind unknown. Without memory to tell it to shut down, a kill needs none.
             cx.unlink(top);
@@ -233,7 +233,7 @@ impl Applications {
         Ok(name)
     }
 
-    async fn stop(&mut self, name: &ApplicationName, cx: Serving<'_, Self>) -> Result<(), ApplicationError> {
+    async fn stop(&mut self, name: &ApplicationName, cx: ServerCx<'_, Self>) -> Result<(), ApplicationError> {
         let place = self.place(name).ok_or_else(|| ApplicationError::Unknown(name.clone()))?;
         let needing = self.known.iter().find(|other| other.top.is_some() && other.needs.contains(name));
         if let Some(other) = needing {
@@ -243,7 +243,7 @@ impl Applications {
         Ok(())
     }
 
-    async fn put_down(&mut self, place: usize, cx: Serving<'_, Self>) {
+    async fn put_down(&mut self, place: usize, cx: ServerCx<'_, Self>) {
         let application = &mut self.known[place];
         let Some((top, monitor)) = application.top.take() else { return };
         let name = &application.name;
@@ -256,7 +256,7 @@ impl Applications {
         end_of(cx.context(), top, monitor, &Alarm::never(cx.context())).await;
     }
 
-    async fn put_all_down(&mut self, cx: Serving<'_, Self>) {
+    async fn put_all_down(&mut self, cx: ServerCx<'_, Self>) {
         while let Some(name) = self.running.pop() {
             if let Some(place) = self.place(&name) {
                 self.put_down(place, cx).await;
@@ -268,17 +268,17 @@ impl Applications {
 impl Server for Applications {
     type Message = Request;
 
-    async fn init(&mut self, cx: Serving<'_, Self>) -> Result<Next<Request>, Refusal> {
+    async fn init(&mut self, cx: ServerCx<'_, Self>) -> Result<Next<Request>, InitError> {
         for name in core::mem::take(&mut self.at_once) {
             if let Err(error) = self.start(name, cx).await {
                 self.put_all_down(cx).await;
-                return Err(Refusal::Stop(Reason::value(error)));
+                return Err(InitError::Stop(Reason::value(error)));
             }
         }
         Ok(Next::Wait)
     }
 
-    async fn handle(&mut self, request: Request, cx: Serving<'_, Self>) -> Next<Request> {
+    async fn handle(&mut self, request: Request, cx: ServerCx<'_, Self>) -> Next<Request> {
         match request.0 {
             Ask::Start(name, reply) => {
                 let started = self.start(name, cx).await;
@@ -299,7 +299,7 @@ impl Server for Applications {
         Next::Wait
     }
 
-    async fn down(&mut self, down: Down, _: Serving<'_, Self>) -> Next<Request> {
+    async fn down(&mut self, down: Down, _: ServerCx<'_, Self>) -> Next<Request> {
         let ended = |application: &&mut Application| {
             application.top.is_some_and(|(top, monitor)| pid_of(&down.object) == Some(top) && monitor == down.reference)
         };
@@ -315,11 +315,11 @@ impl Server for Applications {
     }
 
     /// A tree's EXIT; its DOWN is what counts.
-    async fn exit(&mut self, _: Exit, _: Serving<'_, Self>) -> Next<Request> {
+    async fn exit(&mut self, _: Exit, _: ServerCx<'_, Self>) -> Next<Request> {
         Next::Wait
     }
 
-    async fn terminate(&mut self, _: &Reason, cx: Serving<'_, Self>) {
+    async fn terminate(&mut self, _: &Reason, cx: ServerCx<'_, Self>) {
         self.put_all_down(cx).await;
     }
 }

@@ -1,11 +1,11 @@
-//! A process that hands each event to a set of handlers: [`Events`] (OTP's `gen_event`).
+//! A process that hands each event to a set of handlers: [`EventManager`] (OTP's `gen_event`).
 //!
 //! Handlers are values that come and go while the manager runs; each has an id of its own. They are called in the order in which
 //! they were added, newest first as in OTP, one event at a time. A handler that panics, or says that it has done, is removed and its
 //! `terminate` called; the others, and the manager, go on. Who has added one *supervised* is told why it went, and takes it along
 //! when it dies.
 //!
-//! Notifying is a cast: events of one sender come in their order. [`EventsRef::sync_notify`] waits until all handlers are done.
+//! Notifying is a cast: events of one sender come in their order. [`EventManagerRef::sync_notify`] waits until all handlers are done.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -13,15 +13,15 @@ use alloc::vec::Vec;
 use core::any::Any;
 use core::fmt;
 
-use atropos_kernel::{Context, Down, Held, Pid, Reason, Reference, Replied, Reply, SendError, reply};
+use atropos_kernel::{Context, Down, CatchDrop, Pid, Reason, Reference, ReplyFuture, Reply, SendError, reply};
 
 use crate::call::CallError;
-use crate::server::{Next, Server, ServerRef, Serving};
+use crate::server::{Next, Server, ServerRef, ServerCx};
 use crate::wait::{breathe, pid_of};
 
 /// What an event handler does after an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum After {
+pub enum HandlerNext {
     /// It stays.
     Stay,
     /// It has done: it is removed.
@@ -31,7 +31,7 @@ pub enum After {
 /// Why a handler was removed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub enum Removed {
+pub enum RemovedHandler {
     /// It said so.
     Left,
     /// Somebody asked for it.
@@ -49,10 +49,10 @@ pub enum Removed {
 /// Hears of events of type `E`.
 pub trait EventHandler<E>: Any + Send {
     /// An event. It should be quick: the others wait.
-    fn event(&mut self, event: &E) -> After;
+    fn event(&mut self, event: &E) -> HandlerNext;
 
     /// It is removed.
-    fn terminate(&mut self, why: &Removed) {
+    fn terminate(&mut self, why: &RemovedHandler) {
         let _ = why;
     }
 }
@@ -62,13 +62,13 @@ pub type HandlerId = Cow<'static, str>;
 
 struct Entry<E> {
     id: HandlerId,
-    handler: Held<Box<dyn EventHandler<E>>>,
+    handler: CatchDrop<Box<dyn EventHandler<E>>>,
     /// Whoever supervises it: who, by which monitor, and where to tell why it went.
-    supervised: Option<(Pid, Reference, Reply<Removed>)>,
+    supervised: Option<(Pid, Reference, Reply<RemovedHandler>)>,
 }
 
 /// A manager of events of type `E`; a server, to be started and supervised like one.
-pub struct Events<E> {
+pub struct EventManager<E> {
     entries: Vec<Entry<E>>,
 }
 
@@ -80,7 +80,7 @@ type Look<E> = Box<dyn FnOnce(Option<&mut dyn EventHandler<E>>) + Send>;
 enum Ask<E> {
     Notify(E),
     Sync(E, Reply<()>),
-    Add(HandlerId, Box<dyn EventHandler<E>>, Option<(Pid, Reply<Removed>)>, Reply<Result<(), AddError>>),
+    Add(HandlerId, Box<dyn EventHandler<E>>, Option<(Pid, Reply<RemovedHandler>)>, Reply<Result<(), AddError>>),
     Delete(HandlerId, Reply<bool>),
     Swap(HandlerId, HandlerId, Box<dyn EventHandler<E>>, Reply<bool>),
     Which(Reply<Vec<HandlerId>>),
@@ -114,7 +114,7 @@ impl From<CallError> for AddError {
     }
 }
 
-impl<E> fmt::Debug for Events<E> {
+impl<E> fmt::Debug for EventManager<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.entries.iter().map(|entry| &entry.id)).finish()
     }
@@ -126,13 +126,13 @@ impl<E> fmt::Debug for Request<E> {
     }
 }
 
-impl<E> Default for Events<E> {
+impl<E> Default for EventManager<E> {
     fn default() -> Self {
         Self { entries: Vec::new() }
     }
 }
 
-impl<E: Send + 'static> Events<E> {
+impl<E: Send + 'static> EventManager<E> {
     /// Without a handler.
     pub fn new() -> Self {
         Self::default()
@@ -142,35 +142,35 @@ impl<E: Send + 'static> Events<E> {
         self.entries.iter().position(|entry| entry.id == *id)
     }
 
-    async fn notify(&mut self, event: E, cx: Serving<'_, Self>) {
+    async fn notify(&mut self, event: E, cx: ServerCx<'_, Self>) {
         let event = cx.with(|cx| cx.hold(event));
         let mut place = 0;
         while let Some(entry) = self.entries.get_mut(place) {
-            let why = match cx.with(|cx| cx.contain(|| entry.handler.event(&event))) {
-                Ok(After::Stay) => {
+            let why = match cx.with(|cx| cx.catch_panic(|| entry.handler.event(&event))) {
+                Ok(HandlerNext::Stay) => {
                     place += 1;
                     // However many there are, others have their turns between two of them.
                     breathe(cx.context()).await;
                     continue;
                 }
-                Ok(After::Leave) => Removed::Left,
-                Err(crash) => Removed::Crashed(crash),
+                Ok(HandlerNext::Leave) => RemovedHandler::Left,
+                Err(crash) => RemovedHandler::Crashed(crash),
             };
             self.remove(place, why, cx);
         }
     }
 
-    fn remove(&mut self, place: usize, why: Removed, cx: Serving<'_, Self>) {
+    fn remove(&mut self, place: usize, why: RemovedHandler, cx: ServerCx<'_, Self>) {
         let Entry { mut handler, supervised, .. } = self.entries.remove(place);
         // Its faults are its own: it is gone, whatever it does at its end, and so is what it holds.
-        let _ = cx.with(|cx| cx.contain(|| handler.terminate(&why)));
+        let _ = cx.with(|cx| cx.catch_panic(|| handler.terminate(&why)));
         drop(handler);
         if let Some((_, _, told)) = supervised {
             told.send(why);
         }
     }
 
-    fn forget_monitor(&self, place: usize, cx: Serving<'_, Self>) {
+    fn forget_monitor(&self, place: usize, cx: ServerCx<'_, Self>) {
         if let Some((_, monitor, _)) = self.entries.get(place).and_then(|entry| entry.supervised.as_ref()) {
             cx.demonitor(*monitor, true);
         }
@@ -180,8 +180,8 @@ impl<E: Send + 'static> Events<E> {
         &mut self,
         id: HandlerId,
         handler: Box<dyn EventHandler<E>>,
-        supervised: Option<(Pid, Reply<Removed>)>,
-        cx: Serving<'_, Self>,
+        supervised: Option<(Pid, Reply<RemovedHandler>)>,
+        cx: ServerCx<'_, Self>,
     ) -> Result<(), AddError> {
         // Held first: one that is not taken on is dropped.
         let handler = cx.with(|cx| cx.hold(handler));
@@ -196,20 +196,20 @@ impl<E: Send + 'static> Events<E> {
         Ok(())
     }
 
-    fn take_out(&mut self, id: &HandlerId, why: Removed, cx: Serving<'_, Self>) -> bool {
+    fn take_out(&mut self, id: &HandlerId, why: RemovedHandler, cx: ServerCx<'_, Self>) -> bool {
         let Some(place) = self.place(id) else { return false };
         self.forget_monitor(place, cx);
         self.remove(place, why, cx);
         true
     }
 
-    fn do_it(&mut self, request: Ask<E>, cx: Serving<'_, Self>) {
+    fn do_it(&mut self, request: Ask<E>, cx: ServerCx<'_, Self>) {
         match request {
             Ask::Notify(_) | Ask::Sync(..) => unreachable!("`handle` notifies"),
             Ask::Add(id, handler, supervised, reply) => reply.send(self.add(id, handler, supervised, cx)),
-            Ask::Delete(id, reply) => reply.send(self.take_out(&id, Removed::Deleted, cx)),
+            Ask::Delete(id, reply) => reply.send(self.take_out(&id, RemovedHandler::Deleted, cx)),
             Ask::Swap(old, new, handler, reply) => {
-                let may = (old == new || self.place(&new).is_none()) && self.take_out(&old, Removed::Swapped, cx);
+                let may = (old == new || self.place(&new).is_none()) && self.take_out(&old, RemovedHandler::Swapped, cx);
                 let swapped = if may {
                     self.add(new, handler, None, cx).is_ok()
                 } else {
@@ -222,16 +222,16 @@ impl<E: Send + 'static> Events<E> {
             Ask::Look(id, look) => {
                 let entry = self.entries.iter_mut().find(|entry| entry.id == id);
                 // A look that panics is its asker's fault, who is told: the reply in it is dropped.
-                drop(cx.with(|cx| cx.contain(|| look(entry.map(|entry| &mut **entry.handler)))));
+                drop(cx.with(|cx| cx.catch_panic(|| look(entry.map(|entry| &mut **entry.handler)))));
             }
         }
     }
 }
 
-impl<E: Send + 'static> Server for Events<E> {
+impl<E: Send + 'static> Server for EventManager<E> {
     type Message = Request<E>;
 
-    async fn handle(&mut self, request: Request<E>, cx: Serving<'_, Self>) -> Next<Request<E>> {
+    async fn handle(&mut self, request: Request<E>, cx: ServerCx<'_, Self>) -> Next<Request<E>> {
         match request.0 {
             Ask::Notify(event) => self.notify(event, cx).await,
             Ask::Sync(event, reply) => {
@@ -243,29 +243,29 @@ impl<E: Send + 'static> Server for Events<E> {
         Next::Wait
     }
 
-    fn down(&mut self, down: Down, cx: Serving<'_, Self>) -> impl Future<Output = Next<Request<E>>> + Send {
+    fn down(&mut self, down: Down, cx: ServerCx<'_, Self>) -> impl Future<Output = Next<Request<E>>> + Send {
         let pid = pid_of(&down.object);
         let of = |entry: &Entry<E>| {
             entry.supervised.as_ref().is_some_and(|(who, monitor, _)| Some(*who) == pid && *monitor == down.reference)
         };
         if let Some(place) = self.entries.iter().position(of) {
-            self.remove(place, Removed::Orphaned(down.reason), cx);
+            self.remove(place, RemovedHandler::Orphaned(down.reason), cx);
         }
         core::future::ready(Next::Wait)
     }
 
-    async fn terminate(&mut self, reason: &Reason, cx: Serving<'_, Self>) {
+    async fn terminate(&mut self, reason: &Reason, cx: ServerCx<'_, Self>) {
         while !self.entries.is_empty() {
-            self.remove(0, Removed::Stopped(reason.clone()), cx);
+            self.remove(0, RemovedHandler::Stopped(reason.clone()), cx);
             breathe(cx.context()).await;
         }
     }
 }
 
 /// A manager, for who sends it events.
-pub type EventsRef<E> = ServerRef<Events<E>>;
+pub type EventManagerRef<E> = ServerRef<EventManager<E>>;
 
-impl<E: Send + 'static> ServerRef<Events<E>> {
+impl<E: Send + 'static> ServerRef<EventManager<E>> {
     /// Sends an event and waits for nothing.
     pub fn notify<M: Send + 'static>(self, cx: &Context<M>, event: E) -> Result<(), SendError<()>> {
         self.cast(cx, Request(Ask::Notify(event))).map_err(|error| error.without_message())
@@ -293,7 +293,7 @@ impl<E: Send + 'static> ServerRef<Events<E>> {
         cx: &Context<M>,
         id: impl Into<HandlerId>,
         handler: impl EventHandler<E>,
-    ) -> Result<Replied<Removed>, AddError> {
+    ) -> Result<ReplyFuture<RemovedHandler>, AddError> {
         let (id, handler, who) = (id.into(), Box::new(handler), cx.pid());
         let (told, removed) = reply().map_err(CallError::from)?;
         self.call(cx, |reply| Request(Ask::Add(id, handler, Some((who, told)), reply))).await??;

@@ -1,15 +1,15 @@
-//! Named groups of processes: [`Groups`] (OTP's `pg`).
+//! Named groups of processes: [`ProcessGroups`] (OTP's `pg`).
 //!
 //! A scope is a process, a server to be supervised like one; scopes know nothing of each other. A process may be in a group
 //! more than once: joins are counted, and it has to leave as often. It is out when it dies, of all.
 //!
 //! - **G1, a member learns of the scope's end.** The scope links itself with a process while that is in a group, as a registry does
 //!   (`registry`, R3): a scope that crashes takes its members along, and their supervisors start them, and have them join, anew; a member that
-//!   traps exits gets the EXIT. OTP's `pg` leaves them in no group, and silent; [`Groups::unlinked`] does.
+//!   traps exits gets the EXIT. OTP's `pg` leaves them in no group, and silent; [`ProcessGroups::unlinked`] does.
 //! - **G2, linear work.** Joining, leaving and the death of a member take a logarithmic time for each membership, and one message for
 //!   each watcher of that group, or of all.
 //!
-//! Who monitors a scope, or one group of it, gets a snapshot of the members and from then on each [`Change`], as a message
+//! Who monitors a scope, or one group of it, gets a snapshot of the members and from then on each [`MembershipChange`], as a message
 //! of its own type: none that is in the snapshot, and none of the later ones is missed, because both are the scope's own work,
 //! done in turn. (A watcher with a bounded mailbox misses what that refuses or drops.)
 
@@ -22,7 +22,7 @@ use atropos_kernel::{Context, Down, Exit, Pid, Reference, Reply};
 
 use crate::call::CallError;
 use crate::registry::{Key, Tie, not_a_parents};
-use crate::server::{Envelope, Next, Refusal, Server, ServerRef, Serving};
+use crate::server::{Envelope, Next, InitError, Server, ServerRef, ServerCx};
 use crate::wait::{breathe, pid_of};
 
 /// Members of groups, as a snapshot has them.
@@ -30,14 +30,14 @@ pub type Members<G> = Vec<(G, Vec<Pid>)>;
 
 /// What has changed.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Change<G> {
+pub enum MembershipChange<G> {
     /// These have joined, each as often as it is named.
     Joined(G, Vec<Pid>),
     /// These have left.
     Left(G, Vec<Pid>),
 }
 
-impl<G> Change<G> {
+impl<G> MembershipChange<G> {
     /// The group.
     pub fn group(&self) -> &G {
         match self {
@@ -46,10 +46,10 @@ impl<G> Change<G> {
     }
 }
 
-type Tell<G> = Box<dyn Fn(&Context<Envelope<Groups<G>>>, &Change<G>) + Send>;
+type NotifyFn<G> = Box<dyn Fn(&Context<Envelope<ProcessGroups<G>>>, &MembershipChange<G>) + Send>;
 
 struct Watcher<G: Key> {
-    tell: Tell<G>,
+    tell: NotifyFn<G>,
     /// The scope's own monitor of it.
     monitor: Reference,
 }
@@ -58,7 +58,7 @@ struct Watcher<G: Key> {
 type Turn = u64;
 
 /// A scope; see the module.
-pub struct Groups<G: Key> {
+pub struct ProcessGroups<G: Key> {
     /// Whether members are linked (G1).
     links: bool,
     /// The members of each group, in the order of their joins.
@@ -81,7 +81,7 @@ enum Ask<G: Key> {
     Leave(G, Vec<Pid>, Reply<bool>),
     Members(G, Reply<Vec<Pid>>),
     Which(Reply<Vec<G>>),
-    Watch(Pid, Option<G>, Tell<G>, Reply<Result<(Watching, Members<G>), CallError>>),
+    Watch(Pid, Option<G>, NotifyFn<G>, Reply<Result<(Watching, Members<G>), CallError>>),
     Unwatch(Watching, Reply<bool>),
 }
 
@@ -89,7 +89,7 @@ enum Ask<G: Key> {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Watching(Reference);
 
-impl<G: Key> fmt::Debug for Groups<G> {
+impl<G: Key> fmt::Debug for ProcessGroups<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Groups").field("groups", &self.groups.len()).finish_non_exhaustive()
     }
@@ -101,13 +101,13 @@ impl<G: Key> fmt::Debug for Request<G> {
     }
 }
 
-impl<G: Key> Default for Groups<G> {
+impl<G: Key> Default for ProcessGroups<G> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<G: Key> Groups<G> {
+impl<G: Key> ProcessGroups<G> {
     /// A scope without a group.
     pub const fn new() -> Self {
         Self {
@@ -133,7 +133,7 @@ impl<G: Key> Groups<G> {
     }
 
     /// Tells the watchers of all groups, and those of this one.
-    async fn tell(&mut self, change: Change<G>, cx: Serving<'_, Self>) {
+    async fn tell(&mut self, change: MembershipChange<G>, cx: ServerCx<'_, Self>) {
         for watched in [None, Some(change.group().clone())] {
             let mut next = Some((watched, 0));
             while let Some(place) = next {
@@ -147,16 +147,16 @@ impl<G: Key> Groups<G> {
     fn tell_one(
         &self,
         from: (Option<G>, Turn),
-        change: &Change<G>,
-        cx: Serving<'_, Self>,
+        change: &MembershipChange<G>,
+        cx: ServerCx<'_, Self>,
     ) -> Option<(Option<G>, Turn)> {
         let ((_, turn), watcher) = self.watchers.range(from.clone()..).next().filter(|(place, _)| place.0 == from.0)?;
         // What a watcher makes of it is foreign, and its faults are its own.
-        let _ = cx.with(|inner| inner.contain(|| (watcher.tell)(cx.context(), change)));
+        let _ = cx.with(|inner| inner.catch_panic(|| (watcher.tell)(cx.context(), change)));
         Some((from.0, turn + 1))
     }
 
-    async fn join(&mut self, group: G, pids: Vec<Pid>, cx: Serving<'_, Self>) -> Result<(), CallError> {
+    async fn join(&mut self, group: G, pids: Vec<Pid>, cx: ServerCx<'_, Self>) -> Result<(), CallError> {
         for pid in &pids {
             if !self.members.contains_key(pid) {
                 // One that is dead already leaves when its DOWN is met.
@@ -170,7 +170,7 @@ impl<G: Key> Groups<G> {
             self.groups.entry(group.clone()).or_default().insert(turn, *pid);
             breathe(cx.context()).await;
         }
-        self.tell(Change::Joined(group, pids), cx).await;
+        self.tell(MembershipChange::Joined(group, pids), cx).await;
         Ok(())
     }
 
@@ -192,7 +192,7 @@ impl<G: Key> Groups<G> {
     }
 
     /// Lets go of a process that is in no group any more.
-    fn let_go(&mut self, pid: Pid, cx: Serving<'_, Self>) {
+    fn let_go(&mut self, pid: Pid, cx: ServerCx<'_, Self>) {
         if self.first_joined(pid, None).is_none()
             && let Some(tie) = self.members.remove(&pid)
         {
@@ -201,7 +201,7 @@ impl<G: Key> Groups<G> {
     }
 
     /// Takes one membership of each; whether any was one.
-    async fn leave(&mut self, group: G, pids: Vec<Pid>, cx: Serving<'_, Self>) -> bool {
+    async fn leave(&mut self, group: G, pids: Vec<Pid>, cx: ServerCx<'_, Self>) -> bool {
         let mut left = Vec::new();
         for pid in pids {
             if let Some((_, turn)) = self.first_joined(pid, Some(&group)) {
@@ -213,12 +213,12 @@ impl<G: Key> Groups<G> {
         }
         let any = !left.is_empty();
         if any {
-            self.tell(Change::Left(group, left), cx).await;
+            self.tell(MembershipChange::Left(group, left), cx).await;
         }
         any
     }
 
-    async fn died(&mut self, pid: Pid, cx: Serving<'_, Self>) {
+    async fn died(&mut self, pid: Pid, cx: ServerCx<'_, Self>) {
         while let Some((group, _)) = self.first_joined(pid, None) {
             let mut left = Vec::new();
             while let Some((_, turn)) = self.first_joined(pid, Some(&group)) {
@@ -226,12 +226,12 @@ impl<G: Key> Groups<G> {
                 left.push(pid);
                 breathe(cx.context()).await;
             }
-            self.tell(Change::Left(group, left), cx).await;
+            self.tell(MembershipChange::Left(group, left), cx).await;
         }
         self.let_go(pid, cx);
     }
 
-    async fn members(&mut self, group: &G, cx: Serving<'_, Self>) -> Vec<Pid> {
+    async fn members(&mut self, group: &G, cx: ServerCx<'_, Self>) -> Vec<Pid> {
         let (mut members, mut from) = (Vec::new(), 0);
         while let Some((turn, pid)) = self.groups.get(group).and_then(|members| members.range(from..).next()) {
             members.push(*pid);
@@ -245,8 +245,8 @@ impl<G: Key> Groups<G> {
         &mut self,
         who: Pid,
         group: Option<G>,
-        tell: Tell<G>,
-        cx: Serving<'_, Self>,
+        tell: NotifyFn<G>,
+        cx: ServerCx<'_, Self>,
     ) -> Result<(Watching, Members<G>), CallError> {
         let monitor = cx.monitor(who)?;
         let mut snapshot = Vec::new();
@@ -267,19 +267,19 @@ impl<G: Key> Groups<G> {
         Ok((Watching(monitor), snapshot))
     }
 
-    fn unwatch(&mut self, watching: Watching, cx: Serving<'_, Self>) -> bool {
+    fn unwatch(&mut self, watching: Watching, cx: ServerCx<'_, Self>) -> bool {
         let Some(place) = self.watching.remove(&watching.0.to_raw()) else { return false };
         let Some(watcher) = self.watchers.remove(&place) else { return false };
         cx.demonitor(watcher.monitor, true);
-        let _ = cx.with(|cx| cx.contain(|| drop(watcher)));
+        let _ = cx.with(|cx| cx.catch_panic(|| drop(watcher)));
         true
     }
 }
 
-impl<G: Key> Server for Groups<G> {
+impl<G: Key> Server for ProcessGroups<G> {
     type Message = Request<G>;
 
-    async fn init(&mut self, cx: Serving<'_, Self>) -> Result<Next<Request<G>>, Refusal> {
+    async fn init(&mut self, cx: ServerCx<'_, Self>) -> Result<Next<Request<G>>, InitError> {
         if self.links {
             // The end of a member is no end of the scope.
             cx.trap_exit(true);
@@ -287,7 +287,7 @@ impl<G: Key> Server for Groups<G> {
         Ok(Next::Wait)
     }
 
-    async fn handle(&mut self, request: Request<G>, cx: Serving<'_, Self>) -> Next<Request<G>> {
+    async fn handle(&mut self, request: Request<G>, cx: ServerCx<'_, Self>) -> Next<Request<G>> {
         match request.0 {
             Ask::Join(group, pids, reply) => {
                 let joined = self.join(group, pids, cx).await;
@@ -311,7 +311,7 @@ impl<G: Key> Server for Groups<G> {
         Next::Wait
     }
 
-    async fn down(&mut self, down: Down, cx: Serving<'_, Self>) -> Next<Request<G>> {
+    async fn down(&mut self, down: Down, cx: ServerCx<'_, Self>) -> Next<Request<G>> {
         let Some(pid) = pid_of(&down.object) else { return Next::Wait };
         if self.members.get(&pid).is_some_and(|tie| tie.monitor == down.reference) {
             self.died(pid, cx).await;
@@ -320,15 +320,15 @@ impl<G: Key> Server for Groups<G> {
         Next::Wait
     }
 
-    async fn exit(&mut self, exit: Exit, cx: Serving<'_, Self>) -> Next<Request<G>> {
+    async fn exit(&mut self, exit: Exit, cx: ServerCx<'_, Self>) -> Next<Request<G>> {
         not_a_parents(exit, cx)
     }
 }
 
 /// A scope, for who asks it.
-pub type GroupsRef<G> = ServerRef<Groups<G>>;
+pub type GroupsRef<G> = ServerRef<ProcessGroups<G>>;
 
-impl<G: Key> ServerRef<Groups<G>> {
+impl<G: Key> ServerRef<ProcessGroups<G>> {
     /// Has processes join a group, each as often as it is named.
     pub async fn join<M: Send + 'static>(
         self,
@@ -370,10 +370,10 @@ impl<G: Key> ServerRef<Groups<G>> {
     ) -> Result<(Watching, Members<G>), CallError>
     where
         M: Send + 'static,
-        F: Fn(Change<G>) -> M + Send + 'static,
+        F: Fn(MembershipChange<G>) -> M + Send + 'static,
     {
         let who = cx.pid();
-        let tell: Tell<G> = Box::new(move |cx, change| {
+        let tell: NotifyFn<G> = Box::new(move |cx, change| {
             // A dead or full watcher gets nothing; a dead one is forgotten when its DOWN comes.
             let _ = cx.send(who, into(change.clone()));
         });

@@ -38,15 +38,15 @@ pub mod supervisor;
 pub mod task;
 mod wait;
 
-pub use atropos_kernel::{NoReply, Replied, Reply};
-pub use call::{CallError, Calls, Pending};
-pub use machine::{Enter, Happened, Machine, Machining, Step};
-pub use report::{Hook, Offender, Report};
-pub use server::{Next, Refusal, Server, ServerName, ServerRef, Serving, Starting};
+pub use atropos_kernel::{NoReply, ReplyFuture, Reply};
+pub use call::{CallError, RequestSet, PendingCall};
+pub use machine::{EnterActions, Event, StateMachine, MachineCx, Transition};
+pub use report::{ReportHook, Offender, Report};
+pub use server::{Next, InitError, Server, ServerName, ServerRef, ServerCx, Starting};
 pub use start::{Ready, StartError};
 pub use supervisor::{
-    AutoShutdown, Backoff, Carried, ChildId, ChildInfo, ChildKind, ChildSpec, ChildState, ControlError, Counts,
-    DynamicRef, DynamicSupervisor, FailedToStart, Intensity, Restart, Shutdown, SpecError, StartChildError, Started,
-    Starter, Strategy, Supervisor, SupervisorRef,
+    AutoShutdown, Backoff, RestartHistory, ChildId, ChildInfo, ChildKind, ChildSpec, ChildState, ControlError, Counts,
+    DynamicRef, DynamicSupervisor, FailedToStart, Intensity, Restart, Shutdown, SpecError, StartChildError, StartedChild,
+    ChildStarter, Strategy, Supervisor, SupervisorRef,
 };
 pub use task::{Task, TaskSupervisor};

@@ -29,10 +29,10 @@ use core::pin::Pin;
 use core::task::Poll;
 use core::time::Duration;
 
-use atropos_kernel::{Asked, Context, Down, Exit, Held, Pid, Reference, Reply, Said, SendError, Waiting};
+use atropos_kernel::{MaybeReady, Context, Down, Exit, CatchDrop, Pid, Reference, Reply, QueryReply, SendError, QueryFuture};
 
-use crate::call::{CallError, PATIENCE, Pending};
-use crate::server::{Next, Refusal, Server, ServerRef, Serving};
+use crate::call::{CallError, PATIENCE, PendingCall};
+use crate::server::{Next, InitError, Server, ServerRef, ServerCx};
 use crate::wait::{Alarm, breathe, pid_of};
 
 /// How long an asker waits until processes that have signals waiting have said whether they are alive (R2).
@@ -82,7 +82,7 @@ pub struct Registry<K, V> {
     /// Whether members are linked (R3).
     links: bool,
     /// By key, and in the order of their registrations.
-    entries: BTreeMap<(K, Turn), (Pid, Held<V>)>,
+    entries: BTreeMap<(K, Turn), (Pid, CatchDrop<V>)>,
     /// The same by process. The key is always there: without one a place is before all of the process's.
     held: BTreeSet<(Pid, Option<K>, Turn)>,
     members: BTreeMap<Pid, Tie>,
@@ -100,7 +100,7 @@ pub(crate) struct Tie {
 
 impl Tie {
     /// Monitors a process, and links it if `links` (R3).
-    pub(crate) fn new<S: Server>(pid: Pid, links: bool, cx: Serving<'_, S>) -> Result<Self, CallError> {
+    pub(crate) fn new<S: Server>(pid: Pid, links: bool, cx: ServerCx<'_, S>) -> Result<Self, CallError> {
         let monitor = cx.monitor(pid)?;
         let linked = links && Some(pid) != cx.parent() && pid != cx.pid();
         // The dead are no error to a process that traps exits: the DOWN is on its way.
@@ -112,7 +112,7 @@ impl Tie {
     }
 
     /// Lets go of the process.
-    pub(crate) fn undo<S: Server>(self, pid: Pid, cx: Serving<'_, S>) {
+    pub(crate) fn undo<S: Server>(self, pid: Pid, cx: ServerCx<'_, S>) {
         cx.demonitor(self.monitor, true);
         if self.linked {
             cx.unlink(pid);
@@ -122,7 +122,7 @@ impl Tie {
 
 /// What a registry or a group scope, which trap exits because of its links, does with an EXIT that is not its parent's: that of a
 /// dead process is a link's, and its DOWN counts; a signal that a living one has sent is acted on as if it did not trap.
-pub(crate) fn not_a_parents<S: Server>(exit: Exit, cx: Serving<'_, S>) -> Next<S::Message> {
+pub(crate) fn not_a_parents<S: Server>(exit: Exit, cx: ServerCx<'_, S>) -> Next<S::Message> {
     let heeded = exit.from.is_some_and(|from| !cx.is_gone(from)) && !exit.reason.is_normal();
     if heeded { Next::Stop(exit.reason) } else { Next::Wait }
 }
@@ -182,17 +182,17 @@ impl<K: Key, V: Value> Registry<K, V> {
     }
 
     /// Takes out one registration. The value is foreign: its destructor's faults are its own.
-    fn take_out(&mut self, pid: Pid, key: K, turn: Turn, cx: Serving<'_, Self>) {
+    fn take_out(&mut self, pid: Pid, key: K, turn: Turn, cx: ServerCx<'_, Self>) {
         let place = (pid, Some(key), turn);
         self.held.remove(&place);
         if let (_, Some(key), _) = place {
             let entry = self.entries.remove(&(key, turn));
-            let _ = cx.with(|cx| cx.contain(|| drop(entry)));
+            let _ = cx.with(|cx| cx.catch_panic(|| drop(entry)));
         }
     }
 
     /// Forgets all of a process.
-    async fn forget(&mut self, pid: Pid, cx: Serving<'_, Self>) {
+    async fn forget(&mut self, pid: Pid, cx: ServerCx<'_, Self>) {
         let Some(tie) = self.members.remove(&pid) else { return };
         tie.undo(pid, cx);
         while let Some((key, turn)) = self.first_held(pid, None) {
@@ -208,7 +208,7 @@ impl<K: Key, V: Value> Registry<K, V> {
     }
 
     /// Forgets those that have a key and are dead.
-    async fn bury(&mut self, key: &K, cx: Serving<'_, Self>) {
+    async fn bury(&mut self, key: &K, cx: ServerCx<'_, Self>) {
         let mut from = 0;
         while let Some((turn, pid)) = self.entry(key, from) {
             from = turn + 1;
@@ -219,7 +219,7 @@ impl<K: Key, V: Value> Registry<K, V> {
         }
     }
 
-    async fn register(&mut self, key: K, pid: Pid, value: Held<V>, cx: Serving<'_, Self>) -> Result<(), RegistryError> {
+    async fn register(&mut self, key: K, pid: Pid, value: CatchDrop<V>, cx: ServerCx<'_, Self>) -> Result<(), RegistryError> {
         if self.unique {
             self.bury(&key, cx).await;
             if let Some((_, owner)) = self.entry(&key, 0) {
@@ -239,7 +239,7 @@ impl<K: Key, V: Value> Registry<K, V> {
         Ok(())
     }
 
-    async fn unregister(&mut self, key: &K, pid: Pid, cx: Serving<'_, Self>) -> bool {
+    async fn unregister(&mut self, key: &K, pid: Pid, cx: ServerCx<'_, Self>) -> bool {
         let mut any = false;
         while let Some((key, turn)) = self.first_held(pid, Some(key)) {
             self.take_out(pid, key, turn, cx);
@@ -252,7 +252,7 @@ impl<K: Key, V: Value> Registry<K, V> {
         any
     }
 
-    async fn lookup(&mut self, key: &K, cx: Serving<'_, Self>) -> Vec<(Pid, V)> {
+    async fn lookup(&mut self, key: &K, cx: ServerCx<'_, Self>) -> Vec<(Pid, V)> {
         self.bury(key, cx).await;
         let (mut found, mut from) = (Vec::new(), 0);
         while let Some((turn, _)) = self.entry(key, from) {
@@ -265,7 +265,7 @@ impl<K: Key, V: Value> Registry<K, V> {
     }
 
     /// The keys of a process, oldest first.
-    async fn keys(&mut self, pid: Pid, cx: Serving<'_, Self>) -> Vec<K> {
+    async fn keys(&mut self, pid: Pid, cx: ServerCx<'_, Self>) -> Vec<K> {
         if cx.is_gone(pid) {
             self.forget(pid, cx).await;
         }
@@ -281,7 +281,7 @@ impl<K: Key, V: Value> Registry<K, V> {
         keys.into_iter().map(|(_, key)| key).collect()
     }
 
-    async fn all(&self, cx: Serving<'_, Self>) -> Vec<(K, Pid, V)> {
+    async fn all(&self, cx: ServerCx<'_, Self>) -> Vec<(K, Pid, V)> {
         let mut all = Vec::new();
         for ((key, _), (pid, value)) in &self.entries {
             if !cx.is_gone(*pid) {
@@ -296,7 +296,7 @@ impl<K: Key, V: Value> Registry<K, V> {
 impl<K: Key, V: Value> Server for Registry<K, V> {
     type Message = Request<K, V>;
 
-    async fn init(&mut self, cx: Serving<'_, Self>) -> Result<Next<Request<K, V>>, Refusal> {
+    async fn init(&mut self, cx: ServerCx<'_, Self>) -> Result<Next<Request<K, V>>, InitError> {
         if self.links {
             // The end of a member is no end of the registry.
             cx.trap_exit(true);
@@ -304,7 +304,7 @@ impl<K: Key, V: Value> Server for Registry<K, V> {
         Ok(Next::Wait)
     }
 
-    async fn handle(&mut self, request: Request<K, V>, cx: Serving<'_, Self>) -> Next<Request<K, V>> {
+    async fn handle(&mut self, request: Request<K, V>, cx: ServerCx<'_, Self>) -> Next<Request<K, V>> {
         match request.0 {
             Ask::Register(key, pid, value, reply) => {
                 // Held first: one that is not registered is dropped.
@@ -333,7 +333,7 @@ impl<K: Key, V: Value> Server for Registry<K, V> {
         Next::Wait
     }
 
-    async fn down(&mut self, down: Down, cx: Serving<'_, Self>) -> Next<Request<K, V>> {
+    async fn down(&mut self, down: Down, cx: ServerCx<'_, Self>) -> Next<Request<K, V>> {
         if let Some(pid) = pid_of(&down.object)
             && self.members.get(&pid).is_some_and(|tie| tie.monitor == down.reference)
         {
@@ -342,21 +342,21 @@ impl<K: Key, V: Value> Server for Registry<K, V> {
         Next::Wait
     }
 
-    async fn exit(&mut self, exit: Exit, cx: Serving<'_, Self>) -> Next<Request<K, V>> {
+    async fn exit(&mut self, exit: Exit, cx: ServerCx<'_, Self>) -> Next<Request<K, V>> {
         not_a_parents(exit, cx)
     }
 }
 
 /// Those of some processes that are dead to the caller, behind all that it has sent them (R2).
 async fn dead_of<M: Send + 'static>(cx: &Context<M>, pids: impl Iterator<Item = Pid>) -> BTreeSet<Pid> {
-    let (mut dead, mut asked) = (BTreeSet::new(), BTreeMap::<Pid, Waiting>::new());
+    let (mut dead, mut asked) = (BTreeSet::new(), BTreeMap::<Pid, QueryFuture>::new());
     for pid in pids {
         if !dead.contains(&pid) && !asked.contains_key(&pid) {
             match cx.with(|cx| cx.is_alive(pid)) {
-                Ok(Asked::Known(false)) => _ = dead.insert(pid),
-                Ok(Asked::Later(waiting)) => _ = asked.insert(pid, waiting),
+                Ok(MaybeReady::Ready(false)) => _ = dead.insert(pid),
+                Ok(MaybeReady::Pending(waiting)) => _ = asked.insert(pid, waiting),
                 // Without memory to ask, it is as the registry said.
-                Ok(Asked::Known(true)) | Err(_) => {}
+                Ok(MaybeReady::Ready(true)) | Err(_) => {}
             }
         }
         breathe(cx).await;
@@ -370,7 +370,7 @@ async fn dead_of<M: Send + 'static>(cx: &Context<M>, pids: impl Iterator<Item = 
             Poll::Ready(said) => Poll::Ready(Some(said)),
             Poll::Pending => alarm.poll_rung(task, false).map(|()| None),
         });
-        if matches!(said.await, Some(Said::Dead)) {
+        if matches!(said.await, Some(QueryReply::Dead)) {
             dead.insert(pid);
         }
         breathe(cx).await;
@@ -379,7 +379,7 @@ async fn dead_of<M: Send + 'static>(cx: &Context<M>, pids: impl Iterator<Item = 
 }
 
 /// Answers; what comes too late is dropped, and the faults of its values' destructors are not the registry's.
-fn answer<K: Key, V: Value, T: Send + 'static>(cx: Serving<'_, Registry<K, V>>, reply: Reply<Vec<T>>, found: Vec<T>) {
+fn answer<K: Key, V: Value, T: Send + 'static>(cx: ServerCx<'_, Registry<K, V>>, reply: Reply<Vec<T>>, found: Vec<T>) {
     if let Err(late) = reply.try_send(found) {
         late.into_iter().for_each(|one| cx.with(|cx| cx.let_go(one)));
     }
@@ -544,12 +544,12 @@ impl<K: Key, V: Value, S: Server> Via<K, V, S> {
         self.find(cx).await?.call_within(cx, within, make).await
     }
 
-    /// See [`ServerRef::request`]: [`crate::Calls`] gathers the answers of many.
+    /// See [`ServerRef::request`]: [`crate::RequestSet`] gathers the answers of many.
     pub async fn request<M, T>(
         &self,
         cx: &Context<M>,
         make: impl FnOnce(Reply<T>) -> S::Message,
-    ) -> Result<Pending<T>, CallError>
+    ) -> Result<PendingCall<T>, CallError>
     where
         M: Send + 'static,
         T: Send + 'static,

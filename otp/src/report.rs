@@ -1,4 +1,4 @@
-//! What is told to whoever watches over it all: [`Report`], by a [`Hook`].
+//! What is told to whoever watches over it all: [`Report`], by a [`ReportHook`].
 //!
 //! Reports are values; an adapter turns them into a log or into `tracing` events. A hook runs in the process that
 //! reports, in its slice: it should be short and not panic (a panic of it is contained and forgotten).
@@ -91,9 +91,9 @@ pub enum Report {
 
 /// Who is told.
 #[derive(Clone)]
-pub struct Hook(Arc<dyn Fn(&Report) + Send + Sync>);
+pub struct ReportHook(Arc<dyn Fn(&Report) + Send + Sync>);
 
-impl Hook {
+impl ReportHook {
     /// Tells `tell`.
     pub fn new(tell: impl Fn(&Report) + Send + Sync + 'static) -> Self {
         Self(Arc::new(tell))
@@ -102,12 +102,12 @@ impl Hook {
     pub(crate) fn tell<M: Send + 'static>(hook: Option<&Self>, cx: &Context<M>, report: impl FnOnce() -> Report) {
         if let Some(hook) = hook {
             // The reporter has other duties than the hook's faults.
-            let _ = cx.with(|cx| cx.contain(|| (hook.0)(&report())));
+            let _ = cx.with(|cx| cx.catch_panic(|| (hook.0)(&report())));
         }
     }
 }
 
-impl fmt::Debug for Hook {
+impl fmt::Debug for ReportHook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Hook")
     }

@@ -19,9 +19,9 @@ use core::pin::Pin;
 use core::task::Poll;
 use core::time::Duration;
 
-use atropos_kernel::task::Exit;
+use atropos_kernel::task::IntoReason;
 use atropos_kernel::{
-    Context, Cursor, NoMemory, Peek, Pid, Reason, Reference, RegisterError, Replied, Reply, SpawnError, SpawnOptions,
+    Context, Cursor, NoMemory, Peek, Pid, Reason, Reference, RegisterError, ReplyFuture, Reply, SpawnError, SpawnOptions,
     reply,
 };
 
@@ -148,7 +148,7 @@ impl From<SpecError> for StartError {
 pub(crate) struct Launched {
     pub(crate) pid: Pid,
     pub(crate) monitor: Reference,
-    pub(crate) ack: Option<Replied<Ack>>,
+    pub(crate) ack: Option<ReplyFuture<Ack>>,
     /// What it is to its starter.
     pub(crate) tie: Tie,
     /// It was killed, and has not died: its body does not let go.
@@ -213,7 +213,7 @@ impl<M: Send + 'static> Drop for Undo<'_, M> {
             cx.unlink(*pid);
             if !tie.is_supervisor() || cx.exit(*pid, Reason::SHUTDOWN).is_err() {
                 // A kill needs no memory.
-                let _ = cx.exit_at_once(*pid, Reason::KILL);
+                let _ = cx.exit_inline(*pid, Reason::KILL);
             }
         });
     }
@@ -245,7 +245,7 @@ pub(crate) enum Confirmed {
 }
 
 /// A pair for a child of `parent`.
-pub(crate) fn ready(parent: Option<Pid>) -> Result<(Ready, Replied<Ack>), NoMemory> {
+pub(crate) fn ready(parent: Option<Pid>) -> Result<(Ready, ReplyFuture<Ack>), NoMemory> {
     let (reply, ack) = reply()?;
     Ok((Ready { reply, parent }, ack))
 }
@@ -261,7 +261,7 @@ where
     M: Send + 'static,
     N: Send + 'static,
     S: FnOnce(Context<N>, Ready) -> F + Send + 'static,
-    F: Future<Output: Exit> + Send + 'static,
+    F: Future<Output: IntoReason> + Send + 'static,
 {
     let (ready, ack) = ready(Some(cx.pid())).map_err(|NoMemory| SpawnError::NoMemory)?;
     let options = options.clone().monitor();
@@ -370,7 +370,7 @@ where
         return Some(reason);
     }
     // A kill needs no memory.
-    let _ = cx.exit_at_once(pid, Reason::KILL);
+    let _ = cx.exit_inline(pid, Reason::KILL);
     let alarm = Alarm::start(cx, Some(GRACE)).unwrap_or_else(|_| Alarm::never(cx));
     let reason = end_of(cx, pid, monitor, &alarm).await;
     if reason.is_none() {

@@ -1,6 +1,6 @@
 //! A process that works out one value: [`Task`] (Elixir's).
 //!
-//! A task is linked with who started it, or not ([`Task::alone`]), or a child of a supervisor ([`TaskSupervisor`]); its value comes
+//! A task is linked with who started it, or not ([`Task::start`]), or a child of a supervisor ([`TaskSupervisor`]); its value comes
 //! to whoever holds the [`Task`], which hears of its death instead if it has none.
 //!
 //! - **K1, a task is its holder's.** Any process may join a task, also one that did not start it: it is told of the end by a watch
@@ -14,7 +14,7 @@
 //! ```
 //! use atropos_otp::Task;
 //! # async fn example(cx: &atropos_kernel::Context<()>) -> Result<(), Box<dyn std::error::Error>> {
-//! let squares = (0..10_u64).map(|n| Task::link(cx, move |_| async move { n * n }));
+//! let squares = (0..10_u64).map(|n| Task::start_link(cx, move |_| async move { n * n }));
 //! let squares = Task::join_all(cx, squares.collect::<Result<Vec<_>, _>>()?, None).await;
 //! # Ok(()) }
 //! ```
@@ -29,12 +29,12 @@ use core::task::{Context as TaskContext, Poll};
 use core::time::Duration;
 
 use atropos_kernel::{
-    Context, Ended, NoMemory, Pid, PreparedWatch, Reason, Replied, Reply, SpawnError, SpawnOptions, WatchError, reply,
+    Context, ExitInfo, NoMemory, Pid, PreparedWatch, Reason, ReplyFuture, Reply, SpawnError, SpawnOptions, WatchError, reply,
 };
 
 use crate::call::CallError;
 use crate::start::StartError;
-use crate::supervisor::{DynamicRef, DynamicSupervisor, StartChildError, Started, Starter};
+use crate::supervisor::{DynamicRef, DynamicSupervisor, StartChildError, StartedChild, ChildStarter};
 use crate::wait::{Alarm, GRACE, breathe};
 
 /// A task under way, for the process that waits for its value.
@@ -43,23 +43,23 @@ use crate::wait::{Alarm, GRACE, breathe};
 pub struct Task<T> {
     pid: Pid,
     /// `None` once it is known that no value comes.
-    answer: Option<Replied<T>>,
-    end: Replied<Ended>,
+    answer: Option<ReplyFuture<T>>,
+    end: ReplyFuture<ExitInfo>,
     /// Why it ended, once that is known.
     ended: Option<Reason>,
 }
 
 /// What is prepared for a task before there is one: what can fail has not failed then.
-struct Prepared(PreparedWatch, Replied<Ended>);
+struct Prepared(PreparedWatch, ReplyFuture<ExitInfo>);
 
 impl Prepared {
     fn new() -> Result<Self, NoMemory> {
         let (told, end) = reply()?;
-        let watch = PreparedWatch::try_prompt(move |ended| told.send(ended))?;
+        let watch = PreparedWatch::try_inline(move |ended| told.send(ended))?;
         Ok(Self(watch, end))
     }
 
-    fn watch<M: Send + 'static, T>(self, cx: &Context<M>, pid: Pid, answer: Replied<T>) -> Result<Task<T>, WatchError> {
+    fn watch<M: Send + 'static, T>(self, cx: &Context<M>, pid: Pid, answer: ReplyFuture<T>) -> Result<Task<T>, WatchError> {
         cx.with(|cx| cx.install_watch(pid, self.0))?;
         Ok(Task { pid, answer: Some(answer), end: self.1, ended: None })
     }
@@ -67,7 +67,7 @@ impl Prepared {
 
 impl<T: Send + 'static> Task<T> {
     /// Starts one, linked with the caller.
-    pub fn link<M, S, F>(cx: &Context<M>, work: S) -> Result<Self, SpawnError>
+    pub fn start_link<M, S, F>(cx: &Context<M>, work: S) -> Result<Self, SpawnError>
     where
         M: Send + 'static,
         S: FnOnce(Context<()>) -> F + Send + 'static,
@@ -77,7 +77,7 @@ impl<T: Send + 'static> Task<T> {
     }
 
     /// Starts one that the caller survives.
-    pub fn alone<M, S, F>(cx: &Context<M>, work: S) -> Result<Self, SpawnError>
+    pub fn start<M, S, F>(cx: &Context<M>, work: S) -> Result<Self, SpawnError>
     where
         M: Send + 'static,
         S: FnOnce(Context<()>) -> F + Send + 'static,
@@ -310,7 +310,7 @@ impl<M: Send + 'static, T> Drop for Joining<'_, M, T> {
             let _ = self.cx.try_with(|cx| {
                 cx.unlink(self.pid);
                 // A kill needs no memory.
-                let _ = cx.exit_at_once(self.pid, Reason::KILL);
+                let _ = cx.exit_inline(self.pid, Reason::KILL);
             });
         }
     }
@@ -389,9 +389,9 @@ impl TaskSupervisor {
     }
 }
 
-fn start(starter: &mut Starter<'_>, job: &mut Job) -> Result<Started, StartError> {
+fn start(starter: &mut ChildStarter<'_>, job: &mut Job) -> Result<StartedChild, StartError> {
     match job.0.take() {
         Some(work) => starter.spawn(work),
-        None => Ok(Started::IGNORE),
+        None => Ok(StartedChild::IGNORE),
     }
 }

@@ -16,7 +16,7 @@
 use core::task::{Context as TaskContext, Poll};
 use core::time::Duration;
 
-use atropos_kernel::{Context, Cursor, Listener, Object, Peek, Pid, Reason, Received, Reference, Search, TimerError};
+use atropos_kernel::{Context, Cursor, Listener, MonitorTarget, Peek, Pid, Reason, Received, Reference, Search, TimerError};
 
 /// How long the killed are waited for: a body that never lets go does not hang whoever waits for its end.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
@@ -203,9 +203,9 @@ pub(crate) async fn breathe<M: Send + 'static>(cx: &Context<M>) {
 }
 
 /// The process that a DOWN is about.
-pub(crate) fn pid_of(object: &Object) -> Option<Pid> {
+pub(crate) fn pid_of(object: &MonitorTarget) -> Option<Pid> {
     match object {
-        Object::Pid(pid) => Some(*pid),
-        Object::Name(_) => None,
+        MonitorTarget::Pid(pid) => Some(*pid),
+        MonitorTarget::Name(_) => None,
     }
 }

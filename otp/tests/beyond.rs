@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atropos_kernel::{Context, Reason, Reply, SendError};
-use atropos_otp::server::Mail;
-use atropos_otp::{Backoff, CallError, Intensity, Next, Refusal, Server, Serving, Supervisor};
+use atropos_otp::server::MailPolicy;
+use atropos_otp::{Backoff, CallError, Intensity, Next, InitError, Server, ServerCx, Supervisor};
 use common::{Bed, Told, Yard, boom, crash, lock};
 
 type Log = Arc<Mutex<Vec<String>>>;
@@ -44,15 +44,15 @@ fn copy(ask: &Ask) -> Option<Ask> {
 impl Server for Fragile {
     type Message = Ask;
 
-    async fn init(&mut self, _: Serving<'_, Self>) -> Result<Next<Ask>, Refusal> {
+    async fn init(&mut self, _: ServerCx<'_, Self>) -> Result<Next<Ask>, InitError> {
         lock(&self.log).push(format!("init {}", self.born));
         if self.fails == Some(self.born) {
-            return Err(Refusal::Stop(boom()));
+            return Err(InitError::Stop(boom()));
         }
         Ok((self.wants)(self.born).map_or(Next::Wait, Next::Continue))
     }
 
-    async fn handle(&mut self, ask: Ask, cx: Serving<'_, Self>) -> Next<Ask> {
+    async fn handle(&mut self, ask: Ask, cx: ServerCx<'_, Self>) -> Next<Ask> {
         match ask {
             Ask::Note(n) => lock(&self.log).push(format!("{n}")),
             // Of a poison only some states die.
@@ -67,7 +67,7 @@ impl Server for Fragile {
         Next::Wait
     }
 
-    async fn terminate(&mut self, reason: &Reason, _: Serving<'_, Self>) {
+    async fn terminate(&mut self, reason: &Reason, _: ServerCx<'_, Self>) {
         lock(&self.log).push(format!("terminate {}: {reason}", self.born));
     }
 }
@@ -81,13 +81,13 @@ fn fragile(log: &Log, fails: Option<u32>, wants: Wants) -> (Fragile, impl FnMut(
     (make(), make)
 }
 
-fn scene(mail: Mail<Ask>, wants: Wants) -> (Vec<String>, Result<u32, CallError>) {
+fn scene(mail: MailPolicy<Ask>, wants: Wants) -> (Vec<String>, Result<u32, CallError>) {
     let (mut bed, log) = (Bed::new(2, 1), Log::default());
     let inner = log.clone();
     let born = bed.run(move |cx: Context<()>| async move {
         let (first, make) = fragile(&inner, None, wants);
-        let server = first.start().reborn(make, mail, Intensity::within(3, Duration::from_secs(5)));
-        let server = server.name("address").alone(&cx).await.expect("up");
+        let server = first.start().restart_in_place(make, mail, Intensity::within(3, Duration::from_secs(5)));
+        let server = server.name("address").start(&cx).await.expect("up");
         server.cast(&cx, Ask::Work(Duration::from_millis(1))).map_err(|_| ()).expect("alive");
         for ask in [Ask::Note(1), Ask::Panic(3), Ask::Note(2)] {
             server.cast(&cx, ask).map_err(|_| ()).expect("alive");
@@ -104,14 +104,14 @@ fn scene(mail: Mail<Ask>, wants: Wants) -> (Vec<String>, Result<u32, CallError>)
 
 #[test]
 fn reborn_with_the_mail_dropped() {
-    let (log, born) = scene(Mail::Drop, nothing);
+    let (log, born) = scene(MailPolicy::Drop, nothing);
     assert_eq!(log, ["init 1", "1", "1 dies", "terminate 1: crash: poison", "init 2"]);
     assert_eq!(born, Ok(2));
 }
 
 #[test]
 fn reborn_with_the_mail_kept_and_the_poison_skipped() {
-    let (log, born) = scene(Mail::SkipPoison, nothing);
+    let (log, born) = scene(MailPolicy::SkipPoison, nothing);
     assert_eq!(log, ["init 1", "1", "1 dies", "terminate 1: crash: poison", "init 2", "2"]);
     assert_eq!(born, Ok(2));
 }
@@ -132,14 +132,14 @@ const ALL_MAIL_KEPT: [&str; 10] = [
 
 #[test]
 fn reborn_with_all_mail_kept() {
-    let (log, born) = scene(Mail::Keep(copy), nothing);
+    let (log, born) = scene(MailPolicy::Keep(copy), nothing);
     assert_eq!(log, ALL_MAIL_KEPT);
     assert_eq!(born, Ok(3));
 }
 
 #[test]
 fn what_a_birth_wants_comes_before_the_poison_and_does_not_replace_it() {
-    let (log, born) = scene(Mail::Keep(copy), |born| Some(Ask::Note(100 + born)));
+    let (log, born) = scene(MailPolicy::Keep(copy), |born| Some(Ask::Note(100 + born)));
     let expected = [
         "init 1",
         "101",
@@ -161,7 +161,7 @@ fn what_a_birth_wants_comes_before_the_poison_and_does_not_replace_it() {
 
 #[test]
 fn a_birth_that_dies_of_what_it_wanted_leaves_the_poison_to_the_next() {
-    let (log, born) = scene(Mail::Keep(copy), |born| (born == 2).then_some(Ask::Panic(4)));
+    let (log, born) = scene(MailPolicy::Keep(copy), |born| (born == 2).then_some(Ask::Panic(4)));
     assert_eq!(log, ALL_MAIL_KEPT);
     assert_eq!(born, Ok(3));
 }
@@ -174,7 +174,7 @@ fn too_many_rebirths_or_a_failed_init_end_it() {
         let ended = bed.run(move |cx: Context<()>| async move {
             let (first, make) = fragile(&inner, fails, nothing);
             let intensity = Intensity::within(3, Duration::from_secs(5));
-            let server = first.start().reborn(make, Mail::SkipPoison, intensity).alone(&cx).await.expect("up");
+            let server = first.start().restart_in_place(make, MailPolicy::SkipPoison, intensity).start(&cx).await.expect("up");
             for _ in 0..10 {
                 let _ = server.cast(&cx, Ask::Panic(100));
             }
@@ -195,7 +195,7 @@ fn urgent_messages_go_first_and_keep_their_order() {
         fn is_urgent(message: &i32) -> bool {
             *message < 0
         }
-        async fn handle(&mut self, message: i32, cx: Serving<'_, Self>) -> Next<i32> {
+        async fn handle(&mut self, message: i32, cx: ServerCx<'_, Self>) -> Next<i32> {
             match message {
                 0 => cx.sleep(Duration::from_millis(1)).await,
                 n => lock(&self.0).push(n),
@@ -206,7 +206,7 @@ fn urgent_messages_go_first_and_keep_their_order() {
     let (mut bed, log) = (Bed::new(2, 1), Arc::new(Mutex::new(Vec::new())));
     let inner = log.clone();
     bed.run(move |cx: Context<()>| async move {
-        let ward = Ward(inner).start().alone(&cx).await.expect("up");
+        let ward = Ward(inner).start().start(&cx).await.expect("up");
         ward.cast(&cx, 0).expect("alive");
         cx.yield_now().await;
         for n in 1..=1000 {
@@ -229,15 +229,15 @@ fn a_sender_can_wait_for_room() {
     let inner = log.clone();
     bed.run(move |cx: Context<()>| async move {
         let (slow, _) = fragile(&inner, None, nothing);
-        let slow = slow.start().mailbox_limit(2).alone(&cx).await.expect("up");
+        let slow = slow.start().mailbox_limit(2).start(&cx).await.expect("up");
         slow.cast(&cx, Ask::Work(Duration::from_secs(1))).map_err(|_| ()).expect("room");
         cx.sleep(Duration::from_millis(1)).await;
         for n in 0..2 {
             slow.cast(&cx, Ask::Note(n)).map_err(|_| ()).expect("room");
         }
-        let late = slow.cast_waiting(&cx, Ask::Note(7), Duration::from_millis(100)).await;
+        let late = slow.cast_wait(&cx, Ask::Note(7), Duration::from_millis(100)).await;
         assert!(matches!(late, Err(SendError::Full(Ask::Note(7)))), "it comes back");
-        slow.cast_waiting(&cx, Ask::Note(2), Duration::from_secs(2)).await.map_err(|_| ()).expect("room, in time");
+        slow.cast_wait(&cx, Ask::Note(2), Duration::from_secs(2)).await.map_err(|_| ()).expect("room, in time");
         slow.call(&cx, Ask::Born).await.expect("alive");
     });
     assert_eq!(*lock(&log), ["init 1", "0", "1", "2"]);
@@ -258,7 +258,7 @@ fn a_history_outlives_its_supervisor() {
     bed.settle();
     // Another bed: another clock, as after a reset.
     let (mut bed, yard) = (Bed::new(1, 1), Yard::default());
-    let again = |history| Supervisor::one_for_one().intensity(two).carry(history).child(yard.worker("a"));
+    let again = |history| Supervisor::one_for_one().intensity(two).with_history(history).child(yard.worker("a"));
     let (_, supervisor) = bed.family(again(history.clone().after(Duration::from_secs(10))));
     bed.tell(yard.pid("a"), Told::End(boom()));
     bed.settle();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atropos_kernel::{Context, Exit, Overflow, Reason, SendError};
-use atropos_otp::{CallError, Calls, Next, Reply, Server, ServerName, ServerRef, Serving, Task};
+use atropos_otp::{CallError, RequestSet, Next, Reply, Server, ServerName, ServerRef, ServerCx, Task};
 use common::{Bed, boom, lock};
 
 type Log = Arc<Mutex<Vec<String>>>;
@@ -30,7 +30,7 @@ impl Server for Desk {
         matches!(ask, Ask::Urgent(_))
     }
 
-    async fn handle(&mut self, ask: Ask, cx: Serving<'_, Self>) -> Next<Ask> {
+    async fn handle(&mut self, ask: Ask, cx: ServerCx<'_, Self>) -> Next<Ask> {
         match ask {
             Ask::Busy(time) => cx.sleep(time).await,
             Ask::Note(n) => lock(&self.0).push(n.to_string()),
@@ -40,12 +40,12 @@ impl Server for Desk {
         Next::Wait
     }
 
-    async fn exit(&mut self, exit: Exit, _: Serving<'_, Self>) -> Next<Ask> {
+    async fn exit(&mut self, exit: Exit, _: ServerCx<'_, Self>) -> Next<Ask> {
         lock(&self.0).push(format!("EXIT {}", exit.reason));
         Next::Wait
     }
 
-    async fn down(&mut self, down: atropos_kernel::Down, _: Serving<'_, Self>) -> Next<Ask> {
+    async fn down(&mut self, down: atropos_kernel::Down, _: ServerCx<'_, Self>) -> Next<Ask> {
         lock(&self.0).push(format!("DOWN {}", down.reason));
         Next::Wait
     }
@@ -54,7 +54,7 @@ impl Server for Desk {
 /// A desk that is busy for a second and takes `limit` requests meanwhile.
 async fn busy(cx: &Context<()>, log: &Log, limit: u32, overflow: Overflow) -> ServerRef<Desk> {
     let start = Desk(log.clone()).start().mailbox_limit(limit).overflow(overflow).trap_exit(true);
-    let desk = start.alone(cx).await.expect("up");
+    let desk = start.start(cx).await.expect("up");
     desk.cast(cx, Ask::Busy(Duration::from_secs(1))).map_err(|_| ()).expect("room");
     cx.sleep(Duration::from_millis(1)).await;
     desk
@@ -75,7 +75,7 @@ where
 #[test]
 fn casts_by_each_policy() {
     for (overflow, kept, errors) in [
-        (Overflow::Refuse, ["0", "1", "2"], 7),
+        (Overflow::Reject, ["0", "1", "2"], 7),
         (Overflow::DropNewest, ["0", "1", "2"], 0),
         (Overflow::DropOldest, ["7", "8", "9"], 0),
     ] {
@@ -106,7 +106,7 @@ fn a_call_that_is_dropped_is_answered() {
     for (overflow, lost) in [(Overflow::DropOldest, 0..4), (Overflow::DropNewest, 2..6)] {
         scene(async move |cx, log| {
             let desk = busy(&cx, &log, 2, overflow).await;
-            let mut calls = Calls::new();
+            let mut calls = RequestSet::new();
             for n in 0..6 {
                 let request = desk.request(&cx, |reply| Ask::Double(n, reply)).expect("alive");
                 calls.add(n, request);
@@ -129,7 +129,7 @@ fn a_call_that_is_dropped_is_answered() {
 
 #[test]
 fn deaths_come_through_in_time_whatever_the_policy() {
-    for overflow in [Overflow::Refuse, Overflow::DropOldest, Overflow::DropNewest] {
+    for overflow in [Overflow::Reject, Overflow::DropOldest, Overflow::DropNewest] {
         let ((), log) = scene(async move |cx, log| {
             let desk = busy(&cx, &log, 1, overflow).await;
             for n in 0..5 {
@@ -163,7 +163,7 @@ fn a_stop_that_a_full_mailbox_drops_is_told() {
         let desk = busy(&cx, &log, 1, Overflow::DropNewest).await;
         desk.cast(&cx, Ask::Note(1)).map_err(|_| ()).expect("room");
         assert_eq!(desk.stop(&cx, boom(), None).await, Err(CallError::NoReply));
-        let desk = busy(&cx, &log, 1, Overflow::Refuse).await;
+        let desk = busy(&cx, &log, 1, Overflow::Reject).await;
         desk.cast(&cx, Ask::Note(1)).map_err(|_| ()).expect("room");
         assert_eq!(desk.stop(&cx, boom(), None).await, Err(CallError::Full));
         assert_eq!(desk.stop(&cx, boom(), Duration::from_millis(1)).await, Err(CallError::Full));
@@ -175,17 +175,17 @@ fn a_stop_that_a_full_mailbox_drops_is_told() {
 #[test]
 fn many_wait_for_room_and_all_get_their_answers() {
     scene(async move |cx, log| {
-        let desk = busy(&cx, &log, 2, Overflow::Refuse).await;
+        let desk = busy(&cx, &log, 2, Overflow::Reject).await;
         let tasks: Vec<_> = (0..20)
             .map(|n| {
                 let work = async move |cx: Context<()>| {
-                    desk.call_waiting(&cx, Duration::from_secs(5), |reply| Ask::Double(n, reply)).await
+                    desk.call_wait(&cx, Duration::from_secs(5), |reply| Ask::Double(n, reply)).await
                 };
-                Task::link(&cx, work).expect("room")
+                Task::start_link(&cx, work).expect("room")
             })
             .collect();
         cx.sleep(Duration::from_millis(1)).await;
-        let late = desk.call_waiting(&cx, Duration::from_millis(10), |reply| Ask::Double(0, reply)).await;
+        let late = desk.call_wait(&cx, Duration::from_millis(10), |reply| Ask::Double(0, reply)).await;
         assert_eq!(late, Err(CallError::Full), "not in time");
         let answers = Task::join_all(&cx, tasks, Duration::from_secs(6)).await;
         let answers: Vec<_> = answers.into_iter().map(|answer| answer.expect("it ended")).collect();
@@ -193,13 +193,13 @@ fn many_wait_for_room_and_all_get_their_answers() {
     });
     // The server dies, and who waits for room hears why.
     scene(async move |cx, log| {
-        let desk = busy(&cx, &log, 1, Overflow::Refuse).await;
+        let desk = busy(&cx, &log, 1, Overflow::Reject).await;
         desk.cast(&cx, Ask::Note(1)).map_err(|_| ()).expect("room");
         let work = async move |cx: Context<()>| {
-            let cast = desk.cast_waiting(&cx, Ask::Note(2), None).await;
+            let cast = desk.cast_wait(&cx, Ask::Note(2), None).await;
             matches!(cast, Err(SendError::NoProc(Ask::Note(2))))
         };
-        let task = Task::link(&cx, work).expect("room");
+        let task = Task::start_link(&cx, work).expect("room");
         cx.sleep(Duration::from_millis(5)).await;
         cx.exit(desk, Reason::KILL).expect("memory");
         assert_eq!(task.join(&cx, Duration::from_secs(1)).await, Ok(true));
@@ -210,19 +210,19 @@ fn many_wait_for_room_and_all_get_their_answers() {
 fn by_name_one_waits_as_well_and_gathers() {
     scene(async move |cx, log| {
         let name = ServerName::<Desk>::new("desk");
-        assert!(matches!(name.cast_waiting(&cx, Ask::Note(1), None).await, Err(SendError::NoName(Ask::Note(1)))));
+        assert!(matches!(name.cast_wait(&cx, Ask::Note(1), None).await, Err(SendError::NoName(Ask::Note(1)))));
         assert!(matches!(name.request(&cx, |reply| Ask::Double(1, reply)), Err(CallError::NoName)));
         let start = Desk(log).start().name("desk").mailbox_limit(2);
-        let desk = start.alone(&cx).await.expect("up");
+        let desk = start.start(&cx).await.expect("up");
         desk.cast(&cx, Ask::Busy(Duration::from_secs(1))).map_err(|_| ()).expect("room");
         cx.sleep(Duration::from_millis(1)).await;
-        let mut calls = Calls::new();
+        let mut calls = RequestSet::new();
         for n in 0..2 {
             calls.add(n, name.request(&cx, |reply| Ask::Double(n, reply)).expect("room"));
         }
         assert!(matches!(name.request(&cx, |reply| Ask::Double(9, reply)), Err(CallError::Full)));
-        name.cast_waiting(&cx, Ask::Note(1), None).await.map_err(|_| ()).expect("alive");
-        assert_eq!(name.call_waiting(&cx, None, |reply| Ask::Double(4, reply)).await, Ok(8));
+        name.cast_wait(&cx, Ask::Note(1), None).await.map_err(|_| ()).expect("alive");
+        assert_eq!(name.call_wait(&cx, None, |reply| Ask::Double(4, reply)).await, Ok(8));
         while let Some((Some(n), answer)) = calls.next(&cx, None).await {
             assert_eq!(answer, Ok(2 * n));
         }
@@ -232,18 +232,18 @@ fn by_name_one_waits_as_well_and_gathers() {
 #[test]
 fn waiting_keeps_the_order_of_one_sender() {
     let ((), log) = scene(async move |cx, log| {
-        let desk = busy(&cx, &log, 3, Overflow::Refuse).await;
+        let desk = busy(&cx, &log, 3, Overflow::Reject).await;
         let senders = (0..4_u32).map(|who| {
             let work = async move |cx: Context<()>| {
                 for n in 0..50 {
-                    desk.cast_waiting(&cx, Ask::Note(100 * who + n), None).await.map_err(|_| ()).expect("alive");
+                    desk.cast_wait(&cx, Ask::Note(100 * who + n), None).await.map_err(|_| ()).expect("alive");
                 }
             };
-            Task::link(&cx, work).expect("room")
+            Task::start_link(&cx, work).expect("room")
         });
         let senders = senders.collect();
         Task::join_all(&cx, senders, None).await;
-        desk.call_waiting(&cx, None, |reply| Ask::Double(1, reply)).await.expect("alive");
+        desk.call_wait(&cx, None, |reply| Ask::Double(1, reply)).await.expect("alive");
     });
     let numbers: Vec<u32> = log.iter().map(|line| line.parse().expect("a number")).collect();
     for who in 0..4 {
@@ -255,7 +255,7 @@ fn waiting_keeps_the_order_of_one_sender() {
 #[test]
 fn the_urgent_of_each_pair_keep_their_order_in_a_bounded_mailbox() {
     let ((), log) = scene(async move |cx, log| {
-        let desk = busy(&cx, &log, 1000, Overflow::Refuse).await;
+        let desk = busy(&cx, &log, 1000, Overflow::Reject).await;
         let senders = (0..3_u32).map(|who| {
             let work = async move |cx: Context<()>| {
                 for n in 0..100 {
@@ -265,7 +265,7 @@ fn the_urgent_of_each_pair_keep_their_order_in_a_bounded_mailbox() {
                     cx.yield_now().await;
                 }
             };
-            Task::link(&cx, work).expect("room")
+            Task::start_link(&cx, work).expect("room")
         });
         let senders = senders.collect();
         Task::join_all(&cx, senders, None).await;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atropos_kernel::{Context, Pid, Reason};
-use atropos_otp::{ChildSpec, Intensity, Next, Refusal, Server, Serving, Shutdown, Starter, Supervisor, SupervisorRef};
+use atropos_otp::{ChildSpec, Intensity, Next, InitError, Server, ServerCx, Shutdown, ChildStarter, Supervisor, SupervisorRef};
 use common::{Bed, Told, Yard, boom, lock};
 
 /// A server whose `init` takes several steps.
@@ -17,14 +17,14 @@ struct Slow;
 impl Server for Slow {
     type Message = ();
 
-    async fn init(&mut self, cx: Serving<'_, Self>) -> Result<Next<()>, Refusal> {
+    async fn init(&mut self, cx: ServerCx<'_, Self>) -> Result<Next<()>, InitError> {
         for _ in 0..3 {
             cx.yield_now().await;
         }
         Ok(Next::Wait)
     }
 
-    async fn handle(&mut self, (): (), _: Serving<'_, Self>) -> Next<()> {
+    async fn handle(&mut self, (): (), _: ServerCx<'_, Self>) -> Next<()> {
         Next::Wait
     }
 }
@@ -52,10 +52,10 @@ impl Scene {
         let (bed, yard) = (Bed::new(1 + seed as usize % 3, seed), Yard::default());
         let people = Arc::new(Mutex::new(People::default()));
         let (inner, known) = (yard.clone(), people.clone());
-        let below = ChildSpec::supervisor("below", move |starter: &mut Starter<'_>| {
+        let below = ChildSpec::supervisor("below", move |starter: &mut ChildStarter<'_>| {
             let tree = Supervisor::rest_for_one().intensity(Intensity::Unlimited);
             let known_server = known.clone();
-            let server = ChildSpec::worker("server", move |starter: &mut Starter<'_>| {
+            let server = ChildSpec::worker("server", move |starter: &mut ChildStarter<'_>| {
                 let started = starter.server(Slow.start().trap_exit(true))?;
                 lock(&known_server).server = started.pid();
                 Ok(started)
@@ -70,7 +70,7 @@ impl Scene {
         let top = top.child(yard.worker("a")).child(below).child(brutal);
         let (known, late) = (people.clone(), yard.worker("late"));
         let owner = bed.spawn(true, move |cx: Context<()>| async move {
-            let Ok(supervisor) = top.link(&cx).await else { return };
+            let Ok(supervisor) = top.start_link(&cx).await else { return };
             lock(&known).top = Some(supervisor.pid());
             let shared = known.clone();
             let worked = cx.spawn(move |cx: Context<()>| async move {
@@ -208,11 +208,11 @@ mod dynamic {
         let (mut bed, yard) = (Bed::new(1 + seed as usize % 3, seed), Yard::default());
         let seen = Arc::new(Mutex::new(Seen::default()));
         let (inner, known) = (yard.clone(), seen.clone());
-        let template = move |starter: &mut Starter<'_>, name: &mut String| inner.start(starter, name, false);
+        let template = move |starter: &mut ChildStarter<'_>, name: &mut String| inner.start(starter, name, false);
         let dynamic = DynamicSupervisor::new(template).restart(Restart::Permanent).intensity(Intensity::Unlimited);
         let owner = bed.spawn(true, move |cx: Context<()>| async move {
-            let Ok(top) = dynamic.link(&cx).await else { return };
-            let Ok(tasks) = TaskSupervisor::builder().link(&cx).await else { return };
+            let Ok(top) = dynamic.start_link(&cx).await else { return };
+            let Ok(tasks) = TaskSupervisor::builder().start_link(&cx).await else { return };
             {
                 let mut known = lock(&known);
                 (known.top, known.tasks) = (Some(top.pid()), Some(tasks.pid()));

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use atropos_kernel::{Context, Pid, Reason};
 use atropos_otp::{
-    Backoff, ChildKind, ChildSpec, ChildState, Intensity, Next, Refusal, Report, Server, Serving, Shutdown, StartError,
-    Starter, Supervisor,
+    Backoff, ChildKind, ChildSpec, ChildState, Intensity, Next, InitError, Report, Server, ServerCx, Shutdown, StartError,
+    ChildStarter, Supervisor,
 };
 use common::{Bed, Told, Yard, boom, crash, lock};
 
@@ -52,7 +52,7 @@ fn c_a_killed_supervisor_leaves_no_orphan() {
     struct Trapping;
     impl Server for Trapping {
         type Message = ();
-        async fn handle(&mut self, (): (), _: Serving<'_, Self>) -> Next<()> {
+        async fn handle(&mut self, (): (), _: ServerCx<'_, Self>) -> Next<()> {
             Next::Wait
         }
     }
@@ -61,10 +61,10 @@ fn c_a_killed_supervisor_leaves_no_orphan() {
     let supervisor = Supervisor::one_for_one()
         .child(yard.worker("plain"))
         .child(yard.trapping("trapping"))
-        .child(ChildSpec::worker("server", |starter: &mut Starter<'_>| {
+        .child(ChildSpec::worker("server", |starter: &mut ChildStarter<'_>| {
             starter.server(Trapping.start().trap_exit(true))
         }))
-        .child(ChildSpec::supervisor("below", move |starter: &mut Starter<'_>| {
+        .child(ChildSpec::supervisor("below", move |starter: &mut ChildStarter<'_>| {
             starter.supervisor(Supervisor::one_for_one().child(inner.worker("deep")))
         }));
     let (parent, supervisor) = bed.family(supervisor);
@@ -97,7 +97,7 @@ fn e_restarts_are_bounded_and_can_wait() {
     let (mut bed, yard) = (Bed::new(1, 1), Yard::default());
     let starts = Arc::new(AtomicUsize::new(0));
     let crashing = |starts: Arc<AtomicUsize>| {
-        ChildSpec::worker("crashing", move |starter: &mut Starter<'_>| {
+        ChildSpec::worker("crashing", move |starter: &mut ChildStarter<'_>| {
             starts.fetch_add(1, Ordering::Relaxed);
             starter.spawn(|_: Context<()>| async { boom() })
         })
@@ -200,7 +200,7 @@ fn h_a_supervisor_that_gives_up_stops_its_children_in_reverse_and_waits() {
 #[test]
 fn i_a_start_function_that_panics_is_a_failed_start() {
     let (mut bed, yard) = (Bed::new(2, 4), Yard::default());
-    let panics = ChildSpec::worker("panics", |starter: &mut Starter<'_>| {
+    let panics = ChildSpec::worker("panics", |starter: &mut ChildStarter<'_>| {
         // It has started something already, which must not be left.
         let _ = starter.spawn(|cx: Context<()>| async move {
             cx.recv().await;
@@ -217,18 +217,18 @@ fn i_a_start_function_that_panics_is_a_failed_start() {
     struct Slow(Arc<Mutex<Vec<&'static str>>>);
     impl Server for Slow {
         type Message = ();
-        async fn init(&mut self, cx: Serving<'_, Self>) -> Result<Next<()>, Refusal> {
+        async fn init(&mut self, cx: ServerCx<'_, Self>) -> Result<Next<()>, InitError> {
             cx.sleep(Duration::from_secs(1)).await;
             lock(&self.0).push("init");
             Ok(Next::Wait)
         }
-        async fn handle(&mut self, (): (), _: Serving<'_, Self>) -> Next<()> {
+        async fn handle(&mut self, (): (), _: ServerCx<'_, Self>) -> Next<()> {
             Next::Wait
         }
     }
     let order = Arc::new(Mutex::new(Vec::new()));
     let shared = order.clone();
-    let slow = ChildSpec::worker("slow", move |starter: &mut Starter<'_>| starter.server(Slow(shared.clone())));
+    let slow = ChildSpec::worker("slow", move |starter: &mut ChildStarter<'_>| starter.server(Slow(shared.clone())));
     bed.family(Supervisor::one_for_one().child(slow));
     lock(&order).push("up");
     assert_eq!(*lock(&order), ["init", "up"]);
@@ -290,7 +290,7 @@ fn l_arguments_whose_destructors_panic_are_not_the_supervisors_fault() {
     let (_, supervisor) = bed.family(Supervisor::one_for_one().child(yard.worker("a")));
     for n in 0..4 {
         let (bomb, inner) = (Bomb, yard.clone());
-        let child = ChildSpec::worker("bomb", move |starter: &mut Starter<'_>| {
+        let child = ChildSpec::worker("bomb", move |starter: &mut ChildStarter<'_>| {
             let _ = &bomb;
             inner.start(starter, "bomb", false)
         });

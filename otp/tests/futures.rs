@@ -12,7 +12,7 @@ use std::time::Duration;
 use atropos_kernel::{Context, Pid, Reason, Received, Reply};
 use atropos_otp::machine::Note;
 use atropos_otp::{
-    CallError, Calls, Enter, Happened, Machine, Machining, Next, Refusal, Server, ServerName, ServerRef, Serving, Step,
+    CallError, RequestSet, EnterActions, Event, StateMachine, MachineCx, Next, InitError, Server, ServerName, ServerRef, ServerCx, Transition,
 };
 use common::{Bed, lock};
 
@@ -42,7 +42,7 @@ enum Ask {
 impl Server for Slow {
     type Message = Ask;
 
-    async fn handle(&mut self, ask: Ask, cx: Serving<'_, Self>) -> Next<Ask> {
+    async fn handle(&mut self, ask: Ask, cx: ServerCx<'_, Self>) -> Next<Ask> {
         match ask {
             Ask::Slow(time, reply) => {
                 cx.sleep(ms(time)).await;
@@ -88,14 +88,14 @@ fn n07_callers_that_try_again_for_ever_let_the_others_run() {
             Box::pin(async move { ServerName::<Slow>::new("nobody").call_within(cx, None, Ask::Never).await.is_err() })
         }),
         ("name call_waiting", |cx, _| {
-            Box::pin(async move { ServerName::<Slow>::new("nobody").call_waiting(cx, None, Ask::Never).await.is_err() })
+            Box::pin(async move { ServerName::<Slow>::new("nobody").call_wait(cx, None, Ask::Never).await.is_err() })
         }),
         ("name cast_waiting", |cx, _| {
-            Box::pin(async move { ServerName::<Slow>::new("nobody").cast_waiting(cx, Ask::Die, None).await.is_err() })
+            Box::pin(async move { ServerName::<Slow>::new("nobody").cast_wait(cx, Ask::Die, None).await.is_err() })
         }),
         ("call", |cx, dead| Box::pin(async move { dead.call(cx, Ask::Never).await.is_err() })),
-        ("call_waiting", |cx, dead| Box::pin(async move { dead.call_waiting(cx, None, Ask::Never).await.is_err() })),
-        ("cast_waiting", |cx, dead| Box::pin(async move { dead.cast_waiting(cx, Ask::Die, None).await.is_err() })),
+        ("call_waiting", |cx, dead| Box::pin(async move { dead.call_wait(cx, None, Ask::Never).await.is_err() })),
+        ("cast_waiting", |cx, dead| Box::pin(async move { dead.cast_wait(cx, Ask::Die, None).await.is_err() })),
         ("stop", |cx, dead| {
             Box::pin(async move {
                 let _ = dead.stop(cx, Reason::NORMAL, None).await;
@@ -104,12 +104,12 @@ fn n07_callers_that_try_again_for_ever_let_the_others_run() {
         }),
         ("suspend", |cx, dead| Box::pin(async move { dead.suspend(cx).await.is_err() })),
         ("statistics", |cx, dead| Box::pin(async move { dead.statistics(cx).await.is_err() })),
-        ("no calls", |cx, _| Box::pin(async move { Calls::<u8, u64>::new().next(cx, None).await.is_none() })),
+        ("no calls", |cx, _| Box::pin(async move { RequestSet::<u8, u64>::new().next(cx, None).await.is_none() })),
     ];
     for (what, again) in tries {
         must_let_go(what, |bed| {
             let dead = bed.run(async |cx: Context<()>| {
-                let dead = Slow.start().alone(&cx).await.unwrap();
+                let dead = Slow.start().start(&cx).await.unwrap();
                 dead.stop(&cx, Reason::NORMAL, None).await.unwrap();
                 dead
             });
@@ -124,11 +124,11 @@ struct Continues;
 impl Server for Continues {
     type Message = bool;
 
-    async fn handle(&mut self, by_continue: bool, _: Serving<'_, Self>) -> Next<bool> {
+    async fn handle(&mut self, by_continue: bool, _: ServerCx<'_, Self>) -> Next<bool> {
         if by_continue { Next::Continue(true) } else { Next::Timeout(Duration::ZERO) }
     }
 
-    async fn timeout(&mut self, _: Serving<'_, Self>) -> Next<bool> {
+    async fn timeout(&mut self, _: ServerCx<'_, Self>) -> Next<bool> {
         Next::Timeout(Duration::ZERO)
     }
 }
@@ -136,24 +136,24 @@ impl Server for Continues {
 /// Inserts an event for each that it handles; or postpones one and changes its state, for ever.
 struct Inserts;
 
-impl Machine for Inserts {
+impl StateMachine for Inserts {
     type State = u64;
-    type Event = u8;
+    type Message = u8;
 
-    async fn init(&mut self, _: Machining<'_, Self>) -> Result<u64, Refusal> {
+    async fn init(&mut self, _: MachineCx<'_, Self>) -> Result<u64, InitError> {
         Ok(0)
     }
 
-    async fn handle(&mut self, state: &u64, happened: Happened<Self>, _: Machining<'_, Self>) -> Step<Self> {
+    async fn handle(&mut self, state: &u64, happened: Event<Self>, _: MachineCx<'_, Self>) -> Transition<Self> {
         match happened {
-            Happened::Event(0) | Happened::Internal(0) => Step::keep().next(0),
-            Happened::Event(1) | Happened::StateTimeout => Step::to(state + 1).state_timeout(Duration::ZERO),
-            happened => Step::to(state + 1).postpone(happened),
+            Event::Message(0) | Event::Internal(0) => Transition::keep().next(0),
+            Event::Message(1) | Event::StateTimeout => Transition::to(state + 1).state_timeout(Duration::ZERO),
+            happened => Transition::to(state + 1).postpone(happened),
         }
     }
 
-    async fn enter(&mut self, _: &u64, _: &u64, _: Machining<'_, Self>) -> Enter<Self> {
-        Enter::new()
+    async fn enter(&mut self, _: &u64, _: &u64, _: MachineCx<'_, Self>) -> EnterActions<Self> {
+        EnterActions::new()
     }
 }
 
@@ -163,14 +163,14 @@ fn n08_loops_between_callbacks_let_the_others_run() {
     // Told from outside, since the bed does not come to rest any more.
     for by_continue in [true, false] {
         must_let_go("a server", |bed| {
-            let server = bed.run(async |cx: Context<()>| Continues.start().alone(&cx).await.unwrap());
+            let server = bed.run(async |cx: Context<()>| Continues.start().start(&cx).await.unwrap());
             bed.host(|host| server.cast_from(host, by_continue)).unwrap();
             server.pid()
         });
     }
     for event in [0, 1, 2] {
         must_let_go("a machine", |bed| {
-            let machine = bed.run(async |cx: Context<()>| Inserts.start().alone(&cx).await.unwrap());
+            let machine = bed.run(async |cx: Context<()>| Inserts.start().start(&cx).await.unwrap());
             bed.host(|host| machine.cast_from(host, Note::event(event))).map_err(|_| ()).unwrap();
             machine.pid()
         });
@@ -182,7 +182,7 @@ fn n08_loops_between_callbacks_let_the_others_run() {
 fn n15_a_call_beside_a_receive() {
     let mut bed = Bed::new(2, 5);
     bed.run_as(async |cx: Context<u32>| {
-        let server = Slow.start().alone(&cx).await.unwrap();
+        let server = Slow.start().start(&cx).await.unwrap();
         cx.send_after(cx.pid(), ms(5), 1_u32).unwrap();
         let mut call = pin!(server.call(&cx, |reply| Ask::Slow(20, reply)));
         let got = either(cx.recv(), call.as_mut()).await;
@@ -207,7 +207,7 @@ struct Selects;
 impl Server for Selects {
     type Message = (ServerRef<Slow>, Reply<bool>);
 
-    async fn handle(&mut self, (slow, reply): Self::Message, cx: Serving<'_, Self>) -> Next<Self::Message> {
+    async fn handle(&mut self, (slow, reply): Self::Message, cx: ServerCx<'_, Self>) -> Next<Self::Message> {
         let in_time = either(slow.call(&cx, |reply| Ask::Slow(30, reply)), cx.sleep(ms(10))).await.is_ok();
         reply.send(in_time);
         Next::Wait
@@ -219,8 +219,8 @@ impl Server for Selects {
 fn n15_a_select_within_a_callback() {
     let mut bed = Bed::new(2, 5);
     bed.run(async |cx: Context<()>| {
-        let slow = Slow.start().alone(&cx).await.unwrap();
-        let selects = Selects.start().alone(&cx).await.unwrap();
+        let slow = Slow.start().start(&cx).await.unwrap();
+        let selects = Selects.start().start(&cx).await.unwrap();
         assert_eq!(selects.call(&cx, |reply| (slow, reply)).await, Ok(false));
         let info = cx.info(selects).await.unwrap().expect("it lives");
         assert_eq!((info.message_queue_len, info.monitors.len(), info.timers), (0, 0, 0));
@@ -233,13 +233,13 @@ fn n16_what_is_given_up_leaves_nothing() {
     type Wait = for<'a> fn(&'a Context<()>, ServerRef<Slow>) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
     let waits: [(&str, Wait); 10] = [
         ("call", |cx, s| Box::pin(async move { drop(s.call(cx, |r| Ask::Slow(50, r)).await) })),
-        ("call_waiting", |cx, s| Box::pin(async move { drop(s.call_waiting(cx, None, |r| Ask::Slow(50, r)).await) })),
+        ("call_waiting", |cx, s| Box::pin(async move { drop(s.call_wait(cx, None, |r| Ask::Slow(50, r)).await) })),
         ("call_waiting in time", |cx, s| {
-            Box::pin(async move { drop(s.call_waiting(cx, ms(500), |r| Ask::Slow(50, r)).await) })
+            Box::pin(async move { drop(s.call_wait(cx, ms(500), |r| Ask::Slow(50, r)).await) })
         }),
         ("cast_waiting", |cx, s| {
             Box::pin(async move {
-                while s.cast_waiting(cx, Ask::Slow(50, atropos_kernel::reply().unwrap().0), ms(900)).await.is_ok() {}
+                while s.cast_wait(cx, Ask::Slow(50, atropos_kernel::reply().unwrap().0), ms(900)).await.is_ok() {}
             })
         }),
         ("stop", |cx, s| Box::pin(async move { drop(s.stop(cx, Reason::SHUTDOWN, ms(700)).await) })),
@@ -249,7 +249,7 @@ fn n16_what_is_given_up_leaves_nothing() {
         }),
         ("calls", |cx, s| {
             Box::pin(async move {
-                let mut calls = Calls::new();
+                let mut calls = RequestSet::new();
                 for n in 0..3 {
                     calls.add(n, s.request(cx, Ask::Never).unwrap());
                 }
@@ -275,13 +275,13 @@ fn n16_what_is_given_up_leaves_nothing() {
         let mut bed = Bed::new(2, 9);
         bed.run(async move |cx: Context<()>| {
             let limit = if what.contains("waiting") { 1 } else { 100 };
-            let server = Slow.start().mailbox_limit(limit).alone(&cx).await.unwrap();
+            let server = Slow.start().mailbox_limit(limit).start(&cx).await.unwrap();
             // Busy, so that nothing comes at once.
             server.cast(&cx, Ask::Slow(100, atropos_kernel::reply().unwrap().0)).map_err(|_| ()).unwrap();
             for _ in 0..3 {
                 assert!(either(wait(&cx, server), cx.sleep(ms(5))).await.is_err(), "{what}: nothing was given up");
             }
-            let info = cx.self_info().unwrap().unwrap();
+            let info = cx.own_info().unwrap().unwrap();
             assert_eq!((info.monitors.len(), info.timers), (0, 0), "{what}");
             cx.sleep(ms(1000)).await;
             let _ = cx.exit(server, Reason::KILL);
@@ -295,7 +295,7 @@ fn n16_what_is_given_up_leaves_nothing() {
 fn n16_a_suspend_that_is_given_up_does_nothing() {
     let mut bed = Bed::new(2, 9);
     bed.run(async |cx: Context<()>| {
-        let server = Slow.start().alone(&cx).await.unwrap();
+        let server = Slow.start().start(&cx).await.unwrap();
         server.cast(&cx, Ask::Slow(100, atropos_kernel::reply().unwrap().0)).map_err(|_| ()).unwrap();
         assert!(either(server.suspend(&cx), cx.sleep(ms(5))).await.is_err());
         assert_eq!(server.call(&cx, |reply| Ask::Slow(1, reply)).await, Ok(1));
@@ -303,28 +303,28 @@ fn n16_a_suspend_that_is_given_up_does_nothing() {
 }
 
 type Log = Arc<Mutex<Vec<String>>>;
-type On = fn(char, &str) -> Step<Zero>;
+type On = fn(char, &str) -> Transition<Zero>;
 
 /// Notes what happens, and does what its function says.
 struct Zero(On, Log);
 
-impl Machine for Zero {
+impl StateMachine for Zero {
     type State = char;
-    type Event = u8;
+    type Message = u8;
 
-    async fn init(&mut self, _: Machining<'_, Self>) -> Result<char, Refusal> {
+    async fn init(&mut self, _: MachineCx<'_, Self>) -> Result<char, InitError> {
         Ok('a')
     }
 
-    async fn handle(&mut self, state: &char, happened: Happened<Self>, _: Machining<'_, Self>) -> Step<Self> {
+    async fn handle(&mut self, state: &char, happened: Event<Self>, _: MachineCx<'_, Self>) -> Transition<Self> {
         let what = match &happened {
-            Happened::Event(9) if *state == 'a' => return Step::keep().postpone(happened),
-            Happened::Event(n) => format!("{n}"),
-            Happened::Internal(n) => format!("in{n}"),
-            Happened::EventTimeout => "event".into(),
-            Happened::StateTimeout => "state".into(),
-            Happened::Timeout(name) => (*name).into(),
-            Happened::Signal(_) => "signal".into(),
+            Event::Message(9) if *state == 'a' => return Transition::keep().postpone(happened),
+            Event::Message(n) => format!("{n}"),
+            Event::Internal(n) => format!("in{n}"),
+            Event::EventTimeout => "event".into(),
+            Event::StateTimeout => "state".into(),
+            Event::Timeout(name) => (*name).into(),
+            Event::Signal(_) => "signal".into(),
         };
         lock(&self.1).push(format!("{state}:{what}"));
         (self.0)(*state, &what)
@@ -339,119 +339,119 @@ fn n18_a_timeout_of_no_time_that_was_cancelled_never_comes() {
         (
             &[0],
             |s, e| match (s, e) {
-                ('a', "0") => Step::to('b').state_timeout(ZERO).next(1),
-                ('b', "in1") => Step::to('c'),
-                _ => Step::keep(),
+                ('a', "0") => Transition::to('b').state_timeout(ZERO).next(1),
+                ('b', "in1") => Transition::to('c'),
+                _ => Transition::keep(),
             },
             "a:0 b:in1",
         ),
         (
             &[0],
             |_, e| match e {
-                "0" => Step::keep().event_timeout(ZERO).next(1),
-                _ => Step::keep(),
+                "0" => Transition::keep().event_timeout(ZERO).next(1),
+                _ => Transition::keep(),
             },
             "a:0 a:in1",
         ),
         (
             &[0],
             |_, e| match e {
-                "0" => Step::keep().timeout("n", ZERO).next(1),
-                "in1" => Step::keep().cancel_timeout("n"),
-                _ => Step::keep(),
+                "0" => Transition::keep().timeout("n", ZERO).next(1),
+                "in1" => Transition::keep().cancel_timeout("n"),
+                _ => Transition::keep(),
             },
             "a:0 a:in1",
         ),
         (
             &[0],
             |_, e| match e {
-                "0" => Step::keep().timeout("n", ZERO).next(1),
-                "in1" => Step::keep().timeout("n", Duration::from_millis(5)),
-                _ => Step::keep(),
+                "0" => Transition::keep().timeout("n", ZERO).next(1),
+                "in1" => Transition::keep().timeout("n", Duration::from_millis(5)),
+                _ => Transition::keep(),
             },
             "a:0 a:in1 a:n",
         ),
         (
             &[0],
             |_, e| match e {
-                "0" => Step::keep().timeout("n", ZERO).next(1),
-                "in1" => Step::keep().timeout("n", Duration::from_secs(3600)),
-                _ => Step::keep(),
+                "0" => Transition::keep().timeout("n", ZERO).next(1),
+                "in1" => Transition::keep().timeout("n", Duration::from_secs(3600)),
+                _ => Transition::keep(),
             },
             "a:0 a:in1",
         ),
         (
             &[0],
             |_, e| match e {
-                "0" => Step::to('b').state_timeout(ZERO).cancel_state_timeout(),
-                _ => Step::keep(),
+                "0" => Transition::to('b').state_timeout(ZERO).cancel_state_timeout(),
+                _ => Transition::keep(),
             },
             "a:0",
         ),
         (
             &[0],
             |_, e| match e {
-                "0" => Step::to('b').state_timeout(ZERO).state_timeout(ZERO),
-                _ => Step::keep(),
+                "0" => Transition::to('b').state_timeout(ZERO).state_timeout(ZERO),
+                _ => Transition::keep(),
             },
             "a:0 b:state",
         ),
         (
             &[9, 0],
             |_, e| match e {
-                "0" => Step::to('b').state_timeout(ZERO),
-                "9" => Step::to('c'),
-                _ => Step::keep(),
+                "0" => Transition::to('b').state_timeout(ZERO),
+                "9" => Transition::to('c'),
+                _ => Transition::keep(),
             },
             "a:0 b:9",
         ),
         (
             &[0],
             |_, e| match e {
-                "0" => Step::keep().event_timeout(ZERO),
-                _ => Step::keep(),
+                "0" => Transition::keep().event_timeout(ZERO),
+                _ => Transition::keep(),
             },
             "a:0 a:event",
         ),
         (
             &[0, 1],
             |_, e| match e {
-                "0" => Step::keep().event_timeout(ZERO),
-                _ => Step::keep(),
+                "0" => Transition::keep().event_timeout(ZERO),
+                _ => Transition::keep(),
             },
             "a:0 a:event a:1",
         ),
         (
             &[0],
             |_, e| match e {
-                "0" => Step::to('b').timeout("n", ZERO).timeout("m", ZERO).cancel_timeout("n"),
-                _ => Step::keep(),
+                "0" => Transition::to('b').timeout("n", ZERO).timeout("m", ZERO).cancel_timeout("n"),
+                _ => Transition::keep(),
             },
             "a:0 b:m",
         ),
         (
             &[0],
             |_, e| match e {
-                "0" => Step::keep().state_timeout(ZERO).event_timeout(ZERO),
-                _ => Step::keep(),
+                "0" => Transition::keep().state_timeout(ZERO).event_timeout(ZERO),
+                _ => Transition::keep(),
             },
             "a:0 a:state",
         ),
         (
             &[0],
             |_, e| match e {
-                "0" => Step::keep().timeout("n", ZERO).timeout("m", ZERO),
-                "n" => Step::keep().cancel_timeout("m"),
-                _ => Step::keep(),
+                "0" => Transition::keep().timeout("n", ZERO).timeout("m", ZERO),
+                "n" => Transition::keep().cancel_timeout("m"),
+                _ => Transition::keep(),
             },
             "a:0 a:n",
         ),
         (
             &[0],
             |s, e| match (s, e) {
-                ('a', "0") => Step::keep().state_timeout(ZERO).timeout("n", ZERO),
-                ('a', "state") => Step::to('b'),
-                _ => Step::keep(),
+                ('a', "0") => Transition::keep().state_timeout(ZERO).timeout("n", ZERO),
+                ('a', "state") => Transition::to('b'),
+                _ => Transition::keep(),
             },
             "a:0 a:state b:n",
         ),
@@ -459,8 +459,8 @@ fn n18_a_timeout_of_no_time_that_was_cancelled_never_comes() {
         (
             &[0],
             |_, e| match e {
-                "0" => Step::keep().timeout("n", ZERO).timeout("m", ZERO).timeout("n", ZERO),
-                _ => Step::keep(),
+                "0" => Transition::keep().timeout("n", ZERO).timeout("m", ZERO).timeout("n", ZERO),
+                _ => Transition::keep(),
             },
             "a:0 a:m a:n",
         ),
@@ -470,7 +470,7 @@ fn n18_a_timeout_of_no_time_that_was_cancelled_never_comes() {
         let noted = log.clone();
         let mut bed = Bed::new(1, 1);
         bed.run(async move |cx: Context<()>| {
-            let machine = Zero(on, noted).start().alone(&cx).await.unwrap();
+            let machine = Zero(on, noted).start().start(&cx).await.unwrap();
             machine.suspend(&cx).await.unwrap();
             for event in events {
                 machine.send(&cx, *event).unwrap();
@@ -488,9 +488,9 @@ fn n18_a_timeout_of_no_time_that_was_cancelled_never_comes() {
 fn n28_calls_give_answers_in_the_order_in_which_they_came() {
     let mut bed = Bed::new(2, 7);
     bed.run(async |cx: Context<()>| {
-        let mut calls = Calls::new();
+        let mut calls = RequestSet::new();
         for time in [60, 20, 90, 40, 10] {
-            let server = Slow.start().alone(&cx).await.unwrap();
+            let server = Slow.start().start(&cx).await.unwrap();
             calls.add(time, server.request(&cx, |reply| Ask::Slow(time, reply)).unwrap());
         }
         cx.sleep(ms(70)).await;
@@ -508,12 +508,12 @@ fn n28_calls_give_answers_in_the_order_in_which_they_came() {
 fn n28_a_collection_of_calls_has_one_deadline() {
     let mut bed = Bed::new(2, 7);
     bed.run(async |cx: Context<()>| {
-        let mut calls = Calls::new();
+        let mut calls = RequestSet::new();
         for time in [20, 40, 60, 80] {
-            let server = Slow.start().alone(&cx).await.unwrap();
+            let server = Slow.start().start(&cx).await.unwrap();
             calls.add(time, server.request(&cx, |reply| Ask::Slow(time, reply)).unwrap());
         }
-        let silent = Slow.start().alone(&cx).await.unwrap();
+        let silent = Slow.start().start(&cx).await.unwrap();
         calls.add(0, silent.request(&cx, Ask::Never).unwrap());
         let start = cx.with(|cx| cx.now());
         let mut got = Vec::new();
@@ -544,9 +544,9 @@ fn n28_a_collection_of_calls_has_one_deadline() {
 fn n28_a_collection_that_loses_a_select_has_lost_nothing() {
     let mut bed = Bed::new(2, 7);
     bed.run(async |cx: Context<()>| {
-        let mut calls = Calls::new();
+        let mut calls = RequestSet::new();
         for time in [30, 10, 50] {
-            let server = Slow.start().alone(&cx).await.unwrap();
+            let server = Slow.start().start(&cx).await.unwrap();
             calls.add(time, server.request(&cx, |reply| Ask::Slow(time, reply)).unwrap());
         }
         let mut got = Vec::new();
@@ -556,7 +556,7 @@ fn n28_a_collection_that_loses_a_select_has_lost_nothing() {
             }
         }
         assert_eq!(got, [10, 30, 50]);
-        let info = cx.self_info().unwrap().unwrap();
+        let info = cx.own_info().unwrap().unwrap();
         assert_eq!(info.timers, 0);
     });
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use atropos_kernel::{Context, Limits, Options, Reason, Received, SpawnError};
 use atropos_otp::{
-    ChildSpec, Intensity, Next, Server, Serving, Shutdown, StartChildError, StartError, Starter, Supervisor,
+    ChildSpec, Intensity, Next, Server, ServerCx, Shutdown, StartChildError, StartError, ChildStarter, Supervisor,
     SupervisorRef,
 };
 use common::{Bed, Told, Yard, boom};
@@ -17,7 +17,7 @@ struct Idle;
 impl Server for Idle {
     type Message = ();
 
-    async fn handle(&mut self, (): (), _: Serving<'_, Self>) -> Next<()> {
+    async fn handle(&mut self, (): (), _: ServerCx<'_, Self>) -> Next<()> {
         Next::Wait
     }
 }
@@ -29,11 +29,11 @@ fn tree(yard: &Yard) -> Supervisor {
         .intensity(Intensity::within(5, Duration::from_secs(60)))
         .child(yard.worker("a"))
         .child(yard.trapping("b").shutdown(Shutdown::Within(Duration::from_secs(1))))
-        .child(ChildSpec::supervisor("below", move |starter: &mut Starter<'_>| {
+        .child(ChildSpec::supervisor("below", move |starter: &mut ChildStarter<'_>| {
             let below = Supervisor::one_for_all().intensity(Intensity::within(5, Duration::from_secs(60)));
             starter.supervisor(below.child(inner.worker("x")).child(inner.worker("y")))
         }))
-        .child(ChildSpec::worker("server", |starter: &mut Starter<'_>| starter.server(Idle.start().trap_exit(true))))
+        .child(ChildSpec::worker("server", |starter: &mut ChildStarter<'_>| starter.server(Idle.start().trap_exit(true))))
         .child(yard.worker("c"))
 }
 
@@ -68,7 +68,7 @@ fn a_tree_starts_with_whatever_there_is_or_not_at_all() {
     for nodes in 0..120 {
         let (mut bed, yard) = (Bed::with(limited(nodes)), Yard::default());
         let what = format!("{nodes} nodes");
-        match bed.host(|host| tree(&yard).from_host(host)) {
+        match bed.host(|host| tree(&yard).start_from_host(host)) {
             Err(error) => panic!("{what}: {error}: a spawn of the host's needs none"),
             Ok((top, _)) => {
                 bed.sleep(Duration::from_secs(60));
@@ -104,7 +104,7 @@ fn a_tree_in_want_restarts_with_what_the_dead_have_left_or_ends_whole() {
         for victim in ["a", "b", "c", "x", "y"] {
             let (mut bed, yard) = (Bed::with(limited(400)), Yard::default());
             let what = format!("{left} left, {victim}");
-            let (top, _) = bed.host(|host| tree(&yard).from_host(host)).expect("room");
+            let (top, _) = bed.host(|host| tree(&yard).start_from_host(host)).expect("room");
             // A hog keeps all the nodes but a few.
             let hog = bed.spawn(false, |cx: Context<u8>| async move {
                 loop {
@@ -138,7 +138,7 @@ fn a_tree_in_want_restarts_with_what_the_dead_have_left_or_ends_whole() {
 fn a_stop_in_want_is_a_kill_and_leaves_nothing() {
     for left in 0..10 {
         let (mut bed, yard) = (Bed::with(limited(400)), Yard::default());
-        let (top, _) = bed.host(|host| tree(&yard).from_host(host)).expect("room");
+        let (top, _) = bed.host(|host| tree(&yard).start_from_host(host)).expect("room");
         let hog = bed.spawn(false, |cx: Context<u8>| async move {
             loop {
                 cx.recv_match(|_| false).await;
@@ -161,7 +161,7 @@ fn a_stop_in_want_is_a_kill_and_leaves_nothing() {
 fn a_full_table_is_an_error_to_who_asks() {
     let limits = Limits { processes: 12, ..Limits::default() };
     let (mut bed, yard) = (Bed::with(Options { limits, ..Options::default() }), Yard::default());
-    let (top, _) = bed.host(|host| tree(&yard).from_host(host)).expect("room");
+    let (top, _) = bed.host(|host| tree(&yard).start_from_host(host)).expect("room");
     bed.settle();
     let more = (0..10).map(|n| yard.worker(&format!("more {n}"))).collect::<Vec<_>>();
     let (started, error) = bed.run(move |cx: Context<()>| async move {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use atropos_kernel::{Context, Reason, Reply};
 use atropos_otp::machine::{Driver, Functions, Signal, StateFn};
-use atropos_otp::{CallError, Enter, Happened, Machine, Machining, Refusal, ServerRef, Step};
+use atropos_otp::{CallError, EnterActions, Event, StateMachine, MachineCx, InitError, ServerRef, Transition};
 use common::{Bed, boom, crash, lock};
 
 type Log = Arc<Mutex<Vec<String>>>;
@@ -15,7 +15,7 @@ type Log = Arc<Mutex<Vec<String>>>;
 /// Does what its events say, and writes down what happens.
 struct Scripted {
     log: Log,
-    at_init: Option<Refusal>,
+    at_init: Option<InitError>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,7 +25,7 @@ enum State {
     C,
 }
 
-enum Event {
+enum Input {
     Go(State),
     Repeat,
     /// Postponed in `A`, noted elsewhere.
@@ -48,55 +48,55 @@ impl Scripted {
     }
 }
 
-impl Machine for Scripted {
+impl StateMachine for Scripted {
     type State = State;
-    type Event = Event;
+    type Message = Input;
 
-    async fn init(&mut self, _: Machining<'_, Self>) -> Result<State, Refusal> {
+    async fn init(&mut self, _: MachineCx<'_, Self>) -> Result<State, InitError> {
         self.at_init.take().map_or(Ok(State::A), Err)
     }
 
-    async fn handle(&mut self, state: &State, happened: Happened<Self>, cx: Machining<'_, Self>) -> Step<Self> {
+    async fn handle(&mut self, state: &State, happened: Event<Self>, cx: MachineCx<'_, Self>) -> Transition<Self> {
         let event = match happened {
-            Happened::Event(Event::NotInA(n)) | Happened::Internal(Event::NotInA(n)) if *state == State::A => {
-                return Step::keep().postpone(Happened::Event(Event::NotInA(n)));
+            Event::Message(Input::NotInA(n)) | Event::Internal(Input::NotInA(n)) if *state == State::A => {
+                return Transition::keep().postpone(Event::Message(Input::NotInA(n)));
             }
-            Happened::Event(event) | Happened::Internal(event) => event,
-            Happened::Signal(Signal::Down(down)) => {
+            Event::Message(event) | Event::Internal(event) => event,
+            Event::Signal(Signal::Down(down)) => {
                 self.note(format!("down {}", down.reason));
-                return Step::keep();
+                return Transition::keep();
             }
             other => {
                 self.note(format!("{other:?} in {state:?}"));
-                return Step::keep();
+                return Transition::keep();
             }
         };
         match event {
-            Event::Go(to) => return Step::to(to),
-            Event::Repeat => return Step::repeat(),
-            Event::NotInA(n) | Event::Note(n) => self.note(format!("{n} in {state:?}")),
-            Event::Insert(numbers, to) => {
-                let step = to.map_or_else(Step::keep, Step::to);
-                return numbers.into_iter().fold(step, |step, n| step.next(Event::Note(n)));
+            Input::Go(to) => return Transition::to(to),
+            Input::Repeat => return Transition::repeat(),
+            Input::NotInA(n) | Input::Note(n) => self.note(format!("{n} in {state:?}")),
+            Input::Insert(numbers, to) => {
+                let step = to.map_or_else(Transition::keep, Transition::to);
+                return numbers.into_iter().fold(step, |step, n| step.next(Input::Note(n)));
             }
-            Event::Silence(time) => return Step::keep().event_timeout(time),
-            Event::StateTimeout(time) => return Step::keep().state_timeout(time),
-            Event::Named(name, time) => return Step::keep().timeout(name, time),
-            Event::Cancel(name) => return Step::keep().cancel_timeout(name),
-            Event::Watch(pid) => drop(cx.monitor(pid)),
-            Event::Where(reply) => reply.send(*state),
-            Event::Panic => crash("in a state"),
-            Event::Stop(reason) => return Step::stop(reason),
+            Input::Silence(time) => return Transition::keep().event_timeout(time),
+            Input::StateTimeout(time) => return Transition::keep().state_timeout(time),
+            Input::Named(name, time) => return Transition::keep().timeout(name, time),
+            Input::Cancel(name) => return Transition::keep().cancel_timeout(name),
+            Input::Watch(pid) => drop(cx.monitor(pid)),
+            Input::Where(reply) => reply.send(*state),
+            Input::Panic => crash("in a state"),
+            Input::Stop(reason) => return Transition::stop(reason),
         }
-        Step::keep()
+        Transition::keep()
     }
 
-    async fn enter(&mut self, from: &State, state: &State, _: Machining<'_, Self>) -> Enter<Self> {
+    async fn enter(&mut self, from: &State, state: &State, _: MachineCx<'_, Self>) -> EnterActions<Self> {
         self.note(format!("{from:?}>{state:?}"));
-        if *state == State::C { Enter::new().state_timeout(Duration::from_secs(1)) } else { Enter::new() }
+        if *state == State::C { EnterActions::new().state_timeout(Duration::from_secs(1)) } else { EnterActions::new() }
     }
 
-    async fn terminate(&mut self, reason: &Reason, state: Option<&State>, _: Machining<'_, Self>) {
+    async fn terminate(&mut self, reason: &Reason, state: Option<&State>, _: MachineCx<'_, Self>) {
         self.note(format!("terminate {reason} in {state:?}"));
     }
 }
@@ -111,7 +111,7 @@ where
     let log = Log::default();
     let inner = log.clone();
     bed.run(move |cx: Context<()>| async move {
-        let machine = Scripted { log: inner, at_init: None }.start().alone(&cx).await.expect("up");
+        let machine = Scripted { log: inner, at_init: None }.start().start(&cx).await.expect("up");
         script(cx, machine).await;
     });
     bed.settle();
@@ -121,9 +121,9 @@ where
 #[test]
 fn m1_inserted_events_come_first_in_their_order() {
     let log = watch(|cx, machine| async move {
-        machine.send(&cx, Event::Insert(vec![1, 2, 3], None)).expect("it lives");
-        machine.send(&cx, Event::Note(4)).expect("it lives");
-        machine.ask(&cx, Event::Where).await.expect("it lives");
+        machine.send(&cx, Input::Insert(vec![1, 2, 3], None)).expect("it lives");
+        machine.send(&cx, Input::Note(4)).expect("it lives");
+        machine.ask(&cx, Input::Where).await.expect("it lives");
     });
     assert_eq!(log, ["A>A", "1 in A", "2 in A", "3 in A", "4 in A"]);
 }
@@ -132,14 +132,14 @@ fn m1_inserted_events_come_first_in_their_order() {
 fn m2_the_postponed_wait_for_a_change_of_state_and_keep_their_order() {
     let log = watch(|cx, machine| async move {
         for n in [1, 2] {
-            machine.send(&cx, Event::NotInA(n)).expect("it lives");
+            machine.send(&cx, Input::NotInA(n)).expect("it lives");
         }
-        machine.send(&cx, Event::Repeat).expect("it lives");
-        machine.send(&cx, Event::Go(State::A)).expect("it lives");
-        machine.send(&cx, Event::NotInA(3)).expect("it lives");
-        machine.send(&cx, Event::Insert(vec![10, 11], Some(State::B))).expect("it lives");
-        machine.send(&cx, Event::NotInA(4)).expect("it lives");
-        assert_eq!(machine.ask(&cx, Event::Where).await, Ok(State::B));
+        machine.send(&cx, Input::Repeat).expect("it lives");
+        machine.send(&cx, Input::Go(State::A)).expect("it lives");
+        machine.send(&cx, Input::NotInA(3)).expect("it lives");
+        machine.send(&cx, Input::Insert(vec![10, 11], Some(State::B))).expect("it lives");
+        machine.send(&cx, Input::NotInA(4)).expect("it lives");
+        assert_eq!(machine.ask(&cx, Input::Where).await, Ok(State::B));
     });
     let expected = ["A>A", "A>A", "A>B", "10 in B", "11 in B", "1 in B", "2 in B", "3 in B", "4 in B"];
     assert_eq!(log, expected);
@@ -148,11 +148,11 @@ fn m2_the_postponed_wait_for_a_change_of_state_and_keep_their_order() {
 #[test]
 fn m3_a_state_is_entered_before_any_event_in_it() {
     let log = watch(|cx, machine| async move {
-        machine.send(&cx, Event::NotInA(1)).expect("it lives");
-        machine.send(&cx, Event::Go(State::B)).expect("it lives");
-        machine.send(&cx, Event::Go(State::B)).expect("it lives");
-        machine.send(&cx, Event::Repeat).expect("it lives");
-        machine.ask(&cx, Event::Where).await.expect("it lives");
+        machine.send(&cx, Input::NotInA(1)).expect("it lives");
+        machine.send(&cx, Input::Go(State::B)).expect("it lives");
+        machine.send(&cx, Input::Go(State::B)).expect("it lives");
+        machine.send(&cx, Input::Repeat).expect("it lives");
+        machine.ask(&cx, Input::Where).await.expect("it lives");
     });
     assert_eq!(log, ["A>A", "A>B", "1 in B", "B>B"]);
 }
@@ -162,31 +162,31 @@ fn m4_timeouts_end_with_the_event_the_state_or_by_name() {
     let second = Duration::from_secs(1);
     let log = watch(move |cx, machine| async move {
         let send = |event| machine.send(&cx, event).expect("it lives");
-        send(Event::Silence(second));
+        send(Input::Silence(second));
         cx.sleep(second / 2).await;
-        send(Event::Note(1));
+        send(Input::Note(1));
         cx.sleep(second * 2).await;
-        send(Event::Silence(second));
+        send(Input::Silence(second));
         cx.sleep(second * 2).await;
 
-        send(Event::StateTimeout(second));
+        send(Input::StateTimeout(second));
         cx.sleep(second / 2).await;
-        send(Event::Note(2));
+        send(Input::Note(2));
         cx.sleep(second).await;
-        send(Event::StateTimeout(second));
-        send(Event::Go(State::B));
+        send(Input::StateTimeout(second));
+        send(Input::Go(State::B));
         cx.sleep(second * 2).await;
 
-        send(Event::Named("x", second));
-        send(Event::Named("y", second));
-        send(Event::Named("z", second));
-        send(Event::Go(State::A));
-        send(Event::Named("x", second * 2));
-        send(Event::Cancel("z"));
+        send(Input::Named("x", second));
+        send(Input::Named("y", second));
+        send(Input::Named("z", second));
+        send(Input::Go(State::A));
+        send(Input::Named("x", second * 2));
+        send(Input::Cancel("z"));
         cx.sleep(second * 3 / 2).await;
-        send(Event::Note(3));
+        send(Input::Note(3));
         cx.sleep(second).await;
-        send(Event::Go(State::C));
+        send(Input::Go(State::C));
         cx.sleep(second * 2).await;
     });
     let expected = [
@@ -210,14 +210,14 @@ fn m4_timeouts_end_with_the_event_the_state_or_by_name() {
 fn m4_a_timeout_that_is_due_already_and_cancelled_never_comes() {
     // The timer's message waits in the mailbox behind the event that cancels it.
     let log = watch(|cx, machine| async move {
-        machine.send(&cx, Event::Named("x", Duration::from_millis(10))).expect("it lives");
-        machine.ask(&cx, Event::Where).await.expect("it lives");
+        machine.send(&cx, Input::Named("x", Duration::from_millis(10))).expect("it lives");
+        machine.ask(&cx, Input::Where).await.expect("it lives");
         machine.suspend(&cx).await.expect("it lives");
-        machine.send(&cx, Event::Cancel("x")).expect("it lives");
-        machine.send(&cx, Event::Named("x", Duration::from_secs(1))).expect("it lives");
+        machine.send(&cx, Input::Cancel("x")).expect("it lives");
+        machine.send(&cx, Input::Named("x", Duration::from_secs(1))).expect("it lives");
         cx.sleep(Duration::from_millis(500)).await;
         machine.resume(&cx).await.expect("it lives");
-        machine.send(&cx, Event::Note(1)).expect("it lives");
+        machine.send(&cx, Input::Note(1)).expect("it lives");
         cx.sleep(Duration::from_secs(2)).await;
     });
     assert_eq!(log, ["A>A", "1 in A", "Timeout(\"x\") in A"]);
@@ -227,10 +227,10 @@ fn m4_a_timeout_that_is_due_already_and_cancelled_never_comes() {
 fn m5_a_timeout_of_no_time_comes_before_what_comes_from_outside() {
     let log = watch(|cx, machine| async move {
         machine.suspend(&cx).await.expect("it lives");
-        machine.send(&cx, Event::Named("x", Duration::ZERO)).expect("it lives");
-        machine.send(&cx, Event::Note(1)).expect("it lives");
+        machine.send(&cx, Input::Named("x", Duration::ZERO)).expect("it lives");
+        machine.send(&cx, Input::Note(1)).expect("it lives");
         machine.resume(&cx).await.expect("it lives");
-        machine.ask(&cx, Event::Where).await.expect("it lives");
+        machine.ask(&cx, Input::Where).await.expect("it lives");
     });
     assert_eq!(log, ["A>A", "Timeout(\"x\") in A", "1 in A"]);
 }
@@ -239,19 +239,19 @@ fn m5_a_timeout_of_no_time_comes_before_what_comes_from_outside() {
 fn it_hears_of_deaths_and_ends_as_a_server_does() {
     let log = watch(|cx, machine| async move {
         let short = cx.spawn(|_: Context<()>| async { boom() }).expect("room");
-        machine.send(&cx, Event::Watch(short.pid())).expect("it lives");
+        machine.send(&cx, Input::Watch(short.pid())).expect("it lives");
         cx.sleep(Duration::from_millis(1)).await;
-        machine.send(&cx, Event::Go(State::B)).expect("it lives");
+        machine.send(&cx, Input::Go(State::B)).expect("it lives");
         assert_eq!(machine.with_state(&cx, |driver| driver.state().copied()).await, Ok(Some(State::B)));
-        machine.send(&cx, Event::Stop(boom())).expect("it lives");
-        assert_eq!(machine.ask(&cx, Event::Where).await, Err(CallError::Down(boom())));
+        machine.send(&cx, Input::Stop(boom())).expect("it lives");
+        assert_eq!(machine.ask(&cx, Input::Where).await, Err(CallError::Down(boom())));
     });
     // (The child may be gone before it is watched.)
     assert!(log[1].starts_with("down "), "{log:?}");
     assert_eq!(log[2..], ["A>B", "terminate \"boom\" in Some(B)"]);
     let log = watch(|cx, machine| async move {
-        machine.send(&cx, Event::Panic).expect("it lives");
-        let ended = machine.ask(&cx, Event::Where).await;
+        machine.send(&cx, Input::Panic).expect("it lives");
+        let ended = machine.ask(&cx, Input::Where).await;
         assert_eq!(ended, Err(CallError::Down(Reason::crash("in a state"))));
     });
     assert_eq!(log, ["A>A", "terminate crash: in a state in Some(A)"]);
@@ -261,11 +261,11 @@ fn it_hears_of_deaths_and_ends_as_a_server_does() {
 fn a_machine_that_refuses_does_not_start() {
     let mut bed = Bed::new(1, 1);
     bed.run(|cx: Context<()>| async move {
-        let machine = Scripted { log: Log::default(), at_init: Some(Refusal::Stop(boom())) };
-        let refused = machine.start().link(&cx).await.map(|_| ());
+        let machine = Scripted { log: Log::default(), at_init: Some(InitError::Stop(boom())) };
+        let refused = machine.start().start_link(&cx).await.map(|_| ());
         assert_eq!(refused, Err(atropos_otp::StartError::Refused(boom())));
-        let machine = Scripted { log: Log::default(), at_init: Some(Refusal::Ignore) };
-        assert_eq!(machine.start().link_or_ignored(&cx).await, Ok(None));
+        let machine = Scripted { log: Log::default(), at_init: Some(InitError::Ignore) };
+        assert_eq!(machine.start().start_link_optional(&cx).await, Ok(None));
     });
 }
 
@@ -286,32 +286,32 @@ type DoorState = StateFn<Door, Press>;
 const LOCKED: DoorState = StateFn::new("locked", locked);
 const OPEN: DoorState = StateFn::new("open", open);
 
-fn locked(door: &mut Door, happened: Happened<DoorMachine>, _: Machining<'_, DoorMachine>) -> Step<DoorMachine> {
+fn locked(door: &mut Door, happened: Event<DoorMachine>, _: MachineCx<'_, DoorMachine>) -> Transition<DoorMachine> {
     match happened {
-        Happened::Event(Press::Button(button)) if door.left.last() == Some(&button) => {
+        Event::Message(Press::Button(button)) if door.left.last() == Some(&button) => {
             door.left.pop();
             if door.left.is_empty() {
-                return Step::to(OPEN).state_timeout(Duration::from_secs(10));
+                return Transition::to(OPEN).state_timeout(Duration::from_secs(10));
             }
         }
-        Happened::Event(Press::Button(_)) => reset(door),
-        Happened::Event(Press::IsOpen(reply)) => reply.send(false),
+        Event::Message(Press::Button(_)) => reset(door),
+        Event::Message(Press::IsOpen(reply)) => reply.send(false),
         _ => {}
     }
-    Step::keep()
+    Transition::keep()
 }
 
-fn open(door: &mut Door, happened: Happened<DoorMachine>, _: Machining<'_, DoorMachine>) -> Step<DoorMachine> {
+fn open(door: &mut Door, happened: Event<DoorMachine>, _: MachineCx<'_, DoorMachine>) -> Transition<DoorMachine> {
     match happened {
-        Happened::StateTimeout => {
+        Event::StateTimeout => {
             reset(door);
-            Step::to(LOCKED)
+            Transition::to(LOCKED)
         }
-        Happened::Event(Press::IsOpen(reply)) => {
+        Event::Message(Press::IsOpen(reply)) => {
             reply.send(true);
-            Step::keep()
+            Transition::keep()
         }
-        button => Step::keep().postpone(button),
+        button => Transition::keep().postpone(button),
     }
 }
 
@@ -325,7 +325,7 @@ fn states_as_functions_the_door() {
     bed.run(|cx: Context<()>| async move {
         let mut door = Door { code: vec![1, 2, 3], left: Vec::new() };
         reset(&mut door);
-        let door = Functions::new(door, LOCKED).start().alone(&cx).await.expect("up");
+        let door = Functions::new(door, LOCKED).start().start(&cx).await.expect("up");
         let press = |button| door.send(&cx, Press::Button(button)).expect("it lives");
         [1, 2, 2].into_iter().for_each(press);
         assert_eq!(door.ask(&cx, Press::IsOpen).await, Ok(false));

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atropos_kernel::{Context, Reason, Received};
-use atropos_otp::{ChildSpec, ChildState, Intensity, Starter, Strategy, Supervisor};
+use atropos_otp::{ChildSpec, ChildState, Intensity, ChildStarter, Strategy, Supervisor};
 use common::{Bed, Told, Yard, boom, lock};
 
 fn three(yard: &Yard, supervisor: Supervisor) -> Supervisor {
@@ -125,7 +125,7 @@ fn p09_one_for_all_has_no_two_generations_and_frees_names() {
     let (mut bed, yard) = (Bed::new(2, 5), Yard::default());
     let registered = Arc::new(AtomicUsize::new(0));
     let count = registered.clone();
-    let named = ChildSpec::worker("named", move |starter: &mut Starter<'_>| {
+    let named = ChildSpec::worker("named", move |starter: &mut ChildStarter<'_>| {
         assert_eq!(starter.whereis("the name"), None, "free when a start function runs");
         count.fetch_add(1, Ordering::Relaxed);
         let options = atropos_kernel::SpawnOptions::new().name("the name");
@@ -161,7 +161,7 @@ fn p11_a_spent_budget_leaves_no_child_when_the_parent_hears_of_it() {
     let (slot, watched) = (seen.clone(), yard.clone());
     let supervisor = three(&yard, Supervisor::one_for_one().intensity(Intensity::FORGIVING));
     bed.spawn(true, move |cx: Context<()>| async move {
-        let supervisor = supervisor.link(&cx).await.expect("up");
+        let supervisor = supervisor.start_link(&cx).await.expect("up");
         cx.monitor(supervisor).expect("memory");
         loop {
             if let Received::Down(down) = cx.recv().await {
@@ -249,7 +249,7 @@ fn p15_a_child_that_dies_at_once_is_seen() {
     let starts = Arc::new(AtomicUsize::new(0));
     let count = starts.clone();
     const TIMES: usize = 100_000;
-    let child = ChildSpec::worker("short", move |starter: &mut Starter<'_>| {
+    let child = ChildSpec::worker("short", move |starter: &mut ChildStarter<'_>| {
         let last = count.fetch_add(1, Ordering::Relaxed) == TIMES;
         starter.spawn(move |cx: Context<()>| async move {
             if last {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use atropos_kernel::{Context, Reason, Received, SpawnOptions};
 use atropos_otp::{
-    AutoShutdown, CallError, ChildKind, ChildSpec, ChildState, DynamicSupervisor, Intensity, Next, Ready, Refusal,
-    Reply, Report, Restart, Server, Serving, Shutdown, SpecError, StartChildError, StartError, Started, Starter,
+    AutoShutdown, CallError, ChildKind, ChildSpec, ChildState, DynamicSupervisor, Intensity, Next, Ready, InitError,
+    Reply, Report, Restart, Server, ServerCx, Shutdown, SpecError, StartChildError, StartError, StartedChild, ChildStarter,
     Supervisor,
 };
 use common::{Bed, Told, Yard, boom, lock};
@@ -45,7 +45,7 @@ fn r19_temporary_children_are_forgotten_and_their_arguments_dropped() {
     let (mut bed, yard) = (Bed::new(1, 1), Yard::default());
     let argument = Arc::new(());
     let (held, inner) = (argument.clone(), yard.clone());
-    let temporary = ChildSpec::worker("t", move |starter: &mut Starter<'_>| {
+    let temporary = ChildSpec::worker("t", move |starter: &mut ChildStarter<'_>| {
         let _ = &held;
         inner.start(starter, "t", false)
     });
@@ -88,7 +88,7 @@ fn r20_a_failed_restart_is_tried_by_a_message_and_each_try_counts() {
 fn r21_default_limits_five_seconds_for_workers_and_none_for_supervisors() {
     let (mut bed, yard) = (Bed::new(1, 1), Yard::default());
     let inner = yard.clone();
-    let below = ChildSpec::supervisor("below", move |starter: &mut Starter<'_>| {
+    let below = ChildSpec::supervisor("below", move |starter: &mut ChildStarter<'_>| {
         starter.supervisor(Supervisor::one_for_one().child(inner.trapping("deep").shutdown(Shutdown::Infinity)))
     });
     let (_, supervisor) = bed.family(Supervisor::one_for_one().child(below).child(yard.worker("ignores")));
@@ -110,7 +110,7 @@ fn r21_default_limits_five_seconds_for_workers_and_none_for_supervisors() {
 fn r22_dynamic_children_stop_together_under_one_timer() {
     let (mut bed, yard) = (Bed::new(2, 1), Yard::default());
     let inner = yard.clone();
-    let template = move |starter: &mut Starter<'_>, name: &mut String| inner.start(starter, name, true);
+    let template = move |starter: &mut ChildStarter<'_>, name: &mut String| inner.start(starter, name, true);
     let second = Shutdown::Within(Duration::from_secs(1));
     let (parent, supervisor) = bed.family(DynamicSupervisor::new(template).shutdown(second).into());
     let supervisor = atropos_otp::DynamicRef::<String>::new(supervisor);
@@ -138,7 +138,7 @@ fn r23_a_failed_start_stops_the_started_and_fails_the_supervisors() {
     let supervisor = Supervisor::one_for_one().children(["a", "b", "c", "d"].map(|id| yard.worker(id)));
     let (_, started) = bed.try_family(supervisor);
     let Err(StartError::Refused(reason)) = started else { panic!("{started:?}") };
-    assert!(reason.is_ordinary(), "a shutdown: {reason}");
+    assert!(reason.is_orderly(), "a shutdown: {reason}");
     assert_eq!(yard.events(), ["+a", "+b", "-b", "-a"]);
     assert_eq!(bed.processes(), 1, "the parent, which traps, is told by the error only");
 }
@@ -161,7 +161,7 @@ fn r24_only_the_parents_exit_ends_it() {
 #[test]
 fn r25_ignore_keeps_the_specification_but_not_a_temporary_ones() {
     let (mut bed, _) = (Bed::new(1, 1), ());
-    let ignore = |id: &'static str| ChildSpec::worker(id, |_: &mut Starter<'_>| Ok(Started::IGNORE));
+    let ignore = |id: &'static str| ChildSpec::worker(id, |_: &mut ChildStarter<'_>| Ok(StartedChild::IGNORE));
     let (_, supervisor) = bed.family(Supervisor::one_for_one().child(ignore("a")).child(ignore("t").temporary()));
     let added = ignore("t2").temporary();
     let children = bed.run(move |cx: Context<()>| async move {
@@ -194,7 +194,7 @@ fn r26_significant_and_auto_shutdown_have_forbidden_combinations() {
 fn r27_dynamic_restarts_keep_each_childs_arguments() {
     let (mut bed, yard) = (Bed::new(1, 1), Yard::default());
     let inner = yard.clone();
-    let template = move |starter: &mut Starter<'_>, name: &mut String| inner.start(starter, name, false);
+    let template = move |starter: &mut ChildStarter<'_>, name: &mut String| inner.start(starter, name, false);
     let dynamic = DynamicSupervisor::new(template).restart(Restart::Permanent).kind(ChildKind::Worker);
     let (_, supervisor) = bed.family(dynamic.intensity(Intensity::Unlimited).into());
     let dynamic = atropos_otp::DynamicRef::<String>::new(supervisor);
@@ -211,8 +211,8 @@ fn r27_dynamic_restarts_keep_each_childs_arguments() {
     let spec = yard.worker("z");
     bed.run(move |cx: Context<()>| async move {
         let wrong = atropos_otp::DynamicRef::<u32>::new(supervisor);
-        assert_eq!(wrong.start(&cx, 1).await, Err(StartChildError::Unfit));
-        assert_eq!(supervisor.start_child(&cx, spec).await, Err(StartChildError::Unfit));
+        assert_eq!(wrong.start(&cx, 1).await, Err(StartChildError::KindMismatch));
+        assert_eq!(supervisor.start_child(&cx, spec).await, Err(StartChildError::KindMismatch));
     });
 }
 
@@ -313,8 +313,8 @@ fn r29_a_start_is_up_failed_or_dead_and_never_hangs() {
         for (how, expected) in cases.clone() {
             let mut bed = Bed::new(2, seed);
             let (_, supervisor) = bed.family(Supervisor::one_for_one());
-            let spec = ChildSpec::worker("child", move |starter: &mut Starter<'_>| {
-                starter.within(Duration::from_secs(10));
+            let spec = ChildSpec::worker("child", move |starter: &mut ChildStarter<'_>| {
+                starter.init_timeout(Duration::from_secs(10));
                 starter.spawn_ready(&SpawnOptions::new(), move |cx, ready| child(cx, ready, how))
             });
             let said = bed.run(move |cx: Context<()>| async move { supervisor.start_child(&cx, spec).await });
@@ -335,16 +335,16 @@ fn r29_a_caller_that_does_not_trap_survives_a_failed_start() {
     struct Fails;
     impl Server for Fails {
         type Message = ();
-        async fn init(&mut self, _: Serving<'_, Self>) -> Result<Next<()>, Refusal> {
-            Err(Refusal::Stop(boom()))
+        async fn init(&mut self, _: ServerCx<'_, Self>) -> Result<Next<()>, InitError> {
+            Err(InitError::Stop(boom()))
         }
-        async fn handle(&mut self, (): (), _: Serving<'_, Self>) -> Next<()> {
+        async fn handle(&mut self, (): (), _: ServerCx<'_, Self>) -> Next<()> {
             Next::Wait
         }
     }
     let mut bed = Bed::new(2, 1);
     let error = bed.run(|cx: Context<()>| async move {
-        let error = Fails.start().name("the name").link(&cx).await.expect_err("it fails");
+        let error = Fails.start().name("the name").start_link(&cx).await.expect_err("it fails");
         assert_eq!(cx.whereis("the name"), None);
         error
     });
@@ -361,7 +361,7 @@ fn r30_a_call_notices_death_at_once_and_late_replies_vanish() {
     }
     impl Server for Odd {
         type Message = Ask;
-        async fn handle(&mut self, ask: Ask, cx: Serving<'_, Self>) -> Next<Ask> {
+        async fn handle(&mut self, ask: Ask, cx: ServerCx<'_, Self>) -> Next<Ask> {
             match ask {
                 Ask::Die(_) => Next::Stop(boom()),
                 Ask::Slow(reply) => {
@@ -377,7 +377,7 @@ fn r30_a_call_notices_death_at_once_and_late_replies_vanish() {
     let log = Arc::new(Mutex::new(Vec::new()));
     let seen = log.clone();
     bed.run(move |cx: Context<()>| async move {
-        let odd = Odd.start().alone(&cx).await.expect("up");
+        let odd = Odd.start().start(&cx).await.expect("up");
         let began = cx.with(|cx| cx.now());
         assert_eq!(odd.call_within(&cx, Duration::from_secs(1), Ask::Slow).await, Err(CallError::TimedOut));
         assert_eq!(odd.call_within(&cx, None, Ask::Drop).await, Err(CallError::NoReply));

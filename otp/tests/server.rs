@@ -5,9 +5,9 @@ mod common;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use atropos_kernel::{Context, Down, Exit, Object, Reason, Received, SendError};
+use atropos_kernel::{Context, Down, Exit, MonitorTarget, Reason, Received, SendError};
 use atropos_otp::server::Event;
-use atropos_otp::{CallError, Calls, Next, Refusal, Reply, Server, ServerName, ServerRef, Serving, StartError};
+use atropos_otp::{CallError, RequestSet, Next, InitError, Reply, Server, ServerName, ServerRef, ServerCx, StartError};
 use common::{Bed, boom, crash, lock};
 
 #[derive(Default)]
@@ -15,7 +15,7 @@ struct Desk {
     sum: u64,
     log: Arc<Mutex<Vec<String>>>,
     waiting: Vec<Reply<u64>>,
-    at_init: Option<Result<Next<Ask>, Refusal>>,
+    at_init: Option<Result<Next<Ask>, InitError>>,
 }
 
 enum Ask {
@@ -46,12 +46,12 @@ impl Desk {
 impl Server for Desk {
     type Message = Ask;
 
-    async fn init(&mut self, _: Serving<'_, Self>) -> Result<Next<Ask>, Refusal> {
+    async fn init(&mut self, _: ServerCx<'_, Self>) -> Result<Next<Ask>, InitError> {
         self.note("init");
         self.at_init.take().unwrap_or(Ok(Next::Wait))
     }
 
-    async fn handle(&mut self, ask: Ask, cx: Serving<'_, Self>) -> Next<Ask> {
+    async fn handle(&mut self, ask: Ask, cx: ServerCx<'_, Self>) -> Next<Ask> {
         match ask {
             Ask::Add(n) => {
                 self.sum += n;
@@ -82,23 +82,23 @@ impl Server for Desk {
         Next::Wait
     }
 
-    async fn down(&mut self, down: Down, _: Serving<'_, Self>) -> Next<Ask> {
-        let Object::Pid(_) = down.object else { unreachable!("by pid") };
+    async fn down(&mut self, down: Down, _: ServerCx<'_, Self>) -> Next<Ask> {
+        let MonitorTarget::Pid(_) = down.object else { unreachable!("by pid") };
         self.note(format!("down {}", down.reason));
         Next::Wait
     }
 
-    async fn exit(&mut self, exit: Exit, _: Serving<'_, Self>) -> Next<Ask> {
+    async fn exit(&mut self, exit: Exit, _: ServerCx<'_, Self>) -> Next<Ask> {
         self.note(format!("exit {}", exit.reason));
         Next::Wait
     }
 
-    async fn timeout(&mut self, _: Serving<'_, Self>) -> Next<Ask> {
+    async fn timeout(&mut self, _: ServerCx<'_, Self>) -> Next<Ask> {
         self.note("timeout");
         Next::Wait
     }
 
-    async fn terminate(&mut self, reason: &Reason, _: Serving<'_, Self>) {
+    async fn terminate(&mut self, reason: &Reason, _: ServerCx<'_, Self>) {
         self.note(format!("terminate {reason}"));
     }
 }
@@ -113,7 +113,7 @@ fn bed() -> (Bed, Log) {
 fn calls_and_casts_keep_their_order() {
     let (mut bed, log) = bed();
     let sum = bed.run(move |cx: Context<()>| async move {
-        let desk = Desk::logged(&log).start().link(&cx).await.expect("up");
+        let desk = Desk::logged(&log).start().start_link(&cx).await.expect("up");
         for n in 1..=100 {
             desk.cast(&cx, Ask::Add(n)).expect("it lives");
         }
@@ -129,22 +129,22 @@ fn init_can_continue_ignore_and_stop() {
     bed.run(move |cx: Context<()>| async move {
         let mut desk = Desk::logged(&seen);
         desk.at_init = Some(Ok(Next::Continue(Ask::First)));
-        let desk = desk.start().alone(&cx).await.expect("up");
+        let desk = desk.start().start(&cx).await.expect("up");
         desk.cast(&cx, Ask::Stop(Reason::NORMAL)).expect("it lives");
         assert_eq!(desk.call(&cx, Ask::Get).await, Err(CallError::Down(Reason::NORMAL)));
 
         let mut desk = Desk::logged(&seen);
-        desk.at_init = Some(Err(Refusal::Ignore));
-        assert_eq!(desk.start().name("gone").link_or_ignored(&cx).await, Ok(None));
+        desk.at_init = Some(Err(InitError::Ignore));
+        assert_eq!(desk.start().name("gone").start_link_optional(&cx).await, Ok(None));
         assert_eq!(cx.whereis("gone"), None, "an ignored one is gone when its starter hears of it");
 
         let mut desk = Desk::logged(&seen);
-        desk.at_init = Some(Err(Refusal::Stop(boom())));
-        assert_eq!(desk.start().link(&cx).await, Err(StartError::Refused(boom())));
+        desk.at_init = Some(Err(InitError::Stop(boom())));
+        assert_eq!(desk.start().start_link(&cx).await, Err(StartError::Refused(boom())));
 
         let mut desk = Desk::logged(&seen);
         desk.at_init = Some(Ok(Next::Stop(boom())));
-        let desk = desk.start().alone(&cx).await.expect("up, and stops then");
+        let desk = desk.start().start(&cx).await.expect("up, and stops then");
         assert!(matches!(desk.call(&cx, Ask::Get).await, Err(CallError::Down(_))));
     });
     let expected = ["init", "first", "terminate normal", "init", "init", "init", "terminate \"boom\""];
@@ -157,10 +157,10 @@ fn init_can_continue_ignore_and_stop() {
 fn replies_can_be_deferred_and_calls_gathered() {
     let (mut bed, log) = bed();
     bed.run(move |cx: Context<()>| async move {
-        let mut calls = Calls::new();
+        let mut calls = RequestSet::new();
         let mut desks = Vec::new();
         for n in 0..10 {
-            let desk = Desk::logged(&log).start().alone(&cx).await.expect("up");
+            let desk = Desk::logged(&log).start().start(&cx).await.expect("up");
             calls.add(n, desk.request(&cx, Ask::GetNext).expect("it lives"));
             desks.push(desk);
         }
@@ -193,7 +193,7 @@ fn signals_timeouts_and_timers_come_to_their_callbacks() {
     let (mut bed, log) = bed();
     let seen = log.clone();
     bed.run(move |cx: Context<()>| async move {
-        let desk = Desk::logged(&seen).start().trap_exit(true).alone(&cx).await.expect("up");
+        let desk = Desk::logged(&seen).start().trap_exit(true).start(&cx).await.expect("up");
         let short = cx.spawn(|cx: Context<()>| async move { cx.sleep(Duration::from_millis(1)).await }).expect("room");
         desk.call(&cx, |reply| Ask::Watch(short.pid(), reply)).await.expect("it lives");
         cx.sleep(Duration::from_millis(2)).await;
@@ -223,7 +223,7 @@ fn a_panic_ends_a_server_after_its_terminate() {
     let (mut bed, log) = bed();
     let seen = log.clone();
     bed.run(move |cx: Context<()>| async move {
-        let desk = Desk::logged(&seen).start().alone(&cx).await.expect("up");
+        let desk = Desk::logged(&seen).start().start(&cx).await.expect("up");
         desk.cast(&cx, Ask::Panic).expect("it lives");
         let Err(CallError::Down(reason)) = desk.call(&cx, Ask::Get).await else { panic!("it has died") };
         assert_eq!(reason, Reason::crash("a bad day"));
@@ -241,7 +241,7 @@ fn a_server_is_found_by_its_name_or_started_never_both() {
         for _ in 0..10 {
             let (log, found) = (log.clone(), found.clone());
             bed.spawn(false, move |cx: Context<()>| async move {
-                let desk = Desk::logged(&log).start().name("desk").alone_or_find(&cx).await.expect("one or the other");
+                let desk = Desk::logged(&log).start().name("desk").start_or_find(&cx).await.expect("one or the other");
                 ServerName::<Desk>::new("desk").cast(&cx, Ask::Add(1)).expect("it is there");
                 lock(&found).push(desk);
             });
@@ -262,7 +262,7 @@ fn a_server_is_found_by_its_name_or_started_never_both() {
 fn suspended_it_takes_nothing_but_what_is_asked_of_its_loop() {
     let (mut bed, log) = bed();
     bed.run(move |cx: Context<()>| async move {
-        let desk = Desk::logged(&log).start().trap_exit(true).alone(&cx).await.expect("up");
+        let desk = Desk::logged(&log).start().trap_exit(true).start(&cx).await.expect("up");
         desk.suspend(&cx).await.expect("it lives");
         for _ in 0..3 {
             desk.cast(&cx, Ask::Add(1)).expect("it lives");
@@ -289,7 +289,7 @@ fn its_state_can_be_looked_at_and_replaced_and_its_work_traced() {
     struct Number(u64);
     impl Server for Number {
         type Message = Reply<u64>;
-        async fn handle(&mut self, reply: Reply<u64>, _: Serving<'_, Self>) -> Next<Reply<u64>> {
+        async fn handle(&mut self, reply: Reply<u64>, _: ServerCx<'_, Self>) -> Next<Reply<u64>> {
             reply.send(self.0);
             Next::Wait
         }
@@ -297,7 +297,7 @@ fn its_state_can_be_looked_at_and_replaced_and_its_work_traced() {
     let (mut bed, log) = bed();
     let seen = log.clone();
     bed.run(move |cx: Context<()>| async move {
-        let number = Number(1).start().alone(&cx).await.expect("up");
+        let number = Number(1).start().start(&cx).await.expect("up");
         assert_eq!(number.state(&cx).await, Ok(Number(1)));
         assert_eq!(number.replace_state(&cx, Number(2)).await, Ok(Number(1)));
         let traced = seen.clone();
@@ -323,7 +323,7 @@ fn a_full_mailbox_refuses_calls_and_casts_but_no_deaths() {
     let (mut bed, log) = bed();
     let seen = log.clone();
     bed.run(move |cx: Context<()>| async move {
-        let desk = Desk::logged(&seen).start().mailbox_limit(3).trap_exit(true).alone(&cx).await.expect("up");
+        let desk = Desk::logged(&seen).start().mailbox_limit(3).trap_exit(true).start(&cx).await.expect("up");
         let short = cx.spawn(|cx: Context<()>| async move { cx.sleep(Duration::from_millis(1)).await }).expect("room");
         desk.call(&cx, |reply| Ask::Watch(short.pid(), reply)).await.expect("it lives");
         desk.cast(&cx, Ask::Work(Duration::from_secs(1))).expect("room");
@@ -343,7 +343,7 @@ fn a_full_mailbox_refuses_calls_and_casts_but_no_deaths() {
 #[test]
 fn the_host_starts_and_asks() {
     let (mut bed, log) = bed();
-    let (desk, mut starting) = bed.host(|host| Desk::logged(&log).start().from_host(host)).expect("room");
+    let (desk, mut starting) = bed.host(|host| Desk::logged(&log).start().start_from_host(host)).expect("room");
     bed.settle();
     let waker = std::task::Waker::noop();
     let mut task = std::task::Context::from_waker(waker);
@@ -367,7 +367,7 @@ use std::future::Future as _;
 fn a_caller_takes_nothing_that_is_not_its_answer() {
     let (mut bed, log) = bed();
     bed.run(move |cx: Context<()>| async move {
-        let desk = Desk::logged(&log).start().alone(&cx).await.expect("up");
+        let desk = Desk::logged(&log).start().start(&cx).await.expect("up");
         let (other, monitor) = cx.spawn_monitor(|_: Context<()>| async { boom() }).expect("room");
         for _ in 0..3 {
             cx.send(cx.pid(), ()).expect("itself");

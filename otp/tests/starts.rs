@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use atropos_kernel::{Context, Reason};
 use atropos_otp::{
-    Backoff, ChildSpec, ChildState, DynamicRef, DynamicSupervisor, Intensity, Next, Refusal, Restart, Server, Serving,
-    StartError, Started, Starter, Supervisor, SupervisorRef, TaskSupervisor,
+    Backoff, ChildSpec, ChildState, DynamicRef, DynamicSupervisor, Intensity, Next, InitError, Restart, Server, ServerCx,
+    StartError, StartedChild, ChildStarter, Supervisor, SupervisorRef, TaskSupervisor,
 };
 
 use common::{Bed, Yard};
@@ -22,12 +22,12 @@ struct Slow(Duration);
 impl Server for Slow {
     type Message = ();
 
-    async fn init(&mut self, cx: Serving<'_, Self>) -> Result<Next<()>, Refusal> {
+    async fn init(&mut self, cx: ServerCx<'_, Self>) -> Result<Next<()>, InitError> {
         cx.sleep(self.0).await;
         Ok(Next::Wait)
     }
 
-    async fn handle(&mut self, (): (), _: Serving<'_, Self>) -> Next<()> {
+    async fn handle(&mut self, (): (), _: ServerCx<'_, Self>) -> Next<()> {
         Next::Wait
     }
 }
@@ -49,7 +49,7 @@ async fn given_up<M: Send + 'static>(cx: &Context<M>, after: Duration, future: i
 async fn nothing_left(cx: &mut Context<()>) {
     let left = cx.recv_timeout(SECOND * 20).await;
     assert!(left.is_none(), "{left:?}");
-    let info = cx.self_info().expect("memory").expect("alive");
+    let info = cx.own_info().expect("memory").expect("alive");
     assert!(info.monitors.is_empty() && info.links.is_empty(), "{info:?}");
 }
 
@@ -58,10 +58,10 @@ async fn nothing_left(cx: &mut Context<()>) {
 fn n26_a_start_that_takes_too_long_leaves_its_starter_alive() {
     let mut bed = Bed::new(2, 1);
     bed.run(|mut cx: Context<()>| async move {
-        let late = Slow(FOR_EVER).start().name("late").within(SECOND).link(&cx).await;
+        let late = Slow(FOR_EVER).start().name("late").init_timeout(SECOND).start_link(&cx).await;
         assert_eq!(late.err(), Some(StartError::TimedOut));
         assert_eq!(cx.whereis("late"), None);
-        let late = Slow(FOR_EVER).start().trap_exit(true).within(SECOND).link_or_ignored(&cx).await;
+        let late = Slow(FOR_EVER).start().trap_exit(true).init_timeout(SECOND).start_link_optional(&cx).await;
         assert_eq!(late.err(), Some(StartError::TimedOut));
         nothing_left(&mut cx).await;
     });
@@ -75,18 +75,18 @@ fn n16_a_start_that_is_given_up_is_undone() {
     for seed in 0..10 {
         let mut bed = Bed::new(2, seed);
         bed.run(|mut cx: Context<()>| async move {
-            drop(Slow(FOR_EVER).start().name("unpolled").alone(&cx));
-            drop(Slow(FOR_EVER).start().name("unpolled").link(&cx));
-            drop(Supervisor::one_for_one().name("unpolled").link(&cx));
+            drop(Slow(FOR_EVER).start().name("unpolled").start(&cx));
+            drop(Slow(FOR_EVER).start().name("unpolled").start_link(&cx));
+            drop(Supervisor::one_for_one().name("unpolled").start_link(&cx));
             cx.sleep(SECOND).await;
             assert_eq!(cx.whereis("unpolled"), None);
-            given_up(&cx, SECOND, Slow(FOR_EVER).start().name("slow").alone(&cx)).await;
+            given_up(&cx, SECOND, Slow(FOR_EVER).start().name("slow").start(&cx)).await;
             assert_eq!(cx.whereis("slow"), None, "at once: it sleeps");
-            given_up(&cx, SECOND, Slow(FOR_EVER).start().name("slow").trap_exit(true).link(&cx)).await;
+            given_up(&cx, SECOND, Slow(FOR_EVER).start().name("slow").trap_exit(true).start_link(&cx)).await;
             assert_eq!(cx.whereis("slow"), None);
-            given_up(&cx, SECOND, Slow(FOR_EVER).start().name("slow").link_or_ignored(&cx)).await;
-            given_up(&cx, SECOND, Slow(FOR_EVER).start().name("slow").alone_or_find(&cx)).await;
-            assert!(Slow(Duration::ZERO).start().name("slow").alone_or_find(&cx).await.is_ok(), "the name is free");
+            given_up(&cx, SECOND, Slow(FOR_EVER).start().name("slow").start_link_optional(&cx)).await;
+            given_up(&cx, SECOND, Slow(FOR_EVER).start().name("slow").start_or_find(&cx)).await;
+            assert!(Slow(Duration::ZERO).start().name("slow").start_or_find(&cx).await.is_ok(), "the name is free");
             let slow = cx.whereis("slow").expect("up");
             cx.exit(slow, Reason::KILL).expect("a kill");
             nothing_left(&mut cx).await;
@@ -107,8 +107,8 @@ fn n16_a_supervisor_that_is_given_up_takes_its_children_along() {
         bed.run(move |mut cx: Context<()>| async move {
             for link in [false, true] {
                 let (low, high) = (workers.clone(), workers.clone());
-                let inner = move |starter: &mut Starter<'_>| {
-                    let never = |starter: &mut Starter<'_>| starter.server(Slow(FOR_EVER).start().trap_exit(true));
+                let inner = move |starter: &mut ChildStarter<'_>| {
+                    let never = |starter: &mut ChildStarter<'_>| starter.server(Slow(FOR_EVER).start().trap_exit(true));
                     starter.supervisor(
                         Supervisor::one_for_one().child(low.trapping("b")).child(ChildSpec::worker("never", never)),
                     )
@@ -118,9 +118,9 @@ fn n16_a_supervisor_that_is_given_up_takes_its_children_along() {
                     .child(high.trapping("a"))
                     .child(ChildSpec::supervisor("inner", inner));
                 if link {
-                    given_up(&cx, SECOND, outer.link(&cx)).await;
+                    given_up(&cx, SECOND, outer.start_link(&cx)).await;
                 } else {
-                    given_up(&cx, SECOND, outer.alone(&cx)).await;
+                    given_up(&cx, SECOND, outer.start(&cx)).await;
                 }
                 cx.sleep(SECOND).await;
                 assert_eq!(cx.whereis("outer"), None);
@@ -138,7 +138,7 @@ fn n16_a_supervisor_that_is_given_up_takes_its_children_along() {
 fn n16_a_starter_that_dies_leaves_nothing_behind() {
     let mut bed = Bed::new(2, 1);
     let starter = bed.spawn(false, |cx: Context<()>| async move {
-        let _ = Slow(FOR_EVER).start().trap_exit(true).alone(&cx).await;
+        let _ = Slow(FOR_EVER).start().trap_exit(true).start(&cx).await;
     });
     bed.sleep(SECOND);
     assert_eq!(bed.processes(), 2);
@@ -155,13 +155,13 @@ fn n16_a_child_that_is_given_up_is_undone() {
         let mut bed = Bed::new(2, seed);
         let (_, fixed) = bed.family(Supervisor::one_for_one());
         let dynamic =
-            DynamicSupervisor::new(|starter: &mut Starter<'_>, time: &mut Duration| starter.server(Slow(*time)));
+            DynamicSupervisor::new(|starter: &mut ChildStarter<'_>, time: &mut Duration| starter.server(Slow(*time)));
         let (_, dynamic) = bed.family(dynamic.restart(Restart::Permanent).into());
         let dynamic = DynamicRef::<Duration>::new(dynamic);
         let (_, tasks) = bed.family(TaskSupervisor::builder().into());
         let tasks = TaskSupervisor::of(DynamicRef::new(tasks));
         bed.run(move |mut cx: Context<()>| async move {
-            let slow = || ChildSpec::worker("slow", |starter: &mut Starter<'_>| starter.server(Slow(SECOND * 2)));
+            let slow = || ChildSpec::worker("slow", |starter: &mut ChildStarter<'_>| starter.server(Slow(SECOND * 2)));
             given_up(&cx, SECOND, fixed.start_child(&cx, slow())).await;
             given_up(&cx, SECOND, dynamic.start(&cx, SECOND * 2)).await;
             cx.sleep(SECOND * 9).await;
@@ -194,11 +194,11 @@ fn n16_a_child_that_is_given_up_is_undone() {
 }
 
 fn dynamic_that_fails_again() -> DynamicSupervisor<u32> {
-    DynamicSupervisor::new(|starter: &mut Starter<'_>, starts: &mut u32| {
+    DynamicSupervisor::new(|starter: &mut ChildStarter<'_>, starts: &mut u32| {
         *starts += 1;
         match *starts {
             1 => starter.spawn(async |cx: Context<()>| _ = cx.recv().await),
-            _ => Err::<Started, _>(StartError::Refused(Reason::value("not again"))),
+            _ => Err::<StartedChild, _>(StartError::Refused(Reason::value("not again"))),
         }
     })
     .restart(Restart::Permanent)
@@ -215,7 +215,7 @@ fn n27_a_dynamic_child_that_is_being_restarted_can_be_terminated() {
             let supervisor = dynamic_that_fails_again();
             let supervisor =
                 if backs_off { supervisor.backoff(Backoff::new(SECOND * 9, SECOND * 9)) } else { supervisor };
-            let supervisor = supervisor.link(&cx).await.expect("up");
+            let supervisor = supervisor.start_link(&cx).await.expect("up");
             let mut children = Vec::new();
             for _ in 0..3 {
                 children.push(supervisor.start(&cx, 0).await.expect("started").expect("a process"));
@@ -301,7 +301,7 @@ fn n13_the_end_of_many_children_behind_many_requests_is_linear() {
     let begun = Instant::now();
     let mut bed = Bed::new(2, 1);
     let (_, fixed) = bed.family(Supervisor::one_for_one().children(many()));
-    let dynamic = DynamicSupervisor::new(|starter: &mut Starter<'_>, (): &mut ()| {
+    let dynamic = DynamicSupervisor::new(|starter: &mut ChildStarter<'_>, (): &mut ()| {
         starter.spawn(async |cx: Context<()>| _ = cx.recv().await)
     });
     let (_, dynamic) = bed.family(dynamic.into());

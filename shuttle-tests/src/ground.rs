@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use atropos_kernel::reclaim::{Domain, Participant};
-use atropos_kernel::world::{Here, World};
-use atropos_kernel::{Core, Host, Kernel, Limits, Options, Pid, Ran, Reason};
+use atropos_kernel::world::{CurrentSlot, Platform};
+use atropos_kernel::{Core, Host, Kernel, Limits, Options, Pid, RunOutcome, Reason};
 use shuttle::rand::{Rng as _, thread_rng};
 use shuttle::thread::{self, JoinHandle, Thread};
 
@@ -35,10 +35,10 @@ pub fn chance(of: usize) -> bool {
 }
 
 shuttle::thread_local! {
-    static HERE: Here = Cell::new(std::ptr::null());
+    static HERE: CurrentSlot = Cell::new(std::ptr::null());
 }
 
-fn here() -> *const Here {
+fn here() -> *const CurrentSlot {
     // Kept in a box of its own until the thread ends.
     HERE.with(std::ptr::from_ref)
 }
@@ -129,7 +129,7 @@ impl Clockwork {
 }
 
 // SAFETY: `here` is a thread-local of shuttle's: each of its threads has its own.
-unsafe impl World for Clockwork {
+unsafe impl Platform for Clockwork {
     fn now(&self) -> u64 {
         self.now.load(Ordering::Relaxed)
     }
@@ -141,7 +141,7 @@ unsafe impl World for Clockwork {
         }
     }
 
-    fn here(&self) -> fn() -> *const Here {
+    fn here(&self) -> fn() -> *const CurrentSlot {
         here
     }
 }
@@ -164,8 +164,8 @@ fn drive(kernel: Arc<Kernel>, clock: &Clockwork, id: usize) {
     let mut core = Driven(ManuallyDrop::new(Core::new(kernel, id)));
     loop {
         match core.0.run(1 + random(4) as u32) {
-            Ran::Worked => {}
-            Ran::Idle { until } => {
+            RunOutcome::Worked => {}
+            RunOutcome::Idle { until } => {
                 if !clock.sleep(id, until) {
                     return;
                 }

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, TryLockError};
 
-use atropos_kernel::{Body, Cx, Reason, Resumed, View};
+use atropos_kernel::{Body, Cx, Reason, Resumed, ReasonKind};
 use shuttle::sync::atomic::{AtomicUsize, Ordering};
 
 /// Something that the threads of a web share, outside of shuttle's sight.
@@ -150,12 +150,12 @@ impl Cause {
     /// # Panics
     /// When no web gives such a reason.
     pub fn of(reason: &Reason) -> Self {
-        match reason.view() {
-            View::Normal => Self::Normal,
-            View::Shutdown => Self::Shutdown,
-            View::Killed => Self::Killed,
-            View::NoProc => Self::NoProc,
-            View::Value(value) => {
+        match reason.kind() {
+            ReasonKind::Normal => Self::Normal,
+            ReasonKind::Shutdown => Self::Shutdown,
+            ReasonKind::Killed => Self::Killed,
+            ReasonKind::NoProc => Self::NoProc,
+            ReasonKind::Value(value) => {
                 let blame = value.downcast_ref::<Blame>().expect("only crashes carry values");
                 blame.1.check();
                 Self::Crash(blame.0)

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use atropos::facility::OutputError;
-use atropos::kernel::Dead;
+use atropos::kernel::Tombstone;
 use atropos::{Reason, Runtime};
 use clap::Parser;
 use machine::assembler::assemble;
@@ -78,7 +78,7 @@ fn run(path: PathBuf, cores: usize, quantum: u32) -> Result<()> {
     let main =
         services.start("main", Vec::new()).context("the program has no label main: put \"main:\" on a line")??;
     let reason = loop {
-        if let Dead::Remembered(reason) = runtime.tombstone(main) {
+        if let Tombstone::Known(reason) = runtime.tombstone(main) {
             break reason;
         }
         std::thread::sleep(Duration::from_millis(1));

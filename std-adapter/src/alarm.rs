@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::panics::contain;
+use crate::panics::catch_panic;
 
 /// For so long a thread without anything to do stays.
 const KEEP: Duration = Duration::from_secs(5);
@@ -60,8 +60,8 @@ impl Alarms {
             if named.spawn(move || alarms.work()).is_err() {
                 let due = state.due.remove(&key);
                 drop(state);
-                let _ = contain(|| drop(before));
-                let _ = contain(|| drop(due));
+                let _ = catch_panic(|| drop(before));
+                let _ = catch_panic(|| drop(due));
                 return None;
             }
             state.runs = true;
@@ -72,7 +72,7 @@ impl Alarms {
             self.changed.notify_all();
         }
         // Foreign: dropped without the lock.
-        let _ = contain(|| drop(before));
+        let _ = catch_panic(|| drop(before));
         Some(key)
     }
 
@@ -86,7 +86,7 @@ impl Alarms {
         let due = self.lock().due.remove(&key);
         let was_set = due.is_some();
         // Foreign: dropped without the lock, and its panic is not the canceller's.
-        let _ = contain(|| drop(due));
+        let _ = catch_panic(|| drop(due));
         was_set
     }
 
@@ -106,7 +106,7 @@ impl Alarms {
         self.changed.notify_all();
         // Foreign: dropped without the lock, and each by itself: a second panic in one unwinding would end the program.
         dropped.into_iter().for_each(|due| {
-            let _ = contain(|| drop(due));
+            let _ = catch_panic(|| drop(due));
         });
     }
 
@@ -121,7 +121,7 @@ impl Alarms {
                 let due = state.due.remove(&key);
                 drop(state);
                 // Foreign; its panic is its own, and has been printed.
-                let _ = contain(|| match due {
+                let _ = catch_panic(|| match due {
                     Some(Due::Wake(waker)) => waker.wake(),
                     Some(Due::Act(act)) => act(),
                     None => {}

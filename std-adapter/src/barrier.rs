@@ -1,4 +1,4 @@
-//! A full memory barrier on all threads of the program, by the system (`atropos_kernel::World::heavy_barrier`).
+//! A full memory barrier on all threads of the program, by the system (`atropos_kernel::Platform::heavy_barrier`).
 //!
 //! Linux has one (`membarrier`, from 4.14 on): it interrupts the processors on which other threads of the program run, and a
 //! thread that does not run has had one when it is switched to. It takes some microseconds, and is asked for only while a body has

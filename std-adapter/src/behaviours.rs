@@ -10,7 +10,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use atropos_kernel::{Host, Pid, Reason, Replied, SpawnError};
+use atropos_kernel::{Host, Pid, Reason, ReplyFuture, SpawnError};
 use atropos_otp::application::Applications;
 use atropos_otp::{CallError, Reply, Server, ServerRef, StartError, Starting, Supervisor, SupervisorRef};
 
@@ -110,7 +110,7 @@ impl Handle {
     }
 
     fn begin_supervisor(&self, supervisor: Supervisor) -> Result<Begun<SupervisorRef>, StartError> {
-        self.begin(None, |host| supervisor.from_host(host))
+        self.begin(None, |host| supervisor.start_from_host(host))
     }
 
     fn begin_server<S: Server>(
@@ -119,7 +119,7 @@ impl Handle {
     ) -> Result<Begun<ServerRef<S>>, StartError> {
         // The manager of applications has trees of its own, which take as long as they take.
         let is_manager = TypeId::of::<S>() == TypeId::of::<Applications>();
-        self.begin((!is_manager).then_some(SERVER_PATIENCE), |host| server.from_host(host))
+        self.begin((!is_manager).then_some(SERVER_PATIENCE), |host| server.start_from_host(host))
     }
 
     /// Starts a supervisor that has no parent but the host, and waits until its children are up. The runtime's shutdown ends
@@ -200,7 +200,7 @@ impl Handle {
     /// # struct Doubles;
     /// # impl Server for Doubles {
     /// #     type Message = (u32, Reply<u32>);
-    /// #     async fn handle(&mut self, (n, reply): Self::Message, _: Serving<'_, Self>) -> Next<Self::Message> {
+    /// #     async fn handle(&mut self, (n, reply): Self::Message, _: ServerCx<'_, Self>) -> Next<Self::Message> {
     /// #         reply.send(2 * n);
     /// #         Next::Wait
     /// #     }
@@ -239,7 +239,7 @@ impl Handle {
         &self,
         server: ServerRef<S>,
         make: impl FnOnce(Reply<T>) -> S::Message,
-    ) -> Result<Replied<T>, CallError>
+    ) -> Result<ReplyFuture<T>, CallError>
     where
         S: Server,
         T: Send + 'static,
@@ -248,7 +248,7 @@ impl Handle {
     }
 
     /// An answer, or why there is none.
-    async fn answer<T>(&self, server: Pid, answer: Replied<T>) -> Result<T, CallError> {
+    async fn answer<T>(&self, server: Pid, answer: ReplyFuture<T>) -> Result<T, CallError> {
         if let Ok(answer) = answer.await {
             return Ok(answer);
         }

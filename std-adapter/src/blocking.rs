@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::panics::contain;
+use crate::panics::catch_panic;
 use crate::role::Role;
 use crate::world::poll_proceed;
 
@@ -115,7 +115,7 @@ impl Pool {
         // Before the wait: who is busy may wait for one of these.
         for job in dropped {
             // What it owns is foreign: its destructor's panic is no reason not to drop the next.
-            let _ = contain(|| drop(job));
+            let _ = catch_panic(|| drop(job));
         }
         let mut state = lock(&self.0.state);
         while state.threads > own {
@@ -139,7 +139,7 @@ fn work(pool: &Inner) {
             drop(state);
             // The work's own panic is its result (`spawn_blocking`). What is left to panic here is the
             // destructor of a result that nobody awaits any more: the hook has printed it, the thread goes on.
-            let _ = contain(job);
+            let _ = catch_panic(job);
             state = lock(&pool.state);
             continue;
         }
@@ -165,18 +165,18 @@ enum Slot<T> {
 }
 
 /// The result of blocking work, to be awaited. Dropping it lets the work go on.
-pub struct Blocking<T>(Arc<Mutex<Slot<T>>>);
+pub struct BlockingHandle<T>(Arc<Mutex<Slot<T>>>);
 
-impl<T> fmt::Debug for Blocking<T> {
+impl<T> fmt::Debug for BlockingHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Blocking")
     }
 }
 
 /// Brings the result, also when the job is dropped without having run.
-struct Bring<T>(Arc<Mutex<Slot<T>>>);
+struct JoinFuture<T>(Arc<Mutex<Slot<T>>>);
 
-impl<T> Bring<T> {
+impl<T> JoinFuture<T> {
     fn bring(&self, result: Result<T, BlockingError>) {
         let before = std::mem::replace(&mut *lock(&self.0), Slot::Done(result));
         if let Slot::Waits(Some(waker)) = before {
@@ -185,7 +185,7 @@ impl<T> Bring<T> {
     }
 }
 
-impl<T> Drop for Bring<T> {
+impl<T> Drop for JoinFuture<T> {
     fn drop(&mut self) {
         if matches!(*lock(&self.0), Slot::Waits(_)) {
             self.bring(Err(BlockingError::Closed));
@@ -193,17 +193,17 @@ impl<T> Drop for Bring<T> {
     }
 }
 
-pub(crate) fn spawn_blocking<T: Send + 'static>(pool: &Pool, work: impl FnOnce() -> T + Send + 'static) -> Blocking<T> {
+pub(crate) fn spawn_blocking<T: Send + 'static>(pool: &Pool, work: impl FnOnce() -> T + Send + 'static) -> BlockingHandle<T> {
     let slot = Arc::new(Mutex::new(Slot::Waits(None)));
-    let bring = Bring(slot.clone());
+    let bring = JoinFuture(slot.clone());
     // A job that is not taken is dropped, and says so.
     pool.run(Box::new(move || {
-        bring.bring(contain(work).map_err(BlockingError::Panicked));
+        bring.bring(catch_panic(work).map_err(BlockingError::Panicked));
     }));
-    Blocking(slot)
+    BlockingHandle(slot)
 }
 
-impl<T> Future for Blocking<T> {
+impl<T> Future for BlockingHandle<T> {
     type Output = Result<T, BlockingError>;
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
@@ -259,7 +259,7 @@ mod tests {
         let pool = Pool::new(1, Duration::from_secs(60));
         for _ in 0..3 {
             // Whoever is last has the result to drop: the thread, or this one.
-            let _ = contain(|| drop(spawn_blocking(&pool, || Bomb)));
+            let _ = catch_panic(|| drop(spawn_blocking(&pool, || Bomb)));
         }
         let panicked = wait(spawn_blocking(&pool, || -> () { std::panic::panic_any(Bomb) }));
         assert!(matches!(panicked, Err(BlockingError::Panicked(_))), "{panicked:?}");

@@ -16,7 +16,7 @@ use crate::lease::{self, Lease};
 use crate::roots::Roots;
 use crate::runtime::{Handle, Inner, Runtime};
 use crate::watch::{LongSlice, Report, Watchdog};
-use crate::world::ThreadWorld;
+use crate::world::ThreadPlatform;
 use crate::{participant, worker};
 
 /// See [`Builder::stack_size`].
@@ -29,9 +29,9 @@ pub struct Builder {
     spin: Duration,
     stack_size: usize,
     blocking_threads: usize,
-    lost_panic: Box<dyn Fn(&Reason) + Send + Sync>,
+    on_unhandled_panic: Box<dyn Fn(&Reason) + Send + Sync>,
     callback_panic: CallbackReport,
-    callback_stack: Option<usize>,
+    callback_stack_size: Option<usize>,
     long_slice: Option<(Duration, Report)>,
     #[cfg(feature = "tokio")]
     tokio: Option<tokio::runtime::Handle>,
@@ -76,12 +76,12 @@ impl Builder {
             spin: Duration::from_micros(50),
             stack_size: STACK,
             blocking_threads: 64,
-            lost_panic: Box::new(|reason| eprintln!("atropos: a destructor panicked: {reason}")),
+            on_unhandled_panic: Box::new(|reason| eprintln!("atropos: a destructor panicked: {reason}")),
             callback_panic: Box::new(|panic| match panic.pid {
                 Some(pid) => eprintln!("atropos: the callback for the exit of {pid} panicked: {}", panic.text),
                 None => eprintln!("atropos: a callback panicked: {}", panic.text),
             }),
-            callback_stack: None,
+            callback_stack_size: None,
             long_slice: None,
             #[cfg(feature = "tokio")]
             tokio: None,
@@ -133,8 +133,8 @@ impl Builder {
     }
 
     /// Who is told of a destructor's panic, which nobody else can be told of.
-    pub fn on_lost_panic(mut self, report: impl Fn(&Reason) + Send + Sync + 'static) -> Self {
-        self.lost_panic = Box::new(report);
+    pub fn on_unhandled_panic(mut self, report: impl Fn(&Reason) + Send + Sync + 'static) -> Self {
+        self.on_unhandled_panic = Box::new(report);
         self
     }
 
@@ -145,8 +145,8 @@ impl Builder {
     }
 
     /// How much stack the callbacks have, in bytes; by default as much as any thread of the program.
-    pub fn callback_stack(mut self, bytes: usize) -> Self {
-        self.callback_stack = Some(bytes);
+    pub fn callback_stack_size(mut self, bytes: usize) -> Self {
+        self.callback_stack_size = Some(bytes);
         self
     }
 
@@ -169,11 +169,11 @@ impl Builder {
         if !(1..=MAX_CORES).contains(&cores) {
             return Err(BuildError::Cores(cores));
         }
-        let callbacks = Callbacks::new(self.callback_stack, self.callback_panic);
+        let callbacks = Callbacks::new(self.callback_stack_size, self.callback_panic);
         let lease = Lease::take().ok_or(BuildError::TooManyRuntimes)?;
         let options =
             Options { generations: lease.generations(), references: Some(lease::references()), ..self.options };
-        let world = Arc::new(ThreadWorld::new(cores, self.lost_panic, callbacks, lease));
+        let world = Arc::new(ThreadPlatform::new(cores, self.on_unhandled_panic, callbacks, lease));
         let kernel = Kernel::new(options, participant::domain(), world.clone());
         let watchdog = match self.long_slice {
             Some((threshold, report)) => {

@@ -14,9 +14,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use atropos_kernel::{ExitQueue, Fired, Pid};
+use atropos_kernel::{ExitQueue, FiredWatch, Pid};
 
-use crate::panics::contain;
+use crate::panics::catch_panic;
 
 /// For so long who has no deadline waits at a time.
 const LONG: Duration = Duration::from_secs(3600);
@@ -104,7 +104,7 @@ impl Callbacks {
     }
 
     /// A watch has fired. Lock-free.
-    pub(crate) fn fired(&self, fired: Fired) {
+    pub(crate) fn fired(&self, fired: FiredWatch) {
         let Some(thread) = self.thread.get() else {
             // Made by the kernel's own means, past `start`: nobody would take it.
             return self.run(fired);
@@ -115,11 +115,11 @@ impl Callbacks {
         }
     }
 
-    fn run(&self, fired: Fired) {
+    fn run(&self, fired: FiredWatch) {
         let pid = fired.pid();
-        if let Err(text) = contain(|| fired.run()) {
+        if let Err(text) = catch_panic(|| fired.run()) {
             // Who is told may panic too; there is nobody left to tell that.
-            let _ = contain(|| (self.report)(&CallbackPanic { pid, text }));
+            let _ = catch_panic(|| (self.report)(&CallbackPanic { pid, text }));
         }
     }
 

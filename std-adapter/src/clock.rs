@@ -1,4 +1,4 @@
-//! The clock, and a cheaper one for timers ([`soon`]).
+//! The clock, and a cheaper one for timers ([`coarse_now`]).
 //!
 //! A look at the system's clock takes 25 ns here, of which the counter that it is made of takes 9: the rest is waiting
 //! until nothing is under way in the processor, and arithmetic. A timer need not know the time so well. Its wheel counts in 16 µs, and what
@@ -19,7 +19,7 @@
 //! So a timer may be due up to [`SOON_BY`] later than it had to, and is never due early by the system's clock, but by 50 µs in
 //! the half millisecond in which the clock begins to be steered by more than 500 millionths.
 //!
-//! Only where Linux itself makes its time of this counter (`tsc`), which it checks; elsewhere `soon` is now. The crates that read the counter
+//! Only where Linux itself makes its time of this counter (`tsc`), which it checks; elsewhere `coarse_now` is now. The crates that read the counter
 //! (quanta, minstant) find out once how long a tick is, and say nothing of being early:
 //! when the system's clock is steered by 50 millionths, that is four seconds in a day.
 
@@ -29,7 +29,7 @@ use std::time::Instant;
 
 /// For so many nanoseconds what was read last is good enough.
 const USED_FOR: u64 = 500_000;
-/// How much later than now [`soon`] may be, in nanoseconds: half a millisecond by a margin and a looseness of 1 in 512 each, and a
+/// How much later than now [`coarse_now`] may be, in nanoseconds: half a millisecond by a margin and a looseness of 1 in 512 each, and a
 /// bracket.
 pub(crate) const SOON_BY: u64 = 4_000;
 /// One in so many is added to what a tick has at most.
@@ -58,7 +58,7 @@ impl Near {
     const NOTHING: Self = Self { last: Reading { before: 0, now: 0, after: 0 }, rate: 0 };
 
     /// A time that is not before the moment at which the counter is at `ticks`.
-    fn soon(&self, ticks: u64) -> Option<u64> {
+    fn coarse_now(&self, ticks: u64) -> Option<u64> {
         // Not before: the clock was read when the counter was there already, or later (C1).
         let since = (u128::from(ticks.wrapping_sub(self.last.before)) * u128::from(self.rate)) >> 32;
         (self.rate != 0 && since < u128::from(USED_FOR)).then(|| self.last.now + since as u64 + 1)
@@ -103,8 +103,8 @@ pub(crate) fn now(origin: Instant) -> u64 {
 }
 
 /// A time that is not before now, and at most [`SOON_BY`] after it, by a counter that [`counts`].
-pub(crate) fn soon(origin: Instant) -> u64 {
-    NEAR.with(|near| near.get().soon(ticks()).unwrap_or_else(|| look(near, origin)))
+pub(crate) fn coarse_now(origin: Instant) -> u64 {
+    NEAR.with(|near| near.get().coarse_now(ticks()).unwrap_or_else(|| look(near, origin)))
 }
 
 #[cold]
@@ -195,7 +195,7 @@ mod tests {
                 if random.below(50) == 0 {
                     machine.steered = (random.below(1000) as f64 - 500.0) / 1e6;
                 }
-                match near.soon(machine.ticks as u64) {
+                match near.coarse_now(machine.ticks as u64) {
                     Some(soon) => {
                         quick += 1;
                         // What a tick has is not a whole number: the counter itself is early by less than one.
@@ -214,15 +214,15 @@ mod tests {
         let reading = |ticks: u64, now| Reading { before: ticks, now, after: ticks + 100 };
         let mut near = Near::NOTHING;
         near.learn(reading(1 << 40, 1_000_000));
-        assert_eq!(near.soon((1 << 40) + 200), None, "one reading says nothing of a tick");
+        assert_eq!(near.coarse_now((1 << 40) + 200), None, "one reading says nothing of a tick");
         // Too near: the first stays.
         near.learn(reading((1 << 40) + 1000, 1_001_000));
         assert_eq!(near.last.now, 1_000_000);
         near.learn(reading((1 << 40) + 2_000_100, 3_000_000));
-        let soon = near.soon((1 << 40) + 2_001_100).expect("a tick is a nanosecond");
+        let soon = near.coarse_now((1 << 40) + 2_001_100).expect("a tick is a nanosecond");
         assert!((3_001_000..3_001_000 + SOON_BY).contains(&soon), "{soon}");
-        assert_eq!(near.soon((1 << 40) + 2_000_000), None, "before the last reading");
-        assert_eq!(near.soon((1 << 40) + 2_600_000), None, "long after it");
+        assert_eq!(near.coarse_now((1 << 40) + 2_000_000), None, "before the last reading");
+        assert_eq!(near.coarse_now((1 << 40) + 2_600_000), None, "long after it");
         // A wide bracket teaches nothing, and seconds later all is forgotten.
         let wide = Reading { before: (1 << 40) + 5_000_000, now: 6_000_000, after: (1 << 40) + 5_100_000 };
         near.learn(wide);
@@ -243,7 +243,7 @@ mod tests {
             let (end, mut looks) = (now(origin) + 300_000_000, 0_u64);
             loop {
                 let before = now(origin);
-                let soon = soon(origin);
+                let soon = coarse_now(origin);
                 let after = now(origin);
                 assert!(soon >= before, "early by {} ns", before - soon);
                 assert!(soon <= after + SOON_BY, "late by {} ns", soon - after);

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use atropos_kernel::{NoMemory, Pid, Reason};
 
-use crate::panics::contain;
+use crate::panics::catch_panic;
 use crate::role::Role;
 use crate::roots::Root;
 use crate::runtime::Handle;
@@ -142,7 +142,7 @@ impl Ending {
         participant::with(|participant| {
             for _ in 0..256 {
                 // What is freed is foreign: its destructor's panic is no reason not to free the rest.
-                let _ = contain(|| participant.flush());
+                let _ = catch_panic(|| participant.flush());
             }
         });
         let inner = self.handle.inner();

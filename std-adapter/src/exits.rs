@@ -15,7 +15,7 @@ use std::any::Any;
 use std::fmt;
 use std::io::ErrorKind;
 
-use atropos_kernel::{Ended, NoMemory, Pid, PreparedWatch, Reason, WatchStatus};
+use atropos_kernel::{ExitInfo, NoMemory, Pid, PreparedWatch, Reason, WatchStatus};
 
 use crate::callbacks::NoThread;
 use crate::runtime::Handle;
@@ -31,18 +31,18 @@ pub struct Outcome {
 
 /// The three ways that there are, for who expects a `T` of the process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fate<'a, T> {
+pub enum TypedOutcome<'a, T> {
     /// It ended normally, and returned this. For a `T` of `()`, it ended normally.
     Completed(&'a T),
     /// It ended otherwise.
     Failed(&'a Reason),
     /// It ended, and what it returned can't be said.
-    Unreadable(Unreadable),
+    Unreadable(ResultUnavailable),
 }
 
 /// Why a result can't be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unreadable {
+pub enum ResultUnavailable {
     /// It returned nothing.
     NoResult,
     /// It returned something of another type.
@@ -54,7 +54,7 @@ pub enum Unreadable {
 }
 
 impl Outcome {
-    pub(crate) fn of(ended: Ended) -> Self {
+    pub(crate) fn of(ended: ExitInfo) -> Self {
         Self { pid: ended.pid, reason: ended.reason }
     }
 
@@ -64,19 +64,19 @@ impl Outcome {
     }
 
     /// Which of the three.
-    pub fn fate<T: Any>(&self) -> Fate<'_, T> {
-        let Some(reason) = &self.reason else { return Fate::Unreadable(Unreadable::Forgotten) };
+    pub fn fate<T: Any>(&self) -> TypedOutcome<'_, T> {
+        let Some(reason) = &self.reason else { return TypedOutcome::Unreadable(ResultUnavailable::Forgotten) };
         if !reason.is_normal() {
-            return Fate::Failed(reason);
+            return TypedOutcome::Failed(reason);
         }
         let unit: &dyn Any = &();
         if let Some(value) = reason.result().or(unit.downcast_ref()) {
-            return Fate::Completed(value);
+            return TypedOutcome::Completed(value);
         }
-        Fate::Unreadable(match (reason.has_result(), reason.has_lost_result()) {
-            (true, _) => Unreadable::OtherType,
-            (_, true) => Unreadable::Lost,
-            _ => Unreadable::NoResult,
+        TypedOutcome::Unreadable(match (reason.has_result(), reason.result_was_dropped()) {
+            (true, _) => ResultUnavailable::OtherType,
+            (_, true) => ResultUnavailable::Lost,
+            _ => ResultUnavailable::NoResult,
         })
     }
 }

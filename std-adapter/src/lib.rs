@@ -13,7 +13,7 @@
 //!     }).unwrap();
 //!     let Received::Message(answer) = cx.recv().await else { unreachable!() };
 //!     let Received::Down(down) = cx.recv().await else { unreachable!() };
-//!     assert_eq!((down.reference, down.object), (monitor, Object::Pid(child.pid())));
+//!     assert_eq!((down.reference, down.object), (monitor, MonitorTarget::Pid(child.pid())));
 //!     assert!(down.reason.to_string().contains("a bad day"));
 //!     answer
 //! })?;
@@ -57,21 +57,21 @@ mod world;
 pub use atropos_facility as facility;
 pub use atropos_kernel as kernel;
 pub use atropos_kernel::{
-    Address, Alias, AliasMode, Body, Context, Cursor, Cx, Dest, Down, Exit, InLine, LinkError, MonitorError, Name,
-    NoMemory, NoReply, Object, Overflow, Peek, Pid, Priority, ProcessInfo, Reason, ReasonValue, Received, Recipient,
-    Reference, RegisterError, Replied, Reply, Resumed, SendError, SendWaiting, SpawnError, SpawnOptions, Spawned,
-    TimerError, View, Waiting, WatchStatus, reply, task::Returned,
+    Address, Alias, AliasMode, Body, Context, Cursor, Cx, SendTarget, Down, Exit, SendReservation, LinkError, MonitorError, Name,
+    NoMemory, NoReply, MonitorTarget, Overflow, Peek, Pid, Priority, ProcessInfo, Reason, ReasonValue, Received, Recipient,
+    Reference, RegisterError, ReplyFuture, Reply, Resumed, SendError, SendWait, SpawnError, SpawnOptions, Spawned,
+    TimerError, ReasonKind, QueryFuture, WatchStatus, reply, task::Returned,
 };
 pub use atropos_otp as otp;
 pub use behaviours::Ask;
 pub use builder::{BuildError, Builder};
 pub use callbacks::CallbackPanic;
 pub use ending::ShutdownError;
-pub use exits::{ExitWatch, Fate, Outcome, PrepareError, PreparedExit, Unreadable, WatchError};
+pub use exits::{ExitWatch, TypedOutcome, Outcome, PrepareError, PreparedExit, ResultUnavailable, WatchError};
 pub use panics::panic_value;
 pub use requests::SendAfter;
 pub use runtime::{Handle, Runtime};
-pub use stream::{ExitEvent, Exits};
+pub use stream::{ExitEvent, ExitStream};
 #[cfg(feature = "tracing")]
 pub use traced::tracing_hook;
 pub use wait::{Wait, WaitError};
@@ -79,12 +79,12 @@ pub use wait::{Wait, WaitError};
 /// What most programs use.
 pub mod prelude {
     pub use crate::{
-        Address, Context, Down, Exit, Object, Pid, Reason, Received, Reference, Runtime, SendError, SpawnError,
+        Address, Context, Down, Exit, MonitorTarget, Pid, Reason, Received, Reference, Runtime, SendError, SpawnError,
         SpawnOptions,
     };
     pub use atropos_otp::{
-        ChildSpec, DynamicSupervisor, Intensity, Next, Refusal, Reply, Restart, Server, ServerName, ServerRef, Serving,
-        Shutdown, Started, Starter, Supervisor, SupervisorRef,
+        ChildSpec, DynamicSupervisor, Intensity, Next, InitError, Reply, Restart, Server, ServerName, ServerRef, ServerCx,
+        Shutdown, StartedChild, ChildStarter, Supervisor, SupervisorRef,
     };
 }
 

@@ -4,11 +4,11 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
-use atropos_kernel::{Reason, View};
+use atropos_kernel::{Reason, ReasonKind};
 
 /// Runs foreign code; an error is what its panic said. Whatever it had in hand is not looked at again by us,
 /// so nobody sees it half changed.
-pub(crate) fn contain<T>(code: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn catch_panic<T>(code: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(code)).map_err(|panic| {
         let text = text_of(&*panic);
         // Even the payload's destructor may panic; then that panic's payload is leaked.
@@ -19,7 +19,7 @@ pub(crate) fn contain<T>(code: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// As [`contain`]; the reason has the panic's text, and its value if that is no text ([`panic_value`]).
+/// As [`catch_panic`]; the reason has the panic's text, and its value if that is no text ([`panic_value`]).
 pub(crate) fn contain_as_reason(code: impl FnOnce()) -> Result<(), Reason> {
     catch_unwind(AssertUnwindSafe(code)).map_err(|panic| {
         let text = text_of(&*panic);
@@ -36,7 +36,7 @@ struct Thrown(Mutex<Option<Box<dyn Any + Send>>>);
 impl Drop for Thrown {
     fn drop(&mut self) {
         let thrown = self.0.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        let _ = contain(|| drop(thrown));
+        let _ = catch_panic(|| drop(thrown));
     }
 }
 
@@ -57,8 +57,8 @@ pub fn panic_value(reason: &Reason) -> Option<Box<dyn Any + Send>> {
     if let Some(thrown) = reason.payload().and_then(|payload| payload.downcast_ref::<Thrown>()) {
         return thrown.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
-    match reason.view() {
-        View::Crash(text) => Some(Box::new(text.to_owned())),
+    match reason.kind() {
+        ReasonKind::Crash(text) => Some(Box::new(text.to_owned())),
         _ => None,
     }
 }

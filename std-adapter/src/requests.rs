@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use atropos_kernel::{
-    Address, Context, Pid, Reason, Recipient, Reference, RegisterError, SpawnError, SpawnOptions, reply, task::Exit,
+    Address, Context, Pid, Reason, Recipient, Reference, RegisterError, SpawnError, SpawnOptions, reply, task::IntoReason,
 };
 use atropos_otp::group::GroupsRef;
 use atropos_otp::registry::{Key, RegistryError, RegistryRef, Value};
@@ -110,21 +110,21 @@ impl Handle {
     where
         M: Send + 'static,
         S: FnOnce(Context<M>) -> F + Send + 'static,
-        F: Future<Output: Exit> + Send + 'static,
+        F: Future<Output: IntoReason> + Send + 'static,
     {
-        self.host(|host| host.behalf(parent.into(), |behalf| behalf.spawn_async(options, start)))
+        self.host(|host| host.act_as(parent.into(), |behalf| behalf.spawn_async(options, start)))
     }
 
     /// Gives a process a name.
     pub fn register(&self, name: &str, pid: impl Into<Pid>) -> Result<(), RegisterError> {
         let pid = pid.into();
-        self.host(|host| host.behalf(pid, |behalf| behalf.register(name, pid)))
+        self.host(|host| host.act_as(pid, |behalf| behalf.register(name, pid)))
     }
 
     /// Takes a name from whoever has it; false when nobody did.
     pub fn unregister(&self, name: &str) -> bool {
         self.host(|host| match host.whereis(name) {
-            Some(pid) => host.behalf(pid, |behalf| behalf.unregister(name)),
+            Some(pid) => host.act_as(pid, |behalf| behalf.unregister(name)),
             None => false,
         })
     }

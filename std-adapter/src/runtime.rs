@@ -6,26 +6,26 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use atropos_facility::Gate;
+use atropos_facility::KernelAccess;
 use atropos_kernel::{
-    Address, Alias, Asked, Body, Context, Dead, Host, Kernel, NoMemory, Pid, ProcessInfo, Reason, Recipient, Reference,
-    Said, SendError, SpawnError, SpawnOptions, Spawned, task,
+    Address, Alias, MaybeReady, Body, Context, Tombstone, Host, Kernel, NoMemory, Pid, ProcessInfo, Reason, Recipient, Reference,
+    QueryReply, SendError, SpawnError, SpawnOptions, Spawned, task,
 };
 
 use crate::alarm::Alarms;
-use crate::blocking::{Blocking, Pool, spawn_blocking};
+use crate::blocking::{BlockingHandle, Pool, spawn_blocking};
 use crate::builder::Builder;
 use crate::ending::{Ending, GRACE, ShutdownError};
 use crate::fork::Born;
 use crate::role::{Role, may_block};
 use crate::roots::Roots;
-use crate::world::ThreadWorld;
+use crate::world::ThreadPlatform;
 use crate::{join, participant, scoped, worker};
 
 /// What a runtime's threads and handles share.
 pub(crate) struct Inner {
     pub(crate) kernel: Arc<Kernel>,
-    pub(crate) world: Arc<ThreadWorld>,
+    pub(crate) world: Arc<ThreadPlatform>,
     pub(crate) shared: Arc<worker::Shared>,
     pub(crate) pool: Pool,
     pub(crate) roots: Roots,
@@ -111,7 +111,7 @@ impl Handle {
     where
         M: Send + 'static,
         S: FnOnce(Context<M>) -> F + Send + 'static,
-        F: Future<Output: task::Exit> + Send + 'static,
+        F: Future<Output: task::IntoReason> + Send + 'static,
     {
         self.spawn_with(&SpawnOptions::new(), start)
     }
@@ -121,7 +121,7 @@ impl Handle {
     where
         M: Send + 'static,
         S: FnOnce(Context<M>) -> F + Send + 'static,
-        F: Future<Output: task::Exit> + Send + 'static,
+        F: Future<Output: task::IntoReason> + Send + 'static,
     {
         self.host(|host| host.spawn_async(options, start))
     }
@@ -162,17 +162,17 @@ impl Handle {
     }
 
     /// The reason that the slot of a dead process remembers.
-    pub fn tombstone(&self, pid: impl Into<Pid>) -> Dead {
+    pub fn tombstone(&self, pid: impl Into<Pid>) -> Tombstone {
         self.host(|host| host.tombstone(pid.into()))
     }
 
     /// Why a process that is dying, or has just died, does so. Waits for the end of its body's destructors.
-    pub(crate) fn why_it_dies(&self, pid: Pid) -> Reason {
+    pub(crate) fn exit_reason(&self, pid: Pid) -> Reason {
         loop {
             // In this order: one that is dead by now is remembered, unless its slot has another process.
             let is_alive = self.is_alive(pid);
             match self.tombstone(pid) {
-                Dead::Remembered(reason) => return reason,
+                Tombstone::Known(reason) => return reason,
                 _ if !is_alive => return Reason::NOPROC,
                 _ => std::thread::yield_now(),
             }
@@ -184,11 +184,11 @@ impl Handle {
     pub async fn process_info(&self, pid: impl Into<Pid>) -> Result<Option<ProcessInfo>, NoMemory> {
         let asked = self.host(|host| host.info(pid.into()));
         match asked? {
-            Asked::Known(info) => Ok(info),
-            Asked::Later(answer) => match answer.await {
-                Said::Info(info) => Ok(Some(*info)),
-                Said::NoMemory => Err(NoMemory),
-                Said::Dead | Said::Alive | Said::Linked(_) | Said::Suspended(_) => Ok(None),
+            MaybeReady::Ready(info) => Ok(info),
+            MaybeReady::Pending(answer) => match answer.await {
+                QueryReply::Info(info) => Ok(Some(*info)),
+                QueryReply::NoMemory => Err(NoMemory),
+                QueryReply::Dead | QueryReply::Alive | QueryReply::Linked(_) | QueryReply::Suspended(_) => Ok(None),
             },
         }
     }
@@ -240,13 +240,13 @@ impl Handle {
     }
 
     /// Runs blocking work on a thread of its own, and brings its result.
-    pub fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Blocking<T> {
+    pub fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> BlockingHandle<T> {
         self.0.born.check();
         spawn_blocking(&self.0.pool, work)
     }
 }
 
-impl Gate for Handle {
+impl KernelAccess for Handle {
     fn enter(&self, act: &mut dyn FnMut(&Host<'_>)) {
         self.host(|host| act(host));
     }
@@ -302,7 +302,7 @@ impl Runtime {
         match scoped::run(self, main) {
             Ok(Ok(value)) => Ok(value),
             // Its body has been dropped: it is dying.
-            Ok(Err(main)) => Err(self.why_it_dies(main.pid())),
+            Ok(Err(main)) => Err(self.exit_reason(main.pid())),
             Err(error) => panic!("the main process could not be started: {error}"),
         }
     }

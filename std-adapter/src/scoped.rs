@@ -26,7 +26,7 @@ use std::time::Instant;
 use atropos_kernel::{Address, Context, SpawnError};
 
 use crate::ending::{GRACE, Pauses, is_over};
-use crate::panics::contain;
+use crate::panics::catch_panic;
 use crate::runtime::Handle;
 
 type Body<'b> = Pin<Box<dyn Future<Output = ()> + Send + 'b>>;
@@ -154,7 +154,7 @@ where
     // The process's, when there is one: what is left here is let go before the wait (S1), and is foreign (S3).
     let place = Arc::new(Mutex::new(Some(begins)));
     let spawned = spawn_when_there_is_room(handle, &place);
-    let _ = contain(|| drop(place));
+    let _ = catch_panic(|| drop(place));
     if spawned.is_ok() {
         signal.wait();
     }

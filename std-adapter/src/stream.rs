@@ -1,4 +1,4 @@
-//! [`Exits`]: every exit of a runtime, for who wants them all.
+//! [`ExitStream`]: every exit of a runtime, for who wants them all.
 //!
 //! A subscriber has a ring of so many places. A dying core puts the exit in, or, when the ring is full, counts it as
 //! missed: it waits for nobody. The next exit that finds a place brings the count with it, so the subscriber is told where
@@ -38,7 +38,7 @@ use std::time::{Duration, Instant};
 use atropos_kernel::reclaim::{Guard, Limbo, Pool, Retired};
 use atropos_kernel::{Pid, Reason};
 
-use crate::panics::contain;
+use crate::panics::catch_panic;
 use crate::role::may_block;
 use crate::runtime::Handle;
 use crate::world::poll_proceed;
@@ -58,7 +58,7 @@ pub enum ExitEvent {
     Missed(u64),
 }
 
-struct Exited {
+struct ExitRecord {
     pid: Pid,
     reason: Reason,
     /// So many before it have found no place.
@@ -67,7 +67,7 @@ struct Exited {
 
 struct Place {
     number: AtomicUsize,
-    exited: UnsafeCell<MaybeUninit<Exited>>,
+    exited: UnsafeCell<MaybeUninit<ExitRecord>>,
 }
 
 struct Ring {
@@ -133,7 +133,7 @@ impl Ring {
         };
         let place = self.place(position);
         // SAFETY: claimed: ours until the number says that it is done.
-        unsafe { (*place.exited.get()).write(Exited { pid, reason: reason.clone(), missed }) };
+        unsafe { (*place.exited.get()).write(ExitRecord { pid, reason: reason.clone(), missed }) };
         // Release: pairs with `take`.
         place.number.store(position.wrapping_add(1), Ordering::Release);
         self.wake();
@@ -143,7 +143,7 @@ impl Ring {
     ///
     /// # Safety
     /// There is one taker, and it takes at one position after the other.
-    unsafe fn take(&self, position: usize) -> Option<Exited> {
+    unsafe fn take(&self, position: usize) -> Option<ExitRecord> {
         let place = self.place(position);
         // Acquire: pairs with `put`.
         if place.number.load(Ordering::Acquire) != position.wrapping_add(1) {
@@ -169,7 +169,7 @@ impl Ring {
         let waker = self.waker.try_lock().ok().and_then(|mut waker| waker.take());
         if let Some(waker) = waker {
             // Foreign; its panic is its own.
-            let _ = contain(|| waker.wake());
+            let _ = catch_panic(|| waker.wake());
         }
     }
 
@@ -271,7 +271,7 @@ fn hand_on(mut old: Limbo) {
 }
 
 /// The exits of a runtime since it was made: see [`Handle::exits`].
-pub struct Exits {
+pub struct ExitStream {
     ring: Arc<Ring>,
     handle: Handle,
     position: usize,
@@ -279,13 +279,13 @@ pub struct Exits {
     next: Option<(Pid, Reason)>,
 }
 
-impl fmt::Debug for Exits {
+impl fmt::Debug for ExitStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exits").field("places", &self.ring.places.len()).finish_non_exhaustive()
     }
 }
 
-impl Exits {
+impl ExitStream {
     /// The next event, if there is one now.
     pub fn try_next(&mut self) -> Option<ExitEvent> {
         if let Some((pid, reason)) = self.next.take() {
@@ -293,7 +293,7 @@ impl Exits {
         }
         // SAFETY: `&mut self` makes us the one taker, and the position goes on by one for each that is taken.
         match unsafe { self.ring.take(self.position) } {
-            Some(Exited { pid, reason, missed }) => {
+            Some(ExitRecord { pid, reason, missed }) => {
                 self.position = self.position.wrapping_add(1);
                 if missed == 0 {
                     return Some(ExitEvent::Exited { pid, reason });
@@ -333,7 +333,7 @@ impl Exits {
     /// The next event, for which this thread is blocked; `None` when there is none in time, or the runtime has ended.
     ///
     /// # Panics
-    /// Inside a process, which has [`Exits::next`].
+    /// Inside a process, which has [`ExitStream::next`].
     #[track_caller]
     pub fn next_blocking(&mut self, within: Duration) -> Option<ExitEvent> {
         may_block();
@@ -342,15 +342,15 @@ impl Exits {
 }
 
 /// For any executor's task.
-impl futures_core::Stream for Exits {
+impl futures_core::Stream for ExitStream {
     type Item = ExitEvent;
 
     fn poll_next(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<ExitEvent>> {
-        Exits::poll_next(self.get_mut(), task)
+        ExitStream::poll_next(self.get_mut(), task)
     }
 }
 
-impl Drop for Exits {
+impl Drop for ExitStream {
     fn drop(&mut self) {
         if self.handle.inner().born.is_gone() {
             // Another program's thread may hold the lock.
@@ -386,7 +386,7 @@ impl Drop for Ring {
 impl Handle {
     /// Every exit of this runtime from now on, at most so many waiting to be taken (at least 2, at most 1,048,576): what comes
     /// when as many wait is missed, and counted. Any number of subscribers, each with its own.
-    pub fn exits(&self, capacity: usize) -> Exits {
+    pub fn exits(&self, capacity: usize) -> ExitStream {
         self.inner().born.check();
         let ring = Arc::new(Ring::new(capacity));
         let streams = self.inner().world.streams();
@@ -398,7 +398,7 @@ impl Handle {
         }
         drop(closed);
         hand_on(old);
-        Exits { ring, handle: self.clone(), position: 0, next: None }
+        ExitStream { ring, handle: self.clone(), position: 0, next: None }
     }
 }
 

@@ -3,15 +3,15 @@
 //! The fields are OTP's: the supervisor, the offender with its properties, the reason. Progress is `info`, what went
 //! wrong is `warn` or `error`; the target is `atropos::otp`.
 
-use atropos_otp::{Hook, Offender, Report};
+use atropos_otp::{ReportHook, Offender, Report};
 use tracing::{error, info, warn};
 
 const TARGET: &str = "atropos::otp";
 
 /// A hook that makes an event of each report: give it to the top supervisor ([`atropos_otp::Supervisor::on_report`]), and
 /// all below tell it too.
-pub fn tracing_hook() -> Hook {
-    Hook::new(tell)
+pub fn tracing_hook() -> ReportHook {
+    ReportHook::new(tell)
 }
 
 /// The child, for a field.

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use atropos_kernel::{Asked, NoMemory, Pid, PreparedWatch, Reason, Replied, Said, reply};
+use atropos_kernel::{MaybeReady, NoMemory, Pid, PreparedWatch, Reason, ReplyFuture, QueryReply, reply};
 
 use crate::exits::{ExitWatch, Outcome, PrepareError, WatchError};
 use crate::join;
@@ -47,7 +47,7 @@ impl From<WatchError> for WaitError {
 /// Waits for a process's end: a future. In force from when it was made; dropping it withdraws it.
 #[derive(Debug)]
 #[must_use = "the outcome is in the future"]
-pub struct Wait(Result<(Replied<Outcome>, ExitWatch), WatchError>);
+pub struct Wait(Result<(ReplyFuture<Outcome>, ExitWatch), WatchError>);
 
 impl Future for Wait {
     type Output = Result<Outcome, WatchError>;
@@ -83,10 +83,10 @@ impl Handle {
         Wait(self.start_wait(pid))
     }
 
-    fn start_wait(&self, pid: Pid) -> Result<(Replied<Outcome>, ExitWatch), WatchError> {
+    fn start_wait(&self, pid: Pid) -> Result<(ReplyFuture<Outcome>, ExitWatch), WatchError> {
         let no_memory = |NoMemory| WatchError::Refused(pid, PrepareError::NoMemory);
         let (answer, replied) = reply().map_err(no_memory)?;
-        let watch = PreparedWatch::try_prompt(move |ended| answer.send(Outcome::of(ended))).map_err(no_memory)?;
+        let watch = PreparedWatch::try_inline(move |ended| answer.send(Outcome::of(ended))).map_err(no_memory)?;
         let watch = self.host(|host| host.install_watch(pid, watch))?;
         Ok((replied, ExitWatch::new(watch, self.clone())))
     }
@@ -140,14 +140,14 @@ impl Handle {
         Self::suspended(self.host(|host| host.resume(pid.into()))?).await
     }
 
-    async fn suspended(asked: Asked<Option<u32>>) -> Result<Option<u32>, NoMemory> {
+    async fn suspended(asked: MaybeReady<Option<u32>>) -> Result<Option<u32>, NoMemory> {
         poll_fn(poll_proceed).await;
         match asked {
-            Asked::Known(times) => Ok(times),
-            Asked::Later(answer) => match answer.await {
-                Said::Suspended(times) => Ok(Some(times)),
-                Said::NoMemory => Err(NoMemory),
-                Said::Dead | Said::Alive | Said::Info(_) | Said::Linked(_) => Ok(None),
+            MaybeReady::Ready(times) => Ok(times),
+            MaybeReady::Pending(answer) => match answer.await {
+                QueryReply::Suspended(times) => Ok(Some(times)),
+                QueryReply::NoMemory => Err(NoMemory),
+                QueryReply::Dead | QueryReply::Alive | QueryReply::Info(_) | QueryReply::Linked(_) => Ok(None),
             },
         }
     }

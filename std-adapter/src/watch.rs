@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use atropos_kernel::{Host, Kernel, Pid};
 
-use crate::panics::contain;
+use crate::panics::catch_panic;
 use crate::participant;
 
 /// A body has kept its core for too long without letting go.
@@ -49,12 +49,12 @@ pub(crate) struct Watchdog {
 
 /// For the workers: wakes the watchdog when it is parked.
 #[derive(Clone)]
-pub(crate) struct Bell {
+pub(crate) struct WatchdogWaker {
     flags: Arc<Flags>,
     thread: Thread,
 }
 
-impl Bell {
+impl WatchdogWaker {
     /// A worker goes to work.
     pub(crate) fn ring(&self) {
         // Pairs with the fence in `watch`: either we see it parked, or it sees our core busy.
@@ -74,9 +74,9 @@ impl Watchdog {
         Ok(Self { flags, thread: Some(thread) })
     }
 
-    pub(crate) fn bell(&self) -> Option<Bell> {
+    pub(crate) fn bell(&self) -> Option<WatchdogWaker> {
         let thread = self.thread.as_ref()?.thread().clone();
-        Some(Bell { flags: self.flags.clone(), thread })
+        Some(WatchdogWaker { flags: self.flags.clone(), thread })
     }
 }
 
@@ -135,7 +135,7 @@ fn look(kernel: &Kernel, core: usize, seen: &mut Option<Seen>, threshold: Durati
             let since = now - before.first;
             if since >= before.report_at {
                 // Who is told may panic; the next slice is reported all the same.
-                let _ = contain(|| report(LongSlice { core, pid, since }));
+                let _ = catch_panic(|| report(LongSlice { core, pid, since }));
                 *seen = Some(Seen { report_at: since * 2, ..before });
             }
         }

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use atropos_kernel::{Core, Kernel, Ran};
+use atropos_kernel::{Core, Kernel, RunOutcome};
 
 use crate::role::Role;
-use crate::watch::Bell;
-use crate::world::ThreadWorld;
+use crate::watch::WatchdogWaker;
+use crate::world::ThreadPlatform;
 
 /// Slices between two looks at whether it is the end.
 const SLICES: u32 = 256;
@@ -25,17 +25,17 @@ pub(crate) struct Shared {
     /// Times that a worker was woken from its park.
     pub(crate) wakeups: AtomicU64,
     pub(crate) spin: Duration,
-    pub(crate) bell: Option<Bell>,
+    pub(crate) bell: Option<WatchdogWaker>,
 }
 
-pub(crate) fn run(kernel: Arc<Kernel>, world: &ThreadWorld, id: usize, shared: &Shared) {
+pub(crate) fn run(kernel: Arc<Kernel>, world: &ThreadPlatform, id: usize, shared: &Shared) {
     world.drives(id);
     Role::Worker(std::ptr::from_ref(shared).cast()).take_on();
     sharpen();
     let mut core = Core::new(kernel, id);
     let mut slices = None;
     while !shared.stop.load(Ordering::Acquire) {
-        if let Ran::Idle { until } = core.run(SLICES) {
+        if let RunOutcome::Idle { until } = core.run(SLICES) {
             let spins = slices.replace(core.slices()) != Some(core.slices());
             wait(core.kernel(), world, id, until, spins, shared);
             if let Some(bell) = &shared.bell {
@@ -56,8 +56,8 @@ fn sharpen() {
 }
 
 /// Waits until the core is claimed by a waker, or its timer is due.
-fn wait(kernel: &Kernel, world: &ThreadWorld, id: usize, until: Option<u64>, spins: bool, shared: &Shared) {
-    use atropos_kernel::World;
+fn wait(kernel: &Kernel, world: &ThreadPlatform, id: usize, until: Option<u64>, spins: bool, shared: &Shared) {
+    use atropos_kernel::Platform;
     let is_due = || until.is_some_and(|until| until <= world.now());
     let spun = Instant::now();
     while spins && spun.elapsed() < shared.spin {

@@ -9,21 +9,21 @@ use std::time::Instant;
 
 use atropos_kernel::reclaim::Guard;
 use atropos_kernel::task::coop::poll_proceed_here;
-use atropos_kernel::world::{Here, World};
-use atropos_kernel::{Contain, Fired, MAX_CORES, Pid, Reason};
+use atropos_kernel::world::{CurrentSlot, Platform};
+use atropos_kernel::{CatchPanic, FiredWatch, MAX_CORES, Pid, Reason};
 
 use crate::barrier;
 use crate::callbacks::Callbacks;
 use crate::clock;
 use crate::lease::Lease;
-use crate::panics::{contain, contain_as_reason};
+use crate::panics::{catch_panic, contain_as_reason};
 use crate::stream::Streams;
 
 thread_local! {
-    static HERE: Here = const { Cell::new(std::ptr::null()) };
+    static HERE: CurrentSlot = const { Cell::new(std::ptr::null()) };
 }
 
-fn here() -> *const Here {
+fn here() -> *const CurrentSlot {
     // The pointer is used on this thread only, while the thread runs.
     HERE.with(std::ptr::from_ref)
 }
@@ -38,7 +38,7 @@ pub(crate) fn poll_proceed(task: &mut Context<'_>) -> Poll<()> {
 }
 
 /// See the module.
-pub(crate) struct ThreadWorld {
+pub(crate) struct ThreadPlatform {
     /// From when its clock counts.
     origin: Instant,
     /// Whether timers may look at the processor's counter.
@@ -46,16 +46,16 @@ pub(crate) struct ThreadWorld {
     /// Whether the system makes all threads execute a barrier.
     barrier: bool,
     threads: Box<[OnceLock<Thread>]>,
-    lost_panic: Box<dyn Fn(&Reason) + Send + Sync>,
+    on_unhandled_panic: Box<dyn Fn(&Reason) + Send + Sync>,
     callbacks: Arc<Callbacks>,
     streams: Streams,
     lease: Lease,
 }
 
-impl ThreadWorld {
+impl ThreadPlatform {
     pub(crate) fn new(
         cores: usize,
-        lost_panic: Box<dyn Fn(&Reason) + Send + Sync>,
+        on_unhandled_panic: Box<dyn Fn(&Reason) + Send + Sync>,
         callbacks: Callbacks,
         lease: Lease,
     ) -> Self {
@@ -65,7 +65,7 @@ impl ThreadWorld {
             counts: clock::counts(),
             barrier: barrier::register(),
             threads: (0..cores).map(|_| OnceLock::new()).collect(),
-            lost_panic,
+            on_unhandled_panic,
             callbacks: Arc::new(callbacks),
             streams: Streams::new(),
             lease,
@@ -87,18 +87,18 @@ impl ThreadWorld {
     }
 }
 
-// SAFETY: `here` is a thread-local that only the kernel writes to: each thread has a place of its own, for as long as it runs. `contain` calls
+// SAFETY: `here` is a thread-local that only the kernel writes to: each thread has a place of its own, for as long as it runs. `catch_panic` calls
 // what it is given here and now, once.
-unsafe impl World for ThreadWorld {
+unsafe impl Platform for ThreadPlatform {
     fn now(&self) -> u64 {
         clock::now(self.origin)
     }
 
-    fn soon(&self) -> u64 {
-        if self.counts { clock::soon(self.origin) } else { self.now() }
+    fn coarse_now(&self) -> u64 {
+        if self.counts { clock::coarse_now(self.origin) } else { self.now() }
     }
 
-    fn soon_by(&self) -> u64 {
+    fn coarse_error_ns(&self) -> u64 {
         if self.counts { clock::SOON_BY } else { 0 }
     }
 
@@ -117,33 +117,33 @@ unsafe impl World for ThreadWorld {
         }
     }
 
-    fn here(&self) -> fn() -> *const Here {
+    fn here(&self) -> fn() -> *const CurrentSlot {
         here
     }
 
-    fn contain(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
+    fn catch_panic(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
         // A body that panicked is dropped and never resumed.
         contain_as_reason(code)
     }
 
-    fn container(&self) -> Option<Contain> {
-        Some(|code| drop(contain(code)))
+    fn panic_catcher(&self) -> Option<CatchPanic> {
+        Some(|code| drop(catch_panic(code)))
     }
 
-    fn watch_fired(&self, fired: Fired) {
+    fn on_watch_fired(&self, fired: FiredWatch) {
         self.callbacks.fired(fired);
     }
 
-    fn process_ended(&self, pid: Pid, reason: &Reason, guard: &Guard<'_>) {
+    fn on_process_exit(&self, pid: Pid, reason: &Reason, guard: &Guard<'_>) {
         self.streams.ended(pid, reason, guard);
     }
 
-    fn kernel_ended(&self, last_generation: u32) {
+    fn on_kernel_drop(&self, last_generation: u32) {
         self.lease.was_used_to(last_generation);
     }
 
-    fn lost_panic(&self, reason: &Reason) {
+    fn on_unhandled_panic(&self, reason: &Reason) {
         // Who is told may panic too; there is nobody left to tell that.
-        let _ = contain(|| (self.lost_panic)(reason));
+        let _ = catch_panic(|| (self.on_unhandled_panic)(reason));
     }
 }

@@ -117,7 +117,7 @@ fn storm(overflow: Overflow, waits: bool) {
             for number in 0..EACH {
                 let token = token(from, number, &counts);
                 if waits {
-                    told(cx.send_waiting(receiver, token, None).await, &counts);
+                    told(cx.send_wait(receiver, token, None).await, &counts);
                 } else {
                     told(cx.send(receiver, token), &counts);
                     if number % 50 == 0 {
@@ -150,8 +150,8 @@ fn storm(overflow: Overflow, waits: bool) {
     assert_eq!(counts.ended.load(Ordering::Relaxed), sent, "{overflow:?}: each is dropped once");
     assert!(seen.most <= LIMIT as usize + 2 * DEATHS, "{overflow:?}: {} waited", seen.most);
     match (overflow, waits) {
-        (Overflow::Refuse, true) => assert_eq!((seen.tokens, refused, seen.dropped), (sent, 0, 0)),
-        (Overflow::Refuse, false) => assert_eq!(seen.dropped, 0),
+        (Overflow::Reject, true) => assert_eq!((seen.tokens, refused, seen.dropped), (sent, 0, 0)),
+        (Overflow::Reject, false) => assert_eq!(seen.dropped, 0),
         _ => assert_eq!(refused, 0),
     }
     println!("{overflow:?}, waits {waits}: {sent} sent, {refused} refused, {} dropped", seen.dropped);
@@ -160,12 +160,12 @@ fn storm(overflow: Overflow, waits: bool) {
 
 #[test]
 fn refused_received_and_nothing_else() {
-    storm(Overflow::Refuse, false);
+    storm(Overflow::Reject, false);
 }
 
 #[test]
 fn who_waits_for_room_loses_nothing() {
-    storm(Overflow::Refuse, true);
+    storm(Overflow::Reject, true);
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn a_long_line_moves_while_its_members_come_and_go() {
                 let body = async move |cx: Context<()>| {
                     let patience = (n % 3 == 0).then(|| Duration::from_micros(n * (round + 1)));
                     for _ in 0..5 {
-                        match cx.send_waiting(receiver, 1_u32, patience).await {
+                        match cx.send_wait(receiver, 1_u32, patience).await {
                             Ok(()) => drop(sent.fetch_add(1, Ordering::Relaxed)),
                             Err(SendError::Full(1)) => {}
                             Err(error) => panic!("{error}"),

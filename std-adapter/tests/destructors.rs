@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use atropos::otp::event::{After, EventHandler, Events};
+use atropos::otp::event::{HandlerNext, EventHandler, EventManager};
 use atropos::otp::registry::{Registry, RegistryRef};
-use atropos::otp::server::Mail;
+use atropos::otp::server::MailPolicy;
 use atropos::prelude::*;
 
 const EVER: Duration = Duration::from_secs(60);
@@ -43,7 +43,7 @@ static BIRTHS: AtomicUsize = AtomicUsize::new(0);
 impl Server for Fuse {
     type Message = Ask;
 
-    async fn handle(&mut self, message: Ask, _: Serving<'_, Self>) -> Next<Ask> {
+    async fn handle(&mut self, message: Ask, _: ServerCx<'_, Self>) -> Next<Ask> {
         match message {
             Ask::Crash => panic!("crash"),
             Ask::Births(reply) => reply.send(BIRTHS.load(Ordering::Relaxed)),
@@ -60,7 +60,7 @@ fn n05_a_server_is_reborn_out_of_a_bomb_into_a_bomb() {
         BIRTHS.fetch_add(1, Ordering::Relaxed);
         Fuse(Bomb)
     };
-    let start = Fuse(Bomb).start().reborn(make, Mail::SkipPoison, Intensity::within(9, EVER));
+    let start = Fuse(Bomb).start().restart_in_place(make, MailPolicy::SkipPoison, Intensity::within(9, EVER));
     let server = runtime.start_server(start).expect("it starts").expect("it is up");
     for births in 1..=3 {
         runtime.cast(server, Ask::Crash).map_err(|_| ()).expect("it lives");
@@ -76,9 +76,9 @@ fn n05_a_server_is_reborn_out_of_a_bomb_into_a_bomb() {
 struct Handler(#[allow(dead_code, reason = "dropped")] Bomb, Arc<AtomicUsize>);
 
 impl EventHandler<u8> for Handler {
-    fn event(&mut self, event: &u8) -> After {
+    fn event(&mut self, event: &u8) -> HandlerNext {
         self.1.fetch_add(1, Ordering::Relaxed);
-        if *event == 1 { After::Leave } else { After::Stay }
+        if *event == 1 { HandlerNext::Leave } else { HandlerNext::Stay }
     }
 }
 
@@ -89,7 +89,7 @@ fn n05_handlers_leave_and_end_with_bombs() {
     let heard: Arc<AtomicUsize> = Arc::default();
     let counts = heard.clone();
     let ended = runtime.block_on(async move |cx: Context<()>| {
-        let events = Events::<u8>::new().start().alone(&cx).await.expect("it starts");
+        let events = EventManager::<u8>::new().start().start(&cx).await.expect("it starts");
         for id in ["a", "b", "c"] {
             events.add(&cx, id, Handler(Bomb, counts.clone())).await.expect("it is new");
         }
@@ -127,7 +127,7 @@ fn n05_a_registry_outlives_its_values() {
     let armed: Arc<AtomicBool> = Arc::default();
     let arms = armed.clone();
     let left = runtime.block_on(async move |cx: Context<()>| {
-        let registry: RegistryRef<u8, Armed> = Registry::duplicate().start().alone(&cx).await.expect("it starts");
+        let registry: RegistryRef<u8, Armed> = Registry::duplicate().start().start(&cx).await.expect("it starts");
         let owner = cx.spawn(async |cx: Context<()>| drop(cx.recv().await)).expect("a process");
         for key in [1, 1, 2] {
             registry.register_other(&cx, owner.pid(), key, Armed(arms.clone())).await.expect("it lives");

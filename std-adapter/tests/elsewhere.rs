@@ -7,8 +7,8 @@ use std::task::{Context as Task, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use atropos::kernel::Requested;
-use atropos::otp::Pending;
+use atropos::kernel::RequestFuture;
+use atropos::otp::PendingCall;
 use atropos::prelude::*;
 
 /// Longer than any machine is busy.
@@ -39,7 +39,7 @@ impl Drop for Answer {
 }
 
 /// A process that asks for an answer at each message, hands its end on, and sleeps.
-fn asker(runtime: &Runtime, alive: &Arc<AtomicI64>) -> (Address<()>, mpsc::Receiver<Requested<Answer>>) {
+fn asker(runtime: &Runtime, alive: &Arc<AtomicI64>) -> (Address<()>, mpsc::Receiver<RequestFuture<Answer>>) {
     let counts = alive.clone();
     let server = runtime.spawn(async move |cx: Context<Reply<Answer>>| {
         loop {
@@ -67,7 +67,7 @@ fn spin(round: u64) {
 }
 
 /// Waits for an answer on this thread, by its own waker.
-fn wait(requested: &mut Requested<Answer>, waker: &Waker) -> bool {
+fn wait(requested: &mut RequestFuture<Answer>, waker: &Waker) -> bool {
     let end = Instant::now() + EVER;
     while Instant::now() < end {
         if let Poll::Ready(answer) = requested.poll(&mut Task::from_waker(waker)) {
@@ -108,7 +108,7 @@ struct Answers(Arc<AtomicI64>);
 impl Server for Answers {
     type Message = Reply<Answer>;
 
-    async fn handle(&mut self, reply: Reply<Answer>, _: Serving<'_, Self>) -> Next<Reply<Answer>> {
+    async fn handle(&mut self, reply: Reply<Answer>, _: ServerCx<'_, Self>) -> Next<Reply<Answer>> {
         reply.send(Answer::new(&self.0));
         Next::Wait
     }
@@ -118,10 +118,10 @@ impl Server for Answers {
 fn n04_a_pending_call_dropped_off_its_process() {
     let runtime = Runtime::builder().cores(1).build().expect("a runtime");
     let alive: Arc<AtomicI64> = Arc::default();
-    let (give, take) = mpsc::channel::<Pending<Answer>>();
+    let (give, take) = mpsc::channel::<PendingCall<Answer>>();
     let counts = alive.clone();
     let asker = runtime.spawn(async move |cx: Context<()>| {
-        let server = Answers(counts).start().link(&cx).await.expect("a server");
+        let server = Answers(counts).start().start_link(&cx).await.expect("a server");
         loop {
             if let Received::Message(()) = cx.recv().await {
                 let _ = give.send(server.request(&cx, |reply| reply).expect("it lives"));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use atropos::otp::application::{Application, Applications};
-use atropos::otp::{Hook, Report};
+use atropos::otp::{ReportHook, Report};
 use atropos::prelude::*;
 use atropos::{Body, Cx, Resumed, Returned};
 
@@ -29,12 +29,12 @@ struct Node {
 impl Server for Node {
     type Message = Reply<()>;
 
-    async fn handle(&mut self, reply: Reply<()>, _: Serving<'_, Self>) -> Next<Reply<()>> {
+    async fn handle(&mut self, reply: Reply<()>, _: ServerCx<'_, Self>) -> Next<Reply<()>> {
         reply.send(());
         Next::Wait
     }
 
-    async fn terminate(&mut self, reason: &Reason, cx: Serving<'_, Self>) {
+    async fn terminate(&mut self, reason: &Reason, cx: ServerCx<'_, Self>) {
         // A helper may be started even now.
         let (helper, monitor) = cx.spawn_monitor(async |_: Context<()>| ()).expect("a process");
         assert_ne!(helper.pid(), cx.pid());
@@ -49,14 +49,14 @@ impl Server for Node {
 
 fn tree(nodes: &[(&'static str, Option<&'static str>)], log: &Log, alarms: &Log) -> Supervisor {
     let alarms = alarms.clone();
-    let hook = Hook::new(move |report| {
+    let hook = ReportHook::new(move |report| {
         if !matches!(report, Report::Progress { .. }) {
             alarms.lock().expect("no panic").push(format!("{report:?}"));
         }
     });
     nodes.iter().fold(Supervisor::one_for_one().on_report(hook), |supervisor, &(name, needs)| {
         let log = log.clone();
-        supervisor.child(ChildSpec::worker(name, move |starter: &mut Starter<'_>| {
+        supervisor.child(ChildSpec::worker(name, move |starter: &mut ChildStarter<'_>| {
             starter.server(Node { name, needs, log: log.clone() }.start().name(name).trap_exit(true))
         }))
     })
@@ -121,7 +121,7 @@ fn n20_trees_of_processes_end_with_their_owners() {
             let trees = [
                 tree(&[("db", None), ("cache", Some("db")), ("api", Some("cache"))], &log, &alarms),
                 Supervisor::rest_for_one()
-                    .on_report(Hook::new({
+                    .on_report(ReportHook::new({
                         let alarms = alarms.clone();
                         move |report| {
                             if !matches!(report, Report::Progress { .. }) {
@@ -129,7 +129,7 @@ fn n20_trees_of_processes_end_with_their_owners() {
                             }
                         }
                     }))
-                    .child(ChildSpec::worker("helped", |starter: &mut Starter<'_>| {
+                    .child(ChildSpec::worker("helped", |starter: &mut ChildStarter<'_>| {
                         starter.spawn(async |cx: Context<()>| {
                             cx.spawn_link(async |cx: Context<()>| cx.sleep(Duration::MAX).await).expect("a helper");
                             cx.sleep(Duration::MAX).await;
@@ -138,7 +138,7 @@ fn n20_trees_of_processes_end_with_their_owners() {
             ];
             let owner = async move |cx: Context<()>| {
                 for tree in trees {
-                    tree.link(&cx).await.expect("up");
+                    tree.start_link(&cx).await.expect("up");
                 }
                 if round % 2 == 0 {
                     cx.recv().await;
@@ -169,11 +169,11 @@ struct Deaf;
 impl Server for Deaf {
     type Message = ();
 
-    async fn handle(&mut self, (): (), _: Serving<'_, Self>) -> Next<()> {
+    async fn handle(&mut self, (): (), _: ServerCx<'_, Self>) -> Next<()> {
         Next::Wait
     }
 
-    async fn terminate(&mut self, _: &Reason, _: Serving<'_, Self>) {
+    async fn terminate(&mut self, _: &Reason, _: ServerCx<'_, Self>) {
         std::future::pending::<()>().await;
     }
 }
@@ -184,7 +184,7 @@ fn n20_the_deadline_bounds_a_tree_that_does_not_end() {
     let runtime = runtime(2);
     let (log, alarms) = (Log::default(), Log::default());
     runtime.start_supervisor(tree(&[("db", None)], &log, &alarms)).expect("up");
-    let deaf = ChildSpec::worker("deaf", |starter: &mut Starter<'_>| starter.server(Deaf.start().trap_exit(true)))
+    let deaf = ChildSpec::worker("deaf", |starter: &mut ChildStarter<'_>| starter.server(Deaf.start().trap_exit(true)))
         .shutdown(Shutdown::Infinity);
     runtime.start_supervisor(Supervisor::one_for_one().child(deaf)).expect("up");
     let begin = Instant::now();
@@ -243,7 +243,7 @@ struct Patient(Duration);
 impl Server for Patient {
     type Message = Reply<()>;
 
-    async fn handle(&mut self, reply: Reply<()>, _: Serving<'_, Self>) -> Next<Reply<()>> {
+    async fn handle(&mut self, reply: Reply<()>, _: ServerCx<'_, Self>) -> Next<Reply<()>> {
         reply.send(());
         Next::Timeout(self.0)
     }
@@ -261,7 +261,7 @@ fn n19_every_duration_is_one() {
     for far in far {
         let runtime = Runtime::builder().cores(1).on_long_slice(far, |_| {}).build().expect("threads");
         let restarted = Supervisor::one_for_one().intensity(Intensity::within(3, far)).child(
-            ChildSpec::worker("dies", |starter: &mut Starter<'_>| {
+            ChildSpec::worker("dies", |starter: &mut ChildStarter<'_>| {
                 starter.spawn(async |cx: Context<()>| {
                     cx.recv().await;
                     panic!("and is started again");
@@ -288,8 +288,8 @@ fn n19_every_duration_is_one() {
             assert!(cx.with(|cx| cx.read_timer(timer)).is_some_and(|left| left > LONG));
             assert!(cx.cancel_timer(timer).is_some_and(|left| left > LONG));
             server.call_within(&cx, far, |reply| reply).await.expect("it answers");
-            server.call_waiting(&cx, far, |reply| reply).await.expect("it answers");
-            let task = atropos::otp::Task::alone(&cx, async |cx: Context<()>| cx.sleep(Duration::from_millis(1)).await);
+            server.call_wait(&cx, far, |reply| reply).await.expect("it answers");
+            let task = atropos::otp::Task::start(&cx, async |cx: Context<()>| cx.sleep(Duration::from_millis(1)).await);
             task.expect("a process").join(&cx, far).await.expect("it ends");
             let me = cx.address();
             let sends = async move |cx: Context<()>| {

@@ -14,7 +14,7 @@ fn runtime() -> Runtime {
 fn reason_of<S, F>(start: S) -> Reason
 where
     S: FnOnce(Context<u32>) -> F + Send + 'static,
-    F: Future<Output: atropos::kernel::task::Exit> + Send + 'static,
+    F: Future<Output: atropos::kernel::task::IntoReason> + Send + 'static,
 {
     let down = runtime().block_on(async move |cx: Context<()>| {
         let (_, monitor) = cx.spawn_monitor(start).expect("a process");
@@ -66,7 +66,7 @@ fn a_panic_in_a_destructor_hurts_nobody_else() {
     let count = lost.clone();
     let runtime = Runtime::builder()
         .cores(1)
-        .on_lost_panic(move |_| {
+        .on_unhandled_panic(move |_| {
             count.fetch_add(1, Ordering::Relaxed);
         })
         .build()
@@ -124,13 +124,13 @@ fn what_is_contained_panics_and_the_body_goes_on() {
     let said = runtime.block_on(async |cx: Context<u32>| {
         cx.send(cx.address(), 1).expect("itself");
         let crash = |text: &str| -> u32 { std::panic::resume_unwind(Box::new(text.to_owned())) };
-        let contained = cx.with(|cx| cx.contain(|| crash("contained")));
+        let contained = cx.with(|cx| cx.catch_panic(|| crash("contained")));
         assert_eq!(contained, Err(Reason::crash("contained")));
-        assert_eq!(cx.with(|cx| cx.contain(|| 2)), Ok(2));
+        assert_eq!(cx.with(|cx| cx.catch_panic(|| 2)), Ok(2));
         // Also out of a look at the mailbox, and from inside another.
         let looked = cx.with(|cx| {
-            cx.contain(|| {
-                assert!(cx.contain(|| crash("inner")).is_err());
+            cx.catch_panic(|| {
+                assert!(cx.catch_panic(|| crash("inner")).is_err());
                 let mut cursor = atropos::Cursor::new();
                 cx.receive_match(&mut cursor, |_| crash("a look") == 0).is_some()
             })

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use atropos::prelude::*;
-use atropos::{ExitEvent, Exits, Returned};
+use atropos::{ExitEvent, ExitStream, Returned};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -30,7 +30,7 @@ fn all_exits_come_with_their_reasons_to_every_subscriber() {
     while runtime.process_count() > 0 && !runtime.is_quiescent() {
         thread::yield_now();
     }
-    let mut subscribers: Vec<Exits> = (0..3).map(|_| runtime.exits(2000)).collect();
+    let mut subscribers: Vec<ExitStream> = (0..3).map(|_| runtime.exits(2000)).collect();
     let mut ends = HashMap::new();
     for number in 0..1000_u32 {
         let pid = match number % 3 {

@@ -2,8 +2,8 @@
 
 mod common;
 
-use atropos::facility::{LinkFacility as _, Native, SupervisionFacility as _};
-use atropos::kernel::Dead;
+use atropos::facility::{LinkFacility as _, KernelFacilities, SupervisionFacility as _};
+use atropos::kernel::Tombstone;
 use atropos::prelude::*;
 use atropos::{Body, Cx, Resumed};
 
@@ -31,7 +31,7 @@ impl Body for Waits {
 fn fault_2_3_e_nothing_is_kept_for_a_pid() {
     let runtime = Runtime::builder().cores(2).tombstones(true).build().expect("threads");
     let watcher = runtime.spawn_body(&SpawnOptions::new().trap_exit(true), Waits).expect("room").pid;
-    let native = Native::new(runtime.handle());
+    let native = KernelFacilities::new(runtime.handle());
     let round = || {
         let pids: Vec<Pid> =
             (0..AT_A_TIME).map(|_| runtime.spawn_body(&SpawnOptions::new(), Waits).expect("room").pid).collect();
@@ -63,7 +63,7 @@ fn fault_2_3_e_nothing_is_kept_for_a_pid() {
     assert!(grown < BOUND, "memory grew by {grown} bytes");
     // They are long forgotten, and it is known still that they were: another can be told so, and a pid of the future not.
     for pid in [first[0], first[AT_A_TIME - 1]] {
-        assert_eq!(runtime.tombstone(pid), Dead::Forgotten);
+        assert_eq!(runtime.tombstone(pid), Tombstone::Recycled);
         assert!(native.monitor(watcher.to_raw(), pid.to_raw()).expect("it was").immediate_down);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use atropos::otp::registry::Registry;
-use atropos::otp::{CallError, ChildId, Hook, Report, Task};
+use atropos::otp::{CallError, ChildId, ReportHook, Report, Task};
 use atropos::panic_value;
 use atropos::prelude::*;
 
@@ -14,9 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Those that wait here hold their core until it is opened.
 #[derive(Clone, Default)]
-struct Gate(Arc<(Mutex<(usize, bool)>, Condvar)>);
+struct KernelAccess(Arc<(Mutex<(usize, bool)>, Condvar)>);
 
-impl Gate {
+impl KernelAccess {
     /// Blocks the thread.
     fn hold(&self) {
         let (state, changed) = &*self.0;
@@ -43,7 +43,7 @@ impl Gate {
 }
 
 /// Opens the gate also when a test fails: the runtime waits for its threads.
-struct Opens(Gate);
+struct Opens(KernelAccess);
 
 impl Drop for Opens {
     fn drop(&mut self) {
@@ -52,7 +52,7 @@ impl Drop for Opens {
 }
 
 /// Blocks when it is dropped.
-struct Holds(Gate);
+struct Holds(KernelAccess);
 
 impl Drop for Holds {
     fn drop(&mut self) {
@@ -73,10 +73,10 @@ enum How {
     InAMessage,
 }
 
-fn child(how: How, gate: &Gate, brutal: bool) -> ChildSpec {
+fn child(how: How, gate: &KernelAccess, brutal: bool) -> ChildSpec {
     let gate = gate.clone();
     let shutdown = if brutal { Shutdown::Brutal } else { Shutdown::Within(Duration::from_millis(50)) };
-    ChildSpec::worker("holds", move |starter: &mut Starter<'_>| {
+    ChildSpec::worker("holds", move |starter: &mut ChildStarter<'_>| {
         let gate = gate.clone();
         starter.spawn(async move |cx: Context<Holds>| match how {
             How::Before => gate.hold(),
@@ -100,13 +100,13 @@ fn child(how: How, gate: &Gate, brutal: bool) -> ChildSpec {
 }
 
 fn ends_in_time(how: How, cores: usize, brutal: bool) {
-    let gate = Gate::default();
+    let gate = KernelAccess::default();
     let seen: Arc<Mutex<Vec<ChildId>>> = Arc::default();
     let reports = seen.clone();
     let runtime = Runtime::builder().cores(cores).build().expect("threads");
     // Before the runtime goes.
     let opens = Opens(gate.clone());
-    let hook = Hook::new(move |report| {
+    let hook = ReportHook::new(move |report| {
         if let Report::Stuck { child, .. } = report {
             reports.lock().expect("whole").extend(child.id.clone());
         }
@@ -148,11 +148,11 @@ fn n11_a_child_is_ended_in_time_whatever_it_does() {
 /// Issue 14, 12: a registry answers while a member holds its core and has signals waiting, whatever it is asked.
 #[test]
 fn n12_a_registry_answers_while_a_member_is_busy() {
-    let gate = Gate::default();
+    let gate = KernelAccess::default();
     let runtime = Runtime::builder().cores(4).build().expect("threads");
     let opens = Opens(gate.clone());
     let registry = runtime.start_server(Registry::<&'static str, u8>::unique()).expect("up").expect("up");
-    let (holds, registered) = (gate.clone(), Gate::default());
+    let (holds, registered) = (gate.clone(), KernelAccess::default());
     let ready = registered.clone();
     let busy = runtime.spawn(async move |cx: Context<u8>| {
         registry.register(&cx, "busy", 1).await.expect("free");
@@ -195,17 +195,17 @@ fn n29_a_panics_value_reaches_whoever_joins() {
     }
     let runtime = Runtime::builder().cores(2).build().expect("threads");
     let joined = runtime.block_on(async |cx: Context<()>| {
-        let task = Task::<()>::alone(&cx, async |_: Context<()>| std::panic::resume_unwind(Box::new(42_u64)));
+        let task = Task::<()>::start(&cx, async |_: Context<()>| std::panic::resume_unwind(Box::new(42_u64)));
         let Err(CallError::Down(reason)) = task.expect("room").join(&cx, None).await else { panic!("a panic") };
         let value = panic_value(&reason).and_then(|value| value.downcast::<u64>().ok());
         assert_eq!((value.as_deref(), panic_value(&reason).is_none()), (Some(&42), true), "once");
-        let task = Task::<()>::alone(&cx, async |_: Context<()>| std::panic::resume_unwind(Box::new("a text")));
+        let task = Task::<()>::start(&cx, async |_: Context<()>| std::panic::resume_unwind(Box::new("a text")));
         let Err(CallError::Down(reason)) = task.expect("room").join(&cx, None).await else { panic!("a panic") };
         assert_eq!(reason, Reason::crash("a text"));
         let value = panic_value(&reason).and_then(|value| value.downcast::<String>().ok());
         assert_eq!(value.as_deref().map(String::as_str), Some("a text"));
         // Nobody takes it: its destructor's panic is contained.
-        let task = Task::<()>::alone(&cx, async |_: Context<()>| std::panic::resume_unwind(Box::new(Bomb)));
+        let task = Task::<()>::start(&cx, async |_: Context<()>| std::panic::resume_unwind(Box::new(Bomb)));
         assert!(task.expect("room").join(&cx, None).await.is_err());
         assert_eq!(panic_value(&Reason::KILLED).map(|_| ()), None);
     });

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use atropos::facility::LinkFacility as _;
-use atropos::kernel::{Dead, Standing};
+use atropos::kernel::{Tombstone, CallerState};
 use atropos::prelude::*;
 use atropos::{Alias, WatchError};
 
@@ -39,14 +39,14 @@ fn n02_a_pid_of_another_runtime_is_nobodys_to_the_host() {
         assert!(other.send(address, 7).is_err());
         assert_eq!(other.exit(pid, Reason::KILL), Ok(false));
         assert!(!other.is_alive(pid));
-        assert_eq!(other.tombstone(pid), Dead::NeverGivenOut);
+        assert_eq!(other.tombstone(pid), Tombstone::NeverAllocated);
         assert!(matches!(other.on_exit(pid, |_| ()), Err(WatchError::NoSuchProcess(_))));
         assert!(other.wait_blocking(pid, SOON).is_err());
         let alias = one.block_on(async |cx: Context<u32>| cx.alias(false).expect("memory")).expect("it ends");
         let _ = other.send_alias(Alias::new(pid, alias.reference()), 7_u32);
         let standing = other.kernel().register();
         let host = atropos::kernel::Host::new(other.kernel(), &standing);
-        assert_eq!(host.behalf(pid, |behalf| behalf.standing()), Standing::NeverGivenOut);
+        assert_eq!(host.act_as(pid, |behalf| behalf.standing()), CallerState::NeverAllocated);
     }
     assert!(ours.iter().all(|address| one.is_alive(*address)));
     assert!(theirs.iter().all(|address| other.is_alive(*address)));
@@ -62,7 +62,7 @@ fn n02_a_pid_of_another_runtime_is_dead_to_a_process() {
         for &address in &foreign {
             assert!(cx.send(address, 7).is_err());
             cx.exit(address, Reason::KILL).expect("memory");
-            cx.exit_at_once(address, Reason::KILL).expect("memory");
+            cx.exit_inline(address, Reason::KILL).expect("memory");
             assert!(!cx.is_alive(address).await);
             assert!(cx.info(address).await.expect("memory").is_none());
             let monitor = cx.monitor(address).expect("memory");
@@ -120,7 +120,7 @@ fn n02_a_server_of_another_runtime_does_not_answer() {
     struct Echo;
     impl Server for Echo {
         type Message = Reply<u32>;
-        async fn handle(&mut self, reply: Reply<u32>, _: Serving<'_, Self>) -> Next<Reply<u32>> {
+        async fn handle(&mut self, reply: Reply<u32>, _: ServerCx<'_, Self>) -> Next<Reply<u32>> {
             reply.send(5);
             Next::Wait
         }
@@ -141,7 +141,7 @@ fn n02_a_server_of_another_runtime_does_not_answer() {
 #[test]
 fn n02_a_raw_pid_of_another_runtime_is_no_process() {
     let (one, other, ours, theirs) = both();
-    let native = atropos::facility::Native::new(other.handle());
+    let native = atropos::facility::KernelFacilities::new(other.handle());
     for (address, own) in ours.iter().zip(&theirs) {
         assert!(native.link(own.pid().to_raw(), address.pid().to_raw()).is_err());
         assert!(native.link(address.pid().to_raw(), own.pid().to_raw()).is_err());
@@ -174,7 +174,7 @@ fn n02_no_pid_is_given_out_twice_in_a_program() {
     let last = runtime();
     let own: Vec<_> = (0..50).map(|_| waits(&last)).collect();
     for pid in seen.lock().unwrap().iter() {
-        assert_eq!(last.tombstone(*pid), Dead::NeverGivenOut);
+        assert_eq!(last.tombstone(*pid), Tombstone::NeverAllocated);
         assert_eq!(last.exit(*pid, Reason::KILL), Ok(false));
     }
     assert!(own.iter().all(|address| last.is_alive(*address)));

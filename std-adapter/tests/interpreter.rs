@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use atropos::facility::OutputError;
-use atropos::kernel::Dead;
+use atropos::kernel::Tombstone;
 use atropos::{Pid, Reason, Runtime};
 use machine::assembler::assemble;
 use machine::program::Instruction;
@@ -36,7 +36,7 @@ fn start(text: &str) -> (Runtime, Pid, Receiver<String>) {
 
 fn ends(runtime: &Runtime, pid: Pid) -> Reason {
     for _ in 0..60_000 {
-        if let Dead::Remembered(reason) = runtime.tombstone(pid) {
+        if let Tombstone::Known(reason) = runtime.tombstone(pid) {
             return reason;
         }
         std::thread::sleep(Duration::from_millis(1));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use atropos::join::wait;
-use atropos::otp::group::Groups;
+use atropos::otp::group::ProcessGroups;
 use atropos::otp::registry::Registry;
 use atropos::otp::{CallError, ChildState, ControlError, TaskSupervisor};
 use atropos::prelude::*;
@@ -32,7 +32,7 @@ struct Doubles(Vec<Reply<u32>>);
 impl Server for Doubles {
     type Message = Ask;
 
-    async fn handle(&mut self, ask: Ask, _: Serving<'_, Self>) -> Next<Ask> {
+    async fn handle(&mut self, ask: Ask, _: ServerCx<'_, Self>) -> Next<Ask> {
         match ask {
             Ask::Double(n, reply) => reply.send(2 * n),
             Ask::Never(reply) => self.0.push(reply),
@@ -104,7 +104,7 @@ struct Slow(Mutex<Option<mpsc::Receiver<()>>>);
 impl Server for Slow {
     type Message = ();
 
-    async fn init(&mut self, cx: Serving<'_, Self>) -> Result<Next<()>, Refusal> {
+    async fn init(&mut self, cx: ServerCx<'_, Self>) -> Result<Next<()>, InitError> {
         let receiver = self.0.lock().expect("no panic").take().expect("once");
         while receiver.try_recv().is_err() {
             cx.sleep(Duration::from_millis(1)).await;
@@ -112,7 +112,7 @@ impl Server for Slow {
         Ok(Next::Wait)
     }
 
-    async fn handle(&mut self, (): (), _: Serving<'_, Self>) -> Next<()> {
+    async fn handle(&mut self, (): (), _: ServerCx<'_, Self>) -> Next<()> {
         Next::Wait
     }
 }
@@ -330,7 +330,7 @@ fn n31_a_thread_asks_what_a_process_asks() {
     let handle = runtime.handle();
     let sleeper = || async |cx: Context<()>| cx.sleep(Duration::MAX).await;
     let child =
-        move |id: &'static str| ChildSpec::worker(id, move |starter: &mut Starter<'_>| starter.spawn(sleeper()));
+        move |id: &'static str| ChildSpec::worker(id, move |starter: &mut ChildStarter<'_>| starter.spawn(sleeper()));
     let supervisor = handle.start_supervisor(Supervisor::one_for_one().child(child("a"))).expect("up");
     let started = handle.start_child_blocking(supervisor, child("b")).expect("started").expect("it has a process");
     assert!(handle.is_alive(started));
@@ -355,7 +355,7 @@ fn n31_a_thread_asks_what_a_process_asks() {
         assert_eq!(handle.keys_in(registry, who).await, Ok(vec!["key"]));
         assert_eq!(handle.count_in(registry).await, Ok(1));
         assert_eq!(handle.unregister_in(registry, who, "key").await, Ok(true));
-        let groups = handle.start_server_async(Groups::<u8>::default()).await.expect("up").expect("it serves");
+        let groups = handle.start_server_async(ProcessGroups::<u8>::default()).await.expect("up").expect("it serves");
         handle.join_group(groups, 1, vec![who, who]).await.expect("it lives");
         assert_eq!(handle.group_members(groups, 1).await, Ok(vec![who, who]));
         assert_eq!(handle.which_groups(groups).await, Ok(vec![1]));

@@ -144,7 +144,7 @@ fn timers_in_a_running_program() {
         assert!(start.elapsed() >= Duration::from_millis(40), "early");
         assert_eq!(cx.read_timer(late), None);
         assert!(cx.recv_timeout(Duration::from_millis(5)).await.is_none());
-        assert_eq!(cx.self_info().expect("memory").expect("alive").timers, 0, "no timer is left behind");
+        assert_eq!(cx.own_info().expect("memory").expect("alive").timers, 0, "no timer is left behind");
     });
     assert_eq!(done, Ok(()));
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use atropos::kernel::Asked;
+use atropos::kernel::MaybeReady;
 use atropos::{Body, Cx, Handle, Pid, Reason, Received, Reference, Resumed, Runtime, SpawnOptions};
 
 #[derive(Debug, Default)]
@@ -135,7 +135,7 @@ impl Actor {
             What::Check => {
                 Counts::add(&self.counts.checked);
                 for target in self.monitors.values() {
-                    if !matches!(cx.is_alive(*target), Ok(Asked::Known(true) | Asked::Later(_))) {
+                    if !matches!(cx.is_alive(*target), Ok(MaybeReady::Ready(true) | MaybeReady::Pending(_))) {
                         Counts::add(&self.counts.monitors_of_the_dead);
                     }
                 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use atropos::otp::{CallError, ChildKind, ChildSpec, Hook, Report, StartError, Task};
+use atropos::otp::{CallError, ChildKind, ChildSpec, ReportHook, Report, StartError, Task};
 use atropos::prelude::*;
 
 struct Dies;
@@ -17,12 +17,12 @@ fn a_body_that_never_lets_go_hangs_nobody_and_is_reported() {
     let began = Arc::new(AtomicBool::new(false));
     let (spins, begins, reports) = (stop.clone(), began.clone(), seen.clone());
     let supervisor = Supervisor::one_for_one()
-        .on_report(Hook::new(move |report| reports.lock().expect("whole").push(report.clone())))
+        .on_report(ReportHook::new(move |report| reports.lock().expect("whole").push(report.clone())))
         .child(ChildSpec::of("good", |cx: Context<()>| async move {
             cx.recv().await;
         }))
         .child(
-            ChildSpec::worker("spins", move |starter: &mut Starter<'_>| {
+            ChildSpec::worker("spins", move |starter: &mut ChildStarter<'_>| {
                 let (stop, begins) = (spins.clone(), begins.clone());
                 starter.spawn(move |_: Context<()>| async move {
                     begins.store(true, Ordering::Relaxed);
@@ -68,7 +68,7 @@ enum Request {
 impl Server for Store {
     type Message = Request;
 
-    async fn handle(&mut self, request: Request, cx: Serving<'_, Self>) -> Next<Request> {
+    async fn handle(&mut self, request: Request, cx: ServerCx<'_, Self>) -> Next<Request> {
         match request {
             Request::Put(key, value) => drop(self.0.insert(key, value)),
             Request::Get(key, reply) => reply.send(self.0.get(&key).cloned()),
@@ -83,7 +83,7 @@ impl Server for Store {
 fn the_host_starts_and_calls() {
     let runtime = Runtime::builder().cores(2).build().expect("threads");
     let store =
-        ChildSpec::worker("store", |starter: &mut Starter<'_>| starter.server(Store::default().start().name("store")));
+        ChildSpec::worker("store", |starter: &mut ChildStarter<'_>| starter.server(Store::default().start().name("store")));
     let supervisor =
         runtime.start_supervisor(Supervisor::one_for_one().intensity(Intensity::FORGIVING).child(store)).expect("up");
     let find = || runtime.whereis("store").map(ServerRef::<Store>::new);
@@ -113,7 +113,7 @@ fn the_host_starts_and_calls() {
     let children = children.expect("it ends").expect("alive");
     assert_eq!((children.len(), children[0].kind), (1, ChildKind::Worker));
     // A second one of the name is refused, with who has it known to a process.
-    let twice = runtime.block_on(async |cx: Context<()>| Store::default().start().name("store").alone(&cx).await);
+    let twice = runtime.block_on(async |cx: Context<()>| Store::default().start().name("store").start(&cx).await);
     assert!(matches!(twice, Ok(Err(StartError::AlreadyStarted(_)))), "{twice:?}");
     runtime.shutdown(Duration::from_secs(10)).expect("all end");
 }
@@ -127,7 +127,7 @@ fn an_answer_that_was_given_before_the_end_is_had() {
     let ended = runtime.block_on(async move |cx: Context<()>| {
         let callers = (0..4).map(|_| {
             let count = count.clone();
-            Task::alone(&cx, move |cx| async move {
+            Task::start(&cx, move |cx| async move {
                 for n in 0..20_000_u32 {
                     // On the other core, so that it ends while the caller looks.
                     let other = SpawnOptions::new().core(1 - cx.with(|cx| cx.core()));
@@ -155,7 +155,7 @@ fn large_families_are_started_restarted_and_stopped_in_linear_time() {
     let pids: Arc<Vec<Mutex<Option<Pid>>>> = Arc::new((0..STATIC).map(|_| Mutex::new(None)).collect());
     let children = (0..STATIC).map(|place| {
         let (starts, pids) = (starts.clone(), pids.clone());
-        ChildSpec::worker(format!("{place}"), move |starter: &mut Starter<'_>| {
+        ChildSpec::worker(format!("{place}"), move |starter: &mut ChildStarter<'_>| {
             starts.fetch_add(1, Ordering::Relaxed);
             let started = starter.spawn(|cx: Context<Dies>| async move {
                 cx.recv().await;
@@ -184,7 +184,7 @@ fn large_families_are_started_restarted_and_stopped_in_linear_time() {
     // Dynamic: together.
     const DYNAMIC: usize = 200_000;
     let began = Instant::now();
-    let dynamic = DynamicSupervisor::new(|starter: &mut Starter<'_>, _: &mut usize| {
+    let dynamic = DynamicSupervisor::new(|starter: &mut ChildStarter<'_>, _: &mut usize| {
         starter.spawn(|cx: Context<Dies>| async move {
             cx.recv().await;
         })

@@ -48,7 +48,7 @@ fn a_life_in_events() {
     let lines = Arc::new(Mutex::new(Vec::new()));
     tracing::subscriber::set_global_default(Lines(lines.clone())).expect("the only one");
     let runtime = Runtime::builder().cores(1).build().expect("a thread");
-    let child = ChildSpec::worker("short", |starter: &mut Starter<'_>| {
+    let child = ChildSpec::worker("short", |starter: &mut ChildStarter<'_>| {
         starter.spawn(|cx: Context<()>| async move {
             cx.sleep(Duration::from_millis(1)).await;
             Reason::value("done for")

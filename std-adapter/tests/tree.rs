@@ -11,13 +11,13 @@ mod common;
 struct Dies;
 
 /// Who is alive, by place in the tree.
-struct Roll {
+struct SweepList {
     workers: Vec<Mutex<Option<Pid>>>,
     starts: AtomicUsize,
     live: AtomicUsize,
 }
 
-struct Life(Arc<Roll>);
+struct Life(Arc<SweepList>);
 
 impl Drop for Life {
     fn drop(&mut self) {
@@ -25,10 +25,10 @@ impl Drop for Life {
     }
 }
 
-fn leaf(roll: &Arc<Roll>, first: usize, count: usize) -> Supervisor {
+fn leaf(roll: &Arc<SweepList>, first: usize, count: usize) -> Supervisor {
     let workers = (first..first + count).map(|place| {
         let roll = roll.clone();
-        ChildSpec::worker(format!("worker {place}"), move |starter: &mut Starter<'_>| {
+        ChildSpec::worker(format!("worker {place}"), move |starter: &mut ChildStarter<'_>| {
             roll.live.fetch_add(1, Ordering::Relaxed);
             let life = Life(roll.clone());
             let started = starter.spawn(move |cx: Context<Dies>| async move {
@@ -51,7 +51,7 @@ fn a_tree_of_ten_thousand_workers_keeps_its_shape() {
     const WORKERS: usize = 100;
     const ALL: usize = MIDDLE * LEAVES * WORKERS;
     const SECONDS: usize = 30;
-    let roll = Arc::new(Roll {
+    let roll = Arc::new(SweepList {
         workers: (0..ALL).map(|_| Mutex::new(None)).collect(),
         starts: AtomicUsize::new(0),
         live: AtomicUsize::new(0),
@@ -60,11 +60,11 @@ fn a_tree_of_ten_thousand_workers_keeps_its_shape() {
     let mut top = Supervisor::one_for_one();
     for middle in 0..MIDDLE {
         let roll = roll.clone();
-        top = top.child(ChildSpec::supervisor(format!("middle {middle}"), move |starter: &mut Starter<'_>| {
+        top = top.child(ChildSpec::supervisor(format!("middle {middle}"), move |starter: &mut ChildStarter<'_>| {
             let mut tree = Supervisor::one_for_one();
             for n in 0..LEAVES {
                 let (roll, place) = (roll.clone(), (middle * LEAVES + n) * WORKERS);
-                tree = tree.child(ChildSpec::supervisor(format!("leaf {n}"), move |starter: &mut Starter<'_>| {
+                tree = tree.child(ChildSpec::supervisor(format!("leaf {n}"), move |starter: &mut ChildStarter<'_>| {
                     starter.supervisor(leaf(&roll, place, WORKERS))
                 }));
             }

@@ -63,7 +63,7 @@ fn build_peers() -> Result<PathBuf> {
 }
 
 /// What came of a run.
-enum Ran {
+enum RunOutcome {
     Line(Value),
     /// The driver has nothing for this workload.
     Unsupported,
@@ -71,7 +71,7 @@ enum Ran {
 }
 
 /// One run of a driver.
-fn once(driver: &Path, workload: &str, n: u64, threads: usize) -> Result<Ran> {
+fn once(driver: &Path, workload: &str, n: u64, threads: usize) -> Result<RunOutcome> {
     let ran = Command::new("timeout")
         .arg(PATIENCE)
         .arg(driver)
@@ -79,12 +79,12 @@ fn once(driver: &Path, workload: &str, n: u64, threads: usize) -> Result<Ran> {
         .output()
         .context("timeout did not start")?;
     if ran.status.code() == Some(124) {
-        return Ok(Ran::TooSlow);
+        return Ok(RunOutcome::TooSlow);
     }
     ensure!(ran.status.success(), "{}: {}", ran.status, String::from_utf8_lossy(&ran.stderr).trim());
     let text = String::from_utf8(ran.stdout)?;
     let line: Value = serde_json::from_str(text.lines().last().unwrap_or_default()).context("no JSON")?;
-    Ok(if line.get("unsupported").is_some() { Ran::Unsupported } else { Ran::Line(line) })
+    Ok(if line.get("unsupported").is_some() { RunOutcome::Unsupported } else { RunOutcome::Line(line) })
 }
 
 /// What a line is about.
@@ -190,15 +190,15 @@ fn runs(asked: &Asked, drivers: &[(&str, PathBuf)], workload: &str, n: u64, note
             }
             notes.progress(&format!("{workload}, {rep} of {}: {name}", asked.reps));
             match once(driver, workload, n, asked.threads) {
-                Ok(Ran::Line(line)) => {
+                Ok(RunOutcome::Line(line)) => {
                     let _ = writeln!(notes.raw, "{line}");
                     match figure(workload, &line) {
                         Some(figure) => cell.figures.push(figure),
                         None => cell.out = Some(notes.failed(name, workload, "its line has no figure")),
                     }
                 }
-                Ok(Ran::Unsupported) => cell.out = Some("–"),
-                Ok(Ran::TooSlow) => {
+                Ok(RunOutcome::Unsupported) => cell.out = Some("–"),
+                Ok(RunOutcome::TooSlow) => {
                     notes.failures.push(format!("{name}, {workload}: not at its end after {PATIENCE} s"));
                     cell.out = Some("too slow");
                 }

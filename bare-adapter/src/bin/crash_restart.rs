@@ -13,7 +13,7 @@ use core::time::Duration;
 use atropos_bare::{clock, heap, world};
 use atropos_kernel::reclaim::Domain;
 use atropos_kernel::{
-    Address, Context, Core, Host, Kernel, Limits, Object, Options, Reason, Received, SpawnOptions,
+    Address, Context, Core, Host, Kernel, Limits, MonitorTarget, Options, Reason, Received, SpawnOptions,
 };
 use cortex_m_semihosting::{debug, hprintln};
 
@@ -57,7 +57,7 @@ async fn supervise(cx: Context<()>) {
         match cx.recv().await {
             Received::Down(down) => {
                 assert_eq!(down.reference, monitor);
-                assert_eq!(down.object, Object::Pid(worker.pid()));
+                assert_eq!(down.object, MonitorTarget::Pid(worker.pid()));
                 assert_eq!(down.reason, Reason::crash("the worker's bug"));
                 DOWNS.fetch_add(1, Ordering::Relaxed);
             }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use atropos_bench::conformance::stepped::Stepped;
 use atropos_bench::conformance::threads::Threads;
-use atropos_bench::conformance::{World, replay, row};
+use atropos_bench::conformance::{Driver, replay, row};
 use clap::Parser;
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -53,7 +53,7 @@ fn main() -> Result<()> {
     }
 }
 
-fn run(arguments: &Arguments, world: &mut impl World) -> Result<()> {
+fn run(arguments: &Arguments, world: &mut impl Driver) -> Result<()> {
     let path = &arguments.cases;
     let file = File::open(path).with_context(|| format!("no cases in {}", path.display()))?;
     let progress = std::io::stderr().is_terminal();

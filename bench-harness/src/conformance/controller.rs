@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use atropos::kernel::Dead;
+use atropos::kernel::Tombstone;
 use atropos::{Pid, Reason, SpawnOptions};
 use serde_json::{Value, json};
 
-use super::World;
+use super::Driver;
 use super::case::{Case, Op};
 use super::reason;
 use super::script::{Names, Scripted, Shared, lock};
@@ -23,14 +23,14 @@ struct Run<'w, W> {
 }
 
 /// Replays a case; the observation, in the shape of its expectation.
-pub fn replay<W: World>(world: &mut W, case: &Case) -> Result<Value> {
+pub fn replay<W: Driver>(world: &mut W, case: &Case) -> Result<Value> {
     let mut run = Run { world, names: Arc::default(), processes: Arc::default() };
     let observed = run.case(case).with_context(|| format!("case {}", case.id));
     clear(run.world).with_context(|| format!("after case {}", case.id))?;
     observed
 }
 
-impl<W: World> Run<'_, W> {
+impl<W: Driver> Run<'_, W> {
     fn case(&mut self, case: &Case) -> Result<Value> {
         self.ghost()?;
         let mut returns = Vec::new();
@@ -127,7 +127,7 @@ impl<W: World> Run<'_, W> {
     fn state(&mut self, name: &str) -> Result<Value> {
         let pid = self.pid(name)?;
         if !self.is_alive(name)? {
-            let Dead::Remembered(why) = self.world.host(|host| host.tombstone(pid)) else {
+            let Tombstone::Known(why) = self.world.host(|host| host.tombstone(pid)) else {
                 bail!("the slot of {name} has forgotten it");
             };
             return Ok(json!({"state": "exited", "reason": reason::show(&why)}));
@@ -150,7 +150,7 @@ impl<W: World> Run<'_, W> {
 }
 
 /// Kills what is left, and sees that nothing is.
-pub(super) fn clear(world: &mut impl World) -> Result<()> {
+pub(super) fn clear(world: &mut impl Driver) -> Result<()> {
     let left: Vec<_> = world.host(|host| host.processes().collect());
     for pid in left {
         world.host(|host| host.exit(pid, Reason::KILL))?;

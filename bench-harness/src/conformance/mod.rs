@@ -1,7 +1,7 @@
 //! Replays cases that were recorded from the real Erlang/OTP.
 //!
 //! [`case`] is what a case says, [`script`] the processes that do it, [`controller`] performs a case
-//! step by step in a [`World`]: on the real runtime ([`threads`]), or on virtual cores stepped by a
+//! step by step in a [`Driver`]: on the real runtime ([`threads`]), or on virtual cores stepped by a
 //! seed ([`stepped`]); its processes ask the kernel by themselves, or through the facilities ([`through`]). [`reason`] translates reasons. [`supervisor`] does the same for cases of supervisors.
 
 pub mod case;
@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use self::through::Through;
 
 /// Where the processes of a case run.
-pub trait World {
+pub trait Driver {
     /// The kernel.
     fn kernel(&self) -> &Kernel;
 
@@ -46,7 +46,7 @@ pub trait World {
 }
 
 /// Replays the case of a line, of either kind: its name, and what was observed or why nothing could be.
-pub fn replay<W: World>(world: &mut W, line: &str) -> anyhow::Result<(String, anyhow::Result<Value>)> {
+pub fn replay<W: Driver>(world: &mut W, line: &str) -> anyhow::Result<(String, anyhow::Result<Value>)> {
     let family: Value = serde_json::from_str(line)?;
     let family = family.get("family").and_then(Value::as_str).context("a case has a family")?;
     if family.starts_with("sup.") {

@@ -1,6 +1,6 @@
 //! Reasons as the cases write them.
 
-use atropos::{Reason, View};
+use atropos::{Reason, ReasonKind};
 
 /// What an uncaught `throw` ends a process with.
 #[derive(Clone, PartialEq, Debug)]
@@ -36,13 +36,13 @@ pub fn of_stop(how: &str, word: &str) -> Reason {
 
 /// The word of a reason.
 pub fn show(reason: &Reason) -> String {
-    match reason.view() {
-        View::ShutdownWith(value) => match value.downcast_ref::<String>() {
+    match reason.kind() {
+        ReasonKind::ShutdownWith(value) => match value.downcast_ref::<String>() {
             Some(with) => format!("shutdown:{with}"),
             None => format!("{reason}"),
         },
-        View::Crash(text) => format!("error:{text}"),
-        View::Value(value) => match (value.downcast_ref::<String>(), value.downcast_ref::<NoCatch>()) {
+        ReasonKind::Crash(text) => format!("error:{text}"),
+        ReasonKind::Value(value) => match (value.downcast_ref::<String>(), value.downcast_ref::<NoCatch>()) {
             (Some(word), _) => word.clone(),
             (_, Some(NoCatch(thrown))) => format!("nocatch:{thrown}"),
             _ => format!("{reason}"),

@@ -10,17 +10,17 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use atropos::Reason;
 use atropos::kernel::reclaim::{Domain, Participant};
-use atropos::kernel::world::{Here, World as KernelWorld};
-use atropos::kernel::{Core, Host, Kernel, Options, Ran};
+use atropos::kernel::world::{CurrentSlot, Platform};
+use atropos::kernel::{Core, Host, Kernel, Options, RunOutcome};
 
-use super::World;
+use super::Driver;
 use super::through::{Facilitated, Joins, Through};
 
 thread_local! {
-    static HERE: Here = const { Cell::new(std::ptr::null()) };
+    static HERE: CurrentSlot = const { Cell::new(std::ptr::null()) };
 }
 
-fn here() -> *const Here {
+fn here() -> *const CurrentSlot {
     HERE.with(std::ptr::from_ref)
 }
 
@@ -30,7 +30,7 @@ pub const PANIC: &str = "a panic in a scripted process";
 struct Clock(AtomicU64);
 
 // SAFETY: `here` is a thread-local; the virtual cores take turns on their thread.
-unsafe impl KernelWorld for Clock {
+unsafe impl Platform for Clock {
     fn now(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -39,11 +39,11 @@ unsafe impl KernelWorld for Clock {
         // Whether a core has been woken is asked of the kernel (`is_idle`).
     }
 
-    fn here(&self) -> fn() -> *const Here {
+    fn here(&self) -> fn() -> *const CurrentSlot {
         here
     }
 
-    fn contain(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
+    fn catch_panic(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(code));
         caught.map_err(|panic| match panic.downcast::<String>() {
             Ok(text) => Reason::crash(*text),
@@ -135,8 +135,8 @@ impl Stepped {
     pub fn step_core(&mut self, core: usize, slices: u32) {
         let (core, due) = &mut self.cores[core];
         *due = match core.run(slices) {
-            Ran::Worked => None,
-            Ran::Idle { until } => until,
+            RunOutcome::Worked => None,
+            RunOutcome::Idle { until } => until,
         };
     }
 
@@ -154,7 +154,7 @@ impl Stepped {
     }
 }
 
-impl World for Stepped {
+impl Driver for Stepped {
     fn kernel(&self) -> &Kernel {
         &self.kernel
     }

@@ -7,7 +7,7 @@ use atropos::Runtime;
 use atropos::kernel::reclaim::Participant;
 use atropos::kernel::{Host, Kernel};
 
-use super::World;
+use super::Driver;
 use super::through::{Facilitated, Through};
 
 /// The real runtime.
@@ -39,7 +39,7 @@ impl Threads {
     }
 }
 
-impl World for Threads {
+impl Driver for Threads {
     fn kernel(&self) -> &Kernel {
         self.runtime.kernel()
     }

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 use atropos::facility::{
-    AliasFacility, AliasMode, Entry, Gate, LinkError, LinkFacility, NameFacility, Native, Program, SpawnFacility,
+    AliasFacility, AliasMode, Entry, KernelAccess, LinkError, LinkFacility, NameFacility, KernelFacilities, CodeResolver, SpawnFacility,
     SpawnFlags, Spawner, SupervisionFacility, TimerFacility,
 };
 use atropos::kernel::Host;
 use atropos::kernel::Kernel;
 use atropos::{Alias, Pid, Reason, Reference};
 
-use super::World;
+use super::Driver;
 use super::script::{Letter, Scripted};
 
 /// The facilities of a replay.
@@ -37,7 +37,7 @@ impl std::fmt::Debug for Through {
 /// Scripted processes come whole, as the arguments of their entry.
 struct Script;
 
-impl Program for Script {
+impl CodeResolver for Script {
     type Body = Scripted;
 
     fn resolve(&self, entry: Entry<'_>) -> Option<Scripted> {
@@ -47,13 +47,13 @@ impl Program for Script {
 
 impl Through {
     /// Behind a gate.
-    pub fn new(gate: impl Gate + Clone + 'static) -> Arc<Self> {
+    pub fn new(gate: impl KernelAccess + Clone + 'static) -> Arc<Self> {
         Arc::new(Self {
-            supervision: Box::new(Native::new(gate.clone())),
-            link: Box::new(Native::new(gate.clone())),
-            names: Box::new(Native::new(gate.clone())),
-            aliases: Box::new(Native::new(gate.clone())),
-            timers: Box::new(Native::new(gate.clone())),
+            supervision: Box::new(KernelFacilities::new(gate.clone())),
+            link: Box::new(KernelFacilities::new(gate.clone())),
+            names: Box::new(KernelFacilities::new(gate.clone())),
+            aliases: Box::new(KernelFacilities::new(gate.clone())),
+            timers: Box::new(KernelFacilities::new(gate.clone())),
             spawn: Box::new(Spawner::new(gate, Script)),
         })
     }
@@ -151,7 +151,7 @@ impl std::fmt::Debug for Joins {
     }
 }
 
-impl Gate for Joins {
+impl KernelAccess for Joins {
     fn enter(&self, act: &mut dyn FnMut(&Host<'_>)) {
         let participant = self.0.register();
         act(&Host::new(&self.0, &participant));
@@ -172,7 +172,7 @@ impl<W> Facilitated<W> {
     }
 }
 
-impl<W: World> World for Facilitated<W> {
+impl<W: Driver> Driver for Facilitated<W> {
     fn kernel(&self) -> &Kernel {
         self.world.kernel()
     }

@@ -58,7 +58,7 @@ fn crowded(workload: &Workload, size: u64, processes: u64, threads: usize) -> As
     let (n, p, beside) = match workload.crowd {
         Crowd::Done => (processes, None, 0),
         // Each does something more than once.
-        Crowd::Said => (size.max(4 * processes), Some(processes), 0),
+        Crowd::Members => (size.max(4 * processes), Some(processes), 0),
         // As much in all, whatever the group.
         Crowd::Group => ((size * workload.p.unwrap_or(1) / processes).max(1), Some(processes), 0),
         Crowd::Few(few) => (size, None, processes.saturating_sub(few)),

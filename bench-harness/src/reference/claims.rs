@@ -3,7 +3,7 @@
 //! Each of these is told what a process asked for and what it got. A claim that the rules do not allow is an `Err`
 //! that says so; one that they allow is done in the model as well.
 
-use atropos::{AliasMode, Object, Overflow, Pid, ProcessInfo, Reason, Reference, RegisterError, SpawnError};
+use atropos::{AliasMode, MonitorTarget, Overflow, Pid, ProcessInfo, Reason, Reference, RegisterError, SpawnError};
 
 use super::model::{Id, Item, Model, On, Process, Signal, Tie};
 use super::program::Birth;
@@ -33,7 +33,7 @@ pub enum Got {
     /// An EXIT.
     Exit(Option<Pid>, Reason),
     /// A DOWN.
-    Down(Reference, Object, Reason),
+    Down(Reference, MonitorTarget, Reason),
 }
 
 pub(super) fn ensure(holds: bool, else_says: impl FnOnce() -> String) -> Verdict {
@@ -159,7 +159,7 @@ impl Model {
         let Process { limit, overflow, .. } = self.processes[to];
         let (least, most) = self.waiting(to);
         let (refused, room) = match overflow {
-            Overflow::Refuse => (Sent::Full, limit),
+            Overflow::Reject => (Sent::Full, limit),
             Overflow::DropNewest => (Sent::Dropped, limit),
             Overflow::DropOldest => (Sent::Dropped, 2 * limit),
         };
@@ -249,10 +249,10 @@ impl Model {
         None
     }
 
-    fn is_on(&self, object: &Object, on: On) -> bool {
+    fn is_on(&self, object: &MonitorTarget, on: On) -> bool {
         match (object, on) {
-            (Object::Pid(pid), On::Process(id)) => *pid == self.pid(id),
-            (Object::Name(text), On::Name(number)) => text.as_str() == name(number),
+            (MonitorTarget::Pid(pid), On::Process(id)) => *pid == self.pid(id),
+            (MonitorTarget::Name(text), On::Name(number)) => text.as_str() == name(number),
             _ => false,
         }
     }
@@ -478,9 +478,9 @@ impl Model {
     }
 }
 
-fn show_object(object: &Object) -> String {
+fn show_object(object: &MonitorTarget) -> String {
     match object {
-        Object::Pid(pid) => pid.to_string(),
-        Object::Name(name) => name.to_string(),
+        MonitorTarget::Pid(pid) => pid.to_string(),
+        MonitorTarget::Name(name) => name.to_string(),
     }
 }

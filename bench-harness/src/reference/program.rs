@@ -77,7 +77,7 @@ impl Birth {
             core: (x & 0x60 == 0x60).then_some(usize::from(y >> 6)),
             limit: if y & 3 == 3 { 1 + u32::from(y >> 2 & 3) } else { 0 },
             overflow: match (x & 0x80 != 0, y & 0x40 != 0) {
-                (false, _) => Overflow::Refuse,
+                (false, _) => Overflow::Reject,
                 (true, false) => Overflow::DropOldest,
                 (true, true) => Overflow::DropNewest,
             },

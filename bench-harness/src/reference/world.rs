@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use atropos::kernel::internals::life;
-use atropos::kernel::{Asked, Dead, Limits, Options, Said};
+use atropos::kernel::{MaybeReady, Tombstone, Limits, Options, QueryReply};
 use atropos::{Alias, Pid, Reason};
 
 use super::actor::{Actor, options, sent};
@@ -13,7 +13,7 @@ use super::claims::{ensure, name};
 use super::judge::Stage;
 use super::model::{Id, Model};
 use super::program::{Birth, Op, Program};
-use crate::conformance::World as _;
+use crate::conformance::Driver as _;
 use crate::conformance::stepped::Stepped;
 
 /// Later than every timer of a program.
@@ -216,8 +216,8 @@ impl Play {
         for id in 0..judge.model.count() {
             let Some(reason) = judge.model.reason(id) else { continue };
             match self.world.host(|host| host.tombstone(judge.model.pid(id))) {
-                Dead::Remembered(why) if why == *reason => {}
-                Dead::Forgotten => {}
+                Tombstone::Known(why) if why == *reason => {}
+                Tombstone::Recycled => {}
                 dead => return Err(format!("{id} died of {reason:?}, and its slot says {dead:?}")),
             }
         }
@@ -226,10 +226,10 @@ impl Play {
 
     fn look_at(&mut self, pid: Pid) -> Result<(), String> {
         let asked = self.world.host(|host| host.info(pid)).map_err(|error| error.to_string())?;
-        let Asked::Later(mut waiting) = asked else { return Err(format!("{pid} is asked, and dead")) };
+        let MaybeReady::Pending(mut waiting) = asked else { return Err(format!("{pid} is asked, and dead")) };
         self.settle()?;
         let mut task = std::task::Context::from_waker(std::task::Waker::noop());
-        let std::task::Poll::Ready(Said::Info(info)) = std::pin::Pin::new(&mut waiting).poll(&mut task) else {
+        let std::task::Poll::Ready(QueryReply::Info(info)) = std::pin::Pin::new(&mut waiting).poll(&mut task) else {
             return Err(format!("{pid} was asked and said nothing"));
         };
         self.check(|| format!("{info:?}"), |model| model.informed(&info, u64::MAX));

@@ -8,7 +8,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use atropos::otp::{CallError, Next, Reply, Server, ServerRef, Serving};
+use atropos::otp::{CallError, Next, Reply, Server, ServerRef, ServerCx};
 use atropos::{Context, Pid, Received};
 
 use super::stage::Stage;
@@ -26,7 +26,7 @@ struct Ticket(Reply<u64>);
 impl Server for Counter {
     type Message = Ticket;
 
-    async fn handle(&mut self, Ticket(reply): Ticket, _: Serving<'_, Self>) -> Next<Ticket> {
+    async fn handle(&mut self, Ticket(reply): Ticket, _: ServerCx<'_, Self>) -> Next<Ticket> {
         self.0 += 1;
         reply.send(self.0);
         Next::Wait
@@ -39,7 +39,7 @@ async fn take_ticket<M: Send + 'static>(cx: &Context<M>, server: ServerRef<Count
 
 /// A server and a process that sees to its start.
 fn start_server(stage: &Stage) -> Result<ServerRef<Counter>> {
-    let started = stage.runtime().block_on(async |cx: Context<()>| Counter(0).start().alone(&cx).await);
+    let started = stage.runtime().block_on(async |cx: Context<()>| Counter(0).start().start(&cx).await);
     match started {
         Ok(Ok(server)) => Ok(server),
         other => anyhow::bail!("the server did not start: {other:?}"),

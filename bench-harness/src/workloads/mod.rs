@@ -39,7 +39,7 @@ pub mod tools;
 
 use anyhow::{Result, ensure};
 
-use Crowd::{Done, Few, Group, Said};
+use Crowd::{Done, Few, Group, Members};
 pub use ask::Ask;
 pub use outcome::{Line, Outcome};
 pub use times::{Latencies, Times};
@@ -50,7 +50,7 @@ pub enum Crowd {
     /// Always the same few: others that wait beside them (`--beside`).
     Few(u64),
     /// As many as is said (`--p`).
-    Said,
+    Members,
     /// As many as is said, and one operation is about all of them.
     Group,
     /// As many as is done (`--n`).
@@ -90,11 +90,11 @@ workloads! {
     spawn: births::spawn, 1_000_000, 20_000, None, Few(1), "a process starts, counts and ends";
     idle_memory: births::idle_memory, 100_000, 10_000, None, Done, "resident bytes of a process that waits";
     ping_pong: talks::ping_pong, 1_000_000, 20_000, None, Few(2), "a round trip of two processes";
-    ring: talks::ring, 1_000_000, 20_000, Some(1000), Said, "a hop of a token in a ring";
-    fan_in: fans::fan_in, 2_000_000, 40_000, Some(64), Said, "a message of many to one";
-    fan_out: fans::fan_out, 2_000_000, 40_000, Some(1000), Said, "a message of one to many";
-    big: talks::big, 2_000_000, 40_000, Some(1000), Said, "a ping and its pong, all to all";
-    call: calls::call, 1_000_000, 20_000, Some(64), Said, "a request and its reply, one server";
+    ring: talks::ring, 1_000_000, 20_000, Some(1000), Members, "a hop of a token in a ring";
+    fan_in: fans::fan_in, 2_000_000, 40_000, Some(64), Members, "a message of many to one";
+    fan_out: fans::fan_out, 2_000_000, 40_000, Some(1000), Members, "a message of one to many";
+    big: talks::big, 2_000_000, 40_000, Some(1000), Members, "a ping and its pong, all to all";
+    call: calls::call, 1_000_000, 20_000, Some(64), Members, "a request and its reply, one server";
     skynet: births::skynet, 1_000_000, 10_000, None, Done, "a leaf of a tree of processes";
     monitor_churn: ties::monitor_churn, 1_000_000, 20_000, None, Few(2), "monitor, demonitor";
     link_churn: ties::link_churn, 1_000_000, 20_000, None, Few(2), "link, unlink";
@@ -115,7 +115,7 @@ impl Workload {
     pub fn processes(&self, n: u64, p: Option<u64>) -> u64 {
         match self.crowd {
             Few(few) => few,
-            Said | Group => p.or(self.p).unwrap_or(1),
+            Members | Group => p.or(self.p).unwrap_or(1),
             Done => n,
         }
     }

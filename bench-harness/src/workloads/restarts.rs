@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use atropos::otp::{ChildSpec, Intensity, Starter, Supervisor};
+use atropos::otp::{ChildSpec, Intensity, ChildStarter, Supervisor};
 use atropos::{Context, Pid, Reason, SpawnOptions};
 
 use super::stage::{Stage, does, takes, tell};
@@ -16,7 +16,7 @@ type Up = (u64, Pid);
 
 /// A child that tells the driver that it runs, and waits.
 fn child(number: u64, driver: Pid) -> ChildSpec {
-    ChildSpec::worker(number.to_string(), move |starter: &mut Starter<'_>| {
+    ChildSpec::worker(number.to_string(), move |starter: &mut ChildStarter<'_>| {
         let mut told = false;
         let body = does(move |cx: &atropos::Cx<'_, ()>| {
             if !std::mem::replace(&mut told, true) {
@@ -60,7 +60,7 @@ fn restart(ask: &Ask, supervisor: Supervisor, children: u64) -> Result<Outcome> 
     }))?;
     let supervisor =
         supervisor.intensity(Intensity::Unlimited).children((0..children).map(|number| child(number, driver)));
-    let started = stage.runtime().block_on(async |cx: Context<()>| supervisor.alone(&cx).await);
+    let started = stage.runtime().block_on(async |cx: Context<()>| supervisor.start(&cx).await);
     let Ok(Ok(supervisor)) = started else {
         anyhow::bail!("the supervisor did not start: {started:?}");
     };

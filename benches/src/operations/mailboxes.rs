@@ -3,9 +3,9 @@
 use std::hint::black_box;
 use std::ptr::NonNull;
 
-use atropos_kernel::internals::mailbox::{Mailbox, Pushed, Real};
+use atropos_kernel::internals::mailbox::{Mailbox, Pushed, Shipped};
 use atropos_kernel::internals::memory::pool::Pool;
-use atropos_kernel::internals::signal::node::{Kind, Node};
+use atropos_kernel::internals::signal::node::{SignalKind, Node};
 
 use super::{Operation, Run};
 
@@ -19,8 +19,8 @@ pub const MAILBOXES: &[Operation] = &[
 unsafe fn nothing(_: NonNull<Node>, _: Option<&Pool>) {}
 
 fn through(batch: u64) -> Run {
-    let mailbox = Mailbox::<Real>::new();
-    let nodes: Vec<Node> = (0..batch).map(|_| Node::new(Kind::Message, nothing)).collect();
+    let mailbox = Mailbox::<Shipped>::new();
+    let nodes: Vec<Node> = (0..batch).map(|_| Node::new(SignalKind::Message, nothing)).collect();
     Box::new(move |count| {
         let mut left = count;
         while left > 0 {

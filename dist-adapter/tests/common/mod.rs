@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use atropos_dist::{
-    Cable, Connection, MonitorControlMessage, NoConnection, Node, Options, Plane, RecordingSender, RemotePid,
+    LoopbackPair, Connection, MonitorControlMessage, NoConnection, Node, Options, ControlPlane, RecordingSender, RemotePid,
     RemoteReference, Routed, Sender, Watchers,
 };
 use atropos_kernel::{NoMemory, Reason};
@@ -49,7 +49,7 @@ type Hook = Box<dyn Fn(u64) + Send + Sync>;
 #[derive(Default)]
 pub(crate) struct World {
     processes: Mutex<Processes>,
-    plane: OnceLock<Weak<Plane>>,
+    plane: OnceLock<Weak<ControlPlane>>,
     /// Runs at the start of each watch.
     pub(crate) on_watch: OnceLock<Hook>,
     /// Runs after each delivery, and may panic.
@@ -58,7 +58,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    fn plane(&self) -> Arc<Plane> {
+    fn plane(&self) -> Arc<ControlPlane> {
         self.plane.get().and_then(Weak::upgrade).expect("the plane is there")
     }
 
@@ -116,21 +116,21 @@ impl<F: Fn(&Routed) -> Result<(), NoConnection> + Send + Sync> Sender for Calls<
 
 /// A node of a test.
 pub(crate) struct Site {
-    pub(crate) plane: Arc<Plane>,
+    pub(crate) plane: Arc<ControlPlane>,
     pub(crate) world: Arc<World>,
 }
 
 impl Site {
     pub(crate) fn with(options: Options, sender: Arc<dyn Sender>) -> Self {
         let world = Arc::new(World::default());
-        let plane = Arc::new(Plane::new(options, sender, world.clone()));
+        let plane = Arc::new(ControlPlane::new(options, sender, world.clone()));
         world.plane.set(Arc::downgrade(&plane)).expect("set once");
         Self { plane, world }
     }
 
     /// `HERE`, sending by a function that is given the plane as well.
-    pub(crate) fn calling(send: impl Fn(&Plane, &Routed) -> Result<(), NoConnection> + Send + Sync + 'static) -> Self {
-        let place: Arc<OnceLock<Weak<Plane>>> = Arc::default();
+    pub(crate) fn calling(send: impl Fn(&ControlPlane, &Routed) -> Result<(), NoConnection> + Send + Sync + 'static) -> Self {
+        let place: Arc<OnceLock<Weak<ControlPlane>>> = Arc::default();
         let own = place.clone();
         let sender = Calls(move |message: &Routed| {
             let plane = own.get().and_then(Weak::upgrade).expect("the plane is there");
@@ -171,12 +171,12 @@ impl Recorded {
 pub(crate) struct Pair {
     pub(crate) left: Site,
     pub(crate) right: Site,
-    pub(crate) cable: Arc<Cable>,
+    pub(crate) cable: Arc<LoopbackPair>,
 }
 
 impl Pair {
     pub(crate) fn new() -> Self {
-        let cable = Cable::new();
+        let cable = LoopbackPair::new();
         let [left, right] = cable.ends();
         let left = Site::with(Options::new(HERE, 1), left);
         let right = Site::with(Options::new(THERE, 1), right);

@@ -1,5 +1,5 @@
 //! Facilities without a kernel, for unit tests of built-in functions: each writes down what it was asked, and answers by a
-//! [`Cast`] of pids that the test has chosen.
+//! [`MockProcesses`] of pids that the test has chosen.
 
 mod name;
 
@@ -12,7 +12,7 @@ use core::time::Duration;
 use atropos_kernel::Reason;
 
 use crate::link::{LinkError, LinkFacility, Linked};
-use crate::log::Log;
+use crate::log::CallLog;
 use crate::output::{OutputError, OutputFacility};
 use crate::record::{LinkRecord, OutputRecord, SpawnRecord, SupervisionRecord, TimerRecord};
 use crate::spawn::{Entry, SpawnError, SpawnFacility, SpawnFlags, SpawnResult};
@@ -22,12 +22,12 @@ use crate::timer::{TimeLeft, TimerError, TimerFacility};
 
 /// Who lives and who is dead; all others were never given out.
 #[derive(Clone, Debug, Default)]
-pub struct Cast {
+pub struct MockProcesses {
     alive: Vec<u64>,
     dead: Vec<u64>,
 }
 
-impl Cast {
+impl MockProcesses {
     /// These live, and those are dead.
     pub fn new(alive: &[u64], dead: &[u64]) -> Self {
         Self { alive: alive.to_vec(), dead: dead.to_vec() }
@@ -51,14 +51,14 @@ fn next(counter: &AtomicUsize) -> u64 {
 /// Supervision, written down.
 #[derive(Debug, Default)]
 pub struct MockSupervision {
-    cast: Cast,
+    cast: MockProcesses,
     references: AtomicUsize,
-    log: Log<SupervisionRecord>,
+    log: CallLog<SupervisionRecord>,
 }
 
 impl MockSupervision {
     /// With these processes.
-    pub fn new(cast: Cast) -> Self {
+    pub fn new(cast: MockProcesses) -> Self {
         Self { cast, ..Self::default() }
     }
 
@@ -97,13 +97,13 @@ impl SupervisionFacility for MockSupervision {
 /// Links, written down; who is linked with whom is not kept.
 #[derive(Debug, Default)]
 pub struct MockLinks {
-    cast: Cast,
-    log: Log<LinkRecord>,
+    cast: MockProcesses,
+    log: CallLog<LinkRecord>,
 }
 
 impl MockLinks {
     /// With these processes.
-    pub fn new(cast: Cast) -> Self {
+    pub fn new(cast: MockProcesses) -> Self {
         Self { cast, ..Self::default() }
     }
 
@@ -150,18 +150,18 @@ impl LinkFacility for MockLinks {
 /// Spawns, written down: the processes are numbers.
 #[derive(Debug, Default)]
 pub struct MockSpawner {
-    cast: Cast,
+    cast: MockProcesses,
     /// Functions that there are; none for all.
     functions: Vec<&'static str>,
     pids: AtomicUsize,
-    log: Log<SpawnRecord>,
+    log: CallLog<SpawnRecord>,
 }
 
 impl MockSpawner {
     /// With these processes, and these functions that a process can be started with.
-    pub fn new(cast: Cast, functions: &[&'static str]) -> Self {
+    pub fn new(cast: MockProcesses, functions: &[&'static str]) -> Self {
         // New pids stand out among those of a cast.
-        Self { cast, functions: functions.to_vec(), pids: AtomicUsize::new(1_000_000), log: Log::default() }
+        Self { cast, functions: functions.to_vec(), pids: AtomicUsize::new(1_000_000), log: CallLog::default() }
     }
 
     /// What it was asked since the last time, in order.
@@ -187,15 +187,15 @@ impl SpawnFacility for MockSpawner {
 /// Timers, written down: none ever fires.
 #[derive(Debug)]
 pub struct MockTimers<M> {
-    cast: Cast,
+    cast: MockProcesses,
     references: AtomicUsize,
-    log: Log<TimerRecord<M>>,
+    log: CallLog<TimerRecord<M>>,
 }
 
 impl<M> MockTimers<M> {
     /// With these processes.
-    pub fn new(cast: Cast) -> Self {
-        Self { cast, references: AtomicUsize::new(0), log: Log::default() }
+    pub fn new(cast: MockProcesses) -> Self {
+        Self { cast, references: AtomicUsize::new(0), log: CallLog::default() }
     }
 
     /// What it was asked since the last time, in order.
@@ -228,7 +228,7 @@ impl<M: Send> TimerFacility<M> for MockTimers<M> {
 
 /// What was printed, kept.
 #[derive(Debug, Default)]
-pub struct MockOutput(Log<OutputRecord>);
+pub struct MockOutput(CallLog<OutputRecord>);
 
 impl MockOutput {
     /// What was printed since the last time, in order.

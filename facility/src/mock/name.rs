@@ -3,9 +3,9 @@
 use alloc::string::ToString as _;
 use alloc::vec::Vec;
 
-use super::{Cast, next};
+use super::{MockProcesses, next};
 use crate::alias::{AliasFacility, AliasMode};
-use crate::log::Log;
+use crate::log::CallLog;
 use crate::name::{NameError, NameFacility};
 use crate::record::{AliasRecord, NameRecord};
 use crate::supervision::{MonitorResult, SupervisionError};
@@ -14,15 +14,15 @@ use crate::sync::AtomicUsize;
 /// Names, written down; who is registered is not kept, but for those who are from the start.
 #[derive(Debug, Default)]
 pub struct MockNames {
-    cast: Cast,
+    cast: MockProcesses,
     named: Vec<(&'static str, u64)>,
     references: AtomicUsize,
-    log: Log<NameRecord>,
+    log: CallLog<NameRecord>,
 }
 
 impl MockNames {
     /// With these processes, of which these have names.
-    pub fn new(cast: Cast, named: &[(&'static str, u64)]) -> Self {
+    pub fn new(cast: MockProcesses, named: &[(&'static str, u64)]) -> Self {
         Self { cast, named: named.to_vec(), ..Self::default() }
     }
 
@@ -68,14 +68,14 @@ impl NameFacility for MockNames {
 /// Aliases, written down.
 #[derive(Debug, Default)]
 pub struct MockAliases {
-    cast: Cast,
+    cast: MockProcesses,
     references: AtomicUsize,
-    log: Log<AliasRecord>,
+    log: CallLog<AliasRecord>,
 }
 
 impl MockAliases {
     /// With these processes.
-    pub fn new(cast: Cast) -> Self {
+    pub fn new(cast: MockProcesses) -> Self {
         Self { cast, ..Self::default() }
     }
 

@@ -1,12 +1,12 @@
 //! Aliases on a kernel.
 
-use atropos_kernel::{AliasMode, BehalfError, Dest, Pid, Reference};
+use atropos_kernel::{AliasMode, ActAsError, SendTarget, Pid, Reference};
 
-use super::{Gate, Native, result, was_born};
+use super::{KernelAccess, KernelFacilities, result, was_born};
 use crate::alias::AliasFacility;
 use crate::supervision::{MonitorResult, SupervisionError};
 
-impl<G: Gate> AliasFacility for Native<G> {
+impl<G: KernelAccess> AliasFacility for KernelFacilities<G> {
     fn alias(&self, caller: u64, reply: bool) -> Result<u64, SupervisionError> {
         self.supervise(caller, |behalf| behalf.alias(reply).map(|alias| alias.reference().to_raw()))
     }
@@ -21,8 +21,8 @@ impl<G: Gate> AliasFacility for Native<G> {
     fn monitor_alias(&self, caller: u64, target: u64, mode: AliasMode) -> Result<MonitorResult, SupervisionError> {
         self.supervise(caller, |behalf| {
             was_born(behalf)?;
-            let target = Pid::from_raw(target).ok_or(BehalfError::NoProc)?;
-            behalf.monitor_with(Dest::Pid(target), Some(mode)).map(result)
+            let target = Pid::from_raw(target).ok_or(ActAsError::NoProc)?;
+            behalf.monitor_with(SendTarget::Pid(target), Some(mode)).map(result)
         })
     }
 }

@@ -1,15 +1,15 @@
-//! [`Native`]: the facilities on a kernel.
+//! [`KernelFacilities`]: the facilities on a kernel.
 //!
-//! Every call goes through a [`Gate`], which knows the kernel and this thread's membership in it, and from there through
-//! [`atropos_kernel::Behalf`], which finds out how the caller stands. Timers, names and aliases have modules of their own.
+//! Every call goes through a [`KernelAccess`], which knows the kernel and this thread's membership in it, and from there through
+//! [`atropos_kernel::Caller`], which finds out how the caller stands. Timers, names and aliases have modules of their own.
 
 mod alias;
 mod name;
 mod timer;
 
 use atropos_kernel::{
-    Asked, Behalf, BehalfError, Body, Host, Pid, Placed, Reason, Reference, SpawnError as KernelSpawnError,
-    SpawnOptions, Standing,
+    MaybeReady, Caller, ActAsError, Body, Host, Pid, MonitorOutcome, Reason, Reference, SpawnError as KernelSpawnError,
+    SpawnOptions, CallerState,
 };
 
 use crate::link::{LinkError, LinkFacility, Linked};
@@ -17,30 +17,30 @@ use crate::spawn::{Entry, SpawnError, SpawnFacility, SpawnFlags, SpawnResult};
 use crate::supervision::{MonitorResult, SupervisionError, SupervisionFacility};
 
 /// A way to a kernel, from any thread.
-pub trait Gate: Send + Sync {
+pub trait KernelAccess: Send + Sync {
     /// Calls `act` with the host that this thread is, once, before it returns.
     fn enter(&self, act: &mut dyn FnMut(&Host<'_>));
 }
 
-impl<G: Gate + ?Sized> Gate for &G {
+impl<G: KernelAccess + ?Sized> KernelAccess for &G {
     fn enter(&self, act: &mut dyn FnMut(&Host<'_>)) {
         (**self).enter(act);
     }
 }
 
-impl<G: Gate + ?Sized> Gate for alloc::sync::Arc<G> {
+impl<G: KernelAccess + ?Sized> KernelAccess for alloc::sync::Arc<G> {
     fn enter(&self, act: &mut dyn FnMut(&Host<'_>)) {
         (**self).enter(act);
     }
 }
 
 /// Acts for a caller; `None` when its pid cannot have been given out, or the gate did not open.
-fn act<R>(gate: &impl Gate, caller: u64, act: impl FnOnce(&Behalf<'_>) -> R) -> Option<R> {
+fn act<R>(gate: &impl KernelAccess, caller: u64, act: impl FnOnce(&Caller<'_>) -> R) -> Option<R> {
     let caller = Pid::from_raw(caller)?;
     let (mut act, mut result) = (Some(act), None);
     gate.enter(&mut |host| {
         if let Some(act) = act.take() {
-            result = Some(host.behalf(caller, act));
+            result = Some(host.act_as(caller, act));
         }
     });
     result
@@ -48,9 +48,9 @@ fn act<R>(gate: &impl Gate, caller: u64, act: impl FnOnce(&Behalf<'_>) -> R) -> 
 
 /// Supervision, links, timers, names and aliases on a kernel.
 #[derive(Clone, Debug)]
-pub struct Native<G>(G);
+pub struct KernelFacilities<G>(G);
 
-impl<G: Gate> Native<G> {
+impl<G: KernelAccess> KernelFacilities<G> {
     /// Behind a gate.
     pub const fn new(gate: G) -> Self {
         Self(gate)
@@ -59,16 +59,16 @@ impl<G: Gate> Native<G> {
     fn supervise<R>(
         &self,
         caller: u64,
-        what: impl FnOnce(&Behalf<'_>) -> Result<R, BehalfError>,
+        what: impl FnOnce(&Caller<'_>) -> Result<R, ActAsError>,
     ) -> Result<R, SupervisionError> {
         let done = act(&self.0, caller, |behalf| what(behalf).inspect_err(|error| ends(behalf, *error)));
         done.ok_or(SupervisionError::NoCaller)?.map_err(|error| match error {
-            BehalfError::NoProc => SupervisionError::NoProc,
+            ActAsError::NoProc => SupervisionError::NoProc,
             _ => SupervisionError::NoCaller,
         })
     }
 
-    fn tie<R>(&self, caller: u64, what: impl FnOnce(&Behalf<'_>) -> Result<R, BehalfError>) -> Result<R, LinkError> {
+    fn tie<R>(&self, caller: u64, what: impl FnOnce(&Caller<'_>) -> Result<R, ActAsError>) -> Result<R, LinkError> {
         self.supervise(caller, what).map_err(|error| match error {
             SupervisionError::NoProc => LinkError::NoProc,
             SupervisionError::NoCaller => LinkError::NoCaller,
@@ -78,32 +78,32 @@ impl<G: Gate> Native<G> {
     fn link_as(&self, caller: u64, target: u64, as_otp: bool) -> Result<(), LinkError> {
         self.tie(caller, |behalf| match Pid::from_raw(target) {
             Some(target) => behalf.link(target, as_otp),
-            None if matches!(behalf.standing(), Standing::Here | Standing::There) => Err(BehalfError::NoProc),
-            None => Err(BehalfError::NoCaller),
+            None if matches!(behalf.standing(), CallerState::Running | CallerState::Elsewhere) => Err(ActAsError::NoProc),
+            None => Err(ActAsError::NoCaller),
         })
     }
 }
 
 /// F4.
-fn ends(behalf: &Behalf<'_>, error: BehalfError) {
-    if error == BehalfError::NoMemory {
+fn ends(behalf: &Caller<'_>, error: ActAsError) {
+    if error == ActAsError::NoMemory {
         behalf.end_for_want_of_memory();
     }
 }
 
-fn was_born(behalf: &Behalf<'_>) -> Result<(), BehalfError> {
-    if behalf.standing() == Standing::NeverGivenOut { Err(BehalfError::NoCaller) } else { Ok(()) }
+fn was_born(behalf: &Caller<'_>) -> Result<(), ActAsError> {
+    if behalf.standing() == CallerState::NeverAllocated { Err(ActAsError::NoCaller) } else { Ok(()) }
 }
 
-fn result(placed: Placed) -> MonitorResult {
+fn result(placed: MonitorOutcome) -> MonitorResult {
     MonitorResult { reference: placed.reference.to_raw(), immediate_down: placed.immediate_down }
 }
 
-impl<G: Gate> SupervisionFacility for Native<G> {
+impl<G: KernelAccess> SupervisionFacility for KernelFacilities<G> {
     fn monitor(&self, caller: u64, target: u64) -> Result<MonitorResult, SupervisionError> {
         self.supervise(caller, |behalf| {
             was_born(behalf)?;
-            let placed = behalf.monitor(Pid::from_raw(target).ok_or(BehalfError::NoProc)?)?;
+            let placed = behalf.monitor(Pid::from_raw(target).ok_or(ActAsError::NoProc)?)?;
             Ok(result(placed))
         })
     }
@@ -124,7 +124,7 @@ impl<G: Gate> SupervisionFacility for Native<G> {
     }
 }
 
-impl<G: Gate> LinkFacility for Native<G> {
+impl<G: KernelAccess> LinkFacility for KernelFacilities<G> {
     fn link(&self, caller: u64, target: u64) -> Result<(), LinkError> {
         self.link_as(caller, target, false)
     }
@@ -149,8 +149,8 @@ impl<G: Gate> LinkFacility for Native<G> {
     fn is_linked(&self, caller: u64, other: u64) -> Result<Linked, LinkError> {
         self.tie(caller, |behalf| match Pid::from_raw(other) {
             Some(other) => behalf.is_linked(other).map(|asked| match asked {
-                Asked::Known(linked) => Linked::Known(linked),
-                Asked::Later(waiting) => Linked::Later(waiting),
+                MaybeReady::Ready(linked) => Linked::Known(linked),
+                MaybeReady::Pending(waiting) => Linked::Later(waiting),
             }),
             None => behalf.trap_exit().map(|_| Linked::Known(false)),
         })
@@ -158,7 +158,7 @@ impl<G: Gate> LinkFacility for Native<G> {
 }
 
 /// How entries become bodies.
-pub trait Program: Send + Sync {
+pub trait CodeResolver: Send + Sync {
     /// What its processes run.
     type Body: Body;
 
@@ -171,7 +171,7 @@ pub trait Program: Send + Sync {
 #[derive(Clone, Debug)]
 pub struct Spawner<G, P>(G, P);
 
-impl<G: Gate, P: Program> Spawner<G, P> {
+impl<G: KernelAccess, P: CodeResolver> Spawner<G, P> {
     /// Starts `program`'s processes behind a gate.
     pub const fn new(gate: G, program: P) -> Self {
         Self(gate, program)
@@ -183,7 +183,7 @@ impl<G: Gate, P: Program> Spawner<G, P> {
     }
 }
 
-impl<G: Gate, P: Program> SpawnFacility for Spawner<G, P> {
+impl<G: KernelAccess, P: CodeResolver> SpawnFacility for Spawner<G, P> {
     fn spawn(&self, caller: u64, entry: Entry<'_>, flags: SpawnFlags) -> Result<SpawnResult, SpawnError> {
         let body = self.1.resolve(entry).ok_or(SpawnError::Unresolved)?;
         let mut options = SpawnOptions::new().trap_exit(flags.trap_exit);

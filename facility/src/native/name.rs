@@ -1,23 +1,23 @@
 //! Registered names on a kernel.
 
-use atropos_kernel::{Behalf, BehalfError, Pid, RegisterError, Standing};
+use atropos_kernel::{Caller, ActAsError, Pid, RegisterError, CallerState};
 
-use super::{Gate, Native, act, result};
+use super::{KernelAccess, KernelFacilities, act, result};
 use crate::name::{NameError, NameFacility};
 use crate::supervision::MonitorResult;
 
-impl<G: Gate> Native<G> {
+impl<G: KernelAccess> KernelFacilities<G> {
     /// For a caller that lives.
-    fn name<R>(&self, caller: u64, what: impl FnOnce(&Behalf<'_>) -> Result<R, NameError>) -> Result<R, NameError> {
+    fn name<R>(&self, caller: u64, what: impl FnOnce(&Caller<'_>) -> Result<R, NameError>) -> Result<R, NameError> {
         let done = act(&self.0, caller, |behalf| match behalf.standing() {
-            Standing::Gone | Standing::NeverGivenOut => Err(NameError::NoCaller),
+            CallerState::Dead | CallerState::NeverAllocated => Err(NameError::NoCaller),
             _ => what(behalf),
         });
         done.ok_or(NameError::NoCaller)?
     }
 }
 
-impl<G: Gate> NameFacility for Native<G> {
+impl<G: KernelAccess> NameFacility for KernelFacilities<G> {
     fn register(&self, caller: u64, name: &str, pid: u64) -> Result<(), NameError> {
         self.name(caller, |behalf| {
             let pid = Pid::from_raw(pid).ok_or(NameError::NoProc)?;
@@ -44,8 +44,8 @@ impl<G: Gate> NameFacility for Native<G> {
     fn monitor_name(&self, caller: u64, name: &str) -> Result<MonitorResult, NameError> {
         self.name(caller, |behalf| {
             behalf.monitor_name(name).map(result).map_err(|error| match error {
-                BehalfError::TableFull => NameError::TooMany,
-                BehalfError::NoMemory => NameError::NoMemory,
+                ActAsError::TableFull => NameError::TooMany,
+                ActAsError::NoMemory => NameError::NoMemory,
                 _ => NameError::NoCaller,
             })
         })

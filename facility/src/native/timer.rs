@@ -2,15 +2,15 @@
 
 use core::time::Duration;
 
-use atropos_kernel::{Asked, Behalf, BehalfError, Pid, Reference, Standing, TimerError as KernelTimerError};
+use atropos_kernel::{MaybeReady, Caller, ActAsError, Pid, Reference, CallerState, TimerError as KernelTimerError};
 
-use super::{Gate, Native, act};
+use super::{KernelAccess, KernelFacilities, act};
 use crate::timer::{TimeLeft, TimerError, TimerFacility};
 
-impl<G: Gate, M: Send + 'static> TimerFacility<M> for Native<G> {
+impl<G: KernelAccess, M: Send + 'static> TimerFacility<M> for KernelFacilities<G> {
     fn start(&self, caller: u64, target: u64, after: Duration, message: M) -> Result<u64, TimerError> {
         let started = act(&self.0, caller, |behalf| {
-            if matches!(behalf.standing(), Standing::Gone | Standing::NeverGivenOut) {
+            if matches!(behalf.standing(), CallerState::Dead | CallerState::NeverAllocated) {
                 return Err(TimerError::NoCaller);
             }
             let target = Pid::from_raw(target).filter(|target| behalf.was_given_out(*target));
@@ -29,20 +29,20 @@ impl<G: Gate, M: Send + 'static> TimerFacility<M> for Native<G> {
     }
 }
 
-impl<G: Gate> Native<G> {
+impl<G: KernelAccess> KernelFacilities<G> {
     fn time_left(
         &self,
         caller: u64,
         timer: u64,
-        what: impl FnOnce(&Behalf<'_>, Reference) -> Result<Asked<Option<Duration>>, BehalfError>,
+        what: impl FnOnce(&Caller<'_>, Reference) -> Result<MaybeReady<Option<Duration>>, ActAsError>,
     ) -> Result<TimeLeft, TimerError> {
         let done = act(&self.0, caller, |behalf| match (behalf.standing(), Reference::from_raw(timer)) {
-            (Standing::Gone | Standing::NeverGivenOut, _) => Err(TimerError::NoCaller),
+            (CallerState::Dead | CallerState::NeverAllocated, _) => Err(TimerError::NoCaller),
             (_, None) => Ok(TimeLeft::Known(None)),
             (_, Some(timer)) => match what(behalf, timer) {
-                Ok(Asked::Known(left)) => Ok(TimeLeft::Known(left)),
+                Ok(MaybeReady::Ready(left)) => Ok(TimeLeft::Known(left)),
                 // Nobody is asked about a timer.
-                Ok(Asked::Later(_)) | Err(_) => Err(TimerError::NoCaller),
+                Ok(MaybeReady::Pending(_)) | Err(_) => Err(TimerError::NoCaller),
             },
         });
         done.ok_or(TimerError::NoCaller)?

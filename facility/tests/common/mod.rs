@@ -4,9 +4,9 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use atropos::facility::{Gate as _, Native, Spawner};
-use atropos::kernel::Dead;
-use atropos::{Context, Handle, Object, Pid, Reason, Received, Runtime, SpawnOptions};
+use atropos::facility::{KernelAccess as _, KernelFacilities, Spawner};
+use atropos::kernel::Tombstone;
+use atropos::{Context, Handle, MonitorTarget, Pid, Reason, Received, Runtime, SpawnOptions};
 
 /// What a process received.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,8 +36,8 @@ pub(crate) fn runtime(cores: usize) -> Runtime {
     Runtime::builder().cores(cores).build().expect("threads")
 }
 
-pub(crate) fn native(runtime: &Runtime) -> Native<Handle> {
-    Native::new(runtime.handle())
+pub(crate) fn native(runtime: &Runtime) -> KernelFacilities<Handle> {
+    KernelFacilities::new(runtime.handle())
 }
 
 /// A pid that has never been given out.
@@ -70,7 +70,7 @@ impl Probe {
                         written.push(Event::Exit(exit.from.map(Pid::to_raw), exit.reason));
                     }
                     Received::Down(down) => {
-                        let Object::Pid(process) = down.object else { panic!("a monitor by name") };
+                        let MonitorTarget::Pid(process) = down.object else { panic!("a monitor by name") };
                         let (reference, process) = (down.reference.to_raw(), process.to_raw());
                         written.push(Event::Down { reference, process, reason: down.reason });
                     }
@@ -159,7 +159,7 @@ pub(crate) fn ends(handle: &Handle, pid: Pid) -> Reason {
     until("it ends", || {
         let mut over = false;
         handle.enter(&mut |host| {
-            if let Dead::Remembered(why) = host.tombstone(pid) {
+            if let Tombstone::Known(why) = host.tombstone(pid) {
                 let runs = |core| host.running(core).is_some_and(|(_, running)| running == pid);
                 over = !(0..host.kernel().cores()).any(runs);
                 reason = Some(why);
@@ -195,7 +195,7 @@ impl atropos::Body for Runs {
     }
 }
 
-impl atropos::facility::Program for Tasks {
+impl atropos::facility::CodeResolver for Tasks {
     type Body = Runs;
 
     fn resolve(&self, entry: atropos::facility::Entry<'_>) -> Option<Runs> {

@@ -1,4 +1,4 @@
-//! [`Behalf`]: what a process does, done for it by whoever knows its pid.
+//! [`Caller`]: what a process does, done for it by whoever knows its pid.
 //!
 //! A runtime that brings its own interpreter gives its built-in functions raw pids, and cannot know whether the process that
 //! they are called for runs right here, sleeps, or runs on another core. There are three cases, told apart once,
@@ -19,8 +19,8 @@
 mod timer;
 mod watch;
 
-use crate::cx::{Asked, Cx, Slice, ask};
-use crate::hand::Hand;
+use crate::cx::{MaybeReady, Cx, Slice, ask};
+use crate::hand::KernelCx;
 use crate::host::Host;
 use crate::link::Link;
 use crate::memory::NoMemory;
@@ -28,35 +28,35 @@ use crate::name::RegisterError;
 use crate::pid::{Pid, Reference};
 use crate::process::body::Body;
 use crate::process::header::Header;
-use crate::process::spawn::{self, Parent, Slots, SpawnError, SpawnOptions, Spawned};
+use crate::process::spawn::{self, Parent, SlotSource, SpawnError, SpawnOptions, Spawned};
 use crate::process::ties;
-use crate::proxy::{Order, Proxy};
+use crate::proxy::{OpKind, OwnerOp};
 use crate::reason::Reason;
-use crate::signal::ask::Question;
+use crate::signal::ask::QueryKind;
 use crate::signal::exit_signal;
 use crate::sync::Ordering;
-use crate::table::{Dead, FreeSlots};
+use crate::table::{Tombstone, FreeSlots};
 use crate::task::context::{Address, Context};
-use crate::task::future::{Exit, FutureBody, LargeBody, is_large};
+use crate::task::future::{IntoReason, FutureBody, LargeBody, is_large};
 use crate::task::waker;
 
 /// How the process stands to whoever acts for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Standing {
+pub enum CallerState {
     /// It runs right here.
-    Here,
+    Running,
     /// It lives.
-    There,
+    Elsewhere,
     /// It is dead, or dying.
-    Gone,
+    Dead,
     /// No process has had this pid.
-    NeverGivenOut,
+    NeverAllocated,
 }
 
 /// Why something was not done for a process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub enum BehalfError {
+pub enum ActAsError {
     /// The process that it was to be done for is gone, or never was.
     NoCaller,
     /// The other one never was; for a link, or is dead.
@@ -67,7 +67,7 @@ pub enum BehalfError {
     TableFull,
 }
 
-impl core::fmt::Display for BehalfError {
+impl core::fmt::Display for ActAsError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
             Self::NoCaller => "there is no such caller",
@@ -78,32 +78,32 @@ impl core::fmt::Display for BehalfError {
     }
 }
 
-impl core::error::Error for BehalfError {}
+impl core::error::Error for ActAsError {}
 
 /// A monitor that was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Placed {
+pub struct MonitorOutcome {
     /// Its name.
     pub reference: Reference,
     /// The target was dead, and the DOWN waits in the watcher's mailbox already.
     pub immediate_down: bool,
 }
 
-enum Way<'a> {
-    Here(&'a Cx<'a, ()>),
-    There(&'a Header),
-    Gone,
-    NeverGivenOut,
+enum CallerRoute<'a> {
+    Running(&'a Cx<'a, ()>),
+    Elsewhere(&'a Header),
+    Dead,
+    NeverAllocated,
 }
 
 /// See the module.
-pub struct Behalf<'a> {
-    hand: Hand<'a>,
+pub struct Caller<'a> {
+    hand: KernelCx<'a>,
     caller: Pid,
-    way: Way<'a>,
+    way: CallerRoute<'a>,
 }
 
-impl core::fmt::Debug for Behalf<'_> {
+impl core::fmt::Debug for Caller<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Behalf").field("caller", &self.caller).field("standing", &self.standing()).finish()
     }
@@ -111,7 +111,7 @@ impl core::fmt::Debug for Behalf<'_> {
 
 impl Host<'_> {
     /// Acts for `caller`, as long as `act` runs. A thread that is a core may do this as well, from inside a slice.
-    pub fn behalf<R>(&self, caller: Pid, act: impl FnOnce(&Behalf<'_>) -> R) -> R {
+    pub fn act_as<R>(&self, caller: Pid, act: impl FnOnce(&Caller<'_>) -> R) -> R {
         let (kernel, hand) = (self.inner(), self.hand());
         // SAFETY: the place of this thread of execution, by World's contract.
         let slice = unsafe { (*(kernel.here)()).get() }.cast::<Slice<'_>>();
@@ -124,76 +124,76 @@ impl Host<'_> {
         {
             // Nothing that depends on the type of its messages is asked of it.
             let cx = Cx::<()>::of(slice);
-            let way = if cx.is_dying() { Way::Gone } else { Way::Here(cx) };
-            return act(&Behalf { hand: slice.hand, caller, way });
+            let way = if cx.is_dying() { CallerRoute::Dead } else { CallerRoute::Running(cx) };
+            return act(&Caller { hand: slice.hand, caller, way });
         }
         // From inside a slice whom it wakes is queued on that slice's core.
         let hand = slice.map_or(hand, |slice| slice.hand);
         let way = match hand.find(caller) {
-            Some(process) if !process.mailbox.is_closed() => Way::There(process),
-            Some(_) => Way::Gone,
-            None if kernel.of_the_dead(caller, hand.guard) == Dead::NeverGivenOut => Way::NeverGivenOut,
-            None => Way::Gone,
+            Some(process) if !process.mailbox.is_closed() => CallerRoute::Elsewhere(process),
+            Some(_) => CallerRoute::Dead,
+            None if kernel.of_the_dead(caller, hand.guard) == Tombstone::NeverAllocated => CallerRoute::NeverAllocated,
+            None => CallerRoute::Dead,
         };
-        act(&Behalf { hand, caller, way })
+        act(&Caller { hand, caller, way })
     }
 }
 
-impl Behalf<'_> {
+impl Caller<'_> {
     /// How the caller stands.
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> CallerState {
         match self.way {
-            Way::Here(_) => Standing::Here,
-            Way::There(_) => Standing::There,
-            Way::Gone => Standing::Gone,
-            Way::NeverGivenOut => Standing::NeverGivenOut,
+            CallerRoute::Running(_) => CallerState::Running,
+            CallerRoute::Elsewhere(_) => CallerState::Elsewhere,
+            CallerRoute::Dead => CallerState::Dead,
+            CallerRoute::NeverAllocated => CallerState::NeverAllocated,
         }
     }
 
-    fn reference(&self) -> Result<Reference, BehalfError> {
+    fn reference(&self) -> Result<Reference, ActAsError> {
         let kernel = self.hand.kernel;
         let reference = match self.hand.core {
             Some(core) => core.reference(kernel),
             None => kernel.references.next_of_all(),
         };
-        reference.ok_or(BehalfError::NoMemory)
+        reference.ok_or(ActAsError::NoMemory)
     }
 
     /// Whether a process has, or has had, this pid.
     pub fn was_given_out(&self, pid: Pid) -> bool {
         let hand = &self.hand;
-        hand.find(pid).is_some() || hand.kernel.of_the_dead(pid, hand.guard) != Dead::NeverGivenOut
+        hand.find(pid).is_some() || hand.kernel.of_the_dead(pid, hand.guard) != Tombstone::NeverAllocated
     }
 
     /// Pushes an order, or opens it again: X2.
-    fn order(&self, process: &Header, order: Order) -> Result<bool, NoMemory> {
-        let node = Proxy::try_new(&self.hand.kernel.nodes, order)?;
+    fn order(&self, process: &Header, order: OpKind) -> Result<bool, NoMemory> {
+        let node = OwnerOp::try_new(&self.hand.kernel.nodes, order)?;
         // SAFETY: new, so ours.
         let pushed = unsafe { self.hand.push(process, node) };
         if !pushed {
             // SAFETY: still ours; the share in it is the caller's, as it was.
-            unsafe { Proxy::open(node) };
+            unsafe { OwnerOp::open(node) };
         }
         Ok(pushed)
     }
 
     /// Ends a monitor of the caller's; another's stays as it is. `Some` is OTP's `info`, which only a caller that is
     /// here can be told.
-    pub fn demonitor(&self, reference: Reference, flush: bool) -> Result<Option<bool>, BehalfError> {
+    pub fn demonitor(&self, reference: Reference, flush: bool) -> Result<Option<bool>, ActAsError> {
         match self.way {
-            Way::Here(cx) => Ok(Some(cx.demonitor(reference, flush))),
-            Way::There(process) => {
-                let order = Order::Demonitor { reference, flush };
-                self.order(process, order).map(|_| None).map_err(|NoMemory| BehalfError::NoMemory)
+            CallerRoute::Running(cx) => Ok(Some(cx.demonitor(reference, flush))),
+            CallerRoute::Elsewhere(process) => {
+                let order = OpKind::Demonitor { reference, flush };
+                self.order(process, order).map(|_| None).map_err(|NoMemory| ActAsError::NoMemory)
             }
-            Way::Gone => Ok(Some(false)),
-            Way::NeverGivenOut => Err(BehalfError::NoCaller),
+            CallerRoute::Dead => Ok(Some(false)),
+            CallerRoute::NeverAllocated => Err(ActAsError::NoCaller),
         }
     }
 
     /// Registers a process under a name. The dead register none: [`RegisterError::NoProc`].
     pub fn register(&self, name: &str, pid: Pid) -> Result<(), RegisterError> {
-        if matches!(self.way, Way::Gone | Way::NeverGivenOut) {
+        if matches!(self.way, CallerRoute::Dead | CallerRoute::NeverAllocated) {
             return Err(RegisterError::NoProc);
         }
         self.hand.register(name, pid)
@@ -201,27 +201,27 @@ impl Behalf<'_> {
 
     /// Takes a name from whoever has it; false when nobody did, or the caller is gone.
     pub fn unregister(&self, name: &str) -> bool {
-        !matches!(self.way, Way::Gone | Way::NeverGivenOut) && self.hand.unregister(name)
+        !matches!(self.way, CallerRoute::Dead | CallerRoute::NeverAllocated) && self.hand.unregister(name)
     }
 
     /// Sends an exit signal from the caller. The dead send none, and nobody gets any.
-    pub fn exit(&self, to: Pid, reason: Reason) -> Result<(), BehalfError> {
+    pub fn exit(&self, to: Pid, reason: Reason) -> Result<(), ActAsError> {
         let sent = match self.way {
-            Way::Here(cx) => cx.exit(to, reason),
-            Way::There(_) => exit_signal::send(&self.hand, Some(self.caller), to, reason).map(drop),
-            Way::Gone => Ok(()),
-            Way::NeverGivenOut => return Err(BehalfError::NoCaller),
+            CallerRoute::Running(cx) => cx.exit(to, reason),
+            CallerRoute::Elsewhere(_) => exit_signal::send(&self.hand, Some(self.caller), to, reason).map(drop),
+            CallerRoute::Dead => Ok(()),
+            CallerRoute::NeverAllocated => return Err(ActAsError::NoCaller),
         };
-        sent.map_err(|NoMemory| BehalfError::NoMemory)
+        sent.map_err(|NoMemory| ActAsError::NoMemory)
     }
 
-    /// Links with another process. With the dead: [`BehalfError::NoProc`]; or, if `as_otp` and the caller traps exits, an
+    /// Links with another process. With the dead: [`ActAsError::NoProc`]; or, if `as_otp` and the caller traps exits, an
     /// EXIT `noproc`.
-    pub fn link(&self, to: Pid, as_otp: bool) -> Result<(), BehalfError> {
+    pub fn link(&self, to: Pid, as_otp: bool) -> Result<(), ActAsError> {
         let process = match self.way {
-            Way::Here(cx) => return cx.link_as(to, as_otp),
-            Way::There(process) => process,
-            Way::Gone | Way::NeverGivenOut => return Err(BehalfError::NoCaller),
+            CallerRoute::Running(cx) => return cx.link_as(to, as_otp),
+            CallerRoute::Elsewhere(process) => process,
+            CallerRoute::Dead | CallerRoute::NeverAllocated => return Err(ActAsError::NoCaller),
         };
         if to == self.caller {
             return Ok(());
@@ -230,16 +230,16 @@ impl Behalf<'_> {
         let other = hand.find(to);
         let told = as_otp && process.trap_exit.load(Ordering::Relaxed);
         if other.is_none() && !told {
-            return Err(BehalfError::NoProc);
+            return Err(ActAsError::NoProc);
         }
-        let link = Link::try_new(hand, self.caller, to, None).map_err(|NoMemory| BehalfError::NoMemory)?;
-        let pushed = self.order(process, Order::Link(link));
+        let link = Link::try_new(hand, self.caller, to, None).map_err(|NoMemory| ActAsError::NoMemory)?;
+        let pushed = self.order(process, OpKind::Link(link));
         if pushed != Ok(true) {
             for _share in 0..2 {
                 // SAFETY: both shares are ours still (X2).
                 unsafe { Link::give_up(link, hand.pool()) };
             }
-            return Err(if pushed.is_ok() { BehalfError::NoCaller } else { BehalfError::NoMemory });
+            return Err(if pushed.is_ok() { ActAsError::NoCaller } else { ActAsError::NoMemory });
         }
         // SAFETY: the other side's share is ours.
         if unsafe { ties::place_link(link, hand, other) } {
@@ -254,70 +254,70 @@ impl Behalf<'_> {
         unsafe { link.as_ref() }.cut();
         // SAFETY: the other half's share, which nobody took.
         unsafe { Link::give_up(link, hand.pool()) };
-        Err(BehalfError::NoProc)
+        Err(ActAsError::NoProc)
     }
 
     /// Ends a link: no EXIT of it that is not in the mailbox yet is received, by either side.
-    pub fn unlink(&self, to: Pid) -> Result<(), BehalfError> {
+    pub fn unlink(&self, to: Pid) -> Result<(), ActAsError> {
         match self.way {
-            Way::Here(cx) => {
+            CallerRoute::Running(cx) => {
                 cx.unlink(to);
                 Ok(())
             }
-            Way::There(process) => {
-                self.order(process, Order::Unlink(to)).map(drop).map_err(|NoMemory| BehalfError::NoMemory)
+            CallerRoute::Elsewhere(process) => {
+                self.order(process, OpKind::Unlink(to)).map(drop).map_err(|NoMemory| ActAsError::NoMemory)
             }
-            Way::Gone | Way::NeverGivenOut => Ok(()),
+            CallerRoute::Dead | CallerRoute::NeverAllocated => Ok(()),
         }
     }
 
     /// Sets whether EXITs come as messages: the old value. In force for what is fetched from now on.
-    pub fn set_trap_exit(&self, trap: bool) -> Result<bool, BehalfError> {
+    pub fn set_trap_exit(&self, trap: bool) -> Result<bool, ActAsError> {
         match self.way {
-            Way::Here(cx) => Ok(cx.trap_exit(trap)),
+            CallerRoute::Running(cx) => Ok(cx.trap_exit(trap)),
             // Relaxed: as in `Header::trap_exit`.
-            Way::There(process) => Ok(process.trap_exit.swap(trap, Ordering::Relaxed)),
-            Way::Gone | Way::NeverGivenOut => Err(BehalfError::NoCaller),
+            CallerRoute::Elsewhere(process) => Ok(process.trap_exit.swap(trap, Ordering::Relaxed)),
+            CallerRoute::Dead | CallerRoute::NeverAllocated => Err(ActAsError::NoCaller),
         }
     }
 
     /// Whether EXITs come as messages.
-    pub fn trap_exit(&self) -> Result<bool, BehalfError> {
+    pub fn trap_exit(&self) -> Result<bool, ActAsError> {
         match self.way {
-            Way::Here(cx) => Ok(cx.process().trap_exit.load(Ordering::Relaxed)),
-            Way::There(process) => Ok(process.trap_exit.load(Ordering::Relaxed)),
-            Way::Gone | Way::NeverGivenOut => Err(BehalfError::NoCaller),
+            CallerRoute::Running(cx) => Ok(cx.process().trap_exit.load(Ordering::Relaxed)),
+            CallerRoute::Elsewhere(process) => Ok(process.trap_exit.load(Ordering::Relaxed)),
+            CallerRoute::Dead | CallerRoute::NeverAllocated => Err(ActAsError::NoCaller),
         }
     }
 
     /// Whether it is linked with `other`. A caller that is not here has to be asked.
-    pub fn is_linked(&self, other: Pid) -> Result<Asked<bool>, BehalfError> {
+    pub fn is_linked(&self, other: Pid) -> Result<MaybeReady<bool>, ActAsError> {
         match self.way {
-            Way::Here(cx) => Ok(Asked::Known(ties::is_linked(cx.process(), &self.hand, other))),
-            Way::There(process) => ask(&self.hand, process, Question::Linked(other))
-                .map(|later| later.map_or(Asked::Known(false), Asked::Later))
-                .map_err(|NoMemory| BehalfError::NoMemory),
-            Way::Gone | Way::NeverGivenOut => Err(BehalfError::NoCaller),
+            CallerRoute::Running(cx) => Ok(MaybeReady::Ready(ties::is_linked(cx.process(), &self.hand, other))),
+            CallerRoute::Elsewhere(process) => ask(&self.hand, process, QueryKind::Linked(other))
+                .map(|later| later.map_or(MaybeReady::Ready(false), MaybeReady::Pending))
+                .map_err(|NoMemory| ActAsError::NoMemory),
+            CallerRoute::Dead | CallerRoute::NeverAllocated => Err(ActAsError::NoCaller),
         }
     }
 
     /// Starts a process, whose parent the caller is.
     pub fn spawn<B: Body>(&self, options: &SpawnOptions<'_>, body: B) -> Result<Spawned, SpawnError> {
         let process = match self.way {
-            Way::Here(cx) => return cx.spawn(options, body),
-            Way::There(process) => process,
-            Way::Gone => return Err(SpawnError::Dying),
-            Way::NeverGivenOut => return Err(SpawnError::NoParent),
+            CallerRoute::Running(cx) => return cx.spawn(options, body),
+            CallerRoute::Elsewhere(process) => process,
+            CallerRoute::Dead => return Err(SpawnError::Dying),
+            CallerRoute::NeverAllocated => return Err(SpawnError::NoParent),
         };
         let wanted = options.monitor || options.supervised;
         let reference = if wanted { Some(self.reference().map_err(|_| SpawnError::NoMemory)?) } else { None };
         let parent = Parent { process, reference, by_proxy: true };
         let hand = &self.hand;
         if let Some(core) = hand.core {
-            return spawn::spawn(hand, Slots::Core(core), Some(parent), options, body);
+            return spawn::spawn(hand, SlotSource::Core(core), Some(parent), options, body);
         }
         let mut slots = FreeSlots::new();
-        let spawned = spawn::spawn(hand, Slots::Host(&mut slots), Some(parent), options, body);
+        let spawned = spawn::spawn(hand, SlotSource::Host(&mut slots), Some(parent), options, body);
         hand.kernel.table.give_up(&mut slots);
         spawned
     }
@@ -331,7 +331,7 @@ impl Behalf<'_> {
     where
         M: Send + 'static,
         S: FnOnce(Context<M>) -> F + Send + 'static,
-        F: Future<Output: Exit> + Send + 'static,
+        F: Future<Output: IntoReason> + Send + 'static,
     {
         let spawned = match const { is_large::<F>() } {
             true => self.spawn(options, LargeBody::new(start))?,
@@ -344,11 +344,11 @@ impl Behalf<'_> {
     /// Needs no memory.
     pub fn end_for_want_of_memory(&self) {
         match self.way {
-            Way::Here(cx) => cx.stop(Reason::KILLED),
-            Way::There(process) => {
+            CallerRoute::Running(cx) => cx.stop(Reason::KILLED),
+            CallerRoute::Elsewhere(process) => {
                 waker::kill(process, &self.hand);
             }
-            Way::Gone | Way::NeverGivenOut => {}
+            CallerRoute::Dead | CallerRoute::NeverAllocated => {}
         }
     }
 }

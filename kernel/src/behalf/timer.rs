@@ -6,23 +6,23 @@
 
 use core::time::Duration;
 
-use super::{Behalf, BehalfError, Way};
-use crate::cx::{Asked, Dest};
+use super::{Caller, ActAsError, CallerRoute};
+use crate::cx::{MaybeReady, SendTarget};
 use crate::pid::{Pid, Reference};
-use crate::proxy::Order;
+use crate::proxy::OpKind;
 use crate::timer::record::{TimerError, TimerHead};
 use crate::timer::start;
 
-impl Behalf<'_> {
+impl Caller<'_> {
     /// Sends `message` after a while, as [`crate::Cx::send_after`]. For the dead: [`TimerError::Dying`].
     pub fn send_after<N: Send + 'static>(&self, to: Pid, after: Duration, message: N) -> Result<Reference, TimerError> {
         let process = match self.way {
-            Way::Here(cx) => return cx.send_after(to, after, message),
-            Way::There(process) => process,
-            Way::Gone | Way::NeverGivenOut => return Err(TimerError::Dying),
+            CallerRoute::Running(cx) => return cx.send_after(to, after, message),
+            CallerRoute::Elsewhere(process) => process,
+            CallerRoute::Dead | CallerRoute::NeverAllocated => return Err(TimerError::Dying),
         };
         let hand = &self.hand;
-        let target = start::target::<N>(process, hand, Dest::Pid(to))?;
+        let target = start::target::<N>(process, hand, SendTarget::Pid(to))?;
         let place = hand.kernel.timers_by_proxy.count().ok_or(TimerError::TooMany)?;
         let due = start::due(hand, after);
         let timer = TimerHead::try_message(hand, target, due, false, message)?;
@@ -30,30 +30,30 @@ impl Behalf<'_> {
         let reference = unsafe { timer.as_ref() }.reference;
         // SAFETY: likewise.
         unsafe { TimerHead::counted(timer, place) };
-        let pushed = self.order(process, Order::Start(timer));
+        let pushed = self.order(process, OpKind::Start(timer));
         if pushed == Ok(true) {
             return Ok(reference);
         }
         // SAFETY: ours still (X2).
-        hand.contain(|| unsafe { TimerHead::abandon(timer, hand.pool()) });
+        hand.catch_panic(|| unsafe { TimerHead::abandon(timer, hand.pool()) });
         Err(if pushed.is_ok() { TimerError::Dying } else { TimerError::NoMemory })
     }
 
     /// Cancels a timer, the caller's or whoever's: the time it had left, if it was still to come. Known at once: nobody is asked.
-    pub fn cancel_timer(&self, timer: Reference) -> Result<Asked<Option<Duration>>, BehalfError> {
+    pub fn cancel_timer(&self, timer: Reference) -> Result<MaybeReady<Option<Duration>>, ActAsError> {
         match self.way {
-            Way::Here(cx) => Ok(Asked::Known(cx.cancel_timer(timer))),
-            Way::There(_) => Ok(Asked::Known(start::cancel_named(&self.hand, timer))),
-            Way::Gone | Way::NeverGivenOut => Err(BehalfError::NoCaller),
+            CallerRoute::Running(cx) => Ok(MaybeReady::Ready(cx.cancel_timer(timer))),
+            CallerRoute::Elsewhere(_) => Ok(MaybeReady::Ready(start::cancel_named(&self.hand, timer))),
+            CallerRoute::Dead | CallerRoute::NeverAllocated => Err(ActAsError::NoCaller),
         }
     }
 
     /// The time that a timer, the caller's or whoever's, has left, if it is still to come. Known at once.
-    pub fn read_timer(&self, timer: Reference) -> Result<Asked<Option<Duration>>, BehalfError> {
+    pub fn read_timer(&self, timer: Reference) -> Result<MaybeReady<Option<Duration>>, ActAsError> {
         match self.way {
-            Way::Here(cx) => Ok(Asked::Known(cx.read_timer(timer))),
-            Way::There(_) => Ok(Asked::Known(start::read_named(&self.hand, timer))),
-            Way::Gone | Way::NeverGivenOut => Err(BehalfError::NoCaller),
+            CallerRoute::Running(cx) => Ok(MaybeReady::Ready(cx.read_timer(timer))),
+            CallerRoute::Elsewhere(_) => Ok(MaybeReady::Ready(start::read_named(&self.hand, timer))),
+            CallerRoute::Dead | CallerRoute::NeverAllocated => Err(ActAsError::NoCaller),
         }
     }
 }

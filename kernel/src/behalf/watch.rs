@@ -5,65 +5,65 @@
 
 use core::ptr::NonNull;
 
-use super::{Behalf, BehalfError, Placed, Way};
+use super::{Caller, ActAsError, MonitorOutcome, CallerRoute};
 use crate::alias::{AliasMode, AliasRecord};
-use crate::cx::Dest;
+use crate::cx::SendTarget;
 use crate::memory::{self, NoMemory};
 use crate::monitor::Monitor;
 use crate::mutate::Mutation;
-use crate::name::{Entry, RegisterError};
+use crate::name::{NameEntry, RegisterError};
 use crate::pid::{Alias, Pid, Reference};
 use crate::process::header::Header;
 use crate::process::ties;
-use crate::proxy::Order;
+use crate::proxy::OpKind;
 
-impl From<NoMemory> for BehalfError {
+impl From<NoMemory> for ActAsError {
     fn from(NoMemory: NoMemory) -> Self {
         Self::NoMemory
     }
 }
 
-impl Behalf<'_> {
+impl Caller<'_> {
     /// Monitors a process. A watcher that is gone gets a reference, and never an answer.
-    pub fn monitor(&self, target: Pid) -> Result<Placed, BehalfError> {
-        self.monitor_with(Dest::Pid(target), None)
+    pub fn monitor(&self, target: Pid) -> Result<MonitorOutcome, ActAsError> {
+        self.monitor_with(SendTarget::Pid(target), None)
     }
 
     /// Monitors whoever has the name now: a DOWN `noproc` at once when nobody has. DOWNs give the name.
-    pub fn monitor_name(&self, name: &str) -> Result<Placed, BehalfError> {
-        self.monitor_with(Dest::Name(name), None)
+    pub fn monitor_name(&self, name: &str) -> Result<MonitorOutcome, ActAsError> {
+        self.monitor_with(SendTarget::Name(name), None)
     }
 
     /// Monitors, and makes the reference an alias of the caller's as well.
-    pub fn monitor_with(&self, target: Dest<'_>, alias: Option<AliasMode>) -> Result<Placed, BehalfError> {
-        if let Way::NeverGivenOut = self.way {
-            return Err(BehalfError::NoCaller);
+    pub fn monitor_with(&self, target: SendTarget<'_>, alias: Option<AliasMode>) -> Result<MonitorOutcome, ActAsError> {
+        if let CallerRoute::NeverAllocated = self.way {
+            return Err(ActAsError::NoCaller);
         }
         let target = match target {
-            Dest::Pid(pid) if !self.was_given_out(pid) => return Err(BehalfError::NoProc),
-            Dest::Pid(pid) => Ok(pid),
-            Dest::Name(name) => match self.hand.kernel.names.intern(name) {
+            SendTarget::Pid(pid) if !self.was_given_out(pid) => return Err(ActAsError::NoProc),
+            SendTarget::Pid(pid) => Ok(pid),
+            SendTarget::Name(name) => match self.hand.kernel.names.intern(name) {
                 Ok(entry) => Err(entry),
-                Err(RegisterError::TableFull) => return Err(BehalfError::TableFull),
-                Err(_) => return Err(BehalfError::NoMemory),
+                Err(RegisterError::TableFull) => return Err(ActAsError::TableFull),
+                Err(_) => return Err(ActAsError::NoMemory),
             },
         };
         let reference = self.reference()?;
         let immediate_down = match self.way {
-            Way::Here(cx) => cx.monitor_as(target, reference, alias).map_err(|_| BehalfError::NoMemory)?,
-            Way::There(process) => self.monitor_there(process, target, reference, alias)?,
-            Way::Gone | Way::NeverGivenOut => false,
+            CallerRoute::Running(cx) => cx.monitor_as(target, reference, alias).map_err(|_| ActAsError::NoMemory)?,
+            CallerRoute::Elsewhere(process) => self.monitor_there(process, target, reference, alias)?,
+            CallerRoute::Dead | CallerRoute::NeverAllocated => false,
         };
-        Ok(Placed { reference, immediate_down })
+        Ok(MonitorOutcome { reference, immediate_down })
     }
 
     fn monitor_there(
         &self,
         process: &Header,
-        target: Result<Pid, &Entry>,
+        target: Result<Pid, &NameEntry>,
         reference: Reference,
         alias: Option<AliasMode>,
-    ) -> Result<bool, BehalfError> {
+    ) -> Result<bool, ActAsError> {
         let hand = &self.hand;
         if let Some(mode) = alias
             && !self.order_alias(process, reference, mode)?
@@ -83,10 +83,10 @@ impl Behalf<'_> {
         if hand.kernel.mutated(Mutation::PlacedFirst) {
             // SAFETY: the target side's share is ours.
             let immediate_down = unsafe { ties::place_monitor(monitor, hand, holder) };
-            let _ = self.order(process, Order::Monitor(monitor));
+            let _ = self.order(process, OpKind::Monitor(monitor));
             return Ok(immediate_down);
         }
-        let pushed = self.order(process, Order::Monitor(monitor));
+        let pushed = self.order(process, OpKind::Monitor(monitor));
         if pushed != Ok(true) {
             for _share in 0..2 {
                 // SAFETY: both shares are ours still (X2).
@@ -100,35 +100,35 @@ impl Behalf<'_> {
 
     /// Makes an alias of the caller's; with `reply` the first message through it ends it. To an alias of one who is gone
     /// nothing comes.
-    pub fn alias(&self, reply: bool) -> Result<Alias, BehalfError> {
+    pub fn alias(&self, reply: bool) -> Result<Alias, ActAsError> {
         let mode = if reply { AliasMode::Reply } else { AliasMode::ExplicitUnalias };
         match self.way {
-            Way::Here(cx) => Ok(cx.alias(reply)?),
-            Way::There(process) => {
+            CallerRoute::Running(cx) => Ok(cx.alias(reply)?),
+            CallerRoute::Elsewhere(process) => {
                 let reference = self.reference()?;
                 self.order_alias(process, reference, mode)?;
                 Ok(Alias { pid: self.caller, reference })
             }
-            Way::Gone => Ok(Alias { pid: self.caller, reference: self.reference()? }),
-            Way::NeverGivenOut => Err(BehalfError::NoCaller),
+            CallerRoute::Dead => Ok(Alias { pid: self.caller, reference: self.reference()? }),
+            CallerRoute::NeverAllocated => Err(ActAsError::NoCaller),
         }
     }
 
     /// Ends an alias of the caller's; another's stays as it is. `Some` is whether it was in force, which only a caller that
     /// is here can be told: for the others it is when this returns, and is not once the caller has looked.
-    pub fn unalias(&self, reference: Reference) -> Result<Option<bool>, BehalfError> {
+    pub fn unalias(&self, reference: Reference) -> Result<Option<bool>, ActAsError> {
         match self.way {
-            Way::Here(cx) => Ok(Some(cx.unalias(Alias { pid: self.caller, reference }))),
-            Way::There(process) => Ok(self.order(process, Order::Unalias(reference)).map(|_| None)?),
-            Way::Gone => Ok(Some(false)),
-            Way::NeverGivenOut => Err(BehalfError::NoCaller),
+            CallerRoute::Running(cx) => Ok(Some(cx.unalias(Alias { pid: self.caller, reference }))),
+            CallerRoute::Elsewhere(process) => Ok(self.order(process, OpKind::Unalias(reference)).map(|_| None)?),
+            CallerRoute::Dead => Ok(Some(false)),
+            CallerRoute::NeverAllocated => Err(ActAsError::NoCaller),
         }
     }
 
     /// Orders an alias; false when the process is dead.
     fn order_alias(&self, process: &Header, reference: Reference, mode: AliasMode) -> Result<bool, NoMemory> {
         let alias: NonNull<AliasRecord> = AliasRecord::try_new(reference, mode)?;
-        let pushed = self.order(process, Order::Alias(alias));
+        let pushed = self.order(process, OpKind::Alias(alias));
         if pushed != Ok(true) {
             // SAFETY: ours still (X2).
             unsafe { memory::drop_and_free(alias) };

@@ -4,17 +4,17 @@ use core::ptr::NonNull;
 
 use super::Cx;
 use super::slice::set;
-use crate::in_line::InLine;
+use crate::in_line::SendReservation;
 use crate::memory::NoMemory;
 use crate::pid::{Alias, Pid};
 use crate::process::at_once;
-use crate::process::fetch::{By, fetch};
+use crate::process::fetch::{FetchedBy, fetch};
 use crate::process::header::Header;
 use crate::reason::Reason;
 use crate::received::{self, Peek, Received};
 use crate::send::{self, SendError};
 use crate::signal::exit_signal;
-use crate::signal::node::{Kind, Node};
+use crate::signal::node::{SignalKind, Node};
 use crate::signal::queue::{Cursor, Mark};
 
 /// Signals that a selective receive looks at between two looks at what has come meanwhile.
@@ -46,7 +46,7 @@ impl<M: Send + 'static> Cx<'_, M> {
     }
 
     /// By the body, if it looks at the queue itself; else as the core would.
-    pub(super) fn fetch(&self, by: By) {
+    pub(super) fn fetch(&self, by: FetchedBy) {
         self.must_not_look();
         let newest = self.private(|private| private.queue.last());
         let inside = self.slice.enter();
@@ -89,7 +89,7 @@ impl<M: Send + 'static> Cx<'_, M> {
             && self.slice.process().mailbox.has_pending()
         {
             self.slice.looks();
-            self.fetch(By::Body);
+            self.fetch(FetchedBy::Body);
         }
         // Also nothing is fetched any more then.
         if self.is_dying() {
@@ -104,7 +104,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         let (process, hand) = (self.slice.process(), &self.slice.hand);
         // SAFETY: taken out, so the owner's.
         let kind = unsafe { Node::kind(node) };
-        if matches!(kind, Kind::Message | Kind::Request) {
+        if matches!(kind, SignalKind::Message | SignalKind::Request) {
             // SAFETY: of this kind, taken from the queue of this process, which takes `M` (`Cx::of`).
             return some(Received::Message(unsafe { received::open_message(node, process, hand, kind) }));
         }
@@ -174,7 +174,7 @@ impl<M: Send + 'static> Cx<'_, M> {
 
     /// Fetches, and finds where the cursor's receive goes on; `None` when the process dies of what has come.
     fn fetch_and_seek(&self, cursor: &mut Cursor) -> Option<*mut Node> {
-        self.fetch(By::Body);
+        self.fetch(FetchedBy::Body);
         if self.is_dying() {
             return None;
         }
@@ -198,7 +198,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         if self.is_dying() {
             return;
         }
-        self.fetch(By::Body);
+        self.fetch(FetchedBy::Body);
         self.pay(self.private(|private| u32::try_from(private.queue.len()).unwrap_or(u32::MAX)));
         let mut node = self.private(|private| private.queue.first());
         while let Some(at) = NonNull::new(node) {
@@ -241,17 +241,17 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// Lock-free.
     ///
     /// ```
-    /// use atropos_kernel::{Body, Cx, InLine, Pid, Reason, Resumed, SendError};
+    /// use atropos_kernel::{Body, Cx, SendReservation, Pid, Reason, Resumed, SendError};
     ///
     /// /// Sends numbers, as fast as they are taken.
-    /// struct Pump(Pid, u64, InLine);
+    /// struct Pump(Pid, u64, SendReservation);
     ///
     /// impl Body for Pump {
     ///     type Message = ();
     ///
     ///     fn resume(&mut self, cx: &Cx<'_, ()>) -> Resumed {
     ///         loop {
-    ///             match cx.send_in_line(&mut self.2, self.0, self.1) {
+    ///             match cx.send_or_enqueue(&mut self.2, self.0, self.1) {
     ///                 Ok(()) => self.1 += 1,
     ///                 Err(SendError::Full(_)) => return Resumed::Wait,
     ///                 Err(_) => return Resumed::Exit(Reason::NORMAL),
@@ -263,7 +263,7 @@ impl<M: Send + 'static> Cx<'_, M> {
     ///     }
     /// }
     /// ```
-    pub fn send_in_line<N: Send + 'static>(&self, line: &mut InLine, to: Pid, message: N) -> Result<(), SendError<N>> {
+    pub fn send_or_enqueue<N: Send + 'static>(&self, line: &mut SendReservation, to: Pid, message: N) -> Result<(), SendError<N>> {
         if self.is_dying() {
             return Err(SendError::Dying(message));
         }
@@ -309,7 +309,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         exit_signal::send(&self.slice.hand, Some(self.pid()), to, reason)?;
         drop(inside);
         if to == self.pid() {
-            self.fetch(By::Core);
+            self.fetch(FetchedBy::Core);
         }
         Ok(())
     }
@@ -319,7 +319,7 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// returns: its DOWN and EXIT have come then. If there is something, it dies in the next slice that it gets, and its
     /// name is free already: no destructor runs in the caller's slice. A process that is awake, or traps exits, is sent the
     /// signal. Lock-free.
-    pub fn exit_at_once(&self, to: Pid, reason: Reason) -> Result<(), NoMemory> {
+    pub fn exit_inline(&self, to: Pid, reason: Reason) -> Result<(), NoMemory> {
         if self.is_dying() {
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! [`Cx`], what a body asks the kernel for while it runs.
 //!
 //! A [`Slice`] is one process in the hands of one core, for one turn. It is noted in the
-//! world's [`crate::world::Here`] while the body runs, so that whoever runs inside it (an
+//! world's [`crate::world::CurrentSlot`] while the body runs, so that whoever runs inside it (an
 //! async body's [`crate::task::Context`], a waker) finds it; nothing else finds it, so
 //! there is one user of the process's private part at a time.
 //!
@@ -28,16 +28,16 @@ use core::marker::PhantomData;
 use core::task::Waker;
 
 pub use mail::Search;
-pub use question::Asked;
+pub use question::MaybeReady;
 pub(crate) use question::ask;
 pub(crate) use slice::Slice;
 
-use crate::held::Held;
+use crate::held::CatchDrop;
 use crate::pid::{Pid, Reference};
 use crate::process::body::Body;
 use crate::process::header::Header;
-use crate::process::private::Private;
-use crate::process::spawn::{self, Parent, Slots, SpawnError, SpawnOptions, Spawned};
+use crate::process::private::OwnerState;
+use crate::process::spawn::{self, Parent, SlotSource, SpawnError, SpawnOptions, Spawned};
 use crate::reason::Reason;
 use crate::task::context::Context;
 use crate::task::future::{FutureBody, LargeBody, is_large};
@@ -77,20 +77,20 @@ pub struct Cx<'a, M> {
 
 /// Whom a timer's message is for.
 #[derive(Clone, Copy, Debug)]
-pub enum Dest<'a> {
+pub enum SendTarget<'a> {
     /// A process.
     Pid(Pid),
     /// Whoever has the name when the time has come.
     Name(&'a str),
 }
 
-impl From<Pid> for Dest<'_> {
+impl From<Pid> for SendTarget<'_> {
     fn from(pid: Pid) -> Self {
         Self::Pid(pid)
     }
 }
 
-impl<'a> From<&'a str> for Dest<'a> {
+impl<'a> From<&'a str> for SendTarget<'a> {
     fn from(name: &'a str) -> Self {
         Self::Name(name)
     }
@@ -103,7 +103,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
     }
 
     /// The owner's part. `f` calls nothing foreign and borrows nothing twice.
-    fn private<R>(&self, f: impl FnOnce(&mut Private) -> R) -> R {
+    fn private<R>(&self, f: impl FnOnce(&mut OwnerState) -> R) -> R {
         // SAFETY: the slice has the process (P1), and `f` is short (see above).
         f(unsafe { self.slice.process().private() })
     }
@@ -199,7 +199,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         let wanted = options.monitor || options.supervised;
         let reference = if wanted { Some(self.reference().ok_or(SpawnError::NoMemory)?) } else { None };
         let parent = Parent { process: self.slice.process(), reference, by_proxy: false };
-        spawn::spawn(&self.slice.hand, Slots::Core(self.slice.core), Some(parent), options, body)
+        spawn::spawn(&self.slice.hand, SlotSource::Core(self.slice.core), Some(parent), options, body)
     }
 
     /// Starts a process that runs `start`'s future.
@@ -207,7 +207,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
     where
         N: Send + 'static,
         S: FnOnce(Context<N>) -> F + Send + 'static,
-        F: Future<Output: crate::task::Exit> + Send + 'static,
+        F: Future<Output: crate::task::IntoReason> + Send + 'static,
     {
         match const { is_large::<F>() } {
             true => self.spawn(options, LargeBody::new(start)),
@@ -217,21 +217,21 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
 
     /// Runs foreign code inside the slice: a panic in it becomes a crash with its text, where the world can
     /// catch one, and the body goes on. What the code has left half done is the caller's to judge.
-    pub fn contain<R>(&self, code: impl FnOnce() -> R) -> Result<R, Reason> {
+    pub fn catch_panic<R>(&self, code: impl FnOnce() -> R) -> Result<R, Reason> {
         self.slice.hand.kernel.contained(code)
     }
 
-    /// Drops a foreign value: a panic of its destructor is contained, and nobody's ([`crate::World::lost_panic`]).
+    /// Drops a foreign value: a panic of its destructor is contained, and nobody's ([`crate::Platform::on_unhandled_panic`]).
     pub fn let_go<T>(&self, what: T) {
         if core::mem::needs_drop::<T>() {
             let mut what = Some(what);
-            self.slice.hand.contain(|| drop(what.take()));
+            self.slice.hand.catch_panic(|| drop(what.take()));
         }
     }
 
     /// A foreign value that this process keeps: a panic of its destructor is contained, wherever it is dropped.
-    pub fn hold<T>(&self, value: T) -> Held<T> {
-        Held::new(value, self.slice.hand.kernel.world().container())
+    pub fn hold<T>(&self, value: T) -> CatchDrop<T> {
+        CatchDrop::new(value, self.slice.hand.kernel.world().panic_catcher())
     }
 
     /// Wakes the body from anywhere, also after the process is gone.

@@ -1,40 +1,40 @@
 //! What a body asks of others, and what it knows of itself.
 
 use super::Cx;
-use crate::hand::Hand;
+use crate::hand::KernelCx;
 use crate::info::ProcessInfo;
 use crate::memory::NoMemory;
 use crate::pid::Pid;
-use crate::process::fetch::By;
+use crate::process::fetch::FetchedBy;
 use crate::process::header::Header;
 use crate::reply::request;
-use crate::reply::{Reply, Requested};
+use crate::reply::{Reply, RequestFuture};
 use crate::send::{self, SendError};
-use crate::signal::ask::{Ask, Question, Waiting};
+use crate::signal::ask::{QueryNode, QueryKind, QueryFuture};
 
 /// An answer that is at hand, or has to be waited for.
 #[derive(Debug)]
-pub enum Asked<T> {
+pub enum MaybeReady<T> {
     /// It is known.
-    Known(T),
+    Ready(T),
     /// It will come.
-    Later(Waiting),
+    Pending(QueryFuture),
 }
 
 impl<M: Send + 'static> Cx<'_, M> {
     /// Whether a process is alive, after all that the caller has sent it before.
-    pub fn is_alive(&self, pid: Pid) -> Result<Asked<bool>, NoMemory> {
+    pub fn is_alive(&self, pid: Pid) -> Result<MaybeReady<bool>, NoMemory> {
         if pid == self.pid() {
-            return Ok(Asked::Known(!self.is_dying()));
+            return Ok(MaybeReady::Ready(!self.is_dying()));
         }
         self.pay(1);
         let hand = &self.slice.hand;
         match hand.find(pid) {
-            None => Ok(Asked::Known(false)),
-            Some(process) if process.mailbox.is_closed() => Ok(Asked::Known(false)),
-            Some(process) if process.mailbox.is_clear() => Ok(Asked::Known(true)),
+            None => Ok(MaybeReady::Ready(false)),
+            Some(process) if process.mailbox.is_closed() => Ok(MaybeReady::Ready(false)),
+            Some(process) if process.mailbox.is_clear() => Ok(MaybeReady::Ready(true)),
             Some(process) => {
-                self.ask(process, Question::Alive).map(|later| later.map_or(Asked::Known(false), Asked::Later))
+                self.ask(process, QueryKind::Alive).map(|later| later.map_or(MaybeReady::Ready(false), MaybeReady::Pending))
             }
         }
     }
@@ -49,7 +49,7 @@ impl<M: Send + 'static> Cx<'_, M> {
 
     /// Sends a message with a [`Reply`] in it, and waits for the answer, or for the receiver's death, where the result is polled.
     /// `make` puts the message together; without a receiver it is not called, and with an error the message is dropped. Lock-free.
-    pub fn request<N, T>(&self, to: Pid, make: impl FnOnce(Reply<T>) -> N) -> Result<Requested<T>, SendError<()>>
+    pub fn request<N, T>(&self, to: Pid, make: impl FnOnce(Reply<T>) -> N) -> Result<RequestFuture<T>, SendError<()>>
     where
         N: Send + 'static,
         T: Send + 'static,
@@ -77,31 +77,31 @@ impl<M: Send + 'static> Cx<'_, M> {
     }
 
     /// What a process knows of itself; `None` when it is dead.
-    pub fn info(&self, pid: Pid) -> Result<Asked<Option<ProcessInfo>>, NoMemory> {
+    pub fn info(&self, pid: Pid) -> Result<MaybeReady<Option<ProcessInfo>>, NoMemory> {
         if pid == self.pid() {
             if self.is_dying() {
-                return Ok(Asked::Known(None));
+                return Ok(MaybeReady::Ready(None));
             }
-            self.fetch(By::Core);
-            return Ok(Asked::Known(Some(*ProcessInfo::try_of(self.slice.process(), &self.slice.hand)?)));
+            self.fetch(FetchedBy::Core);
+            return Ok(MaybeReady::Ready(Some(*ProcessInfo::try_of(self.slice.process(), &self.slice.hand)?)));
         }
         self.pay(1);
         match self.slice.hand.find(pid) {
-            None => Ok(Asked::Known(None)),
+            None => Ok(MaybeReady::Ready(None)),
             Some(process) => {
-                self.ask(process, Question::Info).map(|later| later.map_or(Asked::Known(None), Asked::Later))
+                self.ask(process, QueryKind::Info).map(|later| later.map_or(MaybeReady::Ready(None), MaybeReady::Pending))
             }
         }
     }
 
-    fn ask(&self, process: &Header, question: Question) -> Result<Option<Waiting>, NoMemory> {
+    fn ask(&self, process: &Header, question: QueryKind) -> Result<Option<QueryFuture>, NoMemory> {
         ask(&self.slice.hand, process, question)
     }
 }
 
 /// Puts a question to a process; `None` when it is dead.
-pub(crate) fn ask(hand: &Hand<'_>, process: &Header, question: Question) -> Result<Option<Waiting>, NoMemory> {
-    let (node, answer) = Ask::try_new(&hand.kernel.nodes, question)?;
+pub(crate) fn ask(hand: &KernelCx<'_>, process: &Header, question: QueryKind) -> Result<Option<QueryFuture>, NoMemory> {
+    let (node, answer) = QueryNode::try_new(&hand.kernel.nodes, question)?;
     // SAFETY: new, so ours.
     if unsafe { hand.push(process, node) } {
         return Ok(Some(answer));

@@ -4,11 +4,11 @@
 //! with another process in it. Between two turns the kernel is at work, and whoever finds the slice then is refused.
 
 use crate::config;
-use crate::hand::Hand;
+use crate::hand::KernelCx;
 use crate::process::header::Header;
 use crate::sched::local::{CoreLocal, Outside};
 use crate::sync::Cell;
-use crate::world::Here;
+use crate::world::CurrentSlot;
 
 /// Reductions that are spent at once, at most.
 const MOST: u32 = 1 << 24;
@@ -16,7 +16,7 @@ const MOST: u32 = 1 << 24;
 /// See [`crate::Cx`].
 #[derive(Debug)]
 pub struct Slice<'a> {
-    pub(crate) hand: Hand<'a>,
+    pub(crate) hand: KernelCx<'a>,
     pub(crate) core: &'a CoreLocal,
     process: Cell<&'a Header>,
     /// Reductions that are left of this turn until the core looks at its clock (`sched::pace`); below 0 when more were spent.
@@ -72,7 +72,7 @@ impl<'a> Slice<'a> {
     /// # Safety
     /// The caller uses it no longer than its caller's call lasts. `here` is a world's.
     #[inline(always)]
-    pub(crate) unsafe fn noted(here: fn() -> *const Here) -> Option<&'a Self> {
+    pub(crate) unsafe fn noted(here: fn() -> *const CurrentSlot) -> Option<&'a Self> {
         // SAFETY: the place of this thread of execution, by World's contract.
         let slice = unsafe { (*here()).get() }.cast::<Self>();
         // SAFETY: null, or noted for as long as the slice lasts, which is longer than the call that this is for.
@@ -80,7 +80,7 @@ impl<'a> Slice<'a> {
     }
 
     /// A turn of `process` with a whole slice's budget.
-    pub(crate) fn new(hand: Hand<'a>, core: &'a CoreLocal, process: &'a Header) -> Self {
+    pub(crate) fn new(hand: KernelCx<'a>, core: &'a CoreLocal, process: &'a Header) -> Self {
         Self {
             hand,
             core,
@@ -100,7 +100,7 @@ impl<'a> Slice<'a> {
     }
 
     /// A turn of `process`, which dies, in the middle of another's.
-    pub(crate) fn within_another(hand: Hand<'a>, core: &'a CoreLocal, process: &'a Header) -> Self {
+    pub(crate) fn within_another(hand: KernelCx<'a>, core: &'a CoreLocal, process: &'a Header) -> Self {
         Self { within: true, ..Self::new(hand, core, process) }
     }
 
@@ -145,7 +145,7 @@ impl<'a> Slice<'a> {
     #[cold]
     #[inline(never)]
     fn is_looked_at(&self, spent: i64) {
-        let charge = self.core.pace.looks(self.hand.kernel.world().soon(), spent);
+        let charge = self.core.pace.looks(self.hand.kernel.world().coarse_now(), spent);
         self.rest.set(self.rest.get() - i64::from(charge.own));
         // Not while a rescuer has the queues: then the quantum is not charged.
         let _charged = self.core.queues(|queues| queues.charge(charge.others));
@@ -178,7 +178,7 @@ impl<'a> Slice<'a> {
         let spent = self.window.get() - before;
         let pace = &self.core.pace;
         let _is_due = pace.spends(spent);
-        let charge = pace.looks(self.hand.kernel.world().soon(), spent);
+        let charge = pace.looks(self.hand.kernel.world().coarse_now(), spent);
         // Not while a rescuer has the queues: then the quantum is not charged.
         let _charged = self.core.queues(|queues| queues.charge(charge.others));
         // What is charged is not left, and was not spent either.

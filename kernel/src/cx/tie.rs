@@ -1,9 +1,9 @@
 //! A body's links and monitors.
 
-use super::{Cx, Dest};
+use super::{Cx, SendTarget};
 use crate::alias::AliasMode;
-use crate::behalf::BehalfError;
-use crate::name::Entry;
+use crate::behalf::ActAsError;
+use crate::name::NameEntry;
 use crate::pid::{Pid, Reference};
 use crate::process::ties::{self, LinkError, MonitorError};
 use crate::sync::Ordering;
@@ -20,21 +20,21 @@ impl<M: Send + 'static> Cx<'_, M> {
     }
 
     /// As [`Cx::link`]; but unless `as_otp` the dead are an error also to who traps exits.
-    pub(crate) fn link_as(&self, to: Pid, as_otp: bool) -> Result<(), BehalfError> {
+    pub(crate) fn link_as(&self, to: Pid, as_otp: bool) -> Result<(), ActAsError> {
         self.pay(1);
         let _inside = self.slice.enter();
         self.slice.has_sent_itself();
         ties::link(self.slice.process(), &self.slice.hand, to, as_otp).map_err(|error| match error {
-            LinkError::NoProc => BehalfError::NoProc,
-            LinkError::NoMemory => BehalfError::NoMemory,
-            LinkError::Dying => BehalfError::NoCaller,
+            LinkError::NoProc => ActAsError::NoProc,
+            LinkError::NoMemory => ActAsError::NoMemory,
+            LinkError::Dying => ActAsError::NoCaller,
         })
     }
 
     /// Monitors by this reference: whether the DOWN waits already.
     pub(crate) fn monitor_as(
         &self,
-        target: Result<Pid, &Entry>,
+        target: Result<Pid, &NameEntry>,
         reference: Reference,
         alias: Option<AliasMode>,
     ) -> Result<bool, MonitorError> {
@@ -58,23 +58,23 @@ impl<M: Send + 'static> Cx<'_, M> {
 
     /// Monitors a process. Lock-free; amortised O(1).
     pub fn monitor(&self, target: Pid) -> Result<Reference, MonitorError> {
-        self.monitor_with(Dest::Pid(target), None)
+        self.monitor_with(SendTarget::Pid(target), None)
     }
 
     /// Monitors whoever has the name now; DOWN `noproc` at once when nobody has.
     pub fn monitor_name(&self, name: &str) -> Result<Reference, MonitorError> {
-        self.monitor_with(Dest::Name(name), None)
+        self.monitor_with(SendTarget::Name(name), None)
     }
 
     /// Monitors, and makes the reference an alias as well.
-    pub fn monitor_with(&self, target: Dest<'_>, alias: Option<AliasMode>) -> Result<Reference, MonitorError> {
+    pub fn monitor_with(&self, target: SendTarget<'_>, alias: Option<AliasMode>) -> Result<Reference, MonitorError> {
         self.alive(MonitorError::Dying)?;
         self.pay(1);
         let _inside = self.slice.enter();
         let hand = &self.slice.hand;
         let target = match target {
-            Dest::Pid(pid) => Ok(pid),
-            Dest::Name(name) => Err(hand.kernel.names.intern(name)?),
+            SendTarget::Pid(pid) => Ok(pid),
+            SendTarget::Name(name) => Err(hand.kernel.names.intern(name)?),
         };
         let reference = self.reference().ok_or(MonitorError::NoMemory)?;
         if ties::monitor(self.slice.process(), hand, target, reference, alias)? {

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::{Cx, Dest};
+use super::{Cx, SendTarget};
 use crate::pid::Reference;
 use crate::timer::record::{TimerError, TimerHead};
 use crate::timer::start;
@@ -11,7 +11,7 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// Sends `message` after a while. The timer ends with the receiver. O(1).
     pub fn send_after<'d, N: Send + 'static>(
         &self,
-        to: impl Into<Dest<'d>>,
+        to: impl Into<SendTarget<'d>>,
         after: Duration,
         message: N,
     ) -> Result<Reference, TimerError> {
@@ -21,7 +21,7 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// As [`Cx::send_after`], but what comes is a [`crate::Received::Timer`] that names the timer.
     pub fn start_timer<'d, N: Send + 'static>(
         &self,
-        to: impl Into<Dest<'d>>,
+        to: impl Into<SendTarget<'d>>,
         after: Duration,
         message: N,
     ) -> Result<Reference, TimerError> {
@@ -30,7 +30,7 @@ impl<M: Send + 'static> Cx<'_, M> {
 
     fn start_message<N: Send + 'static>(
         &self,
-        to: Dest<'_>,
+        to: SendTarget<'_>,
         after: Duration,
         message: N,
         labelled: bool,

@@ -11,7 +11,7 @@ use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
 use super::CLASSES;
-use super::pool::Free;
+use super::pool::FreeBlock;
 use crate::sync::{AtomicPtr, Ordering};
 
 /// Places for each class.
@@ -27,13 +27,13 @@ pub trait Orders: 'static {
 
 /// The orderings as they must be.
 #[derive(Debug)]
-pub struct Real;
-impl Orders for Real {}
+pub struct Shipped;
+impl Orders for Shipped {}
 
 /// See the module.
 #[derive(Debug)]
-pub struct Depot<O = Real> {
-    places: [[AtomicPtr<Free>; PLACES]; CLASSES],
+pub struct Depot<O = Shipped> {
+    places: [[AtomicPtr<FreeBlock>; PLACES]; CLASSES],
     orders: PhantomData<O>,
 }
 
@@ -51,7 +51,7 @@ impl<O: Orders> Depot<O> {
     }
 
     /// Puts a batch in; false, and the batch still the caller's, when there is no place for it. Wait-free.
-    pub fn put(&self, class: usize, batch: NonNull<Free>) -> bool {
+    pub fn put(&self, class: usize, batch: NonNull<FreeBlock>) -> bool {
         // Relaxed: a place that looks full need not be tried.
         self.places[class]
             .iter()
@@ -60,7 +60,7 @@ impl<O: Orders> Depot<O> {
     }
 
     /// Takes a batch out, if there is one. Wait-free.
-    pub fn take(&self, class: usize) -> Option<NonNull<Free>> {
+    pub fn take(&self, class: usize) -> Option<NonNull<FreeBlock>> {
         // Relaxed: a place that looks empty need not be tried.
         let full = self.places[class].iter().filter(|place| !place.load(Ordering::Relaxed).is_null());
         full.map(|place| place.swap(ptr::null_mut(), O::TAKE)).find_map(NonNull::new)
@@ -79,7 +79,7 @@ impl<O> Depot<O> {
                 let batch = place.swap(ptr::null_mut(), Ordering::Acquire);
                 any |= !batch.is_null();
                 // SAFETY: a batch of this class, which nobody else has any more.
-                unsafe { Free::free_all(batch, class) };
+                unsafe { FreeBlock::free_all(batch, class) };
             }
         }
         any

@@ -155,9 +155,9 @@ pub fn try_text(text: fmt::Arguments<'_>) -> Result<String, NoMemory> {
 }
 
 /// `alloc::sync::Arc` without weak counts, whose making can fail.
-pub struct Shared<T>(NonNull<Counted<T>>);
+pub struct Shared<T>(NonNull<CountedBox<T>>);
 
-struct Counted<T> {
+struct CountedBox<T> {
     count: PlainAtomicUsize,
     value: T,
 }
@@ -165,7 +165,7 @@ struct Counted<T> {
 impl<T> Shared<T> {
     /// Moves `value` to the heap.
     pub fn try_new(value: T) -> Result<Self, NoMemory> {
-        let counted = Counted { count: PlainAtomicUsize::new(1), value };
+        let counted = CountedBox { count: PlainAtomicUsize::new(1), value };
         try_new(counted).map(Self).map_err(|_| NoMemory)
     }
 }

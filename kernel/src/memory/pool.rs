@@ -32,11 +32,11 @@ const SURPLUS: usize = 128;
 
 /// A block that nobody uses: the first of a chain.
 #[derive(Debug)]
-pub struct Free {
-    next: *mut Free,
+pub struct FreeBlock {
+    next: *mut FreeBlock,
 }
 
-impl Free {
+impl FreeBlock {
     /// Gives a chain back to the allocator.
     ///
     /// # Safety
@@ -54,7 +54,7 @@ impl Free {
 /// See the module.
 #[derive(Debug)]
 pub struct Pool {
-    free: [Cell<*mut Free>; CLASSES],
+    free: [Cell<*mut FreeBlock>; CLASSES],
     /// Blocks of each class.
     counts: [Cell<usize>; CLASSES],
     /// Bytes.
@@ -162,9 +162,9 @@ impl Pool {
             }
             self.surplus.set(class);
         }
-        let block = memory.cast::<Free>();
+        let block = memory.cast::<FreeBlock>();
         // SAFETY: the caller's, who does not use it again; a class's block has room for a pointer.
-        unsafe { block.write(Free { next: self.free[class].get() }) };
+        unsafe { block.write(FreeBlock { next: self.free[class].get() }) };
         self.free[class].set(block.as_ptr());
         self.count(class, self.counts[class].get() + 1);
     }
@@ -189,7 +189,7 @@ impl Pool {
         if !self.depot.put(class, batch) {
             // Another core was faster.
             // SAFETY: taken out above.
-            unsafe { Free::free_all(batch.as_ptr(), class) };
+            unsafe { FreeBlock::free_all(batch.as_ptr(), class) };
         }
     }
 
@@ -232,7 +232,7 @@ impl Pool {
         for (class, free) in self.free.iter().enumerate() {
             self.count(class, 0);
             // SAFETY: free blocks of this pool.
-            unsafe { Free::free_all(free.replace(ptr::null_mut()), class) };
+            unsafe { FreeBlock::free_all(free.replace(ptr::null_mut()), class) };
         }
         any
     }

@@ -24,7 +24,7 @@
 //!   what the caller asks of the doomed process afterwards is answered by the death, as it is when a signal is pending.
 
 use crate::cx::Slice;
-use crate::hand::Hand;
+use crate::hand::KernelCx;
 use crate::memory::NoMemory;
 use crate::mutate::Mutation;
 use crate::name;
@@ -32,7 +32,7 @@ use crate::pid::Pid;
 use crate::process::exit::die;
 use crate::process::header::Header;
 use crate::reason::Reason;
-use crate::sched::turn::Noted;
+use crate::sched::turn::CurrentGuard;
 use crate::signal::exit_signal;
 use crate::sync::Ordering;
 
@@ -84,7 +84,7 @@ fn is_plain(process: &Header) -> bool {
 }
 
 /// Has a claimed process die in a slice of its own, the next one that it gets (O5).
-fn doom(hand: &Hand<'_>, process: &Header, reason: Reason) {
+fn doom(hand: &KernelCx<'_>, process: &Header, reason: Reason) {
     if !hand.kernel.mutated(Mutation::DoomedLookAlive) {
         process.mailbox.doom();
     }
@@ -104,7 +104,7 @@ fn send(slice: &Slice<'_>, to: Pid, reason: Reason) -> Result<(), NoMemory> {
 unsafe fn die_here(slice: &Slice<'_>, process: &Header, reason: Reason) {
     let hand = &slice.hand;
     let own = Slice::within_another(*hand, slice.core, process);
-    let noted = Noted::of(&own, hand.kernel);
+    let noted = CurrentGuard::of(&own, hand.kernel);
     // SAFETY: by contract, and nobody runs it again.
     unsafe { die(process.whole(), &own, reason) };
     drop(noted);

@@ -16,26 +16,26 @@
 use core::ptr::NonNull;
 
 use crate::cx::Slice;
-use crate::hand::Hand;
-use crate::link::{Half, Link};
+use crate::hand::KernelCx;
+use crate::link::{LinkEnd, Link};
 use crate::list::Chain;
 use crate::mailbox::Fifo;
 use crate::memory;
-use crate::monitor::{Cancelled, Monitor};
+use crate::monitor::{CancelOutcome, Monitor};
 use crate::mutate::Mutation;
 use crate::name;
 use crate::process::header::Header;
 use crate::process::ties::watch_was_cancelled;
-use crate::proxy::Proxy;
+use crate::proxy::OwnerOp;
 use crate::reason::Reason;
 use crate::reply::watch as request_watch;
 use crate::signal::message;
-use crate::signal::node::{Kind, Node};
+use crate::signal::node::{SignalKind, Node};
 use crate::signal::queue::Queue;
 use crate::sync::Ordering;
 use crate::task::waiters;
 use crate::timer::record::{Target, TimerHead};
-use crate::watch::Watch;
+use crate::watch::WatcherEntry;
 
 /// Ends the owned process. Everything that it had is gone when this returns.
 ///
@@ -51,7 +51,7 @@ pub(crate) unsafe fn die(process: NonNull<Header>, slice: &Slice<'_>, reason: Re
     // SAFETY: the owner.
     unsafe { header.private() }.fetches = false;
     if let Some(drop_body) = header.vtable.drop_body {
-        hand.kernel.contain(|| {
+        hand.kernel.catch_panic(|| {
             let _outside = slice.leave();
             // SAFETY: the owner; once, since nobody runs it again.
             unsafe { drop_body(process) };
@@ -87,14 +87,14 @@ pub(crate) unsafe fn die(process: NonNull<Header>, slice: &Slice<'_>, reason: Re
 }
 
 /// Who waits for room is told that there will be none, or, where nobody can be told, let go.
-fn close_line(header: &Header, hand: &Hand<'_>, tells: bool) {
+fn close_line(header: &Header, hand: &KernelCx<'_>, tells: bool) {
     if let Some(bound) = header.bound() {
         bound.close(hand, tells);
     }
 }
 
 /// Steps 2 and 3; returns the questions that step 5 answers.
-fn close(header: &Header, hand: &Hand<'_>) -> Queue {
+fn close(header: &Header, hand: &KernelCx<'_>) -> Queue {
     // Before anybody can find it dead: who does may register the name.
     name::release_name(header);
     let rest = header.mailbox.close();
@@ -113,9 +113,9 @@ fn close(header: &Header, hand: &Hand<'_>) -> Queue {
     let mut unread = Queue::new();
     for node in unmet.chain(rest) {
         // SAFETY: taken, so the owner's.
-        if unsafe { Node::kind(node) } == Kind::Proxy && !hand.kernel.mutated(Mutation::ProxiesUnmet) {
+        if unsafe { Node::kind(node) } == SignalKind::Proxy && !hand.kernel.mutated(Mutation::ProxiesUnmet) {
             // SAFETY: likewise.
-            unsafe { Proxy::meet(node, header, hand) };
+            unsafe { OwnerOp::meet(node, header, hand) };
         } else {
             // SAFETY: likewise, in no queue.
             unsafe { unread.push_back(node) };
@@ -136,7 +136,7 @@ fn close(header: &Header, hand: &Hand<'_>) -> Queue {
     let mut late = Queue::new();
     while let Some(node) = fetched.pop_front() {
         // SAFETY: the owner's.
-        if unsafe { Node::kind(node) } == Kind::Request {
+        if unsafe { Node::kind(node) } == SignalKind::Request {
             // SAFETY: likewise, in no queue any more.
             unsafe { late.push_back(node) };
         } else {
@@ -148,9 +148,9 @@ fn close(header: &Header, hand: &Hand<'_>) -> Queue {
         // SAFETY: taken, so the owner's.
         match unsafe { Node::kind(node) } {
             // SAFETY: likewise, in no queue.
-            Kind::LinkRequest | Kind::MonitorRequest | Kind::Ask | Kind::Request => unsafe { late.push_back(node) },
+            SignalKind::LinkRequest | SignalKind::MonitorRequest | SignalKind::Ask | SignalKind::Request => unsafe { late.push_back(node) },
             // A part of the process: nothing to free.
-            Kind::Wake => {}
+            SignalKind::Wake => {}
             // SAFETY: likewise.
             _ => unsafe { hand.release(node) },
         }
@@ -161,7 +161,7 @@ fn close(header: &Header, hand: &Hand<'_>) -> Queue {
 }
 
 /// Timers to itself end with it; those to others go on.
-fn give_up_timers(header: &Header, hand: &Hand<'_>) {
+fn give_up_timers(header: &Header, hand: &KernelCx<'_>) {
     loop {
         // SAFETY: the owner; not kept over the foreign destructor below.
         let Some(timer) = (unsafe { header.private() }).timers.pop() else { return };
@@ -175,13 +175,13 @@ fn give_up_timers(header: &Header, hand: &Hand<'_>) {
     }
 }
 
-fn give_up_monitors(header: &Header, hand: &Hand<'_>) {
+fn give_up_monitors(header: &Header, hand: &KernelCx<'_>) {
     // SAFETY: the owner.
     let private = unsafe { header.private() };
     while let Some(monitor) = private.monitors.pop() {
         // SAFETY: the set's share keeps it.
         let record = unsafe { monitor.as_ref() };
-        if record.cancel() == Cancelled::InTime
+        if record.cancel() == CancelOutcome::InTime
             && let Some(target) = record.target()
             && target != header.pid
             && let Some(target) = hand.find(target)
@@ -194,7 +194,7 @@ fn give_up_monitors(header: &Header, hand: &Hand<'_>) {
 }
 
 /// Step 4; returns the watches that step 7 fires.
-fn fire(header: &Header, hand: &Hand<'_>, reason: &Reason) -> Chain<Watch> {
+fn fire(header: &Header, hand: &KernelCx<'_>, reason: &Reason) -> Chain<WatcherEntry> {
     let killed = hand.kernel.mutated(Mutation::TellsTheKill) && header.killed.load(Ordering::Relaxed);
     let told = if killed { &Reason::KILLED } else { reason };
     if hand.kernel.mutated(Mutation::DownsFirst) {
@@ -204,7 +204,7 @@ fn fire(header: &Header, hand: &Hand<'_>, reason: &Reason) -> Chain<Watch> {
     let private = unsafe { header.private() };
     while let Some(half) = private.links.pop() {
         // SAFETY: the half's share, which the set had.
-        unsafe { Link::fire(Half::link(half), header.pid, hand, told) };
+        unsafe { Link::fire(LinkEnd::link(half), header.pid, hand, told) };
     }
     for link in header.links.close() {
         // SAFETY: the half's share, which the list had.
@@ -213,12 +213,12 @@ fn fire(header: &Header, hand: &Hand<'_>, reason: &Reason) -> Chain<Watch> {
     let mut outside = Chain::empty();
     for watch in header.watchers.close() {
         // SAFETY: taken from the list, with its share.
-        if unsafe { Watch::is_outside(watch) } {
+        if unsafe { WatcherEntry::is_outside(watch) } {
             // SAFETY: likewise, in no other chain.
             unsafe { outside.push(watch) };
         } else {
             // SAFETY: the list's share.
-            unsafe { Watch::fire(watch, hand, reason) };
+            unsafe { WatcherEntry::fire(watch, hand, reason) };
         }
     }
     fire_requests(header, hand, reason);
@@ -226,7 +226,7 @@ fn fire(header: &Header, hand: &Hand<'_>, reason: &Reason) -> Chain<Watch> {
 }
 
 /// Those are told whose requests it has received and not answered.
-fn fire_requests(header: &Header, hand: &Hand<'_>, reason: &Reason) {
+fn fire_requests(header: &Header, hand: &KernelCx<'_>, reason: &Reason) {
     // SAFETY: the owner; no other borrow is kept.
     while let Some(request) = unsafe { header.private() }.open.pop() {
         if hand.kernel.mutated(Mutation::ForgetsRequests) {
@@ -240,21 +240,21 @@ fn fire_requests(header: &Header, hand: &Hand<'_>, reason: &Reason) {
 }
 
 /// Step 5.
-fn answer(header: &Header, hand: &Hand<'_>, mut late: Queue, reason: &Reason) {
+fn answer(header: &Header, hand: &KernelCx<'_>, mut late: Queue, reason: &Reason) {
     while let Some(node) = late.pop_front() {
         // SAFETY: taken from the mailbox, so ours.
         match unsafe { Node::kind(node) } {
             _ if hand.kernel.mutated(Mutation::LateIsDropped) => {}
-            Kind::LinkRequest => {
+            SignalKind::LinkRequest => {
                 // SAFETY: the half's share, which the request had.
                 unsafe { Link::fire(Link::of_request(node), header.pid, hand, &Reason::NOPROC) };
             }
-            Kind::MonitorRequest => {
+            SignalKind::MonitorRequest => {
                 let said = if hand.kernel.options.tombstones { reason } else { &Reason::NOPROC };
                 // SAFETY: the target side's share, which the request had; in no queue.
                 unsafe { Monitor::fire(node.cast(), hand, said) };
             }
-            Kind::Request => {
+            SignalKind::Request => {
                 // SAFETY: ours, once.
                 unsafe { message::down(node, hand, reason) };
                 // SAFETY: ours.
@@ -267,18 +267,18 @@ fn answer(header: &Header, hand: &Hand<'_>, mut late: Queue, reason: &Reason) {
 }
 
 /// Steps 6 and 7.
-fn vacate(header: &Header, hand: &Hand<'_>, outside: Chain<Watch>, reason: Reason) {
+fn vacate(header: &Header, hand: &KernelCx<'_>, outside: Chain<WatcherEntry>, reason: Reason) {
     let observed = hand.kernel.observes_exits();
     if outside.is_empty() && !observed {
         return hand.kernel.table.vacate(header.pid, reason);
     }
     hand.kernel.table.vacate(header.pid, reason.clone());
     if observed {
-        hand.kernel.world().process_ended(header.pid, &reason, hand.guard);
+        hand.kernel.world().on_process_exit(header.pid, &reason, hand.guard);
     }
     for watch in outside.reversed() {
         // SAFETY: from the list, with its share.
-        unsafe { Watch::fire(watch, hand, &reason) };
+        unsafe { WatcherEntry::fire(watch, hand, &reason) };
     }
 }
 
@@ -287,7 +287,7 @@ fn vacate(header: &Header, hand: &Hand<'_>, outside: Chain<Watch>, reason: Reaso
 ///
 /// # Safety
 /// The kernel has no core, and the caller is the one who ends its processes.
-pub(crate) unsafe fn discard(hand: &Hand<'_>, process: NonNull<Header>) {
+pub(crate) unsafe fn discard(hand: &KernelCx<'_>, process: NonNull<Header>) {
     // SAFETY: by contract ours: who could run it is gone.
     let header = unsafe { process.as_ref() };
     // SAFETY: as above.
@@ -297,7 +297,7 @@ pub(crate) unsafe fn discard(hand: &Hand<'_>, process: NonNull<Header>) {
         && let Some(drop_body) = header.vtable.drop_body
     {
         // SAFETY: ours, once.
-        hand.contain(|| unsafe { drop_body(process) });
+        hand.catch_panic(|| unsafe { drop_body(process) });
     }
     waiters::end(header, hand);
     // SAFETY: as above.
@@ -314,7 +314,7 @@ pub(crate) unsafe fn discard(hand: &Hand<'_>, process: NonNull<Header>) {
     let private = unsafe { header.private() };
     while let Some(half) = private.links.pop() {
         // SAFETY: the half's share.
-        unsafe { Link::give_up(Half::link(half), hand.pool()) };
+        unsafe { Link::give_up(LinkEnd::link(half), hand.pool()) };
     }
     for link in header.links.close() {
         // SAFETY: the half's share.
@@ -328,12 +328,12 @@ pub(crate) unsafe fn discard(hand: &Hand<'_>, process: NonNull<Header>) {
     let mut outside = Chain::empty();
     for watch in header.watchers.close() {
         // SAFETY: taken from the list, with its share.
-        if unsafe { Watch::is_outside(watch) } {
+        if unsafe { WatcherEntry::is_outside(watch) } {
             // SAFETY: likewise, in no other chain.
             unsafe { outside.push(watch) };
         } else {
             // SAFETY: the list's share.
-            unsafe { Watch::release(watch, hand.pool()) };
+            unsafe { WatcherEntry::release(watch, hand.pool()) };
         }
     }
     vacate(header, hand, outside, Reason::KILLED);

@@ -13,30 +13,30 @@
 
 use core::ptr::NonNull;
 
-use crate::hand::Hand;
-use crate::link::{Half, Link};
+use crate::hand::KernelCx;
+use crate::link::{LinkEnd, Link};
 
 use crate::mailbox::Fifo;
 use crate::monitor::Monitor;
 use crate::mutate::Mutation;
 use crate::process::header::Header;
-use crate::process::private::Private;
+use crate::process::private::OwnerState;
 use crate::process::ties;
-use crate::proxy::Proxy;
+use crate::proxy::OwnerOp;
 use crate::reason::Reason;
 use crate::set::Member;
-use crate::signal::ask::Ask;
+use crate::signal::ask::QueryNode;
 use crate::signal::exit_signal::ExitSignal;
 use crate::signal::message;
-use crate::signal::node::{Kind, Node};
+use crate::signal::node::{SignalKind, Node};
 use crate::signal::queue::Queue;
 use crate::sync::Ordering;
 use crate::timer::record::{Target, TimerHead};
 
 /// What a signal did.
-enum Met {
+enum SignalOutcome {
     /// Nothing that the body must see.
-    Handled,
+    Consumed,
     /// Something for the private queue.
     Queue,
     /// Something that the body waits for without receiving it.
@@ -44,12 +44,12 @@ enum Met {
     /// A message that nobody receives.
     Refused,
     /// The process dies of it.
-    Dies(Reason),
+    Die(Reason),
 }
 
 /// Who fetches.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum By {
+pub(crate) enum FetchedBy {
     /// The core, before it resumes the body: the body must see what comes.
     Core,
     /// The body, which will look at the queue itself.
@@ -58,13 +58,13 @@ pub(crate) enum By {
 
 /// Takes and meets what has come. The caller owns the process.
 #[inline]
-pub(crate) fn fetch(process: &Header, hand: &Hand<'_>, by: By) {
+pub(crate) fn fetch(process: &Header, hand: &KernelCx<'_>, by: FetchedBy) {
     if process.mailbox.has_pending() {
         fetch_batch(process, hand, by);
     }
 }
 
-fn fetch_batch(process: &Header, hand: &Hand<'_>, by: By) {
+fn fetch_batch(process: &Header, hand: &KernelCx<'_>, by: FetchedBy) {
     // SAFETY: the caller owns the process (P1).
     let private = unsafe { process.private() };
     if private.dying.is_some() || !private.fetches {
@@ -73,7 +73,7 @@ fn fetch_batch(process: &Header, hand: &Hand<'_>, by: By) {
     let piece = process.mailbox.take().into_piece();
     if piece.is_plain() && process.bound().is_none() {
         private.queue.append(piece);
-        private.resume |= by == By::Core;
+        private.resume |= by == FetchedBy::Core;
         process.mailbox.settle();
         process.mailbox.note(private.queue.len());
         return;
@@ -83,7 +83,7 @@ fn fetch_batch(process: &Header, hand: &Hand<'_>, by: By) {
 
 /// The rest of a fetch, when not all of it are plain messages.
 #[inline(never)]
-fn fetch_others(process: &Header, hand: &Hand<'_>, by: By, fifo: Fifo) {
+fn fetch_others(process: &Header, hand: &KernelCx<'_>, by: FetchedBy, fifo: Fifo) {
     let mut refused = Queue::new();
     meet_all(process, hand, by, fifo, &mut refused);
     // SAFETY: the owner.
@@ -94,27 +94,27 @@ fn fetch_others(process: &Header, hand: &Hand<'_>, by: By, fifo: Fifo) {
     }
 }
 
-fn meet_all(process: &Header, hand: &Hand<'_>, by: By, mut fifo: Fifo, refused: &mut Queue) {
+fn meet_all(process: &Header, hand: &KernelCx<'_>, by: FetchedBy, mut fifo: Fifo, refused: &mut Queue) {
     while let Some(node) = fifo.next() {
         // SAFETY: fetched, so the owner's.
         let met = match unsafe { Node::kind(node) } {
-            Kind::Message | Kind::Request => come(process),
+            SignalKind::Message | SignalKind::Request => come(process),
             kind => meet(process, hand, node, kind),
         };
         match met {
-            Met::Handled => {}
-            Met::Queue => {
+            SignalOutcome::Consumed => {}
+            SignalOutcome::Queue => {
                 // SAFETY: the owner.
                 let private = unsafe { process.private() };
                 // SAFETY: fetched, so the owner's.
                 unsafe { private.queue.push_back(node) };
-                private.resume |= by == By::Core;
+                private.resume |= by == FetchedBy::Core;
             }
             // SAFETY: the owner.
-            Met::Resume => unsafe { process.private() }.resume = true,
+            SignalOutcome::Resume => unsafe { process.private() }.resume = true,
             // SAFETY: fetched, so the owner's.
-            Met::Refused => unsafe { refused.push_back(node) },
-            Met::Dies(reason) => {
+            SignalOutcome::Refused => unsafe { refused.push_back(node) },
+            SignalOutcome::Die(reason) => {
                 // SAFETY: the owner.
                 let private = unsafe { process.private() };
                 private.dying = Some(reason);
@@ -132,24 +132,24 @@ fn meet_all(process: &Header, hand: &Hand<'_>, by: By, mut fifo: Fifo, refused: 
 
 /// A message goes to the private queue.
 #[inline(always)]
-fn come(process: &Header) -> Met {
+fn come(process: &Header) -> SignalOutcome {
     if let Some(bound) = process.bound() {
         bound.fetched();
     }
-    Met::Queue
+    SignalOutcome::Queue
 }
 
 // Out of the way of the messages, which are most of what comes.
 #[inline(never)]
-fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>, kind: Kind) -> Met {
+fn meet(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>, kind: SignalKind) -> SignalOutcome {
     match kind {
-        Kind::Message | Kind::Request => come(process),
-        Kind::AliasMessage => meet_alias(process, hand, node),
-        Kind::Timer => {
+        SignalKind::Message | SignalKind::Request => come(process),
+        SignalKind::AliasMessage => meet_alias(process, hand, node),
+        SignalKind::Timer => {
             forget_timer(process, hand, node);
-            Met::Queue
+            SignalOutcome::Queue
         }
-        Kind::Alarm => {
+        SignalKind::Alarm => {
             // SAFETY: the signal's share keeps the record.
             let rings = unsafe { node.cast::<TimerHead>().as_ref() }.reference;
             // SAFETY: the owner.
@@ -159,17 +159,17 @@ fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>, kind: Kind) -> M
             forget_timer(process, hand, node);
             // SAFETY: fetched; the signal's share.
             unsafe { Node::release(node, hand.pool()) };
-            Met::Resume
+            SignalOutcome::Resume
         }
-        Kind::Exit => meet_exit(process, hand, node),
-        Kind::LinkExit => meet_link_exit(process, hand, node),
-        Kind::LinkRequest => {
+        SignalKind::Exit => meet_exit(process, hand, node),
+        SignalKind::LinkExit => meet_link_exit(process, hand, node),
+        SignalKind::LinkRequest => {
             let link = Link::of_request(node);
             // SAFETY: fetched; the share of the half comes with it.
             unsafe { take_up_one(process, hand, link) };
-            Met::Handled
+            SignalOutcome::Consumed
         }
-        Kind::MonitorRequest => {
+        SignalKind::MonitorRequest => {
             let monitor = node.cast::<Monitor>();
             // SAFETY: fetched, so its share is ours.
             if unsafe { monitor.as_ref() }.is_armed() {
@@ -181,9 +181,9 @@ fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>, kind: Kind) -> M
                 // SAFETY: the share that came with the request.
                 unsafe { Monitor::give_up(monitor, hand.pool()) };
             }
-            Met::Handled
+            SignalOutcome::Consumed
         }
-        Kind::Down => {
+        SignalKind::Down => {
             let monitor = node.cast::<Monitor>();
             // SAFETY: fetched; its share is ours.
             if unsafe { monitor.as_ref() }.arrive() {
@@ -192,20 +192,20 @@ fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>, kind: Kind) -> M
                 // SAFETY: the owner.
                 let private = unsafe { process.private() };
                 private.end_alias_with_monitor(reference);
-                Met::Queue
+                SignalOutcome::Queue
             } else {
                 // SAFETY: the signal's share.
                 unsafe { Monitor::give_up(monitor, hand.pool()) };
-                Met::Handled
+                SignalOutcome::Consumed
             }
         }
-        Kind::Wake => {
+        SignalKind::Wake => {
             // AcqRel: the node is in no queue any more; and a waker, nudger or killer whose swap found the
             // flag set left it to us, who must see what it did before.
             let clear = if hand.kernel.mutated(Mutation::WakingRelaxed) { Ordering::Relaxed } else { Ordering::AcqRel };
             process.waking.swap(false, clear);
             if process.killed.load(Ordering::Relaxed) {
-                return Met::Dies(Reason::KILLED);
+                return SignalOutcome::Die(Reason::KILLED);
             }
             // It may be a nudge: the list of links has many that are cut.
             take_up(process, hand);
@@ -213,23 +213,23 @@ fn meet(process: &Header, hand: &Hand<'_>, node: NonNull<Node>, kind: Kind) -> M
             if let Some(bound) = process.bound() {
                 bound.look(hand);
             }
-            Met::Resume
+            SignalOutcome::Resume
         }
-        Kind::Ask => {
+        SignalKind::Ask => {
             // SAFETY: fetched, so ours.
-            unsafe { Ask::answer(node, process, hand) };
-            Met::Handled
+            unsafe { QueryNode::answer(node, process, hand) };
+            SignalOutcome::Consumed
         }
-        Kind::Proxy => {
+        SignalKind::Proxy => {
             // SAFETY: fetched, so ours.
-            unsafe { Proxy::meet(node, process, hand) };
-            Met::Handled
+            unsafe { OwnerOp::meet(node, process, hand) };
+            SignalOutcome::Consumed
         }
     }
 }
 
 /// A timer of its own that has come is no longer among its timers.
-fn forget_timer(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) {
+fn forget_timer(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>) {
     let timer = node.cast::<TimerHead>();
     // SAFETY: the signal's share keeps it.
     let record = unsafe { timer.as_ref() };
@@ -248,7 +248,7 @@ fn forget_timer(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) {
     }
 }
 
-fn meet_alias(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
+fn meet_alias(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>) -> SignalOutcome {
     // SAFETY: fetched, of this kind.
     let via = unsafe { message::alias_of(node) };
     // SAFETY: the owner.
@@ -257,7 +257,7 @@ fn meet_alias(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
         if let Some(bound) = process.bound() {
             bound.left(hand);
         }
-        return Met::Refused;
+        return SignalOutcome::Refused;
     };
     // SAFETY: in the set.
     let mode = unsafe { alias.as_ref() }.mode;
@@ -270,30 +270,30 @@ fn meet_alias(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
     come(process)
 }
 
-fn meet_exit(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
+fn meet_exit(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>) -> SignalOutcome {
     // SAFETY: fetched, of this kind, and not consumed yet.
     let signal = unsafe { node.cast::<ExitSignal>().as_ref() };
     let (from, reason) = (signal.from, signal.reason.clone());
     let trapping = process.trap_exit.load(Ordering::Relaxed);
     let met = if reason == Reason::KILL {
-        Met::Dies(Reason::KILLED)
+        SignalOutcome::Die(Reason::KILLED)
     } else if trapping {
-        return Met::Queue;
+        return SignalOutcome::Queue;
     } else if reason.is_normal() && from != Some(process.pid) {
-        Met::Refused
+        SignalOutcome::Refused
     } else {
-        Met::Dies(reason)
+        SignalOutcome::Die(reason)
     };
-    if let Met::Dies(_) = met {
+    if let SignalOutcome::Die(_) = met {
         // SAFETY: fetched. The reason's value, which may be foreign, lives on in `met`.
         drop(unsafe { ExitSignal::open(node, hand.pool()) });
         return met;
     }
     // Its reason may be foreign.
-    Met::Refused
+    SignalOutcome::Refused
 }
 
-fn meet_link_exit(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met {
+fn meet_link_exit(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>) -> SignalOutcome {
     take_up(process, hand);
     let link = node.cast::<Link>();
     let half = Link::half_of(link, process.pid);
@@ -310,28 +310,28 @@ fn meet_link_exit(process: &Header, hand: &Hand<'_>, node: NonNull<Node>) -> Met
     if !welcome {
         // SAFETY: the signal's share.
         unsafe { Link::give_up(link, hand.pool()) };
-        return Met::Handled;
+        return SignalOutcome::Consumed;
     }
     if private.taken_up && !is_down {
         // K2: the record of the other side's link, if both linked at once.
         private.cut_all(peer, hand);
     }
     if is_down || process.trap_exit.load(Ordering::Relaxed) {
-        return Met::Queue;
+        return SignalOutcome::Queue;
     }
     // SAFETY: fetched by this process.
     let (_, reason) = unsafe { Link::opened(link, process.pid) };
     // SAFETY: the signal's share.
     unsafe { Link::give_up(link, hand.pool()) };
     let survives = reason.is_normal() && !hand.kernel.mutated(Mutation::NormalKills);
-    if survives { Met::Handled } else { Met::Dies(reason) }
+    if survives { SignalOutcome::Consumed } else { SignalOutcome::Die(reason) }
 }
 
 /// Takes a half that was on the list, or in a request, into the set.
 ///
 /// # Safety
 /// The caller owns the process and has the share of the process's half.
-unsafe fn take_up_one(process: &Header, hand: &Hand<'_>, link: NonNull<Link>) {
+unsafe fn take_up_one(process: &Header, hand: &KernelCx<'_>, link: NonNull<Link>) {
     // SAFETY: shared, so live.
     if unsafe { link.as_ref() }.is_cut() {
         // SAFETY: the half's share.
@@ -345,19 +345,19 @@ unsafe fn take_up_one(process: &Header, hand: &Hand<'_>, link: NonNull<Link>) {
 }
 
 /// Takes the links that others made into the set (`link`, K1). The caller owns the process.
-pub(crate) fn take_up(process: &Header, hand: &Hand<'_>) {
+pub(crate) fn take_up(process: &Header, hand: &KernelCx<'_>) {
     for link in process.links.take() {
         // SAFETY: taken from the list, with the half's share.
         unsafe { take_up_one(process, hand, link) };
     }
 }
 
-impl Private {
+impl OwnerState {
     /// Adds a half to the set.
     ///
     /// # Safety
     /// The half is the owner's, in no set, and its share comes with it.
-    pub unsafe fn hold_half(&mut self, half: NonNull<Half>, hand: &Hand<'_>) {
+    pub unsafe fn hold_half(&mut self, half: NonNull<LinkEnd>, hand: &KernelCx<'_>) {
         if self.links.sweep_is_due() {
             self.sweep_links(hand);
         }
@@ -371,7 +371,7 @@ impl Private {
     ///
     /// # Safety
     /// The half is the owner's; its record is not used afterwards without another share.
-    pub unsafe fn drop_half(&mut self, half: NonNull<Half>, hand: &Hand<'_>) {
+    pub unsafe fn drop_half(&mut self, half: NonNull<LinkEnd>, hand: &KernelCx<'_>) {
         // SAFETY: the owner's, live.
         if unsafe { half.as_ref() }.is_held() {
             // SAFETY: held.
@@ -379,15 +379,15 @@ impl Private {
             // SAFETY: held, so in the set.
             unsafe { self.links.remove(half) };
             // SAFETY: the half's share.
-            unsafe { Link::give_up(Half::link(half), hand.pool()) };
+            unsafe { Link::give_up(LinkEnd::link(half), hand.pool()) };
         }
     }
 
     /// Drops the halves of links that the other side has cut.
-    fn sweep_links(&mut self, hand: &Hand<'_>) {
+    fn sweep_links(&mut self, hand: &KernelCx<'_>) {
         for half in self.links.iter() {
             // SAFETY: in the set, so shared.
-            if unsafe { Half::link(half).as_ref() }.is_cut() {
+            if unsafe { LinkEnd::link(half).as_ref() }.is_cut() {
                 // SAFETY: the one the iterator returned last may be removed.
                 unsafe { self.drop_half(half, hand) };
             }

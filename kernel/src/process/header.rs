@@ -28,22 +28,22 @@ use alloc::sync::Arc;
 use core::mem::offset_of;
 use core::ptr::NonNull;
 
-use crate::bound::{Bound, MaybeBound};
+use crate::bound::{MailboxLimit, OptionalLimit};
 use crate::kernel::Kernel;
 use crate::link::Link;
 use crate::mailbox::Mailbox;
 use crate::memory::pool::Pool;
-use crate::name::Entry;
+use crate::name::NameEntry;
 use crate::pid::Pid;
 use crate::process::body::BodyVtable;
-use crate::process::private::Private;
+use crate::process::private::OwnerState;
 use crate::reason::Reason;
 use crate::reclaim::Retired;
-use crate::roll::Roll;
+use crate::roll::SweepList;
 use crate::runq::node::RunNode;
 use crate::signal::node::Node;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, PlainAtomicBool, UnsafeCell, acquire_by};
-use crate::watch::Watch;
+use crate::watch::WatcherEntry;
 
 /// The table's share of a process's memory.
 pub(super) const TABLE: usize = 1;
@@ -77,15 +77,15 @@ pub struct Header {
     /// which has nothing but a `&Header`.
     pub context_gone: PlainAtomicBool,
     /// The owner's.
-    pub private: UnsafeCell<Private>,
+    pub private: UnsafeCell<OwnerState>,
     /// How many messages may wait at a time, if that is bounded ([`Header::bound`]).
-    pub limit: MaybeBound,
+    pub limit: OptionalLimit,
     /// Monitors and timers that wait for its death.
-    pub watchers: Roll<Watch>,
+    pub watchers: SweepList<WatcherEntry>,
     /// Links that others made and it has not yet taken up.
-    pub links: Roll<Link>,
+    pub links: SweepList<Link>,
     /// Its registered name; see `name`.
-    pub name: AtomicPtr<Entry>,
+    pub name: AtomicPtr<NameEntry>,
     /// Why it died (P3).
     pub reason: UnsafeCell<Reason>,
     /// The signal that a waker sends, and whether it is on its way.
@@ -116,7 +116,7 @@ impl Header {
     /// # Safety
     /// The caller is the owner (P1) and keeps no other reference to it meanwhile.
     #[allow(clippy::mut_from_ref, reason = "rule P1 makes the reference unique")]
-    pub unsafe fn private(&self) -> &mut Private {
+    pub unsafe fn private(&self) -> &mut OwnerState {
         // SAFETY: by contract.
         self.private.with_mut(|private| unsafe { &mut *private })
     }
@@ -147,7 +147,7 @@ impl Header {
 
     /// How many messages may wait at a time, if that is bounded.
     #[inline(always)]
-    pub fn bound(&self) -> Option<&Bound> {
+    pub fn bound(&self) -> Option<&MailboxLimit> {
         if self.mailbox.is_bounded() { self.limit.get() } else { None }
     }
 

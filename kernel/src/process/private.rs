@@ -1,17 +1,17 @@
-//! [`Private`], what only a process's owner touches.
+//! [`OwnerState`], what only a process's owner touches.
 
 use alloc::boxed::Box;
 
 use crate::alias::AliasRecord;
-use crate::hand::Hand;
-use crate::link::Half;
+use crate::hand::KernelCx;
+use crate::link::LinkEnd;
 use crate::mailbox::Fifo;
 use crate::memory;
 use crate::monitor::Monitor;
 use crate::pid::{Pid, Reference};
 use crate::reason::Reason;
-use crate::reply::watch::Open;
-use crate::set::Set;
+use crate::reply::watch::OpenRequests;
+use crate::set::RecordSet;
 use crate::signal::queue::Queue;
 use crate::task::waiters::Waiters;
 use crate::timer::record::TimerHead;
@@ -19,7 +19,7 @@ use crate::timer::record::TimerHead;
 /// See `header`, P1. `repr(C)`: what every message touches lies together, in the first 64 bytes, and then what every slice does.
 #[derive(Debug)]
 #[repr(C)]
-pub struct Private {
+pub struct OwnerState {
     /// The body must see what has come: a signal for it was fetched, or it has not yet run.
     pub resume: bool,
     /// A waker's share of the process that is left of a request, for the next one in the same slice.
@@ -35,7 +35,7 @@ pub struct Private {
     /// It dies as soon as its slice lets go.
     pub dying: Option<Reason>,
     /// Requests that it has received and not answered.
-    pub open: Open,
+    pub open: OpenRequests,
     /// Of the numbers of the queue (`queue`, C4).
     pub era: u32,
     /// Tasks of others that wait for something of this process's; `None` until there is one.
@@ -47,16 +47,16 @@ pub struct Private {
     /// What was fetched and not met, because the process died of what came before.
     pub unmet: Fifo,
     /// Links, own and taken up, in order of age.
-    pub links: Set<Half>,
+    pub links: RecordSet<LinkEnd>,
     /// Its monitors of others.
-    pub monitors: Set<Monitor>,
+    pub monitors: RecordSet<Monitor>,
     /// Timers that it started.
-    pub timers: Set<TimerHead>,
+    pub timers: RecordSet<TimerHead>,
     /// Its aliases that are in force.
-    pub aliases: Set<AliasRecord>,
+    pub aliases: RecordSet<AliasRecord>,
 }
 
-impl Private {
+impl OwnerState {
     /// Of a process that has not run.
     pub const fn new() -> Self {
         Self {
@@ -68,11 +68,11 @@ impl Private {
             taken_up: false,
             dying: None,
             unmet: Fifo::empty(),
-            links: Set::new(),
-            monitors: Set::new(),
-            timers: Set::new(),
-            aliases: Set::new(),
-            open: Open::new(),
+            links: RecordSet::new(),
+            monitors: RecordSet::new(),
+            timers: RecordSet::new(),
+            aliases: RecordSet::new(),
+            open: OpenRequests::new(),
             era: 1,
             waiters: None,
             reductions: 0,
@@ -81,7 +81,7 @@ impl Private {
     }
 }
 
-impl Private {
+impl OwnerState {
     /// Whether a death has nothing to give up but what is on its links: no signal, monitor, timer or alias.
     pub fn has_nothing(&self) -> bool {
         self.queue.is_empty()
@@ -114,10 +114,10 @@ impl Private {
 
     /// Cuts every link with `peer`: none, one, or two (`link`, K2). What has been taken up
     /// is all there is.
-    pub fn cut_all(&mut self, peer: Pid, hand: &Hand<'_>) -> bool {
+    pub fn cut_all(&mut self, peer: Pid, hand: &KernelCx<'_>) -> bool {
         let mut any = false;
         while let Some(half) = self.links.find(peer.to_raw()) {
-            if Half::is_watched(half) {
+            if LinkEnd::is_watched(half) {
                 // SAFETY: in the set.
                 unsafe { self.links.remove(half) };
                 // SAFETY: its share is here still.
@@ -128,7 +128,7 @@ impl Private {
                 continue;
             }
             // SAFETY: in the set, so shared.
-            if !unsafe { Half::link(half).as_ref() }.cut() {
+            if !unsafe { LinkEnd::link(half).as_ref() }.cut() {
                 // SAFETY: the owner's.
                 unsafe { half.as_ref() }.withdraw();
             }

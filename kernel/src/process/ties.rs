@@ -4,19 +4,19 @@ use core::fmt;
 use core::ptr::NonNull;
 
 use crate::alias::{AliasMode, AliasRecord};
-use crate::hand::Hand;
-use crate::link::{Half, Link};
+use crate::hand::KernelCx;
+use crate::link::{LinkEnd, Link};
 use crate::memory::NoMemory;
-use crate::monitor::{Cancelled, Monitor};
+use crate::monitor::{CancelOutcome, Monitor};
 use crate::mutate::Mutation;
-use crate::name::{Entry, RegisterError};
+use crate::name::{NameEntry, RegisterError};
 use crate::pid::{Pid, Reference};
 use crate::process::fetch::take_up;
 use crate::process::header::Header;
 use crate::reason::Reason;
 use crate::sync::Ordering;
 use crate::task::waker;
-use crate::watch::Watch;
+use crate::watch::WatcherEntry;
 
 /// Why `link` did nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,7 +76,7 @@ impl From<RegisterError> for MonitorError {
 
 /// Links the owned `process` with `to`. A link to the dead is an error; or, `as_otp`, an EXIT `noproc` to who traps.
 /// Lock-free; O(1) amortised.
-pub(crate) fn link(process: &Header, hand: &Hand<'_>, to: Pid, as_otp: bool) -> Result<(), LinkError> {
+pub(crate) fn link(process: &Header, hand: &KernelCx<'_>, to: Pid, as_otp: bool) -> Result<(), LinkError> {
     if to == process.pid {
         return Ok(());
     }
@@ -85,7 +85,7 @@ pub(crate) fn link(process: &Header, hand: &Hand<'_>, to: Pid, as_otp: bool) -> 
     let private = unsafe { process.private() };
     if let Some(half) = private.links.find(to.to_raw()) {
         // SAFETY: in the set, so shared.
-        if !unsafe { Half::link(half).as_ref() }.is_cut() {
+        if !unsafe { LinkEnd::link(half).as_ref() }.is_cut() {
             return Ok(());
         }
         // The other side has unlinked; this is a new link.
@@ -121,7 +121,7 @@ pub(crate) fn link(process: &Header, hand: &Hand<'_>, to: Pid, as_otp: bool) -> 
 ///
 /// # Safety
 /// The caller has that share; the record is on no list and in no queue.
-pub(crate) unsafe fn place_link(link: NonNull<Link>, hand: &Hand<'_>, other: Option<&Header>) -> bool {
+pub(crate) unsafe fn place_link(link: NonNull<Link>, hand: &KernelCx<'_>, other: Option<&Header>) -> bool {
     let placed = match other {
         Some(other) if other.mailbox.is_clear() || hand.kernel.mutated(Mutation::AlwaysShort) => {
             // SAFETY: on no list; the other half's share goes with it.
@@ -135,16 +135,16 @@ pub(crate) unsafe fn place_link(link: NonNull<Link>, hand: &Hand<'_>, other: Opt
 }
 
 /// Whether the owned `process` is linked with `other`.
-pub(crate) fn is_linked(process: &Header, hand: &Hand<'_>, other: Pid) -> bool {
+pub(crate) fn is_linked(process: &Header, hand: &KernelCx<'_>, other: Pid) -> bool {
     take_up(process, hand);
     // SAFETY: the owner.
     let half = unsafe { process.private() }.links.find(other.to_raw());
     // SAFETY: in the set, so shared.
-    half.is_some_and(|half| unsafe { Half::link(half).as_ref() }.is_live())
+    half.is_some_and(|half| unsafe { LinkEnd::link(half).as_ref() }.is_live())
 }
 
 /// Ends the link with `to`: no EXIT of it arrives from now on. Lock-free; O(1) amortised.
-pub(crate) fn unlink(process: &Header, hand: &Hand<'_>, to: Pid) {
+pub(crate) fn unlink(process: &Header, hand: &KernelCx<'_>, to: Pid) {
     take_up(process, hand);
     // SAFETY: the owner.
     let private = unsafe { process.private() };
@@ -158,7 +158,7 @@ pub(crate) fn unlink(process: &Header, hand: &Hand<'_>, to: Pid) {
 /// Counts a cut link that may be on the other side's list, and now and then has the other look
 /// at its list. Nobody else may take it, not even to sweep: the other must find a link there
 /// when it unlinks (`link`, K1).
-pub(crate) fn link_was_cut(other: &Header, hand: &Hand<'_>) {
+pub(crate) fn link_was_cut(other: &Header, hand: &KernelCx<'_>) {
     if other.links.count_cancelled() {
         waker::nudge(other, hand);
     }
@@ -167,8 +167,8 @@ pub(crate) fn link_was_cut(other: &Header, hand: &Hand<'_>) {
 /// Monitors `target`, or whoever has the name; whether the DOWN is in the mailbox already. Lock-free; O(1).
 pub(crate) fn monitor(
     process: &Header,
-    hand: &Hand<'_>,
-    target: Result<Pid, &Entry>,
+    hand: &KernelCx<'_>,
+    target: Result<Pid, &NameEntry>,
     reference: Reference,
     alias: Option<AliasMode>,
 ) -> Result<bool, MonitorError> {
@@ -217,7 +217,7 @@ pub(crate) fn monitor(
 /// The caller has that share; the record is on no list, and its node in no queue.
 pub(crate) unsafe fn place_monitor(
     monitor: NonNull<Monitor>,
-    hand: &Hand<'_>,
+    hand: &KernelCx<'_>,
     holder: Result<&Header, Option<Pid>>,
 ) -> bool {
     let placed = match holder {
@@ -240,7 +240,7 @@ pub(crate) unsafe fn place_monitor(
 
 /// Ends a monitor; true when it was still in force (OTP's `info`). With `flush` no DOWN of it is
 /// received from now on, whenever the target died. Lock-free; O(1) amortised.
-pub(crate) fn demonitor(process: &Header, hand: &Hand<'_>, reference: Reference, flush: bool) -> bool {
+pub(crate) fn demonitor(process: &Header, hand: &KernelCx<'_>, reference: Reference, flush: bool) -> bool {
     // SAFETY: the owner.
     let private = unsafe { process.private() };
     private.end_alias_with_monitor(reference);
@@ -248,7 +248,7 @@ pub(crate) fn demonitor(process: &Header, hand: &Hand<'_>, reference: Reference,
     // SAFETY: in the set, so shared.
     let record = unsafe { monitor.as_ref() };
     let cancelled = record.cancel();
-    if cancelled == Cancelled::Delivered {
+    if cancelled == CancelOutcome::Delivered {
         if flush {
             // SAFETY: delivered, so its node is in the private queue.
             unsafe { private.queue.remove(monitor.cast()) };
@@ -266,7 +266,7 @@ pub(crate) fn demonitor(process: &Header, hand: &Hand<'_>, reference: Reference,
     unsafe { private.monitors.remove(monitor) };
     // SAFETY: the set's share.
     unsafe { Monitor::give_up(monitor, hand.pool()) };
-    if cancelled == Cancelled::InTime
+    if cancelled == CancelOutcome::InTime
         && let Some(target) = target
         && target != process.pid
         && let Some(target) = hand.find(target)
@@ -278,17 +278,17 @@ pub(crate) fn demonitor(process: &Header, hand: &Hand<'_>, reference: Reference,
 
 /// Counts a cancelled record that may be on the target's list, and fires what a sweep finds
 /// that the target's death has left it.
-pub(crate) fn watch_was_cancelled(target: &Header, hand: &Hand<'_>) {
+pub(crate) fn watch_was_cancelled(target: &Header, hand: &KernelCx<'_>) {
     let orphaned = target.watchers.cancelled(
         // SAFETY: in the sweeper's hands, with the list's share.
-        |watch| unsafe { Watch::is_live(watch) },
+        |watch| unsafe { WatcherEntry::is_live(watch) },
         // SAFETY: likewise.
-        |watch| unsafe { Watch::release(watch, hand.pool()) },
+        |watch| unsafe { WatcherEntry::release(watch, hand.pool()) },
     );
     for watch in orphaned.filter(|_| !hand.kernel.mutated(Mutation::SweepForgets)) {
         // SAFETY: the list is closed, so the reason is written (P3).
         let reason = unsafe { target.reason() };
         // SAFETY: from the list, with its share.
-        unsafe { Watch::fire(watch, hand, &reason) };
+        unsafe { WatcherEntry::fire(watch, hand, &reason) };
     }
 }

@@ -1,4 +1,4 @@
-//! [`Basket`]: where a core's dead come back to it, for its pool.
+//! [`ReturnQueue`]: where a core's dead come back to it, for its pool.
 //!
 //! What is retired is freed by whichever member of the domain collects it, and most of what a core retires is of the sizes
 //! that it will want next. So the collector does not free a core's dead but puts them into the core's basket, and the core
@@ -17,14 +17,14 @@ use crate::memory::pool::Pool;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Basket(List<Retired>);
+pub struct ReturnQueue(List<Retired>);
 
 // SAFETY: the objects in it are nobody's else (B1), and are made to be freed by any thread.
-unsafe impl Send for Basket {}
+unsafe impl Send for ReturnQueue {}
 // SAFETY: as above; the list's head is atomic.
-unsafe impl Sync for Basket {}
+unsafe impl Sync for ReturnQueue {}
 
-impl Basket {
+impl ReturnQueue {
     /// Open and empty.
     pub fn new() -> Self {
         Self::default()
@@ -64,7 +64,7 @@ impl Basket {
     }
 }
 
-impl Drop for Basket {
+impl Drop for ReturnQueue {
     fn drop(&mut self) {
         self.close();
     }

@@ -5,7 +5,7 @@ use crossbeam_epoch as epoch;
 use alloc::sync::Arc;
 
 use super::Garbage;
-use super::basket::Basket;
+use super::basket::ReturnQueue;
 
 /// Everybody who may hold a pointer that a member retires.
 #[derive(Clone, Debug, Default)]
@@ -48,7 +48,7 @@ impl Participant {
     ///
     /// # Safety
     /// The objects are out of reach of whoever pins from now on.
-    pub(super) unsafe fn reclaim(&self, garbage: Garbage, basket: Option<Arc<Basket>>) -> Result<(), Garbage> {
+    pub(super) unsafe fn reclaim(&self, garbage: Garbage, basket: Option<Arc<ReturnQueue>>) -> Result<(), Garbage> {
         let free = move || {
             // SAFETY: run when every guard of now is gone, by the collector's contract.
             unsafe { garbage.free_or_put(basket) }

@@ -20,11 +20,11 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::ptr::NonNull;
 
-use crate::list::{self, Listed, Place};
+use crate::list::{self, Linked, Links};
 pub use crate::memory::pool::Pool;
 
 pub mod basket;
-use basket::Basket;
+use basket::ReturnQueue;
 
 #[cfg(feature = "epoch")]
 mod epoch;
@@ -39,12 +39,12 @@ pub use quiescent::{Domain, Guard, Participant};
 /// The part of an object by which it is retired.
 pub struct Retired {
     /// The retirer's.
-    place: Place<Retired>,
+    place: Links<Retired>,
     free: unsafe fn(NonNull<Retired>, Option<&Pool>),
 }
 
-impl Listed for Retired {
-    fn place(&self) -> &Place<Self> {
+impl Linked for Retired {
+    fn place(&self) -> &Links<Self> {
         &self.place
     }
 }
@@ -52,7 +52,7 @@ impl Listed for Retired {
 impl Retired {
     /// Not retired; `free` frees the object that this is a part of, to a pool if there is one.
     pub fn new(free: unsafe fn(NonNull<Retired>, Option<&Pool>)) -> Self {
-        Self { place: Place::new(), free }
+        Self { place: Links::new(), free }
     }
 
     /// Frees the object.
@@ -116,7 +116,7 @@ impl Limbo {
 
     /// Hands all on, to be freed when no guard can see them: by whoever sees that, or, with a basket, by the core
     /// that has it. May allocate; the caller holds no guard of `participant`.
-    pub fn hand_on(&mut self, participant: &Participant, basket: Option<&Arc<Basket>>) {
+    pub fn hand_on(&mut self, participant: &Participant, basket: Option<&Arc<ReturnQueue>>) {
         // Out of here first: what is freed at once may panic.
         let len = core::mem::take(&mut self.len);
         if let Some(garbage) = self.retired.take() {
@@ -149,7 +149,7 @@ impl Garbage {
     ///
     /// # Safety
     /// No guard that existed when they were retired exists any more.
-    unsafe fn free_or_put(self, basket: Option<Arc<Basket>>) {
+    unsafe fn free_or_put(self, basket: Option<Arc<ReturnQueue>>) {
         match basket {
             // SAFETY: by contract.
             Some(basket) => unsafe { basket.put(self) },

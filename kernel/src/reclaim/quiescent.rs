@@ -14,7 +14,7 @@ use alloc::sync::Arc;
 use core::marker::PhantomData;
 
 use super::Garbage;
-use super::basket::Basket;
+use super::basket::ReturnQueue;
 use crate::sync::{Ordering, PlainAtomicUsize};
 
 /// Keeps its owner on one hart (H1).
@@ -61,7 +61,7 @@ impl Participant {
     ///
     /// # Safety
     /// The objects are out of reach of whoever pins from now on.
-    pub(super) unsafe fn reclaim(&self, garbage: Garbage, basket: Option<Arc<Basket>>) -> Result<(), Garbage> {
+    pub(super) unsafe fn reclaim(&self, garbage: Garbage, basket: Option<Arc<ReturnQueue>>) -> Result<(), Garbage> {
         if self.0.guards.load(Ordering::Relaxed) != 0 {
             return Err(garbage);
         }

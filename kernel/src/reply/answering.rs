@@ -6,25 +6,25 @@ use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use core::task::Waker;
 
-use super::cell::{ANSWERED, Asker, Cell, DROPPED, GONE, Head, OUT_ANSWERER, OUT_WATCH, Orders, Real};
-use super::place::Place;
-use super::watch::Open;
+use super::cell::{ANSWERED, Caller, Cell, DROPPED, GONE, RequestHead, OUT_ANSWERER, OUT_WATCH, Orders, Shipped};
+use super::place::CallSite;
+use super::watch::OpenRequests;
 use crate::sync::Ordering;
 
 /// Where an answer is given. Dropping it is no answer, and the asker is told.
 #[must_use = "somebody waits for the answer"]
-pub struct Reply<T, O: Orders = Real>(NonNull<Head>, PhantomData<fn(T) -> O>);
+pub struct Reply<T, O: Orders = Shipped>(NonNull<RequestHead>, PhantomData<fn(T) -> O>);
 
 // SAFETY: the word decides who may touch the cells (see `cell`), and a `T` goes from one to the other.
 unsafe impl<T: Send, O: Orders> Send for Reply<T, O> {}
 // SAFETY: through `&` it only reads a word.
 unsafe impl<T: Send, O: Orders> Sync for Reply<T, O> {}
 impl<T, O: Orders> Reply<T, O> {
-    pub(super) fn new(head: NonNull<Head>) -> Self {
+    pub(super) fn new(head: NonNull<RequestHead>) -> Self {
         Self(head, PhantomData)
     }
 
-    fn head(&self) -> &Head {
+    fn head(&self) -> &RequestHead {
         // SAFETY: the answerer is not out: it keeps the cell.
         unsafe { self.0.as_ref() }
     }
@@ -38,14 +38,14 @@ impl<T, O: Orders> Reply<T, O> {
     /// there. Wait-free.
     pub fn try_send(self, answer: T) -> Result<(), T> {
         let asker = self.head().asker;
-        let place = asker.as_ref().map(Place::of);
+        let place = asker.as_ref().map(CallSite::of);
         let open = place.as_ref().and_then(|place| place.has_newest(self.0));
         self.answer(answer, asker.as_ref().zip(place.as_ref()), open)
     }
 
     /// [`Reply::try_send`], at this place, and by the process that was asked if the request is the newest of its `open` ones.
     #[inline]
-    pub(super) fn answer(self, answer: T, at: Option<(&Asker, &Place<'_>)>, open: Option<&mut Open>) -> Result<(), T> {
+    pub(super) fn answer(self, answer: T, at: Option<(&Caller, &CallSite<'_>)>, open: Option<&mut OpenRequests>) -> Result<(), T> {
         let this = ManuallyDrop::new(self);
         // SAFETY: the answerer's until ANSWERED, and it answers once: `self` ends here.
         unsafe { Cell::replace(this.0, Some(answer)) };
@@ -84,10 +84,10 @@ impl<T, O: Orders> Reply<T, O> {
     /// # Safety
     /// The answerer is not out, and uses the cell no more after `true`. The newest that is `open` is this one.
     unsafe fn event(
-        head: NonNull<Head>,
+        head: NonNull<RequestHead>,
         event: u8,
-        at: Option<(&Asker, &Place<'_>)>,
-        mut open: Option<&mut Open>,
+        at: Option<(&Caller, &CallSite<'_>)>,
+        mut open: Option<&mut OpenRequests>,
     ) -> bool {
         // SAFETY: by contract.
         let cell = unsafe { head.as_ref() };
@@ -119,9 +119,9 @@ impl<T, O: Orders> Reply<T, O> {
         if out == 0 || waker.is_some() {
             // SAFETY: not out yet.
             unsafe { Self::out(head) };
-        } else if Head::is_last(before, out) {
+        } else if RequestHead::is_last(before, out) {
             // SAFETY: the last one. (Only where GONE is not heeded.)
-            unsafe { Head::free(head, None) };
+            unsafe { RequestHead::free(head, None) };
         }
         // Foreign; at the very end.
         if let Some(waker) = waker {
@@ -134,7 +134,7 @@ impl<T, O: Orders> Reply<T, O> {
     ///
     /// # Safety
     /// It is not out yet, and uses the cell no more.
-    unsafe fn out(head: NonNull<Head>) {
+    unsafe fn out(head: NonNull<RequestHead>) {
         // SAFETY: by contract.
         let cell = unsafe { head.as_ref() };
         let asker = cell.asker;
@@ -146,18 +146,18 @@ impl<T, O: Orders> Reply<T, O> {
             // SAFETY: both's since the event, and the asker has gone before (A4).
             unsafe { asker.give_up() };
         }
-        if Head::is_last(before, OUT_ANSWERER) {
+        if RequestHead::is_last(before, OUT_ANSWERER) {
             // SAFETY: the last one.
-            unsafe { Head::free(head, None) };
+            unsafe { RequestHead::free(head, None) };
         }
     }
 }
 
 /// Calls the waker of the other end. Its panic is not the answerer's, where that can be told: on a core of the asker's kernel.
 #[cold]
-fn call(waker: Waker, place: Option<&Place<'_>>) {
+fn call(waker: Waker, place: Option<&CallSite<'_>>) {
     match place {
-        Some(place) => place.contain(|| waker.wake()),
+        Some(place) => place.catch_panic(|| waker.wake()),
         None => waker.wake(),
     }
 }
@@ -165,7 +165,7 @@ fn call(waker: Waker, place: Option<&Place<'_>>) {
 impl<T, O: Orders> Drop for Reply<T, O> {
     fn drop(&mut self) {
         let asker = self.head().asker;
-        let place = asker.as_ref().map(Place::of);
+        let place = asker.as_ref().map(CallSite::of);
         // SAFETY: the answerer is not out, and this is its end.
         if !unsafe { Self::event(self.0, DROPPED, asker.as_ref().zip(place.as_ref()), None) } {
             // SAFETY: likewise; nothing has happened.

@@ -1,7 +1,7 @@
-//! [`Arrivals`], in which order what several wakers wait for has come.
+//! [`CompletionOrder`], in which order what several wakers wait for has come.
 //!
 //! An answer lies in a cell of its own, so of several that have come nothing says which was the first. Who
-//! gathers them polls each with a waker of its own, an [`Arrival`]'s: the first call of it takes the next place, and
+//! gathers them polls each with a waker of its own, an [`CompletionTicket`]'s: the first call of it takes the next place, and
 //! then calls the waker that it was made with.
 //!
 //! - **R1.** A place is taken once: by the exchange that finds none. Later calls only pass the call on.
@@ -27,12 +27,12 @@ pub trait Orders: Send + Sync + 'static {
 
 /// All as it must be.
 #[derive(Debug)]
-pub struct Real;
-impl Orders for Real {}
+pub struct Shipped;
+impl Orders for Shipped {}
 
 /// A row in which places are taken. See the module.
 #[derive(Debug, Default)]
-pub struct Arrivals(Arc<Next>);
+pub struct CompletionOrder(Arc<Next>);
 
 #[derive(Debug)]
 struct Next(AtomicUsize);
@@ -45,7 +45,7 @@ impl Default for Next {
 
 /// One that is to take a place in the row.
 #[derive(Debug)]
-pub struct Arrival<O: Orders = Real>(Arc<Slot<O>>);
+pub struct CompletionTicket<O: Orders = Shipped>(Arc<Slot<O>>);
 
 #[derive(Debug)]
 struct Slot<O> {
@@ -89,20 +89,20 @@ impl<O: Orders> Wake for Slot<O> {
     }
 }
 
-impl Arrivals {
+impl CompletionOrder {
     /// An empty row.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// One that has not come yet; its waker passes calls on to `then`.
-    pub fn expect(&self, then: &Waker) -> Arrival {
-        self.expect_by(then)
+    pub fn ticket(&self, then: &Waker) -> CompletionTicket {
+        self.ticket_by(then)
     }
 
-    /// [`Arrivals::expect`], with other orderings: for the models.
-    pub fn expect_by<O: Orders>(&self, then: &Waker) -> Arrival<O> {
-        Arrival(Arc::new(Slot {
+    /// [`CompletionOrder::ticket`], with other orderings: for the models.
+    pub fn ticket_by<O: Orders>(&self, then: &Waker) -> CompletionTicket<O> {
+        CompletionTicket(Arc::new(Slot {
             row: self.0.clone(),
             place: AtomicUsize::new(0),
             then: then.clone(),
@@ -111,7 +111,7 @@ impl Arrivals {
     }
 }
 
-impl<O: Orders> Arrival<O> {
+impl<O: Orders> CompletionTicket<O> {
     /// The waker that takes the place. Wait-free.
     pub fn waker(&self) -> Waker {
         Waker::from(self.0.clone())

@@ -1,4 +1,4 @@
-//! [`Head`], the word that the three parties of an answer share, and what hangs on it.
+//! [`RequestHead`], the word that the three parties of an answer share, and what hangs on it.
 //!
 //! The *answerer* holds the [`super::Reply`], the *asker* waits, and the *watch* is the process that was asked, if it was by
 //! a request ([`super::request`]): who lets the asker know of its death. A reply that was made by itself has no watch.
@@ -33,14 +33,14 @@
 use core::ptr::NonNull;
 use core::task::Waker;
 
-use crate::hand::Hand;
+use crate::hand::KernelCx;
 use crate::kernel::Kernel;
 use crate::memory::pool::{self, Pool};
 use crate::pid::Pid;
 use crate::process::header::Header;
 use crate::reason::Reason;
 use crate::sync::{AtomicU8, Ordering, Track, UnsafeCell};
-use crate::world::Here;
+use crate::world::CurrentSlot;
 
 /// The orderings of the protocol and the steps that are easy to leave out, a parameter so that a model can weaken or drop one
 /// and see it fail.
@@ -82,8 +82,8 @@ pub trait Orders: 'static {
 
 /// All as it must be.
 #[derive(Debug)]
-pub struct Real;
-impl Orders for Real {}
+pub struct Shipped;
+impl Orders for Shipped {}
 
 /// The answer is in `value`.
 pub(super) const ANSWERED: u8 = 1;
@@ -106,26 +106,26 @@ const ALL_OUT: u8 = GONE | OUT_ANSWERER | OUT_WATCH;
 /// The process that asks, of which there is a waker's share with the cell (A4). To be touched with that share only; who is on
 /// a core of its kernel finds it by its pid.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asker {
+pub(super) struct Caller {
     pub(super) pid: Pid,
     pub(super) process: NonNull<Header>,
     /// To be compared with.
     pub(super) kernel: NonNull<Kernel>,
     /// Where its kernel's cores note what they run.
-    pub(super) here: fn() -> *const Here,
+    pub(super) here: fn() -> *const CurrentSlot,
 }
 
 /// What does not depend on the answer's type.
 #[derive(Debug)]
 #[repr(C)]
-pub struct Head {
+pub struct RequestHead {
     word: AtomicU8,
-    pub(super) asker: Option<Asker>,
+    pub(super) asker: Option<Caller>,
     waker: UnsafeCell<Option<Waker>>,
     reason: UnsafeCell<Option<Reason>>,
     /// The watch's: the next of its requests.
-    pub(super) next: UnsafeCell<*mut Head>,
-    free: unsafe fn(NonNull<Head>, Option<&Pool>),
+    pub(super) next: UnsafeCell<*mut RequestHead>,
+    free: unsafe fn(NonNull<RequestHead>, Option<&Pool>),
     /// Freed once.
     _track: Track<()>,
 }
@@ -133,15 +133,15 @@ pub struct Head {
 /// Head and answer in one allocation.
 #[repr(C)]
 pub(super) struct Cell<T> {
-    head: Head,
+    head: RequestHead,
     value: UnsafeCell<Option<T>>,
 }
 
 impl<T> Cell<T> {
     /// A cell without an answer.
-    pub(super) fn new(asker: Option<Asker>, watched: bool) -> Self {
+    pub(super) fn new(asker: Option<Caller>, watched: bool) -> Self {
         Self {
-            head: Head {
+            head: RequestHead {
                 word: AtomicU8::new(if watched { 0 } else { OUT_WATCH }),
                 asker,
                 waker: UnsafeCell::new(None),
@@ -154,12 +154,12 @@ impl<T> Cell<T> {
         }
     }
 
-    /// Frees the cell: [`Head::free`], for those who know its type.
+    /// Frees the cell: [`RequestHead::free`], for those who know its type.
     ///
     /// # Safety
     /// As there, and `head` starts a `Cell<T>`.
     #[inline]
-    pub(super) unsafe fn free(head: NonNull<Head>, pool: Option<&Pool>) {
+    pub(super) unsafe fn free(head: NonNull<RequestHead>, pool: Option<&Pool>) {
         // SAFETY: by contract.
         #[cfg(loom)]
         unsafe { head.cast::<Self>().as_ref() }.touch();
@@ -180,7 +180,7 @@ impl<T> Cell<T> {
     ///
     /// # Safety
     /// The caller is the one whose it is, and `head` starts a `Cell<T>`.
-    pub(super) unsafe fn replace(head: NonNull<Head>, value: Option<T>) -> Option<T> {
+    pub(super) unsafe fn replace(head: NonNull<RequestHead>, value: Option<T>) -> Option<T> {
         // SAFETY: by contract.
         let cell = unsafe { head.cast::<Self>().as_ref() };
         // SAFETY: by contract nobody else touches it.
@@ -189,26 +189,26 @@ impl<T> Cell<T> {
 }
 
 /// What there is to see for the asker.
-pub(super) enum Seen {
+pub(super) enum CellSnapshot {
     Nothing,
     Answered,
     Dropped,
     Down,
 }
 
-impl Head {
+impl RequestHead {
     /// How things are. Acquire by `LOOK`, if the result is to be acted on.
     pub(super) fn load(&self, order: Ordering) -> u8 {
         self.word.load(order)
     }
 
     /// What the asker sees: an answer counts more than a death, and a death more than a dropped reply.
-    pub(super) fn look<O: Orders>(&self) -> Seen {
+    pub(super) fn look<O: Orders>(&self) -> CellSnapshot {
         match self.load(O::LOOK) {
-            word if word & ANSWERED != 0 => Seen::Answered,
-            word if word & DOWN != 0 => Seen::Down,
-            word if word & DROPPED != 0 => Seen::Dropped,
-            _ => Seen::Nothing,
+            word if word & ANSWERED != 0 => CellSnapshot::Answered,
+            word if word & DOWN != 0 => CellSnapshot::Down,
+            word if word & DROPPED != 0 => CellSnapshot::Dropped,
+            _ => CellSnapshot::Nothing,
         }
     }
 
@@ -281,7 +281,7 @@ impl Head {
         }
     }
 
-    /// The answerer's and the watch's event and end in one, if nobody has done anything yet: the exchange of [`Head::event`]
+    /// The answerer's and the watch's event and end in one, if nobody has done anything yet: the exchange of [`RequestHead::event`]
     /// where it is most often made.
     #[inline]
     pub(super) fn answer_first<O: Orders>(&self) -> bool {
@@ -359,10 +359,10 @@ impl Head {
     }
 }
 
-impl Asker {
+impl Caller {
     /// Wakes it from a core of its kernel.
     #[inline]
-    pub(super) fn wake(&self, hand: &Hand<'_>) {
+    pub(super) fn wake(&self, hand: &KernelCx<'_>) {
         if let Some(process) = hand.find(self.pid) {
             crate::task::waker::resume(process, hand);
         }

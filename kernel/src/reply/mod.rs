@@ -1,12 +1,12 @@
-//! One answer, from one who gives it to one who waits: [`Reply`] and [`Replied`], or [`Requested`].
+//! One answer, from one who gives it to one who waits: [`Reply`] and [`ReplyFuture`], or [`RequestFuture`].
 //!
 //! A process takes messages of one type, so an answer to a question it has asked cannot come through its
 //! mailbox without everybody's answers being in its type. It comes through a cell of its own: the asker puts the
-//! [`Reply`] into its message and awaits the [`Replied`], which is woken like by any waker. What is answered late finds
+//! [`Reply`] into its message and awaits the [`ReplyFuture`], which is woken like by any waker. What is answered late finds
 //! nobody and is dropped: the cell is the asker's alias for this one answer. A `Reply` that is dropped unused, by a
 //! server that forgot it or by the mailbox of a dead one, says so.
 //!
-//! A process that asks by [`crate::Cx::request`] has a [`Requested`] instead: the same cell is its monitor of whom it asks.
+//! A process that asks by [`crate::Cx::request`] has a [`RequestFuture`] instead: the same cell is its monitor of whom it asks.
 //! So a request and its answer are two signals, one record, and nothing to be looked up or cancelled.
 //!
 //! | noun | module |
@@ -19,7 +19,7 @@
 //! | in which order answers to several requests have come | `arrivals` |
 //! | where its ends are used: on a core of its kernel, or elsewhere | `place` |
 //!
-//! All operations are wait-free, but for an asker's look at what it waits for ([`Requested::poll`]), which is lock-free. Making
+//! All operations are wait-free, but for an asker's look at what it waits for ([`RequestFuture::poll`]), which is lock-free. Making
 //! the ends is the only one that allocates.
 
 mod answering;
@@ -31,27 +31,27 @@ pub mod request;
 pub mod watch;
 
 pub use answering::Reply;
-pub use arrivals::{Arrival, Arrivals};
-pub use asking::{NoReply, Replied};
-pub use cell::{Head, Orders, Real};
-pub use request::{Lost, Requested, request_with};
-pub use watch::Watching;
+pub use arrivals::{CompletionTicket, CompletionOrder};
+pub use asking::{NoReply, ReplyFuture};
+pub use cell::{RequestHead, Orders, Shipped};
+pub use request::{RequestError, RequestFuture, request_with};
+pub use watch::DeathWatch;
 
 use crate::memory::{self, NoMemory};
 use cell::Cell;
 
 /// The two ends of one answer, with whatever orderings.
-pub type Pair<T, O> = (Reply<T, O>, Replied<T, O>);
+pub type Pair<T, O> = (Reply<T, O>, ReplyFuture<T, O>);
 
 /// The two ends of one answer.
-pub fn reply<T: Send>() -> Result<(Reply<T>, Replied<T>), NoMemory> {
+pub fn reply<T: Send>() -> Result<(Reply<T>, ReplyFuture<T>), NoMemory> {
     reply_with()
 }
 
 /// As [`reply`], with other orderings: for the models.
 pub fn reply_with<T: Send, O: Orders>() -> Result<Pair<T, O>, NoMemory> {
     let head = memory::try_new(Cell::<T>::new(None, false)).map_err(|_| NoMemory)?.cast();
-    Ok((Reply::new(head), Replied::new(head)))
+    Ok((Reply::new(head), ReplyFuture::new(head)))
 }
 
 #[cfg(test)]

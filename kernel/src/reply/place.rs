@@ -1,21 +1,21 @@
-//! [`Place`], where an end of a request is used: on a core of its asker's kernel, or elsewhere; see `cell`, A4.
+//! [`CallSite`], where an end of a request is used: on a core of its asker's kernel, or elsewhere; see `cell`, A4.
 
 use core::ptr::{self, NonNull};
 
-use super::cell::{Asker, Head, Orders};
-use super::watch::Open;
+use super::cell::{Caller, RequestHead, Orders};
+use super::watch::OpenRequests;
 use crate::cx::Slice;
 use crate::memory::pool::Pool;
-use crate::process::fetch::{By, fetch};
+use crate::process::fetch::{FetchedBy, fetch};
 use crate::process::header::Header;
 use crate::task::waker;
 
 /// Where an end of a request is used.
-pub(super) struct Place<'s>(Option<&'s Slice<'s>>);
+pub(super) struct CallSite<'s>(Option<&'s Slice<'s>>);
 
-impl<'s> Place<'s> {
+impl<'s> CallSite<'s> {
     /// Here.
-    pub(super) fn of(asker: &Asker) -> Self {
+    pub(super) fn of(asker: &Caller) -> Self {
         // SAFETY: the place of this thread of execution, by World's contract.
         let slice = unsafe { (*(asker.here)()).get() }.cast::<Slice<'_>>();
         // SAFETY: null, or noted for as long as the slice lasts, which is longer than the call that this is made for.
@@ -29,11 +29,11 @@ impl<'s> Place<'s> {
     }
 
     /// Runs foreign code, contained if this is a core.
-    pub(super) fn contain(&self, code: impl FnOnce()) {
+    pub(super) fn catch_panic(&self, code: impl FnOnce()) {
         let mut code = Some(code);
         let mut run = || code.take().into_iter().for_each(|code| code());
         match self.0 {
-            Some(slice) => slice.hand.contain(run),
+            Some(slice) => slice.hand.catch_panic(run),
             None => run(),
         }
     }
@@ -44,7 +44,7 @@ impl<'s> Place<'s> {
     }
 
     /// The asker's slice, if that is here and its body is at work.
-    fn body_of(&self, asker: &Asker) -> Option<&'s Slice<'s>> {
+    fn body_of(&self, asker: &Caller) -> Option<&'s Slice<'s>> {
         let at_work = |slice: &&Slice<'s>| {
             slice.resumed.get() && !slice.inside.get() && ptr::eq(slice.process(), asker.process.as_ptr())
         };
@@ -52,7 +52,7 @@ impl<'s> Place<'s> {
     }
 
     /// The requests of the process whose body is at work here, if this is the newest of them.
-    pub(super) fn has_newest(&self, request: NonNull<Head>) -> Option<&'s mut Open> {
+    pub(super) fn has_newest(&self, request: NonNull<RequestHead>) -> Option<&'s mut OpenRequests> {
         let slice = self.0.filter(|slice| slice.resumed.get() && !slice.inside.get())?;
         // SAFETY: its slice, and its body is at work: nobody else looks, and the caller calls nothing foreign meanwhile.
         let open = &mut unsafe { slice.process().private() }.open;
@@ -66,7 +66,7 @@ impl<'s> Place<'s> {
     /// The answer is in the cell; neither the answerer nor the watch is out, which is the newest of `open`, and after true both
     /// are.
     #[inline]
-    pub(super) unsafe fn answers_first<O: Orders>(&self, asker: &Asker, head: NonNull<Head>, open: &mut Open) -> bool {
+    pub(super) unsafe fn answers_first<O: Orders>(&self, asker: &Caller, head: NonNull<RequestHead>, open: &mut OpenRequests) -> bool {
         let Some(Slice { hand, .. }) = self.0 else { return false };
         // Afterwards the cell is not looked at.
         open.pop();
@@ -80,13 +80,13 @@ impl<'s> Place<'s> {
         false
     }
 
-    /// As a mutant of [`Head::event`] does with an asker that sleeps: claims it, and takes the cell for its own (`cell`, A5).
+    /// As a mutant of [`RequestHead::event`] does with an asker that sleeps: claims it, and takes the cell for its own (`cell`, A5).
     ///
     /// # Safety
     /// The answer is in the cell; neither the answerer nor the watch is out, which is the newest of `open`, and after true both
     /// are.
     #[cfg(loom)]
-    pub(super) unsafe fn answers_the_sleeping(&self, asker: &Asker, head: NonNull<Head>, open: &mut Open) -> bool {
+    pub(super) unsafe fn answers_the_sleeping(&self, asker: &Caller, head: NonNull<RequestHead>, open: &mut OpenRequests) -> bool {
         let Some(Slice { hand, .. }) = self.0 else { return false };
         if !hand.kernel.mutated(crate::mutate::Mutation::TakesTheSleepersCell) {
             return false;
@@ -106,11 +106,11 @@ impl<'s> Place<'s> {
 
     /// The asker takes what has come before it looks at what it has seen (Q3); whether it dies of that.
     #[cold]
-    pub(super) fn dies_of_what_came(&self, asker: &Asker) -> bool {
+    pub(super) fn dies_of_what_came(&self, asker: &Caller) -> bool {
         let Some(slice) = self.body_of(asker) else { return false };
         if !slice.looking.get() {
             let _inside = slice.enter();
-            fetch(slice.process(), &slice.hand, By::Core);
+            fetch(slice.process(), &slice.hand, FetchedBy::Core);
         }
         // SAFETY: its slice, and its body is at work: nobody else looks.
         unsafe { slice.process().private() }.dying.is_some()
@@ -121,7 +121,7 @@ impl<'s> Place<'s> {
     /// # Safety
     /// On a core, or the caller has a share of the process.
     #[inline]
-    pub(super) unsafe fn wake(&self, asker: &Asker) {
+    pub(super) unsafe fn wake(&self, asker: &Caller) {
         match self.0 {
             Some(slice) => asker.wake(&slice.hand),
             // SAFETY: by contract shared.
@@ -133,7 +133,7 @@ impl<'s> Place<'s> {
     ///
     /// # Safety
     /// The caller has the share.
-    pub(super) unsafe fn give_back(&self, asker: &Asker) {
+    pub(super) unsafe fn give_back(&self, asker: &Caller) {
         if let Some(slice) = self.body_of(asker) {
             // SAFETY: its slice, and its body is at work: nobody else looks.
             let private = unsafe { slice.process().private() };
@@ -146,7 +146,7 @@ impl<'s> Place<'s> {
     }
 }
 
-impl Asker {
+impl Caller {
     /// Gives up the share.
     ///
     /// # Safety

@@ -1,30 +1,30 @@
-//! The watch of a request, in the hands of who receives it ([`Watching`], [`Open`]); see `request`, Q1 and Q2.
+//! The watch of a request, in the hands of who receives it ([`DeathWatch`], [`OpenRequests`]); see `request`, Q1 and Q2.
 
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 use core::task::Waker;
 
-use super::cell::{ANSWERED, Asker, DOWN, GONE, Head, OUT_ANSWERER, OUT_WATCH, Orders, Real};
-use crate::hand::Hand;
+use super::cell::{ANSWERED, Caller, DOWN, GONE, RequestHead, OUT_ANSWERER, OUT_WATCH, Orders, Shipped};
+use crate::hand::KernelCx;
 use crate::memory::pool::Pool;
 use crate::reason::Reason;
 use crate::sync::Ordering;
 
 /// The watch, while nobody has it: it is let go of when it is dropped.
 #[derive(Debug)]
-pub struct Watching<O: Orders = Real>(NonNull<Head>, PhantomData<fn() -> O>);
+pub struct DeathWatch<O: Orders = Shipped>(NonNull<RequestHead>, PhantomData<fn() -> O>);
 
 // SAFETY: the word decides who may touch the cells (see `cell`).
-unsafe impl<O: Orders> Send for Watching<O> {}
+unsafe impl<O: Orders> Send for DeathWatch<O> {}
 
-impl<O: Orders> Watching<O> {
+impl<O: Orders> DeathWatch<O> {
     /// The watch of a new cell.
-    pub(super) fn of(head: NonNull<Head>) -> Self {
+    pub(super) fn of(head: NonNull<RequestHead>) -> Self {
         Self(head, PhantomData)
     }
 
     /// It travels on.
-    pub(crate) fn travels(self) -> NonNull<Head> {
+    pub(crate) fn travels(self) -> NonNull<RequestHead> {
         core::mem::ManuallyDrop::new(self).0
     }
 
@@ -36,7 +36,7 @@ impl<O: Orders> Watching<O> {
 
     /// The process answers itself; the watch, if it is not out then. For the models.
     pub fn answer<T>(self, reply: super::Reply<T, O>, answer: T) -> (Option<Self>, Result<(), T>) {
-        let mut open = Open::new();
+        let mut open = OpenRequests::new();
         // SAFETY: the watch's.
         unsafe { open.put_back(self.travels()) };
         let answered = reply.answer(answer, None, Some(&mut open));
@@ -51,7 +51,7 @@ impl<O: Orders> Watching<O> {
     }
 }
 
-impl<O: Orders> Drop for Watching<O> {
+impl<O: Orders> Drop for DeathWatch<O> {
     fn drop(&mut self) {
         // SAFETY: the watch's, not used again.
         unsafe { leave::<O>(self.0, None) };
@@ -62,18 +62,18 @@ impl<O: Orders> Drop for Watching<O> {
 ///
 /// # Safety
 /// The caller has the watch, and does not use it again.
-pub(crate) unsafe fn let_go(head: NonNull<Head>, pool: Option<&Pool>) {
+pub(crate) unsafe fn let_go(head: NonNull<RequestHead>, pool: Option<&Pool>) {
     // SAFETY: by contract.
-    unsafe { leave::<Real>(head, pool) };
+    unsafe { leave::<Shipped>(head, pool) };
 }
 
 /// As [`let_go`].
-unsafe fn leave<O: Orders>(head: NonNull<Head>, pool: Option<&Pool>) {
+unsafe fn leave<O: Orders>(head: NonNull<RequestHead>, pool: Option<&Pool>) {
     // SAFETY: the watch is not out.
     let before = unsafe { head.as_ref() }.leave::<O>(OUT_WATCH);
-    if Head::is_last(before, OUT_WATCH) {
+    if RequestHead::is_last(before, OUT_WATCH) {
         // SAFETY: the last one.
-        unsafe { Head::free(head, pool) };
+        unsafe { RequestHead::free(head, pool) };
     }
 }
 
@@ -81,13 +81,13 @@ unsafe fn leave<O: Orders>(head: NonNull<Head>, pool: Option<&Pool>) {
 ///
 /// # Safety
 /// The caller has the watch, and does not use it again after `true`.
-unsafe fn settle<O: Orders>(head: NonNull<Head>, pool: Option<&Pool>) -> bool {
+unsafe fn settle<O: Orders>(head: NonNull<RequestHead>, pool: Option<&Pool>) -> bool {
     // SAFETY: the watch is not out.
     let word = unsafe { head.as_ref() }.load(O::SETTLE);
     if word & (GONE | OUT_ANSWERER) == GONE | OUT_ANSWERER {
         // The last one.
         // SAFETY: both others are out, by Acquire.
-        unsafe { Head::free(head, pool) };
+        unsafe { RequestHead::free(head, pool) };
         return true;
     }
     let settled = word & (OUT_ANSWERER | ANSWERED) != 0 || !O::HEEDS_THE_ANSWERER;
@@ -102,15 +102,15 @@ unsafe fn settle<O: Orders>(head: NonNull<Head>, pool: Option<&Pool>) -> bool {
 ///
 /// # Safety
 /// The caller has the watch, and does not use it again. With a hand of the asker's kernel.
-pub(crate) unsafe fn down(head: NonNull<Head>, hand: &Hand<'_>, reason: &Reason) {
+pub(crate) unsafe fn down(head: NonNull<RequestHead>, hand: &KernelCx<'_>, reason: &Reason) {
     // SAFETY: by contract.
-    let Some((asker, called)) = (unsafe { say_down::<Real>(head, hand.pool(), reason) }) else { return };
+    let Some((asker, called)) = (unsafe { say_down::<Shipped>(head, hand.pool(), reason) }) else { return };
     if let Some(asker) = asker {
         asker.wake(hand);
     }
     if let Some(called) = called {
         let mut called = Some(called);
-        hand.contain(&mut || called.take().into_iter().for_each(Waker::wake));
+        hand.catch_panic(&mut || called.take().into_iter().for_each(Waker::wake));
     }
 }
 
@@ -119,10 +119,10 @@ pub(crate) unsafe fn down(head: NonNull<Head>, hand: &Hand<'_>, reason: &Reason)
 /// # Safety
 /// As for [`let_go`].
 unsafe fn say_down<O: Orders>(
-    head: NonNull<Head>,
+    head: NonNull<RequestHead>,
     pool: Option<&Pool>,
     reason: &Reason,
-) -> Option<(Option<Asker>, Option<Waker>)> {
+) -> Option<(Option<Caller>, Option<Waker>)> {
     // SAFETY: the watch is not out.
     let cell = unsafe { head.as_ref() };
     let asker = cell.asker;
@@ -146,8 +146,8 @@ unsafe fn say_down<O: Orders>(
 /// there is one.
 #[derive(Debug)]
 #[repr(C)]
-pub struct Open {
-    first: *mut Head,
+pub struct OpenRequests {
+    first: *mut RequestHead,
     count: u32,
     /// So many are there when all are looked at next.
     sweep: u32,
@@ -156,13 +156,13 @@ pub struct Open {
 /// So many requests are looked at together at least.
 const FEW: u32 = 16;
 
-impl Default for Open {
+impl Default for OpenRequests {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Open {
+impl OpenRequests {
     /// None.
     pub const fn new() -> Self {
         Self { first: ptr::null_mut(), count: 0, sweep: FEW }
@@ -176,7 +176,7 @@ impl Open {
 
     /// Whether it is the newest.
     #[inline]
-    pub(super) fn is_newest(&self, head: NonNull<Head>) -> bool {
+    pub(super) fn is_newest(&self, head: NonNull<RequestHead>) -> bool {
         ptr::eq(self.first, head.as_ptr())
     }
 
@@ -184,7 +184,7 @@ impl Open {
     ///
     /// # Safety
     /// The caller has the watch, which goes over.
-    pub(crate) unsafe fn add(&mut self, head: NonNull<Head>, pool: Option<&Pool>) {
+    pub(crate) unsafe fn add(&mut self, head: NonNull<RequestHead>, pool: Option<&Pool>) {
         if self.count >= self.sweep {
             self.sweep(pool);
         }
@@ -192,11 +192,11 @@ impl Open {
         unsafe { self.put_back(head) };
     }
 
-    /// As [`Open::add`], of one that has been there.
+    /// As [`OpenRequests::add`], of one that has been there.
     ///
     /// # Safety
     /// As there.
-    pub(super) unsafe fn put_back(&mut self, head: NonNull<Head>) {
+    pub(super) unsafe fn put_back(&mut self, head: NonNull<RequestHead>) {
         // SAFETY: by contract in no list, and the watch's.
         unsafe { head.as_ref() }.next.with_mut(|next| unsafe { *next = self.first });
         self.first = head.as_ptr();
@@ -204,7 +204,7 @@ impl Open {
     }
 
     /// The newest.
-    pub(crate) fn pop(&mut self) -> Option<NonNull<Head>> {
+    pub(crate) fn pop(&mut self) -> Option<NonNull<RequestHead>> {
         let head = NonNull::new(self.first)?;
         // SAFETY: in the list, so its watch is not out; `next` is the owner's.
         self.first = unsafe { head.as_ref() }.next.with(|next| unsafe { *next });
@@ -220,13 +220,13 @@ impl Open {
     }
 
     /// Puts one back, unless it is settled.
-    fn keep(&mut self, head: NonNull<Head>, pool: Option<&Pool>) {
+    fn keep(&mut self, head: NonNull<RequestHead>, pool: Option<&Pool>) {
         // SAFETY: taken out of the list.
         let next = unsafe { head.as_ref() }.next.with(|next| unsafe { *next });
         // Checked always: what is left of the list hangs on it.
         assert!(ptr::eq(next, self.first), "it was the first one");
         // SAFETY: likewise, not used again when it is settled.
-        if !unsafe { settle::<Real>(head, pool) } {
+        if !unsafe { settle::<Shipped>(head, pool) } {
             self.first = head.as_ptr();
             self.count += 1;
         }
@@ -237,7 +237,7 @@ impl Open {
         let mut all = core::mem::take(self);
         while let Some(head) = all.pop() {
             // SAFETY: taken out of the list.
-            if !unsafe { settle::<Real>(head, pool) } {
+            if !unsafe { settle::<Shipped>(head, pool) } {
                 // SAFETY: taken out of the list, so in none.
                 unsafe { self.put_back(head) };
             }

@@ -1,4 +1,4 @@
-//! [`Brood`]: the newborn of a core, of which its owner runs the youngest first, and others steal the oldest.
+//! [`NewbornDeque`]: the newborn of a core, of which its owner runs the youngest first, and others steal the oldest.
 //!
 //! A process that starts many, each of which starts many, is a tree. Whoever runs the newborn in the order in which they were
 //! born has a whole level of it alive at a time, and comes to each process when nothing of it is in the cache any more. The
@@ -31,19 +31,19 @@ use crate::config::RING;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, fence};
 
 /// The step that keeps owner and thief from taking one node, a parameter so that a model can leave it out and see it fail.
-pub trait Steps: 'static {
+pub trait BroodModel: 'static {
     /// The owner's fence between its two steps (W2).
     const FENCES: bool = true;
 }
 
 /// The step as it must be.
 #[derive(Debug)]
-pub struct Real;
-impl Steps for Real {}
+pub struct Shipped;
+impl BroodModel for Shipped {}
 
 /// See the module.
 #[derive(Debug)]
-pub struct Brood<S = Real> {
+pub struct NewbornDeque<S = Shipped> {
     top: AtomicUsize,
     bottom: AtomicUsize,
     places: Box<[AtomicPtr<RunNode>]>,
@@ -52,16 +52,16 @@ pub struct Brood<S = Real> {
 
 /// What a thief has got.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stolen {
+pub enum Steal {
     /// The oldest.
     One(NonNull<RunNode>),
     /// Another came first: there may be more.
-    Lost,
+    Retry,
     /// There was none.
     Empty,
 }
 
-impl<S: Steps> Brood<S> {
+impl<S: BroodModel> NewbornDeque<S> {
     /// None.
     pub fn new() -> Self {
         Self {
@@ -136,7 +136,7 @@ impl<S: Steps> Brood<S> {
     }
 
     /// Takes the oldest. Anybody's. Wait-free.
-    pub fn steal(&self) -> Stolen {
+    pub fn steal(&self) -> Steal {
         // Acquire: pairs with the exchanges of others, so that the place is read as it is since then (W3).
         let top = self.top.load(Ordering::Acquire);
         // Pairs with the fence of `pop` (W2).
@@ -145,14 +145,14 @@ impl<S: Steps> Brood<S> {
         let bottom = self.bottom.load(Ordering::Acquire);
         // Below `top` by one while the owner finds it empty.
         if bottom.wrapping_sub(top).wrapping_sub(1) >= RING {
-            return Stolen::Empty;
+            return Steal::Empty;
         }
         // Relaxed: `bottom` was acquired.
         let node = self.place(top).load(Ordering::Relaxed);
         // Release: our read of the place comes before the owner's next write there. Acquire: as above.
         match self.top.compare_exchange(top, top.wrapping_add(1), Ordering::AcqRel, Ordering::Relaxed) {
-            Ok(_) => NonNull::new(node).map_or(Stolen::Empty, Stolen::One),
-            Err(_) => Stolen::Lost,
+            Ok(_) => NonNull::new(node).map_or(Steal::Empty, Steal::One),
+            Err(_) => Steal::Retry,
         }
     }
 
@@ -163,13 +163,13 @@ impl<S: Steps> Brood<S> {
         if len > RING { 0 } else { len }
     }
 
-    /// Whether there is none. As [`Brood::len`].
+    /// Whether there is none. As [`NewbornDeque::len`].
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-impl<S: Steps> Default for Brood<S> {
+impl<S: BroodModel> Default for NewbornDeque<S> {
     fn default() -> Self {
         Self::new()
     }

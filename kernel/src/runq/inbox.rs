@@ -5,7 +5,7 @@
 
 use core::ptr::{self, NonNull};
 
-use super::node::{Chain, RunNode};
+use super::node::{RunList, RunNode};
 use crate::sync::{AtomicPtr, Ordering};
 
 /// See the module.
@@ -38,9 +38,9 @@ impl Inbox {
     }
 
     /// Takes all, oldest first.
-    pub fn take(&self) -> Chain {
+    pub fn take(&self) -> RunList {
         if self.is_empty() {
-            return Chain::new();
+            return RunList::new();
         }
         // Acquire: pairs with `push`.
         let mut newest = self.head.swap(ptr::null_mut(), Ordering::Acquire);
@@ -52,7 +52,7 @@ impl Inbox {
             unsafe { RunNode::set_next(node, oldest) };
             oldest = node.as_ptr();
         }
-        let mut chain = Chain::new();
+        let mut chain = RunList::new();
         while let Some(node) = NonNull::new(oldest) {
             // SAFETY: ours.
             oldest = unsafe { RunNode::next(node) };

@@ -42,9 +42,9 @@ mod steal;
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
-use brood::{Brood, Stolen};
+use brood::{NewbornDeque, Steal};
 use inbox::Inbox;
-use node::{Chain, RunNode};
+use node::{RunList, RunNode};
 use quantum::Quantum;
 use ring::Ring;
 
@@ -59,7 +59,7 @@ const NORMAL: usize = 1;
 #[derive(Debug)]
 pub struct Shared {
     next: AtomicPtr<RunNode>,
-    brood: Brood,
+    brood: NewbornDeque,
     rings: [Ring; PRIORITIES],
     overflow: [AtomicPtr<RunNode>; PRIORITIES],
     /// Processes woken from elsewhere.
@@ -73,7 +73,7 @@ impl Shared {
     pub fn new() -> Self {
         Self {
             next: AtomicPtr::new(ptr::null_mut()),
-            brood: Brood::new(),
+            brood: NewbornDeque::new(),
             rings: core::array::from_fn(|_| Ring::new()),
             overflow: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
             inbox: Inbox::new(),
@@ -102,7 +102,7 @@ impl Shared {
                 return first;
             }
         }
-        if let Stolen::One(node) = self.brood.steal() {
+        if let Steal::One(node) = self.brood.steal() {
             return Some(node);
         }
         let mut chain = self.inbox.take();
@@ -132,15 +132,15 @@ pub trait Steps: Default + 'static {
 
 /// The step as it must be.
 #[derive(Debug, Default)]
-pub struct Real;
-impl Steps for Real {}
+pub struct Shipped;
+impl Steps for Shipped {}
 
 /// The owner's half; every method is the owner's, with the `Shared` of the same core.
 #[derive(Debug, Default)]
-pub struct Local<S: Steps = Real> {
+pub struct Local<S: Steps = Shipped> {
     steps: PhantomData<S>,
-    overflow: [Chain; PRIORITIES],
-    pinned: [Chain; PRIORITIES],
+    overflow: [RunList; PRIORITIES],
+    pinned: [RunList; PRIORITIES],
     pinned_len: usize,
     /// Whose turn it is, at each priority.
     pinned_turn: [bool; PRIORITIES],
@@ -166,9 +166,9 @@ pub struct Local<S: Steps = Real> {
 #[must_use = "visible work may need a core to be woken"]
 pub enum Queued {
     /// It runs next, here.
-    Hidden,
+    Local,
     /// Others may take it.
-    Visible,
+    Stealable,
 }
 
 impl<S: Steps> Local<S> {

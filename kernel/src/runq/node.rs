@@ -74,16 +74,16 @@ impl RunNode {
 
 /// A queue of nodes that one core has to itself.
 #[derive(Debug)]
-pub struct Chain {
+pub struct RunList {
     head: *mut RunNode,
     tail: *mut RunNode,
     len: u32,
 }
 
 // SAFETY: the nodes are the chain's (R1), and processes are Send.
-unsafe impl Send for Chain {}
+unsafe impl Send for RunList {}
 
-impl Chain {
+impl RunList {
     /// Empty.
     pub const fn new() -> Self {
         Self { head: ptr::null_mut(), tail: ptr::null_mut(), len: 0 }
@@ -164,7 +164,7 @@ impl Chain {
     }
 }
 
-impl Default for Chain {
+impl Default for RunList {
     fn default() -> Self {
         Self::new()
     }

@@ -2,8 +2,8 @@
 
 use core::ptr::{self, NonNull};
 
-use super::brood::Stolen;
-use super::node::{Chain, RunNode};
+use super::brood::Steal;
+use super::node::{RunList, RunNode};
 use super::{Local, NORMAL, PRIORITIES, Shared, Steps};
 use crate::config::RING;
 use crate::sync::Ordering;
@@ -74,10 +74,10 @@ impl<S: Steps> Local<S> {
         loop {
             match shared.brood.steal() {
                 // SAFETY: taken, so ours.
-                Stolen::One(node) => unsafe { self.push(shared, node) },
+                Steal::One(node) => unsafe { self.push(shared, node) },
                 // It was another's gain, and only we add: at most as often as there are members.
-                Stolen::Lost => {}
-                Stolen::Empty => return,
+                Steal::Retry => {}
+                Steal::Empty => return,
             }
         }
     }
@@ -131,7 +131,7 @@ impl<S: Steps> Local<S> {
     #[inline(never)]
     fn refill(&mut self, shared: &Shared, priority: usize) -> Option<NonNull<RunNode>> {
         let place = &shared.overflow[priority];
-        let mut chain = Chain::new();
+        let mut chain = RunList::new();
         if !place.load(Ordering::Relaxed).is_null() {
             chain = Self::take_out(place);
         }
@@ -141,7 +141,7 @@ impl<S: Steps> Local<S> {
             let Some(node) = chain.pop() else { break };
             // SAFETY: the caller is the owner, and the node came from its chain.
             if !unsafe { shared.rings[priority].push(node) } {
-                let mut back = Chain::new();
+                let mut back = RunList::new();
                 // SAFETY: ours.
                 unsafe { back.push(node) };
                 back.append(chain);

@@ -2,7 +2,7 @@
 
 use core::ptr::{self, NonNull};
 
-use super::node::{Chain, RunNode};
+use super::node::{RunList, RunNode};
 use super::{Local, NORMAL, PRIORITIES, Queued, Shared, Steps};
 use crate::config::RING;
 use crate::sync::{AtomicPtr, Ordering};
@@ -40,21 +40,21 @@ impl<S: Steps> Local<S> {
         if unsafe { node.as_ref() }.priority() != NORMAL {
             // SAFETY: by contract.
             unsafe { self.push(shared, node) };
-            return Queued::Visible;
+            return Queued::Stealable;
         }
         // Relaxed: only this core looks behind the pointer.
         let displaced = shared.next.load(Ordering::Relaxed);
         shared.next.store(node.as_ptr(), Ordering::Relaxed);
         let was_newborn = core::mem::replace(&mut self.next_is_newborn, newborn);
         match NonNull::new(displaced) {
-            None => Queued::Hidden,
+            None => Queued::Local,
             Some(displaced) => {
                 // SAFETY: it was in `next`, so it is the queue's to move.
                 if !was_newborn || !unsafe { shared.brood.push(displaced) } {
                     // SAFETY: likewise.
                     unsafe { self.push(shared, displaced) };
                 }
-                Queued::Visible
+                Queued::Stealable
             }
         }
     }
@@ -73,7 +73,7 @@ impl<S: Steps> Local<S> {
     }
 
     /// The owner's own overflow, or what a thief has left of it.
-    pub(super) fn take_out(place: &AtomicPtr<RunNode>) -> Chain {
+    pub(super) fn take_out(place: &AtomicPtr<RunNode>) -> RunList {
         let head = if S::SWAPS {
             // Acquire: pairs with our own Release; a thief stores only null.
             place.swap(ptr::null_mut(), Ordering::Acquire)
@@ -83,7 +83,7 @@ impl<S: Steps> Local<S> {
             head
         };
         // SAFETY: checked in by `into_raw`, taken once by the swap.
-        unsafe { Chain::from_raw(head) }
+        unsafe { RunList::from_raw(head) }
     }
 
     pub(super) fn check_in(&mut self, shared: &Shared, priority: usize) {

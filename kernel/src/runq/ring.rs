@@ -41,12 +41,12 @@ pub struct Ring {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Head {
+struct RingIndices {
     steal: Position,
     real: Position,
 }
 
-impl Head {
+impl RingIndices {
     fn unpack(word: usize) -> Self {
         Self { steal: (word >> Position::BITS) as Position, real: word as Position }
     }
@@ -76,7 +76,7 @@ impl Ring {
     /// The caller is the ring's owner and has the node (R1).
     pub unsafe fn push(&self, node: NonNull<RunNode>) -> bool {
         // Acquire: pairs with the end of a steal: its reads are over before we write there.
-        let head = Head::unpack(self.head.load(Ordering::Acquire));
+        let head = RingIndices::unpack(self.head.load(Ordering::Acquire));
         // Relaxed: the owner's own.
         let tail = self.tail.load(Ordering::Relaxed) as Position;
         if tail.wrapping_sub(head.steal) as usize >= RING {
@@ -97,13 +97,13 @@ impl Ring {
         let mut word = self.head.load(Ordering::Acquire);
         let tail = self.tail.load(Ordering::Relaxed) as Position;
         loop {
-            let head = Head::unpack(word);
+            let head = RingIndices::unpack(word);
             if head.real == tail {
                 return None;
             }
             let real = head.real.wrapping_add(1);
             let steal = if head.steal == head.real { real } else { head.steal };
-            let next = Head { steal, real }.pack();
+            let next = RingIndices { steal, real }.pack();
             // AcqRel: orders our claim with the thieves' claims.
             match self.head.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return NonNull::new(self.place(head.real).load(Ordering::Relaxed)),
@@ -119,12 +119,12 @@ impl Ring {
     #[inline]
     pub unsafe fn pop_alone(&self) -> Option<NonNull<RunNode>> {
         // Relaxed, all of it: the owner's own words.
-        let real = Head::unpack(self.head.load(Ordering::Relaxed)).real;
+        let real = RingIndices::unpack(self.head.load(Ordering::Relaxed)).real;
         if real == self.tail.load(Ordering::Relaxed) as Position {
             return None;
         }
         let next = real.wrapping_add(1);
-        self.head.store(Head { steal: next, real: next }.pack(), Ordering::Relaxed);
+        self.head.store(RingIndices { steal: next, real: next }.pack(), Ordering::Relaxed);
         NonNull::new(self.place(real).load(Ordering::Relaxed))
     }
 
@@ -132,7 +132,7 @@ impl Ring {
     pub fn steal(&self, mut take: impl FnMut(NonNull<RunNode>)) -> usize {
         let mut word = self.head.load(Ordering::Acquire);
         let (first, count) = loop {
-            let head = Head::unpack(word);
+            let head = RingIndices::unpack(word);
             // Acquire: pairs with `push`.
             let tail = self.tail.load(Ordering::Acquire) as Position;
             if head.steal != head.real {
@@ -143,7 +143,7 @@ impl Ring {
             if count == 0 || queued as usize > RING {
                 return 0;
             }
-            let next = Head { steal: head.steal, real: head.real.wrapping_add(count) }.pack();
+            let next = RingIndices { steal: head.steal, real: head.real.wrapping_add(count) }.pack();
             match self.head.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => break (head.real, count),
                 Err(now) => word = now,
@@ -156,8 +156,8 @@ impl Ring {
         }
         let mut word = self.head.load(Ordering::Acquire);
         loop {
-            let head = Head::unpack(word);
-            let next = Head { steal: head.real, real: head.real }.pack();
+            let head = RingIndices::unpack(word);
+            let next = RingIndices { steal: head.real, real: head.real }.pack();
             // Release: our reads of the places come before the owner's next writes.
             match self.head.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return count as usize,
@@ -168,7 +168,7 @@ impl Ring {
 
     /// Whether nothing is queued. A hint, but for the fences of the park protocol.
     pub fn is_empty(&self) -> bool {
-        let head = Head::unpack(self.head.load(Ordering::Acquire));
+        let head = RingIndices::unpack(self.head.load(Ordering::Acquire));
         head.real == self.tail.load(Ordering::Acquire) as Position
     }
 }

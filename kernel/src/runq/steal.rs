@@ -2,8 +2,8 @@
 
 use core::ptr::{self, NonNull};
 
-use super::brood::Stolen;
-use super::node::{Chain, RunNode};
+use super::brood::Steal;
+use super::node::{RunList, RunNode};
 use super::{Local, NORMAL, PRIORITIES, Shared, Steps};
 use crate::config::RING;
 use crate::sync::Ordering;
@@ -61,11 +61,11 @@ impl<S: Steps> Local<S> {
         let mut first = None;
         for _ in 0..half {
             match (victim.brood.steal(), first) {
-                (Stolen::One(node), None) => first = Some(node),
+                (Steal::One(node), None) => first = Some(node),
                 // SAFETY: stolen, so ours.
-                (Stolen::One(node), Some(_)) => unsafe { self.push(shared, node) },
-                (Stolen::Lost, _) => {}
-                (Stolen::Empty, _) => break,
+                (Steal::One(node), Some(_)) => unsafe { self.push(shared, node) },
+                (Steal::Retry, _) => {}
+                (Steal::Empty, _) => break,
             }
         }
         if first.is_some() {
@@ -86,7 +86,7 @@ impl<S: Steps> Local<S> {
             }
             // Acquire: pairs with the Release of `check_in`.
             // SAFETY: checked in by `into_raw`, taken once by the swap.
-            let mut chain = unsafe { Chain::from_raw(place.swap(ptr::null_mut(), Ordering::Acquire)) };
+            let mut chain = unsafe { RunList::from_raw(place.swap(ptr::null_mut(), Ordering::Acquire)) };
             if let Some(first) = chain.pop() {
                 self.overflow[priority].append(chain);
                 self.mixed |= priority != NORMAL;

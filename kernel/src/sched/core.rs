@@ -10,7 +10,7 @@ use core::ptr::NonNull;
 
 use crate::config::SLICE;
 use crate::cx::Slice;
-use crate::hand::Hand;
+use crate::hand::KernelCx;
 use crate::handle;
 use crate::kernel::Kernel;
 use crate::memory::pool::BATCH;
@@ -21,8 +21,8 @@ use crate::reason::Reason;
 use crate::reclaim::Participant;
 use crate::runq::node::RunNode;
 use crate::sched::local::CoreLocal;
-use crate::sched::lookout::Lookout;
-use crate::sched::turn::{After, Noted, turn};
+use crate::sched::lookout::StallDetector;
+use crate::sched::turn::{TurnOutcome, CurrentGuard, turn};
 use crate::sync::{Cell, spin_loop};
 use crate::timer::record::TimerHead;
 
@@ -38,7 +38,7 @@ const BATCHES_AN_EPOCH: u32 = 4;
 /// What [`Core::run`] did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use = "an idle core must be run again when it is woken or its time has come"]
-pub enum Ran {
+pub enum RunOutcome {
     /// There may be more to do: it used its budget, or it saw work that it could not get just now.
     Worked,
     /// There is nothing to do: run it again when the world is asked to wake it, or at
@@ -63,7 +63,7 @@ pub struct Core {
     /// Somebody counts on it to find work elsewhere (`idle`, I4).
     owes: Cell<bool>,
     /// What it knows of the others.
-    lookout: Lookout,
+    lookout: StallDetector,
     /// It has not had a slice since it was idle.
     rested: Cell<bool>,
 }
@@ -86,7 +86,7 @@ impl Core {
         let seed = (kernel.options.seed ^ (id as u64 + 1)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         // SAFETY: claimed just now, and the core holds the kernel.
         let local = unsafe { CoreLocal::new(id, &kernel, seed, &kernel.options.limits, kernel.depot.clone()) };
-        let lookout = Lookout::new(kernel.cores(), kernel.world().rescues_after());
+        let lookout = StallDetector::new(kernel.cores(), kernel.world().rescues_after());
         let participant = kernel.register();
         Self {
             kernel,
@@ -119,7 +119,7 @@ impl Core {
     }
 
     /// Runs at most `slices` slices.
-    pub fn run(&mut self, slices: u32) -> Ran {
+    pub fn run(&mut self, slices: u32) -> RunOutcome {
         if core::mem::take(&mut self.announced) && !self.kernel.idle.retract(self.local.id()) {
             self.owes.set(true);
         }
@@ -143,7 +143,7 @@ impl Core {
                 self.local.pool().trim(1);
             }
             if left == 0 {
-                return Ran::Worked;
+                return RunOutcome::Worked;
             }
             if worked {
                 seen = false;
@@ -156,7 +156,7 @@ impl Core {
                 // There is work, and another core, which may be preempted in the middle of it, is taking it. To try again
                 // until it has would be to wait for it: that is for the driver to do, or not to do.
                 spin_loop();
-                return Ran::Worked;
+                return RunOutcome::Worked;
             }
         }
     }
@@ -179,7 +179,7 @@ impl Core {
         // SAFETY: popped from the run queues, so ours (P1); the guard keeps it while the slice has it.
         let slice = Slice::new(hand, &self.local, unsafe { first.as_ref() });
         self.grant(&slice);
-        let noted = Noted::of(&slice, &self.kernel);
+        let noted = CurrentGuard::of(&slice, &self.kernel);
         let mut process = Some(first);
         while let Some(first) = process {
             let before = may;
@@ -216,7 +216,7 @@ impl Core {
     ) -> Option<NonNull<Header>> {
         let mut running = process;
         let (mut began, mut ended) = (false, false);
-        let contained = self.kernel.world().contain(&mut || {
+        let contained = self.kernel.world().catch_panic(&mut || {
             if core::mem::replace(&mut began, true) {
                 return;
             }
@@ -226,11 +226,11 @@ impl Core {
                 *may -= 1;
                 match after {
                     // Somebody else may have the process already: it is not looked at again.
-                    After::Sleeps => {}
-                    After::Yields => self.local.requeue(&self.kernel, slice.process()),
+                    TurnOutcome::Sleeps => {}
+                    TurnOutcome::Yields => self.local.requeue(&self.kernel, slice.process()),
                     // What is foreign in there is contained by itself.
                     // SAFETY: ours, and not used again.
-                    After::Dies(reason) => unsafe { die(running, slice, reason) },
+                    TurnOutcome::Dies(reason) => unsafe { die(running, slice, reason) },
                 }
                 match self.turn_to_next(slice, *may) {
                     Some(next) => running = next,
@@ -288,7 +288,7 @@ impl Core {
     }
 
     /// Fires what is due; false when it was too much for one time.
-    fn tick(&self, hand: &Hand<'_>) -> bool {
+    fn tick(&self, hand: &KernelCx<'_>) -> bool {
         // Or it does without what a rescuer has (`local`, H2).
         let _has_it = self.local.hold();
         self.local.drain_cancelled();
@@ -378,11 +378,11 @@ impl Core {
     }
 
     /// Announces that there is nothing to do, and looks once more.
-    fn try_idle(&mut self) -> Option<Ran> {
+    fn try_idle(&mut self) -> Option<RunOutcome> {
         if !self.local.hold() {
             // A rescuer is at it, for a few steps. What lies there is not known, so this is no time to sleep.
             spin_loop();
-            return Some(Ran::Worked);
+            return Some(RunOutcome::Worked);
         }
         if core::mem::take(&mut self.unflushed) {
             // Three epochs: what was handed on before the first is freed in the third.
@@ -421,7 +421,7 @@ impl Core {
         self.rested.set(true);
         let due = self.local.next_due();
         let watch = self.watch_until(now);
-        Some(Ran::Idle { until: due.into_iter().chain(watch).min() })
+        Some(RunOutcome::Idle { until: due.into_iter().chain(watch).min() })
     }
 
     /// It has announced itself: when it wakes for the watch, if that is its own (`idle`, I5).

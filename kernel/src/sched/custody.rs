@@ -16,8 +16,8 @@
 //! - **C2, nobody waits.** Who gives up goes on. The owner has a public place for all that it would do with the half (`sched::local`, H2);
 //!   a rescuer looks again later.
 //! - **C3, the dear side is the rare one.** The owner is at it with each slice, a rescuer after a millisecond of one. Where the world can have
-//!   all threads execute a barrier ([`crate::World::heavy_barrier`]), the owner's is one for the compiler only. Elsewhere
-//!   both are fences. Where nobody rescues ([`crate::World::rescues_after`], or there is one core) there is none at all.
+//!   all threads execute a barrier ([`crate::Platform::heavy_barrier`]), the owner's is one for the compiler only. Elsewhere
+//!   both are fences. Where nobody rescues ([`crate::Platform::rescues_after`], or there is one core) there is none at all.
 //!
 //! Progress: all wait-free.
 
@@ -37,8 +37,8 @@ pub trait Steps: 'static {
 
 /// The steps as they must be.
 #[derive(Debug)]
-pub struct Real;
-impl Steps for Real {}
+pub struct Shipped;
+impl Steps for Shipped {}
 
 /// Which barrier the two sides use (C3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,7 +53,7 @@ pub enum Barrier {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Custody<S = Real> {
+pub struct Custody<S = Shipped> {
     busy: AtomicBool,
     taken: AtomicBool,
     steps: PhantomData<S>,

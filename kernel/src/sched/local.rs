@@ -27,16 +27,16 @@ use crate::list::List;
 use crate::memory::depot::Depot;
 use crate::memory::pool::{KEEPS, Pool};
 use crate::mutate::Mutation;
-use crate::pid::{Block, Pid, Reference};
+use crate::pid::{ReferenceBlock, Pid, Reference};
 use crate::process::header::Header;
-use crate::reclaim::basket::Basket;
+use crate::reclaim::basket::ReturnQueue;
 use crate::reclaim::{Limbo, Participant};
 use crate::runq::{Local, Queued, Shared};
 use crate::sched::custody::{Barrier, Custody};
 use crate::sched::pace::Pace;
 use crate::sync::{Cell, Ordering, PlainAtomicBool, PlainAtomicUsize, UnsafeCell, spin_loop};
-use crate::table::{Claim, FreeSlots, NoSlot};
-use crate::timer::arrivals::Arrivals;
+use crate::table::{Claim, FreeSlots, TableFull};
+use crate::timer::arrivals::TimerInbox;
 use crate::timer::record::TimerHead;
 use crate::timer::wheel::{TimerNode, Wheel};
 
@@ -52,9 +52,9 @@ pub(crate) struct CoreShared {
     /// Timers of its wheel that were cancelled elsewhere.
     pub cancelled: List<TimerHead>,
     /// Timers that were started while another had its wheel.
-    arrivals: Arrivals,
+    arrivals: TimerInbox,
     /// What it runs, for whoever watches how long.
-    pub mark: Mark,
+    pub mark: RunningMark,
     made: PlainAtomicBool,
     custody: Custody,
     half: Apart,
@@ -145,8 +145,8 @@ impl CoreShared {
         Self {
             queues: Shared::new(),
             cancelled: List::new(),
-            arrivals: Arrivals::new(),
-            mark: Mark::default(),
+            arrivals: TimerInbox::new(),
+            mark: RunningMark::default(),
             made: PlainAtomicBool::new(false),
             custody: Custody::new(),
             half: Apart(UnsafeCell::new(Half { queues: Local::of(cores), wheel: Wheel::new(now) })),
@@ -173,7 +173,7 @@ impl CoreShared {
 /// A note of what a core runs: the slot's index and one, 0 for nothing, [`FIRING`] while it fires timers; and how many slices it
 /// has begun. Written by the core by plain stores, read by anybody as a hint.
 #[derive(Debug, Default)]
-pub(crate) struct Mark {
+pub(crate) struct RunningMark {
     slices: PlainAtomicUsize,
     slot: PlainAtomicUsize,
 }
@@ -181,7 +181,7 @@ pub(crate) struct Mark {
 /// The core fires timers until this goes, also by a panic in a world that contains none.
 #[must_use]
 #[derive(Debug)]
-pub(crate) struct Firing<'m>(&'m Mark);
+pub(crate) struct Firing<'m>(&'m RunningMark);
 
 impl Drop for Firing<'_> {
     fn drop(&mut self) {
@@ -192,7 +192,7 @@ impl Drop for Firing<'_> {
 /// No slot's index and one: there are fewer slots.
 const FIRING: usize = usize::MAX;
 
-impl Mark {
+impl RunningMark {
     /// The core fires timers, between two slices, until what is returned goes: a message that nobody receives is dropped there.
     pub(crate) fn fires(&self) -> Firing<'_> {
         self.slot.store(FIRING, Ordering::Relaxed);
@@ -232,9 +232,9 @@ pub(crate) struct CoreLocal {
     /// The half is its own just now (H1).
     held: Cell<bool>,
     limbo: UnsafeCell<Limbo>,
-    basket: Arc<Basket>,
+    basket: Arc<ReturnQueue>,
     slots: UnsafeCell<FreeSlots>,
-    block: UnsafeCell<Block>,
+    block: UnsafeCell<ReferenceBlock>,
     pool: Pool,
     /// How its slices are bounded in time.
     pub(crate) pace: Pace,
@@ -279,9 +279,9 @@ impl CoreLocal {
             barrier: kernel.barrier,
             held: Cell::new(true),
             limbo: UnsafeCell::new(Limbo::new()),
-            basket: Arc::new(Basket::new()),
+            basket: Arc::new(ReturnQueue::new()),
             slots: UnsafeCell::new(FreeSlots::new()),
-            block: UnsafeCell::new(Block::default()),
+            block: UnsafeCell::new(ReferenceBlock::default()),
             pool: Pool::new(limits.kept, depot),
             pace: Pace::new(),
             unfenced: Cell::new(false),
@@ -416,12 +416,12 @@ impl CoreLocal {
             } else {
                 // SAFETY: likewise.
                 unsafe { queues.push_pinned(node) };
-                Queued::Hidden
+                Queued::Local
             }
         });
         // SAFETY: as above: nobody has queued it.
         let queued = queued.unwrap_or_else(|| unsafe { self.hand_in(shared, process) });
-        if queued == Queued::Visible {
+        if queued == Queued::Stealable {
             self.calls_for_help(kernel);
         }
     }
@@ -443,7 +443,7 @@ impl CoreLocal {
             more
         });
         // SAFETY: as above: nobody has queued it.
-        let helps = helps.unwrap_or_else(|| unsafe { self.hand_in(shared, process) } == Queued::Visible);
+        let helps = helps.unwrap_or_else(|| unsafe { self.hand_in(shared, process) } == Queued::Stealable);
         if helps {
             self.calls_for_help(kernel);
         }
@@ -459,11 +459,11 @@ impl CoreLocal {
         if process.core != u32::MAX {
             // SAFETY: by contract.
             unsafe { shared.pinned.push(node) };
-            return Queued::Hidden;
+            return Queued::Local;
         }
         // SAFETY: by contract.
         unsafe { shared.inbox.push(node) };
-        Queued::Visible
+        Queued::Stealable
     }
 
     /// Has another core help, if there is another; [`CoreLocal::has_called`] follows.
@@ -484,7 +484,7 @@ impl CoreLocal {
     }
 
     /// Claims a slot, and counts the process.
-    pub(crate) fn claim(&self, kernel: &Kernel) -> Result<Claim, NoSlot> {
+    pub(crate) fn claim(&self, kernel: &Kernel) -> Result<Claim, TableFull> {
         if self.credit.get() == 0 {
             self.credit.set(kernel.take_credit()?);
         }
@@ -630,18 +630,18 @@ mod tests {
     use crate::kernel::Options;
     use crate::reclaim::Domain;
     use crate::timer::record::Target;
-    use crate::world::{Here, World};
+    use crate::world::{CurrentSlot, Platform};
     use core::ptr;
 
     struct Nowhere;
 
     // SAFETY: nothing runs in it.
-    unsafe impl World for Nowhere {
+    unsafe impl Platform for Nowhere {
         fn now(&self) -> u64 {
             0
         }
         fn wake(&self, _: usize) {}
-        fn here(&self) -> fn() -> *const Here {
+        fn here(&self) -> fn() -> *const CurrentSlot {
             || ptr::null()
         }
     }

@@ -1,9 +1,9 @@
-//! [`Lookout`]: how a core looks after what lies with another whose body does not let go.
+//! [`StallDetector`]: how a core looks after what lies with another whose body does not let go.
 //!
 //! A body may block, or compute, for seconds. Then nothing but its own process waits for it, and those that may run on that
 //! core only: what is due on the wheel of its core is fired by another core, and whoever is queued there runs elsewhere.
 //!
-//! - **L1, who is stuck.** A core whose note ([`super::local::Mark`]) says the same slice as [`crate::World::rescues_after`]
+//! - **L1, who is stuck.** A core whose note ([`super::local::RunningMark`]) says the same slice as [`crate::Platform::rescues_after`]
 //!   ago; or that it fires timers, as it did then: a message that nobody receives is dropped there, by its own destructor. Each
 //!   core remembers what it has seen of the others.
 //! - **L2, what is done.** The rescuer takes the private half of the stuck core (`custody`), settles its wheel, takes off what is due
@@ -22,7 +22,7 @@
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
 
-use crate::hand::Hand;
+use crate::hand::KernelCx;
 use crate::sched::local::CoreLocal;
 use crate::sync::Cell;
 use crate::timer::record::TimerHead;
@@ -45,7 +45,7 @@ struct Seen {
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Lookout {
+pub(crate) struct StallDetector {
     /// Nanoseconds of one slice after which a core is stuck; 0: nobody looks.
     after: u64,
     seen: Box<[Cell<Seen>]>,
@@ -56,7 +56,7 @@ pub(crate) struct Lookout {
     due: Cell<u64>,
 }
 
-impl Lookout {
+impl StallDetector {
     /// Of a core of so many.
     pub(crate) fn new(cores: usize, after: Option<u64>) -> Self {
         let after = if cores == 1 { 0 } else { after.unwrap_or(0) };
@@ -101,7 +101,7 @@ impl Lookout {
     /// The caller is between two slices of its own.
     #[cold]
     #[inline(never)]
-    pub(crate) fn look(&self, now: u64, hand: &Hand<'_>, local: &CoreLocal) -> bool {
+    pub(crate) fn look(&self, now: u64, hand: &KernelCx<'_>, local: &CoreLocal) -> bool {
         self.looked.set(now);
         self.due.set(u64::MAX);
         let (mut found, mut at_work) = (false, false);
@@ -125,7 +125,7 @@ impl Lookout {
     }
 
     /// See L2. Whether anything was found.
-    fn rescue(&self, core: usize, now: u64, hand: &Hand<'_>, local: &CoreLocal) -> bool {
+    fn rescue(&self, core: usize, now: u64, hand: &KernelCx<'_>, local: &CoreLocal) -> bool {
         let stuck = &hand.kernel.cores[core];
         let (mut first, mut last) = (ptr::null_mut::<TimerHead>(), None::<NonNull<TimerHead>>);
         let rescued = stuck.rescue(hand.kernel, |half| {

@@ -10,14 +10,14 @@ use crate::cx::Slice;
 use crate::kernel::Kernel;
 use crate::mutate::Mutation;
 use crate::process::body::Resumed;
-use crate::process::fetch::{By, fetch};
+use crate::process::fetch::{FetchedBy, fetch};
 use crate::process::header::Header;
 use crate::reason::Reason;
-use crate::sched::local::Mark;
-use crate::world::Here;
+use crate::sched::local::RunningMark;
+use crate::world::CurrentSlot;
 
 /// How a slice ended.
-pub(super) enum After {
+pub(super) enum TurnOutcome {
     /// Somebody else may have the process already.
     Sleeps,
     /// It goes behind the others.
@@ -26,7 +26,7 @@ pub(super) enum After {
     Dies(Reason),
 }
 
-impl After {
+impl TurnOutcome {
     #[cold]
     pub(super) fn dies_of(dying: &mut Option<Reason>) -> Self {
         dying.take().map_or(Self::Yields, Self::Dies)
@@ -43,29 +43,29 @@ fn sleeps(slice: &Slice<'_>, process: &Header) -> bool {
 ///
 /// # Safety
 /// The caller has the process (P1), and the slice is noted `here`.
-pub(super) unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> After {
+pub(super) unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> TurnOutcome {
     let header = slice.process();
     loop {
-        fetch(header, &slice.hand, By::Core);
+        fetch(header, &slice.hand, FetchedBy::Core);
         // SAFETY: ours; the borrow ends before anything foreign runs.
         let private = unsafe { header.private() };
         if private.dying.is_some() {
-            return After::dies_of(&mut private.dying);
+            return TurnOutcome::dies_of(&mut private.dying);
         }
         // Who is suspended sleeps as one who waits; what has come for it, `resume` keeps until a signal ends that.
         if !private.resume || private.suspended > 0 {
             if sleeps(slice, header) {
-                return After::Sleeps;
+                return TurnOutcome::Sleeps;
             }
             // More has come, which may not be for the body either: others have their turn all the same.
             if slice.is_exhausted() {
-                return After::Yields;
+                return TurnOutcome::Yields;
             }
             slice.pay(1);
             continue;
         }
         if slice.is_exhausted() {
-            return After::Yields;
+            return TurnOutcome::Yields;
         }
         private.resume = false;
         private.slices += 1;
@@ -90,29 +90,29 @@ pub(super) unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> After 
                 // Its value is foreign, and dropped here.
                 unheard.come_into(slice.hand.kernel.world());
             }
-            return After::dies_of(&mut private.dying);
+            return TurnOutcome::dies_of(&mut private.dying);
         }
         match resumed {
-            Resumed::Exit(reason) => return After::Dies(reason),
+            Resumed::Exit(reason) => return TurnOutcome::Dies(reason),
             Resumed::Yield => {
                 private.resume = true;
-                return After::Yields;
+                return TurnOutcome::Yields;
             }
             // Most often nothing has come meanwhile.
-            Resumed::Wait if !private.resume && sleeps(slice, header) => return After::Sleeps,
+            Resumed::Wait if !private.resume && sleeps(slice, header) => return TurnOutcome::Sleeps,
             Resumed::Wait => {}
         }
     }
 }
 
 /// A slice is noted where it runs, until this goes.
-pub(crate) struct Noted<'a> {
-    here: *const Here,
+pub(crate) struct CurrentGuard<'a> {
+    here: *const CurrentSlot,
     outer: *const (),
-    mark: &'a Mark,
+    mark: &'a RunningMark,
 }
 
-impl<'a> Noted<'a> {
+impl<'a> CurrentGuard<'a> {
     pub(crate) fn of(slice: &'a Slice<'_>, kernel: &'a Kernel) -> Self {
         let here = (kernel.here)();
         // SAFETY: the place of this thread of execution, by World's contract.
@@ -124,7 +124,7 @@ impl<'a> Noted<'a> {
 }
 
 // Also when a panic goes through here, in a world that contains none.
-impl Drop for Noted<'_> {
+impl Drop for CurrentGuard<'_> {
     fn drop(&mut self) {
         self.mark.leave();
         // SAFETY: the place of this thread of execution, by World's contract.

@@ -1,9 +1,9 @@
-//! Questions that keep their place among the signals: [`Ask`].
+//! Questions that keep their place among the signals: [`QueryNode`].
 //!
 //! `is_alive` must be false for who has sent a `kill` before, and what a process knows of
 //! itself is its owner's. So a question travels through the mailbox, the process answers
 //! it when it meets it (its body need not run), and a dead one lets it fall: the asker
-//! finds "dead" either way. The asker waits on a [`crate::reply`], by its one [`Waiting`].
+//! finds "dead" either way. The asker waits on a [`crate::reply`], by its one [`QueryFuture`].
 //!
 //! To suspend a process, and to resume it, are questions as well, whose answer is how often it is suspended then: as
 //! signals they keep their place too, and the count is the owner's, so that a running process pays nothing for it.
@@ -14,19 +14,19 @@ use core::pin::Pin;
 use core::ptr::NonNull;
 use core::task::{Context, Poll};
 
-use super::node::{Budget, Kind, Node};
-use crate::hand::Hand;
+use super::node::{Budget, SignalKind, Node};
+use crate::hand::KernelCx;
 use crate::info::ProcessInfo;
 use crate::memory::pool::Pool;
 use crate::memory::{self, NoMemory};
 use crate::pid::Pid;
 use crate::process::header::Header;
 use crate::process::ties;
-use crate::reply::{Replied, Reply, reply};
+use crate::reply::{ReplyFuture, Reply, reply};
 
 /// What is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Question {
+pub(crate) enum QueryKind {
     /// Are you alive?
     Alive,
     /// What do you know of yourself?
@@ -41,7 +41,7 @@ pub(crate) enum Question {
 
 /// What the process says; the dead say nothing.
 #[derive(Debug)]
-pub enum Said {
+pub enum QueryReply {
     /// It is dead.
     Dead,
     /// It is alive.
@@ -59,40 +59,40 @@ pub enum Said {
 /// An answer that will come: a future.
 #[derive(Debug)]
 #[must_use = "the answer is in the future"]
-pub struct Waiting(Replied<Said>);
+pub struct QueryFuture(ReplyFuture<QueryReply>);
 
-impl Future for Waiting {
-    type Output = Said;
+impl Future for QueryFuture {
+    type Output = QueryReply;
 
-    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Said> {
-        Pin::new(&mut self.0).poll(task).map(|said| said.unwrap_or(Said::Dead))
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<QueryReply> {
+        Pin::new(&mut self.0).poll(task).map(|said| said.unwrap_or(QueryReply::Dead))
     }
 }
 
 /// A question on its way.
 #[derive(Debug)]
 #[repr(C)]
-pub(crate) struct Ask {
+pub(crate) struct QueryNode {
     node: Node,
-    question: Question,
-    answer: Reply<Said>,
+    question: QueryKind,
+    answer: Reply<QueryReply>,
 }
 
-impl Ask {
+impl QueryNode {
     /// The question's node, ready to be pushed, and where its answer will be.
-    pub(crate) fn try_new(budget: &Budget, question: Question) -> Result<(NonNull<Node>, Waiting), NoMemory> {
+    pub(crate) fn try_new(budget: &Budget, question: QueryKind) -> Result<(NonNull<Node>, QueryFuture), NoMemory> {
         unsafe fn release(node: NonNull<Node>, _: Option<&Pool>) {
-            // SAFETY: an `Ask`'s node, given up.
-            unsafe { Ask::refuse(node) }
+            // SAFETY: an `QueryNode`'s node, given up.
+            unsafe { QueryNode::refuse(node) }
         }
-        let node = budget.node(Kind::Ask, release).ok_or(NoMemory)?;
+        let node = budget.node(SignalKind::Ask, release).ok_or(NoMemory)?;
         let (answer, waiting) = reply()?;
         let ask = Self { node, question, answer };
-        memory::try_new(ask).map(|ask| (ask.cast(), Waiting(waiting))).map_err(|_| NoMemory)
+        memory::try_new(ask).map(|ask| (ask.cast(), QueryFuture(waiting))).map_err(|_| NoMemory)
     }
 
-    unsafe fn open(node: NonNull<Node>) -> (Question, Reply<Said>) {
-        // SAFETY: by the callers' contract an `Ask` that nobody else has.
+    unsafe fn open(node: NonNull<Node>) -> (QueryKind, Reply<QueryReply>) {
+        // SAFETY: by the callers' contract an `QueryNode` that nobody else has.
         let ask = unsafe { node.cast::<Self>().read() };
         // SAFETY: moved out above.
         unsafe { memory::free(node.cast::<Self>()) };
@@ -103,29 +103,29 @@ impl Ask {
     ///
     /// # Safety
     /// The caller owns `process`, holds `node`, and does not use it again.
-    pub(crate) unsafe fn answer(node: NonNull<Node>, process: &Header, hand: &Hand<'_>) {
+    pub(crate) unsafe fn answer(node: NonNull<Node>, process: &Header, hand: &KernelCx<'_>) {
         // SAFETY: by contract.
         let (question, answer) = unsafe { Self::open(node) };
         let said = match question {
-            Question::Alive => Said::Alive,
-            Question::Suspend | Question::Resume => {
+            QueryKind::Alive => QueryReply::Alive,
+            QueryKind::Suspend | QueryKind::Resume => {
                 // SAFETY: the caller owns it (`header`, P1).
                 let times = &mut unsafe { process.private() }.suspended;
                 *times = match question {
-                    Question::Suspend => times.saturating_add(1),
+                    QueryKind::Suspend => times.saturating_add(1),
                     _ => times.saturating_sub(1),
                 };
-                Said::Suspended(*times)
+                QueryReply::Suspended(*times)
             }
-            Question::Linked(other) => Said::Linked(ties::is_linked(process, hand, other)),
-            Question::Info => ProcessInfo::try_of(process, hand).map_or(Said::NoMemory, Said::Info),
+            QueryKind::Linked(other) => QueryReply::Linked(ties::is_linked(process, hand, other)),
+            QueryKind::Info => ProcessInfo::try_of(process, hand).map_or(QueryReply::NoMemory, QueryReply::Info),
         };
         let mut answer = Some((answer, said));
         // The asker's waker is foreign: its panic is not the answerer's.
-        hand.contain(&mut || answer.take().into_iter().for_each(|(answer, said)| answer.send(said)));
+        hand.catch_panic(&mut || answer.take().into_iter().for_each(|(answer, said)| answer.send(said)));
     }
 
-    /// Nobody answers: the process is dead. Runs the asker's waker: through [`Hand::release`], which contains it.
+    /// Nobody answers: the process is dead. Runs the asker's waker: through [`KernelCx::release`], which contains it.
     ///
     /// # Safety
     /// The caller holds `node` and does not use it again.

@@ -2,8 +2,8 @@
 
 use core::ptr::NonNull;
 
-use super::node::{Kind, Node};
-use crate::hand::Hand;
+use super::node::{SignalKind, Node};
+use crate::hand::KernelCx;
 use crate::memory::NoMemory;
 use crate::memory::pool::{self, Pool};
 use crate::pid::Pid;
@@ -23,12 +23,12 @@ pub(crate) struct ExitSignal {
 
 impl ExitSignal {
     /// The signal's node, ready to be pushed.
-    pub(crate) fn try_new(hand: &Hand<'_>, from: Option<Pid>, reason: Reason) -> Result<NonNull<Node>, NoMemory> {
+    pub(crate) fn try_new(hand: &KernelCx<'_>, from: Option<Pid>, reason: Reason) -> Result<NonNull<Node>, NoMemory> {
         unsafe fn release(node: NonNull<Node>, pool: Option<&Pool>) {
             // SAFETY: `try_new` made the whole, which this node heads.
             unsafe { pool::drop_and_free(node.cast::<ExitSignal>(), pool) }
         }
-        let node = hand.kernel.nodes.node(Kind::Exit, release).ok_or(NoMemory)?;
+        let node = hand.kernel.nodes.node(SignalKind::Exit, release).ok_or(NoMemory)?;
         let signal = Self { node, from, reason };
         hand.try_new(signal).map(NonNull::cast).map_err(|_| NoMemory)
     }
@@ -48,7 +48,7 @@ impl ExitSignal {
 
 /// Sends one; whether it found somebody alive. A kill needs no memory: without any it travels as a wake-up, which
 /// may be acted on ahead of its place. Lock-free.
-pub(crate) fn send(hand: &Hand<'_>, from: Option<Pid>, to: Pid, reason: Reason) -> Result<bool, NoMemory> {
+pub(crate) fn send(hand: &KernelCx<'_>, from: Option<Pid>, to: Pid, reason: Reason) -> Result<bool, NoMemory> {
     let Some(process) = hand.find(to) else { return Ok(false) };
     reason.come_into(hand.kernel.world());
     let kills = reason == Reason::KILL;

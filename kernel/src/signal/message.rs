@@ -5,12 +5,12 @@
 
 use core::ptr::{self, NonNull};
 
-use super::node::{Kind, Node};
-use crate::hand::Hand;
+use super::node::{SignalKind, Node};
+use crate::hand::KernelCx;
 use crate::memory::pool::{self, Pool};
 use crate::pid::Reference;
 use crate::reason::Reason;
-use crate::reply::Head;
+use crate::reply::RequestHead;
 use crate::reply::watch as request_watch;
 
 /// A message.
@@ -42,26 +42,26 @@ struct AliasHead {
 #[derive(Debug)]
 #[repr(C)]
 pub struct Request<M> {
-    head: RequestHead,
+    head: RequestNode,
     value: M,
 }
 
 /// What can be told of a [`Request`] without its type.
 #[derive(Debug)]
 #[repr(C)]
-struct RequestHead {
+struct RequestNode {
     node: Node,
     /// Null when the watch has been told.
-    watch: *mut Head,
+    watch: *mut RequestHead,
 }
 
 /// The asker of a request that nobody receives learns that the process is dead.
 ///
 /// # Safety
 /// The caller holds `node` (rule N1), of kind `Request`, once, and releases it afterwards.
-pub(crate) unsafe fn down(node: NonNull<Node>, hand: &Hand<'_>, reason: &Reason) {
+pub(crate) unsafe fn down(node: NonNull<Node>, hand: &KernelCx<'_>, reason: &Reason) {
     // SAFETY: by contract a `Request`, which starts with its head.
-    let head = unsafe { &mut *node.cast::<RequestHead>().as_ptr() };
+    let head = unsafe { &mut *node.cast::<RequestNode>().as_ptr() };
     if let Some(watch) = NonNull::new(core::mem::replace(&mut head.watch, ptr::null_mut())) {
         // SAFETY: the watch is in the node until here (Q1).
         unsafe { request_watch::down(watch, hand, reason) };
@@ -104,12 +104,12 @@ impl<M> Message<M> {
     /// A message's node, ready to be pushed; the value back when there is no memory.
     // Where the value is made: it is written where it goes at once.
     #[inline(always)]
-    pub(crate) fn try_new(hand: &Hand<'_>, value: M) -> Result<NonNull<Node>, M> {
+    pub(crate) fn try_new(hand: &KernelCx<'_>, value: M) -> Result<NonNull<Node>, M> {
         unsafe fn release<M>(node: NonNull<Node>, pool: Option<&Pool>) {
             // SAFETY: `try_new` made the whole, which this node heads.
             unsafe { pool::drop_and_free(node.cast::<Message<M>>(), pool) }
         }
-        let Some(node) = hand.kernel.nodes.node(Kind::Message, release::<M>) else { return Err(value) };
+        let Some(node) = hand.kernel.nodes.node(SignalKind::Message, release::<M>) else { return Err(value) };
         let message = Self { node, value };
         hand.try_new(message).map(NonNull::cast).map_err(|message| message.value)
     }
@@ -136,12 +136,12 @@ impl<M> Message<M> {
 
 impl<M> AliasMessage<M> {
     /// As [`Message::try_new`], through the alias `via`.
-    pub(crate) fn try_new(hand: &Hand<'_>, via: Reference, value: M) -> Result<NonNull<Node>, M> {
+    pub(crate) fn try_new(hand: &KernelCx<'_>, via: Reference, value: M) -> Result<NonNull<Node>, M> {
         unsafe fn release<M>(node: NonNull<Node>, pool: Option<&Pool>) {
             // SAFETY: `try_new` made the whole, which this node heads.
             unsafe { pool::drop_and_free(node.cast::<AliasMessage<M>>(), pool) }
         }
-        let Some(node) = hand.kernel.nodes.node(Kind::AliasMessage, release::<M>) else { return Err(value) };
+        let Some(node) = hand.kernel.nodes.node(SignalKind::AliasMessage, release::<M>) else { return Err(value) };
         let message = Self { head: AliasHead { node, via }, value };
         hand.try_new(message).map(NonNull::cast).map_err(|message| message.value)
     }
@@ -168,7 +168,7 @@ impl<M> AliasMessage<M> {
 impl<M> Request<M> {
     /// As [`Message::try_new`], with the watch.
     #[inline(always)]
-    pub(crate) fn try_new(hand: &Hand<'_>, watch: NonNull<Head>, value: M) -> Result<NonNull<Node>, M> {
+    pub(crate) fn try_new(hand: &KernelCx<'_>, watch: NonNull<RequestHead>, value: M) -> Result<NonNull<Node>, M> {
         unsafe fn release<M>(node: NonNull<Node>, pool: Option<&Pool>) {
             // SAFETY: `try_new` made the whole, which this node heads.
             let request = unsafe { node.cast::<Request<M>>().as_ref() };
@@ -180,8 +180,8 @@ impl<M> Request<M> {
             // SAFETY: as above.
             unsafe { pool::drop_and_free(node.cast::<Request<M>>(), pool) }
         }
-        let Some(node) = hand.kernel.nodes.node(Kind::Request, release::<M>) else { return Err(value) };
-        let message = Self { head: RequestHead { node, watch: watch.as_ptr() }, value };
+        let Some(node) = hand.kernel.nodes.node(SignalKind::Request, release::<M>) else { return Err(value) };
+        let message = Self { head: RequestNode { node, watch: watch.as_ptr() }, value };
         hand.try_new(message).map(NonNull::cast).map_err(|message| message.value)
     }
 
@@ -199,9 +199,9 @@ impl<M> Request<M> {
     /// # Safety
     /// As for [`Message::open`], of kind `Request`, whose watch was not told.
     #[inline(always)]
-    pub(crate) unsafe fn open(node: NonNull<Node>, pool: Option<&Pool>) -> (NonNull<Head>, M) {
+    pub(crate) unsafe fn open(node: NonNull<Node>, pool: Option<&Pool>) -> (NonNull<RequestHead>, M) {
         // SAFETY: by contract a `Request`, which starts with its head.
-        let watch = unsafe { node.cast::<RequestHead>().as_ref() }.watch;
+        let watch = unsafe { node.cast::<RequestNode>().as_ref() }.watch;
         // SAFETY: by contract a whole request that nobody else has.
         let value = unsafe { take_apart(node.cast::<Self>(), |whole| (&mut whole.head, &mut whole.value), pool) };
         // SAFETY: by contract not told.

@@ -22,7 +22,7 @@ use crate::sync::{Ordering, PlainAtomicUsize, UnsafeCell};
 
 /// What a node is the head of, which decides its layout.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum SignalKind {
     /// `message::Message<M>`: a message.
     Message,
     /// `message::AliasMessage<M>`: a message that came through an alias.
@@ -45,9 +45,9 @@ pub enum Kind {
     Down,
     /// Part of the process: an async waker was called.
     Wake,
-    /// `ask::Ask`: a question that the process answers when it meets it.
+    /// `ask::QueryNode`: a question that the process answers when it meets it.
     Ask,
-    /// `proxy::Proxy`: something that the process is to do.
+    /// `proxy::OwnerOp`: something that the process is to do.
     Proxy,
 }
 
@@ -60,15 +60,15 @@ pub type Release = unsafe fn(NonNull<Node>, Option<&Pool>);
 pub struct Node {
     pub(super) next: UnsafeCell<*mut Node>,
     pub(super) prev: UnsafeCell<*mut Node>,
-    what: UnsafeCell<What>,
-    budget: Counted,
+    what: UnsafeCell<NodeTag>,
+    budget: BudgetPermit,
 }
 
 /// Who counts a node, or whatever else it lies in; null when nobody does. Gives its place back when it goes.
 #[derive(Debug)]
-pub struct Counted(*const Budget);
+pub struct BudgetPermit(*const Budget);
 
-impl Counted {
+impl BudgetPermit {
     /// Counted by nobody.
     pub const NOT: Self = Self(ptr::null());
 }
@@ -89,21 +89,21 @@ impl Budget {
 
     /// A node like [`Node::new`]'s, counted until it is dropped; `None` when the limit is reached.
     /// Wait-free. The budget outlives it: it is the kernel's, which releases every signal before it ends.
-    pub fn node(&self, kind: Kind, release: Release) -> Option<Node> {
+    pub fn node(&self, kind: SignalKind, release: Release) -> Option<Node> {
         Some(Node { budget: self.count()?, ..Node::new(kind, release) })
     }
 
     /// A place in the budget, for as long as what is returned is there. As for [`Budget::node`].
-    pub fn count(&self) -> Option<Counted> {
+    pub fn count(&self) -> Option<BudgetPermit> {
         if self.limit == usize::MAX {
-            return Some(Counted::NOT);
+            return Some(BudgetPermit::NOT);
         }
         // Relaxed: a count that bounds memory and orders nothing.
         if self.used.fetch_add(1, Ordering::Relaxed) >= self.limit {
             self.used.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        Some(Counted(self))
+        Some(BudgetPermit(self))
     }
 
     /// Nodes there are, if there is a limit.
@@ -112,7 +112,7 @@ impl Budget {
     }
 }
 
-impl Drop for Counted {
+impl Drop for BudgetPermit {
     fn drop(&mut self) {
         if let Some(budget) = NonNull::new(self.0.cast_mut()) {
             // SAFETY: the kernel's, which outlives its nodes (`Budget::node`).
@@ -122,8 +122,8 @@ impl Drop for Counted {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct What {
-    kind: Kind,
+struct NodeTag {
+    kind: SignalKind,
     /// Its number in a private queue (`queue`, C1), 0 for none yet. In what would be padding.
     stamp: u32,
     release: Release,
@@ -132,12 +132,12 @@ struct What {
 impl Node {
     /// A node in no queue. `release` drops and frees the whole that it heads (or gives
     /// up the share that travels with it) when nobody receives it.
-    pub fn new(kind: Kind, release: Release) -> Self {
+    pub fn new(kind: SignalKind, release: Release) -> Self {
         Self {
             next: UnsafeCell::new(ptr::null_mut()),
             prev: UnsafeCell::new(ptr::null_mut()),
-            what: UnsafeCell::new(What { kind, stamp: 0, release }),
-            budget: Counted::NOT,
+            what: UnsafeCell::new(NodeTag { kind, stamp: 0, release }),
+            budget: BudgetPermit::NOT,
         }
     }
 
@@ -145,7 +145,7 @@ impl Node {
     ///
     /// # Safety
     /// The caller holds the node (rule N1).
-    pub unsafe fn kind(this: NonNull<Self>) -> Kind {
+    pub unsafe fn kind(this: NonNull<Self>) -> SignalKind {
         // SAFETY: held, so live.
         let this = unsafe { this.as_ref() };
         // SAFETY: by contract nobody writes.
@@ -189,7 +189,7 @@ impl Node {
     ///
     /// # Safety
     /// The caller holds the node (rule N1).
-    pub unsafe fn become_kind(this: NonNull<Self>, kind: Kind) {
+    pub unsafe fn become_kind(this: NonNull<Self>, kind: SignalKind) {
         // SAFETY: held, so live.
         let this = unsafe { this.as_ref() };
         // SAFETY: by contract nobody else looks.

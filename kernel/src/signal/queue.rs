@@ -19,7 +19,7 @@
 use core::ptr::{self, NonNull};
 
 use super::node::Node;
-use crate::mailbox::Piece;
+use crate::mailbox::Segment;
 use crate::pid::Pid;
 
 /// Fetched signals, oldest first. `repr(C)`: what every message touches is in front.
@@ -226,7 +226,7 @@ impl Queue {
     }
 
     /// Puts all of `piece` behind. O(1).
-    pub fn append(&mut self, piece: Piece) {
+    pub fn append(&mut self, piece: Segment) {
         let Some(first) = NonNull::new(piece.first) else { return };
         // SAFETY: the piece's, so held.
         let inner = unsafe { first.as_ref() };

@@ -1,7 +1,7 @@
 //! [`Context`], an async body's way to the kernel.
 //!
 //! It is the process's own: it finds the running slice where the world keeps it
-//! ([`crate::world::Here`]) and checks that the slice is its process's. Used anywhere else (moved
+//! ([`crate::world::CurrentSlot`]) and checks that the slice is its process's. Used anywhere else (moved
 //! to another thread, kept after the process, or after its kernel) it panics there and harms nobody.
 //!
 //! What it compares is the process's address. It has a share of that memory (`header`, P5), so no other process, of this kernel or
@@ -13,7 +13,7 @@ use core::ptr::NonNull;
 use core::time::Duration;
 
 use crate::alias::AliasMode;
-use crate::cx::{Asked, Cx, Dest, Slice};
+use crate::cx::{MaybeReady, Cx, SendTarget, Slice};
 use crate::info::ProcessInfo;
 use crate::memory::NoMemory;
 use crate::name::RegisterError;
@@ -26,11 +26,11 @@ use crate::reason::Reason;
 use crate::received::{Peek, Received};
 use crate::send::SendError;
 use crate::signal::queue::Cursor;
-use crate::task::future::{Exit, FutureBody, LargeBody, is_large};
+use crate::task::future::{IntoReason, FutureBody, LargeBody, is_large};
 use crate::task::receive::{Alive, Info, Receive, ReceiveMatch, ReceiveTimeout, ReceiveWith, Sleep, Stop, YieldNow};
-use crate::task::waiting::SendWaiting;
+use crate::task::waiting::SendWait;
 use crate::timer::record::TimerError;
-use crate::world::Here;
+use crate::world::CurrentSlot;
 
 /// A pid that is known to take `M`.
 pub struct Address<M> {
@@ -78,7 +78,7 @@ impl<M> From<Address<M>> for Pid {
     }
 }
 
-impl<M> From<Address<M>> for Dest<'_> {
+impl<M> From<Address<M>> for SendTarget<'_> {
     fn from(address: Address<M>) -> Self {
         Self::Pid(address.pid)
     }
@@ -130,34 +130,34 @@ pub struct Context<M> {
     pid: Pid,
     /// With the context's share of its memory.
     process: NonNull<Header>,
-    here: fn() -> *const Here,
+    here: fn() -> *const CurrentSlot,
     takes: PhantomData<fn(M) -> M>,
 }
 
 /// Runs foreign code contained within a process's slice, whoever has its [`Context`].
 ///
 /// ```compile_fail,E0308
-/// use atropos_kernel::Container;
-/// fn lax(container: Container<fn(&'static str)>) -> Container<for<'a> fn(&'a str)> {
+/// use atropos_kernel::PanicScope;
+/// fn lax(container: PanicScope<fn(&'static str)>) -> PanicScope<for<'a> fn(&'a str)> {
 ///     container
 /// }
 /// ```
-pub struct Container<M> {
+pub struct PanicScope<M> {
     pid: Pid,
     /// Compared, never followed. Without a share: nothing of the process is reached by it, so it does no harm where another process
     /// has the memory and the pid.
     process: *const Header,
-    here: fn() -> *const Here,
+    here: fn() -> *const CurrentSlot,
     takes: PhantomData<fn(M) -> M>,
 }
 
-impl<M: Send + 'static> Container<M> {
-    /// See [`Cx::contain`].
+impl<M: Send + 'static> PanicScope<M> {
+    /// See [`Cx::catch_panic`].
     ///
     /// # Panics
     /// Outside the process's own slice.
     #[inline]
-    pub fn contain<R>(&self, code: impl FnOnce() -> R) -> Result<R, Reason> {
+    pub fn catch_panic<R>(&self, code: impl FnOnce() -> R) -> Result<R, Reason> {
         // SAFETY: used no longer than this call, and the slice lasts longer.
         let slice = unsafe { Slice::noted(self.here) };
         let is_own = |slice: &&Slice<'_>| {
@@ -172,11 +172,11 @@ impl<M: Send + 'static> Container<M> {
 }
 
 // SAFETY: every use checks that it happens inside the process's own slice.
-unsafe impl<M> Send for Container<M> {}
+unsafe impl<M> Send for PanicScope<M> {}
 // SAFETY: as above: one thread at a time runs the slice.
-unsafe impl<M> Sync for Container<M> {}
+unsafe impl<M> Sync for PanicScope<M> {}
 
-impl<M> fmt::Debug for Container<M> {
+impl<M> fmt::Debug for PanicScope<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Container").field("pid", &self.pid).finish_non_exhaustive()
     }
@@ -268,8 +268,8 @@ impl<M: Send + 'static> Context<M> {
     }
 
     /// For what is to run contained while somebody else has the context.
-    pub fn container(&self) -> Container<M> {
-        Container { pid: self.pid, process: self.process.as_ptr(), here: self.here, takes: PhantomData }
+    pub fn panic_catcher(&self) -> PanicScope<M> {
+        PanicScope { pid: self.pid, process: self.process.as_ptr(), here: self.here, takes: PhantomData }
     }
 
     /// Who it is.
@@ -365,14 +365,14 @@ impl<M: Send + 'static> Context<M> {
 
     /// As [`Context::send`], but at a full mailbox it waits for room, in line with the others that do, and is woken when it
     /// is its turn. The message comes back when that takes longer than `patience`; `None`: for ever. What one sender
-    /// sends, one after the other, keeps its order. Dropped, it has not sent. See [`Cx::send_in_line`].
-    pub fn send_waiting<N: Send + 'static>(
+    /// sends, one after the other, keeps its order. Dropped, it has not sent. See [`Cx::send_or_enqueue`].
+    pub fn send_wait<N: Send + 'static>(
         &self,
         to: impl Recipient<N>,
         message: N,
         patience: Option<Duration>,
-    ) -> SendWaiting<'_, M, N> {
-        SendWaiting::new(self, to.recipient(), message, patience)
+    ) -> SendWait<'_, M, N> {
+        SendWait::new(self, to.recipient(), message, patience)
     }
 
     /// See [`Cx::send_name`].
@@ -390,9 +390,9 @@ impl<M: Send + 'static> Context<M> {
         self.with(|cx| cx.exit(to.into(), reason))
     }
 
-    /// See [`Cx::exit_at_once`].
-    pub fn exit_at_once(&self, to: impl Into<Pid>, reason: Reason) -> Result<(), NoMemory> {
-        self.with(|cx| cx.exit_at_once(to.into(), reason))
+    /// See [`Cx::exit_inline`].
+    pub fn exit_inline(&self, to: impl Into<Pid>, reason: Reason) -> Result<(), NoMemory> {
+        self.with(|cx| cx.exit_inline(to.into(), reason))
     }
 
     /// See [`Cx::link`].
@@ -417,7 +417,7 @@ impl<M: Send + 'static> Context<M> {
 
     /// See [`Cx::monitor_with`].
     pub fn monitor_alias(&self, target: impl Into<Pid>, alias: AliasMode) -> Result<Alias, MonitorError> {
-        let reference = self.with(|cx| cx.monitor_with(Dest::Pid(target.into()), Some(alias)))?;
+        let reference = self.with(|cx| cx.monitor_with(SendTarget::Pid(target.into()), Some(alias)))?;
         Ok(Alias { pid: self.pid, reference })
     }
 
@@ -436,7 +436,7 @@ impl<M: Send + 'static> Context<M> {
     where
         N: Send + 'static,
         S: FnOnce(Context<N>) -> F + Send + 'static,
-        F: Future<Output: Exit> + Send + 'static,
+        F: Future<Output: IntoReason> + Send + 'static,
     {
         self.spawn_with(&SpawnOptions::new(), start).map(|(address, _)| address)
     }
@@ -446,7 +446,7 @@ impl<M: Send + 'static> Context<M> {
     where
         N: Send + 'static,
         S: FnOnce(Context<N>) -> F + Send + 'static,
-        F: Future<Output: Exit> + Send + 'static,
+        F: Future<Output: IntoReason> + Send + 'static,
     {
         self.spawn_with(&SpawnOptions::new().link(), start).map(|(address, _)| address)
     }
@@ -456,7 +456,7 @@ impl<M: Send + 'static> Context<M> {
     where
         N: Send + 'static,
         S: FnOnce(Context<N>) -> F + Send + 'static,
-        F: Future<Output: Exit> + Send + 'static,
+        F: Future<Output: IntoReason> + Send + 'static,
     {
         let (address, monitor) = self.spawn_with(&SpawnOptions::new().monitor(), start)?;
         Ok((address, monitor.ok_or(SpawnError::NoMemory)?))
@@ -471,7 +471,7 @@ impl<M: Send + 'static> Context<M> {
     where
         N: Send + 'static,
         S: FnOnce(Context<N>) -> F + Send + 'static,
-        F: Future<Output: Exit> + Send + 'static,
+        F: Future<Output: IntoReason> + Send + 'static,
     {
         let spawned = match const { is_large::<F>() } {
             true => self.spawn_body(options, LargeBody::new(start))?,
@@ -513,7 +513,7 @@ impl<M: Send + 'static> Context<M> {
     /// See [`Cx::send_after`].
     pub fn send_after<'d, N: Send + 'static>(
         &self,
-        to: impl Into<Dest<'d>>,
+        to: impl Into<SendTarget<'d>>,
         after: Duration,
         message: N,
     ) -> Result<Reference, TimerError> {
@@ -523,7 +523,7 @@ impl<M: Send + 'static> Context<M> {
     /// See [`Cx::start_timer`].
     pub fn start_timer<'d, N: Send + 'static>(
         &self,
-        to: impl Into<Dest<'d>>,
+        to: impl Into<SendTarget<'d>>,
         after: Duration,
         message: N,
     ) -> Result<Reference, TimerError> {
@@ -541,10 +541,10 @@ impl<M: Send + 'static> Context<M> {
     }
 
     /// What it knows of itself.
-    pub fn self_info(&self) -> Result<Option<ProcessInfo>, NoMemory> {
+    pub fn own_info(&self) -> Result<Option<ProcessInfo>, NoMemory> {
         match self.with(|cx| cx.info(cx.pid()))? {
-            Asked::Known(info) => Ok(info),
-            Asked::Later(_) => unreachable!("a process knows itself at once"),
+            MaybeReady::Ready(info) => Ok(info),
+            MaybeReady::Pending(_) => unreachable!("a process knows itself at once"),
         }
     }
 }

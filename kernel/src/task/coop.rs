@@ -20,7 +20,7 @@ use crate::cx::{Cx, Slice};
 use crate::memory::NoMemory;
 use crate::pid::Reference;
 use crate::reason::Reason;
-use crate::world::Here;
+use crate::world::CurrentSlot;
 
 /// Whether a future may go on. Otherwise it is to be pending, and all is done for it to be polled again, if it
 /// is to be.
@@ -120,8 +120,8 @@ impl<M: Send + 'static> Context<M> {
 /// whose body runs here. Where none runs, it is ready.
 ///
 /// # Safety
-/// `here` is [`crate::World::here`] of the world of whatever runs here.
-pub unsafe fn poll_proceed_here(here: fn() -> *const Here, task: &mut TaskContext<'_>) -> Poll<()> {
+/// `here` is [`crate::Platform::here`] of the world of whatever runs here.
+pub unsafe fn poll_proceed_here(here: fn() -> *const CurrentSlot, task: &mut TaskContext<'_>) -> Poll<()> {
     // SAFETY: by contract the place of this thread of execution.
     let slice = unsafe { (*here()).get() }.cast::<Slice<'_>>();
     // SAFETY: null, or noted for as long as the slice lasts, which is longer than this call.

@@ -1,4 +1,4 @@
-//! `FutureBody`: a future as a body, and [`Exit`], what it may end with.
+//! `FutureBody`: a future as a body, and [`IntoReason`], what it may end with.
 
 use core::any::Any;
 use core::convert::Infallible;
@@ -17,12 +17,12 @@ use crate::task::Context;
 use crate::task::{waiters, waker};
 
 /// What an async body may end with.
-pub trait Exit {
+pub trait IntoReason {
     /// Why the process ends, then.
     fn into_reason(self) -> Reason;
 }
 
-impl Exit for () {
+impl IntoReason for () {
     fn into_reason(self) -> Reason {
         Reason::NORMAL
     }
@@ -33,13 +33,13 @@ impl Exit for () {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Returned<T>(pub T);
 
-impl<T: Any + Send + Sync> Exit for Returned<T> {
+impl<T: Any + Send + Sync> IntoReason for Returned<T> {
     fn into_reason(self) -> Reason {
         Reason::normal_with(self.0)
     }
 }
 
-impl Exit for Reason {
+impl IntoReason for Reason {
     fn into_reason(self) -> Reason {
         self
     }
@@ -58,19 +58,19 @@ impl<T> Returns for fn() -> T {
 }
 
 /// A body that loops for ever.
-impl Exit for <fn() -> ! as Returns>::Output {
+impl IntoReason for <fn() -> ! as Returns>::Output {
     fn into_reason(self) -> Reason {
         self
     }
 }
 
-impl Exit for Infallible {
+impl IntoReason for Infallible {
     fn into_reason(self) -> Reason {
         match self {}
     }
 }
 
-impl<T: Exit, E: Display + 'static> Exit for Result<T, E> {
+impl<T: IntoReason, E: Display + 'static> IntoReason for Result<T, E> {
     /// An error is a crash with its text; a [`Reason`] is itself.
     fn into_reason(self) -> Reason {
         match self {
@@ -98,7 +98,7 @@ impl<M, S, F> FutureBody<M, S, F>
 where
     M: Send + 'static,
     S: FnOnce(Context<M>) -> F + Send + 'static,
-    F: Future<Output: Exit> + Send + 'static,
+    F: Future<Output: IntoReason> + Send + 'static,
 {
     /// A body that will run what `start` makes.
     pub(crate) fn new(start: S) -> Self {
@@ -110,7 +110,7 @@ impl<M, S, F> Body for FutureBody<M, S, F>
 where
     M: Send + 'static,
     S: FnOnce(Context<M>) -> F + Send + 'static,
-    F: Future<Output: Exit> + Send + 'static,
+    F: Future<Output: IntoReason> + Send + 'static,
 {
     type Message = M;
 
@@ -135,7 +135,7 @@ where
 fn poll<M, F>(future: Pin<&mut F>, cx: &Cx<'_, M>) -> Resumed
 where
     M: Send + 'static,
-    F: Future<Output: Exit>,
+    F: Future<Output: IntoReason>,
 {
     if cx.has_waiters() {
         waiters::wake(cx.slice());
@@ -169,7 +169,7 @@ impl<M, S, F> LargeBody<M, S, F>
 where
     M: Send + 'static,
     S: FnOnce(Context<M>) -> F + Send + 'static,
-    F: Future<Output: Exit> + Send + 'static,
+    F: Future<Output: IntoReason> + Send + 'static,
 {
     /// A body that will run what `start` makes.
     pub(crate) fn new(start: S) -> Self {
@@ -181,7 +181,7 @@ impl<M, S, F> Body for LargeBody<M, S, F>
 where
     M: Send + 'static,
     S: FnOnce(Context<M>) -> F + Send + 'static,
-    F: Future<Output: Exit> + Send + 'static,
+    F: Future<Output: IntoReason> + Send + 'static,
 {
     type Message = M;
 

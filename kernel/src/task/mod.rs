@@ -15,4 +15,4 @@ pub mod waiting;
 pub mod waker;
 
 pub use context::Context;
-pub use future::{Exit, Returned};
+pub use future::{IntoReason, Returned};

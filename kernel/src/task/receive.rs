@@ -17,26 +17,26 @@ use core::pin::Pin;
 use core::task::{Context as TaskContext, Poll};
 use core::time::Duration;
 
-use crate::cx::{Asked, Cx, Search};
+use crate::cx::{MaybeReady, Cx, Search};
 use crate::info::ProcessInfo;
 use crate::memory::NoMemory;
 use crate::pid::{Pid, Reference};
 use crate::reason::Reason;
 use crate::received::{Peek, Received};
-use crate::signal::ask::{Said, Waiting};
+use crate::signal::ask::{QueryReply, QueryFuture};
 use crate::signal::queue::Cursor;
 use crate::task::Context;
 use crate::task::coop::{Listener, may_go_on, rests};
 use crate::task::waiters::On;
 
 /// An alarm that ends with its future.
-pub(super) struct Patience<'c, M: Send + 'static> {
+pub(super) struct Deadline<'c, M: Send + 'static> {
     listener: Listener<'c, M>,
     time: Option<Duration>,
     alarm: Option<Reference>,
 }
 
-impl<'c, M: Send + 'static> Patience<'c, M> {
+impl<'c, M: Send + 'static> Deadline<'c, M> {
     /// As long as this; `None`: for ever.
     pub(super) fn new(context: &'c Context<M>, time: Option<Duration>) -> Self {
         Self { listener: context.listener(), time, alarm: None }
@@ -69,7 +69,7 @@ impl<'c, M: Send + 'static> Patience<'c, M> {
     }
 }
 
-impl<M: Send + 'static> Drop for Patience<'_, M> {
+impl<M: Send + 'static> Drop for Deadline<'_, M> {
     fn drop(&mut self) {
         if let Some(alarm) = self.alarm {
             // Where there is no slice any more there is no timer any more.
@@ -146,11 +146,11 @@ where
 }
 
 /// See [`Context::recv_timeout`].
-pub struct ReceiveTimeout<'c, M: Send + 'static>(Patience<'c, M>);
+pub struct ReceiveTimeout<'c, M: Send + 'static>(Deadline<'c, M>);
 
 impl<'c, M: Send + 'static> ReceiveTimeout<'c, M> {
     pub(super) fn new(context: &'c Context<M>, time: Duration) -> Self {
-        Self(Patience::new(context, Some(time)))
+        Self(Deadline::new(context, Some(time)))
     }
 }
 
@@ -176,14 +176,14 @@ impl<M: Send + 'static> Future for ReceiveTimeout<'_, M> {
 
 /// See [`Context::recv_match`].
 pub struct ReceiveMatch<'c, M: Send + 'static, F> {
-    patience: Patience<'c, M>,
+    patience: Deadline<'c, M>,
     cursor: Cursor,
     wanted: F,
 }
 
 impl<'c, M: Send + 'static, F> ReceiveMatch<'c, M, F> {
     pub(super) fn new(context: &'c Context<M>, cursor: Cursor, time: Option<Duration>, wanted: F) -> Self {
-        Self { patience: Patience::new(context, time), cursor, wanted }
+        Self { patience: Deadline::new(context, time), cursor, wanted }
     }
 }
 
@@ -220,11 +220,11 @@ where
 }
 
 /// See [`Context::sleep`].
-pub struct Sleep<'c, M: Send + 'static>(Patience<'c, M>);
+pub struct Sleep<'c, M: Send + 'static>(Deadline<'c, M>);
 
 impl<'c, M: Send + 'static> Sleep<'c, M> {
     pub(super) fn new(context: &'c Context<M>, time: Duration) -> Self {
-        Self(Patience::new(context, Some(time)))
+        Self(Deadline::new(context, Some(time)))
     }
 }
 
@@ -299,19 +299,19 @@ impl<M: Send + 'static> Future for Stop<'_, M> {
 }
 
 /// A question that has been asked, or not yet.
-enum Asking {
+enum QueryState {
     NotYet,
-    Waits(Waiting),
+    Waits(QueryFuture),
     Done,
 }
 
-impl Asking {
+impl QueryState {
     fn poll<T, M: Send + 'static>(
         &mut self,
         context: &Context<M>,
         task: &mut TaskContext<'_>,
-        ask: impl FnOnce(&Cx<'_, M>) -> Result<Asked<T>, NoMemory>,
-        said: impl FnOnce(Said) -> T,
+        ask: impl FnOnce(&Cx<'_, M>) -> Result<MaybeReady<T>, NoMemory>,
+        said: impl FnOnce(QueryReply) -> T,
     ) -> Poll<T> {
         if context.poll_proceed(task).is_pending() {
             return Poll::Pending;
@@ -324,11 +324,11 @@ impl Asking {
             });
             match asked {
                 None => return Poll::Pending,
-                Some(Ok(Asked::Known(value))) => {
+                Some(Ok(MaybeReady::Ready(value))) => {
                     *self = Self::Done;
                     return Poll::Ready(value);
                 }
-                Some(Ok(Asked::Later(answer))) => *self = Self::Waits(answer),
+                Some(Ok(MaybeReady::Pending(answer))) => *self = Self::Waits(answer),
                 Some(Err(NoMemory)) => {
                     context.with(|cx| cx.stop(Reason::crash("no memory for a question")));
                     return Poll::Pending;
@@ -350,12 +350,12 @@ impl Asking {
 pub struct Alive<'c, M: Send + 'static> {
     context: &'c Context<M>,
     pid: Pid,
-    asking: Asking,
+    asking: QueryState,
 }
 
 impl<'c, M: Send + 'static> Alive<'c, M> {
     pub(super) fn new(context: &'c Context<M>, pid: Pid) -> Self {
-        Self { context, pid, asking: Asking::NotYet }
+        Self { context, pid, asking: QueryState::NotYet }
     }
 }
 
@@ -364,7 +364,7 @@ impl<M: Send + 'static> Future for Alive<'_, M> {
 
     fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<bool> {
         let (context, pid) = (self.context, self.pid);
-        self.asking.poll(context, task, |cx| cx.is_alive(pid), |said| !matches!(said, Said::Dead))
+        self.asking.poll(context, task, |cx| cx.is_alive(pid), |said| !matches!(said, QueryReply::Dead))
     }
 }
 
@@ -372,12 +372,12 @@ impl<M: Send + 'static> Future for Alive<'_, M> {
 pub struct Info<'c, M: Send + 'static> {
     context: &'c Context<M>,
     pid: Pid,
-    asking: Asking,
+    asking: QueryState,
 }
 
 impl<'c, M: Send + 'static> Info<'c, M> {
     pub(super) fn new(context: &'c Context<M>, pid: Pid) -> Self {
-        Self { context, pid, asking: Asking::NotYet }
+        Self { context, pid, asking: QueryState::NotYet }
     }
 }
 
@@ -390,13 +390,13 @@ impl<M: Send + 'static> Future for Info<'_, M> {
             context,
             task,
             |cx| match cx.info(pid)? {
-                Asked::Known(info) => Ok(Asked::Known(Ok(info))),
-                Asked::Later(answer) => Ok(Asked::Later(answer)),
+                MaybeReady::Ready(info) => Ok(MaybeReady::Ready(Ok(info))),
+                MaybeReady::Pending(answer) => Ok(MaybeReady::Pending(answer)),
             },
             |said| match said {
-                Said::Info(info) => Ok(Some(*info)),
-                Said::NoMemory => Err(NoMemory),
-                Said::Dead | Said::Alive | Said::Linked(_) | Said::Suspended(_) => Ok(None),
+                QueryReply::Info(info) => Ok(Some(*info)),
+                QueryReply::NoMemory => Err(NoMemory),
+                QueryReply::Dead | QueryReply::Alive | QueryReply::Linked(_) | QueryReply::Suspended(_) => Ok(None),
             },
         )
     }

@@ -24,13 +24,13 @@ use core::ptr::NonNull;
 use core::task::Waker;
 
 use crate::cx::Slice;
-use crate::hand::Hand;
+use crate::hand::KernelCx;
 use crate::memory::{self, NoMemory};
 use crate::pid::Reference;
 use crate::process::header::Header;
-use crate::process::private::Private;
+use crate::process::private::OwnerState;
 use crate::room;
-use crate::set::{Joint, Member, Set};
+use crate::set::{SetLinks, Member, RecordSet};
 use crate::signal::queue::{Mark, Queue};
 use crate::timer::start;
 
@@ -50,14 +50,14 @@ pub(crate) enum On {
 /// One waker.
 #[derive(Debug)]
 pub struct Waiter {
-    joint: Joint<Waiter>,
+    joint: SetLinks<Waiter>,
     key: u64,
     on: On,
     waker: Waker,
 }
 
 impl Member for Waiter {
-    fn joint(&self) -> &Joint<Self> {
+    fn joint(&self) -> &SetLinks<Self> {
         &self.joint
     }
 
@@ -69,17 +69,17 @@ impl Member for Waiter {
 /// See the module.
 #[derive(Debug)]
 pub struct Waiters {
-    due: Set<Waiter>,
-    mail: Set<Waiter>,
-    line: Set<Waiter>,
-    alarms: Set<Waiter>,
+    due: RecordSet<Waiter>,
+    mail: RecordSet<Waiter>,
+    line: RecordSet<Waiter>,
+    alarms: RecordSet<Waiter>,
     /// No record in `mail` has seen less than this.
     oldest: Option<Mark>,
 }
 
 impl Waiters {
     const fn new() -> Self {
-        Self { due: Set::new(), mail: Set::new(), line: Set::new(), alarms: Set::new(), oldest: None }
+        Self { due: RecordSet::new(), mail: RecordSet::new(), line: RecordSet::new(), alarms: RecordSet::new(), oldest: None }
     }
 
     fn find(&mut self, key: u64) -> Option<NonNull<Waiter>> {
@@ -127,7 +127,7 @@ impl Waiters {
     }
 
     /// All that is due (F3).
-    fn gather(&mut self, queue: &Queue, era: u32) -> Set<Waiter> {
+    fn gather(&mut self, queue: &Queue, era: u32) -> RecordSet<Waiter> {
         if self.oldest.is_some_and(|mark| queue.has_newer(mark, era)) {
             self.oldest = None;
             for record in self.mail.iter() {
@@ -175,7 +175,7 @@ unsafe fn open(record: NonNull<Waiter>) -> Waker {
 }
 
 /// Records that are on their way out: none is lost when something panics.
-struct Leaving(Set<Waiter>);
+struct Leaving(RecordSet<Waiter>);
 
 impl Leaving {
     fn next(&mut self) -> Option<Waker> {
@@ -194,7 +194,7 @@ impl Drop for Leaving {
 
 /// The owner's part. Not kept over anything foreign.
 #[allow(clippy::mut_from_ref, reason = "rule P1 makes the reference unique")]
-fn private<'s>(slice: &'s Slice<'_>) -> &'s mut Private {
+fn private<'s>(slice: &'s Slice<'_>) -> &'s mut OwnerState {
     // SAFETY: the slice has the process (P1), and each caller lets go before it runs foreign code (F4).
     unsafe { slice.process().private() }
 }
@@ -220,7 +220,7 @@ pub(crate) fn listen(
     let fresh = match fresh {
         None => None,
         Some(waker) => {
-            let record = Waiter { joint: Joint::new(), key: raw, on, waker };
+            let record = Waiter { joint: SetLinks::new(), key: raw, on, waker };
             Some(memory::try_new(record).map_err(|record| {
                 if let On::Line(place) = record.on {
                     // SAFETY: added above.
@@ -285,7 +285,7 @@ pub(crate) fn forget(slice: &Slice<'_>, key: Reference) {
 #[cold]
 pub(crate) fn wake(slice: &Slice<'_>) {
     let due = {
-        let Private { waiters, queue, era, .. } = private(slice);
+        let OwnerState { waiters, queue, era, .. } = private(slice);
         let Some(waiters) = waiters else { return };
         waiters.gather(queue, *era)
     };
@@ -297,7 +297,7 @@ pub(crate) fn wake(slice: &Slice<'_>) {
 
 /// A death's part: all that is left is dropped, and nobody called.
 #[inline]
-pub(crate) fn end(process: &Header, hand: &Hand<'_>) {
+pub(crate) fn end(process: &Header, hand: &KernelCx<'_>) {
     // SAFETY: the caller is the owner.
     if let Some(waiters) = unsafe { process.private() }.waiters.take() {
         drop_all(*waiters, hand);
@@ -305,7 +305,7 @@ pub(crate) fn end(process: &Header, hand: &Hand<'_>) {
 }
 
 #[cold]
-fn drop_all(waiters: Waiters, hand: &Hand<'_>) {
+fn drop_all(waiters: Waiters, hand: &KernelCx<'_>) {
     let Waiters { due, mail, line, alarms, .. } = waiters;
     for set in [due, mail, line, alarms] {
         let mut leaving = Leaving(set);
@@ -317,6 +317,6 @@ fn drop_all(waiters: Waiters, hand: &Hand<'_>) {
 }
 
 /// Foreign code, whose panic is no reason not to go on.
-fn call(hand: &Hand<'_>, waker: Waker, with: impl FnOnce(Waker)) {
-    hand.contain(|| with(waker));
+fn call(hand: &KernelCx<'_>, waker: Waker, with: impl FnOnce(Waker)) {
+    hand.catch_panic(|| with(waker));
 }

@@ -12,7 +12,7 @@ use core::ptr::NonNull;
 use core::task::{RawWaker, RawWakerVTable, Waker};
 
 use crate::cx::Slice;
-use crate::hand::Hand;
+use crate::hand::KernelCx;
 use crate::kernel::Kernel;
 use crate::mailbox::Pushed;
 use crate::mutate::Mutation;
@@ -29,8 +29,8 @@ pub trait Orders: 'static {
 
 /// The orderings as they must be.
 #[derive(Debug)]
-pub struct Real;
-impl Orders for Real {}
+pub struct Shipped;
+impl Orders for Shipped {}
 
 // Not in line: it is one place only as long as there is one copy of this, and `is_of` compares places.
 #[inline(never)]
@@ -40,7 +40,7 @@ const fn vtable<O: Orders>() -> &'static RawWakerVTable {
 
 /// A waker with a share of its own.
 pub fn of(process: &Header) -> Waker {
-    of_by::<Real>(process)
+    of_by::<Shipped>(process)
 }
 
 /// [`of`], with the orderings `O`.
@@ -56,7 +56,7 @@ pub fn of_by<O: Orders>(process: &Header) -> Waker {
 /// The process outlives the result, which must not be dropped.
 pub unsafe fn borrowed(process: &Header) -> core::mem::ManuallyDrop<Waker> {
     // SAFETY: as in `of`; never dropped, so the missing share is never given up.
-    core::mem::ManuallyDrop::new(unsafe { Waker::from_raw(raw::<Real>(process)) })
+    core::mem::ManuallyDrop::new(unsafe { Waker::from_raw(raw::<Shipped>(process)) })
 }
 
 fn raw<O: Orders>(process: &Header) -> RawWaker {
@@ -64,7 +64,7 @@ fn raw<O: Orders>(process: &Header) -> RawWaker {
 }
 
 /// Has a process look at what it holds: the signal of a waker, from who has a hand.
-pub fn nudge(process: &Header, hand: &Hand<'_>) {
+pub fn nudge(process: &Header, hand: &KernelCx<'_>) {
     push_wake(process, hand);
 }
 
@@ -82,7 +82,7 @@ pub fn claim(process: &Header) -> bool {
 
 /// Resumes a process that waits, or has one that runs look again: as [`nudge`], without a signal where none is needed.
 #[inline]
-pub fn resume(process: &Header, hand: &Hand<'_>) {
+pub fn resume(process: &Header, hand: &KernelCx<'_>) {
     if claim(process) {
         hand.schedule(process);
     } else {
@@ -91,9 +91,9 @@ pub fn resume(process: &Header, hand: &Hand<'_>) {
 }
 
 /// Pushes the wake node; whether the process took it, `None` when it was under way already.
-fn push_wake(process: &Header, hand: &Hand<'_>) -> Option<bool> {
+fn push_wake(process: &Header, hand: &KernelCx<'_>) -> Option<bool> {
     // AcqRel: as in `wake_by_ref`.
-    if process.waking.swap(true, Real::CLAIM) {
+    if process.waking.swap(true, Shipped::CLAIM) {
         return None;
     }
     // SAFETY: the flag was claimed: the wake node is in no queue and ours. A dead process's is
@@ -105,7 +105,7 @@ fn push_wake(process: &Header, hand: &Hand<'_>) -> Option<bool> {
 ///
 /// The kill is acted on where the wake node is met: that may be ahead of its place, or, when two kill at the same
 /// time, wait for the first of them.
-pub fn kill(process: &Header, hand: &Hand<'_>) -> bool {
+pub fn kill(process: &Header, hand: &KernelCx<'_>) -> bool {
     // Looked at before: afterwards it may be dead of this very kill.
     let alive = !process.mailbox.is_closed();
     // Relaxed: made visible by the swap in `push_wake`, to whoever clears the flag.
@@ -122,7 +122,7 @@ pub fn kill(process: &Header, hand: &Hand<'_>) -> bool {
 
 /// Whether `waker` is one of `process`'s.
 pub fn is_of(waker: &Waker, process: NonNull<Header>) -> bool {
-    core::ptr::eq(waker.data(), process.as_ptr().cast_const().cast()) && core::ptr::eq(waker.vtable(), vtable::<Real>())
+    core::ptr::eq(waker.data(), process.as_ptr().cast_const().cast()) && core::ptr::eq(waker.vtable(), vtable::<Shipped>())
 }
 
 /// Wakes a process, as a waker of its own does.
@@ -131,7 +131,7 @@ pub fn is_of(waker: &Waker, process: NonNull<Header>) -> bool {
 /// The caller has a waker's share of the process.
 pub unsafe fn wake_shared(process: NonNull<Header>) {
     // SAFETY: by contract.
-    unsafe { wake_by_ref::<Real>(process.as_ptr().cast_const().cast()) }
+    unsafe { wake_by_ref::<Shipped>(process.as_ptr().cast_const().cast()) }
 }
 
 unsafe fn clone<O: Orders>(data: *const ()) -> RawWaker {
@@ -169,7 +169,7 @@ fn queue(kernel: &Kernel, process: &Header) {
     let slice = unsafe { (*(kernel.here)()).get() }.cast::<Slice<'_>>();
     if !slice.is_null() {
         // SAFETY: noted for as long as the slice lasts, which is longer than this call.
-        let hand: Hand<'_> = unsafe { (*slice).hand };
+        let hand: KernelCx<'_> = unsafe { (*slice).hand };
         if core::ptr::eq(hand.kernel, kernel) {
             return hand.schedule(process);
         }

@@ -1,4 +1,4 @@
-//! [`Arrivals`]: timers that a core has started while its wheel was in a rescuer's hands (`sched::custody`).
+//! [`TimerInbox`]: timers that a core has started while its wheel was in a rescuer's hands (`sched::custody`).
 //!
 //! A stack through the places that the timers will have on the wheel. The owner of the wheel pushes, whoever has the wheel takes
 //! all. `push` is lock-free (only a rescuer that takes all can make it try again), `take` is wait-free.
@@ -10,11 +10,11 @@ use crate::sync::{AtomicPtr, Ordering};
 
 /// See the module.
 #[derive(Debug)]
-pub struct Arrivals {
+pub struct TimerInbox {
     head: AtomicPtr<TimerNode>,
 }
 
-impl Arrivals {
+impl TimerInbox {
     /// None.
     pub fn new() -> Self {
         Self { head: AtomicPtr::new(ptr::null_mut()) }
@@ -67,7 +67,7 @@ impl Arrivals {
     }
 }
 
-impl Default for Arrivals {
+impl Default for TimerInbox {
     fn default() -> Self {
         Self::new()
     }

@@ -1,4 +1,4 @@
-//! [`Slots`], by which every process, and the host, finds a timer by its reference.
+//! [`TimerSlots`], by which every process, and the host, finds a timer by its reference.
 //!
 //! A timer's record is its starter's, its wheel's and its target's, and is gone when the last of them lets go. What anybody may look at
 //! stands in a [`Slot`], whose memory is never freed while a kernel has the slots: whether the timer is still to come, when it is due,
@@ -15,7 +15,7 @@
 //! ```
 //!
 //! (1) is the starter's, and ARMED at once where the timer lies on a wheel already: PREPARED are those that are sent to the core of the process for
-//! which they are started ([`crate::Behalf`]), until that core puts them on its wheel (2). (5) comes when the last share of the record is
+//! which they are started ([`crate::Caller`]), until that core puts them on its wheel (2). (5) comes when the last share of the record is
 //! given up.
 //!
 //! - **S1, one outcome.** (2), (3) and (4) are exchanges of one word, which holds the generation as well: whoever makes one of them has
@@ -75,8 +75,8 @@ pub trait Steps: 'static {
 
 /// The steps as they must be.
 #[derive(Debug)]
-pub struct Real;
-impl Steps for Real {}
+pub struct Shipped;
+impl Steps for Shipped {}
 
 /// See the module.
 #[derive(Debug)]
@@ -201,7 +201,7 @@ impl Name {
 
 /// All slots.
 #[derive(Debug)]
-pub(crate) struct Slots {
+pub(crate) struct TimerSlots {
     segments: [AtomicPtr<Slot>; SEGMENTS],
     /// Slots that have ever been handed out lie below.
     fresh: AtomicU32,
@@ -210,9 +210,9 @@ pub(crate) struct Slots {
 }
 
 // SAFETY: the segments are the slots' own, and a slot is all atomic but its constant index.
-unsafe impl Send for Slots {}
+unsafe impl Send for TimerSlots {}
 // SAFETY: as above.
-unsafe impl Sync for Slots {}
+unsafe impl Sync for TimerSlots {}
 
 /// Free slots that a core keeps.
 #[derive(Debug)]
@@ -264,7 +264,7 @@ fn locate(index: u32) -> (usize, usize, usize) {
     (segment as usize, (index - start) as usize, (FIRST_TIMERS as usize) << segment)
 }
 
-impl Slots {
+impl TimerSlots {
     /// None in use.
     pub(crate) fn new() -> Self {
         Self {
@@ -493,7 +493,7 @@ unsafe fn free(segment: NonNull<Slot>, len: usize) {
     unsafe { alloc::alloc::dealloc(segment.as_ptr().cast(), layout) };
 }
 
-impl Drop for Slots {
+impl Drop for TimerSlots {
     fn drop(&mut self) {
         for (number, place) in self.segments.iter().enumerate() {
             if let Some(segment) = NonNull::new(place.load(Ordering::Acquire)) {
@@ -509,18 +509,18 @@ mod tests {
     use super::*;
     use crate::kernel::Options;
     use crate::reclaim::Domain;
-    use crate::world::{Here, World};
+    use crate::world::{CurrentSlot, Platform};
     use alloc::sync::Arc;
 
     struct Nowhere;
 
     // SAFETY: nothing runs in it.
-    unsafe impl World for Nowhere {
+    unsafe impl Platform for Nowhere {
         fn now(&self) -> u64 {
             0
         }
         fn wake(&self, _: usize) {}
-        fn here(&self) -> fn() -> *const Here {
+        fn here(&self) -> fn() -> *const CurrentSlot {
             || ptr::null()
         }
     }
@@ -540,7 +540,7 @@ mod tests {
     #[test]
     fn a_slot_is_used_up_and_never_wraps() {
         let kernel = Kernel::new(Options::default(), Domain::new(), Arc::new(Nowhere));
-        let slots = Slots::new();
+        let slots = TimerSlots::new();
         let slot = slots.claim(&kernel, None).expect("memory");
         // SAFETY: `slots` lives.
         let word = unsafe { slot.as_ref() };

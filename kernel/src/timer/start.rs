@@ -1,7 +1,7 @@
 //! Starting, reading and cancelling timers: a process's own, which it has in a set, and any other by its reference (`slot`).
 //!
 //! A timer lies on the wheel of the core that starts it, which is the core that runs the process at that moment. A running body
-//! has that core at hand. Who acts for a process that is elsewhere ([`crate::Behalf`]) makes the record, with the time when it
+//! has that core at hand. Who acts for a process that is elsewhere ([`crate::Caller`]) makes the record, with the time when it
 //! is due, and sends it by proxy; whichever core meets it starts it.
 //!
 //! - **T1, new.** Until [`start`] has its slot say that it is armed nobody but its holder looks where it will lie: that is written into it
@@ -15,26 +15,26 @@ use core::any::TypeId;
 use core::ptr::NonNull;
 use core::time::Duration;
 
-use crate::cx::Dest;
-use crate::hand::Hand;
+use crate::cx::SendTarget;
+use crate::hand::KernelCx;
 use crate::pid::Reference;
 use crate::process::header::Header;
-use crate::process::private::Private;
+use crate::process::private::OwnerState;
 use crate::sched::local::CoreLocal;
 use crate::timer::record::{Target, TimerError, TimerHead};
 
 /// When a timer is due that is started now.
-pub(crate) fn due(hand: &Hand<'_>, after: Duration) -> u64 {
+pub(crate) fn due(hand: &KernelCx<'_>, after: Duration) -> u64 {
     let after = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
-    hand.kernel.world().soon().saturating_add(after)
+    hand.kernel.world().coarse_now().saturating_add(after)
 }
 
 /// Whom a timer of `process` is for, if it takes messages `N`; of a name, and of the dead, nobody knows.
-pub(crate) fn target<N: 'static>(process: &Header, hand: &Hand<'_>, to: Dest<'_>) -> Result<Target, TimerError> {
+pub(crate) fn target<N: 'static>(process: &Header, hand: &KernelCx<'_>, to: SendTarget<'_>) -> Result<Target, TimerError> {
     let (target, takes) = match to {
-        Dest::Pid(pid) if pid == process.pid => (Target::Pid(pid), Some(process.vtable.takes)),
-        Dest::Pid(pid) => (Target::Pid(pid), hand.find(pid).map(|other| other.vtable.takes)),
-        Dest::Name(name) => {
+        SendTarget::Pid(pid) if pid == process.pid => (Target::Pid(pid), Some(process.vtable.takes)),
+        SendTarget::Pid(pid) => (Target::Pid(pid), hand.find(pid).map(|other| other.vtable.takes)),
+        SendTarget::Name(name) => {
             let entry = hand.kernel.names.intern(name).map_err(|_| TimerError::NoMemory)?;
             (Target::Name(NonNull::from(entry)), None)
         }
@@ -50,7 +50,7 @@ pub(crate) fn target<N: 'static>(process: &Header, hand: &Hand<'_>, to: Dest<'_>
 ///
 /// # Safety
 /// The caller owns `process`, and runs on `core`, which is the hand's. The timer is new (T1), with the shares of wheel and starter.
-pub(crate) unsafe fn start(timer: NonNull<TimerHead>, process: &Header, hand: &Hand<'_>, core: &CoreLocal) {
+pub(crate) unsafe fn start(timer: NonNull<TimerHead>, process: &Header, hand: &KernelCx<'_>, core: &CoreLocal) {
     // SAFETY: by contract.
     let target = unsafe { timer.as_ref() }.target();
     let (other, is_another) = match target {
@@ -89,7 +89,7 @@ pub(crate) unsafe fn start(timer: NonNull<TimerHead>, process: &Header, hand: &H
 }
 
 /// Cancels a timer, of the owned process or not: when it would have been due, if it was still to come. O(1).
-pub(crate) fn cancel(process: &Header, hand: &Hand<'_>, timer: Reference) -> Option<u64> {
+pub(crate) fn cancel(process: &Header, hand: &KernelCx<'_>, timer: Reference) -> Option<u64> {
     // SAFETY: the owner.
     let private = unsafe { process.private() };
     let Some(record) = private.timers.find(timer.to_raw()) else { return TimerHead::cancel_named(timer, hand) };
@@ -106,7 +106,7 @@ pub(crate) fn cancel(process: &Header, hand: &Hand<'_>, timer: Reference) -> Opt
 }
 
 /// When a timer, of the owned process or not, is due, if it is still to come. O(1).
-pub(crate) fn read(process: &Header, hand: &Hand<'_>, timer: Reference) -> Option<u64> {
+pub(crate) fn read(process: &Header, hand: &KernelCx<'_>, timer: Reference) -> Option<u64> {
     // SAFETY: the owner.
     let record = unsafe { process.private() }.timers.find(timer.to_raw());
     let Some(record) = record else { return TimerHead::read_named(timer, hand) };
@@ -116,24 +116,24 @@ pub(crate) fn read(process: &Header, hand: &Hand<'_>, timer: Reference) -> Optio
 }
 
 /// Cancels any timer: the time it had left, if it was still to come. From anywhere. O(1), lock-free.
-pub(crate) fn cancel_named(hand: &Hand<'_>, timer: Reference) -> Option<Duration> {
+pub(crate) fn cancel_named(hand: &KernelCx<'_>, timer: Reference) -> Option<Duration> {
     TimerHead::cancel_named(timer, hand).map(|due| left(hand, due))
 }
 
 /// The time that any timer has left, if it is still to come. From anywhere. O(1), lock-free.
-pub(crate) fn read_named(hand: &Hand<'_>, timer: Reference) -> Option<Duration> {
+pub(crate) fn read_named(hand: &KernelCx<'_>, timer: Reference) -> Option<Duration> {
     TimerHead::read_named(timer, hand).map(|due| left(hand, due))
 }
 
 /// The time until then, and not more than a timer was started with.
-pub(crate) fn left(hand: &Hand<'_>, due: u64) -> Duration {
+pub(crate) fn left(hand: &KernelCx<'_>, due: u64) -> Duration {
     let world = hand.kernel.world();
-    Duration::from_nanos(due.saturating_sub(world.now()).saturating_sub(world.soon_by()))
+    Duration::from_nanos(due.saturating_sub(world.now()).saturating_sub(world.coarse_error_ns()))
 }
 
-impl Private {
+impl OwnerState {
     /// Drops the timers to others that have fired or ended.
-    fn sweep_timers(&mut self, hand: &Hand<'_>) {
+    fn sweep_timers(&mut self, hand: &KernelCx<'_>) {
         for timer in self.timers.iter() {
             // SAFETY: in the set, so shared.
             if !unsafe { timer.as_ref() }.is_armed() {

@@ -13,7 +13,7 @@
 //! - **W1.** (2) and (3) are exchanges of the same word: what is to be done is done once, or dropped, by who won.
 //!   Before (1) it is the `PreparedWatch`'s.
 //! - **W2.** Who wins (2) writes the reason and hands the record, with the list's share, to the world
-//!   ([`crate::World::watch_fired`]), which puts it where a thread of its own takes it ([`crate::ExitQueue`]) or runs it; what is *prompt*, and only
+//!   ([`crate::Platform::on_watch_fired`]), which puts it where a thread of its own takes it ([`crate::ExitQueue`]) or runs it; what is *prompt*, and only
 //!   wakes somebody, is run there and then. A
 //!   record that fires has left the target's list, so its place is free to be in that queue: a death
 //!   allocates nothing, and waits for nobody.
@@ -37,11 +37,11 @@ use core::fmt;
 use crate::pid::Pid;
 use crate::reason::Reason;
 
-pub use handle::{ExitWatch, Fired, PreparedWatch};
+pub use handle::{ExitWatch, FiredWatch, PreparedWatch};
 
 /// How a process ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Ended {
+pub struct ExitInfo {
     /// Which.
     pub pid: Pid,
     /// Why; `None` when it was dead before it was watched, and its slot has been used again since.

@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use atropos_kernel::reclaim::{Domain, Participant};
-use atropos_kernel::world::{Here, World};
-use atropos_kernel::{Body, Contain, Core, Cx, Host, Kernel, Options, Ran, Reason, Resumed};
+use atropos_kernel::world::{CurrentSlot, Platform};
+use atropos_kernel::{Body, CatchPanic, Core, Cx, Host, Kernel, Options, RunOutcome, Reason, Resumed};
 
 thread_local! {
-    static HERE: Here = const { Cell::new(std::ptr::null()) };
+    static HERE: CurrentSlot = const { Cell::new(std::ptr::null()) };
 }
 
-fn here() -> *const Here {
+fn here() -> *const CurrentSlot {
     HERE.with(std::ptr::from_ref)
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Stepped {
 }
 
 // SAFETY: `here` is a thread-local.
-unsafe impl World for Stepped {
+unsafe impl Platform for Stepped {
     fn now(&self) -> u64 {
         self.now.load(Ordering::Relaxed)
     }
@@ -52,11 +52,11 @@ unsafe impl World for Stepped {
         self.wakes.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn here(&self) -> fn() -> *const Here {
+    fn here(&self) -> fn() -> *const CurrentSlot {
         here
     }
 
-    fn contain(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
+    fn catch_panic(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
         if self.lets_through {
             code();
             return Ok(());
@@ -67,12 +67,12 @@ unsafe impl World for Stepped {
         })
     }
 
-    fn container(&self) -> Option<Contain> {
-        let contain: Contain = |code| drop(catch_unwind(AssertUnwindSafe(code)));
+    fn panic_catcher(&self) -> Option<CatchPanic> {
+        let contain: CatchPanic = |code| drop(catch_unwind(AssertUnwindSafe(code)));
         (!self.lets_through).then_some(contain)
     }
 
-    fn lost_panic(&self, _: &Reason) {
+    fn on_unhandled_panic(&self, _: &Reason) {
         self.lost.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -107,7 +107,7 @@ impl Stage {
         for _ in 0..100_000 {
             let mut worked = false;
             for core in &mut self.cores {
-                worked |= core.run(16) == Ran::Worked;
+                worked |= core.run(16) == RunOutcome::Worked;
             }
             if !worked {
                 return;

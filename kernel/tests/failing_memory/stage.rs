@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use atropos_kernel::{Body, Cx, Limits, Options, Pid, Ran, Reason, Resumed, SpawnOptions};
+use atropos_kernel::{Body, Cx, Limits, Options, Pid, RunOutcome, Reason, Resumed, SpawnOptions};
 
 use crate::allocator::{self, Refuse};
 use crate::common::{self, Stepped, does};
@@ -98,7 +98,7 @@ impl Stage {
         Self { books, stepped: common::Stage::in_world(Options { limits, ..Options::default() }, world) }
     }
 
-    fn run(&mut self) -> Ran {
+    fn run(&mut self) -> RunOutcome {
         self.stepped.cores[0].run(64)
     }
 
@@ -110,7 +110,7 @@ impl Stage {
     /// Runs until nothing is left to do at this time, or for so long that somebody must be waiting for memory.
     pub(crate) fn settle(&mut self) {
         for _ in 0..200 {
-            if self.run() != Ran::Worked {
+            if self.run() != RunOutcome::Worked {
                 break;
             }
         }
@@ -121,11 +121,11 @@ impl Stage {
         let end = self.world.now.load(Ordering::Relaxed) + time.as_nanos() as u64;
         for _ in 0..200 {
             match self.run() {
-                Ran::Idle { until: Some(until) } if until <= end => {
+                RunOutcome::Idle { until: Some(until) } if until <= end => {
                     self.world.now.fetch_max(until, Ordering::Relaxed);
                 }
-                Ran::Idle { .. } => break,
-                Ran::Worked => {}
+                RunOutcome::Idle { .. } => break,
+                RunOutcome::Worked => {}
             }
         }
         self.world.now.store(end, Ordering::Relaxed);

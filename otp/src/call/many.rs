@@ -1,12 +1,12 @@
-//! Many requests at a time: [`Calls`].
+//! Many requests at a time: [`RequestSet`].
 
 use alloc::vec::Vec;
 use core::task::{Context as TaskContext, Poll, Waker};
 use core::time::Duration;
 
-use atropos_kernel::{Arrival, Arrivals, Context, Cursor, Peek, Received};
+use atropos_kernel::{CompletionTicket, CompletionOrder, Context, Cursor, Peek, Received};
 
-use super::{CallError, Pending};
+use super::{CallError, PendingCall};
 use crate::wait::{Alarm, poll_search};
 
 /// Requests under way, each with a label: sent at once, gathered as the answers come, in the order in which they come.
@@ -14,10 +14,10 @@ use crate::wait::{Alarm, poll_search};
 /// ```
 /// use std::time::Duration;
 /// use atropos_kernel::{Context, Reply};
-/// use atropos_otp::{Calls, Server, ServerRef};
+/// use atropos_otp::{RequestSet, Server, ServerRef};
 ///
 /// async fn all<S: Server<Message = Reply<u32>>>(cx: &Context<()>, servers: &[ServerRef<S>]) -> Vec<(usize, u32)> {
-///     let mut calls = Calls::new();
+///     let mut calls = RequestSet::new();
 ///     for (place, server) in servers.iter().enumerate() {
 ///         if let Ok(request) = server.request(cx, |reply| reply) {
 ///             calls.add(place, request);
@@ -34,10 +34,10 @@ use crate::wait::{Alarm, poll_search};
 /// }
 /// ```
 #[derive(Debug)]
-pub struct Calls<L, T> {
+pub struct RequestSet<L, T> {
     pending: Vec<Request<L, T>>,
     /// In which order they are answered.
-    row: Arrivals,
+    row: CompletionOrder,
     /// Up to where the mailbox has been searched for DOWNs of all.
     cursor: Cursor,
     patience: Patience,
@@ -46,8 +46,8 @@ pub struct Calls<L, T> {
 #[derive(Debug)]
 struct Request<L, T> {
     label: L,
-    request: Pending<T>,
-    arrival: Arrival,
+    request: PendingCall<T>,
+    arrival: CompletionTicket,
     /// It has been polled, by the arrival's waker, and is pending since.
     waits: bool,
 }
@@ -63,24 +63,24 @@ enum Patience {
     Over,
 }
 
-impl<L, T> Default for Calls<L, T> {
+impl<L, T> Default for RequestSet<L, T> {
     fn default() -> Self {
-        Self { pending: Vec::new(), row: Arrivals::new(), cursor: Cursor::new(), patience: Patience::Open }
+        Self { pending: Vec::new(), row: CompletionOrder::new(), cursor: Cursor::new(), patience: Patience::Open }
     }
 }
 
-impl<L, T: Send + 'static> Calls<L, T> {
+impl<L, T: Send + 'static> RequestSet<L, T> {
     /// None yet.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// One more.
-    pub fn add(&mut self, label: L, mut request: Pending<T>) {
+    pub fn add(&mut self, label: L, mut request: PendingCall<T>) {
         // Its DOWN may be here already.
         self.cursor = Cursor::new();
         // From now on its answer takes its place when it comes, whoever looks. There is nobody to be woken yet.
-        let arrival = self.row.expect(Waker::noop());
+        let arrival = self.row.ticket(Waker::noop());
         let waits = request.leave(&arrival.waker());
         if !waits {
             arrival.comes();
@@ -102,7 +102,7 @@ impl<L, T: Send + 'static> Calls<L, T> {
     ///
     /// The first `within` that is given is the deadline of the collection, for all answers together. When it is over
     /// before all are answered, that is said once, by [`CallError::TimedOut`] and no label; afterwards there are those
-    /// answers that have come all the same, and then `None`. The requests themselves go on: [`Calls::renew`] waits for
+    /// answers that have come all the same, and then `None`. The requests themselves go on: [`RequestSet::renew`] waits for
     /// them again. Given up in the middle, nothing is lost.
     pub async fn next<M: Send + 'static>(
         &mut self,
@@ -165,7 +165,7 @@ impl<L, T: Send + 'static> Calls<L, T> {
         for request in &mut self.pending {
             if request.arrival.place().is_none() && !(request.waits && request.arrival.passes_on_to(task.waker())) {
                 // Who polls is another task than before: the call goes there from now on.
-                let before = core::mem::replace(&mut request.arrival, self.row.expect(task.waker()));
+                let before = core::mem::replace(&mut request.arrival, self.row.ticket(task.waker()));
                 request.waits = request.request.leave(&request.arrival.waker());
                 if !request.waits {
                     match before.place() {
@@ -186,7 +186,7 @@ impl<L, T: Send + 'static> Calls<L, T> {
                 return Poll::Ready((at, result));
             }
             // It takes a new place when there is more.
-            *arrival = self.row.expect(task.waker());
+            *arrival = self.row.ticket(task.waker());
             let waker = arrival.waker();
             *waits = true;
             if let Poll::Ready(result) = request.poll_answer(cx, &mut TaskContext::from_waker(&waker)) {
@@ -209,7 +209,7 @@ impl<L, T: Send + 'static> Calls<L, T> {
         }
     }
 
-    /// The next [`Calls::next`] that is told how long to wait begins a new deadline.
+    /// The next [`RequestSet::next`] that is told how long to wait begins a new deadline.
     pub fn renew(&mut self) {
         self.patience = Patience::Open;
     }

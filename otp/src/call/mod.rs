@@ -1,4 +1,4 @@
-//! Questions between processes: a request, its answer, and what comes instead ([`Pending`], [`CallError`]).
+//! Questions between processes: a request, its answer, and what comes instead ([`PendingCall`], [`CallError`]).
 //!
 //! The caller puts a `Reply` into its request, sends it by [`atropos_kernel::Cx::request`], which watches the server as a monitor
 //! does, and waits for the answer, the server's death, or the end of its patience, whichever comes first. So:
@@ -9,7 +9,7 @@
 //! - a server that drops a request unanswered and lives is found out ([`CallError::NoReply`]): the caller asks it, behind
 //!   everything else, whether it is alive.
 //!
-//! Any process can call, whatever messages it takes. Many requests may be under way at a time: [`Calls`] gathers the
+//! Any process can call, whatever messages it takes. Many requests may be under way at a time: [`RequestSet`] gathers the
 //! answers as they come.
 
 mod error;
@@ -22,12 +22,12 @@ use core::task::{Poll, Waker};
 use core::time::Duration;
 
 use atropos_kernel::{
-    Asked, Context, Cursor, Lost, NoMemory, NoReply, Peek, Pid, Reason, Received, Reference, Replied, Reply, Requested,
-    Said, SendError, Waiting, reply,
+    MaybeReady, Context, Cursor, RequestError, NoMemory, NoReply, Peek, Pid, Reason, Received, Reference, ReplyFuture, Reply, RequestFuture,
+    QueryReply, SendError, QueryFuture, reply,
 };
 
 pub use error::CallError;
-pub use many::Calls;
+pub use many::RequestSet;
 pub(crate) use one::Call;
 
 use crate::wait::{Alarm, first, poll_search};
@@ -35,23 +35,23 @@ use crate::wait::{Alarm, first, poll_search};
 /// How long a call waits if nothing else is said.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A request under way. Wait for it, or give it up ([`Pending::abandon`]).
+/// A request under way. Wait for it, or give it up ([`PendingCall::abandon`]).
 #[derive(Debug)]
 #[must_use = "the answer is waited for"]
-pub struct Pending<T> {
+pub struct PendingCall<T> {
     to: Pid,
-    waits: Waits<T>,
+    waits: WaitMode<T>,
     /// The question whether the server is alive, which has dropped the request.
-    alive: Option<Waiting>,
+    alive: Option<QueryFuture>,
 }
 
 /// By what the caller learns of the answer, and of the server's death.
 #[derive(Debug)]
-enum Waits<T> {
+enum WaitMode<T> {
     /// The request does both.
-    Request(Requested<T>),
+    Request(RequestFuture<T>),
     /// A reply, and a monitor whose DOWN is looked for from the cursor on. The reply is `None` once it was dropped.
-    Monitored { monitor: Reference, cursor: Cursor, answer: Option<Replied<T>> },
+    Monitored { monitor: Reference, cursor: Cursor, answer: Option<ReplyFuture<T>> },
 }
 
 /// Sends a request that `make` puts together with where its answer is to go.
@@ -61,7 +61,7 @@ pub(crate) fn request<M, N, T>(
     cx: &Context<M>,
     to: Pid,
     make: impl FnOnce(Reply<T>) -> N,
-) -> Result<Pending<T>, CallError>
+) -> Result<PendingCall<T>, CallError>
 where
     M: Send + 'static,
     N: Send + 'static,
@@ -71,15 +71,15 @@ where
         return Err(CallError::Itself);
     }
     let requested = cx.with(|cx| cx.request(to, make))?;
-    Ok(Pending { to, waits: Waits::Request(requested), alive: None })
+    Ok(PendingCall { to, waits: WaitMode::Request(requested), alive: None })
 }
 
-/// As [`request`], of a server whose end is waited for as well ([`Pending::end`]).
+/// As [`request`], of a server whose end is waited for as well ([`PendingCall::end`]).
 pub(crate) fn request_monitored<M, N, T>(
     cx: &Context<M>,
     to: Pid,
     make: impl FnOnce(Reply<T>) -> N,
-) -> Result<Pending<T>, CallError>
+) -> Result<PendingCall<T>, CallError>
 where
     M: Send + 'static,
     N: Send + 'static,
@@ -109,7 +109,7 @@ where
     cx.checkpoint().await;
     let (message, pending) = prepare(cx, to, make)?;
     let mut kept = Kept { cx, pending };
-    if let Err(error) = cx.send_waiting(to, message, within).await {
+    if let Err(error) = cx.send_wait(to, message, within).await {
         return Err(error.without_message().into());
     }
     let spent = Duration::from_nanos(now().saturating_sub(start));
@@ -117,7 +117,7 @@ where
 }
 
 /// A message with a reply in it that is still to be sent to a server, which is monitored.
-fn prepare<M, N, T>(cx: &Context<M>, to: Pid, make: impl FnOnce(Reply<T>) -> N) -> Result<(N, Pending<T>), CallError>
+fn prepare<M, N, T>(cx: &Context<M>, to: Pid, make: impl FnOnce(Reply<T>) -> N) -> Result<(N, PendingCall<T>), CallError>
 where
     M: Send + 'static,
     T: Send + 'static,
@@ -129,13 +129,13 @@ where
     let message = make(reply);
     let cursor = cx.cursor_at_end();
     let monitor = cx.monitor(to)?;
-    Ok((message, Pending::monitored(to, monitor, cursor, answer)))
+    Ok((message, PendingCall::monitored(to, monitor, cursor, answer)))
 }
 
 /// A request under way, which is given up when this goes, whatever future it is part of (`wait`, W3).
 struct Kept<'c, M: Send + 'static, T: Send + 'static> {
     cx: &'c Context<M>,
-    pending: Pending<T>,
+    pending: PendingCall<T>,
 }
 
 impl<M: Send + 'static, T: Send + 'static> Kept<'_, M, T> {
@@ -151,10 +151,10 @@ impl<M: Send + 'static, T: Send + 'static> Drop for Kept<'_, M, T> {
     }
 }
 
-impl<T: Send + 'static> Pending<T> {
+impl<T: Send + 'static> PendingCall<T> {
     /// A reply that is on its way from a process that is monitored.
-    pub(crate) fn monitored(to: Pid, monitor: Reference, cursor: Cursor, answer: Replied<T>) -> Self {
-        Self { to, waits: Waits::Monitored { monitor, cursor, answer: Some(answer) }, alive: None }
+    pub(crate) fn monitored(to: Pid, monitor: Reference, cursor: Cursor, answer: ReplyFuture<T>) -> Self {
+        Self { to, waits: WaitMode::Monitored { monitor, cursor, answer: Some(answer) }, alive: None }
     }
 
     /// Its message was not sent.
@@ -174,8 +174,8 @@ impl<T: Send + 'static> Pending<T> {
     /// Its monitor, if it has one.
     fn monitor(&self) -> Option<Reference> {
         match self.waits {
-            Waits::Request(_) => None,
-            Waits::Monitored { monitor, .. } => Some(monitor),
+            WaitMode::Request(_) => None,
+            WaitMode::Monitored { monitor, .. } => Some(monitor),
         }
     }
 
@@ -257,7 +257,7 @@ impl<T: Send + 'static> Pending<T> {
         cx: &Context<M>,
         task: &mut core::task::Context<'_>,
     ) -> Poll<Result<T, CallError>> {
-        let Waits::Request(requested) = &mut self.waits else { return self.poll_monitored(cx, task) };
+        let WaitMode::Request(requested) = &mut self.waits else { return self.poll_monitored(cx, task) };
         match requested.poll(task) {
             Poll::Ready(Ok(answer)) => Poll::Ready(Ok(answer)),
             Poll::Ready(Err(lost)) => self.poll_lost(cx, task, lost),
@@ -266,7 +266,7 @@ impl<T: Send + 'static> Pending<T> {
         }
     }
 
-    /// [`Pending::poll`], where a monitor tells of the server's death.
+    /// [`PendingCall::poll`], where a monitor tells of the server's death.
     #[cold]
     fn poll_monitored<M: Send + 'static>(
         &mut self,
@@ -277,7 +277,7 @@ impl<T: Send + 'static> Pending<T> {
         if answered.is_ready() {
             return answered;
         }
-        let Waits::Monitored { monitor, cursor, .. } = &mut self.waits else { return Poll::Pending };
+        let WaitMode::Monitored { monitor, cursor, .. } = &mut self.waits else { return Poll::Pending };
         let monitor = *monitor;
         let down = |peek: Peek<'_, M>| matches!(peek, Peek::Down(down) if down.reference == monitor);
         match poll_search(cx, task, cursor, down) {
@@ -303,9 +303,9 @@ impl<T: Send + 'static> Pending<T> {
     /// Leaves a waker where the answer comes; false when there is something there already, which is looked at by a poll.
     fn leave(&mut self, waker: &Waker) -> bool {
         match &mut self.waits {
-            Waits::Request(requested) => requested.leave(waker),
-            Waits::Monitored { answer: Some(answer), .. } => answer.leave(waker),
-            Waits::Monitored { .. } => true,
+            WaitMode::Request(requested) => requested.leave(waker),
+            WaitMode::Monitored { answer: Some(answer), .. } => answer.leave(waker),
+            WaitMode::Monitored { .. } => true,
         }
     }
 
@@ -333,19 +333,19 @@ impl<T: Send + 'static> Pending<T> {
         &mut self,
         cx: &Context<M>,
         task: &mut core::task::Context<'_>,
-        lost: Lost,
+        lost: RequestError,
     ) -> Poll<Result<T, CallError>> {
         match lost {
-            Lost::NoReply => Poll::Ready(Err(CallError::NoReply)),
-            Lost::Down(reason) => Poll::Ready(Err(CallError::Down(reason))),
+            RequestError::NoReply => Poll::Ready(Err(CallError::NoReply)),
+            RequestError::Down(reason) => Poll::Ready(Err(CallError::Down(reason))),
             // A question that keeps its place: a server that has dropped the request because it
             // dies lets this one fall as well, and then its DOWN is on the way.
-            Lost::Dropped => match cx.with(|cx| cx.info(self.to)) {
-                Ok(Asked::Later(waiting)) => {
+            RequestError::ReplyDropped => match cx.with(|cx| cx.info(self.to)) {
+                Ok(MaybeReady::Pending(waiting)) => {
                     self.alive = Some(waiting);
                     self.poll_alive(task)
                 }
-                Ok(Asked::Known(_)) => self.poll_down(task),
+                Ok(MaybeReady::Ready(_)) => self.poll_down(task),
                 Err(NoMemory) => Poll::Ready(Err(CallError::NoMemory)),
             },
         }
@@ -357,13 +357,13 @@ impl<T: Send + 'static> Pending<T> {
         let Some(alive) = self.alive.as_mut() else { return Poll::Pending };
         let Poll::Ready(said) = Pin::new(alive).poll(task) else { return Poll::Pending };
         self.alive = None;
-        if matches!(said, Said::Dead) { self.poll_down(task) } else { Poll::Ready(Err(CallError::NoReply)) }
+        if matches!(said, QueryReply::Dead) { self.poll_down(task) } else { Poll::Ready(Err(CallError::NoReply)) }
     }
 
     /// It is dead, so DOWN comes, or has come since it was looked for.
     fn poll_down(&mut self, task: &mut core::task::Context<'_>) -> Poll<Result<T, CallError>> {
         match self.waits.poll(task) {
-            Poll::Ready(Err(Lost::Down(reason))) => Poll::Ready(Err(CallError::Down(reason))),
+            Poll::Ready(Err(RequestError::Down(reason))) => Poll::Ready(Err(CallError::Down(reason))),
             Poll::Ready(Err(_)) => Poll::Ready(Err(CallError::NoReply)),
             Poll::Ready(Ok(answer)) => Poll::Ready(Ok(answer)),
             Poll::Pending => Poll::Pending,
@@ -371,9 +371,9 @@ impl<T: Send + 'static> Pending<T> {
     }
 }
 
-impl<T> Waits<T> {
+impl<T> WaitMode<T> {
     #[inline]
-    fn poll(&mut self, task: &mut core::task::Context<'_>) -> Poll<Result<T, Lost>> {
+    fn poll(&mut self, task: &mut core::task::Context<'_>) -> Poll<Result<T, RequestError>> {
         match self {
             Self::Request(requested) => requested.poll(task),
             Self::Monitored { answer, .. } => {
@@ -382,7 +382,7 @@ impl<T> Waits<T> {
                 if let Poll::Ready(Err(_)) = polled {
                     *answer = None;
                 }
-                polled.map_err(|NoReply| Lost::Dropped)
+                polled.map_err(|NoReply| RequestError::ReplyDropped)
             }
         }
     }

@@ -11,7 +11,7 @@ use core::time::Duration;
 
 use atropos_kernel::{Context, Pid, Reply};
 
-use super::{CallError, Pending, request};
+use super::{CallError, PendingCall, request};
 use crate::wait::Alarm;
 
 /// A call. It ends with the answer, or with why there is none; dropped, it is given up.
@@ -23,7 +23,7 @@ pub(crate) struct Call<'c, M: Send + 'static, N, T, F> {
     /// Until it is sent.
     asks: Option<F>,
     /// From then on.
-    waits: Option<Pending<T>>,
+    waits: Option<PendingCall<T>>,
     alarm: Option<Alarm<'c, M>>,
     of: PhantomData<fn() -> N>,
 }

@@ -12,32 +12,32 @@ use core::time::Duration;
 
 use atropos_kernel::{Context, Down, Exit, Reason, Reference, Reply, SendError};
 
-use super::step::{Clock, Happened, Move, Setting, Step};
-use super::{Machine, Machining, Signal};
+use super::step::{TimeoutKind, Event, StateChange, TimeoutAction, Transition};
+use super::{StateMachine, MachineCx, Signal};
 use crate::call::{CallError, PATIENCE};
-use crate::server::{Next, Refusal, Server, ServerRef, Serving};
+use crate::server::{Next, InitError, Server, ServerRef, ServerCx};
 use crate::wait::breathe;
 
 /// What a machine's process is sent.
-pub struct Note<M: Machine>(What<M>);
+pub struct Note<M: StateMachine>(What<M>);
 
-enum What<M: Machine> {
-    Event(M::Event),
-    Rings { clock: Clock, number: u64 },
+enum What<M: StateMachine> {
+    Message(M::Message),
+    Rings { clock: TimeoutKind, number: u64 },
     Began,
 }
 
-impl<M: Machine> Note<M> {
+impl<M: StateMachine> Note<M> {
     /// An event from outside.
-    pub fn event(event: M::Event) -> Self {
-        Self(What::Event(event))
+    pub fn event(event: M::Message) -> Self {
+        Self(What::Message(event))
     }
 }
 
-impl<M: Machine> fmt::Debug for Note<M> {
+impl<M: StateMachine> fmt::Debug for Note<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            What::Event(_) => f.write_str("Event"),
+            What::Message(_) => f.write_str("Event"),
             What::Rings { clock, .. } => write!(f, "{clock:?}"),
             What::Began => f.write_str("Began"),
         }
@@ -46,30 +46,30 @@ impl<M: Machine> fmt::Debug for Note<M> {
 
 /// A timeout that runs.
 struct Running {
-    clock: Clock,
+    clock: TimeoutKind,
     number: u64,
     timer: Reference,
 }
 
 /// A machine as a server.
-pub struct Driver<M: Machine> {
+pub struct Driver<M: StateMachine> {
     machine: M,
     state: Option<M::State>,
-    queue: VecDeque<Happened<M>>,
-    postponed: VecDeque<Happened<M>>,
+    queue: VecDeque<Event<M>>,
+    postponed: VecDeque<Event<M>>,
     clocks: Vec<Running>,
     /// Timeouts of no time that have not been handled, in the order in which they were started (M5).
-    due: Vec<Clock>,
+    due: Vec<TimeoutKind>,
     numbers: u64,
 }
 
-impl<M: Machine> fmt::Debug for Driver<M> {
+impl<M: StateMachine> fmt::Debug for Driver<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Driver").field("queue", &self.queue).field("postponed", &self.postponed).finish_non_exhaustive()
     }
 }
 
-impl<M: Machine> Driver<M> {
+impl<M: StateMachine> Driver<M> {
     pub(super) fn new(machine: M) -> Self {
         Self {
             machine,
@@ -98,12 +98,12 @@ impl<M: Machine> Driver<M> {
     }
 
     /// Handles an event and all that is to be handled before the next one from outside.
-    async fn turn(&mut self, happened: Option<Happened<M>>, cx: Machining<'_, M>) -> Next<Note<M>> {
+    async fn turn(&mut self, happened: Option<Event<M>>, cx: MachineCx<'_, M>) -> Next<Note<M>> {
         let mut next = happened;
         loop {
             let Some(happened) = next else { return Next::Wait };
             // M4.
-            self.cancel(Clock::Event, cx);
+            self.cancel(TimeoutKind::Event, cx);
             let Some(state) = &self.state else { return Next::Wait };
             let step = self.machine.handle(state, happened, cx).await;
             if let Err(reason) = self.take(step, cx).await {
@@ -118,7 +118,7 @@ impl<M: Machine> Driver<M> {
     }
 
     /// What is to be handled before the mailbox is looked at.
-    fn pop(&mut self) -> Option<Happened<M>> {
+    fn pop(&mut self) -> Option<Event<M>> {
         if let Some(happened) = self.queue.pop_front() {
             return Some(happened);
         }
@@ -127,25 +127,25 @@ impl<M: Machine> Driver<M> {
     }
 
     /// Takes a step; an error is the machine's end.
-    async fn take(&mut self, step: Step<M>, cx: Machining<'_, M>) -> Result<(), Reason> {
-        let Step { to, postponed, next, clocks } = step;
+    async fn take(&mut self, step: Transition<M>, cx: MachineCx<'_, M>) -> Result<(), Reason> {
+        let Transition { to, postponed, next, clocks } = step;
         self.postponed.extend(postponed);
         let changed = match to {
-            Move::Stop(reason) => return Err(reason),
-            Move::Keep => None,
-            Move::Repeat => Some(None),
-            Move::To(state) if self.state.as_ref() == Some(&state) => None,
-            Move::To(state) => Some(self.state.replace(state)),
+            StateChange::Stop(reason) => return Err(reason),
+            StateChange::Keep => None,
+            StateChange::Repeat => Some(None),
+            StateChange::To(state) if self.state.as_ref() == Some(&state) => None,
+            StateChange::To(state) => Some(self.state.replace(state)),
         };
         if let Some(Some(_)) = &changed {
-            self.cancel(Clock::State, cx);
+            self.cancel(TimeoutKind::State, cx);
             // M2: the postponed first, and in front of them what this step inserts.
             while let Some(happened) = self.postponed.pop_back() {
                 self.queue.push_front(happened);
             }
         }
         for event in next.into_iter().rev() {
-            self.queue.push_front(Happened::Internal(event));
+            self.queue.push_front(Event::Internal(event));
         }
         self.set_all(clocks, cx)?;
         match changed {
@@ -155,27 +155,27 @@ impl<M: Machine> Driver<M> {
     }
 
     /// M3. `None`: from the state itself.
-    async fn enter(&mut self, from: Option<M::State>, cx: Machining<'_, M>) -> Result<(), Reason> {
+    async fn enter(&mut self, from: Option<M::State>, cx: MachineCx<'_, M>) -> Result<(), Reason> {
         let Some(state) = &self.state else { return Ok(()) };
         let entered = self.machine.enter(from.as_ref().unwrap_or(state), state, cx).await;
-        if let Move::Stop(reason) = entered.0.to {
+        if let StateChange::Stop(reason) = entered.0.to {
             return Err(reason);
         }
         self.set_all(entered.0.clocks, cx)
     }
 
-    fn set_all(&mut self, clocks: Vec<Setting>, cx: Machining<'_, M>) -> Result<(), Reason> {
+    fn set_all(&mut self, clocks: Vec<TimeoutAction>, cx: MachineCx<'_, M>) -> Result<(), Reason> {
         clocks.into_iter().try_for_each(|(clock, time)| self.set(clock, time, cx))
     }
 
-    fn cancel(&mut self, clock: Clock, cx: Machining<'_, M>) {
+    fn cancel(&mut self, clock: TimeoutKind, cx: MachineCx<'_, M>) {
         self.due.retain(|due| *due != clock);
         if let Some(place) = self.clocks.iter().position(|running| running.clock == clock) {
             cx.cancel_timer(self.clocks.swap_remove(place).timer);
         }
     }
 
-    fn set(&mut self, clock: Clock, time: Option<Duration>, cx: Machining<'_, M>) -> Result<(), Reason> {
+    fn set(&mut self, clock: TimeoutKind, time: Option<Duration>, cx: MachineCx<'_, M>) -> Result<(), Reason> {
         self.cancel(clock, cx);
         match time {
             None => {}
@@ -193,33 +193,33 @@ impl<M: Machine> Driver<M> {
     }
 
     /// A timer's message has come: the timeout, if it is one still.
-    fn rings(&mut self, clock: Clock, number: u64) -> Option<Happened<M>> {
+    fn rings(&mut self, clock: TimeoutKind, number: u64) -> Option<Event<M>> {
         let place = self.clocks.iter().position(|running| running.clock == clock && running.number == number)?;
         self.clocks.swap_remove(place);
         Some(rung(clock))
     }
 }
 
-fn rung<M: Machine>(clock: Clock) -> Happened<M> {
+fn rung<M: StateMachine>(clock: TimeoutKind) -> Event<M> {
     match clock {
-        Clock::Event => Happened::EventTimeout,
-        Clock::State => Happened::StateTimeout,
-        Clock::Named(name) => Happened::Timeout(name),
+        TimeoutKind::Event => Event::EventTimeout,
+        TimeoutKind::State => Event::StateTimeout,
+        TimeoutKind::Named(name) => Event::Timeout(name),
     }
 }
 
-impl<M: Machine> Server for Driver<M> {
+impl<M: StateMachine> Server for Driver<M> {
     type Message = Note<M>;
 
-    async fn init(&mut self, cx: Serving<'_, Self>) -> Result<Next<Note<M>>, Refusal> {
+    async fn init(&mut self, cx: ServerCx<'_, Self>) -> Result<Next<Note<M>>, InitError> {
         self.state = Some(self.machine.init(cx).await?);
-        self.enter(None, cx).await.map_err(Refusal::Stop)?;
+        self.enter(None, cx).await.map_err(InitError::Stop)?;
         Ok(Next::Continue(Note(What::Began)))
     }
 
-    async fn handle(&mut self, note: Note<M>, cx: Serving<'_, Self>) -> Next<Note<M>> {
+    async fn handle(&mut self, note: Note<M>, cx: ServerCx<'_, Self>) -> Next<Note<M>> {
         let happened = match note.0 {
-            What::Event(event) => Some(Happened::Event(event)),
+            What::Message(event) => Some(Event::Message(event)),
             What::Rings { clock, number } => self.rings(clock, number),
             // What `init` and the first `enter` have queued.
             What::Began => self.pop(),
@@ -227,28 +227,28 @@ impl<M: Machine> Server for Driver<M> {
         self.turn(happened, cx).await
     }
 
-    async fn down(&mut self, down: Down, cx: Serving<'_, Self>) -> Next<Note<M>> {
-        self.turn(Some(Happened::Signal(Signal::Down(down))), cx).await
+    async fn down(&mut self, down: Down, cx: ServerCx<'_, Self>) -> Next<Note<M>> {
+        self.turn(Some(Event::Signal(Signal::Down(down))), cx).await
     }
 
-    async fn exit(&mut self, exit: Exit, cx: Serving<'_, Self>) -> Next<Note<M>> {
-        self.turn(Some(Happened::Signal(Signal::Exit(exit))), cx).await
+    async fn exit(&mut self, exit: Exit, cx: ServerCx<'_, Self>) -> Next<Note<M>> {
+        self.turn(Some(Event::Signal(Signal::Exit(exit))), cx).await
     }
 
-    async fn terminate(&mut self, reason: &Reason, cx: Serving<'_, Self>) {
+    async fn terminate(&mut self, reason: &Reason, cx: ServerCx<'_, Self>) {
         self.machine.terminate(reason, self.state.as_ref(), cx).await;
     }
 }
 
 /// Who sends to a machine.
-impl<M: Machine> ServerRef<Driver<M>> {
+impl<M: StateMachine> ServerRef<Driver<M>> {
     /// Sends an event and waits for nothing.
-    pub fn send<N: Send + 'static>(self, cx: &Context<N>, event: M::Event) -> Result<(), SendError<()>> {
+    pub fn send<N: Send + 'static>(self, cx: &Context<N>, event: M::Message) -> Result<(), SendError<()>> {
         self.cast(cx, Note::event(event)).map_err(|error| error.without_message())
     }
 
     /// Asks by an event, and waits for the answer for 5 s.
-    pub async fn ask<N, T>(self, cx: &Context<N>, make: impl FnOnce(Reply<T>) -> M::Event) -> Result<T, CallError>
+    pub async fn ask<N, T>(self, cx: &Context<N>, make: impl FnOnce(Reply<T>) -> M::Message) -> Result<T, CallError>
     where
         N: Send + 'static,
         T: Send + 'static,
@@ -261,7 +261,7 @@ impl<M: Machine> ServerRef<Driver<M>> {
         self,
         cx: &Context<N>,
         within: impl Into<Option<Duration>>,
-        make: impl FnOnce(Reply<T>) -> M::Event,
+        make: impl FnOnce(Reply<T>) -> M::Message,
     ) -> Result<T, CallError>
     where
         N: Send + 'static,

@@ -1,19 +1,19 @@
 //! A machine whose states are functions: [`Functions`].
 //!
 //! The state is the function that handles what happens in it. Functions do not wait; a machine that has to wait in a
-//! callback implements [`Machine`] itself.
+//! callback implements [`StateMachine`] itself.
 
 use core::fmt;
 
-use super::step::{Enter, Happened, Step};
-use super::{Machine, Machining};
-use crate::server::Refusal;
+use super::step::{EnterActions, Event, Transition};
+use super::{StateMachine, MachineCx};
+use crate::server::InitError;
 
 /// What handles events in one state.
-type Handler<D, E> = fn(&mut D, Happened<Functions<D, E>>, Machining<'_, Functions<D, E>>) -> Step<Functions<D, E>>;
+type Handler<D, E> = fn(&mut D, Event<Functions<D, E>>, MachineCx<'_, Functions<D, E>>) -> Transition<Functions<D, E>>;
 
 /// What is done on entering any state.
-type OnEnter<D, E> = fn(&mut D, &StateFn<D, E>, Machining<'_, Functions<D, E>>) -> Enter<Functions<D, E>>;
+type OnEnter<D, E> = fn(&mut D, &StateFn<D, E>, MachineCx<'_, Functions<D, E>>) -> EnterActions<Functions<D, E>>;
 
 /// A state: its name, and the function that handles what happens in it. States are equal by name.
 pub struct StateFn<D: Send + 'static, E: Send + 'static> {
@@ -84,19 +84,19 @@ impl<D: Send, E: Send> Functions<D, E> {
     }
 }
 
-impl<D: Send + 'static, E: Send + 'static> Machine for Functions<D, E> {
+impl<D: Send + 'static, E: Send + 'static> StateMachine for Functions<D, E> {
     type State = StateFn<D, E>;
-    type Event = E;
+    type Message = E;
 
-    async fn init(&mut self, _: Machining<'_, Self>) -> Result<Self::State, Refusal> {
+    async fn init(&mut self, _: MachineCx<'_, Self>) -> Result<Self::State, InitError> {
         Ok(self.first)
     }
 
-    async fn handle(&mut self, state: &Self::State, happened: Happened<Self>, cx: Machining<'_, Self>) -> Step<Self> {
+    async fn handle(&mut self, state: &Self::State, happened: Event<Self>, cx: MachineCx<'_, Self>) -> Transition<Self> {
         (state.handle)(&mut self.data, happened, cx)
     }
 
-    async fn enter(&mut self, _: &Self::State, state: &Self::State, cx: Machining<'_, Self>) -> Enter<Self> {
-        self.on_enter.map_or_else(Enter::new, |on_enter| on_enter(&mut self.data, state, cx))
+    async fn enter(&mut self, _: &Self::State, state: &Self::State, cx: MachineCx<'_, Self>) -> EnterActions<Self> {
+        self.on_enter.map_or_else(EnterActions::new, |on_enter| on_enter(&mut self.data, state, cx))
     }
 }

@@ -1,16 +1,16 @@
-//! A process that is in a state: [`Machine`] (OTP's `gen_statem`).
+//! A process that is in a state: [`StateMachine`] (OTP's `gen_statem`).
 //!
 //! A machine is a server ([`crate::server`]) whose callback is told which state it is in, and says what to do next: to
 //! which state to go, what to postpone, what to handle first, which timeouts to start. It is started, called, looked at
-//! and supervised as a server is: [`Machine::start`] makes one.
+//! and supervised as a server is: [`StateMachine::start`] makes one.
 //!
 //! # The rules, as in OTP
 //!
-//! - M1. One event is handled at a time. First those that a step inserted ([`Step::next`]), in their order; then the
+//! - M1. One event is handled at a time. First those that a step inserted ([`Transition::next`]), in their order; then the
 //!   postponed ones, after a change of state; then what comes.
-//! - M2. A postponed event ([`Step::postpone`]) is handled again after the next change of state, before anything newer; the postponed
+//! - M2. A postponed event ([`Transition::postpone`]) is handled again after the next change of state, before anything newer; the postponed
 //!   keep their order. Staying in the state, or repeating it, brings none back.
-//! - M3. [`Machine::enter`] is called for the first state, after each change, and when a step repeats the state,
+//! - M3. [`StateMachine::enter`] is called for the first state, after each change, and when a step repeats the state,
 //!   before any event.
 //! - M4. The event timeout ends with the next event, whichever it is; the state timeout ends with the state; a named one
 //!   ends when it is started anew or cancelled. One that has ended never comes, not even when it was due already.
@@ -28,43 +28,43 @@ use core::future::Future;
 
 use atropos_kernel::{Down, Exit, Reason};
 
-use crate::server::{Refusal, Serving, Start};
+use crate::server::{InitError, ServerCx, Start};
 
 pub use driver::{Driver, Note};
 pub use functions::{Functions, StateFn};
-pub use step::{Enter, Happened, Step};
+pub use step::{EnterActions, Event, Transition};
 
 /// A machine's view of its process, for the time of a callback.
-pub type Machining<'a, M> = Serving<'a, Driver<M>>;
+pub type MachineCx<'a, M> = ServerCx<'a, Driver<M>>;
 
 /// A value that is in a state; see the module.
-pub trait Machine: Sized + Send + 'static {
+pub trait StateMachine: Sized + Send + 'static {
     /// Its states. A step to an equal one is no change.
     type State: PartialEq + Send + Sync + 'static;
 
     /// What it is sent. A question carries a [`Reply`](atropos_kernel::Reply).
-    type Event: Send + 'static;
+    type Message: Send + 'static;
 
     /// The first thing it does; the state that it begins in.
-    fn init(&mut self, cx: Machining<'_, Self>) -> impl Future<Output = Result<Self::State, Refusal>> + Send;
+    fn init(&mut self, cx: MachineCx<'_, Self>) -> impl Future<Output = Result<Self::State, InitError>> + Send;
 
     /// Something happens in a state.
     fn handle(
         &mut self,
         state: &Self::State,
-        happened: Happened<Self>,
-        cx: Machining<'_, Self>,
-    ) -> impl Future<Output = Step<Self>> + Send;
+        happened: Event<Self>,
+        cx: MachineCx<'_, Self>,
+    ) -> impl Future<Output = Transition<Self>> + Send;
 
     /// It has come into a state, from another or, the first time and when it is repeated, from itself.
     fn enter(
         &mut self,
         from: &Self::State,
         state: &Self::State,
-        cx: Machining<'_, Self>,
-    ) -> impl Future<Output = Enter<Self>> + Send {
+        cx: MachineCx<'_, Self>,
+    ) -> impl Future<Output = EnterActions<Self>> + Send {
         let _ = (from, state, cx);
-        async { Enter::new() }
+        async { EnterActions::new() }
     }
 
     /// As for a server ([`crate::Server::terminate`]).
@@ -72,7 +72,7 @@ pub trait Machine: Sized + Send + 'static {
         &mut self,
         reason: &Reason,
         state: Option<&Self::State>,
-        cx: Machining<'_, Self>,
+        cx: MachineCx<'_, Self>,
     ) -> impl Future<Output = ()> + Send {
         let _ = (reason, state, cx);
         async {}

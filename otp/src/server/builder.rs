@@ -4,24 +4,24 @@ use alloc::boxed::Box;
 use core::fmt;
 use core::time::Duration;
 
-use atropos_kernel::{Context, Host, Overflow, Priority, Replied, SpawnOptions};
+use atropos_kernel::{Context, Host, Overflow, Priority, ReplyFuture, SpawnOptions};
 
-use super::rebirth::{Mail, Rebirth};
+use super::rebirth::{MailPolicy, RestartInPlace};
 use super::serve::Birth;
 use super::{Envelope, Server, ServerRef, serve};
-use crate::report::Hook;
+use crate::report::ReportHook;
 use crate::start::{Ack, Confirmed, Launched, Ready, StartError, Tie, launch, ready, up};
 use crate::supervisor::{History, Intensity};
 
-/// A server that is to be started, and how: by a process ([`Start::link`], [`Start::alone`]), the host
-/// ([`Start::from_host`]), or a supervisor ([`crate::Starter::server`]).
+/// A server that is to be started, and how: by a process ([`Start::start_link`], [`Start::start`]), the host
+/// ([`Start::start_from_host`]), or a supervisor ([`crate::ChildStarter::server`]).
 pub struct Start<'n, S: Server> {
     state: S,
-    rebirth: Option<Rebirth<S>>,
+    rebirth: Option<RestartInPlace<S>>,
     options: SpawnOptions<'static>,
     name: Option<&'n str>,
-    within: Option<Duration>,
-    hook: Option<Hook>,
+    init_timeout: Option<Duration>,
+    hook: Option<ReportHook>,
 }
 
 impl<S: Server> From<S> for Start<'_, S> {
@@ -39,7 +39,7 @@ impl<S: Server> fmt::Debug for Start<'_, S> {
 impl<'n, S: Server> Start<'n, S> {
     /// Of this value.
     pub fn new(state: S) -> Self {
-        Self { state, rebirth: None, options: SpawnOptions::new(), name: None, within: None, hook: None }
+        Self { state, rebirth: None, options: SpawnOptions::new(), name: None, init_timeout: None, hook: None }
     }
 
     /// Registered under a name from before its `init` on.
@@ -84,31 +84,31 @@ impl<'n, S: Server> Start<'n, S> {
     }
 
     /// It must be up in this time, or it is killed.
-    pub fn within(mut self, time: Duration) -> Self {
-        self.within = Some(time);
+    pub fn init_timeout(mut self, time: Duration) -> Self {
+        self.init_timeout = Some(time);
         self
     }
 
-    /// When a callback panics, the server lives on with a new state, in the same process; see [`Mail`]. `intensity` says
+    /// When a callback panics, the server lives on with a new state, in the same process; see [`MailPolicy`]. `intensity` says
     /// how often.
-    pub fn reborn(
+    pub fn restart_in_place(
         mut self,
         make: impl FnMut() -> S + Send + 'static,
-        mail: Mail<S::Message>,
+        mail: MailPolicy<S::Message>,
         intensity: Intensity,
     ) -> Self {
-        self.rebirth = Some(Rebirth { make: Box::new(make), mail, intensity, history: History::default() });
+        self.rebirth = Some(RestartInPlace { make: Box::new(make), mail, intensity, history: History::default() });
         self
     }
 
     /// Who is told of a crash.
-    pub fn on_report(mut self, hook: Hook) -> Self {
+    pub fn on_report(mut self, hook: ReportHook) -> Self {
         self.hook = Some(hook);
         self
     }
 
     /// As [`Start::on_report`], if nobody is told yet.
-    pub(crate) fn inherit(mut self, hook: Option<&Hook>) -> Self {
+    pub(crate) fn inherit(mut self, hook: Option<&ReportHook>) -> Self {
         if self.hook.is_none() {
             self.hook = hook.cloned();
         }
@@ -117,62 +117,62 @@ impl<'n, S: Server> Start<'n, S> {
 
     /// How long its start may take.
     pub(crate) fn patience(&self) -> Option<Duration> {
-        self.within
+        self.init_timeout
     }
 
     /// Starts it, linked with the caller, when the future is first polled, which waits until it is up. `None`: it had nothing to do.
-    /// A future that is dropped before it has ended has started nothing: see [`Start::alone`].
-    pub fn link_or_ignored<'c, M: Send + 'static>(
+    /// A future that is dropped before it has ended has started nothing: see [`Start::start`].
+    pub fn start_link_optional<'c, M: Send + 'static>(
         self,
         cx: &'c Context<M>,
     ) -> impl Future<Output = Result<Option<ServerRef<S>>, StartError>> + Send + use<'c, S, M> {
-        self.linked().alone_or_ignored(cx)
+        self.linked().start_optional(cx)
     }
 
-    /// As [`Start::link_or_ignored`], not linked.
-    pub fn alone_or_ignored<'c, M: Send + 'static>(
+    /// As [`Start::start_link_optional`], not linked.
+    pub fn start_optional<'c, M: Send + 'static>(
         self,
         cx: &'c Context<M>,
     ) -> impl Future<Output = Result<Option<ServerRef<S>>, StartError>> + Send + use<'c, S, M> {
-        let within = self.within;
+        let init_timeout = self.init_timeout;
         // The future holds nothing of the caller's but the context.
         let name = self.name.map(Box::<str>::from);
         let start = Start { name: None, ..self };
         async move {
             let launched = Start { name: name.as_deref(), ..start }.launch(cx, Tie::Free)?;
-            match up(cx, launched, within).await? {
+            match up(cx, launched, init_timeout).await? {
                 (Confirmed::Ignored, _) => Ok(None),
                 (Confirmed::Up, pid) => Ok(Some(ServerRef::new(pid))),
             }
         }
     }
 
-    /// Starts it, linked with the caller; see [`Start::alone`]. One that ignores is an error here.
-    pub fn link<'c, M: Send + 'static>(
+    /// Starts it, linked with the caller; see [`Start::start`]. One that ignores is an error here.
+    pub fn start_link<'c, M: Send + 'static>(
         self,
         cx: &'c Context<M>,
     ) -> impl Future<Output = Result<ServerRef<S>, StartError>> + Send + use<'c, S, M> {
-        self.linked().alone(cx)
+        self.linked().start(cx)
     }
 
     /// Starts it, not linked, when the future is first polled, which waits until it is up. Dropped before it has ended (it has lost a
     /// `select!`, or was in a timeout of another library), the start is undone: the process is killed, and no monitor, DOWN or EXIT is left;
     /// if it sleeps in its `init`, its name is free at once. One that ignores is an error here.
-    pub fn alone<'c, M: Send + 'static>(
+    pub fn start<'c, M: Send + 'static>(
         self,
         cx: &'c Context<M>,
     ) -> impl Future<Output = Result<ServerRef<S>, StartError>> + Send + use<'c, S, M> {
-        let up = self.alone_or_ignored(cx);
+        let up = self.start_optional(cx);
         async move { up.await?.ok_or_else(ignored) }
     }
 
     /// Starts it if nobody has its name; otherwise, whoever has. Never both, and without a gap in between: the name is
     /// taken by the spawn itself. The other one may be on its way to be up, or to its end.
-    pub fn alone_or_find<'c, M: Send + 'static>(
+    pub fn start_or_find<'c, M: Send + 'static>(
         self,
         cx: &'c Context<M>,
     ) -> impl Future<Output = Result<ServerRef<S>, StartError>> + Send + use<'c, S, M> {
-        let up = self.alone(cx);
+        let up = self.start(cx);
         async move {
             match up.await {
                 Err(StartError::AlreadyStarted(pid)) => Ok(ServerRef::new(pid)),
@@ -205,7 +205,7 @@ impl<'n, S: Server> Start<'n, S> {
     }
 
     /// Starts it from the host. The second value says when it is up; a host thread can block on it, or not care.
-    pub fn from_host(self, host: &Host<'_>) -> Result<(ServerRef<S>, Starting), StartError> {
+    pub fn start_from_host(self, host: &Host<'_>) -> Result<(ServerRef<S>, Starting), StartError> {
         let Self { state, rebirth, options, name, hook, .. } = self;
         let options = match name {
             Some(name) => options.name(name),
@@ -225,7 +225,7 @@ fn ignored() -> StartError {
 /// A start of the host's under way: a future. `true`: it is up; `false`: it had nothing to do.
 #[derive(Debug)]
 #[must_use = "it says whether the process is up"]
-pub struct Starting(pub(crate) Replied<Ack>);
+pub struct Starting(pub(crate) ReplyFuture<Ack>);
 
 impl core::future::Future for Starting {
     type Output = Result<bool, StartError>;

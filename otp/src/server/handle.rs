@@ -6,11 +6,11 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::time::Duration;
 
-use atropos_kernel::{Context, Host, Pid, Reason, Replied, Reply, SendError, reply};
+use atropos_kernel::{Context, Host, Pid, Reason, ReplyFuture, Reply, SendError, reply};
 
 use super::Server;
 use super::system::{Content, Envelope, Event, Statistics, System};
-use crate::call::{Call, CallError, PATIENCE, Pending, request, request_monitored, request_waiting};
+use crate::call::{Call, CallError, PATIENCE, PendingCall, request, request_monitored, request_waiting};
 
 /// A process that is known to run a server of this type. Cheap to copy; it outlives the server.
 pub struct ServerRef<S> {
@@ -80,13 +80,13 @@ impl<S: Server> ServerRef<S> {
 
     /// As [`ServerRef::cast`], but at a full mailbox it waits for room, in line with the others that do. After `within` the
     /// message comes back. What one sender sends keeps its order.
-    pub async fn cast_waiting<M: Send + 'static>(
+    pub async fn cast_wait<M: Send + 'static>(
         self,
         cx: &Context<M>,
         message: S::Message,
         within: impl Into<Option<Duration>>,
     ) -> Result<(), SendError<S::Message>> {
-        cx.send_waiting(self.pid, Envelope::<S>::message(message), within.into()).await.map_err(unwrapped)
+        cx.send_wait(self.pid, Envelope::<S>::message(message), within.into()).await.map_err(unwrapped)
     }
 
     /// As [`ServerRef::cast`], from the host.
@@ -123,7 +123,7 @@ impl<S: Server> ServerRef<S> {
     }
 
     /// As [`ServerRef::call_within`], but at a full mailbox it waits for room first; `within` is for both.
-    pub async fn call_waiting<M, T>(
+    pub async fn call_wait<M, T>(
         self,
         cx: &Context<M>,
         within: impl Into<Option<Duration>>,
@@ -136,12 +136,12 @@ impl<S: Server> ServerRef<S> {
         request_waiting(cx, self.pid, within.into(), |reply| Envelope::<S>::message(make(reply))).await
     }
 
-    /// Asks, and waits later ([`crate::Calls`] gathers many).
+    /// Asks, and waits later ([`crate::RequestSet`] gathers many).
     pub fn request<M, T>(
         self,
         cx: &Context<M>,
         make: impl FnOnce(Reply<T>) -> S::Message,
-    ) -> Result<Pending<T>, CallError>
+    ) -> Result<PendingCall<T>, CallError>
     where
         M: Send + 'static,
         T: Send + 'static,
@@ -155,7 +155,7 @@ impl<S: Server> ServerRef<S> {
         self,
         host: &Host<'_>,
         make: impl FnOnce(Reply<T>) -> S::Message,
-    ) -> Result<Replied<T>, CallError> {
+    ) -> Result<ReplyFuture<T>, CallError> {
         let (reply, replied) = reply()?;
         host.send(self.pid, Envelope::<S>::message(make(reply))).map_err(|error| error.without_message())?;
         Ok(replied)
@@ -281,8 +281,8 @@ impl<S: Server> ServerName<S> {
         cx.send_name(&self.name, Envelope::<S>::message(message)).map_err(unwrapped)
     }
 
-    /// See [`ServerRef::cast_waiting`]. It waits at whoever has the name now, and at nobody else.
-    pub async fn cast_waiting<M: Send + 'static>(
+    /// See [`ServerRef::cast_wait`]. It waits at whoever has the name now, and at nobody else.
+    pub async fn cast_wait<M: Send + 'static>(
         &self,
         cx: &Context<M>,
         message: S::Message,
@@ -290,7 +290,7 @@ impl<S: Server> ServerName<S> {
     ) -> Result<(), SendError<S::Message>> {
         cx.checkpoint().await;
         match self.find(cx) {
-            Ok(server) => server.cast_waiting(cx, message, within).await,
+            Ok(server) => server.cast_wait(cx, message, within).await,
             Err(_) => Err(SendError::NoName(message)),
         }
     }
@@ -300,7 +300,7 @@ impl<S: Server> ServerName<S> {
         &self,
         cx: &Context<M>,
         make: impl FnOnce(Reply<T>) -> S::Message,
-    ) -> Result<Pending<T>, CallError>
+    ) -> Result<PendingCall<T>, CallError>
     where
         M: Send + 'static,
         T: Send + 'static,
@@ -331,8 +331,8 @@ impl<S: Server> ServerName<S> {
         self.looked_up(cx).await?.call_within(cx, within, make).await
     }
 
-    /// See [`ServerRef::call_waiting`]. As for [`ServerName::cast_waiting`].
-    pub async fn call_waiting<M, T>(
+    /// See [`ServerRef::call_wait`]. As for [`ServerName::cast_wait`].
+    pub async fn call_wait<M, T>(
         &self,
         cx: &Context<M>,
         within: impl Into<Option<Duration>>,
@@ -342,6 +342,6 @@ impl<S: Server> ServerName<S> {
         M: Send + 'static,
         T: Send + 'static,
     {
-        self.looked_up(cx).await?.call_waiting(cx, within, make).await
+        self.looked_up(cx).await?.call_wait(cx, within, make).await
     }
 }

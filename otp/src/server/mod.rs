@@ -5,7 +5,7 @@
 //! another process too, and no macro is needed:
 //!
 //! ```
-//! use atropos_otp::{Next, Reply, Server, Serving};
+//! use atropos_otp::{Next, Reply, Server, ServerCx};
 //!
 //! #[derive(Default)]
 //! struct Counter(u64);
@@ -18,7 +18,7 @@
 //! impl Server for Counter {
 //!     type Message = Request;
 //!
-//!     async fn handle(&mut self, request: Request, _: Serving<'_, Self>) -> Next<Request> {
+//!     async fn handle(&mut self, request: Request, _: ServerCx<'_, Self>) -> Next<Request> {
 //!         match request {
 //!             Request::Add(n) => self.0 += n,
 //!             Request::Get(reply) => reply.send(self.0),
@@ -39,7 +39,7 @@
 //! - Whoever starts it hears that `init` is done, or why not, and nothing of a failed one is left ([`crate::start`]).
 //! - One callback runs at a time; what comes meanwhile waits in the mailbox, in its order.
 //! - A callback that panics ends the server with that crash, after `terminate`; or its state is made anew in the same process,
-//!   so that its address and its mail outlive the crash ([`Start::reborn`]).
+//!   so that its address and its mail outlive the crash ([`Start::restart_in_place`]).
 //! - One that traps exits ([`Start::trap_exit`]) is told of its parent's death, or of a supervisor's shutdown, by
 //!   `terminate`, and ends with that reason; other EXITs come to [`Server::exit`]. The host's exits count as the parent's.
 //! - It can be looked at while it runs: [`ServerRef::with_state`], [`ServerRef::suspend`], [`ServerRef::statistics`],
@@ -68,7 +68,7 @@ use atropos_kernel::{Context, Down, Exit, Pid, Reason, Reference, TimerError};
 
 pub use builder::{Start, Starting};
 pub use handle::{ServerName, ServerRef};
-pub use rebirth::Mail;
+pub use rebirth::MailPolicy;
 pub(crate) use serve::serve;
 pub use system::{Envelope, Event, Statistics};
 
@@ -87,7 +87,7 @@ pub enum Next<M> {
 
 /// Why a server does not come up.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Refusal {
+pub enum InitError {
     /// There is nothing to do for it, and that is no error.
     Ignore,
     /// It cannot.
@@ -111,7 +111,7 @@ pub trait Server: Sized + Send + 'static {
     }
 
     /// The first thing it does, in its own process; whoever starts it waits for it.
-    fn init(&mut self, cx: Serving<'_, Self>) -> impl Future<Output = Result<Next<Self::Message>, Refusal>> + Send {
+    fn init(&mut self, cx: ServerCx<'_, Self>) -> impl Future<Output = Result<Next<Self::Message>, InitError>> + Send {
         let _ = cx;
         async { Ok(Next::Wait) }
     }
@@ -120,30 +120,30 @@ pub trait Server: Sized + Send + 'static {
     fn handle(
         &mut self,
         message: Self::Message,
-        cx: Serving<'_, Self>,
+        cx: ServerCx<'_, Self>,
     ) -> impl Future<Output = Next<Self::Message>> + Send;
 
     /// Somebody whom it monitored has died.
-    fn down(&mut self, down: Down, cx: Serving<'_, Self>) -> impl Future<Output = Next<Self::Message>> + Send {
+    fn down(&mut self, down: Down, cx: ServerCx<'_, Self>) -> impl Future<Output = Next<Self::Message>> + Send {
         let _ = (down, cx);
         async { Next::Wait }
     }
 
     /// An exit signal of somebody who is not its parent; only while it traps exits.
-    fn exit(&mut self, exit: Exit, cx: Serving<'_, Self>) -> impl Future<Output = Next<Self::Message>> + Send {
+    fn exit(&mut self, exit: Exit, cx: ServerCx<'_, Self>) -> impl Future<Output = Next<Self::Message>> + Send {
         let _ = (exit, cx);
         async { Next::Wait }
     }
 
     /// Nothing has come for as long as [`Next::Timeout`] said.
-    fn timeout(&mut self, cx: Serving<'_, Self>) -> impl Future<Output = Next<Self::Message>> + Send {
+    fn timeout(&mut self, cx: ServerCx<'_, Self>) -> impl Future<Output = Next<Self::Message>> + Send {
         let _ = cx;
         async { Next::Wait }
     }
 
     /// The last thing it does: after a [`Next::Stop`], a panic of another callback (the state is as that left it), or,
     /// while it traps exits, the end of its parent.
-    fn terminate(&mut self, reason: &Reason, cx: Serving<'_, Self>) -> impl Future<Output = ()> + Send {
+    fn terminate(&mut self, reason: &Reason, cx: ServerCx<'_, Self>) -> impl Future<Output = ()> + Send {
         let _ = (reason, cx);
         async {}
     }
@@ -156,26 +156,26 @@ pub trait Server: Sized + Send + 'static {
 
 /// A server's view of its process, for the time of a callback. All that a [`Context`] can do but receive, which is the
 /// loop's.
-pub struct Serving<'a, S: Server> {
+pub struct ServerCx<'a, S: Server> {
     cx: &'a Context<Envelope<S>>,
     parent: Option<Pid>,
 }
 
-impl<S: Server> Clone for Serving<'_, S> {
+impl<S: Server> Clone for ServerCx<'_, S> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<S: Server> Copy for Serving<'_, S> {}
+impl<S: Server> Copy for ServerCx<'_, S> {}
 
-impl<S: Server> fmt::Debug for Serving<'_, S> {
+impl<S: Server> fmt::Debug for ServerCx<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Serving").field("cx", self.cx).field("parent", &self.parent).finish()
     }
 }
 
-impl<S: Server> Deref for Serving<'_, S> {
+impl<S: Server> Deref for ServerCx<'_, S> {
     type Target = Context<Envelope<S>>;
 
     fn deref(&self) -> &Self::Target {
@@ -183,7 +183,7 @@ impl<S: Server> Deref for Serving<'_, S> {
     }
 }
 
-impl<'a, S: Server> Serving<'a, S> {
+impl<'a, S: Server> ServerCx<'a, S> {
     /// Itself, for others.
     pub fn me(&self) -> ServerRef<S> {
         ServerRef::new(self.cx.pid())

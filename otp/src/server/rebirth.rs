@@ -1,9 +1,9 @@
-//! A server whose address outlives its crashes: [`super::Start::reborn`], [`Mail`]. Beyond OTP, and only when asked for.
+//! A server whose address outlives its crashes: [`super::Start::restart_in_place`], [`MailPolicy`]. Beyond OTP, and only when asked for.
 //!
 //! A supervisor's restart is a new process: whoever kept the old one's address has to look it up again, and the mail that waited is
 //! gone. A server that is *reborn* keeps its process: when a callback panics, its state is dropped, a new one is made, and `init` is
 //! called on it, in the same process, with the same links, monitors, timers and name. What becomes of the mail is said beforehand
-//! ([`Mail`]). Each rebirth counts against an intensity of its own; one too many, or an `init` that does not succeed, and
+//! ([`MailPolicy`]). Each rebirth counts against an intensity of its own; one too many, or an `init` that does not succeed, and
 //! the server ends with the crash, as any other: its supervisor sees to the rest.
 //!
 //! Only panics are survived. An exit signal ends the process, and a `Next::Stop` is meant.
@@ -15,7 +15,7 @@ use crate::supervisor::{History, Intensity};
 
 /// What becomes of the mail when a server is reborn.
 #[derive(Debug)]
-pub enum Mail<M> {
+pub enum MailPolicy<M> {
     /// All that waits is dropped; callers are told.
     Drop,
     /// What waits is kept; the message that it died of is not handled again.
@@ -25,28 +25,28 @@ pub enum Mail<M> {
     Keep(fn(&M) -> Option<M>),
 }
 
-impl<M> Clone for Mail<M> {
+impl<M> Clone for MailPolicy<M> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<M> Copy for Mail<M> {}
+impl<M> Copy for MailPolicy<M> {}
 
 /// How a server is reborn.
-pub(super) struct Rebirth<S: Server> {
+pub(super) struct RestartInPlace<S: Server> {
     pub(super) make: Box<dyn FnMut() -> S + Send>,
-    pub(super) mail: Mail<S::Message>,
+    pub(super) mail: MailPolicy<S::Message>,
     pub(super) intensity: Intensity,
     pub(super) history: History,
 }
 
-impl<S: Server> Rebirth<S> {
+impl<S: Server> RestartInPlace<S> {
     /// A copy of a message that is about to be handled, if it is to be handled again should the server die of it.
     pub(super) fn copy(&self, message: &S::Message) -> Option<S::Message> {
         match self.mail {
-            Mail::Keep(copy) => copy(message),
-            Mail::Drop | Mail::SkipPoison => None,
+            MailPolicy::Keep(copy) => copy(message),
+            MailPolicy::Drop | MailPolicy::SkipPoison => None,
         }
     }
 }

@@ -12,34 +12,34 @@ use core::pin::pin;
 use core::task::Poll;
 use core::time::Duration;
 
-use atropos_kernel::{Context, Cursor, Exit, Held, Peek, Pid, Reason, Received};
+use atropos_kernel::{Context, Cursor, Exit, CatchDrop, Peek, Pid, Reason, Received};
 
-use super::rebirth::{Mail, Rebirth};
+use super::rebirth::{MailPolicy, RestartInPlace};
 use super::system::{Content, Envelope, Event, Statistics, System, Tracer};
-use super::{Next, Refusal, Server, Serving};
+use super::{Next, InitError, Server, ServerCx};
 use crate::contained::contained;
-use crate::report::{Hook, Report};
+use crate::report::{ReportHook, Report};
 use crate::start::Ready;
 use crate::wait::{Alarm, Ring, breathe, first, poll_search};
 
 /// What a server's process begins with.
 pub(crate) struct Birth<S: Server> {
     pub(super) state: S,
-    pub(super) rebirth: Option<Rebirth<S>>,
-    pub(super) hook: Option<Hook>,
+    pub(super) rebirth: Option<RestartInPlace<S>>,
+    pub(super) hook: Option<ReportHook>,
 }
 
 struct Loop<S: Server> {
     cx: Context<Envelope<S>>,
     parent: Option<Pid>,
     statistics: Statistics,
-    tracer: Option<Held<Tracer<S>>>,
-    hook: Option<Hook>,
-    rebirth: Option<Held<Rebirth<S>>>,
+    tracer: Option<CatchDrop<Tracer<S>>>,
+    hook: Option<ReportHook>,
+    rebirth: Option<CatchDrop<RestartInPlace<S>>>,
     /// A copy of the message that is being handled: the poison, if the state dies of it.
-    handled: Option<Held<S::Message>>,
+    handled: Option<CatchDrop<S::Message>>,
     /// What the last state died of, to be handled again by this one.
-    poison: Option<Held<S::Message>>,
+    poison: Option<CatchDrop<S::Message>>,
     /// Up to where urgent messages have been looked for.
     urgent: Cursor,
 }
@@ -49,7 +49,7 @@ pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: Ready, bir
     let Birth { state, rebirth, hook } = birth;
     let statistics = Statistics { started: cx.with(|cx| cx.now()), ..Statistics::default() };
     let parent = ready.parent();
-    let container = cx.container();
+    let container = cx.panic_catcher();
     let urgent = Cursor::new();
     let rebirth = rebirth.map(|rebirth| cx.with(|cx| cx.hold(rebirth)));
     let mut server = Loop { cx, parent, statistics, tracer: None, hook, rebirth, handled: None, poison: None, urgent };
@@ -59,12 +59,12 @@ pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: Ready, bir
     let begun = contained(&container, pin!(async { state.init(serving).await })).await;
     let mut next = match begun {
         Ok(Ok(next)) => next,
-        Ok(Err(Refusal::Ignore)) => {
+        Ok(Err(InitError::Ignore)) => {
             drop(state);
             ready.ignore(&server.cx);
             return Reason::NORMAL;
         }
-        Ok(Err(Refusal::Stop(reason))) | Err(reason) => {
+        Ok(Err(InitError::Stop(reason))) | Err(reason) => {
             drop(state);
             ready.fail(&server.cx, reason.clone());
             return reason;
@@ -93,8 +93,8 @@ pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: Ready, bir
         let reason = terminated.map_or_else(|crash| crash, |()| reason);
         // The state goes before its successor is made, which may want what it holds. A destructor that panics is the crash of
         // a server that ends here, and no reason not to be reborn.
-        let dropped = container.contain(|| drop(state.into_inner()));
-        if crashed && let Some((reborn, first)) = server.reborn().await {
+        let dropped = container.catch_panic(|| drop(state.into_inner()));
+        if crashed && let Some((reborn, first)) = server.restart_in_place().await {
             (state, next) = (reborn, first);
             continue;
         }
@@ -103,8 +103,8 @@ pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: Ready, bir
 }
 
 impl<S: Server> Loop<S> {
-    fn serving(&self) -> Serving<'_, S> {
-        Serving { cx: &self.cx, parent: self.parent }
+    fn serving(&self) -> ServerCx<'_, S> {
+        ServerCx { cx: &self.cx, parent: self.parent }
     }
 
     #[inline(always)]
@@ -117,7 +117,7 @@ impl<S: Server> Loop<S> {
     #[cold]
     fn tell_tracer(&mut self, event: Event<'_, S>) {
         if let Some(tracer) = &mut self.tracer
-            && self.cx.with(|cx| cx.contain(|| tracer(event))).is_err()
+            && self.cx.with(|cx| cx.catch_panic(|| tracer(event))).is_err()
         {
             // A tracer that panics traces no more.
             self.tracer = None;
@@ -125,21 +125,21 @@ impl<S: Server> Loop<S> {
     }
 
     /// The next state after a crash, up; `None` when there is none to be had.
-    async fn reborn(&mut self) -> Option<(Held<S>, Next<S::Message>)> {
+    async fn restart_in_place(&mut self) -> Option<(CatchDrop<S>, Next<S::Message>)> {
         let now = self.cx.with(|cx| cx.now());
         let rebirth = &mut **self.rebirth.as_mut()?;
         if !rebirth.history.add(now, rebirth.intensity) {
             return None;
         }
-        let state = self.cx.with(|cx| cx.contain(|| (rebirth.make)())).ok()?;
+        let state = self.cx.with(|cx| cx.catch_panic(|| (rebirth.make)())).ok()?;
         let mut state = self.cx.with(|cx| cx.hold(state));
-        let drops = matches!(rebirth.mail, Mail::Drop);
+        let drops = matches!(rebirth.mail, MailPolicy::Drop);
         if drops {
             self.drop_mail().await;
         }
         self.statistics.rebirths += 1;
         let serving = self.serving();
-        let begun = contained(&self.cx.container(), pin!(async { state.init(serving).await })).await;
+        let begun = contained(&self.cx.panic_catcher(), pin!(async { state.init(serving).await })).await;
         let next = match begun {
             Ok(Ok(next)) => next,
             Ok(Err(_)) | Err(_) => return None,
@@ -216,7 +216,7 @@ impl<S: Server> Loop<S> {
                     Some(message)
                 }
                 // The last state died of it; `init` of this one came first, and what that wanted.
-                Next::Wait | Next::Timeout(_) if self.poison.is_some() => self.poison.take().map(Held::into_inner),
+                Next::Wait | Next::Timeout(_) if self.poison.is_some() => self.poison.take().map(CatchDrop::into_inner),
                 Next::Wait if !S::URGENT => self.cx.recv_with(sort).await,
                 Next::Wait => self.receive(None).await.and_then(&mut sort),
                 Next::Timeout(time) => {
@@ -295,39 +295,39 @@ impl<S: Server> Loop<S> {
 
     /// A copy of a message, for the next state if this one dies of it.
     #[cold]
-    fn copy(&self, message: &S::Message) -> Option<Held<S::Message>> {
+    fn copy(&self, message: &S::Message) -> Option<CatchDrop<S::Message>> {
         let rebirth = self.rebirth.as_ref()?;
-        let copy = self.cx.with(|cx| cx.contain(|| rebirth.copy(message))).ok().flatten();
+        let copy = self.cx.with(|cx| cx.catch_panic(|| rebirth.copy(message))).ok().flatten();
         copy.map(|copy| self.cx.with(|cx| cx.hold(copy)))
     }
 
     /// Does what is asked of the loop; an error ends it.
     async fn system(&mut self, state: &mut S, system: System<S>) -> Result<(), Reason> {
         match self.asked(state, system) {
-            Asked::Done => Ok(()),
-            Asked::Stop(reason) => Err(reason),
-            Asked::Suspend => self.suspended(state).await,
+            MaybeReady::Done => Ok(()),
+            MaybeReady::Stop(reason) => Err(reason),
+            MaybeReady::Suspend => self.suspended(state).await,
         }
     }
 
-    fn asked(&mut self, state: &mut S, system: System<S>) -> Asked {
+    fn asked(&mut self, state: &mut S, system: System<S>) -> MaybeReady {
         self.statistics.system += 1;
         match system {
             System::Suspend(reply) => {
                 // Who has given it up would not resume it either.
                 if reply.try_send(()).is_err() {
-                    return Asked::Done;
+                    return MaybeReady::Done;
                 }
                 self.statistics.suspended = true;
                 self.trace(Event::Suspended);
-                return Asked::Suspend;
+                return MaybeReady::Suspend;
             }
             System::Resume(reply) => {
                 self.statistics.suspended = false;
                 reply.send(());
             }
             // A look that panics is its asker's fault: the reply in it is dropped, and the asker told.
-            System::Look(look) => drop(self.cx.with(|cx| cx.contain(|| look(state)))),
+            System::Look(look) => drop(self.cx.with(|cx| cx.catch_panic(|| look(state)))),
             System::Statistics(reply) => reply.send(self.statistics),
             System::Trace(tracing) => {
                 let (tracer, reply) = *tracing;
@@ -340,10 +340,10 @@ impl<S: Server> Loop<S> {
             }
             System::Stop(reason, reply) => {
                 reply.send(());
-                return Asked::Stop(reason);
+                return MaybeReady::Stop(reason);
             }
         }
-        Asked::Done
+        MaybeReady::Done
     }
 
     /// Takes nothing but what is asked of the loop, and the parent's end, until it is resumed.
@@ -358,8 +358,8 @@ impl<S: Server> Loop<S> {
             .await;
             match received {
                 Some(Received::Message(Envelope(Content::System(system)))) => match self.asked(state, system) {
-                    Asked::Stop(reason) => return Err(reason),
-                    Asked::Done | Asked::Suspend => {}
+                    MaybeReady::Stop(reason) => return Err(reason),
+                    MaybeReady::Done | MaybeReady::Suspend => {}
                 },
                 Some(Received::Exit(exit)) => return Err(exit.reason),
                 _ => {}
@@ -370,11 +370,11 @@ impl<S: Server> Loop<S> {
     }
 }
 
-fn report<M: Send + 'static>(cx: &Context<M>, hook: Option<&Hook>, reason: &Reason) {
-    Hook::tell(hook, cx, || Report::Crash { pid: cx.pid(), reason: reason.clone() });
+fn report<M: Send + 'static>(cx: &Context<M>, hook: Option<&ReportHook>, reason: &Reason) {
+    ReportHook::tell(hook, cx, || Report::Crash { pid: cx.pid(), reason: reason.clone() });
 }
 
-enum Asked {
+enum MaybeReady {
     Done,
     Suspend,
     Stop(Reason),

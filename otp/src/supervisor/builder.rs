@@ -10,11 +10,11 @@ use atropos_kernel::{Context, Host, SpawnOptions};
 use super::backoff::Backoff;
 use super::dynamic::Template;
 use super::handle::SupervisorRef;
-use super::intensity::{Carried, Intensity};
+use super::intensity::{RestartHistory, Intensity};
 use super::requests::Request;
 use super::running::supervise;
 use super::spec::{AutoShutdown, ChildSpec, SpecError, Strategy};
-use crate::report::Hook;
+use crate::report::ReportHook;
 use crate::server::Starting;
 use crate::start::{Confirmed, Launched, Ready, StartError, Tie, launch, ready, up};
 
@@ -27,9 +27,9 @@ pub struct Supervisor {
     pub(super) auto: AutoShutdown,
     pub(super) children: Vec<ChildSpec>,
     pub(super) template: Option<Template>,
-    pub(super) hook: Option<Hook>,
+    pub(super) hook: Option<ReportHook>,
     pub(super) backoff: Option<Backoff>,
-    pub(super) carried: Carried,
+    pub(super) carried: RestartHistory,
     name: Option<Cow<'static, str>>,
 }
 
@@ -54,7 +54,7 @@ impl Supervisor {
             template: None,
             hook: None,
             backoff: None,
-            carried: Carried::default(),
+            carried: RestartHistory::default(),
             name: None,
         }
     }
@@ -105,7 +105,7 @@ impl Supervisor {
     }
 
     /// Goes on with the restarts of one that is gone ([`SupervisorRef::history`]): it has no fresh budget.
-    pub fn carry(mut self, carried: Carried) -> Self {
+    pub fn with_history(mut self, carried: RestartHistory) -> Self {
         self.carried = carried;
         self
     }
@@ -118,12 +118,12 @@ impl Supervisor {
 
     /// Who is told of its children's starts, ends and failures. Supervisors and servers below it that have nobody of
     /// their own tell the same.
-    pub fn on_report(mut self, hook: Hook) -> Self {
+    pub fn on_report(mut self, hook: ReportHook) -> Self {
         self.hook = Some(hook);
         self
     }
 
-    pub(crate) fn inherit(mut self, hook: Option<&Hook>) -> Self {
+    pub(crate) fn inherit(mut self, hook: Option<&ReportHook>) -> Self {
         if self.hook.is_none() {
             self.hook = hook.cloned();
         }
@@ -145,17 +145,17 @@ impl Supervisor {
     /// Starts it, linked with the caller, and waits until its children are up. A future that is dropped before that has the
     /// supervisor shut down, with the children that it has: the one that is on its way to be up is killed. Nothing of it comes
     /// to the caller any more.
-    pub async fn link<M: Send + 'static>(self, cx: &Context<M>) -> Result<SupervisorRef, StartError> {
-        self.start(cx, SpawnOptions::new().link()).await
+    pub async fn start_link<M: Send + 'static>(self, cx: &Context<M>) -> Result<SupervisorRef, StartError> {
+        self.start_as(cx, SpawnOptions::new().link()).await
     }
 
-    /// As [`Supervisor::link`], not linked: it lives on when the caller dies, and nothing ends it but an exit
+    /// As [`Supervisor::start_link`], not linked: it lives on when the caller dies, and nothing ends it but an exit
     /// signal of the caller's or the host's.
-    pub async fn alone<M: Send + 'static>(self, cx: &Context<M>) -> Result<SupervisorRef, StartError> {
-        self.start(cx, SpawnOptions::new()).await
+    pub async fn start<M: Send + 'static>(self, cx: &Context<M>) -> Result<SupervisorRef, StartError> {
+        self.start_as(cx, SpawnOptions::new()).await
     }
 
-    async fn start<M: Send + 'static>(
+    async fn start_as<M: Send + 'static>(
         self,
         cx: &Context<M>,
         ties: SpawnOptions<'_>,
@@ -182,7 +182,7 @@ impl Supervisor {
     }
 
     /// Starts it from the host. The second value says when it is up.
-    pub fn from_host(mut self, host: &Host<'_>) -> Result<(SupervisorRef, Starting), StartError> {
+    pub fn start_from_host(mut self, host: &Host<'_>) -> Result<(SupervisorRef, Starting), StartError> {
         self.check()?;
         let name = self.name.take();
         let (ready, ack) = ready(None)?;

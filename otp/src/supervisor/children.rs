@@ -14,10 +14,10 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::hash::{BuildHasherDefault, Hasher};
 
-use atropos_kernel::{Held, NoMemory, Pid, Reason, Reference};
+use atropos_kernel::{CatchDrop, NoMemory, Pid, Reason, Reference};
 use hashbrown::HashMap;
 
-use super::spec::{ChildId, ChildKind, Factory, Restart, Traits};
+use super::spec::{ChildId, ChildKind, StartFn, Restart, Traits};
 use crate::report::Offender;
 
 /// A child's place.
@@ -43,7 +43,7 @@ pub(super) struct Child {
     pub(super) id: Option<ChildId>,
     pub(super) traits: Traits,
     /// `None` for a temporary one that has been started: it will not be again, and its arguments are not kept.
-    pub(super) factory: Option<Held<Factory>>,
+    pub(super) factory: Option<CatchDrop<StartFn>>,
     pub(super) state: State,
     /// Deaths in a row, for the back-off.
     pub(super) deaths: u32,
@@ -67,7 +67,7 @@ pub(super) enum Ending {
 }
 
 impl Child {
-    pub(super) fn new(id: Option<ChildId>, traits: Traits, factory: Held<Factory>) -> Self {
+    pub(super) fn new(id: Option<ChildId>, traits: Traits, factory: CatchDrop<StartFn>) -> Self {
         let (state, ending) = (State::Down, Ending::No);
         Self { id, traits, factory: Some(factory), state, deaths: 0, ending, was: None, key: None }
     }
@@ -322,7 +322,7 @@ impl Children {
     /// Changes how one is; the start function, if it is not needed any more.
     #[inline(always)]
     #[must_use = "it is foreign: nothing is borrowed when it is dropped"]
-    pub(super) fn set(&mut self, place: Place, state: State) -> Option<Held<Factory>> {
+    pub(super) fn set(&mut self, place: Place, state: State) -> Option<CatchDrop<StartFn>> {
         let child = self.slots.get_mut(place.0 as usize)?.child.as_mut()?;
         let mut spent = None;
         self.up -= usize::from(child.is_up());

@@ -17,26 +17,26 @@ use super::builder::Supervisor;
 use super::handle::{StartChildError, SupervisorRef};
 use super::intensity::Intensity;
 use super::requests::Request;
-use super::spec::{AutoShutdown, ChildKind, Factory, Restart, Shutdown, Strategy, Traits};
-use super::starter::{Started, Starter};
-use crate::report::Hook;
+use super::spec::{AutoShutdown, ChildKind, StartFn, Restart, Shutdown, Strategy, Traits};
+use super::starter::{StartedChild, ChildStarter};
+use crate::report::ReportHook;
 use crate::server::Starting;
 use crate::start::StartError;
 
 /// A child's arguments, of the template's type.
-pub(super) type Arguments = Box<dyn Any + Send>;
+pub(super) type ChildArgs = Box<dyn Any + Send>;
 
-type Make = dyn Fn(&mut Starter<'_>, &mut Arguments) -> Result<Started, StartError> + Send + Sync;
+type Make = dyn Fn(&mut ChildStarter<'_>, &mut ChildArgs) -> Result<StartedChild, StartError> + Send + Sync;
 
 pub(super) struct Template {
     pub(super) traits: Traits,
     make: Arc<Make>,
-    accepts: fn(&Arguments) -> bool,
+    accepts: fn(&ChildArgs) -> bool,
 }
 
 impl Template {
     /// A start function for one child; the arguments back if they are not of the template's type.
-    pub(super) fn factory(&self, mut arguments: Arguments) -> Result<Factory, Arguments> {
+    pub(super) fn factory(&self, mut arguments: ChildArgs) -> Result<StartFn, ChildArgs> {
         if !(self.accepts)(&arguments) {
             return Err(arguments);
         }
@@ -68,14 +68,14 @@ impl<A: Send + 'static> DynamicSupervisor<A> {
     /// Children are started by `start`, each with its arguments, which are its own for all its starts. They are temporary unless told otherwise.
     pub fn new<F>(start: F) -> Self
     where
-        F: Fn(&mut Starter<'_>, &mut A) -> Result<Started, StartError> + Send + Sync + 'static,
+        F: Fn(&mut ChildStarter<'_>, &mut A) -> Result<StartedChild, StartError> + Send + Sync + 'static,
     {
-        let make = move |starter: &mut Starter<'_>, arguments: &mut Arguments| match arguments.downcast_mut::<A>() {
+        let make = move |starter: &mut ChildStarter<'_>, arguments: &mut ChildArgs| match arguments.downcast_mut::<A>() {
             Some(arguments) => start(starter, arguments),
             None => unreachable!("looked at when the child was added"),
         };
         let traits = Traits { restart: Restart::Temporary, ..Traits::default() };
-        let accepts = |arguments: &Arguments| arguments.is::<A>();
+        let accepts = |arguments: &ChildArgs| arguments.is::<A>();
         let mut supervisor = Supervisor::new(Strategy::Dynamic);
         supervisor.template = Some(Template { traits, make: Arc::new(make), accepts });
         Self { supervisor, takes: PhantomData }
@@ -129,7 +129,7 @@ impl<A: Send + 'static> DynamicSupervisor<A> {
     }
 
     /// See [`Supervisor::on_report`].
-    pub fn on_report(self, hook: Hook) -> Self {
+    pub fn on_report(self, hook: ReportHook) -> Self {
         self.but(|supervisor| supervisor.on_report(hook))
     }
 
@@ -138,14 +138,14 @@ impl<A: Send + 'static> DynamicSupervisor<A> {
         self.but(|supervisor| supervisor.name(name))
     }
 
-    /// See [`Supervisor::link`].
-    pub async fn link<M: Send + 'static>(self, cx: &Context<M>) -> Result<DynamicRef<A>, StartError> {
-        self.supervisor.link(cx).await.map(DynamicRef::new)
+    /// See [`Supervisor::start_link`].
+    pub async fn start_link<M: Send + 'static>(self, cx: &Context<M>) -> Result<DynamicRef<A>, StartError> {
+        self.supervisor.start_link(cx).await.map(DynamicRef::new)
     }
 
-    /// See [`Supervisor::from_host`].
-    pub fn from_host(self, host: &Host<'_>) -> Result<(DynamicRef<A>, Starting), StartError> {
-        self.supervisor.from_host(host).map(|(supervisor, starting)| (DynamicRef::new(supervisor), starting))
+    /// See [`Supervisor::start_from_host`].
+    pub fn start_from_host(self, host: &Host<'_>) -> Result<(DynamicRef<A>, Starting), StartError> {
+        self.supervisor.start_from_host(host).map(|(supervisor, starting)| (DynamicRef::new(supervisor), starting))
     }
 }
 
@@ -186,7 +186,7 @@ impl<A: Send + 'static> DynamicRef<A> {
     /// Starts a child with these arguments, and waits until it is up; its process, or `None` when it had
     /// nothing to do. Given up, it is undone: see [`SupervisorRef::start_child`].
     pub async fn start<M: Send + 'static>(self, cx: &Context<M>, arguments: A) -> Result<Option<Pid>, StartChildError> {
-        let arguments: Arguments = Box::new(arguments);
+        let arguments: ChildArgs = Box::new(arguments);
         self.supervisor.ask_to_add(cx, |reply| Request::StartDynamic(arguments, reply)).await
     }
 }

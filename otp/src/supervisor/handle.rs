@@ -11,10 +11,10 @@ use core::task::{Context as TaskContext, Poll, Waker};
 
 use atropos_kernel::{Context, Host, Pid, Reply};
 
-use super::intensity::Carried;
+use super::intensity::RestartHistory;
 use super::requests::{Added, Request, Which};
 use super::spec::{ChildId, ChildKind, ChildSpec, SpecError};
-use crate::call::{CallError, Pending, request};
+use crate::call::{CallError, PendingCall, request};
 use crate::start::StartError;
 use crate::wait::Alarm;
 
@@ -82,7 +82,7 @@ pub enum StartChildError {
     /// It did not start; nothing of it is kept.
     Start(StartError),
     /// The supervisor takes arguments for its template, of its type, and no specifications; or the other way round.
-    Unfit,
+    KindMismatch,
     /// There was no answer.
     Call(CallError),
 }
@@ -112,7 +112,7 @@ impl fmt::Display for StartChildError {
             Self::AlreadyPresent => f.write_str("a child of this id is there, without a process"),
             Self::Spec(error) => write!(f, "{error}"),
             Self::Start(error) => write!(f, "{error}"),
-            Self::Unfit => f.write_str("this is not what the supervisor starts"),
+            Self::KindMismatch => f.write_str("this is not what the supervisor starts"),
             Self::Call(error) => write!(f, "{error}"),
         }
     }
@@ -151,7 +151,7 @@ impl From<CallError> for ControlError {
 struct Undo<'c, M: Send + 'static> {
     cx: &'c Context<M>,
     to: Pid,
-    pending: Option<Pending<Added>>,
+    pending: Option<PendingCall<Added>>,
 }
 
 impl<M: Send + 'static> Drop for Undo<'_, M> {
@@ -269,7 +269,7 @@ impl SupervisorRef {
     }
 
     /// Its restarts so far, to be carried over to a successor.
-    pub async fn history<M: Send + 'static>(self, cx: &Context<M>) -> Result<Carried, CallError> {
+    pub async fn history<M: Send + 'static>(self, cx: &Context<M>) -> Result<RestartHistory, CallError> {
         self.ask(cx, Request::History).await
     }
 

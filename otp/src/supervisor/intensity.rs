@@ -4,7 +4,7 @@
 //! none. The period slides: a restart counts as long as it is not older than the period. The history keeps
 //! one entry more than are allowed, whatever happens.
 //!
-//! A history can be taken out as a value ([`Carried`]) and given to a new supervisor, so that a chip that resets itself, or a node
+//! A history can be taken out as a value ([`RestartHistory`]) and given to a new supervisor, so that a chip that resets itself, or a node
 //! that starts anew, does not get a full budget each time.
 
 use alloc::collections::VecDeque;
@@ -59,16 +59,16 @@ impl Default for Intensity {
     }
 }
 
-/// The restarts of a supervisor that is gone, for its successor ([`crate::Supervisor::carry`]).
+/// The restarts of a supervisor that is gone, for its successor ([`crate::Supervisor::with_history`]).
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Carried {
+pub struct RestartHistory {
     /// How long ago they were, oldest first; more than the intensity looks at are not kept.
     pub ages: Vec<Duration>,
     /// All there ever were.
     pub total: u64,
 }
 
-impl Carried {
+impl RestartHistory {
     /// As it is after some time without a supervisor.
     pub fn after(mut self, time: Duration) -> Self {
         self.ages.iter_mut().for_each(|age| *age = age.saturating_add(time));
@@ -86,15 +86,15 @@ pub(crate) struct History {
 
 impl History {
     /// Of what was carried over to `now`.
-    pub(crate) fn carried(carried: &Carried, now: u64) -> Self {
+    pub(crate) fn carried(carried: &RestartHistory, now: u64) -> Self {
         let time = |age: &Duration| i128::from(now) - age.as_nanos() as i128;
         Self { times: carried.ages.iter().map(time).collect(), total: carried.total }
     }
 
     /// To be carried over.
-    pub(crate) fn carry(&self, now: u64) -> Carried {
+    pub(crate) fn snapshot(&self, now: u64) -> RestartHistory {
         let age = |time: &i128| Duration::from_nanos(u64::try_from(i128::from(now) - time).unwrap_or(u64::MAX));
-        Carried { ages: self.times.iter().map(age).collect(), total: self.total }
+        RestartHistory { ages: self.times.iter().map(age).collect(), total: self.total }
     }
 
     /// One more, now (nanoseconds); whether it is allowed.
@@ -146,13 +146,13 @@ mod tests {
         let mut history = History::default();
         assert!(history.add(90 * S, two));
         assert!(history.add(100 * S, two));
-        let carried = history.carry(110 * S).after(Duration::from_secs(5));
+        let carried = history.snapshot(110 * S).after(Duration::from_secs(5));
         assert_eq!(carried.ages, [Duration::from_secs(25), Duration::from_secs(15)]);
         // The new clock begins at 0.
         let mut history = History::carried(&carried, 0);
         assert!(!history.add(30 * S, two), "two are younger than a minute");
         assert!(history.add(36 * S, two), "one of them is not any more");
-        assert_eq!(history.carry(36 * S).total, 4);
+        assert_eq!(history.snapshot(36 * S).total, 4);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A process that starts others again when they die: [`Supervisor`] (OTP's `supervisor`).
 //!
 //! ```
-//! use atropos_otp::{ChildSpec, Intensity, Started, StartError, Starter, Supervisor, SupervisorRef};
+//! use atropos_otp::{ChildSpec, Intensity, StartedChild, StartError, ChildStarter, Supervisor, SupervisorRef};
 //! use atropos_kernel::Context;
 //! use core::time::Duration;
 //!
@@ -10,8 +10,8 @@
 //! async fn tree(cx: &Context<()>) -> Result<SupervisorRef, StartError> {
 //!     Supervisor::one_for_one()
 //!         .intensity(Intensity::within(3, Duration::from_secs(5)))
-//!         .child(ChildSpec::worker("ticker", |starter: &mut Starter<'_>| starter.spawn(ticker)))
-//!         .child(ChildSpec::supervisor("rest", |starter: &mut Starter<'_>| {
+//!         .child(ChildSpec::worker("ticker", |starter: &mut ChildStarter<'_>| starter.spawn(ticker)))
+//!         .child(ChildSpec::supervisor("rest", |starter: &mut ChildStarter<'_>| {
 //!             starter.supervisor(Supervisor::one_for_all().child(ChildSpec::of("another", ticker)))
 //!         }))
 //!         .link(cx)
@@ -73,7 +73,7 @@ pub use builder::Supervisor;
 pub use dynamic::{DynamicRef, DynamicSupervisor};
 pub use handle::{ChildInfo, ChildState, ControlError, Counts, StartChildError, SupervisorRef};
 pub(crate) use intensity::History;
-pub use intensity::{Carried, Intensity};
+pub use intensity::{RestartHistory, Intensity};
 pub use spec::{AutoShutdown, ChildId, ChildKind, ChildSpec, Restart, Shutdown, SpecError, Strategy};
-pub use starter::{Started, Starter};
+pub use starter::{StartedChild, ChildStarter};
 pub use starting::FailedToStart;

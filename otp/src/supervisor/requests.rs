@@ -6,9 +6,9 @@ use alloc::vec::Vec;
 use atropos_kernel::{Pid, Reply};
 
 use super::children::{Child, Place, State};
-use super::dynamic::Arguments;
+use super::dynamic::ChildArgs;
 use super::handle::{ChildInfo, ChildState, ControlError, Counts, StartChildError};
-use super::intensity::Carried;
+use super::intensity::RestartHistory;
 use super::running::{Flow, Running};
 use super::spec::{ChildId, ChildSpec, Strategy};
 
@@ -25,7 +25,7 @@ pub(super) type Added = Result<Option<Pid>, StartChildError>;
 /// What a supervisor's process takes.
 pub(crate) enum Request {
     StartChild(Box<ChildSpec>, Reply<Added>),
-    StartDynamic(Arguments, Reply<Added>),
+    StartDynamic(ChildArgs, Reply<Added>),
     /// Whoever had this child added waits no more, and has not read the answer: the child goes.
     GiveUp(Pid),
     Terminate(Which, Reply<Result<(), ControlError>>),
@@ -33,7 +33,7 @@ pub(crate) enum Request {
     Delete(ChildId, Reply<Result<(), ControlError>>),
     Which(Reply<Vec<ChildInfo>>),
     Count(Reply<Counts>),
-    History(Reply<Carried>),
+    History(Reply<RestartHistory>),
     /// To itself: this try of a restart; whether it is counted still.
     Try {
         place: Place,
@@ -70,7 +70,7 @@ impl Running {
             Request::Count(reply) => reply.send(self.count()),
             Request::History(reply) => {
                 let now = self.cx.with(|cx| cx.now());
-                reply.send(self.history.carry(now));
+                reply.send(self.history.snapshot(now));
             }
             Request::Try { place, attempt, counted } => return self.try_again(place, attempt, counted),
         }
@@ -88,7 +88,7 @@ impl Running {
 
     fn accepts(&self, spec: &ChildSpec) -> Result<(), StartChildError> {
         if self.strategy == Strategy::Dynamic {
-            return Err(StartChildError::Unfit);
+            return Err(StartChildError::KindMismatch);
         }
         spec.traits.check(Some(&spec.id), self.auto).map_err(StartChildError::Spec)?;
         match self.children.by_id(&spec.id).and_then(|place| self.children.get(place)).map(|child| child.state) {
@@ -99,7 +99,7 @@ impl Running {
         }
     }
 
-    async fn add_dynamic(&mut self, arguments: Arguments) -> Result<Option<Pid>, StartChildError> {
+    async fn add_dynamic(&mut self, arguments: ChildArgs) -> Result<Option<Pid>, StartChildError> {
         let factory = match &self.template {
             Some(template) => template.factory(arguments).map(|factory| (template.traits, factory)),
             None => Err(arguments),
@@ -111,7 +111,7 @@ impl Running {
             }
             Err(arguments) => {
                 self.discard(arguments);
-                Err(StartChildError::Unfit)
+                Err(StartChildError::KindMismatch)
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The supervisor's process: its state and its loop.
 
-use atropos_kernel::{Context, Down, Object, Pid, Reason, Received, Reference};
+use atropos_kernel::{Context, Down, MonitorTarget, Pid, Reason, Received, Reference};
 
 use super::backoff::Backoff;
 use super::builder::Supervisor;
@@ -9,7 +9,7 @@ use super::dynamic::Template;
 use super::intensity::{History, Intensity};
 use super::requests::Request;
 use super::spec::{AutoShutdown, Restart, Strategy};
-use crate::report::{Hook, Offender, Report};
+use crate::report::{ReportHook, Offender, Report};
 use crate::start::Ready;
 
 /// Whether the supervisor goes on.
@@ -39,7 +39,7 @@ enum Came {
 #[inline(always)]
 fn sorted(received: Received<Request>, parent: Option<Pid>, asked: &mut Option<Request>) -> Came {
     match received {
-        Received::Down(Down { object: Object::Pid(pid), reference, reason }) => Came::End(pid, reference, reason),
+        Received::Down(Down { object: MonitorTarget::Pid(pid), reference, reason }) => Came::End(pid, reference, reason),
         Received::Down(_) => Came::Nothing,
         Received::Message(request) | Received::Timer { message: request, .. } => {
             *asked = Some(request);
@@ -64,7 +64,7 @@ pub(super) struct Running {
     pub(super) children: Children,
     pub(super) template: Option<Template>,
     pub(super) backoff: Option<Backoff>,
-    pub(super) hook: Option<Hook>,
+    pub(super) hook: Option<ReportHook>,
     /// The last try of a restart.
     pub(super) attempts: u64,
     /// A try whose message could not be sent, for want of memory.
@@ -158,7 +158,7 @@ impl Running {
             child.deaths = backoff.in_a_row(child.deaths, core::time::Duration::from_nanos(lived));
         }
         self.set(place, State::Down);
-        if restart != Restart::Permanent && reason.is_ordinary() {
+        if restart != Restart::Permanent && reason.is_orderly() {
             return self.ended_for_good(place);
         }
         self.tell(place, Some(pid), |supervisor, child| Report::ChildTerminated { supervisor, child, reason });
@@ -210,7 +210,7 @@ impl Running {
     /// Reports something of a child.
     pub(super) fn tell(&self, place: Place, pid: Option<Pid>, report: impl FnOnce(Pid, Offender) -> Report) {
         if let Some(child) = self.children.get(place) {
-            Hook::tell(self.hook.as_ref(), &self.cx, || report(self.cx.pid(), child.offender(pid)));
+            ReportHook::tell(self.hook.as_ref(), &self.cx, || report(self.cx.pid(), child.offender(pid)));
         }
     }
 }

@@ -8,9 +8,9 @@ use core::future::Future;
 use core::time::Duration;
 
 use atropos_kernel::Context;
-use atropos_kernel::task::Exit;
+use atropos_kernel::task::IntoReason;
 
-use super::starter::{Started, Starter};
+use super::starter::{StartedChild, ChildStarter};
 use crate::start::StartError;
 
 /// What a child is called among its siblings.
@@ -135,7 +135,7 @@ impl fmt::Display for SpecError {
 impl core::error::Error for SpecError {}
 
 /// Starts a child, as often as it is called.
-pub(crate) type Factory = Box<dyn FnMut(&mut Starter<'_>) -> Result<Started, StartError> + Send>;
+pub(crate) type StartFn = Box<dyn FnMut(&mut ChildStarter<'_>) -> Result<StartedChild, StartError> + Send>;
 
 /// The properties of a child that its reports show.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -172,7 +172,7 @@ impl Traits {
 pub struct ChildSpec {
     pub(crate) id: ChildId,
     pub(crate) traits: Traits,
-    pub(crate) factory: Factory,
+    pub(crate) factory: StartFn,
 }
 
 impl fmt::Debug for ChildSpec {
@@ -185,7 +185,7 @@ impl ChildSpec {
     /// A worker, started by a function that is called for each start.
     pub fn worker<F>(id: impl Into<ChildId>, start: F) -> Self
     where
-        F: FnMut(&mut Starter<'_>) -> Result<Started, StartError> + Send + 'static,
+        F: FnMut(&mut ChildStarter<'_>) -> Result<StartedChild, StartError> + Send + 'static,
     {
         Self { id: id.into(), traits: Traits::default(), factory: Box::new(start) }
     }
@@ -193,7 +193,7 @@ impl ChildSpec {
     /// A supervisor, likewise.
     pub fn supervisor<F>(id: impl Into<ChildId>, start: F) -> Self
     where
-        F: FnMut(&mut Starter<'_>) -> Result<Started, StartError> + Send + 'static,
+        F: FnMut(&mut ChildStarter<'_>) -> Result<StartedChild, StartError> + Send + 'static,
     {
         let mut spec = Self::worker(id, start);
         spec.traits.kind = ChildKind::Supervisor;
@@ -205,9 +205,9 @@ impl ChildSpec {
     where
         M: Send + 'static,
         B: FnOnce(Context<M>) -> F + Clone + Send + 'static,
-        F: Future<Output: Exit> + Send + 'static,
+        F: Future<Output: IntoReason> + Send + 'static,
     {
-        Self::worker(id, move |starter: &mut Starter<'_>| starter.spawn(body.clone()))
+        Self::worker(id, move |starter: &mut ChildStarter<'_>| starter.spawn(body.clone()))
     }
 
     /// When it is started again.

@@ -1,4 +1,4 @@
-//! What a start function is given: [`Starter`].
+//! What a start function is given: [`ChildStarter`].
 //!
 //! A start function is a plain closure that runs in the supervisor's process and must be quick: it starts the child's
 //! process, linked and monitored, and hands back what the starter gave it. The supervisor then waits for the
@@ -13,22 +13,22 @@ use core::fmt;
 use core::future::Future;
 use core::time::Duration;
 
-use atropos_kernel::task::Exit;
+use atropos_kernel::task::IntoReason;
 use atropos_kernel::{Body, Context, Pid, Reason, SpawnError, SpawnOptions};
 
 use super::builder::Supervisor;
 use super::requests::Request;
-use super::spec::Factory;
-use crate::report::Hook;
+use super::spec::StartFn;
+use crate::report::ReportHook;
 use crate::server::{Server, Start};
 use crate::start::{Launched, Ready, StartError, Tie, launch};
 
 /// A child that has been started, or had nothing to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use = "hand it back to the supervisor"]
-pub struct Started(Option<Pid>);
+pub struct StartedChild(Option<Pid>);
 
-impl Started {
+impl StartedChild {
     /// There was nothing to start, and that is no error: the child stays without a process.
     pub const IGNORE: Self = Self(None);
 
@@ -39,23 +39,23 @@ impl Started {
 }
 
 /// See the module.
-pub struct Starter<'a> {
+pub struct ChildStarter<'a> {
     cx: &'a Context<Request>,
-    hook: Option<&'a Hook>,
+    hook: Option<&'a ReportHook>,
     /// What was started last, and what before that: as a rule there is one.
     last: Option<Launched>,
     others: Vec<Launched>,
     /// How long the one that is handed back may take.
-    within: Option<Duration>,
+    init_timeout: Option<Duration>,
 }
 
-impl fmt::Debug for Starter<'_> {
+impl fmt::Debug for ChildStarter<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Starter").field("supervisor", &self.cx.pid()).finish_non_exhaustive()
     }
 }
 
-impl<'a> Starter<'a> {
+impl<'a> ChildStarter<'a> {
     /// The supervisor.
     pub fn supervisor_pid(&self) -> Pid {
         self.cx.pid()
@@ -67,8 +67,8 @@ impl<'a> Starter<'a> {
     }
 
     /// The child must be up in this time, or it is killed and its start has failed.
-    pub fn within(&mut self, time: Duration) -> &mut Self {
-        self.within = Some(time);
+    pub fn init_timeout(&mut self, time: Duration) -> &mut Self {
+        self.init_timeout = Some(time);
         self
     }
 
@@ -79,28 +79,28 @@ impl<'a> Starter<'a> {
         }
     }
 
-    fn keep(&mut self, launched: Launched) -> Started {
-        let started = Started(Some(launched.pid));
+    fn keep(&mut self, launched: Launched) -> StartedChild {
+        let started = StartedChild(Some(launched.pid));
         self.others.extend(self.last.replace(launched));
         started
     }
 
     /// Starts a process that runs an async body; it is up at once.
-    pub fn spawn<M, S, F>(&mut self, body: S) -> Result<Started, StartError>
+    pub fn spawn<M, S, F>(&mut self, body: S) -> Result<StartedChild, StartError>
     where
         M: Send + 'static,
         S: FnOnce(Context<M>) -> F + Send + 'static,
-        F: Future<Output: Exit> + Send + 'static,
+        F: Future<Output: IntoReason> + Send + 'static,
     {
         self.spawn_with(&SpawnOptions::new(), body)
     }
 
-    /// As [`Starter::spawn`], with options.
-    pub fn spawn_with<M, S, F>(&mut self, options: &SpawnOptions<'_>, body: S) -> Result<Started, StartError>
+    /// As [`ChildStarter::spawn`], with options.
+    pub fn spawn_with<M, S, F>(&mut self, options: &SpawnOptions<'_>, body: S) -> Result<StartedChild, StartError>
     where
         M: Send + 'static,
         S: FnOnce(Context<M>) -> F + Send + 'static,
-        F: Future<Output: Exit> + Send + 'static,
+        F: Future<Output: IntoReason> + Send + 'static,
     {
         self.room()?;
         let (child, monitor) = self.cx.spawn_with(&options.clone().supervised(), body)?;
@@ -109,7 +109,7 @@ impl<'a> Starter<'a> {
     }
 
     /// Starts a process that runs any body; it is up at once.
-    pub fn spawn_body<B: Body>(&mut self, options: &SpawnOptions<'_>, body: B) -> Result<Started, StartError> {
+    pub fn spawn_body<B: Body>(&mut self, options: &SpawnOptions<'_>, body: B) -> Result<StartedChild, StartError> {
         self.room()?;
         let spawned = self.cx.spawn_body(&options.clone().supervised(), body)?;
         let monitor = spawned.monitor.ok_or(SpawnError::NoMemory)?;
@@ -117,11 +117,11 @@ impl<'a> Starter<'a> {
     }
 
     /// Starts a process that says itself when it is up ([`Ready`]).
-    pub fn spawn_ready<M, S, F>(&mut self, options: &SpawnOptions<'_>, body: S) -> Result<Started, StartError>
+    pub fn spawn_ready<M, S, F>(&mut self, options: &SpawnOptions<'_>, body: S) -> Result<StartedChild, StartError>
     where
         M: Send + 'static,
         S: FnOnce(Context<M>, Ready) -> F + Send + 'static,
-        F: Future<Output: Exit> + Send + 'static,
+        F: Future<Output: IntoReason> + Send + 'static,
     {
         self.room()?;
         let launched = launch(self.cx, &options.clone().supervised(), Tie::Child, body)?;
@@ -129,16 +129,16 @@ impl<'a> Starter<'a> {
     }
 
     /// Starts a server; it is up when its `init` is done.
-    pub fn server<'n, S: Server>(&mut self, server: impl Into<Start<'n, S>>) -> Result<Started, StartError> {
+    pub fn server<'n, S: Server>(&mut self, server: impl Into<Start<'n, S>>) -> Result<StartedChild, StartError> {
         self.room()?;
         let start = server.into().inherit(self.hook).supervised();
-        self.within = self.within.or(start.patience());
+        self.init_timeout = self.init_timeout.or(start.patience());
         let launched = start.launch(self.cx, Tie::Child)?;
         Ok(self.keep(launched))
     }
 
     /// Starts a supervisor; it is up when its children are.
-    pub fn supervisor(&mut self, supervisor: impl Into<Supervisor>) -> Result<Started, StartError> {
+    pub fn supervisor(&mut self, supervisor: impl Into<Supervisor>) -> Result<StartedChild, StartError> {
         self.room()?;
         let options = SpawnOptions::new().supervised();
         let launched = supervisor.into().inherit(self.hook).launch(self.cx, options, Tie::ChildSupervisor)?;
@@ -147,7 +147,7 @@ impl<'a> Starter<'a> {
 
     /// Takes over a process that is there already: it is linked and monitored from now on. One that
     /// is dead already has died of `noproc`.
-    pub fn adopt(&mut self, pid: impl Into<Pid>) -> Result<Started, StartError> {
+    pub fn adopt(&mut self, pid: impl Into<Pid>) -> Result<StartedChild, StartError> {
         self.room()?;
         let pid = pid.into();
         let no_memory = |_| StartError::Spawn(SpawnError::NoMemory);
@@ -164,30 +164,30 @@ impl<'a> Starter<'a> {
 /// Has a start function start its child: the process, and how long it may take to be up.
 pub(super) fn start(
     cx: &Context<Request>,
-    hook: Option<&Hook>,
-    factory: &mut Factory,
+    hook: Option<&ReportHook>,
+    factory: &mut StartFn,
 ) -> Result<(Option<Launched>, Option<Duration>), StartError> {
-    let mut starter = Starter { cx, hook, last: None, others: Vec::new(), within: None };
-    // Put where it stays: through `contain` it would be copied, and each time waited for.
-    let mut made = Ok(Started(None));
-    if let Err(crash) = cx.with(|cx| cx.contain(|| made = factory(&mut starter))) {
+    let mut starter = ChildStarter { cx, hook, last: None, others: Vec::new(), init_timeout: None };
+    // Put where it stays: through `catch_panic` it would be copied, and each time waited for.
+    let mut made = Ok(StartedChild(None));
+    if let Err(crash) = cx.with(|cx| cx.catch_panic(|| made = factory(&mut starter))) {
         made = Err(StartError::Crashed(crash));
     }
-    let Starter { last, others, within, .. } = starter;
+    let ChildStarter { last, others, init_timeout, .. } = starter;
     let wanted = made.as_ref().ok().and_then(|started| started.0);
     if others.is_empty() && wanted.is_some() && wanted == last.as_ref().map(|launched| launched.pid) {
-        return Ok((last, within));
+        return Ok((last, init_timeout));
     }
-    pick(cx, made, last.into_iter().chain(others), within)
+    pick(cx, made, last.into_iter().chain(others), init_timeout)
 }
 
 /// As [`start`], of a start function that has failed, or started several, or none.
 #[cold]
 fn pick(
     cx: &Context<Request>,
-    made: Result<Started, StartError>,
+    made: Result<StartedChild, StartError>,
     all: impl Iterator<Item = Launched>,
-    within: Option<Duration>,
+    init_timeout: Option<Duration>,
 ) -> Result<(Option<Launched>, Option<Duration>), StartError> {
     let wanted = made.as_ref().ok().and_then(|started| started.0);
     let mut child = None;
@@ -199,9 +199,9 @@ fn pick(
         }
     }
     match (made?.0, child) {
-        (Some(_), Some(child)) => Ok((Some(child), within)),
+        (Some(_), Some(child)) => Ok((Some(child), init_timeout)),
         (None, _) => Ok((None, None)),
-        // A `Started` of another time: nothing was started now.
+        // A `StartedChild` of another time: nothing was started now.
         (Some(_), None) => Err(StartError::Refused(Reason::value("a stale Started"))),
     }
 }
@@ -212,5 +212,5 @@ fn put_away(cx: &Context<Request>, launched: &Launched) {
     cx.demonitor(launched.monitor, true);
     cx.unlink(launched.pid);
     // A kill needs no memory.
-    let _ = cx.exit_at_once(launched.pid, Reason::KILL);
+    let _ = cx.exit_inline(launched.pid, Reason::KILL);
 }

@@ -6,7 +6,7 @@
 //! so that it does not hang the rest. It dies as soon as it lets go.
 //!
 //! - **T1, nothing of a child's runs here.** The supervisor tells its children and waits; what a child does when it is told, and what
-//!   its destructors do, happens in slices of the child's own (`Cx::exit_at_once`). So whatever a child does, its time runs, and
+//!   its destructors do, happens in slices of the child's own (`Cx::exit_inline`). So whatever a child does, its time runs, and
 //!   `Stuck` is reported [`GRACE`] after the kill.
 //! - **T2, one look at each signal.** A stop has one [`Cursor`] for all its children. It marks them first (`Ending`), and takes the DOWN of
 //!   any of them whenever it looks; a DOWN that comes before the child's turn is kept with the child. So a supervisor's
@@ -76,7 +76,7 @@ impl Running {
         let mut told = true;
         if ended.is_none() {
             let reason = if shutdown == Shutdown::Brutal { Reason::KILL } else { Reason::SHUTDOWN };
-            told = self.cx.exit_at_once(pid, reason).is_ok();
+            told = self.cx.exit_inline(pid, reason).is_ok();
             let Self { cx, children, .. } = self;
             ended = end_of_child(cx, children, place, cursor, Ring::Already).await;
         }
@@ -126,7 +126,7 @@ impl Running {
                     Shutdown::Brutal => reason == Reason::KILLED,
                     _ => reason == Reason::SHUTDOWN,
                 };
-                let ordinary = reason.is_ordinary() && child.traits.restart != Restart::Permanent;
+                let ordinary = reason.is_orderly() && child.traits.restart != Restart::Permanent;
                 if !expected && !ordinary {
                     let tell = |supervisor, child| Report::ShutdownError { supervisor, child, reason };
                     self.tell(place, Some(pid), tell);

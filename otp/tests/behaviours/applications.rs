@@ -2,7 +2,7 @@
 
 use atropos_kernel::{Context, Reason};
 use atropos_otp::application::{Application, ApplicationError, Applications, Kind};
-use atropos_otp::{ChildSpec, StartError, Starter, Supervisor};
+use atropos_otp::{ChildSpec, StartError, ChildStarter, Supervisor};
 
 use crate::common::{Bed, Yard, boom};
 
@@ -10,7 +10,7 @@ fn tree(yard: &Yard, name: &'static str) -> impl FnMut() -> Supervisor + Send + 
     let yard = yard.clone();
     move || {
         let inner = yard.clone();
-        let child = ChildSpec::worker(name, move |starter: &mut Starter<'_>| inner.start(starter, name, false));
+        let child = ChildSpec::worker(name, move |starter: &mut ChildStarter<'_>| inner.start(starter, name, false));
         Supervisor::one_for_one().child(child)
     }
 }
@@ -26,7 +26,7 @@ fn applications_start_what_they_need_first_and_stop_in_reverse() {
         .with(Application::new("tail", tree(&yard, "tail")).needs("snake"))
         .with(Application::new("lost", tree(&yard, "lost")).needs("nowhere"));
     let manager = bed.run(move |cx: Context<()>| async move {
-        let manager = applications.manager().alone(&cx).await.expect("up");
+        let manager = applications.manager().start(&cx).await.expect("up");
         assert_eq!(manager.ensure_started(&cx, "store").await.expect("it starts"), ["log", "store"]);
         assert_eq!(manager.ensure_started(&cx, "web").await.expect("it starts"), ["web"]);
         assert_eq!(manager.ensure_started(&cx, "web").await.expect("it is up"), [""; 0]);
@@ -63,7 +63,7 @@ fn the_end_of_an_application_means_what_its_kind_says() {
             .with(Application::new("judged", tree(&yard, "judged")).needs("base").kind(kind))
             .and_start("judged");
         let (manager, top) = bed.run(move |cx: Context<()>| async move {
-            let manager = applications.manager().alone(&cx).await.expect("up");
+            let manager = applications.manager().start(&cx).await.expect("up");
             let up = manager.which_applications(&cx).await.expect("alive");
             (manager, up[1].1)
         });
@@ -83,9 +83,9 @@ fn a_manager_whose_first_application_fails_does_not_start_and_leaves_nothing() {
         .with(Application::new("a", tree(&yard, "a")))
         .with(Application::new("b", tree(&yard, "b")).needs("a"))
         .and_start("b");
-    let failed = bed.run(move |cx: Context<()>| async move { applications.manager().alone(&cx).await.map(|_| ()) });
+    let failed = bed.run(move |cx: Context<()>| async move { applications.manager().start(&cx).await.map(|_| ()) });
     let Err(StartError::Refused(reason)) = failed else { panic!("{failed:?}") };
-    let atropos_kernel::View::Value(value) = reason.view() else { panic!("{reason}") };
+    let atropos_kernel::ReasonKind::Value(value) = reason.kind() else { panic!("{reason}") };
     let error = value.downcast_ref::<ApplicationError>();
     assert!(matches!(error, Some(ApplicationError::Start(name, _)) if name == "b"), "{error:?}");
     bed.settle();
@@ -105,7 +105,7 @@ fn n30_a_start_that_fails_is_undone() {
         .with(Application::new("cache", tree(&yard, "cache")).needs("db"))
         .with(Application::new("web", tree(&yard, "web")).needs("cache"));
     bed.run(move |cx: Context<()>| async move {
-        let manager = manager.manager().alone(&cx).await.expect("up");
+        let manager = manager.manager().start(&cx).await.expect("up");
         assert_eq!(manager.ensure_started(&cx, "log").await, Ok(vec!["log".into()]));
         yard.events();
         for _ in 0..2 {

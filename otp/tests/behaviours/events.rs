@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atropos_kernel::{Context, Reason};
-use atropos_otp::event::{AddError, After, EventHandler, Events, Removed};
+use atropos_otp::event::{AddError, HandlerNext, EventHandler, EventManager, RemovedHandler};
 use atropos_otp::{Server, Task};
 
 use crate::common::{Bed, crash, lock};
@@ -12,17 +12,17 @@ use crate::common::{Bed, crash, lock};
 struct Counting(&'static str, Arc<Mutex<Vec<String>>>, u32);
 
 impl EventHandler<u32> for Counting {
-    fn event(&mut self, event: &u32) -> After {
+    fn event(&mut self, event: &u32) -> HandlerNext {
         lock(&self.1).push(format!("{} {event}", self.0));
         self.2 += event;
         match event {
-            99 if self.0 == "leaves" => After::Leave,
+            99 if self.0 == "leaves" => HandlerNext::Leave,
             99 if self.0 == "panics" => crash("in a handler"),
-            _ => After::Stay,
+            _ => HandlerNext::Stay,
         }
     }
 
-    fn terminate(&mut self, why: &Removed) {
+    fn terminate(&mut self, why: &RemovedHandler) {
         lock(&self.1).push(format!("{} goes: {why:?}", self.0));
     }
 }
@@ -34,7 +34,7 @@ fn handlers_come_and_go_and_their_faults_are_their_own() {
     let inner = log.clone();
     bed.run(move |cx: Context<()>| async move {
         let handler = |name| Counting(name, inner.clone(), 0);
-        let events = Events::<u32>::new().start().trap_exit(true).alone(&cx).await.expect("up");
+        let events = EventManager::<u32>::new().start().trap_exit(true).start(&cx).await.expect("up");
         events.add(&cx, "stays", handler("stays")).await.expect("new");
         events.add(&cx, "leaves", handler("leaves")).await.expect("new");
         let removed = events.add_supervised(&cx, "panics", handler("panics")).await.expect("new");
@@ -43,7 +43,7 @@ fn handlers_come_and_go_and_their_faults_are_their_own() {
         events.notify(&cx, 1).expect("alive");
         events.sync_notify(&cx, 99).await.expect("alive");
         assert_eq!(events.which(&cx).await.expect("alive"), ["stays"]);
-        assert_eq!(removed.await, Ok(Removed::Crashed(Reason::crash("in a handler"))));
+        assert_eq!(removed.await, Ok(RemovedHandler::Crashed(Reason::crash("in a handler"))));
         let sum = events.with_handler(&cx, "stays", |counting: &mut Counting| counting.2).await;
         assert_eq!(sum, Ok(Some(100)));
         let wrong = events.with_handler(&cx, "stays", |_: &mut Other| ()).await;
@@ -52,7 +52,7 @@ fn handlers_come_and_go_and_their_faults_are_their_own() {
         assert_eq!(events.swap(&cx, "stays", "newer", handler("newer")).await, Ok(false));
         // Whoever supervises a handler takes it along.
         let shared = inner.clone();
-        let task = Task::alone(&cx, move |cx| async move {
+        let task = Task::start(&cx, move |cx| async move {
             let added = events.add_supervised(&cx, "orphan", Counting("orphan", shared, 0)).await;
             added.map(drop).expect("new");
         });
@@ -86,7 +86,7 @@ fn handlers_come_and_go_and_their_faults_are_their_own() {
 struct Other;
 
 impl EventHandler<u32> for Other {
-    fn event(&mut self, _: &u32) -> After {
-        After::Stay
+    fn event(&mut self, _: &u32) -> HandlerNext {
+        HandlerNext::Stay
     }
 }

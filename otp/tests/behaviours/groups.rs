@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use atropos_kernel::{Context, Reason, Received};
 use atropos_otp::Server;
-use atropos_otp::group::{Change, Groups};
+use atropos_otp::group::{MembershipChange, ProcessGroups};
 
 use crate::common::{Bed, lock};
 
@@ -19,7 +19,7 @@ async fn waits(cx: Context<()>) {
 fn joins_count_and_death_leaves_all_groups() {
     let mut bed = Bed::new(2, 1);
     bed.run(|cx: Context<()>| async move {
-        let scope = Groups::new().start().alone(&cx).await.expect("up");
+        let scope = ProcessGroups::new().start().start(&cx).await.expect("up");
         let a = cx.spawn(waits).expect("room").pid();
         let b = cx.spawn(waits).expect("room").pid();
         scope.join(&cx, "x", [a, a, b]).await.expect("alive");
@@ -46,7 +46,7 @@ fn joins_count_and_death_leaves_all_groups() {
 fn a_monitor_of_a_scope_has_a_snapshot_and_misses_no_change() {
     for seed in 0..20 {
         let mut bed = Bed::new(3, seed);
-        let scope = bed.run(|cx: Context<()>| async move { Groups::new().start().alone(&cx).await.expect("up") });
+        let scope = bed.run(|cx: Context<()>| async move { ProcessGroups::new().start().start(&cx).await.expect("up") });
         // Members that come and go while a watcher counts.
         let seen = Arc::new(Mutex::new(None));
         let slot = seen.clone();
@@ -62,14 +62,14 @@ fn a_monitor_of_a_scope_has_a_snapshot_and_misses_no_change() {
                 waits(cx).await;
             });
         }
-        bed.spawn(false, move |cx: Context<Change<u32>>| async move {
+        bed.spawn(false, move |cx: Context<MembershipChange<u32>>| async move {
             cx.yield_now().await;
             let (watching, members) = scope.monitor_group(&cx, None, |change| change).await.expect("alive");
             let mut count: i64 = members.iter().map(|(_, pids)| pids.len() as i64).sum();
             while let Some(Received::Message(change)) = cx.recv_timeout(SECOND).await {
                 count += match change {
-                    Change::Joined(_, pids) => pids.len() as i64,
-                    Change::Left(_, pids) => -(pids.len() as i64),
+                    MembershipChange::Joined(_, pids) => pids.len() as i64,
+                    MembershipChange::Left(_, pids) => -(pids.len() as i64),
                 };
             }
             assert_eq!(scope.demonitor_group(&cx, watching).await, Ok(true));
@@ -96,8 +96,8 @@ fn n12_members_go_with_their_scope() {
     let mut bed = Bed::new(2, 1);
     bed.run(|cx: Context<()>| async move {
         for links in [true, false] {
-            let groups = if links { Groups::new() } else { Groups::new().unlinked() };
-            let scope = groups.start().alone(&cx).await.expect("up");
+            let groups = if links { ProcessGroups::new() } else { ProcessGroups::new().unlinked() };
+            let scope = groups.start().start(&cx).await.expect("up");
             let stays = cx.spawn(waits).expect("room").pid();
             let leaves = cx.spawn(waits).expect("room").pid();
             scope.join(&cx, "x", [stays, leaves, leaves]).await.expect("alive");
@@ -123,7 +123,7 @@ fn n12_mass_leaving_is_linear() {
     const MANY: usize = 20_000;
     let mut bed = Bed::new(2, 1);
     let begun = std::time::Instant::now();
-    let scope = bed.run(|cx: Context<()>| async move { Groups::<u8>::new().start().alone(&cx).await.expect("up") });
+    let scope = bed.run(|cx: Context<()>| async move { ProcessGroups::<u8>::new().start().start(&cx).await.expect("up") });
     let pids = bed.run(move |cx: Context<()>| async move {
         let pids: Vec<_> = (0..MANY).map(|_| cx.spawn(waits).expect("room").pid()).collect();
         scope.join(&cx, 7, pids.clone()).await.expect("alive");
@@ -132,7 +132,7 @@ fn n12_mass_leaving_is_linear() {
     // Each watches a group of its own, and dies.
     bed.run(move |cx: Context<()>| async move {
         for n in 0..MANY {
-            let watches = move |cx: Context<Change<u8>>| async move {
+            let watches = move |cx: Context<MembershipChange<u8>>| async move {
                 let _ = scope.monitor_group(&cx, Some((n % 5) as u8), |change| change).await;
             };
             cx.spawn(watches).expect("room");

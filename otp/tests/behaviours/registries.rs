@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use atropos_kernel::{Context, Pid, Reason, Received};
 use atropos_otp::registry::{Registry, RegistryError};
-use atropos_otp::{CallError, Next, Refusal, Reply, Server, Serving, StartError};
+use atropos_otp::{CallError, Next, InitError, Reply, Server, ServerCx, StartError};
 
 use crate::common::{Bed, lock};
 
@@ -17,7 +17,7 @@ async fn waits(cx: Context<()>) {
 fn a_unique_key_has_one_process_and_goes_with_it() {
     let mut bed = Bed::new(2, 1);
     bed.run(|cx: Context<()>| async move {
-        let registry = Registry::<String, u32>::unique().start().alone(&cx).await.expect("up");
+        let registry = Registry::<String, u32>::unique().start().start(&cx).await.expect("up");
         let a = cx.spawn(waits).expect("room").pid();
         let b = cx.spawn(waits).expect("room").pid();
         let key = || String::from("key");
@@ -45,7 +45,7 @@ fn a_unique_key_has_one_process_and_goes_with_it() {
 fn duplicate_keys_are_dispatched_to_all() {
     let mut bed = Bed::new(2, 1);
     bed.run_as(|cx: Context<u8>| async move {
-        let registry = Registry::<&str, ()>::duplicate().start().alone(&cx).await.expect("up");
+        let registry = Registry::<&str, ()>::duplicate().start().start(&cx).await.expect("up");
         for _ in 0..2 {
             registry.register(&cx, "topic", ()).await.expect("alive");
         }
@@ -71,14 +71,14 @@ struct Room(atropos_otp::registry::RegistryRef<u32, ()>, u32);
 impl Server for Room {
     type Message = Reply<u32>;
 
-    async fn init(&mut self, cx: Serving<'_, Self>) -> Result<Next<Reply<u32>>, Refusal> {
+    async fn init(&mut self, cx: ServerCx<'_, Self>) -> Result<Next<Reply<u32>>, InitError> {
         match self.0.register(cx.context(), self.1, ()).await {
             Ok(()) => Ok(Next::Wait),
-            Err(error) => Err(Refusal::Stop(Reason::value(error))),
+            Err(error) => Err(InitError::Stop(Reason::value(error))),
         }
     }
 
-    async fn handle(&mut self, reply: Reply<u32>, _: Serving<'_, Self>) -> Next<Reply<u32>> {
+    async fn handle(&mut self, reply: Reply<u32>, _: ServerCx<'_, Self>) -> Next<Reply<u32>> {
         reply.send(self.1);
         Next::Wait
     }
@@ -89,15 +89,15 @@ fn via_a_registry_many_find_or_start_one() {
     for seed in 0..20 {
         let mut bed = Bed::new(3, seed);
         let registry = bed
-            .run(|cx: Context<()>| async move { Registry::<u32, ()>::unique().start().alone(&cx).await.expect("up") });
+            .run(|cx: Context<()>| async move { Registry::<u32, ()>::unique().start().start(&cx).await.expect("up") });
         let rooms: Arc<Mutex<Vec<Pid>>> = Arc::default();
         for _ in 0..8 {
             let rooms = rooms.clone();
             bed.spawn(false, move |cx: Context<()>| async move {
-                let room = match Room(registry, 7).start().alone(&cx).await {
+                let room = match Room(registry, 7).start().start(&cx).await {
                     Ok(room) => room.pid(),
-                    Err(StartError::Refused(reason)) => match reason.view() {
-                        atropos_kernel::View::Value(value) => match value.downcast_ref::<RegistryError>() {
+                    Err(StartError::Refused(reason)) => match reason.kind() {
+                        atropos_kernel::ReasonKind::Value(value) => match value.downcast_ref::<RegistryError>() {
                             Some(RegistryError::Taken(pid)) => *pid,
                             other => panic!("{other:?}"),
                         },
@@ -126,7 +126,7 @@ fn via_a_registry_many_find_or_start_one() {
 fn n12_members_go_with_their_registry() {
     let mut bed = Bed::new(2, 1);
     bed.run(|cx: Context<()>| async move {
-        let registry = Registry::<&str, ()>::unique().start().alone(&cx).await.expect("up");
+        let registry = Registry::<&str, ()>::unique().start().start(&cx).await.expect("up");
         let heard = Arc::new(Mutex::new(None));
         let place = heard.clone();
         let own = cx.spawn(move |cx: Context<()>| async move {
@@ -162,7 +162,7 @@ fn n12_members_go_with_their_registry() {
         let exit = lock(&heard).take().expect("an EXIT");
         assert_eq!((exit.from, exit.reason), (Some(registry.pid()), Reason::KILLED));
         // The parent is not linked, whatever it registers: it lives to see this.
-        let apart = Registry::<&str, ()>::unique().unlinked().start().alone(&cx).await.expect("up");
+        let apart = Registry::<&str, ()>::unique().unlinked().start().start(&cx).await.expect("up");
         apart.register_other(&cx, left, "left", ()).await.expect("free");
         cx.exit(apart, Reason::KILL).expect("a kill");
         assert!(!cx.is_alive(apart).await);
@@ -175,7 +175,7 @@ fn n12_members_go_with_their_registry() {
 fn n12_an_exit_signal_ends_a_registry_still() {
     let mut bed = Bed::new(2, 1);
     let registry = bed
-        .run(|cx: Context<()>| async move { Registry::<u8, ()>::unique().start().alone(&cx).await.expect("up").pid() });
+        .run(|cx: Context<()>| async move { Registry::<u8, ()>::unique().start().start(&cx).await.expect("up").pid() });
     bed.exit_from_a_stranger(registry, Reason::NORMAL);
     bed.settle();
     assert!(bed.is_alive(registry));
@@ -191,7 +191,7 @@ fn n12_an_exit_signal_ends_a_registry_still() {
 fn n30_keys_come_as_often_as_they_are_registered() {
     let mut bed = Bed::new(2, 1);
     bed.run(|cx: Context<()>| async move {
-        let registry = Registry::<&str, u8>::duplicate().start().alone(&cx).await.expect("up");
+        let registry = Registry::<&str, u8>::duplicate().start().start(&cx).await.expect("up");
         for (n, key) in ["b", "a", "b", "c", "a"].into_iter().enumerate() {
             registry.register(&cx, key, n as u8).await.expect("alive");
         }
@@ -211,7 +211,7 @@ fn n12_mass_leaving_is_linear() {
     let mut bed = Bed::new(2, 1);
     let begun = std::time::Instant::now();
     let registry = bed
-        .run(|cx: Context<()>| async move { Registry::<u8, usize>::duplicate().start().alone(&cx).await.expect("up") });
+        .run(|cx: Context<()>| async move { Registry::<u8, usize>::duplicate().start().start(&cx).await.expect("up") });
     let pids = bed.run(move |cx: Context<()>| async move {
         let mut pids = Vec::new();
         for n in 0..MANY {

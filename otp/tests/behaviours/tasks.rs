@@ -19,19 +19,19 @@ async fn waits(cx: Context<()>) {
 fn a_task_brings_its_value_or_why_there_is_none() {
     let mut bed = Bed::new(2, 1);
     bed.run(|cx: Context<()>| async move {
-        let task = Task::link(&cx, |cx| async move {
+        let task = Task::start_link(&cx, |cx| async move {
             cx.sleep(SECOND).await;
             42
         });
         assert_eq!(task.expect("room").join(&cx, SECOND * 2).await, Ok(42));
-        let task: Task<u8> = Task::alone(&cx, |_| async { crash("no") }).expect("room");
+        let task: Task<u8> = Task::start(&cx, |_| async { crash("no") }).expect("room");
         assert_eq!(task.join(&cx, None).await, Err(CallError::Down(Reason::crash("no"))));
-        let task = Task::alone(&cx, |cx| async move { cx.sleep(SECOND * 60).await }).expect("room");
+        let task = Task::start(&cx, |cx| async move { cx.sleep(SECOND * 60).await }).expect("room");
         let pid = task.pid();
         let task = task.join_or_wait(&cx, SECOND).await.expect_err("not yet");
         assert_eq!(task.join(&cx, SECOND).await, Err(CallError::TimedOut));
         assert!(!cx.is_alive(pid).await, "it was killed");
-        let task = Task::link(&cx, |cx| async move { cx.sleep(SECOND * 60).await }).expect("room");
+        let task = Task::start_link(&cx, |cx| async move { cx.sleep(SECOND * 60).await }).expect("room");
         assert_eq!(task.shutdown(&cx, SECOND).await, Some(Err(Reason::SHUTDOWN)));
         assert!(cx.recv_timeout(SECOND).await.is_none(), "nothing is left of any");
     });
@@ -44,7 +44,7 @@ fn many_tasks_are_joined_in_their_places() {
     let mut bed = Bed::new(3, 5);
     let sums = bed.run(|cx: Context<()>| async move {
         let tasks = (0..1000_u64).map(|n| {
-            Task::alone(&cx, move |cx| async move {
+            Task::start(&cx, move |cx| async move {
                 cx.sleep(Duration::from_millis(1000 - n)).await;
                 if n == 500 { crash("one of them") } else { n * n }
             })
@@ -65,7 +65,7 @@ fn many_tasks_are_joined_in_their_places() {
 fn a_linked_task_dies_with_its_starter_and_takes_it_along() {
     let mut bed = Bed::new(2, 1);
     let starter = bed.spawn(false, |cx: Context<()>| async move {
-        let _task = Task::link(&cx, waits).expect("room");
+        let _task = Task::start_link(&cx, waits).expect("room");
         cx.recv().await;
     });
     bed.settle();
@@ -74,7 +74,7 @@ fn a_linked_task_dies_with_its_starter_and_takes_it_along() {
     bed.settle();
     assert_eq!(bed.processes(), 0);
     let starter = bed.spawn(false, |cx: Context<()>| async move {
-        let task: Task<()> = Task::link(&cx, |_| async { crash("together") }).expect("room");
+        let task: Task<()> = Task::start_link(&cx, |_| async { crash("together") }).expect("room");
         task.join(&cx, None).await.expect("not reached");
     });
     bed.settle();
@@ -109,7 +109,7 @@ fn n29_a_task_that_dies_tells_another_holder() {
     let mut bed = Bed::new(2, 1);
     bed.run(|cx: Context<()>| async move {
         for seed in 0..2 {
-            let task: Task<u8> = Task::alone(&cx, move |cx| async move {
+            let task: Task<u8> = Task::start(&cx, move |cx| async move {
                 if seed == 0 {
                     cx.sleep(SECOND).await;
                 }
@@ -117,12 +117,12 @@ fn n29_a_task_that_dies_tells_another_holder() {
                 1
             })
             .expect("room");
-            let holder = Task::alone(&cx, move |cx| async move { task.join(&cx, None).await }).expect("room");
+            let holder = Task::start(&cx, move |cx| async move { task.join(&cx, None).await }).expect("room");
             assert_eq!(holder.join(&cx, SECOND * 9).await, Ok(Err(CallError::Down(boom()))));
         }
-        let task = Task::alone(&cx, |cx| async move { cx.sleep(SECOND * 60).await }).expect("room");
+        let task = Task::start(&cx, |cx| async move { cx.sleep(SECOND * 60).await }).expect("room");
         let pid = task.pid();
-        let holder = Task::alone(&cx, move |cx| async move { task.join(&cx, SECOND).await }).expect("room");
+        let holder = Task::start(&cx, move |cx| async move { task.join(&cx, SECOND).await }).expect("room");
         assert_eq!(holder.join(&cx, None).await, Ok(Err(CallError::TimedOut)));
         assert!(!cx.is_alive(pid).await, "its holder has killed it");
         assert!(cx.recv_timeout(SECOND).await.is_none(), "nothing is left of any");
@@ -136,24 +136,24 @@ fn n29_a_task_that_dies_tells_another_holder() {
 fn n29_shutdown_has_the_value() {
     let mut bed = Bed::new(2, 1);
     bed.run(|cx: Context<()>| async move {
-        let task = Task::link(&cx, |cx| async move {
+        let task = Task::start_link(&cx, |cx| async move {
             cx.sleep(SECOND).await;
             42
         });
         let Err(task) = task.expect("room").join_or_wait(&cx, SECOND / 2).await else { panic!("too quick") };
         cx.sleep(SECOND).await;
         assert_eq!(task.shutdown(&cx, SECOND).await, Some(Ok(42)), "it came between the two");
-        let last = Task::link(&cx, |cx| async move {
+        let last = Task::start_link(&cx, |cx| async move {
             cx.trap_exit(true);
             cx.recv().await;
             7
         });
         cx.sleep(SECOND).await;
         assert_eq!(last.expect("room").shutdown(&cx, SECOND).await, Some(Ok(7)), "its last words");
-        let dead: Task<u8> = Task::alone(&cx, |_| async { crash("no") }).expect("room");
+        let dead: Task<u8> = Task::start(&cx, |_| async { crash("no") }).expect("room");
         cx.sleep(SECOND).await;
         assert_eq!(dead.shutdown(&cx, SECOND).await, Some(Err(Reason::crash("no"))));
-        let deaf = Task::alone(&cx, |cx| async move {
+        let deaf = Task::start(&cx, |cx| async move {
             cx.trap_exit(true);
             cx.sleep(SECOND * 60).await;
         });
@@ -178,7 +178,7 @@ fn n16_what_is_dropped_of_a_task_leaves_nothing() {
     let mut bed = Bed::new(2, 1);
     bed.run(|cx: Context<()>| async move {
         let sleeps = |cx: Context<()>| async move { cx.sleep(SECOND).await };
-        let start = |cx: &Context<()>| Task::link(cx, sleeps).expect("room");
+        let start = |cx: &Context<()>| Task::start_link(cx, sleeps).expect("room");
         let unwaited = start(&cx).pid();
         cx.sleep(SECOND / 2).await;
         assert!(cx.is_alive(unwaited).await, "a task that is dropped goes on");
@@ -202,7 +202,7 @@ fn n16_what_is_dropped_of_a_task_leaves_nothing() {
             assert!(!cx.is_alive(pid).await, "nobody could have its value any more");
         }
         assert!(cx.recv_timeout(SECOND * 9).await.is_none(), "nothing is left of any");
-        let info = cx.self_info().expect("memory").expect("alive");
+        let info = cx.own_info().expect("memory").expect("alive");
         assert!(info.monitors.is_empty() && info.links.is_empty(), "{info:?}");
     });
     bed.settle();
@@ -215,7 +215,7 @@ fn n29_a_join_of_many_may_end_with_the_first_failure() {
     let mut bed = Bed::new(2, 1);
     bed.run(|cx: Context<()>| async move {
         let task = |cx: &Context<()>, fails: bool, time: Duration| {
-            Task::alone(cx, move |cx| async move {
+            Task::start(cx, move |cx| async move {
                 cx.sleep(time).await;
                 if fails { crash("one of them") } else { time }
             })

@@ -11,46 +11,46 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use atropos_kernel::reclaim::{Domain, Participant};
-use atropos_kernel::world::{Here, World};
+use atropos_kernel::world::{CurrentSlot, Platform};
 use atropos_kernel::{
-    Contain, Context, Core, Dead, Host, Kernel, Options, Pid, Ran, Reason, Received, SpawnOptions, task,
+    CatchPanic, Context, Core, Tombstone, Host, Kernel, Options, Pid, RunOutcome, Reason, Received, SpawnOptions, task,
 };
-use atropos_otp::{ChildSpec, Hook, Report, StartError, Started, Starter, Supervisor, SupervisorRef};
+use atropos_otp::{ChildSpec, ReportHook, Report, StartError, StartedChild, ChildStarter, Supervisor, SupervisorRef};
 
 thread_local! {
-    static HERE: Here = const { Cell::new(std::ptr::null()) };
+    static HERE: CurrentSlot = const { Cell::new(std::ptr::null()) };
 }
 
-fn here() -> *const Here {
+fn here() -> *const CurrentSlot {
     HERE.with(std::ptr::from_ref)
 }
 
 struct Virtual(AtomicU64);
 
 // SAFETY: `here` is a thread-local; the virtual cores take turns on their thread.
-unsafe impl World for Virtual {
+unsafe impl Platform for Virtual {
     fn now(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
     fn wake(&self, _core: usize) {}
 
-    fn here(&self) -> fn() -> *const Here {
+    fn here(&self) -> fn() -> *const CurrentSlot {
         here
     }
 
-    fn container(&self) -> Option<Contain> {
+    fn panic_catcher(&self) -> Option<CatchPanic> {
         Some(|code| drop(catch_unwind(AssertUnwindSafe(code))))
     }
 
-    fn contain(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
+    fn catch_panic(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
         catch_unwind(AssertUnwindSafe(code)).map_err(|panic| match panic.downcast::<String>() {
             Ok(text) => Reason::crash(*text),
             Err(panic) => Reason::crash(panic.downcast_ref::<&str>().copied().unwrap_or("a panic").to_owned()),
         })
     }
 
-    fn lost_panic(&self, reason: &Reason) {
+    fn on_unhandled_panic(&self, reason: &Reason) {
         panic!("a destructor panicked: {reason}");
     }
 }
@@ -98,8 +98,8 @@ impl Bed {
     fn run_core(&mut self, core: usize, slices: u32) {
         let (core, due) = &mut self.cores[core];
         *due = match core.run(slices) {
-            Ran::Worked => None,
-            Ran::Idle { until } => until,
+            RunOutcome::Worked => None,
+            RunOutcome::Idle { until } => until,
         };
     }
 
@@ -165,7 +165,7 @@ impl Bed {
     where
         M: Send + 'static,
         S: FnOnce(Context<M>) -> F + Send + 'static,
-        F: Future<Output: task::Exit> + Send + 'static,
+        F: Future<Output: task::IntoReason> + Send + 'static,
     {
         let options = SpawnOptions::new().trap_exit(trap);
         self.host(|host| host.spawn_async(&options, body)).expect("room").pid()
@@ -214,7 +214,7 @@ impl Bed {
         let place = Arc::new(Mutex::new(None));
         let slot = place.clone();
         let parent = self.spawn(true, move |cx: Context<()>| async move {
-            let started = supervisor.link(&cx).await;
+            let started = supervisor.start_link(&cx).await;
             *lock(&slot) = Some(started);
             loop {
                 cx.recv().await;
@@ -250,7 +250,7 @@ impl Bed {
     /// Why it died.
     pub(crate) fn died_of(&self, pid: impl Into<Pid>) -> Reason {
         match self.host(|host| host.tombstone(pid.into())) {
-            Dead::Remembered(reason) => reason,
+            Tombstone::Known(reason) => reason,
             other => panic!("not dead, or forgotten: {other:?}"),
         }
     }
@@ -338,9 +338,9 @@ impl Yard {
     }
 
     /// A hook that keeps what it is told.
-    pub(crate) fn hook(&self) -> Hook {
+    pub(crate) fn hook(&self) -> ReportHook {
         let yard = self.clone();
-        Hook::new(move |report| lock(&yard.0).reports.push(report.clone()))
+        ReportHook::new(move |report| lock(&yard.0).reports.push(report.clone()))
     }
 
     /// The next starts of an id fail.
@@ -351,16 +351,16 @@ impl Yard {
     /// A worker.
     pub(crate) fn worker(&self, id: &str) -> ChildSpec {
         let (yard, name) = (self.clone(), id.to_owned());
-        ChildSpec::worker(id.to_owned(), move |starter: &mut Starter<'_>| yard.start(starter, &name, false))
+        ChildSpec::worker(id.to_owned(), move |starter: &mut ChildStarter<'_>| yard.start(starter, &name, false))
     }
 
     /// A worker that traps exits.
     pub(crate) fn trapping(&self, id: &str) -> ChildSpec {
         let (yard, name) = (self.clone(), id.to_owned());
-        ChildSpec::worker(id.to_owned(), move |starter: &mut Starter<'_>| yard.start(starter, &name, true))
+        ChildSpec::worker(id.to_owned(), move |starter: &mut ChildStarter<'_>| yard.start(starter, &name, true))
     }
 
-    pub(crate) fn start(&self, starter: &mut Starter<'_>, id: &str, trap: bool) -> Result<Started, StartError> {
+    pub(crate) fn start(&self, starter: &mut ChildStarter<'_>, id: &str, trap: bool) -> Result<StartedChild, StartError> {
         if let Some(left) = lock(&self.0).fails.get_mut(id).filter(|left| **left > 0) {
             *left -= 1;
             return Err(StartError::Refused(Reason::value("no luck")));

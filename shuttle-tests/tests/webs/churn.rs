@@ -6,7 +6,7 @@
 //! true of the pid that was asked for. A spawn is refused only for want of room, and at rest exactly as many as there is
 //! room for succeed.
 
-use atropos_kernel::{Cx, Dead, Object, Pid, Reason, Received, Resumed, SpawnError, SpawnOptions};
+use atropos_kernel::{Cx, Tombstone, MonitorTarget, Pid, Reason, Received, Resumed, SpawnError, SpawnOptions};
 use atropos_shuttle::ground::{Ground, Guest, chance, random};
 use atropos_shuttle::notes::{Cargo, Cause, Lives, Shared, body};
 use atropos_shuttle::{mutant, web};
@@ -91,7 +91,7 @@ fn parent(facts: Shared<Facts>, lives: Lives) -> impl FnMut(&Cx<'_, Mail>) -> Re
         while let Some(received) = cx.receive() {
             match received {
                 Received::Down(down) => {
-                    let Object::Pid(pid) = down.object else { panic!("monitored by pid") };
+                    let MonitorTarget::Pid(pid) = down.object else { panic!("monitored by pid") };
                     let struck = facts.with(|facts| facts.struck.contains(&pid));
                     match Cause::of(&down.reason) {
                         Cause::Normal => {}
@@ -132,9 +132,9 @@ fn spawn(guest: &Guest, facts: &Shared<Facts>, lives: &Lives, slices: usize) -> 
 /// What a slot remembers must be true of `pid`.
 fn remembers(guest: &Guest, facts: &Shared<Facts>, pid: Pid) {
     match guest.with(|host| host.tombstone(pid)) {
-        Dead::Forgotten => {}
-        Dead::NeverGivenOut => panic!("{pid} was given out"),
-        Dead::Remembered(reason) => {
+        Tombstone::Recycled => {}
+        Tombstone::NeverAllocated => panic!("{pid} was given out"),
+        Tombstone::Known(reason) => {
             let cause = Cause::of(&reason);
             let struck = facts.with(|facts| facts.struck.contains(&pid));
             assert!(cause == Cause::Normal || cause == Cause::Killed && struck, "{pid} did not die of {cause:?}");

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use atropos_kernel::{Cx, Object, Pid, Reason, Received, Resumed, SpawnOptions};
+use atropos_kernel::{Cx, MonitorTarget, Pid, Reason, Received, Resumed, SpawnOptions};
 use atropos_shuttle::ground::{Ground, Guest, chance, random};
 use atropos_shuttle::notes::{Cargo, Cause, Lives, Shared, body};
 use atropos_shuttle::{mutant, web};
@@ -43,7 +43,7 @@ enum Says {
 
 /// What a process thinks of another.
 #[derive(Clone, Copy, Default, Debug)]
-struct View {
+struct ReasonKind {
     linked: bool,
     /// It has unlinked, and not linked again.
     cut: bool,
@@ -58,7 +58,7 @@ struct Facts {
     pids: Vec<Pid>,
     traps: Vec<bool>,
     plans: Vec<Vec<Step>>,
-    views: Vec<Vec<View>>,
+    views: Vec<Vec<ReasonKind>>,
     ready: usize,
     /// Who got an EXIT from whom, and why.
     exits: Vec<(usize, usize, Cause)>,
@@ -232,7 +232,7 @@ fn observer(facts: Shared<Facts>) -> impl FnMut(&Cx<'_, ()>) -> Resumed + Send {
             let Received::Down(down) = received else { panic!("unexpected: {received:?}") };
             let cause = Cause::of(&down.reason);
             facts.with(|facts| {
-                let who = facts.pids.iter().position(|pid| down.object == Object::Pid(*pid)).expect("one of them");
+                let who = facts.pids.iter().position(|pid| down.object == MonitorTarget::Pid(*pid)).expect("one of them");
                 assert_eq!(facts.downs.insert(who, cause), None, "a second DOWN");
             });
         }
@@ -335,7 +335,7 @@ fn play(wrong: Wrong) {
     let count = 4 + random(3);
     let linked = facts.with(|facts| {
         facts.traps = (0..count).map(|_| chance(3)).collect();
-        facts.views = vec![vec![View::default(); count]; count];
+        facts.views = vec![vec![ReasonKind::default(); count]; count];
         let linked = plan(facts, count, wrong);
         facts.ready = facts.plans.iter().filter(|plan| plan.is_empty()).count();
         linked

@@ -5,7 +5,7 @@
 //! whoever receives the DOWN of a holder finds the name free of it, and, when nobody else wants it, has it for the asking.
 //! What is sent by name reaches somebody who has held it, or comes back.
 
-use atropos_kernel::{Cx, Object, Pid, Reason, Received, RegisterError, Resumed, SpawnOptions};
+use atropos_kernel::{Cx, MonitorTarget, Pid, Reason, Received, RegisterError, Resumed, SpawnOptions};
 use atropos_shuttle::ground::{Ground, chance, random};
 use atropos_shuttle::notes::{Cargo, Lives, Shared, body};
 use atropos_shuttle::{mutant, web};
@@ -104,7 +104,7 @@ impl Claimant {
                     Says::Farewell => panic!("no farewell is due here"),
                 },
                 Received::Down(down) => {
-                    assert!(matches!(&down.object, Object::Name(name) if name.as_str() == THRONE));
+                    assert!(matches!(&down.object, MonitorTarget::Name(name) if name.as_str() == THRONE));
                     if self.reign.who.is_none() {
                         self.claim(cx);
                     }

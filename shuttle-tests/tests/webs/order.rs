@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use atropos_kernel::{Cursor, Cx, Object, Peek, Pid, Reason, Received, Resumed, SendError, SpawnOptions};
+use atropos_kernel::{Cursor, Cx, MonitorTarget, Peek, Pid, Reason, Received, Resumed, SendError, SpawnOptions};
 use atropos_shuttle::ground::{Ground, chance, random};
 use atropos_shuttle::notes::{Cargo, Lives, Shared, body};
 use atropos_shuttle::{mutant, web};
@@ -135,7 +135,7 @@ impl Receiver {
                     assert_eq!(number, due, "{way:?} to {to}");
                 }
                 Received::Down(down) => self.facts.with(|facts| {
-                    let from = facts.senders.iter().position(|pid| down.object == Object::Pid(*pid));
+                    let from = facts.senders.iter().position(|pid| down.object == MonitorTarget::Pid(*pid));
                     let way = (Way { from: from.expect("a sender"), relayed: false }, self.who);
                     assert_eq!(facts.got.get(&way), facts.sent.get(&way), "a DOWN before {way:?} has come");
                 }),

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use atropos_kernel::{Cx, Dest, Pid, Received, Reference, Resumed, SpawnOptions};
+use atropos_kernel::{Cx, SendTarget, Pid, Received, Reference, Resumed, SpawnOptions};
 use atropos_shuttle::ground::{Ground, chance, random};
 use atropos_shuttle::notes::{Cargo, Lives, Shared, body};
 use atropos_shuttle::{mutant, web};
@@ -81,7 +81,7 @@ impl Process {
             facts.timers.len() - 1
         });
         let dest =
-            if to == 0 && chance(2) { Dest::Name(SUNDIAL) } else { Dest::Pid(self.facts.with(|facts| facts.pids[to])) };
+            if to == 0 && chance(2) { SendTarget::Name(SUNDIAL) } else { SendTarget::Pid(self.facts.with(|facts| facts.pids[to])) };
         let mail = Cargo::new(number, &self.lives);
         let labelled = chance(2);
         let started = if labelled { cx.start_timer(dest, after, mail) } else { cx.send_after(dest, after, mail) };

@@ -19,7 +19,7 @@ pub const NAME: &str = "clients";
 
 /// What a client has said of itself.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Said {
+pub struct ClientInfo {
     /// `CLIENT SETNAME`.
     pub name: String,
     /// `CLIENT SETINFO LIB-NAME`.
@@ -55,7 +55,7 @@ pub enum ToClients {
         pid: Pid,
     },
     /// What a connection's client says of itself.
-    Says(u64, Said),
+    Says(u64, ClientInfo),
     /// A connection wants the list of these.
     List(Address<ToConnection>, u64, Which),
     /// A connection wants others killed; the answer is how many.
@@ -67,13 +67,13 @@ struct Client {
     local: SocketAddr,
     pid: Pid,
     since: Instant,
-    said: Said,
+    said: ClientInfo,
 }
 
 impl Client {
     fn line(&self, id: u64) -> String {
         let Self { peer, local, pid, since, said } = self;
-        let Said { name, library, version, protocol } = said;
+        let ClientInfo { name, library, version, protocol } = said;
         let age = since.elapsed().as_secs();
         format!(
             "id={id} addr={peer} laddr={local} name={name} age={age} idle=0 flags=N db=0 sub=0 psub=0 multi=-1 cmd=client user=default \
@@ -98,7 +98,7 @@ pub async fn run(cx: Context<ToClients>, shared: Arc<Shared>) {
                 // Without memory for a monitor it is not listed: nothing would take it out.
                 if let Ok(monitor) = cx.monitor(pid) {
                     monitors.insert(monitor, id);
-                    let said = Said { protocol: 2, ..Said::default() };
+                    let said = ClientInfo { protocol: 2, ..ClientInfo::default() };
                     clients.insert(id, Client { peer, local, pid, since: Instant::now(), said });
                 }
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::clients::{Said, Which};
+use super::clients::{ClientInfo, Which};
 use super::command::{self, Command, unknown_subcommand, wrong_number};
 use super::resp::{Reply, Version};
 use super::server::REDIS_VERSION;
@@ -43,7 +43,7 @@ pub struct Session {
     /// By `HELLO`.
     pub version: Version,
     /// What the client says of itself.
-    pub said: Said,
+    pub said: ClientInfo,
     /// Between `MULTI` and `EXEC`.
     pub transaction: Option<Transaction>,
     /// The versions of keys since `WATCH`.
@@ -73,7 +73,7 @@ pub enum Client {
 impl Session {
     /// A connection at its beginning.
     pub fn new(id: u64) -> Self {
-        let said = Said { protocol: 2, ..Said::default() };
+        let said = ClientInfo { protocol: 2, ..ClientInfo::default() };
         Self { id, version: Version::Resp2, said, transaction: None, watched: BTreeMap::new(), is_ending: false }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atropos::facility::{Entry, Facilities, LinkError, Reason, SpawnFlags};
-use atropos::{Body, Cx, Object, Pid, Received, Reference, Resumed};
+use atropos::{Body, Cx, MonitorTarget, Pid, Received, Reference, Resumed};
 
 use super::program::{Instruction, Program, SLOTS};
 use super::services::{MODULE, Services};
@@ -88,7 +88,7 @@ impl Machine {
                 Received::Message(message) | Received::Timer { message, .. } => message,
                 Received::Exit(exit) => Value::of_exit(&exit),
                 Received::Down(down) => {
-                    let process = if let Object::Pid(pid) = down.object { pid.to_raw() } else { 0 };
+                    let process = if let MonitorTarget::Pid(pid) = down.object { pid.to_raw() } else { 0 };
                     Value::of_down(down.reference.to_raw(), process, &down.reason)
                 }
             });

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use atropos::facility::{
-    CodeError, CodeFacility, Entry, Facilities, Native, OutputFacility, Program as Resolves, Spawner,
+    CodeError, CodeFacility, Entry, Facilities, KernelFacilities, OutputFacility, CodeResolver as Resolves, Spawner,
 };
 use atropos::{Handle, Pid, SpawnError, SpawnOptions};
 
@@ -17,7 +17,7 @@ pub(crate) const MODULE: &str = "main";
 /// See the module.
 pub(crate) struct Services {
     handle: Handle,
-    native: Native<Handle>,
+    native: KernelFacilities<Handle>,
     spawner: Spawner<Handle, Loader>,
     output: Box<dyn OutputFacility>,
     code: Labels,
@@ -60,7 +60,7 @@ impl Services {
     ) -> Arc<Self> {
         let program = Arc::new(program);
         Arc::new_cyclic(|services| Self {
-            native: Native::new(handle.clone()),
+            native: KernelFacilities::new(handle.clone()),
             spawner: Spawner::new(handle.clone(), Loader { program: program.clone(), services: services.clone() }),
             output: Box::new(output),
             code: Labels(program),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use atropos::facility::{Native, SupervisionFacility as _};
+use atropos::facility::{KernelFacilities, SupervisionFacility as _};
 use atropos::{Context, Priority, Reason, Received, Runtime, SpawnOptions};
 
 use super::assembler::assemble;
@@ -97,7 +97,7 @@ pub(crate) fn run(cores: usize, processes: usize, quantum: u32, calm: Duration) 
         }
     })?;
 
-    let native = Native::new(runtime.handle());
+    let native = KernelFacilities::new(runtime.handle());
     let mut all = Vec::with_capacity(processes);
     for number in 0..processes {
         let function = if number % 2 == 0 { "spin" } else { "wait" };

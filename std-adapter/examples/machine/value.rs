@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use atropos::facility::Reason;
-use atropos::{Exit, View};
+use atropos::{Exit, ReasonKind};
 
 /// A number, a name, a process, a reference, or several values.
 #[derive(Clone, PartialEq, Debug)]
@@ -45,8 +45,8 @@ impl Value {
     }
 
     pub(crate) fn of_reason(reason: &Reason) -> Self {
-        match reason.view() {
-            View::Value(value) => {
+        match reason.kind() {
+            ReasonKind::Value(value) => {
                 value.downcast_ref::<Self>().cloned().unwrap_or_else(|| Self::atom(&reason.to_string()))
             }
             _ => Self::atom(&reason.to_string()),

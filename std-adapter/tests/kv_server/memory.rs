@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 
 use crate::wire::{Wire, request};
 
-struct Program(Child);
+struct CodeResolver(Child);
 
-impl Drop for Program {
+impl Drop for CodeResolver {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-impl Program {
+impl CodeResolver {
     /// Starts it, if it has been built beside this test.
     fn start() -> Option<(Self, SocketAddr)> {
         let here = std::env::current_exe().expect("this test");
@@ -59,7 +59,7 @@ impl Program {
 /// expiries, not replies that nobody reads.
 #[test]
 fn n24_the_program_keeps_what_is_kept() {
-    let Some((program, at)) = Program::start() else { return };
+    let Some((program, at)) = CodeResolver::start() else { return };
     let connect = || Wire(TcpStream::connect(at).expect("it accepts"));
     let mut wire = connect();
     let start = program.mib();

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use atropos::prelude::*;
-use atropos::{Fate, NoReply, Outcome, PrepareError, Returned, Unreadable, WatchError, WatchStatus, reply};
+use atropos::{TypedOutcome, NoReply, Outcome, PrepareError, Returned, ResultUnavailable, WatchError, WatchStatus, reply};
 
 use crate::ground::{LONG, STARVED, kill, runtime, waiter, watched};
 
@@ -196,7 +196,7 @@ fn promise_1_3_08_the_callback_finds_everything_gone() {
                 handle.whereis("the one").is_none(),
                 !handle.is_alive(pid),
                 !handle.processes().contains(&pid),
-                handle.tombstone(pid) == atropos::kernel::Dead::Remembered(Reason::KILLED),
+                handle.tombstone(pid) == atropos::kernel::Tombstone::Known(Reason::KILLED),
                 handle.send(atropos::Address::<u8>::new(pid), 1).is_err(),
                 complete.try_send(7) == Err(7),
             ];
@@ -212,7 +212,7 @@ fn promise_1_3_08_the_callback_finds_everything_gone() {
 #[test]
 fn promise_1_3_09_a_refusal_is_an_error_and_leaves_nobody_unwatched() {
     // No thread: more stack than there are addresses.
-    let runtime = Runtime::builder().cores(1).callback_stack(1 << 47).build().expect("threads");
+    let runtime = Runtime::builder().cores(1).callback_stack_size(1 << 47).build().expect("threads");
     let refused = runtime.prepare_on_exit(|_| unreachable!("refused")).expect_err("no thread");
     assert!(matches!(refused, PrepareError::NoThread(_)), "{refused}");
     let pid = waiter(&runtime);
@@ -252,32 +252,32 @@ fn promise_1_3_10_three_processes_three_arms() {
     let fails = runtime.spawn(async |_: Context<()>| Err::<Returned<u32>, _>("no luck")).expect("a process").pid();
     let other = runtime.spawn(async |_: Context<()>| Returned("seven")).expect("a process").pid();
     let outcomes = [completes, fails, other].map(|pid| watched(&runtime, pid).1.recv_timeout(LONG).expect("told"));
-    assert_eq!(outcomes[0].fate::<u32>(), Fate::Completed(&7));
-    assert_eq!(outcomes[1].fate::<u32>(), Fate::Failed(&Reason::crash("no luck")));
-    assert_eq!(outcomes[2].fate::<u32>(), Fate::Unreadable(Unreadable::OtherType));
+    assert_eq!(outcomes[0].fate::<u32>(), TypedOutcome::Completed(&7));
+    assert_eq!(outcomes[1].fate::<u32>(), TypedOutcome::Failed(&Reason::crash("no luck")));
+    assert_eq!(outcomes[2].fate::<u32>(), TypedOutcome::Unreadable(ResultUnavailable::OtherType));
 
     // The other ways in which a result can't be read.
     let nothing = runtime.spawn(async |_: Context<()>| ()).expect("a process").pid();
     let nothing = runtime.wait_blocking(nothing, LONG).expect("it ends");
-    assert_eq!(nothing.fate::<u32>(), Fate::Unreadable(Unreadable::NoResult));
-    assert_eq!(nothing.fate::<()>(), Fate::Completed(&()));
+    assert_eq!(nothing.fate::<u32>(), TypedOutcome::Unreadable(ResultUnavailable::NoResult));
+    assert_eq!(nothing.fate::<()>(), TypedOutcome::Completed(&()));
     let starved = async |_: Context<()>| {
         STARVED.set(true);
-        let lost = atropos::kernel::task::Exit::into_reason(Returned([0_u64; 32]));
+        let lost = atropos::kernel::task::IntoReason::into_reason(Returned([0_u64; 32]));
         STARVED.set(false);
         lost
     };
     let lost = runtime.spawn(starved).expect("a process").pid();
     let lost = runtime.wait_blocking(lost, LONG).expect("it ends");
-    assert_eq!(lost.fate::<[u64; 32]>(), Fate::Unreadable(Unreadable::Lost));
+    assert_eq!(lost.fate::<[u64; 32]>(), TypedOutcome::Unreadable(ResultUnavailable::Lost));
     // A slot that is used again and again forgets.
     let gone = runtime.spawn(async |_: Context<()>| Returned(1_u32)).expect("a process").pid();
-    while matches!(runtime.tombstone(gone), atropos::kernel::Dead::Remembered(_)) || runtime.is_alive(gone) {
+    while matches!(runtime.tombstone(gone), atropos::kernel::Tombstone::Known(_)) || runtime.is_alive(gone) {
         for _ in 0..1000 {
             runtime.spawn(async |_: Context<()>| ()).expect("a process");
         }
         runtime.block_on(async |_: Context<()>| ()).expect("it ends");
     }
     let gone = watched(&runtime, gone).1.recv_timeout(LONG).expect("told all the same");
-    assert_eq!((gone.fate::<u32>(), &gone.reason), (Fate::Unreadable(Unreadable::Forgotten), &None));
+    assert_eq!((gone.fate::<u32>(), &gone.reason), (TypedOutcome::Unreadable(ResultUnavailable::Forgotten), &None));
 }

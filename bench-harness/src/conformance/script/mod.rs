@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use atropos::kernel::Said;
-use atropos::{Body, Cursor, Cx, Peek, Pid, Received, Reference, Resumed, Waiting};
+use atropos::kernel::QueryReply;
+use atropos::{Body, Cursor, Cx, Peek, Pid, Received, Reference, Resumed, QueryFuture};
 use serde_json::{Value, json};
 
 use super::case::{Op, Wanted};
@@ -47,8 +47,8 @@ enum Patience {
 
 enum Pending {
     Receive(Receiving),
-    Alive(Waiting),
-    Info(Waiting, String),
+    Alive(QueryFuture),
+    Info(QueryFuture, String),
 }
 
 /// What an op led to.
@@ -178,11 +178,11 @@ impl Scripted {
             Pending::Receive(receiving) => self.receive(cx, receiving),
             Pending::Alive(waiting) => match Pin::new(waiting).poll(&mut task) {
                 Poll::Pending => None,
-                Poll::Ready(said) => Some(json!(!matches!(said, Said::Dead))),
+                Poll::Ready(said) => Some(json!(!matches!(said, QueryReply::Dead))),
             },
             Pending::Info(waiting, item) => match Pin::new(waiting).poll(&mut task) {
                 Poll::Pending => None,
-                Poll::Ready(Said::Info(info)) => Some(self.names().item(&info, item)),
+                Poll::Ready(QueryReply::Info(info)) => Some(self.names().item(&info, item)),
                 Poll::Ready(_) => Some(json!("undefined")),
             },
         }

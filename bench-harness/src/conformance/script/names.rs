@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use atropos::{Alias, Object, Pid, ProcessInfo, Reference};
+use atropos::{Alias, MonitorTarget, Pid, ProcessInfo, Reference};
 use serde_json::{Value, json};
 
 /// What the names of a case stand for.
@@ -33,10 +33,10 @@ impl Names {
         pids.iter().map(|pid| self.name_of(*pid)).collect()
     }
 
-    pub(super) fn object(&self, object: &Object) -> Value {
+    pub(super) fn object(&self, object: &MonitorTarget) -> Value {
         match object {
-            Object::Pid(pid) => self.name_of(*pid),
-            Object::Name(name) => json!(format!("name:{name}")),
+            MonitorTarget::Pid(pid) => self.name_of(*pid),
+            MonitorTarget::Name(name) => json!(format!("name:{name}")),
         }
     }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use atropos::facility::SpawnFlags;
-use atropos::kernel::Asked;
-use atropos::{Alias, AliasMode, Cursor, Dest, LinkError, Reference, Resumed, SpawnOptions};
+use atropos::kernel::MaybeReady;
+use atropos::{Alias, AliasMode, Cursor, SendTarget, LinkError, Reference, Resumed, SpawnOptions};
 use serde_json::{Value, json};
 
 use super::super::case::Op;
@@ -65,13 +65,13 @@ impl Scripted {
             _ => AliasMode::ReplyDemonitor,
         });
         let target = match &op.name {
-            Some(name) => Dest::Name(name),
-            None => Dest::Pid(self.pid(op.to.as_ref())),
+            Some(name) => SendTarget::Name(name),
+            None => SendTarget::Pid(self.pid(op.to.as_ref())),
         };
         let reference = match (&self.shared.through, target, mode) {
-            (Some(through), Dest::Pid(target), None) => through.monitor(cx.pid(), target),
-            (Some(through), Dest::Pid(target), Some(mode)) => through.monitor_alias(cx.pid(), target, mode),
-            (Some(through), Dest::Name(name), None) => through.monitor_name(cx.pid(), name),
+            (Some(through), SendTarget::Pid(target), None) => through.monitor(cx.pid(), target),
+            (Some(through), SendTarget::Pid(target), Some(mode)) => through.monitor_alias(cx.pid(), target, mode),
+            (Some(through), SendTarget::Name(name), None) => through.monitor_name(cx.pid(), name),
             (_, target, mode) => cx.monitor_with(target, mode).expect("a monitor"),
         };
         let mut names = self.names();
@@ -102,12 +102,12 @@ impl Scripted {
         let letter =
             Letter { from: self.name.clone(), tag: op.tag.clone().unwrap_or_default(), timer: op.timer.clone() };
         let dest = match &op.name {
-            Some(name) => Dest::Name(name),
-            None => Dest::Pid(self.pid(op.to.as_ref())),
+            Some(name) => SendTarget::Name(name),
+            None => SendTarget::Pid(self.pid(op.to.as_ref())),
         };
         let after = Duration::from_millis(op.ms);
         let timer = match (&self.shared.through, dest) {
-            (Some(through), Dest::Pid(to)) => through.send_after(cx.pid(), to, after, letter),
+            (Some(through), SendTarget::Pid(to)) => through.send_after(cx.pid(), to, after, letter),
             (_, dest) => cx.send_after(dest, after, letter).expect("a timer"),
         };
         self.names().timers.insert(op.timer.clone().expect("the op names a timer"), timer);
@@ -117,9 +117,9 @@ impl Scripted {
     fn info(&self, cx: &Me<'_>, op: &Op) -> Did {
         let item = op.item.clone().unwrap_or_default();
         match cx.info(self.pid(op.of.as_ref())).expect("memory") {
-            Asked::Known(None) => Did::Returns(json!("undefined")),
-            Asked::Known(Some(info)) => Did::Returns(self.names().item(&info, &item)),
-            Asked::Later(waiting) => Did::Waits(Pending::Info(waiting, item)),
+            MaybeReady::Ready(None) => Did::Returns(json!("undefined")),
+            MaybeReady::Ready(Some(info)) => Did::Returns(self.names().item(&info, &item)),
+            MaybeReady::Pending(waiting) => Did::Waits(Pending::Info(waiting, item)),
         }
     }
 
@@ -206,8 +206,8 @@ impl Scripted {
                 holder.map_or(json!("undefined"), |pid| self.names().name_of(pid))
             }
             "alive" => match cx.is_alive(self.pid(op.to.as_ref())).expect("memory") {
-                Asked::Known(alive) => json!(alive),
-                Asked::Later(waiting) => return Did::Waits(Pending::Alive(waiting)),
+                MaybeReady::Ready(alive) => json!(alive),
+                MaybeReady::Pending(waiting) => return Did::Waits(Pending::Alive(waiting)),
             },
             "info" => return self.info(cx, op),
             "alias" => {

@@ -12,7 +12,7 @@ use atropos::otp::{CallError, ChildKind, ChildState, ControlError, DynamicRef, S
 use atropos::{Context, Pid, Received, SpawnOptions};
 use serde_json::{Value, json};
 
-use super::super::{World, controller, reason};
+use super::super::{Driver, controller, reason};
 use super::case::{Case, Op, Spec};
 use super::log::Log;
 use super::tree::{EndWith, child, note_refusal, show_start, supervisor_of};
@@ -36,7 +36,7 @@ struct Run<'w, W> {
 }
 
 /// Replays a case; the observation, in the shape of its expectation.
-pub fn replay<W: World>(world: &mut W, case: &Case) -> Result<Value> {
+pub fn replay<W: Driver>(world: &mut W, case: &Case) -> Result<Value> {
     let mut run = Run { world, log: Log::default(), parents: Vec::new(), supervisors: Vec::new() };
     let observed = run.case(case).with_context(|| format!("case {}", case.id));
     controller::clear(run.world).with_context(|| format!("after case {}", case.id))?;
@@ -89,7 +89,7 @@ fn all_supervisors(id: &str, spec: &Spec, into: &mut Vec<String>) {
     }
 }
 
-impl<W: World> Run<'_, W> {
+impl<W: Driver> Run<'_, W> {
     fn case(&mut self, case: &Case) -> Result<Value> {
         let mut returns = Vec::new();
         for op in &case.ops {
@@ -198,7 +198,7 @@ impl<W: World> Run<'_, W> {
         let options = SpawnOptions::new().trap_exit(true);
         let parent = self.world.host(|host| {
             host.spawn_async(&options, move |cx: Context<Told>| async move {
-                let started = supervisor.link(&cx).await;
+                let started = supervisor.start_link(&cx).await;
                 note_refusal(&log, &name, n, started.as_ref().err());
                 let said = match &started {
                     Ok(supervisor) => {

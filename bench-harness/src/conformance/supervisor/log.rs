@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
-use atropos::kernel::Dead;
+use atropos::kernel::Tombstone;
 use atropos::{Pid, Reason};
 use serde_json::{Value, json};
 
-use super::super::World;
+use super::super::Driver;
 use super::tree::show;
 
 /// An instance of a process: its id, and which attempt to start it was.
@@ -112,13 +112,13 @@ impl Log {
     }
 
     /// Asks the slots of the dead why they died.
-    pub fn learn(&self, world: &impl World) -> Result<()> {
+    pub fn learn(&self, world: &impl Driver) -> Result<()> {
         let State { events, pids, .. } = &mut *self.state();
         for event in events {
             if let Event::Stop { instance, reason: reason @ None } = event {
                 let pid = *pids.get(instance).with_context(|| format!("{instance:?} has no process"))?;
                 match world.host(|host| host.tombstone(pid)) {
-                    Dead::Remembered(why) => *reason = Some(why),
+                    Tombstone::Known(why) => *reason = Some(why),
                     _ => bail!("the slot of {instance:?} has forgotten it"),
                 }
             }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use atropos::otp::{
-    AutoShutdown, ChildKind, ChildSpec, DynamicSupervisor, FailedToStart, Hook, Intensity, Restart, Shutdown,
-    StartError, Started, Starter, Strategy, Supervisor,
+    AutoShutdown, ChildKind, ChildSpec, DynamicSupervisor, FailedToStart, ReportHook, Intensity, Restart, Shutdown,
+    StartError, StartedChild, ChildStarter, Strategy, Supervisor,
 };
-use atropos::{Context, Pid, Reason, Received, SpawnOptions, View};
+use atropos::{Context, Pid, Reason, Received, SpawnOptions, ReasonKind};
 
 use super::super::reason;
 use super::case::{self, Child, OnStop, Spec};
@@ -18,7 +18,7 @@ pub struct EndWith(pub Reason);
 
 /// The word of a reason.
 pub fn show(why: &Reason) -> String {
-    if let View::ShutdownWith(value) = why.view()
+    if let ReasonKind::ShutdownWith(value) = why.kind()
         && let Some(failed) = value.downcast_ref::<FailedToStart>()
     {
         let id = failed.id.as_ref().map_or("undefined", |id| id.as_str());
@@ -31,8 +31,8 @@ pub fn show(why: &Reason) -> String {
 pub fn show_start(error: &StartError) -> String {
     match error {
         StartError::Refused(reason) => show(reason),
-        StartError::Crashed(reason) => match reason.view() {
-            View::Crash(text) => format!("crash:{text}"),
+        StartError::Crashed(reason) => match reason.kind() {
+            ReasonKind::Crash(text) => format!("crash:{text}"),
             _ => show(reason),
         },
         StartError::Spec(_) => "bad_spec".into(),
@@ -65,7 +65,7 @@ pub fn child(log: &Log, supervisor: (String, usize), child: Child) -> ChildSpec 
     let (log, id) = (log.clone(), child.id.clone());
     let (restart, shutdown, significant) = (restart(&child), shutdown(&child), child.significant);
     let kind = is_supervisor(&child);
-    let start = move |starter: &mut Starter<'_>| start(&log, &supervisor, &child, &child.id, starter);
+    let start = move |starter: &mut ChildStarter<'_>| start(&log, &supervisor, &child, &child.id, starter);
     let mut spec = if kind { ChildSpec::supervisor(id, start) } else { ChildSpec::worker(id, start) };
     if let Some(shutdown) = shutdown {
         spec = spec.shutdown(shutdown);
@@ -79,8 +79,8 @@ fn start(
     (supervisor, n): &(String, usize),
     child: &Child,
     id: &str,
-    starter: &mut Starter<'_>,
-) -> Result<Started, StartError> {
+    starter: &mut ChildStarter<'_>,
+) -> Result<StartedChild, StartError> {
     log.bind(supervisor, *n, starter.supervisor_pid());
     let n = log.attempt(id);
     let script = child.start.get(n - 1).or(child.start.last()).map_or("ok", String::as_str);
@@ -96,7 +96,7 @@ fn start(
         }
         None if script == "ignore" => {
             log.failed(id, n, script);
-            return Ok(Started::IGNORE);
+            return Ok(StartedChild::IGNORE);
         }
         None => {}
     }
@@ -129,7 +129,7 @@ pub fn note_refusal(log: &Log, id: &str, n: usize, error: Option<&StartError>) {
 /// A supervisor that holds its `life`.
 pub fn supervisor_of(log: &Log, id: &str, n: usize, life: Life, spec: &Spec) -> Supervisor {
     // What a supervisor owns goes with its body; the hook hears nothing.
-    let hook = Hook::new(move |_| {
+    let hook = ReportHook::new(move |_| {
         let _ = &life;
     });
     let intensity = Intensity::within(spec.intensity, Duration::from_secs(spec.period));
@@ -147,7 +147,7 @@ pub fn supervisor_of(log: &Log, id: &str, n: usize, life: Life, spec: &Spec) -> 
             let (restart, shutdown, significant) = (restart(&template), shutdown(&template), template.significant);
             let kind = if is_supervisor(&template) { ChildKind::Supervisor } else { ChildKind::Worker };
             let log = log.clone();
-            let mut dynamic = DynamicSupervisor::new(move |starter: &mut Starter<'_>, inst: &mut String| {
+            let mut dynamic = DynamicSupervisor::new(move |starter: &mut ChildStarter<'_>, inst: &mut String| {
                 start(&log, &me, &template, inst, starter)
             });
             if let Some(shutdown) = shutdown {

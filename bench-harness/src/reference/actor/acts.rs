@@ -3,8 +3,8 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use atropos::kernel::Asked;
-use atropos::{Alias, AliasMode, Dest, Reason, Reference, SendError, SpawnOptions};
+use atropos::kernel::MaybeReady;
+use atropos::{Alias, AliasMode, SendTarget, Reason, Reference, SendError, SpawnOptions};
 
 use super::super::claims::{self, Sent, name};
 use super::super::judge::Stage;
@@ -51,7 +51,7 @@ impl Actor {
     pub(super) fn try_again(&mut self, cx: &Me<'_>, me: Id) {
         let Some((to, pid, letter)) = self.waiting.take() else { return };
         let (id, mut back) = (letter.id, None);
-        let got = sent(&self.stage, || match cx.send_in_line(&mut self.in_line, pid, letter) {
+        let got = sent(&self.stage, || match cx.send_or_enqueue(&mut self.in_line, pid, letter) {
             Err(SendError::Full(letter)) => {
                 back = Some(letter);
                 Err(SendError::Full(()))
@@ -103,8 +103,8 @@ impl Actor {
             On::Name(_) => None,
         };
         let dest = match (pid, on) {
-            (Some(pid), _) => Dest::Pid(pid),
-            (None, On::Name(number)) => Dest::Name(name(number)),
+            (Some(pid), _) => SendTarget::Pid(pid),
+            (None, On::Name(number)) => SendTarget::Name(name(number)),
             (None, On::Process(_)) => return,
         };
         let got = cx.monitor_with(dest, alias).ok();
@@ -134,9 +134,9 @@ impl Actor {
         let (to, dest, ms, labelled) = match act {
             Act::Timer(number, ms, labelled) => {
                 let (to, pid) = self.who(number);
-                (For::Process(to), Dest::Pid(pid), ms, labelled)
+                (For::Process(to), SendTarget::Pid(pid), ms, labelled)
             }
-            Act::TimerName(number, ms) => (For::Name(number), Dest::Name(name(number)), ms, false),
+            Act::TimerName(number, ms) => (For::Name(number), SendTarget::Name(name(number)), ms, false),
             _ => return,
         };
         let after = Duration::from_millis(u64::from(ms));
@@ -304,7 +304,7 @@ impl Actor {
             Act::ReadTimer(which) => self.time_left(cx, me, which, false),
             Act::Alive(to) => self.ask(cx, me, to),
             Act::Info => {
-                if let Ok(Asked::Known(Some(info))) = cx.info(cx.pid()) {
+                if let Ok(MaybeReady::Ready(Some(info))) = cx.info(cx.pid()) {
                     let now = cx.now();
                     self.check(|| format!("{info:?}"), |model| model.informed(&info, now));
                 }
@@ -323,10 +323,10 @@ impl Actor {
             return;
         }
         match cx.is_alive(pid) {
-            Ok(Asked::Known(alive)) => {
+            Ok(MaybeReady::Ready(alive)) => {
                 self.check(|| format!("{to} is alive at once: {alive}"), |model| model.known_alive(me, to, alive));
             }
-            Ok(Asked::Later(waiting)) => {
+            Ok(MaybeReady::Pending(waiting)) => {
                 let question = self.stage.judge().number();
                 self.check(|| format!("asks whether {to} is alive"), |model| model.asked(to, question));
                 self.questions.push((question, to, waiting));

@@ -7,8 +7,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use atropos::kernel::Said;
-use atropos::{Body, Cursor, Cx, InLine, Peek, Reason, Received, Reference, Resumed, Waiting};
+use atropos::kernel::QueryReply;
+use atropos::{Body, Cursor, Cx, SendReservation, Peek, Reason, Received, Reference, Resumed, QueryFuture};
 
 use super::claims::{Got, Verdict};
 use super::judge::{Letter, Stage};
@@ -27,8 +27,8 @@ pub struct Actor {
     pid: Arc<Mutex<Option<atropos::Pid>>>,
     picky: bool,
     cursor: Cursor,
-    questions: Vec<(u64, Id, Waiting)>,
-    in_line: InLine,
+    questions: Vec<(u64, Id, QueryFuture)>,
+    in_line: SendReservation,
     /// What waits for room, and where.
     waiting: Option<(Id, atropos::Pid, Letter)>,
     monitors: Vec<Reference>,
@@ -54,7 +54,7 @@ impl Actor {
             picky: false,
             cursor: Cursor::new(),
             questions: Vec::new(),
-            in_line: InLine::new(),
+            in_line: SendReservation::new(),
             waiting: None,
             monitors: Vec::new(),
             aliases: Vec::new(),
@@ -119,7 +119,7 @@ impl Actor {
             match Pin::new(&mut waiting).poll(&mut task) {
                 Poll::Pending => open.push((question, to, waiting)),
                 Poll::Ready(said) => {
-                    let alive = !matches!(said, Said::Dead);
+                    let alive = !matches!(said, QueryReply::Dead);
                     self.check(|| format!("{to} is alive: {alive}"), |model| model.answered(to, question, alive));
                 }
             }

@@ -9,27 +9,27 @@ mod ties;
 use core::mem::offset_of;
 use core::ptr::{self, NonNull};
 
-use crate::bound::MaybeBound;
-use crate::hand::Hand;
+use crate::bound::OptionalLimit;
+use crate::hand::KernelCx;
 use crate::kernel::Kernel;
 use crate::mailbox::Mailbox;
 use crate::memory::NoMemory;
 use crate::memory::pool::{self, Pool};
-use crate::name::Entry;
+use crate::name::NameEntry;
 use crate::pid::{Pid, Reference};
 use crate::process::body::{Body, Process};
 use crate::process::header::{self, Header};
-use crate::process::private::Private;
+use crate::process::private::OwnerState;
 use crate::reason::Reason;
 use crate::reclaim::Retired;
-use crate::roll::Roll;
+use crate::roll::SweepList;
 use crate::runq::node::RunNode;
-use crate::signal::node::{Kind, Node};
+use crate::signal::node::{SignalKind, Node};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, PlainAtomicBool, UnsafeCell};
 use crate::table::{Claim, FreeSlots};
 
 pub use options::{Priority, SpawnError, SpawnOptions, Spawned};
-use ties::Ties;
+use ties::SpawnRelations;
 
 unsafe fn reclaim(retired: NonNull<Retired>, pool: Option<&Pool>) {
     // SAFETY: only headers' `retired` are given this function.
@@ -49,12 +49,12 @@ pub(crate) struct Parent<'a> {
 }
 
 /// What a spawn counts in and takes slots from: a core's own, or the host's.
-pub(crate) enum Slots<'a> {
+pub(crate) enum SlotSource<'a> {
     Core(&'a crate::sched::local::CoreLocal),
     Host(&'a mut FreeSlots),
 }
 
-impl Slots<'_> {
+impl SlotSource<'_> {
     fn claim(&mut self, kernel: &Kernel) -> Result<Claim, SpawnError> {
         match self {
             // The parent is a process, so a kernel that is closed meanwhile is not empty before its child is seen.
@@ -84,8 +84,8 @@ impl Slots<'_> {
 
 /// Starts a process. Lock-free but for growing the table.
 pub(crate) fn spawn<B: Body>(
-    hand: &Hand<'_>,
-    mut slots: Slots<'_>,
+    hand: &KernelCx<'_>,
+    mut slots: SlotSource<'_>,
     parent: Option<Parent<'_>>,
     options: &SpawnOptions<'_>,
     body: B,
@@ -106,7 +106,7 @@ pub(crate) fn spawn<B: Body>(
     };
     // Most are tied to nobody.
     let parent = parent.as_ref().filter(|parent| options.link || parent.reference.is_some());
-    let mut ties = Ties::NONE;
+    let mut ties = SpawnRelations::NONE;
     if let Some(parent) = parent
         && ties.make(hand, options, parent, claim.pid).is_err()
     {
@@ -136,7 +136,7 @@ pub(crate) fn spawn<B: Body>(
         // slot has the tombstone again.
         child.predecessor.with_mut(|word| unsafe { *word = ptr::null_mut() });
         // SAFETY: ours, once.
-        child.vtable.drop_body.into_iter().for_each(|drop_body| hand.contain(|| unsafe { drop_body(process) }));
+        child.vtable.drop_body.into_iter().for_each(|drop_body| hand.catch_panic(|| unsafe { drop_body(process) }));
         // SAFETY: the only share.
         unsafe { Header::give_up_table(process, hand.pool()) };
         return Err(SpawnError::Name(error));
@@ -160,7 +160,7 @@ fn check<'k>(
     kernel: &'k Kernel,
     parent: Option<&Parent<'_>>,
     options: &SpawnOptions<'_>,
-) -> Result<(MaybeBound, Option<&'k Entry>), SpawnError> {
+) -> Result<(OptionalLimit, Option<&'k NameEntry>), SpawnError> {
     if kernel.is_closing() {
         return Err(SpawnError::Closing);
     }
@@ -171,7 +171,7 @@ fn check<'k>(
         return Err(SpawnError::NoSuchCore);
     }
     let bound =
-        MaybeBound::try_new(options.mailbox_limit, options.overflow).map_err(|NoMemory| SpawnError::NoMemory)?;
+        OptionalLimit::try_new(options.mailbox_limit, options.overflow).map_err(|NoMemory| SpawnError::NoMemory)?;
     let entry = options.name.map(|name| kernel.names.intern(name)).transpose().map_err(SpawnError::Name)?;
     Ok((bound, entry))
 }
@@ -179,12 +179,12 @@ fn check<'k>(
 /// There is no process, and its body is dropped without having run. Its destructor is foreign; its spawner gets the error.
 #[cold]
 #[inline(never)]
-fn refuse<B>(hand: &Hand<'_>, body: B, error: SpawnError) -> Result<Spawned, SpawnError> {
-    hand.contain(|| drop(body));
+fn refuse<B>(hand: &KernelCx<'_>, body: B, error: SpawnError) -> Result<Spawned, SpawnError> {
+    hand.catch_panic(|| drop(body));
     Err(error)
 }
 
-fn undo(hand: &Hand<'_>, slots: &mut Slots<'_>, claim: &Claim) {
+fn undo(hand: &KernelCx<'_>, slots: &mut SlotSource<'_>, claim: &Claim) {
     // SAFETY: taken out by the claim, given back once. A reader that found it is done when
     // the slot is claimed again: its generation has moved on, and it holds a count if it cloned.
     let tombstone = unsafe { Reason::from_word(claim.tombstone) };
@@ -201,7 +201,7 @@ unsafe fn write_header<B: Body>(
     process: NonNull<Header>,
     kernel: &Kernel,
     options: &SpawnOptions<'_>,
-    bound: MaybeBound,
+    bound: OptionalLimit,
     claim: &Claim,
 ) {
     /// The nodes of a wake and of a kill are parts of their process: nothing to free.
@@ -226,13 +226,13 @@ unsafe fn write_header<B: Body>(
         pid: claim.pid,
         limit: bound,
         vtable: Process::<B>::VTABLE,
-        private: UnsafeCell::new(Private::new()),
+        private: UnsafeCell::new(OwnerState::new()),
         core: options.core.map_or(u32::MAX, |core| core as u32),
-        watchers: Roll::new(),
-        links: Roll::new(),
+        watchers: SweepList::new(),
+        links: SweepList::new(),
         name: AtomicPtr::new(ptr::null_mut()),
         reason: UnsafeCell::new(Reason::NOPROC),
-        wake: Node::new(Kind::Wake, part_of_the_process),
+        wake: Node::new(SignalKind::Wake, part_of_the_process),
         waking: AtomicBool::new(false),
         killed: AtomicBool::new(false),
         trap_exit: AtomicBool::new(options.trap_exit),

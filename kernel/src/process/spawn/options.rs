@@ -6,7 +6,7 @@ use crate::bound::Overflow;
 use crate::name::RegisterError;
 use crate::pid::{Pid, Reference};
 use crate::process::header::Header;
-use crate::table::NoSlot;
+use crate::table::TableFull;
 
 /// How urgent a process is. None starves (`runq`, F1).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -155,11 +155,11 @@ impl fmt::Display for SpawnError {
 
 impl core::error::Error for SpawnError {}
 
-impl From<NoSlot> for SpawnError {
-    fn from(error: NoSlot) -> Self {
+impl From<TableFull> for SpawnError {
+    fn from(error: TableFull) -> Self {
         match error {
-            NoSlot::Full => Self::TooMany,
-            NoSlot::NoMemory => Self::NoMemory,
+            TableFull::Full => Self::TooMany,
+            TableFull::NoMemory => Self::NoMemory,
         }
     }
 }

@@ -1,32 +1,32 @@
-//! [`Ties`]: the link and the monitor between parent and child, from before the child is born.
+//! [`SpawnRelations`]: the link and the monitor between parent and child, from before the child is born.
 
 use core::ptr::NonNull;
 
 use super::{Parent, SpawnOptions};
-use crate::hand::Hand;
+use crate::hand::KernelCx;
 use crate::link::Link;
 use crate::memory::NoMemory;
 use crate::monitor::Monitor;
 use crate::pid::Pid;
 use crate::process::header::Header;
-use crate::proxy::{Order, Proxy};
+use crate::proxy::{OpKind, OwnerOp};
 use crate::signal::node::Node;
 
 /// See the module.
-pub(super) struct Ties {
+pub(super) struct SpawnRelations {
     link: Option<NonNull<Link>>,
     monitor: Option<NonNull<Monitor>>,
     /// What brings the parent its sides, if the caller does not own it.
     proxies: [Option<NonNull<Node>>; 2],
 }
 
-impl Ties {
+impl SpawnRelations {
     pub(super) const NONE: Self = Self { link: None, monitor: None, proxies: [None; 2] };
 
     /// Makes them, in their place.
     pub(super) fn make(
         &mut self,
-        hand: &Hand<'_>,
+        hand: &KernelCx<'_>,
         options: &SpawnOptions<'_>,
         parent: &Parent<'_>,
         child: Pid,
@@ -49,9 +49,9 @@ impl Ties {
             }
         }
         if parent.by_proxy {
-            let orders = [ties.link.map(Order::Link), ties.monitor.map(Order::Monitor)];
+            let orders = [ties.link.map(OpKind::Link), ties.monitor.map(OpKind::Monitor)];
             for (proxy, order) in ties.proxies.iter_mut().zip(orders) {
-                match order.map(|order| Proxy::try_new(&hand.kernel.nodes, order)).transpose() {
+                match order.map(|order| OwnerOp::try_new(&hand.kernel.nodes, order)).transpose() {
                     Ok(node) => *proxy = node,
                     Err(NoMemory) => {
                         core::mem::replace(ties, Self::NONE).give_up(hand);
@@ -63,10 +63,10 @@ impl Ties {
         Ok(())
     }
 
-    pub(super) fn give_up(self, hand: &Hand<'_>) {
+    pub(super) fn give_up(self, hand: &KernelCx<'_>) {
         for proxy in self.proxies.into_iter().flatten() {
             // SAFETY: never pushed; its share is given up below.
-            unsafe { Proxy::open(proxy) };
+            unsafe { OwnerOp::open(proxy) };
         }
         for _share in 0..2 {
             if let Some(link) = self.link {
@@ -81,7 +81,7 @@ impl Ties {
     }
 
     /// Puts both sides where they belong, but for those that go by proxy. Can't fail.
-    pub(super) fn tie(&self, parent: Option<&Parent<'_>>, child: &Header, hand: &Hand<'_>) {
+    pub(super) fn tie(&self, parent: Option<&Parent<'_>>, child: &Header, hand: &KernelCx<'_>) {
         let Some(parent) = parent else { return };
         if let Some(link) = self.link {
             // SAFETY: nobody knows the child yet.
@@ -111,22 +111,22 @@ impl Ties {
 
     /// Sends the parent its sides, by their proxies. The child is published, and not yet queued: whatever comes of it
     /// finds the child before its first instruction. A parent that has died meanwhile has died after the spawn.
-    pub(super) fn hand_over(self, parent: &Parent<'_>, hand: &Hand<'_>) {
+    pub(super) fn hand_over(self, parent: &Parent<'_>, hand: &KernelCx<'_>) {
         for proxy in self.proxies.into_iter().flatten() {
             // SAFETY: new, so ours.
             if unsafe { hand.push(parent.process, proxy) } {
                 continue;
             }
             // SAFETY: refused, so still ours.
-            match unsafe { Proxy::open(proxy) } {
-                Order::Link(link) => {
+            match unsafe { OwnerOp::open(proxy) } {
+                OpKind::Link(link) => {
                     // SAFETY: found closed (P3).
                     let reason = unsafe { parent.process.reason() };
                     // SAFETY: the parent's share, and the only EXIT in its name.
                     unsafe { Link::fire(link, parent.process.pid, hand, &reason) };
                 }
                 // SAFETY: the watcher's share. Nobody counts it as cancelled: the child fires it, and it reaches nobody.
-                Order::Monitor(monitor) => unsafe { Monitor::give_up(monitor, hand.pool()) },
+                OpKind::Monitor(monitor) => unsafe { Monitor::give_up(monitor, hand.pool()) },
                 _ => unreachable!("a spawn makes ties"),
             }
         }

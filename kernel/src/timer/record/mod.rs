@@ -23,23 +23,23 @@ use core::any::TypeId;
 use core::mem::{MaybeUninit, needs_drop, offset_of};
 use core::ptr::NonNull;
 
-use crate::hand::Hand;
+use crate::hand::KernelCx;
 use crate::kernel::Kernel;
-use crate::list::{Listed, Place};
+use crate::list::{Linked, Links};
 use crate::memory::pool::{self, Pool};
-use crate::monitor::Object;
-use crate::name::Entry;
+use crate::monitor::MonitorTarget;
+use crate::name::NameEntry;
 use crate::pid::{Pid, Reference};
 use crate::reason::Reason;
-use crate::set::{Joint, Member};
-use crate::shares::Shares;
-use crate::signal::node::{Counted, Kind, Node};
+use crate::set::{SetLinks, Member};
+use crate::shares::RefCount;
+use crate::signal::node::{BudgetPermit, SignalKind, Node};
 use crate::sync::UnsafeCell;
 use crate::timer::wheel::TimerNode;
-use crate::watch::{Watch, WatchVtable};
+use crate::watch::{WatcherEntry, WatchVtable};
 
 use super::slot::{Name, Slot};
-pub use super::slot::{Real, Steps};
+pub use super::slot::{Shipped, Steps};
 
 /// Whom a timer is for.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +47,7 @@ pub enum Target {
     /// A process.
     Pid(Pid),
     /// Whoever has the name when it is due.
-    Name(NonNull<Entry>),
+    Name(NonNull<NameEntry>),
 }
 
 /// Why a timer could not be started.
@@ -84,7 +84,7 @@ impl core::error::Error for TimerError {}
 pub struct TimerHead {
     node: Node,
     wheel: TimerNode,
-    shares: Shares,
+    shares: RefCount,
     slot: NonNull<Slot>,
     /// Whether the message comes as `Received::Timer` rather than as a plain message.
     pub labelled: bool,
@@ -92,7 +92,7 @@ pub struct TimerHead {
     pub watched: bool,
     target: Target,
     takes: Option<TypeId>,
-    joint: Joint<TimerHead>,
+    joint: SetLinks<TimerHead>,
     free: unsafe fn(NonNull<TimerHead>, Option<&Pool>),
     /// Its name.
     pub reference: Reference,
@@ -105,9 +105,9 @@ pub struct TimerHead {
     /// `None` where that would do nothing.
     drop_value: Option<unsafe fn(NonNull<TimerHead>)>,
     /// Its place among those that were started for who ran elsewhere (`timer::start`).
-    place: Counted,
-    watch: Watch,
-    cancelled: Place<TimerHead>,
+    place: BudgetPermit,
+    watch: WatcherEntry,
+    cancelled: Links<TimerHead>,
 }
 
 /// A timer with its message.
@@ -118,7 +118,7 @@ struct MessageTimer<M> {
 }
 
 impl Member for TimerHead {
-    fn joint(&self) -> &Joint<Self> {
+    fn joint(&self) -> &SetLinks<Self> {
         &self.joint
     }
 
@@ -127,25 +127,25 @@ impl Member for TimerHead {
     }
 }
 
-impl Listed for TimerHead {
-    fn place(&self) -> &Place<Self> {
+impl Linked for TimerHead {
+    fn place(&self) -> &Links<Self> {
         &self.cancelled
     }
 }
 
 const VTABLE: &WatchVtable = &WatchVtable { live, fire: target_died, release, watcher: |_| None, outside: false };
 
-fn of_watch(watch: NonNull<Watch>) -> NonNull<TimerHead> {
+fn of_watch(watch: NonNull<WatcherEntry>) -> NonNull<TimerHead> {
     // SAFETY: the vtable is only given to the `watch` of a timer.
     unsafe { watch.byte_sub(offset_of!(TimerHead, watch)).cast() }
 }
 
-unsafe fn live(watch: NonNull<Watch>) -> bool {
+unsafe fn live(watch: NonNull<WatcherEntry>) -> bool {
     // SAFETY: the list has a share.
     unsafe { of_watch(watch).as_ref() }.is_armed()
 }
 
-unsafe fn target_died(watch: NonNull<Watch>, hand: &Hand<'_>, _reason: &Reason) {
+unsafe fn target_died(watch: NonNull<WatcherEntry>, hand: &KernelCx<'_>, _reason: &Reason) {
     let timer = of_watch(watch);
     // SAFETY: the list has a share.
     unsafe { TimerHead::end(timer, hand) };
@@ -153,7 +153,7 @@ unsafe fn target_died(watch: NonNull<Watch>, hand: &Hand<'_>, _reason: &Reason) 
     unsafe { TimerHead::give_up(timer, hand.pool()) };
 }
 
-unsafe fn release(watch: NonNull<Watch>, pool: Option<&Pool>) {
+unsafe fn release(watch: NonNull<WatcherEntry>, pool: Option<&Pool>) {
     // SAFETY: the caller gives the list's share.
     unsafe { TimerHead::give_up(of_watch(watch), pool) }
 }
@@ -195,7 +195,7 @@ fn value_of<M>(timer: NonNull<TimerHead>) -> *mut M {
 
 /// A slot, and the name of the timer that begins there.
 #[inline]
-fn claim(hand: &Hand<'_>) -> Option<(NonNull<Slot>, Reference)> {
+fn claim(hand: &KernelCx<'_>) -> Option<(NonNull<Slot>, Reference)> {
     let slot = hand.kernel.references.timers.claim(hand.kernel, hand.pool().map(|pool| &pool.timer_slots))?;
     // SAFETY: slots live as long as the kernel.
     let reference = unsafe { slot.as_ref() }.reference();
@@ -204,7 +204,7 @@ fn claim(hand: &Hand<'_>) -> Option<(NonNull<Slot>, Reference)> {
 
 /// No timer has begun there.
 #[cold]
-fn unclaim(hand: &Hand<'_>, (slot, reference): (NonNull<Slot>, Reference)) {
+fn unclaim(hand: &KernelCx<'_>, (slot, reference): (NonNull<Slot>, Reference)) {
     // SAFETY: claimed just now, of this kernel's slots, as are those of the hand's pool.
     unsafe { hand.kernel.references.timers.give_back(slot, Name::new(reference, true), hand.pool()) };
 }
@@ -217,19 +217,19 @@ impl TimerHead {
         }
         Self {
             node,
-            watch: Watch::new(VTABLE),
+            watch: WatcherEntry::new(VTABLE),
             wheel: TimerNode::new(),
-            joint: Joint::new(),
-            cancelled: Place::new(),
+            joint: SetLinks::new(),
+            cancelled: Links::new(),
             slot,
-            shares: Shares::new(2),
+            shares: RefCount::new(2),
             labelled: false,
             watched: false,
             core: 0,
             prepared: false,
             due,
             reference,
-            place: Counted::NOT,
+            place: BudgetPermit::NOT,
             target,
             takes: None,
             drop_value: None,
@@ -238,8 +238,8 @@ impl TimerHead {
     }
 
     /// An alarm for `process`, with the shares of the wheel and of the starter.
-    pub fn try_alarm(hand: &Hand<'_>, process: Pid, due: u64) -> Result<NonNull<Self>, TimerError> {
-        let node = hand.kernel.nodes.node(Kind::Alarm, release_fired).ok_or(TimerError::NoMemory)?;
+    pub fn try_alarm(hand: &KernelCx<'_>, process: Pid, due: u64) -> Result<NonNull<Self>, TimerError> {
+        let node = hand.kernel.nodes.node(SignalKind::Alarm, release_fired).ok_or(TimerError::NoMemory)?;
         let place = claim(hand).ok_or(TimerError::NoMemory)?;
         let alarm = Self::new(node, Target::Pid(process), due, place);
         hand.try_new(alarm).map_err(|_| {
@@ -250,7 +250,7 @@ impl TimerHead {
 
     /// A timer with a message, with the shares of the wheel and of the starter. `labelled`: see there.
     pub fn try_message<M: Send + 'static>(
-        hand: &Hand<'_>,
+        hand: &KernelCx<'_>,
         target: Target,
         due: u64,
         labelled: bool,
@@ -264,7 +264,7 @@ impl TimerHead {
             // SAFETY: the last share; the value is gone already, `MaybeUninit` drops nothing.
             unsafe { pool::drop_and_free(timer.cast::<MessageTimer<M>>(), pool) }
         }
-        let node = hand.kernel.nodes.node(Kind::Timer, release_fired).ok_or(TimerError::NoMemory)?;
+        let node = hand.kernel.nodes.node(SignalKind::Timer, release_fired).ok_or(TimerError::NoMemory)?;
         let place = claim(hand).ok_or(TimerError::NoMemory)?;
         let head = Self {
             labelled,
@@ -289,7 +289,7 @@ impl TimerHead {
     ///
     /// # Safety
     /// Nobody else has the record yet.
-    pub unsafe fn counted(this: NonNull<Self>, place: Counted) {
+    pub unsafe fn counted(this: NonNull<Self>, place: BudgetPermit) {
         // SAFETY: by contract ours alone.
         let timer = unsafe { &mut *this.as_ptr() };
         (timer.place, timer.prepared) = (place, true);
@@ -334,7 +334,7 @@ impl TimerHead {
     }
 
     /// Adds the share of the target's list, which `watch` puts there.
-    pub fn share(this: NonNull<Self>) -> NonNull<Watch> {
+    pub fn share(this: NonNull<Self>) -> NonNull<WatcherEntry> {
         // SAFETY: live: the caller has a share.
         unsafe { this.as_ref() }.shares.add();
         // SAFETY: within the record.
@@ -395,11 +395,11 @@ impl TimerHead {
     }
 
     /// As the object of a list of timers.
-    pub fn object(&self) -> Object {
+    pub fn object(&self) -> MonitorTarget {
         match self.target {
-            Target::Pid(pid) => Object::Pid(pid),
+            Target::Pid(pid) => MonitorTarget::Pid(pid),
             // SAFETY: entries live as long as the kernel.
-            Target::Name(entry) => Object::Name(unsafe { entry.as_ref() }.name.clone()),
+            Target::Name(entry) => MonitorTarget::Name(unsafe { entry.as_ref() }.name.clone()),
         }
     }
 }

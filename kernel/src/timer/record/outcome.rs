@@ -2,8 +2,8 @@
 
 use core::ptr::{self, NonNull};
 
-use super::{GivesUp, Real, Steps, Target, TimerHead, value_of};
-use crate::hand::Hand;
+use super::{GivesUp, Shipped, Steps, Target, TimerHead, value_of};
+use crate::hand::KernelCx;
 use crate::memory::pool::Pool;
 use crate::pid::{Pid, Reference};
 use crate::process::ties::watch_was_cancelled;
@@ -12,7 +12,7 @@ use crate::timer::slot::Was;
 
 /// The list of a process has a record that no longer waits; without this a process that lives long and is sent
 /// many messages by timer would keep them all.
-fn uncount_watch(listed: Option<Pid>, hand: &Hand<'_>) {
+fn uncount_watch(listed: Option<Pid>, hand: &KernelCx<'_>) {
     if let Some(process) = listed.and_then(|pid| hand.find(pid)) {
         watch_was_cancelled(process, hand);
     }
@@ -23,16 +23,16 @@ impl TimerHead {
     ///
     /// # Safety
     /// The caller is the wheel's core and has just taken it off.
-    pub unsafe fn fire(this: NonNull<Self>, hand: &Hand<'_>) {
+    pub unsafe fn fire(this: NonNull<Self>, hand: &KernelCx<'_>) {
         // SAFETY: by contract.
-        unsafe { Self::fire_by::<Real>(this, hand) }
+        unsafe { Self::fire_by::<Shipped>(this, hand) }
     }
 
     /// [`TimerHead::fire`], by the steps `S`.
     ///
     /// # Safety
     /// As for [`TimerHead::fire`].
-    pub unsafe fn fire_by<S: Steps>(this: NonNull<Self>, hand: &Hand<'_>) {
+    pub unsafe fn fire_by<S: Steps>(this: NonNull<Self>, hand: &KernelCx<'_>) {
         // SAFETY: by contract.
         let fired = unsafe { Self::claim(this) };
         if S::ASKS && !fired {
@@ -58,7 +58,7 @@ impl TimerHead {
     ///
     /// # Safety
     /// The caller has claimed it, and does not use it again.
-    pub unsafe fn deliver(this: NonNull<Self>, hand: &Hand<'_>) {
+    pub unsafe fn deliver(this: NonNull<Self>, hand: &KernelCx<'_>) {
         // SAFETY: claimed, so the wheel's share is the caller's.
         let timer = unsafe { this.as_ref() };
         let listed = timer.listed();
@@ -93,7 +93,7 @@ impl TimerHead {
     ///
     /// # Safety
     /// The caller has a share, which it keeps.
-    pub unsafe fn cancel(this: NonNull<Self>, hand: &Hand<'_>) -> bool {
+    pub unsafe fn cancel(this: NonNull<Self>, hand: &KernelCx<'_>) -> bool {
         // SAFETY: by contract.
         let ended = unsafe { Self::end(this, hand) };
         if ended {
@@ -105,7 +105,7 @@ impl TimerHead {
 
     /// # Safety
     /// As for [`TimerHead::cancel`].
-    pub(super) unsafe fn end(this: NonNull<Self>, hand: &Hand<'_>) -> bool {
+    pub(super) unsafe fn end(this: NonNull<Self>, hand: &KernelCx<'_>) -> bool {
         // SAFETY: shared, so live.
         let timer = unsafe { this.as_ref() };
         if !timer.slot().cancel(timer.name()) {
@@ -120,12 +120,12 @@ impl TimerHead {
     ///
     /// # Safety
     /// The caller has cancelled it, and so has the message, and the wheel's share, which goes with this.
-    unsafe fn cancelled(this: NonNull<Self>, hand: &Hand<'_>) {
+    unsafe fn cancelled(this: NonNull<Self>, hand: &KernelCx<'_>) {
         // SAFETY: by the wheel's share.
         let timer = unsafe { this.as_ref() };
         if let Some(drop_value) = timer.drop_value {
             // SAFETY: who cancels owns the value; a destructor's panic is contained.
-            hand.contain(|| unsafe { drop_value(this) });
+            hand.catch_panic(|| unsafe { drop_value(this) });
         }
         match hand.core {
             // SAFETY: cancelled, so on its wheel until its core takes it off.
@@ -137,12 +137,12 @@ impl TimerHead {
 
     /// (2) Whatever timer of the kernel the reference names is not wanted any more: when it would have been due, if it was still to come. From
     /// anywhere, by a caller that need have no share of it. Lock-free.
-    pub fn cancel_named(reference: Reference, hand: &Hand<'_>) -> Option<u64> {
-        Self::cancel_named_by::<Real>(reference, hand)
+    pub fn cancel_named(reference: Reference, hand: &KernelCx<'_>) -> Option<u64> {
+        Self::cancel_named_by::<Shipped>(reference, hand)
     }
 
     /// [`TimerHead::cancel_named`], by the steps `S`.
-    pub fn cancel_named_by<S: Steps>(reference: Reference, hand: &Hand<'_>) -> Option<u64> {
+    pub fn cancel_named_by<S: Steps>(reference: Reference, hand: &KernelCx<'_>) -> Option<u64> {
         let (this, was) = hand.kernel.references.timers.cancel::<S>(reference, hand.kernel)?;
         // SAFETY: the wheel's share is the canceller's (`slot`, S2).
         let timer = unsafe { this.as_ref() };
@@ -159,7 +159,7 @@ impl TimerHead {
                 let _share = GivesUp { timer: this, pool: hand.pool(), shares: 1 };
                 if let Some(drop_value) = timer.drop_value {
                     // SAFETY: who cancels owns the value; a destructor's panic is contained.
-                    hand.contain(|| unsafe { drop_value(this) });
+                    hand.catch_panic(|| unsafe { drop_value(this) });
                 }
             }
         }
@@ -167,12 +167,12 @@ impl TimerHead {
     }
 
     /// When whatever timer of the kernel the reference names is due, if it is still to come. From anywhere. Wait-free.
-    pub fn read_named(reference: Reference, hand: &Hand<'_>) -> Option<u64> {
-        Self::read_named_by::<Real>(reference, hand)
+    pub fn read_named(reference: Reference, hand: &KernelCx<'_>) -> Option<u64> {
+        Self::read_named_by::<Shipped>(reference, hand)
     }
 
     /// [`TimerHead::read_named`], by the steps `S`.
-    pub fn read_named_by<S: Steps>(reference: Reference, hand: &Hand<'_>) -> Option<u64> {
+    pub fn read_named_by<S: Steps>(reference: Reference, hand: &KernelCx<'_>) -> Option<u64> {
         hand.kernel.references.timers.read::<S>(reference, hand.kernel)
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use atropos_kernel::{
-    Alias, AliasMode, Behalf, BehalfError, Cx, Dead, Dest, Pid, Reason, Received, Resumed, SpawnOptions,
+    Alias, AliasMode, Caller, ActAsError, Cx, Tombstone, SendTarget, Pid, Reason, Received, Resumed, SpawnOptions,
 };
 
 use super::refused;
@@ -16,9 +16,9 @@ use crate::stage::{Books, Letter, Scenario, Stage, get, sweep, waits};
 /// do. A watcher that lives got all that it was promised.
 #[test]
 fn promise_1_2_23_a_signal_that_cannot_be_stored_ends_who_asked() {
-    fn told<T>(behalf: &Behalf<'_>, result: Result<T, BehalfError>) -> Result<T, BehalfError> {
+    fn told<T>(behalf: &Caller<'_>, result: Result<T, ActAsError>) -> Result<T, ActAsError> {
         result.inspect_err(|error| {
-            if *error == BehalfError::NoMemory {
+            if *error == ActAsError::NoMemory {
                 behalf.end_for_want_of_memory();
             }
         })
@@ -42,7 +42,7 @@ fn promise_1_2_23_a_signal_that_cannot_be_stored_ends_who_asked() {
             for round in 0..6 {
                 let Some(target) = stage.start(&SpawnOptions::new(), waits) else { return };
                 let host = stage.host();
-                host.behalf(watcher, |behalf| {
+                host.act_as(watcher, |behalf| {
                     books.promises(told(behalf, behalf.monitor(target)), 1);
                     if let Ok(placed) = told(behalf, behalf.monitor(target)) {
                         let removed = told(behalf, behalf.demonitor(placed.reference, true));
@@ -108,19 +108,19 @@ fn fault_2_2_n_who_ends_for_want_of_memory_ends_whole() {
     let watcher = stage.start(&SpawnOptions::new().trap_exit(true), counts).expect("memory");
     let (asker, target) = (stage.start(&SpawnOptions::new(), waits), stage.start(&SpawnOptions::new(), waits));
     let (asker, target) = (asker.expect("memory"), target.expect("memory"));
-    stage.host().behalf(watcher, |behalf| {
+    stage.host().act_as(watcher, |behalf| {
         behalf.link(asker, false).expect("memory");
         behalf.monitor(asker).expect("memory");
     });
     stage.settle();
     allocator::refuse(Refuse::From(1, usize::MAX));
-    stage.host().behalf(asker, |behalf| {
-        assert_eq!(behalf.monitor(target), Err(BehalfError::NoMemory));
+    stage.host().act_as(asker, |behalf| {
+        assert_eq!(behalf.monitor(target), Err(ActAsError::NoMemory));
         behalf.end_for_want_of_memory();
     });
     stage.settle();
     allocator::refuse(Refuse::Nothing);
-    assert_eq!(stage.host().tombstone(asker), Dead::Remembered(Reason::KILLED));
+    assert_eq!(stage.host().tombstone(asker), Tombstone::Known(Reason::KILLED));
     assert!(stage.host().processes().all(|pid| pid != asker));
     assert_eq!(get(&books.came), 2, "an EXIT and a DOWN");
     for pid in [watcher, target] {
@@ -152,7 +152,7 @@ fn timers_and_aliases_by_proxy() {
             stage.settle();
             for round in 0..12_u64 {
                 let host = stage.host();
-                host.behalf(caller, |behalf| {
+                host.act_as(caller, |behalf| {
                     let after = Duration::from_millis(round * 7 % 40);
                     books.promises(behalf.send_after(target, after, Letter::new(books)), 1);
                     let own = books.promises(behalf.send_after(caller, after, Letter::new(books)), 1);
@@ -178,7 +178,7 @@ fn timers_and_aliases_by_proxy() {
                         refused(books, host.send_alias(alias, Letter::new(books)));
                     }
                     let mode = AliasMode::ReplyDemonitor;
-                    if let Some(made) = refused(books, behalf.monitor_with(Dest::Pid(target), Some(mode))) {
+                    if let Some(made) = refused(books, behalf.monitor_with(SendTarget::Pid(target), Some(mode))) {
                         // Its first message ends it, or the target's death does.
                         let alias = Alias::new(caller, made.reference);
                         refused(books, host.send_alias(alias, Letter::new(books)));

@@ -2,7 +2,7 @@
 
 use core::task::{Context, Poll};
 
-use atropos_kernel::{Alias, Cx, InLine, Lost, Reason, Received, Reply, Requested, Resumed, SendError, SpawnOptions};
+use atropos_kernel::{Alias, Cx, SendReservation, RequestError, Reason, Received, Reply, RequestFuture, Resumed, SendError, SpawnOptions};
 
 use super::{MANY, refused};
 use crate::common::does;
@@ -82,10 +82,10 @@ fn room() {
             };
             let Some(to) = stage.start(&SpawnOptions::new().mailbox_limit(1), counts) else { return };
             let sends = move || {
-                let (mut line, mut left, mut fails) = (InLine::new(), MANY, 0);
+                let (mut line, mut left, mut fails) = (SendReservation::new(), MANY, 0);
                 does(move |cx: &Cx<'_, Letter>| {
                     while left > 0 && fails < 8 {
-                        match cx.send_in_line(&mut line, to, Letter::new(books)) {
+                        match cx.send_or_enqueue(&mut line, to, Letter::new(books)) {
                             Err(SendError::Full(_)) => return Resumed::Wait,
                             sent @ Ok(()) => {
                                 books.promises(sent, 1);
@@ -140,14 +140,14 @@ fn requests() {
             };
             let Some(to) = stage.start(&SpawnOptions::new().name("server"), serves) else { return };
             let asks = move || {
-                let mut open: [Option<Requested<Letter>>; MANY] = [const { None }; MANY];
+                let mut open: [Option<RequestFuture<Letter>>; MANY] = [const { None }; MANY];
                 let mut left = MANY;
                 does(move |cx: &Cx<'_, Letter>| {
                     let waker = cx.waker();
                     let mut task = Context::from_waker(&waker);
                     for place in &mut open {
                         let polled = place.as_mut().map(|requested| requested.poll(&mut task));
-                        if matches!(polled, Some(Poll::Ready(ref polled)) if !matches!(polled, Err(Lost::Dropped))) {
+                        if matches!(polled, Some(Poll::Ready(ref polled)) if !matches!(polled, Err(RequestError::ReplyDropped))) {
                             books.comes();
                             *place = None;
                         }

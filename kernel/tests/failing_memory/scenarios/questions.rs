@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atropos_kernel::{Asked, Received, Said, SpawnOptions};
+use atropos_kernel::{MaybeReady, Received, QueryReply, SpawnOptions};
 
 use super::refused;
 use crate::stage::{Letter, Scenario, sweep, waits};
@@ -26,7 +26,7 @@ fn questions() {
                         if cx.is_alive(asked).await {
                             books.comes();
                         }
-                        if let Ok(info) = cx.self_info() {
+                        if let Ok(info) = cx.own_info() {
                             assert!(info.is_some_and(|info| info.monitors.len() <= 1));
                         }
                         cx.sleep(Duration::from_millis(1)).await;
@@ -37,14 +37,14 @@ fn questions() {
                 refused(books, asks);
             }
             let asking = stage.host().info(asked);
-            if let Some(Asked::Later(answer)) = refused(books, asking) {
+            if let Some(MaybeReady::Pending(answer)) = refused(books, asking) {
                 let mut answer = std::pin::pin!(answer);
                 let mut context = std::task::Context::from_waker(std::task::Waker::noop());
                 assert!(answer.as_mut().poll(&mut context).is_pending());
                 stage.settle();
                 match answer.as_mut().poll(&mut context) {
-                    std::task::Poll::Ready(Said::Info(info)) => assert_eq!(info.pid, asked),
-                    std::task::Poll::Ready(Said::NoMemory | Said::Dead) => {}
+                    std::task::Poll::Ready(QueryReply::Info(info)) => assert_eq!(info.pid, asked),
+                    std::task::Poll::Ready(QueryReply::NoMemory | QueryReply::Dead) => {}
                     other => panic!("{other:?}"),
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use atropos_kernel::{Body, Cx, Ended, Pid, Reason, Received, Reference, Resumed, SpawnOptions, reply};
+use atropos_kernel::{Body, Cx, ExitInfo, Pid, Reason, Received, Reference, Resumed, SpawnOptions, reply};
 
 use super::{MANY, refused};
 use crate::common::does;
@@ -115,10 +115,10 @@ fn watches() {
             };
             let watch = |stage: &Stage, pid: Pid| {
                 let letter = Letter::new(books);
-                let told = move |ended: Ended| {
+                let told = move |ended: ExitInfo| {
                     let reason = ended.reason.expect("its slot remembers");
                     // What there was no memory for is said to be lost.
-                    let result = reason.result::<[u64; 8]>() == Some(&[7; 8]) || reason.has_lost_result();
+                    let result = reason.result::<[u64; 8]>() == Some(&[7; 8]) || reason.result_was_dropped();
                     assert!(reason == Reason::KILLED || result, "{reason}");
                     drop(letter);
                     books.comes();

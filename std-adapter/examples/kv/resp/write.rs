@@ -38,7 +38,7 @@ pub enum Reply {
 }
 
 /// What is written of a reply at one time.
-enum Piece<'a> {
+enum Segment<'a> {
     Whole(&'a Reply),
     Bytes(&'a Bytes),
 }
@@ -83,7 +83,7 @@ impl Reply {
 pub struct Writer<'a> {
     version: Version,
     /// What is left, the next at the end.
-    left: Vec<Piece<'a>>,
+    left: Vec<Segment<'a>>,
 }
 
 /// From this length on a value is not copied into the buffer.
@@ -92,7 +92,7 @@ const LARGE: usize = 16 * 1024;
 impl<'a> Writer<'a> {
     /// A writer at the reply's beginning.
     pub fn new(reply: &'a Reply, version: Version) -> Self {
-        Self { version, left: vec![Piece::Whole(reply)] }
+        Self { version, left: vec![Segment::Whole(reply)] }
     }
 
     /// Whether all is written.
@@ -107,8 +107,8 @@ impl<'a> Writer<'a> {
             && let Some(piece) = self.left.pop()
         {
             match piece {
-                Piece::Bytes(value) => return Some(value),
-                Piece::Whole(reply) => self.begin(reply, out),
+                Segment::Bytes(value) => return Some(value),
+                Segment::Whole(reply) => self.begin(reply, out),
             }
         }
         None
@@ -126,7 +126,7 @@ impl<'a> Writer<'a> {
             Reply::Bulk(value) => {
                 count(out, b'$', value.len());
                 if value.len() >= LARGE {
-                    self.left.push(Piece::Bytes(value));
+                    self.left.push(Segment::Bytes(value));
                 } else {
                     out.put_slice(value);
                     out.put_slice(b"\r\n");
@@ -143,7 +143,7 @@ impl<'a> Writer<'a> {
                 } else {
                     count(out, b'*', 2 * pairs.len());
                 }
-                let pieces = pairs.iter().rev().flat_map(|(key, value)| [Piece::Whole(value), Piece::Whole(key)]);
+                let pieces = pairs.iter().rev().flat_map(|(key, value)| [Segment::Whole(value), Segment::Whole(key)]);
                 self.left.extend(pieces);
             }
             Reply::Text(text) => {
@@ -161,7 +161,7 @@ impl<'a> Writer<'a> {
 
     fn begin_items(&mut self, out: &mut BytesMut, mark: u8, items: &'a [Reply]) {
         count(out, mark, items.len());
-        self.left.extend(items.iter().rev().map(Piece::Whole));
+        self.left.extend(items.iter().rev().map(Segment::Whole));
     }
 }
 
