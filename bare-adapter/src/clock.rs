@@ -1,4 +1,4 @@
-//! The clock: SysTick at a kilohertz.
+//! The clock: SysTick at 1 kHz.
 
 use core::cell::Cell;
 
@@ -7,7 +7,7 @@ use cortex_m::peripheral::SYST;
 use cortex_m::peripheral::syst::SystClkSource;
 use cortex_m_rt::exception;
 
-/// Cycles a second of the board's core clock.
+/// Frequency of the board's core clock in cycles per second.
 const HERTZ: u32 = 25_000_000;
 const CYCLES_A_TICK: u32 = HERTZ / 1000;
 const NANOS_A_TICK: u64 = 1_000_000;
@@ -22,7 +22,7 @@ fn SysTick() {
     });
 }
 
-/// Starts it.
+/// Starts the clock.
 pub fn start(mut timer: SYST) {
     timer.set_clock_source(SystClkSource::Core);
     timer.set_reload(CYCLES_A_TICK - 1);
@@ -31,8 +31,8 @@ pub fn start(mut timer: SYST) {
     timer.enable_counter();
 }
 
-/// Nanoseconds since the start. Whole ticks: an interrupt that is pending is not yet counted, so
-/// that the clock never goes back.
+/// Returns the nanoseconds since the start, in whole ticks. A pending interrupt is not yet counted,
+/// so that the clock never goes back.
 pub fn now() -> u64 {
     interrupt::free(|section| TICKS.borrow(section).get()) * NANOS_A_TICK
 }

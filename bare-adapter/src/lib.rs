@@ -1,8 +1,8 @@
-//! Atropos without an operating system: the world of one Cortex-M hart.
+//! Atropos without an operating system: the platform of one Cortex-M hart.
 //!
-//! The clock counts SysTick's interrupts, a millisecond each, and the cycles since the last one. The hart
-//! sleeps (`wfi`) when the core is idle and is woken by that interrupt. Nothing is caught: a panic
-//! halts the image, so a body ends by returning its reason.
+//! The clock counts SysTick's interrupts, one per millisecond. The hart sleeps (`wfi`) when the
+//! core is idle, and that interrupt wakes it. Panics are not caught: a panic halts the image, so a
+//! body ends by returning its reason.
 #![no_std]
 
 extern crate alloc;

@@ -1,4 +1,4 @@
-//! The kernel's world on one hart, and the loop that drives its core.
+//! The kernel's platform on one hart, and the loop that drives its core.
 
 use core::cell::Cell;
 
@@ -18,10 +18,10 @@ fn here() -> *const CurrentSlot {
     &raw const HERE.0
 }
 
-/// The world of one hart.
+/// The platform of one hart.
 pub struct Bare;
 
-// SAFETY: one thread of execution runs processes, and has one place.
+// SAFETY: one thread of execution runs processes, and `here` always returns the one place for it.
 unsafe impl Platform for Bare {
     fn now(&self) -> u64 {
         clock::now()
@@ -36,7 +36,7 @@ unsafe impl Platform for Bare {
     }
 }
 
-/// Runs the core until it has nothing to do and no timer to wait for.
+/// Runs the core until it has no work and no timer to wait for.
 pub fn run_until_idle(core: &mut Core) {
     loop {
         match core.run(256) {

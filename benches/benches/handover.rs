@@ -1,9 +1,10 @@
-//! What does it cost that memory goes to another core? The machine's own part of whatever one core makes and another uses up: a
-//! process that is stolen, a message that is sent across.
+//! Cost of moving memory to another core. It is the machine's own share of everything that one core
+//! makes and another uses: a stolen process, a message to another core.
 //!
-//! `word` is one word that two threads write in turn: half a round trip. `blocks` are 64 of so many cache lines each: one thread
-//! reads and writes them all, then the other does (`two threads`), or the same again (`one thread`); the throughput is that of
-//! blocks. It takes two CPUs that are free: the threads wait for each other by spinning.
+//! `word` is one word that two threads write in turn: half a round trip. `blocks` are 64 blocks of
+//! a given number of cache lines each. One thread reads and writes all of them, then the other does
+//! (`two threads`), or the same one again (`one thread`); the throughput is that of blocks. The
+//! benchmark needs two free CPUs, because the threads wait for each other by spinning.
 
 use std::hint::spin_loop;
 use std::sync::Arc;
@@ -13,20 +14,20 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
-/// Words of a cache line.
+/// Words per cache line.
 const LINE: usize = 8;
-/// Blocks that are handed over together.
+/// Blocks that move together.
 const BLOCKS: usize = 64;
 
-/// A word with two lines to itself.
+/// A word with two cache lines to itself.
 #[derive(Default)]
 #[repr(align(128))]
 struct Turn(AtomicU64);
 
-/// Turns before the clock starts: the other thread has to get going.
+/// Turns before the clock starts, in which the other thread starts up.
 const WARM: u64 = 1000;
 
-/// Has two threads do `work` in turn, so many times each.
+/// Lets two threads do `work` in turn, `rounds` times each.
 fn in_turn(rounds: u64, work: impl Fn() + Send + Clone + 'static) -> Duration {
     let turn = Arc::new(Turn::default());
     let (theirs, also) = (turn.clone(), work.clone());
@@ -52,7 +53,7 @@ fn in_turn(rounds: u64, work: impl Fn() + Send + Clone + 'static) -> Duration {
         wait(&turn, 2 * round + 2);
     }
     let time = begun.elapsed();
-    other.join().expect("it only counts");
+    other.join().expect("the other thread only counts");
     time
 }
 
@@ -67,7 +68,7 @@ fn blocks(criterion: &mut Criterion) {
         let words: Arc<[AtomicU64]> = (0..BLOCKS * lines * LINE).map(|_| AtomicU64::new(0)).collect();
         let touch = move || {
             for line in words.chunks(LINE) {
-                // Relaxed: the turn orders them.
+                // Relaxed: the turn orders the accesses.
                 line[0].store(line[0].load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             }
         };

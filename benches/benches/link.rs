@@ -1,4 +1,4 @@
-//! What do a link and an unlink of a live process cost? See `operations` for how.
+//! Cost of link and unlink of a live process. `operations` describes the method.
 
 use atropos_benches::measure;
 use atropos_benches::operations::LINKS;

@@ -1,4 +1,4 @@
-//! What does it cost to find the process that a pid names? See `operations` for how.
+//! Cost of finding the process of a pid. `operations` describes the method.
 
 use atropos_benches::measure;
 use atropos_benches::operations::LOOKUPS;

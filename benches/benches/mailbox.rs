@@ -1,4 +1,5 @@
-//! What does it cost to push a node on a mailbox and to take it off, alone on a core? See `operations` for how.
+//! Cost of pushing a node to a mailbox and taking it off, alone on a core. `operations` describes
+//! the method.
 
 use atropos_benches::measure;
 use atropos_benches::operations::MAILBOXES;

@@ -1,4 +1,4 @@
-//! What does a message cost, to itself and there and back? See `operations` for how.
+//! Cost of a message, to itself and as a round trip. `operations` describes the method.
 
 use atropos_benches::measure;
 use atropos_benches::operations::MESSAGES;

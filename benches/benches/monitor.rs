@@ -1,4 +1,4 @@
-//! What do a monitor and a demonitor of a live process cost? See `operations` for how.
+//! Cost of monitor and demonitor of a live process. `operations` describes the method.
 
 use atropos_benches::measure;
 use atropos_benches::operations::MONITORS;

@@ -1,4 +1,5 @@
-//! What does a run queue cost for each process that goes through it, also when it is stolen? See `operations` for how.
+//! Cost of a run queue for each process that passes through it, also when it is stolen.
+//! `operations` describes the method.
 
 use atropos_benches::measure;
 use atropos_benches::operations::QUEUES;

@@ -1,4 +1,4 @@
-//! What does a process cost from its start to its end? See `operations` for how.
+//! Cost of a process from its spawn to its end. `operations` describes the method.
 
 use atropos_benches::measure;
 use atropos_benches::operations::BIRTHS;

@@ -1,4 +1,4 @@
-//! What does it cost to start a timer and to cancel it? See `operations` for how.
+//! Cost of starting and cancelling a timer. `operations` describes the method.
 
 use atropos_benches::measure;
 use atropos_benches::operations::TIMERS;

@@ -1,4 +1,4 @@
-//! What does it cost to wake a process that waits? See `operations` for how.
+//! Cost of waking a waiting process. `operations` describes the method.
 
 use atropos_benches::measure;
 use atropos_benches::operations::WAKES;

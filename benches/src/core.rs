@@ -1,4 +1,4 @@
-//! One core, and bodies that are closures.
+//! A single core, and bodies that are closures.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use atropos_kernel::reclaim::{Domain, Guard, Participant};
 use atropos_kernel::world::{CurrentSlot, Platform};
-use atropos_kernel::{Body, Core, Cx, Host, Kernel, Options, Pid, RunOutcome, Resumed, SpawnOptions};
+use atropos_kernel::{Body, Core, Cx, Host, Kernel, Options, Pid, Resumed, RunOutcome, SpawnOptions};
 
 thread_local! {
     static HERE: CurrentSlot = const { Cell::new(std::ptr::null()) };
@@ -16,11 +16,12 @@ fn here() -> *const CurrentSlot {
     HERE.with(std::ptr::from_ref)
 }
 
-/// A clock that goes on by a microsecond each time that it is read. So a look costs a few instructions, as where it is the
-/// processor's counter, and what a tool that slows all down counts does not depend on how slow that is.
+/// A clock that advances by one microsecond on each read. A read costs a few instructions, as with
+/// the processor's counter. The counts of a tool that slows everything down do not depend on how
+/// slow it is.
 struct Clock(AtomicU64);
 
-// SAFETY: `here` is a thread-local.
+// SAFETY: `here` is a thread-local, so each thread has its own.
 unsafe impl Platform for Clock {
     fn now(&self) -> u64 {
         // Relaxed: one thread reads it, and no exchange is counted.
@@ -36,7 +37,7 @@ unsafe impl Platform for Clock {
     }
 }
 
-/// One core.
+/// A single core, with a host to drive it.
 #[derive(Debug)]
 pub(crate) struct Bench {
     core: Core,
@@ -55,23 +56,23 @@ impl Bench {
     /// Starts a process from outside.
     ///
     /// # Panics
-    /// When there is no room.
+    /// Panics when the process table is full.
     pub(crate) fn spawn<B: Body>(&self, body: B) -> Pid {
         let host = Host::new(self.core.kernel(), &self.participant);
-        host.spawn(&SpawnOptions::new(), body).expect("room").pid
+        host.spawn(&SpawnOptions::new(), body).expect("a free slot").pid
     }
 
-    /// Does something as the host.
+    /// Runs `f` as a host.
     pub(crate) fn host<R>(&self, f: impl FnOnce(&Host<'_>) -> R) -> R {
         f(&Host::new(self.core.kernel(), &self.participant))
     }
 
-    /// Does something under a guard.
+    /// Runs `f` under a guard.
     pub(crate) fn pinned(&self, f: impl FnOnce(&Kernel, &Guard<'_>)) {
         f(self.core.kernel(), &self.participant.pin());
     }
 
-    /// Runs until there is nothing to do.
+    /// Runs the core until there is nothing left to do.
     pub(crate) fn run(&mut self) {
         while self.core.run(1 << 20) == RunOutcome::Worked {}
     }
@@ -80,7 +81,7 @@ impl Bench {
 /// A body that is a closure.
 pub(crate) struct Does<F>(F);
 
-/// A body that does this each time it is resumed.
+/// Returns a body that runs `f` each time it is resumed.
 pub(crate) fn does<F: FnMut(&Cx<'_, Pid>) -> Resumed + Send + 'static>(f: F) -> Does<F> {
     Does(f)
 }

@@ -1,9 +1,11 @@
-//! What single mechanisms of the kernel cost.
+//! Microbenchmarks of single mechanisms of the kernel.
 //!
-//! Each is an [`operations::Operation`], which can be done any number of times on one core that is stepped by the thread that
-//! measures, so that what is measured is the kernel and not the operating system's way with threads. Criterion times them (one
-//! file in `benches` for one question), and `cargo xtask instructions` has valgrind count their instructions, which repeats
-//! exactly. The figures are for comparing two builds on one machine; workloads, and other systems, are measured by `atropos-bench`.
+//! Each is an [`operations::Operation`], which runs any number of times on one core. The measuring
+//! thread steps that core, so the figures contain the kernel's cost and not the operating system's
+//! thread scheduling. Criterion times the operations (one file in `benches` per question), and
+//! `cargo xtask instructions` lets valgrind count their instructions, which repeats exactly. The
+//! figures are for comparing two builds on one machine; `atropos-bench` measures workloads, and
+//! other systems.
 
 mod core;
 pub mod operations;
@@ -18,7 +20,7 @@ pub fn measure(criterion: &mut Criterion, operations: &[Operation]) {
         group.throughput(Throughput::Elements(1));
         group.bench_function("1", |bencher| {
             let mut run = (operation.make)();
-            // What is allocated lazily is there when the clock starts.
+            // Lazily allocated memory exists when the clock starts.
             run(1000);
             bencher.iter_custom(|times| {
                 let begun = std::time::Instant::now();

@@ -1,4 +1,5 @@
-//! An actor: a process that does what the seeds in its messages say, and keeps account of what it has.
+//! An actor: a process that acts by the seeds in its messages, and keeps account of its monitors,
+//! timers and values.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -17,19 +18,19 @@ pub(crate) struct Told {
     pub(crate) what: What,
 }
 
-/// What an actor is to do.
+/// An instruction to an actor.
 pub(crate) enum What {
-    /// Nothing.
+    /// Does nothing.
     Nothing,
-    /// What this seed says.
+    /// Acts by this seed.
     Act(u64),
-    /// To answer, or not.
+    /// Answers, or does not.
     Ask(Reply<Tracked>),
-    /// To look whether all is in force that it waits for.
+    /// Checks that everything that the actor waits for is in force.
     Check(Checked),
 }
 
-/// Says that a check was made, or that who was to make it is dead.
+/// A guard that counts a check as done, also when the actor died before it.
 pub(crate) struct Checked(pub(crate) Arc<Ledger>);
 
 impl Drop for Checked {
@@ -43,7 +44,7 @@ impl Told {
         Self { token: Token::new(&world.ledger), what }
     }
 
-    /// What the seed says, or nothing; its destructor may panic.
+    /// Returns an instruction with a random seed, or to do nothing; its destructor may panic.
     pub(crate) fn random(world: &ChaosWorld, random: &mut Random) -> Self {
         let what = if random.once_in(3) { What::Nothing } else { What::Act(random.next()) };
         let told = Self::new(world, what);
@@ -51,13 +52,13 @@ impl Told {
     }
 }
 
-/// Whether an actor goes on.
+/// The actor's next step: continue, or end.
 pub(crate) enum Flow {
     On,
     End(Reason),
 }
 
-/// What an actor has.
+/// The state of an actor.
 pub(crate) struct Me {
     pub(crate) world: Arc<ChaosWorld>,
     pub(crate) body: Tracked,
@@ -67,9 +68,9 @@ pub(crate) struct Me {
     pub(crate) timers: Vec<Reference>,
     pub(crate) kept: Vec<Reply<Tracked>>,
     pub(crate) handlers: u64,
-    /// It was told to shut down, and traps exits.
+    /// `true` if it traps exits and received an exit to shut down.
     pub(crate) ends: bool,
-    /// What it has done last, for a report.
+    /// Its last actions, for a report.
     pub(crate) last: VecDeque<&'static str>,
 }
 
@@ -92,7 +93,7 @@ impl Me {
         }
     }
 
-    /// Notes what it does.
+    /// Records an action.
     pub(crate) fn note(&mut self, what: &'static str) {
         if self.last.len() == 8 {
             self.last.pop_front();
@@ -105,7 +106,7 @@ impl Me {
         self.monitors.insert(reference);
     }
 
-    /// Meets what has come; a seed, if it is to be followed.
+    /// Handles a received signal. Returns a seed, if the actor should act by it.
     pub(crate) fn meet(&mut self, cx: &Context<Told>, received: Received<Told>) -> Option<u64> {
         let pid = cx.pid();
         self.body.check();
@@ -127,9 +128,7 @@ impl Me {
                     count(&self.world.ledger.monitors_answered);
                 } else {
                     let last = &self.last;
-                    self.world
-                        .ledger
-                        .fault(format!("{pid} got a DOWN that it does not wait for: {down:?}, after {last:?}"));
+                    self.world.ledger.fault(format!("{pid} got an unexpected DOWN: {down:?}, after {last:?}"));
                 }
             }
             Received::Exit(exit) if exit.from.is_none() || exit.reason == Reason::SHUTDOWN => self.ends = true,
@@ -169,7 +168,7 @@ impl Drop for Me {
     }
 }
 
-/// The body.
+/// The body of an actor.
 pub(crate) async fn run(mut cx: Context<Told>, mut me: Me) -> Reason {
     let (world, pid) = (me.world.clone(), cx.pid());
     let random = &mut me.random.clone();

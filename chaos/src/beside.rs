@@ -1,4 +1,4 @@
-//! What Tokio's tasks do beside.
+//! The actions of Tokio's tasks.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::services::{self, Ask, Service, tally};
 use crate::watchdog::Pulse;
 use crate::world::ChaosWorld;
 
-/// A task that acts so often, or until the round is over.
+/// Runs a task that acts `acts` times, or until the round is over.
 pub(crate) async fn act(world: Arc<ChaosWorld>, mut random: Random, acts: usize, pulse: Arc<Pulse>) {
     for _ in 0..acts {
         if world.is_over() {

@@ -1,6 +1,7 @@
-//! [`Class`], a kind of action that can be switched off, and [`Classes`], those that are on.
+//! [`Class`], a kind of action that can be switched off, and [`Classes`], the set of those that are
+//! on.
 
-/// The classes, each with what it does.
+/// Declares the classes, each with a description.
 macro_rules! classes {
     ($($class:ident $name:literal $what:literal,)*) => {
         /// A kind of action.
@@ -11,20 +12,20 @@ macro_rules! classes {
             $class,
         )*}
 
-        /// All of them: the class, its name, and what it does.
+        /// All classes: the class, its name, and its description.
         pub(crate) const ALL: &[(Class, &str, &str)] = &[$((Class::$class, $name, $what),)*];
     };
 }
 
 classes! {
     Links "links" "links and unlinks, exits of all kinds, traps",
-    Monitors "monitors" "monitors and demonitors, of pids and names, and watches of threads that are no process",
+    Monitors "monitors" "monitors and demonitors, of pids and names, and exit watches of host threads",
     Names "names" "registers, unregisters, sends by name",
     Aliases "aliases" "makes, uses and ends aliases",
     Timers "timers" "starts, reads and cancels timers",
-    Bounded "bounded" "bounded mailboxes of every overflow, and senders that wait, and give up",
+    Bounded "bounded" "bounded mailboxes of every overflow mode, and senders that wait or cancel",
     Suspend "suspend" "suspends and resumes",
-    Infos "infos" "asks processes about themselves",
+    Infos "infos" "queries processes",
     Requests "requests" "requests that are polled where they were made",
     Elsewhere "elsewhere" "requests that are polled or dropped on other threads and by Tokio's tasks",
     Servers "servers" "calls and casts to supervised servers that crash",
@@ -35,28 +36,28 @@ classes! {
     Groups "groups" "joins and leaves groups",
     Registries "registries" "registers by key",
     Tasks "tasks" "tasks that are joined, shut down and abandoned",
-    Cancel "cancel" "drops receives, sleeps, calls and waits for room that lost a race",
+    Cancel "cancel" "drops receives, sleeps, calls and waits for capacity that lost a race",
     CancelOtp "cancel-otp" "drops joins, stops and starts that lost a race",
     Combine "combine" "polls futures inside FuturesUnordered",
     Panics "panics" "panics in bodies and callbacks",
     Bombs "bombs" "panics in destructors of messages, answers, states and bodies",
     Blocking "blocking" "blocking jobs",
     Exits "exits" "callbacks for exits, and streams of all exits",
-    Tokio "tokio" "Tokio beside, whose tasks act and whose timers processes use",
-    Twin "twin" "two runtimes at a time, each with the other's pids",
+    Tokio "tokio" "a Tokio runtime, whose tasks act and whose timers processes use",
+    Twin "twin" "two runtimes at a time, each using the other's pids",
     Foreign "foreign" "contexts, references and aliases of dead runtimes",
     Cut "cut" "shuts down in the middle of everything",
 }
 
-/// What fails in known ways as the library is now: off, unless it is asked for.
+/// Classes that fail in known ways in the current library: off by default.
 const KNOWN: &[Class] = &[];
 
-/// The classes that are on.
+/// The set of classes that are on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Classes(u64);
 
 impl Classes {
-    /// All but those that fail in known ways.
+    /// Returns all classes but those that fail in known ways.
     pub(crate) fn usual() -> Self {
         let mut classes = Self::all();
         KNOWN.iter().for_each(|class| classes.set(*class, false));
@@ -76,7 +77,7 @@ impl Classes {
         self.0 & (1 << class as u8) != 0
     }
 
-    /// Changes them as a word says: `all`, `none`, `usual`, `NAME` or `+NAME`, and `-NAME`.
+    /// Changes the set by a word: `all`, `none`, `usual`, `NAME` or `+NAME`, and `-NAME`.
     pub(crate) fn change(&mut self, word: &str) -> Result<(), String> {
         match word {
             "all" => *self = Self::all(),
@@ -88,14 +89,14 @@ impl Classes {
                     None => (word.strip_prefix('+').unwrap_or(word), true),
                 };
                 let found = ALL.iter().find(|(_, known, _)| *known == name);
-                let (class, ..) = found.ok_or_else(|| format!("there is no class {name:?}; --list names them"))?;
+                let (class, ..) = found.ok_or_else(|| format!("no class {name:?}; --list prints them"))?;
                 self.set(*class, on);
             }
         }
         Ok(())
     }
 
-    /// The words that make them of the usual ones.
+    /// Returns the words that make this set from the usual one.
     pub(crate) fn words(self) -> String {
         let usual = Self::usual();
         let mut words = vec!["usual".to_owned()];
@@ -115,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_make_what_they_tell() {
+    fn words_make_the_set_that_they_describe() {
         let mut classes = Classes::usual();
         for word in ["-timers", "+cancel-otp", "-retry", "combine"] {
             classes.change(word).unwrap();

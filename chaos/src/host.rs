@@ -1,4 +1,4 @@
-//! What threads do that are no process, and the thread that reads the stream of exits.
+//! The actions of host threads, and the thread that reads the stream of exits.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::services::{self, Ask, Service, tally};
 use crate::watchdog::Pulse;
 use crate::world::ChaosWorld;
 
-/// Acts from outside, so often, or until the round is over.
+/// Acts from outside, `acts` times or until the round is over.
 pub(crate) fn act(world: &Arc<ChaosWorld>, others: &[Arc<ChaosWorld>], mut random: Random, acts: usize, pulse: &Pulse) {
     for _ in 0..acts {
         if world.is_over() {
@@ -30,14 +30,14 @@ pub(crate) fn act(world: &Arc<ChaosWorld>, others: &[Arc<ChaosWorld>], mut rando
     }
 }
 
-/// Runs what drops values whose destructors may panic, as the plan is, on a thread of ours.
+/// Runs code on a host thread that drops values whose destructors may panic as planned.
 pub(crate) fn catch_panic(world: &ChaosWorld, code: impl FnOnce()) {
     if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(code)) {
         planned(world, &*panic);
     }
 }
 
-/// Notes a panic that is none of the plan's.
+/// Records a panic that is not planned.
 pub(crate) fn planned(world: &ChaosWorld, panic: &(dyn std::any::Any + Send)) {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     if !text.is_some_and(|text| text.starts_with(PLANNED)) {
@@ -51,13 +51,13 @@ fn one(world: &Arc<ChaosWorld>, others: &[Arc<ChaosWorld>], random: &mut Random)
     match dice {
         8..70 => world.tell(pid, Told::random(world, random)),
         70..74 => {
-            let reason = [Reason::NORMAL, Reason::KILL, Reason::SHUTDOWN, Reason::value("a host's")];
+            let reason = [Reason::NORMAL, Reason::KILL, Reason::SHUTDOWN, Reason::value("a host's reason")];
             let _ = world.handle.exit(pid, random.one_of(&reason));
         }
         74..79 if world.has(Class::Exits) => watch(world, pid, random),
         79..82 if world.has(Class::Monitors) => wait(world, pid, random),
         82..84 if world.has(Class::Suspend) => {
-            // Taken back before it is known to be in force; taking back too much does nothing.
+            // Resumed before the suspension is known to be in force. A surplus resume does nothing.
             let _ = join::wait_until(world.handle.suspend(pid), soon(random));
             for _ in 0..2 {
                 let _ = join::wait_until(world.handle.resume(pid), soon(random));
@@ -87,16 +87,16 @@ fn one(world: &Arc<ChaosWorld>, others: &[Arc<ChaosWorld>], random: &mut Random)
             }
         }
         97 if world.has(Class::Twin) && !others.is_empty() => {
-            // Another's pid is used here, and ours there.
+            // Uses a pid of another runtime here, and one of this runtime there.
             let other = random.one_of(others);
             if let Some(theirs) = other.any(random) {
-                let _ = world.handle.exit(theirs, Reason::value("a stranger's"));
+                let _ = world.handle.exit(theirs, Reason::value("a stranger's reason"));
                 world.tell(theirs, Told::new(world, What::Nothing));
             }
             other.tell(pid, Told::new(&other, What::Nothing));
         }
         98 if world.has(Class::Dynamic) => {
-            // The supervisor itself dies; the one above starts another.
+            // Kills the supervisor itself; the one above restarts it.
             if let Some(pid) = world.handle.whereis(random.one_of(&[services::DYNAMIC, services::EVENTS]))
                 && random.once_in(4)
             {
@@ -121,7 +121,7 @@ fn spawn(world: &Arc<ChaosWorld>, random: &mut Random) {
 }
 
 fn watch(world: &Arc<ChaosWorld>, pid: Pid, random: &mut Random) {
-    // What is withdrawn is dropped here, before it is known that it was.
+    // A cancelled watch is dropped here, before the result of its cancellation is known.
     let withdraws = random.once_in(3);
     let bomb = world.bomb(random) && !withdraws;
     let (held, ledger) = (Tracked::new(&world.ledger, Kind::Callback).bomb(bomb), world.ledger.clone());
@@ -142,7 +142,7 @@ fn wait(world: &ChaosWorld, pid: Pid, random: &mut Random) {
     match random.below(8) {
         0 => drop(world.handle.terminate(pid, Duration::from_secs(60)).inspect_err(|error| {
             if let WaitError::TimedOut(pid) = error {
-                world.ledger.fault(format!("{pid} was killed, and has not ended in a minute"));
+                world.ledger.fault(format!("{pid} was killed, but has not ended within a minute"));
             }
         })),
         1 => drop(world.handle.wait(pid)),
@@ -175,7 +175,8 @@ fn blocking(world: &ChaosWorld, random: &mut Random) {
     }
 }
 
-/// Takes the requests of processes, while these sleep and those answer whom they ask, until nobody acts any more.
+/// Takes the requests of processes, while their callers sleep and their receivers answer, until
+/// nothing acts.
 pub(crate) fn steal(world: &ChaosWorld, mut random: Random, goes_on: impl Fn() -> bool) {
     let _ = world.thief.set(std::thread::current());
     while goes_on() && !world.is_over() {
@@ -186,14 +187,14 @@ pub(crate) fn steal(world: &ChaosWorld, mut random: Random, goes_on: impl Fn() -
     }
 }
 
-/// A request of a process's, on this thread.
+/// Uses a process's request on this thread.
 fn elsewhere(world: &ChaosWorld, mut requested: RequestFuture<Tracked>, random: &mut Random) {
-    // The moment is the point: the answer may be on its way.
+    // The delay varies the moment of the poll: the answer may be in transit.
     (0..random.below(600)).for_each(|_| std::hint::spin_loop());
     let mut noop = Task::from_waker(Waker::noop());
     match random.below(5) {
         0 | 1 => drop(requested),
-        // Polled by a waker that wakes nobody, a few times, and dropped.
+        // Polled a few times with a waker that does nothing, and dropped.
         2 => {
             for _ in 0..1 + random.below(200) {
                 if let Poll::Ready(answer) = requested.poll(&mut noop) {
@@ -215,7 +216,7 @@ fn elsewhere(world: &ChaosWorld, mut requested: RequestFuture<Tracked>, random: 
     }
 }
 
-/// Reads the stream of exits to its end: no process ends twice.
+/// Reads the stream of exits to its end, and checks that no process ends twice.
 pub(crate) fn read(world: &ChaosWorld, mut exits: ExitStream) {
     let mut seen = HashSet::new();
     loop {
@@ -239,7 +240,7 @@ pub(crate) fn read(world: &ChaosWorld, mut exits: ExitStream) {
     }
 }
 
-/// A process that only shows that its runtime goes on.
+/// Starts a process that only shows that its runtime makes progress.
 pub(crate) fn heart(world: &Arc<ChaosWorld>, pulse: Arc<Pulse>) {
     let (handle, world) = (world.handle.clone(), world.clone());
     let beat = async move |cx: atropos::Context<()>| {

@@ -1,4 +1,4 @@
-//! What an actor does from inside its process, an action for each class.
+//! The actions of an actor from inside its process, one for each class.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -21,12 +21,12 @@ use crate::services::{
 use crate::strangers;
 use crate::world::ChaosWorld;
 
-/// How many bodies there may be at a time.
+/// Largest number of bodies at a time.
 const MOST: usize = 600;
-/// The patience of calls.
+/// Timeout of calls.
 const PATIENCE: Duration = Duration::from_millis(40);
 
-/// Polls a future until another is ready, and drops it then.
+/// Polls a future until another one is ready, and drops it then.
 pub(crate) async fn race<F: Future>(future: F, until: impl Future) -> Option<F::Output> {
     let (mut future, mut until) = (pin!(future), pin!(until));
     poll_fn(|task| match future.as_mut().poll(task) {
@@ -36,15 +36,15 @@ pub(crate) async fn race<F: Future>(future: F, until: impl Future) -> Option<F::
     .await
 }
 
-/// Does what the seed says.
+/// Acts by the seed.
 pub(crate) async fn act(cx: &mut Context<Told>, me: &mut Me, seed: u64) -> Flow {
     let mut random = Random::new(seed);
     let world = me.world.clone();
-    // A third of the time what every program does, else something of a class that is on.
+    // One third of the actions are those of every program; the others belong to a class that is on.
     if random.once_in(3) {
         return plain(cx, me, &mut random).await;
     }
-    // What is on one process alone is done more often.
+    // Classes that concern one process alone come up more often.
     let class = match random.below(3) {
         0 => random.one_of(&[
             Class::Links,
@@ -103,7 +103,12 @@ async fn plain(cx: &mut Context<Told>, me: &mut Me, random: &mut Random) -> Flow
         7 => cx.yield_now().await,
         8 => cx.sleep(random.time(3_000)).await,
         9 if random.once_in(8) => {
-            let end = [Reason::NORMAL, Reason::SHUTDOWN, Reason::value("an actor's"), Reason::crash("an actor's")];
+            let end = [
+                Reason::NORMAL,
+                Reason::SHUTDOWN,
+                Reason::value("an actor's reason"),
+                Reason::crash("an actor's reason"),
+            ];
             return Flow::End(random.one_of(&end));
         }
         10 if random.once_in(12) => match cx.stop(Reason::value("stopped")).await {},
@@ -111,7 +116,7 @@ async fn plain(cx: &mut Context<Told>, me: &mut Me, random: &mut Random) -> Flow
             if random.once_in(3)
                 && let Some(pid) = world.any(random)
             {
-                let reason = [Reason::NORMAL, Reason::KILL, Reason::SHUTDOWN, Reason::value("an actor's")];
+                let reason = [Reason::NORMAL, Reason::KILL, Reason::SHUTDOWN, Reason::value("an actor's reason")];
                 let _ = cx.exit(pid, random.one_of(&reason));
             }
         }
@@ -126,7 +131,7 @@ fn send(cx: &Context<Told>, to: Pid, told: Told) {
     }
 }
 
-/// Starts an actor with options of all kinds.
+/// Starts an actor with random options.
 fn spawn(cx: &Context<Told>, me: &mut Me, random: &mut Random) {
     let world = me.world.clone();
     if n(&world.ledger.tracked[Kind::Body as usize]) - n(&world.ledger.destroyed[Kind::Body as usize]) > MOST {
@@ -149,7 +154,7 @@ fn spawn(cx: &Context<Told>, me: &mut Me, random: &mut Random) {
     }
 }
 
-/// Options of a newborn that need no parent.
+/// Returns random options of a newborn that need no parent.
 pub(crate) fn options<'n>(world: &ChaosWorld, random: &mut Random, name: &'n str) -> SpawnOptions<'n> {
     let mut options = SpawnOptions::new().trap_exit(random.once_in(3));
     if random.once_in(4) {
@@ -171,14 +176,14 @@ fn links(cx: &Context<Told>, me: &Me, random: &mut Random) {
         0..2 => drop(cx.link(pid)),
         2 => cx.unlink(pid),
         3 => _ = cx.trap_exit(random.once_in(2)),
-        _ => drop(cx.exit_inline(pid, Reason::value("at once"))),
+        _ => drop(cx.exit_inline(pid, Reason::value("exit inline"))),
     }
 }
 
 fn monitors(cx: &Context<Told>, me: &mut Me, random: &mut Random) {
     match random.below(6) {
         0..3 => {
-            // Of oneself there is no monitor, as in OTP.
+            // As in OTP, a process cannot monitor itself.
             if let Some(pid) = me.world.any(random)
                 && pid != cx.pid()
                 && let Ok(reference) = cx.monitor(pid)
@@ -187,7 +192,7 @@ fn monitors(cx: &Context<Told>, me: &mut Me, random: &mut Random) {
             }
         }
         3 => {
-            // Not a name that may be its own at this moment.
+            // Excludes names that may be the actor's own at this moment.
             let names: Vec<_> = services::names().chain(["nobody"]).collect();
             if let Ok(reference) = cx.monitor_name(random.one_of(&names)) {
                 me.monitored(reference);
@@ -243,7 +248,7 @@ fn aliases(cx: &Context<Told>, me: &mut Me, random: &mut Random) {
             }
         }
         2 if me.world.has(Class::Monitors) => {
-            // Not one that ends with a message: then the monitor ends, and nothing says so.
+            // Excludes the mode that ends with a message: the monitor would end without a signal.
             let mode = random.one_of(&[AliasMode::ExplicitUnalias, AliasMode::Demonitor]);
             if let Some(pid) = me.world.any(random)
                 && pid != cx.pid()
@@ -279,7 +284,7 @@ fn timers(cx: &Context<Told>, me: &mut Me, random: &mut Random) {
         }
         3 => {
             let name = ChaosWorld::name(random);
-            // Far away: it ends with this process.
+            // The timer is due in the far future, so it ends with this process.
             if let Ok(timer) = cx.send_after(name.as_str(), after + Duration::from_secs(60), told(random)) {
                 me.timers.push(timer);
             }
@@ -306,7 +311,7 @@ async fn bounded(cx: &Context<Told>, me: &Me, random: &mut Random) {
     if pid == cx.pid() {
         return send(cx, pid, told);
     }
-    // Sooner or later it gives up, whatever the other does.
+    // The wait ends by its timeout, whatever the receiver does.
     match cx.send_wait(pid, told, Some(random.time(5_000))).await {
         Ok(()) => {}
         Err(error) => error.into_message().token.returned(),
@@ -316,21 +321,22 @@ async fn bounded(cx: &Context<Told>, me: &Me, random: &mut Random) {
 async fn infos(cx: &Context<Told>, me: &Me, random: &mut Random) {
     let Some(pid) = me.world.any(random) else { return };
     match random.below(3) {
-        // A process that is suspended, or in a long slice, answers in its time.
+        // A process that is suspended, or in a long slice, answers later.
         0 => _ = race(cx.is_alive(pid), cx.sleep(PATIENCE)).await,
         1 => _ = race(cx.info(pid), cx.sleep(PATIENCE)).await,
         _ => drop(cx.own_info()),
     }
 }
 
-/// When everything is at rest no signal is on its way: what is waited for is in force.
+/// Checks the monitors of an actor. When everything is idle no signal is in transit, so every
+/// monitor that the actor waits for is in force.
 pub(crate) fn check(cx: &Context<Told>, me: &Me) {
     if let Ok(Some(info)) = cx.own_info()
         && info.monitors.len() + info.message_queue_len < me.monitors.len()
     {
         let (has, keeps, waits) = (info.monitors.len(), me.monitors.len(), info.message_queue_len);
         let pid = cx.pid();
-        me.world.ledger.fault(format!("{pid} waits for {keeps} DOWNs, has {has} monitors, and {waits} signals wait"));
+        me.world.ledger.fault(format!("{pid} expects {keeps} DOWNs, has {has} monitors and {waits} waiting signals"));
     }
 }
 
@@ -352,7 +358,7 @@ async fn requests(cx: &Context<Told>, me: &Me, random: &mut Random) {
     }
 }
 
-/// Asks, leaves the answer to other threads, and sleeps meanwhile, more often than not.
+/// Sends a request, leaves the answer to other threads, and usually sleeps in between.
 async fn elsewhere(cx: &Context<Told>, me: &Me, random: &mut Random) {
     let Some(pid) = me.world.any(random) else { return };
     let Some(requested) = ask(cx, me, pid) else { return };
@@ -365,7 +371,7 @@ async fn elsewhere(cx: &Context<Told>, me: &Me, random: &mut Random) {
     }
 }
 
-/// A request to a server, and now and then its crash.
+/// Returns a request to a server, now and then to crash.
 pub(crate) fn ask_of_server(world: &ChaosWorld, random: &mut Random) -> Ask {
     match random.below(12) {
         0 => Ask::Crash,
@@ -404,7 +410,7 @@ async fn servers(cx: &Context<Told>, me: &Me, random: &mut Random) {
     }
 }
 
-/// Accounts for what a server was not sent.
+/// Records a message that a server did not accept as returned.
 pub(crate) fn returned(sent: Result<(), SendError<Ask>>) {
     if let Err(error) = sent
         && let Ask::Cast(token) = error.into_message()
@@ -416,7 +422,7 @@ pub(crate) fn returned(sent: Result<(), SendError<Ask>>) {
 async fn retry(cx: &Context<Told>, me: &Me, random: &mut Random) {
     let server = ServerName::<Service>::new(random.one_of(&services::SERVERS));
     returned(server.cast(cx, Ask::Crash));
-    // An even seed is answered, or at least more often than not.
+    // An even seed is answered, at least usually.
     while !me.world.is_over() {
         let seed = random.next();
         match server.call(cx, |reply| Ask::Ping(reply, seed)).await {
@@ -448,7 +454,7 @@ async fn machines(cx: &Context<Told>, me: &Me, random: &mut Random) {
     let Ok(machine) = ServerName::<TheMachine>::new(services::MACHINE).find(cx) else { return };
     match random.below(4) {
         0 => tally(&me.world, machine.ask_within(cx, PATIENCE, Tick::Ask).await),
-        // Sent without a way back: what does not arrive is dropped.
+        // Sent without a return path: a message that does not arrive is dropped.
         1 => drop(machine.send(cx, Tick::Token(Token::new(&me.world.ledger)))),
         _ => drop(machine.send(cx, Tick::Do(random.next()))),
     }
@@ -598,22 +604,22 @@ async fn cancel_otp(cx: &Context<Told>, me: &mut Me, random: &mut Random) {
             }) else {
                 return;
             };
-            me.note("a join, given up");
+            me.note("an abandoned join");
             let _ = race(task.join(cx, None), cx.sleep(time)).await;
         }
         1 => {
             let Ok(server) = ServerName::<Service>::new(random.one_of(&services::SERVERS)).find(cx) else { return };
-            me.note("a stop, given up");
+            me.note("an abandoned stop");
             let _ = race(server.stop(cx, Reason::NORMAL, None), cx.sleep(time)).await;
         }
         2 => {
             let Ok(server) = ServerName::<Service>::new(random.one_of(&services::SERVERS)).find(cx) else { return };
-            me.note("a call that waits for room, given up");
+            me.note("an abandoned call that waits for capacity");
             let call = server.call_wait(cx, None, |reply| Ask::Ping(reply, seed));
             let _ = race(call, cx.sleep(time)).await;
         }
         _ => {
-            me.note("a start, given up");
+            me.note("an abandoned start");
             let start = Service::new(world, seed).start().start(cx);
             if let Some(Ok(server)) = race(start, cx.sleep(time)).await {
                 let _ = cx.exit(server, Reason::KILL);
@@ -622,8 +628,8 @@ async fn cancel_otp(cx: &Context<Told>, me: &mut Me, random: &mut Random) {
     }
 }
 
-/// A future whose destructor keeps its panics to itself: a `FuturesUnordered` that is dropped forgets its other futures when one's
-/// destructor panics.
+/// A future whose destructor contains its panics. A dropped `FuturesUnordered` leaks its other
+/// futures when the destructor of one panics.
 struct Quiet<F>(Option<Pin<Box<F>>>);
 
 impl<F: Future> Quiet<F> {
@@ -636,14 +642,14 @@ impl<F: Future> Future for Quiet<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut std::task::Context<'_>) -> Poll<F::Output> {
-        self.0.as_mut().expect("it is there until it is dropped").as_mut().poll(task)
+        self.0.as_mut().expect("the future exists until the drop").as_mut().poll(task)
     }
 }
 
 impl<F> Drop for Quiet<F> {
     fn drop(&mut self) {
         let future = self.0.take();
-        // The panic hook counts what was not planned.
+        // The panic hook counts panics that were not planned.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(future)));
     }
 }

@@ -1,18 +1,19 @@
-//! [`Ledger`], the accounts of a round, which must balance when it is over.
+//! [`Ledger`], the accounts of a round, which must balance when the round is over.
 //!
 //! - Each [`Token`] is a message: it ends as received, returned to its sender, or dropped unread.
-//! - Each [`Tracked`] is a value that the library must destroy exactly once: a body's local, an answer, a server's state,
-//!   what a callback has captured. A mark in it tells a value that was destroyed before, or never made.
-//! - Each monitor of an actor ends by its one DOWN, by its withdrawal, or with the actor.
-//! - Each watch of a thread runs its callback once, or is withdrawn.
+//! - Each [`Tracked`] is a value that the library must destroy exactly once: a body's local, an
+//!   answer, a server's state, a callback's capture. A mark in it reveals a value that was
+//!   destroyed before, or never made.
+//! - Each monitor of an actor ends by its one DOWN, by its demonitor, or with the actor.
+//! - Each watch of a thread runs its callback once, or is cancelled.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Declares the counters, each by its name.
+/// Declares the counters by their names.
 macro_rules! counters {
     ($($name:ident,)*) => {
-        /// See the module.
+        /// The counters of a round, and the faults found so far.
         #[derive(Debug, Default)]
         pub(crate) struct Ledger {
             $(pub(crate) $name: AtomicUsize,)*
@@ -22,7 +23,7 @@ macro_rules! counters {
         }
 
         impl Ledger {
-            /// All counters, for a report.
+            /// Returns all counters, for a report.
             pub(crate) fn all(&self) -> Vec<(&'static str, usize)> {
                 vec![$((stringify!($name), n(&self.$name)),)*]
             }
@@ -38,7 +39,7 @@ counters! {
     answered, unanswered, waits_over, given_up, checks_made, checks_over,
 }
 
-/// What a [`Tracked`] is part of.
+/// The role of a [`Tracked`] value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(crate) enum Kind {
@@ -60,13 +61,13 @@ pub(crate) fn n(counter: &AtomicUsize) -> usize {
     counter.load(Ordering::SeqCst)
 }
 
-/// Adds one.
+/// Adds one to a counter.
 pub(crate) fn count(counter: &AtomicUsize) {
     counter.fetch_add(1, Ordering::SeqCst);
 }
 
 impl Ledger {
-    /// Notes that something is wrong. The first hundred are kept.
+    /// Records a fault. The first hundred are kept.
     pub(crate) fn fault(&self, what: String) {
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         if faults.len() < 100 {
@@ -74,12 +75,12 @@ impl Ledger {
         }
     }
 
-    /// What is wrong so far.
+    /// Returns the faults so far.
     pub(crate) fn faults(&self) -> Vec<String> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The account of all that does not balance; for when everything has ended.
+    /// Returns every account that does not balance. Meant for when everything has ended.
     pub(crate) fn balance(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         let mut equal = |what: &str, made: usize, ended: usize| {
@@ -100,7 +101,7 @@ impl Ledger {
     }
 }
 
-/// A message's account: it ends in exactly one of three ways.
+/// The account of a message, which ends in exactly one of three ways.
 pub(crate) struct Token {
     ledger: Arc<Ledger>,
     accounted: bool,
@@ -113,7 +114,7 @@ impl Token {
         Self { ledger: ledger.clone(), accounted: false, bomb: false }
     }
 
-    /// Its destructor panics, if it is dropped unread.
+    /// Makes its destructor panic if the message is dropped unread.
     pub(crate) fn bomb(mut self, bomb: bool) -> Self {
         self.bomb = bomb;
         self
@@ -156,13 +157,13 @@ impl Tracked {
         Self { mark: ALIVE, kind, bomb: false, ledger: ledger.clone() }
     }
 
-    /// Its destructor panics.
+    /// Makes its destructor panic.
     pub(crate) fn bomb(mut self, bomb: bool) -> Self {
         self.bomb = bomb;
         self
     }
 
-    /// Looks whether it is what it was made to be.
+    /// Checks that the value is intact.
     pub(crate) fn check(&self) {
         if self.mark != ALIVE {
             self.ledger.fault(format!("a value of kind {:?} has the mark {:#x}", self.kind, self.mark));
@@ -179,11 +180,11 @@ impl Drop for Tracked {
     }
 }
 
-/// What every planned panic's text begins with.
+/// The prefix of every planned panic's text.
 pub(crate) const PLANNED: &str = "chaos: ";
 
 fn explode(bomb: bool) {
-    // A second panic while another unwinds ends any Rust program.
+    // A second panic while another one unwinds aborts any Rust program.
     if bomb && !std::thread::panicking() {
         panic!("{PLANNED}a destructor");
     }

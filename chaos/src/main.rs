@@ -1,19 +1,20 @@
-//! Random programs on whole runtimes, by a seed: everything that the library can do is done at once, from processes,
-//! threads and Tokio's tasks, and when it has ended the accounts must balance.
+//! Random programs on whole runtimes, by a seed. Every operation of the library runs concurrently,
+//! from processes, threads and Tokio's tasks, and when all has ended the accounts must balance.
 //!
-//! The decisions are the seed's; how the threads interleave is not. So a round that failed may have to be played again and
-//! again by the same seed. A round takes a fraction of a second, and rounds go on until the time is over.
+//! The seed decides the actions; it does not decide how the threads interleave. So a failed round
+//! may have to be played many times with the same seed. A round takes a fraction of a second, and
+//! rounds continue until the time is over.
 //!
-//! | what | module |
+//! | subject | module |
 //! | --- | --- |
 //! | the kinds of action | `classes` |
 //! | the accounts | `ledger` |
 //! | a round | `round`, `world` |
-//! | actors, and what they do | `actor`, `inside` |
-//! | what is left of dead runtimes, and used in later ones | `strangers` |
-//! | what is supervised | `services` |
+//! | actors, and their actions | `actor`, `inside` |
+//! | what dead runtimes leave, used in later ones | `strangers` |
+//! | the supervised services | `services` |
 //! | threads and tasks that act from outside | `host`, `beside` |
-//! | what hangs | `watchdog` |
+//! | the detection of hangs | `watchdog` |
 
 mod actor;
 mod beside;
@@ -43,36 +44,36 @@ use world::Graveyard;
 #[derive(Parser)]
 #[command(about = "Random programs on whole runtimes, with accounts that must balance")]
 struct Arguments {
-    /// Goes on for so long; the last round is played to its end.
+    /// Duration in seconds; the last round is played to its end.
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
-    /// The seed of the first round; each round's is one more.
+    /// Seed of the first round; each round's seed is one more.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// At most so many rounds.
+    /// Largest number of rounds.
     #[arg(long, default_value_t = u64::MAX)]
     rounds: u64,
     /// Plays every round with the same seed.
     #[arg(long)]
     same: bool,
-    /// The cores of each runtime; 1, 2 or 4 by the seed if none is said.
+    /// Cores of each runtime; by default 1, 2 or 4, by the seed.
     #[arg(long)]
     cores: Option<usize>,
     /// Classes to switch on and off: `usual,-timers,+retry`, `none,+links`, `all`.
     #[arg(long, value_delimiter = ',', allow_hyphen_values = true)]
     actions: Vec<String>,
-    /// Names the classes, and ends.
+    /// Lists the classes, and ends.
     #[arg(long)]
     list: bool,
-    /// How long something may stand still before it hangs, in seconds.
+    /// How long an activity may make no progress before it counts as a hang, in seconds.
     #[arg(long, default_value_t = 60.0)]
     patience: f64,
-    /// Says how each round went.
+    /// Prints the outcome of each round.
     #[arg(long)]
     verbose: bool,
 }
 
-/// Panics that are none of the plan's.
+/// Number of panics that were not planned.
 static UNPLANNED: AtomicUsize = AtomicUsize::new(0);
 
 fn main() -> ExitCode {
@@ -109,14 +110,13 @@ fn play(arguments: &Arguments, classes: Classes) -> ExitCode {
     while rounds == 0 || (rounds < arguments.rounds && start.elapsed().as_secs_f64() < arguments.seconds) {
         let seed = if arguments.same { arguments.seed } else { arguments.seed.wrapping_add(rounds) };
         let cores = arguments.cores.map_or(String::new(), |cores| format!(" --cores {cores}"));
-        let how =
-            format!("to play it again: cargo xtask chaos --seed {seed} --same --seconds 60{cores} --actions {words}");
+        let how = format!("to reproduce: cargo xtask chaos --seed {seed} --same --seconds 60{cores} --actions {words}");
         let watchdog = Watchdog::start(Duration::from_secs_f64(arguments.patience), how.clone());
         let asked = round::Asked { seed, cores: arguments.cores, classes };
         let mut told = round::play(&asked, &watchdog, &yard);
         let unplanned = UNPLANNED.swap(0, Ordering::SeqCst);
         if unplanned > 0 {
-            told.wrong.push(format!("{unplanned} panics that nobody had planned"));
+            told.wrong.push(format!("{unplanned} panics that were not planned"));
         }
         rounds += 1;
         acts += ledger::n(&told.ledger.acts);

@@ -1,8 +1,8 @@
-//! [`Random`], from which every decision comes.
+//! [`Random`], the source of every decision.
 
 use std::time::Duration;
 
-/// SplitMix64.
+/// A SplitMix64 generator.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
 
@@ -18,22 +18,22 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `end`.
+    /// Returns a number below `end`.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
     }
 
-    /// True once in `times`.
+    /// Returns `true` once in `times`.
     pub(crate) fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 
-    /// A time of no more than `most` microseconds; none at all in a quarter of the cases.
+    /// Returns a time of at most `most` microseconds; zero in a quarter of the cases.
     pub(crate) fn time(&mut self, most: usize) -> Duration {
         if self.once_in(4) { Duration::ZERO } else { Duration::from_micros(self.below(most) as u64) }
     }
 
-    /// One of several.
+    /// Returns one of several values.
     pub(crate) fn one_of<T: Clone>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())].clone()
     }

@@ -1,4 +1,5 @@
-//! A round: runtimes are made, all acts on them, they end, and the accounts must balance.
+//! A round: it makes runtimes, lets everything act on them, ends them, and checks that the accounts
+//! balance.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -13,24 +14,24 @@ use crate::ledger::{Ledger, count, n};
 use crate::random::Random;
 use crate::services;
 use crate::watchdog::Watchdog;
-use crate::world::{Bag, Graveyard, NAMES, ChaosWorld};
+use crate::world::{Bag, ChaosWorld, Graveyard, NAMES};
 use crate::{beside, host, strangers};
 
-/// What a round is made of.
+/// The parameters of a round.
 pub(crate) struct Asked {
     pub(crate) seed: u64,
     pub(crate) cores: Option<usize>,
     pub(crate) classes: Classes,
 }
 
-/// How a round ended.
+/// The outcome of a round.
 pub(crate) struct Outcome {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) cores: Vec<usize>,
     pub(crate) wrong: Vec<String>,
 }
 
-/// How long something that must come may take: machines are busy, and sanitizers slow.
+/// Longest time that a certain event may take: machines are busy, and sanitizers are slow.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Plays a round.
@@ -55,8 +56,8 @@ pub(crate) fn play(asked: &Asked, watchdog: &Watchdog, yard: &Arc<Graveyard>) ->
     run(asked, &mut random, &all, tokio.as_ref(), watchdog);
     let mut wrong = Vec::new();
     if !random.once_in(3) {
-        watchdog.phase("all comes to rest");
-        let pulse = watchdog.pulse("the rest".into());
+        watchdog.phase("everything becomes idle");
+        let pulse = watchdog.pulse("the idle phase".into());
         all.iter().for_each(|(_, world)| rest(world));
         pulse.end();
     }
@@ -68,7 +69,7 @@ pub(crate) fn play(asked: &Asked, watchdog: &Watchdog, yard: &Arc<Graveyard>) ->
     drop(tokio);
     last.end();
     wrong.extend(ledger.faults());
-    // What another thread is about to destroy is destroyed soon; what is lost never is.
+    // A value that another thread is about to destroy is destroyed soon; a lost value never is.
     let until = Instant::now() + Duration::from_secs(5);
     while !ledger.balance().is_empty() && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(10));
@@ -118,11 +119,11 @@ fn make(
     if world.has(Class::Foreign) {
         strangers::haunt(&world, random);
     }
-    runtime.start_supervisor(services::tree(&world)).expect("the tree starts");
+    runtime.start_supervisor(services::tree(&world)).expect("the tree must start");
     (runtime, world)
 }
 
-/// Everything acts; in the end nothing does, or the runtimes are to be shut down in the middle of it.
+/// Lets everything act. In the end nothing acts, or the runtimes are shut down in the middle of it.
 fn run(
     asked: &Asked,
     random: &mut Random,
@@ -179,16 +180,16 @@ fn run(
             }
         }
     }
-    // They beat until the round is over, and are not looked at from then on.
+    // The heartbeats last until the round is over, and are not watched from now on.
     hearts.iter().for_each(|heart| heart.end());
     worlds.iter().for_each(|world| world.stop.store(true, Ordering::SeqCst));
 }
 
-/// Waits until nothing happens any more, and has every actor look at what it waits for.
+/// Waits until the runtime is idle, and makes every actor check the signals that it waits for.
 fn rest(world: &Arc<ChaosWorld>) {
     let (mut quiet, mut last) = (Instant::now(), None);
     while quiet.elapsed() < Duration::from_millis(150) {
-        // Every wake-up, death and message of an actor is in these.
+        // These counters include every wake-up, death and message of an actor.
         let now = (world.handle.is_quiescent(), n(&world.ledger.acts), n(&world.ledger.tokens_received));
         if last != Some(now) || !now.0 {
             (quiet, last) = (Instant::now(), Some(now));
@@ -200,13 +201,13 @@ fn rest(world: &Arc<ChaosWorld>) {
         count(&world.ledger.checks_made);
         world.tell(pid, Told::new(world, What::Check(Checked(world.ledger.clone()))));
     }
-    // The watchdog sees to it that this ends.
+    // The watchdog ends the program if this never ends.
     while n(&world.ledger.checks_over) < n(&world.ledger.checks_made) {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// Ends a runtime, and looks at what it leaves.
+/// Ends a runtime, and checks what it leaves.
 fn end(runtime: Runtime, world: &Arc<ChaosWorld>, watchdog: &Watchdog, wrong: &mut Vec<String>) {
     let handle = world.handle.clone();
     let mut random = Random::new(n(&world.ledger.acts) as u64);
@@ -218,14 +219,14 @@ fn end(runtime: Runtime, world: &Arc<ChaosWorld>, watchdog: &Watchdog, wrong: &m
         std::thread::spawn(move || host::read(&world, exits))
     });
     if random.once_in(2) {
-        // All are killed, but for the tree, which is to go on.
+        // Kills every process but the tree, which must live on.
         for pid in handle.processes() {
             let _ = handle.exit(pid, Reason::value("the end"));
         }
     }
     if let Err(error) = runtime.shutdown(if random.once_in(2) { random.time(50_000) } else { Duration::from_secs(30) })
     {
-        // What had not ended in time has ended soon after.
+        // A process that did not end in time ends soon after.
         let until = Instant::now() + PATIENCE;
         while !handle.kernel().is_empty() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(5));
@@ -244,13 +245,13 @@ fn end(runtime: Runtime, world: &Arc<ChaosWorld>, watchdog: &Watchdog, wrong: &m
     let names = (0..NAMES).map(|number| format!("n{number}")).chain(services::names().map(str::to_owned));
     for name in names {
         if let Some(pid) = handle.whereis(&name) {
-            wrong.push(format!("the name {name:?} is {pid}'s after its end"));
+            wrong.push(format!("the name {name:?} still belongs to {pid} after the end"));
         }
     }
     if !handle.kernel().is_empty() {
         wrong.push(format!("{} processes are counted after the end", handle.process_count()));
     }
-    // What was retired is given back by the epochs, which go on as they are used.
+    // The epochs return retired memory, and advance only while they are used.
     let until = Instant::now() + Duration::from_secs(10);
     while handle.kernel().nodes_used() > 0 && Instant::now() < until {
         (0..512).for_each(|_| _ = handle.whereis("nothing"));

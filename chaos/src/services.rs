@@ -1,14 +1,15 @@
-//! What is supervised: servers that crash, a machine, an event manager, groups, a registry, dynamic children.
+//! The supervised services: servers that crash, a state machine, an event manager, groups, a
+//! registry, dynamic children.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use atropos::otp::event::{HandlerNext, EventHandler, EventManager, RemovedHandler};
+use atropos::otp::event::{EventHandler, EventManager, HandlerNext, RemovedHandler};
 use atropos::otp::group::ProcessGroups;
 use atropos::otp::machine::Driver;
 use atropos::otp::registry::Registry;
 use atropos::otp::server::MailPolicy;
-use atropos::otp::{Event, StateMachine, MachineCx, StartError, Transition};
+use atropos::otp::{Event, MachineCx, StartError, StateMachine, Transition};
 use atropos::prelude::*;
 
 use crate::actor::{self, Me};
@@ -17,20 +18,20 @@ use crate::ledger::{Kind, PLANNED, Token, Tracked, count};
 use crate::random::Random;
 use crate::world::ChaosWorld;
 
-/// Servers, by their names.
+/// The servers, by name.
 pub(crate) const SERVERS: [&str; 6] = ["s0", "s1", "s2", "s3", "s4", "s5"];
-/// The machine.
+/// The name of the state machine.
 pub(crate) const MACHINE: &str = "machine";
-/// The supervisor of dynamic children.
+/// The name of the supervisor of dynamic children.
 pub(crate) const DYNAMIC: &str = "dynamic";
-/// The event manager.
+/// The name of the event manager.
 pub(crate) const EVENTS: &str = "events";
-/// The scope of groups.
+/// The name of the scope of groups.
 pub(crate) const GROUPS: &str = "groups";
-/// The registry.
+/// The name of the registry.
 pub(crate) const REGISTRY: &str = "registry";
 
-/// All names of services.
+/// Returns the names of all services.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     SERVERS.into_iter().chain([MACHINE, DYNAMIC, EVENTS, GROUPS, REGISTRY])
 }
@@ -40,7 +41,7 @@ pub(crate) type TheRegistry = Registry<u32, u64>;
 pub(crate) type TheEvents = EventManager<u64>;
 pub(crate) type TheMachine = Driver<Clockwork>;
 
-/// A server; see [`Ask`].
+/// A server; [`Ask`] has its requests.
 pub(crate) struct Service {
     world: Arc<ChaosWorld>,
     state: Tracked,
@@ -48,17 +49,17 @@ pub(crate) struct Service {
     random: Random,
 }
 
-/// What a server is asked.
+/// A request to a server.
 pub(crate) enum Ask {
-    /// Answers, at once or after a while, or never.
+    /// Answers at once, after a while, or never.
     Ping(Reply<Tracked>, u64),
-    /// A message.
+    /// Delivers a message.
     Cast(Token),
-    /// Panics.
+    /// Makes the server panic.
     Crash,
-    /// Ends.
+    /// Ends the server.
     Stop,
-    /// Goes on by itself so often.
+    /// Makes the server continue by itself this many times.
     Continue(u8),
 }
 
@@ -79,7 +80,7 @@ impl Server for Service {
     type Message = Ask;
 
     async fn init(&mut self, _: ServerCx<'_, Self>) -> Result<Next<Ask>, InitError> {
-        // Now and then it is slow to come up.
+        // The start is slow now and then.
         match self.random.below(8) {
             0 => Ok(Next::Continue(Ask::Continue(3))),
             1 => Ok(Next::Timeout(self.random.time(1_000))),
@@ -107,7 +108,7 @@ impl Server for Service {
                     }
                 }
                 4 => {
-                    // An answer that the process does not give itself.
+                    // An answer that another process gives.
                     let answer = Tracked::new(&self.world.ledger, Kind::Answer);
                     let _ = cx.spawn(async move |cx: Context<()>| {
                         cx.yield_now().await;
@@ -142,9 +143,9 @@ pub(crate) struct Clockwork {
     state: Tracked,
 }
 
-/// What the machine is sent.
+/// A message to the state machine.
 pub(crate) enum Tick {
-    /// A seed of what it does.
+    /// The seed of its next transition.
     Do(u64),
     /// A question.
     Ask(Reply<Tracked>),
@@ -190,7 +191,7 @@ impl Clockwork {
         let time = random.time(2_000);
         match random.below(12) {
             0 => Transition::to((state + 1) % 4),
-            // From where events are postponed it always comes back.
+            // The machine always comes back from the states in which it postpones events.
             1 => Transition::to(2).state_timeout(time),
             2 => Transition::to(3).state_timeout(time),
             3 => Transition::keep().event_timeout(time),
@@ -232,7 +233,7 @@ impl EventHandler<u64> for Hears {
     }
 }
 
-/// What a dynamic child is started with.
+/// The argument with which a dynamic child is started.
 pub(crate) struct Argument {
     held: Tracked,
     seed: u64,
@@ -273,7 +274,7 @@ fn server(world: &Arc<ChaosWorld>, name: &'static str, change: impl Fn(Kept) -> 
     .shutdown(Shutdown::Within(Duration::from_secs(20)))
 }
 
-/// A start that is being put together.
+/// A start under construction.
 struct Kept {
     start: atropos::otp::server::Start<'static, Service>,
     world: Arc<ChaosWorld>,
@@ -288,7 +289,7 @@ impl Kept {
     }
 }
 
-/// The tree. Its top has no name, and nothing here ends it.
+/// Returns the supervision tree. Its top has no name, and no action here ends it.
 pub(crate) fn tree(world: &Arc<ChaosWorld>) -> Supervisor {
     let any = Intensity::Unlimited;
     let all = {

@@ -1,8 +1,10 @@
-//! What is left of runtimes that have ended, and of this one's dead, used in processes that live: it is nothing there.
+//! Leftovers of earlier runtimes, and of this one's dead processes, used in live processes, where
+//! they must have no effect.
 //!
-//! A context's process is known by more than its pid: the first processes of each runtime have the pids, and would have
-//! the memory, of those of the runtime before. So these processes ([`haunt`]) are the first to be started, each tries all
-//! contexts that others of its pid have left, and leaves its own.
+//! A context's process is identified by more than its pid: the first processes of each runtime have
+//! the same pids, and could have the same memory, as those of the runtime before. So these
+//! processes ([`haunt`]) are the first to start. Each tries all contexts that earlier processes
+//! with its pid have left, and leaves its own.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,20 +18,20 @@ use crate::actor::{Me, Told, What};
 use crate::random::Random;
 use crate::world::ChaosWorld;
 
-/// So many processes of each runtime leave their contexts.
+/// Number of processes of each runtime that leave their contexts.
 const HAUNTED: usize = 32;
 
 thread_local! {
-    /// A use outside its process is tried, and panics.
+    /// `true` while a context is used outside its process, which panics.
     static EXPECTED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether a panic on this thread is what it should be.
+/// Returns `true` if a panic on this thread is expected.
 pub(crate) fn panics_are_expected() -> bool {
     EXPECTED.get()
 }
 
-/// The context of a process that has ended, of one type of messages or another.
+/// The context of a process that has ended, for one of two message types.
 pub(crate) enum Left {
     Number(Context<u64>),
     Text(Context<String>),
@@ -55,7 +57,7 @@ impl Left {
         }
     }
 
-    /// What it let a process do that is not its own.
+    /// Returns what the context let a foreign process do, if anything.
     fn misuse(&self) -> Option<&'static str> {
         match self {
             Self::Number(context) => misuse(context, 7),
@@ -72,7 +74,7 @@ fn misuse<M: Send + 'static>(context: &Context<M>, message: M) -> Option<&'stati
         ended.is_err()
     };
     let mut message = Some(message);
-    // What is received may be of another type: it is not touched.
+    // A received message may be of another type, so it is not dropped.
     if context.try_with(|cx| std::mem::forget(cx.receive())).is_some() {
         return Some("receive");
     }
@@ -86,11 +88,11 @@ fn misuse<M: Send + 'static>(context: &Context<M>, message: M) -> Option<&'stati
     (!panics(&mut send)).then_some("send")
 }
 
-/// Starts processes that use what the dead have left, and leave theirs.
+/// Starts processes that use the leftovers of dead ones, and leave their own.
 pub(crate) fn haunt(world: &Arc<ChaosWorld>, random: &mut Random) {
     for _ in 0..HAUNTED {
         let (seed, with) = (random.next(), world.clone());
-        // Refused, there is one less.
+        // A refused spawn means one process less.
         let _ = if random.once_in(2) {
             world.handle.spawn(async move |cx: Context<u64>| live(&with, cx, 7, seed)).map(Address::pid)
         } else {
@@ -112,7 +114,7 @@ where
         if left.pid() == pid
             && let Some(what) = left.misuse()
         {
-            world.ledger.fault(format!("by the context of another {pid}, {pid} could {what}"));
+            world.ledger.fault(format!("by the context of an earlier {pid}, {pid} could {what}"));
         }
     });
     let is_there = matches!(cx.try_recv(), Some(Received::Message(received)) if received == message);
@@ -122,7 +124,7 @@ where
     drop(yard.contexts.put(Left::from(cx), &mut Random::new(seed)));
 }
 
-/// What an actor does with what others have left.
+/// Uses the leftovers of other processes from an actor.
 pub(crate) fn meet(cx: &Context<Told>, me: &Me, random: &mut Random) {
     let yard = &me.world.graveyard;
     match random.below(6) {
@@ -157,7 +159,7 @@ pub(crate) fn meet(cx: &Context<Told>, me: &Me, random: &mut Random) {
             }
         }
         _ => {
-            // Its context is kept beyond it.
+            // A process whose context outlives it.
             let (world, seed) = (me.world.clone(), random.next());
             let _ = cx.spawn(async move |cx: Context<u64>| {
                 cx.yield_now().await;

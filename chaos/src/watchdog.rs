@@ -1,4 +1,5 @@
-//! The watchdog: when nothing has moved for long it prints what can be read of every kernel, and ends the program.
+//! The watchdog: when nothing has moved for a long time, it prints what can be read of every
+//! kernel, and ends the program.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +11,7 @@ use atropos::Handle;
 /// The exit status of a hang.
 pub(crate) const HANGS: i32 = 3;
 
-/// Something that must go on.
+/// An activity that must make progress.
 pub(crate) struct Pulse {
     what: String,
     beats: AtomicU64,
@@ -22,13 +23,13 @@ impl Pulse {
         self.beats.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// It need not go on any more.
+    /// Ends the pulse: it need not beat again.
     pub(crate) fn end(&self) {
         self.over.store(true, Ordering::SeqCst);
     }
 }
 
-/// What is watched.
+/// The watched activities.
 #[derive(Default)]
 struct Watched {
     pulses: Vec<(Arc<Pulse>, u64, Instant)>,
@@ -36,7 +37,7 @@ struct Watched {
     phase: String,
 }
 
-/// See the module.
+/// A thread that reports a hang and ends the program.
 pub(crate) struct Watchdog {
     watched: Arc<Mutex<Watched>>,
     stop: Arc<AtomicBool>,
@@ -44,7 +45,8 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Watches; a pulse that does not beat for `patience` is a hang, and `how` says how to see it again.
+    /// Starts the watchdog. A pulse that does not beat for `patience` is a hang, and `how` tells
+    /// the reader how to reproduce it.
     pub(crate) fn start(patience: Duration, how: String) -> Self {
         let (watched, stop) = (Arc::<Mutex<Watched>>::default(), Arc::new(AtomicBool::new(false)));
         let (look, until) = (watched.clone(), stop.clone());
@@ -65,24 +67,24 @@ impl Watchdog {
         f(&mut self.watched.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Something more that must go on, until it ends.
+    /// Adds an activity that must make progress until it ends.
     pub(crate) fn pulse(&self, what: String) -> Arc<Pulse> {
         let pulse = Arc::new(Pulse { what, beats: AtomicU64::new(0), over: AtomicBool::new(false) });
         self.watched(|watched| watched.pulses.push((pulse.clone(), 0, Instant::now())));
         pulse
     }
 
-    /// A runtime whose state is printed if something hangs.
+    /// Adds a runtime whose state is printed if something hangs.
     pub(crate) fn runtime(&self, handle: Handle) {
         self.watched(|watched| watched.handles.push(handle));
     }
 
-    /// What is being done.
+    /// Sets the current phase of the round.
     pub(crate) fn phase(&self, phase: &str) {
         self.watched(|watched| watched.phase = phase.to_owned());
     }
 
-    /// The round is over.
+    /// Removes all activities, at the end of a round.
     pub(crate) fn forget(&self) {
         self.watched(|watched| *watched = Watched::default());
     }

@@ -1,4 +1,4 @@
-//! [`ChaosWorld`], what all that acts on one runtime shares.
+//! [`ChaosWorld`], the state that all actors on one runtime share.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -13,12 +13,12 @@ use crate::ledger::{Ledger, Tracked};
 use crate::random::Random;
 use crate::strangers::Left;
 
-/// Names that actors register.
+/// Number of names that actors register.
 pub(crate) const NAMES: usize = 24;
-/// Places for pids that everything knows.
+/// Number of slots for pids that every actor knows.
 const KNOWN: usize = 128;
 
-/// A place for a few values of which one is taken out, or looked at, at random.
+/// A bag of a few values, from which a random one is taken or inspected.
 pub(crate) struct Bag<T>(Mutex<Vec<T>>);
 
 impl<T> Bag<T> {
@@ -28,7 +28,7 @@ impl<T> Bag<T> {
         Self(Mutex::new(Vec::new()))
     }
 
-    /// Puts a value in; what falls out, if the bag is full, is the caller's.
+    /// Puts a value in. If the bag is full, returns the value that falls out.
     pub(crate) fn put(&self, value: T, random: &mut Random) -> Option<T> {
         let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if values.len() < Self::MOST {
@@ -50,18 +50,18 @@ impl<T> Bag<T> {
         values.get(random.below(values.len().max(1))).map(look)
     }
 
-    /// Looks at all.
+    /// Inspects all values.
     pub(crate) fn look_at_all(&self, look: impl FnMut(&T)) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(look);
     }
 
-    /// Everything, to be dropped where no lock is held.
+    /// Takes all values, so that they are dropped while no lock is held.
     pub(crate) fn empty(&self) -> Vec<T> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// What is left of runtimes that have ended, and of this one, for whatever lives to use.
+/// Leftovers of earlier runtimes, and of this one, for live processes to use.
 pub(crate) struct Graveyard {
     pub(crate) contexts: Bag<Left>,
     pub(crate) pids: Bag<Pid>,
@@ -75,21 +75,21 @@ impl Graveyard {
     }
 }
 
-/// See the module.
+/// The shared state of the actors on one runtime.
 pub(crate) struct ChaosWorld {
     pub(crate) classes: Classes,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) handle: Handle,
     pub(crate) known: [AtomicU64; KNOWN],
     pub(crate) aliases: Bag<Alias>,
-    /// Requests on their way to another thread or task.
+    /// Requests in transit to another thread or task.
     pub(crate) requests: Bag<RequestFuture<Tracked>>,
     /// The thread that takes them, once it runs.
     pub(crate) thief: OnceLock<Thread>,
     pub(crate) graveyard: Arc<Graveyard>,
-    /// Whether processes may use Tokio's timers.
+    /// `true` if processes may use Tokio's timers.
     pub(crate) in_tokio: bool,
-    /// Nothing begins anything more.
+    /// Set when no action may start another.
     pub(crate) stop: AtomicBool,
 }
 
@@ -102,7 +102,8 @@ impl ChaosWorld {
         self.stop.load(Ordering::SeqCst)
     }
 
-    /// A pid that was known a moment ago; in a world beside others, sometimes a pid of another runtime.
+    /// Returns a pid that was recently known; with [`Class::Foreign`], sometimes one from the
+    /// graveyard, which may belong to an earlier runtime.
     pub(crate) fn any(&self, random: &mut Random) -> Option<Pid> {
         if self.has(Class::Foreign) && random.once_in(16) {
             return self.graveyard.pids.look(random, |pid| *pid);
@@ -114,19 +115,19 @@ impl ChaosWorld {
         self.known[random.below(KNOWN)].store(pid.to_raw(), Ordering::Relaxed);
     }
 
-    /// Whether a destructor is to panic.
+    /// Returns `true` if a destructor should panic.
     pub(crate) fn bomb(&self, random: &mut Random) -> bool {
         self.has(Class::Bombs) && random.once_in(24)
     }
 
-    /// Sends to an actor from outside, with a seed of what it is to do.
+    /// Sends a message to an actor from outside, with a seed for its actions.
     pub(crate) fn tell(&self, to: Pid, told: Told) {
         if let Err(error) = self.handle.send(to, told) {
             error.into_message().token.returned();
         }
     }
 
-    /// The name of a number.
+    /// Returns a random name.
     pub(crate) fn name(random: &mut Random) -> String {
         format!("n{}", random.below(NAMES))
     }

@@ -10,12 +10,12 @@ use core::fmt;
 
 use atropos_kernel::Reason;
 
-use crate::local::{Left, AttachGuard, AttachError};
+use crate::local::{AttachError, AttachGuard, Left};
 use crate::message::{Connection, MonitorControlMessage, Routed};
 use crate::plane::ControlPlane;
 use crate::record::{Inbound, Key};
 use crate::rules::Rules;
-use crate::session::{Noticed, InboundLimit, Session};
+use crate::session::{InboundLimit, Noticed, Session};
 use crate::state::Cancelled;
 use crate::sync::Ordering;
 

@@ -77,13 +77,13 @@ mod table;
 mod watchers;
 mod work;
 
-pub use cable::{LoopbackPair, LoopBack};
+pub use cable::{LoopBack, LoopbackPair};
 pub use facility::{DistributionMonitorFacility, FacilityCall, MockFacility};
 pub use inbound::ReceiveError;
 pub use message::{Connection, MonitorControlMessage, Routed};
 pub use outbound::MonitorError;
 pub use pid::{Node, RemotePid};
-pub use plane::{Options, ControlPlane};
+pub use plane::{ControlPlane, Options};
 pub use reference::RemoteReference;
 pub use sender::{NoConnection, RecordingSender, Sender};
 pub use watchers::Watchers;

@@ -224,7 +224,12 @@ impl Locals {
 
     /// Ties a monitor to a process, which is watched from before. Lock-free but for the maps: it is repeated only
     /// when another's watch of the same process has failed.
-    pub(crate) fn tie<R: Rules>(&self, watchers: &dyn Watchers, pid: u64, tie: &AttachGuard<'_>) -> Result<(), AttachError> {
+    pub(crate) fn tie<R: Rules>(
+        &self,
+        watchers: &dyn Watchers,
+        pid: u64,
+        tie: &AttachGuard<'_>,
+    ) -> Result<(), AttachError> {
         loop {
             let local = self.table.get_or_add(pid, Local::new);
             // Acquire, Release: who ties without a watch of its own comes after the other's.

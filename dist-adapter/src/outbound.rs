@@ -10,7 +10,7 @@ use core::{fmt, mem};
 
 use atropos_kernel::Reason;
 
-use crate::local::{AttachGuard, AttachError};
+use crate::local::{AttachError, AttachGuard};
 use crate::pid::RemotePid;
 use crate::plane::ControlPlane;
 use crate::record::{Key, Outbound};

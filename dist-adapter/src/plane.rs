@@ -33,7 +33,7 @@ use crate::local::Locals;
 use crate::message::Connection;
 use crate::pid::{Node, RemotePid};
 use crate::reference::{References, RemoteReference};
-use crate::rules::{Shipped, Rules};
+use crate::rules::{Rules, Shipped};
 use crate::sender::Sender;
 use crate::session::Session;
 use crate::sync::{AtomicU64, Mutex, Ordering, PlainAtomicUsize};

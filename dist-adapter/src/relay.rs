@@ -22,10 +22,10 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use atropos::kernel::Tombstone;
-use atropos::{Address, Context, Handle, MonitorError, NoMemory, MonitorTarget, Pid, Reason, Received, SpawnError};
+use atropos::{Address, Context, Handle, MonitorError, MonitorTarget, NoMemory, Pid, Reason, Received, SpawnError};
 
 use crate::pid::RemotePid;
-use crate::plane::{Options, ControlPlane};
+use crate::plane::{ControlPlane, Options};
 use crate::reference::RemoteReference;
 use crate::sender::Sender;
 use crate::watchers::Watchers;

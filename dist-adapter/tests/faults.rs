@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use atropos_dist::{
-    LoopbackPair, MonitorControlMessage, MonitorError, NoConnection, Node, Options, ControlPlane, ReceiveError, RemotePid,
-    RemoteReference, Routed,
+    ControlPlane, LoopbackPair, MonitorControlMessage, MonitorError, NoConnection, Node, Options, ReceiveError,
+    RemotePid, RemoteReference, Routed,
 };
 use atropos_kernel::Reason;
 use common::*;

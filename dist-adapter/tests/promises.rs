@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use atropos_dist::{
-    DistributionMonitorFacility, FacilityCall, MockFacility, MonitorControlMessage, MonitorError, NoConnection, Node,
-    Options, ControlPlane, ReceiveError, RemotePid, RemoteReference,
+    ControlPlane, DistributionMonitorFacility, FacilityCall, MockFacility, MonitorControlMessage, MonitorError,
+    NoConnection, Node, Options, ReceiveError, RemotePid, RemoteReference,
 };
 use atropos_kernel::Reason;
 use common::*;

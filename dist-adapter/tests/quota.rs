@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use atropos::{Address, Context, Handle, Reason, Runtime};
 use atropos_dist::relay::Relay;
 use atropos_dist::{
-    NoConnection, Node, Options, ControlPlane, RecordingSender, ReceiveError, RemotePid, RemoteReference, Routed, Sender, Watchers,
+    ControlPlane, NoConnection, Node, Options, ReceiveError, RecordingSender, RemotePid, RemoteReference, Routed,
+    Sender, Watchers,
 };
 use atropos_kernel::NoMemory;
 use common::*;

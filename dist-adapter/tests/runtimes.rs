@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use atropos::{Address, Context, Handle, Pid, Reason, Received, Runtime};
 use atropos_dist::relay::{Relay, RemoteDown};
-use atropos_dist::{LoopbackPair, LoopBack, MonitorError, Node, Options, ControlPlane, RemotePid, RemoteReference};
+use atropos_dist::{ControlPlane, LoopBack, LoopbackPair, MonitorError, Node, Options, RemotePid, RemoteReference};
 
 use common::Random;
 

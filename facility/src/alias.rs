@@ -1,18 +1,23 @@
-//! [`AliasFacility`]: second names of a process, which it can take back: what a late reply is sent to in vain.
+//! Aliases of a process: [`AliasFacility`]. A process can deactivate its alias, so that a late
+//! reply that is sent through it is dropped.
 
 pub use atropos_kernel::AliasMode;
 
 use crate::supervision::{MonitorResult, SupervisionError};
 
-/// Aliases, for processes named by raw pids. Who sends through one names the process and the alias: `Handle::send_alias`.
+/// Aliases, for processes identified by raw pids. A sender through an alias names the process and
+/// the alias: `Handle::send_alias`.
 pub trait AliasFacility: Send + Sync {
-    /// Makes an alias of the caller: its reference. With `reply` the first message through it ends it.
+    /// Creates an alias of the caller; returns its reference. With `reply` the first message
+    /// through it deactivates it.
     fn alias(&self, caller: u64, reply: bool) -> Result<u64, SupervisionError>;
 
-    /// Ends an alias of the caller's; another's stays as it is. `Some` is whether it was in force; `None` when the caller does not
-    /// run here: no message that is sent through it from now on is received.
+    /// Deactivates an alias of the caller; that of another process is unchanged. No message that is
+    /// sent through it from now on is received. Returns `Some(true)` if it was active,
+    /// `Some(false)` if not, and `None` if the caller does not run here.
     fn unalias(&self, caller: u64, alias: u64) -> Result<Option<bool>, SupervisionError>;
 
-    /// As [`crate::SupervisionFacility::monitor`], and the reference is an alias as well, which ends as the mode says.
+    /// Monitors `target` as [`crate::SupervisionFacility::monitor`] does; the reference is also an
+    /// alias, which is deactivated as `mode` says.
     fn monitor_alias(&self, caller: u64, target: u64, mode: AliasMode) -> Result<MonitorResult, SupervisionError>;
 }

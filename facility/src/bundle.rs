@@ -1,7 +1,8 @@
-//! [`Facilities`]: what a body is handed for a slice.
+//! The facilities that a body gets for a slice: [`Facilities`].
 //!
-//! A process sees only what its bundle has. What is not in it is refused by a value that says what is missing, so a built-in
-//! function has one way for "not here" that is no panic and no other error.
+//! A process can use only what its bundle contains. A missing facility is refused with a value that
+//! names it, so a built-in function has one way to report "not available", which is neither a panic
+//! nor another error.
 
 use core::fmt;
 
@@ -14,62 +15,62 @@ use crate::spawn::SpawnFacility;
 use crate::supervision::SupervisionFacility;
 use crate::timer::TimerFacility;
 
-/// What is not in a bundle.
+/// The facility that a bundle does not contain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Unsupported {
-    /// See [`SpawnFacility`].
+    /// No [`SpawnFacility`].
     Spawn,
-    /// See [`LinkFacility`].
+    /// No [`LinkFacility`].
     Link,
-    /// See [`SupervisionFacility`].
+    /// No [`SupervisionFacility`].
     Supervision,
-    /// See [`TimerFacility`].
+    /// No [`TimerFacility`].
     Timers,
-    /// See [`OutputFacility`].
+    /// No [`OutputFacility`].
     Output,
-    /// See [`CodeFacility`].
+    /// No [`CodeFacility`].
     Code,
-    /// See [`NameFacility`].
+    /// No [`NameFacility`].
     Names,
-    /// See [`AliasFacility`].
+    /// No [`AliasFacility`].
     Aliases,
 }
 
 impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Spawn => "this process may start no others",
-            Self::Link => "this process may have no links",
-            Self::Supervision => "this process may watch no others, and send no exit signals",
-            Self::Timers => "this process may have no timers",
-            Self::Output => "this process has nowhere to print",
+            Self::Spawn => "this process may not spawn processes",
+            Self::Link => "this process may not use links",
+            Self::Supervision => "this process may not use monitors or exit signals",
+            Self::Timers => "this process may not use timers",
+            Self::Output => "this process has no output",
             Self::Code => "this process cannot look up code",
-            Self::Names => "this process knows no names",
-            Self::Aliases => "this process may have no aliases",
+            Self::Names => "this process may not use registered names",
+            Self::Aliases => "this process may not use aliases",
         })
     }
 }
 
 impl core::error::Error for Unsupported {}
 
-/// See the module. `M` is what timers send.
+/// A bundle of the facilities that a process may use. `M` is the message type of its timers.
 pub struct Facilities<'a, M> {
-    /// To start processes.
+    /// Spawning of processes.
     pub spawn: Option<&'a dyn SpawnFacility>,
-    /// Links and the trap flag.
+    /// Links and the `trap_exit` flag.
     pub link: Option<&'a dyn LinkFacility>,
     /// Monitors and exit signals.
     pub supervision: Option<&'a dyn SupervisionFacility>,
-    /// Timers.
+    /// Timers and their messages.
     pub timers: Option<&'a dyn TimerFacility<M>>,
-    /// Where it prints.
+    /// The output for what the process prints.
     pub output: Option<&'a dyn OutputFacility>,
-    /// Code.
+    /// Lookup of code.
     pub code: Option<&'a dyn CodeFacility>,
     /// Registered names.
     pub names: Option<&'a dyn NameFacility>,
-    /// Aliases.
+    /// Aliases of the process.
     pub aliases: Option<&'a dyn AliasFacility>,
 }
 
@@ -112,42 +113,42 @@ impl<M> fmt::Debug for Facilities<'_, M> {
 }
 
 impl<'a, M> Facilities<'a, M> {
-    /// To start processes.
+    /// Returns the facility that spawns processes.
     pub fn spawn(&self) -> Result<&'a dyn SpawnFacility, Unsupported> {
         self.spawn.ok_or(Unsupported::Spawn)
     }
 
-    /// Links and the trap flag.
+    /// Returns the facility for links and the `trap_exit` flag.
     pub fn link(&self) -> Result<&'a dyn LinkFacility, Unsupported> {
         self.link.ok_or(Unsupported::Link)
     }
 
-    /// Monitors and exit signals.
+    /// Returns the facility for monitors and exit signals.
     pub fn supervision(&self) -> Result<&'a dyn SupervisionFacility, Unsupported> {
         self.supervision.ok_or(Unsupported::Supervision)
     }
 
-    /// Timers.
+    /// Returns the facility for timers.
     pub fn timers(&self) -> Result<&'a dyn TimerFacility<M>, Unsupported> {
         self.timers.ok_or(Unsupported::Timers)
     }
 
-    /// Where it prints.
+    /// Returns the facility that prints.
     pub fn output(&self) -> Result<&'a dyn OutputFacility, Unsupported> {
         self.output.ok_or(Unsupported::Output)
     }
 
-    /// Code.
+    /// Returns the facility that looks up code.
     pub fn code(&self) -> Result<&'a dyn CodeFacility, Unsupported> {
         self.code.ok_or(Unsupported::Code)
     }
 
-    /// Registered names.
+    /// Returns the facility for registered names.
     pub fn names(&self) -> Result<&'a dyn NameFacility, Unsupported> {
         self.names.ok_or(Unsupported::Names)
     }
 
-    /// Aliases.
+    /// Returns the facility for aliases.
     pub fn aliases(&self) -> Result<&'a dyn AliasFacility, Unsupported> {
         self.aliases.ok_or(Unsupported::Aliases)
     }

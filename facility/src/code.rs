@@ -1,8 +1,8 @@
-//! [`CodeFacility`]: which code there is.
+//! The lookup of code: [`CodeFacility`].
 
 use core::fmt;
 
-/// There is no such function.
+/// The error of a lookup: there is no such function.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CodeError;
 
@@ -14,9 +14,9 @@ impl fmt::Display for CodeError {
 
 impl core::error::Error for CodeError {}
 
-/// Which code there is. A closure is one.
+/// The lookup of functions. A closure implements it.
 pub trait CodeFacility: Send + Sync {
-    /// Where a function begins.
+    /// Returns the entry point of a function.
     fn resolve(&self, module: &str, function: &str) -> Result<u64, CodeError>;
 }
 

@@ -1,14 +1,15 @@
-//! What a runtime that brings its own interpreter puts between its built-in functions and Atropos: object-safe traits over
-//! raw pids and references, one for each kind of thing a process asks for.
+//! The layer between Atropos and the built-in functions of a runtime with its own interpreter:
+//! object-safe traits over raw pids and references, one for each kind of operation.
 //!
-//! A built-in function is handed [`Facilities`], and knows no kernel, table or scheduler. In production what stands behind
-//! them is [`KernelFacilities`], on a kernel; in its unit tests [`mock`], which writes down what it was asked.
+//! A built-in function gets [`Facilities`], and sees no kernel, table or scheduler. In production
+//! they are implemented by [`KernelFacilities`] on a kernel; in unit tests by [`mock`], which records the
+//! calls.
 //!
 //! ```
 //! use atropos_facility::mock::{MockProcesses, MockSupervision};
 //! use atropos_facility::{Facilities, Unsupported, SupervisionFacility, SupervisionRecord};
 //!
-//! /// `monitor/1` of some language: it knows its bundle, and its own pid.
+//! /// `monitor/1` of some language: it sees only its bundle and its own pid.
 //! fn monitor(facilities: &Facilities<'_, ()>, me: u64, target: u64) -> Result<u64, &'static str> {
 //!     let supervision = facilities.supervision().map_err(|_: Unsupported| "notsup")?;
 //!     supervision.monitor(me, target).map(|made| made.reference).map_err(|_| "badarg")
@@ -22,28 +23,31 @@
 //! assert_eq!(mock.drain()[0], SupervisionRecord::Monitor { caller: 1, target: 2 });
 //! ```
 //!
-//! # Rules that hold for all of them
+//! # Rules for all facilities
 //!
-//! - **F1, the caller is looked at first.** A pid that was never given out is `NoCaller` as a caller and `NoProc` as a target;
-//!   if both are, it is `NoCaller`.
-//! - **F2, any caller, from any thread.** It may run right here, sleep, wait for its turn or run on another core: what
-//!   is done is the same, in force at once for the others, and nobody waits for anybody. Only what it *returns* about the
-//!   caller's own affairs is known at once only if the caller runs here; the types say so.
-//! - **F3, the dead do nothing.** A supervision call of a dead caller is `Ok` and has no effect; what would have to give it
-//!   something (a link, a flag, a process) is `NoCaller`.
-//! - **F4, no memory.** Where the error has no case for it, a caller that asks for what there is no memory for is told
-//!   `NoCaller`, and ends (`killed`), as a process does that has used up its heap. It never aborts, and nobody else is hit.
+//! - **F1, the caller is checked first.** A pid that was never allocated is `NoCaller` as a caller
+//!   and `NoProc` as a target; if both were never allocated, the error is `NoCaller`.
+//! - **F2, any caller, from any thread.** The caller may run here, sleep, be queued or run on
+//!   another core. The operation is the same, it is in force at once for all other processes, and
+//!   no thread waits for another. A *result* about the caller's own state is known at once only if
+//!   the caller runs here; the types say so.
+//! - **F3, operations of a dead caller have no effect.** A supervision call of a dead caller
+//!   returns `Ok` and has no effect. An operation that would give it something (a link, a flag, a
+//!   process) returns `NoCaller`.
+//! - **F4, out of memory.** If the error type has no case for it, a caller whose operation runs out
+//!   of memory gets `NoCaller`. It is then killed (`killed`), like a process that has used up its
+//!   heap. The runtime never aborts, and no other process is affected.
 //!
-//! # Where things are
+//! # Modules
 //!
-//! | noun | module |
+//! | topic | module |
 //! | --- | --- |
 //! | the traits, with their errors and results | [`supervision`], [`link`], [`spawn`], [`timer`], [`output`], [`code`], [`name`], [`alias`] |
-//! | what a body is handed for a slice | [`bundle`] |
-//! | on a kernel | [`native`] |
-//! | in tests | [`mock`], [`record`] |
+//! | bundle of facilities that a body gets for a slice | [`bundle`] |
+//! | implementation on a kernel | [`native`] |
+//! | implementation for tests | [`mock`], [`record`] |
 //!
-//! Remote monitors have a facility of their own, beside the plane that they need: `atropos-dist`.
+//! The facility for remote monitors is in `atropos-dist`, beside the protocol plane that it needs.
 #![no_std]
 
 extern crate alloc;
@@ -69,7 +73,7 @@ pub use bundle::{Facilities, Unsupported};
 pub use code::{CodeError, CodeFacility};
 pub use link::{LinkError, LinkFacility, Linked};
 pub use name::{NameError, NameFacility};
-pub use native::{KernelAccess, KernelFacilities, CodeResolver, Spawner};
+pub use native::{CodeResolver, KernelAccess, KernelFacilities, Spawner};
 pub use output::{OutputError, OutputFacility};
 pub use record::{AliasRecord, LinkRecord, NameRecord, OutputRecord, SpawnRecord, SupervisionRecord, TimerRecord};
 pub use spawn::{Entry, SpawnError, SpawnFacility, SpawnFlags, SpawnResult};

@@ -1,25 +1,26 @@
-//! [`LinkFacility`]: links, and the flag that turns EXITs into messages.
+//! Links and the `trap_exit` flag, which turns EXITs into messages: [`LinkFacility`].
 
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-use atropos_kernel::{QueryReply, QueryFuture};
+use atropos_kernel::{QueryFuture, QueryReply};
 
-/// Why nothing was done.
+/// The reason why an operation did nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LinkError {
-    /// The other is dead, or never was.
+    /// The target is dead or was never allocated.
     NoProc,
-    /// The caller is dead, or never was; or there was no memory for what it asked, and it ends (F4).
+    /// The caller is dead or was never allocated; or its operation ran out of memory, and it is
+    /// killed (F4).
     NoCaller,
 }
 
 impl fmt::Display for LinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoProc => "there is no such process to link with",
+            Self::NoProc => "there is no such process to link to",
             Self::NoCaller => "there is no such process that could be linked",
         })
     }
@@ -27,18 +28,19 @@ impl fmt::Display for LinkError {
 
 impl core::error::Error for LinkError {}
 
-/// Whether two are linked: known, or asked of the caller, who answers between two slices. A future.
+/// The future of the query whether two processes are linked: known, or queried from the caller,
+/// which replies between two slices.
 #[derive(Debug)]
 #[must_use = "the answer is in the future"]
 pub enum Linked {
-    /// It is known.
+    /// The result is known.
     Known(bool),
-    /// It will be.
+    /// The result arrives with the caller's reply.
     Later(QueryFuture),
 }
 
 impl Linked {
-    /// The answer, if it is known at once.
+    /// Returns the result if it is known at once.
     pub fn known(&self) -> Option<bool> {
         match self {
             Self::Known(linked) => Some(*linked),
@@ -50,7 +52,7 @@ impl Linked {
 impl Future for Linked {
     type Output = bool;
 
-    /// A caller that dies before it answers is linked with nobody.
+    /// Resolves to `false` if the caller dies before it replies.
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<bool> {
         match &mut *self {
             Self::Known(linked) => Poll::Ready(*linked),
@@ -59,25 +61,28 @@ impl Future for Linked {
     }
 }
 
-/// Links, for processes named by raw pids.
+/// Links, for processes identified by raw pids.
 pub trait LinkFacility: Send + Sync {
-    /// Links the two; with itself, or with who is linked already, nothing happens. The dead are an error, whether the caller
-    /// traps exits or not. A target that dies meanwhile gives its EXIT.
+    /// Links the caller and the target. Linking with itself, or a second time, has no effect. A
+    /// dead target is an error, whether the caller traps exits or not; if the target dies during
+    /// the call, the caller gets its EXIT.
     fn link(&self, caller: u64, target: u64) -> Result<(), LinkError>;
 
-    /// As [`LinkFacility::link`], but as OTP's `link/1`: a caller that traps exits gets an EXIT `noproc` from the dead.
+    /// Links as [`LinkFacility::link`] does, with the semantics of OTP's `link/1`: a caller that
+    /// traps exits gets an EXIT with `noproc` from a dead target.
     fn link_as_otp(&self, caller: u64, target: u64) -> Result<(), LinkError>;
 
-    /// Ends the link: neither side gets an EXIT of it that has not come yet. Without a link, for the dead and for who never
-    /// was it is `Ok` too.
+    /// Removes the link: neither process gets an EXIT of it that it has not received yet. Returns
+    /// `Ok` also if there is no link, and if the target is dead or was never allocated.
     fn unlink(&self, caller: u64, target: u64) -> Result<(), LinkError>;
 
-    /// Sets whether EXITs come as messages: the old value. In force for what is received from now on.
+    /// Sets whether EXITs arrive as messages; returns the old value. It is in force for everything
+    /// received from now on.
     fn set_trap_exit(&self, caller: u64, trap: bool) -> Result<bool, LinkError>;
 
-    /// Whether EXITs come as messages.
+    /// Returns `true` if EXITs arrive as messages.
     fn trap_exit(&self, caller: u64) -> Result<bool, LinkError>;
 
-    /// Whether the caller is linked with `other`.
+    /// Returns whether the caller is linked with `other`.
     fn is_linked(&self, caller: u64, other: u64) -> Result<Linked, LinkError>;
 }

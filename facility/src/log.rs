@@ -1,7 +1,8 @@
-//! [`CallLog`]: what a mock was asked, in order. Written from any thread, without a lock.
+//! The call log of a mock: [`CallLog`]. Any thread writes to it, without a lock.
 //!
-//! A stack of boxed entries: a push is one exchange, and a drain takes the whole stack by another. Nobody looks into an
-//! entry that can still be taken, so there is nothing to reclaim late, and no ABA.
+//! It is a stack of boxed entries. A push is one exchange, and a drain takes the whole stack by
+//! another exchange. No thread reads an entry that another could still take, so nothing needs
+//! deferred reclamation, and there is no ABA problem.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -14,12 +15,13 @@ struct LogNode<T> {
     before: *mut LogNode<T>,
 }
 
-/// See the module.
+/// A lock-free log of entries, in the order of the calls.
 pub(crate) struct CallLog<T>(AtomicPtr<LogNode<T>>);
 
-// SAFETY: the log owns its entries, and hands each to one drain.
+// SAFETY: the log owns its entries, and one `swap` in `drain` moves each to exactly one thread; so
+// `T: Send` suffices.
 unsafe impl<T: Send> Send for CallLog<T> {}
-// SAFETY: by `&` entries are only moved in and out.
+// SAFETY: a `&CallLog` only moves entries in and out and never gives out a `&T`; so `T: Send` suffices.
 unsafe impl<T: Send> Sync for CallLog<T> {}
 
 impl<T> core::fmt::Debug for CallLog<T> {
@@ -38,12 +40,14 @@ impl<T> CallLog<T> {
     /// Writes an entry. Lock-free.
     pub(crate) fn write(&self, entry: T) {
         let written = Box::into_raw(Box::new(LogNode { entry, before: ptr::null_mut() }));
-        // Relaxed: only compared, never followed.
+        // Relaxed: the value is only compared, never dereferenced.
         let mut head = self.0.load(Ordering::Relaxed);
         loop {
-            // SAFETY: ours until the exchange succeeds.
+            // SAFETY: `Box::into_raw` made `written` above, and it is ours until the exchange
+            // publishes it.
             unsafe { (*written).before = head };
-            // Release: pairs with the Acquire of `drain`, which reads the entry.
+            // Release: pairs with the Acquire of `drain`. Without it `drain` could read an entry
+            // that is not fully written.
             match self.0.compare_exchange_weak(head, written, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => head = now,
@@ -51,13 +55,15 @@ impl<T> CallLog<T> {
         }
     }
 
-    /// What was written since the last time, oldest first.
+    /// Returns the entries since the last drain, oldest first.
     pub(crate) fn drain(&self) -> Vec<T> {
-        // Acquire: pairs with the Release of `write`.
+        // Acquire: pairs with the Release of `write`. Without it the entries could be read before
+        // they are fully written.
         let mut head = self.0.swap(ptr::null_mut(), Ordering::Acquire);
         let mut entries = Vec::new();
         while !head.is_null() {
-            // SAFETY: taken by the exchange, so ours, and made by `Box::into_raw`.
+            // SAFETY: the swap made this thread the only owner of the chain, and `write` made each
+            // node with `Box::into_raw`.
             let written = unsafe { Box::from_raw(head) };
             head = written.before;
             entries.push(written.entry);

@@ -1,24 +1,25 @@
-//! [`NameFacility`]: registered names, and monitors by name. Beside [`crate::SupervisionFacility`], which knows pids only.
+//! Registered names, and monitors by name: [`NameFacility`]. [`crate::SupervisionFacility`] uses
+//! pids only.
 
 use core::fmt;
 
 use crate::supervision::MonitorResult;
 
-/// Why nothing was done.
+/// The reason why an operation did nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum NameError {
-    /// The caller is dead, or never was.
+    /// The caller is dead or was never allocated.
     NoCaller,
-    /// The process that was to have the name is dead, or never was.
+    /// The process to register is dead or was never allocated.
     NoProc,
-    /// Another process, or this one, has the name.
+    /// The name is registered already, for another process or for this one.
     InUse,
     /// The process has a name already.
     AlreadyNamed,
-    /// The limit of names is reached.
+    /// The maximum number of names is reached.
     TooMany,
-    /// There is no memory for it. The caller goes on.
+    /// There is no memory for it. The caller continues.
     NoMemory,
 }
 
@@ -37,18 +38,19 @@ impl fmt::Display for NameError {
 
 impl core::error::Error for NameError {}
 
-/// Registered names, for processes named by raw pids.
+/// Registered names, for processes identified by raw pids.
 pub trait NameFacility: Send + Sync {
-    /// Gives a process a name: the caller itself, or another.
+    /// Registers a name for a process: the caller itself, or another.
     fn register(&self, caller: u64, name: &str, pid: u64) -> Result<(), NameError>;
 
-    /// Takes a name from whoever has it; false when nobody did.
+    /// Unregisters a name. Returns `false` if it was not registered.
     fn unregister(&self, caller: u64, name: &str) -> Result<bool, NameError>;
 
-    /// Who has the name.
+    /// Returns the process that has the name.
     fn whereis(&self, name: &str) -> Option<u64>;
 
-    /// Monitors whoever has the name now. Its DOWN gives the name, not the pid; when nobody has it, the DOWN waits already, with
-    /// `noproc`. A monitor like any other to [`crate::SupervisionFacility::demonitor`].
+    /// Monitors the process that has the name now. Its DOWN carries the name, not the pid; if no
+    /// process has it, the DOWN with `noproc` is in the mailbox already. For
+    /// [`crate::SupervisionFacility::demonitor`] it is an ordinary monitor.
     fn monitor_name(&self, caller: u64, name: &str) -> Result<MonitorResult, NameError>;
 }

@@ -1,8 +1,8 @@
-//! [`OutputFacility`]: where what a process prints goes.
+//! The output of what a process prints: [`OutputFacility`].
 
 use core::fmt;
 
-/// Nothing more can be printed.
+/// The error of a closed output: nothing more can be printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OutputError;
 
@@ -14,9 +14,10 @@ impl fmt::Display for OutputError {
 
 impl core::error::Error for OutputError {}
 
-/// Where what a process prints goes. A closure is one.
+/// The output of what a process prints. A closure implements it.
 pub trait OutputFacility: Send + Sync {
-    /// Prints. Called from inside a slice: what may block is for a thread of the sink's own.
+    /// Prints. It is called inside a slice, so it must not block; a sink that may block needs its
+    /// own thread.
     fn write(&self, caller: u64, bytes: &[u8]) -> Result<(), OutputError>;
 }
 

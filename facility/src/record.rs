@@ -1,4 +1,4 @@
-//! What was asked of a facility, as a mock writes it down.
+//! The records of calls to facilities, as a mock keeps them.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -9,164 +9,164 @@ use atropos_kernel::Reason;
 use crate::alias::AliasMode;
 use crate::spawn::SpawnFlags;
 
-/// Asked of a [`crate::SupervisionFacility`].
+/// A call to a [`crate::SupervisionFacility`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SupervisionRecord {
-    /// `monitor`.
+    /// A call of `monitor`.
     Monitor {
-        /// Who asked.
+        /// The calling process.
         caller: u64,
-        /// Of whom.
+        /// The process to monitor.
         target: u64,
     },
-    /// `demonitor`, of either kind.
+    /// A call of `demonitor` or `demonitor_with`.
     Demonitor {
-        /// Who asked.
+        /// The calling process.
         caller: u64,
-        /// Which.
+        /// The monitor.
         reference: u64,
     },
-    /// `exit_signal`.
+    /// A call of `exit_signal`.
     ExitSignal {
-        /// Who asked.
+        /// The calling process.
         caller: u64,
-        /// To whom.
+        /// The receiver of the signal.
         target: u64,
-        /// Why.
+        /// The exit reason.
         reason: Reason,
     },
 }
 
-/// Asked of a [`crate::LinkFacility`].
+/// A call to a [`crate::LinkFacility`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LinkRecord {
-    /// `link`, of either kind.
+    /// A call of `link` or `link_as_otp`.
     Link {
-        /// Who asked.
+        /// The calling process.
         caller: u64,
-        /// With whom.
+        /// The process to link to.
         target: u64,
     },
-    /// `unlink`.
+    /// A call of `unlink`.
     Unlink {
-        /// Who asked.
+        /// The calling process.
         caller: u64,
-        /// From whom.
+        /// The process to unlink from.
         target: u64,
     },
-    /// `set_trap_exit`.
+    /// A call of `set_trap_exit`.
     TrapExit {
-        /// Who asked.
+        /// The calling process.
         caller: u64,
         /// The new value.
         trap: bool,
     },
 }
 
-/// Asked of a [`crate::SpawnFacility`]. The arguments went with the call.
+/// A call to a [`crate::SpawnFacility`]. The arguments were consumed by the call.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SpawnRecord {
-    /// Who asked.
+    /// The calling process.
     pub caller: u64,
-    /// The module.
+    /// The module name.
     pub module: String,
-    /// The function in it.
+    /// The function name.
     pub function: String,
-    /// What holds from the start.
+    /// The options of the new process.
     pub flags: SpawnFlags,
 }
 
-/// Asked of a [`crate::TimerFacility`].
+/// A call to a [`crate::TimerFacility`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TimerRecord<M> {
-    /// `start`.
+    /// A call of `start`.
     Start {
-        /// Who asked.
+        /// The calling process.
         caller: u64,
-        /// For whom.
+        /// The receiver of the message.
         target: u64,
-        /// After how long.
+        /// The time until it fires.
         after: Duration,
-        /// What it brings.
+        /// The message that it sends.
         message: M,
     },
-    /// `cancel`.
+    /// A call of `cancel`.
     Cancel {
-        /// Who asked.
+        /// The calling process.
         caller: u64,
-        /// Which.
+        /// The timer reference.
         timer: u64,
     },
-    /// `read`.
+    /// A call of `read`.
     Read {
-        /// Who asked.
+        /// The calling process.
         caller: u64,
-        /// Which.
+        /// The timer reference.
         timer: u64,
     },
 }
 
-/// Asked of a [`crate::NameFacility`].
+/// A call to a [`crate::NameFacility`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum NameRecord {
-    /// `register`.
+    /// A call of `register`.
     Register {
-        /// Who asked.
+        /// The calling process.
         caller: u64,
-        /// Which name.
+        /// The name to register.
         name: String,
-        /// For whom.
+        /// The process to register.
         pid: u64,
     },
-    /// `unregister`.
+    /// A call of `unregister`.
     Unregister {
-        /// Who asked.
+        /// The calling process.
         caller: u64,
-        /// Which name.
+        /// The name to unregister.
         name: String,
     },
-    /// `monitor_name`.
+    /// A call of `monitor_name`.
     Monitor {
-        /// Who asked.
+        /// The calling process.
         caller: u64,
-        /// Of which name.
+        /// The name to monitor.
         name: String,
     },
 }
 
-/// Asked of an [`crate::AliasFacility`].
+/// A call to an [`crate::AliasFacility`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AliasRecord {
-    /// `alias`.
+    /// A call of `alias`.
     Alias {
-        /// Who asked.
+        /// The calling process.
         caller: u64,
-        /// Whether a message ends it.
+        /// `true` if the first message deactivates the alias.
         reply: bool,
     },
-    /// `unalias`.
+    /// A call of `unalias`.
     Unalias {
-        /// Who asked.
+        /// The calling process.
         caller: u64,
-        /// Which.
+        /// The alias to deactivate.
         alias: u64,
     },
-    /// `monitor_alias`.
+    /// A call of `monitor_alias`.
     Monitor {
-        /// Who asked.
+        /// The calling process.
         caller: u64,
-        /// Of whom.
+        /// The process to monitor.
         target: u64,
-        /// When the alias ends.
+        /// The event that deactivates the alias.
         mode: AliasMode,
     },
 }
 
-/// Printed to an [`crate::OutputFacility`].
+/// A call to an [`crate::OutputFacility`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OutputRecord {
-    /// Who printed.
+    /// The process that printed.
     pub caller: u64,
-    /// What.
+    /// The bytes that it printed.
     pub bytes: Vec<u8>,
 }

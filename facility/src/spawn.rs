@@ -1,16 +1,16 @@
-//! [`SpawnFacility`]: how a process starts another.
+//! The spawning of processes: [`SpawnFacility`].
 
 use alloc::boxed::Box;
 use core::any::Any;
 use core::fmt;
 
-/// What a new process is to run. The arguments are the interpreter's own.
+/// The entry point of a new process. The arguments have the interpreter's own type.
 pub struct Entry<'a> {
-    /// The module.
+    /// The module name.
     pub module: &'a str,
-    /// The function in it.
+    /// The function name.
     pub function: &'a str,
-    /// What it is called with.
+    /// The arguments of the call.
     pub arguments: Box<dyn Any + Send>,
 }
 
@@ -20,37 +20,37 @@ impl fmt::Debug for Entry<'_> {
     }
 }
 
-/// What holds for a new process before its first instruction.
+/// The options that are in force before a new process's first instruction.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct SpawnFlags {
-    /// It is linked with the caller.
+    /// `true` to link it with the caller.
     pub link: bool,
-    /// The caller monitors it.
+    /// `true` to have the caller monitor it.
     pub monitor: bool,
-    /// EXITs come to it as messages.
+    /// `true` to have it trap exits: EXITs arrive as messages.
     pub trap_exit: bool,
 }
 
-/// What a spawn made.
+/// The result of a spawn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SpawnResult {
-    /// The process.
+    /// The new process.
     pub pid: u64,
-    /// The caller's monitor of it, if one was asked for.
+    /// The caller's monitor of it, if one was requested.
     pub monitor: Option<u64>,
 }
 
-/// Why no process was started; nothing of it is left.
+/// The reason why no process was spawned; nothing of it is left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum SpawnError {
-    /// There is no such entry, or its arguments are not what it takes. No pid was taken.
+    /// There is no such entry point, or it does not take these arguments. No pid was allocated.
     Unresolved,
-    /// The caller is dead, or never was.
+    /// The caller is dead or was never allocated.
     NoCaller,
-    /// The limit of processes is reached.
+    /// The maximum number of processes is reached.
     TooMany,
-    /// There is no memory for it. The caller goes on.
+    /// There is no memory for it. The caller continues.
     NoMemory,
     /// The runtime shuts down.
     Closing,
@@ -60,7 +60,7 @@ impl fmt::Display for SpawnError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unresolved => "there is no such function to start a process with",
-            Self::NoCaller => "there is no such process that could start one",
+            Self::NoCaller => "there is no such process that could spawn one",
             Self::TooMany => "the limit of processes is reached",
             Self::NoMemory => "out of memory",
             Self::Closing => "the runtime shuts down",
@@ -70,9 +70,10 @@ impl fmt::Display for SpawnError {
 
 impl core::error::Error for SpawnError {}
 
-/// Starts processes for processes named by raw pids.
+/// Spawning, for processes identified by raw pids.
 pub trait SpawnFacility: Send + Sync {
-    /// Starts one. The entry is resolved before anything is taken; link, monitor and flag hold before the new process's first
-    /// instruction, and a caller that dies meanwhile has died after the spawn.
+    /// Spawns a process. The entry point is resolved before anything is allocated. Link, monitor
+    /// and flag are in force before the new process's first instruction; if the caller dies during
+    /// the call, it has died after the spawn.
     fn spawn(&self, caller: u64, entry: Entry<'_>, flags: SpawnFlags) -> Result<SpawnResult, SpawnError>;
 }

@@ -1,15 +1,15 @@
-//! [`SupervisionFacility`]: monitors, and exit signals.
+//! Monitors and exit signals: [`SupervisionFacility`].
 
 use core::fmt;
 
 use atropos_kernel::Reason;
 
-/// Why nothing was done. There are these two cases, and there will be no other.
+/// The reason why an operation did nothing. The two cases are exhaustive and will stay so.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SupervisionError {
-    /// The target was never given out.
+    /// The target was never allocated.
     NoProc,
-    /// The caller was never given out; or there was no memory for what it asked, and it ends (F4).
+    /// The caller was never allocated; or its operation ran out of memory, and it is killed (F4).
     NoCaller,
 }
 
@@ -24,32 +24,36 @@ impl fmt::Display for SupervisionError {
 
 impl core::error::Error for SupervisionError {}
 
-/// A monitor that was made.
+/// A new monitor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MonitorResult {
-    /// Its name: what its DOWN carries.
+    /// The reference that its DOWN carries.
     pub reference: u64,
-    /// The target was dead, and the DOWN waits in the caller's mailbox already. False as well when there is nobody who could
-    /// receive it.
+    /// `true` if the target was dead, so that the DOWN is in the caller's mailbox already. Also
+    /// `false` if no process exists that could receive the DOWN.
     pub immediate_down: bool,
 }
 
-/// Monitors and exit signals, for processes named by raw pids.
+/// Monitors and exit signals, for processes identified by raw pids.
 pub trait SupervisionFacility: Send + Sync {
-    /// Monitors `target`. One that is dead gives its DOWN at once: with the reason that it died of where the kernel keeps
-    /// tombstones and its slot has not been used again, else `noproc`.
+    /// Monitors `target`. A dead target sends its DOWN at once. The reason is its exit reason if
+    /// the kernel keeps tombstones and its slot was not reused, otherwise `noproc`.
     fn monitor(&self, caller: u64, target: u64) -> Result<MonitorResult, SupervisionError>;
 
-    /// Ends a monitor of the caller's, as OTP's `demonitor/1`: a DOWN that has been received stays. One that does not exist, is
-    /// over, or is another's, is `Ok`, and stays as it is.
+    /// Removes a monitor of the caller, as OTP's `demonitor/1`: a DOWN that was received stays. If
+    /// the monitor does not exist, has fired or belongs to another process, this returns `Ok` and
+    /// changes nothing.
     fn demonitor(&self, caller: u64, reference: u64) -> Result<(), SupervisionError> {
         self.demonitor_with(caller, reference, false).map(drop)
     }
 
-    /// As [`SupervisionFacility::demonitor`]; with `flush` its DOWN, if it has come, is removed. `Some` is OTP's `info`: whether
-    /// it was in force. `None` when the caller does not run here: it is done when the caller next looks, and known to it then.
+    /// Removes a monitor as [`SupervisionFacility::demonitor`] does; with `flush` also its DOWN, if
+    /// it has arrived. `Some` is OTP's `info`: `true` if the monitor was active. `None` if the
+    /// caller does not run here: the removal happens when the caller next checks its mailbox, and
+    /// its result is known then.
     fn demonitor_with(&self, caller: u64, reference: u64, flush: bool) -> Result<Option<bool>, SupervisionError>;
 
-    /// Sends an exit signal that comes from the caller. To the dead and to who never was it is `Ok`, and nothing happens.
+    /// Sends an exit signal from the caller. Returns `Ok` without an effect if the target is dead
+    /// or was never allocated.
     fn exit_signal(&self, caller: u64, target: u64, reason: Reason) -> Result<(), SupervisionError>;
 }

@@ -1,3 +1,4 @@
-//! The only door to atomics, as in the kernel. What is here guards the mocks' accounts and nothing of a process's.
+//! The only module that imports atomics, as in the kernel. They protect the logs of the mocks, and
+//! no state of a process.
 
 pub(crate) use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};

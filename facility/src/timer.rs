@@ -1,4 +1,4 @@
-//! [`TimerFacility`]: messages that come after a while.
+//! Timers that send a message after a time: [`TimerFacility`].
 
 use core::fmt;
 use core::future::Future;
@@ -6,28 +6,28 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
 
-/// Why there is no timer.
+/// The reason why no timer was started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum TimerError {
-    /// The caller is dead, or never was.
+    /// The caller is dead or was never allocated.
     NoCaller,
-    /// The target was never given out.
+    /// The target was never allocated.
     NoProc,
-    /// The target takes other messages.
+    /// The target has another message type.
     WrongType,
-    /// The limit of timers is reached.
+    /// The maximum number of timers is reached.
     TooMany,
-    /// There is no memory for it. The caller goes on.
+    /// There is no memory for it. The caller continues.
     NoMemory,
 }
 
 impl fmt::Display for TimerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoCaller => "there is no such process that could have a timer",
+            Self::NoCaller => "there is no such process that could start a timer",
             Self::NoProc => "there is no such process for a timer's message",
-            Self::WrongType => "the receiver does not take such messages",
+            Self::WrongType => "the receiver has another message type",
             Self::TooMany => "the limit of timers is reached",
             Self::NoMemory => "out of memory",
         })
@@ -36,16 +36,17 @@ impl fmt::Display for TimerError {
 
 impl core::error::Error for TimerError {}
 
-/// The time that a timer has left, or had when it was cancelled; `None` when it is over. A future, which is ready at once.
+/// The time that a timer has left, or had when it was cancelled; `None` if it is over. A future
+/// that is ready at once.
 #[derive(Debug)]
 #[must_use = "the answer is in the future"]
 pub enum TimeLeft {
-    /// It is known: nobody has to be asked.
+    /// The result is known without a query.
     Known(Option<Duration>),
 }
 
 impl TimeLeft {
-    /// The answer, if it is known at once.
+    /// Returns the result if it is known at once.
     pub fn known(&self) -> Option<Option<Duration>> {
         let Self::Known(left) = self;
         Some(*left)
@@ -61,16 +62,18 @@ impl Future for TimeLeft {
     }
 }
 
-/// Timers whose messages are `M`, for processes named by raw pids.
+/// Timers with messages of type `M`, for processes identified by raw pids.
 pub trait TimerFacility<M>: Send + Sync {
-    /// Sends `message` to `target` after a while, which counts from this call: the timer's name. It ends with the target, and outlives
-    /// its caller if that is another process. A caller that does not run here starts it when it next looks: before
-    /// anything that it is sent from now on, and late if it does not look in time.
+    /// Starts a timer that sends `message` to `target` after this time, counted from this call;
+    /// returns its reference. The timer is cancelled when the target dies, and survives its caller
+    /// if that is another process. If the caller does not run here, it starts the timer when it
+    /// next checks its mailbox: before it handles anything that is sent to it from now on, and late
+    /// if it does not check in time.
     fn start(&self, caller: u64, target: u64, after: Duration, message: M) -> Result<u64, TimerError>;
 
-    /// Ends a timer, the caller's or whoever's: the time it had left, or `None` when it is over.
+    /// Cancels a timer of any process; returns the time it had left, or `None` if it is over.
     fn cancel(&self, caller: u64, timer: u64) -> Result<TimeLeft, TimerError>;
 
-    /// The time that a timer, the caller's or whoever's, has left, or `None` when it is over.
+    /// Returns the time that a timer of any process has left, or `None` if it is over.
     fn read(&self, caller: u64, timer: u64) -> Result<TimeLeft, TimerError>;
 }

@@ -1,5 +1,5 @@
-//! Timers, names and aliases for any caller: one that runs right here, one that sleeps, one that is busy on another core, the dead, and
-//! who never was.
+//! Timers, names and aliases for any caller: one that runs here, one that sleeps, one that is busy
+//! on another core, one that is dead, and one that was never allocated.
 
 mod common;
 
@@ -10,10 +10,11 @@ use std::sync::mpsc::channel;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use atropos::facility::mock::{MockProcesses, MockAliases, MockNames};
+use atropos::facility::mock::{MockAliases, MockNames, MockProcesses};
 use atropos::facility::{
-    AliasFacility, AliasMode, AliasRecord, Facilities, LinkFacility as _, Unsupported, NameError, NameFacility, NameRecord,
+    AliasFacility, AliasMode, AliasRecord, Facilities, LinkFacility as _, NameError, NameFacility, NameRecord,
     SpawnFacility as _, SpawnFlags, SupervisionError, SupervisionFacility as _, TimeLeft, TimerError, TimerFacility,
+    Unsupported,
 };
 use atropos::kernel::{Limits, Reference};
 use atropos::{Alias, MonitorTarget, Pid, Reason, Received, Resumed, Runtime};
@@ -22,10 +23,10 @@ use common::{Order, Probe, native, next, nobody, run, runtime, spawner, until};
 const SOON: Duration = Duration::from_millis(1);
 const LATE: Duration = Duration::from_secs(3_600);
 
-/// Waits for an answer as a host's thread does.
+/// Waits for a result as a host thread does.
 fn answer(left: TimeLeft) -> Option<Duration> {
     let (mut left, mut answer) = (pin!(left), None);
-    until("it answers", || match left.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+    until("it replies", || match left.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(left) => {
             answer = Some(left);
             true
@@ -36,7 +37,7 @@ fn answer(left: TimeLeft) -> Option<Duration> {
 }
 
 #[test]
-fn a_timer_for_who_sleeps_and_for_who_runs_elsewhere() {
+fn timer_of_a_sleeping_caller_and_of_one_on_another_core() {
     let runtime = runtime(2);
     let native = native(&runtime);
     let timers: &dyn TimerFacility<Order> = &native;
@@ -48,24 +49,25 @@ fn a_timer_for_who_sleeps_and_for_who_runs_elsewhere() {
             let timer = timers.start(caller.raw(), to.raw(), LATE, Order::Tell(send));
             let timer = timer.expect("both live");
             if caller.pid == sleeps.pid {
-                let left = answer(timers.read(caller.raw(), timer).expect("it lives")).expect("it has begun");
+                let left = answer(timers.read(caller.raw(), timer).expect("alive")).expect("it has begun");
                 assert!(left <= LATE && left > LATE / 2);
-                assert!(answer(timers.cancel(caller.raw(), timer).expect("it lives")).is_some());
-                assert_eq!(answer(timers.cancel(caller.raw(), timer).expect("it lives")), None, "it is over");
-                assert!(told.recv().is_err(), "and its message is dropped");
+                assert!(answer(timers.cancel(caller.raw(), timer).expect("alive")).is_some());
+                assert_eq!(answer(timers.cancel(caller.raw(), timer).expect("alive")), None, "it is over");
+                assert!(told.recv().is_err(), "its message is dropped");
             }
         }
     }
-    // To who is busy it is started when that one looks: its time counts from here.
+    // The busy caller starts its timer when it next checks its mailbox, but the time counts from
+    // here.
     let (send, heard) = channel();
     timers.start(runs.raw(), target.raw(), SOON, Order::Tell(send.clone())).expect("both live");
-    timers.start(runs.raw(), runs.raw(), SOON, Order::Tell(send.clone())).expect("it lives");
+    timers.start(runs.raw(), runs.raw(), SOON, Order::Tell(send.clone())).expect("alive");
     timers.start(sleeps.raw(), target.raw(), SOON, Order::Tell(send.clone())).expect("both live");
-    timers.start(sleeps.raw(), sleeps.raw(), SOON, Order::Tell(send)).expect("it lives");
-    assert_eq!((next(&heard), next(&heard)), (Vec::new(), Vec::new()), "the two of the one who sleeps");
+    timers.start(sleeps.raw(), sleeps.raw(), SOON, Order::Tell(send)).expect("alive");
+    assert_eq!((next(&heard), next(&heard)), (Vec::new(), Vec::new()), "the two timers of the sleeping caller");
     drop(kept);
     assert_eq!((next(&heard), next(&heard)), (Vec::new(), Vec::new()));
-    // By a process that acts for another, in its own slice.
+    // Started by a process that acts for another process, in its own slice.
     let (mine, caller, (send, heard)) = (native.clone(), sleeps.raw(), channel());
     let started = runs.ask(move |_| TimerFacility::start(&mine, caller, caller, SOON, Order::Tell(send)));
     assert!(started.is_ok());
@@ -73,7 +75,7 @@ fn a_timer_for_who_sleeps_and_for_who_runs_elsewhere() {
 }
 
 #[test]
-fn a_timer_for_the_dead_or_the_unborn_is_no_caller() {
+fn timer_of_a_dead_or_unallocated_caller_is_no_caller() {
     let runtime = runtime(1);
     let native = native(&runtime);
     let timers: &dyn TimerFacility<Order> = &native;
@@ -89,9 +91,9 @@ fn a_timer_for_the_dead_or_the_unborn_is_no_caller() {
         let message = Order::Stop(Reason::KILL);
         assert_eq!(timers.start(alive.raw(), target, SOON, message), Err(TimerError::NoProc));
     }
-    // To one who was: it has ended with it.
-    let timer = timers.start(alive.raw(), dead.raw(), LATE, Order::Stop(Reason::KILL)).expect("it was");
-    until("it has ended", || answer(timers.read(alive.raw(), timer).expect("it lives")).is_none());
+    // The target existed, so the timer ends with it at once.
+    let timer = timers.start(alive.raw(), dead.raw(), LATE, Order::Stop(Reason::KILL)).expect("it existed");
+    until("it has ended", || answer(timers.read(alive.raw(), timer).expect("alive")).is_none());
     for timer in [0, u64::MAX] {
         assert_eq!(timers.cancel(alive.raw(), timer).ok().and_then(|left| left.known()), Some(None));
     }
@@ -99,9 +101,10 @@ fn a_timer_for_the_dead_or_the_unborn_is_no_caller() {
     assert_eq!(wrong.start(alive.raw(), alive.raw(), SOON, 1), Err(TimerError::WrongType));
 }
 
-/// A caller that dies before it has looked: its timers to others go on, those to itself do not, and one that is on its way can be cancelled.
+/// A caller that dies before it has checked its mailbox: its timers to other processes continue,
+/// those to itself do not, and a timer whose start is on its way can be cancelled.
 #[test]
-fn a_callers_death_ends_its_own_timers_and_no_others() {
+fn callers_death_cancels_only_timers_to_itself() {
     let limits = Limits { nodes: 10_000, ..Limits::default() };
     let runtime = Runtime::builder().cores(2).limits(limits).build().expect("threads");
     let (native, target) = (native(&runtime), Probe::start(&runtime));
@@ -111,22 +114,23 @@ fn a_callers_death_ends_its_own_timers_and_no_others() {
         let (kept, (send, heard)) = (caller.keep(), channel());
         native.exit_signal(target.raw(), caller.raw(), Reason::KILL).expect("both live");
         let (own, message) = (channel(), Order::Tell(send));
-        timers.start(caller.raw(), target.raw(), SOON, message).expect("it is not dead yet");
-        let timer = timers.start(caller.raw(), caller.raw(), Duration::ZERO, Order::Tell(own.0)).expect("nor now");
-        let cancelled = timers.cancel(caller.raw(), timer).expect("nor now");
+        timers.start(caller.raw(), target.raw(), SOON, message).expect("not dead yet");
+        let timer = timers.start(caller.raw(), caller.raw(), Duration::ZERO, Order::Tell(own.0)).expect("not dead yet");
+        let cancelled = timers.cancel(caller.raw(), timer).expect("not dead yet");
         drop(kept);
         assert_eq!(caller.ends(), Reason::KILLED);
         assert_eq!(next(&heard), []);
-        assert_eq!(answer(cancelled), Some(Duration::ZERO), "cancelled on its way: nobody has to be asked");
+        assert_eq!(answer(cancelled), Some(Duration::ZERO), "cancelled on its way, without a query");
         assert!(own.1.recv().is_err(), "it ended with its caller");
     }
     target.kill();
     until("no node is left", || runtime.kernel().nodes_used() == 0);
 }
 
-/// Many threads start timers for processes that run, sleep, move and die: every message comes or is dropped, once.
+/// Many threads start timers for processes that run, sleep, migrate and die: every message arrives
+/// or is dropped, exactly once.
 #[test]
-fn every_timer_comes_once_or_is_dropped_once() {
+fn every_timer_fires_once_or_is_dropped_once() {
     const CALLERS: usize = 50;
     const TIMERS: usize = 400;
     struct Counted(Arc<[AtomicUsize; 2]>, bool);
@@ -178,14 +182,14 @@ fn every_timer_comes_once_or_is_dropped_once() {
         }
     });
     for caller in &callers {
-        native.exit_signal(callers[1], *caller, Reason::SHUTDOWN).expect("it was");
+        native.exit_signal(callers[1], *caller, Reason::SHUTDOWN).expect("it existed");
     }
     let ends = || counts.iter().map(|count| count.load(Ordering::Relaxed)).sum::<usize>();
-    until("each has come or been dropped", || ends() == started.load(Ordering::Relaxed));
+    until("each has arrived or been dropped", || ends() == started.load(Ordering::Relaxed));
     assert!(counts[1].load(Ordering::Relaxed) > 0);
 }
 
-/// A watcher that writes down the objects of its DOWNs, and the numbers that it is sent.
+/// Starts a watcher that records the objects of its DOWNs, and the numbers that it receives.
 fn writes(runtime: &Runtime) -> (Pid, std::sync::mpsc::Receiver<Result<u32, MonitorTarget>>) {
     let (send, receive) = channel();
     let body = async move |cx: atropos::Context<u32>| {
@@ -201,7 +205,7 @@ fn writes(runtime: &Runtime) -> (Pid, std::sync::mpsc::Receiver<Result<u32, Moni
 }
 
 #[test]
-fn names_and_monitors_of_whoever_has_one() {
+fn names_and_monitors_by_name() {
     let runtime = runtime(2);
     let native = native(&runtime);
     let names: &dyn NameFacility = &native;
@@ -222,7 +226,7 @@ fn names_and_monitors_of_whoever_has_one() {
     let made = names.monitor_name(me, "server").expect("both live");
     let second = names.monitor_name(me, "server").expect("both live");
     assert!(!made.immediate_down && made.reference != second.reference);
-    // A monitor like any other.
+    // It is an ordinary monitor.
     assert_eq!(native.demonitor_with(me, second.reference, true), Ok(None));
     assert!(names.monitor_name(me, "nobody").expect("memory").immediate_down);
     let by = |wanted: &str| matches!(next(&told), Err(MonitorTarget::Name(name)) if name.as_str() == wanted);
@@ -232,7 +236,7 @@ fn names_and_monitors_of_whoever_has_one() {
     assert_eq!(names.whereis("server"), None);
     assert_eq!(names.register(me, "server", me), Ok(()));
     assert_eq!((names.unregister(me, "server"), names.unregister(me, "server")), (Ok(true), Ok(false)));
-    // In its own slice, of itself.
+    // A process acts for itself, in its own slice.
     let (probe, mine) = (Probe::start(&runtime), native.clone());
     let itself = probe.ask(move |cx| {
         let me = cx.pid().to_raw();
@@ -243,7 +247,7 @@ fn names_and_monitors_of_whoever_has_one() {
 }
 
 #[test]
-fn aliases_that_end_when_their_owner_or_its_monitor_says_so() {
+fn aliases_end_by_unalias_reply_or_monitor() {
     let runtime = runtime(2);
     let native = native(&runtime);
     let aliases: &dyn AliasFacility = &native;
@@ -253,41 +257,41 @@ fn aliases_that_end_when_their_owner_or_its_monitor_says_so() {
         let alias = Alias::new(owner, Reference::from_raw(alias).expect("a reference"));
         assert!(runtime.send_alias(alias, number).is_ok());
     };
-    let (lasts, once) = (aliases.alias(me, false).expect("it lives"), aliases.alias(me, true).expect("it lives"));
+    let (lasts, once) = (aliases.alias(me, false).expect("alive"), aliases.alias(me, true).expect("alive"));
     for number in 0..3 {
         send(lasts, number);
         send(once, number + 10);
     }
     assert_eq!([next(&told), next(&told), next(&told), next(&told)], [Ok(0), Ok(10), Ok(1), Ok(2)]);
-    // Another's stays as it is.
+    // The alias of another process stays active.
     assert_eq!(aliases.unalias(target.raw(), lasts), Ok(None));
     send(lasts, 3);
     assert_eq!(next(&told), Ok(3));
     assert_eq!(aliases.unalias(me, lasts), Ok(None));
     send(lasts, 4);
-    // With its monitor.
+    // An alias with a monitor.
     let made = aliases.monitor_alias(me, target.raw(), AliasMode::Demonitor).expect("both live");
     send(made.reference, 5);
-    assert_eq!(next(&told), Ok(5), "and the 4 found nobody");
+    assert_eq!(next(&told), Ok(5), "the 4 was dropped");
     target.kill();
     assert_eq!(next(&told), Err(MonitorTarget::Pid(target.pid)));
     send(made.reference, 6);
-    // The answer ends the monitor.
+    // The reply removes the monitor.
     let (server, mine) = (Probe::start(&runtime), native.clone());
     let made = aliases.monitor_alias(me, server.raw(), AliasMode::ReplyDemonitor).expect("both live");
     send(made.reference, 7);
-    assert_eq!(next(&told), Ok(7), "and the 6 found nobody");
+    assert_eq!(next(&told), Ok(7), "the 6 was dropped");
     server.kill();
-    // In its own slice it is known what was in force.
+    // In the caller's own slice the result is known at once.
     let probe = Probe::start(&runtime);
     let known = probe.ask(move |cx| {
         let me = cx.pid().to_raw();
-        let alias = mine.alias(me, false).expect("it lives");
+        let alias = mine.alias(me, false).expect("alive");
         (mine.unalias(me, alias), mine.unalias(me, alias))
     });
     assert_eq!(known, (Ok(Some(true)), Ok(Some(false))));
     probe.kill();
-    assert!(aliases.alias(probe.raw(), false).is_ok(), "to nobody's use, as a monitor of the dead");
+    assert!(aliases.alias(probe.raw(), false).is_ok(), "without effect, as a monitor by a dead caller");
     assert_eq!(aliases.unalias(probe.raw(), 1), Ok(Some(false)));
     for caller in [nobody(), 0, u64::MAX] {
         assert_eq!(aliases.alias(caller, false), Err(SupervisionError::NoCaller));
@@ -296,14 +300,14 @@ fn aliases_that_end_when_their_owner_or_its_monitor_says_so() {
     }
     assert_eq!(aliases.monitor_alias(me, nobody(), AliasMode::Reply), Err(SupervisionError::NoProc));
     send(lasts, 8);
-    runtime.send_alias(Alias::new(owner, Reference::from_raw(once).expect("a reference")), 9_u32).expect("it lives");
+    runtime.send_alias(Alias::new(owner, Reference::from_raw(once).expect("a reference")), 9_u32).expect("alive");
     assert!(native.set_trap_exit(me, false).is_ok());
     assert!(told.recv_timeout(Duration::ZERO).is_err());
 }
 
-/// The alias of a busy process holds before what is sent through it, however soon.
+/// The alias of a busy process is active before anything that is sent through it, however soon.
 #[test]
-fn an_alias_holds_from_the_call_on() {
+fn alias_is_active_from_the_call_on() {
     let runtime = runtime(2);
     let (native, spawner, parent) = (native(&runtime), spawner(&runtime), Probe::start(&runtime));
     let (send, heard) = channel();
@@ -319,7 +323,7 @@ fn an_alias_holds_from_the_call_on() {
     let busy = spawner.spawn(parent.raw(), body, SpawnFlags::default()).expect("a process").pid;
     let pid = Pid::from_raw(busy).expect("a pid");
     for _ in 0..1_000 {
-        let alias = native.alias(busy, true).expect("it lives");
+        let alias = native.alias(busy, true).expect("alive");
         let alias = Alias::new(pid, Reference::from_raw(alias).expect("a reference"));
         assert!(runtime.send_alias(alias, Order::Stop(Reason::KILL)).is_ok());
         next(&heard);
@@ -327,7 +331,7 @@ fn an_alias_holds_from_the_call_on() {
 }
 
 #[test]
-fn mocks_write_down_names_and_aliases() {
+fn mocks_record_names_and_aliases() {
     let cast = MockProcesses::new(&[1, 2, 3], &[4]);
     let (names, aliases) = (MockNames::new(cast.clone(), &[("shell", 2)]), MockAliases::new(cast));
     let bundle = Facilities::<()> { names: Some(&names), aliases: Some(&aliases), ..Facilities::default() };
@@ -347,7 +351,7 @@ fn mocks_write_down_names_and_aliases() {
     assert_eq!(records[5], NameRecord::Unregister { caller, name: name("shell") });
     assert_eq!(records[6], NameRecord::Monitor { caller, name: name("shell") });
     let asked = bundle.aliases().expect("it is there");
-    let alias = asked.alias(1, true).expect("it lives");
+    let alias = asked.alias(1, true).expect("alive");
     assert_eq!(asked.unalias(1, alias), Ok(None));
     assert!(asked.monitor_alias(1, 4, AliasMode::Demonitor).is_ok_and(|made| made.immediate_down));
     assert_eq!(asked.monitor_alias(1, 5, AliasMode::Demonitor), Err(SupervisionError::NoProc));

@@ -1,4 +1,5 @@
-//! The promises of supervision inside the scheduler (1.2, 1 to 9), through the facilities: signals, and the deaths that they cause.
+//! The guarantees of supervision inside the scheduler (1.2, 1 to 9), through the facilities:
+//! signals, and the exits that they cause.
 
 mod common;
 
@@ -6,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use atropos::facility::{LinkFacility as _, KernelFacilities, SupervisionFacility as _};
+use atropos::facility::{KernelFacilities, LinkFacility as _, SupervisionFacility as _};
 use atropos::{Handle, Reason, Runtime, SpawnOptions};
 use common::{Order, Probe, native, runtime, until};
 
@@ -14,7 +15,7 @@ fn linked(native: &KernelFacilities<Handle>, one: &Probe, other: &Probe) {
     native.link(one.raw(), other.raw()).expect("both live");
 }
 
-/// A process that only waits.
+/// Starts a process that only waits.
 fn waits(runtime: &Runtime) -> u64 {
     let started = runtime.spawn(async move |cx: atropos::Context<Order>| {
         while let atropos::Received::Message(Order::Do(work)) = cx.recv().await {
@@ -39,7 +40,7 @@ fn promise_1_2_01_a_chain_dies_link_by_link() {
     let made = native.monitor(watcher.raw(), last).expect("both live");
     first.stop(Reason::SHUTDOWN);
     until("the last has died", || watcher.downs() == [(made.reference, Reason::SHUTDOWN)]);
-    until("and all others", || runtime.processes() == [watcher.pid]);
+    until("all others have died", || runtime.processes() == [watcher.pid]);
 }
 
 #[test]
@@ -49,7 +50,7 @@ fn promise_1_2_02_only_a_direct_kill_is_untrappable() {
     let (a, b, watcher) = (Probe::trapping(&runtime), Probe::trapping(&runtime), Probe::start(&runtime));
     linked(&native, &a, &b);
     let made = native.monitor(watcher.raw(), a.raw()).expect("both live");
-    native.exit_signal(watcher.raw(), a.raw(), Reason::KILL).expect("it lives");
+    native.exit_signal(watcher.raw(), a.raw(), Reason::KILL).expect("alive");
     assert_eq!(a.ends(), Reason::KILLED);
     assert_eq!(b.exits(), [(Some(a.raw()), Reason::KILLED)]);
     assert_eq!(watcher.downs(), [(made.reference, Reason::KILLED)]);
@@ -114,7 +115,7 @@ fn promise_1_2_06_the_dead_swallow_signals() {
     let (from, target) = (Probe::start(&runtime), Probe::start(&runtime));
     target.kill();
     for _ in 0..1_000 {
-        native.exit_signal(from.raw(), target.raw(), Reason::value("error")).expect("the dead are no error");
+        native.exit_signal(from.raw(), target.raw(), Reason::value("error")).expect("a dead target is no error");
     }
     assert_eq!(from.events(), []);
     assert!(runtime.kernel().nodes_used() <= 1, "no growth");
@@ -135,7 +136,7 @@ fn promise_1_2_07_a_cascade_does_not_come_back() {
         assert_eq!(survivor.exits(), [(Some(ring[0].raw()), Reason::KILLED)], "once");
     }
     assert_eq!(watcher.events().len(), 1);
-    // Of those who do not trap each dies once.
+    // Processes that do not trap exits die once each.
     let ring: Vec<Probe> = (0..3).map(|_| Probe::start(&runtime)).collect();
     for (at, one) in ring.iter().enumerate() {
         linked(&native, one, &ring[(at + 1) % 3]);
@@ -143,7 +144,7 @@ fn promise_1_2_07_a_cascade_does_not_come_back() {
     }
     ring[0].stop(Reason::SHUTDOWN);
     ring.iter().for_each(|one| assert_eq!(one.ends(), Reason::SHUTDOWN));
-    until("all are announced", || watcher.events().len() == 4);
+    until("all DOWNs have arrived", || watcher.events().len() == 4);
     assert_eq!(watcher.events().len(), 4);
 }
 
@@ -172,17 +173,17 @@ fn promise_1_2_08_victims_of_a_cascade_get_the_full_treatment() {
         native.monitor(watcher.raw(), leaf).expect("both live");
     }
     hub.stop(Reason::SHUTDOWN);
-    until("all watchers are told", || watcher.events().len() == LEAVES);
+    until("all DOWNs have arrived", || watcher.events().len() == LEAVES);
     assert!(watcher.downs().iter().all(|(_, why)| *why == Reason::SHUTDOWN));
     assert_eq!(bodies.load(Ordering::Relaxed), 0, "no body is left");
-    until("nobody is left", || runtime.processes() == [watcher.pid]);
-    let info = runtime.process_info_blocking(watcher.pid).expect("memory").expect("it lives");
+    until("no process is left", || runtime.processes() == [watcher.pid]);
+    let info = runtime.process_info_blocking(watcher.pid).expect("memory").expect("alive");
     assert_eq!((info.monitors, info.timers), (Vec::new(), 0));
 }
 
 #[test]
 fn promise_1_2_09_watcher_and_target_die_at_once() {
-    // Every interleaving of it is searched by the model `proxy monitor || both deaths`.
+    // The model `proxy monitor || both deaths` explores every interleaving of it.
     let runtime = runtime(2);
     let native = native(&runtime);
     for _ in 0..1_000 {
@@ -194,5 +195,5 @@ fn promise_1_2_09_watcher_and_target_die_at_once() {
         watcher.ends();
         target.ends();
     }
-    until("nobody is left", || runtime.processes().is_empty());
+    until("no process is left", || runtime.processes().is_empty());
 }

@@ -1,8 +1,10 @@
-//! The faults of a scheduler that takes a body out of its slot while it runs it (2.2), each as a test that it would fail.
+//! Faults of a scheduler that takes a body out of its slot while it runs it (requirements 2.2),
+//! each as a test that such a scheduler fails.
 //!
-//! (n) is played by the kernel's `failing_memory`, (q) and the idleness of (r) in virtual time by its `clock`. What (t) was, an order of
-//! locks that nobody keeps, cannot be written here: there is no lock, as the source rules of `cargo xtask lint` see to. Its test is
-//! the program that such locks would have stopped.
+//! The kernel's `failing_memory` covers (n); its `clock` covers (q) and the idleness of (r), in
+//! virtual time. Fault (t), a lock order that no code follows, cannot be written here: there are no
+//! locks, which the source rules of `cargo xtask lint` enforce. Its test is the program that such
+//! locks would have deadlocked.
 
 mod common;
 
@@ -11,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
 use atropos::facility::{
-    LinkError, LinkFacility as _, KernelFacilities, SpawnFacility as _, SpawnFlags, SupervisionFacility as _,
+    KernelFacilities, LinkError, LinkFacility as _, SpawnFacility as _, SpawnFlags, SupervisionFacility as _,
 };
 use atropos::{Handle, Pid, Reason, Received, Resumed, Runtime};
 use common::{Event, Probe, native, run, runtime, spawner, until};
@@ -38,7 +40,7 @@ fn fault_2_2_b_a_busy_process_gets_its_signals() {
         let busy = spawner.spawn(from.raw(), spins, SpawnFlags::default()).expect("a process").pid;
         native.exit_signal(from.raw(), busy, reason).expect("both live");
         assert_eq!(common::ends(&runtime, Pid::from_raw(busy).expect("a pid")), seen);
-        // Over a link.
+        // The same over a link.
         let other = Probe::start(&runtime);
         let spins = run(|cx| {
             while cx.spend(1) {}
@@ -68,7 +70,7 @@ fn fault_2_2_c_the_running_process_itself_may_call_all_of_them() {
         assert_eq!(native.exit_signal(me, child, Reason::value("a crash")), Ok(()));
         child
     });
-    until("it comes", || parent.events() == [Event::Exit(Some(child), Reason::value("a crash"))]);
+    until("the EXIT has arrived", || parent.events() == [Event::Exit(Some(child), Reason::value("a crash"))]);
     other.stop(Reason::SHUTDOWN);
     assert_eq!(parent.events().len(), 3);
 }
@@ -80,7 +82,7 @@ fn fault_2_2_d_a_down_to_a_running_watcher_comes() {
     let (watcher, early, late) = (Probe::start(&runtime), Probe::start(&runtime), Probe::start(&runtime));
     early.kill();
     let kept = watcher.keep();
-    assert!(native.monitor(watcher.raw(), early.raw()).expect("it was").immediate_down);
+    assert!(native.monitor(watcher.raw(), early.raw()).expect("it existed").immediate_down);
     assert!(!native.monitor(watcher.raw(), late.raw()).expect("both live").immediate_down);
     late.kill();
     drop(kept);
@@ -98,13 +100,14 @@ fn fault_2_2_e_no_wake_up_is_lost() {
     });
     let echo = echo.expect("a process");
     for number in 0..100_000 {
-        runtime.send(echo, number).expect("it lives");
-        // As often as it can be it is on its way to sleep.
+        runtime.send(echo, number).expect("alive");
+        // The receiver is as often as possible about to sleep.
         assert_eq!(common::next(&receive), number);
     }
 }
 
-/// Elsewhere the owner's side of a run queue was a stack. What counts here is turns, not time.
+/// In the scheduler with this fault the owner's side of a run queue was a stack. The test counts
+/// turns, not time.
 #[test]
 fn fault_2_2_f_nobody_starves_behind_loops() {
     let runtime = runtime(1);
@@ -132,7 +135,7 @@ fn fault_2_2_f_nobody_starves_behind_loops() {
     let begun = turns.load(Ordering::Relaxed);
     for _ in 0..3 {
         let waited = common::next(&ran).saturating_sub(begun);
-        assert!(waited < 200, "it has waited for {waited} turns of the others");
+        assert!(waited < 200, "it has waited for {waited} turns of other processes");
     }
 }
 
@@ -151,8 +154,8 @@ fn fault_2_2_g_a_link_with_a_dying_process_is_refused_or_answered() {
         }
     }
     until("each link has its EXIT", || linker.events().len() == made);
-    let info = runtime.process_info_blocking(linker.pid).expect("memory").expect("it lives");
-    assert_eq!(info.links, [], "and no half is left");
+    let info = runtime.process_info_blocking(linker.pid).expect("memory").expect("alive");
+    assert_eq!(info.links, [], "no half of a link is left");
 }
 
 #[test]
@@ -162,10 +165,10 @@ fn fault_2_2_h_no_monitor_is_left_behind_its_down() {
     for _ in 0..5_000 {
         let dies = run(|_| Resumed::Exit(Reason::SHUTDOWN));
         let dying = spawner.spawn(parent.raw(), dies, SpawnFlags::default()).expect("a process").pid;
-        native.monitor(parent.raw(), dying).expect("it was");
+        native.monitor(parent.raw(), dying).expect("it existed");
     }
-    until("all have come", || parent.events().len() == 5_000);
-    let info = runtime.process_info_blocking(parent.pid).expect("memory").expect("it lives");
+    until("all have arrived", || parent.events().len() == 5_000);
+    let info = runtime.process_info_blocking(parent.pid).expect("memory").expect("alive");
     assert_eq!(info.monitors, []);
 }
 
@@ -192,7 +195,7 @@ fn fault_2_2_j_kill_is_killed_wherever_it_is_told() {
     native.link(watcher.raw(), target.raw()).expect("both live");
     native.exit_signal(watcher.raw(), target.raw(), Reason::KILL).expect("both live");
     assert_eq!(target.ends(), Reason::KILLED, "the tombstone");
-    let late = native.monitor(watcher.raw(), target.raw()).expect("it was");
+    let late = native.monitor(watcher.raw(), target.raw()).expect("it existed");
     let down = |reference| Event::Down { reference, process: target.raw(), reason: Reason::KILLED };
     let exit = Event::Exit(Some(target.raw()), Reason::KILLED);
     assert_eq!(watcher.events(), [exit, down(made.reference), down(late.reference)]);
@@ -219,12 +222,12 @@ fn fault_2_2_k_a_cascades_bodies_are_dropped() {
                 let _body = body;
                 cx.recv().await;
             });
-            let leaf = leaf.expect("there is room, however many have died").pid().to_raw();
+            let leaf = leaf.expect("space, however many have died").pid().to_raw();
             native.link(hub.raw(), leaf).expect("both live");
         }
         hub.stop(Reason::SHUTDOWN);
         until("all bodies are dropped", || bodies.load(Ordering::Relaxed) == 0);
-        until("nobody is left", || runtime.processes().is_empty());
+        until("no process is left", || runtime.processes().is_empty());
     }
 }
 
@@ -233,19 +236,19 @@ fn fault_2_2_l_nothing_of_the_dead_is_kept() {
     let limits = atropos::kernel::Limits { processes: 300, nodes: 1_000, ..Default::default() };
     let runtime = Runtime::builder().cores(2).limits(limits).tombstones(true).build().expect("threads");
     let (native, watcher) = (native(&runtime), Probe::trapping(&runtime));
-    // Many times as many as there is room for: of slots, and of links, monitors and what they say.
+    // Many times more than the limits allow, of slots, links, monitors and their signals.
     for number in 0..10_000_u32 {
         let dying = Probe::start(&runtime);
         native.link(watcher.raw(), dying.raw()).expect("both live");
         native.monitor(watcher.raw(), dying.raw()).expect("both live");
         dying.stop(Reason::value(number));
         if number % 100 == 99 {
-            // It has taken what has come.
+            // The watcher has received what has arrived.
             watcher.ask(|_| ());
         }
     }
     assert_eq!(watcher.events().len(), 20_000);
-    let info = runtime.process_info_blocking(watcher.pid).expect("memory").expect("it lives");
+    let info = runtime.process_info_blocking(watcher.pid).expect("memory").expect("alive");
     assert_eq!((info.links, info.monitors, info.monitored_by), (Vec::new(), Vec::new(), Vec::new()));
     until("no node is left", || runtime.kernel().nodes_used() == 0);
 }
@@ -255,16 +258,16 @@ fn fault_2_2_m_dead_watchers_leave_nothing_at_their_target() {
     let limits = atropos::kernel::Limits { nodes: 20_000, ..Default::default() };
     let runtime = Runtime::builder().cores(1).limits(limits).build().expect("threads");
     let (native, target) = (native(&runtime), Probe::start(&runtime));
-    // More than there is room for, if they were kept.
+    // More than the limit of nodes, if they were kept.
     for _ in 0..40 {
         let watchers: Vec<Probe> = (0..1_000).map(|_| Probe::start(&runtime)).collect();
         for watcher in &watchers {
             native.monitor(watcher.raw(), target.raw()).expect("both live");
         }
         watchers.iter().for_each(|watcher| _ = runtime.exit(watcher.pid, Reason::KILL));
-        until("they are gone", || runtime.processes().len() == 1);
+        until("the watchers are gone", || runtime.processes().len() == 1);
     }
-    let info = runtime.process_info_blocking(target.pid).expect("memory").expect("it lives");
+    let info = runtime.process_info_blocking(target.pid).expect("memory").expect("alive");
     assert_eq!(info.monitored_by, []);
 }
 
@@ -275,7 +278,7 @@ fn fault_2_2_o_a_cascade_has_one_order() {
         let native = native(&runtime);
         let (hub, watcher) = (Probe::start(&runtime), Probe::start(&runtime));
         let leaves: Vec<Probe> = (0..50).map(|_| Probe::start(&runtime)).collect();
-        // All are made to wait for the same core, on which they then die in their turn.
+        // All leaves wait for the same core, on which they then die one after the other.
         let kept = hub.keep();
         for leaf in &leaves {
             native.link(hub.raw(), leaf.raw()).expect("both live");
@@ -289,12 +292,13 @@ fn fault_2_2_o_a_cascade_has_one_order() {
             .into_iter()
             .map(|event| match event {
                 Event::Down { process, .. } => process,
-                Event::Exit(..) => panic!("it does not trap"),
+                Event::Exit(..) => panic!("it does not trap exits"),
             })
             .collect();
-        // The one that is woken last runs first (`runq`); the others run in the order in which they were linked.
+        // The leaf that is woken last runs first (`runq`); the rest run in the order in which they
+        // were linked.
         let ages: Vec<u64> = leaves.iter().map(Probe::raw).collect();
-        let (last, others) = ages.split_last().expect("there are some");
+        let (last, others) = ages.split_last().expect("there are leaves");
         assert!(order == ages || order == [&[*last], others].concat(), "{order:?}");
     }
 }
@@ -313,7 +317,7 @@ fn fault_2_2_p_the_down_carries_what_monitor_returned() {
 #[test]
 fn fault_2_2_r_children_spread_over_the_cores() {
     let runtime = runtime(2);
-    // All of one parent's, started in one slice of it.
+    // All are children of one parent, started in one slice of it.
     let parent = Probe::start(&runtime);
     let spawner = spawner(&runtime);
     let cores = Arc::new([const { AtomicUsize::new(0) }; 2]);
@@ -348,10 +352,11 @@ fn fault_2_2_s_no_zombie_comes_back() {
         assert_eq!(common::ends(&runtime, Pid::from_raw(pid).expect("a pid")), Reason::KILLED);
         ended.store(true, Ordering::Release);
     }
-    until("nobody is left", || runtime.processes() == [parent.pid]);
+    until("no process is left", || runtime.processes() == [parent.pid]);
 }
 
-/// Two that monitor, signal, link and let go of each other, and two threads that do the same for them, all at once.
+/// Two processes that monitor, signal, link and unlink each other, and two threads that do the same
+/// for them, all at the same time.
 #[test]
 fn fault_2_2_t_who_crosses_whom_never_waits() {
     const ROUNDS: usize = 20_000;
@@ -382,9 +387,9 @@ fn fault_2_2_t_who_crosses_whom_never_waits() {
     });
     for (me, other) in [(&pair[0], &pair[1]), (&pair[1], &pair[0])] {
         let exit = Event::Exit(Some(other.raw()), Reason::NORMAL);
-        until("every signal has come", || me.events().len() == 2 * ROUNDS);
+        until("every signal has arrived", || me.events().len() == 2 * ROUNDS);
         assert!(me.events().iter().all(|event| *event == exit));
-        let info = runtime.process_info_blocking(me.pid).expect("memory").expect("it lives");
+        let info = runtime.process_info_blocking(me.pid).expect("memory").expect("alive");
         assert_eq!((info.links, info.monitors, info.monitored_by), (Vec::new(), Vec::new(), Vec::new()));
     }
 }

@@ -1,7 +1,9 @@
-//! What remained of faults in the newest release of the scheduler that was looked at (2.3), each as a test that it would fail.
+//! Faults that remained in the newest release of the scheduler that was reviewed (requirements
+//! 2.3), each as a test that this release fails.
 //!
-//! (e) is in the tests of `atropos`, since it counts bytes, and so is (h), the stream of exits and idleness; most of (i) is the remote
-//! monitors', in `atropos-dist`; (j), a `no_std` that did not build, in the kernel's.
+//! Test (e) is in `atropos`, since it counts bytes, and so is (h), the stream of exits and
+//! idleness. Most of (i) concerns remote monitors and is in `atropos-dist`. Test (j), a `no_std`
+//! build that failed, is in the kernel.
 
 mod common;
 
@@ -15,9 +17,9 @@ use atropos::kernel::SendError;
 use atropos::{Context, Pid, Reason, Received, Runtime, SpawnOptions};
 use common::{Order, Probe, native, next, run, runtime, spawner, until};
 
-/// What the watcher of (a) is sent.
+/// The messages to the watcher of (a).
 enum Say {
-    /// Stay in this slice until told.
+    /// Stays in this slice until the channel closes.
     Stay(Sender<()>, Receiver<()>),
     Number(u32),
 }
@@ -29,8 +31,8 @@ enum Heard {
     Down(Reason),
 }
 
-/// A sends, and dies, while W is in the middle of a slice: W reads what was sent, and then of the death. By link and by
-/// monitor, made before, and made in that very slice.
+/// A sends messages and dies while W is in the middle of a slice: W reads first the messages and
+/// then the exit. By a link and a monitor that were made before, or in that very slice.
 #[test]
 fn fault_2_3_a_a_death_does_not_overtake_messages() {
     let runtime = runtime(2);
@@ -47,7 +49,7 @@ fn fault_2_3_a_a_death_does_not_overtake_messages() {
                 }
                 Received::Exit(exit) => Heard::Exit(exit.reason),
                 Received::Down(down) => Heard::Down(down.reason),
-                Received::Timer { .. } => panic!("nobody starts one"),
+                Received::Timer { .. } => panic!("no timer was started"),
             });
         }
     });
@@ -57,7 +59,7 @@ fn fault_2_3_a_a_death_does_not_overtake_messages() {
         let sender = runtime.spawn(async move |cx: Context<()>| {
             cx.recv().await;
             for number in 42..45 {
-                cx.send(watcher, Say::Number(number)).expect("it lives");
+                cx.send(watcher, Say::Number(number)).expect("alive");
             }
             Err::<(), _>(Reason::SHUTDOWN)
         });
@@ -74,18 +76,18 @@ fn fault_2_3_a_a_death_does_not_overtake_messages() {
         if round % 2 == 1 {
             tie();
         }
-        runtime.send(sender, ()).expect("it lives");
+        runtime.send(sender, ()).expect("alive");
         assert_eq!(common::ends(&runtime, sender), Reason::SHUTDOWN);
         drop(go);
         let numbers = [42, 43, 44].map(Heard::Number);
         assert_eq!([next(&heard), next(&heard), next(&heard)], numbers);
-        // In OTP's order, which is documented (`docs/semantics.md`).
+        // OTP's order, which is documented (`docs/semantics.md`).
         assert_eq!([next(&heard), next(&heard)], [Heard::Exit(Reason::SHUTDOWN), Heard::Down(Reason::SHUTDOWN)]);
     }
 }
 
-/// A is linked with B, and B with C, which traps; B is in the middle of a slice when A dies. C hears of B's end once; also when
-/// both sides have linked, at the same time or again and again.
+/// A is linked with B, and B with C, which traps exits; B is in the middle of a slice when A dies.
+/// C gets one EXIT of B, also if both sides have linked, at the same time or repeatedly.
 #[test]
 fn fault_2_3_b_one_link_gives_one_exit() {
     let runtime = runtime(2);
@@ -107,8 +109,9 @@ fn fault_2_3_b_one_link_gives_one_exit() {
     }
 }
 
-/// What is foreign panics: in a body's slice, in its destructor, and in that of a message. The process ends with that as its reason,
-/// who is linked or watches is told, the core goes on, and the shutdown knows nothing of it.
+/// User code panics: in a body's slice, in its destructor, and in that of a message. The process
+/// exits with the panic as its reason, linked processes and watchers get it, the core continues,
+/// and the shutdown does not raise the panic again.
 #[test]
 fn fault_2_3_c_a_panic_ends_its_process_and_nothing_else() {
     struct Bomb(Arc<AtomicUsize>);
@@ -126,33 +129,34 @@ fn fault_2_3_c_a_panic_ends_its_process_and_nothing_else() {
         let bomb = (round % 2 == 0).then(|| Bomb(dropped.clone()));
         let panics = run(move |cx| {
             let _keep = &bomb;
-            // A native function: called with its process's facilities in hand.
+            // A native function, called with the facilities of its process.
             assert!(cx.receive().is_none());
             panic!("a native function");
         });
         let made = spawner.spawn(parent.raw(), panics, flags).expect("a process");
         assert_eq!(common::ends(&runtime, Pid::from_raw(made.pid).expect("a pid")), Reason::crash("a native function"));
         let reason = Reason::crash("a native function");
-        until("it is told", || parent.events().len() == 2 * round + 2);
+        until("the EXIT has arrived", || parent.events().len() == 2 * round + 2);
         assert_eq!(parent.exits()[round], (Some(made.pid), reason.clone()));
-        assert_eq!(parent.downs()[round], (made.monitor.expect("asked for"), reason));
-        assert!(runtime.processes() == [parent.pid], "it is out of the table");
+        assert_eq!(parent.downs()[round], (made.monitor.expect("requested"), reason));
+        assert!(runtime.processes() == [parent.pid], "it is removed from the table");
     }
     assert_eq!(dropped.load(Ordering::Relaxed), 10, "each body is dropped, once");
-    // A message that nobody reads.
+    // A message that is never received.
     let sleeps = runtime.spawn(async |cx: Context<Bomb>| cx.sleep(Duration::from_secs(3_600)).await);
     let sleeps = sleeps.expect("a process").pid();
     assert!(runtime.send(sleeps, Bomb(dropped.clone())).is_ok());
     native.exit_signal(parent.raw(), sleeps.to_raw(), Reason::SHUTDOWN).expect("both live");
     assert_eq!(common::ends(&runtime, sleeps), Reason::SHUTDOWN);
     until("it is dropped", || dropped.load(Ordering::Relaxed) == 11);
-    assert_eq!(parent.ask(|cx| cx.pid()), parent.pid, "the core goes on");
+    assert_eq!(parent.ask(|cx| cx.pid()), parent.pid, "the core continues");
     parent.kill();
-    assert!(runtime.shutdown(Duration::from_secs(30)).is_ok(), "and nothing is raised again");
+    assert!(runtime.shutdown(Duration::from_secs(30)).is_ok(), "no panic is raised again");
 }
 
-/// Many monitors on one target, withdrawn in any order, and many by watchers that have died. What each costs is printed, and
-/// depends on no number that is there: a walk through all of them, at this size, would take minutes.
+/// Many monitors of one target, removed in any order, and many of watchers that have died. The cost
+/// of each is printed and does not depend on any of these numbers: a walk through all of them, at
+/// this size, would take minutes.
 #[test]
 fn fault_2_3_d_a_monitor_costs_the_same_among_many() {
     const MANY: usize = 200_000;
@@ -167,7 +171,7 @@ fn fault_2_3_d_a_monitor_costs_the_same_among_many() {
             let (me, begun) = (cx.pid().to_raw(), Instant::now());
             let mut made: Vec<u64> = (0..count).map(|_| mine.monitor(me, it).expect("both live").reference).collect();
             let making = begun.elapsed();
-            // From the middle, in no order that a list would like.
+            // From the middle, in an order that is bad for a list.
             let stride = count / 2 + 1;
             for at in 0..count {
                 let reference = std::mem::take(&mut made[at * stride % count]);
@@ -195,15 +199,16 @@ fn fault_2_3_d_a_monitor_costs_the_same_among_many() {
     }
     let (making, _) = makes(1_000);
     println!("after {DEAD} dead watchers: {} ns to make one", making.as_nanos() / 1_000);
-    let info = runtime.process_info_blocking(target.pid).expect("memory").expect("it lives");
+    let info = runtime.process_info_blocking(target.pid).expect("memory").expect("alive");
     assert_eq!(info.monitored_by, []);
-    // What lies on the target's list and is over is swept by who withdraws: it is bounded by what is in force.
+    // Records that are over stay on the target's list until a later removal sweeps them: their
+    // number is bounded by the active ones.
     let left = runtime.kernel().nodes_used();
     assert!(left < 1_000, "{left} records are left of {}", 2 * (MANY + DEAD));
 }
 
-/// A receiver in the middle of a slice gets every message: closures, pids of its own node, and many; one that is full says so to who
-/// sends, and gives the message back.
+/// A receiver in the middle of a slice gets every message: closures, pids of its own node, and many
+/// at once. A full mailbox returns the message to its sender in the error.
 #[test]
 fn fault_2_3_f_no_message_vanishes() {
     let runtime = runtime(2);
@@ -220,7 +225,7 @@ fn fault_2_3_f_no_message_vanishes() {
     for number in 0..10_000 {
         assert_eq!(next(&heard), (number, named.pid));
     }
-    // The pid is as good as it was.
+    // The pid is still valid.
     assert!(native.monitor(receiver.raw(), named.raw()).is_ok_and(|made| !made.immediate_down));
 
     // A mailbox with a limit.
@@ -249,7 +254,8 @@ fn fault_2_3_f_no_message_vanishes() {
     }
 }
 
-/// What a process does in the middle of a slice stays done when the slice is over, whatever others do for it meanwhile.
+/// What a process does in the middle of a slice stays in force when the slice is over, whatever
+/// other threads do for it in that time.
 #[test]
 fn fault_2_3_g_what_is_undone_in_a_slice_stays_undone() {
     let runtime = runtime(2);
@@ -260,7 +266,8 @@ fn fault_2_3_g_what_is_undone_in_a_slice_stays_undone() {
         let (mine, other, it) = (native.clone(), native.clone(), peer.raw());
         let was = process.ask(move |cx| {
             let me = cx.pid().to_raw();
-            // From outside, for the one that runs here: behind what it has met, and met before it receives.
+            // Another thread links for the process that runs here. Its signal is ordered behind
+            // those that the process has handled, and handled before the next receive.
             std::thread::scope(|scope| {
                 scope.spawn(|| other.link(me, it).expect("both live"));
             });
@@ -276,20 +283,21 @@ fn fault_2_3_g_what_is_undone_in_a_slice_stays_undone() {
         });
         assert_eq!(was, (Ok(false), Ok(true), Ok(false)), "in force at once");
         if round % 2 == 1 {
-            // The link of the other thread came in the slice, and is met behind it: it is the later one.
-            assert!(!process.ask(|cx| cx.trap_exit(true)), "as it was");
+            // The link by the other thread arrived in the slice and is handled behind it: it is the
+            // later one.
+            assert!(!process.ask(|cx| cx.trap_exit(true)), "still off");
             peer.kill();
             assert_eq!(process.exits(), [(Some(peer.raw()), Reason::KILLED)]);
         } else {
             peer.kill();
-            assert_eq!(process.events(), [], "it lives, and has heard nothing");
+            assert_eq!(process.events(), [], "it is alive and got no EXIT");
         }
         process.kill();
     }
 }
 
-/// An EXIT that crosses an unlink: it is on its way, or has come, and the process, in the middle of a slice, unlinks. There is nothing to
-/// receive; a link that is made anew has an EXIT of its own.
+/// An EXIT that crosses an unlink: it is on its way or has arrived, and the process, in the middle
+/// of a slice, unlinks. There is nothing to receive; a new link has an EXIT of its own.
 #[test]
 fn fault_2_3_i_a_an_unlink_that_crosses_an_exit_wins() {
     let runtime = runtime(2);
@@ -301,7 +309,7 @@ fn fault_2_3_i_a_an_unlink_that_crosses_an_exit_wins() {
         let again = process.ask(move |cx| {
             let me = cx.pid().to_raw();
             if round % 2 == 0 {
-                // Its EXIT waits already.
+                // Its EXIT is in the mailbox already.
                 assert_eq!(handle.exit(Pid::from_raw(it).expect("a pid"), Reason::KILL), Ok(true));
                 common::ends(&handle, Pid::from_raw(it).expect("a pid"));
             } else {
@@ -311,9 +319,9 @@ fn fault_2_3_i_a_an_unlink_that_crosses_an_exit_wins() {
             mine.link_as_otp(me, it)
         });
         assert_eq!(peer.ends(), Reason::KILLED);
-        assert_eq!(again, Ok(()), "it traps exits, so it is told");
-        // Of the second link; `noproc`, unless that one was in time.
-        until("it is told", || process.exits().len() == 1);
+        assert_eq!(again, Ok(()), "it traps exits, so it gets an EXIT");
+        // The EXIT of the second link: `noproc`, unless that link was in time.
+        until("the EXIT has arrived", || process.exits().len() == 1);
         let exits = process.exits();
         assert!(exits[0].1 == Reason::NOPROC || round % 2 == 1 && exits[0].1 == Reason::KILLED, "{exits:?}");
         process.kill();

@@ -1,5 +1,5 @@
-//! The promises of supervision inside the scheduler (1.2, from 19 on), through the facilities: spawns, bundles, and processes that run.
-//! Signals are in `exits`, links and monitors in `ties`.
+//! The guarantees of supervision inside the scheduler (1.2, from 19 on), through the facilities:
+//! spawns, bundles, and running processes. Signals are in `exits`, links and monitors in `ties`.
 
 mod common;
 
@@ -12,11 +12,11 @@ use std::sync::mpsc::channel;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use atropos::facility::mock::{MockProcesses, MockLinks, MockOutput, MockSpawner, MockTimers};
+use atropos::facility::mock::{MockLinks, MockOutput, MockProcesses, MockSpawner, MockTimers};
 use atropos::facility::{
-    Entry, Facilities, LinkError, LinkFacility as _, LinkRecord, Linked, Unsupported, OutputError, OutputFacility,
-    OutputRecord, SpawnError, SpawnFacility, SpawnFlags, SpawnRecord, SupervisionFacility as _, TimerError,
-    TimerFacility, TimerRecord,
+    Entry, Facilities, LinkError, LinkFacility as _, LinkRecord, Linked, OutputError, OutputFacility, OutputRecord,
+    SpawnError, SpawnFacility, SpawnFlags, SpawnRecord, SupervisionFacility as _, TimerError, TimerFacility,
+    TimerRecord, Unsupported,
 };
 use atropos::{Pid, Reason, Resumed, Runtime};
 use common::{Order, Probe, native, nobody, run, runtime, spawner, until};
@@ -39,7 +39,8 @@ fn promise_1_2_20_a_spawn_with_link_is_linked_before_the_child_runs() {
     let runtime = runtime(2);
     let (spawner, parent) = (Arc::new(spawner(&runtime)), Probe::trapping(&runtime));
     let flags = SpawnFlags { link: true, ..SpawnFlags::default() };
-    // Half of them by the running parent itself, half in its name while it runs.
+    // The running parent itself spawns half of them; another thread spawns half for it while it
+    // runs.
     let mine = spawner.clone();
     let spawns = move |spawner: &dyn SpawnFacility, parent: u64| {
         for _ in 0..500 {
@@ -76,7 +77,7 @@ fn promise_1_2_21_a_spawn_resolves_before_it_takes_a_pid() {
     }
     assert_eq!(spawner.spawn(nobody(), run(|_| Resumed::Wait), flags), Err(SpawnError::NoCaller));
     assert_eq!(runtime.processes(), before);
-    let info = runtime.process_info_blocking(parent.pid).expect("memory").expect("it lives");
+    let info = runtime.process_info_blocking(parent.pid).expect("memory").expect("alive");
     assert_eq!((info.links, info.monitors), (Vec::new(), Vec::new()));
 }
 
@@ -95,7 +96,7 @@ fn promise_1_2_22_flags_hold_at_birth() {
 
 #[test]
 fn promise_1_2_24_a_body_sees_what_is_in_its_bundle() {
-    // A built-in function, which knows its bundle only.
+    // A built-in function, which sees only its bundle.
     fn print_and_spawn(facilities: &Facilities<'_, u8>, me: u64) -> Result<Result<u64, SpawnError>, Unsupported> {
         if facilities.output()?.write(me, b"hello").is_err() {
             return Ok(Err(SpawnError::Closing));
@@ -145,7 +146,7 @@ fn promise_1_2_24_a_body_sees_what_is_in_its_bundle() {
     assert_eq!(timers.drain(), asked);
 }
 
-/// A process that never waits, and spends its reductions; what ends it comes from outside.
+/// Starts a process that never waits and spends its reductions; only a signal from outside ends it.
 fn busy(runtime: &Runtime, slices: &Arc<AtomicUsize>) -> Pid {
     let slices = slices.clone();
     let body = run(move |cx| {
@@ -166,7 +167,7 @@ fn promise_1_2_25_a_external_terminate_of_a_running_process() {
     let (runtime, slices) = (runtime(1), Arc::default());
     let pid = busy(&runtime, &slices);
     assert_eq!(runtime.exit(pid, Reason::KILL), Ok(true));
-    assert_eq!(common::ends(&runtime, pid), Reason::KILLED, "its reason, for who waits for it");
+    assert_eq!(common::ends(&runtime, pid), Reason::KILLED, "the exit reason, for a host that waits");
 }
 
 #[test]
@@ -175,9 +176,9 @@ fn promise_1_2_25_b_is_linked_and_trap_exit_of_a_running_process() {
     let (native, busy) = (native(&runtime), busy(&runtime, &slices).to_raw());
     let other = Probe::start(&runtime);
     let ask = |one: u64, other: u64| {
-        let mut linked = pin!(native.is_linked(one, other).expect("it lives"));
+        let mut linked = pin!(native.is_linked(one, other).expect("alive"));
         let mut answer = None;
-        until("it answers", || match linked.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        until("it replies", || match linked.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(linked) => {
                 answer = Some(linked);
                 true
@@ -196,8 +197,8 @@ fn promise_1_2_25_b_is_linked_and_trap_exit_of_a_running_process() {
     assert_eq!(native.trap_exit(busy), Ok(true));
     native.exit_signal(other.raw(), busy, Reason::SHUTDOWN).expect("both live");
     let before = slices.load(Ordering::Relaxed);
-    until("it lives on", || slices.load(Ordering::Relaxed) > before + 10);
-    // Of itself it is known at once.
+    until("it stays alive", || slices.load(Ordering::Relaxed) > before + 10);
+    // About itself the result is known at once.
     let (mine, it) = (native.clone(), busy);
     let known =
         other.ask(move |cx| mine.is_linked(cx.pid().to_raw(), it).ok().and_then(|linked| Linked::known(&linked)));
@@ -245,7 +246,7 @@ fn promise_1_2_25_d_a_reduction_hook_may_suspend_and_a_waker_resumes() {
     assert_eq!(spent.load(Ordering::Relaxed), 1);
     suspend.store(false, Ordering::Release);
     waker.wake();
-    until("it goes on", || spent.load(Ordering::Relaxed) > 100_000);
+    until("it continues", || spent.load(Ordering::Relaxed) > 100_000);
 }
 
 #[test]
@@ -260,7 +261,7 @@ fn promise_1_2_25_e_output_and_timers_of_a_running_process() {
         let timers: &dyn TimerFacility<Order> = &mine;
         assert_eq!(out.write(me, b"out"), Ok(()));
         let long = timers.start(me, me, Duration::from_secs(60), Order::Stop(Reason::KILL)).expect("a timer");
-        assert!(timers.read(me, long).is_ok_and(|left| left.known().flatten().is_some()), "it runs here, and knows");
+        assert!(timers.read(me, long).is_ok_and(|left| left.known().flatten().is_some()), "known, as it runs here");
         let cancelled = timers.cancel(me, long).map(|left| left.known().flatten());
         timers.start(me, me, Duration::from_millis(1), Order::Stop(Reason::SHUTDOWN)).expect("a timer");
         (cancelled, timers.start(me, nobody(), Duration::ZERO, Order::Stop(Reason::KILL)))

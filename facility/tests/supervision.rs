@@ -1,4 +1,5 @@
-//! The promises of the supervision facility's trait (1.0), and the faults of the one that it replaces (2.0).
+//! The guarantees of the supervision facility's trait (1.0), and the faults of the one that it
+//! replaces (2.0).
 
 mod common;
 
@@ -30,8 +31,8 @@ fn promise_1_0_02_the_two_are_not_interchangeable() {
     let (native, alive) = (native(&runtime), Probe::start(&runtime));
     assert_eq!(native.monitor(alive.raw(), nobody()), Err(SupervisionError::NoProc));
     assert_eq!(native.monitor(nobody(), alive.raw()), Err(SupervisionError::NoCaller));
-    assert_eq!(native.monitor(nobody(), nobody()), Err(SupervisionError::NoCaller), "the caller is looked at first");
-    // What can't be a pid at all.
+    assert_eq!(native.monitor(nobody(), nobody()), Err(SupervisionError::NoCaller), "the caller is checked first");
+    // A number that cannot be a pid at all.
     assert_eq!(native.monitor(alive.raw(), u64::MAX), Err(SupervisionError::NoProc));
     assert_eq!(native.monitor(0, alive.raw()), Err(SupervisionError::NoCaller));
     // The running process itself.
@@ -62,7 +63,7 @@ fn promise_1_0_03_references_never_repeat() {
     assert_eq!(all.len(), 80_000);
     assert!(all.iter().all(|reference| *reference < 1 << 56), "below those of remote monitors");
     target.kill();
-    common::until("all are answered", || watcher.events().len() == 80_000);
+    common::until("all DOWNs have arrived", || watcher.events().len() == 80_000);
     let answered: HashSet<u64> = watcher.downs().into_iter().map(|(reference, _)| reference).collect();
     assert_eq!(answered, all);
 }
@@ -73,7 +74,7 @@ fn promise_1_0_04_immediate_down_is_in_the_mailbox_already() {
     let native = native(&runtime);
     let (watcher, target) = (Probe::start(&runtime), Probe::start(&runtime));
     target.kill();
-    // The watcher cannot run while it is asked for.
+    // The watcher cannot run during the call.
     let kept = watcher.keep();
     let made = native.monitor(watcher.raw(), target.raw()).expect("both have lived");
     assert!(made.immediate_down);
@@ -113,7 +114,7 @@ fn promise_1_0_06_an_object_for_many_threads() {
             std::thread::spawn(move || {
                 for _ in 0..1_000 {
                     let made = facility.monitor(watcher, target).expect("both live");
-                    facility.demonitor(watcher, made.reference).expect("it lives");
+                    facility.demonitor(watcher, made.reference).expect("alive");
                 }
             })
         })
@@ -131,7 +132,7 @@ fn promise_1_0_07_a_monitor_is_one_way() {
     native.monitor(watcher.raw(), target.raw()).expect("both live");
     watcher.kill();
     assert_eq!(target.events(), []);
-    let info = runtime.process_info_blocking(target.pid).expect("memory").expect("it lives");
+    let info = runtime.process_info_blocking(target.pid).expect("memory").expect("alive");
     assert_eq!(info.monitored_by, []);
 }
 
@@ -142,8 +143,8 @@ fn promise_1_0_08_demonitor_names_caller_and_reference() {
     let (watcher, other, target) = (Probe::start(&runtime), Probe::start(&runtime), Probe::start(&runtime));
     let removed = native.monitor(watcher.raw(), target.raw()).expect("both live");
     let kept = native.monitor(watcher.raw(), target.raw()).expect("both live");
-    native.demonitor(watcher.raw(), removed.reference).expect("it lives");
-    native.demonitor(other.raw(), kept.reference).expect("done for the other, which has no such monitor");
+    native.demonitor(watcher.raw(), removed.reference).expect("alive");
+    native.demonitor(other.raw(), kept.reference).expect("no effect: the caller has no such monitor");
     target.kill();
     assert_eq!(watcher.downs(), [(kept.reference, Reason::KILLED)]);
 }
@@ -161,7 +162,7 @@ fn promise_1_0_09_an_exit_signal_says_whose_it_is() {
     assert_eq!(target.exits(), [exit.clone(), exit]);
 }
 
-/// Code of a built-in function's, which knows neither kernel nor mock.
+/// A built-in function, which sees neither kernel nor mock.
 fn watch_and_end(facility: &dyn SupervisionFacility, me: u64, it: u64) -> Result<MonitorResult, SupervisionError> {
     let made = facility.monitor(me, it)?;
     facility.exit_signal(me, it, Reason::SHUTDOWN)?;
@@ -178,7 +179,7 @@ fn promise_1_0_10_the_same_code_on_a_kernel_and_on_a_mock() {
 
     let mock = MockSupervision::new(MockProcesses::new(&[1, 2], &[3]));
     assert!(!watch_and_end(&mock, 1, 2).expect("both live").immediate_down);
-    assert!(watch_and_end(&mock, 1, 3).expect("it was").immediate_down);
+    assert!(watch_and_end(&mock, 1, 3).expect("it existed").immediate_down);
     assert_eq!(watch_and_end(&mock, 1, 4), Err(SupervisionError::NoProc));
     assert_eq!(watch_and_end(&mock, 4, 4), Err(SupervisionError::NoCaller));
 }
@@ -187,8 +188,8 @@ fn promise_1_0_10_the_same_code_on_a_kernel_and_on_a_mock() {
 fn promise_1_0_11_a_mock_writes_down_what_it_was_asked() {
     let mock = MockSupervision::new(MockProcesses::new(&[1, 2], &[]));
     let reference = mock.monitor(1, 2).expect("both live").reference;
-    mock.demonitor(1, reference).expect("it lives");
-    mock.exit_signal(2, 1, Reason::KILL).expect("it lives");
+    mock.demonitor(1, reference).expect("alive");
+    mock.exit_signal(2, 1, Reason::KILL).expect("alive");
     let asked = [
         SupervisionRecord::Monitor { caller: 1, target: 2 },
         SupervisionRecord::Demonitor { caller: 1, reference },
@@ -204,7 +205,8 @@ fn fault_2_0_a_a_down_that_waits_can_be_withdrawn_and_info_is_told() {
     let runtime = runtime(2);
     let native = native(&runtime);
     let (watcher, target) = (Probe::start(&runtime), Probe::start(&runtime));
-    // By itself: told whether it was in force, and a DOWN that has come is flushed.
+    // By the watcher itself: it learns whether the monitor was active, and a DOWN that has arrived
+    // is flushed.
     let (mine, it) = (native.clone(), target.raw());
     let (first, second) = watcher.ask(move |cx| {
         let me = cx.pid().to_raw();
@@ -212,7 +214,7 @@ fn fault_2_0_a_a_down_that_waits_can_be_withdrawn_and_info_is_told() {
         (mine.demonitor_with(me, reference, true), mine.demonitor_with(me, reference, true))
     });
     assert_eq!((first, second), (Ok(Some(true)), Ok(Some(false))));
-    // By another, while the DOWN waits unread.
+    // By another thread, while the DOWN waits unread.
     let kept = watcher.keep();
     let made = native.monitor(watcher.raw(), target.raw()).expect("both live");
     target.kill();
@@ -232,8 +234,8 @@ fn fault_2_0_b_spawn_link_and_monitor_are_one_step() {
         children.push(spawner.spawn(parent.raw(), ends, flags).expect("a process"));
     }
     for child in children {
-        let monitor = child.monitor.expect("asked for");
-        common::until("both have come", || {
+        let monitor = child.monitor.expect("requested");
+        common::until("both have arrived", || {
             let events = parent.events();
             events.contains(&Event::Exit(Some(child.pid), Reason::SHUTDOWN))
                 && events.contains(&Event::Down { reference: monitor, process: child.pid, reason: Reason::SHUTDOWN })
@@ -253,15 +255,15 @@ fn fault_2_0_c_pids_carry_a_generation_and_references_an_owner() {
     let first = Probe::start(&runtime);
     first.kill();
     let watcher = Probe::start(&runtime);
-    // The slots are used again and again; the old pid stays dead.
+    // The slots are reused again and again; the old pid stays dead.
     for _ in 0..500 {
         let other = Probe::start(&runtime);
         assert_ne!(other.pid, first.pid);
-        native.exit_signal(watcher.raw(), first.raw(), Reason::KILL).expect("nobody is hit");
+        native.exit_signal(watcher.raw(), first.raw(), Reason::KILL).expect("no process is hit");
         assert!(other.is_alive());
         other.kill();
     }
-    assert!(native.monitor(watcher.raw(), first.raw()).expect("it was").immediate_down);
+    assert!(native.monitor(watcher.raw(), first.raw()).expect("it existed").immediate_down);
     assert_eq!(watcher.downs().len(), 1);
 }
 
@@ -289,7 +291,7 @@ fn fault_2_0_e_immediate_down_is_true_of_every_down_and_of_no_other() {
         let made = native.monitor(watcher.raw(), target.raw()).expect("both have lived");
         thread.join().expect("no panic").expect("memory");
         if round % 2 == 0 {
-            assert!(!made.immediate_down, "the target lives");
+            assert!(!made.immediate_down, "the target is alive");
         } else {
             target.ends();
             let downs = watcher.downs();

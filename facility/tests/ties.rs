@@ -1,10 +1,11 @@
-//! The promises of supervision inside the scheduler (1.2, 10 to 18), through the facilities: links, monitors and trapping.
+//! The guarantees of supervision inside the scheduler (1.2, 10 to 18), through the facilities:
+//! links, monitors and trapping.
 
 mod common;
 
 use std::collections::HashSet;
 
-use atropos::facility::{LinkError, LinkFacility as _, KernelFacilities, SupervisionError, SupervisionFacility as _};
+use atropos::facility::{KernelFacilities, LinkError, LinkFacility as _, SupervisionError, SupervisionFacility as _};
 use atropos::{Handle, Reason, Runtime};
 use common::{Event, Probe, native, nobody, runtime, until};
 
@@ -31,7 +32,7 @@ fn promise_1_2_11_monitors_stack() {
     let native = native(&runtime);
     let (watcher, target) = (Probe::start(&runtime), Probe::start(&runtime));
     let made = [(); 3].map(|()| native.monitor(watcher.raw(), target.raw()).expect("both live").reference);
-    native.demonitor(watcher.raw(), made[1]).expect("it lives");
+    native.demonitor(watcher.raw(), made[1]).expect("alive");
     target.kill();
     let downs: HashSet<u64> = watcher.downs().into_iter().map(|(reference, _)| reference).collect();
     assert_eq!(downs, HashSet::from([made[0], made[2]]));
@@ -63,7 +64,7 @@ fn promise_1_2_13_link_errors_and_one_link() {
     assert_eq!(native.link(nobody(), a.raw()), Err(LinkError::NoCaller));
     assert_eq!(native.link(dead.raw(), a.raw()), Err(LinkError::NoCaller));
     let (mine, it) = (native.clone(), dead.raw());
-    assert_eq!(a.ask(move |cx| mine.link(cx.pid().to_raw(), it)), Err(LinkError::NoProc), "trapping or not");
+    assert_eq!(a.ask(move |cx| mine.link(cx.pid().to_raw(), it)), Err(LinkError::NoProc), "trapping exits or not");
     // From outside, from inside, and from the other side: one link.
     linked(&native, &a, &b);
     linked(&native, &a, &b);
@@ -72,7 +73,7 @@ fn promise_1_2_13_link_errors_and_one_link() {
     a.ask(move |cx| mine.link(cx.pid().to_raw(), it)).expect("both live");
     b.stop(Reason::SHUTDOWN);
     assert_eq!(a.exits(), [(Some(b.raw()), Reason::SHUTDOWN)]);
-    // As OTP: an EXIT from the dead.
+    // As in OTP: an EXIT from a dead target.
     assert_eq!(native.link_as_otp(a.raw(), dead.raw()), Ok(()));
     assert_eq!(a.exits()[1..], [(Some(dead.raw()), Reason::NOPROC)]);
 }
@@ -89,7 +90,7 @@ fn promise_1_2_14_unlink_is_always_ok() {
     assert_eq!(native.unlink(b.raw(), a.raw()), Ok(()), "by the other side");
     a.kill();
     assert_eq!(b.events(), []);
-    // While the caller is busy, and dies before it can know.
+    // While the caller is busy, and dies before it handles the unlink.
     let c = Probe::start(&runtime);
     linked(&native, &c, &b);
     let kept = c.keep();
@@ -111,8 +112,8 @@ fn promise_1_2_15_set_trap_exit_returns_the_old_value() {
     let from_outside = [true, true, false].map(|trap| native.set_trap_exit(probe.raw(), trap));
     assert_eq!(from_outside, [Ok(false), Ok(true), Ok(true)]);
     assert_eq!(native.set_trap_exit(nobody(), true), Err(LinkError::NoCaller));
-    native.set_trap_exit(probe.raw(), true).expect("it lives");
-    native.exit_signal(probe.raw(), probe.raw(), Reason::SHUTDOWN).expect("it lives");
+    native.set_trap_exit(probe.raw(), true).expect("alive");
+    native.exit_signal(probe.raw(), probe.raw(), Reason::SHUTDOWN).expect("alive");
     assert_eq!(probe.exits(), [(Some(probe.raw()), Reason::SHUTDOWN)], "in force");
 }
 
@@ -125,36 +126,36 @@ fn promise_1_2_16_a_monitor_of_the_dead() {
         let native = native(&runtime);
         let (watcher, dead, alive) = (Probe::start(&runtime), Probe::start(&runtime), Probe::start(&runtime));
         dead.stop(why.clone());
-        let made = native.monitor(watcher.raw(), dead.raw()).expect("it was");
+        let made = native.monitor(watcher.raw(), dead.raw()).expect("it existed");
         assert!(made.immediate_down);
         let said = if tombstones { why.clone() } else { Reason::NOPROC };
         assert_eq!(watcher.downs(), [(made.reference, said.clone())]);
         let (mine, it) = (native.clone(), dead.raw());
-        watcher.ask(move |cx| mine.monitor(cx.pid().to_raw(), it)).expect("it was");
+        watcher.ask(move |cx| mine.monitor(cx.pid().to_raw(), it)).expect("it existed");
         assert_eq!(watcher.downs()[1].1, said);
         assert_eq!(native.monitor(watcher.raw(), nobody()), Err(SupervisionError::NoProc));
         assert!(!native.monitor(watcher.raw(), alive.raw()).expect("both live").immediate_down);
-        // When its slot has been used again the reason is forgotten.
+        // When its slot is reused the reason is lost.
         while runtime.tombstone(dead.pid) != atropos::kernel::Tombstone::Recycled {
             Probe::start(&runtime).kill();
         }
-        native.monitor(watcher.raw(), dead.raw()).expect("it was");
+        native.monitor(watcher.raw(), dead.raw()).expect("it existed");
         assert_eq!(watcher.downs()[2].1, Reason::NOPROC);
     }
 }
 
 #[test]
 fn promise_1_2_17_death_check_and_registration_are_one_step() {
-    // Every interleaving of it is searched by the model `proxy monitor || exit || watcher`.
+    // The model `proxy monitor || exit || watcher` explores every interleaving of it.
     let runtime = runtime(2);
     let native = native(&runtime);
     let watcher = Probe::start(&runtime);
     let mut all = HashSet::new();
     for _ in 0..2_000 {
         let target = runtime.spawn(async |_: atropos::Context<()>| {}).expect("a process").pid().to_raw();
-        assert!(all.insert(native.monitor(watcher.raw(), target).expect("it was").reference));
+        assert!(all.insert(native.monitor(watcher.raw(), target).expect("it existed").reference));
     }
-    until("all are answered", || watcher.events().len() == all.len());
+    until("all DOWNs have arrived", || watcher.events().len() == all.len());
     assert_eq!(watcher.downs().into_iter().map(|(reference, _)| reference).collect::<HashSet<_>>(), all);
 }
 

@@ -1,5 +1,5 @@
-//! The RESP parser of the example server: it never panics, what comes in pieces is parsed as what comes at once, what it
-//! keeps is within its limits, and what is written parses back, in both versions.
+//! Fuzzing of the RESP parser in the example server. It never panics, split input parses like whole
+//! input, its memory stays within its limits, and written replies parse back, in both versions.
 #![no_main]
 
 use bytes::{Bytes, BytesMut};
@@ -10,9 +10,10 @@ mod resp;
 
 use resp::{Limits, Parser, ProtocolError, Reply, Request, Version};
 
-/// Bytes that are enough for every limit on a line.
+/// A number of bytes above every limit on a line.
 const ENOUGH: usize = 66 * 1024;
-/// Stands for many bytes, so that long lines and values are within a fuzzer's reach; how many the next byte says.
+/// A byte that stands for many bytes, so that the fuzzer reaches long lines and values; the next
+/// byte gives their number in KiB.
 const MANY: u8 = 0xF5;
 
 fn inflate(bytes: &[u8]) -> Vec<u8> {
@@ -30,7 +31,7 @@ fn inflate(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// All that is parsed, up to the first error.
+/// The parsed requests up to the first error, and that error.
 type Parsed = (Vec<Request>, Option<ProtocolError>);
 
 fn feed(limits: Limits, pieces: impl Iterator<Item = Vec<u8>>) -> Parsed {
@@ -63,7 +64,7 @@ fn encode(request: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// A reply that some bytes stand for.
+/// Returns the reply that these bytes encode.
 fn reply(bytes: &mut impl Iterator<Item = u8>, depth: u8) -> Reply {
     let mut some = |length: u8| -> Vec<u8> { bytes.by_ref().take(usize::from(length)).collect() };
     match (some(1).first().copied().unwrap_or_default() % 6, some(1).first().copied().unwrap_or_default()) {
@@ -79,7 +80,7 @@ fn reply(bytes: &mut impl Iterator<Item = u8>, depth: u8) -> Reply {
     }
 }
 
-/// Reads a reply as a client would: what the line says, and what is left.
+/// Parses a reply as a client would. Returns the reply, and the rest of the input.
 fn read(bytes: &[u8]) -> Option<(Reply, &[u8])> {
     let end = bytes.windows(2).position(|two| two == b"\r\n")?;
     let (line, rest) = (std::str::from_utf8(&bytes[1..end]).ok()?, &bytes[end + 2..]);
@@ -106,7 +107,7 @@ fn read(bytes: &[u8]) -> Option<(Reply, &[u8])> {
     }
 }
 
-/// What a client sees of a reply: an error is one line.
+/// Returns a reply as a client sees it: an error is one line.
 fn seen(reply: Reply) -> Reply {
     match reply {
         Reply::Error(text) => Reply::Error(text.replace(['\r', '\n'], " ")),
@@ -120,31 +121,31 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     else {
         return;
     };
-    // In pieces and at once, with large limits and with small ones.
+    // Split and whole, with large limits and with small ones.
     let whole = inflate(bytes);
     let small = Limits { query_buffer: 4096, bulk: 1024, arguments: 64 };
     for limits in [Limits::default(), small] {
         let (head, tail) = whole.split_at(usize::from(first).min(whole.len()));
-        // Small steps through what is long would take for ever: a piece is a 16th of it at least.
+        // Small pieces of a long input would take for ever, so a piece is at least a 16th of it.
         let step = (1 + usize::from(step)).max(tail.len() / 16);
         let pieces = std::iter::once(head.to_vec()).chain(tail.chunks(step).map(<[u8]>::to_vec));
         assert_eq!(feed(limits, pieces), feed(limits, std::iter::once(whole.clone())));
     }
 
-    // A request that is written parses back, and leaves what is behind it.
+    // A written request parses back, and leaves the bytes after it.
     let request: Vec<&[u8]> = bytes.split(|byte| *byte == first).collect();
     let mut buffer = BytesMut::from(&encode(&request)[..]);
     buffer.extend_from_slice(b"behind");
-    let parsed = Parser::default().next(&mut buffer).expect("what was written is RESP").expect("it is whole");
+    let parsed = Parser::default().next(&mut buffer).expect("a written request is RESP").expect("it is complete");
     assert!(parsed.iter().map(|argument| &argument[..]).eq(request.iter().copied()));
     assert_eq!(&buffer[..], b"behind");
 
-    // So does a reply.
+    // A written reply parses back, too.
     let reply = reply(&mut bytes.iter().copied(), 0);
     for version in [Version::Resp2, Version::Resp3] {
         let mut out = BytesMut::new();
         reply.write(version, &mut out);
-        let (back, rest) = read(&out).expect("a whole reply");
+        let (back, rest) = read(&out).expect("a complete reply");
         assert!(rest.is_empty());
         assert_eq!(back, seen(reply.clone()));
     }

@@ -1,5 +1,6 @@
-//! Mailboxes, links, monitors, names, aliases and timers against a sequential model of OTP's rules: any bytes are a
-//! program (`atropos_bench::reference`). What it prints when the two disagree is the program and its history.
+//! Fuzzing of mailboxes, links, monitors, names, aliases and timers against a sequential model of
+//! OTP's rules. Any bytes are a program (`atropos_bench::reference`). If the two disagree, it
+//! prints the program and its history.
 #![no_main]
 
 use atropos_bench::reference::{Program, run};

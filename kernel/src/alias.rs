@@ -1,34 +1,35 @@
-//! Aliases: second names that can be taken back.
+//! Aliases: second names of a process that its owner can revoke.
 //!
-//! A message through an alias carries the alias's reference and travels like any other; the
-//! owner looks for the reference when it fetches the message, and drops it when the
-//! alias has ended. So an alias ends the moment its owner says so, and a late reply finds nobody.
+//! A message through an alias carries the alias's reference and otherwise travels like any other
+//! message. The owner looks the reference up when it fetches the message, and drops the message if
+//! the alias has ended. An alias therefore ends the moment its owner ends it, and a late reply
+//! reaches no process.
 
 use core::ptr::NonNull;
 
 use crate::memory::{self, NoMemory};
 use crate::pid::Reference;
-use crate::set::{SetLinks, Member};
+use crate::set::{Member, SetLinks};
 
-/// When an alias ends by itself.
+/// When an alias ends without a call to `unalias`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AliasMode {
-    /// Only with `unalias`.
+    /// The alias ends only with `unalias`.
     ExplicitUnalias,
-    /// Also with the first message that comes through it.
+    /// The alias also ends with the first message that comes through it.
     Reply,
-    /// Also with its monitor: by demonitor, or when the DOWN arrives.
+    /// The alias also ends with its monitor: by `demonitor`, or when the DOWN arrives.
     Demonitor,
-    /// With its monitor, or with the first message, which ends the monitor as well.
+    /// The alias ends with its monitor, or with the first message, which ends the monitor as well.
     ReplyDemonitor,
 }
 
-/// An alias in force, in its owner's set.
+/// An alias in force, in the set of its owner.
 #[derive(Debug)]
 pub struct AliasRecord {
     joint: SetLinks<AliasRecord>,
     reference: Reference,
-    /// When it ends.
+    /// When the alias ends by itself.
     pub mode: AliasMode,
 }
 
@@ -43,19 +44,19 @@ impl Member for AliasRecord {
 }
 
 impl AliasRecord {
-    /// A record in no set.
+    /// Creates a record that is in no set.
     pub fn try_new(reference: Reference, mode: AliasMode) -> Result<NonNull<Self>, NoMemory> {
         memory::try_new(Self { joint: SetLinks::new(), reference, mode }).map_err(|_| NoMemory)
     }
 }
 
 impl AliasMode {
-    /// Whether it ends with its monitor.
+    /// Returns `true` if the alias ends with its monitor.
     pub fn ends_with_monitor(self) -> bool {
         matches!(self, Self::Demonitor | Self::ReplyDemonitor)
     }
 
-    /// Whether it ends with the first message.
+    /// Returns `true` if the alias ends with the first message.
     pub fn ends_with_reply(self) -> bool {
         matches!(self, Self::Reply | Self::ReplyDemonitor)
     }

@@ -1,23 +1,27 @@
-//! [`MailboxLimit`]: how many messages may wait at a process, and what becomes of one too many ([`Overflow`]).
+//! The mailbox limit, [`MailboxLimit`]: how many messages may wait at a process, and what happens to one
+//! that exceeds the limit ([`Overflow`]).
 //!
-//! The owner of a mailbox chooses; a sender need not know. Only messages are counted: what is sent, by pid, name or
-//! alias. EXITs, DOWNs, links, monitors, questions and wake-ups always come through, at once and in their place, and so
-//! do the messages of timers, which have had their memory since they were started.
+//! The owner of a mailbox chooses the limit; a sender need not know of it. Only messages are
+//! counted, sent by pid, name or alias. EXITs, DOWNs, links, monitors, queries and wake-ups always
+//! get through, immediately and in order. So do the messages of timers, whose memory was allocated
+//! when they were started.
 //!
-//! | overflow | a message that finds `limit` waiting | waiting at most |
+//! | overflow | effect on a message that finds `limit` messages waiting | waiting at most |
 //! | --- | --- | --- |
-//! | `Refuse` | comes back to its sender, who may get in line for room (`room`, `in_line`) | `limit` |
-//! | `DropNewest` | is dropped by its sender's core, which says that it was sent | `limit` |
-//! | `DropOldest` | is let in; when the process fetches, the oldest beyond `limit` are dropped | 2 × `limit` |
+//! | `Refuse` | is returned to its sender, which may wait for capacity (`room`, `in_line`) | `limit` |
+//! | `DropNewest` | is dropped by its sender's core, which reports it as sent | `limit` |
+//! | `DropOldest` | is accepted; at the next fetch the oldest beyond `limit` are dropped | 2 × `limit` |
 //!
-//! Only its owner takes anything out of a mailbox, so only the owner can drop the oldest. It does so whenever it has fetched:
-//! before each resumption of the body, while it is suspended too, and at each receive that looks for more. A process that has
-//! unfetched messages is queued already, so no sender need wake it for that. What comes between two fetches, while the
-//! process waits for its turn or for its own slice's end, may go up to twice the limit; beyond that the newest is
-//! dropped, so memory is bounded also when a core is blocked for ever.
+//! Only its owner takes anything out of a mailbox, so only the owner can drop the oldest messages.
+//! It does so after every fetch: before each resumption of the body (also while the process is
+//! suspended), and at each receive that looks for more. A process that has unfetched messages is
+//! queued already, so no sender need wake it for that. Between two fetches, while the process waits
+//! for its turn or for the end of its own slice, the count may reach twice the limit. Beyond that
+//! the newest message is dropped, so memory stays bounded even when a core is blocked for ever.
 //!
-//! What is dropped is counted, and dropped as any message is that nobody receives: a [`crate::Reply`] in it tells its asker.
-//! A process without a bound has none of this but one null pointer.
+//! Dropped messages are counted, and each is dropped like any message that no process receives: a
+//! [`crate::Reply`] in it notifies its caller. A process without a limit has only one null pointer
+//! of all this.
 
 use core::ptr::NonNull;
 
@@ -25,25 +29,27 @@ use crate::hand::KernelCx;
 use crate::memory::{self, NoMemory};
 use crate::pid::Pid;
 use crate::process::private::OwnerState;
-use crate::room::{MOST, Capacity};
-use crate::signal::node::{SignalKind, Node};
+use crate::room::{Capacity, MOST};
+use crate::signal::node::{Node, SignalKind};
 use crate::signal::queue::Queue;
 use crate::sync::{Cell, Ordering, PlainAtomicUsize};
 use crate::task::waker;
 
-/// What becomes of a message that is one too many.
+/// The policy for a message that exceeds the limit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Overflow {
-    /// It comes back to its sender, who may wait for room ([`crate::Context::send_wait`], [`crate::Cx::send_or_enqueue`]).
+    /// The message is returned to its sender, which may wait for capacity
+    /// ([`crate::Context::send_wait`], [`crate::Cx::send_or_enqueue`]).
     #[default]
     Reject,
-    /// The oldest message that waits is dropped in its place; see [`crate::SpawnOptions::overflow`].
+    /// The oldest waiting message is dropped in place of the new one; see
+    /// [`crate::SpawnOptions::overflow`].
     DropOldest,
-    /// It is dropped.
+    /// The new message is dropped.
     DropNewest,
 }
 
-/// What becomes of a message.
+/// The outcome of admitting a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Admission {
     Accepted,
@@ -51,27 +57,28 @@ pub enum Admission {
     Dropped,
 }
 
-/// See the module.
+/// The mailbox limit of one process: its capacity, its overflow policy and its counters (see the
+/// module).
 #[derive(Debug)]
 pub struct MailboxLimit {
     pub room: Capacity,
     pub overflow: Overflow,
     dropped: PlainAtomicUsize,
-    /// The owner's: messages in its private queue.
+    /// The number of messages in the private queue. Only the owner touches it.
     held: Cell<u32>,
 }
 
-/// A process's bound, if it has one.
+/// The mailbox limit of a process, if it has one.
 #[derive(Debug)]
 pub struct OptionalLimit(Option<NonNull<MailboxLimit>>);
 
-// SAFETY: it owns the bound, whose fields are atomic, or touched by the process's owner alone (`header`, P1).
+// SAFETY: P1: it owns the limit, whose fields are atomic or touched only by the process's owner.
 unsafe impl Send for OptionalLimit {}
-// SAFETY: as above.
+// SAFETY: P1: the fields are atomic or touched only by the process's owner, also through `&`.
 unsafe impl Sync for OptionalLimit {}
 
 impl OptionalLimit {
-    /// For so many messages; 0 for no bound.
+    /// Allocates a limit of `limit` messages; 0 means no limit.
     #[inline(always)]
     pub fn try_new(limit: u32, overflow: Overflow) -> Result<Self, NoMemory> {
         if limit == 0 { Ok(Self(None)) } else { Self::try_some(limit, overflow) }
@@ -79,14 +86,19 @@ impl OptionalLimit {
 
     #[cold]
     fn try_some(limit: u32, overflow: Overflow) -> Result<Self, NoMemory> {
-        let bound = MailboxLimit { room: Capacity::new(limit), overflow, dropped: PlainAtomicUsize::new(0), held: Cell::new(0) };
+        let bound = MailboxLimit {
+            room: Capacity::new(limit),
+            overflow,
+            dropped: PlainAtomicUsize::new(0),
+            held: Cell::new(0),
+        };
         memory::try_new(bound).map(|bound| Self(Some(bound))).map_err(|_| NoMemory)
     }
 
-    /// The bound.
+    /// Returns the limit, if there is one.
     #[inline(always)]
     pub fn get(&self) -> Option<&MailboxLimit> {
-        // SAFETY: owned, so live.
+        // SAFETY: this value owns the allocation, so it is live.
         self.0.map(|bound| unsafe { bound.as_ref() })
     }
 }
@@ -95,30 +107,32 @@ impl Drop for OptionalLimit {
     #[inline(always)]
     fn drop(&mut self) {
         if let Some(bound) = self.0 {
-            // SAFETY: owned, and not used again.
+            // SAFETY: this value owns the allocation and does not use it again.
             unsafe { free(bound) };
         }
     }
 }
 
+/// Frees a limit.
+///
 /// # Safety
 /// It was made by `OptionalLimit::try_new`, and is not used again.
 #[cold]
 unsafe fn free(bound: NonNull<MailboxLimit>) {
-    // SAFETY: by contract.
+    // SAFETY: made by `OptionalLimit::try_new`, not used again (this function's contract).
     unsafe { memory::drop_and_free(bound) };
 }
 
-/// Has a process that was in line look again.
+/// Wakes a process that waits for capacity, so that it tries again.
 fn call(hand: &KernelCx<'_>, pid: Pid) {
     if let Some(process) = hand.find(pid) {
         waker::nudge(process, hand);
     }
 }
 
-// Cold, all of it: in the code of who has no bound it is one jump that is not taken.
+// All methods are cold: for a process without a limit the code is one jump that is not taken.
 impl MailboxLimit {
-    /// What becomes of a message that is about to be sent; after `In` it is counted. Lock-free.
+    /// Decides the fate of a message that is about to be sent; after `In` it is counted. Lock-free.
     #[cold]
     pub fn admit(&self) -> Admission {
         let limit = self.room.limit();
@@ -134,48 +148,51 @@ impl MailboxLimit {
     }
 
     fn count_dropped(&self) {
-        // Relaxed: statistics.
+        // Relaxed: a statistic that orders nothing.
         self.dropped.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Messages dropped so far.
+    /// Returns the number of messages dropped so far.
     pub fn dropped(&self) -> usize {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// A message is in the private queue. The owner's.
+    /// Records that a message is in the private queue. Only the owner may call it.
     #[cold]
     pub fn fetched(&self) {
         self.held.set(self.held.get() + 1);
     }
 
-    /// A message has left the private queue. The owner's.
+    /// Records that a message has left the private queue. Only the owner may call it.
     #[cold]
     pub fn received(&self, hand: &KernelCx<'_>) {
         self.held.set(self.held.get() - 1);
         self.left(hand);
     }
 
-    /// A message that was counted is gone. The owner's.
+    /// Records that a counted message is gone, and notifies a waiting sender. Only the owner may
+    /// call it.
     #[cold]
     pub fn left(&self, hand: &KernelCx<'_>) {
         if self.room.leave() {
-            // SAFETY: the owner.
+            // SAFETY: P1: the caller is the process's owner (this method's rule).
             unsafe { self.room.call(|pid| call(hand, pid)) };
         }
     }
 
-    /// A place was given back by somebody else, or kept for who has gone. The owner's.
+    /// Checks the waiting senders again: another thread returned a slot, or a slot was reserved for
+    /// a waiter that has been cancelled. Only the owner may call it.
     #[cold]
     pub fn look(&self, hand: &KernelCx<'_>) {
-        // SAFETY: the owner.
+        // SAFETY: P1: the caller is the process's owner (this method's rule).
         unsafe { self.room.look(|pid| call(hand, pid)) };
     }
 
-    /// The process is dead: who is in line learns it, if `tells`. The owner's.
+    /// Closes the capacity of a dead process; if `tells`, wakes every waiting sender. Only the
+    /// owner may call it.
     #[cold]
     pub fn close(&self, hand: &KernelCx<'_>, tells: bool) {
-        // SAFETY: the owner, for the last time.
+        // SAFETY: P1: the caller is the process's owner, and this is the owner's last use.
         unsafe {
             self.room.close(|pid| {
                 if tells {
@@ -185,8 +202,8 @@ impl MailboxLimit {
         }
     }
 
-    /// Takes the oldest messages beyond the limit out of the private queue. The owner's, after a fetch; O(1) for each
-    /// that is taken, amortised.
+    /// Takes the oldest messages beyond the limit out of the private queue. Only the owner may call
+    /// it, after a fetch. Amortised O(1) for each message that is taken.
     #[cold]
     pub fn trim(&self, private: &mut OwnerState, dropped: &mut Queue) {
         if self.overflow != Overflow::DropOldest {
@@ -194,20 +211,23 @@ impl MailboxLimit {
         }
         while self.held.get() > self.room.limit() {
             let is_message = |node: NonNull<Node>| {
-                // SAFETY: in the queue, so the owner's.
-                matches!(unsafe { Node::kind(node) }, SignalKind::Message | SignalKind::AliasMessage | SignalKind::Request)
+                // SAFETY: P1: the node is in the private queue, so it belongs to the owner.
+                matches!(
+                    unsafe { Node::kind(node) },
+                    SignalKind::Message | SignalKind::AliasMessage | SignalKind::Request
+                )
             };
             let Some(oldest) = private.queue.take_first(is_message) else {
-                // Otherwise the count is wrong, and nothing else.
-                debug_assert!(false, "as many messages are in the queue as are counted");
+                // Without such a message the count is wrong, and nothing else is.
+                debug_assert!(false, "the queue holds as many messages as are counted");
                 return;
             };
             self.held.set(self.held.get() - 1);
-            // Nobody is in line where nobody is refused.
+            // No sender waits at a mailbox that rejects nothing.
             let in_line = self.room.leave();
-            debug_assert!(!in_line, "nobody gets in line here");
+            debug_assert!(!in_line, "no sender waits at a mailbox that drops");
             self.count_dropped();
-            // SAFETY: taken out of the queue, so in none.
+            // SAFETY: `take_first` removed the node, so it is in no queue.
             unsafe { dropped.push_back(oldest) };
         }
     }

@@ -1,12 +1,14 @@
-//! [`Dump`], what can be read of a kernel from outside while its cores go on.
+//! [`Dump`]: a snapshot of a kernel, read from outside while its cores keep running.
 //!
-//! It is for a program that hangs. Nothing is asked of a process, because one that hangs does not answer, and nothing is
-//! stopped: a dump takes words that the owners write anyhow, each at its own moment. So the parts of a dump need
-//! not fit together while the cores run, and they do as soon as they stand still, which is when a dump is wanted.
+//! It is for a program that hangs. The dump sends nothing to a process, because a process that
+//! hangs does not answer, and it stops nothing. It reads words that the owners write anyway, each
+//! at a different moment. The parts of a dump therefore need not be consistent while the cores run.
+//! They are consistent as soon as the cores stand still, which is when a dump is needed.
 //!
-//! - **D1.** A dump reads what is constant from before `Table::publish`, or atomic (`process::header`, P2), under the
-//!   guard of a [`Host`]. It never reads what is the owner's.
-//! - **D2.** It writes nothing: a process or a core that is looked at runs no instruction more or less for it.
+//! - **D1.** A dump reads only fields that are constant from before `Table::publish`, or atomic
+//!   (`process::header`, P2), under the guard of a [`Host`]. It never reads fields of the owner.
+//! - **D2.** It writes nothing: a process or core that is dumped executes no instruction more or
+//!   less because of the dump.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -19,82 +21,87 @@ use crate::name::{self, Name};
 use crate::pid::Pid;
 use crate::sync::Ordering;
 
-/// A kernel as it was seen from outside; see the module.
+/// A snapshot of a kernel, see [`Kernel::dump`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Dump {
-    /// The cores, in their order.
+    /// The cores, in the order of their numbers.
     pub cores: Vec<CoreDump>,
-    /// The processes that are in the table, in the order of their slots. A dying process is in it until its end.
+    /// The processes in the table, in the order of their slots. A dying process is included until
+    /// its end.
     pub processes: Vec<ProcessDump>,
-    /// What [`Kernel::process_count`] says.
+    /// The value of [`Kernel::process_count`].
     pub process_count: usize,
-    /// Nodes in use, if they are limited ([`crate::Limits::nodes`]).
+    /// Number of nodes in use, if they are limited ([`crate::Limits::nodes`]).
     pub nodes_used: usize,
-    /// Whether [`Kernel::close`] was called.
+    /// `true` if [`Kernel::close`] was called.
     pub is_closing: bool,
 }
 
-/// What a core does.
+/// The state of a core.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CoreDump {
     /// The number of the core.
     pub core: usize,
-    /// Whether the core has announced that it is idle, and nothing has claimed it since ([`Kernel::is_idle`]).
+    /// `true` if the core has announced that it is idle, and no thread has claimed it since
+    /// ([`Kernel::is_idle`]).
     pub is_idle: bool,
-    /// The number of the running slice, and the process whose slice it is.
+    /// The number of the running slice, and the process to which the slice belongs.
     pub running: Option<(usize, Pid)>,
-    /// Whether a process is queued at the core, as far as other cores see its queues.
+    /// `true` if a process is queued at the core, as far as other cores can see its queues.
     pub has_work: bool,
-    /// Whether a process is queued at the core that another core could take.
+    /// `true` if a process that another core could steal is queued at the core.
     pub has_stealable: bool,
 }
 
-/// What a process waits for, as its mailbox says.
+/// What a process waits for, according to its mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CoreActivity {
-    /// The body waits, and no signal has come.
+    /// The body waits, and no signal has arrived.
     Waits,
-    /// The process is queued, or it runs, and it has fetched all that has come.
+    /// The process is queued or running, and has fetched all signals that arrived.
     Runnable,
-    /// The process is queued, or it runs, and a signal waits to be fetched.
+    /// The process is queued or running, and a signal waits to be fetched.
     RunnableWithSignals,
     /// The process is dying or dead.
     Dies,
 }
 
-/// What a process does.
+/// The state of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProcessDump {
-    /// The pid.
+    /// The pid of the process.
     pub pid: Pid,
-    /// Its registered name.
+    /// The registered name of the process.
     pub name: Option<Name>,
-    /// What its mailbox says.
+    /// What the process waits for, according to its mailbox.
     pub doing: CoreActivity,
-    /// The core whose current slice is this process's.
+    /// The core whose current slice belongs to this process.
     pub runs_on: Option<usize>,
-    /// The core that it must run on.
+    /// The core to which the process is pinned.
     pub core: Option<usize>,
-    /// Signals that waited to be received when the process fetched last; 0 while it waits. A hint.
+    /// Number of signals that waited to be received when the process fetched last; 0 while it
+    /// waits. A hint.
     pub waiting: usize,
-    /// Messages that wait in a bounded mailbox, and how many may.
+    /// Number of messages that wait in a bounded mailbox, and the limit.
     pub room: Option<(u32, u32)>,
-    /// Whether EXITs come as messages.
+    /// `true` if EXITs arrive as messages.
     pub trap_exit: bool,
-    /// Whether it was killed without memory for a signal, and has not met that.
+    /// `true` if the process was killed without memory for a signal, and has not yet handled the
+    /// kill.
     pub is_killed: bool,
 }
 
 impl Kernel {
-    /// What can be read of the cores and processes without stopping or asking any of them. For a program that hangs; it
-    /// takes time in proportion to the most processes that there have been. Wait-free but for memory.
+    /// Reads the state of the cores and processes without stopping or querying them, for a program
+    /// that hangs. The time is proportional to the largest number of processes that ever existed at
+    /// once. Wait-free, except for the allocations.
     ///
     /// # Errors
-    /// When there is no memory for the lists.
+    /// Returns [`NoMemory`] when there is no memory for the lists.
     pub fn dump(&self) -> Result<Dump, NoMemory> {
         let participant = self.register();
         Host::new(self, &participant).dump()
@@ -102,10 +109,10 @@ impl Kernel {
 }
 
 impl Host<'_> {
-    /// See [`Kernel::dump`].
+    /// Reads the state of the cores and processes, see [`Kernel::dump`].
     ///
     /// # Errors
-    /// When there is no memory for the lists.
+    /// Returns [`NoMemory`] when there is no memory for the lists.
     pub fn dump(&self) -> Result<Dump, NoMemory> {
         let kernel = self.kernel();
         let mut cores = Vec::new();
@@ -154,7 +161,7 @@ impl Host<'_> {
             core: (process.core != u32::MAX).then_some(process.core as usize),
             waiting: process.mailbox.noted(),
             room: process.bound().map(|bound| (bound.room.messages(), bound.room.limit())),
-            // Relaxed, both: hints.
+            // Relaxed, both loads: hints.
             trap_exit: process.trap_exit.load(Ordering::Relaxed),
             is_killed: process.killed.load(Ordering::Relaxed),
         })
@@ -170,8 +177,8 @@ impl fmt::Display for CoreDump {
             None => f.write_str("runs no process")?,
         }
         match (self.has_work, self.has_stealable) {
-            (true, true) => f.write_str(", has work that others could take"),
-            (true, false) => f.write_str(", has work that is its own"),
+            (true, true) => f.write_str(", has work that other cores could steal"),
+            (true, false) => f.write_str(", has only work of its own"),
             _ => Ok(()),
         }
     }
@@ -186,7 +193,7 @@ impl fmt::Display for ProcessDump {
         f.write_str(match self.doing {
             CoreActivity::Waits => " waits",
             CoreActivity::Runnable => " is runnable",
-            CoreActivity::RunnableWithSignals => " is runnable, signals have come",
+            CoreActivity::RunnableWithSignals => " is runnable, signals have arrived",
             CoreActivity::Dies => " dies",
         })?;
         if let Some(core) = self.runs_on {
@@ -209,8 +216,8 @@ impl fmt::Display for ProcessDump {
 }
 
 impl fmt::Display for Dump {
-    /// A line for each core, and for each process but those of which there are too many: of these the first 200 that do
-    /// not wait, and then the first 200 that do.
+    /// Writes a line for each core and for each process. If there are too many processes, it writes
+    /// the first 200 that do not wait, and then the first 200 that wait.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const MOST: usize = 200;
         let closing = if self.is_closing { ", closed" } else { "" };

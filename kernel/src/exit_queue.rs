@@ -1,8 +1,9 @@
-//! [`ExitQueue`]: watches that have fired, on their way to the thread that does what is to be done.
+//! A queue of fired watches, [`ExitQueue`], in transit to the thread that runs their callbacks.
 //!
-//! Cores put them there in the midst of a death: a push is one exchange, allocates nothing and waits for nobody. The
-//! thread takes all there are at once, oldest first. How it sleeps, and who wakes it, is the world's affair. A queue that is
-//! closed gives back what is pushed, so nothing is put where nobody looks.
+//! Cores push during a death: a push is one exchange, allocates nothing and does not wait. The
+//! thread takes all queued watches at once, oldest first. The platform decides how that thread
+//! sleeps, and what wakes it. A closed queue returns what is pushed, so nothing is left where no
+//! thread takes it.
 
 use core::fmt;
 
@@ -10,32 +11,32 @@ use crate::list::{Chain, List};
 use crate::watch::WatcherEntry;
 use crate::watcher::FiredWatch;
 
-/// See the module.
+/// A queue of fired watches (see the module).
 #[derive(Debug, Default)]
 pub struct ExitQueue(List<WatcherEntry>);
 
 impl ExitQueue {
-    /// Open and empty.
+    /// Creates an open, empty queue.
     pub fn new() -> Self {
         Self(List::new())
     }
 
-    /// Adds a watch; gives it back when the queue has been closed. Lock-free.
+    /// Adds a watch. Returns it if the queue is closed. Lock-free.
     pub fn push(&self, fired: FiredWatch) -> Result<(), FiredWatch> {
         let watch = fired.into_watch();
-        // SAFETY: fired, so on no list, and kept by the share that goes with it.
+        // SAFETY: the watch has fired, so it is on no list, and its reference goes with it.
         unsafe { self.0.push(watch) }.map_err(|_closed| {
-            // SAFETY: refused, so ours still.
+            // SAFETY: the push was refused, so the watch is still ours.
             unsafe { FiredWatch::of_watch(watch) }
         })
     }
 
-    /// All that are there. Lock-free.
+    /// Takes all queued watches. Lock-free.
     pub fn take(&self) -> FiredWatches {
         FiredWatches(self.0.take().reversed())
     }
 
-    /// All that are there, and no more ever. Wait-free.
+    /// Closes the queue for good and takes all queued watches. Wait-free.
     pub fn close(&self) -> FiredWatches {
         FiredWatches(self.0.close().reversed())
     }
@@ -47,8 +48,9 @@ impl Drop for ExitQueue {
     }
 }
 
-/// Watches that were taken from a queue, oldest first. Those that are left in it are dropped with it.
-#[must_use = "each is to be run"]
+/// The watches that were taken from a queue, oldest first. Watches that are left in it are dropped
+/// with it.
+#[must_use = "each watch must be run"]
 pub struct FiredWatches(Chain<WatcherEntry>);
 
 impl Iterator for FiredWatches {
@@ -56,7 +58,7 @@ impl Iterator for FiredWatches {
 
     fn next(&mut self) -> Option<FiredWatch> {
         let watch = self.0.next()?;
-        // SAFETY: taken from a queue, which `ExitQueue::push` put it in with its share.
+        // SAFETY: `ExitQueue::push` put it into the queue, with its reference.
         Some(unsafe { FiredWatch::of_watch(watch) })
     }
 }

@@ -1,4 +1,5 @@
-//! [`KernelCx`]: how one side reaches another: the kernel, a guard, and the core it is done from.
+//! [`KernelCx`]: the kernel context of an operation: the kernel, a guard, and the core that acts, if
+//! any.
 
 use core::ptr::NonNull;
 
@@ -14,22 +15,23 @@ use crate::reclaim::Guard;
 use crate::sched::local::CoreLocal;
 use crate::signal::node::Node;
 
-/// Whoever sends a signal has one: a core during a slice, or the host for one call.
+/// The context of every kernel operation: a core has one during a slice, a host thread for one
+/// call.
 #[derive(Clone, Copy, Debug)]
 pub struct KernelCx<'a> {
     pub(crate) kernel: &'a Kernel,
     pub(crate) guard: &'a Guard<'a>,
-    /// The core that this is done on; `None` for the host.
+    /// The core on which the operation runs; `None` for a host thread.
     pub(crate) core: Option<&'a CoreLocal>,
 }
 
 impl<'a> KernelCx<'a> {
-    /// The live or dying process that `pid` names.
+    /// Returns the live or dying process that `pid` names.
     pub fn find(&self, pid: Pid) -> Option<&'a Header> {
         self.kernel.table.find(pid, self.guard)
     }
 
-    /// Who has the name, once its pid leads to it (`name`, A3). Wait-free.
+    /// Returns the process that has the name, once its pid leads to it (`name`, A3). Wait-free.
     pub fn whereis(&self, name: &str) -> Option<Pid> {
         let pid = self.kernel.names.find(name)?.holder(self.guard)?.pid;
         self.find(pid).map(|process| process.pid)
@@ -44,18 +46,18 @@ impl<'a> KernelCx<'a> {
         entry.register(self.find(pid).ok_or(RegisterError::NoProc)?)
     }
 
-    /// Takes a name from whoever has it; false when nobody did. Lock-free.
+    /// Takes a name from its holder. Returns `false` if no process had it. Lock-free.
     pub fn unregister(&self, name: &str) -> bool {
         self.kernel.names.find(name).is_some_and(|entry| entry.unregister(self.guard))
     }
 
-    /// The blocks that are kept where this is done.
+    /// Returns the pool of memory blocks of the core on which the operation runs.
     #[inline]
     pub fn pool(&self) -> Option<&'a Pool> {
         self.core.map(CoreLocal::pool)
     }
 
-    /// Moves `value` to the heap; gives it back when there is no memory.
+    /// Moves `value` to the heap, or gives it back when there is no memory.
     #[inline]
     pub fn try_new<T>(&self, value: T) -> Result<NonNull<T>, T> {
         match self.pool() {
@@ -64,7 +66,7 @@ impl<'a> KernelCx<'a> {
         }
     }
 
-    /// Memory for a `T`.
+    /// Allocates memory for a `T`.
     #[inline]
     pub fn try_alloc<T>(&self) -> Result<NonNull<T>, NoMemory> {
         match self.pool() {
@@ -73,30 +75,33 @@ impl<'a> KernelCx<'a> {
         }
     }
 
-    /// Pushes a signal to whoever `pid` names, or releases it; whether it arrived. Lock-free.
+    /// Pushes a signal to the process that `pid` names, or releases the signal. Returns `true` if
+    /// it arrived. Lock-free.
     ///
     /// # Safety
-    /// The caller holds `node`, which is the receiver's or gone afterwards.
+    /// The caller owns `node`. Afterwards the node belongs to the receiver or is freed.
     pub unsafe fn deliver(&self, pid: Pid, node: NonNull<Node>) -> bool {
         if let Some(process) = self.find(pid) {
-            // SAFETY: by contract.
+            // SAFETY: the caller owns `node` (this function's contract).
             if unsafe { self.push(process, node) } {
                 return true;
             }
         }
         if !self.kernel.mutated(Mutation::RefusedIsKept) {
-            // SAFETY: not delivered, so still held.
+            // SAFETY: the node was not delivered, so the caller's ownership is still with this
+            // call.
             unsafe { self.release(node) };
         }
         false
     }
 
-    /// Pushes a signal; false when the process is dead, and the node still the caller's. Lock-free.
+    /// Pushes a signal. Returns `false` when the process is dead and the node still belongs to the
+    /// caller. Lock-free.
     ///
     /// # Safety
-    /// The caller holds `node`; after `true` it is the receiver's.
+    /// The caller owns `node`; after `true` it belongs to the receiver.
     pub unsafe fn push(&self, process: &Header, node: NonNull<Node>) -> bool {
-        // SAFETY: by contract.
+        // SAFETY: the caller owns `node` (this function's contract).
         match unsafe { process.mailbox.push(node) } {
             Pushed::Quiet => true,
             Pushed::Wake => {
@@ -107,12 +112,13 @@ impl<'a> KernelCx<'a> {
         }
     }
 
-    /// Queues a process that a push woke: the caller owns it (P1) and hands it on here. Lock-free.
+    /// Queues a process that a push woke: the caller owns it (P1) and gives up that ownership here.
+    /// Lock-free.
     pub fn schedule(&self, process: &Header) {
         self.queue(process, false);
     }
 
-    /// As [`KernelCx::schedule`], a process that has just been published.
+    /// Queues a process that has just been published, like [`KernelCx::schedule`].
     pub fn schedule_newborn(&self, process: &Header) {
         self.queue(process, true);
     }
@@ -125,18 +131,19 @@ impl<'a> KernelCx<'a> {
         }
     }
 
-    /// Runs foreign code, whose panic nobody can be told of. It may block: the private half of the core is left meanwhile (`sched::local`, H1).
+    /// Runs foreign code whose panic cannot be reported to a caller. The code may block, so the
+    /// private half of the core is left while it runs (`sched::local`, H1).
     pub(crate) fn catch_panic(&self, code: impl FnOnce()) {
         let _outside = self.core.map(CoreLocal::outside);
         self.kernel.catch_panic(code);
     }
 
-    /// Releases a signal that nobody receives; foreign destructors are contained.
+    /// Releases a signal that no process receives. Panics of foreign destructors are caught.
     ///
     /// # Safety
-    /// The caller holds `node` and does not use it again.
+    /// The caller owns `node` and does not use it again.
     pub unsafe fn release(&self, node: NonNull<Node>) {
-        // SAFETY: by contract, and once.
+        // SAFETY: the caller owns `node` (this function's contract), and the closure runs once.
         self.catch_panic(|| unsafe { Node::release(node, self.pool()) });
     }
 }

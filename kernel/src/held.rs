@@ -1,9 +1,10 @@
-//! [`CatchDrop`], a foreign value whose destructor is contained wherever it runs.
+//! [`CatchDrop`]: a foreign value whose destructor's panic is caught wherever the destructor runs.
 //!
-//! A structure that keeps values of its users (a registry, a manager of event handlers, a supervisor with its start functions)
-//! drops them in many places: under a borrow, when it is unwound, one after the other when it ends. A destructor that panics
-//! there would leave the structure half changed, end the process that has it, and the second such destructor of
-//! an unwinding ends the program. So each value brings along the way by which its own world contains panics.
+//! A structure that keeps values of its users (a registry, an event manager, a supervisor with its
+//! start functions) drops them in many places: under a borrow, during unwinding, or one after the
+//! other when it ends. A destructor that panics there would leave the structure half changed and
+//! end the process that owns it. A second such panic during unwinding would abort the program. Each
+//! value therefore carries the function by which its own platform catches panics.
 
 use core::fmt;
 use core::mem::ManuallyDrop;
@@ -11,9 +12,10 @@ use core::ops::{Deref, DerefMut};
 
 use crate::world::CatchPanic;
 
-/// A value whose destructor's panic is contained; made by [`crate::Cx::hold`].
+/// A value whose destructor's panic is caught; [`crate::Cx::hold`] creates it.
 ///
-/// Where the world catches no panics ([`crate::Platform::panic_catcher`]), it is as if the value were there by itself.
+/// If the platform catches no panics ([`Platform::panic_catcher`](crate::Platform::panic_catcher)), the value
+/// behaves as if it were not wrapped.
 pub struct CatchDrop<T> {
     value: ManuallyDrop<T>,
     panic_catcher: Option<CatchPanic>,
@@ -24,10 +26,10 @@ impl<T> CatchDrop<T> {
         Self { value: ManuallyDrop::new(value), panic_catcher }
     }
 
-    /// The value, to be dropped by the caller.
+    /// Returns the value; the caller drops it.
     pub fn into_inner(self) -> T {
         let mut this = ManuallyDrop::new(self);
-        // SAFETY: `this` is not used again, and never dropped.
+        // SAFETY: `this` is in a `ManuallyDrop`, so it is never dropped, and it is not used again.
         unsafe { ManuallyDrop::take(&mut this.value) }
     }
 }
@@ -35,7 +37,8 @@ impl<T> CatchDrop<T> {
 impl<T> Drop for CatchDrop<T> {
     fn drop(&mut self) {
         let mut value = Some(&mut self.value);
-        // SAFETY: taken out of `value`, so dropped once, and never used again.
+        // SAFETY: the closure takes the reference out of `value`, so it drops the value once.
+        // `self` is not used again.
         let mut drops = || value.take().into_iter().for_each(|value| unsafe { ManuallyDrop::drop(value) });
         match self.panic_catcher {
             Some(panic_catcher) if core::mem::needs_drop::<T>() => panic_catcher(&mut drops),

@@ -1,4 +1,4 @@
-//! [`Host`], the kernel as a thread sees it that is not a core.
+//! [`Host`]: the kernel as seen by a thread that is not a core.
 
 use core::any::TypeId;
 use core::time::Duration;
@@ -18,14 +18,14 @@ use crate::reclaim::{Guard, Participant};
 use crate::send::{self, SendError};
 use crate::signal::ask::QueryKind;
 use crate::signal::exit_signal;
-use crate::table::{Tombstone, FreeSlots};
+use crate::table::{FreeSlots, Tombstone};
 use crate::task::context::{Address, Context};
 use crate::task::future::{FutureBody, LargeBody, is_large};
 use crate::timer::start;
 use crate::watcher::{ExitInfo, ExitWatch, PreparedWatch, WatchError};
 
-/// A host thread's way to the processes: pinned for as long as it lives, so keep it for a
-/// few calls, not for ever.
+/// A host thread's access to the processes. The thread is pinned for as long as the value lives, so
+/// keep it for a few calls only.
 #[derive(Debug)]
 pub struct Host<'a> {
     kernel: &'a Kernel,
@@ -34,13 +34,14 @@ pub struct Host<'a> {
 }
 
 impl<'a> Host<'a> {
-    /// The kernel as `participant`'s thread sees it.
+    /// Creates the access of `participant`'s thread to the kernel.
     ///
     /// # Panics
-    /// When `participant` is a member of another kernel's domain: it would protect nothing here.
+    /// Panics if `participant` belongs to the domain of another kernel: it would protect nothing
+    /// here.
     pub fn new(handle: &'a handle::Kernel, participant: &'a Participant) -> Self {
         let kernel: &Kernel = handle.inner();
-        assert!(participant.is_member_of(&kernel.domain), "a participant of another domain");
+        assert!(participant.is_member_of(&kernel.domain), "the participant belongs to another domain");
         Self { kernel, handle, guard: participant.pin() }
     }
 
@@ -48,7 +49,7 @@ impl<'a> Host<'a> {
         self.kernel.hand(&self.guard, None)
     }
 
-    /// Starts a process that has no parent. Lock-free, but for growing the table.
+    /// Starts a process that has no parent. Lock-free, except for growing the table.
     pub fn spawn<B: Body>(&self, options: &SpawnOptions<'_>, body: B) -> Result<Spawned, SpawnError> {
         let mut slots = FreeSlots::new();
         let spawned = spawn::spawn(&self.hand(), SlotSource::Host(&mut slots), None, options, body);
@@ -56,7 +57,7 @@ impl<'a> Host<'a> {
         spawned
     }
 
-    /// Starts a process that runs `start`'s future.
+    /// Starts a process that runs the future of `start`.
     pub fn spawn_async<M, S, F>(&self, options: &SpawnOptions<'_>, start: S) -> Result<Address<M>, SpawnError>
     where
         M: Send + 'static,
@@ -75,7 +76,7 @@ impl<'a> Host<'a> {
         send::send(&self.hand(), to, message)
     }
 
-    /// Sends to whoever has the name. Lock-free.
+    /// Sends to the process that has the name. Lock-free.
     pub fn send_name<M: Send + 'static>(&self, to: &str, message: M) -> Result<(), SendError<M>> {
         match self.kernel.names.find(to).and_then(|entry| entry.holder(&self.guard)) {
             Some(process) => send::send_to(&self.hand(), process, message),
@@ -88,64 +89,66 @@ impl<'a> Host<'a> {
         send::send_alias(&self.hand(), to, message)
     }
 
-    /// Sends an exit signal that comes from nobody; whether it found a live process. A kill needs no
-    /// memory. Lock-free.
+    /// Sends an exit signal that has no sender. Returns `true` if it found a live process. A kill
+    /// needs no memory. Lock-free.
     pub fn exit(&self, to: Pid, reason: Reason) -> Result<bool, NoMemory> {
         exit_signal::send(&self.hand(), None, to, reason)
     }
 
-    /// Who has the name. Wait-free.
+    /// Returns the process that has the name. Wait-free.
     pub fn whereis(&self, name: &str) -> Option<Pid> {
         self.hand().whereis(name)
     }
 
-    /// Whether the process has not yet died. Wait-free; a signal that was sent to it before may
+    /// Returns `true` if the process has not yet died. Wait-free. A signal sent to it earlier may
     /// not have reached it: see [`Host::ask_alive`].
     pub fn is_alive(&self, pid: Pid) -> bool {
         self.hand().find(pid).is_some_and(|process| !process.mailbox.is_closed())
     }
 
-    /// Whether the process is alive after all that this thread has sent it before.
+    /// Queries whether the process is alive after it has handled everything that this thread has
+    /// sent to it before.
     pub fn ask_alive(&self, pid: Pid) -> Result<MaybeReady<bool>, NoMemory> {
         match self.hand().find(pid) {
             None => Ok(MaybeReady::Ready(false)),
-            Some(process) => {
-                ask(&self.hand(), process, QueryKind::Alive).map(|later| later.map_or(MaybeReady::Ready(false), MaybeReady::Pending))
-            }
+            Some(process) => ask(&self.hand(), process, QueryKind::Alive)
+                .map(|later| later.map_or(MaybeReady::Ready(false), MaybeReady::Pending)),
         }
     }
 
-    /// What a process knows of itself.
+    /// Queries the state of a process as the process itself sees it.
     pub fn info(&self, pid: Pid) -> Result<MaybeReady<Option<ProcessInfo>>, NoMemory> {
         match self.hand().find(pid) {
             None => Ok(MaybeReady::Ready(None)),
-            Some(process) => {
-                ask(&self.hand(), process, QueryKind::Info).map(|later| later.map_or(MaybeReady::Ready(None), MaybeReady::Pending))
-            }
+            Some(process) => ask(&self.hand(), process, QueryKind::Info)
+                .map(|later| later.map_or(MaybeReady::Ready(None), MaybeReady::Pending)),
         }
     }
 
-    /// Cancels whatever timer of this kernel the reference names: the time it had left, or `None` when there is no such timer: it has
-    /// fired, was cancelled, or ended with its target. Nobody is asked, and its starter may be dead. Lock-free.
+    /// Cancels the timer of this kernel that the reference names. Returns its remaining time, or
+    /// `None` if there is no such timer: it has fired, was cancelled, or ended with its target. No
+    /// process is involved, and the starter of the timer may be dead. Lock-free.
     pub fn cancel_timer(&self, timer: Reference) -> Option<Duration> {
         start::cancel_named(&self.hand(), timer)
     }
 
-    /// The time that whatever timer of this kernel the reference names has left; `None` when there is no such timer. Lock-free.
+    /// Returns the remaining time of the timer of this kernel that the reference names, or `None`
+    /// if there is no such timer. Lock-free.
     pub fn read_timer(&self, timer: Reference) -> Option<Duration> {
         start::read_named(&self.hand(), timer)
     }
 
-    /// Suspends a process: once it has met this, among its other signals, its body is not resumed until
-    /// [`Host::resume`] has been called as often as this has. A slice in progress goes on to its end. Exits act on it
-    /// as ever, messages wait. The answer, [`QueryReply::Suspended`], is how often it is suspended then.
+    /// Suspends a process. Once the process has handled this signal, in order with its other
+    /// signals, its body is not resumed until [`Host::resume`] has been called as often as this
+    /// method. A slice in progress runs to its end. Exit signals act as usual, messages wait. The
+    /// answer, [`QueryReply::Suspended`], is the number of suspensions after this one.
     ///
     /// [`QueryReply::Suspended`]: crate::QueryReply::Suspended
     pub fn suspend(&self, pid: Pid) -> Result<MaybeReady<Option<u32>>, NoMemory> {
         self.ask_of_suspension(pid, QueryKind::Suspend)
     }
 
-    /// Takes one [`Host::suspend`] back; nothing happens to a process that is not suspended.
+    /// Undoes one [`Host::suspend`]. Has no effect on a process that is not suspended.
     pub fn resume(&self, pid: Pid) -> Result<MaybeReady<Option<u32>>, NoMemory> {
         self.ask_of_suspension(pid, QueryKind::Resume)
     }
@@ -153,48 +156,50 @@ impl<'a> Host<'a> {
     fn ask_of_suspension(&self, pid: Pid, question: QueryKind) -> Result<MaybeReady<Option<u32>>, NoMemory> {
         match self.hand().find(pid) {
             None => Ok(MaybeReady::Ready(None)),
-            Some(process) => {
-                ask(&self.hand(), process, question).map(|later| later.map_or(MaybeReady::Ready(None), MaybeReady::Pending))
-            }
+            Some(process) => ask(&self.hand(), process, question)
+                .map(|later| later.map_or(MaybeReady::Ready(None), MaybeReady::Pending)),
         }
     }
 
-    /// Has `act` done when the process has ended, once, where the world does such things: not on a core, if it has
-    /// other threads. At once when it has ended already. Lock-free.
+    /// Runs `act` once when the process has ended, in the place that the platform provides for it:
+    /// not on a core if the platform has other threads. Runs it at once if the process has already
+    /// ended. Lock-free.
     pub fn watch_exit(&self, pid: Pid, act: impl FnOnce(ExitInfo) + Send + 'static) -> Result<ExitWatch, WatchError> {
         let prepared = PreparedWatch::try_new(act).map_err(|NoMemory| WatchError::NoMemory(pid))?;
         self.install_watch(pid, prepared)
     }
 
-    /// As [`Host::watch_exit`], for a watch that was made before: it needs no memory any more.
+    /// Installs a watch that was prepared before, like [`Host::watch_exit`]. It needs no further
+    /// memory.
     pub fn install_watch(&self, pid: Pid, watch: PreparedWatch) -> Result<ExitWatch, WatchError> {
         watch.install(&self.hand(), pid)
     }
 
-    /// Withdraws a watch of this kernel's: true when it was in force, and so will never fire. What was to be done is
-    /// dropped here. O(1) amortised.
+    /// Cancels a watch of this kernel. Returns `true` if the watch was in force, and so will never
+    /// fire. The callback is dropped here. Amortised O(1).
     pub fn withdraw_watch(&self, watch: &ExitWatch) -> bool {
         watch.cancel(&self.hand())
     }
 
-    /// The reason that a dead process's slot remembers.
+    /// Returns the exit reason that the slot of a dead process keeps.
     pub fn tombstone(&self, pid: Pid) -> Tombstone {
         if let Some(process) = self.hand().find(pid)
             && process.mailbox.is_closed()
         {
-            // In the midst of its death.
-            // SAFETY: found closed (`header`, P3).
+            // The process is in the middle of its exit.
+            // SAFETY: P3 (`header`) — the mailbox was found closed, so the reason is written.
             return Tombstone::Known(unsafe { process.reason() });
         }
         self.kernel.of_the_dead(pid, &self.guard)
     }
 
-    /// The type of the messages that a process takes; `None` when it is dead. Wait-free.
+    /// Returns the type of the messages that a process takes, or `None` if it is dead. Wait-free.
     pub fn takes(&self, pid: Pid) -> Option<TypeId> {
         self.hand().find(pid).map(|process| process.vtable.takes)
     }
 
-    /// All processes that have not yet died: those that live while it is gone through are in it, others may be.
+    /// Returns an iterator over all processes that have not yet died. A process that lives
+    /// throughout the iteration is included. Others may be.
     pub fn processes(&self) -> impl Iterator<Item = Pid> + '_ {
         (0..self.kernel.table.extent())
             .filter_map(|index| self.kernel.table.at(index, &self.guard))
@@ -202,18 +207,18 @@ impl<'a> Host<'a> {
             .map(|process| process.pid)
     }
 
-    /// What a core runs just now: the number of its slice, and the process. A hint.
+    /// Returns the number of the slice that a core runs now, and its process. A hint.
     pub fn running(&self, core: usize) -> Option<(usize, Pid)> {
         let (slice, slot) = self.kernel.cores.get(core)?.mark.read()?;
         Some((slice, self.kernel.table.at(slot, &self.guard)?.pid))
     }
 
-    /// The process of a slot, if there is one, until its end.
+    /// Returns the process of a slot, if there is one, until its end.
     pub(crate) fn process_at(&self, index: u32) -> Option<&Header> {
         self.kernel.table.at(index, &self.guard)
     }
 
-    /// The kernel.
+    /// Returns the handle of the kernel.
     pub fn kernel(&self) -> &'a handle::Kernel {
         self.handle
     }

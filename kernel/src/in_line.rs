@@ -1,10 +1,12 @@
-//! [`SendReservation`], a sender's place in the line of those who wait for room in a mailbox.
+//! A send reservation, [`SendReservation`]: a sender's place among the waiters for capacity in a mailbox.
 //!
-//! The record is in the line at the receiver (`room`), who calls by the signal of a waker; the sender, resumed, tries again. A
-//! place that is kept for who has been called, and does not use it, is given back: the receiver is told, by the
-//! same signal, to look at the line. That needs a slice to do it in: who goes on a core, as all do whose body ends, is in
-//! one. A place that is forgotten, or dropped on another thread, after it has been called, is not given back until the
-//! receiver takes another message.
+//! The record is in the waiter queue at the receiver (`room`). The receiver notifies the sender
+//! with a waker's signal; the sender, when it is resumed, tries again. A slot that is reserved for
+//! a notified sender that does not use it is returned: the receiver is notified, by the same
+//! signal, to check its waiters. That notification needs a slice to run in. A reservation that is
+//! dropped on a core is in one, and every process drops its own there when its body ends. A
+//! reservation that is forgotten, or dropped on another thread, after it was notified, is not
+//! returned until the receiver takes another message.
 
 use core::fmt;
 use core::ptr::NonNull;
@@ -16,49 +18,49 @@ use crate::list::Closed;
 use crate::pid::Pid;
 use crate::process::header::Header;
 use crate::room::Waiter;
-use crate::send::{self, SendError, Attachment};
+use crate::send::{self, Attachment, SendError};
 use crate::task::waker;
 use crate::world::CurrentSlot;
 
-/// A process's place in the line of those who wait until another's mailbox has room; see [`crate::Cx::send_or_enqueue`].
-/// Dropping it is to wait no more.
+/// A process's place among the senders that wait until another process's mailbox has capacity; see
+/// [`crate::Cx::send_or_enqueue`]. Dropping it cancels the wait.
 #[derive(Default)]
-#[must_use = "dropping it is to wait no more"]
+#[must_use = "dropping it cancels the wait"]
 pub struct SendReservation(Option<Registration>);
 
 struct Registration {
-    /// With the sender's share.
+    /// The waiter's record, with the sender's reference.
     waiter: NonNull<Waiter>,
-    /// At whose mailbox.
+    /// The process whose mailbox the sender waits for.
     at: Pid,
-    /// Whose pid that is: only compared.
+    /// The kernel of that process: only compared.
     kernel: *const Kernel,
     here: fn() -> *const CurrentSlot,
 }
 
-// SAFETY: a share of a record of atomics, and a pointer that is only compared.
+// SAFETY: it is a reference to a record of atomics, and a pointer that is only compared.
 unsafe impl Send for SendReservation {}
-// SAFETY: as above; through `&` nothing is changed.
+// SAFETY: nothing is changed through `&`, and the record consists of atomics.
 unsafe impl Sync for SendReservation {}
 
 impl SendReservation {
-    /// In no line yet.
+    /// Creates a reservation that waits for nothing yet.
     pub const fn new() -> Self {
         Self(None)
     }
 
-    /// Its record, while it is in a line.
+    /// Returns its record, while it waits.
     pub(crate) fn waiter(&self) -> Option<NonNull<Waiter>> {
         self.0.as_ref().map(|spot| spot.waiter)
     }
 
-    /// Whether it waits in a line and has not been called.
+    /// Returns `true` if it waits and has not been notified.
     pub fn waits(&self) -> bool {
-        // SAFETY: its share keeps it.
+        // SAFETY: the reservation's reference keeps the record live.
         self.0.as_ref().is_some_and(|spot| !unsafe { spot.waiter.as_ref() }.is_called())
     }
 
-    /// See [`crate::Cx::send_or_enqueue`].
+    /// Sends `message`, or waits for capacity; see [`crate::Cx::send_or_enqueue`].
     pub(crate) fn send<M: Send + 'static>(
         &mut self,
         hand: &KernelCx<'_>,
@@ -75,13 +77,13 @@ impl SendReservation {
                 self.used();
                 self.get_in_line(hand, me, to, message)
             }
-            // It was resumed for something else.
+            // The process was resumed for another reason.
             Err(SendError::Full(message)) => Err(SendError::Full(message)),
             Ok(()) if called => {
                 self.used();
                 Ok(())
             }
-            // It was quicker than its turn, or there is nothing to wait for.
+            // The send succeeded before the waiter was notified, or waiting is useless.
             done => {
                 self.leave(hand);
                 done
@@ -89,7 +91,7 @@ impl SendReservation {
         }
     }
 
-    /// To the end of the line, unless there is room by now.
+    /// Queues at the back, unless a slot is free by now.
     fn get_in_line<M: Send + 'static>(
         &mut self,
         hand: &KernelCx<'_>,
@@ -102,10 +104,10 @@ impl SendReservation {
         };
         let Ok(waiter) = Waiter::try_new(me) else { return Err(SendError::NoMemory(message)) };
         let spot = Registration { waiter, at: to, kernel: hand.kernel, here: hand.kernel.here };
-        // SAFETY: new; the line's share goes with it.
+        // SAFETY: the record is new; the queue's reference goes with it.
         if let Err(Closed) = unsafe { bound.room.line_up(waiter) } {
             for _share in 0..2 {
-                // SAFETY: both shares are ours still.
+                // SAFETY: both references are still ours, since the push failed.
                 unsafe { Waiter::give_up(waiter) };
             }
             return Err(SendError::NoProc(message));
@@ -114,25 +116,25 @@ impl SendReservation {
             self.0 = Some(spot);
             return Err(SendError::Full(message));
         }
-        // The place is taken, whoever was called for it.
+        // The slot is taken, even if another waiter was notified for it.
         spot.leave(Some(hand));
         send::deliver(hand, process, message, Attachment::Nothing)
     }
 
-    /// What it was called for is done.
+    /// Releases the record: the slot that it was notified for is used, or it queues again.
     fn used(&mut self) {
         if let Some(spot) = self.0.take() {
-            // SAFETY: its share keeps it.
+            // SAFETY: the reservation's reference keeps the record live.
             let _called = unsafe { spot.waiter.as_ref() }.go();
-            // SAFETY: its share, not used again.
+            // SAFETY: the reservation's reference; not used again.
             unsafe { Waiter::give_up(spot.waiter) };
         }
     }
 
-    /// It waits no more.
+    /// Cancels the wait.
     fn leave(&mut self, hand: &KernelCx<'_>) {
         if let Some(spot) = self.0.take() {
-            // Used at another kernel, nobody there has to do with it.
+            // If the reservation is used at another kernel, that kernel has nothing to do with it.
             let is_its_own = core::ptr::eq(hand.kernel, spot.kernel);
             spot.leave(is_its_own.then_some(hand));
         }
@@ -140,11 +142,12 @@ impl SendReservation {
 }
 
 impl Registration {
-    /// Gives back a place that was kept for it; without a hand nobody can be told.
+    /// Returns a slot that was reserved for it. Without a kernel context no process can be
+    /// notified.
     fn leave(self, hand: Option<&KernelCx<'_>>) {
-        // SAFETY: its share keeps it.
+        // SAFETY: the reservation's reference keeps the record live.
         let called = unsafe { self.waiter.as_ref() }.go();
-        // SAFETY: its share, not used again.
+        // SAFETY: the reservation's reference; not used again.
         unsafe { Waiter::give_up(self.waiter) };
         let Some((hand, process)) = hand.and_then(|hand| Some((hand, hand.find(self.at)?))) else { return };
         if called || counts_as_many(process) {
@@ -153,7 +156,7 @@ impl Registration {
     }
 }
 
-/// One has gone from the line: whether it is time to sweep it.
+/// Counts a cancelled waiter. Returns `true` if it is time to sweep the waiter queue.
 fn counts_as_many(process: &Header) -> bool {
     process.bound().is_some_and(|bound| bound.room.count_gone())
 }
@@ -161,9 +164,10 @@ fn counts_as_many(process: &Header) -> bool {
 impl Drop for SendReservation {
     fn drop(&mut self) {
         let Some(spot) = self.0.take() else { return };
-        // SAFETY: the place of this thread of execution, by World's contract.
+        // SAFETY: the slot of this thread of execution, by the contract of `Platform`.
         let slice = unsafe { (*(spot.here)()).get() }.cast::<Slice<'_>>();
-        // SAFETY: null, or noted for as long as the slice lasts, which is longer than this call.
+        // SAFETY: null, or a slice that stays registered while it lasts, which is longer than this
+        // call.
         let slice = unsafe { slice.as_ref() };
         let hand = slice.map(|slice| slice.hand).filter(|hand| core::ptr::eq(hand.kernel, spot.kernel));
         spot.leave(hand.as_ref());

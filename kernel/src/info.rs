@@ -1,4 +1,4 @@
-//! [`ProcessInfo`]: what a process knows of itself.
+//! [`ProcessInfo`]: the state of a process as the process itself reports it.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -17,53 +17,53 @@ use crate::process::spawn::Priority;
 use crate::sync::Ordering;
 use crate::watch::WatcherEntry;
 
-/// A process as it was when it answered.
+/// The state of a process at the moment when it answered the query.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ProcessInfo {
-    /// Who.
+    /// The pid of the process.
     pub pid: Pid,
-    /// Its registered name.
+    /// The registered name of the process.
     pub name: Option<Name>,
-    /// With whom it is linked.
+    /// The processes with which it is linked.
     pub links: Vec<Pid>,
-    /// What it monitors, an item for each monitor.
+    /// The targets that it monitors, one item for each monitor.
     pub monitors: Vec<MonitorTarget>,
-    /// Who monitors it, an item for each monitor.
+    /// The processes that monitor it, one item for each monitor.
     pub monitored_by: Vec<Pid>,
-    /// Messages, EXITs and DOWNs that wait to be received.
+    /// Number of messages, EXITs and DOWNs that wait to be received.
     pub message_queue_len: usize,
-    /// Messages that may wait; 0 for no limit.
+    /// Maximum number of messages that may wait; 0 means no limit.
     pub mailbox_limit: u32,
-    /// Messages that its full mailbox has dropped.
+    /// Number of messages that were dropped because its mailbox was full.
     pub dropped: usize,
-    /// Whether EXITs come as messages.
+    /// `true` if EXITs arrive as messages.
     pub trap_exit: bool,
-    /// How urgent it is.
+    /// The scheduling priority.
     pub priority: Priority,
-    /// How often it is suspended and not resumed.
+    /// Number of suspensions that were not resumed.
     pub suspended: u32,
-    /// The core it must run on.
+    /// The core to which the process is pinned.
     pub core: Option<usize>,
-    /// Reductions spent.
+    /// Number of reductions spent.
     pub reductions: u64,
-    /// Slices run.
+    /// Number of slices run.
     pub slices: u64,
-    /// Timers that it started and that are still to come.
+    /// Number of timers that it started and that have not fired yet.
     pub timers: usize,
 }
 
 impl ProcessInfo {
-    /// Of an owned process.
+    /// Collects the state of a process that the caller owns.
     pub(crate) fn try_of(process: &Header, hand: &KernelCx<'_>) -> Result<Box<Self>, NoMemory> {
         take_up(process, hand);
-        // SAFETY: the caller owns the process (P1).
+        // SAFETY: P1 — the caller owns the process.
         let private = unsafe { process.private() };
         let mut links: Vec<Pid> = Vec::new();
         for half in private.links.iter() {
-            // SAFETY: in the set, so shared.
+            // SAFETY: the half is in the owner's set, whose reference keeps it live.
             let fields = unsafe { half.as_ref() };
-            // SAFETY: likewise.
+            // SAFETY: the set's reference to the half also keeps the link live.
             if unsafe { LinkEnd::link(half).as_ref() }.is_live() && !fields.is_hidden() {
                 memory::try_push(&mut links, fields.peer)?;
             }
@@ -72,7 +72,7 @@ impl ProcessInfo {
         links.dedup();
         let mut monitors = Vec::new();
         for monitor in private.monitors.iter() {
-            // SAFETY: in the set, so shared.
+            // SAFETY: the monitor is in the owner's set, whose reference keeps it live.
             let monitor = unsafe { monitor.as_ref() };
             if monitor.is_armed() {
                 memory::try_push(&mut monitors, monitor.object())?;
@@ -97,7 +97,7 @@ impl ProcessInfo {
                 .timers
                 .iter()
                 .filter(|timer| {
-                    // SAFETY: in the set, so shared.
+                    // SAFETY: the timer is in the owner's set, whose reference keeps it live.
                     unsafe { timer.as_ref() }.is_armed()
                 })
                 .count(),
@@ -106,19 +106,22 @@ impl ProcessInfo {
     }
 }
 
-/// The owner takes its list of watchers, looks, and puts it back; it cannot die meanwhile.
+/// Returns the processes that watch this one. The owner takes its list of watchers, reads it, and
+/// puts it back; the process cannot die in between.
 fn watchers(process: &Header) -> Result<Vec<Pid>, NoMemory> {
     let (mut pids, mut kept, mut complete) = (Vec::new(), Chain::empty(), Ok(()));
     for watch in process.watchers.take() {
-        // SAFETY: from the list, with its share.
+        // SAFETY: the watch came from the list together with the list's reference, which keeps it
+        // live.
         if let Some(pid) = unsafe { WatcherEntry::watcher(watch) } {
             complete = complete.and_then(|()| memory::try_push(&mut pids, pid));
         }
-        // SAFETY: handed over by the chain.
+        // SAFETY: `take` gave this call the watch and the list's reference, and both pass to
+        // `kept`.
         unsafe { kept.push(watch) };
     }
     let kept = process.watchers.give_back(kept);
-    // Otherwise their shares leak, and nothing else.
+    // If this failed, the references would leak and nothing else would happen.
     debug_assert!(kept.is_ok(), "only the owner closes it");
     complete.map(|()| pids)
 }

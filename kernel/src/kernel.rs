@@ -1,4 +1,5 @@
-//! [`Kernel`]: what all cores share. An embedder has a handle of it ([`crate::Kernel`]).
+//! [`Kernel`]: the state that all cores share. An embedder holds a handle of it
+//! ([`crate::Kernel`]).
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -19,28 +20,32 @@ use crate::sched::custody::Barrier;
 use crate::sched::local::{CoreLocal, CoreShared};
 use crate::signal::node::Budget;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering, PlainAtomicBool, PlainAtomicUsize, fence};
-use crate::table::{Tombstone, TableFull, Table};
+use crate::table::{Table, TableFull, Tombstone};
 use crate::timer::record::TimerHead;
 use crate::world::{CurrentSlot, Platform};
 
-/// How large a kernel may get. Exhaustion is an error to the caller who asked.
+/// The limits of a kernel's size. A call that would exceed a limit returns an error.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Processes alive at a time. A core keeps up to two blocks of a 64th of its share in
-    /// hand, so a spawn may be refused when fewer than that are free elsewhere.
+    /// Maximum number of live processes. A core keeps up to two blocks, each a 64th of its share,
+    /// in reserve. A spawn may therefore be refused when fewer than that are free elsewhere.
     pub processes: u32,
-    /// Names ever registered or monitored by.
+    /// Maximum number of names that are ever registered or used for a monitor.
     pub names: usize,
-    /// Timers at a time, for each core; and as many again that were started for processes which ran elsewhere
-    /// ([`crate::Caller::send_after`]), of all cores together.
+    /// Maximum number of timers at a time, for each core. As many timers again may exist, over all
+    /// cores together, that were started for processes running elsewhere
+    /// ([`crate::Caller::send_after`]).
     pub timers: usize,
-    /// Messages, exit signals, links, monitors, timers and questions at a time; `usize::MAX` for no limit,
-    /// which costs nothing (a limit costs two operations on a shared counter each). Who asks for
-    /// one too many is told that there is no memory. Deaths need none.
+    /// Maximum number of messages, exit signals, links, monitors, timers and queries at a time.
+    /// `usize::MAX` means no limit and costs nothing; with a limit, each of them costs two
+    /// operations on a shared counter. A call that would exceed the limit returns an out-of-memory
+    /// error. Process exits need no such node.
     pub nodes: usize,
-    /// Bytes of memory that a core keeps for its next messages, links, monitors, timers and processes. What it has more, at
-    /// most 128 times that, it gives back when it has nothing else to do, and little by little while it has. Beside it all cores together keep up to
-    /// four times 64 blocks of each size that they exchange. 0: nothing is kept.
+    /// Bytes of memory that a core keeps for its next messages, links, monitors, timers and
+    /// processes. Beyond that it holds a surplus of at most 128 times as much. The core returns the
+    /// surplus when it has nothing else to do, and little by little while it is busy. In addition,
+    /// all cores together keep up to four times 64 blocks of each size that they exchange. 0:
+    /// nothing is kept.
     pub kept: usize,
 }
 
@@ -50,29 +55,31 @@ impl Default for Limits {
     }
 }
 
-/// How a kernel is made.
+/// The options with which a kernel is created.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Cores, 1 to [`crate::MAX_CORES`].
+    /// Number of cores, 1 to [`crate::MAX_CORES`].
     pub cores: usize,
-    /// See [`Limits`].
+    /// Limits of processes, names, timers, nodes and pooled memory, see [`Limits`].
     pub limits: Limits,
-    /// A monitor of a dead process gives the reason it died of, as long as its slot
-    /// remembers, instead of OTP's `noproc`.
+    /// `true` if a monitor of a dead process reports the reason of its exit, as long as the slot
+    /// keeps it, instead of OTP's `noproc`.
     pub tombstones: bool,
-    /// Decides the victims of steals.
+    /// Seed that decides the victims of work stealing.
     pub seed: u64,
-    /// The generations of the pids that it gives out; by default all that there are. Two kernels of a program that have none in common never
-    /// give out the same pid, so a pid of one is to the other a process that never was. A slot that has used the last of them is
-    /// used no more, and another takes its place, up to 2^28 in a kernel's life. See [`Platform::on_kernel_drop`].
+    /// The generations of the pids that the kernel gives out; by default all. If two kernels of a
+    /// program have no generation in common, they never give out the same pid, so a pid of one
+    /// kernel names no process of the other. A slot that has used its last generation is no longer
+    /// used, and another takes its place, up to 2^28 slots in a kernel's life. See
+    /// [`Platform::on_kernel_drop`].
     pub generations: RangeInclusive<u32>,
-    /// Where its references come from: shared with other kernels, so that none of theirs is equal to one of its own, or by default a counter of its
-    /// own.
+    /// The source of the kernel's references. If it is shared with other kernels, no two references
+    /// of these kernels are equal. By default the kernel has a counter of its own.
     pub references: Option<Arc<References>>,
-    /// What a model has it do wrongly.
+    /// The mutation that a model injects into the kernel.
     #[cfg(loom)]
     pub mutation: Option<crate::mutate::Mutation>,
-    /// A model of want of memory: kills get none.
+    /// `true` if a model simulates that kills get no memory.
     #[cfg(loom)]
     pub kills_without_memory: bool,
 }
@@ -94,32 +101,34 @@ impl Default for Options {
     }
 }
 
-/// The shared state of all cores. Made in an `Arc` by [`Kernel::new`], and never moved out of it: nobody has it by itself.
+/// The shared state of all cores. [`Kernel::new`] creates it in an `Arc`, and it never moves out of
+/// it.
 pub struct Kernel {
     pub(crate) table: Table,
     pub(crate) names: Names,
     pub(crate) references: Arc<References>,
     pub(crate) idle: Idle,
     pub(crate) nodes: Budget,
-    /// Blocks on their way between cores.
+    /// The depot of memory blocks on their way between cores.
     pub(crate) depot: Arc<Depot>,
-    /// Timers that were started by proxy: who asks for one knows no wheel that it could ask for room.
+    /// The budget of timers that are started by proxy: a caller on another core knows no wheel on
+    /// which it could reserve room.
     pub(crate) timers_by_proxy: Budget,
     pub(crate) cores: Box<[CoreShared]>,
     pub(crate) domain: Domain,
     pub(crate) here: fn() -> *const CurrentSlot,
-    /// How a core and its rescuers agree (`sched::custody`).
+    /// The kind of barrier by which a core and its rescuers agree (`sched::custody`).
     pub(crate) barrier: Barrier,
     pub(crate) options: Options,
     world: Arc<dyn Platform>,
-    /// Processes and the cores' credits; at most the limit.
+    /// Number of processes plus the credits of the cores; at most the limit.
     granted: AtomicUsize,
     credit_block: u32,
     next_inbox: PlainAtomicUsize,
     closing: AtomicBool,
-    /// A hint to the dying: whoever observes has its own way of knowing since when.
+    /// A hint to exiting processes. The observer has its own way of knowing from when it observes.
     observed: PlainAtomicBool,
-    /// Cores that have ended.
+    /// Number of cores that have ended.
     ended: AtomicUsize,
 }
 
@@ -130,15 +139,15 @@ impl core::fmt::Debug for Kernel {
 }
 
 impl Kernel {
-    /// See [`crate::Kernel::new`].
+    /// Creates a kernel, see [`crate::Kernel::new`].
     #[cfg_attr(
         not(feature = "epoch"),
-        allow(clippy::arc_with_non_send_sync, reason = "one hart has it to itself, and the same code serves many")
+        allow(clippy::arc_with_non_send_sync, reason = "one hart owns the kernel; the code also serves many")
     )]
     pub(crate) fn new(options: Options, domain: Domain, world: Arc<dyn Platform>) -> Arc<Self> {
-        assert!((1..=config::MAX_CORES).contains(&options.cores), "1 to {} cores", config::MAX_CORES);
+        assert!((1..=config::MAX_CORES).contains(&options.cores), "a kernel has 1 to {} cores", config::MAX_CORES);
         let generations = (*options.generations.start(), *options.generations.end());
-        assert!(0 < generations.0 && generations.0 <= generations.1, "generations from 1 on, and at least one");
+        assert!(0 < generations.0 && generations.0 <= generations.1, "generations must not contain 0 or be empty");
         let limit = options.limits.processes.min(MAX_SLOTS);
         let barrier = match world.rescues_after() {
             Some(1..) if options.cores > 1 => {
@@ -174,35 +183,36 @@ impl Kernel {
         })
     }
 
-    /// Where it runs.
+    /// Returns the platform on which the kernel runs.
     pub fn world(&self) -> &dyn Platform {
         &*self.world
     }
 
-    /// Nanoseconds of the world's clock.
+    /// Returns the time of the platform's clock in nanoseconds.
     pub fn now(&self) -> u64 {
         self.world.now()
     }
 
-    /// Cores.
+    /// Returns the number of cores.
     pub fn cores(&self) -> usize {
         self.cores.len()
     }
 
-    /// A member of the kernel's reclamation.
+    /// Registers a new participant of the kernel's reclamation.
     pub fn register(&self) -> Participant {
         self.domain.register()
     }
 
-    /// Runs foreign code, whose panic nobody can be told of.
+    /// Runs foreign code whose panic is reported to no caller, only to [`Platform::on_unhandled_panic`].
     pub(crate) fn catch_panic(&self, code: impl FnOnce()) {
         if let Err(reason) = self.contained(code) {
             self.world.on_unhandled_panic(&reason);
         }
     }
 
-    /// Runs foreign code: what it has returned, or what it has panicked with. At most once, and what has returned has, whatever the
-    /// world does with it and says of it ([`Platform::catch_panic`]).
+    /// Runs foreign code and returns its result or its panic. The code runs at most once. If it
+    /// returned a value, that value is the result, whatever the platform does with it or reports
+    /// ([`Platform::catch_panic`]).
     pub(crate) fn contained<R>(&self, code: impl FnOnce() -> R) -> Result<R, Reason> {
         let (mut code, mut result) = (Some(code), None);
         let said = self.world.catch_panic(&mut || {
@@ -213,7 +223,7 @@ impl Kernel {
         match (result, said) {
             (Some(result), _) => Ok(result),
             (None, Err(reason)) => Err(reason),
-            (None, Ok(())) => Err(Reason::crash("the world has not contained what it was to contain")),
+            (None, Ok(())) => Err(Reason::crash("the platform reported success, but the code did not run to its end")),
         }
     }
 
@@ -222,7 +232,8 @@ impl Kernel {
         let node = process.run_node();
         if process.core != u32::MAX {
             let core = process.core as usize;
-            // SAFETY: the caller woke the process, so it has it.
+            // SAFETY: P1 — the caller woke or claimed the process, so it owns the process and its
+            // run node.
             unsafe { self.cores[core].queues.pinned.push(node) };
             if self.idle.work_added_for(core) {
                 self.world.wake(core);
@@ -230,19 +241,21 @@ impl Kernel {
             return;
         }
         let core = self.next_inbox.fetch_add(1, Ordering::Relaxed) % self.cores.len();
-        // SAFETY: as above.
+        // SAFETY: P1 — the caller woke or claimed the process, so it owns the process and its run
+        // node.
         unsafe { self.cores[core].queues.inbox.push(node) };
         self.work_added();
     }
 
-    /// There is work that any core could do: wakes one if none looks for some. Lock-free.
+    /// Announces work that any core can do: wakes a core if none searches for work. Lock-free.
     pub(crate) fn work_added(&self) {
         if let Some(core) = self.idle.work_added() {
             self.world.wake(core);
         }
     }
 
-    /// As [`Kernel::work_added`], in the middle of a slice (`runq::idle`, I1). Lock-free.
+    /// Announces work like [`Kernel::work_added`], in the middle of a slice (`runq::idle`, I1).
+    /// Lock-free.
     #[inline]
     pub(crate) fn work_adding(&self) {
         if let Some(core) = self.idle.work_adding() {
@@ -250,28 +263,31 @@ impl Kernel {
         }
     }
 
-    /// A timer of another core's wheel was cancelled.
+    /// Hands a cancelled timer to the core on whose wheel it is.
     ///
     /// # Safety
-    /// The caller cancelled it; the wheel's share goes with it.
+    /// The caller cancelled the timer; the wheel's reference passes to this call.
     pub(crate) unsafe fn timer_cancelled(&self, timer: NonNull<TimerHead>) {
-        // SAFETY: shared, so live.
+        // SAFETY: the wheel's reference, which the caller passes (this function's contract), keeps
+        // the timer live.
         let core = unsafe { timer.as_ref() }.core;
-        // SAFETY: on no such list yet: it was cancelled once.
+        // SAFETY: a timer is cancelled once, so it is on no such list yet.
         let pushed = unsafe { self.cores[core].cancelled.push(timer) };
         if pushed.is_err() {
-            // The core is gone, and its wheel with it: it left the share to us.
-            // SAFETY: the wheel's share.
+            // The core has ended, and its wheel with it: the core left the wheel's reference to
+            // this call.
+            // SAFETY: the list is closed, so this call holds the wheel's reference and releases it
+            // once.
             unsafe { TimerHead::give_up(timer, None) };
         }
     }
 
-    /// Processes that a core has leave to start at a time.
+    /// Returns the number of processes that one credit block allows a core to start.
     pub(crate) fn credit_block(&self) -> u32 {
         self.credit_block
     }
 
-    /// Leave to start a block of processes.
+    /// Takes a credit to start one block of processes.
     pub(crate) fn take_credit(&self) -> Result<u32, TableFull> {
         let block = self.credit_block() as usize;
         let limit = self.options.limits.processes as usize;
@@ -284,73 +300,78 @@ impl Kernel {
         Ok(block as u32)
     }
 
-    /// Whether the kernel is closed, for who has just been given credit and is no process: either it finds
-    /// the kernel closed, or who closed it finds it counted (`is_empty`), and waits.
+    /// Returns `true` if the kernel is closed, for a caller that has just been given credit and is
+    /// not a process. Either this caller finds the kernel closed, or the thread that closed it
+    /// finds the credit counted (`is_empty`) and waits.
     pub(crate) fn is_closed_to_the_counted(&self) -> bool {
-        // Pairs with the fence of `close`.
+        // Pairs with the fence of `close`. Without the two fences both threads may read the other's
+        // old value; hence SeqCst.
         fence(Ordering::SeqCst);
         self.closing.load(Ordering::Relaxed)
     }
 
     pub(crate) fn return_credit(&self, count: u32) {
-        // Release: pairs with `is_empty`.
+        // Release: pairs with the Acquire of `is_empty`.
         self.granted.fetch_sub(count as usize, Ordering::Release);
     }
 
-    /// See [`crate::Kernel::process_count`].
+    /// Returns the number of live processes, see [`crate::Kernel::process_count`].
     pub fn process_count(&self) -> usize {
         self.granted.load(Ordering::Relaxed)
     }
 
-    /// See [`crate::Kernel::nodes_used`].
+    /// Returns the number of nodes in use, see [`crate::Kernel::nodes_used`].
     pub fn nodes_used(&self) -> usize {
         self.nodes.used()
     }
 
-    /// See [`crate::Kernel::is_quiescent`].
+    /// Returns `true` if all cores are idle and nothing is queued, see
+    /// [`crate::Kernel::is_quiescent`].
     pub fn is_quiescent(&self) -> bool {
         self.idle.all(self.cores.len())
             && self.cores.iter().all(|core| !core.queues.has_own())
             && self.idle.all(self.cores.len())
     }
 
-    /// See [`crate::Kernel::is_idle`].
+    /// Returns `true` if the core has announced that it is idle, see [`crate::Kernel::is_idle`].
     pub fn is_idle(&self, core: usize) -> bool {
         self.idle.contains(core)
     }
 
-    /// See [`crate::Kernel::close`].
+    /// Closes the kernel to new processes, see [`crate::Kernel::close`].
     pub fn close(&self) {
         self.closing.store(true, Ordering::Release);
         // Pairs with the fence of `is_closed_to_the_counted`.
         fence(Ordering::SeqCst);
     }
 
-    /// See [`crate::Kernel::observe_exits`].
+    /// Turns the observation of exits on or off, see [`crate::Kernel::observe_exits`].
     pub fn observe_exits(&self, observe: bool) {
         self.observed.store(observe, Ordering::Release);
     }
 
     pub(crate) fn observes_exits(&self) -> bool {
-        // Relaxed: all that a death pays when nobody observes; a signal sent after `observe_exits` orders it.
+        // Relaxed: this load is the only cost of an exit that is not observed. A signal sent after
+        // `observe_exits` orders it.
         self.observed.load(Ordering::Relaxed)
     }
 
-    /// See [`crate::Kernel::is_empty`].
+    /// Returns `true` if there is no process, see [`crate::Kernel::is_empty`].
     pub fn is_empty(&self) -> bool {
         // Acquire: pairs with the Release of `return_credit`.
         self.granted.load(Ordering::Acquire) == 0
     }
 
-    /// See [`crate::Kernel::is_closing`].
+    /// Returns `true` if the kernel was closed, see [`crate::Kernel::is_closing`].
     pub fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }
 
-    /// A core has ended. With the last one end all processes, since nothing will run them any more: one that holds a
-    /// waker of its own holds the kernel, and the two would keep each other for ever.
+    /// Records the end of a core. The end of the last core also ends all processes, since no core
+    /// runs them afterwards: a process that holds its own waker keeps the kernel alive, and the two
+    /// would keep each other for ever.
     pub(crate) fn core_ended(&self, guard: &Guard<'_>, core: &CoreLocal) {
-        // AcqRel: the last one sees what the others did.
+        // AcqRel: the last core sees everything that the other cores did.
         if self.ended.fetch_add(1, Ordering::AcqRel) + 1 != self.cores() {
             return;
         }
@@ -358,33 +379,35 @@ impl Kernel {
         let hand = self.hand(guard, None);
         for index in 0..self.table.extent() {
             if let Some(process) = self.table.at(index, guard) {
-                // SAFETY: no core will run it, and there is one last core.
+                // SAFETY: P1 — all other cores have ended, so no core runs the process, and this
+                // last core owns it.
                 unsafe { discard(&hand, process.whole()) };
                 core.release(self, process.pid);
-                // SAFETY: the table leads to it no more.
+                // SAFETY: T2 (`table`) — `discard` has vacated the slot, so the table no longer
+                // leads to the process.
                 unsafe { core.retire(process.whole()) };
             }
         }
     }
 
-    /// Whether a pid of this generation may be one of this kernel's (`pid`, I1).
+    /// Returns `true` if a pid of this generation may belong to this kernel (`pid`, I1).
     pub(crate) fn lends(&self, pid: Pid) -> bool {
         self.options.generations.contains(&pid.generation())
     }
 
-    /// What is known of a process that is not alive: from when its mailbox is closed, not only from when its slot remembers
-    /// it, which comes after its links have fired.
+    /// Returns what is known about a process that is not alive. The reason is known from the
+    /// closing of the mailbox on. The slot keeps it only later, after the links have fired.
     pub(crate) fn of_the_dead(&self, pid: Pid, guard: &Guard<'_>) -> Tombstone {
         if let Some(process) = self.table.find(pid, guard)
             && process.mailbox.is_closed()
         {
-            // SAFETY: found closed (P3).
+            // SAFETY: P3 — the mailbox was found closed, so the reason is written.
             return Tombstone::Known(unsafe { process.reason() });
         }
         self.table.of_the_dead(pid, guard)
     }
 
-    /// What a monitor of a dead process says.
+    /// Returns the reason that a monitor of a dead process reports.
     pub(crate) fn epitaph(&self, pid: Pid, guard: &Guard<'_>) -> Reason {
         if !self.options.tombstones {
             return Reason::NOPROC;
@@ -395,7 +418,7 @@ impl Kernel {
         }
     }
 
-    /// A hand of the host's.
+    /// Returns a kernel context; `core` is `None` for a host thread.
     pub(crate) fn hand<'a>(&'a self, guard: &'a Guard<'a>, core: Option<&'a CoreLocal>) -> KernelCx<'a> {
         KernelCx { kernel: self, guard, core }
     }
@@ -403,17 +426,20 @@ impl Kernel {
 
 impl Drop for Kernel {
     fn drop(&mut self) {
-        // Whoever is left was never run: `core_ended` has ended the others. Their destructors run here, on the memory
-        // of a kernel that has everything but cores.
+        // The processes that are left are those that `core_ended` did not end, because not every
+        // core of the kernel was created. Their destructors run here, in the memory of a kernel
+        // that still has everything except cores.
         let participant = self.domain.register();
         for index in 0..self.table.extent() {
             let guard = participant.pin();
             let Some(process) = self.table.at(index, &guard) else { continue };
             let process = process.whole();
-            // SAFETY: no core and no queue will run it: we own it (P1).
+            // SAFETY: P1 — no core and no queue can run the process any longer, so this thread owns
+            // it.
             unsafe { discard(&self.hand(&guard, None), process) };
             drop(guard);
-            // SAFETY: the table's share. There is no waker: they hold the kernel.
+            // SAFETY: this releases the table's reference, once. No waker exists, because wakers
+            // hold the kernel.
             unsafe { Header::give_up_table(process, None) };
         }
         self.world.on_kernel_drop(self.table.last_generation());

@@ -1,29 +1,29 @@
-//! The process kernel of Atropos: lightweight processes with the semantics of Erlang/OTP, lock-free, without an
-//! operating system.
+//! The process kernel of Atropos: lightweight processes with the semantics of Erlang/OTP,
+//! lock-free, without an operating system.
 //!
-//! The kernel is stepped, not started: a [`Kernel`] is what all cores share, a [`Core`] is one
-//! scheduler's private half, and whoever drives it calls [`Core::run`]. What the kernel needs
-//! from where it runs is a [`Platform`] of a few methods.
+//! The kernel is stepped, not started. A [`Kernel`] is the state that all cores share, a [`Core`]
+//! is the private half of one scheduler, and its driver calls [`Core::run`]. The environment in
+//! which the kernel runs implements [`Platform`], a platform interface of a few methods.
 //!
-//! A process runs a [`Body`]; a future is one ([`task`]), an interpreter another. While it runs it asks the
-//! kernel through a [`Cx`]; a thread that is no core asks through a [`Host`].
+//! A process runs a [`Body`], for example a future ([`task`]) or an interpreter. While it runs, it
+//! calls the kernel through a [`Cx`]. A thread that is not a core calls it through a [`Host`].
 //!
-//! # Where things are
+//! # Module map
 //!
-//! | noun | module |
+//! | subject | module |
 //! | --- | --- |
 //! | names that outlive what they name | `pid`, `reason`, `name`, `alias` |
-//! | what travels: nodes, messages, exits, questions | `signal`, `mailbox`, `send`, `received`, `reply` |
+//! | signals: nodes, messages, exits, queries | `signal`, `mailbox`, `send`, `received`, `reply` |
 //! | bounded mailboxes | `bound`, `room`, `in_line` |
-//! | what ties processes: lists, records, sets | `link`, `monitor`, `watch`, `list`, `roll`, `set`, `shares` |
-//! | who is no process and waits for one's end | `watcher`, `exit_queue` |
-//! | a look at all of it from outside | `dump` |
-//! | where processes are | `table`, `reclaim` |
-//! | birth, life and death of one | `process`, `cx`, `task` |
-//! | acting for one | `act_as`, `proxy` |
-//! | when they run | `runq`, `sched`, `timer` |
-//! | all of it | `kernel`, `handle` |
-//! | the ground | `sync`, `config`, `memory`, `mutate`, `world` |
+//! | relations of processes: lists, records, sets | `link`, `monitor`, `watch`, `list`, `roll`, `set`, `shares` |
+//! | exit notifications for host threads (code outside any process) | `watcher`, `exit_queue` |
+//! | a snapshot of the kernel from outside | `dump` |
+//! | where processes are stored | `table`, `reclaim` |
+//! | start, life and exit of a process | `process`, `cx`, `task` |
+//! | acting for another process | `act_as`, `proxy` |
+//! | scheduling and time | `runq`, `sched`, `timer` |
+//! | the state that all cores share | `kernel`, `handle` |
+//! | foundations | `sync`, `config`, `memory`, `mutate`, `world` |
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -76,12 +76,12 @@ pub(crate) mod watcher;
 pub mod world;
 
 pub use alias::AliasMode;
-pub use behalf::{Caller, ActAsError, MonitorOutcome, CallerState};
+pub use behalf::{ActAsError, Caller, CallerState, MonitorOutcome};
 pub use bound::Overflow;
 pub use config::MAX_CORES;
-pub use cx::{MaybeReady, Cx, SendTarget, Search};
-pub use dump::{CoreDump, CoreActivity, Dump, ProcessDump};
-pub use exit_queue::{FiredWatches, ExitQueue};
+pub use cx::{Cx, MaybeReady, Search, SendTarget};
+pub use dump::{CoreActivity, CoreDump, Dump, ProcessDump};
+pub use exit_queue::{ExitQueue, FiredWatches};
 pub use handle::Kernel;
 pub use held::CatchDrop;
 pub use host::Host;
@@ -95,43 +95,43 @@ pub use pid::{Alias, Pid, Reference, References};
 pub use process::body::{Body, Resumed};
 pub use process::spawn::{Priority, SpawnError, SpawnOptions, Spawned};
 pub use process::ties::{LinkError, MonitorError};
-pub use reason::{Reason, ReasonValue, ReasonKind};
+pub use reason::{Reason, ReasonKind, ReasonValue};
 pub use received::{Down, Exit, Peek, Received};
-pub use reply::{CompletionTicket, CompletionOrder, RequestError, NoReply, ReplyFuture, Reply, RequestFuture, reply};
+pub use reply::{CompletionOrder, CompletionTicket, NoReply, Reply, ReplyFuture, RequestError, RequestFuture, reply};
 pub use sched::core::{Core, RunOutcome};
 pub use send::SendError;
-pub use signal::ask::{QueryReply, QueryFuture};
+pub use signal::ask::{QueryFuture, QueryReply};
 pub use signal::queue::Cursor;
 pub use table::Tombstone;
-pub use task::context::{Address, PanicScope, Context, Recipient};
+pub use task::context::{Address, Context, PanicScope, Recipient};
 pub use task::coop::{Checkpoint, Listener};
 pub use task::waiting::SendWait;
 pub use timer::record::TimerError;
 pub use watcher::{ExitInfo, ExitWatch, FiredWatch, PreparedWatch, WatchError, WatchStatus};
 pub use world::{CatchPanic, Platform};
 
-/// The kernel's own modules, for the models of `loom-tests` and the benches. Not a part of the interface:
-/// anything in here may change with any version.
+/// The kernel's own modules, for the models of `loom-tests` and for the benches. They are not part
+/// of the interface and may change with any version.
 #[doc(hidden)]
 pub mod internals {
     macro_rules! open {
         ($($module:ident),* $(,)?) => {$(
-            #[allow(missing_docs, reason = "the module has its own essay")]
+            #[allow(missing_docs, reason = "the module documents itself")]
             pub mod $module {
                 pub use crate::$module::*;
             }
         )*};
     }
     open!(config, link, list, mailbox, memory, monitor, mutate, reply, roll, room, set, shares, sync, table, watch);
-    /// Signals.
+    /// The modules of signals.
     pub mod signal {
         pub use crate::signal::{message, node, queue};
     }
-    /// Run queues.
+    /// The modules of run queues.
     pub mod runq {
-        pub use crate::runq::{Local, Queued, Shipped, Shared, Steps, brood, idle, inbox, node, ring};
+        pub use crate::runq::{Local, Queued, Shared, Shipped, Steps, brood, idle, inbox, node, ring};
     }
-    /// Timers.
+    /// The modules of timers.
     pub mod timer {
         pub use crate::timer::{arrivals, wheel};
         /// The record of a timer.
@@ -139,49 +139,51 @@ pub mod internals {
             pub use crate::timer::record::*;
         }
     }
-    /// Who has the private half of a core.
+    /// The module that decides which thread has the private half of a core.
     pub mod custody {
         pub use crate::sched::custody::*;
     }
-    /// Wakers.
+    /// The module of process wakers.
     pub mod waker {
         pub use crate::task::waker::*;
     }
-    /// Reasons as words.
+    /// The conversion of a claimed word to a reason.
     pub mod reason {
         use crate::reason::Reason;
 
-        /// The reason that a claim took out of a slot.
+        /// Returns the reason that a claim took out of a slot.
         ///
         /// # Safety
-        /// It is given back once.
+        /// The word of the claim is given back only once.
         pub unsafe fn of_claim(claim: &crate::table::Claim) -> Option<Reason> {
-            // SAFETY: by contract.
+            // SAFETY: the claim took the word out of its slot, and the caller gives it back once
+            // (this function's contract).
             unsafe { Reason::from_word(claim.tombstone) }
         }
     }
-    /// The host's way to a process.
+    /// The kernel context of a host thread.
     pub mod hand {
         pub use crate::hand::KernelCx;
         use crate::handle::Kernel;
         use crate::reclaim::Guard;
 
-        /// A hand of the host's.
+        /// Creates a host thread's kernel context.
         pub fn of<'a>(kernel: &'a Kernel, guard: &'a Guard<'a>) -> KernelCx<'a> {
             kernel.inner().hand(guard, None)
         }
     }
-    /// The kernel's own end.
+    /// The end of the kernel itself.
     pub mod life {
         use crate::handle::Kernel;
 
-        /// Whether the kernel is still there, to be asked when all handles are gone.
+        /// Returns a function that reports whether the kernel still exists, for use when all
+        /// handles are gone.
         pub fn of(kernel: &Kernel) -> impl Fn() -> bool + use<> {
             let kernel = alloc::sync::Arc::downgrade(kernel.inner());
             move || kernel.strong_count() > 0
         }
     }
-    /// Names.
+    /// The modules of registered names.
     pub mod name {
         use crate::handle::Kernel;
         pub use crate::name::*;
@@ -189,22 +191,22 @@ pub mod internals {
         use crate::process::header::Header;
         use crate::reclaim::Guard;
 
-        /// The entry of a name.
+        /// Returns the entry of a name, and adds it if it is new.
         pub fn intern<'k>(kernel: &'k Kernel, text: &str) -> Result<&'k NameEntry, RegisterError> {
             kernel.inner().names.intern(text)
         }
 
-        /// Who it is.
+        /// Returns the pid of the process.
         pub fn pid(process: &Header) -> Pid {
             process.pid
         }
 
-        /// The death's part of a process.
+        /// Releases the name of a dying process.
         pub fn die<S: Steps>(process: &Header) {
             crate::name::release_by::<S>(process);
         }
 
-        /// The live or dying process that `pid` names.
+        /// Returns the live or dying process that `pid` names.
         pub fn find<'g>(kernel: &Kernel, pid: Pid, guard: &'g Guard<'_>) -> Option<&'g Header> {
             kernel.inner().table.find(pid, guard)
         }

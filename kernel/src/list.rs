@@ -1,16 +1,17 @@
-//! [`List`]: records that anybody adds and that a death closes.
+//! An intrusive list, [`List`], to which any thread adds records, and which a death closes.
 //!
-//! A stack of intrusive records with one atomic head: null, a record, or `CLOSED`.
-//! Each process has one for its watchers (monitors, timers that end with it) and one
-//! for the links that others made.
+//! The list is a stack of intrusive records with one atomic head: null, a record, or `CLOSED`. Each
+//! process has one for its watchers (monitors, timers that end with it) and one for the links that
+//! other processes made.
 //!
 //! - **L1.** A record whose `push` succeeded is in exactly one chain that `take` or `close`
-//!   returned, so whoever closes fires each record once.
-//! - **L2.** After `close` every `push` and `give_back` is refused and the records stay the
-//!   caller's: who adds to a dead process's list learns it at once; a sweeper that took
-//!   the list and comes back to find it closed fires what it holds, as the death would have.
-//! - **L3.** A pusher never looks into the record that it pushes on, and records are taken all
-//!   at once: no ABA, no reclamation.
+//!   returned. So the thread that closes the list fires each record once.
+//! - **L2.** After `close` every `push` and `give_back` is refused, and the records still belong to
+//!   the caller. So a thread that adds to a dead process's list learns of the death immediately. A
+//!   sweeper that took the list and then finds it closed fires the records that it holds, as the
+//!   death would have.
+//! - **L3.** A pusher never reads the record that it pushes onto, and all records are taken at
+//!   once. So there is no ABA problem, and the list needs no reclamation.
 //!
 //! Progress: `push`, `take`, `give_back` are lock-free, `close` is wait-free.
 
@@ -19,41 +20,47 @@ use core::ptr::{self, NonNull};
 
 use crate::sync::{AtomicPtr, Ordering, UnsafeCell};
 
-/// The orderings, a parameter so that a model can weaken one and see it fail.
+/// The orderings of the protocol. They are a parameter so that a loom model can weaken one of them
+/// and show that it then fails.
 pub trait Orders: 'static {
-    /// Of a push. Release: pairs with `CLOSE`, hands over the record's fields.
+    /// The ordering of a push. Release: pairs with `CLOSE` and publishes the record's fields.
     const PUSH: Ordering = Ordering::Release;
-    /// Of a close or take. Acquire: sees what was pushed. Release: a refused push sees
+    /// The ordering of a close or take. Acquire: sees what was pushed. Release: a refused push sees
     /// what the dying process wrote before (its reason).
     const CLOSE: Ordering = Ordering::AcqRel;
 }
 
-/// The orderings as they must be.
+/// The orderings that the kernel uses.
 #[derive(Debug)]
 pub struct Shipped;
 impl Orders for Shipped {}
 
-/// A record's place in a list.
+/// The links of a record in a list.
 #[derive(Debug)]
 pub struct Links<T>(UnsafeCell<*mut T>);
 
 impl<T> Links<T> {
-    /// In no list.
+    /// Creates the links of a record that is in no list.
     pub fn new() -> Self {
         Self(UnsafeCell::new(ptr::null_mut()))
     }
 
+    /// Returns the next record.
+    ///
     /// # Safety
-    /// The caller has the record: it made it and did not push it, or took it.
+    /// The caller owns the record: it created the record and did not push it, or took it.
     unsafe fn get(&self) -> *mut T {
-        // SAFETY: by contract nobody writes.
+        // SAFETY: the caller owns the record, so no other thread writes (this function's contract).
         self.0.with(|next| unsafe { *next })
     }
 
+    /// Sets the next record.
+    ///
     /// # Safety
     /// As for `get`.
     unsafe fn set(&self, to: *mut T) {
-        // SAFETY: by contract nobody else looks.
+        // SAFETY: the caller owns the record, so no other thread accesses it (this function's
+        // contract).
         self.0.with_mut(|next| unsafe { *next = to });
     }
 }
@@ -64,43 +71,47 @@ impl<T> Default for Links<T> {
     }
 }
 
+/// Returns the record after `record`.
+///
 /// # Safety
-/// The caller has the record (see `Links::get`).
+/// The caller owns the record (see `Links::get`).
 pub(crate) unsafe fn next<T: Linked>(record: NonNull<T>) -> *mut T {
-    // SAFETY: the caller's, so live.
+    // SAFETY: the caller owns the record, so it is live.
     let record = unsafe { record.as_ref() };
-    // SAFETY: by contract.
+    // SAFETY: the caller owns the record (this function's contract).
     unsafe { record.place().get() }
 }
 
+/// Sets the record after `record`.
+///
 /// # Safety
-/// The caller has the record (see `Links::get`).
+/// The caller owns the record (see `Links::get`).
 pub(crate) unsafe fn set_next<T: Linked>(record: NonNull<T>, to: *mut T) {
-    // SAFETY: the caller's, so live.
+    // SAFETY: the caller owns the record, so it is live.
     let record = unsafe { record.as_ref() };
-    // SAFETY: by contract.
+    // SAFETY: the caller owns the record (this function's contract).
     unsafe { record.place().set(to) };
 }
 
-/// What can be in a [`List`].
+/// A record that can be in a [`List`].
 pub trait Linked: Sized {
-    /// Its place.
+    /// Returns the record's links.
     fn place(&self) -> &Links<Self>;
 }
 
-/// See the module.
+/// An intrusive list of records that any thread adds to (see the module).
 #[derive(Debug)]
 pub struct List<T, O = Shipped> {
     head: AtomicPtr<T>,
     orders: PhantomData<O>,
 }
 
-/// The list's process is dead or dying.
+/// The error of a list whose process is dead or dying.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Closed;
 
 impl<T: Linked, O: Orders> List<T, O> {
-    /// An open, empty list.
+    /// Creates an open, empty list.
     pub fn new() -> Self {
         Self { head: AtomicPtr::new(ptr::null_mut()), orders: PhantomData }
     }
@@ -112,19 +123,19 @@ impl<T: Linked, O: Orders> List<T, O> {
     /// Adds a record. Lock-free.
     ///
     /// # Safety
-    /// The caller has `record`, which is in no list and lives until a chain returns it.
+    /// The caller owns `record`, which is in no list and lives until a chain returns it.
     pub unsafe fn push(&self, record: NonNull<T>) -> Result<(), Closed> {
-        // SAFETY: a chain of one.
+        // SAFETY: one record is a chain of one; the caller owns it (this function's contract).
         unsafe { self.push_chain(record, record) }
     }
 
-    /// Adds records. Lock-free.
+    /// Adds a chain of records. Lock-free.
     ///
     /// # Safety
-    /// The caller has the records from `first` to `last`, chained by their places. After `Closed` the last one's place
-    /// leads nowhere.
+    /// The caller owns the records from `first` to `last`, chained by their links. After `Closed`
+    /// the links of the last one are invalid.
     pub unsafe fn push_chain(&self, first: NonNull<T>, last: NonNull<T>) -> Result<(), Closed> {
-        // Relaxed: only compared, never followed (L3).
+        // Relaxed: only compared, never dereferenced (L3).
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
             if head == Self::closed() {
@@ -132,7 +143,7 @@ impl<T: Linked, O: Orders> List<T, O> {
                 crate::sync::acquire_by(|order| self.head.load(order));
                 return Err(Closed);
             }
-            // SAFETY: the caller's until the exchange succeeds.
+            // SAFETY: the caller owns the records until the exchange succeeds.
             unsafe { set_next(last, head) };
             match self.head.compare_exchange_weak(head, first.as_ptr(), O::PUSH, Ordering::Relaxed) {
                 Ok(_) => return Ok(()),
@@ -141,9 +152,9 @@ impl<T: Linked, O: Orders> List<T, O> {
         }
     }
 
-    /// Takes all records and leaves the list open; nothing when it is closed. Lock-free.
+    /// Takes all records and leaves the list open; returns nothing if it is closed. Lock-free.
     pub fn take(&self) -> Chain<T> {
-        // Relaxed: only compared.
+        // Relaxed: the value is only compared.
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
             if head.is_null() || head == Self::closed() {
@@ -156,31 +167,32 @@ impl<T: Linked, O: Orders> List<T, O> {
         }
     }
 
-    /// Puts back what [`List::take`] gave, less what the caller took out; the chain back
-    /// when the list has been closed meanwhile (L2). Lock-free.
+    /// Puts back what [`List::take`] returned, less the records that the caller removed. Returns
+    /// the chain if the list was closed in between (L2). Lock-free.
     pub fn give_back(&self, chain: Chain<T>) -> Result<(), Chain<T>> {
         let Some(first) = NonNull::new(chain.0) else { return Ok(()) };
         let mut last = first;
-        // SAFETY: the chain's records are the caller's.
+        // SAFETY: the caller owns the chain's records.
         while let Some(next) = NonNull::new(unsafe { next(last) }) {
             last = next;
         }
-        // SAFETY: the chain's records are the caller's, chained.
+        // SAFETY: the caller owns the chain's records, which are chained.
         unsafe { self.push_chain(first, last) }.map_err(|Closed| {
-            // The failed push left the last one's place pointing at the sentinel.
-            // SAFETY: still the caller's.
+            // The failed push left the last record's links pointing at the sentinel.
+            // SAFETY: the push was refused, so the caller still owns the record.
             unsafe { set_next(last, ptr::null_mut()) };
             Chain(first.as_ptr())
         })
     }
 
-    /// Closes for good and takes what is there. The dying process's, once. Wait-free.
+    /// Closes the list for good and takes its records. Only the dying process may call it, once.
+    /// Wait-free.
     pub fn close(&self) -> Chain<T> {
         let head = self.head.swap(Self::closed(), O::CLOSE);
         Chain(if head == Self::closed() { ptr::null_mut() } else { head })
     }
 
-    /// Whether nothing is in it. A hint.
+    /// Returns `true` if the list is empty. Only a hint.
     pub fn is_empty(&self) -> bool {
         let head = self.head.load(Ordering::Relaxed);
         head.is_null() || head == Self::closed()
@@ -193,37 +205,37 @@ impl<T: Linked, O: Orders> Default for List<T, O> {
     }
 }
 
-/// Records taken from a list, newest first; iterating hands them over.
+/// Records taken from a list, newest first; iterating passes them to the caller.
 #[derive(Debug)]
-#[must_use = "the records in it must be fired or given back"]
+#[must_use = "the records in it must be fired or put back"]
 pub struct Chain<T>(*mut T);
 
 impl<T: Linked> Chain<T> {
-    /// No record.
+    /// Creates an empty chain.
     pub const fn empty() -> Self {
         Self(ptr::null_mut())
     }
 
-    /// Whether there is none.
+    /// Returns `true` if the chain is empty.
     pub const fn is_empty(&self) -> bool {
         self.0.is_null()
     }
 
-    /// Adds a record in front.
+    /// Adds a record at the front.
     ///
     /// # Safety
-    /// The caller has `record`.
+    /// The caller owns `record`.
     pub unsafe fn push(&mut self, record: NonNull<T>) {
-        // SAFETY: by contract.
+        // SAFETY: the caller owns the record (this function's contract).
         unsafe { set_next(record, self.0) };
         self.0 = record.as_ptr();
     }
 
-    /// Oldest first.
+    /// Reverses the chain: oldest first.
     pub fn reversed(mut self) -> Self {
         let mut turned = Self::empty();
         for record in &mut self {
-            // SAFETY: handed over by the chain.
+            // SAFETY: the chain passed the record to this thread.
             unsafe { turned.push(record) };
         }
         turned
@@ -235,7 +247,7 @@ impl<T: Linked> Iterator for Chain<T> {
 
     fn next(&mut self) -> Option<NonNull<T>> {
         let record = NonNull::new(self.0)?;
-        // SAFETY: the chain's records are its holder's.
+        // SAFETY: the chain's holder owns its records.
         self.0 = unsafe { next(record) };
         Some(record)
     }

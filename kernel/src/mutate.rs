@@ -1,72 +1,77 @@
-//! [`Mutation`]: the ways in which a model may have the kernel be wrong, to see that it notices.
+//! [`Mutation`]: the faults that a model can inject into the kernel, to check that the model
+//! notices them.
 //!
-//! A kernel under `cfg(loom)` has at most one, by its options, and asks [`Kernel::mutated`] where the step is that
-//! would go wrong. Everywhere else the answer is a constant `false`, and neither the options nor the
-//! kernel know of it.
+//! A kernel under `cfg(loom)` has at most one mutation, set by its options. It calls
+//! [`Kernel::mutated`] at the step that would go wrong. In all other builds the answer is a
+//! constant `false`, and neither the options nor the kernel contain the mutation.
 //!
-//! Each is a slip that a change to the real code could make: an answer that is not looked at, two steps in the
-//! other order, an ordering that is too weak. What a mutant does must be memory-safe as far as its
-//! model goes, since the model has to end by its own assertion.
+//! Each mutation is a mistake that a change to the real code could make: a result that is not
+//! checked, two steps in the wrong order, an ordering that is too weak. A mutant must be
+//! memory-safe within its model, since the model must end by its own assertion.
 
 use crate::kernel::Kernel;
 
-/// What is done wrongly.
+/// A fault that a model injects.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mutation {
-    /// A link or monitor that its target's list or mailbox refused counts as placed.
+    /// Counts a link or monitor as placed although the target's list or mailbox refused it.
     RefusedIsPlaced,
-    /// A death fires what was cancelled or cut, and does not look at what it was.
+    /// Fires cancelled or unlinked records at an exit, without checking their state.
     FiresAnyway,
-    /// An EXIT is welcome though the receiver has unlinked.
+    /// Delivers an EXIT although the receiver has unlinked (skips the withdrawn check, K1).
     WithdrawnIsWelcome,
-    /// Requests that a death finds in the mailbox are dropped.
+    /// Drops the requests that an exit finds in the mailbox.
     LateIsDropped,
-    /// A sweep that comes back to a closed list drops what it holds.
+    /// Drops the records held by a sweep that returns to a closed list.
     SweepForgets,
-    /// The short way is taken whatever is pending at the target.
+    /// Takes the fast path although signals are pending at the target (skips M4).
     AlwaysShort,
-    /// A death closes the mailbox, and then writes the reason.
+    /// Closes the mailbox at an exit before the reason is written.
     ReasonLast,
-    /// A signal that a dead process refuses is not released.
+    /// Does not release a signal that a dead process refuses.
     RefusedIsKept,
-    /// A kill nudges, and then says that it was one.
+    /// Wakes the target of a kill before the kill flag is set.
     FlagLast,
-    /// The owner clears the flag of its wake node without seeing what came before it.
+    /// Clears the flag of the owner's wake node without seeing the writes that precede it.
     WakingRelaxed,
-    /// A death that is over before a kill is fetched has its links told of the kill.
+    /// Reports the kill to the links of a process that was already exiting when the kill was
+    /// fetched.
     TellsTheKill,
-    /// A process goes to sleep on what has come meanwhile.
+    /// Lets a process go to sleep although signals have arrived in between.
     SleepsAnyway,
-    /// A newborn's name is confirmed whatever has become of the newborn.
+    /// Confirms a newborn's name whatever has happened to the newborn.
     ConfirmsAnyway,
-    /// `normal` kills as any other reason does.
+    /// Lets the reason `normal` kill like any other reason.
     NormalKills,
-    /// A death releases the proxies that it has not met.
+    /// Releases the unhandled proxies at an exit, without applying them.
     ProxiesUnmet,
-    /// A proxy's record is placed at its target before the watcher has the proxy.
+    /// Places the record of a proxy at its target before the watcher has the proxy.
     PlacedFirst,
-    /// A core that others count on for work elsewhere begins its own and wakes nobody in its place.
+    /// Lets a claimed core, on which producers rely to find work elsewhere, begin its own work
+    /// without waking another core.
     KeepsTheClaim,
-    /// Who falls asleep while a slice queues something is not looked for when it ends.
+    /// Does not check at the end of a slice for cores that fell asleep while the slice queued
+    /// something.
     NeverLooksBack,
-    /// An answerer that has claimed the sleeping process that asks takes the cell to be its own, and stores where it has to
-    /// exchange.
+    /// Lets a responder that has claimed the sleeping caller treat the request cell as its own: it
+    /// stores where it must exchange.
     TakesTheSleepersCell,
-    /// Who takes off a timer that was never on its wheel does not say so to who is about to put it there.
+    /// Does not report the removal of a timer that was never on its wheel to the thread that is
+    /// about to insert it.
     ForgetsTheRefused,
-    /// Who has claimed a process that does not die of it forgets to queue it.
+    /// Does not queue a process that was claimed and survives.
     ForgetsTheClaimed,
-    /// A process that is doomed to die in a slice of its own looks alive to those who ask until then.
+    /// Reports a process that is certain to die in its own next slice as alive until then.
     DoomedLookAlive,
-    /// A death lets go of the requests that it has not answered, and says nothing.
+    /// Releases the unanswered requests at an exit without a reply.
     ForgetsRequests,
-    /// A death tells those who have asked before those who are linked.
+    /// Notifies the callers of open requests before the linked processes.
     DownsFirst,
 }
 
 #[cfg(loom)]
 impl Kernel {
-    /// Whether a kill finds no memory: its other way.
+    /// Returns `true` if kills get no memory, so that they take the alternative path.
     pub(crate) fn starves_kills(&self) -> bool {
         self.options.kills_without_memory
     }

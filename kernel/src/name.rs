@@ -1,12 +1,13 @@
 //! Registered names: [`Names`].
 //!
-//! Names are like Erlang's atoms: the first use of one adds it to the table, where it
-//! stays as long as the kernel; there is a limit to how many there can be. What changes is
-//! who holds a name. So the table only grows, and looking up, registering and releasing
-//! a name are lock-free: buckets are stacks that are pushed on and never popped.
+//! Names are like Erlang's atoms: the first use of a name adds it to the table, where it stays as
+//! long as the kernel. The number of names is limited. Only the holder of a name changes. The table
+//! therefore only grows, and looking up, registering and releasing a name are lock-free: each
+//! bucket is a stack that is pushed on and never popped.
 //!
-//! A name has a holder (a process, a registrar's mark, or null), and a process has a name (an entry, null, or
-//! `GONE` once it is dying). Registering reserves the name before it claims the process:
+//! A name has a holder (a process, a registrar's mark, or null), and a process has a name (an
+//! entry, null, or `GONE` once the process is dying). A registrar reserves the name before it
+//! claims the process:
 //!
 //! ```text
 //!   register:    entry.holder: null → mark ;  process.name: null → entry ;  entry.holder: mark → process
@@ -14,19 +15,23 @@
 //!   unregister:                              entry.holder: process → null ;  process.name: entry → null
 //! ```
 //!
-//! - **A1.** Once a death's part is done its process is not a holder, and never will be. Who claims the
-//!   process before the death's swap has reserved the name before that, so the death finds the mark, or the process,
-//!   and takes it out: the registrar's last exchange fails. Who comes after the swap finds `GONE`. So a process is
-//!   retired when no name leads to it, and a holder that is read under a guard stays.
-//! - **A2.** A mark is its registrar's alone as long as it registers (an address on its stack): no exchange
-//!   takes another's reservation for its own. A death can't tell whose a mark is, and may take out that of a
-//!   registrar of another process; that one finds its process alive, and begins again.
-//! - **A3.** A newborn's mark is not taken out, but by the end of the last core: its process is not queued before the name
-//!   is confirmed, and can't die.
-//!   Until then it can be sent to and monitored by its name, but has no pid that anybody could know (`KernelCx::whereis`).
-//! - **A4, nobody waits for a registrar.** One that is preempted between its steps keeps the name from nobody: another
-//!   puts its own mark in the place of the first one's, which then finds the name in use. So a name that nobody has, as
-//!   a monitor says, can be registered.
+//! - **A1.** Once a death has released the name (`release_name`), its process is not a holder and
+//!   never becomes one. A registrar that claims the process before the death's swap has reserved
+//!   the name before that. The death therefore finds the mark, or the process, and takes it out, so
+//!   the registrar's last exchange fails. A registrar that comes after the swap finds `GONE`. Hence
+//!   a process is retired only when no name leads to it, and a holder that is read under a guard
+//!   stays allocated.
+//! - **A2.** A mark belongs to one registrar for the duration of the registration (it is an address
+//!   on the registrar's stack): no exchange mistakes another registrar's reservation for its own. A
+//!   death cannot tell which registrar owns a mark, and may take out the mark of a registrar of
+//!   another process. That registrar finds its process alive and starts again.
+//! - **A3.** A newborn's mark is taken out only at the end of the last core: the process is not
+//!   queued before the name is confirmed, and so cannot die. Until then other processes can send to
+//!   it and monitor it by its name, but its pid is not visible to any thread (`KernelCx::whereis`).
+//! - **A4, no thread waits for a registrar.** A registrar that is preempted between its steps does
+//!   not block the name. Another registrar replaces the first mark with its own, and the first
+//!   registrar then finds the name in use. Hence a name that a monitor reports as having no holder
+//!   can be registered.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -43,7 +48,7 @@ use crate::process::header::Header;
 use crate::reclaim::Guard;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
 
-/// A registered name's text.
+/// The text of a registered name.
 #[derive(Clone)]
 pub struct Name(Shared<String>);
 
@@ -52,7 +57,7 @@ impl Name {
         Shared::try_new(memory::try_text(format_args!("{text}"))?).map(Self)
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -96,7 +101,7 @@ impl fmt::Debug for Name {
     }
 }
 
-/// A name that has been used, and who holds it.
+/// A name that has been used, and its current holder.
 #[derive(Debug)]
 pub struct NameEntry {
     /// The text.
@@ -105,27 +110,27 @@ pub struct NameEntry {
     next: *mut NameEntry,
 }
 
-/// The bits by which a mark is told from a process.
+/// The bits that distinguish a mark from a process.
 const MARK: usize = 3;
 /// A registrar's mark: any death may take it out (A2).
 const REVOCABLE: usize = 1;
-/// A newborn's mark: its own to take out (A3).
+/// A newborn's mark: only its own registrar takes it out (A3).
 const NEWBORN: usize = 2;
 
-/// The steps that keep A1, a parameter so that a model can leave one out and see it fail.
+/// The steps that keep A1, as a parameter so that a model can leave one out and see a failure.
 pub trait Steps: 'static {
-    /// A death takes out marks.
+    /// `true` if a death takes out marks.
     const REVOKES: bool = true;
-    /// A registrar gives the name only if its mark was left.
+    /// `true` if a registrar assigns the name only if its mark is still there.
     const MAY_BE_REVOKED: bool = true;
 }
 
-/// The steps as they must be.
+/// The steps that the kernel ships.
 #[derive(Debug)]
 pub struct Shipped;
 impl Steps for Shipped {}
 
-/// Why a name could not be registered.
+/// The reason why a name could not be registered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum RegisterError {
@@ -135,7 +140,7 @@ pub enum RegisterError {
     NoProc,
     /// The process has a name already.
     AlreadyNamed,
-    /// As many names as the kernel's limit have been used.
+    /// The kernel's limit of names is reached.
     TableFull,
     /// There is no memory for a new name.
     NoMemory,
@@ -163,7 +168,7 @@ pub(crate) struct Names {
     limit: usize,
 }
 
-/// What `process.name` is once the process is dying.
+/// Returns the value of `process.name` once the process is dying.
 fn gone() -> *mut NameEntry {
     ptr::without_provenance_mut(1)
 }
@@ -175,7 +180,7 @@ fn bucket_of(text: &str) -> usize {
 }
 
 impl Names {
-    /// A table for `limit` names.
+    /// Creates a table for at most `limit` names.
     pub(crate) fn new(limit: usize) -> Self {
         let buckets = (0..NAME_BUCKETS).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
         Self { buckets, count: AtomicUsize::new(0), limit }
@@ -184,8 +189,8 @@ impl Names {
     fn search(&self, text: &str, from: *mut NameEntry, until: *mut NameEntry) -> Option<&NameEntry> {
         let mut entry = from;
         while entry != until {
-            // SAFETY: entries are initialised before they are pushed (Release, Acquire) and
-            // live as long as the table.
+            // SAFETY: an entry is initialised before it is pushed (Release in `intern`, Acquire in
+            // the caller), and lives as long as the table.
             let at = unsafe { &*entry };
             if at.name.as_str() == text {
                 return Some(at);
@@ -195,13 +200,13 @@ impl Names {
         None
     }
 
-    /// The entry of a name that has been used. Wait-free.
+    /// Returns the entry of a name that has been used. Wait-free.
     pub(crate) fn find(&self, text: &str) -> Option<&NameEntry> {
         let head = self.buckets[bucket_of(text)].load(Ordering::Acquire);
         self.search(text, head, ptr::null_mut())
     }
 
-    /// The entry of a name, added if it has never been used. Lock-free.
+    /// Returns the entry of a name, and adds the name if it was never used. Lock-free.
     pub(crate) fn intern(&self, text: &str) -> Result<&NameEntry, RegisterError> {
         let bucket = &self.buckets[bucket_of(text)];
         // Acquire: pairs with the Release of a push.
@@ -223,19 +228,21 @@ impl Names {
             return Err(RegisterError::NoMemory);
         };
         loop {
-            // Release: publishes the entry. Acquire on failure: the others' are searched below.
+            // Release: publishes the entry. Acquire on failure: the entries of other threads are
+            // searched below.
             match bucket.compare_exchange(head, new.as_ptr(), Ordering::Release, Ordering::Acquire) {
-                // SAFETY: the table's from now on, for as long as it lives.
+                // SAFETY: the push succeeded, so the entry belongs to the table and lives as long
+                // as the table.
                 Ok(_) => return Ok(unsafe { new.as_ref() }),
                 Err(now) => {
                     if let Some(entry) = self.search(text, now, head) {
-                        // SAFETY: never published.
+                        // SAFETY: the entry was never published, so only this call has it.
                         unsafe { memory::drop_and_free(new) };
                         self.count.fetch_sub(1, Ordering::Relaxed);
                         return Ok(entry);
                     }
                     head = now;
-                    // SAFETY: not yet published, so still ours.
+                    // SAFETY: the entry is not yet published, so only this call has it.
                     unsafe { (*new.as_ptr()).next = head };
                 }
             }
@@ -248,9 +255,9 @@ impl Drop for Names {
         for bucket in &self.buckets {
             let mut entry = bucket.load(Ordering::Acquire);
             while let Some(at) = NonNull::new(entry) {
-                // SAFETY: the table's own, freed once.
+                // SAFETY: the table owns its entries, and this loop frees each of them once, below.
                 entry = unsafe { at.as_ref() }.next;
-                // SAFETY: likewise.
+                // SAFETY: the table owns the entry; it was read above and is not used again.
                 unsafe { memory::drop_and_free(at) };
             }
         }
@@ -258,37 +265,40 @@ impl Drop for Names {
 }
 
 impl NameEntry {
-    /// Who has the name. Wait-free.
+    /// Returns the process that has the name. Wait-free.
     pub fn holder<'g>(&self, _guard: &'g Guard<'_>) -> Option<&'g Header> {
-        // Acquire: pairs with the Release of who confirms.
+        // Acquire: pairs with the Release of the registrar's last exchange.
         let holder = self.holder.load(Ordering::Acquire);
         let holder = match holder.addr() & MARK {
             REVOCABLE => return None,
             // The mark leads to the newborn itself (A3).
             mark => holder.map_addr(|address| address & !mark),
         };
-        // SAFETY: a holder is retired only after `release_name`, from when on no name leads to it (A1).
+        // SAFETY: A1 — a holder is retired only after `release_name`, from which point no name
+        // leads to it.
         let holder = unsafe { NonNull::new(holder)?.as_ref() };
         (!holder.mailbox.is_closed()).then_some(holder)
     }
 
-    /// Gives the name to a process. Lock-free.
+    /// Assigns the name to a process. Lock-free.
     pub fn register(&self, process: &Header) -> Result<(), RegisterError> {
         self.register_by::<Shipped>(process)
     }
 
-    /// [`NameEntry::register`], by the steps `S`.
+    /// Assigns the name by the steps `S`, as [`NameEntry::register`] does.
     pub fn register_by<S: Steps>(&self, process: &Header) -> Result<(), RegisterError> {
         let on_the_stack = 0_usize;
         let mark = ptr::from_ref(&on_the_stack).cast_mut().cast::<Header>().map_addr(|address| address | REVOCABLE);
         let this = ptr::from_ref(self).cast_mut();
         let that = process.whole().as_ptr();
-        // Once: who is displaced in its turn leaves the name to the other (A4).
+        // Only once: a registrar that is displaced in its turn leaves the name to the other
+        // registrar (A4).
         let mut displaces = true;
         loop {
             self.reserve(process, mark, core::mem::take(&mut displaces))?;
             if S::MAY_BE_REVOKED {
-                // Release: pairs with `holder`. Fails when a death has taken the mark out, or another has displaced it.
+                // Release: pairs with `holder`. Fails if a death took the mark out, or if another
+                // registrar displaced it.
                 if self.holder.compare_exchange(mark, that, Ordering::Release, Ordering::Relaxed).is_ok() {
                     return Ok(());
                 }
@@ -296,7 +306,8 @@ impl NameEntry {
                 self.holder.store(that, Ordering::Release);
                 return Ok(());
             }
-            // Its own death, or another's (A2), or another registrar (A4).
+            // The mark was taken out by the process's own death, by another death (A2), or by
+            // another registrar (A4).
             if process.name.compare_exchange(this, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed).is_err() {
                 return Err(RegisterError::NoProc);
             }
@@ -311,13 +322,14 @@ impl NameEntry {
             _ => RegisterError::AlreadyNamed,
         };
         let mut free = ptr::null_mut();
-        // Release: pairs with `holder`, which a newborn's mark leads to the newborn.
+        // Release: pairs with `holder`, which follows a newborn's mark to the newborn.
         while let Err(now) = self.holder.compare_exchange(free, mark, Ordering::Release, Ordering::Relaxed) {
-            // Each round is another's step: a mark that came, went, or gave way.
+            // Each round is a step of another thread: a mark that came, went, or was displaced.
             if !(now.is_null() || displaces && now.addr() & MARK == REVOCABLE) {
                 return Err(RegisterError::InUse);
             }
-            // Who is bound to fail displaces nobody. Relaxed: only compared.
+            // A registrar that is bound to fail displaces no mark. Relaxed: the value is only
+            // compared.
             let named = process.name.load(Ordering::Relaxed);
             if !now.is_null() && !named.is_null() {
                 return Err(why(named));
@@ -329,29 +341,30 @@ impl NameEntry {
         else {
             return Ok(());
         };
-        // Relaxed: nothing is handed over. Fails when a death has taken the mark out.
+        // Relaxed: nothing is published. Fails if a death has taken the mark out.
         let _ = self.holder.compare_exchange(mark, ptr::null_mut(), Ordering::Relaxed, Ordering::Relaxed);
         Err(why(now))
     }
 
-    /// Reserves the name for a process that is not published yet; [`NameEntry::confirm_newborn`] must follow, when it is
-    /// published and not yet queued (A3). Lock-free.
+    /// Reserves the name for a process that is not published yet. [`NameEntry::confirm_newborn`] must
+    /// follow once the process is published and before it is queued (A3). Lock-free.
     pub(crate) fn reserve_for_newborn(&self, process: &Header) -> Result<(), RegisterError> {
         self.reserve(process, process.whole().as_ptr().map_addr(|address| address | NEWBORN), true)
     }
 
-    /// Gives the reserved name to the newborn. Wait-free.
+    /// Assigns the reserved name to the newborn. Wait-free.
     pub(crate) fn confirm_newborn(&self, process: &Header, kernel: &Kernel) {
         let that = process.whole().as_ptr();
         if kernel.mutated(Mutation::ConfirmsAnyway) {
             return self.holder.store(that, Ordering::Release);
         }
         let mark = that.map_addr(|address| address | NEWBORN);
-        // Release: pairs with `holder`. Fails when the end of the last core has discarded the newborn.
+        // Release: pairs with `holder`. Fails if the end of the last core has discarded the
+        // newborn.
         let _ = self.holder.compare_exchange(mark, that, Ordering::Release, Ordering::Relaxed);
     }
 
-    /// Takes the name from whoever has it; false when nobody did. Lock-free.
+    /// Takes the name from its holder. Returns `false` if no process had it. Lock-free.
     pub fn unregister(&self, guard: &Guard<'_>) -> bool {
         let Some(process) = self.holder(guard) else { return false };
         let that = process.whole().as_ptr();
@@ -364,28 +377,31 @@ impl NameEntry {
     }
 }
 
-/// The name that a process has.
+/// Returns the entry of the name that a process has.
 pub(crate) fn name_of(process: &Header) -> Option<&NameEntry> {
     let entry = process.name.load(Ordering::Acquire);
-    // SAFETY: neither null nor `GONE`: an entry, which lives as long as the kernel.
+    // SAFETY: the pointer is neither null nor `GONE`, so it is an entry, which lives as long as the
+    // kernel.
     (!entry.is_null() && entry != gone()).then(|| unsafe { &*entry })
 }
 
-/// The death's part: the process has no name any more and gets none. Lock-free.
+/// Releases the name of a dying process: the process has no name afterwards and gets none.
+/// Lock-free.
 pub(crate) fn release_name(process: &Header) {
     release_by::<Shipped>(process);
 }
 
-/// [`release_name`], by the steps `S`.
+/// Releases the name by the steps `S`, as [`release_name`] does.
 pub(crate) fn release_by<S: Steps>(process: &Header) {
     let entry = process.name.swap(gone(), Ordering::AcqRel);
     if entry.is_null() || entry == gone() {
         return;
     }
-    // SAFETY: an entry, which lives as long as the kernel.
+    // SAFETY: neither null nor `GONE`, so an entry, which lives as long as the kernel.
     let entry = unsafe { &*entry };
     let that = process.whole().as_ptr();
-    // Relaxed: only compared; the swap's Acquire has it see the mark, or what came after it.
+    // Relaxed: the value is only compared. The Acquire of the swap above makes the mark, or its
+    // successor, visible.
     let mut holder = entry.holder.load(Ordering::Relaxed);
     while holder.addr() & !MARK == that.addr() || (S::REVOKES && holder.addr() & MARK == REVOCABLE) {
         match entry.holder.compare_exchange_weak(holder, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed) {

@@ -1,24 +1,27 @@
-//! The names that outlive what they name: [`Pid`], [`Reference`], [`Alias`].
+//! Names that outlive what they name: [`Pid`], [`Reference`], [`Alias`].
 //!
-//! A pid is a slot's index (28 bits) and the slot's generation (32 bits), so it fits
-//! the 60 bits of a small integer of the BEAM. A slot that has used the last of its kernel's generations is retired, so a pid names
-//! one process of its kernel for ever.
+//! A pid is a slot's index (28 bits) and the slot's generation (32 bits), so it fits the 60 bits of
+//! a small integer of the BEAM. A slot that has used the last of its kernel's generations is
+//! retired, so a pid names one process of its kernel for ever.
 //!
-//! References come from blocks that a core takes from one shared counter
-//! ([`References`]): no two are equal, all are below 2^56 (from there on the
-//! distribution counts its own), and making one touches nothing that is shared.
-//! Within a core they grow; between cores they don't. Those below 2^55 are monitors', aliases' and links'; a timer's is the name of its
-//! slot (`timer::slot`), by which anybody finds the timer.
+//! References come from blocks that a core takes from one shared counter ([`References`]). No two
+//! references are equal, and all are below 2^56 (from there on the distribution numbers its own
+//! references). Creating one touches no shared data. References grow within a core, but not across
+//! cores. References below 2^55 belong to monitors, aliases and links. A timer's reference is the
+//! name of its slot (`timer::slot`), by which any thread can find the timer.
 //!
 //! # More than one kernel
 //!
-//! - **I1.** A kernel gives out the generations that its embedder lends it ([`crate::Options::generations`]), and says at its end which was
-//!   the last ([`crate::Platform::on_kernel_drop`]). An embedder that lends none of them twice has pids that name one process of its
-//!   program: used at another kernel, a pid was never given out there.
-//! - **I2.** Kernels that share their [`References`] ([`crate::Options::references`]) have references that name one monitor, alias or
-//!   timer of the program.
-//! - **I3.** No memory safety rests on I1 or I2: what follows an address holds a share of what lies there (`process/header`, P5; wakers;
-//!   requests), and a message is of the type that its receiver takes, whichever process that is.
+//! - **I1.** A kernel gives out the generations that its embedder lends it
+//!   ([`crate::Options::generations`]). When the kernel ends, it reports the last generation used
+//!   ([`crate::Platform::on_kernel_drop`]). If the embedder lends no generation twice, each pid names
+//!   one process of the whole program: to another kernel of the program, the pid was never given
+//!   out.
+//! - **I2.** Kernels that share their [`References`] ([`crate::Options::references`]) have
+//!   references that name one monitor, alias or timer of the whole program.
+//! - **I3.** No memory safety rests on I1 or I2. Code that follows an address holds a reference
+//!   count on the object at that address (`process/header`, P5; wakers; requests), and a message
+//!   has the type that its receiver takes, no matter which process the receiver is.
 
 use core::fmt;
 use core::num::NonZeroU64;
@@ -26,20 +29,20 @@ use core::num::NonZeroU64;
 use crate::sync::{AtomicUsize, Ordering};
 use crate::timer::slot::TimerSlots;
 
-/// Bits of a pid that are the slot's index.
+/// Number of bits of a pid that hold the slot's index.
 pub(crate) const INDEX_BITS: u32 = 28;
-/// The most slots that a table can have.
+/// Maximum number of slots of a table.
 pub(crate) const MAX_SLOTS: u32 = 1 << INDEX_BITS;
 const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
 const _: () = assert!(INDEX_BITS + u32::BITS == 60, "a pid is a small integer");
 
-/// Names one process for ever.
+/// The identifier of one process, for ever.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pid(NonZeroU64);
 
 impl Pid {
-    /// The pid of `generation` of the slot `index`; `None` for generation 0, which is
-    /// never given out, and for an index past the table's end.
+    /// Creates the pid of `generation` of the slot `index`. Returns `None` for generation 0, which
+    /// is never given out, and for an index past the table's end.
     pub const fn new(index: u32, generation: u32) -> Option<Self> {
         if generation == 0 || index >= MAX_SLOTS {
             return None;
@@ -50,12 +53,13 @@ impl Pid {
         }
     }
 
-    /// The pid as one integer below 2^60, for runtimes that keep it in a term.
+    /// Returns the pid as one integer below 2^60, for runtimes that keep it in a term.
     pub const fn to_raw(self) -> u64 {
         self.0.get()
     }
 
-    /// The pid that [`Pid::to_raw`] gave; `None` for what it can't have given.
+    /// Returns the pid that [`Pid::to_raw`] encoded, or `None` if `to_raw` cannot have returned
+    /// `raw`.
     pub const fn from_raw(raw: u64) -> Option<Self> {
         if raw >> 60 != 0 {
             return None;
@@ -63,12 +67,12 @@ impl Pid {
         Self::new((raw & INDEX_MASK) as u32, (raw >> INDEX_BITS) as u32)
     }
 
-    /// The slot.
+    /// Returns the index of the slot.
     pub const fn index(self) -> u32 {
         (self.0.get() & INDEX_MASK) as u32
     }
 
-    /// Which of the slot's processes.
+    /// Returns the slot's generation, which distinguishes the processes of one slot.
     pub const fn generation(self) -> u32 {
         (self.0.get() >> INDEX_BITS) as u32
     }
@@ -86,17 +90,18 @@ impl fmt::Debug for Pid {
     }
 }
 
-/// Names one monitor, alias or timer for ever; below 2^56.
+/// The identifier of one monitor, alias or timer, for ever. It is below 2^56.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Reference(NonZeroU64);
 
 impl Reference {
-    /// The reference as an integer.
+    /// Returns the reference as an integer.
     pub const fn to_raw(self) -> u64 {
         self.0.get()
     }
 
-    /// The reference that [`Reference::to_raw`] gave.
+    /// Returns the reference that [`Reference::to_raw`] encoded, or `None` if `to_raw` cannot have
+    /// returned `raw`.
     pub const fn from_raw(raw: u64) -> Option<Self> {
         if raw >> 56 != 0 {
             return None;
@@ -120,8 +125,8 @@ impl fmt::Display for Reference {
     }
 }
 
-/// A second name of a process that can be taken back: what is sent to an alias
-/// that has ended vanishes, so a late reply finds nobody.
+/// A second name of a process that its owner can revoke. A message to an alias that has ended is
+/// dropped, so a late reply reaches no process.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Alias {
     pub(crate) pid: Pid,
@@ -129,53 +134,54 @@ pub struct Alias {
 }
 
 impl Alias {
-    /// The alias of `pid` that is called `reference`: a monitor made with an alias,
-    /// say. Sending to one that does not exist does nothing.
+    /// Returns the alias of `pid` that is named by `reference`, for example a monitor made with an
+    /// alias. Sending to an alias that does not exist does nothing.
     pub const fn new(pid: Pid, reference: Reference) -> Self {
         Self { pid, reference }
     }
 
-    /// Whose alias it is.
+    /// Returns the process that owns the alias.
     pub const fn pid(self) -> Pid {
         self.pid
     }
 
-    /// Its name.
+    /// Returns the reference that names the alias.
     pub const fn reference(self) -> Reference {
         self.reference
     }
 }
 
-/// References in a block.
+/// Number of low bits that number the references within a block.
 const BLOCK_BITS: u32 = 16;
 
-/// The counter from which cores take blocks of references: of one kernel, or of all that share it
-/// ([`crate::Options::references`]).
+/// The counter from which cores take blocks of references. It belongs to one kernel, or to all
+/// kernels that share it ([`crate::Options::references`]).
 #[derive(Debug)]
 pub struct References {
     next_block: AtomicUsize,
-    /// The next reference of the block that those share who are no core; a multiple of a block's length when there is none.
+    /// The next reference of the block that all threads that are not cores share. It is a multiple
+    /// of the block's length when no block is open.
     shared: AtomicUsize,
-    /// Timers', which are named by their slots.
+    /// The slots of timers. A timer is named by its slot.
     pub(crate) timers: TimerSlots,
 }
 
 impl References {
-    /// No reference given out yet.
+    /// Creates a counter that has given out no reference.
     pub fn new() -> Self {
         Self { next_block: AtomicUsize::new(0), shared: AtomicUsize::new(0), timers: TimerSlots::new() }
     }
 
-    /// The next reference of `block`, which is refilled when it is used up. Wait-free.
+    /// Returns the next reference of `block`, and refills the block when it is used up. Wait-free.
     ///
-    /// `None` when all 2^55 (2^48 where pointers have 32 bits) have been given out,
-    /// which at ten million a second takes a century (a year).
+    /// Returns `None` when all 2^55 references (2^48 where pointers have 32 bits) have been given
+    /// out. At ten million references a second this takes a century (a year with 32-bit pointers).
     pub(crate) fn next(&self, block: &mut ReferenceBlock) -> Option<Reference> {
         if block.next == block.end {
             // Relaxed: the counter orders nothing but itself.
             let number = self.next_block.fetch_add(1, Ordering::Relaxed) as u64;
             if number >= 1 << (55 - BLOCK_BITS) || number == usize::MAX as u64 {
-                // Stay exhausted: the counter must not wrap into used blocks.
+                // Keep the counter exhausted: it must not wrap into blocks that were used.
                 self.next_block.fetch_sub(1, Ordering::Relaxed);
                 return None;
             }
@@ -190,14 +196,16 @@ impl References {
         reference
     }
 
-    /// The next reference of the block that all share who are no core. Lock-free.
+    /// Returns the next reference of the block that all threads that are not cores share.
+    /// Lock-free.
     pub(crate) fn next_of_all(&self) -> Option<Reference> {
-        // Relaxed, all of it: the counter orders nothing but itself.
+        // Relaxed throughout: the counter orders nothing but itself.
         let mut next = self.shared.load(Ordering::Relaxed);
         loop {
             let mut taken = next;
             if next.is_multiple_of(1 << BLOCK_BITS) {
-                // A block whose taker loses the exchange below is lost; so is the first of each.
+                // If this thread loses the exchange below, the block that it took is lost. The
+                // first reference of each block is never used.
                 let mut block = ReferenceBlock::default();
                 taken = usize::try_from(self.next(&mut block)?.to_raw()).ok()? | 1;
             }
@@ -215,7 +223,7 @@ impl Default for References {
     }
 }
 
-/// A core's share of the references.
+/// The block of references that one core owns.
 #[derive(Debug, Default)]
 pub(crate) struct ReferenceBlock {
     next: u64,

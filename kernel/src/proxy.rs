@@ -1,25 +1,29 @@
-//! [`OwnerOp`]: what a process is to do, asked for by somebody who does not run it.
+//! An owner operation, [`OwnerOp`]: a change to a process's own records that other code requests.
 //!
-//! A process's links and monitors are its owner's (`header`, P1). So who acts for a process that sleeps, waits for
-//! its turn or runs elsewhere ([`crate::Caller`]) leaves a signal in its mailbox, and the owner does it when it meets the
-//! signal: nobody waits for anybody, and the act has its place among the process's signals.
+//! A process's links and monitors belong to its owner (`header`, P1). A process may sleep, wait for
+//! its turn or run elsewhere. Code that acts for it then ([`crate::Caller`]) leaves a signal in its
+//! mailbox, and the owner performs the operation when it handles the signal. No thread waits for
+//! another, and the operation has its place among the process's signals.
 //!
-//! - **X1, the record's way.** A monitor or link is made by whoever asks, with both shares. First its proxy is pushed to the
-//!   process, with the share of the process's set; only then is the record placed at the other side, or fired. So a
-//!   DOWN or EXIT of it is behind the proxy in the same mailbox, and finds the record in the set.
-//! - **X2, refused.** A process that is dead refuses the proxy. Both shares are the asker's still: nothing has happened,
-//!   and nobody is told.
-//! - **X3, unmet.** A process may die before it meets a proxy. Its death meets it then, ahead of firing anything:
-//!   a link made so gives its EXIT, one removed so gives none, a monitor made so is taken back, and a timer made so for
-//!   another is started. What is met at a death allocates nothing.
-//! - **X4, one link.** The owner that meets a second link with the same peer cuts the newer record, or withdraws its half when
-//!   that has been fired: the older one answers.
+//! - **X1, the order of the two steps.** The thread that requests a monitor or link creates the
+//!   record, with both references. First it pushes the operation to the process, with the reference
+//!   of the process's set. Only then does it place the record at the other side, or fire it. So a
+//!   DOWN or EXIT of the record is behind the operation in the same mailbox, and finds the record
+//!   in the set.
+//! - **X2, refused.** A dead process refuses the operation. Both references still belong to the
+//!   requesting thread: nothing has happened, and no process is notified.
+//! - **X3, unhandled.** A process may die before it handles an operation. Its death then handles
+//!   it, before anything is fired: a link made this way gives its EXIT, one removed this way gives
+//!   none, a monitor made this way is cancelled, and a timer made this way for another process is
+//!   started. Handling an operation at a death allocates nothing.
+//! - **X4, one link.** An owner that handles a second link with the same peer unlinks the newer
+//!   record, or withdraws its end if that record has fired: the older record counts.
 
 use core::ptr::NonNull;
 
 use crate::alias::AliasRecord;
 use crate::hand::KernelCx;
-use crate::link::{LinkEnd, Link};
+use crate::link::{Link, LinkEnd};
 use crate::memory::pool::Pool;
 use crate::memory::{self, NoMemory};
 use crate::monitor::Monitor;
@@ -27,35 +31,37 @@ use crate::pid::{Pid, Reference};
 use crate::process::fetch::take_up;
 use crate::process::header::Header;
 use crate::process::ties;
-use crate::signal::node::{Budget, SignalKind, Node};
+use crate::signal::node::{Budget, Node, SignalKind};
 use crate::timer::record::TimerHead;
 use crate::timer::start;
 
-/// What is to be done.
+/// The operation to perform.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum OpKind {
-    /// Take a monitor that was made for it into its set; the set's share comes with it.
+    /// Take a monitor that was made for the process into its set; the set's reference comes with
+    /// it.
     Monitor(NonNull<Monitor>),
-    /// Take a link that was made for it, as its maker, into its set; the share of its half comes with it.
+    /// Take a link that was made for the process, as its initiator, into its set; the reference of
+    /// its end comes with it.
     Link(NonNull<Link>),
     /// End a monitor.
     Demonitor {
-        /// Which.
+        /// The monitor's reference.
         reference: Reference,
-        /// Remove its DOWN as well.
+        /// `true` to remove its DOWN as well.
         flush: bool,
     },
     /// End the link with a process.
     Unlink(Pid),
-    /// Take an alias that was made for it into its set.
+    /// Take an alias that was made for the process into its set.
     Alias(NonNull<AliasRecord>),
     /// End an alias.
     Unalias(Reference),
-    /// Start a timer that was made for it; both shares come with it.
+    /// Start a timer that was made for the process; both references come with it.
     Start(NonNull<TimerHead>),
 }
 
-/// See the module. `repr(C)`: the node comes first.
+/// An operation in transit to its process (see the module). `repr(C)`: the node comes first.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct OwnerOp {
@@ -64,18 +70,18 @@ pub(crate) struct OwnerOp {
 }
 
 impl OwnerOp {
-    /// The order's node, ready to be pushed.
+    /// Allocates the operation's node, ready to push.
     pub(crate) fn try_new(budget: &Budget, order: OpKind) -> Result<NonNull<Node>, NoMemory> {
         unsafe fn release(node: NonNull<Node>, pool: Option<&Pool>) {
-            // SAFETY: a `OwnerOp`'s node, given up with the share that is in it.
+            // SAFETY: a `OwnerOp`'s node, released together with the reference in it.
             match unsafe { OwnerOp::open(node) } {
-                // SAFETY: likewise.
+                // SAFETY: the reference was in the operation; not used again.
                 OpKind::Monitor(monitor) => unsafe { Monitor::give_up(monitor, pool) },
-                // SAFETY: likewise.
+                // SAFETY: the reference was in the operation; not used again.
                 OpKind::Link(link) => unsafe { Link::give_up(link, pool) },
-                // SAFETY: the order's own.
+                // SAFETY: the operation owned the record.
                 OpKind::Alias(alias) => unsafe { memory::drop_and_free(alias) },
-                // SAFETY: likewise.
+                // SAFETY: both references were in the operation; not used again.
                 OpKind::Start(timer) => unsafe { TimerHead::abandon(timer, pool) },
                 OpKind::Demonitor { .. } | OpKind::Unlink(_) | OpKind::Unalias(_) => {}
             }
@@ -84,94 +90,95 @@ impl OwnerOp {
         memory::try_new(Self { node, order }).map(NonNull::cast).map_err(|_| NoMemory)
     }
 
-    /// Takes it apart; a share in it is the caller's.
+    /// Takes the operation out of its node; a reference in it belongs to the caller.
     ///
     /// # Safety
     /// The caller holds `node` (rule N1), of kind `OwnerOp`, and does not use it again.
     pub(crate) unsafe fn open(node: NonNull<Node>) -> OpKind {
-        // SAFETY: by contract a `OwnerOp` that nobody else has.
+        // SAFETY: N1: the caller holds the node, which heads a `OwnerOp` (this function's contract).
         let order = unsafe { node.cast::<Self>().as_ref() }.order;
-        // SAFETY: as above; what it holds is copied out.
+        // SAFETY: N1: the caller holds the node; its contents are copied out.
         unsafe { memory::drop_and_free(node.cast::<Self>()) };
         order
     }
 
-    /// The process does it; at its death as well (X3), when its sets are frozen.
+    /// Applies the operation to the process; at its death as well (X3), when its sets are frozen.
     ///
     /// # Safety
     /// The caller owns `process`, holds `node` of kind `OwnerOp`, and does not use it again.
     pub(crate) unsafe fn meet(node: NonNull<Node>, process: &Header, hand: &KernelCx<'_>) {
-        // SAFETY: by contract.
+        // SAFETY: N1: the caller holds the node, of kind `OwnerOp` (this function's contract).
         match unsafe { Self::open(node) } {
             OpKind::Monitor(monitor) => {
-                // SAFETY: the owner.
+                // SAFETY: P1: the caller owns the process.
                 let private = unsafe { process.private() };
-                // SAFETY: in no set; the set's share is the order's.
+                // SAFETY: the record is in no set; the set's reference came with the operation.
                 unsafe { private.monitors.insert(monitor) };
             }
-            // SAFETY: the owner's, with the share of the half.
+            // SAFETY: P1: the caller owns the process; the end's reference came with the operation.
             OpKind::Link(link) => unsafe { adopt(link, process, hand) },
             OpKind::Demonitor { reference, flush } => {
                 ties::demonitor(process, hand, reference, flush);
             }
             OpKind::Unlink(peer) => ties::unlink(process, hand, peer),
             OpKind::Alias(alias) => {
-                // SAFETY: the owner.
+                // SAFETY: P1: the caller owns the process.
                 let private = unsafe { process.private() };
-                // SAFETY: new, in no set.
+                // SAFETY: the record is new, in no set; the set owns it from now on.
                 unsafe { private.aliases.insert(alias) };
             }
             OpKind::Unalias(reference) => {
-                // SAFETY: the owner.
+                // SAFETY: P1: the caller owns the process.
                 unsafe { process.private() }.end_alias(reference);
             }
             OpKind::Start(timer) => match hand.core {
-                // SAFETY: the owner, on its core; the timer is new, with both shares.
+                // SAFETY: P1: the caller owns the process, on its core; the timer is new, with both
+                // references.
                 Some(core) => unsafe { start::start(timer, process, hand, core) },
-                // The last core has ended: nothing comes any more.
-                // SAFETY: both shares came with the order.
+                // The last core has ended: the timer will never fire.
+                // SAFETY: both references came with the operation.
                 None => hand.catch_panic(|| unsafe { TimerHead::abandon(timer, hand.pool()) }),
             },
         }
     }
 }
 
-/// Takes a link into its maker's set, unless there is one (X4).
+/// Adopts a link into its initiator's set, unless there is one with the same peer (X4).
 ///
 /// # Safety
-/// The caller owns the process, whose half is the maker's, and has that half's share.
+/// The caller owns the process, whose end is the initiator's, and holds that end's reference.
 unsafe fn adopt(link: NonNull<Link>, process: &Header, hand: &KernelCx<'_>) {
     take_up(process, hand);
-    // SAFETY: the owner.
+    // SAFETY: P1: the caller owns the process.
     let private = unsafe { process.private() };
     let half = Link::half(link, 0);
-    // SAFETY: shared, so live.
+    // SAFETY: the end's reference keeps the record live.
     let record = unsafe { link.as_ref() };
-    // SAFETY: likewise.
+    // SAFETY: the end's reference keeps the record live.
     let fields = unsafe { half.as_ref() };
     let peer = fields.peer;
     if record.is_cut() {
-        // The other side was found dead when it was to be placed there, or has unlinked already.
-        // SAFETY: the half's share.
+        // The peer was found dead when the record was placed there, or has unlinked already.
+        // SAFETY: the end's reference; not used again.
         return unsafe { Link::give_up(link, hand.pool()) };
     }
     if let Some(older) = private.links.find(peer.to_raw()) {
-        // SAFETY: in the set, so shared.
+        // SAFETY: the set's reference keeps the record live.
         if !unsafe { LinkEnd::link(older).as_ref() }.is_cut() {
             let cut = record.cut();
             if !cut {
                 fields.withdraw();
             }
-            // SAFETY: the half's share.
+            // SAFETY: the end's reference; not used again.
             unsafe { Link::give_up(link, hand.pool()) };
             if cut && let Some(other) = hand.find(peer) {
                 ties::link_was_cut(other, hand);
             }
             return;
         }
-        // As in `ties::link`: the other side has ended that one, and this is new.
+        // As in `ties::link`: the peer has ended the older link, and this one is new.
         private.cut_all(peer, hand);
     }
-    // SAFETY: in no set; the half's share goes with it.
+    // SAFETY: the end is in no set; its reference goes with it.
     unsafe { private.hold_half(half, hand) };
 }

@@ -1,21 +1,23 @@
 //! Why a process ended: [`Reason`], one word.
 //!
-//! The reasons that OTP gives a meaning are small codes in that word; all others are
-//! a pointer to a counted value. Cloning one therefore never allocates, which is what
-//! lets a dying process give its reason to a million others: the exit path allocates
-//! nothing. A slot keeps the reason of its last process in the same word (`table`).
+//! The reasons that have a meaning in OTP are small codes in that word. All other reasons are a
+//! pointer to a reference-counted value. Cloning a reason therefore never allocates, so a dying
+//! process can give its reason to a million other processes: the exit path allocates nothing. A
+//! slot keeps the reason of its last process in the same word (`table`).
 //!
-//! A process may end normally *with a result* ([`Reason::normal_with`]): that is `normal` to everybody whom reasons
-//! mean something, and equal to it and to every other normal end; the value only travels with it, to any number of
-//! watchers, and stays where the reason stays. So no signal, supervisor or comparison depends on what somebody
-//! returns, and what is returned need not be shown or compared.
+//! A process may end normally *with a result* ([`Reason::normal_with`]). To all code that
+//! interprets reasons this is `normal`: it equals `normal` and every other normal end. The value
+//! only travels with the reason, to any number of watchers, and is kept as long as the reason is
+//! kept. No signal, supervisor or comparison therefore depends on the result of a process, and the
+//! result needs neither `Debug` nor `PartialEq`.
 //!
-//! A reason may carry another, and that one a third. What the kernel does with all of them (drop, compare, show) goes from one to
-//! the next in a loop, so that a long chain needs no more stack than a short one; what is shown of it is cut at [`SHOWN`]. A type of the embedder's that
-//! holds a reason among other things is dropped by its own destructor, as a list of boxes is: one in the other.
+//! A reason may carry another reason, which may carry a third. The kernel drops, compares and
+//! formats the chain in a loop, so a long chain needs no more stack than a short one. The formatted
+//! text is cut at [`SHOWN`]. A type of the embedder that holds a reason among other fields is
+//! dropped by its own destructor, recursively, like a list of boxes.
 //!
-//! The count follows the usual rule: a clone needs no ordering (who clones, holds),
-//! a drop releases, the last drop acquires.
+//! The reference count follows the usual rule: a clone needs no ordering (the thread that clones
+//! already holds a count), a drop releases, and the last drop acquires.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -28,11 +30,13 @@ use crate::memory;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, acquire_by};
 use crate::world::{CatchPanic, Platform};
 
-/// A value that a [`Reason`] can carry: anything that can be shown, compared and sent. The last holder of the reason drops it, which
-/// may be the kernel in the middle of something. Once a process has died of the reason, or has been sent it, a
-/// panic of the value's destructor is contained, where the world can catch one ([`Platform::panic_catcher`]).
+/// A value that a [`Reason`] can carry: any value that can be formatted with `Debug`, compared and
+/// sent. The last holder of the reason drops the value, and this holder may be the kernel in the
+/// middle of an operation. Once a process has died of the reason, or the reason has been sent to
+/// it, a panic of the value's destructor is caught if the platform can catch panics
+/// ([`Platform::panic_catcher`]).
 pub trait ReasonValue: Any + fmt::Debug + Send + Sync {
-    /// Whether `other` is the same value, of the same type.
+    /// Returns `true` if `other` is the same value, of the same type.
     fn same(&self, other: &dyn ReasonValue) -> bool;
 }
 
@@ -43,13 +47,13 @@ impl<T: Any + fmt::Debug + Send + Sync + PartialEq> ReasonValue for T {
 }
 
 impl dyn ReasonValue {
-    /// The value, if it is a `T`.
+    /// Returns the value if it is a `T`.
     pub fn downcast_ref<T: Any>(&self) -> Option<&T> {
         (self as &dyn Any).downcast_ref::<T>()
     }
 }
 
-/// Why a process ended, or why an exit signal asks it to.
+/// The reason why a process ended, or why an exit signal asks it to end.
 ///
 /// ```
 /// use atropos_kernel::{Reason, ReasonKind};
@@ -59,27 +63,28 @@ impl dyn ReasonValue {
 /// ```
 pub struct Reason(NonNull<ReasonHeader>);
 
-/// What a [`Reason`] says.
+/// What a [`Reason`] means.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum ReasonKind<'a> {
-    /// The process has done its work.
+    /// The process has finished its work.
     Normal,
-    /// It was asked to stop, by a supervisor for one.
+    /// The process was asked to stop, for example by a supervisor.
     Shutdown,
-    /// Likewise, with a value.
+    /// The process was asked to stop, and the reason carries a value.
     ShutdownWith(&'a dyn ReasonValue),
-    /// As a signal: die, trapping or not. As a reason: it raised `kill` itself.
+    /// As a signal: the receiver dies, even if it traps exits. As a reason: the process itself
+    /// exited with `kill`.
     Kill,
-    /// It was killed.
+    /// The process was killed.
     Killed,
-    /// There was no such process.
+    /// The process did not exist.
     NoProc,
-    /// The node or link to it is gone.
+    /// The node of the process, or the connection to that node, is gone.
     NoConnection,
-    /// It crashed: the text of the panic.
+    /// The process crashed. The text is that of the panic.
     Crash(&'a str),
-    /// A reason of the embedder's own.
+    /// A reason that the embedder defines.
     Value(&'a dyn ReasonValue),
 }
 
@@ -91,15 +96,16 @@ enum ReasonTag {
     Value,
 }
 
-/// Starts every counted value.
+/// The header of every reference-counted value.
 #[repr(C)]
 struct ReasonHeader {
     count: AtomicUsize,
     kind: ReasonTag,
     value: unsafe fn(NonNull<ReasonHeader>) -> NonNull<dyn ReasonValue>,
-    /// Frees the whole; if its value is a reason, that is given back, to be dropped next.
+    /// Frees the allocation. If the value is itself a reason, it is returned, and the caller drops
+    /// it next.
     free: unsafe fn(NonNull<ReasonHeader>) -> Option<Reason>,
-    /// The [`CatchPanic`] of the first world that the reason came into; null before.
+    /// The [`CatchPanic`] function of the first platform that the reason reached; null before.
     panic_catcher: AtomicPtr<()>,
 }
 
@@ -109,7 +115,7 @@ struct RefCountedReason<T> {
     value: T,
 }
 
-/// A crash's text, and what the panic was thrown with, where the world has kept that.
+/// The text of a crash, and the panic payload if the platform has kept it.
 struct CrashText(Cow<'static, str>, Option<Box<dyn Any + Send + Sync>>);
 
 impl fmt::Debug for CrashText {
@@ -119,13 +125,13 @@ impl fmt::Debug for CrashText {
 }
 
 impl PartialEq for CrashText {
-    /// By the text: what else a crash carries need not be compared.
+    /// Compares by the text. The payload of a crash is not compared.
     fn eq(&self, other: &Self) -> bool {
         self.0 == other.0
     }
 }
 
-/// A result, as a value that need not be shown or compared.
+/// A result, stored as a value that needs neither `Debug` nor `PartialEq`.
 struct ResultOf<T>(T);
 
 impl<T> fmt::Debug for ResultOf<T> {
@@ -141,28 +147,29 @@ impl<T> PartialEq for ResultOf<T> {
     }
 }
 
-// Codes lie below every address at which an allocator puts a `ReasonHeader`.
+// Codes lie below every address at which an allocator places a `ReasonHeader`.
 const CODES: usize = 9;
-/// So many reasons that carry one another are shown with their braces.
+/// Number of nested reasons that are formatted with their braces.
 const SHOWN: usize = 64;
 const LOST_TEXT: &str = "out of memory: the reason's own value was lost";
 
 impl Reason {
-    /// See [`ReasonKind::Normal`].
+    /// The reason `normal`: the process has finished its work ([`ReasonKind::Normal`]).
     pub const NORMAL: Self = Self::code(1);
-    /// See [`ReasonKind::Shutdown`].
+    /// The reason `shutdown`: the process was asked to stop ([`ReasonKind::Shutdown`]).
     pub const SHUTDOWN: Self = Self::code(2);
-    /// See [`ReasonKind::Kill`].
+    /// The reason `kill`, which cannot be trapped as a signal ([`ReasonKind::Kill`]).
     pub const KILL: Self = Self::code(3);
-    /// See [`ReasonKind::Killed`].
+    /// The reason `killed`: the process died of a kill ([`ReasonKind::Killed`]).
     pub const KILLED: Self = Self::code(4);
-    /// See [`ReasonKind::NoProc`].
+    /// The reason `noproc`: there is no such process ([`ReasonKind::NoProc`]).
     pub const NOPROC: Self = Self::code(5);
-    /// See [`ReasonKind::NoConnection`].
+    /// The reason `noconnection`: the node is not reachable ([`ReasonKind::NoConnection`]).
     pub const NOCONNECTION: Self = Self::code(6);
-    /// A crash whose value could not be kept, for want of memory.
+    /// A crash whose value was lost because the kernel was out of memory.
     pub const OUT_OF_MEMORY: Self = Self::code(7);
-    /// A normal end whose result could not be kept, for want of memory: see [`Reason::result_was_dropped`].
+    /// A normal end whose result was lost because the kernel was out of memory, see
+    /// [`Reason::result_was_dropped`].
     pub const RESULT_OUT_OF_MEMORY: Self = Self::code(8);
 
     const fn code(code: usize) -> Self {
@@ -173,8 +180,9 @@ impl Reason {
         }
     }
 
-    /// `normal`, in every respect, from a process that has a result: see [`Reason::result`]. The last to hold the reason
-    /// drops the value. [`Reason::RESULT_OUT_OF_MEMORY`] when there is no memory.
+    /// Creates a reason that is `normal` in every respect and carries the result of a process, see
+    /// [`Reason::result`]. The last holder of the reason drops the value. Returns
+    /// [`Reason::RESULT_OUT_OF_MEMORY`] when there is no memory.
     ///
     /// ```
     /// use atropos_kernel::Reason;
@@ -190,34 +198,39 @@ impl Reason {
         }
     }
 
-    /// A crash, with its text. [`Reason::OUT_OF_MEMORY`] when there is no memory.
+    /// Creates a crash with its text. Returns [`Reason::OUT_OF_MEMORY`] when there is no memory.
     pub fn crash(text: impl Into<Cow<'static, str>>) -> Self {
         Self::counted(ReasonTag::Crash, CrashText(text.into(), None))
     }
 
-    /// As [`Reason::crash`], with what the panic was thrown with, for [`Reason::payload`]. Two crashes of one text are equal, whatever
-    /// they carry. The last to hold the reason drops the payload, whose destructor must not panic.
+    /// Creates a crash like [`Reason::crash`] that also carries the panic payload, for
+    /// [`Reason::payload`]. Two crashes with the same text are equal, whatever they carry. The last
+    /// holder of the reason drops the payload, whose destructor must not panic.
     pub fn crash_carrying(text: impl Into<Cow<'static, str>>, payload: Box<dyn Any + Send + Sync>) -> Self {
         Self::counted(ReasonTag::Crash, CrashText(text.into(), Some(payload)))
     }
 
-    /// What the panic was thrown with that a crash is of, where the world has kept it (`std`'s keeps what is no text).
+    /// Returns the payload of the panic that caused this crash, if the platform has kept it (the
+    /// `std` platform keeps payloads that are not text).
     pub fn payload(&self) -> Option<&(dyn Any + Send + Sync)> {
         let head = self.head().filter(|head| head.kind == ReasonTag::Crash)?;
         self.carried(head).downcast_ref::<CrashText>()?.1.as_deref()
     }
 
-    /// A crash with the text of what can be shown. [`Reason::OUT_OF_MEMORY`] when there is no memory.
+    /// Creates a crash whose text is that of `error`. Returns [`Reason::OUT_OF_MEMORY`] when there is no
+    /// memory.
     pub fn crash_with(error: &dyn fmt::Display) -> Self {
         memory::try_text(format_args!("{error}")).map_or(Self::OUT_OF_MEMORY, Self::crash)
     }
 
-    /// `{shutdown, value}`: an orderly end. [`Reason::OUT_OF_MEMORY`] when there is no memory.
+    /// Creates `{shutdown, value}`: an orderly end. Returns [`Reason::OUT_OF_MEMORY`] when there is no
+    /// memory.
     pub fn shutdown_with<T: ReasonValue>(value: T) -> Self {
         Self::counted(ReasonTag::ShutdownWith, value)
     }
 
-    /// A reason of the embedder's own. [`Reason::OUT_OF_MEMORY`] when there is no memory.
+    /// Creates a reason that the embedder defines. Returns [`Reason::OUT_OF_MEMORY`] when there is no
+    /// memory.
     pub fn value<T: ReasonValue>(value: T) -> Self {
         Self::counted(ReasonTag::Value, value)
     }
@@ -225,47 +238,55 @@ impl Reason {
     fn counted<T: ReasonValue>(kind: ReasonTag, value: T) -> Self {
         unsafe fn value_of<T: ReasonValue>(head: NonNull<ReasonHeader>) -> NonNull<dyn ReasonValue> {
             let whole = head.cast::<RefCountedReason<T>>();
-            // SAFETY: the caller's head starts a live `RefCountedReason<T>`, and the value lies in it.
+            // SAFETY: the caller's head starts a live `RefCountedReason<T>`, and the offset of `value` lies
+            // within it.
             let value = unsafe { whole.byte_add(offset_of!(RefCountedReason<T>, value)) };
             value.cast::<T>()
         }
         unsafe fn free<T: Any>(head: NonNull<ReasonHeader>) -> Option<Reason> {
             let whole = head.cast::<RefCountedReason<T>>();
-            // SAFETY: the last count is gone, and the value lies in what `try_new::<RefCountedReason<T>>` made.
+            // SAFETY: the caller released the last count. The value lies in the allocation of
+            // `try_new::<RefCountedReason<T>>`.
             let value = unsafe { whole.byte_add(offset_of!(RefCountedReason<T>, value)) };
             let inner = if TypeId::of::<T>() == TypeId::of::<Reason>() {
-                // SAFETY: `T` is `Reason`; it is read once, because the memory is freed without dropping it.
+                // SAFETY: `T` is `Reason`. The value is read once, because the memory is freed
+                // without dropping it.
                 Some(unsafe { value.cast::<Reason>().read() })
             } else if TypeId::of::<T>() == TypeId::of::<ResultOf<Reason>>() {
-                // SAFETY: `T` is `ResultOf<Reason>`; it is read once, as above.
+                // SAFETY: `T` is `ResultOf<Reason>`. The value is read once, because the memory is
+                // freed without dropping it.
                 Some(unsafe { value.cast::<ResultOf<Reason>>().read() }.0)
             } else {
                 None
             };
             match inner {
-                // SAFETY: made by `try_new` for this type; its value has been moved out.
+                // SAFETY: `try_new` allocated the memory for this type, and the value has been
+                // moved out.
                 Some(_) => unsafe { memory::free(whole) },
-                // SAFETY: the last count is gone, so the value is whole and out of everybody's reach.
+                // SAFETY: the last count is released, so the value is intact and no other thread
+                // can reach it.
                 None => unsafe { memory::drop_and_free(whole) },
             }
             inner
         }
         let panic_catcher = AtomicPtr::new(ptr::null_mut());
-        let head = ReasonHeader { count: AtomicUsize::new(1), kind, value: value_of::<T>, free: free::<T>, panic_catcher };
+        let head =
+            ReasonHeader { count: AtomicUsize::new(1), kind, value: value_of::<T>, free: free::<T>, panic_catcher };
         match memory::try_new(RefCountedReason { head, value }) {
             Ok(whole) => Self(whole.cast()),
             Err(_) => Self::OUT_OF_MEMORY,
         }
     }
 
-    /// The reason is a process's from now on: whoever drops its value drops it contained.
+    /// Marks the reason as one that a process has: the last holder catches a panic of the value's
+    /// destructor.
     #[inline]
     pub(crate) fn come_into(&self, world: &dyn Platform) {
         if let Some(head) = self.head()
             && head.kind != ReasonTag::Crash
             && let Some(panic_catcher) = world.panic_catcher()
         {
-            // Relaxed: the count's Release and Acquire order it before the last drop.
+            // Relaxed: the Release and Acquire of the count order this store before the last drop.
             head.panic_catcher.store(panic_catcher as *mut (), Ordering::Relaxed);
         }
     }
@@ -279,19 +300,20 @@ impl Reason {
     fn head(&self) -> Option<&ReasonHeader> {
         match self.as_code() {
             Some(_) => None,
-            // SAFETY: not a code, so a live `ReasonHeader` that this reason counts.
+            // SAFETY: the word is not a code, so it points to a live `ReasonHeader` on which this reason
+            // holds a count.
             None => Some(unsafe { self.0.as_ref() }),
         }
     }
 
     fn carried(&self, head: &ReasonHeader) -> &dyn ReasonValue {
-        // SAFETY: `self.0` is the live head that `head` is.
+        // SAFETY: `head` was read from `self.0`, so `self.0` points to a live header of that value.
         let value = unsafe { (head.value)(self.0) };
-        // SAFETY: the value lives as long as this reason counts it.
+        // SAFETY: the value lives as long as this reason holds its count.
         unsafe { value.as_ref() }
     }
 
-    /// What it says.
+    /// Returns what the reason means.
     pub fn kind(&self) -> ReasonKind<'_> {
         match (self.as_code(), self.head()) {
             (_, Some(head)) => {
@@ -313,7 +335,7 @@ impl Reason {
         }
     }
 
-    /// `normal`, with a result or without.
+    /// Returns `true` if the reason is `normal`, with a result or without.
     pub fn is_normal(&self) -> bool {
         match self.head() {
             Some(head) => head.kind == ReasonTag::NormalWith,
@@ -321,60 +343,64 @@ impl Reason {
         }
     }
 
-    /// What the process returned, if it ended normally with a `T`.
+    /// Returns the result of the process, if it ended normally with a `T`.
     pub fn result<T: Any>(&self) -> Option<&T> {
         let head = self.head().filter(|head| head.kind == ReasonTag::NormalWith)?;
         self.carried(head).downcast_ref::<ResultOf<T>>().map(|result| &result.0)
     }
 
-    /// Whether the process ended normally with a result, of whatever type.
+    /// Returns `true` if the process ended normally with a result of any type.
     pub fn has_result(&self) -> bool {
         self.head().is_some_and(|head| head.kind == ReasonTag::NormalWith)
     }
 
-    /// Whether the process returned a result that there was no memory to keep.
+    /// Returns `true` if the process returned a result that was lost because there was no memory
+    /// for it.
     pub fn result_was_dropped(&self) -> bool {
         self.as_code() == Some(8)
     }
 
-    /// `normal`, `shutdown` or `{shutdown, _}`: nothing that a supervisor calls a failure.
+    /// Returns `true` for `normal`, `shutdown` and `{shutdown, _}`: a supervisor does not treat
+    /// these as failures.
     pub fn is_orderly(&self) -> bool {
         matches!(self.kind(), ReasonKind::Normal | ReasonKind::Shutdown | ReasonKind::ShutdownWith(_))
     }
 
-    /// The reason that this one carries as its value, if it does.
+    /// Returns the reason that this reason carries as its value, if it carries one.
     fn inner(&self) -> Option<&Self> {
         let head = self.head().filter(|head| matches!(head.kind, ReasonTag::Value | ReasonTag::ShutdownWith))?;
         self.carried(head).downcast_ref::<Self>()
     }
 
-    /// Gives up the count of this reason. The last one frees the value, or has it given back if it is a reason.
+    /// Releases the count of this reason. The last release frees the value, or returns it if it is
+    /// itself a reason.
     ///
     /// # Safety
-    /// The reason is not used, nor dropped, any more.
+    /// The caller neither uses nor drops the reason afterwards.
     unsafe fn release(&self) -> Option<Self> {
         let head = self.head()?;
-        // Release pairs with the fence of the last holder: its free comes after every use.
+        // Release: pairs with the Acquire fence of the last holder, so that the value is freed
+        // after every use of it.
         if head.count.fetch_sub(1, Ordering::Release) != 1 {
             return None;
         }
         acquire_by(|order| head.count.load(order));
-        // Relaxed: ordered by the counts, as everything that the holders wrote.
+        // Relaxed: the counts order these fields, like everything that the holders wrote.
         let (free, panic_catcher) = (head.free, head.panic_catcher.load(Ordering::Relaxed));
         let mut inner = None;
-        // SAFETY: this was the last count, and the code runs once.
+        // SAFETY: this was the last count, and `free` runs once.
         let mut free = || inner = unsafe { free(self.0) };
         if panic_catcher.is_null() {
             free();
             return inner;
         }
-        // SAFETY: what is not null was a `CatchPanic` (`come_into`).
+        // SAFETY: a non-null panic_catcher was stored by `come_into`, from a `CatchPanic`.
         let contain = unsafe { core::mem::transmute::<*mut (), CatchPanic>(panic_catcher) };
         contain(&mut free);
         inner
     }
 
-    /// The word itself, for a slot to keep.
+    /// Returns the word itself, for a slot to keep.
     pub(crate) fn into_word(self) -> *mut () {
         let word = self.0.as_ptr().cast();
         core::mem::forget(self);
@@ -387,12 +413,14 @@ impl Reason {
         NonNull::new(word.cast()).map(Self)
     }
 
-    /// A clone of the reason that `word` still holds.
+    /// Clones the reason that `word` still holds.
     ///
     /// # Safety
-    /// `word` came from [`Reason::into_word`] and whoever holds it keeps it meanwhile.
+    /// `word` came from [`Reason::into_word`], and its holder keeps it for the duration of the
+    /// call.
     pub(crate) unsafe fn clone_word(word: *mut ()) -> Option<Self> {
-        // SAFETY: by contract; `ManuallyDrop` leaves the holder's count alone.
+        // SAFETY: `word` came from `into_word` (this function's contract). `ManuallyDrop` does not
+        // change the holder's count.
         let held = core::mem::ManuallyDrop::new(unsafe { Self::from_word(word) });
         (*held).clone()
     }
@@ -401,7 +429,7 @@ impl Reason {
 impl Clone for Reason {
     fn clone(&self) -> Self {
         if let Some(head) = self.head() {
-            // Relaxed: whoever clones holds a count already.
+            // Relaxed: the thread that clones already holds a count.
             head.count.fetch_add(1, Ordering::Relaxed);
         }
         Self(self.0)
@@ -418,22 +446,23 @@ impl Drop for Reason {
 }
 
 impl Reason {
-    /// Out of the way of the codes, which are most.
+    /// Kept out of line: most reasons are codes.
     #[inline(never)]
     fn drop_counted(&mut self) {
-        // SAFETY: it is being dropped.
+        // SAFETY: the reason is being dropped, and is not used afterwards.
         let mut next = unsafe { self.release() };
         while let Some(reason) = next {
             let reason = ManuallyDrop::new(reason);
-            // SAFETY: it was given back to be dropped, which this is.
+            // SAFETY: `release` returned this reason so that its count is released here;
+            // `ManuallyDrop` prevents a second drop.
             next = unsafe { reason.release() };
         }
     }
 }
 
-// SAFETY: a code, or a counted value that is Send and Sync (`ReasonValue`).
+// SAFETY: a reason is a code, or a counted value that is Send and Sync (`ReasonValue`).
 unsafe impl Send for Reason {}
-// SAFETY: as above; all shared access is by `&`.
+// SAFETY: a reason is a code, or a counted value that is Sync. All shared access is through `&`.
 unsafe impl Sync for Reason {}
 
 impl PartialEq for Reason {
@@ -461,7 +490,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (mut reason, mut open) = (self, 0);
         while let Some(inner) = reason.inner() {
-            // A value is shown as it is, so a reason in a reason is that reason.
+            // A value is formatted as it is, so a reason in a reason is formatted as that reason.
             if matches!(reason.kind(), ReasonKind::ShutdownWith(_)) {
                 if open == SHOWN {
                     break;
@@ -541,11 +570,12 @@ mod tests {
         assert_eq!(with.clone().result::<Opaque>().map(|opaque| opaque.0), Some(7));
         assert!(with.has_result() && with.result::<u8>().is_none());
         assert!(!Reason::NORMAL.has_result() && !Reason::value(7_u8).has_result());
-        assert_eq!(Reason::value(7_u8).result::<u8>(), None, "a reason's value is no result");
+        assert_eq!(Reason::value(7_u8).result::<u8>(), None, "the value of a reason is not a result");
         assert!(Reason::RESULT_OUT_OF_MEMORY.result_was_dropped() && !with.result_was_dropped());
     }
 
-    /// Issue 14, 17: a chain of reasons needs no stack for its length. (Each level was a call of its own: an overflow.)
+    /// Issue 14, item 17: a chain of reasons needs no stack for its length. (Before, each level was
+    /// a recursive call and the stack overflowed.)
     #[test]
     fn n17_reasons_in_reasons_are_dropped_compared_and_shown_without_recursion() {
         const DEEP: usize = if cfg!(miri) { 1_000 } else { 1_000_000 };
@@ -557,7 +587,7 @@ mod tests {
             let shown = alloc::format!("{one} {one:?} {:?}", one.kind());
             assert!(shown.len() < 4_000, "{} bytes", shown.len());
             drop((one.clone(), one, other));
-            assert_eq!(Arc::strong_count(&value), 1, "all of it is dropped");
+            assert_eq!(Arc::strong_count(&value), 1, "the whole chain is dropped");
         }
         let two = Reason::shutdown_with(Reason::value(Reason::shutdown_with(3)));
         assert_eq!(alloc::format!("{two}"), "{shutdown, {shutdown, 3}}");
@@ -572,9 +602,9 @@ mod tests {
         let word = reason.clone().into_word();
         drop(reason);
         assert_eq!(Arc::strong_count(&value), 2);
-        // SAFETY: `word` holds a count until it is taken back below.
+        // SAFETY: `word` holds a count until it is given back below.
         let copy = unsafe { Reason::clone_word(word) }.expect("set");
-        // SAFETY: given back once.
+        // SAFETY: `word` came from `into_word` and is given back once.
         drop(unsafe { Reason::from_word(word) });
         assert!(matches!(copy.kind(), ReasonKind::Value(v) if v.downcast_ref::<Arc<i32>>() == Some(&value)));
         drop(copy);

@@ -1,21 +1,22 @@
-//! [`SweepList`]: a [`List`] that forgets the cancelled.
+//! A sweep list, [`SweepList`]: a [`List`] with lazy deletion.
 //!
-//! Whoever cancels a record on somebody's list cannot take it out of the middle. So the
-//! list counts the cancelled, and the canceller who sees that they outnumber the live
-//! ones sweeps: takes the list, releases what is cancelled, gives the rest back. A
-//! process that is monitored and demonitored a billion times holds a bounded list,
-//! though it never runs. Amortised O(1) for each cancellation.
+//! A thread that cancels a record on another process's list cannot remove it from the middle. So
+//! the list counts the cancelled records. The canceller that sees that they outnumber the live ones
+//! sweeps: it takes the list, releases the cancelled records, and puts the others back. So a
+//! process that is monitored and demonitored a billion times holds a bounded list, even if it never
+//! runs. Amortised O(1) for each cancellation.
 //!
-//! One sweeper at a time: it claims `sweep_at` by making it unreachable. When the list is
-//! closed while the sweeper holds records, it fires them as the death would have (L2 of `list`).
+//! There is one sweeper at a time: it claims `sweep_at` by making it unreachable. If the list is
+//! closed while the sweeper holds records, the sweeper fires them as the death would have (L2 of
+//! `list`).
 
 use core::ptr::NonNull;
 
 use crate::config::SWEEP_AT_LEAST;
-use crate::list::{Chain, Closed, List, Linked};
+use crate::list::{Chain, Closed, Linked, List};
 use crate::sync::{AtomicU32, Ordering};
 
-/// See the module.
+/// A list of records that are deleted lazily (see the module).
 #[derive(Debug)]
 pub struct SweepList<T> {
     list: List<T>,
@@ -24,31 +25,32 @@ pub struct SweepList<T> {
 }
 
 impl<T: Linked> SweepList<T> {
-    /// Open and empty.
+    /// Creates an open, empty list.
     pub fn new() -> Self {
         Self { list: List::new(), cancelled: AtomicU32::new(0), sweep_at: AtomicU32::new(SWEEP_AT_LEAST as u32) }
     }
 
-    /// See [`List::push`].
+    /// Adds a record; see [`List::push`]. Lock-free.
     ///
     /// # Safety
-    /// As there.
+    /// As for [`List::push`].
     pub unsafe fn push(&self, record: NonNull<T>) -> Result<(), Closed> {
-        // SAFETY: by contract.
+        // SAFETY: the caller has the record, which is in no list (this function's contract).
         unsafe { self.list.push(record) }
     }
 
-    /// Whether nothing is in it. A hint.
+    /// Returns `true` if the list is empty. Only a hint.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// See [`List::close`]; oldest first.
+    /// Closes the list; see [`List::close`]. Returns the records oldest first.
     pub fn close(&self) -> Chain<T> {
         self.list.close().reversed()
     }
 
-    /// See [`List::take`]; oldest first. For the owner, who keeps what it takes.
+    /// Takes all records; see [`List::take`]. Returns them oldest first. Only for the owner, which
+    /// keeps what it takes.
     pub fn take(&self) -> Chain<T> {
         if self.list.is_empty() {
             return Chain::empty();
@@ -56,25 +58,25 @@ impl<T: Linked> SweepList<T> {
         self.list.take().reversed()
     }
 
-    /// See [`List::give_back`].
+    /// Puts a chain back; see [`List::give_back`].
     pub fn give_back(&self, chain: Chain<T>) -> Result<(), Chain<T>> {
         self.list.give_back(chain)
     }
 
-    /// A record that may be on this list, which only its owner takes, has been cancelled: whether it is time
-    /// for the owner to take it. Wait-free.
-    #[must_use = "the owner must be told, or the list grows"]
+    /// Counts the cancellation of a record that may be on this list, which only its owner takes.
+    /// Returns `true` if the owner should now take it. Wait-free.
+    #[must_use = "the owner must be notified, or the list grows"]
     pub fn count_cancelled(&self) -> bool {
-        // Relaxed: a count that decides only when.
+        // Relaxed: a count that only decides when to notify.
         self.cancelled.fetch_add(1, Ordering::Relaxed).wrapping_add(1).is_multiple_of(SWEEP_AT_LEAST as u32)
     }
 
-    /// A record that may be on this list has been cancelled. Now and then this sweeps:
+    /// Counts the cancellation of a record that may be on this list. Now and then this sweeps:
     /// `live` says which records stay, `release` gets the others. Returns records to fire: the
-    /// list's owner died while they were in hand. Lock-free, amortised O(1).
+    /// list's owner died during the sweep. Lock-free, amortised O(1).
     #[must_use = "the list's owner is dead: what is returned must be fired"]
     pub fn cancelled(&self, live: impl Fn(NonNull<T>) -> bool, mut release: impl FnMut(NonNull<T>)) -> Chain<T> {
-        // Relaxed: counters decide only when to sweep, never what.
+        // Relaxed: the counters only decide when to sweep, never what.
         let cancelled = self.cancelled.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let due = self.sweep_at.load(Ordering::Relaxed);
         if cancelled < due {
@@ -87,7 +89,7 @@ impl<T: Linked> SweepList<T> {
         let (mut kept, mut count) = (Chain::empty(), 0);
         for record in self.list.take() {
             if live(record) {
-                // SAFETY: handed over by the chain.
+                // SAFETY: the chain passed the record to this thread.
                 unsafe { kept.push(record) };
                 count += 1;
             } else {

@@ -1,4 +1,4 @@
-//! Sending a message: [`SendError`], and the one way that all senders take.
+//! Sending a message: [`SendError`], and the one path that all senders share.
 
 use core::any::TypeId;
 use core::fmt;
@@ -14,7 +14,7 @@ use crate::signal::message::{AliasMessage, Message, Request};
 use crate::signal::node::Node;
 use crate::task::waker;
 
-/// Why a message was not sent; it comes back.
+/// The reason why a message was not sent, with the message.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError<M> {
@@ -22,18 +22,18 @@ pub enum SendError<M> {
     NoProc(M),
     /// The receiver takes messages of another type.
     WrongType(M),
-    /// As many messages wait at the receiver as it allows.
+    /// The receiver's mailbox holds its limit of messages.
     Full(M),
-    /// There is no memory for it.
+    /// There is no memory for the message.
     NoMemory(M),
-    /// Nobody has the name.
+    /// No process has the name.
     NoName(M),
     /// The sender is dying.
     Dying(M),
 }
 
 impl<M> SendError<M> {
-    /// The message.
+    /// Returns the message.
     pub fn into_message(self) -> M {
         match self {
             Self::NoProc(m)
@@ -45,7 +45,7 @@ impl<M> SendError<M> {
         }
     }
 
-    /// What went wrong, without the message.
+    /// Returns the same error without the message.
     pub fn without_message(&self) -> SendError<()> {
         match self {
             Self::NoProc(_) => SendError::NoProc(()),
@@ -65,7 +65,7 @@ impl<M> fmt::Display for SendError<M> {
             Self::WrongType(_) => "the process takes messages of another type",
             Self::Full(_) => "the process's mailbox is full",
             Self::NoMemory(_) => "out of memory",
-            Self::NoName(_) => "nobody has the name",
+            Self::NoName(_) => "no process has the name",
             Self::Dying(_) => "the sender is dying",
         })
     }
@@ -79,18 +79,18 @@ impl<M> fmt::Debug for SendError<M> {
 
 impl<M> core::error::Error for SendError<M> {}
 
-/// What a message has with it.
+/// The attachment of a message.
 #[derive(Clone, Copy)]
 pub(crate) enum Attachment {
-    /// Nothing.
+    /// No attachment.
     Nothing,
-    /// It goes through an alias.
+    /// The alias that the message goes through.
     Alias(Alias),
     /// The watch of a request.
     Watch(NonNull<RequestHead>),
 }
 
-/// Sends to whoever `pid` names. Lock-free.
+/// Sends to the process with this pid. Lock-free.
 pub(crate) fn send<M: Send + 'static>(hand: &KernelCx<'_>, pid: Pid, message: M) -> Result<(), SendError<M>> {
     match hand.find(pid) {
         Some(process) => send_to(hand, process, message),
@@ -98,7 +98,10 @@ pub(crate) fn send<M: Send + 'static>(hand: &KernelCx<'_>, pid: Pid, message: M)
     }
 }
 
-/// Sends through an alias: to a dead process or a spent alias nothing happens. Lock-free.
+/// Sends through an alias. A spent alias drops the message. Lock-free.
+///
+/// # Errors
+/// [`SendError::NoProc`] if the process is dead, and the other errors of a send.
 pub(crate) fn send_alias<M: Send + 'static>(hand: &KernelCx<'_>, alias: Alias, message: M) -> Result<(), SendError<M>> {
     match hand.find(alias.pid) {
         Some(process) => send_with(hand, process, message, Attachment::Alias(alias)),
@@ -107,7 +110,7 @@ pub(crate) fn send_alias<M: Send + 'static>(hand: &KernelCx<'_>, alias: Alias, m
 }
 
 /// Sends a request to a process that was found. Lock-free.
-// In the code of its caller, which makes the message: it is written where it goes at once.
+// Inlined into its caller, which builds the message: it is written directly to its final place.
 #[inline(always)]
 pub(crate) fn send_request<M: Send + 'static>(
     hand: &KernelCx<'_>,
@@ -118,24 +121,33 @@ pub(crate) fn send_request<M: Send + 'static>(
     let watch = watch.travels();
     let sent = send_with(hand, process, message, Attachment::Watch(watch));
     if sent.is_err() {
-        // SAFETY: not sent: the watch has stayed here.
+        // SAFETY: the message was not sent, so the watch is still here; not used again.
         unsafe { let_go(watch, hand.pool()) };
     }
     sent
 }
 
 /// Sends to a process that was found. Lock-free.
-pub(crate) fn send_to<M: Send + 'static>(hand: &KernelCx<'_>, process: &Header, message: M) -> Result<(), SendError<M>> {
+pub(crate) fn send_to<M: Send + 'static>(
+    hand: &KernelCx<'_>,
+    process: &Header,
+    message: M,
+) -> Result<(), SendError<M>> {
     send_with(hand, process, message, Attachment::Nothing)
 }
 
-// In the code of each of its callers, which know what is with the message.
+// Inlined into each caller, which knows the message's attachment.
 #[inline(always)]
-fn send_with<M: Send + 'static>(hand: &KernelCx<'_>, process: &Header, message: M, with: Attachment) -> Result<(), SendError<M>> {
+fn send_with<M: Send + 'static>(
+    hand: &KernelCx<'_>,
+    process: &Header,
+    message: M,
+    with: Attachment,
+) -> Result<(), SendError<M>> {
     if process.vtable.takes != TypeId::of::<M>() {
         return Err(SendError::WrongType(message));
     }
-    // Before it is allocated: the dead and the full cost nothing.
+    // Before the allocation: sending to a dead process or a full mailbox costs nothing.
     if process.mailbox.is_closed() {
         return Err(SendError::NoProc(message));
     }
@@ -145,7 +157,7 @@ fn send_with<M: Send + 'static>(hand: &KernelCx<'_>, process: &Header, message: 
             Admission::Rejected => return Err(SendError::Full(message)),
             Admission::Dropped => {
                 if let Attachment::Watch(watch) = with {
-                    // SAFETY: it has stayed here.
+                    // SAFETY: the message was not sent, so the watch is still here; not used again.
                     unsafe { let_go(watch, hand.pool()) };
                 }
                 discard(hand, message);
@@ -156,27 +168,29 @@ fn send_with<M: Send + 'static>(hand: &KernelCx<'_>, process: &Header, message: 
     deliver(hand, process, message, with)
 }
 
-/// Puts a message, or a request, where its receiver finds it; false when it is dead, and the node still the caller's. Who
-/// waits gets it straight into the private queue, if nobody counts its messages. Lock-free.
+/// Puts a message or a request where its receiver finds it. Returns `false` if the receiver is
+/// dead; the node then still belongs to the caller. A receiver that waits gets it straight into the
+/// private queue, unless its messages are counted. Lock-free.
 ///
 /// # Safety
-/// The caller holds `node`; after `true` it is the receiver's.
+/// The caller holds `node`; after `true` the receiver owns it.
 #[inline(always)]
 unsafe fn put(hand: &KernelCx<'_>, process: &Header, node: NonNull<Node>) -> bool {
     if process.bound().is_none() && process.mailbox.claim() {
-        // SAFETY: woken, so the caller owns it until it is queued (P1).
+        // SAFETY: P1: claimed, so the caller owns the process until it queues it.
         let private = unsafe { process.private() };
-        // SAFETY: by contract in no queue.
+        // SAFETY: N1, N2: the caller holds the node, which is in no queue (this function's
+        // contract).
         unsafe { private.queue.push_back(node) };
         private.resume = true;
         hand.schedule(process);
         return true;
     }
-    // SAFETY: by contract.
+    // SAFETY: N1: the caller holds the node (this function's contract).
     unsafe { hand.push(process, node) }
 }
 
-/// Delivers a message that has its place, if the process counts them. Lock-free.
+/// Delivers a message that has its slot reserved, if the process counts its messages. Lock-free.
 #[inline(always)]
 pub(crate) fn deliver<M: Send + 'static>(
     hand: &KernelCx<'_>,
@@ -194,10 +208,10 @@ pub(crate) fn deliver<M: Send + 'static>(
         SendError::NoMemory(message)
     })?;
     let arrived = match with {
-        // It counts only if the alias does when it is met.
-        // SAFETY: new, so ours.
+        // The receiver accepts it only if the alias is in force when the signal is handled.
+        // SAFETY: N1: the node is new, so ours.
         Attachment::Alias(_) => unsafe { hand.push(process, node) },
-        // SAFETY: likewise.
+        // SAFETY: N1: the node is new, so ours.
         Attachment::Nothing | Attachment::Watch(_) => unsafe { put(hand, process, node) },
     };
     if arrived {
@@ -205,29 +219,30 @@ pub(crate) fn deliver<M: Send + 'static>(
     }
     retract(process, hand);
     Err(SendError::NoProc(match with {
-        // SAFETY: not delivered, so still ours, of the kind that it was made.
+        // SAFETY: N1: not delivered, so still ours, of the kind that it was made.
         Attachment::Nothing => unsafe { Message::open(node, hand.pool()) },
-        // SAFETY: likewise.
+        // SAFETY: N1: not delivered, so still ours, of the kind that it was made.
         Attachment::Alias(_) => unsafe { AliasMessage::open(node, hand.pool()) },
-        // SAFETY: likewise.
+        // SAFETY: N1: not delivered, so still ours, of the kind that it was made.
         Attachment::Watch(_) => unsafe { Request::open(node, hand.pool()).1 },
     }))
 }
 
-/// A full mailbox drops a message. Its destructor is foreign, and its sender has done with it.
-// Always in the code of its caller: passed on, the message would have to lie in memory on every path.
+/// Drops a message for a full mailbox. Its destructor is foreign, and its sender no longer needs
+/// it.
+// Always inlined: passed as an argument, the message would have to lie in memory on every path.
 #[inline(always)]
 fn discard<M>(hand: &KernelCx<'_>, message: M) {
     let mut message = Some(message);
     hand.catch_panic(&mut || drop(message.take()));
 }
 
-/// A message that was counted has not arrived.
+/// Releases the slot of a counted message that was not delivered.
 #[cold]
 fn retract(process: &Header, hand: &KernelCx<'_>) {
     if let Some(bound) = process.bound() {
         bound.room.retract();
-        // Who is in line may have been refused for it.
+        // A waiting sender may have been rejected because of that slot.
         if bound.overflow == Overflow::Reject {
             waker::nudge(process, hand);
         }

@@ -1,13 +1,14 @@
-//! [`RecordSet`]: a process's own links, monitors and timers, by key and in order of age.
+//! A set of one process's records, [`RecordSet`]: its own links, monitors and timers, by key and in order
+//! of age.
 //!
-//! An intrusive doubly linked list, so that adding and removing allocate nothing and
-//! whatever goes through all of them (a death) meets them in the order in which they
-//! were made, every time. A hash index stands beside it from the first time when a member was looked for and was not among
-//! the youngest [`INDEX_FROM`]: with fewer, looking through the list is faster than hashing, and who only adds members and takes
-//! them out by what it has of them, as who waits for many deaths, needs none. Without memory for the index the set
-//! goes on without it: slower, never wrong.
+//! It is an intrusive doubly linked list, so adding and removing allocate nothing, and code that
+//! visits all members (a death) visits them in the order in which they were made, every time. A
+//! hash index is added at the first lookup whose member is not among the youngest [`INDEX_FROM`].
+//! With fewer members, a walk of the list is faster than hashing. A process that only adds members
+//! and removes them by their pointer, for example one that waits for many deaths, needs no index.
+//! Without memory for the index the set works without it: slower, never wrong.
 //!
-//! Owner only: the process's, while it runs.
+//! Only its owner uses it: the process, while it runs.
 
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
@@ -17,7 +18,8 @@ use hashbrown::HashTable;
 use crate::config::INDEX_FROM;
 use crate::sync::Cell;
 
-/// A member's place in its set. The first one's `prev` is the last: a set is one pointer. Who has no `prev` is in none.
+/// The links of a member in its set. The first member's `prev` is the last member: a set is one
+/// pointer. A member without `prev` is in no set.
 #[derive(Debug)]
 pub struct SetLinks<T> {
     next: Cell<*mut T>,
@@ -25,12 +27,12 @@ pub struct SetLinks<T> {
 }
 
 impl<T> SetLinks<T> {
-    /// In no set.
+    /// Creates the links of a record that is in no set.
     pub fn new() -> Self {
         Self { next: Cell::new(ptr::null_mut()), prev: Cell::new(ptr::null_mut()) }
     }
 
-    /// Whether it is in a set. For that set's owner.
+    /// Returns `true` if it is in a set. Only that set's owner may call it.
     pub fn is_in_set(&self) -> bool {
         !self.prev.get().is_null()
     }
@@ -42,33 +44,35 @@ impl<T> Default for SetLinks<T> {
     }
 }
 
-/// What can be in a [`RecordSet`].
+/// A record that can be in a [`RecordSet`].
 pub trait Member: Sized {
-    /// Its place.
+    /// Returns the record's links.
     fn joint(&self) -> &SetLinks<Self>;
-    /// What it is found by.
+    /// Returns the key that lookups use.
     fn key(&self) -> u64;
 }
 
-/// See the module.
+/// A set of records, by key and in order of age (see the module).
 #[derive(Debug)]
 pub struct RecordSet<T> {
     head: *mut T,
     len: u32,
-    /// Members when it was last swept; at twice as many the owner sweeps again.
+    /// The number of members at the last sweep; at twice as many the owner sweeps again.
     swept: u32,
     index: Option<Box<HashTable<NonNull<T>>>>,
 }
 
-/// As the members at the last sweep: there is none any more, and the index does not grow.
+/// The value of `swept` in a frozen set: no sweep follows, and the index does not grow.
 const FROZEN: u32 = u32::MAX;
 
-/// Where a key stands in an index: 64 that follow each other stand side by side. Keys are counters or packed indexes, never
-/// an attacker's choice; who makes many members makes them in a row, and most often looks for them so, and what it looks for
-/// is in the cache then, however large the index is.
+/// Hashes a key: 64 consecutive keys lie side by side. Keys are counters or packed indexes, never
+/// chosen by an attacker. A process that creates many members creates them in sequence, and most
+/// often looks them up in sequence. The part of the index that it needs is then in the cache,
+/// however large the index is.
 fn hash(key: u64) -> u64 {
     const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-    // What the table tells neighbours apart by, the highest 7 bits of a word, is of the whole key.
+    // The table distinguishes neighbours by the highest 7 bits of a word, so these depend on the
+    // whole key.
     const TAG: u64 = 0x7F << (usize::BITS - 7);
     let whole = (key ^ (key >> 32)).wrapping_mul(GOLDEN).rotate_right(64 - usize::BITS);
     let run = ((key >> 6) ^ (key >> 38)).wrapping_mul(GOLDEN);
@@ -76,17 +80,17 @@ fn hash(key: u64) -> u64 {
 }
 
 impl<T: Member> RecordSet<T> {
-    /// An empty set.
+    /// Creates an empty set.
     pub const fn new() -> Self {
         Self { head: ptr::null_mut(), len: 0, swept: 0, index: None }
     }
 
-    /// Members.
+    /// Returns the number of members.
     pub fn len(&self) -> usize {
         self.len as usize
     }
 
-    /// Whether it has none.
+    /// Returns `true` if the set has no members.
     pub fn is_empty(&self) -> bool {
         self.head.is_null()
     }
@@ -94,9 +98,9 @@ impl<T: Member> RecordSet<T> {
     /// Adds a member. Amortised O(1).
     ///
     /// # Safety
-    /// `member` is in no set, the caller's, and lives until it is removed.
+    /// `member` is in no set, belongs to the caller, and lives until it is removed.
     pub unsafe fn insert(&mut self, member: NonNull<T>) {
-        // SAFETY: by contract.
+        // SAFETY: `member` is live (this function's contract).
         let joint = unsafe { member.as_ref() }.joint();
         joint.next.set(ptr::null_mut());
         match NonNull::new(self.head) {
@@ -105,11 +109,11 @@ impl<T: Member> RecordSet<T> {
                 self.head = member.as_ptr();
             }
             Some(head) => {
-                // SAFETY: members live.
+                // SAFETY: members are live until they are removed.
                 let last = unsafe { head.as_ref() }.joint().prev.replace(member.as_ptr());
                 joint.prev.set(last);
                 if let Some(last) = NonNull::new(last) {
-                    // SAFETY: likewise.
+                    // SAFETY: members are live until they are removed.
                     unsafe { last.as_ref() }.joint().next.set(member.as_ptr());
                 }
             }
@@ -122,7 +126,7 @@ impl<T: Member> RecordSet<T> {
 
     fn add_to_index(&mut self, member: NonNull<T>) {
         let frozen = self.swept == FROZEN;
-        // SAFETY: members live.
+        // SAFETY: members are live until they are removed.
         let rehash = |member: &NonNull<T>| hash(unsafe { member.as_ref() }.key());
         if let Some(index) = &mut self.index {
             let has_room = if frozen { index.len() < index.capacity() } else { index.try_reserve(1, rehash).is_ok() };
@@ -135,7 +139,7 @@ impl<T: Member> RecordSet<T> {
     }
 
     fn build_index(&mut self) {
-        // SAFETY: members live.
+        // SAFETY: members are live until they are removed.
         let rehash = |member: &NonNull<T>| hash(unsafe { member.as_ref() }.key());
         let mut index = HashTable::new();
         if index.try_reserve(self.len() * 2, rehash).is_err() {
@@ -148,18 +152,18 @@ impl<T: Member> RecordSet<T> {
         self.index = crate::memory::try_box(index).ok();
     }
 
-    /// The youngest member with the key. O(1) amortised.
+    /// Returns the youngest member with the key. O(1) amortised.
     #[inline]
     pub fn find(&mut self, key: u64) -> Option<NonNull<T>> {
-        // SAFETY: members live.
+        // SAFETY: members are live until they are removed.
         let head = unsafe { NonNull::new(self.head)?.as_ref() };
         if self.index.is_some() {
             return self.find_by_index(key);
         }
-        // From the youngest: a call's monitor, a receive's timer.
+        // Start at the youngest: a call's monitor, a receive's timer.
         let mut at = NonNull::new(head.joint().prev.get())?;
         for _ in 0..INDEX_FROM {
-            // SAFETY: members live.
+            // SAFETY: members are live until they are removed.
             let inner = unsafe { at.as_ref() };
             if inner.key() == key {
                 return Some(at);
@@ -172,7 +176,8 @@ impl<T: Member> RecordSet<T> {
         self.find_far(key)
     }
 
-    /// What is not among the youngest: from now on there is an index, if there is memory for one.
+    /// Finds a member that is not among the youngest. From now on there is an index, if there is
+    /// memory for one.
     #[cold]
     fn find_far(&mut self, key: u64) -> Option<NonNull<T>> {
         if self.swept != FROZEN {
@@ -180,34 +185,34 @@ impl<T: Member> RecordSet<T> {
         }
         match self.index {
             Some(_) => self.find_by_index(key),
-            // SAFETY: members live.
+            // SAFETY: members are live until they are removed.
             None => self.iter().filter(|member| unsafe { member.as_ref() }.key() == key).last(),
         }
     }
 
     #[inline(never)]
     fn find_by_index(&self, key: u64) -> Option<NonNull<T>> {
-        // SAFETY: members live.
+        // SAFETY: members are live until they are removed.
         self.index.as_ref()?.find(hash(key), |member| unsafe { member.as_ref() }.key() == key).copied()
     }
 
-    /// Takes a member out. O(1).
+    /// Removes a member. O(1).
     ///
     /// # Safety
     /// `member` is in this set.
     pub unsafe fn remove(&mut self, member: NonNull<T>) {
-        // SAFETY: by contract.
+        // SAFETY: `member` is in this set (this function's contract), so it is live.
         let inner = unsafe { member.as_ref() };
         let (next, prev) = (inner.joint().next.get(), inner.joint().prev.replace(ptr::null_mut()));
         if self.head == member.as_ptr() {
             self.head = next;
         } else if let Some(prev) = NonNull::new(prev) {
-            // SAFETY: members live.
+            // SAFETY: members are live until they are removed.
             unsafe { prev.as_ref() }.joint().next.set(next);
         }
-        // Behind the last one comes nobody: it is the first one's `prev` then.
+        // The last member has no next one: it is then the first one's `prev`.
         if let Some(next) = NonNull::new(next).or(NonNull::new(self.head)) {
-            // SAFETY: members live.
+            // SAFETY: members are live until they are removed.
             unsafe { next.as_ref() }.joint().prev.set(prev);
         }
         self.len -= 1;
@@ -221,7 +226,7 @@ impl<T: Member> RecordSet<T> {
         }
     }
 
-    /// Takes the oldest out.
+    /// Removes and returns the oldest member.
     pub fn pop(&mut self) -> Option<NonNull<T>> {
         let member = NonNull::new(self.head)?;
         // SAFETY: the head is in this set.
@@ -229,28 +234,29 @@ impl<T: Member> RecordSet<T> {
         Some(member)
     }
 
-    /// Frees the index, so that emptying the set by [`RecordSet::pop`] costs a list's walk.
+    /// Frees the index, so that emptying the set by [`RecordSet::pop`] costs only a walk of the list.
     pub fn forget_index(&mut self) {
         self.index = None;
     }
 
-    /// From now on it takes no memory, and is never due for a sweep: its process dies.
+    /// Freezes the set of a dying process: from now on it takes no memory, and needs no sweep.
     pub fn freeze(&mut self) {
         self.swept = FROZEN;
     }
 
-    /// All members, oldest first. The one that was returned last may be removed.
+    /// Returns an iterator over all members, oldest first. The one that was returned last may be
+    /// removed.
     pub fn iter(&self) -> Iter<T> {
         Iter(self.head)
     }
 
-    /// Whether the set has doubled since this last said so: time to drop what has lost
-    /// its meaning, at a cost that the insertions have paid for.
+    /// Returns `true` if the set has doubled since the last sweep: time to drop the members that
+    /// have lost their meaning, at a cost that the insertions have paid for.
     pub fn sweep_is_due(&self) -> bool {
         self.swept != FROZEN && self.len() >= crate::config::SWEEP_AT_LEAST.max(2 * self.swept as usize)
     }
 
-    /// The sweep is done.
+    /// Records that a sweep is done.
     pub fn swept(&mut self) {
         self.swept = self.len;
     }
@@ -262,7 +268,7 @@ impl<T: Member> Default for RecordSet<T> {
     }
 }
 
-/// See [`RecordSet::iter`].
+/// An iterator over the members of a set; see [`RecordSet::iter`].
 #[derive(Debug)]
 pub struct Iter<T>(*mut T);
 
@@ -271,7 +277,7 @@ impl<T: Member> Iterator for Iter<T> {
 
     fn next(&mut self) -> Option<NonNull<T>> {
         let member = NonNull::new(self.0)?;
-        // SAFETY: members live, and only the one returned last may be removed.
+        // SAFETY: members are live, and only the one returned last may be removed.
         self.0 = unsafe { member.as_ref() }.joint().next.get();
         Some(member)
     }

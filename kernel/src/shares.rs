@@ -1,28 +1,32 @@
-//! [`RefCount`]: how many still need a record, and who frees it.
+//! A reference count, [`RefCount`], for a record that two sides use.
 //!
-//! A link, a monitor, a timer is one allocation that two sides use without asking each other. Each has a share,
-//! which travels with the list, set or signal that it is in; who gives up the last one frees the record, and has it
-//! to itself from then on. Only who has a share may add one, so the last stays the last.
+//! A link, a monitor and a timer are each one allocation that two sides use without synchronising.
+//! Each side holds a reference, which travels with the list, set or signal that the record is in.
+//! The holder that releases the last reference owns the record exclusively and frees it. Only a
+//! holder may add a reference, so the last one stays the last.
 
 use core::marker::PhantomData;
 
 use crate::sync::{AtomicU8, Ordering};
 
-/// The orderings, a parameter so that a model can weaken one and see it fail.
+/// The orderings of the protocol. They are a parameter so that a loom model can weaken one of them
+/// and show that it then fails.
 pub trait Orders: 'static {
-    /// Of giving up. Release: a side's last use comes before its share is gone. Acquire: who gave up the
-    /// last one sees all uses by the others, and frees after them.
+    /// The ordering of a release. Release: a holder's last use comes before its reference is gone.
+    /// Acquire: the holder that released the last reference sees all uses by the other holders, and
+    /// frees the record after them.
     const GIVE_UP: Ordering = Ordering::AcqRel;
-    /// Of the look whether one's own share is the last. Acquire: it pairs with the others' giving up, as above.
+    /// The ordering of the check if the caller's own reference is the last. Acquire: pairs with the
+    /// `GIVE_UP` of the other holders, whose uses must be visible before the record is freed.
     const LAST: Ordering = Ordering::Acquire;
 }
 
-/// The orderings as they must be.
+/// The orderings that the kernel uses.
 #[derive(Debug)]
 pub struct Shipped;
 impl Orders for Shipped {}
 
-/// See the module.
+/// A reference count of a record (see the module).
 #[derive(Debug)]
 pub struct RefCount<O = Shipped> {
     count: AtomicU8,
@@ -30,22 +34,23 @@ pub struct RefCount<O = Shipped> {
 }
 
 impl<O: Orders> RefCount<O> {
-    /// So many.
+    /// Creates a count of `count` references.
     pub fn new(count: u8) -> Self {
         Self { count: AtomicU8::new(count), orders: PhantomData }
     }
 
-    /// One more, for somebody else. Wait-free.
+    /// Acquires one more reference, for another holder. Wait-free.
     pub fn add(&self) {
-        // Relaxed: who shares has a share.
+        // Relaxed: only a holder adds a reference.
         self.count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Gives one up: whether it was the last. Wait-free.
-    #[must_use = "who gives up the last share frees the record"]
+    /// Releases a reference. Returns `true` if it was the last. Wait-free.
+    #[must_use = "the holder that releases the last reference frees the record"]
     pub fn give_up(&self) -> bool {
-        // If there is one left it is the caller's, and nobody has one to make another of: nothing has to be exchanged. That
-        // is so for every record's last share but when two are given up at the same time.
+        // A count of one is the caller's own reference, and only a holder can add one, so the count
+        // cannot change under us: a load is enough. This is so for the last reference of every
+        // record, unless two holders release theirs at the same time.
         self.count.load(O::LAST) == 1 || self.count.fetch_sub(1, O::GIVE_UP) == 1
     }
 }

@@ -1,12 +1,12 @@
-//! The only door to atomics, cells and hints.
+//! The only module that names atomics, cells and hints.
 //!
-//! Every other module of the kernel names these through here, so that loom or
-//! shuttle can take their place for the whole kernel by one `cfg`. A test of
-//! `cargo xtask test` refuses `core::sync::atomic` and `core::cell` anywhere else.
+//! Every other module of the kernel uses them through this one, so that loom or shuttle can replace
+//! them for the whole kernel by one `cfg`. A check of `cargo xtask test` refuses
+//! `core::sync::atomic` and `core::cell` anywhere else.
 //!
-//! [`UnsafeCell`] hands out raw pointers for the time of a closure, as loom's does:
-//! under loom each access is checked against the happens-before order, so a missing
-//! `Release` is a reported violation and not a lucky pass.
+//! [`UnsafeCell`] gives out raw pointers for the duration of a closure, like loom's. Under loom
+//! each access is checked against the happens-before order, so a missing `Release` is a reported
+//! violation and not a test that passes by luck.
 
 #[cfg(not(any(loom, shuttle)))]
 mod imp {
@@ -16,31 +16,31 @@ mod imp {
         AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, compiler_fence, fence,
     };
 
-    /// `core::cell::UnsafeCell` behind loom's interface.
+    /// A `core::cell::UnsafeCell` with loom's interface.
     #[derive(Debug, Default)]
     #[repr(transparent)]
     pub struct UnsafeCell<T: ?Sized>(core::cell::UnsafeCell<T>);
 
     impl<T> UnsafeCell<T> {
-        /// A cell that holds `value`.
+        /// Creates a cell that holds `value`.
         pub const fn new(value: T) -> Self {
             Self(core::cell::UnsafeCell::new(value))
         }
 
-        /// The value, taken out.
+        /// Consumes the cell and returns its value.
         pub fn into_inner(self) -> T {
             self.0.into_inner()
         }
     }
 
     impl<T: ?Sized> UnsafeCell<T> {
-        /// Runs `f` on a pointer that may be read for as long as `f` runs.
+        /// Runs `f` with a pointer that may be read for as long as `f` runs.
         #[inline(always)]
         pub fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
             f(self.0.get())
         }
 
-        /// Runs `f` on a pointer that may be written for as long as `f` runs.
+        /// Runs `f` with a pointer that may be written for as long as `f` runs.
         #[inline(always)]
         pub fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
             f(self.0.get())
@@ -50,11 +50,12 @@ mod imp {
 
 #[cfg(loom)]
 mod imp {
-    //! Loom's atomics, each with a *mark* that every access to it exchanges first. Loom looks for another order only
-    //! between an access and the last one to the same word, and a thread's own load counts as that: of a load and an
-    //! exchange of one thread, as in every loop of exchanges, it would never let the other threads' loads come after
-    //! the exchange. All accesses to the mark depend on each other, and the last is the last of another thread's, or
-    //! the one before it in the same access.
+    //! Loom's atomics, each with a *mark* that every access exchanges first. Loom tries another
+    //! order only between an access and the last access to the same word, and a thread's own load
+    //! counts as the last access. In a loop of load and exchange by one thread, loom would
+    //! therefore never try the loads of other threads after the exchange. All accesses to the mark
+    //! depend on each other. The last access to the mark is another thread's, or the one that
+    //! precedes the word's access in the same operation.
 
     use loom::sync::atomic as of_loom;
 
@@ -64,7 +65,8 @@ mod imp {
     pub use loom::hint::spin_loop;
     pub use loom::sync::atomic::{Ordering, fence};
 
-    /// No model knows a barrier that others execute: whoever relies on one has fences there.
+    /// No model has a barrier that one thread executes on others: code that relies on such a
+    /// barrier uses a fence under loom.
     pub use loom::sync::atomic::fence as compiler_fence;
 
     macro_rules! marked {
@@ -76,14 +78,14 @@ mod imp {
                 mark: of_loom::AtomicBool,
             }
 
-            #[allow(missing_docs, reason = "as the atomic of that name")]
+            #[allow(missing_docs, reason = "same as the atomic of that name")]
             impl$(<$t>)? $name$(<$t>)? {
                 pub fn new(value: $value) -> Self {
                     Self { word: of_loom::$name::new(value), mark: of_loom::AtomicBool::new(false) }
                 }
 
                 fn mark(&self) -> &of_loom::$name$(<$t>)? {
-                    // Relaxed: it orders nothing, and hides no reordering.
+                    // Relaxed: the exchange orders nothing, and hides no reordering.
                     self.mark.swap(true, Ordering::Relaxed);
                     &self.word
                 }
@@ -144,32 +146,32 @@ mod imp {
     pub use shuttle::hint::spin_loop;
     pub use shuttle::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
 
-    /// As loom's.
+    /// A fence, as in the loom build.
     pub use shuttle::sync::atomic::fence as compiler_fence;
 
-    /// Shuttle checks interleavings, not memory orderings: a plain cell will do.
+    /// Shuttle checks interleavings, not memory orderings, so a plain cell suffices.
     #[derive(Debug, Default)]
     pub struct UnsafeCell<T: ?Sized>(core::cell::UnsafeCell<T>);
 
     impl<T> UnsafeCell<T> {
-        /// A cell that holds `value`.
+        /// Creates a cell that holds `value`.
         pub const fn new(value: T) -> Self {
             Self(core::cell::UnsafeCell::new(value))
         }
 
-        /// The value, taken out.
+        /// Consumes the cell and returns its value.
         pub fn into_inner(self) -> T {
             self.0.into_inner()
         }
     }
 
     impl<T: ?Sized> UnsafeCell<T> {
-        /// Runs `f` on a pointer that may be read for as long as `f` runs.
+        /// Runs `f` with a pointer that may be read for as long as `f` runs.
         pub fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
             f(self.0.get())
         }
 
-        /// Runs `f` on a pointer that may be written for as long as `f` runs.
+        /// Runs `f` with a pointer that may be written for as long as `f` runs.
         pub fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
             f(self.0.get())
         }
@@ -178,37 +180,40 @@ mod imp {
 
 pub use imp::*;
 
-/// In an allocation that a model must not leak: loom's says so. Nothing elsewhere.
+/// A marker in an allocation that a model must not leak: loom's type of that name reports leaks. It
+/// is empty in other builds.
 #[cfg(not(loom))]
 #[derive(Debug)]
 pub struct Track<T>(core::marker::PhantomData<T>);
 
 #[cfg(not(loom))]
 impl<T> Track<T> {
-    /// Nothing.
+    /// Creates the marker, which is empty.
     #[inline(always)]
     pub fn new(_: T) -> Self {
         Self(core::marker::PhantomData)
     }
 }
 
-/// An acquire fence, behind a relaxed look at a word: what comes next sees what came before the write that was found
-/// there. `load` is a load of that word, for the other version of this function.
+/// Executes an acquire fence after a relaxed load of a word. Code after the fence sees everything
+/// that precedes the write that the load found. `load` loads that word again; only the other
+/// version of this function uses it.
 #[cfg(not(tsan))]
 #[inline(always)]
 pub fn acquire_by<T>(_load: impl FnOnce(Ordering) -> T) {
     fence(Ordering::Acquire);
 }
 
-/// The same for ThreadSanitizer, which does not understand fences: the word is loaded again. What is found now is what
-/// was found before, or was written later by a read-modify-write of it, which hands on the same release.
+/// Loads the word again with Acquire, for ThreadSanitizer, which does not understand fences. The
+/// new value is the one found before, or a later read-modify-write of it, which continues the same
+/// release sequence.
 #[cfg(tsan)]
 pub fn acquire_by<T>(load: impl FnOnce(Ordering) -> T) {
     drop(load(Ordering::Acquire));
 }
 
-/// An atomic that no model looks at: statistics, and the counts of values that
-/// are only ever shared through something that a model does look at.
+/// Atomics that no model checks: statistics, and the counts of values that are only ever shared
+/// through objects that a model does check.
 pub use core::sync::atomic::{
     AtomicBool as PlainAtomicBool, AtomicU32 as PlainAtomicU32, AtomicUsize as PlainAtomicUsize,
 };

@@ -1,10 +1,11 @@
 //! The process table: slots in segments that grow and never move.
 //!
-//! A pid's index finds its [`Slot`]; the slot leads to the process of the slot's current
-//! generation, and after that process's death keeps its reason (the tombstone) until the
-//! slot is used again. Tombstones therefore need no map, and there are never more than slots.
+//! A pid's index finds its [`Slot`]. The slot leads to the process of the slot's current
+//! generation. After that process dies, the slot keeps its exit reason (the tombstone) until the
+//! slot is reused. Tombstones therefore need no map, and their number never exceeds the number of
+//! slots.
 //!
-//! # A slot's life
+//! # The life of a slot
 //!
 //! ```text
 //!        claim (1)                publish (2)              vacate (3)
@@ -13,21 +14,24 @@
 //!   └─────────────────────────────── release (4) ◀──────────────────────────┘
 //! ```
 //!
-//! (1) and (2) are the spawner's, (3) and (4) the dying process's core's. A slot has one
-//! holder between (1) and (4); it changes hands through the free lists.
+//! The spawner takes steps (1) and (2), the dying process's core takes steps (3) and (4). A slot
+//! has one holder between (1) and (4). It passes to another holder through the free lists.
 //!
 //! - **T1.** A reader pins, loads `process` and compares the *process's own* pid, which never
-//!   changes: a stale pid cannot reach the slot's next process.
-//! - **T2.** A process is retired (`reclaim`) after (3), so what a pinned reader found stays.
-//! - **T3.** A tombstone taken out at (1) is kept by the new process and dropped when that one is
-//!   reclaimed, which is later than every guard of a reader that may have found it.
-//!   A reader compares the generation before and after it loads the word.
-//! - **T4.** A slot whose generation is the kernel's last one is not released: it is retired, and the table may have one slot more.
+//!   changes. A stale pid therefore cannot reach the slot's next process.
+//! - **T2.** A process is retired (`reclaim`) after (3), so a process that a pinned reader found
+//!   stays allocated.
+//! - **T3.** A tombstone taken out at (1) is kept by the new process and dropped when that process
+//!   is reclaimed. This is later than the end of every guard of a reader that may have found the
+//!   tombstone. A reader compares the generation before and after it loads the word.
+//! - **T4.** A slot that has reached the kernel's last generation is not released. It is retired,
+//!   and the table may have one slot more.
 //!
-//! Free slots: each core keeps a queue and takes the oldest when it has more than it
-//! keeps back for the sake of tombstones; what is more than it keeps goes in a chain to
-//! a common pool that is only ever taken whole (no ABA). Finding a process is wait-free;
-//! claiming is lock-free; growing allocates a segment and is the one cold step.
+//! Free slots: each core keeps a queue. It takes the oldest slot of the queue when the queue holds
+//! more slots than the core holds back for the sake of tombstones. Slots beyond the core's limit go
+//! as a chain to a common pool. The pool is only ever taken whole, so it has no ABA problem.
+//! Finding a process is wait-free and claiming a slot is lock-free. Growing allocates a segment and
+//! is the only cold step.
 
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
@@ -42,10 +46,10 @@ use crate::sync::{AtomicPtr, AtomicU32, Ordering};
 
 const SEGMENTS: usize = (u32::BITS - (MAX_SLOTS / FIRST_SEGMENT).leading_zeros()) as usize;
 const NONE: u32 = u32::MAX;
-/// Slots that are taken from the pool at a time.
+/// Number of slots that a core takes from the pool at a time.
 const ADOPTED: usize = 64;
 
-/// One place for a process; see the module.
+/// One slot of the process table, see the module documentation.
 #[derive(Debug)]
 pub struct Slot {
     process: AtomicPtr<Header>,
@@ -56,7 +60,7 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// One that was never claimed, before this generation.
+    /// Creates a slot that was never claimed and whose next generation is `first`.
     fn new(first: u32) -> Self {
         Self {
             process: AtomicPtr::new(ptr::null_mut()),
@@ -67,33 +71,36 @@ impl Slot {
     }
 }
 
-/// All slots.
+/// The process table: all slots.
 #[derive(Debug)]
 pub struct Table {
     segments: [AtomicPtr<Slot>; SEGMENTS],
-    /// Slots that have ever been handed out lie below.
+    /// Every slot that was ever claimed has an index below this one (the high-water mark).
     fresh: AtomicU32,
-    /// At most so many slots: as many as there may be processes, those that cores keep, and those that are retired.
+    /// Maximum number of slots: the limit of processes, the slots that cores keep, and the retired
+    /// slots.
     limit: AtomicU32,
-    /// The generations that it gives out (`pid`, I1).
+    /// The first and the last generation that this table gives out (`pid`, I1).
     first: u32,
     last: u32,
-    /// Free slots that a core keeps: [`FREE_CACHE`], or as many as there may be processes.
+    /// Number of free slots that a core keeps: [`FREE_CACHE`], or the limit of processes if that is
+    /// smaller.
     keep: u32,
     /// The first slot of the common pool, a chain by `next_free`.
     pool: AtomicU32,
 }
 
-/// What a claim found.
+/// The result of a claim.
 #[derive(Debug)]
 pub struct Claim {
-    /// The name of the process to come.
+    /// The pid of the future process.
     pub pid: Pid,
-    /// What the slot remembered; to be kept until the new process is reclaimed (T3).
+    /// The tombstone that the slot held. The claimer keeps it until the new process is reclaimed
+    /// (T3).
     pub tombstone: *mut (),
 }
 
-/// Why there is no slot.
+/// The reason why a slot could not be claimed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TableFull {
     /// The limit is reached.
@@ -102,18 +109,18 @@ pub enum TableFull {
     NoMemory,
 }
 
-/// What is known of a pid that is not alive.
+/// What is known about a pid that is not alive.
 #[derive(Debug, PartialEq)]
 pub enum Tombstone {
-    /// Its slot has not been used again: the reason it died of.
+    /// The slot was not reused: the reason of the process's exit.
     Known(Reason),
-    /// Its slot has been used again.
+    /// The slot was reused, so the reason is lost.
     Recycled,
     /// No process has had this pid.
     NeverAllocated,
 }
 
-/// The segment of a slot, the slot's place in it, and the segment's length.
+/// Returns a slot's segment, its offset in the segment, and the length of the segment.
 fn locate(index: u32) -> (usize, usize, usize) {
     // Segment s holds FIRST << s slots and starts at FIRST * (2^s - 1).
     let shifted = index / FIRST_SEGMENT + 1;
@@ -123,12 +130,13 @@ fn locate(index: u32) -> (usize, usize, usize) {
 }
 
 impl Table {
-    /// A table of at most `limit` processes at a time, `cores` of which keep free slots.
+    /// Creates a table for at most `limit` live processes. `cores` cores keep free slots.
     pub fn new(limit: u32, cores: usize) -> Self {
         Self::with_generations(limit, cores, 1, u32::MAX)
     }
 
-    /// As [`Table::new`], with the generations from `first`, which is not 0, to `last`.
+    /// Creates a table like [`Table::new`] whose generations run from `first`, which is not 0, to
+    /// `last`.
     pub fn with_generations(limit: u32, cores: usize, first: u32, last: u32) -> Self {
         let keep = FREE_CACHE.min(limit);
         let kept = (cores as u32).saturating_mul(2 * keep + 1);
@@ -143,14 +151,15 @@ impl Table {
         }
     }
 
-    /// Slots handed out so far; a process's index lies below.
+    /// Returns the number of slots claimed so far. The index of every process is below it.
     pub fn extent(&self) -> u32 {
         self.fresh.load(Ordering::Acquire)
     }
 
-    /// The last generation that any slot has had: no pid of a later one was given out.
+    /// Returns the last generation that any slot has had. No pid of a later generation was given
+    /// out.
     pub fn last_generation(&self) -> u32 {
-        // Relaxed: asked when nobody claims any more.
+        // Relaxed: the caller asks when no thread claims slots any longer.
         let generations = (0..self.extent()).map(|index| self.claimed(index).generation.load(Ordering::Relaxed));
         generations.max().unwrap_or(self.first - 1)
     }
@@ -162,13 +171,15 @@ impl Table {
         let (segment, offset, _) = locate(index);
         // Acquire: pairs with the Release that published the segment, so its slots are initialised.
         let slots = NonNull::new(self.segments.get(segment)?.load(Ordering::Acquire))?;
-        // SAFETY: a published segment has this slot.
+        // SAFETY: a published segment has `len` slots (`grow_to`), and `locate` returns an offset
+        // below `len`.
         let slot = unsafe { slots.add(offset) };
-        // SAFETY: it lives as long as the table.
+        // SAFETY: the Acquire load above pairs with `grow_to`: the slot is initialised, and it
+        // lives as long as the table.
         Some(unsafe { slot.as_ref() })
     }
 
-    /// The slot of an index that has been claimed.
+    /// Returns the slot of an index that has been claimed.
     fn claimed(&self, index: u32) -> &Slot {
         self.slot(index).expect("the segment of a claimed slot exists")
     }
@@ -180,25 +191,28 @@ impl Table {
             return Ok(());
         }
         let layout = Layout::array::<Slot>(len).map_err(|_| NoMemory)?;
-        // SAFETY: a segment's size is not 0.
+        // SAFETY: the layout's size is not 0, because a segment has at least one slot.
         let memory = NonNull::new(unsafe { alloc::alloc::alloc(layout) }.cast::<Slot>()).ok_or(NoMemory)?;
         for i in 0..len {
-            // SAFETY: within the fresh allocation.
+            // SAFETY: `i < len`, so the slot is within the fresh allocation.
             let slot = unsafe { memory.add(i) };
-            // SAFETY: likewise, aligned.
+            // SAFETY: the slot is in the fresh allocation of `Layout::array::<Slot>`, so it is
+            // aligned and unused.
             unsafe { slot.write(Slot::new(self.first)) };
         }
-        // Release: pairs with `slot`. Acquire on failure: another grew it, and we use theirs.
+        // Release: pairs with `slot`. Acquire on failure: another core grew the table, and this
+        // core uses that segment.
         let put = place.compare_exchange(ptr::null_mut(), memory.as_ptr(), Ordering::Release, Ordering::Acquire);
         if put.is_err() {
-            // SAFETY: ours alone; `Slot`s without a process own nothing.
+            // SAFETY: the exchange failed, so only this call has the memory. `Slot`s without a
+            // process own nothing.
             unsafe { alloc::alloc::dealloc(memory.as_ptr().cast(), layout) };
         }
         Ok(())
     }
 
-    /// (1) Claims a slot: from `cache` if it can spare one, from the pool, a fresh one, or the
-    /// last of the cache. Lock-free.
+    /// (1) Claims a slot: from `cache` if the cache can spare one, else from the pool, else a fresh
+    /// slot, else the last slots of the cache. Lock-free, except for the allocation of a segment.
     pub fn claim(&self, cache: &mut FreeSlots) -> Result<Claim, TableFull> {
         let index = if cache.len > self.keep / 4 { cache.pop(self) } else { None };
         let index = match index {
@@ -206,13 +220,14 @@ impl Table {
             None => self.claim_elsewhere(cache)?,
         };
         let slot = self.claimed(index);
-        // Relaxed: the slot is ours; published by `publish`.
+        // Relaxed: the claimer owns the slot, and `publish` publishes it.
         let generation = slot.generation.load(Ordering::Relaxed) + 1;
-        // Release: pairs with the second look in `of_the_dead`: a reader that loaded the word
-        // taken out below sees that the generation has moved on, or had it before.
+        // Release: pairs with the second load of the generation in `of_the_dead`. A reader that
+        // loaded the word taken out below sees that the generation has moved on, or loaded the word
+        // before this store.
         slot.generation.store(generation, Ordering::Release);
-        // No exchange: only who has the slot writes here. Relaxed: what was written before came with the slot, and nobody
-        // follows a null.
+        // No exchange: only the slot's holder writes here. Relaxed: earlier writes arrived together
+        // with the slot, and no reader follows a null.
         let tombstone = slot.tombstone.load(Ordering::Relaxed);
         slot.tombstone.store(ptr::null_mut(), Ordering::Relaxed);
         let pid = Pid::new(index, generation).expect("a released slot has a generation left (T4)");
@@ -224,7 +239,8 @@ impl Table {
         if self.pool.load(Ordering::Relaxed) != NONE {
             let first = self.pool.swap(NONE, Ordering::Acquire);
             if first != NONE {
-                // This one, and not the oldest of the cache: where few have died that may be the last of them.
+                // The first slot of the pool, not the oldest slot of the cache: on a core where few
+                // processes have died, the oldest slot may be that of the latest death.
                 let rest = cache.adopt(self, self.claimed(first).next_free.load(Ordering::Relaxed));
                 self.give_back(rest);
                 return Ok(first);
@@ -234,15 +250,15 @@ impl Table {
     }
 
     fn claim_fresh(&self) -> Result<u32, TableFull> {
-        // Relaxed: only a counter; the segment orders itself.
+        // Relaxed: the counter orders nothing else; the segment pointer has its own ordering.
         let mut fresh = self.fresh.load(Ordering::Relaxed);
         loop {
-            // Relaxed: a count, of what nobody uses any more.
+            // Relaxed: a count of slots that no thread uses any longer, it orders nothing.
             if fresh >= self.limit.load(Ordering::Relaxed).min(MAX_SLOTS) {
                 return Err(TableFull::Full);
             }
             self.grow_to(fresh).map_err(|NoMemory| TableFull::NoMemory)?;
-            // Release: pairs with `extent`, whose readers look at the slots below.
+            // Release: pairs with `extent`, whose readers look at the slots below it.
             match self.fresh.compare_exchange_weak(fresh, fresh + 1, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return Ok(fresh),
                 Err(now) => fresh = now,
@@ -250,13 +266,14 @@ impl Table {
         }
     }
 
-    /// (2) From now on the pid leads to the process.
+    /// (2) Publishes the process: from now on the pid leads to it.
     pub fn publish(&self, process: NonNull<Header>, pid: Pid) {
-        // Release: pairs with `find`: the process is initialised.
+        // Release: pairs with `find`, whose reader must see the process initialised.
         self.claimed(pid.index()).process.store(process.as_ptr(), Ordering::Release);
     }
 
-    /// (3) From now on the pid leads nowhere; the slot remembers `reason`.
+    /// (3) Takes the process out of its slot: from now on the pid leads nowhere, and the slot keeps
+    /// `reason`.
     pub fn vacate(&self, pid: Pid, reason: Reason) {
         let slot = self.claimed(pid.index());
         // Release: pairs with `of_the_dead`, which reads the reason behind the word.
@@ -264,10 +281,11 @@ impl Table {
         slot.process.store(ptr::null_mut(), Ordering::Release);
     }
 
-    /// (4) Gives a vacated slot, or one claimed in vain, back.
+    /// (4) Returns a slot that was vacated, or that was claimed without a process being published.
     pub fn release(&self, pid: Pid, cache: &mut FreeSlots) {
         if pid.generation() == self.last {
-            // Relaxed: as above. There are fewer retirements than indices, so it does not wrap.
+            // Relaxed: a count that orders nothing (see `claim_fresh`). There are fewer retired
+            // slots than indices, so the count does not wrap.
             self.limit.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -277,7 +295,7 @@ impl Table {
         }
     }
 
-    /// Hands the older part of a full cache to the pool.
+    /// Moves the older part of a full cache to the pool.
     fn spill(&self, cache: &mut FreeSlots) {
         let mut chain = NONE;
         let last = cache.head;
@@ -289,17 +307,17 @@ impl Table {
         self.give_to_pool(chain, last);
     }
 
-    /// Hands everything that a cache holds to the pool.
+    /// Moves all slots of a cache to the pool.
     pub fn give_up(&self, cache: &mut FreeSlots) {
         let (first, last) = (cache.head, cache.tail);
         *cache = FreeSlots::new();
         self.give_to_pool(first, last);
     }
 
-    /// Gives back the rest of the pool, which was taken whole. Its end is looked for only when
-    /// somebody has given something meanwhile.
+    /// Returns the rest of the pool, which was taken whole. Searches for the end of the chain only
+    /// if another core put slots into the pool in between.
     fn give_back(&self, first: u32) {
-        // Release: as in `give_to_pool`.
+        // Release: pairs with the Acquire swap in `claim_elsewhere`, as in `give_to_pool`.
         let put = self.pool.compare_exchange(NONE, first, Ordering::Release, Ordering::Relaxed);
         if first == NONE || put.is_ok() {
             return;
@@ -321,7 +339,7 @@ impl Table {
         let mut pool = self.pool.load(Ordering::Relaxed);
         loop {
             self.claimed(last).next_free.store(pool, Ordering::Relaxed);
-            // Release: pairs with the Acquire swap that takes the pool.
+            // Release: pairs with the Acquire swap in `claim_elsewhere`, which takes the pool.
             match self.pool.compare_exchange_weak(pool, first, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => pool = now,
@@ -329,22 +347,22 @@ impl Table {
         }
     }
 
-    /// The live or dying process that `pid` names. Wait-free.
+    /// Returns the live or dying process that `pid` names. Wait-free.
     pub fn find<'g>(&self, pid: Pid, guard: &'g Guard<'_>) -> Option<&'g Header> {
         let process = self.at(pid.index(), guard)?;
         (process.pid == pid).then_some(process)
     }
 
-    /// The process that is in a slot now. Wait-free.
+    /// Returns the process that is in a slot now. Wait-free.
     pub fn at<'g>(&self, index: u32, _guard: &'g Guard<'_>) -> Option<&'g Header> {
         // Acquire: pairs with `publish`.
         let process = NonNull::new(self.slot(index)?.process.load(Ordering::Acquire))?;
-        // SAFETY: published, and retired only after `vacate` (T2); the guard is older than
-        // whatever retirement could free it.
+        // SAFETY: T2 — the process was published, and is retired only after `vacate`. The guard is
+        // older than every retirement that could free it.
         Some(unsafe { process.as_ref() })
     }
 
-    /// What is known of a pid that `find` did not find. Wait-free.
+    /// Returns what is known about a pid that `find` did not find. Wait-free.
     pub fn of_the_dead(&self, pid: Pid, _guard: &Guard<'_>) -> Tombstone {
         let Some(slot) = self.slot(pid.index()) else { return Tombstone::NeverAllocated };
         let generation = slot.generation.load(Ordering::Acquire);
@@ -356,11 +374,12 @@ impl Table {
         }
         // Acquire: pairs with `vacate`.
         let word = slot.tombstone.load(Ordering::Acquire);
-        // The word is of this generation if the generation has not moved since (T3).
+        // T3: the word belongs to this generation if the generation has not changed since.
         if slot.generation.load(Ordering::Acquire) != generation {
             return Tombstone::Recycled;
         }
-        // SAFETY: the slot, or the process that took the word out, keeps it longer than the guard (T3).
+        // SAFETY: T3 — the slot, or the process that took the word out, keeps the word longer than
+        // the guard lives.
         unsafe { Reason::clone_word(word) }.map_or(Tombstone::Recycled, Tombstone::Known)
     }
 }
@@ -369,20 +388,21 @@ impl Drop for Table {
     fn drop(&mut self) {
         for index in 0..self.extent() {
             let word = self.claimed(index).tombstone.swap(ptr::null_mut(), Ordering::Acquire);
-            // SAFETY: taken out once.
+            // SAFETY: the swap took the word out, so it is given back once.
             drop(unsafe { Reason::from_word(word) });
         }
         for (number, segment) in self.segments.iter().enumerate() {
             let Some(slots) = NonNull::new(segment.load(Ordering::Acquire)) else { continue };
             let len = (FIRST_SEGMENT as usize) << number;
             for i in 0..len {
-                // SAFETY: within the segment.
+                // SAFETY: `i < len`, so the slot is within the segment.
                 let slot = unsafe { slots.add(i) };
-                // SAFETY: initialised by `grow_to`, dropped once.
+                // SAFETY: `grow_to` initialised the slot, and this loop drops each slot once.
                 unsafe { slot.drop_in_place() };
             }
             let layout = Layout::array::<Slot>(len).expect("it was allocated");
-            // SAFETY: allocated by `grow_to` with this layout.
+            // SAFETY: `grow_to` allocated the segment with this layout, and the table is the last
+            // user.
             unsafe { alloc::alloc::dealloc(slots.as_ptr().cast(), layout) };
         }
     }
@@ -397,12 +417,13 @@ pub struct FreeSlots {
 }
 
 impl FreeSlots {
-    /// None.
+    /// Creates an empty queue.
     pub const fn new() -> Self {
         Self { head: NONE, tail: NONE, len: 0 }
     }
 
-    // Relaxed throughout: a free slot is its holder's; the pool's exchange hands it over.
+    // Relaxed throughout: a free slot belongs to its holder alone; the pool's exchange passes it
+    // on.
     fn push(&mut self, table: &Table, index: u32) {
         table.claimed(index).next_free.store(NONE, Ordering::Relaxed);
         if self.tail == NONE {
@@ -427,7 +448,8 @@ impl FreeSlots {
         Some(index)
     }
 
-    /// Takes the first few of a chain of the pool for its own; the rest of the chain.
+    /// Moves the first [`ADOPTED`] slots of a chain from the pool into this queue. Returns the rest
+    /// of the chain.
     fn adopt(&mut self, table: &Table, mut index: u32) -> u32 {
         for _ in 0..ADOPTED {
             if index == NONE {
@@ -451,8 +473,9 @@ impl Default for FreeSlots {
 mod tests {
     use super::*;
 
-    /// Issue 14, 2: a slot that has used its generations is retired, and takes no place from a process; what was not given out, or by
-    /// another kernel, is not taken for dead.
+    /// Issue 14, item 2: a slot that has used all its generations is retired and takes no capacity
+    /// from processes. A pid that was never given out, or that another kernel gave out, is not
+    /// reported as dead.
     #[test]
     #[cfg(not(any(loom, shuttle)))]
     fn n02_retired_slots_take_no_room() {
@@ -465,7 +488,7 @@ mod tests {
             for claim in two {
                 assert!((7..=8).contains(&claim.pid.generation()), "{}", claim.pid);
                 assert!(seen.insert(claim.pid), "{} was given out before", claim.pid);
-                // SAFETY: taken out by the claim, given back once.
+                // SAFETY: the claim took the word out, and it is given back once.
                 drop(unsafe { Reason::from_word(claim.tombstone) });
                 table.vacate(claim.pid, Reason::NORMAL);
                 table.release(claim.pid, &mut slots);
@@ -483,9 +506,10 @@ mod tests {
         assert_ne!(table.of_the_dead(first, &guard), Tombstone::NeverAllocated);
     }
 
-    /// A core where few have died takes a slot of the pool, and not the one whose tombstone is the youngest.
+    /// On a core where few processes have died, a claim takes a slot of the pool, not the slot with
+    /// the youngest tombstone.
     #[test]
-    fn who_has_just_died_is_remembered() {
+    fn claim_prefers_pool_to_youngest_tombstone() {
         let table = Table::new(1 << 20, 2);
         let (mut elsewhere, mut here) = (FreeSlots::new(), FreeSlots::new());
         let claim = |slots: &mut FreeSlots| table.claim(slots).expect("there is room").pid;

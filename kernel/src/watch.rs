@@ -1,7 +1,7 @@
-//! [`WatcherEntry`]: what waits on a process's list for its death.
+//! An entry on a process's list of watchers, [`WatcherEntry`], which waits for the process's death.
 //!
-//! Monitors, the timers that end with their target, and the watches of those who are no processes have one inside; the
-//! dying process does not care which.
+//! Monitors, the timers that end with their target, and the watches of host threads each contain
+//! one. The dying process does not distinguish them.
 
 use core::fmt;
 use core::ptr::NonNull;
@@ -12,93 +12,93 @@ use crate::memory::pool::Pool;
 use crate::pid::Pid;
 use crate::reason::Reason;
 
-/// The part of a record by which it waits on somebody's list of watchers. The list has a
-/// share of the record.
+/// The part of a record that is on a process's list of watchers. The list holds a reference to the
+/// record.
 pub struct WatcherEntry {
     place: Links<WatcherEntry>,
     vtable: &'static WatchVtable,
 }
 
-/// What a record does when the process ends.
+/// The functions of a watcher's record.
 #[derive(Debug)]
 pub struct WatchVtable {
-    /// Whether it still waits.
+    /// Returns `true` if the record still waits.
     pub live: unsafe fn(NonNull<WatcherEntry>) -> bool,
-    /// The process died; takes the list's share.
+    /// Fires the record because the process died; consumes the list's reference.
     pub fire: unsafe fn(NonNull<WatcherEntry>, &KernelCx<'_>, &Reason),
-    /// Gives up the list's share.
+    /// Releases the list's reference.
     pub release: unsafe fn(NonNull<WatcherEntry>, Option<&Pool>),
-    /// The watching process, for `monitored_by`.
+    /// Returns the watching process, for `monitored_by`.
     pub watcher: unsafe fn(NonNull<WatcherEntry>) -> Option<Pid>,
-    /// Who waits is no process: it is told when all else is done, and also by a kernel that ends.
+    /// `true` if the watcher is not a process: it is notified last, and also by a kernel that ends.
     pub outside: bool,
 }
 
 impl WatcherEntry {
-    /// On no list yet.
+    /// Creates an entry that is on no list yet.
     pub fn new(vtable: &'static WatchVtable) -> Self {
         Self { place: Links::new(), vtable }
     }
 
-    /// Its record's functions.
+    /// Returns the functions of its record.
     ///
     /// # Safety
-    /// The caller has the list's share, so it is live.
+    /// The caller holds the list's reference, which keeps the record live.
     unsafe fn vtable(this: NonNull<Self>) -> &'static WatchVtable {
-        // SAFETY: by contract.
+        // SAFETY: the caller holds the list's reference (this function's contract).
         unsafe { this.as_ref() }.vtable
     }
 
-    /// Whether it still waits.
+    /// Returns `true` if the record still waits.
     ///
     /// # Safety
-    /// The caller has the list's share.
+    /// The caller holds the list's reference.
     pub unsafe fn is_live(this: NonNull<Self>) -> bool {
-        // SAFETY: by contract.
+        // SAFETY: the caller holds the list's reference (this function's contract).
         let vtable = unsafe { Self::vtable(this) };
-        // SAFETY: its own vtable.
+        // SAFETY: the vtable is this record's, and the list's reference keeps it live.
         unsafe { (vtable.live)(this) }
     }
 
-    /// The watching process, if it still waits.
+    /// Returns the watching process, if it still waits.
     ///
     /// # Safety
-    /// The caller has the list's share.
+    /// The caller holds the list's reference.
     pub unsafe fn watcher(this: NonNull<Self>) -> Option<Pid> {
-        // SAFETY: by contract.
+        // SAFETY: the caller holds the list's reference (this function's contract).
         let vtable = unsafe { Self::vtable(this) };
-        // SAFETY: its own vtable.
+        // SAFETY: the vtable is this record's, and the list's reference keeps it live.
         unsafe { (vtable.watcher)(this) }
     }
 
-    /// Whether who waits is no process.
+    /// Returns `true` if the watcher is not a process.
     ///
     /// # Safety
-    /// The caller has the list's share.
+    /// The caller holds the list's reference.
     pub unsafe fn is_outside(this: NonNull<Self>) -> bool {
-        // SAFETY: by contract.
+        // SAFETY: the caller holds the list's reference (this function's contract).
         unsafe { Self::vtable(this) }.outside
     }
 
-    /// The process died.
+    /// Fires the record because the process died.
     ///
     /// # Safety
-    /// The caller gives the list's share.
+    /// The caller passes the list's reference.
     pub unsafe fn fire(this: NonNull<Self>, hand: &KernelCx<'_>, reason: &Reason) {
-        // SAFETY: by contract.
+        // SAFETY: the caller holds the list's reference (this function's contract).
         let vtable = unsafe { Self::vtable(this) };
-        // SAFETY: its own vtable.
+        // SAFETY: the vtable is this record's, and the caller passes the list's reference.
         unsafe { (vtable.fire)(this, hand, reason) };
     }
 
-    /// Nobody will fire it.
+    /// Releases a record that will not be fired.
     ///
     /// # Safety
-    /// The caller gives the list's share.
+    /// The caller passes the list's reference.
     pub unsafe fn release(this: NonNull<Self>, pool: Option<&Pool>) {
-        // SAFETY: by contract.
+        // SAFETY: the caller holds the list's reference (this function's contract).
         let vtable = unsafe { Self::vtable(this) };
-        // SAFETY: its own vtable.
+        // SAFETY: the vtable is this record's, and the caller passes the list's reference.
         unsafe { (vtable.release)(this, pool) };
     }
 }

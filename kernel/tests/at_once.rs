@@ -1,12 +1,12 @@
-//! A process that sleeps dies within the slice of the process that stops it, or is doomed there (`process/at_once`); and a child
-//! whose link is its parent's monitor as well (`link`, K4).
+//! A sleeping process dies within the slice of the process that stops it, or is doomed there
+//! (`process/at_once`); and a child whose link is also its parent's monitor (`link`, K4).
 
 mod common;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use atropos_kernel::{MaybeReady, Context, Cx, Tombstone, Options, Pid, Reason, Received, Resumed, SpawnOptions};
+use atropos_kernel::{Context, Cx, MaybeReady, Options, Pid, Reason, Received, Resumed, SpawnOptions, Tombstone};
 
 use common::{Stage, does};
 
@@ -20,7 +20,7 @@ fn waits(_: &Cx<'_, ()>) -> Resumed {
     Resumed::Wait
 }
 
-/// Runs a deed whenever it is dropped.
+/// Runs a closure when it is dropped.
 struct OnDrop<F: FnMut()>(F);
 
 impl<F: FnMut()> Drop for OnDrop<F> {
@@ -29,7 +29,7 @@ impl<F: FnMut()> Drop for OnDrop<F> {
     }
 }
 
-/// What a process has received, in words.
+/// The signals that a process has received, as text.
 type Heard = Arc<Mutex<Vec<String>>>;
 
 fn hear(cx: &Cx<'_, ()>, heard: &Heard) {
@@ -47,7 +47,7 @@ fn words(heard: &Heard) -> Vec<String> {
 }
 
 #[test]
-fn who_sleeps_is_dead_when_the_call_returns() {
+fn sleeping_target_is_dead_when_the_call_returns() {
     let mut stage = Stage::new(Options::default());
     let heard = Heard::default();
     let (noted, mut slice, mut child) = (heard.clone(), 0, None);
@@ -60,8 +60,8 @@ fn who_sleeps_is_dead_when_the_call_returns() {
             }
             (_, Some(spawned)) => {
                 cx.exit_inline(spawned.pid, TOLD).unwrap();
-                assert!(matches!(cx.is_alive(spawned.pid), Ok(MaybeReady::Ready(false))), "dead at once");
-                let Some(Received::Down(down)) = cx.receive() else { panic!("its DOWN has come") };
+                assert!(matches!(cx.is_alive(spawned.pid), Ok(MaybeReady::Ready(false))), "dead when the call returns");
+                let Some(Received::Down(down)) = cx.receive() else { panic!("its DOWN has not arrived") };
                 assert_eq!(Some(down.reference), spawned.monitor);
                 assert_eq!((down.object, down.reason), (atropos_kernel::MonitorTarget::Pid(spawned.pid), TOLD));
                 hear(cx, &noted);
@@ -78,7 +78,7 @@ fn who_sleeps_is_dead_when_the_call_returns() {
 }
 
 #[test]
-fn the_newborn_the_trapping_and_the_pinned_die_in_slices_of_their_own() {
+fn newborn_trapping_and_pinned_targets_die_in_their_own_slices() {
     let mut stage = Stage::new(Options { cores: 2, ..Options::default() });
     let heard = Heard::default();
     let trapped = Arc::new(AtomicUsize::new(0));
@@ -115,18 +115,19 @@ fn the_newborn_the_trapping_and_the_pinned_die_in_slices_of_their_own() {
     stage.settle();
     stage.host().send(parent, ()).unwrap();
     stage.settle();
-    // What the other core's have said while the first was at rest.
+    // Handles the signals of the other core, sent while the first core was idle.
     stage.settle();
     let heard = words(&heard);
     assert_eq!(heard.iter().filter(|what| *what == "down shutdown").count(), 3, "{heard:?}");
-    assert_eq!(heard[..2], ["Message(())", "told"], "none was dead at once: {heard:?}");
+    assert_eq!(heard[..2], ["Message(())", "told"], "no target was dead when the call returned: {heard:?}");
     assert_eq!(trapped.load(Ordering::Relaxed), 1);
 }
 
-/// Issue 14, 11: a destructor may block, so it never runs in the slice of the process that stops its own. The doomed process has
-/// lost its name when the call returns, is not alive to those who ask, and its destructor finds its own process.
+/// Issue 14, item 11: a destructor may block, so it never runs in the slice of another process that
+/// stops its owner. When the call returns, the doomed process has lost its name and is not alive to
+/// other processes. Its destructor runs as its own process.
 #[test]
-fn n11_a_destructor_runs_in_a_slice_of_its_own() {
+fn n11_destructor_runs_in_its_own_slice() {
     let mut stage = Stage::new(Options::default());
     let running = Arc::new(Mutex::new(Vec::<&str>::new()));
     let noted = running.clone();
@@ -135,7 +136,10 @@ fn n11_a_destructor_runs_in_a_slice_of_its_own() {
         let place = own.clone();
         let _drops = OnDrop(move || {
             let own = place.lock().unwrap();
-            assert!(own.as_ref().unwrap().try_with(|cx| cx.pid()).is_some(), "its own slice");
+            assert!(
+                own.as_ref().unwrap().try_with(|cx| cx.pid()).is_some(),
+                "the destructor runs in the child's own slice"
+            );
             noted.lock().unwrap().push("dropped");
         });
         *own.lock().unwrap() = Some(cx);
@@ -149,8 +153,8 @@ fn n11_a_destructor_runs_in_a_slice_of_its_own() {
         cx.exit_inline(child, TOLD).unwrap();
         noted.lock().unwrap().push("returned");
         assert_eq!(cx.whereis("child"), None, "the name is free");
-        assert!(!cx.is_gone(child), "it is doomed, and not dead");
-        assert!(!cx.is_alive(child).await, "asked afterwards, it is dead");
+        assert!(!cx.is_gone(child), "the child is doomed and not yet dead");
+        assert!(!cx.is_alive(child).await, "a later query finds it dead");
         assert!(matches!(cx.recv().await, Received::Down(down) if down.reference == monitor && down.reason == TOLD));
         assert!(cx.is_gone(child));
     };
@@ -161,11 +165,11 @@ fn n11_a_destructor_runs_in_a_slice_of_its_own() {
     assert_eq!((stage.kernel.process_count(), stage.kernel.nodes_used()), (0, 0));
 }
 
-/// Issue 14, 11: what else is foreign in a death is not dropped in another's slice either: a message that nobody has received,
-/// and one that a timer has.
+/// Issue 14, item 11: other foreign values of a dying process are not dropped in another process's
+/// slice either: an unreceived message, and a message held by a timer.
 #[test]
-fn n11_messages_are_dropped_in_a_slice_of_its_own() {
-    // Not in the bodies, which have no destructors here.
+fn n11_messages_are_dropped_in_their_own_slice() {
+    // Static, not captured by the bodies: these bodies must have no destructors.
     static ORDER: Mutex<Vec<&str>> = Mutex::new(Vec::new());
     type Noted = OnDrop<fn()>;
     let noted = || -> Noted { OnDrop(|| ORDER.lock().unwrap().push("dropped")) };
@@ -195,9 +199,10 @@ fn n11_messages_are_dropped_in_a_slice_of_its_own() {
     }
 }
 
-/// A chain of processes whose destructors each stop the next one: one at a time, without recursion.
+/// A chain of processes whose destructors each stop the next one: the destructors run one at a
+/// time, without recursion.
 #[test]
-fn destructors_that_stop_others_do_not_nest() {
+fn destructors_that_stop_other_processes_do_not_nest() {
     let mut stage = Stage::new(Options::default());
     let depth = Arc::new(AtomicUsize::new(0));
     let deepest = Arc::new(AtomicUsize::new(0));
@@ -232,11 +237,11 @@ fn destructors_that_stop_others_do_not_nest() {
     };
     stage.host().spawn_async(&SpawnOptions::new(), body).unwrap();
     stage.settle();
-    assert_eq!(stage.kernel.process_count(), 0, "each has stopped the next");
+    assert_eq!(stage.kernel.process_count(), 0, "each process has stopped the next");
     assert_eq!(deepest.load(Ordering::Relaxed), 1, "no recursion");
 }
 
-/// A parent with a child that does something when it is sent a message.
+/// Creates a parent with a child that runs `act` when it receives a message.
 fn family(
     stage: &mut Stage,
     heard: &Heard,
@@ -257,7 +262,7 @@ fn family(
         hear(cx, &noted);
         Resumed::Wait
     });
-    // It does not trap exits: a DOWN comes all the same.
+    // The parent does not trap exits: a DOWN arrives nevertheless.
     let parent = stage.host().spawn(&SpawnOptions::new(), parent).unwrap().pid;
     stage.settle();
     let child = child.lock().unwrap().unwrap();
@@ -265,7 +270,7 @@ fn family(
 }
 
 #[test]
-fn a_supervised_child_tells_its_parent_once_by_a_down() {
+fn supervised_child_sends_its_parent_one_down() {
     for reason in [Reason::NORMAL, Reason::SHUTDOWN, Reason::crash("why")] {
         let (mut stage, heard) = (Stage::new(Options::default()), Heard::default());
         let why = reason.clone();
@@ -279,7 +284,7 @@ fn a_supervised_child_tells_its_parent_once_by_a_down() {
 }
 
 #[test]
-fn a_supervised_child_dies_with_its_parent() {
+fn supervised_child_dies_with_its_parent() {
     let (mut stage, heard) = (Stage::new(Options::default()), Heard::default());
     let (parent, _) = family(&mut stage, &heard, |_, _| Resumed::Wait);
     stage.host().exit(parent, Reason::crash("all")).unwrap();
@@ -287,10 +292,10 @@ fn a_supervised_child_dies_with_its_parent() {
     assert_eq!((stage.kernel.process_count(), stage.kernel.nodes_used()), (0, 0));
 }
 
-/// A child that unlinks itself outlives its parent, and its parent hears of its end; one that links itself again
-/// is told of by that link as well.
+/// A child that unlinks itself outlives its parent, and the parent receives the DOWN of the child.
+/// If the child links itself again, the parent receives the EXIT of that link as well.
 #[test]
-fn a_supervised_child_that_unlinks_itself_is_watched_still() {
+fn supervised_child_that_unlinks_itself_is_still_monitored() {
     for again in [false, true] {
         let (mut stage, heard) = (Stage::new(Options::default()), Heard::default());
         let mut asked = 0;
@@ -300,7 +305,9 @@ fn a_supervised_child_that_unlinks_itself_is_watched_still() {
                 return Resumed::Exit(Reason::SHUTDOWN);
             }
             cx.unlink(parent);
-            let Ok(MaybeReady::Ready(Some(info))) = cx.info(cx.pid()) else { panic!("it knows itself") };
+            let Ok(MaybeReady::Ready(Some(info))) = cx.info(cx.pid()) else {
+                panic!("a process can query its own state")
+            };
             assert!(info.links.is_empty(), "{:?}", info.links);
             cx.unlink(parent);
             if again {
@@ -312,7 +319,7 @@ fn a_supervised_child_that_unlinks_itself_is_watched_still() {
         stage.settle();
         stage.host().send(child, ()).unwrap();
         stage.settle();
-        // Of the other link it dies, before it can look at the DOWN.
+        // The EXIT of the second link kills the parent before it can receive the DOWN.
         assert_eq!(words(&heard), if again { &[][..] } else { &["down shutdown"] });
         assert_eq!(stage.host().is_alive(parent), !again);
         assert_eq!(stage.kernel.nodes_used(), 0);
@@ -327,14 +334,14 @@ fn a_supervised_child_that_unlinks_itself_is_watched_still() {
     stage.host().exit(parent, Reason::KILL).unwrap();
     stage.settle();
     assert!(!stage.host().is_alive(parent));
-    assert!(stage.host().is_alive(child), "it has unlinked itself");
+    assert!(stage.host().is_alive(child), "the child has unlinked itself");
     stage.host().exit(child, Reason::KILL).unwrap();
     stage.settle();
     assert_eq!((stage.kernel.process_count(), stage.kernel.nodes_used()), (0, 0));
 }
 
 #[test]
-fn a_parent_that_unlinks_hears_nothing_more() {
+fn parent_that_unlinks_receives_no_further_signal() {
     let mut stage = Stage::new(Options::default());
     let heard = Heard::default();
     let (noted, mut child) = (heard.clone(), None);

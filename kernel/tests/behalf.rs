@@ -1,5 +1,5 @@
-//! Acting for a process by its pid, from where it is neither idle nor simply running: from inside its own look at its mailbox,
-//! from a destructor that the kernel runs for it, and while it dies.
+//! Acting for a process by its pid when the process is neither idle nor simply running: from inside
+//! its own scan of its mailbox, from a destructor that the kernel runs for it, and while it dies.
 #![cfg(feature = "epoch")]
 
 mod common;
@@ -10,12 +10,12 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use atropos_kernel::{
-    AliasMode, MaybeReady, ActAsError, Cx, SendTarget, Host, Kernel, Limits, MonitorTarget, Options, Pid, Reason, Received, Resumed,
-    SpawnError, SpawnOptions, CallerState, TimerError,
+    ActAsError, AliasMode, CallerState, Cx, Host, Kernel, Limits, MaybeReady, MonitorTarget, Options, Pid, Reason,
+    Received, Resumed, SendTarget, SpawnError, SpawnOptions, TimerError,
 };
 use common::{Stage, does};
 
-/// A host of its own, for code that runs inside a body.
+/// Creates a host access of its own, for code that runs inside a body.
 fn as_host<R>(kernel: &Kernel, f: impl FnOnce(&Host<'_>) -> R) -> R {
     let participant = kernel.register();
     f(&Host::new(kernel, &participant))
@@ -23,7 +23,7 @@ fn as_host<R>(kernel: &Kernel, f: impl FnOnce(&Host<'_>) -> R) -> R {
 
 type Seen = Arc<Mutex<Vec<(&'static str, Reason)>>>;
 
-/// A process that notes its EXITs and DOWNs.
+/// Starts a process that records its EXITs and DOWNs.
 fn notes(stage: &Stage, seen: &Seen) -> Pid {
     let seen = seen.clone();
     let body = does::<(), _>(move |cx: &Cx<'_, ()>| {
@@ -44,7 +44,7 @@ fn waits(stage: &Stage) -> Pid {
 }
 
 #[test]
-fn from_inside_its_own_look_at_its_mailbox() {
+fn from_inside_its_own_mailbox_scan() {
     let mut stage = Stage::new(Options::default());
     let (seen, target) = (Seen::default(), waits(&stage));
     let (kernel, notes, mut looked) = (stage.kernel.clone(), seen.clone(), false);
@@ -54,7 +54,11 @@ fn from_inside_its_own_look_at_its_mailbox() {
                 looked = true;
                 let made = as_host(&kernel, |host| {
                     host.act_as(cx.pid(), |behalf| {
-                        assert_eq!(behalf.standing(), CallerState::Elsewhere, "its queue must not change under it");
+                        assert_eq!(
+                            behalf.standing(),
+                            CallerState::Elsewhere,
+                            "the queue must not change during the scan"
+                        );
                         assert_eq!(behalf.demonitor(behalf.monitor(cx.pid()).unwrap().reference, true), Ok(None));
                         behalf.monitor(target).unwrap()
                     })
@@ -96,11 +100,11 @@ fn from_a_destructor_that_the_kernel_runs_for_it() {
     assert!(stage.host().send(receiver, acts).is_ok());
     assert_eq!(stage.host().exit(receiver, Reason::KILL), Ok(true));
     stage.settle();
-    assert_eq!(*stood.lock().unwrap(), [CallerState::Dead], "unread, it is dropped by the death");
+    assert_eq!(*stood.lock().unwrap(), [CallerState::Dead], "the exit drops the unread message");
 }
 
 #[test]
-fn a_spawn_for_a_parent_that_has_been_killed_and_has_not_met_it() {
+fn spawn_for_a_parent_with_an_unhandled_kill() {
     let mut stage = Stage::new(Options::default());
     let seen = Seen::default();
     let parent = waits(&stage);
@@ -115,7 +119,8 @@ fn a_spawn_for_a_parent_that_has_been_killed_and_has_not_met_it() {
         Resumed::Wait
     });
     let options = SpawnOptions::new().link().monitor().trap_exit(true);
-    let spawned = stage.host().act_as(parent, |behalf| behalf.spawn(&options, child)).expect("it is not dead yet");
+    let spawned =
+        stage.host().act_as(parent, |behalf| behalf.spawn(&options, child)).expect("the parent is not dead yet");
     stage.settle();
     assert_eq!(*seen.lock().unwrap(), [("EXIT", Reason::KILLED)]);
     assert!(stage.host().is_alive(spawned.pid));
@@ -124,7 +129,7 @@ fn a_spawn_for_a_parent_that_has_been_killed_and_has_not_met_it() {
 }
 
 #[test]
-fn what_a_death_has_not_met_is_kept_and_takes_no_node_along() {
+fn operations_behind_an_unhandled_kill_complete_and_free_their_nodes() {
     let limits = Limits { nodes: 1_000, ..Limits::default() };
     let mut stage = Stage::new(Options { limits, ..Options::default() });
     let (seen, unlinked) = (Seen::default(), Seen::default());
@@ -132,7 +137,7 @@ fn what_a_death_has_not_met_is_kept_and_takes_no_node_along() {
     let caller = waits(&stage);
     stage.host().act_as(caller, |behalf| behalf.link(former, false)).expect("both live");
     stage.settle();
-    // A kill, and behind it what has been promised all the same.
+    // A kill, and behind it operations that were accepted nevertheless.
     assert_eq!(stage.host().exit(caller, Reason::KILL), Ok(true));
     stage.host().act_as(caller, |behalf| {
         assert_eq!(behalf.standing(), CallerState::Elsewhere);
@@ -145,8 +150,8 @@ fn what_a_death_has_not_met_is_kept_and_takes_no_node_along() {
         assert_eq!(behalf.unlink(former), Ok(()));
     });
     stage.settle();
-    assert_eq!(*seen.lock().unwrap(), [("EXIT", Reason::KILLED)], "one link, however often");
-    assert_eq!(*unlinked.lock().unwrap(), [], "unlinked");
+    assert_eq!(*seen.lock().unwrap(), [("EXIT", Reason::KILLED)], "one EXIT for several calls of link");
+    assert_eq!(*unlinked.lock().unwrap(), [], "the unlinked process receives no EXIT");
     let behalf = stage.host().act_as(caller, |behalf| (behalf.link(other, false), behalf.set_trap_exit(true)));
     assert_eq!(behalf, (Err(ActAsError::NoCaller), Err(ActAsError::NoCaller)));
     for pid in [other, former] {
@@ -156,7 +161,7 @@ fn what_a_death_has_not_met_is_kept_and_takes_no_node_along() {
     assert_eq!(stage.kernel.nodes_used(), 0);
 }
 
-/// A process that notes the messages it gets, and ends with the first 0.
+/// Starts a process that records the messages it receives, and ends with the first 0.
 fn hears(stage: &Stage, heard: &Arc<Mutex<Vec<u8>>>) -> Pid {
     let heard = heard.clone();
     let body = does::<u8, _>(move |cx: &Cx<'_, u8>| {
@@ -172,18 +177,18 @@ fn hears(stage: &Stage, heard: &Arc<Mutex<Vec<u8>>>) -> Pid {
     stage.host().spawn(&SpawnOptions::new(), body).expect("a process").pid
 }
 
-/// What is known of a timer at once, while nobody runs.
+/// Returns the remaining time of a timer, which is known without running a process.
 fn told(asked: Result<MaybeReady<Option<Duration>>, ActAsError>) -> Option<Duration> {
     match asked {
         Ok(MaybeReady::Ready(left)) => left,
-        other => panic!("nobody has to be asked: {other:?}"),
+        other => panic!("the answer must not need a query: {other:?}"),
     }
 }
 
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn a_timer_for_who_sleeps_counts_from_the_call_and_is_its_own() {
+fn timer_for_a_sleeping_caller_counts_from_the_call() {
     let mut stage = Stage::new(Options { cores: 2, ..Options::default() });
     let heard = Arc::default();
     let (caller, target) = (hears(&stage, &heard), hears(&stage, &heard));
@@ -192,7 +197,7 @@ fn a_timer_for_who_sleeps_counts_from_the_call_and_is_its_own() {
         stage.host().act_as(caller, |behalf| behalf.send_after(to, after, message)).expect("both live")
     };
     let (own, other) = (start(&stage, caller, SECOND, 1), start(&stage, target, SECOND * 2, 2));
-    // Nobody has run since: the time counts all the same.
+    // No process has run since, but the time of the timer counts from the call.
     stage.world.now.fetch_add(500_000_000, std::sync::atomic::Ordering::Relaxed);
     let asked = stage.host().act_as(caller, |behalf| behalf.read_timer(own));
     assert_eq!(told(asked), Some(SECOND / 2));
@@ -200,37 +205,38 @@ fn a_timer_for_who_sleeps_counts_from_the_call_and_is_its_own() {
     stage.pass(SECOND);
     assert_eq!(*heard.lock().unwrap(), [1]);
     let asked = stage.host().act_as(caller, |behalf| behalf.cancel_timer(own));
-    assert_eq!(told(asked), None, "it is over");
-    // Whoever has its reference may cancel it.
+    assert_eq!(told(asked), None, "the timer has fired");
+    // Any process that has the reference may cancel the timer.
     let asked = stage.host().act_as(target, |behalf| behalf.cancel_timer(other));
     assert_eq!(told(asked), Some(SECOND / 2));
     let asked = stage.host().act_as(caller, |behalf| behalf.cancel_timer(other));
-    assert_eq!(told(asked), None, "once");
+    assert_eq!(told(asked), None, "a timer is cancelled only once");
     stage.pass(SECOND * 9);
     assert_eq!(*heard.lock().unwrap(), [1]);
 }
 
 #[test]
-fn a_timer_for_who_never_looked_in_time_is_late_and_not_lost() {
+fn overdue_timer_fires_on_first_turn() {
     let mut stage = Stage::new(Options::default());
     let heard = Arc::default();
     let caller = hears(&stage, &heard);
     stage.host().act_as(caller, |behalf| behalf.send_after(caller, SECOND, 7_u8)).expect("it lives");
-    // It has not run at all, and its first turn comes when the time is over: its core says that it wants to be run again at once.
+    // The process has not run at all, and its first turn comes after the deadline. Its core reports
+    // that it must be run again at once.
     stage.pass(SECOND * 2);
     stage.settle();
     assert_eq!(*heard.lock().unwrap(), [7]);
 }
 
 #[test]
-fn timers_for_the_dying_go_on_only_to_others() {
+fn timers_of_a_dying_process_fire_only_for_other_targets() {
     let limits = Limits { nodes: 1_000, ..Limits::default() };
     let mut stage = Stage::new(Options { limits, ..Options::default() });
     let heard = Arc::default();
     let (caller, target) = (hears(&stage, &heard), hears(&stage, &heard));
     stage.settle();
     assert_eq!(stage.host().exit(caller, Reason::KILL), Ok(true));
-    // Behind the kill, which it has not met.
+    // Behind the kill, which the process has not handled.
     for (to, message) in [(caller, 1_u8), (target, 2)] {
         assert!(stage.host().act_as(caller, |behalf| behalf.send_after(to, SECOND, message)).is_ok());
     }
@@ -239,7 +245,7 @@ fn timers_for_the_dying_go_on_only_to_others() {
     assert_eq!(late, Err(TimerError::Dying));
     stage.pass(SECOND * 2);
     assert_eq!(*heard.lock().unwrap(), [2]);
-    // To who dies before it is started it never comes.
+    // A timer never fires for a target that dies before the timer is started.
     let other = hears(&stage, &heard);
     assert_eq!(stage.host().exit(target, Reason::KILL), Ok(true));
     assert!(stage.host().act_as(other, |behalf| behalf.send_after(target, SECOND, 4_u8)).is_ok());
@@ -251,7 +257,7 @@ fn timers_for_the_dying_go_on_only_to_others() {
 }
 
 #[test]
-fn as_many_timers_as_the_limit_says_and_places_come_back() {
+fn timer_limit_is_exact_and_slots_are_returned() {
     let limits = Limits { timers: 3, ..Limits::default() };
     let mut stage = Stage::new(Options { limits, ..Options::default() });
     let heard = Arc::default();
@@ -272,7 +278,7 @@ fn as_many_timers_as_the_limit_says_and_places_come_back() {
 }
 
 #[test]
-fn a_timer_that_is_never_started_drops_its_message_once() {
+fn unstarted_timer_drops_its_message_once() {
     struct Counts(Arc<std::sync::atomic::AtomicUsize>);
     impl Drop for Counts {
         fn drop(&mut self) {
@@ -286,13 +292,13 @@ fn a_timer_that_is_never_started_drops_its_message_once() {
         let message = Counts(dropped.clone());
         assert!(stage.host().act_as(caller, |behalf| behalf.send_after(caller, SECOND, message)).is_ok());
     }
-    // The kernel goes before the process has looked.
+    // The kernel ends before the process has handled its mailbox.
     drop(stage);
     assert_eq!(dropped.load(std::sync::atomic::Ordering::Relaxed), 2);
 }
 
 #[test]
-fn a_monitor_by_name_and_one_with_an_alias_for_who_sleeps() {
+fn monitor_by_name_and_with_alias_for_a_sleeping_caller() {
     let mut stage = Stage::new(Options::default());
     let (seen, heard) = (Arc::<Mutex<Vec<(MonitorTarget, Reason)>>>::default(), Arc::<Mutex<Vec<u8>>>::default());
     let (downs, messages) = (seen.clone(), heard.clone());
@@ -311,15 +317,18 @@ fn a_monitor_by_name_and_one_with_an_alias_for_who_sleeps() {
     stage.settle();
     let host = stage.host();
     host.act_as(watcher, |behalf| {
-        behalf.register("shell", target).expect("it is free");
+        behalf.register("shell", target).expect("the name is free");
         let made = behalf.monitor_name("shell").expect("memory");
         assert!(!made.immediate_down);
-        // Who has the name later is not watched.
+        // A later holder of the name is not monitored.
         assert!(behalf.unregister("shell") && !behalf.unregister("shell"));
-        behalf.register("shell", heir).expect("it is free again");
+        behalf.register("shell", heir).expect("the name is free again");
         assert!(behalf.monitor_name("nobody's").expect("memory").immediate_down);
         let itself = behalf.register("me", watcher).map(|()| behalf.monitor_name("me"));
-        assert!(itself.is_ok_and(|made| made.is_ok_and(|made| !made.immediate_down)), "of oneself: never");
+        assert!(
+            itself.is_ok_and(|made| made.is_ok_and(|made| !made.immediate_down)),
+            "a monitor of oneself never fires"
+        );
     });
     let with_alias = host.act_as(watcher, |behalf| {
         behalf.monitor_with(SendTarget::Pid(target), Some(AliasMode::Demonitor)).expect("both live").reference
@@ -349,5 +358,5 @@ fn a_monitor_by_name_and_one_with_an_alias_for_who_sleeps() {
     assert!(seen.lock().unwrap()[1..].iter().all(|(_, reason)| *reason == Reason::SHUTDOWN));
     assert!(stage.host().send_alias(by_monitor, 5_u8).is_ok());
     stage.settle();
-    assert_eq!(*heard.lock().unwrap(), [1, 4], "it ended with its monitor");
+    assert_eq!(*heard.lock().unwrap(), [1, 4], "the alias ended with its monitor");
 }

@@ -1,5 +1,6 @@
-//! Bounded mailboxes: what each policy does with a message that is one too many, that no other signal is touched by it, and
-//! the line of those who wait for room. Stepped: what happens happens in one order.
+//! Bounded mailboxes: what each policy does with a message beyond the limit, that no other signal
+//! is affected, and the queue of senders that wait for capacity. Stepped: the order of events is
+//! fixed.
 
 mod common;
 
@@ -9,8 +10,8 @@ use std::time::Duration;
 
 use atropos_kernel::internals::life;
 use atropos_kernel::{
-    MaybeReady, Context, Cx, SendReservation, Options, Overflow, Pid, Reason, Received, Reply, Resumed, QueryReply, SendError,
-    SpawnOptions, reply,
+    Context, Cx, MaybeReady, Options, Overflow, Pid, QueryReply, Reason, Received, Reply, Resumed, SendError,
+    SendReservation, SpawnOptions, reply,
 };
 use common::{Stage, does};
 
@@ -24,7 +25,8 @@ fn bounded(limit: u32, overflow: Overflow) -> SpawnOptions<'static> {
     SpawnOptions::new().mailbox_limit(limit).overflow(overflow)
 }
 
-/// Receives nothing before an exit has come, which it traps; then everything that waits, once.
+/// Starts a process that receives nothing before an exit signal arrives, which it traps. Then it
+/// receives everything that waits, once.
 fn sleeper(stage: &Stage, options: &SpawnOptions<'_>) -> (Pid, Log<String>) {
     let log: Log<String> = Arc::default();
     let told = log.clone();
@@ -63,7 +65,7 @@ fn awake(stage: &mut Stage, pid: Pid, log: &Log<String>) -> Vec<String> {
 }
 
 #[test]
-fn refuses_what_is_too_much() {
+fn rejects_messages_beyond_the_limit() {
     let mut stage = stage();
     let (pid, log) = sleeper(&stage, &bounded(2, Overflow::Reject));
     for n in 0..4_u32 {
@@ -74,7 +76,7 @@ fn refuses_what_is_too_much() {
     assert_eq!(awake(&mut stage, pid, &log), ["0", "1"]);
     let info = info(&mut stage, pid);
     assert_eq!((info.mailbox_limit, info.dropped), (2, 0));
-    assert_eq!(stage.host().send(pid, 9_u32), Ok(()), "there is room again");
+    assert_eq!(stage.host().send(pid, 9_u32), Ok(()), "the mailbox has capacity again");
 }
 
 #[test]
@@ -99,18 +101,19 @@ fn drops_the_oldest_when_it_fetches_and_the_newest_beyond_twice_the_limit() {
             if fetches {
                 stage.settle();
                 let waits = info(&mut stage, pid).message_queue_len;
-                assert_eq!(waits, 3.min(n as usize + 1), "it fetched, so no more are left");
+                assert_eq!(waits, 3.min(n as usize + 1), "after a fetch only the limit remains");
             }
         }
         let left = awake(&mut stage, pid, &log);
-        // Not given a turn in between, it holds six; of those the newest three are left.
+        // Without a turn in between, the mailbox holds six messages; the newest three of them
+        // remain.
         assert_eq!(left, if fetches { ["17", "18", "19"] } else { ["3", "4", "5"] });
         assert_eq!(info(&mut stage, pid).dropped, 17);
     }
 }
 
 #[test]
-fn nothing_but_messages_is_counted_or_dropped() {
+fn only_messages_are_counted_or_dropped() {
     for overflow in [Overflow::Reject, Overflow::DropOldest, Overflow::DropNewest] {
         let mut stage = stage();
         let deaths: Log<String> = Arc::default();
@@ -149,8 +152,8 @@ fn nothing_but_messages_is_counted_or_dropped() {
 }
 
 #[test]
-fn a_dropped_question_is_answered_and_every_value_is_dropped_once() {
-    struct Counted(Arc<AtomicUsize>, #[allow(dead_code, reason = "it is dropped with the rest")] Reply<()>);
+fn dropped_request_is_answered_and_each_value_is_dropped_once() {
+    struct Counted(Arc<AtomicUsize>, #[allow(dead_code, reason = "it is dropped together with the struct")] Reply<()>);
     impl Drop for Counted {
         fn drop(&mut self) {
             self.0.fetch_add(1, Ordering::Relaxed);
@@ -174,7 +177,7 @@ fn a_dropped_question_is_answered_and_every_value_is_dropped_once() {
             answers.retain_mut(|answer| std::pin::Pin::new(answer).poll(&mut task).is_pending());
             answers.len()
         };
-        assert_eq!(told(&mut answers), 4, "who was dropped is told");
+        assert_eq!(told(&mut answers), 4, "the sender of each dropped request is notified");
         assert_eq!(drops.load(Ordering::Relaxed), 96);
         assert_eq!(info(&mut stage, pid).dropped, 96);
         stage.host().exit(pid, Reason::KILL).unwrap();
@@ -184,7 +187,7 @@ fn a_dropped_question_is_answered_and_every_value_is_dropped_once() {
 }
 
 #[test]
-fn a_selective_receive_keeps_its_place_while_the_oldest_are_dropped() {
+fn selective_receive_keeps_its_cursor_while_the_oldest_are_dropped() {
     let mut stage = stage();
     let looks = Arc::new(AtomicUsize::new(0));
     let (counted, log): (_, Log<u32>) = (looks.clone(), Arc::default());
@@ -206,11 +209,11 @@ fn a_selective_receive_keeps_its_place_while_the_oldest_are_dropped() {
         stage.settle();
     }
     assert_eq!(*log.lock().unwrap(), [1000, 993, 994, 995, 996, 997, 998, 999]);
-    assert_eq!(looks.load(Ordering::Relaxed), 1001, "each was looked at once");
+    assert_eq!(looks.load(Ordering::Relaxed), 1001, "each message was examined once");
 }
 
 #[test]
-fn a_suspended_process_drops_too() {
+fn suspended_process_drops_messages_too() {
     let mut stage = stage();
     let (pid, log) = sleeper(&stage, &bounded(2, Overflow::DropOldest));
     stage.settle();
@@ -225,7 +228,8 @@ fn a_suspended_process_drops_too() {
     assert_eq!(awake(&mut stage, pid, &log), ["48", "49"]);
 }
 
-/// A receiver of one message, which it receives when the host says so; who sends gets in line.
+/// A receiver that receives a given number of messages when the host orders it; senders wait for
+/// capacity.
 struct Line {
     stage: Stage,
     pid: Pid,
@@ -242,7 +246,8 @@ impl Line {
         let stage = stage();
         let got: Log<u32> = Arc::default();
         let told = got.clone();
-        // The host's orders come by timers, which are not counted: they find a full mailbox as well.
+        // The host's orders arrive by timers, which are not counted: they arrive in a full mailbox
+        // as well.
         let body = async move |cx: Context<Mail>| {
             loop {
                 let order = |peek: atropos_kernel::Peek<'_, Mail>| {
@@ -279,7 +284,8 @@ impl Line {
         self.stage.pass(Duration::from_millis(1));
     }
 
-    /// A process that sends a number as soon as there is room, and then its end is noted.
+    /// Starts a process that sends a number as soon as there is capacity; then its outcome is
+    /// recorded.
     fn sender(&mut self, number: u32, patience: Option<Duration>) -> (Pid, Log<Result<(), &'static str>>) {
         let (pid, ended): (_, Log<_>) = (self.pid, Arc::default());
         let told = ended.clone();
@@ -302,14 +308,14 @@ impl Line {
 }
 
 #[test]
-fn who_waits_for_room_is_let_in_in_order() {
+fn waiting_senders_are_admitted_in_order() {
     let mut line = Line::new(2);
     let senders: Vec<_> = (0..10).map(|n| line.sender(n, None)).collect();
     let sent = |senders: &[(Pid, Log<_>)]| senders.iter().filter(|(_, end)| !end.lock().unwrap().is_empty()).count();
     assert_eq!(sent(&senders), 2);
     for taken in 1..=8 {
         line.take(1);
-        assert_eq!(sent(&senders), 2 + taken, "one place, one sender");
+        assert_eq!(sent(&senders), 2 + taken, "one free slot admits one sender");
     }
     line.take(2);
     assert_eq!(line.got(), (0..10).collect::<Vec<_>>());
@@ -317,29 +323,29 @@ fn who_waits_for_room_is_let_in_in_order() {
 }
 
 #[test]
-fn who_goes_away_leaves_its_place_to_the_next() {
+fn cancelled_waiter_passes_slot_on() {
     let mut line = Line::new(1);
     let senders: Vec<_> = (0..6).map(|n| line.sender(n, (n == 2).then_some(Duration::from_millis(5)))).collect();
-    // One has no more patience, one is killed in line.
+    // One sender times out, one is killed while it waits.
     line.stage.pass(Duration::from_millis(10));
     assert_eq!(*senders[2].1.lock().unwrap(), [Err("full")]);
     line.stage.host().exit(senders[1].0, Reason::KILL).unwrap();
     line.stage.settle();
-    // One is suspended, and called; and then killed before it can come.
+    // One sender is suspended and notified, and then killed before it can respond.
     let _ = line.stage.host().suspend(senders[3].0).unwrap();
     line.stage.settle();
     line.take(1);
     assert_eq!(line.got(), [0]);
-    assert!(senders[4].1.lock().unwrap().is_empty(), "the place is kept");
+    assert!(senders[4].1.lock().unwrap().is_empty(), "the slot stays reserved");
     line.stage.host().exit(senders[3].0, Reason::KILL).unwrap();
     line.stage.settle();
-    assert_eq!(*senders[4].1.lock().unwrap(), [Ok(())], "the next is called");
+    assert_eq!(*senders[4].1.lock().unwrap(), [Ok(())], "the next waiter is notified");
     line.take(2);
     assert_eq!(line.got(), [0, 4, 5]);
 }
 
 #[test]
-fn a_death_tells_all_who_wait() {
+fn receiver_exit_notifies_all_waiting_senders() {
     let mut line = Line::new(1);
     let senders: Vec<_> = (0..5).map(|n| line.sender(n, None)).collect();
     line.stage.host().exit(line.pid, Reason::KILL).unwrap();
@@ -351,7 +357,7 @@ fn a_death_tells_all_who_wait() {
 }
 
 #[test]
-fn whoever_is_quicker_sends_who_was_called_to_the_end() {
+fn notified_waiter_that_loses_the_slot_queues_again_at_the_back() {
     let mut line = Line::new(1);
     let (one, end) = line.sender(1, None);
     assert_eq!(*end.lock().unwrap(), [Ok(())]);
@@ -359,7 +365,7 @@ fn whoever_is_quicker_sends_who_was_called_to_the_end() {
     let _ = line.stage.host().suspend(two).unwrap();
     line.stage.settle();
     line.take(1);
-    assert!(line.stage.host().send(line.pid, Mail::Number(3)).is_ok(), "the place is free");
+    assert!(line.stage.host().send(line.pid, Mail::Number(3)).is_ok(), "the slot is free");
     let _ = line.stage.host().resume(two).unwrap();
     line.stage.settle();
     assert!(end.lock().unwrap().is_empty());
@@ -370,7 +376,7 @@ fn whoever_is_quicker_sends_who_was_called_to_the_end() {
 }
 
 #[test]
-fn a_kernel_that_ends_frees_those_in_line() {
+fn end_of_the_kernel_frees_waiting_senders() {
     let mut line = Line::new(1);
     let senders: Vec<_> = (0..5).map(|n| line.sender(n, None)).collect();
     let lives = life::of(&line.stage.kernel);
@@ -380,7 +386,7 @@ fn a_kernel_that_ends_frees_those_in_line() {
 }
 
 #[test]
-fn a_body_of_any_kind_gets_in_line() {
+fn any_kind_of_body_can_wait_for_capacity() {
     let mut line = Line::new(2);
     let pid = line.pid;
     let (mut in_line, mut next) = (SendReservation::new(), 0);

@@ -1,4 +1,4 @@
-//! Time, on a kernel whose clock stands still until the test moves it: patience, and idleness.
+//! Time, on a kernel whose clock stands still until the test advances it: timeouts, and idle cores.
 #![cfg(feature = "epoch")]
 
 mod common;
@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use atropos_kernel::{Context, Options, Peek, RunOutcome, Received, SpawnOptions};
+use atropos_kernel::{Context, Options, Peek, Received, RunOutcome, SpawnOptions};
 use common::Stage;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Elsewhere a message that did not match cancelled the receive's timer, which then was not armed again.
+/// In other runtimes a message that did not match cancelled the receive's timer, which was then not
+/// armed again.
 #[test]
 fn fault_2_2_q_what_does_not_match_does_not_stop_the_clock() {
     let mut stage = Stage::new(Options::default());
@@ -23,7 +24,7 @@ fn fault_2_2_q_what_does_not_match_does_not_stop_the_clock() {
         let received = cx.recv_match_from(start, Some(SECOND * 10), |peek| matches!(peek, Peek::Message(0))).await;
         got.store(usize::from(received.is_some()), Ordering::Relaxed);
         ended.fetch_add(1, Ordering::Relaxed);
-        // Nor does a whole patience, once lost, come back.
+        // After a timeout, a new receive with the same timeout works as usual.
         let received = cx.recv_match_from(start, Some(SECOND * 10), |peek| matches!(peek, Peek::Message(0))).await;
         assert!(matches!(received, Some(Received::Message(0))));
         ended.fetch_add(1, Ordering::Relaxed);
@@ -33,19 +34,20 @@ fn fault_2_2_q_what_does_not_match_does_not_stop_the_clock() {
     for _ in 0..99 {
         stage.host().send(waiting, 1_u32).expect("it lives");
         stage.pass(SECOND / 10);
-        assert_eq!(ends.load(Ordering::Relaxed), 0, "it has patience still");
+        assert_eq!(ends.load(Ordering::Relaxed), 0, "the receive has not timed out yet");
     }
     stage.host().send(waiting, 1_u32).expect("it lives");
     stage.pass(SECOND / 5);
-    assert_eq!((ends.load(Ordering::Relaxed), matched.load(Ordering::Relaxed)), (1, 0), "it has lost its patience");
+    assert_eq!((ends.load(Ordering::Relaxed), matched.load(Ordering::Relaxed)), (1, 0), "the receive has timed out");
     stage.host().send(waiting, 0_u32).expect("it lives");
     stage.settle();
     assert_eq!(ends.load(Ordering::Relaxed), 2);
     assert!(!stage.host().is_alive(waiting));
 }
 
-/// Elsewhere idle workers looked every 5 ms, timers advanced between slices of one of them only, and every exit went through
-/// all that waited. Here an idle core says when it wants to be run again: at the next timer, or never.
+/// In other runtimes idle workers polled every 5 ms, only one worker advanced timers between
+/// slices, and every exit searched all waiting processes. Here an idle core reports when it must be
+/// run again: at the next timer, or never.
 #[test]
 fn fault_2_2_r_a_the_idle_do_not_poll() {
     let mut stage = Stage::new(Options { cores: 2, ..Options::default() });
@@ -67,7 +69,7 @@ fn fault_2_2_r_a_the_idle_do_not_poll() {
     assert_eq!(idle(&mut stage), [RunOutcome::Idle { until: None }; 2]);
     let (woken, ran) = (stage.world.wakes.load(Ordering::Relaxed), slices.load(Ordering::Relaxed));
     stage.pass(SECOND * 3_600);
-    assert_eq!(idle(&mut stage), [RunOutcome::Idle { until: None }; 2], "and nothing but a signal changes that");
+    assert_eq!(idle(&mut stage), [RunOutcome::Idle { until: None }; 2], "only a signal changes that");
     assert_eq!(stage.world.wakes.load(Ordering::Relaxed), woken);
     assert_eq!(slices.load(Ordering::Relaxed), ran);
     // One message resumes one process, and wakes one core.
@@ -75,11 +77,11 @@ fn fault_2_2_r_a_the_idle_do_not_poll() {
     assert_eq!(stage.world.wakes.load(Ordering::Relaxed), woken + 1);
     stage.settle();
     assert_eq!(slices.load(Ordering::Relaxed), ran + 1);
-    // An exit resumes nobody.
+    // An exit resumes no other process.
     assert_eq!(stage.host().exit(waiting[8], atropos_kernel::Reason::KILL), Ok(true));
     stage.settle();
     assert_eq!(slices.load(Ordering::Relaxed), ran + 1);
-    // A timer is its own core's, and that one alone says when.
+    // A timer belongs to its own core, and only that core reports the deadline.
     let sleeps = async |cx: Context<()>| cx.sleep(SECOND).await;
     let sleeping = stage.host().spawn_async(&SpawnOptions::new(), sleeps).expect("a process").pid();
     stage.settle();
@@ -91,12 +93,12 @@ fn fault_2_2_r_a_the_idle_do_not_poll() {
     assert_eq!(stage.cores[1 - at].run(1_000), RunOutcome::Idle { until: None });
     assert!(stage.host().is_alive(sleeping));
     while stage.cores[at].run(1_000) == RunOutcome::Worked {}
-    assert!(!stage.host().is_alive(sleeping), "whatever the other core does");
+    assert!(!stage.host().is_alive(sleeping), "the timer does not depend on the other core");
 }
 
-/// Others have their turns between them, and none is forgotten.
+/// Other processes get their turns between the timers, and no timer is lost.
 #[test]
-fn very_many_that_are_due_are_fired_some_at_a_time() {
+fn many_due_timers_fire_in_portions() {
     const MANY: u32 = 3000;
     let mut stage = Stage::new(Options::default());
     let received = Arc::new(AtomicUsize::new(0));
@@ -106,7 +108,7 @@ fn very_many_that_are_due_are_fired_some_at_a_time() {
             cx.send_after(cx.pid(), SECOND, number).expect("memory for a timer");
         }
         for number in 0..MANY {
-            // Of one tick, they come in the order in which they were started.
+            // Timers of one tick fire in the order in which they were started.
             assert!(matches!(cx.recv().await, Received::Message(came) if came == number));
             counted.fetch_add(1, Ordering::Relaxed);
         }
@@ -122,14 +124,15 @@ fn very_many_that_are_due_are_fired_some_at_a_time() {
     assert_eq!(stage.kernel.process_count(), 0);
 }
 
-/// Due for the dead: nobody has a turn, and the core does not say that it is idle until all are gone.
+/// Timers due for dead targets: no process gets a turn, and the core does not report that it is
+/// idle until all of them are gone.
 #[test]
-fn very_many_that_are_due_for_nobody_are_gone_before_the_core_is_idle() {
+fn many_due_timers_without_a_target_are_gone_before_the_core_is_idle() {
     let mut stage = Stage::new(Options::default());
     let gone = Arc::new(());
     let kept = gone.clone();
     let starts = async move |cx: Context<Arc<()>>| {
-        // By name, so that they do not end with who starts them.
+        // Addressed by name, so that they do not end with the process that starts them.
         for _ in 0..3000 {
             cx.send_after("nobody", SECOND, kept.clone()).expect("memory for a timer");
         }

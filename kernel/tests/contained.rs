@@ -1,4 +1,5 @@
-//! What runs contained inside a process's slice while a future has its context: a sort of messages that panics.
+//! Code that runs in a panic scope inside a process's slice while a future has its context: a
+//! filter of messages that panics.
 
 mod common;
 
@@ -8,11 +9,11 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
-use atropos_kernel::{PanicScope, Context, Options, Received, SpawnOptions};
+use atropos_kernel::{Context, Options, PanicScope, Received, SpawnOptions};
 
 use common::Stage;
 
-/// Notes when it is dropped.
+/// A message that records when it is dropped.
 #[derive(Debug)]
 struct Counted(u32, Arc<Mutex<Vec<u32>>>);
 
@@ -24,7 +25,8 @@ impl Drop for Counted {
 
 type Told = Arc<Mutex<Vec<String>>>;
 
-/// Sorts what comes, and panics over 2; polled contained. Tells what came of each poll that ended.
+/// Filters the messages that arrive, and panics on message 2. The future is polled in a panic
+/// scope. Records the outcome of each poll that ended.
 async fn sorts(cx: Context<Counted>, told: Told) {
     let container = cx.panic_catcher();
     for _ in 0..3 {
@@ -47,7 +49,7 @@ async fn sorts(cx: Context<Counted>, told: Told) {
 }
 
 #[test]
-fn a_sort_that_panics_loses_its_message_and_no_other() {
+fn filter_that_panics_loses_its_message_and_no_other() {
     let mut stage = Stage::new(Options::default());
     let (told, dropped) = (Told::default(), Arc::new(Mutex::new(Vec::new())));
     let inner = told.clone();
@@ -63,7 +65,7 @@ fn a_sort_that_panics_loses_its_message_and_no_other() {
 }
 
 #[test]
-fn a_container_contains_nothing_outside_its_slice() {
+fn panic_scope_runs_no_code_outside_its_slice() {
     let mut stage = Stage::new(Options::default());
     let kept: Arc<Mutex<Option<PanicScope<()>>>> = Arc::default();
     let inner = kept.clone();

@@ -1,5 +1,6 @@
-//! Issue 14, 5: wherever the kernel drops a foreign value whose destructor panics, what the value was counted by is given back, its
-//! memory is freed, and nobody else dies. A table of places; each is visited more often than the limits allow at a time.
+//! Issue 14, item 5: wherever the kernel drops a foreign value whose destructor panics, the value's
+//! budget is returned, its memory is freed, and no other process dies. The test is a table of
+//! places. Each place is visited more often than the limits allow at a time.
 #![cfg(feature = "epoch")]
 
 mod common;
@@ -10,13 +11,14 @@ use std::task::{Context as Task, Wake, Waker};
 use std::time::Duration;
 
 use atropos_kernel::{
-    Cx, Host, Kernel, Limits, Options, Overflow, Pid, Reason, Received, Reply, RequestFuture, Resumed, SpawnOptions, reply,
+    Cx, Host, Kernel, Limits, Options, Overflow, Pid, Reason, Received, Reply, RequestFuture, Resumed, SpawnOptions,
+    reply,
 };
 use common::{Stage, does};
 
 static DROPS: AtomicUsize = AtomicUsize::new(0);
 
-/// Panics when it is dropped, each time; what it has beside is freed all the same.
+/// A value that panics each time it is dropped; its other fields are freed nevertheless.
 #[derive(Debug)]
 struct Bomb(#[allow(dead_code, reason = "a leak checker sees it")] Box<u8>);
 
@@ -33,14 +35,14 @@ impl Drop for Bomb {
     }
 }
 
-/// As what a reason carries.
+/// A value that a reason carries must be comparable: all bombs are equal.
 impl PartialEq for Bomb {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-/// A waker that panics when it is called, and when it is dropped otherwise.
+/// A waker that panics when it is called, and also when it is dropped without a call.
 struct Rings;
 
 impl Drop for Rings {
@@ -60,7 +62,7 @@ fn start<M: Send + 'static>(stage: &Stage, act: impl FnMut(&Cx<'_, M>) -> Resume
     stage.host().spawn(&SpawnOptions::new(), does(act)).unwrap().pid
 }
 
-/// A process that acts in its first slice and waits for ever.
+/// Starts a process that acts in its first slice and then waits for ever.
 fn once<M: Send + 'static>(stage: &mut Stage, act: impl FnOnce(&Cx<'_, M>) + Send + 'static) -> Pid {
     let mut act = Some(act);
     let pid = start(stage, move |cx: &Cx<'_, M>| {
@@ -85,7 +87,7 @@ fn kill(stage: &mut Stage, pid: Pid) {
 
 const LATER: Duration = Duration::from_secs(1);
 
-/// A timer is started by one process for another, `becomes` happens, and time passes.
+/// Lets one process start a timer for another, applies `becomes`, and lets time pass.
 fn timer(stage: &mut Stage, becomes: fn(&mut Stage, starter: Pid, target: Pid)) {
     let target = deaf::<Bomb>(stage);
     let starter = once(stage, move |cx: &Cx<'_, ()>| _ = cx.send_after(target, LATER, Bomb::new()).unwrap());
@@ -98,7 +100,8 @@ fn timer(stage: &mut Stage, becomes: fn(&mut Stage, starter: Pid, target: Pid)) 
     }
 }
 
-/// A reason that carries a bomb, of a process that is linked and monitored, or an exit signal with it.
+/// A reason that carries a bomb, of a process that is linked and monitored, or in an exit signal to
+/// that process.
 fn reason(stage: &mut Stage, traps: bool, ends: bool) {
     let victim = start(stage, |cx: &Cx<'_, u8>| match cx.receive() {
         Some(_) => Resumed::Exit(Reason::value(Bomb::new())),
@@ -113,7 +116,7 @@ fn reason(stage: &mut Stage, traps: bool, ends: bool) {
                     cx.link(victim).unwrap();
                     cx.monitor(victim).unwrap();
                 }
-                // Received at once, or left there.
+                // The signals are received at once, or left in the mailbox.
                 if traps {
                     while cx.receive().is_some() {}
                 }
@@ -136,7 +139,7 @@ fn reason(stage: &mut Stage, traps: bool, ends: bool) {
     }
 }
 
-/// Asks `to`, and hands on the asker's end.
+/// Sends a request to `to`, and returns the caller and its request.
 fn asks(stage: &mut Stage, to: Pid) -> (Pid, RequestFuture<Bomb>) {
     let (gives, got) = std::sync::mpsc::channel();
     let asker = once(stage, move |cx: &Cx<'_, ()>| {
@@ -145,14 +148,14 @@ fn asks(stage: &mut Stage, to: Pid) -> (Pid, RequestFuture<Bomb>) {
     (asker, got.recv().unwrap())
 }
 
-/// Answers each time at the second resumption.
+/// Starts a process that replies in its second slice.
 fn answers(stage: &Stage) -> Pid {
     start(stage, |cx: &Cx<'_, Reply<Bomb>>| {
         while let Some(received) = cx.receive() {
             if let Received::Message(reply) = received {
                 match reply.try_send(Bomb::new()) {
                     Ok(()) => {}
-                    // The answer is its own again, and so would be its panic.
+                    // The reply value is its own again, and so would be its panic.
                     Err(late) => std::mem::forget(late),
                 }
             }
@@ -168,7 +171,7 @@ fn quietly(act: impl FnOnce()) {
 type Visit = fn(&mut Stage);
 
 const PLACES: &[(&str, Visit)] = &[
-    ("a message unread", |stage| {
+    ("an unread message", |stage| {
         let pid = deaf::<Bomb>(stage);
         for _ in 0..3 {
             stage.host().send(pid, Bomb::new()).unwrap();
@@ -184,8 +187,8 @@ const PLACES: &[(&str, Visit)] = &[
         stage.settle();
         kill(stage, pid);
     }),
-    ("the newest of a full mailbox", |stage| full(stage, Overflow::DropNewest)),
-    ("the oldest of a full mailbox", |stage| full(stage, Overflow::DropOldest)),
+    ("the newest message of a full mailbox", |stage| full(stage, Overflow::DropNewest)),
+    ("the oldest message of a full mailbox", |stage| full(stage, Overflow::DropOldest)),
     ("a timer that is cancelled", |stage| {
         let pid = once(stage, |cx: &Cx<'_, Bomb>| {
             let timer = cx.send_after(cx.pid(), LATER, Bomb::new()).unwrap();
@@ -205,12 +208,12 @@ const PLACES: &[(&str, Visit)] = &[
     ("a timer whose target is dead", |stage| timer(stage, |stage, _, target| kill(stage, target))),
     ("a timer whose starter is dead", |stage| timer(stage, |stage, starter, _| kill(stage, starter))),
     ("a timer whose starter and target are alive", |stage| timer(stage, |_, _, _| {})),
-    ("a timer to a name that nobody has", |stage| {
+    ("a timer to a name without a holder", |stage| {
         let pid = once(stage, |cx: &Cx<'_, ()>| _ = cx.send_after("nobody", LATER, Bomb::new()).unwrap());
         stage.pass(2 * LATER);
         kill(stage, pid);
     }),
-    ("a timer to a name whose process takes others", |stage| {
+    ("a timer to a name whose process takes other messages", |stage| {
         let pid = once(stage, |cx: &Cx<'_, ()>| {
             cx.register("somebody", cx.pid()).unwrap();
             cx.send_after("somebody", LATER, Bomb::new()).unwrap();
@@ -218,21 +221,21 @@ const PLACES: &[(&str, Visit)] = &[
         stage.pass(2 * LATER);
         kill(stage, pid);
     }),
-    ("a timer that was started for the dead", |stage| {
+    ("a timer that was started for a dead process", |stage| {
         let pid = deaf::<Bomb>(stage);
         let started = act_as(&stage.kernel, pid, LATER);
         stage.host().exit(pid, Reason::KILL).unwrap();
         assert!(started);
         stage.settle();
     }),
-    ("a timer that was started for another", |stage| {
+    ("a timer that was started for another process", |stage| {
         let pid = deaf::<Bomb>(stage);
         assert!(act_as(&stage.kernel, pid, LATER));
         stage.settle();
         stage.pass(2 * LATER);
         kill(stage, pid);
     }),
-    ("a request's message, unread", |stage| {
+    ("the unread message of a request", |stage| {
         let to = deaf::<(Bomb, Reply<u8>)>(stage);
         let asker = once(stage, move |cx: &Cx<'_, ()>| {
             std::mem::forget(cx.request(to, |reply: Reply<u8>| (Bomb::new(), reply)).unwrap());
@@ -240,14 +243,14 @@ const PLACES: &[(&str, Visit)] = &[
         kill(stage, to);
         kill(stage, asker);
     }),
-    ("an answer that nobody looks at", |stage| {
+    ("a reply that is never polled", |stage| {
         let to = answers(stage);
         let (asker, requested) = asks(stage, to);
         quietly(|| drop(requested));
         kill(stage, asker);
         kill(stage, to);
     }),
-    ("an answer whose asker dies", |stage| {
+    ("a reply whose caller dies", |stage| {
         let to = answers(stage);
         let mut kept = None;
         let asker = start(stage, move |cx: &Cx<'_, ()>| {
@@ -258,22 +261,22 @@ const PLACES: &[(&str, Visit)] = &[
         kill(stage, asker);
         kill(stage, to);
     }),
-    ("a waker that panics, of a request", |stage| {
+    ("a panicking waker of a request", |stage| {
         let (to, kept) = keeps(stage);
         let (asker, mut requested) = asks(stage, to);
         let waker = Waker::from(Arc::new(Rings));
         assert!(requested.poll(&mut Task::from_waker(&waker)).is_pending());
         quietly(|| drop(waker));
-        // Answered by a process: it survives.
+        // A process replies, and survives.
         let reply = kept.lock().unwrap().pop().unwrap();
         let answerer = once(stage, move |_: &Cx<'_, ()>| reply.send(Bomb::new()));
-        assert!(stage.host().is_alive(answerer), "the waker's faults are not the answerer's");
+        assert!(stage.host().is_alive(answerer), "the panic of the waker does not kill the responder");
         quietly(|| drop(requested));
         for pid in [asker, answerer, to] {
             kill(stage, pid);
         }
     }),
-    ("a waker that panics, of a request that is let go of", |stage| {
+    ("a panicking waker of a request that is dropped", |stage| {
         let (to, kept) = keeps(stage);
         let (asker, mut requested) = asks(stage, to);
         let waker = Waker::from(Arc::new(Rings));
@@ -286,7 +289,7 @@ const PLACES: &[(&str, Visit)] = &[
             kill(stage, pid);
         }
     }),
-    ("a reply by itself", |_| {
+    ("a reply without a request", |_| {
         let (give, wait) = reply::<Bomb>().unwrap();
         give.send(Bomb::new());
         quietly(|| drop(wait));
@@ -294,11 +297,11 @@ const PLACES: &[(&str, Visit)] = &[
         drop(wait);
         quietly(|| give.send(Bomb::new()));
     }),
-    ("a reason, met by links and monitors", |stage| reason(stage, false, true)),
+    ("a reason, handled by links and monitors", |stage| reason(stage, false, true)),
     ("a reason, received", |stage| reason(stage, true, true)),
     ("a reason of an exit signal", |stage| reason(stage, false, false)),
     ("a reason of an exit signal, received", |stage| reason(stage, true, false)),
-    ("a reason of an exit signal to the dead", |stage| {
+    ("a reason of an exit signal to a dead process", |stage| {
         let pid = deaf::<()>(stage);
         kill(stage, pid);
         quietly(|| _ = stage.host().exit(pid, Reason::value(Bomb::new())));
@@ -313,7 +316,7 @@ const PLACES: &[(&str, Visit)] = &[
         start(stage, |_: &Cx<'_, ()>| Resumed::Exit(Reason::normal_with(Bomb::new())));
         stage.settle();
     }),
-    ("a reason that one too many gives", |stage| {
+    ("a reason that is one too many", |stage| {
         start(stage, |cx: &Cx<'_, ()>| {
             cx.stop(Reason::value(Bomb::new()));
             cx.stop(Reason::value(Bomb::new()));
@@ -333,7 +336,7 @@ const PLACES: &[(&str, Visit)] = &[
         stage.settle();
         kill(stage, pid);
     }),
-    ("a body that was refused", |stage| {
+    ("a body of a refused spawn", |stage| {
         let holder = once(stage, |cx: &Cx<'_, ()>| cx.register("taken", cx.pid()).unwrap());
         for options in [SpawnOptions::new().name("taken"), SpawnOptions::new().core(99), SpawnOptions::new().link()] {
             let bomb = Bomb::new();
@@ -345,7 +348,7 @@ const PLACES: &[(&str, Visit)] = &[
         }
         kill(stage, holder);
     }),
-    ("what is held", |stage| {
+    ("a held value", |stage| {
         let pid = start(stage, |cx: &Cx<'_, ()>| {
             let held = [cx.hold(Bomb::new()), cx.hold(Bomb::new())];
             cx.let_go(Bomb::new());
@@ -364,7 +367,7 @@ const PLACES: &[(&str, Visit)] = &[
     }),
 ];
 
-/// Six messages into two places; then the places can be used again.
+/// Sends six messages to a mailbox with two slots; then the slots can be used again.
 fn full(stage: &mut Stage, overflow: Overflow) {
     let received = Arc::new(AtomicUsize::new(0));
     let counts = received.clone();
@@ -383,7 +386,7 @@ fn full(stage: &mut Stage, overflow: Overflow) {
             stage.host().send(pid, Some(Bomb::new())).unwrap();
         }
         stage.settle();
-        assert_eq!(received.swap(0, Ordering::Relaxed), 2, "the places are there again");
+        assert_eq!(received.swap(0, Ordering::Relaxed), 2, "the slots are free again");
     }
     kill(stage, pid);
 }
@@ -396,7 +399,7 @@ fn act_as(kernel: &Kernel, caller: Pid, after: Duration) -> bool {
 
 type Kept = Arc<std::sync::Mutex<Vec<Reply<Bomb>>>>;
 
-/// A process that keeps the replies it receives where the test finds them.
+/// Starts a process that stores the replies it receives where the test finds them.
 fn keeps(stage: &mut Stage) -> (Pid, Kept) {
     let kept = Kept::default();
     let keeps = kept.clone();
@@ -410,13 +413,13 @@ fn keeps(stage: &mut Stage) -> (Pid, Kept) {
     (pid, kept)
 }
 
-/// So many nodes and timers there may be at a time: fewer than each place is visited.
+/// The limits of nodes and timers: fewer than the number of visits to each place.
 const NODES: usize = 24;
 const TIMERS: usize = 3;
 const VISITS: usize = 40;
 
 #[test]
-fn n05_whatever_panics_when_it_is_dropped() {
+fn n05_any_value_may_panic_when_it_is_dropped() {
     let whole = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let text = panic.payload_as_str();
@@ -428,16 +431,16 @@ fn n05_whatever_panics_when_it_is_dropped() {
         for tombstones in [false, true] {
             let limits = Limits { processes: 64, nodes: NODES, timers: TIMERS, ..Limits::default() };
             let mut stage = Stage::new(Options { cores: 1, limits, tombstones, ..Options::default() });
-            // It has nothing to do with any of it.
+            // The bystander takes no part in the scenario.
             let bystander = deaf::<u8>(&mut stage);
             let before = DROPS.load(Ordering::Relaxed);
             for _ in 0..VISITS {
                 visit(&mut stage);
             }
-            assert!(stage.host().is_alive(bystander), "{place}: nobody else dies");
+            assert!(stage.host().is_alive(bystander), "{place}: no other process dies");
             assert_eq!(stage.kernel.process_count(), 1, "{place}: processes");
             assert_eq!(stage.kernel.nodes_used(), 0, "{place}: nodes");
-            // All places can be used again.
+            // The full limits are available again.
             let user = once(&mut stage, move |cx: &Cx<'_, ()>| {
                 for _ in 0..TIMERS {
                     cx.send_after(bystander, LATER, 1_u8).unwrap_or_else(|error| panic!("{place}: {error}"));
@@ -445,12 +448,12 @@ fn n05_whatever_panics_when_it_is_dropped() {
                 for _ in 0..NODES - TIMERS {
                     cx.send(bystander, 1_u8).unwrap_or_else(|error| panic!("{place}: {error}"));
                 }
-                assert!(cx.monitor(bystander).is_err(), "and no more than these");
+                assert!(cx.monitor(bystander).is_err(), "no node is left beyond the limit");
             });
             assert!(stage.host().is_alive(user), "{place}: the limits");
             drop(stage);
             // A slot keeps its last reason, and memory is reclaimed later.
-            assert!(DROPS.load(Ordering::Relaxed) >= before + VISITS, "{place}: what it is about happens");
+            assert!(DROPS.load(Ordering::Relaxed) >= before + VISITS, "{place}: the place has dropped its values");
         }
     }
 }

@@ -1,16 +1,17 @@
-//! `Kernel::dump`: what can be read of a kernel from outside.
+//! `Kernel::dump`: a snapshot of a kernel, read from outside.
 
 mod common;
 
 use std::sync::Arc;
 
-use atropos_kernel::{Cx, CoreActivity, Options, Received, Resumed, SpawnOptions};
+use atropos_kernel::{CoreActivity, Cx, Options, Received, Resumed, SpawnOptions};
 
 use common::{Stage, does, yields};
 
-/// Issue 14, check 3: one that waits, one that is queued, and one for which a signal has come, without asking them.
+/// Issue 14, check 3: the dump shows a process that waits, one that is queued, and one with a
+/// pending signal, without a query to any of them.
 #[test]
-fn a_dump_tells_who_waits_and_who_is_queued() {
+fn dump_shows_waiting_and_queued_processes() {
     let mut stage = Stage::new(Options::default());
     let waits = |cx: &Cx<'_, u32>| {
         while let Some(Received::Message(_)) = cx.receive() {}

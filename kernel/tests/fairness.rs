@@ -1,4 +1,5 @@
-//! Nobody waits for ever: run queues, priorities, pinning, and the cores that sleep. Each was a fault once.
+//! No process waits for ever: run queues, priorities, pinning, and sleeping cores. Each test is a
+//! former fault.
 
 mod common;
 
@@ -6,13 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use atropos_kernel::{Core, Cx, Kernel, Options, Pid, Priority, RunOutcome, Reason, Received, Resumed, SpawnOptions};
+use atropos_kernel::{Core, Cx, Kernel, Options, Pid, Priority, Reason, Received, Resumed, RunOutcome, SpawnOptions};
 
 use common::{Stage, does, yields};
 
-/// More processes that never rest than the ring holds: all get their turns.
+/// More busy processes than the ring holds: all get their turns.
 #[test]
-fn what_overflows_gets_its_turn() {
+fn overflowed_processes_get_their_turns() {
     const MANY: usize = 700;
     let mut stage = Stage::new(Options::default());
     let turns: Vec<_> = (0..MANY).map(|_| Arc::new(AtomicUsize::new(0))).collect();
@@ -24,12 +25,13 @@ fn what_overflows_gets_its_turn() {
     }
     let turns: Vec<_> = turns.iter().map(|turns| turns.load(Ordering::Relaxed)).collect();
     let (least, most) = (turns.iter().min().unwrap(), turns.iter().max().unwrap());
-    assert!(*least >= 30 && *most <= 50, "of 40 rounds one had {least} turns and one {most}");
+    assert!(*least >= 30 && *most <= 50, "in 40 rounds one process had {least} turns and one {most}");
 }
 
-/// Whatever the priority, and wherever it may run, and whether others of another priority are there.
+/// A process gets its turn at any priority, pinned or not, and with or without processes of another
+/// priority beside it.
 #[test]
-fn all_priorities_are_looked_for() {
+fn processes_of_all_priorities_are_found() {
     for priority in [Priority::High, Priority::Normal, Priority::Low] {
         for (pinned, beside) in [(false, false), (false, true), (true, false), (true, true)] {
             let mut stage = Stage::new(Options { cores: 2, ..Options::default() });
@@ -45,19 +47,22 @@ fn all_priorities_are_looked_for() {
                     let _ = core.run(64);
                 }
             }
-            assert!(turns.load(Ordering::Relaxed) > 0, "{priority:?}, pinned {pinned}, with others {beside}: no turn");
+            assert!(
+                turns.load(Ordering::Relaxed) > 0,
+                "{priority:?}, pinned {pinned}, with other priorities {beside}: no turn"
+            );
         }
     }
 }
 
-/// Two that wake each other run from the next-up slot, at every second pick; what is pinned, and what is of low
-/// priority, is not locked out by that beat.
+/// Two processes that wake each other run from the next-up slot, at every second pick. This rhythm
+/// does not lock out pinned processes and processes of low priority.
 #[test]
-fn a_beat_locks_nobody_out() {
+fn ping_pong_rhythm_locks_no_process_out() {
     for (pinned, before) in [(false, 0), (false, 1), (true, 0), (true, 1)] {
         let mut stage = Stage::new(Options::default());
         let turns = Arc::new(AtomicUsize::new(0));
-        // On the beat, and off it.
+        // In phase with the rhythm, and out of phase.
         for _ in 0..before {
             stage.host().spawn(&SpawnOptions::new(), does(|_: &Cx<'_, ()>| Resumed::Wait)).unwrap();
             stage.settle();
@@ -73,7 +78,7 @@ fn a_beat_locks_nobody_out() {
                 Resumed::Wait
             })
         };
-        // Each of its turns wakes one that then runs next: the beat.
+        // Each of its turns wakes a process that then runs next: the rhythm.
         for _ in 0..2 {
             let woken = stage.host().spawn(&SpawnOptions::new(), waits()).unwrap().pid;
             let wakes = does(move |cx: &Cx<'_, ()>| {
@@ -88,15 +93,16 @@ fn a_beat_locks_nobody_out() {
     }
 }
 
-/// Many who never rest send to one that reads as fast as it may: each loses its slice the sooner the more waits there, so that
-/// the mailbox stays within bounds that do not depend on how many they are; and nobody is stopped.
+/// Many busy processes send to one process that reads as fast as it may. Each sender loses its
+/// slice the earlier the more messages wait there. The mailbox therefore stays within bounds that
+/// do not depend on the number of senders, and no sender is blocked.
 #[test]
-fn who_fills_a_long_mailbox_pays_for_it() {
+fn senders_to_a_long_mailbox_are_charged() {
     const MANY: usize = 64;
     let mut stage = Stage::new(Options::default());
     let (most, sent) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let longest = most.clone();
-    // It has always something to do, so it is never woken, and has its turn behind all the others.
+    // The reader always has work, so it is never woken, and has its turn after all the senders.
     let reads = does(move |cx: &Cx<'_, u8>| {
         while !cx.is_exhausted() {
             if cx.receive().is_none() {
@@ -125,7 +131,8 @@ fn who_fills_a_long_mailbox_pays_for_it() {
     for _ in 0..150 {
         assert_eq!(stage.cores[0].run(MANY as u32 + 1), RunOutcome::Worked);
     }
-    // The first round, in which nobody knows yet, brings 64 slices' worth; without the charge each round did.
+    // In the first round no sender knows the length yet, so it brings 64 slices' worth of messages;
+    // without the charge each round did.
     let most = most.load(Ordering::Relaxed);
     assert!(most < 300_000, "{most} messages waited");
     let sent = sent.load(Ordering::Relaxed);
@@ -134,14 +141,15 @@ fn who_fills_a_long_mailbox_pays_for_it() {
         .iter()
         .map(|own| own.load(Ordering::Relaxed))
         .fold((usize::MAX, 0), |(least, most), own| (least.min(own), most.max(own)));
-    assert!(most <= 2 * least, "one has sent {least}, one {most}");
+    assert!(most <= 2 * least, "one sender has sent {least}, one {most}");
 }
 
-/// Whoever has enough to read meets an exit all the same, before it has read it all and within one slice. Who sends it in
-/// the midst of a slice is another thread, or does as one: so only where there may be others.
+/// A process with many unread messages nevertheless handles an exit signal before it has read them
+/// all, and within one slice. The sender in the middle of that slice is another thread, or acts as
+/// one: hence only where other threads may exist.
 #[cfg(feature = "epoch")]
 #[test]
-fn an_exit_is_met_in_the_midst_of_messages() {
+fn exit_signal_is_handled_between_messages() {
     use atropos_kernel::{Host, Reason};
     const MANY: usize = 2000;
     let mut stage = Stage::new(Options { cores: 2, ..Options::default() });
@@ -150,7 +158,7 @@ fn an_exit_is_met_in_the_midst_of_messages() {
     let reads = does(move |cx: &Cx<'_, u8>| {
         while cx.receive().is_some() {
             if counts.fetch_add(1, Ordering::Relaxed) == 0 {
-                // From elsewhere, while it runs.
+                // From another thread, while the process runs.
                 let participant = kernel.register();
                 Host::new(&kernel, &participant).exit(cx.pid(), Reason::KILL).unwrap();
             }
@@ -168,10 +176,10 @@ fn an_exit_is_met_in_the_midst_of_messages() {
     assert!(!stage.host().is_alive(reader));
 }
 
-/// What a process sends itself is found by its next receive, also when there is enough to receive already: the DOWN of one who is
-/// dead is there, and its monitor is over.
+/// A signal that a process sends to itself is found by its next receive, even if there are other
+/// signals to receive: the DOWN of a dead target has arrived, and its monitor has ended.
 #[test]
-fn what_one_sends_oneself_is_found_at_once() {
+fn own_messages_are_found_by_the_next_receive() {
     let mut stage = Stage::new(Options::default());
     let dead =
         stage.host().spawn(&SpawnOptions::new(), does(|_: &Cx<'_, ()>| Resumed::Exit(Reason::NORMAL))).unwrap().pid;
@@ -184,7 +192,7 @@ fn what_one_sends_oneself_is_found_at_once() {
         }
         let monitor = cx.monitor(dead).unwrap();
         assert!(matches!(cx.receive(), Some(Received::Message(2))));
-        assert!(!cx.demonitor(monitor, false), "its DOWN has come");
+        assert!(!cx.demonitor(monitor, false), "its DOWN has arrived");
         assert!(matches!(cx.receive(), Some(Received::Message(3))));
         assert!(matches!(cx.receive(), Some(Received::Down(down)) if down.reference == monitor));
         says.fetch_add(1, Ordering::Relaxed);
@@ -199,9 +207,10 @@ fn what_one_sends_oneself_is_found_at_once() {
     assert_eq!(done.load(Ordering::Relaxed), 1);
 }
 
-/// A child that was hidden in the next-up slot, and its parent, both go on for ever: a sleeping core takes one.
+/// A child in the next-up slot, which other cores do not see, and its parent both run for ever: a
+/// sleeping core takes one of them.
 #[test]
-fn a_sleeping_core_helps_with_what_yields() {
+fn sleeping_core_takes_a_yielding_process() {
     let mut stage = Stage::new(Options { cores: 2, ..Options::default() });
     let child = Arc::new(AtomicUsize::new(0));
     let turns = child.clone();
@@ -217,14 +226,15 @@ fn a_sleeping_core_helps_with_what_yields() {
     let before = stage.world.wakes.load(Ordering::Relaxed);
     let _ = stage.cores[0].run(20);
     assert!(stage.world.wakes.load(Ordering::Relaxed) > before, "the other core sleeps on");
-    assert_eq!(stage.cores[1].run(1), RunOutcome::Worked, "there is one for it");
+    assert_eq!(stage.cores[1].run(1), RunOutcome::Worked, "one process is left for it");
 }
 
-/// A core is preempted in the middle of a slice in which it has spawned more than its ring holds. Who steals what has
-/// overflowed has it where others find it before it runs any of it: the next searcher need not wait for a slice's end.
+/// A core is preempted in the middle of a slice in which it has spawned more processes than its
+/// ring holds. The thief of the overflow publishes it where other cores find it before it runs any
+/// of it: the next searcher need not wait for the end of a slice.
 #[cfg(feature = "epoch")]
 #[test]
-fn a_stolen_overflow_is_seen_at_once() {
+fn stolen_overflow_is_visible_at_once() {
     use atropos_kernel::internals::config::RING;
     const CHILDREN: usize = 2000;
     let mut stage = Stage::new(Options { cores: 3, ..Options::default() });
@@ -237,11 +247,12 @@ fn a_stolen_overflow_is_seen_at_once() {
         for number in 0..CHILDREN {
             let (next, ran, helped) = (next.clone(), turns.clone(), by_next.clone());
             let child = does(move |_: &Cx<'_, ()>| {
-                // The first of those behind the ring, in the thief's slice: what was stolen with it is there for the next.
+                // The first process after those of the ring, in the thief's slice: the processes
+                // stolen with it are there for the next searcher.
                 let searcher = if number == RING { next.lock().unwrap().take() } else { None };
                 if let Some(mut searcher) = searcher {
                     let before = ran.load(Ordering::Relaxed);
-                    assert_eq!(searcher.run(1), RunOutcome::Worked, "there is one for it");
+                    assert_eq!(searcher.run(1), RunOutcome::Worked, "one process is left for it");
                     helped.store(ran.load(Ordering::Relaxed) - before, Ordering::Relaxed);
                     *next.lock().unwrap() = Some(searcher);
                 }
@@ -250,25 +261,27 @@ fn a_stolen_overflow_is_seen_at_once() {
             });
             cx.spawn(&SpawnOptions::new(), child).unwrap();
         }
-        // Preempted here. The thief takes the ring, by halves, then what has overflowed, and is in a slice of that.
+        // The core is preempted here. The thief takes the ring, by halves, then the overflow, and
+        // runs a process of that.
         while by_next.load(Ordering::Relaxed) == 0 {
             assert_eq!(thief.lock().unwrap().run(1), RunOutcome::Worked);
-            assert!(turns.load(Ordering::Relaxed) <= RING + 1, "nobody else runs: the searcher has found none");
+            assert!(turns.load(Ordering::Relaxed) <= RING + 1, "no other process runs: the searcher has found none");
         }
         Resumed::Exit(atropos_kernel::Reason::NORMAL)
     });
     stage.host().spawn(&SpawnOptions::new().core(0), parent).unwrap();
     assert_eq!(stage.cores[0].run(1), RunOutcome::Worked);
-    assert_eq!(helped.load(Ordering::Relaxed), 1, "its first slice is one of the stolen");
+    assert_eq!(helped.load(Ordering::Relaxed), 1, "its first slice runs a stolen process");
     stage.cores.extend([Arc::into_inner(second).unwrap().into_inner().unwrap()]);
     stage.cores.extend(third.lock().unwrap().take());
     stage.settle();
     assert_eq!(ran.load(Ordering::Relaxed), CHILDREN);
 }
 
-/// A kill keeps its place behind what its sender sent before, whoever has woken the process meanwhile.
+/// A kill keeps its place after the signals that its sender sent before, even if another thread has
+/// woken the process in between.
 #[test]
-fn a_kill_keeps_its_place() {
+fn kill_keeps_its_place_in_order() {
     let mut stage = Stage::new(Options::default());
     let waker = Arc::new(Mutex::new(None));
     let given = waker.clone();
@@ -300,9 +313,9 @@ fn a_kill_keeps_its_place() {
     assert_eq!(seen.load(Ordering::Relaxed), 1);
 }
 
-/// Timers that fired are not kept by the process that they were for.
+/// A process does not keep the timers that were started for it and have fired.
 #[test]
-fn timers_for_others_leave_nothing() {
+fn fired_timers_for_another_process_are_freed() {
     const MANY: usize = 10_000;
     let limits = atropos_kernel::Limits { nodes: 1 << 20, ..atropos_kernel::Limits::default() };
     let mut stage = Stage::new(Options { limits, ..Options::default() });
@@ -330,7 +343,7 @@ fn timers_for_others_leave_nothing() {
     stage.pass(std::time::Duration::from_millis(1));
     assert_eq!(got.load(Ordering::Relaxed), MANY);
     let used = stage.kernel.nodes_used();
-    assert!(used < 500, "{used} nodes are kept");
+    assert!(used < 500, "{used} nodes are still in use");
 }
 
 #[test]
@@ -348,9 +361,9 @@ fn a_stranger_is_no_host() {
     drop(atropos_kernel::Host::new(&stage.kernel, &other.participant));
 }
 
-/// A limit so small that a core's share of it rounds to nothing is a limit all the same, and no less.
+/// A limit so small that a core's share of it rounds to zero is still enforced exactly.
 #[test]
-fn a_limit_of_one_is_one() {
+fn process_limit_of_one_is_exact() {
     let limits = atropos_kernel::Limits { processes: 1, ..atropos_kernel::Limits::default() };
     let mut stage = Stage::new(Options { cores: 2, limits, ..Options::default() });
     for _ in 0..100 {
@@ -362,12 +375,13 @@ fn a_limit_of_one_is_one() {
     }
 }
 
-/// A core is claimed for work that lies at another, and before it looks for that, it gets some of its own that never ends: a pinned
-/// process's message, or a timer's. It passes the wake on; the core that slept all the while takes the work.
+/// A core is claimed for work that lies at another core. Before it searches for that work, it gets
+/// work of its own that never ends: the message of a pinned process, or a timer. It passes the
+/// wake-up on, and the core that slept until then takes the other work.
 #[test]
-fn who_is_claimed_and_finds_other_work_passes_the_wake_on() {
+fn claimed_core_with_own_work_passes_the_wake_up_on() {
     for by_timer in [false, true] {
-        // The work lies at core 0 or at core 1, by turns: the claimed one is always core 0.
+        // The work lies at core 0 or at core 1, alternating; the claimed core is always core 0.
         for turn in 0..2 {
             let mut stage = Stage::new(Options { cores: 2, ..Options::default() });
             let mut spins = false;
@@ -401,13 +415,14 @@ fn who_is_claimed_and_finds_other_work_passes_the_wake_on() {
             let before = answers.load(Ordering::Relaxed);
             assert!(stage.kernel.is_idle(0) && stage.kernel.is_idle(1));
             stage.host().send(waits, ()).expect("it lives");
-            assert!(!stage.kernel.is_idle(0), "claimed");
+            assert!(!stage.kernel.is_idle(0), "core 0 is claimed");
             if by_timer {
                 stage.world.now.fetch_add(2_000_000_000, Ordering::Relaxed);
             } else {
                 stage.host().send(busy, ()).expect("it lives");
             }
-            // As a driver does: who has said that it is idle is run when it has been claimed.
+            // As a driver does: a core that has reported that it is idle is run once it has been
+            // claimed.
             for _ in 0..100 {
                 for core in 0..2 {
                     if !stage.kernel.is_idle(core) {

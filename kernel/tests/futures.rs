@@ -1,5 +1,5 @@
-//! The futures of a `Context` among other futures (issue 14, 7, 8, 14, 15): in combinators that poll only what was woken, beside
-//! each other in one process, given up, and ready at once for ever.
+//! The futures of a `Context` among other futures (issue 14, items 7, 8, 14, 15): in combinators
+//! that poll only futures that were woken, several in one process, cancelled, and always ready.
 
 mod common;
 
@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context as Task, Poll, Wake, Waker};
 use std::time::Duration;
 
-use atropos_kernel::{Context, Cursor, Options, Peek, Pid, RunOutcome, Reason, Received, Search, SpawnOptions};
+use atropos_kernel::{Context, Cursor, Options, Peek, Pid, Reason, Received, RunOutcome, Search, SpawnOptions};
 
 use common::{Stage, yields};
 
-/// A task of a combinator's: whether it was woken, and who waits for the combinator.
+/// The state of one part of a combinator: whether it was woken, and the waker of the combinator.
 #[derive(Default)]
 struct Flag {
     woken: AtomicBool,
@@ -36,7 +36,7 @@ impl Wake for Flag {
 
 type Part<'f> = (Option<Pin<Box<dyn Future<Output = ()> + Send + 'f>>>, Arc<Flag>);
 
-/// Waits for all of its futures, and polls only those that were woken.
+/// A combinator that waits for all of its futures, and polls only those that were woken.
 #[derive(Default)]
 struct Picky<'f>(Vec<Part<'f>>);
 
@@ -70,7 +70,7 @@ impl Future for Picky<'_> {
     }
 }
 
-/// A poll with this waker.
+/// Polls the future with this waker.
 fn by<F: Future>(waker: &Waker, future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Task::from_waker(waker))
 }
@@ -79,7 +79,7 @@ fn ms(time: u64) -> Duration {
     Duration::from_millis(time)
 }
 
-/// A process whose end is noted.
+/// Starts a process whose end is recorded.
 fn run<M, F>(stage: &Stage, body: impl FnOnce(Context<M>) -> F + Send + 'static) -> (Pid, Arc<AtomicBool>)
 where
     M: Send + 'static,
@@ -102,7 +102,7 @@ fn is_done(done: &AtomicBool) -> bool {
 }
 
 #[test]
-fn n14_sleeps_and_yields_wake_who_polled_them() {
+fn n14_sleeps_and_yields_wake_their_poller() {
     let mut stage = Stage::new(Options::default());
     let (_, done) = run(&stage, async move |cx: Context<()>| {
         let mut all = Picky::default();
@@ -125,7 +125,7 @@ fn n14_sleeps_and_yields_wake_who_polled_them() {
 }
 
 #[test]
-fn n14_each_sleep_is_woken_once_and_by_its_own_timer() {
+fn n14_each_sleep_is_woken_once_by_its_own_timer() {
     let mut stage = Stage::new(Options::default());
     let flags: Arc<Mutex<Vec<Arc<Flag>>>> = Arc::default();
     let kept = flags.clone();
@@ -138,19 +138,19 @@ fn n14_each_sleep_is_woken_once_and_by_its_own_timer() {
         all.await;
     });
     stage.settle();
-    // The wheel's ticks are a millisecond or so.
+    // The ticks of the wheel are about one millisecond long.
     stage.pass(ms(5));
     for n in 1..=50 {
         stage.pass(ms(10));
         let woken = flags.lock().unwrap().iter().filter(|flag| flag.times.load(Ordering::Relaxed) > 0).count();
-        assert_eq!(woken, n, "a sleep that goes on is not polled for another's end");
+        assert_eq!(woken, n, "a sleep that continues is not polled when another ends");
     }
     assert!(is_done(&done));
     assert!(flags.lock().unwrap().iter().all(|flag| flag.times.load(Ordering::Relaxed) == 1));
 }
 
 #[test]
-fn n14_receives_wake_who_polled_them() {
+fn n14_receives_wake_their_poller() {
     let mut stage = Stage::new(Options::default());
     let got = Arc::new(Mutex::new(Vec::<(u32, Option<u32>)>::new()));
     let note = got.clone();
@@ -185,7 +185,7 @@ fn n14_receives_wake_who_polled_them() {
     });
     stage.settle();
     stage.pass(ms(25));
-    // Nothing came for it in time.
+    // No message arrived for it in time.
     assert_eq!(*got.lock().unwrap(), [(2, None)]);
     for number in [2, 102, 3] {
         stage.host().send::<u32>(pid, number).unwrap();
@@ -193,12 +193,16 @@ fn n14_receives_wake_who_polled_them() {
     }
     assert_eq!(*got.lock().unwrap(), [(2, None), (1, Some(102)), (0, Some(3))]);
     stage.pass(ms(10));
-    assert_eq!(got.lock().unwrap().last(), Some(&(3, Some(2))), "what nobody wanted waits for who takes all");
+    assert_eq!(
+        got.lock().unwrap().last(),
+        Some(&(3, Some(2))),
+        "a message that no selective receive takes waits for a plain one"
+    );
     assert!(is_done(&done));
 }
 
 #[test]
-fn n14_senders_in_line_wake_who_polled_them() {
+fn n14_waiting_senders_wake_their_poller() {
     let mut stage = Stage::new(Options::default());
     let got = Arc::new(Mutex::new(Vec::new()));
     let note = got.clone();
@@ -220,7 +224,7 @@ fn n14_senders_in_line_wake_who_polled_them() {
             let cx = &cx;
             all = all.with(async move { cx.send_wait(receiver, n, None).await.unwrap() });
         }
-        // And some that give up.
+        // And some senders that time out.
         for n in 0..6_u32 {
             let cx = &cx;
             all = all.with(async move { assert!(cx.send_wait(receiver, 100 + n, Some(ms(5))).await.is_err()) });
@@ -237,7 +241,7 @@ fn n14_senders_in_line_wake_who_polled_them() {
 }
 
 #[test]
-fn n14_questions_wake_who_polled_them() {
+fn n14_queries_wake_their_poller() {
     let mut stage = Stage::new(Options { cores: 2, ..Options::default() });
     let (other, _) = run(&stage, async move |cx: Context<u32>| {
         loop {
@@ -249,7 +253,7 @@ fn n14_questions_wake_who_polled_them() {
         let mut all = Picky::default();
         for n in 0..20 {
             all = all.with(async move {
-                // With something of its own on the way the question has to be asked.
+                // With an unhandled signal to the target, the kernel must send a query.
                 cx.send::<u32>(other, n).unwrap();
                 assert!(cx.is_alive(other).await);
                 assert!(cx.info(other).await.unwrap().is_some());
@@ -261,7 +265,7 @@ fn n14_questions_wake_who_polled_them() {
     assert!(is_done(&done));
 }
 
-/// A waker that counts, and does something when it is used.
+/// A waker that counts its calls, and performs an action when it is called.
 struct Odd {
     calls: AtomicUsize,
     deed: Box<dyn Fn() + Send + Sync>,
@@ -280,9 +284,9 @@ impl Wake for Odd {
     }
 }
 
-/// The last waker is the one that is called, and the ones before are let go of.
+/// Only the last waker is called, and the earlier ones are dropped.
 #[test]
-fn n14_a_future_that_moves_between_executors_wakes_the_last() {
+fn n14_future_that_moves_between_executors_wakes_the_last() {
     let mut stage = Stage::new(Options::default());
     let wakers: Vec<_> = (0..3).map(|_| Odd::new(|| ())).collect();
     let used = wakers.clone();
@@ -298,7 +302,7 @@ fn n14_a_future_that_moves_between_executors_wakes_the_last() {
     });
     stage.settle();
     for (odd, count) in wakers.iter().zip([2, 2, 3]) {
-        assert_eq!(Arc::strong_count(odd), count, "only the last is kept");
+        assert_eq!(Arc::strong_count(odd), count, "only the last waker is kept");
     }
     stage.pass(ms(15));
     assert_eq!(wakers.iter().map(|odd| odd.calls.load(Ordering::Relaxed)).collect::<Vec<_>>(), [0, 0, 1]);
@@ -307,9 +311,10 @@ fn n14_a_future_that_moves_between_executors_wakes_the_last() {
     assert!(wakers.iter().all(|odd| Arc::strong_count(odd) == 1));
 }
 
-/// Given up, killed, or dropped on another thread: no waker stays, and nobody is harmed.
+/// Futures that are cancelled, killed, or dropped on another thread: no waker remains, and no other
+/// process is affected.
 #[test]
-fn n14_futures_that_go_take_their_wakers_along() {
+fn n14_dropped_futures_drop_their_wakers() {
     let mut stage = Stage::new(Options::default());
     let odd = Odd::new(|| ());
     let used = odd.clone();
@@ -321,8 +326,8 @@ fn n14_futures_that_go_take_their_wakers_along() {
             assert!(by(&waker, pin!(cx.recv_match(|_| true))).is_pending());
             assert!(by(&waker, pin!(cx.sleep(ms(50)))).is_pending());
         }
-        assert_eq!(Arc::strong_count(&used), 3, "here, in the waker, and outside");
-        // One that is forgotten is let go of by its process's death.
+        assert_eq!(Arc::strong_count(&used), 3, "references: this one, the waker's, and the test's");
+        // The exit of its process releases a future that is forgotten.
         let mut forgotten = Box::pin(cx.sleep(ms(50)));
         assert!(by(&waker, forgotten.as_mut()).is_pending());
         std::mem::forget(forgotten);
@@ -333,7 +338,7 @@ fn n14_futures_that_go_take_their_wakers_along() {
     stage.settle();
     assert_eq!(Arc::strong_count(&odd), 1);
 
-    // The context is shared, so that the future may leave.
+    // The context is shared, so that the future may move to another thread.
     let odd = Odd::new(|| ());
     let used = odd.clone();
     let (_, done) = run(&stage, async move |cx: Context<u32>| {
@@ -347,15 +352,15 @@ fn n14_futures_that_go_take_their_wakers_along() {
     });
     stage.settle();
     stage.pass(ms(60));
-    assert_eq!(odd.calls.load(Ordering::Relaxed), 1, "called once for nothing");
+    assert_eq!(odd.calls.load(Ordering::Relaxed), 1, "called once although the future is gone");
     stage.pass(ms(60));
     assert!(is_done(&done));
     assert_eq!(Arc::strong_count(&odd), 1);
 }
 
-/// What a waker does when it is called is its own affair: it panics, receives, sleeps, gives up other futures.
+/// A waker may do anything when it is called: panic, receive, sleep, cancel other futures.
 #[test]
-fn n14_wakers_that_panic_or_come_back() {
+fn n14_wakers_that_panic_or_reenter() {
     let mut stage = Stage::new(Options::default());
     let calls = Arc::new(AtomicUsize::new(0));
     let count = calls.clone();
@@ -365,7 +370,8 @@ fn n14_wakers_that_panic_or_come_back() {
         let own = cx.with(|cx| cx.waker());
         let odd = Odd::new(move || {
             count.fetch_add(1, Ordering::Relaxed);
-            // A poll within a wake, which leaves a waker in its turn; and one that is given up.
+            // A poll within a wake, which leaves a waker in its turn; and one future that is
+            // cancelled.
             let noop = &mut Task::from_waker(Waker::noop());
             let _ = pin!(inner.yield_now()).poll(noop);
             let _ = pin!(inner.recv()).poll(noop);
@@ -386,14 +392,14 @@ fn n14_wakers_that_panic_or_come_back() {
     stage.host().send(pid, 1_u32).unwrap();
     stage.pass(ms(15));
     assert_eq!(calls.load(Ordering::Relaxed), 20);
-    assert_eq!(stage.world.lost.load(Ordering::Relaxed), 20, "each is contained");
+    assert_eq!(stage.world.lost.load(Ordering::Relaxed), 20, "each panic is caught");
     stage.pass(ms(15));
     assert!(is_done(&done));
 }
 
-/// A waker whose clone and whose drop use the context.
+/// A waker whose clone and drop functions use the context.
 #[test]
-fn n14_wakers_that_come_back_when_they_are_cloned_or_dropped() {
+fn n14_wakers_that_reenter_when_cloned_or_dropped() {
     use std::task::{RawWaker, RawWakerVTable};
     thread_local! {
         static DEED: Cell<Option<fn()>> = const { Cell::new(None) };
@@ -413,14 +419,15 @@ fn n14_wakers_that_come_back_when_they_are_cloned_or_dropped() {
     let (pid, done) = run(&stage, async move |cx: Context<u32>| {
         CX.set(&raw const cx);
         DEED.set(Some(|| {
-            // SAFETY: set above, for as long as the body runs.
+            // SAFETY: the body has set `CX` to its context above, and clears `DEED` before the
+            // context is dropped.
             let cx = unsafe { &*CX.get() };
-            // Fetches, takes what is there, and lets alarms in.
+            // Fetches signals, takes a message if there is one, and handles alarms.
             cx.try_with(|cx| cx.receive());
             DEED.take();
         }));
         {
-            // SAFETY: the table's functions keep nothing.
+            // SAFETY: the functions of the table do not use the data pointer, and keep no data.
             let waker = unsafe { Waker::from_raw(RawWaker::new(std::ptr::null(), &TABLE)) };
             let mut all: Vec<_> = (0..3).map(|_| Box::pin(cx.sleep(ms(1)))).collect();
             let mut receive = pin!(cx.recv_timeout(ms(5)));
@@ -438,9 +445,10 @@ fn n14_wakers_that_come_back_when_they_are_cloned_or_dropped() {
     assert!(is_done(&done));
 }
 
-/// A combinator whose wake-ups wake the process itself does not keep it awake for ever (`settle` would not end).
+/// A combinator whose wake-ups wake the process itself does not keep the process awake for ever
+/// (`settle` would not end).
 #[test]
-fn n14_a_wake_is_for_a_reason() {
+fn n14_self_wakes_do_not_repeat() {
     let mut stage = Stage::new(Options::default());
     let (pid, done) = run(&stage, async move |cx: Context<u32>| {
         let cx = &cx;
@@ -459,7 +467,7 @@ fn n14_a_wake_is_for_a_reason() {
     assert!(is_done(&done));
 }
 
-/// Both, by turns, as `select!` polls; what is ready first.
+/// Polls both futures, alternating as `select!` does; returns the first that is ready.
 async fn either<A: Future, B: Future>(a: A, b: B) -> Result<A::Output, B::Output> {
     let (mut a, mut b) = (pin!(a), pin!(b));
     let mut turn = false;
@@ -479,9 +487,9 @@ async fn either<A: Future, B: Future>(a: A, b: B) -> Result<A::Output, B::Output
     .await
 }
 
-/// A heartbeat that goes on over several receives, each of which may be given up.
+/// A heartbeat that continues over several receives, each of which may be cancelled.
 #[test]
-fn n15_a_receive_beside_a_sleep_loses_nothing() {
+fn n15_receive_beside_a_sleep_loses_no_message() {
     let mut stage = Stage::new(Options::default());
     let got = Arc::new(Mutex::new(Vec::new()));
     let note = got.clone();
@@ -512,14 +520,15 @@ fn n15_a_receive_beside_a_sleep_loses_nothing() {
     assert_eq!(*got.lock().unwrap(), (0..100).collect::<Vec<_>>());
 }
 
-/// What one receive has fetched and does not want, another, which was polled before and found nothing, is told of.
+/// A receive that was polled before and found nothing is notified of a message that another receive
+/// has fetched and does not want.
 #[test]
-fn n15_a_receive_sees_what_another_has_fetched() {
+fn n15_receive_sees_messages_fetched_by_another() {
     for plain_first in [false, true] {
         let mut stage = Stage::new(Options { cores: 2, ..Options::default() });
         let (pid, done) = run(&stage, async move |cx: Context<u32>| {
             let me = cx.pid();
-            // What comes between the polls of the two, as from another core.
+            // A message that arrives between the polls of the two futures, as if from another core.
             let mut between = plain_first;
             let mut plain = pin!(cx.recv());
             let mut picky = pin!(cx.recv_match(|peek| matches!(peek, Peek::Message(9))));
@@ -544,10 +553,10 @@ fn n15_a_receive_sees_what_another_has_fetched() {
     }
 }
 
-/// Any number of selective receives over one queue, while others take from it: each looks at each signal once, in their
-/// order, and finds what a plain list says it finds.
+/// Any number of selective receives over one queue, while other receives take from it: each
+/// examines each signal once, in order, and finds the same signal as a plain list.
 #[test]
-fn n15_cursors_over_a_queue_that_changes() {
+fn n15_cursors_over_a_changing_queue() {
     let mut stage = Stage::new(Options::default());
     let (_, done) = run(&stage, async move |cx: Context<u64>| {
         let mut random = 0x9E37_79B9_7F4A_7C15_u64;
@@ -560,7 +569,7 @@ fn n15_cursors_over_a_queue_that_changes() {
         let me = cx.pid();
         let mut model: Vec<u64> = Vec::new();
         let mut sent = 0;
-        // Cursors, and up to which number they have looked; numbers only grow.
+        // The cursors, and the last number that each has examined; the numbers only grow.
         let mut cursors: Vec<(Cursor, Option<u64>)> = vec![(Cursor::new(), None); 5];
         for _ in 0..20_000 {
             match next(8) {
@@ -579,7 +588,8 @@ fn n15_cursors_over_a_queue_that_changes() {
                 4 => {
                     let place = next(5) as usize;
                     cursors[place] = (cx.cursor_at_end(), None);
-                    // Nothing that was fetched so far; what was not is behind it.
+                    // The cursor skips everything fetched so far; signals not yet fetched come
+                    // after it.
                     cx.with(|cx| cx.for_each_waiting(|_| ()));
                     cursors[place] = (cx.cursor_at_end(), sent.checked_sub(1));
                 }
@@ -617,9 +627,10 @@ fn n15_cursors_over_a_queue_that_changes() {
     assert!(is_done(&done));
 }
 
-/// Bodies whose awaits are ready at once, for ever: the others have their turns, and a kill ends them.
+/// Bodies whose awaits are always ready at once: the other processes get their turns, and a kill
+/// ends these bodies.
 #[test]
-fn n7_whatever_is_ready_at_once_lets_the_others_run() {
+fn n7_futures_always_ready_let_other_processes_run() {
     type Loop = fn(Context<u32>, Pid) -> Pin<Box<dyn Future<Output = ()> + Send>>;
     let loops: [(&str, Loop); 10] = [
         ("sleep", |cx, _| {
@@ -640,9 +651,7 @@ fn n7_whatever_is_ready_at_once_lets_the_others_run() {
         ("itself", |cx, _| Box::pin(async move { while cx.is_alive(cx.pid()).await {} })),
         ("info", |cx, dead| Box::pin(async move { while cx.info(dead).await.unwrap().is_none() {} })),
         ("self info", |cx, _| Box::pin(async move { while cx.info(cx.pid()).await.unwrap().is_some() {} })),
-        ("send_waiting", |cx, dead| {
-            Box::pin(async move { while cx.send_wait(dead, 1_u32, None).await.is_err() {} })
-        }),
+        ("send_waiting", |cx, dead| Box::pin(async move { while cx.send_wait(dead, 1_u32, None).await.is_err() {} })),
         ("checkpoint", |cx, _| {
             Box::pin(async move {
                 loop {
@@ -665,7 +674,7 @@ fn n7_whatever_is_ready_at_once_lets_the_others_run() {
         let (busy, _) = run(&stage, move |cx| body(cx, dead));
         let turns = Arc::new(AtomicUsize::new(0));
         stage.host().spawn(&SpawnOptions::new(), yields(turns.clone())).unwrap();
-        // Ends: with a slice that is never over it would not.
+        // The call ends; with a slice that is never over it would not.
         assert_eq!(stage.cores[0].run(100), RunOutcome::Worked);
         assert!(turns.load(Ordering::Relaxed) >= 40, "{what}");
         stage.host().exit(busy, Reason::KILL).unwrap();
@@ -674,9 +683,9 @@ fn n7_whatever_is_ready_at_once_lets_the_others_run() {
     }
 }
 
-/// In a dying process what would be ready is not.
+/// A future that would be ready is not ready in a dying process.
 #[test]
-fn n7_nothing_is_ready_in_a_dying_process() {
+fn n7_no_future_is_ready_in_a_dying_process() {
     let mut stage = Stage::new(Options::default());
     let (_, done) = run(&stage, async move |cx: Context<u32>| {
         cx.exit(cx.pid(), Reason::value("enough")).unwrap();
@@ -690,7 +699,7 @@ fn n7_nothing_is_ready_in_a_dying_process() {
 
 /// A yield that is polled again in the same slice has not yielded yet.
 #[test]
-fn n7_a_yield_is_another_slice() {
+fn n7_yield_ends_in_another_slice() {
     let mut stage = Stage::new(Options::default());
     let turns = Arc::new(AtomicUsize::new(0));
     let count = turns.clone();
@@ -702,7 +711,7 @@ fn n7_a_yield_is_another_slice() {
                 if first.is_pending() { yielded.as_mut().poll(task) } else { first }
             })
             .await;
-            assert!(count.load(Ordering::Relaxed) > before, "the other has had its turn");
+            assert!(count.load(Ordering::Relaxed) > before, "the other process has had its turn");
         }
     });
     stage.host().spawn(&SpawnOptions::new(), yields(turns)).unwrap();
@@ -710,9 +719,10 @@ fn n7_a_yield_is_another_slice() {
     assert!(is_done(&done));
 }
 
-/// A long look is paid for, goes on in the next slice where it has stopped, and each signal is looked at once.
+/// A long scan is charged, continues in the next slice where it stopped, and examines each signal
+/// once.
 #[test]
-fn n8_a_selective_receive_pays_for_what_it_looks_at() {
+fn n8_selective_receive_is_charged_for_its_scan() {
     const MANY: usize = 50_000;
     for sync in [false, true] {
         let mut stage = Stage::new(Options::default());
@@ -743,16 +753,16 @@ fn n8_a_selective_receive_pays_for_what_it_looks_at() {
         stage.host().send(pid, 1_u32).unwrap();
         let _ = stage.cores[0].run(200);
         assert!(is_done(&done));
-        assert_eq!(looks.load(Ordering::Relaxed), MANY + 1, "what was looked at is not looked at again");
+        assert_eq!(looks.load(Ordering::Relaxed), MANY + 1, "a signal is not examined twice");
         if !sync {
             assert!(turns.load(Ordering::Relaxed) >= MANY / 4000);
         }
     }
 }
 
-/// Two long looks beside each other both come to their end, each from where it was.
+/// Two concurrent long scans both finish, each continuing at its own position.
 #[test]
-fn n8_two_long_looks_do_not_take_each_others_place() {
+fn n8_two_long_scans_keep_their_own_positions() {
     const MANY: usize = 30_000;
     let mut stage = Stage::new(Options::default());
     let looks = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
@@ -786,11 +796,11 @@ fn n8_two_long_looks_do_not_take_each_others_place() {
     assert!(looks.iter().all(|looks| looks.load(Ordering::Relaxed) <= MANY + 2));
 }
 
-/// Killed in the middle of a long look, whichever kind, it goes no further than a few hundred signals. (The body has the kernel
-/// with it, which is `Send` with epochs only.)
+/// A process that is killed in the middle of a long scan of any kind examines only a few hundred
+/// more signals. (The body holds the kernel, which is `Send` only with epochs.)
 #[cfg(feature = "epoch")]
 #[test]
-fn n8_a_kill_ends_a_long_look() {
+fn n8_kill_ends_a_long_scan() {
     const MANY: usize = 100_000;
     for sync in [false, true] {
         let mut stage = Stage::new(Options::default());
@@ -800,7 +810,7 @@ fn n8_a_kill_ends_a_long_look() {
             let me = cx.pid();
             let wanted = |_: Peek<'_, u32>| {
                 if count.fetch_add(1, Ordering::Relaxed) == 1000 {
-                    // As from another core.
+                    // As if from another core.
                     let participant = kernel.register();
                     atropos_kernel::Host::new(&kernel, &participant).exit(me, Reason::KILL).unwrap();
                 }
@@ -823,9 +833,9 @@ fn n8_a_kill_ends_a_long_look() {
     }
 }
 
-/// `search` says when there is more to look at than the slice can pay for.
+/// `search` reports that it has more signals to examine than the slice can pay for.
 #[test]
-fn n8_a_search_stops_and_goes_on() {
+fn n8_search_stops_and_continues() {
     let mut stage = Stage::new(Options::default());
     let (pid, done) = run(&stage, async move |cx: Context<u32>| {
         let mut cursor = Cursor::new();

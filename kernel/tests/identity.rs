@@ -1,5 +1,6 @@
-//! Identity across kernels (issue 14, 2 and 3): a `Context` belongs to one process for ever, also when its kernel is gone and
-//! another process has the same pid; and a kernel stays where its processes look for it, whatever is done with its handle.
+//! Identity across kernels (issue 14, items 2 and 3): a `Context` belongs to one process for ever,
+//! even when its kernel is gone and another process has the same pid. A kernel stays where its
+//! processes look for it, whatever is done with its handle.
 
 mod common;
 
@@ -13,14 +14,14 @@ use atropos_kernel::{Context, Core, Host, Kernel, Limits, Options, Pid, Received
 
 use common::{Stage, Stepped};
 
-/// Kernels and processes of each that a test of memory that is used again tries.
+/// Number of kernels, and of processes of each, in tests of reused memory.
 const ROUNDS: usize = 40;
 const EACH: usize = 16;
 
-/// Contexts of processes that are dead, by their pids.
+/// Contexts of dead processes, by their pids.
 type Old<M> = Arc<Mutex<HashMap<Pid, Vec<Context<M>>>>>;
 
-/// A kernel lives and ends; its processes leave their contexts behind.
+/// Runs a kernel to its end; its processes leave their contexts behind.
 fn leave_contexts<M: Send + 'static>(old: &Old<M>) {
     let mut stage = Stage::new(Options::default());
     for _ in 0..EACH {
@@ -32,8 +33,8 @@ fn leave_contexts<M: Send + 'static>(old: &Old<M>) {
     assert_eq!(stage.kernel.process_count(), 0);
 }
 
-/// Processes of another kernel try the contexts with their own pid: how many pids were the same, and how many contexts were
-/// taken for a process's own.
+/// Lets processes of another kernel try the contexts of their own pid. Returns how many pids were
+/// equal, and how many contexts were accepted as a process's own.
 fn try_contexts<M: Send + 'static>(old: &Old<M>) -> (usize, usize) {
     let mut stage = Stage::new(Options::default());
     let (same, hits) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -43,7 +44,8 @@ fn try_contexts<M: Send + 'static>(old: &Old<M>) -> (usize, usize) {
             let old = old.lock().unwrap();
             for foreign in old.get(&cx.pid()).into_iter().flatten() {
                 same.fetch_add(1, Ordering::Relaxed);
-                // What it would do with the other's messages is not looked at: that would be undefined.
+                // The test does not use the accepted context on foreign messages: that would be
+                // undefined behaviour.
                 if foreign.try_with(|_| ()).is_some() {
                     hits.fetch_add(1, Ordering::Relaxed);
                 }
@@ -56,9 +58,10 @@ fn try_contexts<M: Send + 'static>(old: &Old<M>) -> (usize, usize) {
     (same.load(Ordering::Relaxed), hits.load(Ordering::Relaxed))
 }
 
-/// Issue 14, 2: two kernels that were told nothing of each other give out the same pids, and the allocator the same memory.
+/// Issue 14, item 2: two kernels that are not coordinated give out the same pids, and the allocator
+/// gives out the same memory.
 #[test]
-fn n02_a_context_that_outlives_its_kernel_is_nobodys() {
+fn n02_context_that_outlives_its_kernel_belongs_to_no_process() {
     let (old, of_its_type) = (Old::<u64>::default(), Old::<Vec<String>>::default());
     let mut same = 0;
     for _ in 0..ROUNDS {
@@ -66,15 +69,16 @@ fn n02_a_context_that_outlives_its_kernel_is_nobodys() {
         leave_contexts(&of_its_type);
         for (tried, hits) in [try_contexts(&old), try_contexts(&of_its_type)] {
             same += tried;
-            assert_eq!(hits, 0, "the Context of a dead kernel is taken for a process's own");
+            assert_eq!(hits, 0, "the Context of a dead kernel is accepted as a process's own");
         }
     }
-    assert!(same > 0, "no pid came again: this has tried nothing");
+    assert!(same > 0, "no pid was repeated: the test has tried nothing");
 }
 
-/// Issue 14, 2: what a process returns may hold its own context or waker: neither keeps the other, nor the slot's last process.
+/// Issue 14, item 2: the result of a process may hold its own context or waker. Neither keeps the
+/// other alive, nor does the slot's last process.
 #[test]
-fn n02_a_context_in_its_own_reason_is_freed() {
+fn n02_context_in_its_own_reason_is_freed() {
     for wakes in [false, true] {
         let probe = Arc::new(());
         let limits = Limits { processes: 4, ..Limits::default() };
@@ -88,7 +92,7 @@ fn n02_a_context_in_its_own_reason_is_freed() {
             stage.host().spawn_async(&SpawnOptions::new(), returns).unwrap();
             stage.settle();
         }
-        // Each free slot remembers its last process, and there are few.
+        // Each free slot keeps the reason of its last process, and there are few slots.
         assert!(Arc::strong_count(&probe) < 100, "{} reasons, wakers: {wakes}", Arc::strong_count(&probe));
         stage.host().spawn_async(&SpawnOptions::new(), async |_: Context<()>| ()).unwrap();
         stage.settle();
@@ -99,9 +103,9 @@ fn n02_a_context_in_its_own_reason_is_freed() {
     }
 }
 
-/// Issue 14, 2: what keeps the memory of a dead process keeps nothing else.
+/// Issue 14, item 2: an object that keeps the memory of a dead process keeps nothing else alive.
 #[test]
-fn n02_a_context_keeps_neither_the_kernel_nor_the_body() {
+fn n02_context_keeps_neither_the_kernel_nor_the_body() {
     struct Canary(Arc<AtomicUsize>);
     impl Drop for Canary {
         fn drop(&mut self) {
@@ -123,16 +127,18 @@ fn n02_a_context_keeps_neither_the_kernel_nor_the_body() {
     let world = Arc::downgrade(&stage.world);
     drop(stage);
     assert_eq!(world.strong_count(), 0, "and so is the kernel");
-    // The last share of each process goes, some here and some on another thread.
+    // The last reference of each process is released, for some on this thread and for some on
+    // another.
     let mut kept = std::mem::take(&mut *kept.lock().unwrap());
     let others = kept.split_off(5);
     std::thread::spawn(move || drop(others)).join().unwrap();
     drop(kept);
 }
 
-/// A context may go before its process does, after it, or on another thread meanwhile; the memory goes with the last.
+/// A context may be dropped before or after its process ends, or at the same time on another
+/// thread. The memory is freed with the last of them.
 #[test]
-fn n02_contexts_come_back_in_every_order() {
+fn n02_contexts_are_dropped_in_every_order() {
     for _ in 0..50 {
         let mut stage = Stage::new(Options::default());
         let kept = Arc::new(Mutex::new(Vec::new()));
@@ -142,12 +148,12 @@ fn n02_contexts_come_back_in_every_order() {
                 match kind {
                     // Dropped with the body.
                     0 => drop(cx.recv().await),
-                    // Dropped by the body, which goes on.
+                    // Dropped by the body, which continues.
                     1 => {
                         drop(cx);
                         std::future::pending::<()>().await;
                     }
-                    // Dropped elsewhere, before or after the death.
+                    // Dropped elsewhere, before or after the exit.
                     _ => {
                         kept.lock().unwrap().push(cx);
                         if kind == 2 {
@@ -171,16 +177,18 @@ fn n02_contexts_come_back_in_every_order() {
     }
 }
 
-/// Issue 14, 3: the kernel that processes point to stays where it is when a handle is swapped, and taken out of its `Arc`.
+/// Issue 14, item 3: the kernel to which processes point does not move when a handle is swapped,
+/// and taken out of its `Arc`.
 #[test]
-fn n03_a_handle_of_a_kernel_is_swapped_and_taken_out() {
+fn n03_kernel_handle_is_swapped_and_taken_out() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let kernel = |number: u32| {
         let (world, told) = (Arc::new(Stepped::default()), told.clone());
         let kernel = Kernel::new(Options::default(), Domain::new(), world.clone());
         let participant = kernel.register();
         let body = move |cx: Context<u32>| async move {
-            // The first waker holds the kernel, by where the process finds it.
+            // The first waker keeps the kernel alive, through the address at which the process
+            // finds it.
             let waker = cx.with(|cx| cx.waker());
             waker.wake_by_ref();
             let Received::Message(more) = cx.recv().await else { return };
@@ -192,7 +200,7 @@ fn n03_a_handle_of_a_kernel_is_swapped_and_taken_out() {
     let (mut one, first_member, first_world, first) = kernel(1);
     let (mut other, second_member, second_world, second) = kernel(2);
     std::mem::swap(Arc::get_mut(&mut one).unwrap(), Arc::get_mut(&mut other).unwrap());
-    let taken = Box::new(Arc::try_unwrap(one).expect("there is no other"));
+    let taken = Box::new(Arc::try_unwrap(one).expect("there is no other handle"));
     let one = Arc::from(taken);
     for (kernel, member, pid, more) in [(one, second_member, second, 20_u32), (other, first_member, first, 10)] {
         Host::new(&kernel, &member).send(pid, more).unwrap();

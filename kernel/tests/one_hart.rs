@@ -1,5 +1,5 @@
-//! The kernel of one hart, without epochs: `cargo test -p atropos-kernel --no-default-features`. Here nothing
-//! but the kernel allocates, so it shows exactly what the exit path allocates: nothing.
+//! The kernel of one hart, without epochs: `cargo test -p atropos-kernel --no-default-features`.
+//! Here only the kernel allocates, so the test shows exactly what the exit path allocates: nothing.
 #![cfg(not(feature = "epoch"))]
 
 mod common;
@@ -8,7 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use atropos_kernel::{Body, Cx, Options, Pid, RunOutcome, Reason, Received, Resumed, SpawnOptions};
+use atropos_kernel::{Body, Cx, Options, Pid, Reason, Received, Resumed, RunOutcome, SpawnOptions};
 
 use common::Stage;
 
@@ -20,12 +20,12 @@ static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's contract is the system's.
+        // SAFETY: the caller's contract for this method is that of the system's allocator.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: as above.
+        // SAFETY: the caller's contract for this method is that of the system's allocator.
         unsafe { System.dealloc(memory, layout) }
     }
 }
@@ -33,7 +33,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Links itself to the next, and counts its death. The last monitors the first, whose pid all are told.
+/// A process of the chain: links itself to the next one, and counts its own exit. Each monitors one
+/// common target, whose pid is passed along the chain.
 struct ChainLink {
     left: usize,
     died: Arc<AtomicUsize>,
@@ -65,7 +66,7 @@ impl Drop for ChainLink {
 }
 
 #[test]
-fn the_exit_path_allocates_nothing() {
+fn exit_path_allocates_nothing() {
     const N: usize = 100_000;
     let mut stage = Stage::new(Options::default());
     let died = Arc::new(AtomicUsize::new(0));
@@ -81,12 +82,12 @@ fn the_exit_path_allocates_nothing() {
     let reason = Reason::crash("the first one");
     stage.host().exit(first, reason).expect("memory");
 
-    // Links fire, monitors are given up and swept, slots and memory are freed.
+    // Links fire, monitors are released and swept, slots and memory are freed.
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     while stage.cores[0].run(1 << 20) == RunOutcome::Worked {}
     let allocated = ALLOCATIONS.load(Ordering::Relaxed) - before;
 
-    assert_eq!(died.load(Ordering::Relaxed), N, "each died once");
+    assert_eq!(died.load(Ordering::Relaxed), N, "each process dies once");
     assert_eq!(stage.kernel.process_count(), 1);
     assert_eq!(allocated, 0, "allocations of {N} deaths");
 }

@@ -1,5 +1,5 @@
-//! Issue 14, 9: slices are bounded in time, whatever a body does between two operations (`sched::pace`). The clock goes on while
-//! bodies work, and only then.
+//! Issue 14, item 9: slices are bounded in time, whatever a body does between two operations
+//! (`sched::pace`). The clock advances only while bodies work.
 
 mod common;
 
@@ -18,7 +18,8 @@ fn now(world: &Stepped) -> u64 {
     world.now.load(Ordering::Relaxed)
 }
 
-/// Works for so long a message, of which it always has one; lets go when it has to, or after each one.
+/// Creates a body that works for `nanos` per message, of which it always has one. It yields when it
+/// must, or after each message.
 fn busy(world: Arc<Stepped>, nanos: u64, politely: bool) -> impl Body<Message = ()> {
     does(move |cx: &Cx<'_, ()>| {
         cx.send(cx.pid(), ()).unwrap();
@@ -33,7 +34,7 @@ fn busy(world: Arc<Stepped>, nanos: u64, politely: bool) -> impl Body<Message = 
     })
 }
 
-/// Sleeps for a millisecond, again and again: how late it was at most.
+/// Creates a body that sleeps for a millisecond repeatedly, and records its maximum lateness.
 fn sleeps(world: Arc<Stepped>, latest: Arc<AtomicU64>, times: Arc<AtomicUsize>) -> impl Body<Message = ()> {
     let mut due = 0;
     does(move |cx: &Cx<'_, ()>| {
@@ -49,7 +50,8 @@ fn sleeps(world: Arc<Stepped>, latest: Arc<AtomicU64>, times: Arc<AtomicUsize>) 
     })
 }
 
-/// How late a sleep of a millisecond is at most, beside so many that work for so long a message.
+/// Returns the maximum lateness of a 1 ms sleep, beside `many` processes that work for `nanos` per
+/// message.
 fn lateness(many: usize, nanos: u64, politely: bool) -> u64 {
     let mut stage = Stage::new(Options::default());
     let (latest, times) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -61,13 +63,14 @@ fn lateness(many: usize, nanos: u64, politely: bool) -> u64 {
     while now(&stage.world) < until {
         let _ = stage.cores[0].run(256);
     }
-    assert!(times.load(Ordering::Relaxed) > 20, "it slept {} times", times.load(Ordering::Relaxed));
+    assert!(times.load(Ordering::Relaxed) > 20, "the process slept {} times", times.load(Ordering::Relaxed));
     latest.load(Ordering::Relaxed)
 }
 
-/// Before, one that works for 5 µs a message had 10 ms a slice, and eight of those came before a timer was looked at.
+/// Before, a process that works for 5 µs per message had slices of 10 ms, and eight of those ran
+/// before a timer was checked.
 #[test]
-fn n09_a_timer_is_not_late_beside_busy_bodies() {
+fn n09_timer_is_not_late_beside_busy_bodies() {
     for politely in [false, true] {
         for many in [1, 4, 20] {
             let late = lateness(many, 5 * MICROSECOND, politely);
@@ -80,9 +83,10 @@ fn n09_a_timer_is_not_late_beside_busy_bodies() {
     }
 }
 
-/// Two that talk in turn share a slice in time as well: one that waits behind them has its turn soon.
+/// A ping-pong pair shares a slice in time as well: a process that waits behind the pair has its
+/// turn soon.
 #[test]
-fn n09_who_talks_in_turn_shares_time() {
+fn n09_ping_pong_pair_shares_time() {
     let mut stage = Stage::new(Options::default());
     let talks = |world: Arc<Stepped>| {
         does(move |cx: &Cx<'_, Pid>| {
@@ -97,7 +101,7 @@ fn n09_who_talks_in_turn_shares_time() {
         [(); 2].map(|()| stage.host().spawn(&SpawnOptions::new(), talks(stage.world.clone())).unwrap().pid);
     let (world, longest, mut last) = (stage.world.clone(), Arc::new(AtomicU64::new(0)), 0);
     let most = longest.clone();
-    // It never rests, and notes for how long it has waited for its turn.
+    // A busy process that records how long it has waited for its turn.
     let waits = does(move |cx: &Cx<'_, ()>| {
         if last != 0 {
             most.fetch_max(now(&world) - last, Ordering::Relaxed);
@@ -114,13 +118,14 @@ fn n09_who_talks_in_turn_shares_time() {
         let _ = stage.cores[0].run(256);
     }
     let longest = longest.load(Ordering::Relaxed);
-    assert!((1..MILLISECOND).contains(&longest), "it waited for {longest} ns");
+    assert!((1..MILLISECOND).contains(&longest), "the process waited for {longest} ns");
 }
 
-/// What comes from outside while a core is busy is looked at after a slice's time, and not only at the 32nd pick.
+/// Work from outside that arrives while a core is busy is handled after the duration of a slice,
+/// not only at the 32nd pick.
 #[cfg(feature = "epoch")]
 #[test]
-fn n09_work_from_outside_has_its_turn_soon() {
+fn n09_work_from_outside_gets_its_turn_soon() {
     use atropos_kernel::Host;
     for (many, nanos, politely) in [(1, 5, false), (1, 5, true), (4, 5, false), (4, 100, true)] {
         let mut stage = Stage::new(Options::default());
@@ -128,7 +133,7 @@ fn n09_work_from_outside_has_its_turn_soon() {
             let busy = busy(stage.world.clone(), nanos * MICROSECOND, politely);
             stage.host().spawn(&SpawnOptions::new(), busy).unwrap();
         }
-        // One of the busy plays the part of a host's thread, too.
+        // One of the busy processes also acts as a host thread.
         let (kernel, world, worst) = (stage.kernel.clone(), stage.world.clone(), Arc::new(AtomicU64::new(0)));
         let (latest, ran) = (worst.clone(), Arc::new(AtomicUsize::new(0)));
         let times = ran.clone();
@@ -151,14 +156,14 @@ fn n09_work_from_outside_has_its_turn_soon() {
             let _ = stage.cores[0].run(256);
         }
         let (worst, ran) = (worst.load(Ordering::Relaxed), ran.load(Ordering::Relaxed));
-        assert!(ran > 20, "{ran} were started");
+        assert!(ran > 20, "{ran} processes were started");
         assert!(worst < 5 * MILLISECOND, "{many} of {nanos} µs a message: {worst} ns");
     }
 }
 
-/// Time is charged once, and reductions stay what a process has done.
+/// Time is charged once, and the number of reductions remains the work that a process has done.
 #[test]
-fn n09_time_is_no_reduction() {
+fn n09_time_is_not_counted_as_reductions() {
     let mut stage = Stage::new(Options::default());
     let (world, slices) = (stage.world.clone(), Arc::new(AtomicUsize::new(0)));
     let (had, mut left) = (slices.clone(), 1_000);
@@ -168,7 +173,9 @@ fn n09_time_is_no_reduction() {
             left -= 1;
             world.now.fetch_add(10 * MICROSECOND, Ordering::Relaxed);
             if left == 0 {
-                let Ok(atropos_kernel::MaybeReady::Ready(Some(info))) = cx.info(cx.pid()) else { panic!("it knows itself") };
+                let Ok(atropos_kernel::MaybeReady::Ready(Some(info))) = cx.info(cx.pid()) else {
+                    panic!("a process can query its own state")
+                };
                 assert!((1_000..1_200).contains(&info.reductions), "{} reductions", info.reductions);
                 return Resumed::Exit(atropos_kernel::Reason::NORMAL);
             }

@@ -1,4 +1,5 @@
-//! For how long those go on that wake each other, or are born one of the other, while others wait (`runq/quantum`).
+//! How long processes that wake each other, or spawn one another, may run while others wait
+//! (`runq/quantum`).
 
 mod common;
 
@@ -6,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use atropos_kernel::internals::config::SLICE;
-use atropos_kernel::{Body, Cx, Options, Pid, Priority, RunOutcome, Reason, Received, Resumed, SpawnOptions};
+use atropos_kernel::{Body, Cx, Options, Pid, Priority, Reason, Received, Resumed, RunOutcome, SpawnOptions};
 
 use common::{Stage, does, yields};
 
-/// Answers each word with one.
+/// Answers each message with one message.
 fn talks(words: Arc<AtomicUsize>) -> impl Body<Message = Pid> {
     does(move |cx: &Cx<'_, Pid>| {
         while let Some(Received::Message(from)) = cx.receive() {
@@ -21,7 +22,7 @@ fn talks(words: Arc<AtomicUsize>) -> impl Body<Message = Pid> {
     })
 }
 
-/// Never rests, and counts its slices.
+/// Never waits, and counts its slices.
 fn never_rests(slices: Arc<AtomicUsize>) -> impl Body<Message = ()> {
     does(move |cx: &Cx<'_, ()>| {
         slices.fetch_add(1, Ordering::Relaxed);
@@ -30,7 +31,8 @@ fn never_rests(slices: Arc<AtomicUsize>) -> impl Body<Message = ()> {
     })
 }
 
-/// How many words two that talk in turn say for each slice of one that never rests, of so many slices.
+/// Returns how many messages a ping-pong pair sends for each slice of a busy process, over `slices`
+/// slices.
 fn words_for_each_of(slices: usize, of: &SpawnOptions<'_>) -> usize {
     let mut stage = Stage::new(Options::default());
     let (had, words) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -43,26 +45,27 @@ fn words_for_each_of(slices: usize, of: &SpawnOptions<'_>) -> usize {
     words.load(Ordering::Relaxed) / had.load(Ordering::Relaxed)
 }
 
-/// Two that talk in turn share what one of them has brought: they do not wait for one that never rests at every few words,
-/// and it gets a slice of its own for two of theirs.
+/// A ping-pong pair shares the slice of the process that started it: the pair does not wait for a
+/// busy process at every few messages, and the busy process gets one slice for two slices of the
+/// pair.
 #[test]
-fn who_talks_in_turn_shares_a_slice() {
+fn ping_pong_pair_shares_a_slice() {
     let words = words_for_each_of(100, &SpawnOptions::new());
-    assert!((500..3000).contains(&words), "{words} words for each slice of the one that never rests");
+    assert!((500..3000).contains(&words), "{words} words for each slice of the busy process");
 }
 
-/// One of low priority that never rests has its time, and no more of it because two others talk in turn: it is not for it that they
-/// are kept short.
+/// A busy process of low priority has its share of time, and gets no more because of a ping-pong
+/// pair: the pair is not limited for its sake.
 #[test]
-fn who_talks_in_turn_does_not_wait_for_the_low() {
+fn ping_pong_pair_does_not_wait_for_low_priority() {
     let words = words_for_each_of(10, &SpawnOptions::new().priority(Priority::Low));
-    assert!(words > 50_000, "{words} words for each slice of the low one");
+    assert!(words > 50_000, "{words} words for each slice of the process of low priority");
 }
 
-/// Two talk in turn beside a pinned one that never rests: when it is that one's time, they could go on elsewhere, and a core that
-/// sleeps is woken for them.
+/// A ping-pong pair runs beside a pinned busy process. When it is the pinned process's turn, the
+/// pair could continue on another core, and a sleeping core is woken for it.
 #[test]
-fn who_goes_behind_the_pinned_is_helped() {
+fn pair_queued_behind_a_pinned_process_wakes_a_core() {
     let mut stage = Stage::new(Options { cores: 2, ..Options::default() });
     let on_first = SpawnOptions::new().core(0);
     let [first, second] =
@@ -77,13 +80,14 @@ fn who_goes_behind_the_pinned_is_helped() {
     let _ = stage.cores[1].run(1);
     assert!(stage.cores[0].kernel().is_idle(1), "the second core sleeps");
     let _ = stage.cores[0].run(1000);
-    assert!(!stage.cores[0].kernel().is_idle(1), "nobody has called it");
+    assert!(!stage.cores[0].kernel().is_idle(1), "no core has woken it");
 }
 
-/// Many who ask one, each again as soon as it is answered, have their turns one after the other: none talks on with the one for a
-/// whole slice while the others wait, who want no more than a few words either.
+/// Many clients call one server, each again as soon as it is answered, and get their turns one
+/// after the other. No client keeps the server for a whole slice while the other clients wait,
+/// which need only a few messages each.
 #[test]
-fn who_asks_in_turn_lets_the_others_speak() {
+fn clients_of_one_server_take_turns() {
     const CLIENTS: usize = 20;
     let mut stage = Stage::new(Options::default());
     let answers = does(|cx: &Cx<'_, Pid>| {
@@ -109,11 +113,11 @@ fn who_asks_in_turn_lets_the_others_speak() {
         let _ = stage.cores[0].run(4 * CLIENTS as u32);
         let answered: Vec<_> = answered.iter().map(|answered| answered.load(Ordering::Relaxed)).collect();
         let (least, most) = (answered.iter().min().unwrap(), answered.iter().max().unwrap());
-        assert!(*most <= 2 * least + 4, "in round {round} one has {least} answers and one {most}");
+        assert!(*most <= 2 * least + 4, "in round {round} one client has {least} answers and one {most}");
     }
 }
 
-/// One that starts another like itself, and ends.
+/// A process that starts another process like itself, and ends.
 struct Heir {
     births: Arc<AtomicUsize>,
 }
@@ -128,10 +132,11 @@ impl Body for Heir {
     }
 }
 
-/// The youngest run first, but a line that never ends does not keep those waiting who were born before it, nor who has
-/// waited longer than that: all have their turns when the line has used up what it shares.
+/// The newest processes run first. But a chain of spawns that never ends does not delay the
+/// processes born before it, nor those that have waited longer: all get their turns when the chain
+/// has used up its shared budget.
 #[test]
-fn the_youngest_do_not_keep_their_elders_waiting() {
+fn newborns_do_not_starve_older_processes() {
     const ELDERS: usize = 20;
     let mut stage = Stage::new(Options::default());
     let (births, others) = (Arc::default(), Arc::new(AtomicUsize::new(0)));
@@ -148,8 +153,8 @@ fn the_youngest_do_not_keep_their_elders_waiting() {
     });
     stage.host().spawn(&SpawnOptions::new(), parent).unwrap();
     stage.host().spawn(&SpawnOptions::new(), yields(others.clone())).unwrap();
-    // The line of one such share ends after as many births as it pays for.
+    // The chain of one such budget ends after as many births as the budget pays for.
     let _ = stage.cores[0].run(2 * SLICE / 10 + 2 + ELDERS as u32);
-    assert!(others.load(Ordering::Relaxed) > 0, "who was queued before waits");
-    assert!(elders.iter().all(|turns| turns.load(Ordering::Relaxed) > 0), "each elder has had its turn");
+    assert!(others.load(Ordering::Relaxed) > 0, "the process queued before still waits");
+    assert!(elders.iter().all(|turns| turns.load(Ordering::Relaxed) > 0), "each older process has had its turn");
 }

@@ -1,5 +1,5 @@
-//! Destructors that come back: what a message, a body or a waker does when the kernel drops or wakes it must not
-//! find the kernel half way. Each was a fault once.
+//! Destructors that re-enter the kernel: the actions of a message, body or waker that the kernel
+//! drops or wakes must not find the kernel in an inconsistent state. Each test is a former fault.
 
 mod common;
 
@@ -13,7 +13,7 @@ use atropos_kernel::{Context, Limits, Options, Pid, Reason, Received, Reference,
 
 use common::{Stage, does};
 
-/// What a message does when it is dropped.
+/// The action that a message performs when it is dropped.
 type Deed = Box<dyn FnOnce() + Send>;
 
 struct Dropped(Option<Deed>);
@@ -32,7 +32,7 @@ impl Drop for Dropped {
     }
 }
 
-/// All that a destructor can ask its process for.
+/// Performs every operation that a destructor can request for its process.
 fn everything(context: &Context<Dropped>, other: Pid, monitor: Reference) {
     context.try_with(|cx| {
         let _ = cx.receive();
@@ -47,7 +47,7 @@ fn everything(context: &Context<Dropped>, other: Pid, monitor: Reference) {
 
 /// Cancelling a timer drops its message, which cancels the same timer.
 #[test]
-fn a_timer_is_cancelled_by_its_own_message() {
+fn timer_message_cancels_its_own_timer() {
     let mut stage = Stage::new(Options::default());
     let done = Arc::new(AtomicBool::new(false));
     let noted = done.clone();
@@ -71,9 +71,10 @@ fn a_timer_is_cancelled_by_its_own_message() {
     assert_eq!(stage.kernel.process_count(), 0);
 }
 
-/// Unread messages of a dying process, and its body, ask for everything while it dies.
+/// The unread messages of a dying process, and its body, perform every operation while the process
+/// dies.
 #[test]
-fn the_dying_come_to_their_end() {
+fn reentrant_destructors_do_not_stop_an_exit() {
     let mut stage = Stage::new(Options::default());
     let other = stage.host().spawn(&SpawnOptions::new(), does(|_: &atropos_kernel::Cx<'_, ()>| Resumed::Wait)).unwrap();
     let (dropped, fired) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -91,7 +92,8 @@ fn the_dying_come_to_their_end() {
         for _ in 0..3 {
             cx.send(cx.pid(), Dropped::new(deed(&cx))).unwrap();
         }
-        // Fetches them all, leaves them in the queue, and has more that is not fetched.
+        // Fetches all of them, leaves them in the queue, and has further signals that are not
+        // fetched.
         cx.with(|cx| cx.for_each_waiting(|_| {}));
         for _ in 0..3 {
             cx.send(cx.pid(), Dropped::new(deed(&cx))).unwrap();
@@ -112,18 +114,19 @@ fn the_dying_come_to_their_end() {
         }
         Resumed::Wait
     });
-    // It monitors first, so that its monitor is a signal that the dying one has yet to meet, or is on its list.
+    // The watcher monitors first, so its monitor is either a signal that the dying process has not
+    // handled, or on that process's list.
     stage.host().spawn(&SpawnOptions::new().priority(atropos_kernel::Priority::High), watcher).unwrap();
     stage.settle();
-    assert_eq!(dropped.load(Ordering::Relaxed), 7, "each destructor ran once");
+    assert_eq!(dropped.load(Ordering::Relaxed), 7, "each destructor runs once");
     assert_eq!(fired.load(Ordering::Relaxed), 1, "one DOWN");
-    // The body's destructor has linked it, and it died with it.
+    // The body's destructor linked the watcher, and it died with the process.
     assert_eq!(stage.kernel.process_count(), 1);
 }
 
-/// A late reply is dropped while a batch is met; its destructor receives.
+/// A late reply is dropped while a batch is handled, and its destructor receives.
 #[test]
-fn a_late_reply_receives() {
+fn destructor_of_a_late_reply_receives() {
     let mut stage = Stage::new(Options::default());
     let got = Arc::new(std::sync::Mutex::new(Vec::new()));
     let (nested, outer) = (got.clone(), got.clone());
@@ -157,9 +160,9 @@ fn a_late_reply_receives() {
     assert_eq!(*got.lock().unwrap(), [1, 2, 3], "in the order in which they were sent");
 }
 
-/// A late reply counts for the mailbox's limit until it is dropped, and no longer.
+/// A late reply counts towards the mailbox's limit until it is dropped, and no longer.
 #[test]
-fn late_replies_leave_room() {
+fn late_replies_release_capacity() {
     let mut stage = Stage::new(Options::default());
     let body = does(|cx: &atropos_kernel::Cx<'_, u8>| {
         if let Some(Received::Message(0)) = cx.receive() {
@@ -185,15 +188,15 @@ impl Wake for Panics {
     }
 }
 
-/// A waker of whoever asked a question panics when the process answers.
+/// The waker of a process that sent a query panics when the target answers.
 #[test]
-fn a_wakers_panic_is_not_the_answerers() {
+fn panic_of_a_query_waker_does_not_kill_the_target() {
     let mut stage = Stage::new(Options::default());
     let asked = stage.host().spawn(&SpawnOptions::new(), does(|_: &atropos_kernel::Cx<'_, ()>| Resumed::Wait)).unwrap();
     stage.settle();
     for dies in [false, true] {
         let answer = stage.host().info(asked.pid).unwrap();
-        let atropos_kernel::MaybeReady::Pending(answer) = answer else { panic!("it has to be asked") };
+        let atropos_kernel::MaybeReady::Pending(answer) = answer else { panic!("the answer needs a query") };
         let mut answer = std::pin::pin!(answer);
         let waker = Waker::from(Arc::new(Panics));
         let mut task = std::task::Context::from_waker(&waker);
@@ -207,9 +210,9 @@ fn a_wakers_panic_is_not_the_answerers() {
     }
 }
 
-/// A process that looks at itself finds what came meanwhile at its next slice.
+/// A process that queries itself finds the signals that arrived in between in its next slice.
 #[test]
-fn a_look_at_itself_loses_no_wake_up() {
+fn query_of_oneself_loses_no_wake_up() {
     let mut stage = Stage::new(Options::default());
     let got = Arc::new(AtomicUsize::new(0));
     let count = got.clone();
@@ -230,9 +233,10 @@ fn a_look_at_itself_loses_no_wake_up() {
     assert_eq!(got.load(Ordering::Relaxed), 2);
 }
 
-/// A process that keeps a waker of its own keeps the kernel, and the kernel keeps it: the end of the cores ends both.
+/// A process that keeps its own waker keeps the kernel alive, and the kernel keeps the process: the
+/// end of the cores ends both.
 #[test]
-fn a_waker_of_its_own_keeps_nothing() {
+fn own_waker_does_not_leak_the_kernel() {
     let dropped = Arc::new(AtomicBool::new(false));
     let noted = dropped.clone();
     let mut stage = Stage::new(Options::default());
@@ -247,10 +251,11 @@ fn a_waker_of_its_own_keeps_nothing() {
     let lives = life::of(&stage.kernel);
     drop(stage);
     assert!(dropped.load(Ordering::Relaxed), "its body is dropped with the last core");
-    assert!(!lives(), "and the kernel goes");
+    assert!(!lives(), "the kernel is freed");
 }
 
-/// In a world that contains no panic, what ran is not noted as running for ever.
+/// On a platform that catches no panics, the process that panicked is not recorded as running for
+/// ever.
 #[test]
 fn a_panic_that_goes_through_leaves_no_trace() {
     let world = common::Stepped { lets_through: true, ..common::Stepped::default() };
@@ -262,9 +267,9 @@ fn a_panic_that_goes_through_leaves_no_trace() {
     std::mem::forget(stage);
 }
 
-/// What a body's destructor sends arrives, ahead of the news of its death.
+/// A message that a body's destructor sends arrives before the DOWN of its process.
 #[test]
-fn a_last_word_arrives() {
+fn message_sent_by_a_destructor_arrives_before_the_down() {
     let mut stage = Stage::new(Options::default());
     let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
     let noted = heard.clone();
@@ -299,10 +304,10 @@ fn a_last_word_arrives() {
     assert_eq!(*heard.lock().unwrap(), ["the last word", "down"]);
 }
 
-/// A body's destructor panics in a world that contains no panic: what is left of the process ends with its core, and its
-/// body is not dropped again.
+/// A body's destructor panics on a platform that catches no panics. The rest of the process ends
+/// with its core, and its body is not dropped again.
 #[test]
-fn a_body_is_dropped_once() {
+fn body_is_dropped_once() {
     struct Panics(Arc<AtomicUsize>);
     impl Drop for Panics {
         fn drop(&mut self) {

@@ -1,5 +1,6 @@
-//! Requests (`Cx::request`) as their ends go astray: who holds what, who is told, in which order, and what a panic in what is
-//! foreign leaves behind. Stepped: what happens happens in one order.
+//! Requests (`Cx::request`) whose ends are lost: the references that each end holds, the ends that
+//! are notified, the order of notifications, and the state that a panic in foreign code leaves
+//! behind. Stepped: the order of events is fixed.
 
 mod common;
 
@@ -9,7 +10,8 @@ use std::task::{Context as Task, Poll, Wake, Waker};
 
 use atropos_kernel::internals::life;
 use atropos_kernel::{
-    Cursor, Cx, RequestError, Options, Overflow, Pid, Reason, Received, Reply, RequestFuture, Resumed, SendError, SpawnOptions,
+    Cursor, Cx, Options, Overflow, Pid, Reason, Received, Reply, RequestError, RequestFuture, Resumed, SendError,
+    SpawnOptions,
 };
 use common::{Stage, does};
 
@@ -25,7 +27,7 @@ fn start<M: Send + 'static>(stage: &Stage, act: impl FnMut(&Cx<'_, M>) -> Resume
     stage.host().spawn(&SpawnOptions::new(), does(act)).unwrap().pid
 }
 
-/// A process that acts in its first slice, and then waits.
+/// Starts a process that acts in its first slice, and then waits.
 fn once<M: Send + 'static>(stage: &Stage, act: impl FnOnce(&Cx<'_, M>) + Send + 'static) -> Pid {
     let mut act = Some(act);
     start(stage, move |cx: &Cx<'_, M>| {
@@ -36,12 +38,12 @@ fn once<M: Send + 'static>(stage: &Stage, act: impl FnOnce(&Cx<'_, M>) + Send + 
     })
 }
 
-/// A process that takes requests, and never looks at them.
+/// Starts a process that takes requests, and never looks at them.
 fn deaf(stage: &Stage) -> Pid {
     start(stage, |_: &Cx<'_, Reply<u8>>| Resumed::Wait)
 }
 
-/// A process that keeps what it receives where the test finds it.
+/// Starts a process that stores the replies it receives where the test finds them.
 fn keeper(stage: &Stage) -> (Pid, Arc<Mutex<Vec<Reply<u8>>>>) {
     let kept: Arc<Mutex<Vec<Reply<u8>>>> = Arc::default();
     let keeps = kept.clone();
@@ -56,7 +58,8 @@ fn keeper(stage: &Stage) -> (Pid, Arc<Mutex<Vec<Reply<u8>>>>) {
     (pid, kept)
 }
 
-/// A process that asks another, and puts where the answer comes where the test finds it.
+/// Starts a process that sends a request to another process and stores its end of the request where
+/// the test finds it.
 fn asks(stage: &mut Stage, to: Pid) -> (Pid, Place<RequestFuture<u8>>) {
     let place: Place<RequestFuture<u8>> = Arc::default();
     let puts = place.clone();
@@ -75,14 +78,14 @@ fn taken<T>(place: &Place<T>) -> T {
     place.lock().unwrap().take().unwrap()
 }
 
-/// Lets go of the kernel; whether it is gone then.
+/// Drops the kernel handle. Returns `true` if the kernel is gone then.
 fn ends(stage: Stage) -> bool {
     let lives = life::of(&stage.kernel);
     drop(stage);
     !lives()
 }
 
-/// Counts its calls, and may panic in them.
+/// A waker that counts its calls, and may panic in them.
 struct Counting {
     calls: AtomicUsize,
     panics: bool,
@@ -100,14 +103,14 @@ impl Wake for Counting {
 }
 
 #[test]
-fn what_was_let_go_of_holds_no_kernel() {
-    // In a mailbox that nobody reads.
+fn dropped_request_holds_no_kernel() {
+    // The request is in the mailbox of a process that never reads it.
     let mut stage = stage();
     let to = deaf(&stage);
     let (_, place) = asks(&mut stage, to);
     drop(taken(&place));
     assert!(ends(stage));
-    // With who has asked, and died.
+    // The request is with the caller, which dies.
     let mut stage = self::stage();
     let to = deaf(&stage);
     let mut requested = None;
@@ -119,7 +122,7 @@ fn what_was_let_go_of_holds_no_kernel() {
     stage.host().exit(asker, Reason::KILL).unwrap();
     stage.settle();
     assert!(ends(stage));
-    // Within the slice that has asked.
+    // The request is dropped within the slice that has sent it.
     let mut stage = self::stage();
     let to = deaf(&stage);
     once(&stage, move |cx: &Cx<'_, ()>| {
@@ -132,7 +135,7 @@ fn what_was_let_go_of_holds_no_kernel() {
 }
 
 #[test]
-fn what_is_answered_holds_no_kernel() {
+fn answered_request_holds_no_kernel() {
     for from_outside in [false, true] {
         let mut stage = stage();
         let (to, kept) = keeper(&stage);
@@ -152,7 +155,7 @@ fn what_is_answered_holds_no_kernel() {
 }
 
 #[test]
-fn a_reply_outlives_the_kernel_that_nobody_waits_in() {
+fn unwanted_reply_outlives_its_kernel() {
     let mut stage = stage();
     let (to, kept) = keeper(&stage);
     let (_, place) = asks(&mut stage, to);
@@ -164,7 +167,7 @@ fn a_reply_outlives_the_kernel_that_nobody_waits_in() {
 }
 
 #[test]
-fn a_spare_share_goes_with_the_slice_however_it_ends() {
+fn spare_reference_is_released_at_any_end_of_the_slice() {
     for how in 0..4 {
         let mut stage = stage();
         let (to, _kept) = keeper(&stage);
@@ -197,8 +200,8 @@ impl Drop for PanicsWhenDropped {
 }
 
 #[test]
-fn an_answer_whose_destructor_panics_holds_nothing() {
-    // Answered before its asker lets go, with the watch in and out.
+fn reply_whose_destructor_panics_holds_nothing() {
+    // Answered before the caller drops its end, while the watch is in transit and afterwards.
     for receives in [false, true] {
         let mut stage = stage();
         let to = start(&stage, move |cx: &Cx<'_, Reply<PanicsWhenDropped>>| {
@@ -222,13 +225,13 @@ fn an_answer_whose_destructor_panics_holds_nothing() {
             }
         });
         stage.settle();
-        assert!(!stage.host().is_alive(asker), "it has panicked");
+        assert!(!stage.host().is_alive(asker), "the caller has panicked");
         assert!(ends(stage));
     }
 }
 
 #[test]
-fn a_message_that_is_not_made_leaves_nothing() {
+fn request_whose_message_is_not_created_leaves_nothing() {
     let mut stage = stage();
     let to = deaf(&stage);
     let asker = once(&stage, move |cx: &Cx<'_, ()>| {
@@ -241,11 +244,11 @@ fn a_message_that_is_not_made_leaves_nothing() {
 }
 
 #[test]
-fn a_message_whose_destructor_panics_leaves_the_asker_an_answer() {
+fn message_whose_destructor_panics_still_answers_the_caller() {
     struct Bomb(Reply<u8>);
     impl Drop for Bomb {
         fn drop(&mut self) {
-            assert!(self.0.is_wanted(), "somebody waits");
+            assert!(self.0.is_wanted(), "the caller waits");
             panic!("in a destructor");
         }
     }
@@ -265,7 +268,7 @@ fn a_message_whose_destructor_panics_leaves_the_asker_an_answer() {
 }
 
 #[test]
-fn a_death_is_told_also_where_the_request_was_moved_to() {
+fn exit_is_reported_to_the_new_holder_of_a_moved_request() {
     let mut stage = stage();
     let (to, kept) = keeper(&stage);
     let (asker, place) = asks(&mut stage, to);
@@ -275,7 +278,8 @@ fn a_death_is_told_also_where_the_request_was_moved_to() {
         requested.poll(&mut Task::from_waker(&Waker::from(woken.clone())))
     };
     assert!(look(&mut requested, &first).is_pending());
-    // Who asked is gone; who has the request now is told first of the reply, then of the death.
+    // The caller is gone. The new holder of the request is notified first of the dropped reply,
+    // then of the exit.
     stage.host().exit(asker, Reason::KILL).unwrap();
     stage.settle();
     kept.lock().unwrap().clear();
@@ -293,7 +297,7 @@ fn a_death_is_told_also_where_the_request_was_moved_to() {
 }
 
 #[test]
-fn a_waker_that_panics_keeps_nobody_from_being_told() {
+fn panicking_waker_does_not_stop_other_notifications() {
     let mut stage = stage();
     let to = deaf(&stage);
     let mut all: Vec<_> = (0..3).map(|_| taken(&asks(&mut stage, to).1)).collect();
@@ -311,10 +315,10 @@ fn a_waker_that_panics_keeps_nobody_from_being_told() {
     assert!(ends(stage));
 }
 
-/// With two harts.
+/// Runs on two cores.
 #[cfg(feature = "epoch")]
 #[test]
-fn an_exit_comes_before_the_down_of_the_same_death() {
+fn exit_arrives_before_the_down_of_the_same_process() {
     for traps in [false, true] {
         let mut stage = Stage::new(Options { cores: 2, ..Options::default() });
         let on = |core| SpawnOptions::new().core(core);
@@ -335,7 +339,7 @@ fn an_exit_comes_before_the_down_of_the_same_death() {
             if slice > 2 {
                 return Resumed::Wait;
             }
-            // In the middle of a slice of it the other one dies.
+            // The target dies in the middle of a slice of the caller.
             cx.exit(to, WHY).unwrap();
             die.send(()).unwrap();
             died.recv().unwrap();
@@ -373,15 +377,15 @@ fn an_exit_comes_before_the_down_of_the_same_death() {
 }
 
 #[test]
-fn a_request_to_itself() {
-    // Answered by itself; and not answered, until it dies.
+fn request_to_itself() {
+    // Answered by the process itself; and not answered, until the process dies.
     for answers in [true, false] {
         let mut stage = stage();
         let place: Place<RequestFuture<u8>> = Arc::default();
         let puts = place.clone();
         let pid = once(&stage, move |cx: &Cx<'_, Reply<u8>>| {
             let mut requested = cx.request(cx.pid(), |reply: Reply<u8>| reply).unwrap();
-            let Some(Received::Message(reply)) = cx.receive() else { panic!("it has come") };
+            let Some(Received::Message(reply)) = cx.receive() else { panic!("the request has not arrived") };
             assert!(poll(&mut requested).is_pending());
             if answers {
                 reply.send(7);
@@ -403,7 +407,7 @@ fn a_request_to_itself() {
 }
 
 #[test]
-fn a_full_mailbox_refuses_or_drops_a_request() {
+fn full_mailbox_rejects_or_drops_a_request() {
     let ask = |stage: &mut Stage, to| {
         let place: Place<Result<RequestFuture<u8>, SendError<()>>> = Arc::default();
         let puts = place.clone();
@@ -423,7 +427,7 @@ fn a_full_mailbox_refuses_or_drops_a_request() {
                 &mut first
             }
             Overflow::DropNewest => {
-                // Nobody has to ask whether the receiver is alive.
+                // No query is needed to learn whether the receiver is alive.
                 assert_eq!(poll(&mut second.unwrap()), Poll::Ready(Err(RequestError::NoReply)));
                 &mut first
             }
@@ -440,25 +444,29 @@ fn a_full_mailbox_refuses_or_drops_a_request() {
 }
 
 #[test]
-fn who_only_searches_its_mailbox_lets_go_as_well() {
+fn selective_receive_releases_open_requests_as_well() {
     let mut stage = stage();
     let to = start(&stage, |cx: &Cx<'_, Reply<u8>>| {
         while cx.receive_match(&mut Cursor::new(), |_| true).is_some() {}
         Resumed::Wait
     });
     let (_, place) = asks(&mut stage, to);
-    assert_eq!(poll(&mut taken(&place)), Poll::Ready(Err(RequestError::NoReply)), "nobody has to ask whether it is alive");
+    assert_eq!(
+        poll(&mut taken(&place)),
+        Poll::Ready(Err(RequestError::NoReply)),
+        "no query is needed to learn whether it is alive"
+    );
 }
 
 #[test]
-fn thousands_are_open_and_answered_in_any_order() {
+fn thousands_of_requests_are_answered_in_any_order() {
     const MANY: usize = 5_000;
     let mut stage = stage();
     let (to, kept) = keeper(&stage);
     let mut all: Vec<_> = (0..MANY).map(|_| taken(&asks(&mut stage, to).1)).collect();
     let mut replies = std::mem::take(&mut *kept.lock().unwrap());
     assert_eq!(replies.len(), MANY);
-    // A third of them is never answered, and messages come in between.
+    // A third of the requests is never answered, and further requests arrive in between.
     let mut open = Vec::new();
     for step in 0..MANY {
         let reply = replies.swap_remove((step * 7_919) % replies.len());
@@ -474,7 +482,8 @@ fn thousands_are_open_and_answered_in_any_order() {
     let polled: Vec<_> = all.iter_mut().map(poll).collect();
     assert_eq!(polled.iter().filter(|polled| **polled == Poll::Ready(Ok(1))).count(), MANY.div_ceil(3));
     assert_eq!(polled.iter().filter(|polled| polled.is_pending()).count(), open.len() + MANY / 10);
-    let lost = |polled: &Poll<_>| matches!(polled, Poll::Ready(Err(RequestError::ReplyDropped | RequestError::NoReply)));
+    let lost =
+        |polled: &Poll<_>| matches!(polled, Poll::Ready(Err(RequestError::ReplyDropped | RequestError::NoReply)));
     assert_eq!(polled.iter().filter(|polled| lost(polled)).count(), MANY.div_ceil(3));
     stage.host().exit(to, WHY).unwrap();
     stage.settle();

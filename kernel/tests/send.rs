@@ -1,4 +1,5 @@
-//! What may go to another thread, with epochs and without (issue 14, 1 and 3). All but the last test is checked when it is compiled.
+//! The types that may move to another thread, with epochs and without (issue 14, items 1 and 3).
+//! All tests but the last are checked at compile time.
 
 #[cfg(not(feature = "epoch"))]
 mod common;
@@ -7,14 +8,15 @@ use std::marker::PhantomData;
 
 use atropos_kernel::reclaim::{Domain, Guard, Participant};
 use atropos_kernel::{
-    Address, PanicScope, Context, Core, Cx, ExitInfo, ExitQueue, ExitWatch, FiredWatch, Host, SendReservation, Kernel, Name, Pid,
-    PreparedWatch, Reason, Received, ReplyFuture, Reply, RequestFuture, SendError, QueryFuture,
+    Address, Context, Core, Cx, ExitInfo, ExitQueue, ExitWatch, FiredWatch, Host, Kernel, Name, PanicScope, Pid,
+    PreparedWatch, QueryFuture, Reason, Received, Reply, ReplyFuture, RequestFuture, SendError, SendReservation,
 };
 
 fn is_send<T: ?Sized + Send>() {}
 fn is_sync<T: ?Sized + Sync>() {}
 
-/// Fails to compile where the type has the trait: which of two implementations is meant is then not clear.
+/// Fails to compile if the type has the trait: two implementations then apply, and the compiler
+/// cannot choose.
 macro_rules! is_not {
     ($bound:ident: $($what:ty),* $(,)?) => {$({
         trait Asks<A> { fn asks() {} }
@@ -25,11 +27,11 @@ macro_rules! is_not {
     })*};
 }
 
-/// Neither `Send` nor `Sync`.
+/// A type that is neither `Send` nor `Sync`.
 type Stays = PhantomData<*const ()>;
 
 #[test]
-fn n01_what_a_process_has_goes_where_its_body_goes() {
+fn n01_values_of_a_process_move_with_its_body() {
     is_send::<Context<u8>>();
     is_sync::<Context<u8>>();
     is_send::<PanicScope<u8>>();
@@ -45,12 +47,12 @@ fn n01_what_a_process_has_goes_where_its_body_goes() {
     is_send::<(PreparedWatch, ExitWatch, FiredWatch, ExitInfo, ExitQueue)>();
     is_sync::<(ExitWatch, FiredWatch, Name, Reason)>();
     is_send::<SendError<u8>>();
-    // A message that stays makes what holds it stay.
+    // A container of a message that is not `Send` is not `Send` either.
     is_not!(Send: Reply<Stays>, ReplyFuture<Stays>, RequestFuture<Stays>, Received<Stays>, SendError<Stays>);
 }
 
 #[test]
-fn n01_a_slice_stays_on_its_thread() {
+fn n01_slice_stays_on_its_thread() {
     is_not!(Send: Cx<'static, u8>, &'static Cx<'static, u8>, Host<'static>, Guard<'static>);
     is_not!(Sync: Cx<'static, u8>, Host<'static>, Guard<'static>, Core, Participant);
 }
@@ -64,7 +66,8 @@ fn n03_a_kernel_with_epochs_is_shared() {
     let _: Option<Pid> = None;
 }
 
-/// Issue 14, 3: what could look into the table of a kernel without epochs stays on its hart.
+/// Issue 14, item 3: every type that could look into the table of a kernel without epochs stays on
+/// its hart.
 #[test]
 #[cfg(not(feature = "epoch"))]
 fn n03_a_kernel_of_one_hart_stays_there() {
@@ -73,9 +76,9 @@ fn n03_a_kernel_of_one_hart_stays_there() {
     let _: Option<Pid> = None;
 }
 
-/// Issue 14, 3: a waker is `Send`, and the last of one drops its kernel: on any thread, while the hart goes on with another
-/// kernel of the same domain. With a count of guards that was not atomic, guards were lost or left over, and memory freed too
-/// early or never.
+/// Issue 14, item 3: a waker is `Send`, and the last waker of a kernel drops the kernel: on any
+/// thread, while the hart continues with another kernel of the same domain. When the count of
+/// guards was not atomic, guards were lost or left over, and memory was freed too early or never.
 #[test]
 #[cfg(not(feature = "epoch"))]
 fn n03_a_waker_drops_a_kernel_of_one_hart_elsewhere() {
@@ -105,17 +108,17 @@ fn n03_a_waker_drops_a_kernel_of_one_hart_elsewhere() {
         Host::new(&kernel, &here).spawn(&SpawnOptions::new(), body).unwrap();
         let mut core = Core::new(kernel.clone(), 0);
         let _ = core.run(2);
-        // The waker is the last who has the kernel.
+        // The waker is the last holder of the kernel.
         drop((core, kernel));
         send.send(kept.lock().unwrap().take().expect("it has run")).unwrap();
-        // Meanwhile the hart pins and lets go.
+        // At the same time the hart pins and unpins.
         for _ in 0..2000 {
             drop((here.pin(), here.pin()));
         }
     }
     drop(send);
     elsewhere.join().unwrap();
-    // No guard is left over: `Domain`'s only number is that of its guards.
+    // No guard is left: the only number in `Domain` is that of its guards.
     let left = format!("{domain:?}");
     assert!(left.contains("guards: 0"), "{left}");
 }

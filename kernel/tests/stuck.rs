@@ -1,5 +1,6 @@
-//! Issue 14, 10: nothing but its own process waits for a body that does not let go (`sched::lookout`). The body that blocks
-//! steps the other core itself, while its own is in the middle of its slice.
+//! Issue 14, item 10: a body that does not return delays only its own process (`sched::lookout`).
+//! The body that blocks steps the other core itself, while its own core is in the middle of the
+//! slice.
 #![cfg(feature = "epoch")]
 
 mod common;
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context as TaskContext, Wake, Waker};
 use std::time::Duration;
 
-use atropos_kernel::{Context, Core, Cx, SendTarget, Host, Options, Pid, RunOutcome, Reason, Resumed, SpawnOptions};
+use atropos_kernel::{Context, Core, Cx, Host, Options, Pid, Reason, Resumed, RunOutcome, SendTarget, SpawnOptions};
 
 use common::{Stage, Stepped, does, yields};
 
@@ -25,14 +26,14 @@ fn now(world: &Stepped) -> u64 {
     world.now.load(Ordering::Relaxed)
 }
 
-/// The cores beside the one that is stuck, for its body.
+/// The other cores, which the body of the stuck core steps.
 type Others = Arc<Mutex<Vec<Core>>>;
 
-/// Blocks for so many milliseconds, in which the others run and time passes.
+/// Blocks for some milliseconds, in which the other cores run and time passes.
 fn blocks(world: &Stepped, others: &Others, milliseconds: u64) {
     for _ in 0..milliseconds {
         for core in &mut *others.lock().unwrap() {
-            // As a driver does that runs them until they are idle.
+            // As a driver does: runs the cores until they are idle.
             for _ in 0..20 {
                 if core.run(16) != RunOutcome::Worked {
                     break;
@@ -43,7 +44,8 @@ fn blocks(world: &Stepped, others: &Others, milliseconds: u64) {
     }
 }
 
-/// Sleeps again and again: how late it was at most, and how often it slept.
+/// Creates a body that sleeps repeatedly, and records the maximum lateness and the number of
+/// sleeps.
 fn sleeps(
     world: Arc<Stepped>,
     milliseconds: u64,
@@ -64,7 +66,7 @@ fn sleeps(
     }
 }
 
-/// Counts what it receives.
+/// Creates a body that counts the messages that it receives.
 fn counts(count: Arc<AtomicUsize>) -> impl FnMut(&Cx<'_, ()>) -> Resumed + Send + 'static {
     move |cx| {
         while cx.receive().is_some() {
@@ -74,7 +76,8 @@ fn counts(count: Arc<AtomicUsize>) -> impl FnMut(&Cx<'_, ()>) -> Resumed + Send 
     }
 }
 
-/// Core 0 gets everything and runs `stuck`, which blocks; then all settle.
+/// Starts all processes on core 0 and runs `stuck` there, which blocks; then returns all cores to
+/// the stage.
 fn runs_stuck(mut stage: Stage, stuck: impl FnMut(&Cx<'_, ()>, &Others) -> Resumed + Send + 'static) -> Stage {
     let others: Others = Arc::new(Mutex::new(stage.cores.drain(1..).collect()));
     let (given, mut stuck) = (others.clone(), stuck);
@@ -87,9 +90,9 @@ fn runs_stuck(mut stage: Stage, stuck: impl FnMut(&Cx<'_, ()>, &Others) -> Resum
     stage
 }
 
-/// Timers that lie on the wheel of a stuck core, with one other core that is idle, or busy itself.
+/// Timers on the wheel of a stuck core, with one other core that is idle, or busy itself.
 #[test]
-fn n10_the_timers_of_a_stuck_core_are_fired() {
+fn n10_timers_of_a_stuck_core_are_fired() {
     for busy in [false, true] {
         let mut stage = stage(2);
         let (latest, times) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -97,10 +100,11 @@ fn n10_the_timers_of_a_stuck_core_are_fired() {
             let sleeper = sleeps(stage.world.clone(), 10 + i % 50, latest.clone(), times.clone());
             stage.host().spawn(&SpawnOptions::new(), does(sleeper)).unwrap();
         }
-        // All of them begin on core 0.
+        // All processes begin on core 0.
         while stage.cores[0].run(64) == RunOutcome::Worked {}
         if busy {
-            // Not pinned: those would take turns with all the sleepers, a slice for each of them.
+            // Not pinned: pinned processes would take turns with all the sleepers, a slice for each
+            // of them.
             let world = stage.world.clone();
             let starts = does(move |cx: &Cx<'_, ()>| {
                 let world = world.clone();
@@ -131,7 +135,8 @@ fn n10_the_timers_of_a_stuck_core_are_fired() {
     }
 }
 
-/// A message whose destructor blocks, while others run; how often the target was told until then.
+/// A message whose destructor blocks while the other cores run. It records how many messages the
+/// targets had received until then.
 struct Blocks(Arc<Stepped>, Others, Arc<[AtomicUsize; 2]>);
 
 impl Drop for Blocks {
@@ -142,7 +147,7 @@ impl Drop for Blocks {
     }
 }
 
-/// A process that counts what it is told.
+/// Starts a process that counts the messages that it receives.
 fn told(stage: &Stage, counters: &Arc<[AtomicUsize; 2]>) -> Pid {
     let told = counters.clone();
     let waits = does(move |cx: &Cx<'_, ()>| {
@@ -154,9 +159,10 @@ fn told(stage: &Stage, counters: &Arc<[AtomicUsize; 2]>) -> Pid {
     stage.host().spawn(&SpawnOptions::new(), waits).unwrap().pid
 }
 
-/// A destructor that blocks, of a timer's message that nobody receives: its core drops it between two slices.
+/// A destructor that blocks, of a timer's message without a receiver: its core drops the message
+/// between two slices.
 #[test]
-fn n10_a_core_that_drops_a_timers_message_is_looked_after() {
+fn n10_core_that_drops_a_timer_message_is_rescued() {
     let mut stage = stage(2);
     let others: Others = Arc::new(Mutex::new(stage.cores.drain(1..).collect()));
     let counters: Arc<[AtomicUsize; 2]> = Arc::default();
@@ -173,13 +179,14 @@ fn n10_a_core_that_drops_a_timers_message_is_looked_after() {
     let _ = stage.cores[0].run(64);
     stage.world.now.fetch_add(2 * MILLISECOND, Ordering::Relaxed);
     let _ = stage.cores[0].run(64);
-    assert_eq!(counters[1].load(Ordering::Relaxed), 1, "its core's other timer has come while it blocked");
+    assert_eq!(counters[1].load(Ordering::Relaxed), 1, "the core's other timer has fired while it blocked");
     stage.cores.append(&mut others.lock().unwrap());
 }
 
-/// The same message, dropped by the core that rescues it: a third core looks after the rescuer.
+/// The same message, dropped by the core that rescues the stuck one: a third core rescues the
+/// rescuer.
 #[test]
-fn n10_a_rescuer_that_drops_a_timers_message_is_looked_after() {
+fn n10_rescuer_that_drops_a_timer_message_is_rescued() {
     let mut stage = stage(3);
     let third: Others = Arc::new(Mutex::new(stage.cores.drain(2..).collect()));
     let counters: Arc<[AtomicUsize; 2]> = Arc::default();
@@ -199,14 +206,15 @@ fn n10_a_rescuer_that_drops_a_timers_message_is_looked_after() {
         }
         Resumed::Wait
     });
-    assert_eq!(counters[1].load(Ordering::Relaxed), 1, "the rescuer's own timer has come while it blocked");
+    assert_eq!(counters[1].load(Ordering::Relaxed), 1, "the rescuer's own timer has fired while it blocked");
     stage.cores.append(&mut third.lock().unwrap());
 }
 
-/// What the body has done itself, just before it blocks: a timer started, one cancelled, a process woken that lies in the next-up slot, and
-/// more spawned than the ring holds, so that some are in an overflow that is not checked in.
+/// The actions of the body just before it blocks take effect: it starts a timer, cancels a timer,
+/// and wakes a process into the next-up slot. It also spawns more processes than the ring holds, so
+/// that some are in an overflow that is not published.
 #[test]
-fn n10_what_the_body_did_before_it_blocked_is_done() {
+fn n10_actions_before_the_block_take_effect() {
     const CHILDREN: usize = 700;
     let mut stage = stage(2);
     let [told, woken, ran] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
@@ -232,12 +240,12 @@ fn n10_what_the_body_did_before_it_blocked_is_done() {
         assert!(cx.cancel_timer(cancelled).is_some());
         cx.send(next, ()).unwrap();
         blocks(&world, others, 4);
-        assert_eq!(has_woken.load(Ordering::Relaxed), 1, "it was in the next-up slot");
-        assert_eq!(has_run.load(Ordering::Relaxed), CHILDREN, "of the children");
-        assert_eq!(has_told.load(Ordering::Relaxed), 0, "its time has not come");
+        assert_eq!(has_woken.load(Ordering::Relaxed), 1, "the process of the next-up slot has run");
+        assert_eq!(has_run.load(Ordering::Relaxed), CHILDREN, "the children have run");
+        assert_eq!(has_told.load(Ordering::Relaxed), 0, "the timer is not due yet");
         blocks(&world, others, 4);
-        assert_eq!(has_told.load(Ordering::Relaxed), 1, "its time has come");
-        // And again, when they have been rescued once.
+        assert_eq!(has_told.load(Ordering::Relaxed), 1, "the timer has fired");
+        // And again, after a first rescue.
         cx.send(next, ()).unwrap();
         cx.send_after(target, Duration::ZERO, ()).unwrap();
         blocks(&world, others, 6);
@@ -245,12 +253,12 @@ fn n10_what_the_body_did_before_it_blocked_is_done() {
         Resumed::Wait
     });
     stage.settle();
-    assert_eq!((told.load(Ordering::Relaxed), woken.load(Ordering::Relaxed)), (2, 2), "once each");
+    assert_eq!((told.load(Ordering::Relaxed), woken.load(Ordering::Relaxed)), (2, 2), "each happened twice in all");
 }
 
-/// What comes from outside to a stuck core, while the only other one has always something to do.
+/// Processes from outside in the inbox of a stuck core, while the only other core is always busy.
 #[test]
-fn n10_the_inbox_of_a_stuck_core_is_taken_by_a_busy_one() {
+fn n10_inbox_of_a_stuck_core_is_taken_by_a_busy_core() {
     let stage = stage(2);
     let world = stage.world.clone();
     let works = does(move |cx: &Cx<'_, ()>| {
@@ -275,16 +283,17 @@ fn n10_the_inbox_of_a_stuck_core_is_taken_by_a_busy_one() {
                 Host::new(&kernel, &participant).spawn(&SpawnOptions::new(), child).unwrap();
             }
             blocks(&world, others, 5);
-            assert_eq!(has_run.load(Ordering::Relaxed), 10, "of those that the host has started");
+            assert_eq!(has_run.load(Ordering::Relaxed), 10, "processes that the host started have run");
         }
         Resumed::Wait
     });
     assert_eq!(ran.load(Ordering::Relaxed), 10);
 }
 
-/// Two of four are stuck, the second in what it was given when the first was rescued; a destructor blocks like a body.
+/// Two of four cores are stuck, the second in a process that it took when it rescued the first. A
+/// destructor blocks like a body.
 #[test]
-fn n10_several_are_stuck() {
+fn n10_several_cores_are_stuck() {
     struct Blocks(Arc<Stepped>, Others, Arc<AtomicUsize>);
     impl Drop for Blocks {
         fn drop(&mut self) {
@@ -316,7 +325,7 @@ fn n10_several_are_stuck() {
             Resumed::Exit(Reason::NORMAL)
         });
         cx.spawn(&SpawnOptions::new(), child).unwrap();
-        // It takes the child, and is stuck in it.
+        // The second core takes the child, and is stuck in it.
         blocks(&world, first, 5);
         Resumed::Wait
     });
@@ -327,9 +336,10 @@ fn n10_several_are_stuck() {
     drop((stage, second));
 }
 
-/// A process that may run on the stuck core only waits for it; its timer is fired all the same, and its messages wait for it.
+/// Only a process that is pinned to the stuck core waits for it. Its timer fires nevertheless, and
+/// its messages wait for it.
 #[test]
-fn n10_the_pinned_wait() {
+fn n10_pinned_processes_wait() {
     let mut stage = stage(2);
     let told = Arc::new(AtomicUsize::new(0));
     let pinned = stage.host().spawn(&SpawnOptions::new().core(0), does(counts(told.clone()))).unwrap().pid;
@@ -348,23 +358,23 @@ fn n10_the_pinned_wait() {
     assert_eq!(told.load(Ordering::Relaxed), 2);
 }
 
-/// One idle core has the watch while others are at work, gives it up when they have been idle for long, and it is taken again
-/// when one begins.
+/// One idle core has the watch while other cores work. It gives the watch up when they have been
+/// idle for long, and an idle core takes it again when a core begins to work.
 #[test]
-fn n10_the_watch_is_one_cores_and_ends() {
+fn n10_one_core_has_the_watch_and_gives_it_up() {
     let mut stage = stage(3);
     let at_work = SpawnOptions::new().core(1);
     stage.host().spawn(&at_work, yields(Arc::default())).unwrap();
     let idle = |ran: RunOutcome| matches!(ran, RunOutcome::Idle { until: None });
     let watches = |ran: RunOutcome| matches!(ran, RunOutcome::Idle { until: Some(_) });
     assert_eq!(stage.cores[1].run(1), RunOutcome::Worked);
-    assert!(watches(stage.cores[0].run(1)), "the first that falls asleep watches");
-    assert!(idle(stage.cores[2].run(1)), "and only one");
+    assert!(watches(stage.cores[0].run(1)), "the first core that falls asleep has the watch");
+    assert!(idle(stage.cores[2].run(1)), "only one core has the watch");
     let host = stage.host();
     let pids: Vec<Pid> = host.processes().collect();
     assert!(pids.into_iter().all(|pid| host.exit(pid, Reason::KILL) == Ok(true)));
     drop(host);
-    assert_eq!(stage.cores[1].run(1), RunOutcome::Worked, "it dies");
+    assert_eq!(stage.cores[1].run(1), RunOutcome::Worked, "the process dies");
     assert!(idle(stage.cores[1].run(1)));
     let mut looks = 0;
     loop {
@@ -372,36 +382,37 @@ fn n10_the_watch_is_one_cores_and_ends() {
         let Some(until) = until else { break };
         stage.world.now.store(until, Ordering::Relaxed);
         looks += 1;
-        assert!(looks < 20, "it watches for ever");
+        assert!(looks < 20, "the core keeps the watch for ever");
     }
     let wakes = stage.world.wakes.load(Ordering::Relaxed);
     stage.host().spawn(&at_work, yields(Arc::default())).unwrap();
-    assert!(!stage.kernel.is_idle(1), "it is woken");
+    assert!(!stage.kernel.is_idle(1), "core 1 is woken");
     assert_eq!(stage.cores[1].run(1), RunOutcome::Worked);
-    assert_eq!(stage.world.wakes.load(Ordering::Relaxed), wakes + 2, "and one for the watch");
-    let watcher = [0, 2].into_iter().find(|core| !stage.kernel.is_idle(*core)).expect("it is claimed");
+    assert_eq!(stage.world.wakes.load(Ordering::Relaxed), wakes + 2, "one more wake-up for the watch");
+    let watcher = [0, 2].into_iter().find(|core| !stage.kernel.is_idle(*core)).expect("a core is claimed");
     assert!(watches(stage.cores[watcher].run(1)));
 }
 
-/// The core that has the watch ends: another idle one is woken, and has it.
+/// The core that has the watch ends: another idle core is woken, and takes the watch.
 #[test]
-fn n10_the_watch_outlives_the_core_that_has_it() {
+fn n10_watch_outlives_its_core() {
     let mut stage = stage(3);
     stage.host().spawn(&SpawnOptions::new().core(1), yields(Arc::default())).unwrap();
     assert_eq!(stage.cores[1].run(1), RunOutcome::Worked);
-    assert!(matches!(stage.cores[2].run(1), RunOutcome::Idle { until: Some(_) }), "it has the watch");
+    assert!(matches!(stage.cores[2].run(1), RunOutcome::Idle { until: Some(_) }), "core 2 has the watch");
     assert_eq!(stage.cores[0].run(1), RunOutcome::Idle { until: None });
     let wakes = stage.world.wakes.load(Ordering::Relaxed);
     drop(stage.cores.pop());
-    assert!(!stage.kernel.is_idle(0), "it is claimed");
-    assert_eq!(stage.world.wakes.load(Ordering::Relaxed), wakes + 1, "and woken");
-    assert!(matches!(stage.cores[0].run(1), RunOutcome::Idle { until: Some(_) }), "and has the watch");
+    assert!(!stage.kernel.is_idle(0), "core 0 is claimed");
+    assert_eq!(stage.world.wakes.load(Ordering::Relaxed), wakes + 1, "core 0 is woken");
+    assert!(matches!(stage.cores[0].run(1), RunOutcome::Idle { until: Some(_) }), "core 0 has the watch");
 }
 
-/// A waker that a dead process's leaked future has left, whose destructor blocks: it is foreign, and the core has left its private
-/// half meanwhile (`sched::local`, H1).
+/// A waker that remains in the leaked future of a dead process, and whose destructor blocks. The
+/// destructor is foreign code, so the core leaves its private half while the destructor runs
+/// (`sched::local`, H1).
 #[test]
-fn n10_the_destructor_of_the_last_waker_blocks() {
+fn n10_destructor_of_the_last_waker_blocks() {
     struct Blocks {
         world: Arc<Stepped>,
         others: Others,
@@ -438,6 +449,6 @@ fn n10_the_destructor_of_the_last_waker_blocks() {
         let _ = stage.cores[0].run(64);
     }
     stage.cores.append(&mut others.lock().unwrap());
-    // Ten times each, if another core has fired their timers.
+    // Each sleeper has slept ten times if another core has fired its timers.
     assert!(seen.load(Ordering::Relaxed) >= 4 * SLEEPERS, "{}", seen.load(Ordering::Relaxed));
 }

@@ -1,5 +1,6 @@
-//! Issue 14, 21: any process, and the host, cancels and reads a timer by its reference, as OTP's do; the answer is exact, and nobody has to run for it.
-//! Stepped: what happens happens in one order.
+//! Issue 14, item 21: any process, and the host, cancels and reads a timer by its reference, as in
+//! OTP. The answer is exact, and no process has to run for it. Stepped: the order of events is
+//! fixed.
 #![cfg(feature = "epoch")]
 
 mod common;
@@ -19,7 +20,8 @@ fn stage(cores: usize) -> Stage {
     Stage::new(Options { cores, ..Options::default() })
 }
 
-/// A process on a core that acts in its first slice, and then notes what it hears.
+/// Starts a process on a core that acts in its first slice, and then records the messages it
+/// receives.
 fn process(stage: &mut Stage, core: usize, act: impl FnOnce(&Cx<'_, u8>) + Send + 'static) -> (Pid, Heard) {
     let (heard, mut act) = (Heard::default(), Some(act));
     let notes = heard.clone();
@@ -39,7 +41,7 @@ fn process(stage: &mut Stage, core: usize, act: impl FnOnce(&Cx<'_, u8>) + Send 
     (pid, heard)
 }
 
-/// What another process finds when it cancels the timer, or reads it.
+/// Returns the result of another process that cancels the timer, or reads it.
 fn another(stage: &mut Stage, core: usize, timer: Reference, cancels: bool) -> Option<Duration> {
     let found = Arc::new(Mutex::new(None));
     let notes = found.clone();
@@ -50,7 +52,7 @@ fn another(stage: &mut Stage, core: usize, timer: Reference, cancels: bool) -> O
     found.expect("it has run")
 }
 
-/// A timer that a process on core 0 starts, for itself or another.
+/// Starts a timer in a process on core 0, for this process or for another.
 fn started(stage: &mut Stage, to: Option<Pid>, after: Duration) -> (Pid, Heard, Reference) {
     let place: Place<Reference> = Arc::default();
     let puts = place.clone();
@@ -69,7 +71,7 @@ fn n21_another_process_reads_and_cancels() {
         stage.pass(SECOND);
         assert_eq!(another(&mut stage, core, timer, false), Some(3 * SECOND));
         assert_eq!(another(&mut stage, core, timer, true), Some(3 * SECOND), "exact");
-        assert_eq!(another(&mut stage, core, timer, true), None, "once");
+        assert_eq!(another(&mut stage, core, timer, true), None, "a timer is cancelled only once");
         assert_eq!(another(&mut stage, core, timer, false), None);
         stage.pass(9 * SECOND);
         assert!(heard.lock().unwrap().is_empty(), "cancelled");
@@ -89,7 +91,7 @@ fn n21_the_host_reads_and_cancels() {
 }
 
 #[test]
-fn n21_the_starter_is_dead() {
+fn n21_starter_is_dead() {
     let mut stage = stage(2);
     let (target, heard) = process(&mut stage, 1, |_| {});
     let (starter, _, cancelled) = started(&mut stage, Some(target), 4 * SECOND);
@@ -102,13 +104,14 @@ fn n21_the_starter_is_dead() {
     assert_eq!(stage.host().cancel_timer(cancelled), Some(4 * SECOND));
     assert_eq!(another(&mut stage, 0, comes, false), Some(4 * SECOND));
     stage.pass(5 * SECOND);
-    assert_eq!(*heard.lock().unwrap(), [7], "the other one's");
+    assert_eq!(*heard.lock().unwrap(), [7], "only the other timer fires");
     assert_eq!(stage.host().read_timer(comes), None);
 }
 
-/// One whose process is in the midst of its slice, and does not let go of it, is cancelled all the same.
+/// A timer whose process is in the middle of its slice and does not end it is cancelled
+/// nevertheless.
 #[test]
-fn n21_nobody_is_asked() {
+fn n21_no_process_is_queried() {
     let mut stage = stage(1);
     let (target, _) = process(&mut stage, 0, |_| {});
     let (kernel, said) = (stage.kernel.clone(), Arc::new(Mutex::new(Vec::new())));
@@ -123,26 +126,26 @@ fn n21_nobody_is_asked() {
         })
         .join()
         .unwrap();
-        assert_eq!((cx.read_timer(timer), cx.cancel_timer(timer)), (None, None), "it is known here at once");
+        assert_eq!((cx.read_timer(timer), cx.cancel_timer(timer)), (None, None), "the result is visible here at once");
     });
     assert_eq!(*said.lock().unwrap(), [Some(SECOND), Some(SECOND), None]);
 }
 
 #[test]
-fn n21_what_is_over_is_no_timer() {
+fn n21_ended_timer_cannot_be_read_or_cancelled() {
     let mut stage = stage(1);
-    // It has fired, and is unread, or read.
+    // The timer has fired, and its message is unread or read.
     let (pid, heard, timer) = started(&mut stage, None, SECOND);
     stage.pass(2 * SECOND);
     assert_eq!(*heard.lock().unwrap(), [7]);
     assert_eq!((stage.host().read_timer(timer), stage.host().cancel_timer(timer)), (None, None));
-    // Its target is dead.
+    // The target is dead.
     let (target, _) = process(&mut stage, 0, |_| {});
     let (_, _, ended) = started(&mut stage, Some(target), SECOND);
     stage.host().exit(target, Reason::KILL).unwrap();
     stage.settle();
     assert_eq!((stage.host().read_timer(ended), stage.host().cancel_timer(ended)), (None, None));
-    // A reference that is no timer's, or was never given out.
+    // A reference that does not belong to a timer, or was never given out.
     let monitor: Place<Reference> = Arc::default();
     let puts = monitor.clone();
     process(&mut stage, 0, move |cx| *puts.lock().unwrap() = Some(cx.monitor(pid).unwrap()));
@@ -153,9 +156,9 @@ fn n21_what_is_over_is_no_timer() {
     }
 }
 
-/// A name's slot is used again, and its name is not.
+/// A slot is reused, its name is not.
 #[test]
-fn n21_a_slot_is_used_again_under_another_name() {
+fn n21_slot_is_reused_under_another_name() {
     let mut stage = stage(1);
     let (_, heard, first) = started(&mut stage, None, SECOND);
     let mut names = vec![first];
@@ -174,9 +177,9 @@ fn n21_a_slot_is_used_again_under_another_name() {
     assert!(heard.lock().unwrap().is_empty());
 }
 
-/// Who sleeps is woken by nobody but its time: an alarm is no timer of others'.
+/// Only time wakes a sleeping process: its alarm is not a timer that other processes can cancel.
 #[test]
-fn n21_an_alarm_is_its_process_s_own() {
+fn n21_alarm_belongs_to_its_process() {
     let mut stage = stage(1);
     let (place, rang): (Place<Reference>, _) = (Arc::default(), Arc::new(Mutex::new(false)));
     let (puts, rings) = (place.clone(), rang.clone());
@@ -197,9 +200,10 @@ fn n21_an_alarm_is_its_process_s_own() {
     assert!(*rang.lock().unwrap());
 }
 
-/// One that was started for a process that has not run since is on its way, and is read and cancelled there.
+/// A timer for a process that has not run since is still in transit, and is read and cancelled
+/// there.
 #[test]
-fn n21_a_timer_on_its_way() {
+fn n21_timer_in_transit() {
     let mut stage = stage(1);
     let (caller, heard) = process(&mut stage, 0, |_| {});
     let start = |stage: &Stage| stage.host().act_as(caller, |behalf| behalf.send_after(caller, SECOND, 7_u8)).unwrap();
@@ -211,7 +215,7 @@ fn n21_a_timer_on_its_way() {
     assert_eq!(stage.host().read_timer(comes), Some(SECOND));
     stage.pass(2 * SECOND);
     assert_eq!(*heard.lock().unwrap(), [7]);
-    // One whose process dies before it has it, after it was cancelled.
+    // A timer whose process dies before it has it, after another timer of it was cancelled.
     let (caller, _) = process(&mut stage, 0, |_| {});
     let start = |stage: &Stage| stage.host().act_as(caller, |behalf| behalf.send_after(caller, SECOND, 7_u8)).unwrap();
     let (cancelled, dies) = (start(&stage), start(&stage));
@@ -221,10 +225,10 @@ fn n21_a_timer_on_its_way() {
     assert_eq!((stage.host().read_timer(dies), stage.host().cancel_timer(dies)), (None, None));
 }
 
-/// Cancelled by others, also where its limit was reached, a timer leaves its place.
+/// A timer that another process cancels frees its slot, even if the limit was reached.
 #[test]
-fn n21_places_come_back() {
-    // The target's list keeps what was cancelled until it is swept, at 64.
+fn n21_slots_are_returned() {
+    // The target's list keeps cancelled timers until it is swept, at 64.
     let limits = Limits { timers: 2, nodes: 100, ..Limits::default() };
     let mut stage = Stage::new(Options { cores: 1, limits, ..Options::default() });
     let (target, _) = process(&mut stage, 0, |_| {});

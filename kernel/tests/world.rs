@@ -1,5 +1,6 @@
-//! What the kernel makes of a world that does not contain as it should (issue 14, 3): code that is run twice, never, or whose panic
-//! is kept secret. The kernel loses no more than what the world has lost, and touches nothing that is not its own.
+//! How the kernel handles a platform that does not catch panics correctly (issue 14, item 3): it
+//! runs code twice, or never, or hides a panic. The kernel loses no more than the platform has
+//! lost, and touches nothing that it does not own.
 
 mod common;
 
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use atropos_kernel::reclaim::Domain;
 use atropos_kernel::world::{CurrentSlot, Platform};
-use atropos_kernel::{Context, Core, Host, Kernel, Options, RunOutcome, Reason, SpawnOptions};
+use atropos_kernel::{Context, Core, Host, Kernel, Options, Reason, RunOutcome, SpawnOptions};
 
 thread_local! {
     static HERE: CurrentSlot = const { Cell::new(std::ptr::null()) };
@@ -22,23 +23,24 @@ fn here() -> *const CurrentSlot {
 
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum How {
-    /// Runs the code, and again when it has returned.
+    /// Runs the code, and again after it has returned.
     Twice,
-    /// Runs the code, and again when it has panicked.
+    /// Runs the code, and again after it has panicked.
     AgainAfterPanic,
-    /// Runs nothing, and says that all is well.
+    /// Runs nothing, and reports success.
     Never,
-    /// Runs nothing, and says that it panicked.
+    /// Runs nothing, and reports a panic.
     NeverAndFails,
-    /// Says nothing of a panic.
+    /// Hides every panic.
     Secretly,
-    /// Says of everything that it panicked.
+    /// Reports every run as a panic.
     Alarmed,
 }
 
 struct Wrong(How);
 
-// SAFETY: `here` is a thread-local. `catch_panic` breaks its contract, in every way that needs no `unsafe`.
+// SAFETY: `here` is a thread-local. `catch_panic` breaks its contract in every way that needs no
+// `unsafe`.
 unsafe impl Platform for Wrong {
     fn now(&self) -> u64 {
         0
@@ -74,10 +76,11 @@ impl Drop for Canary {
     }
 }
 
-/// What there is to be dropped: four bodies, and a message.
+/// Number of values that must be dropped: four bodies, and a message.
 const ALL: usize = 5;
 
-/// Processes that end, panic, receive, and wait to be killed, in such a world; how often what they have was dropped in the end.
+/// Runs processes that end, panic, receive, and wait to be killed, on such a platform. Returns how
+/// often their values were dropped in the end.
 fn live_in(how: How) -> usize {
     let dropped = Arc::new(AtomicUsize::new(0));
     let kernel = Kernel::new(Options::default(), Domain::new(), Arc::new(Wrong(how)));
@@ -102,7 +105,7 @@ fn live_in(how: How) -> usize {
     drop(host);
     let mut core = Core::new(kernel.clone(), 0);
     for _ in 0..20 {
-        // Of a world that contains nothing the kernel may complain.
+        // On a platform that runs no code, the kernel may panic.
         let _ = catch_unwind(AssertUnwindSafe(|| {
             let _: RunOutcome = core.run(10);
         }));
@@ -123,21 +126,21 @@ fn live_in(how: How) -> usize {
     dropped.load(Ordering::Relaxed)
 }
 
-/// Issue 14, 3: what is to be contained runs once, whatever the world does with it.
+/// Issue 14, item 3: foreign code runs once, whatever the platform does with it.
 #[test]
-fn n03_what_is_contained_runs_once() {
+fn n03_foreign_code_runs_once() {
     assert_eq!(live_in(How::Twice), ALL);
     assert_eq!(live_in(How::AgainAfterPanic), ALL);
 }
 
-/// Issue 14, 3: whether a body has panicked is seen by the kernel itself.
+/// Issue 14, item 3: the kernel itself detects whether a body has panicked.
 #[test]
-fn n03_a_panic_that_is_kept_secret_is_one() {
+fn n03_hidden_panic_is_detected() {
     assert_eq!(live_in(How::Secretly), ALL);
     assert_eq!(live_in(How::Alarmed), ALL);
 }
 
-/// Issue 14, 3: what was never run was never dropped twice either.
+/// Issue 14, item 3: a value whose code never ran is not dropped twice either.
 #[test]
 fn n03_what_is_never_run_is_lost_and_no_more() {
     assert!(live_in(How::Never) <= ALL);

@@ -1,12 +1,13 @@
-//! A whole kernel inside a model: its world, bodies that are closures, and memory that tells.
+//! A whole kernel inside a model: its platform, bodies that are closures, and memory that reveals a
+//! use after free.
 //!
-//! The world stands still: its clock goes only when the model says so, and a wake is counted. Participants of
-//! the reclamation are *warmed*: the first pin of each collects, which is crossbeam's affair and costs a model
-//! most of its interleavings.
+//! The platform's clock advances only when the model moves it, and a wake is counted. Participants
+//! of the reclamation are *warmed*: the first pin of each collects, which is crossbeam's business
+//! and costs a model most of its interleavings.
 //!
-//! Freed memory is overwritten and kept back for a while ([`Poison`]), in every test of this crate: the kernel's
-//! atomics lead loom to its own objects by an index, so who uses one in memory that was freed panics. A
-//! use after free is then a failure of the model and no luck.
+//! Freed memory is overwritten and kept for a while ([`Poison`]), in every test of this crate. The
+//! kernel's atomics lead loom to its own objects by an index, so a thread that uses an atomic in
+//! freed memory panics. A use after free therefore fails the model reliably.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -29,12 +30,12 @@ loom::thread_local! {
     static HERE: CurrentSlot = Cell::new(std::ptr::null());
 }
 
-/// Where this thread of the model notes what it runs: loom's thread-local.
+/// Returns where this thread of the model records what it runs: loom's thread-local.
 pub fn here() -> *const CurrentSlot {
     HERE.with(std::ptr::from_ref)
 }
 
-/// See the module.
+/// The platform of a model: a clock that only the model moves, and a count of wakes.
 #[derive(Debug, Default)]
 pub struct Still {
     now: AtomicU64,
@@ -42,7 +43,7 @@ pub struct Still {
     rescues_after: Option<u64>,
 }
 
-// SAFETY: `here` is loom's thread-local.
+// SAFETY: `here` is loom's thread-local, so each thread of the model has its own.
 unsafe impl Platform for Still {
     fn now(&self) -> u64 {
         self.now.load(Ordering::Relaxed)
@@ -59,18 +60,18 @@ unsafe impl Platform for Still {
 }
 
 impl Still {
-    /// The clock goes on.
+    /// Advances the clock by `nanos`.
     pub fn pass(&self, nanos: u64) {
         self.now.fetch_add(nanos, Ordering::Relaxed);
     }
 
-    /// Times that a core was woken.
+    /// Returns how many times a core was woken.
     pub fn wakes(&self) -> usize {
         self.wakes.load(Ordering::Relaxed)
     }
 }
 
-/// A kernel of so many cores and processes, and its world.
+/// Creates a kernel of `cores` cores and `processes` processes, and its platform.
 pub fn kernel(cores: usize, processes: u32) -> (Arc<Kernel>, Arc<Still>) {
     with(Options {
         cores,
@@ -79,51 +80,58 @@ pub fn kernel(cores: usize, processes: u32) -> (Arc<Kernel>, Arc<Still>) {
     })
 }
 
-/// A kernel whose cores look after each other when a slice has lasted so long, and its world.
+/// Creates a kernel whose cores rescue one another when a slice has lasted `after` nanoseconds, and
+/// its platform.
 pub fn rescuing(options: Options, after: u64) -> (Arc<Kernel>, Arc<Still>) {
     let world = Arc::new(Still { rescues_after: Some(after), ..Still::default() });
     (Kernel::new(options, Domain::new(), world.clone()), world)
 }
 
-/// A kernel with options, and its world.
+/// Creates a kernel with options, and its platform.
 pub fn with(options: Options) -> (Arc<Kernel>, Arc<Still>) {
     let world = Arc::new(Still::default());
     (Kernel::new(options, Domain::new(), world.clone()), world)
 }
 
-/// A warmed member of the kernel's reclamation.
+/// Registers a warmed participant of the kernel's reclamation.
 pub fn member(kernel: &Kernel) -> Participant {
     let member = kernel.register();
     drop(member.pin());
     member
 }
 
-/// The warmed cores of a kernel.
+/// Creates a warmed core of a kernel.
 pub fn core(kernel: &Arc<Kernel>, id: usize) -> Core {
     let mut core = Core::new(kernel.clone(), id);
     let _ = core.run(1);
     core
 }
 
-/// How a race has ended, over all of a search: one that always ends the same way is no race, and checks nothing.
+/// The outcomes of a race, over the whole search. A race that always ends the same way is no race,
+/// and checks nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Outcomes(Arc<Mutex<BTreeSet<usize>>>);
 
 impl Outcomes {
-    /// This time it ended so.
+    /// Records the outcome of one execution.
     pub fn saw(&self, outcome: usize) {
-        self.0.lock().expect("no panic in here").insert(outcome);
+        self.0.lock().expect("no panic while the lock is held").insert(outcome);
     }
 
-    /// Searches `f` as [`crate::model`] does, and finds every outcome below `count`, and no other.
+    /// Searches `f` as [`crate::model`] does, and checks that it finds every outcome below `count`,
+    /// and no other.
     ///
     /// # Panics
-    /// When the model fails, or its outcomes are others.
+    /// Panics when the model fails, or when its outcomes differ.
     pub fn model(name: &str, bound: Option<usize>, count: usize, f: impl Fn(&Self) + Sync + Send + 'static) {
         let outcomes = Self::default();
         let seen = outcomes.clone();
         crate::model(name, bound, move || f(&seen));
-        assert_eq!(*outcomes.0.lock().expect("likewise"), (0..count).collect(), "{name}: its outcomes");
+        assert_eq!(
+            *outcomes.0.lock().expect("no panic while the lock is held"),
+            (0..count).collect(),
+            "{name}: its outcomes"
+        );
     }
 }
 
@@ -139,21 +147,21 @@ impl<M: Send + 'static, F: FnMut(&Cx<'_, M>) -> Resumed + Send + 'static> Body f
     }
 }
 
-/// See [`Acts`].
+/// Returns a body that runs a closure ([`Acts`]).
 pub fn body<M: Send + 'static, F: FnMut(&Cx<'_, M>) -> Resumed + Send + 'static>(act: F) -> Acts<M, F> {
     Acts(act, PhantomData)
 }
 
-/// Starts a process that `act`s, on core `on`.
+/// Starts a process that runs `act`, on core `on`.
 pub fn spawn<M, F>(kernel: &Kernel, member: &Participant, on: usize, act: F) -> Pid
 where
     M: Send + 'static,
     F: FnMut(&Cx<'_, M>) -> Resumed + Send + 'static,
 {
-    Host::new(kernel, member).spawn(&SpawnOptions::new().core(on), body(act)).expect("there is room").pid
+    Host::new(kernel, member).spawn(&SpawnOptions::new().core(on), body(act)).expect("the table has a free slot").pid
 }
 
-/// A value whose end is counted, and whose use after its end loom reports.
+/// A value whose drops are counted. Loom reports a use after its drop.
 #[derive(Debug)]
 pub struct Canary {
     alive: UnsafeCell<bool>,
@@ -162,41 +170,45 @@ pub struct Canary {
 
 // SAFETY: loom checks every access to the cell.
 unsafe impl Send for Canary {}
-// SAFETY: as above.
+// SAFETY: loom checks every access to the cell, also through shared references.
 unsafe impl Sync for Canary {}
 
 impl Canary {
-    /// One, and the count of its ends.
+    /// Creates a canary, and the count of its drops.
     pub fn new() -> (Self, Arc<AtomicUsize>) {
         let ends = Arc::new(AtomicUsize::new(0));
         (Self { alive: UnsafeCell::new(true), ends: ends.clone() }, ends)
     }
 
-    /// Whether it has not ended; to be asked where a panic would unwind through the kernel.
+    /// Returns `true` if it has not been dropped. Used where a panic would unwind through the
+    /// kernel.
     pub fn is_alive(&self) -> bool {
-        // SAFETY: loom's cell, read for the length of the closure.
+        // SAFETY: loom's cell checks the read, which lasts as long as the closure.
         self.alive.with(|alive| unsafe { *alive })
     }
 
-    /// Uses it.
+    /// Uses the canary.
+    ///
+    /// # Panics
+    /// Panics when it was dropped before.
     pub fn sing(&self) {
-        assert!(self.is_alive(), "used after its end");
+        assert!(self.is_alive(), "used after its drop");
     }
 }
 
 impl Drop for Canary {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // The model has failed: a second panic would end the search for good.
+            // The model has failed: a second panic would abort the whole search.
             return;
         }
-        // SAFETY: loom's cell, written for the length of the closure.
+        // SAFETY: loom's cell checks the write, which lasts as long as the closure.
         self.alive.with_mut(|alive| unsafe { *alive = false });
         self.ends.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// A waker that counts its calls, and says when it is used after its end.
+/// A waker that counts its calls, and panics when it is used after its drop.
 #[derive(Debug)]
 pub struct Woken {
     calls: AtomicUsize,
@@ -210,42 +222,43 @@ impl Wake for Woken {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.canary.sing();
-        // Relaxed: it must not order what the kernel does not.
+        // Relaxed: it must not order what the kernel does not order.
         self.calls.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 impl Woken {
-    /// One, and the count of its ends.
+    /// Creates a waker, and the count of its drops.
     pub fn new() -> (Arc<Self>, Arc<AtomicUsize>) {
         let (canary, ends) = Canary::new();
         (Arc::new(Self { calls: AtomicUsize::new(0), canary }), ends)
     }
 
-    /// From now on.
+    /// Resets the count of calls.
     pub fn count_anew(&self) {
         self.calls.store(0, Ordering::Relaxed);
     }
 
-    /// Calls so far.
+    /// Returns the number of calls since the last reset.
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::Relaxed)
     }
 }
 
-/// What a model that has failed leaves as it is: a panic on top of a panic would end the search for good.
+/// A value that is leaked when its model fails: a panic during a panic would abort the whole
+/// search.
 #[derive(Debug)]
 pub struct Kept<T>(ManuallyDrop<T>);
 
 impl<T> Kept<T> {
-    /// Dropped by a model that goes well.
+    /// Wraps a value, which is dropped only if the model succeeds.
     pub fn new(value: T) -> Self {
         Self(ManuallyDrop::new(value))
     }
 
-    /// The value.
+    /// Returns the value.
     pub fn take(mut self) -> T {
-        // SAFETY: `self` is forgotten below, and not dropped.
+        // SAFETY: `self` is forgotten below and not dropped, so the value is taken once.
         let value = unsafe { ManuallyDrop::take(&mut self.0) };
         std::mem::forget(self);
         value
@@ -269,14 +282,14 @@ impl<T> DerefMut for Kept<T> {
 impl<T> Drop for Kept<T> {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            // SAFETY: dropped here only.
+            // SAFETY: the value is dropped only here, and `take` forgets `self`.
             unsafe { ManuallyDrop::drop(&mut self.0) };
         }
     }
 }
 
-/// What a death retires, by the kernel's own reclamation: its canary ends when it is freed, and its memory goes
-/// with the model.
+/// An object that a death retires, by the kernel's own reclamation. Its canary is dropped when the
+/// object is freed. Its memory lives as long as the model.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Mortal {
@@ -284,59 +297,62 @@ pub struct Mortal {
     canary: ManuallyDrop<Canary>,
 }
 
-// SAFETY: `retired` is the retirer's, the canary is loom's.
+// SAFETY: only the thread that retires it uses `retired`, and loom checks the canary.
 unsafe impl Send for Mortal {}
-// SAFETY: as above.
+// SAFETY: only the thread that retires it uses `retired`, and loom checks the canary.
 unsafe impl Sync for Mortal {}
 
 impl Mortal {
-    /// One, and the count of its ends: 1 once it was freed.
+    /// Creates an object, and the count of its drops: 1 once it was freed.
     pub fn new() -> (Arc<Self>, Arc<AtomicUsize>) {
         unsafe fn free(retired: NonNull<Retired>, _: Option<&Pool>) {
             let mortal = retired.cast::<Mortal>().as_ptr();
-            // SAFETY: the model keeps the memory; freed once, when nobody looks at it.
+            // SAFETY: the model keeps the memory, and the reclamation frees it once, when no guard
+            // can reach it.
             let canary = unsafe { &mut (*mortal).canary };
-            // SAFETY: likewise.
+            // SAFETY: the reclamation calls `free` once, so the canary is dropped once.
             unsafe { ManuallyDrop::drop(canary) };
         }
         let (canary, ends) = Canary::new();
         (Arc::new(Self { retired: Retired::new(free), canary: ManuallyDrop::new(canary) }), ends)
     }
 
-    /// Uses it.
+    /// Uses the object.
     pub fn sing(&self) {
         self.canary.sing();
     }
 
-    /// Retires it and hands it on.
+    /// Retires the object and flushes the limbo.
     pub fn retire(self: &Arc<Self>, participant: &Participant) {
         Self::retire_all(core::slice::from_ref(self), participant, None);
     }
 
-    /// Retires them and hands them on, to come back in a basket if there is one.
+    /// Retires the objects and flushes the limbo. With a return queue (`basket`), they come back in
+    /// it.
     pub fn retire_all(mortals: &[Arc<Self>], participant: &Participant, basket: Option<&Arc<ReturnQueue>>) {
         let mut limbo = Limbo::new();
         for mortal in mortals {
-            // SAFETY: once, when nobody who pins from now on can reach it: what the model is about.
+            // SAFETY: retired once, when no thread that pins afterwards can reach it: this is what
+            // the model checks.
             unsafe { limbo.retire(NonNull::from(&mortal.retired)) };
         }
         limbo.hand_on(participant, basket);
     }
 }
 
-/// Lets three epochs pass, if nobody is pinned.
+/// Lets three epochs pass, if no thread is pinned.
 pub fn flush(participant: &Participant) {
     for _ in 0..3 {
         participant.flush();
     }
 }
 
-/// Blocks that are kept back.
+/// Number of freed blocks that are kept.
 const KEPT: usize = 512;
-/// Blocks larger than this are not the kernel's.
+/// Largest block that is kept. Larger ones are not the kernel's.
 const LARGEST: usize = 4096;
 
-/// See the module.
+/// An allocator that overwrites freed memory and keeps it for a while.
 #[derive(Debug)]
 pub struct Poison {
     busy: AtomicBool,
@@ -354,7 +370,7 @@ static MEMORY: Poison = Poison {
 };
 
 impl Poison {
-    /// Keeps a block back, and hands over the one that was kept longest.
+    /// Keeps a block, and returns the one that was kept longest.
     fn exchange(&self, memory: *mut u8, layout: Layout) -> Option<(*mut u8, Layout)> {
         while self.busy.swap(true, Ordering::Acquire) {
             std::hint::spin_loop();
@@ -365,28 +381,30 @@ impl Poison {
         let (size, align) =
             (size.swap(layout.size(), Ordering::Relaxed), align.swap(layout.align(), Ordering::Relaxed));
         self.busy.store(false, Ordering::Release);
-        // Of a block that was kept: it is a layout.
+        // Size and alignment are those of a kept block, so they form a layout.
         let layout = Layout::from_size_align(size, align).ok()?;
         (oldest != 0).then(|| (std::ptr::with_exposed_provenance_mut(oldest), layout))
     }
 }
 
-// SAFETY: the system's memory, given back later.
+// SAFETY: all memory comes from the system's allocator, and each block is returned to it once,
+// later.
 unsafe impl GlobalAlloc for Poison {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: by the caller's contract.
+        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         if layout.size() > LARGEST {
-            // SAFETY: by the caller's contract.
+            // SAFETY: the caller keeps the contract of `GlobalAlloc::dealloc`.
             return unsafe { System.dealloc(memory, layout) };
         }
-        // SAFETY: the block is ours now.
+        // SAFETY: the caller has given up the block, so no other thread uses it.
         unsafe { memory.write_bytes(0xDE, layout.size()) };
         if let Some((oldest, layout)) = self.exchange(memory, layout) {
-            // SAFETY: it was given to us to free, with this layout.
+            // SAFETY: an earlier caller passed the block to `dealloc` with this layout, and it is
+            // freed once.
             unsafe { System.dealloc(oldest, layout) };
         }
     }

@@ -1,9 +1,11 @@
-//! How the models are run; the models are in `tests/`, one file for each structure. `cargo xtask loom` runs them.
+//! The harness of the loom models. The models are in `tests/`, one file per structure.
+//! `cargo xtask loom` runs them.
 //!
 //! [`model`] searches every interleaving (and every value that the memory orderings allow) up to a
-//! number of preemptions, prints one line, and fails when the search was cut short. [`mutant`] runs a
-//! model of a protocol with one thing wrong, and passes only if the search finds it: a model that
-//! cannot fail is not a test. [`world`] has a whole kernel on the stage. Without `--cfg loom` the crate is empty.
+//! given number of preemptions. It prints one line, and fails when the search was cut short.
+//! [`mutant`] runs a model of a protocol with one fault in it, and passes only if the search finds
+//! the fault: a model that cannot fail is not a test. [`world`] puts a whole kernel inside a model.
+//! Without `--cfg loom` the crate is empty.
 #![cfg(loom)]
 
 pub mod host;
@@ -19,31 +21,35 @@ use std::time::{Duration, Instant};
 #[cfg(not(debug_assertions))]
 compile_error!("the models rely on debug assertions: cargo xtask loom");
 
-/// How long a search may take before it counts as cut, unless `LOOM_MAX_DURATION` says (in seconds).
+/// Longest time that a search may take before it counts as cut, unless `LOOM_MAX_DURATION` gives
+/// another (in seconds).
 const LONGEST: Duration = Duration::from_secs(300);
 
 fn builder(bound: Option<usize>) -> loom::model::Builder {
     let mut builder = loom::model::Builder::new();
-    // From the environment, if it is set there: a deeper search by hand.
+    // The environment takes precedence, so that a deeper search can be started by hand.
     builder.preemption_bound = builder.preemption_bound.or(bound);
     builder.max_branches = 20_000;
     builder.checkpoint_interval = 500;
-    // Loom stops there without a word, as if it were done; only the time may cut a search, and that is said.
+    // At a limit of permutations loom stops silently, as if the search were complete. Only the time
+    // may cut a search, because a cut by time is reported.
     builder.max_permutations = None;
     builder.max_duration = builder.max_duration.or(Some(LONGEST));
     builder
 }
 
-/// What loom says when one execution has more steps than [`builder`] allows: a loop that waits without yielding.
+/// The text that loom reports when one execution has more steps than [`builder`] allows, for
+/// example a loop that waits without yielding.
 const TOO_LONG: &str = "exceeded maximum number of branches";
 
-/// The text of a panic.
+/// Returns the text of a panic.
 fn text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text")
 }
 
-/// Keeps the panics by which loom ends its coroutines, and (for a mutant) all others, from the output.
+/// Hides the panics by which loom ends its coroutines and, with `all` (for a mutant), all other
+/// panics.
 fn quiet_hook(all: bool) {
     std::panic::set_hook(Box::new(move |panic| {
         let of_a_coroutine = panic.location().is_some_and(|at| at.file().contains("generator"));
@@ -57,10 +63,10 @@ fn shown(bound: Option<usize>) -> String {
     bound.map_or_else(|| "none".to_owned(), |bound| bound.to_string())
 }
 
-/// Searches a model to its end, up to `bound` preemptions (`None`: all).
+/// Searches a model completely, up to `bound` preemptions (`None`: without a bound).
 ///
 /// # Panics
-/// When the model fails, or the search was cut.
+/// Panics when the model fails, or when the search was cut.
 pub fn model(name: &str, bound: Option<usize>, f: impl Fn() + Sync + Send + 'static) {
     let builder = builder(bound);
     let longest = builder.max_duration.unwrap_or(LONGEST);
@@ -80,10 +86,11 @@ pub fn model(name: &str, bound: Option<usize>, f: impl Fn() + Sync + Send + 'sta
     assert!(!cut, "{name}: the search was cut after {took:?}: make the model smaller");
 }
 
-/// Searches a model of a protocol that is wrong, until it fails.
+/// Searches a model of a faulty protocol until it fails.
 ///
 /// # Panics
-/// When it does not, or when all that loom found is that it takes too many steps, which says nothing of the protocol.
+/// Panics when the search does not fail, or when all that loom found is that an execution takes too
+/// many steps, which proves nothing about the protocol.
 pub fn mutant(name: &str, bound: Option<usize>, f: impl Fn() + Sync + Send + 'static) {
     let builder = builder(bound);
     let bound = shown(builder.preemption_bound);
@@ -99,7 +106,7 @@ pub fn mutant(name: &str, bound: Option<usize>, f: impl Fn() + Sync + Send + 'st
     }));
     quiet_hook(false);
     let (took, iterations) = (start.elapsed(), iterations.load(Ordering::Relaxed));
-    let Err(panic) = search else { panic!("{name}: {iterations} iterations have not caught the mutant") };
-    assert!(!text(&*panic).contains(TOO_LONG), "{name}: too many steps, and so neither caught nor right");
+    let Err(panic) = search else { panic!("{name}: {iterations} iterations did not catch the mutant") };
+    assert!(!text(&*panic).contains(TOO_LONG), "{name}: too many steps: the mutant is neither caught nor proved right");
     println!("model: {name:<44} bound {bound:<4} {iterations:>8} iterations {:>6.1} s  caught ", took.as_secs_f64());
 }

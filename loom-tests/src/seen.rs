@@ -1,21 +1,21 @@
-//! What a process of a model has seen: [`Log`]. The models' messages are numbers.
+//! A log of what a process of a model has seen: [`Log`]. The models' messages are numbers.
 
 use std::sync::{Arc, Mutex};
 
 use atropos_kernel::{Cx, Peek, Pid, Reason, Reference};
 
-/// Something that waits for a process.
+/// A signal that waits in a process's mailbox.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event {
     /// A message.
     Message(u8),
-    /// An EXIT, from whom, and why.
+    /// An EXIT: its sender and its reason.
     Exit(Option<Pid>, Reason),
-    /// A DOWN, of which monitor, and why.
+    /// A DOWN: its monitor and its reason.
     Down(Reference, Reason),
 }
 
-/// All that waits for the process, oldest first. What has come is fetched.
+/// Fetches what has arrived, and returns all that waits for the process, oldest first.
 pub fn waiting(cx: &Cx<'_, u8>) -> Vec<Event> {
     let mut events = Vec::new();
     cx.for_each_waiting(|signal| {
@@ -28,28 +28,28 @@ pub fn waiting(cx: &Cx<'_, u8>) -> Vec<Event> {
     events
 }
 
-/// What a process last saw in its mailbox.
+/// The contents of a process's mailbox when it last looked.
 #[derive(Clone, Default, Debug)]
 pub struct Log(Arc<Mutex<Vec<Event>>>);
 
 impl Log {
-    /// Nothing seen.
+    /// Creates an empty log.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The process looks.
+    /// Records what waits for the process now.
     pub fn look(&self, cx: &Cx<'_, u8>) {
         let events = waiting(cx);
         *self.0.lock().unwrap() = events;
     }
 
-    /// What it saw.
+    /// Returns what the process last saw.
     pub fn events(&self) -> Vec<Event> {
         self.0.lock().unwrap().clone()
     }
 
-    /// The reasons of the EXITs from `pid`.
+    /// Returns the reasons of the EXITs from `pid`.
     pub fn exits(&self, pid: Pid) -> Vec<Reason> {
         let of = |event| match event {
             Event::Exit(from, reason) if from == Some(pid) => Some(reason),
@@ -58,7 +58,7 @@ impl Log {
         self.events().into_iter().filter_map(of).collect()
     }
 
-    /// The reasons of the DOWNs.
+    /// Returns the reasons of the DOWNs.
     pub fn downs(&self) -> Vec<Reason> {
         let of = |event| if let Event::Down(_, reason) = event { Some(reason) } else { None };
         self.events().into_iter().filter_map(of).collect()

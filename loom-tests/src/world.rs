@@ -1,19 +1,21 @@
 //! A whole kernel inside a model: [`Stage`].
 //!
-//! A model sets its processes up, each pinned to the core that plays its part, lets the cores run for a few slices at
-//! the same time ([`Stage::race`]), and then lets them run to the end, one at a time ([`Stage::settle`]). Only the race is
-//! searched, so what a model must not lose time on is done before it or after it.
+//! A model sets up its processes, each pinned to the core that runs it in the model. It then lets
+//! the cores run for a few slices at the same time ([`Stage::race`]), and finally lets them run to
+//! the end, one at a time ([`Stage::settle`]). Loom searches only the race, so a model does
+//! everything else before or after it.
 //!
-//! In a race a core runs as many slices as it is told, and most models see to it that there are so many: a core that
-//! looks for more work, steals or goes to sleep is another model's business (`runq`). A process that is to run
-//! in the race yields in the setting up.
+//! In a race, a core runs the given number of slices, and most models make sure that there are that
+//! many slices to run. A core that searches for more work, steals or goes to sleep is the subject
+//! of another model (`runq`). A process that runs in the race yields during the setup.
 //!
-//! What a process has seen is what waits for it: the bodies here look at their mailboxes and take nothing, so that the
-//! account ([`Log`]) is whole whenever it is read. At the end everybody is killed, and then no node may be left
-//! ([`Stage::end`]): each monitor, link and signal was received or given up once.
+//! What a process has seen is what waits in its mailbox: the bodies here inspect their mailboxes
+//! and receive nothing, so the account ([`Log`]) is complete whenever it is read. At the end every
+//! process is killed, and then no node may be left ([`Stage::end`]): each monitor, link and signal
+//! was received or released once.
 //!
-//! [`explore`] is a model that says how each execution ended; the search must have met every outcome that
-//! the protocol allows, and no other. So a model of a race that never happens fails.
+//! [`explore`] is a model that returns how each execution ended. The search must produce every
+//! outcome that the protocol allows, and no other. So a model of a race that never happens fails.
 
 use std::collections::BTreeSet;
 use std::future::Future as _;
@@ -25,7 +27,8 @@ use std::task::{Context, Poll, Waker};
 
 use atropos_kernel::reclaim::Participant;
 use atropos_kernel::{
-    MaybeReady, Core, Cx, Tombstone, Host, Kernel, Limits, Options, Pid, RunOutcome, Reason, Resumed, QueryReply, SpawnOptions,
+    Core, Cx, Host, Kernel, Limits, MaybeReady, Options, Pid, QueryReply, Reason, Resumed, RunOutcome, SpawnOptions,
+    Tombstone,
 };
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
@@ -35,7 +38,8 @@ use crate::seen::Log;
 
 pub use atropos_kernel::internals::mutate::Mutation;
 
-/// A body that does `first` in its first slice, which it yields after, `then` in its second, and from then on looks.
+/// Returns a body that does `first` in its first slice and yields, does `then` in its second slice,
+/// and from then on inspects its mailbox.
 pub fn act(
     log: &Log,
     mut first: impl FnMut(&Cx<'_, u8>) + Send + 'static,
@@ -57,7 +61,7 @@ pub fn act(
     }
 }
 
-/// A body that yields once, and ends in its second slice.
+/// Returns a body that yields once, and ends in its second slice.
 pub fn ends(reason: Reason) -> impl FnMut(&Cx<'_, u8>) -> Resumed + Send + 'static {
     let mut ran = false;
     move |_| if std::mem::replace(&mut ran, true) { Resumed::Exit(reason.clone()) } else { Resumed::Yield }
@@ -68,29 +72,30 @@ pub fn waits(_: &Cx<'_, u8>) -> Resumed {
     Resumed::Wait
 }
 
-/// A cell that a model fills while it sets up: a pid that another body has to know.
+/// A cell that a model fills during setup, such as a pid that another body must know.
 #[derive(Clone, Default, Debug)]
 pub struct Known<T>(Arc<Mutex<Option<T>>>);
 
 impl<T: Copy> Known<T> {
-    /// Not known yet.
+    /// Creates a cell without a value.
     pub fn new() -> Self {
         Self(Arc::new(Mutex::new(None)))
     }
 
-    /// From now on it is.
+    /// Sets the value.
     pub fn set(&self, value: T) {
         *self.0.lock().unwrap() = Some(value);
     }
 
-    /// What it is.
+    /// Returns the value, if it has been set.
     pub fn get(&self) -> Option<T> {
         *self.0.lock().unwrap()
     }
 }
 
-/// A point that the parts of a race pass in every order. Loom does not try a plain load behind another thread's later
-/// exchange, so a body that only looks would never see what comes last; two exchanges it tries both ways round.
+/// A point that the parts of a race pass in every order. Loom does not try a plain load behind
+/// another thread's later exchange, so a body that only loads would never see the last change. Loom
+/// tries two exchanges in both orders.
 #[derive(Clone, Debug)]
 pub struct Crossing(Arc<AtomicUsize>);
 
@@ -99,26 +104,26 @@ impl Crossing {
         Self(Arc::new(AtomicUsize::new(0)))
     }
 
-    /// Passes. Relaxed: it must not order what the kernel does not.
+    /// Passes the point. Relaxed: it must not order what the kernel does not order.
     pub fn pass(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// See the module.
+/// A kernel in a model, with its cores, a host thread and a second host thread (the guest).
 #[derive(Debug)]
 pub struct Stage {
-    /// What the cores share.
+    /// The kernel that all cores share.
     pub kernel: Arc<Kernel>,
-    /// Passed at the ends of the parts of a race, and by bodies that look.
+    /// The point that the parts of a race pass at their ends, and that bodies pass when they look.
     pub crossing: Crossing,
     cores: Vec<Part<Core>>,
     host: Part<Participant>,
     guest: Option<Part<Participant>>,
 }
 
-/// A part of the kernel that is dropped unless its model has failed: a panic in the middle of a slice leaves nothing
-/// that could be taken apart, and a second one would end the search for good.
+/// A part of the kernel that is dropped unless its model has failed. A panic in the middle of a
+/// slice leaves a state that cannot be torn down, and a second panic would abort the whole search.
 #[derive(Debug)]
 struct Part<T>(ManuallyDrop<T>);
 
@@ -145,27 +150,27 @@ impl<T> DerefMut for Part<T> {
 impl<T> Drop for Part<T> {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            // SAFETY: dropped here only.
+            // SAFETY: the value is dropped only here, and `self` is not used afterwards.
             unsafe { ManuallyDrop::drop(&mut self.0) };
         }
     }
 }
 
-/// Processes that a stage has room for.
+/// Largest number of processes on a stage.
 const PROCESSES: u32 = 8;
 
 impl Stage {
-    /// A kernel of so many cores, with one thing wrong if there is a mutation.
+    /// Creates a kernel of `cores` cores, with one fault if there is a mutation.
     pub fn new(cores: usize, mutation: Option<Mutation>) -> Self {
         Self::with(Options { cores, mutation, ..Options::default() })
     }
 
-    /// A kernel whose monitors of the dead say why they died.
+    /// Creates a kernel whose monitors of dead processes report why they died.
     pub fn with_tombstones(cores: usize, mutation: Option<Mutation>) -> Self {
         Self::with(Options { cores, mutation, tombstones: true, ..Options::default() })
     }
 
-    /// A kernel in which kills find no memory.
+    /// Creates a kernel in which kills find no memory.
     pub fn without_memory(cores: usize, mutation: Option<Mutation>) -> Self {
         Self::with(Options { cores, mutation, kills_without_memory: true, ..Options::default() })
     }
@@ -178,7 +183,7 @@ impl Stage {
         Self { kernel, crossing: Crossing::new(), cores, host, guest: Some(guest) }
     }
 
-    /// The kernel as the model's main thread sees it.
+    /// Returns the kernel as the model's main thread sees it.
     pub fn host(&self) -> Host<'_> {
         Host::new(&self.kernel, &self.host)
     }
@@ -193,7 +198,7 @@ impl Stage {
         self.start_with(&SpawnOptions::new().core(core).trap_exit(true), body)
     }
 
-    /// Starts a process as the options say.
+    /// Starts a process with the given options.
     pub fn start_with(
         &self,
         options: &SpawnOptions<'_>,
@@ -202,17 +207,18 @@ impl Stage {
         self.host().spawn(options, host::body(body)).unwrap().pid
     }
 
-    /// Runs a core for so many slices, while nobody else does anything.
+    /// Runs a core for `slices` slices, while no other thread acts.
     pub fn run(&mut self, core: usize, slices: u32) {
-        assert_eq!(self.cores[core].run(slices), RunOutcome::Worked, "there are so many slices to run");
+        assert_eq!(self.cores[core].run(slices), RunOutcome::Worked, "the core has that many slices to run");
     }
 
-    /// Lets the cores run at the same time, each so many slices if there are so many: core 0 in this thread, the others in theirs.
+    /// Lets the cores run at the same time, each for at most its number of slices: core 0 in this
+    /// thread, every other core in a thread of its own.
     pub fn race(&mut self, slices: &[u32]) {
         self.race_with(slices, None::<fn(&Host<'_>)>);
     }
 
-    /// As [`Stage::race`], while a thread that is no core does something.
+    /// Runs a race as [`Stage::race`] does, while a host thread does `act`.
     pub fn race_host(&mut self, slices: &[u32], act: impl FnOnce(&Host<'_>) + Send + 'static) {
         self.race_with(slices, Some(act));
     }
@@ -228,8 +234,9 @@ impl Stage {
                 participant
             })
         });
-        // Loom starts them in this order. So who is not the last may look too early, and passes before it does;
-        // and who is not the first may do something too late to be looked at, and passes after it.
+        // Loom starts the threads in this order. So every thread but the last may look too early,
+        // and passes the crossing before it acts; every thread but the first may act too late to be
+        // seen, and passes the crossing afterwards.
         let last = slices.len() - usize::from(guest.is_none());
         let others = self.cores.drain(1..).zip(1..).map(|(mut core, number)| {
             let (slices, crossing) = (slices[number], self.crossing.clone());
@@ -251,20 +258,20 @@ impl Stage {
         self.guest = guest.map(|guest| guest.join().unwrap()).or(self.guest.take());
     }
 
-    /// Lets the cores run, one at a time, until there is nothing to do.
+    /// Lets the cores run, one at a time, until there is nothing left to do.
     pub fn settle(&mut self) {
         for _ in 0..8 {
             for core in &mut self.cores {
-                assert_ne!(core.run(100), RunOutcome::Worked, "the processes of a model come to an end");
+                assert_ne!(core.run(100), RunOutcome::Worked, "the processes of a model end");
             }
             if self.kernel.is_quiescent() {
                 return;
             }
         }
-        panic!("the cores of a model come to rest");
+        panic!("the cores of a model became idle");
     }
 
-    /// Why a process died; `None` while it lives.
+    /// Returns why a process died, or `None` while it lives.
     pub fn died_of(&self, pid: Pid) -> Option<Reason> {
         let host = self.host();
         if host.is_alive(pid) {
@@ -272,21 +279,24 @@ impl Stage {
         }
         match host.tombstone(pid) {
             Tombstone::Known(reason) => Some(reason),
-            other => panic!("the slot has not been used again: {other:?}"),
+            other => panic!("the slot must not have been reused: {other:?}"),
         }
     }
 
-    /// With whom a process says it is linked. Nobody else does anything.
+    /// Returns the pids that a process reports as linked to it. No other thread acts during the
+    /// call.
     pub fn links(&mut self, pid: Pid) -> Vec<Pid> {
-        let Ok(MaybeReady::Pending(waiting)) = self.host().info(pid) else { panic!("it lives, and is asked") };
+        let Ok(MaybeReady::Pending(waiting)) = self.host().info(pid) else {
+            panic!("the process must live, so the query is pending")
+        };
         self.settle();
         match pin!(waiting).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(QueryReply::Info(info)) => info.links,
-            other => panic!("it has answered: {other:?}"),
+            other => panic!("the query must have been answered: {other:?}"),
         }
     }
 
-    /// Kills whoever is left: then nothing may be left.
+    /// Kills every process that is left, and checks that nothing remains afterwards.
     pub fn end(mut self) {
         let host = self.host();
         for pid in host.processes() {
@@ -295,14 +305,15 @@ impl Stage {
         drop(host);
         self.settle();
         assert_eq!(self.kernel.process_count(), 0, "a kill is final");
-        assert_eq!(self.kernel.nodes_used(), 0, "every signal, link and monitor was received or given up");
+        assert_eq!(self.kernel.nodes_used(), 0, "every signal, link and monitor was received or released");
     }
 }
 
-/// Searches a model whose executions say how they ended.
+/// Searches a model whose executions return how they ended.
 ///
 /// # Panics
-/// When it fails, is cut, or the outcomes met are not the `outcomes` that there are.
+/// Panics when the model fails, when the search is cut, or when the outcomes found differ from
+/// `outcomes`.
 pub fn explore(
     name: &str,
     bound: Option<usize>,
@@ -316,5 +327,5 @@ pub fn explore(
         all.lock().unwrap().insert(outcome);
     });
     let met = met.lock().unwrap();
-    assert_eq!(*met, outcomes.iter().copied().collect(), "{name}: the outcomes that the search has met");
+    assert_eq!(*met, outcomes.iter().copied().collect(), "{name}: the outcomes that the search found");
 }

@@ -1,27 +1,27 @@
-//! Aliases: what is sent through one after it has ended reaches nobody, one that ends with a reply lets one pass, and
-//! what is not delivered is freed (`alias`).
+//! Models of aliases. A message sent through an ended alias is not delivered. An alias that ends
+//! with a reply lets one reply pass. A message that is not delivered is freed (`alias`).
 #![cfg(loom)]
 
 use std::sync::atomic::{AtomicUsize, Ordering as Plain};
 use std::sync::{Arc, Mutex};
 
 use atropos_kernel::{
-    Alias, AliasMode, Cx, SendTarget, Host, Kernel, Limits, Options, Pid, Reason, Received, Resumed, SpawnOptions,
+    Alias, AliasMode, Cx, Host, Kernel, Limits, Options, Pid, Reason, Received, Resumed, SendTarget, SpawnOptions,
 };
 use atropos_loom::host::{Canary, Outcomes, body, core, member, spawn, with};
 use atropos_loom::{model, mutant};
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 
-/// What the owner is sent.
+/// A message to the owner of the alias.
 enum Letter {
-    /// End the alias.
+    /// Ends the alias.
     End,
     /// A reply; `true` when its sender knew that the alias had ended.
     Reply(bool, Canary),
 }
 
-/// What the owner got.
+/// The owner's count of received signals.
 #[derive(Default)]
 struct Got {
     replies: AtomicUsize,
@@ -31,7 +31,7 @@ struct Got {
 }
 
 impl Got {
-    /// Reads all that waits; whether it was told to end the alias.
+    /// Reads all that waits. Returns `true` if a message asks to end the alias.
     fn read(&self, cx: &Cx<'_, Letter>) -> bool {
         let mut ends = false;
         while let Some(received) = cx.receive() {
@@ -46,7 +46,7 @@ impl Got {
                 Received::Down(_) => {
                     self.downs.fetch_add(1, Plain::Relaxed);
                 }
-                _ => unreachable!("it traps no exits and starts no timers"),
+                _ => unreachable!("the owner traps no exits and starts no timers"),
             }
         }
         ends
@@ -58,7 +58,8 @@ fn limited() -> Arc<Kernel> {
     with(Options { limits, ..Options::default() }).0
 }
 
-/// A process with an alias that `make` makes in its first slice, and that does `then` in all others.
+/// Starts a process with an alias that `make` makes in its first slice. It does `then` in every
+/// later slice.
 fn owner(
     kernel: &Arc<Kernel>,
     core: &mut atropos_kernel::Core,
@@ -79,11 +80,11 @@ fn owner(
         Resumed::Wait
     });
     let _ = core.run(1);
-    let alias = made.lock().unwrap().take().expect("it has run");
+    let alias = made.lock().unwrap().take().expect("the owner has run");
     (pid, alias)
 }
 
-/// What happens to the messages is over: all are freed, and so are the alias and its owner.
+/// Checks the end of an execution: every message is freed, and so are the alias and its owner.
 fn nothing_is_left(kernel: &Kernel, core: &mut atropos_kernel::Core, owner: Pid, ends: &[Arc<AtomicUsize>]) {
     let _ = core.run(4);
     for ends in ends {
@@ -94,17 +95,17 @@ fn nothing_is_left(kernel: &Kernel, core: &mut atropos_kernel::Core, owner: Pid,
     assert_eq!(kernel.nodes_used(), 0, "freed");
 }
 
-/// What is wrong.
+/// The fault of a mutant.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wrong {
     Nothing,
     /// The reply is sent to the process and not through the alias.
     ByPid,
-    /// The owner says that the alias has ended, looks at its mailbox, and only then ends it.
+    /// The owner announces that the alias has ended, reads its mailbox, and only then ends it.
     SaidFirst,
 }
 
-/// A reply, while the owner ends its alias: who sends after that reaches nobody.
+/// A reply, while the owner ends its alias: a reply sent after that is not delivered.
 fn reply_or_unalias(outcomes: &Outcomes, wrong: Wrong) {
     let kernel = limited();
     let mut core = core(&kernel, 0);
@@ -138,7 +139,7 @@ fn reply_or_unalias(outcomes: &Outcomes, wrong: Wrong) {
             if wrong == Wrong::ByPid {
                 assert!(host.send(pid, reply).is_ok());
             } else {
-                assert!(host.send_alias(alias, reply).is_ok(), "an alias that has ended swallows it");
+                assert!(host.send_alias(alias, reply).is_ok(), "an ended alias drops it silently");
             }
             drop(host);
             theirs
@@ -154,7 +155,8 @@ fn reply_or_unalias(outcomes: &Outcomes, wrong: Wrong) {
     nothing_is_left(&kernel, &mut core, pid, &[ends]);
 }
 
-/// Two replies through an alias that ends with the first: one is delivered. `reply`: whether it does.
+/// Two replies through an alias that ends with the first: one is delivered. `reply`: `true` if the
+/// alias ends with a reply.
 fn two_replies(reply: bool) {
     let kernel = limited();
     let mut core = core(&kernel, 0);
@@ -188,8 +190,9 @@ fn two_replies(reply: bool) {
     nothing_is_left(&kernel, &mut core, pid, &[first.1, second.1]);
 }
 
-/// A reply through the alias of a monitor, while its target dies: none comes after the DOWN; and with a reply that
-/// ends the monitor no DOWN comes after it. Exactly one of the two has the owner's call end.
+/// A reply through the alias of a monitor, while its target dies. No reply arrives after the DOWN,
+/// and no DOWN arrives after a reply that ends the monitor. Exactly one of the two ends the owner's
+/// call.
 fn reply_or_down(outcomes: &Outcomes) {
     let kernel = limited();
     let mut core = core(&kernel, 0);
@@ -241,7 +244,7 @@ fn protocol() {
 #[test]
 fn mutants() {
     mutant("alias, the reply goes to the pid", Some(2), || reply_or_unalias(&Outcomes::default(), Wrong::ByPid));
-    mutant("alias, said to have ended before it has", Some(2), || {
+    mutant("alias, announced as ended before it is", Some(2), || {
         reply_or_unalias(&Outcomes::default(), Wrong::SaidFirst);
     });
     mutant("alias, one that does not end with the reply", Some(2), || two_replies(false));

@@ -1,5 +1,6 @@
-//! One answer between two: it is taken, or dropped with the cell, or comes back to who gave it because the asker had let
-//! go; and an asker that waits is woken.
+//! Models of one answer between two threads. The answer is taken, or dropped with the cell, or
+//! returned to the responder because the caller had abandoned the request. A waiting caller is
+//! woken.
 #![cfg(loom)]
 
 use std::future::Future as _;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
-use atropos_kernel::internals::reply::{NoReply, Orders, Shipped, ReplyFuture, reply_with};
+use atropos_kernel::internals::reply::{NoReply, Orders, ReplyFuture, Shipped, reply_with};
 use atropos_loom::host::{Canary, Woken};
 use atropos_loom::mutant;
 use atropos_loom::world::explore;
@@ -20,8 +21,8 @@ fn poll<O: Orders>(replied: &mut ReplyFuture<Canary, O>, woken: &Arc<Woken>) -> 
     Pin::new(replied).poll(&mut Context::from_waker(&waker))
 }
 
-/// An answer is given, or dropped, while its asker looks so many times, and lets go. Who knows that it has let go gets the
-/// answer back.
+/// A responder answers or drops the reply, while its caller polls `looks` times and abandons the
+/// request. A responder that knows of this gets its answer back.
 fn asked<O: Orders>(looks: usize, answers: bool) -> &'static str {
     let (give, mut wait) = reply_with::<Canary, O>().unwrap();
     let (answer, ends) = Canary::new();
@@ -35,7 +36,7 @@ fn asked<O: Orders>(looks: usize, answers: bool) -> &'static str {
         }
         let gone = known.load(Ordering::Acquire);
         let given = give.try_send(answer);
-        assert!(!gone || given.is_err(), "nobody is there");
+        assert!(!gone || given.is_err(), "the caller has abandoned the request");
         Some(given)
     });
     let mut taken = None;
@@ -58,19 +59,19 @@ fn asked<O: Orders>(looks: usize, answers: bool) -> &'static str {
     let outcome = match (&given, &taken) {
         (Some(Err(answer)), None) => {
             answer.sing();
-            "came back"
+            "returned"
         }
         (Some(Ok(())), Some(Ok(_))) => "taken",
         (Some(Ok(())), None) => {
             assert_eq!(ends.load(Ordering::Relaxed), 1, "dropped with the cell");
             "dropped"
         }
-        (None, Some(Err(NoReply))) => "there will be none",
+        (None, Some(Err(NoReply))) => "no answer",
         (None, None) => "not waited for",
         _ => panic!("an answer in two places, or in none"),
     };
     let calls = woken.calls();
-    assert!(calls <= 1 && (calls == 0 || waited), "woken once, if it waited");
+    assert!(calls <= 1 && (calls == 0 || waited), "woken once, if the caller waited");
     drop((given, taken));
     assert_eq!(ends.load(Ordering::Relaxed), 1, "the answer ends once");
     assert_eq!(Arc::strong_count(&woken), 1, "no waker is left");
@@ -79,22 +80,22 @@ fn asked<O: Orders>(looks: usize, answers: bool) -> &'static str {
     outcome
 }
 
-/// Who waits is woken, and finds the answer.
+/// Checks that a waiting caller is woken, and finds the answer.
 fn waits() -> &'static str {
     let (give, mut wait) = reply_with::<Canary, Shipped>().unwrap();
     let (answer, _) = Canary::new();
     let (woken, _) = Woken::new();
-    let answerer = thread::spawn(move || assert!(give.try_send(answer).is_ok(), "it waits"));
+    let answerer = thread::spawn(move || assert!(give.try_send(answer).is_ok(), "the caller waits"));
     let outcome = match poll(&mut wait, &woken) {
         Poll::Ready(answer) => {
             answer.unwrap().sing();
             answerer.join().unwrap();
-            "at once"
+            "ready at once"
         }
         Poll::Pending => {
             answerer.join().unwrap();
-            assert_eq!(woken.calls(), 1, "it waits, so it is woken");
-            let Poll::Ready(Ok(answer)) = poll(&mut wait, &woken) else { panic!("woken for nothing") };
+            assert_eq!(woken.calls(), 1, "the caller waits, so it is woken");
+            let Poll::Ready(Ok(answer)) = poll(&mut wait, &woken) else { panic!("woken without an answer") };
             answer.sing();
             "woken"
         }
@@ -105,15 +106,17 @@ fn waits() -> &'static str {
 
 #[test]
 fn protocol() {
-    explore("answer: answer || let go", None, &["came back", "dropped"], || asked::<Shipped>(0, true));
-    explore("answer: answer || look, let go", Some(5), &["came back", "dropped", "taken"], || asked::<Shipped>(1, true));
-    explore("answer: answer || look twice, let go", Some(4), &["came back", "dropped", "taken"], || {
+    explore("answer: answer || abandon", None, &["returned", "dropped"], || asked::<Shipped>(0, true));
+    explore("answer: answer || look, abandon", Some(5), &["returned", "dropped", "taken"], || {
+        asked::<Shipped>(1, true)
+    });
+    explore("answer: answer || look twice, abandon", Some(4), &["returned", "dropped", "taken"], || {
         asked::<Shipped>(2, true)
     });
-    explore("answer: no answer || look, let go", Some(5), &["not waited for", "there will be none"], || {
+    explore("answer: no answer || look, abandon", Some(5), &["not waited for", "no answer"], || {
         asked::<Shipped>(1, false)
     });
-    explore("answer: answer || wait", None, &["at once", "woken"], waits);
+    explore("answer: answer || wait", None, &["ready at once", "woken"], waits);
 }
 
 #[test]
@@ -128,6 +131,6 @@ fn mutants() {
             let _ = asked::<Silent>(looks, true);
         }
     };
-    mutant("answer, the asker lets go without a word", None, lets_go(0));
-    mutant("answer, the asker looks, lets go without a word", None, lets_go(1));
+    mutant("answer, the caller abandons silently", None, lets_go(0));
+    mutant("answer, the caller looks, abandons silently", None, lets_go(1));
 }

@@ -1,5 +1,5 @@
-//! Arrivals: an answer takes its place in the row when it comes, by its waker, once; and who gathers them finds what has come
-//! (`reply/arrivals`, R1, R2). Issue 14, 28.
+//! Models of arrivals. An answer takes its place in the row when it arrives, by its waker, once.
+//! The gatherer of the answers finds what has arrived (`reply/arrivals`, R1, R2). Issue 14, 28.
 #![cfg(loom)]
 
 use std::sync::Arc;
@@ -12,56 +12,58 @@ use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
-/// The waker of the gatherer: counts its calls.
+/// The waker of the gatherer, which counts its calls.
 struct Calls(AtomicUsize);
 
 impl Wake for Calls {
     fn wake(self: Arc<Self>) {
-        // Release: as a wake orders what its caller did before its process's next look.
+        // Release: a wake orders what its caller did before the woken process looks next.
         self.0.fetch_add(1, Ordering::Release);
     }
 }
 
-/// The gatherer's waker, and its calls.
+/// Returns the gatherer's waker, and its calls.
 fn gatherer() -> (Arc<Calls>, Waker) {
     let calls = Arc::new(Calls(AtomicUsize::new(0)));
     (calls.clone(), Waker::from(calls))
 }
 
-/// What came, for whoever finds the place.
+/// An answer, for the thread that finds its place.
 struct Answer(UnsafeCell<u8>);
 
 // SAFETY: loom checks every access to the cell.
 unsafe impl Send for Answer {}
-// SAFETY: as above.
+// SAFETY: loom checks every access to the cell, also through shared references.
 unsafe impl Sync for Answer {}
 
-/// Two answers come while their gatherer looks: where it finds a place it finds the answer.
+/// Two answers arrive while their gatherer looks: where it finds a place it finds the answer.
 fn come_or_look<O: Orders>(outcomes: &Outcomes) {
     let (row, (_, waker)) = (CompletionOrder::new(), gatherer());
     let answers = [(); 2].map(|()| (row.ticket_by::<O>(&waker), Arc::new(Answer(UnsafeCell::new(0)))));
     let come = answers.each_ref().map(|(arrival, answer)| {
         let (waker, answer) = (arrival.waker(), answer.clone());
         thread::spawn(move || {
-            // SAFETY: nobody looks before there is a place: the model's claim, which loom checks.
+            // SAFETY: no thread reads the answer before it has a place: the model's claim, which
+            // loom checks.
             answer.0.with_mut(|answer| unsafe { *answer = 1 });
             waker.wake();
         })
     });
     let found = answers.iter().filter(|(arrival, answer)| {
         let found = arrival.place().is_some();
-        // SAFETY: likewise.
+        // SAFETY: the answer has a place, so its write is complete: the model's claim, which loom
+        // checks.
         assert!(!found || answer.0.with(|answer| unsafe { *answer }) == 1);
         found
     });
     let found = found.count();
     come.into_iter().for_each(|come| come.join().unwrap());
     let [first, second] = answers.each_ref().map(|(arrival, _)| arrival.place().unwrap());
-    assert_ne!(first, second, "a place is one answer's");
+    assert_ne!(first, second, "each place belongs to one answer");
     outcomes.saw(found);
 }
 
-/// Two answers come: who has been woken by so many finds so many places.
+/// Two answers arrive: a gatherer that was woken n times finds at least n places.
 fn come_or_be_woken<O: Orders>(outcomes: &Outcomes) {
     let (row, (calls, waker)) = (CompletionOrder::new(), gatherer());
     let arrivals = [(); 2].map(|()| row.ticket_by::<O>(&waker));
@@ -71,13 +73,14 @@ fn come_or_be_woken<O: Orders>(outcomes: &Outcomes) {
     });
     let woken = calls.0.load(Ordering::Acquire);
     let found = arrivals.iter().filter(|arrival| arrival.place().is_some()).count();
-    assert!(found >= woken, "woken, and there is no place");
+    assert!(found >= woken, "woken although no answer has a place");
     come.into_iter().for_each(|come| come.join().unwrap());
-    assert_eq!(calls.0.load(Ordering::Relaxed), 2, "each passes its call on");
+    assert_eq!(calls.0.load(Ordering::Relaxed), 2, "each waker passes its call on");
     outcomes.saw(woken);
 }
 
-/// One answer is there before the other, which comes in another thread: it is before it in the row.
+/// One answer arrives before another, which arrives in another thread: the first precedes the
+/// second in the row.
 fn one_then_the_other(outcomes: &Outcomes) {
     let (row, (_, waker)) = (CompletionOrder::new(), gatherer());
     let [one, other] = [(); 2].map(|()| row.ticket_by::<Shipped>(&waker));
@@ -91,11 +94,11 @@ fn one_then_the_other(outcomes: &Outcomes) {
     other.comes();
     comes.join().unwrap();
     let (one, other) = (one.place().unwrap(), other.place().unwrap());
-    assert!(!known || one < other, "the first to come is the first in the row");
+    assert!(!known || one < other, "the first answer is the first in the row");
     outcomes.saw(usize::from(known));
 }
 
-/// An answer's waker is called twice at the same time: it has one place, and keeps it.
+/// An answer's waker is called twice at the same time: the answer has one place, and keeps it.
 fn twice<O: Orders>(outcomes: &Outcomes) {
     let (row, (_, waker)) = (CompletionOrder::new(), gatherer());
     let arrival = row.ticket_by::<O>(&waker);
@@ -127,10 +130,10 @@ impl Orders for PassesOnFirst {
 
 #[test]
 fn protocol() {
-    Outcomes::model("arrivals: come, come, look", Some(4), 3, come_or_look::<Shipped>);
-    Outcomes::model("arrivals: come, come, be woken", Some(3), 3, come_or_be_woken::<Shipped>);
+    Outcomes::model("arrivals: arrive, arrive, look", Some(4), 3, come_or_look::<Shipped>);
+    Outcomes::model("arrivals: arrive, arrive, be woken", Some(3), 3, come_or_be_woken::<Shipped>);
     Outcomes::model("arrivals: one, then the other", None, 2, one_then_the_other);
-    Outcomes::model("arrivals: one comes twice", None, 2, twice::<Shipped>);
+    Outcomes::model("arrivals: one arrives twice", None, 2, twice::<Shipped>);
 }
 
 #[test]

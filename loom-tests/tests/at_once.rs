@@ -1,8 +1,10 @@
-//! Stopping at once, and a link that is its maker's monitor as well: who is stopped dies once, of one reason, which its parent
-//! hears once, whoever else kills it or sends to it at the same moment; and who unlinks is not killed by the link.
+//! Models of the synchronous exit, and of a link that is also its parent's monitor. A stopped
+//! process dies once, of one reason, and its parent receives that reason once, even if another
+//! thread kills it or sends to it at the same moment. A process that has unlinked is not killed by
+//! the link.
 #![cfg(loom)]
 
-use atropos_kernel::{MaybeReady, Cx, Pid, Reason, Resumed, SpawnOptions};
+use atropos_kernel::{Cx, MaybeReady, Pid, Reason, Resumed, SpawnOptions};
 use atropos_loom::host::body;
 use atropos_loom::mutant;
 use atropos_loom::seen::{Event, Log};
@@ -11,7 +13,7 @@ use atropos_loom::world::{Known, Mutation, Stage, act, explore, waits};
 const TOLD: Reason = Reason::SHUTDOWN;
 const WHY: Reason = Reason::OUT_OF_MEMORY;
 
-/// A parent stops its child, which sleeps, at once, while the host kills it.
+/// A parent stops its sleeping child inline, while the host kills the child.
 fn stopped_or_killed() -> &'static str {
     let mut stage = Stage::new(1, None);
     let (log, child) = (Log::new(), Known::<Pid>::new());
@@ -20,23 +22,24 @@ fn stopped_or_killed() -> &'static str {
         born.set(cx.spawn(&SpawnOptions::new().core(0).supervised(), body(waits)).unwrap().pid);
     };
     stage.start(0, act(&log, spawns, move |cx| assert_eq!(cx.exit_inline(told.get().unwrap(), TOLD), Ok(()))));
-    // The parent, its child, and the parent may be resumed.
+    // The parent runs, then its child, then the resumed parent.
     stage.run(0, 2);
     let child = child.get().unwrap();
     stage.race_host(&[1], move |host| assert!(host.exit(child, Reason::KILL).is_ok()));
     stage.settle();
-    let reason = stage.died_of(child).expect("it ends in any case");
+    let reason = stage.died_of(child).expect("the child ends in any case");
     assert_eq!(log.downs(), std::slice::from_ref(&reason), "one DOWN, and its reason");
     assert_eq!(log.events().len(), 1, "and no EXIT");
     stage.end();
     match reason {
         reason if reason == TOLD => "stopped",
         reason if reason == Reason::KILLED => "killed",
-        other => panic!("nobody has given it this reason: {other:?}"),
+        other => panic!("no thread sent this reason: {other:?}"),
     }
 }
 
-/// A parent stops at once a process that traps exits and sleeps, while the host sends to it: it has both.
+/// A parent stops a sleeping process that traps exits, while the host sends to it: it receives both
+/// signals.
 fn stopped_and_traps(mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(1, mutation);
     let log = Log::new();
@@ -55,23 +58,24 @@ fn stopped_and_traps(mutation: Option<Mutation>) -> &'static str {
     stage.settle();
     let mut events = log.events();
     let exit = Event::Exit(Some(sender), TOLD);
-    assert!(events.contains(&exit), "it traps exits, and has this one: {events:?}");
-    let outcome = if events.first() == Some(&exit) { "told first" } else { "sent first" };
+    assert!(events.contains(&exit), "the target traps exits, and has this one: {events:?}");
+    let outcome = if events.first() == Some(&exit) { "exit first" } else { "message first" };
     events.retain(|event| *event != exit && *event != Event::Message(7));
-    assert!(events.is_empty(), "and nothing else: {events:?}");
+    assert!(events.is_empty(), "no other signal: {events:?}");
     stage.end();
     outcome
 }
 
-/// A body that has a destructor: its death is not another's business.
+/// A body with a destructor, so only its own core may run its teardown.
 struct Foreign;
 
 impl Drop for Foreign {
     fn drop(&mut self) {}
 }
 
-/// A parent stops at once a child that sleeps and whose body has a destructor, and asks whether it is alive, while the host sends to
-/// it: the child dies in a slice of its own, once, of what the parent said, and is dead to the question.
+/// A parent stops a sleeping child whose body has a destructor, and then asks if it is alive, while
+/// the host sends to the child. The child dies once, in a slice of its own, of the parent's reason,
+/// and the query finds it dead.
 fn doomed(mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(1, mutation);
     let (log, child, known) = (Log::new(), Known::<Pid>::new(), Known::<bool>::new());
@@ -98,12 +102,13 @@ fn doomed(mutation: Option<Mutation>) -> &'static str {
     stage.settle();
     assert_eq!(stage.died_of(child), Some(TOLD));
     assert_eq!(log.downs(), [TOLD], "one DOWN");
-    assert_ne!(known.get(), Some(true), "nobody who has stopped it finds it alive");
+    assert_ne!(known.get(), Some(true), "the parent that stopped the child must not find it alive");
     stage.end();
     if known.get().is_some() { "found dead" } else { "asked" }
 }
 
-/// A parent dies while its supervised child, on another core, unlinks itself: it has, and lives, or it has not, and dies.
+/// A parent dies while its supervised child, on another core, unlinks itself: the child has
+/// unlinked and lives, or has not and dies.
 fn unlinks_or_dies(mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let (child, unlinked) = (Known::<Pid>::new(), Known::<bool>::new());
@@ -142,9 +147,11 @@ fn unlinks_or_dies(mutation: Option<Mutation>) -> &'static str {
 
 #[test]
 fn protocol() {
-    explore("at once: stop || kill", Some(2), &["stopped", "killed"], stopped_or_killed);
-    explore("at once: stop || send, who traps", Some(2), &["told first", "sent first"], || stopped_and_traps(None));
-    explore("at once: stop, with a destructor || send", Some(2), &["asked"], || doomed(None));
+    explore("exit inline: stop || kill", Some(2), &["stopped", "killed"], stopped_or_killed);
+    explore("exit inline: stop || send, trapping", Some(2), &["exit first", "message first"], || {
+        stopped_and_traps(None)
+    });
+    explore("exit inline: stop, with a destructor || send", Some(2), &["asked"], || doomed(None));
     explore("supervised: unlink || death", Some(2), &["has unlinked, and lives", "dies with it"], || {
         unlinks_or_dies(None)
     });
@@ -152,13 +159,13 @@ fn protocol() {
 
 #[test]
 fn mutants() {
-    mutant("at once, forgets to queue who lives", Some(2), || {
+    mutant("exit inline, does not queue a survivor", Some(2), || {
         _ = stopped_and_traps(Some(Mutation::ForgetsTheClaimed));
     });
-    mutant("at once, the doomed look alive", Some(2), || {
+    mutant("exit inline, a doomed process looks alive", Some(2), || {
         _ = doomed(Some(Mutation::DoomedLookAlive));
     });
-    mutant("supervised, an EXIT is welcome after unlink", Some(2), || {
+    mutant("supervised, an EXIT is accepted after unlink", Some(2), || {
         _ = unlinks_or_dies(Some(Mutation::WithdrawnIsWelcome));
     });
 }

@@ -1,5 +1,5 @@
-//! Ties that a child is born with: no child outlives a parent that it was born linked to, and a parent hears of a child that
-//! dies as soon as it is born.
+//! Models of links and monitors made at a spawn. No child outlives a parent to which it was linked
+//! at its spawn, and a parent is notified of a child that dies right after its spawn.
 #![cfg(loom)]
 
 use atropos_kernel::{Cx, Pid, Reason, Resumed, SpawnOptions};
@@ -12,7 +12,8 @@ const WHY: Reason = Reason::SHUTDOWN;
 
 fn nothing(_: &Cx<'_, u8>) {}
 
-/// A parent starts a linked child while it is killed: there is no orphan. `tied` at its birth, or as soon as may be.
+/// A parent starts a linked child while the parent is killed: no orphan is left. `tied`: linked by
+/// the spawn; otherwise linked as soon as possible after it.
 fn parent_dies(tied: bool) -> &'static str {
     let mut stage = Stage::new(2, None);
     let child = Known::<Pid>::new();
@@ -35,7 +36,7 @@ fn parent_dies(tied: bool) -> &'static str {
             Resumed::Wait
         })
     };
-    // After the kill the core may meet the child.
+    // After the kill the core may run the child.
     stage.start(1, act(&Log::new(), nothing, move |cx| assert_eq!(cx.exit(parent, Reason::KILL), Ok(()))));
     stage.run(0, 1);
     stage.run(1, 1);
@@ -51,8 +52,9 @@ fn parent_dies(tied: bool) -> &'static str {
     outcome
 }
 
-/// A child dies as soon as it is born: its parent, which traps, hears of it once by its link and once by its monitor. `tied` at
-/// its birth, or as soon as may be.
+/// A child dies right after its spawn: its parent, which traps exits, receives one EXIT by its link
+/// and one DOWN by its monitor. `tied`: attached by the spawn; otherwise as soon as possible after
+/// it.
 fn child_dies(tied: bool) -> &'static str {
     let mut stage = Stage::new(2, None);
     let (log, child) = (Log::new(), Known::<Pid>::new());
@@ -78,19 +80,19 @@ fn child_dies(tied: bool) -> &'static str {
     let events = log.events();
     let told = matches!(&events[..], [Event::Exit(from, exit), Event::Down(_, down)]
         if *from == child.get() && [exit, down] == [&WHY, &WHY]);
-    assert!(told, "EXIT and DOWN, once each, and why: {events:?}");
+    assert!(told, "one EXIT and one DOWN, with the reason: {events:?}");
     stage.end();
-    "told"
+    "notified"
 }
 
 #[test]
 fn protocol() {
     explore("spawn linked || the parent is killed", Some(2), &["never born", "died with it"], || parent_dies(true));
-    explore("spawn linked and monitored, the child dies", Some(2), &["told"], || child_dies(true));
+    explore("spawn linked and monitored, the child dies", Some(2), &["notified"], || child_dies(true));
 }
 
 #[test]
 fn mutants() {
-    mutant("link, after the birth: an orphan", Some(2), || _ = parent_dies(false));
-    mutant("link, after the birth: another reason", Some(2), || _ = child_dies(false));
+    mutant("link, after the spawn: an orphan", Some(2), || _ = parent_dies(false));
+    mutant("link, after the spawn: another reason", Some(2), || _ = child_dies(false));
 }

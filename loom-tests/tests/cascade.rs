@@ -1,5 +1,5 @@
-//! Deaths that spread over two and three cores: each process dies once, of the reason that it is reached by; each link
-//! gives at most one EXIT; and whoever is not reached lives.
+//! Models of deaths that spread over two and three cores. Each process dies once, of the reason
+//! that reaches it. Each link gives at most one EXIT. A process that no exit reaches lives.
 #![cfg(loom)]
 
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use loom::thread::{self, ThreadId};
 
 const WHY: Reason = Reason::SHUTDOWN;
 
-/// How often a body was dropped, and how often by another thread than the one that started it.
+/// Number of drops of a body, and of drops on a thread other than the one that started it.
 #[derive(Default)]
 struct Deaths {
     all: AtomicUsize,
     elsewhere: AtomicUsize,
 }
 
-/// The body's part.
+/// A value in the body that counts its drop.
 struct Mortal(Arc<Deaths>, ThreadId);
 
 impl Mortal {
@@ -45,17 +45,17 @@ struct Member {
     log: Log,
 }
 
-/// One who is to be started.
+/// A process that [`start`] starts.
 struct Role<'a> {
     core: usize,
-    /// With whom it links in its first slice.
+    /// The roles to which it links in its first slice.
     links: &'a [usize],
     traps: bool,
-    /// How it ends in its second slice.
+    /// The reason with which it ends in its second slice, if it ends.
     ends: Option<Reason>,
 }
 
-/// Starts the members, who link with each other and yield.
+/// Starts the members, which link to one another and yield.
 fn start(stage: &mut Stage, roles: &[Role<'_>]) -> Vec<Member> {
     let members: Vec<Member> =
         roles.iter().map(|_| Member { pid: Known::new(), deaths: Arc::default(), log: Log::new() }).collect();
@@ -91,10 +91,10 @@ impl Member {
         self.pid.get().unwrap()
     }
 
-    /// It is dead, of `reason`, and has died once.
+    /// Checks that the member died once, of `reason`.
     fn assert_died_of(&self, stage: &Stage, reason: &Reason) {
         assert_eq!(stage.died_of(self.pid()).as_ref(), Some(reason));
-        assert_eq!(self.deaths.all.load(Ordering::Relaxed), 1, "it died once");
+        assert_eq!(self.deaths.all.load(Ordering::Relaxed), 1, "the member died once");
     }
 
     fn assert_lives(&self, stage: &Stage) {
@@ -103,7 +103,8 @@ impl Member {
     }
 }
 
-/// a–b–c, b on another core than a and c. The first ends; `normal` kills nobody; the last may trap.
+/// A chain a–b–c, with b on another core than a and c. Process a ends; `normal` kills none of the
+/// others; c may trap exits.
 fn chain(reason: &Reason, traps: bool, mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let members = start(
@@ -118,7 +119,7 @@ fn chain(reason: &Reason, traps: bool, mutation: Option<Mutation>) -> &'static s
     stage.settle();
     let [a, b, c] = &members[..] else { unreachable!("three") };
     a.assert_died_of(&stage, reason);
-    assert_eq!(c.log.exits(a.pid()), [], "they are not linked");
+    assert_eq!(c.log.exits(a.pid()), [], "a and c are not linked");
     if reason.is_normal() {
         b.assert_lives(&stage);
         c.assert_lives(&stage);
@@ -130,14 +131,15 @@ fn chain(reason: &Reason, traps: bool, mutation: Option<Mutation>) -> &'static s
             assert_eq!(c.log.exits(b.pid()), std::slice::from_ref(reason), "one link, one EXIT");
         } else {
             c.assert_died_of(&stage, reason);
-            assert_eq!(stage.kernel.nodes_used(), 0, "with all of them the links are gone");
+            assert_eq!(stage.kernel.nodes_used(), 0, "the links are released with the processes");
         }
     }
     stage.end();
     "done"
 }
 
-/// a–b–c–a, b on another core. The first ends; the last may trap, and hears of both.
+/// A cycle a–b–c–a, with b on another core. Process a ends; c may trap exits, and then receives
+/// both EXITs.
 fn cycle(traps: bool, mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let members = start(
@@ -160,13 +162,14 @@ fn cycle(traps: bool, mutation: Option<Mutation>) -> &'static str {
         }
     } else {
         c.assert_died_of(&stage, &WHY);
-        assert_eq!(stage.kernel.nodes_used(), 0, "with all of them the links are gone");
+        assert_eq!(stage.kernel.nodes_used(), 0, "the links are released with the processes");
     }
     stage.end();
     "done"
 }
 
-/// a–b–c–a on three cores, of whom two end at once: the third dies once, of one of the two, or hears of both.
+/// A cycle a–b–c–a on three cores. Two members end at the same time. The third dies once, of one of
+/// the two reasons, or receives both EXITs.
 fn two_ends(traps: bool, mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(3, mutation);
     let members = start(
@@ -185,21 +188,22 @@ fn two_ends(traps: bool, mutation: Option<Mutation>) -> &'static str {
     let outcome = if traps {
         c.assert_lives(&stage);
         assert_eq!((c.log.exits(a.pid()), c.log.exits(b.pid())), (vec![WHY], vec![Reason::OUT_OF_MEMORY]));
-        "hears of both"
+        "both EXITs"
     } else {
-        assert_eq!(c.deaths.all.load(Ordering::Relaxed), 1, "it died once");
-        assert_eq!(stage.kernel.nodes_used(), 0, "with all of them the links are gone");
+        assert_eq!(c.deaths.all.load(Ordering::Relaxed), 1, "the member died once");
+        assert_eq!(stage.kernel.nodes_used(), 0, "the links are released with the processes");
         match stage.died_of(c.pid()) {
-            Some(why) if why == WHY => "of the first's",
-            Some(why) if why == Reason::OUT_OF_MEMORY => "of the second's",
-            other => panic!("it died of one of them: {other:?}"),
+            Some(why) if why == WHY => "the first's reason",
+            Some(why) if why == Reason::OUT_OF_MEMORY => "the second's reason",
+            other => panic!("the third died of neither reason: {other:?}"),
         }
     };
     stage.end();
     outcome
 }
 
-/// a–b–c–a, bound to no core. The last to come ends first, on one core, and the others, whom that wakes, are taken by either.
+/// A cycle a–b–c–a that is bound to no core. The last spawned ends first, on one core. Its end
+/// wakes the other members, and either core may take them.
 fn stolen() -> &'static str {
     let mut stage = Stage::new(2, None);
     let deaths: [Arc<Deaths>; 3] = Default::default();
@@ -225,9 +229,9 @@ fn stolen() -> &'static str {
     stage.settle();
     for (pid, deaths) in pids.into_iter().zip(&deaths) {
         assert_eq!(stage.died_of(pid), Some(WHY));
-        assert_eq!(deaths.all.load(Ordering::Relaxed), 1, "it died once");
+        assert_eq!(deaths.all.load(Ordering::Relaxed), 1, "the member died once");
     }
-    assert_eq!(stage.kernel.nodes_used(), 0, "with all of them the links are gone");
+    assert_eq!(stage.kernel.nodes_used(), 0, "the links are released with the processes");
     stage.end();
     let elsewhere: usize = deaths.iter().map(|deaths| deaths.elsewhere.load(Ordering::Relaxed)).sum();
     match (core.get(), elsewhere) {
@@ -243,16 +247,16 @@ fn protocol() {
     explore("cascade: a chain whose end traps", Some(2), &["done"], || chain(&WHY, true, None));
     explore("cascade: normal goes no further", Some(2), &["done"], || chain(&Reason::NORMAL, false, None));
     explore("cascade: a cycle on two cores", Some(2), &["done"], || cycle(false, None));
-    explore("cascade: a cycle, one of whom traps", Some(2), &["done"], || cycle(true, None));
+    explore("cascade: a cycle, one member traps", Some(2), &["done"], || cycle(true, None));
     explore(
         "cascade: a cycle that is stolen",
         Some(2),
         &["the first is stolen", "all on one core", "another is stolen"],
         stolen,
     );
-    let deaths = ["of the first's", "of the second's"];
+    let deaths = ["the first's reason", "the second's reason"];
     explore("cascade: two of a cycle on three cores end", Some(2), &deaths, || two_ends(false, None));
-    explore("cascade: two end, and the third traps", Some(2), &["hears of both"], || two_ends(true, None));
+    explore("cascade: two end, and the third traps", Some(2), &["both EXITs"], || two_ends(true, None));
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! Contexts: a process's context keeps its memory, and nothing else, until it is dropped, in its process's own slice or anywhere
-//! (`process/header`, P5). Issue 14, 2.
+//! Models of contexts. A process's context keeps the process's memory, and nothing else, until it
+//! is dropped, in its process's own slice or elsewhere (`process/header`, P5). Issue 14, 2.
 //!
-//! So its address is an identity: what would be taken for another process is memory that was freed while there was a context,
-//! and what uses that is seen here (`host`).
+//! Its address is therefore an identity. Memory that could be taken for another process's would be
+//! memory that was freed while a context was left, and the allocator reveals a use of freed memory
+//! (`host`).
 #![cfg(loom)]
 
 use std::future::poll_fn;
@@ -16,7 +17,8 @@ use atropos_loom::host::{core, kernel, member};
 use atropos_loom::{model, mutant};
 use loom::thread;
 
-/// Counts its drops. In the reason of a death it is the slot's, and the process's until the table lets go of the memory (P6).
+/// A value that counts its drops. As the reason of a death, the slot holds it, and so does the
+/// process until the table releases the process's memory (P6).
 #[derive(Debug)]
 struct BudgetPermit(Arc<AtomicUsize>);
 
@@ -32,10 +34,11 @@ impl Drop for BudgetPermit {
     }
 }
 
-/// Where a process leaves its context, and a waker.
+/// A place in which a process leaves its context, and a waker.
 type Left = Arc<Mutex<(Option<Context<()>>, Option<Waker>)>>;
 
-/// A process that leaves its context (or keeps it, and leaves a waker), and ends when it is sent something.
+/// Starts a process that leaves its context (or keeps it, and leaves a waker), and ends when it
+/// receives a message.
 fn process(kernel: &Arc<Kernel>, core: &mut Core, keeps: bool) -> (Pid, Left, Arc<AtomicUsize>) {
     let ours = member(kernel);
     let (left, drops) = (Left::default(), Arc::new(AtomicUsize::new(0)));
@@ -46,7 +49,7 @@ fn process(kernel: &Arc<Kernel>, core: &mut Core, keeps: bool) -> (Pid, Left, Ar
             if !std::mem::take(&mut first) {
                 return Poll::Ready(Reason::value(why.take().unwrap()));
             }
-            // Locked for no step of the kernel's.
+            // The kernel takes no step while this lock is held.
             if keeps {
                 let waker = cx.as_ref().map(|cx| cx.with(|cx| cx.waker()));
                 place.lock().unwrap().1 = waker;
@@ -62,12 +65,14 @@ fn process(kernel: &Arc<Kernel>, core: &mut Core, keeps: bool) -> (Pid, Left, Ar
     (pid, left, drops)
 }
 
-/// The process dies, and its kernel goes, while another thread does something with what it has left.
+/// Lets the process die and its kernel be dropped, while another thread does `act` with what the
+/// process has left.
 fn die_under(keeps: bool, act: fn(Left)) {
     die(keeps, false, act);
 }
 
-/// As [`die_under`]. `early`: it is noted that the context's share goes with the table's, while there is the context.
+/// Runs [`die_under`] with a fault. `early`: the context is recorded as gone while it still exists,
+/// so its reference is released with the table's.
 fn die(keeps: bool, early: bool, act: fn(Left)) {
     let (kernel, _) = kernel(1, 2);
     let mut core = core(&kernel, 0);
@@ -75,7 +80,7 @@ fn die(keeps: bool, early: bool, act: fn(Left)) {
     if early {
         let ours = member(&kernel);
         let guard = ours.pin();
-        // SAFETY: none: that it is not gone is what the mutant is about.
+        // SAFETY: none. The mutant records the context as gone although it is not.
         unsafe { name::find(&kernel, pid, &guard).unwrap().context_is_gone() };
     }
     let lives = life::of(&kernel);
@@ -83,8 +88,8 @@ fn die(keeps: bool, early: bool, act: fn(Left)) {
     let _ = core.run(4);
     drop((core, kernel));
     other.join().unwrap();
-    assert!(!lives(), "a context does not hold the kernel");
-    assert_eq!(drops.load(Ordering::Relaxed), 1, "the reason of the death goes, once");
+    assert!(!lives(), "a context does not keep the kernel alive");
+    assert_eq!(drops.load(Ordering::Relaxed), 1, "the reason of the death is dropped once");
 }
 
 fn take(left: &Left) -> Context<()> {
@@ -94,7 +99,7 @@ fn take(left: &Left) -> Context<()> {
 #[test]
 fn protocol() {
     model("context: dropped elsewhere, death", Some(2), || die_under(false, |left| drop(take(&left))));
-    // The context goes with the body, and the last share is the table's or the waker's.
+    // The context is dropped with the body, and the last reference is the table's or the waker's.
     model("context: kept, a waker dropped, death", Some(2), || {
         die_under(true, |left| {
             let waker = left.lock().unwrap().1.take();
@@ -105,11 +110,11 @@ fn protocol() {
 
 #[test]
 fn mutants() {
-    mutant("context, its share given up too early", Some(2), || die(false, true, |left| drop(take(&left))));
+    mutant("context, its reference released too early", Some(2), || die(false, true, |left| drop(take(&left))));
     mutant("context, dropped twice", Some(2), || {
         die_under(false, |left| {
             let context = take(&left);
-            // SAFETY: none: that its share is given up twice is what the mutant is about.
+            // SAFETY: none. The mutant releases the context's reference twice.
             drop(unsafe { std::ptr::read(&raw const context) });
             drop(context);
         });

@@ -1,5 +1,6 @@
-//! The private half of a core: its owner or a rescuer has it, and nobody waits (`sched/custody`); and what a rescuer does with
-//! timers that the stuck body starts or cancels at that moment (`sched/lookout`). Issue 14, 10.
+//! Models of the owned half of a core. Its owner or a rescuer holds it, and neither waits for the
+//! other (`sched/custody`). Further models show what a rescuer does with timers that the stuck body
+//! starts or cancels at that moment (`sched/lookout`). Issue 14, 10.
 #![cfg(loom)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +10,7 @@ use std::time::Duration;
 use atropos_kernel::internals::custody::{Barrier, Custody, Shipped, Steps};
 use atropos_kernel::internals::mutate::Mutation;
 use atropos_kernel::{
-    MaybeReady, Core, Cx, Host, Kernel, Limits, Options, Pid, RunOutcome, Reason, Received, Resumed, SpawnOptions,
+    Core, Cx, Host, Kernel, Limits, MaybeReady, Options, Pid, Reason, Received, Resumed, RunOutcome, SpawnOptions,
 };
 use atropos_loom::host::{Canary, Outcomes, Still, body, core, member, rescuing};
 use atropos_loom::mutant;
@@ -17,26 +18,27 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc as Shared;
 use loom::thread;
 
-/// A core's half, as far as one word of it goes.
+/// A core's half, reduced to one word.
 struct Half<S> {
     custody: Custody<S>,
     word: UnsafeCell<usize>,
 }
 
 impl<S: Steps> Half<S> {
-    /// Left by its owner.
+    /// Creates a half that its owner has left.
     fn new() -> Shared<Self> {
         let half = Self { custody: Custody::new(), word: UnsafeCell::new(0) };
         half.custody.leave();
         Shared::new(half)
     }
 
-    /// The owner's operation, so often; how often it had to do without.
+    /// Performs the owner's operation `times` times. Returns how often the owner had to go on
+    /// without the half.
     fn owns(&self, times: usize) -> usize {
         let mut without = 0;
         for _ in 0..times {
             if self.custody.enter(Barrier::Both) {
-                // SAFETY: the model's claim, which loom checks.
+                // SAFETY: the owner holds custody: the model's claim, which loom checks.
                 self.word.with_mut(|word| unsafe { *word += 1 });
                 self.custody.leave();
             } else {
@@ -46,11 +48,11 @@ impl<S: Steps> Half<S> {
         without
     }
 
-    /// A rescuer's: whether it could.
+    /// Performs a rescuer's operation. Returns `true` if the rescuer got custody.
     fn rescues(&self) -> bool {
         let has = self.custody.take(Barrier::Both, || unreachable!("both have fences"));
         if has {
-            // SAFETY: likewise.
+            // SAFETY: the rescuer holds custody: the model's claim, which loom checks.
             self.word.with_mut(|word| unsafe { *word += 1 });
             self.custody.give_back();
         }
@@ -58,35 +60,35 @@ impl<S: Steps> Half<S> {
     }
 
     fn word(&self) -> usize {
-        // SAFETY: the others have been joined.
+        // SAFETY: the other threads have been joined.
         self.word.with(|word| unsafe { *word })
     }
 }
 
-/// One owner, one rescuer: each does it alone, or goes on without.
+/// One owner and one rescuer: each works on the half alone, or goes on without it.
 fn one_rescuer<S: Steps>(outcomes: &Outcomes) {
     let half = Half::<S>::new();
     let other = half.clone();
     let rescues = thread::spawn(move || other.rescues());
     let without = half.owns(2);
     let rescued = rescues.join().unwrap();
-    assert_eq!(half.word(), 2 - without + usize::from(rescued), "each operation is done once");
+    assert_eq!(half.word(), 2 - without + usize::from(rescued), "each operation takes effect once");
     outcomes.saw(match (without > 0, rescued) {
         (false, true) => 0,
         (true, true) => 1,
         (false, false) => 2,
-        // Both have seen each other, and go on.
+        // Both have seen each other, and go on without the half.
         (true, false) => 3,
     });
 }
 
-/// One owner, two rescuers.
+/// One owner and two rescuers.
 fn two_rescuers<S: Steps>() {
     let half = Half::<S>::new();
     let others = [half.clone(), half.clone()].map(|other| thread::spawn(move || usize::from(other.rescues())));
     let without = half.owns(1);
     let [one, other] = others.map(|other| other.join().unwrap());
-    assert_eq!(half.word(), 1 - without + one + other, "each operation is done once");
+    assert_eq!(half.word(), 1 - without + one + other, "each operation takes effect once");
 }
 
 struct NoBarriers;
@@ -102,19 +104,19 @@ impl Steps for NeverHonours {
     const HONOURS: bool = false;
 }
 
-/// What a slice must last for.
+/// Length of a slice after which a core rescues, in nanoseconds.
 const AFTER: u64 = 1 << 20;
-/// What is not due in a model.
+/// A delay that does not elapse in a model, in nanoseconds.
 const TICKS: u64 = 1 << 40;
 
-/// A stuck body's own doings.
+/// The stuck body's action on its timer.
 #[derive(Clone, Copy)]
 enum Does {
     Starts,
     Cancels,
 }
 
-/// What has come of a timer.
+/// The outcome of a timer.
 #[derive(Default)]
 struct Counts {
     got: AtomicUsize,
@@ -126,14 +128,15 @@ fn read(cx: &Cx<'_, Canary>, counts: &Counts) {
         if let Received::Message(canary) = received {
             counts.got.fetch_add(1, Ordering::Relaxed);
             if !canary.is_alive() {
-                // It was given back as well: the count is wrong, and says so.
+                // It was returned as well: the count is wrong and fails the model.
                 std::mem::forget(canary);
             }
         }
     }
 }
 
-/// Core 0 is in a slice, which core 1 has seen before; now core 1 rescues what is due there, and the body starts or cancels a timer.
+/// Core 0 is in a slice that core 1 has seen before. Now core 1 rescues what is due there, and the
+/// body starts or cancels a timer.
 fn stuck(outcomes: &Outcomes, what: Does) {
     let limits = Limits { processes: 2, names: 1, timers: 1, nodes: 16, kept: 0 };
     let (kernel, world): (Arc<Kernel>, Arc<Still>) =
@@ -154,7 +157,7 @@ fn stuck(outcomes: &Outcomes, what: Does) {
         if matches!(what, Does::Cancels) {
             timer = canary.take().map(|canary| cx.send_after(cx.pid(), after, canary).unwrap());
         }
-        // It sees the slice, and that it lasts.
+        // It sees the slice, and sees that it lasts.
         assert_ne!(core.run(1), RunOutcome::Worked);
         assert_ne!(core.run(1), RunOutcome::Worked);
         stands.pass(2 * AFTER);
@@ -175,7 +178,7 @@ fn stuck(outcomes: &Outcomes, what: Does) {
     let ours = member(&kernel);
     let pid: Pid = Host::new(&kernel, &ours).spawn(&SpawnOptions::new().core(0), stuck).unwrap().pid;
     let _ = one.run(1);
-    // In the rescue already, or not before this.
+    // The timer fired in the rescue already, or does not fire before this point.
     let fired_by_then = counts.got.load(Ordering::Relaxed);
     let mut core: Core = other.lock().unwrap().take().unwrap();
     world.pass(AFTER);
@@ -183,7 +186,7 @@ fn stuck(outcomes: &Outcomes, what: Does) {
         let _ = (one.run(4), core.run(4));
     }
     let (got, cancelled) = (counts.got.load(Ordering::Relaxed), counts.cancelled.load(Ordering::Relaxed));
-    assert_eq!(got + cancelled, 1, "delivered, or given back");
+    assert_eq!(got + cancelled, 1, "delivered, or returned");
     assert_eq!(ends.load(Ordering::Relaxed), 1);
     assert!(Host::new(&kernel, &ours).exit(pid, Reason::KILL).unwrap());
     let _ = (one.run(4), core.run(4), one.run(4));
@@ -194,9 +197,10 @@ fn stuck(outcomes: &Outcomes, what: Does) {
     }
 }
 
-/// Issue 14, 10 and 21: core 0 is in a slice, whose body receives, and so meets a timer that was started for it elsewhere: its core puts
-/// that on its wheel. Meanwhile another thread cancels the timer by its reference, and core 1 settles what was cancelled.
-/// The wheel has nothing of it afterwards (`sched/local`, H4).
+/// Issue 14, 10 and 21. Core 0 is in a slice whose body receives, and so handles a timer that was
+/// started for it elsewhere: its core puts the timer on its wheel. At the same time another thread
+/// cancels the timer by its reference, and core 1 settles the cancelled timers. The wheel holds
+/// nothing of the timer afterwards (`sched/local`, H4).
 fn cancelled_ahead(mutation: Option<Mutation>) {
     let limits = Limits { processes: 2, names: 1, timers: 1, nodes: 16, kept: 0 };
     let (kernel, world): (Arc<Kernel>, Arc<Still>) =
@@ -212,7 +216,7 @@ fn cancelled_ahead(mutation: Option<Mutation>) {
         let Some(canary) = canary.take() else {
             while cx.receive().is_some() {}
             if let Some(next) = next.take() {
-                // There is room for one: the wheel has nothing of the first.
+                // The wheel has space for one timer, so it holds nothing of the first.
                 cx.send_after(pid, Duration::from_nanos(10), next).expect("the wheel is empty");
             }
             return Resumed::Wait;
@@ -227,14 +231,14 @@ fn cancelled_ahead(mutation: Option<Mutation>) {
         })
         .join()
         .unwrap();
-        // It sees the slice, and that it lasts.
+        // It sees the slice, and sees that it lasts.
         assert_ne!(core.run(1), RunOutcome::Worked);
         assert_ne!(core.run(1), RunOutcome::Worked);
         stands.pass(2 * AFTER);
         let theirs = in_body.clone();
         let rescues = thread::spawn(move || {
             let cancelled = Host::new(&theirs, &ours).act_as(pid, |behalf| behalf.cancel_timer(timer).unwrap());
-            assert!(matches!(cancelled, MaybeReady::Ready(Some(_))), "it is still to come");
+            assert!(matches!(cancelled, MaybeReady::Ready(Some(_))), "the timer has not fired yet");
             let _ = core.run(1);
             core
         });
@@ -247,7 +251,7 @@ fn cancelled_ahead(mutation: Option<Mutation>) {
     for _ in 0..3 {
         let _ = one.run(1);
     }
-    assert_eq!(ends.load(Ordering::Relaxed), 1, "given back");
+    assert_eq!(ends.load(Ordering::Relaxed), 1, "returned");
     let mut core: Core = other.lock().unwrap().take().unwrap();
     assert!(Host::new(&kernel, &ours).exit(pid, Reason::KILL).unwrap());
     let _ = (one.run(4), core.run(4), one.run(4));
@@ -270,9 +274,9 @@ fn timers() {
 #[test]
 fn mutants() {
     mutant("custody, no barriers", Some(2), || one_rescuer::<NoBarriers>(&Outcomes::default()));
-    mutant("custody, the rescuer does not look", Some(2), || one_rescuer::<NeverLooks>(&Outcomes::default()));
-    mutant("custody, who takes off a timer ahead says nothing", Some(2), || {
+    mutant("custody, the rescuer does not check", Some(2), || one_rescuer::<NeverLooks>(&Outcomes::default()));
+    mutant("custody, a timer taken off ahead is not recorded", Some(2), || {
         cancelled_ahead(Some(Mutation::ForgetsTheRefused));
     });
-    mutant("custody, the owner does not look", Some(2), || one_rescuer::<NeverHonours>(&Outcomes::default()));
+    mutant("custody, the owner does not check", Some(2), || one_rescuer::<NeverHonours>(&Outcomes::default()));
 }

@@ -1,4 +1,5 @@
-//! Batches of blocks on their way between cores (`memory/depot`): each is one core's at a time, as its last one left it.
+//! Models of batches of blocks on their way between cores (`memory/depot`). One core at a time owns
+//! a batch, and sees it as its previous core left it.
 #![cfg(loom)]
 
 use std::mem::MaybeUninit;
@@ -12,7 +13,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::Ordering;
 use loom::thread;
 
-/// The first block of a batch, and what tells whether two have it. It is never freed.
+/// The first block of a batch, and a cell by which loom detects two owners.
 #[repr(C)]
 struct Batch {
     free: MaybeUninit<FreeBlock>,
@@ -24,18 +25,18 @@ fn batch() -> NonNull<FreeBlock> {
 }
 
 fn use_it(batch: NonNull<FreeBlock>) {
-    // SAFETY: a `Batch`, which is leaked.
+    // SAFETY: `batch` is a `Batch`, which the model leaks until `free`.
     let batch = unsafe { batch.cast::<Batch>().as_ref() };
-    // SAFETY: whether nobody else has it is what the model tells.
+    // SAFETY: this thread is the batch's only owner: the model's claim, which loom checks.
     batch.owner.with_mut(|owner| unsafe { *owner += 1 });
 }
 
 fn free(batch: NonNull<FreeBlock>) {
-    // SAFETY: leaked by `batch`, and whole.
+    // SAFETY: `batch` leaked the box, and each batch is freed once, at the model's end.
     drop(unsafe { Box::from_raw(batch.cast::<Batch>().as_ptr()) });
 }
 
-/// Some put and some take, and nothing is left or lost.
+/// Some threads put batches and some take them: none is left over or lost.
 fn put_or_take<O: Orders + Send + Sync>(givers: usize, takers: usize) {
     let depot = Arc::new(Depot::<O>::new());
     let giving: Vec<_> = (0..givers)
@@ -72,7 +73,7 @@ fn put_or_take<O: Orders + Send + Sync>(givers: usize, takers: usize) {
         free(batch);
         ended += 1;
     }
-    assert_eq!(ended, givers, "a batch is lost, or there twice");
+    assert_eq!(ended, givers, "a batch is lost or duplicated");
 }
 
 macro_rules! weakened {
@@ -90,7 +91,7 @@ weakened!(TakeRelaxed, TAKE);
 fn protocol() {
     model("depot: one gives, two take", Some(3), || put_or_take::<Shipped>(1, 2));
     model("depot: two give, one takes", Some(3), || put_or_take::<Shipped>(2, 1));
-    model("depot: three give, and there are two places", Some(2), || put_or_take::<Shipped>(3, 0));
+    model("depot: three give, with two places", Some(2), || put_or_take::<Shipped>(3, 0));
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! Reclamation by the kernel's own seam over the real crossbeam-epoch, warmed, with flushes, so that what is retired
-//! is freed within the model: not while a guard is on it, and once for all (`reclaim`).
+//! Models of reclamation by the kernel's own interface to the real crossbeam-epoch. The
+//! participants are warmed and flushed, so that retired objects are freed within the model: not
+//! under a guard, and exactly once (`reclaim`).
 #![cfg(loom)]
 
 use std::ptr;
@@ -13,15 +14,15 @@ use atropos_loom::{model, mutant};
 use loom::sync::atomic::{AtomicPtr, Ordering};
 use loom::thread;
 
-/// What is left out.
+/// The fault of a mutant.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wrong {
     Nothing,
     /// A reader does not pin.
     Unpinned,
-    /// A reader repins with what it had found in its hands.
+    /// A reader repins and keeps the pointer that it had loaded.
     Kept,
-    /// It is retired before its place leads to it no more.
+    /// The object is retired before it is unlinked from its place.
     RetiredFirst,
 }
 
@@ -41,12 +42,13 @@ fn read(place: &AtomicPtr<Mortal>, member: &Participant, wrong: Wrong) {
         guard.repin();
     }
     if !found.is_null() {
-        // SAFETY: the memory is the model's; whether the object lives is what it tells.
+        // SAFETY: the model keeps the memory. Whether the object is alive is what the canary
+        // checks.
         unsafe { &*found }.sing();
     }
 }
 
-/// Readers, and the end of what they may find.
+/// Readers load an object while it is unlinked and retired.
 fn read_or_retire(readers: usize, wrong: Wrong) {
     let domain = Domain::new();
     let (object, ends) = Mortal::new();
@@ -73,11 +75,12 @@ fn read_or_retire(readers: usize, wrong: Wrong) {
     }
     let members: Vec<_> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
     flush(&retirer);
-    assert_eq!(ends.load(Plain::Relaxed), 1, "freed, when nobody looks any more");
+    assert_eq!(ends.load(Plain::Relaxed), 1, "freed once no reader has a guard");
     drop((members, retirer, object));
 }
 
-/// A core's dead come back to it (`reclaim/basket`), while it looks for them and ends.
+/// A core's dead processes come back to it (`reclaim/basket`), while the core drains its return
+/// queue and ends.
 fn come_back_or_end(closes: bool) {
     let domain = Domain::new();
     let basket = Arc::new(ReturnQueue::new());
@@ -93,28 +96,28 @@ fn come_back_or_end(closes: bool) {
         basket.close();
     } else {
         basket.empty_into(&Pool::new(0, Arc::default()));
-        // What is still to come in is not freed by the basket's own end either.
+        // An object that arrives later is not freed by the drop of the queue either.
         std::mem::forget(basket.clone());
     }
     let collector = collecting.join().unwrap();
     flush(&collector);
     for ends in &ends {
-        assert_eq!(ends.load(Plain::Relaxed), 1, "freed, by the core or by who found the basket closed");
+        assert_eq!(ends.load(Plain::Relaxed), 1, "freed, by the core or by the thread that found the queue closed");
     }
     drop((collector, objects));
 }
 
 #[test]
 fn protocol() {
-    model("basket: come back, core ends", None, || come_back_or_end(true));
+    model("return queue: come back, core ends", None, || come_back_or_end(true));
     model("epoch: retire, one reader", None, || read_or_retire(1, Wrong::Nothing));
     model("epoch: retire, two readers", Some(2), || read_or_retire(2, Wrong::Nothing));
 }
 
 #[test]
 fn mutants() {
-    mutant("basket, never closed", Some(2), || come_back_or_end(false));
+    mutant("return queue, never closed", Some(2), || come_back_or_end(false));
     mutant("epoch, a reader does not pin", Some(2), || read_or_retire(1, Wrong::Unpinned));
     mutant("epoch, a reader repins and keeps", None, || read_or_retire(1, Wrong::Kept));
-    mutant("epoch, retired before it is out of reach", Some(2), || read_or_retire(1, Wrong::RetiredFirst));
+    mutant("epoch, retired before it is unlinked", Some(2), || read_or_retire(1, Wrong::RetiredFirst));
 }

@@ -1,5 +1,5 @@
-//! Exits on the whole kernel: of all the ways in which a process may end at the same moment one wins, and everybody who
-//! is told hears of that one; and a kill is never lost.
+//! Models of exits on the whole kernel. Of all the ways in which a process may end at the same
+//! moment one wins, and every notified process receives that reason. A kill is never lost.
 #![cfg(loom)]
 
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use atropos_loom::world::{Mutation, Stage, act, ends, explore};
 const OWN: Reason = Reason::OUT_OF_MEMORY;
 const TOLD: Reason = Reason::SHUTDOWN;
 
-/// How the kernel is made: with memory for kills, or without.
+/// A constructor of the kernel: with memory for kills, or without.
 type Make = fn(usize, Option<Mutation>) -> Stage;
 const WITH: Make = Stage::new;
 const WITHOUT: Make = Stage::without_memory;
@@ -23,14 +23,14 @@ fn nothing(_: &Cx<'_, u8>) {}
 fn named(reason: &Reason) -> &'static str {
     match reason {
         reason if *reason == OWN => "its own",
-        reason if *reason == TOLD => "what it was told",
+        reason if *reason == TOLD => "the exit signal's",
         reason if *reason == Reason::KILLED => "killed",
-        other => panic!("nobody has given it this reason: {other:?}"),
+        other => panic!("no thread gave this reason: {other:?}"),
     }
 }
 
-/// A process returns while another tells it to end; with `kill` the host kills it as well. Its tombstone, its link and its
-/// monitor agree on the reason.
+/// A process returns while another sends it an exit; with `kill` the host kills it as well. Its
+/// tombstone, its link and its monitor report the same reason.
 fn one_reason(kill: bool, make: Make, mutation: Option<Mutation>) -> &'static str {
     let mut stage = make(2, mutation);
     let log = Log::new();
@@ -55,15 +55,16 @@ fn one_reason(kill: bool, make: Make, mutation: Option<Mutation>) -> &'static st
         stage.race(&[1, 1]);
     }
     stage.settle();
-    let reason = stage.died_of(target).expect("it ends in any case");
+    let reason = stage.died_of(target).expect("the target ends in any case");
     assert_eq!(log.exits(target), std::slice::from_ref(&reason), "one EXIT, and its reason");
     assert_eq!(log.downs(), std::slice::from_ref(&reason), "one DOWN, and its reason");
     stage.end();
     named(&reason)
 }
 
-/// A process that would live is killed while it is told `normal`, which it ignores, and while its waker is called: without
-/// memory the waker and the kill share a node, and the kill is not lost.
+/// A process that would live is killed while it receives an exit `normal`, which it ignores, and
+/// while its waker is called. Without memory the waker and the kill share a node, and the kill is
+/// not lost.
 fn kill_and_wake(make: Make, mutation: Option<Mutation>) -> &'static str {
     let mut stage = make(2, mutation);
     let (waker, log) = (Arc::new(Mutex::new(None::<Waker>)), Log::new());
@@ -78,12 +79,16 @@ fn kill_and_wake(make: Make, mutation: Option<Mutation>) -> &'static str {
     let waker = waker.lock().unwrap().take().unwrap();
     stage.race_host(&[1, 1], move |_| waker.wake());
     stage.settle();
-    assert_eq!(stage.died_of(target), Some(Reason::KILLED), "the kill is met, whoever sent the node");
+    assert_eq!(
+        stage.died_of(target),
+        Some(Reason::KILLED),
+        "the kill is handled, whether the killer or the waker pushed the node"
+    );
     stage.end();
     "killed"
 }
 
-/// Two kill a process that sleeps: it dies once, and nobody queues it twice.
+/// Two threads kill a sleeping process: it dies once, and only one of them queues it.
 fn kill_twice(make: Make, mutation: Option<Mutation>) -> &'static str {
     let mut stage = make(2, mutation);
     let log = Log::new();
@@ -114,7 +119,7 @@ fn kill_twice(make: Make, mutation: Option<Mutation>) -> &'static str {
 
 #[test]
 fn protocol() {
-    let reasons = ["its own", "what it was told", "killed"];
+    let reasons = ["its own", "the exit signal's", "killed"];
     explore("exit || return", Some(2), &reasons[..2], || one_reason(false, WITH, None));
     explore("kill || exit || return", Some(2), &reasons, || one_reason(true, WITH, None));
     explore("kill || wake || sleep", Some(2), &["killed"], || kill_and_wake(WITH, None));
@@ -129,10 +134,8 @@ fn mutants() {
     let wrong = |name, mutation, f: fn(Make, Option<Mutation>) -> &'static str| {
         mutant(name, Some(2), move || _ = f(WITHOUT, Some(mutation)));
     };
-    wrong("exit, links are told of a kill that came later", Mutation::TellsTheKill, |make, m| {
-        one_reason(true, make, m)
-    });
-    wrong("exit, a kill that nudges first", Mutation::FlagLast, kill_and_wake);
+    wrong("exit, links get a kill that came later", Mutation::TellsTheKill, |make, m| one_reason(true, make, m));
+    wrong("exit, a kill that wakes first", Mutation::FlagLast, kill_and_wake);
     wrong("exit, the flag is cleared Relaxed", Mutation::WakingRelaxed, kill_and_wake);
     wrong("exit, sleeps on a kill", Mutation::SleepsAnyway, kill_and_wake);
 }

@@ -1,5 +1,6 @@
-//! Watches of those who are no processes: each fires once, with its target's reason, or is withdrawn and never fires; and
-//! what was to be done is done or dropped once, whoever comes first, the death, the withdrawal or a sweep.
+//! Models of exit watches by host threads. Each watch fires once, with its target's reason, or is
+//! cancelled and never fires. Its callback runs or is dropped once, whether the death, the
+//! cancellation or a sweep comes first.
 #![cfg(loom)]
 
 use std::sync::Arc;
@@ -9,18 +10,19 @@ use atropos_kernel::internals::mutate::Mutation;
 use atropos_kernel::reclaim::{Domain, Participant};
 use atropos_kernel::world::{CurrentSlot, Platform};
 use atropos_kernel::{
-    Core, ExitInfo, ExitQueue, ExitWatch, FiredWatch, Host, Kernel, Limits, Options, Pid, Reason, SpawnOptions, WatchStatus,
+    Core, ExitInfo, ExitQueue, ExitWatch, FiredWatch, Host, Kernel, Limits, Options, Pid, Reason, SpawnOptions,
+    WatchStatus,
 };
 use atropos_loom::host::{Canary, body, here, member};
 use atropos_loom::mutant;
 use atropos_loom::world::{ends, explore};
 use loom::thread;
 
-/// A world in which what fires is put where another thread takes it.
+/// A platform that queues each fired watch, so that another thread takes it.
 #[derive(Default)]
 struct Queued(ExitQueue);
 
-// SAFETY: `here` is loom's thread-local.
+// SAFETY: `here` is loom's thread-local, so each thread of the model has its own.
 unsafe impl Platform for Queued {
     fn now(&self) -> u64 {
         0
@@ -30,7 +32,7 @@ unsafe impl Platform for Queued {
         here
     }
     fn on_watch_fired(&self, fired: FiredWatch) {
-        // A queue that was closed gives it back, and it is dropped.
+        // A closed queue returns the watch, which is dropped.
         drop(self.0.push(fired));
     }
 }
@@ -45,7 +47,7 @@ struct Scene {
     target: Pid,
 }
 
-/// A kernel of one core, whose one process has run once and ends when it runs again.
+/// Creates a kernel of one core, whose one process has run once and ends when it runs again.
 fn scene(mutation: Option<Mutation>) -> Scene {
     let world = Arc::new(Queued::default());
     let limits = Limits { processes: 2, names: 1, timers: 1, ..Limits::default() };
@@ -58,7 +60,7 @@ fn scene(mutation: Option<Mutation>) -> Scene {
     Scene { kernel, world, core, member, target }
 }
 
-/// What was told, by a watch whose end is counted.
+/// The exits that a watch has reported. The drop of the watch is counted.
 #[derive(Clone, Default)]
 struct Told(Arc<Mutex<Vec<ExitInfo>>>);
 
@@ -84,7 +86,8 @@ fn ended(ends: &Ends) -> usize {
     ends.load(std::sync::atomic::Ordering::Relaxed)
 }
 
-/// A watch is installed, and perhaps withdrawn, while its target dies, and both threads take what has fired.
+/// A watch is installed, and perhaps cancelled, while its target dies. Both threads take fired
+/// watches from the queue.
 fn watched(withdraws: bool, mutation: Option<Mutation>) -> &'static str {
     let Scene { kernel, world, mut core, member, target } = scene(mutation);
     let told = Told::default();
@@ -103,19 +106,19 @@ fn watched(withdraws: bool, mutation: Option<Mutation>) -> &'static str {
     let core = dies.join().unwrap();
     world.0.take().for_each(FiredWatch::run);
     let outcome = match (&*told.reasons(), withdrawn, early) {
-        ([Some(why)], false, 1) if *why == WHY => "told early",
-        ([Some(why)], false, _) if *why == WHY => "told",
-        ([], true, _) => "withdrawn",
-        other => panic!("once or never: {other:?}"),
+        ([Some(why)], false, 1) if *why == WHY => "fired early",
+        ([Some(why)], false, _) if *why == WHY => "fired",
+        ([], true, _) => "cancelled",
+        other => panic!("fired once, or cancelled: {other:?}"),
     };
     let status = if withdrawn { WatchStatus::Withdrawn } else { WatchStatus::Fired };
-    assert_eq!((watch.status(), watch.pid(), ended(&ends)), (status, Some(target), 1), "done or dropped, once");
+    assert_eq!((watch.status(), watch.pid(), ended(&ends)), (status, Some(target), 1), "run or dropped, once");
     drop((core, watch, member, kernel));
     outcome
 }
 
-/// Of three watches that are installed two are withdrawn, the second of which sweeps the list, while the target dies: the
-/// third is told, whoever had it in hand.
+/// Of three installed watches two are cancelled, and the second cancellation sweeps the list, while
+/// the target dies. The third watch fires, even if the sweep held it when the list was closed.
 fn swept(mutation: Option<Mutation>) -> &'static str {
     let Scene { kernel, world, mut core, member, target } = scene(mutation);
     let told = Told::default();
@@ -132,9 +135,9 @@ fn swept(mutation: Option<Mutation>) -> &'static str {
     let core = dies.join().unwrap();
     world.0.take().for_each(FiredWatch::run);
     let expected = 3 - withdrawn.iter().filter(|withdrawn| **withdrawn).count();
-    assert_eq!(told.reasons(), vec![Some(WHY); expected], "each that was not withdrawn, once");
+    assert_eq!(told.reasons(), vec![Some(WHY); expected], "each watch that was not cancelled, once");
     assert_eq!(watches[1].0.status(), WatchStatus::Fired);
-    assert!(watches.iter().all(|(_, ends)| ended(ends) == 1), "done or dropped, once");
+    assert!(watches.iter().all(|(_, ends)| ended(ends) == 1), "run or dropped, once");
     drop((core, watches, member, kernel));
     match withdrawn {
         [true, true] => "both in time",
@@ -143,7 +146,8 @@ fn swept(mutation: Option<Mutation>) -> &'static str {
     }
 }
 
-/// The queue is closed while a watch fires: it is in what the closer got, or came back.
+/// The queue is closed while a watch fires: the watch is in the batch that the closer takes, or is
+/// returned.
 fn closed() -> &'static str {
     let Scene { kernel, world, mut core, member, target } = scene(None);
     let told = Told::default();
@@ -154,12 +158,12 @@ fn closed() -> &'static str {
     });
     world.0.close().for_each(FiredWatch::run);
     let core = dies.join().unwrap();
-    assert_eq!((watch.status(), ended(&ends)), (WatchStatus::Fired, 1), "done or dropped, once");
+    assert_eq!((watch.status(), ended(&ends)), (WatchStatus::Fired, 1), "run or dropped, once");
     drop((core, watch, member, kernel));
-    if told.reasons().is_empty() { "given back" } else { "in time" }
+    if told.reasons().is_empty() { "returned" } else { "in time" }
 }
 
-/// A kernel that ends tells the watchers of those whom it ends.
+/// A kernel that ends fires the watches of the processes that it ends.
 fn kernel_ends() -> &'static str {
     let Scene { kernel, world, core, member, target } = scene(None);
     let told = Told::default();
@@ -168,17 +172,17 @@ fn kernel_ends() -> &'static str {
     world.0.take().for_each(FiredWatch::run);
     assert_eq!((told.reasons(), watch.status(), ended(&ends)), (vec![Some(Reason::KILLED)], WatchStatus::Fired, 1));
     drop((watch, member, kernel));
-    "told"
+    "fired"
 }
 
 #[test]
 fn protocol() {
-    explore("watch || exit || take", Some(2), &["told", "told early"], || watched(false, None));
-    let all = ["told", "told early", "withdrawn"];
-    explore("watch, withdraw || exit || take", Some(2), &all, || watched(true, None));
-    explore("withdraw twice and sweep || exit", Some(2), &["both in time", "one in time", "too late"], || swept(None));
-    explore("exit || the queue is closed", Some(2), &["in time", "given back"], closed);
-    explore("the kernel ends", Some(2), &["told"], kernel_ends);
+    explore("watch || exit || take", Some(2), &["fired", "fired early"], || watched(false, None));
+    let all = ["fired", "fired early", "cancelled"];
+    explore("watch, cancel || exit || take", Some(2), &all, || watched(true, None));
+    explore("cancel twice and sweep || exit", Some(2), &["both in time", "one in time", "too late"], || swept(None));
+    explore("exit || the queue is closed", Some(2), &["in time", "returned"], closed);
+    explore("the kernel ends", Some(2), &["fired"], kernel_ends);
 }
 
 #[test]
@@ -186,7 +190,7 @@ fn mutants() {
     let wrong = |name, mutation, f: fn(Option<Mutation>) -> &'static str| {
         mutant(name, Some(2), move || _ = f(Some(mutation)));
     };
-    wrong("watch, a refusal that is not looked at", Mutation::RefusedIsPlaced, |m| watched(false, m));
-    wrong("watch, fired though withdrawn", Mutation::FiresAnyway, |m| watched(true, m));
+    wrong("watch, a refusal that is ignored", Mutation::RefusedIsPlaced, |m| watched(false, m));
+    wrong("watch, fired though cancelled", Mutation::FiresAnyway, |m| watched(true, m));
     wrong("watch, a sweep that drops what it holds", Mutation::SweepForgets, swept);
 }

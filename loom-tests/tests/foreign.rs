@@ -1,7 +1,8 @@
-//! Futures of a context that are polled with other wakers than the process's, as combinators do: when what they wait for has
-//! come from elsewhere, their own waker is called, and no wait is lost (`task/waiters`). Issue 14, 14.
+//! Models of a context's futures that are polled with wakers other than the process's, as
+//! combinators do. When the awaited event comes from another thread, the future's own waker is
+//! called, and no wait is lost (`task/waiters`). Issue 14, 14.
 //!
-//! The combinator here polls its one future when that one's waker has been called, and never otherwise.
+//! The combinator here polls its one future only when that future's waker has been called.
 #![cfg(loom)]
 
 use std::future::Future;
@@ -26,13 +27,13 @@ struct Flag {
 impl Wake for Flag {
     fn wake(self: Arc<Self>) {
         self.called.store(true, Ordering::Relaxed);
-        // Unlocked for the kernel's steps.
+        // The lock is not held during the kernel's steps.
         let then = self.then.lock().unwrap().clone();
         then.into_iter().for_each(Waker::wake);
     }
 }
 
-/// See the module.
+/// A combinator of one future, which has a waker of its own.
 struct Combined<F> {
     future: Pin<Box<F>>,
     flag: Arc<Flag>,
@@ -74,7 +75,7 @@ fn stage(cores: usize, mutation: Option<Mutation>) -> Arc<Kernel> {
     with(Options { cores, limits, mutation, ..Options::default() }).0
 }
 
-/// All is done that there is to do.
+/// Runs the cores until they have nothing left to do.
 fn settle(cores: &mut [Core]) {
     for _ in 0..3 {
         for core in &mut *cores {
@@ -112,17 +113,18 @@ fn receive(mutation: Option<Mutation>) {
     let _ = Host::new(&kernel, &ours).exit(pid, Reason::KILL).unwrap();
     settle(std::slice::from_mut(&mut core));
     drop((core, ours, kernel));
-    assert_eq!(received, 1, "a message came, and who waits for it is not called");
+    assert_eq!(received, 1, "a message came, and the waiting future is not called");
 }
 
-/// Waits for room in a mailbox, whose owner receives on another core while the process goes to sleep.
+/// Waits for free capacity in a mailbox, whose owner receives on another core while the process
+/// goes to sleep.
 fn send(mutation: Option<Mutation>) {
     let kernel = stage(2, mutation);
     let (mut one, other) = (core(&kernel, 0), core(&kernel, 1));
     let (ours, done) = (member(&kernel), Arc::new(AtomicUsize::new(0)));
     let mut ran = false;
     let full = atropos_loom::host::body(move |cx: &Cx<'_, u8>| {
-        // Its first slice is the race.
+        // The race is its first slice.
         if std::mem::replace(&mut ran, true) {
             return Resumed::Wait;
         }
@@ -155,17 +157,17 @@ fn send(mutation: Option<Mutation>) {
     drop(host);
     settle(&mut cores);
     drop((cores, ours, kernel));
-    assert_eq!(sent, 1, "there is room, and who waits for it is not called");
+    assert_eq!(sent, 1, "the mailbox has a free slot, and the waiting future is not called");
 }
 
 #[test]
 fn protocol() {
     model("foreign waker: receive, send", Some(2), || receive(None));
-    model("foreign waker: wait for room, receive", Some(2), || send(None));
+    model("foreign waker: wait for capacity, receive", Some(2), || send(None));
 }
 
 #[test]
 fn mutants() {
-    mutant("foreign waker, a process sleeps on what has come", Some(2), || receive(Some(Mutation::SleepsAnyway)));
-    mutant("foreign waker, a process sleeps on its call", Some(2), || send(Some(Mutation::SleepsAnyway)));
+    mutant("foreign waker, a process sleeps on a message", Some(2), || receive(Some(Mutation::SleepsAnyway)));
+    mutant("foreign waker, a process sleeps on a notification", Some(2), || send(Some(Mutation::SleepsAnyway)));
 }

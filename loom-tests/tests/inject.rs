@@ -1,5 +1,6 @@
-//! Work from outside, while the core goes to sleep: when the core says it is idle and its driver has not been woken,
-//! everything has been done (`kernel`, `sched/core`, `runq/idle`).
+//! Models of work from outside while the core goes to sleep. When the core reports that it is idle
+//! and its driver has not been woken, everything has been done (`kernel`, `sched/core`,
+//! `runq/idle`).
 #![cfg(loom)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,20 +14,21 @@ use atropos_loom::host::{Still, body, core, kernel, member, with};
 use atropos_loom::{model, mutant};
 use loom::thread;
 
-/// What comes from outside.
+/// The work that comes from outside.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum From {
     /// A new process.
     Spawn,
-    /// A message to one that sleeps.
+    /// A message to a sleeping process.
     Send,
-    /// A waker of one that sleeps.
+    /// A wake of a sleeping process by its waker.
     Wake,
-    /// A kill of one that sleeps.
+    /// A kill of a sleeping process.
     Kill,
 }
 
-/// A process that counts the slices in which it is asked for something, and ends with the first.
+/// Starts a process that waits after its first slice, and ends when it is resumed. Its end is
+/// counted.
 fn sleeper(kernel: &Kernel, options: &SpawnOptions<'_>, done: &Arc<AtomicUsize>) -> (Pid, Arc<Mutex<Option<Waker>>>) {
     let held = Arc::new(Mutex::new(None));
     let (place, done, mut first) = (held.clone(), Ends(done.clone()), true);
@@ -42,7 +44,7 @@ fn sleeper(kernel: &Kernel, options: &SpawnOptions<'_>, done: &Arc<AtomicUsize>)
     (Host::new(kernel, &member(kernel)).spawn(options, sleeps).unwrap().pid, held)
 }
 
-/// Counts when it is dropped: what was to be done has been done.
+/// A counter of drops: a drop shows that the work has been done.
 struct Ends(Arc<AtomicUsize>);
 
 impl Drop for Ends {
@@ -74,8 +76,8 @@ fn inject(
     }
 }
 
-/// What a driver does after `run`: nothing while the core is idle and nobody has woken it. `heeds`: a wake that came
-/// before it went to sleep keeps it awake.
+/// Plays a driver after `run`: it does nothing while the core is idle and no thread has woken it.
+/// `heeds`: a wake that came before the driver went to sleep keeps it awake.
 fn drive(kernel: &Kernel, world: &Still, core: &mut Core, wakes: usize, heeds: bool) {
     if !kernel.is_idle(core.id()) {
         let woken = world.wakes() > wakes;
@@ -86,7 +88,7 @@ fn drive(kernel: &Kernel, world: &Still, core: &mut Core, wakes: usize, heeds: b
     }
 }
 
-/// One core.
+/// Work comes from outside for a kernel of one core.
 fn one_core(from: From, pinned: bool, heeds: bool) {
     let (kernel, world) = kernel(1, 4);
     let mut core = core(&kernel, 0);
@@ -109,13 +111,13 @@ fn one_core(from: From, pinned: bool, heeds: bool) {
     let _ = core.run(4);
     let theirs = host.join().unwrap();
     drive(&kernel, &world, &mut core, wakes, heeds);
-    assert_eq!(done.load(Ordering::Relaxed), 1, "asleep, with work, and nobody wakes it");
-    // Who has had a waker holds the kernel until it is dead.
+    assert_eq!(done.load(Ordering::Relaxed), 1, "the core sleeps although it has work");
+    // A process that has had a waker keeps the kernel alive until it is dead.
     let _ = Host::new(&kernel, &theirs).exit(pid, Reason::KILL).unwrap();
     let _ = core.run(4);
 }
 
-/// A process that ends at once, from a host, for any core.
+/// Starts, from a host, a process for any core that ends in its first slice.
 fn any_core(kernel: &Kernel, member: &Participant, done: &Arc<AtomicUsize>) {
     let ends = Ends(done.clone());
     let dies = body(move |_: &Cx<'_, ()>| {
@@ -125,8 +127,8 @@ fn any_core(kernel: &Kernel, member: &Participant, done: &Arc<AtomicUsize>) {
     Host::new(kernel, member).spawn(&SpawnOptions::new(), dies).unwrap();
 }
 
-/// Two cores, one of which sleeps, and the other goes to sleep while a process comes: for that one (`number` 0), or
-/// for the sleeper.
+/// Two cores: one sleeps, and the other goes to sleep while a process comes, for the latter
+/// (`number` 0) or for the sleeper.
 fn one_sleeps(number: usize) {
     let (kernel, world) = kernel(2, 4);
     let (mut one, mut other) = (core(&kernel, 0), core(&kernel, 1));
@@ -147,10 +149,11 @@ fn one_sleeps(number: usize) {
     drop(host.join().unwrap());
     drive(&kernel, &world, &mut one, wakes, true);
     drive(&kernel, &world, &mut other, wakes, true);
-    assert_eq!(done.load(Ordering::Relaxed), number + 1, "both asleep, with work, and nobody wakes them");
+    assert_eq!(done.load(Ordering::Relaxed), number + 1, "both cores sleep although one has work");
 }
 
-/// Two cores after one process that has come: one of them runs it, once, and neither waits for the other.
+/// Two cores look for one process that has come: one of them runs it, once, and neither waits for
+/// the other.
 fn two_cores() {
     let (kernel, _) = kernel(2, 4);
     let (mut one, mut other) = (core(&kernel, 0), core(&kernel, 1));
@@ -165,8 +168,9 @@ fn two_cores() {
     assert_eq!(done.load(Ordering::Relaxed), 1);
 }
 
-/// Two processes come, for one core each, while one core looks for work and the other sleeps, and a core that has begun one never comes
-/// back. What the first core was counted on to find it does not keep from the second.
+/// Two processes come, one for each core, while one core searches for work and the other sleeps. A
+/// core that has begun to run one never comes back. The first core is counted on to find a process,
+/// but that must not keep the second core from it.
 fn one_each(mutation: Option<Mutation>) {
     let (kernel, _) = with(Options { cores: 2, mutation, ..Options::default() });
     let mut cores = [core(&kernel, 0), core(&kernel, 1)];
@@ -194,12 +198,12 @@ fn one_each(mutation: Option<Mutation>) {
             }
         }
     }
-    assert_eq!(done.load(Ordering::Relaxed), 2, "a core sleeps, and work waits behind the other's");
+    assert_eq!(done.load(Ordering::Relaxed), 2, "a core sleeps, and work waits at the busy core");
     drop(ours);
 }
 
-/// A process starts two in its slice while the other core goes to sleep, and its core never comes back: one of the two others may
-/// take, and nobody sleeps on it.
+/// A process spawns two in its slice while the other core goes to sleep, and its own core never
+/// comes back. The other core may take one of the two, so it must not sleep.
 fn queued_in_a_slice(mutation: Option<Mutation>) {
     let (kernel, _) = with(Options { cores: 2, mutation, ..Options::default() });
     let (mut one, mut other) = (core(&kernel, 0), core(&kernel, 1));
@@ -228,7 +232,7 @@ fn queued_in_a_slice(mutation: Option<Mutation>) {
             let _ = other.run(4);
         }
     }
-    assert_eq!(done.load(Ordering::Relaxed), 1, "asleep, and work waits behind the other core's");
+    assert_eq!(done.load(Ordering::Relaxed), 1, "a core sleeps, and work waits at the busy core");
     drop(ours);
 }
 
@@ -244,13 +248,15 @@ fn protocol() {
     model("inject: spawn for a sleeper, sleep", Some(2), || one_sleeps(1));
     model("inject: one process, two cores", Some(2), two_cores);
     model("inject: two processes, one looks, one sleeps", Some(2), || one_each(None));
-    // With a bound of 2 it takes 40,000 iterations, and is complete as well.
-    model("two born in a slice, another core sleeps", Some(1), || queued_in_a_slice(None));
+    // With a bound of 2 the search takes 40,000 iterations, and is complete as well.
+    model("two spawned in a slice, another core sleeps", Some(1), || queued_in_a_slice(None));
 }
 
 #[test]
 fn mutants() {
-    mutant("inject, the driver forgets a wake", Some(2), || one_core(From::Spawn, false, false));
-    mutant("two born in a slice, no look when it ends", Some(1), || queued_in_a_slice(Some(Mutation::NeverLooksBack)));
+    mutant("inject, the driver ignores a wake", Some(2), || one_core(From::Spawn, false, false));
+    mutant("two spawned in a slice, no check at its end", Some(1), || {
+        queued_in_a_slice(Some(Mutation::NeverLooksBack))
+    });
     mutant("inject, a claim is not passed on", Some(2), || one_each(Some(Mutation::KeepsTheClaim)));
 }

@@ -1,5 +1,6 @@
-//! Links on the whole kernel, one side of which acts: at most one EXIT for each link, and none after unlink has returned.
-//! Both sides act in `link_both`, and births are in `birth`.
+//! Models of links on the whole kernel where only one side acts: at most one EXIT for each link,
+//! and none after unlink has returned. In `link_both` both sides act. `birth` has the links made by
+//! a spawn.
 #![cfg(loom)]
 
 use atropos_kernel::internals::config::SWEEP_AT_LEAST;
@@ -12,7 +13,8 @@ const WHY: Reason = Reason::SHUTDOWN;
 
 fn nothing(_: &Cx<'_, u8>) {}
 
-/// A link is made while the other side dies; `behind` a message of the maker's, so that it takes the long way.
+/// A link is made while the other side dies. `behind`: a message of the initiator's precedes the
+/// link, so that the link takes the slow path.
 fn made(behind: bool, mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let log = Log::new();
@@ -37,7 +39,8 @@ fn made(behind: bool, mutation: Option<Mutation>) -> &'static str {
     outcome
 }
 
-/// The same, and the maker does not trap: it is told at once, or dies of the link.
+/// The same, and the initiator does not trap exits: the call returns an error, or the initiator
+/// dies of the link.
 fn made_not_trapping(why: Reason) -> &'static str {
     let mut stage = Stage::new(2, None);
     let (log, answer) = (Log::new(), Known::new());
@@ -52,16 +55,17 @@ fn made_not_trapping(why: Reason) -> &'static str {
     stage.race(&[1, 1]);
     stage.settle();
     let outcome = match (answer.get().unwrap(), stage.died_of(maker)) {
-        (Err(LinkError::NoProc), None) => "told",
+        (Err(LinkError::NoProc), None) => "error",
         (Ok(()), Some(dead)) if dead == why && !why.is_normal() => "died with it",
         (Ok(()), None) if why.is_normal() => "outlived it",
-        other => panic!("told, or tied: {other:?}"),
+        other => panic!("an error, or a link: {other:?}"),
     };
     stage.end();
     outcome
 }
 
-/// A link is cut while the other side dies; who made it is `by_other`'s to say. What had come before stays in the mailbox.
+/// A link is removed while the other side dies. `by_other`: the other side made it. An EXIT that
+/// had come before stays in the mailbox.
 fn cut(by_other: bool, mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let (log, before, me, other) = (Log::new(), Known::new(), Known::<Pid>::new(), Known::<Pid>::new());
@@ -97,12 +101,12 @@ fn cut(by_other: bool, mutation: Option<Mutation>) -> &'static str {
     stage.settle();
     let before = before.get().unwrap();
     assert_eq!(log.exits(other.get().unwrap()).len(), before, "after unlink has returned no EXIT comes");
-    let outcome = if before == 0 { "in time" } else { "it had come" };
+    let outcome = if before == 0 { "in time" } else { "too late" };
     stage.end();
     outcome
 }
 
-/// The same, and who cuts does not trap: once it has, it lives.
+/// The same, and the process that unlinks does not trap exits: once it has unlinked, it lives.
 fn cut_not_trapping(mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let (log, cut) = (Log::new(), Known::new());
@@ -124,13 +128,14 @@ fn cut_not_trapping(mutation: Option<Mutation>) -> &'static str {
     let outcome = match (cut.get(), stage.died_of(maker)) {
         (Some(true), None) => "in time",
         (Some(false) | None, Some(why)) if why == WHY => "died of it",
-        other => panic!("it unlinks and lives, or dies of the link: {other:?}"),
+        other => panic!("the process unlinks and lives, or dies of the link: {other:?}"),
     };
     stage.end();
     outcome
 }
 
-/// A link is made and cut again while the other side dies; `behind` as in [`made`]: the request is cut on its way.
+/// A link is made and removed again while the other side dies. `behind` as in [`made`]: the request
+/// is removed while it is in transit.
 fn made_and_cut(behind: bool, mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let log = Log::new();
@@ -147,14 +152,14 @@ fn made_and_cut(behind: bool, mutation: Option<Mutation>) -> &'static str {
     stage.run(1, 1);
     stage.race(&[1, 1]);
     stage.settle();
-    assert_eq!(log.events(), [], "whether it found a live one or a dead one");
-    assert_eq!(stage.kernel.nodes_used(), 0, "with the target the link is gone");
+    assert_eq!(log.events(), [], "no signal, whether the target was alive or dead");
+    assert_eq!(stage.kernel.nodes_used(), 0, "the link is released with the target");
     stage.end();
     "none"
 }
 
-/// A process links and unlinks with another as often as has that one nudged to look at its list, while that one runs: no cut
-/// link stays on the list of one who lives.
+/// A process links to another and unlinks until the target is asked to sweep its list, while the
+/// target runs. No removed link stays on the list of a live process.
 fn cut_often(mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let other = stage.start(1, act(&Log::new(), nothing, nothing));
@@ -170,12 +175,13 @@ fn cut_often(mutation: Option<Mutation>) -> &'static str {
     stage.race(&[1, 1]);
     stage.settle();
     assert_eq!(stage.died_of(other), None);
-    assert_eq!(stage.kernel.nodes_used(), 0, "what is cut is gone, though both live");
+    assert_eq!(stage.kernel.nodes_used(), 0, "the removed links are released, though both processes live");
     stage.end();
-    "gone"
+    "released"
 }
 
-/// Who makes a link dies at once, while the other runs: request and EXIT may be on their way together (K3).
+/// The initiator of a link dies right away, while the other side runs: the request and the EXIT may
+/// be in transit together (K3).
 fn maker_dies(behind: bool, mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let (log, seen) = (Log::new(), Known::new());
@@ -203,7 +209,7 @@ fn maker_dies(behind: bool, mutation: Option<Mutation>) -> &'static str {
     if behind {
         expected.insert(0, Event::Message(1));
     }
-    assert_eq!(log.events(), expected, "one EXIT, behind what was sent before");
+    assert_eq!(log.events(), expected, "one EXIT, after what was sent before");
     stage.end();
     if seen.get() == Some(expected.len()) { "seen" } else { "not yet" }
 }
@@ -213,16 +219,16 @@ fn protocol() {
     let reasons = ["its reason", "noproc"];
     explore("link || exit", Some(2), &reasons, || made(false, None));
     explore("link behind a message || exit", Some(2), &reasons, || made(true, None));
-    explore("link || exit, not trapping", Some(2), &["told", "died with it"], || made_not_trapping(WHY));
-    explore("link || exit normal", Some(2), &["told", "outlived it"], || made_not_trapping(Reason::NORMAL));
-    explore("unlink || exit", Some(2), &["in time", "it had come"], || cut(false, None));
-    explore("unlink of the other's link || exit", Some(2), &["in time", "it had come"], || cut(true, None));
+    explore("link || exit, not trapping", Some(2), &["error", "died with it"], || made_not_trapping(WHY));
+    explore("link || exit normal", Some(2), &["error", "outlived it"], || made_not_trapping(Reason::NORMAL));
+    explore("unlink || exit", Some(2), &["in time", "too late"], || cut(false, None));
+    explore("unlink of the other side's link || exit", Some(2), &["in time", "too late"], || cut(true, None));
     explore("unlink || exit, not trapping", Some(2), &["in time", "died of it"], || cut_not_trapping(None));
     explore("link, unlink || exit", Some(2), &["none"], || made_and_cut(false, None));
     explore("link and unlink behind a message || exit", Some(2), &["none"], || made_and_cut(true, None));
-    explore("link and unlink, twice || the other runs", Some(2), &["gone"], || cut_often(None));
-    explore("link, exit || the other runs", Some(2), &["seen", "not yet"], || maker_dies(false, None));
-    explore("message, link, exit || the other runs", Some(2), &["seen", "not yet"], || maker_dies(true, None));
+    explore("link and unlink, twice || the other side runs", Some(2), &["released"], || cut_often(None));
+    explore("link, exit || the other side runs", Some(2), &["seen", "not yet"], || maker_dies(false, None));
+    explore("message, link, exit || the other side runs", Some(2), &["seen", "not yet"], || maker_dies(true, None));
 }
 
 #[test]
@@ -230,10 +236,10 @@ fn mutants() {
     let wrong = |name, mutation, f: fn(Option<Mutation>) -> &'static str| {
         mutant(name, Some(2), move || _ = f(Some(mutation)));
     };
-    wrong("link, a refusal that is not looked at", Mutation::RefusedIsPlaced, |m| made(false, m));
+    wrong("link, a refusal that is ignored", Mutation::RefusedIsPlaced, |m| made(false, m));
     wrong("link, late requests dropped", Mutation::LateIsDropped, |m| made(true, m));
-    wrong("link, fired though cut", Mutation::FiresAnyway, |m| cut(false, m));
-    wrong("link, a withdrawn EXIT is welcome", Mutation::WithdrawnIsWelcome, |m| cut(true, m));
-    wrong("link, a withdrawn EXIT kills", Mutation::WithdrawnIsWelcome, cut_not_trapping);
-    wrong("link, sleeps on a nudge", Mutation::SleepsAnyway, cut_often);
+    wrong("link, fired though removed", Mutation::FiresAnyway, |m| cut(false, m));
+    wrong("link, an ignored EXIT is accepted", Mutation::WithdrawnIsWelcome, |m| cut(true, m));
+    wrong("link, an ignored EXIT kills", Mutation::WithdrawnIsWelcome, cut_not_trapping);
+    wrong("link, sleeps on a wake", Mutation::SleepsAnyway, cut_often);
 }

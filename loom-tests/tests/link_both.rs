@@ -1,4 +1,5 @@
-//! Links that both sides make, or both sides end, at once: one link whoever made it, and one EXIT of it.
+//! Models of links that both sides make, or both sides end, at the same time: one link, made by
+//! either side, and one EXIT from it.
 #![cfg(loom)]
 
 use atropos_kernel::{Cx, Pid, Reason, Resumed};
@@ -10,8 +11,8 @@ const WHY: Reason = Reason::SHUTDOWN;
 
 fn nothing(_: &Cx<'_, u8>) {}
 
-/// Both sides link at once, and `unlink` says whether the first cuts at once what it has made. Afterwards they are linked for
-/// both or for none, and a death is told once, or not at all.
+/// Both sides link at the same time. `unlink`: the first side removes at once the link that it has
+/// made. Afterwards both sides are linked or neither is, and a death gives one EXIT or none.
 fn both_link(unlink: bool, mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let (log, other) = (Log::new(), Known::<Pid>::new());
@@ -42,7 +43,7 @@ fn both_link(unlink: bool, mutation: Option<Mutation>) -> &'static str {
     let other = other.get().unwrap();
     let linked = stage.links(first).contains(&other);
     assert_eq!(stage.links(other).contains(&first), linked, "a link has two ends");
-    assert!(linked || unlink, "nobody has cut it");
+    assert!(linked || unlink, "neither side has unlinked");
     // The other side ends on a message.
     stage.host().send(other, 1_u8).unwrap();
     stage.settle();
@@ -52,8 +53,9 @@ fn both_link(unlink: bool, mutation: Option<Mutation>) -> &'static str {
     if linked { "linked" } else { "not linked" }
 }
 
-/// One links while the other links as well and dies: whatever was linked is one link and gives one EXIT, and a link to who was
-/// known to be dead gives one more. With `unlink` it gives none that had not come.
+/// One side links while the other links as well and dies. The links made before the death are one
+/// link and give one EXIT. A link to a process that is known to be dead gives one more. With
+/// `unlink`, no EXIT comes that had not come before.
 fn both_link_and_die(unlink: bool, mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let (log, before, other) = (Log::new(), Known::new(), Known::<Pid>::new());
@@ -83,7 +85,7 @@ fn both_link_and_die(unlink: bool, mutation: Option<Mutation>) -> &'static str {
     stage.settle();
     let (before, exits) = (before.get().unwrap(), log.exits(other.get().unwrap()));
     if unlink {
-        // Who links after the unlink links anew.
+        // A process that links after the unlink makes a new link.
         assert!(exits.len() <= 1, "one link, one EXIT: {exits:?}");
     } else {
         assert_eq!(exits.len(), before + 1, "one link, one EXIT: {exits:?}");
@@ -92,14 +94,15 @@ fn both_link_and_die(unlink: bool, mutation: Option<Mutation>) -> &'static str {
         [] => "none",
         [why] if *why == WHY => "its reason",
         [why] if *why == Reason::NOPROC => "noproc",
-        [why, then] if *why == WHY && *then == Reason::NOPROC => "its reason, and then noproc",
+        [why, then] if *why == WHY && *then == Reason::NOPROC => "its reason, then noproc",
         other => panic!("{other:?}"),
     };
     stage.end();
     outcome
 }
 
-/// Both sides of a link die at once: each of its own reason, or one of the other's; nothing is left.
+/// Both sides of a link die at the same time: each of its own reason, or one of the other's.
+/// Nothing is left.
 fn both_die(mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let second = stage.start(1, ends(WHY));
@@ -117,12 +120,12 @@ fn both_die(mutation: Option<Mutation>) -> &'static str {
     stage.settle();
     let (first, second) = (stage.died_of(first).unwrap(), stage.died_of(second).unwrap());
     let outcome = if first == Reason::OUT_OF_MEMORY && second == WHY {
-        "each of its own"
+        "own reasons"
     } else {
-        assert!(first == second, "somebody died first: {first:?}, {second:?}");
-        if first == WHY { "both of the second's" } else { "both of the first's" }
+        assert!(first == second, "one side must have died first: {first:?}, {second:?}");
+        if first == WHY { "the second's reason" } else { "the first's reason" }
     };
-    assert_eq!(stage.kernel.nodes_used(), 0, "with both of them the link is gone");
+    assert_eq!(stage.kernel.nodes_used(), 0, "the link is released with both processes");
     stage.end();
     outcome
 }
@@ -131,10 +134,10 @@ fn both_die(mutation: Option<Mutation>) -> &'static str {
 fn protocol() {
     explore("link || link", Some(2), &["linked"], || both_link(false, None));
     explore("link, unlink || link", Some(2), &["linked", "not linked"], || both_link(true, None));
-    let told = ["its reason", "noproc", "its reason, and then noproc"];
+    let told = ["its reason", "noproc", "its reason, then noproc"];
     explore("link || link, exit", Some(2), &told, || both_link_and_die(false, None));
     explore("link, unlink || link, exit", Some(2), &["none", "its reason"], || both_link_and_die(true, None));
-    let deaths = ["each of its own", "both of the first's", "both of the second's"];
+    let deaths = ["own reasons", "the first's reason", "the second's reason"];
     explore("link, both die", Some(2), &deaths, || both_die(None));
 }
 

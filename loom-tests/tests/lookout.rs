@@ -1,6 +1,7 @@
-//! The watch over cores that do not let go: as long as one is at work, one of those that sleep has the watch, whoever falls
-//! asleep, begins, gives it up or ends at that moment (`runq/idle`, I5); and what lies with such a core is run once, by its rescuer or
-//! by itself (`sched/lookout`, L2). Issue 14, 9 and 10.
+//! Models of the watch over stuck cores. While a core is at work, one of the sleeping cores has the
+//! watch, even if a core falls asleep, begins, gives up the watch or ends at that moment
+//! (`runq/idle`, I5). A process that is queued at a stuck core runs once, either at its rescuer or
+//! at that core (`sched/lookout`, L2). Issue 14, 9 and 10.
 #![cfg(loom)]
 
 use std::ptr::NonNull;
@@ -8,28 +9,28 @@ use std::ptr::NonNull;
 use atropos_kernel::internals::custody::{Barrier, Custody};
 use atropos_kernel::internals::runq::idle::Idle;
 use atropos_kernel::internals::runq::node::RunNode;
-use atropos_kernel::internals::runq::{Local, Shipped, Shared};
+use atropos_kernel::internals::runq::{Local, Shared, Shipped};
 use atropos_loom::{model, mutant};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
-/// What is wrong.
+/// The fault of a mutant.
 #[derive(Clone, Copy, PartialEq)]
 enum Slip {
     None,
-    /// Who falls asleep looks who is awake before it announces itself.
+    /// A core that falls asleep checks which cores are awake before it announces itself.
     LooksFirst,
-    /// Who begins looks whether there is a watch before it takes its bit back.
+    /// A core that begins checks for a watch before it clears its idle bit.
     BeginsFirst,
-    /// Core 0 lays the watch down and wakes nobody.
+    /// Core 0 drops the watch and wakes no core.
     WakesNobody,
-    /// Who gives the watch up does not look again who is awake.
+    /// A core that gives up the watch does not check again which cores are awake.
     GivesUp,
 }
 
-/// What a core does.
+/// A core's action in the model.
 #[derive(Clone, Copy, PartialEq)]
 enum Does {
     /// It sleeps all the time.
@@ -38,9 +39,9 @@ enum Does {
     FallsAsleep,
     /// It sleeps, and begins to work, for good.
     Begins,
-    /// It has had nothing to see for long.
+    /// It has had nothing to watch for a long time.
     GivesUp,
-    /// It has been dropped, asleep.
+    /// It is dropped while asleep.
     Ends,
 }
 
@@ -53,7 +54,7 @@ struct Scene {
 impl Scene {
     fn wakes(&self, claimed: Option<usize>) {
         if let Some(core) = claimed {
-            // Relaxed: it must not order what the kernel does not.
+            // Relaxed: it must not order what the kernel does not order.
             self.claims[core].fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -80,7 +81,7 @@ impl Scene {
                 self.idle.retract(core);
                 let claimed = self.idle.begins(core);
                 if self.slip == Slip::WakesNobody && core == 0 {
-                    // As if it had not been claimed: nobody is woken.
+                    // As if no core had been claimed: none is woken.
                     claimed.into_iter().for_each(|core| self.idle.announce(core));
                 } else {
                     self.wakes(claimed);
@@ -99,7 +100,8 @@ impl Scene {
         }
     }
 
-    /// When all is quiet: who has been woken has looked, found nothing to do and gone to sleep. Somebody has the watch.
+    /// Checks the quiet state: each woken core has searched, found nothing to do and gone back to
+    /// sleep. One of the sleeping cores has the watch.
     fn assert_watched(&self, acts: &[Does]) {
         for (core, what) in acts.iter().enumerate() {
             let claims = self.claims[core].load(Ordering::Relaxed);
@@ -110,12 +112,12 @@ impl Scene {
             }
         }
         let mut asleep = (0..acts.len()).filter(|core| self.idle.contains(*core)).peekable();
-        assert!(asleep.peek().is_none() || asleep.any(|core| self.idle.has_watch(core)), "nobody has the watch");
+        assert!(asleep.peek().is_none() || asleep.any(|core| self.idle.has_watch(core)), "no core has the watch");
     }
 }
 
-/// Each core does something at the same time, core 0 in this thread. `watch`: who has it in the beginning, while a core that is
-/// not in the model was at work.
+/// Each core acts at the same time, core 0 in this thread. `watch`: the core that has it in the
+/// beginning, while a core outside the model was at work.
 fn watched(slip: Slip, watch: Option<usize>, acts: &'static [Does]) {
     let claims = acts.iter().map(|_| AtomicUsize::new(0)).collect();
     let scene = Arc::new(Scene { idle: Idle::new(true), claims, slip });
@@ -146,9 +148,9 @@ use Does::{Begins, Ends, FallsAsleep, GivesUp, Sleeps};
 /// Nodes that the model keeps to its end, and how often each was run.
 struct Nodes([(RunNode, AtomicUsize); 3]);
 
-// SAFETY: a node is used by whoever has it (R1), which is what the models check.
+// SAFETY: R1: the thread that holds a node is its only user, which is what the models check.
 unsafe impl Send for Nodes {}
-// SAFETY: as above.
+// SAFETY: R1: the thread that holds a node is its only user, which is what the models check.
 unsafe impl Sync for Nodes {}
 
 impl Nodes {
@@ -158,32 +160,32 @@ impl Nodes {
 
     fn ran(&self, node: NonNull<RunNode>) {
         let found = self.0.iter().find(|(other, _)| std::ptr::eq(other, node.as_ptr()));
-        let before = found.expect("a node of ours").1.fetch_add(1, Ordering::Relaxed);
-        assert_eq!(before, 0, "it has run");
+        let before = found.expect("a node of this model").1.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(before, 0, "a node runs twice");
     }
 }
 
-/// A core's half, as far as its queues go.
+/// A core's half, reduced to its queues.
 struct Half {
     custody: Custody,
     queues: UnsafeCell<Local>,
     shared: Shared,
 }
 
-// SAFETY: loom checks every access to the cell, and the rest is atomic.
+// SAFETY: loom checks every access to the cell, and all other fields are atomic.
 unsafe impl Send for Half {}
-// SAFETY: as above.
+// SAFETY: loom checks every access to the cell, and all other fields are atomic.
 unsafe impl Sync for Half {}
 
 impl Half {
-    /// Its owner's next, who does without the half if a rescuer has it.
+    /// Runs the owner's next node; the owner goes on without the half if a rescuer has it.
     fn next(&self, nodes: &Nodes) -> bool {
         if !self.custody.enter(Barrier::Both) {
             let node = self.shared.pop_public();
             node.into_iter().for_each(|node| nodes.ran(node));
             return node.is_some();
         }
-        // SAFETY: the model's claim, which loom checks.
+        // SAFETY: the owner holds custody: the model's claim, which loom checks.
         let node = self.queues.with_mut(|queues| unsafe { &mut *queues }.pop(&self.shared));
         self.custody.leave();
         node.into_iter().for_each(|node| nodes.ran(node));
@@ -191,18 +193,19 @@ impl Half {
     }
 }
 
-/// A core whose body comes back, with one in its next-up slot and one woken from elsewhere, while another core rescues
-/// them, `asking` who has the half; and a thread that wakes one more.
+/// A core whose body returns, with one process in its LIFO slot and one woken from elsewhere, while
+/// another core rescues both. `asking`: the rescuer takes custody first. `wakes`: a thread wakes
+/// one more process.
 fn rescue_or_go_on(asking: bool, wakes: bool) {
     let nodes = Arc::new(Nodes([(); 3].map(|()| (RunNode::new(1), AtomicUsize::new(0)))));
     let half = Half { custody: Custody::new(), queues: UnsafeCell::new(<Local>::default()), shared: Shared::new() };
     let _ = half.queues.with_mut(|queues| {
         // SAFETY: this thread is the core, and the half is new.
         let queues = unsafe { &mut *queues };
-        // SAFETY: the node is this thread's until it is pushed.
+        // SAFETY: R1: this thread owns the node until it is pushed.
         unsafe { queues.push_next(&half.shared, nodes.get(0), false) }
     });
-    // SAFETY: the node is ours until it is pushed.
+    // SAFETY: R1: this thread owns the node until it is pushed.
     unsafe { half.shared.inbox.push(nodes.get(1)) };
     half.custody.leave();
     let half = Arc::new(half);
@@ -211,7 +214,7 @@ fn rescue_or_go_on(asking: bool, wakes: bool) {
         if asking && !stuck.custody.take(Barrier::Both, || unreachable!("both have fences")) {
             return;
         }
-        // SAFETY: taken, or what the mutant is about.
+        // SAFETY: the rescuer has taken custody, or its absence is the mutant's fault.
         stuck.queues.with_mut(|queues| unsafe { &mut *queues }.hand_over(&stuck.shared));
         stuck.custody.give_back();
         let (own, mut queues) = (Shared::new(), <Local<Shipped>>::default());
@@ -222,7 +225,7 @@ fn rescue_or_go_on(asking: bool, wakes: bool) {
     });
     let wakes = wakes.then(|| {
         let (half, nodes) = (half.clone(), nodes.clone());
-        // SAFETY: the node is ours until it is pushed.
+        // SAFETY: R1: this thread owns the node until it is pushed.
         thread::spawn(move || unsafe { half.shared.inbox.push(nodes.get(2)) })
     });
     let woken = wakes.is_some();
@@ -231,7 +234,7 @@ fn rescue_or_go_on(asking: bool, wakes: bool) {
     wakes.into_iter().for_each(|wakes| wakes.join().unwrap());
     while half.next(&nodes) {}
     for (number, (_, runs)) in nodes.0.iter().enumerate() {
-        assert_eq!(runs.load(Ordering::Relaxed), usize::from(number < 2 || woken), "each runs once");
+        assert_eq!(runs.load(Ordering::Relaxed), usize::from(number < 2 || woken), "each node runs once");
     }
 }
 
@@ -254,17 +257,17 @@ fn watch() {
 
 #[test]
 fn rescue() {
-    model("rescue: a core goes on", Some(3), || rescue_or_go_on(true, false));
-    model("rescue: a core goes on, one is woken", Some(2), || rescue_or_go_on(true, true));
+    model("rescue: a core continues", Some(3), || rescue_or_go_on(true, false));
+    model("rescue: a core continues, one is woken", Some(2), || rescue_or_go_on(true, true));
 }
 
 #[test]
 fn mutants() {
-    mutant("watch, looked who is awake, then announced", Some(2), || {
+    mutant("watch, checked, then announced", Some(2), || {
         watched(Slip::LooksFirst, None, &[FallsAsleep, Begins]);
     });
     mutant("watch, begun before it is seen", Some(2), || watched(Slip::BeginsFirst, None, &[FallsAsleep, Begins]));
-    mutant("watch, laid down in silence", Some(2), || watched(Slip::WakesNobody, Some(0), &[Begins, Begins, Sleeps]));
-    mutant("watch, given up without another look", Some(2), || watched(Slip::GivesUp, Some(0), &[GivesUp, Begins]));
+    mutant("watch, dropped silently", Some(2), || watched(Slip::WakesNobody, Some(0), &[Begins, Begins, Sleeps]));
+    mutant("watch, given up without another check", Some(2), || watched(Slip::GivesUp, Some(0), &[GivesUp, Begins]));
     mutant("rescue, without the half", Some(2), || rescue_or_go_on(false, false));
 }

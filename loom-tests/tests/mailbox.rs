@@ -1,5 +1,6 @@
-//! The mailbox: no signal lost, none twice, a wake exactly when it is needed, order by sender, and the
-//! short way open only when everything is acted on (`mailbox`, M1 to M4).
+//! Models of the mailbox. No signal is lost or received twice, a wake comes exactly when it is
+//! needed, each sender's order is kept, and the fast path is open only when every signal is handled
+//! (`mailbox`, M1 to M4).
 #![cfg(loom)]
 
 use std::marker::PhantomData;
@@ -7,14 +8,14 @@ use std::ptr::NonNull;
 
 use atropos_kernel::internals::mailbox::{Batch, Mailbox, Orders, Pushed, Shipped};
 use atropos_kernel::internals::memory::pool::Pool;
-use atropos_kernel::internals::signal::node::{SignalKind, Node};
+use atropos_kernel::internals::signal::node::{Node, SignalKind};
 use atropos_loom::{model, mutant};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
-/// A signal that can be told from others. Its cell makes a missing Release a reported violation.
+/// A signal with a number. Its cell makes a missing Release a reported violation.
 #[repr(C)]
 struct Letter {
     node: Node,
@@ -22,7 +23,7 @@ struct Letter {
 }
 
 unsafe fn release(node: NonNull<Node>, _: Option<&Pool>) {
-    // SAFETY: made by `letter`, given up once.
+    // SAFETY: `letter` made the box, and each letter is released once.
     drop(unsafe { Box::from_raw(node.cast::<Letter>().as_ptr()) });
 }
 
@@ -32,9 +33,9 @@ fn letter(number: usize) -> NonNull<Node> {
 }
 
 fn open(node: NonNull<Node>) -> usize {
-    // SAFETY: taken from the mailbox, or never pushed: ours.
+    // SAFETY: the letter was taken from the mailbox or never pushed, so this thread owns it.
     let number = unsafe { node.cast::<Letter>().as_ref() }.number.with(|number| unsafe { *number });
-    // SAFETY: likewise, once.
+    // SAFETY: this thread owns the letter, and releases it once.
     unsafe { Node::release(node, None) };
     number
 }
@@ -45,10 +46,10 @@ fn opened(batch: Batch) -> Vec<usize> {
 
 fn push<O: Orders>(mailbox: &Mailbox<O>, number: usize) -> Pushed {
     let node = letter(number);
-    // SAFETY: new, so ours.
+    // SAFETY: the letter is new, so this thread owns it.
     let pushed = unsafe { mailbox.push(node) };
     if pushed == Pushed::Closed {
-        assert_eq!(open(node), number, "what is given back is what was sent");
+        assert_eq!(open(node), number, "a closed mailbox returns the letter that was sent");
     }
     pushed
 }
@@ -59,7 +60,7 @@ fn asleep<O: Orders>() -> Mailbox<O> {
     mailbox
 }
 
-/// Two senders to a sleeper: one wake, both letters.
+/// Two senders to a sleeping owner: one wake, and both letters arrive.
 fn two_senders<O: Orders>() {
     let mailbox = Arc::new(asleep::<O>());
     let other = mailbox.clone();
@@ -72,7 +73,8 @@ fn two_senders<O: Orders>() {
     assert_eq!(all, [1, 2]);
 }
 
-/// A sender to an owner that looks and goes to sleep: nobody sleeps on a letter.
+/// A sender to an owner that takes its letters and goes to sleep: the owner does not sleep on a
+/// letter.
 fn push_or_sleep<O: Orders>() {
     let mailbox = Arc::new(Mailbox::<O>::new());
     let other = mailbox.clone();
@@ -89,57 +91,60 @@ fn push_or_sleep<O: Orders>() {
     let wakes = usize::from(first == Pushed::Wake) + usize::from(second == Pushed::Wake);
     let rest = opened(mailbox.close());
     if slept {
-        assert_eq!(wakes, usize::from(!rest.is_empty()), "asleep, so woken by the first that came after");
+        assert_eq!(wakes, usize::from(!rest.is_empty()), "the owner slept, so the first later letter wakes it");
     } else {
-        assert_eq!(wakes, 0, "awake, so not woken");
+        assert_eq!(wakes, 0, "the owner was awake, so no letter wakes it");
     }
     got.extend(rest);
-    assert_eq!(got, [1, 2], "each once, in the order of its sender");
+    assert_eq!(got, [1, 2], "each letter once, in the order of its sender");
 }
 
-/// A sender to an owner that looks and goes to sleep, by the way of plain messages: who wakes it puts its letter into what is
-/// the owner's, and the first letter is ahead of the second.
+/// A sender to an owner that takes its letters and goes to sleep, by the path of plain messages. A
+/// sender that claims the owner puts its letter into the owner's private queue, and the first
+/// letter precedes the second.
 fn wake_or_sleep<O: Orders>() {
     let mailbox = Arc::new((Mailbox::<O>::new(), UnsafeCell::new(Vec::new())));
     let send = |mailbox: &(Mailbox<O>, UnsafeCell<Vec<usize>>), number| {
         if mailbox.0.claim() {
-            // SAFETY: woken, so ours; loom checks that.
+            // SAFETY: this sender claimed the process (`mailbox`, edge 6); loom checks that.
             mailbox.1.with_mut(|queue| unsafe { (*queue).push(number) });
             return true;
         }
-        // It may go to sleep in between.
+        // The owner may go to sleep in between.
         push(&mailbox.0, number) == Pushed::Wake
     };
     let fetch = |mailbox: &(Mailbox<O>, UnsafeCell<Vec<usize>>)| {
         let came = opened(mailbox.0.take());
         mailbox.0.settle();
-        // SAFETY: the owner; loom checks that.
+        // SAFETY: this thread owns the process; loom checks that.
         mailbox.1.with_mut(|queue| unsafe { (*queue).extend(came) });
     };
     let other = mailbox.clone();
     let sender = thread::spawn(move || usize::from(send(&other, 1)) + usize::from(send(&other, 2)));
     fetch(&mailbox);
     let slept = mailbox.0.sleep();
-    // Asleep, it is no longer ours; awake, it goes on, and does not sleep any more.
+    // Asleep, the queue is no longer this thread's. Awake, this thread goes on, and does not sleep
+    // again.
     if !slept {
         fetch(&mailbox);
     }
     let wakes = sender.join().unwrap();
-    assert!(wakes <= usize::from(slept), "woken once, if it slept");
-    assert_eq!(slept && wakes == 0, mailbox.0.claim(), "asleep until it is woken");
-    // Whoever has it now has handed it on to us by the join.
+    assert!(wakes <= usize::from(slept), "woken once, if the owner slept");
+    assert_eq!(slept && wakes == 0, mailbox.0.claim(), "asleep until a sender wakes the owner");
+    // The current owner of the queue has passed it to this thread by the join.
     fetch(&mailbox);
-    // SAFETY: likewise; loom checks that.
-    assert_eq!(mailbox.1.with(|queue| unsafe { (*queue).clone() }), [1, 2], "each once, in order");
+    // SAFETY: the sender has been joined, so this thread owns the queue; loom checks that.
+    assert_eq!(mailbox.1.with(|queue| unsafe { (*queue).clone() }), [1, 2], "each letter once, in order");
 }
 
-/// A sender and a claimer to an owner that goes to sleep: one of them has it, as its last owner left it.
+/// A sender and a claimer to an owner that goes to sleep: one of them becomes its owner, and sees
+/// it as the last owner left it.
 fn claim_or_push<O: Orders>() {
     let mailbox = Arc::new(Mailbox::<O>::new());
-    // What the owner of the process may touch.
+    // State that only the owner of the process may access.
     let own = Arc::new(UnsafeCell::new(0));
     let touch = |own: &UnsafeCell<usize>| {
-        // SAFETY: the owner's; loom checks that.
+        // SAFETY: this thread owns the process; loom checks that.
         own.with_mut(|own| unsafe { *own += 1 });
     };
     let sender = {
@@ -168,12 +173,12 @@ fn claim_or_push<O: Orders>() {
     assert_eq!(
         usize::from(woke) + usize::from(claimed),
         usize::from(slept),
-        "one new owner of who slept, and no other"
+        "a sleeping process has exactly one new owner"
     );
-    assert_eq!(opened(mailbox.close()), [1], "it has come, whoever owns the process");
+    assert_eq!(opened(mailbox.close()), [1], "the letter arrives, whichever thread owns the process");
 }
 
-/// Two senders to a dying owner: each letter is in a chain, or given back.
+/// Two senders to a dying owner: each letter is in a chain, or returned.
 fn push_or_close<O: Orders>() {
     let mailbox = Arc::new(Mailbox::<O>::new());
     let senders: Vec<_> = (1..=2)
@@ -191,22 +196,23 @@ fn push_or_close<O: Orders>() {
     assert_eq!(push(&mailbox, 3), Pushed::Closed);
 }
 
-/// M4. The sender sends an exit, then asks whether the mailbox is clear; if so, the exit has been acted on.
+/// M4. The sender sends an exit and then checks if the mailbox is clear; if it is, the exit has
+/// been handled.
 fn short_way<O: Orders>(settle_first: bool) {
     let mailbox = Arc::new(Mailbox::<O>::new());
     let acted = Arc::new((AtomicUsize::new(0), UnsafeCell::new(0)));
     let (other, seen) = (mailbox.clone(), acted.clone());
     let sender = thread::spawn(move || {
         assert_eq!(push(&other, 1), Pushed::Quiet);
-        // Lets loom go on with the owner, which it does not while the owner has yielded.
+        // Lets loom continue with the owner, which it does not while the owner has yielded.
         thread::yield_now();
         if other.is_clear() {
-            assert_eq!(seen.0.load(Ordering::Relaxed), 1, "clear, and the exit not acted on");
-            // SAFETY: settled before it was seen clear; loom checks that.
+            assert_eq!(seen.0.load(Ordering::Relaxed), 1, "the mailbox is clear, but the exit is not handled");
+            // SAFETY: M4: the owner settled before the mailbox was seen clear; loom checks that.
             seen.1.with(|acted| unsafe { assert_eq!(*acted, 1) });
         }
     });
-    // The owner runs, and fetches until something has come.
+    // The owner runs, and takes until a signal has come.
     let mut batch = mailbox.take();
     while batch.is_empty() {
         thread::yield_now();
@@ -216,7 +222,7 @@ fn short_way<O: Orders>(settle_first: bool) {
         mailbox.settle();
     }
     assert_eq!(opened(batch), [1]);
-    // SAFETY: the owner's until it settles; loom checks that.
+    // SAFETY: M4: the owner alone writes until it settles; loom checks that.
     acted.1.with_mut(|acted| unsafe { *acted = 1 });
     acted.0.store(1, Ordering::Relaxed);
     mailbox.settle();
@@ -245,7 +251,7 @@ fn protocol() {
     model("mailbox: wake or push, twice, take, sleep", None, wake_or_sleep::<Shipped>);
     model("mailbox: push, push, take, close", Some(3), push_or_close::<Shipped>);
     model("mailbox: push, claim, sleep", Some(3), claim_or_push::<Shipped>);
-    model("mailbox: exit, then the short way", None, || short_way::<Shipped>(false));
+    model("mailbox: exit, then the fast path", None, || short_way::<Shipped>(false));
 }
 
 #[test]
@@ -256,5 +262,5 @@ fn mutants() {
     mutant("mailbox, take without Release", Some(2), || short_way::<TakeWithoutRelease>(false));
     mutant("mailbox, settle Relaxed", Some(2), || short_way::<SettleRelaxed>(false));
     mutant("mailbox, claim Relaxed", Some(2), claim_or_push::<ClaimRelaxed>);
-    mutant("mailbox, settled before acted on", Some(2), || short_way::<Shipped>(true));
+    mutant("mailbox, settled before handled", Some(2), || short_way::<Shipped>(true));
 }

@@ -1,5 +1,6 @@
-//! Monitors on the whole kernel: exactly one DOWN for each monitor that is not removed, with the reason that its
-//! target died of; none once it was removed; and no record is left over, whoever dies first.
+//! Models of monitors on the whole kernel. Each monitor that is not removed gives exactly one DOWN,
+//! with the reason of its target's death. A removed monitor gives none. No record is left over, in
+//! any order of the deaths.
 #![cfg(loom)]
 
 use atropos_kernel::{Cx, Reason, Reference};
@@ -15,7 +16,8 @@ fn downs(events: &[Event]) -> usize {
     events.iter().filter(|event| matches!(event, Event::Down(..))).count()
 }
 
-/// A monitor is made while its target dies; `behind` a message of the watcher's, so that it takes the long way.
+/// A monitor is made while its target dies. `behind`: a message of the watcher's precedes it, so
+/// that the monitor takes the slow path.
 fn made(behind: bool, tombstones: bool, mutation: Option<Mutation>) -> &'static str {
     let mut stage = if tombstones { Stage::with_tombstones(2, mutation) } else { Stage::new(2, mutation) };
     let log = Log::new();
@@ -40,8 +42,8 @@ fn made(behind: bool, tombstones: bool, mutation: Option<Mutation>) -> &'static 
     outcome
 }
 
-/// A monitor is removed while its target dies. What the watcher is told is what it gets: true, and there is no DOWN;
-/// false, and there is one, if it is not flushed.
+/// A monitor is removed while its target dies. The result matches the signals: after `true` no DOWN
+/// comes; after `false` one DOWN comes, unless it is flushed.
 fn removed(flush: bool, model_flush: bool, mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let (log, reference, answer) = (Log::new(), Known::<Reference>::new(), Known::new());
@@ -54,7 +56,7 @@ fn removed(flush: bool, model_flush: bool, mutation: Option<Mutation>) -> &'stat
         let (answer, crossing) = (answer.clone(), stage.crossing.clone());
         move |cx: &Cx<'_, u8>| {
             crossing.pass();
-            // What has come is fetched: that is what `flush` is about.
+            // Fetches what has come, since `flush` acts on fetched signals.
             let before = downs(&waiting(cx));
             let in_force = cx.demonitor(reference.get().unwrap(), model_flush);
             answer.set((before, in_force));
@@ -66,15 +68,16 @@ fn removed(flush: bool, model_flush: bool, mutation: Option<Mutation>) -> &'stat
     stage.race(&[1, 1]);
     stage.settle();
     let (before, in_force) = answer.get().unwrap();
-    assert_eq!(in_force, before == 0, "it says whether it was in force");
+    assert_eq!(in_force, before == 0, "demonitor returns true if the monitor was in force");
     let expected = if flush { 0 } else { before };
-    assert_eq!(log.downs().len(), expected, "the DOWN that had come, if it was not flushed, and no other");
-    let outcome = if in_force { "in time" } else { "it had come" };
+    assert_eq!(log.downs().len(), expected, "only the DOWN that had come, if it was not flushed");
+    let outcome = if in_force { "in time" } else { "too late" };
     stage.end();
     outcome
 }
 
-/// A monitor is made and removed again while its target dies; `behind` as in [`made`]: the request is removed on its way.
+/// A monitor is made and removed again while its target dies. `behind` as in [`made`]: the request
+/// is removed while it is in transit.
 fn made_and_removed(behind: bool, mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let log = Log::new();
@@ -91,13 +94,13 @@ fn made_and_removed(behind: bool, mutation: Option<Mutation>) -> &'static str {
     stage.run(1, 1);
     stage.race(&[1, 1]);
     stage.settle();
-    assert_eq!(log.events(), [], "whether it found a live one or a dead one");
-    assert_eq!(stage.kernel.nodes_used(), 0, "with the target the monitor is gone");
+    assert_eq!(log.events(), [], "no signal, whether the target was alive or dead");
+    assert_eq!(stage.kernel.nodes_used(), 0, "the monitor is released with the target");
     stage.end();
     "none"
 }
 
-/// A watcher dies while its target does; with `mutual` each watches the other.
+/// A watcher dies while its target does. With `mutual` each watches the other.
 fn both_die(mutual: bool, mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let (first, second) = (Known::new(), Known::new());
@@ -123,13 +126,14 @@ fn both_die(mutual: bool, mutation: Option<Mutation>) -> &'static str {
     for pid in [first.get().unwrap(), second.get().unwrap()] {
         assert_eq!(stage.died_of(pid), Some(WHY));
     }
-    assert_eq!(stage.kernel.nodes_used(), 0, "with both of them the monitors are gone");
+    assert_eq!(stage.kernel.nodes_used(), 0, "the monitors are released with both processes");
     stage.end();
-    "gone"
+    "released"
 }
 
-/// A watcher has three monitors on one target and removes two, the second of which sweeps the target's list, while the
-/// target dies: the third gives one DOWN, whoever had it in hand.
+/// A watcher has three monitors on one target and removes two, while the target dies. The second
+/// removal sweeps the target's list. The third monitor gives one DOWN, even if the sweep held it
+/// when the list was closed.
 fn swept(mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let (log, references, answer) = (Log::new(), Known::<[Reference; 3]>::new(), Known::new());
@@ -153,7 +157,7 @@ fn swept(mutation: Option<Mutation>) -> &'static str {
     stage.race(&[1, 1]);
     stage.settle();
     let kept = references.get().unwrap()[1];
-    assert_eq!(log.events(), [Event::Down(kept, WHY)], "the one that stays gives one DOWN, the others none");
+    assert_eq!(log.events(), [Event::Down(kept, WHY)], "the monitor that stays gives one DOWN, the removed ones none");
     stage.end();
     match answer.get().unwrap() {
         [true, true] => "in time",
@@ -161,7 +165,8 @@ fn swept(mutation: Option<Mutation>) -> &'static str {
     }
 }
 
-/// One watcher's cancelling sweeps the list while another puts itself on it and the target dies: three cores.
+/// One watcher's removal sweeps the list while another watcher adds itself to it and the target
+/// dies: three cores.
 fn swept_and_made(mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(3, mutation);
     let (log, other_log, references) = (Log::new(), Log::new(), Known::<[Reference; 2]>::new());
@@ -199,12 +204,12 @@ fn protocol() {
     explore("monitor behind a message || exit", Some(2), &reasons, || made(true, false, None));
     explore("monitor || exit, with tombstones", Some(2), &["its reason"], || made(false, true, None));
     explore("monitor behind a message || exit, tombstones", Some(2), &["its reason"], || made(true, true, None));
-    explore("demonitor || exit", Some(2), &["in time", "it had come"], || removed(false, false, None));
-    explore("demonitor with flush || exit", Some(2), &["in time", "it had come"], || removed(true, true, None));
+    explore("demonitor || exit", Some(2), &["in time", "too late"], || removed(false, false, None));
+    explore("demonitor with flush || exit", Some(2), &["in time", "too late"], || removed(true, true, None));
     explore("monitor, demonitor || exit", Some(2), &["none"], || made_and_removed(false, None));
     explore("monitor and demonitor behind a message || exit", Some(2), &["none"], || made_and_removed(true, None));
-    explore("watcher's death || target's death", Some(2), &["gone"], || both_die(false, None));
-    explore("mutual watchers' deaths", Some(2), &["gone"], || both_die(true, None));
+    explore("watcher's death || target's death", Some(2), &["released"], || both_die(false, None));
+    explore("mutual watchers' deaths", Some(2), &["released"], || both_die(true, None));
     explore("demonitor twice and sweep || exit", Some(2), &["in time", "too late"], || swept(None));
     explore("sweep || monitor || exit", Some(2), &reasons, || swept_and_made(None));
 }
@@ -214,7 +219,7 @@ fn mutants() {
     let wrong = |name, mutation, f: fn(Option<Mutation>) -> &'static str| {
         mutant(name, Some(2), move || _ = f(Some(mutation)));
     };
-    wrong("monitor, a refusal that is not looked at", Mutation::RefusedIsPlaced, |m| made(false, false, m));
+    wrong("monitor, a refusal that is ignored", Mutation::RefusedIsPlaced, |m| made(false, false, m));
     wrong("monitor, late requests dropped", Mutation::LateIsDropped, |m| made(true, false, m));
     wrong("monitor, the reason after the close", Mutation::ReasonLast, |m| made(false, true, m));
     wrong("monitor, fired though cancelled", Mutation::FiresAnyway, |m| removed(false, false, m));

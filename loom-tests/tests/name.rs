@@ -1,5 +1,6 @@
-//! Names: a name never leads to the dead for good, nobody follows it to memory that is gone, it is free when the
-//! DOWN arrives, and a message by name goes to one holder (`name`).
+//! Models of names. A name never leads to a dead process for good, no lookup reaches freed memory,
+//! a name is free when the holder's DOWN arrives, and a message by name goes to one holder
+//! (`name`).
 #![cfg(loom)]
 
 use std::sync::Arc;
@@ -8,21 +9,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use atropos_kernel::internals::name::{self, Shipped, Steps};
 use atropos_kernel::reclaim::Participant;
 use atropos_kernel::{
-    MaybeReady, Cx, Host, Kernel, Limits, Options, Pid, Reason, Received, RegisterError, Resumed, SpawnError, SpawnOptions,
+    Cx, Host, Kernel, Limits, MaybeReady, Options, Pid, Reason, Received, RegisterError, Resumed, SpawnError,
+    SpawnOptions,
 };
 use atropos_loom::host::{body, core, flush, kernel, member, spawn, with};
 use atropos_loom::world::{Mutation, explore};
 use atropos_loom::{model, mutant};
 use loom::thread;
 
-/// A process that does not run: the model plays its death.
+/// Starts a process that does not run: the model plays its death.
 fn still(kernel: &Kernel, member: &Participant) -> Pid {
     spawn(kernel, member, 0, |_: &Cx<'_, u8>| Resumed::Wait)
 }
 
-/// A registrar, and the death of whom it names: its steps that concern the name. Once they are done nobody finds the
-/// process by the name, not even for a moment: it is retired next, and who pins after that must not reach it. (Its
-/// mailbox stays open here, or a holder that is dead would not show.)
+/// A registrar, and the steps of the named process's death that concern the name. Once they are
+/// done no lookup finds the process by the name, not even for a moment: the process is retired
+/// next, and a thread that pins after that must not reach it. (The mailbox stays open here, or a
+/// dead holder would not show.)
 fn register_or_die<S: Steps>() {
     let (kernel, _) = kernel(1, 4);
     let (ours, theirs) = (member(&kernel), member(&kernel));
@@ -35,7 +38,7 @@ fn register_or_die<S: Steps>() {
     drop(guard);
     let (theirs, _) = registrar.join().unwrap();
     let guard = ours.pin();
-    assert!(entry.holder(&guard).is_none(), "the dead have no name");
+    assert!(entry.holder(&guard).is_none(), "a dead process has no name");
     drop(guard);
     drop(theirs);
 }
@@ -55,8 +58,9 @@ fn register<S: Steps>(
     })
 }
 
-/// Two registrars of a process, and its death: each is told that it is gone, or that the name was taken, or gave
-/// it before the death; the mark of one is never taken for that of the other (A2).
+/// Two registrars of a process, and its death. Each registrar learns that the process is gone or
+/// that the name was taken, or registered the name before the death. The reservation of one
+/// registrar is never mistaken for that of the other (A2).
 fn two_register_or_die() {
     let (kernel, _) = kernel(1, 4);
     let (ours, first, second) = (member(&kernel), member(&kernel), member(&kernel));
@@ -70,13 +74,13 @@ fn two_register_or_die() {
     let ended: Vec<_> = registrars.into_iter().map(|registrar| registrar.join().unwrap()).collect();
     assert!(ended.iter().filter(|(_, registered)| registered.is_ok()).count() <= 1);
     let guard = ours.pin();
-    assert!(entry.holder(&guard).is_none(), "the dead have no name");
+    assert!(entry.holder(&guard).is_none(), "a dead process has no name");
     drop(guard);
     drop(ended);
 }
 
-/// A living process gets the name in spite of a death that takes its mark for the dead one's; or somebody else was
-/// registering it at that time.
+/// A live process gets the name although a death mistakes its reservation for the dead process's;
+/// or the other registrar was registering the name at that time.
 fn register_or_another_dies() {
     let (kernel, _) = kernel(1, 4);
     let (ours, first, second) = (member(&kernel), member(&kernel), member(&kernel));
@@ -89,13 +93,14 @@ fn register_or_another_dies() {
     let holds = entry.holder(&guard).map(name::pid);
     match ended[0].1 {
         Ok(()) => assert_eq!(holds, Some(living)),
-        other => assert_eq!((other, holds), (Err(RegisterError::InUse), None), "while the other was at it"),
+        other => assert_eq!((other, holds), (Err(RegisterError::InUse), None), "refused during the other registration"),
     }
     drop(guard);
     drop(ended);
 }
 
-/// Takes the name from whoever has it, while its holder dies and another takes it over.
+/// A thread takes the name from its current holder, while the holder dies and another process takes
+/// the name over.
 fn unregister_or_die() {
     let (kernel, _) = kernel(1, 4);
     let (ours, first, second) = (member(&kernel), member(&kernel), member(&kernel));
@@ -118,14 +123,14 @@ fn unregister_or_die() {
     let (second, _) = unregistrar.join().unwrap();
     let holds = entry.holder(&guard).map(name::pid);
     assert!(holds.is_none() || (holds == Some(next) && registered == Ok(())));
-    // Whoever has it, or nobody: it can be taken, and given again.
+    // With or without a holder now, the name can be taken away and given again.
     assert_eq!(entry.unregister(&guard), holds.is_some());
     entry.register(name::find(&kernel, next, &guard).unwrap()).unwrap();
     drop(guard);
     drop((first, second));
 }
 
-/// Who finds the process dead finds its name free, if the death gives up the name first.
+/// A process that finds the holder dead finds its name free, if the death releases the name first.
 fn closed_and_free(name_first: bool) {
     let (kernel, _) = kernel(1, 4);
     let (ours, theirs) = (member(&kernel), member(&kernel));
@@ -139,7 +144,7 @@ fn closed_and_free(name_first: bool) {
             let guard = theirs.pin();
             if name::find(&kernel, dying, &guard).unwrap().mailbox.is_closed() {
                 let next = name::find(&kernel, next, &guard).unwrap();
-                name::intern(&kernel, "n").unwrap().register(next).expect("its holder is dead");
+                name::intern(&kernel, "n").unwrap().register(next).expect("the name's holder is dead");
             }
             drop(guard);
             theirs
@@ -156,7 +161,8 @@ fn closed_and_free(name_first: bool) {
     drop(heir.join().unwrap());
 }
 
-/// The process that is told of its holder's death takes the name over: by the DOWN, or because it has asked.
+/// A process that learns of the holder's death takes the name over: it learns by the DOWN, or by a
+/// query.
 fn takes_over(by_down: bool) {
     let (kernel, _) = kernel(2, 4);
     let ours = member(&kernel);
@@ -182,7 +188,7 @@ fn takes_over(by_down: bool) {
             None => {}
         }
         if down {
-            cx.register("n", cx.pid()).expect("the name is free when its holder is known to be dead");
+            cx.register("n", cx.pid()).expect("the name is free once its holder is known to be dead");
             told.fetch_add(1, Ordering::Relaxed);
         }
         Resumed::Wait
@@ -201,7 +207,7 @@ fn takes_over(by_down: bool) {
     let theirs = other.join().unwrap();
     let _ = mine.run(2);
     if registered.load(Ordering::Relaxed) == 0 {
-        // It asked while the other lived.
+        // It queried while the holder lived.
         Host::new(&kernel, &ours).send(heir, ()).unwrap();
         let _ = mine.run(1);
     }
@@ -210,7 +216,8 @@ fn takes_over(by_down: bool) {
     drop(theirs);
 }
 
-/// A message by name, while the holder dies and the host names the next: it goes to one of them, or comes back.
+/// A message by name, while the holder dies and the host names the next process: the message goes
+/// to one of them, or is returned.
 fn send_by_name() {
     let (kernel, _) = kernel(1, 4);
     let (ours, theirs) = (member(&kernel), member(&kernel));
@@ -235,16 +242,17 @@ fn send_by_name() {
         })
     };
     let _ = core.run(1);
-    start(1, &ours).expect("the dead hold no name");
+    start(1, &ours).expect("a dead process holds no name");
     let (theirs, sent) = sender.join().unwrap();
     let _ = core.run(2);
     let got: Vec<usize> = counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
-    // What the first had got and not read is lost with it, as any message to the dead.
+    // A message that the first holder got and did not read is lost with it, as any message to a
+    // dead process.
     assert!(got[0] + got[1] <= usize::from(sent), "{got:?}");
     drop(theirs);
 }
 
-/// A newborn that is found by name can be reached by pid.
+/// A newborn that is found by name can be reached by its pid.
 fn spawn_or_whereis() {
     let (kernel, _) = kernel(1, 4);
     let (ours, theirs) = (member(&kernel), member(&kernel));
@@ -253,7 +261,10 @@ fn spawn_or_whereis() {
         thread::spawn(move || {
             let host = Host::new(&kernel, &theirs);
             if let Some(pid) = host.whereis("n") {
-                assert!(host.is_alive(pid) && host.send(pid, 7_u8).is_ok(), "it lives, and its pid leads to it");
+                assert!(
+                    host.is_alive(pid) && host.send(pid, 7_u8).is_ok(),
+                    "the newborn lives, and its pid leads to it"
+                );
             }
             drop(host);
             theirs
@@ -264,9 +275,9 @@ fn spawn_or_whereis() {
     drop(finder.join().unwrap());
 }
 
-/// A host starts a named process while the only core ends, and with it all processes that it finds. A newborn that it
-/// finds has no name afterwards: its memory goes, and who looks the name up must not reach it. One that it does not
-/// find stays, and is found.
+/// A host starts a named process while the only core ends, which ends every process that it finds.
+/// A newborn that the core finds has no name afterwards: its memory is freed, and a lookup of the
+/// name must not reach it. A newborn that the core does not find stays, and a lookup finds it.
 fn spawn_or_last_core_ends(mutation: Option<Mutation>) -> &'static str {
     let (kernel, _) = with(Options {
         limits: Limits { processes: 2, names: 2, ..Limits::default() },
@@ -299,7 +310,7 @@ fn spawn_or_last_core_ends(mutation: Option<Mutation>) -> &'static str {
             "not found"
         }
         Ok(_) => {
-            assert_eq!(holds, None, "the dead have no name");
+            assert_eq!(holds, None, "a dead process has no name");
             "ended"
         }
     }
@@ -319,7 +330,7 @@ impl Steps for NotAsked {
 fn protocol() {
     model("name: register, death", None, register_or_die::<Shipped>);
     model("name: register, register, death", Some(3), two_register_or_die);
-    model("name: register, another's register and death", Some(3), register_or_another_dies);
+    model("name: register, another register and death", Some(3), register_or_another_dies);
     model("name: unregister, death, register", Some(3), unregister_or_die);
     model("name: death, closed, register", None, || closed_and_free(true));
     model("name: death, DOWN, register", Some(2), || takes_over(true));
@@ -332,8 +343,8 @@ fn protocol() {
 
 #[test]
 fn mutants() {
-    mutant("name, a death leaves marks", Some(2), register_or_die::<NotRevoked>);
-    mutant("name, a registrar does not ask", Some(2), register_or_die::<NotAsked>);
+    mutant("name, a death leaves reservations", Some(2), register_or_die::<NotRevoked>);
+    mutant("name, a registrar does not check", Some(2), register_or_die::<NotAsked>);
     mutant("name, closed before the name is free", Some(2), || closed_and_free(false));
     let confirms = || {
         let _ = spawn_or_last_core_ends(Some(Mutation::ConfirmsAnyway));

@@ -1,6 +1,6 @@
-//! Order on the whole kernel: what one process sends another comes in the order in which it was sent, its death included,
-//! while the receiver runs on another core; and who sends an exit and then links or monitors ties itself to a
-//! dead one.
+//! Models of order on the whole kernel. The signals from one process to another arrive in the order
+//! in which they were sent, the sender's death included, while the receiver runs on another core. A
+//! process that sends an exit and then links to or monitors the target finds it dead.
 #![cfg(loom)]
 
 use atropos_kernel::{Cx, Pid, Reason, Resumed};
@@ -12,7 +12,7 @@ const WHY: Reason = Reason::SHUTDOWN;
 
 fn nothing(_: &Cx<'_, u8>) {}
 
-/// How the receiver is tied to the sender.
+/// The relations between the receiver and the sender.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tied {
     Linked,
@@ -20,8 +20,8 @@ enum Tied {
     Both,
 }
 
-/// A sender sends two messages and dies, while the receiver looks. `relayed`: the second goes through a third process,
-/// which nobody has promised anything of.
+/// A sender sends two messages and dies, while the receiver looks. `relayed`: the second message
+/// goes through a third process, for which no order is promised.
 fn messages_then_death(tied: Tied, relayed: bool) -> &'static str {
     let mut stage = Stage::new(2, None);
     let (log, sender, seen) = (Log::new(), Known::<Pid>::new(), Known::<usize>::new());
@@ -47,7 +47,7 @@ fn messages_then_death(tied: Tied, relayed: bool) -> &'static str {
     let receiver = stage.start_trapping(0, act(&log, ties, looks));
     let relay = stage.start(1, move |cx| {
         for event in waiting(cx) {
-            let Event::Message(message) = event else { unreachable!("it is only sent messages") };
+            let Event::Message(message) = event else { unreachable!("the relay receives only messages") };
             assert!(cx.send(receiver, message).is_ok());
         }
         Resumed::Wait
@@ -73,17 +73,21 @@ fn messages_then_death(tied: Tied, relayed: bool) -> &'static str {
         // As in OTP, EXIT before DOWN.
         Tied::Both => matches!(&events[2..], [Event::Exit(..), Event::Down(..)]),
     };
-    assert!(events[..2] == [Event::Message(1), Event::Message(2)] && ends, "in the order of the sender: {events:?}");
+    assert!(
+        events[..2] == [Event::Message(1), Event::Message(2)] && ends,
+        "signals are out of the sender's order: {events:?}"
+    );
     stage.end();
     match seen.get().unwrap() {
-        0 => "nothing yet",
-        1 => "the first",
+        0 => "nothing",
+        1 => "the first message",
         2 => "the messages",
         _ => "its death",
     }
 }
 
-/// Who is tied to one to whom it has sent an exit is tied to a dead one, while that one runs: EXIT and DOWN say `noproc`.
+/// A process sends an exit to another and then links to it or monitors it, while the target runs:
+/// EXIT and DOWN report `noproc`.
 fn exit_then_tie(monitors: bool, mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let log = Log::new();
@@ -105,12 +109,12 @@ fn exit_then_tie(monitors: bool, mutation: Option<Mutation>) -> &'static str {
     stage.settle();
     assert_eq!(stage.died_of(target), Some(WHY));
     let told = if monitors { log.downs() } else { log.exits(target) };
-    assert_eq!(told, [Reason::NOPROC], "the exit came first");
+    assert_eq!(told, [Reason::NOPROC], "the exit arrives first");
     stage.end();
     "noproc"
 }
 
-/// A kill, and then a question: it is dead.
+/// A kill, and then a query: the target is dead.
 fn kill_then_ask() -> &'static str {
     let mut stage = Stage::new(2, None);
     let target = stage.start(1, waits);
@@ -127,13 +131,13 @@ fn kill_then_ask() -> &'static str {
 
 #[test]
 fn protocol() {
-    let seen = ["nothing yet", "the first", "the messages", "its death"];
+    let seen = ["nothing", "the first message", "the messages", "its death"];
     explore("order: messages, EXIT", Some(2), &seen, || messages_then_death(Tied::Linked, false));
     explore("order: messages, DOWN", Some(2), &seen, || messages_then_death(Tied::Monitors, false));
     explore("order: messages, EXIT, DOWN", Some(2), &seen, || messages_then_death(Tied::Both, false));
     explore("order: exit, link", Some(2), &["noproc"], || exit_then_tie(false, None));
     explore("order: exit, monitor", Some(2), &["noproc"], || exit_then_tie(true, None));
-    explore("order: kill of one who sleeps", Some(2), &["dead"], kill_then_ask);
+    explore("order: kill of a sleeping process", Some(2), &["dead"], kill_then_ask);
 }
 
 #[test]
@@ -141,7 +145,7 @@ fn mutants() {
     let wrong = |name, mutation, f: fn(Option<Mutation>) -> &'static str| {
         mutant(name, Some(2), move || _ = f(Some(mutation)));
     };
-    mutant("order, a message that goes a long way", Some(2), || _ = messages_then_death(Tied::Linked, true));
-    wrong("order, the short way to link", Mutation::AlwaysShort, |m| exit_then_tie(false, m));
-    wrong("order, the short way to monitor", Mutation::AlwaysShort, |m| exit_then_tie(true, m));
+    mutant("order, a message that goes through a relay", Some(2), || _ = messages_then_death(Tied::Linked, true));
+    wrong("order, the fast path to link", Mutation::AlwaysShort, |m| exit_then_tie(false, m));
+    wrong("order, the fast path to monitor", Mutation::AlwaysShort, |m| exit_then_tie(true, m));
 }

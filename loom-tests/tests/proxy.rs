@@ -1,12 +1,13 @@
-//! Acting for a process that somebody else runs: a thread that is no core monitors and links in its name, while it runs,
-//! dies, or the other side dies. Exactly one DOWN or EXIT, or none where the call says so, and no record left over.
+//! Models of operations on behalf of a process that runs elsewhere. A host thread monitors and
+//! links in the process's name, while the process runs or dies, or the other side dies. Exactly one
+//! DOWN or EXIT arrives, or none where the call's result says so, and no record is left over.
 #![cfg(loom)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use atropos_kernel::{MaybeReady, ActAsError, Cx, MonitorOutcome, Reason, Received, Resumed, TimerError};
+use atropos_kernel::{ActAsError, Cx, MaybeReady, MonitorOutcome, Reason, Received, Resumed, TimerError};
 use atropos_loom::mutant;
 use atropos_loom::seen::Log;
 use atropos_loom::world::{Known, Mutation, Stage, act, ends, explore};
@@ -15,12 +16,12 @@ const WHY: Reason = Reason::SHUTDOWN;
 
 fn nothing(_: &Cx<'_, u8>) {}
 
-/// What a process has received, counted: the DOWNs, and those of them with their target's reason.
+/// A count of the DOWNs that a process has received, and of those with their target's reason.
 #[derive(Clone, Default)]
 struct Got(Arc<[AtomicUsize; 2]>);
 
 impl Got {
-    /// A body that receives all that comes, from its second slice on.
+    /// Returns a body that receives all that arrives, from its second slice on.
     fn receives(&self) -> impl FnMut(&Cx<'_, u8>) -> Resumed + Send + 'static {
         let (got, mut ran) = (self.clone(), false);
         move |cx| {
@@ -28,7 +29,7 @@ impl Got {
                 return Resumed::Yield;
             }
             while let Some(received) = cx.receive() {
-                let Received::Down(down) = received else { panic!("only DOWNs come") };
+                let Received::Down(down) = received else { panic!("only DOWNs arrive") };
                 got.0[0].fetch_add(1, Ordering::Relaxed);
                 got.0[1].fetch_add(usize::from(down.reason == WHY), Ordering::Relaxed);
             }
@@ -41,7 +42,8 @@ impl Got {
     }
 }
 
-/// A monitor is made for a watcher that runs meanwhile and receives, while its target dies.
+/// A host thread makes a monitor for a watcher that runs and receives at the same time, while its
+/// target dies.
 fn monitor_and_exit(mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let (got, placed) = (Got::default(), Known::<MonitorOutcome>::new());
@@ -51,18 +53,19 @@ fn monitor_and_exit(mutation: Option<Mutation>) -> &'static str {
     stage.run(1, 1);
     let makes = placed.clone();
     stage.race_host(&[1, 1], move |host| {
-        makes.set(host.act_as(watcher, |behalf| behalf.monitor(target)).expect("both have lived"));
+        makes.set(host.act_as(watcher, |behalf| behalf.monitor(target)).expect("both processes were alive"));
     });
     stage.settle();
     let [downs, with_its_reason] = got.counts();
     assert_eq!(downs, 1, "exactly one DOWN");
     let at_once = placed.get().unwrap().immediate_down;
-    assert!(!at_once || with_its_reason == 0, "a DOWN at once is noproc");
+    assert!(!at_once || with_its_reason == 0, "an immediate DOWN reports noproc");
     stage.end();
-    if at_once { "at once" } else { "later" }
+    if at_once { "immediate" } else { "later" }
 }
 
-/// A monitor is made for a watcher that dies meanwhile; with `target_dies` its target does as well.
+/// A host thread makes a monitor for a watcher that dies at the same time. With `target_dies` its
+/// target dies as well.
 fn monitor_and_death(target_dies: bool, mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let watcher = stage.start(0, ends(WHY));
@@ -71,18 +74,18 @@ fn monitor_and_death(target_dies: bool, mutation: Option<Mutation>) -> &'static 
     stage.run(0, 1);
     stage.run(1, 1);
     stage.race_host(&[1, 1], move |host| {
-        host.act_as(watcher, |behalf| behalf.monitor(target)).expect("both have lived");
+        host.act_as(watcher, |behalf| behalf.monitor(target)).expect("both processes were alive");
     });
     stage.settle();
     assert_eq!(stage.died_of(watcher), Some(WHY));
     if target_dies {
-        assert_eq!(stage.kernel.nodes_used(), 0, "with both of them the monitor is gone");
+        assert_eq!(stage.kernel.nodes_used(), 0, "the monitor is released with both processes");
     }
     stage.end();
-    "gone"
+    "released"
 }
 
-/// A link is made for a process that traps exits, while the other side dies.
+/// A host thread makes a link for a process that traps exits, while the other side dies.
 fn link_and_exit(as_otp: bool, mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let (log, said) = (Log::new(), Known::new());
@@ -106,7 +109,8 @@ fn link_and_exit(as_otp: bool, mutation: Option<Mutation>) -> &'static str {
     outcome
 }
 
-/// A link is made for a process that dies meanwhile: the other side, which traps exits, is told, or nothing has happened.
+/// A host thread makes a link for a process that dies at the same time. The other side, which traps
+/// exits, receives an EXIT, or the call has no effect.
 fn link_and_death(mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let (log, said) = (Log::new(), Known::new());
@@ -121,7 +125,7 @@ fn link_and_death(mutation: Option<Mutation>) -> &'static str {
     stage.settle();
     let outcome = match (said.get().unwrap(), &log.exits(maker)[..]) {
         (Ok(()), [why]) if *why == WHY => "linked",
-        (Ok(()), [why]) if *why == Reason::NOPROC => "linked on its way",
+        (Ok(()), [why]) if *why == Reason::NOPROC => "linked in transit",
         (Err(ActAsError::NoCaller), []) => "refused",
         (said, exits) => panic!("{said:?}, and the EXITs {exits:?}"),
     };
@@ -129,7 +133,8 @@ fn link_and_death(mutation: Option<Mutation>) -> &'static str {
     outcome
 }
 
-/// Two threads of execution link the same two: the maker itself, and one that acts for it. One link, one EXIT.
+/// Two threads link the same two processes: the initiator itself, and a host thread that acts for
+/// it. One link, one EXIT.
 fn link_twice(mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let log = Log::new();
@@ -138,7 +143,7 @@ fn link_twice(mutation: Option<Mutation>) -> &'static str {
     stage.run(1, 1);
     stage.run(0, 1);
     stage.race_host(&[1, 0], move |host| {
-        host.act_as(maker, |behalf| behalf.link(other, true)).expect("both live");
+        host.act_as(maker, |behalf| behalf.link(other, true)).expect("both processes live");
     });
     stage.settle();
     assert_eq!(log.exits(other).len(), 1, "one link, one EXIT");
@@ -146,8 +151,8 @@ fn link_twice(mutation: Option<Mutation>) -> &'static str {
     "one"
 }
 
-/// A timer for another is started for a process that dies meanwhile: its message comes once, or the call says that there is no
-/// caller.
+/// A host thread starts a timer to another process, for a caller that dies at the same time. The
+/// timer's message arrives once, or the call reports that the caller is dying.
 fn timer_and_death(mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let (came, said) = (Arc::new(AtomicUsize::new(0)), Known::new());
@@ -155,7 +160,7 @@ fn timer_and_death(mutation: Option<Mutation>) -> &'static str {
     let caller = stage.start(0, ends(WHY));
     let target = stage.start(1, move |cx| {
         while let Some(received) = cx.receive() {
-            let Received::Message(7) = received else { panic!("only the timer's comes") };
+            let Received::Message(7) = received else { panic!("only the timer's message arrives") };
             count.fetch_add(1, Ordering::Relaxed);
         }
         Resumed::Wait
@@ -166,11 +171,11 @@ fn timer_and_death(mutation: Option<Mutation>) -> &'static str {
     stage.race_host(&[1, 1], move |host| {
         starts.set(host.act_as(caller, |behalf| behalf.send_after(target, Duration::ZERO, 7_u8)));
     });
-    // What is due at once is fired when its core is run again.
+    // A timer that is due at once fires when its core runs again.
     stage.settle();
     stage.settle();
     let outcome = match (said.get().unwrap(), came.load(Ordering::Relaxed)) {
-        (Ok(_), 1) => "comes",
+        (Ok(_), 1) => "fires",
         (Err(TimerError::Dying), 0) => "refused",
         (said, came) => panic!("{said:?}, and {came} messages"),
     };
@@ -178,7 +183,8 @@ fn timer_and_death(mutation: Option<Mutation>) -> &'static str {
     outcome
 }
 
-/// A timer to itself is started for a process that runs, and cancelled, on its way or on the wheel: at once, and nobody is asked.
+/// A host thread starts a timer to a running process, and cancels it, in transit or on the wheel.
+/// The cancellation answers immediately, without a query.
 fn timer_and_cancel() -> &'static str {
     let mut stage = Stage::new(1, None);
     let (came, said) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
@@ -188,7 +194,7 @@ fn timer_and_cancel() -> &'static str {
             return Resumed::Yield;
         }
         while let Some(received) = cx.receive() {
-            let Received::Message(7) = received else { panic!("only the timer's comes") };
+            let Received::Message(7) = received else { panic!("only the timer's message arrives") };
             count.fetch_add(1, Ordering::Relaxed);
         }
         Resumed::Wait
@@ -196,8 +202,10 @@ fn timer_and_cancel() -> &'static str {
     stage.run(0, 1);
     let starts = said.clone();
     stage.race_host(&[2], move |host| {
-        let timer = host.act_as(caller, |behalf| behalf.send_after(caller, Duration::ZERO, 7_u8)).expect("it lives");
-        *starts.lock().unwrap() = Some(host.act_as(caller, |behalf| behalf.cancel_timer(timer)).expect("it lives"));
+        let timer =
+            host.act_as(caller, |behalf| behalf.send_after(caller, Duration::ZERO, 7_u8)).expect("the process lives");
+        *starts.lock().unwrap() =
+            Some(host.act_as(caller, |behalf| behalf.cancel_timer(timer)).expect("the process lives"));
     });
     stage.settle();
     stage.settle();
@@ -212,17 +220,17 @@ fn timer_and_cancel() -> &'static str {
 #[test]
 fn protocol() {
     let bound = Some(2);
-    explore("proxy monitor || exit || watcher", bound, &["at once", "later"], || monitor_and_exit(None));
-    explore("proxy monitor || watcher's death", bound, &["gone"], || monitor_and_death(false, None));
-    explore("proxy monitor || both deaths", bound, &["gone"], || monitor_and_death(true, None));
+    explore("op monitor || exit || watcher", bound, &["immediate", "later"], || monitor_and_exit(None));
+    explore("op monitor || watcher's death", bound, &["released"], || monitor_and_death(false, None));
+    explore("op monitor || both deaths", bound, &["released"], || monitor_and_death(true, None));
     let outcomes = ["its reason", "noproc"];
-    explore("proxy link || exit, as OTP", bound, &outcomes, || link_and_exit(true, None));
+    explore("op link || exit, as OTP", bound, &outcomes, || link_and_exit(true, None));
     let outcomes = ["its reason", "refused"];
-    explore("proxy link || exit", bound, &outcomes, || link_and_exit(false, None));
-    explore("proxy link || maker's death", bound, &["linked", "refused"], || link_and_death(None));
-    explore("proxy link || maker's own", bound, &["one"], || link_twice(None));
-    explore("proxy timer || caller's death", bound, &["comes", "refused"], || timer_and_death(None));
-    explore("proxy timer || cancel", bound, &["cancelled"], timer_and_cancel);
+    explore("op link || exit", bound, &outcomes, || link_and_exit(false, None));
+    explore("op link || initiator's death", bound, &["linked", "refused"], || link_and_death(None));
+    explore("op link || initiator's own link", bound, &["one"], || link_twice(None));
+    explore("op timer || caller's death", bound, &["fires", "refused"], || timer_and_death(None));
+    explore("op timer || cancel", bound, &["cancelled"], timer_and_cancel);
 }
 
 #[test]
@@ -230,10 +238,10 @@ fn mutants() {
     let wrong = |name, mutation, f: fn(Option<Mutation>) -> &'static str| {
         mutant(name, Some(2), move || _ = f(Some(mutation)));
     };
-    wrong("proxy monitor, a refusal not looked at", Mutation::RefusedIsPlaced, monitor_and_exit);
-    wrong("proxy monitor, placed before the proxy", Mutation::PlacedFirst, monitor_and_exit);
-    wrong("proxy monitor, a refused DOWN is kept", Mutation::RefusedIsKept, |m| monitor_and_death(true, m));
-    wrong("proxy link, a refusal not looked at", Mutation::RefusedIsPlaced, |m| link_and_exit(false, m));
-    wrong("proxy link, not met by the death", Mutation::ProxiesUnmet, link_and_death);
-    wrong("proxy timer, not met by the death", Mutation::ProxiesUnmet, timer_and_death);
+    wrong("op monitor, a refusal ignored", Mutation::RefusedIsPlaced, monitor_and_exit);
+    wrong("op monitor, placed before the operation", Mutation::PlacedFirst, monitor_and_exit);
+    wrong("op monitor, a refused DOWN is kept", Mutation::RefusedIsKept, |m| monitor_and_death(true, m));
+    wrong("op link, a refusal ignored", Mutation::RefusedIsPlaced, |m| link_and_exit(false, m));
+    wrong("op link, not handled by the death", Mutation::ProxiesUnmet, link_and_death);
+    wrong("op timer, not handled by the death", Mutation::ProxiesUnmet, timer_and_death);
 }

@@ -1,13 +1,14 @@
-//! Remote monitors: each is answered once or was withdrawn, whatever ends meanwhile, and no peer waits for a monitor that
-//! nobody has (`atropos-dist`). On the real plane; the mutants break one of its rules, or one that its surroundings keep.
+//! Models of remote monitors. Each monitor is answered once or was withdrawn, whatever ends at the
+//! same time, and no peer waits for a monitor without a watcher (`atropos-dist`). The models run on
+//! the real control plane. Each mutant breaks one of its rules, or one that its surroundings keep.
 #![cfg(loom)]
 
 use std::sync::{Arc, OnceLock, Weak};
 
-use atropos_dist::rules::{Shipped, Rules};
+use atropos_dist::rules::{Rules, Shipped};
 use atropos_dist::{
-    LoopbackPair, Connection, LoopBack, MonitorControlMessage, MonitorError, NoConnection, Node, Options, ControlPlane, RemotePid,
-    RemoteReference, Routed, Sender, Watchers,
+    Connection, ControlPlane, LoopBack, LoopbackPair, MonitorControlMessage, MonitorError, NoConnection, Node, Options,
+    RemotePid, RemoteReference, Routed, Sender, Watchers,
 };
 use atropos_kernel::{NoMemory, Reason};
 use atropos_loom::{model, mutant};
@@ -29,31 +30,33 @@ const fn there(number: u64) -> RemotePid {
     RemotePid::new(THERE, number, 0, 1)
 }
 
-// What a process is.
+// The states of a process.
 const UNWATCHED: usize = 0;
 const WATCHED: usize = 1;
 const DEAD: usize = 2;
 
-/// Everything around a plane: one process that can die, a connection that can be lost, and what the peer knows.
+/// The surroundings of a control plane: one process that can die, a connection that can be lost,
+/// and the peer's view.
 struct Platform<R: Rules> {
     plane: OnceLock<Weak<ControlPlane<R>>>,
     process: AtomicUsize,
-    /// A watch of a dead process reports it.
+    /// `true` if a watch of a dead process reports it.
     reports_the_dead: bool,
-    /// DOWNs with the right reason, and with another.
+    /// DOWNs with the right reason, and with a wrong one.
     downs: AtomicUsize,
     false_downs: AtomicUsize,
-    /// Whether the connection takes messages.
+    /// `true` while the connection takes messages.
     open: AtomicBool,
-    /// Notices that were sent.
+    /// Number of notices sent.
     notices: AtomicUsize,
-    /// Whether the peer waits for our monitor: set by a request, cleared by a withdrawal.
+    /// `true` while the peer waits for this node's monitor: set by a request, cleared by a
+    /// withdrawal.
     asked: UnsafeCell<bool>,
 }
 
-// SAFETY: the cell is checked by loom.
+// SAFETY: loom checks every access to the cell.
 unsafe impl<R: Rules> Send for Platform<R> {}
-// SAFETY: as above.
+// SAFETY: loom checks every access to the cell, also through shared references.
 unsafe impl<R: Rules> Sync for Platform<R> {}
 
 struct Way<R: Rules>(Arc<Platform<R>>);
@@ -65,9 +68,9 @@ impl<R: Rules> Sender for Way<R> {
             return Err(NoConnection);
         }
         match message.message {
-            // SAFETY: loom checks.
+            // SAFETY: loom checks that the write to the cell is exclusive.
             MonitorControlMessage::MonitorP { .. } => world.asked.with_mut(|asked| unsafe { *asked = true }),
-            // SAFETY: loom checks.
+            // SAFETY: loom checks that the write to the cell is exclusive.
             MonitorControlMessage::DemonitorP { .. } => world.asked.with_mut(|asked| unsafe { *asked = false }),
             MonitorControlMessage::MonitorPExit { .. } => drop(world.notices.fetch_add(1, Ordering::Relaxed)),
         }
@@ -115,7 +118,7 @@ impl<R: Rules> Platform<R> {
     }
 
     fn plane(&self) -> Arc<ControlPlane<R>> {
-        self.plane.get().and_then(Weak::upgrade).expect("the plane is there")
+        self.plane.get().and_then(Weak::upgrade).expect("the control plane exists")
     }
 
     fn die(&self, pid: u64) {
@@ -125,18 +128,19 @@ impl<R: Rules> Platform<R> {
     }
 
     fn downs(&self) -> usize {
-        assert_eq!(self.false_downs.load(Ordering::Relaxed), 0, "somebody's word for another's end");
+        assert_eq!(self.false_downs.load(Ordering::Relaxed), 0, "a DOWN with a forged reason");
         self.downs.load(Ordering::Relaxed)
     }
 
     fn is_asked(&self) -> bool {
-        // SAFETY: loom checks.
+        // SAFETY: loom checks that no write to the cell is concurrent.
         self.asked.with(|asked| unsafe { *asked })
     }
 }
 
-/// 2.1 a. The node is lost while it is asked: an error and no DOWN, or no error and one. `refuses`: the lost connection refuses
-/// the request, else it takes it and loses it.
+/// 2.1 a. The node is lost while it receives a request: the call returns an error and no DOWN
+/// comes, or it succeeds and one DOWN comes. `refuses`: the lost connection refuses the request;
+/// otherwise it takes the request and loses it.
 fn ask_or_lose<R: Rules>(refuses: bool) {
     let (plane, world, connection) = Platform::<R>::new(true);
     let (losing, wire) = (plane.clone(), world.clone());
@@ -152,7 +156,7 @@ fn ask_or_lose<R: Rules>(refuses: bool) {
     assert_eq!(plane.monitors_of(WATCHER), []);
 }
 
-/// Sends by the connection that there is, whichever the message was meant for.
+/// A sender that uses the current connection, even if the message was meant for an earlier one.
 struct Careless {
     end: Arc<LoopBack>,
     plane: OnceLock<Weak<ControlPlane>>,
@@ -160,7 +164,7 @@ struct Careless {
 
 impl Sender for Careless {
     fn send(&self, message: Routed) -> Result<(), NoConnection> {
-        let plane = self.plane.get().and_then(Weak::upgrade).expect("the plane is there");
+        let plane = self.plane.get().and_then(Weak::upgrade).expect("the control plane exists");
         let connection = plane.connection(THERE).ok_or(NoConnection)?;
         self.end.send(Routed { connection, ..message })
     }
@@ -176,7 +180,8 @@ impl Watchers for Nobody {
     }
 }
 
-/// 2.1 a. The connection is lost and there again while the node is asked: both sides know of the monitor, or none.
+/// 2.1 a. The connection is lost and restored during a request: both sides know of the monitor, or
+/// neither.
 fn ask_or_rejoin(careless: bool) {
     let cable = LoopbackPair::new();
     let [left_end, right_end] = cable.ends();
@@ -192,7 +197,7 @@ fn ask_or_rejoin(careless: bool) {
     asker.join().unwrap();
     while cable.pump(&left, &right, 4) > 0 {}
     let (ours, theirs) = (left.monitors_with(THERE), right.monitors_with(HERE));
-    assert_eq!(ours.0, theirs.1, "nobody waits for a monitor that nobody has");
+    assert_eq!(ours.0, theirs.1, "both nodes agree on the monitor");
 }
 
 /// 2.1 b. The target dies while it is registered: one notice.
@@ -208,7 +213,8 @@ fn register_or_die<R: Rules>(reports_the_dead: bool) {
     assert_eq!((plane.monitors_with(THERE), plane.monitored_by(TARGET)), ((0, 0), Vec::new()));
 }
 
-/// 2.1 c. A request is on its way in while its connection is lost, and perhaps is there again: nothing of it stays.
+/// 2.1 c. A request arrives while its connection is lost, and perhaps restored: no record of it
+/// stays.
 fn register_or_lose<R: Rules>(again: bool) {
     let (plane, _world, connection) = Platform::<R>::new(true);
     let losing = plane.clone();
@@ -224,7 +230,8 @@ fn register_or_lose<R: Rules>(again: bool) {
     assert_eq!((plane.monitors_with(THERE), plane.monitored_by(TARGET)), ((0, 0), Vec::new()));
 }
 
-/// 2.1 d. Others claim that the target has ended, while it does, or the node is lost: one DOWN, and a true one.
+/// 2.1 d. Another connection claims that the target has ended, while it does end, or while its node
+/// is lost: one DOWN, and a true one.
 fn end_or_forge<R: Rules>(lost: bool) {
     let (plane, world, connection) = Platform::<R>::new(true);
     let other = plane.connected(ELSEWHERE, 1);
@@ -245,7 +252,8 @@ fn end_or_forge<R: Rules>(lost: bool) {
     assert_eq!(world.downs(), 1);
 }
 
-/// 2.1 g. The watcher dies while it asks: the peer, who is asked, is told so afterwards.
+/// 2.1 g. The watcher dies during its request: a peer that received the request receives the
+/// withdrawal afterwards.
 fn ask_or_die<R: Rules>() {
     let (plane, world, _) = Platform::<R>::new(true);
     let dying = world.clone();
@@ -257,7 +265,8 @@ fn ask_or_die<R: Rules>() {
     assert_eq!((world.downs(), plane.monitors_with(THERE)), (0, (0, 0)));
 }
 
-/// 2.1 h. It is withdrawn while the connection is lost: withdrawn or answered, and once.
+/// 2.1 h. A monitor is withdrawn while the connection is lost: it is withdrawn or answered, and
+/// once.
 fn withdraw_or_lose<R: Rules>() {
     let (plane, world, connection) = Platform::<R>::new(true);
     let reference = plane.monitor_remote(WATCHER, there(TARGET)).expect("connected");
@@ -272,7 +281,7 @@ fn withdraw_or_lose<R: Rules>() {
     assert!(!plane.demonitor_remote(WATCHER, reference));
 }
 
-/// The three that can end a monitor, at once.
+/// The three events that can end a monitor, at the same time.
 fn withdraw_or_end_or_lose<R: Rules>() {
     let (plane, world, connection) = Platform::<R>::new(true);
     let reference = plane.monitor_remote(WATCHER, there(TARGET)).expect("connected");
@@ -289,7 +298,8 @@ fn withdraw_or_end_or_lose<R: Rules>() {
     assert_eq!(plane.monitors_of(WATCHER), []);
 }
 
-/// Issue 14, 25: two threads register for one peer, whose quota has one place: one is refused, and nothing is kept of it.
+/// Issue 14, 25: two threads register for one peer, whose quota has one place. One is refused, and
+/// no record of it is kept.
 fn register_two<R: Rules>() {
     let nobody = Arc::new(Nobody);
     let options = Options::new(HERE, 1).inbound_limit(1);
@@ -303,11 +313,11 @@ fn register_two<R: Rules>() {
     let thread = thread::spawn(move || other.receive(connection, second).is_ok());
     let first = plane.receive(connection, request(1)).is_ok();
     let second = thread.join().unwrap();
-    assert!(first != second, "one has the place: {first}, {second}");
+    assert!(first != second, "exactly one registration succeeds: {first}, {second}");
     assert_eq!((plane.watched(), plane.kept_for(THERE)), (1, 1));
 }
 
-/// Takes everything and loses it.
+/// A sender that takes every message and loses it.
 struct RequestError;
 
 impl Sender for RequestError {
@@ -316,7 +326,8 @@ impl Sender for RequestError {
     }
 }
 
-/// Issue 14, 25: the runtime takes an idle watch back while a peer registers again: what is registered is watched.
+/// Issue 14, 25: the runtime withdraws an idle watch while a peer registers again: a registered
+/// process is watched.
 fn release_or_register<R: Rules>() {
     #[derive(Default)]
     struct Counts(std::sync::atomic::AtomicIsize);
@@ -344,7 +355,7 @@ fn release_or_register<R: Rules>() {
     });
     plane.receive(connection, request).unwrap();
     runtime.join().unwrap();
-    assert!(counts.0.load(Ordering::Relaxed) > 0, "it is watched");
+    assert!(counts.0.load(Ordering::Relaxed) > 0, "the registered process is watched");
     assert_eq!(plane.monitored_by(TARGET).len(), 1);
     assert_eq!((plane.watched(), plane.kept_for(THERE)), (1, 1));
 }
@@ -373,15 +384,15 @@ broken! {
 
 #[test]
 fn protocol() {
-    model("remote a: ask, lose and refuse", None, || ask_or_lose::<Shipped>(true));
-    model("remote a: ask, lose and take", None, || ask_or_lose::<Shipped>(false));
-    model("remote a: ask, rejoin", None, || ask_or_rejoin(false));
+    model("remote a: request, lose and refuse", None, || ask_or_lose::<Shipped>(true));
+    model("remote a: request, lose and take", None, || ask_or_lose::<Shipped>(false));
+    model("remote a: request, rejoin", None, || ask_or_rejoin(false));
     model("remote b: register, die", None, || register_or_die::<Shipped>(true));
     model("remote c: register, lose", None, || register_or_lose::<Shipped>(false));
     model("remote c: register, lose and connect", None, || register_or_lose::<Shipped>(true));
     model("remote d: forge, end", None, || end_or_forge::<Shipped>(false));
     model("remote d: forge, lose", None, || end_or_forge::<Shipped>(true));
-    model("remote g: ask, die", None, ask_or_die::<Shipped>);
+    model("remote g: request, die", None, ask_or_die::<Shipped>);
     model("remote h: withdraw, lose", None, withdraw_or_lose::<Shipped>);
     model("remote: withdraw, end, lose", None, withdraw_or_end_or_lose::<Shipped>);
     model("remote quota: register twice", None, register_two::<Shipped>);
@@ -393,10 +404,10 @@ fn mutants() {
     mutant("remote a, an error although it was answered", Some(2), || ask_or_lose::<ErrorAnyway>(true));
     mutant("remote a, a lost session takes", Some(2), || ask_or_lose::<TakeLost>(false));
     mutant("remote a, a request on the next connection", Some(2), || ask_or_rejoin(true));
-    mutant("remote b, the dead take", Some(2), || register_or_die::<TakeGone>(true));
+    mutant("remote b, a dead process takes", Some(2), || register_or_die::<TakeGone>(true));
     mutant("remote b, liveness seen from outside", Some(2), || register_or_die::<Shipped>(false));
     mutant("remote c, an old connection's message", Some(2), || register_or_lose::<TakeOld>(true));
-    mutant("remote d, by the reference alone", Some(2), || end_or_forge::<MatchReference>(false));
+    mutant("remote d, matched by the reference alone", Some(2), || end_or_forge::<MatchReference>(false));
     mutant("remote g, a withdrawal at once", Some(2), ask_or_die::<WithdrawAtOnce>);
     mutant("remote g, arm Relaxed", Some(2), ask_or_die::<ArmRelaxed>);
     mutant("remote h, two winners", Some(2), withdraw_or_lose::<ManyWinners>);

@@ -1,4 +1,5 @@
-//! One answer from one to another: it arrives once, or its loss does, and a wait is always ended (`reply`).
+//! Models of one answer from one thread to another: it arrives once, or its loss does, and every
+//! wait ends (`reply`).
 #![cfg(loom)]
 
 use std::future::Future;
@@ -12,7 +13,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
-/// Counts the wake-ups. (Relaxed: what the waker's owner learns, it must learn from the cell.)
+/// A waker that counts its calls. (Relaxed: what its owner learns, it must learn from the cell.)
 struct Counting(AtomicUsize);
 
 struct Wakes(std::sync::Arc<Counting>);
@@ -37,7 +38,7 @@ impl Wakes {
     }
 }
 
-/// A value whose hand-over loom checks.
+/// A value whose transfer loom checks.
 struct Checked(loom::cell::UnsafeCell<u32>, Arc<AtomicUsize>);
 
 // SAFETY: the model's own cell, which loom checks.
@@ -49,15 +50,15 @@ impl Drop for Checked {
     }
 }
 
-/// The asker looks twice, with another waker each time; the answerer answers, or drops the reply. A pending second look
-/// is followed by a wake-up of the second waker.
+/// The caller polls twice, with another waker each time; the responder answers, or drops the reply.
+/// A pending second poll is followed by a call of the second waker.
 fn ask_or_drop<O: Orders>(answers: bool) {
     let drops = Arc::new(AtomicUsize::new(0));
     let (reply, replied) = reply_with::<Checked, O>().expect("memory");
     let (reply, mut replied) = (Kept::new(reply), Kept::new(replied));
     let value = Checked(loom::cell::UnsafeCell::new(0), drops.clone());
     let answerer = thread::spawn(move || {
-        // SAFETY: nobody else has it yet; loom checks that.
+        // SAFETY: no other thread has the value yet; loom checks that.
         value.0.with_mut(|place| unsafe { *place = 7 });
         if answers {
             reply.take().send(value);
@@ -70,28 +71,29 @@ fn ask_or_drop<O: Orders>(answers: bool) {
     }
     let waits = polled.is_pending();
     if let Poll::Ready(Ok(value)) = &polled {
-        // SAFETY: it came through the reply; loom checks that.
+        // SAFETY: the value came through the reply; loom checks that.
         value.0.with(|place| unsafe { assert_eq!(*place, 7) });
     }
     answerer.join().unwrap();
     if waits {
-        assert!(second.woken(), "who waits is woken");
+        assert!(second.woken(), "a waiting caller is woken");
         polled = Pin::new(&mut *replied).poll(&mut Context::from_waker(&second.waker()));
     }
     match polled {
         Poll::Ready(Ok(value)) => {
             assert!(answers);
-            // SAFETY: it came through the reply; loom checks that.
+            // SAFETY: the value came through the reply; loom checks that.
             value.0.with(|place| unsafe { assert_eq!(*place, 7) });
         }
         Poll::Ready(Err(NoReply)) => assert!(!answers),
-        Poll::Pending => panic!("it is there"),
+        Poll::Pending => panic!("the answer must be there"),
     }
     drop(replied);
     assert_eq!(drops.load(Ordering::Relaxed), 1, "each value is dropped once");
 }
 
-/// The asker loses interest meanwhile: whoever goes last frees the cell, and a late answer with it.
+/// The caller abandons the request while the responder answers: the last of the two frees the cell,
+/// and a late answer with it.
 fn give_up() {
     let drops = Arc::new(AtomicUsize::new(0));
     let (reply, mut replied) = reply_with::<Checked, Shipped>().expect("memory");
@@ -117,8 +119,8 @@ fn a_dropped_reply_ends_the_wait() {
 }
 
 #[test]
-fn nobody_waits_any_more() {
-    model("reply: nobody waits any more", Some(5), give_up);
+fn an_abandoned_reply_is_freed() {
+    model("reply: the caller abandons", Some(5), give_up);
 }
 
 #[test]

@@ -1,19 +1,21 @@
-//! Requests on the whole kernel: exactly one of an answer and a Down with the reason, whatever becomes of the receiver; none
-//! of it, and nothing left over, when the asker dies or lets go, whoever answers; and an EXIT before the Down of the same death.
+//! Models of requests on the whole kernel. The caller sees exactly one of an answer and a Down with
+//! the reason, whatever happens to the receiver. It sees neither, and nothing is left over, when it
+//! dies or abandons the request, for every kind of responder. An EXIT precedes the Down of the same
+//! death.
 #![cfg(loom)]
 
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use atropos_kernel::internals::life;
-use atropos_kernel::{Cx, RequestError, Peek, Pid, Reason, Received, Reply, RequestFuture, Resumed, SpawnOptions};
+use atropos_kernel::{Cx, Peek, Pid, Reason, Received, Reply, RequestError, RequestFuture, Resumed, SpawnOptions};
 use atropos_loom::host::{Kept, Woken, body};
 use atropos_loom::mutant;
 use atropos_loom::world::{Known, Mutation, Stage, explore};
 
 const WHY: Reason = Reason::SHUTDOWN;
 
-/// What an asker has seen of its request.
+/// An event of a request that its caller has seen.
 #[derive(Clone, PartialEq, Debug)]
 enum Seen {
     Answer(u8),
@@ -22,7 +24,7 @@ enum Seen {
 
 type Log = Arc<Mutex<Vec<Seen>>>;
 
-/// Looks, until there is no more to see.
+/// Polls until there is nothing more to see.
 fn look(cx: &Cx<'_, u8>, requested: &mut Option<RequestFuture<u8>>, log: &Log) {
     let Some(open) = requested.as_mut() else { return };
     let waker = cx.waker();
@@ -41,8 +43,8 @@ fn look(cx: &Cx<'_, u8>, requested: &mut Option<RequestFuture<u8>>, log: &Log) {
     }
 }
 
-/// A process that looks for its answer in every slice but the first, in which it asks, and yields; with what it is to do
-/// before it looks.
+/// Returns a process that makes a request in its first slice and yields, and polls for its answer
+/// in every later slice. It calls `before` before each poll.
 fn asker(
     to: Known<Pid>,
     log: &Log,
@@ -63,7 +65,7 @@ fn asker(
     }
 }
 
-/// A process that takes a request, and does in the slice after that what it is told.
+/// Starts a process that receives a request, and calls `then` in the next slice.
 fn server(
     stage: &Stage,
     core: usize,
@@ -85,14 +87,15 @@ fn server(
     stage.host().spawn(&SpawnOptions::new().core(core), body).unwrap().pid
 }
 
-/// Ends the stage: then nothing holds its kernel.
+/// Ends the stage, and checks that no reference to its kernel is left.
 fn end(stage: Stage) {
     let lives = life::of(&stage.kernel);
     stage.end();
-    assert!(!lives(), "somebody has kept a share");
+    assert!(!lives(), "a reference to the kernel is left");
 }
 
-/// The receiver dies of its own will while it is asked: the request is refused, or waits in its mailbox.
+/// The receiver dies of its own accord while a request comes: the request is refused, or waits in
+/// its mailbox.
 fn asks_the_dying(mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let (log, refused): (Log, _) = (Log::default(), Known::new());
@@ -125,13 +128,13 @@ fn asks_the_dying(mutation: Option<Mutation>) -> &'static str {
     let outcome = match (refused.get().unwrap(), &*seen) {
         (true, []) => "noproc",
         (false, [Seen::Lost(RequestError::Down(why))]) if *why == WHY => "down",
-        other => panic!("one or the other: {other:?}"),
+        other => panic!("neither refused nor answered by a Down: {other:?}"),
     };
     end(stage);
     outcome
 }
 
-/// What the asker does meanwhile.
+/// The caller's action at the same time.
 #[derive(Clone, Copy, PartialEq)]
 enum Asker {
     Looks,
@@ -139,20 +142,21 @@ enum Asker {
     Dies,
 }
 
-/// What becomes of a request that was received.
+/// The fate of a received request.
 #[derive(Clone, Copy, PartialEq)]
 enum Then {
     /// Its receiver dies with it.
     Dies,
     /// Its receiver answers, and dies.
     AnswersAndDies,
-    /// Its receiver drops it, and goes on.
+    /// Its receiver drops it, and lives on.
     Drops,
-    /// Its receiver answers, and goes on.
+    /// Its receiver answers, and lives on.
     Answers,
 }
 
-/// The receiver does that while the asker looks and sleeps, lets go and sleeps, or dies.
+/// The receiver does `then`, while the caller polls and sleeps, abandons the request and sleeps, or
+/// dies.
 fn received(then: Then, does: Asker, mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let (log, to) = (Log::default(), Known::new());
@@ -171,7 +175,7 @@ fn received(then: Then, does: Asker, mutation: Option<Mutation>) -> &'static str
     stage.start(0, asker(to.clone(), &log, before));
     to.set(server(&stage, 1, move |cx, reply| match then {
         Then::Dies => {
-            // The body has it still when it is dropped.
+            // The body still holds the reply when it is dropped.
             drop(reply);
             Resumed::Exit(WHY)
         }
@@ -197,24 +201,26 @@ fn received(then: Then, does: Asker, mutation: Option<Mutation>) -> &'static str
     let seen = std::mem::take(&mut *log.lock().unwrap());
     let down = |seen: &Seen| *seen == Seen::Lost(RequestError::Down(WHY));
     let outcome = match (then, &*seen) {
-        (Then::Answers, []) if *answered.lock().unwrap() == Some(false) => "came back",
-        (Then::Answers, []) if does != Asker::Looks => "left",
+        (Then::Answers, []) if *answered.lock().unwrap() == Some(false) => "returned",
+        (Then::Answers, []) if does != Asker::Looks => "discarded",
         (Then::Answers, [Seen::Answer(7)]) => "answered",
-        (_, []) if does == Asker::Dies => "the asker is dead",
+        (_, []) if does == Asker::Dies => "the caller is dead",
         (Then::Dies, [last]) if down(last) => "down",
         (Then::Dies, [Seen::Lost(RequestError::ReplyDropped), last]) if down(last) => "dropped, down",
         (Then::AnswersAndDies, [Seen::Answer(7)]) => "answered",
         (Then::Drops, [Seen::Lost(RequestError::NoReply)]) => "no reply",
-        // The asker asks now whether it is alive.
-        (Then::Drops, [Seen::Lost(RequestError::ReplyDropped), Seen::Lost(RequestError::NoReply)]) => "dropped, no reply",
+        // The caller now checks if the receiver is alive.
+        (Then::Drops, [Seen::Lost(RequestError::ReplyDropped), Seen::Lost(RequestError::NoReply)]) => {
+            "dropped, no reply"
+        }
         (Then::Drops, [Seen::Lost(RequestError::ReplyDropped)]) => "dropped",
-        (_, other) => panic!("not so: {other:?}"),
+        (_, other) => panic!("not an allowed outcome: {other:?}"),
     };
     end(stage);
     outcome
 }
 
-/// A thread that is no core has the reply, and answers.
+/// A host thread holds the reply, and answers.
 fn from_outside(does: Asker, mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(1, mutation);
     let (log, to) = (Log::default(), Known::new());
@@ -252,29 +258,29 @@ fn from_outside(does: Asker, mutation: Option<Mutation>) -> &'static str {
     let seen = std::mem::take(&mut *log.lock().unwrap());
     let outcome = match (answered.lock().unwrap().unwrap(), &*seen) {
         (true, [Seen::Answer(7)]) => "taken",
-        (true, []) => "left",
-        (false, []) => "came back",
+        (true, []) => "discarded",
+        (false, []) => "returned",
         other => panic!("an answer in two places, or none: {other:?}"),
     };
     end(stage);
     outcome
 }
 
-/// What is done with the asker's end by a thread that is not the process that has asked.
+/// The action of a thread other than the caller on the caller's end of the request.
 #[derive(Clone, Copy, PartialEq)]
 enum Elsewhere {
-    /// The thread looks, and waits by a waker of its own.
+    /// The thread polls, and waits with a waker of its own.
     Looks,
-    /// It lets go.
+    /// The thread drops it.
     LetsGo,
-    /// It looks, leaves its waker, and lets go.
+    /// The thread polls, leaves its waker, and drops it.
     LooksAndLetsGo,
-    /// It looks, and gives the end back to the process, which looks when it is resumed.
+    /// The thread polls, and returns the end to the process, which polls when it is resumed.
     GivesBack,
 }
 
-/// Issue 14, 4: the process that asks sleeps, and its end of the request is with a thread that is not that process, while the
-/// receiver answers.
+/// Issue 14, 4: the caller sleeps, and a thread other than the process holds its end of the
+/// request, while the receiver answers.
 fn asked_from_elsewhere(does: Elsewhere, looked_at_home: bool, mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(1, mutation);
     let (log, answered): (Log, Arc<Mutex<Option<bool>>>) = Default::default();
@@ -300,7 +306,7 @@ fn asked_from_elsewhere(does: Elsewhere, looked_at_home: bool, mutation: Option<
         }
         Resumed::Wait
     });
-    // The asker asks and sleeps; the receiver receives.
+    // The caller makes the request and sleeps; the receiver receives.
     stage.run(0, 2);
     let mut requested = Kept::new(end.lock().unwrap().take().unwrap());
     let (woken, _) = Woken::new();
@@ -329,16 +335,16 @@ fn asked_from_elsewhere(does: Elsewhere, looked_at_home: bool, mutation: Option<
     let waits = left.lock().unwrap().take();
     if let Some(requested) = waits {
         let mut requested = Kept::new(requested);
-        assert!(woken.calls() > 0, "the thread that waits is woken");
+        assert!(woken.calls() > 0, "the waiting thread is woken");
         let polled = requested.poll(&mut Context::from_waker(Waker::noop()));
-        assert_eq!(polled, Poll::Ready(Ok(7)), "and finds the answer");
+        assert_eq!(polled, Poll::Ready(Ok(7)), "the woken thread finds the answer");
         log.lock().unwrap().push(Seen::Answer(7));
     }
     let (given, seen) = (answered.lock().unwrap().unwrap(), std::mem::take(&mut *log.lock().unwrap()));
     let outcome = match (given, &*seen) {
         (true, [Seen::Answer(7)]) => "taken",
-        (true, []) => "left",
-        (false, []) => "came back",
+        (true, []) => "discarded",
+        (false, []) => "returned",
         other => panic!("an answer in two places, or none: {other:?}"),
     };
     assert_eq!(Arc::strong_count(&woken), 1, "no waker is left");
@@ -346,14 +352,15 @@ fn asked_from_elsewhere(does: Elsewhere, looked_at_home: bool, mutation: Option<
     outcome
 }
 
-/// The receiver is linked to the asker, who traps exits, and dies with the request: who sees the Down finds the EXIT.
+/// The receiver is linked to the caller, which traps exits, and dies with the request: a caller
+/// that sees the Down finds the EXIT.
 fn exit_comes_first(mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let (log, early) = (Log::default(), Known::new());
     let kept: Arc<Mutex<Option<Reply<u8>>>> = Arc::default();
     let keeps = kept.clone();
     let to = server(&stage, 1, move |_, reply| {
-        // It goes later: what is looked for is the Down.
+        // The reply is dropped later, because the model is about the Down.
         *keeps.lock().unwrap() = Some(reply);
         Resumed::Exit(WHY)
     });
@@ -404,34 +411,35 @@ fn protocol() {
 }
 
 #[test]
-fn the_asker_dies() {
-    let dead = &["the asker is dead"];
-    explore("death with a request || asker's death", Some(2), dead, || received(Then::Dies, Asker::Dies, None));
-    explore("answer, death || asker's death", Some(2), dead, || received(Then::AnswersAndDies, Asker::Dies, None));
-    explore("drop, receive || asker's death", Some(2), dead, || received(Then::Drops, Asker::Dies, None));
+fn the_caller_dies() {
+    let dead = &["the caller is dead"];
+    explore("death with a request || caller's death", Some(2), dead, || received(Then::Dies, Asker::Dies, None));
+    explore("answer, death || caller's death", Some(2), dead, || received(Then::AnswersAndDies, Asker::Dies, None));
+    explore("drop, receive || caller's death", Some(2), dead, || received(Then::Drops, Asker::Dies, None));
 }
 
-/// The process that was asked answers, its watch at hand, while the asker goes to sleep, lets go, or dies.
+/// The receiver of the request answers, and has its watch available, while the caller goes to
+/// sleep, abandons the request, or dies.
 #[test]
-fn by_whom_was_asked() {
+fn answered_by_receiver() {
     explore("answer || look, sleep", Some(3), &["answered"], || received(Then::Answers, Asker::Looks, None));
-    explore("answer || let go, sleep", Some(3), &["came back", "left"], || {
+    explore("answer || abandon, sleep", Some(3), &["returned", "discarded"], || {
         received(Then::Answers, Asker::LetsGo, None)
     });
-    explore("answer || death", Some(3), &["came back", "left"], || received(Then::Answers, Asker::Dies, None));
+    explore("answer || death", Some(3), &["returned", "discarded"], || received(Then::Answers, Asker::Dies, None));
 }
 
-/// Issue 14, 4.
+/// Issue 14, 4: another thread holds the caller's end of the request.
 #[test]
 fn from_a_thread_that_is_not_the_process() {
     for at_home in [false, true] {
         explore("answer || look elsewhere", Some(3), &["taken"], move || {
             asked_from_elsewhere(Elsewhere::Looks, at_home, None)
         });
-        explore("answer || let go elsewhere", Some(3), &["came back", "left"], move || {
+        explore("answer || abandon elsewhere", Some(3), &["returned", "discarded"], move || {
             asked_from_elsewhere(Elsewhere::LetsGo, at_home, None)
         });
-        explore("answer || look, let go elsewhere", Some(3), &["came back", "left", "taken"], move || {
+        explore("answer || look, abandon elsewhere", Some(3), &["returned", "discarded", "taken"], move || {
             asked_from_elsewhere(Elsewhere::LooksAndLetsGo, at_home, None)
         });
         explore("answer || look elsewhere, and at home again", Some(3), &["taken"], move || {
@@ -441,10 +449,12 @@ fn from_a_thread_that_is_not_the_process() {
 }
 
 #[test]
-fn by_who_is_no_core() {
+fn answered_by_host_thread() {
     explore("answer from outside || look", Some(2), &["taken"], || from_outside(Asker::Looks, None));
-    explore("answer from outside || let go", Some(2), &["came back", "left"], || from_outside(Asker::LetsGo, None));
-    explore("answer from outside || asker's death", Some(2), &["came back", "left"], || {
+    explore("answer from outside || abandon", Some(2), &["returned", "discarded"], || {
+        from_outside(Asker::LetsGo, None)
+    });
+    explore("answer from outside || caller's death", Some(2), &["returned", "discarded"], || {
         from_outside(Asker::Dies, None)
     });
 }
@@ -454,16 +464,16 @@ fn mutants() {
     let wrong = |name, mutation, f: fn(Option<Mutation>) -> &'static str| {
         mutant(name, Some(2), move || _ = f(Some(mutation)));
     };
-    wrong("request, a death says nothing", Mutation::ForgetsRequests, |m| received(Then::Dies, Asker::Looks, m));
-    wrong("request, the sleeper's cell is taken, looked at", Mutation::TakesTheSleepersCell, |m| {
+    wrong("request, a death is not reported", Mutation::ForgetsRequests, |m| received(Then::Dies, Asker::Looks, m));
+    wrong("request, the sleeper's cell is taken, polled", Mutation::TakesTheSleepersCell, |m| {
         asked_from_elsewhere(Elsewhere::Looks, false, m)
     });
-    wrong("request, the sleeper's cell is taken, let go of", Mutation::TakesTheSleepersCell, |m| {
+    wrong("request, the sleeper's cell is taken, dropped", Mutation::TakesTheSleepersCell, |m| {
         asked_from_elsewhere(Elsewhere::LetsGo, true, m)
     });
-    wrong("request, the sleeper's cell is taken, given back", Mutation::TakesTheSleepersCell, |m| {
+    wrong("request, the sleeper's cell is taken, returned", Mutation::TakesTheSleepersCell, |m| {
         asked_from_elsewhere(Elsewhere::LooksAndLetsGo, true, m)
     });
-    wrong("request, what waits is dropped", Mutation::LateIsDropped, asks_the_dying);
+    wrong("request, a waiting request is dropped", Mutation::LateIsDropped, asks_the_dying);
     wrong("request, DOWN before EXIT", Mutation::DownsFirst, exit_comes_first);
 }

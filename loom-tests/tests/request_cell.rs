@@ -1,7 +1,9 @@
-//! The cell of a request, with its three parties in three threads: who asks and looks, with this waker and that, and lets
-//! go; who answers, or drops the reply; and the watch that says that the process is dead, or lets go. The answer comes
-//! once, or its loss does; an answer counts more than a death, a death more than a dropped reply; who waits is
-//! woken; and whatever the cell has held ends once, with nobody but the asker running what is foreign.
+//! Models of the cell of a request, with its three parties in three threads. The caller polls, with
+//! one waker or several, and abandons the request. The responder answers, or drops the reply. The
+//! watch reports that the process is dead, or is released. The answer arrives once, or its loss
+//! does. An answer takes precedence over a death, and a death over a dropped reply. A waiting
+//! caller is woken. Everything that the cell has held is dropped once, and only the caller runs
+//! foreign code.
 #![cfg(loom)]
 
 use std::marker::PhantomData;
@@ -10,25 +12,25 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use atropos_kernel::Reason;
-use atropos_kernel::internals::reply::{RequestError, Orders, Shipped, RequestFuture, request_with};
+use atropos_kernel::internals::reply::{Orders, RequestError, RequestFuture, Shipped, request_with};
 use atropos_loom::host::{Canary, Kept, Woken};
 use atropos_loom::mutant;
 use atropos_loom::world::explore;
 use loom::thread;
 
-/// What the watch does.
+/// The watch's action.
 #[derive(Clone, Copy, PartialEq)]
 enum Watch {
     /// The process dies.
     Dies,
-    /// It lets go.
+    /// The watch is released.
     Goes,
-    /// It lets go if it may, and then the process dies.
+    /// The watch is released if it may be; otherwise the process dies.
     Settles,
 }
 use Watch::{Dies, Goes, Settles};
 
-/// Looks as an executor does: again when it was woken meanwhile.
+/// Polls as an executor does: again when the waker was called during the poll.
 fn look<O: Orders>(requested: &mut RequestFuture<Canary, O>, woken: &Arc<Woken>) -> Poll<Result<Canary, RequestError>> {
     loop {
         woken.count_anew();
@@ -43,7 +45,8 @@ fn look<O: Orders>(requested: &mut RequestFuture<Canary, O>, woken: &Arc<Woken>)
 
 const WHY: Reason = Reason::SHUTDOWN;
 
-/// The asker looks so many times, each time with another waker, then it lets go, or `waits` for the rest. How it ended.
+/// The caller polls `looks` times, each time with another waker; then it abandons the request, or
+/// `waits` for the rest. Returns how it ended.
 fn three<O: Orders>(looks: usize, waits: bool, answers: bool, watch: Watch) -> &'static str {
     let (reply, watching, requested) = request_with::<Canary, O>().unwrap();
     let (reply, watching, mut requested) = (Kept::new(reply), Kept::new(watching), Kept::new(requested));
@@ -73,13 +76,13 @@ fn three<O: Orders>(looks: usize, waits: bool, answers: bool, watch: Watch) -> &
         }
     });
     let wakers: Vec<_> = (0..looks.max(1)).map(|_| Woken::new()).collect();
-    // What has come, whether it was told that the reply was dropped, and the waker that waits.
+    // What has arrived, `true` once the loss of the reply was reported, and the waker that waits.
     let (mut came, mut told, mut waiting) = (None, false, None);
     let mut see =
         |requested: &mut RequestFuture<Canary, O>, woken: &Arc<Woken>, told: &mut bool| match look(requested, woken) {
             Poll::Pending => false,
             Poll::Ready(Err(RequestError::ReplyDropped)) => {
-                assert!(!*told && !answers, "said once, and true");
+                assert!(!*told && !answers, "the loss is reported once, and is real");
                 *told = true;
                 false
             }
@@ -100,17 +103,19 @@ fn three<O: Orders>(looks: usize, waits: bool, answers: bool, watch: Watch) -> &
     if waits {
         let down = watcher.join().unwrap();
         let back = answerer.join().unwrap();
-        assert_eq!(back.is_some(), !answers, "somebody is there");
+        assert_eq!(back.is_some(), !answers, "the caller still waits, so an answer is not returned");
         if !done {
             if let Some(woken) = waiting.filter(|_| !told || down) {
-                assert!(woken.calls() > 0, "who waits is woken");
+                assert!(woken.calls() > 0, "a waiting caller is woken");
             }
             done = see(&mut requested, &wakers[0].0, &mut told) || see(&mut requested, &wakers[0].0, &mut told);
-            assert!(done, "all has happened");
+            assert!(done, "every event has happened");
             match came.as_ref().unwrap() {
                 Ok(_) => assert!(answers),
-                Err(RequestError::Down(_)) => assert!(!answers && down, "an answer counts more than a death"),
-                Err(RequestError::NoReply) => assert!(!answers && !down, "a death counts more than a dropped reply"),
+                Err(RequestError::Down(_)) => assert!(!answers && down, "an answer takes precedence over a death"),
+                Err(RequestError::NoReply) => {
+                    assert!(!answers && !down, "a death takes precedence over a dropped reply")
+                }
                 Err(RequestError::ReplyDropped) => unreachable!(),
             }
         }
@@ -138,7 +143,7 @@ fn three<O: Orders>(looks: usize, waits: bool, answers: bool, watch: Watch) -> &
             "no reply"
         }
         Some(Err(RequestError::ReplyDropped)) => unreachable!(),
-        None => "let go",
+        None => "abandoned",
     };
     drop(came);
     assert_eq!(ends.load(Ordering::Relaxed), 1, "the answer ends once");
@@ -150,8 +155,9 @@ fn three<O: Orders>(looks: usize, waits: bool, answers: bool, watch: Watch) -> &
     outcome
 }
 
-/// The asker lets go while one of the others does its part and the third does nothing yet: what is foreign (the waker, an
-/// answer that was not taken) has ended before that one goes.
+/// The caller abandons the request while one of the other parties acts and the third does nothing
+/// yet. Foreign values (the waker, an answer that was not taken) are dropped before the third party
+/// finishes.
 fn leaves_nothing<O: Orders>(answers: bool) -> &'static str {
     let (reply, watching, requested) = request_with::<Canary, O>().unwrap();
     let (reply, watching, mut requested) = (Kept::new(reply), Kept::new(watching), Kept::new(requested));
@@ -174,8 +180,8 @@ fn leaves_nothing<O: Orders>(answers: bool) -> &'static str {
     assert_eq!(Arc::strong_count(&woken), 1, "no waker is left");
     let outcome = match (&polled, back.is_some()) {
         (Poll::Ready(Ok(_)), false) => "taken",
-        (Poll::Pending, true) => "came back",
-        (Poll::Pending, false) => "let go",
+        (Poll::Pending, true) => "returned",
+        (Poll::Pending, false) => "abandoned",
         _ => panic!("an answer in two places, or none"),
     };
     drop((polled, back, answer));
@@ -184,8 +190,9 @@ fn leaves_nothing<O: Orders>(answers: bool) -> &'static str {
     outcome
 }
 
-/// The process answers itself, with the watch at hand, which is out with the answer or dies with the process afterwards; the
-/// asker looks so many times, and lets go. How it ended, and whether the watch was left.
+/// The process answers itself and passes its watch, which finishes with the answer or reports the
+/// death of the process afterwards. The caller polls `looks` times, and abandons the request.
+/// Returns how it ended, and if the watch was left.
 fn answers_itself<O: Orders>(looks: usize) -> &'static str {
     let (reply, watching, requested) = request_with::<Canary, O>().unwrap();
     let (reply, watching, mut requested) = (Kept::new(reply), Kept::new(watching), Kept::new(requested));
@@ -211,10 +218,10 @@ fn answers_itself<O: Orders>(looks: usize) -> &'static str {
     let outcome = match (&polled, back.is_some(), left) {
         (Poll::Ready(Ok(_)), false, true) => "taken, with a waker",
         (Poll::Ready(Ok(_)), false, false) => "taken",
-        (Poll::Pending, true, true) => "came back",
-        (Poll::Pending, false, true) => "let go, with a waker",
-        (Poll::Pending, false, false) => "let go",
-        _ => panic!("an answer in two places or none, or a watch that is out before the answer"),
+        (Poll::Pending, true, true) => "returned",
+        (Poll::Pending, false, true) => "abandoned, with a waker",
+        (Poll::Pending, false, false) => "abandoned",
+        _ => panic!("an answer in two places or none, or a watch that finished before the answer"),
     };
     drop((polled, back));
     assert_eq!(ends.load(Ordering::Relaxed), 1, "the answer ends once");
@@ -224,7 +231,7 @@ fn answers_itself<O: Orders>(looks: usize) -> &'static str {
     outcome
 }
 
-/// A watch whose request nobody answers is not settled: the death is said.
+/// A watch whose request is not answered is not settled: it reports the death.
 fn not_settled<O: Orders>() -> &'static str {
     let (reply, watching, requested) = request_with::<Canary, O>().unwrap();
     let (reply, watching, mut requested) = (Kept::new(reply), Kept::new(watching), Kept::new(requested));
@@ -234,10 +241,10 @@ fn not_settled<O: Orders>() -> &'static str {
         waker.into_iter().for_each(Waker::wake);
     });
     let mut polled = look(&mut requested, &woken);
-    let outcome = if polled.is_pending() { "waited" } else { "at once" };
+    let outcome = if polled.is_pending() { "waited" } else { "ready at once" };
     watcher.join().unwrap();
     if polled.is_pending() {
-        assert!(woken.calls() > 0, "who waits is woken");
+        assert!(woken.calls() > 0, "a waiting caller is woken");
         polled = look(&mut requested, &woken);
     }
     assert!(matches!(polled, Poll::Ready(Err(RequestError::Down(why))) if why == WHY));
@@ -245,7 +252,7 @@ fn not_settled<O: Orders>() -> &'static str {
     outcome
 }
 
-/// Who was told that the reply was dropped waits for the death, with another waker.
+/// A caller that learned of the dropped reply waits for the death, with another waker.
 fn waits_again<O: Orders>() -> &'static str {
     let (reply, watching, requested) = request_with::<Canary, O>().unwrap();
     let (reply, watching, mut requested) = (Kept::new(reply), Kept::new(watching), Kept::new(requested));
@@ -262,43 +269,51 @@ fn waits_again<O: Orders>() -> &'static str {
     let waits = told && look(&mut requested, &second).is_pending();
     answerer.join().unwrap();
     let waker = watching.take().down(&WHY);
-    assert!(waker.is_some() || !waits, "who waits is woken");
+    assert!(waker.is_some() || !waits, "a waiting caller is woken");
     waker.into_iter().for_each(Waker::wake);
-    assert!(!waits || second.calls() == 1, "by its last waker");
+    assert!(!waits || second.calls() == 1, "a waiting caller is woken by its last waker");
     assert!(matches!(look(&mut requested, &second), Poll::Ready(Err(RequestError::Down(why))) if why == WHY));
-    if waits { "waited" } else { "not told" }
+    if waits { "waited" } else { "loss not seen" }
 }
 
 #[test]
-fn lets_go() {
-    explore("request: answer || dies || let go", Some(3), &["let go"], || three::<Shipped>(0, false, true, Dies));
-    explore("request: no answer || dies || let go", Some(3), &["let go"], || three::<Shipped>(0, false, false, Dies));
-    explore("request: answer || goes || let go", Some(3), &["let go"], || three::<Shipped>(0, false, true, Goes));
-    explore("request: no answer || goes || let go", Some(3), &["let go"], || three::<Shipped>(0, false, false, Goes));
-    explore("request: answer || settles || let go", Some(3), &["let go"], || three::<Shipped>(0, false, true, Settles));
-    explore("request: no answer || settles || let go", Some(3), &["let go"], || {
+fn abandons() {
+    explore("request: answer || dies || abandon", Some(3), &["abandoned"], || three::<Shipped>(0, false, true, Dies));
+    explore("request: no answer || dies || abandon", Some(3), &["abandoned"], || {
+        three::<Shipped>(0, false, false, Dies)
+    });
+    explore("request: answer || goes || abandon", Some(3), &["abandoned"], || three::<Shipped>(0, false, true, Goes));
+    explore("request: no answer || goes || abandon", Some(3), &["abandoned"], || {
+        three::<Shipped>(0, false, false, Goes)
+    });
+    explore("request: answer || settles || abandon", Some(3), &["abandoned"], || {
+        three::<Shipped>(0, false, true, Settles)
+    });
+    explore("request: no answer || settles || abandon", Some(3), &["abandoned"], || {
         three::<Shipped>(0, false, false, Settles)
     });
 }
 
-const ANSWERED: &[&str] = &["answered", "down", "let go"];
-const UNANSWERED: &[&str] = &["down", "let go"];
+const ANSWERED: &[&str] = &["answered", "down", "abandoned"];
+const UNANSWERED: &[&str] = &["down", "abandoned"];
 
 #[test]
-fn looks_and_lets_go() {
+fn looks_and_abandons() {
     explore("request: answer || dies || look", BOUND, ANSWERED, || three::<Shipped>(1, false, true, Dies));
     explore("request: no answer || dies || look", BOUND, UNANSWERED, || three::<Shipped>(1, false, false, Dies));
-    explore("request: answer || goes || look", BOUND, &["answered", "let go"], || three::<Shipped>(1, false, true, Goes));
-    explore("request: no answer || goes || look", BOUND, &["let go", "no reply"], || {
+    explore("request: answer || goes || look", BOUND, &["answered", "abandoned"], || {
+        three::<Shipped>(1, false, true, Goes)
+    });
+    explore("request: no answer || goes || look", BOUND, &["abandoned", "no reply"], || {
         three::<Shipped>(1, false, false, Goes)
     });
     explore("request: answer || settles || look", BOUND, ANSWERED, || three::<Shipped>(1, false, true, Settles));
-    explore("request: no answer || settles || look", BOUND, &["down", "let go", "no reply"], || {
+    explore("request: no answer || settles || look", BOUND, &["down", "abandoned", "no reply"], || {
         three::<Shipped>(1, false, false, Settles)
     });
 }
 
-/// Each preemption more takes eight times as long.
+/// Each further preemption multiplies the search time by eight.
 const BOUND: Option<usize> = Some(2);
 
 #[test]
@@ -324,20 +339,27 @@ fn looks_and_waits() {
 
 #[test]
 fn the_process_answers_itself() {
-    explore("request: answers itself || let go", Some(3), &["came back", "let go"], || answers_itself::<Shipped>(0));
-    let outcomes = &["came back", "let go", "let go, with a waker", "taken", "taken, with a waker"];
-    explore("request: answers itself || look, let go", Some(3), &outcomes[..4], || answers_itself::<Shipped>(1));
-    explore("request: answers itself || look twice, let go", Some(3), outcomes, || answers_itself::<Shipped>(2));
+    explore("request: answers itself || abandon", Some(3), &["returned", "abandoned"], || answers_itself::<Shipped>(0));
+    let outcomes = &["returned", "abandoned", "abandoned, with a waker", "taken", "taken, with a waker"];
+    explore("request: answers itself || look, abandon", Some(3), &outcomes[..4], || answers_itself::<Shipped>(1));
+    explore("request: answers itself || look twice, abandon", Some(3), outcomes, || answers_itself::<Shipped>(2));
 }
 
 #[test]
-fn what_is_foreign_ends_with_the_asker() {
-    explore("request: answer || look, let go, watched", Some(3), &["came back", "let go", "taken"], || {
+fn foreign_values_end_with_the_caller() {
+    explore("request: answer || look, abandon, watched", Some(3), &["returned", "abandoned", "taken"], || {
         leaves_nothing::<Shipped>(true)
     });
-    explore("request: goes || look, let go, not answered", Some(3), &["let go"], || leaves_nothing::<Shipped>(false));
-    explore("request: no answer || look, wait for death", Some(3), &["not told", "waited"], waits_again::<Shipped>);
-    explore("request: not settled || look", Some(3), &["at once", "waited"], not_settled::<Shipped>);
+    explore("request: goes || look, abandon, not answered", Some(3), &["abandoned"], || {
+        leaves_nothing::<Shipped>(false)
+    });
+    explore(
+        "request: no answer || look, wait for death",
+        Some(3),
+        &["loss not seen", "waited"],
+        waits_again::<Shipped>,
+    );
+    explore("request: not settled || look", Some(3), &["ready at once", "waited"], not_settled::<Shipped>);
 }
 
 #[test]
@@ -366,21 +388,21 @@ fn mutants() {
         "a watch that frees and has seen nothing", |of| of.three(0, false, true, Settles),
         SETTLE: Ordering = Ordering::Relaxed
     );
-    wrong!("an event for who has gone", |of| of.leaves_nothing(true), HEEDS_GONE: bool = false);
-    wrong!("a death for who has gone", |of| of.three(0, false, false, Dies), HEEDS_GONE: bool = false);
-    wrong!("the watch is not waited for", |of| of.three(0, false, true, Dies), HEEDS_THE_WATCH: bool = false);
+    wrong!("an event for a caller that has gone", |of| of.leaves_nothing(true), HEEDS_GONE: bool = false);
+    wrong!("a death for a caller that has gone", |of| of.three(0, false, false, Dies), HEEDS_GONE: bool = false);
+    wrong!("the watch is ignored", |of| of.three(0, false, true, Dies), HEEDS_THE_WATCH: bool = false);
     wrong!("an answer is left in the cell", |of| of.leaves_nothing(true), TAKES_THE_REST: bool = false);
     wrong!("a waker is left in the cell", |of| of.leaves_nothing(false), TAKES_ITS_WAKER: bool = false);
     wrong!("a waker is left that came too late", |of| of.leaves_nothing(true), TAKES_BACK: bool = false);
     wrong!("settled without an answer", |of| of.not_settled(), HEEDS_THE_ANSWERER: bool = false);
-    wrong!("out with a waker in hand", |of| of.three(1, false, true, Goes), HEEDS_WAITING: bool = false);
+    wrong!("done with a waker still held", |of| of.three(1, false, true, Goes), HEEDS_WAITING: bool = false);
     wrong!(
-        "a watch that is taken out when it is out", |of| of.answers_itself(0), TAKES_THE_WATCH_FIRST: bool = false
+        "a watch that is taken after it is done", |of| of.answers_itself(0), TAKES_THE_WATCH_FIRST: bool = false
     );
     wrong!("a watch that is lost", |of| of.answers_itself(1), PUTS_THE_WATCH_BACK: bool = false);
-    wrong!("an answer that is stored, let go of", |of| of.answers_itself(0), EXCHANGES: bool = false);
+    wrong!("an answer that is stored, abandoned", |of| of.answers_itself(0), EXCHANGES: bool = false);
     wrong!("an answer that is stored, waited for", |of| of.answers_itself(1), EXCHANGES: bool = false);
-    wrong!("a second waker before the first is out", |of| of.waits_again(), HEEDS_OUT: bool = false);
+    wrong!("a second waker before the responder is done", |of| of.waits_again(), HEEDS_OUT: bool = false);
 }
 
 /// The models with other orderings.

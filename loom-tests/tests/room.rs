@@ -1,45 +1,46 @@
-//! Room in a bounded mailbox: who waits for it is called, whatever happens at the same time; no place is taken twice
-//! (`room`).
+//! Models of the capacity of a bounded mailbox. A sender that waits for capacity is notified,
+//! whatever happens at the same time, and no slot is taken twice (`room`).
 //!
-//! A call is a flag here, set by the owner as the signal would be sent; a sender that has been called tries again, as it
-//! would be resumed to. What a message is worth is a place.
+//! A notification is a flag here, which the owner sets where it would send the signal. A notified
+//! sender tries again, as its resumed process would. Each message costs one slot.
 #![cfg(loom)]
 
 use std::ptr::NonNull;
 
 use atropos_kernel::Pid;
-use atropos_kernel::internals::room::{Orders, Shipped, Capacity, Waiter};
+use atropos_kernel::internals::room::{Capacity, Orders, Shipped, Waiter};
 use atropos_loom::{model, mutant};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 
-/// A room, the flags of its senders, and whether its owner was asked to look at the line.
+/// A mailbox's capacity, the flags of its senders, and the count of requests that its owner check
+/// the waiters.
 struct Scene<O: Orders> {
     room: Capacity<O>,
     called: [AtomicBool; 3],
     nudged: AtomicUsize,
 }
 
-/// How a sender's part is wrong.
+/// The fault in a sender's part.
 #[derive(Clone, Copy, PartialEq)]
 enum Slip {
     None,
-    /// It is in line before its record is on the list.
+    /// It counts as a waiter before its record is on the list.
     MarksFirst,
-    /// It goes away and says nothing.
+    /// It cancels without a notification.
     GoesInSilence,
-    /// It takes its message back and says nothing.
+    /// It takes its message back without a notification.
     RetractsInSilence,
 }
 
 struct Record(NonNull<Waiter>);
 
-// SAFETY: a share of a record of atomics.
+// SAFETY: the record holds atomics only, and this handle holds a reference to it.
 unsafe impl Send for Record {}
 
 impl<O: Orders> Scene<O> {
-    /// With `limit` messages in it.
+    /// Creates a scene with `limit` messages in it.
     fn full(limit: u32) -> Arc<Self> {
         let room = Capacity::new(limit);
         for _ in 0..limit {
@@ -51,7 +52,7 @@ impl<O: Orders> Scene<O> {
 
     fn call(&self, pid: Pid) {
         let before = self.called[pid.index() as usize].swap(true, Ordering::Release);
-        assert!(!before, "called twice");
+        assert!(!before, "notified twice");
     }
 
     /// The owner receives a message.
@@ -62,7 +63,7 @@ impl<O: Orders> Scene<O> {
         }
     }
 
-    /// The owner meets the nudges that have come.
+    /// The owner handles the notifications that have come.
     fn meet(&self) {
         if self.nudged.swap(0, Ordering::Acquire) > 0 {
             // SAFETY: the model has one owner at a time.
@@ -74,24 +75,24 @@ impl<O: Orders> Scene<O> {
         self.nudged.fetch_add(1, Ordering::Release);
     }
 
-    /// Sends, or gets in line; the record, if it waits.
+    /// Sends, or enqueues the sender. Returns the record if the sender waits.
     fn send(&self, number: u32, slip: Slip) -> Option<Record> {
         if self.room.enter(self.room.limit()) {
             return None;
         }
-        let waiter = Waiter::try_new(Pid::new(number, 1).expect("a pid")).expect("memory");
+        let waiter = Waiter::try_new(Pid::new(number, 1).expect("a valid pid")).expect("memory");
         if slip == Slip::MarksFirst && self.room.get_in_line() {
             for _share in 0..2 {
-                // SAFETY: both shares are ours.
+                // SAFETY: the record was not enqueued, so this thread holds both references.
                 unsafe { Waiter::give_up(waiter) };
             }
             return None;
         }
-        // SAFETY: new.
-        unsafe { self.room.line_up(waiter) }.expect("it is open");
+        // SAFETY: the record is new, so it is on no list.
+        unsafe { self.room.line_up(waiter) }.expect("the mailbox is open");
         if slip != Slip::MarksFirst && self.room.get_in_line() {
             self.go(&Record(waiter), slip);
-            // SAFETY: the waiter's own share.
+            // SAFETY: this thread releases the waiter's own reference, once.
             unsafe { Waiter::give_up(waiter) };
             return None;
         }
@@ -99,30 +100,30 @@ impl<O: Orders> Scene<O> {
     }
 
     fn go(&self, record: &Record, slip: Slip) {
-        // SAFETY: its share keeps it.
+        // SAFETY: the waiter's own reference keeps the record alive.
         if unsafe { record.0.as_ref() }.go() && slip != Slip::GoesInSilence {
             self.nudge();
         }
     }
 
-    /// When all is quiet: who waits and was not called waits for good reason.
+    /// Checks the quiet state: every waiter that was not notified waits for good reason.
     fn assert_no_wait_is_lost(&self, waiting: &[(u32, Record)]) {
         let free = self.room.limit() - self.room.messages();
         let called = |number: u32| self.called[number as usize].load(Ordering::Acquire);
         let forgotten = waiting.iter().filter(|(number, _)| !called(*number)).count();
         let promised = waiting.iter().filter(|(number, _)| called(*number)).count() as u32;
-        assert!(forgotten == 0 || free <= promised, "{free} places are free, and {forgotten} wait who were not called");
+        assert!(forgotten == 0 || free <= promised, "{free} slots are free, and {forgotten} waiters were not notified");
         // SAFETY: the model has one owner at a time.
         unsafe { self.room.close(|pid| self.call(pid)) };
         for (number, record) in waiting {
-            assert!(called(*number), "the end is told to all in line");
-            // SAFETY: the waiter's own share.
+            assert!(called(*number), "the close notifies every waiter");
+            // SAFETY: this thread releases the waiter's own reference, once.
             unsafe { Waiter::give_up(record.0) };
         }
     }
 }
 
-/// Senders find no room, while the owner receives all that is there.
+/// Senders find no capacity, while the owner receives all messages.
 fn wait_or_receive<O: Orders>(limit: u32, senders: u32, slip: Slip) {
     let scene = Scene::<O>::full(limit);
     let threads: Vec<_> = (0..senders)
@@ -139,16 +140,17 @@ fn wait_or_receive<O: Orders>(limit: u32, senders: u32, slip: Slip) {
     scene.assert_no_wait_is_lost(&waiting);
 }
 
-/// LINE is still set for one who has been called and come. While the owner finds nobody in line, the place that it has
-/// made is taken by another sender, who then gets in line as well. In the end all has been received, and it was called.
+/// LINE is still set for a waiter that has been notified and has responded. While the owner finds
+/// no waiter, another sender takes the slot that the owner freed, and then enqueues as well. In the
+/// end every message has been received, and the waiter was notified.
 fn steal_and_wait<O: Orders>() {
     let scene = Scene::<O>::full(1);
     let first = scene.send(0, Slip::None).expect("full");
     scene.receive();
-    assert!(scene.called[0].load(Ordering::Acquire), "the first in line");
-    assert!(scene.room.enter(1), "and the first to come");
+    assert!(scene.called[0].load(Ordering::Acquire), "the first waiter is notified");
+    assert!(scene.room.enter(1), "the notified waiter takes the slot");
     scene.go(&first, Slip::None);
-    // SAFETY: the waiter's own share.
+    // SAFETY: this thread releases the waiter's own reference, once.
     unsafe { Waiter::give_up(first.0) };
     let other = scene.clone();
     let thief = thread::spawn(move || {
@@ -164,7 +166,8 @@ fn steal_and_wait<O: Orders>() {
     scene.assert_no_wait_is_lost(&waiting);
 }
 
-/// Two are in line; the owner receives while the first of them goes away: the other is called if the place is free.
+/// Two senders wait; the owner receives while the first of them cancels: the second is notified if
+/// the slot is free.
 fn go_or_call(slip: Slip) {
     let scene = Scene::<Shipped>::full(1);
     let (first, second) = (scene.send(0, slip).expect("full"), scene.send(1, slip).expect("full"));
@@ -177,12 +180,12 @@ fn go_or_call(slip: Slip) {
     scene.meet();
     let first = goes.join().unwrap();
     scene.meet();
-    // SAFETY: the waiter's own share.
+    // SAFETY: this thread releases the waiter's own reference, once.
     unsafe { Waiter::give_up(first.0) };
     scene.assert_no_wait_is_lost(&[(1, second)]);
 }
 
-/// A sender's message cannot be delivered, for which another one waits.
+/// A sender's message cannot be delivered, while another sender waits for its slot.
 fn retract_or_wait(slip: Slip) {
     let scene = Scene::<Shipped>::full(1);
     let other = scene.clone();
@@ -196,28 +199,28 @@ fn retract_or_wait(slip: Slip) {
     scene.assert_no_wait_is_lost(&waiting);
 }
 
-/// The receiver dies while somebody gets in line: it is called, or learns it at once.
+/// The receiver dies while a sender enqueues: the sender is notified, or learns it immediately.
 fn wait_or_die() {
     let scene = Scene::<Shipped>::full(1);
     let other = scene.clone();
     let sender = thread::spawn(move || {
-        let waiter = Waiter::try_new(Pid::new(0, 1).expect("a pid")).expect("memory");
-        // SAFETY: new.
+        let waiter = Waiter::try_new(Pid::new(0, 1).expect("a valid pid")).expect("memory");
+        // SAFETY: the record is new, so it is on no list.
         if unsafe { other.room.line_up(waiter) }.is_err() {
             for _share in 0..2 {
-                // SAFETY: both shares are ours still.
+                // SAFETY: the record was not enqueued, so this thread still holds both references.
                 unsafe { Waiter::give_up(waiter) };
             }
             return None;
         }
-        assert!(!other.room.get_in_line(), "nobody receives");
+        assert!(!other.room.get_in_line(), "the receiver frees no slot");
         Some(Record(waiter))
     });
     // SAFETY: the model has one owner at a time.
     unsafe { scene.room.close(|pid| scene.call(pid)) };
     if let Some(record) = sender.join().unwrap() {
-        assert!(scene.called[0].load(Ordering::Acquire), "a death is told to all in line");
-        // SAFETY: the waiter's own share.
+        assert!(scene.called[0].load(Ordering::Acquire), "a death notifies every waiter");
+        // SAFETY: this thread releases the waiter's own reference, once.
         unsafe { Waiter::give_up(record.0) };
     }
 }
@@ -238,21 +241,23 @@ impl Orders for ClearRelaxed {
 
 #[test]
 fn protocol() {
-    model("room: wait, receive", None, || wait_or_receive::<Shipped>(1, 1, Slip::None));
-    model("room: wait, wait, receive", Some(3), || wait_or_receive::<Shipped>(1, 2, Slip::None));
-    model("room: wait, wait, receive two", Some(2), || wait_or_receive::<Shipped>(2, 2, Slip::None));
-    model("room: steal, wait, receive", Some(3), steal_and_wait::<Shipped>);
-    model("room: go, receive", None, || go_or_call(Slip::None));
-    model("room: retract, wait", None, || retract_or_wait(Slip::None));
-    model("room: wait, die", None, wait_or_die);
+    model("capacity: wait, receive", None, || wait_or_receive::<Shipped>(1, 1, Slip::None));
+    model("capacity: wait, wait, receive", Some(3), || wait_or_receive::<Shipped>(1, 2, Slip::None));
+    model("capacity: wait, wait, receive two", Some(2), || wait_or_receive::<Shipped>(2, 2, Slip::None));
+    model("capacity: steal, wait, receive", Some(3), steal_and_wait::<Shipped>);
+    model("capacity: cancel, receive", None, || go_or_call(Slip::None));
+    model("capacity: retract, wait", None, || retract_or_wait(Slip::None));
+    model("capacity: wait, die", None, wait_or_die);
 }
 
 #[test]
 fn mutants() {
-    mutant("room, LINE Relaxed", Some(2), || wait_or_receive::<LineRelaxed>(1, 1, Slip::None));
-    mutant("room, leaving and clearing Relaxed", Some(2), || wait_or_receive::<LeaveRelaxed>(1, 1, Slip::None));
-    mutant("room, clearing Relaxed", Some(2), steal_and_wait::<ClearRelaxed>);
-    mutant("room, in line before it is on the list", Some(2), || wait_or_receive::<Shipped>(1, 1, Slip::MarksFirst));
-    mutant("room, one who goes in silence", Some(2), || go_or_call(Slip::GoesInSilence));
-    mutant("room, a place given back in silence", Some(2), || retract_or_wait(Slip::RetractsInSilence));
+    mutant("capacity, LINE Relaxed", Some(2), || wait_or_receive::<LineRelaxed>(1, 1, Slip::None));
+    mutant("capacity, release and clear Relaxed", Some(2), || wait_or_receive::<LeaveRelaxed>(1, 1, Slip::None));
+    mutant("capacity, clear Relaxed", Some(2), steal_and_wait::<ClearRelaxed>);
+    mutant("capacity, a waiter before it is on the list", Some(2), || {
+        wait_or_receive::<Shipped>(1, 1, Slip::MarksFirst)
+    });
+    mutant("capacity, a silent cancellation", Some(2), || go_or_call(Slip::GoesInSilence));
+    mutant("capacity, a silent retract", Some(2), || retract_or_wait(Slip::RetractsInSilence));
 }

@@ -1,4 +1,5 @@
-//! Run queues: each process is popped or stolen once, and no core sleeps on work (`runq`).
+//! Models of the run queues: each process is popped or stolen once, and no core sleeps while there
+//! is work (`runq`).
 #![cfg(loom)]
 
 use std::ptr::NonNull;
@@ -9,7 +10,7 @@ use atropos_kernel::internals::runq::idle::Idle;
 use atropos_kernel::internals::runq::inbox::Inbox;
 use atropos_kernel::internals::runq::node::RunNode;
 use atropos_kernel::internals::runq::ring::Ring;
-use atropos_kernel::internals::runq::{Local, Shipped, Shared, Steps};
+use atropos_kernel::internals::runq::{Local, Shared, Shipped, Steps};
 use atropos_loom::{model, mutant};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,9 +19,9 @@ use loom::thread;
 /// Nodes that the model keeps to its end, and how often each was run.
 struct Nodes(Vec<(RunNode, AtomicUsize)>);
 
-// SAFETY: a node is used by whoever has it (R1), which is what the models check.
+// SAFETY: R1: the thread that holds a node is its only user, which is what the models check.
 unsafe impl Send for Nodes {}
-// SAFETY: as above.
+// SAFETY: R1: the thread that holds a node is its only user, which is what the models check.
 unsafe impl Sync for Nodes {}
 
 impl Nodes {
@@ -34,8 +35,8 @@ impl Nodes {
 
     fn ran(&self, node: NonNull<RunNode>) {
         let found = self.0.iter().find(|(other, _)| std::ptr::eq(other, node.as_ptr()));
-        let before = found.expect("a node of ours").1.fetch_add(1, Ordering::Relaxed);
-        assert_eq!(before, 0, "it has run");
+        let before = found.expect("a node of this model").1.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(before, 0, "a node runs twice");
     }
 
     fn each_once(&self) {
@@ -48,58 +49,58 @@ impl Nodes {
 /// The owner pushes and pops while a thief steals.
 fn push_pop_steal() {
     let (ring, nodes) = (Arc::new(Ring::new()), Nodes::new(3));
-    // SAFETY: this thread is the owner.
+    // SAFETY: this thread is the ring's owner.
     assert!(unsafe { ring.push(nodes.get(0)) } && unsafe { ring.push(nodes.get(1)) });
     let (victim, stolen) = (ring.clone(), nodes.clone());
     let thief = thread::spawn(move || victim.steal(|node| stolen.ran(node)));
-    // SAFETY: this thread is the owner.
+    // SAFETY: this thread is the ring's owner.
     if let Some(node) = unsafe { ring.pop() } {
         nodes.ran(node);
     }
-    // SAFETY: likewise.
+    // SAFETY: this thread is the ring's owner.
     assert!(unsafe { ring.push(nodes.get(2)) });
     thief.join().unwrap();
-    // SAFETY: likewise.
+    // SAFETY: this thread is the ring's owner.
     while let Some(node) = unsafe { ring.pop() } {
         nodes.ran(node);
     }
     nodes.each_once();
 }
 
-/// A full ring, a thief, and an owner that pushes where the thief reads. `steals`: the thief keeps its places until
-/// it has read them; otherwise it takes the first as the owner does.
+/// A full ring, a thief, and an owner that pushes where the thief reads. `steals`: the thief keeps
+/// its places until it has read them; otherwise it takes the first node as the owner does.
 fn steal_or_overwrite(steals: bool) {
     let (ring, nodes) = (Arc::new(Ring::new()), Nodes::new(RING + 1));
     for i in 0..RING {
-        // SAFETY: this thread is the owner.
+        // SAFETY: this thread is the ring's owner.
         assert!(unsafe { ring.push(nodes.get(i)) });
     }
     let (victim, stolen) = (ring.clone(), nodes.clone());
     let thief = thread::spawn(move || {
         if steals {
             victim.steal(|node| stolen.ran(node));
-        // SAFETY: none: it is not the owner, which is what the mutant is about.
+        // SAFETY: none. The mutant pops although it is not the ring's owner.
         } else if let Some(node) = unsafe { victim.pop() } {
             stolen.ran(node);
         }
     });
-    // SAFETY: this thread is the owner.
+    // SAFETY: this thread is the ring's owner.
     if !unsafe { ring.push(nodes.get(RING)) } {
-        // What overflows is run from elsewhere.
+        // A node that overflows runs elsewhere.
         nodes.ran(nodes.get(RING));
     }
     thief.join().unwrap();
-    // SAFETY: likewise.
+    // SAFETY: this thread is the ring's owner.
     while let Some(node) = unsafe { ring.pop() } {
         nodes.ran(node);
     }
     nodes.each_once();
 }
 
-/// Two thieves and the owner's pop.
+/// Two thieves, and the owner's pop.
 fn two_thieves() {
     let (ring, nodes) = (Arc::new(Ring::new()), Nodes::new(2));
-    // SAFETY: this thread is the owner.
+    // SAFETY: this thread is the ring's owner.
     assert!(unsafe { ring.push(nodes.get(0)) } && unsafe { ring.push(nodes.get(1)) });
     let thieves: Vec<_> = (0..2)
         .map(|_| {
@@ -107,21 +108,21 @@ fn two_thieves() {
             thread::spawn(move || victim.steal(|node| stolen.ran(node)))
         })
         .collect();
-    // SAFETY: likewise.
+    // SAFETY: this thread is the ring's owner.
     if let Some(node) = unsafe { ring.pop() } {
         nodes.ran(node);
     }
     for thief in thieves {
         thief.join().unwrap();
     }
-    // SAFETY: likewise.
+    // SAFETY: this thread is the ring's owner.
     while let Some(node) = unsafe { ring.pop() } {
         nodes.ran(node);
     }
     nodes.each_once();
 }
 
-/// Takes the oldest of a brood as often as it is there, at most so many.
+/// Takes the oldest node of a newborn deque while there is one, at most `most` times.
 fn steal_brood<S: brood::BroodModel>(brood: &NewbornDeque<S>, nodes: &Nodes, most: usize) {
     for _ in 0..most {
         match brood.steal() {
@@ -132,35 +133,36 @@ fn steal_brood<S: brood::BroodModel>(brood: &NewbornDeque<S>, nodes: &Nodes, mos
     }
 }
 
-/// The owner adds `born` newborn and takes the youngest twice, while a thief takes the oldest twice.
+/// The owner adds `born` newborns and pops the youngest twice, while a thief steals the oldest
+/// twice.
 fn brood_or_steal<S: brood::BroodModel>(born: usize) {
     let (brood, nodes) = (Arc::new(NewbornDeque::<S>::new()), Nodes::new(born + 1));
     for i in 0..born {
-        // SAFETY: this thread is the owner.
+        // SAFETY: this thread is the deque's owner.
         assert!(unsafe { brood.push(nodes.get(i)) });
     }
     let (victim, stolen) = (brood.clone(), nodes.clone());
     let thief = thread::spawn(move || steal_brood(&victim, &stolen, 2));
     for _ in 0..2 {
-        // SAFETY: this thread is the owner.
+        // SAFETY: this thread is the deque's owner.
         if let Some(node) = unsafe { brood.pop() } {
             nodes.ran(node);
         }
     }
-    // SAFETY: likewise.
+    // SAFETY: this thread is the deque's owner.
     assert!(unsafe { brood.push(nodes.get(born)) });
     thief.join().unwrap();
-    // SAFETY: likewise.
+    // SAFETY: this thread is the deque's owner.
     while let Some(node) = unsafe { brood.pop() } {
         nodes.ran(node);
     }
     nodes.each_once();
 }
 
-/// Two thieves, and the owner's pop.
+/// Two thieves, and the owner's pop from the newborn deque.
 fn brood_and_two_thieves() {
     let (brood, nodes) = (Arc::new(<NewbornDeque>::new()), Nodes::new(2));
-    // SAFETY: this thread is the owner.
+    // SAFETY: this thread is the deque's owner.
     assert!(unsafe { brood.push(nodes.get(0)) } && unsafe { brood.push(nodes.get(1)) });
     let thieves: Vec<_> = (0..2)
         .map(|_| {
@@ -168,43 +170,43 @@ fn brood_and_two_thieves() {
             thread::spawn(move || steal_brood(&victim, &stolen, 1))
         })
         .collect();
-    // SAFETY: likewise.
+    // SAFETY: this thread is the deque's owner.
     if let Some(node) = unsafe { brood.pop() } {
         nodes.ran(node);
     }
     for thief in thieves {
         thief.join().unwrap();
     }
-    // SAFETY: likewise.
+    // SAFETY: this thread is the deque's owner.
     while let Some(node) = unsafe { brood.pop() } {
         nodes.ran(node);
     }
     nodes.each_once();
 }
 
-/// A full brood, a thief, and an owner that adds where the thief reads.
+/// A full newborn deque, a thief, and an owner that adds where the thief reads.
 fn brood_steal_or_overwrite() {
     let (brood, nodes) = (Arc::new(<NewbornDeque>::new()), Nodes::new(RING + 1));
     for i in 0..RING {
-        // SAFETY: this thread is the owner.
+        // SAFETY: this thread is the deque's owner.
         assert!(unsafe { brood.push(nodes.get(i)) });
     }
     let (victim, stolen) = (brood.clone(), nodes.clone());
     let thief = thread::spawn(move || steal_brood(&victim, &stolen, 1));
-    // SAFETY: this thread is the owner.
+    // SAFETY: this thread is the deque's owner.
     if !unsafe { brood.push(nodes.get(RING)) } {
-        // For which there is no room is run from elsewhere.
+        // A node for which the deque has no space runs elsewhere.
         nodes.ran(nodes.get(RING));
     }
     thief.join().unwrap();
-    // SAFETY: likewise.
+    // SAFETY: this thread is the deque's owner.
     while let Some(node) = unsafe { brood.pop() } {
         nodes.ran(node);
     }
     nodes.each_once();
 }
 
-/// A brood whose budget is used up goes behind the others, while another core takes what it can get.
+/// Newborns whose budget is used up move behind the queues, while another core steals what it can.
 fn grow_up_or_steal() {
     const COUNT: usize = 4;
     let (victim, nodes) = (Arc::new(Shared::new()), Nodes::new(COUNT));
@@ -233,7 +235,7 @@ fn grow_up_or_steal() {
     nodes.each_once();
 }
 
-/// More than the ring holds, while another core takes what it can get.
+/// More nodes than the ring holds, while another core steals what it can.
 fn overflow_or_steal() {
     const COUNT: usize = 6;
     let (victim, nodes) = (Arc::new(Shared::new()), Nodes::new(COUNT));
@@ -264,7 +266,7 @@ fn overflow_or_steal() {
     nodes.each_once();
 }
 
-/// What has overflowed, while another core takes it, and its own adds to it or takes from it.
+/// An overflow, while another core steals it, and its own core adds to it or takes from it.
 fn add_or_steal<S: Steps>(adds: bool) {
     let (victim, nodes) = (Arc::new(Shared::new()), Nodes::new(if adds { 3 * RING } else { 2 * RING }));
     let mut owner = Local::<S>::default();
@@ -274,7 +276,8 @@ fn add_or_steal<S: Steps>(adds: bool) {
             unsafe { owner.push(&victim, nodes.get(i)) };
         }
     };
-    // A ring, and as much behind it, which has it checked in. Then the ring is emptied: there is only that to steal.
+    // A full ring, and as many nodes again behind it, so that the overflow is published. Then the
+    // ring is emptied, so the overflow is all that is left to steal.
     queue(&mut owner, &nodes, 0);
     queue(&mut owner, &nodes, RING);
     for _ in 0..RING {
@@ -297,8 +300,9 @@ fn add_or_steal<S: Steps>(adds: bool) {
         nodes.ran(node);
     }
     if !thief.join().unwrap() {
-        // All is with its owner. Loom would have it miss that: its store, and the null that a thief has exchanged for a
-        // null before, are concurrent to loom, and it may see either.
+        // Every node is with its owner. Loom would let the owner miss that: the owner's store, and
+        // the thief's earlier exchange of a null for a null, are concurrent to loom, and the owner
+        // may see either.
         return;
     }
     while let Some(node) = owner.pop(&victim) {
@@ -307,21 +311,22 @@ fn add_or_steal<S: Steps>(adds: bool) {
     nodes.each_once();
 }
 
-/// How a producer looks for who sleeps.
+/// A producer's way of searching for a sleeping core.
 #[derive(Clone, Copy, PartialEq)]
 enum Looks {
-    /// With a fence, behind what it has queued.
+    /// With a fence, after it has queued.
     Behind,
     /// With a fence, before it queues.
     Before,
-    /// Without one at once, and with one at the end of its slice.
+    /// Without a fence immediately, and with one at the end of its slice.
     Twice,
-    /// Without one.
+    /// Without a fence.
     Unfenced,
 }
 
-/// A core that runs out of work, and a producer that adds some: the core does not sleep on it. `announce_first`: it does its
-/// first step before it looks at what the other has done.
+/// A core that runs out of work, and a producer that adds some: the core does not sleep while there
+/// is work. `announce_first`: the core announces itself before it checks what the producer has
+/// done.
 fn park_or_push(announce_first: bool, looks: Looks) {
     let (idle, inbox, nodes) = (Arc::new(Idle::new(false)), Arc::new(Inbox::new()), Nodes::new(1));
     let woken = Arc::new(AtomicBool::new(false));
@@ -329,13 +334,13 @@ fn park_or_push(announce_first: bool, looks: Looks) {
         let (idle, inbox, nodes, woken) = (idle.clone(), inbox.clone(), nodes.clone(), woken.clone());
         thread::spawn(move || {
             let queue = || {
-                // SAFETY: the node is ours until it is pushed.
+                // SAFETY: R1: this thread owns the node until it is pushed.
                 unsafe { inbox.push(nodes.get(0)) };
             };
             let wake = |claimed| {
                 if let Some(core) = claimed {
                     assert_eq!(core, 0);
-                    assert!(!woken.swap(true, Ordering::Release), "it is claimed once");
+                    assert!(!woken.swap(true, Ordering::Release), "the core is claimed once");
                 }
             };
             if looks != Looks::Before {
@@ -352,7 +357,7 @@ fn park_or_push(announce_first: bool, looks: Looks) {
             }
         })
     };
-    // The core: a search, then the announcement, then the last look.
+    // The core's steps: a search, then the announcement, then the last check.
     let searching = idle.start_search(2, false);
     let found = !inbox.is_empty();
     if searching {
@@ -369,12 +374,12 @@ fn park_or_push(announce_first: bool, looks: Looks) {
     producer.join().unwrap();
     if asleep && !found {
         let pending = !inbox.is_empty();
-        assert!(!pending || woken.load(Ordering::Acquire), "asleep, with work, and nobody wakes it");
+        assert!(!pending || woken.load(Ordering::Acquire), "the core sleeps although it has work");
     }
     let _ = inbox.take();
 }
 
-/// Two producers, two sleepers: a sleeper is claimed once.
+/// Two producers, and two sleeping cores: each sleeping core is claimed once.
 fn one_wake_each() {
     let idle = Arc::new(Idle::new(false));
     idle.announce(0);
@@ -390,12 +395,12 @@ fn protocol() {
     model("run queue: push, pop, steal", None, push_pop_steal);
     model("run queue: pop, steal, steal", Some(3), two_thieves);
     model("run queue: push on a full ring, steal", None, || steal_or_overwrite(true));
-    model("brood: pop the last, steal", Some(4), || brood_or_steal::<brood::Shipped>(1));
-    model("brood: pop, steal", Some(3), || brood_or_steal::<brood::Shipped>(2));
-    model("brood: pop, steal, one more", Some(3), || brood_or_steal::<brood::Shipped>(3));
-    model("brood: pop, steal, steal", Some(3), brood_and_two_thieves);
-    model("brood: push on a full one, steal", None, brood_steal_or_overwrite);
-    model("run queue: a brood grows up, steal", Some(2), grow_up_or_steal);
+    model("newborns: pop the last, steal", Some(4), || brood_or_steal::<brood::Shipped>(1));
+    model("newborns: pop, steal", Some(3), || brood_or_steal::<brood::Shipped>(2));
+    model("newborns: pop, steal, one more", Some(3), || brood_or_steal::<brood::Shipped>(3));
+    model("newborns: pop, steal, steal", Some(3), brood_and_two_thieves);
+    model("newborns: push on a full one, steal", None, brood_steal_or_overwrite);
+    model("run queue: newborns are demoted, steal", Some(2), grow_up_or_steal);
     model("run queue: overflow, steal", Some(2), overflow_or_steal);
     model("run queue: overflow, more of it, steal", None, || add_or_steal::<Shipped>(true));
     model("run queue: overflow, refill, steal", Some(3), || add_or_steal::<Shipped>(false));
@@ -417,11 +422,11 @@ impl brood::BroodModel for Unfenced {
 
 #[test]
 fn mutants() {
-    mutant("brood, the owner looks at the top before its step is seen", Some(3), || brood_or_steal::<Unfenced>(2));
-    mutant("run queue, an overflow looked at, then taken; more", Some(2), || add_or_steal::<LooksFirst>(true));
-    mutant("run queue, an overflow looked at, then taken; refill", Some(2), || add_or_steal::<LooksFirst>(false));
-    mutant("park, the last look before the announcement", Some(2), || park_or_push(false, Looks::Behind));
-    mutant("park, queued after the look at who sleeps", Some(2), || park_or_push(true, Looks::Before));
+    mutant("newborns, the owner reads the top before its step is seen", Some(3), || brood_or_steal::<Unfenced>(2));
+    mutant("run queue, an overflow read, then taken; more", Some(2), || add_or_steal::<LooksFirst>(true));
+    mutant("run queue, an overflow read, then taken; refill", Some(2), || add_or_steal::<LooksFirst>(false));
+    mutant("park, the last check before the announcement", Some(2), || park_or_push(false, Looks::Behind));
+    mutant("park, queued after the search for a sleeper", Some(2), || park_or_push(true, Looks::Before));
     mutant("park, no fence when the slice ends", Some(2), || park_or_push(true, Looks::Unfenced));
     mutant("run queue, a thief takes as the owner does", Some(2), || steal_or_overwrite(false));
 }

@@ -1,20 +1,22 @@
-//! The shares of a record: who gives up the last has it to itself (`shares`).
+//! Models of a record's reference count: the holder that releases the last reference owns the
+//! record exclusively (`shares`).
 #![cfg(loom)]
 
-use atropos_kernel::internals::shares::{Orders, Shipped, RefCount};
+use atropos_kernel::internals::shares::{Orders, RefCount, Shipped};
 use atropos_loom::{model, mutant};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::Ordering;
 use loom::thread;
 
-/// A record's reason, as far as the last share is concerned.
+/// A record's reason and its reference count.
 struct Record<O> {
     shares: RefCount<O>,
     reason: UnsafeCell<u8>,
 }
 
-/// Whether it was the last; then it looks, which loom checks.
+/// Releases a reference. Returns 1 if it was the last, after an access to the reason that loom
+/// checks.
 fn give_up<O: Orders>(record: &Record<O>) -> usize {
     let last = record.shares.give_up();
     if last {
@@ -23,33 +25,35 @@ fn give_up<O: Orders>(record: &Record<O>) -> usize {
     usize::from(last)
 }
 
-/// One side writes and gives up, the other gives up: who frees the record has it to itself.
+/// One side writes and releases, the other side releases: the side that frees the record owns it
+/// exclusively.
 fn last_share<O: Orders>() {
     let record = Arc::new(Record { shares: RefCount::<O>::new(2), reason: UnsafeCell::new(0) });
     let other = record.clone();
     let dies = thread::spawn(move || {
-        // SAFETY: the other side looks only when both shares are gone: the model's claim.
+        // SAFETY: the other side accesses the reason only after both references are released: the
+        // model's claim.
         other.reason.with_mut(|reason| unsafe { *reason = 1 });
         give_up(&other)
     });
     let freed = give_up(&record) + dies.join().unwrap();
-    assert_eq!(freed, 1, "one of them frees it");
+    assert_eq!(freed, 1, "exactly one side frees the record");
 }
 
-/// As [`last_share`], and the one side makes another share before it gives up both.
+/// The same as [`last_share`], but one side acquires another reference before it releases both.
 fn added_share<O: Orders>() {
     let record = Arc::new(Record { shares: RefCount::<O>::new(2), reason: UnsafeCell::new(0) });
     let other = record.clone();
     let adds = thread::spawn(move || {
         other.shares.add();
         let first = give_up(&other);
-        assert_eq!(first, 0, "its other share is left");
-        // SAFETY: as above, by the share that is left.
+        assert_eq!(first, 0, "the side's other reference is left");
+        // SAFETY: this side still holds a reference, so the other side does not access the reason.
         other.reason.with_mut(|reason| unsafe { *reason = 1 });
         give_up(&other)
     });
     let freed = give_up(&record) + adds.join().unwrap();
-    assert_eq!(freed, 1, "one of them frees it");
+    assert_eq!(freed, 1, "exactly one side frees the record");
 }
 
 struct Relaxed;
@@ -71,14 +75,14 @@ impl Orders for NoAcquire {
 
 #[test]
 fn protocol() {
-    model("link, the last share", None, last_share::<Shipped>);
-    model("link, a share is added", None, added_share::<Shipped>);
+    model("refcount, the last reference", None, last_share::<Shipped>);
+    model("refcount, a reference is added", None, added_share::<Shipped>);
 }
 
 #[test]
 fn mutants() {
-    mutant("link, the last share Relaxed", Some(2), last_share::<Relaxed>);
-    mutant("link, the last share without Release", Some(2), last_share::<NoRelease>);
-    mutant("link, the last share looked for Relaxed", Some(2), last_share::<LooksRelaxed>);
-    mutant("link, the last share without Acquire", Some(2), last_share::<NoAcquire>);
+    mutant("refcount, the last reference Relaxed", Some(2), last_share::<Relaxed>);
+    mutant("refcount, the last reference without Release", Some(2), last_share::<NoRelease>);
+    mutant("refcount, the last reference checked Relaxed", Some(2), last_share::<LooksRelaxed>);
+    mutant("refcount, the last reference without Acquire", Some(2), last_share::<NoAcquire>);
 }

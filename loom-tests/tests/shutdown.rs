@@ -1,5 +1,5 @@
-//! Shutdown and the limit of processes: when a closed kernel is empty, no process comes any more; and there are
-//! never more processes than the limit (`kernel`).
+//! Models of shutdown and of the process limit. Once a closed kernel is empty, no process can
+//! start. There are never more processes than the limit (`kernel`).
 #![cfg(loom)]
 
 use std::collections::HashSet;
@@ -12,14 +12,14 @@ use atropos_loom::host::{body, core, kernel, member, spawn, with};
 use atropos_loom::{model, mutant};
 use loom::thread;
 
-/// How many bodies there are, and the most there were.
+/// Number of live bodies, and the highest number so far.
 #[derive(Default, Debug)]
 struct Bodies {
     now: AtomicUsize,
     most: AtomicUsize,
 }
 
-/// Counts itself for as long as it lives.
+/// A value that counts itself while it lives.
 struct BudgetPermit(Arc<Bodies>);
 
 impl BudgetPermit {
@@ -46,8 +46,8 @@ fn start(kernel: &Kernel, member: &Participant, bodies: &Arc<Bodies>) -> Result<
     Host::new(kernel, member).spawn(&SpawnOptions::new(), waits).map(drop)
 }
 
-/// What `Runtime::shutdown` does, with the driver of the only core in the same hands: tells each process once, and
-/// runs the core, until `empty` says that none is left.
+/// Plays `Runtime::shutdown`, and drives the only core in the same thread: sends each process one
+/// exit, and runs the core, until `empty` returns `true`.
 fn shut_down(kernel: &Kernel, member: &Participant, core: &mut Core, empty: impl Fn(&Host<'_>) -> bool) {
     kernel.close();
     let mut told = HashSet::new();
@@ -67,8 +67,9 @@ fn shut_down(kernel: &Kernel, member: &Participant, core: &mut Core, empty: impl
     }
 }
 
-/// A host starts a process while the kernel closes: it is told so, or the process is shut down. `counts`: who
-/// shuts down waits for those that are being started, and not only for those that it sees.
+/// A host starts a process while the kernel closes: the spawn is refused, or the process is shut
+/// down. `counts`: the closer also waits for processes that are being started, and not only for
+/// those that it sees.
 fn spawn_or_close(counts: bool) {
     let (kernel, _) = kernel(1, 4);
     let (ours, theirs) = (member(&kernel), member(&kernel));
@@ -91,12 +92,12 @@ fn spawn_or_close(counts: bool) {
     drop(core);
     drop(host.join().unwrap());
     assert!(Host::new(&kernel, &ours).processes().next().is_none(), "left behind");
-    assert_eq!(bodies.now.load(Ordering::Relaxed), 0, "its body is gone");
+    assert_eq!(bodies.now.load(Ordering::Relaxed), 0, "every body is dropped");
     assert_eq!(start(&kernel, &ours, &bodies), Err(SpawnError::Closing));
 }
 
-/// A process starts another while the kernel closes, on another thread than who closes it: the child is shut down
-/// as well, though its parent is dead.
+/// A process starts another while the kernel closes, on a thread other than the closer's: the child
+/// is shut down as well, although its parent is dead.
 fn parent_or_close() {
     let (kernel, _) = kernel(1, 4);
     let (ours, bodies) = (member(&kernel), Arc::new(Bodies::default()));
@@ -119,14 +120,14 @@ fn parent_or_close() {
     let early = kernel.is_empty();
     let mut core = driver.join().unwrap();
     let left = Host::new(&kernel, &ours).processes().count();
-    assert!(!early || left == 0, "empty, and then it was not");
+    assert!(!early || left == 0, "the kernel was empty, and then was not");
     shut_down(&kernel, &ours, &mut core, |_| kernel.is_empty());
     assert!(Host::new(&kernel, &ours).processes().next().is_none());
     assert_eq!(bodies.now.load(Ordering::Relaxed), 0);
 }
 
-/// Two hosts start processes, one of which is one too many, while one that lives dies. `checks`: the kernel has the
-/// limit; otherwise the hosts look first, and the kernel has none.
+/// Two hosts start processes, one more than the limit allows, while a live one dies. `checks`: the
+/// kernel enforces the limit; otherwise the hosts count first, and the kernel has no limit.
 fn limit(checks: bool) {
     let processes = if checks { 2 } else { 8 };
     let limits = Limits { processes, names: 1, timers: 1, ..Limits::default() };
@@ -136,7 +137,7 @@ fn limit(checks: bool) {
     let mut core = core(&kernel, 0);
     start(&kernel, &ours, &bodies).unwrap();
     let _ = core.run(1);
-    let first = Host::new(&kernel, &ours).processes().next().expect("there is one");
+    let first = Host::new(&kernel, &ours).processes().next().expect("one process is alive");
     Host::new(&kernel, &ours).exit(first, Reason::SHUTDOWN).unwrap();
     let start_one = move |kernel: &Kernel, member: &Participant, bodies: &Arc<Bodies>| {
         if checks || kernel.process_count() < 2 { start(kernel, member, bodies) } else { Err(SpawnError::TooMany) }
@@ -153,7 +154,7 @@ fn limit(checks: bool) {
     for started in [mine, other] {
         assert!(matches!(started, Ok(()) | Err(SpawnError::TooMany)));
     }
-    assert!(mine.is_ok() || other.is_ok(), "there was room for one");
+    assert!(mine.is_ok() || other.is_ok(), "the limit allowed one more process");
     let _ = core.run(4);
     let started = usize::from(mine.is_ok()) + usize::from(other.is_ok());
     assert_eq!((kernel.process_count(), bodies.now.load(Ordering::Relaxed)), (started, started), "counted exactly");
@@ -169,6 +170,6 @@ fn protocol() {
 
 #[test]
 fn mutants() {
-    mutant("shutdown, only what is seen is waited for", Some(2), || spawn_or_close(false));
-    mutant("limit, looked at before the spawn", Some(2), || limit(false));
+    mutant("shutdown, waits only for visible processes", Some(2), || spawn_or_close(false));
+    mutant("limit, checked before the spawn", Some(2), || limit(false));
 }

@@ -1,5 +1,6 @@
-//! Slot reuse on the whole kernel: a message to a dead process never reaches the next one in its slot,
-//! with the real epochs, warmed (their first pins are not what is looked at).
+//! Models of slot reuse on the whole kernel. A message to a dead process never reaches the next
+//! process in its slot. The epochs are the real ones, warmed, since their first pins are not under
+//! test.
 #![cfg(loom)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +14,7 @@ use atropos_loom::host::{self, body, member, spawn, with};
 use atropos_loom::{model, mutant};
 use loom::thread;
 
-/// Counts what it receives; ends at once if it is told to.
+/// A body that counts what it receives, and ends at once if `ends` is set.
 struct Counter {
     got: Arc<AtomicUsize>,
     ends: bool,
@@ -30,7 +31,7 @@ impl Body for Counter {
     }
 }
 
-/// Starts a process, from its own core, which takes the slot that was freed there.
+/// A body that starts a process, from its own core, which takes the slot that was freed there.
 struct Spawner {
     got: Arc<AtomicUsize>,
     spawned: Arc<AtomicUsize>,
@@ -49,7 +50,8 @@ impl Body for Spawner {
     }
 }
 
-/// `by_pid`: as it is. Otherwise as if a pid were only a slot's index.
+/// A message to a dead process. `by_pid`: the real protocol; otherwise the message is sent as if a
+/// pid were only a slot index.
 fn stale_send(by_pid: bool) {
     let limits = Limits { processes: 2, names: 1, timers: 1, ..Limits::default() };
     let (kernel, _) = with(Options { limits, ..Options::default() });
@@ -87,7 +89,7 @@ fn stale_send(by_pid: bool) {
     drop(theirs);
 }
 
-/// What is sent to the dead.
+/// The signal that is sent to the dead process.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stale {
     Exit,
@@ -97,7 +99,8 @@ enum Stale {
     Alias,
 }
 
-/// How often the next process in the slot, which traps exits, was resumed with something; and whether it ended.
+/// The next process in the slot, which traps exits: how often it was resumed with a signal, and
+/// whether it ended.
 #[derive(Default)]
 struct Next {
     pid: Mutex<Option<Pid>>,
@@ -105,7 +108,7 @@ struct Next {
     ended: AtomicUsize,
 }
 
-/// Counts its end.
+/// A value that counts its drop as the process's end.
 struct Ends(Arc<Next>);
 
 impl Drop for Ends {
@@ -114,7 +117,7 @@ impl Drop for Ends {
     }
 }
 
-/// A process that starts one in the slot that is free on its core, when it is told to.
+/// Starts a process that, on a message, starts another in the slot that is free on its core.
 fn respawner(kernel: &Kernel, member: &Participant, next: &Arc<Next>) -> Pid {
     let next = next.clone();
     spawn(kernel, member, 0, move |cx: &Cx<'_, ()>| {
@@ -134,9 +137,9 @@ fn respawner(kernel: &Kernel, member: &Participant, next: &Arc<Next>) -> Pid {
     })
 }
 
-/// Exits from a host, and links and monitors from a process of another core, for a process that dies and whose slot is
-/// used again. The next one in it is not ended, gets nothing, and is tied to nobody; who ties itself to the dead is
-/// told once.
+/// Exits from a host, or links and monitors from a process on another core, to a process that dies
+/// and whose slot is reused. The next process in the slot is not ended, receives nothing, and is
+/// attached to no process. A process that links to or monitors the dead one is notified once.
 fn stale(what: Stale, by_pid: bool) {
     let limits = Limits { processes: 3, names: 1, timers: 1, ..Limits::default() };
     let tied = matches!(what, Stale::Link | Stale::Monitor);
@@ -200,12 +203,13 @@ fn stale(what: Stale, by_pid: bool) {
     if let (Some(other), Some(tier)) = (&mut other, tier) {
         let _ = other.run(2);
         assert_eq!(told.load(Ordering::Relaxed), 1, "an EXIT, or a DOWN");
-        // If it were tied to the next, that one would hear of its end.
+        // If the caller were attached to the next process, that one would receive a signal at the
+        // caller's end.
         let _ = Host::new(&kernel, &ours).exit(tier, Reason::KILL).unwrap();
         let _ = other.run(2);
         let _ = core.run(2);
     }
-    let pid = (*next.pid.lock().unwrap()).expect("it has been started");
+    let pid = (*next.pid.lock().unwrap()).expect("the next process has been started");
     assert_eq!(pid.index(), dead.index(), "the model is about one slot");
     let (got, ended) = (next.got.load(Ordering::Relaxed), next.ended.load(Ordering::Relaxed));
     assert_eq!((got, ended), (0, 0), "the next process got what was for the dead one");

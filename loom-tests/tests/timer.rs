@@ -1,5 +1,5 @@
-//! Timers: a message fires or is given back, once, and everything is freed once, whoever else cancels, dies or
-//! drops the core (`timer/record`).
+//! Models of timers. A message fires or is returned, once, and everything is freed once, even if
+//! another thread cancels, dies or drops the core at the same time (`timer/record`).
 #![cfg(loom)]
 
 use std::ptr::NonNull;
@@ -19,18 +19,18 @@ use atropos_loom::host::{Canary, Outcomes, Still, body, core, member, spawn, wit
 use atropos_loom::{model, mutant};
 use loom::thread;
 
-/// A tick of the wheel and more, by when what starts at 0 is due.
+/// More than a tick of the wheel, in nanoseconds: a timer that starts at 0 is due by then.
 const TICK: u64 = 1 << 17;
 
-/// What a timer's process is sent.
+/// A message to a timer's process.
 enum Letter {
-    /// Go on: start, cancel, or die.
+    /// The process goes on: it starts, cancels, or dies.
     Go,
     /// The timer's message.
     Due(Canary),
 }
 
-/// What happened.
+/// The outcome of a timer.
 #[derive(Default)]
 struct Counts {
     got: AtomicUsize,
@@ -47,7 +47,7 @@ impl Counts {
     }
 }
 
-/// Reads all that waits; how often it was told to go on.
+/// Reads all that waits. Returns how many messages were `Go`.
 fn read(cx: &Cx<'_, Letter>, counts: &Counts) -> usize {
     let mut told = 0;
     while let Some(received) = cx.receive() {
@@ -56,50 +56,52 @@ fn read(cx: &Cx<'_, Letter>, counts: &Counts) -> usize {
             Received::Message(Letter::Due(canary)) => {
                 counts.got.fetch_add(1, Ordering::Relaxed);
                 if !canary.is_alive() {
-                    // It was given back as well: the count is wrong, and says so.
+                    // It was returned as well: the count is wrong and fails the model.
                     std::mem::forget(canary);
                 }
             }
-            _ => unreachable!("nobody dies here that it knows"),
+            _ => unreachable!("the process is attached to no other"),
         }
     }
     told
 }
 
-/// One side's pointer to a timer, on its way to another thread with the share that it stands for.
+/// One side's pointer to a timer, on its way to another thread, with the reference that it stands
+/// for.
 struct Share(NonNull<TimerHead>);
-// SAFETY: a share is whoever's has it.
+// SAFETY: a reference may be used by any thread that holds it.
 unsafe impl Send for Share {}
 
-/// A timer with a message to `target`, as if it had just been taken off the wheel of core 0.
+/// Creates a timer with a message to `target`, as if it had just been taken off the wheel of core
+/// 0.
 fn record(hand: &KernelCx<'_>, target: Pid, canary: Canary) -> NonNull<TimerHead> {
     due_at(hand, target, canary, 0)
 }
 
-/// As [`record`], of a timer that is due then.
+/// Creates a timer as [`record`] does, which is due at `due`.
 fn due_at(hand: &KernelCx<'_>, target: Pid, canary: Canary, due: u64) -> NonNull<TimerHead> {
     let timer = TimerHead::try_message(hand, Target::Pid(target), due, false, Letter::Due(canary)).unwrap();
     was_on_a_wheel(timer);
-    // SAFETY: new, so ours.
-    assert!(unsafe { TimerHead::settle(timer, 0, false) }, "nobody knows it");
+    // SAFETY: the timer is new, so this thread owns it.
+    assert!(unsafe { TimerHead::settle(timer, 0, false) }, "no other thread knows the timer");
     timer
 }
 
 /// Puts a new timer on a wheel, and takes it off.
 fn was_on_a_wheel(timer: NonNull<TimerHead>) {
     let mut wheel = Wheel::new(0);
-    // SAFETY: new, and removed in the next line.
+    // SAFETY: the timer is new, and the next statement removes it.
     unsafe { wheel.insert(TimerHead::wheel(timer), FIRST) };
-    // SAFETY: put there in the line above.
+    // SAFETY: the statement above put the timer on this wheel.
     unsafe { wheel.remove(TimerHead::wheel(timer)) };
 }
 
 fn name_of(timer: NonNull<TimerHead>) -> Reference {
-    // SAFETY: the caller has a share.
+    // SAFETY: the caller holds a reference to the timer.
     unsafe { timer.as_ref() }.reference
 }
 
-/// The record alone: it fires on one thread and is cancelled on another.
+/// Checks the record alone: it fires on one thread and is cancelled on another.
 fn fire_or_cancel<S: Steps>(outcomes: &Outcomes) {
     let (kernel, _) = limited(1);
     let (ours, theirs) = (member(&kernel), member(&kernel));
@@ -112,7 +114,7 @@ fn fire_or_cancel<S: Steps>(outcomes: &Outcomes) {
     });
     let _ = core.run(1);
     let timer = record(&hand::of(&kernel, &ours.pin()), target, canary);
-    // The model's own shares: what a mutant gives up twice is there still.
+    // The model's own references: they keep a record that a mutant releases twice.
     for _ in 0..2 {
         let _watch = TimerHead::share(timer);
     }
@@ -122,31 +124,32 @@ fn fire_or_cancel<S: Steps>(outcomes: &Outcomes) {
         thread::spawn(move || {
             let Share(timer) = { fires };
             let guard = theirs.pin();
-            // SAFETY: as the wheel's core, which has taken it off.
+            // SAFETY: this thread plays the wheel's core, which has taken the timer off.
             unsafe { TimerHead::fire_by::<S>(timer, &hand::of(&kernel, &guard)) };
             drop(guard);
             theirs
         })
     };
     let guard = ours.pin();
-    // SAFETY: with the starter's share.
+    // SAFETY: this thread holds the starter's reference.
     let cancelled = unsafe { TimerHead::cancel(timer, &hand::of(&kernel, &guard)) };
-    // SAFETY: the starter's share.
+    // SAFETY: this thread releases the starter's reference, once.
     unsafe { TimerHead::give_up(timer, None) };
     drop(guard);
     drop(firing.join().unwrap());
     let _ = core.run(4);
-    assert_eq!(counts.got() + usize::from(cancelled), 1, "delivered, or given back");
+    assert_eq!(counts.got() + usize::from(cancelled), 1, "delivered, or returned");
     outcomes.saw(counts.got());
     assert_eq!((ends.load(Ordering::Relaxed), kernel.nodes_used()), (1, 1));
     for _ in 0..2 {
-        // SAFETY: taken above.
+        // SAFETY: the loop above acquired this reference.
         unsafe { TimerHead::give_up(timer, None) };
     }
-    assert_eq!(kernel.nodes_used(), 0, "freed: all other shares have been given up");
+    assert_eq!(kernel.nodes_used(), 0, "freed: all other references have been released");
 }
 
-/// The record alone: it is cancelled, while its core takes off what was cancelled, and is dropped.
+/// Checks the record alone: it is cancelled, while its core takes off cancelled timers and is
+/// dropped.
 fn cancel_or_drop_core() {
     let (kernel, _) = limited(1);
     let theirs = member(&kernel);
@@ -159,9 +162,9 @@ fn cancel_or_drop_core() {
         thread::spawn(move || {
             let Share(timer) = { shares };
             let guard = theirs.pin();
-            // SAFETY: with the starter's share.
+            // SAFETY: this thread holds the starter's reference.
             assert!(unsafe { TimerHead::cancel(timer, &hand::of(&kernel, &guard)) });
-            // SAFETY: the starter's share.
+            // SAFETY: this thread releases the starter's reference, once.
             unsafe { TimerHead::give_up(timer, None) };
             drop(guard);
             theirs
@@ -169,7 +172,7 @@ fn cancel_or_drop_core() {
     };
     drop(core);
     drop(cancelling.join().unwrap());
-    assert_eq!((ends.load(Ordering::Relaxed), kernel.nodes_used()), (1, 0), "freed by the core, or by who cancelled");
+    assert_eq!((ends.load(Ordering::Relaxed), kernel.nodes_used()), (1, 0), "freed by the core, or by the canceller");
 }
 
 fn limited(cores: usize) -> (Arc<Kernel>, Arc<Still>) {
@@ -177,7 +180,7 @@ fn limited(cores: usize) -> (Arc<Kernel>, Arc<Still>) {
     with(Options { cores, limits, ..Options::default() })
 }
 
-/// A process that starts a timer to itself in its first slice and cancels it when it is told to.
+/// Starts a process that starts a timer to itself in its first slice, and cancels it on a message.
 fn starter(kernel: &Kernel, canary: Canary, counts: &Arc<Counts>) -> Pid {
     let (mut canary, mut timer, counts) = (Some(canary), None, counts.clone());
     let starts = body(move |cx: &Cx<'_, Letter>| {
@@ -199,7 +202,7 @@ fn settle(cores: [&mut Core; 2]) {
     let _ = (one.run(4), other.run(4), one.run(4));
 }
 
-/// Ends the starter, and finds that nothing is left of it and its timer.
+/// Ends the starter, and checks that nothing is left of it and its timer.
 fn nothing_is_left(kernel: &Kernel, starter: Pid, cores: [&mut Core; 2]) {
     let ours = member(kernel);
     let _ = Host::new(kernel, &ours).exit(starter, Reason::KILL).unwrap();
@@ -223,14 +226,14 @@ fn cancel_elsewhere(outcomes: &Outcomes) {
     let _ = one.run(1);
     let mut other = elsewhere.join().unwrap();
     settle([&mut one, &mut other]);
-    assert_eq!(counts.got() + counts.cancelled(), 1, "delivered, or given back");
+    assert_eq!(counts.got() + counts.cancelled(), 1, "delivered, or returned");
     outcomes.saw(counts.got());
     assert_eq!(ends.load(Ordering::Relaxed), 1);
     nothing_is_left(&kernel, starter, [&mut one, &mut other]);
 }
 
-/// The record alone, to a target that dies on its core while another core fires it: the target reads the message,
-/// or nobody does.
+/// Checks the record alone, with a target that dies on its core while another core fires the timer:
+/// the target reads the message, or it is dropped.
 fn target_dies(outcomes: &Outcomes) {
     let (kernel, _) = limited(2);
     let (ours, counts) = (member(&kernel), Arc::new(Counts::default()));
@@ -251,14 +254,15 @@ fn target_dies(outcomes: &Outcomes) {
         TimerHead::try_message(&hand::of(&kernel, &ours.pin()), Target::Pid(target), 0, false, Letter::Due(canary))
             .unwrap();
     was_on_a_wheel(timer);
-    // SAFETY: new, so ours.
-    assert!(unsafe { TimerHead::settle(timer, 1, true) }, "nobody knows it");
+    // SAFETY: the timer is new, so this thread owns it.
+    assert!(unsafe { TimerHead::settle(timer, 1, true) }, "no other thread knows the timer");
     {
         let host = Host::new(&kernel, &ours);
         let guard = ours.pin();
-        // SAFETY: on no list; the list's share goes with it.
+        // SAFETY: the record is on no list, and the list takes over the reference that is acquired
+        // here.
         let listed = unsafe { name::find(&kernel, target, &guard).unwrap().watchers.push(TimerHead::share(timer)) };
-        assert!(listed.is_ok(), "it lives");
+        assert!(listed.is_ok(), "the target lives");
         host.send(target, Letter::Go).unwrap();
     }
     let dying = thread::spawn(move || {
@@ -266,21 +270,21 @@ fn target_dies(outcomes: &Outcomes) {
         core
     });
     let guard = ours.pin();
-    // SAFETY: as the wheel's core, which has taken it off.
+    // SAFETY: this thread plays the wheel's core, which has taken the timer off.
     unsafe { TimerHead::fire(timer, &hand::of(&kernel, &guard)) };
-    // SAFETY: the starter's share.
+    // SAFETY: this thread releases the starter's reference, once.
     unsafe { TimerHead::give_up(timer, None) };
     drop(guard);
     let mut core = dying.join().unwrap();
     let _ = core.run(1);
-    // The timer's core takes off what was cancelled meanwhile.
+    // The timer's core takes off timers that were cancelled in between.
     let _ = Core::new(kernel.clone(), 1).run(1);
     assert!(!Host::new(&kernel, &ours).is_alive(target));
     assert_eq!((ends.load(Ordering::Relaxed), kernel.nodes_used()), (1, 0), "read, or dropped, and freed");
     outcomes.saw(counts.got());
 }
 
-/// What a thread does that has nothing of a timer but its name.
+/// The action of a thread that knows only a timer's name.
 #[derive(Clone, Copy, PartialEq)]
 enum ByName {
     Cancels,
@@ -290,18 +294,19 @@ enum ByName {
 const FIRST: u64 = 10;
 const SECOND: u64 = 1 << 40 | 99;
 
-/// Issue 14, 21: a thread has a timer's name and nothing else, and cancels it, or reads it; meanwhile it is fired, its record is freed by whoever is
-/// the last, and its slot is another timer's. The first is fired or cancelled, once; the second is as it was.
+/// Issue 14, 21: a thread knows only a timer's name, and cancels or reads the timer. At the same
+/// time the timer fires, its record is freed by the last holder, and its slot is reused for another
+/// timer. The first timer is fired or cancelled, once; the second is unchanged.
 fn by_name<S: Steps>(does: ByName, outcomes: &Outcomes) {
     let (kernel, _) = limited(1);
     let (ours, theirs) = (member(&kernel), member(&kernel));
     let mut core = core(&kernel, 0);
-    // Fired, it is dropped, and its slot is free at once.
+    // When it fires, its message is dropped, and its slot is free at once.
     let nobody = Pid::new(0, 1).unwrap();
     let ((first, ends), (second, ends_too)) = (Canary::new(), Canary::new());
     let timer = due_at(&hand::of(&kernel, &ours.pin()), nobody, first, FIRST);
     let name = name_of(timer);
-    // SAFETY: the starter's share: the wheel's is the only one.
+    // SAFETY: this thread releases the starter's reference, so that the wheel's is the only one.
     unsafe { TimerHead::give_up(timer, None) };
     let knows = {
         let kernel = kernel.clone();
@@ -318,20 +323,20 @@ fn by_name<S: Steps>(does: ByName, outcomes: &Outcomes) {
     };
     let guard = ours.pin();
     let hand = hand::of(&kernel, &guard);
-    // SAFETY: as the wheel's core, which has taken it off.
+    // SAFETY: this thread plays the wheel's core, which has taken the timer off.
     unsafe { TimerHead::fire(timer, &hand) };
     let next = due_at(&hand, nobody, second, SECOND);
     let (theirs, due) = knows.join().unwrap();
-    assert!(due.is_none_or(|due| due == FIRST), "what is said is said of the first: {due:?}");
-    assert_ne!(name_of(next), name, "a name is never given twice");
-    // SAFETY: the model has its shares.
-    assert!(unsafe { next.as_ref() }.is_armed(), "the second is as it was");
+    assert!(due.is_none_or(|due| due == FIRST), "the answer is about the first timer: {due:?}");
+    assert_ne!(name_of(next), name, "a name is never reused");
+    // SAFETY: the model holds references to the second timer.
+    assert!(unsafe { next.as_ref() }.is_armed(), "the second timer is unchanged");
     assert_eq!(TimerHead::read_named(name_of(next), &hand), Some(SECOND));
     assert_eq!(TimerHead::cancel_named(name_of(next), &hand), Some(SECOND));
-    // SAFETY: the starter's share.
+    // SAFETY: this thread releases the starter's reference, once.
     unsafe { TimerHead::give_up(next, None) };
     drop(guard);
-    // The wheel's core takes off what was cancelled.
+    // The wheel's core takes off the cancelled timer.
     let _ = core.run(2);
     assert_eq!((ends.load(Ordering::Relaxed), ends_too.load(Ordering::Relaxed)), (1, 1), "fired, or cancelled");
     assert_eq!(kernel.nodes_used(), 0, "freed");
@@ -339,8 +344,9 @@ fn by_name<S: Steps>(does: ByName, outcomes: &Outcomes) {
     outcomes.saw(usize::from(due.is_some()));
 }
 
-/// A timer is on its way to a wheel, where another thread puts it, and is cancelled by its name meanwhile; as a mutant, who finds it
-/// cancelled gives up the wheel's share too.
+/// A timer is in transit to a wheel, where another thread puts it, and is cancelled by its name at
+/// the same time. In the mutant, the thread that finds it cancelled releases the wheel's reference
+/// too.
 fn cancel_on_the_way(gives_up_both: bool, outcomes: &Outcomes) {
     let (kernel, _) = limited(1);
     let (ours, theirs) = (member(&kernel), member(&kernel));
@@ -358,28 +364,28 @@ fn cancel_on_the_way(gives_up_both: bool, outcomes: &Outcomes) {
     .unwrap();
     drop(hand_of_ours);
     was_on_a_wheel(timer);
-    // SAFETY: new, so ours.
+    // SAFETY: the timer is new, so this thread owns it.
     unsafe { TimerHead::counted(timer, BudgetPermit::NOT) };
     let (name, shares) = (name_of(timer), Share(timer));
     let meeting = thread::spawn(move || {
         let Share(timer) = { shares };
-        // SAFETY: with both shares.
+        // SAFETY: this thread holds both references.
         let armed = unsafe { TimerHead::settle(timer, 0, false) };
         if !armed && gives_up_both {
-            // SAFETY: a mutant's: it is not ours.
+            // SAFETY: none. The mutant releases the wheel's reference, which it does not hold.
             unsafe { TimerHead::give_up(timer, None) };
         }
-        // SAFETY: the starter's share.
+        // SAFETY: this thread releases the starter's reference, once.
         unsafe { TimerHead::give_up(timer, None) };
         armed
     });
     let guard = theirs.pin();
     let due = TimerHead::cancel_named(name, &hand::of(&kernel, &guard));
-    assert_eq!(due, Some(FIRST), "it is still to come, wherever it is");
+    assert_eq!(due, Some(FIRST), "the timer has not fired yet, on a wheel or in transit");
     assert_eq!(TimerHead::cancel_named(name, &hand::of(&kernel, &guard)), None, "once");
     drop(guard);
     let armed = meeting.join().unwrap();
-    assert_eq!(ends.load(Ordering::Relaxed), 1, "the message has ended");
+    assert_eq!(ends.load(Ordering::Relaxed), 1, "the message is dropped once");
     drop(core);
     assert_eq!(kernel.nodes_used(), 0, "freed");
     outcomes.saw(usize::from(armed));
@@ -410,15 +416,17 @@ fn protocol() {
     Outcomes::model("timer: cancel by name, fire, start another", Some(3), 2, cancels);
     let reads = |outcomes: &Outcomes| by_name::<Shipped>(ByName::Reads, outcomes);
     Outcomes::model("timer: read by name, fire, start another", Some(3), 2, reads);
-    Outcomes::model("timer: cancel by name on its way", None, 2, |outcomes| cancel_on_the_way(false, outcomes));
+    Outcomes::model("timer: cancel by name in transit", None, 2, |outcomes| cancel_on_the_way(false, outcomes));
 }
 
 #[test]
 fn mutants() {
-    mutant("timer, fires without asking", Some(2), || fire_or_cancel::<NotAsked>(&Outcomes::default()));
+    mutant("timer, fires without a check", Some(2), || fire_or_cancel::<NotAsked>(&Outcomes::default()));
     mutant("timer, cancels whatever is in the slot", Some(3), || {
         by_name::<AnyGeneration>(ByName::Cancels, &Outcomes::default());
     });
-    mutant("timer, reads without another look", Some(3), || by_name::<LooksOnce>(ByName::Reads, &Outcomes::default()));
-    mutant("timer, the canceller's share is given up", Some(3), || cancel_on_the_way(true, &Outcomes::default()));
+    mutant("timer, reads without a second check", Some(3), || {
+        by_name::<LooksOnce>(ByName::Reads, &Outcomes::default())
+    });
+    mutant("timer, the canceller's reference is released", Some(3), || cancel_on_the_way(true, &Outcomes::default()));
 }

@@ -1,19 +1,20 @@
-//! Tombstones: who asks why a process died is told its own reason or that it is forgotten, never another's, and the
-//! reason is there as long as somebody may read it (`table`, T3).
+//! Models of tombstones. A query for the reason of a death returns the process's own reason or
+//! reports it as forgotten, and never returns another process's. The reason is alive while a thread
+//! may read it (`table`, T3).
 #![cfg(loom)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use atropos_kernel::internals::reason;
-use atropos_kernel::internals::table::{Tombstone, FreeSlots, Table};
+use atropos_kernel::internals::table::{FreeSlots, Table, Tombstone};
 use atropos_kernel::reclaim::{Domain, Limbo, Pool, Retired};
-use atropos_kernel::{Cx, Host, Pid, Reason, Resumed, SpawnOptions, ReasonKind};
+use atropos_kernel::{Cx, Host, Pid, Reason, ReasonKind, Resumed, SpawnOptions};
 use atropos_loom::host::{Canary, body, core, flush, kernel, member, spawn};
 use atropos_loom::{model, mutant};
 use loom::thread;
 
-/// A reason of one process, whose value tells when it is used after its end.
+/// A reason of one process, whose value reveals a use after its drop.
 #[derive(Debug)]
 struct Why(usize, Canary);
 
@@ -23,33 +24,34 @@ impl PartialEq for Why {
     }
 }
 
-/// A reason, and the count of its ends.
+/// Creates a reason, and the count of its drops.
 fn why(number: usize) -> (Reason, Arc<AtomicUsize>) {
     let (canary, ends) = Canary::new();
     (Reason::value(Why(number, canary)), ends)
 }
 
-/// Whose reason it is.
+/// Returns the number of the process whose reason it is.
 fn read(dead: &Tombstone) -> Option<usize> {
     let Tombstone::Known(reason) = dead else { return None };
-    let ReasonKind::Value(value) = reason.kind() else { panic!("a reason of nobody: {reason:?}") };
-    let why = value.downcast_ref::<Why>().expect("of this model");
+    let ReasonKind::Value(value) = reason.kind() else { panic!("a reason of no process: {reason:?}") };
+    let why = value.downcast_ref::<Why>().expect("a reason of this model");
     why.1.sing();
     Some(why.0)
 }
 
-/// What keeps a tombstone that was taken out, as a process does.
+/// A holder of a tombstone that a claim took out, as a process is.
 #[repr(C)]
 struct Keeper {
     retired: Retired,
     tombstone: Option<Reason>,
 }
 
-/// A reader of the first's tombstone, while its slot is used by the second, which dies as well. `kept`: what the
-/// claim took out is kept until the second is reclaimed.
+/// A reader of the first process's tombstone, while its slot is reused by the second process, which
+/// dies as well. `kept`: the tombstone that the claim took out is kept until the second process is
+/// reclaimed.
 fn read_or_reuse(kept: bool) {
     unsafe fn free(retired: std::ptr::NonNull<Retired>, _: Option<&Pool>) {
-        // SAFETY: a keeper's, made from a box below, freed once.
+        // SAFETY: a keeper, made from a box below; the reclamation frees it once.
         drop(unsafe { Box::from_raw(retired.cast::<Keeper>().as_ptr()) });
     }
     let domain = Domain::new();
@@ -68,32 +70,33 @@ fn read_or_reuse(kept: bool) {
             let guard = readers.pin();
             let dead = table.of_the_dead(first, &guard);
             assert_ne!(dead, Tombstone::NeverAllocated);
-            assert!(matches!(read(&dead), None | Some(1)), "the reason of another");
+            assert!(matches!(read(&dead), None | Some(1)), "the reason of another process");
             drop((guard, dead));
             readers
         })
     };
     let claim = table.claim(&mut slots).unwrap();
     assert_eq!(claim.pid.index(), first.index(), "the model is about one slot");
-    // SAFETY: given back once.
+    // SAFETY: the claim's tombstone is taken out once.
     let tombstone = unsafe { reason::of_claim(&claim) };
     let keeper = Box::new(Keeper { retired: Retired::new(free), tombstone: tombstone.filter(|_| kept) });
     table.vacate(claim.pid, second_reason);
     table.release(claim.pid, &mut slots);
     let mut limbo = Limbo::new();
-    // SAFETY: the slot leads to it no more, if it ever did.
+    // SAFETY: the slot no longer leads to the keeper, and it is retired once.
     unsafe { limbo.retire(std::ptr::NonNull::from(Box::leak(keeper)).cast()) };
     limbo.hand_on(&deaths, None);
     flush(&deaths);
     drop(reader.join().unwrap());
     flush(&deaths);
-    assert_eq!(first_ends.load(Ordering::Relaxed), 1, "forgotten, when nobody reads it any more");
-    assert_eq!(second_ends.load(Ordering::Relaxed), 0, "remembered");
+    assert_eq!(first_ends.load(Ordering::Relaxed), 1, "the first reason is dropped once no thread reads it");
+    assert_eq!(second_ends.load(Ordering::Relaxed), 0, "the second reason is kept");
     drop(table);
     assert_eq!(second_ends.load(Ordering::Relaxed), 1);
 }
 
-/// The same on a whole kernel: a core starts the second in the slot of the first and lets it die.
+/// The same on a whole kernel: a core starts the second process in the slot of the first and lets
+/// it die.
 fn kernel_reuse() {
     let (kernel, _) = kernel(1, 2);
     let (ours, theirs) = (member(&kernel), member(&kernel));
@@ -120,7 +123,7 @@ fn kernel_reuse() {
         thread::spawn(move || {
             let host = Host::new(&kernel, &theirs);
             let dead = host.tombstone(first);
-            assert!(matches!(read(&dead), None | Some(1)), "the reason of another");
+            assert!(matches!(read(&dead), None | Some(1)), "the reason of another process");
             drop((host, dead));
             theirs
         })
@@ -128,12 +131,12 @@ fn kernel_reuse() {
     let _ = core.run(4);
     let theirs = reader.join().unwrap();
     flush(&theirs);
-    let second = second.lock().unwrap().expect("it ran");
+    let second = second.lock().unwrap().expect("the second process was started");
     assert_eq!(second.index(), first.index(), "the model is about one slot");
     let host = Host::new(&kernel, &ours);
     assert_eq!((host.tombstone(first), read(&host.tombstone(second))), (Tombstone::Recycled, Some(2)));
     drop(host);
-    assert_eq!(ends.load(Ordering::Relaxed), 1, "the second, which kept it, is reclaimed");
+    assert_eq!(ends.load(Ordering::Relaxed), 1, "the second process, which kept the reason, is reclaimed");
     drop((core, theirs, ours, kernel));
     assert_eq!(second_ends.load(Ordering::Relaxed), 1);
 }

@@ -1,5 +1,6 @@
-//! Wakers: a wake is seen by the process, a kill is not lost behind one, and a waker keeps the memory of its process
-//! and the kernel for exactly as long as it is there (`task/waker`).
+//! Models of wakers. The process sees every wake, a kill is not lost behind a wake, and a waker
+//! keeps the memory of its process and the kernel for exactly as long as the waker exists
+//! (`task/waker`).
 #![cfg(loom)]
 
 use std::sync::atomic::Ordering as Plain;
@@ -14,7 +15,8 @@ use atropos_loom::{model, mutant};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
-/// A process that runs `then` whenever it is resumed after its first slice; and a waker of it.
+/// Starts a process that runs `then` whenever it is resumed after its first slice. Returns it with
+/// a waker of it.
 fn woken<O: Orders>(kernel: &Kernel, core: &mut Core, mut then: impl FnMut() + Send + 'static) -> (Pid, Waker) {
     let ours = member(kernel);
     let mut first = true;
@@ -22,7 +24,8 @@ fn woken<O: Orders>(kernel: &Kernel, core: &mut Core, mut then: impl FnMut() + S
     let place = held.clone();
     let pid = spawn(kernel, &ours, 0, move |cx: &Cx<'_, ()>| {
         if std::mem::take(&mut first) {
-            // The first share of a waker is taken in a slice: the process holds the kernel from then on.
+            // The process's first waker reference is acquired in a slice: the process keeps the
+            // kernel alive from then on.
             let waker = cx.waker();
             *place.lock().unwrap() = Some(waker);
         } else {
@@ -38,8 +41,8 @@ fn woken<O: Orders>(kernel: &Kernel, core: &mut Core, mut then: impl FnMut() + S
     (pid, waker)
 }
 
-/// Wakers do something and wake, while the core looks and goes to sleep: the process sees what each did.
-/// `wakes_first`: they wake before it is done.
+/// Several threads act and wake, while the core looks and goes to sleep: the process sees what each
+/// has done. `wakes_first`: they wake before they act.
 fn wake_or_sleep<O: Orders>(wakers: usize, wakes_first: bool) {
     let (kernel, world) = kernel(1, 2);
     let mut core = core(&kernel, 0);
@@ -52,7 +55,8 @@ fn wake_or_sleep<O: Orders>(wakers: usize, wakes_first: bool) {
         .map(|number| {
             let (did, waker) = (did.clone(), waker.clone());
             thread::spawn(move || {
-                // A bit for each: a load that misses one is not made up for by the other.
+                // One bit per thread: a load that misses one thread's bit is not compensated by the
+                // other's.
                 if wakes_first {
                     waker.wake();
                     did.fetch_or(1 << number, Ordering::Relaxed);
@@ -69,19 +73,19 @@ fn wake_or_sleep<O: Orders>(wakers: usize, wakes_first: bool) {
         waker.join().unwrap();
     }
     if !kernel.is_idle(0) {
-        assert!(world.wakes() > 0, "claimed, so woken");
+        assert!(world.wakes() > 0, "a claimed core is woken");
         let _ = core.run(4);
     }
     assert_eq!(seen.load(Plain::Relaxed), all, "a wake is lost");
-    // A process that has had a waker holds the kernel until it is dead.
+    // A process that has had a waker keeps the kernel alive until it is dead.
     let ours = member(&kernel);
     assert_eq!(Host::new(&kernel, &ours).exit(pid, Reason::KILL), Ok(true));
     let _ = core.run(4);
     drop(waker);
 }
 
-/// A process that dies, its core and the kernel's handles, while wakers of it `act`, each on a thread. In the end
-/// everything has been freed.
+/// Lets a process die and drops its core and the kernel's handles, while its wakers `act`, each on
+/// a thread. In the end everything has been freed.
 fn die_under<A: FnOnce(Waker) + Send + 'static>(wakers: impl FnOnce(Waker) -> Vec<Waker>, act: fn() -> A) {
     let (kernel, _) = kernel(1, 2);
     let mut core = core(&kernel, 0);
@@ -102,8 +106,8 @@ fn die_under<A: FnOnce(Waker) + Send + 'static>(wakers: impl FnOnce(Waker) -> Ve
     for thread in threads {
         thread.join().unwrap();
     }
-    assert_eq!(ends.load(Plain::Relaxed), 1, "its body is gone");
-    assert!(!lives(), "a process that is freed lets go of the kernel");
+    assert_eq!(ends.load(Plain::Relaxed), 1, "the body is dropped once");
+    assert!(!lives(), "a freed process releases the kernel");
 }
 
 /// One waker wakes, is cloned and dropped.
@@ -126,11 +130,11 @@ fn drop_or_die() {
     die_under(|waker| vec![waker.clone(), waker], || drop);
 }
 
-/// A waker has no share of the memory: it is used when that is gone.
+/// A waker without a reference to the memory is used after that memory is freed.
 fn stray() {
     die_under(
         |waker| {
-            // SAFETY: none: that it has no share is what the mutant is about.
+            // SAFETY: none. The mutant copies the waker without acquiring a reference.
             let stray = unsafe { std::ptr::read(&raw const waker) };
             drop(waker);
             vec![stray]
@@ -149,7 +153,8 @@ fn forgotten() {
     die_under(|waker| vec![waker], || |waker| std::mem::forget(waker));
 }
 
-/// A waker and a killer share the wake node: the process is killed, whoever pushes it.
+/// A waker and a killer share the wake node: the process is killed, no matter which of the two
+/// pushes it.
 fn wake_or_kill() {
     let (kernel, _) = kernel(1, 2);
     let mut core = core(&kernel, 0);
@@ -158,7 +163,7 @@ fn wake_or_kill() {
     let killer = {
         let kernel = kernel.clone();
         thread::spawn(move || {
-            // False when the other's wake has brought the kill, and the process is dead already.
+            // False when the waker's push has delivered the kill, and the process is dead already.
             let _ = Host::new(&kernel, &theirs).exit(pid, Reason::KILL).unwrap();
             theirs
         })
@@ -190,7 +195,7 @@ fn protocol() {
 #[test]
 fn mutants() {
     mutant("waker, the claim Relaxed", Some(2), || wake_or_sleep::<ClaimRelaxed>(2, false));
-    mutant("waker, woken before it is done", Some(2), || wake_or_sleep::<Shipped>(1, true));
-    mutant("waker, one without a share", Some(2), stray);
+    mutant("waker, woken before the act", Some(2), || wake_or_sleep::<Shipped>(1, true));
+    mutant("waker, one without a reference", Some(2), stray);
     mutant("waker, one that is never dropped", Some(2), forgotten);
 }

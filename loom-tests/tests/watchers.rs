@@ -1,10 +1,10 @@
-//! The lists that a death closes, and their sweeping: each record is fired once or was cancelled, and a
-//! sweep loses none (`list`, `roll`).
+//! Models of the lists that a death closes, and of their sweeps. Each record is fired once or was
+//! cancelled, and a sweep loses none (`list`, `roll`).
 #![cfg(loom)]
 
 use std::ptr::NonNull;
 
-use atropos_kernel::internals::list::{Chain, Closed, List, Linked, Orders, Links, Shipped};
+use atropos_kernel::internals::list::{Chain, Closed, Linked, Links, List, Orders, Shipped};
 use atropos_kernel::internals::roll::SweepList;
 use atropos_loom::{model, mutant};
 use loom::cell::UnsafeCell;
@@ -42,11 +42,11 @@ fn raw(record: &Arc<Record>) -> NonNull<Record> {
     NonNull::from(&**record)
 }
 
-/// What a death does with a record: one DOWN, unless it was cancelled.
+/// Handles a record as a death does: one DOWN, unless the record was cancelled.
 fn fire(record: NonNull<Record>) {
     // SAFETY: the model keeps every record to its end.
     let record = unsafe { record.as_ref() };
-    // SAFETY: written before the record was pushed; loom checks that.
+    // SAFETY: the owner was written before the record was pushed; loom checks that.
     record.owner.with(|owner| unsafe { assert!(*owner < 10) });
     if record.state.compare_exchange(ARMED, FIRED, Ordering::AcqRel, Ordering::Acquire).is_ok() {
         record.downs.fetch_add(1, Ordering::Relaxed);
@@ -57,14 +57,15 @@ fn close<O: Orders>(list: &List<Record, O>) {
     list.close().for_each(fire);
 }
 
-/// Two register while the target dies: a record on the list is fired once; a refused one is its owner's.
+/// Two watchers register while the target dies: a record on the list is fired once; a refused
+/// record stays with its owner.
 fn register_or_die<O: Orders>() {
     let list = Arc::new(List::<Record, O>::new());
     let watchers: Vec<_> = (0..2)
         .map(|number| {
             let (list, record) = (list.clone(), record(number));
             thread::spawn(move || {
-                // SAFETY: new, and kept to the model's end.
+                // SAFETY: the record is new, and is kept to the model's end.
                 let pushed = unsafe { list.push(raw(&record)) };
                 (record, pushed)
             })
@@ -74,17 +75,17 @@ fn register_or_die<O: Orders>() {
     for watcher in watchers {
         let (record, pushed) = watcher.join().unwrap();
         let downs = record.downs.load(Ordering::Relaxed);
-        assert_eq!(downs, usize::from(pushed == Ok(())), "exactly one DOWN for who is registered");
+        assert_eq!(downs, usize::from(pushed == Ok(())), "exactly one DOWN for a registered watcher");
     }
 }
 
-/// Three monitors; the watcher cancels two and so sweeps, while the target dies: the third is fired once,
-/// whoever held it, and of the cancelled each is fired or cancelled.
+/// Three monitors; the watcher cancels two and so sweeps, while the target dies. The third is fired
+/// once, by the death or by the sweep. Each cancelled one is fired or cancelled.
 fn sweep_or_die(fire_what_is_left: bool) {
     let roll = Arc::new(SweepList::<Record>::new());
     let records: Vec<_> = (0..3).map(record).collect();
     for record in &records {
-        // SAFETY: new, and kept to the model's end.
+        // SAFETY: the record is new, and is kept to the model's end.
         assert_eq!(unsafe { roll.push(raw(record)) }, Ok(()));
     }
     let (dying, kept) = (roll.clone(), records.clone());
@@ -106,22 +107,23 @@ fn sweep_or_die(fire_what_is_left: bool) {
         }
     }
     target.join().unwrap();
-    assert_eq!(records[2].downs.load(Ordering::Relaxed), 1, "the live one is told once");
+    assert_eq!(records[2].downs.load(Ordering::Relaxed), 1, "the live record is fired once");
     for record in &records[..2] {
         let fired = record.state.load(Ordering::Relaxed) == FIRED;
         assert_eq!(record.downs.load(Ordering::Relaxed), usize::from(fired));
     }
 }
 
-/// A monitor is added while another's cancelling sweeps: it is on the list afterwards.
+/// A monitor is added while the cancellation of another one sweeps: the new one is on the list
+/// afterwards.
 fn register_or_sweep() {
     let list = Arc::new(List::<Record>::new());
     let old = record(0);
-    // SAFETY: new, and kept to the model's end.
+    // SAFETY: the record is new, and is kept to the model's end.
     assert_eq!(unsafe { list.push(raw(&old)) }, Ok(()));
     let (other, new) = (list.clone(), record(1));
     let adder = thread::spawn(move || {
-        // SAFETY: new, and kept to the model's end.
+        // SAFETY: the record is new, and is kept to the model's end.
         assert_eq!(unsafe { other.push(raw(&new)) }, Ok(()));
         new
     });

@@ -1,17 +1,21 @@
-//! Named trees with dependencies, started and stopped in order: [`Applications`] (OTP's applications).
+//! Named supervision trees with dependencies, started and stopped in order: [`Applications`] (OTP's
+//! applications).
 //!
-//! An application is a supervision tree with a name, and the names of those that must be up before it. The manager starts
-//! what is asked for and all that it needs, those first; it stops in the reverse order. What starts a tree is a function, so
-//! a stopped one can be started again.
+//! An application is a supervision tree with a name, and the names of the applications that it
+//! depends on. The manager starts the requested application after all its dependencies, and stops
+//! applications in reverse order. A tree is made by a function, so a stopped application can be
+//! started again.
 //!
-//! A tree that ends by itself is judged by its kind, as in OTP: the end of a *permanent* application ends all, whatever
-//! its reason; of a *transient* one, unless the reason was `normal`; of a *temporary* one is noted. Those that depend on
-//! an application which ended are left running: they have their own supervisors to judge what is missing.
+//! The kind of an application says what its termination means, as in OTP. If a *permanent* one
+//! terminates, all applications are stopped, whatever the reason; if a *transient* one does, all
+//! are stopped unless the reason was `normal`; if a *temporary* one does, it is only recorded.
+//! Applications that depend on one that terminated keep running: their own supervisors handle what
+//! is missing.
 //!
-//! A start that fails leaves what was up before: those that were started for it are stopped again.
+//! A failed start leaves the state of before: the dependencies that it started are stopped again.
 //!
-//! The manager is a server that traps exits; supervise it, or start it from the host. When it ends, it has stopped all, the last
-//! started first, each by its whole tree.
+//! The manager is a server that traps exits; supervise it, or start it from the host. When it has
+//! exited it has stopped all applications, the last started first, each with its whole tree.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -21,36 +25,36 @@ use core::fmt;
 use atropos_kernel::{Context, Down, Exit, Pid, Reason, Reference, Reply};
 
 use crate::call::CallError;
-use crate::server::{Next, InitError, Server, ServerRef, ServerCx, Start};
+use crate::server::{InitError, Next, Server, ServerCx, ServerRef, Start};
 use crate::start::StartError;
 use crate::supervisor::{Supervisor, SupervisorRef};
 use crate::wait::{Alarm, end_of, pid_of};
 
-/// What an application is called.
+/// The name of an application.
 pub type ApplicationName = Cow<'static, str>;
 
-/// What the end of an application means.
+/// The meaning of the termination of an application.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Kind {
-    /// The end of all.
+    /// All other applications are stopped.
     Permanent,
-    /// The end of all, unless it was `normal`.
+    /// All other applications are stopped, unless the reason was `normal`.
     Transient,
-    /// Nothing.
+    /// No other application is stopped.
     #[default]
     Temporary,
 }
 
 type MakeTree = Box<dyn FnMut() -> Supervisor + Send>;
 
-/// A named tree.
+/// A named supervision tree.
 #[must_use = "give it to `Applications`"]
 pub struct Application {
     name: ApplicationName,
     needs: Vec<ApplicationName>,
     kind: Kind,
     tree: MakeTree,
-    /// Its top, and the manager's monitor of it.
+    /// Its top supervisor, and the manager's monitor of it.
     top: Option<(Pid, Reference)>,
 }
 
@@ -61,47 +65,48 @@ impl fmt::Debug for Application {
 }
 
 impl Application {
-    /// A tree that `tree` makes, for each start. Temporary unless told otherwise.
+    /// Creates an application whose tree is made by `tree`, for each start. It is temporary by
+    /// default.
     pub fn new(name: impl Into<ApplicationName>, tree: impl FnMut() -> Supervisor + Send + 'static) -> Self {
         Self { name: name.into(), needs: Vec::new(), kind: Kind::default(), tree: Box::new(tree), top: None }
     }
 
-    /// It needs this one to be up.
+    /// Adds a dependency: the application `name` must be up before this one starts.
     pub fn needs(mut self, name: impl Into<ApplicationName>) -> Self {
         self.needs.push(name.into());
         self
     }
 
-    /// What its end means.
+    /// Sets what its termination means.
     pub fn kind(mut self, kind: Kind) -> Self {
         self.kind = kind;
         self
     }
 }
 
-/// Why an application is not up.
+/// The reason why an application is not up.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum ApplicationError {
-    /// Nobody knows it.
+    /// The manager does not have this application.
     Unknown(ApplicationName),
-    /// It needs itself, by way of others.
+    /// The application depends on itself, directly or indirectly.
     Circular(ApplicationName),
-    /// Its tree did not start. What had been started for it before has been stopped.
+    /// Its tree did not start. The dependencies that were started for it have been stopped.
     Start(ApplicationName, StartError),
-    /// Others that are up need it.
+    /// This running application depends on it.
     Needed(ApplicationName),
-    /// There was no answer.
+    /// The call got no reply.
     Call(CallError),
 }
 
 impl fmt::Display for ApplicationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unknown(name) => write!(f, "nobody knows the application {name}"),
-            Self::Circular(name) => write!(f, "{name} needs itself"),
+            Self::Unknown(name) => write!(f, "the application {name} is unknown"),
+            Self::Circular(name) => write!(f, "{name} depends on itself"),
             Self::Start(name, error) => write!(f, "{name} did not start: {error}"),
-            Self::Needed(name) => write!(f, "{name} needs it"),
+            Self::Needed(name) => write!(f, "{name} depends on it"),
             Self::Call(error) => write!(f, "{error}"),
         }
     }
@@ -115,16 +120,16 @@ impl From<CallError> for ApplicationError {
     }
 }
 
-/// The manager of applications; see the module.
+/// The application manager.
 #[derive(Default, Debug)]
 pub struct Applications {
     known: Vec<Application>,
-    /// Those that are up, in the order of their starts.
+    /// The applications that are up, in start order.
     running: Vec<ApplicationName>,
     at_once: Vec<ApplicationName>,
 }
 
-/// What the manager is asked.
+/// The message type of the manager.
 pub struct Request(Ask);
 
 impl fmt::Debug for Request {
@@ -140,24 +145,25 @@ enum Ask {
 }
 
 impl Applications {
-    /// Without one.
+    /// Creates a manager without applications.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Knows one more.
+    /// Adds an application.
     pub fn with(mut self, application: Application) -> Self {
         self.known.push(application);
         self
     }
 
-    /// Starts this one, and all that it needs, when the manager itself starts: if one of them fails, so does that.
+    /// Starts this application and its dependencies when the manager starts. If one of them fails,
+    /// so does the manager's start.
     pub fn and_start(mut self, name: impl Into<ApplicationName>) -> Self {
         self.at_once.push(name.into());
         self
     }
 
-    /// How it is to be started: as a server that traps exits.
+    /// Returns a builder that starts the manager, as a server that traps exits.
     pub fn manager(self) -> Start<'static, Self> {
         Start::new(self).trap_exit(true)
     }
@@ -166,7 +172,7 @@ impl Applications {
         self.known.iter().position(|application| application.name == name)
     }
 
-    /// What has to be started for `name`, in order.
+    /// Computes the applications to start for `name`, in order.
     fn plan(
         &self,
         name: &ApplicationName,
@@ -201,7 +207,8 @@ impl Applications {
             match self.start_one(place, cx).await {
                 Ok(name) => started.push((place, name)),
                 Err(error) => {
-                    // As it was before: what has been started for this one is stopped, the last one first.
+                    // Restores the state of before: the dependencies that this start has started
+                    // are stopped, the last one first.
                     while let Some((place, _)) = started.pop() {
                         self.put_down(place, cx).await;
                     }
@@ -212,7 +219,7 @@ impl Applications {
         Ok(started.into_iter().map(|(_, name)| name).collect())
     }
 
-    /// Starts one whose needs are up.
+    /// Starts an application whose dependencies are up.
     async fn start_one(&mut self, place: usize, cx: ServerCx<'_, Self>) -> Result<ApplicationName, ApplicationError> {
         let application = &mut self.known[place];
         let name = application.name.clone();
@@ -221,7 +228,8 @@ impl Applications {
         let tree = tree.map_err(|crash| failed(StartError::Crashed(crash)))?;
         let top = tree.start_link(cx.context()).await.map_err(failed)?;
         let monitor = cx.monitor(top).map_err(|error| {
-            // It is not left behind unknown. Without memory to tell it to shut down, a kill needs none.
+            // A tree without a monitor must not keep running. Without memory for a shutdown signal
+            // it is killed, which needs no memory.
             cx.unlink(top);
             if cx.exit(top, Reason::SHUTDOWN).is_err() {
                 let _ = cx.exit(top, Reason::KILL);
@@ -249,10 +257,10 @@ impl Applications {
         let name = &application.name;
         self.running.retain(|other| other != name);
         if cx.exit(top, Reason::SHUTDOWN).is_err() {
-            // Without memory to ask there is none to ask with; a kill needs none.
+            // Without memory for a shutdown signal it is killed, which needs no memory.
             let _ = cx.exit(top, Reason::KILL);
         }
-        // A supervisor has all the time that its children have.
+        // A supervisor may take as long as its children may.
         end_of(cx.context(), top, monitor, &Alarm::never(cx.context())).await;
     }
 
@@ -314,7 +322,7 @@ impl Server for Applications {
         }
     }
 
-    /// A tree's EXIT; its DOWN is what counts.
+    /// Ignores the EXIT of a tree, because its DOWN is handled.
     async fn exit(&mut self, _: Exit, _: ServerCx<'_, Self>) -> Next<Request> {
         Next::Wait
     }
@@ -324,12 +332,17 @@ impl Server for Applications {
     }
 }
 
-/// The manager of applications, for who asks it. Starts and stops take the time that they take.
+/// A handle to the application manager. Starts and stops wait without a limit.
 pub type ApplicationsRef = ServerRef<Applications>;
 
 impl ServerRef<Applications> {
-    /// Starts an application and all that it needs; what was started, in order. One that is up is no error. If one does not
-    /// start, those that were started for it are stopped again, and what was up before is up (OTP's `ensure_all_started`).
+    /// Starts an application and its dependencies (OTP's `ensure_all_started`). Returns the
+    /// applications that it started, in order. An application that is up already is no error.
+    ///
+    /// # Errors
+    ///
+    /// If one does not start, the dependencies that were started for it are stopped again; those
+    /// that were up before stay up.
     pub async fn ensure_started<M: Send + 'static>(
         self,
         cx: &Context<M>,
@@ -339,7 +352,11 @@ impl ServerRef<Applications> {
         self.call_within(cx, None, |reply| Request(Ask::Start(name, reply))).await?
     }
 
-    /// Stops an application that no other one needs which is up.
+    /// Stops an application.
+    ///
+    /// # Errors
+    ///
+    /// [`ApplicationError::Needed`] if a running application depends on it.
     pub async fn stop_application<M: Send + 'static>(
         self,
         cx: &Context<M>,
@@ -349,7 +366,7 @@ impl ServerRef<Applications> {
         self.call_within(cx, None, |reply| Request(Ask::Stop(name, reply))).await?
     }
 
-    /// Those that are up and their tops, in the order of their starts.
+    /// Returns the applications that are up with their top supervisors, in start order.
     pub async fn which_applications<M: Send + 'static>(
         self,
         cx: &Context<M>,

@@ -1,8 +1,9 @@
-//! Callbacks whose panics are their caller's business: [`contained`].
+//! The unwind boundary around a callback's future: [`contained`].
 //!
-//! Each poll of the future runs inside `PanicScope::catch_panic`, so a panic becomes a reason and the process goes on: to tell
-//! its callers, to clean up, to start the next child. What the callback has left half done is judged by whoever
-//! called it; in a world that cannot catch panics there is nothing to judge.
+//! Each poll of the future runs inside `PanicScope::catch_panic`, so a panic becomes an exit reason and
+//! the process continues: to reply to its callers, to clean up, to start the next child. The caller
+//! of the callback decides what to do with state that is half changed. On a platform that cannot
+//! catch panics there is nothing to decide.
 
 use core::future::{Future, poll_fn};
 use core::pin::Pin;
@@ -10,8 +11,9 @@ use core::task::Poll;
 
 use atropos_kernel::{PanicScope, Reason};
 
-/// What the future brings, or the crash that it ended with. It stays where its caller has pinned it: what is moved right after
-/// it was made is waited for.
+/// Polls the future inside the boundary; returns its output, or the crash that ended it. The future
+/// stays where the caller has pinned it: moving it right after it was made would stall on store
+/// forwarding.
 pub(crate) fn contained<M, F>(
     container: &PanicScope<M>,
     mut future: Pin<&mut F>,

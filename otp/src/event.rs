@@ -1,11 +1,13 @@
-//! A process that hands each event to a set of handlers: [`EventManager`] (OTP's `gen_event`).
+//! An event manager, which passes each event to a set of handlers: [`EventManager`] (OTP's `gen_event`).
 //!
-//! Handlers are values that come and go while the manager runs; each has an id of its own. They are called in the order in which
-//! they were added, newest first as in OTP, one event at a time. A handler that panics, or says that it has done, is removed and its
-//! `terminate` called; the others, and the manager, go on. Who has added one *supervised* is told why it went, and takes it along
-//! when it dies.
+//! Handlers are values that are added and removed while the manager runs; each has its own id. One
+//! event is handled at a time, and the handlers are called newest first, as in OTP. A handler that
+//! panics or returns `Leave` is removed, and its `terminate` is called; the manager and the other
+//! handlers continue. If a process adds a handler *supervised*, it learns why the handler was
+//! removed, and the handler is removed when the process dies.
 //!
-//! Notifying is a cast: events of one sender come in their order. [`EventManagerRef::sync_notify`] waits until all handlers are done.
+//! Notifying is a cast: the events of one sender arrive in order. [`EventManagerRef::sync_notify`] waits
+//! until all handlers have handled the event.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -13,66 +15,67 @@ use alloc::vec::Vec;
 use core::any::Any;
 use core::fmt;
 
-use atropos_kernel::{Context, Down, CatchDrop, Pid, Reason, Reference, ReplyFuture, Reply, SendError, reply};
+use atropos_kernel::{CatchDrop, Context, Down, Pid, Reason, Reference, Reply, ReplyFuture, SendError, reply};
 
 use crate::call::CallError;
-use crate::server::{Next, Server, ServerRef, ServerCx};
+use crate::server::{Next, Server, ServerCx, ServerRef};
 use crate::wait::{breathe, pid_of};
 
-/// What an event handler does after an event.
+/// The result of an event handler.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HandlerNext {
-    /// It stays.
+    /// The handler stays.
     Stay,
-    /// It has done: it is removed.
+    /// The handler is done and is removed.
     Leave,
 }
 
-/// Why a handler was removed.
+/// The reason why a handler was removed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum RemovedHandler {
-    /// It said so.
+    /// The handler returned [`HandlerNext::Leave`].
     Left,
-    /// Somebody asked for it.
+    /// A process called [`EventManagerRef::delete`].
     Deleted,
-    /// Another took its place.
+    /// Another handler replaced it ([`EventManagerRef::swap`]).
     Swapped,
-    /// It panicked.
+    /// The handler panicked.
     Crashed(Reason),
-    /// Whoever had added it supervised has died.
+    /// The process that had added it supervised has died.
     Orphaned(Reason),
-    /// The manager ends.
+    /// The manager stops.
     Stopped(Reason),
 }
 
-/// Hears of events of type `E`.
+/// The callbacks of a handler of events of type `E`.
 pub trait EventHandler<E>: Any + Send {
-    /// An event. It should be quick: the others wait.
+    /// Handles an event. It should be quick, because the other handlers wait.
     fn event(&mut self, event: &E) -> HandlerNext;
 
-    /// It is removed.
+    /// Cleans up when the handler is removed.
     fn terminate(&mut self, why: &RemovedHandler) {
         let _ = why;
     }
 }
 
-/// What a handler is called; each at most once.
+/// The id of a handler, unique in its manager.
 pub type HandlerId = Cow<'static, str>;
 
 struct Entry<E> {
     id: HandlerId,
     handler: CatchDrop<Box<dyn EventHandler<E>>>,
-    /// Whoever supervises it: who, by which monitor, and where to tell why it went.
+    /// The process that supervises it, the manager's monitor of that process, and the reply handle
+    /// for the reason of the removal.
     supervised: Option<(Pid, Reference, Reply<RemovedHandler>)>,
 }
 
-/// A manager of events of type `E`; a server, to be started and supervised like one.
+/// An event manager for events of type `E`. It is a server, started and supervised like one.
 pub struct EventManager<E> {
     entries: Vec<Entry<E>>,
 }
 
-/// What a manager is asked.
+/// The message type of a manager.
 pub struct Request<E>(Ask<E>);
 
 type Look<E> = Box<dyn FnOnce(Option<&mut dyn EventHandler<E>>) + Send>;
@@ -87,20 +90,20 @@ enum Ask<E> {
     Look(HandlerId, Look<E>),
 }
 
-/// Why a handler was not added.
+/// The reason why a handler was not added.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum AddError {
-    /// There is one of this id.
+    /// A handler with this id exists already.
     Taken,
-    /// There was no answer.
+    /// The call got no reply.
     Call(CallError),
 }
 
 impl fmt::Display for AddError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Taken => f.write_str("there is a handler of this id"),
+            Self::Taken => f.write_str("a handler with this id exists already"),
             Self::Call(error) => write!(f, "{error}"),
         }
     }
@@ -133,7 +136,7 @@ impl<E> Default for EventManager<E> {
 }
 
 impl<E: Send + 'static> EventManager<E> {
-    /// Without a handler.
+    /// Creates a manager without handlers.
     pub fn new() -> Self {
         Self::default()
     }
@@ -149,7 +152,7 @@ impl<E: Send + 'static> EventManager<E> {
             let why = match cx.with(|cx| cx.catch_panic(|| entry.handler.event(&event))) {
                 Ok(HandlerNext::Stay) => {
                     place += 1;
-                    // However many there are, others have their turns between two of them.
+                    // Other processes get their turns between two handlers, however many there are.
                     breathe(cx.context()).await;
                     continue;
                 }
@@ -162,7 +165,8 @@ impl<E: Send + 'static> EventManager<E> {
 
     fn remove(&mut self, place: usize, why: RemovedHandler, cx: ServerCx<'_, Self>) {
         let Entry { mut handler, supervised, .. } = self.entries.remove(place);
-        // Its faults are its own: it is gone, whatever it does at its end, and so is what it holds.
+        // A panic of its `terminate` or its destructor does not hit the manager: the handler is
+        // removed in any case.
         let _ = cx.with(|cx| cx.catch_panic(|| handler.terminate(&why)));
         drop(handler);
         if let Some((_, _, told)) = supervised {
@@ -183,7 +187,7 @@ impl<E: Send + 'static> EventManager<E> {
         supervised: Option<(Pid, Reply<RemovedHandler>)>,
         cx: ServerCx<'_, Self>,
     ) -> Result<(), AddError> {
-        // Held first: one that is not taken on is dropped.
+        // Held first, so that a handler that is refused is dropped inside `catch_panic`.
         let handler = cx.with(|cx| cx.hold(handler));
         if self.place(&id).is_some() {
             return Err(AddError::Taken);
@@ -209,7 +213,8 @@ impl<E: Send + 'static> EventManager<E> {
             Ask::Add(id, handler, supervised, reply) => reply.send(self.add(id, handler, supervised, cx)),
             Ask::Delete(id, reply) => reply.send(self.take_out(&id, RemovedHandler::Deleted, cx)),
             Ask::Swap(old, new, handler, reply) => {
-                let may = (old == new || self.place(&new).is_none()) && self.take_out(&old, RemovedHandler::Swapped, cx);
+                let may =
+                    (old == new || self.place(&new).is_none()) && self.take_out(&old, RemovedHandler::Swapped, cx);
                 let swapped = if may {
                     self.add(new, handler, None, cx).is_ok()
                 } else {
@@ -221,7 +226,8 @@ impl<E: Send + 'static> EventManager<E> {
             Ask::Which(reply) => reply.send(self.entries.iter().map(|entry| entry.id.clone()).collect()),
             Ask::Look(id, look) => {
                 let entry = self.entries.iter_mut().find(|entry| entry.id == id);
-                // A look that panics is its asker's fault, who is told: the reply in it is dropped.
+                // If `look` panics, its caller is at fault: the reply in it is dropped, and the
+                // caller gets an error.
                 drop(cx.with(|cx| cx.catch_panic(|| look(entry.map(|entry| &mut **entry.handler)))));
             }
         }
@@ -262,11 +268,11 @@ impl<E: Send + 'static> Server for EventManager<E> {
     }
 }
 
-/// A manager, for who sends it events.
+/// A handle to an event manager.
 pub type EventManagerRef<E> = ServerRef<EventManager<E>>;
 
 impl<E: Send + 'static> ServerRef<EventManager<E>> {
-    /// Sends an event and waits for nothing.
+    /// Sends an event without waiting.
     pub fn notify<M: Send + 'static>(self, cx: &Context<M>, event: E) -> Result<(), SendError<()>> {
         self.cast(cx, Request(Ask::Notify(event))).map_err(|error| error.without_message())
     }
@@ -287,7 +293,8 @@ impl<E: Send + 'static> ServerRef<EventManager<E>> {
         self.call(cx, |reply| Request(Ask::Add(id, handler, None, reply))).await?
     }
 
-    /// Adds a handler that goes when the caller dies; the future says why it went.
+    /// Adds a handler that is removed when the caller dies. The future resolves to the reason of
+    /// its removal.
     pub async fn add_supervised<M: Send + 'static>(
         self,
         cx: &Context<M>,
@@ -300,13 +307,14 @@ impl<E: Send + 'static> ServerRef<EventManager<E>> {
         Ok(removed)
     }
 
-    /// Removes a handler; whether it was there.
+    /// Removes a handler. Returns `true` if it existed.
     pub async fn delete<M: Send + 'static>(self, cx: &Context<M>, id: impl Into<HandlerId>) -> Result<bool, CallError> {
         let id = id.into();
         self.call(cx, |reply| Request(Ask::Delete(id, reply))).await
     }
 
-    /// Puts a handler in another's place; `false` when there is no such other, or the new id is taken.
+    /// Replaces a handler by another. Returns `false` if there is no handler `old`, or the id `new`
+    /// is in use.
     pub async fn swap<M: Send + 'static>(
         self,
         cx: &Context<M>,
@@ -318,12 +326,13 @@ impl<E: Send + 'static> ServerRef<EventManager<E>> {
         self.call(cx, |reply| Request(Ask::Swap(old, new, handler, reply))).await
     }
 
-    /// The handlers, newest first.
+    /// Returns the ids of the handlers, newest first.
     pub async fn which<M: Send + 'static>(self, cx: &Context<M>) -> Result<Vec<HandlerId>, CallError> {
         self.call(cx, |reply| Request(Ask::Which(reply))).await
     }
 
-    /// Looks at a handler of type `H`, or asks it something; `None` when there is none of this id and type.
+    /// Runs `look` on a handler of type `H`, which it may change; returns `None` if there is no
+    /// handler of this id and type.
     pub async fn with_handler<M, H, R, F>(
         self,
         cx: &Context<M>,

@@ -1,17 +1,21 @@
 //! Named groups of processes: [`ProcessGroups`] (OTP's `pg`).
 //!
-//! A scope is a process, a server to be supervised like one; scopes know nothing of each other. A process may be in a group
-//! more than once: joins are counted, and it has to leave as often. It is out when it dies, of all.
+//! A scope is a process: a server, supervised like one. Scopes are independent of each other. A
+//! process may join a group more than once: joins are counted, and it must leave as often. When it
+//! dies it is removed from all groups.
 //!
-//! - **G1, a member learns of the scope's end.** The scope links itself with a process while that is in a group, as a registry does
-//!   (`registry`, R3): a scope that crashes takes its members along, and their supervisors start them, and have them join, anew; a member that
-//!   traps exits gets the EXIT. OTP's `pg` leaves them in no group, and silent; [`ProcessGroups::unlinked`] does.
-//! - **G2, linear work.** Joining, leaving and the death of a member take a logarithmic time for each membership, and one message for
-//!   each watcher of that group, or of all.
+//! - **G1, a member learns of the scope's exit.** The scope links itself with a process while that
+//!   is in a group, as a registry does (`registry`, R3). A scope that crashes thus terminates its
+//!   members; their supervisors restart them, and they join again. A member that traps exits gets
+//!   the EXIT. OTP's `pg` leaves its members in no group without notice; so does
+//!   [`ProcessGroups::unlinked`].
+//! - **G2, linear work.** Joining, leaving and the exit of a member take logarithmic time for each
+//!   membership, plus one message for each watcher of that group or of all groups.
 //!
-//! Who monitors a scope, or one group of it, gets a snapshot of the members and from then on each [`MembershipChange`], as a message
-//! of its own type: none that is in the snapshot, and none of the later ones is missed, because both are the scope's own work,
-//! done in turn. (A watcher with a bounded mailbox misses what that refuses or drops.)
+//! A process that monitors a scope, or one group of it, gets a snapshot of the members and from
+//! then on each [`MembershipChange`], as a message of its own type. No change is reported twice or missed,
+//! because the scope itself takes the snapshot and sends the changes, one after the other. (A
+//! watcher with a bounded mailbox misses the messages that the mailbox refuses or drops.)
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -22,23 +26,23 @@ use atropos_kernel::{Context, Down, Exit, Pid, Reference, Reply};
 
 use crate::call::CallError;
 use crate::registry::{Key, Tie, not_a_parents};
-use crate::server::{Envelope, Next, InitError, Server, ServerRef, ServerCx};
+use crate::server::{Envelope, InitError, Next, Server, ServerCx, ServerRef};
 use crate::wait::{breathe, pid_of};
 
-/// Members of groups, as a snapshot has them.
+/// The members of groups, in a snapshot.
 pub type Members<G> = Vec<(G, Vec<Pid>)>;
 
-/// What has changed.
+/// A change of a group's members.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum MembershipChange<G> {
-    /// These have joined, each as often as it is named.
+    /// These processes have joined, each as often as it is listed.
     Joined(G, Vec<Pid>),
-    /// These have left.
+    /// These processes have left.
     Left(G, Vec<Pid>),
 }
 
 impl<G> MembershipChange<G> {
-    /// The group.
+    /// Returns the group.
     pub fn group(&self) -> &G {
         match self {
             Self::Joined(group, _) | Self::Left(group, _) => group,
@@ -50,30 +54,32 @@ type NotifyFn<G> = Box<dyn Fn(&Context<Envelope<ProcessGroups<G>>>, &MembershipC
 
 struct Watcher<G: Key> {
     tell: NotifyFn<G>,
-    /// The scope's own monitor of it.
+    /// The scope's own monitor of the watcher.
     monitor: Reference,
 }
 
-/// The number of a join, or of a watcher: later ones have greater ones.
+/// The sequence number of a join or of a watcher; it increases.
 type Turn = u64;
 
-/// A scope; see the module.
+/// A scope of process groups.
 pub struct ProcessGroups<G: Key> {
-    /// Whether members are linked (G1).
+    /// `true` if members are linked (G1).
     links: bool,
     /// The members of each group, in the order of their joins.
     groups: BTreeMap<G, BTreeMap<Turn, Pid>>,
-    /// The same by process. The group is always there: without one a place is before all of the process's.
+    /// The same memberships by process. The group is always `Some`: a key with `None` sorts before
+    /// all memberships of its process.
     joined: BTreeSet<(Pid, Option<G>, Turn)>,
     members: BTreeMap<Pid, Tie>,
-    /// By what they watch, `None` for all groups, and in the order in which they came.
+    /// The watchers by the group that they watch, `None` for all groups, in the order of their
+    /// subscription.
     watchers: BTreeMap<(Option<G>, Turn), Watcher<G>>,
-    /// What the watcher with this monitor watches.
+    /// The key of the watcher with this monitor.
     watching: BTreeMap<u64, (Option<G>, Turn)>,
     next: Turn,
 }
 
-/// What a scope is asked.
+/// The message type of a scope.
 pub struct Request<G: Key>(Ask<G>);
 
 enum Ask<G: Key> {
@@ -85,7 +91,7 @@ enum Ask<G: Key> {
     Unwatch(Watching, Reply<bool>),
 }
 
-/// A monitor of a scope, for who wants to end it.
+/// A handle to a group monitor, with which its owner ends it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Watching(Reference);
 
@@ -108,7 +114,7 @@ impl<G: Key> Default for ProcessGroups<G> {
 }
 
 impl<G: Key> ProcessGroups<G> {
-    /// A scope without a group.
+    /// Creates a scope without groups.
     pub const fn new() -> Self {
         Self {
             links: true,
@@ -121,7 +127,7 @@ impl<G: Key> ProcessGroups<G> {
         }
     }
 
-    /// Its members are not linked with it (G1): they live on when it crashes, and are in no group then.
+    /// Does not link members with the scope (G1): they survive its crash, and are in no group then.
     pub const fn unlinked(mut self) -> Self {
         self.links = false;
         self
@@ -132,7 +138,7 @@ impl<G: Key> ProcessGroups<G> {
         self.next
     }
 
-    /// Tells the watchers of all groups, and those of this one.
+    /// Notifies the watchers of all groups, and those of this group.
     async fn tell(&mut self, change: MembershipChange<G>, cx: ServerCx<'_, Self>) {
         for watched in [None, Some(change.group().clone())] {
             let mut next = Some((watched, 0));
@@ -143,7 +149,7 @@ impl<G: Key> ProcessGroups<G> {
         }
     }
 
-    /// Tells the first watcher from this place on that watches the same; the place behind it.
+    /// Notifies the first watcher of the same group from this key on; returns the key after it.
     fn tell_one(
         &self,
         from: (Option<G>, Turn),
@@ -151,7 +157,7 @@ impl<G: Key> ProcessGroups<G> {
         cx: ServerCx<'_, Self>,
     ) -> Option<(Option<G>, Turn)> {
         let ((_, turn), watcher) = self.watchers.range(from.clone()..).next().filter(|(place, _)| place.0 == from.0)?;
-        // What a watcher makes of it is foreign, and its faults are its own.
+        // The watcher's function is user code; its panic does not hit the scope.
         let _ = cx.with(|inner| inner.catch_panic(|| (watcher.tell)(cx.context(), change)));
         Some((from.0, turn + 1))
     }
@@ -159,7 +165,7 @@ impl<G: Key> ProcessGroups<G> {
     async fn join(&mut self, group: G, pids: Vec<Pid>, cx: ServerCx<'_, Self>) -> Result<(), CallError> {
         for pid in &pids {
             if !self.members.contains_key(pid) {
-                // One that is dead already leaves when its DOWN is met.
+                // A process that is dead already leaves when its DOWN is handled.
                 self.members.insert(*pid, Tie::new(*pid, self.links, cx)?);
             }
             breathe(cx.context()).await;
@@ -174,7 +180,7 @@ impl<G: Key> ProcessGroups<G> {
         Ok(())
     }
 
-    /// The first membership of a process, in a group or in any.
+    /// Returns the first membership of a process, in one group or in any.
     fn first_joined(&self, pid: Pid, group: Option<&G>) -> Option<(G, Turn)> {
         let (member, joined, turn) = self.joined.range((pid, group.cloned(), 0)..).next()?;
         let joined = joined.as_ref().filter(|joined| *member == pid && group.is_none_or(|group| group == *joined))?;
@@ -191,7 +197,7 @@ impl<G: Key> ProcessGroups<G> {
         }
     }
 
-    /// Lets go of a process that is in no group any more.
+    /// Removes the link and monitor of a process that is in no group.
     fn let_go(&mut self, pid: Pid, cx: ServerCx<'_, Self>) {
         if self.first_joined(pid, None).is_none()
             && let Some(tie) = self.members.remove(&pid)
@@ -200,7 +206,7 @@ impl<G: Key> ProcessGroups<G> {
         }
     }
 
-    /// Takes one membership of each; whether any was one.
+    /// Removes one membership of each process. Returns `true` if there was any.
     async fn leave(&mut self, group: G, pids: Vec<Pid>, cx: ServerCx<'_, Self>) -> bool {
         let mut left = Vec::new();
         for pid in pids {
@@ -281,7 +287,7 @@ impl<G: Key> Server for ProcessGroups<G> {
 
     async fn init(&mut self, cx: ServerCx<'_, Self>) -> Result<Next<Request<G>>, InitError> {
         if self.links {
-            // The end of a member is no end of the scope.
+            // A member's exit must not end the scope.
             cx.trap_exit(true);
         }
         Ok(Next::Wait)
@@ -325,11 +331,11 @@ impl<G: Key> Server for ProcessGroups<G> {
     }
 }
 
-/// A scope, for who asks it.
+/// A handle to a scope.
 pub type GroupsRef<G> = ServerRef<ProcessGroups<G>>;
 
 impl<G: Key> ServerRef<ProcessGroups<G>> {
-    /// Has processes join a group, each as often as it is named.
+    /// Makes processes join a group, each as often as it is listed.
     pub async fn join<M: Send + 'static>(
         self,
         cx: &Context<M>,
@@ -340,7 +346,8 @@ impl<G: Key> ServerRef<ProcessGroups<G>> {
         self.call(cx, |reply| Request(Ask::Join(group, pids, reply))).await?
     }
 
-    /// Takes one membership of each; whether any was one.
+    /// Makes processes leave a group: removes one membership of each. Returns `true` if there was
+    /// any.
     pub async fn leave<M: Send + 'static>(
         self,
         cx: &Context<M>,
@@ -351,17 +358,18 @@ impl<G: Key> ServerRef<ProcessGroups<G>> {
         self.call(cx, |reply| Request(Ask::Leave(group, pids, reply))).await
     }
 
-    /// Who is in a group, each as often as it has joined.
+    /// Returns the members of a group, each as often as it has joined.
     pub async fn members<M: Send + 'static>(self, cx: &Context<M>, group: G) -> Result<Vec<Pid>, CallError> {
         self.call(cx, |reply| Request(Ask::Members(group, reply))).await
     }
 
-    /// The groups that have members.
+    /// Returns the groups that have members.
     pub async fn which_groups<M: Send + 'static>(self, cx: &Context<M>) -> Result<Vec<G>, CallError> {
         self.call(cx, |reply| Request(Ask::Which(reply))).await
     }
 
-    /// A snapshot of the scope, or of one group; from then on each change comes as a message that `into` makes.
+    /// Monitors the scope or one group: returns a snapshot of it. From then on each change arrives
+    /// as a message, made by `into`.
     pub async fn monitor_group<M, F>(
         self,
         cx: &Context<M>,
@@ -374,13 +382,13 @@ impl<G: Key> ServerRef<ProcessGroups<G>> {
     {
         let who = cx.pid();
         let tell: NotifyFn<G> = Box::new(move |cx, change| {
-            // A dead or full watcher gets nothing; a dead one is forgotten when its DOWN comes.
+            // A dead or full watcher gets nothing; a dead one is removed when its DOWN arrives.
             let _ = cx.send(who, into(change.clone()));
         });
         self.call(cx, |reply| Request(Ask::Watch(who, group, tell, reply))).await?
     }
 
-    /// Ends such a monitor; a change that is on its way still comes.
+    /// Ends a group monitor; a change whose message is on its way still arrives.
     pub async fn demonitor_group<M: Send + 'static>(
         self,
         cx: &Context<M>,

@@ -1,23 +1,25 @@
-//! OTP's behaviours on the Atropos kernel's public interface: `no_std` + `alloc`, no thread, clock or global.
+//! OTP's behaviours, built on the Atropos kernel's public interface: `no_std` + `alloc`, without a
+//! thread, clock or global of their own.
 //!
-//! # Where things are
+//! # Modules
 //!
-//! | noun | module |
+//! | topic | module |
 //! | --- | --- |
-//! | a process that starts others again when they die | [`supervisor`] |
-//! | a process that answers calls | [`server`] |
-//! | a process that is in a state | [`machine`] |
-//! | a process that works out one value | [`task`] |
-//! | who is there for what; named groups | [`registry`], [`group`] |
-//! | handlers of events that come and go | [`event`] |
-//! | named trees with dependencies | [`application`] |
-//! | questions between processes, and collections of them | [`call`] |
-//! | starting a process and hearing that it is up | [`start`] |
-//! | what is told to whoever watches over it all | [`report`] |
-//! | waiting for one signal among many; panics of callbacks | `wait`, `contained` |
+//! | supervisors: processes that restart their children | [`supervisor`] |
+//! | servers: processes that handle calls and casts | [`server`] |
+//! | state machines | [`machine`] |
+//! | tasks: processes that compute one value | [`task`] |
+//! | registries of processes by key; named process groups | [`registry`], [`group`] |
+//! | event managers and their handlers | [`event`] |
+//! | applications: named supervision trees with dependencies | [`application`] |
+//! | calls between processes, and collections of open requests | [`call`] |
+//! | starting a process and waiting for its acknowledgement | [`start`] |
+//! | reports of supervisors and servers | [`report`] |
+//! | selective receive; panics of callbacks | `wait`, `contained` |
 //!
-//! Everything here is a process like any other, and waits in its own mailbox. Whatever a callback does (panic, block, never
-//! answer), the process that called it keeps its word to the others, or dies and says so.
+//! Everything here is an ordinary process that waits in its own mailbox. Whatever a callback does
+//! (panic, block, never reply), the process that called it keeps its guarantees to all others, or
+//! exits with a reason.
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
@@ -38,15 +40,15 @@ pub mod supervisor;
 pub mod task;
 mod wait;
 
-pub use atropos_kernel::{NoReply, ReplyFuture, Reply};
-pub use call::{CallError, RequestSet, PendingCall};
-pub use machine::{EnterActions, Event, StateMachine, MachineCx, Transition};
-pub use report::{ReportHook, Offender, Report};
-pub use server::{Next, InitError, Server, ServerName, ServerRef, ServerCx, Starting};
+pub use atropos_kernel::{NoReply, Reply, ReplyFuture};
+pub use call::{CallError, PendingCall, RequestSet};
+pub use machine::{EnterActions, Event, MachineCx, StateMachine, Transition};
+pub use report::{Offender, Report, ReportHook};
+pub use server::{InitError, Next, Server, ServerCx, ServerName, ServerRef, Starting};
 pub use start::{Ready, StartError};
 pub use supervisor::{
-    AutoShutdown, Backoff, RestartHistory, ChildId, ChildInfo, ChildKind, ChildSpec, ChildState, ControlError, Counts,
-    DynamicRef, DynamicSupervisor, FailedToStart, Intensity, Restart, Shutdown, SpecError, StartChildError, StartedChild,
-    ChildStarter, Strategy, Supervisor, SupervisorRef,
+    AutoShutdown, Backoff, ChildId, ChildInfo, ChildKind, ChildSpec, ChildStarter, ChildState, ControlError, Counts,
+    DynamicRef, DynamicSupervisor, FailedToStart, Intensity, Restart, RestartHistory, Shutdown, SpecError,
+    StartChildError, StartedChild, Strategy, Supervisor, SupervisorRef,
 };
 pub use task::{Task, TaskSupervisor};

@@ -1,23 +1,29 @@
-//! Who is there for what: [`Registry`] (Elixir's).
+//! A registry of processes by key: [`Registry`] (Elixir's `Registry`).
 //!
-//! A kernel's names are like atoms: few, and for ever. A registry has keys of any type and any number, each with a value: one process for a
-//! key ([`Registry::unique`]), or many ([`Registry::duplicate`]). Entries go with their process. A registry is a server, to be
-//! supervised like one; it is asked through a [`RegistryRef`].
+//! The kernel's names are like atoms: few, and never freed. A registry has keys of any type and
+//! number, each with a value: one process per key ([`Registry::unique`]), or many
+//! ([`Registry::duplicate`]). The entries of a process are removed when it dies. A registry is a
+//! server, supervised like one; its clients use a [`RegistryRef`].
 //!
-//! - **R1, it waits for no member.** The registry looks at the processes that it knows and asks them nothing ([`Cx::is_gone`]), so a
-//!   member that is busy, or blocks, delays no answer.
-//! - **R2, a lookup never finds the dead.** What the registry sees to be dead it forgets on the spot, also when another process wants its
-//!   unique key. Whatever the *asker* has done to a process that is found (killed it, say) may still be on its way; so the asker
-//!   itself asks, behind that, those that have signals waiting, all at a time and for no longer than [`MOMENT`]. A process that is too busy to
-//!   answer is alive. (A process that dies after the answer was given is dead then.)
-//! - **R3, a member learns of the registry's end.** The registry links itself with a process while that has a key, as Elixir's registries do:
-//!   a registry that crashes takes its members along, and their supervisors start them, and have them register, anew; a member that traps
-//!   exits gets the EXIT. [`Registry::unlinked`] is for those who would rather monitor it. The registry's parent is never linked
-//!   (it is already, or has chosen not to be). A link that a member had made with the registry itself goes with its last key.
-//! - **R4, linear work.** Whatever number of processes share a key, and whatever number of keys a process has, registering,
-//!   unregistering and the death of a process take a logarithmic time for each entry.
+//! - **R1, it never waits for a member.** The registry reads the state of the processes that it
+//!   knows and sends them no query ([`Cx::is_gone`]). So a member that is busy or blocks delays no
+//!   reply.
+//! - **R2, a lookup never finds a dead process.** The registry removes a process as soon as it sees
+//!   that it is dead, also when another process wants its unique key. An exit signal from the
+//!   *caller* to a process that was found may still be in flight. So the caller itself queries the
+//!   processes with pending signals, all at once and for at most [`MOMENT`]; each query is ordered
+//!   behind the caller's earlier signals. A process that is too busy to reply counts as alive. (A
+//!   process may still die after the reply was sent.)
+//! - **R3, a member learns of the registry's exit.** The registry links itself with a process while
+//!   that has a key, as Elixir's registries do. A registry that crashes thus terminates its
+//!   members; their supervisors restart them, and they register again. A member that traps exits
+//!   gets the EXIT. [`Registry::unlinked`] is for members that prefer a monitor. The registry's
+//!   parent is never linked (it is linked already, or has chosen not to be). If a member has linked
+//!   itself with the registry, that link is removed with its last key.
+//! - **R4, linear work.** However many processes share a key, and however many keys a process has,
+//!   registering, unregistering and the exit of a process take logarithmic time for each entry.
 //!
-//! [`Via`] names whoever has a key, for calls.
+//! [`Via`] addresses the server that has a key, for calls.
 //!
 //! [`Cx::is_gone`]: atropos_kernel::Cx::is_gone
 
@@ -29,32 +35,35 @@ use core::pin::Pin;
 use core::task::Poll;
 use core::time::Duration;
 
-use atropos_kernel::{MaybeReady, Context, Down, Exit, CatchDrop, Pid, Reference, Reply, QueryReply, SendError, QueryFuture};
+use atropos_kernel::{
+    CatchDrop, Context, Down, Exit, MaybeReady, Pid, QueryFuture, QueryReply, Reference, Reply, SendError,
+};
 
 use crate::call::{CallError, PATIENCE, PendingCall};
-use crate::server::{Next, InitError, Server, ServerRef, ServerCx};
+use crate::server::{InitError, Next, Server, ServerCx, ServerRef};
 use crate::wait::{Alarm, breathe, pid_of};
 
-/// How long an asker waits until processes that have signals waiting have said whether they are alive (R2).
+/// The time that a caller waits for the replies of processes with pending signals to the query
+/// whether they are alive (R2).
 pub const MOMENT: Duration = Duration::from_millis(10);
 
-/// What can be a key.
+/// A type that can be a key.
 pub trait Key: Ord + Clone + Send + Sync + 'static {}
 impl<K: Ord + Clone + Send + Sync + 'static> Key for K {}
 
-/// What can be a value.
+/// A type that can be a value.
 pub trait Value: Clone + Send + Sync + 'static {}
 impl<V: Clone + Send + Sync + 'static> Value for V {}
 
-/// Why nothing was registered.
+/// The reason why nothing was registered.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum RegistryError {
-    /// Another process has the key, or this one has it already.
+    /// The key is taken, by another process or by this one.
     Taken(Pid),
     /// The process is dead.
     NoProc,
-    /// There was no answer.
+    /// The call got no reply.
     Call(CallError),
 }
 
@@ -76,23 +85,24 @@ impl From<CallError> for RegistryError {
     }
 }
 
-/// A registry; see the module.
+/// A registry of processes by key.
 pub struct Registry<K, V> {
     unique: bool,
-    /// Whether members are linked (R3).
+    /// `true` if members are linked (R3).
     links: bool,
-    /// By key, and in the order of their registrations.
+    /// The entries by key, in the order of their registration.
     entries: BTreeMap<(K, Turn), (Pid, CatchDrop<V>)>,
-    /// The same by process. The key is always there: without one a place is before all of the process's.
+    /// The same entries by process. The key is always `Some`: a tuple with `None` sorts before all
+    /// entries of its process.
     held: BTreeSet<(Pid, Option<K>, Turn)>,
     members: BTreeMap<Pid, Tie>,
     next: Turn,
 }
 
-/// The number of a registration: later ones have greater ones.
+/// The sequence number of a registration; it increases.
 type Turn = u64;
 
-/// How a process is tied that has keys, or is in groups.
+/// The link and monitor of a process that has keys, or is in groups.
 pub(crate) struct Tie {
     pub(crate) monitor: Reference,
     linked: bool,
@@ -103,7 +113,7 @@ impl Tie {
     pub(crate) fn new<S: Server>(pid: Pid, links: bool, cx: ServerCx<'_, S>) -> Result<Self, CallError> {
         let monitor = cx.monitor(pid)?;
         let linked = links && Some(pid) != cx.parent() && pid != cx.pid();
-        // The dead are no error to a process that traps exits: the DOWN is on its way.
+        // To a process that traps exits a dead target is no error: the DOWN is on its way.
         if linked && cx.link(pid).is_err() {
             cx.demonitor(monitor, true);
             return Err(CallError::NoMemory);
@@ -111,7 +121,7 @@ impl Tie {
         Ok(Self { monitor, linked })
     }
 
-    /// Lets go of the process.
+    /// Removes the monitor and the link.
     pub(crate) fn undo<S: Server>(self, pid: Pid, cx: ServerCx<'_, S>) {
         cx.demonitor(self.monitor, true);
         if self.linked {
@@ -120,14 +130,16 @@ impl Tie {
     }
 }
 
-/// What a registry or a group scope, which trap exits because of its links, does with an EXIT that is not its parent's: that of a
-/// dead process is a link's, and its DOWN counts; a signal that a living one has sent is acted on as if it did not trap.
+/// Handles an EXIT that is not the parent's, for a registry or a group scope, which trap exits
+/// because of their links. The EXIT of a dead process comes from the link, and its DOWN is handled
+/// instead. A signal that a live process has sent has the effect that it has on a process that does
+/// not trap exits.
 pub(crate) fn not_a_parents<S: Server>(exit: Exit, cx: ServerCx<'_, S>) -> Next<S::Message> {
     let heeded = exit.from.is_some_and(|from| !cx.is_gone(from)) && !exit.reason.is_normal();
     if heeded { Next::Stop(exit.reason) } else { Next::Wait }
 }
 
-/// What a registry is asked.
+/// The message type of a registry.
 pub struct Request<K, V>(Ask<K, V>);
 
 enum Ask<K, V> {
@@ -157,23 +169,25 @@ impl<K: Key, V: Value> Registry<K, V> {
         Self { unique, links: true, entries, held, members, next: 0 }
     }
 
-    /// One process for a key.
+    /// Creates a registry with one process per key.
     pub fn unique() -> Self {
         Self::new(true)
     }
 
-    /// Any number of processes for a key, each as often as it registers.
+    /// Creates a registry with any number of processes per key; a process may register a key more
+    /// than once.
     pub fn duplicate() -> Self {
         Self::new(false)
     }
 
-    /// Its members are not linked with it (R3): they live on when it crashes, and are in no registry then.
+    /// Does not link members with the registry (R3): they survive its crash, and are in no registry
+    /// then.
     pub fn unlinked(mut self) -> Self {
         self.links = false;
         self
     }
 
-    /// The first registration of a process behind this place.
+    /// Returns the first registration of a process, under one key or under any.
     fn first_held(&self, pid: Pid, key: Option<&K>) -> Option<(K, Turn)> {
         let from = (pid, key.cloned(), 0);
         let (owner, held, turn) = self.held.range(from..).next()?;
@@ -181,7 +195,8 @@ impl<K: Key, V: Value> Registry<K, V> {
         Some((held.clone(), *turn))
     }
 
-    /// Takes out one registration. The value is foreign: its destructor's faults are its own.
+    /// Removes one registration. The value is a user value: a panic of its destructor does not hit
+    /// the registry.
     fn take_out(&mut self, pid: Pid, key: K, turn: Turn, cx: ServerCx<'_, Self>) {
         let place = (pid, Some(key), turn);
         self.held.remove(&place);
@@ -191,7 +206,7 @@ impl<K: Key, V: Value> Registry<K, V> {
         }
     }
 
-    /// Forgets all of a process.
+    /// Removes all registrations of a process.
     async fn forget(&mut self, pid: Pid, cx: ServerCx<'_, Self>) {
         let Some(tie) = self.members.remove(&pid) else { return };
         tie.undo(pid, cx);
@@ -201,13 +216,13 @@ impl<K: Key, V: Value> Registry<K, V> {
         }
     }
 
-    /// The first entry of a key from this registration on.
+    /// Returns the first entry of a key from this registration on.
     fn entry(&self, key: &K, from: Turn) -> Option<(Turn, Pid)> {
         let ((found, turn), (pid, _)) = self.entries.range((key.clone(), from)..).next()?;
         (found == key).then_some((*turn, *pid))
     }
 
-    /// Forgets those that have a key and are dead.
+    /// Removes the dead processes that have a key.
     async fn bury(&mut self, key: &K, cx: ServerCx<'_, Self>) {
         let mut from = 0;
         while let Some((turn, pid)) = self.entry(key, from) {
@@ -219,7 +234,13 @@ impl<K: Key, V: Value> Registry<K, V> {
         }
     }
 
-    async fn register(&mut self, key: K, pid: Pid, value: CatchDrop<V>, cx: ServerCx<'_, Self>) -> Result<(), RegistryError> {
+    async fn register(
+        &mut self,
+        key: K,
+        pid: Pid,
+        value: CatchDrop<V>,
+        cx: ServerCx<'_, Self>,
+    ) -> Result<(), RegistryError> {
         if self.unique {
             self.bury(&key, cx).await;
             if let Some((_, owner)) = self.entry(&key, 0) {
@@ -264,7 +285,7 @@ impl<K: Key, V: Value> Registry<K, V> {
         found
     }
 
-    /// The keys of a process, oldest first.
+    /// Returns the keys of a process, oldest first.
     async fn keys(&mut self, pid: Pid, cx: ServerCx<'_, Self>) -> Vec<K> {
         if cx.is_gone(pid) {
             self.forget(pid, cx).await;
@@ -298,7 +319,7 @@ impl<K: Key, V: Value> Server for Registry<K, V> {
 
     async fn init(&mut self, cx: ServerCx<'_, Self>) -> Result<Next<Request<K, V>>, InitError> {
         if self.links {
-            // The end of a member is no end of the registry.
+            // A member's exit must not end the registry.
             cx.trap_exit(true);
         }
         Ok(Next::Wait)
@@ -307,7 +328,7 @@ impl<K: Key, V: Value> Server for Registry<K, V> {
     async fn handle(&mut self, request: Request<K, V>, cx: ServerCx<'_, Self>) -> Next<Request<K, V>> {
         match request.0 {
             Ask::Register(key, pid, value, reply) => {
-                // Held first: one that is not registered is dropped.
+                // Held first, so that a value that is not registered is dropped inside `catch_panic`.
                 let value = cx.with(|cx| cx.hold(value));
                 let registered = self.register(key, pid, value, cx).await;
                 reply.send(registered);
@@ -347,7 +368,8 @@ impl<K: Key, V: Value> Server for Registry<K, V> {
     }
 }
 
-/// Those of some processes that are dead to the caller, behind all that it has sent them (R2).
+/// Returns those of `pids` that are dead to the caller, queried behind all its earlier signals to
+/// them (R2).
 async fn dead_of<M: Send + 'static>(cx: &Context<M>, pids: impl Iterator<Item = Pid>) -> BTreeSet<Pid> {
     let (mut dead, mut asked) = (BTreeSet::new(), BTreeMap::<Pid, QueryFuture>::new());
     for pid in pids {
@@ -355,7 +377,7 @@ async fn dead_of<M: Send + 'static>(cx: &Context<M>, pids: impl Iterator<Item = 
             match cx.with(|cx| cx.is_alive(pid)) {
                 Ok(MaybeReady::Ready(false)) => _ = dead.insert(pid),
                 Ok(MaybeReady::Pending(waiting)) => _ = asked.insert(pid, waiting),
-                // Without memory to ask, it is as the registry said.
+                // Without memory for a query the registry's view stands.
                 Ok(MaybeReady::Ready(true)) | Err(_) => {}
             }
         }
@@ -378,14 +400,15 @@ async fn dead_of<M: Send + 'static>(cx: &Context<M>, pids: impl Iterator<Item = 
     dead
 }
 
-/// Answers; what comes too late is dropped, and the faults of its values' destructors are not the registry's.
+/// Sends a reply. If the caller no longer waits the values are dropped, and a panic of their
+/// destructors does not hit the registry.
 fn answer<K: Key, V: Value, T: Send + 'static>(cx: ServerCx<'_, Registry<K, V>>, reply: Reply<Vec<T>>, found: Vec<T>) {
     if let Err(late) = reply.try_send(found) {
         late.into_iter().for_each(|one| cx.with(|cx| cx.let_go(one)));
     }
 }
 
-/// A registry, for who asks it.
+/// A handle to a registry.
 pub type RegistryRef<K, V> = ServerRef<Registry<K, V>>;
 
 impl<K: Key, V: Value> ServerRef<Registry<K, V>> {
@@ -402,7 +425,8 @@ impl<K: Key, V: Value> ServerRef<Registry<K, V>> {
         self.register_other(cx, cx.pid(), key, value).await
     }
 
-    /// Registers another process, which is linked with the registry from then on, as one that registers itself is.
+    /// Registers another process, which is from then on linked with the registry, as if it had
+    /// registered itself.
     pub async fn register_other<M: Send + 'static>(
         self,
         cx: &Context<M>,
@@ -417,14 +441,15 @@ impl<K: Key, V: Value> ServerRef<Registry<K, V>> {
         let (again, other) = (key.clone(), value.clone());
         let registered = self.put(cx, |reply| Ask::Register(key, pid, value, reply)).await?;
         let Err(RegistryError::Taken(owner)) = registered else { return registered };
-        // What the caller has killed does not keep it out; what is found dead now, the registry finds dead as well.
+        // An owner that the caller has killed does not block the key: if the query says that it is
+        // dead now, the registry sees that as well.
         if owner == pid || dead_of(cx, core::iter::once(owner)).await.is_empty() {
             return registered;
         }
         self.put(cx, |reply| Ask::Register(again, pid, other, reply)).await?
     }
 
-    /// Takes a key from a process; whether it had it.
+    /// Unregisters a process from a key. Returns `true` if it had the key.
     pub async fn unregister<M: Send + 'static>(
         self,
         cx: &Context<M>,
@@ -435,7 +460,8 @@ impl<K: Key, V: Value> ServerRef<Registry<K, V>> {
         self.put(cx, |reply| Ask::Unregister(key, pid, reply)).await
     }
 
-    /// The processes that have a key, oldest first, with their values: all alive (R2). It waits for none that is busy.
+    /// Returns the processes that have a key, oldest first, with their values; all are alive (R2).
+    /// It does not wait for a busy process.
     pub async fn lookup<M: Send + 'static>(self, cx: &Context<M>, key: K) -> Result<Vec<(Pid, V)>, CallError> {
         let mut found = self.find_all(cx, key).await?;
         let dead = dead_of(cx, found.iter().map(|(pid, _)| *pid)).await;
@@ -443,17 +469,17 @@ impl<K: Key, V: Value> ServerRef<Registry<K, V>> {
         Ok(found)
     }
 
-    /// As [`ServerRef::lookup`], as the registry has it.
+    /// Looks up a key as [`ServerRef::lookup`] does, without the caller's own queries.
     async fn find_all<M: Send + 'static>(self, cx: &Context<M>, key: K) -> Result<Vec<(Pid, V)>, CallError> {
         self.put(cx, |reply| Ask::Lookup(key, reply)).await
     }
 
-    /// The one who has a key.
+    /// Returns the process that has a key.
     pub async fn whereis<M: Send + 'static>(self, cx: &Context<M>, key: K) -> Result<Option<Pid>, CallError> {
         Ok(self.lookup(cx, key).await?.first().map(|(pid, _)| *pid))
     }
 
-    /// The keys of a process, oldest first, each as often as it is registered.
+    /// Returns the keys of a process, oldest first, each as often as it is registered.
     pub async fn keys<M: Send + 'static>(self, cx: &Context<M>, pid: impl Into<Pid>) -> Result<Vec<K>, CallError> {
         let pid = pid.into();
         let keys = self.put(cx, |reply| Ask::Keys(pid, reply)).await?;
@@ -461,12 +487,12 @@ impl<K: Key, V: Value> ServerRef<Registry<K, V>> {
         Ok(if dead { Vec::new() } else { keys })
     }
 
-    /// Entries.
+    /// Returns the number of entries.
     pub async fn count<M: Send + 'static>(self, cx: &Context<M>) -> Result<usize, CallError> {
         self.put(cx, Ask::Count).await
     }
 
-    /// All entries whose processes are alive, by key.
+    /// Returns all entries whose processes are alive, by key.
     pub async fn all<M: Send + 'static>(self, cx: &Context<M>) -> Result<Vec<(K, Pid, V)>, CallError> {
         let mut all = self.put(cx, Ask::All).await?;
         let dead = dead_of(cx, all.iter().map(|(_, pid, _)| *pid)).await;
@@ -474,13 +500,13 @@ impl<K: Key, V: Value> ServerRef<Registry<K, V>> {
         Ok(all)
     }
 
-    /// Sends a message to all who have a key; to how many it was sent.
+    /// Sends a message to each process that has a key; returns the number of messages sent.
     pub async fn dispatch<M, N>(self, cx: &Context<M>, key: K, message: N) -> Result<usize, CallError>
     where
         M: Send + 'static,
         N: Clone + Send + 'static,
     {
-        // A message finds out by itself who is dead.
+        // No queries are needed: a message to a dead process just fails.
         let mut sent = 0;
         for (pid, _) in self.find_all(cx, key).await? {
             sent += usize::from(cx.send(pid, message.clone()).is_ok());
@@ -489,13 +515,13 @@ impl<K: Key, V: Value> ServerRef<Registry<K, V>> {
         Ok(sent)
     }
 
-    /// Whoever has a key, if it is a server of type `S`.
+    /// Returns an address of the server of type `S` that has a key.
     pub const fn via<S: Server>(self, key: K) -> Via<K, V, S> {
         Via { registry: self, key, serves: core::marker::PhantomData }
     }
 }
 
-/// Whoever has a key in a registry, if it is a server of type `S`: looked up for each request.
+/// The address of the server of type `S` that has a key. It is looked up for each request.
 pub struct Via<K, V, S> {
     registry: ServerRef<Registry<K, V>>,
     key: K,
@@ -515,13 +541,13 @@ impl<K: fmt::Debug, V, S> fmt::Debug for Via<K, V, S> {
 }
 
 impl<K: Key, V: Value, S: Server> Via<K, V, S> {
-    /// Who has it now.
+    /// Returns the server that has the key now.
     pub async fn find<M: Send + 'static>(&self, cx: &Context<M>) -> Result<ServerRef<S>, CallError> {
         let found = self.registry.whereis(cx, self.key.clone()).await?;
         found.map(ServerRef::new).ok_or(CallError::NoName)
     }
 
-    /// See [`ServerRef::call`].
+    /// Calls the server, see [`ServerRef::call`].
     pub async fn call<M, T>(&self, cx: &Context<M>, make: impl FnOnce(Reply<T>) -> S::Message) -> Result<T, CallError>
     where
         M: Send + 'static,
@@ -530,7 +556,7 @@ impl<K: Key, V: Value, S: Server> Via<K, V, S> {
         self.call_within(cx, PATIENCE, make).await
     }
 
-    /// See [`ServerRef::call_within`].
+    /// Calls the server, see [`ServerRef::call_within`].
     pub async fn call_within<M, T>(
         &self,
         cx: &Context<M>,
@@ -544,7 +570,7 @@ impl<K: Key, V: Value, S: Server> Via<K, V, S> {
         self.find(cx).await?.call_within(cx, within, make).await
     }
 
-    /// See [`ServerRef::request`]: [`crate::RequestSet`] gathers the answers of many.
+    /// Sends a request, see [`ServerRef::request`]; [`crate::RequestSet`] collects the replies of many.
     pub async fn request<M, T>(
         &self,
         cx: &Context<M>,
@@ -557,7 +583,7 @@ impl<K: Key, V: Value, S: Server> Via<K, V, S> {
         self.find(cx).await?.request(cx, make)
     }
 
-    /// See [`ServerRef::cast`].
+    /// Sends a message, see [`ServerRef::cast`].
     pub async fn cast<M: Send + 'static>(
         &self,
         cx: &Context<M>,

@@ -1,7 +1,8 @@
-//! What is told to whoever watches over it all: [`Report`], by a [`ReportHook`].
+//! Reports of supervisors and servers for an observer: [`Report`], passed to a [`ReportHook`].
 //!
-//! Reports are values; an adapter turns them into a log or into `tracing` events. A hook runs in the process that
-//! reports, in its slice: it should be short and not panic (a panic of it is contained and forgotten).
+//! Reports are values; an adapter turns them into a log or into `tracing` events. A hook runs in
+//! the process that reports, inside its slice: it should be short and not panic (a panic is caught
+//! and ignored).
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -18,34 +19,34 @@ pub struct Offender {
     pub pid: Option<Pid>,
     /// Its id; a dynamic child has none.
     pub id: Option<ChildId>,
-    /// When it is started again.
+    /// Its restart type: when it is restarted.
     pub restart: Restart,
-    /// How it is stopped.
+    /// Its shutdown: how it is stopped.
     pub shutdown: Shutdown,
-    /// What it is.
+    /// Its kind: worker or supervisor.
     pub kind: ChildKind,
-    /// Whether its end may end its supervisor.
+    /// `true` if its termination may shut its supervisor down.
     pub significant: bool,
 }
 
-/// What has happened.
+/// The event that is reported.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Report {
-    /// A supervisor's child is up.
+    /// A child of a supervisor is up.
     Progress {
         /// The supervisor.
         supervisor: Pid,
         /// The child.
         child: Offender,
     },
-    /// A child has ended that should not have.
+    /// A child has terminated unexpectedly.
     ChildTerminated {
         /// The supervisor.
         supervisor: Pid,
         /// The child.
         child: Offender,
-        /// Why it ended.
+        /// Its exit reason.
         reason: Reason,
     },
     /// A child could not be started.
@@ -54,54 +55,55 @@ pub enum Report {
         supervisor: Pid,
         /// The child.
         child: Offender,
-        /// Why not.
+        /// The reason why it did not start.
         error: StartError,
     },
-    /// A child that was told to stop ended otherwise than it was told.
+    /// A child that was stopped terminated with an unexpected reason.
     ShutdownError {
         /// The supervisor.
         supervisor: Pid,
         /// The child.
         child: Offender,
-        /// Why it ended.
+        /// Its exit reason.
         reason: Reason,
     },
-    /// A child was killed and has not died: its body does not let go of its core. It was left behind.
+    /// A child was killed and has not died, because its body does not yield its core. It was left
+    /// behind.
     Stuck {
         /// The supervisor.
         supervisor: Pid,
         /// The child.
         child: Offender,
     },
-    /// A supervisor gives up: its children have died too often.
+    /// A supervisor shuts down because it has reached its maximum restart intensity.
     GaveUp {
         /// The supervisor.
         supervisor: Pid,
-        /// The last one.
+        /// The child that terminated last.
         child: Offender,
     },
     /// A process crashed in a callback.
     Crash {
         /// The process.
         pid: Pid,
-        /// Why.
+        /// The crash.
         reason: Reason,
     },
 }
 
-/// Who is told.
+/// A function that receives reports.
 #[derive(Clone)]
 pub struct ReportHook(Arc<dyn Fn(&Report) + Send + Sync>);
 
 impl ReportHook {
-    /// Tells `tell`.
+    /// Creates a hook that calls `tell`.
     pub fn new(tell: impl Fn(&Report) + Send + Sync + 'static) -> Self {
         Self(Arc::new(tell))
     }
 
     pub(crate) fn tell<M: Send + 'static>(hook: Option<&Self>, cx: &Context<M>, report: impl FnOnce() -> Report) {
         if let Some(hook) = hook {
-            // The reporter has other duties than the hook's faults.
+            // A panic of the hook must not hit the process that reports.
             let _ = cx.with(|cx| cx.catch_panic(|| (hook.0)(&report())));
         }
     }

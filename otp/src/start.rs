@@ -1,17 +1,20 @@
-//! Starting a process and hearing that it is up: [`Ready`], [`StartError`] (OTP's `proc_lib`).
+//! Starting a process and waiting for its acknowledgement: [`Ready`], [`StartError`] (OTP's
+//! `proc_lib`).
 //!
-//! Whoever starts a server wants to know whether it came up, and not to wait for ever. The child is given a
-//! [`Ready`] and says through it that it is up, that it has nothing to do ([`Ready::ignore`]), or that it could not
-//! ([`Ready::fail`]). It is monitored from before its first instruction, and a `Ready` that goes with a dying child
-//! says so: the starter hears of one of the four, whichever way the child goes.
+//! The process that starts a server must learn whether it came up, and must not wait for ever. The
+//! child gets a [`Ready`], with which it acknowledges that it is up, returns `ignore`
+//! ([`Ready::ignore`]), or reports an error ([`Ready::fail`]). It is monitored from before its
+//! first instruction, and a `Ready` that is dropped with a dying child reports a crash. The starter
+//! therefore always gets one of these four results.
 //!
-//! When a start has failed the child is gone: the starter has waited for its end, and its names are free. A child that
-//! fails or ignores unlinks itself first, so that a starter that does not trap exits gets an error and lives. (One
-//! that panics outside a server's callbacks is a linked process that has crashed, with all that follows.) So does one that takes
-//! too long: it is unlinked before it is killed.
+//! When a start has failed the child is gone: the starter has waited for its exit, and its names
+//! are free. A child that fails or ignores unlinks itself first, so that a starter that does not
+//! trap exits survives and gets an error. (A child that panics outside a server's callbacks is a
+//! linked process that has crashed, with the usual effects.) A child that takes too long is
+//! unlinked before it is killed.
 //!
-//! A start begins when its future is first polled, and one that is given up, because the future is dropped before it has ended, is
-//! undone ([`Undo`]): the process is ended, and neither a monitor of it nor its DOWN is left.
+//! A start begins when its future is first polled. If the future is dropped before it resolves, the
+//! start is undone ([`Undo`]): the process is ended, and no monitor or DOWN of it is left.
 
 use core::fmt;
 use core::future::Future;
@@ -21,14 +24,14 @@ use core::time::Duration;
 
 use atropos_kernel::task::IntoReason;
 use atropos_kernel::{
-    Context, Cursor, NoMemory, Peek, Pid, Reason, Reference, RegisterError, ReplyFuture, Reply, SpawnError, SpawnOptions,
-    reply,
+    Context, Cursor, NoMemory, Peek, Pid, Reason, Reference, RegisterError, Reply, ReplyFuture, SpawnError,
+    SpawnOptions, reply,
 };
 
 use crate::supervisor::SpecError;
 use crate::wait::{Alarm, GRACE, end_of};
 
-/// What a child says of its start.
+/// The acknowledgement of a child's start.
 #[derive(Debug)]
 pub(crate) enum Ack {
     Up,
@@ -36,32 +39,32 @@ pub(crate) enum Ack {
     Failed(Reason),
 }
 
-/// By which a child says how its start went. Dropped, it says that it did not come up.
+/// The handle with which a child acknowledges its start. If it is dropped, the start has failed.
 #[derive(Debug)]
-#[must_use = "whoever started the process waits to hear of it"]
+#[must_use = "the process that started this one waits for it"]
 pub struct Ready {
     reply: Reply<Ack>,
     parent: Option<Pid>,
 }
 
 impl Ready {
-    /// Who started it; `None` is the host.
+    /// Returns the pid of the starter; `None` is the host.
     pub fn parent(&self) -> Option<Pid> {
         self.parent
     }
 
-    /// It is up.
+    /// Acknowledges that the process is up.
     pub fn up(self) {
         self.reply.send(Ack::Up);
     }
 
-    /// It has nothing to do; it should end with `normal` now.
+    /// Acknowledges the start with `ignore`; the process should exit with `normal` now.
     pub fn ignore<M: Send + 'static>(self, cx: &Context<M>) {
         self.unlink(cx);
         self.reply.send(Ack::Ignore);
     }
 
-    /// It could not start; it should end with this reason now.
+    /// Reports that the start has failed; the process should exit with this reason now.
     pub fn fail<M: Send + 'static>(self, cx: &Context<M>, reason: Reason) {
         self.unlink(cx);
         self.reply.send(Ack::Failed(reason));
@@ -74,26 +77,26 @@ impl Ready {
     }
 }
 
-/// Why a process could not be started. Nothing of it is left.
+/// The reason why a process could not be started. Nothing of it is left.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum StartError {
-    /// It would not: the start function, or the process itself, said why.
+    /// The start function, or the process itself, returned this error.
     Refused(Reason),
-    /// The start function panicked, or the process ended before it was up.
+    /// The start function panicked, or the process exited before it was up.
     Crashed(Reason),
     /// It was not up in time, and was killed.
     TimedOut,
     /// Another process has its name.
     AlreadyStarted(Pid),
-    /// There was no process to be had.
+    /// The process could not be spawned.
     Spawn(SpawnError),
-    /// The supervisor's specification is refused.
+    /// The supervisor's child specification is refused.
     Spec(SpecError),
 }
 
 impl StartError {
-    /// The reason that another process would end with because of it.
+    /// Returns the reason with which another process exits because of this error.
     pub fn reason(&self) -> Reason {
         match self {
             Self::Refused(reason) | Self::Crashed(reason) => reason.clone(),
@@ -101,7 +104,8 @@ impl StartError {
         }
     }
 
-    /// Of a spawn under a name: who has it, if that is what is wrong.
+    /// Converts the error of a spawn under a name; if the name is in use, returns the process that
+    /// has it.
     pub(crate) fn of_spawn<M: Send + 'static>(error: SpawnError, cx: &Context<M>, name: Option<&str>) -> Self {
         match (error, name.and_then(|name| cx.whereis(name))) {
             (SpawnError::Name(RegisterError::InUse), Some(pid)) => Self::AlreadyStarted(pid),
@@ -113,9 +117,9 @@ impl StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(reason) => write!(f, "it would not start: {reason}"),
-            Self::Crashed(reason) => write!(f, "it ended before it was up: {reason}"),
-            Self::TimedOut => f.write_str("it was not up in time"),
+            Self::Refused(reason) => write!(f, "the start was refused: {reason}"),
+            Self::Crashed(reason) => write!(f, "the process exited before it was up: {reason}"),
+            Self::TimedOut => f.write_str("the process was not up in time"),
             Self::AlreadyStarted(pid) => write!(f, "{pid} has the name already"),
             Self::Spawn(error) => write!(f, "{error}"),
             Self::Spec(error) => write!(f, "{error}"),
@@ -143,28 +147,29 @@ impl From<SpecError> for StartError {
     }
 }
 
-/// A process that has been started, and may have to say that it is up.
+/// A process that was spawned, and may still have to acknowledge its start.
 #[derive(Debug)]
 pub(crate) struct Launched {
     pub(crate) pid: Pid,
     pub(crate) monitor: Reference,
     pub(crate) ack: Option<ReplyFuture<Ack>>,
-    /// What it is to its starter.
+    /// Its relation to the starter.
     pub(crate) tie: Tie,
-    /// It was killed, and has not died: its body does not let go.
+    /// `true` if it was killed and has not died, because its body does not yield.
     pub(crate) stuck: bool,
 }
 
-/// What a process that has been started is to its starter.
+/// The relation of a spawned process to its starter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Tie {
-    /// The child of a supervisor, whose link is its monitor.
+    /// A child of a supervisor, whose link and monitor are one record.
     Child,
-    /// A child that is a supervisor itself: it ends with its parent, and in its own order.
+    /// A child that is a supervisor itself: it exits with its parent, and stops its children in
+    /// order.
     ChildSupervisor,
-    /// A process of its own, linked perhaps.
+    /// An independent process, perhaps linked.
     Free,
-    /// A supervisor of its own.
+    /// An independent supervisor.
     FreeSupervisor,
 }
 
@@ -179,17 +184,18 @@ impl Tie {
 }
 
 impl Launched {
-    /// A process that is up when it has been spawned, and a supervisor's child.
+    /// Creates the record of a supervisor's child that is up as soon as it is spawned.
     pub(crate) fn up(pid: Pid, monitor: Reference) -> Self {
         Self { pid, monitor, ack: None, tie: Tie::Child, stuck: false }
     }
 }
 
-/// Ends a launched process when it is dropped, unless [`Undo::keep`] is called: a start that is given up.
+/// A guard that ends a spawned process when it is dropped, unless [`Undo::keep`] is called: it
+/// undoes a cancelled start.
 ///
-/// A supervisor is told to shut down, by its parent, which it heeds also while it starts its children; another process is
-/// killed. One that sleeps has lost its name then. Outside the starter's own slice (the future was moved elsewhere) nothing can be
-/// done.
+/// A supervisor gets a `shutdown` from its parent, which it handles even while it starts its
+/// children; any other process is killed. If it sleeps its name is free when the drop returns.
+/// Outside the starter's own slice (the future was moved elsewhere) nothing can be done.
 struct Undo<'c, M: Send + 'static> {
     cx: &'c Context<M>,
     launched: Launched,
@@ -219,7 +225,8 @@ impl<M: Send + 'static> Drop for Undo<'_, M> {
     }
 }
 
-/// Waits until a process is up that its starter has just launched and does not supervise. Dropped before, it is ended.
+/// Waits until a process is up that the caller has just spawned and does not supervise. If the
+/// future is dropped before, the process is ended.
 pub(crate) async fn up<M>(
     cx: &Context<M>,
     launched: Launched,
@@ -237,20 +244,20 @@ where
     confirmed.map(|confirmed| (confirmed, undo.launched.pid))
 }
 
-/// What a child said that did not fail.
+/// The acknowledgement of a child that did not fail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Confirmed {
     Up,
     Ignored,
 }
 
-/// A pair for a child of `parent`.
+/// Creates a `Ready` for a child of `parent`, and the future of its acknowledgement.
 pub(crate) fn ready(parent: Option<Pid>) -> Result<(Ready, ReplyFuture<Ack>), NoMemory> {
     let (reply, ack) = reply()?;
     Ok((Ready { reply, parent }, ack))
 }
 
-/// Starts a process that will say how its start went; monitored.
+/// Spawns a process that acknowledges its start; it is monitored.
 pub(crate) fn launch<M, N, S, F>(
     cx: &Context<M>,
     options: &SpawnOptions<'_>,
@@ -270,16 +277,17 @@ where
     Ok(Launched { pid: child.pid(), monitor, ack: Some(ack), tie, stuck: false })
 }
 
-/// How the wait for a child that starts ends.
+/// The way in which the wait for an acknowledgement ends.
 enum Heard {
     Said(Result<Ack, atropos_kernel::NoReply>),
     TooLate,
-    /// The starter, which is a supervisor, is told to end.
+    /// The starter is a supervisor, and its own parent shuts it down.
     Told,
 }
 
-/// Waits until a launched process is up. The monitor stays in force only if it is. With `parent`, the starter is a supervisor that
-/// starts itself: when that process (or, without one, the host) tells it to end, the start has failed.
+/// Waits until a spawned process is up. The monitor stays in force only if it is. With `parent`,
+/// the starter is a supervisor during its own start: if that process (or, if it is `None`, the
+/// host) sends it an exit signal, the start has failed.
 pub(crate) async fn confirm<M>(
     cx: &Context<M>,
     launched: &mut Launched,
@@ -290,7 +298,7 @@ where
     M: Send + 'static,
 {
     let Some(ack) = launched.ack.as_mut() else { return Ok(Confirmed::Up) };
-    // Without room for a timer a start that must be quick has no time at all.
+    // Without memory for a timer, a start with a time limit has no time at all.
     let alarm = Alarm::start(cx, within).or_else(|_| Alarm::start(cx, Some(Duration::ZERO)));
     let mut alarm = alarm.unwrap_or_else(|_| Alarm::never(cx));
     let mut cursor = Cursor::new();
@@ -311,14 +319,14 @@ where
         Heard::Said(Ok(Ack::Up)) => return Ok(Confirmed::Up),
         Heard::Said(Ok(Ack::Ignore)) => None,
         Heard::Said(Ok(Ack::Failed(reason))) => Some(StartError::Refused(reason)),
-        // It ends, and its DOWN says why.
+        // The child is exiting, and its DOWN carries the reason.
         Heard::Said(Err(_)) => {
             let reason = put_down(cx, launched, Patience::Grace).await;
             return Err(StartError::Crashed(reason.unwrap_or(Reason::KILLED)));
         }
         Heard::TooLate => {
             if !launched.tie.is_child() {
-                // A starter that does not trap exits lives on.
+                // A starter that does not trap exits survives.
                 cx.unlink(launched.pid);
             }
             put_down(cx, launched, Patience::None).await;
@@ -334,7 +342,7 @@ where
     failed.map_or(Ok(Confirmed::Ignored), Err)
 }
 
-/// Whether an EXIT of the parent's, or the host's, waits in the mailbox. It stays there.
+/// Returns `true` if an EXIT of the parent or the host is in the mailbox. It stays there.
 fn is_told<M: Send + 'static>(cx: &Context<M>, cursor: &mut Cursor, parent: Option<Pid>) -> bool {
     let mut told = false;
     let look = |peek: Peek<'_, M>| {
@@ -345,15 +353,15 @@ fn is_told<M: Send + 'static>(cx: &Context<M>, cursor: &mut Cursor, parent: Opti
     told
 }
 
-/// How long a process has that should end now.
+/// The time that a process gets to exit.
 enum Patience {
     None,
     Grace,
     Any,
 }
 
-/// Waits for the end of a process that should end now; after its time it is killed. A body that never
-/// lets go is left behind after another while: it dies when it does.
+/// Waits for the exit of a process that should exit now; kills it after its time. A body that never
+/// yields is left behind after another [`GRACE`]; it dies when it yields.
 async fn put_down<M>(cx: &Context<M>, launched: &mut Launched, patience: Patience) -> Option<Reason>
 where
     M: Send + 'static,

@@ -1,15 +1,19 @@
-//! A process that works out one value: [`Task`] (Elixir's).
+//! A process that computes one value: [`Task`] (Elixir's `Task`).
 //!
-//! A task is linked with who started it, or not ([`Task::start`]), or a child of a supervisor ([`TaskSupervisor`]); its value comes
-//! to whoever holds the [`Task`], which hears of its death instead if it has none.
+//! A task is linked with its starter, or not linked ([`Task::start`]), or a child of a supervisor
+//! ([`TaskSupervisor`]). Its value goes to the holder of the [`Task`]; if it exits without a value,
+//! the holder gets its exit reason instead.
 //!
-//! - **K1, a task is its holder's.** Any process may join a task, also one that did not start it: it is told of the end by a watch
-//!   (`kernel::watcher`), which is no monitor. So no DOWN ever comes of a task, and whatever is dropped leaves nothing in a mailbox.
-//! - **K2, a join that is given up ends the task**, as a join's own time-out does: `join`, `join_all`, `try_join_all` and
-//!   `shutdown` take the task, so nobody could have its value any more. [`Task::wait`] only borrows it, and may be given up.
-//! - **K3, a task that is dropped goes on**, linked as it was (Elixir's stays linked with its owner), and its value is dropped.
-//!   [`Task::abandon`] unlinks it.
-//! - **K4, the value comes first.** A value that was given is never lost to the end that follows it, a time-out, or a `shutdown`.
+//! - **K1, a task belongs to its holder.** Any process may join a task, also one that did not start
+//!   it: it learns of the exit by a watch (`kernel::watcher`), which is not a monitor. A task
+//!   therefore never sends a DOWN, and nothing that is dropped leaves a message in a mailbox.
+//! - **K2, a cancelled join ends the task**, and so does the join's own timeout. `join`,
+//!   `join_all`, `try_join_all` and `shutdown` consume the task, so its value would be unreachable.
+//!   [`Task::wait`] only borrows it and may be cancelled.
+//! - **K3, a dropped task keeps running**, linked as it was (Elixir's stays linked with its owner),
+//!   and its value is dropped. [`Task::abandon`] unlinks it.
+//! - **K4, the value takes precedence.** A value that was sent is never lost to the exit that
+//!   follows it, to a timeout, or to a `shutdown`.
 //!
 //! ```
 //! use atropos_otp::Task;
@@ -29,27 +33,29 @@ use core::task::{Context as TaskContext, Poll};
 use core::time::Duration;
 
 use atropos_kernel::{
-    Context, ExitInfo, NoMemory, Pid, PreparedWatch, Reason, ReplyFuture, Reply, SpawnError, SpawnOptions, WatchError, reply,
+    Context, ExitInfo, NoMemory, Pid, PreparedWatch, Reason, Reply, ReplyFuture, SpawnError, SpawnOptions, WatchError,
+    reply,
 };
 
 use crate::call::CallError;
 use crate::start::StartError;
-use crate::supervisor::{DynamicRef, DynamicSupervisor, StartChildError, StartedChild, ChildStarter};
+use crate::supervisor::{ChildStarter, DynamicRef, DynamicSupervisor, StartChildError, StartedChild};
 use crate::wait::{Alarm, GRACE, breathe};
 
-/// A task under way, for the process that waits for its value.
+/// A running task, for the process that waits for its value.
 #[derive(Debug)]
-#[must_use = "its value is waited for; `abandon` gives it up"]
+#[must_use = "join the task for its value, or `abandon` it"]
 pub struct Task<T> {
     pid: Pid,
-    /// `None` once it is known that no value comes.
+    /// The future of the value; `None` after it has resolved.
     answer: Option<ReplyFuture<T>>,
     end: ReplyFuture<ExitInfo>,
-    /// Why it ended, once that is known.
+    /// The exit reason, when it is known.
     ended: Option<Reason>,
 }
 
-/// What is prepared for a task before there is one: what can fail has not failed then.
+/// The parts that a watch needs, allocated before the task is spawned so that what can fail fails
+/// before.
 struct Prepared(PreparedWatch, ReplyFuture<ExitInfo>);
 
 impl Prepared {
@@ -59,14 +65,19 @@ impl Prepared {
         Ok(Self(watch, end))
     }
 
-    fn watch<M: Send + 'static, T>(self, cx: &Context<M>, pid: Pid, answer: ReplyFuture<T>) -> Result<Task<T>, WatchError> {
+    fn watch<M: Send + 'static, T>(
+        self,
+        cx: &Context<M>,
+        pid: Pid,
+        answer: ReplyFuture<T>,
+    ) -> Result<Task<T>, WatchError> {
         cx.with(|cx| cx.install_watch(pid, self.0))?;
         Ok(Task { pid, answer: Some(answer), end: self.1, ended: None })
     }
 }
 
 impl<T: Send + 'static> Task<T> {
-    /// Starts one, linked with the caller.
+    /// Starts a task linked with the caller.
     pub fn start_link<M, S, F>(cx: &Context<M>, work: S) -> Result<Self, SpawnError>
     where
         M: Send + 'static,
@@ -76,7 +87,7 @@ impl<T: Send + 'static> Task<T> {
         Self::spawn(cx, &SpawnOptions::new().link(), work)
     }
 
-    /// Starts one that the caller survives.
+    /// Starts a task without a link.
     pub fn start<M, S, F>(cx: &Context<M>, work: S) -> Result<Self, SpawnError>
     where
         M: Send + 'static,
@@ -86,7 +97,7 @@ impl<T: Send + 'static> Task<T> {
         Self::spawn(cx, &SpawnOptions::new(), work)
     }
 
-    /// Starts one with options.
+    /// Starts a task with options.
     pub fn spawn<M, S, F>(cx: &Context<M>, options: &SpawnOptions<'_>, work: S) -> Result<Self, SpawnError>
     where
         M: Send + 'static,
@@ -100,7 +111,7 @@ impl<T: Send + 'static> Task<T> {
         prepared.watch(cx, task.pid(), answer).map_err(|_| SpawnError::NoMemory)
     }
 
-    /// Its process.
+    /// Returns the pid of its process.
     pub fn pid(&self) -> Pid {
         self.pid
     }
@@ -111,11 +122,11 @@ impl<T: Send + 'static> Task<T> {
         }
         if self.ended.is_none() {
             let Poll::Ready(ended) = Pin::new(&mut self.end).poll(task) else { return Poll::Pending };
-            // Without a reason it was dead before it was watched, and its slot has been used again.
+            // Without a reason it was dead before it was watched, and its slot has been reused.
             let reason = ended.ok().and_then(|ended| ended.reason).unwrap_or(Reason::NOPROC);
             self.ended = Some(reason);
         }
-        // It may have given its value since, and ended then.
+        // It may have sent its value after the first poll, and exited then.
         if let Some(value) = self.poll_value(task) {
             return Poll::Ready(Ok(value));
         }
@@ -128,13 +139,18 @@ impl<T: Send + 'static> Task<T> {
         said.ok()
     }
 
-    /// Waits for its value where it is: given up (in a `select!`, say), nothing is lost, and it may be waited for again.
-    /// [`CallError::Down`] says why there is none; also when its value has been taken before.
+    /// Waits for its value by reference. If the future is dropped (in a `select!`, for example)
+    /// nothing is lost, and the task may be awaited again.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Down`] with the exit reason if there is no value; also if the value was taken
+    /// before.
     pub async fn wait(&mut self) -> Result<T, CallError> {
         core::future::poll_fn(|task| self.poll(task)).await
     }
 
-    /// As [`Task::wait`], until it rings.
+    /// Waits as [`Task::wait`] does, until the timeout fires.
     async fn wait_until<M: Send + 'static>(
         &mut self,
         cx: &Context<M>,
@@ -152,7 +168,12 @@ impl<T: Send + 'static> Task<T> {
         .await
     }
 
-    /// Waits for its value; [`CallError::Down`] says why there is none, [`CallError::TimedOut`] kills it, and so does giving up.
+    /// Waits for its value. If the future is dropped, the task is killed.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Down`] with the exit reason if there is no value; [`CallError::TimedOut`], and
+    /// then the task is killed.
     pub async fn join<M: Send + 'static>(
         self,
         cx: &Context<M>,
@@ -161,7 +182,8 @@ impl<T: Send + 'static> Task<T> {
         Joining::new(cx, self).join(within.into()).await
     }
 
-    /// Looks for its value for a while; the task back when it takes longer. Given up, it is killed; see [`Task::wait`].
+    /// Waits for its value for this long; returns the task if it takes longer. If the future is
+    /// dropped, the task is killed; see [`Task::wait`].
     pub async fn join_or_wait<M: Send + 'static>(
         self,
         cx: &Context<M>,
@@ -178,7 +200,8 @@ impl<T: Send + 'static> Task<T> {
         }
     }
 
-    /// Waits for all, each in its place; those that take longer are killed, and when it is given up, all that are left.
+    /// Waits for all tasks and returns their results in order. Tasks that take longer than `within`
+    /// are killed; if the future is dropped, so are all that are left.
     pub async fn join_all<M: Send + 'static>(
         cx: &Context<M>,
         tasks: Vec<Self>,
@@ -196,8 +219,9 @@ impl<T: Send + 'static> Task<T> {
         results
     }
 
-    /// Waits for all, or for the first that has no value: then at once the error, and the others are killed, as they are when
-    /// the time is over or it is given up (Elixir's `await_many`). Each task that ends has all that are left looked at.
+    /// Waits for all tasks, or for the first that exits without a value: then returns its error at
+    /// once, and the rest are killed (Elixir's `await_many`). They are also killed after `within`,
+    /// or if the future is dropped. Each exit of a task costs a poll of all that are left.
     pub async fn try_join_all<M: Send + 'static>(
         cx: &Context<M>,
         tasks: Vec<Self>,
@@ -231,8 +255,9 @@ impl<T: Send + 'static> Task<T> {
         Ok(values.into_iter().flatten().collect())
     }
 
-    /// Gives it up: it is told to shut down, killed when it takes longer, and waited for. Its value, if it has given one, now or
-    /// before; or why it ended without; `None` when its body does not let go.
+    /// Shuts the task down: sends it `shutdown`, kills it after `within`, and waits for its exit.
+    /// Returns its value, if it has sent one before or during the shutdown, or else its exit
+    /// reason; `None` if its body does not yield.
     pub async fn shutdown<M: Send + 'static>(self, cx: &Context<M>, within: Duration) -> Option<Result<T, Reason>> {
         let mut joining = Joining::new(cx, self);
         let pid = joining.pid;
@@ -259,17 +284,17 @@ impl<T: Send + 'static> Task<T> {
         }
     }
 
-    /// Lets it go on; nothing comes of it.
+    /// Unlinks the task and lets it run; its value is dropped.
     pub fn abandon<M: Send + 'static>(self, cx: &Context<M>) {
         cx.unlink(self.pid);
     }
 }
 
-/// A task that is being joined, and killed if that is given up (K2).
+/// A guard around a task that is being joined; it kills the task if the join is cancelled (K2).
 struct Joining<'c, M: Send + 'static, T> {
     cx: &'c Context<M>,
     pid: Pid,
-    /// `None` once it has been joined.
+    /// The task; `None` after it was joined.
     task: Option<Task<T>>,
 }
 
@@ -289,7 +314,7 @@ impl<'c, M: Send + 'static, T: Send + 'static> Joining<'c, M, T> {
         self.task.as_mut()?.wait_until(self.cx, alarm).await
     }
 
-    /// Those that have not ended in time are killed by the destructor.
+    /// Waits for the result; the destructor kills a task that has not exited in time.
     async fn join(mut self, within: Option<Duration>) -> Result<T, CallError> {
         let result = match Alarm::start(self.cx, within) {
             Ok(mut alarm) => self.wait_until(&mut alarm).await,
@@ -306,7 +331,7 @@ impl<'c, M: Send + 'static, T: Send + 'static> Joining<'c, M, T> {
 impl<M: Send + 'static, T> Drop for Joining<'_, M, T> {
     fn drop(&mut self) {
         if self.task.take().is_some() {
-            // Outside its own slice nothing can be asked.
+            // Outside the caller's own slice no signal can be sent.
             let _ = self.cx.try_with(|cx| {
                 cx.unlink(self.pid);
                 // A kill needs no memory.
@@ -331,7 +356,7 @@ where
 
 type Work = Box<dyn FnOnce(Context<()>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
-/// What a task's supervisor starts: once.
+/// The arguments of a task's start under a supervisor: work that runs once.
 pub struct Job(Option<Work>);
 
 impl fmt::Debug for Job {
@@ -340,22 +365,23 @@ impl fmt::Debug for Job {
     }
 }
 
-/// A supervisor of tasks: they are temporary, stop together, and die with it.
+/// A supervisor of tasks: they are temporary, are stopped together, and exit with it.
 #[derive(Clone, Copy, Debug)]
 pub struct TaskSupervisor(DynamicRef<Job>);
 
 impl TaskSupervisor {
-    /// One that is to be started, by a process, the host, or a supervisor.
+    /// Returns the builder of a task supervisor, to be started by a process, the host, or a
+    /// supervisor.
     pub fn builder() -> DynamicSupervisor<Job> {
         DynamicSupervisor::new(start)
     }
 
-    /// A supervisor that the caller knows to be one of tasks.
+    /// Wraps a supervisor that the caller knows to be a task supervisor.
     pub const fn of(supervisor: DynamicRef<Job>) -> Self {
         Self(supervisor)
     }
 
-    /// The supervisor.
+    /// Returns the supervisor.
     pub const fn supervisor(self) -> DynamicRef<Job> {
         self.0
     }
@@ -373,11 +399,12 @@ impl TaskSupervisor {
         let job: Work = Box::new(move |cx| Box::pin(run(cx, work, reply)));
         let pid = self.0.start(cx, Job(Some(job))).await?;
         let pid = pid.ok_or(StartChildError::Start(StartError::Crashed(Reason::NOPROC)))?;
-        // It may be over already: then its value is there, and is looked at before its end.
+        // The task may have exited already: then its value is there, and is read before its exit
+        // reason.
         prepared.watch(cx, pid, answer).map_err(|_| StartChildError::Call(CallError::NoMemory))
     }
 
-    /// Starts work that nobody waits for.
+    /// Starts work without a result that a process could wait for.
     pub async fn run<M, S, F>(self, cx: &Context<M>, work: S) -> Result<(), StartChildError>
     where
         M: Send + 'static,

@@ -1,27 +1,32 @@
-//! Waiting for one signal among many: the others stay where they are, in their order.
+//! Selective receive: waiting for one signal while all others stay in the mailbox, in order.
 //!
-//! Whoever waits here (a supervisor for the end of one child, a caller for the death of its server) takes out of its
-//! mailbox what it waits for and nothing else. So nothing that comes meanwhile is lost: the DOWN of a sibling, the
-//! EXIT of a parent, a request are met by the process's own loop afterwards. Each signal is looked at once for each
-//! wait (`Cursor`).
+//! A process that waits here (a supervisor for the exit of one child, a caller for the exit of its
+//! server) takes only that signal out of its mailbox. So nothing that arrives during the wait is
+//! lost: the process's own loop handles the DOWN of a sibling, the EXIT of a parent or a request
+//! afterwards. Each wait examines each signal once (`Cursor`).
 //!
-//! - **W1.** Whatever is awaited here, and in every module of this crate, asks [`Context::poll_proceed`] first in each
-//!   poll: so a loop of awaits that are ready at once yields, and a process that was killed ends there. A loop of the
-//!   crate's own between two callbacks passes a [`Context::checkpoint`] in each round.
-//! - **W2.** What is pending has told by whom it is to be woken: an answer's cell has the waker of the task, and for
-//!   mail and alarms there is [`Alarm::poll_rung`].
-//! - **W3.** What a wait has set up (a monitor, an alarm, a place in a line) is held by something whose destructor takes it
-//!   back: a future that is dropped in the middle leaves nothing.
+//! - **W1.** Every wait here, and in every module of this crate, calls [`Context::poll_proceed`]
+//!   first in each poll. So a loop of awaits that are ready at once yields, and a process that was
+//!   killed ends there. A loop of the crate itself passes a [`Context::checkpoint`] in each round
+//!   between two callbacks.
+//! - **W2.** Whatever is pending has registered its waker: a reply's cell has the waker of the
+//!   task, and for mail and timeouts there is [`Alarm::poll_rung`].
+//! - **W3.** Everything that a wait has set up (a monitor, a timer, a place among the waiters) is
+//!   owned by a guard whose destructor removes it: a future that is dropped in the middle leaves
+//!   nothing.
 
 use core::task::{Context as TaskContext, Poll};
 use core::time::Duration;
 
-use atropos_kernel::{Context, Cursor, Listener, MonitorTarget, Peek, Pid, Reason, Received, Reference, Search, TimerError};
+use atropos_kernel::{
+    Context, Cursor, Listener, MonitorTarget, Peek, Pid, Reason, Received, Reference, Search, TimerError,
+};
 
-/// How long the killed are waited for: a body that never lets go does not hang whoever waits for its end.
+/// The time to wait for a killed process: a body that never yields does not hang the process that
+/// waits for its exit.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
-/// When a patience ends.
+/// A timeout.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Ring {
     Never,
@@ -30,21 +35,22 @@ pub(crate) enum Ring {
 }
 
 impl Ring {
-    /// After the time, or never. An error when there is no room for a timer.
+    /// Starts a timeout that fires after this time, or never. Fails if there is no memory for a
+    /// timer.
     pub(crate) fn start<M: Send + 'static>(cx: &Context<M>, after: Option<Duration>) -> Result<Self, TimerError> {
         match after {
             None => Ok(Self::Never),
             Some(Duration::ZERO) => Ok(Self::Already),
             Some(after) => match cx.with(|cx| cx.alarm(after)) {
                 Ok(timer) => Ok(Self::When(timer)),
-                // Nothing that a dying process waits for comes.
+                // A dying process gets nothing that it waits for.
                 Err(TimerError::Dying) => Ok(Self::Never),
                 Err(error) => Err(error),
             },
         }
     }
 
-    /// Its alarm, if it has one.
+    /// Returns its timer, if it has one.
     fn alarm(self) -> Option<Reference> {
         match self {
             Self::When(timer) => Some(timer),
@@ -52,7 +58,7 @@ impl Ring {
         }
     }
 
-    /// Whether it has rung.
+    /// Returns `true` if it has fired.
     pub(crate) fn has_rung<M: Send + 'static>(self, cx: &Context<M>) -> bool {
         match self {
             Self::Never => false,
@@ -61,16 +67,16 @@ impl Ring {
         }
     }
 
-    /// It is not needed any more.
+    /// Cancels the timeout.
     pub(crate) fn cancel<M: Send + 'static>(self, cx: &Context<M>) {
         if let Self::When(timer) = self {
-            // Where there is no slice any more there is no timer any more.
+            // Outside a slice there is no timer left.
             let _ = cx.try_with(|cx| cx.end_timer(timer));
         }
     }
 }
 
-/// A [`Ring`] that ends with its scope.
+/// A timeout ([`Ring`]) that is cancelled at the end of its scope.
 pub(crate) struct Alarm<'c, M: Send + 'static> {
     cx: &'c Context<M>,
     ring: Ring,
@@ -78,33 +84,33 @@ pub(crate) struct Alarm<'c, M: Send + 'static> {
 }
 
 impl<'c, M: Send + 'static> Alarm<'c, M> {
-    /// See [`Ring::start`].
+    /// Starts a timeout, see [`Ring::start`].
     pub(crate) fn start(cx: &'c Context<M>, after: Option<Duration>) -> Result<Self, TimerError> {
         Ring::start(cx, after).map(|ring| Self { cx, ring, listener: cx.listener() })
     }
 
-    /// Rings never.
+    /// Creates a timeout that never fires.
     pub(crate) fn never(cx: &'c Context<M>) -> Self {
         Self { cx, ring: Ring::Never, listener: cx.listener() }
     }
 
-    /// Has rung already.
+    /// Creates a timeout that has fired already.
     pub(crate) fn already(cx: &'c Context<M>) -> Self {
         Self { cx, ring: Ring::Already, listener: cx.listener() }
     }
 
-    /// The ring.
+    /// Returns the timeout.
     pub(crate) fn ring(&self) -> Ring {
         self.ring
     }
 
-    /// Whether it has rung.
+    /// Returns `true` if it has fired.
     pub(crate) fn has_rung(&self) -> bool {
         self.ring.has_rung(self.cx)
     }
 
-    /// The end of a poll that has found nothing: ready when it has rung. Otherwise the task is woken when it does, and
-    /// with `mail` when there is mail that has not been looked at (W2).
+    /// Ends a poll that found nothing: ready if the timeout has fired. Otherwise the task is woken
+    /// when it fires, and with `mail` also when there is mail that was not examined yet (W2).
     #[inline]
     pub(crate) fn poll_rung(&mut self, task: &TaskContext<'_>, mail: bool) -> Poll<()> {
         if self.has_rung() {
@@ -124,8 +130,8 @@ impl<M: Send + 'static> Drop for Alarm<'_, M> {
     }
 }
 
-/// Searches the mailbox from the cursor on: what was found, or `None` when all has been looked at. Pending when the rest is to
-/// be looked at in the next slice, and in a dying process.
+/// Searches the mailbox from the cursor on; returns the signal that was found, or `None` if all
+/// were examined. Pending if the rest must be examined in the next slice, and in a dying process.
 pub(crate) fn poll_search<M, W>(
     cx: &Context<M>,
     task: &mut TaskContext<'_>,
@@ -142,12 +148,13 @@ where
     match cx.with(|cx| cx.search(cursor, wanted)) {
         Search::Found(received) => Poll::Ready(Some(received)),
         Search::Nothing => Poll::Ready(None),
-        // No reduction is left.
+        // The reductions are used up.
         Search::Unfinished => cx.poll_proceed(task).map(|()| None),
     }
 }
 
-/// The first signal that `wanted` accepts, from all that waits and comes; `None` when it rings first.
+/// Waits for the first signal that `wanted` accepts, among those in the mailbox and those that
+/// arrive; returns `None` if the timeout fires first.
 pub(crate) async fn first<M, W>(cx: &Context<M>, ring: Ring, mut wanted: W) -> Option<Received<M>>
 where
     M: Send + 'static,
@@ -165,7 +172,8 @@ where
     .await
 }
 
-/// Why a monitored process ended; `None` when the alarm rings first. Takes its EXIT too, which comes before.
+/// Waits for the exit of a monitored process and returns the reason; `None` if the timeout fires
+/// first. It also takes the EXIT, which arrives first.
 pub(crate) async fn end_of<M>(cx: &Context<M>, pid: Pid, monitor: Reference, alarm: &Alarm<'_, M>) -> Option<Reason>
 where
     M: Send + 'static,
@@ -197,12 +205,12 @@ fn is_end<M>(peek: &Peek<'_, M>, pid: Pid, monitor: Reference) -> bool {
     }
 }
 
-/// One round of a loop of the library's own (W1).
+/// Marks one round of a loop of this crate (W1): yields if the reductions are used up.
 pub(crate) async fn breathe<M: Send + 'static>(cx: &Context<M>) {
     cx.checkpoint().await;
 }
 
-/// The process that a DOWN is about.
+/// Returns the process that a DOWN is about.
 pub(crate) fn pid_of(object: &MonitorTarget) -> Option<Pid> {
     match object {
         MonitorTarget::Pid(pid) => Some(*pid),

@@ -1,4 +1,5 @@
-//! What goes beyond OTP, by option: servers that are reborn, urgent messages, waiting for room, histories carried over.
+//! Optional features beyond OTP: restarts in place, urgent messages, waiting for a free slot,
+//! carrying over a restart history.
 
 mod common;
 
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use atropos_kernel::{Context, Reason, Reply, SendError};
 use atropos_otp::server::MailPolicy;
-use atropos_otp::{Backoff, CallError, Intensity, Next, InitError, Server, ServerCx, Supervisor};
+use atropos_otp::{Backoff, CallError, InitError, Intensity, Next, Server, ServerCx, Supervisor};
 use common::{Bed, Told, Yard, boom, crash, lock};
 
 type Log = Arc<Mutex<Vec<String>>>;
@@ -20,9 +21,9 @@ fn nothing(_: u32) -> Option<Ask> {
 struct Fragile {
     log: Log,
     born: u32,
-    /// The births whose `init` fails.
+    /// The incarnation whose `init` fails.
     fails: Option<u32>,
-    /// What `init` of which birth wants handled first.
+    /// The message that `init` of an incarnation continues with.
     wants: Wants,
 }
 
@@ -55,7 +56,7 @@ impl Server for Fragile {
     async fn handle(&mut self, ask: Ask, cx: ServerCx<'_, Self>) -> Next<Ask> {
         match ask {
             Ask::Note(n) => lock(&self.log).push(format!("{n}")),
-            // Of a poison only some states die.
+            // Only some incarnations crash on the poison message.
             Ask::Panic(n) if self.born < n => {
                 lock(&self.log).push(format!("{} dies", self.born));
                 crash("poison")
@@ -93,7 +94,7 @@ fn scene(mail: MailPolicy<Ask>, wants: Wants) -> (Vec<String>, Result<u32, CallE
             server.cast(&cx, ask).map_err(|_| ()).expect("alive");
         }
         cx.sleep(Duration::from_millis(10)).await;
-        assert_eq!(cx.whereis("address"), Some(server.pid()), "the address outlives the crash");
+        assert_eq!(cx.whereis("address"), Some(server.pid()), "the address survives the crash");
         let born = server.call(&cx, Ask::Born).await;
         assert_eq!(server.statistics(&cx).await.expect("alive").rebirths + 1, u64::from(born.clone().expect("alive")));
         born
@@ -116,7 +117,7 @@ fn reborn_with_the_mail_kept_and_the_poison_skipped() {
     assert_eq!(born, Ok(2));
 }
 
-/// The poison is handled until a state survives it, and what came behind it after that.
+/// The poison message is handled until a state survives it, and then what was queued behind it.
 const ALL_MAIL_KEPT: [&str; 10] = [
     "init 1",
     "1",
@@ -138,7 +139,7 @@ fn reborn_with_all_mail_kept() {
 }
 
 #[test]
-fn what_a_birth_wants_comes_before_the_poison_and_does_not_replace_it() {
+fn continue_message_of_init_comes_before_the_poison_message() {
     let (log, born) = scene(MailPolicy::Keep(copy), |born| Some(Ask::Note(100 + born)));
     let expected = [
         "init 1",
@@ -160,21 +161,22 @@ fn what_a_birth_wants_comes_before_the_poison_and_does_not_replace_it() {
 }
 
 #[test]
-fn a_birth_that_dies_of_what_it_wanted_leaves_the_poison_to_the_next() {
+fn crash_on_the_continue_message_keeps_the_poison_message() {
     let (log, born) = scene(MailPolicy::Keep(copy), |born| (born == 2).then_some(Ask::Panic(4)));
     assert_eq!(log, ALL_MAIL_KEPT);
     assert_eq!(born, Ok(3));
 }
 
 #[test]
-fn too_many_rebirths_or_a_failed_init_end_it() {
+fn too_many_restarts_in_place_or_a_failed_init_end_the_server() {
     for (fails, lives) in [(None, 4), (Some(2), 1)] {
         let (mut bed, log) = (Bed::new(2, 1), Log::default());
         let inner = log.clone();
         let ended = bed.run(move |cx: Context<()>| async move {
             let (first, make) = fragile(&inner, fails, nothing);
             let intensity = Intensity::within(3, Duration::from_secs(5));
-            let server = first.start().restart_in_place(make, MailPolicy::SkipPoison, intensity).start(&cx).await.expect("up");
+            let server =
+                first.start().restart_in_place(make, MailPolicy::SkipPoison, intensity).start(&cx).await.expect("up");
             for _ in 0..10 {
                 let _ = server.cast(&cx, Ask::Panic(100));
             }
@@ -224,27 +226,27 @@ fn urgent_messages_go_first_and_keep_their_order() {
 }
 
 #[test]
-fn a_sender_can_wait_for_room() {
+fn sender_waits_for_a_free_slot() {
     let (mut bed, log) = (Bed::new(2, 1), Log::default());
     let inner = log.clone();
     bed.run(move |cx: Context<()>| async move {
         let (slow, _) = fragile(&inner, None, nothing);
         let slow = slow.start().mailbox_limit(2).start(&cx).await.expect("up");
-        slow.cast(&cx, Ask::Work(Duration::from_secs(1))).map_err(|_| ()).expect("room");
+        slow.cast(&cx, Ask::Work(Duration::from_secs(1))).map_err(|_| ()).expect("space");
         cx.sleep(Duration::from_millis(1)).await;
         for n in 0..2 {
-            slow.cast(&cx, Ask::Note(n)).map_err(|_| ()).expect("room");
+            slow.cast(&cx, Ask::Note(n)).map_err(|_| ()).expect("space");
         }
         let late = slow.cast_wait(&cx, Ask::Note(7), Duration::from_millis(100)).await;
-        assert!(matches!(late, Err(SendError::Full(Ask::Note(7)))), "it comes back");
-        slow.cast_wait(&cx, Ask::Note(2), Duration::from_secs(2)).await.map_err(|_| ()).expect("room, in time");
+        assert!(matches!(late, Err(SendError::Full(Ask::Note(7)))), "the message is returned");
+        slow.cast_wait(&cx, Ask::Note(2), Duration::from_secs(2)).await.map_err(|_| ()).expect("slot in time");
         slow.call(&cx, Ask::Born).await.expect("alive");
     });
     assert_eq!(*lock(&log), ["init 1", "0", "1", "2"]);
 }
 
 #[test]
-fn a_history_outlives_its_supervisor() {
+fn history_survives_its_supervisor() {
     let two = Intensity::within(2, Duration::from_secs(60));
     let (mut bed, yard) = (Bed::new(1, 1), Yard::default());
     let (parent, supervisor) = bed.family(Supervisor::one_for_one().intensity(two).child(yard.worker("a")));
@@ -256,7 +258,7 @@ fn a_history_outlives_its_supervisor() {
     assert_eq!((history.ages.len(), history.total), (2, 2));
     bed.exit(parent, Reason::KILL);
     bed.settle();
-    // Another bed: another clock, as after a reset.
+    // Another test bed has another clock, as after a reset.
     let (mut bed, yard) = (Bed::new(1, 1), Yard::default());
     let again = |history| Supervisor::one_for_one().intensity(two).with_history(history).child(yard.worker("a"));
     let (_, supervisor) = bed.family(again(history.clone().after(Duration::from_secs(10))));
@@ -266,11 +268,11 @@ fn a_history_outlives_its_supervisor() {
     let (_, supervisor) = bed.family(again(history.after(Duration::from_secs(100))));
     bed.tell(yard.pid("a"), Told::End(boom()));
     bed.settle();
-    assert!(bed.is_alive(supervisor), "long ago");
+    assert!(bed.is_alive(supervisor), "the restarts are too old to count");
 }
 
 #[test]
-fn a_back_off_spreads_what_died_together() {
+fn back_off_spreads_the_restarts_of_children_that_died_together() {
     let (mut bed, yard) = (Bed::new(2, 1), Yard::default());
     let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(8));
     let workers = (0..50).map(|n| yard.worker(&format!("w{n}")));

@@ -1,4 +1,5 @@
-//! Servers with bounded mailboxes: what each policy means for casts, calls, deaths, and what is asked of the loop.
+//! Servers with bounded mailboxes: the effect of each overflow policy on casts, calls, exits, and
+//! system requests to the loop.
 
 mod common;
 
@@ -6,18 +7,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atropos_kernel::{Context, Exit, Overflow, Reason, SendError};
-use atropos_otp::{CallError, RequestSet, Next, Reply, Server, ServerName, ServerRef, ServerCx, Task};
+use atropos_otp::{CallError, Next, Reply, RequestSet, Server, ServerCx, ServerName, ServerRef, Task};
 use common::{Bed, boom, lock};
 
 type Log = Arc<Mutex<Vec<String>>>;
 
-/// Notes what it is asked, and is busy when it is told so.
+/// A server that records its requests, and is busy on request.
 struct Desk(Log);
 
 enum Ask {
     Busy(Duration),
     Note(u32),
-    /// Goes first.
+    /// An urgent message.
     Urgent(u32),
     Double(u32, Reply<u32>),
 }
@@ -51,11 +52,11 @@ impl Server for Desk {
     }
 }
 
-/// A desk that is busy for a second and takes `limit` requests meanwhile.
+/// Starts a server that is busy for a second and accepts `limit` requests in that time.
 async fn busy(cx: &Context<()>, log: &Log, limit: u32, overflow: Overflow) -> ServerRef<Desk> {
     let start = Desk(log.clone()).start().mailbox_limit(limit).overflow(overflow).trap_exit(true);
     let desk = start.start(cx).await.expect("up");
-    desk.cast(cx, Ask::Busy(Duration::from_secs(1))).map_err(|_| ()).expect("room");
+    desk.cast(cx, Ask::Busy(Duration::from_secs(1))).map_err(|_| ()).expect("space");
     cx.sleep(Duration::from_millis(1)).await;
     desk
 }
@@ -88,7 +89,7 @@ fn casts_by_each_policy() {
                     Err(SendError::Full(Ask::Note(back))) if back == n => refused += 1,
                     Err(error) => panic!("{error}"),
                 }
-                // It fetches, busy as it is.
+                // The query makes it fetch its mailbox, although it is busy.
                 assert!(cx.info(desk).await.expect("memory").is_some());
             }
             let dropped = cx.info(desk).await.expect("memory").expect("alive").dropped;
@@ -101,8 +102,9 @@ fn casts_by_each_policy() {
 }
 
 #[test]
-fn a_call_that_is_dropped_is_answered() {
-    // The first is dropped when later ones come, the last at once; nobody waits for his patience's end.
+fn dropped_call_gets_an_error() {
+    // The first is dropped when later ones arrive, the last at once; no caller waits until its
+    // timeout.
     for (overflow, lost) in [(Overflow::DropOldest, 0..4), (Overflow::DropNewest, 2..6)] {
         scene(async move |cx, log| {
             let desk = busy(&cx, &log, 2, overflow).await;
@@ -117,7 +119,7 @@ fn a_call_that_is_dropped_is_answered() {
                 said.push((n, answer));
                 if said.len() == 4 {
                     let end = cx.with(|cx| cx.now());
-                    assert!(end < 1_000_000_000, "{overflow:?}: told before the desk is free: {end}");
+                    assert!(end < 1_000_000_000, "{overflow:?}: the error arrives before the server is free: {end}");
                 }
             }
             said.sort_by_key(|(n, _)| *n);
@@ -128,7 +130,7 @@ fn a_call_that_is_dropped_is_answered() {
 }
 
 #[test]
-fn deaths_come_through_in_time_whatever_the_policy() {
+fn exits_and_downs_arrive_in_time_under_every_policy() {
     for overflow in [Overflow::Reject, Overflow::DropOldest, Overflow::DropNewest] {
         let ((), log) = scene(async move |cx, log| {
             let desk = busy(&cx, &log, 1, overflow).await;
@@ -137,14 +139,14 @@ fn deaths_come_through_in_time_whatever_the_policy() {
                 let stranger = cx.spawn(async move |cx: Context<()>| {
                     cx.exit(desk, Reason::value(n)).expect("memory");
                 });
-                stranger.expect("room");
+                stranger.expect("space");
                 cx.sleep(Duration::from_millis(1)).await;
             }
             cx.sleep(Duration::from_secs(2)).await;
-            desk.cast(&cx, Ask::Busy(Duration::from_secs(1))).map_err(|_| ()).expect("room");
+            desk.cast(&cx, Ask::Busy(Duration::from_secs(1))).map_err(|_| ()).expect("space");
             cx.sleep(Duration::from_millis(1)).await;
             let _ = desk.cast(&cx, Ask::Note(9));
-            // Who is killed dies at once, however full its mailbox is.
+            // A killed process dies at once, however full its mailbox is.
             let monitor = cx.monitor(desk).expect("memory");
             cx.exit(desk, Reason::KILL).expect("memory");
             let cx = cx;
@@ -158,13 +160,13 @@ fn deaths_come_through_in_time_whatever_the_policy() {
 }
 
 #[test]
-fn a_stop_that_a_full_mailbox_drops_is_told() {
+fn stop_that_a_full_mailbox_drops_is_an_error() {
     scene(async move |cx, log| {
         let desk = busy(&cx, &log, 1, Overflow::DropNewest).await;
-        desk.cast(&cx, Ask::Note(1)).map_err(|_| ()).expect("room");
+        desk.cast(&cx, Ask::Note(1)).map_err(|_| ()).expect("space");
         assert_eq!(desk.stop(&cx, boom(), None).await, Err(CallError::NoReply));
         let desk = busy(&cx, &log, 1, Overflow::Reject).await;
-        desk.cast(&cx, Ask::Note(1)).map_err(|_| ()).expect("room");
+        desk.cast(&cx, Ask::Note(1)).map_err(|_| ()).expect("space");
         assert_eq!(desk.stop(&cx, boom(), None).await, Err(CallError::Full));
         assert_eq!(desk.stop(&cx, boom(), Duration::from_millis(1)).await, Err(CallError::Full));
         cx.sleep(Duration::from_secs(2)).await;
@@ -173,7 +175,7 @@ fn a_stop_that_a_full_mailbox_drops_is_told() {
 }
 
 #[test]
-fn many_wait_for_room_and_all_get_their_answers() {
+fn all_callers_that_wait_for_a_slot_get_their_replies() {
     scene(async move |cx, log| {
         let desk = busy(&cx, &log, 2, Overflow::Reject).await;
         let tasks: Vec<_> = (0..20)
@@ -181,25 +183,25 @@ fn many_wait_for_room_and_all_get_their_answers() {
                 let work = async move |cx: Context<()>| {
                     desk.call_wait(&cx, Duration::from_secs(5), |reply| Ask::Double(n, reply)).await
                 };
-                Task::start_link(&cx, work).expect("room")
+                Task::start_link(&cx, work).expect("space")
             })
             .collect();
         cx.sleep(Duration::from_millis(1)).await;
         let late = desk.call_wait(&cx, Duration::from_millis(10), |reply| Ask::Double(0, reply)).await;
-        assert_eq!(late, Err(CallError::Full), "not in time");
+        assert_eq!(late, Err(CallError::Full), "no free slot in time");
         let answers = Task::join_all(&cx, tasks, Duration::from_secs(6)).await;
         let answers: Vec<_> = answers.into_iter().map(|answer| answer.expect("it ended")).collect();
         assert_eq!(answers, (0..20).map(|n| Ok(2 * n)).collect::<Vec<_>>());
     });
-    // The server dies, and who waits for room hears why.
+    // If the server dies, a sender that waits for a free slot learns the reason.
     scene(async move |cx, log| {
         let desk = busy(&cx, &log, 1, Overflow::Reject).await;
-        desk.cast(&cx, Ask::Note(1)).map_err(|_| ()).expect("room");
+        desk.cast(&cx, Ask::Note(1)).map_err(|_| ()).expect("space");
         let work = async move |cx: Context<()>| {
             let cast = desk.cast_wait(&cx, Ask::Note(2), None).await;
             matches!(cast, Err(SendError::NoProc(Ask::Note(2))))
         };
-        let task = Task::start_link(&cx, work).expect("room");
+        let task = Task::start_link(&cx, work).expect("space");
         cx.sleep(Duration::from_millis(5)).await;
         cx.exit(desk, Reason::KILL).expect("memory");
         assert_eq!(task.join(&cx, Duration::from_secs(1)).await, Ok(true));
@@ -207,18 +209,18 @@ fn many_wait_for_room_and_all_get_their_answers() {
 }
 
 #[test]
-fn by_name_one_waits_as_well_and_gathers() {
+fn server_name_waits_for_a_slot_and_collects_replies() {
     scene(async move |cx, log| {
         let name = ServerName::<Desk>::new("desk");
         assert!(matches!(name.cast_wait(&cx, Ask::Note(1), None).await, Err(SendError::NoName(Ask::Note(1)))));
         assert!(matches!(name.request(&cx, |reply| Ask::Double(1, reply)), Err(CallError::NoName)));
         let start = Desk(log).start().name("desk").mailbox_limit(2);
         let desk = start.start(&cx).await.expect("up");
-        desk.cast(&cx, Ask::Busy(Duration::from_secs(1))).map_err(|_| ()).expect("room");
+        desk.cast(&cx, Ask::Busy(Duration::from_secs(1))).map_err(|_| ()).expect("space");
         cx.sleep(Duration::from_millis(1)).await;
         let mut calls = RequestSet::new();
         for n in 0..2 {
-            calls.add(n, name.request(&cx, |reply| Ask::Double(n, reply)).expect("room"));
+            calls.add(n, name.request(&cx, |reply| Ask::Double(n, reply)).expect("space"));
         }
         assert!(matches!(name.request(&cx, |reply| Ask::Double(9, reply)), Err(CallError::Full)));
         name.cast_wait(&cx, Ask::Note(1), None).await.map_err(|_| ()).expect("alive");
@@ -239,7 +241,7 @@ fn waiting_keeps_the_order_of_one_sender() {
                     desk.cast_wait(&cx, Ask::Note(100 * who + n), None).await.map_err(|_| ()).expect("alive");
                 }
             };
-            Task::start_link(&cx, work).expect("room")
+            Task::start_link(&cx, work).expect("space")
         });
         let senders = senders.collect();
         Task::join_all(&cx, senders, None).await;
@@ -253,7 +255,7 @@ fn waiting_keeps_the_order_of_one_sender() {
 }
 
 #[test]
-fn the_urgent_of_each_pair_keep_their_order_in_a_bounded_mailbox() {
+fn urgent_messages_of_each_sender_keep_their_order_in_a_bounded_mailbox() {
     let ((), log) = scene(async move |cx, log| {
         let desk = busy(&cx, &log, 1000, Overflow::Reject).await;
         let senders = (0..3_u32).map(|who| {
@@ -261,18 +263,18 @@ fn the_urgent_of_each_pair_keep_their_order_in_a_bounded_mailbox() {
                 for n in 0..100 {
                     let number = 1000 * who + n;
                     let ask = if n % 10 == 3 { Ask::Urgent(number) } else { Ask::Note(number) };
-                    desk.cast(&cx, ask).map_err(|_| ()).expect("room");
+                    desk.cast(&cx, ask).map_err(|_| ()).expect("space");
                     cx.yield_now().await;
                 }
             };
-            Task::start_link(&cx, work).expect("room")
+            Task::start_link(&cx, work).expect("space")
         });
         let senders = senders.collect();
         Task::join_all(&cx, senders, None).await;
         cx.sleep(Duration::from_secs(2)).await;
     });
     assert_eq!(log.len(), 300);
-    assert!(log[..30].iter().all(|line| line.starts_with('!')), "the urgent go first: {:?}", &log[..40]);
+    assert!(log[..30].iter().all(|line| line.starts_with('!')), "urgent messages go first: {:?}", &log[..40]);
     for who in 0..3_u32 {
         for urgent in [true, false] {
             let numbers = log.iter().filter(|line| line.starts_with('!') == urgent);

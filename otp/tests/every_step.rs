@@ -1,6 +1,7 @@
-//! Every death at every step: a small tree at work, in which each of owner, supervisors and children is killed (or
-//! sent another exit signal) at each scheduling step in turn. Afterwards no orphan is left, no child is missing, and nobody waits
-//! for a signal that was eaten. No threads, virtual time: a step is one slice of one virtual core.
+//! A fault-injection test over every scheduling step. In a small working supervision tree, the
+//! owner, each supervisor and each child is killed (or sent another exit signal) at each scheduling
+//! step in turn. Afterwards no orphan is left, no child is missing, and no process waits for a
+//! signal that was lost. No threads, virtual time: a step is one slice of one virtual core.
 
 mod common;
 
@@ -8,7 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atropos_kernel::{Context, Pid, Reason};
-use atropos_otp::{ChildSpec, Intensity, Next, InitError, Server, ServerCx, Shutdown, ChildStarter, Supervisor, SupervisorRef};
+use atropos_otp::{
+    ChildSpec, ChildStarter, InitError, Intensity, Next, Server, ServerCx, Shutdown, Supervisor, SupervisorRef,
+};
 use common::{Bed, Told, Yard, boom, lock};
 
 /// A server whose `init` takes several steps.
@@ -47,7 +50,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// A tree that is about to be built, and what is about to happen in it.
+    /// Creates a tree that is not built yet, and the work that will happen in it.
     fn new(seed: u64) -> Self {
         let (bed, yard) = (Bed::new(1 + seed as usize % 3, seed), Yard::default());
         let people = Arc::new(Mutex::new(People::default()));
@@ -77,7 +80,7 @@ impl Scene {
                 work(&cx, supervisor, late).await;
                 lock(&shared).done = true;
             });
-            worked.expect("room");
+            worked.expect("space");
             loop {
                 cx.recv().await;
             }
@@ -98,9 +101,9 @@ impl Scene {
     }
 }
 
-/// What happens in the tree meanwhile.
+/// The work that happens in the tree during the test.
 async fn work(cx: &Context<()>, top: SupervisorRef, late: ChildSpec) {
-    // The supervisor may be gone at any time: then there is nothing to do.
+    // The supervisor may die at any time; then there is nothing left to do.
     let _ = top.start_child(cx, late).await;
     let _ = top.terminate_child(cx, "a").await;
     let _ = top.restart_child(cx, "a").await;
@@ -109,7 +112,7 @@ async fn work(cx: &Context<()>, top: SupervisorRef, late: ChildSpec) {
         if let atropos_otp::ChildState::Up(pid) = child.state
             && child.kind == atropos_otp::ChildKind::Worker
         {
-            // A worker crashes.
+            // Makes a worker crash.
             let _ = cx.send(pid, Told::End(boom()));
             break;
         }
@@ -117,7 +120,8 @@ async fn work(cx: &Context<()>, top: SupervisorRef, late: ChildSpec) {
     let _ = top.count_children(cx).await;
 }
 
-/// Runs the scene with `victim` hit at step `at`; false when the scene was over before.
+/// Runs the scene with an exit signal to `victim` at step `at`; returns `false` if the scene was
+/// over before.
 fn play(seed: u64, victim: &str, reason: &Reason, at: usize) -> bool {
     let mut scene = Scene::new(seed);
     for _ in 0..at {
@@ -126,7 +130,7 @@ fn play(seed: u64, victim: &str, reason: &Reason, at: usize) -> bool {
         }
     }
     let Some(pid) = scene.victim(victim) else {
-        // Not born yet.
+        // The victim is not spawned yet.
         return true;
     };
     let hit = scene.bed.is_alive(pid);
@@ -142,15 +146,17 @@ fn play(seed: u64, victim: &str, reason: &Reason, at: usize) -> bool {
         return true;
     }
     if people.top.is_none() {
-        // The first start has failed, as it has to: who starts a tree is told, and nothing of it is left.
+        // The first start has failed, as it must: its starter gets an error, and nothing of it is
+        // left.
         assert!(["below", "server"].contains(&victim), "{what}");
         assert_eq!((bed.processes(), yard.live()), (0, 0), "{what}: an orphan");
         return true;
     }
-    assert!(people.done, "{what}: somebody waits for ever");
+    assert!(people.done, "{what}: a process waits for ever");
     let live = ["a", "b", "x", "y", "late"].map(|id| yard.live_of(id));
-    assert_eq!(live, [1; 5], "{what}: a child is missing, or there twice");
-    // The children of a killed supervisor die of the link, each when it runs, as in OTP: its successor may be quicker.
+    assert_eq!(live, [1; 5], "{what}: a child is missing or duplicated");
+    // The children of a killed supervisor die of the link, each when it next runs, as in OTP; their
+    // successors may start before that.
     let most = if victim == "below" && *reason == Reason::KILL { 2 } else { 1 };
     assert!(yard.most_of_one() <= most, "{what}: two generations at a time");
     assert_eq!(bed.processes(), 9, "{what}: an orphan");
@@ -172,22 +178,23 @@ fn every_step(seeds: core::ops::Range<u64>, reason: &Reason) {
 }
 
 #[test]
-fn each_is_killed_at_each_step() {
+fn each_process_is_killed_at_each_step() {
     every_step(0..12, &Reason::KILL);
 }
 
 #[test]
-fn each_is_told_to_shut_down_at_each_step() {
+fn each_process_is_shut_down_at_each_step() {
     every_step(12..18, &Reason::SHUTDOWN);
 }
 
 #[test]
-fn each_is_sent_an_error_at_each_step() {
+fn each_process_gets_an_error_signal_at_each_step() {
     every_step(18..24, &boom());
 }
 
 mod dynamic {
-    //! The same for a dynamic supervisor whose children come and go, and whose tasks are waited for.
+    //! The same test for a dynamic supervisor whose children are added and removed, and whose tasks
+    //! are joined.
 
     use super::*;
     use atropos_otp::{CallError, DynamicRef, DynamicSupervisor, Restart, Task, TaskSupervisor};
@@ -203,7 +210,8 @@ mod dynamic {
         answered: usize,
     }
 
-    /// Runs it with `victim` hit at step `at`; false when it was over before.
+    /// Runs the scene with a kill of `victim` at step `at`; returns `false` if the scene was over
+    /// before.
     fn play(seed: u64, victim: &str, at: usize) -> bool {
         let (mut bed, yard) = (Bed::new(1 + seed as usize % 3, seed), Yard::default());
         let seen = Arc::new(Mutex::new(Seen::default()));
@@ -220,7 +228,7 @@ mod dynamic {
             let tasks = TaskSupervisor::of(tasks);
             let shared = known.clone();
             let worked = cx.spawn(move |cx: Context<()>| async move { work(&cx, top, tasks, &shared).await });
-            worked.expect("room");
+            worked.expect("space");
             loop {
                 cx.recv().await;
             }
@@ -243,7 +251,7 @@ mod dynamic {
         bed.sleep(Duration::from_secs(60));
         let what = format!("seed {seed}, {victim} killed at step {at}");
         let seen = lock(&seen);
-        assert_eq!(seen.answered, seen.asked, "{what}: somebody waits for ever");
+        assert_eq!(seen.answered, seen.asked, "{what}: a process waits for ever");
         match victim {
             "owner" if hit => assert_eq!((bed.processes(), yard.live()), (0, 0), "{what}: an orphan"),
             "top" if hit => assert_eq!((bed.processes(), yard.live()), (2, 0), "{what}: an orphan"),
@@ -275,7 +283,7 @@ mod dynamic {
     }
 
     #[test]
-    fn each_is_killed_at_each_step() {
+    fn each_process_is_killed_at_each_step() {
         let mut played = 0;
         for seed in 0..12 {
             for victim in ["owner", "top", "tasks", "w0", "w3"] {

@@ -1,4 +1,4 @@
-//! Faults of other supervisors (requirements 2.5), one regression test each.
+//! Faults of other supervisor implementations (requirements 2.5), one regression test each.
 
 mod common;
 
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use atropos_kernel::{Context, Pid, Reason};
 use atropos_otp::{
-    Backoff, ChildKind, ChildSpec, ChildState, Intensity, Next, InitError, Report, Server, ServerCx, Shutdown, StartError,
-    ChildStarter, Supervisor,
+    Backoff, ChildKind, ChildSpec, ChildStarter, ChildState, InitError, Intensity, Next, Report, Server, ServerCx,
+    Shutdown, StartError, Supervisor,
 };
 use common::{Bed, Told, Yard, boom, crash, lock};
 
@@ -24,7 +24,7 @@ fn a_the_down_of_a_sibling_that_dies_during_a_wait_is_kept() {
         bed.settle();
         bed.tell(yard.pid("b"), Told::End(boom()));
         bed.settle();
-        // The supervisor waits for c; a dies meanwhile.
+        // The supervisor waits for c; a dies during the wait.
         bed.tell(yard.pid("a"), Told::End(boom()));
         bed.settle();
         assert_eq!(yard.live(), 1);
@@ -88,7 +88,7 @@ fn d_a_normal_end_is_judged_by_the_restart_type() {
     }
     assert!(bed.is_alive(supervisor));
     let children = bed.run(move |cx| async move { supervisor.which_children(&cx).await }).expect("alive");
-    assert_eq!(children.len(), 1, "the temporary one is forgotten");
+    assert_eq!(children.len(), 1, "the temporary child is deleted");
     assert_eq!(children[0].state, ChildState::Down);
 }
 
@@ -102,44 +102,44 @@ fn e_restarts_are_bounded_and_can_wait() {
             starter.spawn(|_: Context<()>| async { boom() })
         })
     };
-    // Without a wait the budget is gone at once, and the supervisor with it.
+    // Without a wait the restart budget is used up at once, and the supervisor exits.
     let supervisor = Supervisor::one_for_one().intensity(Intensity::FORGIVING).child(crashing(starts.clone()));
     let (_, supervisor) = bed.family(supervisor);
     bed.settle();
     assert_eq!((starts.load(Ordering::Relaxed), bed.is_alive(supervisor)), (4, false));
 
-    // With a back-off it takes its time, others are served meanwhile, and the wait grows.
+    // With a back-off the restarts are spread, requests are handled in between, and the wait grows.
     starts.store(0, Ordering::Relaxed);
     let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10)).jitter(0);
     let supervisor = Supervisor::one_for_one().intensity(Intensity::Unlimited).backoff(backoff);
     let (_, supervisor) = bed.family(supervisor.child(crashing(starts.clone())).child(yard.worker("other")));
     bed.sleep(Duration::from_millis(50));
     assert_eq!(starts.load(Ordering::Relaxed), 1);
-    let children = bed.run(move |cx| async move { supervisor.which_children(&cx).await }).expect("it answers");
+    let children = bed.run(move |cx| async move { supervisor.which_children(&cx).await }).expect("it replies");
     assert_eq!(children[0].state, ChildState::Restarting);
     bed.tell(yard.pid("other"), Told::End(boom()));
     bed.sleep(Duration::from_secs(60));
     assert_eq!(yard.live_of("other"), 1);
-    // 0.2, 0.4, … 6.4, then 10 s each.
+    // The waits: 0.2 s, 0.4 s, ... 6.4 s, then 10 s each.
     let made = starts.load(Ordering::Relaxed);
     assert!((9..=13).contains(&made), "{made} starts in a minute");
-    // A stop does not wait for it.
+    // A stop does not wait for the end of the back-off.
     bed.exit(supervisor, Reason::SHUTDOWN);
     bed.settle();
     assert!(!bed.is_alive(supervisor));
 }
 
 #[test]
-fn f_the_end_of_a_linked_stranger_is_not_the_owners() {
+fn f_exit_of_a_linked_stranger_does_not_end_the_supervisor() {
     let (mut bed, yard) = (Bed::new(1, 1), Yard::default());
     let (_, supervisor) = bed.family(Supervisor::one_for_one().child(yard.worker("a")));
     for reason in [Reason::NORMAL, boom()] {
         bed.run(move |cx| async move {
             let stranger = cx.spawn(move |cx: Context<()>| async move {
-                cx.link(supervisor).expect("it lives");
+                cx.link(supervisor).expect("alive");
                 reason
             });
-            let monitor = cx.monitor(stranger.expect("room")).expect("memory");
+            let monitor = cx.monitor(stranger.expect("space")).expect("memory");
             let _ = monitor;
             cx.sleep(Duration::from_millis(1)).await;
         });
@@ -149,8 +149,9 @@ fn f_the_end_of_a_linked_stranger_is_not_the_owners() {
 }
 
 #[test]
-fn g_a_child_that_does_not_die_hangs_nobody() {
-    // (A body that never lets go: std-adapter/tests/supervisor.rs. Here: one that ignores, and one that unlinks.)
+fn g_child_that_does_not_die_blocks_no_other_process() {
+    // A body that never yields is tested in std-adapter/tests/supervisor.rs. Here: a child that
+    // ignores `shutdown`, and one that unlinks.
     let (mut bed, yard) = (Bed::new(2, 1), Yard::default());
     let second = Shutdown::Within(Duration::from_secs(1));
     let supervisor = Supervisor::one_for_all().on_report(yard.hook());
@@ -168,7 +169,7 @@ fn g_a_child_that_does_not_die_hangs_nobody() {
     assert_eq!(yard.starts("ignores"), 2);
     let killed = |report: &Report| matches!(report, Report::ShutdownError { reason, .. } if *reason == Reason::KILLED);
     assert_eq!(yard.reports().iter().filter(|report| killed(report)).count(), 1);
-    // Unlinked, and it dies by itself: its supervisor knows.
+    // An unlinked child dies by itself: its supervisor still gets the DOWN.
     bed.tell(yard.pid("unlinked"), Told::Unlink(supervisor.pid()));
     bed.sleep(Duration::from_secs(60));
     bed.tell(yard.pid("unlinked"), Told::End(boom()));
@@ -201,7 +202,7 @@ fn h_a_supervisor_that_gives_up_stops_its_children_in_reverse_and_waits() {
 fn i_a_start_function_that_panics_is_a_failed_start() {
     let (mut bed, yard) = (Bed::new(2, 4), Yard::default());
     let panics = ChildSpec::worker("panics", |starter: &mut ChildStarter<'_>| {
-        // It has started something already, which must not be left.
+        // It has spawned a process already, which must not be left.
         let _ = starter.spawn(|cx: Context<()>| async move {
             cx.recv().await;
         })?;
@@ -213,7 +214,7 @@ fn i_a_start_function_that_panics_is_a_failed_start() {
     bed.settle();
     assert_eq!((bed.processes(), yard.live()), (1, 0));
 
-    // And `start` returns when the children are initialised, not before.
+    // Also, `start` returns when the children are initialized, not before.
     struct Slow(Arc<Mutex<Vec<&'static str>>>);
     impl Server for Slow {
         type Message = ();
@@ -258,7 +259,7 @@ fn j_children_have_ids_and_can_be_asked_for_added_and_removed() {
 }
 
 #[test]
-fn k_what_a_supervisor_was_monitored_by_does_not_stay() {
+fn k_monitors_of_calls_to_a_supervisor_are_removed() {
     // Its runtime kept 1,000 dead watchers in the target's list.
     let (mut bed, yard) = (Bed::new(1, 4), Yard::default());
     let (_, supervisor) = bed.family(Supervisor::one_for_one().child(yard.worker("a")));
@@ -269,7 +270,7 @@ fn k_what_a_supervisor_was_monitored_by_does_not_stay() {
         let watchers: Vec<Pid> = cx.info(supervisor).await.expect("memory").expect("alive").monitored_by;
         assert!(watchers.is_empty(), "{}", watchers.len());
     });
-    // And a process that calls is not left with what came of it.
+    // Also, no message of a call is left in the caller's mailbox.
     bed.run(move |cx: Context<()>| async move {
         supervisor.count_children(&cx).await.expect("alive");
         assert!(cx.recv_timeout(Duration::from_secs(1)).await.is_none());

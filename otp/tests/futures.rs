@@ -1,5 +1,5 @@
-//! What is awaited in servers, machines and their callers, beside other futures, given up, or ready at once for ever (issue 14, numbers
-//! 7, 8, 15, 16, 18, 28).
+//! Futures in servers, state machines and their callers: beside other futures, dropped, or ready at
+//! once for ever (issue 14, numbers 7, 8, 15, 16, 18, 28).
 
 mod common;
 
@@ -12,7 +12,8 @@ use std::time::Duration;
 use atropos_kernel::{Context, Pid, Reason, Received, Reply};
 use atropos_otp::machine::Note;
 use atropos_otp::{
-    CallError, RequestSet, EnterActions, Event, StateMachine, MachineCx, Next, InitError, Server, ServerName, ServerRef, ServerCx, Transition,
+    CallError, EnterActions, Event, InitError, MachineCx, Next, RequestSet, Server, ServerCx, ServerName, ServerRef,
+    StateMachine, Transition,
 };
 use common::{Bed, lock};
 
@@ -20,7 +21,7 @@ fn ms(time: u64) -> Duration {
     Duration::from_millis(time)
 }
 
-/// Both; what is ready first. What is dropped then has lost.
+/// Polls both and resolves to the first that is ready; the other one is dropped.
 async fn either<A: Future, B: Future>(a: A, b: B) -> Result<A::Output, B::Output> {
     let (mut a, mut b) = (pin!(a), pin!(b));
     poll_fn(|task| match a.as_mut().poll(task) {
@@ -30,7 +31,7 @@ async fn either<A: Future, B: Future>(a: A, b: B) -> Result<A::Output, B::Output
     .await
 }
 
-/// Answers after a time.
+/// A server that replies after a time.
 struct Slow;
 
 enum Ask {
@@ -55,7 +56,8 @@ impl Server for Slow {
     }
 }
 
-/// On one core, beside a body that never rests but at its awaits: another process runs, and a kill ends it.
+/// Runs a body that yields only at its awaits on one core: another process runs, and a kill ends
+/// the body.
 fn must_let_go(what: &str, start: impl FnOnce(&mut Bed) -> Pid) {
     let mut bed = Bed::new(1, 3);
     let busy = start(&mut bed);
@@ -63,7 +65,7 @@ fn must_let_go(what: &str, start: impl FnOnce(&mut Bed) -> Pid) {
         bed.step();
     }
     let other = bed.spawn(false, async |_: Context<()>| {});
-    // Each step is one slice: with one that is never over, this would not end.
+    // Each step is one slice: if a slice never ended, neither would this loop.
     for _ in 0..500 {
         bed.step();
     }
@@ -76,9 +78,9 @@ fn must_let_go(what: &str, start: impl FnOnce(&mut Bed) -> Pid) {
     assert!(!bed.is_alive(busy), "{what}: it cannot be killed");
 }
 
-/// Issue 14, 7: callers whose calls fail at once, by every way to fail.
+/// Issue 14, 7: callers whose calls fail at once, in every way a call can fail.
 #[test]
-fn n07_callers_that_try_again_for_ever_let_the_others_run() {
+fn n07_callers_that_retry_for_ever_let_other_processes_run() {
     type Try = for<'a> fn(&'a Context<()>, ServerRef<Slow>) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
     let tries: [(&str, Try); 11] = [
         ("name call", |cx, _| {
@@ -118,7 +120,7 @@ fn n07_callers_that_try_again_for_ever_let_the_others_run() {
     }
 }
 
-/// Continues for ever.
+/// A server that continues for ever.
 struct Continues;
 
 impl Server for Continues {
@@ -133,7 +135,8 @@ impl Server for Continues {
     }
 }
 
-/// Inserts an event for each that it handles; or postpones one and changes its state, for ever.
+/// A machine that inserts an event for each one that it handles, or postpones one and changes its
+/// state, for ever.
 struct Inserts;
 
 impl StateMachine for Inserts {
@@ -157,10 +160,10 @@ impl StateMachine for Inserts {
     }
 }
 
-/// Issue 14, 8: between two callbacks the loop is the library's own.
+/// Issue 14, 8: between two callbacks the library's own loop runs.
 #[test]
-fn n08_loops_between_callbacks_let_the_others_run() {
-    // Told from outside, since the bed does not come to rest any more.
+fn n08_loops_between_callbacks_let_other_processes_run() {
+    // Sent from the host, because the test bed never becomes idle here.
     for by_continue in [true, false] {
         must_let_go("a server", |bed| {
             let server = bed.run(async |cx: Context<()>| Continues.start().start(&cx).await.unwrap());
@@ -177,7 +180,8 @@ fn n08_loops_between_callbacks_let_the_others_run() {
     }
 }
 
-/// Issue 14, 15: a call, a stop, a sleep and a receive of one context in one select; what loses is given up without loss.
+/// Issue 14, 15: a call, a stop, a sleep and a receive of one context in one select; the loser is
+/// dropped without a loss.
 #[test]
 fn n15_a_call_beside_a_receive() {
     let mut bed = Bed::new(2, 5);
@@ -187,9 +191,10 @@ fn n15_a_call_beside_a_receive() {
         let mut call = pin!(server.call(&cx, |reply| Ask::Slow(20, reply)));
         let got = either(cx.recv(), call.as_mut()).await;
         assert!(matches!(got, Ok(Received::Message(1))), "{got:?}");
-        // The call goes on.
+        // The call continues.
         assert_eq!(either(call, cx.recv()).await.expect("no message"), Ok(20));
-        // A stop, which looks for its DOWN in the mailbox, beside a receive that would take any.
+        // A stop, which searches the mailbox for its DOWN, beside a receive that would take any
+        // signal.
         cx.send_after(cx.pid(), ms(2), 2_u32).unwrap();
         server.cast(&cx, Ask::Slow(10, atropos_kernel::reply().unwrap().0)).map_err(|_| ()).unwrap();
         let mut stop = pin!(server.stop(&cx, Reason::NORMAL, None));
@@ -201,7 +206,7 @@ fn n15_a_call_beside_a_receive() {
     });
 }
 
-/// A server whose callback waits for whichever comes first.
+/// A server whose callback waits for the first of two futures.
 struct Selects;
 
 impl Server for Selects {
@@ -214,7 +219,7 @@ impl Server for Selects {
     }
 }
 
-/// Issue 14, 15 and 16: the same within a server.
+/// Issue 14, 15 and 16: the same inside a server.
 #[test]
 fn n15_a_select_within_a_callback() {
     let mut bed = Bed::new(2, 5);
@@ -222,14 +227,14 @@ fn n15_a_select_within_a_callback() {
         let slow = Slow.start().start(&cx).await.unwrap();
         let selects = Selects.start().start(&cx).await.unwrap();
         assert_eq!(selects.call(&cx, |reply| (slow, reply)).await, Ok(false));
-        let info = cx.info(selects).await.unwrap().expect("it lives");
+        let info = cx.info(selects).await.unwrap().expect("alive");
         assert_eq!((info.message_queue_len, info.monitors.len(), info.timers), (0, 0, 0));
     });
 }
 
-/// Issue 14, 16: whatever is given up leaves no message, monitor or timer.
+/// Issue 14, 16: a dropped future leaves no message, monitor or timer.
 #[test]
-fn n16_what_is_given_up_leaves_nothing() {
+fn n16_dropped_future_leaves_nothing() {
     type Wait = for<'a> fn(&'a Context<()>, ServerRef<Slow>) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
     let waits: [(&str, Wait); 10] = [
         ("call", |cx, s| Box::pin(async move { drop(s.call(cx, |r| Ask::Slow(50, r)).await) })),
@@ -276,10 +281,10 @@ fn n16_what_is_given_up_leaves_nothing() {
         bed.run(async move |cx: Context<()>| {
             let limit = if what.contains("waiting") { 1 } else { 100 };
             let server = Slow.start().mailbox_limit(limit).start(&cx).await.unwrap();
-            // Busy, so that nothing comes at once.
+            // The server is busy, so that nothing arrives at once.
             server.cast(&cx, Ask::Slow(100, atropos_kernel::reply().unwrap().0)).map_err(|_| ()).unwrap();
             for _ in 0..3 {
-                assert!(either(wait(&cx, server), cx.sleep(ms(5))).await.is_err(), "{what}: nothing was given up");
+                assert!(either(wait(&cx, server), cx.sleep(ms(5))).await.is_err(), "{what}: nothing was dropped");
             }
             let info = cx.own_info().unwrap().unwrap();
             assert_eq!((info.monitors.len(), info.timers), (0, 0), "{what}");
@@ -290,9 +295,9 @@ fn n16_what_is_given_up_leaves_nothing() {
     }
 }
 
-/// Issue 14, 16: what was not met yet when it was given up does not happen.
+/// Issue 14, 16: a request that was not handled before its future was dropped has no effect.
 #[test]
-fn n16_a_suspend_that_is_given_up_does_nothing() {
+fn n16_cancelled_suspend_has_no_effect() {
     let mut bed = Bed::new(2, 9);
     bed.run(async |cx: Context<()>| {
         let server = Slow.start().start(&cx).await.unwrap();
@@ -305,7 +310,7 @@ fn n16_a_suspend_that_is_given_up_does_nothing() {
 type Log = Arc<Mutex<Vec<String>>>;
 type On = fn(char, &str) -> Transition<Zero>;
 
-/// Notes what happens, and does what its function says.
+/// A machine that records its events, and does what its function returns.
 struct Zero(On, Log);
 
 impl StateMachine for Zero {
@@ -331,9 +336,10 @@ impl StateMachine for Zero {
     }
 }
 
-/// Issue 14, 18: what OTP's `gen_statem` does in the same scenes. All events are there before the first is handled.
+/// Issue 14, 18: the behaviour of OTP's `gen_statem` in the same scenes. All events are queued
+/// before the first is handled.
 #[test]
-fn n18_a_timeout_of_no_time_that_was_cancelled_never_comes() {
+fn n18_cancelled_zero_timeout_never_fires() {
     const ZERO: Duration = Duration::ZERO;
     let scenes: [(&[u8], On, &str); 15] = [
         (
@@ -455,7 +461,7 @@ fn n18_a_timeout_of_no_time_that_was_cancelled_never_comes() {
             },
             "a:0 a:state b:n",
         ),
-        // Started anew it is behind what was started meanwhile.
+        // A restarted timeout goes behind those that were started in between.
         (
             &[0],
             |_, e| match e {
@@ -483,9 +489,9 @@ fn n18_a_timeout_of_no_time_that_was_cancelled_never_comes() {
     }
 }
 
-/// Issue 14, 28: in the order in which the answers came, however late they are looked at.
+/// Issue 14, 28: replies are returned in order of arrival, however late they are collected.
 #[test]
-fn n28_calls_give_answers_in_the_order_in_which_they_came() {
+fn n28_calls_return_replies_in_order_of_arrival() {
     let mut bed = Bed::new(2, 7);
     bed.run(async |cx: Context<()>| {
         let mut calls = RequestSet::new();
@@ -503,7 +509,7 @@ fn n28_calls_give_answers_in_the_order_in_which_they_came() {
     });
 }
 
-/// Issue 14, 28: one deadline for all; the natural loop ends.
+/// Issue 14, 28: one deadline for all; a loop over the collection ends.
 #[test]
 fn n28_a_collection_of_calls_has_one_deadline() {
     let mut bed = Bed::new(2, 7);
@@ -523,7 +529,8 @@ fn n28_a_collection_of_calls_has_one_deadline() {
         assert_eq!(got, [(Some(20), Ok(20)), (Some(40), Ok(40)), (None, Err(CallError::TimedOut))]);
         let spent = Duration::from_nanos(cx.with(|cx| cx.now()) - start);
         assert!(spent < ms(60), "{spent:?}");
-        // They go on; what has come is there, and a new deadline can be set.
+        // The requests stay open; replies that have arrived are kept, and a new deadline can be
+        // set.
         assert_eq!(calls.len(), 3);
         cx.sleep(ms(20)).await;
         assert_eq!(calls.next(&cx, ms(50)).await, Some((Some(60), Ok(60))));
@@ -539,9 +546,9 @@ fn n28_a_collection_of_calls_has_one_deadline() {
     });
 }
 
-/// Issue 14, 28 and 16: given up while it waits, a collection has lost nothing.
+/// Issue 14, 28 and 16: a collection whose `next` is dropped has lost nothing.
 #[test]
-fn n28_a_collection_that_loses_a_select_has_lost_nothing() {
+fn n28_collection_that_loses_a_select_loses_no_reply() {
     let mut bed = Bed::new(2, 7);
     bed.run(async |cx: Context<()>| {
         let mut calls = RequestSet::new();

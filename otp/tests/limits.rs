@@ -1,5 +1,5 @@
-//! Want: tables that are full, and nodes (messages, links, monitors, timers) that run out at any point. Whoever asks is
-//! told, nothing is lost for others, and the exit path goes on.
+//! Exhaustion: full tables, and nodes (messages, links, monitors, timers) that run out at any
+//! point. The caller gets an error, other processes lose nothing, and exits still work.
 
 mod common;
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use atropos_kernel::{Context, Limits, Options, Reason, Received, SpawnError};
 use atropos_otp::{
-    ChildSpec, Intensity, Next, Server, ServerCx, Shutdown, StartChildError, StartError, ChildStarter, Supervisor,
+    ChildSpec, ChildStarter, Intensity, Next, Server, ServerCx, Shutdown, StartChildError, StartError, Supervisor,
     SupervisorRef,
 };
 use common::{Bed, Told, Yard, boom};
@@ -22,7 +22,7 @@ impl Server for Idle {
     }
 }
 
-/// Three workers, a server, and a supervisor with two workers below: 8 processes.
+/// Builds a tree of three workers, a server, and a supervisor with two workers below: 8 processes.
 fn tree(yard: &Yard) -> Supervisor {
     let inner = yard.clone();
     Supervisor::one_for_one()
@@ -33,7 +33,9 @@ fn tree(yard: &Yard) -> Supervisor {
             let below = Supervisor::one_for_all().intensity(Intensity::within(5, Duration::from_secs(60)));
             starter.supervisor(below.child(inner.worker("x")).child(inner.worker("y")))
         }))
-        .child(ChildSpec::worker("server", |starter: &mut ChildStarter<'_>| starter.server(Idle.start().trap_exit(true))))
+        .child(ChildSpec::worker("server", |starter: &mut ChildStarter<'_>| {
+            starter.server(Idle.start().trap_exit(true))
+        }))
         .child(yard.worker("c"))
 }
 
@@ -43,11 +45,11 @@ fn limited(nodes: usize) -> Options {
     Options { cores: 2, seed: nodes as u64, limits: Limits { nodes, ..Limits::default() }, ..Options::default() }
 }
 
-/// The tree is whole, or it is gone.
+/// Asserts that the tree is complete, or gone.
 fn assert_whole_or_gone(bed: &Bed, yard: &Yard, top: SupervisorRef, others: usize, what: &str) {
     let (processes, live) = (bed.processes() - others, yard.live());
     if bed.is_alive(top) {
-        assert_eq!((processes, live), (WHOLE, 5), "{what}: it lives, and is not whole");
+        assert_eq!((processes, live), (WHOLE, 5), "{what}: it is alive and incomplete");
     } else {
         assert_eq!((processes, live), (0, 0), "{what}: an orphan");
     }
@@ -63,13 +65,13 @@ fn end_all(bed: &mut Bed, what: &str) {
 }
 
 #[test]
-fn a_tree_starts_with_whatever_there_is_or_not_at_all() {
+fn tree_starts_completely_or_not_at_all() {
     let (mut up, mut refused) = (0, 0);
     for nodes in 0..120 {
         let (mut bed, yard) = (Bed::with(limited(nodes)), Yard::default());
         let what = format!("{nodes} nodes");
         match bed.host(|host| tree(&yard).start_from_host(host)) {
-            Err(error) => panic!("{what}: {error}: a spawn of the host's needs none"),
+            Err(error) => panic!("{what}: {error}: a spawn by the host needs none"),
             Ok((top, _)) => {
                 bed.sleep(Duration::from_secs(60));
                 let alive = bed.is_alive(top);
@@ -84,7 +86,7 @@ fn a_tree_starts_with_whatever_there_is_or_not_at_all() {
                     }
                 }
                 if bed.is_alive(top) {
-                    // With memory for the signal, in order; without, as a kill.
+                    // With memory for the signal it stops in order; without, it is not stopped.
                     let told = bed.host(|host| host.exit(top.pid(), Reason::SHUTDOWN)).is_ok();
                     bed.sleep(Duration::from_secs(60));
                     assert_eq!(bed.processes(), if told { 0 } else { WHOLE }, "{what}");
@@ -93,19 +95,19 @@ fn a_tree_starts_with_whatever_there_is_or_not_at_all() {
         }
         end_all(&mut bed, &what);
     }
-    // Each child takes one node: its link, which is its monitor as well.
-    assert_eq!((up, refused), (120 - (WHOLE - 1), WHOLE - 1), "up, and refused");
+    // Each child takes one node: its link, which is also its monitor.
+    assert_eq!((up, refused), (120 - (WHOLE - 1), WHOLE - 1), "trees that are up, and refused ones");
 }
 
 #[test]
-fn a_tree_in_want_restarts_with_what_the_dead_have_left_or_ends_whole() {
+fn tree_without_free_nodes_restarts_with_those_of_the_dead_or_ends() {
     let mut survived = 0;
     for left in 0..40 {
         for victim in ["a", "b", "c", "x", "y"] {
             let (mut bed, yard) = (Bed::with(limited(400)), Yard::default());
             let what = format!("{left} left, {victim}");
-            let (top, _) = bed.host(|host| tree(&yard).start_from_host(host)).expect("room");
-            // A hog keeps all the nodes but a few.
+            let (top, _) = bed.host(|host| tree(&yard).start_from_host(host)).expect("space");
+            // A hog occupies all nodes but a few.
             let hog = bed.spawn(false, |cx: Context<u8>| async move {
                 loop {
                     cx.recv_match(|_| false).await;
@@ -114,7 +116,7 @@ fn a_tree_in_want_restarts_with_what_the_dead_have_left_or_ends_whole() {
             bed.settle();
             let free = 400 - bed.kernel.nodes_used();
             for _ in 0..free - left {
-                bed.host(|host| host.send(hog, 0_u8)).expect("there is room for it");
+                bed.host(|host| host.send(hog, 0_u8)).expect("there is space for it");
             }
             assert_eq!(bed.kernel.nodes_used(), 400 - left);
             for _ in 0..2 {
@@ -131,14 +133,14 @@ fn a_tree_in_want_restarts_with_what_the_dead_have_left_or_ends_whole() {
             end_all(&mut bed, &what);
         }
     }
-    assert!(survived > 100, "{survived}: what a child leaves is enough for its successor");
+    assert!(survived > 100, "{survived}: the nodes of a dead child suffice for its successor");
 }
 
 #[test]
-fn a_stop_in_want_is_a_kill_and_leaves_nothing() {
+fn stop_without_free_nodes_kills_and_leaves_nothing() {
     for left in 0..10 {
         let (mut bed, yard) = (Bed::with(limited(400)), Yard::default());
-        let (top, _) = bed.host(|host| tree(&yard).start_from_host(host)).expect("room");
+        let (top, _) = bed.host(|host| tree(&yard).start_from_host(host)).expect("space");
         let hog = bed.spawn(false, |cx: Context<u8>| async move {
             loop {
                 cx.recv_match(|_| false).await;
@@ -146,9 +148,9 @@ fn a_stop_in_want_is_a_kill_and_leaves_nothing() {
         });
         bed.settle();
         let stop = bed.host(|host| host.exit(top.pid(), Reason::SHUTDOWN));
-        stop.expect("before the hog is fed");
+        stop.expect("before the hog takes the nodes");
         for _ in 0..400 - bed.kernel.nodes_used() - left {
-            bed.host(|host| host.send(hog, 0_u8)).expect("there is room for it");
+            bed.host(|host| host.send(hog, 0_u8)).expect("there is space for it");
         }
         bed.sleep(Duration::from_secs(60));
         assert_eq!((bed.processes(), yard.live()), (1, 0), "{left} left");
@@ -158,10 +160,10 @@ fn a_stop_in_want_is_a_kill_and_leaves_nothing() {
 }
 
 #[test]
-fn a_full_table_is_an_error_to_who_asks() {
+fn full_process_table_is_an_error_to_the_caller() {
     let limits = Limits { processes: 12, ..Limits::default() };
     let (mut bed, yard) = (Bed::with(Options { limits, ..Options::default() }), Yard::default());
-    let (top, _) = bed.host(|host| tree(&yard).start_from_host(host)).expect("room");
+    let (top, _) = bed.host(|host| tree(&yard).start_from_host(host)).expect("space");
     bed.settle();
     let more = (0..10).map(|n| yard.worker(&format!("more {n}"))).collect::<Vec<_>>();
     let (started, error) = bed.run(move |cx: Context<()>| async move {
@@ -175,8 +177,8 @@ fn a_full_table_is_an_error_to_who_asks() {
         panic!("the table is full");
     });
     assert_eq!(error, StartChildError::Start(StartError::Spawn(SpawnError::TooMany)));
-    assert_eq!(yard.live(), 5 + started, "nothing is kept of the one that was refused");
-    // A restart takes the dead one's place.
+    assert_eq!(yard.live(), 5 + started, "nothing is kept of the refused child");
+    // A restart takes the slot of the dead child.
     bed.tell(yard.pid("a"), Told::End(boom()));
     bed.settle();
     assert_eq!((bed.is_alive(top), yard.live()), (true, 5 + started));

@@ -1,4 +1,4 @@
-//! State machines: the rules of their essay (M1 to M5), and the classic door.
+//! State machines: the rules of their documentation (M1 to M5), and the door of OTP's manual.
 
 mod common;
 
@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use atropos_kernel::{Context, Reason, Reply};
 use atropos_otp::machine::{Driver, Functions, Signal, StateFn};
-use atropos_otp::{CallError, EnterActions, Event, StateMachine, MachineCx, InitError, ServerRef, Transition};
+use atropos_otp::{CallError, EnterActions, Event, InitError, MachineCx, ServerRef, StateMachine, Transition};
 use common::{Bed, boom, crash, lock};
 
 type Log = Arc<Mutex<Vec<String>>>;
 
-/// Does what its events say, and writes down what happens.
+/// A machine that does what its events say, and records what happens.
 struct Scripted {
     log: Log,
     at_init: Option<InitError>,
@@ -28,7 +28,7 @@ enum State {
 enum Input {
     Go(State),
     Repeat,
-    /// Postponed in `A`, noted elsewhere.
+    /// Postponed in `A`, recorded in other states.
     NotInA(u32),
     Insert(Vec<u32>, Option<State>),
     Note(u32),
@@ -101,7 +101,7 @@ impl StateMachine for Scripted {
     }
 }
 
-/// What a scripted machine writes down while `script` talks to it.
+/// Returns what a scripted machine records while `script` sends it events.
 fn watch<S, F>(script: S) -> Vec<String>
 where
     S: FnOnce(Context<()>, ServerRef<Driver<Scripted>>) -> F + Send + 'static,
@@ -121,24 +121,24 @@ where
 #[test]
 fn m1_inserted_events_come_first_in_their_order() {
     let log = watch(|cx, machine| async move {
-        machine.send(&cx, Input::Insert(vec![1, 2, 3], None)).expect("it lives");
-        machine.send(&cx, Input::Note(4)).expect("it lives");
-        machine.ask(&cx, Input::Where).await.expect("it lives");
+        machine.send(&cx, Input::Insert(vec![1, 2, 3], None)).expect("alive");
+        machine.send(&cx, Input::Note(4)).expect("alive");
+        machine.ask(&cx, Input::Where).await.expect("alive");
     });
     assert_eq!(log, ["A>A", "1 in A", "2 in A", "3 in A", "4 in A"]);
 }
 
 #[test]
-fn m2_the_postponed_wait_for_a_change_of_state_and_keep_their_order() {
+fn m2_postponed_events_wait_for_a_state_change_and_keep_their_order() {
     let log = watch(|cx, machine| async move {
         for n in [1, 2] {
-            machine.send(&cx, Input::NotInA(n)).expect("it lives");
+            machine.send(&cx, Input::NotInA(n)).expect("alive");
         }
-        machine.send(&cx, Input::Repeat).expect("it lives");
-        machine.send(&cx, Input::Go(State::A)).expect("it lives");
-        machine.send(&cx, Input::NotInA(3)).expect("it lives");
-        machine.send(&cx, Input::Insert(vec![10, 11], Some(State::B))).expect("it lives");
-        machine.send(&cx, Input::NotInA(4)).expect("it lives");
+        machine.send(&cx, Input::Repeat).expect("alive");
+        machine.send(&cx, Input::Go(State::A)).expect("alive");
+        machine.send(&cx, Input::NotInA(3)).expect("alive");
+        machine.send(&cx, Input::Insert(vec![10, 11], Some(State::B))).expect("alive");
+        machine.send(&cx, Input::NotInA(4)).expect("alive");
         assert_eq!(machine.ask(&cx, Input::Where).await, Ok(State::B));
     });
     let expected = ["A>A", "A>A", "A>B", "10 in B", "11 in B", "1 in B", "2 in B", "3 in B", "4 in B"];
@@ -148,11 +148,11 @@ fn m2_the_postponed_wait_for_a_change_of_state_and_keep_their_order() {
 #[test]
 fn m3_a_state_is_entered_before_any_event_in_it() {
     let log = watch(|cx, machine| async move {
-        machine.send(&cx, Input::NotInA(1)).expect("it lives");
-        machine.send(&cx, Input::Go(State::B)).expect("it lives");
-        machine.send(&cx, Input::Go(State::B)).expect("it lives");
-        machine.send(&cx, Input::Repeat).expect("it lives");
-        machine.ask(&cx, Input::Where).await.expect("it lives");
+        machine.send(&cx, Input::NotInA(1)).expect("alive");
+        machine.send(&cx, Input::Go(State::B)).expect("alive");
+        machine.send(&cx, Input::Go(State::B)).expect("alive");
+        machine.send(&cx, Input::Repeat).expect("alive");
+        machine.ask(&cx, Input::Where).await.expect("alive");
     });
     assert_eq!(log, ["A>A", "A>B", "1 in B", "B>B"]);
 }
@@ -161,7 +161,7 @@ fn m3_a_state_is_entered_before_any_event_in_it() {
 fn m4_timeouts_end_with_the_event_the_state_or_by_name() {
     let second = Duration::from_secs(1);
     let log = watch(move |cx, machine| async move {
-        let send = |event| machine.send(&cx, event).expect("it lives");
+        let send = |event| machine.send(&cx, event).expect("alive");
         send(Input::Silence(second));
         cx.sleep(second / 2).await;
         send(Input::Note(1));
@@ -208,49 +208,49 @@ fn m4_timeouts_end_with_the_event_the_state_or_by_name() {
 
 #[test]
 fn m4_a_timeout_that_is_due_already_and_cancelled_never_comes() {
-    // The timer's message waits in the mailbox behind the event that cancels it.
+    // The timer's message is in the mailbox, behind the event that cancels it.
     let log = watch(|cx, machine| async move {
-        machine.send(&cx, Input::Named("x", Duration::from_millis(10))).expect("it lives");
-        machine.ask(&cx, Input::Where).await.expect("it lives");
-        machine.suspend(&cx).await.expect("it lives");
-        machine.send(&cx, Input::Cancel("x")).expect("it lives");
-        machine.send(&cx, Input::Named("x", Duration::from_secs(1))).expect("it lives");
+        machine.send(&cx, Input::Named("x", Duration::from_millis(10))).expect("alive");
+        machine.ask(&cx, Input::Where).await.expect("alive");
+        machine.suspend(&cx).await.expect("alive");
+        machine.send(&cx, Input::Cancel("x")).expect("alive");
+        machine.send(&cx, Input::Named("x", Duration::from_secs(1))).expect("alive");
         cx.sleep(Duration::from_millis(500)).await;
-        machine.resume(&cx).await.expect("it lives");
-        machine.send(&cx, Input::Note(1)).expect("it lives");
+        machine.resume(&cx).await.expect("alive");
+        machine.send(&cx, Input::Note(1)).expect("alive");
         cx.sleep(Duration::from_secs(2)).await;
     });
     assert_eq!(log, ["A>A", "1 in A", "Timeout(\"x\") in A"]);
 }
 
 #[test]
-fn m5_a_timeout_of_no_time_comes_before_what_comes_from_outside() {
+fn m5_zero_timeout_comes_before_external_events() {
     let log = watch(|cx, machine| async move {
-        machine.suspend(&cx).await.expect("it lives");
-        machine.send(&cx, Input::Named("x", Duration::ZERO)).expect("it lives");
-        machine.send(&cx, Input::Note(1)).expect("it lives");
-        machine.resume(&cx).await.expect("it lives");
-        machine.ask(&cx, Input::Where).await.expect("it lives");
+        machine.suspend(&cx).await.expect("alive");
+        machine.send(&cx, Input::Named("x", Duration::ZERO)).expect("alive");
+        machine.send(&cx, Input::Note(1)).expect("alive");
+        machine.resume(&cx).await.expect("alive");
+        machine.ask(&cx, Input::Where).await.expect("alive");
     });
     assert_eq!(log, ["A>A", "Timeout(\"x\") in A", "1 in A"]);
 }
 
 #[test]
-fn it_hears_of_deaths_and_ends_as_a_server_does() {
+fn receives_downs_and_exits_as_a_server_does() {
     let log = watch(|cx, machine| async move {
-        let short = cx.spawn(|_: Context<()>| async { boom() }).expect("room");
-        machine.send(&cx, Input::Watch(short.pid())).expect("it lives");
+        let short = cx.spawn(|_: Context<()>| async { boom() }).expect("space");
+        machine.send(&cx, Input::Watch(short.pid())).expect("alive");
         cx.sleep(Duration::from_millis(1)).await;
-        machine.send(&cx, Input::Go(State::B)).expect("it lives");
+        machine.send(&cx, Input::Go(State::B)).expect("alive");
         assert_eq!(machine.with_state(&cx, |driver| driver.state().copied()).await, Ok(Some(State::B)));
-        machine.send(&cx, Input::Stop(boom())).expect("it lives");
+        machine.send(&cx, Input::Stop(boom())).expect("alive");
         assert_eq!(machine.ask(&cx, Input::Where).await, Err(CallError::Down(boom())));
     });
-    // (The child may be gone before it is watched.)
+    // The child may have exited before it is monitored.
     assert!(log[1].starts_with("down "), "{log:?}");
     assert_eq!(log[2..], ["A>B", "terminate \"boom\" in Some(B)"]);
     let log = watch(|cx, machine| async move {
-        machine.send(&cx, Input::Panic).expect("it lives");
+        machine.send(&cx, Input::Panic).expect("alive");
         let ended = machine.ask(&cx, Input::Where).await;
         assert_eq!(ended, Err(CallError::Down(Reason::crash("in a state"))));
     });
@@ -269,7 +269,7 @@ fn a_machine_that_refuses_does_not_start() {
     });
 }
 
-/// A door with a code, its states functions: the one in OTP's manual.
+/// A door with a code lock, with state functions: the example of OTP's manual.
 struct Door {
     code: Vec<u8>,
     left: Vec<u8>,
@@ -320,18 +320,18 @@ fn reset(door: &mut Door) {
 }
 
 #[test]
-fn states_as_functions_the_door() {
+fn door_with_state_functions() {
     let mut bed = Bed::new(1, 1);
     bed.run(|cx: Context<()>| async move {
         let mut door = Door { code: vec![1, 2, 3], left: Vec::new() };
         reset(&mut door);
         let door = Functions::new(door, LOCKED).start().start(&cx).await.expect("up");
-        let press = |button| door.send(&cx, Press::Button(button)).expect("it lives");
+        let press = |button| door.send(&cx, Press::Button(button)).expect("alive");
         [1, 2, 2].into_iter().for_each(press);
         assert_eq!(door.ask(&cx, Press::IsOpen).await, Ok(false));
         [1, 2, 3].into_iter().for_each(press);
         assert_eq!(door.ask(&cx, Press::IsOpen).await, Ok(true));
-        // Pressed while it is open: postponed, and worth something when it is locked again.
+        // Buttons pressed while it is open are postponed, and count when it is locked again.
         [1, 2].into_iter().for_each(press);
         cx.sleep(Duration::from_secs(11)).await;
         assert_eq!(door.ask(&cx, Press::IsOpen).await, Ok(false));

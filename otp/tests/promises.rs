@@ -1,4 +1,4 @@
-//! The promises of a supervisor, one test each, by the numbers of the requirements (1.4).
+//! The guarantees of a supervisor, one test each, by the numbers of the requirements (1.4).
 
 mod common;
 
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atropos_kernel::{Context, Reason, Received};
-use atropos_otp::{ChildSpec, ChildState, Intensity, ChildStarter, Strategy, Supervisor};
+use atropos_otp::{ChildSpec, ChildStarter, ChildState, Intensity, Strategy, Supervisor};
 use common::{Bed, Told, Yard, boom, lock};
 
 fn three(yard: &Yard, supervisor: Supervisor) -> Supervisor {
@@ -34,7 +34,7 @@ fn p02_a_childs_panic_does_not_kill_its_supervisor() {
 #[test]
 fn p03_defaults_and_three_in_five_seconds() {
     let (mut bed, yard) = (Bed::new(1, 1), Yard::default());
-    // OTP's default: one in 5 s.
+    // OTP's default: one restart in 5 s.
     let (_, supervisor) = bed.family(three(&yard, Supervisor::one_for_one()));
     for alive in [true, false] {
         bed.tell(yard.pid("a"), Told::End(boom()));
@@ -110,7 +110,7 @@ fn p07_dropping_a_handle_kills_nothing() {
 }
 
 #[test]
-fn p08_one_for_one_gives_the_dead_a_new_process_and_leaves_the_others() {
+fn p08_one_for_one_restarts_only_the_child_that_died() {
     let (mut bed, yard) = (Bed::new(2, 3), Yard::default());
     let (_, _) = bed.family(three(&yard, Supervisor::one_for_one()));
     let before = ["a", "b", "c"].map(|id| yard.pid(id));
@@ -155,7 +155,7 @@ fn p10_rest_for_one_restarts_the_later_ones() {
 }
 
 #[test]
-fn p11_a_spent_budget_leaves_no_child_when_the_parent_hears_of_it() {
+fn p11_no_child_is_left_when_the_parent_sees_the_supervisor_shut_down() {
     let (mut bed, yard) = (Bed::new(2, 5), Yard::default());
     let seen = Arc::new(Mutex::new(None));
     let (slot, watched) = (seen.clone(), yard.clone());
@@ -184,7 +184,7 @@ fn p12_a_stale_down_is_ignored() {
     let (mut bed, yard) = (Bed::new(1, 1), Yard::default());
     let none = Intensity::within(0, Duration::from_secs(5));
     let (_, supervisor) = bed.family(three(&yard, Supervisor::one_for_one().intensity(none)));
-    // The end of a terminated child, and an exit signal in its name, are no deaths.
+    // The exit of a terminated child, and an exit signal in its name, are not restarts.
     let pid = yard.pid("b");
     bed.run(move |cx| async move {
         supervisor.terminate_child(&cx, "b").await.expect("a child");
@@ -213,7 +213,7 @@ fn p13_no_orphan_when_the_owner_dies_in_any_state() {
             }
             bed.settle();
             if reason != Reason::KILL {
-                // The host's counts as the parent's.
+                // The host's exit signal counts as the parent's.
                 bed.exit(supervisor, reason);
             }
             bed.exit(parent, Reason::KILL);
@@ -232,7 +232,7 @@ fn p14_junk_changes_nothing() {
     let pid = supervisor.pid();
     bed.run(move |cx| async move {
         for n in 0..10_000_u32 {
-            // A message of any other type comes back; exit signals of strangers are dropped.
+            // A message of any other type is returned; exit signals of strangers are dropped.
             assert!(cx.send(pid, n).is_err());
             cx.exit(pid, Reason::value(n)).expect("memory");
         }

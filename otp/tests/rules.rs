@@ -1,4 +1,4 @@
-//! Rules of OTP that an implementation forgets (requirements, part 3, 17 to 30), one test each.
+//! Rules of OTP that implementations often miss (requirements, part 3, 17 to 30), one test each.
 
 mod common;
 
@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use atropos_kernel::{Context, Reason, Received, SpawnOptions};
 use atropos_otp::{
-    AutoShutdown, CallError, ChildKind, ChildSpec, ChildState, DynamicSupervisor, Intensity, Next, Ready, InitError,
-    Reply, Report, Restart, Server, ServerCx, Shutdown, SpecError, StartChildError, StartError, StartedChild, ChildStarter,
-    Supervisor,
+    AutoShutdown, CallError, ChildKind, ChildSpec, ChildStarter, ChildState, DynamicSupervisor, InitError, Intensity,
+    Next, Ready, Reply, Report, Restart, Server, ServerCx, Shutdown, SpecError, StartChildError, StartError,
+    StartedChild, Supervisor,
 };
 use common::{Bed, Told, Yard, boom, lock};
 
@@ -27,7 +27,7 @@ fn r17_one_restart_in_five_seconds_and_added_before_it_is_compared() {
 }
 
 #[test]
-fn r18_transient_takes_normal_shutdown_and_shutdown_with_for_normal() {
+fn r18_transient_counts_normal_and_shutdown_reasons_as_normal() {
     let (mut bed, yard) = (Bed::new(1, 1), Yard::default());
     let names = ["normal", "shutdown", "shutdown with", "boom"];
     let children = names.map(|id| yard.worker(id).transient());
@@ -41,7 +41,7 @@ fn r18_transient_takes_normal_shutdown_and_shutdown_with_for_normal() {
 }
 
 #[test]
-fn r19_temporary_children_are_forgotten_and_their_arguments_dropped() {
+fn r19_temporary_children_are_deleted_and_their_arguments_dropped() {
     let (mut bed, yard) = (Bed::new(1, 1), Yard::default());
     let argument = Arc::new(());
     let (held, inner) = (argument.clone(), yard.clone());
@@ -51,27 +51,27 @@ fn r19_temporary_children_are_forgotten_and_their_arguments_dropped() {
     });
     let supervisor = Supervisor::one_for_all().child(temporary.temporary()).child(yard.worker("a"));
     let (_, supervisor) = bed.family(supervisor);
-    assert_eq!(Arc::strong_count(&argument), 1, "not kept once it is up");
+    assert_eq!(Arc::strong_count(&argument), 1, "not kept after it is up");
     bed.tell(yard.pid("a"), Told::End(boom()));
     bed.settle();
     let children = bed.run(move |cx| async move { supervisor.which_children(&cx).await }).expect("alive");
-    assert_eq!((children.len(), yard.live()), (1, 1), "a sibling's restart has stopped it for good");
+    assert_eq!((children.len(), yard.live()), (1, 1), "a sibling's restart has stopped and deleted it");
 }
 
 #[test]
-fn r20_a_failed_restart_is_tried_by_a_message_and_each_try_counts() {
+fn r20_failed_restart_is_retried_by_a_message_and_each_attempt_counts() {
     let (mut bed, yard) = (Bed::new(1, 1), Yard::default());
     let five = Intensity::within(5, Duration::from_secs(60));
     let (_, supervisor) = bed.family(Supervisor::one_for_one().intensity(five).child(yard.worker("a")));
     yard.fail("a", 4);
     bed.tell(yard.pid("a"), Told::End(boom()));
     bed.settle();
-    assert_eq!((bed.is_alive(supervisor), yard.live()), (true, 1), "the fifth try works");
+    assert_eq!((bed.is_alive(supervisor), yard.live()), (true, 1), "the fifth attempt succeeds");
     bed.tell(yard.pid("a"), Told::End(boom()));
     bed.settle();
     assert!(!bed.is_alive(supervisor), "the sixth restart is one too many");
 
-    // A shutdown gets in between: the tries do not go on for ever.
+    // A shutdown is handled in between: the attempts do not go on for ever.
     let (_, supervisor) = bed.family(Supervisor::one_for_one().intensity(Intensity::Unlimited).child(yard.worker("b")));
     yard.fail("b", usize::MAX);
     bed.tell(yard.pid("b"), Told::End(boom()));
@@ -101,7 +101,7 @@ fn r21_default_limits_five_seconds_for_workers_and_none_for_supervisors() {
     bed.sleep(Duration::from_millis(2));
     assert_eq!((yard.live_of("ignores"), yard.live_of("deep")), (0, 1), "killed");
     bed.sleep(Duration::from_secs(3598));
-    assert_eq!((bed.is_alive(supervisor), yard.live_of("deep")), (true, 1), "waited for");
+    assert_eq!((bed.is_alive(supervisor), yard.live_of("deep")), (true, 1), "the supervisor waits for it");
     bed.sleep(Duration::from_secs(3));
     assert_eq!((bed.is_alive(supervisor), yard.live()), (false, 0));
 }
@@ -126,13 +126,13 @@ fn r22_dynamic_children_stop_together_under_one_timer() {
     bed.settle();
     bed.exit(parent, Reason::KILL);
     bed.sleep(Duration::from_millis(950));
-    assert_eq!(yard.live(), 50, "each has had its 0.9 s at the same time");
+    assert_eq!(yard.live(), 50, "their 0.9 s ran at the same time");
     bed.sleep(Duration::from_millis(60));
-    assert_eq!((yard.live(), bed.processes()), (0, 0), "the others were killed at 1 s");
+    assert_eq!((yard.live(), bed.processes()), (0, 0), "the rest were killed at 1 s");
 }
 
 #[test]
-fn r23_a_failed_start_stops_the_started_and_fails_the_supervisors() {
+fn r23_failed_start_stops_started_children_and_fails_the_supervisor() {
     let (mut bed, yard) = (Bed::new(1, 1), Yard::default());
     yard.fail("c", 1);
     let supervisor = Supervisor::one_for_one().children(["a", "b", "c", "d"].map(|id| yard.worker(id)));
@@ -140,7 +140,7 @@ fn r23_a_failed_start_stops_the_started_and_fails_the_supervisors() {
     let Err(StartError::Refused(reason)) = started else { panic!("{started:?}") };
     assert!(reason.is_orderly(), "a shutdown: {reason}");
     assert_eq!(yard.events(), ["+a", "+b", "-b", "-a"]);
-    assert_eq!(bed.processes(), 1, "the parent, which traps, is told by the error only");
+    assert_eq!(bed.processes(), 1, "the parent, which traps exits, gets only the error");
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn r27_dynamic_restarts_keep_each_childs_arguments() {
     bed.tell(yard.pid("y"), Told::End(boom()));
     bed.settle();
     assert_eq!((yard.starts("x"), yard.starts("y"), yard.live()), (2, 2, 2));
-    // Arguments of another type, and specifications, are refused.
+    // Arguments of another type, and child specifications, are refused.
     let spec = yard.worker("z");
     bed.run(move |cx: Context<()>| async move {
         let wrong = atropos_otp::DynamicRef::<u32>::new(supervisor);
@@ -217,7 +217,7 @@ fn r27_dynamic_restarts_keep_each_childs_arguments() {
 }
 
 #[test]
-fn r28_reports_say_what_happened_and_to_whom() {
+fn r28_reports_name_the_event_and_the_child() {
     let (mut bed, yard) = (Bed::new(1, 1), Yard::default());
     let supervisor =
         Supervisor::one_for_one().on_report(yard.hook()).intensity(Intensity::within(2, Duration::from_secs(5)));
@@ -325,7 +325,7 @@ fn r29_a_start_is_up_failed_or_dead_and_never_hangs() {
             };
             assert_eq!(said, expected);
             bed.settle();
-            assert_eq!(bed.processes(), 2 + usize::from(expected == Ok(true)), "nothing of a failed one is left");
+            assert_eq!(bed.processes(), 2 + usize::from(expected == Ok(true)), "nothing of a failed start is left");
         }
     }
 }
@@ -355,9 +355,9 @@ fn r29_a_caller_that_does_not_trap_survives_a_failed_start() {
 fn r30_a_call_notices_death_at_once_and_late_replies_vanish() {
     struct Odd;
     enum Ask {
-        Die(#[allow(dead_code, reason = "it is never answered")] Reply<()>),
+        Die(#[allow(dead_code, reason = "it never gets a reply")] Reply<()>),
         Slow(Reply<u32>),
-        Drop(#[allow(dead_code, reason = "it is never answered")] Reply<()>),
+        Drop(#[allow(dead_code, reason = "it never gets a reply")] Reply<()>),
     }
     impl Server for Odd {
         type Message = Ask;

@@ -1,4 +1,4 @@
-//! Servers: starts, calls, and what is asked of the loop.
+//! Servers: starts, calls, and system requests to the loop.
 
 mod common;
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use atropos_kernel::{Context, Down, Exit, MonitorTarget, Reason, Received, SendError};
 use atropos_otp::server::Event;
-use atropos_otp::{CallError, RequestSet, Next, InitError, Reply, Server, ServerName, ServerRef, ServerCx, StartError};
+use atropos_otp::{CallError, InitError, Next, Reply, RequestSet, Server, ServerCx, ServerName, ServerRef, StartError};
 use common::{Bed, boom, crash, lock};
 
 #[derive(Default)]
@@ -21,7 +21,7 @@ struct Desk {
 enum Ask {
     Add(u64),
     Get(Reply<u64>),
-    /// Answered by the next `Add`.
+    /// The next `Add` replies to it.
     GetNext(Reply<u64>),
     Watch(atropos_kernel::Pid, Reply<()>),
     Idle(Duration, Reply<()>),
@@ -115,7 +115,7 @@ fn calls_and_casts_keep_their_order() {
     let sum = bed.run(move |cx: Context<()>| async move {
         let desk = Desk::logged(&log).start().start_link(&cx).await.expect("up");
         for n in 1..=100 {
-            desk.cast(&cx, Ask::Add(n)).expect("it lives");
+            desk.cast(&cx, Ask::Add(n)).expect("alive");
         }
         desk.call(&cx, Ask::Get).await
     });
@@ -130,13 +130,13 @@ fn init_can_continue_ignore_and_stop() {
         let mut desk = Desk::logged(&seen);
         desk.at_init = Some(Ok(Next::Continue(Ask::First)));
         let desk = desk.start().start(&cx).await.expect("up");
-        desk.cast(&cx, Ask::Stop(Reason::NORMAL)).expect("it lives");
+        desk.cast(&cx, Ask::Stop(Reason::NORMAL)).expect("alive");
         assert_eq!(desk.call(&cx, Ask::Get).await, Err(CallError::Down(Reason::NORMAL)));
 
         let mut desk = Desk::logged(&seen);
         desk.at_init = Some(Err(InitError::Ignore));
         assert_eq!(desk.start().name("gone").start_link_optional(&cx).await, Ok(None));
-        assert_eq!(cx.whereis("gone"), None, "an ignored one is gone when its starter hears of it");
+        assert_eq!(cx.whereis("gone"), None, "the process is gone when its starter gets `ignore`");
 
         let mut desk = Desk::logged(&seen);
         desk.at_init = Some(Err(InitError::Stop(boom())));
@@ -144,7 +144,7 @@ fn init_can_continue_ignore_and_stop() {
 
         let mut desk = Desk::logged(&seen);
         desk.at_init = Some(Ok(Next::Stop(boom())));
-        let desk = desk.start().start(&cx).await.expect("up, and stops then");
+        let desk = desk.start().start(&cx).await.expect("up, and then stops");
         assert!(matches!(desk.call(&cx, Ask::Get).await, Err(CallError::Down(_))));
     });
     let expected = ["init", "first", "terminate normal", "init", "init", "init", "terminate \"boom\""];
@@ -154,25 +154,25 @@ fn init_can_continue_ignore_and_stop() {
 }
 
 #[test]
-fn replies_can_be_deferred_and_calls_gathered() {
+fn replies_can_be_deferred_and_collected() {
     let (mut bed, log) = bed();
     bed.run(move |cx: Context<()>| async move {
         let mut calls = RequestSet::new();
         let mut desks = Vec::new();
         for n in 0..10 {
             let desk = Desk::logged(&log).start().start(&cx).await.expect("up");
-            calls.add(n, desk.request(&cx, Ask::GetNext).expect("it lives"));
+            calls.add(n, desk.request(&cx, Ask::GetNext).expect("alive"));
             desks.push(desk);
         }
         assert_eq!(calls.len(), 10);
-        let (label, timeout) = calls.next(&cx, Duration::from_secs(1)).await.expect("there are some");
+        let (label, timeout) = calls.next(&cx, Duration::from_secs(1)).await.expect("there are open requests");
         assert_eq!((label, timeout), (None, Err(CallError::TimedOut)));
         calls.renew();
-        // They answer in another order; one dies instead, one stays silent.
+        // They reply in another order; one dies instead, one stays silent.
         for n in (0..8).rev() {
-            desks[n].cast(&cx, Ask::Add(n as u64)).expect("it lives");
+            desks[n].cast(&cx, Ask::Add(n as u64)).expect("alive");
         }
-        desks[8].cast(&cx, Ask::Stop(boom())).expect("it lives");
+        desks[8].cast(&cx, Ask::Stop(boom())).expect("alive");
         let mut answers = Vec::new();
         while let Some((Some(label), answer)) = calls.next(&cx, Duration::from_secs(1)).await {
             answers.push((label, answer));
@@ -182,35 +182,35 @@ fn replies_can_be_deferred_and_calls_gathered() {
         assert_eq!(answers, expected);
         assert_eq!(calls.len(), 1);
         calls.abandon(&cx);
-        desks[9].cast(&cx, Ask::Add(1)).expect("it lives");
-        desks[9].cast(&cx, Ask::Stop(boom())).expect("it lives");
-        assert!(cx.recv_timeout(Duration::from_secs(1)).await.is_none(), "nothing is left of any");
+        desks[9].cast(&cx, Ask::Add(1)).expect("alive");
+        desks[9].cast(&cx, Ask::Stop(boom())).expect("alive");
+        assert!(cx.recv_timeout(Duration::from_secs(1)).await.is_none(), "no message of any request is left");
     });
 }
 
 #[test]
-fn signals_timeouts_and_timers_come_to_their_callbacks() {
+fn signals_and_timeouts_reach_their_callbacks() {
     let (mut bed, log) = bed();
     let seen = log.clone();
     bed.run(move |cx: Context<()>| async move {
         let desk = Desk::logged(&seen).start().trap_exit(true).start(&cx).await.expect("up");
-        let short = cx.spawn(|cx: Context<()>| async move { cx.sleep(Duration::from_millis(1)).await }).expect("room");
-        desk.call(&cx, |reply| Ask::Watch(short.pid(), reply)).await.expect("it lives");
+        let short = cx.spawn(|cx: Context<()>| async move { cx.sleep(Duration::from_millis(1)).await }).expect("space");
+        desk.call(&cx, |reply| Ask::Watch(short.pid(), reply)).await.expect("alive");
         cx.sleep(Duration::from_millis(2)).await;
         let stranger = cx.spawn(move |cx: Context<()>| async move { cx.exit(desk, boom()).expect("memory") });
-        stranger.expect("room");
+        stranger.expect("space");
         cx.sleep(Duration::from_millis(2)).await;
-        desk.call(&cx, |reply| Ask::Idle(Duration::from_secs(1), reply)).await.expect("it lives");
+        desk.call(&cx, |reply| Ask::Idle(Duration::from_secs(1), reply)).await.expect("alive");
         cx.sleep(Duration::from_millis(900)).await;
         lock(&seen).push("not yet".into());
         cx.sleep(Duration::from_millis(200)).await;
-        // Anything that comes ends the patience.
-        desk.call(&cx, |reply| Ask::Idle(Duration::from_secs(1), reply)).await.expect("it lives");
-        desk.cast(&cx, Ask::Later(Duration::from_secs(2))).expect("it lives");
+        // Any message or signal cancels the timeout.
+        desk.call(&cx, |reply| Ask::Idle(Duration::from_secs(1), reply)).await.expect("alive");
+        desk.cast(&cx, Ask::Later(Duration::from_secs(2))).expect("alive");
         cx.sleep(Duration::from_secs(3)).await;
         assert_eq!(desk.call(&cx, Ask::Get).await, Ok(100));
         assert_eq!(desk.call(&cx, Ask::CallYourself).await, Ok(Err(CallError::Itself)));
-        // Its parent's exit signal ends it, by `terminate`.
+        // Its parent's exit signal ends it, after `terminate`.
         cx.exit(desk, Reason::SHUTDOWN).expect("memory");
     });
     bed.settle();
@@ -224,8 +224,8 @@ fn a_panic_ends_a_server_after_its_terminate() {
     let seen = log.clone();
     bed.run(move |cx: Context<()>| async move {
         let desk = Desk::logged(&seen).start().start(&cx).await.expect("up");
-        desk.cast(&cx, Ask::Panic).expect("it lives");
-        let Err(CallError::Down(reason)) = desk.call(&cx, Ask::Get).await else { panic!("it has died") };
+        desk.cast(&cx, Ask::Panic).expect("alive");
+        let Err(CallError::Down(reason)) = desk.call(&cx, Ask::Get).await else { panic!("the server must be dead") };
         assert_eq!(reason, Reason::crash("a bad day"));
         assert_eq!(desk.cast(&cx, Ask::First).map_err(|error| error.without_message()), Err(SendError::NoProc(())));
     });
@@ -241,7 +241,7 @@ fn a_server_is_found_by_its_name_or_started_never_both() {
         for _ in 0..10 {
             let (log, found) = (log.clone(), found.clone());
             bed.spawn(false, move |cx: Context<()>| async move {
-                let desk = Desk::logged(&log).start().name("desk").start_or_find(&cx).await.expect("one or the other");
+                let desk = Desk::logged(&log).start().name("desk").start_or_find(&cx).await.expect("started or found");
                 ServerName::<Desk>::new("desk").cast(&cx, Ask::Add(1)).expect("it is there");
                 lock(&found).push(desk);
             });
@@ -259,24 +259,24 @@ fn a_server_is_found_by_its_name_or_started_never_both() {
 }
 
 #[test]
-fn suspended_it_takes_nothing_but_what_is_asked_of_its_loop() {
+fn suspended_server_handles_only_system_requests() {
     let (mut bed, log) = bed();
     bed.run(move |cx: Context<()>| async move {
         let desk = Desk::logged(&log).start().trap_exit(true).start(&cx).await.expect("up");
-        desk.suspend(&cx).await.expect("it lives");
+        desk.suspend(&cx).await.expect("alive");
         for _ in 0..3 {
-            desk.cast(&cx, Ask::Add(1)).expect("it lives");
+            desk.cast(&cx, Ask::Add(1)).expect("alive");
         }
         let call = desk.call_within(&cx, Duration::from_secs(1), Ask::Get).await;
         assert_eq!(call, Err(CallError::TimedOut));
         assert_eq!(desk.with_state(&cx, |desk| desk.sum).await, Ok(0));
-        let statistics = desk.statistics(&cx).await.expect("it lives");
+        let statistics = desk.statistics(&cx).await.expect("alive");
         assert!(statistics.suspended);
         assert_eq!(statistics.messages, 0);
-        desk.resume(&cx).await.expect("it lives");
-        assert_eq!(desk.call(&cx, Ask::Get).await, Ok(3), "all that waited, in order");
-        // Suspended, it still ends with its parent.
-        desk.suspend(&cx).await.expect("it lives");
+        desk.resume(&cx).await.expect("alive");
+        assert_eq!(desk.call(&cx, Ask::Get).await, Ok(3), "all waiting messages, in order");
+        // A suspended server still exits with its parent.
+        desk.suspend(&cx).await.expect("alive");
         cx.exit(desk, Reason::SHUTDOWN).expect("memory");
         cx.sleep(Duration::from_millis(1)).await;
         assert!(!cx.is_alive(desk).await);
@@ -284,7 +284,7 @@ fn suspended_it_takes_nothing_but_what_is_asked_of_its_loop() {
 }
 
 #[test]
-fn its_state_can_be_looked_at_and_replaced_and_its_work_traced() {
+fn state_can_be_inspected_and_replaced_and_events_traced() {
     #[derive(Clone, PartialEq, Debug)]
     struct Number(u64);
     impl Server for Number {
@@ -302,16 +302,16 @@ fn its_state_can_be_looked_at_and_replaced_and_its_work_traced() {
         assert_eq!(number.replace_state(&cx, Number(2)).await, Ok(Number(1)));
         let traced = seen.clone();
         let trace = move |event: Event<'_, Number>| lock(&traced).push(format!("{event:?}"));
-        number.trace(&cx, trace).await.expect("it lives");
+        number.trace(&cx, trace).await.expect("alive");
         assert_eq!(number.call(&cx, |reply| reply).await, Ok(2));
-        // A look that panics is the looker's fault, and so is a tracer that does.
-        let look = number.with_state(&cx, |_| -> u8 { crash("a clumsy look") }).await;
+        // A panic in `look` is the caller's fault, and a panic in a tracer is the tracer's.
+        let look = number.with_state(&cx, |_| -> u8 { crash("a faulty inspection") }).await;
         assert_eq!(look, Err(CallError::NoReply));
-        number.untrace(&cx).await.expect("it lives");
+        number.untrace(&cx).await.expect("alive");
         assert_eq!(number.call(&cx, |reply| reply).await, Ok(2));
-        number.trace(&cx, |_| crash("a clumsy tracer")).await.expect("it lives");
+        number.trace(&cx, |_| crash("a faulty tracer")).await.expect("alive");
         assert_eq!(number.call(&cx, |reply| reply).await, Ok(2));
-        assert_eq!(number.statistics(&cx).await.expect("it lives").messages, 3);
+        assert_eq!(number.statistics(&cx).await.expect("alive").messages, 3);
         assert_eq!(number.stop(&cx, boom(), None).await, Ok(boom()));
         assert_eq!(number.stop(&cx, boom(), None).await, Err(CallError::Down(Reason::NOPROC)));
     });
@@ -319,20 +319,20 @@ fn its_state_can_be_looked_at_and_replaced_and_its_work_traced() {
 }
 
 #[test]
-fn a_full_mailbox_refuses_calls_and_casts_but_no_deaths() {
+fn full_mailbox_refuses_calls_and_casts_but_no_signals() {
     let (mut bed, log) = bed();
     let seen = log.clone();
     bed.run(move |cx: Context<()>| async move {
         let desk = Desk::logged(&seen).start().mailbox_limit(3).trap_exit(true).start(&cx).await.expect("up");
-        let short = cx.spawn(|cx: Context<()>| async move { cx.sleep(Duration::from_millis(1)).await }).expect("room");
-        desk.call(&cx, |reply| Ask::Watch(short.pid(), reply)).await.expect("it lives");
-        desk.cast(&cx, Ask::Work(Duration::from_secs(1))).expect("room");
+        let short = cx.spawn(|cx: Context<()>| async move { cx.sleep(Duration::from_millis(1)).await }).expect("space");
+        desk.call(&cx, |reply| Ask::Watch(short.pid(), reply)).await.expect("alive");
+        desk.cast(&cx, Ask::Work(Duration::from_secs(1))).expect("space");
         cx.yield_now().await;
         cx.sleep(Duration::from_millis(2)).await;
         for _ in 0..3 {
-            desk.cast(&cx, Ask::Add(1)).expect("room");
+            desk.cast(&cx, Ask::Add(1)).expect("space");
         }
-        let Err(SendError::Full(Ask::Add(7))) = desk.cast(&cx, Ask::Add(7)) else { panic!("it comes back") };
+        let Err(SendError::Full(Ask::Add(7))) = desk.cast(&cx, Ask::Add(7)) else { panic!("the message is returned") };
         assert_eq!(desk.call(&cx, Ask::Get).await, Err(CallError::Full));
         cx.sleep(Duration::from_secs(2)).await;
         assert_eq!(desk.call(&cx, Ask::Get).await, Ok(3));
@@ -341,20 +341,20 @@ fn a_full_mailbox_refuses_calls_and_casts_but_no_deaths() {
 }
 
 #[test]
-fn the_host_starts_and_asks() {
+fn host_starts_and_calls() {
     let (mut bed, log) = bed();
-    let (desk, mut starting) = bed.host(|host| Desk::logged(&log).start().start_from_host(host)).expect("room");
+    let (desk, mut starting) = bed.host(|host| Desk::logged(&log).start().start_from_host(host)).expect("space");
     bed.settle();
     let waker = std::task::Waker::noop();
     let mut task = std::task::Context::from_waker(waker);
     let up = std::pin::Pin::new(&mut starting).poll(&mut task);
     assert_eq!(up, std::task::Poll::Ready(Ok(true)));
-    bed.host(|host| desk.cast_from(host, Ask::Add(5))).map_err(|_| "dead").expect("it lives");
-    let mut answer = bed.host(|host| desk.request_from(host, Ask::Get)).expect("it lives");
+    bed.host(|host| desk.cast_from(host, Ask::Add(5))).map_err(|_| "dead").expect("alive");
+    let mut answer = bed.host(|host| desk.request_from(host, Ask::Get)).expect("alive");
     bed.settle();
     assert_eq!(std::pin::Pin::new(&mut answer).poll(&mut task), std::task::Poll::Ready(Ok(5)));
-    // A death drops what waits, and says so.
-    let mut answer = bed.host(|host| desk.request_from(host, Ask::GetNext)).expect("it lives");
+    // The server's exit drops its requests, and the futures resolve to an error.
+    let mut answer = bed.host(|host| desk.request_from(host, Ask::GetNext)).expect("alive");
     bed.settle();
     bed.exit(desk, Reason::KILL);
     bed.settle();
@@ -364,11 +364,11 @@ fn the_host_starts_and_asks() {
 use std::future::Future as _;
 
 #[test]
-fn a_caller_takes_nothing_that_is_not_its_answer() {
+fn caller_takes_only_its_reply() {
     let (mut bed, log) = bed();
     bed.run(move |cx: Context<()>| async move {
         let desk = Desk::logged(&log).start().start(&cx).await.expect("up");
-        let (other, monitor) = cx.spawn_monitor(|_: Context<()>| async { boom() }).expect("room");
+        let (other, monitor) = cx.spawn_monitor(|_: Context<()>| async { boom() }).expect("space");
         for _ in 0..3 {
             cx.send(cx.pid(), ()).expect("itself");
         }

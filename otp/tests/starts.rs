@@ -1,4 +1,5 @@
-//! Starts that are given up or take too long, and stops of many: what issue 14 found.
+//! Starts that are cancelled or take too long, and stops of many children: the findings of issue
+//! 14.
 
 mod common;
 
@@ -8,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use atropos_kernel::{Context, Reason};
 use atropos_otp::{
-    Backoff, ChildSpec, ChildState, DynamicRef, DynamicSupervisor, Intensity, Next, InitError, Restart, Server, ServerCx,
-    StartError, StartedChild, ChildStarter, Supervisor, SupervisorRef, TaskSupervisor,
+    Backoff, ChildSpec, ChildStarter, ChildState, DynamicRef, DynamicSupervisor, InitError, Intensity, Next, Restart,
+    Server, ServerCx, StartError, StartedChild, Supervisor, SupervisorRef, TaskSupervisor,
 };
 
 use common::{Bed, Yard};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A server whose `init` takes its time.
+/// A server whose `init` takes a given time.
 struct Slow(Duration);
 
 impl Server for Slow {
@@ -45,7 +46,7 @@ async fn given_up<M: Send + 'static>(cx: &Context<M>, after: Duration, future: i
     .await;
 }
 
-/// Nothing is left of what the process has given up: no signal, link or monitor.
+/// Asserts that nothing is left of the dropped futures: no signal, link or monitor.
 async fn nothing_left(cx: &mut Context<()>) {
     let left = cx.recv_timeout(SECOND * 20).await;
     assert!(left.is_none(), "{left:?}");
@@ -53,7 +54,8 @@ async fn nothing_left(cx: &mut Context<()>) {
     assert!(info.monitors.is_empty() && info.links.is_empty(), "{info:?}");
 }
 
-/// Issue 14, 26: a start that takes too long is an error to a starter that is linked and does not trap exits.
+/// Issue 14, 26: a start that takes too long is an error to a starter that is linked and does not
+/// trap exits.
 #[test]
 fn n26_a_start_that_takes_too_long_leaves_its_starter_alive() {
     let mut bed = Bed::new(2, 1);
@@ -69,9 +71,10 @@ fn n26_a_start_that_takes_too_long_leaves_its_starter_alive() {
     assert_eq!(bed.processes(), 0);
 }
 
-/// Issue 14, 16 and 26: a start begins when it is awaited, and one that is dropped leaves no process, name, link, monitor or DOWN.
+/// Issue 14, 16 and 26: a start begins when it is awaited, and a dropped start leaves no process,
+/// name, link, monitor or DOWN.
 #[test]
-fn n16_a_start_that_is_given_up_is_undone() {
+fn n16_cancelled_start_is_undone() {
     for seed in 0..10 {
         let mut bed = Bed::new(2, seed);
         bed.run(|mut cx: Context<()>| async move {
@@ -81,14 +84,14 @@ fn n16_a_start_that_is_given_up_is_undone() {
             cx.sleep(SECOND).await;
             assert_eq!(cx.whereis("unpolled"), None);
             given_up(&cx, SECOND, Slow(FOR_EVER).start().name("slow").start(&cx)).await;
-            assert_eq!(cx.whereis("slow"), None, "at once: it sleeps");
+            assert_eq!(cx.whereis("slow"), None, "at once, because it sleeps");
             given_up(&cx, SECOND, Slow(FOR_EVER).start().name("slow").trap_exit(true).start_link(&cx)).await;
             assert_eq!(cx.whereis("slow"), None);
             given_up(&cx, SECOND, Slow(FOR_EVER).start().name("slow").start_link_optional(&cx)).await;
             given_up(&cx, SECOND, Slow(FOR_EVER).start().name("slow").start_or_find(&cx)).await;
             assert!(Slow(Duration::ZERO).start().name("slow").start_or_find(&cx).await.is_ok(), "the name is free");
             let slow = cx.whereis("slow").expect("up");
-            cx.exit(slow, Reason::KILL).expect("a kill");
+            cx.exit(slow, Reason::KILL).expect("a kill needs no memory");
             nothing_left(&mut cx).await;
         });
         bed.settle();
@@ -96,10 +99,10 @@ fn n16_a_start_that_is_given_up_is_undone() {
     }
 }
 
-/// Issue 14, 16: the start of a supervisor that is given up ends the children that it has, by their rules, and the one that is on its
-/// way, however deep.
+/// Issue 14, 16: if the start of a supervisor is dropped, its children are stopped by their rules,
+/// and so is the child whose start is in progress, however deep.
 #[test]
-fn n16_a_supervisor_that_is_given_up_takes_its_children_along() {
+fn n16_cancelled_start_of_a_supervisor_stops_its_children() {
     for seed in 0..10 {
         let mut bed = Bed::new(2, seed);
         let yard = Yard::default();
@@ -124,7 +127,7 @@ fn n16_a_supervisor_that_is_given_up_takes_its_children_along() {
                 }
                 cx.sleep(SECOND).await;
                 assert_eq!(cx.whereis("outer"), None);
-                assert_eq!(workers.events(), ["+a", "+b", "-b", "-a"], "in reverse");
+                assert_eq!(workers.events(), ["+a", "+b", "-b", "-a"], "in reverse order");
             }
             nothing_left(&mut cx).await;
         });
@@ -133,7 +136,7 @@ fn n16_a_supervisor_that_is_given_up_takes_its_children_along() {
     }
 }
 
-/// Issue 14, 16: a starter that dies while its start is under way takes along what it was starting.
+/// Issue 14, 16: a starter that dies during a start takes the new process along.
 #[test]
 fn n16_a_starter_that_dies_leaves_nothing_behind() {
     let mut bed = Bed::new(2, 1);
@@ -147,10 +150,10 @@ fn n16_a_starter_that_dies_leaves_nothing_behind() {
     assert_eq!(bed.processes(), 0);
 }
 
-/// Issue 14, 16: a child whose starter has given up is stopped when it is up, and forgotten; also if the supervisor's answer
-/// was on its way.
+/// Issue 14, 16: a child whose starter has dropped the request is stopped when it is up, and
+/// deleted; also if the supervisor's reply was on its way.
 #[test]
-fn n16_a_child_that_is_given_up_is_undone() {
+fn n16_cancelled_start_of_a_child_is_undone() {
     for seed in 0..20 {
         let mut bed = Bed::new(2, seed);
         let (_, fixed) = bed.family(Supervisor::one_for_one());
@@ -165,7 +168,7 @@ fn n16_a_child_that_is_given_up_is_undone() {
             given_up(&cx, SECOND, fixed.start_child(&cx, slow())).await;
             given_up(&cx, SECOND, dynamic.start(&cx, SECOND * 2)).await;
             cx.sleep(SECOND * 9).await;
-            // The answer lies there, unread.
+            // The reply has arrived and was not read.
             let mut quick =
                 Box::pin(fixed.start_child(
                     &cx,
@@ -181,7 +184,7 @@ fn n16_a_child_that_is_given_up_is_undone() {
             })
             .await;
             cx.sleep(SECOND).await;
-            assert_eq!(fixed.count_children(&cx).await.expect("alive").active, 1, "it is up, and nobody has heard");
+            assert_eq!(fixed.count_children(&cx).await.expect("alive").active, 1, "up, and its reply is unread");
             drop((quick, quicker, task));
             cx.sleep(SECOND).await;
             for supervisor in [fixed, *dynamic, *tasks.supervisor()] {
@@ -205,8 +208,8 @@ fn dynamic_that_fails_again() -> DynamicSupervisor<u32> {
     .intensity(Intensity::Unlimited)
 }
 
-/// Issue 14, 27: a dynamic child that is to be restarted, also one that backs off, is found by the process that it had last, counted,
-/// and terminated.
+/// Issue 14, 27: a dynamic child that is restarting, also during a back-off, is found by its last
+/// pid, counted, and can be terminated.
 #[test]
 fn n27_a_dynamic_child_that_is_being_restarted_can_be_terminated() {
     for backs_off in [false, true] {
@@ -221,7 +224,7 @@ fn n27_a_dynamic_child_that_is_being_restarted_can_be_terminated() {
                 children.push(supervisor.start(&cx, 0).await.expect("started").expect("a process"));
             }
             for child in &children {
-                cx.exit(*child, Reason::KILL).expect("a kill");
+                cx.exit(*child, Reason::KILL).expect("a kill needs no memory");
                 assert!(!cx.is_alive(*child).await);
             }
             for left in [3, 2, 1, 0] {
@@ -231,7 +234,7 @@ fn n27_a_dynamic_child_that_is_being_restarted_can_be_terminated() {
                 assert!(infos.len() == left && infos.iter().all(|info| info.state == ChildState::Restarting));
                 if let Some(child) = children.pop() {
                     assert_eq!(supervisor.terminate_process(&cx, child).await, Ok(()));
-                    assert_eq!(supervisor.terminate_process(&cx, child).await, Ok(()), "it is dead");
+                    assert_eq!(supervisor.terminate_process(&cx, child).await, Ok(()), "it is dead already");
                 }
             }
             cx.sleep(SECOND * 60).await;
@@ -240,15 +243,16 @@ fn n27_a_dynamic_child_that_is_being_restarted_can_be_terminated() {
     }
 }
 
-/// Issue 14, 12 of the kind: a supervisor asks no stranger. One that is busy cannot hold it up, and one that has died is terminated.
+/// Issue 14, 12 and similar: a supervisor sends no query to a stranger. A busy stranger cannot
+/// delay it, and a dead one counts as terminated.
 #[test]
-fn n12_a_supervisor_asks_no_stranger() {
+fn n12_supervisor_sends_no_query_to_a_stranger() {
     let mut bed = Bed::new(2, 1);
     let (_, supervisor) = bed.family(Supervisor::one_for_one());
     bed.run(move |cx: Context<()>| async move {
-        let stranger = cx.spawn(async |cx: Context<()>| _ = cx.recv().await).expect("room").pid();
+        let stranger = cx.spawn(async |cx: Context<()>| _ = cx.recv().await).expect("space").pid();
         assert!(supervisor.terminate_process(&cx, stranger).await.is_err());
-        cx.exit(stranger, Reason::KILL).expect("a kill");
+        cx.exit(stranger, Reason::KILL).expect("a kill needs no memory");
         assert!(!cx.is_alive(stranger).await);
         assert_eq!(supervisor.terminate_process(&cx, stranger).await, Ok(()));
     });
@@ -260,7 +264,7 @@ fn many() -> impl Iterator<Item = ChildSpec> {
     (0..MANY).map(|n| ChildSpec::of(n.to_string(), async |cx: Context<()>| _ = cx.recv().await))
 }
 
-/// The children's processes, and the supervisor suspended.
+/// Returns the children's processes, and suspends the supervisor.
 fn held(bed: &mut Bed, supervisor: SupervisorRef) -> Vec<atropos_kernel::Pid> {
     let children = bed.run(move |cx: Context<()>| async move { supervisor.which_children(&cx).await.expect("alive") });
     let _ = bed.host(|host| host.suspend(supervisor.pid()));
@@ -274,14 +278,15 @@ fn held(bed: &mut Bed, supervisor: SupervisorRef) -> Vec<atropos_kernel::Pid> {
         .collect()
 }
 
-/// Issue 14, 13: the end of a supervisor takes a time that grows with the number of its children, whatever has killed them before it
-/// comes to them. (With a search of the mailbox for each, this takes minutes.)
+/// Issue 14, 13: the shutdown of a supervisor takes time proportional to the number of its
+/// children, also if all were killed before. (With a search of the mailbox for each, this takes
+/// minutes.)
 #[test]
-fn n13_the_end_of_many_children_that_are_dead_already_is_linear() {
+fn n13_stop_of_many_dead_children_is_linear() {
     for supervisor in [Supervisor::one_for_one(), Supervisor::one_for_all()] {
         let begun = Instant::now();
         let mut bed = Bed::new(2, 1);
-        // Two deaths are one too many, so it stops all.
+        // The intensity is 0, so the first exit makes it stop all children.
         let (parent, supervisor) = bed.family(supervisor.intensity(Intensity::within(0, SECOND)).children(many()));
         for child in held(&mut bed, supervisor) {
             bed.exit(child, Reason::KILL);
@@ -295,9 +300,9 @@ fn n13_the_end_of_many_children_that_are_dead_already_is_linear() {
     }
 }
 
-/// Issue 14, 13: so does one whose mailbox is full of requests, and one of many dynamic children.
+/// Issue 14, 13: the same for a mailbox full of requests, and for many dynamic children.
 #[test]
-fn n13_the_end_of_many_children_behind_many_requests_is_linear() {
+fn n13_stop_of_many_children_behind_many_requests_is_linear() {
     let begun = Instant::now();
     let mut bed = Bed::new(2, 1);
     let (_, fixed) = bed.family(Supervisor::one_for_one().children(many()));
@@ -325,9 +330,10 @@ fn n13_the_end_of_many_children_behind_many_requests_is_linear() {
     assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
 }
 
-/// Issue 14, 13: a restart of all stops those that are dead already without a search, and counts their deaths as one.
+/// Issue 14, 13: a one-for-all restart stops children that are dead already without a search, and
+/// counts their exits as one.
 #[test]
-fn n13_a_restart_of_all_takes_the_dead_in_one_sweep() {
+fn n13_restart_of_all_handles_dead_children_in_one_sweep() {
     let mut bed = Bed::new(2, 1);
     let yard = Yard::default();
     let workers = (0..50).map(|n| yard.worker(&n.to_string()));
@@ -343,9 +349,10 @@ fn n13_a_restart_of_all_takes_the_dead_in_one_sweep() {
     assert_eq!((yard.live(), yard.starts("49"), yard.most_of_one()), (50, 2, 1));
 }
 
-/// A child that is told while others' DOWNs wait: nothing of those that go on is lost.
+/// One child is restarted while DOWNs of siblings wait: no DOWN of a child that is not stopped is
+/// lost.
 #[test]
-fn n13_the_dead_that_are_not_stopped_are_met_afterwards() {
+fn n13_downs_of_children_that_are_not_stopped_are_handled_afterwards() {
     let mut bed = Bed::new(2, 1);
     let yard = Yard::default();
     let workers = ["a", "b", "c", "d"].map(|id| yard.worker(id));
@@ -360,7 +367,7 @@ fn n13_the_dead_that_are_not_stopped_are_met_afterwards() {
     let _ = bed.host(|host| host.resume(supervisor.pid()));
     bed.settle();
     assert!(bed.is_alive(supervisor));
-    // Of d: d. Of b: b, c, d, c's end among them. Of a: all.
+    // For d: d. For b: b, c, d, and c's exit is among them. For a: all.
     assert_eq!(["a", "b", "c", "d"].map(|id| yard.starts(id)), [2, 3, 3, 4]);
     assert_eq!((yard.live(), yard.most_of_one()), (4, 1));
     let quiet = bed.run(move |cx: Context<()>| async move {

@@ -1,7 +1,7 @@
-//! The workloads that need no more than processes and messages, once for all systems.
+//! The workloads that need only processes and messages, written once for all systems.
 //!
-//! They run as a task, which waits on channels and polls nothing while something is timed but the number of processes that
-//! are left.
+//! They run as a task. While something is timed, the task waits on channels, and polls nothing but
+//! the number of processes that are left.
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
@@ -17,18 +17,18 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel as channel};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// For processes to come to rest, where a system does not say when they have.
+/// Waits for processes to become idle, where a system does not report it.
 pub async fn settle() {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
-/// Waits for what a process says.
+/// Waits for a value from a process.
 pub async fn hear<T>(said: &mut UnboundedReceiver<T>) -> Result<T> {
     let heard = tokio::time::timeout(PATIENCE, said.recv()).await;
     heard.ok().flatten().context("a process has not done what it should")
 }
 
-/// Waits until no more than so many are alive.
+/// Waits until at most this many processes are alive.
 pub async fn drained(system: &impl System, left: u64) -> Result<Instant> {
     let begun = Instant::now();
     loop {
@@ -45,7 +45,7 @@ pub async fn drained(system: &impl System, left: u64) -> Result<Instant> {
     }
 }
 
-/// Clients that call one server; `call` gives how many it has answered.
+/// Runs clients that call one server; `call` returns how many calls the server has answered.
 pub async fn calls<F>(ask: &Ask, call: impl Fn() -> F + Clone + Send + 'static) -> Result<Outcome>
 where
     F: Future<Output = u64> + Send,
@@ -81,7 +81,8 @@ where
     Ok(Outcome::timed(n, end - begun).with(all.latencies()?))
 }
 
-/// Something is done and undone n times; with what it may leave behind, until that is gone.
+/// Does and undoes something n times, and waits until any processes that this leaves behind are
+/// gone.
 pub async fn churn<F>(system: &impl System, ask: &Ask, mut once: impl FnMut() -> F) -> Result<Outcome>
 where
     F: Future<Output = ()> + Send,
@@ -98,7 +99,7 @@ where
     Ok(Outcome::timed(ask.n, end - begun))
 }
 
-/// n timers due within a second; `start` has a number sent after a while.
+/// Starts n timers that are due within a second; `start` sends a number after a delay.
 pub async fn timer_fire<S: System>(
     system: &S,
     ask: &Ask,
@@ -117,7 +118,7 @@ pub async fn timer_fire<S: System>(
     Ok(Outcome::timed(ask.n, end - since).with(times.latencies()?).not_per_operation())
 }
 
-/// Runs a common workload; `None` when it is none.
+/// Runs a common workload; `None` if there is none of this name.
 pub async fn run<S: System>(system: &S, workload: &str, ask: &Ask) -> Option<Result<Outcome>> {
     Some(match workload {
         "spawn" => spawn(system, ask).await,

@@ -1,4 +1,4 @@
-//! A driver's program: its arguments, and its line.
+//! The main program of a driver: its arguments, and its line of output.
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -22,14 +22,15 @@ struct Arguments {
     p: Option<u64>,
 }
 
-/// What a library has besides processes and messages.
+/// The features of a library beyond processes and messages.
 pub trait Special: System {
-    /// The library.
+    /// The name of the library.
     const PEER: &'static str;
-    /// Which.
+    /// The version of the library.
     const VERSION: &'static str;
 
-    /// A workload that needs more than processes and messages; `None` when the library has nothing for it, or this driver.
+    /// Runs a workload that needs more than processes and messages; `None` if the library or this
+    /// driver does not support it.
     fn special(&self, workload: &str, ask: &Ask) -> impl Future<Output = Option<Result<Outcome>>> + Send;
 }
 
@@ -49,12 +50,13 @@ async fn one<S: Special>(system: S, workload: String, ask: Ask) -> Result<()> {
     Ok(())
 }
 
-/// Runs the driver; `make` makes the system for so many threads, and `run` has a future run by it to its end.
+/// Runs the driver. `make` makes the system for a number of threads, and `run` drives a future to
+/// completion on it.
 pub fn drive<S: Special>(
     make: impl FnOnce(usize) -> S,
     run: impl FnOnce(&S, std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send>>) -> Result<()>,
 ) -> ExitCode {
-    // What crashes a process makes the result wrong, whatever the library does about it.
+    // A panic in a process makes the result wrong, however the library handles it.
     std::panic::set_hook(Box::new(|panic| {
         eprintln!("{}: {panic}", S::PEER);
         std::process::exit(1);
@@ -71,11 +73,11 @@ pub fn drive<S: Special>(
             1
         }
     };
-    // Not all of these systems can be taken down.
+    // Some of these systems cannot be shut down.
     std::process::exit(code)
 }
 
-/// A Tokio runtime of so many threads.
+/// Returns a Tokio runtime with this many worker threads.
 pub fn tokio_of(threads: usize) -> tokio::runtime::Runtime {
     let built = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     built.unwrap_or_else(|error| panic!("no runtime: {error}"))

@@ -1,4 +1,5 @@
-//! What processes do: [`Role`], one type for all, so that a library whose actors are types needs one.
+//! [`Role`]: what processes do. One type for all, so that a library with typed actors needs only
+//! one actor type.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -8,25 +9,25 @@ use atropos_bench::workloads::Times;
 
 use crate::system::System;
 
-/// To the driver, which waits.
+/// A channel to the driver, which waits.
 pub type Sender<T> = tokio::sync::mpsc::UnboundedSender<T>;
 
-/// A message: a word at most, or an address.
+/// A message: at most a word, or an address.
 #[derive(Clone, Debug)]
 pub enum Message<A> {
-    /// Begin.
+    /// Starts the workload.
     Go,
     /// A number.
     Number(u64),
-    /// A ping, and who wants the pong.
+    /// A ping, with the address for the pong.
     Ping(A),
-    /// The answer.
+    /// The reply to a ping.
     Pong,
-    /// Whom to send to from now on.
+    /// The address to send to from now on.
     Next(A),
 }
 
-/// Whether a process goes on.
+/// The next step of a process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Flow {
     /// It waits for the next message.
@@ -35,7 +36,7 @@ pub enum Flow {
     Stop,
 }
 
-/// A process that keeps a ball in play.
+/// A process that exchanges messages with a ponger.
 pub struct Pinger<S: System> {
     to: S::Address,
     left: u64,
@@ -51,20 +52,20 @@ pub struct Member<S: System> {
     done: Sender<Instant>,
 }
 
-/// A producer: so many rounds of a message to each.
+/// A producer that sends rounds of messages, one to each consumer.
 pub struct Producer<S: System> {
     to: Vec<S::Address>,
     rounds: u64,
 }
 
-/// A consumer of so many.
+/// A consumer of a number of messages.
 pub struct Consumer {
     left: u64,
     all: Arc<Left>,
     done: Sender<Instant>,
 }
 
-/// One of many that ping each other.
+/// A process that pings others of its kind.
 pub struct Peer<S: System> {
     own: u64,
     others: Arc<OnceLock<Vec<S::Address>>>,
@@ -74,16 +75,16 @@ pub struct Peer<S: System> {
     done: Sender<Instant>,
 }
 
-/// Who gets what timers send: when each was due.
+/// A receiver of timer messages, each with its due time.
 pub struct Late {
     left: u64,
-    /// What due times are counted from.
+    /// The instant from which due times count.
     since: Instant,
     times: Times,
     done: Sender<(Instant, Times)>,
 }
 
-/// A node of the tree that is no leaf.
+/// An inner node of the tree.
 pub struct Node<S: System> {
     above: Above<S>,
     first: u64,
@@ -92,7 +93,7 @@ pub struct Node<S: System> {
     sum: u64,
 }
 
-/// Whom a node tells its sum.
+/// The receiver of a node's sum.
 pub enum Above<S: System> {
     /// Another node.
     Node(S::Address),
@@ -100,53 +101,54 @@ pub enum Above<S: System> {
     Root(Sender<(u64, Instant)>),
 }
 
-/// See the module. What is large is in a box, so that a process that waits is not.
+/// The role of a process. Large state is boxed, so that a waiting process is small.
 pub enum Role<S: System> {
-    /// Ends at its first message, and counts itself.
+    /// Ends at its first message, and counts that.
     Waits(Arc<Left>),
-    /// Answers pings.
+    /// Replies to pings.
     Ponger,
-    /// Sends itself a message for each that comes.
+    /// Sends itself a message for each message that it receives.
     Hog,
-    /// See [`Pinger`].
+    /// Sends pings: see [`Pinger`].
     Pinger(Box<Pinger<S>>),
-    /// See [`Member`].
+    /// Passes a message around a ring: see [`Member`].
     Member(Box<Member<S>>),
-    /// See [`Producer`].
+    /// Sends to consumers: see [`Producer`].
     Producer(Box<Producer<S>>),
-    /// See [`Consumer`].
+    /// Receives from producers: see [`Consumer`].
     Consumer(Box<Consumer>),
-    /// See [`Peer`].
+    /// Pings random others: see [`Peer`].
     Peer(Box<Peer<S>>),
-    /// See [`Late`].
+    /// Receives timer messages: see [`Late`].
     Late(Box<Late>),
-    /// See [`Node`].
+    /// Starts its children and adds up their sums: see [`Node`].
     Node(Box<Node<S>>),
 }
 
 impl<S: System> Role<S> {
-    /// `n` round trips with `to`; with `times`, each is timed.
+    /// Returns a pinger that makes `n` round trips with `to`; if `timed`, each one is timed.
     pub fn pinger(to: S::Address, n: u64, timed: bool, done: Sender<(Instant, Instant, Option<Times>)>) -> Self {
         let times = timed.then(|| Times::new(n));
         Self::Pinger(Box::new(Pinger { to, left: n, begun: None, sent: Instant::now(), times, done }))
     }
 
-    /// A member of a ring whose next is known, or will be told.
+    /// Returns a member of a ring; without `next`, a message sets it later.
     pub fn member(next: Option<S::Address>, done: Sender<Instant>) -> Self {
         Self::Member(Box::new(Member { next, done }))
     }
 
-    /// `rounds` messages to each.
+    /// Returns a producer that sends `rounds` messages to each.
     pub fn producer(to: Vec<S::Address>, rounds: u64) -> Self {
         Self::Producer(Box::new(Producer { to, rounds }))
     }
 
-    /// Expects `count`; the last consumer of all says so.
+    /// Returns a consumer that expects `count` messages; the last one of all consumers reports the
+    /// end.
     pub fn consumer(count: u64, all: Arc<Left>, done: Sender<Instant>) -> Self {
         Self::Consumer(Box::new(Consumer { left: count, all, done }))
     }
 
-    /// Number `own` of those who ping each other, `to_do` times.
+    /// Returns the process with number `own` among those that ping each other, `to_do` times.
     pub fn peer(
         own: u64,
         others: Arc<OnceLock<Vec<S::Address>>>,
@@ -157,17 +159,17 @@ impl<S: System> Role<S> {
         Self::Peer(Box::new(Peer { own, others, random: Random::new(own + 1), to_do, answered, done }))
     }
 
-    /// Gets `n` timers.
+    /// Returns a receiver of `n` timer messages.
     pub fn late(n: u64, since: Instant, done: Sender<(Instant, Times)>) -> Self {
         Self::Late(Box::new(Late { left: n, since, times: Times::new(n), done }))
     }
 
-    /// A node with its leaves.
+    /// Returns a node with its leaves.
     pub fn node(above: Above<S>, first: u64, leaves: u64) -> Self {
         Self::Node(Box::new(Node { above, first, leaves, open: 10, sum: 0 }))
     }
 
-    /// One message.
+    /// Handles one message.
     pub async fn step(&mut self, system: &S, own: &S::Address, message: Message<S::Address>) -> Flow {
         match (self, message) {
             (Self::Waits(left), Message::Number(_)) => {
@@ -192,7 +194,7 @@ impl<S: System> Role<S> {
 
 impl<S: System> Pinger<S> {
     fn step(&mut self, system: &S, own: &S::Address) -> Flow {
-        // The first message is the driver's, and starts the clock.
+        // The first message comes from the driver, and starts the clock.
         match self.begun {
             None => self.begun = Some(Instant::now()),
             Some(begun) => {
@@ -201,7 +203,7 @@ impl<S: System> Pinger<S> {
                     times.note(self.sent.elapsed().as_nanos() as u64);
                 }
                 if self.left == 0 {
-                    // The driver waits for it.
+                    // The driver waits for this value.
                     let _ = self.done.send((begun, Instant::now(), self.times.take()));
                     return Flow::Stop;
                 }

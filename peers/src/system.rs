@@ -1,4 +1,4 @@
-//! What a library of processes offers: [`System`].
+//! [`System`]: what a library of processes offers.
 
 use std::future::Future;
 use std::pin::pin;
@@ -6,33 +6,34 @@ use std::task::{Context, Poll, Waker};
 
 use crate::role::{Message, Role};
 
-/// See the module. Cheap to clone.
+/// A library of processes. Cheap to clone.
 pub trait System: Clone + Send + Sync + Sized + 'static {
-    /// What a message is sent to.
+    /// The address of a process.
     type Address: Clone + Send + Sync + 'static;
 
     /// Starts a process that plays a role.
     fn start(&self, role: Role<Self>) -> impl Future<Output = Self::Address> + Send;
 
-    /// Starts a process that does this and ends.
+    /// Starts a process that runs a closure and ends.
     fn once(&self, job: impl FnOnce() + Send + Sync + 'static) -> impl Future<Output = ()> + Send;
 
-    /// Sends a message to a process that lives.
+    /// Sends a message to a live process.
     fn send(&self, to: &Self::Address, message: Message<Self::Address>);
 
-    /// How many processes are alive, at least those that are.
+    /// Returns the number of live processes, or a larger number.
     fn alive(&self) -> u64;
 
-    /// Between pieces of long work: lets others run where a process can, within a step.
+    /// Lets other processes run between pieces of long work, where a process can do so within a
+    /// step.
     fn breathe(&self) -> impl Future<Output = ()> + Send {
         async {}
     }
 }
 
-/// What a future gives that is ready at once.
+/// Returns the value of a future that is ready at once.
 ///
 /// # Panics
-/// When it is not.
+/// Panics if the future is pending.
 pub fn ready<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,

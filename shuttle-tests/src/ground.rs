@@ -1,17 +1,20 @@
 //! [`Ground`]: a kernel whose cores and hosts are threads of shuttle's.
 //!
-//! A core's thread steps its core until there is nothing to do, and then sleeps in the only way that there is: until
-//! the kernel wakes it, or its time has come. So a wake-up that is lost is a core that sleeps on work, and that is
-//! looked for whenever everything has come to *rest*: every core sleeps, none has been woken, and no host runs. The
-//! main thread waits for rest ([`Ground::settle`]); time, which is virtual, passes then, or when a host says so.
+//! A core's thread steps its core until there is nothing to do, and then sleeps until the kernel
+//! wakes it or its deadline passes. There is no other way to wake it. So a lost wake-up is a core
+//! that sleeps although it has work, and the harness checks for that whenever the web is at *rest*:
+//! every core sleeps, none has been woken, and no host runs. The main thread waits for rest
+//! ([`Ground::settle`]). Time is virtual, and passes then, or when a host advances it.
 //!
-//! What the threads agree on here is in locks of `std`, which shuttle does not see: each is held for a moment within
-//! one of its steps, never over an operation of the kernel, so that the web's own bookkeeping adds no schedules.
+//! The state that the threads share here is in locks of `std`, which shuttle does not see. Each
+//! lock is held briefly within one of shuttle's steps, never across an operation of the kernel, so
+//! the web's own records add no schedules.
 //!
-//! - **G1.** A thread that sleeps has said so under the lock before it parks; who wakes it notes that under the lock
-//!   before it unparks. A token that comes too early keeps it from parking, so no wake is lost here.
-//! - **G2.** A core that was not dropped by its own thread is not dropped at all: after a failure another thread's
-//!   stack, which is never unwound, may hold guards and processes of the same kernel.
+//! - **G1.** A thread records under the lock that it sleeps before it parks, and its waker records
+//!   the wake under the lock before it unparks the thread. A token that comes too early keeps the
+//!   thread from parking, so no wake is lost here.
+//! - **G2.** A core that its own thread did not drop is never dropped: after a failure another
+//!   thread's stack, which is never unwound, may hold guards and processes of the same kernel.
 
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
@@ -20,16 +23,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use atropos_kernel::reclaim::{Domain, Participant};
 use atropos_kernel::world::{CurrentSlot, Platform};
-use atropos_kernel::{Core, Host, Kernel, Limits, Options, Pid, RunOutcome, Reason};
+use atropos_kernel::{Core, Host, Kernel, Limits, Options, Pid, Reason, RunOutcome};
 use shuttle::rand::{Rng as _, thread_rng};
 use shuttle::thread::{self, JoinHandle, Thread};
 
-/// A number below, of shuttle's: a replay draws the same.
+/// Returns a number below `below`, drawn from shuttle: a replay draws the same.
 pub fn random(below: usize) -> usize {
     thread_rng().gen_range(0..below)
 }
 
-/// Whether one chance in so many has come true.
+/// Returns `true` with a probability of one in `of`.
 pub fn chance(of: usize) -> bool {
     random(of) == 0
 }
@@ -39,15 +42,15 @@ shuttle::thread_local! {
 }
 
 fn here() -> *const CurrentSlot {
-    // Kept in a box of its own until the thread ends.
+    // The thread-local value is boxed, and lives until the thread ends.
     HERE.with(std::ptr::from_ref)
 }
 
-/// One core's thread.
+/// The thread of one core.
 #[derive(Default, Debug)]
 struct Driver {
     thread: Option<Thread>,
-    /// It sleeps, and until when at the latest.
+    /// Set while the thread sleeps, with its deadline, if any.
     asleep: Option<Option<u64>>,
     woken: bool,
 }
@@ -65,7 +68,7 @@ impl State {
         self.hosts == 0 && self.drivers.iter().all(|driver| driver.asleep.is_some() && !driver.woken)
     }
 
-    /// Notes a wake, and returns whom to unpark.
+    /// Records a wake, and returns the thread to unpark.
     fn wake(&mut self, core: usize) -> Option<Thread> {
         let driver = &mut self.drivers[core];
         driver.woken = true;
@@ -73,7 +76,7 @@ impl State {
     }
 }
 
-/// The world of a web.
+/// The platform of a web.
 #[derive(Debug)]
 struct Clockwork {
     now: AtomicU64,
@@ -85,7 +88,7 @@ impl Clockwork {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Time passes, and whose time has come is woken.
+    /// Advances the time, and wakes the cores whose deadlines have passed.
     fn advance_to(&self, now: u64) {
         self.now.fetch_max(now, Ordering::Relaxed);
         let mut due = Vec::new();
@@ -102,7 +105,7 @@ impl Clockwork {
         }
     }
 
-    /// Sleeps until the core is woken; false when the web is over.
+    /// Sleeps until the core is woken. Returns `false` when the web is over.
     fn sleep(&self, core: usize, until: Option<u64>) -> bool {
         loop {
             let main = {
@@ -128,7 +131,7 @@ impl Clockwork {
     }
 }
 
-// SAFETY: `here` is a thread-local of shuttle's: each of its threads has its own.
+// SAFETY: `here` is a thread-local of shuttle's, so each of its threads has its own.
 unsafe impl Platform for Clockwork {
     fn now(&self) -> u64 {
         self.now.load(Ordering::Relaxed)
@@ -146,20 +149,20 @@ unsafe impl Platform for Clockwork {
     }
 }
 
-/// A core that is dropped by its own thread or not at all (G2).
+/// A core that its own thread drops, or that is never dropped (G2).
 struct Driven(ManuallyDrop<Core>);
 
 impl Drop for Driven {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            // SAFETY: dropped once, here.
+            // SAFETY: the core is dropped only here, and not used afterwards (G2).
             unsafe { ManuallyDrop::drop(&mut self.0) };
         }
     }
 }
 
 fn drive(kernel: Arc<Kernel>, clock: &Clockwork, id: usize) {
-    // Before it sleeps: it must be found to be woken (G1).
+    // The thread is recorded before it sleeps, so that a waker finds it (G1).
     clock.state().drivers[id].thread = Some(thread::current());
     let mut core = Driven(ManuallyDrop::new(Core::new(kernel, id)));
     loop {
@@ -174,7 +177,7 @@ fn drive(kernel: Arc<Kernel>, clock: &Clockwork, id: usize) {
     }
 }
 
-/// A host's way to the kernel, for one thread.
+/// One thread's access to the kernel as a host.
 #[derive(Debug)]
 pub struct Guest {
     kernel: Arc<Kernel>,
@@ -183,28 +186,29 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// The kernel as a host sees it; for a few calls, since it is pinned meanwhile.
+    /// Runs `f` with the kernel as a host sees it. Meant for a few calls, since the thread is
+    /// pinned for the duration.
     pub fn with<R>(&self, f: impl FnOnce(&Host<'_>) -> R) -> R {
         f(&Host::new(&self.kernel, &self.participant))
     }
 
-    /// Lets time pass.
+    /// Advances the time by `by` nanoseconds.
     pub fn advance(&self, by: u64) {
         self.clock.advance_to(self.clock.now() + by);
     }
 
-    /// Sends an exit signal from nobody.
+    /// Sends an exit signal without a sender.
     pub fn exit(&self, to: Pid, reason: Reason) -> bool {
-        self.with(|host| host.exit(to, reason)).expect("there is memory")
+        self.with(|host| host.exit(to, reason)).expect("the kernel has memory")
     }
 
-    /// Kills it; whether it was alive.
+    /// Kills a process. Returns `true` if it was alive.
     pub fn kill(&self, pid: Pid) -> bool {
         self.exit(pid, Reason::KILL)
     }
 }
 
-/// A kernel with its threads; see the module.
+/// A kernel with its threads.
 #[derive(Debug)]
 pub struct Ground {
     guest: Guest,
@@ -213,12 +217,12 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// A kernel of so many cores, which do not run yet.
+    /// Creates a kernel of `cores` cores, which do not run yet.
     pub fn new(cores: usize) -> Self {
         Self::with_processes(cores, 1 << 12)
     }
 
-    /// Likewise, with at most so many processes.
+    /// Creates a kernel of `cores` cores, with at most `processes` processes.
     pub fn with_processes(cores: usize, processes: u32) -> Self {
         let state = State {
             drivers: (0..cores).map(|_| Driver::default()).collect(),
@@ -227,7 +231,7 @@ impl Ground {
             over: false,
         };
         let clock = Arc::new(Clockwork { now: AtomicU64::new(0), state: Mutex::new(state) });
-        // A limit that is not reached: it makes the kernel count its nodes, and a leak show.
+        // A limit that is not reached. It makes the kernel count its nodes, so that a leak shows.
         let limits = Limits { processes, nodes: 1 << 20, ..Limits::default() };
         let options = Options { cores, limits, seed: random(1 << 20) as u64, ..Options::default() };
         let kernel = Kernel::new(options, Domain::new(), clock.clone());
@@ -235,7 +239,7 @@ impl Ground {
         Self { guest: Guest { kernel, clock, participant }, cores: Vec::new(), hosts: Vec::new() }
     }
 
-    /// The main thread's way to the kernel.
+    /// Returns the main thread's access to the kernel.
     pub fn guest(&self) -> &Guest {
         &self.guest
     }
@@ -248,7 +252,7 @@ impl Ground {
         }
     }
 
-    /// Starts a host.
+    /// Starts a host thread.
     pub fn host(&mut self, f: impl FnOnce(&Guest) + Send + 'static) {
         let (kernel, clock) = (self.guest.kernel.clone(), self.guest.clock.clone());
         clock.state().hosts += 1;
@@ -270,13 +274,13 @@ impl Ground {
         while !self.guest.clock.state().is_at_rest() {
             thread::park();
         }
-        assert!(self.guest.kernel.is_quiescent(), "all cores sleep, and there is work");
+        assert!(self.guest.kernel.is_quiescent(), "all cores sleep although there is work");
     }
 
-    /// Waits until nothing can happen any more, however long that takes.
+    /// Waits until nothing more can happen, however long that takes.
     ///
     /// # Panics
-    /// When all sleep and there is work, or when it never ends.
+    /// Panics when all cores sleep although there is work, or when the web never comes to rest.
     pub fn settle(&self) {
         for _round in 0..1_000 {
             self.wait_for_rest();
@@ -287,18 +291,18 @@ impl Ground {
             let Some(due) = due else { return };
             self.guest.clock.advance_to(due);
         }
-        panic!("time passes, and there is always another timer");
+        panic!("the web never comes to rest: there is always another timer");
     }
 
-    /// Who is alive, in the order of their slots.
+    /// Returns the live processes, in the order of their slots.
     pub fn alive(&self) -> Vec<Pid> {
         self.guest.with(|host| host.processes().collect())
     }
 
-    /// Ends the cores, and looks for what the kernel has kept.
+    /// Ends the cores, and checks what the kernel still holds.
     ///
     /// # Panics
-    /// When a process lives, or anything is left of the dead.
+    /// Panics when a process lives, or when anything of the dead processes is left.
     pub fn finish(mut self) {
         assert_eq!(self.alive(), [], "all processes have ended");
         let drivers: Vec<Thread> = {
@@ -317,10 +321,10 @@ impl Ground {
             participant.flush();
         }
         drop(participant);
-        assert_eq!(kernel.process_count(), 0, "processes are counted that are not there");
+        assert_eq!(kernel.process_count(), 0, "the kernel counts processes that do not exist");
         assert_eq!(kernel.nodes_used(), 0, "signals, links, monitors or timers have leaked");
-        assert_eq!(Arc::strong_count(&kernel), 1, "somebody keeps the kernel");
+        assert_eq!(Arc::strong_count(&kernel), 1, "a reference to the kernel is left");
         drop(kernel);
-        assert_eq!(Arc::strong_count(&clock), 1, "somebody keeps the world");
+        assert_eq!(Arc::strong_count(&clock), 1, "a reference to the platform is left");
     }
 }

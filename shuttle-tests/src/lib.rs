@@ -1,12 +1,14 @@
-//! How the webs are run; the webs are in `tests/webs`, one file for each. `cargo xtask shuttle` runs them.
+//! The harness of the webs. The webs are in `tests/webs`, one file each. `cargo xtask shuttle` runs
+//! them.
 //!
-//! A web is a program on a whole kernel: threads that step its cores, threads that are hosts, and processes that do
-//! things at random to each other. [`web`] runs it under so many schedules of two kinds, each with its own random
-//! numbers, prints a line for each kind, and leaves the schedule of a failure in a file from which it can be replayed.
-//! [`mutant`] runs a web with one thing wrong, and passes only if a schedule finds it.
+//! A web is a program on a whole kernel: threads that step its cores, threads that are hosts, and
+//! processes that act on one another at random. [`web`] runs it under a number of schedules of two
+//! kinds, each with its own random numbers. It prints a line for each kind, and saves the schedule
+//! of a failure in a file from which it can be replayed. [`mutant`] runs a web with one fault in
+//! it, and passes only if a schedule finds the fault.
 //!
-//! Shuttle takes every atomic as sequentially consistent: the orderings are loom's business, the programs are ours.
-//! Without `--cfg shuttle` the crate is empty.
+//! Shuttle takes every atomic as sequentially consistent: loom checks the orderings, and these webs
+//! check the programs. Without `--cfg shuttle` the crate is empty.
 #![cfg(shuttle)]
 
 use std::any::Any;
@@ -24,24 +26,24 @@ pub mod ground;
 pub mod notes;
 pub mod schedule;
 
-/// Schedules of each kind, unless `ATROPOS_SHUTTLE_SCHEDULES` says.
+/// Number of schedules of each kind, unless `ATROPOS_SHUTTLE_SCHEDULES` gives another.
 const SCHEDULES: usize = 20_000;
-/// What decides the first schedule, unless `ATROPOS_SHUTTLE_SEED` says.
+/// Seed of the first schedule, unless `ATROPOS_SHUTTLE_SEED` gives another.
 const SEED: u64 = 0x5EED;
-/// Preemptions and one, as PCT counts them.
+/// Number of preemptions plus one, as PCT counts them.
 const DEPTH: usize = 3;
-/// Steps after which an execution is taken to run for ever; a web takes a few thousand.
+/// Number of steps after which an execution counts as endless. A web takes a few thousand.
 const LONGEST: usize = 400_000;
 
-/// What shuttle says when it replays a schedule of another program.
+/// The texts that shuttle reports when it replays a schedule of another program.
 const OF_ANOTHER_PROGRAM: [&str; 2] = ["expected random choice but", "expected context switch but"];
 
-/// How the next task is chosen.
+/// The rule that chooses the next task.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// Any, at each step.
+    /// At each step, any runnable task.
     Random,
-    /// The first of a random order that changes at a few random steps.
+    /// The first runnable task in a random order, which changes at a few random steps.
     Pct,
 }
 
@@ -54,10 +56,10 @@ impl Kind {
     }
 }
 
-/// What a search found.
+/// The result of a search that found a failure.
 #[derive(Debug)]
 pub struct Found {
-    /// What the failure said.
+    /// The text of the failure.
     pub says: String,
     /// The schedule that led to it.
     pub schedule: String,
@@ -76,7 +78,7 @@ fn schedules() -> usize {
 
 fn config() -> Config {
     let mut config = Config::new();
-    // The recorder has the schedule.
+    // The recorder keeps the schedule.
     config.failure_persistence = FailurePersistence::None;
     config.max_steps = MaxSteps::FailAfter(LONGEST);
     config.silence_warnings = true;
@@ -84,7 +86,7 @@ fn config() -> Config {
     config
 }
 
-/// The text of a panic.
+/// Returns the text of a panic.
 fn text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
@@ -92,11 +94,11 @@ fn text(panic: &(dyn Any + Send)) -> String {
 }
 
 std::thread_local! {
-    /// A failure on this thread is what is looked for.
+    /// `true` while a failure on this thread is expected.
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Keeps the panics that are looked for from the output. Shuttle puts its own hook before this one, once.
+/// Hides expected panics from the output. Shuttle installs its own hook before this one, once.
 fn quiet_hook() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
@@ -108,7 +110,7 @@ fn quiet_hook() {
     });
 }
 
-/// Runs what is meant to fail, and keeps its failures from the output.
+/// Runs `f`, which is expected to fail, and hides its failures from the output.
 pub fn quietly<R>(f: impl FnOnce() -> R) -> R {
     QUIET.set(true);
     let result = f();
@@ -123,7 +125,7 @@ fn run<S: Scheduler + 'static>(scheduler: S, tape: &Tape, f: impl Fn() + Send + 
     Some(Found { says: text(&*panic), schedule: tape.text() })
 }
 
-/// Runs a web under so many schedules: how many it took, and what was found.
+/// Runs a web under up to `schedules` schedules. Returns how many it took, and what it found.
 pub fn search(kind: Kind, schedules: usize, f: impl Fn() + Send + Sync + 'static) -> (usize, Option<Found>) {
     let seed = number("ATROPOS_SHUTTLE_SEED", SEED);
     let tape = Tape::default();
@@ -134,35 +136,37 @@ pub fn search(kind: Kind, schedules: usize, f: impl Fn() + Send + Sync + 'static
     (tape.executions(), found)
 }
 
-/// Runs a web once, under the schedule of a failure: what it finds.
+/// Runs a web once, under the schedule of a failure. Returns what it finds.
 ///
 /// # Panics
-/// When the text is no schedule.
+/// Panics when the text is no schedule.
 pub fn replay(schedule: &str, f: impl Fn() + Send + Sync + 'static) -> Option<Found> {
-    let choices = Choices::read(schedule).unwrap_or_else(|| panic!("this is no schedule: {schedule}"));
+    let choices = Choices::read(schedule).unwrap_or_else(|| panic!("not a schedule: {schedule}"));
     let mut scheduler = ReplayScheduler::new_from_schedule(choices.schedule());
-    // A failure ends the schedule in the middle of the program: one that is mended goes on behind it.
+    // A failure ends the schedule in the middle of the program. A corrected program continues after
+    // that point.
     scheduler.set_allow_incomplete();
     run(scheduler, &Tape::default(), f)
 }
 
-/// A schedule: the text itself, or the text of the file of this name.
+/// Returns a schedule: `asked` itself, or the contents of the file with this name.
 ///
 /// # Panics
-/// When there is no such file either.
+/// Panics when `asked` is neither a schedule nor a readable file.
 pub fn schedule_of(asked: &str) -> String {
     if Choices::read(asked).is_some() {
         return asked.to_owned();
     }
-    std::fs::read_to_string(asked).unwrap_or_else(|error| panic!("{asked}: no schedule, and no file: {error}"))
+    std::fs::read_to_string(asked)
+        .unwrap_or_else(|error| panic!("{asked}: neither a schedule nor a readable file: {error}"))
 }
 
-/// The schedule that is to be replayed.
+/// Returns the schedule to replay, if one is given.
 fn asked_to_replay() -> Option<String> {
     std::env::var("ATROPOS_SHUTTLE_REPLAY").ok().map(|asked| schedule_of(&asked))
 }
 
-/// Where the schedules of failures are put.
+/// Returns the folder in which the schedules of failures are saved.
 fn folder() -> PathBuf {
     std::env::var_os("ATROPOS_SHUTTLE_FAILURES").map_or_else(std::env::temp_dir, PathBuf::from)
 }
@@ -172,10 +176,10 @@ fn line(name: &str, how: &str, schedules: usize, start: Instant, end: &str) {
     println!("web: {name:<52} {how:<6} {schedules:>8} schedules {seconds:>6.1} s  {end} ");
 }
 
-/// Runs a web under both kinds of schedules; or, when one is to be replayed, under that one.
+/// Runs a web under both kinds of schedules, or under a given schedule only.
 ///
 /// # Panics
-/// When a schedule fails.
+/// Panics when a schedule fails.
 pub fn web(name: &str, f: impl Fn() + Send + Sync + Clone + 'static) {
     if let Some(schedule) = asked_to_replay() {
         let start = Instant::now();
@@ -183,7 +187,7 @@ pub fn web(name: &str, f: impl Fn() + Send + Sync + Clone + 'static) {
         line(name, "replay", 1, start, if found.is_some() { "FAILED" } else { "passed" });
         if let Some(found) = found {
             let fits = !OF_ANOTHER_PROGRAM.iter().any(|said| found.says.starts_with(said));
-            assert!(fits, "{name}: the program has changed: it chooses and draws in another order than the schedule");
+            assert!(fits, "{name}: the program has changed: its choices no longer match the schedule");
             panic!("{name}: {}", found.says);
         }
         return;
@@ -206,22 +210,24 @@ pub fn web(name: &str, f: impl Fn() + Send + Sync + Clone + 'static) {
     assert!(failures.is_empty(), "{name}: {}", failures.join("\n"));
 }
 
-/// Runs a web that is wrong until a schedule of either kind finds it, and replays that one.
+/// Runs a faulty web until a schedule of either kind finds the fault, and replays that schedule.
 ///
 /// # Panics
-/// When none does, when all that is found is an execution that does not end, or when the replay finds something else.
+/// Panics when no schedule finds the fault, when all that is found is an endless execution, or when
+/// the replay finds something else.
 pub fn mutant(name: &str, f: impl Fn() + Send + Sync + Clone + 'static) {
     if asked_to_replay().is_some() {
         return;
     }
     let schedules = schedules().max(SCHEDULES);
-    // What takes many random schedules is often a matter of a few preemptions, and the other way round.
+    // A fault that takes many random schedules often takes only a few preemptions, and the other
+    // way round.
     for (kind, schedules) in [(Kind::Random, 500), (Kind::Pct, schedules), (Kind::Random, schedules)] {
         let start = Instant::now();
         let (count, found) = quietly(|| search(kind, schedules, f.clone()));
         line(name, kind.name(), count, start, if found.is_some() { "caught" } else { "missed" });
         let Some(found) = found else { continue };
-        assert!(!found.says.contains("exceeded max_steps"), "{name}: it does not end, which says nothing");
+        assert!(!found.says.contains("exceeded max_steps"), "{name}: the execution does not end, which proves nothing");
         let again =
             quietly(|| replay(&found.schedule, f)).unwrap_or_else(|| panic!("{name}: the replay finds nothing"));
         assert_eq!(again.says, found.says, "{name}: the replay finds something else");

@@ -1,16 +1,16 @@
-//! What a web knows of itself: who has lived and died ([`Lives`]), what a message carries ([`Cargo`]), why somebody
-//! died ([`Cause`]), and a body made of a closure ([`body`]).
+//! A web's own records: the live and dead bodies and messages ([`Lives`]), the contents of a
+//! message ([`Cargo`]), the cause of a death ([`Cause`]), and a body made of a closure ([`body`]).
 //!
-//! All of it is kept beside the kernel, in locks of `std` (see [`crate::ground`]), and compared with what the kernel
-//! says.
+//! All records are kept outside the kernel, in locks of `std` (see [`crate::ground`]), and compared
+//! with the kernel's answers.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, TryLockError};
 
-use atropos_kernel::{Body, Cx, Reason, Resumed, ReasonKind};
+use atropos_kernel::{Body, Cx, Reason, ReasonKind, Resumed};
 use shuttle::sync::atomic::{AtomicUsize, Ordering};
 
-/// Something that the threads of a web share, outside of shuttle's sight.
+/// A value that the threads of a web share, invisible to shuttle.
 #[derive(Default, Debug)]
 pub struct Shared<T>(Arc<Mutex<T>>);
 
@@ -26,27 +26,27 @@ impl<T> Shared<T> {
         Self(Arc::new(Mutex::new(value)))
     }
 
-    /// Borrows it. `f` calls nothing of the kernel's, and looks at no [`Life`].
+    /// Borrows the value. `f` must not call the kernel, and must not check a [`Life`].
     ///
     /// # Panics
-    /// When it does, and another thread of the web comes in between: all are coroutines of one thread, so to wait here
-    /// would be to wait for ever.
+    /// Panics when `f` does so and another thread of the web runs in between. All threads are
+    /// coroutines of one thread, so waiting here would never end.
     pub fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         let mut value = match self.0.try_lock() {
             Ok(value) => value,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => panic!("the notes are held over a step of shuttle's"),
+            Err(TryLockError::WouldBlock) => panic!("the notes are borrowed during a step of shuttle"),
         };
         f(&mut value)
     }
 }
 
-/// The bodies and messages that there are.
+/// The bodies and messages of a web.
 #[derive(Clone, Default, Debug)]
 pub struct Lives(Shared<Vec<bool>>);
 
 impl Lives {
-    /// A new life.
+    /// Starts a new life.
     pub fn begin(&self) -> Life {
         let number = self.0.with(|lives| {
             lives.push(true);
@@ -55,17 +55,17 @@ impl Lives {
         Life { lives: self.clone(), number, whole: AtomicUsize::new(WHOLE) }
     }
 
-    /// How many last.
+    /// Returns the number of lives that have not ended.
     pub fn count(&self) -> usize {
         self.0.with(|lives| lives.iter().filter(|alive| **alive).count())
     }
 
-    /// How many there have ever been.
+    /// Returns the number of lives that have ever begun.
     pub fn ever(&self) -> usize {
         self.0.with(|lives| lives.len())
     }
 
-    /// Whether one lasts.
+    /// Returns `true` if life `number` has not ended.
     pub fn lasts(&self, number: usize) -> bool {
         self.0.with(|lives| lives[number])
     }
@@ -74,10 +74,10 @@ impl Lives {
 const WHOLE: usize = 0xA11_A11;
 const ENDED: usize = 0xDEAD;
 
-/// Ends when it is dropped, once.
+/// A life that ends when it is dropped, once.
 ///
-/// Its word is one of shuttle's atomics: between two looks at it others run, and what was freed too early has time to
-/// be freed.
+/// Its word is one of shuttle's atomics: other threads run between two checks of it, so a premature
+/// free has time to happen.
 #[derive(Debug)]
 pub struct Life {
     lives: Lives,
@@ -86,15 +86,15 @@ pub struct Life {
 }
 
 impl Life {
-    /// Which.
+    /// Returns the number of this life.
     pub fn number(&self) -> usize {
         self.number
     }
 
-    /// Looks twice whether it is still there.
+    /// Checks twice that the life has not ended.
     pub fn check(&self) {
         for _look in 0..2 {
-            assert_eq!(self.whole.load(Ordering::Relaxed), WHOLE, "used after its end");
+            assert_eq!(self.whole.load(Ordering::Relaxed), WHOLE, "used after its drop");
         }
     }
 }
@@ -109,22 +109,22 @@ impl Drop for Life {
     }
 }
 
-/// Why somebody died, to be compared and kept.
+/// The cause of a death, which can be compared and kept.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Cause {
-    /// `normal`.
+    /// The reason `normal`.
     Normal,
-    /// `shutdown`.
+    /// The reason `shutdown`.
     Shutdown,
-    /// `killed`.
+    /// The reason `killed`.
     Killed,
-    /// `noproc`.
+    /// The reason `noproc`.
     NoProc,
-    /// A crash of the process of this number.
+    /// A crash of the process with this number.
     Crash(usize),
 }
 
-/// What a crash's reason carries.
+/// The value in a crash's reason.
 struct Blame(usize, Life);
 
 impl fmt::Debug for Blame {
@@ -140,15 +140,15 @@ impl PartialEq for Blame {
 }
 
 impl Cause {
-    /// The reason of a crash; it has a life of its own, which ends with its last clone.
+    /// Returns the reason of a crash. It has a life of its own, which ends with its last clone.
     pub fn crash(who: usize, lives: &Lives) -> Reason {
         Reason::value(Blame(who, lives.begin()))
     }
 
-    /// What a reason says.
+    /// Returns the cause that a reason stands for.
     ///
     /// # Panics
-    /// When no web gives such a reason.
+    /// Panics when no web gives such a reason.
     pub fn of(reason: &Reason) -> Self {
         match reason.kind() {
             ReasonKind::Normal => Self::Normal,
@@ -160,7 +160,7 @@ impl Cause {
                 blame.1.check();
                 Self::Crash(blame.0)
             }
-            other => panic!("nobody dies of {other:?}"),
+            other => panic!("no web gives the reason {other:?}"),
         }
     }
 }
@@ -182,7 +182,7 @@ impl<M: Send + 'static, F: FnMut(&Cx<'_, M>) -> Resumed + Send + 'static> Body f
     }
 }
 
-/// A body that is resumed by calling `step`, for as long as its life lasts.
+/// Returns a body that runs `step` each time it is resumed, with a life of its own.
 pub fn body<M: Send + 'static>(
     life: Life,
     step: impl FnMut(&Cx<'_, M>) -> Resumed + Send + 'static,
@@ -190,21 +190,21 @@ pub fn body<M: Send + 'static>(
     Closure { step, life, takes: std::marker::PhantomData }
 }
 
-/// A message, or what is in one.
+/// A message, or its contents.
 #[derive(Debug)]
 pub struct Cargo<T> {
-    /// What it says.
+    /// The contents.
     pub says: T,
     life: Life,
 }
 
 impl<T> Cargo<T> {
-    /// A message with a life.
+    /// Creates a message with a life.
     pub fn new(says: T, lives: &Lives) -> Self {
         Self { says, life: lives.begin() }
     }
 
-    /// Looks whether it is whole, and what it says.
+    /// Checks that the message has not been dropped, and returns its contents.
     pub fn open(&self) -> &T {
         self.life.check();
         &self.says

@@ -1,15 +1,16 @@
-//! A schedule as text: what a failure leaves behind, and what replays it.
+//! A schedule as text: a failure writes it, and a replay reads it.
 //!
-//! [`Recorder`] stands between shuttle and a scheduler and notes every choice. The text is the seed of the random
-//! numbers in hexadecimal, a colon, and the steps: a letter for the task that went on (`A` is the first), `?` for a
-//! random number that was drawn, each with a count when it comes more than once in a row.
+//! [`Recorder`] stands between shuttle and a scheduler and records every choice. The text is the
+//! seed of the random numbers in hexadecimal, a colon, and the steps: a letter for the task that
+//! continued (`A` is the first), `?` for a random number that was drawn, each with a count when it
+//! occurs more than once in a row.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use shuttle::scheduler::{Schedule, Scheduler, Task, TaskId};
 
-/// What was chosen in one execution.
+/// The choices made in one execution.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Choices {
     seed: u64,
@@ -17,10 +18,10 @@ pub struct Choices {
     executions: usize,
 }
 
-/// A random number, among the letters of the tasks.
+/// The letter of a random number, among the letters of the tasks.
 const DRAWN: u8 = b'?';
 
-/// The choices of the execution that runs, shared between a [`Recorder`] and who wants to know.
+/// The choices of the current execution, shared between a [`Recorder`] and its reader.
 #[derive(Clone, Default, Debug)]
 pub struct Tape(Arc<Mutex<Choices>>);
 
@@ -29,12 +30,12 @@ impl Tape {
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Executions begun.
+    /// Returns the number of executions begun.
     pub fn executions(&self) -> usize {
         self.with(|choices| choices.executions)
     }
 
-    /// The choices so far, as text.
+    /// Returns the choices so far, as text.
     pub fn text(&self) -> String {
         self.with(|choices| choices.text())
     }
@@ -52,7 +53,7 @@ impl Choices {
         text
     }
 
-    /// Reads what [`Tape::text`] wrote; `None` when it is no schedule.
+    /// Reads the output of [`Tape::text`]. Returns `None` when the text is no schedule.
     pub fn read(text: &str) -> Option<Self> {
         let (seed, steps) = text.trim().split_once(':')?;
         let mut choices = Self { seed: u64::from_str_radix(seed, 16).ok()?, ..Self::default() };
@@ -72,7 +73,7 @@ impl Choices {
         Some(choices)
     }
 
-    /// As shuttle wants it.
+    /// Converts the choices to shuttle's type.
     pub fn schedule(&self) -> Schedule {
         let mut schedule = Schedule::new(self.seed);
         for step in &self.steps {
@@ -85,7 +86,7 @@ impl Choices {
     }
 }
 
-/// A scheduler that notes what another one chooses.
+/// A scheduler that records the choices of another one.
 #[derive(Debug)]
 pub struct Recorder<S> {
     inner: S,
@@ -93,7 +94,7 @@ pub struct Recorder<S> {
 }
 
 impl<S> Recorder<S> {
-    /// Notes the choices of `inner` on `tape`.
+    /// Creates a recorder of the choices of `inner` on `tape`.
     pub fn new(inner: S, tape: Tape) -> Self {
         Self { inner, tape }
     }
@@ -129,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_written_schedule_is_read_back() {
         let choices = Choices { seed: 0xABC, steps: b"AAB?????BZ".to_vec(), executions: 0 };
         assert_eq!(choices.text(), "abc:A2B?5BZ");
         assert_eq!(Choices::read(" abc:A2B?5BZ\n"), Some(choices));

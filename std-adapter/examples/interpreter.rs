@@ -1,8 +1,10 @@
-//! A bytecode interpreter on Atropos: its processes are bodies that count reductions and call the facilities, side by side
-//! with async ones.
+//! A bytecode interpreter on Atropos: its processes are bodies that count reductions and call the
+//! facilities, side by side with async processes.
 //!
-//!     cargo run --release --example interpreter                   # 10,000 processes, half of them busy loops, are killed
-//!     cargo run --release --example interpreter -- --program FILE # runs a program of your own, from its label main
+//!     # Starts 10,000 processes, half of them busy loops, and kills them:
+//!     cargo run --release --example interpreter
+//!     # Runs a program of your own, from its label main:
+//!     cargo run --release --example interpreter -- --program FILE
 //!
 //! The instructions are in `machine/program.rs`, the syntax in `machine/assembler.rs`.
 
@@ -25,23 +27,23 @@ use machine::storm::{self, quantile};
 /// A bytecode interpreter on Atropos.
 #[derive(Parser)]
 struct Arguments {
-    /// A program to run, instead of the demonstration.
+    /// The program to run, instead of the demonstration.
     #[arg(long)]
     program: Option<PathBuf>,
-    /// Bytecode processes of the demonstration.
+    /// The number of bytecode processes in the demonstration.
     #[arg(long, default_value_t = 10_000)]
     processes: usize,
-    /// Instructions before the next process has its turn.
+    /// The number of instructions before the next process runs.
     #[arg(long, default_value_t = 500)]
     quantum: u32,
-    /// Cores of the runtime; all by default.
+    /// The number of cores; by default one for each CPU.
     #[arg(long)]
     cores: Option<usize>,
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    anyhow::ensure!(arguments.quantum > 0, "--quantum 0: nobody would ever run");
+    anyhow::ensure!(arguments.quantum > 0, "--quantum 0: no process would ever run");
     let cores = arguments.cores.map_or_else(|| std::thread::available_parallelism().map(usize::from), Ok)?;
     match &arguments.program {
         Some(path) => run(path.clone(), cores, arguments.quantum),
@@ -61,14 +63,14 @@ fn demonstrate(cores: usize, processes: usize, quantum: u32) -> Result<()> {
         println!("async answers {what}: {} of them, p50 {half:?}, p99 {most:?}, worst {worst:?}", answers.len());
     }
     if let Some(waited) = figures.waited {
-        println!("in all the threads have waited {waited:?} for processors that others used: that is in these times");
+        println!("the times include {waited:?} for which the threads waited for a CPU that other programs used");
     }
     Ok(())
 }
 
 fn run(path: PathBuf, cores: usize, quantum: u32) -> Result<()> {
     let text = std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let program = assemble(&text).with_context(|| format!("{} is no program", path.display()))?;
+    let program = assemble(&text).with_context(|| format!("{} is not a valid program", path.display()))?;
     let runtime = Runtime::builder().cores(cores).build()?;
     let print = |_: u64, bytes: &[u8]| {
         let mut out = std::io::stdout().lock();
@@ -84,6 +86,6 @@ fn run(path: PathBuf, cores: usize, quantum: u32) -> Result<()> {
         std::thread::sleep(Duration::from_millis(1));
     };
     runtime.shutdown(Duration::from_secs(1))?;
-    anyhow::ensure!(reason == Reason::NORMAL, "it ended: {reason}");
+    anyhow::ensure!(reason == Reason::NORMAL, "the program exited: {reason}");
     Ok(())
 }

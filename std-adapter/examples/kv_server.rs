@@ -1,5 +1,5 @@
-//! A key-value server that speaks the Redis protocol: one process for each connection, the data in sharded processes,
-//! so that what crashes hurts nobody else.
+//! A key-value server that speaks the Redis protocol: one process for each connection, and the data
+//! in sharded processes, so that a crash affects nothing else.
 //!
 //!     cargo run --release --example kv_server
 //!     redis-cli -p 6380 set greeting hello
@@ -21,22 +21,22 @@ struct Arguments {
     /// The port to listen on, on the loopback address.
     #[arg(long, default_value_t = 6380)]
     port: u16,
-    /// Processes that the data is divided between.
+    /// The number of processes that share the data.
     #[arg(long, default_value_t = 4)]
     shards: usize,
-    /// Cores of the runtime; all by default.
+    /// The number of cores; by default one for each CPU.
     #[arg(long)]
     cores: Option<usize>,
-    /// The most clients at one time.
+    /// The largest number of clients at one time.
     #[arg(long, value_name = "COUNT")]
     maxclients: Option<usize>,
-    /// The most that is kept of a client's unfinished request: 64mb, say.
+    /// The largest unfinished request of a client, for example 64mb.
     #[arg(long, value_name = "BYTES", value_parser = memory)]
     client_query_buffer_limit: Option<usize>,
     /// The longest argument of a request.
     #[arg(long, value_name = "BYTES", value_parser = memory)]
     proto_max_bulk_len: Option<usize>,
-    /// The most that the replies to a client's requests may be before they are written; 0 is no limit.
+    /// The largest size of the replies that wait to be written to a client; 0 is no limit.
     #[arg(long, value_name = "BYTES", value_parser = memory)]
     client_output_buffer_limit: Option<usize>,
 }
@@ -65,14 +65,14 @@ impl Arguments {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    anyhow::ensure!(arguments.shards > 0, "--shards 0: at least one has to hold the data");
+    anyhow::ensure!(arguments.shards > 0, "--shards 0: at least one shard must hold the data");
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let mut builder = Runtime::builder().tokio(tokio.handle().clone());
     if let Some(cores) = arguments.cores {
         builder = builder.cores(cores);
     }
     builder = builder.on_long_slice(Duration::from_millis(200), |slice| {
-        eprintln!("process {} has kept core {} for {:?}", slice.pid, slice.core, slice.since);
+        eprintln!("process {} has occupied core {} for {:?}", slice.pid, slice.core, slice.since);
     });
     let runtime = builder.build()?;
     tokio.block_on(async {

@@ -1,8 +1,9 @@
-//! [`Alarms`]: the time, for who is no process and has no timer of its own.
+//! [`Alarms`]: timers for code outside any process, which has no timer of its own.
 //!
-//! A thread of a runtime's that sleeps until the next of them is due. It is started by the first, and ends when there has been
-//! none for a while. It needs no core: an ask's patience ends in time although the server's process keeps the only one. Locks are fine
-//! here, because no process waits for one.
+//! A thread of the runtime sleeps until the next alarm is due. The first alarm starts it, and it
+//! ends after a while without alarms. It needs no core: the timeout of a call fires on time even if
+//! the server's process occupies the only core. A lock is acceptable here, because no process waits
+//! for one.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -14,13 +15,13 @@ use std::time::{Duration, Instant};
 
 use crate::panics::catch_panic;
 
-/// For so long a thread without anything to do stays.
+/// How long the thread stays without an alarm.
 const KEEP: Duration = Duration::from_secs(5);
 
-/// When, and which of those.
+/// The due time of an alarm, and a number that makes the key unique.
 type Key = (Instant, u64);
 
-/// What is to be done.
+/// The action of an alarm.
 enum Due {
     Wake(Waker),
     Act(Box<dyn FnOnce() + Send>),
@@ -34,7 +35,7 @@ struct State {
     closed: bool,
 }
 
-/// See the module.
+/// The alarms of a runtime, and their thread.
 #[derive(Default)]
 pub(crate) struct Alarms {
     state: Mutex<State>,
@@ -43,7 +44,7 @@ pub(crate) struct Alarms {
 
 impl Alarms {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing foreign runs under the lock, so a poisoned one is whole.
+        // No code of the user runs under the lock, so a poisoned value is intact.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -71,31 +72,32 @@ impl Alarms {
         if is_next {
             self.changed.notify_all();
         }
-        // Foreign: dropped without the lock.
+        // User code: dropped without the lock.
         let _ = catch_panic(|| drop(before));
         Some(key)
     }
 
-    /// Has something done later; by which it is cancelled. `None`: there is no thread for it.
+    /// Schedules an action, and returns the key that cancels it; `None` if the system gives no
+    /// thread.
     pub(crate) fn act(self: &Arc<Self>, at: Instant, act: impl FnOnce() + Send + 'static) -> Option<Key> {
         self.set(None, at, Due::Act(Box::new(act)))
     }
 
-    /// Whether it was still to come.
+    /// Cancels an alarm. Returns `true` if it was still pending.
     pub(crate) fn cancel(&self, key: Key) -> bool {
         let due = self.lock().due.remove(&key);
         let was_set = due.is_some();
-        // Foreign: dropped without the lock, and its panic is not the canceller's.
+        // User code: dropped without the lock, and its panic must not reach the caller.
         let _ = catch_panic(|| drop(due));
         was_set
     }
 
-    /// Whether it is still to come.
+    /// Returns `true` if the alarm is still pending.
     pub(crate) fn is_set(&self, key: Key) -> bool {
         self.lock().due.contains_key(&key)
     }
 
-    /// Of a runtime that has ended: what was to be done there is not done any more. Who sleeps is woken in time.
+    /// Drops all actions when the runtime has ended. Futures that sleep are still woken on time.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -104,7 +106,8 @@ impl Alarms {
         let dropped: Vec<_> = dropped.iter().map(|key| state.due.remove(key)).collect();
         drop(state);
         self.changed.notify_all();
-        // Foreign: dropped without the lock, and each by itself: a second panic in one unwinding would end the program.
+        // User code: dropped without the lock, and one by one, since a second panic during an
+        // unwind would abort the program.
         dropped.into_iter().for_each(|due| {
             let _ = catch_panic(|| drop(due));
         });
@@ -120,7 +123,7 @@ impl Alarms {
             {
                 let due = state.due.remove(&key);
                 drop(state);
-                // Foreign; its panic is its own, and has been printed.
+                // User code: its panic must not end this thread, and has been printed.
                 let _ = catch_panic(|| match due {
                     Some(Due::Wake(waker)) => waker.wake(),
                     Some(Due::Act(act)) => act(),
@@ -143,7 +146,8 @@ impl Alarms {
     }
 }
 
-/// Waits until a moment, on any executor: a future. `None` never comes. Dropping it leaves nothing behind.
+/// A future that resolves at a point in time, on any executor; `None` never resolves. Dropping it
+/// cancels the alarm.
 pub(crate) struct Sleep {
     alarms: Arc<Alarms>,
     until: Option<Instant>,
@@ -164,10 +168,10 @@ impl Future for Sleep {
         if Instant::now() >= until {
             return Poll::Ready(());
         }
-        // Wakers are foreign: none is cloned under the lock.
+        // Wakers are user code: none is cloned under the lock.
         let waker = task.waker().clone();
         self.key = self.alarms.set(self.key, until, Due::Wake(waker));
-        // Without a thread that would wake it, the time is over.
+        // Without a thread that would wake it, the future resolves early.
         if self.key.is_some() { Poll::Pending } else { Poll::Ready(()) }
     }
 }
@@ -186,7 +190,7 @@ mod tests {
     use crate::join::{wait, wait_until};
 
     #[test]
-    fn sleepers_wake_in_their_order_and_leave_nothing() {
+    fn alarms_fire_in_order_and_leave_nothing() {
         let alarms = Arc::new(Alarms::default());
         let begin = Instant::now();
         let sleep = |ms| Sleep::new(alarms.clone(), begin.checked_add(Duration::from_millis(ms)));
@@ -196,9 +200,9 @@ mod tests {
         wait(short);
         assert!(begin.elapsed() >= Duration::from_millis(20));
         assert!(wait_until(never, Some(begin + Duration::from_millis(30))).is_none());
-        assert!(alarms.lock().due.is_empty(), "what was dropped is not waited for");
+        assert!(alarms.lock().due.is_empty(), "a dropped sleep leaves no alarm");
         let (tell, told) = std::sync::mpsc::channel();
-        let act = alarms.act(Instant::now() + Duration::from_millis(5), move || tell.send(()).expect("waited for"));
+        let act = alarms.act(Instant::now() + Duration::from_millis(5), move || tell.send(()).expect("the test waits"));
         assert!(act.is_some_and(|key| told.recv().is_ok() && !alarms.cancel(key)));
         let act = alarms.act(begin + Duration::from_secs(3600), || ()).expect("a thread");
         assert!(alarms.is_set(act));

@@ -1,15 +1,17 @@
-//! A full memory barrier on all threads of the program, by the system (`atropos_kernel::Platform::heavy_barrier`).
+//! A full memory barrier on all threads of the program, executed by the system
+//! (`atropos_kernel::Platform::heavy_barrier`).
 //!
-//! Linux has one (`membarrier`, from 4.14 on): it interrupts the processors on which other threads of the program run, and a
-//! thread that does not run has had one when it is switched to. It takes some microseconds, and is asked for only while a body has
-//! kept its core for a millisecond. Elsewhere, or where the system refuses, cores use fences.
+//! Linux has one (`membarrier`, since 4.14). It interrupts the processors on which other threads of
+//! the program run; a thread that is not running passes a barrier when it is switched in. It takes
+//! some microseconds, and is used only while a body has occupied its core for a millisecond. On
+//! other systems, or if the system refuses, cores use fences.
 
-/// Tells the system that the program will ask: whether it may.
+/// Registers the program's intent to use the barrier. Returns `true` if the system allows it.
 pub(crate) fn register() -> bool {
     ask(REGISTER)
 }
 
-/// All threads of the program have executed a barrier when this returns true.
+/// Executes a barrier on all threads of the program. Returns `true` if they all have executed it.
 pub(crate) fn all_threads() -> bool {
     ask(BARRIER)
 }
@@ -22,13 +24,14 @@ use self::none::{BARRIER, REGISTER, ask};
 
 #[cfg(all(target_os = "linux", not(miri)))]
 mod linux {
-    /// `MEMBARRIER_CMD_PRIVATE_EXPEDITED`.
+    /// The value of `MEMBARRIER_CMD_PRIVATE_EXPEDITED`.
     pub(super) const BARRIER: libc::c_int = 1 << 3;
-    /// `MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED`.
+    /// The value of `MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED`.
     pub(super) const REGISTER: libc::c_int = 1 << 4;
 
     pub(super) fn ask(command: libc::c_int) -> bool {
-        // SAFETY: takes two numbers and no pointer; what the system does not know it refuses.
+        // SAFETY: the call takes two numbers and no pointer, and the system refuses a command that
+        // it does not know.
         unsafe { libc::syscall(libc::SYS_membarrier, command, 0 as libc::c_uint, 0 as libc::c_int) == 0 }
     }
 }

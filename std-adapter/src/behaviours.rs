@@ -1,7 +1,9 @@
-//! Supervisors and servers, from a thread that is no process: starting them, and calling ([`Ask`]).
+//! Supervisors and servers, from a host thread: starting them, and calling them ([`Ask`]).
 //!
-//! Each has two forms. The blocking one is for a thread that may wait. The other is a future for any executor's task: it is under way from when it is
-//! made, blocks nobody, and when it is dropped it is given up: a start stops what it started, an answer finds nobody.
+//! Each operation has two forms. The blocking form is for a thread that may wait. The other form is
+//! a future for a task of any executor. It starts when the future is made, and blocks no thread.
+//! Dropping the future cancels it: a start stops the process that it started, and a reply is
+//! discarded.
 
 use std::any::TypeId;
 use std::fmt;
@@ -20,8 +22,9 @@ use crate::role::may_block;
 use crate::roots::Root;
 use crate::runtime::Handle;
 
-/// What was asked from outside the processes, and will come: a future for any executor. Dropped, it is given up.
-#[must_use = "what was asked comes from the future"]
+/// A future of a request from outside the processes, for any executor. Dropping it cancels the
+/// request.
+#[must_use = "the result comes from the future"]
 pub struct Ask<T>(Pin<Box<dyn Future<Output = T> + Send>>);
 
 impl<T> fmt::Debug for Ask<T> {
@@ -44,7 +47,7 @@ impl<T> Future for Ask<T> {
     }
 }
 
-/// Kills a process when it is dropped, unless it was let go before.
+/// A guard that kills a process when it is dropped, unless it was disarmed before.
 pub(crate) struct Leash {
     handle: Handle,
     pid: Option<Pid>,
@@ -71,10 +74,11 @@ impl Drop for Leash {
     }
 }
 
-/// For how long a shutdown waits for a server before it goes on with what was started before it: what a supervisor gives a child.
+/// How long a shutdown waits for a server before it goes on to what was started earlier: the same
+/// time that a supervisor gives a child.
 const SERVER_PATIENCE: Duration = Duration::from_secs(5);
 
-/// A start from outside that is under way.
+/// A start from outside that is in progress.
 struct Begun<R> {
     what: R,
     starting: Starting,
@@ -82,7 +86,8 @@ struct Begun<R> {
 }
 
 impl<R> Begun<R> {
-    /// `None`: it had nothing to do.
+    /// Waits until the start is complete. Returns `None` if the process had nothing to do (`ignore`
+    /// in OTP).
     async fn up(self) -> Result<Option<R>, StartError> {
         let up = self.starting.await;
         self.leash.let_go();
@@ -104,7 +109,7 @@ impl Handle {
         let (what, starting) = self.host(start)?;
         let pid = what.into();
         let leash = Leash::new(self.clone(), pid);
-        // Refused, the leash ends it.
+        // If the root is refused, the guard kills the process.
         let added = roots.add(Root { pid, patience }, |pid| self.is_alive(pid));
         added.then_some(Begun { what, starting, leash }).ok_or_else(closing)
     }
@@ -117,16 +122,16 @@ impl Handle {
         &self,
         server: atropos_otp::server::Start<'_, S>,
     ) -> Result<Begun<ServerRef<S>>, StartError> {
-        // The manager of applications has trees of its own, which take as long as they take.
+        // The application manager has trees of its own, whose shutdown takes as long as they need.
         let is_manager = TypeId::of::<S>() == TypeId::of::<Applications>();
         self.begin((!is_manager).then_some(SERVER_PATIENCE), |host| server.start_from_host(host))
     }
 
-    /// Starts a supervisor that has no parent but the host, and waits until its children are up. The runtime's shutdown ends
-    /// it, by its own rules, before what was started before it.
+    /// Starts a supervisor without a parent process, and blocks until its children are up. The
+    /// runtime's shutdown stops it, by its own rules, before anything that was started earlier.
     ///
     /// # Panics
-    /// Inside a process, which has [`Handle::start_supervisor_async`].
+    /// Panics inside a process. A process uses [`Handle::start_supervisor_async`].
     #[track_caller]
     pub fn start_supervisor(&self, supervisor: impl Into<Supervisor>) -> Result<SupervisorRef, StartError> {
         may_block();
@@ -136,7 +141,7 @@ impl Handle {
         Ok(supervisor)
     }
 
-    /// As [`Handle::start_supervisor`], for any executor's task.
+    /// Starts a supervisor like [`Handle::start_supervisor`], for a task of any executor.
     pub fn start_supervisor_async(&self, supervisor: impl Into<Supervisor>) -> Ask<Result<SupervisorRef, StartError>> {
         let begun = self.begin_supervisor(supervisor.into());
         Ask::new(async move {
@@ -147,11 +152,12 @@ impl Handle {
         })
     }
 
-    /// Starts a server that has no parent but the host, and waits until it is up. `None`: it had nothing to do. The runtime's
-    /// shutdown ends it before what was started before it.
+    /// Starts a server without a parent process, and blocks until it is up. Returns `None` if the
+    /// server had nothing to do. The runtime's shutdown stops it before anything that was started
+    /// earlier.
     ///
     /// # Panics
-    /// Inside a process, which has [`Handle::start_server_async`].
+    /// Panics inside a process. A process uses [`Handle::start_server_async`].
     #[track_caller]
     pub fn start_server<'n, S: Server>(
         &self,
@@ -161,7 +167,7 @@ impl Handle {
         join::wait(self.begin_server(server.into())?.up())
     }
 
-    /// As [`Handle::start_server`], for any executor's task.
+    /// Starts a server like [`Handle::start_server`], for a task of any executor.
     pub fn start_server_async<'n, S: Server>(
         &self,
         server: impl Into<atropos_otp::server::Start<'n, S>>,
@@ -170,10 +176,10 @@ impl Handle {
         Ask::new(async move { begun?.up().await })
     }
 
-    /// Asks a server, and blocks this thread until it has answered, died, or the time is over.
+    /// Calls a server, and blocks this thread until it has replied or died, or until the timeout.
     ///
     /// # Panics
-    /// Inside a process, which has [`ServerRef::call`] and [`Handle::call_async`].
+    /// Panics inside a process. A process uses [`ServerRef::call`] or [`Handle::call_async`].
     #[track_caller]
     pub fn call<S, T>(
         &self,
@@ -191,8 +197,9 @@ impl Handle {
         join::wait_until(self.answer(server.pid(), answer), deadline).unwrap_or(Err(CallError::TimedOut))
     }
 
-    /// As [`Handle::call`], for any executor's task: the request is sent now, the future brings the answer, the server's
-    /// death, or the end of the time; `None` is for ever.
+    /// Calls a server like [`Handle::call`], for a task of any executor. The request is sent now;
+    /// the future resolves to the reply, or to an error when the server dies or the timeout is
+    /// reached. `None` means no timeout.
     ///
     /// ```
     /// # use atropos::prelude::*;
@@ -233,8 +240,9 @@ impl Handle {
         })
     }
 
-    /// Asks a server; the answer can be awaited on any executor, or together with others. It says so when the server has
-    /// dropped the request, mostly because it has died.
+    /// Sends a request to a server. The reply can be awaited on any executor, or together with
+    /// other futures. It resolves to an error when the server has dropped the request, in most
+    /// cases because the server died.
     pub fn request<S, T>(
         &self,
         server: ServerRef<S>,
@@ -247,13 +255,14 @@ impl Handle {
         self.host(|host| server.request_from(host, make))
     }
 
-    /// An answer, or why there is none.
+    /// Waits for a reply, and turns a missing one into its cause.
     async fn answer<T>(&self, server: Pid, answer: ReplyFuture<T>) -> Result<T, CallError> {
         if let Ok(answer) = answer.await {
             return Ok(answer);
         }
-        // It has dropped the request; mostly because it dies. A question that keeps its place tells (or, without
-        // memory, does not).
+        // The server has dropped the request, in most cases because it is dying. Asking for its
+        // info tells a dying server from one that lives on (without memory for the query, the cause
+        // stays unknown).
         if let Ok(Some(_)) | Err(_) = self.process_info(server).await {
             return Err(CallError::NoReply);
         }
@@ -261,7 +270,7 @@ impl Handle {
         Err(CallError::Down(reason.unwrap_or(Reason::NOPROC)))
     }
 
-    /// Waits for a future, but not longer than this.
+    /// Waits for a future until the deadline.
     pub(crate) async fn until<F: Future>(&self, until: Option<Instant>, future: F) -> Option<F::Output> {
         self.inner().born.check();
         let mut future = pin!(future);
@@ -273,13 +282,14 @@ impl Handle {
         .await
     }
 
-    /// Waits for a future on any executor, but not longer than this: then it is dropped, and the answer is `None`. Needs neither a process nor
-    /// Tokio's timers.
+    /// Waits for a future on any executor, until the timeout; then the future is dropped, and the
+    /// result is `None`. Needs neither a process nor Tokio's timers.
     pub async fn timeout<F: Future>(&self, within: Duration, future: F) -> Option<F::Output> {
         self.until(Instant::now().checked_add(within), future).await
     }
 
-    /// Sends a server a message, and waits for nothing. One that could not be sent comes back.
+    /// Sends a message to a server, without waiting. If it cannot be sent, the error returns the
+    /// message.
     pub fn cast<S: Server>(
         &self,
         server: ServerRef<S>,

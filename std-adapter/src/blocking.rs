@@ -1,7 +1,8 @@
-//! A pool of threads for work that blocks, so that it keeps no core.
+//! The blocking pool: threads for work that blocks, so that it does not occupy a core.
 //!
-//! A thread is started when there is work and none is free, up to a limit, and ends when it has
-//! had nothing to do for a while. Locks are fine here: whoever comes here is about to block.
+//! The pool starts a thread when there is work and no thread is idle, up to a limit. A thread ends
+//! after it has been idle for a while. A lock is acceptable here, since every caller is about to
+//! block.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,7 +19,7 @@ use crate::world::poll_proceed;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The pool; see the module.
+/// A pool of threads for blocking work.
 #[derive(Clone)]
 pub(crate) struct Pool(Arc<Inner>);
 
@@ -38,13 +39,13 @@ struct State {
     closed: bool,
 }
 
-/// Why blocking work brought no result.
+/// Error of blocking work that gave no result.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum BlockingError {
-    /// It panicked, with this text.
+    /// The work panicked, with this text.
     Panicked(String),
-    /// The runtime shuts down, or the system gave no thread.
+    /// The runtime is shutting down, or the system gave no thread.
     Closed,
 }
 
@@ -52,7 +53,7 @@ impl fmt::Display for BlockingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Panicked(text) => write!(f, "the blocking work panicked: {text}"),
-            Self::Closed => f.write_str("there is no thread for blocking work: the runtime shuts down"),
+            Self::Closed => f.write_str("there is no thread for blocking work: the runtime is shutting down"),
         }
     }
 }
@@ -60,7 +61,7 @@ impl fmt::Display for BlockingError {
 impl std::error::Error for BlockingError {}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing foreign runs under these locks, so a poisoned one is whole.
+    // No code of the user runs under these locks, so a poisoned value is intact.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -75,7 +76,7 @@ impl Pool {
         }))
     }
 
-    /// Whether the job was taken.
+    /// Queues a job. Returns `false` if the pool did not accept it.
     fn run(&self, job: Job) -> bool {
         let mut state = lock(&self.0.state);
         if state.closed {
@@ -103,8 +104,9 @@ impl Pool {
         true
     }
 
-    /// Takes no more work and drops what has not begun; threads that are still busy at the end, if there is one. A job that ends the
-    /// runtime does not wait for itself.
+    /// Closes the pool and drops the jobs that have not started. Returns the number of threads that
+    /// are still busy at the deadline, if there is one. A job that shuts the runtime down does not
+    /// wait for itself.
     pub(crate) fn shutdown(&self, end: Option<Instant>) -> usize {
         let own = usize::from(Role::here().is_in_pool(Arc::as_ptr(&self.0)));
         let mut state = lock(&self.0.state);
@@ -112,9 +114,10 @@ impl Pool {
         let dropped = std::mem::take(&mut state.jobs);
         self.0.work.notify_all();
         drop(state);
-        // Before the wait: who is busy may wait for one of these.
+        // They are dropped before the wait, because a busy job may wait for one of them.
         for job in dropped {
-            // What it owns is foreign: its destructor's panic is no reason not to drop the next.
+            // What the job owns is user code: a panic in one destructor must not keep the next from
+            // running.
             let _ = catch_panic(|| drop(job));
         }
         let mut state = lock(&self.0.state);
@@ -123,7 +126,7 @@ impl Pool {
             if left.is_zero() && state.free == 0 {
                 break;
             }
-            // A free thread ends at once; a busy one is waited for until the deadline.
+            // An idle thread ends at once; a busy one is waited for until the deadline.
             let wait = left.clamp(Duration::from_millis(1), Duration::from_secs(3600));
             state = self.0.ended.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -137,8 +140,9 @@ fn work(pool: &Inner) {
     loop {
         if let Some(job) = state.jobs.pop_front() {
             drop(state);
-            // The work's own panic is its result (`spawn_blocking`). What is left to panic here is the
-            // destructor of a result that nobody awaits any more: the hook has printed it, the thread goes on.
+            // A panic of the work itself is its result (`spawn_blocking`). What can still panic
+            // here is the destructor of a result that no caller awaits. The panic hook has printed
+            // it, and the thread goes on.
             let _ = catch_panic(job);
             state = lock(&pool.state);
             continue;
@@ -164,7 +168,7 @@ enum Slot<T> {
     Taken,
 }
 
-/// The result of blocking work, to be awaited. Dropping it lets the work go on.
+/// The result of blocking work, as a future. Dropping it lets the work go on.
 pub struct BlockingHandle<T>(Arc<Mutex<Slot<T>>>);
 
 impl<T> fmt::Debug for BlockingHandle<T> {
@@ -173,7 +177,8 @@ impl<T> fmt::Debug for BlockingHandle<T> {
     }
 }
 
-/// Brings the result, also when the job is dropped without having run.
+/// The sending side of a result. It also completes the result when the job is dropped without
+/// having run.
 struct JoinFuture<T>(Arc<Mutex<Slot<T>>>);
 
 impl<T> JoinFuture<T> {
@@ -193,10 +198,13 @@ impl<T> Drop for JoinFuture<T> {
     }
 }
 
-pub(crate) fn spawn_blocking<T: Send + 'static>(pool: &Pool, work: impl FnOnce() -> T + Send + 'static) -> BlockingHandle<T> {
+pub(crate) fn spawn_blocking<T: Send + 'static>(
+    pool: &Pool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> BlockingHandle<T> {
     let slot = Arc::new(Mutex::new(Slot::Waits(None)));
     let bring = JoinFuture(slot.clone());
-    // A job that is not taken is dropped, and says so.
+    // A job that is not accepted is dropped, which completes the result with an error.
     pool.run(Box::new(move || {
         bring.bring(catch_panic(work).map_err(BlockingError::Panicked));
     }));
@@ -208,7 +216,7 @@ impl<T> Future for BlockingHandle<T> {
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
         ready!(poll_proceed(task));
-        // Wakers are foreign: none is cloned or dropped under the lock.
+        // Wakers are user code: none is cloned or dropped under the lock.
         let waker = task.waker().clone();
         let mut slot = lock(&self.0);
         match std::mem::replace(&mut *slot, Slot::Taken) {
@@ -219,7 +227,7 @@ impl<T> Future for BlockingHandle<T> {
                 drop(before);
                 Poll::Pending
             }
-            Slot::Taken => panic!("polled after it was ready"),
+            Slot::Taken => panic!("`Blocking` polled after completion"),
         }
     }
 }
@@ -230,7 +238,7 @@ mod tests {
     use crate::join::wait;
 
     #[test]
-    fn brings_results_and_panics_and_ends() {
+    fn returns_results_and_panics_and_shuts_down() {
         let pool = Pool::new(2, Duration::from_secs(60));
         let jobs: Vec<_> = (0..20).map(|i| spawn_blocking(&pool, move || i * 2)).collect();
         let results: Vec<_> = jobs.into_iter().map(wait).collect();
@@ -246,7 +254,7 @@ mod tests {
         Some(Instant::now() + Duration::from_secs(60))
     }
 
-    /// Panics when it is dropped.
+    /// A value that panics when it is dropped.
     struct Bomb;
     impl Drop for Bomb {
         fn drop(&mut self) {
@@ -255,10 +263,10 @@ mod tests {
     }
 
     #[test]
-    fn survives_what_panics_when_it_is_dropped() {
+    fn survives_results_that_panic_when_dropped() {
         let pool = Pool::new(1, Duration::from_secs(60));
         for _ in 0..3 {
-            // Whoever is last has the result to drop: the thread, or this one.
+            // The last holder of the result drops it: the pool thread, or this one.
             let _ = catch_panic(|| drop(spawn_blocking(&pool, || Bomb)));
         }
         let panicked = wait(spawn_blocking(&pool, || -> () { std::panic::panic_any(Bomb) }));
@@ -268,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_still_busy() {
+    fn shutdown_returns_number_of_busy_threads() {
         let pool = Pool::new(1, Duration::from_secs(60));
         let (go, gone) = std::sync::mpsc::channel::<()>();
         let busy = spawn_blocking(&pool, move || gone.recv().is_err());
@@ -281,19 +289,20 @@ mod tests {
         assert_eq!(pool.shutdown(in_a_minute()), 0);
     }
 
-    /// A job that has begun waits for one that never will: at the shutdown it is told so, and does not wait out the deadline.
+    /// Checks that a running job which waits for a queued one gets an error at the shutdown, and
+    /// does not wait out the deadline.
     #[test]
-    fn drops_what_has_not_begun_before_it_waits() {
+    fn shutdown_drops_queued_jobs_before_it_waits() {
         let pool = Pool::new(1, Duration::from_secs(60));
         let inner = pool.clone();
         let (tell, told) = std::sync::mpsc::channel();
         let first = spawn_blocking(&pool, move || {
             let second = spawn_blocking(&inner, || 1);
-            tell.send(()).expect("it is waited for");
+            tell.send(()).expect("the test thread waits");
             wait(second)
         });
-        told.recv().expect("the first has begun");
-        // Without a deadline: it would wait for ever.
+        told.recv().expect("the first job has started");
+        // No deadline: otherwise the shutdown would wait for ever.
         assert_eq!(pool.shutdown(None), 0);
         assert_eq!(wait(first), Ok(Err(BlockingError::Closed)));
     }

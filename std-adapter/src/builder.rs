@@ -1,4 +1,4 @@
-//! [`Builder`]: how a runtime is made.
+//! [`Builder`]: the settings of a runtime.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,10 +19,11 @@ use crate::watch::{LongSlice, Report, Watchdog};
 use crate::world::ThreadPlatform;
 use crate::{participant, worker};
 
-/// See [`Builder::stack_size`].
+/// The default stack size of a worker, in bytes: see [`Builder::stack_size`].
 const STACK: usize = 16 << 20;
 
-/// Makes a [`Runtime`]. By default: a core for each CPU, not pinned, 50 µs of spinning before a worker parks.
+/// A builder of a [`Runtime`]. Defaults: one core per CPU, not pinned, 50 µs of spinning before a
+/// worker parks.
 pub struct Builder {
     options: Options,
     pin: bool,
@@ -43,15 +44,15 @@ impl fmt::Debug for Builder {
     }
 }
 
-/// Why there is no runtime.
+/// Error of a runtime that could not be built.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// No core, or more than the kernel takes.
+    /// The number of cores is zero, or above the kernel's limit.
     Cores(usize),
-    /// The operating system gave no thread.
+    /// The operating system refused a thread.
     Thread(std::io::Error),
-    /// So many runtimes are alive that there are no pids for another: more than 2,900.
+    /// More than 2,900 runtimes are alive, so that no pids are left for another one.
     TooManyRuntimes,
 }
 
@@ -60,7 +61,7 @@ impl fmt::Display for BuildError {
         match self {
             Self::Cores(cores) => write!(f, "{cores} cores: ask for 1 to {MAX_CORES}"),
             Self::Thread(error) => write!(f, "no thread for a core: {error}"),
-            Self::TooManyRuntimes => f.write_str("no pids: thousands of runtimes are alive, or handles of them"),
+            Self::TooManyRuntimes => f.write_str("no pids left: thousands of runtimes, or handles to them, are alive"),
         }
     }
 }
@@ -88,82 +89,86 @@ impl Builder {
         }
     }
 
-    /// How many cores, each with a thread.
+    /// Sets the number of cores, each with one thread.
     pub fn cores(mut self, cores: usize) -> Self {
         self.options.cores = cores;
         self
     }
 
-    /// Pins each worker to a CPU of its own, as far as there are some.
+    /// Pins each worker to a CPU of its own, as far as there are enough.
     pub fn pin(mut self, pin: bool) -> Self {
         self.pin = pin;
         self
     }
 
-    /// How long an idle worker spins before it parks.
+    /// Sets how long an idle worker spins before it parks.
     pub fn spin(mut self, spin: Duration) -> Self {
         self.spin = spin;
         self
     }
 
-    /// How much stack a worker has, in bytes. All bodies of a core run on its worker's stack, one after the other, so it is as deep as the
-    /// deepest of them needs; what is not touched costs addresses, and no memory. By default 16 MiB: a body moves large values (a message, a
-    /// future that is made) by the stack, without optimisation several times.
+    /// Sets the stack size of a worker, in bytes. All bodies of a core run on its worker's stack,
+    /// one after the other, so it needs the depth of the deepest of them. Untouched pages cost
+    /// address space, and no memory. The default is 16 MiB: a body moves large values (a message, a
+    /// newly made future) over the stack, several times in an unoptimized build.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = bytes;
         self
     }
 
-    /// How many processes, names and timers there may be.
+    /// Sets the limits on processes, names and timers.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.options.limits = limits;
         self
     }
 
-    /// A monitor of a dead process gives the reason it died of while its slot remembers it.
+    /// Sets whether a monitor of a dead process delivers its exit reason, while its slot remembers
+    /// it.
     pub fn tombstones(mut self, tombstones: bool) -> Self {
         self.options.tombstones = tombstones;
         self
     }
 
-    /// At most so many threads for blocking work.
+    /// Sets the largest number of threads for blocking work.
     pub fn blocking_threads(mut self, threads: usize) -> Self {
         self.blocking_threads = threads;
         self
     }
 
-    /// Who is told of a destructor's panic, which nobody else can be told of.
+    /// Sets the hook for a destructor's panic that cannot be reported to any process or caller.
     pub fn on_unhandled_panic(mut self, report: impl Fn(&Reason) + Send + Sync + 'static) -> Self {
         self.on_unhandled_panic = Box::new(report);
         self
     }
 
-    /// Who is told of the panic of a callback ([`crate::Handle::on_exit`]). The other callbacks run all the same.
+    /// Sets the hook for the panic of a callback ([`crate::Handle::on_exit`]). The other callbacks
+    /// run regardless.
     pub fn on_callback_panic(mut self, report: impl Fn(&CallbackPanic) + Send + Sync + 'static) -> Self {
         self.callback_panic = Box::new(report);
         self
     }
 
-    /// How much stack the callbacks have, in bytes; by default as much as any thread of the program.
+    /// Sets the stack size of the callback thread, in bytes; the default is that of any thread of
+    /// the program.
     pub fn callback_stack_size(mut self, bytes: usize) -> Self {
         self.callback_stack_size = Some(bytes);
         self
     }
 
-    /// Who is told of a body that has kept its core for longer than `threshold`.
+    /// Sets the hook for a body that has occupied its core for longer than `threshold`.
     pub fn on_long_slice(mut self, threshold: Duration, report: impl Fn(LongSlice) + Send + Sync + 'static) -> Self {
         self.long_slice = Some((threshold, Box::new(report)));
         self
     }
 
-    /// The workers enter this Tokio runtime: bodies may use its I/O and timers.
+    /// Lets the workers enter this Tokio runtime, so that bodies may use its I/O and timers.
     #[cfg(feature = "tokio")]
     pub fn tokio(mut self, handle: tokio::runtime::Handle) -> Self {
         self.tokio = Some(handle);
         self
     }
 
-    /// Starts the workers.
+    /// Starts the workers, and returns the runtime.
     pub fn build(self) -> Result<Runtime, BuildError> {
         let cores = self.options.cores;
         if !(1..=MAX_CORES).contains(&cores) {
@@ -216,7 +221,7 @@ impl Builder {
             match started {
                 Ok(thread) => ending.add_thread(thread),
                 Err(error) => {
-                    // What was started is stopped by the runtime's destructor.
+                    // The runtime's destructor stops the workers that were started.
                     drop(Runtime::new(handle, ending));
                     return Err(BuildError::Thread(error));
                 }

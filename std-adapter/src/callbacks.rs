@@ -1,13 +1,15 @@
-//! [`Callbacks`]: the thread that runs what is to be done when processes have ended.
+//! [`Callbacks`]: the thread that runs the callbacks for exited processes.
 //!
-//! One thread for a runtime, however many processes are watched; it is started with the first watch, and parked
-//! whenever nothing has fired: nothing wakes it but a death that somebody watches, or the end. A dying core pushes the
-//! watch on a queue and unparks the thread: it waits for nobody, so a callback that blocks delays other
-//! callbacks, and no process. A callback's panic is contained and reported.
+//! There is one thread per runtime, however many processes are watched. The first watch starts it.
+//! It is parked whenever no watch has fired; only the exit of a watched process, or the shutdown,
+//! wakes it. A dying core pushes the fired watch on a queue and unparks the thread, and never
+//! waits. So a callback that blocks delays other callbacks, and no process. A callback's panic is
+//! caught and reported.
 //!
-//! The end: when all processes are dead the thread runs what has fired, closes the queue and ends. What fires later still (a
-//! watch of a process that is dead already) is run where it fires, which is then a thread of the host's. Where processes
-//! could not be ended the thread lives on, detached, until the last of them lets go of the runtime.
+//! At the shutdown, when all processes are dead, the thread runs what has fired, closes the queue
+//! and ends. A watch that fires later (one of a process that is dead already) runs where it fires,
+//! which is then a host thread. If some processes could not be ended, the thread lives on,
+//! detached, until the last of them releases the runtime.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -18,28 +20,28 @@ use atropos_kernel::{ExitQueue, FiredWatch, Pid};
 
 use crate::panics::catch_panic;
 
-/// For so long who has no deadline waits at a time.
+/// The length of one wait, when there is no deadline.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// A callback has panicked.
+/// A report of a callback that has panicked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CallbackPanic {
-    /// Of whose exit it was told.
+    /// The process whose exit the callback was called for.
     pub pid: Option<Pid>,
-    /// What the panic said.
+    /// The text of the panic.
     pub text: String,
 }
 
-/// Who is told.
+/// The hook that receives a callback's panic.
 pub(crate) type Report = Box<dyn Fn(&CallbackPanic) + Send + Sync>;
 
-/// See the module.
+/// The callback thread of a runtime, and its queue.
 pub(crate) struct Callbacks {
     queue: ExitQueue,
     thread: OnceLock<Thread>,
     state: Mutex<State>,
     ended: Condvar,
-    /// Nothing will fire any more but what is dead already.
+    /// `true` once every process is dead: only watches of dead processes can still fire.
     stop: AtomicBool,
     stack: Option<usize>,
     report: Report,
@@ -52,10 +54,10 @@ struct State {
     ended: bool,
 }
 
-/// Why there is no thread.
+/// Why there is no callback thread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum NoThread {
-    /// The operating system gave none.
+    /// The operating system refused a thread.
     Refused(std::io::ErrorKind),
     /// The runtime has been shut down.
     Closed,
@@ -75,11 +77,11 @@ impl Callbacks {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing foreign runs under the lock, so a poisoned one is whole.
+        // No code of the user runs under the lock, so a poisoned value is intact.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sees to it that there is a thread.
+    /// Starts the thread, unless it runs already.
     pub(crate) fn start(self: &Arc<Self>) -> Result<(), NoThread> {
         if self.stop.load(Ordering::Acquire) {
             return Err(NoThread::Closed);
@@ -96,17 +98,18 @@ impl Callbacks {
             let named = thread::Builder::new().name("atropos-exits".into());
             let named = self.stack.into_iter().fold(named, thread::Builder::stack_size);
             let handle = named.spawn(move || callbacks.work()).map_err(|error| NoThread::Refused(error.kind()))?;
-            // Under the lock, and it was not set: nobody else sets it.
+            // The lock is held and the cell was empty, so no other thread sets it.
             let _ = self.thread.set(handle.thread().clone());
             state.handle = Some(handle);
         }
         Ok(())
     }
 
-    /// A watch has fired. Lock-free.
+    /// Queues a fired watch. Lock-free.
     pub(crate) fn fired(&self, fired: FiredWatch) {
         let Some(thread) = self.thread.get() else {
-            // Made by the kernel's own means, past `start`: nobody would take it.
+            // The watch was made through the kernel directly, without `start`: no thread would take
+            // it from the queue.
             return self.run(fired);
         };
         match self.queue.push(fired) {
@@ -118,7 +121,7 @@ impl Callbacks {
     fn run(&self, fired: FiredWatch) {
         let pid = fired.pid();
         if let Err(text) = catch_panic(|| fired.run()) {
-            // Who is told may panic too; there is nobody left to tell that.
+            // The hook may panic too, and that panic has no further receiver.
             let _ = catch_panic(|| (self.report)(&CallbackPanic { pid, text }));
         }
     }
@@ -133,7 +136,7 @@ impl Callbacks {
             if self.stop.load(Ordering::Acquire) {
                 break;
             }
-            // A push between the look and this has left its token.
+            // A push between the check and this line has left its unpark token.
             if idle {
                 thread::park();
             }
@@ -143,7 +146,7 @@ impl Callbacks {
         self.ended.notify_all();
     }
 
-    /// All processes are dead, and what they fired is in the queue: the thread is to end.
+    /// Asks the thread to end: all processes are dead, and what they fired is in the queue.
     pub(crate) fn stop(&self) {
         self.lock().closed = true;
         self.stop.store(true, Ordering::Release);
@@ -152,8 +155,9 @@ impl Callbacks {
         }
     }
 
-    /// Waits until the thread has run everything and ended; false when it is in a callback at the deadline, if there is one. A callback
-    /// that ends the runtime does not wait for itself.
+    /// Waits until the thread has run everything and ended. Returns `false` if it is in a callback
+    /// at the deadline, if there is one. A callback that shuts the runtime down does not wait for
+    /// itself.
     pub(crate) fn finish(&self, deadline: Option<Instant>) -> bool {
         self.stop();
         let mut state = self.lock();
@@ -169,7 +173,7 @@ impl Callbacks {
             state = self.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         drop(state);
-        // It contains what is foreign; and it is over.
+        // The thread catches panics of user code, and it has ended.
         let _ = handle.join();
         true
     }

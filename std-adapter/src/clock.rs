@@ -1,45 +1,54 @@
-//! The clock, and a cheaper one for timers ([`coarse_now`]).
+//! The clock, and a cheaper coarse clock for timers ([`coarse_now`]).
 //!
-//! A look at the system's clock takes 25 ns here, of which the counter that it is made of takes 9: the rest is waiting
-//! until nothing is under way in the processor, and arithmetic. A timer need not know the time so well. Its wheel counts in 16 µs, and what
-//! matters is that it is never early. So what is wanted is a time that is *not before* now, and not long after.
+//! Reading the system clock takes 25 ns on the development machine. The hardware counter behind it
+//! accounts for 9 ns; the rest is arithmetic, and waiting until no instruction is in flight. A
+//! timer does not need such precision: its wheel counts in units of 16 µs, and its one hard
+//! requirement is that it never fires early. So the coarse clock returns a time that is *not
+//! before* now, and not long after.
 //!
-//! Each thread keeps a reading of the system's clock with the counter around it ([`Reading`]), and how many nanoseconds a
-//! tick of the counter has at most ([`Near`]). From these two, for half a millisecond, it says how late it is at most. Then it looks again.
+//! Each thread keeps a reading of the system clock, with the counter read before and after it
+//! ([`Reading`]), and an upper bound of the nanoseconds per counter tick ([`Near`]). From these two
+//! it computes, for half a millisecond, the latest time that it can be. Then it reads the system
+//! clock again.
 //!
-//! - **C1, at most.** The clock was read between two readings of the counter, so it is at most as fast as the time between
-//!   two readings of the clock over the ticks that have surely passed between them. That holds whoever was preempted where; a reading with
-//!   too wide a bracket is not kept, because what it bounds would be loose.
-//! - **C2, a margin.** [`MARGIN`] is added for what the system may do to its clock meanwhile (500 millionths each way, when it
-//!   is steered), and for looks at the counter that the processor does earlier than they are written.
-//! - **C3, short.** What is known is used for half a millisecond, and forgotten after seconds. Ticks that went back (a thread on another
-//!   processor, a machine that slept) are many ticks ahead, and so too old. What a steering of a tenth, which some
-//!   programs ask for, could do in half a millisecond is 50 µs.
+//! - **C1, an upper bound.** The clock is read between two readings of the counter. So its rate is
+//!   at most the time between two clock readings, divided by the ticks that have certainly passed
+//!   between them. That holds wherever the thread was preempted. A reading with too wide a bracket
+//!   is discarded, because its bound would be loose.
+//! - **C2, a margin.** [`MARGIN`] covers what the system may do to its clock between readings (500
+//!   parts per million each way, when the clock is slewed), and counter reads that the processor
+//!   executes earlier than in program order.
+//! - **C3, a short life.** A reading is used for half a millisecond, and forgotten after seconds.
+//!   Ticks that went backwards (a thread on another processor, a machine that slept) look like a
+//!   very large distance, and so too old. If a program asks for a slew of ten percent, the error
+//!   within half a millisecond is 50 µs.
 //!
-//! So a timer may be due up to [`SOON_BY`] later than it had to, and is never due early by the system's clock, but by 50 µs in
-//! the half millisecond in which the clock begins to be steered by more than 500 millionths.
+//! So a timer may fire up to [`SOON_BY`] late. It never fires early by the system clock, except by
+//! up to 50 µs in the half millisecond in which the clock starts to be slewed by more than 500
+//! parts per million.
 //!
-//! Only where Linux itself makes its time of this counter (`tsc`), which it checks; elsewhere `coarse_now` is now. The crates that read the counter
-//! (quanta, minstant) find out once how long a tick is, and say nothing of being early:
-//! when the system's clock is steered by 50 millionths, that is four seconds in a day.
+//! This is used only where Linux itself derives its time from this counter (`tsc`), which Linux
+//! verifies; elsewhere `coarse_now` is the system clock. The crates that read the counter (quanta,
+//! minstant) measure the length of a tick once, and do not promise never to be early: a clock that
+//! is slewed by 50 parts per million drifts by four seconds a day.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-/// For so many nanoseconds what was read last is good enough.
+/// How long the last reading may be used, in nanoseconds.
 const USED_FOR: u64 = 500_000;
-/// How much later than now [`coarse_now`] may be, in nanoseconds: half a millisecond by a margin and a looseness of 1 in 512 each, and a
-/// bracket.
+/// How far ahead of now [`coarse_now`] may be, in nanoseconds: half a millisecond times the margin and
+/// the looseness of the bound (1 in 512 each), plus one bracket.
 pub(crate) const SOON_BY: u64 = 4_000;
-/// One in so many is added to what a tick has at most.
+/// The margin on the bound of a tick's length: one part in this many.
 const MARGIN: u64 = 512;
-/// The counter around a look at the clock may go on by so many ticks.
+/// The widest bracket around a clock reading, in ticks.
 const BRACKET: u64 = 1 << 10;
-/// Two looks at the clock say how long a tick is when there are so many ticks between them, and not more than this.
+/// The distances, in ticks, at which two clock readings determine the length of a tick.
 const APART: std::ops::Range<u64> = 1 << 20..1 << 34;
 
-/// Ticks of the counter before and after a look at the clock, and what it said.
+/// A reading of the clock, with the counter before and after it.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     before: u64,
@@ -47,7 +56,8 @@ struct Reading {
     after: u64,
 }
 
-/// What a thread knows: its last reading, and nanoseconds in 2^32 ticks, at most; 0 when it does not know.
+/// What a thread knows: its last reading, and an upper bound of the nanoseconds in 2^32 ticks; 0 if
+/// unknown.
 #[derive(Clone, Copy, Debug)]
 struct Near {
     last: Reading,
@@ -57,25 +67,26 @@ struct Near {
 impl Near {
     const NOTHING: Self = Self { last: Reading { before: 0, now: 0, after: 0 }, rate: 0 };
 
-    /// A time that is not before the moment at which the counter is at `ticks`.
+    /// Returns a time that is not before the moment at which the counter reads `ticks`.
     fn coarse_now(&self, ticks: u64) -> Option<u64> {
-        // Not before: the clock was read when the counter was there already, or later (C1).
+        // Not early: the clock was read when the counter had reached `before`, or later (C1).
         let since = (u128::from(ticks.wrapping_sub(self.last.before)) * u128::from(self.rate)) >> 32;
         (self.rate != 0 && since < u128::from(USED_FOR)).then(|| self.last.now + since as u64 + 1)
     }
 
-    /// Learns from another reading.
+    /// Updates the bound with another reading.
     fn learn(&mut self, reading: Reading) {
         let surely = reading.before.wrapping_sub(self.last.after);
         if surely < APART.start {
-            // Too near to learn from; and the last is still good to measure from.
+            // The two readings are too close to learn from, and the last one is still good to
+            // measure from.
             return;
         }
         if reading.after.wrapping_sub(reading.before) > BRACKET {
             return;
         }
         let passed = reading.now.saturating_sub(self.last.now);
-        // Before the first there is nothing to measure from.
+        // Before the first reading there is nothing to measure from.
         self.rate = match self.last.after != 0 && APART.contains(&surely) {
             true => {
                 let at_most = (u128::from(passed) << 32).div_ceil(u128::from(surely));
@@ -91,18 +102,20 @@ thread_local! {
     static NEAR: Cell<Near> = const { Cell::new(Near::NOTHING) };
 }
 
-/// From when all clocks of this program count, so that what a thread knows holds for all of them.
+/// Returns the instant from which all clocks of this program count, so that one thread's readings
+/// serve all of them.
 pub(crate) fn origin() -> Instant {
     static ORIGIN: OnceLock<Instant> = OnceLock::new();
     *ORIGIN.get_or_init(Instant::now)
 }
 
-/// Nanoseconds since [`origin`], which the caller has.
+/// Returns the nanoseconds since `origin`, which the caller got from [`origin`].
 pub(crate) fn now(origin: Instant) -> u64 {
     u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A time that is not before now, and at most [`SOON_BY`] after it, by a counter that [`counts`].
+/// Returns a time that is not before now, and at most [`SOON_BY`] after it. Needs a counter that
+/// [`counts`].
 pub(crate) fn coarse_now(origin: Instant) -> u64 {
     NEAR.with(|near| near.get().coarse_now(ticks()).unwrap_or_else(|| look(near, origin)))
 }
@@ -116,7 +129,7 @@ fn look(near: &Cell<Near>, origin: Instant) -> u64 {
     reading.now
 }
 
-/// Whether there is a counter of which the system makes its time.
+/// Returns `true` if the system derives its time from a counter that this program can read.
 pub(crate) fn counts() -> bool {
     static COUNTS: OnceLock<bool> = OnceLock::new();
     *COUNTS.get_or_init(|| {
@@ -129,7 +142,7 @@ const HAS_COUNTER: bool = cfg!(all(target_arch = "x86_64", target_os = "linux", 
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
 fn ticks() -> u64 {
-    // SAFETY: every processor of this architecture has the instruction, and Linux lets programs use it.
+    // SAFETY: every x86-64 processor has the instruction, and Linux lets user programs execute it.
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
@@ -142,7 +155,7 @@ fn ticks() -> u64 {
 mod tests {
     use super::*;
 
-    /// A small generator (xorshift), so that the run is the same each time.
+    /// A small generator (xorshift), so that each run is the same.
     struct Random(u64);
     impl Random {
         fn below(&mut self, bound: u64) -> u64 {
@@ -153,7 +166,7 @@ mod tests {
         }
     }
 
-    /// A counter and a clock that the system steers.
+    /// A counter, and a clock that the system slews.
     struct Machine {
         ticks: f64,
         ns: f64,
@@ -168,7 +181,8 @@ mod tests {
         }
 
         fn reading(&mut self, random: &mut Random) -> Reading {
-            // Mostly tens of nanoseconds; now and then the thread is preempted on either side of the clock.
+            // Mostly tens of nanoseconds; sometimes the thread is preempted on either side of the
+            // clock reading.
             let mut gap =
                 || if random.below(20) == 0 { random.below(3_000_000) as f64 } else { random.below(60) as f64 };
             let (first, second) = (gap(), gap());
@@ -181,10 +195,10 @@ mod tests {
     }
 
     #[test]
-    fn it_is_never_early_and_hardly_late() {
+    fn simulated_clock_is_never_early_and_hardly_late() {
         for seed in 1..200 {
             let mut random = Random(seed * 0x9E37_79B9);
-            // From 1 to 5 ticks a nanosecond; the counter begins anywhere.
+            // From 1 to 5 ticks per nanosecond; the counter starts anywhere.
             let ns_per_tick = 1.0 / (1.0 + random.below(4000) as f64 / 1000.0);
             let ticks = random.below(1 << 40) as f64;
             let mut machine = Machine { ticks, ns: 5e9, ns_per_tick, steered: 0.0 };
@@ -198,32 +212,33 @@ mod tests {
                 match near.coarse_now(machine.ticks as u64) {
                     Some(soon) => {
                         quick += 1;
-                        // What a tick has is not a whole number: the counter itself is early by less than one.
+                        // A tick is not a whole number of nanoseconds: the counter itself is early
+                        // by less than one.
                         assert!(soon as f64 >= machine.ns - 2.0, "early by {}", machine.ns - soon as f64);
                         assert!(soon as f64 <= machine.ns + SOON_BY as f64, "late by {}", soon as f64 - machine.ns);
                     }
                     None => near.learn(machine.reading(&mut random)),
                 }
             }
-            assert!(quick > 500, "seed {seed}: only {quick} were quick");
+            assert!(quick > 500, "seed {seed}: only {quick} reads used the counter");
         }
     }
 
     #[test]
-    fn what_is_old_or_went_back_is_not_used() {
+    fn old_or_backward_reading_is_not_used() {
         let reading = |ticks: u64, now| Reading { before: ticks, now, after: ticks + 100 };
         let mut near = Near::NOTHING;
         near.learn(reading(1 << 40, 1_000_000));
-        assert_eq!(near.coarse_now((1 << 40) + 200), None, "one reading says nothing of a tick");
-        // Too near: the first stays.
+        assert_eq!(near.coarse_now((1 << 40) + 200), None, "one reading does not give the length of a tick");
+        // Too close: the first reading stays.
         near.learn(reading((1 << 40) + 1000, 1_001_000));
         assert_eq!(near.last.now, 1_000_000);
         near.learn(reading((1 << 40) + 2_000_100, 3_000_000));
-        let soon = near.coarse_now((1 << 40) + 2_001_100).expect("a tick is a nanosecond");
+        let soon = near.coarse_now((1 << 40) + 2_001_100).expect("two readings give the length of a tick");
         assert!((3_001_000..3_001_000 + SOON_BY).contains(&soon), "{soon}");
         assert_eq!(near.coarse_now((1 << 40) + 2_000_000), None, "before the last reading");
         assert_eq!(near.coarse_now((1 << 40) + 2_600_000), None, "long after it");
-        // A wide bracket teaches nothing, and seconds later all is forgotten.
+        // A reading with a wide bracket is discarded, and seconds later the bound is forgotten.
         let wide = Reading { before: (1 << 40) + 5_000_000, now: 6_000_000, after: (1 << 40) + 5_100_000 };
         near.learn(wide);
         assert_eq!(near.last.now, 3_000_000);
@@ -231,11 +246,11 @@ mod tests {
         assert_eq!((near.rate, near.last.now), (0, 70_000_000_000));
     }
 
-    /// On this machine, with threads that are preempted and moved.
+    /// Tests this machine's clock, with threads that are preempted and migrated.
     #[test]
-    fn it_lies_between_now_and_hardly_later() {
+    fn real_clock_is_never_early_and_hardly_late() {
         if !counts() {
-            println!("the system does not make its time of a counter that we read: soon is now");
+            println!("the system does not derive its time from a counter that we can read: soon is now");
             return;
         }
         let origin = origin();

@@ -1,17 +1,23 @@
-//! [`Ending`]: how a runtime ends.
+//! [`Ending`]: the shutdown of a runtime.
 //!
-//! - **E1, the order is OTP's** (`init:stop`). First the roots (`roots`): the last started first, one after the other, each told
-//!   `shutdown` and waited for, so that a supervisor stops its children by its own rules while all that was started before it is there. (A
-//!   server that takes longer than a supervisor would let it is not waited for any more, and goes on ending.) Then the trees that processes have
-//!   started, by their owners (`trees`). Meanwhile processes may be started, by a child that is stopped for one. Then no more; what is left is told `shutdown` at
-//!   once; and what is left of that when the time is over is killed.
-//! - **E2, the time bounds all of it.** When it is over nobody is told any more, but killed. A killed process dies when its slice
-//!   lets go: [`GRACE`] is waited for the next of them to go, [`LONGEST`] for all. Then the rest is left behind, which the
-//!   error says, and ends when it can. Without an end (a time too long for the clock) E1 is waited out.
-//! - **E3, nobody waits for itself.** A job of the pool, a callback, and the report of a long slice may end the runtime: their own thread
-//!   is not waited for. A process may, too, and so may what a core drops (a message, a reason): then the end is brought
-//!   about by a thread of its own, and who asked for it goes on at once.
-//! - **E4, a dropped runtime** ends in the same way, within [`GRACE`].
+//! - **E1, the order is OTP's** (`init:stop`). First the root processes (`roots`) are stopped, last
+//!   started first, one at a time: each gets an exit signal `shutdown` and is waited for. So a
+//!   supervisor stops its children by its own rules while everything that was started before it is
+//!   still there. (If a server takes longer than a supervisor would allow it, the shutdown stops
+//!   waiting, and the server goes on ending.) Then the trees that processes have started are
+//!   stopped by their owners (`trees`). Until here, processes can still be started, for example by
+//!   a child that is being stopped. Then spawning is closed. Every process that is left gets
+//!   `shutdown` at once, and is killed if it is still there at the timeout.
+//! - **E2, the timeout bounds all of it.** After it, processes are killed rather than asked to shut
+//!   down. A killed process dies when its slice ends: the shutdown waits at most [`GRACE`] for the
+//!   next of them to die, and [`LONGEST`] for all. The rest is abandoned, which the error reports,
+//!   and ends when it can. Without a deadline (a timeout too long for the clock), E1 is waited for
+//!   without bound.
+//! - **E3, no thread waits for itself.** A blocking job, a callback, and the report of a long slice
+//!   may shut the runtime down: their own thread is not waited for. A process may do so too, and so
+//!   may a value that a core drops (a message, a reason). In that case a separate thread does the
+//!   shutdown, and the caller continues at once.
+//! - **E4, a dropped runtime** is shut down in the same way, within [`GRACE`].
 
 use std::collections::HashSet;
 use std::fmt;
@@ -30,45 +36,48 @@ use crate::trees::end_trees;
 use crate::watch::Watchdog;
 use crate::{join, participant};
 
-/// How long a dropped runtime has, and how long the next of the killed may take to go.
+/// The timeout of a dropped runtime's shutdown, and the longest wait for the next killed process to
+/// die.
 pub(crate) const GRACE: Duration = Duration::from_millis(500);
-/// How long all of the killed may take to go.
+/// The longest wait for all killed processes to die.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// What a shutdown had to leave.
+/// What a shutdown had to abandon.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ShutdownError {
-    /// Processes whose bodies never let go; their threads run on, detached.
+    /// Processes whose bodies never yielded; their threads run on, detached.
     pub processes: usize,
-    /// Threads of the blocking pool that are still busy, detached.
+    /// Threads of the blocking pool that are still busy; they run on, detached.
     pub blocking: usize,
-    /// The thread of the callbacks is in one that has not come back; it goes on, detached.
+    /// `true` if the callback thread is in a callback that has not returned; the thread runs on,
+    /// detached.
     pub callbacks: bool,
-    /// It was called inside a process of the runtime's, which is one of those that must end: a thread of its own ends the
-    /// runtime, within the time that was given. `processes` is how many there were.
+    /// `true` if the shutdown was called inside a process of this runtime, which is itself one of
+    /// those that must end. A separate thread ends the runtime, within the given timeout.
+    /// `processes` is the number of processes at the call.
     pub inside: bool,
 }
 
 impl fmt::Display for ShutdownError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.inside {
-            return f.write_str("called inside a process of this runtime, which ends in the background");
+            return f.write_str("called inside a process of this runtime; the runtime shuts down in the background");
         }
         write!(f, "{} processes and {} blocking jobs did not end in time", self.processes, self.blocking)?;
-        if self.callbacks { f.write_str("; a callback is busy still") } else { Ok(()) }
+        if self.callbacks { f.write_str("; a callback is still running") } else { Ok(()) }
     }
 }
 
 impl std::error::Error for ShutdownError {}
 
-/// What has to be brought to an end; see the module.
+/// A runtime that is being shut down, with its threads (E1 to E4).
 pub(crate) struct Ending {
     handle: Handle,
     threads: Vec<JoinHandle<()>>,
     watchdog: Option<Watchdog>,
 }
 
-/// Looks at something that nothing signals, with pauses that grow.
+/// A polling delay that doubles with each pause, for conditions that no signal announces.
 pub(crate) struct Pauses(Duration);
 
 impl Pauses {
@@ -86,7 +95,7 @@ pub(crate) fn is_over(end: Option<Instant>) -> bool {
     end.is_some_and(|end| Instant::now() >= end)
 }
 
-/// The earlier of two ends, of which `None` never comes.
+/// Returns the earlier of two deadlines; `None` means no deadline.
 pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
@@ -103,12 +112,13 @@ impl Ending {
         self.threads.push(thread);
     }
 
-    /// Whether this thread drives a core of the runtime.
+    /// Returns `true` if this thread drives a core of the runtime.
     pub(crate) fn is_inside(&self) -> bool {
         Role::here().is_worker_of(Arc::as_ptr(&self.handle.inner().shared))
     }
 
-    /// Ends the runtime within this time, by a thread of its own; here and now, if there is none to be had.
+    /// Shuts the runtime down within the timeout, on a thread of its own, or on this thread if the
+    /// system gives none.
     pub(crate) fn in_background(self, within: Duration) {
         let place = Arc::new(Mutex::new(Some(self)));
         let take = |place: &Mutex<Option<Self>>| place.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -125,7 +135,7 @@ impl Ending {
         }
     }
 
-    /// Ends the runtime within this time.
+    /// Shuts the runtime down within the timeout.
     pub(crate) fn stop(mut self, within: Duration) -> Result<(), ShutdownError> {
         let end = Instant::now().checked_add(within);
         self.end_roots(end);
@@ -137,18 +147,20 @@ impl Ending {
         let left = ended.err().unwrap_or(0);
         let stuck = self.end_workers(left, end);
         drop(self.watchdog.take());
-        // The cores are gone: what they have retired can be freed now. A flush frees a few bags,
-        // and an epoch takes two.
+        // The cores are gone, so what they have retired can be freed now. A flush frees a few bags,
+        // and an epoch takes two flushes.
         participant::with(|participant| {
             for _ in 0..256 {
-                // What is freed is foreign: its destructor's panic is no reason not to free the rest.
+                // The freed values are the user's: a panic in one destructor must not keep the rest
+                // from being freed.
                 let _ = catch_panic(|| participant.flush());
             }
         });
         let inner = self.handle.inner();
         inner.alarms.close();
         let blocking = inner.pool.shutdown(end);
-        // Nothing fires any more, unless somebody is stuck: then what it will fire is waited for by nobody.
+        // No watch fires after this, unless a worker is stuck: in that case the shutdown does not
+        // wait for what that worker may still fire.
         let soon = Instant::now() + GRACE;
         let called = stuck > 0 || inner.world.callbacks().finish(end.map(|end| end.max(soon)));
         if stuck == 0 {
@@ -156,7 +168,7 @@ impl Ending {
         }
         match (stuck, blocking, called) {
             (0, 0, true) => Ok(()),
-            // A worker without a process is in a destructor of one that was.
+            // A stuck worker without a process is in a destructor of a process that has ended.
             _ => Err(ShutdownError {
                 processes: if left > 0 { left } else { stuck },
                 blocking,
@@ -166,7 +178,7 @@ impl Ending {
         }
     }
 
-    /// E1: ends one root after the other, for as long as there is time.
+    /// Stops the root processes one after the other, until the deadline (E1).
     fn end_roots(&self, end: Option<Instant>) {
         let roots = &self.handle.inner().roots;
         roots.close();
@@ -181,19 +193,20 @@ impl Ending {
         let Root { pid, patience } = root;
         let until = earlier(end, patience.and_then(|patience| Instant::now().checked_add(patience)));
         let mut pauses = Pauses::new();
-        // Without memory for a signal it is told when there is some, or killed.
+        // If there is no memory for the signal, it is sent once there is some, or the process is
+        // killed later.
         while self.handle.exit(pid, Reason::SHUTDOWN) == Err(NoMemory) && !is_over(until) {
             pauses.pause();
         }
         self.wait_for(pid, until);
     }
 
-    /// Waits for the end of a process, until then at the latest.
+    /// Waits until the process exits, or until the deadline.
     fn wait_for(&self, pid: Pid, until: Option<Instant>) {
         if join::wait_for_end(self.handle.wait(pid), until).is_some_and(|ended| ended.is_ok()) {
             return;
         }
-        // There was no memory for the wait, or it is not over.
+        // The wait could not be allocated, or it has not resolved.
         let mut pauses = Pauses::new();
         while self.handle.is_alive(pid) && !is_over(until) {
             pauses.pause();
@@ -210,15 +223,19 @@ impl Ending {
         })
     }
 
-    /// Tells every process once, also those that were being started when the kernel was closed, and waits until none
-    /// is left, nor about to come, or it is over, as it is told how many are left; an error is how many. Polls: nothing signals it.
+    /// Sends `reason` to every process once, and waits until none is left.
+    ///
+    /// This includes processes that were being started when the kernel was closed. `is_over` gets
+    /// the number of processes that are left, and ends the wait when it returns `true`; the error
+    /// is then that number. The function polls, since no signal announces the last exit.
     fn end_all(&self, reason: &Reason, mut is_over: impl FnMut(usize) -> bool) -> Result<(), usize> {
         let mut told = HashSet::new();
         let mut pauses = Pauses::new();
         loop {
             let processes = self.handle.processes();
             for pid in &processes {
-                // Without memory for a signal it is told the next time, or killed.
+                // If there is no memory for the signal, it is sent in the next round, or the
+                // process is killed later.
                 if !told.contains(pid) && self.handle.exit(*pid, reason.clone()).is_ok() {
                     told.insert(*pid);
                 }
@@ -227,14 +244,16 @@ impl Ending {
                 return Ok(());
             }
             if is_over(processes.len()) {
-                // At least the one that is not listed any more, and not yet at its end.
+                // At least one process is left: it is no longer listed, and has not finished its
+                // exit.
                 return Err(processes.len().max(1));
             }
             pauses.pause();
         }
     }
 
-    /// Ends the threads of the cores; how many do not end. One that has no process may be in a destructor of the program's.
+    /// Stops the worker threads, and returns how many do not end. A worker without a process may be
+    /// in a destructor of the user's.
     fn end_workers(&mut self, left: usize, end: Option<Instant>) -> usize {
         self.handle.inner().shared.stop.store(true, Ordering::Release);
         self.threads.iter().for_each(|thread| thread.thread().unpark());
@@ -249,7 +268,7 @@ impl Ending {
         let mut stuck = 0;
         for thread in self.threads.drain(..) {
             if thread.is_finished() {
-                // A worker's panic is a fault of ours; it has been printed.
+                // A worker's panic is a bug of this crate; it has been printed.
                 let _ = thread.join();
             } else {
                 stuck += 1;

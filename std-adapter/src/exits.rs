@@ -1,15 +1,17 @@
 //! Watching processes from outside: [`Handle::on_exit`].
 //!
-//! A callback that is run once, when a process has ended, with the [`Outcome`]: on a thread of the runtime's
-//! own ([`crate::callbacks`]), never on a worker. There is no thread for a watch, and no polling: a watch is a record of a few
-//! words on the process's list of watchers, and waits there for nothing.
+//! A callback runs once, when a process has exited, with the [`Outcome`]. It runs on a thread of
+//! the runtime's own ([`crate::callbacks`]), never on a worker. A watch costs no thread and no
+//! polling: it is a record of a few words on the process's list of watchers.
 //!
-//! What a process has when it ends is gone when the callback runs: its body and all that it held are dropped, its name is
-//! free, it takes no message and no completion, links and monitors have been told. What it returned, if it
-//! returned something ([`Returned`](crate::Returned)), is in the outcome, for any number of watchers.
+//! When the callback runs, the teardown of the process is complete: its body and everything that
+//! the body held are dropped, its name is free, it accepts no message and no completion, and its
+//! links and monitors have been signalled. The value that it returned, if any
+//! ([`Returned`](crate::Returned)), is in the outcome, for any number of watchers.
 //!
-//! What can fail is done before anything is watched: with [`Handle::prepare_on_exit`] even before there is a process, so that
-//! none is left unwatched for want of a thread or of memory.
+//! Everything that can fail is done before a process is watched. With [`Handle::prepare_on_exit`]
+//! this is done even before the process exists, so that no process is left unwatched because a
+//! thread or memory is missing.
 
 use std::any::Any;
 use std::fmt;
@@ -20,36 +22,37 @@ use atropos_kernel::{ExitInfo, NoMemory, Pid, PreparedWatch, Reason, WatchStatus
 use crate::callbacks::NoThread;
 use crate::runtime::Handle;
 
-/// How a process ended, as its watchers see it.
+/// The end of a process, as its watchers see it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Outcome {
-    /// Which.
+    /// The process that has exited.
     pub pid: Pid,
-    /// Why; `None` when it had ended before it was watched, and nobody remembers.
+    /// The exit reason; `None` if the process was dead before it was watched, and its slot has been
+    /// reused.
     pub reason: Option<Reason>,
 }
 
-/// The three ways that there are, for who expects a `T` of the process.
+/// The three possible results, for a caller that expects a `T` of the process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TypedOutcome<'a, T> {
-    /// It ended normally, and returned this. For a `T` of `()`, it ended normally.
+    /// The process exited normally, and returned this value. For a `T` of `()`, it exited normally.
     Completed(&'a T),
-    /// It ended otherwise.
+    /// The process exited abnormally, with this reason.
     Failed(&'a Reason),
-    /// It ended, and what it returned can't be said.
+    /// The process exited normally, but its result is not available.
     Unreadable(ResultUnavailable),
 }
 
-/// Why a result can't be read.
+/// Why a result is not available.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ResultUnavailable {
-    /// It returned nothing.
+    /// The process returned nothing.
     NoResult,
-    /// It returned something of another type.
+    /// The process returned a value of another type.
     OtherType,
-    /// There was no memory to keep it.
+    /// There was no memory to keep the value.
     Lost,
-    /// The process had ended before it was watched, and its slot has been used again.
+    /// The process was dead before it was watched, and its slot has been reused.
     Forgotten,
 }
 
@@ -58,12 +61,12 @@ impl Outcome {
         Self { pid: ended.pid, reason: ended.reason }
     }
 
-    /// What it returned, if that is a `T`.
+    /// Returns the value that the process returned, if it is a `T`.
     pub fn result<T: Any>(&self) -> Option<&T> {
         self.reason.as_ref()?.result()
     }
 
-    /// Which of the three.
+    /// Returns which of the three results this is.
     pub fn fate<T: Any>(&self) -> TypedOutcome<'_, T> {
         let Some(reason) = &self.reason else { return TypedOutcome::Unreadable(ResultUnavailable::Forgotten) };
         if !reason.is_normal() {
@@ -81,30 +84,30 @@ impl Outcome {
     }
 }
 
-/// Why there can be no watch.
+/// Error of a watch that could not be prepared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum PrepareError {
-    /// There is no memory for it.
+    /// There is no memory for the watch.
     NoMemory,
-    /// The operating system gave no thread for the callbacks.
+    /// The operating system refused a thread for the callbacks.
     NoThread(ErrorKind),
     /// The runtime has been shut down.
     Closed,
 }
 
-/// Why a process is not watched.
+/// Error of a process that could not be watched.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum WatchError {
-    /// This runtime has never given out this pid.
+    /// This runtime has never allocated this pid.
     NoSuchProcess(Pid),
-    /// It may be there, and is not watched.
+    /// The process may exist, and is not watched.
     Refused(Pid, PrepareError),
 }
 
 impl WatchError {
-    /// Of which process.
+    /// Returns the pid of the process that is not watched.
     pub fn pid(&self) -> Pid {
         match *self {
             Self::NoSuchProcess(pid) | Self::Refused(pid, _) => pid,
@@ -143,7 +146,8 @@ impl From<atropos_kernel::WatchError> for WatchError {
     }
 }
 
-/// A watch: says where it is in its life, and can be withdrawn. Cheap to clone; dropping it changes nothing.
+/// A handle to a watch: it reports the watch's state, and can cancel it. Cheap to clone; dropping
+/// it changes nothing.
 #[derive(Clone)]
 pub struct ExitWatch {
     watch: atropos_kernel::ExitWatch,
@@ -161,35 +165,38 @@ impl ExitWatch {
         Self { watch, handle }
     }
 
-    /// Installed, fired (the callback has run, or will), or withdrawn. An Acquire read.
+    /// Returns the watch's state: installed, fired (the callback has run, or will), or cancelled.
+    /// An Acquire read.
     pub fn status(&self) -> WatchStatus {
         self.watch.status()
     }
 
-    /// Whether the installation was accepted, and the watch has neither fired nor been withdrawn. An Acquire read.
+    /// Returns `true` if the watch was installed, and has neither fired nor been cancelled. An
+    /// Acquire read.
     pub fn is_installed(&self) -> bool {
         self.watch.is_installed()
     }
 
-    /// Whom it watches; `None` before it is installed.
+    /// Returns the pid of the watched process; `None` before the watch is installed.
     pub fn pid(&self) -> Option<Pid> {
         self.watch.pid()
     }
 
-    /// Withdraws it, unless the runtime is another program's.
+    /// Cancels the watch, unless the runtime belongs to the parent of a forked program.
     pub(crate) fn withdraw_if_there(&self) {
         if !self.handle.inner().born.is_gone() {
             self.withdraw();
         }
     }
 
-    /// Withdraws it: true when it was in force, and so the callback will never run; it is dropped here.
+    /// Cancels the watch. Returns `true` if it was active: in that case the callback never runs,
+    /// and is dropped here.
     pub fn withdraw(&self) -> bool {
         self.handle.host(|host| host.withdraw_watch(&self.watch))
     }
 }
 
-/// A watch that has everything it needs but a process: see [`Handle::prepare_on_exit`].
+/// A watch that has everything but its process: see [`Handle::prepare_on_exit`].
 #[derive(Debug)]
 #[must_use = "nothing is watched yet"]
 pub struct PreparedExit {
@@ -198,12 +205,12 @@ pub struct PreparedExit {
 }
 
 impl PreparedExit {
-    /// The watch to be, which says that it is not installed.
+    /// Returns a handle to the future watch, which reports that it is not installed.
     pub fn watch(&self) -> ExitWatch {
         ExitWatch::new(self.watch.handle(), self.handle.clone())
     }
 
-    /// Watches a process: refused only if there never was one.
+    /// Watches a process. Fails only if there never was such a process.
     pub fn install(self, pid: impl Into<Pid>) -> Result<ExitWatch, WatchError> {
         let Self { watch, handle } = self;
         let watch = handle.host(|host| host.install_watch(pid.into(), watch))?;
@@ -212,12 +219,15 @@ impl PreparedExit {
 }
 
 impl Handle {
-    /// Has `callback` run once when the process has ended, on the runtime's thread for callbacks, where it may block
-    /// (other callbacks wait for it, processes do not) and where its panic is contained and reported
-    /// ([`crate::Builder::on_callback_panic`]). A process that has ended already is accepted, and fires at once, with
-    /// what its slot remembers.
+    /// Runs `callback` once when the process has exited.
     ///
-    /// A pid of another runtime's is refused, as is one that was never given out.
+    /// The callback runs on the runtime's callback thread. There it may block (other callbacks wait
+    /// for it, processes do not), and its panic is caught and reported
+    /// ([`crate::Builder::on_callback_panic`]). A process that is dead already is accepted: the
+    /// watch fires at once, with the reason that the slot still remembers.
+    ///
+    /// # Errors
+    /// Fails for a pid of another runtime, and for one that was never allocated.
     pub fn on_exit(
         &self,
         pid: impl Into<Pid>,
@@ -228,7 +238,8 @@ impl Handle {
         prepared.install(pid)
     }
 
-    /// Makes ready for [`Handle::on_exit`] all that can fail: to be done before the process is started.
+    /// Prepares everything of [`Handle::on_exit`] that can fail, so that it is done before the
+    /// process is started.
     pub fn prepare_on_exit(
         &self,
         callback: impl FnOnce(Outcome) + Send + 'static,

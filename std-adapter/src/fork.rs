@@ -1,40 +1,41 @@
-//! Whether this is still the program that built a runtime: [`Born`].
+//! Detection of a forked child: [`Born`].
 //!
-//! A child process that was made by `fork` has a copy of the runtime's memory and none of its threads: whatever it asks, nobody
-//! will do, and a lock that another thread held at that moment is held for ever. So the use of a runtime there panics and says so,
-//! and dropping one does nothing. (A child that execs has nothing to do with it; one that goes on builds a runtime of its own.)
+//! A child process made by `fork` has a copy of the runtime's memory, and none of its threads. No
+//! thread would carry out its requests, and a lock that another thread held at the fork is held for
+//! ever. So using a runtime there panics with an explanation, and dropping one does nothing. (A
+//! child that calls exec is not affected. A child that goes on builds a runtime of its own.)
 //!
-//! The operating system calls back in the child, where a count goes up: a look at it costs one load. (A child that was made past
-//! the C library's `fork`, by a system call of the program's own, is not found out.)
+//! The operating system calls a function in the child that increments a counter, so a check costs
+//! one load. (A child made without the C library's `fork`, by a raw system call, is not detected.)
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many forks lie between the first program and this one.
+/// The number of forks between the first program and this one.
 static FORKS: AtomicUsize = AtomicUsize::new(0);
 
-/// When, counted in forks, a runtime was built.
+/// The number of forks at which a runtime was built.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Born(usize);
 
 impl Born {
-    /// Now.
+    /// Returns the current number of forks.
     pub(crate) fn now() -> Self {
         watch();
-        // Relaxed: it changes only in a child that has one thread.
+        // Relaxed: the counter changes only in a child that has one thread.
         Self(FORKS.load(Ordering::Relaxed))
     }
 
-    /// Whether this program is a child of the one that built the runtime.
+    /// Returns `true` if this program is a forked child of the one that built the runtime.
     #[inline]
     pub(crate) fn is_gone(self) -> bool {
-        // Relaxed: as above.
+        // Relaxed: the counter changes only in a child that has one thread.
         FORKS.load(Ordering::Relaxed) != self.0
     }
 
-    /// Goes on in the program that built the runtime.
+    /// Checks that this is the program that built the runtime.
     ///
     /// # Panics
-    /// In a child of it.
+    /// Panics in a forked child of it.
     #[inline]
     #[track_caller]
     pub(crate) fn check(self) {
@@ -47,8 +48,8 @@ impl Born {
     #[track_caller]
     fn is_another() -> ! {
         panic!(
-            "this Atropos runtime was built before a `fork`: the child process has none of its threads, so nothing that is asked \
-             of it would ever be done. Build a runtime in the child, or exec."
+            "this Atropos runtime was built before a `fork`: the child process has none of its threads, so no request to it \
+             would ever be carried out. Build a runtime in the child, or exec."
         )
     }
 }
@@ -64,8 +65,9 @@ fn watch() {
     }
 
     WATCHED.call_once(|| {
-        // SAFETY: the function only adds to an atomic, which is allowed in a child of a program with threads. Without memory for
-        // the registration forks are not found out, and nothing else is wrong.
+        // SAFETY: the function only adds to an atomic, which is allowed in a forked child of a
+        // threaded program. If the registration fails for lack of memory, forks are not detected,
+        // and nothing else breaks.
         let _ = unsafe { libc::pthread_atfork(None, None, Some(in_the_child)) };
     });
 }

@@ -1,4 +1,4 @@
-//! Waiting, from a thread, for what a future brings.
+//! Blocking a thread on a future.
 
 use std::future::Future;
 use std::pin::pin;
@@ -17,17 +17,19 @@ impl Wake for Unpark {
     }
 }
 
-/// Polls the future on this thread, which sleeps in between; `None` at the deadline.
+/// Polls the future on this thread, which parks in between. Returns `None` at the deadline.
 ///
 /// # Panics
-/// Inside a process, and inside a task of a current-thread Tokio runtime: what it waits for may need this very thread.
+/// Panics inside a process, and inside a task of a current-thread Tokio runtime: what the future
+/// waits for may need this very thread.
 #[track_caller]
 pub fn wait_until<F: Future>(future: F, deadline: Option<Instant>) -> Option<F::Output> {
     may_block();
     wait_for_end(future, deadline)
 }
 
-/// As [`wait_until`], on any thread: for what ends a runtime (`role`, R2).
+/// Polls the future like [`wait_until`], but on any thread: for the shutdown of a runtime (`role`,
+/// R2).
 pub(crate) fn wait_for_end<F: Future>(future: F, deadline: Option<Instant>) -> Option<F::Output> {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut task = Context::from_waker(&waker);
@@ -44,10 +46,10 @@ pub(crate) fn wait_for_end<F: Future>(future: F, deadline: Option<Instant>) -> O
     }
 }
 
-/// As [`wait_until`], for ever.
+/// Polls the future on this thread until it is ready.
 ///
 /// # Panics
-/// As [`wait_until`].
+/// Panics where [`wait_until`] does.
 #[track_caller]
 pub fn wait<F: Future>(future: F) -> F::Output {
     wait_until(future, None).expect("no deadline")

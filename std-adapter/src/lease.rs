@@ -1,41 +1,46 @@
-//! [`Lease`], the generations of pids that a runtime gives out, and the references that all runtimes share.
+//! [`Lease`]: the pid generations that one runtime may allocate, and the reference counter that all
+//! runtimes share.
 //!
-//! A pid names one process of the program, and not only of its runtime: what is kept longer than its runtime, or used at another one,
-//! must not lead to somebody else's process. So each runtime is lent generations that no other has or has had (the kernel's `pid`, I1), and when its
-//! kernel is gone those that it has not used are free again.
+//! A pid names one process of the whole program, not only of its runtime. A pid that outlives its
+//! runtime, or that is used with another runtime, must not reach a process of that other runtime.
+//! So each runtime leases generations that no other runtime has or has had (the kernel's `pid`,
+//! I1). When its kernel is gone, the generations that it did not use are free again.
 //!
-//! - **L1.** An interval of generations is free, lent, or used up. Only what is free is lent; what was used, by any slot, is never free again.
-//! - **L2.** A lease ends with the runtime's world, which its kernel holds: until then its pids, also those of the dead, are asked for.
+//! - **L1.** An interval of generations is free, leased, or used up. Only a free interval is
+//!   leased. A generation that any slot has used is never free again.
+//! - **L2.** A lease ends with the runtime's platform object, which its kernel holds. Until then,
+//!   callers may still look up its pids, including those of dead processes.
 //!
-//! The first runtimes get much, so that a program of one, which runs for ever, has 2^27 generations in each of 2^28 slots. When a quarter is
-//! lent each gets little, so that there is enough for 2,900 at a time.
+//! The first runtimes get large leases, so that a program with one runtime, which may run for
+//! years, has 2^27 generations in each of 2^28 slots. When a quarter of all generations is leased,
+//! each further runtime gets a small lease, so that there are enough for 2,900 runtimes at a time.
 //!
-//! Making and ending a runtime is cold: there is a lock here.
+//! Making and ending a runtime is a cold path, so this module uses a lock.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use atropos_kernel::References;
 
-/// How many generations a runtime is lent, as long as more than three quarters of all are free.
+/// The size of a lease, in generations, while more than three quarters of all generations are free.
 const MUCH: u32 = 1 << 27;
-/// How many it is lent later.
+/// The size of a lease, in generations, after that.
 const LITTLE: u32 = 1 << 20;
 
 static FREE: LazyLock<Mutex<Free>> = LazyLock::new(|| Mutex::new(Free::all()));
 static REFERENCES: LazyLock<Arc<References>> = LazyLock::new(Arc::default);
 
-/// Where all runtimes' references come from: none is given out twice in a program.
+/// Returns the source of all runtimes' references: no reference is allocated twice in a program.
 pub(crate) fn references() -> Arc<References> {
     REFERENCES.clone()
 }
 
 fn free() -> MutexGuard<'static, Free> {
-    // Nothing foreign runs under this lock, so a poisoned one is whole.
+    // No code of the user runs under this lock, so a poisoned value is intact.
     FREE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Generations that are free, from the first to the last of each interval; in order, and never two that touch.
+/// Free generations, as (first, last) intervals: sorted, and no two of them adjacent.
 #[derive(Debug)]
 struct Free(Vec<(u32, u32)>);
 
@@ -44,7 +49,7 @@ impl Free {
         Self(vec![(1, u32::MAX)])
     }
 
-    /// Lends some of the longest interval.
+    /// Leases a part of the longest interval.
     fn lend(&mut self) -> Option<(u32, u32)> {
         let len = |&(first, last): &(u32, u32)| u64::from(last - first) + 1;
         let all: u64 = self.0.iter().map(len).sum();
@@ -60,7 +65,7 @@ impl Free {
         Some((first, end))
     }
 
-    /// What was lent and not used is free.
+    /// Returns the unused rest of a lease to the free intervals.
     fn give_back(&mut self, first: u32, last: u32) {
         if first > last {
             return;
@@ -77,28 +82,28 @@ impl Free {
     }
 }
 
-/// See the module.
+/// A lease of generations for one runtime (L1, L2).
 #[derive(Debug)]
 pub(crate) struct Lease {
     first: u32,
     last: u32,
-    /// The last one that was given out.
+    /// The highest generation that was allocated.
     used: AtomicU32,
 }
 
 impl Lease {
-    /// Some that nobody has; `None` when as many runtimes as there is room for are alive.
+    /// Takes a lease that no other runtime has; returns `None` when no free interval is left.
     pub(crate) fn take() -> Option<Self> {
         let (first, last) = free().lend()?;
         Some(Self { first, last, used: AtomicU32::new(first - 1) })
     }
 
-    /// For the kernel's options.
+    /// Returns the leased generations, for the kernel's options.
     pub(crate) fn generations(&self) -> std::ops::RangeInclusive<u32> {
         self.first..=self.last
     }
 
-    /// The kernel is gone, and has given out none later.
+    /// Records the highest generation that the kernel has allocated, once the kernel is gone.
     pub(crate) fn was_used_to(&self, last: u32) {
         self.used.fetch_max(last, Ordering::Relaxed);
     }
@@ -117,7 +122,7 @@ impl Drop for Lease {
 mod tests {
     use super::*;
 
-    /// Issue 14, 2: what is used is never free again, and the rest comes back whole.
+    /// Issue 14, 2: a used generation is never free again, and the rest comes back whole.
     #[test]
     fn n02_lends_nothing_twice() {
         let mut free = Free::all();
@@ -128,12 +133,13 @@ mod tests {
         free.give_back(first + 10, last);
         free.give_back(second.0, second.1);
         assert_eq!(free.0, [(11, u32::MAX)]);
-        // All of it was used.
+        // All of the lease was used.
         free.give_back(last + 1, last);
         assert_eq!(free.0, [(11, u32::MAX)]);
     }
 
-    /// In every order of ends: no generation is lent to two, and all that are unused are free in the end.
+    /// Checks every order of ends: no generation is leased twice, and all unused ones are free at
+    /// the end.
     #[test]
     fn n02_comes_back_in_every_order() {
         let mut random = 0x9E37_79B9_7F4A_7C15_u64;
@@ -157,7 +163,7 @@ mod tests {
                     free.give_back(unused, last);
                 }
             }
-            assert!(free.0.windows(2).all(|two| u64::from(two[0].1) + 1 < u64::from(two[1].0)), "in order, apart");
+            assert!(free.0.windows(2).all(|two| u64::from(two[0].1) + 1 < u64::from(two[1].0)), "sorted and apart");
         }
         for (first, last) in lent {
             free.give_back(first, last);
@@ -166,7 +172,7 @@ mod tests {
         assert_eq!(left + used, u64::from(u32::MAX));
     }
 
-    /// Thousands of runtimes may be alive, and one too many is told so.
+    /// Checks that thousands of runtimes may be alive, and that one too many gets no lease.
     #[test]
     fn n02_is_enough_for_thousands() {
         let mut free = Free::all();

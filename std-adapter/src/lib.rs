@@ -1,4 +1,4 @@
-//! Erlang/OTP's processes for Rust, on OS threads.
+//! Erlang/OTP processes for Rust, on operating-system threads.
 //!
 //! ```
 //! use atropos::prelude::*;
@@ -6,7 +6,7 @@
 //! let runtime = Runtime::builder().cores(2).build()?;
 //! let answer = runtime.block_on(async |cx: Context<u32>| {
 //!     let me = cx.address();
-//!     // A child that crashes: its parent is told, and lives.
+//!     // The child crashes: its parent gets a DOWN, and survives.
 //!     let (child, monitor) = cx.spawn_monitor(async move |cx: Context<()>| {
 //!         cx.send(me, 42).unwrap();
 //!         assert_eq!(me.pid(), cx.pid(), "a bad day");
@@ -21,10 +21,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The mechanism is the [`kernel`]'s; this crate binds it to threads: [`Runtime`] drives a core on each of
-//! its [`worker`] threads, which sleep when there is nothing to do; [`world`] is the clock, the wake-ups and
-//! the panics; [`blocking`] is where work goes that would keep a core; [`watch`] reports bodies that keep one. Who is no
-//! process waits for one's end by [`exits`], [`wait`] and [`stream`].
+//! The mechanism is in [`kernel`]; this crate binds it to threads. [`Runtime`] drives one core on
+//! each of its [`worker`] threads, which park when they have no work. [`world`] supplies the clock,
+//! the wake-ups and the panic handling. [`blocking`] runs work that would block a core. [`watch`]
+//! reports bodies that block one anyway. Code outside any process waits for an exit with [`exits`],
+//! [`wait`] and [`stream`].
 
 mod alarm;
 mod barrier;
@@ -57,17 +58,17 @@ mod world;
 pub use atropos_facility as facility;
 pub use atropos_kernel as kernel;
 pub use atropos_kernel::{
-    Address, Alias, AliasMode, Body, Context, Cursor, Cx, SendTarget, Down, Exit, SendReservation, LinkError, MonitorError, Name,
-    NoMemory, NoReply, MonitorTarget, Overflow, Peek, Pid, Priority, ProcessInfo, Reason, ReasonValue, Received, Recipient,
-    Reference, RegisterError, ReplyFuture, Reply, Resumed, SendError, SendWait, SpawnError, SpawnOptions, Spawned,
-    TimerError, ReasonKind, QueryFuture, WatchStatus, reply, task::Returned,
+    Address, Alias, AliasMode, Body, Context, Cursor, Cx, Down, Exit, LinkError, MonitorError, MonitorTarget, Name,
+    NoMemory, NoReply, Overflow, Peek, Pid, Priority, ProcessInfo, QueryFuture, Reason, ReasonKind, ReasonValue,
+    Received, Recipient, Reference, RegisterError, Reply, ReplyFuture, Resumed, SendError, SendReservation, SendTarget,
+    SendWait, SpawnError, SpawnOptions, Spawned, TimerError, WatchStatus, reply, task::Returned,
 };
 pub use atropos_otp as otp;
 pub use behaviours::Ask;
 pub use builder::{BuildError, Builder};
 pub use callbacks::CallbackPanic;
 pub use ending::ShutdownError;
-pub use exits::{ExitWatch, TypedOutcome, Outcome, PrepareError, PreparedExit, ResultUnavailable, WatchError};
+pub use exits::{ExitWatch, Outcome, PrepareError, PreparedExit, ResultUnavailable, TypedOutcome, WatchError};
 pub use panics::panic_value;
 pub use requests::SendAfter;
 pub use runtime::{Handle, Runtime};
@@ -76,19 +77,19 @@ pub use stream::{ExitEvent, ExitStream};
 pub use traced::tracing_hook;
 pub use wait::{Wait, WaitError};
 
-/// What most programs use.
+/// The items that most programs use.
 pub mod prelude {
     pub use crate::{
         Address, Context, Down, Exit, MonitorTarget, Pid, Reason, Received, Reference, Runtime, SendError, SpawnError,
         SpawnOptions,
     };
     pub use atropos_otp::{
-        ChildSpec, DynamicSupervisor, Intensity, Next, InitError, Reply, Restart, Server, ServerName, ServerRef, ServerCx,
-        Shutdown, StartedChild, ChildStarter, Supervisor, SupervisorRef,
+        ChildSpec, ChildStarter, DynamicSupervisor, InitError, Intensity, Next, Reply, Restart, Server, ServerCx,
+        ServerName, ServerRef, Shutdown, StartedChild, Supervisor, SupervisorRef,
     };
 }
 
-/// The README's program is a test.
+/// The program in the README, compiled and run as a doc test.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;

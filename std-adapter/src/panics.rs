@@ -1,4 +1,5 @@
-//! Panics of foreign code: caught where they would end a thread that others need, as their text and their value.
+//! Catching panics of user code where they would end a thread that other code needs; keeps their
+//! text and their value.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,12 +7,13 @@ use std::sync::{Mutex, PoisonError};
 
 use atropos_kernel::{Reason, ReasonKind};
 
-/// Runs foreign code; an error is what its panic said. Whatever it had in hand is not looked at again by us,
-/// so nobody sees it half changed.
+/// Runs user code; the error is the text of its panic. This crate does not access the code's
+/// captured state after a panic, so no code sees it half changed.
 pub(crate) fn catch_panic<T>(code: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(code)).map_err(|panic| {
         let text = text_of(&*panic);
-        // Even the payload's destructor may panic; then that panic's payload is leaked.
+        // Even the payload's destructor may panic; in that case the payload of the second panic is
+        // leaked.
         if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
             std::mem::forget(again);
         }
@@ -19,7 +21,8 @@ pub(crate) fn catch_panic<T>(code: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// As [`catch_panic`]; the reason has the panic's text, and its value if that is no text ([`panic_value`]).
+/// Runs user code like [`catch_panic`]. The reason carries the panic's text, and also its value if that
+/// is not a text ([`panic_value`]).
 pub(crate) fn contain_as_reason(code: impl FnOnce()) -> Result<(), Reason> {
     catch_unwind(AssertUnwindSafe(code)).map_err(|panic| {
         let text = text_of(&*panic);
@@ -30,7 +33,7 @@ pub(crate) fn contain_as_reason(code: impl FnOnce()) -> Result<(), Reason> {
     })
 }
 
-/// What a panic was thrown with. Dropped, it is dropped contained: its destructor is as foreign as the panic.
+/// The payload of a panic. Its destructor is user code as well, so its own panic is caught.
 struct Thrown(Mutex<Option<Box<dyn Any + Send>>>);
 
 impl Drop for Thrown {
@@ -40,9 +43,10 @@ impl Drop for Thrown {
     }
 }
 
-/// Takes the value that a process's body panicked with ([`std::panic::panic_any`]) out of the reason that it ended with, as
-/// `JoinHandle::join` of a thread gives it. A text is given again and again; any other value once, to the first who asks. `None`
-/// of a process that has not panicked.
+/// Takes the value that a process's body panicked with ([`std::panic::panic_any`]) out of its exit
+/// reason, as `JoinHandle::join` returns it for a thread. A text can be taken any number of times;
+/// any other value only once, by the first caller. Returns `None` for a process that has not
+/// panicked.
 ///
 /// ```
 /// use atropos::{Context, Runtime, panic_value};
@@ -67,7 +71,7 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     let text = text.unwrap_or("a panic without a text");
     let mut copy = String::new();
-    // Without memory the text is lost, not the process that runs us.
+    // Without memory, only the text is lost, and the process that runs this code goes on.
     if copy.try_reserve_exact(text.len()).is_ok() {
         copy.push_str(text);
     }

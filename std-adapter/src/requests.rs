@@ -1,8 +1,10 @@
-//! What a process asks of supervisors, registries, groups and tasks, names and timers, from a thread that is no process.
+//! Requests to supervisors, registries, groups and tasks, and operations on names and timers, from
+//! a host thread.
 //!
-//! What a request is, how it is answered, and what its failures mean is OTP's affair (`atropos-otp`), and is written for a
-//! process that asks. So a short-lived process asks here, for one request ([`Handle::run`]): the answer is the same, whoever wants to
-//! know. Each request has a form for any executor's task ([`Ask`]) and a blocking one.
+//! The requests themselves, their replies and their errors are OTP's (`atropos-otp`), and are
+//! written for a process as the caller. So here a short-lived process makes one request
+//! ([`Handle::run`]); the reply is the same for every caller. Each request has an asynchronous form
+//! for a task of any executor ([`Ask`]), and a blocking form.
 
 use std::fmt;
 use std::future::Future;
@@ -11,7 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use atropos_kernel::{
-    Address, Context, Pid, Reason, Recipient, Reference, RegisterError, SpawnError, SpawnOptions, reply, task::IntoReason,
+    Address, Context, Pid, Reason, Recipient, Reference, RegisterError, SpawnError, SpawnOptions, reply,
+    task::IntoReason,
 };
 use atropos_otp::group::GroupsRef;
 use atropos_otp::registry::{Key, RegistryError, RegistryRef, Value};
@@ -27,16 +30,17 @@ use crate::role::may_block;
 use crate::runtime::Handle;
 
 impl Handle {
-    /// Runs `work` as a process: a future of what it returns, or of the reason that it ended with instead. Dropped before that, it kills the process.
+    /// Runs `work` as a process. The future resolves to what it returns, or to its exit reason if
+    /// it ends otherwise. Dropping the future earlier kills the process.
     ///
-    /// What a process can ask, anybody can by this:
+    /// With it, a host thread can make every request that a process can:
     ///
     /// ```
     /// # use atropos::prelude::*;
     /// # let runtime = Runtime::builder().cores(1).build()?;
     /// let children = runtime.start_supervisor(Supervisor::one_for_one())?;
     /// let counts = runtime.run(async move |cx: Context<()>| children.count_children(&cx).await);
-    /// // On whatever executor; here, this thread.
+    /// // Any executor will do; here it is this thread.
     /// assert_eq!(atropos::join::wait(counts)?.map(|counts| counts.active), Ok(0));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -69,7 +73,7 @@ impl Handle {
         })
     }
 
-    /// A request that a process makes.
+    /// Makes a request from a short-lived process.
     fn asks<T, E, S, F>(&self, work: S) -> Ask<Result<T, E>>
     where
         T: Send + 'static,
@@ -81,7 +85,8 @@ impl Handle {
         Ask::new(async move { run.await.unwrap_or_else(|reason| Err(CallError::Down(reason).into())) })
     }
 
-    /// Works out a value in a process under a supervisor of tasks. Dropped before it has come, it kills the task.
+    /// Runs `work` as a task under a task supervisor, and resolves to its result. Dropping the
+    /// future earlier kills the task.
     pub fn task_under<T, S, F>(&self, supervisor: TaskSupervisor, work: S) -> Ask<Result<T, StartChildError>>
     where
         T: Send + 'static,
@@ -90,17 +95,19 @@ impl Handle {
     {
         self.asks(async move |cx| {
             let task = supervisor.spawn(&cx, work).await?;
-            // Whoever waits is this process, and takes the task with it. A task that is over by now has its value there.
+            // This process waits for the task, and its death takes the task with it. An error of
+            // the link is ignored: if the task is done by now, `join` still returns its result.
             let _ = cx.link(task.pid());
             Ok(task.join(&cx, None).await?)
         })
     }
 
-    /// Starts a process whose parent is another one, linked with it or monitored by it as the options say. The parent finds the
-    /// link and the monitor when it next looks at what has come.
+    /// Spawns a process whose parent is another process, with the link or monitor that the options
+    /// ask for. The parent adopts the link and the monitor when it next fetches its signals.
     ///
     /// # Errors
-    /// As [`Context::spawn_with`]; [`SpawnError::Dying`] or [`SpawnError::NoParent`] when the parent is dead, or never was.
+    /// As [`Context::spawn_with`]; [`SpawnError::Dying`] if the parent is dead or dying,
+    /// [`SpawnError::NoParent`] if it never existed.
     pub fn spawn_for<M, S, F>(
         &self,
         parent: impl Into<Pid>,
@@ -115,13 +122,13 @@ impl Handle {
         self.host(|host| host.act_as(parent.into(), |behalf| behalf.spawn_async(options, start)))
     }
 
-    /// Gives a process a name.
+    /// Registers a name for a process.
     pub fn register(&self, name: &str, pid: impl Into<Pid>) -> Result<(), RegisterError> {
         let pid = pid.into();
         self.host(|host| host.act_as(pid, |behalf| behalf.register(name, pid)))
     }
 
-    /// Takes a name from whoever has it; false when nobody did.
+    /// Removes a name. Returns `false` if no process holds it.
     pub fn unregister(&self, name: &str) -> bool {
         self.host(|host| match host.whereis(name) {
             Some(pid) => host.act_as(pid, |behalf| behalf.unregister(name)),
@@ -129,8 +136,9 @@ impl Handle {
         })
     }
 
-    /// Sends a message after a while, from no process, unless it is cancelled, or the runtime is shut down before. `None`: there is no
-    /// thread for it to be had.
+    /// Sends a message after a delay, without a sending process, unless it is cancelled or the
+    /// runtime is shut down before that. Returns `None` if the system gives no thread for the
+    /// timer.
     pub fn send_after<M: Send + 'static>(
         &self,
         to: impl Recipient<M>,
@@ -141,7 +149,7 @@ impl Handle {
         let alarms = &self.inner().alarms;
         let (handle, to) = (self.downgrade(), to.recipient());
         let Some(at) = Instant::now().checked_add(after) else {
-            // It never comes.
+            // The delay is beyond the clock's range: the message is never sent.
             return Some(SendAfter { alarms: alarms.clone(), comes: Comes::Never(Arc::new(AtomicBool::new(false))) });
         };
         let key = alarms.act(at, move || {
@@ -153,19 +161,19 @@ impl Handle {
     }
 }
 
-/// A message that is still to be sent: see [`Handle::send_after`]. Dropping this changes nothing.
+/// A handle to a delayed message: see [`Handle::send_after`]. Dropping it changes nothing.
 #[derive(Clone)]
 pub struct SendAfter {
     alarms: Arc<Alarms>,
     comes: Comes,
 }
 
-/// When a message is sent.
+/// The time at which a delayed message is sent.
 #[derive(Clone)]
 enum Comes {
-    /// Under this key among the alarms.
+    /// The key of its entry among the alarms.
     At((Instant, u64)),
-    /// Later than the clock goes; whether it has been cancelled.
+    /// Never, since it is beyond the clock's range; the flag is `true` once it is cancelled.
     Never(Arc<AtomicBool>),
 }
 
@@ -176,16 +184,16 @@ impl fmt::Debug for SendAfter {
 }
 
 impl SendAfter {
-    /// How long it is until it is sent; `None` when it was sent, or cancelled.
+    /// Returns the time until the message is sent; `None` if it has been sent, or cancelled.
     pub fn left(&self) -> Option<Duration> {
         match &self.comes {
-            // Relaxed, here and below: the flag orders nothing.
+            // Relaxed, here and below: the flag orders no other access.
             Comes::Never(cancelled) => (!cancelled.load(Ordering::Relaxed)).then_some(Duration::MAX),
             Comes::At(key) => self.alarms.is_set(*key).then(|| key.0.saturating_duration_since(Instant::now())),
         }
     }
 
-    /// Cancels it: the time that was left, if it was still to come.
+    /// Cancels the message. Returns the time that was left, or `None` if it was no longer pending.
     pub fn cancel(&self) -> Option<Duration> {
         match &self.comes {
             Comes::Never(cancelled) => (!cancelled.swap(true, Ordering::Relaxed)).then_some(Duration::MAX),
@@ -194,7 +202,7 @@ impl SendAfter {
     }
 }
 
-/// A request in its two forms.
+/// Generates the asynchronous and the blocking form of a request.
 macro_rules! requests {
     ($(
         $(#[$doc:meta])*
@@ -208,10 +216,10 @@ macro_rules! requests {
                     self.asks(async move |$cx: Context<()>| $asks.await)
                 }
 
-                #[doc = concat!("[`Handle::", stringify!($name), "`] for a thread, which it blocks.")]
+                #[doc = concat!("Calls [`Handle::", stringify!($name), "`] and blocks this thread until it resolves.")]
                 ///
                 /// # Panics
-                /// Inside a process, which awaits instead.
+                /// Panics inside a process, which awaits instead.
                 #[track_caller]
                 pub fn $blocking<$($generics)*>(&self, $what: $of $(, $arg: $type)*) -> $result {
                     may_block();
@@ -223,66 +231,66 @@ macro_rules! requests {
 }
 
 requests! {
-    /// See [`SupervisorRef::which_children`].
+    /// Lists the children of a supervisor: see [`SupervisorRef::which_children`].
     which_children / which_children_blocking [] (supervisor: SupervisorRef) -> Result<Vec<ChildInfo>, CallError>
         = |cx| supervisor.which_children(&cx);
-    /// See [`SupervisorRef::count_children`].
+    /// Counts the children of a supervisor: see [`SupervisorRef::count_children`].
     count_children / count_children_blocking [] (supervisor: SupervisorRef) -> Result<Counts, CallError>
         = |cx| supervisor.count_children(&cx);
-    /// See [`SupervisorRef::start_child`].
+    /// Starts a child under a supervisor: see [`SupervisorRef::start_child`].
     start_child / start_child_blocking [] (supervisor: SupervisorRef, child: ChildSpec) -> Result<Option<Pid>, StartChildError>
         = |cx| supervisor.start_child(&cx, child);
-    /// See [`DynamicRef::start`].
+    /// Starts a child under a dynamic supervisor: see [`DynamicRef::start`].
     start_dynamic / start_dynamic_blocking [A: Send + 'static] (supervisor: DynamicRef<A>, arguments: A)
         -> Result<Option<Pid>, StartChildError>
         = |cx| supervisor.start(&cx, arguments);
-    /// See [`SupervisorRef::terminate_child`].
+    /// Terminates a child by its id: see [`SupervisorRef::terminate_child`].
     terminate_child / terminate_child_blocking [] (supervisor: SupervisorRef, id: ChildId) -> Result<(), ControlError>
         = |cx| supervisor.terminate_child(&cx, id);
-    /// See [`SupervisorRef::terminate_process`].
+    /// Terminates a child by its pid: see [`SupervisorRef::terminate_process`].
     terminate_process / terminate_process_blocking [] (supervisor: SupervisorRef, child: Pid) -> Result<(), ControlError>
         = |cx| supervisor.terminate_process(&cx, child);
-    /// See [`SupervisorRef::restart_child`].
+    /// Restarts a child that is not running: see [`SupervisorRef::restart_child`].
     restart_child / restart_child_blocking [] (supervisor: SupervisorRef, id: ChildId) -> Result<Option<Pid>, ControlError>
         = |cx| supervisor.restart_child(&cx, id);
-    /// See [`SupervisorRef::delete_child`].
+    /// Deletes the specification of a child: see [`SupervisorRef::delete_child`].
     delete_child / delete_child_blocking [] (supervisor: SupervisorRef, id: ChildId) -> Result<(), ControlError>
         = |cx| supervisor.delete_child(&cx, id);
-    /// See `ServerRef::<Registry<K, V>>::register_other`.
+    /// Registers a process under a key: see `ServerRef::<Registry<K, V>>::register_other`.
     register_in / register_in_blocking [K: Key, V: Value] (registry: RegistryRef<K, V>, pid: Pid, key: K, value: V)
         -> Result<(), RegistryError>
         = |cx| registry.register_other(&cx, pid, key, value);
-    /// See `ServerRef::<Registry<K, V>>::unregister`.
+    /// Removes a process's entry for a key: see `ServerRef::<Registry<K, V>>::unregister`.
     unregister_in / unregister_in_blocking [K: Key, V: Value] (registry: RegistryRef<K, V>, pid: Pid, key: K)
         -> Result<bool, CallError>
         = |cx| registry.unregister(&cx, pid, key);
-    /// See `ServerRef::<Registry<K, V>>::lookup`.
+    /// Returns all entries for a key: see `ServerRef::<Registry<K, V>>::lookup`.
     lookup_in / lookup_in_blocking [K: Key, V: Value] (registry: RegistryRef<K, V>, key: K)
         -> Result<Vec<(Pid, V)>, CallError>
         = |cx| registry.lookup(&cx, key);
-    /// See `ServerRef::<Registry<K, V>>::whereis`.
+    /// Returns the process that holds a key: see `ServerRef::<Registry<K, V>>::whereis`.
     whereis_in / whereis_in_blocking [K: Key, V: Value] (registry: RegistryRef<K, V>, key: K)
         -> Result<Option<Pid>, CallError>
         = |cx| registry.whereis(&cx, key);
-    /// See `ServerRef::<Registry<K, V>>::keys`.
+    /// Returns the keys of a process: see `ServerRef::<Registry<K, V>>::keys`.
     keys_in / keys_in_blocking [K: Key, V: Value] (registry: RegistryRef<K, V>, pid: Pid)
         -> Result<Vec<K>, CallError>
         = |cx| registry.keys(&cx, pid);
-    /// See `ServerRef::<Registry<K, V>>::count`.
+    /// Returns the number of entries: see `ServerRef::<Registry<K, V>>::count`.
     count_in / count_in_blocking [K: Key, V: Value] (registry: RegistryRef<K, V>) -> Result<usize, CallError>
         = |cx| registry.count(&cx);
-    /// See `ServerRef::<Groups<G>>::join`.
+    /// Adds processes to a group: see `ServerRef::<Groups<G>>::join`.
     join_group / join_group_blocking [G: Key] (groups: GroupsRef<G>, group: G, pids: Vec<Pid>)
         -> Result<(), CallError>
         = |cx| groups.join(&cx, group, pids);
-    /// See `ServerRef::<Groups<G>>::leave`.
+    /// Removes processes from a group: see `ServerRef::<Groups<G>>::leave`.
     leave_group / leave_group_blocking [G: Key] (groups: GroupsRef<G>, group: G, pids: Vec<Pid>)
         -> Result<bool, CallError>
         = |cx| groups.leave(&cx, group, pids);
-    /// See `ServerRef::<Groups<G>>::members`.
+    /// Returns the members of a group: see `ServerRef::<Groups<G>>::members`.
     group_members / group_members_blocking [G: Key] (groups: GroupsRef<G>, group: G) -> Result<Vec<Pid>, CallError>
         = |cx| groups.members(&cx, group);
-    /// See `ServerRef::<Groups<G>>::which_groups`.
+    /// Returns all groups that have members: see `ServerRef::<Groups<G>>::which_groups`.
     which_groups / which_groups_blocking [G: Key] (groups: GroupsRef<G>) -> Result<Vec<G>, CallError>
         = |cx| groups.which_groups(&cx);
 }

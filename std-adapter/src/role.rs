@@ -1,25 +1,30 @@
-//! What a thread is to a runtime: [`Role`]; and the one guard of everything that blocks a thread ([`may_block`]).
+//! [`Role`]: what a thread is to a runtime; and [`may_block`], the check of every call that blocks
+//! a thread.
 //!
-//! - **R1, nobody blocks a worker.** Every blocking function of this crate asks [`may_block`] before it does anything, and that
-//!   panics on a thread which processes or Tokio's tasks need to get on: what the call waits for may be waiting for this thread.
-//!   It panics also where other threads could have helped out: whether a program hangs does not hang on the number of cores.
-//! - **R2, ends are no waits.** Ending a runtime ([`crate::Runtime::shutdown`], its drop) is allowed everywhere. On one of
-//!   the runtime's own workers it is done by a thread of its own (`ending`), because the process that asks for it is one of those
-//!   that must end.
+//! - **R1, a worker is never blocked.** Every blocking function of this crate calls [`may_block`]
+//!   before anything else. It panics on a thread that processes or Tokio's tasks need to make
+//!   progress, because what the call waits for may be waiting for this thread. It panics even where
+//!   other threads could have helped, so that whether a program hangs does not depend on the number
+//!   of cores.
+//! - **R2, a shutdown is not a wait.** Shutting a runtime down ([`crate::Runtime::shutdown`], its
+//!   drop) is allowed on every thread. On one of the runtime's own workers, a separate thread does
+//!   it (`ending`), because the calling process is one of those that must end.
 //!
-//! A thread that unwinds already is let through: a second panic would end the program.
+//! A thread that is already unwinding is let through: a second panic would abort the program.
 
 use std::cell::Cell;
 use std::ptr;
 
-/// What this thread is to a runtime.
+/// The role of a thread in a runtime.
 #[derive(Clone, Copy)]
 pub(crate) enum Role {
-    /// A thread of the program's.
+    /// A thread of the program.
     Outside,
-    /// Drives a core of the runtime with this `worker::Shared`. The address is compared, never followed.
+    /// A thread that drives a core of the runtime with this `worker::Shared`. The address is
+    /// compared, never dereferenced.
     Worker(*const ()),
-    /// Runs jobs of the pool at this address. It is compared, never followed.
+    /// A thread that runs jobs of the pool at this address. The address is compared, never
+    /// dereferenced.
     Pool(*const ()),
 }
 
@@ -28,37 +33,39 @@ thread_local! {
 }
 
 impl Role {
-    /// Of this thread.
+    /// Returns the role of this thread.
     pub(crate) fn here() -> Self {
-        // While the thread's own variables are being dropped it is what it was; `Cell` needs no destructor.
+        // While the thread's locals are being dropped, it keeps its role; `Cell` needs no
+        // destructor.
         ROLE.with(Cell::get)
     }
 
-    /// Says what this thread is, for as long as it runs.
+    /// Sets the role of this thread, for as long as it runs.
     pub(crate) fn take_on(self) {
         ROLE.with(|role| role.set(self));
     }
 
-    /// Whether it drives a core, of any runtime.
+    /// Returns `true` for a thread that drives a core, of any runtime.
     pub(crate) fn is_worker(self) -> bool {
         matches!(self, Self::Worker(_))
     }
 
-    /// Whether it drives a core of the runtime that has `shared`.
+    /// Returns `true` for a thread that drives a core of the runtime with `shared`.
     pub(crate) fn is_worker_of<T>(self, shared: *const T) -> bool {
         matches!(self, Self::Worker(of) if ptr::eq(of, shared.cast()))
     }
 
-    /// Whether it runs jobs of this pool.
+    /// Returns `true` for a thread that runs jobs of this pool.
     pub(crate) fn is_in_pool<T>(self, pool: *const T) -> bool {
         matches!(self, Self::Pool(of) if ptr::eq(of, pool.cast()))
     }
 }
 
-/// Lets a call through that is about to block this thread.
+/// Checks that this thread may be blocked.
 ///
 /// # Panics
-/// When this thread drives a core of a runtime, or the tasks of a current-thread Tokio runtime (R1).
+/// Panics if this thread drives a core of a runtime, or the tasks of a current-thread Tokio runtime
+/// (R1).
 #[track_caller]
 pub(crate) fn may_block() {
     if std::thread::panicking() {
@@ -79,10 +86,11 @@ pub(crate) fn may_block() {
     );
 }
 
-/// Whether this thread is polling a task, or the main future, of a current-thread Tokio runtime.
+/// Returns `true` if this thread is polling a task, or the main future, of a current-thread Tokio
+/// runtime.
 ///
-/// Tokio does not say so; but whatever it polls has a budget, and nothing else has. (A thread of its blocking pool is in
-/// the runtime's context as well, and may block.)
+/// Tokio has no query for this, but everything that it polls has a coop budget, and nothing else
+/// has. (A thread of its blocking pool is in the runtime's context as well, and may block.)
 #[cfg(feature = "tokio")]
 fn drives_tokio() -> bool {
     use std::future::Future;
@@ -90,7 +98,7 @@ fn drives_tokio() -> bool {
     use std::task::{Context, Waker};
     use tokio::runtime::{Handle, RuntimeFlavor};
 
-    /// More than Tokio gives to a task at a time.
+    /// A number above Tokio's coop budget of a task.
     const MORE_THAN_A_BUDGET: usize = 1024;
 
     if !Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::CurrentThread) {

@@ -1,50 +1,53 @@
-//! [`Roots`]: the tops of what a runtime was given to run, in the order of their starts.
+//! [`Roots`]: the top processes of a runtime, in start order.
 //!
-//! A root is a supervisor or server that was started from outside ([`crate::Handle::start_supervisor`],
-//! [`crate::Handle::start_server`], so an application's manager as well). A shutdown ends them before everything else, the last started
-//! first, each by its own rules (`ending`). When the shutdown begins the list is closed: what would become a root from then on is refused.
+//! A root is a supervisor or server that was started from outside
+//! ([`crate::Handle::start_supervisor`], [`crate::Handle::start_server`], so also an application
+//! manager). A shutdown stops the roots before everything else, last started first, each by its own
+//! rules (`ending`). When the shutdown begins, the list is closed, and later roots are refused.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use atropos_kernel::Pid;
 
-/// A top.
+/// A root process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Root {
     pub(crate) pid: Pid,
-    /// For how long the others wait when it is told to end; `None`: as long as there is time.
+    /// How long the shutdown waits for this root before it stops the next one; `None`: until its
+    /// own deadline.
     pub(crate) patience: Option<Duration>,
 }
 
 #[derive(Default)]
 struct State {
     order: Vec<Root>,
-    /// So many roots are looked through for dead ones.
+    /// The length of the list at which dead roots are removed next.
     many: usize,
     closed: bool,
 }
 
-/// See the module.
+/// The list of root processes.
 #[derive(Default)]
 pub(crate) struct Roots(Mutex<State>);
 
-/// Fewer are never looked through.
+/// The length below which dead roots are never removed.
 const FEW: usize = 64;
 
 impl Roots {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing foreign runs under the lock, so a poisoned one is whole.
+        // No code of the user runs under the lock, so a poisoned value is intact.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether none is taken any more.
+    /// Returns `true` if the list is closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed
     }
 
-    /// Adds a root that has just been started; false when the list has been closed. Now and then it forgets those that are dead, so it
-    /// has at most about twice as many as live. Amortised O(1).
+    /// Adds a root that has just been started. Returns `false` if the list is closed. From time to
+    /// time it removes dead roots, so that the list has at most about twice as many entries as live
+    /// roots. Amortized O(1).
     pub(crate) fn add(&self, root: Root, is_alive: impl Fn(Pid) -> bool) -> bool {
         let mut state = self.lock();
         if state.closed {
@@ -58,12 +61,12 @@ impl Roots {
         true
     }
 
-    /// From now on none is taken.
+    /// Closes the list: it refuses roots from now on.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
     }
 
-    /// Takes the last one.
+    /// Removes and returns the root that was started last.
     pub(crate) fn pop(&self) -> Option<Root> {
         self.lock().order.pop()
     }
@@ -74,11 +77,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_comes_first_and_the_dead_are_forgotten() {
+    fn last_root_comes_first_and_dead_roots_are_removed() {
         let pid = |n: u64| Pid::from_raw((n + 1) << 32).expect("a pid");
         let roots = Roots::default();
         for n in 0..10_000 {
-            // Every hundredth lives.
+            // Every hundredth process is alive.
             assert!(roots.add(Root { pid: pid(n), patience: None }, |pid| (pid.to_raw() >> 32) % 100 == 1));
         }
         assert!(roots.lock().order.len() < 400, "{} roots", roots.lock().order.len());

@@ -1,4 +1,4 @@
-//! [`Runtime`], and the [`Handle`] by which other threads reach it.
+//! [`Runtime`], and the [`Handle`] through which other threads use it.
 
 use std::fmt;
 use std::future::Future;
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use atropos_facility::KernelAccess;
 use atropos_kernel::{
-    Address, Alias, MaybeReady, Body, Context, Tombstone, Host, Kernel, NoMemory, Pid, ProcessInfo, Reason, Recipient, Reference,
-    QueryReply, SendError, SpawnError, SpawnOptions, Spawned, task,
+    Address, Alias, Body, Context, Host, Kernel, MaybeReady, NoMemory, Pid, ProcessInfo, QueryReply, Reason, Recipient,
+    Reference, SendError, SpawnError, SpawnOptions, Spawned, Tombstone, task,
 };
 
 use crate::alarm::Alarms;
@@ -22,7 +22,7 @@ use crate::roots::Roots;
 use crate::world::ThreadPlatform;
 use crate::{join, participant, scoped, worker};
 
-/// What a runtime's threads and handles share.
+/// The state that a runtime's threads and handles share.
 pub(crate) struct Inner {
     pub(crate) kernel: Arc<Kernel>,
     pub(crate) world: Arc<ThreadPlatform>,
@@ -36,20 +36,22 @@ pub(crate) struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         if self.born.is_gone() {
-            // The threads are another program's, and so may be the one that holds the lock.
+            // After a fork, the threads are the parent program's, and so may be the one that holds
+            // the lock.
             return;
         }
-        // Of a runtime whose shutdown had to leave processes: they are gone now, and nothing fires any more.
+        // The runtime's shutdown may have abandoned processes: they are gone now, and no watch
+        // fires after this.
         self.world.callbacks().stop();
     }
 }
 
-/// Reaches a runtime from any thread, from Tokio's tasks as well. Cheap to clone. After the
-/// shutdown every process is dead.
+/// A handle to a runtime, usable from any thread, including Tokio's tasks. Cheap to clone. After
+/// the shutdown every process is dead.
 #[derive(Clone)]
 pub struct Handle(Arc<Inner>);
 
-/// A handle that keeps nothing.
+/// A handle that does not keep the runtime alive.
 pub(crate) struct Remote(Weak<Inner>);
 
 impl Remote {
@@ -66,10 +68,10 @@ impl fmt::Debug for Handle {
 
 /// A runtime: processes on the threads that it owns.
 ///
-/// Dropped, it ends as by [`Runtime::shutdown`], within half a second.
+/// Dropping it shuts it down like [`Runtime::shutdown`], with a timeout of half a second.
 pub struct Runtime {
     handle: Handle,
-    /// Taken by who ends it.
+    /// The shutdown, taken by the first caller that starts it.
     ending: Option<Ending>,
 }
 
@@ -84,7 +86,7 @@ impl Handle {
         Self(Arc::new(inner))
     }
 
-    /// For what must not keep the runtime.
+    /// Returns a weak handle, for values that must not keep the runtime alive.
     pub(crate) fn downgrade(&self) -> Remote {
         Remote(Arc::downgrade(&self.0))
     }
@@ -93,20 +95,22 @@ impl Handle {
         &self.0
     }
 
+    /// Calls `f` with the kernel's host interface.
+    ///
     /// # Panics
-    /// In a forked child of the program that built the runtime.
+    /// Panics in a forked child of the program that built the runtime.
     #[track_caller]
     pub(crate) fn host<R>(&self, f: impl FnOnce(&Host<'_>) -> R) -> R {
         self.0.born.check();
         participant::with(|participant| f(&Host::new(&self.0.kernel, participant)))
     }
 
-    /// The kernel itself.
+    /// Returns the kernel.
     pub fn kernel(&self) -> &Arc<Kernel> {
         &self.0.kernel
     }
 
-    /// Starts a process that runs `start`'s future.
+    /// Spawns a process that runs the future of `start`.
     pub fn spawn<M, S, F>(&self, start: S) -> Result<Address<M>, SpawnError>
     where
         M: Send + 'static,
@@ -116,7 +120,7 @@ impl Handle {
         self.spawn_with(&SpawnOptions::new(), start)
     }
 
-    /// Starts a process with options.
+    /// Spawns a process with options.
     pub fn spawn_with<M, S, F>(&self, options: &SpawnOptions<'_>, start: S) -> Result<Address<M>, SpawnError>
     where
         M: Send + 'static,
@@ -126,7 +130,7 @@ impl Handle {
         self.host(|host| host.spawn_async(options, start))
     }
 
-    /// Starts a process that runs any body.
+    /// Spawns a process that runs any body.
     pub fn spawn_body<B: Body>(&self, options: &SpawnOptions<'_>, body: B) -> Result<Spawned, SpawnError> {
         self.host(|host| host.spawn(options, body))
     }
@@ -136,40 +140,42 @@ impl Handle {
         self.host(|host| host.send(to.recipient(), message))
     }
 
-    /// Sends to whoever has the name.
+    /// Sends a message to the process that holds the name.
     pub fn send_name<M: Send + 'static>(&self, to: &str, message: M) -> Result<(), SendError<M>> {
         self.host(|host| host.send_name(to, message))
     }
 
-    /// Sends through an alias.
+    /// Sends a message through an alias.
     pub fn send_alias<M: Send + 'static>(&self, to: Alias, message: M) -> Result<(), SendError<M>> {
         self.host(|host| host.send_alias(to, message))
     }
 
-    /// Sends an exit signal that comes from no process; whether it found a live one.
+    /// Sends an exit signal without a sending process. Returns `true` if the target was alive.
     pub fn exit(&self, to: impl Into<Pid>, reason: Reason) -> Result<bool, NoMemory> {
         self.host(|host| host.exit(to.into(), reason))
     }
 
-    /// Who has the name.
+    /// Returns the process that holds the name.
     pub fn whereis(&self, name: &str) -> Option<Pid> {
         self.host(|host| host.whereis(name))
     }
 
-    /// Whether the process has not yet died.
+    /// Returns `true` if the process has not yet died.
     pub fn is_alive(&self, pid: impl Into<Pid>) -> bool {
         self.host(|host| host.is_alive(pid.into()))
     }
 
-    /// The reason that the slot of a dead process remembers.
+    /// Returns the exit reason that the slot of a dead process remembers.
     pub fn tombstone(&self, pid: impl Into<Pid>) -> Tombstone {
         self.host(|host| host.tombstone(pid.into()))
     }
 
-    /// Why a process that is dying, or has just died, does so. Waits for the end of its body's destructors.
+    /// Returns the exit reason of a process that is dying or has just died. Waits until the
+    /// destructors of its body have run.
     pub(crate) fn exit_reason(&self, pid: Pid) -> Reason {
         loop {
-            // In this order: one that is dead by now is remembered, unless its slot has another process.
+            // In this order: a process that is dead by now has a tombstone, unless its slot has
+            // been reused.
             let is_alive = self.is_alive(pid);
             match self.tombstone(pid) {
                 Tombstone::Known(reason) => return reason,
@@ -179,8 +185,8 @@ impl Handle {
         }
     }
 
-    /// What a process knows of itself; `None` when it is dead. A process answers between
-    /// slices: one that never lets go never answers.
+    /// Returns information about a process; `None` if it is dead. A process answers between slices,
+    /// so one that does not yield does not answer.
     pub async fn process_info(&self, pid: impl Into<Pid>) -> Result<Option<ProcessInfo>, NoMemory> {
         let asked = self.host(|host| host.info(pid.into()));
         match asked? {
@@ -193,8 +199,9 @@ impl Handle {
         }
     }
 
-    /// Cancels whatever timer of this runtime the reference names: the time it had left, or `None` when there is no such timer. Nobody
-    /// is asked, and its starter may be dead. Lock-free.
+    /// Cancels the timer with this reference, which any process of this runtime may have started.
+    /// Returns the time that was left, or `None` if there is no such timer. It needs no reply from
+    /// a process, and the timer's starter may be dead. Lock-free.
     ///
     /// ```
     /// use atropos::prelude::*;
@@ -204,7 +211,7 @@ impl Handle {
     ///     let other = cx.spawn(async |cx: Context<u8>| drop(cx.recv().await)).expect("a process");
     ///     cx.send_after(other.pid(), Duration::from_secs(3_600), 7_u8).expect("a timer")
     /// })?;
-    /// // Who has started it is dead.
+    /// // The process that started the timer is dead.
     /// assert!(runtime.read_timer(timer).is_some_and(|left| left <= Duration::from_secs(3_600)));
     /// assert!(runtime.cancel_timer(timer).is_some());
     /// assert_eq!(runtime.cancel_timer(timer), None, "there is no such timer");
@@ -214,32 +221,33 @@ impl Handle {
         self.host(|host| host.cancel_timer(timer))
     }
 
-    /// The time that whatever timer of this runtime the reference names has left; `None` when there is no such timer. Lock-free.
+    /// Returns the time that is left on the timer with this reference, which any process of this
+    /// runtime may have started; `None` if there is no such timer. Lock-free.
     pub fn read_timer(&self, timer: Reference) -> Option<Duration> {
         self.host(|host| host.read_timer(timer))
     }
 
-    /// All processes that have not yet died.
+    /// Returns all processes that have not yet died.
     pub fn processes(&self) -> Vec<Pid> {
         self.host(|host| host.processes().collect())
     }
 
-    /// How many processes are alive; see [`Kernel::process_count`] for how exact it is.
+    /// Returns the number of live processes; see [`Kernel::process_count`] for its accuracy.
     pub fn process_count(&self) -> usize {
         self.0.kernel.process_count()
     }
 
-    /// Whether every core sleeps and nothing is queued.
+    /// Returns `true` if every core is idle and no process is queued.
     pub fn is_quiescent(&self) -> bool {
         self.0.kernel.is_quiescent()
     }
 
-    /// Times that a sleeping worker was woken, since the start.
+    /// Returns how often a parked worker was woken, since the start.
     pub fn wakeups(&self) -> u64 {
         self.0.shared.wakeups.load(Ordering::Relaxed)
     }
 
-    /// Runs blocking work on a thread of its own, and brings its result.
+    /// Runs blocking work on a thread of the blocking pool. The future resolves to its result.
     pub fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> BlockingHandle<T> {
         self.0.born.check();
         spawn_blocking(&self.0.pool, work)
@@ -261,7 +269,7 @@ impl std::ops::Deref for Runtime {
 }
 
 impl Runtime {
-    /// How to make one.
+    /// Returns a builder with the default settings.
     pub fn builder() -> Builder {
         Builder::new()
     }
@@ -270,13 +278,13 @@ impl Runtime {
         Self { handle, ending: Some(ending) }
     }
 
-    /// For other threads.
+    /// Returns a handle, for use on other threads.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// Runs `main` as a process, and blocks until nothing of it is left: what it returned. An error is the reason that the
-    /// process ended with instead. It may borrow from the caller.
+    /// Runs `main` as a process, and blocks until nothing of it is left. Returns what it returned;
+    /// the error is its exit reason if it ended otherwise. It may borrow from the caller.
     ///
     /// ```
     /// # use atropos::prelude::*;
@@ -287,8 +295,8 @@ impl Runtime {
     /// ```
     ///
     /// # Panics
-    /// When the process can't be started; inside a process, which awaits [`Handle::run`]; and inside a task of a current-thread
-    /// Tokio runtime.
+    /// Panics if the process cannot be started. Panics inside a process, which awaits
+    /// [`Handle::run`] instead, and inside a task of a current-thread Tokio runtime.
     #[track_caller]
     pub fn block_on<M, T, S, F>(&self, main: S) -> Result<T, Reason>
     where
@@ -301,22 +309,25 @@ impl Runtime {
         self.inner().born.check();
         match scoped::run(self, main) {
             Ok(Ok(value)) => Ok(value),
-            // Its body has been dropped: it is dying.
+            // The process has dropped its body: it is dying.
             Ok(Err(main)) => Err(self.exit_reason(main.pid())),
             Err(error) => panic!("the main process could not be started: {error}"),
         }
     }
 
-    /// Ends everything, in OTP's order, within this time: what was started from outside as a supervisor or a server is
-    /// stopped first, the last started first, each by its own rules; then all that is left is asked to shut down; when the time is over what
-    /// is left is killed. Any time is one: [`Duration::MAX`] waits until all have ended.
+    /// Shuts the runtime down in OTP's order, within the timeout. Supervisors and servers that were
+    /// started from outside are stopped first, last started first, each by its own rules. Then
+    /// every process that is left is asked to shut down. At the timeout, the rest is killed. Any
+    /// timeout is valid: [`Duration::MAX`] waits until all processes have ended.
     ///
-    /// Inside a process of its own it returns at once, with an error that says so, and the runtime ends without it.
+    /// Inside a process of this runtime, the call returns at once with an error that says so, and
+    /// the runtime shuts down in the background.
     ///
     /// # Errors
-    /// What could not be ended. It is left to itself, and ends when it can.
+    /// Reports what could not be ended. It is abandoned, and ends when it can.
     pub fn shutdown(mut self, within: Duration) -> Result<(), ShutdownError> {
-        // Before it is taken: in a forked child the destructor knows that there is nothing to end.
+        // Checked before `ending` is taken: in a forked child, the destructor then knows that it
+        // has nothing to shut down.
         self.inner().born.check();
         let Some(ending) = self.ending.take() else { return Ok(()) };
         if ending.is_inside() {
@@ -327,10 +338,10 @@ impl Runtime {
         ending.stop(within)
     }
 
-    /// Waits for a process's answer about itself.
+    /// Calls [`Handle::process_info`] and blocks this thread until it resolves.
     ///
     /// # Panics
-    /// Inside a process, which awaits [`Handle::process_info`].
+    /// Panics inside a process, which awaits [`Handle::process_info`] instead.
     #[track_caller]
     pub fn process_info_blocking(&self, pid: impl Into<Pid>) -> Result<Option<ProcessInfo>, NoMemory> {
         may_block();
@@ -342,10 +353,10 @@ impl Drop for Runtime {
     fn drop(&mut self) {
         let Some(ending) = self.ending.take() else { return };
         if self.inner().born.is_gone() {
-            // Its threads are another program's.
+            // Its threads belong to the parent of the fork.
             std::mem::forget(ending);
         } else if Role::here().is_worker() {
-            // Of whatever runtime: a core is not kept waiting.
+            // A worker of any runtime: the core must not be blocked.
             ending.in_background(GRACE);
         } else {
             let _ = ending.stop(GRACE);

@@ -1,21 +1,30 @@
-//! A main process that borrows from the thread which waits for it: [`run`], the mechanism of [`crate::Runtime::block_on`].
+//! A main process that borrows from the thread that waits for it: [`run`], the mechanism of
+//! [`crate::Runtime::block_on`].
 //!
-//! A process's body must own all that it has, because nobody knows when a process ends. Here the caller knows, because it waits. So
-//! the body's lifetime is hidden from the kernel, under these rules:
+//! A process's body must normally own everything that it uses, because no caller knows when a
+//! process ends. Here the caller knows, because it waits. So the body's lifetime is hidden from the
+//! kernel, under these rules:
 //!
-//! - **S1, nothing borrowed is left when [`run`] returns.** All that may borrow is in two boxes: what begins the body, and the body. Whoever has
-//!   one of them has a [`Done`] beside it, which is dropped after it, and says so when it is. [`run`] returns after that, or when
-//!   no process was started; then the spawn has dropped both.
-//! - **S2, however it ends.** A process that is killed before its first slice drops what begins it; one that panics, in its start or later, or
-//!   is killed, or returns, drops its body; a destructor that panics does not keep the next from running. A process that never ends (its
-//!   body never lets go, or its core is gone) keeps [`run`] waiting, for ever if need be. A leaked box is never looked at again.
-//! - **S3, [`run`] does not unwind.** From when a process may have been started until S1 holds a panic of its own ends the program.
-//! - **S4, the result** is put where the caller has it, by the body, before it is dropped.
-//! - **S5, no room is no room for a while.** A process that nothing is left of (S1) still has its place in the table, for some
-//!   microseconds, or as long as its core is busy. With the limit of processes reached, [`run`] tries again for [`GRACE`]: one `block_on`
-//!   after the other finds a place wherever one does.
+//! - **S1, nothing borrowed is left when [`run`] returns.** Everything that may borrow is in two
+//!   boxes: the closure that starts the body, and the body itself. The owner of either box also
+//!   owns a [`Done`], which is dropped after the box and then signals the caller. [`run`] returns
+//!   after that signal, or when no process was started; in that case the failed spawn has dropped
+//!   both.
+//! - **S2, this holds however the process ends.** A process that is killed before its first slice
+//!   drops the closure. One that panics (at its start or later), is killed, or returns, drops its
+//!   body. A destructor that panics does not stop the next one from running. A process that never
+//!   ends (its body never yields, or its core is gone) keeps [`run`] waiting, for ever if need be.
+//!   A leaked box is never accessed again.
+//! - **S3, [`run`] does not unwind.** From the moment at which a process may have been started
+//!   until S1 holds, a panic in [`run`] itself aborts the program.
+//! - **S4, the result** is written into the caller's frame by the body, before the body is dropped.
+//! - **S5, a full process table is retried for a while.** A process whose borrows are gone (S1)
+//!   still has its slot in the table, for some microseconds, or as long as its core is busy. When
+//!   the process limit is reached, [`run`] retries for [`GRACE`]. So consecutive `block_on` calls
+//!   succeed wherever a single one does.
 //!
-//! The runtime cannot be shut down meanwhile: that takes it by value, and the caller borrows it.
+//! The runtime cannot be shut down during [`run`]: a shutdown takes the runtime by value, and the
+//! caller borrows it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -32,7 +41,7 @@ use crate::runtime::Handle;
 type Body<'b> = Pin<Box<dyn Future<Output = ()> + Send + 'b>>;
 type Begin<'b, M> = Box<dyn FnOnce(Context<M>) -> Body<'b> + Send + 'b>;
 
-/// Nothing foreign runs under these locks, so a poisoned one is whole.
+/// Locks the mutex. No code of the user runs under these locks, so a poisoned value is intact.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -52,7 +61,7 @@ impl Signal {
     }
 }
 
-/// Dropped after what may borrow (S1).
+/// A guard that signals [`run`] when it is dropped, after everything that may borrow (S1).
 struct Done(Arc<Signal>);
 
 impl Drop for Done {
@@ -62,7 +71,7 @@ impl Drop for Done {
     }
 }
 
-/// What begins a body. The fields are dropped in their order (S1).
+/// The closure that starts a body. The fields are dropped in declaration order (S1).
 struct Begins<M> {
     begin: Begin<'static, M>,
     done: Done,
@@ -75,7 +84,7 @@ impl<M> Begins<M> {
     }
 }
 
-/// A body that runs. The fields are dropped in their order (S1).
+/// A body that has started. The fields are dropped in declaration order (S1).
 struct Runs {
     body: Body<'static>,
     _done: Done,
@@ -89,7 +98,7 @@ impl Future for Runs {
     }
 }
 
-/// Ends the program if it is dropped (S3).
+/// A guard that aborts the program if it is dropped (S3).
 struct Bomb;
 
 impl Drop for Bomb {
@@ -99,15 +108,17 @@ impl Drop for Bomb {
     }
 }
 
-/// A future in a box in which it was made: a large one is moved by the stack as seldom as can be.
+/// Builds a future directly in its box, so that a large one is moved over the stack as rarely as
+/// possible.
 fn boxed<F>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
     let mut place = Box::<F>::new_uninit();
     place.write(make());
-    // SAFETY: written in the line above.
+    // SAFETY: the line above writes the value.
     Box::into_pin(unsafe { place.assume_init() })
 }
 
-/// Starts the process that takes the body from its place (S5).
+/// Spawns the process that takes the body out of `place`, and retries while the process table is
+/// full (S5).
 fn spawn_when_there_is_room<M: Send + 'static>(
     handle: &Handle,
     place: &Arc<Mutex<Option<Begins<M>>>>,
@@ -119,7 +130,7 @@ fn spawn_when_there_is_room<M: Send + 'static>(
         let start = move |cx| {
             let begins = lock(&there).take();
             drop(there);
-            let Some(begins) = begins else { unreachable!("one process is started, and takes it once") };
+            let Some(begins) = begins else { unreachable!("one process is started, and takes the body once") };
             begins.begin(cx)
         };
         match handle.spawn(start) {
@@ -129,7 +140,8 @@ fn spawn_when_there_is_room<M: Send + 'static>(
     }
 }
 
-/// Runs `main` as a process and blocks until nothing of it is left: what it returned, or the process that returned nothing.
+/// Runs `main` as a process and blocks until nothing of it is left. Returns what it returned, or
+/// the address of the process if it ended without a result.
 pub(crate) fn run<M, T, S, F>(handle: &Handle, main: S) -> Result<Result<T, Address<M>>, SpawnError>
 where
     M: Send + 'static,
@@ -146,12 +158,14 @@ where
             *lock(&result) = Some(value);
         })
     });
-    // SAFETY: only the lifetime changes, and what it names outlives the box: from here on this function neither returns nor
-    // unwinds (S3) before the box, and what it made, have been dropped (S1, S2).
+    // SAFETY: S1, S2, S3: only the lifetime changes, and what it names outlives the box. From here
+    // on this function neither returns nor unwinds (S3) before the box, and the body that it made,
+    // have been dropped (S1, S2).
     let begin = unsafe { std::mem::transmute::<Begin<'_, M>, Begin<'static, M>>(begin) };
     let begins = Begins { begin, done: Done(signal.clone()) };
     let bomb = Bomb;
-    // The process's, when there is one: what is left here is let go before the wait (S1), and is foreign (S3).
+    // Once a process has started, the value belongs to that process. A value that is still here is
+    // dropped before the wait (S1); its destructor is user code and may panic (S3).
     let place = Arc::new(Mutex::new(Some(begins)));
     let spawned = spawn_when_there_is_room(handle, &place);
     let _ = catch_panic(|| drop(place));

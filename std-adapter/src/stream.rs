@@ -1,28 +1,32 @@
-//! [`ExitStream`]: every exit of a runtime, for who wants them all.
+//! [`ExitStream`]: a stream of every exit of a runtime.
 //!
-//! A subscriber has a ring of so many places. A dying core puts the exit in, or, when the ring is full, counts it as
-//! missed: it waits for nobody. The next exit that finds a place brings the count with it, so the subscriber is told where
-//! in the stream it has missed how many ([`ExitEvent::Missed`]). While nobody subscribes, a death
-//! pays one relaxed load.
+//! Each subscriber has a bounded ring buffer. A dying core puts the exit in the ring or, if the
+//! ring is full, counts it as missed: it never waits. The next exit that finds a slot carries the
+//! count. So the subscriber learns where in the stream it lagged, and by how many exits
+//! ([`ExitEvent::Missed`]), as with Tokio's broadcast channel. With no subscriber, a death pays one
+//! relaxed load.
 //!
 //! # The ring
 //!
-//! Many put, one takes. Each place has a number: `position` when it is free for the put at that position, `position + 1`
-//! when that put is done; the take makes it `position + places`, which is free for the next round. Who puts claims a
-//! position by an exchange of `put`, writes, and sets the number (Release; the taker's load acquires). A put that is
-//! claimed and not yet done hides those behind it for that long, from the taker only.
+//! Many producers, one consumer (Vyukov's bounded queue). Each slot has a sequence number:
+//! `position` when the slot is free for the put at that position, `position + 1` when that put is
+//! complete. The take sets it to `position + places`, which makes the slot free for the next lap. A
+//! producer claims a position by a compare-exchange on `put`, writes the slot, and sets the
+//! sequence number (Release; the consumer's load acquires). A put that is claimed and not yet
+//! complete hides the puts behind it for that long, from the consumer only.
 //!
-//! # Who waits
+//! # Waiting
 //!
-//! The taker leaves a waker, says so (`waits`), and looks once more; who puts says what it has put, and looks whether anybody
-//! waits: fences between the two steps on either side, so one of them sees the other. The waker is taken under a
-//! lock that a core only tries: if it is held, the taker is just leaving a new waker, and has its look yet to
-//! come, or another core is waking it.
+//! The consumer stores its waker, sets `waits`, and checks the ring once more. A producer publishes
+//! its put, then checks `waits`. A fence between the two steps on either side makes at least one of
+//! them see the other. The waker is under a lock that a core only tries. If the lock is held, the
+//! consumer is just storing a new waker and has not yet made its check, or another core is waking
+//! it.
 //!
-//! # The rings
+//! # The list of rings
 //!
-//! The dying find the rings through one pointer to a list that is never changed but replaced; the old one is freed by
-//! the epochs of the kernel (`reclaim`), whose guard every dying core holds.
+//! Dying processes find the rings through one pointer to an immutable list. A change replaces the
+//! list; the kernel's epochs (`reclaim`), whose guard every dying core holds, free the old one.
 
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -44,24 +48,24 @@ use crate::runtime::Handle;
 use crate::world::poll_proceed;
 use crate::{join, participant};
 
-/// What a subscriber is told.
+/// An event of an exit stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ExitEvent {
-    /// A process has ended.
+    /// A process has exited.
     Exited {
-        /// Which.
+        /// The process that has exited.
         pid: Pid,
-        /// Why; with its result, if it had one.
+        /// The exit reason, with the process's result if it had one.
         reason: Reason,
     },
-    /// So many exits have found no place here.
+    /// The number of exits that found the ring full at this point of the stream.
     Missed(u64),
 }
 
 struct ExitRecord {
     pid: Pid,
     reason: Reason,
-    /// So many before it have found no place.
+    /// The number of exits before this one that found the ring full.
     missed: u64,
 }
 
@@ -79,17 +83,20 @@ struct Ring {
     waker: Mutex<Option<Waker>>,
 }
 
-// SAFETY: a place is one party's at a time, as its number says (see the module); what is in it is Send.
+// SAFETY: the sequence number gives a slot to one thread at a time (see "The ring"), and the slot's
+// content is `Send`.
 unsafe impl Send for Ring {}
-// SAFETY: as above.
+// SAFETY: shared access goes through the slots, which the sequence numbers guard as for `Send`, and
+// through atomics and a mutex.
 unsafe impl Sync for Ring {}
 
-/// More places than these are not made, whatever a subscriber asks for: each takes memory from the start.
+/// The largest ring, whatever capacity a subscriber asks for: the slots are allocated up front.
 const MOST: usize = 1 << 20;
 
 impl Ring {
     fn new(capacity: usize) -> Self {
-        // With one place its number would be the same when it is full and when it is free for the next round.
+        // A ring of one slot would have the same sequence number when it is full and when it is
+        // free for the next lap.
         let place = |number| Place { number: AtomicUsize::new(number), exited: UnsafeCell::new(MaybeUninit::uninit()) };
         Self {
             places: (0..capacity.clamp(2, MOST)).map(place).collect(),
@@ -105,11 +112,12 @@ impl Ring {
         &self.places[position % self.places.len()]
     }
 
-    /// Puts an exit, or counts it. Lock-free.
+    /// Puts an exit in the ring, or counts it as missed. Lock-free.
     fn put(&self, pid: Pid, reason: &Reason) {
         let mut position = self.put.load(Ordering::Relaxed);
         loop {
-            // Acquire: the taker is done with the place.
+            // Acquire: pairs with the Release store in `take`; without it the write below could
+            // overlap the consumer's read of the slot.
             let ahead = self.place(position).number.load(Ordering::Acquire).wrapping_sub(position) as isize;
             if ahead < 0 {
                 self.missed.fetch_add(1, Ordering::Relaxed);
@@ -119,68 +127,77 @@ impl Ring {
                 position = self.put.load(Ordering::Relaxed);
                 continue;
             }
-            // Relaxed: only claims; the place's number hands over.
+            // Relaxed: the exchange only claims the position; the slot's sequence number publishes
+            // the content.
             let next = position.wrapping_add(1);
             match self.put.compare_exchange_weak(position, next, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => break,
                 Err(now) => position = now,
             }
         }
-        // Looked at first: it is rarely anything.
+        // A load first, since the count is rarely non-zero.
         let missed = match self.missed.load(Ordering::Relaxed) {
             0 => 0,
             _ => self.missed.swap(0, Ordering::Relaxed),
         };
         let place = self.place(position);
-        // SAFETY: claimed: ours until the number says that it is done.
+        // SAFETY: the exchange above claimed the slot, so this thread has it exclusively until the
+        // store below.
         unsafe { (*place.exited.get()).write(ExitRecord { pid, reason: reason.clone(), missed }) };
-        // Release: pairs with `take`.
+        // Release: pairs with the Acquire load in `take`; without it the consumer could read the
+        // slot before the write above.
         place.number.store(position.wrapping_add(1), Ordering::Release);
         self.wake();
     }
 
-    /// Takes the exit at `position`, which is the taker's.
+    /// Takes the exit at `position`.
     ///
     /// # Safety
-    /// There is one taker, and it takes at one position after the other.
+    /// There is one consumer, and it takes at consecutive positions.
     unsafe fn take(&self, position: usize) -> Option<ExitRecord> {
         let place = self.place(position);
-        // Acquire: pairs with `put`.
+        // Acquire: pairs with the Release store in `put`; without it the read below could precede
+        // the write.
         if place.number.load(Ordering::Acquire) != position.wrapping_add(1) {
             return None;
         }
-        // SAFETY: put, and the taker's.
+        // SAFETY: the sequence number says that the put is complete, so the slot is the consumer's,
+        // which is the caller (this function's contract).
         let exited = unsafe { &*place.exited.get() };
-        // SAFETY: likewise, and read once: the number goes on.
+        // SAFETY: the put has initialized the slot, and the store below passes it on, so it is read
+        // once.
         let exited = unsafe { exited.assume_init_read() };
-        // Release: pairs with the next round's put.
+        // Release: pairs with the Acquire load of the next lap's `put`; without it that put could
+        // overwrite the slot during the read above.
         place.number.store(position.wrapping_add(self.places.len()), Ordering::Release);
         Some(exited)
     }
 
-    /// Wakes who waits, if anybody does.
+    /// Wakes the consumer, if it waits.
     fn wake(&self) {
-        // Pairs with the fence in `leave`: either we see that it waits, or it sees what is here.
+        // Pairs with the fence in `leave`: either this thread sees `waits`, or the consumer's check
+        // sees the put.
         fence(Ordering::SeqCst);
         if !self.waits.load(Ordering::Relaxed) || !self.waits.swap(false, Ordering::AcqRel) {
             return;
         }
-        // A core does not wait for a lock: see the module.
+        // A core does not block on a lock (see "Waiting").
         let waker = self.waker.try_lock().ok().and_then(|mut waker| waker.take());
         if let Some(waker) = waker {
-            // Foreign; its panic is its own.
+            // The waker is user code: its panic must not reach the core.
             let _ = catch_panic(|| waker.wake());
         }
     }
 
-    /// Leaves a waker; the taker looks once more afterwards.
+    /// Stores a waker; the consumer checks the ring once more afterwards.
     fn leave(&self, waker: &Waker) {
-        // Foreign: not cloned or dropped under the lock.
+        // The waker is user code: it is neither cloned nor dropped under the lock.
         let waker = waker.clone();
         let before = self.waker.lock().unwrap_or_else(PoisonError::into_inner).replace(waker);
         drop(before);
         self.waits.store(true, Ordering::Relaxed);
-        // Pairs with the fence in `wake`.
+        // Pairs with the fence in `wake`; without the two fences, the producer could miss `waits`
+        // while the consumer's check misses the put.
         fence(Ordering::SeqCst);
     }
 
@@ -190,17 +207,17 @@ impl Ring {
     }
 }
 
-/// All rings at a moment. `repr(C)`: it is retired by its first field.
+/// An immutable list of all rings. `repr(C)`, because it is retired through its first field.
 #[repr(C)]
 struct Rings {
     retired: Retired,
     rings: Vec<Arc<Ring>>,
 }
 
-/// The rings of a runtime.
+/// The exit streams of a runtime.
 pub(crate) struct Streams {
     rings: AtomicPtr<Rings>,
-    /// Held by who replaces the list: whether there will be no exits any more.
+    /// The lock for replacing the list. The value is `true` once no further exits will come.
     closed: Mutex<bool>,
 }
 
@@ -210,51 +227,56 @@ impl Streams {
     }
 
     fn lock(&self) -> MutexGuard<'_, bool> {
-        // Nothing foreign runs under the lock, so a poisoned one is whole.
+        // No code of the user runs under the lock, so a poisoned value is intact.
         self.closed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A process has ended. The guard keeps the list.
+    /// Puts the exit in every ring. The guard keeps the list alive.
     pub(crate) fn ended(&self, pid: Pid, reason: &Reason, _guard: &Guard<'_>) {
-        // Acquire: pairs with `replace`.
+        // Acquire: pairs with the Release store in `replace`; without it the list could be read
+        // before it is written.
         let rings = self.rings.load(Ordering::Acquire);
-        // SAFETY: freed only when the guards of its time are gone.
+        // SAFETY: the caller's guard keeps the list from being freed.
         let Some(rings) = (unsafe { rings.as_ref() }) else { return };
         rings.rings.iter().for_each(|ring| ring.put(pid, reason));
     }
 
-    /// Replaces the list by what `change` makes of it; whether anybody is left on it, and the old one, to be handed on
-    /// without the lock (what is freed then may be foreign). The caller holds the lock.
+    /// Replaces the list by what `change` makes of it. Returns `true` if any ring is left, and the
+    /// old list, to be flushed without the lock (freeing it may run user code). The caller holds
+    /// the lock.
     fn replace(&self, change: impl FnOnce(&mut Vec<Arc<Ring>>)) -> (bool, Limbo) {
         unsafe fn free(retired: NonNull<Retired>, _: Option<&Pool>) {
-            // SAFETY: a `Rings` from the box below, out of everybody's reach.
+            // SAFETY: `retired` is the first field of a `Rings` from the box below, and no thread
+            // can reach it any longer.
             drop(unsafe { Box::from_raw(retired.cast::<Rings>().as_ptr()) });
         }
         let old = self.rings.load(Ordering::Relaxed);
-        // SAFETY: replaced under the lock, which the caller holds.
+        // SAFETY: the list is replaced only under the lock, which the caller holds.
         let mut rings = unsafe { old.as_ref() }.map(|old| old.rings.clone()).unwrap_or_default();
         change(&mut rings);
         let any = !rings.is_empty();
         let new =
             if any { Box::into_raw(Box::new(Rings { retired: Retired::new(free), rings })) } else { ptr::null_mut() };
-        // Release: pairs with `ended`. Nobody finds the old one from here on.
+        // Release: pairs with the Acquire load in `ended`, which otherwise could see the pointer
+        // before the list. No thread finds the old list from here on.
         self.rings.store(new, Ordering::Release);
         let mut limbo = Limbo::new();
         if let Some(old) = NonNull::new(old) {
-            // SAFETY: who pins from now on finds the new list; once, under the lock.
+            // SAFETY: a thread that pins from now on finds the new list, and the lock makes sure
+            // that the old one is retired once.
             unsafe { limbo.retire(old.cast()) };
         }
         (any, limbo)
     }
 
-    /// There will be no exits any more: those who wait are told.
+    /// Closes all rings, and wakes the consumers that wait: no further exits will come.
     pub(crate) fn close(&self) {
         let mut closed = self.lock();
         *closed = true;
-        // SAFETY: replaced under the lock.
+        // SAFETY: the list is replaced only under the lock, which is held here.
         let rings = unsafe { self.rings.load(Ordering::Relaxed).as_ref() }.map(|rings| rings.rings.clone());
         drop(closed);
-        // Their wakers are foreign: not under the lock.
+        // The consumers' wakers are user code, so they run without the lock.
         rings.iter().flatten().for_each(|ring| ring.close());
     }
 }
@@ -265,17 +287,17 @@ impl Drop for Streams {
     }
 }
 
-/// Frees an old list when nobody sees it any more.
+/// Frees an old list once no thread can see it.
 fn hand_on(mut old: Limbo) {
     participant::with(|participant| old.hand_on(participant, None));
 }
 
-/// The exits of a runtime since it was made: see [`Handle::exits`].
+/// A stream of the exits of a runtime since it was subscribed: see [`Handle::exits`].
 pub struct ExitStream {
     ring: Arc<Ring>,
     handle: Handle,
     position: usize,
-    /// Taken, and behind a mark.
+    /// An exit that was taken from the ring, and is delivered after its `Missed`.
     next: Option<(Pid, Reason)>,
 }
 
@@ -286,12 +308,13 @@ impl fmt::Debug for ExitStream {
 }
 
 impl ExitStream {
-    /// The next event, if there is one now.
+    /// Returns the next event, if there is one now. Never blocks.
     pub fn try_next(&mut self) -> Option<ExitEvent> {
         if let Some((pid, reason)) = self.next.take() {
             return Some(ExitEvent::Exited { pid, reason });
         }
-        // SAFETY: `&mut self` makes us the one taker, and the position goes on by one for each that is taken.
+        // SAFETY: `&mut self` makes this the one consumer, and the position advances by one for
+        // each exit that is taken.
         match unsafe { self.ring.take(self.position) } {
             Some(ExitRecord { pid, reason, missed }) => {
                 self.position = self.position.wrapping_add(1);
@@ -301,7 +324,7 @@ impl ExitStream {
                 self.next = Some((pid, reason));
                 Some(ExitEvent::Missed(missed))
             }
-            // What was missed last has nobody to bring the count.
+            // The exits missed last have no later exit that would carry their count.
             None => match self.ring.missed.swap(0, Ordering::Relaxed) {
                 0 => None,
                 missed => Some(ExitEvent::Missed(missed)),
@@ -309,7 +332,8 @@ impl ExitStream {
         }
     }
 
-    /// The next event, as a [`Future`] polls; `None` when the runtime has ended, and all was taken.
+    /// Polls for the next event, like [`Future::poll`]; `None` when the runtime has ended and every
+    /// event has been taken.
     pub fn poll_next(&mut self, task: &mut Context<'_>) -> Poll<Option<ExitEvent>> {
         self.handle.inner().born.check();
         ready!(poll_proceed(task));
@@ -317,7 +341,8 @@ impl ExitStream {
             return Poll::Ready(Some(event));
         }
         self.ring.leave(task.waker());
-        // Acquire: pairs with `close`; what was put before is seen by the look that follows.
+        // Acquire: pairs with the Release store in `close`; the check below then sees every put
+        // from before the close.
         let closed = self.ring.closed.load(Ordering::Acquire);
         match self.try_next() {
             None if !closed => Poll::Pending,
@@ -325,15 +350,16 @@ impl ExitStream {
         }
     }
 
-    /// The next event; `None` when the runtime has ended, and all was taken.
+    /// Waits for the next event; `None` when the runtime has ended and every event has been taken.
     pub async fn next(&mut self) -> Option<ExitEvent> {
         poll_fn(|task| self.poll_next(task)).await
     }
 
-    /// The next event, for which this thread is blocked; `None` when there is none in time, or the runtime has ended.
+    /// Blocks this thread until the next event; `None` at the timeout, or when the runtime has
+    /// ended.
     ///
     /// # Panics
-    /// Inside a process, which has [`ExitStream::next`].
+    /// Panics inside a process. A process uses [`ExitStream::next`].
     #[track_caller]
     pub fn next_blocking(&mut self, within: Duration) -> Option<ExitEvent> {
         may_block();
@@ -341,7 +367,7 @@ impl ExitStream {
     }
 }
 
-/// For any executor's task.
+/// The stream as a `Stream` for tasks of any executor.
 impl futures_core::Stream for ExitStream {
     type Item = ExitEvent;
 
@@ -353,7 +379,7 @@ impl futures_core::Stream for ExitStream {
 impl Drop for ExitStream {
     fn drop(&mut self) {
         if self.handle.inner().born.is_gone() {
-            // Another program's thread may hold the lock.
+            // After a fork, a thread of the parent program may hold the lock.
             return;
         }
         let streams = self.handle.inner().world.streams();
@@ -364,18 +390,20 @@ impl Drop for ExitStream {
         }
         drop(closed);
         hand_on(old);
-        // What was not taken. A core that found the old list may still put something: that goes with the ring.
+        // Drops the exits that were not taken. A core that found the old list may still put one,
+        // which is dropped with the ring.
         while self.try_next().is_some() {}
     }
 }
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // All that were put and not taken are behind each other; nobody puts any more.
+        // The exits that were put and not taken are consecutive, and no producer is left.
         let end = *self.put.get_mut();
-        // From the first position on: one before it would be a place's that was never filled.
+        // From the first position on: a position before it would name a slot that was never filled.
         for position in (end.saturating_sub(self.places.len())..end).rev() {
-            // SAFETY: dropped, so ours: nobody takes any more, and no position twice.
+            // SAFETY: the ring is being dropped, so this thread has it exclusively, and it takes
+            // each position once.
             if unsafe { self.take(position) }.is_none() {
                 return;
             }
@@ -384,8 +412,9 @@ impl Drop for Ring {
 }
 
 impl Handle {
-    /// Every exit of this runtime from now on, at most so many waiting to be taken (at least 2, at most 1,048,576): what comes
-    /// when as many wait is missed, and counted. Any number of subscribers, each with its own.
+    /// Subscribes to every exit of this runtime from now on. At most `capacity` exits (at least 2,
+    /// at most 1,048,576) wait to be taken; further ones are missed, and counted. Each subscriber
+    /// has its own stream, and there may be any number of them.
     pub fn exits(&self, capacity: usize) -> ExitStream {
         self.inner().born.check();
         let ring = Arc::new(Ring::new(capacity));
@@ -406,9 +435,10 @@ impl Handle {
 mod tests {
     use super::*;
 
-    /// What a ring holds is dropped with it, whatever it held before: nothing, some, all, or more than it has places.
+    /// Checks that a ring drops its content, for every fill: nothing, some, all, or more than it
+    /// has slots.
     #[test]
-    fn a_ring_drops_what_was_put_and_not_taken() {
+    fn ring_drops_untaken_exits() {
         let pid = Pid::from_raw(1 << 32).expect("a pid");
         for capacity in 0..40 {
             for puts in 0..=3 * capacity {
@@ -419,14 +449,14 @@ mod tests {
                     let put = |count| (0..count).for_each(|_| ring.put(pid, &reason));
                     put(puts / 2);
                     for position in 0..takes {
-                        // SAFETY: one taker, one position after the other.
+                        // SAFETY: this thread is the one consumer, and takes consecutive positions.
                         if unsafe { ring.take(position) }.is_none() {
                             break;
                         }
                     }
                     put(puts - puts / 2);
                     drop((ring, reason));
-                    assert_eq!(Arc::strong_count(&value), 1, "{puts} put, {takes} taken, of {capacity} places");
+                    assert_eq!(Arc::strong_count(&value), 1, "{puts} put, {takes} taken, of {capacity} slots");
                 }
             }
         }

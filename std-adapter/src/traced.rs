@@ -1,20 +1,20 @@
 //! Reports of supervisors and servers as `tracing` events: [`tracing_hook`].
 //!
-//! The fields are OTP's: the supervisor, the offender with its properties, the reason. Progress is `info`, what went
-//! wrong is `warn` or `error`; the target is `atropos::otp`.
+//! The fields are OTP's: the supervisor, the offender with its properties, the reason. Progress is
+//! logged as `info`, failures as `warn` or `error`. The target is `atropos::otp`.
 
-use atropos_otp::{ReportHook, Offender, Report};
+use atropos_otp::{Offender, Report, ReportHook};
 use tracing::{error, info, warn};
 
 const TARGET: &str = "atropos::otp";
 
-/// A hook that makes an event of each report: give it to the top supervisor ([`atropos_otp::Supervisor::on_report`]), and
-/// all below tell it too.
+/// Returns a hook that emits an event for each report. Set it on the top supervisor
+/// ([`atropos_otp::Supervisor::on_report`]); all supervisors below inherit it.
 pub fn tracing_hook() -> ReportHook {
     ReportHook::new(tell)
 }
 
-/// The child, for a field.
+/// Returns the child as a field value.
 fn child(offender: &Offender) -> tracing::field::DebugValue<&Offender> {
     tracing::field::debug(offender)
 }

@@ -1,15 +1,21 @@
-//! The end of the trees that processes have started: [`end_trees`].
+//! The shutdown of the supervision trees that processes have started: [`end_trees`].
 //!
-//! A main process that links a supervisor has a tree that is no root (`roots`): it ends when its owner does, by its supervisors'
-//! rules, if only nobody else tells its children before. So the processes of all trees that are left are found, and spared; all others are told,
-//! and their trees follow them.
+//! A main process that links a supervisor has a tree that is not a root (`roots`). That tree ends
+//! when its owner does, by its supervisors' rules, provided that its children get no exit signal
+//! before. So the processes of all remaining trees are found, and spared. All other processes get
+//! the exit signal `shutdown`, and their trees follow them.
 //!
-//! - **T1, who is in a tree**: each supervisor, each child of one, and what a child is linked with, such as a helper of its own: if that were told,
-//!   the child would crash, in the supervisor's eyes. (By any number of links, but not by way of a supervisor.)
-//! - **T2, who owns one**: what a supervisor is linked with and is in no tree. It is told, also when T1 says otherwise. A
-//!   supervisor that nobody owns is told itself.
-//! - **T3, nothing here is sure.** A process that keeps its core says nothing of itself, a tree changes while one looks at it, an owner may
-//!   outlive what it is told. So looking has [`LOOK`], owners have [`PATIENCE`], and afterwards all that are left are told, whoever they are.
+//! - **T1, members of a tree**: each supervisor, each child of one, and every process that a child
+//!   is linked with, such as a helper. If a helper got the signal, the child would crash, in its
+//!   supervisor's view. (Links are followed over any number of steps, but not through a
+//!   supervisor.)
+//! - **T2, owners of a tree**: every process that is linked with a supervisor and is in no tree. An
+//!   owner gets the signal, even if T1 makes it a member. A supervisor without an owner gets the
+//!   signal itself.
+//! - **T3, this is best effort.** A process that occupies its core answers no query, a tree changes
+//!   while it is inspected, an owner may survive its signal. So the inspection is limited to
+//!   [`LOOK`], owners have [`PATIENCE`], and afterwards every remaining process gets the signal,
+//!   member or not.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -21,12 +27,12 @@ use crate::ending::{Pauses, earlier, is_over};
 use crate::join::wait_for_end;
 use crate::runtime::Handle;
 
-/// For how long what is asked may take to answer, all in all.
+/// The limit on the inspection: how long all replies together may take.
 const LOOK: Duration = Duration::from_secs(1);
-/// For how long owners may outlive what they are told, before their trees are told too.
+/// How long owners may survive their signal before their trees get it too.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Has the trees that are left ended by their owners, and waits for it.
+/// Stops the remaining trees through their owners, and waits for them.
 pub(crate) fn end_trees(handle: &Handle, end: Option<Instant>) {
     let all = handle.processes();
     let supervisors: Vec<_> =
@@ -38,7 +44,7 @@ pub(crate) fn end_trees(handle: &Handle, end: Option<Instant>) {
     let children = children(handle, &supervisors, until);
     let mut members: HashSet<Pid> = supervisors.iter().map(|supervisor| supervisor.pid()).collect();
     members.extend(&children);
-    // T2. Each supervisor that is in no other tree has an owner, or is told itself.
+    // T2: each supervisor that is in no other tree has an owner, or gets the signal itself.
     let mut told = HashSet::new();
     for (supervisor, links) in links(handle, supervisors.iter().map(|supervisor| supervisor.pid()), until) {
         let mut owners = links.iter().filter(|pid| !members.contains(pid)).peekable();
@@ -47,7 +53,7 @@ pub(crate) fn end_trees(handle: &Handle, end: Option<Instant>) {
         }
         told.extend(owners);
     }
-    // T1.
+    // T1: follow the links of the children that are not supervisors.
     let is_supervisor: HashSet<Pid> = supervisors.iter().map(|supervisor| supervisor.pid()).collect();
     let mut next: Vec<Pid> = children.difference(&is_supervisor).copied().collect();
     while !next.is_empty() {
@@ -58,10 +64,11 @@ pub(crate) fn end_trees(handle: &Handle, end: Option<Instant>) {
     let owners: Vec<Pid> = told.iter().copied().collect();
     told.extend(all.iter().filter(|pid| !members.contains(pid)));
     for pid in told {
-        // Without memory for a signal it is told later, with all that are left.
+        // If there is no memory for a signal, it is sent later, with those to all remaining
+        // processes.
         let _ = handle.exit(pid, Reason::SHUTDOWN);
     }
-    // T3.
+    // T3: wait for the members, unless an owner survives its signal for too long.
     let patience = Instant::now() + PATIENCE;
     let mut pauses = Pauses::new();
     let mut left: Vec<Pid> = members.into_iter().collect();
@@ -75,7 +82,7 @@ pub(crate) fn end_trees(handle: &Handle, end: Option<Instant>) {
     }
 }
 
-/// The processes of these supervisors' children.
+/// Returns the processes of these supervisors' children.
 fn children(handle: &Handle, supervisors: &[SupervisorRef], until: Option<Instant>) -> HashSet<Pid> {
     let asked: Vec<_> = supervisors.iter().map(|supervisor| handle.which_children(*supervisor)).collect();
     let children = asked.into_iter().filter_map(|asked| wait_for_end(asked, until)?.ok()).flatten();
@@ -83,7 +90,7 @@ fn children(handle: &Handle, supervisors: &[SupervisorRef], until: Option<Instan
     children.filter_map(|child| pid(child.state)).collect()
 }
 
-/// What these processes are linked with.
+/// Returns the links of these processes.
 fn links(handle: &Handle, of: impl Iterator<Item = Pid>, until: Option<Instant>) -> Vec<(Pid, Vec<Pid>)> {
     let info = |pid| Some((pid, wait_for_end(handle.process_info(pid), until)?.ok()??.links));
     of.filter_map(info).collect()

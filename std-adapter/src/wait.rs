@@ -1,7 +1,8 @@
-//! Waiting for a process's end, ending it, suspending it: [`Handle::wait`] and its like.
+//! Waiting for a process's exit, terminating it, suspending it: [`Handle::wait`] and its relatives.
 //!
-//! Who waits is woken from the core on which the process died, by its waker, and not by the thread of the callbacks: so a
-//! process can wait for another as well, and no callback delays it. A wait that is dropped withdraws its watch.
+//! The core on which the process dies wakes the waiting future by its waker. The callback thread
+//! takes no part, so a process can wait for another one, and no callback delays the wake-up.
+//! Dropping a wait cancels its watch.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -9,7 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use atropos_kernel::{MaybeReady, NoMemory, Pid, PreparedWatch, Reason, ReplyFuture, QueryReply, reply};
+use atropos_kernel::{MaybeReady, NoMemory, Pid, PreparedWatch, QueryReply, Reason, ReplyFuture, reply};
 
 use crate::exits::{ExitWatch, Outcome, PrepareError, WatchError};
 use crate::join;
@@ -17,13 +18,13 @@ use crate::role::may_block;
 use crate::runtime::Handle;
 use crate::world::poll_proceed;
 
-/// Why a wait brought no outcome.
+/// Error of a wait that ends without an outcome.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum WaitError {
-    /// The process is not watched.
+    /// The process could not be watched.
     Watch(WatchError),
-    /// It has not ended in time.
+    /// The process did not exit before the timeout.
     TimedOut(Pid),
 }
 
@@ -44,7 +45,9 @@ impl From<WatchError> for WaitError {
     }
 }
 
-/// Waits for a process's end: a future. In force from when it was made; dropping it withdraws it.
+/// A future that resolves when a process exits.
+///
+/// The watch is installed when the future is made; dropping the future cancels it.
 #[derive(Debug)]
 #[must_use = "the outcome is in the future"]
 pub struct Wait(Result<(ReplyFuture<Outcome>, ExitWatch), WatchError>);
@@ -57,10 +60,11 @@ impl Future for Wait {
         match &mut self.0 {
             Err(error) => Poll::Ready(Err(*error)),
             Ok((replied, watch)) => Pin::new(replied).poll(task).map(|outcome| {
-                // Every watch that is not withdrawn fires; only memory that is out of order could lose the answer.
+                // Every watch that is not cancelled fires, so only corrupted memory could lose the
+                // answer.
                 outcome.map_err(|_| match watch.pid() {
                     Some(pid) => WatchError::Refused(pid, PrepareError::Closed),
-                    None => unreachable!("it was installed"),
+                    None => unreachable!("the watch was installed"),
                 })
             }),
         }
@@ -76,8 +80,11 @@ impl Drop for Wait {
 }
 
 impl Handle {
-    /// Waits for a process's end, from a thread's or another process's async code. One that has ended already is
-    /// ready at once, with what its slot remembers.
+    /// Returns a future that resolves when the process exits, for async code of a thread or of
+    /// another process.
+    ///
+    /// For a process that is dead already it is ready at once, with the reason that the process's
+    /// slot still remembers.
     pub fn wait(&self, pid: impl Into<Pid>) -> Wait {
         let pid = pid.into();
         Wait(self.start_wait(pid))
@@ -91,10 +98,10 @@ impl Handle {
         Ok((replied, ExitWatch::new(watch, self.clone())))
     }
 
-    /// Blocks this thread until the process has ended, or the time is over.
+    /// Blocks this thread until the process has exited, or until the timeout.
     ///
     /// # Panics
-    /// Inside a process, which has [`Handle::wait`], and monitors.
+    /// Panics inside a process. A process uses [`Handle::wait`], or a monitor.
     #[track_caller]
     pub fn wait_blocking(&self, pid: impl Into<Pid>, within: Duration) -> Result<Outcome, WaitError> {
         may_block();
@@ -110,32 +117,36 @@ impl Handle {
         }
     }
 
-    /// Kills a process, and blocks this thread until it has ended, or the time is over: a body that never
-    /// lets go ends when it does. The outcome is of whatever it died of first.
+    /// Kills a process, and blocks this thread until it has exited, or until the timeout. A body
+    /// that does not yield exits only when its slice ends. The outcome carries the first cause of
+    /// death, which may not be the kill.
     ///
     /// # Panics
-    /// Inside a process, before it kills anybody: a process has [`Handle::exit`] and [`Handle::wait`].
+    /// Panics inside a process, before it sends the kill. A process uses [`Handle::exit`] and
+    /// [`Handle::wait`].
     #[track_caller]
     pub fn terminate(&self, pid: impl Into<Pid>, within: Duration) -> Result<Outcome, WaitError> {
         may_block();
         let pid = pid.into();
         let wait = Wait(Ok(self.start_wait(pid)?));
-        // A kill needs no memory; and who is dead already is the wait's to say.
+        // A kill needs no memory. If the process is dead already, the wait returns its outcome.
         let _ = self.exit(pid, Reason::KILL);
         Self::block_for(pid, wait, within)
     }
 
-    /// Suspends a process, and waits until it has met that, among its other signals: from then on its body is not
-    /// resumed until [`Handle::resume`] has been called as often as this. Exits and kills act on it as
-    /// ever, messages wait. Its answer is how often it is suspended now; `None` when it is dead.
+    /// Suspends a process, and resolves when the process has handled that signal, in order with its
+    /// other signals. From then on its body is not resumed until [`Handle::resume`] has been called
+    /// as often as `suspend`. Exits and kills still act on it; messages wait. Returns the new
+    /// suspend count, or `None` if the process is dead.
     ///
-    /// A process meets signals between slices, and when it receives: in the latter case the slice goes on to its end.
+    /// A process handles signals between slices, and when it receives. In the latter case the
+    /// current slice runs on to its end.
     pub async fn suspend(&self, pid: impl Into<Pid>) -> Result<Option<u32>, NoMemory> {
         Self::suspended(self.host(|host| host.suspend(pid.into()))?).await
     }
 
-    /// Takes one [`Handle::suspend`] back, and waits until the process has met that: its answer is how often it is suspended
-    /// still; `None` when it is dead.
+    /// Undoes one [`Handle::suspend`], and resolves when the process has handled that signal.
+    /// Returns the remaining suspend count, or `None` if the process is dead.
     pub async fn resume(&self, pid: impl Into<Pid>) -> Result<Option<u32>, NoMemory> {
         Self::suspended(self.host(|host| host.resume(pid.into()))?).await
     }
@@ -152,20 +163,20 @@ impl Handle {
         }
     }
 
-    /// [`Handle::suspend`] for a thread, which it blocks.
+    /// Calls [`Handle::suspend`] and blocks this thread until it resolves.
     ///
     /// # Panics
-    /// Inside a process, which awaits instead.
+    /// Panics inside a process, which awaits instead.
     #[track_caller]
     pub fn suspend_blocking(&self, pid: impl Into<Pid>) -> Result<Option<u32>, NoMemory> {
         may_block();
         join::wait(self.suspend(pid))
     }
 
-    /// [`Handle::resume`] for a thread, which it blocks.
+    /// Calls [`Handle::resume`] and blocks this thread until it resolves.
     ///
     /// # Panics
-    /// Inside a process, which awaits instead.
+    /// Panics inside a process, which awaits instead.
     #[track_caller]
     pub fn resume_blocking(&self, pid: impl Into<Pid>) -> Result<Option<u32>, NoMemory> {
         may_block();

@@ -1,10 +1,10 @@
-//! The report of bodies that keep a core: [`LongSlice`].
+//! A watchdog for bodies that occupy a core: [`LongSlice`].
 //!
-//! Each core notes by two plain stores which slice it runs. A watchdog thread looks at
-//! the notes while any core is busy, and reports a slice that it has seen for longer than
-//! the threshold, and again each time that doubles. When all cores have been idle for a few
-//! looks it parks, until a worker that leaves its own park finds it parked: an idle runtime
-//! makes no wake-ups.
+//! Each core notes by two plain stores which slice it runs. The watchdog thread samples these notes
+//! while any core is busy. It reports a slice that it has seen for longer than the threshold, and
+//! again each time that the duration doubles. When all cores have been idle for a few samples, it
+//! parks, until a worker that leaves its own park finds it parked. So an idle runtime causes no
+//! wake-ups.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -16,24 +16,24 @@ use atropos_kernel::{Host, Kernel, Pid};
 use crate::panics::catch_panic;
 use crate::participant;
 
-/// A body has kept its core for too long without letting go.
+/// A report of a body that has occupied its core for too long without yielding.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LongSlice {
-    /// The core.
+    /// The core's index.
     pub core: usize,
-    /// Whose slice.
+    /// The process whose slice it is.
     pub pid: Pid,
-    /// For how long it has been seen running.
+    /// How long the watchdog has seen it running.
     pub since: Duration,
 }
 
-/// Who is told.
+/// The hook that receives a report.
 pub type Report = Box<dyn Fn(LongSlice) + Send + Sync>;
 
-/// Looks without a busy core before the watchdog parks.
+/// The number of samples without a busy core before the watchdog parks.
 const QUIET_LOOKS: u32 = 8;
 
-/// Between two looks, however small the threshold.
+/// The shortest time between two samples, however small the threshold.
 const SHORTEST_LOOK: Duration = Duration::from_micros(100);
 
 #[derive(Default)]
@@ -47,7 +47,7 @@ pub(crate) struct Watchdog {
     thread: Option<JoinHandle<()>>,
 }
 
-/// For the workers: wakes the watchdog when it is parked.
+/// The workers' side of the watchdog: wakes it when it is parked.
 #[derive(Clone)]
 pub(crate) struct WatchdogWaker {
     flags: Arc<Flags>,
@@ -55,9 +55,10 @@ pub(crate) struct WatchdogWaker {
 }
 
 impl WatchdogWaker {
-    /// A worker goes to work.
+    /// Wakes the watchdog if it is parked: a worker starts to work.
     pub(crate) fn ring(&self) {
-        // Pairs with the fence in `watch`: either we see it parked, or it sees our core busy.
+        // Pairs with the fence in `watch`: either this thread sees it parked, or it sees this core
+        // busy.
         fence(Ordering::SeqCst);
         if self.flags.parked.load(Ordering::Relaxed) && self.flags.parked.swap(false, Ordering::AcqRel) {
             self.thread.unpark();
@@ -85,7 +86,8 @@ impl Drop for Watchdog {
         self.flags.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            // A report that ends the runtime does not wait for itself. Its panic would be the report's, and has been printed.
+            // A report that shuts the runtime down does not wait for itself. A panic of the thread
+            // would be the hook's, and has been printed.
             if thread.thread().id() != thread::current().id() {
                 let _ = thread.join();
             }
@@ -93,7 +95,7 @@ impl Drop for Watchdog {
     }
 }
 
-/// What was seen on a core.
+/// The last sample of a core.
 #[derive(Clone, Copy)]
 struct Seen {
     slice: usize,
@@ -134,7 +136,7 @@ fn look(kernel: &Kernel, core: usize, seen: &mut Option<Seen>, threshold: Durati
         (Some((slice, pid)), Some(before)) if before.slice == slice => {
             let since = now - before.first;
             if since >= before.report_at {
-                // Who is told may panic; the next slice is reported all the same.
+                // The hook may panic; the next long slice is reported regardless.
                 let _ = catch_panic(|| report(LongSlice { core, pid, since }));
                 *seen = Some(Seen { report_at: since * 2, ..before });
             }

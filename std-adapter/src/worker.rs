@@ -1,10 +1,10 @@
 //! A worker: the thread that drives one core.
 //!
-//! It steps the core until the core says it is idle, spins a little in case something
-//! comes at once, or a timer is due (a park and an unpark cost tens of microseconds), then
-//! parks, for as long as the next timer allows, or for ever. Nothing wakes it but work, its
-//! own timers, a look at those that are at work (one idle worker does that, while any is), and the end: an idle runtime makes
-//! no wake-ups. A worker that was woken and has run nothing does not spin again.
+//! It steps the core until the core is idle. Then it spins briefly, in case work comes at once or a
+//! timer is due (a park and an unpark cost tens of microseconds). Then it parks, until the next
+//! timer, or without a limit. Only these wake it: work, its own timers, a periodic check of the
+//! busy cores (one idle worker makes it, while any core is busy), and the shutdown. So an idle
+//! runtime causes no wake-ups. A worker that was woken and has run nothing does not spin again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,13 +16,13 @@ use crate::role::Role;
 use crate::watch::WatchdogWaker;
 use crate::world::ThreadPlatform;
 
-/// Slices between two looks at whether it is the end.
+/// The number of slices between two checks of the stop flag.
 const SLICES: u32 = 256;
 
-/// What the workers of a runtime share.
+/// The state that the workers of a runtime share.
 pub(crate) struct Shared {
     pub(crate) stop: AtomicBool,
-    /// Times that a worker was woken from its park.
+    /// How often a worker was woken from its park.
     pub(crate) wakeups: AtomicU64,
     pub(crate) spin: Duration,
     pub(crate) bell: Option<WatchdogWaker>,
@@ -45,17 +45,19 @@ pub(crate) fn run(kernel: Arc<Kernel>, world: &ThreadPlatform, id: usize, shared
     }
 }
 
-/// Has this thread woken when its time has come: the system may be up to 50 µs late otherwise, on purpose, which is as long again as
-/// it takes to wake a thread.
+/// Sets this thread's timer slack to the minimum, so that it wakes when its timer is due. By
+/// default Linux may delay it by up to 50 µs, on purpose, which doubles the time that waking a
+/// thread takes.
 fn sharpen() {
     #[cfg(target_os = "linux")]
-    // SAFETY: sets a number of this thread's, and takes no pointer. Whatever it returns, the thread works.
+    // SAFETY: the call sets a number of this thread, and takes no pointer. The thread works
+    // whatever the call returns.
     unsafe {
         libc::prctl(libc::PR_SET_TIMERSLACK, 1 as libc::c_ulong);
     }
 }
 
-/// Waits until the core is claimed by a waker, or its timer is due.
+/// Waits until a waker claims the core, or its timer is due.
 fn wait(kernel: &Kernel, world: &ThreadPlatform, id: usize, until: Option<u64>, spins: bool, shared: &Shared) {
     use atropos_kernel::Platform;
     let is_due = || until.is_some_and(|until| until <= world.now());
@@ -68,8 +70,8 @@ fn wait(kernel: &Kernel, world: &ThreadPlatform, id: usize, until: Option<u64>, 
             std::hint::spin_loop();
         }
     }
-    // A waker clears the core's bit before it unparks, so a token that was left by an earlier
-    // wake can only make this loop turn once more.
+    // A waker clears the core's idle bit before it unparks. So a token that an earlier wake-up left
+    // behind only makes this loop run once more.
     while kernel.is_idle(id) && !shared.stop.load(Ordering::Acquire) {
         match until.map(|until| Duration::from_nanos(until.saturating_sub(world.now()))) {
             Some(Duration::ZERO) => return,

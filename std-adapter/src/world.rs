@@ -1,5 +1,5 @@
-//! The kernel's world on an operating system: a monotonic clock, threads that are parked
-//! and unparked, a thread-local that says what runs here, and panics that are caught.
+//! The kernel's platform on an operating system: a monotonic clock, threads that are parked and
+//! unparked, a thread-local slot for the current slice, and panics that are caught.
 
 use std::cell::Cell;
 use std::sync::{Arc, OnceLock};
@@ -24,26 +24,29 @@ thread_local! {
 }
 
 fn here() -> *const CurrentSlot {
-    // The pointer is used on this thread only, while the thread runs.
+    // The pointer is used only on this thread, and while it runs.
     HERE.with(std::ptr::from_ref)
 }
 
-/// A slice of so many nanoseconds has others look after what lies with its core.
+/// The length of a slice, in nanoseconds, after which other cores fire the timers and run the
+/// processes queued at its core.
 const RESCUES_AFTER: u64 = 1_000_000;
-/// The first question of each poll of this crate's own futures: in a process they cost a reduction, and are put off when
-/// none is left, as the awaits of a `Context` are. On any other thread they go on.
+/// Charges a poll of this crate's own futures to the current process.
+///
+/// In a process each poll costs a reduction, and returns `Pending` when none is left, as the awaits
+/// of a `Context` do. On any other thread it proceeds.
 pub(crate) fn poll_proceed(task: &mut Context<'_>) -> Poll<()> {
-    // SAFETY: `here` is that of every runtime's world.
+    // SAFETY: `here` is the slot of every runtime's platform.
     unsafe { poll_proceed_here(here, task) }
 }
 
-/// See the module.
+/// The kernel's platform on operating-system threads.
 pub(crate) struct ThreadPlatform {
-    /// From when its clock counts.
+    /// The instant from which its clock counts.
     origin: Instant,
-    /// Whether timers may look at the processor's counter.
+    /// `true` if timers may read the processor's counter.
     counts: bool,
-    /// Whether the system makes all threads execute a barrier.
+    /// `true` if the system can make all threads execute a barrier.
     barrier: bool,
     threads: Box<[OnceLock<Thread>]>,
     on_unhandled_panic: Box<dyn Fn(&Reason) + Send + Sync>,
@@ -80,15 +83,16 @@ impl ThreadPlatform {
         &self.streams
     }
 
-    /// The thread that drives a core says who it is, before the core first says it is idle.
+    /// Registers this thread as the one that drives a core, before the core first announces that it
+    /// is idle.
     pub(crate) fn drives(&self, core: usize) {
         let set = self.threads[core].set(std::thread::current());
         assert!(set.is_ok(), "core {core} has one thread");
     }
 }
 
-// SAFETY: `here` is a thread-local that only the kernel writes to: each thread has a place of its own, for as long as it runs. `catch_panic` calls
-// what it is given here and now, once.
+// SAFETY: `here` is a thread-local that only the kernel writes to: each thread has a slot of its
+// own, for as long as it runs. `catch_panic` calls its argument once, before it returns.
 unsafe impl Platform for ThreadPlatform {
     fn now(&self) -> u64 {
         clock::now(self.origin)
@@ -111,7 +115,7 @@ unsafe impl Platform for ThreadPlatform {
     }
 
     fn wake(&self, core: usize) {
-        // A core is woken only after it has announced that it is idle, on its thread.
+        // A core is woken only after it has announced, on its thread, that it is idle.
         if let Some(thread) = self.threads[core].get() {
             thread.unpark();
         }
@@ -122,7 +126,7 @@ unsafe impl Platform for ThreadPlatform {
     }
 
     fn catch_panic(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
-        // A body that panicked is dropped and never resumed.
+        // A body that panicked is dropped, and never resumed.
         contain_as_reason(code)
     }
 
@@ -143,7 +147,7 @@ unsafe impl Platform for ThreadPlatform {
     }
 
     fn on_unhandled_panic(&self, reason: &Reason) {
-        // Who is told may panic too; there is nobody left to tell that.
+        // The hook may panic too, and that panic has no further receiver.
         let _ = catch_panic(|| (self.on_unhandled_panic)(reason));
     }
 }

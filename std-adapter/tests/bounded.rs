@@ -1,5 +1,6 @@
-//! Bounded mailboxes under load: threads and processes send at once, others die, and in the end every message is
-//! accounted for (received, given back, or dropped and counted) and every EXIT and DOWN has come.
+//! Bounded mailboxes under load: threads and processes send at once, while other processes die. At
+//! the end every message is accounted for (received, returned, or dropped and counted), and every
+//! EXIT and DOWN has arrived.
 
 mod common;
 
@@ -9,22 +10,22 @@ use std::time::Duration;
 
 use atropos::{Context, Overflow, Pid, Received, Runtime, SendError, SpawnOptions};
 
-/// Messages of each sender.
+/// The number of messages of each sender.
 const EACH: usize = if cfg!(debug_assertions) { 5_000 } else { 50_000 };
-/// Processes, and threads, that send.
+/// The number of sending processes, and of sending threads.
 const SENDERS: usize = 3;
-/// Processes that die.
+/// The number of processes that die.
 const DEATHS: usize = 500;
 const LIMIT: u32 = 16;
 
 #[derive(Default)]
 struct Counts {
     refused: AtomicUsize,
-    /// Destructors that ran.
+    /// The number of destructors that ran.
     ended: AtomicUsize,
 }
 
-/// Who sent it, and how many it had sent before.
+/// A message: its sender, and the number of that sender's earlier messages.
 struct Token {
     from: usize,
     number: usize,
@@ -42,14 +43,14 @@ struct Seen {
     tokens: usize,
     exits: usize,
     downs: usize,
-    /// The last of each sender.
+    /// The number of the last message from each sender.
     last: Vec<Option<usize>>,
-    /// The most that ever waited, and what was dropped.
+    /// The longest queue that was seen, and the number of dropped messages.
     most: usize,
     dropped: usize,
 }
 
-/// Receives until all senders are through and all deaths have come.
+/// Receives until all senders have finished and all deaths have arrived.
 async fn receive(cx: Context<Token>, senders: usize, through: Arc<AtomicUsize>) -> Seen {
     let mut seen = Seen { last: vec![None; senders], ..Seen::default() };
     for _ in 0..DEATHS {
@@ -61,12 +62,12 @@ async fn receive(cx: Context<Token>, senders: usize, through: Arc<AtomicUsize>) 
         match cx.recv_timeout(Duration::from_millis(if done { 0 } else { 5 })).await {
             Some(Received::Message(token)) => {
                 let last = seen.last[token.from].replace(token.number);
-                assert!(last < Some(token.number), "the order of a pair");
+                assert!(last < Some(token.number), "messages of one sender stay in order");
                 seen.tokens += 1;
                 if seen.tokens.is_multiple_of(64) {
                     let waiting = cx.info(cx.pid()).await.expect("memory").expect("alive").message_queue_len;
                     seen.most = seen.most.max(waiting);
-                    // Others may go on.
+                    // Lets other processes run.
                     cx.yield_now().await;
                 }
             }
@@ -85,7 +86,7 @@ fn token(from: usize, number: usize, counts: &Arc<Counts>) -> Token {
     Token { from, number, counts: counts.clone() }
 }
 
-/// Whether it was sent.
+/// Counts a message that was rejected; any other error fails the test.
 fn told(result: Result<(), SendError<Token>>, counts: &Counts) {
     match result {
         Ok(()) => {}
@@ -96,11 +97,11 @@ fn told(result: Result<(), SendError<Token>>, counts: &Counts) {
     }
 }
 
-/// All send to one; what it has seen, and what was refused.
+/// Lets all senders send to one receiver, and checks the receiver's and the senders' counts.
 fn storm(overflow: Overflow, waits: bool) {
     let runtime = Runtime::builder().cores(2).build().expect("threads");
     let (counts, through) = (Arc::new(Counts::default()), Arc::new(AtomicUsize::new(0)));
-    // A thread cannot wait for room: it has no process.
+    // A thread cannot wait for a free slot, since it is not a process.
     let threads = if waits { 0 } else { SENDERS };
     let senders = SENDERS + threads;
     let options = SpawnOptions::new().mailbox_limit(LIMIT).overflow(overflow).trap_exit(true);
@@ -108,7 +109,7 @@ fn storm(overflow: Overflow, waits: bool) {
     let ends = through.clone();
     let body = async move |cx: Context<Token>| {
         let seen = receive(cx, senders, ends).await;
-        result.send(seen).expect("somebody waits");
+        result.send(seen).expect("the test waits");
     };
     let receiver: Pid = runtime.spawn_with(&options, body).expect("a process").pid();
     for from in 0..SENDERS {
@@ -159,12 +160,12 @@ fn storm(overflow: Overflow, waits: bool) {
 }
 
 #[test]
-fn refused_received_and_nothing_else() {
+fn every_message_is_rejected_or_received() {
     storm(Overflow::Reject, false);
 }
 
 #[test]
-fn who_waits_for_room_loses_nothing() {
+fn waiting_senders_lose_nothing() {
     storm(Overflow::Reject, true);
 }
 
@@ -179,8 +180,9 @@ fn the_newest_are_dropped_and_counted() {
 }
 
 #[test]
-fn a_long_line_moves_while_its_members_come_and_go() {
-    // A mailbox of one message; 200 wait, with patiences that end in the midst, and some are killed.
+fn send_waiters_advance_while_some_leave() {
+    // The mailbox holds one message. 200 senders wait, some with timeouts that end during the wait,
+    // and some are killed.
     let runtime = Runtime::builder().cores(2).build().expect("threads");
     let counts = Arc::new(AtomicUsize::new(0));
     let done = runtime.block_on(async move |cx: Context<()>| {
@@ -219,11 +221,11 @@ fn a_long_line_moves_while_its_members_come_and_go() {
             }
             for _ in &waiting {
                 let down = cx.recv_timeout(Duration::from_secs(60)).await;
-                assert!(matches!(down, Some(Received::Down(_))), "round {round}: somebody waits for ever");
+                assert!(matches!(down, Some(Received::Down(_))), "round {round}: a sender waits for ever");
             }
         }
         assert!(killed > 0 && cx.info(receiver).await.expect("memory").is_some());
-        // The last are received.
+        // Waits until the last messages are received.
         while counts.load(Ordering::Relaxed) < sent.load(Ordering::Relaxed) {
             cx.sleep(Duration::from_millis(1)).await;
         }

@@ -1,5 +1,5 @@
-//! A million processes in a chain of links die of the first one's crash: each once, none by
-//! recursion, and the exit path allocates nothing.
+//! A million processes in a chain of links die of the first one's crash. Each dies once, exit
+//! propagation does not recurse, and the exit path allocates nothing.
 
 mod common;
 
@@ -15,7 +15,7 @@ struct Counts {
     died: AtomicUsize,
 }
 
-/// Links itself to the next one it spawns, until the chain is long enough.
+/// A process that links itself to the next one that it spawns, until the chain is long enough.
 struct ChainLink {
     left: usize,
     counts: Arc<Counts>,
@@ -53,7 +53,7 @@ fn until(what: &str, reached: impl Fn() -> bool) {
 }
 
 #[test]
-fn a_million_die_as_one_and_allocate_nothing() {
+fn a_million_linked_processes_die_without_allocating() {
     const N: usize = 1_000_000;
     let runtime = Runtime::builder().cores(2).build().expect("two threads");
     let counts = Arc::new(Counts::default());
@@ -72,11 +72,12 @@ fn a_million_die_as_one_and_allocate_nothing() {
 
     assert_eq!(counts.died.load(Ordering::Relaxed), N, "each died once");
     assert_eq!(runtime.process_count(), 0);
-    // That the deaths themselves allocate nothing at all, `kernel/tests/one_hart.rs` shows.
-    // One is the exit signal that the host sent. The others are not the deaths': handing what
-    // died on to the collector, at calm points, takes a bag for 4 times 64 of them.
-    println!("{N} deaths in {took:?}, {allocated} allocations, of the signal and the collector's bags");
-    // Under ThreadSanitizer the deaths take so long that the cores are calm again and again, with less to hand on.
+    // That the deaths themselves allocate nothing, `kernel/tests/one_hart.rs` shows. One allocation
+    // is the exit signal that the host sent. The others do not belong to the deaths: flushing
+    // retired processes to the collector, at quiescent points, takes a bag for 4 times 64 of them.
+    println!("{N} deaths in {took:?}, {allocated} allocations for the signal and the collector's bags");
+    // Under ThreadSanitizer the deaths take so long that the cores are quiescent repeatedly, with
+    // less to flush each time.
     #[cfg(not(tsan))]
     assert!(allocated <= 1 + 2 * (N / 64 / 4 + 64), "{allocated} allocations");
 }

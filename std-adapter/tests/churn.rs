@@ -1,4 +1,5 @@
-//! A server that is linked, monitored and given up a million times holds a bounded list, and a watcher's death leaves no trace at what it watched.
+//! A server that is linked, monitored and released a million times keeps its lists bounded, and a
+//! watcher's death leaves no record at its target.
 
 mod common;
 
@@ -7,12 +8,13 @@ use atropos::prelude::*;
 
 const ROUNDS: usize = 1_000_000;
 
-/// What a few hundred records take, and the runtime's own comings and goings.
+/// The size of a few hundred records, and of the runtime's own varying allocations, in bytes.
 const BOUND: isize = 128 * 1024;
 
-/// Does something to a waiting process, again and again, and sees that memory does not grow.
+/// Applies an operation to a waiting process repeatedly, and checks that memory does not grow.
 fn churn(what: impl Fn(&Context<()>, Pid) + Send + Sync + 'static) {
-    // What cores keep of freed memory is no record's: how much it is depends on where the target runs.
+    // Freed memory that cores keep in their pools is not a record's: its amount depends on where
+    // the target runs.
     let limits = Limits { kept: 0, ..Limits::default() };
     let runtime = Runtime::builder().cores(2).limits(limits).build().expect("threads");
     let most = runtime.block_on(async move |cx: Context<()>| {
@@ -21,7 +23,7 @@ fn churn(what: impl Fn(&Context<()>, Pid) + Send + Sync + 'static) {
                 cx.recv().await;
             })
             .expect("a process");
-        // On a server there are others that stay.
+        // A real server has other links and monitors, which stay.
         for _ in 0..10 {
             cx.spawn(async move |cx: Context<()>| {
                 cx.monitor(target).expect("memory");
@@ -36,8 +38,9 @@ fn churn(what: impl Fn(&Context<()>, Pid) + Send + Sync + 'static) {
             if round % 100 == 0 {
                 most = most.max(common::bytes() - before);
             }
-            // The target gets a turn, whatever the operating system does with its core's thread: a list of
-            // links is its owner's to take, when it is told that many are cut.
+            // Lets the target run, however the operating system schedules its core's thread. The
+            // owner removes dead entries from its list of links, once it learns that many are
+            // unlinked.
             if round % 500 == 0 {
                 assert!(cx.info(target).await.expect("memory").is_some());
             }
@@ -50,7 +53,7 @@ fn churn(what: impl Fn(&Context<()>, Pid) + Send + Sync + 'static) {
     assert!(most < BOUND, "memory grew by {most} bytes");
 }
 
-// One test, because the allocator counts for all.
+// One test only, because the counting allocator counts for the whole program.
 #[test]
 fn lists_stay_bounded() {
     churn(|cx, target| {

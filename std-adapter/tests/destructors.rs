@@ -1,18 +1,19 @@
-//! Issue 14, 5: what the library keeps for its users has a destructor that panics, several at once among them: nobody else dies, no program ends,
-//! and what was asked is done.
+//! Issue 14, 5: values that the library keeps for its users have destructors that panic, several at
+//! once among them. No other process dies, the program does not abort, and the requested operation
+//! is carried out.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use atropos::otp::event::{HandlerNext, EventHandler, EventManager};
+use atropos::otp::event::{EventHandler, EventManager, HandlerNext};
 use atropos::otp::registry::{Registry, RegistryRef};
 use atropos::otp::server::MailPolicy;
 use atropos::prelude::*;
 
 const EVER: Duration = Duration::from_secs(60);
 
-/// Panics when it is dropped.
+/// A value that panics when it is dropped.
 #[derive(Clone, Debug)]
 struct Bomb;
 
@@ -30,7 +31,7 @@ fn quiet() {
     }));
 }
 
-/// Its state is a bomb, and the message that it is told to keep another.
+/// A server whose state is a bomb, and which is told to keep another one from a message.
 struct Fuse(#[allow(dead_code, reason = "dropped")] Bomb);
 
 enum Ask {
@@ -53,7 +54,7 @@ impl Server for Fuse {
 }
 
 #[test]
-fn n05_a_server_is_reborn_out_of_a_bomb_into_a_bomb() {
+fn n05_server_restarts_although_its_destructors_panic() {
     quiet();
     let runtime = Runtime::builder().cores(1).build().expect("a runtime");
     let make = || {
@@ -65,7 +66,7 @@ fn n05_a_server_is_reborn_out_of_a_bomb_into_a_bomb() {
     for births in 1..=3 {
         runtime.cast(server, Ask::Crash).map_err(|_| ()).expect("it lives");
         let seen = runtime.block_on(async move |cx: Context<()>| server.call_within(&cx, EVER, Ask::Births).await);
-        assert_eq!(seen.expect("no crash"), Ok(births), "reborn, whatever its destructors do");
+        assert_eq!(seen.expect("no crash"), Ok(births), "restarted in place although its destructors panic");
     }
     runtime.exit(server, Reason::KILL).expect("memory");
     assert_eq!(runtime.wait_blocking(server, EVER).expect("it ends").reason, Some(Reason::KILLED));
@@ -83,7 +84,7 @@ impl EventHandler<u8> for Handler {
 }
 
 #[test]
-fn n05_handlers_leave_and_end_with_bombs() {
+fn n05_event_handlers_may_panic_when_dropped() {
     quiet();
     let runtime = Runtime::builder().cores(1).build().expect("a runtime");
     let heard: Arc<AtomicUsize> = Arc::default();
@@ -110,7 +111,8 @@ fn n05_handlers_leave_and_end_with_bombs() {
     runtime.shutdown(EVER).expect("all end");
 }
 
-/// Panics when it is dropped, once it is armed: those who look it up forget theirs.
+/// A value that panics when it is dropped, once it is armed. Lookups before that forget their
+/// clones.
 #[derive(Clone)]
 struct Armed(Arc<AtomicBool>);
 
@@ -139,7 +141,7 @@ fn n05_a_registry_outlives_its_values() {
         while registry.count(&cx).await.expect("it lives on") > 2 {
             cx.yield_now().await;
         }
-        // With two of them in it.
+        // The registry ends with two of them in it.
         cx.exit(registry, Reason::KILL).expect("memory");
         registry.pid()
     });
@@ -150,10 +152,11 @@ fn n05_a_registry_outlives_its_values() {
     runtime.shutdown(EVER).expect("all end");
 }
 
-/// Issue 14, 5: messages that were to be sent later are dropped each by itself: when their runtime ends, and when they are cancelled. (Two of
-/// them ended the program: the second panicked in the unwinding of the first.)
+/// Issue 14, 5: delayed messages are dropped one by one, when their runtime ends and when they are
+/// cancelled. (Two of them aborted the program: the second panicked during the unwind of the
+/// first.)
 #[test]
-fn n05_messages_that_are_not_sent_any_more_are_bombs() {
+fn n05_unsent_messages_may_panic_when_dropped() {
     quiet();
     let runtime = Runtime::builder().cores(1).build().expect("a runtime");
     let gets = runtime.spawn(async |cx: Context<Bomb>| cx.sleep(EVER).await).expect("a process");

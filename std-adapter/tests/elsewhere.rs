@@ -1,5 +1,6 @@
-//! Issue 14, 4: the asker's end of a request is used off the process that asks, which sleeps meanwhile: by a thread that is no
-//! process, in a race with the answer. Whoever waits is woken, and what nobody takes is dropped.
+//! Issue 14, 4: the caller's end of a request is used off the calling process, which sleeps. A host
+//! thread uses it, in a race with the reply. The waiting thread is woken, and an unclaimed reply is
+//! dropped.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -11,7 +12,7 @@ use atropos::kernel::RequestFuture;
 use atropos::otp::PendingCall;
 use atropos::prelude::*;
 
-/// Longer than any machine is busy.
+/// A timeout longer than any machine is busy.
 const EVER: Duration = Duration::from_secs(60);
 
 struct Unparks(Thread);
@@ -22,7 +23,7 @@ impl Wake for Unparks {
     }
 }
 
-/// Counts those that are there.
+/// A reply that counts its live instances.
 struct Answer(Arc<AtomicI64>);
 
 impl Answer {
@@ -38,7 +39,7 @@ impl Drop for Answer {
     }
 }
 
-/// A process that asks for an answer at each message, hands its end on, and sleeps.
+/// A process that sends a request at each message, passes its end of the request on, and sleeps.
 fn asker(runtime: &Runtime, alive: &Arc<AtomicI64>) -> (Address<()>, mpsc::Receiver<RequestFuture<Answer>>) {
     let counts = alive.clone();
     let server = runtime.spawn(async move |cx: Context<Reply<Answer>>| {
@@ -66,7 +67,7 @@ fn spin(round: u64) {
     }
 }
 
-/// Waits for an answer on this thread, by its own waker.
+/// Waits for a reply on this thread, with its own waker.
 fn wait(requested: &mut RequestFuture<Answer>, waker: &Waker) -> bool {
     let end = Instant::now() + EVER;
     while Instant::now() < end {
@@ -99,7 +100,7 @@ fn n04_a_request_used_off_its_process() {
             }
         }
         runtime.shutdown(EVER).expect("all end");
-        assert_eq!(alive.load(Ordering::Relaxed), 0, "{cores} cores: answers that nobody has");
+        assert_eq!(alive.load(Ordering::Relaxed), 0, "{cores} cores: replies were leaked");
     }
 }
 
@@ -136,5 +137,5 @@ fn n04_a_pending_call_dropped_off_its_process() {
         drop(pending);
     }
     runtime.shutdown(EVER).expect("all end");
-    assert_eq!(alive.load(Ordering::Relaxed), 0, "answers that nobody has");
+    assert_eq!(alive.load(Ordering::Relaxed), 0, "replies were leaked");
 }

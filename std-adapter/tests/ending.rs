@@ -1,4 +1,4 @@
-//! How a runtime ends: the order, the time, and from where.
+//! The shutdown of a runtime: its order, its timeout, and where it may be called.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use atropos::otp::application::{Application, Applications};
-use atropos::otp::{ReportHook, Report};
+use atropos::otp::{Report, ReportHook};
 use atropos::prelude::*;
 use atropos::{Body, Cx, Resumed, Returned};
 
-/// Far more than anything here takes, on whatever machine.
+/// A timeout far longer than anything here takes, on any machine.
 const LONG: Duration = Duration::from_secs(60);
 
 fn runtime(cores: usize) -> Runtime {
@@ -19,7 +19,7 @@ fn runtime(cores: usize) -> Runtime {
 
 type Log = Arc<Mutex<Vec<String>>>;
 
-/// Answers, and says goodbye to another one when it is told to end.
+/// A server that replies, and that calls another server during its own termination.
 struct Node {
     name: &'static str,
     needs: Option<&'static str>,
@@ -35,7 +35,7 @@ impl Server for Node {
     }
 
     async fn terminate(&mut self, reason: &Reason, cx: ServerCx<'_, Self>) {
-        // A helper may be started even now.
+        // A helper can be started even now.
         let (helper, monitor) = cx.spawn_monitor(async |_: Context<()>| ()).expect("a process");
         assert_ne!(helper.pid(), cx.pid());
         cx.demonitor(monitor, true);
@@ -62,10 +62,11 @@ fn tree(nodes: &[(&'static str, Option<&'static str>)], log: &Log, alarms: &Log)
     })
 }
 
-/// Issue 14, 20: trees end in the reverse order of their starts, each in its own reverse order, and find what they need alive. (All were told
-/// at once: any order, and calls failed.)
+/// Issue 14, 20: trees end in the reverse order of their starts, each in its own reverse order, and
+/// the servers that they need are still alive. (All processes got the signal at once: in any order,
+/// and calls failed.)
 #[test]
-fn n20_what_was_started_last_ends_first_and_finds_the_others() {
+fn n20_trees_end_in_reverse_start_order() {
     for cores in [1, 2, 4] {
         let runtime = runtime(cores);
         let (log, alarms) = (Log::default(), Log::default());
@@ -73,7 +74,7 @@ fn n20_what_was_started_last_ends_first_and_finds_the_others() {
         let logger = Node { name: "front", needs: Some("cache"), log: log.clone() };
         runtime.start_server(logger.start().name("front").trap_exit(true)).expect("up");
         runtime.start_supervisor(tree(&[("api", Some("front")), ("web", Some("api"))], &log, &alarms)).expect("up");
-        // What belongs to no tree is told afterwards.
+        // A process that belongs to no tree gets the signal afterwards.
         let last = log.clone();
         let other = runtime.spawn(async move |cx: Context<()>| {
             cx.trap_exit(true);
@@ -90,7 +91,7 @@ fn n20_what_was_started_last_ends_first_and_finds_the_others() {
     }
 }
 
-/// Issue 14, 20: applications too, by their manager, in reverse.
+/// Issue 14, 20: applications also end in reverse start order, by their manager.
 #[test]
 fn n20_applications_end_in_the_reverse_of_their_starts() {
     let runtime = runtime(2);
@@ -110,8 +111,8 @@ fn n20_applications_end_in_the_reverse_of_their_starts() {
     assert!(alarms.lock().expect("no panic").is_empty(), "{alarms:?}");
 }
 
-/// Issue 14, 20: so do the trees that processes have started, by their owners, also when a child has a helper, and the owner
-/// is just ending when the shutdown begins.
+/// Issue 14, 20: the trees that processes have started end the same way, by their owners, even when
+/// a child has a helper, and the owner is just ending when the shutdown begins.
 #[test]
 fn n20_trees_of_processes_end_with_their_owners() {
     for cores in [1, 2] {
@@ -150,7 +151,7 @@ fn n20_trees_of_processes_end_with_their_owners() {
                     std::thread::yield_now();
                 }
             } else {
-                // It returns, and its trees are ending.
+                // The owner returns, and its trees are ending.
                 runtime.block_on(owner).expect("it returns");
             }
             assert_eq!(runtime.shutdown(LONG), Ok(()));
@@ -163,7 +164,7 @@ fn n20_trees_of_processes_end_with_their_owners() {
     }
 }
 
-/// Never ends of itself.
+/// A server that never ends by itself.
 struct Deaf;
 
 impl Server for Deaf {
@@ -178,7 +179,8 @@ impl Server for Deaf {
     }
 }
 
-/// Issue 14, 19 and 20: a tree that does not end has the time that was given, and then all are killed.
+/// Issue 14, 19 and 20: a tree that does not end has until the timeout, and then everything is
+/// killed.
 #[test]
 fn n20_the_deadline_bounds_a_tree_that_does_not_end() {
     let runtime = runtime(2);
@@ -193,9 +195,10 @@ fn n20_the_deadline_bounds_a_tree_that_does_not_end() {
     assert!(begin.elapsed() < LONG, "{:?}", begin.elapsed());
 }
 
-/// Issue 14, 20: when the end has begun nothing becomes a root any more, and a start says so.
+/// Issue 14, 20: once the shutdown has begun, no root can be started, and the start returns an
+/// error.
 #[test]
-fn n20_no_root_is_started_in_the_end() {
+fn n20_no_root_starts_during_shutdown() {
     let runtime = runtime(1);
     let handle = runtime.handle();
     runtime.shutdown(LONG).expect("all end");
@@ -213,9 +216,9 @@ impl StartErrorIsClosing {
     }
 }
 
-/// Issue 14, 19: any time is one. (From 2^63 s on it panicked.)
+/// Issue 14, 19: any timeout is valid. (From 2^63 s on it panicked.)
 #[test]
-fn n19_a_shutdown_takes_any_time() {
+fn n19_a_shutdown_takes_any_timeout() {
     for far in [
         Duration::from_secs(1 << 60),
         Duration::from_secs(i64::MAX as u64),
@@ -227,9 +230,9 @@ fn n19_a_shutdown_takes_any_time() {
         let pid = runtime.spawn(async |cx: Context<()>| cx.sleep(Duration::MAX).await).expect("a process");
         let watched = exits.wait_blocking(pid, Duration::ZERO);
         assert!(watched.is_err(), "it sleeps");
-        // A callback's thread is waited for as well.
+        // The shutdown waits for a callback's thread as well.
         let (tell, told) = mpsc::channel();
-        runtime.on_exit(pid, move |outcome| tell.send(outcome).expect("waited for")).expect("a watch");
+        runtime.on_exit(pid, move |outcome| tell.send(outcome).expect("the test waits")).expect("a watch");
         let blocking = runtime.blocking(|| 7);
         assert_eq!(runtime.shutdown(far), Ok(()));
         assert_eq!(told.recv().expect("it has run").reason, Some(Reason::SHUTDOWN));
@@ -237,7 +240,7 @@ fn n19_a_shutdown_takes_any_time() {
     }
 }
 
-/// Answers, and says so when nothing has come for as long as there is.
+/// A server that replies, and then waits with this timeout.
 struct Patient(Duration);
 
 impl Server for Patient {
@@ -249,9 +252,10 @@ impl Server for Patient {
     }
 }
 
-/// Issue 14, 19: any duration is one, wherever one is given: none overflows, and a long one is not over at once.
+/// Issue 14, 19: any duration is valid, wherever one is given: none overflows, and a long one does
+/// not elapse at once.
 #[test]
-fn n19_every_duration_is_one() {
+fn n19_every_duration_is_valid() {
     let far = [
         Duration::from_nanos(u64::MAX - 1),
         Duration::from_nanos(u64::MAX),
@@ -307,7 +311,7 @@ fn n19_every_duration_is_one() {
     }
 }
 
-/// Says that it runs, and keeps its core until it is let go.
+/// A body that reports that it runs, and occupies its core until it is released.
 struct Hog(mpsc::Sender<()>, Receiver<()>);
 
 impl Body for Hog {
@@ -320,9 +324,10 @@ impl Body for Hog {
     }
 }
 
-/// Issue 14, 19: a deadline is kept, whatever keeps a core. (The kill had as long again.)
+/// Issue 14, 19: a deadline is kept, even if a body occupies a core. (The kill had the same time
+/// again.)
 #[test]
-fn n19_a_body_that_never_lets_go_is_left_when_the_time_is_over() {
+fn n19_a_body_that_never_yields_is_abandoned_at_the_deadline() {
     let runtime = runtime(2);
     let ((go, gone), (runs, running)) = (mpsc::channel(), mpsc::channel());
     runtime.spawn_body(&SpawnOptions::new(), Hog(runs, gone)).expect("a process");
@@ -335,7 +340,7 @@ fn n19_a_body_that_never_lets_go_is_left_when_the_time_is_over() {
     drop(go);
 }
 
-/// Takes its runtime along.
+/// A value that owns the runtime and drops it with itself.
 struct Owner(Option<Runtime>, mpsc::Sender<Duration>);
 
 impl Drop for Owner {
@@ -346,7 +351,7 @@ impl Drop for Owner {
     }
 }
 
-/// Counts what is dropped.
+/// A value that counts its drop.
 struct Dropped(Arc<AtomicUsize>);
 
 impl Drop for Dropped {
@@ -355,8 +360,9 @@ impl Drop for Dropped {
     }
 }
 
-/// Issue 14, 19: a runtime ends wherever its last owner is dropped: in a process, in a message, in a result, in a callback, in a job of the
-/// pool, in what reports a long slice; all that its processes hold is dropped.
+/// Issue 14, 19: a runtime ends wherever its last owner is dropped: in a process, a message, a
+/// result, a callback, a blocking job, or the hook for long slices. Everything that its processes
+/// hold is dropped.
 #[test]
 fn n19_a_runtime_is_dropped_anywhere() {
     type Place = fn(&atropos::Handle, Owner);
@@ -376,7 +382,7 @@ fn n19_a_runtime_is_dropped_anywhere() {
         }),
         ("a result", |handle, owner| {
             handle.spawn(async move |_: Context<()>| Returned(Mutex::new(owner))).expect("a process");
-            // Its slot is used again, and the result is dropped on whatever thread finds it.
+            // The process's slot is reused, and the result is dropped on the thread that reuses it.
             for _ in 0..1000 {
                 let _ = handle.spawn(async |_: Context<()>| ());
             }
@@ -415,9 +421,10 @@ fn n19_a_runtime_is_dropped_anywhere() {
     }
 }
 
-/// Issue 14, 19: what ends the runtime inside a process is told so at once. (It waited for itself, twice the time that was given.)
+/// Issue 14, 19: a shutdown inside a process returns an error at once. (It waited for itself, twice
+/// as long as the timeout.)
 #[test]
-fn n19_a_shutdown_inside_a_process_says_so_and_happens() {
+fn n19_a_shutdown_inside_a_process_is_an_error_and_happens() {
     for cores in [1, 2] {
         let runtime = runtime(cores);
         let handle = runtime.handle();
@@ -430,7 +437,7 @@ fn n19_a_shutdown_inside_a_process_says_so_and_happens() {
                     Err(_) => cx.sleep(Duration::from_millis(1)).await,
                 }
             };
-            tell.send(runtime.shutdown(LONG)).expect("waited for");
+            tell.send(runtime.shutdown(LONG)).expect("the test waits");
         });
         give.send(runtime).expect("it waits");
         let said = told.recv_timeout(LONG).expect("it returns");
@@ -444,7 +451,8 @@ fn n19_a_shutdown_inside_a_process_says_so_and_happens() {
     }
 }
 
-/// Issue 14, 19: the report of a long slice may end the runtime; its thread does not wait for itself.
+/// Issue 14, 19: the report of a long slice may shut the runtime down; its thread does not wait for
+/// itself.
 #[test]
 fn n19_a_report_ends_the_runtime() {
     let place: Arc<Mutex<Option<Runtime>>> = Arc::default();

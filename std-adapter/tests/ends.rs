@@ -1,4 +1,4 @@
-//! What a process ends with, and who hears of it.
+//! The exit reasons of processes, and which observers get them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ fn runtime() -> Runtime {
     Runtime::builder().cores(2).build().expect("two threads")
 }
 
-/// What a process that is spawned and monitored ends with.
+/// Returns the exit reason of a process that is spawned and monitored.
 fn reason_of<S, F>(start: S) -> Reason
 where
     S: FnOnce(Context<u32>) -> F + Send + 'static,
@@ -61,7 +61,7 @@ fn a_panic_is_a_crash_with_its_text() {
 }
 
 #[test]
-fn a_panic_in_a_destructor_hurts_nobody_else() {
+fn a_panic_in_a_destructor_affects_no_other_process() {
     let lost = Arc::new(AtomicUsize::new(0));
     let count = lost.clone();
     let runtime = Runtime::builder()
@@ -78,7 +78,7 @@ fn a_panic_in_a_destructor_hurts_nobody_else() {
                 cx.recv().await;
             })
             .expect("a process");
-        // Let it wait; then its body, which holds one, is dropped by the kill.
+        // The child waits; then the kill drops its body, which holds one of these values.
         cx.sleep(Duration::from_millis(5)).await;
         cx.exit(child, Reason::KILL).expect("memory");
         let Received::Down(down) = cx.recv().await else { panic!("expected the DOWN") };
@@ -99,10 +99,10 @@ fn block_on_gives_the_reason_of_a_main_that_dies() {
 }
 
 #[test]
-fn why_the_main_process_ended_is_known_while_it_is_still_dying() {
-    // Its sender goes with its body, long before its 20,000 links have fired.
-    // A round has milliseconds in which the reason could be asked for too early, so a few rounds
-    // show it, and more cost only time.
+fn exit_reason_of_main_is_known_while_it_is_dying() {
+    // Its reply sender is dropped with its body, long before its 20,000 links have fired. In each
+    // round the reason could be asked for too early during some milliseconds. So a few rounds are
+    // enough to show the error, and more only cost time.
     let runtime = Runtime::builder().cores(2).build().expect("threads");
     for _ in 0..20 {
         let ended = runtime.block_on(async |cx: Context<()>| -> () {
@@ -119,7 +119,7 @@ fn why_the_main_process_ended_is_known_while_it_is_still_dying() {
 }
 
 #[test]
-fn what_is_contained_panics_and_the_body_goes_on() {
+fn a_caught_panic_lets_the_body_go_on() {
     let runtime = runtime();
     let said = runtime.block_on(async |cx: Context<u32>| {
         cx.send(cx.address(), 1).expect("itself");
@@ -127,7 +127,7 @@ fn what_is_contained_panics_and_the_body_goes_on() {
         let contained = cx.with(|cx| cx.catch_panic(|| crash("contained")));
         assert_eq!(contained, Err(Reason::crash("contained")));
         assert_eq!(cx.with(|cx| cx.catch_panic(|| 2)), Ok(2));
-        // Also out of a look at the mailbox, and from inside another.
+        // Also out of a scan of the mailbox, and from inside another catch.
         let looked = cx.with(|cx| {
             cx.catch_panic(|| {
                 assert!(cx.catch_panic(|| crash("inner")).is_err());

@@ -1,4 +1,5 @@
-//! The stream of all exits: complete while there is room, marked where there was none, and never in a core's way.
+//! The stream of all exits: complete while the ring has free slots, marked where it was full, and
+//! never blocking a core.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ fn exited(event: Option<ExitEvent>) -> (Pid, Reason) {
 #[test]
 fn all_exits_come_with_their_reasons_to_every_subscriber() {
     let runtime = runtime();
-    // Before anybody subscribes.
+    // Before there is a subscriber.
     runtime.block_on(async |_: Context<()>| ()).expect("it ends");
     while runtime.process_count() > 0 && !runtime.is_quiescent() {
         thread::yield_now();
@@ -53,15 +54,15 @@ fn all_exits_come_with_their_reasons_to_every_subscriber() {
         }
         assert_eq!(exits.try_next(), None);
     }
-    // Who has gone is told nothing, and is in nobody's way.
+    // A dropped subscriber gets no events, and delays no other.
     subscribers.truncate(1);
     let pid = runtime.spawn(async |_: Context<()>| ()).expect("a process").pid();
     assert_eq!(exited(subscribers[0].next_blocking(LONG)), (pid, Reason::NORMAL));
 }
 
 #[test]
-fn a_subscriber_that_is_slow_is_told_where_it_has_missed_how_many() {
-    // One core: a death is over before the next begins.
+fn a_slow_subscriber_gets_the_count_of_missed_exits() {
+    // One core: a death is complete before the next begins.
     let runtime = Runtime::builder().cores(1).build().expect("threads");
     let mut exits = runtime.exits(10);
     let end = |count: usize| -> Vec<Pid> {
@@ -88,12 +89,12 @@ fn a_subscriber_that_is_slow_is_told_where_it_has_missed_how_many() {
     for pid in &second[..3] {
         assert_eq!(exited(exits.next_blocking(LONG)).0, *pid);
     }
-    assert_eq!(exits.try_next(), Some(ExitEvent::Missed(2)), "the last have nobody behind them");
+    assert_eq!(exits.try_next(), Some(ExitEvent::Missed(2)), "no later exit carries the last count");
     assert_eq!(exits.try_next(), None);
 }
 
 #[test]
-fn every_exit_is_told_or_counted_whoever_is_faster() {
+fn every_exit_is_delivered_or_counted() {
     const EXITS: usize = 100_000;
     let runtime = runtime();
     let mut exits = [1, 2, 7, 64, 4096].map(|capacity| runtime.exits(capacity));
@@ -115,15 +116,16 @@ fn every_exit_is_told_or_counted_whoever_is_faster() {
         }
     }
     spawner.join().expect("no panic");
-    println!("told and missed: {sums:?}");
+    println!("delivered and missed: {sums:?}");
     for (exits, (told, missed)) in exits.iter_mut().zip(sums) {
         assert_eq!((told + missed, exits.try_next()), (EXITS, None));
     }
 }
 
-/// Issue 14, 19: as any duration is one, any number of places may be asked for. (So many as no memory has panicked.)
+/// Issue 14, 19: any capacity is valid, just as any duration is. (A capacity beyond memory
+/// panicked.)
 #[test]
-fn n19_any_number_of_places_is_one() {
+fn n19_any_capacity_is_valid() {
     let runtime = runtime();
     for places in [0, usize::MAX >> 8, usize::MAX] {
         let mut exits = runtime.exits(places);
@@ -146,7 +148,7 @@ fn a_process_waits_for_exits_and_an_end_of_the_runtime_ends_the_stream() {
             }
         })
         .expect("a process");
-    // The ring is empty when each comes, so the watcher has to be woken.
+    // The ring is empty when each exit comes, so the watcher must be woken.
     for round in 1..=200 {
         handle.spawn(async |_: Context<()>| ()).expect("a process");
         let start = Instant::now();

@@ -1,18 +1,21 @@
-//! The dead take no memory: as many die as there are processes in a long day, and bytes stay where they were.
+//! Dead processes take no memory: as many die as live in a long day, and the allocated bytes stay
+//! constant.
 
 mod common;
 
-use atropos::facility::{LinkFacility as _, KernelFacilities, SupervisionFacility as _};
+use atropos::facility::{KernelFacilities, LinkFacility as _, SupervisionFacility as _};
 use atropos::kernel::Tombstone;
 use atropos::prelude::*;
 use atropos::{Body, Cx, Resumed};
 
-/// So many at a time, so that the table stays as it is.
+/// The number of processes alive at a time, constant so that the table does not grow.
 const AT_A_TIME: usize = 1_000;
-/// In each of the three parts: to warm up, the one that is compared with, the one that is compared.
+/// The number of rounds in each of the three parts: the warm-up, the reference, and the part that
+/// is compared with it.
 const ROUNDS: usize = 100;
-/// What may be left more by a part than by the one before: a byte for each of its dead. What waits for an epoch comes and
-/// goes (half a megabyte here, when a core was preempted), so the least of a part is what is kept.
+/// How many more bytes a part may leave than the one before: one for each of its dead processes.
+/// Memory that waits for an epoch varies (by half a megabyte on the development machine, when a
+/// core was preempted), so the least value of a part counts.
 const BOUND: isize = (ROUNDS * AT_A_TIME) as isize;
 
 struct Waits;
@@ -25,8 +28,9 @@ impl Body for Waits {
     }
 }
 
-/// Elsewhere tokens were kept for each pid for the scheduler's life, link and monitor sets kept every dead pid, and a tombstone
-/// that was evicted made a monitor say that the process never was.
+/// Elsewhere tokens were kept for each pid for the scheduler's life, link and monitor sets kept
+/// every dead pid, and an evicted tombstone made a monitor report that the process had never
+/// existed.
 #[test]
 fn fault_2_3_e_nothing_is_kept_for_a_pid() {
     let runtime = Runtime::builder().cores(2).tombstones(true).build().expect("threads");
@@ -61,7 +65,8 @@ fn fault_2_3_e_nothing_is_kept_for_a_pid() {
     let grown = least_of_a_part() - before;
     println!("{} more have died; bytes grew by {grown}", AT_A_TIME * ROUNDS);
     assert!(grown < BOUND, "memory grew by {grown} bytes");
-    // They are long forgotten, and it is known still that they were: another can be told so, and a pid of the future not.
+    // Their slots were reused long ago, and the runtime still knows that these pids existed: a
+    // monitor gets an immediate DOWN.
     for pid in [first[0], first[AT_A_TIME - 1]] {
         assert_eq!(runtime.tombstone(pid), Tombstone::Recycled);
         assert!(native.monitor(watcher.to_raw(), pid.to_raw()).expect("it was").immediate_down);

@@ -1,18 +1,18 @@
-//! What one process that does not let go of its core may hold up, on threads: nothing of its supervisor's, nor of its registry's
-//! (issue 14, 11 and 12); and what a panic was thrown with (29).
+//! What a process that occupies its core may delay, on threads: no operation of its supervisor, nor
+//! of its registry (issue 14, 11 and 12). Also the value of a panic (29).
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use atropos::otp::registry::Registry;
-use atropos::otp::{CallError, ChildId, ReportHook, Report, Task};
+use atropos::otp::{CallError, ChildId, Report, ReportHook, Task};
 use atropos::panic_value;
 use atropos::prelude::*;
 
-/// Longer than anything here takes on a busy machine.
+/// A timeout longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Those that wait here hold their core until it is opened.
+/// A gate: a thread that waits at it occupies its core until the gate is opened.
 #[derive(Clone, Default)]
 struct KernelAccess(Arc<(Mutex<(usize, bool)>, Condvar)>);
 
@@ -20,29 +20,29 @@ impl KernelAccess {
     /// Blocks the thread.
     fn hold(&self) {
         let (state, changed) = &*self.0;
-        let mut state = state.lock().expect("whole");
+        let mut state = state.lock().expect("not poisoned");
         state.0 += 1;
         changed.notify_all();
         while !state.1 {
-            state = changed.wait(state).expect("whole");
+            state = changed.wait(state).expect("not poisoned");
         }
     }
 
-    /// Waits until somebody waits there.
+    /// Waits until a thread is blocked at the gate.
     fn is_held(&self) {
         let (state, changed) = &*self.0;
-        let state = state.lock().expect("whole");
-        let held = changed.wait_timeout_while(state, PATIENCE, |state| state.0 == 0).expect("whole");
-        assert!(!held.1.timed_out(), "nobody comes here");
+        let state = state.lock().expect("not poisoned");
+        let held = changed.wait_timeout_while(state, PATIENCE, |state| state.0 == 0).expect("not poisoned");
+        assert!(!held.1.timed_out(), "no thread arrives at the gate");
     }
 
     fn open(&self) {
-        self.0.0.lock().expect("whole").1 = true;
+        self.0.0.lock().expect("not poisoned").1 = true;
         self.0.1.notify_all();
     }
 }
 
-/// Opens the gate also when a test fails: the runtime waits for its threads.
+/// A guard that opens the gate even when a test fails, since the runtime waits for its threads.
 struct Opens(KernelAccess);
 
 impl Drop for Opens {
@@ -51,7 +51,7 @@ impl Drop for Opens {
     }
 }
 
-/// Blocks when it is dropped.
+/// A value that blocks when it is dropped.
 struct Holds(KernelAccess);
 
 impl Drop for Holds {
@@ -60,16 +60,16 @@ impl Drop for Holds {
     }
 }
 
-/// How a child does not let go.
+/// The way in which a child occupies its core.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum How {
-    /// It blocks before it is told anything.
+    /// It blocks before it gets any signal.
     Before,
-    /// It begins to block when it is told.
+    /// It starts to block when it gets the exit signal.
     WhenTold,
     /// It sleeps, and its body's destructor blocks.
     InItsDestructor,
-    /// It sleeps, and so does the destructor of a message that it has not received.
+    /// It sleeps, and the destructor of a message that it has not received blocks.
     InAMessage,
 }
 
@@ -104,11 +104,11 @@ fn ends_in_time(how: How, cores: usize, brutal: bool) {
     let seen: Arc<Mutex<Vec<ChildId>>> = Arc::default();
     let reports = seen.clone();
     let runtime = Runtime::builder().cores(cores).build().expect("threads");
-    // Before the runtime goes.
+    // Dropped before the runtime.
     let opens = Opens(gate.clone());
     let hook = ReportHook::new(move |report| {
         if let Report::Stuck { child, .. } = report {
-            reports.lock().expect("whole").extend(child.id.clone());
+            reports.lock().expect("not poisoned").extend(child.id.clone());
         }
     });
     let good = ChildSpec::of("good", async |cx: Context<()>| _ = cx.recv().await);
@@ -126,17 +126,18 @@ fn ends_in_time(how: How, cores: usize, brutal: bool) {
     });
     let ended = runtime.wait_blocking(asks.expect("room"), PATIENCE).expect("the supervisor answers");
     assert_eq!(ended.reason, Some(Reason::NORMAL), "{how:?} on {cores}");
-    assert_eq!(*seen.lock().expect("whole"), [ChildId::from("holds")], "{how:?} on {cores}: reported once");
+    assert_eq!(*seen.lock().expect("not poisoned"), [ChildId::from("holds")], "{how:?} on {cores}: reported once");
     drop(opens);
 }
 
-/// Issue 14, 11: a supervisor ends a child in time, whatever that does: it is killed, waited for, reported and left behind, and the
-/// supervisor answers while the child still holds its core.
+/// Issue 14, 11: a supervisor stops a child in time, whatever the child does. The child is killed,
+/// waited for, reported and abandoned, and the supervisor answers while the child still occupies
+/// its core.
 #[test]
-fn n11_a_child_is_ended_in_time_whatever_it_does() {
+fn n11_a_child_is_stopped_in_time_whatever_it_does() {
     let cases = [How::Before, How::WhenTold, How::InItsDestructor, How::InAMessage].into_iter();
     let cases = cases.flat_map(|how| [(how, 2, false), (how, 4, false), (how, 2, true)]);
-    // Told brutally, a child does not block: it dies.
+    // With a brutal kill, this child does not block: it dies.
     let cases = cases.filter(|(how, _, brutal)| !(*brutal && *how == How::WhenTold));
     let all: Vec<_> =
         cases.map(|(how, cores, brutal)| std::thread::spawn(move || ends_in_time(how, cores, brutal))).collect();
@@ -145,7 +146,8 @@ fn n11_a_child_is_ended_in_time_whatever_it_does() {
     }
 }
 
-/// Issue 14, 12: a registry answers while a member holds its core and has signals waiting, whatever it is asked.
+/// Issue 14, 12: a registry answers every request while a member occupies its core and has signals
+/// waiting.
 #[test]
 fn n12_a_registry_answers_while_a_member_is_busy() {
     let gate = KernelAccess::default();
@@ -165,7 +167,7 @@ fn n12_a_registry_answers_while_a_member_is_busy() {
     registered.open();
     runtime.send(busy, 1).expect("alive");
     gate.is_held();
-    // Something waits at it.
+    // A signal waits at the busy process.
     runtime.send(busy, 2).expect("alive");
     let asks = runtime.block_on(async move |cx: Context<()>| {
         registry.register(&cx, "mine", 2).await.expect("free");
@@ -184,9 +186,9 @@ fn n12_a_registry_answers_while_a_member_is_busy() {
     drop(opens);
 }
 
-/// Issue 14, 29: what a panic was thrown with reaches whoever joins, where it is more than a text.
+/// Issue 14, 29: the value of a panic, where it is more than a text, reaches the joining process.
 #[test]
-fn n29_a_panics_value_reaches_whoever_joins() {
+fn n29_a_panics_value_reaches_the_joiner() {
     struct Bomb;
     impl Drop for Bomb {
         fn drop(&mut self) {
@@ -204,7 +206,7 @@ fn n29_a_panics_value_reaches_whoever_joins() {
         assert_eq!(reason, Reason::crash("a text"));
         let value = panic_value(&reason).and_then(|value| value.downcast::<String>().ok());
         assert_eq!(value.as_deref().map(String::as_str), Some("a text"));
-        // Nobody takes it: its destructor's panic is contained.
+        // No process takes the value: its destructor's panic is caught.
         let task = Task::<()>::start(&cx, async |_: Context<()>| std::panic::resume_unwind(Box::new(Bomb)));
         assert!(task.expect("room").join(&cx, None).await.is_err());
         assert_eq!(panic_value(&Reason::KILLED).map(|_| ()), None);

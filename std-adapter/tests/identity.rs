@@ -1,5 +1,5 @@
-//! Two runtimes of one program (issue 14, 2): what names something of one is to the other an error, or nothing, and never its own
-//! process, monitor, alias or timer.
+//! Two runtimes of one program (issue 14, 2): a pid, reference or alias of one runtime is an error
+//! or unknown to the other, and never names a process, monitor, alias or timer of its own.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use atropos::facility::LinkFacility as _;
-use atropos::kernel::{Tombstone, CallerState};
+use atropos::kernel::{CallerState, Tombstone};
 use atropos::prelude::*;
 use atropos::{Alias, WatchError};
 
@@ -17,22 +17,23 @@ fn runtime() -> Runtime {
     Runtime::builder().cores(1).build().expect("a runtime")
 }
 
-/// A process that waits for ever.
+/// Spawns a process that waits for ever.
 fn waits(runtime: &Runtime) -> Address<u32> {
     let waits = async |cx: Context<u32>| while let Received::Message(_) = cx.recv().await {};
     runtime.spawn(waits).expect("room")
 }
 
-/// As many processes of two runtimes, one beside the other: pids of the same slots.
+/// Spawns the same number of processes in two runtimes, alternately, so that their pids use the
+/// same slots.
 fn both() -> (Runtime, Runtime, Vec<Address<u32>>, Vec<Address<u32>>) {
     let (one, other) = (runtime(), runtime());
     let (ours, theirs) = ((0..20).map(|_| waits(&one)).collect(), (0..20).map(|_| waits(&other)).collect());
     (one, other, ours, theirs)
 }
 
-/// Issue 14, 2: the host's ways.
+/// Issue 14, 2: the operations of the host.
 #[test]
-fn n02_a_pid_of_another_runtime_is_nobodys_to_the_host() {
+fn n02_a_pid_of_another_runtime_is_unknown_to_the_host() {
     let (one, other, ours, theirs) = both();
     for &address in &ours {
         let pid = address.pid();
@@ -52,7 +53,7 @@ fn n02_a_pid_of_another_runtime_is_nobodys_to_the_host() {
     assert!(theirs.iter().all(|address| other.is_alive(*address)));
 }
 
-/// Issue 14, 2: a process's ways.
+/// Issue 14, 2: the operations of a process.
 #[test]
 fn n02_a_pid_of_another_runtime_is_dead_to_a_process() {
     let (one, other, ours, theirs) = both();
@@ -81,7 +82,8 @@ fn n02_a_pid_of_another_runtime_is_dead_to_a_process() {
     assert!(theirs.iter().all(|address| other.is_alive(*address)));
 }
 
-/// Issue 14, 2: monitors, aliases and timers of one runtime, named in a process of the other that has as many of its own.
+/// Issue 14, 2: monitors, aliases and timers of one runtime, used in a process of the other one,
+/// which has as many of its own.
 #[test]
 fn n02_references_of_another_runtime_end_nothing() {
     let (one, other) = (runtime(), runtime());
@@ -111,10 +113,10 @@ fn n02_references_of_another_runtime_end_nothing() {
     let second = made(&other, waits(&other), first.clone()).expect("no panic");
     let all: HashSet<_> =
         first.iter().chain(&second).flat_map(|(one, two, three)| [*one, two.reference(), *three]).collect();
-    assert_eq!(all.len(), 600, "no reference is given out twice in a program");
+    assert_eq!(all.len(), 600, "no reference is allocated twice in a program");
 }
 
-/// Issue 14, 2: servers and their like are reached by pid.
+/// Issue 14, 2: servers and similar processes are reached by pid.
 #[test]
 fn n02_a_server_of_another_runtime_does_not_answer() {
     struct Echo;
@@ -137,7 +139,7 @@ fn n02_a_server_of_another_runtime_does_not_answer() {
     assert!(one.is_alive(ours));
 }
 
-/// Issue 14, 2: a facility is given raw pids.
+/// Issue 14, 2: a facility takes raw pids.
 #[test]
 fn n02_a_raw_pid_of_another_runtime_is_no_process() {
     let (one, other, ours, theirs) = both();
@@ -150,9 +152,9 @@ fn n02_a_raw_pid_of_another_runtime_is_no_process() {
     assert!(theirs.iter().all(|address| other.is_alive(*address)));
 }
 
-/// Issue 14, 2: of runtimes one after the other, and several at a time, no two give out the same pid.
+/// Issue 14, 2: no two runtimes, one after the other or at the same time, allocate the same pid.
 #[test]
-fn n02_no_pid_is_given_out_twice_in_a_program() {
+fn n02_no_pid_is_allocated_twice_in_a_program() {
     let seen = Arc::new(Mutex::new(HashSet::new()));
     let threads: Vec<_> = (0..3)
         .map(|_| {
@@ -163,14 +165,14 @@ fn n02_no_pid_is_given_out_twice_in_a_program() {
                     let pids: Vec<_> = (0..50).map(|_| waits(&runtime).pid()).collect();
                     let mut seen = seen.lock().unwrap();
                     for pid in pids {
-                        assert!(seen.insert(pid), "{pid} came again");
+                        assert!(seen.insert(pid), "{pid} was allocated twice");
                     }
                 }
             })
         })
         .collect();
     threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
-    // What is kept of them leads nowhere.
+    // The kept pids name no process of a later runtime.
     let last = runtime();
     let own: Vec<_> = (0..50).map(|_| waits(&last)).collect();
     for pid in seen.lock().unwrap().iter() {
@@ -180,9 +182,10 @@ fn n02_no_pid_is_given_out_twice_in_a_program() {
     assert!(own.iter().all(|address| last.is_alive(*address)));
 }
 
-/// Issue 14, 2: contexts that outlive their runtimes, of the right type and of a wrong one, in the processes of later runtimes.
+/// Issue 14, 2: contexts that outlive their runtimes, of the right type and of a wrong one, used in
+/// processes of later runtimes.
 #[test]
-fn n02_a_context_of_a_dead_runtime_is_nobodys() {
+fn n02_a_context_of_a_dead_runtime_has_no_process() {
     type Old = Arc<Mutex<HashMap<u32, Vec<Context<Box<u64>>>>>>;
     let old = Old::default();
     for _ in 0..20 {

@@ -1,10 +1,10 @@
-//! An idle runtime makes no wake-ups.
+//! An idle runtime causes no wake-ups.
 
 use std::time::Duration;
 
 use atropos::prelude::*;
 
-/// Voluntary context switches of the workers' threads: a park that ends is one.
+/// Returns the voluntary context switches of the worker threads: a park that ends is one.
 fn switches() -> u64 {
     let mut sum = 0;
     for task in std::fs::read_dir("/proc/self/task").expect("Linux") {
@@ -19,12 +19,12 @@ fn switches() -> u64 {
     sum
 }
 
-/// Elsewhere each idle worker woke 200 times a second, and who waited looked every 10 ms.
+/// Elsewhere each idle worker woke 200 times a second, and a waiting process polled every 10 ms.
 #[test]
 fn fault_2_3_h_a_idle_means_no_wake_ups() {
     let runtime =
         Runtime::builder().cores(2).on_long_slice(Duration::from_millis(20), |_| {}).build().expect("threads");
-    // Some that wait for a message, and one with a far timer.
+    // Some processes that wait for a message, and one with a distant timer.
     for _ in 0..100 {
         runtime
             .spawn(async |cx: Context<()>| {
@@ -40,7 +40,7 @@ fn fault_2_3_h_a_idle_means_no_wake_ups() {
     while !runtime.is_quiescent() {
         std::thread::yield_now();
     }
-    // The watchdog looks a few times more before it parks.
+    // The watchdog takes a few more samples before it parks.
     std::thread::sleep(Duration::from_millis(500));
     let (woken, switched) = (runtime.wakeups(), switches());
     std::thread::sleep(Duration::from_secs(2));

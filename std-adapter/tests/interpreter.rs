@@ -15,7 +15,7 @@ use machine::services::Services;
 use machine::storm;
 use machine::value::Value;
 
-/// Runs a program from its label `main`: what it printed, and why it ended.
+/// Runs a program from its label `main`. Returns what it printed, and its exit reason.
 fn play(text: &str) -> (Vec<String>, Reason) {
     let (runtime, main, printed) = start(text);
     let reason = ends(&runtime, main);
@@ -149,7 +149,7 @@ waits:                  ; parent
 }
 
 #[test]
-fn timers_and_patience() {
+fn timers_and_timeouts() {
     let (printed, reason) = play(
         "
 main:
@@ -181,7 +181,7 @@ late:
 }
 
 #[test]
-fn a_mistake_of_the_programs_is_a_crash_with_its_line() {
+fn an_error_in_the_program_is_a_crash_with_its_line() {
     for (text, crash) in [
         ("main:\n    pop", "crash: line 2: the stack is empty"),
         ("main:\n    push 1\n    push 'a\n    send\n    halt", "crash: line 4: 1 is not a process"),
@@ -194,7 +194,7 @@ fn a_mistake_of_the_programs_is_a_crash_with_its_line() {
 }
 
 #[test]
-fn a_text_that_is_no_program_says_where_and_what_to_do() {
+fn an_invalid_text_gives_an_error_with_line_and_advice() {
     for (text, said) in [
         ("main:\n psh 1", "line 2: there is no instruction \"psh\"; did you mean \"push\"?"),
         ("frobnicate_it", "line 1: there is no instruction \"frobnicate_it\""),
@@ -205,7 +205,7 @@ fn a_text_that_is_no_program_says_where_and_what_to_do() {
         ("loop:\n jump lop", "line 2: there is no label \"lop\"; did you mean \"loop\"?"),
         ("halt\njump elsewhere", "line 2: there is no label \"elsewhere\": put \"elsewhere:\" on a line of its own"),
         ("a:\n halt\na:\n halt", "line 3: there are two labels \"a\": rename one"),
-        ("a: halt", "line 1: \"halt\" stands behind a label: put it on the next line"),
+        ("a: halt", "line 1: \"halt\" follows a label: put it on the next line"),
         (
             "spawn a",
             "line 1: \"spawn\" is followed by two things, not by one thing: write spawn label 0, with the number of its arguments",

@@ -1,4 +1,4 @@
-//! Messages between processes of a runtime: what comes back, what keeps its place, what a full mailbox takes.
+//! Messages between processes of a runtime: returned messages, order, and full mailboxes.
 
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
@@ -12,7 +12,7 @@ fn runtime() -> Runtime {
 }
 
 #[test]
-fn a_wrong_message_comes_back() {
+fn a_message_of_the_wrong_type_is_returned() {
     let runtime = runtime();
     let process = runtime
         .spawn(async |cx: Context<u32>| {
@@ -28,7 +28,7 @@ fn a_wrong_message_comes_back() {
 }
 
 #[test]
-fn a_full_mailbox_gives_the_message_back_and_takes_exits() {
+fn a_full_mailbox_returns_the_message_and_accepts_exits() {
     let runtime = runtime();
     let done = runtime.block_on(async |cx: Context<()>| {
         let options = SpawnOptions::new().monitor().mailbox_limit(2);
@@ -45,7 +45,7 @@ fn a_full_mailbox_gives_the_message_back_and_takes_exits() {
 }
 
 #[test]
-fn a_kill_keeps_its_place_behind_what_was_sent_before() {
+fn a_kill_stays_behind_earlier_signals() {
     let runtime = Runtime::builder().cores(1).build().expect("a thread");
     let reasons = runtime.block_on(async |cx: Context<Waker>| {
         cx.trap_exit(true);
@@ -59,7 +59,7 @@ fn a_kill_keeps_its_place_behind_what_was_sent_before() {
             });
             let target = target.expect("a process").pid();
             let Received::Message(waker) = cx.recv().await else { unreachable!() };
-            // It has a signal to meet when the others come.
+            // It has a signal to handle when the others arrive.
             waker.wake();
             match round {
                 0 => drop(cx.monitor(target).expect("memory")),
@@ -96,7 +96,7 @@ fn late_replies_do_not_fill_a_bounded_mailbox() {
         let (server, _) = cx.spawn_with(&options, server).expect("a process");
         let Received::Message(spent) = cx.recv().await else { unreachable!() };
         for _ in 0..10 {
-            // Swallowed, two at a time: the server meets them before it answers.
+            // Dropped, two at a time: the server handles them before it answers.
             for late in 0..2_u32 {
                 assert_eq!(cx.send_alias(spent, late), Ok(()));
             }
@@ -148,7 +148,7 @@ fn a_call_through_an_alias_drops_late_replies() {
         let call = cx.monitor_alias(server, AliasMode::ReplyDemonitor).expect("memory");
         cx.send(server, call).expect("alive");
         assert!(matches!(cx.recv().await, Received::Message(1)));
-        // The second reply, and the DOWN, never come: the first reply ended both.
+        // The second reply, and the DOWN, never arrive: the first reply ended both.
         cx.exit(server, Reason::KILL).expect("memory");
         cx.recv_timeout(Duration::from_millis(50)).await.is_none()
     });

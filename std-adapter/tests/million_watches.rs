@@ -1,5 +1,6 @@
-//! A million watches on live processes cost a bounded number of bytes each, no thread and no wake-up; all are killed, and
-//! each callback runs once (faults 2.4 a and d: elsewhere that was a thread, and a poll, for each).
+//! A million watches on live processes cost a bounded number of bytes each, no thread and no
+//! wake-up. Then all processes are killed, and each callback runs once (faults 2.4 a and d:
+//! elsewhere each watch cost a thread and a poll).
 
 mod common;
 
@@ -12,7 +13,7 @@ use atropos::prelude::*;
 use atropos::{Body, Cx, Resumed};
 
 const WATCHES: usize = 1_000_000;
-/// A record, and what the callback of this test has in hand.
+/// The size of a record and of this test's callback, in bytes.
 const BYTES_EACH: isize = 128;
 
 struct Waits;
@@ -28,7 +29,7 @@ fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").expect("Linux").count()
 }
 
-/// Voluntary context switches of the thread of the callbacks: a park that ends is one.
+/// Returns the voluntary context switches of the callback thread: a park that ends is one.
 fn switches() -> u64 {
     let tasks = std::fs::read_dir("/proc/self/task").expect("Linux").map(|task| task.expect("a thread").path());
     let callbacks = tasks
@@ -53,7 +54,7 @@ fn fault_2_4_a_a_million_watches_have_no_thread_and_no_wake_ups() {
         thread::yield_now();
     }
     let born = start.elapsed();
-    // The first starts the thread.
+    // The first watch starts the thread.
     runtime.on_exit(pids[0], |_| ()).expect("a watch").withdraw();
     thread::sleep(Duration::from_millis(100));
 

@@ -1,4 +1,4 @@
-//! What a thread or a task that is no process can ask, and what it must not.
+//! The operations that a host thread or an external task may use, and those that it must not.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use atropos::otp::{CallError, ChildState, ControlError, TaskSupervisor};
 use atropos::prelude::*;
 use atropos::{ExitEvent, SpawnError};
 
-/// Far more than anything here takes, on whatever machine.
+/// A timeout far longer than anything here takes, on any machine.
 const LONG: Duration = Duration::from_secs(60);
 
 fn runtime(cores: usize) -> Runtime {
@@ -47,7 +47,8 @@ fn tokio() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// Issue 14, 17: a Tokio task starts, asks and awaits, and blocks nobody. (There were blocking forms only.)
+/// Issue 14, 17: a Tokio task starts a server, calls it and awaits the reply, and blocks no thread.
+/// (There were blocking forms only.)
 #[test]
 fn n17_tasks_start_servers_and_call_them() {
     let runtime = runtime(1);
@@ -57,7 +58,7 @@ fn n17_tasks_start_servers_and_call_them() {
         assert_eq!(handle.call_async(server, LONG, |reply| Ask::Double(21, reply)).await, Ok(42));
         let request = handle.request(server, |reply| Ask::Double(4, reply)).expect("sent");
         assert_eq!(request.await, Ok(8));
-        // Many at a time, each with its own.
+        // Many calls at a time, each with its own reply.
         let calls: Vec<_> =
             (0..100).map(|n| handle.call_async(server, LONG, move |reply| Ask::Double(n, reply))).collect();
         for (n, call) in calls.into_iter().enumerate() {
@@ -79,16 +80,16 @@ fn n17_tasks_start_servers_and_call_them() {
     runtime.shutdown(LONG).expect("all end");
 }
 
-/// Issue 14, 17: the time of a call is over although the server's process keeps the only core.
+/// Issue 14, 17: the timeout of a call fires although the server's process occupies the only core.
 #[test]
-fn n17_a_call_ends_in_time_whatever_keeps_the_core() {
+fn n17_a_call_times_out_while_the_core_is_occupied() {
     let runtime = runtime(1);
     let server = runtime.start_server(Doubles::default()).expect("up").expect("it serves");
     let (go, gone) = mpsc::channel::<()>();
     let (tell, told) = mpsc::channel();
     runtime
         .spawn(async move |_: Context<()>| {
-            tell.send(()).expect("waited for");
+            tell.send(()).expect("the test waits");
             let _ = gone.recv();
         })
         .expect("a process");
@@ -98,7 +99,7 @@ fn n17_a_call_ends_in_time_whatever_keeps_the_core() {
     drop(go);
 }
 
-/// Comes up when it is let go.
+/// A server whose start completes when it is released.
 struct Slow(Mutex<Option<mpsc::Receiver<()>>>);
 
 impl Server for Slow {
@@ -117,14 +118,15 @@ impl Server for Slow {
     }
 }
 
-/// Issue 14, 16 and 17: a start that is given up stops what it started, and a run its process.
+/// Issue 14, 16 and 17: a cancelled start stops what it started, and a cancelled run kills its
+/// process.
 #[test]
-fn n17_what_is_given_up_leaves_nothing() {
+fn n17_a_cancelled_request_leaves_nothing() {
     let runtime = runtime(1);
     let ends = |what: &str| {
         let end = std::time::Instant::now() + LONG;
         while runtime.process_count() > 0 {
-            assert!(std::time::Instant::now() < end, "{what} is there still");
+            assert!(std::time::Instant::now() < end, "{what} still exists");
             std::thread::sleep(Duration::from_millis(1));
         }
     };
@@ -155,14 +157,14 @@ fn n17_exits_are_a_stream() {
     assert_eq!(wait(next(&mut exits)), None, "it ends with the runtime");
 }
 
-/// Issue 14, 17: a main process borrows from who waits for it; nothing of it is left when it returns, however it ends. (It had to own
-/// everything.)
+/// Issue 14, 17: a main process borrows from the thread that waits for it; nothing of it is left
+/// when the call returns, however it ends. (It had to own everything.)
 #[test]
 fn n17_block_on_borrows() {
     struct Counts<'a>(&'a AtomicUsize);
     impl Drop for Counts<'_> {
         fn drop(&mut self) {
-            // Long enough for a caller that did not wait to be gone.
+            // Long enough for a caller that did not wait to have returned.
             std::thread::sleep(Duration::from_millis(5));
             self.0.fetch_add(1, Ordering::SeqCst);
         }
@@ -172,7 +174,7 @@ fn n17_block_on_borrows() {
         for round in 0..20 {
             let dropped = AtomicUsize::new(0);
             let mut texts = vec![String::from("a")];
-            // It returns, and gives back what borrows.
+            // It returns a value that borrows.
             let longest = runtime.block_on(async |_: Context<()>| {
                 let _counts = Counts(&dropped);
                 texts.push("bcd".into());
@@ -205,7 +207,7 @@ fn n17_block_on_borrows() {
                 texts.len()
             });
             assert_eq!((reason, dropped.load(Ordering::SeqCst)), (Err(Reason::KILLED), 4));
-            // A destructor panics, and the next runs all the same.
+            // A destructor panics, and the next one runs nevertheless.
             struct Bomb;
             impl Drop for Bomb {
                 fn drop(&mut self) {
@@ -222,7 +224,7 @@ fn n17_block_on_borrows() {
     }
 }
 
-/// Issue 14, 17: a main process that cannot be started is dropped before the error comes.
+/// Issue 14, 17: a main process that cannot be started is dropped before the error is returned.
 #[test]
 fn n17_block_on_that_cannot_start_leaves_nothing() {
     let limits = atropos::kernel::Limits { processes: 1, ..Default::default() };
@@ -237,10 +239,11 @@ fn n17_block_on_that_cannot_start_leaves_nothing() {
     assert_eq!(Arc::strong_count(&held), 1);
 }
 
-/// Issue 14, 17: one main process after the other finds a place, if there is only one: what has returned is gone. (The place of the one before
-/// was given back some microseconds after `block_on` had returned, and the next one panicked.)
+/// Issue 14, 17: consecutive main processes find a slot even if there is only one, because the
+/// earlier process is gone. (The earlier slot was freed some microseconds after `block_on` had
+/// returned, and the next one panicked.)
 #[test]
-fn n17_block_on_finds_the_place_of_the_one_before() {
+fn n17_block_on_reuses_the_slot_of_the_last_one() {
     for cores in [1, 2] {
         let limits = atropos::kernel::Limits { processes: 1, ..Default::default() };
         let runtime = Runtime::builder().cores(cores).limits(limits).build().expect("threads");
@@ -258,8 +261,9 @@ fn text_of(panic: &(dyn std::any::Any + Send)) -> &str {
     panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied()).unwrap_or("")
 }
 
-/// Issue 14, 17: whatever blocks a thread says so inside a process, on any number of cores, and in a task of a current-thread
-/// Tokio runtime; the process could catch it, and all others go on. (They waited for ever, on one core.)
+/// Issue 14, 17: every blocking call panics inside a process, on any number of cores, and in a task
+/// of a current-thread Tokio runtime. The process could catch the panic, and all others go on.
+/// (They waited for ever, on one core.)
 #[test]
 fn n17_a_call_that_would_block_a_worker_panics() {
     type Blocks = fn(&Runtime, atropos::otp::ServerRef<Doubles>, Pid);
@@ -296,12 +300,12 @@ fn n17_a_call_that_would_block_a_worker_panics() {
             let said = said.expect_err("it panics");
             assert!(text_of(&*said).contains("current-thread Tokio"), "{name}: {}", text_of(&*said));
         }
-        assert_eq!(runtime.call(server, LONG, |reply| Ask::Double(3, reply)), Ok(6), "the others go on");
+        assert_eq!(runtime.call(server, LONG, |reply| Ask::Double(3, reply)), Ok(6), "the other processes go on");
     }
 }
 
-/// Issue 14, 17: and where it may block, it does: in a job of the pool, in a callback, on a thread of Tokio's pool, on a worker of
-/// its multi-threaded runtime.
+/// Issue 14, 17: a call blocks where it may: in a blocking job, in a callback, on a thread of
+/// Tokio's blocking pool, on a worker of Tokio's multi-threaded runtime.
 #[test]
 fn n17_a_call_blocks_where_it_may() {
     let runtime = Arc::new(runtime(1));
@@ -314,7 +318,7 @@ fn n17_a_call_blocks_where_it_may() {
     let (tell, told) = mpsc::channel();
     let pid = runtime.spawn(async |_: Context<()>| ()).expect("a process");
     let in_callback = asks.clone();
-    runtime.on_exit(pid, move |_| tell.send(in_callback()).expect("waited for")).expect("a watch");
+    runtime.on_exit(pid, move |_| tell.send(in_callback()).expect("the test waits")).expect("a watch");
     assert_eq!(told.recv(), Ok(Ok(6)));
     let in_pool = asks.clone();
     assert_eq!(tokio().block_on(async { tokio::task::spawn_blocking(in_pool).await.expect("it ran") }), Ok(6));
@@ -322,10 +326,11 @@ fn n17_a_call_blocks_where_it_may() {
     assert_eq!(many.block_on(async { tokio::spawn(async move { asks() }).await.expect("it ran") }), Ok(6));
 }
 
-/// Issue 14, 31: what processes ask of supervisors, registries, groups and tasks, names and timers, from a thread and from a
-/// task. (A process had to be written for each.)
+/// Issue 14, 31: the requests of processes to supervisors, registries, groups and tasks, and
+/// operations on names and timers, from a thread and from a task. (A process had to be written for
+/// each.)
 #[test]
-fn n31_a_thread_asks_what_a_process_asks() {
+fn n31_a_host_thread_makes_the_requests_of_a_process() {
     let runtime = runtime(1);
     let handle = runtime.handle();
     let sleeper = || async |cx: Context<()>| cx.sleep(Duration::MAX).await;
@@ -368,7 +373,7 @@ fn n31_a_thread_asks_what_a_process_asks() {
         assert!(handle.run(async |cx: Context<()>| cx.pid()).await.is_ok());
         let died = handle.run(async |cx: Context<()>| cx.stop(Reason::value(3)).await).await;
         assert_eq!(died.map(|_: std::convert::Infallible| ()), Err(Reason::value(3)));
-        // Whoever asks the dead is told so.
+        // A request to a dead process returns an error.
         handle.terminate_blocking_for_tests(who);
         let dead = handle.count_children(atropos::otp::SupervisorRef::new(who)).await;
         assert_eq!(dead, Err(CallError::Down(Reason::NOPROC)));
@@ -377,7 +382,7 @@ fn n31_a_thread_asks_what_a_process_asks() {
     let (tell, told) = mpsc::channel();
     let gets = handle.spawn(async move |cx: Context<u8>| {
         while let Received::Message(message) = cx.recv().await {
-            tell.send(message).expect("waited for");
+            tell.send(message).expect("the test waits");
         }
     });
     let gets = gets.expect("a process");
@@ -408,21 +413,21 @@ impl Kills for atropos::Handle {
     }
 }
 
-/// Issue 14, 31: an async body is started on behalf of another process.
+/// Issue 14, 31: an async body is spawned on behalf of another process.
 #[test]
-fn n31_async_bodies_on_behalf_of_another() {
+fn n31_async_bodies_for_another_parent() {
     let runtime = runtime(2);
     let (tell, told) = mpsc::channel();
     let parent = runtime.spawn(async move |cx: Context<()>| {
         while let Received::Down(down) = cx.recv().await {
-            tell.send(down).expect("waited for");
+            tell.send(down).expect("the test waits");
         }
     });
     let parent = parent.expect("a process");
     let options = SpawnOptions::new().monitor();
     let (child, monitor) =
         runtime.spawn_for(parent, &options, async |_: Context<()>| Reason::value(5)).expect("a process");
-    let down = told.recv_timeout(LONG).expect("it is told");
+    let down = told.recv_timeout(LONG).expect("the parent gets a DOWN");
     assert_eq!((Some(down.reference), down.reason), (monitor, Reason::value(5)));
     let linked = SpawnOptions::new().link();
     let (child2, _) =
@@ -440,10 +445,10 @@ fn touch(bytes: &mut [u8]) -> usize {
     bytes.iter().filter(|byte| **byte == 1).count()
 }
 
-/// Issue 14, 17: futures of megabytes, made by each way to start a process; without optimisation as well. (From 400 KiB on the program
-/// aborted.)
+/// Issue 14, 17: futures of megabytes, made by each way to start a process, also in an unoptimized
+/// build. (From 400 KiB on the program aborted.)
 #[test]
-fn n17_large_futures_end_no_program() {
+fn n17_large_futures_do_not_overflow_the_stack() {
     const LARGE: usize = 3 << 20;
     let large = || {
         async |cx: Context<()>| {
@@ -467,20 +472,20 @@ fn n17_large_futures_end_no_program() {
     assert_eq!(small.block_on(async |_: Context<()>| 1), Ok(1));
 }
 
-/// Issue 14, 17: a child process made by `fork` has no threads: what is asked of its parent's runtime is an error that says so, dropping it
-/// ends, and a runtime of its own works. (It waited for ever.)
+/// Issue 14, 17: a child process made by `fork` has no threads. Using its parent's runtime panics
+/// with an explanation, dropping it returns, and a runtime of its own works. (It waited for ever.)
 #[cfg(target_os = "linux")]
 #[test]
-fn n17_use_after_fork_says_so() {
+fn n17_use_after_fork_panics() {
     let runtime = runtime(1);
     let server = runtime.start_server(Doubles::default()).expect("up").expect("it serves");
     let wait_for = runtime.wait(server);
     let exits = runtime.exits(4);
-    // SAFETY: the child is this thread alone. It uses memory that only this thread, and threads which it starts, use (an allocator is made
-    // for that), and leaves by `_exit`, or by the alarm's signal.
+    // SAFETY: the child consists of this thread alone. It uses memory of this thread and of threads
+    // that it starts (an allocator supports that), and leaves by `_exit`, or by the alarm's signal.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        // SAFETY: only sets a clock, which ends the child if it hangs.
+        // SAFETY: the call only sets a timer, which ends the child if it hangs.
         unsafe { libc::alarm(60) };
         std::panic::set_hook(Box::new(|_| {}));
         let says = |asks: &dyn Fn()| {
@@ -503,13 +508,13 @@ fn n17_use_after_fork_says_so() {
         let own = self::runtime(1);
         let works = shut.is_err() && own.block_on(async |_: Context<()>| 7) == Ok(7) && own.shutdown(LONG).is_ok();
         let code = all.iter().position(|says| !says).map_or(if works { 0 } else { 100 }, |which| 1 + which as i32);
-        // SAFETY: ends the child here.
+        // SAFETY: the call ends the child here, and takes only a number.
         unsafe { libc::_exit(code) };
     }
     let mut status = 0;
-    // SAFETY: waits for the child made above, and writes its status.
+    // SAFETY: the call waits for the child made above, and writes its status to a live variable.
     assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-    assert_eq!((libc::WIFEXITED(status), libc::WEXITSTATUS(status)), (true, 0), "which one did not say so");
+    assert_eq!((libc::WIFEXITED(status), libc::WEXITSTATUS(status)), (true, 0), "the use that did not panic");
     assert_eq!(runtime.call(server, LONG, |reply| Ask::Double(3, reply)), Ok(6), "the parent goes on");
     drop((wait_for, exits));
 }

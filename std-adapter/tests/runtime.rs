@@ -1,4 +1,4 @@
-//! What a program sees of a runtime: its limits, what its processes may do, and its end.
+//! A runtime as programs see it: its limits, what its processes may do, and its shutdown.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ fn runtime() -> Runtime {
 }
 
 #[test]
-fn limits_are_errors_to_who_asked() {
+fn limits_are_errors_for_the_caller() {
     let limits = Limits { processes: 4, timers: 1, names: 1, ..Limits::default() };
     let runtime = Runtime::builder().cores(1).limits(limits).build().expect("a thread");
     let done = runtime.block_on(async |cx: Context<()>| {
@@ -45,7 +45,7 @@ fn a_limit_of_nodes_is_an_error_and_deaths_need_none() {
             })
             .expect("a process");
         cx.trap_exit(true);
-        // The link, the monitor and, once it runs, the sleep are three.
+        // The link, the monitor and, once it runs, the sleep are three nodes.
         cx.yield_now().await;
         for i in 0..7 {
             assert_eq!(cx.send(waits, i), Ok(()));
@@ -56,9 +56,9 @@ fn a_limit_of_nodes_is_an_error_and_deaths_need_none() {
         cx.unlink(waits);
     });
     assert_eq!(done, Ok(()));
-    // Everything is given back by deaths, which ask for nothing.
+    // Deaths release everything, and need nothing.
     let kernel = runtime.kernel().clone();
-    // And a kill needs nothing either.
+    // A kill needs nothing either.
     runtime.shutdown(Duration::from_secs(2)).expect("all end");
     assert_eq!(kernel.nodes_used(), 0);
 }
@@ -91,7 +91,7 @@ fn blocking_work_keeps_no_core() {
     assert_eq!(sum, Ok(42));
 }
 
-/// Never lets go until it is told, from outside.
+/// A body that does not yield until it is told so from outside.
 struct Hog(Arc<AtomicUsize>);
 impl Body for Hog {
     type Message = ();
@@ -104,7 +104,7 @@ impl Body for Hog {
 }
 
 #[test]
-fn a_body_that_keeps_its_core_is_reported() {
+fn a_body_that_occupies_its_core_is_reported() {
     let reported = Arc::new(AtomicUsize::new(0));
     let seen = reported.clone();
     let runtime = Runtime::builder()
@@ -137,7 +137,7 @@ fn shutdown_leaves_no_process_and_no_thread() {
     let runtime = runtime();
     let handle = runtime.handle();
     for i in 0..1000 {
-        // Every third ignores what it is asked.
+        // Every third process ignores the request.
         runtime
             .spawn_with(&SpawnOptions::new().trap_exit(i % 3 == 0), async |cx: Context<()>| {
                 loop {
@@ -181,8 +181,8 @@ fn tokio_beside_and_inside() {
     assert_eq!(read, 7);
 }
 
-/// The destructor of an unread message does not come to its end: the shutdown does not wait for it longer than it was
-/// told to, and says that something is left.
+/// The destructor of an unread message does not return. The shutdown does not wait for it beyond
+/// its timeout, and reports that something is left.
 #[test]
 fn a_shutdown_keeps_its_deadline_beside_a_destructor() {
     struct Slow(std::sync::mpsc::Receiver<()>);
@@ -195,18 +195,18 @@ fn a_shutdown_keeps_its_deadline_beside_a_destructor() {
     let (end, ends) = std::sync::mpsc::channel();
     let process = runtime.spawn(async |cx: Context<Slow>| drop(cx.recv_match(|_| false).await)).expect("room");
     runtime.send(process, Slow(ends)).expect("it lives");
-    // It returns while the destructor still waits for `end`: else this test would hang.
+    // It returns while the destructor still waits for `end`: otherwise this test would hang.
     assert!(runtime.shutdown(Duration::from_millis(50)).is_err());
     drop(end);
 }
 
-/// The system's timer slack would be as much again as it takes to wake a thread.
+/// The system's timer slack would double the time that waking a thread takes.
 #[cfg(target_os = "linux")]
 #[test]
 fn workers_are_woken_without_slack() {
     let runtime = Runtime::builder().cores(1).build().expect("threads");
     let slack = runtime.block_on(async |_: Context<()>| {
-        // SAFETY: asks for a number of the thread's.
+        // SAFETY: the call only reads a number of the thread.
         unsafe { libc::prctl(libc::PR_GET_TIMERSLACK) }
     });
     assert_eq!(slack, Ok(1), "nanoseconds");

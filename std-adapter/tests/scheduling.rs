@@ -1,4 +1,5 @@
-//! Who runs when: no priority starves, no pair starves the rest, a pinned process stays where it is, and work is stolen.
+//! Scheduling: no priority starves, no pair starves the rest, a pinned process stays on its core,
+//! and work is stolen.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use atropos::prelude::*;
 use atropos::{Body, Cx, Priority, Resumed};
 
-/// Goes on for ever, and counts its slices.
+/// A body that runs for ever, and counts its slices.
 struct Busy(Arc<AtomicUsize>);
 
 impl Body for Busy {
@@ -47,7 +48,7 @@ fn no_priority_starves() {
 }
 
 #[test]
-fn a_chatting_pair_starves_nobody() {
+fn a_ping_pong_pair_starves_no_other_process() {
     let runtime = Runtime::builder().cores(1).build().expect("a thread");
     let stop = Arc::new(AtomicBool::new(false));
     let chat = |stop: Arc<AtomicBool>| {
@@ -68,14 +69,14 @@ fn a_chatting_pair_starves_nobody() {
     stop.store(true, Ordering::Relaxed);
 }
 
-/// Notes on which cores it ran.
+/// A body that records the cores on which it ran.
 struct Where(Arc<Mutex<BTreeSet<usize>>>, usize);
 
 impl Body for Where {
     type Message = ();
 
     fn resume(&mut self, cx: &Cx<'_, ()>) -> Resumed {
-        self.0.lock().expect("whole").insert(cx.core());
+        self.0.lock().expect("not poisoned").insert(cx.core());
         self.1 -= 1;
         if self.1 == 0 { Resumed::Exit(Reason::NORMAL) } else { Resumed::Yield }
     }
@@ -89,14 +90,15 @@ fn a_pinned_process_stays_on_its_core() {
         for _ in 0..20 {
             runtime.spawn_body(&SpawnOptions::new().core(core), Where(cores.clone(), 200)).expect("a process");
         }
-        until("the end of the pinned", || runtime.processes().is_empty());
-        assert_eq!(*cores.lock().expect("whole"), BTreeSet::from([core]));
+        until("the end of the pinned processes", || runtime.processes().is_empty());
+        assert_eq!(*cores.lock().expect("not poisoned"), BTreeSet::from([core]));
     }
     let nowhere = runtime.spawn_body(&SpawnOptions::new().core(2), Busy(Arc::default()));
     assert_eq!(nowhere.map(|_| ()), Err(SpawnError::NoSuchCore));
 }
 
-/// Starts many from one core, and keeps that core: the others must come and take them.
+/// A body that starts many processes on one core, and occupies that core: the other cores must
+/// steal them.
 struct Mother(Arc<AtomicUsize>, usize);
 
 impl Body for Mother {
@@ -110,8 +112,8 @@ impl Body for Mother {
             };
             cx.spawn_async(&SpawnOptions::new(), child).expect("a process");
         }
-        // One may be in the next-up slot of this core, which is not stolen from, and fewer than a ring's length
-        // (256) wait to be checked in when this slice ends.
+        // One may be in the LIFO slot of this core, which is not stolen from, and fewer than a
+        // ring's length (256) are not yet published when this slice ends.
         while self.0.load(Ordering::Relaxed) + 256 < self.1 {
             std::hint::spin_loop();
         }
@@ -120,7 +122,7 @@ impl Body for Mother {
 }
 
 #[test]
-fn what_a_busy_core_has_queued_is_stolen() {
+fn work_queued_on_a_busy_core_is_stolen() {
     let runtime = Runtime::builder().cores(2).build().expect("threads");
     let done: Arc<AtomicUsize> = Arc::default();
     runtime.spawn_body(&SpawnOptions::new(), Mother(done.clone(), 2560)).expect("a process");

@@ -1,5 +1,6 @@
-//! Eight threads do 100,000 random things each to processes on four cores. In the end every monitor was answered
-//! once or withdrawn, every message received, returned or dropped once, and the memory is back.
+//! Eight threads do 100,000 random operations each on processes of four cores. At the end every
+//! monitor was answered once or cancelled, every message received, returned or dropped once, and
+//! the memory is freed.
 
 mod common;
 
@@ -34,7 +35,7 @@ impl Counts {
     }
 }
 
-/// Ends in exactly one of three ways.
+/// A message that ends in exactly one of three ways.
 struct Token {
     counts: Arc<Counts>,
     accounted: bool,
@@ -65,14 +66,14 @@ enum What {
     Link(Pid),
     Unlink(Pid),
     Monitor(Pid),
-    /// Any of its own, with flush or without.
+    /// Cancels any of its own monitors, with flush or without.
     Demonitor(bool),
     Trap(bool),
     SpawnLinked,
     Exit(Pid),
     Return,
     Crash,
-    /// At the end: are all that it monitors alive?
+    /// At the end: checks that all processes that it monitors are alive.
     Check,
 }
 
@@ -103,7 +104,7 @@ impl Actor {
         }
     }
 
-    /// Whether it goes on.
+    /// Carries out an operation. An error ends the process with that reason.
     fn obey(&mut self, cx: &Cx<'_, Told>, what: What) -> Result<(), Reason> {
         match what {
             What::Nothing => {}
@@ -178,7 +179,7 @@ impl Drop for Actor {
     }
 }
 
-/// SplitMix64.
+/// A SplitMix64 random number generator.
 struct Random(u64);
 
 impl Random {
@@ -241,7 +242,7 @@ fn host(runtime: &Handle, counts: &Arc<Counts>, known: &Known, seed: u64, operat
 fn come_to_rest(runtime: &Runtime) {
     let end = Instant::now() + Duration::from_secs(120);
     while !runtime.is_quiescent() {
-        assert!(Instant::now() < end, "it does not come to rest");
+        assert!(Instant::now() < end, "the runtime does not become idle");
         std::thread::sleep(Duration::from_micros(100));
     }
 }
@@ -267,7 +268,7 @@ fn round(operations: usize, seed: u64) {
     assert_eq!(n(&counts.monitors_of_the_dead), 0, "a live watcher waits for a DOWN that never came");
     assert_eq!(runtime.process_count(), survivors.len());
     assert_eq!(n(&counts.bodies_started) - n(&counts.bodies_dropped), survivors.len());
-    // However long it takes: some trap exits, and would have to be killed at a deadline.
+    // Without a deadline: some processes trap exits, and would have to be killed at one.
     for pid in survivors {
         runtime.exit(pid, Reason::KILL).expect("a kill needs no memory");
     }
@@ -287,7 +288,7 @@ fn round(operations: usize, seed: u64) {
     println!("{counts:?}");
 }
 
-/// `ATROPOS_SEED`, for who runs this again and again (`cargo xtask sanitize`).
+/// Returns `ATROPOS_SEED`, for repeated runs (`cargo xtask sanitize`).
 fn seed() -> u64 {
     match std::env::var("ATROPOS_SEED") {
         Ok(seed) => seed.parse().expect("ATROPOS_SEED is a number"),
@@ -297,13 +298,13 @@ fn seed() -> u64 {
 
 #[test]
 fn eight_threads_against_four_cores() {
-    // The first panics, and this test's many, make no noise.
+    // The first panic, and the many panics of this test, are not printed.
     std::panic::set_hook(Box::new(|panic| {
         if panic.payload().downcast_ref::<&str>() != Some(&"an actor's bug") {
             eprintln!("{panic}");
         }
     }));
-    // What is made once for a program is made before it is measured.
+    // Allocations that are made once for a program are made before the measurement.
     round(1_000, 1);
     let before = common::bytes();
     let seed = seed();

@@ -1,5 +1,6 @@
-//! Issue 14, 9 and 10: nothing but its own process waits for a body that does not let go of its core. The bodies here block until the others
-//! have done what they should, so nothing depends on how fast the machine is.
+//! Issue 14, 9 and 10: only its own process waits for a body that occupies its core. The bodies
+//! here block until the other processes have done their part, so nothing depends on the speed of
+//! the machine.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
@@ -16,7 +17,7 @@ fn until(what: &str, reached: impl Fn() -> bool) {
     }
 }
 
-/// Sleepers, each with how often it has slept.
+/// Spawns sleepers, and returns how often each has slept.
 fn sleepers(runtime: &Runtime, many: usize) -> Vec<Arc<AtomicUsize>> {
     (0..many)
         .map(|_| {
@@ -35,7 +36,7 @@ fn sleepers(runtime: &Runtime, many: usize) -> Vec<Arc<AtomicUsize>> {
         .collect()
 }
 
-/// All of them have slept so much oftener than now.
+/// Waits until each sleeper has slept this many times more than now.
 fn all_sleep_on(slept: &[Arc<AtomicUsize>], times: usize) {
     let before: Vec<usize> = slept.iter().map(|slept| slept.load(Ordering::Relaxed)).collect();
     until("all sleep on", || {
@@ -43,7 +44,8 @@ fn all_sleep_on(slept: &[Arc<AtomicUsize>], times: usize) {
     });
 }
 
-/// All cores but one are blocked, one after the other, and each body has started sleepers of its own just before.
+/// All cores but one are blocked, one after the other, and each blocking body has started sleepers
+/// of its own just before.
 #[test]
 fn n10_sleepers_go_on_while_bodies_block() {
     for cores in [2, 4] {
@@ -71,11 +73,11 @@ fn n10_sleepers_go_on_while_bodies_block() {
                     let _ = released.recv();
                 })
                 .expect("a process");
-            slept.extend(begun.recv_timeout(Duration::from_secs(60)).expect("it has begun"));
+            slept.extend(begun.recv_timeout(Duration::from_secs(60)).expect("it has started"));
             held.push(release);
             all_sleep_on(&slept, 20);
         }
-        // The host's work is done as well.
+        // Work from the host is carried out as well.
         let done = runtime.spawn(async |_: Context<()>| {}).expect("a process");
         assert!(runtime.wait_blocking(done, Duration::from_secs(60)).is_ok());
         drop(held);
@@ -83,8 +85,9 @@ fn n10_sleepers_go_on_while_bodies_block() {
     }
 }
 
-/// A body that does not let go, but starts timers, cancels some of them, and wakes another, as fast as it can, while its core is rescued
-/// again and again: every timer is received or was cancelled, every message arrives.
+/// A body that does not yield starts timers, cancels some of them, and wakes another process, as
+/// fast as it can, while other cores repeatedly take over its core's work. Every timer is received
+/// or was cancelled, and every message arrives.
 #[test]
 fn n10_a_body_that_goes_on_loses_nothing_to_its_rescuers() {
     let runtime = Runtime::builder().cores(2).build().expect("threads");
@@ -109,7 +112,7 @@ fn n10_a_body_that_goes_on_loses_nothing_to_its_rescuers() {
             let (mut started, mut cancelled, mut sent) = (0, 0, 0);
             let mut open = std::collections::VecDeque::new();
             let end = Instant::now() + Duration::from_secs(60);
-            // In one slice: 500 of its timers are fired by others.
+            // In one slice: other cores fire 500 of its timers.
             while seen.load(Ordering::Relaxed) < 500 && Instant::now() < end {
                 let after = Duration::from_micros(started as u64 % 7 * 400);
                 open.push_back(cx.send_after(target, after, true).expect("memory"));
@@ -130,7 +133,7 @@ fn n10_a_body_that_goes_on_loses_nothing_to_its_rescuers() {
             }
             rescued.store(seen.load(Ordering::Relaxed), Ordering::Relaxed);
             told.send((started, cancelled, sent)).expect("the test waits");
-            // The timers end with who has started them only when they are for itself.
+            // Timers end with their starter only if they are addressed to it.
             cx.sleep(Duration::from_secs(3600)).await;
         })
         .expect("a process");
@@ -143,7 +146,7 @@ fn n10_a_body_that_goes_on_loses_nothing_to_its_rescuers() {
     assert_eq!((got.load(Ordering::Relaxed), rang.load(Ordering::Relaxed)), (sent, started - cancelled), "once each");
 }
 
-/// A destructor that blocks, of a body that was killed, is a body that blocks.
+/// A destructor that blocks, of a body that was killed, counts as a body that blocks.
 #[test]
 fn n10_sleepers_go_on_while_a_destructor_blocks() {
     struct Blocks(Mutex<std::sync::mpsc::Receiver<()>>, Arc<AtomicBool>);

@@ -1,23 +1,24 @@
-//! Supervisors on threads: bodies that never let go, large families, races of answers and ends, and the host's side.
+//! Supervisors on threads: bodies that never yield, large numbers of children, races of replies and
+//! exits, and the host's side.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use atropos::otp::{CallError, ChildKind, ChildSpec, ReportHook, Report, StartError, Task};
+use atropos::otp::{CallError, ChildKind, ChildSpec, Report, ReportHook, StartError, Task};
 use atropos::prelude::*;
 
 struct Dies;
 
 #[test]
-fn a_body_that_never_lets_go_hangs_nobody_and_is_reported() {
+fn a_body_that_never_yields_blocks_no_shutdown_and_is_reported() {
     let runtime = Runtime::builder().cores(2).build().expect("threads");
     let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
     let began = Arc::new(AtomicBool::new(false));
     let (spins, begins, reports) = (stop.clone(), began.clone(), seen.clone());
     let supervisor = Supervisor::one_for_one()
-        .on_report(ReportHook::new(move |report| reports.lock().expect("whole").push(report.clone())))
+        .on_report(ReportHook::new(move |report| reports.lock().expect("not poisoned").push(report.clone())))
         .child(ChildSpec::of("good", |cx: Context<()>| async move {
             cx.recv().await;
         }))
@@ -46,11 +47,11 @@ fn a_body_that_never_lets_go_hangs_nobody_and_is_reported() {
         std::thread::sleep(Duration::from_millis(1));
     }
     let stuck = |report: &Report| matches!(report, Report::Stuck { child, .. } if child.id == Some("spins".into()));
-    assert_eq!(seen.lock().expect("whole").iter().filter(|report| stuck(report)).count(), 1);
-    assert_eq!(runtime.processes().len(), 1, "only what does not let go is left");
+    assert_eq!(seen.lock().expect("not poisoned").iter().filter(|report| stuck(report)).count(), 1);
+    assert_eq!(runtime.processes().len(), 1, "only the body that does not yield is left");
     stop.store(true, Ordering::Relaxed);
     while !runtime.processes().is_empty() {
-        assert!(Instant::now() < patience, "it dies when it lets go");
+        assert!(Instant::now() < patience, "it dies when it yields");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -80,10 +81,11 @@ impl Server for Store {
 }
 
 #[test]
-fn the_host_starts_and_calls() {
+fn a_host_thread_starts_and_calls_servers() {
     let runtime = Runtime::builder().cores(2).build().expect("threads");
-    let store =
-        ChildSpec::worker("store", |starter: &mut ChildStarter<'_>| starter.server(Store::default().start().name("store")));
+    let store = ChildSpec::worker("store", |starter: &mut ChildStarter<'_>| {
+        starter.server(Store::default().start().name("store"))
+    });
     let supervisor =
         runtime.start_supervisor(Supervisor::one_for_one().intensity(Intensity::FORGIVING).child(store)).expect("up");
     let find = || runtime.whereis("store").map(ServerRef::<Store>::new);
@@ -108,19 +110,20 @@ fn the_host_starts_and_calls() {
     let down = runtime.call(again, second, |reply| Request::Get("a".into(), reply));
     assert!(matches!(down, Err(CallError::Down(_))), "{down:?}");
     successor(again);
-    // A process asks the supervisor.
+    // A process sends a request to the supervisor.
     let children = runtime.block_on(async move |cx: Context<()>| supervisor.which_children(&cx).await);
     let children = children.expect("it ends").expect("alive");
     assert_eq!((children.len(), children[0].kind), (1, ChildKind::Worker));
-    // A second one of the name is refused, with who has it known to a process.
+    // A second start under the name is refused, and the error tells a process which one holds it.
     let twice = runtime.block_on(async |cx: Context<()>| Store::default().start().name("store").start(&cx).await);
     assert!(matches!(twice, Ok(Err(StartError::AlreadyStarted(_)))), "{twice:?}");
     runtime.shutdown(Duration::from_secs(10)).expect("all end");
 }
 
 #[test]
-fn an_answer_that_was_given_before_the_end_is_had() {
-    // The answer comes by its cell, the end by the mailbox: who sees the end first must look again.
+fn a_reply_sent_before_the_exit_is_delivered() {
+    // The reply is in its cell, the exit in the mailbox: a caller that sees the exit first must
+    // check the cell again.
     let runtime = Runtime::builder().cores(2).build().expect("threads");
     let lost = Arc::new(AtomicUsize::new(0));
     let count = lost.clone();
@@ -129,7 +132,7 @@ fn an_answer_that_was_given_before_the_end_is_had() {
             let count = count.clone();
             Task::start(&cx, move |cx| async move {
                 for n in 0..20_000_u32 {
-                    // On the other core, so that it ends while the caller looks.
+                    // On the other core, so that it ends while the caller checks.
                     let other = SpawnOptions::new().core(1 - cx.with(|cx| cx.core()));
                     let task = Task::spawn(&cx, &other, move |_| async move { n }).expect("room");
                     for _ in 0..n % 64 {
@@ -147,9 +150,9 @@ fn an_answer_that_was_given_before_the_end_is_had() {
 }
 
 #[test]
-fn large_families_are_started_restarted_and_stopped_in_linear_time() {
+fn many_children_are_started_restarted_and_stopped_in_linear_time() {
     let runtime = Runtime::builder().cores(2).build().expect("threads");
-    // Static: the whole group is stopped one by one and started again.
+    // Static: the whole group is stopped one by one and restarted.
     const STATIC: usize = 20_000;
     let starts = Arc::new(AtomicUsize::new(0));
     let pids: Arc<Vec<Mutex<Option<Pid>>>> = Arc::new((0..STATIC).map(|_| Mutex::new(None)).collect());
@@ -160,13 +163,13 @@ fn large_families_are_started_restarted_and_stopped_in_linear_time() {
             let started = starter.spawn(|cx: Context<Dies>| async move {
                 cx.recv().await;
             })?;
-            *pids[place].lock().expect("whole") = started.pid();
+            *pids[place].lock().expect("not poisoned") = started.pid();
             Ok(started)
         })
     });
     let began = Instant::now();
     let supervisor = runtime.start_supervisor(Supervisor::one_for_all().children(children)).expect("up");
-    let middle = pids[STATIC / 2].lock().expect("whole").expect("started");
+    let middle = pids[STATIC / 2].lock().expect("not poisoned").expect("started");
     runtime.exit(middle, Reason::KILL).expect("a kill");
     let patience = Instant::now() + Duration::from_secs(60);
     while starts.load(Ordering::Relaxed) < 2 * STATIC || !runtime.is_quiescent() {
@@ -181,7 +184,7 @@ fn large_families_are_started_restarted_and_stopped_in_linear_time() {
     }
     println!("{STATIC} children started, restarted and stopped one by one: {:?}", began.elapsed());
 
-    // Dynamic: together.
+    // Dynamic: all are stopped together.
     const DYNAMIC: usize = 200_000;
     let began = Instant::now();
     let dynamic = DynamicSupervisor::new(|starter: &mut ChildStarter<'_>, _: &mut usize| {

@@ -1,5 +1,5 @@
-//! What a host does to a running process: it waits for its end, ends it, answers it, suspends and resumes it, and looks at it
-//! (promise 1.2.25, each of its parts).
+//! What a host does to a running process: it waits for its exit, terminates it, completes its
+//! request, suspends and resumes it, and inspects it (promise 1.2.25, each of its parts).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ fn runtime() -> Runtime {
     Runtime::builder().cores(2).build().expect("threads")
 }
 
-/// A process that is always running or about to, and counts its slices.
+/// Spawns a process that is always running or ready, and counts its slices.
 fn busy(handle: &Handle) -> (Pid, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let slices = count.clone();
@@ -61,13 +61,13 @@ fn promise_1_2_25_block_until_exit_with_reason_and_result() {
     assert_eq!(join::wait(wait), Ok(outcome.clone()), "as a future as well");
     let seen = runtime.block_on(async move |_: Context<()>| in_a_process.wait(pid).await);
     assert_eq!(seen, Ok(Ok(outcome)), "and in a process");
-    // A wait that is let go of leaves nothing on the process's list.
+    // A dropped wait leaves nothing on the process's list.
     let (pid, _) = busy(&runtime);
     for _ in 0..1000 {
         drop(runtime.wait(pid));
     }
-    let never = Pid::from_raw(pid.to_raw() + (1 << 33)).expect("of nobody yet");
-    let error = runtime.wait_blocking(never, LONG).expect_err("of nobody");
+    let never = Pid::from_raw(pid.to_raw() + (1 << 33)).expect("a pid");
+    let error = runtime.wait_blocking(never, LONG).expect_err("no such process");
     assert_eq!(error, WaitError::Watch(WatchError::NoSuchProcess(never)));
 }
 
@@ -78,7 +78,7 @@ fn promise_1_2_25_external_terminate() {
     goes_on(&count);
     assert_eq!(runtime.terminate(pid, LONG).expect("it dies").reason, Some(Reason::KILLED));
     assert_eq!(runtime.terminate(pid, LONG).expect("it is dead").reason, Some(Reason::KILLED));
-    // Trapping exits is no help; what was before stays.
+    // Trapping exits does not help; an earlier exit reason stays.
     let traps = async |cx: Context<()>| {
         cx.trap_exit(true);
         loop {
@@ -90,7 +90,7 @@ fn promise_1_2_25_external_terminate() {
     let ends = runtime.spawn(async |_: Context<()>| Returned(1)).expect("a process").pid();
     runtime.wait_blocking(ends, LONG).expect("it ends");
     assert_eq!(runtime.terminate(ends, LONG).expect("it is dead").result(), Some(&1));
-    // One that never lets go is not dead in time.
+    // A process that never yields is not dead in time.
     let (lets_go, go) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let (stuck, running) = (lets_go.clone(), go.clone());
     let stubborn = async move |_: Context<()>| {
@@ -123,13 +123,13 @@ fn promise_1_2_25_wake_with_a_result() {
         let outcome = runtime.wait_blocking(pid, LONG).expect("it ends");
         assert_eq!(outcome.result(), Some(&Ok::<u32, NoReply>(round)));
     }
-    // Refused with the value given back when the process is gone.
+    // The value is returned when the process is gone.
     let (complete, completion) = reply::<String>().expect("memory");
     let pid = runtime.spawn(async move |_: Context<()>| drop(completion.await)).expect("a process").pid();
     runtime.terminate(pid, LONG).expect("it dies");
     assert!(!complete.is_wanted());
     assert_eq!(complete.try_send("too late".into()), Err("too late".into()));
-    // Dropped instead of given, the process is woken all the same.
+    // If the completer is dropped without a value, the process is woken nevertheless.
     let (complete, completion) = reply::<u8>().expect("memory");
     let pid = runtime.spawn(async move |_: Context<()>| Returned(completion.await)).expect("a process").pid();
     drop(complete);
@@ -156,7 +156,7 @@ fn promise_1_2_25_a_completion_races_with_a_death_and_is_given_or_given_back() {
             }
         }
         runtime.wait_blocking(pid, LONG).expect("it ends");
-        // In the dead one's result, dropped with its future, or here.
+        // The value is in the dead process's result, dropped with its future, or here.
         assert!(Arc::strong_count(&value) <= 2);
     }
     println!("{given} given, {back} given back");
@@ -180,14 +180,14 @@ fn promise_1_2_25_suspend_and_resume_are_counted_and_messages_wait() {
     assert_eq!(runtime.resume_blocking(pid), Ok(Some(0)));
     assert_eq!(runtime.wait_blocking(pid, LONG).expect("it ends").result(), Some(&7_u32), "and is there");
     assert_eq!((runtime.suspend_blocking(pid), runtime.resume_blocking(pid)), (Ok(None), Ok(None)), "it is dead");
-    // One too many is nothing, and is not remembered.
+    // An extra resume has no effect, and is not remembered.
     let (pid, count) = busy(&runtime);
     assert_eq!(runtime.resume_blocking(pid), Ok(Some(0)));
     assert_eq!(runtime.suspend_blocking(pid), Ok(Some(1)));
     stands_still(&count);
     assert_eq!(runtime.resume_blocking(pid), Ok(Some(0)));
     goes_on(&count);
-    // A suspended one costs nothing.
+    // A suspended process costs nothing.
     assert_eq!(runtime.suspend_blocking(pid), Ok(Some(1)));
     while !runtime.is_quiescent() {
         thread::yield_now();
@@ -205,7 +205,8 @@ fn promise_1_2_25_exits_and_kills_act_on_who_is_suspended() {
         let died_of = if reason == Reason::KILL { Reason::KILLED } else { reason };
         assert_eq!(join::wait(wait).expect("it dies").reason, Some(died_of));
     }
-    // Over a link, and `normal` not at all; who traps gets it as a message, when it is resumed.
+    // The same over a link; a `normal` exit has no effect. A process that traps exits gets the
+    // signal as a message, when it is resumed.
     let (handle, seen) = (runtime.handle(), Arc::new(AtomicUsize::new(0)));
     let counts = seen.clone();
     let outcome = runtime.block_on(async move |cx: Context<()>| {
@@ -243,7 +244,7 @@ fn promise_1_2_25_exits_and_kills_act_on_who_is_suspended() {
     assert_eq!(outcome, Ok(0));
 }
 
-/// An interpreter that asks a hook each time that it has spent so many reductions.
+/// An interpreter that calls a hook each time that it has spent a number of reductions.
 struct Metered<H> {
     left: u32,
     hook: H,
@@ -257,7 +258,7 @@ impl<H: FnMut(Pid) + Send + 'static> Body for Metered<H> {
             self.left -= 1;
             if self.left == 0 {
                 self.left = 10_000;
-                // What it asks for takes effect when the slice is over.
+                // The hook's request takes effect when the slice is over.
                 (self.hook)(cx.pid());
                 return Resumed::Yield;
             }
@@ -274,8 +275,8 @@ fn promise_1_2_25_a_reduction_hook_may_suspend() {
     let hook = move |pid| {
         let mut suspends = std::pin::pin!(handle.suspend(pid));
         let asked = suspends.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
-        assert!(asked.is_pending(), "it is running: it will meet this when it lets go");
-        // Only now: what the test asks next comes behind it.
+        assert!(asked.is_pending(), "it is running: it handles the signal when it yields");
+        // Only now, so that the test's next request comes after it.
         counts.fetch_add(1, Ordering::SeqCst);
     };
     let pid = runtime.spawn_body(&SpawnOptions::new(), Metered { left: 10_000, hook }).expect("a process").pid;
@@ -311,7 +312,7 @@ fn promise_1_2_25_is_linked_and_trap_exit_of_a_running_process() {
         if !info.links.is_empty() {
             break info;
         }
-        assert!(start.elapsed() < LONG, "it ties itself");
+        assert!(start.elapsed() < LONG, "it links itself");
     };
     assert!(info.trap_exit);
     let child = runtime.process_info_blocking(info.links[0]).expect("memory").expect("it lives");

@@ -1,4 +1,4 @@
-//! Reports as `tracing` events.
+//! Supervisor reports as `tracing` events.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use atropos::prelude::*;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber, span};
 
-/// Keeps each event as a line.
+/// A subscriber that keeps each event as a line.
 struct Lines(Arc<Mutex<Vec<String>>>);
 
 struct Line(String);
@@ -35,7 +35,7 @@ impl Subscriber for Lines {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line(event.metadata().level().to_string());
         event.record(&mut line);
-        self.0.lock().expect("whole").push(line.0);
+        self.0.lock().expect("not poisoned").push(line.0);
     }
 
     fn enter(&self, _: &span::Id) {}
@@ -44,7 +44,7 @@ impl Subscriber for Lines {
 }
 
 #[test]
-fn a_life_in_events() {
+fn a_supervisors_life_as_events() {
     let lines = Arc::new(Mutex::new(Vec::new()));
     tracing::subscriber::set_global_default(Lines(lines.clone())).expect("the only one");
     let runtime = Runtime::builder().cores(1).build().expect("a thread");
@@ -61,7 +61,7 @@ fn a_life_in_events() {
         assert!(Instant::now() < patience, "it gives up at the second death");
         std::thread::sleep(Duration::from_millis(1));
     }
-    let lines = lines.lock().expect("whole").clone();
+    let lines = lines.lock().expect("not poisoned").clone();
     let starts: Vec<&str> = lines.iter().map(|line| line.split(" supervisor").next().expect("a level")).collect();
     assert_eq!(
         starts,

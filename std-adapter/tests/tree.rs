@@ -1,4 +1,5 @@
-//! A tree of three levels and ten thousand workers under fire for half a minute. (Its memory is counted: one test in this file.)
+//! A tree of three levels and ten thousand workers, with random crashes and kills for half a
+//! minute. (Its memory is counted, so this file has one test.)
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,7 +11,7 @@ mod common;
 
 struct Dies;
 
-/// Who is alive, by place in the tree.
+/// The live workers, by position in the tree.
 struct SweepList {
     workers: Vec<Mutex<Option<Pid>>>,
     starts: AtomicUsize,
@@ -37,7 +38,7 @@ fn leaf(roll: &Arc<SweepList>, first: usize, count: usize) -> Supervisor {
                 Reason::value("crashed")
             })?;
             roll.starts.fetch_add(1, Ordering::Relaxed);
-            *roll.workers[place].lock().expect("whole") = started.pid();
+            *roll.workers[place].lock().expect("not poisoned") = started.pid();
             Ok(started)
         })
     });
@@ -79,11 +80,11 @@ fn a_tree_of_ten_thousand_workers_keeps_its_shape() {
     let (mut random, mut crashes, mut early) = (0x5EED_u64, 0, 0);
     for second in 0..SECONDS {
         let began = Instant::now();
-        // A tenth, each at most once a second, half of them killed.
+        // A tenth of the workers, each at most once a second, half of them killed.
         for n in 0..ALL / 10 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let place = n * 10 + (random >> 33) as usize % 10;
-            let pid = roll.workers[place].lock().expect("whole").expect("it was started");
+            let pid = roll.workers[place].lock().expect("not poisoned").expect("it was started");
             let alive = runtime.is_alive(pid);
             if random & 1 == 0 {
                 runtime.exit(pid, Reason::KILL).expect("a kill needs no memory");
@@ -100,7 +101,7 @@ fn a_tree_of_ten_thousand_workers_keeps_its_shape() {
         }
         assert_eq!(roll.starts.load(Ordering::Relaxed), ALL + crashes);
         assert_eq!(roll.live.load(Ordering::Relaxed), ALL);
-        assert_eq!(runtime.processes().len(), whole, "an orphan, or one missing");
+        assert_eq!(runtime.processes().len(), whole, "a process is orphaned or missing");
         if second == SECONDS / 3 {
             early = common::bytes();
         }

@@ -1,6 +1,6 @@
-//! The kernel on a chip, by the toolchain that has its library's sources. The kernel of many harts is built for
-//! a target that has no std to hide in, where a dependency that asks for it does not compile; the image, of one
-//! hart, is built and run under QEMU.
+//! The kernel on a chip, built by the toolchain that has its library's sources. The kernel for many
+//! harts is built for a target without std, where a dependency that uses std does not compile. The
+//! image, for one hart, is built and run under QEMU.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,10 +11,10 @@ use crate::steps::{output, run};
 
 const TARGET: &str = "thumbv7em-none-eabihf";
 const IMAGE: &str = "crash_restart";
-/// QEMU is ended after so many seconds, whatever the image does.
+/// Timeout of QEMU in seconds, whatever the image does.
 const PATIENCE: &str = "120";
 
-/// What the image must say, each on a line of its own.
+/// The lines that the image must print.
 const EXPECTED: [&str; 3] = ["restarts after a crash: 1000", "of a linked pair, dead together: 2", "atropos-bare: ok"];
 
 pub(crate) fn check() -> Result<()> {
@@ -25,14 +25,14 @@ pub(crate) fn check() -> Result<()> {
     boot(&folder)
 }
 
-/// Builds what lies in a folder, for the chip.
+/// Builds the package in a folder, for the chip.
 fn build(folder: &Path, arguments: &[&str]) -> Result<()> {
-    // The other toolchain has no linker for chips; this one's serves.
+    // The other toolchain has no linker for chips; this toolchain's linker works.
     let sysroot = output("rustc", &["--print", "sysroot"])?;
     let linker = PathBuf::from(sysroot.trim()).join("lib/rustlib/x86_64-unknown-linux-gnu/bin");
     ensure!(linker.join("rust-lld").exists(), "no rust-lld in {}: it comes with rustup's toolchains", linker.display());
     let mut path = vec![linker];
-    path.extend(std::env::split_paths(&std::env::var_os("PATH").context("there is a PATH")?));
+    path.extend(std::env::split_paths(&std::env::var_os("PATH").context("PATH is not set")?));
     let mut build = Command::new("/usr/bin/cargo");
     build
         .args(["build", "--release", "--locked", "-Z", "build-std=core,alloc", "--target", TARGET])
@@ -43,14 +43,14 @@ fn build(folder: &Path, arguments: &[&str]) -> Result<()> {
         .env("PATH", std::env::join_paths(path)?)
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_TARGET_DIR");
-    // What this cargo tells its children about itself must not reach the other.
+    // The variables that this cargo sets for its children must not reach the other cargo.
     for variable in ["CARGO", "RUSTUP_TOOLCHAIN", "CARGO_MANIFEST_DIR", "RUSTC_WRAPPER"] {
         build.env_remove(variable);
     }
     run(&mut build)
 }
 
-/// Runs the image, and checks what it says.
+/// Runs the image, and checks its output.
 fn boot(folder: &Path) -> Result<()> {
     let image = folder.join("target").join(TARGET).join("release").join(IMAGE);
     println!("image: {} KiB with its symbols", std::fs::metadata(&image)?.len() / 1024);
@@ -65,7 +65,7 @@ fn boot(folder: &Path) -> Result<()> {
     print!("{text}");
     ensure!(said.status.success(), "the image ended with {}", said.status);
     for line in EXPECTED {
-        ensure!(text.lines().any(|said| said.trim() == line), "the image did not say «{line}»");
+        ensure!(text.lines().any(|said| said.trim() == line), "the image did not print «{line}»");
     }
     Ok(())
 }

@@ -1,10 +1,11 @@
-//! The workloads, and beside them those of other systems: `cargo xtask bench`.
+//! The workloads, next to those of other systems: `cargo xtask bench`.
 //!
-//! With `--peers` the drivers of `peers` (a workspace of its own, whose dependencies are none of ours) and `atropos-bench` run in
-//! turn, each workload so many times, so that what else the machine does falls on all alike. The table has the median of
-//! each and, in front, how ours stands to the best of the others: below 1 is faster. A driver that finds its own result wrong
-//! is a failure, which is said in the table and below it, with its reason, and does not keep the others from running; one that
-//! does not end in time is said to be too slow.
+//! With `--peers`, the drivers of `peers` (a separate workspace, whose dependencies this one does
+//! not share) and `atropos-bench` run in turn, each workload several times, so that other load on
+//! the machine affects all of them equally. The table has the median of each and, in front, the
+//! ratio of Atropos to the best peer: below 1 is faster. A driver that finds its own result wrong
+//! is a failure. The failure is reported in the table and below it, with its reason, and does not
+//! keep the other drivers from running. A driver that does not end in time is reported as too slow.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
@@ -17,14 +18,14 @@ use serde_json::Value;
 
 use crate::steps::{self, cargo, output, run};
 
-/// Drivers, and the names of their programs.
+/// The drivers, by the names of their programs.
 const PEERS: [&str; 6] = ["tokio", "actix", "ractor", "kameo", "rusm", "beamr"];
-/// Workloads that are about their slowest.
+/// Workloads that measure the tail latency.
 const BY_TAIL: [&str; 2] = ["timer_fire", "hog_latency"];
-/// A driver is ended after so many seconds.
+/// Timeout of a driver in seconds.
 const PATIENCE: &str = "60";
 
-/// What was asked for.
+/// The arguments of `cargo xtask bench`.
 pub(crate) struct Asked {
     pub(crate) quick: bool,
     pub(crate) peers: bool,
@@ -54,7 +55,7 @@ pub(crate) fn check(asked: &Asked) -> Result<()> {
     compare(asked, &drivers)
 }
 
-/// Builds the drivers; where they are.
+/// Builds the drivers. Returns their folder.
 fn build_peers() -> Result<PathBuf> {
     let target = steps::target()?.join("peers");
     let folder = target.to_str().context("the target folder's path")?;
@@ -62,15 +63,15 @@ fn build_peers() -> Result<PathBuf> {
     Ok(target.join("release"))
 }
 
-/// What came of a run.
+/// The outcome of a run.
 enum RunOutcome {
     Line(Value),
-    /// The driver has nothing for this workload.
+    /// The driver does not implement this workload.
     Unsupported,
     TooSlow,
 }
 
-/// One run of a driver.
+/// Runs a driver once.
 fn once(driver: &Path, workload: &str, n: u64, threads: usize) -> Result<RunOutcome> {
     let ran = Command::new("timeout")
         .arg(PATIENCE)
@@ -87,7 +88,7 @@ fn once(driver: &Path, workload: &str, n: u64, threads: usize) -> Result<RunOutc
     Ok(if line.get("unsupported").is_some() { RunOutcome::Unsupported } else { RunOutcome::Line(line) })
 }
 
-/// What a line is about.
+/// Returns the figure in a line that the workload is about.
 fn figure(workload: &str, line: &Value) -> Option<f64> {
     let field = match workload {
         "idle_memory" => "bytes_per_process",
@@ -102,7 +103,7 @@ fn median(mut numbers: Vec<f64>) -> Option<f64> {
     numbers.get(numbers.len() / 2).copied()
 }
 
-/// The workloads and their sizes, as our own program knows them.
+/// Returns the workloads and their sizes, as `atropos-bench` lists them.
 fn sizes(ours: &Path) -> Result<Vec<(String, u64)>> {
     let text = output(ours.to_str().context("the program's path")?, &["list"])?;
     let sizes: Option<Vec<_>> = text
@@ -112,16 +113,16 @@ fn sizes(ours: &Path) -> Result<Vec<(String, u64)>> {
     sizes.context("a list of names and sizes")
 }
 
-/// What came of all runs of a driver on a workload.
+/// The outcome of all runs of a driver on a workload.
 #[derive(Clone, PartialEq, Debug, Default)]
 struct Cell {
     figures: Vec<f64>,
-    /// Why there is nothing, or nothing more: it is in the table in place of a figure.
+    /// The reason for a missing figure, or for missing further ones. The table shows it instead.
     out: Option<&'static str>,
 }
 
 impl Cell {
-    /// The figure of a driver that has never failed.
+    /// Returns the median figure of a driver that has not failed.
     fn figure(&self) -> Option<f64> {
         median(self.figures.clone()).filter(|_| self.out.is_none())
     }
@@ -131,7 +132,7 @@ impl Cell {
     }
 }
 
-/// A row of the table: ours first.
+/// Returns a row of the table, with Atropos first.
 fn row(workload: &str, cells: &[Cell]) -> String {
     let best = cells[1..].iter().filter_map(Cell::figure).min_by(f64::total_cmp);
     let ratio = cells[0].figure().zip(best).map_or("–".to_owned(), |(ours, best)| format!("{:.2}", ours / best));
@@ -139,14 +140,14 @@ fn row(workload: &str, cells: &[Cell]) -> String {
     format!("| {workload} | {ratio} | {} |", texts.join(" | "))
 }
 
-/// What is said beside the table.
+/// The texts next to the table.
 struct Notes {
-    /// All lines, as they were printed.
+    /// All lines, as the drivers printed them.
     raw: String,
-    /// Who failed at what, and why.
+    /// The failures: driver, workload and reason.
     failures: Vec<String>,
     wrong: usize,
-    /// Workloads that are done, and all.
+    /// Number of finished workloads, and of all workloads.
     done: usize,
     of: usize,
     begun: Instant,
@@ -157,14 +158,14 @@ impl Notes {
         Self { raw: String::new(), failures: Vec::new(), wrong: 0, done: 0, of, begun: Instant::now() }
     }
 
-    /// What is run now, in a line that the next overwrites.
+    /// Prints the current run, in a line that the next one overwrites.
     fn progress(&self, what: &str) {
         if std::io::stderr().is_terminal() {
             eprint!("\r\x1b[K{} of {}, {} s: {what}", self.done + 1, self.of, self.begun.elapsed().as_secs());
         }
     }
 
-    /// A workload is done: its row, where the progress was.
+    /// Prints the row of a finished workload in place of the progress line.
     fn row(&mut self, row: &str) {
         if std::io::stderr().is_terminal() {
             eprint!("\r\x1b[K");
@@ -180,7 +181,7 @@ impl Notes {
     }
 }
 
-/// All drivers on one workload, in turn.
+/// Runs all drivers on one workload, in turn.
 fn runs(asked: &Asked, drivers: &[(&str, PathBuf)], workload: &str, n: u64, notes: &mut Notes) -> Vec<Cell> {
     let mut cells = vec![Cell::default(); drivers.len()];
     for rep in 1..=asked.reps {
@@ -199,7 +200,7 @@ fn runs(asked: &Asked, drivers: &[(&str, PathBuf)], workload: &str, n: u64, note
                 }
                 Ok(RunOutcome::Unsupported) => cell.out = Some("–"),
                 Ok(RunOutcome::TooSlow) => {
-                    notes.failures.push(format!("{name}, {workload}: not at its end after {PATIENCE} s"));
+                    notes.failures.push(format!("{name}, {workload}: not finished after {PATIENCE} s"));
                     cell.out = Some("too slow");
                 }
                 Err(error) => cell.out = Some(notes.failed(name, workload, &format!("{error:#}"))),
@@ -215,7 +216,7 @@ fn compare(asked: &Asked, drivers: &[(&str, PathBuf)]) -> Result<()> {
     all.retain(|(workload, _)| wanted(workload));
     let names: Vec<&str> = drivers.iter().map(|(name, _)| *name).collect();
     println!(
-        "medians of {}, {} threads; ns, bytes for idle_memory, p99 for {}; –: the driver has nothing for it\n",
+        "medians of {}, {} threads; ns, bytes for idle_memory, p99 for {}; –: not implemented by the driver\n",
         asked.reps,
         asked.threads,
         BY_TAIL.join(", ")
@@ -243,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_middle_of_some() {
+    fn the_median_is_the_middle_figure() {
         assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(Vec::new()), None);
     }
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_says_what_came_of_it() {
+    fn a_run_reports_its_outcome() {
         let folder = std::env::temp_dir().join(format!("atropos-bench-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let driver = |name: &'static str, body: &str| {
@@ -292,6 +293,6 @@ mod tests {
         assert_eq!(cells.iter().map(Cell::text).collect::<Vec<_>>(), ["5", "–", "failed", "failed"]);
         assert_eq!((cells[0].figures.as_slice(), notes.wrong), (&[5.0, 5.0][..], 2));
         assert_eq!(notes.failures[0], "wrong, ring: exit status: 1: three are missing");
-        std::fs::remove_dir_all(&folder).expect("it is ours");
+        std::fs::remove_dir_all(&folder).expect("the folder can be removed");
     }
 }

@@ -1,4 +1,4 @@
-//! The conformance cases: 1 core, 2 cores ten times, and virtual cores under a hundred seeds.
+//! The conformance cases: on 1 core, on 2 cores ten times, and on virtual cores under 100 seeds.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::steps::{bounded, cargo, output, run};
 
-/// Processes and signals; supervisors.
+/// The cases of processes and signals, and of supervisors.
 const CASES: [&str; 2] = ["bench-harness/cases/signals.jsonl", "bench-harness/cases/supervisor.jsonl"];
 const JUDGE: &str = "bench-harness/cases/check.py";
 const SEEDS: u32 = 100;
@@ -20,7 +20,7 @@ pub(crate) fn check() -> Result<()> {
     through_the_facilities(&runner, &target.join("observed.jsonl"))
 }
 
-/// The cases of processes and signals once more, the scripts asking the facilities.
+/// Replays the cases of processes and signals once more, with scripts that use the facilities.
 fn through_the_facilities(runner: &Path, observed: &Path) -> Result<()> {
     let worlds = [&["--cores", "1"][..], &["--cores", "2"]].into_iter();
     let stepped = ["1", "2", "3", "4"].map(|seed| ["--stepped", "--seed", seed, "--cores", seed]);
@@ -53,7 +53,7 @@ fn check_all(runner: &Path, target: &Path, cases: &str) -> Result<()> {
     Ok(())
 }
 
-/// What the judge says of a replay.
+/// Returns the judge's verdict on a replay.
 fn replay(runner: &Path, observed: &Path, cases: &str, arguments: &[&str]) -> Result<String> {
     let file = File::create(observed).with_context(|| format!("{} can't be written", observed.display()))?;
     run(bounded(runner, 3).arg(cases).args(arguments).stdout(file))?;

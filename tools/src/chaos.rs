@@ -1,10 +1,11 @@
-//! Random programs on whole runtimes (`chaos`): everything at once, by a seed, and accounts that must balance.
+//! Random programs on whole runtimes (`chaos`): all operations run concurrently, by a seed, and the
+//! accounts must balance.
 
 use anyhow::Result;
 
 use crate::steps::{bounded, cargo, run, target};
 
-/// What `cargo xtask chaos` is asked for.
+/// The arguments of `cargo xtask chaos`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asked {
     pub(crate) seconds: f64,
@@ -39,14 +40,15 @@ pub(crate) fn check(asked: &[Asked]) -> Result<()> {
     let program = target()?.join("release").join("atropos-chaos");
     for asked in asked {
         println!("$ atropos-chaos {}", asked.arguments().join(" "));
-        // It ends by its own watchdog when something hangs; the bound is for a watchdog that hangs.
+        // The program's own watchdog ends a hang; this bound is for a hanging watchdog.
         let minutes = (asked.seconds / 60.0) as u32 + 5;
         run(bounded(&program, minutes).args(asked.arguments()).env("RUST_BACKTRACE", "0"))?;
     }
     Ok(())
 }
 
-/// What is played in `cargo xtask test`: a minute, on few cores and on more than there are.
+/// Returns the rounds of `cargo xtask test`: one minute, on few cores and on more than the machine
+/// has.
 pub(crate) fn some() -> Vec<Asked> {
     let of = |cores| Asked { seconds: 20.0, seed: 1_000 * cores as u64, cores: Some(cores), ..Asked::default() };
     [1, 2, 4].map(of).into()
@@ -57,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn says_what_it_was_asked() {
+    fn passes_its_arguments_on() {
         let asked = Asked {
             seconds: 3.0,
             seed: 7,

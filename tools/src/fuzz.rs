@@ -1,5 +1,6 @@
-//! The fuzz targets, for so many seconds each. `cargo-fuzz` is installed where it is missing. What libFuzzer finds goes to
-//! the build's folder; the seeds in `fuzz/corpus` stay as they are.
+//! The fuzz targets, each run for a number of seconds. `cargo-fuzz` is installed where it is
+//! missing. Inputs that libFuzzer finds go to the build's folder; the seeds in `fuzz/corpus` stay
+//! unchanged.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -12,10 +13,11 @@ use crate::report::{Report, Row};
 use crate::sanitize::need_nightly;
 use crate::steps::{bounded, cargo, run};
 
-/// A target, and the longest input: programs of 400 operations; requests that are long by their own means.
+/// The targets, each with its longest input in bytes: programs of 400 operations, and requests,
+/// which the target inflates.
 const TARGETS: [(&str, u32); 2] = [("states", 2004), ("resp", 1024)];
 
-/// What libFuzzer said at last: `#N DONE cov: C ft: F corp: I/B ...`.
+/// The last status line of libFuzzer: `#N DONE cov: C ft: F corp: I/B ...`.
 #[derive(Default, Debug, PartialEq, Eq)]
 struct Status {
     runs: u64,
@@ -24,7 +26,7 @@ struct Status {
 }
 
 impl Status {
-    /// Takes what a line says of it.
+    /// Takes the values that a line contains.
     fn read(&mut self, line: &str) {
         let mut words = line.split_whitespace();
         let runs = words.next().and_then(|word| word.strip_prefix('#')).and_then(|number| number.parse().ok());
@@ -42,11 +44,11 @@ impl Status {
 
 pub(crate) fn check(seconds: u64, only: Option<&str>) -> Result<()> {
     let targets: Vec<_> = TARGETS.into_iter().filter(|(name, _)| only.is_none_or(|only| only == *name)).collect();
-    ensure!(!targets.is_empty(), "there is no such target: {}", TARGETS.map(|(name, _)| name).join(", "));
+    ensure!(!targets.is_empty(), "no such target; the targets are: {}", TARGETS.map(|(name, _)| name).join(", "));
     need_nightly()?;
     let there = Command::new("cargo").args(["fuzz", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !there.is_ok_and(|status| status.success()) {
-        println!("cargo-fuzz is missing: it is installed");
+        println!("cargo-fuzz is missing: installing it");
         cargo(&["install", "cargo-fuzz", "--locked"])?;
     }
     let built = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
@@ -65,19 +67,19 @@ fn fuzz(target: &str, longest: u32, seconds: u64, built: &Path) -> Result<Row> {
     let mut command = bounded("cargo", u32::try_from(seconds / 60)? + 10);
     command
         .args(["+nightly", "fuzz", "run", target])
-        // The first is where new ones go.
+        // libFuzzer puts new inputs into the first folder.
         .arg(&found)
         .arg(format!("fuzz/corpus/{target}"))
         .arg("--")
         .args([format!("-max_total_time={seconds}"), format!("-max_len={longest}")])
-        // Longer programs soon; a run takes milliseconds, so one of seconds hangs.
+        // Longer programs come soon. A run takes milliseconds, so a run of seconds is a hang.
         .args(["-len_control=10", "-timeout=20", "-print_final_stats=1"])
         .env("CARGO_TARGET_DIR", built)
         .stdin(Stdio::null())
         .stderr(Stdio::piped());
     let start = Instant::now();
     let mut child = command.spawn().context("cargo did not start")?;
-    let said = child.stderr.take().context("it is piped")?;
+    let said = child.stderr.take().context("stderr is piped")?;
     let (mut status, mut other) = (Status::default(), Vec::new());
     for line in BufReader::new(said).split(b'\n') {
         let line = String::from_utf8_lossy(&line?).into_owned();
@@ -91,12 +93,12 @@ fn fuzz(target: &str, longest: u32, seconds: u64, built: &Path) -> Result<Row> {
     let result = if ended.success() {
         Ok(format!("nothing found, coverage {}, corpus {}", status.coverage, status.corpus))
     } else {
-        // The finding itself, not libFuzzer's advertisements around it.
+        // Prints the finding itself, without libFuzzer's hints around it.
         println!("{}", other.join("\n"));
         Err(format!("{ended}: see above; cargo +nightly fuzz run {target} FILE runs it again"))
     };
     if ended.success() && start.elapsed() + Duration::from_secs(1) < Duration::from_secs(seconds) {
-        bail!("{target} ended before its time");
+        bail!("{target} ended too early");
     }
     Ok(Row {
         name: target.into(),
@@ -112,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_libfuzzer_says() {
+    fn reads_a_status_of_libfuzzer() {
         let mut status = Status::default();
         for line in [
             "INFO: Loaded 1 modules",

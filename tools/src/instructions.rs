@@ -1,9 +1,10 @@
-//! How many instructions single operations of the kernel take, counted by valgrind: `cargo xtask instructions`.
+//! Instruction counts of single operations of the kernel, by valgrind: `cargo xtask instructions`.
 //!
-//! A count repeats where a time does not, so a change of a few instructions is seen. Each operation is done N and 2 N times, and
-//! the difference, divided by N, is what one takes: what comes before and after falls out. The numbers are compared with
-//! those in `docs/instructions.json`, which `--save` replaces. It is a report and fails for no number: a compiler may be
-//! better or worse, and fewer instructions may be slower.
+//! A count repeats where a time does not, so a change of a few instructions is visible. Each
+//! operation is done N and 2 N times. The difference, divided by N, is the cost of one operation,
+//! without the code before and after it. The numbers are compared with those in
+//! `docs/instructions.json`, which `--save` replaces. The command is a report and fails for no
+//! number: a compiler may be better or worse, and fewer instructions may be slower.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,10 +16,10 @@ use serde::{Deserialize, Serialize};
 use crate::steps::{self, output};
 
 const SAVED: &str = "docs/instructions.json";
-/// A multiple of the batches that operations are done in.
+/// A multiple of the batch size of the operations.
 const TIMES: u64 = 6_400;
 
-/// What was counted, and by which compiler's code.
+/// The counts, and the compiler that made the code.
 #[derive(Serialize, Deserialize)]
 struct Counts {
     compiler: String,
@@ -42,7 +43,7 @@ pub(crate) fn check(save: bool) -> Result<()> {
             (format!("{before:.1}"), format!("{:+.1} %", (each / before - 1.0) * 100.0))
         });
         println!("| {name} | {each:.1} | {was} | {change} |");
-        // A tenth is as exact as the clock's own instructions let it be.
+        // A tenth is as exact as the clock's own instructions permit.
         counts.operations.insert(name.to_owned(), (each * 10.0).round() / 10.0);
     }
     if save {
@@ -64,7 +65,7 @@ fn build() -> Result<std::path::PathBuf> {
     steps::built("atropos-benches", "operations")
 }
 
-/// Instructions of the whole program, which does the operation so many times.
+/// Counts the instructions of the whole program, which does the operation `times` times.
 fn count(program: &str, name: &str, times: u64) -> Result<f64> {
     let ran = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", program, name, &times.to_string()])
@@ -72,7 +73,7 @@ fn count(program: &str, name: &str, times: u64) -> Result<f64> {
         .context("valgrind did not start")?;
     let said = String::from_utf8_lossy(&ran.stderr);
     ensure!(ran.status.success(), "{name}: {said}");
-    collected(&said).with_context(|| format!("{name}: valgrind did not say how many: {said}"))
+    collected(&said).with_context(|| format!("{name}: valgrind printed no count: {said}"))
 }
 
 fn collected(said: &str) -> Option<f64> {
@@ -84,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_valgrind_says() {
+    fn reads_the_output_of_valgrind() {
         let said =
             "==7== Callgrind\n==7== Events    : Ir\n==7== Collected : 123456\n==7== \n==7== I   refs:      123,456\n";
         assert_eq!(collected(said), Some(123_456.0));
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_it_writes() {
+    fn reads_its_own_output() {
         let counts = Counts { compiler: "a compiler".into(), operations: BTreeMap::from([("it".into(), 1.5)]) };
         let text = serde_json::to_string_pretty(&counts).expect("JSON");
         let read: Counts = serde_json::from_str(&text).expect("JSON");

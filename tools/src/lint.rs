@@ -1,9 +1,11 @@
 //! The source rules of the crates that need no operating system: no `std`, no lock, no static, no
-//! thread-local, and atomics and cells only through the `sync` module, where a model can take
-//! their place. Read from the syntax tree, so that no comment and no text can fool it. What a macro is given
-//! has no syntax yet: there, paths are looked for among the tokens. What is under `#[cfg(test)]` is free.
+//! thread-local, and atomics and cells only through the `sync` module, where a model can replace
+//! them. The check reads the syntax tree, so no comment and no string can mislead it. The input of
+//! a macro has no syntax yet: there, the check searches the tokens for paths. Code under
+//! `#[cfg(test)]` is exempt.
 //!
-//! It does not see what a macro of another crate expands to, nor a path that a macro puts together.
+//! The check does not see the expansion of another crate's macro, nor a path that a macro puts
+//! together.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -15,9 +17,9 @@ use syn::ext::IdentExt as _;
 use syn::spanned::Spanned as _;
 use syn::visit::{self, Visit};
 
-/// Crates to look at, if they are there.
+/// Crates that the check reads, if they exist.
 const CRATES: [&str; 3] = ["kernel/src", "otp/src", "facility/src"];
-/// The files that may name the atomics and cells of `core`: one in a crate, if it has any.
+/// The files that may name the atomics and cells of `core`: at most one in a crate.
 const SEAMS: [&str; 2] = ["kernel/src/sync.rs", "facility/src/sync.rs"];
 const LOCKS: [&str; 7] = ["Mutex", "RwLock", "Condvar", "Once", "OnceLock", "LazyLock", "OnceCell"];
 
@@ -69,7 +71,7 @@ struct Rules {
     found: Vec<(usize, String)>,
 }
 
-/// Whether something is compiled for tests only: `test`, or `all(…)` with it inside.
+/// Returns `true` for code that is compiled for tests only: `test`, or `all(…)` with it inside.
 fn is_test(attributes: &[syn::Attribute]) -> bool {
     fn asks_for_test(condition: &syn::Meta) -> bool {
         match condition {
@@ -115,7 +117,7 @@ impl Rules {
     fn names(&mut self, path: &[String], at: Span) {
         let first = path.first().map(String::as_str);
         if first == Some("std") {
-            self.fault(at, "std has no place here: use core and alloc");
+            self.fault(at, "std is not allowed here: use core and alloc");
         }
         if let Some(lock) = path.iter().find(|name| LOCKS.contains(&name.as_str())) {
             self.fault(at, format!("{lock}: no locks here"));
@@ -124,26 +126,30 @@ impl Rules {
         let is_atomic = first == Some("core") && second == Some("sync") && path.get(2).is_some_and(|n| n == "atomic");
         let is_cell = first == Some("core") && second == Some("cell");
         if (is_atomic || is_cell) && !self.is_seam {
-            self.fault(at, "atomics and cells come from crate::sync, so that loom can take their place");
+            self.fault(at, "atomics and cells come from crate::sync, so that loom can replace them");
         }
     }
 
-    /// As [`Self::names`], for what a `use` brings in: a parent of the atomics, under whatever name, would
-    /// hide them from it.
+    /// Judges a path as [`Self::names`] does, for an import: a parent of the atomics, under any
+    /// name, would hide them from the check.
     fn imported(&mut self, path: &[String], at: Span) {
         self.names(path, at);
         let names: Vec<&str> = path.iter().map(String::as_str).collect();
         if matches!(names[..], ["core"] | ["core", "sync"]) && !self.is_seam {
-            self.fault(at, format!("use {}: name what is used of it, so that this check sees it", names.join("::")));
+            self.fault(
+                at,
+                format!("use {}: name the items that are used, so that this check sees them", names.join("::")),
+            );
         }
     }
 
-    /// Looks for paths among the tokens that a macro is given; inside the braces of a `use`, each path
-    /// begins with `prefix`.
+    /// Searches a macro's tokens for paths; inside the braces of a `use`, each path begins with
+    /// `prefix`.
     fn tokens(&mut self, stream: TokenStream, prefix: &[String]) {
         let mut path: Vec<String> = Vec::new();
         let mut start = Span::call_site();
-        // Whether `::` has just ended, and whether its first half stands there: in `x: ::y` the path is `y`.
+        // `joined`: the last tokens were `::`; `half`: the last token was its first colon. In
+        // `x: ::y` the path is `y`.
         let (mut joined, mut half) = (false, false);
         let mut last = ' ';
         for token in stream {
@@ -187,7 +193,7 @@ impl Rules {
         self.token_path(&path, start);
     }
 
-    /// A name that stands alone may be anything; only a path is judged.
+    /// Judges a path. A single name may be anything, so it is not judged.
     fn token_path(&mut self, path: &[String], at: Span) {
         if path.len() > 1 {
             self.names(path, at);
@@ -254,10 +260,10 @@ impl<'ast> Visit<'ast> for Rules {
 
     fn visit_item_extern_crate(&mut self, item: &'ast syn::ItemExternCrate) {
         if item.ident == "std" {
-            self.fault(item.span(), "extern crate std has no place here");
+            self.fault(item.span(), "extern crate std is not allowed here");
         }
         if item.ident == "core" && !self.is_seam {
-            self.fault(item.span(), "extern crate core: name what is used of it, so that this check sees it");
+            self.fault(item.span(), "extern crate core: name the items that are used, so that this check sees them");
         }
     }
 
@@ -292,7 +298,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refuses_what_has_no_place() {
+    fn refuses_forbidden_code() {
         for text in [
             "use std::vec::Vec;",
             "fn f() { let x = std::mem::size_of::<u8>(); }",
@@ -319,7 +325,7 @@ mod tests {
             "#[cfg(any(test, loom))] use std::vec::Vec;",
             "#[cfg(not(all(test, loom)))] use std::vec::Vec;",
         ] {
-            assert!(!faults(text, false).expect("it parses").is_empty(), "accepted: {text}");
+            assert!(!faults(text, false).expect("the code parses").is_empty(), "accepted: {text}");
         }
     }
 
@@ -340,7 +346,7 @@ mod tests {
             "m!(::core::cell::Cell::<::core::sync::atomic::AtomicU8>::new(0));",
             "impl S { m!(std::vec::Vec); }",
         ] {
-            assert!(!faults(text, false).expect("it parses").is_empty(), "accepted: {text}");
+            assert!(!faults(text, false).expect("the code parses").is_empty(), "accepted: {text}");
         }
         for text in [
             "m!(\"std::vec\", x.core::<u8>(), std, core::mem::swap, self.std);",
@@ -348,19 +354,19 @@ mod tests {
             "m!(crate::sync::AtomicU8, sync::atomic, $std::x);",
             "#[cfg(test)] m!(std::vec::Vec);",
         ] {
-            assert_eq!(faults(text, false).expect("it parses"), [], "refused: {text}");
+            assert_eq!(faults(text, false).expect("the code parses"), [], "refused: {text}");
         }
-        assert_eq!(faults("m!(core::cell::Cell);", true).expect("it parses"), []);
+        assert_eq!(faults("m!(core::cell::Cell);", true).expect("the code parses"), []);
     }
 
     #[test]
     fn a_fault_in_a_macro_has_its_line() {
-        let found = faults("m!(\n    a,\n    std::mem::swap,\n);", false).expect("it parses");
+        let found = faults("m!(\n    a,\n    std::mem::swap,\n);", false).expect("the code parses");
         assert_eq!(found.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [3]);
     }
 
     #[test]
-    fn what_is_for_tests_only_is_free() {
+    fn code_for_tests_only_is_exempt() {
         for text in [
             "#[cfg(test)] use std::vec::Vec;",
             "#[cfg(test)] static X: u8 = 0;",
@@ -371,12 +377,12 @@ mod tests {
             "trait T { #[cfg(test)] fn f() { std::process::id(); } }",
             "fn f() { #[cfg(test)] use std::vec::Vec; }",
         ] {
-            assert_eq!(faults(text, false).expect("it parses"), [], "refused: {text}");
+            assert_eq!(faults(text, false).expect("the code parses"), [], "refused: {text}");
         }
     }
 
     #[test]
-    fn accepts_what_has() {
+    fn accepts_allowed_code() {
         for text in [
             "use core::mem; use alloc::vec::Vec; use crate::sync::AtomicUsize;",
             "// std::sync::Mutex in a comment\nconst X: &str = \"static mut std::\";",
@@ -384,8 +390,8 @@ mod tests {
             "#[cfg(test)] extern crate std;",
             "fn f(x: &'static str) {}",
         ] {
-            assert_eq!(faults(text, false).expect("it parses"), [], "refused: {text}");
+            assert_eq!(faults(text, false).expect("the code parses"), [], "refused: {text}");
         }
-        assert_eq!(faults("pub use core::sync::atomic::AtomicBool;", true).expect("it parses"), []);
+        assert_eq!(faults("pub use core::sync::atomic::AtomicBool;", true).expect("the code parses"), []);
     }
 }

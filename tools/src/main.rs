@@ -1,11 +1,14 @@
-//! `cargo xtask`: how this workspace is checked, by people and by CI alike.
+//! `cargo xtask`: the checks of this workspace, for developers and for CI.
 //!
-//! [`steps`] runs and times the parts and says at the end what was done, failed and skipped;
-//! [`need`] says what a machine lacks, or installs it; [`lint`] refuses in the kernel what has no place
-//! there, and [`promises`] sees that each promise and fault has its test; [`models`] runs loom; [`shuttle`] runs the webs; [`cases`] replays the conformance cases; [`model`] runs
-//! random programs beside the model of OTP's rules, [`chaos`] plays random programs on whole runtimes, [`fuzz`] lets libFuzzer make them; [`sanitize`] runs the stress
-//! tests under the sanitizers; [`bare`] boots the image; [`bench`] runs the workloads, also beside other systems, and
-//! [`instructions`] counts what single operations take. [`report`] is the table of what a part has run.
+//! [`steps`] runs and times the parts, and reports at the end what passed, failed and was skipped.
+//! [`need`] reports what a machine lacks, or installs it. [`lint`] refuses code in the kernel that
+//! the rules forbid, and [`promises`] checks that each promise and fault has its test. [`models`]
+//! runs loom; [`shuttle`] runs the webs; [`cases`] replays the conformance cases. [`model`] runs
+//! random programs on the kernel and on the model of OTP's rules, [`chaos`] plays random programs
+//! on whole runtimes, and [`fuzz`] lets libFuzzer make them. [`sanitize`] runs the stress tests
+//! under the sanitizers; [`bare`] boots the image; [`bench`] runs the workloads, also next to other
+//! systems, and [`instructions`] counts the instructions of single operations. [`report`] is the
+//! table of a part's results.
 
 mod bare;
 mod bench;
@@ -28,7 +31,7 @@ use clap::{Parser, Subcommand};
 
 use steps::{Steps, cargo};
 
-/// Schedules of each kind when everything is checked: enough to find what is easily found.
+/// Schedules of each kind when everything is checked: enough for faults that are easy to find.
 const SOME_SCHEDULES: u64 = 2_000;
 
 /// Random programs in `cargo xtask test`.
@@ -43,7 +46,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Everything: format, lints, tests, conformance, no_std builds, models, the bare-metal image, instruction counts.
+    /// Everything: format, lints, tests, conformance, no_std builds, models, the bare-metal image,
+    /// instruction counts.
     #[command(visible_alias = "ci")]
     Test,
     /// The conformance cases on 1 and 2 cores, and stepped under many seeds.
@@ -53,15 +57,17 @@ enum Command {
         /// A part of a test's name.
         filter: Option<String>,
     },
-    /// Whole-kernel programs under shuttle's random and PCT schedules; FILTER picks those whose names contain it.
+    /// Whole-kernel programs under shuttle's random and PCT schedules; FILTER picks those whose
+    /// names contain it.
     Shuttle {
         /// Schedules of each kind for each program (20,000).
         #[arg(long, value_name = "N")]
         schedules: Option<u64>,
-        /// Decides the schedules: the same number, the same schedules.
+        /// Seed of the schedules: the same number gives the same schedules.
         #[arg(long, value_name = "N")]
         seed: Option<u64>,
-        /// Replays the schedule of a failure, or the file it is in; FILTER is then the program's name.
+        /// Replays a failure's schedule, given as text or as a file; FILTER is then the program's
+        /// name.
         #[arg(long, value_name = "SCHEDULE", requires = "filter")]
         replay: Option<String>,
         /// A part of a test's name.
@@ -69,19 +75,19 @@ enum Command {
     },
     /// Random programs on the kernel and on a sequential model of OTP's rules, which must agree.
     Model {
-        /// Programs.
+        /// Number of programs.
         #[arg(long, default_value_t = 20_000)]
         cases: u64,
     },
-    /// Everything at once on whole runtimes, by a seed; in the end the accounts must balance.
+    /// Random programs on whole runtimes, by a seed; in the end the accounts must balance.
     Chaos {
-        /// Rounds go on for so long.
+        /// Duration in seconds.
         #[arg(long, default_value_t = 60.0)]
         seconds: f64,
-        /// The seed of the first round; each round's is one more.
+        /// Seed of the first round; each round's seed is one more.
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// The cores of each runtime; 1, 2 or 4 by the seed if none is said.
+        /// Cores of each runtime; by default 1, 2 or 4, by the seed.
         #[arg(long)]
         cores: Option<usize>,
         /// Classes of actions to switch on and off: `usual,-timers,+retry`.
@@ -90,57 +96,61 @@ enum Command {
         /// Plays every round with the same seed.
         #[arg(long)]
         same: bool,
-        /// Names the classes.
+        /// Lists the classes.
         #[arg(long)]
         list: bool,
     },
-    /// The fuzz targets: the kernel's states beside the model, and the RESP parser. With a nightly toolchain.
+    /// The fuzz targets: the kernel's states compared with the model, and the RESP parser. Needs a
+    /// nightly toolchain.
     Fuzz {
-        /// For each target.
+        /// Seconds for each target.
         #[arg(long, default_value_t = 60)]
         seconds: u64,
-        /// Only this one.
+        /// Runs only this target.
         target: Option<String>,
     },
-    /// The stress tests and `chaos` under AddressSanitizer, with leaks, and the former under ThreadSanitizer. With a nightly toolchain.
+    /// The stress tests and `chaos` under AddressSanitizer, with leaks, and the stress tests under
+    /// ThreadSanitizer. Needs a nightly toolchain.
     Sanitize {
-        /// The least time for which each sanitizer looks at the stress test, with new seeds.
+        /// Least time in seconds for which each sanitizer runs the stress test, with new seeds.
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
-    /// Builds the bare-metal image, runs it under QEMU and checks what it prints.
+    /// Builds the bare-metal image, runs it under QEMU and checks its output.
     Bare,
-    /// The workloads; with `--peers`, beside those of other systems.
+    /// The workloads; with `--peers`, next to those of other systems.
     Bench {
-        /// Small sizes: everything is run, and the figures mean little.
+        /// Uses small sizes: everything runs, but the figures mean little.
         #[arg(long)]
         quick: bool,
         /// Builds and runs the drivers of `peers` as well.
         #[arg(long)]
         peers: bool,
-        /// Scheduler threads, beside others.
+        /// Number of scheduler threads, with `--peers`.
         #[arg(long, default_value_t = 2)]
         threads: usize,
-        /// Times that each is run; medians count.
+        /// Number of runs of each workload; the table has the medians.
         #[arg(long, default_value_t = 3)]
         reps: u32,
         /// Multiplies the sizes.
         #[arg(long, default_value_t = 1.0)]
         scale: f64,
-        /// Only these workloads, with commas between them.
+        /// Runs only these workloads, separated by commas.
         #[arg(long, value_delimiter = ',')]
         only: Vec<String>,
-        /// Writes all lines to a file, beside others.
+        /// Writes all lines to a file, with `--peers`.
         #[arg(long, value_name = "FILE")]
         raw: Option<std::path::PathBuf>,
     },
-    /// How many instructions single operations take, by valgrind, beside those in `docs/instructions.json`. A report.
+    /// Instructions of single operations, counted by valgrind, next to those in
+    /// `docs/instructions.json`. Only a report.
     Instructions {
-        /// Puts the numbers into the file.
+        /// Saves the numbers in the file.
         #[arg(long)]
         save: bool,
     },
-    /// Refuses std, locks, statics, thread-locals and unchecked atomics in the kernel, and promises and faults without a test.
+    /// Refuses std, locks, statics, thread-locals and unchecked atomics in the kernel, and promises
+    /// and faults without a test.
     Lint,
 }
 
@@ -212,15 +222,18 @@ fn run() -> Result<()> {
             });
             steps.run("clippy, models", lint_models);
             steps.run("no_std", no_std);
-            // One test needs them, and says loudly when it skips; the others need not wait for them.
+            // One test needs the clients, and prints a notice when it skips; the other tests do not
+            // depend on them.
             steps.need_and_run("redis clients", need::REDIS, || Ok(()));
-            // Likewise: where they can't be installed (no network, no pip), two tests skip, and this step says why.
+            // The same for the libraries: where they cannot be installed (no network, no pip), two
+            // tests skip, and this step reports why.
             let mut libraries = None;
             steps.need_and_try("redis libraries", need::LIBRARIES, || {
                 libraries = Some(need::client_libraries()?);
                 Ok(())
             });
-            // Optimised: the stress tests are real sizes, and one build serves tests and runner.
+            // Optimised: the stress tests have realistic sizes, and one build serves tests and
+            // runner.
             steps.run("tests", || {
                 let arguments =
                     ["test", "--workspace", "--release", "--exclude", "atropos-loom", "--exclude", "atropos-shuttle"];
@@ -238,7 +251,7 @@ fn run() -> Result<()> {
             let some = shuttle::Asked { schedules: Some(SOME_SCHEDULES), ..shuttle::Asked::default() };
             steps.run("shuttle", || shuttle::check(&some));
             steps.need_and_run("bare metal", need::BARE, bare::check);
-            // A report: no number is a failure.
+            // Only a report: no number is a failure.
             steps.need_and_run("instructions", need::VALGRIND, || instructions::check(false));
         }
         Command::Conformance => steps.need_and_run("conformance", need::PYTHON, cases::check),
@@ -270,7 +283,7 @@ fn run() -> Result<()> {
     steps.finish()
 }
 
-/// What only the models' configurations compile.
+/// Lints the code that only the models' configurations compile.
 fn lint_models() -> Result<()> {
     let clippy = |package: &str, flags: &str, folder: &str, more: &[&str]| {
         let mut clippy = steps::bounded("cargo", 10);
@@ -282,13 +295,14 @@ fn lint_models() -> Result<()> {
     clippy("atropos-shuttle", "--cfg shuttle", "target/shuttle", &["--profile", "shuttle"])
 }
 
-/// The kernel builds with no std in its tree, with and without epochs, and so does what stands on it.
+/// Checks that the kernel, with and without epochs, and the crates on top of it build with no std
+/// in their trees.
 fn no_std() -> Result<()> {
     cargo(&["build", "-p", "atropos-kernel", "--no-default-features"])?;
     cargo(&["build", "-p", "atropos-otp", "--no-default-features"])?;
-    // The kernel of one hart; it shows exactly what the exit path allocates.
+    // The kernel of one hart, which shows exactly what the exit path allocates.
     cargo(&["test", "--release", "-p", "atropos-kernel", "--no-default-features", "--", "--skip", "scenarios::"])?;
-    // How many points each scenario has, said aloud.
+    // Prints how many allocation points each scenario has.
     let sweep = ["--test", "failing_memory", "--", "--nocapture"];
     cargo(&[&["test", "--release", "-q", "-p", "atropos-kernel", "--no-default-features"], &sweep[..]].concat())?;
     cargo(&["build", "-p", "atropos-kernel"])?;
@@ -297,7 +311,7 @@ fn no_std() -> Result<()> {
     for package in ["atropos-kernel", "atropos-otp", "atropos-facility", "atropos-dist"] {
         let tree = steps::output("cargo", &["tree", "-p", package, "-e", "normal,features", "--prefix", "none"])?;
         let std_features: Vec<&str> = tree.lines().filter(|line| line.contains("feature \"std\"")).collect();
-        anyhow::ensure!(std_features.is_empty(), "{package}'s tree asks for std:\n{}", std_features.join("\n"));
+        anyhow::ensure!(std_features.is_empty(), "{package}'s tree uses std:\n{}", std_features.join("\n"));
     }
     Ok(())
 }

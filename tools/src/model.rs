@@ -1,4 +1,5 @@
-//! Random programs on the kernel and on the sequential model of OTP's rules: the test of `bench-harness`, with many cases.
+//! Random programs on the kernel and on the sequential model of OTP's rules: the test of
+//! `bench-harness`, with many cases.
 
 use std::process::{Command, Stdio};
 
@@ -7,10 +8,10 @@ use anyhow::{Context as _, Result, ensure};
 use crate::report::{Report, Row};
 use crate::steps::bounded;
 
-/// What starts the test's own account (`bench-harness/tests/reference.rs`).
+/// The prefix of the line that the test prints (`bench-harness/tests/reference.rs`).
 const MARK: &str = "model: ";
 
-/// Reads what stands behind the mark: `NAME: N programs of up to B operations in S s`.
+/// Reads the text after the mark: `NAME: N programs of up to B operations in S s`.
 fn read(line: &str) -> Option<Row> {
     let (name, rest) = line.rsplit_once(": ")?;
     let words: Vec<&str> = rest.split_whitespace().collect();
@@ -29,7 +30,7 @@ fn read(line: &str) -> Option<Row> {
 pub(crate) fn check(cases: u64) -> Result<()> {
     let arguments = ["test", "--release", "-p", "atropos-bench", "--test", "reference", "--", "--nocapture"];
     println!("$ PROPTEST_CASES={cases} cargo {}", arguments.join(" "));
-    // What it needs beside the tests is to be compiled; 20,000 take seconds.
+    // Most of the time goes into compiling the dependencies; 20,000 programs take seconds.
     let mut command: Command = bounded("cargo", 30);
     command.args(arguments).env("PROPTEST_CASES", cases.to_string()).env("RUST_BACKTRACE", "0").stdout(Stdio::piped());
     let output = command.spawn().context("cargo did not start")?.wait_with_output()?;
@@ -42,7 +43,7 @@ pub(crate) fn check(cases: u64) -> Result<()> {
                 if !output.status.success() {
                     row.result = Err("see above".into());
                 } else if row.iterations < cases {
-                    row.result = Err(format!("{cases} were asked for"));
+                    row.result = Err(format!("{cases} programs were requested"));
                 }
                 report.add(row);
             }
@@ -59,7 +60,7 @@ mod tests {
 
     #[test]
     fn reads_what_the_test_prints() {
-        let row = read("the rules: 20000 programs of up to 120 operations in 1.25 s").expect("it can be read");
+        let row = read("the rules: 20000 programs of up to 120 operations in 1.25 s").expect("the line can be read");
         assert_eq!((row.name.as_str(), row.bound.as_str(), row.iterations), ("the rules", "120 operations", 20_000));
         assert_eq!(row.took.as_millis(), 1250);
         for line in

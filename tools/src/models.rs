@@ -1,5 +1,6 @@
-//! The loom models: each prints a line as it ends, and all of them make a table. A search that was cut
-//! short is a failure, and so is a line that cannot be read: nothing drops out of the account unseen.
+//! The loom models: each prints a line as it ends, and together they make a table. A search that
+//! was cut short is a failure, and so is a line that cannot be read, so no model drops out of the
+//! table unnoticed.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
@@ -8,10 +9,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::steps::bounded;
 
-/// What starts the line of a model (`loom-tests/src/lib.rs`).
+/// The prefix of a model's line (`loom-tests/src/lib.rs`).
 const MARK: &str = "model: ";
 
-/// How a search ended.
+/// The end of a search.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum End {
     Complete,
@@ -19,7 +20,7 @@ enum End {
     Cut,
 }
 
-/// What a line says.
+/// The contents of a line.
 #[derive(PartialEq, Eq, Debug)]
 struct Model {
     name: String,
@@ -30,7 +31,7 @@ struct Model {
 }
 
 impl Model {
-    /// Reads what stands after the mark: `NAME bound B N iterations S s END`.
+    /// Reads the text after the mark: `NAME bound B N iterations S s END`.
     fn read(line: &str) -> Option<Self> {
         let (name, rest) = line.rsplit_once(" bound ")?;
         let words: Vec<&str> = rest.split_whitespace().collect();
@@ -52,7 +53,7 @@ impl Model {
     }
 }
 
-/// The table, and under it how many of each there are.
+/// Returns the table, with a count of each result under it.
 fn table(models: &[Model]) -> String {
     let width = models.iter().map(|model| model.name.chars().count()).chain([4]).max().unwrap_or_default();
     let mut text = format!("{:<width$}  {:>5}  {:>10}  {:>7}  result\n", "name", "bound", "iterations", "seconds");
@@ -70,7 +71,7 @@ fn table(models: &[Model]) -> String {
 }
 
 pub(crate) fn check(filter: Option<&str>) -> Result<()> {
-    // What it needs is to be compiled, which on two cores that others use takes as long as the models.
+    // Compiling the dependencies takes as long as the models, on two cores that other programs use.
     let mut command = bounded("cargo", 40);
     command
         .args([
@@ -81,7 +82,7 @@ pub(crate) fn check(filter: Option<&str>) -> Result<()> {
             "epoch-loom",
             "--profile",
             "loom",
-            // A failure in one file keeps no other out of the table.
+            // A failure in one file keeps no other file out of the table.
             "--no-fail-fast",
             "--",
             "--nocapture",
@@ -94,7 +95,7 @@ pub(crate) fn check(filter: Option<&str>) -> Result<()> {
         .env("RUST_BACKTRACE", "0")
         .stdout(Stdio::piped());
     let mut child = command.spawn().context("cargo did not start")?;
-    let out = child.stdout.take().context("it is piped")?;
+    let out = child.stdout.take().context("stdout is piped")?;
     let mut models = Vec::new();
     for line in BufReader::new(out).lines() {
         let line = line?;
@@ -122,7 +123,7 @@ mod tests {
     use super::*;
 
     fn read(line: &str) -> Model {
-        Model::read(line).expect("it can be read")
+        Model::read(line).expect("the line can be read")
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a step needs of the machine, and where it comes from.
+//! The programs and files that a step needs from the machine, and their sources.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -7,8 +7,8 @@ use anyhow::{Result, bail};
 
 use crate::steps::{bounded, run, target};
 
-/// Programs (looked for in the PATH) and files (with a slash in their names), and the Debian packages
-/// that bring them.
+/// Programs (searched in the PATH) and files (with a slash in their names), and the Debian packages
+/// that install them.
 #[derive(Clone, Copy)]
 pub(crate) struct Need {
     parts: &'static [&'static str],
@@ -22,14 +22,14 @@ pub(crate) const LIBRARIES: Need =
     Need { parts: &["python3", "node", "npm"], packages: &["python3-pip", "nodejs", "npm"] };
 /// The judge of the conformance cases.
 pub(crate) const PYTHON: Need = Need { parts: &["python3"], packages: &["python3"] };
-/// What counts instructions.
+/// The tool that counts instructions.
 pub(crate) const VALGRIND: Need = Need { parts: &["valgrind"], packages: &["valgrind"] };
-/// A second toolchain with its library's sources, and the machine to run on.
+/// A second toolchain with its library's sources, and the emulator on which the image runs.
 pub(crate) const BARE: Need = Need {
     parts: &[
         "/usr/bin/rustc",
         "/usr/bin/cargo",
-        // `-Z build-std` compiles these, as their lock file says.
+        // `-Z build-std` compiles these sources, as their lock file specifies.
         "/usr/lib/rustlib/src/rust/library/core/src/lib.rs",
         "/usr/lib/rustlib/src/rust/library/alloc/src/lib.rs",
         "/usr/lib/rustlib/src/rust/library/Cargo.lock",
@@ -51,7 +51,7 @@ impl Need {
         self.parts.iter().filter(|part| !exists(part)).copied().collect()
     }
 
-    /// Whether all is there; if not, the error says what would bring it.
+    /// Checks that every part exists; otherwise the error names the packages that install it.
     pub(crate) fn meet(self) -> Result<()> {
         let missing = self.missing();
         if !missing.is_empty() {
@@ -61,8 +61,8 @@ impl Need {
     }
 }
 
-/// Says what is there and what is not, and installs the latter where that is possible: as root, with
-/// `apt-get`. Whether that was enough each step asks for itself ([`Need::meet`]).
+/// Prints which needs are met, and installs the missing ones where that is possible: as root, with
+/// `apt-get`. Each step checks for itself whether that was enough ([`Need::meet`]).
 pub(crate) fn install(needs: &[Need]) {
     for need in needs {
         let missing = need.missing();
@@ -73,12 +73,12 @@ pub(crate) fn install(needs: &[Need]) {
         return;
     }
     if !is_root() || !exists("apt-get") {
-        println!("nothing is installed: that takes root and apt-get");
+        println!("nothing is installed: this needs root and apt-get");
         return;
     }
-    // It may fail for a source that is not needed here.
+    // It may fail because of a source that is not needed here.
     apt_get(&["update", "-qq"]);
-    // Each for itself: a package that this Debian does not have keeps no other away.
+    // Each package alone: one that this Debian does not have keeps no other from being installed.
     for need in needs.iter().filter(|need| !need.missing().is_empty()) {
         let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
         arguments.extend(need.packages);
@@ -89,8 +89,9 @@ pub(crate) fn install(needs: &[Need]) {
     }
 }
 
-/// Installs the Redis clients that people use, under the build's folder, where they are missing; the folder. Their
-/// versions are fixed, so that a new one does not fail a build that changed nothing.
+/// Installs popular Redis clients, under the build's folder, where they are missing. Returns the
+/// folder. Their versions are fixed, so that a new release does not fail a build that changed
+/// nothing.
 pub(crate) fn client_libraries() -> Result<PathBuf> {
     let folder = std::path::absolute(target()?.join("redis-clients"))?;
     let (python, node) = (folder.join("python"), folder.join("node"));
@@ -112,7 +113,7 @@ fn is_root() -> bool {
 
 fn apt_get(arguments: &[&str]) -> bool {
     Command::new("apt-get")
-        // A machine that has just started may still be at its own updates.
+        // A machine that has just started may still be installing its own updates.
         .args(["-o", "DPkg::Lock::Timeout=120"])
         .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive")
@@ -133,9 +134,9 @@ mod tests {
     }
 
     #[test]
-    fn an_unmet_need_says_what_would_meet_it() {
+    fn an_unmet_need_names_its_packages() {
         let need = Need { parts: &["no-such-program-here"], packages: &["some-package", "another"] };
-        let error = need.meet().expect_err("it is missing").to_string();
+        let error = need.meet().expect_err("the program is missing").to_string();
         assert_eq!(error, "missing no-such-program-here: as root, apt-get install -y some-package another");
         assert!(Need { parts: &["sh"], packages: &[] }.meet().is_ok());
     }

@@ -1,9 +1,12 @@
-//! Every promise that the project keeps, and every fault that it must not have, has a test that names it.
+//! The check that every promise of the project, and every fault that it must not have, has a test
+//! that names it.
 //!
-//! They are numbered by the systems that Atropos takes the place of: promises 1.0 (supervision facility), 1.1 (remote monitors),
-//! 1.2 (supervision in the scheduler), 1.3 (monitors of the host's) and 1.4 (the supervisor); faults 2.0 to 2.4 of the same
-//! parts. A promise's test is called `promise_1_2_07_…` (1.4's: `p07_…`), a fault's `fault_2_2_g_…`; there may be several. Read from the
-//! syntax tree: what counts is a function with `#[test]` that is not ignored, in a folder `tests`.
+//! The numbers come from the systems that Atropos replaces: promises 1.0 (supervision facility),
+//! 1.1 (remote monitors), 1.2 (supervision in the scheduler), 1.3 (monitors of the host) and 1.4
+//! (the supervisor); faults 2.0 to 2.4 of the same parts. A promise's test is called
+//! `promise_1_2_07_…` (1.4's: `p07_…`), a fault's `fault_2_2_g_…`; there may be several. The check
+//! reads the syntax tree: it counts a function with `#[test]` that is not ignored, in a folder
+//! `tests`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,10 +19,10 @@ use crate::lint::sources;
 
 /// Crates with such tests.
 const CRATES: [&str; 5] = ["kernel", "otp", "facility", "std-adapter", "dist-adapter"];
-/// What a promise's test begins with, and how many there are.
+/// The prefix of each group of promise tests, and the number of promises in it.
 const PROMISES: [(&str, u32); 5] =
     [("promise_1_0_", 11), ("promise_1_1_", 24), ("promise_1_2_", 25), ("promise_1_3_", 10), ("p", 15)];
-/// What a fault's test begins with, and the last one's letter.
+/// The prefix of each group of fault tests, and the letter of its last fault.
 const FAULTS: [(&str, char); 5] =
     [("fault_2_0_", 'e'), ("fault_2_1_", 'l'), ("fault_2_2_", 't'), ("fault_2_3_", 'j'), ("fault_2_4_", 'g')];
 
@@ -39,7 +42,7 @@ pub(crate) fn check() -> Result<()> {
     Ok(())
 }
 
-/// What the names of tests must begin with.
+/// Returns the prefixes that must each have a test.
 fn wanted() -> Vec<String> {
     let promises = PROMISES.iter().flat_map(|(prefix, last)| (1..=*last).map(move |at| format!("{prefix}{at:02}_")));
     let faults = FAULTS.iter().flat_map(|(prefix, last)| ('a'..=*last).map(move |at| format!("{prefix}{at}_")));
@@ -70,12 +73,12 @@ mod tests {
 
     fn tests(text: &str) -> BTreeSet<String> {
         let mut tests = Tests(BTreeSet::new());
-        tests.visit_file(&syn::parse_file(text).expect("it parses"));
+        tests.visit_file(&syn::parse_file(text).expect("the code parses"));
         tests.0
     }
 
     #[test]
-    fn a_name_counts_when_it_is_a_tests() {
+    fn only_names_of_tests_count() {
         let all = wanted().len();
         assert_eq!(all, 11 + 24 + 25 + 10 + 15 + 5 + 12 + 20 + 10 + 7);
         for (text, counts) in [

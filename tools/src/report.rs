@@ -1,21 +1,21 @@
-//! The table of what has been run: name, bound, iterations, seconds, result.
+//! The table of results: name, bound, iterations, seconds, result.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-/// One thing that was run.
+/// The result of one run.
 pub(crate) struct Row {
     pub(crate) name: String,
-    /// What limits it: cores, a length, a time.
+    /// The limit of the run: cores, a length, a time.
     pub(crate) bound: String,
     pub(crate) iterations: u64,
     pub(crate) took: Duration,
-    /// What it found, or nothing but numbers.
+    /// The finding, or why the run failed.
     pub(crate) result: Result<String, String>,
 }
 
-/// Prints each row as it ends, and all of them as a table.
+/// A report that prints each row as it ends, and all of them as a table.
 #[derive(Default)]
 pub(crate) struct Report {
     rows: Vec<Row>,
@@ -46,7 +46,8 @@ impl Report {
         text
     }
 
-    /// The table, and whether all is well; something must have been run, and each of it at least once.
+    /// Prints the table, and checks that there are runs, that each ran at least once, and that none
+    /// failed.
     pub(crate) fn finish(self) -> Result<()> {
         println!("\n{}", self.table());
         let failed = self.rows.iter().filter(|row| row.result.is_err()).count();

@@ -1,18 +1,22 @@
-//! The stress tests and the random programs of `chaos` under AddressSanitizer (with LeakSanitizer), and the former under
-//! ThreadSanitizer, by a nightly toolchain with its own precompiled library. Each test runs at least once; the stress
-//! test, again and again with new seeds for the time that is asked for, and `chaos` for as long.
+//! The stress tests and the random programs of `chaos` under AddressSanitizer (with LeakSanitizer),
+//! and the stress tests under ThreadSanitizer, by a nightly toolchain with its own precompiled
+//! library. Each test runs at least once. The stress test repeats with new seeds for the requested
+//! time, and `chaos` runs for the same time.
 //!
-//! The kernel's own tests, on one thread each, stand in for what Miri would see: under AddressSanitizer; with every type that is not
-//! `repr(C)` laid out by a seed and the checks of the library's unsafe functions (`-Zrandomize-layout`, `-Zub-checks`), once for each of
-//! [`LAYOUTS`] seeds; and under valgrind, which sees what is read before it was written.
+//! The kernel's own tests, on one thread each, cover what Miri would find. They run under
+//! AddressSanitizer. They run with every type that is not `repr(C)` laid out by a seed and with the
+//! checks of the library's unsafe functions (`-Zrandomize-layout`, `-Zub-checks`), once for each of
+//! [`LAYOUTS`] seeds. And they run under valgrind, which finds reads of uninitialised memory.
 //!
 //! ThreadSanitizer does not understand fences, and sees no synchronisation inside the library. So:
-//! - crossbeam-epoch has loads in their place when it is compiled for ThreadSanitizer, and so has the kernel (`cfg(tsan)`,
-//!   `kernel/src/sync.rs`); the other fences there order stores with loads, and hand nothing over.
-//! - What it reports falsely of the library's own functions is suppressed by name (`tools/sanitizers`). The suppression
-//!   of `Arc`'s fence would also hide what an `Arc`'s last owner destroys; so half of the rounds take all atomics to be
-//!   sequentially consistent, where that suppression is not needed, and the other half take the orderings as they are.
-//! - Two tests are left out (`OUT`): they hand values over by the library's locks, or Tokio's.
+//! - crossbeam-epoch has loads in their place when it is compiled for ThreadSanitizer, and so has
+//!   the kernel (`cfg(tsan)`, `kernel/src/sync.rs`); the other fences there order stores with
+//!   loads, and publish nothing.
+//! - Its false reports about the library's own functions are suppressed by name
+//!   (`tools/sanitizers`). The suppression of `Arc`'s fence would also hide what an `Arc`'s last
+//!   owner destroys. So half of the rounds take all atomics as sequentially consistent, where that
+//!   suppression is not needed, and the other half take the orderings as they are.
+//! - Two tests are left out (`OUT`): they pass values through the library's locks, or Tokio's.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -24,29 +28,31 @@ use crate::report::{Report, Row};
 use crate::steps::bounded;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
-/// How tests are built.
+/// The arguments that build tests.
 const TEST: [&str; 2] = ["test", "--no-run"];
-/// Of the package `atropos`. The last takes a seed.
+/// Tests of the package `atropos`. The last takes a seed.
 const TESTS: [&str; 5] = ["runtime", "scheduling", "churn", "cascade", "stress"];
-/// Of the package `atropos-kernel`.
+/// Tests of the package `atropos-kernel`.
 const KERNEL: [&str; 8] = ["identity", "world", "contained", "reentry", "request", "bounded", "behalf", "at_once"];
-/// Of the same, for one hart.
+/// Tests of the same package, for one hart.
 const ONE_HART: [&str; 2] = ["one_hart", "send"];
-/// Layouts of the kernel's types that are tried each time.
+/// Layouts of the kernel's types that each run tries.
 const LAYOUTS: u64 = 3;
-/// Tests of the kernel's that leave memory behind on purpose: in a world that loses what it should run, or lets panics through the kernel.
+/// Kernel tests that leak memory on purpose: on a platform that never runs some processes, or that
+/// lets panics pass through the kernel.
 const LOSES: [&str; 2] = ["n03_what_is_never_run_is_lost_and_no_more", "a_panic_that_goes_through_leaves_no_trace"];
-/// Not under ThreadSanitizer: a contended lock of the library's, and all of Tokio's that is in the library, is invisible
-/// to it. The pool of blocking threads (`std-adapter/src/blocking.rs`) has no unsafe code of its own.
+/// Tests that do not run under ThreadSanitizer: it cannot see a contended lock of the library's,
+/// nor any part of Tokio that is in the library. The pool of blocking threads
+/// (`std-adapter/src/blocking.rs`) has no unsafe code of its own.
 const OUT: [&str; 2] = ["blocking_work_keeps_no_core", "tokio_beside_and_inside"];
 
-/// What is looked for, and how.
+/// A sanitizer and its settings.
 struct Sanitizer {
     name: &'static str,
-    /// The folder of the build: several ways to run may share one.
+    /// The folder of the build; several settings may share one.
     build: &'static str,
     flags: String,
-    /// The variable with the sanitizer's options, and they.
+    /// The variable with the sanitizer's options, and the options.
     options: (&'static str, String),
     leaves_out: &'static [&'static str],
 }
@@ -56,11 +62,12 @@ fn sanitizers(root: &Path) -> Vec<Sanitizer> {
     let thread = |name, file: &str, more: &str| Sanitizer {
         name,
         build: "tsan",
-        // The library is not instrumented: the compiler wants to be told that this is known.
+        // The library is not instrumented: the compiler requires a flag that acknowledges this.
         flags: "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --cfg tsan".into(),
         options: (
             "TSAN_OPTIONS",
-            // The bound of its memory of what was done before, so that both sides of a race can be shown.
+            // `history_size` bounds the memory of past accesses, so that both sides of a race can
+            // be shown.
             format!("halt_on_error=0 history_size=4{more} suppressions={}", suppressions.join(file).display()),
         ),
         leaves_out: &OUT,
@@ -78,12 +85,12 @@ fn sanitizers(root: &Path) -> Vec<Sanitizer> {
     ]
 }
 
-/// A nightly toolchain, or how to get one.
+/// Checks that a nightly toolchain exists; the error tells how to install one.
 pub(crate) fn need_nightly() -> Result<()> {
     let mut command = Command::new("cargo");
     let there = command.args(["+nightly", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !there.is_ok_and(|status| status.success()) {
-        bail!("there is no nightly toolchain: rustup toolchain install nightly --profile minimal");
+        bail!("no nightly toolchain: rustup toolchain install nightly --profile minimal");
     }
     Ok(())
 }
@@ -115,7 +122,7 @@ pub(crate) fn check(seconds: u64) -> Result<()> {
     report.finish()
 }
 
-/// The kernel's tests under valgrind.
+/// Runs the kernel's tests under valgrind.
 fn memcheck(report: &mut Report) -> Result<()> {
     let mut command = bounded("cargo", 15);
     command.args(["test", "--no-run", "--message-format=json", "-p", "atropos-kernel"]);
@@ -143,7 +150,7 @@ fn memcheck(report: &mut Report) -> Result<()> {
 }
 
 impl Sanitizer {
-    /// Builds tests, or with `build` in place of `TEST` programs; where they are.
+    /// Builds tests, or programs if `what` is `build` in place of `TEST`. Returns their paths.
     fn build(&self, what: &[&str], arguments: &[&str]) -> Result<Vec<PathBuf>> {
         let built = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
         let built = std::path::absolute(built.join(self.build))?;
@@ -169,21 +176,21 @@ impl Sanitizer {
         let found = self.build(&TEST, &arguments)?;
         for test in TESTS {
             let program = found.iter().find(|path| is_test(path, test));
-            let program = program.with_context(|| format!("cargo did not say where it put {test}"))?;
+            let program = program.with_context(|| format!("cargo did not report the path of {test}"))?;
             let time = if test == "stress" { time } else { Duration::ZERO };
             report.add(self.repeat(test, program, time)?);
         }
-        // One thread, or one hart: there is nothing to race with.
+        // The kernel's tests have one thread, or one hart: no race is possible.
         if self.build == "asan" {
             self.run_kernel(report)?;
             let found = self.build(&["build"], &["-p", "atropos-chaos"])?;
-            let program = found.first().context("cargo did not say where it put atropos-chaos")?;
+            let program = found.first().context("cargo did not report the path of atropos-chaos")?;
             report.add(self.chaos(program, time)?);
         }
         Ok(())
     }
 
-    /// The kernel's tests, once each.
+    /// Runs the kernel's tests, once each.
     fn run_kernel(&self, report: &mut Report) -> Result<()> {
         for (features, tests) in [(None, &KERNEL[..]), (Some("--no-default-features"), &ONE_HART)] {
             let mut arguments = vec!["-p", "atropos-kernel"];
@@ -192,20 +199,20 @@ impl Sanitizer {
             let found = self.build(&TEST, &arguments)?;
             for test in tests {
                 let program = found.iter().find(|path| is_test(path, test));
-                let program = program.with_context(|| format!("cargo did not say where it put {test}"))?;
+                let program = program.with_context(|| format!("cargo did not report the path of {test}"))?;
                 report.add(self.repeat(test, program, Duration::ZERO)?);
             }
         }
         Ok(())
     }
 
-    /// Plays `chaos` for as long as the time is, with a new seed. Not under ThreadSanitizer: Tokio and the library hand on by
-    /// what it does not see.
+    /// Plays `chaos` for the given time, with a new seed. Not under ThreadSanitizer: Tokio and the
+    /// library synchronise in ways that it does not see.
     fn chaos(&self, program: &Path, time: Duration) -> Result<Row> {
         let (start, seed) = (Instant::now(), std::time::UNIX_EPOCH.elapsed()?.as_secs());
         let mut command = bounded(program, 5 + time.as_secs() as u32 / 60);
         command.arg(format!("--seconds={}", time.as_secs())).arg(format!("--seed={seed}"));
-        // Slow, and on a busy machine.
+        // The sanitizer is slow, and the machine may be busy.
         command.arg("--patience=240").env(self.options.0, &self.options.1).env("RUST_BACKTRACE", "0");
         let output = command.output().with_context(|| format!("{} did not start", program.display()))?;
         let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -235,11 +242,11 @@ impl Sanitizer {
             result: Ok("clean".into()),
         };
         loop {
-            // A new one each time, and again the next time this is run: it is in what the test prints.
+            // Each run has a new seed, which the test prints.
             let seed = std::time::UNIX_EPOCH.elapsed()?.as_nanos() as u64;
             let mut command = bounded(program, 15);
-            // One test at a time: what is made once for a program (a `LazyLock`) is handed to the second to ask for it by
-            // the library, which ThreadSanitizer does not see.
+            // One test at a time: the library passes a value that is made once per program (a
+            // `LazyLock`) to the second test that uses it, and ThreadSanitizer does not see this.
             command.args(["--test-threads=1", "--nocapture"]).env(self.options.0, &self.options.1);
             command.env("ATROPOS_SEED", seed.to_string()).env("RUST_BACKTRACE", "0");
             for name in self.leaves_out {
@@ -261,7 +268,8 @@ impl Sanitizer {
     }
 }
 
-/// What is wrong with a run: a report is one, also if the program ended well; and so is a run of no test.
+/// Returns the fault of a run, if any. A report is a fault, even if the program ended well, and so
+/// is a run without any test.
 fn fault(success: bool, stdout: &[u8], stderr: &[u8]) -> Option<String> {
     let (stdout, stderr) = (String::from_utf8_lossy(stdout), String::from_utf8_lossy(stderr));
     let report = stderr.lines().find(|line| line.starts_with("SUMMARY: ") || line.contains("WARNING: ThreadSanitizer"));
@@ -275,10 +283,10 @@ fn fault(success: bool, stdout: &[u8], stderr: &[u8]) -> Option<String> {
     (!ran).then(|| "no test was run".into())
 }
 
-/// The test's program that a line of cargo's JSON tells of.
+/// Returns the path of the test program that a line of cargo's JSON names.
 fn executable(line: &str) -> Option<PathBuf> {
     let (_, rest) = line.split_once("\"executable\":\"")?;
-    // A path with a quote or a backslash in it is none that cargo makes.
+    // Cargo makes no path with a quote or a backslash in it.
     Some(PathBuf::from(rest.split('"').next()?))
 }
 
@@ -314,7 +322,7 @@ mod tests {
     fn nothing_of_the_project_is_suppressed() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("sanitizers");
         for file in ["tsan.supp", "tsan-seq-cst.supp"] {
-            let text = std::fs::read_to_string(root.join(file)).expect("it is here");
+            let text = std::fs::read_to_string(root.join(file)).expect("the file exists");
             let mut rules = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).peekable();
             assert!(rules.peek().is_some());
             for rule in rules {

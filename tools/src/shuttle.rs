@@ -1,5 +1,6 @@
-//! The webs under shuttle: each prints a line for each kind of schedules, and all of them make a table. A line that
-//! cannot be read is a failure, as in [`crate::models`]. The schedule of a failure is kept in a file, and can be replayed.
+//! The webs under shuttle: each prints a line for each kind of schedule, and together they make a
+//! table. A line that cannot be read is a failure, as in [`crate::models`]. The schedule of a
+//! failure is kept in a file, and can be replayed.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -9,33 +10,33 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::steps::{bounded, root};
 
-/// What starts the line of a web (`shuttle-tests/src/lib.rs`).
+/// The prefix of a web's line (`shuttle-tests/src/lib.rs`).
 const MARK: &str = "web: ";
 
-/// What is to be run.
+/// The arguments of `cargo xtask shuttle`.
 #[derive(Default, Debug)]
 pub(crate) struct Asked {
-    /// Schedules of each kind for each web; a mutant takes as many as it takes.
+    /// Number of schedules of each kind for each web; a mutant takes as many as it needs.
     pub(crate) schedules: Option<u64>,
-    /// What decides the schedules.
+    /// Seed of the schedules.
     pub(crate) seed: Option<u64>,
-    /// A part of a test's name; to replay, the name of the web.
+    /// A part of a test's name; for a replay, the name of the web.
     pub(crate) filter: Option<String>,
-    /// A schedule, or the file that it is in.
+    /// A schedule, or the file that contains it.
     pub(crate) replay: Option<String>,
 }
 
-/// How a search ended.
+/// The end of a search.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum End {
     Passed,
     Failed,
     Caught,
-    /// A mutant, by schedules of this kind: those of the other kind are still to come.
+    /// A mutant that schedules of this kind did not catch: those of the other kind follow.
     Missed,
 }
 
-/// What a line says.
+/// The contents of a line.
 #[derive(PartialEq, Eq, Debug)]
 struct Web {
     name: String,
@@ -46,7 +47,7 @@ struct Web {
 }
 
 impl Web {
-    /// Reads what stands after the mark: `NAME SCHEDULER N schedules S s END`.
+    /// Reads the text after the mark: `NAME SCHEDULER N schedules S s END`.
     fn read(line: &str) -> Option<Self> {
         let (front, back) = line.rsplit_once(" schedules ")?;
         let (front, schedules) = front.trim().rsplit_once(char::is_whitespace)?;
@@ -71,7 +72,7 @@ impl Web {
     }
 }
 
-/// The table, and under it how many of each there are.
+/// Returns the table, with a count of each result under it.
 fn table(webs: &[Web]) -> String {
     let width = webs.iter().map(|web| web.name.chars().count()).chain([4]).max().unwrap_or_default();
     let mut text = format!("{:<width$}  {:<9}  {:>9}  {:>7}  result\n", "name", "scheduler", "schedules", "seconds");
@@ -89,7 +90,8 @@ fn table(webs: &[Web]) -> String {
     text + &format!("{passed} searches passed, {caught} mutants caught, {failed} searches failed")
 }
 
-/// Whether shuttle says this of each failure, which a mutant is meant to be: the helpers say it in fewer words.
+/// Returns `true` if shuttle prints this line for every failure, which a mutant is meant to be. The
+/// harness reports it in fewer words.
 fn is_noise(line: &str) -> bool {
     const SAID: [&str; 6] = [
         "Task failed, serializing schedule",
@@ -108,7 +110,7 @@ fn command(asked: &Asked) -> Result<Command> {
     let mut command = bounded("cargo", 15);
     command.args(["test", "--package", "atropos-shuttle", "--profile", "shuttle", "--no-fail-fast"]);
     if asked.replay.is_some() {
-        // Elsewhere the schedule would mean nothing.
+        // Another test binary has no use for the schedule.
         command.args(["--test", "webs"]);
     }
     command.args(["--", "--nocapture"]);
@@ -137,8 +139,8 @@ fn command(asked: &Asked) -> Result<Command> {
 
 pub(crate) fn check(asked: &Asked) -> Result<()> {
     let mut child = command(asked)?.spawn().context("cargo did not start")?;
-    let out = child.stdout.take().context("it is piped")?;
-    let err = child.stderr.take().context("it is piped")?;
+    let out = child.stdout.take().context("stdout is piped")?;
+    let err = child.stderr.take().context("stderr is piped")?;
     let passes_on = thread::spawn(move || {
         for line in BufReader::new(err).lines().map_while(std::io::Result::ok) {
             if !is_noise(&line) {
@@ -158,7 +160,7 @@ pub(crate) fn check(asked: &Asked) -> Result<()> {
     }
     let status = child.wait()?;
     drop(passes_on.join());
-    // They run side by side.
+    // The webs run in parallel.
     webs.sort_by(|one, other| one.name.cmp(&other.name));
     if !webs.is_empty() {
         println!("\n{}", table(&webs));
@@ -175,7 +177,7 @@ mod tests {
     #[test]
     fn reads_what_the_helpers_print() {
         let web = Web::read("links: unlinks too early          random       26 schedules    0.1 s  caught ");
-        let web = web.expect("it can be read");
+        let web = web.expect("the line can be read");
         assert_eq!((web.name.as_str(), web.scheduler.as_str()), ("links: unlinks too early", "random"));
         assert_eq!((web.schedules, web.seconds.as_str(), web.end), (26, "0.1", End::Caught));
         for line in ["x", "x random 1 schedules s passed", "x random many schedules 0.1 s passed", "x 1 schedules"] {

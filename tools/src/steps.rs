@@ -1,4 +1,4 @@
-//! Steps: each is announced, timed, and accounted for at the end.
+//! The steps of a check: each is announced, timed, and listed at the end.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -15,23 +15,23 @@ enum Outcome {
     Skipped(String),
 }
 
-/// What has been run so far.
+/// The steps that have run so far.
 pub(crate) struct Steps {
     done: Vec<(&'static str, Duration, Outcome)>,
 }
 
-/// Whether this is CI, where nothing may be skipped.
+/// Returns `true` in CI, where nothing may be skipped.
 pub(crate) fn is_ci() -> bool {
     std::env::var("CI").is_ok_and(|ci| ci == "true" || ci == "1")
 }
 
-/// The workspace's root.
+/// Returns the workspace's root.
 pub(crate) fn root() -> Result<PathBuf> {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     Ok(here.parent().context("tools lies in the workspace")?.to_owned())
 }
 
-/// Runs a command with this one's input and output.
+/// Runs a command with this program's input and output.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("{} did not start", command.get_program().display()))?;
     ensure!(status.success(), "{} ended with {status}", command.get_program().display());
@@ -44,20 +44,21 @@ pub(crate) fn cargo(arguments: &[&str]) -> Result<()> {
     run(Command::new("cargo").args(arguments))
 }
 
-/// Where cargo puts what it builds.
+/// Returns the folder of cargo's build outputs.
 pub(crate) fn target() -> Result<PathBuf> {
     Ok(std::env::var_os("CARGO_TARGET_DIR").map_or(root()?.join("target"), PathBuf::from))
 }
 
-/// Builds a program of the workspace that measures, optimised as those that it is measured against; where it is.
+/// Builds a measuring program of the workspace, optimised like the programs that it is compared
+/// with. Returns its path.
 pub(crate) fn built(package: &str, program: &str) -> Result<PathBuf> {
     cargo(&["build", "--profile", "bench", "--quiet", "-p", package, "--bin", program])?;
-    // Where cargo puts what is built by the profile `bench`.
+    // Cargo puts the outputs of the profile `bench` there.
     Ok(target()?.join("release").join(program))
 }
 
-/// A command that must not hang. In CI it is ended after so many minutes, with all that it started, and that is a
-/// failure; a person has Ctrl-C, which would not pass through `timeout`.
+/// Returns a command that must not hang. In CI it is ended after `minutes` minutes, with all its
+/// children, and that is a failure. A developer has Ctrl-C, which would not pass through `timeout`.
 pub(crate) fn bounded(program: impl AsRef<OsStr>, minutes: u32) -> Command {
     if !is_ci() {
         return Command::new(program);
@@ -67,7 +68,7 @@ pub(crate) fn bounded(program: impl AsRef<OsStr>, minutes: u32) -> Command {
     command
 }
 
-/// What a command prints.
+/// Returns the output of a command.
 pub(crate) fn output(program: &str, arguments: &[&str]) -> Result<String> {
     let output = Command::new(program).args(arguments).output().with_context(|| format!("{program} did not start"))?;
     ensure!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
@@ -79,7 +80,7 @@ impl Steps {
         Self { done: Vec::new() }
     }
 
-    /// Runs a step; a failure does not keep the others from running.
+    /// Runs a step; its failure does not keep later steps from running.
     pub(crate) fn run(&mut self, name: &'static str, step: impl FnOnce() -> Result<()>) {
         println!("\n== {name}");
         let start = Instant::now();
@@ -93,8 +94,8 @@ impl Steps {
         self.done.push((name, start.elapsed(), outcome));
     }
 
-    /// Runs a step that needs something of the machine. Without it the step is skipped, and that is said; in CI
-    /// it is a failure.
+    /// Runs a step that needs something from the machine. Without it the step is skipped and
+    /// reported as skipped; in CI this is a failure.
     pub(crate) fn need_and_run(&mut self, name: &'static str, need: Need, step: impl FnOnce() -> Result<()>) {
         match need.meet() {
             Ok(()) => self.run(name, step),
@@ -106,8 +107,8 @@ impl Steps {
         }
     }
 
-    /// Runs a step that prepares something from a network. If it fails the step is skipped, and that is said, also in CI: what it
-    /// prepares is somebody else's to offer.
+    /// Runs a step that prepares something from a network. If it fails, the step is reported as
+    /// skipped, also in CI: a third party provides what it prepares.
     pub(crate) fn need_and_try(&mut self, name: &'static str, need: Need, step: impl FnOnce() -> Result<()>) {
         let start = Instant::now();
         let outcome = match need.meet().and_then(|()| step()) {
@@ -120,7 +121,7 @@ impl Steps {
         self.done.push((name, start.elapsed(), outcome));
     }
 
-    /// The account.
+    /// Prints the list of steps, and fails if a step failed.
     pub(crate) fn finish(self) -> Result<()> {
         println!();
         let (mut passed, mut failed, mut skipped) = (0, 0, 0);

@@ -1,5 +1,5 @@
-//! A supervisor-like process restarts a crashing worker a thousand times, and a linked pair dies
-//! together, on a machine with nothing but the kernel. What it prints is checked by `cargo xtask bare`.
+//! A supervisor-like process restarts a crashing worker 1,000 times, and a linked pair dies
+//! together, on a machine with only the kernel. `cargo xtask bare` checks the output.
 #![no_std]
 #![no_main]
 
@@ -30,20 +30,21 @@ fn panic(panic: &PanicInfo<'_>) -> ! {
 }
 
 const RESTARTS: u32 = 1000;
-/// Rounds before the heap is measured.
+/// Number of rounds before the heap is measured.
 const WARM: u32 = 20;
-/// Rounds after which it is looked at, before the one that is reported and from that on.
+/// Number of rounds in each of the two measurements: the rounds before the reported round, and the
+/// rounds from the reported one on.
 const LOOKS: u32 = 12;
 
-/// Bytes of a round that would be a leak: the smallest block.
+/// Bytes per round that count as a leak: the size of the smallest block.
 const LEAST_LEAK: usize = 16;
 
-/// What the processes report.
+/// Counters that the processes report.
 static DOWNS: AtomicU32 = AtomicU32::new(0);
 static PAIR: AtomicU32 = AtomicU32::new(0);
 static SLEPT: AtomicU32 = AtomicU32::new(0);
 
-/// Starts, awaits and starts again a worker that crashes of its first message.
+/// Starts a worker that crashes on its first message, waits for its end, and starts it again.
 async fn supervise(cx: Context<()>) {
     for round in 0..RESTARTS {
         let worker = async |cx: Context<u32>| -> Result<(), &'static str> {
@@ -68,7 +69,7 @@ async fn supervise(cx: Context<()>) {
     SLEPT.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Watches a linked pair, one of which ends with a reason that the other does not trap.
+/// Watches a linked pair. One of the two ends with a reason that the other does not trap.
 async fn watch_a_pair(cx: Context<()>) {
     let first = async |cx: Context<()>| {
         cx.spawn_with::<(), _, _>(&SpawnOptions::new().link().name("second"), async |cx: Context<()>| -> Reason {
@@ -97,7 +98,7 @@ async fn watch_a_pair(cx: Context<()>) {
     }
 }
 
-/// Lives as long as the image, and starts both at each message.
+/// Runs as long as the image, and starts both tests at each message.
 async fn root(cx: Context<()>) -> Reason {
     loop {
         cx.recv().await;
@@ -111,13 +112,14 @@ fn round(core: &mut Core, root: Address<()>) {
     let participant = kernel.register();
     Host::new(&kernel, &participant).send(root.pid(), ()).expect("the root lives");
     world::run_until_idle(core);
-    assert_eq!(kernel.process_count(), 1, "nobody but the root is left");
+    assert_eq!(kernel.process_count(), 1, "no process but the root is left");
 }
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
     static mut MEMORY: [u64; heap::SIZE / 8] = [0; heap::SIZE / 8];
-    // SAFETY: once, before the first allocation; cortex-m-rt makes `MEMORY` ours.
+    // SAFETY: called once, before the first allocation. cortex-m-rt gives `main` exclusive access
+    // to `MEMORY`.
     unsafe { HEAP.init(MEMORY.as_mut_ptr() as usize, heap::SIZE) };
     clock::start(cortex_m::Peripherals::take().expect("taken once").SYST);
 
@@ -127,11 +129,13 @@ fn main() -> ! {
     let participant = kernel.register();
     let root = Host::new(&kernel, &participant).spawn_async(&SpawnOptions::new(), root).expect("room for the root");
 
-    // Rounds to warm up: each slot keeps the reason of its last process until its next. Until all slots have been through, some 13
-    // rounds, there are more and more reasons. From then on what is used comes and goes with what the core and the depot keep for
-    // the next (`Limits::kept`): slices are bounded in time, so the board's clock decides how many dead come back at once, and
-    // a batch of 64 of them stays or goes. A leak is in every round, so the least of some rounds is compared with the least of as
-    // many more; it may differ by less than a block for each round, because reasons differ in length.
+    // Warm-up rounds: each slot keeps the reason of its last process until the slot is reused. The
+    // number of reasons grows until all slots have been used, for about 13 rounds. From then on the
+    // heap use varies with the blocks that the core and the depot keep for reuse (`Limits::kept`).
+    // Slices are bounded in time, so the board's clock decides how many dead processes are
+    // reclaimed at once, and whether a batch of 64 blocks is kept. A leak occurs in every round, so
+    // the test compares the minimum of some rounds with the minimum of as many further rounds. The
+    // two may differ by less than a block per round, because reasons differ in length.
     for _ in 0..WARM {
         round(&mut core, root);
     }

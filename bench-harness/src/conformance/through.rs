@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use atropos::facility::{
-    AliasFacility, AliasMode, Entry, KernelAccess, LinkError, LinkFacility, NameFacility, KernelFacilities, CodeResolver, SpawnFacility,
-    SpawnFlags, Spawner, SupervisionFacility, TimerFacility,
+    AliasFacility, AliasMode, CodeResolver, Entry, KernelAccess, KernelFacilities, LinkError, LinkFacility,
+    NameFacility, SpawnFacility, SpawnFlags, Spawner, SupervisionFacility, TimerFacility,
 };
 use atropos::kernel::Host;
 use atropos::kernel::Kernel;

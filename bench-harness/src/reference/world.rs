@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use atropos::kernel::internals::life;
-use atropos::kernel::{MaybeReady, Tombstone, Limits, Options, QueryReply};
+use atropos::kernel::{Limits, MaybeReady, Options, QueryReply, Tombstone};
 use atropos::{Alias, Pid, Reason};
 
 use super::actor::{Actor, options, sent};

@@ -8,7 +8,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use atropos::otp::{CallError, Next, Reply, Server, ServerRef, ServerCx};
+use atropos::otp::{CallError, Next, Reply, Server, ServerCx, ServerRef};
 use atropos::{Context, Pid, Received};
 
 use super::stage::Stage;

@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use atropos::otp::{ChildSpec, Intensity, ChildStarter, Supervisor};
+use atropos::otp::{ChildSpec, ChildStarter, Intensity, Supervisor};
 use atropos::{Context, Pid, Reason, SpawnOptions};
 
 use super::stage::{Stage, does, takes, tell};

@@ -1,4 +1,5 @@
-//! Does one operation many times, for a tool that watches: `operations NAME COUNT`. Without arguments, prints the names.
+//! Runs one operation many times, for an observing tool: `operations NAME COUNT`. Without
+//! arguments, prints the names.
 
 use atropos_benches::operations::all;
 

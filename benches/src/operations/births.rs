@@ -8,13 +8,13 @@ use atropos_kernel::{Cx, Pid, Reason, Resumed, SpawnOptions};
 use super::{Operation, Run};
 use crate::core::{Bench, does};
 
-/// Alone, and linked.
+/// Spawns alone, and linked.
 pub const BIRTHS: &[Operation] = &[
     Operation { name: "spawn, exit", make: || births(SpawnOptions::new()) },
     Operation { name: "spawn linked, exit", make: || births(SpawnOptions::new().link()) },
 ];
 
-/// Children that are started before they have their turn.
+/// Children that are started before they run.
 const AT_A_TIME: u64 = 64;
 
 fn births(options: SpawnOptions<'static>) -> Run {
@@ -23,12 +23,12 @@ fn births(options: SpawnOptions<'static>) -> Run {
     let todo = left.clone();
     let parent = bench.spawn(does(move |cx: &Cx<'_, Pid>| {
         while cx.receive().is_some() {}
-        // Relaxed: one thread does it all.
+        // Relaxed: one thread does everything.
         let all = todo.load(Ordering::Relaxed);
         let now = all.min(AT_A_TIME);
         todo.store(all - now, Ordering::Relaxed);
         for _ in 0..now {
-            cx.spawn(&options, does(|_| Resumed::Exit(Reason::NORMAL))).expect("room");
+            cx.spawn(&options, does(|_| Resumed::Exit(Reason::NORMAL))).expect("a free slot");
         }
         if all > now { Resumed::Yield } else { Resumed::Wait }
     }));

@@ -1,4 +1,5 @@
-//! A pid to its process, under a guard that is held already, as within a slice. Not for: a table that is not in the cache.
+//! Finding the process of a pid, under a guard that is already held, as within a slice. Not for: a
+//! table that is not in the cache.
 
 use std::hint::black_box;
 
@@ -8,7 +9,7 @@ use atropos_kernel::{Pid, Reason, Resumed};
 use super::{Operation, Run};
 use crate::core::{Bench, does};
 
-/// Of the living, and of the dead.
+/// Lookups of a live process, and of a dead one.
 pub const LOOKUPS: &[Operation] = &[
     Operation { name: "lookup: a live process", make: || lookup(true) },
     Operation { name: "lookup: a dead process", make: || lookup(false) },

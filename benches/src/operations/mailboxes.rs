@@ -1,21 +1,22 @@
-//! A node through a mailbox, alone on a core. Not for: contention, memory (the nodes are there already), waking.
+//! A node that passes through a mailbox, alone on a core. Not for: contention, allocation (the
+//! nodes exist already), waking.
 
 use std::hint::black_box;
 use std::ptr::NonNull;
 
 use atropos_kernel::internals::mailbox::{Mailbox, Pushed, Shipped};
 use atropos_kernel::internals::memory::pool::Pool;
-use atropos_kernel::internals::signal::node::{SignalKind, Node};
+use atropos_kernel::internals::signal::node::{Node, SignalKind};
 
 use super::{Operation, Run};
 
-/// One at a time, and many at a time.
+/// One node at a time, and many at a time.
 pub const MAILBOXES: &[Operation] = &[
     Operation { name: "mailbox: push, take", make: || through(1) },
     Operation { name: "mailbox: push, take with 99 others", make: || through(100) },
 ];
 
-/// The nodes are the bench's own.
+/// Releases nothing: the benchmark owns the nodes.
 unsafe fn nothing(_: NonNull<Node>, _: Option<&Pool>) {}
 
 fn through(batch: u64) -> Run {
@@ -27,7 +28,7 @@ fn through(batch: u64) -> Run {
             let now = left.min(batch);
             left -= now;
             for node in &nodes[..now as usize] {
-                // SAFETY: in no mailbox, and it outlives its time in this one.
+                // SAFETY: the node is in no mailbox, and outlives its stay in this one.
                 let pushed = unsafe { mailbox.push(NonNull::from(node)) };
                 assert!(pushed == Pushed::Quiet);
             }

@@ -1,4 +1,4 @@
-//! The operations that are measured.
+//! The measured operations.
 //!
 //! | operations | file |
 //! | --- | --- |
@@ -33,31 +33,32 @@ use atropos_kernel::{Cx, Pid, Resumed};
 
 use crate::core::{Bench, does};
 
-/// Does it so many times.
+/// A closure that runs the operation the given number of times.
 pub type Run = Box<dyn FnMut(u64)>;
 
-/// Something that the kernel does.
+/// An operation of the kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Operation {
-    /// In words.
+    /// Its name, in words.
     pub name: &'static str,
-    /// Makes all that it needs.
+    /// Makes everything that the operation needs.
     pub make: fn() -> Run,
 }
 
-/// All of them.
+/// Returns all operations.
 pub fn all() -> impl Iterator<Item = &'static Operation> {
     [MAILBOXES, LOOKUPS, MONITORS, LINKS, BIRTHS, QUEUES, TIMERS, WAKES, MESSAGES].into_iter().flatten()
 }
 
-/// A process that waits.
+/// Starts a process that waits.
 fn sleeper(bench: &mut Bench) -> Pid {
     let pid = bench.spawn(does(|_| Resumed::Wait));
     bench.run();
     pid
 }
 
-/// An operation of a process on another that waits, all in one slice; and what the process does before the first.
+/// Returns an operation of a process on another, waiting process, all in one slice. The process
+/// runs `before` before the first operation.
 fn of_process(
     before: impl Fn(&Cx<'_, Pid>) + Send + 'static,
     operation: impl Fn(&Cx<'_, Pid>, Pid) + Send + 'static,
@@ -71,7 +72,7 @@ fn of_process(
             before(cx);
         }
         while cx.receive().is_some() {
-            // Relaxed: one thread does it all.
+            // Relaxed: one thread does everything.
             for _ in 0..todo.load(Ordering::Relaxed) {
                 operation(cx, target);
             }
@@ -91,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_can_be_done_and_done_again() {
+    fn each_operation_runs_repeatedly() {
         for operation in all() {
             let mut run = (operation.make)();
             for times in [1, 0, 300] {

@@ -1,4 +1,5 @@
-//! A process through a run queue: taken by its core, or stolen by another. Not for: contention, pinned processes.
+//! A process that passes through a run queue: popped by its core, or stolen by another. Not for:
+//! contention, pinned processes.
 
 use std::hint::black_box;
 use std::ptr::NonNull;
@@ -8,7 +9,7 @@ use atropos_kernel::internals::runq::{Local, Shared};
 
 use super::{Operation, Run};
 
-/// By its own core, and by another.
+/// Passages by its own core, and by a thief.
 pub const QUEUES: &[Operation] = &[
     Operation { name: "run queue: push, pop", make: || through(false) },
     Operation { name: "run queue: push, steal, pop", make: || through(true) },
@@ -27,7 +28,7 @@ fn through(stolen: bool) -> Run {
             let now = left.min(WAITING as u64);
             left -= now;
             for node in &nodes[..now as usize] {
-                // SAFETY: in no queue, and this thread is both cores.
+                // SAFETY: the node is in no queue, and this thread plays both cores.
                 unsafe { own.push(&own_shared, NonNull::from(node)) };
             }
             own.end_slice(&own_shared, 0);

@@ -1,8 +1,9 @@
-//! Monitors and links to a process that lives and waits, made and undone. Not for: ties that fire.
+//! Monitors and links to a live, waiting process, made and removed. Not for: monitors and links
+//! that fire.
 
 use super::{Operation, of_process};
 
-/// Monitor, demonitor.
+/// Monitor and demonitor.
 pub const MONITORS: &[Operation] = &[Operation {
     name: "monitor, demonitor",
     make: || {
@@ -16,7 +17,7 @@ pub const MONITORS: &[Operation] = &[Operation {
     },
 }];
 
-/// Link, unlink.
+/// Link and unlink.
 pub const LINKS: &[Operation] = &[Operation {
     name: "link, unlink",
     make: || {

@@ -1,5 +1,5 @@
-//! What makes a process run that waits: a waker, and messages. Each goes from the wake through a slice to sleep again. Not for:
-//! other cores, or waking one that is parked.
+//! Wake-ups of a waiting process: by a waker, and by messages. Each goes from the wake through a
+//! slice to sleep again. Not for: other cores, or waking a parked core.
 
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
@@ -9,10 +9,10 @@ use atropos_kernel::{Pid, Received, Resumed};
 use super::{Operation, Run};
 use crate::core::{Bench, does};
 
-/// By a waker.
+/// A wake by a waker.
 pub const WAKES: &[Operation] = &[Operation { name: "wake by a waker, a slice, sleep", make: by_waker }];
 
-/// By messages.
+/// Wakes by messages.
 pub const MESSAGES: &[Operation] = &[
     Operation { name: "send to itself, receive", make: to_itself },
     Operation { name: "a round trip of two processes", make: round_trip },
@@ -23,12 +23,12 @@ fn by_waker() -> Run {
     let place: Arc<Mutex<Option<Waker>>> = Arc::default();
     let given = place.clone();
     bench.spawn(does(move |cx| {
-        let mut place = given.lock().expect("nobody panics");
+        let mut place = given.lock().expect("no thread panics");
         place.get_or_insert_with(|| cx.waker());
         Resumed::Wait
     }));
     bench.run();
-    let waker = place.lock().expect("nobody panics").clone().expect("it has run");
+    let waker = place.lock().expect("no thread panics").clone().expect("the process has run");
     Box::new(move |count| {
         for _ in 0..count {
             waker.wake_by_ref();
@@ -59,7 +59,7 @@ fn round_trip() -> Run {
     let (todo, mut left) = (times.clone(), 0);
     let pinger: Pid = bench.spawn(does(move |cx| {
         while let Some(Received::Message(from)) = cx.receive() {
-            // Its own pid comes from the host, and says how many.
+            // Its own pid comes from the host, and starts the given number of round trips.
             left = if from == cx.pid() { todo.load(std::sync::atomic::Ordering::Relaxed) } else { left - 1 };
             if left > 0 {
                 cx.send(ponger, cx.pid()).expect("alive");

@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use atropos_dist::{
-    LoopbackPair, Connection, MonitorControlMessage, NoConnection, Node, Options, ControlPlane, RecordingSender, RemotePid,
-    RemoteReference, Routed, Sender, Watchers,
+    Connection, ControlPlane, LoopbackPair, MonitorControlMessage, NoConnection, Node, Options, RecordingSender,
+    RemotePid, RemoteReference, Routed, Sender, Watchers,
 };
 use atropos_kernel::{NoMemory, Reason};
 
@@ -129,7 +129,9 @@ impl Site {
     }
 
     /// `HERE`, sending by a function that is given the plane as well.
-    pub(crate) fn calling(send: impl Fn(&ControlPlane, &Routed) -> Result<(), NoConnection> + Send + Sync + 'static) -> Self {
+    pub(crate) fn calling(
+        send: impl Fn(&ControlPlane, &Routed) -> Result<(), NoConnection> + Send + Sync + 'static,
+    ) -> Self {
         let place: Arc<OnceLock<Weak<ControlPlane>>> = Arc::default();
         let own = place.clone();
         let sender = Calls(move |message: &Routed| {

@@ -1,5 +1,5 @@
-//! Facilities without a kernel, for unit tests of built-in functions: each writes down what it was asked, and answers by a
-//! [`MockProcesses`] of pids that the test has chosen.
+//! Facilities without a kernel, for unit tests of built-in functions. Each records its calls, and
+//! answers from a [`MockProcesses`] of pids that the test has chosen.
 
 mod name;
 
@@ -20,7 +20,7 @@ use crate::supervision::{MonitorResult, SupervisionError, SupervisionFacility};
 use crate::sync::{AtomicUsize, Ordering};
 use crate::timer::{TimeLeft, TimerError, TimerFacility};
 
-/// Who lives and who is dead; all others were never given out.
+/// The live and the dead pids of a test; all other pids were never allocated.
 #[derive(Clone, Debug, Default)]
 pub struct MockProcesses {
     alive: Vec<u64>,
@@ -28,7 +28,7 @@ pub struct MockProcesses {
 }
 
 impl MockProcesses {
-    /// These live, and those are dead.
+    /// Creates a cast of these live and dead pids.
     pub fn new(alive: &[u64], dead: &[u64]) -> Self {
         Self { alive: alive.to_vec(), dead: dead.to_vec() }
     }
@@ -42,13 +42,13 @@ impl MockProcesses {
     }
 }
 
-/// A number that was not given before, from 1 on.
+/// Returns the next number of a counter, from 1 on.
 fn next(counter: &AtomicUsize) -> u64 {
-    // Relaxed: it orders nothing.
+    // Relaxed: the counter orders no other memory access.
     counter.fetch_add(1, Ordering::Relaxed) as u64 + 1
 }
 
-/// Supervision, written down.
+/// A mock of [`SupervisionFacility`] that records its calls.
 #[derive(Debug, Default)]
 pub struct MockSupervision {
     cast: MockProcesses,
@@ -57,12 +57,12 @@ pub struct MockSupervision {
 }
 
 impl MockSupervision {
-    /// With these processes.
+    /// Creates a mock with these processes.
     pub fn new(cast: MockProcesses) -> Self {
         Self { cast, ..Self::default() }
     }
 
-    /// What it was asked since the last time, in order.
+    /// Returns the calls since the last drain, in order.
     pub fn drain(&self) -> Vec<SupervisionRecord> {
         self.log.drain()
     }
@@ -94,7 +94,7 @@ impl SupervisionFacility for MockSupervision {
     }
 }
 
-/// Links, written down; who is linked with whom is not kept.
+/// A mock of [`LinkFacility`] that records its calls; it does not store links.
 #[derive(Debug, Default)]
 pub struct MockLinks {
     cast: MockProcesses,
@@ -102,12 +102,12 @@ pub struct MockLinks {
 }
 
 impl MockLinks {
-    /// With these processes.
+    /// Creates a mock with these processes.
     pub fn new(cast: MockProcesses) -> Self {
         Self { cast, ..Self::default() }
     }
 
-    /// What it was asked since the last time, in order.
+    /// Returns the calls since the last drain, in order.
     pub fn drain(&self) -> Vec<LinkRecord> {
         self.log.drain()
     }
@@ -147,24 +147,24 @@ impl LinkFacility for MockLinks {
     }
 }
 
-/// Spawns, written down: the processes are numbers.
+/// A mock of [`SpawnFacility`] that records its calls: the new processes are mere numbers.
 #[derive(Debug, Default)]
 pub struct MockSpawner {
     cast: MockProcesses,
-    /// Functions that there are; none for all.
+    /// The functions that exist; if empty, every spawn is refused.
     functions: Vec<&'static str>,
     pids: AtomicUsize,
     log: CallLog<SpawnRecord>,
 }
 
 impl MockSpawner {
-    /// With these processes, and these functions that a process can be started with.
+    /// Creates a mock with these processes, and these functions as entry points.
     pub fn new(cast: MockProcesses, functions: &[&'static str]) -> Self {
-        // New pids stand out among those of a cast.
+        // New pids are easy to tell from those of a cast.
         Self { cast, functions: functions.to_vec(), pids: AtomicUsize::new(1_000_000), log: CallLog::default() }
     }
 
-    /// What it was asked since the last time, in order.
+    /// Returns the calls since the last drain, in order.
     pub fn drain(&self) -> Vec<SpawnRecord> {
         self.log.drain()
     }
@@ -184,7 +184,7 @@ impl SpawnFacility for MockSpawner {
     }
 }
 
-/// Timers, written down: none ever fires.
+/// A mock of [`TimerFacility`] that records its calls: no timer ever fires.
 #[derive(Debug)]
 pub struct MockTimers<M> {
     cast: MockProcesses,
@@ -193,12 +193,12 @@ pub struct MockTimers<M> {
 }
 
 impl<M> MockTimers<M> {
-    /// With these processes.
+    /// Creates a mock with these processes.
     pub fn new(cast: MockProcesses) -> Self {
         Self { cast, references: AtomicUsize::new(0), log: CallLog::default() }
     }
 
-    /// What it was asked since the last time, in order.
+    /// Returns the calls since the last drain, in order.
     pub fn drain(&self) -> Vec<TimerRecord<M>> {
         self.log.drain()
     }
@@ -226,12 +226,12 @@ impl<M: Send> TimerFacility<M> for MockTimers<M> {
     }
 }
 
-/// What was printed, kept.
+/// A mock of [`OutputFacility`] that keeps what was printed.
 #[derive(Debug, Default)]
 pub struct MockOutput(CallLog<OutputRecord>);
 
 impl MockOutput {
-    /// What was printed since the last time, in order.
+    /// Returns what was printed since the last drain, in order.
     pub fn drain(&self) -> Vec<OutputRecord> {
         self.0.drain()
     }

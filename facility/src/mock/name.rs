@@ -1,4 +1,4 @@
-//! Names and aliases, written down.
+//! Mocks of names and aliases.
 
 use alloc::string::ToString as _;
 use alloc::vec::Vec;
@@ -11,7 +11,8 @@ use crate::record::{AliasRecord, NameRecord};
 use crate::supervision::{MonitorResult, SupervisionError};
 use crate::sync::AtomicUsize;
 
-/// Names, written down; who is registered is not kept, but for those who are from the start.
+/// A mock of [`NameFacility`] that records its calls; it does not store registrations except those
+/// that it was created with.
 #[derive(Debug, Default)]
 pub struct MockNames {
     cast: MockProcesses,
@@ -21,12 +22,12 @@ pub struct MockNames {
 }
 
 impl MockNames {
-    /// With these processes, of which these have names.
+    /// Creates a mock with these processes, some of which have names.
     pub fn new(cast: MockProcesses, named: &[(&'static str, u64)]) -> Self {
         Self { cast, named: named.to_vec(), ..Self::default() }
     }
 
-    /// What it was asked since the last time, in order.
+    /// Returns the calls since the last drain, in order.
     pub fn drain(&self) -> Vec<NameRecord> {
         self.log.drain()
     }
@@ -65,7 +66,7 @@ impl NameFacility for MockNames {
     }
 }
 
-/// Aliases, written down.
+/// A mock of [`AliasFacility`] that records its calls.
 #[derive(Debug, Default)]
 pub struct MockAliases {
     cast: MockProcesses,
@@ -74,12 +75,12 @@ pub struct MockAliases {
 }
 
 impl MockAliases {
-    /// With these processes.
+    /// Creates a mock with these processes.
     pub fn new(cast: MockProcesses) -> Self {
         Self { cast, ..Self::default() }
     }
 
-    /// What it was asked since the last time, in order.
+    /// Returns the calls since the last drain, in order.
     pub fn drain(&self) -> Vec<AliasRecord> {
         self.log.drain()
     }

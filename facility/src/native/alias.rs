@@ -1,6 +1,6 @@
 //! Aliases on a kernel.
 
-use atropos_kernel::{AliasMode, ActAsError, SendTarget, Pid, Reference};
+use atropos_kernel::{ActAsError, AliasMode, Pid, Reference, SendTarget};
 
 use super::{KernelAccess, KernelFacilities, result, was_born};
 use crate::alias::AliasFacility;

@@ -1,24 +1,25 @@
-//! [`KernelFacilities`]: the facilities on a kernel.
+//! The facilities on a kernel: [`KernelFacilities`].
 //!
-//! Every call goes through a [`KernelAccess`], which knows the kernel and this thread's membership in it, and from there through
-//! [`atropos_kernel::Caller`], which finds out how the caller stands. Timers, names and aliases have modules of their own.
+//! Every call goes through a [`KernelAccess`], which has access to the kernel and to this thread's
+//! registration with it, and then through [`atropos_kernel::Caller`], which determines the state of
+//! the caller. Timers, names and aliases have modules of their own.
 
 mod alias;
 mod name;
 mod timer;
 
 use atropos_kernel::{
-    MaybeReady, Caller, ActAsError, Body, Host, Pid, MonitorOutcome, Reason, Reference, SpawnError as KernelSpawnError,
-    SpawnOptions, CallerState,
+    ActAsError, Body, Caller, CallerState, Host, MaybeReady, MonitorOutcome, Pid, Reason, Reference,
+    SpawnError as KernelSpawnError, SpawnOptions,
 };
 
 use crate::link::{LinkError, LinkFacility, Linked};
 use crate::spawn::{Entry, SpawnError, SpawnFacility, SpawnFlags, SpawnResult};
 use crate::supervision::{MonitorResult, SupervisionError, SupervisionFacility};
 
-/// A way to a kernel, from any thread.
+/// Access to a kernel, from any thread.
 pub trait KernelAccess: Send + Sync {
-    /// Calls `act` with the host that this thread is, once, before it returns.
+    /// Calls `act` exactly once, before it returns, with this thread's host handle.
     fn enter(&self, act: &mut dyn FnMut(&Host<'_>));
 }
 
@@ -34,7 +35,8 @@ impl<G: KernelAccess + ?Sized> KernelAccess for alloc::sync::Arc<G> {
     }
 }
 
-/// Acts for a caller; `None` when its pid cannot have been given out, or the gate did not open.
+/// Acts for a caller; returns `None` if its pid is not a valid number, or the gate did not call
+/// back.
 fn act<R>(gate: &impl KernelAccess, caller: u64, act: impl FnOnce(&Caller<'_>) -> R) -> Option<R> {
     let caller = Pid::from_raw(caller)?;
     let (mut act, mut result) = (Some(act), None);
@@ -51,7 +53,7 @@ fn act<R>(gate: &impl KernelAccess, caller: u64, act: impl FnOnce(&Caller<'_>) -
 pub struct KernelFacilities<G>(G);
 
 impl<G: KernelAccess> KernelFacilities<G> {
-    /// Behind a gate.
+    /// Creates the facilities on the kernel behind a gate.
     pub const fn new(gate: G) -> Self {
         Self(gate)
     }
@@ -78,13 +80,15 @@ impl<G: KernelAccess> KernelFacilities<G> {
     fn link_as(&self, caller: u64, target: u64, as_otp: bool) -> Result<(), LinkError> {
         self.tie(caller, |behalf| match Pid::from_raw(target) {
             Some(target) => behalf.link(target, as_otp),
-            None if matches!(behalf.standing(), CallerState::Running | CallerState::Elsewhere) => Err(ActAsError::NoProc),
+            None if matches!(behalf.standing(), CallerState::Running | CallerState::Elsewhere) => {
+                Err(ActAsError::NoProc)
+            }
             None => Err(ActAsError::NoCaller),
         })
     }
 }
 
-/// F4.
+/// Kills a caller whose operation ran out of memory (F4).
 fn ends(behalf: &Caller<'_>, error: ActAsError) {
     if error == ActAsError::NoMemory {
         behalf.end_for_want_of_memory();
@@ -111,7 +115,7 @@ impl<G: KernelAccess> SupervisionFacility for KernelFacilities<G> {
     fn demonitor_with(&self, caller: u64, reference: u64, flush: bool) -> Result<Option<bool>, SupervisionError> {
         self.supervise(caller, |behalf| {
             was_born(behalf)?;
-            // What no monitor of a kernel's can be called is no monitor of the caller's.
+            // A number that is no valid reference is no monitor of the caller.
             Reference::from_raw(reference).map_or(Ok(Some(false)), |reference| behalf.demonitor(reference, flush))
         })
     }
@@ -157,13 +161,13 @@ impl<G: KernelAccess> LinkFacility for KernelFacilities<G> {
     }
 }
 
-/// How entries become bodies.
+/// The translation of entry points into bodies.
 pub trait CodeResolver: Send + Sync {
-    /// What its processes run.
+    /// The body type of its processes.
     type Body: Body;
 
-    /// The body of an entry; `None` when there is no such entry, or its arguments are not what it takes. No pid has been taken,
-    /// and nothing has to be undone.
+    /// Returns the body of an entry point; `None` if there is no such entry point, or it does not
+    /// take these arguments. No pid has been allocated at this point, so nothing has to be undone.
     fn resolve(&self, entry: Entry<'_>) -> Option<Self::Body>;
 }
 
@@ -172,12 +176,12 @@ pub trait CodeResolver: Send + Sync {
 pub struct Spawner<G, P>(G, P);
 
 impl<G: KernelAccess, P: CodeResolver> Spawner<G, P> {
-    /// Starts `program`'s processes behind a gate.
+    /// Creates a facility that spawns the processes of `program` behind a gate.
     pub const fn new(gate: G, program: P) -> Self {
         Self(gate, program)
     }
 
-    /// The program.
+    /// Returns the program.
     pub const fn program(&self) -> &P {
         &self.1
     }

@@ -1,13 +1,13 @@
 //! Registered names on a kernel.
 
-use atropos_kernel::{Caller, ActAsError, Pid, RegisterError, CallerState};
+use atropos_kernel::{ActAsError, Caller, CallerState, Pid, RegisterError};
 
 use super::{KernelAccess, KernelFacilities, act, result};
 use crate::name::{NameError, NameFacility};
 use crate::supervision::MonitorResult;
 
 impl<G: KernelAccess> KernelFacilities<G> {
-    /// For a caller that lives.
+    /// Calls `what` for a caller that is alive.
     fn name<R>(&self, caller: u64, what: impl FnOnce(&Caller<'_>) -> Result<R, NameError>) -> Result<R, NameError> {
         let done = act(&self.0, caller, |behalf| match behalf.standing() {
             CallerState::Dead | CallerState::NeverAllocated => Err(NameError::NoCaller),

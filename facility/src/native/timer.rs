@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use atropos_kernel::{MaybeReady, Caller, ActAsError, Pid, Reference, CallerState, TimerError as KernelTimerError};
+use atropos_kernel::{ActAsError, Caller, CallerState, MaybeReady, Pid, Reference, TimerError as KernelTimerError};
 
 use super::{KernelAccess, KernelFacilities, act};
 use crate::timer::{TimeLeft, TimerError, TimerFacility};
@@ -41,7 +41,7 @@ impl<G: KernelAccess> KernelFacilities<G> {
             (_, None) => Ok(TimeLeft::Known(None)),
             (_, Some(timer)) => match what(behalf, timer) {
                 Ok(MaybeReady::Ready(left)) => Ok(TimeLeft::Known(left)),
-                // Nobody is asked about a timer.
+                // The state of a timer never needs a query.
                 Ok(MaybeReady::Pending(_)) | Err(_) => Err(TimerError::NoCaller),
             },
         });

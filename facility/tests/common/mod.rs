@@ -1,4 +1,4 @@
-//! Processes that do what a test tells them, write down what they receive, and otherwise only wait.
+//! Scripted processes that record what they receive, and otherwise only wait.
 #![allow(dead_code, reason = "each test uses what it needs")]
 
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -8,7 +8,7 @@ use atropos::facility::{KernelAccess as _, KernelFacilities, Spawner};
 use atropos::kernel::Tombstone;
 use atropos::{Context, Handle, MonitorTarget, Pid, Reason, Received, Runtime, SpawnOptions};
 
-/// What a process received.
+/// A signal that a process received.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Event {
     Exit(Option<u64>, Reason),
@@ -18,14 +18,14 @@ pub(crate) enum Event {
 pub(crate) type Work = Box<dyn FnOnce(&Context<Order>) + Send>;
 
 pub(crate) enum Order {
-    /// In the process's own slice.
+    /// Runs in the process's own slice.
     Do(Work),
     Stop(Reason),
-    /// What it has received.
+    /// Sends what the process has received.
     Tell(Sender<Vec<Event>>),
 }
 
-/// A process of a test.
+/// A scripted process of a test.
 #[derive(Clone)]
 pub(crate) struct Probe {
     pub(crate) pid: Pid,
@@ -40,7 +40,7 @@ pub(crate) fn native(runtime: &Runtime) -> KernelFacilities<Handle> {
     KernelFacilities::new(runtime.handle())
 }
 
-/// A pid that has never been given out.
+/// Returns a pid that was never allocated.
 pub(crate) fn nobody() -> u64 {
     Pid::new(77, 7_000).expect("in range").to_raw()
 }
@@ -84,15 +84,15 @@ impl Probe {
         self.pid.to_raw()
     }
 
-    /// Has it do something in its own slice, and waits for what comes of it.
+    /// Runs `work` in the process's own slice, and waits for its result.
     pub(crate) fn ask<R: Send + 'static>(&self, work: impl FnOnce(&Context<Order>) -> R + Send + 'static) -> R {
         let (send, receive) = channel();
         let work: Work = Box::new(move |cx| send.send(work(cx)).expect("the test waits"));
-        assert!(self.handle.send(self.pid, Order::Do(work)).is_ok(), "it lives");
-        receive.recv_timeout(Duration::from_secs(60)).expect("it has done it")
+        assert!(self.handle.send(self.pid, Order::Do(work)).is_ok(), "alive");
+        receive.recv_timeout(Duration::from_secs(60)).expect("it has run the work")
     }
 
-    /// Keeps it, and its core, busy until the sender is dropped.
+    /// Keeps the process, and its core, busy until the sender is dropped.
     pub(crate) fn keep(&self) -> Kept {
         let (begun, began) = channel();
         let (go, wait) = channel::<()>();
@@ -100,16 +100,16 @@ impl Probe {
             begun.send(()).expect("the test waits");
             let _ = wait.recv();
         });
-        assert!(self.handle.send(self.pid, Order::Do(work)).is_ok(), "it lives");
+        assert!(self.handle.send(self.pid, Order::Do(work)).is_ok(), "alive");
         began.recv().expect("it is busy");
         Kept(go)
     }
 
-    /// What it has received up to now.
+    /// Returns what the process has received so far.
     pub(crate) fn events(&self) -> Vec<Event> {
         let (send, receive) = channel();
-        assert!(self.handle.send(self.pid, Order::Tell(send)).is_ok(), "it lives");
-        receive.recv_timeout(Duration::from_secs(60)).expect("it tells")
+        assert!(self.handle.send(self.pid, Order::Tell(send)).is_ok(), "alive");
+        receive.recv_timeout(Duration::from_secs(60)).expect("it replies")
     }
 
     pub(crate) fn downs(&self) -> Vec<(u64, Reason)> {
@@ -128,13 +128,13 @@ impl Probe {
         self.events().into_iter().filter_map(exit).collect()
     }
 
-    /// Ends by itself.
+    /// Makes the process exit by itself.
     pub(crate) fn stop(&self, reason: Reason) {
         let _ = self.handle.send(self.pid, Order::Stop(reason));
         self.ends();
     }
 
-    /// Is killed by the host.
+    /// Kills the process, by the host.
     pub(crate) fn kill(&self) {
         self.handle.exit(self.pid, Reason::KILL).expect("a kill needs no memory");
         self.ends();
@@ -144,16 +144,17 @@ impl Probe {
         self.handle.is_alive(self.pid)
     }
 
-    /// Waits for its end: the reason, as its slot remembers it.
+    /// Waits for the process's exit; returns the reason, from the tombstone in its slot.
     pub(crate) fn ends(&self) -> Reason {
         ends(&self.handle, self.pid)
     }
 }
 
-/// See [`Probe::keep`].
-pub(crate) struct Kept(#[allow(dead_code, reason = "its drop is what it is for")] std::sync::mpsc::Sender<()>);
+/// A guard that keeps a process busy, see [`Probe::keep`].
+pub(crate) struct Kept(#[allow(dead_code, reason = "only its drop matters")] std::sync::mpsc::Sender<()>);
 
-/// Waits for the end of a process: its reason. Whoever is told of it has been, since that is done in the slice in which it dies.
+/// Waits for the exit of a process; returns the reason. All its watchers have been notified then,
+/// because that is done in the slice in which it dies.
 pub(crate) fn ends(handle: &Handle, pid: Pid) -> Reason {
     let mut reason = None;
     until("it ends", || {
@@ -178,10 +179,10 @@ pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// A program of one function for each closure that makes an async body.
+/// A program of one function, whose argument is the closure to run.
 pub(crate) struct Tasks;
 
-/// What [`Tasks`] runs.
+/// The closure that [`Tasks`] runs.
 pub(crate) type Task = Box<dyn FnMut(&atropos::Cx<'_, Order>) -> atropos::Resumed + Send>;
 
 /// A body that is a closure.
@@ -210,7 +211,7 @@ pub(crate) fn spawner(runtime: &Runtime) -> Spawner<Handle, Tasks> {
     Spawner::new(runtime.handle(), Tasks)
 }
 
-/// The entry of a closure.
+/// Returns the entry point that runs a closure.
 pub(crate) fn run(
     task: impl FnMut(&atropos::Cx<'_, Order>) -> atropos::Resumed + Send + 'static,
 ) -> atropos::facility::Entry<'static> {
@@ -218,7 +219,7 @@ pub(crate) fn run(
     atropos::facility::Entry { module: "tasks", function: "run", arguments: Box::new(task) }
 }
 
-/// A receiver's next item, soon.
+/// Returns a receiver's next item, which must arrive soon.
 pub(crate) fn next<T>(from: &Receiver<T>) -> T {
-    from.recv_timeout(Duration::from_secs(60)).expect("it comes")
+    from.recv_timeout(Duration::from_secs(60)).expect("an item arrives")
 }

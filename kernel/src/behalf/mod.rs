@@ -1,25 +1,31 @@
-//! [`Caller`]: what a process does, done for it by whoever knows its pid.
+//! Acting for a process, [`Caller`]: code that knows a process's pid performs the process's
+//! operations.
 //!
-//! A runtime that brings its own interpreter gives its built-in functions raw pids, and cannot know whether the process that
-//! they are called for runs right here, sleeps, or runs on another core. There are three cases, told apart once,
-//! by the note that the world keeps of what runs here:
+//! A runtime that brings its own interpreter passes raw pids to its built-in functions. It cannot
+//! know whether the process that they are called for runs right here, sleeps, or runs on another
+//! core. The kernel tells three cases apart, once per call, by the current slice that the platform
+//! records:
 //!
-//! - *here*: the caller is the process whose slice this is. What is done is what [`crate::Cx`] does, exactly, and what it
-//!   returns is known.
-//! - *there*: it lives, and is not the one that runs here; or it is, but the kernel is at work in it, or a closure of
-//!   its looks at its mailbox. Then it is done by proxy (`proxy`). In force for others at once; the process
-//!   itself finds it when it next fetches.
-//! - *gone*: it is dead, or dying. The dead do nothing: a monitor of theirs is never answered, and nobody notices.
+//! - *here*: the caller is the process whose slice this is. The operation does exactly what
+//!   [`crate::Cx`] does, and its result is known.
+//! - *there*: the caller lives, and does not run here; or it does, but the kernel is at work in it,
+//!   or one of its closures is scanning its mailbox. Then the operation is queued for its owner
+//!   (`proxy`). It is in force for other processes immediately; the process itself finds it when it
+//!   next fetches.
+//! - *gone*: the caller is dead, or dying. The dead do nothing: a monitor of theirs never sends a
+//!   DOWN, and no process notices.
 //!
-//! Exits are signals like any other, and the flag that traps them is an atomic of the process's: both are the same in
-//! the first two cases, but that a process's exit signal to itself is acted on before the call returns when it is here.
+//! Exits are ordinary signals, and the flag that traps them is an atomic of the process. Both work
+//! the same way in the first two cases, except that an exit signal of a process to itself is acted
+//! on before the call returns if the process is here.
 //!
-//! Lock-free throughout; nobody waits. Monitors and aliases are in `watch`, timers in `timer`.
+//! Every operation is lock-free, and no thread waits. Monitors and aliases are in `watch`, timers
+//! in `timer`.
 
 mod timer;
 mod watch;
 
-use crate::cx::{MaybeReady, Cx, Slice, ask};
+use crate::cx::{Cx, MaybeReady, Slice, ask};
 use crate::hand::KernelCx;
 use crate::host::Host;
 use crate::link::Link;
@@ -35,17 +41,17 @@ use crate::reason::Reason;
 use crate::signal::ask::QueryKind;
 use crate::signal::exit_signal;
 use crate::sync::Ordering;
-use crate::table::{Tombstone, FreeSlots};
+use crate::table::{FreeSlots, Tombstone};
 use crate::task::context::{Address, Context};
-use crate::task::future::{IntoReason, FutureBody, LargeBody, is_large};
+use crate::task::future::{FutureBody, IntoReason, LargeBody, is_large};
 use crate::task::waker;
 
-/// How the process stands to whoever acts for it.
+/// The state of the process that code acts for, as seen from the calling thread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CallerState {
     /// It runs right here.
     Running,
-    /// It lives.
+    /// It lives, but does not run here.
     Elsewhere,
     /// It is dead, or dying.
     Dead,
@@ -53,13 +59,13 @@ pub enum CallerState {
     NeverAllocated,
 }
 
-/// Why something was not done for a process.
+/// The reason why an operation for a process was not performed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum ActAsError {
-    /// The process that it was to be done for is gone, or never was.
+    /// The process that it was meant for is dead, or never existed.
     NoCaller,
-    /// The other one never was; for a link, or is dead.
+    /// The other process never existed, or, for a link, is dead.
     NoProc,
     /// There is no memory for it, or no reference is left.
     NoMemory,
@@ -80,12 +86,12 @@ impl core::fmt::Display for ActAsError {
 
 impl core::error::Error for ActAsError {}
 
-/// A monitor that was made.
+/// The result of creating a monitor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MonitorOutcome {
-    /// Its name.
+    /// The monitor's reference.
     pub reference: Reference,
-    /// The target was dead, and the DOWN waits in the watcher's mailbox already.
+    /// `true` if the target was dead, and the DOWN waits in the watcher's mailbox already.
     pub immediate_down: bool,
 }
 
@@ -96,7 +102,7 @@ enum CallerRoute<'a> {
     NeverAllocated,
 }
 
-/// See the module.
+/// Access to the operations of one process, for code that is not that process (see the module).
 pub struct Caller<'a> {
     hand: KernelCx<'a>,
     caller: Pid,
@@ -110,24 +116,26 @@ impl core::fmt::Debug for Caller<'_> {
 }
 
 impl Host<'_> {
-    /// Acts for `caller`, as long as `act` runs. A thread that is a core may do this as well, from inside a slice.
+    /// Runs `act`, which acts for `caller`. A thread that is a core may call this too, from inside
+    /// a slice.
     pub fn act_as<R>(&self, caller: Pid, act: impl FnOnce(&Caller<'_>) -> R) -> R {
         let (kernel, hand) = (self.inner(), self.hand());
-        // SAFETY: the place of this thread of execution, by World's contract.
+        // SAFETY: the slot of this thread of execution, by the contract of `Platform`.
         let slice = unsafe { (*(kernel.here)()).get() }.cast::<Slice<'_>>();
-        // SAFETY: null, or noted for as long as the slice lasts, which is longer than this call.
+        // SAFETY: null, or a slice that stays registered while it lasts, which is longer than this
+        // call.
         let slice = unsafe { slice.as_ref() }.filter(|slice| core::ptr::eq(slice.hand.kernel, kernel));
         let own = slice.filter(|slice| slice.process().pid == caller);
         if let Some(slice) = own
             && !slice.inside.get()
             && !slice.looking.get()
         {
-            // Nothing that depends on the type of its messages is asked of it.
+            // No operation here depends on the type of its messages.
             let cx = Cx::<()>::of(slice);
             let way = if cx.is_dying() { CallerRoute::Dead } else { CallerRoute::Running(cx) };
             return act(&Caller { hand: slice.hand, caller, way });
         }
-        // From inside a slice whom it wakes is queued on that slice's core.
+        // Inside a slice, a process that this call wakes is queued on that slice's core.
         let hand = slice.map_or(hand, |slice| slice.hand);
         let way = match hand.find(caller) {
             Some(process) if !process.mailbox.is_closed() => CallerRoute::Elsewhere(process),
@@ -140,7 +148,7 @@ impl Host<'_> {
 }
 
 impl Caller<'_> {
-    /// How the caller stands.
+    /// Returns the state of the caller.
     pub fn standing(&self) -> CallerState {
         match self.way {
             CallerRoute::Running(_) => CallerState::Running,
@@ -159,26 +167,27 @@ impl Caller<'_> {
         reference.ok_or(ActAsError::NoMemory)
     }
 
-    /// Whether a process has, or has had, this pid.
+    /// Returns `true` if a process has, or has had, this pid.
     pub fn was_given_out(&self, pid: Pid) -> bool {
         let hand = &self.hand;
         hand.find(pid).is_some() || hand.kernel.of_the_dead(pid, hand.guard) != Tombstone::NeverAllocated
     }
 
-    /// Pushes an order, or opens it again: X2.
+    /// Queues an operation. If the process refuses it, takes it out of its node again (X2).
     fn order(&self, process: &Header, order: OpKind) -> Result<bool, NoMemory> {
         let node = OwnerOp::try_new(&self.hand.kernel.nodes, order)?;
-        // SAFETY: new, so ours.
+        // SAFETY: N1: the node is new, so ours.
         let pushed = unsafe { self.hand.push(process, node) };
         if !pushed {
-            // SAFETY: still ours; the share in it is the caller's, as it was.
+            // SAFETY: N1: the push was refused, so the node is still ours; the reference in it
+            // belongs to the caller of this method, as before.
             unsafe { OwnerOp::open(node) };
         }
         Ok(pushed)
     }
 
-    /// Ends a monitor of the caller's; another's stays as it is. `Some` is OTP's `info`, which only a caller that is
-    /// here can be told.
+    /// Ends a monitor of the caller; another process's monitor is left alone. `Some` is OTP's
+    /// `info`, which is known only for a caller that runs here.
     pub fn demonitor(&self, reference: Reference, flush: bool) -> Result<Option<bool>, ActAsError> {
         match self.way {
             CallerRoute::Running(cx) => Ok(Some(cx.demonitor(reference, flush))),
@@ -191,7 +200,7 @@ impl Caller<'_> {
         }
     }
 
-    /// Registers a process under a name. The dead register none: [`RegisterError::NoProc`].
+    /// Registers a process under a name. A dead caller registers none: [`RegisterError::NoProc`].
     pub fn register(&self, name: &str, pid: Pid) -> Result<(), RegisterError> {
         if matches!(self.way, CallerRoute::Dead | CallerRoute::NeverAllocated) {
             return Err(RegisterError::NoProc);
@@ -199,12 +208,12 @@ impl Caller<'_> {
         self.hand.register(name, pid)
     }
 
-    /// Takes a name from whoever has it; false when nobody did, or the caller is gone.
+    /// Removes a name from its holder. Returns `false` if it had none, or if the caller is dead.
     pub fn unregister(&self, name: &str) -> bool {
         !matches!(self.way, CallerRoute::Dead | CallerRoute::NeverAllocated) && self.hand.unregister(name)
     }
 
-    /// Sends an exit signal from the caller. The dead send none, and nobody gets any.
+    /// Sends an exit signal from the caller. A dead caller sends none: the call has no effect.
     pub fn exit(&self, to: Pid, reason: Reason) -> Result<(), ActAsError> {
         let sent = match self.way {
             CallerRoute::Running(cx) => cx.exit(to, reason),
@@ -215,8 +224,8 @@ impl Caller<'_> {
         sent.map_err(|NoMemory| ActAsError::NoMemory)
     }
 
-    /// Links with another process. With the dead: [`ActAsError::NoProc`]; or, if `as_otp` and the caller traps exits, an
-    /// EXIT `noproc`.
+    /// Links with another process. If that one is dead: [`ActAsError::NoProc`]; or, with `as_otp`,
+    /// a caller that traps exits gets an EXIT `noproc`.
     pub fn link(&self, to: Pid, as_otp: bool) -> Result<(), ActAsError> {
         let process = match self.way {
             CallerRoute::Running(cx) => return cx.link_as(to, as_otp),
@@ -236,28 +245,29 @@ impl Caller<'_> {
         let pushed = self.order(process, OpKind::Link(link));
         if pushed != Ok(true) {
             for _share in 0..2 {
-                // SAFETY: both shares are ours still (X2).
+                // SAFETY: X2: the operation was refused, so both references are still ours.
                 unsafe { Link::give_up(link, hand.pool()) };
             }
             return Err(if pushed.is_ok() { ActAsError::NoCaller } else { ActAsError::NoMemory });
         }
-        // SAFETY: the other side's share is ours.
+        // SAFETY: the peer end's reference is ours; on no list and in no queue.
         if unsafe { ties::place_link(link, hand, other) } {
             return Ok(());
         }
         if told {
-            // SAFETY: the other half's share, which nobody took.
+            // SAFETY: the peer end's reference, which `place_link` did not consume.
             unsafe { Link::fire(link, to, hand, &Reason::NOPROC) };
             return Ok(());
         }
-        // SAFETY: shared, so live. Who meets the proxy finds it cut.
+        // SAFETY: the peer end's reference keeps the record live. The owner that handles the
+        // operation finds it unlinked.
         unsafe { link.as_ref() }.cut();
-        // SAFETY: the other half's share, which nobody took.
+        // SAFETY: the peer end's reference, which `place_link` did not consume.
         unsafe { Link::give_up(link, hand.pool()) };
         Err(ActAsError::NoProc)
     }
 
-    /// Ends a link: no EXIT of it that is not in the mailbox yet is received, by either side.
+    /// Ends a link: neither side receives an EXIT of it that is not in its mailbox yet.
     pub fn unlink(&self, to: Pid) -> Result<(), ActAsError> {
         match self.way {
             CallerRoute::Running(cx) => {
@@ -271,17 +281,18 @@ impl Caller<'_> {
         }
     }
 
-    /// Sets whether EXITs come as messages: the old value. In force for what is fetched from now on.
+    /// Sets whether EXITs arrive as messages. Returns the old value. In force for signals that are
+    /// fetched from now on.
     pub fn set_trap_exit(&self, trap: bool) -> Result<bool, ActAsError> {
         match self.way {
             CallerRoute::Running(cx) => Ok(cx.trap_exit(trap)),
-            // Relaxed: as in `Header::trap_exit`.
+            // Relaxed: see `Header::trap_exit`.
             CallerRoute::Elsewhere(process) => Ok(process.trap_exit.swap(trap, Ordering::Relaxed)),
             CallerRoute::Dead | CallerRoute::NeverAllocated => Err(ActAsError::NoCaller),
         }
     }
 
-    /// Whether EXITs come as messages.
+    /// Returns `true` if EXITs arrive as messages.
     pub fn trap_exit(&self) -> Result<bool, ActAsError> {
         match self.way {
             CallerRoute::Running(cx) => Ok(cx.process().trap_exit.load(Ordering::Relaxed)),
@@ -290,7 +301,8 @@ impl Caller<'_> {
         }
     }
 
-    /// Whether it is linked with `other`. A caller that is not here has to be asked.
+    /// Returns `true` if the caller is linked with `other`. A caller that does not run here must be
+    /// queried.
     pub fn is_linked(&self, other: Pid) -> Result<MaybeReady<bool>, ActAsError> {
         match self.way {
             CallerRoute::Running(cx) => Ok(MaybeReady::Ready(ties::is_linked(cx.process(), &self.hand, other))),
@@ -301,7 +313,7 @@ impl Caller<'_> {
         }
     }
 
-    /// Starts a process, whose parent the caller is.
+    /// Starts a process whose parent is the caller.
     pub fn spawn<B: Body>(&self, options: &SpawnOptions<'_>, body: B) -> Result<Spawned, SpawnError> {
         let process = match self.way {
             CallerRoute::Running(cx) => return cx.spawn(options, body),
@@ -322,7 +334,8 @@ impl Caller<'_> {
         spawned
     }
 
-    /// Starts a process that runs `start`'s future, whose parent the caller is: its address, and the monitor if one was asked for.
+    /// Starts a process that runs `start`'s future and whose parent is the caller. Returns its
+    /// address, and the monitor if one was requested.
     pub fn spawn_async<M, S, F>(
         &self,
         options: &SpawnOptions<'_>,
@@ -340,8 +353,8 @@ impl Caller<'_> {
         Ok((Address::new(spawned.pid), spawned.monitor))
     }
 
-    /// Ends the caller, which has asked for what there is no memory for: dead of `killed`, as one that has used up its heap.
-    /// Needs no memory.
+    /// Kills the caller because there is no memory for what it requested. It dies of `killed`, like
+    /// a process that has used up its heap. Needs no memory.
     pub fn end_for_want_of_memory(&self) {
         match self.way {
             CallerRoute::Running(cx) => cx.stop(Reason::KILLED),

@@ -1,12 +1,14 @@
-//! Timers that another starts for a process, or reads or cancels in its name.
+//! Timers that other code starts for a process, or reads or cancels in its name.
 //!
-//! A timer lies on a core's wheel, and whoever acts for a process that is elsewhere does not have that core. So the record goes by proxy,
-//! and the core that meets it starts it (`timer::start`): its time counts from the call, though a process that does not let
-//! go of its slice may meet it late. To read and to cancel one needs nobody, also while it is on its way (`timer::slot`).
+//! A timer lies on a core's wheel, and code that acts for a process elsewhere does not have that
+//! core. So the record travels as a queued operation, and the core that handles it starts the timer
+//! (`timer::start`). Its time counts from the call, though a process in a long slice may handle the
+//! operation late. Reading and cancelling a timer need no other core, even while it is in transit
+//! (`timer::slot`).
 
 use core::time::Duration;
 
-use super::{Caller, ActAsError, CallerRoute};
+use super::{ActAsError, Caller, CallerRoute};
 use crate::cx::{MaybeReady, SendTarget};
 use crate::pid::{Pid, Reference};
 use crate::proxy::OpKind;
@@ -14,7 +16,8 @@ use crate::timer::record::{TimerError, TimerHead};
 use crate::timer::start;
 
 impl Caller<'_> {
-    /// Sends `message` after a while, as [`crate::Cx::send_after`]. For the dead: [`TimerError::Dying`].
+    /// Sends `message` after a delay, as [`crate::Cx::send_after`] does. For a dead caller:
+    /// [`TimerError::Dying`].
     pub fn send_after<N: Send + 'static>(&self, to: Pid, after: Duration, message: N) -> Result<Reference, TimerError> {
         let process = match self.way {
             CallerRoute::Running(cx) => return cx.send_after(to, after, message),
@@ -26,20 +29,21 @@ impl Caller<'_> {
         let place = hand.kernel.timers_by_proxy.count().ok_or(TimerError::TooMany)?;
         let due = start::due(hand, after);
         let timer = TimerHead::try_message(hand, target, due, false, message)?;
-        // SAFETY: new, so ours.
+        // SAFETY: the record is new, so ours.
         let reference = unsafe { timer.as_ref() }.reference;
-        // SAFETY: likewise.
+        // SAFETY: the record is new, so ours.
         unsafe { TimerHead::counted(timer, place) };
         let pushed = self.order(process, OpKind::Start(timer));
         if pushed == Ok(true) {
             return Ok(reference);
         }
-        // SAFETY: ours still (X2).
+        // SAFETY: X2: the operation was refused, so both references are still ours.
         hand.catch_panic(|| unsafe { TimerHead::abandon(timer, hand.pool()) });
         Err(if pushed.is_ok() { TimerError::Dying } else { TimerError::NoMemory })
     }
 
-    /// Cancels a timer, the caller's or whoever's: the time it had left, if it was still to come. Known at once: nobody is asked.
+    /// Cancels a timer, of the caller or of another process. Returns the remaining time, if it had
+    /// not fired. The result is known immediately: no other core is involved.
     pub fn cancel_timer(&self, timer: Reference) -> Result<MaybeReady<Option<Duration>>, ActAsError> {
         match self.way {
             CallerRoute::Running(cx) => Ok(MaybeReady::Ready(cx.cancel_timer(timer))),
@@ -48,7 +52,8 @@ impl Caller<'_> {
         }
     }
 
-    /// The time that a timer, the caller's or whoever's, has left, if it is still to come. Known at once.
+    /// Returns the remaining time of a timer, of the caller or of another process, if it has not
+    /// fired. The result is known immediately.
     pub fn read_timer(&self, timer: Reference) -> Result<MaybeReady<Option<Duration>>, ActAsError> {
         match self.way {
             CallerRoute::Running(cx) => Ok(MaybeReady::Ready(cx.read_timer(timer))),

@@ -1,11 +1,12 @@
-//! Monitors of a process's that somebody else makes for it, and its aliases.
+//! Monitors that other code makes for a process, and the process's aliases.
 //!
-//! What has a name is looked up at the call, as the process itself would; who gets the name afterwards is not watched. An alias that goes
-//! with a monitor is ordered before it: nobody knows the reference yet, so nothing can come between.
+//! A name is looked up at the call, as the process itself would do; a process that gets the name
+//! afterwards is not monitored. An alias that belongs to a monitor is queued before it: no process
+//! knows the reference yet, so nothing can come between.
 
 use core::ptr::NonNull;
 
-use super::{Caller, ActAsError, MonitorOutcome, CallerRoute};
+use super::{ActAsError, Caller, CallerRoute, MonitorOutcome};
 use crate::alias::{AliasMode, AliasRecord};
 use crate::cx::SendTarget;
 use crate::memory::{self, NoMemory};
@@ -24,17 +25,18 @@ impl From<NoMemory> for ActAsError {
 }
 
 impl Caller<'_> {
-    /// Monitors a process. A watcher that is gone gets a reference, and never an answer.
+    /// Monitors a process. A watcher that is dead gets a reference, and never a DOWN.
     pub fn monitor(&self, target: Pid) -> Result<MonitorOutcome, ActAsError> {
         self.monitor_with(SendTarget::Pid(target), None)
     }
 
-    /// Monitors whoever has the name now: a DOWN `noproc` at once when nobody has. DOWNs give the name.
+    /// Monitors the process that holds the name now. Without a holder the watcher gets a DOWN
+    /// `noproc` immediately. DOWNs contain the name.
     pub fn monitor_name(&self, name: &str) -> Result<MonitorOutcome, ActAsError> {
         self.monitor_with(SendTarget::Name(name), None)
     }
 
-    /// Monitors, and makes the reference an alias of the caller's as well.
+    /// Monitors, and makes the reference an alias of the caller as well.
     pub fn monitor_with(&self, target: SendTarget<'_>, alias: Option<AliasMode>) -> Result<MonitorOutcome, ActAsError> {
         if let CallerRoute::NeverAllocated = self.way {
             return Err(ActAsError::NoCaller);
@@ -75,13 +77,13 @@ impl Caller<'_> {
             Err(entry) => (Some(entry), entry.holder(hand.guard).ok_or(None)),
         };
         let pid = holder.map_or_else(|pid| pid, |other| Some(other.pid));
-        // A monitor of oneself is a reference that never fires.
+        // A process's monitor of itself is a reference that never fires.
         if pid == Some(self.caller) {
             return Ok(false);
         }
         let monitor = Monitor::try_new(hand, reference, self.caller, pid, name)?;
         if hand.kernel.mutated(Mutation::PlacedFirst) {
-            // SAFETY: the target side's share is ours.
+            // SAFETY: the target side's reference is ours; on no list and in no queue.
             let immediate_down = unsafe { ties::place_monitor(monitor, hand, holder) };
             let _ = self.order(process, OpKind::Monitor(monitor));
             return Ok(immediate_down);
@@ -89,17 +91,17 @@ impl Caller<'_> {
         let pushed = self.order(process, OpKind::Monitor(monitor));
         if pushed != Ok(true) {
             for _share in 0..2 {
-                // SAFETY: both shares are ours still (X2).
+                // SAFETY: X2: the operation was refused, so both references are still ours.
                 unsafe { Monitor::give_up(monitor, hand.pool()) };
             }
             return Ok(pushed?);
         }
-        // SAFETY: the target side's share is ours.
+        // SAFETY: the target side's reference is ours; on no list and in no queue.
         Ok(unsafe { ties::place_monitor(monitor, hand, holder) })
     }
 
-    /// Makes an alias of the caller's; with `reply` the first message through it ends it. To an alias of one who is gone
-    /// nothing comes.
+    /// Makes an alias of the caller; with `reply` the first message through it ends it. An alias of
+    /// a dead process receives nothing.
     pub fn alias(&self, reply: bool) -> Result<Alias, ActAsError> {
         let mode = if reply { AliasMode::Reply } else { AliasMode::ExplicitUnalias };
         match self.way {
@@ -114,8 +116,9 @@ impl Caller<'_> {
         }
     }
 
-    /// Ends an alias of the caller's; another's stays as it is. `Some` is whether it was in force, which only a caller that
-    /// is here can be told: for the others it is when this returns, and is not once the caller has looked.
+    /// Ends an alias of the caller; another process's alias is left alone. `Some` says if it was in
+    /// force, which is known only for a caller that runs here. For other callers it is still in
+    /// force when this returns, and ends when the caller next fetches.
     pub fn unalias(&self, reference: Reference) -> Result<Option<bool>, ActAsError> {
         match self.way {
             CallerRoute::Running(cx) => Ok(Some(cx.unalias(Alias { pid: self.caller, reference }))),
@@ -125,12 +128,12 @@ impl Caller<'_> {
         }
     }
 
-    /// Orders an alias; false when the process is dead.
+    /// Queues an alias. Returns `false` if the process is dead.
     fn order_alias(&self, process: &Header, reference: Reference, mode: AliasMode) -> Result<bool, NoMemory> {
         let alias: NonNull<AliasRecord> = AliasRecord::try_new(reference, mode)?;
         let pushed = self.order(process, OpKind::Alias(alias));
         if pushed != Ok(true) {
-            // SAFETY: ours still (X2).
+            // SAFETY: X2: the operation was refused, so the record is still ours.
             unsafe { memory::drop_and_free(alias) };
         }
         pushed

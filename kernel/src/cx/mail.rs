@@ -1,4 +1,4 @@
-//! What a body receives, looks at and sends.
+//! Mail operations of a body: receiving, inspecting the mailbox, and sending.
 
 use core::ptr::NonNull;
 
@@ -14,30 +14,31 @@ use crate::reason::Reason;
 use crate::received::{self, Peek, Received};
 use crate::send::{self, SendError};
 use crate::signal::exit_signal;
-use crate::signal::node::{SignalKind, Node};
+use crate::signal::node::{Node, SignalKind};
 use crate::signal::queue::{Cursor, Mark};
 
-/// Signals that a selective receive looks at between two looks at what has come meanwhile.
+/// The number of signals that a selective receive inspects before it checks for new signals again.
 const LOOKS_A_FETCH: u32 = 256;
 
-/// Signals that are passed, without a look, for a reduction.
+/// The number of signals that a selective receive skips, without inspecting them, for one
+/// reduction.
 const PASSED_A_REDUCTION: u32 = 8;
 
-/// What a search of the mailbox has brought; see [`Cx::search`].
+/// The result of a search of the mailbox; see [`Cx::search`].
 #[derive(Debug)]
 pub enum Search<M> {
-    /// The oldest that was wanted. It is received.
+    /// The oldest wanted signal, which is received by this.
     Found(Received<M>),
-    /// There is none: all that waits has been looked at, or the process dies.
+    /// No wanted signal: all that wait have been inspected, or the process is dying.
     Nothing,
-    /// The slice's reductions are used up, and there is more to look at.
+    /// The slice's reductions are used up, and more signals are left to inspect.
     Unfinished,
 }
 
 impl<M: Send + 'static> Cx<'_, M> {
-    /// The queue must not change under a closure that looks at it.
+    /// Panics if a closure is inspecting the mailbox: the queue must not change under it.
     pub(super) fn must_not_look(&self) {
-        assert!(!self.slice.looking.get(), "called from inside a closure that looks at the mailbox");
+        assert!(!self.slice.looking.get(), "called from inside a closure that inspects the mailbox");
     }
 
     fn look<R>(&self, look: impl FnOnce() -> R) -> R {
@@ -45,7 +46,8 @@ impl<M: Send + 'static> Cx<'_, M> {
         look()
     }
 
-    /// By the body, if it looks at the queue itself; else as the core would.
+    /// Drains the mailbox into the private queue: as `By::Body` if the body itself inspects the
+    /// queue, otherwise as the core would.
     pub(super) fn fetch(&self, by: FetchedBy) {
         self.must_not_look();
         let newest = self.private(|private| private.queue.last());
@@ -53,17 +55,18 @@ impl<M: Send + 'static> Cx<'_, M> {
         fetch(self.slice.process(), &self.slice.hand, by);
         drop(inside);
         if self.slice.hungry.get() {
-            // A receive that has found nothing before has not seen what has come with this.
+            // A receive that found nothing earlier has not seen the signals that this fetch
+            // brought.
             self.private(|private| private.resume |= private.queue.last() != newest);
         }
     }
 
-    /// How far the numbers of the queue are.
+    /// Returns how far the queue's numbering has got.
     pub(crate) fn mark(&self) -> Mark {
         self.private(|private| private.queue.mark(private.era))
     }
 
-    /// What was received last may be answered by now (`reply::request`, Q2).
+    /// Releases requests that another process has answered by now (`reply::request`, Q2).
     #[inline]
     fn settle_requests(&self) {
         self.private(|private| {
@@ -73,25 +76,29 @@ impl<M: Send + 'static> Cx<'_, M> {
         });
     }
 
-    /// The oldest message, EXIT, DOWN or timer that waits.
+    /// Receives the oldest waiting message, EXIT, DOWN or timer. Returns `None` if none is waiting,
+    /// or the process is dying.
     #[inline(always)]
     pub fn receive(&self) -> Option<Received<M>> {
         self.receive_as(Some, || None)
     }
 
-    /// As [`Cx::receive`], in its caller's own terms. In the code of its caller, and a message with ways of its own all through:
-    /// who takes it apart has it in registers. (What is written part by part and then moved as a whole waits until it is written.)
+    /// Does the same as [`Cx::receive`], and converts the result with `some` or `none`. It is
+    /// inlined into its caller, with a separate path for messages, so that a caller that takes the
+    /// signal apart has it in registers. (Moving a struct as a whole right after writing it part by
+    /// part stalls on store forwarding.)
     #[inline(always)]
     pub(crate) fn receive_as<R>(&self, some: impl FnOnce(Received<M>) -> R, none: impl FnOnce() -> R) -> R {
         self.must_not_look();
-        // What comes from other cores while there is enough to do is looked for now and then: the word is theirs as well.
+        // While the private queue has signals, the mailbox is checked only now and then, because
+        // other cores write its word too.
         if (self.private(|private| private.queue.first().is_null()) || self.slice.is_due_to_look())
             && self.slice.process().mailbox.has_pending()
         {
             self.slice.looks();
             self.fetch(FetchedBy::Body);
         }
-        // Also nothing is fetched any more then.
+        // The fetch may have decided this, and a dying process fetches no further signals.
         if self.is_dying() {
             return none();
         }
@@ -102,19 +109,24 @@ impl<M: Send + 'static> Cx<'_, M> {
             return none();
         };
         let (process, hand) = (self.slice.process(), &self.slice.hand);
-        // SAFETY: taken out, so the owner's.
+        // SAFETY: the node was taken out of the queue, so its owner, which is this slice, has it.
         let kind = unsafe { Node::kind(node) };
         if matches!(kind, SignalKind::Message | SignalKind::Request) {
-            // SAFETY: of this kind, taken from the queue of this process, which takes `M` (`Cx::of`).
+            // SAFETY: the node is of this kind, taken from the queue of this process, which takes
+            // `M` (`Cx::of`).
             return some(Received::Message(unsafe { received::open_message(node, process, hand, kind) }));
         }
-        // SAFETY: likewise.
+        // SAFETY: the node is of this kind, taken from the queue of this process, which takes `M`
+        // (`Cx::of`).
         some(unsafe { Received::open_other(node, process, hand, kind) })
     }
 
-    /// The oldest that `wanted` accepts. What a cursor's receive has looked at it does not look at again.
-    /// Each signal that it looks at costs a reduction, and it looks at all of them: a body that can go on in its next
-    /// slice uses [`Cx::search`]. Signals that come meanwhile are met, so a process that is killed goes no further.
+    /// Receives the oldest signal that `wanted` accepts. A receive with the same cursor inspects no
+    /// signal twice.
+    ///
+    /// Each inspected signal costs a reduction, and this call inspects them all. A body that can go
+    /// on in its next slice should use [`Cx::search`]. Signals that arrive in between are handled,
+    /// so a process that is killed goes no further.
     pub fn receive_match(&self, cursor: &mut Cursor, wanted: impl FnMut(Peek<'_, M>) -> bool) -> Option<Received<M>> {
         match self.look_for(cursor, wanted, false) {
             Search::Found(received) => Some(received),
@@ -122,8 +134,9 @@ impl<M: Send + 'static> Cx<'_, M> {
         }
     }
 
-    /// As [`Cx::receive_match`], but no further than the slice's reductions go: with [`Search::Unfinished`] the body
-    /// should yield, and search on with the same cursor in its next slice.
+    /// Does the same as [`Cx::receive_match`], but stops when the slice's reductions are used up.
+    /// After [`Search::Unfinished`] the body should yield, and search on with the same cursor in
+    /// its next slice.
     pub fn search(&self, cursor: &mut Cursor, wanted: impl FnMut(Peek<'_, M>) -> bool) -> Search<M> {
         self.look_for(cursor, wanted, true)
     }
@@ -134,11 +147,12 @@ impl<M: Send + 'static> Cx<'_, M> {
         }
         self.settle_requests();
         let Some(mut seen) = self.fetch_and_seek(cursor) else { return Search::Nothing };
-        // What it looks at first, or that there is nothing, is paid for in any case.
+        // The first inspection, or an empty result, costs a reduction in any case.
         self.pay(1);
         let mut looked = 0_u32;
         loop {
-            // SAFETY: `seen` is null or in the queue: nothing is taken out but by a fetch, which is followed by a `seek`.
+            // SAFETY: `seen` is null or in the queue: only a fetch takes nodes out, and a `seek`
+            // follows every fetch.
             let next = NonNull::new(self.private(|private| unsafe { private.queue.after(seen) }));
             let Some(node) = next else {
                 self.slice.hungry.set(true);
@@ -150,29 +164,32 @@ impl<M: Send + 'static> Cx<'_, M> {
                 }
                 self.pay(1);
                 if looked.is_multiple_of(LOOKS_A_FETCH) && self.slice.process().mailbox.has_pending() {
-                    // A kill, among others. The rest of the queue has not changed but at its end, or by a bound.
+                    // Fetches signals such as a kill. The rest of the queue changes only at its
+                    // end, or by a mailbox limit.
                     let Some(again) = self.fetch_and_seek(cursor) else { return Search::Nothing };
                     (seen, looked) = (again, looked + 1);
                     continue;
                 }
             }
             looked = looked.wrapping_add(1);
-            // SAFETY: in the queue of this process, which takes `M`, and nothing is taken out
-            // while the closure looks (`must_not_look`).
+            // SAFETY: the node is in the queue of this process, which takes `M`, and no node is
+            // taken out while the closure runs (`must_not_look`).
             let peek = unsafe { Peek::of(node, self.slice.process()) };
             if self.look(|| wanted(peek)) {
-                // SAFETY: in the queue.
+                // SAFETY: the node is in the queue.
                 self.private(|private| unsafe { private.queue.remove(node) });
-                // SAFETY: taken out just now.
+                // SAFETY: the node was taken out just now, so this slice, which owns the process
+                // (P1), has it.
                 return Search::Found(unsafe { Received::open(node, self.slice.process(), &self.slice.hand) });
             }
             seen = node.as_ptr();
-            // SAFETY: in the queue, and numbered by the `seek`.
+            // SAFETY: the node is in the queue, and the `seek` numbered it.
             self.private(|private| unsafe { private.queue.pass(cursor, node) });
         }
     }
 
-    /// Fetches, and finds where the cursor's receive goes on; `None` when the process dies of what has come.
+    /// Fetches, and finds where the cursor's receive continues. Returns `None` if the process is
+    /// dying.
     fn fetch_and_seek(&self, cursor: &mut Cursor) -> Option<*mut Node> {
         self.fetch(FetchedBy::Body);
         if self.is_dying() {
@@ -187,13 +204,14 @@ impl<M: Send + 'static> Cx<'_, M> {
         Some(seen)
     }
 
-    /// A cursor behind all that waits now: for a reply to what is sent next.
+    /// Returns a cursor behind all waiting signals, to receive the reply to a message that is sent
+    /// next.
     pub fn cursor_at_end(&self) -> Cursor {
         let pid = self.pid();
         self.private(|private| private.queue.cursor_at_end(pid, &mut private.era))
     }
 
-    /// Looks at all that waits, oldest first, and takes nothing.
+    /// Inspects all waiting signals, oldest first, and takes none.
     pub fn for_each_waiting(&self, mut look: impl FnMut(Peek<'_, M>)) {
         if self.is_dying() {
             return;
@@ -202,15 +220,19 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.pay(self.private(|private| u32::try_from(private.queue.len()).unwrap_or(u32::MAX)));
         let mut node = self.private(|private| private.queue.first());
         while let Some(at) = NonNull::new(node) {
-            // SAFETY: in the queue of this process, which takes `M`; as in `receive_match`.
+            // SAFETY: the node is in the queue of this process, which takes `M`, and no node is
+            // taken out while the closure runs (`must_not_look`).
             let peek = unsafe { Peek::of(at, self.slice.process()) };
             self.look(|| look(peek));
-            // SAFETY: in the queue.
+            // SAFETY: the node is in the queue.
             node = self.private(|private| unsafe { private.queue.after(node) });
         }
     }
 
     /// Sends a message. Lock-free.
+    ///
+    /// # Errors
+    /// A [`SendError`] with the message, if it was not sent.
     pub fn send<N: Send + 'static>(&self, to: Pid, message: N) -> Result<(), SendError<N>> {
         if self.is_dying() {
             return Err(SendError::Dying(message));
@@ -225,7 +247,8 @@ impl<M: Send + 'static> Cx<'_, M> {
         }
     }
 
-    /// Sends to a process that was found. What waits there already is paid for (`mailbox`).
+    /// Sends to a process that was found. The sender also pays for the receiver's backlog
+    /// (`mailbox`).
     #[inline(always)]
     fn send_to<N: Send + 'static>(&self, process: &Header, message: N) -> Result<(), SendError<N>> {
         self.pay(1 + process.mailbox.charge());
@@ -235,15 +258,17 @@ impl<M: Send + 'static> Cx<'_, M> {
         send::send_to(&self.slice.hand, process, message)
     }
 
-    /// As [`Cx::send`]; but at a full mailbox the process gets in line, by `line`, and the message comes back
-    /// ([`SendError::Full`]). It is resumed when there is room for it, or the receiver is dead, and should try again, with the
-    /// same `line`: somebody else may have been quicker, and then it waits at the line's end. To give up, it drops `line`.
-    /// Lock-free.
+    /// Sends a message like [`Cx::send`]. If the mailbox is full, it queues a send reservation,
+    /// `line`, and returns the message ([`SendError::Full`]).
+    ///
+    /// The process is resumed when the receiver has a free slot, or is dead. It should then try
+    /// again with the same `line`. Another sender may have taken the slot; the process is then
+    /// queued again at the back. To cancel the reservation, drop `line`. Lock-free.
     ///
     /// ```
     /// use atropos_kernel::{Body, Cx, SendReservation, Pid, Reason, Resumed, SendError};
     ///
-    /// /// Sends numbers, as fast as they are taken.
+    /// /// Sends numbers as fast as the receiver takes them.
     /// struct Pump(Pid, u64, SendReservation);
     ///
     /// impl Body for Pump {
@@ -263,7 +288,12 @@ impl<M: Send + 'static> Cx<'_, M> {
     ///     }
     /// }
     /// ```
-    pub fn send_or_enqueue<N: Send + 'static>(&self, line: &mut SendReservation, to: Pid, message: N) -> Result<(), SendError<N>> {
+    pub fn send_or_enqueue<N: Send + 'static>(
+        &self,
+        line: &mut SendReservation,
+        to: Pid,
+        message: N,
+    ) -> Result<(), SendError<N>> {
         if self.is_dying() {
             return Err(SendError::Dying(message));
         }
@@ -272,7 +302,10 @@ impl<M: Send + 'static> Cx<'_, M> {
         line.send(&self.slice.hand, self.pid(), to, message)
     }
 
-    /// Sends to whoever has the name. Lock-free.
+    /// Sends a message to the process that has the name. Lock-free.
+    ///
+    /// # Errors
+    /// A [`SendError`] with the message, if it was not sent.
     pub fn send_name<N: Send + 'static>(&self, to: &str, message: N) -> Result<(), SendError<N>> {
         if self.is_dying() {
             return Err(SendError::Dying(message));
@@ -287,7 +320,8 @@ impl<M: Send + 'static> Cx<'_, M> {
         }
     }
 
-    /// Sends through an alias. A spent alias swallows the message. Lock-free.
+    /// Sends a message through an alias. A message through an inactive alias is dropped silently.
+    /// Lock-free.
     pub fn send_alias<N: Send + 'static>(&self, to: Alias, message: N) -> Result<(), SendError<N>> {
         if self.is_dying() {
             return Err(SendError::Dying(message));
@@ -297,9 +331,14 @@ impl<M: Send + 'static> Cx<'_, M> {
         send::send_alias(&self.slice.hand, to, message)
     }
 
-    /// Sends an exit signal. To itself it takes its place behind what has come, and is acted on
-    /// before this returns: look at [`Cx::is_dying`]. To the dead nothing happens. A kill needs no
-    /// memory. Lock-free.
+    /// Sends an exit signal. Nothing happens if the target is dead. A kill needs no memory.
+    /// Lock-free.
+    ///
+    /// An exit signal to the process itself is queued behind the signals that have arrived, and is
+    /// handled before this call returns: check [`Cx::is_dying`].
+    ///
+    /// # Errors
+    /// [`NoMemory`] if no memory is left for the signal.
     pub fn exit(&self, to: Pid, reason: Reason) -> Result<(), NoMemory> {
         if self.is_dying() {
             return Ok(());
@@ -314,11 +353,17 @@ impl<M: Send + 'static> Cx<'_, M> {
         Ok(())
     }
 
-    /// As [`Cx::exit`] to another process, and needs no memory where that one sleeps and does not survive it. If nothing foreign
-    /// is dropped by its death (its body has no destructor, nothing waits in its mailbox, nobody watches it from outside), it dies before this
-    /// returns: its DOWN and EXIT have come then. If there is something, it dies in the next slice that it gets, and its
-    /// name is free already: no destructor runs in the caller's slice. A process that is awake, or traps exits, is sent the
-    /// signal. Lock-free.
+    /// Sends an exit signal like [`Cx::exit`], and needs no memory if the target is another process
+    /// that sleeps and does not survive the exit.
+    ///
+    /// If that death drops nothing foreign (the body has no destructor, the mailbox is empty, no
+    /// host watches the process), the target dies before this call returns. Its DOWN and EXIT have
+    /// arrived by then. Otherwise the target dies in the next slice that it gets, and its name is
+    /// already free: no destructor runs in the caller's slice. A target that is awake or traps
+    /// exits gets the signal. Lock-free.
+    ///
+    /// # Errors
+    /// [`NoMemory`] if a signal is needed and no memory is left for it.
     pub fn exit_inline(&self, to: Pid, reason: Reason) -> Result<(), NoMemory> {
         if self.is_dying() {
             return Ok(());

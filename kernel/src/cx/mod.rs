@@ -1,21 +1,21 @@
-//! [`Cx`], what a body asks the kernel for while it runs.
+//! [`Cx`], a body's interface to the kernel while it runs.
 //!
-//! A [`Slice`] is one process in the hands of one core, for one turn. It is noted in the
-//! world's [`crate::world::CurrentSlot`] while the body runs, so that whoever runs inside it (an
-//! async body's [`crate::task::Context`], a waker) finds it; nothing else finds it, so
-//! there is one user of the process's private part at a time.
+//! A [`Slice`] is one turn of one process on one core. While the body runs, the slice is stored in
+//! the platform's [`crate::world::CurrentSlot`], where code that runs inside it (an async body's
+//! [`crate::task::Context`], a waker) finds it. No other code finds it, so the process's owned
+//! state has one user at a time.
 //!
-//! Once the process is dying every operation does nothing and says so: what a dead process
-//! does is not done.
+//! Once the process is dying, every operation does nothing and reports that: operations of a dead
+//! process have no effect.
 //!
-//! | noun | module |
+//! | topic | module |
 //! | --- | --- |
-//! | the turn, and who is at work in it | `slice` |
-//! | receiving, looking, sending, exits | `mail` |
+//! | the turn, and which code runs in it | `slice` |
+//! | receiving, inspecting, sending, exits | `mail` |
 //! | links and monitors | `tie` |
 //! | names and aliases | `name` |
 //! | timers | `timer` |
-//! | what is asked of others | `question` |
+//! | queries and requests to other processes | `question` |
 
 mod mail;
 mod name;
@@ -43,10 +43,10 @@ use crate::task::context::Context;
 use crate::task::future::{FutureBody, LargeBody, is_large};
 use crate::task::waker;
 
-/// The kernel, as a running body of messages `M` sees it.
+/// The kernel, as seen by a running body with messages `M`.
 ///
-/// Invariant in `M`: a body both takes `M`s out of it and sends them to itself. So a process of one type of functions is not
-/// taken for one of another:
+/// Invariant in `M`: a body both receives `M`s through it and sends them to itself. So a process of
+/// one function type cannot pass for a process of another:
 ///
 /// ```compile_fail,E0308
 /// use atropos_kernel::Cx;
@@ -75,12 +75,12 @@ pub struct Cx<'a, M> {
     takes: PhantomData<fn(M) -> M>,
 }
 
-/// Whom a timer's message is for.
+/// The target of a timer or a monitor.
 #[derive(Clone, Copy, Debug)]
 pub enum SendTarget<'a> {
     /// A process.
     Pid(Pid),
-    /// Whoever has the name when the time has come.
+    /// The process that has the name: for a timer, when the timer is due; for a monitor, now.
     Name(&'a str),
 }
 
@@ -98,13 +98,14 @@ impl<'a> From<&'a str> for SendTarget<'a> {
 
 impl<'a, M: Send + 'static> Cx<'a, M> {
     pub(crate) fn of<'s>(slice: &'s Slice<'a>) -> &'s Self {
-        // SAFETY: repr(transparent) over the slice.
+        // SAFETY: `Cx` is repr(transparent) over the slice.
         unsafe { &*core::ptr::from_ref(slice).cast::<Self>() }
     }
 
-    /// The owner's part. `f` calls nothing foreign and borrows nothing twice.
+    /// Runs `f` with the process's owned state. `f` must call no foreign code and must not nest.
     fn private<R>(&self, f: impl FnOnce(&mut OwnerState) -> R) -> R {
-        // SAFETY: the slice has the process (P1), and `f` is short (see above).
+        // SAFETY: P1, the slice owns the process, and `f` neither nests nor calls foreign code (see
+        // above).
         f(unsafe { self.slice.process().private() })
     }
 
@@ -112,12 +113,12 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         self.slice.process()
     }
 
-    /// Whether the body, a future, wants another slice soon.
+    /// Returns `true` if the body, a future, wants another slice soon, and resets the flag.
     pub(crate) fn take_yield(&self) -> bool {
         self.slice.yields.replace(false)
     }
 
-    /// Slices that the process has run: another one is another number.
+    /// Returns the number of slices that the process has run, which differs for each slice.
     pub(crate) fn slices(&self) -> u64 {
         self.private(|private| private.slices)
     }
@@ -126,16 +127,17 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         &self.slice
     }
 
-    /// Whether the slice has no reductions left.
+    /// Returns `true` if the slice has no reductions left.
     pub fn is_exhausted(&self) -> bool {
         self.slice.is_exhausted()
     }
 
-    /// Ends the process as if its body had returned [`crate::Resumed::Exit`]: the body should
-    /// return, and nothing it does any more is done.
+    /// Ends the process as if its body had returned [`crate::Resumed::Exit`]. The body should
+    /// return: its further operations have no effect.
     pub fn stop(&self, reason: Reason) {
         reason.come_into(self.slice.hand.kernel.world());
-        // What is in a reason is foreign, so one too many is not dropped under the borrow.
+        // A reason may contain foreign values, so a second one is not dropped while the state is
+        // borrowed.
         if !self.is_dying() {
             self.private(|private| private.dying = Some(reason));
         }
@@ -145,54 +147,58 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         if self.is_dying() { Err(dying) } else { Ok(()) }
     }
 
-    /// Who it is.
+    /// Returns the pid of this process.
     pub fn pid(&self) -> Pid {
         self.slice.process().pid
     }
 
-    /// The core that runs it now.
+    /// Returns the number of the core that runs the process now.
     pub fn core(&self) -> usize {
         self.slice.core.id()
     }
 
-    /// Nanoseconds of the world's clock.
+    /// Returns the time of the platform's clock, in nanoseconds.
     pub fn now(&self) -> u64 {
         self.slice.hand.kernel.now()
     }
 
-    /// Whether it has been decided that the process dies: the body should return.
+    /// Returns `true` if the process is bound to die: the body should return.
     pub fn is_dying(&self) -> bool {
         self.private(|private| private.dying.is_some())
     }
 
-    /// Spends reductions; false when the slice has none left and the body should yield.
+    /// Spends reductions. Returns `false` if the slice has none left and the body should yield.
     pub fn spend(&self, reductions: u32) -> bool {
         self.pay(reductions);
         !self.slice.is_exhausted()
     }
 
-    /// As [`Cx::spend`], for operations: they ask nothing, so they do not look at the clock either.
+    /// Spends reductions for an operation. Unlike [`Cx::spend`] it does not check what is left, so
+    /// it never reads the clock.
     #[inline(always)]
     pub(crate) fn pay(&self, reductions: u32) {
         self.slice.pay(reductions);
     }
 
-    /// As [`Cx::reference`], for its futures.
+    /// Returns a new reference, for this process's futures.
     pub(crate) fn new_reference(&self) -> Option<Reference> {
         self.reference()
     }
 
-    /// Whether tasks of others wait for something of this process's.
+    /// Returns `true` if wakers other than the process's own wait for something of this process.
     pub(crate) fn has_waiters(&self) -> bool {
         self.private(|private| private.waiters.is_some())
     }
 
-    /// A reference that nobody else has.
+    /// Returns a reference that no other object has, or `None` if no reference is left.
     fn reference(&self) -> Option<Reference> {
         self.slice.core.reference(self.slice.hand.kernel)
     }
 
-    /// Starts a process. Lock-free, but for growing the table.
+    /// Starts a process. Lock-free, except while the process table grows.
+    ///
+    /// # Errors
+    /// A [`SpawnError`] if the process was not started.
     pub fn spawn<B: Body>(&self, options: &SpawnOptions<'_>, body: B) -> Result<Spawned, SpawnError> {
         self.alive(SpawnError::Dying)?;
         self.pay(10);
@@ -202,7 +208,10 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         spawn::spawn(&self.slice.hand, SlotSource::Core(self.slice.core), Some(parent), options, body)
     }
 
-    /// Starts a process that runs `start`'s future.
+    /// Starts a process that runs the future returned by `start`.
+    ///
+    /// # Errors
+    /// A [`SpawnError`] if the process was not started.
     pub fn spawn_async<N, S, F>(&self, options: &SpawnOptions<'_>, start: S) -> Result<Spawned, SpawnError>
     where
         N: Send + 'static,
@@ -215,13 +224,17 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         }
     }
 
-    /// Runs foreign code inside the slice: a panic in it becomes a crash with its text, where the world can
-    /// catch one, and the body goes on. What the code has left half done is the caller's to judge.
+    /// Runs foreign code inside the slice, and the body goes on after it.
+    ///
+    /// # Errors
+    /// If the code panics, and the platform can catch panics, a crash reason with the panic's text.
+    /// The caller must deal with anything that the code left half done.
     pub fn catch_panic<R>(&self, code: impl FnOnce() -> R) -> Result<R, Reason> {
         self.slice.hand.kernel.contained(code)
     }
 
-    /// Drops a foreign value: a panic of its destructor is contained, and nobody's ([`crate::Platform::on_unhandled_panic`]).
+    /// Drops a foreign value. A panic of its destructor is caught and reported to the platform
+    /// ([`crate::Platform::on_unhandled_panic`]).
     pub fn let_go<T>(&self, what: T) {
         if core::mem::needs_drop::<T>() {
             let mut what = Some(what);
@@ -229,12 +242,13 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         }
     }
 
-    /// A foreign value that this process keeps: a panic of its destructor is contained, wherever it is dropped.
+    /// Wraps a foreign value that this process keeps. A panic of its destructor is caught, wherever
+    /// the value is dropped.
     pub fn hold<T>(&self, value: T) -> CatchDrop<T> {
         CatchDrop::new(value, self.slice.hand.kernel.world().panic_catcher())
     }
 
-    /// Wakes the body from anywhere, also after the process is gone.
+    /// Returns a waker of the body. Any thread may use it, also after the process has died.
     pub fn waker(&self) -> Waker {
         waker::of(self.slice.process())
     }

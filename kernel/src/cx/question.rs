@@ -1,4 +1,4 @@
-//! What a body asks of others, and what it knows of itself.
+//! A body's queries to other processes, and about itself.
 
 use super::Cx;
 use crate::hand::KernelCx;
@@ -10,19 +10,23 @@ use crate::process::header::Header;
 use crate::reply::request;
 use crate::reply::{Reply, RequestFuture};
 use crate::send::{self, SendError};
-use crate::signal::ask::{QueryNode, QueryKind, QueryFuture};
+use crate::signal::ask::{QueryFuture, QueryKind, QueryNode};
 
-/// An answer that is at hand, or has to be waited for.
+/// A value that is available now, or must be awaited.
 #[derive(Debug)]
 pub enum MaybeReady<T> {
-    /// It is known.
+    /// The value is available.
     Ready(T),
-    /// It will come.
+    /// The value will arrive.
     Pending(QueryFuture),
 }
 
 impl<M: Send + 'static> Cx<'_, M> {
-    /// Whether a process is alive, after all that the caller has sent it before.
+    /// Returns `true`, now or later, if a process is alive after handling all signals that the
+    /// caller has sent it before.
+    ///
+    /// # Errors
+    /// [`NoMemory`] if no memory is left for a query.
     pub fn is_alive(&self, pid: Pid) -> Result<MaybeReady<bool>, NoMemory> {
         if pid == self.pid() {
             return Ok(MaybeReady::Ready(!self.is_dying()));
@@ -33,22 +37,27 @@ impl<M: Send + 'static> Cx<'_, M> {
             None => Ok(MaybeReady::Ready(false)),
             Some(process) if process.mailbox.is_closed() => Ok(MaybeReady::Ready(false)),
             Some(process) if process.mailbox.is_clear() => Ok(MaybeReady::Ready(true)),
-            Some(process) => {
-                self.ask(process, QueryKind::Alive).map(|later| later.map_or(MaybeReady::Ready(false), MaybeReady::Pending))
-            }
+            Some(process) => self
+                .ask(process, QueryKind::Alive)
+                .map(|later| later.map_or(MaybeReady::Ready(false), MaybeReady::Pending)),
         }
     }
 
-    /// Whether a process is known to be dead, by a look and without a question. A process that has been sent what it will die
-    /// of, and has not met that, is not known to be dead; nor is one whose destructors run. Whatever the caller has been told of a
-    /// death (a DOWN, an EXIT, the answer of its supervisor), it is known here. Wait-free.
+    /// Returns `true` if a process is known to be dead. The check sends no query. A process that
+    /// has not yet handled a fatal signal is not known to be dead, and neither is a process whose
+    /// destructors run. After the caller has been notified of a death (by a DOWN, an EXIT, or its
+    /// supervisor's answer), this returns `true`. Wait-free.
     pub fn is_gone(&self, pid: Pid) -> bool {
         self.pay(1);
         self.slice.hand.find(pid).is_none_or(|process| process.mailbox.is_closed())
     }
 
-    /// Sends a message with a [`Reply`] in it, and waits for the answer, or for the receiver's death, where the result is polled.
-    /// `make` puts the message together; without a receiver it is not called, and with an error the message is dropped. Lock-free.
+    /// Sends a message with a [`Reply`] in it. The returned future waits for the answer, or for the
+    /// receiver's death. `make` builds the message: it is not called if the receiver is dead, and
+    /// the message is dropped on an error. Lock-free.
+    ///
+    /// # Errors
+    /// A [`SendError`] without the message, if it was not sent.
     pub fn request<N, T>(&self, to: Pid, make: impl FnOnce(Reply<T>) -> N) -> Result<RequestFuture<T>, SendError<()>>
     where
         N: Send + 'static,
@@ -69,14 +78,17 @@ impl<M: Send + 'static> Cx<'_, M> {
         match send::send_request(hand, process, watch, message) {
             Ok(()) => Ok(requested.begins()),
             Err(error) => {
-                // First: nobody is to be woken for the reply that goes with the message.
+                // Dropped before the message with its reply, so that the reply wakes no process.
                 drop(requested);
                 Err(error.without_message())
             }
         }
     }
 
-    /// What a process knows of itself; `None` when it is dead.
+    /// Returns, now or later, a process's information about itself; `None` if it is dead.
+    ///
+    /// # Errors
+    /// [`NoMemory`] if no memory is left.
     pub fn info(&self, pid: Pid) -> Result<MaybeReady<Option<ProcessInfo>>, NoMemory> {
         if pid == self.pid() {
             if self.is_dying() {
@@ -88,9 +100,9 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.pay(1);
         match self.slice.hand.find(pid) {
             None => Ok(MaybeReady::Ready(None)),
-            Some(process) => {
-                self.ask(process, QueryKind::Info).map(|later| later.map_or(MaybeReady::Ready(None), MaybeReady::Pending))
-            }
+            Some(process) => self
+                .ask(process, QueryKind::Info)
+                .map(|later| later.map_or(MaybeReady::Ready(None), MaybeReady::Pending)),
         }
     }
 
@@ -99,14 +111,14 @@ impl<M: Send + 'static> Cx<'_, M> {
     }
 }
 
-/// Puts a question to a process; `None` when it is dead.
+/// Sends a query to a process. Returns `None` if it is dead.
 pub(crate) fn ask(hand: &KernelCx<'_>, process: &Header, question: QueryKind) -> Result<Option<QueryFuture>, NoMemory> {
     let (node, answer) = QueryNode::try_new(&hand.kernel.nodes, question)?;
-    // SAFETY: new, so ours.
+    // SAFETY: the node is new and in no queue, so it is ours.
     if unsafe { hand.push(process, node) } {
         return Ok(Some(answer));
     }
-    // SAFETY: still ours.
+    // SAFETY: the process did not take the node, so it is still ours.
     unsafe { hand.release(node) };
     Ok(None)
 }

@@ -1,7 +1,8 @@
-//! [`Slice`], one process in the hands of one core, for one turn; and what is at work in it.
+//! [`Slice`], one turn of one process on one core, and the state of the code that runs in it.
 //!
-//! A core runs several turns under one guard and notes them in one place, so the slice of the next turn is the same value
-//! with another process in it. Between two turns the kernel is at work, and whoever finds the slice then is refused.
+//! A core runs several turns under one epoch guard and stores them in one place, so the slice of
+//! the next turn is the same value with another process in it. Between two turns the kernel runs,
+//! and code that finds the slice then is refused.
 
 use crate::config;
 use crate::hand::KernelCx;
@@ -10,42 +11,44 @@ use crate::sched::local::{CoreLocal, Outside};
 use crate::sync::Cell;
 use crate::world::CurrentSlot;
 
-/// Reductions that are spent at once, at most.
+/// The most reductions that one call spends.
 const MOST: u32 = 1 << 24;
 
-/// See [`crate::Cx`].
+/// The running turn, the basis of [`crate::Cx`].
 #[derive(Debug)]
 pub struct Slice<'a> {
     pub(crate) hand: KernelCx<'a>,
     pub(crate) core: &'a CoreLocal,
     process: Cell<&'a Header>,
-    /// Reductions that are left of this turn until the core looks at its clock (`sched::pace`); below 0 when more were spent.
+    /// The reductions left in this turn until the core reads its clock (`sched::pace`); negative if
+    /// more were spent.
     budget: Cell<i64>,
-    /// Reductions that are left of it after that.
+    /// The reductions left in this turn after that clock read.
     rest: Cell<i64>,
-    /// The budget when the turn began, or at its last look at the clock.
+    /// The budget when the turn began, or at its last clock read.
     window: Cell<i64>,
-    /// The kernel is at work for the process, and what is foreign in there (a destructor) must not come in again
-    /// through a `Context`.
+    /// `true` while the kernel runs for the process. Foreign code in there (a destructor) must not
+    /// re-enter through a `Context`.
     pub(crate) inside: Cell<bool>,
-    /// A closure of the body's looks at a signal in the queue: nothing may be taken out.
+    /// `true` while a closure of the body inspects a signal in the queue, so that no signal may be
+    /// taken out.
     pub(crate) looking: Cell<bool>,
-    /// The body runs: a panic is its own.
+    /// `true` while the body runs: a panic is its own.
     pub(crate) resumed: Cell<bool>,
-    /// What was left when it was resumed, less what was charged for time since.
+    /// The reductions left when the body was resumed, less those charged for time since.
     granted: Cell<i64>,
-    /// The budget when the mailbox was looked into last.
+    /// The budget when the mailbox was last checked.
     looked: Cell<i64>,
-    /// The body wants to go on, behind the others.
+    /// `true` if the body wants to go on, behind the queued processes.
     pub(crate) yields: Cell<bool>,
-    /// A receive has found nothing that it wants since the body was resumed: what is fetched now, for
-    /// another receive, it has not seen.
+    /// `true` if a receive has found nothing that it wants since the body was resumed. It has not
+    /// seen the signals that another receive fetches now.
     pub(crate) hungry: Cell<bool>,
-    /// Its process dies within the slice of another (`at_once`).
+    /// `true` if the process dies within the slice of another process (`at_once`).
     within: bool,
 }
 
-/// Sets a flag back when it goes, also when it goes by a panic.
+/// A guard that restores a flag when it is dropped, also by a panic.
 #[must_use]
 pub(crate) struct Restore<'s>(&'s Cell<bool>, bool);
 
@@ -55,7 +58,8 @@ impl Drop for Restore<'_> {
     }
 }
 
-/// The body is at work until this goes: what it asks is done, and the private half of its core is free for others.
+/// A guard for the time that the body runs: kernel operations are allowed, and other code may use
+/// the core's private half.
 #[must_use]
 pub(crate) struct Left<'s> {
     _inside: Restore<'s>,
@@ -67,19 +71,21 @@ pub(super) fn set(flag: &Cell<bool>, value: bool) -> Restore<'_> {
 }
 
 impl<'a> Slice<'a> {
-    /// The innermost slice on this thread of execution.
+    /// Returns the innermost slice on this thread.
     ///
     /// # Safety
-    /// The caller uses it no longer than its caller's call lasts. `here` is a world's.
+    /// The caller uses the result no longer than its own caller's call lasts. `here` is a
+    /// platform's.
     #[inline(always)]
     pub(crate) unsafe fn noted(here: fn() -> *const CurrentSlot) -> Option<&'a Self> {
-        // SAFETY: the place of this thread of execution, by World's contract.
+        // SAFETY: `Platform`'s contract gives a valid pointer for this thread.
         let slice = unsafe { (*here()).get() }.cast::<Self>();
-        // SAFETY: null, or noted for as long as the slice lasts, which is longer than the call that this is for.
+        // SAFETY: the pointer is null, or valid while the slice lasts, which is longer than the
+        // call for which the caller uses it.
         unsafe { slice.as_ref() }
     }
 
-    /// A turn of `process` with a whole slice's budget.
+    /// Creates a turn of `process` with the budget of a whole slice.
     pub(crate) fn new(hand: KernelCx<'a>, core: &'a CoreLocal, process: &'a Header) -> Self {
         Self {
             hand,
@@ -99,29 +105,29 @@ impl<'a> Slice<'a> {
         }
     }
 
-    /// A turn of `process`, which dies, in the middle of another's.
+    /// Creates a turn of a dying `process` in the middle of another process's turn.
     pub(crate) fn within_another(hand: KernelCx<'a>, core: &'a CoreLocal, process: &'a Header) -> Self {
         Self { within: true, ..Self::new(hand, core, process) }
     }
 
-    /// Whether another's turn is under way around it.
+    /// Returns `true` if another process's turn surrounds this one.
     pub(crate) fn is_within_another(&self) -> bool {
         self.within
     }
 
-    /// Whose turn it is.
+    /// Returns the process of this turn.
     #[inline]
     pub(crate) fn process(&self) -> &'a Header {
         self.process.get()
     }
 
-    /// The turn of the next one.
+    /// Starts the turn of the next process.
     pub(crate) fn turn_to(&self, process: &'a Header) {
         self.process.set(process);
         self.yields.set(false);
     }
 
-    /// The turn has so many reductions; `fresh`: its process comes from the queues.
+    /// Grants the turn its reductions. `fresh`: its process comes from the queues.
     #[inline]
     pub(crate) fn grant(&self, reductions: u32, fresh: bool) {
         let reductions = i64::from(reductions);
@@ -131,7 +137,7 @@ impl<'a> Slice<'a> {
         self.rest.set(reductions - budget);
     }
 
-    /// The turn is over: the reductions that are left of it.
+    /// Ends the turn and returns the reductions left.
     #[inline]
     pub(crate) fn end(&self) -> u32 {
         let spent = self.window.get() - self.budget.get();
@@ -141,36 +147,38 @@ impl<'a> Slice<'a> {
         self.left().max(0) as u32
     }
 
-    /// At its end, and at the end of a distance.
+    /// Reads the clock when a turn's end completes a distance (`sched::pace`, Z2).
     #[cold]
     #[inline(never)]
     fn is_looked_at(&self, spent: i64) {
         let charge = self.core.pace.looks(self.hand.kernel.world().coarse_now(), spent);
         self.rest.set(self.rest.get() - i64::from(charge.own));
-        // Not while a rescuer has the queues: then the quantum is not charged.
+        // This fails while a rescuer has the queues. The quantum is not charged then.
         let _charged = self.core.queues(|queues| queues.charge(charge.others));
     }
 
-    /// Spends reductions. So many at once as nobody has, at most: a budget that wraps would take centuries.
+    /// Spends reductions, at most [`MOST`] in one call: with that limit the budget would take
+    /// centuries to wrap.
     #[inline(always)]
     pub(crate) fn pay(&self, reductions: u32) {
         self.budget.set(self.budget.get() - i64::from(reductions.min(MOST)));
     }
 
-    /// Whether the turn has no reductions left.
+    /// Returns `true` if the turn has no reductions left.
     #[inline(always)]
     pub(crate) fn is_exhausted(&self) -> bool {
         self.budget.get() <= 0 && (self.rest.get() <= 0 || !self.goes_on())
     }
 
-    /// What there was until the look at the clock is used up: whether there is more, after it.
+    /// Reads the clock after the budget is used up. Returns `true` if the turn has reductions left
+    /// after that.
     #[cold]
     #[inline(never)]
     fn goes_on(&self) -> bool {
         let left = self.left();
         let before = self.budget.get();
         if left <= 0 {
-            // From now on it is seen at once.
+            // From now on the fast path sees the exhaustion.
             self.moves(left - before);
             self.rest.set(0);
             return false;
@@ -179,9 +187,9 @@ impl<'a> Slice<'a> {
         let pace = &self.core.pace;
         let _is_due = pace.spends(spent);
         let charge = pace.looks(self.hand.kernel.world().coarse_now(), spent);
-        // Not while a rescuer has the queues: then the quantum is not charged.
+        // This fails while a rescuer has the queues. The quantum is not charged then.
         let _charged = self.core.queues(|queues| queues.charge(charge.others));
-        // What is charged is not left, and was not spent either.
+        // A charge reduces what is left, but does not count as spent.
         let own = i64::from(charge.own);
         self.granted.set(self.granted.get() - own);
         let left = left - own;
@@ -192,54 +200,57 @@ impl<'a> Slice<'a> {
         left > 0
     }
 
-    /// The budget is so much more, and nothing else changes by it: what was spent, and when the mailbox was looked into.
+    /// Moves the budget by `by` without changing what counts as spent, or when the mailbox was last
+    /// checked.
     fn moves(&self, by: i64) {
         self.budget.set(self.budget.get() + by);
         self.window.set(self.window.get() + by);
         self.looked.set(self.looked.get().saturating_add(by));
     }
 
-    /// Reductions that are left, or below 0, by how many there were too many.
+    /// Returns the reductions left; negative if too many were spent.
     #[inline]
     fn left(&self) -> i64 {
         self.rest.get() + self.budget.get()
     }
 
-    /// The body is resumed.
+    /// Resets the slice when the body is resumed.
     pub(crate) fn begin(&self) {
         self.granted.set(self.left());
         self.looked.set(self.budget.get());
         self.hungry.set(false);
     }
 
-    /// Whether it is time to look into the mailbox, although there is something to receive already.
+    /// Returns `true` if it is time to check the mailbox although a signal is already waiting in
+    /// the private queue.
     #[inline]
     pub(crate) fn is_due_to_look(&self) -> bool {
         self.budget.get() + i64::from(config::LOOK_EVERY) <= self.looked.get()
     }
 
-    /// The process has sent itself a signal: the next look finds it, as if it had come from itself by another way.
+    /// Notes that the process may have sent itself a signal: the next receive checks the mailbox,
+    /// and so finds it.
     pub(crate) fn has_sent_itself(&self) {
         self.looked.set(i64::MAX);
     }
 
-    /// The mailbox is looked into.
+    /// Notes that the mailbox is checked now.
     pub(crate) fn looks(&self) {
         self.looked.set(self.budget.get());
     }
 
-    /// Reductions spent since it was resumed.
+    /// Returns the reductions spent since the body was resumed.
     #[inline]
     pub(crate) fn spent(&self) -> u64 {
         (self.granted.get() - self.left()) as u64
     }
 
-    /// The kernel is at work until the guard goes.
+    /// Marks the kernel as running until the guard is dropped.
     pub(crate) fn enter(&self) -> Restore<'_> {
         set(&self.inside, true)
     }
 
-    /// The body, or its destructor, is at work until the guard goes.
+    /// Marks the body, or its destructor, as running until the guard is dropped.
     pub(crate) fn leave(&self) -> Left<'_> {
         Left { _inside: set(&self.inside, false), _half: self.core.outside() }
     }

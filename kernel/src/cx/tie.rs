@@ -1,4 +1,4 @@
-//! A body's links and monitors.
+//! Links and monitors of a body.
 
 use super::{Cx, SendTarget};
 use crate::alias::AliasMode;
@@ -11,6 +11,9 @@ use crate::watcher::{ExitWatch, PreparedWatch, WatchError};
 
 impl<M: Send + 'static> Cx<'_, M> {
     /// Links with another process. Lock-free; amortised O(1).
+    ///
+    /// # Errors
+    /// A [`LinkError`] if no link was made.
     pub fn link(&self, to: Pid) -> Result<(), LinkError> {
         self.alive(LinkError::Dying)?;
         self.pay(1);
@@ -19,7 +22,8 @@ impl<M: Send + 'static> Cx<'_, M> {
         ties::link(self.slice.process(), &self.slice.hand, to, true)
     }
 
-    /// As [`Cx::link`]; but unless `as_otp` the dead are an error also to who traps exits.
+    /// Links like [`Cx::link`]. Unless `as_otp`, a dead target is an error even if the caller traps
+    /// exits.
     pub(crate) fn link_as(&self, to: Pid, as_otp: bool) -> Result<(), ActAsError> {
         self.pay(1);
         let _inside = self.slice.enter();
@@ -31,7 +35,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         })
     }
 
-    /// Monitors by this reference: whether the DOWN waits already.
+    /// Monitors with this reference. Returns `true` if the DOWN is already in the mailbox.
     pub(crate) fn monitor_as(
         &self,
         target: Result<Pid, &NameEntry>,
@@ -47,7 +51,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         Ok(immediate_down)
     }
 
-    /// Ends a link; without one, nothing happens. Lock-free; amortised O(1).
+    /// Ends a link, and does nothing if there is none. Lock-free; amortised O(1).
     pub fn unlink(&self, to: Pid) {
         if !self.is_dying() {
             self.pay(1);
@@ -57,16 +61,26 @@ impl<M: Send + 'static> Cx<'_, M> {
     }
 
     /// Monitors a process. Lock-free; amortised O(1).
+    ///
+    /// # Errors
+    /// A [`MonitorError`] if no monitor was made.
     pub fn monitor(&self, target: Pid) -> Result<Reference, MonitorError> {
         self.monitor_with(SendTarget::Pid(target), None)
     }
 
-    /// Monitors whoever has the name now; DOWN `noproc` at once when nobody has.
+    /// Monitors the process that has the name now. If no process has it, a DOWN with `noproc` is
+    /// sent at once.
+    ///
+    /// # Errors
+    /// A [`MonitorError`] if no monitor was made.
     pub fn monitor_name(&self, name: &str) -> Result<Reference, MonitorError> {
         self.monitor_with(SendTarget::Name(name), None)
     }
 
-    /// Monitors, and makes the reference an alias as well.
+    /// Monitors a process and, with `alias`, makes the reference an alias as well.
+    ///
+    /// # Errors
+    /// A [`MonitorError`] if no monitor was made.
     pub fn monitor_with(&self, target: SendTarget<'_>, alias: Option<AliasMode>) -> Result<Reference, MonitorError> {
         self.alive(MonitorError::Dying)?;
         self.pay(1);
@@ -83,8 +97,8 @@ impl<M: Send + 'static> Cx<'_, M> {
         Ok(reference)
     }
 
-    /// Ends a monitor: true when it was still in force (OTP's `info`). With `flush` a DOWN that
-    /// has come is removed, and none comes any more. Lock-free; amortised O(1).
+    /// Ends a monitor. Returns `true` if it was still active (OTP's `info`). With `flush`, a DOWN
+    /// that has arrived is removed, and none arrives later. Lock-free; amortised O(1).
     pub fn demonitor(&self, monitor: Reference, flush: bool) -> bool {
         if self.is_dying() {
             return false;
@@ -95,15 +109,18 @@ impl<M: Send + 'static> Cx<'_, M> {
         ties::demonitor(self.slice.process(), &self.slice.hand, monitor, flush)
     }
 
-    /// Watches a process from outside, as a host does ([`crate::Host::install_watch`]): what comes of it is no signal, and anybody may wait
-    /// for it. Lock-free.
+    /// Watches a process as a host does ([`crate::Host::install_watch`]). The notification is no
+    /// signal, and any thread may wait for it. Lock-free.
+    ///
+    /// # Errors
+    /// A [`WatchError`] if no watch was installed.
     pub fn install_watch(&self, pid: Pid, watch: PreparedWatch) -> Result<ExitWatch, WatchError> {
         self.pay(1);
         let _inside = self.slice.enter();
         watch.install(&self.slice.hand, pid)
     }
 
-    /// Sets whether EXITs come as messages; the old value.
+    /// Sets whether EXITs arrive as messages, and returns the old value.
     pub fn trap_exit(&self, trap: bool) -> bool {
         // Relaxed: as in `Header::trap_exit`.
         self.slice.process().trap_exit.swap(trap, Ordering::Relaxed)

@@ -1,4 +1,4 @@
-//! A body's timers.
+//! Timers of a body.
 
 use core::time::Duration;
 
@@ -8,7 +8,10 @@ use crate::timer::record::{TimerError, TimerHead};
 use crate::timer::start;
 
 impl<M: Send + 'static> Cx<'_, M> {
-    /// Sends `message` after a while. The timer ends with the receiver. O(1).
+    /// Sends `message` after the time `after`. The timer ends if the receiver dies. O(1).
+    ///
+    /// # Errors
+    /// A [`TimerError`] if the timer was not started; the message is dropped.
     pub fn send_after<'d, N: Send + 'static>(
         &self,
         to: impl Into<SendTarget<'d>>,
@@ -18,7 +21,11 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.start_message(to.into(), after, message, false)
     }
 
-    /// As [`Cx::send_after`], but what comes is a [`crate::Received::Timer`] that names the timer.
+    /// Does the same as [`Cx::send_after`], but the message arrives as a [`crate::Received::Timer`]
+    /// with the timer's reference.
+    ///
+    /// # Errors
+    /// A [`TimerError`] if the timer was not started; the message is dropped.
     pub fn start_timer<'d, N: Send + 'static>(
         &self,
         to: impl Into<SendTarget<'d>>,
@@ -43,9 +50,9 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.room()?;
         let due = start::due(hand, after);
         let timer = TimerHead::try_message(hand, target, due, labelled, message)?;
-        // SAFETY: new, so ours.
+        // SAFETY: the timer is new, so it is live and ours.
         let reference = unsafe { timer.as_ref() }.reference;
-        // SAFETY: the slice has the process; the timer is new.
+        // SAFETY: P1, the slice owns the process; T1, the timer is new.
         unsafe { start::start(timer, process, hand, self.slice.core) };
         Ok(reference)
     }
@@ -54,13 +61,15 @@ impl<M: Send + 'static> Cx<'_, M> {
         if self.slice.core.has_room_for_a_timer() { Ok(()) } else { Err(TimerError::TooMany) }
     }
 
-    /// Cancels a timer, its own or whoever's: the time it had left, or `None` when there is no such timer: it has fired, was
-    /// cancelled, or ended with its target. Nobody is asked, and its starter may be dead. O(1), lock-free.
+    /// Cancels a timer of this or any other process. Returns the time that it had left, or `None`
+    /// if no such timer is pending: it has fired, was cancelled, or ended with its target. No
+    /// process takes part, and the timer's starter may be dead. O(1), lock-free.
     pub fn cancel_timer(&self, timer: Reference) -> Option<Duration> {
         self.cancel(timer).map(|due| start::left(&self.slice.hand, due))
     }
 
-    /// As [`Cx::cancel_timer`], for who does not ask how much time was left: without a look at the clock.
+    /// Cancels a timer without reading the clock. Returns `true` if [`Cx::cancel_timer`] would
+    /// return a time.
     pub fn end_timer(&self, timer: Reference) -> bool {
         self.cancel(timer).is_some()
     }
@@ -71,12 +80,13 @@ impl<M: Send + 'static> Cx<'_, M> {
         start::cancel(self.slice.process(), &self.slice.hand, timer)
     }
 
-    /// The time that a timer, its own or whoever's, has left; `None` when there is no such timer. O(1), lock-free.
+    /// Returns the time that a timer of this or any other process has left; `None` if no such timer
+    /// is pending. O(1), lock-free.
     pub fn read_timer(&self, timer: Reference) -> Option<Duration> {
         self.due(timer).map(|due| start::left(&self.slice.hand, due))
     }
 
-    /// Whether a timer is still to come; as [`Cx::read_timer`], without a look at the clock. O(1).
+    /// Returns `true` if a timer is pending, without reading the clock. O(1).
     pub fn has_timer(&self, timer: Reference) -> bool {
         self.due(timer).is_some()
     }
@@ -86,17 +96,20 @@ impl<M: Send + 'static> Cx<'_, M> {
         start::read(self.slice.process(), &self.slice.hand, timer)
     }
 
-    /// Resumes the body after a while: for sleeps and the patience of receives. It has rung
-    /// when [`Cx::has_timer`] no longer finds it; [`Cx::end_timer`] ends it.
+    /// Resumes the body after the time `after`, for sleeps and timeouts. The alarm has fired when
+    /// [`Cx::has_timer`] no longer finds it. [`Cx::end_timer`] cancels it.
+    ///
+    /// # Errors
+    /// A [`TimerError`] if the alarm was not started.
     pub fn alarm(&self, after: Duration) -> Result<Reference, TimerError> {
         self.alive(TimerError::Dying)?;
         self.room()?;
         let (hand, process) = (&self.slice.hand, self.slice.process());
         let due = start::due(hand, after);
         let timer = TimerHead::try_alarm(hand, self.pid(), due)?;
-        // SAFETY: new, so ours.
+        // SAFETY: the timer is new, so it is live and ours.
         let reference = unsafe { timer.as_ref() }.reference;
-        // SAFETY: the slice has the process; the timer is new.
+        // SAFETY: P1, the slice owns the process; T1, the timer is new.
         unsafe { start::start(timer, process, hand, self.slice.core) };
         Ok(reference)
     }

@@ -1,11 +1,15 @@
-//! [`Depot`]: batches of blocks on their way from cores that free more than they allocate to cores that need some.
+//! [`Depot`]: batches of blocks on their way from cores that free more than they allocate to cores
+//! that allocate more than they free.
 //!
-//! Where one core sends and another receives, the sender's pool runs dry and the receiver's overflows. What overflows goes,
-//! a batch at a time, to a place here, and comes from here before the allocator is asked: one exchange for a batch instead of
-//! an allocator's frees of other threads' memory, which are its slowest.
+//! If one core sends and another receives, the sender's pool runs dry and the receiver's pool
+//! overflows. The overflow goes to a place in the depot, a batch at a time, and the sender's core
+//! takes it from there before it calls the allocator. This costs one exchange per batch. Without
+//! it, the allocator would free memory of other threads, which is its slowest operation.
 //!
-//! A place is null or a whole batch; putting one in is an exchange for null, taking it out is a swap. So nobody looks into a batch
-//! that is not its own, and there is no ABA. Both are wait-free. When all places of a class are full, the batch stays where it is.
+//! A place is null or holds a whole batch. Putting a batch in is an exchange for null, taking one
+//! out is a swap. No core therefore reads into a batch that it does not own, and there is no ABA
+//! problem. Both operations are wait-free. When all places of a class are full, the batch stays in
+//! its pool.
 
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
@@ -14,23 +18,23 @@ use super::CLASSES;
 use super::pool::FreeBlock;
 use crate::sync::{AtomicPtr, Ordering};
 
-/// Places for each class.
+/// Number of places for each class.
 const PLACES: usize = if cfg!(any(loom, shuttle)) { 2 } else { 4 };
 
-/// The orderings, a parameter so that a model can weaken one and see it fail.
+/// The orderings, as a parameter so that a model can weaken one and see a failure.
 pub trait Orders: 'static {
-    /// Of putting a batch in. Release: pairs with `TAKE`, hands over the blocks.
+    /// Ordering of putting a batch in. Release: pairs with `TAKE`, publishes the blocks.
     const PUT: Ordering = Ordering::Release;
-    /// Of taking one out. Acquire: pairs with `PUT`.
+    /// Ordering of taking a batch out. Acquire: pairs with `PUT`.
     const TAKE: Ordering = Ordering::Acquire;
 }
 
-/// The orderings as they must be.
+/// The orderings that the kernel ships.
 #[derive(Debug)]
 pub struct Shipped;
 impl Orders for Shipped {}
 
-/// See the module.
+/// The depot that all cores of a kernel share, see the module documentation.
 #[derive(Debug)]
 pub struct Depot<O = Shipped> {
     places: [[AtomicPtr<FreeBlock>; PLACES]; CLASSES],
@@ -38,21 +42,22 @@ pub struct Depot<O = Shipped> {
 }
 
 impl<O: Orders> Depot<O> {
-    /// Empty.
+    /// Creates an empty depot.
     pub fn new() -> Self {
         let place = |_| AtomicPtr::new(ptr::null_mut());
         Self { places: core::array::from_fn(|_| core::array::from_fn(place)), orders: PhantomData }
     }
 
-    /// Whether there is a place for a batch. A hint.
+    /// Returns `true` if there is a place for a batch. A hint.
     pub fn has_room(&self, class: usize) -> bool {
-        // Relaxed: `put` looks again.
+        // Relaxed: `put` checks the places again.
         self.places[class].iter().any(|place| place.load(Ordering::Relaxed).is_null())
     }
 
-    /// Puts a batch in; false, and the batch still the caller's, when there is no place for it. Wait-free.
+    /// Puts a batch in. Returns `false`, and the batch still belongs to the caller, if there is no
+    /// place for it. Wait-free.
     pub fn put(&self, class: usize, batch: NonNull<FreeBlock>) -> bool {
-        // Relaxed: a place that looks full need not be tried.
+        // Relaxed: a place that looks full is skipped.
         self.places[class]
             .iter()
             .filter(|place| place.load(Ordering::Relaxed).is_null())
@@ -61,15 +66,15 @@ impl<O: Orders> Depot<O> {
 
     /// Takes a batch out, if there is one. Wait-free.
     pub fn take(&self, class: usize) -> Option<NonNull<FreeBlock>> {
-        // Relaxed: a place that looks empty need not be tried.
+        // Relaxed: a place that looks empty is skipped.
         let full = self.places[class].iter().filter(|place| !place.load(Ordering::Relaxed).is_null());
         full.map(|place| place.swap(ptr::null_mut(), O::TAKE)).find_map(NonNull::new)
     }
 }
 
 impl<O> Depot<O> {
-    /// Gives all that is in it back to the allocator: somebody finds no memory. Whether there was anything. Wait-free, but
-    /// for the allocator.
+    /// Returns all batches to the allocator, because a core has run out of memory. Returns `true`
+    /// if there were any. Wait-free, except for the allocator.
     #[cold]
     pub fn clear(&self) -> bool {
         let mut any = false;
@@ -78,7 +83,8 @@ impl<O> Depot<O> {
                 // Acquire: pairs with `PUT`.
                 let batch = place.swap(ptr::null_mut(), Ordering::Acquire);
                 any |= !batch.is_null();
-                // SAFETY: a batch of this class, which nobody else has any more.
+                // SAFETY: the swap took the batch of this class out of its place, so only this call
+                // has it.
                 unsafe { FreeBlock::free_all(batch, class) };
             }
         }

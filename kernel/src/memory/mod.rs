@@ -1,9 +1,9 @@
-//! Allocation that can say no.
+//! Fallible allocation.
 //!
-//! The kernel never aborts for want of memory: whatever it allocates goes through
-//! [`try_new`] and what is built on it: [`Shared`], [`try_push`], [`try_text`]. These give the value back or say
-//! [`NoMemory`], and the caller who asked gets an error. What a core allocates again and again it takes from its
-//! [`pool::Pool`].
+//! The kernel never aborts for lack of memory. All its allocations go through [`try_new`] and the
+//! functions and types built on it: [`Shared`], [`try_push`], [`try_text`]. These give the value
+//! back or return [`NoMemory`], and the caller gets an error. Memory that a core allocates
+//! frequently comes from its [`pool::Pool`].
 
 pub mod depot;
 pub mod pool;
@@ -18,7 +18,7 @@ use core::ptr::NonNull;
 
 use crate::sync::{Ordering, PlainAtomicUsize, fence};
 
-/// There is no memory for what was asked; nothing has happened.
+/// The error of an allocation that failed; nothing has been changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NoMemory;
 
@@ -30,12 +30,12 @@ impl core::fmt::Display for NoMemory {
 
 impl core::error::Error for NoMemory {}
 
-/// Sizes of small blocks are multiples of it, in bytes, and so is their alignment.
+/// Granularity of the sizes of small blocks in bytes. It is also their alignment.
 const CLASS: usize = 16;
-/// Sizes of small blocks.
+/// Number of sizes of small blocks.
 const CLASSES: usize = if cfg!(any(loom, shuttle)) { 1 } else { 64 };
 
-/// The class of a `T`'s block, if it is a small one.
+/// Returns the class of a `T`'s block, if it is a small one.
 const fn class<T>() -> Option<usize> {
     let size = size_of::<T>();
     if size == 0 || size > CLASS * CLASSES || align_of::<T>() > CLASS { None } else { Some((size - 1) / CLASS) }
@@ -48,7 +48,7 @@ const fn class_layout(class: usize) -> Layout {
     }
 }
 
-/// The layout that a `T` is allocated with: that of its class, or its own.
+/// Returns the layout with which a `T` is allocated: that of its class, or its own.
 const fn layout<T>() -> Layout {
     match class::<T>() {
         Some(class) => class_layout(class),
@@ -56,22 +56,22 @@ const fn layout<T>() -> Layout {
     }
 }
 
-/// Memory for a `T`, or [`NoMemory`].
+/// Allocates memory for a `T`, or returns [`NoMemory`].
 pub fn try_alloc<T>() -> Result<NonNull<T>, NoMemory> {
     let layout = const { layout::<T>() };
     if layout.size() == 0 {
         return Ok(NonNull::dangling());
     }
-    // SAFETY: the layout's size is not 0.
+    // SAFETY: the layout's size is not 0 (checked above).
     let memory = unsafe { alloc::alloc::alloc(layout) };
     NonNull::new(memory.cast()).ok_or(NoMemory)
 }
 
-/// Moves `value` to the heap; gives it back when there is no memory.
+/// Moves `value` to the heap, or gives it back when there is no memory.
 pub fn try_new<T>(value: T) -> Result<NonNull<T>, T> {
     match try_alloc::<T>() {
         Ok(memory) => {
-            // SAFETY: fresh memory of T's layout.
+            // SAFETY: `try_alloc` returned fresh memory of T's layout.
             unsafe { memory.write(value) };
             Ok(memory)
         }
@@ -79,34 +79,36 @@ pub fn try_new<T>(value: T) -> Result<NonNull<T>, T> {
     }
 }
 
-/// As [`try_new`], in a box.
+/// Moves `value` into a box, or returns [`NoMemory`].
 pub fn try_box<T>(value: T) -> Result<Box<T>, NoMemory> {
     let layout = Layout::new::<T>();
     if layout.size() == 0 {
         return Ok(Box::new(value));
     }
-    // SAFETY: the layout's size is not 0.
+    // SAFETY: the layout's size is not 0 (checked above).
     let memory = NonNull::new(unsafe { alloc::alloc::alloc(layout) }.cast::<T>()).ok_or(NoMemory)?;
-    // SAFETY: fresh memory of T's layout.
+    // SAFETY: the memory was just allocated with T's layout.
     unsafe { memory.write(value) };
-    // SAFETY: allocated with the layout that Box frees with.
+    // SAFETY: the memory was allocated with `Layout::new::<T>()`, with which Box frees it, and the
+    // value is written.
     Ok(unsafe { Box::from_raw(memory.as_ptr()) })
 }
 
-/// A value in a box that is allocated before `make` makes it: a large value is moved once, and without memory it is
-/// not made. A panic of `make` gives the memory back.
+/// Allocates a box and then lets `make` create its value: a large value is moved only once, and is
+/// not created if there is no memory. If `make` panics, the memory is freed.
 pub fn try_box_with<T>(make: impl FnOnce() -> T) -> Result<Box<T>, NoMemory> {
     let layout = Layout::new::<T>();
     if layout.size() == 0 {
         return Ok(Box::new(make()));
     }
-    // SAFETY: the layout's size is not 0.
+    // SAFETY: the layout's size is not 0 (checked above).
     let memory = unsafe { alloc::alloc::alloc(layout) }.cast::<core::mem::MaybeUninit<T>>();
     let memory = NonNull::new(memory).ok_or(NoMemory)?;
-    // SAFETY: allocated with the layout that Box frees with; what is in it need not be whole.
+    // SAFETY: the memory was allocated with the layout with which Box frees it. `MaybeUninit` needs
+    // no initialisation.
     let mut place = unsafe { Box::from_raw(memory.as_ptr()) };
     place.write(make());
-    // SAFETY: written in the line above.
+    // SAFETY: the line above has written the value.
     Ok(unsafe { place.assume_init() })
 }
 
@@ -117,7 +119,8 @@ pub fn try_box_with<T>(make: impl FnOnce() -> T) -> Result<Box<T>, NoMemory> {
 pub unsafe fn free<T>(memory: NonNull<T>) {
     let layout = const { layout::<T>() };
     if layout.size() != 0 {
-        // SAFETY: by contract, allocated with this layout.
+        // SAFETY: the memory came from `try_alloc` for the same `T` (this function's contract), so
+        // it has this layout.
         unsafe { alloc::alloc::dealloc(memory.as_ptr().cast(), layout) };
     }
 }
@@ -125,20 +128,20 @@ pub unsafe fn free<T>(memory: NonNull<T>) {
 /// Drops the value and frees its memory.
 ///
 /// # Safety
-/// As for [`free`], and the value is whole.
+/// The contract of [`free`], and the value is intact.
 pub unsafe fn drop_and_free<T>(memory: NonNull<T>) {
-    // SAFETY: by contract.
+    // SAFETY: the contract of this function is that of `pool::drop_and_free`.
     unsafe { pool::drop_and_free(memory, None) };
 }
 
-/// Adds to a vector, or leaves it as it is. Amortised O(1).
+/// Appends to a vector, or leaves the vector unchanged. Amortised O(1).
 pub fn try_push<T>(items: &mut Vec<T>, item: T) -> Result<(), NoMemory> {
     items.try_reserve(1).map_err(|_| NoMemory)?;
     items.push(item);
     Ok(())
 }
 
-/// A text as [`fmt::Write`] makes it, whole or not at all.
+/// Formats a text with [`fmt::Write`], completely or not at all.
 pub fn try_text(text: fmt::Arguments<'_>) -> Result<String, NoMemory> {
     struct Writer(String);
     impl fmt::Write for Writer {
@@ -149,12 +152,13 @@ pub fn try_text(text: fmt::Arguments<'_>) -> Result<String, NoMemory> {
         }
     }
     let mut writer = Writer(String::new());
-    // A `Display` that fails of itself is taken for want of memory too: either way there is no text.
+    // A `Display` that fails by itself also counts as lack of memory: in both cases there is no
+    // text.
     fmt::write(&mut writer, text).map_err(|_| NoMemory)?;
     Ok(writer.0)
 }
 
-/// `alloc::sync::Arc` without weak counts, whose making can fail.
+/// An `alloc::sync::Arc` without weak counts whose creation can fail.
 pub struct Shared<T>(NonNull<CountedBox<T>>);
 
 struct CountedBox<T> {
@@ -163,7 +167,7 @@ struct CountedBox<T> {
 }
 
 impl<T> Shared<T> {
-    /// Moves `value` to the heap.
+    /// Moves `value` to the heap, with a count of one.
     pub fn try_new(value: T) -> Result<Self, NoMemory> {
         let counted = CountedBox { count: PlainAtomicUsize::new(1), value };
         try_new(counted).map(Self).map_err(|_| NoMemory)
@@ -174,14 +178,15 @@ impl<T> Deref for Shared<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: counted, so live.
+        // SAFETY: this handle holds a count, so the value is live.
         &unsafe { self.0.as_ref() }.value
     }
 }
 
 impl<T> Clone for Shared<T> {
     fn clone(&self) -> Self {
-        // SAFETY: counted, so live. Relaxed: who clones holds a count.
+        // SAFETY: this handle holds a count, so the value is live. Relaxed: the thread that clones
+        // holds a count.
         unsafe { self.0.as_ref() }.count.fetch_add(1, Ordering::Relaxed);
         Self(self.0)
     }
@@ -189,18 +194,20 @@ impl<T> Clone for Shared<T> {
 
 impl<T> Drop for Shared<T> {
     fn drop(&mut self) {
-        // SAFETY: counted, so live. Release pairs with the fence of the last: its free comes after every use.
+        // SAFETY: this handle holds a count, so the value is live. Release: pairs with the fence of
+        // the last holder, so that the value is freed after every use.
         if unsafe { self.0.as_ref() }.count.fetch_sub(1, Ordering::Release) == 1 {
             fence(Ordering::Acquire);
-            // SAFETY: this was the last count.
+            // SAFETY: this was the last count, so no other handle can reach the value.
             unsafe { drop_and_free(self.0) };
         }
     }
 }
 
-// SAFETY: as for `Arc`: a value that many share by `&`, and that any of them may drop.
+// SAFETY: the same bounds as `Arc`: many threads share the value through `&`, and any of them may
+// drop it.
 unsafe impl<T: Send + Sync> Send for Shared<T> {}
-// SAFETY: as above.
+// SAFETY: a shared handle gives only `&T`, and the bounds are those of `Arc`.
 unsafe impl<T: Send + Sync> Sync for Shared<T> {}
 
 impl<T: fmt::Debug> fmt::Debug for Shared<T> {

@@ -1,17 +1,20 @@
-//! [`Pool`]: small blocks that a core keeps for what it allocates next.
+//! [`Pool`]: small blocks that a core keeps for its next allocations.
 //!
-//! A message lives for one send and one receive, and the core that frees it is most often the one that allocates the
-//! next. So each core keeps the blocks that it frees, by size, youngest first: the next message is in a cache line
-//! that is warm. What is more than it may keep is a *surplus*: it goes to the other cores if they have room for it
-//! ([`Depot`]), and else back to the allocator, when its core has nothing else to do ([`Pool::trim`]), or block after block
-//! while it has. So many that die at once do not wait for the allocator one after the other, and memory is given back all the
-//! same; a surplus has its limit too, beyond which what is freed is freed.
+//! A message lives for one send and one receive, and the core that frees it is usually the core
+//! that allocates the next one. Each core therefore keeps the blocks that it frees, by size,
+//! youngest first: the next message then lies in a warm cache line. Blocks beyond the limit are a
+//! *surplus*. They go to the other cores if the [`Depot`] has room for them, else back to the
+//! allocator: when the core has nothing else to do ([`Pool::trim`]), or block by block while it is
+//! busy. A mass exit therefore does not wait for the allocator at every process, and the memory is
+//! returned all the same. The surplus has a limit too: beyond it, blocks are freed immediately.
 //!
-//! Every small block has its class's layout, whoever allocates it (`super::layout`), so what came from a pool may be
-//! freed without one, on any thread, and the other way round. A pool is its core's alone: nothing in here is atomic.
+//! Every small block has the layout of its class, no matter which code allocates it
+//! (`super::layout`). A block from a pool may therefore be freed without a pool, on any thread, and
+//! the other way round. A pool belongs to one core: nothing in this module is atomic.
 //!
-//! Model checkers and AddressSanitizer see no pool: to them a block that is used again looks like one that was never freed.
-//! ThreadSanitizer does: who uses a block again must be ordered behind all who used it before, which an allocator would hide.
+//! Model checkers and AddressSanitizer run without a pool: to them a reused block looks like a
+//! block that was never freed. ThreadSanitizer runs with it: the thread that reuses a block must be
+//! ordered after all threads that used it before, and an allocator would hide a missing order.
 
 use alloc::sync::Arc;
 use core::ptr::{self, NonNull};
@@ -21,57 +24,60 @@ use super::{CLASS, CLASSES, NoMemory, class};
 use crate::sync::Cell;
 use crate::timer::slot;
 
-/// Whether blocks are kept at all.
+/// `true` if pools keep blocks at all.
 pub const KEEPS: bool = !cfg!(any(loom, shuttle, asan, miri));
 
-/// Blocks that go to the depot together.
+/// Number of blocks that move to the depot together.
 pub const BATCH: usize = 64;
 
-/// So many times what it may keep a pool has at most, for as long as its core is busy.
+/// The maximum size of a pool while its core is busy, as a multiple of its limit.
 const SURPLUS: usize = 128;
 
-/// A block that nobody uses: the first of a chain.
+/// An unused block: the first of a chain.
 #[derive(Debug)]
 pub struct FreeBlock {
     next: *mut FreeBlock,
 }
 
 impl FreeBlock {
-    /// Gives a chain back to the allocator.
+    /// Returns a chain to the allocator.
     ///
     /// # Safety
-    /// The chain is the caller's, of this class, and not used again.
+    /// The caller owns the chain, whose blocks are of this class, and does not use it again.
     pub(super) unsafe fn free_all(mut first: *mut Self, class: usize) {
         while let Some(block) = NonNull::new(first) {
-            // SAFETY: the caller's.
+            // SAFETY: the caller owns the chain (this function's contract), and the block is not
+            // freed yet.
             first = unsafe { block.as_ref() }.next;
-            // SAFETY: every block of a class has its layout.
+            // SAFETY: every block of a class has the layout of the class, and this loop frees each
+            // block once.
             unsafe { alloc::alloc::dealloc(block.as_ptr().cast(), super::class_layout(class)) };
         }
     }
 }
 
-/// See the module.
+/// A core's private pool of small blocks, see the module documentation.
 #[derive(Debug)]
 pub struct Pool {
     free: [Cell<*mut FreeBlock>; CLASSES],
-    /// Blocks of each class.
+    /// Number of blocks of each class.
     counts: [Cell<usize>; CLASSES],
-    /// Bytes.
+    /// Total size of the kept blocks in bytes.
     kept: Cell<usize>,
-    /// The class of the last block that was too much.
+    /// The class of the last block that exceeded the limit.
     surplus: Cell<usize>,
     limit: usize,
     depot: Arc<Depot>,
-    /// Timers' slots, which are no blocks, but are given back where blocks are.
+    /// Timer slots. They are not memory blocks, but they are returned where blocks are returned.
     pub(crate) timer_slots: slot::Kept,
 }
 
-// SAFETY: the blocks are the pool's alone.
+// SAFETY: only the pool has its blocks, so they move to another thread together with it.
 unsafe impl Send for Pool {}
 
 impl Pool {
-    /// A pool that keeps so many bytes, and a surplus until it is trimmed, and shares a depot with others. With 0 it keeps nothing.
+    /// Creates a pool that keeps up to `limit` bytes, plus a surplus until it is trimmed, and
+    /// shares a depot with other pools. With a limit of 0 it keeps nothing.
     pub fn new(limit: usize, depot: Arc<Depot>) -> Self {
         Self {
             free: core::array::from_fn(|_| Cell::new(ptr::null_mut())),
@@ -84,12 +90,13 @@ impl Pool {
         }
     }
 
-    /// Moves `value` to the heap; gives it back when there is no memory. O(1), but for the allocator.
+    /// Moves `value` to the heap, or gives it back when there is no memory. O(1), except for the
+    /// allocator.
     #[inline]
     pub fn try_new<T>(&self, value: T) -> Result<NonNull<T>, T> {
         match self.try_alloc::<T>() {
             Ok(memory) => {
-                // SAFETY: memory for a `T` that nobody uses.
+                // SAFETY: `try_alloc` returned memory for a `T` that no other code uses.
                 unsafe { memory.write(value) };
                 Ok(memory)
             }
@@ -97,7 +104,7 @@ impl Pool {
         }
     }
 
-    /// Memory for a `T`. O(1), but for the allocator.
+    /// Allocates memory for a `T`. O(1), except for the allocator.
     #[inline]
     pub fn try_alloc<T>(&self) -> Result<NonNull<T>, NoMemory> {
         match self.take::<T>() {
@@ -110,13 +117,13 @@ impl Pool {
     fn take<T>(&self) -> Option<NonNull<T>> {
         let class = const { class::<T>() }?;
         let block = NonNull::new(self.free[class].get())?;
-        // SAFETY: a free block of this pool.
+        // SAFETY: the block is on this pool's free list, so it is live and no other code uses it.
         self.free[class].set(unsafe { block.as_ref() }.next);
         self.count(class, self.counts[class].get() - 1);
         Some(block.cast())
     }
 
-    /// From now on there are so many blocks of the class.
+    /// Sets the number of blocks of the class and updates the total size.
     #[inline]
     fn count(&self, class: usize, blocks: usize) {
         let size = (class + 1) * CLASS;
@@ -130,13 +137,13 @@ impl Pool {
             && let Some(class) = const { class::<T>() }
             && let Some(batch) = self.depot.take(class)
         {
-            // The class is empty here: that is why we are asked.
+            // This class is empty: otherwise `take` would have returned a block.
             self.free[class].set(batch.as_ptr());
             self.count(class, BATCH);
             return self.take().ok_or(NoMemory);
         }
         match super::try_alloc() {
-            // What is kept here and between the cores may be what is missing.
+            // The pool and the depot may hold the memory that is missing.
             Err(NoMemory) if self.clear() | self.depot.clear() => super::try_alloc(),
             memory => memory,
         }
@@ -145,11 +152,12 @@ impl Pool {
     /// Keeps the memory of a `T`, or frees it, without dropping the value. O(1).
     ///
     /// # Safety
-    /// As for [`super::free`].
+    /// The same contract as [`super::free`].
     #[inline]
     pub unsafe fn free<T>(&self, memory: NonNull<T>) {
         let Some(class) = (const { class::<T>() }) else {
-            // SAFETY: by contract.
+            // SAFETY: the caller passes memory of `try_alloc` or `try_new` for the same `T` (this
+            // function's contract).
             return unsafe { super::free(memory) };
         };
         if self.kept.get() + (class + 1) * CLASS > self.limit {
@@ -157,19 +165,22 @@ impl Pool {
                 self.spill(class);
             }
             if self.kept.get() / SURPLUS >= self.limit {
-                // SAFETY: by contract.
+                // SAFETY: the caller passes memory of `try_alloc` or `try_new` for the same `T`
+                // (this function's contract).
                 return unsafe { super::free(memory) };
             }
             self.surplus.set(class);
         }
         let block = memory.cast::<FreeBlock>();
-        // SAFETY: the caller's, who does not use it again; a class's block has room for a pointer.
+        // SAFETY: the caller owns the block and does not use it again. A block of any class has
+        // room for a pointer.
         unsafe { block.write(FreeBlock { next: self.free[class].get() }) };
         self.free[class].set(block.as_ptr());
         self.count(class, self.counts[class].get() + 1);
     }
 
-    /// Makes room by a batch of the class, if there is one here and the others have room for it.
+    /// Moves one batch of the class to the depot, if the pool has a batch and the depot has room
+    /// for it.
     #[inline(never)]
     fn spill(&self, class: usize) {
         if !self.depot.has_room(class) || self.counts[class].get() < BATCH {
@@ -178,22 +189,26 @@ impl Pool {
         let Some(batch) = NonNull::new(self.free[class].get()) else { return };
         let mut last = batch;
         for _ in 1..BATCH {
-            // SAFETY: free blocks of this pool, of which there are as many.
+            // SAFETY: free blocks of this pool; the list has at least `BATCH` of them (checked
+            // above).
             let next = unsafe { last.as_ref() }.next;
             last = NonNull::new(next).unwrap_or(last);
         }
-        // SAFETY: as above.
+        // SAFETY: `last` is the last block of the batch, on this pool's free list, and no other
+        // code uses it.
         let rest = core::mem::replace(&mut unsafe { last.as_mut() }.next, ptr::null_mut());
         self.free[class].set(rest);
         self.count(class, self.counts[class].get() - BATCH);
         if !self.depot.put(class, batch) {
             // Another core was faster.
-            // SAFETY: taken out above.
+            // SAFETY: this call took the batch off the free list above, and the depot did not
+            // accept it.
             unsafe { FreeBlock::free_all(batch.as_ptr(), class) };
         }
     }
 
-    /// Gives up to so many blocks of the surplus back to the allocator; whether there was one.
+    /// Returns up to `blocks` blocks of the surplus to the allocator. Returns `true` if there was a
+    /// surplus.
     #[inline]
     pub fn trim(&self, blocks: usize) -> bool {
         let due = self.kept.get() > self.limit;
@@ -207,31 +222,34 @@ impl Pool {
     fn trim_some(&self, blocks: usize) {
         let mut class = self.surplus.get();
         if self.counts[class].get() == 0 {
-            // What was too much is used again: then it is what there is most of.
+            // The blocks of the last surplus are in use again: continue with the class of the most
+            // bytes.
             let bytes = |class: &usize| self.counts[*class].get() * (class + 1);
             class = (0..CLASSES).max_by_key(bytes).unwrap_or(class);
             self.surplus.set(class);
         }
-        // Others may need by now what they had no room for.
+        // Other cores may now need the blocks for which the depot had no room before.
         self.spill(class);
         for _ in 0..blocks {
             let block = NonNull::new(self.free[class].get()).filter(|_| self.kept.get() > self.limit);
             let Some(block) = block else { return };
-            // SAFETY: a free block of this pool.
+            // SAFETY: the block is on this pool's free list, so it is live and no other code uses
+            // it.
             self.free[class].set(unsafe { block.as_ref() }.next);
             self.count(class, self.counts[class].get() - 1);
-            // SAFETY: every block of a class has its layout; taken out just now.
+            // SAFETY: the block was taken off the free list just now, and every block of a class
+            // has its layout.
             unsafe { alloc::alloc::dealloc(block.as_ptr().cast(), super::class_layout(class)) };
         }
     }
 
-    /// Gives everything back to the allocator; whether there was anything.
+    /// Returns all blocks to the allocator. Returns `true` if there were any.
     #[cold]
     fn clear(&self) -> bool {
         let any = self.kept.get() > 0;
         for (class, free) in self.free.iter().enumerate() {
             self.count(class, 0);
-            // SAFETY: free blocks of this pool.
+            // SAFETY: `replace` took all free blocks of the class off this pool's list.
             unsafe { FreeBlock::free_all(free.replace(ptr::null_mut()), class) };
         }
         any
@@ -244,37 +262,40 @@ impl Drop for Pool {
     }
 }
 
-/// Frees the memory of a `T` to a pool, if there is one here, without dropping the value.
+/// Frees the memory of a `T` to the pool, if there is one, without dropping the value.
 ///
 /// # Safety
-/// As for [`super::free`].
+/// The same contract as [`super::free`].
 #[inline]
 pub unsafe fn free<T>(memory: NonNull<T>, pool: Option<&Pool>) {
     match pool {
-        // SAFETY: by contract.
+        // SAFETY: the caller passes memory of `try_alloc` or `try_new` for the same `T` (this
+        // function's contract).
         Some(pool) => unsafe { pool.free(memory) },
-        // SAFETY: by contract.
+        // SAFETY: the caller passes memory of `try_alloc` or `try_new` for the same `T` (this
+        // function's contract).
         None => unsafe { super::free(memory) },
     }
 }
 
-/// Drops the value, and frees its memory as [`free`].
+/// Drops the value, and frees its memory like [`free`].
 ///
 /// # Safety
-/// As for [`super::drop_and_free`].
+/// The same contract as [`super::drop_and_free`].
 #[inline]
 pub unsafe fn drop_and_free<T>(memory: NonNull<T>, pool: Option<&Pool>) {
-    // The memory goes back also when the value's destructor, which may be foreign, panics.
+    // The memory is freed even if the value's destructor, which may be foreign, panics.
     struct Frees<'a, T>(NonNull<T>, Option<&'a Pool>);
     impl<T> Drop for Frees<'_, T> {
         #[inline]
         fn drop(&mut self) {
-            // SAFETY: by the contract of `drop_and_free`; the value is gone, whole or in parts.
+            // SAFETY: the caller of `drop_and_free` passes memory of its own; the value was
+            // dropped, in whole or in part.
             unsafe { free(self.0, self.1) };
         }
     }
     let _frees = Frees(memory, pool);
-    // SAFETY: by contract the value is whole and not used again.
+    // SAFETY: the value is intact and not used again (this function's contract).
     unsafe { memory.drop_in_place() };
 }
 
@@ -287,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn what_overflows_comes_to_who_needs_it() {
+    fn surplus_batch_reaches_the_core_that_needs_it() {
         let depot: Arc<Depot> = Arc::default();
         let (sender, receiver) = (Pool::new(1 << 20, depot.clone()), Pool::new(BATCH * 32, depot.clone()));
         let sent: [_; 2 * BATCH] = core::array::from_fn(|i| sender.try_new([i; 4]).unwrap());
@@ -298,18 +319,18 @@ mod tests {
         let of = class::<[usize; 4]>().unwrap();
         assert_eq!((sender.counts[of].get(), receiver.counts[of].get()), (0, BATCH));
         let again: [_; BATCH] = core::array::from_fn(|i| sender.try_new([i; 4]).unwrap());
-        assert!(again.iter().all(|block| sent.contains(block)), "the first batch has come back");
+        assert!(again.iter().all(|block| sent.contains(block)), "the first batch comes back from the depot");
         assert!(depot.take(of).is_none());
         for block in again {
             // SAFETY: allocated above, not used again.
             unsafe { receiver.free(block) };
         }
         assert!(depot.clear() && !depot.clear());
-        assert!(depot.take(of).is_none(), "given back to the allocator");
+        assert!(depot.take(of).is_none(), "returned to the allocator");
     }
 
     #[test]
-    fn a_batch_is_taken_whole() {
+    fn batch_is_taken_whole() {
         let depot: Arc<Depot> = Arc::default();
         let (sender, receiver) = (Pool::new(1 << 20, depot.clone()), Pool::new(BATCH * 32, depot));
         let sent: [_; 2 * BATCH] = core::array::from_fn(|i| sender.try_new([i; 4]).unwrap());
@@ -325,19 +346,19 @@ mod tests {
     }
 
     #[test]
-    fn a_block_is_used_again_by_whatever_fits_its_class() {
+    fn block_is_reused_by_any_type_of_its_class() {
         let pool = pool(64);
         let first = pool.try_new([1_u64; 3]).unwrap();
         // SAFETY: allocated above, not used again.
         unsafe { pool.free(first) };
         let other = pool.try_new([2_u32; 8]).unwrap();
         assert_eq!(first.cast(), other, "24 and 32 bytes are one class");
-        // SAFETY: allocated above.
+        // SAFETY: the block was allocated above and is not used again.
         unsafe { super::super::free(other) };
     }
 
     #[test]
-    fn what_is_more_than_may_be_kept_goes_when_it_is_trimmed() {
+    fn trim_frees_the_surplus() {
         let pool = pool(64);
         let blocks: [_; 9] = core::array::from_fn(|i| pool.try_new(i).unwrap());
         for block in blocks {
@@ -346,16 +367,16 @@ mod tests {
         }
         assert_eq!(pool.kept.get(), 9 * CLASS);
         assert!(pool.trim(1));
-        assert_eq!(pool.kept.get(), 8 * CLASS, "no more than it was asked for");
+        assert_eq!(pool.kept.get(), 8 * CLASS, "trims only the requested number of blocks");
         assert!(pool.trim(100));
-        assert_eq!(pool.kept.get(), 64, "and no more than the surplus");
+        assert_eq!(pool.kept.get(), 64, "trims only the surplus");
         assert!(!pool.trim(100));
         pool.clear();
         assert_eq!((pool.kept.get(), pool.take::<usize>()), (0, None));
     }
 
     #[test]
-    fn a_surplus_has_its_limit() {
+    fn surplus_has_a_limit() {
         let pool = pool(CLASS);
         let blocks: std::vec::Vec<_> = (0..10 * SURPLUS).map(|i| pool.try_new(i).unwrap()).collect();
         for block in blocks {
@@ -366,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_keep_nothing_keeps_nothing() {
+    fn pool_with_limit_zero_keeps_nothing() {
         let pool = pool(0);
         let block = pool.try_new(1_usize).unwrap();
         // SAFETY: allocated above, not used again.
@@ -375,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_large_is_never_kept() {
+    fn large_block_is_never_kept() {
         let pool = pool(1 << 20);
         let block = pool.try_new([0_u8; CLASS * CLASSES + 1]).unwrap();
         // SAFETY: allocated above, not used again.

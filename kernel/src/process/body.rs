@@ -1,4 +1,4 @@
-//! What a process runs: [`Body`].
+//! The code that a process runs, [`Body`].
 
 use core::any::TypeId;
 use core::mem::needs_drop;
@@ -10,47 +10,47 @@ use crate::process::header::Header;
 use crate::reason::Reason;
 use crate::sync::UnsafeCell;
 
-/// What a process runs, one slice at a time: a future, an interpreter, a state machine.
+/// The code that a process runs, one slice at a time: a future, an interpreter, a state machine.
 ///
-/// The kernel drops the body when the process ends, on the core that ran it last, before
-/// anybody is told of the end.
+/// The kernel drops the body when the process ends, on the core that ran it last, before any
+/// process or host thread is notified of the end.
 pub trait Body: Send + 'static {
-    /// What it can be sent.
+    /// The type of the messages that it receives.
     type Message: Send + 'static;
 
-    /// Runs until it has to wait, has used up its reductions ([`Cx::spend`]), or ends.
+    /// Runs until it must wait, has used up its reductions ([`Cx::spend`]), or ends.
     ///
-    /// Never called at the same time from two places. A panic in here ends the process
-    /// with a crash, where the world can catch it.
+    /// Never called from two places at the same time. A panic in here ends the process with a
+    /// crash, if the platform can catch it.
     fn resume(&mut self, cx: &Cx<'_, Self::Message>) -> Resumed;
 }
 
-/// Why [`Body::resume`] returned.
+/// The reason why [`Body::resume`] returned.
 #[derive(Debug)]
 pub enum Resumed {
-    /// It could go on: queue it behind the others.
+    /// It can continue: queue it behind the other runnable processes.
     Yield,
-    /// It waits: resume it when a message, an EXIT, a DOWN, an alarm or a waker comes that
-    /// it has not had a chance to see.
+    /// It waits: resume it when a message, an EXIT, a DOWN, a timer or a waker arrives that it has
+    /// not had a chance to see.
     Wait,
-    /// It ends.
+    /// It ends with this reason.
     Exit(Reason),
 }
 
-/// How the kernel handles a body whose type it does not know.
+/// The functions of a body whose type the kernel does not know.
 #[derive(Debug)]
 pub struct BodyVtable {
     /// The type of its messages.
     pub takes: TypeId,
-    /// Runs a slice. The caller is the owner, and the body is there.
+    /// Runs a slice. The caller is the owner, and the body has not been dropped.
     pub resume: unsafe fn(NonNull<Header>, &Slice<'_>) -> Resumed,
-    /// Drops the body. The caller is the owner, and it is done once. `None` where that would do nothing.
+    /// Drops the body. The caller is the owner and calls it once. `None` if it would do nothing.
     pub drop_body: Option<unsafe fn(NonNull<Header>)>,
-    /// Frees the memory. The body has been dropped, and the caller has the last share.
+    /// Frees the memory. The body has been dropped, and the caller holds the last reference.
     pub free: unsafe fn(NonNull<Header>, Option<&Pool>),
 }
 
-/// Header and body in one allocation.
+/// A process: header and body in one allocation.
 #[repr(C)]
 pub(super) struct Process<B> {
     pub(super) header: Header,
@@ -66,33 +66,33 @@ impl<B: Body> Process<B> {
     };
 
     fn body(process: NonNull<Header>) -> *mut UnsafeCell<B> {
-        // SAFETY: within the allocation of the `Process<B>` that the header starts.
+        // SAFETY: the body lies within the allocation of the `Process<B>` that the header starts.
         unsafe { &raw mut (*process.cast::<Self>().as_ptr()).body }
     }
 
     unsafe fn resume(process: NonNull<Header>, slice: &Slice<'_>) -> Resumed {
-        // SAFETY: the caller is the owner (P1): nobody else touches the body.
+        // SAFETY: P1: the caller is the owner, so no other thread touches the body.
         unsafe { &*Self::body(process) }.with_mut(|body| {
-            // SAFETY: likewise; the body is there until `drop_body`.
+            // SAFETY: P1: the caller is the owner; the body exists until `drop_body`.
             unsafe { &mut *body }.resume(Cx::of(slice))
         })
     }
 
     unsafe fn drop_body(process: NonNull<Header>) {
-        // SAFETY: by the vtable's contract the owner, once.
+        // SAFETY: the caller is the owner and calls this once (the vtable's contract).
         unsafe { Self::body(process).drop_in_place() };
     }
 
     unsafe fn free(process: NonNull<Header>, pool: Option<&Pool>) {
-        // SAFETY: the last share: nobody else looks.
+        // SAFETY: the caller holds the last reference, so no other thread reads the header.
         let header = unsafe { process.as_ref() };
-        // SAFETY: nobody else looks.
+        // SAFETY: the caller holds the last reference, so no other thread reads it.
         let predecessor = header.predecessor.with(|word| unsafe { *word });
-        // SAFETY: taken out of the slot by this process's claim (T3), given back once.
+        // SAFETY: T3: this process's claim took it out of the slot; returned once.
         drop(unsafe { Reason::from_word(predecessor) });
-        // SAFETY: the body is gone already; this drops the header's own parts.
+        // SAFETY: the body is dropped already; this drops the header's own parts.
         unsafe { process.drop_in_place() };
-        // SAFETY: allocated as a `Process<B>` by `spawn`.
+        // SAFETY: `spawn` allocated it as a `Process<B>`.
         unsafe { pool::free(process.cast::<Self>(), pool) };
     }
 }

@@ -1,20 +1,23 @@
-//! Fetching: the owner takes what has come and meets every signal in it.
+//! Draining the mailbox: the owner takes the pending signals and handles each of them.
 //!
-//! Messages, and what has become one, go to the private queue; an exit that the process
-//! does not survive ends the fetch, and what is behind it stays in `unmet` for the death to
-//! answer. Nobody sees the mailbox as clear until the whole batch is met (`mailbox`, M4).
+//! Messages, and signals that have become messages, go to the private queue. An exit that the
+//! process does not survive ends the fetch; the signals after it stay in `unmet` for the death to
+//! answer. No thread sees the mailbox as clear until the whole batch is handled (`mailbox`, M4).
 //!
-//! A batch of nothing but plain messages, which are met by that, is appended whole; and what woke the process by a plain message has put
-//! it there itself (`mailbox`, edge 6). A body that receives looks for more when it has received all, and every
-//! [`crate::config::LOOK_EVERY`] reductions: the word is its senders' as well, and each look takes the line from them.
+//! A batch of only plain messages is appended as a whole, which is all the handling that they need.
+//! A sender that wakes the process with a plain message has put it there itself (`mailbox`, edge
+//! 6). A body that receives checks the mailbox again when it has received everything, and every
+//! [`crate::config::LOOK_EVERY`] reductions: the senders write the word too, and each check takes
+//! its cache line from them.
 //!
-//! Nothing foreign runs while a batch is in hand: what it holds that nobody receives (a late reply, or what a bounded
-//! mailbox drops) is released, with whatever its destructor does, when the batch is done. A destructor may fetch in its turn.
+//! Nothing foreign runs while a batch is being handled. A signal in it that the process does not
+//! receive (a late reply, or a message that a full mailbox drops) is released, with its destructor,
+//! after the batch. That destructor may itself fetch.
 
 use core::ptr::NonNull;
 
 use crate::hand::KernelCx;
-use crate::link::{LinkEnd, Link};
+use crate::link::{Link, LinkEnd};
 
 use crate::mailbox::Fifo;
 use crate::monitor::Monitor;
@@ -28,35 +31,35 @@ use crate::set::Member;
 use crate::signal::ask::QueryNode;
 use crate::signal::exit_signal::ExitSignal;
 use crate::signal::message;
-use crate::signal::node::{SignalKind, Node};
+use crate::signal::node::{Node, SignalKind};
 use crate::signal::queue::Queue;
 use crate::sync::Ordering;
 use crate::timer::record::{Target, TimerHead};
 
-/// What a signal did.
+/// The outcome of handling a signal.
 enum SignalOutcome {
-    /// Nothing that the body must see.
+    /// It is done, and the body need not see anything.
     Consumed,
-    /// Something for the private queue.
+    /// The signal goes to the private queue.
     Queue,
-    /// Something that the body waits for without receiving it.
+    /// The body waits for it without receiving it.
     Resume,
-    /// A message that nobody receives.
+    /// The process does not receive the signal, which is released after the batch.
     Refused,
     /// The process dies of it.
     Die(Reason),
 }
 
-/// Who fetches.
+/// The code that fetches.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FetchedBy {
-    /// The core, before it resumes the body: the body must see what comes.
+    /// The core, before it resumes the body: the body must see what arrives.
     Core,
     /// The body, which will look at the queue itself.
     Body,
 }
 
-/// Takes and meets what has come. The caller owns the process.
+/// Takes and handles the pending signals. The caller owns the process.
 #[inline]
 pub(crate) fn fetch(process: &Header, hand: &KernelCx<'_>, by: FetchedBy) {
     if process.mailbox.has_pending() {
@@ -65,7 +68,7 @@ pub(crate) fn fetch(process: &Header, hand: &KernelCx<'_>, by: FetchedBy) {
 }
 
 fn fetch_batch(process: &Header, hand: &KernelCx<'_>, by: FetchedBy) {
-    // SAFETY: the caller owns the process (P1).
+    // SAFETY: P1: the caller owns the process.
     let private = unsafe { process.private() };
     if private.dying.is_some() || !private.fetches {
         return;
@@ -81,22 +84,22 @@ fn fetch_batch(process: &Header, hand: &KernelCx<'_>, by: FetchedBy) {
     fetch_others(process, hand, by, piece.into_fifo());
 }
 
-/// The rest of a fetch, when not all of it are plain messages.
+/// Completes a fetch whose batch has more than plain messages.
 #[inline(never)]
 fn fetch_others(process: &Header, hand: &KernelCx<'_>, by: FetchedBy, fifo: Fifo) {
     let mut refused = Queue::new();
     meet_all(process, hand, by, fifo, &mut refused);
-    // SAFETY: the owner.
+    // SAFETY: P1: the caller owns the process.
     process.mailbox.note(unsafe { process.private() }.queue.len());
     while let Some(node) = refused.pop_front() {
-        // SAFETY: fetched, so the owner's. Foreign: nothing is borrowed.
+        // SAFETY: N1: fetched, so the owner holds it. Foreign: nothing is borrowed here.
         unsafe { hand.release(node) };
     }
 }
 
 fn meet_all(process: &Header, hand: &KernelCx<'_>, by: FetchedBy, mut fifo: Fifo, refused: &mut Queue) {
     while let Some(node) = fifo.next() {
-        // SAFETY: fetched, so the owner's.
+        // SAFETY: N1: fetched, so the owner holds it.
         let met = match unsafe { Node::kind(node) } {
             SignalKind::Message | SignalKind::Request => come(process),
             kind => meet(process, hand, node, kind),
@@ -104,18 +107,18 @@ fn meet_all(process: &Header, hand: &KernelCx<'_>, by: FetchedBy, mut fifo: Fifo
         match met {
             SignalOutcome::Consumed => {}
             SignalOutcome::Queue => {
-                // SAFETY: the owner.
+                // SAFETY: P1: the caller owns the process.
                 let private = unsafe { process.private() };
-                // SAFETY: fetched, so the owner's.
+                // SAFETY: N1: fetched, so the owner holds it; it is in no queue.
                 unsafe { private.queue.push_back(node) };
                 private.resume |= by == FetchedBy::Core;
             }
-            // SAFETY: the owner.
+            // SAFETY: P1: the caller owns the process.
             SignalOutcome::Resume => unsafe { process.private() }.resume = true,
-            // SAFETY: fetched, so the owner's.
+            // SAFETY: N1: fetched, so the owner holds it; it is in no queue.
             SignalOutcome::Refused => unsafe { refused.push_back(node) },
             SignalOutcome::Die(reason) => {
-                // SAFETY: the owner.
+                // SAFETY: P1: the caller owns the process.
                 let private = unsafe { process.private() };
                 private.dying = Some(reason);
                 private.unmet = fifo;
@@ -124,13 +127,13 @@ fn meet_all(process: &Header, hand: &KernelCx<'_>, by: FetchedBy, mut fifo: Fifo
         }
     }
     if let Some(bound) = process.bound() {
-        // SAFETY: the owner.
+        // SAFETY: P1: the caller owns the process.
         bound.trim(unsafe { process.private() }, refused);
     }
     process.mailbox.settle();
 }
 
-/// A message goes to the private queue.
+/// Accepts a message for the private queue.
 #[inline(always)]
 fn come(process: &Header) -> SignalOutcome {
     if let Some(bound) = process.bound() {
@@ -139,7 +142,7 @@ fn come(process: &Header) -> SignalOutcome {
     SignalOutcome::Queue
 }
 
-// Out of the way of the messages, which are most of what comes.
+// Not inlined: most signals are messages, which do not come here.
 #[inline(never)]
 fn meet(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>, kind: SignalKind) -> SignalOutcome {
     match kind {
@@ -150,14 +153,14 @@ fn meet(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>, kind: Signal
             SignalOutcome::Queue
         }
         SignalKind::Alarm => {
-            // SAFETY: the signal's share keeps the record.
+            // SAFETY: the signal's reference keeps the record live.
             let rings = unsafe { node.cast::<TimerHead>().as_ref() }.reference;
-            // SAFETY: the owner.
+            // SAFETY: P1: the caller owns the process.
             if let Some(waiters) = &mut unsafe { process.private() }.waiters {
                 waiters.ring(rings);
             }
             forget_timer(process, hand, node);
-            // SAFETY: fetched; the signal's share.
+            // SAFETY: fetched, so the signal's reference is ours; not used again.
             unsafe { Node::release(node, hand.pool()) };
             SignalOutcome::Resume
         }
@@ -165,93 +168,94 @@ fn meet(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>, kind: Signal
         SignalKind::LinkExit => meet_link_exit(process, hand, node),
         SignalKind::LinkRequest => {
             let link = Link::of_request(node);
-            // SAFETY: fetched; the share of the half comes with it.
+            // SAFETY: P1: the caller owns the process; the end's reference came with the request.
             unsafe { take_up_one(process, hand, link) };
             SignalOutcome::Consumed
         }
         SignalKind::MonitorRequest => {
             let monitor = node.cast::<Monitor>();
-            // SAFETY: fetched, so its share is ours.
+            // SAFETY: fetched, so the signal's reference is ours and keeps the record live.
             if unsafe { monitor.as_ref() }.is_armed() {
-                // SAFETY: on no list; the share goes with it.
+                // SAFETY: the record is on no list; the reference goes with it.
                 let pushed = unsafe { process.watchers.push(Monitor::watch(monitor)) };
-                // Otherwise its share leaks, and nothing else.
-                debug_assert!(pushed.is_ok(), "its owner has not closed it");
+                // If it failed, the reference would leak, and nothing else would go wrong.
+                debug_assert!(pushed.is_ok(), "only the owner closes the list");
             } else {
-                // SAFETY: the share that came with the request.
+                // SAFETY: the reference that came with the request; not used again.
                 unsafe { Monitor::give_up(monitor, hand.pool()) };
             }
             SignalOutcome::Consumed
         }
         SignalKind::Down => {
             let monitor = node.cast::<Monitor>();
-            // SAFETY: fetched; its share is ours.
+            // SAFETY: fetched, so the signal's reference is ours and keeps the record live.
             if unsafe { monitor.as_ref() }.arrive() {
-                // SAFETY: live.
+                // SAFETY: the signal's reference keeps the record live.
                 let reference = unsafe { monitor.as_ref() }.reference;
-                // SAFETY: the owner.
+                // SAFETY: P1: the caller owns the process.
                 let private = unsafe { process.private() };
                 private.end_alias_with_monitor(reference);
                 SignalOutcome::Queue
             } else {
-                // SAFETY: the signal's share.
+                // SAFETY: the signal's reference; not used again.
                 unsafe { Monitor::give_up(monitor, hand.pool()) };
                 SignalOutcome::Consumed
             }
         }
         SignalKind::Wake => {
-            // AcqRel: the node is in no queue any more; and a waker, nudger or killer whose swap found the
-            // flag set left it to us, who must see what it did before.
+            // AcqRel: the node is in no queue now. A waker, `nudge` or `kill` whose swap found the
+            // flag set relied on this wake-up, and we must see what it wrote before.
             let clear = if hand.kernel.mutated(Mutation::WakingRelaxed) { Ordering::Relaxed } else { Ordering::AcqRel };
             process.waking.swap(false, clear);
             if process.killed.load(Ordering::Relaxed) {
                 return SignalOutcome::Die(Reason::KILLED);
             }
-            // It may be a nudge: the list of links has many that are cut.
+            // The wake-up may come from `nudge`: many links on the list are unlinked.
             take_up(process, hand);
-            // Or there is room for who is in line.
+            // Or a slot is free for a sender that waits for capacity.
             if let Some(bound) = process.bound() {
                 bound.look(hand);
             }
             SignalOutcome::Resume
         }
         SignalKind::Ask => {
-            // SAFETY: fetched, so ours.
+            // SAFETY: N1: fetched, so the owner holds it; not used again.
             unsafe { QueryNode::answer(node, process, hand) };
             SignalOutcome::Consumed
         }
         SignalKind::Proxy => {
-            // SAFETY: fetched, so ours.
+            // SAFETY: N1: fetched, so the owner holds it; not used again.
             unsafe { OwnerOp::meet(node, process, hand) };
             SignalOutcome::Consumed
         }
     }
 }
 
-/// A timer of its own that has come is no longer among its timers.
+/// Removes a timer of the process that has fired from its set of timers.
 fn forget_timer(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>) {
     let timer = node.cast::<TimerHead>();
-    // SAFETY: the signal's share keeps it.
+    // SAFETY: the signal's reference keeps the record live.
     let record = unsafe { timer.as_ref() };
-    // SAFETY: the owner.
+    // SAFETY: P1: the caller owns the process.
     let private = unsafe { process.private() };
     let is_among_them = match record.target() {
-        // One that somebody else has started is in the starter's set, and on this process's list of watchers (`timer::start`).
+        // A timer that another process started is in the starter's set, and on this process's list
+        // of watchers (`timer::start`).
         Target::Pid(_) => !record.watched && Member::joint(record).is_in_set(),
         Target::Name(_) => private.timers.find(record.reference.to_raw()) == Some(timer),
     };
     if is_among_them {
-        // SAFETY: it is there.
+        // SAFETY: the check above found the timer in this set.
         unsafe { private.timers.remove(timer) };
-        // SAFETY: the starter's share, which the set had.
+        // SAFETY: the starter's reference, which the set held; not used again.
         unsafe { TimerHead::give_up(timer, hand.pool()) };
     }
 }
 
 fn meet_alias(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>) -> SignalOutcome {
-    // SAFETY: fetched, of this kind.
+    // SAFETY: N1: fetched, so the owner holds it; it is of this kind.
     let via = unsafe { message::alias_of(node) };
-    // SAFETY: the owner.
+    // SAFETY: P1: the caller owns the process.
     let private = unsafe { process.private() };
     let Some(alias) = private.aliases.find(via.to_raw()) else {
         if let Some(bound) = process.bound() {
@@ -259,7 +263,7 @@ fn meet_alias(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>) -> Sig
         }
         return SignalOutcome::Refused;
     };
-    // SAFETY: in the set.
+    // SAFETY: the set owns the record, which is still in it.
     let mode = unsafe { alias.as_ref() }.mode;
     if mode.ends_with_reply() {
         private.end_alias(via);
@@ -271,7 +275,7 @@ fn meet_alias(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>) -> Sig
 }
 
 fn meet_exit(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>) -> SignalOutcome {
-    // SAFETY: fetched, of this kind, and not consumed yet.
+    // SAFETY: N1: fetched, so the owner holds it; of this kind, and not consumed yet.
     let signal = unsafe { node.cast::<ExitSignal>().as_ref() };
     let (from, reason) = (signal.from, signal.reason.clone());
     let trapping = process.trap_exit.load(Ordering::Relaxed);
@@ -285,11 +289,12 @@ fn meet_exit(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>) -> Sign
         SignalOutcome::Die(reason)
     };
     if let SignalOutcome::Die(_) = met {
-        // SAFETY: fetched. The reason's value, which may be foreign, lives on in `met`.
+        // SAFETY: N1: fetched, not used again. The reason's value, which may be foreign, lives on
+        // in `met`.
         drop(unsafe { ExitSignal::open(node, hand.pool()) });
         return met;
     }
-    // Its reason may be foreign.
+    // Its reason may be foreign, so it is released after the batch.
     SignalOutcome::Refused
 }
 
@@ -297,98 +302,99 @@ fn meet_link_exit(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>) ->
     take_up(process, hand);
     let link = node.cast::<Link>();
     let half = Link::half_of(link, process.pid);
-    // SAFETY: the signal's share keeps the record; the fields are the owner's.
+    // SAFETY: the signal's reference keeps the record live; the fields belong to the owner.
     let fields = unsafe { half.as_ref() };
     let welcome = !fields.is_withdrawn() || hand.kernel.mutated(Mutation::WithdrawnIsWelcome);
     let peer = fields.peer;
-    // SAFETY: the signal's share keeps the record.
+    // SAFETY: the signal's reference keeps the record live.
     let is_down = unsafe { link.as_ref() }.down_to(fields).is_some();
-    // SAFETY: the owner.
+    // SAFETY: P1: the caller owns the process.
     let private = unsafe { process.private() };
-    // SAFETY: ours.
+    // SAFETY: the end belongs to the owner; the signal's reference keeps the record live.
     unsafe { private.drop_half(half, hand) };
     if !welcome {
-        // SAFETY: the signal's share.
+        // SAFETY: the signal's reference; not used again.
         unsafe { Link::give_up(link, hand.pool()) };
         return SignalOutcome::Consumed;
     }
     if private.taken_up && !is_down {
-        // K2: the record of the other side's link, if both linked at once.
+        // K2: the record of the peer's link, if both linked at once.
         private.cut_all(peer, hand);
     }
     if is_down || process.trap_exit.load(Ordering::Relaxed) {
         return SignalOutcome::Queue;
     }
-    // SAFETY: fetched by this process.
+    // SAFETY: this process fetched the exit node.
     let (_, reason) = unsafe { Link::opened(link, process.pid) };
-    // SAFETY: the signal's share.
+    // SAFETY: the signal's reference; not used again.
     unsafe { Link::give_up(link, hand.pool()) };
     let survives = reason.is_normal() && !hand.kernel.mutated(Mutation::NormalKills);
     if survives { SignalOutcome::Consumed } else { SignalOutcome::Die(reason) }
 }
 
-/// Takes a half that was on the list, or in a request, into the set.
+/// Moves an end that was on the list, or in a request, to the set.
 ///
 /// # Safety
-/// The caller owns the process and has the share of the process's half.
+/// The caller owns the process and holds the reference of the process's end.
 unsafe fn take_up_one(process: &Header, hand: &KernelCx<'_>, link: NonNull<Link>) {
-    // SAFETY: shared, so live.
+    // SAFETY: the end's reference keeps the record live.
     if unsafe { link.as_ref() }.is_cut() {
-        // SAFETY: the half's share.
+        // SAFETY: the end's reference; not used again.
         return unsafe { Link::give_up(link, hand.pool()) };
     }
-    // SAFETY: the owner.
+    // SAFETY: P1: the caller owns the process.
     let private = unsafe { process.private() };
     private.taken_up = true;
-    // SAFETY: the half's share is the caller's.
+    // SAFETY: the end's reference is the caller's, and the end is in no set.
     unsafe { private.hold_half(Link::half_of(link, process.pid), hand) };
 }
 
-/// Takes the links that others made into the set (`link`, K1). The caller owns the process.
+/// Adopts the links that other processes made: moves them to the set (`link`, K1). The caller owns
+/// the process.
 pub(crate) fn take_up(process: &Header, hand: &KernelCx<'_>) {
     for link in process.links.take() {
-        // SAFETY: taken from the list, with the half's share.
+        // SAFETY: taken from the list, with the end's reference.
         unsafe { take_up_one(process, hand, link) };
     }
 }
 
 impl OwnerState {
-    /// Adds a half to the set.
+    /// Adds a link end to the set.
     ///
     /// # Safety
-    /// The half is the owner's, in no set, and its share comes with it.
+    /// The end belongs to the owner and is in no set, and its reference comes with it.
     pub unsafe fn hold_half(&mut self, half: NonNull<LinkEnd>, hand: &KernelCx<'_>) {
         if self.links.sweep_is_due() {
             self.sweep_links(hand);
         }
-        // SAFETY: by contract.
+        // SAFETY: the end's reference keeps the record live (this function's contract).
         unsafe { half.as_ref() }.set_held(true);
-        // SAFETY: by contract.
+        // SAFETY: the end is in no set, and its reference comes with it (this function's contract).
         unsafe { self.links.insert(half) };
     }
 
-    /// Takes a half out of the set, if it is there, and gives up its share.
+    /// Removes a link end from the set, if it is there, and releases its reference.
     ///
     /// # Safety
-    /// The half is the owner's; its record is not used afterwards without another share.
+    /// The end belongs to the owner; its record is not used afterwards without another reference.
     pub unsafe fn drop_half(&mut self, half: NonNull<LinkEnd>, hand: &KernelCx<'_>) {
-        // SAFETY: the owner's, live.
+        // SAFETY: the end is live and belongs to the owner (this function's contract).
         if unsafe { half.as_ref() }.is_held() {
-            // SAFETY: held.
+            // SAFETY: the set holds the end's reference, which keeps the record live.
             unsafe { half.as_ref() }.set_held(false);
-            // SAFETY: held, so in the set.
+            // SAFETY: `is_held` says that the end is in the set.
             unsafe { self.links.remove(half) };
-            // SAFETY: the half's share.
+            // SAFETY: the end's reference, which the set held; not used again.
             unsafe { Link::give_up(LinkEnd::link(half), hand.pool()) };
         }
     }
 
-    /// Drops the halves of links that the other side has cut.
+    /// Drops the ends of links that the other side has unlinked.
     fn sweep_links(&mut self, hand: &KernelCx<'_>) {
         for half in self.links.iter() {
-            // SAFETY: in the set, so shared.
+            // SAFETY: the set's reference keeps the record live.
             if unsafe { LinkEnd::link(half).as_ref() }.is_cut() {
-                // SAFETY: the one the iterator returned last may be removed.
+                // SAFETY: the member that the iterator returned last may be removed.
                 unsafe { self.drop_half(half, hand) };
             }
         }

@@ -1,6 +1,6 @@
-//! A process: what others see of it ([`header`]), what only its owner sees
-//! ([`private`]), what it runs ([`body`]), how it starts ([`spawn`]), lives with others ([`fetch`], [`ties`]) and ends ([`exit`],
-//! [`at_once`]).
+//! A process: its shared part ([`header`]), its owner's part ([`private`]), the code that it runs
+//! ([`body`]), how it starts ([`spawn`]), its relations with other processes ([`fetch`], [`ties`]),
+//! and how it ends ([`exit`], [`at_once`]).
 
 pub(crate) mod at_once;
 pub(crate) mod body;

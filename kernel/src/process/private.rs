@@ -1,4 +1,4 @@
-//! [`OwnerState`], what only a process's owner touches.
+//! The owner's part of a process, [`OwnerState`].
 
 use alloc::boxed::Box;
 
@@ -16,39 +16,46 @@ use crate::signal::queue::Queue;
 use crate::task::waiters::Waiters;
 use crate::timer::record::TimerHead;
 
-/// See `header`, P1. `repr(C)`: what every message touches lies together, in the first 64 bytes, and then what every slice does.
+/// The state of a process that only its owner touches (`header`, P1).
+///
+/// `repr(C)`: the fields that every message touches lie together in the first 64 bytes, followed by
+/// those that every slice touches.
 #[derive(Debug)]
 #[repr(C)]
 pub struct OwnerState {
-    /// The body must see what has come: a signal for it was fetched, or it has not yet run.
+    /// `true` if the body must see what has arrived: a signal for it was fetched, or it has not yet
+    /// run.
     pub resume: bool,
-    /// A waker's share of the process that is left of a request, for the next one in the same slice.
+    /// `true` if a waker's reference is left over from a request, for the next request in the same
+    /// slice.
     pub spare: bool,
-    /// Not once its death has begun.
+    /// `true` until its death begins.
     pub fetches: bool,
-    /// It has had links that others made: with one of them it may have two (`link`, K2).
+    /// `true` if it has adopted links that other processes made: it may have two links with one of
+    /// them (`link`, K2).
     pub taken_up: bool,
-    /// So many have suspended it and not resumed it: its body is not resumed, whatever has come.
+    /// The number of suspensions that have not been resumed. While it is above 0 the body is not
+    /// resumed, whatever arrives.
     pub suspended: u32,
-    /// Fetched, not yet received.
+    /// Signals that are fetched and not yet received.
     pub queue: Queue,
-    /// It dies as soon as its slice lets go.
+    /// The reason that it dies of as soon as its slice ends.
     pub dying: Option<Reason>,
     /// Requests that it has received and not answered.
     pub open: OpenRequests,
-    /// Of the numbers of the queue (`queue`, C4).
+    /// The era of the queue's numbers (`queue`, C4).
     pub era: u32,
-    /// Tasks of others that wait for something of this process's; `None` until there is one.
+    /// Tasks of other processes that wait for something from this one; `None` until there is one.
     pub(crate) waiters: Option<Box<Waiters>>,
     /// Reductions spent in all slices.
     pub reductions: u64,
-    /// Slices run.
+    /// The number of slices run.
     pub slices: u64,
-    /// What was fetched and not met, because the process died of what came before.
+    /// Signals that were fetched and not handled, because an earlier one was fatal.
     pub unmet: Fifo,
-    /// Links, own and taken up, in order of age.
+    /// Links, both own and adopted, in order of age.
     pub links: RecordSet<LinkEnd>,
-    /// Its monitors of others.
+    /// Its monitors of other processes.
     pub monitors: RecordSet<Monitor>,
     /// Timers that it started.
     pub timers: RecordSet<TimerHead>,
@@ -57,7 +64,7 @@ pub struct OwnerState {
 }
 
 impl OwnerState {
-    /// Of a process that has not run.
+    /// Creates the state of a process that has not run.
     pub const fn new() -> Self {
         Self {
             queue: Queue::new(),
@@ -82,7 +89,8 @@ impl OwnerState {
 }
 
 impl OwnerState {
-    /// Whether a death has nothing to give up but what is on its links: no signal, monitor, timer or alias.
+    /// Returns `true` if a death has only a few links to release: no signal, monitor, timer or
+    /// alias.
     pub fn has_nothing(&self) -> bool {
         self.queue.is_empty()
             && self.unmet.is_empty()
@@ -92,48 +100,49 @@ impl OwnerState {
             && self.links.len() < crate::config::INDEX_FROM
     }
 
-    /// Ends an alias; whether it was in force.
+    /// Ends an alias. Returns `true` if it was in force.
     pub fn end_alias(&mut self, reference: Reference) -> bool {
         let Some(alias) = self.aliases.find(reference.to_raw()) else { return false };
-        // SAFETY: found there.
+        // SAFETY: `find` found the alias in this set.
         unsafe { self.aliases.remove(alias) };
-        // SAFETY: the set's own, made by `AliasRecord::try_new`.
+        // SAFETY: the set owned the record, which `AliasRecord::try_new` made.
         unsafe { memory::drop_and_free(alias) };
         true
     }
 
-    /// Ends the alias of a monitor that is over, if it ends with it.
+    /// Ends the alias of a monitor that is over, if its mode says that it ends with the monitor.
     pub fn end_alias_with_monitor(&mut self, reference: Reference) {
         if let Some(alias) = self.aliases.find(reference.to_raw()) {
-            // SAFETY: in the set.
+            // SAFETY: the record is in the set, which owns it.
             if unsafe { alias.as_ref() }.mode.ends_with_monitor() {
                 self.end_alias(reference);
             }
         }
     }
 
-    /// Cuts every link with `peer`: none, one, or two (`link`, K2). What has been taken up
-    /// is all there is.
+    /// Unlinks every link with `peer`: none, one, or two (`link`, K2). Considers only adopted
+    /// links. Returns `true` if there was one.
     pub fn cut_all(&mut self, peer: Pid, hand: &KernelCx<'_>) -> bool {
         let mut any = false;
         while let Some(half) = self.links.find(peer.to_raw()) {
             if LinkEnd::is_watched(half) {
-                // SAFETY: in the set.
+                // SAFETY: `find` found the end in this set.
                 unsafe { self.links.remove(half) };
-                // SAFETY: its share is here still.
+                // SAFETY: the end's reference is still held here.
                 unsafe { half.as_ref() }.hide();
-                // SAFETY: taken out above, the owner's.
+                // SAFETY: removed above, so in no set; the end belongs to the owner.
                 unsafe { self.links.insert(half) };
                 any = true;
                 continue;
             }
-            // SAFETY: in the set, so shared.
+            // SAFETY: the set's reference keeps the record live.
             if !unsafe { LinkEnd::link(half).as_ref() }.cut() {
-                // SAFETY: the owner's.
+                // SAFETY: the set's reference keeps the record live, and the end belongs to the
+                // owner.
                 unsafe { half.as_ref() }.withdraw();
             }
             any = true;
-            // SAFETY: in the set; not used afterwards.
+            // SAFETY: the end is in the set; not used afterwards.
             unsafe { self.drop_half(half, hand) };
         }
         any

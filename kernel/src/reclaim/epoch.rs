@@ -1,4 +1,4 @@
-//! Reclamation by crossbeam-epoch, collector and handles explicit.
+//! Reclamation by crossbeam-epoch, with an explicit collector and explicit handles.
 
 use crossbeam_epoch as epoch;
 
@@ -7,39 +7,40 @@ use alloc::sync::Arc;
 use super::Garbage;
 use super::basket::ReturnQueue;
 
-/// Everybody who may hold a pointer that a member retires.
+/// A reclamation domain: all participants that may hold a pointer to an object that a member
+/// retires.
 #[derive(Clone, Debug, Default)]
 pub struct Domain(epoch::Collector);
 
 impl Domain {
-    /// A domain of its own.
+    /// Creates a new domain.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A new member.
+    /// Registers a new member.
     pub fn register(&self) -> Participant {
         Participant(self.0.register())
     }
 }
 
-/// One thread's (or core's) membership.
+/// The membership of one thread or core.
 #[derive(Debug)]
 pub struct Participant(epoch::LocalHandle);
 
-// SAFETY: a `LocalHandle` is bound to no thread, only not to be used by two at once: it
-// is not Sync, and no guard outlives the borrow that made it, so none is alive when the
-// participant moves.
+// SAFETY: a `LocalHandle` is not bound to a thread, it only must not be used by two threads at
+// once. It is not Sync, and no guard outlives the borrow that created it, so no guard is alive when
+// the participant moves.
 unsafe impl Send for Participant {}
 
 impl Participant {
-    /// Whether it is a member of this domain.
+    /// Returns `true` if the participant is a member of this domain.
     pub fn is_member_of(&self, domain: &Domain) -> bool {
         self.0.collector() == &domain.0
     }
 
-    /// Keeps what is reachable now from being freed while the guard lives. Wait-free
-    /// but for the collection that every 128th pin does.
+    /// Pins: keeps all objects that are reachable now from being freed while the guard lives.
+    /// Wait-free, except for the collection in every 128th pin.
     pub fn pin(&self) -> Guard<'_> {
         Guard { guard: self.0.pin(), of: core::marker::PhantomData }
     }
@@ -47,10 +48,11 @@ impl Participant {
     /// Takes the garbage. May allocate.
     ///
     /// # Safety
-    /// The objects are out of reach of whoever pins from now on.
+    /// No thread that pins from now on can reach the objects.
     pub(super) unsafe fn reclaim(&self, garbage: Garbage, basket: Option<Arc<ReturnQueue>>) -> Result<(), Garbage> {
         let free = move || {
-            // SAFETY: run when every guard of now is gone, by the collector's contract.
+            // SAFETY: the collector runs this closure only when every guard that exists now is
+            // gone.
             unsafe { garbage.free_or_put(basket) }
         };
         // SAFETY: the garbage may be freed by any thread, and holds no borrow.
@@ -58,13 +60,14 @@ impl Participant {
         Ok(())
     }
 
-    /// Pushes on what has been handed on; three calls with no guard about free it all.
+    /// Advances the reclamation of garbage that was flushed. Three calls without any guard free all
+    /// of it.
     pub fn flush(&self) {
         self.0.pin().flush();
     }
 }
 
-/// While it lives, what it could reach is not freed.
+/// A pin: while it lives, objects that were reachable when it was created are not freed.
 #[derive(Debug)]
 pub struct Guard<'a> {
     guard: epoch::Guard,
@@ -72,7 +75,7 @@ pub struct Guard<'a> {
 }
 
 impl Guard<'_> {
-    /// Lets go of everything and pins anew.
+    /// Releases the protection of the guard and pins anew.
     pub fn repin(&mut self) {
         self.guard.repin();
     }

@@ -1,20 +1,20 @@
-//! The seam behind which memory is reclaimed: pin, retire, hand on.
+//! The interface to memory reclamation: pin, retire, flush.
 //!
-//! A pid leads to a process through its slot, and the process may die while somebody
-//! is on the way. So whoever looks pins first ([`Participant::pin`]); a dead process is
-//! *retired* once its slot no longer leads to it, and freed when no guard that existed
-//! then exists any more.
+//! A pid leads to a process through its slot, and the process may die while another thread follows
+//! that path. The reader therefore pins first ([`Participant::pin`]). A dead process is *retired*
+//! once its slot no longer leads to it, and freed when no guard that existed at that time exists
+//! any longer.
 //!
-//! Retiring must not allocate, because a death retires. So the retired go on an
-//! intrusive list of their core, the [`Limbo`], and are handed on at a calm point
-//! between slices ([`Limbo::hand_on`]), where an allocation is allowed.
+//! Retiring must not allocate, because an exit retires. Retired objects therefore go on an
+//! intrusive list of their core, the [`Limbo`]. The core flushes the list between slices
+//! ([`Limbo::hand_on`]), where an allocation is allowed.
 //!
-//! What has been freed may come back to its core, for its pool ([`basket`]).
+//! Memory that is ready to be freed may return to its core, for its pool ([`basket`]).
 //!
-//! Two implementations, chosen by the feature `epoch`:
+//! Two implementations, selected by the feature `epoch`:
 //! - `epoch`: crossbeam-epoch, for any number of threads.
-//! - `quiescent`: for one hart. Nothing can be on its way between two slices, so what
-//!   has been retired is freed there and then. Its types are not `Send`.
+//! - `quiescent`: for one hart. No reader is active between two slices, so retired objects are
+//!   freed there immediately. Its types are not `Send`.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -36,9 +36,9 @@ mod quiescent;
 #[cfg(not(feature = "epoch"))]
 pub use quiescent::{Domain, Guard, Participant};
 
-/// The part of an object by which it is retired.
+/// The part of an object by which the object is retired.
 pub struct Retired {
-    /// The retirer's.
+    /// Belongs to the thread that retires the object.
     place: Links<Retired>,
     free: unsafe fn(NonNull<Retired>, Option<&Pool>),
 }
@@ -50,7 +50,8 @@ impl Linked for Retired {
 }
 
 impl Retired {
-    /// Not retired; `free` frees the object that this is a part of, to a pool if there is one.
+    /// Creates the part of an object that is not retired. `free` frees the whole object, to a pool
+    /// if there is one.
     pub fn new(free: unsafe fn(NonNull<Retired>, Option<&Pool>)) -> Self {
         Self { place: Links::new(), free }
     }
@@ -58,11 +59,12 @@ impl Retired {
     /// Frees the object.
     ///
     /// # Safety
-    /// No guard that existed when it was retired exists any more; the caller has it, and does not use it again.
+    /// No guard that existed when it was retired exists any longer. The caller owns the object, and
+    /// does not use it again.
     unsafe fn free(object: NonNull<Self>, pool: Option<&Pool>) {
-        // SAFETY: live until it is freed.
+        // SAFETY: the caller owns the object, which is live until it is freed below.
         let free = unsafe { object.as_ref() }.free;
-        // SAFETY: by contract out of everybody's reach.
+        // SAFETY: no guard can reach the object and the caller owns it (this function's contract).
         unsafe { free(object, pool) };
     }
 }
@@ -73,7 +75,7 @@ impl fmt::Debug for Retired {
     }
 }
 
-/// What a core has retired and not yet handed on.
+/// The objects that a core has retired and not yet flushed.
 #[derive(Debug)]
 pub struct Limbo {
     retired: Option<Garbage>,
@@ -81,17 +83,17 @@ pub struct Limbo {
 }
 
 impl Limbo {
-    /// Nothing retired.
+    /// Creates an empty list.
     pub const fn new() -> Self {
         Self { retired: None, len: 0 }
     }
 
-    /// How many wait.
+    /// Returns the number of objects that wait.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether none waits.
+    /// Returns `true` if no object waits.
     pub fn is_empty(&self) -> bool {
         self.retired.is_none()
     }
@@ -99,12 +101,13 @@ impl Limbo {
     /// Retires an object. Wait-free, allocates nothing.
     ///
     /// # Safety
-    /// Nothing that is pinned from now on can reach the object; it is retired once.
+    /// No thread that pins from now on can reach the object. It is retired once.
     pub unsafe fn retire(&mut self, object: NonNull<Retired>) {
-        // Readers that still see the object do not look at its `Retired`.
+        // Readers that can still see the object do not access its `Retired`.
         let tail = match &self.retired {
             Some(retired) => {
-                // SAFETY: the caller's.
+                // SAFETY: the caller owns the retired object's list links (this function's
+                // contract).
                 unsafe { list::set_next(object, retired.head.as_ptr()) };
                 retired.tail
             }
@@ -114,13 +117,14 @@ impl Limbo {
         self.len += 1;
     }
 
-    /// Hands all on, to be freed when no guard can see them: by whoever sees that, or, with a basket, by the core
-    /// that has it. May allocate; the caller holds no guard of `participant`.
+    /// Flushes all retired objects: they are freed when no guard can see them. The member that
+    /// detects this frees them or, with a return queue, the core that owns the queue. May allocate.
+    /// The caller holds no guard of `participant`.
     pub fn hand_on(&mut self, participant: &Participant, basket: Option<&Arc<ReturnQueue>>) {
-        // Out of here first: what is freed at once may panic.
+        // Reset the count first: a destructor that runs at once may panic.
         let len = core::mem::take(&mut self.len);
         if let Some(garbage) = self.retired.take() {
-            // SAFETY: retired objects, by `retire`'s contract out of reach of new guards.
+            // SAFETY: new guards cannot reach retired objects, by `retire`'s contract.
             if let Err(garbage) = unsafe { participant.reclaim(garbage, basket.cloned()) } {
                 (self.retired, self.len) = (Some(garbage), len);
             }
@@ -141,32 +145,33 @@ pub struct Garbage {
     tail: NonNull<Retired>,
 }
 
-// SAFETY: the retired objects are the garbage's alone, and are made to be freed by any thread.
+// SAFETY: only the garbage has the retired objects, and they are made to be freed by any thread.
 unsafe impl Send for Garbage {}
 
 impl Garbage {
-    /// Frees them, or puts them into a basket.
+    /// Frees the objects, or puts them into a return queue.
     ///
     /// # Safety
-    /// No guard that existed when they were retired exists any more.
+    /// No guard that existed when they were retired exists any longer.
     unsafe fn free_or_put(self, basket: Option<Arc<ReturnQueue>>) {
         match basket {
-            // SAFETY: by contract.
+            // SAFETY: no old guard exists any longer (this function's contract).
             Some(basket) => unsafe { basket.put(self) },
-            // SAFETY: by contract.
+            // SAFETY: no old guard exists any longer (this function's contract).
             None => unsafe { self.free() },
         }
     }
 
     /// # Safety
-    /// As for `free_or_put`.
+    /// The same contract as `free_or_put`.
     unsafe fn free(self) {
         let mut next = Some(self.head);
         while let Some(object) = next {
-            // SAFETY: live until freed below, and the garbage's.
+            // SAFETY: the object is live until it is freed below, and the garbage owns it.
             let after = unsafe { list::next(object) };
             next = NonNull::new(after).filter(|_| object != self.tail);
-            // SAFETY: by contract.
+            // SAFETY: no old guard exists any longer (this function's contract), and the loop has
+            // read the next link already.
             unsafe { Retired::free(object, None) };
         }
     }

@@ -1,14 +1,18 @@
-//! Reclamation for one hart: between two slices nobody is on the way anywhere.
+//! Reclamation for one hart: between two slices no reader is active.
 //!
-//! One hart is one thread of execution. Guards are counted, so that garbage handed on while somebody else on the same hart
-//! holds a guard (a host function that steps a core, say) waits for a calmer point.
+//! One hart is one thread of execution. Guards are counted. Garbage that is flushed while other
+//! code on the same hart holds a guard (for example a host function that steps a core) waits for a
+//! later flush.
 //!
-//! - **H1.** What can look into a table, and what frees what is found there, stays on the hart: domains, participants, guards, and so
-//!   kernels' handles, hosts and cores, are neither `Send` nor `Sync`.
-//! - **H2.** Wakers, and the ends of requests, are `Send` by the language's rules, and may be used where the hart is a thread among
-//!   others. They hold a share of the one process that they lead to, and the kernel; the last of them may drop that elsewhere. Such a kernel
-//!   has no core, so nobody else looks into its table; what it shares with kernels that are still on the hart is the count
-//!   of guards, which is therefore an atomic one in an `Arc`.
+//! - **H1.** All code that can look into a table, and all code that frees what is found there,
+//!   stays on the hart: domains, participants, guards, and therefore the handles of kernels, hosts
+//!   and cores, are neither `Send` nor `Sync`.
+//! - **H2.** Wakers, and the two ends of requests, are `Send` by the language's rules, and may be
+//!   used on a hart that is one thread among others. They hold a reference to the one process to
+//!   which they lead, and the kernel. The last of them may drop the kernel on another thread. Such
+//!   a kernel has no core, so no other thread looks into its table. It shares only the count of
+//!   guards with kernels that are still on the hart, and therefore this count is an atomic in an
+//!   `Arc`.
 
 use alloc::sync::Arc;
 use core::marker::PhantomData;
@@ -17,64 +21,66 @@ use super::Garbage;
 use super::basket::ReturnQueue;
 use crate::sync::{Ordering, PlainAtomicUsize};
 
-/// Keeps its owner on one hart (H1).
+/// A marker that keeps its owner on one hart (H1).
 type OneHart = PhantomData<*const ()>;
 
-/// Everybody who may hold a pointer that a member retires: all on one hart.
+/// A reclamation domain: all participants that may hold a pointer to an object that a member
+/// retires, all on one hart.
 #[derive(Clone, Debug, Default)]
 pub struct Domain {
-    /// Relaxed, all of it: what is ordered by it happens on one hart (H2).
+    /// Number of guards. Relaxed throughout: the events that it orders happen on one hart (H2).
     guards: Arc<PlainAtomicUsize>,
     stays: OneHart,
 }
 
 impl Domain {
-    /// A domain of its own.
+    /// Creates a new domain.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A new member.
+    /// Registers a new member.
     pub fn register(&self) -> Participant {
         Participant(self.clone())
     }
 }
 
-/// One core's (or the host's) membership.
+/// The membership of one core or of the host.
 #[derive(Debug)]
 pub struct Participant(Domain);
 
 impl Participant {
-    /// Whether it is a member of this domain.
+    /// Returns `true` if the participant is a member of this domain.
     pub fn is_member_of(&self, domain: &Domain) -> bool {
         Arc::ptr_eq(&self.0.guards, &domain.guards)
     }
 
-    /// Keeps what is reachable now from being freed while the guard lives. Wait-free.
+    /// Pins: keeps all objects that are reachable now from being freed while the guard lives.
+    /// Wait-free.
     pub fn pin(&self) -> Guard<'_> {
         let guards = &*self.0.guards;
         guards.fetch_add(1, Ordering::Relaxed);
         Guard { guards, stays: PhantomData }
     }
 
-    /// Takes the garbage, but gives it back while anybody holds a guard.
+    /// Takes the garbage, or gives it back if a guard exists.
     ///
     /// # Safety
-    /// The objects are out of reach of whoever pins from now on.
+    /// No thread that pins from now on can reach the objects.
     pub(super) unsafe fn reclaim(&self, garbage: Garbage, basket: Option<Arc<ReturnQueue>>) -> Result<(), Garbage> {
         if self.0.guards.load(Ordering::Relaxed) != 0 {
             return Err(garbage);
         }
-        // SAFETY: no guard exists at all on the hart (H1).
+        // SAFETY: H1 — no guard exists on the hart.
         unsafe { garbage.free_or_put(basket) };
         Ok(())
     }
 
-    /// Nothing to do: `reclaim` frees at once.
+    /// Does nothing: `reclaim` frees at once.
     pub fn flush(&self) {}
 }
 
-/// While it lives, what it could reach is not freed.
+/// A pin: while it lives, objects that were reachable when it was created are not freed.
 #[derive(Debug)]
 pub struct Guard<'a> {
     guards: &'a PlainAtomicUsize,
@@ -82,7 +88,7 @@ pub struct Guard<'a> {
 }
 
 impl Guard<'_> {
-    /// Lets go of everything and pins anew.
+    /// Does nothing: no object is freed while a guard exists.
     pub fn repin(&mut self) {}
 }
 

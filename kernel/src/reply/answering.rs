@@ -1,4 +1,4 @@
-//! [`Reply`], the answerer's end.
+//! The responder's end of a reply, [`Reply`].
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -6,18 +6,20 @@ use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use core::task::Waker;
 
-use super::cell::{ANSWERED, Caller, Cell, DROPPED, GONE, RequestHead, OUT_ANSWERER, OUT_WATCH, Orders, Shipped};
+use super::cell::{ANSWERED, Cell, DROPPED, GONE, OUT_ANSWERER, OUT_WATCH, Orders, RequestHead, Requester, Shipped};
 use super::place::CallSite;
 use super::watch::OpenRequests;
 use crate::sync::Ordering;
 
-/// Where an answer is given. Dropping it is no answer, and the asker is told.
-#[must_use = "somebody waits for the answer"]
+/// The responder's end, which gives the answer. Dropping it unused notifies the requester that
+/// there will be no answer.
+#[must_use = "a requester waits for the answer"]
 pub struct Reply<T, O: Orders = Shipped>(NonNull<RequestHead>, PhantomData<fn(T) -> O>);
 
-// SAFETY: the word decides who may touch the cells (see `cell`), and a `T` goes from one to the other.
+// SAFETY: A1 to A5: the word decides which party may touch the cell, and a `T` moves from one party
+// to another.
 unsafe impl<T: Send, O: Orders> Send for Reply<T, O> {}
-// SAFETY: through `&` it only reads a word.
+// SAFETY: through `&` it only reads the word.
 unsafe impl<T: Send, O: Orders> Sync for Reply<T, O> {}
 impl<T, O: Orders> Reply<T, O> {
     pub(super) fn new(head: NonNull<RequestHead>) -> Self {
@@ -25,17 +27,17 @@ impl<T, O: Orders> Reply<T, O> {
     }
 
     fn head(&self) -> &RequestHead {
-        // SAFETY: the answerer is not out: it keeps the cell.
+        // SAFETY: A3: the responder is not done, so the cell is live.
         unsafe { self.0.as_ref() }
     }
 
-    /// Answers. Late, it is dropped. Wait-free.
+    /// Sends the answer. A late answer is dropped. Wait-free.
     pub fn send(self, answer: T) {
         drop(self.try_send(answer));
     }
 
-    /// Answers, or gives the answer back when who has asked waits no more: it has died, or lost interest. After `Ok` it was
-    /// there. Wait-free.
+    /// Sends the answer, or returns it if the requester no longer waits: it has died, or dropped
+    /// its end. After `Ok` the requester was still there. Wait-free.
     pub fn try_send(self, answer: T) -> Result<(), T> {
         let asker = self.head().asker;
         let place = asker.as_ref().map(CallSite::of);
@@ -43,62 +45,72 @@ impl<T, O: Orders> Reply<T, O> {
         self.answer(answer, asker.as_ref().zip(place.as_ref()), open)
     }
 
-    /// [`Reply::try_send`], at this place, and by the process that was asked if the request is the newest of its `open` ones.
+    /// Answers as [`Reply::try_send`] does, at this place. `open` is given if the process that
+    /// received the request answers, and the request is the newest of its open ones.
     #[inline]
-    pub(super) fn answer(self, answer: T, at: Option<(&Caller, &CallSite<'_>)>, open: Option<&mut OpenRequests>) -> Result<(), T> {
+    pub(super) fn answer(
+        self,
+        answer: T,
+        at: Option<(&Requester, &CallSite<'_>)>,
+        open: Option<&mut OpenRequests>,
+    ) -> Result<(), T> {
         let this = ManuallyDrop::new(self);
-        // SAFETY: the answerer's until ANSWERED, and it answers once: `self` ends here.
+        // SAFETY: A2: the answer belongs to the responder until ANSWERED, and it answers once:
+        // `self` ends here.
         unsafe { Cell::replace(this.0, Some(answer)) };
         let mut open = open;
         if let (Some((asker, place)), Some(open)) = (at, open.as_deref_mut()) {
             #[cfg(loom)]
-            // SAFETY: the answerer is not out, and neither is the watch, which is `open`'s newest.
+            // SAFETY: A3: the responder is not done, nor is the watch, which is the newest of
+            // `open`.
             if unsafe { place.answers_the_sleeping(asker, this.0, open) } {
                 return Ok(());
             }
-            // SAFETY: likewise.
+            // SAFETY: A3: the responder is not done, nor is the watch, which is the newest of
+            // `open`.
             if unsafe { place.answers_first::<O>(asker, this.0, open) } {
                 return Ok(());
             }
         }
-        // SAFETY: the answerer is not out, and this is its end.
+        // SAFETY: A3: the responder is not done, and this is its end.
         if unsafe { Self::event(this.0, ANSWERED, at, open) } {
             return Ok(());
         }
-        // SAFETY: GONE, so not ANSWERED: the answerer's still.
+        // SAFETY: A2: GONE, so not ANSWERED: the answer still belongs to the responder.
         let refused = unsafe { Cell::replace(this.0, None) };
-        // SAFETY: the answerer is not out; nothing has happened.
+        // SAFETY: A3: the responder is not done, and its event did not happen.
         unsafe { Self::out(this.0) };
         refused.map_or(Ok(()), Err)
     }
 
-    /// Whether somebody waits still.
+    /// Returns `true` if the requester still waits.
     pub fn is_wanted(&self) -> bool {
-        // Relaxed: a hint.
+        // Relaxed: only a hint.
         self.head().load(Ordering::Relaxed) & GONE == 0
     }
 
-    /// Answers or drops, wakes who waits, and is out, and the watch with it if it is at hand. False, and nothing has happened,
-    /// when nobody is there.
+    /// Answers or drops, wakes the requester, and marks the responder as done, and with it the
+    /// watch if `open` is given. Returns `false`, with no effect, if the requester is done.
     ///
     /// # Safety
-    /// The answerer is not out, and uses the cell no more after `true`. The newest that is `open` is this one.
+    /// The responder is not done, and does not use the cell after `true`. If `open` is given, its
+    /// newest request is this one.
     unsafe fn event(
         head: NonNull<RequestHead>,
         event: u8,
-        at: Option<(&Caller, &CallSite<'_>)>,
+        at: Option<(&Requester, &CallSite<'_>)>,
         mut open: Option<&mut OpenRequests>,
     ) -> bool {
-        // SAFETY: by contract.
+        // SAFETY: A3: the responder is not done (this function's contract), so the cell is live.
         let cell = unsafe { head.as_ref() };
         let unless = if O::HEEDS_GONE { GONE } else { 0 };
-        // Out in the same exchange, but where the share is needed to wake the asker.
+        // Done in the same exchange, unless the reference is needed to wake the requester.
         let out = if at.is_none_or(|(_, place)| place.is_core()) { OUT_ANSWERER } else { 0 };
         let watch = if open.is_some() { OUT_WATCH } else { 0 };
         if let Some(open) = &mut open
             && O::TAKES_THE_WATCH_FIRST
         {
-            // Afterwards the cell is not looked at.
+            // After the exchange the cell may not be touched.
             open.pop();
         }
         let done = cell.event::<O>(event, out | watch, unless);
@@ -106,36 +118,38 @@ impl<T, O: Orders> Reply<T, O> {
             match &done {
                 Ok((_, None)) if O::TAKES_THE_WATCH_FIRST => {}
                 Ok((_, None)) => _ = open.pop(),
-                // SAFETY: not out, and taken out above.
+                // SAFETY: the watch is not done, and was taken out of the list above.
                 _ if O::PUTS_THE_WATCH_BACK => unsafe { open.put_back(head) },
                 _ => {}
             }
         }
         let Ok((before, waker)) = done else { return false };
         if let Some((asker, place)) = at {
-            // SAFETY: on a core, or with the share, which is both's until the answerer is out (A4).
+            // SAFETY: A4: on a core, or with the reference, which both own until the responder is
+            // done.
             unsafe { place.wake(asker) };
         }
         if out == 0 || waker.is_some() {
-            // SAFETY: not out yet.
+            // SAFETY: A3: the responder is not done yet.
             unsafe { Self::out(head) };
         } else if RequestHead::is_last(before, out) {
-            // SAFETY: the last one. (Only where GONE is not heeded.)
+            // SAFETY: A3: the responder was the last party. (Happens only in a model that ignores
+            // GONE.)
             unsafe { RequestHead::free(head, None) };
         }
-        // Foreign; at the very end.
+        // The waker is foreign: call it at the very end.
         if let Some(waker) = waker {
             call(waker, at.map(|(_, place)| place));
         }
         true
     }
 
-    /// The answerer is out, and does nothing more.
+    /// Marks the responder as done; it touches the cell no more.
     ///
     /// # Safety
-    /// It is not out yet, and uses the cell no more.
+    /// The responder is not done yet, and does not use the cell again.
     unsafe fn out(head: NonNull<RequestHead>) {
-        // SAFETY: by contract.
+        // SAFETY: A3: the responder is not done (this function's contract), so the cell is live.
         let cell = unsafe { head.as_ref() };
         let asker = cell.asker;
         let before = cell.leave::<O>(OUT_ANSWERER);
@@ -143,17 +157,18 @@ impl<T, O: Orders> Reply<T, O> {
             && before & (ANSWERED | DROPPED) != 0
             && let Some(asker) = asker
         {
-            // SAFETY: both's since the event, and the asker has gone before (A4).
+            // SAFETY: A4: both own the reference since the event, and the requester was done first.
             unsafe { asker.give_up() };
         }
         if RequestHead::is_last(before, OUT_ANSWERER) {
-            // SAFETY: the last one.
+            // SAFETY: A3: the responder was the last party.
             unsafe { RequestHead::free(head, None) };
         }
     }
 }
 
-/// Calls the waker of the other end. Its panic is not the answerer's, where that can be told: on a core of the asker's kernel.
+/// Calls the waker of the other end. On a core of the requester's kernel its panic is caught, so
+/// that it does not hit the responder.
 #[cold]
 fn call(waker: Waker, place: Option<&CallSite<'_>>) {
     match place {
@@ -166,9 +181,9 @@ impl<T, O: Orders> Drop for Reply<T, O> {
     fn drop(&mut self) {
         let asker = self.head().asker;
         let place = asker.as_ref().map(CallSite::of);
-        // SAFETY: the answerer is not out, and this is its end.
+        // SAFETY: A3: the responder is not done, and this is its end.
         if !unsafe { Self::event(self.0, DROPPED, asker.as_ref().zip(place.as_ref()), None) } {
-            // SAFETY: likewise; nothing has happened.
+            // SAFETY: A3: the responder is not done, and its event did not happen.
             unsafe { Self::out(self.0) };
         }
     }

@@ -1,11 +1,12 @@
-//! [`CompletionOrder`], in which order what several wakers wait for has come.
+//! The order of arrival of several events, [`CompletionOrder`].
 //!
-//! An answer lies in a cell of its own, so of several that have come nothing says which was the first. Who
-//! gathers them polls each with a waker of its own, an [`CompletionTicket`]'s: the first call of it takes the next place, and
-//! then calls the waker that it was made with.
+//! An answer lies in a cell of its own, so when several have arrived, nothing says which was the
+//! first. Code that gathers answers polls each with a waker of its own, from an [`CompletionTicket`]. The
+//! first call of that waker takes the next number, and then calls the waker that it was made with.
 //!
-//! - **R1.** A place is taken once: by the exchange that finds none. Later calls only pass the call on.
-//! - **R2.** The place is there before the call is passed on: who is woken finds it.
+//! - **R1.** A number is taken once: by the exchange that finds none. Later calls only forward the
+//!   call.
+//! - **R2.** The number is stored before the call is forwarded: the woken task finds it.
 
 use alloc::sync::Arc;
 use alloc::task::Wake;
@@ -13,24 +14,26 @@ use core::task::Waker;
 
 use crate::sync::{AtomicUsize, Ordering};
 
-/// The orderings and steps, a parameter so that a model can weaken one and see it fail.
+/// The orderings and steps of the protocol. They are parameters so that a loom model can weaken one
+/// of them and show that it then fails.
 pub trait Orders: Send + Sync + 'static {
-    /// Of taking a place. Release: pairs with `LOOK`, so that who sees the place sees what came before it.
+    /// The ordering of taking a number. Release: pairs with `LOOK`, so a thread that sees the
+    /// number also sees what came before it.
     const TAKE: Ordering = Ordering::Release;
-    /// Of the look at a place. Acquire: pairs with `TAKE`.
+    /// The ordering of reading a number. Acquire: pairs with `TAKE`.
     const LOOK: Ordering = Ordering::Acquire;
-    /// A place is kept by the first call.
+    /// The first call keeps its number.
     const TAKES_ONCE: bool = true;
-    /// The place is taken before the call is passed on.
+    /// The number is taken before the call is forwarded.
     const TAKES_FIRST: bool = true;
 }
 
-/// All as it must be.
+/// The orderings and steps that the kernel uses.
 #[derive(Debug)]
 pub struct Shipped;
 impl Orders for Shipped {}
 
-/// A row in which places are taken. See the module.
+/// A counter that numbers arrivals (see the module).
 #[derive(Debug, Default)]
 pub struct CompletionOrder(Arc<Next>);
 
@@ -43,14 +46,14 @@ impl Default for Next {
     }
 }
 
-/// One that is to take a place in the row.
+/// An expected arrival, which takes a number when it happens.
 #[derive(Debug)]
 pub struct CompletionTicket<O: Orders = Shipped>(Arc<Slot<O>>);
 
 #[derive(Debug)]
 struct Slot<O> {
     row: Arc<Next>,
-    /// 0 for none yet.
+    /// The number; 0 for none yet.
     place: AtomicUsize,
     then: Waker,
     orders: core::marker::PhantomData<O>,
@@ -58,14 +61,15 @@ struct Slot<O> {
 
 impl<O: Orders> Slot<O> {
     fn take(&self) {
-        // Relaxed: no place is there but by this exchange's own order.
+        // Relaxed: only the exchange below decides if a number is there.
         if O::TAKES_ONCE && self.place.load(Ordering::Relaxed) != 0 {
             return;
         }
-        // Relaxed: a number, which is published with the place.
+        // Relaxed: a number, which is published with `place`.
         let place = self.row.0.fetch_add(1, Ordering::Relaxed) + 1;
         if O::TAKES_ONCE {
-            // Relaxed: who fails has been overtaken by another call, which has the place.
+            // Relaxed: a failed exchange was overtaken by another call, which has stored its
+            // number.
             let _ = self.place.compare_exchange(0, place, O::TAKE, Ordering::Relaxed);
         } else {
             self.place.store(place, O::TAKE);
@@ -90,17 +94,17 @@ impl<O: Orders> Wake for Slot<O> {
 }
 
 impl CompletionOrder {
-    /// An empty row.
+    /// Creates a counter without arrivals.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One that has not come yet; its waker passes calls on to `then`.
+    /// Creates an arrival that has not happened yet; its waker forwards calls to `then`.
     pub fn ticket(&self, then: &Waker) -> CompletionTicket {
         self.ticket_by(then)
     }
 
-    /// [`CompletionOrder::ticket`], with other orderings: for the models.
+    /// Creates an arrival as [`CompletionOrder::ticket`] does, with other orderings: for the models.
     pub fn ticket_by<O: Orders>(&self, then: &Waker) -> CompletionTicket<O> {
         CompletionTicket(Arc::new(Slot {
             row: self.0.clone(),
@@ -112,23 +116,23 @@ impl CompletionOrder {
 }
 
 impl<O: Orders> CompletionTicket<O> {
-    /// The waker that takes the place. Wait-free.
+    /// Returns the waker that takes the number. Wait-free.
     pub fn waker(&self) -> Waker {
         Waker::from(self.0.clone())
     }
 
-    /// Takes the place now, if it has none.
+    /// Takes the number now, if the arrival has none.
     pub fn comes(&self) {
         self.0.take();
     }
 
-    /// Its place in the row; `None` while it has not come. Lower is earlier.
+    /// Returns its number; `None` while it has not arrived. Lower is earlier.
     pub fn place(&self) -> Option<usize> {
         let place = self.0.place.load(O::LOOK);
         (place != 0).then_some(place)
     }
 
-    /// Whether it passes calls on to `waker`.
+    /// Returns `true` if it forwards calls to `waker`.
     pub fn passes_on_to(&self, waker: &Waker) -> bool {
         self.0.then.will_wake(waker)
     }

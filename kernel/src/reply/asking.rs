@@ -1,4 +1,4 @@
-//! [`CallerEnd`], the asker's end, and [`ReplyFuture`], which waits by it.
+//! The requester's end of a reply, [`RequesterEnd`], and the future [`ReplyFuture`] that waits on it.
 
 use core::fmt;
 use core::future::Future;
@@ -7,33 +7,35 @@ use core::pin::Pin;
 use core::ptr::NonNull;
 use core::task::{Context, Poll, Waker};
 
-use super::cell::{ANSWERED, Cell, DROPPED, EVENTS, GONE, RequestHead, OUT_ANSWERER, OUT_WATCH, Orders, Shipped, CellSnapshot};
+use super::cell::{
+    ANSWERED, Cell, CellSnapshot, DROPPED, EVENTS, GONE, OUT_ANSWERER, OUT_WATCH, Orders, RequestHead, Shipped,
+};
 use super::place::CallSite;
 
-/// Where an answer is waited for: a future. Dropping it is to be no longer interested.
-#[must_use = "the answer is in the future"]
-pub struct ReplyFuture<T, O: Orders = Shipped>(CallerEnd<T, O>);
+/// The requester's end: a future of the answer. Dropping it cancels the interest in the answer.
+#[must_use = "the future returns the answer"]
+pub struct ReplyFuture<T, O: Orders = Shipped>(RequesterEnd<T, O>);
 
-/// The asker's end.
-pub(super) struct CallerEnd<T, O: Orders> {
+/// The requester's end, common to [`ReplyFuture`] and to a request.
+pub(super) struct RequesterEnd<T, O: Orders> {
     pub(super) head: NonNull<RequestHead>,
     pub(super) stage: CallStage,
     of: PhantomData<fn() -> (T, O)>,
 }
 
-/// How far an asker is. A whole word, so that an end is two of them and moves in registers.
+/// The stage of a requester. A whole word, so that an end is two words and moves in registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]
 pub(super) enum CallStage {
-    /// For all that may come.
+    /// It waits for every event.
     Waits,
-    /// That a request's reply was dropped was told; there is more to come.
+    /// It has reported that a request's reply was dropped; more may follow.
     Told,
-    /// There is nothing more to come: the answer was taken, or there is none.
+    /// It expects nothing more: the answer was taken, or there is none.
     Ready,
 }
 
-/// The answer was dropped instead of given.
+/// The error of a reply that was dropped instead of sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NoReply;
 
@@ -45,30 +47,31 @@ impl fmt::Display for NoReply {
 
 impl core::error::Error for NoReply {}
 
-// SAFETY: as for `Reply`.
-unsafe impl<T: Send, O: Orders> Send for CallerEnd<T, O> {}
-// SAFETY: nothing can be done through `&`.
-unsafe impl<T: Send, O: Orders> Sync for CallerEnd<T, O> {}
+// SAFETY: A1 to A5: the word decides which party may touch the cell, and a `T` moves from one party
+// to another.
+unsafe impl<T: Send, O: Orders> Send for RequesterEnd<T, O> {}
+// SAFETY: no method changes anything through `&`.
+unsafe impl<T: Send, O: Orders> Sync for RequesterEnd<T, O> {}
 
-impl<T, O: Orders> CallerEnd<T, O> {
+impl<T, O: Orders> RequesterEnd<T, O> {
     pub(super) fn new(head: NonNull<RequestHead>) -> Self {
         Self { head, stage: CallStage::Waits, of: PhantomData }
     }
 
     pub(super) fn head(&self) -> &RequestHead {
-        // SAFETY: the asker is not GONE: it keeps the cell.
+        // SAFETY: A3: the requester is not GONE, so the cell is live.
         unsafe { self.head.as_ref() }
     }
 
-    /// The answer, which the asker has seen to be there.
+    /// Takes the answer, which the requester has seen to be there.
     pub(super) fn take(&mut self) -> Option<T> {
         self.stage = CallStage::Ready;
-        // SAFETY: ANSWERED was seen, so the asker's.
+        // SAFETY: A2: ANSWERED was seen, so the answer belongs to the requester.
         unsafe { Cell::replace(self.head, None) }
     }
 }
 
-impl<T, O: Orders> Drop for CallerEnd<T, O> {
+impl<T, O: Orders> Drop for RequesterEnd<T, O> {
     #[inline]
     fn drop(&mut self) {
         let all_others = if O::HEEDS_THE_WATCH { OUT_ANSWERER | OUT_WATCH } else { OUT_ANSWERER };
@@ -76,27 +79,28 @@ impl<T, O: Orders> Drop for CallerEnd<T, O> {
         if before & all_others != all_others || before & ANSWERED != 0 && self.stage != CallStage::Ready {
             return self.let_go(all_others);
         }
-        // With both others out nobody else exchanges anything, and there is nothing foreign left.
+        // Both other parties are done, so no exchange follows, and nothing foreign is left.
         let asker = self.head().asker;
         let place = asker.as_ref().map(CallSite::of);
         if let (Some(asker), Some(place)) = (&asker, &place) {
-            // SAFETY: the asker's alone, with the answerer out (`cell`, A4).
+            // SAFETY: A4: the responder is done, so only the requester owns the reference.
             unsafe { place.give_back(asker) };
         }
-        // SAFETY: the last one, with Acquire.
+        // SAFETY: A3: the requester is the last party, seen with Acquire.
         unsafe { Cell::<T>::free(self.head, place.as_ref().and_then(CallSite::pool)) };
     }
 }
 
-impl<T, O: Orders> CallerEnd<T, O> {
-    /// The end of an asker that has not waited for the answer, or is not the last.
+impl<T, O: Orders> RequesterEnd<T, O> {
+    /// Ends a requester that has not taken the answer, or is not the last party.
     #[inline(never)]
     fn let_go(&mut self, all_others: u8) {
         let (head, asker) = (self.head, self.head().asker);
         let place = asker.map(|asker| CallSite::of(&asker));
         let pool = place.as_ref().and_then(CallSite::pool);
-        // Foreign, and dropped at the very end: a panic in there is nothing to the cell. The waker first, contained where that can
-        // be: one that panics as well as the answer would end the program.
+        // Both are foreign, and dropped at the very end: their panics must not affect the cell. The
+        // waker goes first, with its panic caught where that is possible: if it panicked as well as
+        // the answer, the program would abort.
         let (mut untaken, mut waker) = (None, None);
         let mut before = self.head().load(O::LOOK);
         let mut last = before & all_others == all_others;
@@ -109,7 +113,7 @@ impl<T, O: Orders> CallerEnd<T, O> {
             before = match self.head().go::<O>() {
                 Ok(before) => before,
                 Err(()) => {
-                    // Perhaps not taken, and nobody else will.
+                    // The answer may not have been taken, and no other party will take it.
                     untaken = self.take();
                     self.head().leave::<O>(GONE)
                 }
@@ -118,11 +122,12 @@ impl<T, O: Orders> CallerEnd<T, O> {
         }
         let is_shared = before & (ANSWERED | DROPPED) != 0 && before & OUT_ANSWERER == 0;
         if !is_shared && let (Some(asker), Some(place)) = (asker, &place) {
-            // SAFETY: the asker's alone, before the answerer's event and when the answerer is out (`cell`, A4).
+            // SAFETY: A4: only the requester owns the reference before the responder's event, and
+            // when the responder is done.
             unsafe { place.give_back(&asker) };
         }
         if last {
-            // SAFETY: the last one, with Acquire.
+            // SAFETY: A3: the requester is the last party, seen with Acquire.
             unsafe { RequestHead::free(head, pool) };
         }
         if let (Some(waker), Some(place)) = (waker, &place) {
@@ -132,8 +137,9 @@ impl<T, O: Orders> CallerEnd<T, O> {
     }
 }
 
-impl<T, O: Orders> CallerEnd<T, O> {
-    /// Leaves a waker for the next event; false when there has been one, which a poll tells of.
+impl<T, O: Orders> RequesterEnd<T, O> {
+    /// Registers a waker for the next event. Returns `false` if one has happened, which a poll will
+    /// report.
     pub(super) fn leave(&mut self, waker: &Waker) -> bool {
         match self.head().look::<O>() {
             CellSnapshot::Nothing => self.head().register::<O>(waker, EVENTS),
@@ -144,11 +150,11 @@ impl<T, O: Orders> CallerEnd<T, O> {
 
 impl<T, O: Orders> ReplyFuture<T, O> {
     pub(super) fn new(head: NonNull<RequestHead>) -> Self {
-        Self(CallerEnd::new(head))
+        Self(RequesterEnd::new(head))
     }
 
-    /// Has `waker` called when there is something to see, without looking; false when there is already. A poll
-    /// afterwards leaves its own instead.
+    /// Registers `waker` to be called when there is something to see, without polling. Returns
+    /// `false` if there is already. A later poll registers its own waker instead.
     pub fn leave(&mut self, waker: &Waker) -> bool {
         self.0.leave(waker)
     }

@@ -1,34 +1,46 @@
-//! [`RequestHead`], the word that the three parties of an answer share, and what hangs on it.
+//! The shared cell of a reply, [`RequestHead`]: one word for its three parties, and the fields that it
+//! guards.
 //!
-//! The *answerer* holds the [`super::Reply`], the *asker* waits, and the *watch* is the process that was asked, if it was by
-//! a request ([`super::request`]): who lets the asker know of its death. A reply that was made by itself has no watch.
+//! The *responder* holds the [`super::Reply`]. The *requester* waits (`Requester`; OTP's caller). The
+//! *watch*, if there is one, belongs to the process that received the request ([`super::request`])
+//! and notifies the requester of that process's death. A reply that was not made by a request has
+//! no watch.
 //!
 //! ```text
-//!   answerer:  ─▶ ANSWERED or DROPPED ─▶ OUT_ANSWERER      (one exchange, if there is no waker to be called)
-//!   watch:     ─▶ DOWN, or nothing    ─▶ OUT_WATCH         (likewise; or in the exchange for ANSWERED, if the process that
-//!                                                           was asked answers, and has received nothing since)
-//!   asker:     WAITING ⇄ nothing      ─▶ GONE
+//!   responder: ─▶ ANSWERED or DROPPED ─▶ OUT_ANSWERER  (one exchange, if it has no waker to call)
+//!   watch:     ─▶ DOWN, or nothing    ─▶ OUT_WATCH     (the same; or in the exchange for ANSWERED,
+//!                                                       if the process that received the request
+//!                                                       answers it, and has received nothing since)
+//!   requester: WAITING ⇄ nothing      ─▶ GONE
 //! ```
 //!
-//! - **A1.** Each bit is set by its party alone, once, and never cleared, but for WAITING: the asker sets it when `waker` is
-//!   written, and whoever takes it back has the waker. An event (ANSWERED, DROPPED, DOWN) takes it back in the same
-//!   exchange; afterwards the asker sets it no more, but for DOWN behind a DROPPED whose answerer is out. Without WAITING,
-//!   and in no event's hands, there is no waker: so whoever frees the cell runs nothing foreign, but for the asker.
-//! - **A2.** `value` is the answerer's until ANSWERED, then the asker's. An answerer that finds GONE sets no ANSWERED and keeps
-//!   its answer. `reason` is the watch's until DOWN, then nobody writes it.
-//! - **A3.** Who is out, or GONE, touches the cell no more; the one whose exchange makes all three so frees it. An asker that
-//!   finds both others out is the last without an exchange.
-//! - **A4.** The asker of a request is a process, which is woken by every event. It has a waker's share of itself (`header`,
-//!   P4) in the cell for an answerer that is on no core of its kernel. From the answerer's event until it is out the
-//!   share is both's, and whoever goes last gives it up; otherwise the asker does. So nothing is held for one that has
-//!   let go, and before its event an answerer touches nothing but the cell.
-//! - **A5.** The asker's end is whoever has it: the process that asks, or any other thread that the end was moved to, in any
-//!   order. Where the process is, and whether it sleeps, says nothing of where its end is: to own the sleeping process
-//!   (`mailbox`, edge 6) gives no right to the cell. So each change of the word is an exchange, also that of an answerer whom nobody
-//!   else seems to meet; an event comes before the wake-up of the process, and never the other way round.
+//! - **A1.** Only a bit's own party sets it, once, and no party clears it, except WAITING. The
+//!   requester sets WAITING after it has written `waker`, and the party that takes WAITING back has
+//!   the waker. An event (ANSWERED, DROPPED, DOWN) takes it back in the same exchange. Afterwards
+//!   the requester sets it no more, except for DOWN after a DROPPED whose responder is done.
+//!   Without WAITING, and with no event holding it, there is no waker. So the party that frees the
+//!   cell runs nothing foreign, unless it is the requester.
+//! - **A2.** `value` belongs to the responder until ANSWERED, then to the requester. A responder
+//!   that finds GONE does not set ANSWERED and keeps its answer. `reason` belongs to the watch
+//!   until DOWN; after that no party writes it.
+//! - **A3.** A party that is done (OUT_ANSWERER, OUT_WATCH, GONE) no longer touches the cell. The
+//!   party whose exchange completes the three frees the cell. A requester that finds both other
+//!   parties done is the last one without an exchange.
+//! - **A4.** The requester of a request is a process, which every event wakes. It keeps a waker's
+//!   reference to itself (`header`, P4) in the cell, for a responder that is not on a core of its
+//!   kernel. From the responder's event until the responder is done, both own the reference, and
+//!   the one that finishes last releases it. Otherwise the requester releases it. So nothing is
+//!   held for a requester that is done, and before its event a responder touches only the cell.
+//! - **A5.** The requester's end may be anywhere: with the process that made the request, or on any
+//!   other thread that the end was moved to, in any order. Where the process is, and whether it
+//!   sleeps, says nothing about where its end is: owning the sleeping process (`mailbox`, edge 6)
+//!   gives no right to the cell. So each change of the word is an exchange, also by a responder
+//!   that appears to be alone. An event comes before the wake-up of the process, and never the
+//!   other way round.
 //!
-//! Every step is an exchange that fails only because another party has taken one of its few steps: wait-free, but for an
-//! asker that looks again and again with another waker.
+//! Every step is an exchange that fails only because another party has taken one of its few steps.
+//! So every operation is wait-free, except for a requester that polls repeatedly with another
+//! waker.
 
 use core::ptr::NonNull;
 use core::task::Waker;
@@ -42,95 +54,103 @@ use crate::reason::Reason;
 use crate::sync::{AtomicU8, Ordering, Track, UnsafeCell};
 use crate::world::CurrentSlot;
 
-/// The orderings of the protocol and the steps that are easy to leave out, a parameter so that a model can weaken or drop one
-/// and see it fail.
+/// The orderings of the protocol, and the steps that are easy to leave out. They are parameters so
+/// that a loom model can weaken or drop one of them and show that it then fails.
 pub trait Orders: 'static {
-    /// Of an event's exchange. Release: pairs with the Acquire of `LOOK`, hands over what was written. Acquire:
-    /// sees the waker that `REGISTER` has published.
+    /// The ordering of an event's exchange. Release: pairs with the Acquire of `LOOK` and publishes
+    /// what was written. Acquire: sees the waker that `REGISTER` has published.
     const EVENT: Ordering = Ordering::AcqRel;
-    /// Of the asker's look, which takes a WAITING back. Acquire, on failure as well: pairs with `EVENT`.
+    /// The ordering of the requester's check, which takes a WAITING back. Acquire, on failure as
+    /// well: pairs with `EVENT`.
     const LOOK: Ordering = Ordering::Acquire;
-    /// Of the asker's exchange for WAITING. Release: pairs with `EVENT`, hands over the waker.
+    /// The ordering of the requester's exchange for WAITING. Release: pairs with `EVENT` and
+    /// publishes the waker.
     const REGISTER: Ordering = Ordering::AcqRel;
-    /// Of a party's last exchange. Release: what it did comes before the free. Acquire: or is it the one that frees.
+    /// The ordering of a party's last exchange. Release: what it did comes before the free.
+    /// Acquire: it may be the party that frees.
     const OUT: Ordering = Ordering::AcqRel;
-    /// Of the watch's look whether it is the last. Acquire: the free comes after all that the others did.
+    /// The ordering of the watch's check if it is the last. Acquire: the free comes after
+    /// everything that the other parties did.
     const SETTLE: Ordering = Ordering::Acquire;
-    /// An answerer keeps its answer when the asker has let go.
+    /// A responder keeps its answer when the requester is done.
     const HEEDS_GONE: bool = true;
-    /// The asker frees the cell only when the watch is out as well.
+    /// The requester frees the cell only when the watch is done as well.
     const HEEDS_THE_WATCH: bool = true;
-    /// An asker that lets go takes what was answered, and was not looked at, out of the cell.
+    /// A requester that is done takes an answer that it has not seen out of the cell.
     const TAKES_THE_REST: bool = true;
-    /// An asker that lets go takes its waker back, also when a party goes out meanwhile.
+    /// A requester that is done takes its waker back, also when another party finishes at the same
+    /// time.
     const TAKES_ITS_WAKER: bool = true;
-    /// A waker that an event was too early for is taken out again.
+    /// A waker that was registered too late for an event is taken out again.
     const TAKES_BACK: bool = true;
-    /// A watch lets go only of what is answered or dropped.
+    /// A watch is released only when the request is answered or dropped.
     const HEEDS_THE_ANSWERER: bool = true;
-    /// An event is out in its own exchange only if it has no waker to take out of the cell.
+    /// A party is done in its event's own exchange only if it has no waker to take out of the cell.
     const HEEDS_WAITING: bool = true;
-    /// A watch that is to be out with the answer is taken out of its list before.
+    /// A watch that will be done with the answer is taken out of its list before the exchange.
     const TAKES_THE_WATCH_FIRST: bool = true;
-    /// It is put back if it has not been.
+    /// The watch is put back if it is not done with the answer.
     const PUTS_THE_WATCH_BACK: bool = true;
-    /// An asker that waits for DOWN behind DROPPED leaves its waker only once the answerer is out.
+    /// A requester that waits for DOWN after DROPPED registers its waker only once the responder is
+    /// done.
     const HEEDS_OUT: bool = true;
-    /// An event that finds nobody in the cell is an exchange, and not a look and a store (A5).
+    /// An event that finds no other party in the cell is an exchange, and not a load and a store
+    /// (A5).
     const EXCHANGES: bool = true;
 }
 
-/// All as it must be.
+/// The orderings and steps that the kernel uses.
 #[derive(Debug)]
 pub struct Shipped;
 impl Orders for Shipped {}
 
 /// The answer is in `value`.
 pub(super) const ANSWERED: u8 = 1;
-/// There will be none from the answerer.
+/// The responder has dropped the reply: there will be no answer.
 pub(super) const DROPPED: u8 = 2;
-/// The watched process is dead, `reason` says why.
+/// The watched process is dead; `reason` holds the reason.
 pub(super) const DOWN: u8 = 4;
-/// The asker's waker is registered.
+/// The requester's waker is registered.
 pub(super) const WAITING: u8 = 8;
-/// The asker is out.
+/// The requester is done.
 pub(super) const GONE: u8 = 16;
-/// The answerer is out.
+/// The responder is done.
 pub(super) const OUT_ANSWERER: u8 = 32;
-/// The watch is out, or was never in.
+/// The watch is done, or never existed.
 pub(super) const OUT_WATCH: u8 = 64;
 
 pub(super) const EVENTS: u8 = ANSWERED | DROPPED | DOWN;
 const ALL_OUT: u8 = GONE | OUT_ANSWERER | OUT_WATCH;
 
-/// The process that asks, of which there is a waker's share with the cell (A4). To be touched with that share only; who is on
-/// a core of its kernel finds it by its pid.
+/// The process that waits for the answer. The cell holds a waker's reference to it (A4). Only a
+/// thread that holds that reference may touch the process; a core of its kernel finds it by its
+/// pid.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Caller {
+pub(super) struct Requester {
     pub(super) pid: Pid,
     pub(super) process: NonNull<Header>,
-    /// To be compared with.
+    /// The process's kernel: only compared.
     pub(super) kernel: NonNull<Kernel>,
-    /// Where its kernel's cores note what they run.
+    /// The accessor of the current slot, in which the cores of its kernel record what they run.
     pub(super) here: fn() -> *const CurrentSlot,
 }
 
-/// What does not depend on the answer's type.
+/// The part of a cell that does not depend on the answer's type.
 #[derive(Debug)]
 #[repr(C)]
 pub struct RequestHead {
     word: AtomicU8,
-    pub(super) asker: Option<Caller>,
+    pub(super) asker: Option<Requester>,
     waker: UnsafeCell<Option<Waker>>,
     reason: UnsafeCell<Option<Reason>>,
-    /// The watch's: the next of its requests.
+    /// The next request of the same process. Belongs to the watch.
     pub(super) next: UnsafeCell<*mut RequestHead>,
     free: unsafe fn(NonNull<RequestHead>, Option<&Pool>),
-    /// Freed once.
+    /// In models, checks that the cell is freed once.
     _track: Track<()>,
 }
 
-/// Head and answer in one allocation.
+/// A cell: head and answer in one allocation.
 #[repr(C)]
 pub(super) struct Cell<T> {
     head: RequestHead,
@@ -138,8 +158,8 @@ pub(super) struct Cell<T> {
 }
 
 impl<T> Cell<T> {
-    /// A cell without an answer.
-    pub(super) fn new(asker: Option<Caller>, watched: bool) -> Self {
+    /// Creates a cell without an answer.
+    pub(super) fn new(asker: Option<Requester>, watched: bool) -> Self {
         Self {
             head: RequestHead {
                 word: AtomicU8::new(if watched { 0 } else { OUT_WATCH }),
@@ -154,20 +174,21 @@ impl<T> Cell<T> {
         }
     }
 
-    /// Frees the cell: [`RequestHead::free`], for those who know its type.
+    /// Frees the cell as [`RequestHead::free`] does, for a caller that knows its type.
     ///
     /// # Safety
-    /// As there, and `head` starts a `Cell<T>`.
+    /// As for [`RequestHead::free`], and `head` starts a `Cell<T>`.
     #[inline]
     pub(super) unsafe fn free(head: NonNull<RequestHead>, pool: Option<&Pool>) {
-        // SAFETY: by contract.
+        // SAFETY: `head` starts a `Cell<T>` that is still allocated (this function's contract).
         #[cfg(loom)]
         unsafe { head.cast::<Self>().as_ref() }.touch();
-        // SAFETY: likewise.
+        // SAFETY: A3: the caller was the last party; `head` starts a `Cell<T>` (this function's
+        // contract).
         unsafe { pool::drop_and_free(head.cast::<Self>(), pool) }
     }
 
-    /// To free is to write everything; loom looks only at accesses.
+    /// Writes every field, because freeing does so; loom checks only accesses.
     #[cfg(loom)]
     fn touch(&self) {
         self.value.with_mut(|_| ());
@@ -176,19 +197,21 @@ impl<T> Cell<T> {
         self.head.next.with_mut(|_| ());
     }
 
-    /// The place of the answer: the answerer's until ANSWERED, then the asker's (A2).
+    /// Replaces the answer, which belongs to the responder until ANSWERED, then to the requester
+    /// (A2).
     ///
     /// # Safety
-    /// The caller is the one whose it is, and `head` starts a `Cell<T>`.
+    /// The caller is the party that owns the answer, and `head` starts a `Cell<T>`.
     pub(super) unsafe fn replace(head: NonNull<RequestHead>, value: Option<T>) -> Option<T> {
-        // SAFETY: by contract.
+        // SAFETY: `head` starts a `Cell<T>`, and the caller's party is not done (this function's
+        // contract).
         let cell = unsafe { head.cast::<Self>().as_ref() };
-        // SAFETY: by contract nobody else touches it.
+        // SAFETY: A2: the caller's party owns the answer, so no other touches it.
         cell.value.with_mut(|place| unsafe { core::mem::replace(&mut *place, value) })
     }
 }
 
-/// What there is to see for the asker.
+/// The state of the cell that the requester sees.
 pub(super) enum CellSnapshot {
     Nothing,
     Answered,
@@ -197,12 +220,13 @@ pub(super) enum CellSnapshot {
 }
 
 impl RequestHead {
-    /// How things are. Acquire by `LOOK`, if the result is to be acted on.
+    /// Loads the word. The ordering must be `LOOK` if the caller acts on the result.
     pub(super) fn load(&self, order: Ordering) -> u8 {
         self.word.load(order)
     }
 
-    /// What the asker sees: an answer counts more than a death, and a death more than a dropped reply.
+    /// Returns what the requester sees: an answer takes precedence over a death, and a death over a
+    /// dropped reply.
     pub(super) fn look<O: Orders>(&self) -> CellSnapshot {
         match self.load(O::LOOK) {
             word if word & ANSWERED != 0 => CellSnapshot::Answered,
@@ -212,11 +236,13 @@ impl RequestHead {
         }
     }
 
-    /// The asker's: has `waker` called by the next event; false when there has been one of `news`.
+    /// Registers `waker` for the next event. Returns `false` if one of `news` has happened already.
+    /// Only the requester may call it.
     pub(super) fn register<O: Orders>(&self, waker: &Waker, news: u8) -> bool {
         let mut word = self.load(O::LOOK);
         while word & WAITING != 0 {
-            // Who fails has been overtaken by an event, which has the waker, or by a party that goes out.
+            // A failed exchange was overtaken by an event, which has the waker, or by a party that
+            // is now done.
             match self.word.compare_exchange(word, word & !WAITING, O::LOOK, O::LOOK) {
                 Ok(_) => word &= !WAITING,
                 Err(now) => word = now,
@@ -226,10 +252,10 @@ impl RequestHead {
             return false;
         }
         self.waker.with_mut(|place| {
-            // SAFETY: no WAITING, and no event that is not over: the asker's alone (A1).
+            // SAFETY: A1: no WAITING, and no event in progress: the requester alone owns it.
             let place = unsafe { &mut *place };
             if !place.as_ref().is_some_and(|registered| registered.will_wake(waker)) {
-                // Foreign, both: a panic leaves no waker.
+                // Both are foreign: a panic leaves no waker.
                 drop(place.take());
                 *place = Some(waker.clone());
             }
@@ -239,7 +265,8 @@ impl RequestHead {
                 Ok(_) => return true,
                 Err(now) if now & news != 0 => {
                     if O::TAKES_BACK {
-                        // SAFETY: the event found no WAITING, so the waker is the asker's still.
+                        // SAFETY: A1: the event found no WAITING, so the requester still owns the
+                        // waker.
                         drop(self.waker.with_mut(|place| unsafe { (*place).take() }));
                     }
                     return false;
@@ -249,16 +276,17 @@ impl RequestHead {
         }
     }
 
-    /// Whether the waker is that of the process that asks.
+    /// Returns `true` if the waker is that of the process that made the request.
     pub(super) fn is_of(&self, waker: &Waker) -> bool {
         self.asker.as_ref().is_some_and(|asker| crate::task::waker::is_of(waker, asker.process))
     }
 
-    /// A party's event. `out` is set with it, if there is no waker to be taken out first. What was there before, and the waker.
+    /// Performs a party's event. Sets `out` as well, if no waker must be taken out first. Returns
+    /// the word before, and the waker.
     ///
-    /// With `unless`, nothing happens if one of these bits is there already.
+    /// With `unless`, nothing happens if one of these bits is set already.
     pub(super) fn event<O: Orders>(&self, event: u8, out: u8, unless: u8) -> Result<(u8, Option<Waker>), u8> {
-        // Relaxed: the exchange is the access that counts.
+        // Relaxed: only the exchange must synchronise.
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
             if word & unless != 0 {
@@ -273,7 +301,7 @@ impl RequestHead {
             match self.word.compare_exchange(word, now, O::EVENT, Ordering::Relaxed) {
                 Ok(_) if word & WAITING == 0 => return Ok((word, None)),
                 Ok(_) => {
-                    // SAFETY: WAITING was taken back (A1).
+                    // SAFETY: A1: WAITING was taken back, so the waker is this party's.
                     return Ok((word, self.waker.with_mut(|waker| unsafe { (*waker).take() })));
                 }
                 Err(other) => word = other,
@@ -281,42 +309,44 @@ impl RequestHead {
         }
     }
 
-    /// The answerer's and the watch's event and end in one, if nobody has done anything yet: the exchange of [`RequestHead::event`]
-    /// where it is most often made.
+    /// Sets the event and the end of the responder and of the watch in one exchange, if no party
+    /// has done anything yet: the most frequent case of [`RequestHead::event`].
     #[inline]
     pub(super) fn answer_first<O: Orders>(&self) -> bool {
-        // Relaxed: a failure is looked at again in `event`.
+        // Relaxed: after a failure `event` loads the word again.
         self.word.compare_exchange(0, ANSWERED | OUT_ANSWERER | OUT_WATCH, O::EVENT, Ordering::Relaxed).is_ok()
     }
 
-    /// A mutant's answer: a store.
+    /// Answers with a store: a mutant.
     #[cfg(loom)]
     pub(super) fn store_answered(&self) {
         self.word.store(ANSWERED | OUT_ANSWERER | OUT_WATCH, Ordering::Release);
     }
 
-    /// A party is out. What was there before.
+    /// Marks a party as done. Returns the word before.
     pub(super) fn leave<O: Orders>(&self, out: u8) -> u8 {
         self.word.fetch_or(out, O::OUT)
     }
 
-    /// The asker's: takes back the waker, if no event has it. Then nobody calls it any more.
+    /// Takes back the waker, if no event has it. No thread calls it afterwards. Only the requester
+    /// may call it.
     pub(super) fn unregister<O: Orders>(&self) -> Option<Waker> {
-        // Relaxed, here and below: the waker is the asker's own.
+        // Relaxed, here and below: the waker is the requester's own.
         let mut word = self.load(Ordering::Relaxed);
         while word & WAITING != 0 {
             match self.word.compare_exchange(word, word & !WAITING, Ordering::Relaxed, Ordering::Relaxed) {
-                // SAFETY: WAITING was taken back (A1).
+                // SAFETY: A1: WAITING was taken back, so the waker is the requester's.
                 Ok(_) => return self.waker.with_mut(|waker| unsafe { (*waker).take() }),
                 Err(_) if !O::TAKES_ITS_WAKER => return None,
-                // Overtaken by an event, which has the waker, or by a party that goes out.
+                // Overtaken by an event, which has the waker, or by a party that is now done.
                 Err(now) => word = now,
             }
         }
         None
     }
 
-    /// The asker's last step, if no answer is left to be dropped: `Err` with what there is otherwise.
+    /// Performs the requester's last step, if no answer is left to drop. Returns the word before,
+    /// or `Err` if an answer is left.
     pub(super) fn go<O: Orders>(&self) -> Result<u8, ()> {
         let mut word = self.load(O::LOOK);
         loop {
@@ -330,7 +360,8 @@ impl RequestHead {
         }
     }
 
-    /// Whether the party that has just set `out`, and found `before`, is the last: then it frees the cell.
+    /// Returns `true` if the party that has just set `out`, and found `before`, is the last: it
+    /// must then free the cell.
     pub(super) fn is_last(before: u8, out: u8) -> bool {
         before & ALL_OUT != ALL_OUT && (before | out) & ALL_OUT == ALL_OUT
     }
@@ -338,29 +369,30 @@ impl RequestHead {
     /// Frees the cell.
     ///
     /// # Safety
-    /// All parties are out, and the caller was the last, with Acquire (A3).
+    /// All parties are done, and the caller was the last, with Acquire (A3).
     pub(super) unsafe fn free(this: NonNull<Self>, pool: Option<&Pool>) {
-        // SAFETY: by contract still there.
+        // SAFETY: A3: the cell is freed only by the caller (this function's contract), so it is
+        // still there.
         let free = unsafe { this.as_ref() }.free;
-        // SAFETY: by contract.
+        // SAFETY: A3: all parties are done, and the caller was the last (this function's contract).
         unsafe { free(this, pool) }
     }
 
-    /// Why the watched process has died.
+    /// Returns the exit reason of the watched process.
     pub(super) fn reason(&self) -> Reason {
-        // SAFETY: after DOWN, which the caller has seen, nobody writes it (A2).
+        // SAFETY: A2: no party writes it after DOWN, which the caller has seen.
         self.reason.with(|reason| unsafe { (*reason).clone() }).unwrap_or(Reason::NOPROC)
     }
 
-    /// The watch's, before DOWN.
+    /// Stores the exit reason, before DOWN. Only the watch may call it.
     pub(super) fn set_reason(&self, reason: Reason) {
-        // SAFETY: the watch's until DOWN (A2).
+        // SAFETY: A2: the reason belongs to the watch until DOWN.
         self.reason.with_mut(|place| unsafe { *place = Some(reason) });
     }
 }
 
-impl Caller {
-    /// Wakes it from a core of its kernel.
+impl Requester {
+    /// Wakes the requester from a core of its kernel.
     #[inline]
     pub(super) fn wake(&self, hand: &KernelCx<'_>) {
         if let Some(process) = hand.find(self.pid) {

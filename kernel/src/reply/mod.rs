@@ -1,26 +1,29 @@
-//! One answer, from one who gives it to one who waits: [`Reply`] and [`ReplyFuture`], or [`RequestFuture`].
+//! One-shot replies: [`Reply`] for the side that answers, [`ReplyFuture`] or [`RequestFuture`] for the side
+//! that waits.
 //!
-//! A process takes messages of one type, so an answer to a question it has asked cannot come through its
-//! mailbox without everybody's answers being in its type. It comes through a cell of its own: the asker puts the
-//! [`Reply`] into its message and awaits the [`ReplyFuture`], which is woken like by any waker. What is answered late finds
-//! nobody and is dropped: the cell is the asker's alias for this one answer. A `Reply` that is dropped unused, by a
-//! server that forgot it or by the mailbox of a dead one, says so.
+//! A process receives messages of one type. An answer could arrive through its mailbox only if that
+//! type had a variant for the answers of every process that it queries. So the answer arrives
+//! through a cell of its own: the *requester* puts the [`Reply`] into its message and awaits the
+//! [`ReplyFuture`], a future that wakes its task through a waker like any other. A late answer finds no
+//! requester and is dropped: the cell is the requester's alias for this one answer. A `Reply` that
+//! is dropped unused, by a server that forgot it or by the mailbox of a dead process, reports this.
 //!
-//! A process that asks by [`crate::Cx::request`] has a [`RequestFuture`] instead: the same cell is its monitor of whom it asks.
-//! So a request and its answer are two signals, one record, and nothing to be looked up or cancelled.
+//! A process that uses [`crate::Cx::request`] has a [`RequestFuture`] instead: the same cell is also
+//! its monitor of the receiver. So a request and its answer need two signals and one record, and no
+//! code has to look up or cancel anything.
 //!
 //! | noun | module |
 //! | --- | --- |
-//! | the answerer's end | `answering` |
-//! | the asker's | `asking` |
-//! | the word that all parties share, and who may do what when | `cell` |
-//! | a request, and who waits for its answer | `request` |
-//! | its watch: on its way, and with who receives it | `watch` |
-//! | in which order answers to several requests have come | `arrivals` |
-//! | where its ends are used: on a core of its kernel, or elsewhere | `place` |
+//! | the responder's end | `answering` |
+//! | the requester's end | `asking` |
+//! | the word that all parties share, and which party may do what when | `cell` |
+//! | a request, and the wait for its answer | `request` |
+//! | the watch of a request: in transit, and at the receiver | `watch` |
+//! | the order in which answers to several requests arrive | `arrivals` |
+//! | the place where an end is used: on a core of its kernel, or elsewhere | `place` |
 //!
-//! All operations are wait-free, but for an asker's look at what it waits for ([`RequestFuture::poll`]), which is lock-free. Making
-//! the ends is the only one that allocates.
+//! All operations are wait-free, except [`RequestFuture::poll`], the requester's check for an answer,
+//! which is lock-free. Only creating the ends allocates.
 
 mod answering;
 pub mod arrivals;
@@ -31,24 +34,24 @@ pub mod request;
 pub mod watch;
 
 pub use answering::Reply;
-pub use arrivals::{CompletionTicket, CompletionOrder};
+pub use arrivals::{CompletionOrder, CompletionTicket};
 pub use asking::{NoReply, ReplyFuture};
-pub use cell::{RequestHead, Orders, Shipped};
+pub use cell::{Orders, RequestHead, Shipped};
 pub use request::{RequestError, RequestFuture, request_with};
 pub use watch::DeathWatch;
 
 use crate::memory::{self, NoMemory};
 use cell::Cell;
 
-/// The two ends of one answer, with whatever orderings.
+/// The two ends of one answer, with the orderings `O`.
 pub type Pair<T, O> = (Reply<T, O>, ReplyFuture<T, O>);
 
-/// The two ends of one answer.
+/// Creates the two ends of one answer.
 pub fn reply<T: Send>() -> Result<(Reply<T>, ReplyFuture<T>), NoMemory> {
     reply_with()
 }
 
-/// As [`reply`], with other orderings: for the models.
+/// Creates the two ends as [`reply`] does, with other orderings: for the models.
 pub fn reply_with<T: Send, O: Orders>() -> Result<Pair<T, O>, NoMemory> {
     let head = memory::try_new(Cell::<T>::new(None, false)).map_err(|_| NoMemory)?.cast();
     Ok((Reply::new(head), ReplyFuture::new(head)))
@@ -95,19 +98,19 @@ mod tests {
         assert!(Pin::new(&mut wait).poll(&mut task).is_pending());
         let wakers = Arc::strong_count(&woken);
         drop(wait);
-        assert_eq!(Arc::strong_count(&woken), wakers - 1, "who waits no longer leaves no waker");
+        assert_eq!(Arc::strong_count(&woken), wakers - 1, "a cancelled wait leaves no waker");
         assert!(!give.is_wanted());
         give.send(value.clone());
         assert_eq!(Arc::strong_count(&value), 1, "a late answer is dropped");
 
         let (give, wait) = reply().expect("memory");
         drop(wait);
-        assert_eq!(give.try_send(value.clone()), Err(value.clone()), "or given back");
+        assert_eq!(give.try_send(value.clone()), Err(value.clone()), "a late answer is given back");
         let (give, wait) = reply().expect("memory");
         assert_eq!(give.try_send(value.clone()), Ok(()));
         assert_eq!(Arc::strong_count(&value), 2);
         drop(wait);
-        assert_eq!(Arc::strong_count(&value), 1, "dropped with who could have taken it");
+        assert_eq!(Arc::strong_count(&value), 1, "dropped together with the requester's end");
     }
 
     #[test]

@@ -1,29 +1,38 @@
-//! A request: a message with a [`Reply`] in it, whose asker learns as well of the death of whom it asks.
+//! Requests: a message with a [`Reply`] in it, whose requester also learns of the receiver's death.
 //!
-//! OTP's call is a monitor, a message, an answer, and the monitor taken back. Here the *watch* travels with the message: it is
-//! the same node, so it needs no signal of its own and keeps its place by itself. Who receives the message has the
-//! watch from then on ([`super::watch::OpenRequests`]), and when it dies every request that it has not answered says so to its asker, also one
-//! that still waits in its mailbox. An answer ends the watch where it is: a process that answers what it has received last is out
-//! with the answer, in one exchange; of what is answered later, or by others, it lets go when it receives.
+//! OTP's call is a monitor, a message, an answer, and a demonitor. Here the *watch* travels with
+//! the message. It is the same node, so it needs no signal of its own and keeps its place in the
+//! signal order. The process that receives the message owns the watch from then on
+//! ([`super::watch::OpenRequests`]). When it dies, every request that it has not answered reports this to
+//! its requester, also a request that still waits in its mailbox. An answer ends the watch on the
+//! spot: when a process answers the request that it received last, one exchange answers and ends
+//! the watch. Watches of requests that are answered later, or by another process, are released when
+//! the process receives.
 //!
-//! - **Q1.** The watch is in the message's node until the message is received, then among the receiver's requests. It is let
-//!   go of with a message that is dropped on the way, with the answer, or when it is found answered. Only a death says DOWN.
-//! - **Q2.** A process looks at the newest of its requests each time it receives, and at all of them when their number
-//!   has doubled: so what is answered later by others is let go of in amortised O(1), and no more linger than twice as many
-//!   as once waited together.
-//! - **Q3.** DOWN comes to the asker after the EXITs of the same death, and after what the dead had sent it: a process that
-//!   finds it takes what has come first, and if it dies of that, has not seen it.
+//! - **Q1.** The watch is in the message's node until the message is received, then among the
+//!   receiver's requests. It is released with a message that is dropped on the way, with the
+//!   answer, or when the request is found answered. Only a death reports DOWN.
+//! - **Q2.** On each receive, a process checks its newest open request. When the number of open
+//!   requests has doubled since the last sweep, it checks them all. Requests that another process
+//!   answered are therefore released in amortised O(1), and at most twice the peak number of
+//!   unanswered requests is kept.
+//! - **Q3.** DOWN reaches the requester after the EXITs of the same death, and after everything
+//!   that the dead process had sent it. A process that finds DOWN first drains what has arrived,
+//!   and if that is fatal, it has not seen the DOWN.
 //!
-//! A reply that is dropped may be so because the process dies: an asker that finds it dropped with the watch still in
-//! asks whether the process is alive, and waits for DOWN when it is not ([`RequestError::ReplyDropped`]).
+//! A reply may be dropped because the process dies. A requester that finds it dropped, with the
+//! watch not done, checks if the process is alive, and waits for DOWN if it is not
+//! ([`RequestError::ReplyDropped`]).
 
 use core::fmt;
 use core::ptr::NonNull;
 use core::task::{Context, Poll, Waker};
 
 use super::Reply;
-use super::asking::{CallerEnd, CallStage};
-use super::cell::{ANSWERED, Caller, Cell, DOWN, EVENTS, RequestHead, OUT_ANSWERER, OUT_WATCH, Orders, Shipped, CellSnapshot};
+use super::asking::{CallStage, RequesterEnd};
+use super::cell::{
+    ANSWERED, Cell, CellSnapshot, DOWN, EVENTS, OUT_ANSWERER, OUT_WATCH, Orders, RequestHead, Requester, Shipped,
+};
 use super::place::CallSite;
 use super::watch::DeathWatch;
 use crate::hand::KernelCx;
@@ -31,40 +40,44 @@ use crate::memory::{self, NoMemory};
 use crate::process::header::Header;
 use crate::reason::Reason;
 
-/// Why there is no answer.
+/// The reason why there is no answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RequestError {
     /// The process has dropped the reply, and lives.
     NoReply,
-    /// The reply was dropped, perhaps because the process dies: then `Down` comes next. Said once.
+    /// The reply was dropped, perhaps because the process dies: then `Down` comes next. Reported
+    /// once.
     ReplyDropped,
     /// The process is dead.
     Down(Reason),
 }
 
-/// Where the answer to a request is waited for. Dropping it is to be no longer interested, also in the death.
-#[must_use = "the answer comes here"]
+/// The requester's end of a request: a poll returns the answer. Dropping it cancels the interest in
+/// the answer and in the death.
+#[must_use = "a poll returns the answer"]
 pub struct RequestFuture<T, O: Orders = Shipped> {
-    asking: CallerEnd<T, O>,
+    asking: RequesterEnd<T, O>,
 }
 
 impl<T, O: Orders> RequestFuture<T, O> {
-    /// The same, put together anew: what may have to be dropped lies in memory, and a copy of it would wait for its parts.
+    /// Rebuilds the value. The old one may have to be dropped, so it lies in memory, and copying it
+    /// would wait for its parts to be stored.
     #[inline(always)]
     pub(crate) fn begins(self) -> Self {
-        Self { asking: CallerEnd::new(core::mem::ManuallyDrop::new(self).asking.head) }
+        Self { asking: RequesterEnd::new(core::mem::ManuallyDrop::new(self).asking.head) }
     }
 
-    /// See [`super::ReplyFuture::leave`].
+    /// Registers a waker; see [`super::ReplyFuture::leave`].
     pub fn leave(&mut self, waker: &Waker) -> bool {
         self.asking.leave(waker)
     }
 
-    /// The answer, or why there is none. Pending, the process that has asked is resumed when there is more to see, and so is
-    /// another task that polls it, by its waker. Lock-free.
+    /// Returns the answer, or the reason why there is none. While it is pending, the process that
+    /// made the request is resumed when there is more to see, and another task that polls it is
+    /// woken by its waker. Lock-free.
     ///
     /// # Panics
-    /// After it was ready, but for [`RequestError::ReplyDropped`].
+    /// If it was ready before, except with [`RequestError::ReplyDropped`].
     #[inline]
     pub fn poll(&mut self, task: &mut Context<'_>) -> Poll<Result<T, RequestError>> {
         let asking = &mut self.asking;
@@ -74,13 +87,14 @@ impl<T, O: Orders> RequestFuture<T, O> {
             return Poll::Ready(asking.take().ok_or(RequestError::NoReply));
         }
         if word & EVENTS == 0 && asking.head().is_of(task.waker()) {
-            // What comes resumes it.
+            // Every event resumes that process.
             return Poll::Pending;
         }
         self.poll_others(task)
     }
 
-    /// [`RequestFuture::poll`], where there is something other than an answer, or somebody other than the asker polls.
+    /// Polls as [`RequestFuture::poll`] does, when there is something other than an answer, or when a
+    /// task other than the requester's process polls.
     #[inline(never)]
     fn poll_others(&mut self, task: &mut Context<'_>) -> Poll<Result<T, RequestError>> {
         let asking = &mut self.asking;
@@ -108,7 +122,8 @@ impl<T, O: Orders> RequestFuture<T, O> {
                 return Poll::Pending;
             }
             if asking.stage == CallStage::Told && O::HEEDS_OUT && asking.head().load(O::LOOK) & OUT_ANSWERER == 0 {
-                // In the middle of its exit: a moment, and the waker has its place again (`cell`, A1).
+                // The responder has dropped the reply but is not done. Try again in a moment: then
+                // the waker can be registered (`cell`, A1).
                 task.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -125,28 +140,29 @@ impl<T, O: Orders> fmt::Debug for RequestFuture<T, O> {
     }
 }
 
-/// The three ends of a request, with whatever orderings.
+/// The three ends of a request, with the orderings `O`.
 pub type Triple<T, O> = (Reply<T, O>, DeathWatch<O>, RequestFuture<T, O>);
 
-/// The three ends of a request of nobody, with other orderings: for the models.
+/// Creates the three ends of a request without a requesting process, with other orderings: for the
+/// models.
 pub fn request_with<T: Send, O: Orders>() -> Result<Triple<T, O>, NoMemory> {
     let head = memory::try_new(Cell::<T>::new(None, true)).map_err(|_| NoMemory)?.cast();
     Ok(ends(head))
 }
 
 fn ends<T, O: Orders>(head: NonNull<RequestHead>) -> Triple<T, O> {
-    let requested = RequestFuture { asking: CallerEnd::new(head) };
+    let requested = RequestFuture { asking: RequesterEnd::new(head) };
     (Reply::new(head), DeathWatch::of(head), requested)
 }
 
-/// The three ends of a request of a process that runs on this core.
+/// Creates the three ends of a request by a process that runs on this core.
 #[inline(always)]
 pub(crate) fn request<T: Send>(process: &Header, hand: &KernelCx<'_>) -> Result<Triple<T, Shipped>, NoMemory> {
-    // The cell is whole before it has the share: nobody has to give it back.
+    // The cell is complete before it gets the reference, so no error path has to return it.
     let (kernel, here) = (process.kernel, hand.kernel.here);
-    let asker = Caller { pid: process.pid, process: process.whole(), kernel, here };
+    let asker = Requester { pid: process.pid, process: process.whole(), kernel, here };
     let head: NonNull<RequestHead> = hand.try_new(Cell::<T>::new(Some(asker), true)).map_err(|_| NoMemory)?.cast();
-    // SAFETY: the caller runs the process's slice.
+    // SAFETY: P1: the caller runs the process's slice, so it owns the process.
     let private = unsafe { process.private() };
     if !core::mem::take(&mut private.spare) {
         process.share_with_waker();

@@ -1,109 +1,112 @@
-//! The watch of a request, in the hands of who receives it ([`DeathWatch`], [`OpenRequests`]); see `request`, Q1 and Q2.
+//! The watch of a request, in transit ([`DeathWatch`]) and at the receiver ([`OpenRequests`]); see `request`,
+//! Q1 and Q2.
 
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 use core::task::Waker;
 
-use super::cell::{ANSWERED, Caller, DOWN, GONE, RequestHead, OUT_ANSWERER, OUT_WATCH, Orders, Shipped};
+use super::cell::{ANSWERED, DOWN, GONE, OUT_ANSWERER, OUT_WATCH, Orders, RequestHead, Requester, Shipped};
 use crate::hand::KernelCx;
 use crate::memory::pool::Pool;
 use crate::reason::Reason;
 use crate::sync::Ordering;
 
-/// The watch, while nobody has it: it is let go of when it is dropped.
+/// The watch while no process has received its request: dropping it releases it.
 #[derive(Debug)]
 pub struct DeathWatch<O: Orders = Shipped>(NonNull<RequestHead>, PhantomData<fn() -> O>);
 
-// SAFETY: the word decides who may touch the cells (see `cell`).
+// SAFETY: A1 to A5: the word decides which party may touch the cell.
 unsafe impl<O: Orders> Send for DeathWatch<O> {}
 
 impl<O: Orders> DeathWatch<O> {
-    /// The watch of a new cell.
+    /// Returns the watch of a new cell.
     pub(super) fn of(head: NonNull<RequestHead>) -> Self {
         Self(head, PhantomData)
     }
 
-    /// It travels on.
+    /// Converts the watch into its cell, to travel with a message.
     pub(crate) fn travels(self) -> NonNull<RequestHead> {
         core::mem::ManuallyDrop::new(self).0
     }
 
-    /// The process is dead: what [`down`] does with the cell, and the waker that is to be called. For the models.
+    /// Reports the death of the process, as [`down`] does with the cell. Returns the waker to call.
+    /// For the models.
     pub fn down(self, reason: &Reason) -> Option<Waker> {
-        // SAFETY: the watch's, not used again.
+        // SAFETY: this value is the watch, and it is not used again.
         unsafe { say_down::<O>(self.travels(), None, reason) }.and_then(|(_, waker)| waker)
     }
 
-    /// The process answers itself; the watch, if it is not out then. For the models.
+    /// Answers as the receiving process itself. Returns the watch, if it is not done then. For the
+    /// models.
     pub fn answer<T>(self, reply: super::Reply<T, O>, answer: T) -> (Option<Self>, Result<(), T>) {
         let mut open = OpenRequests::new();
-        // SAFETY: the watch's.
+        // SAFETY: this value is the watch, and it is in no list.
         unsafe { open.put_back(self.travels()) };
         let answered = reply.answer(answer, None, Some(&mut open));
         (open.pop().map(|head| Self(head, PhantomData)), answered)
     }
 
-    /// Lets go if it is settled, as [`settle`]. For the models.
+    /// Releases the watch if it is settled, as [`settle`] does. For the models.
     pub fn settle(self) -> Option<Self> {
         let head = self.travels();
-        // SAFETY: the watch's, not used again if it was.
+        // SAFETY: this value is the watch, and it is not used again if it was settled.
         (!unsafe { settle::<O>(head, None) }).then(|| Self(head, PhantomData))
     }
 }
 
 impl<O: Orders> Drop for DeathWatch<O> {
     fn drop(&mut self) {
-        // SAFETY: the watch's, not used again.
+        // SAFETY: this value is the watch, and it is not used again.
         unsafe { leave::<O>(self.0, None) };
     }
 }
 
-/// The watch lets go.
+/// Releases the watch.
 ///
 /// # Safety
 /// The caller has the watch, and does not use it again.
 pub(crate) unsafe fn let_go(head: NonNull<RequestHead>, pool: Option<&Pool>) {
-    // SAFETY: by contract.
+    // SAFETY: the caller has the watch and does not use it again (this function's contract).
     unsafe { leave::<Shipped>(head, pool) };
 }
 
-/// As [`let_go`].
+/// Releases the watch as [`let_go`] does.
 unsafe fn leave<O: Orders>(head: NonNull<RequestHead>, pool: Option<&Pool>) {
-    // SAFETY: the watch is not out.
+    // SAFETY: A3: the watch is not done, so the cell is live.
     let before = unsafe { head.as_ref() }.leave::<O>(OUT_WATCH);
     if RequestHead::is_last(before, OUT_WATCH) {
-        // SAFETY: the last one.
+        // SAFETY: A3: the watch was the last party.
         unsafe { RequestHead::free(head, pool) };
     }
 }
 
-/// Lets go of what is answered or dropped; whether it was.
+/// Releases the watch of an answered or dropped request. Returns `true` if it was.
 ///
 /// # Safety
 /// The caller has the watch, and does not use it again after `true`.
 unsafe fn settle<O: Orders>(head: NonNull<RequestHead>, pool: Option<&Pool>) -> bool {
-    // SAFETY: the watch is not out.
+    // SAFETY: A3: the watch is not done, so the cell is live.
     let word = unsafe { head.as_ref() }.load(O::SETTLE);
     if word & (GONE | OUT_ANSWERER) == GONE | OUT_ANSWERER {
-        // The last one.
-        // SAFETY: both others are out, by Acquire.
+        // The watch is the last party.
+        // SAFETY: A3: both other parties are done, seen with Acquire.
         unsafe { RequestHead::free(head, pool) };
         return true;
     }
     let settled = word & (OUT_ANSWERER | ANSWERED) != 0 || !O::HEEDS_THE_ANSWERER;
     if settled {
-        // SAFETY: the watch, not used again.
+        // SAFETY: the caller has the watch and does not use it again.
         unsafe { leave::<O>(head, pool) };
     }
     settled
 }
 
-/// Says to the asker that the process is dead.
+/// Notifies the requester that the process is dead.
 ///
 /// # Safety
-/// The caller has the watch, and does not use it again. With a hand of the asker's kernel.
+/// The caller has the watch, and does not use it again. `hand` belongs to the requester's kernel.
 pub(crate) unsafe fn down(head: NonNull<RequestHead>, hand: &KernelCx<'_>, reason: &Reason) {
-    // SAFETY: by contract.
+    // SAFETY: the caller has the watch and does not use it again (this function's contract).
     let Some((asker, called)) = (unsafe { say_down::<Shipped>(head, hand.pool(), reason) }) else { return };
     if let Some(asker) = asker {
         asker.wake(hand);
@@ -114,20 +117,21 @@ pub(crate) unsafe fn down(head: NonNull<RequestHead>, hand: &KernelCx<'_>, reaso
     }
 }
 
-/// What [`down`] does with the cell; whom to wake, if somebody waits who has no answer.
+/// Changes the cell for [`down`]. Returns the requester and its waker, if one waits without an
+/// answer.
 ///
 /// # Safety
-/// As for [`let_go`].
+/// The caller has the watch, and does not use it again.
 unsafe fn say_down<O: Orders>(
     head: NonNull<RequestHead>,
     pool: Option<&Pool>,
     reason: &Reason,
-) -> Option<(Option<Caller>, Option<Waker>)> {
-    // SAFETY: the watch is not out.
+) -> Option<(Option<Requester>, Option<Waker>)> {
+    // SAFETY: A3: the watch is not done, so the cell is live.
     let cell = unsafe { head.as_ref() };
     let asker = cell.asker;
     let unless = if O::HEEDS_GONE { GONE | ANSWERED } else { ANSWERED };
-    // Relaxed: a hint.
+    // Relaxed: only a hint.
     let said = if cell.load(Ordering::Relaxed) & unless == 0 {
         cell.set_reason(reason.clone());
         cell.event::<O>(DOWN, OUT_WATCH, unless)
@@ -135,25 +139,27 @@ unsafe fn say_down<O: Orders>(
         Err(0)
     };
     if !matches!(said, Ok((_, None))) {
-        // Not out with the event: it had a waker, or there was none.
-        // SAFETY: the watch, not used again.
+        // The watch is not done with the event: there was a waker, or no event.
+        // SAFETY: the caller has the watch and does not use it again.
         unsafe { leave::<O>(head, pool) };
     }
     said.ok().map(|(_, called)| (asker, called))
 }
 
-/// The requests that a process has received and not answered, newest first. The owner's. `repr(C)`: every receive looks whether
-/// there is one.
+/// The requests that a process has received and not answered, newest first. Only the owner touches
+/// it.
+///
+/// `repr(C)`: every receive checks if there is one.
 #[derive(Debug)]
 #[repr(C)]
 pub struct OpenRequests {
     first: *mut RequestHead,
     count: u32,
-    /// So many are there when all are looked at next.
+    /// The number of requests at which all are checked next.
     sweep: u32,
 }
 
-/// So many requests are looked at together at least.
+/// The smallest number of requests that are checked together.
 const FEW: u32 = 16;
 
 impl Default for OpenRequests {
@@ -163,69 +169,69 @@ impl Default for OpenRequests {
 }
 
 impl OpenRequests {
-    /// None.
+    /// Creates an empty list.
     pub const fn new() -> Self {
         Self { first: ptr::null_mut(), count: 0, sweep: FEW }
     }
 
-    /// Whether there is one that may be answered.
+    /// Returns `true` if it is empty.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.first.is_null()
     }
 
-    /// Whether it is the newest.
+    /// Returns `true` if `head` is the newest request.
     #[inline]
     pub(super) fn is_newest(&self, head: NonNull<RequestHead>) -> bool {
         ptr::eq(self.first, head.as_ptr())
     }
 
-    /// A request is received: the watch is the process's.
+    /// Adds a request that the process receives: the process owns the watch now.
     ///
     /// # Safety
-    /// The caller has the watch, which goes over.
+    /// The caller has the watch, which moves to the list.
     pub(crate) unsafe fn add(&mut self, head: NonNull<RequestHead>, pool: Option<&Pool>) {
         if self.count >= self.sweep {
             self.sweep(pool);
         }
-        // SAFETY: by contract.
+        // SAFETY: the caller has the watch, which is in no list (this function's contract).
         unsafe { self.put_back(head) };
     }
 
-    /// As [`OpenRequests::add`], of one that has been there.
+    /// Adds a request that has been in the list before, as [`OpenRequests::add`] does.
     ///
     /// # Safety
-    /// As there.
+    /// The caller has the watch, which is in no list and moves to this one.
     pub(super) unsafe fn put_back(&mut self, head: NonNull<RequestHead>) {
-        // SAFETY: by contract in no list, and the watch's.
+        // SAFETY: the caller has the watch, which is in no list (this function's contract).
         unsafe { head.as_ref() }.next.with_mut(|next| unsafe { *next = self.first });
         self.first = head.as_ptr();
         self.count += 1;
     }
 
-    /// The newest.
+    /// Removes and returns the newest request.
     pub(crate) fn pop(&mut self) -> Option<NonNull<RequestHead>> {
         let head = NonNull::new(self.first)?;
-        // SAFETY: in the list, so its watch is not out; `next` is the owner's.
+        // SAFETY: A3: in the list, so its watch is not done; `next` belongs to the owner.
         self.first = unsafe { head.as_ref() }.next.with(|next| unsafe { *next });
         self.count -= 1;
         Some(head)
     }
 
-    /// Lets go of the newest, if it is answered.
+    /// Releases the newest request, if it is answered.
     pub(crate) fn settle(&mut self, pool: Option<&Pool>) {
         if let Some(head) = self.pop() {
             self.keep(head, pool);
         }
     }
 
-    /// Puts one back, unless it is settled.
+    /// Puts a request back, unless it is settled.
     fn keep(&mut self, head: NonNull<RequestHead>, pool: Option<&Pool>) {
-        // SAFETY: taken out of the list.
+        // SAFETY: A3: taken out of the list, so its watch is not done.
         let next = unsafe { head.as_ref() }.next.with(|next| unsafe { *next });
-        // Checked always: what is left of the list hangs on it.
-        assert!(ptr::eq(next, self.first), "it was the first one");
-        // SAFETY: likewise, not used again when it is settled.
+        // Checked in release builds too: the rest of the list depends on it.
+        assert!(ptr::eq(next, self.first), "the request was the newest one");
+        // SAFETY: taken out of the list above, and not used again when it is settled.
         if !unsafe { settle::<Shipped>(head, pool) } {
             self.first = head.as_ptr();
             self.count += 1;
@@ -236,9 +242,9 @@ impl OpenRequests {
     fn sweep(&mut self, pool: Option<&Pool>) {
         let mut all = core::mem::take(self);
         while let Some(head) = all.pop() {
-            // SAFETY: taken out of the list.
+            // SAFETY: taken out of the list above, and not used again when it is settled.
             if !unsafe { settle::<Shipped>(head, pool) } {
-                // SAFETY: taken out of the list, so in none.
+                // SAFETY: taken out of the list, so it is in none.
                 unsafe { self.put_back(head) };
             }
         }

@@ -1,26 +1,33 @@
-//! [`NewbornDeque`]: the newborn of a core, of which its owner runs the youngest first, and others steal the oldest.
+//! [`NewbornDeque`]: the newborn deque of a core. Its owner runs the youngest process first, and thieves
+//! steal the oldest.
 //!
-//! A process that starts many, each of which starts many, is a tree. Whoever runs the newborn in the order in which they were
-//! born has a whole level of it alive at a time, and comes to each process when nothing of it is in the cache any more. The
-//! youngest first, there is one path of the tree alive, and what lies beside it; and the oldest, which a thief gets, has the
-//! largest part of the tree below it. Nobody starves for it: see `runq`, F2.
+//! A process that starts many children, each of which starts many, forms a tree. A core that runs
+//! newborns in birth order keeps a whole level of the tree alive at a time, and reaches each
+//! process when its data has left the cache. A core that runs the youngest first keeps one path of
+//! the tree alive, and the siblings along that path. The oldest newborn, which a thief gets, has
+//! the largest part of the tree below it. No newborn starves: see `runq`, F2.
 //!
-//! The deque of Chase and Lev, as Lê, Pop, Cohen and Zappa Nardelli have it for weak memory (2013), of a fixed length:
+//! The deque is the Chase-Lev deque in the weak-memory form of Lê, Pop, Cohen and Zappa Nardelli
+//! (2013), with a fixed length:
 //!
 //! ```text
 //!      top              bottom
 //!       │ oldest … youngest │   free (up to top + RING)
 //! ```
 //!
-//! - **W1.** Who moves `top` up has the node that was there: thieves by an exchange, and so does the owner when it takes
-//!   the last one.
-//! - **W2.** Of more than one the owner takes the youngest without an exchange. It moves `bottom` down before it looks at `top`,
-//!   and a thief looks at `top` before it looks at `bottom`, with a SeqCst fence between the two steps on each side: so a
-//!   thief that is about to take the owner's node has seen that it is gone, or the owner sees that only one is left.
-//! - **W3.** A place is written again only when `top` has moved past it, so a thief that has read what is not there any more
-//!   fails in its exchange. Positions are words and wrap: with 32 bits a thief would have to sleep through 2^32 births.
+//! - **W1.** The core that moves `top` up gets the node that was there. Thieves move it by an
+//!   exchange, and so does the owner when it takes the last node.
+//! - **W2.** If more than one node is left, the owner takes the youngest without an exchange. The
+//!   owner moves `bottom` down before it reads `top`, and a thief reads `top` before it reads
+//!   `bottom`. A SeqCst fence separates the two steps on each side. So either a thief that is about
+//!   to take the owner's node has seen that the node is gone, or the owner sees that only one node
+//!   is left.
+//! - **W3.** A slot is rewritten only after `top` has moved past it, so a thief that has read a
+//!   stale node fails in its exchange. Positions are words and wrap: with 32 bits a thief would
+//!   have to sleep through 2^32 births to mistake an old `top` for a new one.
 //!
-//! Progress: `push` is wait-free, `pop` and `steal` are too (one exchange, which may fail because another got the node).
+//! Progress: `push`, `pop` and `steal` are wait-free. The one exchange may fail because another
+//! core got the node.
 
 use alloc::boxed::Box;
 use core::marker::PhantomData;
@@ -30,18 +37,19 @@ use super::node::RunNode;
 use crate::config::RING;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, fence};
 
-/// The step that keeps owner and thief from taking one node, a parameter so that a model can leave it out and see it fail.
+/// The step that keeps the owner and a thief from taking the same node. A model can omit it and see
+/// the failure.
 pub trait BroodModel: 'static {
     /// The owner's fence between its two steps (W2).
     const FENCES: bool = true;
 }
 
-/// The step as it must be.
+/// The step as shipped.
 #[derive(Debug)]
 pub struct Shipped;
 impl BroodModel for Shipped {}
 
-/// See the module.
+/// A fixed-size Chase-Lev deque of newborn processes; see the module.
 #[derive(Debug)]
 pub struct NewbornDeque<S = Shipped> {
     top: AtomicUsize,
@@ -50,19 +58,19 @@ pub struct NewbornDeque<S = Shipped> {
     steps: PhantomData<S>,
 }
 
-/// What a thief has got.
+/// The outcome of an attempt to steal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Steal {
-    /// The oldest.
+    /// The oldest node, now the thief's.
     One(NonNull<RunNode>),
-    /// Another came first: there may be more.
+    /// The exchange lost to another core; more nodes may be left.
     Retry,
-    /// There was none.
+    /// The deque was empty.
     Empty,
 }
 
 impl<S: BroodModel> NewbornDeque<S> {
-    /// None.
+    /// Creates an empty deque.
     pub fn new() -> Self {
         Self {
             top: AtomicUsize::new(0),
@@ -76,32 +84,35 @@ impl<S: BroodModel> NewbornDeque<S> {
         &self.places[position & (RING - 1)]
     }
 
-    /// Adds the youngest; false when there is no room. Wait-free.
+    /// Adds a node as the youngest. Returns `false` if the deque is full. Wait-free.
     ///
     /// # Safety
-    /// The caller is the owner and has the node (R1).
+    /// The caller is the deque's owner and has the node (R1).
     #[inline]
     pub unsafe fn push(&self, node: NonNull<RunNode>) -> bool {
-        // Relaxed: the owner's own.
+        // Relaxed: only the owner writes `bottom`.
         let bottom = self.bottom.load(Ordering::Relaxed);
-        // Acquire: pairs with the exchange of a thief, whose read of the place is over before we write there (W3).
+        // Acquire: pairs with the exchange in `steal`. Without it we could overwrite the slot
+        // before the thief has read it (W3).
         if bottom.wrapping_sub(self.top.load(Ordering::Acquire)) >= RING {
             return false;
         }
         // Relaxed: published by `bottom`.
         self.place(bottom).store(node.as_ptr(), Ordering::Relaxed);
-        // Release: pairs with the Acquire of a thief: the place, and the process, are written.
+        // Release: pairs with the Acquire load of `bottom` in `steal`: the thief sees the slot and
+        // the process as written.
         self.bottom.store(bottom.wrapping_add(1), Ordering::Release);
         true
     }
 
-    /// Takes the youngest. Wait-free.
+    /// Takes the youngest node. Wait-free.
     ///
     /// # Safety
-    /// The caller is the owner.
+    /// The caller is the deque's owner.
     #[inline]
     pub unsafe fn pop(&self) -> Option<NonNull<RunNode>> {
-        // Relaxed, both: the owner's own; and `top` only ever comes nearer, so what looks empty is.
+        // Relaxed, both: only the owner writes `bottom`, and `top` only moves towards it. A deque
+        // that looks empty is empty.
         let bottom = self.bottom.load(Ordering::Relaxed);
         if self.top.load(Ordering::Relaxed) == bottom {
             return None;
@@ -118,52 +129,56 @@ impl<S: BroodModel> NewbornDeque<S> {
         let node = match youngest.wrapping_sub(top) {
             0 => {
                 let gone = youngest.wrapping_add(1);
-                // AcqRel: as a thief's, with which it is in one order (W1).
+                // AcqRel: in one order with the exchanges of thieves (W1).
                 let won = self.top.compare_exchange(top, gone, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-                // Relaxed: it is empty, and `bottom` is where it was.
+                // Relaxed: the deque is empty, and `bottom` returns to its old value.
                 self.bottom.store(bottom, Ordering::Relaxed);
                 if won { self.place(youngest).load(Ordering::Relaxed) } else { ptr::null_mut() }
             }
             usize::MAX => {
-                // The last one has gone meanwhile. Relaxed: as above.
+                // A thief took the last node in between. Relaxed: the deque is empty, and `bottom`
+                // returns to its old value.
                 self.bottom.store(bottom, Ordering::Relaxed);
                 ptr::null_mut()
             }
-            // Relaxed: our own store.
+            // Relaxed: the owner wrote the slot.
             _ => self.place(youngest).load(Ordering::Relaxed),
         };
         NonNull::new(node)
     }
 
-    /// Takes the oldest. Anybody's. Wait-free.
+    /// Takes the oldest node. Any core may call it. Wait-free.
     pub fn steal(&self) -> Steal {
-        // Acquire: pairs with the exchanges of others, so that the place is read as it is since then (W3).
+        // Acquire: pairs with the exchanges of other cores, so that the slot is read as of this
+        // `top` (W3).
         let top = self.top.load(Ordering::Acquire);
         // Pairs with the fence of `pop` (W2).
         fence(Ordering::SeqCst);
-        // Acquire: pairs with `push`.
+        // Acquire: pairs with the Release store in `push`.
         let bottom = self.bottom.load(Ordering::Acquire);
-        // Below `top` by one while the owner finds it empty.
+        // While the owner finds the deque empty, `bottom` is one below `top`.
         if bottom.wrapping_sub(top).wrapping_sub(1) >= RING {
             return Steal::Empty;
         }
         // Relaxed: `bottom` was acquired.
         let node = self.place(top).load(Ordering::Relaxed);
-        // Release: our read of the place comes before the owner's next write there. Acquire: as above.
+        // Release: our read of the slot comes before the owner's next write there (W3). Acquire: in
+        // one order with the exchanges of other cores (W1).
         match self.top.compare_exchange(top, top.wrapping_add(1), Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) => NonNull::new(node).map_or(Steal::Empty, Steal::One),
             Err(_) => Steal::Retry,
         }
     }
 
-    /// How many there are. A hint, but for the fences of the park protocol.
+    /// Returns the number of nodes. Only a hint, unless the fences of the park protocol surround
+    /// it.
     pub fn len(&self) -> usize {
         let top = self.top.load(Ordering::Acquire);
         let len = self.bottom.load(Ordering::Acquire).wrapping_sub(top);
         if len > RING { 0 } else { len }
     }
 
-    /// Whether there is none. As [`NewbornDeque::len`].
+    /// Returns `true` if the deque is empty. A hint, like [`NewbornDeque::len`].
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,58 +1,65 @@
-//! [`Idle`]: which cores sleep, and who wakes them.
+//! [`Idle`]: which cores sleep, and which thread wakes them.
 //!
 //! ```text
 //!  running ── no work: start_search ──▶ searching ── none found: end_search, announce ──▶ idle
 //!     ▲                                     │                                              │
 //!     └──────────── found: end_search ──────┘◀── retract (found on the last look, timer) ──┤
-//!     └──────────────────────────── woken: somebody claimed its bit ◀──────────────────────┘
+//!     └──────────────────────────── woken: a producer claimed its bit ◀────────────────────┘
 //! ```
 //!
-//! **I1, no core sleeps on work.** A sleeper sets its bit (`announce`), then looks at all queues
-//! again. A producer queues, then looks at the bits (`work_added`). With a SeqCst fence
-//! between the two steps on each side, one of them sees the other.
+//! **I1, no core sleeps while work is queued.** A core that falls asleep sets its bit (`announce`),
+//! then checks all queues again. A producer queues work, then checks the bits (`work_added`). A
+//! SeqCst fence separates the two steps on each side, so one of the two sees the other.
 //!
-//! A core that queues in the middle of a slice looks at the bits without a fence (`work_adding`), and with one for all that the slice
-//! has queued when it ends (`work_added`): who falls asleep just then is missed until then at the latest. Most slices
-//! that wake many find everybody awake, and would pay for a fence each time.
+//! A core that queues work in the middle of a slice checks the bits without a fence
+//! (`work_adding`). When the slice ends, it checks them once with a fence, for all work that the
+//! slice has queued (`work_added`). A core that falls asleep in between is noticed at the end of
+//! the slice at the latest. Most slices that wake many processes find all cores awake, and would
+//! pay for a fence at each wake.
 //!
-//! **I2, one wake for one sleeper.** To wake is to clear the bit; who cleared it must call the
-//! world's `wake`, and nobody else does.
+//! **I2, one wake for one sleeper.** A thread wakes a core by clearing its bit. The thread that
+//! cleared the bit must call the platform's `wake`, and no other thread does.
 //!
-//! **I3, no herd.** While somebody searches, producers wake nobody: the searcher will find
-//! the work. The last searcher that finds some wakes the next, because there may be more.
-//! A searcher gives up its role *before* it announces and looks for the last time, so work
-//! that was queued under its promise is seen by that look.
+//! **I3, no thundering herd.** While a core searches, producers wake no core: the searcher will
+//! find the work. The last searcher that finds work wakes another core, because more work may be
+//! left. A searcher gives up its role *before* it announces and checks for the last time. So that
+//! last check sees work that a producer queued while it relied on the searcher.
 //!
-//! **I4, a claim is passed on.** Who claimed a core, or found it searching, counts on it to find work that may lie elsewhere, and
-//! wakes nobody else. A core that gets work of its own first (a pinned process's, a timer's, what has come to it between its last
-//! look and `retract`) may be at it for ever: if it has been claimed, or its last look has found anything, it calls
-//! `work_added` for what is still to be seen before it begins.
+//! **I4, a claimed core passes the wake-up on.** A producer that claims a core, or sees one
+//! searching, relies on that core to find the work and wakes no other. But the core may first find
+//! work of its own (a pinned process, a timer, an arrival between its last check and `retract`) and
+//! run it for a long time. So if the core was claimed, or its last check found anything, it calls
+//! `work_added` for the work that is still visible before it runs its own.
 //!
-//! **I5, one has the watch.** Where cores look after each other (`sched::lookout`), one idle core at a time has the *watch*: it sleeps for a
-//! bounded time. A core that falls asleep while others are awake takes it if nobody has it; one that has it and
-//! begins to work, or ends, lays it down and wakes another idle core, if there is one, and so does a core that begins to work
-//! and finds that nobody has it. Who falls asleep announces itself before it looks who is awake, and who begins has taken its bit back before it looks
-//! whether there is a watch, with a SeqCst fence between the two steps on each side: one of them sees the other. Wakers take any
-//! other idle core first, so that the watch stays where it is.
+//! **I5, one idle core has the watch.** Where cores monitor one another (`sched::lookout`), one
+//! idle core at a time has the *watch*: it sleeps for a bounded time only.
+//! - A core that falls asleep while other cores are awake takes the watch if no core has it.
+//! - A core that has the watch and begins to work, or ends, gives the watch up and wakes another
+//!   idle core if there is one. A core that begins to work and finds that no core has the watch
+//!   does the same.
+//! - A core that falls asleep announces itself before it checks which cores are awake. A core that
+//!   begins to work retracts its bit before it checks for a watch. A SeqCst fence separates the two
+//!   steps on each side, so one of the two sees the other.
+//! - Wakers prefer any other idle core, so that the watch stays where it is.
 
 use crate::config::CORE_WORDS;
 use crate::sync::{AtomicUsize, Ordering, fence};
 
 const BITS: usize = usize::BITS as usize;
 
-/// See the module.
+/// The set of idle cores, the number of searching cores and the watch; see the module.
 #[derive(Debug)]
 pub struct Idle {
     words: [AtomicUsize; CORE_WORDS],
     searching: AtomicUsize,
-    /// Cores look after each other.
+    /// `true` if cores monitor one another (I5).
     watched: bool,
-    /// Who has the watch, and one; 0 for nobody (I5).
+    /// The number of the core that has the watch, plus one; 0 if no core has it (I5).
     watch: AtomicUsize,
 }
 
 impl Idle {
-    /// Everybody runs. `watched`: cores look after each other (I5).
+    /// Creates the set with all cores running. `watched`: cores monitor one another (I5).
     pub fn new(watched: bool) -> Self {
         Self {
             words: core::array::from_fn(|_| AtomicUsize::new(0)),
@@ -62,21 +69,22 @@ impl Idle {
         }
     }
 
-    /// The core sleeps unless its next look at the queues finds work. Wait-free.
+    /// Marks the core as idle: it sleeps unless its next check of the queues finds work. Wait-free.
     pub fn announce(&self, core: usize) {
         self.words[core / BITS].fetch_or(1 << (core % BITS), Ordering::AcqRel);
         // Pairs with the fence of `work_added` (I1).
         fence(Ordering::SeqCst);
     }
 
-    /// The core runs again; false when a waker had claimed it already. Wait-free.
+    /// Marks the core as running again. Returns `false` if a waker had already claimed it.
+    /// Wait-free.
     pub fn retract(&self, core: usize) -> bool {
         let bit = 1 << (core % BITS);
         self.words[core / BITS].fetch_and(!bit, Ordering::AcqRel) & bit != 0
     }
 
-    /// Work was queued where every core sees it: the core that the caller must wake, if any.
-    /// Wait-free.
+    /// Returns the core that the caller must wake, if any, after it queued work that every core can
+    /// see. Wait-free.
     #[must_use = "the core is claimed and sleeps until it is woken"]
     pub fn work_added(&self) -> Option<usize> {
         // Pairs with the fence of `announce` (I1).
@@ -87,8 +95,8 @@ impl Idle {
         self.claim_any()
     }
 
-    /// As [`Idle::work_added`], by a core that will call that when its slice ends: it may miss who falls asleep at this moment.
-    /// Wait-free.
+    /// Does the same as [`Idle::work_added`] without a fence, for a core that calls `work_added`
+    /// when its slice ends. It may miss a core that falls asleep at this moment. Wait-free.
     #[must_use = "the core is claimed and sleeps until it is woken"]
     pub fn work_adding(&self) -> Option<usize> {
         // Relaxed: a hint.
@@ -115,7 +123,8 @@ impl Idle {
             }
             while set != 0 {
                 let bit = set & set.wrapping_neg();
-                // AcqRel: pairs with `announce`. Each round clears a bit: at most as many as cores.
+                // AcqRel: pairs with `announce`. Each iteration clears a bit, so the number of
+                // cores bounds the loop.
                 let before = word.fetch_and(!bit, Ordering::AcqRel);
                 if before & bit != 0 {
                     return Some(number * BITS + bit.trailing_zeros() as usize);
@@ -126,7 +135,8 @@ impl Idle {
         None
     }
 
-    /// Work was queued that only `core` can do: whether the caller must wake it. Wait-free.
+    /// Returns `true` if the caller must wake `core`, after it queued work that only `core` can
+    /// run. Wait-free.
     #[must_use = "the core is claimed and sleeps until it is woken"]
     pub fn work_added_for(&self, core: usize) -> bool {
         fence(Ordering::SeqCst);
@@ -135,10 +145,11 @@ impl Idle {
         word.load(Ordering::Relaxed) & bit != 0 && word.fetch_and(!bit, Ordering::AcqRel) & bit != 0
     }
 
-    /// The core looks for work elsewhere; at most half of them at a time do, and those that have `seen` some on their
-    /// last look: they would wait for a searcher otherwise, which may not run. Wait-free.
+    /// Registers the core as a searcher. Returns `false` if half of the cores already search,
+    /// unless the core's last check has `seen` work: otherwise it would wait for a searcher that
+    /// may not be running. Wait-free.
     pub fn start_search(&self, cores: usize, seen: bool) -> bool {
-        // Relaxed: a limit that may be overrun by a few does no harm.
+        // Relaxed: a few searchers over the limit do no harm.
         if !seen && 2 * self.searching.load(Ordering::Relaxed) >= cores.max(2) {
             return false;
         }
@@ -146,38 +157,42 @@ impl Idle {
         true
     }
 
-    /// The search is over; after `found` the core that the caller must wake, if any (I3). Wait-free.
+    /// Ends the search. Returns the core that the caller must wake, if any, when work was `found`
+    /// (I3). Wait-free.
     #[must_use = "the core is claimed and sleeps until it is woken"]
     pub fn end_search(&self, found: bool) -> Option<usize> {
-        // AcqRel: before `announce`, see I3.
+        // AcqRel: ordered before `announce` (I3).
         let last = self.searching.fetch_sub(1, Ordering::AcqRel) == 1;
         if found && last { self.work_added() } else { None }
     }
 
-    /// Whether the core has announced itself and nobody has claimed it. Wait-free.
+    /// Returns `true` if the core has announced itself and no thread has claimed it. Wait-free.
     pub fn contains(&self, core: usize) -> bool {
-        // Acquire: pairs with the claim, whose work is to be seen.
+        // Acquire: pairs with the claim in `claim_other`. Without it the work for which the core
+        // was claimed could be invisible.
         self.words[core / BITS].load(Ordering::Acquire) & 1 << (core % BITS) != 0
     }
 
-    /// Whether the core has the watch (I5).
+    /// Returns `true` if the core has the watch (I5).
     pub fn has_watch(&self, core: usize) -> bool {
         self.watched && self.watch.load(Ordering::Relaxed) == core + 1
     }
 
-    /// Whether no other core has the watch. A hint.
+    /// Returns `true` if no other core has the watch. A hint.
     pub fn may_watch(&self, core: usize) -> bool {
         matches!(self.watch.load(Ordering::Relaxed), watch if watch == 0 || watch == core + 1)
     }
 
-    /// The core, which has announced itself, takes the watch if it is needed: others are awake, and nobody has it. Whether it has it. Wait-free.
+    /// Takes the watch for an announced core if other cores are awake and no core has it. Returns
+    /// `true` if the core has the watch now. Wait-free.
     pub fn takes_watch(&self, core: usize, cores: usize) -> bool {
         let awake = || (0..cores).any(|other| other != core && !self.contains(other));
         self.has_watch(core)
             || awake() && self.watch.compare_exchange(0, core + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// The core, which has announced itself, gives the watch up, unless others are awake: whether it has it still. Wait-free.
+    /// Gives the watch up for an announced core, unless other cores are awake. Returns `true` if
+    /// the core still has the watch. Wait-free.
     pub fn resigns(&self, core: usize, cores: usize) -> bool {
         self.watch.store(0, Ordering::Release);
         // Pairs with the fence of `begins` (I5).
@@ -185,7 +200,8 @@ impl Idle {
         self.takes_watch(core, cores)
     }
 
-    /// The core, which has retracted, begins to work: the core that the caller must wake, so that one has the watch. Wait-free.
+    /// Returns the core that the caller must wake so that an idle core has the watch. Called by a
+    /// core that has retracted and begins to work. Wait-free.
     #[must_use = "the core is claimed and sleeps until it is woken"]
     pub fn begins(&self, core: usize) -> Option<usize> {
         if self.has_watch(core) {
@@ -196,7 +212,8 @@ impl Idle {
         if self.watch.load(Ordering::Relaxed) == 0 { self.claim_any() } else { None }
     }
 
-    /// The core has ended, and is no sleeper any more: the core that the caller must wake, so that one has the watch. Wait-free.
+    /// Returns the core that the caller must wake so that an idle core has the watch. Called by a
+    /// core that ends and is no longer idle. Wait-free.
     #[must_use = "the core is claimed and sleeps until it is woken"]
     pub fn ends(&self, core: usize) -> Option<usize> {
         if !self.has_watch(core) {
@@ -208,7 +225,7 @@ impl Idle {
         self.claim_any()
     }
 
-    /// Whether all of so many cores sleep.
+    /// Returns `true` if all `cores` cores are idle.
     pub fn all(&self, cores: usize) -> bool {
         let idle: u32 = self.words.iter().map(|word| word.load(Ordering::SeqCst).count_ones()).sum();
         idle as usize == cores

@@ -1,21 +1,21 @@
-//! [`Inbox`]: processes that were woken from elsewhere, for one core.
+//! [`Inbox`]: processes that other threads have woken, for one core.
 //!
-//! A stack that anybody pushes on and that is only ever taken whole, by its core or by a
-//! thief: no ABA. `push` is lock-free, `take` is wait-free.
+//! A stack onto which any thread pushes. It is only ever taken as a whole, by its core or by a
+//! thief, so no ABA problem exists. `push` is lock-free, `take` is wait-free.
 
 use core::ptr::{self, NonNull};
 
 use super::node::{RunList, RunNode};
 use crate::sync::{AtomicPtr, Ordering};
 
-/// See the module.
+/// A lock-free stack of woken processes; see the module.
 #[derive(Debug)]
 pub struct Inbox {
     head: AtomicPtr<RunNode>,
 }
 
 impl Inbox {
-    /// Empty.
+    /// Creates an empty inbox.
     pub fn new() -> Self {
         Self { head: AtomicPtr::new(ptr::null_mut()) }
     }
@@ -27,9 +27,10 @@ impl Inbox {
     pub unsafe fn push(&self, node: NonNull<RunNode>) {
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
-            // SAFETY: the caller's until the exchange succeeds.
+            // SAFETY: R1, the caller has the node until the exchange succeeds.
             unsafe { RunNode::set_next(node, head) };
-            // Release: pairs with `take`: the process is as its waker left it.
+            // Release: pairs with the Acquire swap in `take`: the taker sees the process as its
+            // waker left it.
             match self.head.compare_exchange_weak(head, node.as_ptr(), Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => head = now,
@@ -37,32 +38,33 @@ impl Inbox {
         }
     }
 
-    /// Takes all, oldest first.
+    /// Takes all nodes, oldest first.
     pub fn take(&self) -> RunList {
         if self.is_empty() {
             return RunList::new();
         }
-        // Acquire: pairs with `push`.
+        // Acquire: pairs with the Release exchange in `push`.
         let mut newest = self.head.swap(ptr::null_mut(), Ordering::Acquire);
         let mut oldest = ptr::null_mut();
         while let Some(node) = NonNull::new(newest) {
-            // SAFETY: ours since the swap.
+            // SAFETY: R1, the swap gave us every node of the stack.
             newest = unsafe { RunNode::next(node) };
-            // SAFETY: likewise.
+            // SAFETY: R1, the swap gave us every node of the stack.
             unsafe { RunNode::set_next(node, oldest) };
             oldest = node.as_ptr();
         }
         let mut chain = RunList::new();
         while let Some(node) = NonNull::new(oldest) {
-            // SAFETY: ours.
+            // SAFETY: R1, the swap gave us every node of the reversed list.
             oldest = unsafe { RunNode::next(node) };
-            // SAFETY: ours.
+            // SAFETY: R1, the node came from the swap and is in no other list.
             unsafe { chain.push(node) };
         }
         chain
     }
 
-    /// Whether nothing waits. A hint, but for the fences of the park protocol.
+    /// Returns `true` if the inbox is empty. Only a hint, unless the fences of the park protocol
+    /// surround it.
     pub fn is_empty(&self) -> bool {
         self.head.load(Ordering::Relaxed).is_null()
     }

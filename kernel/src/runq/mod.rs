@@ -1,33 +1,40 @@
-//! Run queues: what a core runs next.
+//! Run queues: which process a core runs next.
 //!
-//! Each core has, in [`Shared`], which others may look into:
-//! - `next`, the process it has just woken: it runs next, while what it is to read is in the cache;
-//! - the `brood`, its newborn of normal priority: the youngest runs first, others steal the oldest;
-//! - a `ring` for each priority, from which others steal half;
-//! - an `overflow` for each priority, checked in where others can take it whole;
-//! - an `inbox` for processes woken from elsewhere, which others may take whole as well;
-//! - `pinned`, an inbox for those that may run on this core only;
+//! Each core has one [`Shared`], which other cores may read and steal from:
+//! - `next`, the LIFO slot: the process that the core has just woken. It runs next, while the data
+//!   that it will read is in the cache;
+//! - the `brood`, a deque of newborn processes of normal priority: the owner runs the youngest
+//!   first, thieves steal the oldest;
+//! - a `ring` for each priority, from which thieves steal half;
+//! - an `overflow` for each priority, published where a thief can take it as a whole;
+//! - an `inbox` for processes that other threads woke, which thieves may also take as a whole;
+//! - `pinned`, an inbox for processes that may run on this core only;
 //!
-//! and, in [`Local`], its own: what has not been checked in, the pinned, and the counts that
-//! keep things fair.
+//! and one [`Local`], which only the core uses: the overflow that is not published yet, the pinned
+//! processes, and the counters that keep scheduling fair.
 //!
-//! - **F1, no priority starves.** Of the picks from queues of more than one priority every 8th looks at normal before high, every 64th at low
-//!   first. Where there are pinned ones, they and the others take turns.
-//! - **F2, no pair starves the rest.** A process from the queues brings two slices: one of its own, and one for all those
-//!   that are picked from `next` and the brood after it. When both are used up, but for a rest not worth a switch, the queues
-//!   come first, and whoever is left of the brood goes behind them, the oldest first: no newborn waits for younger ones for
-//!   ever. So many as talk in turn, or are born one of the other, get at most twice what one gets that does not; and those that
-//!   talk in turn no more than a few turns if those that wait want no more either (`quantum`). A slice is so many reductions, or
-//!   the time that they are worth.
-//! - **F3, no inbox waits for long.** Every 32nd pick drains it, idle or not, and so does a core that has not looked at its timers for a
-//!   slice's time (`sched::pace`, Z3).
+//! - **F1, no priority starves.** While more than one priority is queued, every 8th pick tries
+//!   normal before high, and every 64th tries low first. Where pinned processes are queued, pinned
+//!   and other processes alternate.
+//! - **F2, no pair starves other processes.** Popping a process from the queues starts a budget of
+//!   two slices: one for that process, and one shared by everything then picked from `next` or the
+//!   newborn deque. When the budget is used up (or what is left is not worth a switch), the queues
+//!   are served first. Leftover newborns go behind them, oldest first, so no newborn waits for ever
+//!   behind younger ones. A group of processes that only wake or spawn one another thus gets at
+//!   most twice the share of a process outside the group. A ping-pong pair is limited to a few
+//!   turns when the processes that wait use equally short slices (`quantum`). A slice is a fixed
+//!   number of reductions, or the time that they are worth.
+//! - **F3, no inbox waits for long.** Every 32nd pick drains the inbox, idle or not. So does a core
+//!   that has not checked its timers for the time of a slice (`sched::pace`, Z3).
 //!
-//! An overflow is a chain in one pointer. The owner takes it out by a swap to work on it and
-//! stores it back; a thief only swaps it out. So only the owner makes it non-null, and a
-//! plain store is enough. What a slice adds is checked in when it ends, and every `RING`
-//! additions, so a million wake-ups in one slice are seen by all cores. While there is any overflow the ring is not
-//! filled up: what comes goes behind it, and the ring runs empty and is refilled from it (F4, first come, first served).
-//! What a thief takes it checks in before it runs any of it (F5): its first process may run for long.
+//! An overflow is a chain in one pointer. The owner swaps the chain out, works on it and stores it
+//! back; a thief only swaps it out. So only the owner makes the pointer non-null, and a plain store
+//! is enough. A slice's additions are published when the slice ends and after every `RING`
+//! additions, so all cores see a million wake-ups of one slice.
+//!
+//! F4, first come, first served: while an overflow exists the ring is not filled. New processes go
+//! behind the overflow, and the empty ring is refilled from it. F5: a thief publishes a stolen
+//! overflow before it runs any of it, because its first process may run for long.
 
 pub mod brood;
 pub mod idle;
@@ -50,12 +57,12 @@ use ring::Ring;
 
 use crate::sync::{AtomicPtr, Ordering};
 
-/// High, normal, low.
+/// The number of priorities: high, normal, low.
 pub(crate) const PRIORITIES: usize = 3;
-/// The middle one.
+/// The index of normal priority.
 const NORMAL: usize = 1;
 
-/// A core's queues, as all cores see them.
+/// The part of a core's queues that all cores can see.
 #[derive(Debug)]
 pub struct Shared {
     next: AtomicPtr<RunNode>,
@@ -69,7 +76,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Empty queues.
+    /// Creates empty queues.
     pub fn new() -> Self {
         Self {
             next: AtomicPtr::new(ptr::null_mut()),
@@ -81,7 +88,7 @@ impl Shared {
         }
     }
 
-    /// Whether there is something that any core could run.
+    /// Returns `true` if a process is queued that any core could run.
     pub fn has_stealable(&self) -> bool {
         !self.inbox.is_empty()
             || !self.brood.is_empty()
@@ -89,12 +96,13 @@ impl Shared {
             || self.overflow.iter().any(|chain| !chain.load(Ordering::Relaxed).is_null())
     }
 
-    /// Takes one that all may take, for a core whose own half is in a rescuer's hands (`sched::custody`). Lock-free.
+    /// Takes one stealable process, for a core whose own `Local` a rescuer has taken over
+    /// (`sched::custody`). Lock-free.
     pub fn pop_public(&self) -> Option<NonNull<RunNode>> {
         let mut first = None;
         let mut keep = |node| match first {
             None => first = Some(node),
-            // SAFETY: taken, so ours.
+            // SAFETY: R1, `ring.steal` or `inbox.take` gave us the node.
             Some(_) => unsafe { self.inbox.push(node) },
         };
         for ring in &self.rings {
@@ -112,7 +120,7 @@ impl Shared {
         first
     }
 
-    /// Whether there is something for its own core.
+    /// Returns `true` if a process is queued that this core could run.
     pub fn has_own(&self) -> bool {
         self.has_stealable() || !self.pinned.is_empty() || !self.next.load(Ordering::Relaxed).is_null()
     }
@@ -124,71 +132,76 @@ impl Default for Shared {
     }
 }
 
-/// The step by which an overflow has one owner at a time, a parameter so that a model can leave it out and see it fail.
+/// The step that gives an overflow one owner at a time. A model can omit it and see the failure.
 pub trait Steps: Default + 'static {
-    /// The owner takes it out by one exchange, and not by a look and a store, between which a thief may take it as well.
+    /// The owner takes the chain by one exchange, not by a load and a store, between which a thief
+    /// may take it too.
     const SWAPS: bool = true;
 }
 
-/// The step as it must be.
+/// The step as shipped.
 #[derive(Debug, Default)]
 pub struct Shipped;
 impl Steps for Shipped {}
 
-/// The owner's half; every method is the owner's, with the `Shared` of the same core.
+/// The owner's part of the queues. Only the owner calls its methods, with the `Shared` of the same
+/// core.
 #[derive(Debug, Default)]
 pub struct Local<S: Steps = Shipped> {
     steps: PhantomData<S>,
     overflow: [RunList; PRIORITIES],
     pinned: [RunList; PRIORITIES],
     pinned_len: usize,
-    /// Whose turn it is, at each priority.
+    /// For each priority, `true` if the last pick was a pinned process: the two kinds alternate.
     pinned_turn: [bool; PRIORITIES],
     tick: u32,
-    /// Some of high or low priority may be queued.
+    /// `true` if processes of high or low priority may be queued.
     mixed: bool,
-    /// Picks from the queues where they are: what `next` gets does not count.
+    /// The number of picks from the queues while `mixed` is set; picks from `next` do not count.
     picks: u32,
-    /// How long others than those from the queues may go on (F2).
+    /// The budget of processes that do not come from the queues (F2).
     quantum: Quantum,
-    /// `next` has not run yet.
+    /// `true` if the process in `next` is newborn and has not run yet.
     next_is_newborn: bool,
-    /// Who was in `next` went behind others, of whom some are pinned: it may run elsewhere now.
+    /// `true` if the process from `next` went behind other processes, some of them pinned: another
+    /// core may now run it.
     went_behind: bool,
-    /// There is something to check in.
+    /// `true` if some overflow is not published yet.
     unpublished: bool,
-    /// There is no other core.
+    /// `true` if the kernel has no other core.
     alone: bool,
 }
 
-/// Whether others could help with what was queued.
+/// The visibility of a queued process: could other cores run it?
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use = "visible work may need a core to be woken"]
 pub enum Queued {
-    /// It runs next, here.
+    /// The process is in `next` and runs here.
     Local,
-    /// Others may take it.
+    /// Other cores may take the process.
     Stealable,
 }
 
 impl<S: Steps> Local<S> {
-    /// Of one of so many cores, nothing queued.
+    /// Creates empty queues for one of `cores` cores.
     pub fn of(cores: usize) -> Self {
         Self { alone: cores == 1, ..Self::default() }
     }
 
-    /// The reductions that the process gets that was taken last (F2), and whether it comes from the queues.
+    /// Returns the reduction budget of the process that was taken last (F2), and `true` if it comes
+    /// from the queues.
     #[inline]
     pub fn budget(&self) -> (u32, bool) {
         self.quantum.budget()
     }
 
-    /// Time was taken that so many reductions are worth more than those that were spent in it (`sched::pace`, Z1).
+    /// Charges `reductions` for time that was worth more than the reductions spent in it
+    /// (`sched::pace`, Z1).
     pub fn charge(&mut self, reductions: u32) {
         self.quantum.charge(reductions);
     }
 
-    /// Whether this core has something to run.
+    /// Returns `true` if this core has a process to run.
     pub fn has_work(&self, shared: &Shared) -> bool {
         self.pinned_len > 0 || shared.has_own() || self.overflow.iter().any(|chain| !chain.is_empty())
     }

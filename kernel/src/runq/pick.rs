@@ -1,4 +1,4 @@
-//! Who runs next (F1 to F3).
+//! The choice of the next process to run (F1 to F3).
 
 use core::ptr::{self, NonNull};
 
@@ -9,7 +9,7 @@ use crate::config::RING;
 use crate::sync::Ordering;
 
 impl<S: Steps> Local<S> {
-    /// What to run next. Lock-free.
+    /// Takes the next process to run. Lock-free.
     #[inline]
     pub fn pop(&mut self, shared: &Shared) -> Option<NonNull<RunNode>> {
         self.tick = self.tick.wrapping_add(1);
@@ -27,18 +27,18 @@ impl<S: Steps> Local<S> {
         self.pop_behind(shared, next)
     }
 
-    /// The same, when it is not the turn of who was in `next`.
+    /// Takes the next process when the one from `next` has no turn left: it goes behind the queues.
     fn pop_behind(&mut self, shared: &Shared, next: Option<NonNull<RunNode>>) -> Option<NonNull<RunNode>> {
         let lasts = self.quantum.lasts();
         if !lasts {
             self.grow_up(shared);
         }
         if let Some(node) = next {
-            // SAFETY: it was in `next`.
+            // SAFETY: R1, the node was in `next`, which is this core's.
             unsafe { self.push(shared, node) };
             self.went_behind = self.pinned_len > 0;
         }
-        // SAFETY: the caller is the owner.
+        // SAFETY: the caller is the deque's owner, as for every method of `Local`.
         if lasts && let Some(node) = unsafe { shared.brood.pop() } {
             self.quantum.go_on();
             return Some(node);
@@ -50,7 +50,8 @@ impl<S: Steps> Local<S> {
         })
     }
 
-    /// Whether one was hidden from the others so far and is not any more.
+    /// Returns `true` if a process that was hidden in `next` has become stealable since the last
+    /// call.
     #[inline]
     pub fn has_shown(&mut self) -> bool {
         core::mem::take(&mut self.went_behind)
@@ -61,21 +62,23 @@ impl<S: Steps> Local<S> {
         if self.quantum.is_in_turns() {
             return true;
         }
-        // Only who would come first: those of low priority have their time (F1), and so has what lies in an inbox (F3).
-        // Newborn come before whoever is queued, and for a whole quantum.
+        // Only processes that would come first count: low priority has its own share (F1), and so
+        // has an inbox (F3).
+        // Newborns come before any queued process, for a whole quantum.
         let waits = !self.next_is_newborn
             && shared.brood.is_empty()
             && (0..PRIORITIES - 1).any(|priority| self.waits(shared, priority));
         self.quantum.begins_turns(waits)
     }
 
-    /// Whoever is left of the brood goes behind the others (F2).
+    /// Moves the newborns that are left behind the queues (F2).
     fn grow_up(&mut self, shared: &Shared) {
         loop {
             match shared.brood.steal() {
-                // SAFETY: taken, so ours.
+                // SAFETY: R1, `steal` gave us the node.
                 Steal::One(node) => unsafe { self.push(shared, node) },
-                // It was another's gain, and only we add: at most as often as there are members.
+                // A thief got the node. Only this core adds nodes, so the number of nodes bounds
+                // the loop.
                 Steal::Retry => {}
                 Steal::Empty => return,
             }
@@ -87,7 +90,7 @@ impl<S: Steps> Local<S> {
         if self.mixed { self.pop_mixed(shared) } else { self.pop_at(shared, NORMAL) }
     }
 
-    /// [`Local::pop_queued`], where there may be some of high or low priority.
+    /// Does the same as [`Local::pop_queued`] when processes of high or low priority may be queued.
     #[inline(never)]
     fn pop_mixed(&mut self, shared: &Shared) -> Option<NonNull<RunNode>> {
         self.picks = self.picks.wrapping_add(1);
@@ -110,7 +113,8 @@ impl<S: Steps> Local<S> {
             }
         }
         let ring = &shared.rings[priority];
-        // SAFETY: the caller is the owner, and where it is alone nobody steals.
+        // SAFETY: the caller is the ring's owner, and if this is the only core, no thread calls
+        // `steal`.
         let first = if self.alone { unsafe { ring.pop_alone() } } else { unsafe { ring.pop() } };
         if first.is_some() {
             return first;
@@ -139,10 +143,10 @@ impl<S: Steps> Local<S> {
         let first = chain.pop()?;
         for _ in 0..RING / 2 {
             let Some(node) = chain.pop() else { break };
-            // SAFETY: the caller is the owner, and the node came from its chain.
+            // SAFETY: R1, the caller is the ring's owner, and the node came from its chain.
             if !unsafe { shared.rings[priority].push(node) } {
                 let mut back = RunList::new();
-                // SAFETY: ours.
+                // SAFETY: R1, the node came from our chain and is in no ring.
                 unsafe { back.push(node) };
                 back.append(chain);
                 chain = back;
@@ -154,21 +158,21 @@ impl<S: Steps> Local<S> {
         Some(first)
     }
 
-    /// Takes what comes from elsewhere into the queues.
+    /// Moves processes that other threads woke into the queues.
     pub fn drain(&mut self, shared: &Shared) {
         let mut chain = shared.inbox.take();
         while let Some(node) = chain.pop() {
-            // SAFETY: taken from the inbox by its core.
+            // SAFETY: R1, this core took the node from the inbox.
             unsafe { self.push(shared, node) };
         }
         let mut chain = shared.pinned.take();
         while let Some(node) = chain.pop() {
-            // SAFETY: likewise.
+            // SAFETY: R1, this core took the node from its pinned inbox.
             unsafe { self.push_pinned(node) };
         }
     }
 
-    /// Whether somebody of this priority is queued.
+    /// Returns `true` if a process of this priority is queued, newborns and inboxes aside.
     fn waits(&self, shared: &Shared, priority: usize) -> bool {
         // Relaxed: only the owner makes it non-null.
         !shared.rings[priority].is_empty()

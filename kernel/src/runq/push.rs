@@ -1,4 +1,4 @@
-//! What is queued, and when others see it.
+//! Queueing of processes, and when other cores see them.
 
 use core::ptr::{self, NonNull};
 
@@ -8,22 +8,23 @@ use crate::config::RING;
 use crate::sync::{AtomicPtr, Ordering};
 
 impl<S: Steps> Local<S> {
-    /// Queues a node behind the others. Wait-free.
+    /// Queues a node behind those already queued. Wait-free.
     ///
     /// # Safety
     /// The caller is this core and has the node (R1).
     pub unsafe fn push(&mut self, shared: &Shared, node: NonNull<RunNode>) {
-        // SAFETY: the caller's.
+        // SAFETY: R1, the caller has the node, so it is live.
         let priority = unsafe { node.as_ref() }.priority();
         self.mixed |= priority != NORMAL;
         let overflow = &mut self.overflow[priority];
-        // Behind what overflowed before, checked in or not (F4). Relaxed: only the owner makes it non-null.
+        // Behind earlier overflow, published or not (F4). Relaxed: only the owner makes it
+        // non-null.
         let first = overflow.is_empty() && shared.overflow[priority].load(Ordering::Relaxed).is_null();
-        // SAFETY: the caller is the owner, and has the node.
+        // SAFETY: R1, the caller is the ring's owner and has the node.
         if first && unsafe { shared.rings[priority].push(node) } {
             return;
         }
-        // SAFETY: the caller's.
+        // SAFETY: R1, the caller has the node, and the ring did not take it.
         unsafe { overflow.push(node) };
         self.unpublished = true;
         if overflow.len() >= RING {
@@ -31,27 +32,28 @@ impl<S: Steps> Local<S> {
         }
     }
 
-    /// Queues a process that this core has just woken, or started (`newborn`): it runs next. Wait-free.
+    /// Queues a process that this core has just woken, or started (`newborn`), in the LIFO slot: it
+    /// runs next. Wait-free.
     ///
     /// # Safety
-    /// As for [`Local::push`].
+    /// The caller is this core and has the node (R1).
     pub unsafe fn push_next(&mut self, shared: &Shared, node: NonNull<RunNode>, newborn: bool) -> Queued {
-        // SAFETY: the caller's.
+        // SAFETY: R1, the caller has the node, so it is live.
         if unsafe { node.as_ref() }.priority() != NORMAL {
-            // SAFETY: by contract.
+            // SAFETY: R1, the caller is this core and has the node (this function's contract).
             unsafe { self.push(shared, node) };
             return Queued::Stealable;
         }
-        // Relaxed: only this core looks behind the pointer.
+        // Relaxed: only this core dereferences the pointer.
         let displaced = shared.next.load(Ordering::Relaxed);
         shared.next.store(node.as_ptr(), Ordering::Relaxed);
         let was_newborn = core::mem::replace(&mut self.next_is_newborn, newborn);
         match NonNull::new(displaced) {
             None => Queued::Local,
             Some(displaced) => {
-                // SAFETY: it was in `next`, so it is the queue's to move.
+                // SAFETY: R1, the node was in `next`, so this core's queues have it.
                 if !was_newborn || !unsafe { shared.brood.push(displaced) } {
-                    // SAFETY: likewise.
+                    // SAFETY: R1, the node was in `next`, and the deque did not take it.
                     unsafe { self.push(shared, displaced) };
                 }
                 Queued::Stealable
@@ -59,30 +61,30 @@ impl<S: Steps> Local<S> {
         }
     }
 
-    /// Queues a process that may run here only.
+    /// Queues a process that may run on this core only.
     ///
     /// # Safety
-    /// As for [`Local::push`].
+    /// The caller is this core and has the node (R1).
     pub unsafe fn push_pinned(&mut self, node: NonNull<RunNode>) {
-        // SAFETY: the caller's.
+        // SAFETY: R1, the caller has the node, so it is live.
         let priority = unsafe { node.as_ref() }.priority();
-        // SAFETY: the caller's.
+        // SAFETY: R1, the caller has the node (this function's contract).
         unsafe { self.pinned[priority].push(node) };
         self.pinned_len += 1;
         self.mixed |= priority != NORMAL;
     }
 
-    /// The owner's own overflow, or what a thief has left of it.
+    /// Takes the published overflow out, or an empty chain if a thief took it.
     pub(super) fn take_out(place: &AtomicPtr<RunNode>) -> RunList {
         let head = if S::SWAPS {
-            // Acquire: pairs with our own Release; a thief stores only null.
+            // Acquire: pairs with our own Release in `check_in`; a thief stores only null.
             place.swap(ptr::null_mut(), Ordering::Acquire)
         } else {
             let head = place.load(Ordering::Acquire);
             place.store(ptr::null_mut(), Ordering::Relaxed);
             head
         };
-        // SAFETY: checked in by `into_raw`, taken once by the swap.
+        // SAFETY: R1, `into_raw` made the pointer, and the swap gives it to one taker only.
         unsafe { RunList::from_raw(head) }
     }
 
@@ -90,11 +92,13 @@ impl<S: Steps> Local<S> {
         let place = &shared.overflow[priority];
         let mut chain = Self::take_out(place);
         chain.append(core::mem::take(&mut self.overflow[priority]));
-        // Release: pairs with the Acquire of the thief's swap: the chain is whole.
+        // Release: pairs with the Acquire swap of a thief (`steal_some`): the thief sees the whole
+        // chain.
         place.store(chain.into_raw(), Ordering::Release);
     }
 
-    /// A slice is over that has so much of its budget left: everything that it has queued and that can be stolen is visible.
+    /// Ends a slice that has `left` of its budget, and makes all stealable processes that it queued
+    /// visible.
     #[inline]
     pub fn end_slice(&mut self, shared: &Shared, left: u32) {
         self.quantum.end_slice(left);
@@ -103,7 +107,7 @@ impl<S: Steps> Local<S> {
         }
     }
 
-    /// Makes everything that can be stolen visible.
+    /// Makes all stealable processes visible to other cores.
     #[cold]
     pub(super) fn publish(&mut self, shared: &Shared) {
         self.unpublished = false;

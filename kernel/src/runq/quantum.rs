@@ -1,57 +1,60 @@
-//! [`Quantum`]: for how long those go on that are picked from the next-up slot and the brood, while others wait in the
-//! queues (`runq`, F2).
+//! [`Quantum`]: the budget of processes picked from the LIFO slot and the newborn deque while other
+//! processes wait in the queues (`runq`, F2).
 //!
-//! A process from the queues begins a quantum of two slices. Each slice that is run takes what it has used, and when there is
-//! nothing left that is worth a switch, the queues come first.
+//! A process from the queues starts a quantum of two slices. Each slice that runs subtracts what it
+//! used. When the rest is no longer worth a switch, the queues are served first.
 //!
-//! Those that talk in turn, each waking the other, get less of it if others wait who want less: after [`TURNS`] turns, and
-//! when they have used twice as much as one from the queues uses at a time, on average of late. Many clients of one server have
-//! their turns so, one after the other, each with a few words, and not one of them hundreds while the others wait; while two
-//! that have a core to share with one that never rests do not wait for its whole slice at every few words.
+//! A ping-pong group (processes that wake one another) gets less of the quantum if the processes
+//! that wait need less. This limit applies after [`TURNS`] turns, once the group has used twice as
+//! much as a process from the queues uses at a time, on a moving average. So many clients of one
+//! server get their turns one after another, with a few messages each, and no client sends hundreds
+//! while the others wait. And a pair that shares a core with a process that never waits does not
+//! wait for a whole slice of that process after every few messages.
 
 use crate::config::SLICE;
 
-/// A rest that is worth a switch.
+/// The smallest rest of a quantum that is worth a switch.
 const WORTH: u32 = SLICE / 16;
 
-/// Turns from the next-up slot before it is asked who waits. An even number: of a client and its server it is the server then
-/// that goes behind the others, and finds all that they have asked it.
+/// The number of turns from the LIFO slot before the queues are checked for waiting processes. An
+/// even number: of a client and its server, the server then goes behind the queued processes, and
+/// finds all their requests when it runs again.
 const TURNS: u32 = 4;
 
-/// The turns when nobody waits.
+/// The number of turns when no process waits.
 const ALONE: u32 = 8 * TURNS;
 
-/// See the module.
+/// The budget of a quantum and the state of ping-pong detection; see the module.
 #[derive(Debug)]
 pub(super) struct Quantum {
     rest: u32,
-    /// What the last one that was picked was given.
+    /// The budget of the process that was picked last.
     given: u32,
-    /// Turns before it is asked who waits.
+    /// The number of turns left before the queues are checked for waiting processes.
     turns: u32,
-    /// What one from the queues uses at a time, on average, eight times.
+    /// Eight times the average that a process from the queues uses at a time.
     used: u32,
-    /// The rest at which those that talk in turn have used twice as much as that.
+    /// The rest at which a ping-pong group has used twice that average.
     talk: u32,
-    /// The last one from the queues is not in the average yet.
+    /// `true` if the last process from the queues is not part of the average yet.
     queued: bool,
-    /// The one that was picked last comes from the queues.
+    /// `true` if the process that was picked last comes from the queues.
     fresh: bool,
 }
 
 impl Quantum {
-    /// Nobody has run.
+    /// Creates a quantum before any process has run.
     pub(super) fn new() -> Self {
         Self { rest: 0, given: 0, turns: 0, used: 0, talk: 0, queued: false, fresh: false }
     }
 
-    /// A slice is over that has so much left of what it was given.
+    /// Ends a slice that has `left` of its budget.
     #[inline]
     pub(super) fn end_slice(&mut self, left: u32) {
         self.rest = self.rest.saturating_sub(self.given.saturating_sub(left));
     }
 
-    /// One from the queues begins.
+    /// Starts a quantum for a process from the queues.
     #[inline]
     pub(super) fn begin(&mut self) {
         if self.queued {
@@ -60,20 +63,20 @@ impl Quantum {
         *self = Self { rest: 2 * SLICE, given: SLICE, turns: 0, queued: true, fresh: true, ..*self };
     }
 
-    /// Whether there is something left for others than those from the queues.
+    /// Returns `true` if enough is left for a process that does not come from the queues.
     #[inline]
     pub(super) fn lasts(&self) -> bool {
         self.rest >= WORTH
     }
 
-    /// One more goes on with it.
+    /// Gives the rest of the quantum, at most a slice, to one more process.
     #[inline]
     pub(super) fn go_on(&mut self) {
         self.given = self.rest.min(SLICE);
         self.fresh = false;
     }
 
-    /// Whether there is a turn left for one from the next-up slot; then it is taken.
+    /// Takes a turn for the process in the LIFO slot. Returns `true` if one was left.
     #[inline(always)]
     pub(super) fn is_in_turns(&mut self) -> bool {
         let is_in = self.turns > 0;
@@ -81,7 +84,8 @@ impl Quantum {
         is_in
     }
 
-    /// Whether there are more of them, if somebody in the queues `waits`; then the first is taken.
+    /// Starts a new series of turns and takes the first. Returns `false` if the group has used its
+    /// share and a process `waits` in the queues.
     #[cold]
     #[inline(never)]
     pub(super) fn begins_turns(&mut self, waits: bool) -> bool {
@@ -102,19 +106,21 @@ impl Quantum {
 
     fn learn(&mut self) {
         let used = 2 * SLICE - self.rest;
-        // Nothing is used where nobody was found: whoever runs uses something.
+        // A process that runs uses something. So zero means that the queues were empty.
         if used > 0 {
             self.used = self.used - self.used / 8 + used;
         }
     }
 
-    /// The reductions of the process that was picked last, and whether it comes from the queues.
+    /// Returns the budget of the process that was picked last, and `true` if it comes from the
+    /// queues.
     #[inline]
     pub(super) fn budget(&self) -> (u32, bool) {
         (self.given, self.fresh)
     }
 
-    /// Slices that are over have taken more time than their reductions are worth: so much.
+    /// Charges `reductions` for finished slices that took more time than their reductions are
+    /// worth.
     #[inline]
     pub(super) fn charge(&mut self, reductions: u32) {
         self.rest = self.rest.saturating_sub(reductions);

@@ -1,21 +1,21 @@
-//! [`Ring`]: a bounded queue of one owner from which others steal.
+//! [`Ring`]: a bounded queue with one owner, from which other cores steal.
 //!
-//! The owner pushes at the tail and pops at the head; a thief takes half from the head.
-//! The head is one word of two positions, `(steal, real)`:
+//! The owner pushes at the tail and pops at the head; a thief takes half from the head. The head is
+//! one word with two positions, `(steal, real)`:
 //!
 //! ```text
 //!      steal        real             tail
 //!        │ being copied │   queued     │    free (up to steal + RING)
 //! ```
 //!
-//! `steal == real` unless a thief is copying. A thief claims by moving `real` (so nobody
-//! else takes those places), copies, then moves `steal` up to `real` (so the owner may
-//! write there again). One thief at a time: another that finds `steal != real` goes on.
-//! Positions are half a word and wrap: on 64 bits a thief would have to sleep through 2^32 pushes to take an old head
-//! for a new one.
+//! `steal == real` unless a thief is copying. A thief claims slots by moving `real` (so that no
+//! other core takes those slots), copies them, then moves `steal` up to `real` (so that the owner
+//! may write there again). One thief at a time: another thief that finds `steal != real` goes to
+//! the next ring. Positions are half a word and wrap: on 64 bits a thief would have to sleep
+//! through 2^32 pushes to mistake an old head for a new one.
 //!
-//! Progress: `push` is wait-free; `pop` and `steal` are lock-free. A thief that is
-//! suspended while it copies makes the ring smaller, and nothing else.
+//! Progress: `push` is wait-free; `pop` and `steal` are lock-free. A thief that is suspended while
+//! it copies makes the ring smaller, and has no other effect.
 
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
@@ -24,7 +24,7 @@ use super::node::RunNode;
 use crate::config::RING;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
 
-/// Half a word.
+/// A position in the ring, half a word.
 #[cfg(target_pointer_width = "64")]
 type Position = u32;
 #[cfg(not(target_pointer_width = "64"))]
@@ -32,7 +32,7 @@ type Position = u16;
 
 const _: () = assert!(RING.is_power_of_two() && RING <= 1 << 15);
 
-/// See the module.
+/// A bounded single-owner queue with stealing; see the module.
 #[derive(Debug)]
 pub struct Ring {
     head: AtomicUsize,
@@ -57,7 +57,7 @@ impl RingIndices {
 }
 
 impl Ring {
-    /// An empty ring.
+    /// Creates an empty ring.
     pub fn new() -> Self {
         Self {
             head: AtomicUsize::new(0),
@@ -70,26 +70,28 @@ impl Ring {
         &self.places[position as usize & (RING - 1)]
     }
 
-    /// Puts a node last; false when the ring is full. Wait-free.
+    /// Appends a node. Returns `false` if the ring is full. Wait-free.
     ///
     /// # Safety
     /// The caller is the ring's owner and has the node (R1).
     pub unsafe fn push(&self, node: NonNull<RunNode>) -> bool {
-        // Acquire: pairs with the end of a steal: its reads are over before we write there.
+        // Acquire: pairs with the exchange that ends a steal. Without it we could overwrite slots
+        // that the thief still reads.
         let head = RingIndices::unpack(self.head.load(Ordering::Acquire));
-        // Relaxed: the owner's own.
+        // Relaxed: only the owner writes the tail.
         let tail = self.tail.load(Ordering::Relaxed) as Position;
         if tail.wrapping_sub(head.steal) as usize >= RING {
             return false;
         }
         // Relaxed: published by the tail.
         self.place(tail).store(node.as_ptr(), Ordering::Relaxed);
-        // Release: pairs with the Acquire of a thief: the place, and the process, are written.
+        // Release: pairs with the Acquire load of the tail in `steal`: the thief sees the slot and
+        // the process as written.
         self.tail.store(tail.wrapping_add(1) as usize, Ordering::Release);
         true
     }
 
-    /// Takes the first. Lock-free.
+    /// Takes the first node. Lock-free.
     ///
     /// # Safety
     /// The caller is the ring's owner.
@@ -112,13 +114,13 @@ impl Ring {
         }
     }
 
-    /// As [`Ring::pop`], where nobody steals. Wait-free.
+    /// Takes the first node of a ring from which no core steals. Wait-free.
     ///
     /// # Safety
-    /// The caller is the ring's owner, and nobody else calls [`Ring::steal`].
+    /// The caller is the ring's owner, and no thread calls [`Ring::steal`] at the same time.
     #[inline]
     pub unsafe fn pop_alone(&self) -> Option<NonNull<RunNode>> {
-        // Relaxed, all of it: the owner's own words.
+        // Relaxed throughout: no other thread writes these words.
         let real = RingIndices::unpack(self.head.load(Ordering::Relaxed)).real;
         if real == self.tail.load(Ordering::Relaxed) as Position {
             return None;
@@ -128,12 +130,12 @@ impl Ring {
         NonNull::new(self.place(real).load(Ordering::Relaxed))
     }
 
-    /// Takes the older half into `take`; how many. Lock-free.
+    /// Takes the older half, calls `take` for each node, and returns their number. Lock-free.
     pub fn steal(&self, mut take: impl FnMut(NonNull<RunNode>)) -> usize {
         let mut word = self.head.load(Ordering::Acquire);
         let (first, count) = loop {
             let head = RingIndices::unpack(word);
-            // Acquire: pairs with `push`.
+            // Acquire: pairs with the Release store in `push`.
             let tail = self.tail.load(Ordering::Acquire) as Position;
             if head.steal != head.real {
                 return 0;
@@ -150,15 +152,16 @@ impl Ring {
             }
         };
         for i in 0..count {
-            // Relaxed: `tail` was acquired, and the places are ours until `steal` moves.
+            // Relaxed: `tail` was acquired, and the slots are ours until `steal` moves.
             let node = self.place(first.wrapping_add(i)).load(Ordering::Relaxed);
-            take(NonNull::new(node).expect("a queued place is set"));
+            take(NonNull::new(node).expect("a queued slot holds a node"));
         }
         let mut word = self.head.load(Ordering::Acquire);
         loop {
             let head = RingIndices::unpack(word);
             let next = RingIndices { steal: head.real, real: head.real }.pack();
-            // Release: our reads of the places come before the owner's next writes.
+            // Release: pairs with the Acquire load in `push`. Our reads of the slots come before
+            // the owner's next writes there.
             match self.head.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return count as usize,
                 Err(now) => word = now,
@@ -166,7 +169,8 @@ impl Ring {
         }
     }
 
-    /// Whether nothing is queued. A hint, but for the fences of the park protocol.
+    /// Returns `true` if the ring is empty. Only a hint, unless the fences of the park protocol
+    /// surround it.
     pub fn is_empty(&self) -> bool {
         let head = RingIndices::unpack(self.head.load(Ordering::Acquire));
         head.real == self.tail.load(Ordering::Acquire) as Position

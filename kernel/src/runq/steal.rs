@@ -1,4 +1,4 @@
-//! What is taken from another core (F5), also when its body does not let go (`sched::lookout`).
+//! Work stealing (F5), also from a core whose process does not yield (`sched::lookout`).
 
 use core::ptr::{self, NonNull};
 
@@ -9,21 +9,22 @@ use crate::config::RING;
 use crate::sync::Ordering;
 
 impl<S: Steps> Local<S> {
-    /// Takes work from another core: half a ring, else half its brood, else its inbox, else its overflow.
-    /// Returns one process to run and queues the others here. Lock-free.
+    /// Takes work from another core: half of a ring, else half of its newborns, else its inbox,
+    /// else an overflow. Returns one process to run and queues the rest here. Lock-free.
     pub fn steal(&mut self, shared: &Shared, victim: &Shared) -> Option<NonNull<RunNode>> {
         self.quantum.begin();
         self.steal_some(shared, victim)
     }
 
-    /// Takes all that another core has queued, behind what this one has: how many at least. Lock-free.
+    /// Takes everything that another core has queued, behind what this core has. Returns a lower
+    /// bound of the number of processes taken. Lock-free.
     pub fn take_over(&mut self, shared: &Shared, victim: &Shared) -> usize {
         let mut taken = 0;
         // A ring gives half at a time.
         while taken < RING
             && let Some(node) = self.steal_some(shared, victim)
         {
-            // SAFETY: stolen, so ours.
+            // SAFETY: R1, `steal_some` gave us the node.
             unsafe { self.push(shared, node) };
             taken += 1;
         }
@@ -33,11 +34,12 @@ impl<S: Steps> Local<S> {
         taken
     }
 
-    /// Puts where others can take it what they cannot otherwise. The caller is the owner, or has the half in its place.
+    /// Moves hidden processes to where other cores can take them. The caller is the owner, or has
+    /// taken over its `Local`.
     pub fn hand_over(&mut self, shared: &Shared) {
         if let Some(node) = NonNull::new(shared.next.load(Ordering::Relaxed)) {
             shared.next.store(ptr::null_mut(), Ordering::Relaxed);
-            // SAFETY: it was in `next`.
+            // SAFETY: R1, the node was in `next`, which the caller owns or has taken over.
             unsafe { shared.inbox.push(node) };
         }
         if self.unpublished {
@@ -50,7 +52,7 @@ impl<S: Steps> Local<S> {
             let mut first = None;
             victim.rings[priority].steal(|node| match first {
                 None => first = Some(node),
-                // SAFETY: stolen, so ours.
+                // SAFETY: R1, the ring's `steal` gave us the node.
                 Some(_) => unsafe { self.push(shared, node) },
             });
             if first.is_some() {
@@ -62,7 +64,7 @@ impl<S: Steps> Local<S> {
         for _ in 0..half {
             match (victim.brood.steal(), first) {
                 (Steal::One(node), None) => first = Some(node),
-                // SAFETY: stolen, so ours.
+                // SAFETY: R1, the deque's `steal` gave us the node.
                 (Steal::One(node), Some(_)) => unsafe { self.push(shared, node) },
                 (Steal::Retry, _) => {}
                 (Steal::Empty, _) => break,
@@ -74,7 +76,7 @@ impl<S: Steps> Local<S> {
         let mut chain = victim.inbox.take();
         if let Some(first) = chain.pop() {
             while let Some(node) = chain.pop() {
-                // SAFETY: taken, so ours.
+                // SAFETY: R1, `take` gave us all nodes of the inbox.
                 unsafe { self.push(shared, node) };
             }
             return Some(first);
@@ -84,13 +86,13 @@ impl<S: Steps> Local<S> {
             if place.load(Ordering::Relaxed).is_null() {
                 continue;
             }
-            // Acquire: pairs with the Release of `check_in`.
-            // SAFETY: checked in by `into_raw`, taken once by the swap.
+            // Acquire: pairs with the Release store in `check_in`.
+            // SAFETY: R1, `into_raw` made the pointer, and the swap gives it to one taker only.
             let mut chain = unsafe { RunList::from_raw(place.swap(ptr::null_mut(), Ordering::Acquire)) };
             if let Some(first) = chain.pop() {
                 self.overflow[priority].append(chain);
                 self.mixed |= priority != NORMAL;
-                // Before another searcher is woken for it (F5).
+                // Published before another searcher is woken for it (F5).
                 self.check_in(shared, priority);
                 return Some(first);
             }

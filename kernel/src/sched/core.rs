@@ -1,8 +1,8 @@
-//! [`Core`], one scheduler, stepped from outside.
+//! [`Core`], one scheduler, stepped by its driver.
 //!
-//! `run` takes processes from the run queue, gives each a slice, and says what it did. It
-//! never blocks and keeps no thread: whoever drives it decides when it goes on, which is
-//! how the same core runs under a thread, a seeded simulation and an interrupt loop.
+//! `run` takes processes from the run queue, gives each a slice, and reports what it did. It never
+//! blocks and has no thread of its own. The driver decides when it continues. So the same core runs
+//! under a thread, a seeded simulation and an interrupt loop.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -22,34 +22,36 @@ use crate::reclaim::Participant;
 use crate::runq::node::RunNode;
 use crate::sched::local::CoreLocal;
 use crate::sched::lookout::StallDetector;
-use crate::sched::turn::{TurnOutcome, CurrentGuard, turn};
+use crate::sched::turn::{CurrentGuard, TurnOutcome, turn};
 use crate::sync::{Cell, spin_loop};
 use crate::timer::record::TimerHead;
 
-/// Slices under one guard, and between two looks at timers, at most.
+/// The most slices under one epoch guard, and between two checks of the timers.
 const SLICES_A_PIN: u32 = 8;
 
-/// Timers that are fired at a time: others have their turns also when very many are due.
+/// The most timers that are fired at a time, so that processes get their turns even if very many
+/// timers are due.
 const FIRES_A_PIN: usize = 1024;
 
-/// Batches of the dead that are handed on before the epochs are pushed on, which allocates.
+/// The number of batches of dead processes flushed before the epoch is advanced, which allocates.
 const BATCHES_AN_EPOCH: u32 = 4;
 
 /// What [`Core::run`] did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[must_use = "an idle core must be run again when it is woken or its time has come"]
+#[must_use = "an idle core must be run again when it is woken or its next timer is due"]
 pub enum RunOutcome {
-    /// There may be more to do: it used its budget, or it saw work that it could not get just now.
+    /// The core may have more to do: it used its budget, or it saw work that it could not get at
+    /// that moment.
     Worked,
-    /// There is nothing to do: run it again when the world is asked to wake it, or at
-    /// `until` (nanoseconds of the world's clock) for the next timer.
+    /// The core has nothing to do. Run it again when the platform is asked to wake it, or at
+    /// `until` (nanoseconds of the platform's clock) for the next timer.
     Idle {
-        /// When the next timer may be due.
+        /// The time when the next timer may be due.
         until: Option<u64>,
     },
 }
 
-/// One scheduler's private half. Whoever drives it owns it; it may move between threads.
+/// The private half of one scheduler. Its driver owns it, and may move it between threads.
 pub struct Core {
     kernel: Arc<Kernel>,
     handle: Arc<handle::Kernel>,
@@ -58,13 +60,13 @@ pub struct Core {
     announced: bool,
     unflushed: bool,
     batches: u32,
-    /// The last look has found work elsewhere.
+    /// `true` if the last check found work on another core.
     seen: Cell<bool>,
-    /// Somebody counts on it to find work elsewhere (`idle`, I4).
+    /// `true` if a producer relies on this core to find work on other cores (`idle`, I4).
     owes: Cell<bool>,
-    /// What it knows of the others.
+    /// What this core knows of the other cores.
     lookout: StallDetector,
-    /// It has not had a slice since it was idle.
+    /// `true` if the core has run no slice since it was idle.
     rested: Cell<bool>,
 }
 
@@ -75,16 +77,18 @@ impl fmt::Debug for Core {
 }
 
 impl Core {
-    /// Core number `id` of the kernel.
+    /// Creates core number `id` of the kernel.
     ///
     /// # Panics
-    /// When the kernel has no such core, or it has been made before: its queues have one owner.
+    /// If the kernel has no such core, or the core has been created before: its queues have one
+    /// owner.
     pub fn new(handle: Arc<handle::Kernel>, id: usize) -> Self {
         let kernel = handle.inner().clone();
         assert!(id < kernel.cores(), "the kernel has {} cores", kernel.cores());
         assert!(kernel.cores[id].claim(), "core {id} has been made before");
         let seed = (kernel.options.seed ^ (id as u64 + 1)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        // SAFETY: claimed just now, and the core holds the kernel.
+        // SAFETY: `claim` makes this the only `CoreLocal` of the core, and the core holds the
+        // kernel.
         let local = unsafe { CoreLocal::new(id, &kernel, seed, &kernel.options.limits, kernel.depot.clone()) };
         let lookout = StallDetector::new(kernel.cores(), kernel.world().rescues_after());
         let participant = kernel.register();
@@ -103,17 +107,18 @@ impl Core {
         }
     }
 
-    /// Its number.
+    /// Returns the core's number.
     pub fn id(&self) -> usize {
         self.local.id()
     }
 
-    /// How many slices it has begun: for a driver that wants to know whether [`Core::run`] has found anything.
+    /// Returns how many slices the core has begun, for a driver that checks whether [`Core::run`]
+    /// found anything.
     pub fn slices(&self) -> usize {
         self.kernel.cores[self.local.id()].mark.progress().0
     }
 
-    /// The kernel that it is a core of.
+    /// Returns the kernel that the core belongs to.
     pub fn kernel(&self) -> &Arc<handle::Kernel> {
         &self.handle
     }
@@ -123,7 +128,7 @@ impl Core {
         if core::mem::take(&mut self.announced) && !self.kernel.idle.retract(self.local.id()) {
             self.owes.set(true);
         }
-        // What its driver did meanwhile is charged to nobody.
+        // The time that the driver used since the last run is charged to no process.
         self.local.pace.rests();
         let mut left = slices;
         let mut seen = false;
@@ -134,7 +139,8 @@ impl Core {
             if handed && worked {
                 self.batches += 1;
                 if self.batches.is_multiple_of(BATCHES_AN_EPOCH) {
-                    // Not only now and then: the memory of the dead is warm still when it comes back.
+                    // Flushed regularly, so that the memory of dead processes is still in the cache
+                    // when it comes back.
                     self.participant.flush();
                 }
             }
@@ -153,15 +159,16 @@ impl Core {
                 return idle;
             }
             if core::mem::replace(&mut seen, true) {
-                // There is work, and another core, which may be preempted in the middle of it, is taking it. To try again
-                // until it has would be to wait for it: that is for the driver to do, or not to do.
+                // Work exists, and another core, which may be preempted in the middle of it, is
+                // taking it. To retry until that core is done would be to wait for it. That
+                // decision is the driver's.
                 spin_loop();
                 return RunOutcome::Worked;
             }
         }
     }
 
-    /// Some slices under one guard; false when there was nothing to do.
+    /// Runs several slices under one guard. Returns `false` if there was nothing to do.
     fn run_pinned(&mut self, left: &mut u32) -> bool {
         let guard = self.participant.pin();
         let hand = self.kernel.hand(&guard, Some(&self.local));
@@ -176,14 +183,15 @@ impl Core {
         }
         let Some(first) = self.next() else { return !fired_all };
         self.begins();
-        // SAFETY: popped from the run queues, so ours (P1); the guard keeps it while the slice has it.
+        // SAFETY: P1, the process was popped from the run queues, so we own it. The guard keeps it
+        // while the slice has it.
         let slice = Slice::new(hand, &self.local, unsafe { first.as_ref() });
         self.grant(&slice);
         let noted = CurrentGuard::of(&slice, &self.kernel);
         let mut process = Some(first);
         while let Some(first) = process {
             let before = may;
-            // SAFETY: popped, so ours, and the slice's.
+            // SAFETY: P1, the process was popped, so we own it, and the slice is turned to it.
             process = unsafe { self.run_contained(&slice, first, &mut may) };
             *left -= before - may;
         }
@@ -191,7 +199,8 @@ impl Core {
         may == 0 || self.local.pace.is_late()
     }
 
-    /// It is about to run what is foreign: if it has rested, another takes the watch (`idle`, I5).
+    /// Prepares to run foreign code: if the core was idle before, it makes another core take the
+    /// watch (`idle`, I5).
     #[inline]
     fn begins(&self) {
         if self.rested.replace(false)
@@ -202,12 +211,15 @@ impl Core {
         }
     }
 
-    /// Runs slices until one of them panics, so many are over or there is none: a world pays for what survives a panic once
-    /// for all of them. The process that is to go on, if any. Whether all has been run, or one has panicked, is seen here and not
-    /// taken from the world: what is run twice or never does no more harm than to be lost.
+    /// Runs slices until one of them panics, `may` are over, or no process is left. So a platform
+    /// pays for catching panics once for all of them. Returns the process to continue with after a
+    /// panic, if any.
+    ///
+    /// Whether all slices ran, or one panicked, is observed here and not taken from the platform. A
+    /// platform that runs the closure twice or never does no more harm than to lose the process.
     ///
     /// # Safety
-    /// The caller has `process` (P1), and it is the slice's.
+    /// The caller owns `process` (P1), and the slice is turned to it.
     unsafe fn run_contained(
         &self,
         slice: &Slice<'_>,
@@ -221,15 +233,15 @@ impl Core {
                 return;
             }
             loop {
-                // SAFETY: popped, so ours, and the slice's.
+                // SAFETY: P1, the process was popped, so we own it, and the slice is turned to it.
                 let after = unsafe { turn(slice, running) };
                 *may -= 1;
                 match after {
-                    // Somebody else may have the process already: it is not looked at again.
+                    // Another core may already own the process, so we do not use it again.
                     TurnOutcome::Sleeps => {}
                     TurnOutcome::Yields => self.local.requeue(&self.kernel, slice.process()),
-                    // What is foreign in there is contained by itself.
-                    // SAFETY: ours, and not used again.
+                    // `die` itself catches panics of the foreign code in there.
+                    // SAFETY: P1, we own the process, and do not use it again.
                     TurnOutcome::Dies(reason) => unsafe { die(running, slice, reason) },
                 }
                 match self.turn_to_next(slice, *may) {
@@ -242,15 +254,15 @@ impl Core {
         if ended {
             return None;
         }
-        assert!(began, "the world has not run what it was to contain");
-        let reason = contained.err().unwrap_or_else(|| Reason::crash("a panic of which the world has said nothing"));
+        assert!(began, "the platform did not run the closure that it had to run");
+        let reason = contained.err().unwrap_or_else(|| Reason::crash("a panic that the platform did not report"));
         assert!(slice.resumed.replace(false), "the kernel has panicked: {reason}");
         *may -= 1;
-        // SAFETY: ours: it has panicked in the middle of its turn.
+        // SAFETY: P1, we own the process: it panicked in the middle of its turn.
         let private = unsafe { slice.process().private() };
         private.reductions += slice.spent() + 1;
         let reason = private.dying.take().unwrap_or(reason);
-        // SAFETY: ours, and not used again.
+        // SAFETY: P1, we own the process, and do not use it again.
         unsafe { die(running, slice, reason) };
         self.turn_to_next_after_a_panic(slice, *may)
     }
@@ -261,39 +273,41 @@ impl Core {
         self.turn_to_next(slice, may)
     }
 
-    /// The slice is over: what it has queued is seen by all, and the next one begins, if there may be one.
+    /// Ends the slice, makes what it has queued visible to all cores, and begins the next slice, if
+    /// one is left.
     #[inline(always)]
     fn turn_to_next(&self, slice: &Slice<'_>, may: u32) -> Option<NonNull<Header>> {
         let shared = &self.kernel.cores[self.local.id()];
         let left = slice.end();
         let _known = self.local.queues(|queues| queues.end_slice(&shared.queues, left));
         self.local.has_called(&self.kernel);
-        // Late timers, and an inbox that nobody has looked into for long (`pace`, Z3), come before the next one.
+        // Late timers, and an inbox that has not been checked for long (`pace`, Z3), come before
+        // the next slice.
         if may == 0 || self.local.pace.is_late() {
             return None;
         }
         let process = self.next()?;
-        // SAFETY: popped, so ours (P1); the slice's guard keeps it.
+        // SAFETY: P1, the process was popped, so we own it; the slice's guard keeps it.
         slice.turn_to(unsafe { process.as_ref() });
         self.grant(slice);
         shared.mark.enter(slice.process().pid);
         Some(process)
     }
 
-    /// Gives the turn what its process has.
+    /// Grants the turn its reductions.
     #[inline]
     fn grant(&self, slice: &Slice<'_>) {
         let (reductions, fresh) = self.local.queues(|queues| queues.budget()).unwrap_or((SLICE, true));
         slice.grant(reductions, fresh);
     }
 
-    /// Fires what is due; false when it was too much for one time.
+    /// Fires due timers. Returns `false` if more are due than may fire at a time.
     fn tick(&self, hand: &KernelCx<'_>) -> bool {
-        // Or it does without what a rescuer has (`local`, H2).
+        // If a rescuer has the half, the core does without it (`local`, H2).
         let _has_it = self.local.hold();
         self.local.drain_cancelled();
         if self.local.pace.ticks() {
-            // Whatever there is to do here (`runq`, F3).
+            // Drained even if there is other work (`runq`, F3).
             let _drained = self.local.queues(|queues| queues.drain(&self.kernel.cores[self.local.id()].queues));
         }
         if self.local.timers() == 0 {
@@ -310,23 +324,24 @@ impl Core {
                 self.local.tidy_timers();
                 return true;
             };
-            // A message that nobody receives is dropped by this core: others look after it meanwhile (`lookout`, L1).
+            // This core drops a message that no process receives. Other cores monitor it in the
+            // meantime (`lookout`, L1).
             firing.get_or_insert_with(|| {
                 self.begins();
                 mark.fires()
             });
-            // SAFETY: taken off this core's wheel just now.
+            // SAFETY: the timer was taken off this core's wheel just now.
             unsafe { TimerHead::fire(timer, hand) };
         }
         false
     }
 
-    /// The next process: its own, or another core's.
+    /// Takes the next process: its own, or another core's.
     #[inline]
     fn next(&self) -> Option<NonNull<Header>> {
         let shared = &self.kernel.cores[self.local.id()].queues;
         if !self.local.hold() {
-            // SAFETY: as below.
+            // SAFETY: `CoreLocal` and `Kernel` queue only the nodes of processes.
             return shared.pop_public().map(|node| unsafe { Header::of_run_node(node) });
         }
         let popped = self.local.queues(|queues| queues.pop(shared).map(|node| (node, queues.has_shown())));
@@ -339,11 +354,12 @@ impl Core {
             }
             None => self.find()?,
         };
-        // SAFETY: all that is queued is queued by `CoreLocal` and `Kernel`, by these nodes.
+        // SAFETY: `CoreLocal` and `Kernel` queue only the nodes of processes.
         Some(unsafe { Header::of_run_node(node) })
     }
 
-    /// Who is about to run somebody, perhaps for long, sees that what is there besides is found.
+    /// Wakes a helper if stealable work is left: this core is about to run a process, perhaps for
+    /// long.
     #[cold]
     fn tell(&self) {
         if self.kernel.cores.iter().any(|core| core.queues.has_stealable())
@@ -353,7 +369,7 @@ impl Core {
         }
     }
 
-    /// Searches the other cores.
+    /// Searches the other cores for work.
     #[inline(never)]
     fn find(&self) -> Option<NonNull<RunNode>> {
         if self.kernel.cores() == 1 || !self.kernel.idle.start_search(self.kernel.cores(), self.seen.take()) {
@@ -377,15 +393,16 @@ impl Core {
         })
     }
 
-    /// Announces that there is nothing to do, and looks once more.
+    /// Announces that the core has nothing to do, and checks once more.
     fn try_idle(&mut self) -> Option<RunOutcome> {
         if !self.local.hold() {
-            // A rescuer is at it, for a few steps. What lies there is not known, so this is no time to sleep.
+            // A rescuer has the half for a few steps. Its contents are unknown until then, so the
+            // core must not sleep now.
             spin_loop();
             return Some(RunOutcome::Worked);
         }
         if core::mem::take(&mut self.unflushed) {
-            // Three epochs: what was handed on before the first is freed in the third.
+            // Three epochs: memory flushed before the first is freed in the third.
             for _ in 0..3 {
                 self.participant.flush();
             }
@@ -393,13 +410,14 @@ impl Core {
         }
         self.local.settle_accounts(&self.kernel);
         if self.local.tidy_timers() || self.local.pool().trim(BATCH) {
-            // Some at a time: there may be something better to do by now.
+            // Cascaded and trimmed in small portions: a process may be ready by now.
             return None;
         }
         let kernel = &self.kernel;
         let id = self.local.id();
         let now = if self.lookout.is_on() { kernel.now().max(1) } else { 0 };
-        // Not if another has the watch. It lays its own down whenever it begins to work, which may be often.
+        // Not if another core has the watch. A core that begins to work gives its own watch up,
+        // which may happen often.
         if kernel.idle.may_watch(id) && self.lookout.is_due(now) {
             let guard = self.participant.pin();
             if self.lookout.look(now, &kernel.hand(&guard, Some(&self.local)), &self.local) {
@@ -410,8 +428,9 @@ impl Core {
         let own = self.local.queues(|queues| queues.has_work(&kernel.cores[id].queues)).unwrap_or(true);
         let work = own || kernel.cores.iter().any(|core| core.queues.has_stealable());
         if work {
-            // If somebody has claimed the bit meanwhile, their wake comes for nothing. Also when there is work of its own, there
-            // may be some elsewhere, for which its search, or this claim, has kept others from being woken.
+            // If a waker has claimed the bit in between, its wake has no effect. Even if the core
+            // has work of its own, other cores may have some too, for which this core's search, or
+            // this claim, kept other cores from being woken.
             kernel.idle.retract(id);
             self.seen.set(!own);
             self.owes.set(true);
@@ -424,7 +443,7 @@ impl Core {
         Some(RunOutcome::Idle { until: due.into_iter().chain(watch).min() })
     }
 
-    /// It has announced itself: when it wakes for the watch, if that is its own (`idle`, I5).
+    /// Returns when the announced core wakes for the watch, if it has the watch (`idle`, I5).
     fn watch_until(&self, now: u64) -> Option<u64> {
         if !self.lookout.is_on() {
             return None;
@@ -442,20 +461,21 @@ impl Core {
 impl Drop for Core {
     fn drop(&mut self) {
         if core::mem::take(&mut self.announced) && !self.kernel.idle.retract(self.local.id()) {
-            // What it was claimed for is another's to find.
+            // Another core must find the work for which this core was claimed.
             self.kernel.work_added();
         }
         self.local.hold_for_good();
         if let Some(core) = self.kernel.idle.ends(self.local.id()) {
-            // It takes the watch (`idle`, I5).
+            // That core takes the watch (`idle`, I5).
             self.kernel.world().wake(core);
         }
         let guard = self.participant.pin();
         // The wheel ends: its timers are dropped with their messages.
         while let Some(timer) = self.local.pop_timer() {
-            // A message's destructor runs outside: the half is taken back for the next one.
+            // A message's destructor runs without the half, which is taken back for the next timer.
             let hand = self.kernel.hand(&guard, Some(&self.local));
-            // SAFETY: the wheel's share, which it had.
+            // SAFETY: the timer was taken off the wheel, so the wheel's reference is ours and keeps
+            // the record live.
             unsafe { TimerHead::cancel(timer, &hand) };
             self.local.hold_for_good();
         }

@@ -1,22 +1,29 @@
-//! [`CoreLocal`], what a core has to itself, and [`CoreShared`], what others see of it.
+//! [`CoreLocal`], a core's own state, and [`CoreShared`], the part of a core that other cores see.
 //!
-//! A core is driven by one thread of execution at a time, and everything it does goes
-//! through `&CoreLocal`, also what a running body asks of the kernel. So the parts are in
-//! cells, each borrowed for the length of one operation that calls nothing foreign.
+//! One thread at a time drives a core, and everything that the core does goes through `&CoreLocal`,
+//! including the kernel operations of a running body. So the parts are in cells. Each is borrowed
+//! for the length of one operation that calls no foreign code.
 //!
-//! Two of them, its queues and its wheel, are its [`Half`]: others wait for what lies there, and so another core may take it while the
-//! body does not let go (`lookout`), by the protocol of `custody`.
+//! Two parts, the queues and the wheel, are the core's [`Half`]. Other processes wait for what is
+//! in there, so another core may take it while a body does not yield (`lookout`), by the protocol
+//! of `custody`.
 //!
-//! - **H1, held.** The owner has the half while the kernel's own code runs, and leaves it while foreign code does: a body, or a
-//!   destructor ([`CoreLocal::outside`]). What a body asks meanwhile takes it for one operation.
-//! - **H2, without.** When a rescuer has it, who is woken goes to the inbox, a timer that is started to the
-//!   `arrivals`, and one that is cancelled to the list of those that were cancelled elsewhere. The next process is one that all
-//!   may take; and when there is none, the core says that it has worked, and its driver runs it again. Nobody waits.
-//! - **H3, arrivals first.** Whoever has the wheel puts the arrivals on it before anything else. So a timer that is cancelled is on
-//!   the wheel, or was, or its core is just about to put it there: its reference leads to it before that (`timer::start`).
-//! - **H4, cancelled ahead.** Other threads may cancel a timer, and a rescuer may settle what was cancelled, at that very moment. The rescuer finds a
-//!   timer that has never been on the wheel. It marks the timer as refused, and the wheel's share stays with it; its core, or
-//!   whoever takes the arrivals, finds the mark and gives the share up instead of putting it on the wheel.
+//! - **H1, held.** The owner has the half while kernel code runs, and leaves it while foreign code
+//!   runs: a body, or a destructor ([`CoreLocal::outside`]). A kernel operation of the body takes
+//!   it for that one operation.
+//! - **H2, without.** While a rescuer has the half, the core uses other places. A woken process
+//!   goes to the inbox, and a started timer to the `arrivals`. A cancelled timer goes to the list
+//!   of those that other cores have cancelled. The next process is one that all cores may take. If
+//!   there is none, the core reports that it has worked, and its driver runs it again. No core
+//!   waits.
+//! - **H3, arrivals first.** The core that has the wheel puts the arrivals on it before it does
+//!   anything else. So a cancelled timer is on the wheel, was on it, or its core is just about to
+//!   put it there: its reference leads to it before that (`timer::start`).
+//! - **H4, cancelled ahead.** In that last case, another thread may cancel a timer, and a rescuer
+//!   may settle the cancelled timers, before the timer arrives. The rescuer finds a timer that has
+//!   never been on the wheel. It marks the timer as refused and leaves the wheel's reference with
+//!   it. The timer's core, or the core that takes the arrivals, finds the mark and releases the
+//!   reference instead of putting the timer on the wheel.
 
 use alloc::sync::Arc;
 use core::mem::offset_of;
@@ -27,7 +34,7 @@ use crate::list::List;
 use crate::memory::depot::Depot;
 use crate::memory::pool::{KEEPS, Pool};
 use crate::mutate::Mutation;
-use crate::pid::{ReferenceBlock, Pid, Reference};
+use crate::pid::{Pid, Reference, ReferenceBlock};
 use crate::process::header::Header;
 use crate::reclaim::basket::ReturnQueue;
 use crate::reclaim::{Limbo, Participant};
@@ -40,35 +47,35 @@ use crate::timer::arrivals::TimerInbox;
 use crate::timer::record::TimerHead;
 use crate::timer::wheel::{TimerNode, Wheel};
 
-/// Timers that are moved ahead at a time.
+/// The number of timers that cascade ahead of time in one step.
 const TIDY: usize = 64;
 
-/// What others see of a core; on cache lines of its own.
+/// The part of a core that other cores see, on cache lines of its own.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct CoreShared {
-    /// Its run queues.
+    /// The core's run queues.
     pub queues: Shared,
-    /// Timers of its wheel that were cancelled elsewhere.
+    /// Timers of this core's wheel that other cores have cancelled.
     pub cancelled: List<TimerHead>,
-    /// Timers that were started while another had its wheel.
+    /// Timers that were started while a rescuer had this core's wheel.
     arrivals: TimerInbox,
-    /// What it runs, for whoever watches how long.
+    /// What the core runs, for the cores that monitor it.
     pub mark: RunningMark,
     made: PlainAtomicBool,
     custody: Custody,
     half: Apart,
 }
 
-/// On cache lines of its own: others look at what is beside it.
+/// The half, on cache lines of its own: other cores read the fields beside it.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Apart(UnsafeCell<Half>);
 
-// SAFETY: whoever looks into it has it by the custody (C1).
+// SAFETY: C1, only the core that has the half by `custody` uses the contents.
 unsafe impl Sync for Apart {}
 
-/// What a core has to itself but for rescuers; see the module.
+/// The state that a core has to itself, except for rescuers; see the module.
 #[derive(Debug)]
 pub(crate) struct Half {
     pub queues: Local,
@@ -79,68 +86,80 @@ impl Half {
     /// Puts the arrivals on the wheel (H3).
     #[cold]
     fn arrive(&mut self, shared: &CoreShared, pool: &Pool) {
-        // SAFETY: started, and not yet on a wheel; the wheel's share comes with it.
+        // SAFETY: H3, the arrivals were started and are not on a wheel yet; the wheel's reference
+        // comes with each.
         shared.arrivals.take(|node, due| unsafe { self.put_on(node, due, pool) });
     }
 
-    /// Puts a timer on the wheel, unless it was cancelled ahead of this (H4).
+    /// Puts a timer on the wheel, unless it was cancelled before it arrived (H4).
     ///
     /// # Safety
-    /// The timer has not been on a wheel, and the wheel's share comes with it.
+    /// The timer has not been on a wheel, and the caller passes the wheel's reference with it.
     #[inline]
     unsafe fn put_on(&mut self, node: NonNull<TimerNode>, due: u64, pool: &Pool) {
-        // SAFETY: live by the wheel's share.
+        // SAFETY: the wheel's reference keeps the record live.
         if unsafe { node.as_ref() }.is_refused() {
-            // SAFETY: by contract.
+            // SAFETY: H4, the timer was never on a wheel, and the caller passes the wheel's
+            // reference (this function's contract).
             return unsafe { Self::give_up_refused(node, pool) };
         }
-        // SAFETY: by contract; the wheel's share keeps it.
+        // SAFETY: the timer has not been on a wheel (this function's contract), and the wheel's
+        // reference keeps it live.
         unsafe { self.wheel.insert(node, due) };
     }
 
+    /// Releases a refused timer.
+    ///
     /// # Safety
-    /// As for [`Half::put_on`].
+    /// The timer has not been on a wheel, and the caller passes the wheel's reference with it.
     #[cold]
     unsafe fn give_up_refused(node: NonNull<TimerNode>, pool: &Pool) {
-        // SAFETY: by contract.
+        // SAFETY: the caller passes the wheel's reference (this function's contract), and the
+        // record is not used again.
         unsafe { TimerHead::give_up(TimerHead::of_wheel(node), Some(pool)) };
     }
 
-    /// Takes off the timers that were cancelled elsewhere.
+    /// Takes off the timers that other cores have cancelled.
     pub(super) fn settle(&mut self, shared: &CoreShared, pool: &Pool) {
-        // In this order: what was cancelled had arrived, or has not been put anywhere yet (H4).
+        // This order matters: a timer that was cancelled by now has arrived, or has not been put
+        // anywhere yet (H4).
         let cancelled = shared.cancelled.take();
         if !shared.arrivals.is_empty() {
             self.arrive(shared, pool);
         }
         for timer in cancelled {
-            // SAFETY: pushed by a canceller with the wheel's share.
+            // SAFETY: the canceller pushed the timer with the wheel's reference, and the arrivals
+            // are on the wheel.
             unsafe { self.take_off(timer, pool) };
         }
     }
 
+    /// Takes a cancelled timer off the wheel, or marks it as refused (H4).
+    ///
     /// # Safety
-    /// The timer is of this wheel, cancelled, and the wheel's share is the caller's. There are no arrivals.
+    /// The timer belongs to this wheel and is cancelled, and the caller has the wheel's reference.
+    /// There are no arrivals.
     unsafe fn take_off(&mut self, timer: NonNull<TimerHead>, pool: &Pool) {
         let node = TimerHead::wheel(timer);
-        // SAFETY: live by the wheel's share, and the wheel is ours.
+        // SAFETY: the wheel's reference keeps the record live, and we have the wheel (C1).
         let inner = unsafe { node.as_ref() };
         if inner.is_on_wheel() {
-            // SAFETY: on the wheel.
+            // SAFETY: the node is on this wheel.
             unsafe { self.wheel.remove(node) };
         } else if !inner.was_put() {
-            // SAFETY: live by the wheel's share.
+            // SAFETY: the wheel's reference keeps the record live.
             if !unsafe { timer.as_ref() }.kernel().mutated(Mutation::ForgetsTheRefused) {
                 return inner.refuse();
             }
         }
-        // SAFETY: by contract.
+        // SAFETY: the caller has the wheel's reference (this function's contract), and the record
+        // is not used again.
         unsafe { TimerHead::give_up(timer, Some(pool)) };
     }
 }
 
 impl CoreShared {
-    /// Of one of so many cores, at this time.
+    /// Creates the shared part of one of `cores` cores, at the time `now`.
     pub(crate) fn new(cores: usize, now: u64) -> Self {
         Self {
             queues: Shared::new(),
@@ -153,32 +172,35 @@ impl CoreShared {
         }
     }
 
-    /// Lends the half to another core, unless its owner or a rescuer is at it. `f` calls nothing foreign.
+    /// Lends the half to another core, unless its owner or a rescuer has it. `f` calls no foreign
+    /// code.
     pub(super) fn rescue<R>(&self, kernel: &Kernel, f: impl FnOnce(&mut Half) -> R) -> Option<R> {
         if !self.custody.take(kernel.barrier, || kernel.world().heavy_barrier()) {
             return None;
         }
-        // SAFETY: taken (C1).
+        // SAFETY: C1, `take` succeeded, so the half is ours until `give_back`.
         let result = self.half.0.with_mut(|half| f(unsafe { &mut *half }));
         self.custody.give_back();
         Some(result)
     }
 
-    /// Whether the caller is the first who makes the core. Wait-free.
+    /// Returns `true` if the caller is the first to create the core. Wait-free.
     pub(crate) fn claim(&self) -> bool {
         !self.made.swap(true, Ordering::AcqRel)
     }
 }
 
-/// A note of what a core runs: the slot's index and one, 0 for nothing, [`FIRING`] while it fires timers; and how many slices it
-/// has begun. Written by the core by plain stores, read by anybody as a hint.
+/// A record of what a core runs: the slot's index plus one, 0 for nothing, [`FIRING`] while it
+/// fires timers; and how many slices it has begun. The core writes it by plain stores, and any
+/// thread reads it as a hint.
 #[derive(Debug, Default)]
 pub(crate) struct RunningMark {
     slices: PlainAtomicUsize,
     slot: PlainAtomicUsize,
 }
 
-/// The core fires timers until this goes, also by a panic in a world that contains none.
+/// A guard: the core fires timers until it is dropped, also by a panic on a platform that catches
+/// none.
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct Firing<'m>(&'m RunningMark);
@@ -189,71 +211,74 @@ impl Drop for Firing<'_> {
     }
 }
 
-/// No slot's index and one: there are fewer slots.
+/// The value of `slot` while the core fires timers. It is no slot's index plus one, because there
+/// are fewer slots.
 const FIRING: usize = usize::MAX;
 
 impl RunningMark {
-    /// The core fires timers, between two slices, until what is returned goes: a message that nobody receives is dropped there.
+    /// Marks the core as firing timers, between two slices, until the returned guard is dropped. A
+    /// message that no process receives is dropped there.
     pub(crate) fn fires(&self) -> Firing<'_> {
         self.slot.store(FIRING, Ordering::Relaxed);
         Firing(self)
     }
 
-    /// A slice of the process begins.
+    /// Marks the beginning of a slice of the process.
     pub(crate) fn enter(&self, pid: Pid) {
-        // Relaxed: a hint. One writer, so no read-modify-write.
+        // Relaxed: a hint. There is one writer, so no read-modify-write is needed.
         self.slices.store(self.slices.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         self.slot.store(pid.index() as usize + 1, Ordering::Relaxed);
     }
 
-    /// The slice is over, or the timers have been fired.
+    /// Marks the end of the slice, or of firing timers.
     pub(crate) fn leave(&self) {
         self.slot.store(0, Ordering::Relaxed);
     }
 
-    /// How many slices it has begun, and whether one is under way, or timers are being fired.
+    /// Returns how many slices the core has begun, and `true` if it is in one, or fires timers.
     pub(crate) fn progress(&self) -> (usize, bool) {
         (self.slices.load(Ordering::Relaxed), self.slot.load(Ordering::Relaxed) != 0)
     }
 
-    /// The number of the running slice, and the index of its process's slot.
+    /// Returns the number of the running slice, and the index of its process's slot.
     pub(crate) fn read(&self) -> Option<(usize, u32)> {
         let slot = self.slot.load(Ordering::Relaxed);
         (slot != 0 && slot != FIRING).then(|| (self.slices.load(Ordering::Relaxed), slot as u32 - 1))
     }
 }
 
-/// See the module.
+/// The state that only the core's own thread uses; see the module.
 #[derive(Debug)]
 pub(crate) struct CoreLocal {
     id: usize,
     shared: Own,
     barrier: Barrier,
-    /// The half is its own just now (H1).
+    /// `true` while the owner has the half (H1).
     held: Cell<bool>,
     limbo: UnsafeCell<Limbo>,
     basket: Arc<ReturnQueue>,
     slots: UnsafeCell<FreeSlots>,
     block: UnsafeCell<ReferenceBlock>,
     pool: Pool,
-    /// How its slices are bounded in time.
+    /// The limit of the core's slices in time.
     pub(crate) pace: Pace,
-    /// It has queued what others may take, and has looked for sleepers without a fence (`runq::idle`, I1).
+    /// `true` if the core has queued stealable work, and has checked for idle cores without a fence
+    /// only (`runq::idle`, I1).
     unfenced: Cell<bool>,
-    /// Processes that it may start without asking the kernel.
+    /// The number of processes that the core may start without using the kernel's counter.
     credit: Cell<u32>,
     random: Cell<u64>,
     max_timers: usize,
 }
 
-/// A core's shared part, as its owner has it.
+/// The owner's pointer to its core's shared part.
 #[derive(Debug)]
 struct Own(NonNull<CoreShared>);
 
-// SAFETY: it leads to the kernel, which the core holds, and which all cores may look at.
+// SAFETY: it points into the kernel, which the core holds, and which all cores may share.
 unsafe impl Send for Own {}
 
-/// Foreign code runs, and the half is left, until this goes.
+/// A guard: foreign code runs, and the owner does not have the half, until it is dropped.
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct Outside<'c>(Option<&'c CoreLocal>);
@@ -268,10 +293,10 @@ impl Drop for Outside<'_> {
 }
 
 impl CoreLocal {
-    /// The private half of core `id`.
+    /// Creates the private part of core `id`.
     ///
     /// # Safety
-    /// The core is this kernel's, which outlives what is returned; made once.
+    /// The core is this kernel's, and the kernel outlives the result. It is created once.
     pub(crate) unsafe fn new(id: usize, kernel: &Kernel, seed: u64, limits: &Limits, depot: Arc<Depot>) -> Self {
         Self {
             id,
@@ -291,18 +316,19 @@ impl CoreLocal {
         }
     }
 
-    /// Its number.
+    /// Returns the core's number.
     pub(crate) fn id(&self) -> usize {
         self.id
     }
 
     #[inline(always)]
     fn shared(&self) -> &CoreShared {
-        // SAFETY: the kernel outlives this (see `new`).
+        // SAFETY: the kernel outlives this value (`new`'s contract).
         unsafe { self.shared.0.as_ref() }
     }
 
-    /// Has the half from now on, if no rescuer has it. Wait-free.
+    /// Takes the half for the owner, if no rescuer has it. Returns `true` if the owner has it.
+    /// Wait-free.
     #[inline(always)]
     pub(crate) fn hold(&self) -> bool {
         if !self.held.get() {
@@ -311,14 +337,15 @@ impl CoreLocal {
         self.held.get()
     }
 
-    /// Has the half for good. The core ends; waits for a rescuer that is at it, which takes a few steps of its own.
+    /// Takes the half for an owner that ends. Waits for a rescuer that has it, which needs only a
+    /// few steps of its own.
     pub(crate) fn hold_for_good(&self) {
         while !self.hold() {
             spin_loop();
         }
     }
 
-    /// What runs now is foreign: the half is left until what is returned goes (H1).
+    /// Leaves the half for foreign code, until the returned guard is dropped (H1).
     #[inline(always)]
     pub(crate) fn outside(&self) -> Outside<'_> {
         if self.barrier == Barrier::Alone || !self.held.replace(false) {
@@ -328,36 +355,42 @@ impl CoreLocal {
         Outside(Some(self))
     }
 
-    /// Borrows the half, if no rescuer has it. `f` calls nothing foreign and not this core.
+    /// Borrows the half, if no rescuer has it. `f` calls no foreign code, and does not use this
+    /// core.
     #[inline(always)]
     fn half<R>(&self, f: impl FnOnce(&mut Half) -> R) -> Option<R> {
         if self.held.get() {
-            // SAFETY: a core is driven by one thread, and borrows do not nest (see the module); no rescuer has it (C1).
+            // SAFETY: C1, the owner has the half. One thread drives the core, and borrows do not
+            // nest (see the module).
             return Some(self.shared().half.0.with_mut(|half| f(unsafe { &mut *half })));
         }
         self.half_for_once(f)
     }
 
-    /// As [`CoreLocal::half`], for one operation of foreign code (H1). By itself, so that the other way needs no registers for this one.
+    /// Borrows the half for one operation of foreign code (H1). A separate function, so that the
+    /// fast path in [`CoreLocal::half`] needs no registers for it.
     #[inline(never)]
     fn half_for_once<R>(&self, f: impl FnOnce(&mut Half) -> R) -> Option<R> {
         let shared = self.shared();
         if !shared.custody.enter(self.barrier) {
             return None;
         }
-        // SAFETY: as in `half`: entered just now.
+        // SAFETY: C1, `enter` has just succeeded. One thread drives the core, and borrows do not
+        // nest.
         let result = shared.half.0.with_mut(|half| f(unsafe { &mut *half }));
         shared.custody.leave();
         Some(result)
     }
 
-    /// Borrows the queues, if no rescuer has them. `f` calls nothing foreign and not this core.
+    /// Borrows the queues, if no rescuer has them. `f` calls no foreign code, and does not use this
+    /// core.
     #[inline(always)]
     pub(crate) fn queues<R>(&self, f: impl FnOnce(&mut Local) -> R) -> Option<R> {
         self.half(|half| f(&mut half.queues))
     }
 
-    /// Borrows the wheel, likewise.
+    /// Borrows the half with the arrivals on the wheel (H3), if no rescuer has it. `f` calls no
+    /// foreign code, and does not use this core.
     #[inline(always)]
     fn wheel<R>(&self, f: impl FnOnce(&mut Half) -> R) -> Option<R> {
         self.half(|half| {
@@ -369,22 +402,22 @@ impl CoreLocal {
     }
 
     fn limbo<R>(&self, f: impl FnOnce(&mut Limbo) -> R) -> R {
-        // SAFETY: as for `queues`.
+        // SAFETY: one thread drives the core, and borrows do not nest (see the module).
         self.limbo.with_mut(|limbo| f(unsafe { &mut *limbo }))
     }
 
     fn slots<R>(&self, f: impl FnOnce(&mut FreeSlots) -> R) -> R {
-        // SAFETY: as for `queues`.
+        // SAFETY: one thread drives the core, and borrows do not nest (see the module).
         self.slots.with_mut(|slots| f(unsafe { &mut *slots }))
     }
 
-    /// The blocks that it keeps.
+    /// Returns the core's pool of free memory blocks.
     #[inline]
     pub(crate) fn pool(&self) -> &Pool {
         &self.pool
     }
 
-    /// A number of its own sequence (xorshift).
+    /// Returns the next number of the core's own random sequence (xorshift).
     pub(crate) fn random(&self) -> u64 {
         let mut x = self.random.get();
         x ^= x << 13;
@@ -394,79 +427,83 @@ impl CoreLocal {
         x
     }
 
-    /// A reference that nobody else has.
+    /// Returns a reference that no other object has, or `None` if none is left.
     pub(crate) fn reference(&self, kernel: &Kernel) -> Option<Reference> {
-        // SAFETY: as for `queues`.
+        // SAFETY: one thread drives the core, and borrows do not nest (see the module).
         self.block.with_mut(|block| kernel.references.next(unsafe { &mut *block }))
     }
 
-    /// Whether the process may run here.
+    /// Returns `true` if the process may run on this core.
     pub(crate) fn takes(&self, process: &Header) -> bool {
         process.core == u32::MAX || process.core as usize == self.id
     }
 
-    /// Queues a process that was just woken here, or started.
+    /// Queues a process that was just woken on this core, or started.
     pub(crate) fn schedule(&self, kernel: &Kernel, process: &Header, newborn: bool) {
         let node = process.run_node();
         let shared = &kernel.cores[self.id].queues;
         let queued = self.queues(|queues| {
             if process.core == u32::MAX {
-                // SAFETY: the caller woke the process, so it has it, and this is the core.
+                // SAFETY: P1, the caller woke the process, so it owns it, and this is the core.
                 unsafe { queues.push_next(shared, node, newborn) }
             } else {
-                // SAFETY: likewise.
+                // SAFETY: P1, the caller woke the process, so it owns it, and this is the core.
                 unsafe { queues.push_pinned(node) };
                 Queued::Local
             }
         });
-        // SAFETY: as above: nobody has queued it.
+        // SAFETY: P1, the caller woke the process, and the closure did not run, so it is in no
+        // queue.
         let queued = queued.unwrap_or_else(|| unsafe { self.hand_in(shared, process) });
         if queued == Queued::Stealable {
             self.calls_for_help(kernel);
         }
     }
 
-    /// Queues a process whose slice is over, behind the others; and has another core help, if there is more to do.
+    /// Queues a process whose slice is over, behind the queued processes. Wakes another core if
+    /// more work is left.
     pub(crate) fn requeue(&self, kernel: &Kernel, process: &Header) {
         let node = process.run_node();
         let shared = &kernel.cores[self.id].queues;
         let helps = self.queues(|queues| {
             if process.core != u32::MAX {
-                // SAFETY: the core ran the process, so it has it.
+                // SAFETY: P1, the core ran the process, so it owns it.
                 unsafe { queues.push_pinned(node) };
                 return false;
             }
-            // What was hidden so far (`push_next`) runs here next; then this one could run elsewhere.
+            // The process in the LIFO slot (`push_next`) runs here next. Then another core could
+            // run this process.
             let more = queues.has_work(shared);
-            // SAFETY: the core ran the process, so it has it.
+            // SAFETY: P1, the core ran the process, so it owns it.
             unsafe { queues.push(shared, node) };
             more
         });
-        // SAFETY: as above: nobody has queued it.
+        // SAFETY: P1, the core ran the process, and the closure did not run, so it is in no queue.
         let helps = helps.unwrap_or_else(|| unsafe { self.hand_in(shared, process) } == Queued::Stealable);
         if helps {
             self.calls_for_help(kernel);
         }
     }
 
-    /// Queues a process where all see it, while a rescuer has the queues (H2).
+    /// Queues a process where all cores see it, while a rescuer has the queues (H2).
     ///
     /// # Safety
-    /// The core has the process.
+    /// The core owns the process (P1).
     #[cold]
     unsafe fn hand_in(&self, shared: &Shared, process: &Header) -> Queued {
         let node = process.run_node();
         if process.core != u32::MAX {
-            // SAFETY: by contract.
+            // SAFETY: P1, the core owns the process (this function's contract).
             unsafe { shared.pinned.push(node) };
             return Queued::Local;
         }
-        // SAFETY: by contract.
+        // SAFETY: P1, the core owns the process (this function's contract).
         unsafe { shared.inbox.push(node) };
         Queued::Stealable
     }
 
-    /// Has another core help, if there is another; [`CoreLocal::has_called`] follows.
+    /// Wakes another core without a fence, if the kernel has one; [`CoreLocal::has_called`] must
+    /// follow.
     #[inline]
     fn calls_for_help(&self, kernel: &Kernel) {
         if kernel.cores() > 1 {
@@ -475,7 +512,8 @@ impl CoreLocal {
         }
     }
 
-    /// The slice is over, or the kernel's own work is: nobody has missed what was queued.
+    /// Checks for idle cores again with a fence, at the end of a slice or of kernel work, so that
+    /// no core has missed the queued work.
     #[inline]
     pub(crate) fn has_called(&self, kernel: &Kernel) {
         if self.unfenced.take() && !kernel.mutated(Mutation::NeverLooksBack) {
@@ -504,12 +542,12 @@ impl CoreLocal {
         }
     }
 
-    /// Gives back what it keeps for processes to come, so that the counts are exact.
+    /// Returns the credit that the core keeps for future processes, so that the counts are exact.
     pub(crate) fn settle_accounts(&self, kernel: &Kernel) {
         kernel.return_credit(self.credit.replace(0));
     }
 
-    /// Gives its free slots to the others, for good.
+    /// Returns the core's free slots to the common table, for good.
     pub(crate) fn give_up_slots(&self, kernel: &Kernel) {
         self.slots(|slots| kernel.table.give_up(slots));
         kernel.references.timers.spill(&self.pool.timer_slots, 0);
@@ -518,16 +556,18 @@ impl CoreLocal {
     /// Retires a dead process.
     ///
     /// # Safety
-    /// The table leads to it no more; retired once.
+    /// The table no longer leads to the process, and it is retired once.
     pub(crate) unsafe fn retire(&self, process: NonNull<Header>) {
-        // SAFETY: within the process, of which it keeps the provenance: it is freed by this pointer.
+        // SAFETY: the offset is within the process. The pointer keeps its provenance for the whole
+        // process, which is freed through it.
         let retired = unsafe { process.byte_add(offset_of!(Header, retired)) }.cast();
-        // SAFETY: by contract.
+        // SAFETY: the table no longer leads to the process, and it is retired once (this function's
+        // contract).
         self.limbo(|limbo| unsafe { limbo.retire(retired) });
     }
 
-    /// Hands on what was retired, when there is enough of it or `all` is asked for;
-    /// whether anything was. The caller holds no guard.
+    /// Passes retired processes on to reclamation, when there are enough of them or `all` is set.
+    /// Returns `true` if there were any to pass on. The caller holds no guard.
     pub(crate) fn hand_on(&self, participant: &Participant, all: bool) -> bool {
         self.limbo(|limbo| {
             let due = !limbo.is_empty() && (all || limbo.len() >= 64);
@@ -538,7 +578,7 @@ impl CoreLocal {
         })
     }
 
-    /// Takes its dead back into its pool.
+    /// Takes the memory of the core's dead processes back into its pool.
     #[inline]
     pub(crate) fn take_back(&self) {
         if !self.basket.is_empty() {
@@ -546,79 +586,87 @@ impl CoreLocal {
         }
     }
 
-    /// Its dead do not come back any more.
+    /// Stops the return of dead processes' memory to this core.
     pub(crate) fn close_basket(&self) {
         self.basket.close();
     }
 
-    /// Whether the wheel takes one more.
+    /// Returns `true` if the wheel may take one more timer.
     pub(crate) fn has_room_for_a_timer(&self) -> bool {
         self.timers() < self.max_timers
     }
 
-    /// Puts a timer on the wheel, whether or not there is room by the limit.
+    /// Puts a timer on the wheel, even above the limit.
     ///
     /// # Safety
-    /// The timer is new, for this core; the wheel's share goes with it.
+    /// The timer is new and for this core, and the caller passes the wheel's reference with it.
     pub(crate) unsafe fn start(&self, timer: NonNull<TimerHead>) {
         let node = TimerHead::wheel(timer);
-        // SAFETY: shared, so live.
+        // SAFETY: the caller's reference keeps the record live (this function's contract).
         let due = unsafe { timer.as_ref() }.due;
-        // SAFETY: by contract.
+        // SAFETY: the timer is new, and the wheel's reference comes with it (this function's
+        // contract).
         if self.wheel(|half| unsafe { half.put_on(node, due, &self.pool) }).is_none() {
-            // SAFETY: by contract; it is on no wheel yet (H2).
+            // SAFETY: H2, the closure did not run, so the timer is on no wheel; the wheel's
+            // reference goes with it.
             unsafe { self.shared().arrivals.push(node, due) };
         }
     }
 
-    /// Takes a cancelled timer off the wheel and gives up the wheel's share; or leaves both to whoever has the wheel next (H2).
+    /// Takes a cancelled timer off the wheel and releases the wheel's reference, or leaves both to
+    /// the core that has the wheel next (H2).
     ///
     /// # Safety
-    /// The timer is of this core's wheel, cancelled, and the wheel's share is the caller's.
+    /// The timer belongs to this core's wheel and is cancelled, and the caller has the wheel's
+    /// reference.
     pub(crate) unsafe fn take_off(&self, kernel: &Kernel, timer: NonNull<TimerHead>) {
-        // SAFETY: by contract, and the arrivals are on the wheel.
+        // SAFETY: H3, the timer is cancelled with the wheel's reference ours (this function's
+        // contract), and `wheel` has put the arrivals on the wheel.
         if self.wheel(|half| unsafe { half.take_off(timer, &self.pool) }).is_none() {
-            // SAFETY: cancelled; the wheel's share goes with it.
+            // SAFETY: H2, the closure did not run, so the timer is cancelled and the wheel's
+            // reference, still ours, goes with it.
             unsafe { kernel.timer_cancelled(timer) };
         }
     }
 
-    /// Takes off the timers that were cancelled elsewhere.
+    /// Takes off the timers that other cores have cancelled.
     pub(crate) fn drain_cancelled(&self) {
         if !self.shared().cancelled.is_empty() {
             let _settled = self.half(|half| half.settle(self.shared(), &self.pool));
         }
     }
 
-    /// The core ends: what is cancelled from now on is given up by who does.
+    /// Closes the list of cancelled timers when the core ends. From now on each canceller releases
+    /// the wheel's reference itself.
     pub(crate) fn close_cancelled(&self) {
         for timer in self.shared().cancelled.close() {
-            // SAFETY: pushed with the wheel's share, cancelled.
+            // SAFETY: H3, the canceller pushed the timer with the wheel's reference, and `wheel`
+            // has put the arrivals on the wheel.
             let _taken = self.wheel(|half| unsafe { half.take_off(timer, &self.pool) });
         }
     }
 
-    /// A timer whose time has come, off the wheel.
+    /// Takes a due timer off the wheel.
     pub(crate) fn pop_due(&self, now: u64) -> Option<NonNull<TimerHead>> {
         self.wheel(|half| half.wheel.pop_due(now)).flatten().map(TimerHead::of_wheel)
     }
 
-    /// Any timer, off the wheel.
+    /// Takes any timer off the wheel.
     pub(crate) fn pop_timer(&self) -> Option<NonNull<TimerHead>> {
         self.wheel(|half| half.wheel.pop_any()).flatten().map(TimerHead::of_wheel)
     }
 
-    /// Moves some timers ahead on the wheel: whether there were any ([`Wheel::tidy`]).
+    /// Cascades some timers ahead of time. Returns `true` if there were any ([`Wheel::tidy`]).
     pub(crate) fn tidy_timers(&self) -> bool {
         self.wheel(|half| half.wheel.tidy(TIDY)).unwrap_or(false)
     }
 
-    /// Timers on the wheel; none while a rescuer has it.
+    /// Returns the number of timers on the wheel; 0 while a rescuer has it.
     pub(crate) fn timers(&self) -> usize {
         self.wheel(|half| half.wheel.len()).unwrap_or(0)
     }
 
-    /// When the wheel wants to be looked at.
+    /// Returns when the wheel must be checked again.
     pub(crate) fn next_due(&self) -> Option<u64> {
         self.wheel(|half| half.wheel.next_due()).flatten()
     }
@@ -635,7 +683,7 @@ mod tests {
 
     struct Nowhere;
 
-    // SAFETY: nothing runs in it.
+    // SAFETY: no core runs on this platform.
     unsafe impl Platform for Nowhere {
         fn now(&self) -> u64 {
             0
@@ -646,38 +694,39 @@ mod tests {
         }
     }
 
-    /// Issue 14, 10 and 21: a timer is cancelled by its reference, and what was cancelled is settled, when the reference leads to the timer
-    /// already and its core has not put it on the wheel yet (H4). It never comes there.
+    /// Issue 14, 10 and 21: a timer is cancelled by its reference, and the cancelled timers are
+    /// settled, before its core has put the timer on the wheel (H4). The timer never reaches the
+    /// wheel.
     #[test]
-    fn n10_a_timer_that_is_cancelled_ahead_never_comes_to_the_wheel() {
+    fn n10_timer_cancelled_before_arrival_never_reaches_the_wheel() {
         let options = Options { limits: Limits { nodes: 4, ..Limits::default() }, ..Options::default() };
         let kernel = Kernel::new(options, Domain::new(), Arc::new(Nowhere));
-        // SAFETY: made once, of a kernel that outlives it.
+        // SAFETY: the core is created once, of a kernel that outlives it.
         let core = unsafe { CoreLocal::new(0, &kernel, 1, &kernel.options.limits, kernel.depot.clone()) };
         let participant = kernel.register();
         let guard = participant.pin();
         let (here, elsewhere) = (kernel.hand(&guard, Some(&core)), kernel.hand(&guard, None));
         for arrives in [false, true] {
-            let nobody = Target::Pid(Pid::new(0, 1).expect("a pid"));
-            let timer = TimerHead::try_message(&here, nobody, 1 << 30, false, ()).expect("memory");
-            // SAFETY: live.
+            let nobody = Target::Pid(Pid::new(0, 1).expect("a valid pid"));
+            let timer = TimerHead::try_message(&here, nobody, 1 << 30, false, ()).expect("enough memory for a timer");
+            // SAFETY: the starter's reference keeps the record live.
             let reference = unsafe { timer.as_ref() }.reference;
-            // SAFETY: new, so ours.
+            // SAFETY: the timer is new, and both references are ours.
             assert!(unsafe { TimerHead::settle(timer, 0, false) });
             assert_eq!(TimerHead::cancel_named(reference, &elsewhere), Some(1 << 30));
             core.drain_cancelled();
             if arrives {
-                // SAFETY: on no wheel; the wheel's share goes with it.
+                // SAFETY: the timer is on no wheel; the wheel's reference goes with it.
                 unsafe { core.shared().arrivals.push(TimerHead::wheel(timer), 1 << 30) };
                 let _settled = core.half(|half| half.settle(core.shared(), &core.pool));
             } else {
-                // SAFETY: new; the wheel's share goes with it.
+                // SAFETY: the timer is new; the wheel's reference goes with it.
                 unsafe { core.start(timer) };
             }
-            assert_eq!(core.timers(), 0, "it is not on the wheel");
-            // SAFETY: the starter's share.
+            assert_eq!(core.timers(), 0, "the timer is not on the wheel");
+            // SAFETY: this is the starter's reference, and the record is not used again.
             unsafe { TimerHead::give_up(timer, None) };
-            assert_eq!(kernel.nodes_used(), 0, "freed");
+            assert_eq!(kernel.nodes_used(), 0, "all nodes are freed");
         }
     }
 }

@@ -1,23 +1,31 @@
-//! [`StallDetector`]: how a core looks after what lies with another whose body does not let go.
+//! [`StallDetector`]: how a core takes over the work of another core whose body does not yield.
 //!
-//! A body may block, or compute, for seconds. Then nothing but its own process waits for it, and those that may run on that
-//! core only: what is due on the wheel of its core is fired by another core, and whoever is queued there runs elsewhere.
+//! A body may block, or compute, for seconds. Then only its own process has to wait, and the
+//! processes pinned to its core. Another core fires the due timers of the stuck core's wheel, and
+//! runs the processes queued there.
 //!
-//! - **L1, who is stuck.** A core whose note ([`super::local::RunningMark`]) says the same slice as [`crate::Platform::rescues_after`]
-//!   ago; or that it fires timers, as it did then: a message that nobody receives is dropped there, by its own destructor. Each
-//!   core remembers what it has seen of the others.
-//! - **L2, what is done.** The rescuer takes the private half of the stuck core (`custody`), settles its wheel, takes off what is due
-//!   and decides it (`timer::record`: the word says FIRED from then on, so that whoever cancels comes too late), puts the process in the
-//!   next-up slot and what has overflowed where all can see them, and gives the half back. Only then it delivers the timers, which
-//!   may run foreign destructors, and takes over what the stuck core has queued.
-//! - **L3, who looks.** A core at work does so between two pins, when its looks at the clock say that it is time. Of
-//!   the idle cores one has the watch (`runq::idle`, I5): it wakes for it, the less often the less there is to see, and when the wheel of the stuck
-//!   core is due. When nobody has been at work for some looks it gives the watch up: an idle kernel makes no wake-ups.
-//! - **L4, nobody is waited for.** A rescuer that finds the owner in the kernel's own code goes on, and looks again later.
+//! - **L1, which core is stuck.** A core whose mark ([`super::local::RunningMark`]) has shown the same
+//!   slice for [`crate::Platform::rescues_after`], or has shown for as long that it fires timers: a
+//!   message that no process receives is dropped there, by its own destructor. Each core remembers
+//!   what it has seen of the other cores.
+//! - **L2, what a rescuer does.** The rescuer takes the private half of the stuck core (`custody`)
+//!   and settles its wheel. It takes due timers off and decides that they fire (`timer::record`:
+//!   the word is FIRED from then on, so a later cancel fails). It puts the process in the LIFO slot
+//!   and the unpublished overflow where all cores can see them, and gives the half back. Only then
+//!   it delivers the timers, which may run foreign destructors, and takes over the processes that
+//!   the stuck core has queued.
+//! - **L3, which core checks.** A working core checks between two pins, when its clock reads show
+//!   that it is time. Of the idle cores, one has the watch (`runq::idle`, I5). It wakes to check,
+//!   less often while it finds nothing, and when the stuck core's wheel is due. If no core has
+//!   worked for some checks, it gives the watch up: an idle kernel causes no wake-ups.
+//! - **L4, no waiting.** A rescuer that finds the owner in kernel code goes on, and checks again
+//!   later.
 //!
-//! What a rescuer has taken off and not yet delivered, 256 timers at most, waits for a destructor that blocks there.
+//! Timers that a rescuer has taken off but not yet delivered, at most 256, wait if a destructor
+//! blocks there.
 //!
-//! What stays with a stuck core: the memory that its guard protects (`reclaim`), its free slots and blocks.
+//! A stuck core keeps the memory that its guard protects (`reclaim`), and its free slots and
+//! blocks.
 
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
@@ -27,37 +35,37 @@ use crate::sched::local::CoreLocal;
 use crate::sync::Cell;
 use crate::timer::record::TimerHead;
 
-/// Timers that are taken off at a time.
+/// The most timers that are taken off at a time.
 const RESCUED_AT_A_TIME: usize = 256;
 
-/// Looks without any work before the watch is given up.
+/// The number of checks without any work before the watch is given up.
 pub(crate) const QUIET: u32 = 5;
 
-/// The time between two looks doubles so often when there is nothing to see.
+/// How many times the interval between two checks doubles while they find nothing.
 const SLOWER: u32 = 2;
 
-/// What was seen of a core: how many slices it had begun, and when that was seen first.
+/// What was seen of a core: how many slices it had begun, and when that was first seen.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     slices: usize,
     since: u64,
 }
 
-/// See the module.
+/// What a core knows of the other cores; see the module.
 #[derive(Debug)]
 pub(crate) struct StallDetector {
-    /// Nanoseconds of one slice after which a core is stuck; 0: nobody looks.
+    /// The nanoseconds in one slice after which a core is stuck; 0: no core checks.
     after: u64,
     seen: Box<[Cell<Seen>]>,
     looked: Cell<u64>,
-    /// Looks that have found nothing to do.
+    /// The number of checks that have found nothing to do.
     quiet: Cell<u32>,
-    /// When the wheel of a stuck core is due.
+    /// The time when the wheel of a stuck core is due.
     due: Cell<u64>,
 }
 
 impl StallDetector {
-    /// Of a core of so many.
+    /// Creates the state of one of `cores` cores.
     pub(crate) fn new(cores: usize, after: Option<u64>) -> Self {
         let after = if cores == 1 { 0 } else { after.unwrap_or(0) };
         let seen = if after == 0 { 0 } else { cores };
@@ -70,35 +78,35 @@ impl StallDetector {
         }
     }
 
-    /// Whether anybody looks in this world.
+    /// Returns `true` if cores monitor one another on this platform.
     #[inline]
     pub(crate) fn is_on(&self) -> bool {
         self.after != 0
     }
 
-    /// Whether it is time to look, at `now`; 0: nobody knows.
+    /// Returns `true` if it is time to check at `now`; 0: the time is unknown.
     #[inline]
     pub(crate) fn is_due(&self, now: u64) -> bool {
         now != 0 && self.is_on() && now >= self.looked.get().saturating_add(self.after).min(self.due.get())
     }
 
-    /// When to look again.
+    /// Returns when to check again.
     pub(crate) fn next(&self, now: u64) -> u64 {
         now.saturating_add(self.after << self.quiet.get().min(SLOWER)).min(self.due.get())
     }
 
-    /// Whether there has been nothing to see for long.
+    /// Returns `true` if the last checks have found nothing for long.
     pub(crate) fn is_quiet(&self) -> bool {
         self.quiet.get() >= QUIET
     }
 
-    /// The watch begins.
+    /// Begins the watch.
     pub(crate) fn begins(&self) {
         self.quiet.set(0);
     }
 
-    /// Looks at the other cores, and rescues what lies with those that are stuck: whether there is anything to run now.
-    /// The caller is between two slices of its own.
+    /// Checks the other cores, and rescues the work of those that are stuck. Returns `true` if
+    /// there is work to run now. The caller is between two slices of its own.
     #[cold]
     #[inline(never)]
     pub(crate) fn look(&self, now: u64, hand: &KernelCx<'_>, local: &CoreLocal) -> bool {
@@ -124,7 +132,7 @@ impl StallDetector {
         found
     }
 
-    /// See L2. Whether anything was found.
+    /// Rescues the work of a stuck core (L2). Returns `true` if there was any.
     fn rescue(&self, core: usize, now: u64, hand: &KernelCx<'_>, local: &CoreLocal) -> bool {
         let stuck = &hand.kernel.cores[core];
         let (mut first, mut last) = (ptr::null_mut::<TimerHead>(), None::<NonNull<TimerHead>>);
@@ -132,9 +140,9 @@ impl StallDetector {
             half.settle(stuck, local.pool());
             for _ in 0..RESCUED_AT_A_TIME {
                 let Some(timer) = half.wheel.pop_due(now).map(TimerHead::of_wheel) else { break };
-                // SAFETY: taken off the wheel just now, by who has it.
+                // SAFETY: we have the wheel (C1), and have just taken the timer off.
                 if !unsafe { TimerHead::claim(timer) } {
-                    // Cancelled: its canceller has seen to the wheel's share.
+                    // It was cancelled: the canceller deals with the wheel's reference.
                     continue;
                 }
                 TimerHead::chain(timer, ptr::null_mut());
@@ -148,13 +156,14 @@ impl StallDetector {
             due
         });
         let Some(due) = rescued else {
-            // Its owner is in the kernel, or another rescuer is at it.
+            // The owner is in kernel code, or another rescuer has the half.
             return false;
         };
         self.due.set(self.due.get().min(due.unwrap_or(u64::MAX).max(now.saturating_add(1))));
         let mut found = !first.is_null();
         let firing = found.then(|| {
-            // A message that nobody receives is dropped here, which may take long: another takes the watch, and looks after this core too.
+            // A message that no process receives is dropped here, which may take long. So another
+            // core takes the watch, and monitors this core too.
             if let Some(core) = hand.kernel.idle.begins(local.id()) {
                 hand.kernel.world().wake(core);
             }
@@ -162,7 +171,8 @@ impl StallDetector {
         });
         while let Some(timer) = NonNull::new(first) {
             first = TimerHead::chained(timer);
-            // SAFETY: claimed, with the share that was the wheel's.
+            // SAFETY: S2, the timer was claimed, so the wheel's reference is ours; it is not used
+            // again.
             unsafe { TimerHead::deliver(timer, hand) };
         }
         drop(firing);

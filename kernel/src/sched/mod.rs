@@ -1,5 +1,6 @@
-//! Cores: what each has to itself ([`local`]), how it is driven ([`core`]), what a slice is ([`turn`]), for how long
-//! ([`pace`]), and what others do when it does not end ([`lookout`], [`custody`]).
+//! Cores: the state of each ([`local`]), how it is driven ([`core`]), what a slice is ([`turn`]),
+//! how slices are bounded in time ([`pace`]), and what other cores do when a slice does not end
+//! ([`lookout`], [`custody`]).
 
 pub(crate) mod core;
 pub(crate) mod custody;

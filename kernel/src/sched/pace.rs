@@ -1,76 +1,85 @@
 //! [`Pace`]: how the slices of a core are bounded in time.
 //!
-//! A slice is bounded by reductions, and a reduction is an operation of the kernel's. The body's own work between two
-//! of them is nothing that the kernel counts, so a body that works for 5 µs a message would have a slice of 10 ms, and all that
-//! share a pin with it would keep the timers and the inbox waiting for eight of those. A look at the clock for every
-//! operation would be dear. So the core looks after some reductions, of all its slices together, and *time is charged as reductions*:
+//! A slice is bounded by reductions, and a reduction is a kernel operation. The kernel does not
+//! count the body's own work between two of them. A body that works for 5 µs a message would
+//! therefore have a slice of 10 ms. The slices under one pin would keep the timers and the inbox
+//! waiting for eight of those. A clock read for every operation would be expensive. So the core
+//! reads the clock after a number of reductions, of all its slices together, and *charges time as
+//! reductions*:
 //!
-//! - **Z1, a reduction is worth 64 ns.** What a look finds that the time since the last one is worth more than the reductions
-//!   that were spent in it, it charges: the running slice for its share of those reductions, and the quantum
-//!   (`runq::quantum`) for all. So a slice ends after [`SLICE`] reductions or 256 µs of work, whichever comes first, and those that go on in
-//!   turns give way to others by the same measure.
-//! - **Z2, looks are counted across slices.** Many short slices come to a look as one long one does. The reductions between
-//!   two looks (the distance) follow the work: so many as took an eighth of a slice's time, from [`NEAREST`] to [`FARTHEST`],
-//!   and at most [`FRESH`] for a process that was taken from the queues, whose work nobody knows.
-//! - **Z3, a pin ends when it is late.** When a slice ends, and a look has found that the timers and the inbox were looked at a
-//!   slice's time ago, the pin ends, and both are looked at, however few slices there were.
+//! - **Z1, a reduction is worth 64 ns.** If the time since the last clock read is worth more than
+//!   the reductions spent in it, the core charges the difference. The running slice is charged for
+//!   its share of those reductions, and the quantum (`runq::quantum`) for all. So a slice ends
+//!   after [`SLICE`] reductions or 256 µs of work, by the limit that is reached first, and
+//!   ping-pong groups yield to other processes by the same measure.
+//! - **Z2, clock reads are counted across slices.** Many short slices cause a clock read just as
+//!   one long slice does. The reductions between two clock reads (the distance) follow the work: as
+//!   many as took an eighth of a slice's time, from [`NEAREST`] to [`FARTHEST`], and at most
+//!   [`FRESH`] for a process from the queues, whose work is unknown.
+//! - **Z3, a pin ends when it is late.** A clock read may find that the timers and the inbox were
+//!   last checked a slice's time ago. Then the pin ends with the slice and both are checked,
+//!   however few slices there were.
 //!
-//! So a timer is late by two slices' time and one distance at most, if bodies let go in between: with 5 µs a message by
-//! less than a millisecond, with 100 µs by some milliseconds. Then its process has its turn among those that are queued. The
-//! fast path pays nothing: the budget of a slice is what is left until the next look ([`crate::cx::Slice`]), and only when that is
-//! used up is anything else asked. In a world whose clock stands still while a core runs, nothing is charged.
+//! So a timer is late by at most the time of two slices and one distance, if bodies yield in
+//! between: with 5 µs a message by less than a millisecond, with 100 µs by some milliseconds. Then
+//! its process waits for its turn among the queued processes. The fast path pays nothing: the
+//! budget of a slice ends at the next clock read ([`crate::cx::Slice`]), and more is checked only
+//! when that is used up. On a platform whose clock does not advance while a core runs, nothing is
+//! charged.
 //!
-//! What a driver does between two runs of a core, and the firing of timers, is charged to nobody.
+//! The time that a driver uses between two runs of a core, and the firing of timers, is charged to
+//! no process.
 
 use crate::config::SLICE;
 use crate::sync::Cell;
 
-/// Nanoseconds that a reduction is worth, as a power of two (Z1).
+/// The nanoseconds that a reduction is worth, as a power of two (Z1).
 const WORTH_BITS: u32 = 6;
 
-/// Nanoseconds of a slice.
+/// The nanoseconds of a slice.
 pub(crate) const SLICE_TIME: u64 = (SLICE as u64) << WORTH_BITS;
 
-/// Nanoseconds between two looks, as far as the distance can see to it (Z2).
+/// The nanoseconds that the distance aims for between two clock reads (Z2).
 const BETWEEN: u64 = SLICE_TIME / 8;
 
-/// Reductions between two looks: the least.
+/// The shortest distance, in reductions.
 const NEAREST: i64 = 4;
 
-/// The most: of those that send and receive, some microseconds; a look is a hundredth of that.
+/// The longest distance, in reductions. For sends and receives it takes some microseconds, of which
+/// a clock read is a hundredth.
 const FARTHEST: i64 = 64;
 
-/// The most until the first look at a process that was taken from the queues.
+/// The longest distance until the first clock read in a process that was taken from the queues.
 const FRESH: i64 = 16;
 
-/// See the module.
+/// The clock reads of a core; see the module.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    /// Reductions until the next look; not more than 0 when it is due.
+    /// The reductions until the next clock read; at most 0 when it is due.
     until: Cell<i64>,
-    /// What that was after the last look.
+    /// The value of `until` after the last clock read.
     ahead: Cell<i64>,
-    /// The distance.
+    /// The distance, in reductions (Z2).
     distance: Cell<i64>,
-    /// When the last look was; 0 when nobody knows.
+    /// The time of the last clock read; 0 if unknown.
     last: Cell<u64>,
-    /// When timers and inbox were looked at, as far as looks tell; 0 when nobody knows.
+    /// The time when timers and inbox were last checked, as far as clock reads show; 0 if unknown.
     ticked: Cell<u64>,
-    /// That was a slice's time ago (Z3).
+    /// `true` if that was a slice's time ago (Z3).
     late: Cell<bool>,
 }
 
-/// Reductions that a look charges.
+/// The reductions that a clock read charges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Charge {
-    /// The running slice.
+    /// The part of the running slice.
     pub own: u32,
-    /// Those before it, since the last look.
+    /// The part of the slices before it, since the last clock read.
     pub others: u32,
 }
 
 impl Pace {
-    /// Of a core that has not run.
+    /// Creates the state of a core that has not run.
     pub(crate) fn new() -> Self {
         Self {
             until: Cell::new(FRESH),
@@ -82,33 +91,35 @@ impl Pace {
         }
     }
 
-    /// The core begins to run, or has done what nobody is charged for: the next look begins to count.
+    /// Restarts the measurement when the core begins to run, or after work that is charged to no
+    /// process.
     #[inline]
     pub(crate) fn rests(&self) {
         self.last.set(0);
     }
 
-    /// Timers and inbox are looked at now; whether it was high time.
+    /// Notes that timers and inbox are checked now. Returns `true` if that was late.
     #[inline]
     pub(crate) fn ticks(&self) -> bool {
-        // The last look was before now: late is found too early rather than too late.
+        // The last clock read was before now, so lateness is found too early rather than too late.
         self.ticked.set(self.last.get());
         self.late.replace(false)
     }
 
-    /// When the last look was; 0 when nobody knows.
+    /// Returns the time of the last clock read; 0 if unknown.
     #[inline]
     pub(crate) fn last(&self) -> u64 {
         self.last.get()
     }
 
-    /// Whether they should be.
+    /// Returns `true` if timers and inbox must be checked (Z3).
     #[inline]
     pub(crate) fn is_late(&self) -> bool {
         self.late.get()
     }
 
-    /// A slice begins, of a process from the queues if it is `fresh`: the reductions until the next look.
+    /// Begins a slice, of a process from the queues if it is `fresh`. Returns the reductions until
+    /// the next clock read.
     #[inline]
     pub(crate) fn begins(&self, fresh: bool) -> i64 {
         let until = self.until.get();
@@ -117,11 +128,11 @@ impl Pace {
             self.until.set(FRESH);
             return FRESH;
         }
-        debug_assert!(until > 0, "a look that was due was taken");
+        debug_assert!(until > 0, "a due clock read was done");
         until
     }
 
-    /// So many reductions were spent; whether a look is due.
+    /// Spends reductions. Returns `true` if a clock read is due.
     #[inline]
     pub(crate) fn spends(&self, reductions: i64) -> bool {
         let until = self.until.get() - reductions;
@@ -129,16 +140,17 @@ impl Pace {
         until <= 0
     }
 
-    /// Looks: it is `now`, and the running slice has spent so many of the reductions since the last look.
+    /// Records a clock read: the time is `now`, and the running slice has spent `own` of the
+    /// reductions since the last one.
     pub(crate) fn looks(&self, now: u64, own: i64) -> Charge {
-        // A clock may begin at 0, which stands for nobody knows.
+        // A clock may begin at 0, which here means unknown.
         let now = now.max(1);
         let spent = (self.ahead.get() - self.until.get()).max(1).unsigned_abs();
         let last = self.last.replace(now);
         let mut charge = Charge::default();
         if last != 0 {
             let passed = now.saturating_sub(last);
-            // More than a slice is as good as any more: bounded, so that nothing overflows.
+            // Bounded, so that nothing overflows: more than a slice makes no difference.
             let worth = (passed >> WORTH_BITS).min(4 * u64::from(SLICE));
             let owed = worth.saturating_sub(spent);
             let own = owed * own.max(0).unsigned_abs().min(spent) / spent;
@@ -163,7 +175,8 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// Looks at bodies that work for so long a reduction, until it has looked so often; the reductions between the last two.
+    /// Runs bodies that work for `nanos` a reduction until `looks` clock reads have happened.
+    /// Returns the reductions between the last two.
     fn distance(pace: &Pace, now: &mut u64, nanos: u64, looks: u32) -> i64 {
         let mut between = 0;
         for _ in 0..looks {
@@ -191,12 +204,13 @@ mod tests {
         assert!((10..=14).contains(&distance(&pace, &mut now, 2_500, 4)));
     }
 
-    /// Issue 14, 9: who has spent a part of the reductions is charged that part, and all is charged.
+    /// Issue 14, 9: a slice that has spent a part of the reductions is charged that part, and
+    /// everything is charged.
     #[test]
-    fn n09_time_is_charged_to_who_has_spent() {
+    fn n09_time_is_charged_to_the_slices_that_spent_it() {
         let pace = Pace::new();
         assert!(pace.spends(FRESH));
-        assert_eq!(pace.looks(1_000, FRESH), Charge::default(), "nobody knows since when");
+        assert_eq!(pace.looks(1_000, FRESH), Charge::default(), "the start time is unknown");
         let ahead = pace.begins(false);
         assert!(!pace.spends(ahead / 4));
         assert!(pace.spends(ahead - ahead / 4));
@@ -206,7 +220,7 @@ mod tests {
         assert!(!pace.is_late());
     }
 
-    /// Issue 14, 9: the pin is late a slice's time after the last tick, by whatever slices.
+    /// Issue 14, 9: the pin is late a slice's time after the last check, however many slices ran.
     #[test]
     fn n09_a_pin_is_late_after_a_slices_time() {
         let (pace, mut now) = (Pace::new(), 1_000);

@@ -1,8 +1,8 @@
-//! One turn of a process, which is a slice, and the place where it is noted meanwhile.
+//! One turn of a process, which is a slice, and the place where the slice is stored while it runs.
 //!
-//! A slice: fetch what has come; die of it, or resume the body if there is something for
-//! it; sleep by one exchange if nothing has come meanwhile. A body that yields goes behind
-//! the others.
+//! A slice fetches the signals that have arrived. The process dies of them, or its body is resumed
+//! if there is something for it. It sleeps, by one exchange, if no signal has arrived in between. A
+//! body that yields goes behind the queued processes.
 
 use core::ptr::NonNull;
 
@@ -18,11 +18,11 @@ use crate::world::CurrentSlot;
 
 /// How a slice ended.
 pub(super) enum TurnOutcome {
-    /// Somebody else may have the process already.
+    /// The process sleeps, and another core may already own it.
     Sleeps,
-    /// It goes behind the others.
+    /// The process goes behind the queued processes.
     Yields,
-    /// Of this.
+    /// The process dies of this reason.
     Dies(Reason),
 }
 
@@ -33,31 +33,33 @@ impl TurnOutcome {
     }
 }
 
-/// Whether the process has gone to sleep: then it may be another's already.
+/// Puts the process to sleep. Returns `true` if it sleeps: another core may already own it then.
 #[inline(always)]
 fn sleeps(slice: &Slice<'_>, process: &Header) -> bool {
     process.mailbox.sleep() || slice.hand.kernel.mutated(Mutation::SleepsAnyway)
 }
 
-/// One turn of a process.
+/// Runs one turn of a process.
 ///
 /// # Safety
-/// The caller has the process (P1), and the slice is noted `here`.
+/// The caller owns the process (P1), and the slice is stored in `here`.
 pub(super) unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> TurnOutcome {
     let header = slice.process();
     loop {
         fetch(header, &slice.hand, FetchedBy::Core);
-        // SAFETY: ours; the borrow ends before anything foreign runs.
+        // SAFETY: P1, we own the process, and the borrow ends before any foreign code runs.
         let private = unsafe { header.private() };
         if private.dying.is_some() {
             return TurnOutcome::dies_of(&mut private.dying);
         }
-        // Who is suspended sleeps as one who waits; what has come for it, `resume` keeps until a signal ends that.
+        // A suspended process sleeps like a waiting one. `resume` stays set, for what has arrived
+        // for it, until a signal ends the suspension.
         if !private.resume || private.suspended > 0 {
             if sleeps(slice, header) {
                 return TurnOutcome::Sleeps;
             }
-            // More has come, which may not be for the body either: others have their turn all the same.
+            // More signals have arrived, perhaps none for the body. Other processes get their turn
+            // all the same.
             if slice.is_exhausted() {
                 return TurnOutcome::Yields;
             }
@@ -72,22 +74,22 @@ pub(super) unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> TurnOu
         slice.begin();
         slice.resumed.set(true);
         let outside = slice.leave();
-        // SAFETY: ours, and the body is there until the process dies.
+        // SAFETY: P1, we own the process, and the body exists until the process dies.
         let resumed = unsafe { (header.vtable.resume)(process, slice) };
         drop(outside);
         slice.resumed.set(false);
-        // SAFETY: ours still.
+        // SAFETY: P1, we still own the process.
         let private = unsafe { header.private() };
         private.reductions += slice.spent() + 1;
         slice.pay(1);
         if core::mem::take(&mut private.spare) {
-            // It waits for no answer: nothing of it holds the kernel.
-            // SAFETY: the share that a request has left.
+            // The process waits for no answer, so this reference need not hold the kernel.
+            // SAFETY: this is the waker reference that a request has left in `spare`.
             unsafe { Header::give_up_waker(header.whole()) };
         }
         if private.dying.is_some() {
             if let Resumed::Exit(unheard) = &resumed {
-                // Its value is foreign, and dropped here.
+                // Its value is foreign, and is dropped here.
                 unheard.come_into(slice.hand.kernel.world());
             }
             return TurnOutcome::dies_of(&mut private.dying);
@@ -98,14 +100,14 @@ pub(super) unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> TurnOu
                 private.resume = true;
                 return TurnOutcome::Yields;
             }
-            // Most often nothing has come meanwhile.
+            // Usually no signal has arrived in between.
             Resumed::Wait if !private.resume && sleeps(slice, header) => return TurnOutcome::Sleeps,
             Resumed::Wait => {}
         }
     }
 }
 
-/// A slice is noted where it runs, until this goes.
+/// A guard: a slice is stored in `here` until it is dropped.
 pub(crate) struct CurrentGuard<'a> {
     here: *const CurrentSlot,
     outer: *const (),
@@ -115,7 +117,7 @@ pub(crate) struct CurrentGuard<'a> {
 impl<'a> CurrentGuard<'a> {
     pub(crate) fn of(slice: &'a Slice<'_>, kernel: &'a Kernel) -> Self {
         let here = (kernel.here)();
-        // SAFETY: the place of this thread of execution, by World's contract.
+        // SAFETY: `Platform`'s contract gives a valid pointer for this thread.
         let outer = unsafe { (*here).replace(core::ptr::from_ref(slice).cast()) };
         let mark = &kernel.cores[slice.core.id()].mark;
         mark.enter(slice.process().pid);
@@ -123,11 +125,11 @@ impl<'a> CurrentGuard<'a> {
     }
 }
 
-// Also when a panic goes through here, in a world that contains none.
+// Also runs when a panic unwinds through here, on a platform that catches none.
 impl Drop for CurrentGuard<'_> {
     fn drop(&mut self) {
         self.mark.leave();
-        // SAFETY: the place of this thread of execution, by World's contract.
+        // SAFETY: `Platform`'s contract gives a valid pointer for this thread.
         unsafe { (*self.here).set(self.outer) };
     }
 }

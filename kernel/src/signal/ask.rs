@@ -1,12 +1,13 @@
-//! Questions that keep their place among the signals: [`QueryNode`].
+//! Queries that keep their place among the signals: [`QueryNode`].
 //!
-//! `is_alive` must be false for who has sent a `kill` before, and what a process knows of
-//! itself is its owner's. So a question travels through the mailbox, the process answers
-//! it when it meets it (its body need not run), and a dead one lets it fall: the asker
-//! finds "dead" either way. The asker waits on a [`crate::reply`], by its one [`QueryFuture`].
+//! `is_alive` must return `false` to a caller that has sent a `kill` before, and the state of a
+//! process belongs to its owner. So a query travels through the mailbox, and the process answers it
+//! when it handles the signal (its body need not run). A dead process drops it: the caller learns
+//! "dead" either way. The caller waits on a [`crate::reply`], through its [`QueryFuture`].
 //!
-//! To suspend a process, and to resume it, are questions as well, whose answer is how often it is suspended then: as
-//! signals they keep their place too, and the count is the owner's, so that a running process pays nothing for it.
+//! Suspending and resuming a process are queries as well; the answer is how often it is then
+//! suspended. As signals they keep their place too, and the count belongs to the owner, so a
+//! running process pays nothing for it.
 
 use alloc::boxed::Box;
 use core::future::Future;
@@ -14,7 +15,7 @@ use core::pin::Pin;
 use core::ptr::NonNull;
 use core::task::{Context, Poll};
 
-use super::node::{Budget, SignalKind, Node};
+use super::node::{Budget, Node, SignalKind};
 use crate::hand::KernelCx;
 use crate::info::ProcessInfo;
 use crate::memory::pool::Pool;
@@ -22,43 +23,43 @@ use crate::memory::{self, NoMemory};
 use crate::pid::Pid;
 use crate::process::header::Header;
 use crate::process::ties;
-use crate::reply::{ReplyFuture, Reply, reply};
+use crate::reply::{Reply, ReplyFuture, reply};
 
-/// What is asked.
+/// The kind of query.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum QueryKind {
-    /// Are you alive?
+    /// Asks if the process is alive.
     Alive,
-    /// What do you know of yourself?
+    /// Asks for all information about the process.
     Info,
-    /// Be suspended, once more.
+    /// Suspends the process once more.
     Suspend,
-    /// Be suspended once less.
+    /// Undoes one suspension.
     Resume,
-    /// Are you linked with this one?
+    /// Asks if the process is linked with this one.
     Linked(Pid),
 }
 
-/// What the process says; the dead say nothing.
+/// The answer to a query; a dead process sends none.
 #[derive(Debug)]
 pub enum QueryReply {
-    /// It is dead.
+    /// The process is dead.
     Dead,
-    /// It is alive.
+    /// The process is alive.
     Alive,
-    /// It is alive, and suspended so many times now.
+    /// The process is alive, and is now suspended this many times.
     Suspended(u32),
-    /// All about it. Boxed: an answer is small.
+    /// All information about the process. Boxed, so that an answer is small.
     Info(Box<ProcessInfo>),
-    /// Whether it is linked.
+    /// `true` if the process is linked.
     Linked(bool),
-    /// It had no memory for the answer.
+    /// The process had no memory for the answer.
     NoMemory,
 }
 
-/// An answer that will come: a future.
+/// A future of the answer to a query.
 #[derive(Debug)]
-#[must_use = "the answer is in the future"]
+#[must_use = "the future returns the answer"]
 pub struct QueryFuture(ReplyFuture<QueryReply>);
 
 impl Future for QueryFuture {
@@ -69,7 +70,7 @@ impl Future for QueryFuture {
     }
 }
 
-/// A question on its way.
+/// A query in transit.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct QueryNode {
@@ -79,10 +80,10 @@ pub(crate) struct QueryNode {
 }
 
 impl QueryNode {
-    /// The question's node, ready to be pushed, and where its answer will be.
+    /// Allocates the query's node, ready to push, and the future of its answer.
     pub(crate) fn try_new(budget: &Budget, question: QueryKind) -> Result<(NonNull<Node>, QueryFuture), NoMemory> {
         unsafe fn release(node: NonNull<Node>, _: Option<&Pool>) {
-            // SAFETY: an `QueryNode`'s node, given up.
+            // SAFETY: N1: an `QueryNode`'s node, which its holder releases.
             unsafe { QueryNode::refuse(node) }
         }
         let node = budget.node(SignalKind::Ask, release).ok_or(NoMemory)?;
@@ -92,24 +93,24 @@ impl QueryNode {
     }
 
     unsafe fn open(node: NonNull<Node>) -> (QueryKind, Reply<QueryReply>) {
-        // SAFETY: by the callers' contract an `QueryNode` that nobody else has.
+        // SAFETY: N1: the caller holds the node, which heads an `QueryNode` (this function's contract).
         let ask = unsafe { node.cast::<Self>().read() };
-        // SAFETY: moved out above.
+        // SAFETY: moved out above; not used again.
         unsafe { memory::free(node.cast::<Self>()) };
         (ask.question, ask.answer)
     }
 
-    /// The process answers.
+    /// Answers the query for the process.
     ///
     /// # Safety
     /// The caller owns `process`, holds `node`, and does not use it again.
     pub(crate) unsafe fn answer(node: NonNull<Node>, process: &Header, hand: &KernelCx<'_>) {
-        // SAFETY: by contract.
+        // SAFETY: N1: the caller holds the node (this function's contract); not used again.
         let (question, answer) = unsafe { Self::open(node) };
         let said = match question {
             QueryKind::Alive => QueryReply::Alive,
             QueryKind::Suspend | QueryKind::Resume => {
-                // SAFETY: the caller owns it (`header`, P1).
+                // SAFETY: P1: the caller owns the process (this function's contract).
                 let times = &mut unsafe { process.private() }.suspended;
                 *times = match question {
                     QueryKind::Suspend => times.saturating_add(1),
@@ -121,17 +122,18 @@ impl QueryNode {
             QueryKind::Info => ProcessInfo::try_of(process, hand).map_or(QueryReply::NoMemory, QueryReply::Info),
         };
         let mut answer = Some((answer, said));
-        // The asker's waker is foreign: its panic is not the answerer's.
+        // The waker of the query's caller is foreign: its panic must not hit the answering process.
         hand.catch_panic(&mut || answer.take().into_iter().for_each(|(answer, said)| answer.send(said)));
     }
 
-    /// Nobody answers: the process is dead. Runs the asker's waker: through [`KernelCx::release`], which contains it.
+    /// Drops the query of a dead process. This runs the waker of the query's caller, so it is
+    /// called through [`KernelCx::release`], which catches a panic.
     ///
     /// # Safety
     /// The caller holds `node` and does not use it again.
     unsafe fn refuse(node: NonNull<Node>) {
-        // The reply is dropped, which says it.
-        // SAFETY: by contract.
+        // Dropping the reply reports the death.
+        // SAFETY: N1: the caller holds the node (this function's contract); not used again.
         drop(unsafe { Self::open(node) });
     }
 }

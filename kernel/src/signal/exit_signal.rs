@@ -1,8 +1,8 @@
-//! The signal of `exit(Pid, Reason)`.
+//! The exit signal, sent by `exit(Pid, Reason)`.
 
 use core::ptr::NonNull;
 
-use super::node::{SignalKind, Node};
+use super::node::{Node, SignalKind};
 use crate::hand::KernelCx;
 use crate::memory::NoMemory;
 use crate::memory::pool::{self, Pool};
@@ -10,22 +10,22 @@ use crate::pid::Pid;
 use crate::reason::Reason;
 use crate::task::waker;
 
-/// Somebody asks the receiver to end.
+/// A signal that requests the receiver's exit.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct ExitSignal {
     node: Node,
-    /// Who asks; `None` is the host.
+    /// The sending process; `None` is the host.
     pub from: Option<Pid>,
-    /// Why.
+    /// The exit reason.
     pub reason: Reason,
 }
 
 impl ExitSignal {
-    /// The signal's node, ready to be pushed.
+    /// Allocates the signal's node, ready to push.
     pub(crate) fn try_new(hand: &KernelCx<'_>, from: Option<Pid>, reason: Reason) -> Result<NonNull<Node>, NoMemory> {
         unsafe fn release(node: NonNull<Node>, pool: Option<&Pool>) {
-            // SAFETY: `try_new` made the whole, which this node heads.
+            // SAFETY: `try_new` allocated the signal that this node heads.
             unsafe { pool::drop_and_free(node.cast::<ExitSignal>(), pool) }
         }
         let node = hand.kernel.nodes.node(SignalKind::Exit, release).ok_or(NoMemory)?;
@@ -33,21 +33,22 @@ impl ExitSignal {
         hand.try_new(signal).map(NonNull::cast).map_err(|_| NoMemory)
     }
 
-    /// Takes the signal apart.
+    /// Moves the signal's fields out and frees it.
     ///
     /// # Safety
     /// The caller holds `node` (rule N1), of kind `Exit`, and does not use it again.
     pub(crate) unsafe fn open(node: NonNull<Node>, pool: Option<&Pool>) -> (Option<Pid>, Reason) {
-        // SAFETY: by contract an `ExitSignal` that nobody else has.
+        // SAFETY: N1: the caller holds the node, which heads an `ExitSignal` (this function's
+        // contract).
         let signal = unsafe { node.cast::<Self>().read() };
-        // SAFETY: moved out above.
+        // SAFETY: moved out above; not used again.
         unsafe { pool::free(node.cast::<Self>(), pool) };
         (signal.from, signal.reason)
     }
 }
 
-/// Sends one; whether it found somebody alive. A kill needs no memory: without any it travels as a wake-up, which
-/// may be acted on ahead of its place. Lock-free.
+/// Sends an exit signal. Returns `true` if it found the target alive. A kill needs no memory:
+/// without memory it travels as a wake-up, which may be acted on ahead of its place. Lock-free.
 pub(crate) fn send(hand: &KernelCx<'_>, from: Option<Pid>, to: Pid, reason: Reason) -> Result<bool, NoMemory> {
     let Some(process) = hand.find(to) else { return Ok(false) };
     reason.come_into(hand.kernel.world());
@@ -60,10 +61,10 @@ pub(crate) fn send(hand: &KernelCx<'_>, from: Option<Pid>, to: Pid, reason: Reas
         Err(NoMemory) if kills => return Ok(waker::kill(process, hand)),
         Err(error) => return Err(error),
     };
-    // SAFETY: new, so ours.
+    // SAFETY: N1: the node is new, so ours.
     let arrived = unsafe { hand.push(process, signal) };
     if !arrived {
-        // SAFETY: still ours.
+        // SAFETY: N1: the push was refused, so the node is still ours.
         unsafe { hand.release(signal) };
     }
     Ok(arrived)

@@ -1,4 +1,4 @@
-//! Signals: everything that a process learns from outside.
+//! Signals: everything that reaches a process from outside.
 
 pub(crate) mod ask;
 pub(crate) mod exit_signal;

@@ -1,26 +1,26 @@
-//! [`Node`], the intrusive head of everything that travels through a mailbox.
+//! The intrusive head of every signal that travels through a mailbox, [`Node`].
 //!
-//! A node is the first field of a `repr(C)` whole: a message, an exit signal, or a
-//! record (link, monitor, timer) that becomes a signal when its time comes. So a
-//! signal that reports a death was allocated when the link or monitor was made.
+//! A node is the first field of a larger `repr(C)` struct: a message, an exit signal, or a record
+//! (link, monitor, timer) that becomes a signal when its event happens. So a signal that reports a
+//! death was allocated when the link or monitor was made.
 //!
 //! # Who owns the fields when
 //!
-//! Rule N1: `next`, `prev` and `kind` belong to whoever holds the node: first its
-//! maker; after a push that succeeded, the mailbox's owner (handed over by the
-//! push's Release and the take's Acquire). A push that fails gives it back.
-//! Rule N2: a node is in at most one queue. A record that may have to travel twice
-//! at once has two nodes.
+//! - **Rule N1.** `next`, `prev` and `kind` belong to the holder of the node. The first holder is
+//!   its creator. After a successful push it is the mailbox's owner (the push's Release and the
+//!   take's Acquire pass it on). A push that fails returns the node to its holder.
+//! - **Rule N2.** A node is in at most one queue. A record that may travel twice at once has two
+//!   nodes.
 //!
-//! `prev` is used in the owner's private queue only; it makes removing a signal from
-//! the middle (selective receive, demonitor with flush) O(1).
+//! `prev` is used only in the owner's private queue. It makes removing a signal from the middle
+//! (selective receive, demonitor with flush) O(1).
 
 use core::ptr::{self, NonNull};
 
 use crate::memory::pool::Pool;
 use crate::sync::{Ordering, PlainAtomicUsize, UnsafeCell};
 
-/// What a node is the head of, which decides its layout.
+/// The kind of signal that a node heads, which decides its layout.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SignalKind {
     /// `message::Message<M>`: a message.
@@ -31,11 +31,11 @@ pub enum SignalKind {
     Request,
     /// `timer::MessageTimer<M>`: a message whose time has come.
     Timer,
-    /// `timer::WakeTimer`: the end of a sleep or of a receive's patience.
+    /// `timer::WakeTimer`: the end of a sleep or of a receive's timeout.
     Alarm,
-    /// `exit_signal::ExitSignal`: somebody called `exit`.
+    /// `exit_signal::ExitSignal`: a process or the host called `exit`.
     Exit,
-    /// `link::Link`, its exit node: the other side died.
+    /// `link::Link`, its exit node: the peer died.
     LinkExit,
     /// `link::Link`, its request node: a link that keeps its place among the signals.
     LinkRequest,
@@ -43,18 +43,19 @@ pub enum SignalKind {
     MonitorRequest,
     /// `monitor::Monitor` on its way back: the DOWN.
     Down,
-    /// Part of the process: an async waker was called.
+    /// A part of the process: an async waker was called.
     Wake,
-    /// `ask::QueryNode`: a question that the process answers when it meets it.
+    /// `ask::QueryNode`: a query, which the process answers when it handles the signal.
     Ask,
-    /// `proxy::OwnerOp`: something that the process is to do.
+    /// `proxy::OwnerOp`: an operation that the owner must perform.
     Proxy,
 }
 
-/// Frees what a node heads, to the pool if there is one here; how depends on what it is.
+/// A function that frees the struct that a node heads, to the pool if there is one; its kind
+/// decides how.
 pub type Release = unsafe fn(NonNull<Node>, Option<&Pool>);
 
-/// The intrusive head; see the module.
+/// The intrusive head of a signal (see the module).
 #[derive(Debug)]
 #[repr(C)]
 pub struct Node {
@@ -64,17 +65,18 @@ pub struct Node {
     budget: BudgetPermit,
 }
 
-/// Who counts a node, or whatever else it lies in; null when nobody does. Gives its place back when it goes.
+/// A permit of a [`Budget`], held by a node or by another record; null if the record is not
+/// counted. Dropping it returns the permit.
 #[derive(Debug)]
 pub struct BudgetPermit(*const Budget);
 
 impl BudgetPermit {
-    /// Counted by nobody.
+    /// No permit: the record is not counted.
     pub const NOT: Self = Self(ptr::null());
 }
 
-/// How many nodes there may be at a time: messages, exit signals, links, monitors, timers and
-/// questions. Without a limit nothing is counted, and nothing shared is touched.
+/// The limit on the number of live nodes: messages, exit signals, links, monitors, timers and
+/// queries. Without a limit nothing is counted, and nothing shared is touched.
 #[derive(Debug)]
 pub struct Budget {
     used: PlainAtomicUsize,
@@ -82,18 +84,20 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A budget of so many nodes; `usize::MAX` for no limit.
+    /// Creates a budget of `limit` nodes; `usize::MAX` means no limit.
     pub const fn new(limit: usize) -> Self {
         Self { used: PlainAtomicUsize::new(0), limit }
     }
 
-    /// A node like [`Node::new`]'s, counted until it is dropped; `None` when the limit is reached.
-    /// Wait-free. The budget outlives it: it is the kernel's, which releases every signal before it ends.
+    /// Creates a node as [`Node::new`] does, counted until it is dropped; `None` if the limit is
+    /// reached. Wait-free. The budget outlives the node: it belongs to the kernel, which releases
+    /// every signal before it ends.
     pub fn node(&self, kind: SignalKind, release: Release) -> Option<Node> {
         Some(Node { budget: self.count()?, ..Node::new(kind, release) })
     }
 
-    /// A place in the budget, for as long as what is returned is there. As for [`Budget::node`].
+    /// Acquires a permit of the budget, which is released when the returned value is dropped. See
+    /// [`Budget::node`].
     pub fn count(&self) -> Option<BudgetPermit> {
         if self.limit == usize::MAX {
             return Some(BudgetPermit::NOT);
@@ -106,7 +110,7 @@ impl Budget {
         Some(BudgetPermit(self))
     }
 
-    /// Nodes there are, if there is a limit.
+    /// Returns the number of counted nodes, if there is a limit.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
@@ -115,7 +119,7 @@ impl Budget {
 impl Drop for BudgetPermit {
     fn drop(&mut self) {
         if let Some(budget) = NonNull::new(self.0.cast_mut()) {
-            // SAFETY: the kernel's, which outlives its nodes (`Budget::node`).
+            // SAFETY: the kernel owns the budget and outlives its nodes (`Budget::node`).
             unsafe { budget.as_ref() }.used.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -124,14 +128,14 @@ impl Drop for BudgetPermit {
 #[derive(Clone, Copy, Debug)]
 struct NodeTag {
     kind: SignalKind,
-    /// Its number in a private queue (`queue`, C1), 0 for none yet. In what would be padding.
+    /// Its number in a private queue (`queue`, C1); 0 for none yet. Uses what would be padding.
     stamp: u32,
     release: Release,
 }
 
 impl Node {
-    /// A node in no queue. `release` drops and frees the whole that it heads (or gives
-    /// up the share that travels with it) when nobody receives it.
+    /// Creates a node that is in no queue. `release` drops and frees the struct that the node heads
+    /// (or releases the reference that travels with it) if no process receives it.
     pub fn new(kind: SignalKind, release: Release) -> Self {
         Self {
             next: UnsafeCell::new(ptr::null_mut()),
@@ -141,105 +145,107 @@ impl Node {
         }
     }
 
-    /// What the node heads.
+    /// Returns the kind of signal that the node heads.
     ///
     /// # Safety
     /// The caller holds the node (rule N1).
     pub unsafe fn kind(this: NonNull<Self>) -> SignalKind {
-        // SAFETY: held, so live.
+        // SAFETY: N1: the caller holds the node, so it is live.
         let this = unsafe { this.as_ref() };
-        // SAFETY: by contract nobody writes.
+        // SAFETY: N1: only the holder writes (this function's contract).
         this.what.with(|what| unsafe { (*what).kind })
     }
 
-    /// Its number in a private queue, 0 for none yet.
+    /// Returns its number in a private queue; 0 for none yet.
     ///
     /// # Safety
     /// The caller holds the node (rule N1).
     pub unsafe fn stamp(this: NonNull<Self>) -> u32 {
-        // SAFETY: held, so live.
+        // SAFETY: N1: the caller holds the node, so it is live.
         let this = unsafe { this.as_ref() };
-        // SAFETY: by contract nobody writes.
+        // SAFETY: N1: only the holder writes (this function's contract).
         this.what.with(|what| unsafe { (*what).stamp })
     }
 
-    /// Numbers the node.
+    /// Sets the node's number.
     ///
     /// # Safety
     /// The caller holds the node (rule N1).
     pub unsafe fn set_stamp(this: NonNull<Self>, stamp: u32) {
-        // SAFETY: held, so live.
+        // SAFETY: N1: the caller holds the node, so it is live.
         let this = unsafe { this.as_ref() };
-        // SAFETY: by contract nobody else looks.
+        // SAFETY: N1: only the holder accesses it (this function's contract).
         this.what.with_mut(|what| unsafe { (*what).stamp = stamp });
     }
 
-    /// The node before this one in a private queue; null for the first.
+    /// Returns the node before this one in a private queue; null for the first.
     ///
     /// # Safety
     /// The caller holds the node (rule N1), and it is in a private queue.
     pub unsafe fn prev(this: NonNull<Self>) -> *mut Node {
-        // SAFETY: held, so live.
+        // SAFETY: N1: the caller holds the node, so it is live.
         let this = unsafe { this.as_ref() };
-        // SAFETY: by contract nobody writes.
+        // SAFETY: N1: only the holder writes (this function's contract).
         this.prev.with(|prev| unsafe { *prev })
     }
 
-    /// Makes the node another signal of the same record.
+    /// Changes the node into another signal of the same record.
     ///
     /// # Safety
     /// The caller holds the node (rule N1).
     pub unsafe fn become_kind(this: NonNull<Self>, kind: SignalKind) {
-        // SAFETY: held, so live.
+        // SAFETY: N1: the caller holds the node, so it is live.
         let this = unsafe { this.as_ref() };
-        // SAFETY: by contract nobody else looks.
+        // SAFETY: N1: only the holder accesses it (this function's contract).
         this.what.with_mut(|what| unsafe { (*what).kind = kind });
     }
 
-    /// The node below (in a stack) or behind (in a queue).
+    /// Returns the node below (in a stack) or after (in a queue).
     ///
     /// # Safety
     /// The caller holds the node (rule N1).
     pub unsafe fn next(this: NonNull<Self>) -> *mut Node {
-        // SAFETY: held, so live.
+        // SAFETY: N1: the caller holds the node, so it is live.
         let this = unsafe { this.as_ref() };
-        // SAFETY: by contract nobody writes.
+        // SAFETY: N1: only the holder writes (this function's contract).
         this.next.with(|next| unsafe { *next })
     }
 
+    /// Sets the node below (in a stack) or after (in a queue).
+    ///
     /// # Safety
     /// The caller holds the node (rule N1).
     pub unsafe fn set_next(this: NonNull<Self>, to: *mut Node) {
-        // SAFETY: held, so live.
+        // SAFETY: N1: the caller holds the node, so it is live.
         let this = unsafe { this.as_ref() };
-        // SAFETY: by contract nobody else looks.
+        // SAFETY: N1: only the holder accesses it (this function's contract).
         this.next.with_mut(|next| unsafe { *next = to });
     }
 
-    /// Puts the node between two of its queue, or null.
+    /// Sets both neighbours of the node in its queue, which may be null.
     ///
     /// # Safety
     /// The caller holds the node (rule N1).
     pub unsafe fn set_between(this: NonNull<Self>, prev: *mut Node, next: *mut Node) {
-        // SAFETY: by contract.
+        // SAFETY: N1: the caller holds the node (this function's contract).
         unsafe { Self::set_next(this, next) };
-        // SAFETY: held, so live.
+        // SAFETY: N1: the caller holds the node, so it is live.
         let this = unsafe { this.as_ref() };
-        // SAFETY: by contract nobody else looks.
+        // SAFETY: N1: only the holder accesses it (this function's contract).
         this.prev.with_mut(|place| unsafe { *place = prev });
     }
 
-    /// Gives up a signal that nobody receives.
+    /// Releases a signal that no process receives.
     ///
     /// # Safety
     /// The caller holds `node` (rule N1) and does not use it again.
     pub unsafe fn release(node: NonNull<Node>, pool: Option<&Pool>) {
-        // SAFETY: by contract live and held.
+        // SAFETY: N1: the caller holds the node, so it is live.
         let release = unsafe { node.as_ref() }.what.with(|what| {
-            // SAFETY: held, so nobody writes.
+            // SAFETY: N1: only the holder writes.
             unsafe { (*what).release }
         });
-        // SAFETY: `release` was given for the whole that this node heads.
+        // SAFETY: `release` was given for the struct that this node heads.
         unsafe { release(node, pool) }
     }
 }

@@ -1,20 +1,22 @@
-//! The private side of a mailbox: [`Queue`], what has been fetched and not yet received.
+//! The private side of a mailbox, [`Queue`]: signals that are fetched and not yet received.
 //!
-//! Doubly linked, touched by the process's owner only. A selective receive keeps its place in a
-//! [`Cursor`]: it looks at each signal once, however often it is resumed, because new signals only
-//! ever come in behind. Any number of selective receives may be under way at once, in one queue.
+//! The queue is doubly linked, and only the process's owner touches it. A selective receive keeps
+//! its position in a [`Cursor`]: it looks at each signal once, however often it is resumed, because
+//! new signals are only ever appended. Any number of selective receives may be in progress at once,
+//! in one queue.
 //!
-//! - **C1.** A selective receive numbers the signals that it finds without a number, in their order:
-//!   so the numbered signals are the front of the queue, their numbers grow, and each signal is
-//!   numbered once. A plain receive numbers nothing and pays nothing.
-//! - **C2.** A cursor is the number of the last signal that its receive has looked at. What other
-//!   receives take out changes no number, so a cursor is never wrong: its receive goes on with the
+//! - **C1.** A selective receive numbers the signals that it finds without a number, in their
+//!   order. So the numbered signals are the front of the queue, their numbers grow, and each signal
+//!   is numbered once. A plain receive numbers nothing and pays nothing.
+//! - **C2.** A cursor is the number of the last signal that its receive has looked at. Removals by
+//!   other receives change no number, so a cursor is never wrong: its receive continues with the
 //!   first signal of a higher number.
-//! - **C3.** `seen` is only a hint, where the receive that looked last has stopped. It is a signal of
-//!   this queue, or null: whatever takes that signal out moves the hint to the one before. Another
-//!   receive's place is found by a walk from the hint or from either end, whichever is the nearest.
-//! - **C4.** When the numbers are used up, all signals are numbered anew and the *era* changes: a
-//!   cursor of another era, and one of another process, looks from the start.
+//! - **C3.** `seen` is only a hint: the signal where the latest receive has stopped. It is a signal
+//!   of this queue, or null. A removal of that signal moves the hint to the one before. The
+//!   position of another receive is found by a walk from the hint, the front or the end: from the
+//!   nearest one.
+//! - **C4.** When the numbers are used up, all signals are numbered anew and the *era* changes. A
+//!   cursor of another era, or of another process, starts from the front.
 
 use core::ptr::{self, NonNull};
 
@@ -22,24 +24,25 @@ use super::node::Node;
 use crate::mailbox::Segment;
 use crate::pid::Pid;
 
-/// Fetched signals, oldest first. `repr(C)`: what every message touches is in front.
+/// Fetched signals, oldest first. `repr(C)`: the fields that every message touches come first.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Queue {
     head: *mut Node,
     tail: *mut Node,
     len: u32,
-    /// The number that was given last (C1).
+    /// The number that was assigned last (C1).
     stamp: u32,
-    /// A hint (C3).
+    /// The signal where the latest receive has stopped: a hint (C3).
     seen: *mut Node,
-    /// The last signal that [`Queue::take_first`] has passed over, null for none.
+    /// The last signal that [`Queue::take_first`] has skipped; null for none.
     passed: *mut Node,
 }
 
-/// A selective receive's place in the queue: what it has looked at (see the module).
+/// The position of a selective receive in the queue: the signals that it has looked at (see the
+/// module).
 ///
-/// A cursor that is out of date, or another process's, only means a look from the start.
+/// A cursor that is out of date, or another process's, only makes its receive start from the front.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     stamp: u32,
@@ -48,13 +51,14 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// A receive that has looked at nothing yet.
+    /// Creates the cursor of a receive that has looked at nothing yet.
     pub const fn new() -> Self {
         Self { stamp: 0, era: 0, of: 0 }
     }
 }
 
-/// How far the numbers were at a moment: whether a signal has come since (see [`Queue::has_newer`]).
+/// A snapshot of the numbers at one moment, to tell whether a signal has arrived since (see
+/// [`Queue::has_newer`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     era: u32,
@@ -62,72 +66,72 @@ pub struct Mark {
 }
 
 impl Queue {
-    /// An empty queue.
+    /// Creates an empty queue.
     pub const fn new() -> Self {
         let none = ptr::null_mut();
         Self { head: none, tail: none, len: 0, stamp: 0, seen: none, passed: none }
     }
 
-    /// Signals in it.
+    /// Returns the number of signals.
     pub fn len(&self) -> usize {
         self.len as usize
     }
 
-    /// Whether there is none.
+    /// Returns `true` if there is no signal.
     pub fn is_empty(&self) -> bool {
         self.head.is_null()
     }
 
-    /// The oldest, null when there is none.
+    /// Returns the oldest signal, or null if there is none.
     pub fn first(&self) -> *mut Node {
         self.head
     }
 
-    /// The newest, null when there is none.
+    /// Returns the newest signal, or null if there is none.
     pub fn last(&self) -> *mut Node {
         self.tail
     }
 
-    /// Numbers what has no number yet (C1). `era` is this queue's. O(1) amortised: a signal is
-    /// numbered once.
+    /// Numbers the signals that have no number yet (C1). `era` is this queue's. O(1) amortised: a
+    /// signal is numbered once.
     pub fn number(&mut self, era: &mut u32) {
         let (mut first, mut at, mut count) = (ptr::null_mut(), self.tail, 0);
         while let Some(node) = NonNull::new(at) {
-            // SAFETY: in this queue, so held.
+            // SAFETY: N1: the node is in this queue, so its owner holds it.
             if unsafe { Node::stamp(node) } != 0 {
                 break;
             }
             (first, count) = (at, count + 1);
-            // SAFETY: likewise.
+            // SAFETY: N1: the node is in this queue, so its owner holds it.
             at = unsafe { Node::prev(node) };
         }
         if self.stamp.checked_add(count).is_none() {
-            // C4.
+            // C4: the numbers are used up.
             *era = era.wrapping_add(1).max(1);
             (self.stamp, first) = (0, self.head);
         }
         while let Some(node) = NonNull::new(first) {
             self.stamp += 1;
-            // SAFETY: in this queue, so held.
+            // SAFETY: N1: the node is in this queue, so its owner holds it.
             unsafe { Node::set_stamp(node, self.stamp) };
-            // SAFETY: likewise.
+            // SAFETY: N1: the node is in this queue, so its owner holds it.
             first = unsafe { Node::next(node) };
         }
     }
 
-    /// Begins or goes on with the look of a cursor's receive: the last signal that it has looked at
-    /// and that is still here, or null; and how many signals were passed to find it. All that is here
-    /// is numbered.
+    /// Starts or continues the scan of a cursor's receive. Returns the last signal that it has
+    /// looked at and that is still here, or null, and the number of signals passed to find it. All
+    /// signals in the queue are numbered.
     pub fn seek(&mut self, cursor: &mut Cursor, of: Pid, era: u32) -> (*mut Node, u32) {
         if cursor.era != era || cursor.of != of.to_raw() {
             *cursor = Cursor { stamp: 0, era, of: of.to_raw() };
         }
         let wanted = cursor.stamp;
-        // SAFETY: null or in this queue (C3), so held.
+        // SAFETY: C3, N1: null, or in this queue, so its owner holds it.
         let number = |node: *mut Node| NonNull::new(node).map_or(0, |node| unsafe { Node::stamp(node) });
         let newest = number(self.tail);
         if wanted >= newest {
-            // Nothing to look at: the hint stays with a receive that has something.
+            // There is nothing to look at: the hint stays with a receive that has something.
             return (self.tail, 0);
         }
         let hint = number(self.seen);
@@ -140,9 +144,9 @@ impl Queue {
             self.seen
         };
         let mut passed = 0;
-        // Back, while it is too far; then on, as far as it goes.
+        // Walk back while it is too far, then forward as far as possible.
         while number(at) > wanted {
-            // SAFETY: not null, its number is not 0; in this queue, so held.
+            // SAFETY: N1: its number is not 0, so not null; in this queue, so its owner holds it.
             at = NonNull::new(at).map_or(ptr::null_mut(), |node| unsafe { Node::prev(node) });
             passed += 1;
         }
@@ -159,99 +163,99 @@ impl Queue {
         (at, passed)
     }
 
-    /// The receive that looks has looked at `node`.
+    /// Records that the receive which scans has looked at `node`.
     ///
     /// # Safety
     /// `node` is in this queue, and numbered.
     pub unsafe fn pass(&mut self, cursor: &mut Cursor, node: NonNull<Node>) {
-        // SAFETY: by contract, so held.
+        // SAFETY: N1: the node is in this queue (this function's contract), so its owner holds it.
         cursor.stamp = unsafe { Node::stamp(node) };
         self.seen = node.as_ptr();
     }
 
-    /// Where the receive that looks has stopped (C3).
+    /// Returns the signal where the latest receive has stopped (C3).
     pub fn seen(&self) -> *mut Node {
         self.seen
     }
 
-    /// A cursor that has everything behind it that is in the queue now.
+    /// Returns a cursor that is past every signal that is in the queue now.
     pub fn cursor_at_end(&mut self, of: Pid, era: &mut u32) -> Cursor {
         self.number(era);
         Cursor { stamp: self.stamp, era: *era, of: of.to_raw() }
     }
 
-    /// How far the numbers are.
+    /// Returns a snapshot of the numbers.
     pub fn mark(&self, era: u32) -> Mark {
         Mark { era, stamp: self.stamp }
     }
 
-    /// Whether there is a signal that has come since.
+    /// Returns `true` if a signal has arrived since the snapshot.
     pub fn has_newer(&self, mark: Mark, era: u32) -> bool {
         let Some(tail) = NonNull::new(self.tail) else { return false };
-        // SAFETY: in this queue, so held.
+        // SAFETY: N1: the node is in this queue, so its owner holds it.
         let newest = unsafe { Node::stamp(tail) };
         newest == 0 || era != mark.era || newest > mark.stamp
     }
 
-    /// The one behind `node`, or the first when `node` is null.
+    /// Returns the signal after `node`, or the first one if `node` is null.
     ///
     /// # Safety
     /// `node` is null or in this queue.
     pub unsafe fn after(&self, node: *mut Node) -> *mut Node {
         match NonNull::new(node) {
             None => self.head,
-            // SAFETY: in this queue, so held by its owner (rule N1).
+            // SAFETY: N1: the node is in this queue, so its owner holds it.
             Some(node) => unsafe { Node::next(node) },
         }
     }
 
-    /// Puts `node` last.
+    /// Appends `node`.
     ///
     /// # Safety
     /// The caller holds `node` (rule N1); it is in no queue (N2) and lives until removed.
     pub unsafe fn push_back(&mut self, node: NonNull<Node>) {
-        // SAFETY: by contract.
+        // SAFETY: N1: the caller holds the node, so it is live (this function's contract).
         let inner = unsafe { node.as_ref() };
-        // SAFETY: held.
+        // SAFETY: N1: the caller holds the node.
         unsafe { Node::set_next(node, ptr::null_mut()) };
-        // SAFETY: held.
+        // SAFETY: N1: the caller holds the node.
         inner.prev.with_mut(|prev| unsafe { *prev = self.tail });
         match NonNull::new(self.tail) {
             None => self.head = node.as_ptr(),
-            // SAFETY: the tail is in this queue, so held.
+            // SAFETY: N1: the tail is in this queue, so its owner holds it.
             Some(tail) => unsafe { Node::set_next(tail, node.as_ptr()) },
         }
         self.tail = node.as_ptr();
         self.len += 1;
     }
 
-    /// Puts all of `piece` behind. O(1).
+    /// Appends all signals of `piece`. O(1).
     pub fn append(&mut self, piece: Segment) {
         let Some(first) = NonNull::new(piece.first) else { return };
-        // SAFETY: the piece's, so held.
+        // SAFETY: N1: the node is in the piece, so its holder holds the node.
         let inner = unsafe { first.as_ref() };
-        // SAFETY: held.
+        // SAFETY: N1: the node is in the piece, so its holder holds the node.
         inner.prev.with_mut(|prev| unsafe { *prev = self.tail });
         match NonNull::new(self.tail) {
             None => self.head = piece.first,
-            // SAFETY: the tail is in this queue, so held.
+            // SAFETY: N1: the tail is in this queue, so its owner holds it.
             Some(tail) => unsafe { Node::set_next(tail, piece.first) },
         }
         self.tail = piece.last;
         self.len += piece.len;
     }
 
-    /// Takes the oldest.
+    /// Removes and returns the oldest signal.
     #[inline]
     pub fn pop_front(&mut self) -> Option<NonNull<Node>> {
         let node = NonNull::new(self.head)?;
-        // SAFETY: in this queue, so held.
+        // SAFETY: N1: the node is in this queue, so its owner holds it.
         self.head = unsafe { Node::next(node) };
         match NonNull::new(self.head) {
             None => self.tail = ptr::null_mut(),
-            // SAFETY: in this queue.
+            // SAFETY: N1: the node is in this queue, so its owner holds it.
             Some(head) => unsafe { head.as_ref() }.prev.with_mut(|prev| {
-                // SAFETY: held.
+                // SAFETY: N1: the queue's owner holds the node.
                 unsafe { *prev = ptr::null_mut() }
             }),
         }
@@ -265,14 +269,14 @@ impl Queue {
         Some(node)
     }
 
-    /// Takes the oldest that `is` accepts, which is always the same question: what it has passed over once it does not
-    /// look at again. O(1) amortised.
+    /// Removes and returns the oldest signal that `is` accepts. `is` must always be the same
+    /// predicate: a signal that was skipped once is not checked again. O(1) amortised.
     pub fn take_first(&mut self, is: impl Fn(NonNull<Node>) -> bool) -> Option<NonNull<Node>> {
         loop {
             // SAFETY: null or in this queue: a removal would have moved it.
             let node = NonNull::new(unsafe { self.after(self.passed) })?;
             if is(node) {
-                // SAFETY: in this queue.
+                // SAFETY: `after` found the node in this queue.
                 unsafe { self.remove(node) };
                 return Some(node);
             }
@@ -280,16 +284,16 @@ impl Queue {
         }
     }
 
-    /// Takes `node` out, wherever it is. O(1).
+    /// Removes `node`, wherever it is. O(1).
     ///
     /// # Safety
     /// `node` is in this queue.
     pub unsafe fn remove(&mut self, node: NonNull<Node>) {
-        // SAFETY: in this queue, so live and held.
+        // SAFETY: N1: the node is in this queue (this function's contract), so live and held.
         let inner = unsafe { node.as_ref() };
-        // SAFETY: held.
+        // SAFETY: N1: the queue's owner holds the node.
         let next = unsafe { Node::next(node) };
-        // SAFETY: held.
+        // SAFETY: N1: the queue's owner holds the node.
         let prev = inner.prev.with(|prev| unsafe { *prev });
         if self.seen == node.as_ptr() {
             self.seen = prev;
@@ -299,14 +303,14 @@ impl Queue {
         }
         match NonNull::new(prev) {
             None => self.head = next,
-            // SAFETY: a neighbour is in this queue.
+            // SAFETY: N1: a neighbour is in this queue, so its owner holds it.
             Some(prev) => unsafe { Node::set_next(prev, next) },
         }
         match NonNull::new(next) {
             None => self.tail = prev,
-            // SAFETY: a neighbour is in this queue.
+            // SAFETY: N1: a neighbour is in this queue, so its owner holds it.
             Some(next) => unsafe { next.as_ref() }.prev.with_mut(|p| {
-                // SAFETY: held.
+                // SAFETY: N1: the queue's owner holds the node.
                 unsafe { *p = prev }
             }),
         }

@@ -1,11 +1,13 @@
-//! [`Context`], an async body's way to the kernel.
+//! [`Context`], an async body's interface to the kernel.
 //!
-//! It is the process's own: it finds the running slice where the world keeps it
-//! ([`crate::world::CurrentSlot`]) and checks that the slice is its process's. Used anywhere else (moved
-//! to another thread, kept after the process, or after its kernel) it panics there and harms nobody.
+//! A context belongs to one process. It finds the running slice where the platform stores it
+//! ([`crate::world::CurrentSlot`]), and checks that it is a slice of its own process. Used anywhere else
+//! (moved to another thread, kept after the process or its kernel has ended), it panics there and
+//! does no other harm.
 //!
-//! What it compares is the process's address. It has a share of that memory (`header`, P5), so no other process, of this kernel or
-//! of another, is ever there while the context exists: the same address is the same process, which takes the same type.
+//! The check compares the process's address. The context has a reference to that memory (`header`,
+//! P5), so while it exists, no other process of any kernel can have this address. The same address
+//! is therefore the same process, which takes the same message type.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -13,7 +15,7 @@ use core::ptr::NonNull;
 use core::time::Duration;
 
 use crate::alias::AliasMode;
-use crate::cx::{MaybeReady, Cx, SendTarget, Slice};
+use crate::cx::{Cx, MaybeReady, SendTarget, Slice};
 use crate::info::ProcessInfo;
 use crate::memory::NoMemory;
 use crate::name::RegisterError;
@@ -26,7 +28,7 @@ use crate::reason::Reason;
 use crate::received::{Peek, Received};
 use crate::send::SendError;
 use crate::signal::queue::Cursor;
-use crate::task::future::{IntoReason, FutureBody, LargeBody, is_large};
+use crate::task::future::{FutureBody, IntoReason, LargeBody, is_large};
 use crate::task::receive::{Alive, Info, Receive, ReceiveMatch, ReceiveTimeout, ReceiveWith, Sleep, Stop, YieldNow};
 use crate::task::waiting::SendWait;
 use crate::timer::record::TimerError;
@@ -39,12 +41,13 @@ pub struct Address<M> {
 }
 
 impl<M> Address<M> {
-    /// The address of a process that the caller knows to take `M`. Sending checks it again.
+    /// Creates the address of a process that the caller knows to take `M`. Sending checks the type
+    /// again.
     pub const fn new(pid: Pid) -> Self {
         Self { pid, takes: PhantomData }
     }
 
-    /// Who.
+    /// Returns the pid of the process.
     pub const fn pid(self) -> Pid {
         self.pid
     }
@@ -84,9 +87,9 @@ impl<M> From<Address<M>> for SendTarget<'_> {
     }
 }
 
-/// Whom a message of type `N` can be sent to: a pid takes any (and checks it), an address its own.
+/// A target for a message of type `N`: a pid takes any type (and checks it), an address its own.
 pub trait Recipient<N> {
-    /// Who.
+    /// Returns the pid of the process.
     fn recipient(self) -> Pid;
 }
 
@@ -102,9 +105,9 @@ impl<N> Recipient<N> for Address<N> {
     }
 }
 
-/// An async body's way to the kernel; see the module.
+/// An async body's interface to the kernel; see the module.
 ///
-/// Invariant in `M`, because messages go into the process's mailbox and come out of here:
+/// Invariant in `M`, because messages are both sent to the process's mailbox and received here:
 ///
 /// ```compile_fail,E0308
 /// use atropos_kernel::Context;
@@ -120,7 +123,7 @@ impl<N> Recipient<N> for Address<N> {
 /// }
 /// ```
 ///
-/// And nobody has two of one process:
+/// A process has only one context:
 ///
 /// ```compile_fail,E0277
 /// fn is_clone<T: Clone>() {}
@@ -128,13 +131,14 @@ impl<N> Recipient<N> for Address<N> {
 /// ```
 pub struct Context<M> {
     pid: Pid,
-    /// With the context's share of its memory.
+    /// The process, with the context's reference to its memory.
     process: NonNull<Header>,
     here: fn() -> *const CurrentSlot,
     takes: PhantomData<fn(M) -> M>,
 }
 
-/// Runs foreign code contained within a process's slice, whoever has its [`Context`].
+/// Runs foreign code within a process's slice and catches its panics, also for code that does not
+/// have the process's [`Context`].
 ///
 /// ```compile_fail,E0308
 /// use atropos_kernel::PanicScope;
@@ -144,21 +148,25 @@ pub struct Context<M> {
 /// ```
 pub struct PanicScope<M> {
     pid: Pid,
-    /// Compared, never followed. Without a share: nothing of the process is reached by it, so it does no harm where another process
-    /// has the memory and the pid.
+    /// The process's address, only compared and never dereferenced. It needs no reference: nothing
+    /// of the process is reached through it, so it does no harm if another process gets the memory
+    /// and the pid.
     process: *const Header,
     here: fn() -> *const CurrentSlot,
     takes: PhantomData<fn(M) -> M>,
 }
 
 impl<M: Send + 'static> PanicScope<M> {
-    /// See [`Cx::catch_panic`].
+    /// Runs foreign code and catches its panic; see [`Cx::catch_panic`].
+    ///
+    /// # Errors
+    /// If the code panics, a crash reason with the panic's text.
     ///
     /// # Panics
     /// Outside the process's own slice.
     #[inline]
     pub fn catch_panic<R>(&self, code: impl FnOnce() -> R) -> Result<R, Reason> {
-        // SAFETY: used no longer than this call, and the slice lasts longer.
+        // SAFETY: the slice is used only during this call, and lasts longer.
         let slice = unsafe { Slice::noted(self.here) };
         let is_own = |slice: &&Slice<'_>| {
             let process = slice.process();
@@ -173,7 +181,8 @@ impl<M: Send + 'static> PanicScope<M> {
 
 // SAFETY: every use checks that it happens inside the process's own slice.
 unsafe impl<M> Send for PanicScope<M> {}
-// SAFETY: as above: one thread at a time runs the slice.
+// SAFETY: every use checks that it happens inside the process's own slice, which one thread at a
+// time runs.
 unsafe impl<M> Sync for PanicScope<M> {}
 
 impl<M> fmt::Debug for PanicScope<M> {
@@ -187,23 +196,25 @@ fn is_elsewhere(pid: Pid) -> ! {
     panic!("the Context of {pid} was used outside its process")
 }
 
-// SAFETY: every use checks that it happens inside the process's own slice, but for the drop, which is for any thread (`header`, P5).
+// SAFETY: P5, every use checks that it happens inside the process's own slice, except the drop,
+// which any thread may do.
 unsafe impl<M> Send for Context<M> {}
-// SAFETY: as above: one thread at a time runs the slice.
+// SAFETY: every use checks that it happens inside the process's own slice, which one thread at a
+// time runs.
 unsafe impl<M> Sync for Context<M> {}
 
 impl<M> Drop for Context<M> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: used only here, and the slice lasts longer.
+        // SAFETY: the slice is used only in the next lines, and lasts longer.
         let slice = unsafe { Slice::noted(self.here) };
         if slice.is_some_and(|slice| core::ptr::eq(slice.process(), self.process.as_ptr())) {
-            // SAFETY: the context's share keeps it.
+            // SAFETY: P5, the context's reference keeps the process's memory.
             let process = unsafe { self.process.as_ref() };
-            // SAFETY: that share ends here, in the process's own slice.
+            // SAFETY: P5, the context's reference ends here, in the process's own slice.
             unsafe { process.context_is_gone() };
         } else {
-            // SAFETY: the context's share, not used again.
+            // SAFETY: P5, this is the context's reference, and it is not used again.
             unsafe { Header::give_up_context(self.process) };
         }
     }
@@ -216,23 +227,25 @@ impl<M> fmt::Debug for Context<M> {
 }
 
 impl<M: Send + 'static> Context<M> {
-    /// The context of a process, which has none yet: its body runs for the first time.
+    /// Creates the context of a process whose body runs for the first time, and which therefore has
+    /// none yet.
     pub(crate) fn new(cx: &Cx<'_, M>) -> Self {
         let process = cx.process();
-        // SAFETY: the process runs, so its kernel is there (P4).
+        // SAFETY: P4, the process runs, so its kernel is alive.
         let here = unsafe { process.kernel.as_ref() }.here;
-        // SAFETY: its first slice, by contract.
+        // SAFETY: P5, this is the process's first slice, so it has no context yet (this function's
+        // contract).
         let process = unsafe { process.share_with_context() };
         Self { pid: cx.pid(), process, here, takes: PhantomData }
     }
 
-    /// Runs `f` with the running slice's view of the kernel: everything that [`Cx`] can do.
+    /// Runs `f` with the running slice's [`Cx`], which has all kernel operations.
     ///
     /// # Panics
     /// Outside the process's own slice.
     #[inline(always)]
     pub fn with<R>(&self, f: impl FnOnce(&Cx<'_, M>) -> R) -> R {
-        // SAFETY: used no longer than `f` runs, and the slice lasts longer.
+        // SAFETY: the result is used only while `f` runs, and the slice lasts longer.
         match unsafe { self.view() } {
             Some(cx) => f(cx),
             None => self.is_elsewhere(),
@@ -244,51 +257,56 @@ impl<M: Send + 'static> Context<M> {
         is_elsewhere(self.pid)
     }
 
-    /// As [`Context::with`]; `None` outside the process's own slice, and while the kernel is at work in it. For
-    /// destructors: a body's may run when there is no slice any more, a message's when the kernel drops it.
+    /// Does the same as [`Context::with`], but returns `None` outside the process's own slice, and
+    /// while the kernel runs in it. For destructors: a body's destructor may run when the slice has
+    /// ended, a message's when the kernel drops the message.
     #[inline(always)]
     pub fn try_with<R>(&self, f: impl FnOnce(&Cx<'_, M>) -> R) -> Option<R> {
-        // SAFETY: used no longer than `f` runs, and the slice lasts longer.
+        // SAFETY: the result is used only while `f` runs, and the slice lasts longer.
         unsafe { self.view() }.map(f)
     }
 
-    /// The running slice's view of the kernel, if that is the process's own; see [`Context::try_with`].
+    /// Returns the running slice's [`Cx`] if it is the process's own slice; see
+    /// [`Context::try_with`].
     ///
     /// # Safety
-    /// The caller uses it no longer than its caller's call lasts.
+    /// The caller uses the result no longer than its own caller's call lasts.
     #[inline(always)]
     pub(super) unsafe fn view<'h>(&self) -> Option<&'h Cx<'h, M>> {
-        // SAFETY: by contract no longer than this call's caller, and the slice lasts longer.
+        // SAFETY: the caller uses the result only during its own caller's call (this function's
+        // contract), and the slice lasts longer.
         let slice = unsafe { Slice::noted(self.here) }?;
-        // The same address is the same process (`header`, P5), and its messages are of the type that its context was made with.
+        // The same address is the same process (`header`, P5), and its messages are of the type
+        // that its context was made with.
         if !core::ptr::eq(slice.process(), self.process.as_ptr()) || slice.inside.get() {
             return None;
         }
         Some(Cx::of(slice))
     }
 
-    /// For what is to run contained while somebody else has the context.
+    /// Returns a [`PanicScope`], to run foreign code while other code has the context.
     pub fn panic_catcher(&self) -> PanicScope<M> {
         PanicScope { pid: self.pid, process: self.process.as_ptr(), here: self.here, takes: PhantomData }
     }
 
-    /// Who it is.
+    /// Returns the pid of this process.
     pub fn pid(&self) -> Pid {
         self.pid
     }
 
-    /// Where it can be sent to.
+    /// Returns the address of this process.
     pub fn address(&self) -> Address<M> {
         Address::new(self.pid)
     }
 
-    /// The oldest message, EXIT, DOWN or timer, waiting for one if there is none. Cancel safe.
+    /// Receives the oldest message, EXIT, DOWN or timer, and waits if none is there. Cancel safe.
     pub fn recv(&self) -> Receive<'_, M> {
         Receive::new(self)
     }
 
-    /// As [`Context::recv`], and what `take` makes of what has come, where it lies: what is moved as a whole, and through a
-    /// layer or two, is waited for each time. `take` is called once, and should only sort.
+    /// Receives like [`Context::recv`], and returns what `take` makes of the signal, in place:
+    /// copying a signal as a whole right after it was written stalls on store forwarding at each
+    /// copy. `take` is called once, and should only classify.
     pub fn recv_with<R, F>(&self, take: F) -> ReceiveWith<'_, M, F>
     where
         F: FnMut(Received<M>) -> R,
@@ -296,12 +314,13 @@ impl<M: Send + 'static> Context<M> {
         ReceiveWith::new(self, take)
     }
 
-    /// As [`Context::recv`], but `None` when nothing has come in time. Cancel safe.
+    /// Receives like [`Context::recv`], but returns `None` after the time `patience`. Cancel safe.
     pub fn recv_timeout(&self, patience: Duration) -> ReceiveTimeout<'_, M> {
         ReceiveTimeout::new(self, patience)
     }
 
-    /// The oldest that `wanted` accepts, waiting for it. Looks at each signal once.
+    /// Receives the oldest signal that `wanted` accepts, and waits for one. Inspects each signal
+    /// once.
     pub fn recv_match<F>(&self, wanted: F) -> ReceiveMatch<'_, M, F>
     where
         F: FnMut(Peek<'_, M>) -> bool,
@@ -309,8 +328,8 @@ impl<M: Send + 'static> Context<M> {
         ReceiveMatch::new(self, Cursor::new(), None, wanted)
     }
 
-    /// As [`Context::recv_match`], from the cursor on ([`Context::cursor_at_end`]), and `None` when it
-    /// has not come in time.
+    /// Receives like [`Context::recv_match`], from the cursor on ([`Context::cursor_at_end`]).
+    /// Returns `None` after the time `patience`, if there is one.
     pub fn recv_match_from<F>(&self, from: Cursor, patience: Option<Duration>, wanted: F) -> ReceiveMatch<'_, M, F>
     where
         F: FnMut(Peek<'_, M>) -> bool,
@@ -318,22 +337,22 @@ impl<M: Send + 'static> Context<M> {
         ReceiveMatch::new(self, from, patience, wanted)
     }
 
-    /// See [`Cx::cursor_at_end`].
+    /// Returns a cursor behind all waiting signals; see [`Cx::cursor_at_end`].
     pub fn cursor_at_end(&self) -> Cursor {
         self.with(|cx| cx.cursor_at_end())
     }
 
-    /// The oldest that waits, without waiting.
+    /// Receives the oldest waiting signal, without waiting for one.
     pub fn try_recv(&self) -> Option<Received<M>> {
         self.with(|cx| cx.receive())
     }
 
-    /// Waits.
+    /// Sleeps for `time`.
     pub fn sleep(&self, time: Duration) -> Sleep<'_, M> {
         Sleep::new(self, time)
     }
 
-    /// Lets the others run.
+    /// Lets other processes run.
     pub fn yield_now(&self) -> YieldNow<'_, M> {
         YieldNow::new(self)
     }
@@ -343,29 +362,35 @@ impl<M: Send + 'static> Context<M> {
         Stop::new(self, reason)
     }
 
-    /// Whether a process is alive, after all that was sent to it before.
+    /// Returns `true` if a process is alive after handling all signals that this process has sent
+    /// it before.
     pub fn is_alive(&self, pid: impl Into<Pid>) -> Alive<'_, M> {
         Alive::new(self, pid.into())
     }
 
-    /// See [`Cx::is_gone`].
+    /// Returns `true` if a process is known to be dead; see [`Cx::is_gone`].
     pub fn is_gone(&self, pid: impl Into<Pid>) -> bool {
         self.with(|cx| cx.is_gone(pid.into()))
     }
 
-    /// What a process knows of itself; `None` when it is dead.
+    /// Returns a process's information about itself; `None` if it is dead.
     pub fn info(&self, pid: impl Into<Pid>) -> Info<'_, M> {
         Info::new(self, pid.into())
     }
 
-    /// See [`Cx::send`].
+    /// Sends a message; see [`Cx::send`].
+    ///
+    /// # Errors
+    /// A [`SendError`] with the message, if it was not sent.
     pub fn send<N: Send + 'static>(&self, to: impl Recipient<N>, message: N) -> Result<(), SendError<N>> {
         self.with(|cx| cx.send(to.recipient(), message))
     }
 
-    /// As [`Context::send`], but at a full mailbox it waits for room, in line with the others that do, and is woken when it
-    /// is its turn. The message comes back when that takes longer than `patience`; `None`: for ever. What one sender
-    /// sends, one after the other, keeps its order. Dropped, it has not sent. See [`Cx::send_or_enqueue`].
+    /// Sends a message like [`Context::send`], but at a full mailbox it waits for a free slot, in
+    /// order with other waiting senders, and is woken when it is its turn. If that takes longer
+    /// than `patience` (`None`: no limit), the message is returned as an error. Messages that one
+    /// sender sends one after the other keep their order. If the future is dropped, the message is
+    /// not sent. See [`Cx::send_or_enqueue`].
     pub fn send_wait<N: Send + 'static>(
         &self,
         to: impl Recipient<N>,
@@ -375,63 +400,92 @@ impl<M: Send + 'static> Context<M> {
         SendWait::new(self, to.recipient(), message, patience)
     }
 
-    /// See [`Cx::send_name`].
+    /// Sends a message to the process that has the name; see [`Cx::send_name`].
+    ///
+    /// # Errors
+    /// A [`SendError`] with the message, if it was not sent.
     pub fn send_name<N: Send + 'static>(&self, to: &str, message: N) -> Result<(), SendError<N>> {
         self.with(|cx| cx.send_name(to, message))
     }
 
-    /// See [`Cx::send_alias`].
+    /// Sends a message through an alias; see [`Cx::send_alias`].
+    ///
+    /// # Errors
+    /// A [`SendError`] with the message, if it was not sent.
     pub fn send_alias<N: Send + 'static>(&self, to: Alias, message: N) -> Result<(), SendError<N>> {
         self.with(|cx| cx.send_alias(to, message))
     }
 
-    /// See [`Cx::exit`]. To itself: the body runs on to its next await, and nothing it does is done.
+    /// Sends an exit signal; see [`Cx::exit`]. After an exit of this process itself, the body runs
+    /// on to its next await, and its operations have no effect.
+    ///
+    /// # Errors
+    /// [`NoMemory`] if no memory is left for the signal.
     pub fn exit(&self, to: impl Into<Pid>, reason: Reason) -> Result<(), NoMemory> {
         self.with(|cx| cx.exit(to.into(), reason))
     }
 
-    /// See [`Cx::exit_inline`].
+    /// Sends an exit signal, and ends a sleeping target inside this call where possible; see
+    /// [`Cx::exit_inline`].
+    ///
+    /// # Errors
+    /// [`NoMemory`] if a signal is needed and no memory is left for it.
     pub fn exit_inline(&self, to: impl Into<Pid>, reason: Reason) -> Result<(), NoMemory> {
         self.with(|cx| cx.exit_inline(to.into(), reason))
     }
 
-    /// See [`Cx::link`].
+    /// Links with another process; see [`Cx::link`].
+    ///
+    /// # Errors
+    /// A [`LinkError`] if no link was made.
     pub fn link(&self, to: impl Into<Pid>) -> Result<(), LinkError> {
         self.with(|cx| cx.link(to.into()))
     }
 
-    /// See [`Cx::unlink`].
+    /// Ends a link; see [`Cx::unlink`].
     pub fn unlink(&self, from: impl Into<Pid>) {
         self.with(|cx| cx.unlink(from.into()));
     }
 
-    /// See [`Cx::monitor`].
+    /// Monitors a process; see [`Cx::monitor`].
+    ///
+    /// # Errors
+    /// A [`MonitorError`] if no monitor was made.
     pub fn monitor(&self, target: impl Into<Pid>) -> Result<Reference, MonitorError> {
         self.with(|cx| cx.monitor(target.into()))
     }
 
-    /// See [`Cx::monitor_name`].
+    /// Monitors the process that has the name now; see [`Cx::monitor_name`].
+    ///
+    /// # Errors
+    /// A [`MonitorError`] if no monitor was made.
     pub fn monitor_name(&self, name: &str) -> Result<Reference, MonitorError> {
         self.with(|cx| cx.monitor_name(name))
     }
 
-    /// See [`Cx::monitor_with`].
+    /// Monitors a process and returns the monitor as an alias; see [`Cx::monitor_with`].
+    ///
+    /// # Errors
+    /// A [`MonitorError`] if no monitor was made.
     pub fn monitor_alias(&self, target: impl Into<Pid>, alias: AliasMode) -> Result<Alias, MonitorError> {
         let reference = self.with(|cx| cx.monitor_with(SendTarget::Pid(target.into()), Some(alias)))?;
         Ok(Alias { pid: self.pid, reference })
     }
 
-    /// See [`Cx::demonitor`].
+    /// Ends a monitor and returns `true` if it was still active; see [`Cx::demonitor`].
     pub fn demonitor(&self, monitor: Reference, flush: bool) -> bool {
         self.with(|cx| cx.demonitor(monitor, flush))
     }
 
-    /// See [`Cx::trap_exit`].
+    /// Sets whether EXITs arrive as messages, and returns the old value; see [`Cx::trap_exit`].
     pub fn trap_exit(&self, trap: bool) -> bool {
         self.with(|cx| cx.trap_exit(trap))
     }
 
-    /// Starts a process that runs `start`'s future.
+    /// Starts a process that runs the future returned by `start`.
+    ///
+    /// # Errors
+    /// A [`SpawnError`] if the process was not started.
     pub fn spawn<N, S, F>(&self, start: S) -> Result<Address<N>, SpawnError>
     where
         N: Send + 'static,
@@ -441,7 +495,10 @@ impl<M: Send + 'static> Context<M> {
         self.spawn_with(&SpawnOptions::new(), start).map(|(address, _)| address)
     }
 
-    /// As [`Context::spawn`], linked.
+    /// Starts a process like [`Context::spawn`], linked to this one.
+    ///
+    /// # Errors
+    /// A [`SpawnError`] if the process was not started.
     pub fn spawn_link<N, S, F>(&self, start: S) -> Result<Address<N>, SpawnError>
     where
         N: Send + 'static,
@@ -451,7 +508,10 @@ impl<M: Send + 'static> Context<M> {
         self.spawn_with(&SpawnOptions::new().link(), start).map(|(address, _)| address)
     }
 
-    /// As [`Context::spawn`], monitored.
+    /// Starts a process like [`Context::spawn`], monitored by this one.
+    ///
+    /// # Errors
+    /// A [`SpawnError`] if the process was not started.
     pub fn spawn_monitor<N, S, F>(&self, start: S) -> Result<(Address<N>, Reference), SpawnError>
     where
         N: Send + 'static,
@@ -462,7 +522,11 @@ impl<M: Send + 'static> Context<M> {
         Ok((address, monitor.ok_or(SpawnError::NoMemory)?))
     }
 
-    /// Starts a process with options; its address, and the monitor if one was asked for.
+    /// Starts a process with options. Returns its address, and the monitor if the options contain
+    /// one.
+    ///
+    /// # Errors
+    /// A [`SpawnError`] if the process was not started.
     pub fn spawn_with<N, S, F>(
         &self,
         options: &SpawnOptions<'_>,
@@ -481,36 +545,48 @@ impl<M: Send + 'static> Context<M> {
     }
 
     /// Starts a process that runs any body.
+    ///
+    /// # Errors
+    /// A [`SpawnError`] if the process was not started.
     pub fn spawn_body<B: Body>(&self, options: &SpawnOptions<'_>, body: B) -> Result<Spawned, SpawnError> {
         self.with(|cx| cx.spawn(options, body))
     }
 
-    /// See [`Cx::register`].
+    /// Registers a process under a name; see [`Cx::register`].
+    ///
+    /// # Errors
+    /// A [`RegisterError`] if the name was not registered.
     pub fn register(&self, name: &str, pid: impl Into<Pid>) -> Result<(), RegisterError> {
         self.with(|cx| cx.register(name, pid.into()))
     }
 
-    /// See [`Cx::unregister`].
+    /// Takes a name from the process that has it; see [`Cx::unregister`].
     pub fn unregister(&self, name: &str) -> bool {
         self.with(|cx| cx.unregister(name))
     }
 
-    /// See [`Cx::whereis`].
+    /// Returns the process that has the name; see [`Cx::whereis`].
     pub fn whereis(&self, name: &str) -> Option<Pid> {
         self.with(|cx| cx.whereis(name))
     }
 
-    /// See [`Cx::alias`].
+    /// Creates an alias of this process; see [`Cx::alias`].
+    ///
+    /// # Errors
+    /// [`NoMemory`] if no memory or no reference is left, or this process is dying.
     pub fn alias(&self, reply: bool) -> Result<Alias, NoMemory> {
         self.with(|cx| cx.alias(reply))
     }
 
-    /// See [`Cx::unalias`].
+    /// Ends an alias of this process; see [`Cx::unalias`].
     pub fn unalias(&self, alias: Alias) -> bool {
         self.with(|cx| cx.unalias(alias))
     }
 
-    /// See [`Cx::send_after`].
+    /// Sends `message` after the time `after`; see [`Cx::send_after`].
+    ///
+    /// # Errors
+    /// A [`TimerError`] if the timer was not started; the message is dropped.
     pub fn send_after<'d, N: Send + 'static>(
         &self,
         to: impl Into<SendTarget<'d>>,
@@ -520,7 +596,10 @@ impl<M: Send + 'static> Context<M> {
         self.with(|cx| cx.send_after(to, after, message))
     }
 
-    /// See [`Cx::start_timer`].
+    /// Starts a timer whose message arrives with the timer's reference; see [`Cx::start_timer`].
+    ///
+    /// # Errors
+    /// A [`TimerError`] if the timer was not started; the message is dropped.
     pub fn start_timer<'d, N: Send + 'static>(
         &self,
         to: impl Into<SendTarget<'d>>,
@@ -530,21 +609,24 @@ impl<M: Send + 'static> Context<M> {
         self.with(|cx| cx.start_timer(to, after, message))
     }
 
-    /// See [`Cx::cancel_timer`].
+    /// Cancels a timer and returns the time that it had left; see [`Cx::cancel_timer`].
     pub fn cancel_timer(&self, timer: Reference) -> Option<Duration> {
         self.with(|cx| cx.cancel_timer(timer))
     }
 
-    /// See [`Cx::read_timer`].
+    /// Returns the time that a timer has left; see [`Cx::read_timer`].
     pub fn read_timer(&self, timer: Reference) -> Option<Duration> {
         self.with(|cx| cx.read_timer(timer))
     }
 
-    /// What it knows of itself.
+    /// Returns this process's information about itself; `None` if it is dying.
+    ///
+    /// # Errors
+    /// [`NoMemory`] if no memory is left.
     pub fn own_info(&self) -> Result<Option<ProcessInfo>, NoMemory> {
         match self.with(|cx| cx.info(cx.pid()))? {
             MaybeReady::Ready(info) => Ok(info),
-            MaybeReady::Pending(_) => unreachable!("a process knows itself at once"),
+            MaybeReady::Pending(_) => unreachable!("a process answers a query about itself immediately"),
         }
     }
 }

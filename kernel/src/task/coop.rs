@@ -1,14 +1,17 @@
-//! When a future lets the others run: one rule for all awaits ([`Context::poll_proceed`]).
+//! Cooperative scheduling: one rule for all awaits decides when a future lets other processes run
+//! ([`Context::poll_proceed`]).
 //!
-//! Every future of the library asks first whether it may go on. It may not when the slice's reductions
-//! are used up: then it is pending, the process yields, and the next slice asks again. It may not when the process
-//! dies: then it stays pending, and the body is dropped. And whatever a future brings is paid for with a reduction at
-//! least. So a body whose awaits are always ready at once (a sleep of no time, a call to the dead, a
-//! name that nobody has) still gives its core to the others after at most [`crate::config::SLICE`] of them, and meets
-//! there what was sent to it, a kill as well.
+//! Every future of the library first checks whether it may proceed. If the slice's reductions are
+//! used up, it may not: the future is pending, the process yields, and the future checks again in
+//! the next slice. If the process is dying, it may not either: the future stays pending, and the
+//! body is dropped. Every result of a future costs at least one reduction. So a body whose awaits
+//! are always ready (a zero sleep, a call to a dead process, an unregistered name) still yields its
+//! core after at most [`crate::config::SLICE`] of them. At that point the process handles the
+//! signals sent to it, including a kill.
 //!
-//! A future of somebody else's knows nothing of this. [`Context::coop`] asks for it, and
-//! [`Context::checkpoint`] asks between two pieces of work. What asks nowhere cannot be interrupted.
+//! A future of another library does not know this rule. [`Context::coop`] applies the rule to it,
+//! and [`Context::checkpoint`] applies it between two pieces of work. Code that never checks cannot
+//! be interrupted.
 
 use core::future::{Future, poll_fn};
 use core::pin::pin;
@@ -22,8 +25,8 @@ use crate::pid::Reference;
 use crate::reason::Reason;
 use crate::world::CurrentSlot;
 
-/// Whether a future may go on. Otherwise it is to be pending, and all is done for it to be polled again, if it
-/// is to be.
+/// Returns `true` if a future may proceed. Otherwise it must be pending: this call has arranged for
+/// it to be polled again, unless the process is dying.
 #[inline(always)]
 pub(super) fn may_go_on<M: Send + 'static>(cx: &Cx<'_, M>, task: &TaskContext<'_>) -> bool {
     if cx.is_exhausted() {
@@ -33,7 +36,7 @@ pub(super) fn may_go_on<M: Send + 'static>(cx: &Cx<'_, M>, task: &TaskContext<'_
     !cx.is_dying()
 }
 
-/// Has a process go on in its next slice.
+/// Makes a process continue in its next slice.
 pub(super) fn rests(slice: &Slice<'_>, waker: &Waker) {
     slice.yields.set(true);
     if !is_own(slice, waker) {
@@ -41,7 +44,7 @@ pub(super) fn rests(slice: &Slice<'_>, waker: &Waker) {
     }
 }
 
-/// Whether the waker is the process's own.
+/// Returns `true` if the waker is the process's own.
 #[inline(always)]
 pub(super) fn is_own(slice: &Slice<'_>, waker: &Waker) -> bool {
     waker::is_of(waker, slice.process().whole())
@@ -49,7 +52,7 @@ pub(super) fn is_own(slice: &Slice<'_>, waker: &Waker) -> bool {
 
 #[cold]
 fn next_slice(slice: &Slice<'_>, waker: &Waker) {
-    // The record is called at the next resume, whatever comes: nobody has to take it back.
+    // The next resume calls the record in any case, so no future has to remove it.
     let listened = match slice.core.reference(slice.hand.kernel) {
         Some(key) => waiters::listen(slice, key, None, On::Slice, waker),
         None => Err(NoMemory),
@@ -59,10 +62,10 @@ fn next_slice(slice: &Slice<'_>, waker: &Waker) {
     }
 }
 
-/// There is no memory for a waker: the process ends, as without memory for a timer.
+/// Ends the process because no memory is left for a waker, as without memory for a timer.
 #[cold]
 fn no_memory(slice: &Slice<'_>) {
-    // SAFETY: the slice has the process (P1).
+    // SAFETY: P1, the slice owns the process.
     let private = unsafe { slice.process().private() };
     if private.dying.is_none() {
         private.dying = Some(Reason::crash("no memory for a waker"));
@@ -70,9 +73,10 @@ fn no_memory(slice: &Slice<'_>) {
 }
 
 impl<M: Send + 'static> Context<M> {
-    /// Whether a future of this process may go on: the first question of its `poll`. Pending when the slice's
-    /// reductions are used up (the process yields, and the task is woken in its next slice), and for ever when the process
-    /// dies. Costs nothing: what is ready should [`Cx::spend`] a reduction.
+    /// Checks whether a future of this process may proceed: the first step of its `poll`. Pending
+    /// if the slice's reductions are used up (the process yields, and the task is woken in its next
+    /// slice), and for ever if the process is dying. It spends no reduction: a future that is ready
+    /// should [`Cx::spend`] one.
     ///
     /// # Panics
     /// Outside the process's own slice.
@@ -81,8 +85,8 @@ impl<M: Send + 'static> Context<M> {
         self.with(|cx| if may_go_on(cx, task) { Poll::Ready(()) } else { Poll::Pending })
     }
 
-    /// Spends a reduction, and lets the others run if none is left: for a loop whose own awaits are no awaits of this
-    /// library. A process that was killed goes no further than this.
+    /// Spends a reduction, and lets other processes run if none is left. For a loop whose awaits
+    /// are not futures of this library. A process that was killed goes no further than this.
     ///
     /// ```
     /// # async fn of(cx: &atropos_kernel::Context<()>, mut work: impl FnMut() -> bool) {
@@ -95,9 +99,10 @@ impl<M: Send + 'static> Context<M> {
         Checkpoint(self)
     }
 
-    /// Runs a future of another library, which may be ready again and again (a channel that is never empty), as one of
-    /// this library: each poll of it costs a reduction, and is put off when none is left. The futures within it are its
-    /// own affair: one that loops without ever being pending is not interrupted.
+    /// Runs a future of another library, which may be ready again and again (a channel that is
+    /// never empty), under this library's rule. Each poll of it costs a reduction, and is postponed
+    /// when none is left. The futures inside it are not covered: a loop in there that is never
+    /// pending is not interrupted.
     pub async fn coop<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         poll_fn(|task| {
@@ -110,21 +115,23 @@ impl<M: Send + 'static> Context<M> {
         .await
     }
 
-    /// For a future that waits by polling: see [`Listener::listen`].
+    /// Returns a [`Listener`] for a future that waits by polling: see [`Listener::listen`].
     pub fn listener(&self) -> Listener<'_, M> {
         Listener { context: self, key: None }
     }
 }
 
-/// [`Context::poll_proceed`] for a future of a world's own that knows no context, and a reduction spent: asked of the process
-/// whose body runs here. Where none runs, it is ready.
+/// Does the same as [`Context::poll_proceed`] for a future of the platform that has no context, and
+/// spends a reduction. It checks the process whose body runs on this thread, and is ready if no
+/// body runs.
 ///
 /// # Safety
-/// `here` is [`crate::Platform::here`] of the world of whatever runs here.
+/// `here` is [`crate::Platform::here`] of the platform that runs this thread.
 pub unsafe fn poll_proceed_here(here: fn() -> *const CurrentSlot, task: &mut TaskContext<'_>) -> Poll<()> {
-    // SAFETY: by contract the place of this thread of execution.
+    // SAFETY: the caller passes the platform's `here`, whose pointer is valid on this thread (this
+    // function's contract).
     let slice = unsafe { (*here()).get() }.cast::<Slice<'_>>();
-    // SAFETY: null, or noted for as long as the slice lasts, which is longer than this call.
+    // SAFETY: the pointer is null, or valid while the slice lasts, which is longer than this call.
     let Some(slice) = (unsafe { slice.as_ref() }) else { return Poll::Ready(()) };
     if !slice.resumed.get() || slice.inside.get() {
         return Poll::Ready(());
@@ -133,7 +140,7 @@ pub unsafe fn poll_proceed_here(here: fn() -> *const CurrentSlot, task: &mut Tas
         rests(slice, task.waker());
         return Poll::Pending;
     }
-    // SAFETY: its slice, and its body is at work (P1).
+    // SAFETY: P1, the slice owns the process, and its body runs.
     if unsafe { slice.process().private() }.dying.is_some() {
         return Poll::Pending;
     }
@@ -141,8 +148,8 @@ pub unsafe fn poll_proceed_here(here: fn() -> *const CurrentSlot, task: &mut Tas
     Poll::Ready(())
 }
 
-/// See [`Context::checkpoint`].
-#[must_use = "it asks when it is awaited"]
+/// The future of [`Context::checkpoint`].
+#[must_use = "does nothing unless it is awaited"]
 #[derive(Debug)]
 pub struct Checkpoint<'c, M>(&'c Context<M>);
 
@@ -161,19 +168,21 @@ impl<M: Send + 'static> Future for Checkpoint<'_, M> {
     }
 }
 
-/// Has the task that polls a future woken for what it waits for; ends with the future. See [`Context::listener`].
+/// Wakes the task that polls a future, when the event that the future waits for happens. It ends
+/// with the future. See [`Context::listener`].
 #[derive(Debug)]
 pub struct Listener<'c, M: Send + 'static> {
     pub(super) context: &'c Context<M>,
-    /// Of the record that it has left, if any.
+    /// The key of the record that the listener has left, if any.
     key: Option<Reference>,
 }
 
 impl<M: Send + 'static> Listener<'_, M> {
-    /// Of a future that has looked and is pending: its task is to be woken when mail comes that was not there yet (`mail`),
-    /// or when the alarm has rung, whichever comes first. A task that the process polls itself needs nothing, and
-    /// is polled whatever comes; so this is cheap then. Replaces what was said before. Without memory the process ends with a
-    /// crash that says so.
+    /// Registers the task of a pending future: it is woken when mail arrives that the future has
+    /// not seen (`mail`), or when the alarm fires, if that is first. A task that the process polls
+    /// itself needs no registration, because it is polled at every resume; the call is cheap then.
+    /// A call replaces the previous registration. Without memory the process ends with a crash
+    /// reason that reports it.
     ///
     /// # Panics
     /// Outside the process's own slice.
@@ -187,7 +196,7 @@ impl<M: Send + 'static> Listener<'_, M> {
         });
     }
 
-    /// [`Listener::listen`], within a slice.
+    /// Registers a task like [`Listener::listen`], within a slice.
     #[inline(always)]
     pub(super) fn on(&mut self, cx: &Cx<'_, M>, task: &TaskContext<'_>, on: On, alarm: Option<Reference>) {
         if !is_own(cx.slice(), task.waker()) {
@@ -221,7 +230,7 @@ impl<M: Send + 'static> Listener<'_, M> {
     #[inline(never)]
     fn forget(&mut self) {
         if let Some(key) = self.key.take() {
-            // Where there is no slice the record stays (F5).
+            // Outside a slice the record stays (F5).
             let _ = self.context.try_with(|cx| waiters::forget(cx.slice(), key));
         }
     }

@@ -1,4 +1,4 @@
-//! `FutureBody`: a future as a body, and [`IntoReason`], what it may end with.
+//! `FutureBody`, a future as a body, and [`IntoReason`], the trait of its output.
 
 use core::any::Any;
 use core::convert::Infallible;
@@ -16,9 +16,9 @@ use crate::reason::Reason;
 use crate::task::Context;
 use crate::task::{waiters, waker};
 
-/// What an async body may end with.
+/// The output of an async body.
 pub trait IntoReason {
-    /// Why the process ends, then.
+    /// Converts the output into the reason with which the process ends.
     fn into_reason(self) -> Reason;
 }
 
@@ -28,8 +28,8 @@ impl IntoReason for () {
     }
 }
 
-/// What an async body ends with that has a result: the process ends normally, and its watchers may read the value
-/// ([`Reason::result`]).
+/// The output of an async body that has a result: the process ends normally, and its watchers may
+/// read the value ([`Reason::result`]).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Returned<T>(pub T);
 
@@ -45,11 +45,11 @@ impl IntoReason for Reason {
     }
 }
 
-/// Names the type of what a function returns: `!` can be written as a return type, and so, through
-/// here, as a type.
+/// Names the return type of a function type. `!` can be written as a return type, and through this
+/// trait as a type.
 #[doc(hidden)]
 pub trait Returns {
-    /// What is returned.
+    /// The return type.
     type Output;
 }
 
@@ -57,7 +57,7 @@ impl<T> Returns for fn() -> T {
     type Output = T;
 }
 
-/// A body that loops for ever.
+/// The output of a body that loops for ever.
 impl IntoReason for <fn() -> ! as Returns>::Output {
     fn into_reason(self) -> Reason {
         self
@@ -71,7 +71,8 @@ impl IntoReason for Infallible {
 }
 
 impl<T: IntoReason, E: Display + 'static> IntoReason for Result<T, E> {
-    /// An error is a crash with its text; a [`Reason`] is itself.
+    /// Converts an error into a crash reason with its text, unless the error is itself a
+    /// [`Reason`].
     fn into_reason(self) -> Reason {
         match self {
             Ok(value) => value.into_reason(),
@@ -83,7 +84,7 @@ impl<T: IntoReason, E: Display + 'static> IntoReason for Result<T, E> {
     }
 }
 
-/// A future that is made by the first slice, where it is to stay.
+/// A body whose future is made by the first slice, in its final place.
 pub(crate) struct FutureBody<M, S, F> {
     state: State<S, F>,
     takes: core::marker::PhantomData<fn(M)>,
@@ -100,7 +101,7 @@ where
     S: FnOnce(Context<M>) -> F + Send + 'static,
     F: Future<Output: IntoReason> + Send + 'static,
 {
-    /// A body that will run what `start` makes.
+    /// Creates a body that will run the future returned by `start`.
     pub(crate) fn new(start: S) -> Self {
         Self { state: State::Start(Some(start)), takes: core::marker::PhantomData }
     }
@@ -122,10 +123,10 @@ where
             self.state = State::Runs(start(Context::new(cx)));
         }
         let State::Runs(future) = &mut self.state else {
-            unreachable!("started above");
+            unreachable!("the future was made above");
         };
-        // SAFETY: a `FutureBody` is made only by `spawn`, which moves it into the process's
-        // memory before the first slice; there it stays until it is dropped in place.
+        // SAFETY: only `spawn` makes a `FutureBody`, and moves it into the process's memory before
+        // the first slice. There it stays until it is dropped in place.
         let future = unsafe { Pin::new_unchecked(future) };
         poll(future, cx)
     }
@@ -140,7 +141,7 @@ where
     if cx.has_waiters() {
         waiters::wake(cx.slice());
     }
-    // SAFETY: the process outlives the poll, and `borrowed` is not dropped.
+    // SAFETY: the process outlives the poll, and `borrowed`'s result is not dropped.
     let waker = unsafe { waker::borrowed(cx.process()) };
     match future.poll(&mut TaskContext::from_waker(&waker)) {
         Poll::Ready(exit) => Resumed::Exit(exit.into_reason()),
@@ -149,16 +150,17 @@ where
     }
 }
 
-/// Futures of more bytes than this are bodies by a [`LargeBody`].
+/// The size in bytes above which a future runs in a [`LargeBody`].
 const LARGE: usize = 8 << 10;
 
-/// Whether a process's future is kept in a box of its own.
+/// Returns `true` if a process's future gets a box of its own.
 pub(crate) const fn is_large<F>() -> bool {
     size_of::<F>() > LARGE
 }
 
-/// As a [`FutureBody`], for a future that is large: it is made in a box. A spawn moves the body from hand to hand, and without
-/// optimisation each hand has it on its stack once more; what it moves here is `start` alone.
+/// A body like [`FutureBody`] for a large future, which is made in a box. A spawn moves the body
+/// through several functions, and without optimisation each of them has a copy on its stack. Here
+/// they move only `start`.
 pub(crate) struct LargeBody<M, S, F> {
     start: Option<S>,
     runs: Option<Pin<Box<F>>>,
@@ -171,7 +173,7 @@ where
     S: FnOnce(Context<M>) -> F + Send + 'static,
     F: Future<Output: IntoReason> + Send + 'static,
 {
-    /// A body that will run what `start` makes.
+    /// Creates a body that will run the future returned by `start`.
     pub(crate) fn new(start: S) -> Self {
         Self { start: Some(start), runs: None, takes: core::marker::PhantomData }
     }

@@ -1,10 +1,10 @@
 //! Async bodies: a future as a process.
 //!
-//! The future and its process are one allocation, and the future never moves: it is made
-//! in place by the first slice ([`future`]). What it asks of the kernel it asks through its
-//! [`Context`]; a waker ([`waker`]) is a signal to the process like any other. A future that is
-//! polled with another waker than its process's, by a combinator that polls only what was woken,
-//! leaves it with the process ([`waiters`]). One rule says when a future must let the others run ([`coop`]).
+//! The future and its process are one allocation, and the future never moves: the first slice makes
+//! it in place ([`future`]). It uses the kernel through its [`Context`]. A waker ([`waker`]) sends
+//! the process a signal like any other. A combinator that polls only woken futures polls them with
+//! wakers of its own, which the futures leave with the process ([`waiters`]). One rule decides when
+//! a future must let other processes run ([`coop`]).
 
 pub mod context;
 pub mod coop;

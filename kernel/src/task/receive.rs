@@ -1,14 +1,15 @@
 //! The futures of a [`Context`].
 //!
-//! They ask the running slice when they are polled and keep nothing but what they need to
-//! ask again; what they wait for resumes the process, whichever future asked. Polled with another waker than
-//! the process's they leave that with the process ([`super::waiters`]), until they are dropped. When the
-//! slice has no reductions left they are pending and the process yields ([`super::coop`]): a body that
-//! never runs out of messages cannot keep its core. In a dying process they stay pending.
+//! When polled, they use the running slice, and they keep only what they need for the next poll.
+//! The event that a future waits for resumes the whole process. If polled with a waker other than
+//! the process's own, a future leaves that waker with the process ([`super::waiters`]) until it is
+//! dropped. If the slice has no reductions left, they are pending and the process yields
+//! ([`super::coop`]), so a body that never runs out of messages cannot monopolise its core. In a
+//! dying process they stay pending.
 //!
-//! Any number of them may be under way in one process, receives as well: a signal goes to the one that
-//! is polled when it is there, and only in the poll that is ready. So each can be given up at any time
-//! and nothing is lost.
+//! A process may have any number of them at the same time, receives included. A signal goes to the
+//! future that is polled while the signal is there, and only in the poll that is ready. So each
+//! future can be dropped at any time, and no signal is lost.
 
 use core::fmt;
 use core::future::Future;
@@ -17,19 +18,19 @@ use core::pin::Pin;
 use core::task::{Context as TaskContext, Poll};
 use core::time::Duration;
 
-use crate::cx::{MaybeReady, Cx, Search};
+use crate::cx::{Cx, MaybeReady, Search};
 use crate::info::ProcessInfo;
 use crate::memory::NoMemory;
 use crate::pid::{Pid, Reference};
 use crate::reason::Reason;
 use crate::received::{Peek, Received};
-use crate::signal::ask::{QueryReply, QueryFuture};
+use crate::signal::ask::{QueryFuture, QueryReply};
 use crate::signal::queue::Cursor;
 use crate::task::Context;
 use crate::task::coop::{Listener, may_go_on, rests};
 use crate::task::waiters::On;
 
-/// An alarm that ends with its future.
+/// A timeout whose alarm ends with its future.
 pub(super) struct Deadline<'c, M: Send + 'static> {
     listener: Listener<'c, M>,
     time: Option<Duration>,
@@ -37,7 +38,7 @@ pub(super) struct Deadline<'c, M: Send + 'static> {
 }
 
 impl<'c, M: Send + 'static> Deadline<'c, M> {
-    /// As long as this; `None`: for ever.
+    /// Creates a timeout after `time`; `None`: never.
     pub(super) fn new(context: &'c Context<M>, time: Option<Duration>) -> Self {
         Self { listener: context.listener(), time, alarm: None }
     }
@@ -46,8 +47,8 @@ impl<'c, M: Send + 'static> Deadline<'c, M> {
         self.listener.context
     }
 
-    /// Whether it is at an end. Starts the alarm the first time; without memory for one the
-    /// process ends with a crash that says so.
+    /// Returns `true` if the time is over. The first call starts the alarm. Without memory for one,
+    /// the process ends with a crash reason that reports it.
     pub(super) fn is_over(&mut self, cx: &Cx<'_, M>) -> bool {
         match (self.time, self.alarm) {
             (None, _) => false,
@@ -63,7 +64,7 @@ impl<'c, M: Send + 'static> Deadline<'c, M> {
         }
     }
 
-    /// The future is pending: until its alarm, or what `on` says.
+    /// Registers the pending future for its alarm and for `on`.
     pub(super) fn listen(&mut self, cx: &Cx<'_, M>, task: &TaskContext<'_>, on: On) {
         self.listener.on(cx, task, on, self.alarm);
     }
@@ -72,21 +73,21 @@ impl<'c, M: Send + 'static> Deadline<'c, M> {
 impl<M: Send + 'static> Drop for Deadline<'_, M> {
     fn drop(&mut self) {
         if let Some(alarm) = self.alarm {
-            // Where there is no slice any more there is no timer any more.
+            // After the slice has ended, the alarm has ended too.
             let _ = self.context().try_with(|cx| cx.end_timer(alarm));
         }
     }
 }
 
-/// The oldest signal, as `take` makes it of what lies there.
+/// Receives the oldest signal, converted in place by `take`.
 #[inline(always)]
 fn receive<M: Send + 'static, R>(
     listener: &mut Listener<'_, M>,
     task: &TaskContext<'_>,
     take: impl FnOnce(Received<M>) -> R,
 ) -> Poll<R> {
-    // As [`Context::with`], without a closure, which would be a function of its own.
-    // SAFETY: for this call.
+    // Like [`Context::with`], but without a closure, which would be a separate function.
+    // SAFETY: the result is used only during this call, and the slice lasts longer.
     let Some(cx) = (unsafe { listener.context.view() }) else { listener.context.is_elsewhere() };
     if !may_go_on(cx, task) {
         return Poll::Pending;
@@ -100,7 +101,7 @@ fn receive<M: Send + 'static, R>(
     )
 }
 
-/// See [`Context::recv`].
+/// The future of [`Context::recv`].
 pub struct Receive<'c, M: Send + 'static>(Listener<'c, M>);
 
 impl<'c, M: Send + 'static> Receive<'c, M> {
@@ -118,7 +119,7 @@ impl<M: Send + 'static> Future for Receive<'_, M> {
     }
 }
 
-/// See [`Context::recv_with`].
+/// The future of [`Context::recv_with`].
 pub struct ReceiveWith<'c, M: Send + 'static, F> {
     listener: Listener<'c, M>,
     take: F,
@@ -145,7 +146,7 @@ where
     }
 }
 
-/// See [`Context::recv_timeout`].
+/// The future of [`Context::recv_timeout`].
 pub struct ReceiveTimeout<'c, M: Send + 'static>(Deadline<'c, M>);
 
 impl<'c, M: Send + 'static> ReceiveTimeout<'c, M> {
@@ -174,7 +175,7 @@ impl<M: Send + 'static> Future for ReceiveTimeout<'_, M> {
     }
 }
 
-/// See [`Context::recv_match`].
+/// The future of [`Context::recv_match`].
 pub struct ReceiveMatch<'c, M: Send + 'static, F> {
     patience: Deadline<'c, M>,
     cursor: Cursor,
@@ -193,7 +194,7 @@ impl<M: Send + 'static, F> Future for ReceiveMatch<'_, M, F>
 where
     F: FnMut(Peek<'_, M>) -> bool,
 {
-    /// `None` only with a patience.
+    /// The received signal; `None` only with a timeout.
     type Output = Option<Received<M>>;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Self::Output> {
@@ -204,7 +205,7 @@ where
             }
             match cx.search(&mut this.cursor, &mut this.wanted) {
                 Search::Found(received) => Poll::Ready(Some(received)),
-                // The rest in the next slice, from the cursor on.
+                // The search continues in the next slice, from the cursor on.
                 Search::Unfinished => {
                     rests(cx.slice(), task.waker());
                     Poll::Pending
@@ -219,7 +220,7 @@ where
     }
 }
 
-/// See [`Context::sleep`].
+/// The future of [`Context::sleep`].
 pub struct Sleep<'c, M: Send + 'static>(Deadline<'c, M>);
 
 impl<'c, M: Send + 'static> Sleep<'c, M> {
@@ -246,10 +247,10 @@ impl<M: Send + 'static> Future for Sleep<'_, M> {
     }
 }
 
-/// See [`Context::yield_now`].
+/// The future of [`Context::yield_now`].
 pub struct YieldNow<'c, M: Send + 'static> {
     context: &'c Context<M>,
-    /// The slice in which it was polled first.
+    /// The slice in which the future was first polled.
     since: Option<u64>,
 }
 
@@ -265,7 +266,8 @@ impl<M: Send + 'static> Future for YieldNow<'_, M> {
     fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<()> {
         self.context.with(|cx| {
             let now = cx.slices();
-            // Polled again in the same slice, by whatever has woken its task, it has not let anybody run.
+            // If its task was woken and polled again in the same slice, no other process has run
+            // yet.
             if *self.since.get_or_insert(now) != now && !cx.is_dying() {
                 return Poll::Ready(());
             }
@@ -275,7 +277,7 @@ impl<M: Send + 'static> Future for YieldNow<'_, M> {
     }
 }
 
-/// See [`Context::stop`].
+/// The future of [`Context::stop`].
 pub struct Stop<'c, M: Send + 'static> {
     context: &'c Context<M>,
     reason: Option<Reason>,
@@ -298,7 +300,7 @@ impl<M: Send + 'static> Future for Stop<'_, M> {
     }
 }
 
-/// A question that has been asked, or not yet.
+/// The state of a query to another process.
 enum QueryState {
     NotYet,
     Waits(QueryFuture),
@@ -318,7 +320,7 @@ impl QueryState {
         }
         if let Self::NotYet = self {
             let asked = context.with(|cx| {
-                // What is known at once costs as much as what is not.
+                // An immediate answer costs as much as one that must be awaited.
                 cx.pay(1);
                 if cx.is_dying() { None } else { Some(ask(cx)) }
             });
@@ -330,7 +332,7 @@ impl QueryState {
                 }
                 Some(Ok(MaybeReady::Pending(answer))) => *self = Self::Waits(answer),
                 Some(Err(NoMemory)) => {
-                    context.with(|cx| cx.stop(Reason::crash("no memory for a question")));
+                    context.with(|cx| cx.stop(Reason::crash("no memory for a query")));
                     return Poll::Pending;
                 }
             }
@@ -346,7 +348,7 @@ impl QueryState {
     }
 }
 
-/// See [`Context::is_alive`].
+/// The future of [`Context::is_alive`].
 pub struct Alive<'c, M: Send + 'static> {
     context: &'c Context<M>,
     pid: Pid,
@@ -368,7 +370,7 @@ impl<M: Send + 'static> Future for Alive<'_, M> {
     }
 }
 
-/// See [`Context::info`].
+/// The future of [`Context::info`].
 pub struct Info<'c, M: Send + 'static> {
     context: &'c Context<M>,
     pid: Pid,

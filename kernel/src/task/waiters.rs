@@ -1,24 +1,28 @@
-#![allow(unreachable_pub, reason = "in a field of what the models see")]
-//! [`Waiters`], the wakers that a process's futures were polled with and that are not its own.
+#![allow(unreachable_pub, reason = "in a field of a type that the models use")]
+//! [`Waiters`], the foreign wakers with which a process's futures were polled.
 //!
-//! A body is resumed for whatever comes, and a future that is polled with the process's own waker asks
-//! again then: nothing is kept for it. A combinator that polls only what was woken
-//! (`FuturesUnordered`, `join_all` of many) polls with wakers of its own. Such a waker is kept here,
-//! with what its future waits for, and called when the body is resumed next and that has come.
+//! A body is resumed by every signal, and a future that was polled with the process's own waker
+//! then checks again, so the process keeps nothing for it. A combinator that polls only woken
+//! futures (`FuturesUnordered`, `join_all` of many) polls with wakers of its own. Such a waker is
+//! kept here, with the event that its future waits for. It is called when the body is next resumed
+//! and the event has happened.
 //!
-//! - **F1.** All of it is the owner's (`header`, P1): a future of a `Context` works only inside its
-//!   process's slice, so whoever leaves a waker, and whoever takes it back, has the process. Nothing
-//!   here is shared, and nothing is atomic.
-//! - **F2.** A record is found by its key: the reference of the future's alarm, or one of its own. It is
-//!   in one set: `mail`, `line` or `alarms`, by what it waits for, or `due` when that has come.
-//! - **F3.** A record becomes due when mail has come that its future has not seen, when it is called from
-//!   a line, or when its alarm rings; one that waits for the next slice is due at once. At each resume, before
-//!   the body is polled, the due ones are taken out, all together, and called. So a waker is called only for a
-//!   reason, and a waker's call that wakes the process again does not go round in a circle.
-//! - **F4.** A waker is foreign. It is cloned, called and dropped while nothing is borrowed, and its call
-//!   is contained. What comes between a look and the record that it leads to is looked for again.
-//! - **F5.** A future that is dropped takes its record back. One that is dropped where its process does not run leaves
-//!   it: it is called once for nothing, or dropped with the process.
+//! - **F1.** The process's owner has all of it (`header`, P1). A future of a `Context` works only
+//!   inside its process's slice, so the code that leaves a waker or removes one owns the process.
+//!   Nothing here is shared, and nothing is atomic.
+//! - **F2.** A record is found by its key: the reference of the future's alarm, or one of its own.
+//!   The record is in one set: `mail`, `line` or `alarms`, by the event that it waits for, or `due`
+//!   when that event has happened.
+//! - **F3.** A record becomes due when mail arrives that its future has not seen, when its send
+//!   reservation is notified, or when its alarm fires. A record that waits for the next slice is
+//!   due immediately. At each resume, before the body is polled, all due records are taken out
+//!   together and called. So a waker is called only for a reason, and a call that wakes the process
+//!   again does not cause a loop.
+//! - **F4.** A waker is foreign code. It is cloned, called and dropped while nothing is borrowed,
+//!   and its panic is caught. Events that happen between a check and the record made after it are
+//!   checked again.
+//! - **F5.** A future that is dropped removes its record. If it is dropped where its process does
+//!   not run, the record stays: it is called once for nothing, or dropped with the process.
 
 use core::ptr::NonNull;
 use core::task::Waker;
@@ -30,24 +34,24 @@ use crate::pid::Reference;
 use crate::process::header::Header;
 use crate::process::private::OwnerState;
 use crate::room;
-use crate::set::{SetLinks, Member, RecordSet};
+use crate::set::{Member, RecordSet, SetLinks};
 use crate::signal::queue::{Mark, Queue};
 use crate::timer::start;
 
-/// What a record's future waits for, besides its alarm.
+/// The event that a record's future waits for, besides its alarm.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum On {
-    /// Nothing.
+    /// No other event.
     Alarm,
-    /// Mail that it has not seen.
+    /// Mail that the future has not seen.
     Mail(Mark),
-    /// Its call from a line; the caller has a share of the record.
+    /// The notification of a send reservation. The caller has a reference to that record.
     Line(NonNull<room::Waiter>),
     /// The next slice.
     Slice,
 }
 
-/// One waker.
+/// The record of one waker.
 #[derive(Debug)]
 pub struct Waiter {
     joint: SetLinks<Waiter>,
@@ -66,20 +70,26 @@ impl Member for Waiter {
     }
 }
 
-/// See the module.
+/// The records of a process's foreign wakers; see the module.
 #[derive(Debug)]
 pub struct Waiters {
     due: RecordSet<Waiter>,
     mail: RecordSet<Waiter>,
     line: RecordSet<Waiter>,
     alarms: RecordSet<Waiter>,
-    /// No record in `mail` has seen less than this.
+    /// The oldest mark in `mail`: no record there has seen less.
     oldest: Option<Mark>,
 }
 
 impl Waiters {
     const fn new() -> Self {
-        Self { due: RecordSet::new(), mail: RecordSet::new(), line: RecordSet::new(), alarms: RecordSet::new(), oldest: None }
+        Self {
+            due: RecordSet::new(),
+            mail: RecordSet::new(),
+            line: RecordSet::new(),
+            alarms: RecordSet::new(),
+            oldest: None,
+        }
     }
 
     fn find(&mut self, key: u64) -> Option<NonNull<Waiter>> {
@@ -92,65 +102,65 @@ impl Waiters {
         let Self { due, mail, line, alarms, .. } = self;
         [alarms, mail, due, line].into_iter().find_map(|set| {
             let record = set.find(key)?;
-            // SAFETY: found there.
+            // SAFETY: F1, `find` found the record in this set.
             unsafe { set.remove(record) };
             Some(record)
         })
     }
 
-    /// Puts a record into the set of what it waits for.
+    /// Puts a record into the set of the event that it waits for.
     ///
     /// # Safety
-    /// It is this owner's, and in no set.
+    /// This owner has the record, and it is in no set.
     unsafe fn put(&mut self, record: NonNull<Waiter>) {
-        // SAFETY: by contract live.
+        // SAFETY: the caller passes a live record (this function's contract).
         let set = match unsafe { record.as_ref() }.on {
             On::Alarm => &mut self.alarms,
             On::Mail(mark) => {
-                // Marks only grow, but for a new era's, which makes all of them old.
+                // Marks only grow within an era, and a new era makes all older marks old.
                 self.oldest.get_or_insert(mark);
                 &mut self.mail
             }
             On::Line(_) => &mut self.line,
             On::Slice => &mut self.due,
         };
-        // SAFETY: by contract.
+        // SAFETY: the record is in no set (this function's contract).
         unsafe { set.insert(record) };
     }
 
-    /// An alarm has rung.
+    /// Makes the record of an alarm that has fired due.
     pub(crate) fn ring(&mut self, alarm: Reference) {
         if let Some(record) = self.take(alarm.to_raw()) {
-            // SAFETY: taken out just now.
+            // SAFETY: F1, the record was taken out just now, so it is in no set.
             unsafe { self.due.insert(record) };
         }
     }
 
-    /// All that is due (F3).
+    /// Takes out all records that are due (F3).
     fn gather(&mut self, queue: &Queue, era: u32) -> RecordSet<Waiter> {
         if self.oldest.is_some_and(|mark| queue.has_newer(mark, era)) {
             self.oldest = None;
             for record in self.mail.iter() {
-                // SAFETY: in the set, so live.
+                // SAFETY: the record is in the set, so it is live.
                 match unsafe { record.as_ref() }.on {
                     On::Mail(mark) if !queue.has_newer(mark, era) => _ = self.oldest.get_or_insert(mark),
                     _ => {
-                        // SAFETY: the one that was returned last may be removed.
+                        // SAFETY: the record that the iterator returned last may be removed.
                         unsafe { self.mail.remove(record) };
-                        // SAFETY: taken out just now.
+                        // SAFETY: F1, the record was taken out just now, so it is in no set.
                         unsafe { self.due.insert(record) };
                     }
                 }
             }
         }
         for record in self.line.iter() {
-            // SAFETY: in the set, so live.
+            // SAFETY: the record is in the set, so it is live.
             let On::Line(place) = unsafe { record.as_ref() }.on else { continue };
-            // SAFETY: the record's share keeps it.
+            // SAFETY: the record's reference keeps the reservation live.
             if unsafe { place.as_ref() }.is_called() {
-                // SAFETY: the one that was returned last may be removed.
+                // SAFETY: the record that the iterator returned last may be removed.
                 unsafe { self.line.remove(record) };
-                // SAFETY: taken out just now.
+                // SAFETY: F1, the record was taken out just now, so it is in no set.
                 unsafe { self.due.insert(record) };
             }
         }
@@ -158,28 +168,28 @@ impl Waiters {
     }
 }
 
-/// Frees a record that is in no set; its waker.
+/// Frees a record that is in no set, and returns its waker.
 ///
 /// # Safety
-/// The caller has it, and does not use it again.
+/// The caller has the record, and does not use it again.
 unsafe fn open(record: NonNull<Waiter>) -> Waker {
-    // SAFETY: by contract whole and the caller's.
+    // SAFETY: the record is initialised and the caller's (this function's contract).
     let Waiter { on, waker, .. } = unsafe { record.read() };
-    // SAFETY: moved out above; made by `memory::try_new`.
+    // SAFETY: the contents were moved out above; `memory::try_new` made the record.
     unsafe { memory::free(record) };
     if let On::Line(place) = on {
-        // SAFETY: the record's share.
+        // SAFETY: this is the record's reference, and it is not used again.
         unsafe { room::Waiter::give_up(place) };
     }
     waker
 }
 
-/// Records that are on their way out: none is lost when something panics.
+/// Records that were taken out. None is lost when foreign code panics.
 struct Leaving(RecordSet<Waiter>);
 
 impl Leaving {
     fn next(&mut self) -> Option<Waker> {
-        // SAFETY: taken out, and not used again.
+        // SAFETY: the record was taken out, and is not used again.
         self.0.pop().map(|record| unsafe { open(record) })
     }
 }
@@ -192,14 +202,16 @@ impl Drop for Leaving {
     }
 }
 
-/// The owner's part. Not kept over anything foreign.
+/// Returns the process's owned state. The caller must not keep it across foreign code.
 #[allow(clippy::mut_from_ref, reason = "rule P1 makes the reference unique")]
 fn private<'s>(slice: &'s Slice<'_>) -> &'s mut OwnerState {
-    // SAFETY: the slice has the process (P1), and each caller lets go before it runs foreign code (F4).
+    // SAFETY: P1, the slice owns the process, and each caller ends its borrow before it runs
+    // foreign code (F4).
     unsafe { slice.process().private() }
 }
 
-/// Has `waker` called when `alarm` rings or what `on` says comes, instead of what was left by `key`.
+/// Registers `waker` for `alarm` and for the event `on`, instead of the record left with the same
+/// `key`.
 pub(crate) fn listen(
     slice: &Slice<'_>,
     key: Reference,
@@ -209,12 +221,13 @@ pub(crate) fn listen(
 ) -> Result<(), NoMemory> {
     let raw = key.to_raw();
     let known = private(slice).waiters.as_mut().and_then(|waiters| waiters.find(raw));
-    // SAFETY: found, so live; nothing foreign runs in `will_wake`.
+    // SAFETY: F1, `find` found the record, so it is live. No foreign code runs in `will_wake`.
     let known = known.is_some_and(|record| unsafe { record.as_ref() }.waker.will_wake(waker));
-    // Foreign, and before anything is changed: a panic of the clone leaves all as it was.
+    // Foreign code runs before anything is changed: a panic of the clone leaves everything as it
+    // was.
     let fresh = (!known).then(|| waker.clone());
     if let On::Line(place) = on {
-        // SAFETY: by contract shared.
+        // SAFETY: the caller has a reference to the reservation (`On::Line`).
         unsafe { place.as_ref() }.shares().add();
     }
     let fresh = match fresh {
@@ -223,7 +236,7 @@ pub(crate) fn listen(
             let record = Waiter { joint: SetLinks::new(), key: raw, on, waker };
             Some(memory::try_new(record).map_err(|record| {
                 if let On::Line(place) = record.on {
-                    // SAFETY: added above.
+                    // SAFETY: this is the reference that was added above.
                     unsafe { room::Waiter::give_up(place) };
                 }
                 NoMemory
@@ -235,7 +248,7 @@ pub(crate) fn listen(
         match waiters {
             Ok(waiters) => private(slice).waiters = Some(waiters),
             Err(NoMemory) => {
-                // SAFETY: made above, and in no set.
+                // SAFETY: the record was made above, is in no set, and is not used again.
                 fresh.into_iter().for_each(|record| drop(unsafe { open(record) }));
                 return Err(NoMemory);
             }
@@ -247,20 +260,21 @@ pub(crate) fn listen(
     let (record, old) = match (fresh, before) {
         (Some(fresh), before) => (fresh, before),
         (None, Some(mut before)) => {
-            // SAFETY: taken out, the owner's.
+            // SAFETY: F1, the record was taken out, so the owner has it exclusively.
             let last = core::mem::replace(&mut unsafe { before.as_mut() }.on, on);
             if let On::Line(place) = last {
-                // SAFETY: the record's share of what it waited for so far.
+                // SAFETY: this is the record's reference to the reservation that it waited for
+                // before.
                 unsafe { room::Waiter::give_up(place) };
             }
             (before, None)
         }
-        // It was there above, and nothing foreign has run since.
+        // The record was there above, and no foreign code has run since.
         (None, None) => return Ok(()),
     };
-    // SAFETY: in no set.
+    // SAFETY: the record is new or was taken out, so it is in no set.
     unsafe { waiters.put(record) };
-    // What foreign code has let in since the future looked (F4).
+    // Foreign code may have let the alarm fire since the future checked (F4).
     let rang = alarm.is_some_and(|alarm| start::read(slice.process(), &slice.hand, alarm).is_none());
     if rang {
         let owner = private(slice);
@@ -269,19 +283,21 @@ pub(crate) fn listen(
         }
         owner.resume = true;
     }
-    // SAFETY: taken out above, and not used again. Foreign, and the last.
+    // SAFETY: the record was taken out above, and is not used again. The drop runs foreign code, so
+    // it is the last step.
     old.into_iter().for_each(|record| drop(unsafe { open(record) }));
     Ok(())
 }
 
-/// Takes a record back.
+/// Removes a record.
 pub(crate) fn forget(slice: &Slice<'_>, key: Reference) {
     let record = private(slice).waiters.as_mut().and_then(|waiters| waiters.take(key.to_raw()));
-    // SAFETY: taken out, and not used again. Foreign, and the last.
+    // SAFETY: the record was taken out, and is not used again. The drop runs foreign code, so it is
+    // the last step.
     record.into_iter().for_each(|record| drop(unsafe { open(record) }));
 }
 
-/// Calls all that is due. Before the body is polled, and within its slice.
+/// Calls all due wakers. Runs before the body is polled, within its slice.
 #[cold]
 pub(crate) fn wake(slice: &Slice<'_>) {
     let due = {
@@ -295,10 +311,10 @@ pub(crate) fn wake(slice: &Slice<'_>) {
     }
 }
 
-/// A death's part: all that is left is dropped, and nobody called.
+/// Drops all wakers of a dying process and calls none.
 #[inline]
 pub(crate) fn end(process: &Header, hand: &KernelCx<'_>) {
-    // SAFETY: the caller is the owner.
+    // SAFETY: P1, the caller is the owner.
     if let Some(waiters) = unsafe { process.private() }.waiters.take() {
         drop_all(*waiters, hand);
     }
@@ -316,7 +332,7 @@ fn drop_all(waiters: Waiters, hand: &KernelCx<'_>) {
     }
 }
 
-/// Foreign code, whose panic is no reason not to go on.
+/// Calls foreign code and continues even if it panics.
 fn call(hand: &KernelCx<'_>, waker: Waker, with: impl FnOnce(Waker)) {
     hand.catch_panic(|| with(waker));
 }

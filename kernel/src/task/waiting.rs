@@ -1,4 +1,4 @@
-//! The future of [`Context::send_wait`]: a message that waits for room in a mailbox.
+//! The future of [`Context::send_wait`]: a message that waits for a free slot in a mailbox.
 
 use core::fmt;
 use core::future::Future;
@@ -14,12 +14,12 @@ use crate::task::coop::may_go_on;
 use crate::task::receive::Deadline;
 use crate::task::waiters::On;
 
-/// See [`Context::send_wait`].
-#[must_use = "it sends when it is awaited"]
+/// The future of [`Context::send_wait`].
+#[must_use = "sends nothing unless it is awaited"]
 pub struct SendWait<'c, M: Send + 'static, N> {
     patience: Deadline<'c, M>,
     to: Pid,
-    /// `None` once it is ready.
+    /// The message; `None` once the future is ready.
     message: Option<N>,
     line: SendReservation,
 }

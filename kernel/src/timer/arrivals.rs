@@ -1,21 +1,22 @@
-//! [`TimerInbox`]: timers that a core has started while its wheel was in a rescuer's hands (`sched::custody`).
+//! [`TimerInbox`]: timers that a core has started while a rescuer had its wheel (`sched::custody`).
 //!
-//! A stack through the places that the timers will have on the wheel. The owner of the wheel pushes, whoever has the wheel takes
-//! all. `push` is lock-free (only a rescuer that takes all can make it try again), `take` is wait-free.
+//! A stack, linked through the nodes that the timers will have on the wheel. The wheel's owner
+//! pushes timers; the party that has the wheel takes them all. `push` is lock-free (it retries only
+//! when a rescuer takes all timers), `take` is wait-free.
 
 use core::ptr::{self, NonNull};
 
 use super::wheel::TimerNode;
 use crate::sync::{AtomicPtr, Ordering};
 
-/// See the module.
+/// A lock-free stack of timers that are on no wheel yet; see the module.
 #[derive(Debug)]
 pub struct TimerInbox {
     head: AtomicPtr<TimerNode>,
 }
 
 impl TimerInbox {
-    /// None.
+    /// Creates an empty stack.
     pub fn new() -> Self {
         Self { head: AtomicPtr::new(ptr::null_mut()) }
     }
@@ -23,16 +24,17 @@ impl TimerInbox {
     /// Adds a timer that is due at `due` nanoseconds.
     ///
     /// # Safety
-    /// The timer is on no wheel, and lives until it is taken and removed from the wheel that it is put on then.
+    /// The timer is on no wheel. It lives until it is taken, put on a wheel and removed from that
+    /// wheel.
     pub unsafe fn push(&self, node: NonNull<TimerNode>, due: u64) {
-        // SAFETY: by contract.
+        // SAFETY: the caller passes a live timer node (this function's contract).
         let inner = unsafe { node.as_ref() };
         inner.arrives(due);
         // Relaxed: only compared.
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
             inner.set_next(head);
-            // Release: pairs with `take`: the timer is written.
+            // Release: pairs with the Acquire swap in `take`: the taker sees the timer as written.
             match self.head.compare_exchange_weak(head, node.as_ptr(), Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => head = now,
@@ -40,26 +42,30 @@ impl TimerInbox {
         }
     }
 
-    /// Whether there is none. Exact for who has the wheel and is its owner; a hint for others.
+    /// Returns `true` if no timer is on the stack. Exact for the wheel's owner if it also has the
+    /// wheel; a hint for other threads.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.head.load(Ordering::Relaxed).is_null()
     }
 
-    /// Takes all, in the order in which they were started, each with when it is due.
+    /// Takes all timers, in the order in which they were started, and calls `each` with each timer
+    /// and its due time.
     pub fn take(&self, mut each: impl FnMut(NonNull<TimerNode>, u64)) {
-        // Acquire: pairs with `push`.
+        // Acquire: pairs with the Release exchange in `push`.
         let mut newest = self.head.swap(ptr::null_mut(), Ordering::Acquire);
         let mut oldest = ptr::null_mut();
         while let Some(node) = NonNull::new(newest) {
-            // SAFETY: taken by the exchange, and live.
+            // SAFETY: the swap gave us all nodes of the stack; `push`'s contract keeps them live
+            // until taken.
             let inner = unsafe { node.as_ref() };
             newest = inner.next();
             inner.set_next(oldest);
             oldest = node.as_ptr();
         }
         while let Some(node) = NonNull::new(oldest) {
-            // SAFETY: likewise.
+            // SAFETY: the swap gave us all nodes of the stack; `push`'s contract keeps them live
+            // until taken.
             let inner = unsafe { node.as_ref() };
             oldest = inner.next();
             each(node, inner.arrives_at());

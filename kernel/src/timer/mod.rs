@@ -1,5 +1,5 @@
-//! Time: a wheel for each core ([`wheel`]), the timers on it ([`record`]), and how they come there ([`start`]; [`arrivals`], when another
-//! core has the wheel).
+//! Time: a timing wheel for each core ([`wheel`]), the timers on it ([`record`]), and how timers
+//! get onto it ([`start`]; [`arrivals`], while another core has the wheel).
 
 pub mod arrivals;
 pub(crate) mod record;

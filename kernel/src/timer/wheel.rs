@@ -1,27 +1,30 @@
-//! [`Wheel`]: a core's timers, in a hierarchy of wheels.
+//! [`Wheel`]: a core's timers, in a hierarchical timing wheel.
 //!
-//! Time is counted in ticks of 2^14 ns (16 µs), rounded up, so a timer is never early. On level `l` a slot is 32^`l` ticks,
-//! and 32 slots are a block, which is one slot of the level above. Ten levels cover the 50 bits of ticks that 64 bits of
-//! nanoseconds have. Each level has two blocks in its 64 slots: the one that the time is in, and the one that comes after it.
+//! Time is counted in ticks of 2^14 ns (16 µs), rounded up, so a timer is never early. On level `l`
+//! a slot is 32^`l` ticks, and 32 slots are a block, which is one slot of the level above. Ten
+//! levels cover the 50 bits of ticks that 64 bits of nanoseconds have. The 64 slots of each level
+//! hold two blocks: the present block and the one after it.
 //!
 //! ```text
 //! tick:    [5 bits]…[5 bits][5 bits][5 bits]
-//!                          level 1: ──────        of the block, and one bit more that says which of the two blocks
+//!                          level 1: ──────        of the block, and one bit for which of the two blocks
 //!                                  level 0: ──────
 //! ```
 //!
-//! - **W1, ahead.** A slot above level 0 is empty when the time enters it: its timers have moved down. They may do so as
-//!   soon as theirs is the slot after the present one, since the level below has room for that block already. Whoever turns
-//!   the wheel moves some at a time ([`Wheel::tidy`]), so that a hundred thousand timers which lie in one slot delay nobody; what
-//!   is left when the time comes there moves at once.
-//! - **W2, in turn.** Timers of one tick come in the order in which they were started: one that is started later is put behind those
-//!   that have not yet moved down, and moves with them.
+//! - **W1, ahead.** A slot above level 0 is empty when the clock enters it: its timers have
+//!   cascaded to lower levels. They may cascade as soon as their slot is the one after the present
+//!   slot, because the level below already has room for that block. The core cascades them a few at
+//!   a time ([`Wheel::tidy`]), so that 100,000 timers in one slot do not stall it. Timers still
+//!   there when the clock reaches the slot are cascaded in one go.
+//! - **W2, in order.** Timers of one tick fire in the order in which they were started. A timer
+//!   that is started later goes behind those that have not cascaded yet, and cascades with them.
 //!
-//! So the next slot to come due is the first occupied one of the lowest level that has one in its present block (a bitmap a
-//! level finds it), and otherwise the earliest of the levels' first. A timer moves down nine times in its life at most. Start and cancel are
-//! O(1), and a jump of the clock costs what it makes due, not what it passes.
+//! So the next slot to come due is the first occupied slot of the lowest level that has one in its
+//! present block (one bitmap per level finds it). If no level has one, it is the earliest of the
+//! levels' first slots. A timer cascades at most nine times. Start and cancel are O(1). A jump of
+//! the clock costs what it makes due, not the ticks that it skips.
 //!
-//! One core's own; no atomics, and no memory beyond the wheel itself.
+//! One core owns the wheel. It uses no atomics, and no memory beyond the wheel itself.
 
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
@@ -30,30 +33,30 @@ use crate::sync::Cell;
 
 const TICK_BITS: u32 = 14;
 const LEVEL_BITS: u32 = 5;
-/// Two blocks of them.
+/// The number of slots of a level: two blocks.
 const SLOTS: usize = 2 << LEVEL_BITS;
 const LEVELS: usize = 10;
 const _: () = assert!(TICK_BITS + LEVEL_BITS * LEVELS as u32 == u64::BITS && SLOTS as u32 == u64::BITS);
-/// The last tick there is: what is due later is due then.
+/// The last tick. A timer with a later due time fires at this tick.
 const LAST_TICK: u64 = u64::MAX >> TICK_BITS;
-/// The place of a timer that is on no wheel.
+/// The `place` of a timer that is on no wheel.
 const NOWHERE: u16 = u16::MAX;
 
-/// A timer's place on a wheel.
+/// The intrusive node of a timer on a wheel.
 #[derive(Debug)]
 pub struct TimerNode {
     next: Cell<*mut TimerNode>,
     prev: Cell<*mut TimerNode>,
     due: Cell<u64>,
     place: Cell<u16>,
-    /// It has been put on a wheel.
+    /// `true` if the timer has ever been put on a wheel.
     was_put: Cell<bool>,
-    /// It is not to be put on a wheel any more.
+    /// `true` if the timer must no longer be put on a wheel.
     refused: Cell<bool>,
 }
 
 impl TimerNode {
-    /// On no wheel.
+    /// Creates a node that is on no wheel.
     pub fn new() -> Self {
         Self {
             next: Cell::new(ptr::null_mut()),
@@ -67,28 +70,29 @@ impl TimerNode {
 }
 
 impl TimerNode {
-    /// Whether it is on a wheel. For the wheel's owner.
+    /// Returns `true` if the timer is on a wheel. For the wheel's owner.
     pub fn is_on_wheel(&self) -> bool {
         self.place.get() != NOWHERE
     }
 
-    /// Whether it has been put on a wheel. For the wheel's owner.
+    /// Returns `true` if the timer has ever been put on a wheel. For the wheel's owner.
     pub(crate) fn was_put(&self) -> bool {
         self.was_put.get()
     }
 
-    /// It is not to be put on the wheel: it was taken off before. For the wheel's owner.
+    /// Marks a timer that must not be put on the wheel: it was taken off before it arrived. For the
+    /// wheel's owner.
     pub(crate) fn refuse(&self) {
         self.refused.set(true);
     }
 
-    /// Whether it is not to be put on the wheel. For the wheel's owner.
+    /// Returns `true` if the timer must not be put on the wheel. For the wheel's owner.
     #[inline]
     pub(crate) fn is_refused(&self) -> bool {
         self.refused.get()
     }
 
-    /// It will be put on a wheel, and is due then; see `arrivals`.
+    /// Stores the due time of a timer that will be put on a wheel later; see `arrivals`.
     pub(super) fn arrives(&self, due: u64) {
         debug_assert_eq!(self.place.get(), NOWHERE, "a timer is on one wheel");
         self.due.set(due);
@@ -98,7 +102,7 @@ impl TimerNode {
         self.due.get()
     }
 
-    /// What follows it where it lies while it is on no wheel.
+    /// Returns the next node of the list that the timer is in while it is on no wheel.
     pub(super) fn next(&self) -> *mut Self {
         self.next.get()
     }
@@ -124,39 +128,40 @@ impl Slot {
     const EMPTY: Self = Self { head: ptr::null_mut(), tail: ptr::null_mut() };
 }
 
-/// See the module.
+/// A core's hierarchical timing wheel; see the module.
 #[derive(Debug)]
 pub struct Wheel {
-    /// The tick that the time is in.
+    /// The present tick.
     now: u64,
     len: usize,
-    /// Somebody may be in a slot after the present one.
+    /// `true` if timers may be in a slot after a level's present one, so that they can cascade
+    /// ahead of time.
     untidy: bool,
     occupied: [u64; LEVELS],
-    /// `LEVELS` times `SLOTS`.
+    /// The slots of all levels: `LEVELS` times `SLOTS`.
     slots: Box<[Slot]>,
-    /// Timers moved down when the time had come already.
+    /// The number of timers that cascaded only when the clock had reached their slot.
     #[cfg(test)]
     hurried: usize,
 }
 
-// SAFETY: the nodes are the wheel's, which one core has to itself.
+// SAFETY: the wheel has its nodes to itself, and one core at a time has the wheel.
 unsafe impl Send for Wheel {}
 
-/// The slot of a level, counted from the beginning of time, that a tick is in.
+/// Returns the slot of a level that contains a tick, counted from the beginning of time.
 #[inline]
 fn slot_of(tick: u64, level: usize) -> u64 {
     tick >> (LEVEL_BITS * level as u32)
 }
 
-/// Where that slot is.
+/// Returns the index of that slot in `slots`.
 #[inline]
 fn place_of(level: usize, slot: u64) -> usize {
     level * SLOTS + slot as usize % SLOTS
 }
 
 impl Wheel {
-    /// An empty wheel at the time `now`, in nanoseconds.
+    /// Creates an empty wheel at the time `now`, in nanoseconds.
     pub fn new(now: u64) -> Self {
         Self {
             now: now >> TICK_BITS,
@@ -169,38 +174,39 @@ impl Wheel {
         }
     }
 
-    /// Timers on it.
+    /// Returns the number of timers on the wheel.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether it has none.
+    /// Returns `true` if the wheel has no timers.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Starts a timer that is due at `due` nanoseconds (in the last 16 µs of the 584 years that a
-    /// clock counts, it may be that much early). O(1).
+    /// Starts a timer that is due at `due` nanoseconds. In the last 16 µs of the 584 years that a
+    /// clock counts, it may fire up to that much early. O(1).
     ///
     /// # Safety
-    /// `node` is on no wheel and lives until it is removed or handed out.
+    /// `node` is on no wheel, and lives until it is removed or returned by a `pop` function.
     pub unsafe fn insert(&mut self, node: NonNull<TimerNode>, due: u64) {
-        // What is due already is due now.
+        // A due time in the past means now.
         let tick = due.div_ceil(1 << TICK_BITS).max(self.now).min(LAST_TICK);
-        // SAFETY: by contract.
+        // SAFETY: the caller passes a live node (this function's contract).
         let inner = unsafe { node.as_ref() };
-        // Checked always: two slots would lead to it, and one of them to freed memory.
+        // Checked in every build: otherwise two slots would lead to the node, one of them to freed
+        // memory later.
         assert_eq!(inner.place.get(), NOWHERE, "a timer is on one wheel");
         inner.was_put.set(true);
         inner.due.set(tick);
         self.len += 1;
         let differ = u64::BITS - (tick ^ self.now).leading_zeros();
-        // In the block of this level that the time is in.
+        // This is the lowest level with the tick in its present block.
         self.put(node, tick, (differ.saturating_sub(1) / LEVEL_BITS) as usize);
     }
 
-    /// Puts a timer into its slot of this level, or, if that is the slot after the present one and has nobody in it (W2), of
-    /// one below.
+    /// Puts a timer into its slot of this level. If that is the slot after the present one and is
+    /// empty (W2), the timer goes to a lower level instead.
     fn put(&mut self, node: NonNull<TimerNode>, tick: u64, mut level: usize) {
         let mut place = place_of(level, slot_of(tick, level));
         while level > 0 && slot_of(tick, level) - slot_of(self.now, level) <= 1 && self.slots[place].head.is_null() {
@@ -209,14 +215,14 @@ impl Wheel {
         }
         self.occupied[level] |= 1 << (place % SLOTS);
         let slot = &mut self.slots[place];
-        // SAFETY: on this wheel, so live.
+        // SAFETY: the node is on this wheel, so it is live.
         let inner = unsafe { node.as_ref() };
         inner.place.set(place as u16);
         inner.next.set(ptr::null_mut());
         inner.prev.set(slot.tail);
         match NonNull::new(slot.tail) {
             None => slot.head = node.as_ptr(),
-            // SAFETY: on this wheel.
+            // SAFETY: the slot's tail is on this wheel, so it is live.
             Some(tail) => unsafe { tail.as_ref() }.next.set(node.as_ptr()),
         }
         slot.tail = node.as_ptr();
@@ -227,19 +233,19 @@ impl Wheel {
     /// # Safety
     /// `node` is on this wheel.
     pub unsafe fn remove(&mut self, node: NonNull<TimerNode>) {
-        // SAFETY: by contract.
+        // SAFETY: the node is on this wheel, so it is live (this function's contract).
         let inner = unsafe { node.as_ref() };
         let place = inner.place.replace(NOWHERE) as usize;
         let (next, prev) = (inner.next.get(), inner.prev.get());
         let slot = &mut self.slots[place];
         match NonNull::new(prev) {
             None => slot.head = next,
-            // SAFETY: neighbours are on this wheel.
+            // SAFETY: a neighbour in the slot is on this wheel, so it is live.
             Some(prev) => unsafe { prev.as_ref() }.next.set(next),
         }
         match NonNull::new(next) {
             None => slot.tail = prev,
-            // SAFETY: likewise.
+            // SAFETY: a neighbour in the slot is on this wheel, so it is live.
             Some(next) => unsafe { next.as_ref() }.prev.set(prev),
         }
         if slot.head.is_null() {
@@ -248,7 +254,7 @@ impl Wheel {
         self.len -= 1;
     }
 
-    /// The level of the slot that comes due next, and the tick when it does.
+    /// Returns the level of the slot that comes due next, and its first tick.
     fn next_slot(&self) -> Option<(usize, u64)> {
         let mut first: Option<(usize, u64)> = None;
         for (level, occupied) in self.occupied.iter().enumerate() {
@@ -261,7 +267,7 @@ impl Wheel {
             if first.is_none_or(|(_, first)| due < first) {
                 first = Some((level, due));
             }
-            // What the levels above have is due after this block.
+            // Slots of higher levels come due after this block.
             if slot >> LEVEL_BITS == present >> LEVEL_BITS {
                 break;
             }
@@ -269,13 +275,13 @@ impl Wheel {
         first
     }
 
-    /// Takes off a timer whose time has come at `now` nanoseconds: `while let Some(t) = …`.
-    /// Timers may be started and removed in between. Amortised O(1).
+    /// Takes off a timer that is due at `now` nanoseconds: `while let Some(t) = …`. Timers may be
+    /// started and removed in between. Amortised O(1).
     pub fn pop_due(&mut self, now: u64) -> Option<NonNull<TimerNode>> {
         let target = now >> TICK_BITS;
         loop {
             if let Some(node) = NonNull::new(self.slots[place_of(0, self.now)].head) {
-                // SAFETY: on this wheel.
+                // SAFETY: the head of a slot is on this wheel.
                 unsafe { self.remove(node) };
                 return Some(node);
             }
@@ -290,8 +296,8 @@ impl Wheel {
         }
     }
 
-    /// The time enters a tick, and with it the slots that begin there: whoever is in one above level 0 moves down (W1), behind
-    /// those who have done so already: the lowest first (W2).
+    /// Moves the clock to a tick, and so into the slots that begin there. Their timers cascade (W1)
+    /// behind those that have cascaded already: the lowest level first (W2).
     fn enter(&mut self, tick: u64) {
         self.now = tick;
         self.untidy = true;
@@ -305,11 +311,12 @@ impl Wheel {
         }
     }
 
-    /// Moves down some of what may (W1), `at_most` so many: whether there was any. What comes due while this returns
-    /// true again and again is not delayed.
+    /// Cascades `at_most` timers that may cascade ahead of time (W1). Returns `true` if there were
+    /// any. A timer that comes due while some are still left is not delayed.
     #[inline]
     pub fn tidy(&mut self, at_most: usize) -> bool {
-        // Only time makes it untidy: who is started for the slot after the present one goes below.
+        // Only the clock creates work for this function: a new timer for the slot after the present
+        // one goes to a lower level at once.
         self.untidy && self.tidy_some(at_most)
     }
 
@@ -324,17 +331,17 @@ impl Wheel {
         false
     }
 
-    /// Moves the first of a slot to the levels below: how many.
+    /// Moves the first `at_most` timers of a slot to lower levels and returns their number.
     fn move_down(&mut self, level: usize, slot: u64, at_most: usize) -> usize {
         let place = place_of(level, slot);
         let mut moved = 0;
         while moved < at_most
             && let Some(node) = NonNull::new(self.slots[place].head)
         {
-            // SAFETY: on this wheel.
+            // SAFETY: the head of a slot is on this wheel.
             unsafe { self.remove(node) };
             self.len += 1;
-            // SAFETY: likewise.
+            // SAFETY: the node is still live: `remove` does not free it.
             let tick = unsafe { node.as_ref() }.due.get();
             self.put(node, tick, level - 1);
             moved += 1;
@@ -342,8 +349,9 @@ impl Wheel {
         moved
     }
 
-    /// When to look again, in nanoseconds: no timer is due earlier. Exact for what is due within 32 ticks, or 64 on a tidy wheel; for
-    /// what is further, when its slot may be tidied.
+    /// Returns when to check again, in nanoseconds: no timer is due earlier. The time is exact for
+    /// a timer due within 32 ticks, or within 64 ticks if nothing is left to cascade. For a later
+    /// timer it is the time when its slot may cascade.
     pub fn next_due(&self) -> Option<u64> {
         let (level, due) = self.next_slot()?;
         let ahead = due.saturating_sub(1 << (LEVEL_BITS * level as u32));
@@ -355,7 +363,7 @@ impl Wheel {
     pub fn pop_any(&mut self) -> Option<NonNull<TimerNode>> {
         let (level, due) = self.next_slot()?;
         let node = NonNull::new(self.slots[place_of(level, slot_of(due, level))].head)?;
-        // SAFETY: on this wheel.
+        // SAFETY: the head of a slot is on this wheel.
         unsafe { self.remove(node) };
         Some(node)
     }
@@ -368,7 +376,7 @@ mod tests {
 
     const TICK: u64 = 1 << TICK_BITS;
 
-    /// A small generator (SplitMix64), so that the run is the same each time.
+    /// A small generator (SplitMix64), so that every run is the same.
     struct Random(u64);
     impl Random {
         fn next(&mut self) -> u64 {
@@ -378,9 +386,9 @@ mod tests {
         }
     }
 
-    /// Against a plain list: nothing early, nothing late, nothing lost, cancels honoured.
+    /// Compares the wheel with a plain list: no timer is early, late or lost, and cancels work.
     #[test]
-    fn fires_what_a_list_would() {
+    fn wheel_agrees_with_a_plain_list() {
         for seed in 0..200 {
             let mut random = Random(seed);
             let mut now = random.next() >> (random.next() % 40);
@@ -393,12 +401,12 @@ mod tests {
                 match (random.next() % 4, due[i]) {
                     (0 | 1, None) => {
                         let at = now.saturating_add(random.next() >> (random.next() % 57));
-                        // SAFETY: on no wheel; `nodes` outlives the wheel.
+                        // SAFETY: the node is on no wheel, and `nodes` outlives the wheel.
                         unsafe { wheel.insert(node, at) };
                         due[i] = Some(at);
                     }
                     (0 | 1, Some(_)) => {
-                        // SAFETY: on the wheel.
+                        // SAFETY: the node is on the wheel.
                         unsafe { wheel.remove(node) };
                         due[i] = None;
                     }
@@ -408,7 +416,7 @@ mod tests {
                             wheel.tidy((random.next() % 8) as usize);
                         }
                         while let Some(node) = wheel.pop_due(now) {
-                            let i = nodes.iter().position(|n| ptr::eq(n, node.as_ptr())).expect("ours");
+                            let i = nodes.iter().position(|n| ptr::eq(n, node.as_ptr())).expect("one of the nodes");
                             let at = due[i].take().expect("started and not cancelled");
                             assert!(at <= now, "early by {}", at - now);
                         }
@@ -416,8 +424,8 @@ mod tests {
                             assert!(at + TICK > now || *at > now, "late: due {at}, now {now}");
                         }
                         if let Some(next) = wheel.next_due() {
-                            let first = due.iter().flatten().min().expect("it says there is one");
-                            assert!(next <= first + TICK, "would sleep over {first}: {next}");
+                            let first = due.iter().flatten().min().expect("next_due returned a time");
+                            assert!(next <= first + TICK, "next_due {next} is after the first timer {first}");
                         }
                     }
                 }
@@ -426,17 +434,18 @@ mod tests {
         }
     }
 
-    /// Rounded up, the end of time would be a tick that no slot names, and looking for it would not end.
+    /// Rounding up would give the end of time a tick that no slot has, and the search for it would
+    /// not end.
     #[test]
-    fn the_end_of_time_comes() {
+    fn timers_at_the_last_tick_fire() {
         let mut wheel = Wheel::new(0);
         let nodes: Vec<TimerNode> = (0..4).map(|_| TimerNode::new()).collect();
         for (node, due) in nodes.iter().zip([u64::MAX, u64::MAX - 1, u64::MAX - TICK, u64::MAX / 2]) {
-            // SAFETY: on no wheel.
+            // SAFETY: the node is on no wheel, and `nodes` outlives its use.
             unsafe { wheel.insert(NonNull::from(node), due) };
         }
         assert_eq!(wheel.pop_due(TICK * 1000), None);
-        assert!(wheel.next_due().expect("four are to come") > TICK * 1000);
+        assert!(wheel.next_due().expect("four timers are pending") > TICK * 1000);
         assert_eq!(wheel.pop_due(u64::MAX / 2 + TICK), Some(NonNull::from(&nodes[3])));
         assert_eq!(wheel.pop_due(u64::MAX - 3 * TICK), None);
         let mut left: Vec<_> = core::iter::from_fn(|| wheel.pop_due(u64::MAX)).collect();
@@ -444,25 +453,25 @@ mod tests {
         let mut expected: Vec<_> = nodes[..3].iter().map(NonNull::from).collect();
         expected.sort();
         assert_eq!(left, expected);
-        // SAFETY: on no wheel.
+        // SAFETY: the node was popped, so it is on no wheel.
         unsafe { wheel.insert(NonNull::from(&nodes[0]), u64::MAX) };
-        assert_eq!(wheel.pop_due(u64::MAX), Some(NonNull::from(&nodes[0])), "the clock stands at its end");
+        assert_eq!(wheel.pop_due(u64::MAX), Some(NonNull::from(&nodes[0])), "the clock stays at its last tick");
         assert!(wheel.is_empty());
     }
 
-    /// Whenever they are started, and whoever has moved down meanwhile.
+    /// The order holds for all start times, and however many timers have cascaded in between.
     #[test]
-    fn a_tick_keeps_the_order_in_which_timers_were_started() {
+    fn timers_of_one_tick_fire_in_start_order() {
         for seed in 0..500 {
             let mut random = Random(seed);
-            // Across blocks of several levels, which begin together.
+            // These ticks start blocks of several levels at once.
             let due = [1 << 10, 1 << 15, 3 << 10, 5000, 33][seed as usize % 5];
             let mut wheel = Wheel::new(0);
             let nodes: Vec<TimerNode> = (0..40).map(|_| TimerNode::new()).collect();
             let mut now = 0;
             for (i, node) in nodes.iter().enumerate() {
-                // Every other one is for the tick after, so that there are neighbours.
-                // SAFETY: on no wheel.
+                // Every second timer is for the next tick, so that both slots are occupied.
+                // SAFETY: the node is on no wheel.
                 unsafe { wheel.insert(NonNull::from(node), (due + i as u64 % 2) * TICK) };
                 now = (now + random.next() % (due / 16)).min(due - 1);
                 if random.next().is_multiple_of(3) {
@@ -481,19 +490,19 @@ mod tests {
         }
     }
 
-    /// Those of a second move down some at a time, and none when the time has come.
+    /// The timers of one second cascade a few at a time, and none in a late cascade.
     #[test]
-    fn nobody_hurries_on_a_tidy_wheel() {
+    fn early_cascades_leave_none_for_the_last_moment() {
         let mut random = Random(42);
         let mut wheel = Wheel::new(0);
         let nodes: Vec<TimerNode> = (0..20_000).map(|_| TimerNode::new()).collect();
         for node in &nodes {
-            // SAFETY: on no wheel.
+            // SAFETY: the node is on no wheel.
             unsafe { wheel.insert(NonNull::from(node), 500_000_000 + random.next() % 1_000_000_000) };
         }
         let (mut now, mut fired) = (0, 0);
         while !wheel.is_empty() {
-            now = wheel.next_due().expect("some are left").max(now + TICK);
+            now = wheel.next_due().expect("timers are left").max(now + TICK);
             fired += core::iter::from_fn(|| wheel.pop_due(now)).count();
             while wheel.tidy(16) {}
         }

@@ -1,9 +1,10 @@
-//! Who has a watch, from before it is installed until it has fired: [`PreparedWatch`], [`ExitWatch`], [`FiredWatch`].
+//! The handles of an exit watch, from before it is installed until it has fired: [`PreparedWatch`],
+//! [`ExitWatch`], [`FiredWatch`].
 
 use core::fmt;
 use core::ptr::NonNull;
 
-use super::record::{ARMED, FIRED, HostWatchHead, PREPARED, VTABLE, WITHDRAWN, HostWatchRecord, of_watch};
+use super::record::{ARMED, FIRED, HostWatchHead, HostWatchRecord, PREPARED, VTABLE, WITHDRAWN, of_watch};
 use super::{ExitInfo, WatchError, WatchStatus};
 use crate::hand::KernelCx;
 use crate::memory::{self, NoMemory};
@@ -14,18 +15,20 @@ use crate::sync::{AtomicU8, AtomicUsize, Ordering, UnsafeCell};
 use crate::table::Tombstone;
 use crate::watch::WatcherEntry;
 
-/// A watch that has everything it needs but a process. Dropping it drops what was to be done.
+/// A watch that lacks only its process. Dropping it drops the callback.
 #[must_use = "nothing is watched yet"]
 pub struct PreparedWatch(NonNull<HostWatchHead>);
 
 impl PreparedWatch {
-    /// `act` is to be done when the process has ended, where the world does such things.
+    /// Allocates a watch whose callback `act` runs after the process has ended, on a thread that
+    /// the platform chooses.
     pub fn try_new(act: impl FnOnce(ExitInfo) + Send + 'static) -> Result<Self, NoMemory> {
         Self::make(act, false)
     }
 
-    /// `act` is to be done where the watch fires: on the core, in the midst of the death. It must not block; it is
-    /// for answering a [`crate::Reply`], or waking somebody.
+    /// Allocates a watch whose callback `act` runs where the watch fires: on the core, during the
+    /// death. `act` must not block. It is meant for sending a [`crate::Reply`] or waking a thread
+    /// or task.
     pub fn try_inline(act: impl FnOnce(ExitInfo) + Send + 'static) -> Result<Self, NoMemory> {
         Self::make(act, true)
     }
@@ -46,39 +49,40 @@ impl PreparedWatch {
         memory::try_new(whole(act, prompt)).map(|whole| Self(whole.cast())).map_err(|_| NoMemory)
     }
 
-    /// A handle, which says that it is not installed yet.
+    /// Returns a handle, whose status is [`WatchStatus::Prepared`] until the watch is installed.
     pub fn handle(&self) -> ExitWatch {
         ExitWatch(HostWatchHead::share(self.0))
     }
 
-    /// (1) Watches a process. What can fail now is that there never was one. Lock-free.
+    /// (1) Installs the watch on a process. Fails only if the pid was never allocated. Lock-free.
     pub(crate) fn install(self, hand: &KernelCx<'_>, pid: Pid) -> Result<ExitWatch, WatchError> {
         let process = hand.find(pid);
-        let remembered = match process.map_or_else(|| hand.kernel.of_the_dead(pid, hand.guard), |_| Tombstone::Recycled) {
+        let remembered = match process.map_or_else(|| hand.kernel.of_the_dead(pid, hand.guard), |_| Tombstone::Recycled)
+        {
             Tombstone::NeverAllocated => return Err(WatchError::NoSuchProcess(pid)),
             Tombstone::Known(reason) => Some(reason),
             Tombstone::Recycled => None,
         };
         let handle = self.handle();
-        // The list's share.
+        // The reference of `self` becomes the list's.
         let this = core::mem::ManuallyDrop::new(self).0;
-        // SAFETY: shared, so live.
+        // SAFETY: the reference keeps the record live.
         let head = unsafe { this.as_ref() };
-        // SAFETY: PREPARED: ours alone.
+        // SAFETY: W1: PREPARED, so the record is ours alone.
         head.pid.with_mut(|place| unsafe { *place = Some(pid) });
-        // Release: who finds it armed knows the pid.
+        // Release: a thread that finds it armed also sees the pid.
         head.state.store(ARMED, Ordering::Release);
         let Some(process) = process else {
-            // SAFETY: the list's share; on no list.
+            // SAFETY: the list's reference; the record is on no list.
             unsafe { HostWatchHead::fire(this, hand, remembered) };
             return Ok(handle);
         };
-        // SAFETY: on no list; its share goes with it.
+        // SAFETY: the record is on no list; its reference goes with it.
         let placed = unsafe { process.watchers.push(this.cast()) }.is_ok();
         if !placed && !hand.kernel.mutated(Mutation::RefusedIsPlaced) {
-            // SAFETY: the list is closed, so the reason is written (`header`, P3).
+            // SAFETY: P3: the list is closed, so the reason is written (`header`).
             let reason = unsafe { process.reason() };
-            // SAFETY: refused, so the share is ours still.
+            // SAFETY: the push was refused, so the reference is still ours.
             unsafe { HostWatchHead::fire(this, hand, Some(reason)) };
         }
         Ok(handle)
@@ -87,26 +91,27 @@ impl PreparedWatch {
 
 impl Drop for PreparedWatch {
     fn drop(&mut self) {
-        // SAFETY: shared, so live.
+        // SAFETY: this value's reference keeps the record live.
         let head = unsafe { self.0.as_ref() };
         head.state.store(WITHDRAWN, Ordering::Release);
-        // SAFETY: it was PREPARED, so what is to be done is ours (W1), and the share.
+        // SAFETY: W1: it was PREPARED, so the callback is ours, and so is the reference.
         unsafe { (head.vtable.take)(self.0, None) };
     }
 }
 
-/// A handle of a watch, to be asked and to withdraw it; any number of clones. Dropping it changes nothing.
+/// A handle of a watch, to query its status and to withdraw it. It can be cloned. Dropping it has
+/// no effect on the watch.
 pub struct ExitWatch(NonNull<HostWatchHead>);
 
 impl ExitWatch {
     fn head(&self) -> &HostWatchHead {
-        // SAFETY: its share keeps it.
+        // SAFETY: this handle's reference keeps the record live.
         unsafe { self.0.as_ref() }
     }
 
-    /// Where it is in its life. Wait-free.
+    /// Returns the state of the watch. Wait-free.
     pub fn status(&self) -> WatchStatus {
-        // Acquire: what was done before it was installed, or fired, is seen.
+        // Acquire: sees what was written before the watch was installed, or fired.
         match self.head().state.load(Ordering::Acquire) {
             PREPARED => WatchStatus::Prepared,
             ARMED => WatchStatus::Installed,
@@ -115,37 +120,39 @@ impl ExitWatch {
         }
     }
 
-    /// Whether it is in force: the installation was accepted, and it has neither fired nor been withdrawn. Wait-free.
+    /// Returns `true` if the watch is in force: it was installed, and has neither fired nor been
+    /// withdrawn. Wait-free.
     pub fn is_installed(&self) -> bool {
         self.status() == WatchStatus::Installed
     }
 
-    /// Whom it watches, or watched; `None` before it was installed.
+    /// Returns the pid of the process that it watches, or watched; `None` before it was installed.
     pub fn pid(&self) -> Option<Pid> {
         if self.status() == WatchStatus::Prepared {
             return None;
         }
-        // SAFETY: not PREPARED: written before, and not again.
+        // SAFETY: not PREPARED, so the pid was written before, and is not written again.
         self.head().pid.with(|pid| unsafe { *pid })
     }
 
-    /// (3) Withdraws it: true when it was in force, and so will never fire; what was to be done is dropped here. O(1) amortised.
+    /// (3) Withdraws the watch. Returns `true` if it was in force, and so will never fire; the
+    /// callback is then dropped here. O(1) amortised.
     pub(crate) fn cancel(&self, hand: &KernelCx<'_>) -> bool {
         let head = self.head();
-        // Another kernel's is not looked for here.
+        // A watch of another kernel cannot be withdrawn here.
         if self.pid().is_some_and(|pid| !hand.kernel.lends(pid)) {
             return false;
         }
-        // AcqRel: pairs with the exchange of `fire`, whichever came first, and sees the pid.
+        // AcqRel: pairs with the exchange of `fire`, in either order, and sees the pid.
         if head.state.compare_exchange(ARMED, WITHDRAWN, Ordering::AcqRel, Ordering::Acquire).is_err() {
             return false;
         }
-        // SAFETY: written before it was armed.
+        // SAFETY: written before the watch was armed, and not again.
         let pid = head.pid.with(|pid| unsafe { *pid });
         if let Some(process) = pid.and_then(|pid| hand.find(pid)) {
             watch_was_cancelled(process, hand);
         }
-        // SAFETY: withdrawn, so what was to be done is ours (W1); the share is made for it.
+        // SAFETY: W1: withdrawn, so the callback is ours; the reference is acquired for this call.
         unsafe { (head.vtable.take)(HostWatchHead::share(self.0), None) };
         true
     }
@@ -159,48 +166,50 @@ impl Clone for ExitWatch {
 
 impl Drop for ExitWatch {
     fn drop(&mut self) {
-        // SAFETY: its share, not used again.
+        // SAFETY: this handle's reference; not used again.
         unsafe { HostWatchHead::give_up(self.0) };
     }
 }
 
-/// A watch that has fired: what is to be done, and what of. Dropping it is not to do it.
-#[must_use = "somebody waits for it to be run"]
+/// A watch that has fired: its callback, and the end to report. Dropping it drops the callback.
+#[must_use = "the callback must be run"]
 pub struct FiredWatch(NonNull<HostWatchHead>);
 
 impl FiredWatch {
-    /// Of a record that has fired, with its share.
+    /// Returns the handle of a record that has fired, with its reference.
     pub(super) fn of(record: NonNull<HostWatchHead>) -> Self {
         Self(record)
     }
 
-    /// Whose death it is of.
+    /// Returns the pid of the process that died.
     pub fn pid(&self) -> Option<Pid> {
-        // SAFETY: its share keeps it.
+        // SAFETY: this value's reference keeps the record live.
         let head = unsafe { self.0.as_ref() };
-        // SAFETY: written before it was armed.
+        // SAFETY: written before the watch was armed, and not again.
         head.pid.with(|pid| unsafe { *pid })
     }
 
-    /// Does it. Foreign code, which may panic.
+    /// Runs the callback. It is foreign code, which may panic.
     pub fn run(self) {
         let this = core::mem::ManuallyDrop::new(self);
-        // SAFETY: its share keeps it.
+        // SAFETY: this value's reference keeps the record live.
         let head = unsafe { this.0.as_ref() };
-        // SAFETY: fired, so ours (W2).
+        // SAFETY: W2: fired, so the record is ours.
         let reason = head.reason.with_mut(|reason| unsafe { (*reason).take() });
         let ended = this.pid().map(|pid| ExitInfo { pid, reason });
-        // SAFETY: fired, so what is to be done is ours, with the share (W1).
+        // SAFETY: W1: fired, so the callback is ours, with the reference.
         unsafe { (head.vtable.take)(this.0, ended) };
     }
 
-    /// Its place in a queue, with its share.
+    /// Converts it into its links in a queue, with its reference.
     pub(crate) fn into_watch(self) -> NonNull<WatcherEntry> {
         core::mem::ManuallyDrop::new(self).0.cast()
     }
 
+    /// Converts an entry of a queue back.
+    ///
     /// # Safety
-    /// `watch` came from [`FiredWatch::into_watch`], and is given back once.
+    /// `watch` came from [`FiredWatch::into_watch`], and is converted back once.
     pub(crate) unsafe fn of_watch(watch: NonNull<WatcherEntry>) -> Self {
         Self(of_watch(watch))
     }
@@ -208,22 +217,23 @@ impl FiredWatch {
 
 impl Drop for FiredWatch {
     fn drop(&mut self) {
-        // SAFETY: its share keeps it.
+        // SAFETY: this value's reference keeps the record live.
         let head = unsafe { self.0.as_ref() };
-        // SAFETY: fired, so what is to be done is ours, with the share (W1).
+        // SAFETY: W1: fired, so the callback is ours, with the reference.
         unsafe { (head.vtable.take)(self.0, None) };
     }
 }
 
-// SAFETY: what is to be done is Send, and one party's at a time (W1); all else is atomic, or handed over by the word.
+// SAFETY: W1: the callback is Send, and belongs to one party at a time; every other field is
+// atomic, or passed on by the word.
 unsafe impl Send for PreparedWatch {}
-// SAFETY: through `&` only atomics are touched, and the count.
+// SAFETY: through `&` only atomics and the reference count are touched.
 unsafe impl Sync for PreparedWatch {}
-// SAFETY: as for `PreparedWatch`; who withdraws drops what is Send.
+// SAFETY: W1: the callback is Send, also for the thread that withdraws and drops it.
 unsafe impl Send for ExitWatch {}
-// SAFETY: as above: through `&` the word decides.
+// SAFETY: W1: through `&` the word decides which thread owns the callback.
 unsafe impl Sync for ExitWatch {}
-// SAFETY: what is to be done is Send, and goes with it.
+// SAFETY: the callback is Send, and moves with this value.
 unsafe impl Send for FiredWatch {}
 // SAFETY: through `&` only the pid is read.
 unsafe impl Sync for FiredWatch {}

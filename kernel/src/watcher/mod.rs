@@ -1,33 +1,34 @@
-//! [`ExitWatch`]: somebody who is no process waits for a death.
+//! Exit watches, [`ExitWatch`]: code outside any process waits for a death.
 //!
-//! A record on the target's list of watchers, as a monitor is, that has what is to be done then inside. It is made
-//! before anything happens ([`PreparedWatch`]), so that what can fail has not failed once a process is there to be
-//! watched. One word decides:
+//! A watch is a record on the target's list of watchers, as a monitor is, with the callback inside.
+//! It is made before anything happens ([`PreparedWatch`]), so that every step that can fail is over
+//! when there is a process to watch. One word decides:
 //!
 //! ```text
 //! PREPARED ── install (1) ──▶ ARMED ── target dies: fire (2) ──▶ FIRED
-//!     └── given up, refused       └────── withdraw (3) ────────▶ WITHDRAWN
+//!     └── dropped, refused        └────── withdraw (3) ────────▶ WITHDRAWN
 //!         (WITHDRAWN)
 //! ```
 //!
-//! - **W1.** (2) and (3) are exchanges of the same word: what is to be done is done once, or dropped, by who won.
-//!   Before (1) it is the `PreparedWatch`'s.
-//! - **W2.** Who wins (2) writes the reason and hands the record, with the list's share, to the world
-//!   ([`crate::Platform::on_watch_fired`]), which puts it where a thread of its own takes it ([`crate::ExitQueue`]) or runs it; what is *prompt*, and only
-//!   wakes somebody, is run there and then. A
-//!   record that fires has left the target's list, so its place is free to be in that queue: a death
-//!   allocates nothing, and waits for nobody.
-//! - **W3.** Watches fire when all else of the death is done: the body is dropped, the names are free, links and
-//!   monitors have been told, and the slot has the reason. So who is told finds everything gone; only the memory may
-//!   stay for a while (`reclaim`). A watch that is installed, or held by a sweep, in the midst of the death may fire
-//!   before links and monitors do.
+//! - **W1.** (2) and (3) are exchanges of the same word: the side that wins runs the callback once,
+//!   or drops it. Before (1) the callback belongs to the `PreparedWatch`.
+//! - **W2.** The thread that wins (2) writes the reason and passes the record, with the list's
+//!   reference, to the platform ([`crate::Platform::on_watch_fired`]). The platform queues it for a
+//!   thread of its own ([`crate::ExitQueue`]) or runs it. A *prompt* watch, which only wakes a
+//!   thread or task, runs immediately. A record that fires has left the target's list, so its links
+//!   are free for that queue. So a death allocates nothing and does not wait.
+//! - **W3.** Watches fire when every other step of the death is done: the body is dropped, the
+//!   names are free, links and monitors have been notified, and the slot has the reason. So the
+//!   callback finds everything gone; only the memory may stay for a while (`reclaim`). A watch that
+//!   is installed, or held by a sweep, during the death may fire before links and monitors do.
 //!
-//! A process that is already dead fires at once, with the reason that its slot remembers, whether or not monitors
-//! are told such reasons, or with none when the slot has been used again. A watch is not a signal: it does not wait for what
-//! the installer has sent before, and need not, for whatever kills the target fires it.
+//! A watch of a process that is already dead fires immediately. It gets the reason that the slot
+//! records, even if monitors are not given such reasons, or none if the slot has been used again. A
+//! watch is not a signal: it does not wait for signals that the installer has sent before. It need
+//! not, because every death of the target fires it.
 //!
-//! Shares: the list's (or the queue's), and one for each handle. Installing is lock-free, firing wait-free but for
-//! the queue, withdrawing O(1) amortised (`roll`).
+//! References: the list's (or the queue's), and one for each handle. Installing is lock-free,
+//! firing wait-free except for the queue, withdrawing O(1) amortised (`roll`).
 
 mod handle;
 mod record;
@@ -39,32 +40,33 @@ use crate::reason::Reason;
 
 pub use handle::{ExitWatch, FiredWatch, PreparedWatch};
 
-/// How a process ended.
+/// The end of a process: its pid and exit reason.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ExitInfo {
-    /// Which.
+    /// The process that ended.
     pub pid: Pid,
-    /// Why; `None` when it was dead before it was watched, and its slot has been used again since.
+    /// The exit reason; `None` if the process was dead before it was watched, and its slot has been
+    /// used again since.
     pub reason: Option<Reason>,
 }
 
-/// Where a watch is in its life.
+/// The state of a watch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WatchStatus {
-    /// Not on any process yet.
+    /// It is not on any process yet.
     Prepared,
-    /// In force: it will fire.
+    /// It is in force: it will fire.
     Installed,
-    /// The process has died; what is to be done is done, or on its way.
+    /// The process has died; the callback has run, or will run.
     Fired,
-    /// It will never fire: withdrawn, refused, or given up before it was installed.
+    /// It will never fire: withdrawn, refused, or dropped before it was installed.
     Withdrawn,
 }
 
-/// Why nothing is watched.
+/// The reason why no watch was installed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WatchError {
-    /// This kernel has never given out this pid.
+    /// This kernel has never allocated this pid.
     NoSuchProcess(Pid),
     /// There is no memory for the watch.
     NoMemory(Pid),
@@ -73,7 +75,7 @@ pub enum WatchError {
 impl fmt::Display for WatchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoSuchProcess(pid) => write!(f, "{pid} is no process of this runtime, and never was"),
+            Self::NoSuchProcess(pid) => write!(f, "this runtime never had a process {pid}"),
             Self::NoMemory(pid) => write!(f, "out of memory: {pid} is not watched"),
         }
     }

@@ -1,4 +1,4 @@
-//! A stepped world for the kernel's tests: virtual time, panics contained, wake-ups counted.
+//! A stepped platform for the kernel's tests: virtual time, panics caught, wake-ups counted.
 #![allow(dead_code, reason = "each test uses what it needs")]
 
 use std::cell::Cell;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use atropos_kernel::reclaim::{Domain, Participant};
 use atropos_kernel::world::{CurrentSlot, Platform};
-use atropos_kernel::{Body, CatchPanic, Core, Cx, Host, Kernel, Options, RunOutcome, Reason, Resumed};
+use atropos_kernel::{Body, CatchPanic, Core, Cx, Host, Kernel, Options, Reason, Resumed, RunOutcome};
 
 thread_local! {
     static HERE: CurrentSlot = const { Cell::new(std::ptr::null()) };
@@ -19,26 +19,27 @@ fn here() -> *const CurrentSlot {
     HERE.with(std::ptr::from_ref)
 }
 
-/// Whether something is noted as running on this thread.
+/// Returns `true` if a slice is recorded as running on this thread.
 pub(crate) fn is_inside() -> bool {
     HERE.with(|here| !here.get().is_null())
 }
 
-/// See the module.
+/// The stepped platform.
 #[derive(Default)]
 pub(crate) struct Stepped {
     pub(crate) now: AtomicU64,
-    /// Times that a core was woken.
+    /// Number of times that a core was woken.
     pub(crate) wakes: AtomicUsize,
-    /// Panics that nobody could be told of.
+    /// Number of panics that could not be reported to a caller.
     pub(crate) lost: AtomicUsize,
-    /// Panics go through the kernel, as in a world that cannot catch them.
+    /// `true` if panics propagate through the kernel, as on a platform that cannot catch them.
     pub(crate) lets_through: bool,
-    /// Cores look after each other when a slice lasts for a millisecond.
+    /// `true` if cores rescue each other when a slice lasts for a millisecond.
     pub(crate) rescues: bool,
 }
 
-// SAFETY: `here` is a thread-local.
+// SAFETY: `here` is a thread-local, so each thread has its own place. `catch_panic` runs its argument
+// on this thread.
 unsafe impl Platform for Stepped {
     fn now(&self) -> u64 {
         self.now.load(Ordering::Relaxed)
@@ -77,7 +78,7 @@ unsafe impl Platform for Stepped {
     }
 }
 
-/// A kernel, its cores, and a host's membership.
+/// A kernel, its cores, and the membership of the host thread.
 pub(crate) struct Stage {
     pub(crate) kernel: Arc<Kernel>,
     pub(crate) world: Arc<Stepped>,
@@ -102,7 +103,7 @@ impl Stage {
         Host::new(&self.kernel, &self.participant)
     }
 
-    /// Steps the cores by turns until none has anything to do now.
+    /// Steps the cores in turn until none has anything to do at this time.
     pub(crate) fn settle(&mut self) {
         for _ in 0..100_000 {
             let mut worked = false;
@@ -116,7 +117,7 @@ impl Stage {
         panic!("no end in sight");
     }
 
-    /// Lets time pass, and runs what comes due.
+    /// Advances the clock, and runs the timers that come due.
     pub(crate) fn pass(&mut self, time: Duration) {
         self.world.now.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
         self.settle();
@@ -142,7 +143,7 @@ impl<M: Send + 'static, F: FnMut(&Cx<'_, M>) -> Resumed + Send + 'static> Body f
     }
 }
 
-/// Yields for ever, and counts its turns.
+/// Creates a body that yields for ever, and counts its turns.
 pub(crate) fn yields(turns: Arc<AtomicUsize>) -> impl Body<Message = ()> {
     does(move |_: &Cx<'_, ()>| {
         turns.fetch_add(1, Ordering::Relaxed);

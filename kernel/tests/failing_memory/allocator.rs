@@ -1,15 +1,16 @@
-//! The test's allocator: it counts what is live, and refuses when it is told to. All by thread, so that the tests
-//! of this file can run side by side: a kernel of one hart stays on one.
+//! The test's allocator: it counts the live bytes, and refuses allocations on request. All state is
+//! per thread, so that the tests of this file can run in parallel: a kernel of one hart stays on
+//! one thread.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-/// Which allocations fail, counted from the moment it is set.
+/// The allocations that fail, counted from the moment this is set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Refuse {
-    /// From the `n`-th (the first is 1), as many as are said.
+    /// Refuses from the `n`-th allocation on (the first is 1), as many as the second number says.
     From(usize, usize),
-    /// None.
+    /// Refuses no allocation.
     Nothing,
 }
 
@@ -24,12 +25,12 @@ thread_local! {
     static STATE: Cell<State> = const { Cell::new(State { refuse: Refuse::Nothing, asked: 0, live: 0 }) };
 }
 
-/// Begins to refuse, or ends it. Returns how often it was asked since the last time.
+/// Begins to refuse, or stops refusing. Returns the number of allocations since the last call.
 pub(crate) fn refuse(refuse: Refuse) -> usize {
     STATE.with(|state| state.replace(State { refuse, asked: 0, ..state.get() }).asked)
 }
 
-/// Bytes that are allocated on this thread and not freed.
+/// Returns the number of bytes that are allocated on this thread and not freed.
 pub(crate) fn live() -> isize {
     STATE.with(|state| state.get().live)
 }
@@ -37,15 +38,15 @@ pub(crate) fn live() -> isize {
 struct Allocator;
 
 impl Allocator {
-    /// Whether to give so many bytes more.
+    /// Returns `true` if the allocator grants `more` further bytes.
     fn grants(&self, more: isize) -> bool {
-        // A thread that ends has no state any more.
+        // The state of a thread that ends is gone.
         STATE
             .try_with(|state| {
                 let mut now = state.get();
                 now.asked += 1;
                 let refused = match now.refuse {
-                    // A failed assertion needs memory to say so.
+                    // A failed assertion needs memory to report.
                     Refuse::From(first, count) => {
                         (first..first.saturating_add(count)).contains(&now.asked) && !std::thread::panicking()
                     }
@@ -61,13 +62,13 @@ impl Allocator {
     }
 }
 
-// SAFETY: the system's allocator does the work; a null is a refusal.
+// SAFETY: the system's allocator does the work, and a null means a refusal.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if !self.grants(layout.size() as isize) {
             return std::ptr::null_mut();
         }
-        // SAFETY: the caller's contract is the system's.
+        // SAFETY: the caller's contract for this method is that of the system's allocator.
         unsafe { System.alloc(layout) }
     }
 
@@ -76,7 +77,7 @@ unsafe impl GlobalAlloc for Allocator {
             let now = state.get();
             state.set(State { live: now.live - layout.size() as isize, ..now });
         });
-        // SAFETY: as above.
+        // SAFETY: the caller's contract for this method is that of the system's allocator.
         unsafe { System.dealloc(memory, layout) }
     }
 
@@ -84,7 +85,7 @@ unsafe impl GlobalAlloc for Allocator {
         if !self.grants(size as isize - layout.size() as isize) {
             return std::ptr::null_mut();
         }
-        // SAFETY: as above.
+        // SAFETY: the caller's contract for this method is that of the system's allocator.
         unsafe { System.realloc(memory, layout, size) }
     }
 }

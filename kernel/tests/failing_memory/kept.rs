@@ -1,4 +1,5 @@
-//! What a core keeps for its next messages is given back before anybody is told that there is no memory (`memory/pool`).
+//! A core returns the memory that it keeps for its next messages before an allocation is refused
+//! (`memory/pool`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,11 +9,11 @@ use atropos_kernel::{Cx, Options, Resumed, SpawnOptions};
 use crate::allocator::{Refuse, refuse};
 use crate::common::{Stage, does};
 
-/// Larger than what is kept when it is sent.
+/// A message larger than the blocks that the core keeps when it is sent.
 type Large = [u64; 20];
 
 #[test]
-fn what_is_kept_is_given_back_before_anybody_is_refused() {
+fn pooled_memory_is_returned_before_an_allocation_is_refused() {
     let mut stage = Stage::new(Options::default());
     let other = stage.host().spawn(&SpawnOptions::new(), does(|_: &Cx<'_, Large>| Resumed::Wait)).unwrap().pid;
     let done = Arc::new(AtomicUsize::new(0));
@@ -27,9 +28,9 @@ fn what_is_kept_is_given_back_before_anybody_is_refused() {
         let asked = refuse(Refuse::From(1, 1));
         let nothing_kept = cx.send(other, [0_u64; 20]).is_err();
         refuse(Refuse::Nothing);
-        assert!(kept, "what was kept was not given back");
-        assert_eq!(asked, 2, "refused, and asked again");
-        assert!(nothing_kept, "nothing was there to be given back, and yet nobody was refused");
+        assert!(kept, "the kept memory was not returned");
+        assert_eq!(asked, 2, "refused, and tried again");
+        assert!(nothing_kept, "no memory was left to return, and yet the send was not refused");
         tells.fetch_add(1, Ordering::Relaxed);
         Resumed::Wait
     });

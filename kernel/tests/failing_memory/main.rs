@@ -1,9 +1,10 @@
-//! Failing memory: each scenario is played with its first allocation refused, then with its second, and so on to its
-//! last; each time one, three in a row, or all from there on. Nothing may abort, whoever asked is told, what was
-//! promised comes, and the way out needs no memory: `cargo test -p atropos-kernel --no-default-features`.
+//! Failing memory: each scenario runs with its first allocation refused, then with its second, and
+//! so on to its last. At each point either one allocation, or three in a row, or all from there on
+//! are refused. Nothing may abort, every caller gets an error, every promised signal arrives, and
+//! the cleanup needs no memory: `cargo test -p atropos-kernel --no-default-features`.
 //!
-//! On the kernel of one hart, where nothing but the kernel allocates. With epochs crossbeam-epoch allocates too, at
-//! the calm points between slices, and aborts when it cannot (`docs/decisions.md`).
+//! This runs on the kernel of one hart, where only the kernel allocates. With epochs
+//! crossbeam-epoch allocates too, between slices, and aborts when it cannot (`docs/decisions.md`).
 #![cfg(not(feature = "epoch"))]
 
 mod allocator;

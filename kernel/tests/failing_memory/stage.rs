@@ -1,26 +1,27 @@
-//! What a scenario plays on: a kernel of one hart with a virtual clock, and the books it keeps.
+//! The environment of a scenario: a kernel of one hart with a virtual clock, and the scenario's
+//! counters.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use atropos_kernel::{Body, Cx, Limits, Options, Pid, RunOutcome, Reason, Resumed, SpawnOptions};
+use atropos_kernel::{Body, Cx, Limits, Options, Pid, Reason, Resumed, RunOutcome, SpawnOptions};
 
 use crate::allocator::{self, Refuse};
 use crate::common::{self, Stepped, does};
 
-/// What was promised, and what came of it.
+/// Counters of the promised and the received signals.
 #[derive(Default, Debug)]
 pub(crate) struct Books {
-    /// Messages made and dropped, wherever they went.
+    /// Number of messages created, and number dropped, wherever they went.
     pub(crate) made: AtomicUsize,
     pub(crate) dropped: AtomicUsize,
-    /// What calls that said `Ok` have promised, and how much of it came.
+    /// Number of signals that successful calls have promised, and number that arrived.
     pub(crate) promised: AtomicUsize,
     pub(crate) came: AtomicUsize,
-    /// A number that a scenario needs to know at its end.
+    /// A number that a scenario needs at its end.
     pub(crate) noted: AtomicUsize,
-    /// Calls that were refused.
+    /// Number of calls that were refused.
     pub(crate) refused: AtomicUsize,
 }
 
@@ -33,7 +34,7 @@ impl Books {
         self.came.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether a call went well: if so it promises so many signals.
+    /// Counts a call, which promises `count` signals if it succeeded. Returns its result.
     pub(crate) fn promises<T, E>(&self, result: Result<T, E>, count: usize) -> Option<T> {
         match result {
             Ok(value) => {
@@ -52,7 +53,7 @@ pub(crate) fn get(count: &AtomicUsize) -> usize {
     count.load(Ordering::Relaxed)
 }
 
-/// A message that is in the books.
+/// A message whose creation and drop are counted.
 #[derive(Debug)]
 pub(crate) struct Letter(&'static Books);
 
@@ -69,7 +70,7 @@ impl Drop for Letter {
     }
 }
 
-/// A process that only waits.
+/// Creates a body that only waits.
 pub(crate) fn waits() -> impl Body<Message = Letter> {
     does(|cx: &Cx<'_, Letter>| {
         while cx.receive().is_some() {}
@@ -77,7 +78,8 @@ pub(crate) fn waits() -> impl Body<Message = Letter> {
     })
 }
 
-/// See the module. A panic in a body is the scenario's, and goes through the kernel.
+/// The environment of a scenario. A panic in a body fails the scenario and propagates through the
+/// kernel.
 pub(crate) struct Stage {
     pub(crate) books: &'static Books,
     stepped: common::Stage,
@@ -102,12 +104,14 @@ impl Stage {
         self.stepped.cores[0].run(64)
     }
 
-    /// Starts a process that the scenario cannot do without: tries until there is memory, at most a few times.
+    /// Starts a process that the scenario needs: retries until there is memory, at most a few
+    /// times.
     pub(crate) fn start<B: Body>(&self, options: &SpawnOptions<'_>, mut body: impl FnMut() -> B) -> Option<Pid> {
         (0..8).find_map(|_| self.host().spawn(options, body()).ok()).map(|spawned| spawned.pid)
     }
 
-    /// Runs until nothing is left to do at this time, or for so long that somebody must be waiting for memory.
+    /// Runs until no work is left at this time, or for so long that a process must be waiting for
+    /// memory.
     pub(crate) fn settle(&mut self) {
         for _ in 0..200 {
             if self.run() != RunOutcome::Worked {
@@ -116,7 +120,7 @@ impl Stage {
         }
     }
 
-    /// Lets time pass, timer by timer.
+    /// Advances the clock, timer by timer.
     pub(crate) fn pass(&mut self, time: Duration) {
         let end = self.world.now.load(Ordering::Relaxed) + time.as_nanos() as u64;
         for _ in 0..200 {
@@ -132,30 +136,32 @@ impl Stage {
         self.settle();
     }
 
-    /// Kills all. It needs no memory, and so cannot fail.
+    /// Kills all processes. This needs no memory, and so cannot fail.
     fn kill_all(&mut self) {
         let host = self.host();
         for pid in host.processes() {
-            assert_eq!(host.exit(pid, Reason::KILL), Ok(true), "a kill that failed for want of memory");
+            assert_eq!(host.exit(pid, Reason::KILL), Ok(true), "a kill failed for lack of memory");
         }
         drop(host);
         self.settle();
     }
 }
 
-/// A play: what it does while memory fails, and what must be true when it no longer does.
+/// A scenario: its actions while memory fails, and the conditions that hold when memory no longer
+/// fails.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
-    /// Under failing memory.
+    /// The actions, which run under failing memory.
     pub(crate) play: fn(&mut Stage),
-    /// With memory again; then all is killed.
+    /// The checks, which run with memory available; afterwards all processes are killed.
     pub(crate) check: fn(&mut Stage),
 }
 
-/// How many fail, at each point.
+/// Number of allocations that fail, at each point.
 const COUNTS: [(&str, usize); 3] = [("one", 1), ("three", 3), ("all", usize::MAX)];
 
-/// Plays a scenario with the first allocation refused, then the second, and so on to the last that it makes.
+/// Runs a scenario with the first allocation refused, then the second, and so on to the last that
+/// it makes.
 pub(crate) fn sweep(scenario: &Scenario) {
     for (shown, count) in COUNTS {
         let (mut point, mut refused) = (0, 0);
@@ -177,11 +183,12 @@ pub(crate) fn sweep(scenario: &Scenario) {
     }
 }
 
-/// One run. Whether the refusal was reached, and how many calls were refused.
+/// Runs a scenario once. Returns whether the refusal was reached, and how many calls were refused.
 fn attempt(scenario: &Scenario, refuse: Refuse) -> (bool, usize) {
-    // Leaked, but for this pointer; the bodies need no count then, whose making would be one more point.
+    // Leaked, except for this pointer: the bodies then need no reference count, whose allocation
+    // would be one more point.
     let books = Box::into_raw(Box::<Books>::default());
-    // SAFETY: freed below, when nothing is left that could have kept it.
+    // SAFETY: freed below, when all users of the reference are gone.
     let shared: &'static Books = unsafe { &*books };
     let before = allocator::live();
     let mut stage = Stage::new(shared);
@@ -190,7 +197,7 @@ fn attempt(scenario: &Scenario, refuse: Refuse) -> (bool, usize) {
     (scenario.play)(&mut stage);
     let Refuse::From(first, count) = refuse else { unreachable!() };
     let reached = if count == usize::MAX {
-        // The way out works without memory as well: nothing that dies may need any.
+        // The cleanup works without memory as well: an exit must not need any.
         let asked = allocator::refuse(Refuse::From(1, usize::MAX));
         let kept = stage.host().processes().next();
         if first.is_multiple_of(2) {
@@ -209,10 +216,10 @@ fn attempt(scenario: &Scenario, refuse: Refuse) -> (bool, usize) {
     assert_eq!(stage.kernel.process_count(), 0, "{}, {refuse:?}: processes are left", scenario.name);
     assert_eq!(stage.kernel.nodes_used(), 0, "{}, {refuse:?}: nodes are left", scenario.name);
     drop(stage);
-    assert_eq!(get(&shared.made), get(&shared.dropped), "{}, {refuse:?}: messages lost or doubled", scenario.name);
+    assert_eq!(get(&shared.made), get(&shared.dropped), "{}, {refuse:?}: messages lost or duplicated", scenario.name);
     assert_eq!(allocator::live() - before, 0, "{}, {refuse:?}: bytes are left", scenario.name);
     let refused = get(&shared.refused);
-    // SAFETY: made above, and its users are gone.
+    // SAFETY: `Box::into_raw` above created the pointer, and all users of the reference are gone.
     drop(unsafe { Box::from_raw(books) });
     (reached, refused)
 }

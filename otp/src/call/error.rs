@@ -1,24 +1,24 @@
-//! What comes instead of an answer: [`CallError`].
+//! The error of a call without a reply: [`CallError`].
 
 use core::fmt;
 
 use atropos_kernel::{MonitorError, NoMemory, Reason, SendError, TimerError};
 
-/// Why a call brought no answer.
+/// The reason why a call got no reply.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum CallError {
-    /// The server died, or was dead (`noproc`).
+    /// The server died, or was dead already (`noproc`).
     Down(Reason),
-    /// No answer in time. It may still be worked on; the answer will be dropped.
+    /// No reply in time. The server may still handle the request; its reply is dropped.
     TimedOut,
-    /// The server lives, and has dropped the request unanswered.
+    /// The server is alive and has dropped the request without a reply.
     NoReply,
-    /// Nobody has the name.
+    /// No process has the name.
     NoName,
     /// The server's mailbox is full.
     Full,
-    /// The process is no server of this type.
+    /// The process is not a server of this type.
     WrongType,
     /// A process cannot call itself.
     Itself,
@@ -32,9 +32,9 @@ impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Down(reason) => return write!(f, "the server is down: {reason}"),
-            Self::TimedOut => "no answer in time",
+            Self::TimedOut => "no reply in time",
             Self::NoReply => "the server dropped the request",
-            Self::NoName => "nobody has the name",
+            Self::NoName => "no process has the name",
             Self::Full => "the server's mailbox is full",
             Self::WrongType => "the process takes other messages",
             Self::Itself => "a process cannot call itself",

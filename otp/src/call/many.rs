@@ -1,15 +1,16 @@
-//! Many requests at a time: [`RequestSet`].
+//! Many concurrent requests: [`RequestSet`].
 
 use alloc::vec::Vec;
 use core::task::{Context as TaskContext, Poll, Waker};
 use core::time::Duration;
 
-use atropos_kernel::{CompletionTicket, CompletionOrder, Context, Cursor, Peek, Received};
+use atropos_kernel::{CompletionOrder, CompletionTicket, Context, Cursor, Peek, Received};
 
 use super::{CallError, PendingCall};
 use crate::wait::{Alarm, poll_search};
 
-/// Requests under way, each with a label: sent at once, gathered as the answers come, in the order in which they come.
+/// A collection of open requests, each with a label. They are sent at once, and their replies are
+/// collected in the order in which they arrive.
 ///
 /// ```
 /// use std::time::Duration;
@@ -24,7 +25,7 @@ use crate::wait::{Alarm, poll_search};
 ///         }
 ///     }
 ///     let mut answers = Vec::new();
-///     // Within a second for all of them together; then the loop ends.
+///     // One deadline of 1 s for all of them together; then the loop ends.
 ///     while let Some((label, answer)) = calls.next(cx, Duration::from_secs(1)).await {
 ///         if let (Some(place), Ok(answer)) = (label, answer) {
 ///             answers.push((place, answer));
@@ -36,9 +37,9 @@ use crate::wait::{Alarm, poll_search};
 #[derive(Debug)]
 pub struct RequestSet<L, T> {
     pending: Vec<Request<L, T>>,
-    /// In which order they are answered.
+    /// The order in which the replies arrive.
     row: CompletionOrder,
-    /// Up to where the mailbox has been searched for DOWNs of all.
+    /// The position up to which the mailbox was searched for the DOWNs of all requests.
     cursor: Cursor,
     patience: Patience,
 }
@@ -48,18 +49,18 @@ struct Request<L, T> {
     label: L,
     request: PendingCall<T>,
     arrival: CompletionTicket,
-    /// It has been polled, by the arrival's waker, and is pending since.
+    /// `true` if it was polled with the arrival's waker and has been pending since.
     waits: bool,
 }
 
 /// The deadline of all requests of a collection.
 #[derive(Clone, Copy, Debug)]
 enum Patience {
-    /// None was said.
+    /// No deadline is set.
     Open,
-    /// At this moment of the world's clock.
+    /// The deadline is this time of the platform's clock.
     Until(u64),
-    /// It was over, and that was said.
+    /// The deadline has passed, and the caller has been told by `TimedOut`.
     Over,
 }
 
@@ -70,16 +71,17 @@ impl<L, T> Default for RequestSet<L, T> {
 }
 
 impl<L, T: Send + 'static> RequestSet<L, T> {
-    /// None yet.
+    /// Creates an empty collection.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One more.
+    /// Adds a request.
     pub fn add(&mut self, label: L, mut request: PendingCall<T>) {
-        // Its DOWN may be here already.
+        // Its DOWN may be in the mailbox already.
         self.cursor = Cursor::new();
-        // From now on its answer takes its place when it comes, whoever looks. There is nobody to be woken yet.
+        // From now on its reply records its position on arrival, even if another task polls. No
+        // task waits yet, so the waker is a no-op.
         let arrival = self.row.ticket(Waker::noop());
         let waits = request.leave(&arrival.waker());
         if !waits {
@@ -88,22 +90,23 @@ impl<L, T: Send + 'static> RequestSet<L, T> {
         self.pending.push(Request { label, request, arrival, waits });
     }
 
-    /// Requests that are not answered yet.
+    /// Returns the number of requests without a reply.
     pub fn len(&self) -> usize {
         self.pending.len()
     }
 
-    /// Whether there is none.
+    /// Returns `true` if no request is open.
     pub fn is_empty(&self) -> bool {
         self.pending.is_empty()
     }
 
-    /// The next answer, in the order in which they have come; `None` when there is no request left.
+    /// Returns the next reply, in order of arrival; `None` if no request is left.
     ///
-    /// The first `within` that is given is the deadline of the collection, for all answers together. When it is over
-    /// before all are answered, that is said once, by [`CallError::TimedOut`] and no label; afterwards there are those
-    /// answers that have come all the same, and then `None`. The requests themselves go on: [`RequestSet::renew`] waits for
-    /// them again. Given up in the middle, nothing is lost.
+    /// The first `within` that is given is the deadline of the collection, for all replies
+    /// together. When it passes before all replies have arrived, this is reported once, by
+    /// [`CallError::TimedOut`] without a label. Later calls return the replies that have arrived
+    /// nevertheless, and then `None`. The requests stay open: [`RequestSet::renew`] waits for them
+    /// again. If the future is dropped, nothing is lost.
     pub async fn next<M: Send + 'static>(
         &mut self,
         cx: &Context<M>,
@@ -151,12 +154,12 @@ impl<L, T: Send + 'static> RequestSet<L, T> {
         }
     }
 
-    /// Whether one of them looks for a DOWN in the mailbox.
+    /// Returns `true` if one of them searches the mailbox for a DOWN.
     fn is_monitored(&self) -> bool {
         self.pending.iter().any(|request| request.request.monitor().is_some())
     }
 
-    /// The one that has come first, and what it is.
+    /// Returns the request whose result arrived first, and the result.
     fn poll<M: Send + 'static>(
         &mut self,
         cx: &Context<M>,
@@ -164,19 +167,20 @@ impl<L, T: Send + 'static> RequestSet<L, T> {
     ) -> Poll<(usize, Result<T, CallError>)> {
         for request in &mut self.pending {
             if request.arrival.place().is_none() && !(request.waits && request.arrival.passes_on_to(task.waker())) {
-                // Who polls is another task than before: the call goes there from now on.
+                // The polling task is another one than before: wake-ups go to it from now on.
                 let before = core::mem::replace(&mut request.arrival, self.row.ticket(task.waker()));
                 request.waits = request.request.leave(&request.arrival.waker());
                 if !request.waits {
                     match before.place() {
-                        // It came in the last moment.
+                        // It arrived just before the replacement.
                         Some(_) => request.arrival = before,
                         None => request.arrival.comes(),
                     }
                 }
             }
         }
-        // In the order of their places. One whose reply was dropped may wait still, for what that means.
+        // In the order of their arrival. A request whose reply was dropped may stay pending, until
+        // it is known why.
         let mut come: Vec<_> =
             self.pending.iter().enumerate().filter_map(|(at, one)| Some((one.arrival.place()?, at))).collect();
         come.sort_unstable();
@@ -185,7 +189,7 @@ impl<L, T: Send + 'static> RequestSet<L, T> {
             if let Poll::Ready(result) = request.poll_answer(cx, task) {
                 return Poll::Ready((at, result));
             }
-            // It takes a new place when there is more.
+            // It gets a new position when there is more.
             *arrival = self.row.ticket(task.waker());
             let waker = arrival.waker();
             *waits = true;
@@ -196,7 +200,7 @@ impl<L, T: Send + 'static> RequestSet<L, T> {
         if !self.is_monitored() {
             return Poll::Pending;
         }
-        // One search for all: each signal is looked at once.
+        // One search for all: each signal is examined once.
         let Self { pending, cursor, .. } = self;
         let place = |monitor| pending.iter().position(|one| one.request.monitor() == Some(monitor));
         let down = |peek: Peek<'_, M>| matches!(peek, Peek::Down(down) if place(down.reference).is_some());
@@ -209,12 +213,12 @@ impl<L, T: Send + 'static> RequestSet<L, T> {
         }
     }
 
-    /// The next [`RequestSet::next`] that is told how long to wait begins a new deadline.
+    /// Clears the deadline: the next [`RequestSet::next`] with a time sets a new one.
     pub fn renew(&mut self) {
         self.patience = Patience::Open;
     }
 
-    /// Gives up all that is left.
+    /// Abandons all open requests.
     pub fn abandon<M: Send + 'static>(&mut self, cx: &Context<M>) {
         self.renew();
         for Request { request, .. } in self.pending.drain(..) {

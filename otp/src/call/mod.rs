@@ -1,16 +1,19 @@
-//! Questions between processes: a request, its answer, and what comes instead ([`PendingCall`], [`CallError`]).
+//! Calls between processes: a request, its reply, and the error in its place ([`PendingCall`],
+//! [`CallError`]).
 //!
-//! The caller puts a `Reply` into its request, sends it by [`atropos_kernel::Cx::request`], which watches the server as a monitor
-//! does, and waits for the answer, the server's death, or the end of its patience, whichever comes first. So:
+//! The caller puts a `Reply` into its request and sends it by [`atropos_kernel::Cx::request`],
+//! which also watches the server as a monitor does. It then waits for the first of three events:
+//! the reply, the server's exit or its timeout. So:
 //!
-//! - the death of the server is noticed at once, also of one that was dead before;
-//! - an answer that comes late finds nobody and is dropped: it never turns up in the caller's mailbox;
-//! - whatever else comes meanwhile stays in the mailbox, in its order;
-//! - a server that drops a request unanswered and lives is found out ([`CallError::NoReply`]): the caller asks it, behind
-//!   everything else, whether it is alive.
+//! - the caller learns of the server's exit at once, also if the server was dead before;
+//! - a late reply is dropped: it never appears in the caller's mailbox;
+//! - everything else that arrives during the call stays in the mailbox, in order;
+//! - a server that drops a request without a reply and stays alive is detected
+//!   ([`CallError::NoReply`]): the caller queries whether it is alive, ordered behind all earlier
+//!   signals.
 //!
-//! Any process can call, whatever messages it takes. Many requests may be under way at a time: [`RequestSet`] gathers the
-//! answers as they come.
+//! Any process can call, whatever its message type is. Many requests may be open at a time:
+//! [`RequestSet`] collects their replies as they arrive.
 
 mod error;
 mod many;
@@ -22,8 +25,8 @@ use core::task::{Poll, Waker};
 use core::time::Duration;
 
 use atropos_kernel::{
-    MaybeReady, Context, Cursor, RequestError, NoMemory, NoReply, Peek, Pid, Reason, Received, Reference, ReplyFuture, Reply, RequestFuture,
-    QueryReply, SendError, QueryFuture, reply,
+    Context, Cursor, MaybeReady, NoMemory, NoReply, Peek, Pid, QueryFuture, QueryReply, Reason, Received, Reference,
+    Reply, ReplyFuture, RequestError, RequestFuture, SendError, reply,
 };
 
 pub use error::CallError;
@@ -32,30 +35,32 @@ pub(crate) use one::Call;
 
 use crate::wait::{Alarm, first, poll_search};
 
-/// How long a call waits if nothing else is said.
+/// The default timeout of a call.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A request under way. Wait for it, or give it up ([`PendingCall::abandon`]).
+/// An open request. Wait for its reply, or abandon it ([`PendingCall::abandon`]).
 #[derive(Debug)]
-#[must_use = "the answer is waited for"]
+#[must_use = "await the reply, or `abandon` the request"]
 pub struct PendingCall<T> {
     to: Pid,
     waits: WaitMode<T>,
-    /// The question whether the server is alive, which has dropped the request.
+    /// The query whether the server is alive, sent after it has dropped the request.
     alive: Option<QueryFuture>,
 }
 
-/// By what the caller learns of the answer, and of the server's death.
+/// The means by which the caller learns of the reply and of the server's exit.
 #[derive(Debug)]
 enum WaitMode<T> {
-    /// The request does both.
+    /// The request, which does both.
     Request(RequestFuture<T>),
-    /// A reply, and a monitor whose DOWN is looked for from the cursor on. The reply is `None` once it was dropped.
+    /// A reply, and a monitor whose DOWN is searched for from the cursor on. The reply is `None`
+    /// after it was dropped.
     Monitored { monitor: Reference, cursor: Cursor, answer: Option<ReplyFuture<T>> },
 }
 
-/// Sends a request that `make` puts together with where its answer is to go.
-// In the code of its caller, which waits next: what is moved as a whole right after it was written is waited for.
+/// Sends a request that `make` builds around the reply handle.
+// Inlined into its caller, which waits next: moving the result as a struct right after it was
+// written would stall on store forwarding.
 #[inline(always)]
 pub(crate) fn request<M, N, T>(
     cx: &Context<M>,
@@ -74,7 +79,8 @@ where
     Ok(PendingCall { to, waits: WaitMode::Request(requested), alive: None })
 }
 
-/// As [`request`], of a server whose end is waited for as well ([`PendingCall::end`]).
+/// Sends a request as [`request`] does, to a server whose exit is awaited as well
+/// ([`PendingCall::end`]).
 pub(crate) fn request_monitored<M, N, T>(
     cx: &Context<M>,
     to: Pid,
@@ -92,7 +98,8 @@ where
     }
 }
 
-/// As [`request`], and waits for room in the server's mailbox and for the answer, both within a time.
+/// Sends a request as [`request`] does. Waits for a free slot in the server's mailbox and for the
+/// reply, both within one time limit.
 pub(crate) async fn request_waiting<M, N, T>(
     cx: &Context<M>,
     to: Pid,
@@ -116,8 +123,12 @@ where
     kept.wait(within.map(|within| within.saturating_sub(spent))).await
 }
 
-/// A message with a reply in it that is still to be sent to a server, which is monitored.
-fn prepare<M, N, T>(cx: &Context<M>, to: Pid, make: impl FnOnce(Reply<T>) -> N) -> Result<(N, PendingCall<T>), CallError>
+/// Builds a message with a reply handle, which is not sent yet, and monitors the server.
+fn prepare<M, N, T>(
+    cx: &Context<M>,
+    to: Pid,
+    make: impl FnOnce(Reply<T>) -> N,
+) -> Result<(N, PendingCall<T>), CallError>
 where
     M: Send + 'static,
     T: Send + 'static,
@@ -132,7 +143,8 @@ where
     Ok((message, PendingCall::monitored(to, monitor, cursor, answer)))
 }
 
-/// A request under way, which is given up when this goes, whatever future it is part of (`wait`, W3).
+/// An open request that is abandoned when this guard is dropped, wherever it is stored (`wait`,
+/// W3).
 struct Kept<'c, M: Send + 'static, T: Send + 'static> {
     cx: &'c Context<M>,
     pending: PendingCall<T>,
@@ -152,12 +164,12 @@ impl<M: Send + 'static, T: Send + 'static> Drop for Kept<'_, M, T> {
 }
 
 impl<T: Send + 'static> PendingCall<T> {
-    /// A reply that is on its way from a process that is monitored.
+    /// Creates an open request whose server is monitored.
     pub(crate) fn monitored(to: Pid, monitor: Reference, cursor: Cursor, answer: ReplyFuture<T>) -> Self {
         Self { to, waits: WaitMode::Monitored { monitor, cursor, answer: Some(answer) }, alive: None }
     }
 
-    /// Its message was not sent.
+    /// Abandons the request, because its message was not sent.
     fn not_sent<M, N, R>(self, cx: &Context<M>, error: &SendError<N>) -> Result<R, CallError>
     where
         M: Send + 'static,
@@ -166,12 +178,12 @@ impl<T: Send + 'static> PendingCall<T> {
         Err(error.without_message().into())
     }
 
-    /// The server.
+    /// Returns the pid of the server.
     pub fn server(&self) -> Pid {
         self.to
     }
 
-    /// Its monitor, if it has one.
+    /// Returns the server's monitor, if it has one.
     fn monitor(&self) -> Option<Reference> {
         match self.waits {
             WaitMode::Request(_) => None,
@@ -179,7 +191,7 @@ impl<T: Send + 'static> PendingCall<T> {
         }
     }
 
-    /// Waits for the answer. Given up in the middle it leaves nothing.
+    /// Waits for the reply. If the future is dropped, no monitor, reply or DOWN is left.
     pub async fn answer<M: Send + 'static>(
         self,
         cx: &Context<M>,
@@ -188,7 +200,7 @@ impl<T: Send + 'static> PendingCall<T> {
         Kept { cx, pending: self }.wait(within.into()).await
     }
 
-    /// Looks for the answer until it rings; `None` then.
+    /// Polls for the reply until the timeout fires; returns `None` then.
     pub(crate) async fn look_until<M: Send + 'static>(
         &mut self,
         cx: &Context<M>,
@@ -196,7 +208,7 @@ impl<T: Send + 'static> PendingCall<T> {
     ) -> Option<Result<T, CallError>> {
         let mail = self.monitor().is_some();
         core::future::poll_fn(|task| {
-            // W1.
+            // W1: yields if the reductions are used up.
             if cx.poll_proceed(task).is_pending() {
                 return Poll::Pending;
             }
@@ -208,7 +220,8 @@ impl<T: Send + 'static> PendingCall<T> {
         .await
     }
 
-    /// Waits for the end of a server that is monitored, which its answer promises; why it ended.
+    /// Waits for the exit of a monitored server, which its reply announces; returns the exit
+    /// reason.
     pub(crate) async fn end<M: Send + 'static>(
         self,
         cx: &Context<M>,
@@ -238,19 +251,19 @@ impl<T: Send + 'static> PendingCall<T> {
         }
     }
 
-    /// Waits no longer: no answer and no DOWN comes for it.
+    /// Abandons the request: no reply and no DOWN of it arrives.
     pub fn abandon<M: Send + 'static>(self, cx: &Context<M>) {
         self.unwatch(cx);
     }
 
     fn unwatch<M: Send + 'static>(&self, cx: &Context<M>) {
         if let Some(monitor) = self.monitor() {
-            // Where there is no slice any more there is no monitor any more, or its process does nothing more about it.
+            // Outside a slice there is no monitor left, or its process no longer acts on it.
             let _ = cx.try_with(|cx| cx.demonitor(monitor, true));
         }
     }
 
-    /// The answer, if it has come.
+    /// Returns the reply, if it has arrived.
     #[inline(always)]
     pub(crate) fn poll<M: Send + 'static>(
         &mut self,
@@ -266,7 +279,7 @@ impl<T: Send + 'static> PendingCall<T> {
         }
     }
 
-    /// [`PendingCall::poll`], where a monitor tells of the server's death.
+    /// Polls as [`PendingCall::poll`], if a monitor reports the server's exit.
     #[cold]
     fn poll_monitored<M: Send + 'static>(
         &mut self,
@@ -286,8 +299,8 @@ impl<T: Send + 'static> PendingCall<T> {
         }
     }
 
-    /// The server is down, by its monitor. It may have answered since the answer was looked for, and died then: what it did
-    /// before its end is seen with its DOWN.
+    /// Returns the result after the server's DOWN. The server may have replied after the last poll
+    /// and died then: what it did before its exit is visible with its DOWN.
     fn last_words<M: Send + 'static>(
         &mut self,
         cx: &Context<M>,
@@ -300,7 +313,8 @@ impl<T: Send + 'static> PendingCall<T> {
         }
     }
 
-    /// Leaves a waker where the answer comes; false when there is something there already, which is looked at by a poll.
+    /// Registers a waker for the reply. Returns `false` if a result is there already, which a poll
+    /// then returns.
     fn leave(&mut self, waker: &Waker) -> bool {
         match &mut self.waits {
             WaitMode::Request(requested) => requested.leave(waker),
@@ -309,7 +323,7 @@ impl<T: Send + 'static> PendingCall<T> {
         }
     }
 
-    /// All but the monitor's DOWN.
+    /// Polls for everything except the monitor's DOWN.
     fn poll_answer<M: Send + 'static>(
         &mut self,
         cx: &Context<M>,
@@ -327,7 +341,7 @@ impl<T: Send + 'static> PendingCall<T> {
         }
     }
 
-    /// There is no answer.
+    /// Handles a reply that was lost.
     #[cold]
     fn poll_lost<M: Send + 'static>(
         &mut self,
@@ -338,8 +352,8 @@ impl<T: Send + 'static> PendingCall<T> {
         match lost {
             RequestError::NoReply => Poll::Ready(Err(CallError::NoReply)),
             RequestError::Down(reason) => Poll::Ready(Err(CallError::Down(reason))),
-            // A question that keeps its place: a server that has dropped the request because it
-            // dies lets this one fall as well, and then its DOWN is on the way.
+            // The query is ordered behind the request. A server that dropped the request because it
+            // is dying drops the query as well, and then its DOWN is on the way.
             RequestError::ReplyDropped => match cx.with(|cx| cx.info(self.to)) {
                 Ok(MaybeReady::Pending(waiting)) => {
                     self.alive = Some(waiting);
@@ -351,7 +365,7 @@ impl<T: Send + 'static> PendingCall<T> {
         }
     }
 
-    /// Whether the server is alive that has dropped the request.
+    /// Polls the query whether the server that dropped the request is alive.
     #[cold]
     fn poll_alive(&mut self, task: &mut core::task::Context<'_>) -> Poll<Result<T, CallError>> {
         let Some(alive) = self.alive.as_mut() else { return Poll::Pending };
@@ -360,7 +374,8 @@ impl<T: Send + 'static> PendingCall<T> {
         if matches!(said, QueryReply::Dead) { self.poll_down(task) } else { Poll::Ready(Err(CallError::NoReply)) }
     }
 
-    /// It is dead, so DOWN comes, or has come since it was looked for.
+    /// Returns the result for a dead server: its DOWN is on the way, or has arrived since the last
+    /// poll.
     fn poll_down(&mut self, task: &mut core::task::Context<'_>) -> Poll<Result<T, CallError>> {
         match self.waits.poll(task) {
             Poll::Ready(Err(RequestError::Down(reason))) => Poll::Ready(Err(CallError::Down(reason))),

@@ -1,7 +1,7 @@
-//! One call: a request that is sent where it is first polled, and waited for ([`Call`]).
+//! A single call, which sends its request on the first poll and waits for the reply: [`Call`].
 //!
-//! It is written out, and not an async function with others in it: each of those is a layer that is gone through twice for every
-//! call, and a result that is moved once more.
+//! It is a hand-written future instead of an async function around others. Each of those would be a
+//! layer that every call passes through twice, and one more move of the result.
 
 use core::future::Future;
 use core::marker::PhantomData;
@@ -14,15 +14,16 @@ use atropos_kernel::{Context, Pid, Reply};
 use super::{CallError, PendingCall, request};
 use crate::wait::Alarm;
 
-/// A call. It ends with the answer, or with why there is none; dropped, it is given up.
+/// The future of a call. It resolves to the reply or the error; if it is dropped, the request is
+/// abandoned.
 pub(crate) struct Call<'c, M: Send + 'static, N, T, F> {
     cx: &'c Context<M>,
     to: Pid,
     within: Option<Duration>,
-    // Side by side, and not one enum: to change that would be to move it.
-    /// Until it is sent.
+    // Two fields instead of one enum: changing the variant of an enum would move the request.
+    /// The function that builds the request, until it is sent.
     asks: Option<F>,
-    /// From then on.
+    /// The open request, after it is sent.
     waits: Option<PendingCall<T>>,
     alarm: Option<Alarm<'c, M>>,
     of: PhantomData<fn() -> N>,
@@ -35,7 +36,8 @@ where
     T: Send + 'static,
     F: FnOnce(Reply<T>) -> N,
 {
-    /// Will send what `make` puts together, and wait for this long; `None`: for ever.
+    /// Creates a call that sends what `make` builds, and waits for this long; `None` waits without
+    /// a limit.
     #[inline(always)]
     pub(crate) fn new(cx: &'c Context<M>, to: Pid, within: Option<Duration>, make: F) -> Self {
         Self { cx, to, within, asks: Some(make), waits: None, alarm: None, of: PhantomData }

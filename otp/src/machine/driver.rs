@@ -1,9 +1,10 @@
-//! [`Driver`]: the server that a machine is.
+//! The server that runs a state machine: [`Driver`].
 //!
-//! `queue` holds what is to be handled before the mailbox is looked at (M1); `postponed` what waits for a change of state
-//! (M2). A running timeout is a timer whose message names the clock and a number; the number is compared when the message
-//! comes, so a timeout that has been cancelled or started anew meanwhile is not one (M4). One of no time has no timer: it is in `due`
-//! until `queue` is empty, and ends there as any other does (M5).
+//! `queue` holds the events that are handled before the next receive (M1); `postponed` those that
+//! wait for a state change (M2). A running timeout is a timer whose message names the clock and a
+//! number. The number is compared when the message arrives, so a timeout that was cancelled or
+//! restarted in the time between is ignored (M4). A zero timeout has no timer: it stays in `due`
+//! until `queue` is empty, and is cancelled there as any other (M5).
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -12,13 +13,13 @@ use core::time::Duration;
 
 use atropos_kernel::{Context, Down, Exit, Reason, Reference, Reply, SendError};
 
-use super::step::{TimeoutKind, Event, StateChange, TimeoutAction, Transition};
-use super::{StateMachine, MachineCx, Signal};
+use super::step::{Event, StateChange, TimeoutAction, TimeoutKind, Transition};
+use super::{MachineCx, Signal, StateMachine};
 use crate::call::{CallError, PATIENCE};
-use crate::server::{Next, InitError, Server, ServerRef, ServerCx};
+use crate::server::{InitError, Next, Server, ServerCx, ServerRef};
 use crate::wait::breathe;
 
-/// What a machine's process is sent.
+/// The message type of a machine's process.
 pub struct Note<M: StateMachine>(What<M>);
 
 enum What<M: StateMachine> {
@@ -28,7 +29,7 @@ enum What<M: StateMachine> {
 }
 
 impl<M: StateMachine> Note<M> {
-    /// An event from outside.
+    /// Wraps an external event.
     pub fn event(event: M::Message) -> Self {
         Self(What::Message(event))
     }
@@ -44,21 +45,21 @@ impl<M: StateMachine> fmt::Debug for Note<M> {
     }
 }
 
-/// A timeout that runs.
+/// A running timeout.
 struct Running {
     clock: TimeoutKind,
     number: u64,
     timer: Reference,
 }
 
-/// A machine as a server.
+/// A state machine, as a server.
 pub struct Driver<M: StateMachine> {
     machine: M,
     state: Option<M::State>,
     queue: VecDeque<Event<M>>,
     postponed: VecDeque<Event<M>>,
     clocks: Vec<Running>,
-    /// Timeouts of no time that have not been handled, in the order in which they were started (M5).
+    /// Zero timeouts that were not handled yet, in the order in which they were started (M5).
     due: Vec<TimeoutKind>,
     numbers: u64,
 }
@@ -82,27 +83,27 @@ impl<M: StateMachine> Driver<M> {
         }
     }
 
-    /// The machine.
+    /// Returns the machine.
     pub fn machine(&self) -> &M {
         &self.machine
     }
 
-    /// The machine, to be changed.
+    /// Returns the machine, mutably.
     pub fn machine_mut(&mut self) -> &mut M {
         &mut self.machine
     }
 
-    /// The state that it is in; `None` before its `init` is done.
+    /// Returns the current state; `None` before its `init` has returned.
     pub fn state(&self) -> Option<&M::State> {
         self.state.as_ref()
     }
 
-    /// Handles an event and all that is to be handled before the next one from outside.
+    /// Handles an event, and all that must be handled before the next external event.
     async fn turn(&mut self, happened: Option<Event<M>>, cx: MachineCx<'_, M>) -> Next<Note<M>> {
         let mut next = happened;
         loop {
             let Some(happened) = next else { return Next::Wait };
-            // M4.
+            // M4: any event cancels the event timeout.
             self.cancel(TimeoutKind::Event, cx);
             let Some(state) = &self.state else { return Next::Wait };
             let step = self.machine.handle(state, happened, cx).await;
@@ -111,22 +112,22 @@ impl<M: StateMachine> Driver<M> {
             }
             next = self.pop();
             if next.is_some() {
-                // Nothing is received between two of these.
+                // No receive happens between two of these events.
                 breathe(cx.context()).await;
             }
         }
     }
 
-    /// What is to be handled before the mailbox is looked at.
+    /// Returns the next event that is handled before a receive.
     fn pop(&mut self) -> Option<Event<M>> {
         if let Some(happened) = self.queue.pop_front() {
             return Some(happened);
         }
-        // M5.
+        // M5: zero timeouts come after all inserted and postponed events.
         if self.due.is_empty() { None } else { Some(rung(self.due.remove(0))) }
     }
 
-    /// Takes a step; an error is the machine's end.
+    /// Applies the result of a callback; an error ends the machine.
     async fn take(&mut self, step: Transition<M>, cx: MachineCx<'_, M>) -> Result<(), Reason> {
         let Transition { to, postponed, next, clocks } = step;
         self.postponed.extend(postponed);
@@ -139,7 +140,8 @@ impl<M: StateMachine> Driver<M> {
         };
         if let Some(Some(_)) = &changed {
             self.cancel(TimeoutKind::State, cx);
-            // M2: the postponed first, and in front of them what this step inserts.
+            // M2: the postponed events come first, and before them the events that this step
+            // inserts.
             while let Some(happened) = self.postponed.pop_back() {
                 self.queue.push_front(happened);
             }
@@ -154,7 +156,7 @@ impl<M: StateMachine> Driver<M> {
         }
     }
 
-    /// M3. `None`: from the state itself.
+    /// Calls `enter` (M3). `None` means that the machine enters the state from itself.
     async fn enter(&mut self, from: Option<M::State>, cx: MachineCx<'_, M>) -> Result<(), Reason> {
         let Some(state) = &self.state else { return Ok(()) };
         let entered = self.machine.enter(from.as_ref().unwrap_or(state), state, cx).await;
@@ -179,7 +181,7 @@ impl<M: StateMachine> Driver<M> {
         self.cancel(clock, cx);
         match time {
             None => {}
-            // M5.
+            // M5: a zero timeout needs no timer.
             Some(Duration::ZERO) => self.due.push(clock),
             Some(time) => {
                 self.numbers += 1;
@@ -192,7 +194,7 @@ impl<M: StateMachine> Driver<M> {
         Ok(())
     }
 
-    /// A timer's message has come: the timeout, if it is one still.
+    /// Handles a timer's message: returns the timeout, if it is still valid.
     fn rings(&mut self, clock: TimeoutKind, number: u64) -> Option<Event<M>> {
         let place = self.clocks.iter().position(|running| running.clock == clock && running.number == number)?;
         self.clocks.swap_remove(place);
@@ -221,7 +223,7 @@ impl<M: StateMachine> Server for Driver<M> {
         let happened = match note.0 {
             What::Message(event) => Some(Event::Message(event)),
             What::Rings { clock, number } => self.rings(clock, number),
-            // What `init` and the first `enter` have queued.
+            // The events that `init` and the first `enter` have queued.
             What::Began => self.pop(),
         };
         self.turn(happened, cx).await
@@ -240,14 +242,14 @@ impl<M: StateMachine> Server for Driver<M> {
     }
 }
 
-/// Who sends to a machine.
+/// The client side of a state machine.
 impl<M: StateMachine> ServerRef<Driver<M>> {
-    /// Sends an event and waits for nothing.
+    /// Sends an event without waiting for a reply.
     pub fn send<N: Send + 'static>(self, cx: &Context<N>, event: M::Message) -> Result<(), SendError<()>> {
         self.cast(cx, Note::event(event)).map_err(|error| error.without_message())
     }
 
-    /// Asks by an event, and waits for the answer for 5 s.
+    /// Sends an event that expects a reply, and waits for it up to 5 s.
     pub async fn ask<N, T>(self, cx: &Context<N>, make: impl FnOnce(Reply<T>) -> M::Message) -> Result<T, CallError>
     where
         N: Send + 'static,
@@ -256,7 +258,8 @@ impl<M: StateMachine> ServerRef<Driver<M>> {
         self.ask_within(cx, PATIENCE, make).await
     }
 
-    /// As [`ServerRef::ask`], for this long; `None`: for ever.
+    /// Sends an event as [`ServerRef::ask`] does, and waits for this long; `None` waits without a
+    /// limit.
     pub async fn ask_within<N, T>(
         self,
         cx: &Context<N>,

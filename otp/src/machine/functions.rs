@@ -1,33 +1,35 @@
-//! A machine whose states are functions: [`Functions`].
+//! A state machine whose states are functions: [`Functions`].
 //!
-//! The state is the function that handles what happens in it. Functions do not wait; a machine that has to wait in a
-//! callback implements [`StateMachine`] itself.
+//! The state is the function that handles the events in it (OTP's `state_functions` callback mode).
+//! Such functions are synchronous; a machine that must wait in a callback implements [`StateMachine`]
+//! itself.
 
 use core::fmt;
 
 use super::step::{EnterActions, Event, Transition};
-use super::{StateMachine, MachineCx};
+use super::{MachineCx, StateMachine};
 use crate::server::InitError;
 
-/// What handles events in one state.
+/// The function that handles events in one state.
 type Handler<D, E> = fn(&mut D, Event<Functions<D, E>>, MachineCx<'_, Functions<D, E>>) -> Transition<Functions<D, E>>;
 
-/// What is done on entering any state.
+/// The function that is called on entering any state.
 type OnEnter<D, E> = fn(&mut D, &StateFn<D, E>, MachineCx<'_, Functions<D, E>>) -> EnterActions<Functions<D, E>>;
 
-/// A state: its name, and the function that handles what happens in it. States are equal by name.
+/// A state: its name, and the function that handles its events. States are equal if their names
+/// are.
 pub struct StateFn<D: Send + 'static, E: Send + 'static> {
     name: &'static str,
     handle: Handler<D, E>,
 }
 
 impl<D: Send, E: Send> StateFn<D, E> {
-    /// A state.
+    /// Creates a state.
     pub const fn new(name: &'static str, handle: Handler<D, E>) -> Self {
         Self { name, handle }
     }
 
-    /// What it is called.
+    /// Returns the name of the state.
     pub const fn name(&self) -> &'static str {
         self.name
     }
@@ -53,7 +55,7 @@ impl<D: Send, E: Send> fmt::Debug for StateFn<D, E> {
     }
 }
 
-/// A machine of data `D` and events `E`, whose states are functions.
+/// A state machine with data `D` and events `E`, whose states are functions.
 pub struct Functions<D: Send + 'static, E: Send + 'static> {
     data: D,
     first: StateFn<D, E>,
@@ -67,18 +69,18 @@ impl<D: Send, E: Send> fmt::Debug for Functions<D, E> {
 }
 
 impl<D: Send, E: Send> Functions<D, E> {
-    /// That begins in a state.
+    /// Creates a machine that starts in the state `first`.
     pub const fn new(data: D, first: StateFn<D, E>) -> Self {
         Self { data, first, on_enter: None }
     }
 
-    /// What is done on entering a state.
+    /// Sets the function that is called on entering a state.
     pub fn on_enter(mut self, on_enter: OnEnter<D, E>) -> Self {
         self.on_enter = Some(on_enter);
         self
     }
 
-    /// The data.
+    /// Returns the data.
     pub const fn data(&self) -> &D {
         &self.data
     }
@@ -92,7 +94,12 @@ impl<D: Send + 'static, E: Send + 'static> StateMachine for Functions<D, E> {
         Ok(self.first)
     }
 
-    async fn handle(&mut self, state: &Self::State, happened: Event<Self>, cx: MachineCx<'_, Self>) -> Transition<Self> {
+    async fn handle(
+        &mut self,
+        state: &Self::State,
+        happened: Event<Self>,
+        cx: MachineCx<'_, Self>,
+    ) -> Transition<Self> {
         (state.handle)(&mut self.data, happened, cx)
     }
 

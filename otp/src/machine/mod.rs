@@ -1,24 +1,29 @@
-//! A process that is in a state: [`StateMachine`] (OTP's `gen_statem`).
+//! A process that is a state machine: [`StateMachine`] (OTP's `gen_statem`).
 //!
-//! A machine is a server ([`crate::server`]) whose callback is told which state it is in, and says what to do next: to
-//! which state to go, what to postpone, what to handle first, which timeouts to start. It is started, called, looked at
-//! and supervised as a server is: [`StateMachine::start`] makes one.
+//! A machine is a server ([`crate::server`]) whose callback gets the current state and returns what
+//! to do next: the next state, which event to postpone, which events to insert, which timeouts to
+//! start. It is started, called, inspected and supervised like any server: [`StateMachine::start`] makes
+//! one.
 //!
-//! # The rules, as in OTP
+//! # Rules, as in OTP
 //!
-//! - M1. One event is handled at a time. First those that a step inserted ([`Transition::next`]), in their order; then the
-//!   postponed ones, after a change of state; then what comes.
-//! - M2. A postponed event ([`Transition::postpone`]) is handled again after the next change of state, before anything newer; the postponed
-//!   keep their order. Staying in the state, or repeating it, brings none back.
-//! - M3. [`StateMachine::enter`] is called for the first state, after each change, and when a step repeats the state,
-//!   before any event.
-//! - M4. The event timeout ends with the next event, whichever it is; the state timeout ends with the state; a named one
-//!   ends when it is started anew or cancelled. One that has ended never comes, not even when it was due already.
-//! - M5. A timeout of no time is a timeout: it comes when all that was inserted or brought back is handled, before
-//!   what comes from outside, and several in the order in which they were started. Until it comes it ends as any other does (M4): a
-//!   change of state, another event, a cancellation or a new start ends it.
-//! - M6. Between two events that did not come from outside the machine lets others run when its reductions are used up: one that
-//!   inserts an event for each that it handles keeps no core, and can be killed.
+//! - M1. One event is handled at a time. First come the events that a step inserted
+//!   ([`Transition::next`]), in their order; then, after a state change, the postponed ones; then
+//!   external events.
+//! - M2. A postponed event ([`Transition::postpone`]) is retried after the next state change, before any
+//!   newer event; postponed events keep their order. Keeping or repeating the state retries none.
+//! - M3. [`StateMachine::enter`] is called for the first state, after each state change, and when a step
+//!   repeats the state, before any event.
+//! - M4. The event timeout is cancelled by the next event of any kind. The state timeout is
+//!   cancelled by a state change. A named (generic) timeout is cancelled when it is started again
+//!   or cancelled explicitly. A cancelled timeout never arrives, even if it had already expired.
+//! - M5. A zero timeout is a timeout. It arrives after all inserted and postponed events were
+//!   handled, and before external events; several arrive in the order in which they were started.
+//!   Until it arrives it is cancelled as any other (M4): by a state change, another event, a
+//!   cancellation or a restart.
+//! - M6. Between two events that are not external the machine yields when its reductions are used
+//!   up. A machine that inserts an event for each one that it handles does not block its core, and
+//!   can be killed.
 
 mod driver;
 mod functions;
@@ -34,21 +39,22 @@ pub use driver::{Driver, Note};
 pub use functions::{Functions, StateFn};
 pub use step::{EnterActions, Event, Transition};
 
-/// A machine's view of its process, for the time of a callback.
+/// The context of a callback: the machine's view of its process.
 pub type MachineCx<'a, M> = ServerCx<'a, Driver<M>>;
 
-/// A value that is in a state; see the module.
+/// A value that is a state machine: the callbacks of its process.
 pub trait StateMachine: Sized + Send + 'static {
-    /// Its states. A step to an equal one is no change.
+    /// The type of its states. A step to an equal state is no state change.
     type State: PartialEq + Send + Sync + 'static;
 
-    /// What it is sent. A question carries a [`Reply`](atropos_kernel::Reply).
+    /// The type of its events. An event that expects a reply carries a
+    /// [`Reply`](atropos_kernel::Reply).
     type Message: Send + 'static;
 
-    /// The first thing it does; the state that it begins in.
+    /// Initializes the machine; returns its first state.
     fn init(&mut self, cx: MachineCx<'_, Self>) -> impl Future<Output = Result<Self::State, InitError>> + Send;
 
-    /// Something happens in a state.
+    /// Handles an event in a state.
     fn handle(
         &mut self,
         state: &Self::State,
@@ -56,7 +62,8 @@ pub trait StateMachine: Sized + Send + 'static {
         cx: MachineCx<'_, Self>,
     ) -> impl Future<Output = Transition<Self>> + Send;
 
-    /// It has come into a state, from another or, the first time and when it is repeated, from itself.
+    /// Handles the entry into a state, from another state or from itself (for the first state, and
+    /// when it is repeated).
     fn enter(
         &mut self,
         from: &Self::State,
@@ -67,7 +74,7 @@ pub trait StateMachine: Sized + Send + 'static {
         async { EnterActions::new() }
     }
 
-    /// As for a server ([`crate::Server::terminate`]).
+    /// Cleans up before the machine exits, as for a server ([`crate::Server::terminate`]).
     fn terminate(
         &mut self,
         reason: &Reason,
@@ -78,17 +85,17 @@ pub trait StateMachine: Sized + Send + 'static {
         async {}
     }
 
-    /// How it is to be started.
+    /// Returns a builder that starts the machine.
     fn start(self) -> Start<'static, Driver<Self>> {
         Start::new(Driver::new(self))
     }
 }
 
-/// What a machine hears of others besides events.
+/// A signal that a machine receives besides events.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Signal {
-    /// Somebody whom it monitors has died.
+    /// The DOWN of a process that it monitors.
     Down(Down),
-    /// An exit signal that is not its parent's.
+    /// An exit signal of a process that is not its parent.
     Exit(Exit),
 }

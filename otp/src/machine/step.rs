@@ -1,4 +1,5 @@
-//! What happens to a machine, and what it does then: [`Event`], [`Transition`], [`EnterActions`].
+//! The events of a state machine, and the results of its callbacks: [`Event`], [`Transition`],
+//! [`EnterActions`].
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -6,19 +7,19 @@ use core::time::Duration;
 
 use atropos_kernel::Reason;
 
-use super::{StateMachine, Signal};
+use super::{Signal, StateMachine};
 
-/// What happens.
+/// An event that the machine handles.
 pub enum Event<M: StateMachine> {
-    /// An event from outside.
+    /// An external event.
     Message(M::Message),
     /// An event that a step inserted.
     Internal(M::Message),
-    /// No event has come for as long as [`Transition::event_timeout`] said.
+    /// The event timeout: no event arrived in the time of [`Transition::event_timeout`].
     EventTimeout,
-    /// The machine has been in this state for as long as [`Transition::state_timeout`] said.
+    /// The state timeout: the machine was in this state for the time of [`Transition::state_timeout`].
     StateTimeout,
-    /// A named timeout.
+    /// A named (generic) timeout.
     Timeout(&'static str),
     /// A DOWN or EXIT.
     Signal(Signal),
@@ -37,7 +38,7 @@ impl<M: StateMachine> fmt::Debug for Event<M> {
     }
 }
 
-/// Which timeout.
+/// The kind of a timeout.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum TimeoutKind {
     Event,
@@ -45,7 +46,7 @@ pub(super) enum TimeoutKind {
     Named(&'static str),
 }
 
-/// A timeout to start, or with `None` to cancel.
+/// A timeout to start, or to cancel if the time is `None`.
 pub(super) type TimeoutAction = (TimeoutKind, Option<Duration>);
 
 pub(super) enum StateChange<S> {
@@ -55,8 +56,8 @@ pub(super) enum StateChange<S> {
     Stop(Reason),
 }
 
-/// What a machine does after an event.
-#[must_use = "hand it back to the machine's loop"]
+/// The result of an event callback: what the machine does next.
+#[must_use = "return it to the machine's loop"]
 pub struct Transition<M: StateMachine> {
     pub(super) to: StateChange<M::State>,
     pub(super) postponed: Option<Event<M>>,
@@ -81,33 +82,34 @@ impl<M: StateMachine> Transition<M> {
         Self { to, postponed: None, next: Vec::new(), clocks: Vec::new() }
     }
 
-    /// Stays in the state.
+    /// Keeps the state.
     pub fn keep() -> Self {
         Self::new(StateChange::Keep)
     }
 
-    /// Stays, and enters the state once more.
+    /// Keeps the state, and enters it again.
     pub fn repeat() -> Self {
         Self::new(StateChange::Repeat)
     }
 
-    /// Goes to a state; to the same one, it stays.
+    /// Changes to a state; if it equals the current one, keeps it.
     pub fn to(state: M::State) -> Self {
         Self::new(StateChange::To(state))
     }
 
-    /// Ends, after `terminate`.
+    /// Calls `terminate` and exits with this reason.
     pub fn stop(reason: Reason) -> Self {
         Self::new(StateChange::Stop(reason))
     }
 
-    /// Handles what has just happened again after the next change of state.
+    /// Postpones this event: it is retried after the next state change.
     pub fn postpone(mut self, happened: Event<M>) -> Self {
         self.postponed = Some(happened);
         self
     }
 
-    /// Handles this event before any other, behind those inserted by the same step before it.
+    /// Inserts an event that is handled before any other, after those that the same step inserted
+    /// earlier.
     pub fn next(mut self, event: M::Message) -> Self {
         self.next.push(event);
         self
@@ -118,17 +120,18 @@ impl<M: StateMachine> Transition<M> {
         self
     }
 
-    /// If no event comes in this time, that is one.
+    /// Starts the event timeout: it fires if no event arrives in this time.
     pub fn event_timeout(self, time: Duration) -> Self {
         self.clock(TimeoutKind::Event, Some(time))
     }
 
-    /// If it is in the (new) state for this time, that is an event. Started anew if it runs.
+    /// Starts the state timeout: it fires if the machine stays in the (new) state for this time. A
+    /// running one is restarted.
     pub fn state_timeout(self, time: Duration) -> Self {
         self.clock(TimeoutKind::State, Some(time))
     }
 
-    /// After this time there is an event of this name, in whatever state. Started anew if it runs.
+    /// Starts a named timeout: it fires after this time, in any state. A running one is restarted.
     pub fn timeout(self, name: &'static str, time: Duration) -> Self {
         self.clock(TimeoutKind::Named(name), Some(time))
     }
@@ -144,8 +147,8 @@ impl<M: StateMachine> Transition<M> {
     }
 }
 
-/// What a machine does when it has entered a state: timeouts, or its end. Nothing else is possible there.
-#[must_use = "hand it back to the machine's loop"]
+/// The result of the `enter` callback: timeouts, or a stop. Nothing else is possible there.
+#[must_use = "return it to the machine's loop"]
 pub struct EnterActions<M: StateMachine>(pub(super) Transition<M>);
 
 impl<M: StateMachine> fmt::Debug for EnterActions<M> {
@@ -161,32 +164,32 @@ impl<M: StateMachine> Default for EnterActions<M> {
 }
 
 impl<M: StateMachine> EnterActions<M> {
-    /// Nothing.
+    /// Does nothing.
     pub fn new() -> Self {
         Self(Transition::keep())
     }
 
-    /// See [`Transition::state_timeout`].
+    /// Starts the state timeout, see [`Transition::state_timeout`].
     pub fn state_timeout(self, time: Duration) -> Self {
         Self(self.0.state_timeout(time))
     }
 
-    /// See [`Transition::event_timeout`].
+    /// Starts the event timeout, see [`Transition::event_timeout`].
     pub fn event_timeout(self, time: Duration) -> Self {
         Self(self.0.event_timeout(time))
     }
 
-    /// See [`Transition::timeout`].
+    /// Starts a named timeout, see [`Transition::timeout`].
     pub fn timeout(self, name: &'static str, time: Duration) -> Self {
         Self(self.0.timeout(name, time))
     }
 
-    /// See [`Transition::cancel_timeout`].
+    /// Cancels a named timeout, see [`Transition::cancel_timeout`].
     pub fn cancel_timeout(self, name: &'static str) -> Self {
         Self(self.0.cancel_timeout(name))
     }
 
-    /// See [`Transition::stop`].
+    /// Stops the machine, see [`Transition::stop`].
     pub fn stop(reason: Reason) -> Self {
         Self(Transition::stop(reason))
     }

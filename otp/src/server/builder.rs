@@ -1,4 +1,4 @@
-//! [`Start`]: how a server is started.
+//! The builder that starts a server: [`Start`].
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -13,8 +13,9 @@ use crate::report::ReportHook;
 use crate::start::{Ack, Confirmed, Launched, Ready, StartError, Tie, launch, ready, up};
 use crate::supervisor::{History, Intensity};
 
-/// A server that is to be started, and how: by a process ([`Start::start_link`], [`Start::start`]), the host
-/// ([`Start::start_from_host`]), or a supervisor ([`crate::ChildStarter::server`]).
+/// A server that is not started yet, and its options. It is started by a process ([`Start::start_link`],
+/// [`Start::start`]), by the host ([`Start::start_from_host`]), or by a supervisor
+/// ([`crate::ChildStarter::server`]).
 pub struct Start<'n, S: Server> {
     state: S,
     rebirth: Option<RestartInPlace<S>>,
@@ -37,12 +38,12 @@ impl<S: Server> fmt::Debug for Start<'_, S> {
 }
 
 impl<'n, S: Server> Start<'n, S> {
-    /// Of this value.
+    /// Creates a builder for this server value, with default options.
     pub fn new(state: S) -> Self {
         Self { state, rebirth: None, options: SpawnOptions::new(), name: None, init_timeout: None, hook: None }
     }
 
-    /// Registered under a name from before its `init` on.
+    /// Registers the server under a name, before its `init` runs.
     pub fn name<'m>(self, name: &'m str) -> Start<'m, S>
     where
         'n: 'm,
@@ -50,47 +51,51 @@ impl<'n, S: Server> Start<'n, S> {
         Start { name: Some(name), ..self }
     }
 
-    /// Whether it traps exits: then it hears of its parent's end, by `terminate`.
+    /// Sets whether the server traps exits. If it does, its `terminate` is called when its parent
+    /// exits.
     pub fn trap_exit(mut self, trap: bool) -> Self {
         self.options = self.options.trap_exit(trap);
         self
     }
 
-    /// How urgent it is.
+    /// Sets the scheduling priority.
     pub fn priority(mut self, priority: Priority) -> Self {
         self.options = self.options.priority(priority);
         self
     }
 
-    /// The only core that may run it.
+    /// Pins the server to a core.
     pub fn core(mut self, core: usize) -> Self {
         self.options = self.options.core(core);
         self
     }
 
-    /// Requests that may wait at a time; a call or cast beyond is refused, unless [`Start::overflow`] says otherwise. EXITs and
-    /// DOWNs are not counted. What is asked of the loop itself ([`ServerRef::suspend`] and the like) is.
+    /// Limits the number of requests that wait in the mailbox. A call or cast beyond the limit is
+    /// refused, unless [`Start::overflow`] says otherwise. EXITs and DOWNs do not count; system
+    /// requests to the loop ([`ServerRef::suspend`] and the like) do.
     pub fn mailbox_limit(mut self, messages: u32) -> Self {
         self.options = self.options.mailbox_limit(messages);
         self
     }
 
-    /// What becomes of a request that is one too many, if there is a limit; see [`SpawnOptions::overflow`]. The caller of one
-    /// that is dropped gets [`CallError::NoReply`](crate::CallError::NoReply); a cast's sender hears nothing. Urgent
-    /// messages are dropped like any: a mailbox does not know them.
+    /// Sets what happens to a request beyond the limit, if there is one, see
+    /// [`SpawnOptions::overflow`]. The caller of a dropped request gets
+    /// [`CallError::NoReply`](crate::CallError::NoReply); the sender of a dropped cast is not
+    /// notified. Urgent messages are dropped like any other: a mailbox does not know which messages
+    /// are urgent.
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.options = self.options.overflow(overflow);
         self
     }
 
-    /// It must be up in this time, or it is killed.
+    /// Sets the time in which the server must be up; otherwise it is killed.
     pub fn init_timeout(mut self, time: Duration) -> Self {
         self.init_timeout = Some(time);
         self
     }
 
-    /// When a callback panics, the server lives on with a new state, in the same process; see [`MailPolicy`]. `intensity` says
-    /// how often.
+    /// Makes the server survive a panic of a callback: it continues with a new state in the same
+    /// process, see [`MailPolicy`]. `intensity` limits how often.
     pub fn restart_in_place(
         mut self,
         make: impl FnMut() -> S + Send + 'static,
@@ -101,13 +106,13 @@ impl<'n, S: Server> Start<'n, S> {
         self
     }
 
-    /// Who is told of a crash.
+    /// Sets the hook that receives a report of each crash.
     pub fn on_report(mut self, hook: ReportHook) -> Self {
         self.hook = Some(hook);
         self
     }
 
-    /// As [`Start::on_report`], if nobody is told yet.
+    /// Sets the report hook, if there is none yet.
     pub(crate) fn inherit(mut self, hook: Option<&ReportHook>) -> Self {
         if self.hook.is_none() {
             self.hook = hook.cloned();
@@ -115,13 +120,14 @@ impl<'n, S: Server> Start<'n, S> {
         self
     }
 
-    /// How long its start may take.
+    /// Returns the time limit of its start.
     pub(crate) fn patience(&self) -> Option<Duration> {
         self.init_timeout
     }
 
-    /// Starts it, linked with the caller, when the future is first polled, which waits until it is up. `None`: it had nothing to do.
-    /// A future that is dropped before it has ended has started nothing: see [`Start::start`].
+    /// Starts the server, linked with the caller, when the future is first polled; the future waits
+    /// until the server is up. It resolves to `None` if `init` returned `ignore`. If it is dropped
+    /// before it resolves, the start is undone, see [`Start::start`].
     pub fn start_link_optional<'c, M: Send + 'static>(
         self,
         cx: &'c Context<M>,
@@ -129,13 +135,13 @@ impl<'n, S: Server> Start<'n, S> {
         self.linked().start_optional(cx)
     }
 
-    /// As [`Start::start_link_optional`], not linked.
+    /// Starts the server as [`Start::start_link_optional`] does, but without a link.
     pub fn start_optional<'c, M: Send + 'static>(
         self,
         cx: &'c Context<M>,
     ) -> impl Future<Output = Result<Option<ServerRef<S>>, StartError>> + Send + use<'c, S, M> {
         let init_timeout = self.init_timeout;
-        // The future holds nothing of the caller's but the context.
+        // The future borrows nothing from the caller except the context.
         let name = self.name.map(Box::<str>::from);
         let start = Start { name: None, ..self };
         async move {
@@ -147,7 +153,7 @@ impl<'n, S: Server> Start<'n, S> {
         }
     }
 
-    /// Starts it, linked with the caller; see [`Start::start`]. One that ignores is an error here.
+    /// Starts the server, linked with the caller, see [`Start::start`]. Here `ignore` is an error.
     pub fn start_link<'c, M: Send + 'static>(
         self,
         cx: &'c Context<M>,
@@ -155,9 +161,11 @@ impl<'n, S: Server> Start<'n, S> {
         self.linked().start(cx)
     }
 
-    /// Starts it, not linked, when the future is first polled, which waits until it is up. Dropped before it has ended (it has lost a
-    /// `select!`, or was in a timeout of another library), the start is undone: the process is killed, and no monitor, DOWN or EXIT is left;
-    /// if it sleeps in its `init`, its name is free at once. One that ignores is an error here.
+    /// Starts the server, without a link, when the future is first polled; the future waits until
+    /// the server is up. If it is dropped before it resolves (it lost a `select!`, or a timeout of
+    /// another library expired), the start is undone: the process is killed, and no monitor, DOWN
+    /// or EXIT is left. If it sleeps in its `init`, its name is free at once. Here `ignore` is an
+    /// error.
     pub fn start<'c, M: Send + 'static>(
         self,
         cx: &'c Context<M>,
@@ -166,8 +174,9 @@ impl<'n, S: Server> Start<'n, S> {
         async move { up.await?.ok_or_else(ignored) }
     }
 
-    /// Starts it if nobody has its name; otherwise, whoever has. Never both, and without a gap in between: the name is
-    /// taken by the spawn itself. The other one may be on its way to be up, or to its end.
+    /// Starts the server if its name is free; otherwise returns the process that has the name. The
+    /// spawn itself registers the name, so there is no window in which both or neither could
+    /// happen. The process that has the name may still be starting, or may be exiting.
     pub fn start_or_find<'c, M: Send + 'static>(
         self,
         cx: &'c Context<M>,
@@ -181,7 +190,7 @@ impl<'n, S: Server> Start<'n, S> {
         }
     }
 
-    /// Starts the process, monitored, and linked if the options say so.
+    /// Spawns the process, monitored, and linked if the options say so.
     pub(crate) fn launch<M: Send + 'static>(self, cx: &Context<M>, tie: Tie) -> Result<Launched, StartError> {
         let Self { state, rebirth, options, name, hook, .. } = self;
         let birth = Birth { state, rebirth, hook };
@@ -198,13 +207,14 @@ impl<'n, S: Server> Start<'n, S> {
         self
     }
 
-    /// As a supervisor's child.
+    /// Spawns the server as a supervisor's child.
     pub(crate) fn supervised(mut self) -> Self {
         self.options = self.options.supervised();
         self
     }
 
-    /// Starts it from the host. The second value says when it is up; a host thread can block on it, or not care.
+    /// Starts the server from the host. The second value resolves when the server is up; a host
+    /// thread can block on it or ignore it.
     pub fn start_from_host(self, host: &Host<'_>) -> Result<(ServerRef<S>, Starting), StartError> {
         let Self { state, rebirth, options, name, hook, .. } = self;
         let options = match name {
@@ -222,9 +232,10 @@ fn ignored() -> StartError {
     StartError::Refused(atropos_kernel::Reason::value("ignore"))
 }
 
-/// A start of the host's under way: a future. `true`: it is up; `false`: it had nothing to do.
+/// The future of a start from the host. It resolves to `true` if the process is up, and to `false`
+/// if `init` returned `ignore`.
 #[derive(Debug)]
-#[must_use = "it says whether the process is up"]
+#[must_use = "await it to learn whether the process is up"]
 pub struct Starting(pub(crate) ReplyFuture<Ack>);
 
 impl core::future::Future for Starting {

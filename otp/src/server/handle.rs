@@ -1,4 +1,5 @@
-//! Who sends to a server: [`ServerRef`], [`ServerName`].
+//! The handles through which processes and the host send to a server: [`ServerRef`],
+//! [`ServerName`].
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -6,13 +7,14 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::time::Duration;
 
-use atropos_kernel::{Context, Host, Pid, Reason, ReplyFuture, Reply, SendError, reply};
+use atropos_kernel::{Context, Host, Pid, Reason, Reply, ReplyFuture, SendError, reply};
 
 use super::Server;
 use super::system::{Content, Envelope, Event, Statistics, System};
 use crate::call::{Call, CallError, PATIENCE, PendingCall, request, request_monitored, request_waiting};
 
-/// A process that is known to run a server of this type. Cheap to copy; it outlives the server.
+/// The address of a process that is known to run a server of this type. It is cheap to copy and may
+/// outlive the server.
 pub struct ServerRef<S> {
     pid: Pid,
     serves: PhantomData<fn() -> S>,
@@ -63,23 +65,29 @@ fn unwrapped<S: Server>(error: SendError<Envelope<S>>) -> SendError<S::Message> 
 }
 
 impl<S: Server> ServerRef<S> {
-    /// A process that the caller knows to run such a server. Sending checks it again.
+    /// Creates a handle to a process that the caller knows to run such a server. Each send checks
+    /// the type again.
     pub const fn new(pid: Pid) -> Self {
         Self { pid, serves: PhantomData }
     }
 
-    /// Who.
+    /// Returns the pid of the server.
     pub const fn pid(self) -> Pid {
         self.pid
     }
 
-    /// Sends a message and waits for nothing. One that could not be sent comes back.
+    /// Sends a message without waiting for a reply.
+    ///
+    /// # Errors
+    ///
+    /// A message that could not be sent is returned in the error.
     pub fn cast<M: Send + 'static>(self, cx: &Context<M>, message: S::Message) -> Result<(), SendError<S::Message>> {
         cx.send(self.pid, Envelope::<S>::message(message)).map_err(unwrapped)
     }
 
-    /// As [`ServerRef::cast`], but at a full mailbox it waits for room, in line with the others that do. After `within` the
-    /// message comes back. What one sender sends keeps its order.
+    /// Sends a message as [`ServerRef::cast`] does; if the mailbox is full, waits for a free slot,
+    /// in turn with the other waiters. After `within` the message is returned in the error. The
+    /// messages of one sender keep their order.
     pub async fn cast_wait<M: Send + 'static>(
         self,
         cx: &Context<M>,
@@ -89,12 +97,12 @@ impl<S: Server> ServerRef<S> {
         cx.send_wait(self.pid, Envelope::<S>::message(message), within.into()).await.map_err(unwrapped)
     }
 
-    /// As [`ServerRef::cast`], from the host.
+    /// Sends a message as [`ServerRef::cast`] does, from the host.
     pub fn cast_from(self, host: &Host<'_>, message: S::Message) -> Result<(), SendError<S::Message>> {
         host.send(self.pid, Envelope::<S>::message(message)).map_err(unwrapped)
     }
 
-    /// Asks, and waits for the answer for 5 s.
+    /// Calls the server and waits up to 5 s for the reply.
     pub fn call<M, T>(
         self,
         cx: &Context<M>,
@@ -107,7 +115,7 @@ impl<S: Server> ServerRef<S> {
         self.call_within(cx, PATIENCE, make)
     }
 
-    /// Asks, and waits for the answer for this long; `None`: for ever.
+    /// Calls the server and waits up to `within` for the reply; `None` waits without a limit.
     #[inline]
     pub fn call_within<M, T>(
         self,
@@ -122,7 +130,8 @@ impl<S: Server> ServerRef<S> {
         Call::new(cx, self.pid, within.into(), |reply| Envelope::<S>::message(make(reply)))
     }
 
-    /// As [`ServerRef::call_within`], but at a full mailbox it waits for room first; `within` is for both.
+    /// Calls the server as [`ServerRef::call_within`] does; if the mailbox is full, waits for a
+    /// free slot first. `within` limits both waits together.
     pub async fn call_wait<M, T>(
         self,
         cx: &Context<M>,
@@ -136,7 +145,7 @@ impl<S: Server> ServerRef<S> {
         request_waiting(cx, self.pid, within.into(), |reply| Envelope::<S>::message(make(reply))).await
     }
 
-    /// Asks, and waits later ([`crate::RequestSet`] gathers many).
+    /// Sends a request whose reply is awaited later ([`crate::RequestSet`] collects many).
     pub fn request<M, T>(
         self,
         cx: &Context<M>,
@@ -149,8 +158,8 @@ impl<S: Server> ServerRef<S> {
         request(cx, self.pid, |reply| Envelope::<S>::message(make(reply)))
     }
 
-    /// Asks from the host, which can block on the answer or poll it. A server that dies drops its requests, and the
-    /// future says so.
+    /// Sends a request from the host, which can block on the reply or poll it. If the server dies
+    /// its requests are dropped, and the future resolves to an error.
     pub fn request_from<T: Send + 'static>(
         self,
         host: &Host<'_>,
@@ -170,19 +179,20 @@ impl<S: Server> ServerRef<S> {
         request(cx, self.pid, |reply| Envelope::system(make(reply)))?.answer(cx, PATIENCE).await
     }
 
-    /// From now on the server takes no message, until it is resumed; they wait. Given up before the server has met it, it
-    /// does nothing.
+    /// Suspends the server: it handles no messages until it is resumed; they wait in the mailbox. A
+    /// call that is cancelled before the server has handled it has no effect.
     pub async fn suspend<M: Send + 'static>(self, cx: &Context<M>) -> Result<(), CallError> {
         self.system(cx, System::Suspend).await
     }
 
-    /// The server goes on.
+    /// Resumes the server.
     pub async fn resume<M: Send + 'static>(self, cx: &Context<M>) -> Result<(), CallError> {
         self.system(cx, System::Resume).await
     }
 
-    /// Looks at the server's state, in its process, between two callbacks; or changes it. If `look` panics the
-    /// server goes on and the caller gets [`CallError::NoReply`].
+    /// Runs `look` on the server's state, in the server's process, between two callbacks; `look`
+    /// may change the state. If it panics, the server continues and the caller gets
+    /// [`CallError::NoReply`].
     pub async fn with_state<M, R, F>(self, cx: &Context<M>, look: F) -> Result<R, CallError>
     where
         M: Send + 'static,
@@ -192,7 +202,7 @@ impl<S: Server> ServerRef<S> {
         self.system(cx, |reply| System::Look(Box::new(move |state: &mut S| reply.send(look(state))))).await
     }
 
-    /// A copy of its state.
+    /// Returns a copy of its state.
     pub async fn state<M: Send + 'static>(self, cx: &Context<M>) -> Result<S, CallError>
     where
         S: Clone,
@@ -200,17 +210,18 @@ impl<S: Server> ServerRef<S> {
         self.with_state(cx, |state| state.clone()).await
     }
 
-    /// Gives it another state; the old one.
+    /// Replaces its state; returns the old one.
     pub async fn replace_state<M: Send + 'static>(self, cx: &Context<M>, state: S) -> Result<S, CallError> {
         self.with_state(cx, move |old| core::mem::replace(old, state)).await
     }
 
-    /// What it has done so far.
+    /// Returns its statistics so far.
     pub async fn statistics<M: Send + 'static>(self, cx: &Context<M>) -> Result<Statistics, CallError> {
         self.system(cx, System::Statistics).await
     }
 
-    /// From now on `tracer` is told what it is about to do, in its process. One that panics is told no more.
+    /// Installs a tracer, which is called in the server's process before each thing that the server
+    /// does. A tracer that panics is removed.
     pub async fn trace<M: Send + 'static>(
         self,
         cx: &Context<M>,
@@ -219,13 +230,14 @@ impl<S: Server> ServerRef<S> {
         self.system(cx, |reply| System::Trace(Box::new((Box::new(tracer), reply)))).await
     }
 
-    /// Ends the tracing.
+    /// Removes the tracer.
     pub async fn untrace<M: Send + 'static>(self, cx: &Context<M>) -> Result<(), CallError> {
         self.system(cx, System::TraceNoMore).await
     }
 
-    /// Has it end with a reason, in its turn, after its `terminate`, and waits for its end; why it ended. If its full
-    /// mailbox drops the request, [`CallError::NoReply`].
+    /// Requests the server to stop with `reason`, in its turn and after its `terminate`, and waits
+    /// until it has exited. Returns its exit reason. If a full mailbox drops the request, the error
+    /// is [`CallError::NoReply`].
     pub async fn stop<M: Send + 'static>(
         self,
         cx: &Context<M>,
@@ -239,8 +251,8 @@ impl<S: Server> ServerRef<S> {
     }
 }
 
-/// Whoever is registered under a name, if it runs a server of this type: looked up for each request, so it
-/// lives through restarts.
+/// A registered name of a server of this type. It is looked up for each request, so it stays valid
+/// across restarts.
 pub struct ServerName<S> {
     name: Cow<'static, str>,
     serves: PhantomData<fn() -> S>,
@@ -259,29 +271,31 @@ impl<S> fmt::Debug for ServerName<S> {
 }
 
 impl<S: Server> ServerName<S> {
-    /// The name.
+    /// Creates a handle for a name.
     pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
         Self { name: name.into(), serves: PhantomData }
     }
 
-    /// Who has it now. A caller who tries again and again while there is nobody lets the others run: among them whoever
-    /// starts the server again.
+    /// Returns the server that has the name now. The checkpoint lets other processes run, so a
+    /// caller that retries in a loop while the name is free does not block the restart of the
+    /// server.
     async fn looked_up<M: Send + 'static>(&self, cx: &Context<M>) -> Result<ServerRef<S>, CallError> {
         cx.checkpoint().await;
         self.find(cx)
     }
 
-    /// Who has it now.
+    /// Returns the server that has the name now.
     pub fn find<M: Send + 'static>(&self, cx: &Context<M>) -> Result<ServerRef<S>, CallError> {
         cx.whereis(&self.name).map(ServerRef::new).ok_or(CallError::NoName)
     }
 
-    /// See [`ServerRef::cast`].
+    /// Sends a message, see [`ServerRef::cast`].
     pub fn cast<M: Send + 'static>(&self, cx: &Context<M>, message: S::Message) -> Result<(), SendError<S::Message>> {
         cx.send_name(&self.name, Envelope::<S>::message(message)).map_err(unwrapped)
     }
 
-    /// See [`ServerRef::cast_wait`]. It waits at whoever has the name now, and at nobody else.
+    /// Sends a message, see [`ServerRef::cast_wait`]. It waits for a slot at the server that has
+    /// the name now, and does not move on to a successor.
     pub async fn cast_wait<M: Send + 'static>(
         &self,
         cx: &Context<M>,
@@ -295,7 +309,7 @@ impl<S: Server> ServerName<S> {
         }
     }
 
-    /// See [`ServerRef::request`].
+    /// Sends a request, see [`ServerRef::request`].
     pub fn request<M, T>(
         &self,
         cx: &Context<M>,
@@ -308,7 +322,7 @@ impl<S: Server> ServerName<S> {
         self.find(cx)?.request(cx, make)
     }
 
-    /// See [`ServerRef::call`].
+    /// Calls the server, see [`ServerRef::call`].
     pub async fn call<M, T>(&self, cx: &Context<M>, make: impl FnOnce(Reply<T>) -> S::Message) -> Result<T, CallError>
     where
         M: Send + 'static,
@@ -317,7 +331,7 @@ impl<S: Server> ServerName<S> {
         self.looked_up(cx).await?.call(cx, make).await
     }
 
-    /// See [`ServerRef::call_within`].
+    /// Calls the server, see [`ServerRef::call_within`].
     pub async fn call_within<M, T>(
         &self,
         cx: &Context<M>,
@@ -331,7 +345,8 @@ impl<S: Server> ServerName<S> {
         self.looked_up(cx).await?.call_within(cx, within, make).await
     }
 
-    /// See [`ServerRef::call_wait`]. As for [`ServerName::cast_wait`].
+    /// Calls the server, see [`ServerRef::call_wait`]. It waits for a slot at the server that
+    /// has the name now, as [`ServerName::cast_wait`] does.
     pub async fn call_wait<M, T>(
         &self,
         cx: &Context<M>,

@@ -1,8 +1,9 @@
-//! A process that answers calls: [`Server`] (OTP's `gen_server`).
+//! A process that handles calls and casts: [`Server`] (OTP's `gen_server`).
 //!
-//! A server is a value with a mailbox. Its message type is an enum of its own; a request that wants an answer carries a
-//! [`Reply`](atropos_kernel::Reply), so each has its answer's type, a handler may keep it and answer later, from
-//! another process too, and no macro is needed:
+//! A server is a value with a mailbox. Its message type is its own enum, and a request that expects
+//! a reply carries a [`Reply`](atropos_kernel::Reply). Each request therefore has the type of its
+//! reply, and no macro is needed. A handler may keep the `Reply` and send it later, also from
+//! another process:
 //!
 //! ```
 //! use atropos_otp::{Next, Reply, Server, ServerCx};
@@ -34,24 +35,27 @@
 //! }
 //! ```
 //!
-//! # What a server promises
+//! # Guarantees
 //!
-//! - Whoever starts it hears that `init` is done, or why not, and nothing of a failed one is left ([`crate::start`]).
-//! - One callback runs at a time; what comes meanwhile waits in the mailbox, in its order.
-//! - A callback that panics ends the server with that crash, after `terminate`; or its state is made anew in the same process,
-//!   so that its address and its mail outlive the crash ([`Start::restart_in_place`]).
-//! - One that traps exits ([`Start::trap_exit`]) is told of its parent's death, or of a supervisor's shutdown, by
-//!   `terminate`, and ends with that reason; other EXITs come to [`Server::exit`]. The host's exits count as the parent's.
-//! - It can be looked at while it runs: [`ServerRef::with_state`], [`ServerRef::suspend`], [`ServerRef::statistics`],
-//!   [`ServerRef::trace`] (OTP's `sys`).
+//! - The process that starts a server learns that `init` has returned, or why it failed; nothing of
+//!   a failed server is left ([`crate::start`]).
+//! - One callback runs at a time; what arrives during it waits in the mailbox, in order.
+//! - If a callback panics, the server exits with that crash, after `terminate`. Alternatively the
+//!   server restarts in place: it makes a new state in the same process, so that its address and
+//!   its mail survive the crash ([`Start::restart_in_place`]).
+//! - If a server traps exits ([`Start::trap_exit`]), its `terminate` is called when its parent dies
+//!   or a supervisor shuts it down, and it exits with that reason. Other EXITs go to
+//!   [`Server::exit`]. The host's exit signals count as the parent's.
+//! - It can be inspected while it runs: [`ServerRef::with_state`], [`ServerRef::suspend`],
+//!   [`ServerRef::statistics`], [`ServerRef::trace`] (OTP's `sys`).
 //!
-//! | part | file |
+//! | topic | file |
 //! | --- | --- |
-//! | how one is started | `builder` |
-//! | the loop | `serve` |
-//! | a new state after a crash | `rebirth` |
-//! | who sends to it | `handle` |
-//! | what is asked of the loop itself | `system` |
+//! | start | `builder` |
+//! | receive loop | `serve` |
+//! | new state after a crash | `rebirth` |
+//! | client handles | `handle` |
+//! | system requests to the loop | `system` |
 
 mod builder;
 mod handle;
@@ -72,45 +76,47 @@ pub use rebirth::MailPolicy;
 pub(crate) use serve::serve;
 pub use system::{Envelope, Event, Statistics};
 
-/// What a server does after a callback.
+/// The return value of a callback: what the server does next.
 #[derive(Debug)]
 pub enum Next<M> {
-    /// Waits for what comes.
+    /// Waits for the next message or signal.
     Wait,
-    /// Waits; if nothing has come in this time, [`Server::timeout`] is called.
+    /// Waits; if nothing arrives in this time, [`Server::timeout`] is called.
     Timeout(Duration),
-    /// Handles this message before any other.
+    /// Handles this message before any other (OTP's `{continue, _}`).
     Continue(M),
-    /// Ends, after `terminate`.
+    /// Calls `terminate` and exits with this reason.
     Stop(Reason),
 }
 
-/// Why a server does not come up.
+/// The reason why a server does not come up.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum InitError {
-    /// There is nothing to do for it, and that is no error.
+    /// There is nothing to serve, which is not an error (OTP's `ignore`).
     Ignore,
-    /// It cannot.
+    /// The start failed with this reason.
     Stop(Reason),
 }
 
-/// A value that serves; see the module.
+/// A value that serves requests: the callbacks of a server process.
 pub trait Server: Sized + Send + 'static {
-    /// What it is sent.
+    /// The type of its messages.
     type Message: Send + 'static;
 
-    /// Whether some messages are more urgent than others: then [`Server::is_urgent`] is asked of each.
+    /// `true` if some messages are more urgent than others: then [`Server::is_urgent`] is called
+    /// for each.
     const URGENT: bool = false;
 
-    /// Whether this message goes before those that are not urgent, whoever sent them. Urgent ones keep their order among
-    /// each other, and so do the others. It is asked once for each message, or again for those that wait when a
-    /// callback has looked for something in the mailbox (by a call, say); it should be quick and not panic.
+    /// Returns `true` if this message goes before those that are not urgent, from any sender.
+    /// Urgent messages keep their order among each other, and so do the rest. It is called once for
+    /// each message, and again for the waiting ones after a callback has searched the mailbox (in a
+    /// call, for example). It should be quick and not panic.
     fn is_urgent(message: &Self::Message) -> bool {
         let _ = message;
         false
     }
 
-    /// The first thing it does, in its own process; whoever starts it waits for it.
+    /// Initializes the server, in its own process. The process that starts the server waits for it.
     fn init(&mut self, cx: ServerCx<'_, Self>) -> impl Future<Output = Result<Next<Self::Message>, InitError>> + Send {
         let _ = cx;
         async { Ok(Next::Wait) }
@@ -123,39 +129,40 @@ pub trait Server: Sized + Send + 'static {
         cx: ServerCx<'_, Self>,
     ) -> impl Future<Output = Next<Self::Message>> + Send;
 
-    /// Somebody whom it monitored has died.
+    /// Handles the DOWN of a process that the server monitors.
     fn down(&mut self, down: Down, cx: ServerCx<'_, Self>) -> impl Future<Output = Next<Self::Message>> + Send {
         let _ = (down, cx);
         async { Next::Wait }
     }
 
-    /// An exit signal of somebody who is not its parent; only while it traps exits.
+    /// Handles an exit signal of a process that is not its parent. It is called only if the server
+    /// traps exits.
     fn exit(&mut self, exit: Exit, cx: ServerCx<'_, Self>) -> impl Future<Output = Next<Self::Message>> + Send {
         let _ = (exit, cx);
         async { Next::Wait }
     }
 
-    /// Nothing has come for as long as [`Next::Timeout`] said.
+    /// Handles a timeout: nothing arrived in the time of [`Next::Timeout`].
     fn timeout(&mut self, cx: ServerCx<'_, Self>) -> impl Future<Output = Next<Self::Message>> + Send {
         let _ = cx;
         async { Next::Wait }
     }
 
-    /// The last thing it does: after a [`Next::Stop`], a panic of another callback (the state is as that left it), or,
-    /// while it traps exits, the end of its parent.
+    /// Cleans up before the server exits: after a [`Next::Stop`], after a panic of another callback
+    /// (the state is as the panic left it), or, if the server traps exits, after its parent's exit.
     fn terminate(&mut self, reason: &Reason, cx: ServerCx<'_, Self>) -> impl Future<Output = ()> + Send {
         let _ = (reason, cx);
         async {}
     }
 
-    /// How it is to be started.
+    /// Returns a builder that starts the server.
     fn start(self) -> Start<'static, Self> {
         Start::new(self)
     }
 }
 
-/// A server's view of its process, for the time of a callback. All that a [`Context`] can do but receive, which is the
-/// loop's.
+/// The context of a callback: the server's view of its process. It offers all of [`Context`] except
+/// receiving, which is the loop's task.
 pub struct ServerCx<'a, S: Server> {
     cx: &'a Context<Envelope<S>>,
     parent: Option<Pid>,
@@ -184,22 +191,22 @@ impl<S: Server> Deref for ServerCx<'_, S> {
 }
 
 impl<'a, S: Server> ServerCx<'a, S> {
-    /// Itself, for others.
+    /// Returns the address of this server, to give to other processes.
     pub fn me(&self) -> ServerRef<S> {
         ServerRef::new(self.cx.pid())
     }
 
-    /// Who started it; `None` is the host.
+    /// Returns the pid of the parent, i.e. the process that started the server; `None` is the host.
     pub fn parent(&self) -> Option<Pid> {
         self.parent
     }
 
-    /// The process.
+    /// Returns the context of the process.
     pub fn context(&self) -> &'a Context<Envelope<S>> {
         self.cx
     }
 
-    /// Sends itself a message after a while; `cancel_timer` takes it back.
+    /// Sends the server a message after this time; `cancel_timer` cancels it.
     pub fn cast_after(&self, after: Duration, message: S::Message) -> Result<Reference, TimerError> {
         self.cx.send_after(self.cx.pid(), after, Envelope::<S>::message(message))
     }

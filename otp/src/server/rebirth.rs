@@ -1,27 +1,32 @@
-//! A server whose address outlives its crashes: [`super::Start::restart_in_place`], [`MailPolicy`]. Beyond OTP, and only when asked for.
+//! The restart of a server in place, whose address survives its crashes: [`super::Start::restart_in_place`],
+//! [`MailPolicy`]. OTP has none; it applies only if set.
 //!
-//! A supervisor's restart is a new process: whoever kept the old one's address has to look it up again, and the mail that waited is
-//! gone. A server that is *reborn* keeps its process: when a callback panics, its state is dropped, a new one is made, and `init` is
-//! called on it, in the same process, with the same links, monitors, timers and name. What becomes of the mail is said beforehand
-//! ([`MailPolicy`]). Each rebirth counts against an intensity of its own; one too many, or an `init` that does not succeed, and
-//! the server ends with the crash, as any other: its supervisor sees to the rest.
+//! A supervisor's restart is a new process: the holders of the old address must look it up again,
+//! and the mail that waited is lost. A server that restarts *in place* (is *reborn*) keeps its
+//! process. When a callback panics, its state is dropped, a new one is made, and `init` is called
+//! on it, in the same process, with the same links, monitors, timers and name. [`MailPolicy`] says in
+//! advance what happens to the mail. Each restart in place counts against an intensity of its own.
+//! If that is exceeded, or `init` does not succeed, the server exits with the crash as any other
+//! server does, and its supervisor handles the rest.
 //!
-//! Only panics are survived. An exit signal ends the process, and a `Next::Stop` is meant.
+//! It covers only panics. An exit signal still ends the process, and so does a `Next::Stop`, which
+//! is deliberate.
 
 use alloc::boxed::Box;
 
 use super::Server;
 use crate::supervisor::{History, Intensity};
 
-/// What becomes of the mail when a server is reborn.
+/// The treatment of the mail when a server restarts in place.
 #[derive(Debug)]
 pub enum MailPolicy<M> {
-    /// All that waits is dropped; callers are told.
+    /// All waiting messages are dropped; their callers get an error.
     Drop,
-    /// What waits is kept; the message that it died of is not handled again.
+    /// Waiting messages are kept; the message that caused the crash is not handled again.
     SkipPoison,
-    /// What waits is kept, and the message that it died of is handled again, first: a copy is made of each before it is
-    /// handled, by this function. (A question's reply cannot be copied: `None` skips such a message.)
+    /// Waiting messages are kept, and the message that caused the crash is handled again, first.
+    /// This function copies each message before it is handled. (The reply handle of a call cannot
+    /// be copied: `None` skips such a message.)
     Keep(fn(&M) -> Option<M>),
 }
 
@@ -33,7 +38,7 @@ impl<M> Clone for MailPolicy<M> {
 
 impl<M> Copy for MailPolicy<M> {}
 
-/// How a server is reborn.
+/// The parts of a restart in place.
 pub(super) struct RestartInPlace<S: Server> {
     pub(super) make: Box<dyn FnMut() -> S + Send>,
     pub(super) mail: MailPolicy<S::Message>,
@@ -42,7 +47,8 @@ pub(super) struct RestartInPlace<S: Server> {
 }
 
 impl<S: Server> RestartInPlace<S> {
-    /// A copy of a message that is about to be handled, if it is to be handled again should the server die of it.
+    /// Returns a copy of a message that is about to be handled, if it is handled again after a
+    /// crash.
     pub(super) fn copy(&self, message: &S::Message) -> Option<S::Message> {
         match self.mail {
             MailPolicy::Keep(copy) => copy(message),

@@ -1,28 +1,30 @@
-//! A server's loop: takes what comes, calls back, and does what the callback says.
+//! The receive loop of a server: takes the next signal, calls the callback, and does what the
+//! callback returned.
 //!
-//! The loop's order: what a callback wants handled first (`Next::Continue`), then urgent messages, if the server has
-//! any, then the mailbox. An EXIT of the parent, or of the host, ends the server; it is looked at when its turn comes,
-//! as in OTP, or at once while the server is suspended.
+//! The order of the loop: first the message of `Next::Continue`, then urgent messages if the server
+//! has any, then the mailbox. An EXIT of the parent or of the host ends the server. As in OTP it is
+//! handled in its turn, or at once while the server is suspended.
 //!
-//! The loop runs contained, all of it, so that what a poll pays for that is paid once for all the messages that it handles.
-//! A callback that panics ends the loop, and so the server, after `terminate`; or the server is reborn (`rebirth`) and its loop
-//! begins anew. The state and what the loop keeps for its successor lie outside of it, in `serve`.
+//! The whole loop runs inside one `catch_unwind`, so that each poll pays for it once, for all the
+//! messages that it handles. A callback that panics ends the loop, and after `terminate` the
+//! server; or the server restarts in place (`rebirth`) and its loop starts again. The state, and
+//! what the loop keeps for its successor, are stored outside of it, in `serve`.
 
 use core::pin::pin;
 use core::task::Poll;
 use core::time::Duration;
 
-use atropos_kernel::{Context, Cursor, Exit, CatchDrop, Peek, Pid, Reason, Received};
+use atropos_kernel::{CatchDrop, Context, Cursor, Exit, Peek, Pid, Reason, Received};
 
 use super::rebirth::{MailPolicy, RestartInPlace};
 use super::system::{Content, Envelope, Event, Statistics, System, Tracer};
-use super::{Next, InitError, Server, ServerCx};
+use super::{InitError, Next, Server, ServerCx};
 use crate::contained::contained;
-use crate::report::{ReportHook, Report};
+use crate::report::{Report, ReportHook};
 use crate::start::Ready;
 use crate::wait::{Alarm, Ring, breathe, first, poll_search};
 
-/// What a server's process begins with.
+/// The parts with which a server's process starts.
 pub(crate) struct Birth<S: Server> {
     pub(super) state: S,
     pub(super) rebirth: Option<RestartInPlace<S>>,
@@ -36,15 +38,15 @@ struct Loop<S: Server> {
     tracer: Option<CatchDrop<Tracer<S>>>,
     hook: Option<ReportHook>,
     rebirth: Option<CatchDrop<RestartInPlace<S>>>,
-    /// A copy of the message that is being handled: the poison, if the state dies of it.
+    /// A copy of the message that is being handled: the poison message, if the state crashes on it.
     handled: Option<CatchDrop<S::Message>>,
-    /// What the last state died of, to be handled again by this one.
+    /// The message on which the last state crashed, which this state handles again.
     poison: Option<CatchDrop<S::Message>>,
-    /// Up to where urgent messages have been looked for.
+    /// The position up to which the mailbox was searched for urgent messages.
     urgent: Cursor,
 }
 
-/// The body of a server's process; the reason that it ends with.
+/// Runs a server's process; returns its exit reason.
 pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: Ready, birth: Birth<S>) -> Reason {
     let Birth { state, rebirth, hook } = birth;
     let statistics = Statistics { started: cx.with(|cx| cx.now()), ..Statistics::default() };
@@ -53,7 +55,7 @@ pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: Ready, bir
     let urgent = Cursor::new();
     let rebirth = rebirth.map(|rebirth| cx.with(|cx| cx.hold(rebirth)));
     let mut server = Loop { cx, parent, statistics, tracer: None, hook, rebirth, handled: None, poison: None, urgent };
-    // After the loop's own part, so that its destructor comes first.
+    // Declared after the loop's own part, so that it is dropped first.
     let mut state = server.cx.with(|cx| cx.hold(state));
     let serving = server.serving();
     let begun = contained(&container, pin!(async { state.init(serving).await })).await;
@@ -78,7 +80,8 @@ pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: Ready, bir
         };
         if crashed {
             report(&server.cx, server.hook.as_ref(), &reason);
-            // A poison that still waits is mail, and goes before what its state's own `init` wanted and died of.
+            // A poison message that still waits is mail. It goes before the `Continue` message of
+            // its state's own `init`, on which the state crashed.
             let handled = server.handled.take();
             if server.poison.is_none() {
                 server.poison = handled;
@@ -91,8 +94,9 @@ pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: Ready, bir
             report(&server.cx, server.hook.as_ref(), crash);
         }
         let reason = terminated.map_or_else(|crash| crash, |()| reason);
-        // The state goes before its successor is made, which may want what it holds. A destructor that panics is the crash of
-        // a server that ends here, and no reason not to be reborn.
+        // The state is dropped before its successor is made, which may need what it holds. If its
+        // destructor panics and the server exits, that is its crash; it does not prevent a restart
+        // in place.
         let dropped = container.catch_panic(|| drop(state.into_inner()));
         if crashed && let Some((reborn, first)) = server.restart_in_place().await {
             (state, next) = (reborn, first);
@@ -119,12 +123,12 @@ impl<S: Server> Loop<S> {
         if let Some(tracer) = &mut self.tracer
             && self.cx.with(|cx| cx.catch_panic(|| tracer(event))).is_err()
         {
-            // A tracer that panics traces no more.
+            // A tracer that panics is removed.
             self.tracer = None;
         }
     }
 
-    /// The next state after a crash, up; `None` when there is none to be had.
+    /// Returns the next state after a crash, initialized; `None` if the server must exit.
     async fn restart_in_place(&mut self) -> Option<(CatchDrop<S>, Next<S::Message>)> {
         let now = self.cx.with(|cx| cx.now());
         let rebirth = &mut **self.rebirth.as_mut()?;
@@ -147,7 +151,7 @@ impl<S: Server> Loop<S> {
         Some((state, next))
     }
 
-    /// Drops the messages that wait; what is asked of the loop, EXITs and DOWNs stay.
+    /// Drops the waiting messages; system requests, EXITs and DOWNs stay.
     async fn drop_mail(&mut self) {
         let message = |peek: &Peek<'_, Envelope<S>>| match peek {
             Peek::Message(envelope) | Peek::Timer { message: envelope, .. } => {
@@ -156,13 +160,13 @@ impl<S: Server> Loop<S> {
             _ => false,
         };
         while let Some(dropped) = first(&self.cx, Ring::Already, message).await {
-            // Its destructor is the message's own.
+            // A panic of the message's destructor does not hit the server.
             self.cx.with(|cx| cx.let_go(dropped));
             breathe(&self.cx).await;
         }
     }
 
-    /// What comes next; `None` when nothing has come in time.
+    /// Receives the next signal; returns `None` if nothing arrives in time.
     async fn receive(&mut self, patience: Option<Duration>) -> Option<Received<Envelope<S>>> {
         if !S::URGENT {
             return match patience {
@@ -170,7 +174,7 @@ impl<S: Server> Loop<S> {
                 Some(patience) => self.cx.recv_timeout(patience).await,
             };
         }
-        // Without room for a timer it waits without one: as if something had come.
+        // Without memory for a timer it waits without a limit.
         let mut alarm = Alarm::start(&self.cx, patience).unwrap_or_else(|_| Alarm::never(&self.cx));
         let (cx, cursor) = (&self.cx, &mut self.urgent);
         core::future::poll_fn(|task| {
@@ -194,11 +198,12 @@ impl<S: Server> Loop<S> {
         .await
     }
 
-    /// Until it stops; why.
+    /// Runs the loop until the server stops; returns the reason.
     async fn run(&mut self, state: &mut S, mut next: Next<S::Message>) -> Reason {
         loop {
             let mut other = None;
-            // Out of its wraps at once: who waits for a callback keeps all that is at hand.
+            // Unpacked at once: the future that waits for a callback stores everything that is
+            // alive here.
             let mut sort = |received| match received {
                 Received::Message(Envelope(Content::Message(message)))
                 | Received::Timer { message: Envelope(Content::Message(message)), .. } => Some(message),
@@ -211,11 +216,13 @@ impl<S: Server> Loop<S> {
             let message = match next {
                 Next::Stop(reason) => return reason,
                 Next::Continue(message) => {
-                    // Nothing is received, so nothing else lets the others run (`wait`, W1).
+                    // Nothing is received here, so this is the only point that lets other processes
+                    // run (`wait`, W1).
                     breathe(&self.cx).await;
                     Some(message)
                 }
-                // The last state died of it; `init` of this one came first, and what that wanted.
+                // The last state crashed on it. The `init` of this state, and its `Continue`
+                // message, came first.
                 Next::Wait | Next::Timeout(_) if self.poison.is_some() => self.poison.take().map(CatchDrop::into_inner),
                 Next::Wait if !S::URGENT => self.cx.recv_with(sort).await,
                 Next::Wait => self.receive(None).await.and_then(&mut sort),
@@ -236,7 +243,7 @@ impl<S: Server> Loop<S> {
         }
     }
 
-    /// What comes that is no plain message.
+    /// Handles whatever is not a plain message.
     async fn other(
         &mut self,
         state: &mut S,
@@ -252,7 +259,7 @@ impl<S: Server> Loop<S> {
             Some(Received::Message(envelope) | Received::Timer { message: envelope, .. }) => match envelope.0 {
                 Content::Message(message) => Next::Continue(message),
                 Content::System(system) => match self.system(state, system).await {
-                    // The patience starts anew: the server was spoken to.
+                    // The timeout starts again, because the server handled a request.
                     Ok(()) => patience.map_or(Next::Wait, Next::Timeout),
                     Err(reason) => Next::Stop(reason),
                 },
@@ -275,7 +282,7 @@ impl<S: Server> Loop<S> {
         exit.from.is_none() || exit.from == self.parent
     }
 
-    /// A message is about to be handled.
+    /// Records that a message is about to be handled.
     #[inline]
     fn begin(&mut self, message: &S::Message) {
         self.statistics.messages += 1;
@@ -285,7 +292,7 @@ impl<S: Server> Loop<S> {
         }
     }
 
-    /// It has been, and the state lives.
+    /// Records that it was handled without a crash.
     #[inline]
     fn end(&mut self) {
         if self.rebirth.is_some() {
@@ -293,7 +300,7 @@ impl<S: Server> Loop<S> {
         }
     }
 
-    /// A copy of a message, for the next state if this one dies of it.
+    /// Copies a message, for the next state if this one crashes on it.
     #[cold]
     fn copy(&self, message: &S::Message) -> Option<CatchDrop<S::Message>> {
         let rebirth = self.rebirth.as_ref()?;
@@ -301,7 +308,7 @@ impl<S: Server> Loop<S> {
         copy.map(|copy| self.cx.with(|cx| cx.hold(copy)))
     }
 
-    /// Does what is asked of the loop; an error ends it.
+    /// Handles a system request to the loop; an error ends the loop.
     async fn system(&mut self, state: &mut S, system: System<S>) -> Result<(), Reason> {
         match self.asked(state, system) {
             MaybeReady::Done => Ok(()),
@@ -314,7 +321,7 @@ impl<S: Server> Loop<S> {
         self.statistics.system += 1;
         match system {
             System::Suspend(reply) => {
-                // Who has given it up would not resume it either.
+                // A caller that no longer waits would not resume the server either.
                 if reply.try_send(()).is_err() {
                     return MaybeReady::Done;
                 }
@@ -326,7 +333,8 @@ impl<S: Server> Loop<S> {
                 self.statistics.suspended = false;
                 reply.send(());
             }
-            // A look that panics is its asker's fault: the reply in it is dropped, and the asker told.
+            // If `look` panics, its caller is at fault: the reply in it is dropped, and the caller
+            // gets an error.
             System::Look(look) => drop(self.cx.with(|cx| cx.catch_panic(|| look(state)))),
             System::Statistics(reply) => reply.send(self.statistics),
             System::Trace(tracing) => {
@@ -346,7 +354,7 @@ impl<S: Server> Loop<S> {
         MaybeReady::Done
     }
 
-    /// Takes nothing but what is asked of the loop, and the parent's end, until it is resumed.
+    /// Handles only system requests and the parent's exit, until the server is resumed.
     async fn suspended(&mut self, state: &mut S) -> Result<(), Reason> {
         while self.statistics.suspended {
             let parent = self.parent;

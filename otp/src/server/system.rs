@@ -1,7 +1,7 @@
-//! What is asked of a server's loop itself (OTP's `sys`): [`Envelope`], [`Statistics`], [`Event`].
+//! The system requests to a server's loop (OTP's `sys`): [`Envelope`], [`Statistics`], [`Event`].
 //!
-//! These requests travel through the same mailbox, so they keep their place among the messages. A suspended
-//! server takes only these (and its parent's end); everything else waits.
+//! These requests use the same mailbox, so they keep their order among the messages. A suspended
+//! server handles only these (and its parent's exit); everything else waits.
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -10,7 +10,7 @@ use atropos_kernel::{Down, Exit, Reason, Reply};
 
 use super::Server;
 
-/// What a server's process takes: its messages, and what is asked of its loop.
+/// The message type of a server's process: its own messages, and system requests to its loop.
 pub struct Envelope<S: Server>(pub(crate) Content<S>);
 
 pub(crate) enum Content<S: Server> {
@@ -18,10 +18,10 @@ pub(crate) enum Content<S: Server> {
     System(System<S>),
 }
 
-/// A look at the state, in the server's process.
+/// A function that inspects the state, in the server's process.
 pub(crate) type Look<S> = Box<dyn FnOnce(&mut S) + Send>;
 
-/// Who is told what a server does.
+/// A function that is called before each thing that a server does.
 pub(crate) type Tracer<S> = Box<dyn FnMut(Event<'_, S>) + Send>;
 
 pub(crate) enum System<S: Server> {
@@ -29,14 +29,14 @@ pub(crate) enum System<S: Server> {
     Resume(Reply<()>),
     Look(Look<S>),
     Statistics(Reply<Statistics>),
-    /// In a box, so that the envelope of every message is the smaller.
+    /// Boxed, so that the envelope of every message is smaller.
     Trace(Box<(Tracer<S>, Reply<()>)>),
     TraceNoMore(Reply<()>),
     Stop(Reason, Reply<()>),
 }
 
 impl<S: Server> Envelope<S> {
-    /// A message of the server's own type.
+    /// Wraps a message of the server's own type.
     pub fn message(message: S::Message) -> Self {
         Self(Content::Message(message))
     }
@@ -45,7 +45,7 @@ impl<S: Server> Envelope<S> {
         Self(Content::System(system))
     }
 
-    /// The message back; `None` for what is asked of the loop.
+    /// Returns the message, or `None` for a system request.
     pub fn into_message(self) -> Option<S::Message> {
         match self.0 {
             Content::Message(message) => Some(message),
@@ -63,27 +63,27 @@ impl<S: Server> fmt::Debug for Envelope<S> {
     }
 }
 
-/// What a server has done so far.
+/// Counters of what a server has done so far.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct Statistics {
-    /// When it was started, in nanoseconds of the world's clock.
+    /// The time of its start, in nanoseconds of the platform's clock.
     pub started: u64,
-    /// Messages handled.
+    /// The number of messages handled.
     pub messages: u64,
-    /// EXITs and DOWNs handled.
+    /// The number of EXITs and DOWNs handled.
     pub signals: u64,
-    /// Timeouts.
+    /// The number of timeouts.
     pub timeouts: u64,
-    /// Requests to the loop itself.
+    /// The number of system requests to the loop.
     pub system: u64,
-    /// Times that it was reborn.
+    /// The number of restarts in place.
     pub rebirths: u64,
-    /// Whether it is suspended.
+    /// `true` while it is suspended.
     pub suspended: bool,
 }
 
-/// What a traced server is about to do.
+/// The thing that a traced server is about to do.
 #[non_exhaustive]
 pub enum Event<'a, S: Server> {
     /// It handles a message.
@@ -92,13 +92,13 @@ pub enum Event<'a, S: Server> {
     Exit(&'a Exit),
     /// It handles a DOWN.
     Down(&'a Down),
-    /// Nothing has come in time.
+    /// It handles a timeout.
     Timeout,
-    /// It was suspended.
+    /// It is suspended from now on.
     Suspended,
-    /// It goes on.
+    /// It is resumed.
     Resumed,
-    /// It ends.
+    /// It stops.
     Stopping(&'a Reason),
 }
 

@@ -1,12 +1,13 @@
-//! How long a supervisor waits before a restart: [`Backoff`]. Beyond OTP, and only when asked for.
+//! The wait of a supervisor before a restart: [`Backoff`]. OTP has none; it applies only if set.
 //!
-//! The wait grows with each death that comes soon after the last start, up to a limit, and is spread by a random part, so
-//! that a thousand workers which lost the same database do not come back at the same moment. While it waits the
-//! child is `restarting`; its siblings run on, and requests and stops are met. The restart is counted before the wait.
+//! The wait grows with each exit that comes soon after the last start, up to a limit. A random part
+//! spreads the waits, so that a thousand workers that lost the same database do not come back at
+//! the same moment. During the wait the child is `restarting`; its siblings keep running, and the
+//! supervisor handles requests and stops. The restart is counted before the wait.
 
 use core::time::Duration;
 
-/// A wait before each restart of a child.
+/// The wait before each restart of a child.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Backoff {
     first: Duration,
@@ -17,35 +18,38 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Waits `first`, then twice as long each time, up to `limit`; a half of it is random.
+    /// Creates a back-off that waits `first`, then twice as long each time, up to `limit`. Half of
+    /// each wait is random.
     pub const fn new(first: Duration, limit: Duration) -> Self {
         Self { first, limit, factor: 2, jitter: 50, healthy: limit }
     }
 
-    /// How much longer each wait is than the one before.
+    /// Sets the factor by which each wait exceeds the one before.
     pub const fn factor(mut self, factor: u32) -> Self {
         self.factor = factor;
         self
     }
 
-    /// How much of a wait is random, in percent, up to 100.
+    /// Sets the random part of each wait, in percent, up to 100.
     pub const fn jitter(mut self, percent: u32) -> Self {
         self.jitter = if percent > 100 { 100 } else { percent };
         self
     }
 
-    /// A child that has lived this long starts anew with the first wait. By default, the limit.
+    /// Sets the lifetime after which a child starts again with the first wait. By default it is the
+    /// limit.
     pub const fn healthy_after(mut self, time: Duration) -> Self {
         self.healthy = time;
         self
     }
 
-    /// How many deaths in a row this one is, of a child that has had so many and lived so long.
+    /// Returns the number of consecutive exits, this one included, of a child that had `before` and
+    /// lived for `lived`.
     pub(crate) fn in_a_row(&self, before: u32, lived: Duration) -> u32 {
         if lived >= self.healthy { 0 } else { before.saturating_add(1) }
     }
 
-    /// The wait after `deaths` in a row, `random` deciding the random part.
+    /// Returns the wait after `deaths` consecutive exits; `random` decides the random part.
     pub(crate) fn wait(&self, deaths: u32, random: u64) -> Duration {
         let mut wait = self.first.min(self.limit);
         for _ in 0..deaths {
@@ -60,7 +64,7 @@ impl Backoff {
     }
 }
 
-/// The next of a sequence of random numbers (SplitMix64).
+/// Returns the next value of a sequence of random numbers (SplitMix64).
 pub(crate) fn random(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut z = *state;

@@ -1,4 +1,4 @@
-//! [`Supervisor`]: a supervisor that is to be started.
+//! The builder of a supervisor that is not started yet: [`Supervisor`].
 
 use alloc::borrow::Cow;
 use alloc::collections::BTreeSet;
@@ -10,7 +10,7 @@ use atropos_kernel::{Context, Host, SpawnOptions};
 use super::backoff::Backoff;
 use super::dynamic::Template;
 use super::handle::SupervisorRef;
-use super::intensity::{RestartHistory, Intensity};
+use super::intensity::{Intensity, RestartHistory};
 use super::requests::Request;
 use super::running::supervise;
 use super::spec::{AutoShutdown, ChildSpec, SpecError, Strategy};
@@ -18,9 +18,9 @@ use crate::report::ReportHook;
 use crate::server::Starting;
 use crate::start::{Confirmed, Launched, Ready, StartError, Tie, launch, ready, up};
 
-/// A supervisor that is to be started, and its children. As in OTP it allows one restart in 5 s unless told otherwise
-/// ([`Intensity::FORGIVING`] allows three).
-#[must_use = "it is started by `link`, `from_host`, or a supervisor"]
+/// A supervisor that is not started yet, and its child specifications. By default it allows one
+/// restart in 5 s, as in OTP ([`Intensity::FORGIVING`] allows three).
+#[must_use = "start it by `link`, `from_host`, or a supervisor"]
 pub struct Supervisor {
     pub(super) strategy: Strategy,
     pub(super) intensity: Intensity,
@@ -44,7 +44,7 @@ impl fmt::Debug for Supervisor {
 }
 
 impl Supervisor {
-    /// Of no child yet.
+    /// Creates a supervisor without children.
     pub fn new(strategy: Strategy) -> Self {
         Self {
             strategy,
@@ -59,65 +59,69 @@ impl Supervisor {
         }
     }
 
-    /// See [`Strategy::OneForOne`].
+    /// Creates a supervisor with the strategy [`Strategy::OneForOne`]: only the child that
+    /// terminated is restarted.
     pub fn one_for_one() -> Self {
         Self::new(Strategy::OneForOne)
     }
 
-    /// See [`Strategy::OneForAll`].
+    /// Creates a supervisor with the strategy [`Strategy::OneForAll`]: all children are restarted.
     pub fn one_for_all() -> Self {
         Self::new(Strategy::OneForAll)
     }
 
-    /// See [`Strategy::RestForOne`].
+    /// Creates a supervisor with the strategy [`Strategy::RestForOne`]: the child that terminated
+    /// and those started after it are restarted.
     pub fn rest_for_one() -> Self {
         Self::new(Strategy::RestForOne)
     }
 
-    /// How many restarts it allows.
+    /// Sets the restart intensity: how many restarts the supervisor allows in which period.
     pub fn intensity(mut self, intensity: Intensity) -> Self {
         self.intensity = intensity;
         self
     }
 
-    /// Whether it ends with its significant children.
+    /// Sets automatic shutdown, i.e. whether the supervisor shuts down when significant children
+    /// terminate.
     pub fn auto_shutdown(mut self, auto: AutoShutdown) -> Self {
         self.auto = auto;
         self
     }
 
-    /// One more child, behind the others.
+    /// Adds a child at the end of the start order.
     pub fn child(mut self, child: ChildSpec) -> Self {
         self.children.push(child);
         self
     }
 
-    /// More children, behind the others.
+    /// Adds children at the end of the start order.
     pub fn children(mut self, children: impl IntoIterator<Item = ChildSpec>) -> Self {
         self.children.extend(children);
         self
     }
 
-    /// Waits before restarts.
+    /// Sets the wait before restarts.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = Some(backoff);
         self
     }
 
-    /// Goes on with the restarts of one that is gone ([`SupervisorRef::history`]): it has no fresh budget.
+    /// Continues the restart history of a supervisor that is gone ([`SupervisorRef::history`]), so
+    /// the new one does not get a fresh restart budget.
     pub fn with_history(mut self, carried: RestartHistory) -> Self {
         self.carried = carried;
         self
     }
 
-    /// Registered under a name.
+    /// Registers the supervisor under a name.
     pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Who is told of its children's starts, ends and failures. Supervisors and servers below it that have nobody of
-    /// their own tell the same.
+    /// Sets the hook that receives reports of its children's starts, exits and failures.
+    /// Supervisors and servers below it without a hook of their own report to the same hook.
     pub fn on_report(mut self, hook: ReportHook) -> Self {
         self.hook = Some(hook);
         self
@@ -130,7 +134,7 @@ impl Supervisor {
         self
     }
 
-    /// What is wrong with it.
+    /// Checks the child specifications.
     fn check(&self) -> Result<(), SpecError> {
         let mut ids = BTreeSet::new();
         for child in &self.children {
@@ -142,15 +146,16 @@ impl Supervisor {
         self.template.as_ref().map_or(Ok(()), |template| template.traits.check(None, self.auto))
     }
 
-    /// Starts it, linked with the caller, and waits until its children are up. A future that is dropped before that has the
-    /// supervisor shut down, with the children that it has: the one that is on its way to be up is killed. Nothing of it comes
-    /// to the caller any more.
+    /// Starts the supervisor, linked with the caller, and waits until its children are up. If the
+    /// future is dropped before that, the supervisor shuts down with the children that it has
+    /// started; the child whose start is in progress is killed. The caller then receives no signal
+    /// from it.
     pub async fn start_link<M: Send + 'static>(self, cx: &Context<M>) -> Result<SupervisorRef, StartError> {
         self.start_as(cx, SpawnOptions::new().link()).await
     }
 
-    /// As [`Supervisor::start_link`], not linked: it lives on when the caller dies, and nothing ends it but an exit
-    /// signal of the caller's or the host's.
+    /// Starts the supervisor as [`Supervisor::start_link`] does, but without a link. It survives the
+    /// caller's exit, and only an exit signal of the caller or the host ends it.
     pub async fn start<M: Send + 'static>(self, cx: &Context<M>) -> Result<SupervisorRef, StartError> {
         self.start_as(cx, SpawnOptions::new()).await
     }
@@ -167,7 +172,7 @@ impl Supervisor {
         }
     }
 
-    /// Starts the process, tied to the caller as the options say, and monitored.
+    /// Spawns the process, attached to the caller as the options say, and monitored.
     pub(crate) fn launch<M: Send + 'static>(
         mut self,
         cx: &Context<M>,
@@ -181,7 +186,7 @@ impl Supervisor {
         launch(cx, &options, tie, body).map_err(|error| StartError::of_spawn(error, cx, name.as_deref()))
     }
 
-    /// Starts it from the host. The second value says when it is up.
+    /// Starts the supervisor from the host. The second value resolves when the supervisor is up.
     pub fn start_from_host(mut self, host: &Host<'_>) -> Result<(SupervisorRef, Starting), StartError> {
         self.check()?;
         let name = self.name.take();

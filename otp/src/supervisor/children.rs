@@ -1,14 +1,16 @@
-//! The children as they are: [`Children`], found by place, id and process.
+//! The table of a supervisor's children, found by slot, id and process: [`Children`].
 //!
-//! They lie in slots, each with its neighbours in the order of start: adding, removing and going from one to the next
-//! cost the same however many there are. A child's place is its slot, which another may have when it is gone; what outlives a
-//! child (a try of a restart that is on its way) says which try it is. A child is down, up, or to be
-//! restarted. `processes` has those that are up, and, by the process that they had last, those that are to be restarted: a
-//! dynamic child has no other name. Making room in it comes before the process that will need it, so noting a child that has been
-//! started cannot fail.
+//! The children are in slots that form a doubly linked list in start order. Adding, removing and
+//! stepping to the next child take constant time. A child's [`Place`] is its slot, which another
+//! child may reuse later; so whatever outlives a child (a pending restart attempt) carries the
+//! number of the attempt. A child is down, up or restarting. `processes` maps the pid of each child
+//! that is up, and the last pid of each child that is restarting, because a dynamic child has no
+//! other name. Space in this map is reserved before the process is started, so recording a started
+//! child cannot fail.
 //!
-//! What a supervisor is asked in numbers (how many are up, how many are supervisors, whether a significant child is left) is
-//! counted where a child changes, and never by a walk: a hundred thousand ends cost a hundred thousand times one.
+//! The numbers of children that are up, that are supervisors and that are significant are counters.
+//! They change with a child and are never computed by a walk. The cost of 100,000 exits is
+//! therefore 100,000 times the cost of one.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -17,52 +19,53 @@ use core::hash::{BuildHasherDefault, Hasher};
 use atropos_kernel::{CatchDrop, NoMemory, Pid, Reason, Reference};
 use hashbrown::HashMap;
 
-use super::spec::{ChildId, ChildKind, StartFn, Restart, Traits};
+use super::spec::{ChildId, ChildKind, Restart, StartFn, Traits};
 use crate::report::Offender;
 
-/// A child's place.
+/// The slot of a child.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Place(u32);
 
-/// No place.
+/// The index that stands for no slot.
 const NONE: u32 = u32::MAX;
 
-/// How a child is.
+/// The state of a child.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum State {
-    /// It has no process: stopped, ended or never there.
+    /// It has no process: it was stopped, has terminated or was never started.
     Down,
-    /// It has one.
+    /// It has a process.
     Up { pid: Pid, monitor: Reference, since: u64 },
-    /// It is to have one: by a message that names this try.
+    /// It waits for a restart, which a message with this attempt number triggers.
     Restarting { attempt: u64 },
 }
 
-/// A child.
+/// A child of the supervisor.
 pub(super) struct Child {
     pub(super) id: Option<ChildId>,
     pub(super) traits: Traits,
-    /// `None` for a temporary one that has been started: it will not be again, and its arguments are not kept.
+    /// The start function; `None` for a temporary child that was started. It is never restarted, so
+    /// its arguments are not kept.
     pub(super) factory: Option<CatchDrop<StartFn>>,
     pub(super) state: State,
-    /// Deaths in a row, for the back-off.
+    /// Consecutive exits, for the back-off.
     pub(super) deaths: u32,
-    /// How far its stop has come.
+    /// The progress of its stop.
     pub(super) ending: Ending,
     /// The process that it has, or had last.
     was: Option<Pid>,
-    /// The process by which `processes` leads here.
+    /// The pid under which `processes` maps to this child.
     key: Option<Pid>,
 }
 
-/// How far the stop of a child has come (`stop`).
+/// The progress of a child's stop (`stop`).
 #[derive(Debug)]
 pub(super) enum Ending {
-    /// It is not being stopped.
+    /// The child is not being stopped.
     No,
-    /// The stop that is under way takes its DOWN.
+    /// The stop in progress takes its DOWN.
     Awaited,
-    /// Its DOWN has come, and the stop has not come to it yet.
+    /// Its DOWN was received, and the stop has not reached this child yet.
     Ended(Reason),
 }
 
@@ -72,7 +75,8 @@ impl Child {
         Self { id, traits, factory: Some(factory), state, deaths: 0, ending, was: None, key: None }
     }
 
-    /// Whether it keeps a supervisor alive that ends with its significant children.
+    /// Returns `true` if it keeps a supervisor alive that shuts down after its significant
+    /// children.
     fn keeps(&self) -> bool {
         self.traits.significant && self.state != State::Down
     }
@@ -92,14 +96,14 @@ impl Child {
         }
     }
 
-    /// As a report shows it.
+    /// Returns the child as a report shows it.
     pub(super) fn offender(&self, pid: Option<Pid>) -> Offender {
         let Traits { restart, kind, significant, .. } = self.traits;
         Offender { pid, id: self.id.clone(), restart, shutdown: self.traits.shutdown(), kind, significant }
     }
 }
 
-/// Pids are numbers that differ in their lower bits.
+/// A hasher for pids, which are numbers that differ in their lower bits.
 #[derive(Default)]
 pub(super) struct PidHasher(u64);
 
@@ -121,18 +125,18 @@ impl Hasher for PidHasher {
     }
 }
 
-/// Which child a process is.
+/// The map from a process to its child.
 pub(super) type Processes = HashMap<Pid, Place, BuildHasherDefault<PidHasher>>;
 
 struct Slot {
-    /// `None` when it is free.
+    /// The child; `None` if the slot is free.
     child: Option<Child>,
-    /// The neighbours in the order of start, or `NONE`. Of a free one, the next free one is behind.
+    /// The neighbours in start order, or `NONE`. In a free slot, `behind` is the next free slot.
     before: u32,
     behind: u32,
 }
 
-/// See the module.
+/// The children of a supervisor, in start order, found by slot, id and process.
 pub(super) struct Children {
     slots: Vec<Slot>,
     first: u32,
@@ -141,7 +145,7 @@ pub(super) struct Children {
     len: usize,
     up: usize,
     supervisors: usize,
-    /// Significant ones that are up or to be restarted.
+    /// Significant children that are up or restarting.
     keeping: usize,
     ids: BTreeMap<ChildId, Place>,
     processes: Processes,
@@ -158,7 +162,7 @@ impl Children {
         Self { slots: Vec::new(), first: NONE, last: NONE, free: NONE, len, up, supervisors, keeping, ids, processes }
     }
 
-    /// Adds one at the end. Its id, if it has one, is not in use.
+    /// Adds a child at the end. The caller ensures that its id, if it has one, is not in use.
     pub(super) fn add(&mut self, child: Child) -> Place {
         let id = child.id.clone();
         self.supervisors += usize::from(child.traits.kind == ChildKind::Supervisor);
@@ -186,7 +190,7 @@ impl Children {
         Place(new)
     }
 
-    /// `behind` comes behind `before`; either may be `NONE`.
+    /// Links `behind` after `before`; either may be `NONE`.
     fn join(&mut self, before: u32, behind: u32) {
         match self.slots.get_mut(before as usize) {
             Some(slot) => slot.behind = behind,
@@ -198,8 +202,8 @@ impl Children {
         }
     }
 
-    /// Takes one out.
-    #[must_use = "it holds what is foreign: drop it contained"]
+    /// Removes a child.
+    #[must_use = "it holds user values: drop them inside `contain`"]
     pub(super) fn remove(&mut self, place: Place) -> Option<Child> {
         let slot = self.slots.get_mut(place.0 as usize)?;
         let child = slot.child.take()?;
@@ -234,12 +238,13 @@ impl Children {
         self.ids.get(id).copied()
     }
 
-    /// The child that has this process, or is to be restarted and had it last.
+    /// Returns the child that has this process, or that is restarting and had it last.
     pub(super) fn by_pid(&self, pid: Pid) -> Option<Place> {
         self.processes.get(&pid).copied()
     }
 
-    /// The child whose DOWN by this monitor the stop under way takes; without a monitor, whose EXIT.
+    /// Returns the child whose DOWN by this monitor the stop in progress takes; without a monitor,
+    /// the child whose EXIT it takes.
     pub(super) fn awaited(&self, pid: Pid, by: Option<Reference>) -> Option<Place> {
         let place = self.by_pid(pid)?;
         let child = self.get(place)?;
@@ -247,14 +252,15 @@ impl Children {
         (by.is_none_or(|by| by == monitor) && !matches!(child.ending, Ending::No)).then_some(place)
     }
 
-    /// The child that had this process, whose DOWN a stop has taken, keeps the reason.
+    /// Stores the exit reason with the child that had this process, after a stop has taken its
+    /// DOWN.
     pub(super) fn ended(&mut self, pid: Pid, reason: Reason) -> Option<Place> {
         let place = self.by_pid(pid)?;
         self.get_mut(place)?.ending = Ending::Ended(reason);
         Some(place)
     }
 
-    /// The reason of a child whose DOWN a stop has taken.
+    /// Takes the exit reason of a child whose DOWN a stop has taken.
     pub(super) fn take_end(&mut self, place: Place) -> Option<Reason> {
         match core::mem::replace(&mut self.get_mut(place)?.ending, Ending::Awaited) {
             Ending::Ended(reason) => Some(reason),
@@ -262,27 +268,27 @@ impl Children {
         }
     }
 
-    /// Children that are up.
+    /// Returns the number of children that are up.
     pub(super) fn up(&self) -> usize {
         self.up
     }
 
-    /// Children that are supervisors.
+    /// Returns the number of children that are supervisors.
     pub(super) fn supervisors(&self) -> usize {
         self.supervisors
     }
 
-    /// Whether a significant child is up or to be restarted.
+    /// Returns `true` if a significant child is up or restarting.
     pub(super) fn any_significant(&self) -> bool {
         self.keeping > 0
     }
 
-    /// Children.
+    /// Returns the number of children.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// In the order of start.
+    /// Iterates over the children in start order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Place, &Child)> {
         let mut next = self.first();
         core::iter::from_fn(move || {
@@ -292,36 +298,36 @@ impl Children {
         })
     }
 
-    /// The first one.
+    /// Returns the first child.
     pub(super) fn first(&self) -> Option<Place> {
         place(self.first)
     }
 
-    /// The last one.
+    /// Returns the last child.
     pub(super) fn last(&self) -> Option<Place> {
         place(self.last)
     }
 
-    /// The one behind a child.
+    /// Returns the child after `child`.
     #[inline]
     pub(super) fn after(&self, child: Place) -> Option<Place> {
         place(self.slots.get(child.0 as usize)?.behind)
     }
 
-    /// The one before a child.
+    /// Returns the child before `child`.
     #[inline]
     pub(super) fn before(&self, child: Place) -> Option<Place> {
         place(self.slots.get(child.0 as usize)?.before)
     }
 
-    /// Makes room for a process.
+    /// Reserves space for one more process.
     pub(super) fn reserve(&mut self) -> Result<(), NoMemory> {
         self.processes.try_reserve(1).map_err(|_| NoMemory)
     }
 
-    /// Changes how one is; the start function, if it is not needed any more.
+    /// Changes the state of a child; returns the start function if it is no longer needed.
     #[inline(always)]
-    #[must_use = "it is foreign: nothing is borrowed when it is dropped"]
+    #[must_use = "it is a user value: drop it while nothing is borrowed"]
     pub(super) fn set(&mut self, place: Place, state: State) -> Option<CatchDrop<StartFn>> {
         let child = self.slots.get_mut(place.0 as usize)?.child.as_mut()?;
         let mut spent = None;
@@ -342,7 +348,7 @@ impl Children {
                 (child.was, child.key) = (Some(pid), Some(pid));
                 self.processes.insert(pid, place);
             }
-            // Without room it has no name until it is up again.
+            // Without space the child cannot be found by pid until it is up again.
             State::Restarting { .. } => {
                 if let Some(was) = child.was
                     && self.processes.try_reserve(1).is_ok()

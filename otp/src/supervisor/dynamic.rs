@@ -1,7 +1,9 @@
-//! Any number of children from one template: [`DynamicSupervisor`] (simple_one_for_one).
+//! A supervisor of any number of children that are started from one template: [`DynamicSupervisor`]
+//! (`simple_one_for_one`).
 //!
-//! The template is a function of a child's arguments. Each child keeps its own, for its restarts; a temporary one's are
-//! dropped once it is up. Children have no ids: they are named by their processes.
+//! The template is a function of a child's arguments. Each child keeps its arguments for its
+//! restarts; those of a temporary child are dropped when it is up. Children have no ids and are
+//! identified by their pids.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -17,13 +19,13 @@ use super::builder::Supervisor;
 use super::handle::{StartChildError, SupervisorRef};
 use super::intensity::Intensity;
 use super::requests::Request;
-use super::spec::{AutoShutdown, ChildKind, StartFn, Restart, Shutdown, Strategy, Traits};
-use super::starter::{StartedChild, ChildStarter};
+use super::spec::{AutoShutdown, ChildKind, Restart, Shutdown, StartFn, Strategy, Traits};
+use super::starter::{ChildStarter, StartedChild};
 use crate::report::ReportHook;
 use crate::server::Starting;
 use crate::start::StartError;
 
-/// A child's arguments, of the template's type.
+/// The arguments of a child, of the template's type.
 pub(super) type ChildArgs = Box<dyn Any + Send>;
 
 type Make = dyn Fn(&mut ChildStarter<'_>, &mut ChildArgs) -> Result<StartedChild, StartError> + Send + Sync;
@@ -35,7 +37,8 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// A start function for one child; the arguments back if they are not of the template's type.
+    /// Returns a start function for one child, or the arguments back if they are not of the
+    /// template's type.
     pub(super) fn factory(&self, mut arguments: ChildArgs) -> Result<StartFn, ChildArgs> {
         if !(self.accepts)(&arguments) {
             return Err(arguments);
@@ -46,7 +49,7 @@ impl Template {
 }
 
 /// A supervisor for children that are started from one template with arguments of type `A`.
-#[must_use = "it is started by `link`, `from_host`, or a supervisor"]
+#[must_use = "start it by `link`, `from_host`, or a supervisor"]
 pub struct DynamicSupervisor<A> {
     supervisor: Supervisor,
     takes: PhantomData<fn(A)>,
@@ -65,14 +68,16 @@ impl<A> From<DynamicSupervisor<A>> for Supervisor {
 }
 
 impl<A: Send + 'static> DynamicSupervisor<A> {
-    /// Children are started by `start`, each with its arguments, which are its own for all its starts. They are temporary unless told otherwise.
+    /// Creates a supervisor whose children are started by `start`, each with its own arguments,
+    /// which are the same at every start. The children are temporary by default.
     pub fn new<F>(start: F) -> Self
     where
         F: Fn(&mut ChildStarter<'_>, &mut A) -> Result<StartedChild, StartError> + Send + Sync + 'static,
     {
-        let make = move |starter: &mut ChildStarter<'_>, arguments: &mut ChildArgs| match arguments.downcast_mut::<A>() {
+        let make = move |starter: &mut ChildStarter<'_>, arguments: &mut ChildArgs| match arguments.downcast_mut::<A>()
+        {
             Some(arguments) => start(starter, arguments),
-            None => unreachable!("looked at when the child was added"),
+            None => unreachable!("the type was checked when the child was added"),
         };
         let traits = Traits { restart: Restart::Temporary, ..Traits::default() };
         let accepts = |arguments: &ChildArgs| arguments.is::<A>();
@@ -93,63 +98,65 @@ impl<A: Send + 'static> DynamicSupervisor<A> {
         self
     }
 
-    /// When its children are started again.
+    /// Sets when its children are restarted.
     pub fn restart(self, restart: Restart) -> Self {
         self.traits(|traits| traits.restart = restart)
     }
 
-    /// How its children are stopped.
+    /// Sets how its children are stopped.
     pub fn shutdown(self, shutdown: Shutdown) -> Self {
         self.traits(|traits| traits.shutdown = Some(shutdown))
     }
 
-    /// What its children are.
+    /// Sets the kind of its children: workers or supervisors.
     pub fn kind(self, kind: ChildKind) -> Self {
         self.traits(|traits| traits.kind = kind)
     }
 
-    /// Whether their ends may end it.
+    /// Sets whether its children are significant, i.e. whether their termination may shut the
+    /// supervisor down.
     pub fn significant(self, significant: bool) -> Self {
         self.traits(|traits| traits.significant = significant)
     }
 
-    /// See [`Supervisor::auto_shutdown`].
+    /// Sets automatic shutdown, see [`Supervisor::auto_shutdown`].
     pub fn auto_shutdown(self, auto: AutoShutdown) -> Self {
         self.but(|supervisor| supervisor.auto_shutdown(auto))
     }
 
-    /// See [`Supervisor::intensity`].
+    /// Sets the restart intensity, see [`Supervisor::intensity`].
     pub fn intensity(self, intensity: Intensity) -> Self {
         self.but(|supervisor| supervisor.intensity(intensity))
     }
 
-    /// See [`Supervisor::backoff`].
+    /// Sets the wait before restarts, see [`Supervisor::backoff`].
     pub fn backoff(self, backoff: Backoff) -> Self {
         self.but(|supervisor| supervisor.backoff(backoff))
     }
 
-    /// See [`Supervisor::on_report`].
+    /// Sets the report hook, see [`Supervisor::on_report`].
     pub fn on_report(self, hook: ReportHook) -> Self {
         self.but(|supervisor| supervisor.on_report(hook))
     }
 
-    /// See [`Supervisor::name`].
+    /// Registers the supervisor under a name, see [`Supervisor::name`].
     pub fn name(self, name: impl Into<alloc::borrow::Cow<'static, str>>) -> Self {
         self.but(|supervisor| supervisor.name(name))
     }
 
-    /// See [`Supervisor::start_link`].
+    /// Starts the supervisor linked with the caller, see [`Supervisor::start_link`].
     pub async fn start_link<M: Send + 'static>(self, cx: &Context<M>) -> Result<DynamicRef<A>, StartError> {
         self.supervisor.start_link(cx).await.map(DynamicRef::new)
     }
 
-    /// See [`Supervisor::start_from_host`].
+    /// Starts the supervisor from the host, see [`Supervisor::start_from_host`].
     pub fn start_from_host(self, host: &Host<'_>) -> Result<(DynamicRef<A>, Starting), StartError> {
         self.supervisor.start_from_host(host).map(|(supervisor, starting)| (DynamicRef::new(supervisor), starting))
     }
 }
 
-/// A dynamic supervisor, for who starts children there; all else is as for a [`SupervisorRef`].
+/// A handle to a dynamic supervisor that starts children there. It dereferences to
+/// [`SupervisorRef`] for everything else.
 pub struct DynamicRef<A> {
     supervisor: SupervisorRef,
     takes: PhantomData<fn(A)>,
@@ -178,13 +185,15 @@ impl<A> Deref for DynamicRef<A> {
 }
 
 impl<A: Send + 'static> DynamicRef<A> {
-    /// A supervisor that the caller knows to take such arguments; it checks it again.
+    /// Creates a handle to a supervisor that the caller knows to take such arguments. The
+    /// supervisor checks the type again.
     pub fn new(supervisor: SupervisorRef) -> Self {
         Self { supervisor, takes: PhantomData }
     }
 
-    /// Starts a child with these arguments, and waits until it is up; its process, or `None` when it had
-    /// nothing to do. Given up, it is undone: see [`SupervisorRef::start_child`].
+    /// Starts a child with these arguments and waits until it is up. Returns its pid, or `None` if
+    /// its start function returned `StartedChild::IGNORE`. If the caller drops the future, the start is
+    /// undone, see [`SupervisorRef::start_child`].
     pub async fn start<M: Send + 'static>(self, cx: &Context<M>, arguments: A) -> Result<Option<Pid>, StartChildError> {
         let arguments: ChildArgs = Box::new(arguments);
         self.supervisor.ask_to_add(cx, |reply| Request::StartDynamic(arguments, reply)).await

@@ -1,7 +1,7 @@
-//! Who asks a supervisor: [`SupervisorRef`].
+//! The handle through which a process calls a supervisor: [`SupervisorRef`].
 //!
-//! A request is met in its turn. A supervisor that is busy with a slow child answers late, so these calls wait
-//! for as long as it lives, as in OTP.
+//! A supervisor handles its requests in order. If it is busy with a slow child it replies late, so
+//! these calls wait as long as the supervisor lives, as in OTP.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -18,7 +18,7 @@ use crate::call::{CallError, PendingCall, request};
 use crate::start::StartError;
 use crate::wait::Alarm;
 
-/// A supervisor's process. Cheap to copy; it outlives the supervisor.
+/// A handle to a supervisor's process. It is cheap to copy and may outlive the supervisor.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SupervisorRef(Pid);
 
@@ -34,85 +34,88 @@ impl From<SupervisorRef> for Pid {
     }
 }
 
-/// How a child is.
+/// The state of a child.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ChildState {
     /// It has a process.
     Up(Pid),
-    /// It has none: it was stopped, has ended, or had nothing to do.
+    /// It has no process: it was stopped, has terminated, or its start returned `ignore`.
     Down,
-    /// It has none, and will be started again.
+    /// It has no process and will be restarted.
     Restarting,
 }
 
 /// A child, as `which_children` shows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ChildInfo {
-    /// Its id; `None` for a dynamic one.
+    /// Its id; `None` for a dynamic child.
     pub id: Option<ChildId>,
-    /// How it is.
+    /// Its state.
     pub state: ChildState,
-    /// What it is.
+    /// Its kind: worker or supervisor.
     pub kind: ChildKind,
 }
 
-/// How many children there are.
+/// The numbers of children, as `count_children` returns them.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Counts {
-    /// Specifications: children, or the one template.
+    /// Child specifications: one for each child, or the one template.
     pub specs: usize,
-    /// Processes.
+    /// Children that have a process.
     pub active: usize,
-    /// Children that are supervisors, whether alive or not.
+    /// Children that are supervisors, alive or not.
     pub supervisors: usize,
-    /// Children that are workers, likewise.
+    /// Children that are workers, alive or not.
     pub workers: usize,
 }
 
-/// Why a child was not added.
+/// The reason why a child was not added.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum StartChildError {
-    /// A child of this id is there: its process, if it is not about to be restarted.
+    /// A child with this id exists already: its pid, unless it is restarting.
     AlreadyStarted(Option<Pid>),
-    /// A child of this id is there, without a process: restart or delete it.
+    /// A child with this id exists without a process: restart or delete it.
     AlreadyPresent,
-    /// The specification is refused.
+    /// The child specification is refused.
     Spec(SpecError),
-    /// It did not start; nothing of it is kept.
+    /// The child did not start; the supervisor keeps nothing of it.
     Start(StartError),
-    /// The supervisor takes arguments for its template, of its type, and no specifications; or the other way round.
+    /// The supervisor takes template arguments of its own type, not a child specification, or the
+    /// other way round.
     KindMismatch,
-    /// There was no answer.
+    /// The call got no reply.
     Call(CallError),
 }
 
-/// Why nothing was done to a child.
+/// The reason why a request about a child did nothing.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum ControlError {
-    /// There is no such child.
+    /// The supervisor has no such child.
     NotFound,
-    /// It has a process: terminate it first.
+    /// The child has a process: terminate it first.
     Running,
-    /// It is about to be restarted.
+    /// The child waits for its restart.
     Restarting,
-    /// It did not start.
+    /// The child did not start.
     Start(StartError),
-    /// A dynamic supervisor's children have no ids: name the process.
+    /// The children of a dynamic supervisor have no ids: use the pid.
     Dynamic,
-    /// There was no answer.
+    /// The call got no reply.
     Call(CallError),
 }
 
 impl fmt::Display for StartChildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AlreadyStarted(_) => f.write_str("a child of this id has been started"),
-            Self::AlreadyPresent => f.write_str("a child of this id is there, without a process"),
+            Self::AlreadyStarted(_) => f.write_str("a child with this id is already started"),
+            Self::AlreadyPresent => f.write_str("a child with this id exists without a process (use restart_child)"),
             Self::Spec(error) => write!(f, "{error}"),
             Self::Start(error) => write!(f, "{error}"),
-            Self::KindMismatch => f.write_str("this is not what the supervisor starts"),
+            Self::KindMismatch => {
+                f.write_str("this supervisor takes template arguments, not a child spec (or vice versa)")
+            }
             Self::Call(error) => write!(f, "{error}"),
         }
     }
@@ -123,7 +126,7 @@ impl fmt::Display for ControlError {
         match self {
             Self::NotFound => f.write_str("there is no such child"),
             Self::Running => f.write_str("the child is running"),
-            Self::Restarting => f.write_str("the child is about to be restarted"),
+            Self::Restarting => f.write_str("the child waits for its restart"),
             Self::Start(error) => write!(f, "{error}"),
             Self::Dynamic => f.write_str("the children of a dynamic supervisor have no ids"),
             Self::Call(error) => write!(f, "{error}"),
@@ -146,8 +149,8 @@ impl From<CallError> for ControlError {
     }
 }
 
-/// A request to add a child that is given up when it is dropped. The supervisor finds that out by itself, unless it has answered
-/// and the answer was not read.
+/// A request to add a child that is cancelled when it is dropped. The supervisor detects the
+/// cancellation by itself, unless it has replied and the reply was not read.
 struct Undo<'c, M: Send + 'static> {
     cx: &'c Context<M>,
     to: Pid,
@@ -157,7 +160,7 @@ struct Undo<'c, M: Send + 'static> {
 impl<M: Send + 'static> Drop for Undo<'_, M> {
     fn drop(&mut self) {
         let Some(mut pending) = self.pending.take() else { return };
-        // Outside the caller's own slice nothing can be asked.
+        // Outside the caller's own slice no request can be sent.
         if self.cx.try_with(|_| ()).is_none() {
             return;
         }
@@ -169,22 +172,23 @@ impl<M: Send + 'static> Drop for Undo<'_, M> {
 }
 
 impl SupervisorRef {
-    /// A process that the caller knows to be a supervisor; requests check it again.
+    /// Creates a handle to a process that the caller knows to be a supervisor; requests check this
+    /// again.
     pub const fn new(pid: Pid) -> Self {
         Self(pid)
     }
 
-    /// A process, if it is a supervisor that lives.
+    /// Returns a handle to a process if it is a live supervisor.
     pub fn of_process(host: &Host<'_>, pid: Pid) -> Option<Self> {
         (host.takes(pid) == Some(TypeId::of::<Request>())).then_some(Self(pid))
     }
 
-    /// Who.
+    /// Returns the pid of the supervisor.
     pub const fn pid(self) -> Pid {
         self.0
     }
 
-    /// Whoever has the name.
+    /// Returns a handle to the process that is registered under the name.
     pub fn find<M: Send + 'static>(cx: &Context<M>, name: &str) -> Option<Self> {
         cx.whereis(name).map(Self)
     }
@@ -198,7 +202,8 @@ impl SupervisorRef {
         request.answer(cx, None).await
     }
 
-    /// As [`SupervisorRef::ask`], to add a child. Given up, it is undone: the supervisor stops the child, and forgets it.
+    /// Sends a request to add a child, as [`SupervisorRef::ask`] does. If the future is dropped,
+    /// the request is undone: the supervisor stops the child and deletes it.
     pub(super) async fn ask_to_add<M, F>(self, cx: &Context<M>, make: F) -> Added
     where
         M: Send + 'static,
@@ -211,8 +216,9 @@ impl SupervisorRef {
         added.unwrap_or(Err(CallError::NoReply))?
     }
 
-    /// Adds a child, starts it, and waits until it is up; its process, or `None` when it had nothing to do. If the caller gives up
-    /// before, because it drops the future or dies, the child is stopped as soon as it is up, and forgotten.
+    /// Adds a child, starts it, and waits until it is up. Returns its pid, or `None` if its start
+    /// function returned `StartedChild::IGNORE`. If the caller drops the future or dies before that, the
+    /// child is stopped as soon as it is up, and its specification is deleted.
     pub async fn start_child<M: Send + 'static>(
         self,
         cx: &Context<M>,
@@ -222,7 +228,8 @@ impl SupervisorRef {
         self.ask_to_add(cx, |reply| Request::StartChild(child, reply)).await
     }
 
-    /// Stops a child and keeps its specification; a temporary one is forgotten. No restart follows.
+    /// Terminates a child and keeps its specification; that of a temporary child is deleted. The
+    /// child is not restarted.
     pub async fn terminate_child<M: Send + 'static>(
         self,
         cx: &Context<M>,
@@ -232,8 +239,9 @@ impl SupervisorRef {
         self.ask(cx, |reply| Request::Terminate(which, reply)).await?
     }
 
-    /// Stops a child by its process, also a dynamic one; one that waits to be restarted, by the process that it had last: it is
-    /// not started again then. One that is dead already is no error.
+    /// Terminates a child by its pid, also a dynamic one. A child that waits for a restart is found
+    /// by its last pid, and its restart is cancelled. A process that is dead already is not an
+    /// error.
     pub async fn terminate_process<M: Send + 'static>(
         self,
         cx: &Context<M>,
@@ -243,7 +251,7 @@ impl SupervisorRef {
         self.ask(cx, |reply| Request::Terminate(which, reply)).await?
     }
 
-    /// Starts a child that was terminated or has ended.
+    /// Starts a child that was terminated or has exited.
     pub async fn restart_child<M: Send + 'static>(
         self,
         cx: &Context<M>,
@@ -253,7 +261,7 @@ impl SupervisorRef {
         self.ask(cx, |reply| Request::Restart(id, reply)).await?
     }
 
-    /// Forgets a child that was terminated or has ended.
+    /// Deletes a child that was terminated or has exited.
     pub async fn delete_child<M: Send + 'static>(
         self,
         cx: &Context<M>,
@@ -263,17 +271,17 @@ impl SupervisorRef {
         self.ask(cx, |reply| Request::Delete(id, reply)).await?
     }
 
-    /// Its children, in the order of start (OTP's supervisor names the last one first).
+    /// Returns its children, in start order (OTP's supervisor lists the last one first).
     pub async fn which_children<M: Send + 'static>(self, cx: &Context<M>) -> Result<Vec<ChildInfo>, CallError> {
         self.ask(cx, Request::Which).await
     }
 
-    /// Its restarts so far, to be carried over to a successor.
+    /// Returns its restart history, which a successor can continue.
     pub async fn history<M: Send + 'static>(self, cx: &Context<M>) -> Result<RestartHistory, CallError> {
         self.ask(cx, Request::History).await
     }
 
-    /// How many children it has.
+    /// Returns the numbers of its children.
     pub async fn count_children<M: Send + 'static>(self, cx: &Context<M>) -> Result<Counts, CallError> {
         self.ask(cx, Request::Count).await
     }

@@ -1,53 +1,55 @@
-//! How often a supervisor restarts before it gives up: [`Intensity`], and the history that it is held against.
+//! The restart intensity of a supervisor, i.e. how often it restarts children before it shuts down
+//! ([`Intensity`]), and the restart history that is compared with it.
 //!
-//! As in OTP the restart is added first and compared then: `within(2, …)` allows two, and the third gives up; 0 allows
-//! none. The period slides: a restart counts as long as it is not older than the period. The history keeps
-//! one entry more than are allowed, whatever happens.
+//! As in OTP the restart is first added to the history and then compared: `within(2, …)` allows two
+//! restarts, and the third shuts the supervisor down; 0 allows none. The period slides: a restart
+//! counts while it is not older than the period. The history never keeps more than one entry above
+//! the allowed number.
 //!
-//! A history can be taken out as a value ([`RestartHistory`]) and given to a new supervisor, so that a chip that resets itself, or a node
-//! that starts anew, does not get a full budget each time.
+//! A history can be exported as a value ([`RestartHistory`]) and given to a new supervisor. So a chip that
+//! resets itself, or a node that restarts, does not get a full budget each time.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// How many restarts a supervisor allows.
+/// The number of restarts that a supervisor allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Intensity {
-    /// So many in any period of this length.
+    /// At most this number of restarts in any period of this length.
     Within {
-        /// Restarts; 0 for none.
+        /// The number of restarts; 0 allows none.
         restarts: u32,
-        /// The period.
+        /// The length of the period.
         period: Duration,
     },
-    /// So many as long as the supervisor lives.
+    /// At most this number of restarts in the supervisor's lifetime.
     Lifetime {
-        /// Restarts; 0 for none.
+        /// The number of restarts; 0 allows none.
         restarts: u32,
     },
-    /// Any number.
+    /// Any number of restarts.
     Unlimited,
 }
 
 impl Intensity {
-    /// OTP's default: one in 5 s.
+    /// OTP's default: one restart in 5 s.
     pub const DEFAULT: Self = Self::within(1, Duration::from_secs(5));
 
-    /// Three in 5 s, as other systems have it.
+    /// Three restarts in 5 s, the default of other systems.
     pub const FORGIVING: Self = Self::within(3, Duration::from_secs(5));
 
-    /// So many in any period of this length; 0 restarts for none.
+    /// Allows `restarts` in any period of this length; 0 allows none.
     pub const fn within(restarts: u32, period: Duration) -> Self {
         Self::Within { restarts, period }
     }
 
-    /// Whether it matters when a restart was.
+    /// Returns `true` if the times of the restarts matter.
     pub(crate) const fn has_period(&self) -> bool {
         matches!(self, Self::Within { .. })
     }
 
-    /// So many as long as the supervisor lives.
+    /// Allows `restarts` in the supervisor's lifetime.
     pub const fn lifetime(restarts: u32) -> Self {
         Self::Lifetime { restarts }
     }
@@ -59,45 +61,47 @@ impl Default for Intensity {
     }
 }
 
-/// The restarts of a supervisor that is gone, for its successor ([`crate::Supervisor::with_history`]).
+/// The restart history of a supervisor that is gone, for its successor
+/// ([`crate::Supervisor::with_history`]).
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct RestartHistory {
-    /// How long ago they were, oldest first; more than the intensity looks at are not kept.
+    /// The ages of the restarts, oldest first; only as many as the intensity compares are kept.
     pub ages: Vec<Duration>,
-    /// All there ever were.
+    /// The number of all restarts so far.
     pub total: u64,
 }
 
 impl RestartHistory {
-    /// As it is after some time without a supervisor.
+    /// Returns the history as it is after some time without a supervisor.
     pub fn after(mut self, time: Duration) -> Self {
         self.ages.iter_mut().for_each(|age| *age = age.saturating_add(time));
         self
     }
 }
 
-/// The restarts that count.
+/// The restarts that count for the intensity.
 #[derive(Debug, Default)]
 pub(crate) struct History {
-    /// Nanoseconds of the world's clock; before its beginning for those that were carried over.
+    /// Nanoseconds of the platform's clock; before the clock's start for restarts that were carried
+    /// over.
     times: VecDeque<i128>,
     total: u64,
 }
 
 impl History {
-    /// Of what was carried over to `now`.
+    /// Creates the history at `now` from one that was carried over.
     pub(crate) fn carried(carried: &RestartHistory, now: u64) -> Self {
         let time = |age: &Duration| i128::from(now) - age.as_nanos() as i128;
         Self { times: carried.ages.iter().map(time).collect(), total: carried.total }
     }
 
-    /// To be carried over.
+    /// Exports the history for a successor.
     pub(crate) fn snapshot(&self, now: u64) -> RestartHistory {
         let age = |time: &i128| Duration::from_nanos(u64::try_from(i128::from(now) - time).unwrap_or(u64::MAX));
         RestartHistory { ages: self.times.iter().map(age).collect(), total: self.total }
     }
 
-    /// One more, now (nanoseconds); whether it is allowed.
+    /// Adds a restart at `now` (nanoseconds). Returns `true` if the intensity allows it.
     #[must_use]
     pub(crate) fn add(&mut self, now: u64, intensity: Intensity) -> bool {
         self.total = self.total.saturating_add(1);
@@ -111,7 +115,7 @@ impl History {
                     self.times.pop_front();
                 }
                 if self.times.len() >= allowed || self.times.try_reserve(1).is_err() {
-                    // Without room to count there are no restarts either: they would need more.
+                    // Without memory to count a restart none is allowed: a restart would need more.
                     return false;
                 }
                 self.times.push_back(now);
@@ -141,22 +145,22 @@ mod tests {
     }
 
     #[test]
-    fn a_history_is_carried_over_a_reset() {
+    fn history_survives_a_reset() {
         let two = Intensity::within(2, Duration::from_secs(60));
         let mut history = History::default();
         assert!(history.add(90 * S, two));
         assert!(history.add(100 * S, two));
         let carried = history.snapshot(110 * S).after(Duration::from_secs(5));
         assert_eq!(carried.ages, [Duration::from_secs(25), Duration::from_secs(15)]);
-        // The new clock begins at 0.
+        // The new clock starts at 0.
         let mut history = History::carried(&carried, 0);
         assert!(!history.add(30 * S, two), "two are younger than a minute");
-        assert!(history.add(36 * S, two), "one of them is not any more");
+        assert!(history.add(36 * S, two), "one of them has left the period");
         assert_eq!(history.snapshot(36 * S).total, 4);
     }
 
     #[test]
-    fn none_ever_and_any() {
+    fn zero_lifetime_and_unlimited_restarts() {
         let none = Intensity::within(0, Duration::from_secs(5));
         assert!(!History::default().add(0, none));
         let mut history = History::default();

@@ -1,4 +1,5 @@
-//! A process that starts others again when they die: [`Supervisor`] (OTP's `supervisor`).
+//! A process that starts, stops and restarts its child processes: [`Supervisor`] (OTP's
+//! `supervisor`).
 //!
 //! ```
 //! use atropos_otp::{ChildSpec, Intensity, StartedChild, StartError, ChildStarter, Supervisor, SupervisorRef};
@@ -21,38 +22,44 @@
 //!
 //! # How it works
 //!
-//! A supervisor is an async body that traps exits. Its children are linked with it and monitored by it from before
-//! their first instruction: the link takes them along when it is killed, the monitor tells it of their ends, whatever
-//! they do about the link. What it acts on is the DOWN; the EXIT that comes with it is dropped.
+//! A supervisor is an async body that traps exits. It is linked with each child and monitors it
+//! from before the child's first instruction. The link terminates the child when the supervisor is
+//! killed. The monitor reports the child's exit, whatever the child does about the link. The
+//! supervisor acts on the DOWN and drops the EXIT that comes with it.
 //!
-//! It does one thing at a time: an end, a request, a stop. While it waits, for a child that starts or one that stops, it
-//! takes out of its mailbox what it waits for and nothing else (`wait`), so the ends of siblings, requests and the
-//! parent's end that come meanwhile are met afterwards, in their order.
+//! It does one thing at a time: an exit, a request, a stop. While it waits for a child to start or
+//! to stop, it takes only the signals that it waits for out of its mailbox (`wait`). The exits of
+//! siblings, the requests and the parent's exit that arrive during the wait are handled afterwards,
+//! in their order.
 //!
-//! A restart that fails is tried again by a message to itself, so that the requests and ends which have come are met
-//! first; each try counts as a restart, so it cannot go on for ever.
+//! If a restart fails, the supervisor sends itself a message to try again, so that it first handles
+//! the requests and exits that have arrived. Each attempt counts as a restart, so this cannot go on
+//! for ever.
 //!
-//! # What it promises
+//! # Guarantees
 //!
-//! - S1. It starts children in their order, each after the one before is up; it stops them in reverse, each
-//!   after the one before is dead. Dynamic ones stop together.
-//! - S2. When it has ended, none of its children is left, unless it was killed (then those that do not trap exits die of
-//!   the link, and servers and supervisors of their parent's end), or a body never lets go of its core ([`crate::Report::Stuck`]).
-//! - S3. A child that unlinks itself, ignores `shutdown` or dies at any moment cannot hang it.
-//! - S4. At most so many restarts in any period ([`Intensity`]); with one more it stops its children and ends with
-//!   `shutdown`, which its own supervisor sees.
-//! - S5. It ends with its parent (any reason), or on the host's exit signal. Exit signals and messages of others are
-//!   dropped.
-//! - S6. A start function that panics is a start that failed.
+//! - S1. It starts the children in order, each after the one before is up, and stops them in
+//!   reverse order, each after the one before is dead. Dynamic children are stopped together.
+//! - S2. When it has terminated, none of its children is left, with two exceptions. If it was
+//!   killed, children that do not trap exits die of the link, and servers and supervisors of their
+//!   parent's exit. A child whose body never yields its core is left behind
+//!   ([`crate::Report::Stuck`]).
+//! - S3. A child that unlinks itself, ignores `shutdown` or dies at any moment cannot hang the
+//!   supervisor.
+//! - S4. It allows at most the restarts of its [`Intensity`] in any period. One more, and it stops
+//!   its children and exits with `shutdown`, which its own supervisor sees.
+//! - S5. It exits when its parent exits (for any reason), or on the host's exit signal. It drops
+//!   the exit signals of all other processes.
+//! - S6. A start function that panics is a failed start.
 //!
-//! | part | file |
+//! | topic | file |
 //! | --- | --- |
-//! | what is said about children and their supervisor | `spec`, `builder`, `dynamic` |
-//! | how often | `intensity`, `backoff` |
-//! | what a start function does | `starter` |
-//! | the children as they are | `children` |
-//! | the process | `running`, `starting`, `restart`, `stop`, `requests` |
-//! | who asks it | `handle` |
+//! | specification of children and of their supervisor | `spec`, `builder`, `dynamic` |
+//! | limits of restarts | `intensity`, `backoff` |
+//! | context of a start function | `starter` |
+//! | table of the children | `children` |
+//! | supervisor process | `running`, `starting`, `restart`, `stop`, `requests` |
+//! | client handle | `handle` |
 
 mod backoff;
 mod builder;
@@ -73,7 +80,7 @@ pub use builder::Supervisor;
 pub use dynamic::{DynamicRef, DynamicSupervisor};
 pub use handle::{ChildInfo, ChildState, ControlError, Counts, StartChildError, SupervisorRef};
 pub(crate) use intensity::History;
-pub use intensity::{RestartHistory, Intensity};
+pub use intensity::{Intensity, RestartHistory};
 pub use spec::{AutoShutdown, ChildId, ChildKind, ChildSpec, Restart, Shutdown, SpecError, Strategy};
-pub use starter::{StartedChild, ChildStarter};
+pub use starter::{ChildStarter, StartedChild};
 pub use starting::FailedToStart;

@@ -1,4 +1,4 @@
-//! What a supervisor is asked: [`Request`], and what it does then.
+//! The requests to a supervisor, and how it handles them: [`Request`].
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -12,21 +12,22 @@ use super::intensity::RestartHistory;
 use super::running::{Flow, Running};
 use super::spec::{ChildId, ChildSpec, Strategy};
 
-/// Whom to terminate.
+/// The child to terminate.
 #[derive(Debug)]
 pub(super) enum Which {
     Id(ChildId),
     Process(Pid),
 }
 
-/// What comes of a request to add a child.
+/// The reply to a request to add a child.
 pub(super) type Added = Result<Option<Pid>, StartChildError>;
 
-/// What a supervisor's process takes.
+/// The message type of a supervisor's process.
 pub(crate) enum Request {
     StartChild(Box<ChildSpec>, Reply<Added>),
     StartDynamic(ChildArgs, Reply<Added>),
-    /// Whoever had this child added waits no more, and has not read the answer: the child goes.
+    /// Withdraws a child whose caller was cancelled after the reply was sent and before it was
+    /// read: the supervisor stops and deletes the child.
     GiveUp(Pid),
     Terminate(Which, Reply<Result<(), ControlError>>),
     Restart(ChildId, Reply<Result<Option<Pid>, ControlError>>),
@@ -34,7 +35,8 @@ pub(crate) enum Request {
     Which(Reply<Vec<ChildInfo>>),
     Count(Reply<Counts>),
     History(Reply<RestartHistory>),
-    /// To itself: this try of a restart; whether it is counted still.
+    /// A message of the supervisor to itself: this attempt of a restart, and whether it has been
+    /// counted already.
     Try {
         place: Place,
         attempt: u64,
@@ -131,7 +133,8 @@ impl Running {
         }
     }
 
-    /// Answers a request to add a child. A child that nobody waits for any more is given up: its starter does not know of it.
+    /// Replies to a request to add a child. If its caller no longer waits, the child is stopped and
+    /// deleted, because the caller does not know of it.
     async fn say_started(&mut self, started: Added, reply: Reply<Added>) {
         if let Err(Ok(Some(pid))) = reply.try_send(started) {
             self.give_up(pid).await;
@@ -151,8 +154,8 @@ impl Running {
             Which::Id(id) => self.children.by_id(&id).ok_or(ControlError::NotFound)?,
             Which::Process(pid) => match self.children.by_pid(pid) {
                 Some(place) => place,
-                // The dead are terminated; a stranger is not ours to.
-                // (By a look: a stranger that is busy is not waited for.)
+                // A dead process counts as terminated; a process that is not our child is not
+                // found. `is_gone` only reads its state, so a busy stranger causes no wait.
                 None if self.cx.is_gone(pid) => return Ok(()),
                 None => return Err(ControlError::NotFound),
             },
@@ -162,7 +165,7 @@ impl Running {
         Ok(())
     }
 
-    /// A child without a process, by its id.
+    /// Returns a child without a process, by its id.
     fn without_process(&self, id: &ChildId) -> Result<Place, ControlError> {
         if self.strategy == Strategy::Dynamic {
             return Err(ControlError::Dynamic);

@@ -1,4 +1,5 @@
-//! Restarts: counted, perhaps after a wait, by strategy, and tried again when they fail.
+//! Restarts: counted, delayed by the back-off if there is one, done by strategy, and tried again if
+//! they fail.
 
 use atropos_kernel::{Pid, Reason};
 
@@ -12,10 +13,11 @@ use crate::report::Report;
 use crate::start::StartError;
 
 impl Running {
-    /// A child that is down, or could not be restarted, is to be started again, with the siblings that go with it: at once,
-    /// or after its back-off; or that is one time too many.
+    /// Handles a child that is down or could not be restarted: counts the restart, then restarts
+    /// the child (with the siblings that its strategy includes) at once or after its back-off. If
+    /// the count exceeds the intensity, the supervisor shuts down.
     pub(super) fn restart(&mut self, place: Place) -> Flow {
-        // Nobody asks when the restarts were that are not held against a period.
+        // The time of a restart matters only for an intensity with a period.
         let now = if self.intensity.has_period() { self.cx.with(|cx| cx.now()) } else { 0 };
         if !self.history.add(now, self.intensity) {
             self.tell(place, None, |supervisor, child| Report::GaveUp { supervisor, child });
@@ -25,7 +27,7 @@ impl Running {
         if self.backoff.is_some() && self.wait_first(place) { Flow::Go } else { Flow::Restart(place) }
     }
 
-    /// Has the restart wait, if there is a back-off; without room for a timer it does not.
+    /// Delays the restart if there is a back-off; without memory for a timer there is no delay.
     fn wait_first(&mut self, place: Place) -> bool {
         let Some(backoff) = self.backoff else { return false };
         let deaths = self.children.get(place).map_or(0, |child| child.deaths);
@@ -44,7 +46,7 @@ impl Running {
         self.attempts
     }
 
-    /// Starts a child again that has been counted ([`Flow::Restart`]).
+    /// Restarts a child whose restart has been counted ([`Flow::Restart`]).
     pub(super) async fn restart_now(&mut self, place: Place) {
         let first = match self.strategy {
             Strategy::OneForOne | Strategy::Dynamic => {
@@ -59,14 +61,14 @@ impl Running {
         };
         self.set(place, State::Down);
         self.stop_from(first).await;
-        // A temporary one that was the first is forgotten; the one that is restarted is not.
+        // A temporary first child has been deleted by the stop; the child to restart has not.
         let first = if self.strategy == Strategy::OneForAll { self.children.first() } else { Some(place) };
         if let Err((failed, _)) = self.start_from(first).await {
             self.try_later(failed);
         }
     }
 
-    /// What has come of the start of a child that is restarted alone.
+    /// Handles the result of the start of a child that is restarted alone.
     fn restarted(&mut self, place: Place, started: Result<Option<Pid>, StartError>) {
         match started {
             Ok(Some(_)) => {}
@@ -78,7 +80,7 @@ impl Running {
         }
     }
 
-    /// Has a message to itself try again, behind all that has come.
+    /// Sends itself a message to try again, after everything that is in the mailbox now.
     fn try_later(&mut self, place: Place) {
         let attempt = self.next_attempt();
         self.set(place, State::Restarting { attempt });
@@ -88,20 +90,21 @@ impl Running {
         }
     }
 
-    /// A message to itself has come, or a wait is over.
+    /// Handles the message of a restart attempt, or the end of a back-off wait.
     pub(super) fn try_again(&mut self, place: Place, attempt: u64, counted: bool) -> Flow {
         let child = self.children.get(place);
         if child.is_none_or(|child| child.state != State::Restarting { attempt }) {
-            // It was stopped, deleted, or restarted with others meanwhile.
+            // The child was stopped, deleted or restarted together with others in the time between.
             return Flow::Go;
         }
         if counted { Flow::Restart(place) } else { self.restart(place) }
     }
 
-    /// There was no memory for the messages of some tries; all that has come meanwhile is met.
+    /// Tries restarts whose messages could not be sent, for lack of memory. Everything that has
+    /// arrived is handled first.
     pub(super) fn try_unsent(&mut self) -> Flow {
         self.unsent = false;
-        // Those whose message or timer is on its way find their attempt gone.
+        // An attempt whose message or timer is still pending finds its number outdated later.
         let waiting = self.children.iter().find(|(_, child)| matches!(child.state, State::Restarting { .. }));
         match waiting.map(|(place, _)| place) {
             Some(place) => {

@@ -1,4 +1,4 @@
-//! The supervisor's process: its state and its loop.
+//! The supervisor's process: its state and its receive loop.
 
 use atropos_kernel::{Context, Down, MonitorTarget, Pid, Reason, Received, Reference};
 
@@ -9,53 +9,58 @@ use super::dynamic::Template;
 use super::intensity::{History, Intensity};
 use super::requests::Request;
 use super::spec::{AutoShutdown, Restart, Strategy};
-use crate::report::{ReportHook, Offender, Report};
+use crate::report::{Offender, Report, ReportHook};
 use crate::start::Ready;
 
-/// Whether the supervisor goes on.
+/// The decision of a handler: whether the supervisor continues.
 #[derive(Debug)]
 #[must_use = "the supervisor may have to end"]
 pub(super) enum Flow {
     Go,
-    /// With the restart of a child, which is counted.
+    /// Continue with the restart of a child, which has been counted.
     Restart(Place),
     Stop(Reason),
 }
 
-/// What the loop takes out of its mailbox.
+/// A signal that the loop has taken out of its mailbox.
 enum Came {
-    /// Nobody, while a try could not be sent.
+    /// The mailbox is empty, and a restart attempt could not be sent.
     Nobody,
-    /// Nothing that is its own business.
+    /// A signal that the supervisor ignores.
     Nothing,
     /// The DOWN of a process.
     End(Pid, Reference, Reason),
     Stop(Reason),
-    /// What was asked, which is kept elsewhere.
+    /// A request, which is stored in a variable of its own.
     Request,
 }
 
-/// What has come, out of its wraps at once, and in words: what is moved as a whole right after it was written is waited for.
+/// Unpacks a received signal into register-sized fields. Moving it as a struct right after it was
+/// written would stall on store forwarding.
 #[inline(always)]
 fn sorted(received: Received<Request>, parent: Option<Pid>, asked: &mut Option<Request>) -> Came {
     match received {
-        Received::Down(Down { object: MonitorTarget::Pid(pid), reference, reason }) => Came::End(pid, reference, reason),
+        Received::Down(Down { object: MonitorTarget::Pid(pid), reference, reason }) => {
+            Came::End(pid, reference, reason)
+        }
         Received::Down(_) => Came::Nothing,
         Received::Message(request) | Received::Timer { message: request, .. } => {
             *asked = Some(request);
             Came::Request
         }
-        // S5: the parent's, or the host's; all others are dropped, and a child's end comes as its DOWN.
+        // S5: the parent's or the host's. Exit signals of other processes are dropped, and a
+        // child's exit is handled by its DOWN.
         Received::Exit(exit) if exit.from.is_none() || exit.from == parent => Came::Stop(exit.reason),
         Received::Exit(_) => Came::Nothing,
     }
 }
 
-/// See the module.
+/// The state of the supervisor's process.
 pub(super) struct Running {
     pub(super) cx: Context<Request>,
     parent: Option<Pid>,
-    /// While its children are started for the first time: its parent, whose EXIT ends that. Nobody waits for it any more then.
+    /// During the first start of its children: its parent, whose EXIT aborts the start. No process
+    /// waits for the start then.
     pub(super) heeds: Option<Option<Pid>>,
     pub(super) strategy: Strategy,
     pub(super) intensity: Intensity,
@@ -65,15 +70,15 @@ pub(super) struct Running {
     pub(super) template: Option<Template>,
     pub(super) backoff: Option<Backoff>,
     pub(super) hook: Option<ReportHook>,
-    /// The last try of a restart.
+    /// The number of the last restart attempt.
     pub(super) attempts: u64,
-    /// A try whose message could not be sent, for want of memory.
+    /// `true` if the message of a restart attempt could not be sent, for lack of memory.
     pub(super) unsent: bool,
-    /// Of the back-off's random parts.
+    /// The state of the random numbers of the back-off.
     pub(super) random: u64,
 }
 
-/// The body of a supervisor's process; the reason that it ends with.
+/// Runs a supervisor's process; returns its exit reason.
 pub(crate) async fn supervise(cx: Context<Request>, ready: Ready, supervisor: Supervisor) -> Reason {
     let Supervisor { strategy, intensity, auto, children: specs, template, hook, backoff, carried, .. } = supervisor;
     let now = cx.with(|cx| cx.now());
@@ -113,14 +118,14 @@ pub(crate) async fn supervise(cx: Context<Request>, ready: Ready, supervisor: Su
 }
 
 impl Running {
-    /// Until it has to end.
+    /// Handles signals until the supervisor must exit.
     async fn run(&mut self) -> Reason {
         loop {
             let parent = self.parent;
-            // Only requests have it wait: nothing else is kept meanwhile.
+            // Only a request is stored outside `came`, because only a request makes the loop wait.
             let mut asked = None;
             let came = if self.unsent {
-                // When all that has come is met, a try waits that could not be sent.
+                // The attempt that could not be sent waits until the mailbox is empty.
                 self.cx.yield_now().await;
                 self.cx.try_recv().map_or(Came::Nobody, |received| sorted(received, parent, &mut asked))
             } else {
@@ -144,7 +149,7 @@ impl Running {
         }
     }
 
-    /// A process that was monitored has ended.
+    /// Handles the exit of a monitored process.
     fn ended(&mut self, pid: Pid, watched_by: Reference, reason: Reason) -> Flow {
         let Some(place) = self.children.by_pid(pid) else { return Flow::Go };
         let Some(child) = self.children.get_mut(place) else { return Flow::Go };
@@ -165,7 +170,7 @@ impl Running {
         if restart == Restart::Temporary { self.ended_for_good(place) } else { self.restart(place) }
     }
 
-    /// A child has ended and is not started again.
+    /// Handles the exit of a child that is not restarted: checks automatic shutdown.
     fn ended_for_good(&mut self, place: Place) -> Flow {
         let significant = self.children.get(place).is_some_and(|child| child.traits.significant);
         self.forget(place);
@@ -178,7 +183,7 @@ impl Running {
         if over { Flow::Stop(Reason::SHUTDOWN) } else { Flow::Go }
     }
 
-    /// A child that is down is not to be started again: dynamic and temporary ones are dropped.
+    /// Marks a child that is down and will not be restarted: a dynamic or temporary one is deleted.
     pub(super) fn forget(&mut self, place: Place) {
         let Some(child) = self.children.get(place) else { return };
         if self.strategy == Strategy::Dynamic || child.is_temporary() {
@@ -188,7 +193,7 @@ impl Running {
         }
     }
 
-    /// Changes how a child is.
+    /// Changes the state of a child.
     #[inline(always)]
     pub(super) fn set(&mut self, place: Place, state: State) {
         if let Some(spent) = self.children.set(place, state) {
@@ -196,18 +201,19 @@ impl Running {
         }
     }
 
-    /// Forgets a child.
+    /// Deletes a child.
     pub(super) fn remove(&mut self, place: Place) {
         let child = self.children.remove(place);
         self.discard(child);
     }
 
-    /// Drops what is foreign: a start function, its arguments. Their faults are not the supervisor's.
+    /// Drops a user value (a start function, its arguments). A panic of its destructor does not hit
+    /// the supervisor.
     pub(super) fn discard<T>(&self, what: T) {
         self.cx.with(|cx| cx.let_go(what));
     }
 
-    /// Reports something of a child.
+    /// Emits a report about a child.
     pub(super) fn tell(&self, place: Place, pid: Option<Pid>, report: impl FnOnce(Pid, Offender) -> Report) {
         if let Some(child) = self.children.get(place) {
             ReportHook::tell(self.hook.as_ref(), &self.cx, || report(self.cx.pid(), child.offender(pid)));

@@ -1,4 +1,4 @@
-//! What is said about a child: [`ChildSpec`] and its parts.
+//! The child specification: [`ChildSpec`] and its parts.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -10,15 +10,15 @@ use core::time::Duration;
 use atropos_kernel::Context;
 use atropos_kernel::task::IntoReason;
 
-use super::starter::{StartedChild, ChildStarter};
+use super::starter::{ChildStarter, StartedChild};
 use crate::start::StartError;
 
-/// What a child is called among its siblings.
+/// The id of a child, unique among its siblings.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChildId(Cow<'static, str>);
 
 impl ChildId {
-    /// The text.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -48,75 +48,76 @@ impl fmt::Debug for ChildId {
     }
 }
 
-/// Whom a supervisor starts again when one of its children dies.
+/// The restart strategy: which children are restarted when one of them terminates.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Strategy {
-    /// The one that died.
+    /// The child that terminated.
     #[default]
     OneForOne,
-    /// All: the others are stopped, then all are started.
+    /// All children: the rest are stopped, then all are started.
     OneForAll,
-    /// The one that died and those that were started after it.
+    /// The child that terminated and those that were started after it.
     RestForOne,
-    /// As `OneForOne`, for any number of children from one template (simple_one_for_one).
+    /// As `OneForOne`, for any number of children from one template (`simple_one_for_one`).
     Dynamic,
 }
 
-/// When a child is started again.
+/// The restart type: when a terminated child is restarted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Restart {
-    /// Always.
+    /// The child is always restarted.
     #[default]
     Permanent,
-    /// Unless it ended with `normal`, `shutdown` or `{shutdown, _}`.
+    /// Only if it terminated abnormally, i.e. not with `normal`, `shutdown` or `{shutdown, _}`.
     Transient,
-    /// Never: its supervisor forgets it when it ends.
+    /// Never: the supervisor deletes the child when it terminates.
     Temporary,
 }
 
-/// How a child is stopped.
+/// The way in which a child is stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Shutdown {
-    /// It is killed.
+    /// It is killed at once (`brutal_kill`).
     Brutal,
-    /// It is told to shut down, and killed when it has not in this time.
+    /// It gets an exit signal `shutdown`, and is killed if it has not exited in this time.
     Within(Duration),
-    /// It is told to shut down, and waited for.
+    /// It gets an exit signal `shutdown`, and the supervisor waits without a limit.
     Infinity,
 }
 
-/// What a child is.
+/// The kind of a child.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum ChildKind {
     /// It has no children of its own.
     #[default]
     Worker,
-    /// It supervises.
+    /// It is a supervisor.
     Supervisor,
 }
 
-/// Whether the end of significant children ends their supervisor: only an end after which the child is not
-/// started again counts, and not one that was asked for.
+/// Automatic shutdown, i.e. whether the termination of significant children shuts their supervisor
+/// down. It counts only if the child terminates by itself and is not restarted; a requested
+/// termination does not count.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum AutoShutdown {
-    /// No.
+    /// No automatic shutdown.
     #[default]
     Never,
-    /// The end of any.
+    /// Shutdown when any significant child terminates.
     AnySignificant,
-    /// The end of the last.
+    /// Shutdown when the last significant child terminates.
     AllSignificant,
 }
 
-/// Why a specification is refused.
+/// The reason why a child specification is refused.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum SpecError {
-    /// Two children of one id.
+    /// Two children have the same id.
     DuplicateId(ChildId),
-    /// A permanent child cannot be significant: it never ends for good.
+    /// A permanent child is significant: it is always restarted, so it never terminates for good.
     SignificantPermanent(Option<ChildId>),
-    /// A significant child of a supervisor that does not shut down for it.
+    /// A significant child of a supervisor without automatic shutdown.
     SignificantNever(Option<ChildId>),
 }
 
@@ -134,14 +135,14 @@ impl fmt::Display for SpecError {
 
 impl core::error::Error for SpecError {}
 
-/// Starts a child, as often as it is called.
+/// A start function, called once for each start of the child.
 pub(crate) type StartFn = Box<dyn FnMut(&mut ChildStarter<'_>) -> Result<StartedChild, StartError> + Send>;
 
 /// The properties of a child that its reports show.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Traits {
     pub(crate) restart: Restart,
-    /// `None`: by kind.
+    /// The way to stop it; `None` means the default of its kind.
     pub(crate) shutdown: Option<Shutdown>,
     pub(crate) kind: ChildKind,
     pub(crate) significant: bool,
@@ -166,8 +167,8 @@ impl Traits {
     }
 }
 
-/// A child of a supervisor: an id, a start function, and how it is to be treated. By default permanent, not
-/// significant; a worker has 5 s to shut down, a supervisor all the time.
+/// A child specification: an id, a start function, and the child's properties. By default a child
+/// is permanent and not significant. A worker has 5 s to shut down, a supervisor unlimited time.
 #[must_use = "give it to a supervisor"]
 pub struct ChildSpec {
     pub(crate) id: ChildId,
@@ -182,7 +183,7 @@ impl fmt::Debug for ChildSpec {
 }
 
 impl ChildSpec {
-    /// A worker, started by a function that is called for each start.
+    /// Specifies a worker; `start` is called for each start.
     pub fn worker<F>(id: impl Into<ChildId>, start: F) -> Self
     where
         F: FnMut(&mut ChildStarter<'_>) -> Result<StartedChild, StartError> + Send + 'static,
@@ -190,7 +191,7 @@ impl ChildSpec {
         Self { id: id.into(), traits: Traits::default(), factory: Box::new(start) }
     }
 
-    /// A supervisor, likewise.
+    /// Specifies a supervisor; `start` is called for each start.
     pub fn supervisor<F>(id: impl Into<ChildId>, start: F) -> Self
     where
         F: FnMut(&mut ChildStarter<'_>) -> Result<StartedChild, StartError> + Send + 'static,
@@ -200,7 +201,7 @@ impl ChildSpec {
         spec
     }
 
-    /// A worker that runs an async body, which is up when it has been started.
+    /// Specifies a worker that runs an async body and is up as soon as it is spawned.
     pub fn of<M, B, F>(id: impl Into<ChildId>, body: B) -> Self
     where
         M: Send + 'static,
@@ -210,35 +211,36 @@ impl ChildSpec {
         Self::worker(id, move |starter: &mut ChildStarter<'_>| starter.spawn(body.clone()))
     }
 
-    /// When it is started again.
+    /// Sets when the child is restarted.
     pub fn restart(mut self, restart: Restart) -> Self {
         self.traits.restart = restart;
         self
     }
 
-    /// See [`Restart::Transient`].
+    /// Makes the child transient, see [`Restart::Transient`].
     pub fn transient(self) -> Self {
         self.restart(Restart::Transient)
     }
 
-    /// See [`Restart::Temporary`].
+    /// Makes the child temporary, see [`Restart::Temporary`].
     pub fn temporary(self) -> Self {
         self.restart(Restart::Temporary)
     }
 
-    /// How it is stopped.
+    /// Sets how the child is stopped.
     pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
         self.traits.shutdown = Some(shutdown);
         self
     }
 
-    /// Whether its end may end its supervisor; see [`AutoShutdown`].
+    /// Sets whether the child is significant, i.e. whether its termination may shut its supervisor
+    /// down, see [`AutoShutdown`].
     pub fn significant(mut self, significant: bool) -> Self {
         self.traits.significant = significant;
         self
     }
 
-    /// What it is called.
+    /// Returns the id of the child.
     pub fn id(&self) -> &ChildId {
         &self.id
     }

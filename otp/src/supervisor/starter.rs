@@ -1,12 +1,13 @@
-//! What a start function is given: [`ChildStarter`].
+//! The context of a start function: [`ChildStarter`].
 //!
-//! A start function is a plain closure that runs in the supervisor's process and must be quick: it starts the child's
-//! process, linked and monitored, and hands back what the starter gave it. The supervisor then waits for the
-//! child to say that it is up, if it is one that says so. So a slow `init` is the child's own time, not the closure's, and a
-//! supervisor is never inside foreign code when it waits.
+//! A start function is a plain closure that runs in the supervisor's process and must be quick. It
+//! spawns the child's process, linked and monitored, and returns what the starter gave it. The
+//! supervisor then waits for the child's acknowledgement, if this kind of child sends one. A slow
+//! `init` therefore costs the child's time and not the closure's, and a supervisor never waits
+//! inside user code.
 //!
-//! Whatever a start function started and did not hand back, because it failed, panicked, or started two, is
-//! unlinked and killed.
+//! A process that a start function spawned and did not return (it failed, panicked or spawned two)
+//! is unlinked and killed.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -23,29 +24,30 @@ use crate::report::ReportHook;
 use crate::server::{Server, Start};
 use crate::start::{Launched, Ready, StartError, Tie, launch};
 
-/// A child that has been started, or had nothing to do.
+/// The result of a start function: a child that was started, or `ignore`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[must_use = "hand it back to the supervisor"]
+#[must_use = "return it to the supervisor"]
 pub struct StartedChild(Option<Pid>);
 
 impl StartedChild {
-    /// There was nothing to start, and that is no error: the child stays without a process.
+    /// The result `ignore`: nothing was started, which is not an error. The child stays without a
+    /// process.
     pub const IGNORE: Self = Self(None);
 
-    /// Its process.
+    /// Returns the pid of the child.
     pub fn pid(self) -> Option<Pid> {
         self.0
     }
 }
 
-/// See the module.
+/// The context that a start function uses to start its child.
 pub struct ChildStarter<'a> {
     cx: &'a Context<Request>,
     hook: Option<&'a ReportHook>,
-    /// What was started last, and what before that: as a rule there is one.
+    /// The process that was started last, and those before it: usually there is one.
     last: Option<Launched>,
     others: Vec<Launched>,
-    /// How long the one that is handed back may take.
+    /// The time limit for the acknowledgement of the returned child.
     init_timeout: Option<Duration>,
 }
 
@@ -56,17 +58,18 @@ impl fmt::Debug for ChildStarter<'_> {
 }
 
 impl<'a> ChildStarter<'a> {
-    /// The supervisor.
+    /// Returns the pid of the supervisor.
     pub fn supervisor_pid(&self) -> Pid {
         self.cx.pid()
     }
 
-    /// Who has a name.
+    /// Returns the pid that is registered under a name.
     pub fn whereis(&self, name: &str) -> Option<Pid> {
         self.cx.whereis(name)
     }
 
-    /// The child must be up in this time, or it is killed and its start has failed.
+    /// Sets the time in which the child must be up; otherwise it is killed and its start has
+    /// failed.
     pub fn init_timeout(&mut self, time: Duration) -> &mut Self {
         self.init_timeout = Some(time);
         self
@@ -85,7 +88,7 @@ impl<'a> ChildStarter<'a> {
         started
     }
 
-    /// Starts a process that runs an async body; it is up at once.
+    /// Spawns a process that runs an async body; it is up at once.
     pub fn spawn<M, S, F>(&mut self, body: S) -> Result<StartedChild, StartError>
     where
         M: Send + 'static,
@@ -95,7 +98,7 @@ impl<'a> ChildStarter<'a> {
         self.spawn_with(&SpawnOptions::new(), body)
     }
 
-    /// As [`ChildStarter::spawn`], with options.
+    /// Spawns a process as [`ChildStarter::spawn`] does, with options.
     pub fn spawn_with<M, S, F>(&mut self, options: &SpawnOptions<'_>, body: S) -> Result<StartedChild, StartError>
     where
         M: Send + 'static,
@@ -108,7 +111,7 @@ impl<'a> ChildStarter<'a> {
         Ok(self.keep(Launched::up(child.pid(), monitor)))
     }
 
-    /// Starts a process that runs any body; it is up at once.
+    /// Spawns a process that runs any body; it is up at once.
     pub fn spawn_body<B: Body>(&mut self, options: &SpawnOptions<'_>, body: B) -> Result<StartedChild, StartError> {
         self.room()?;
         let spawned = self.cx.spawn_body(&options.clone().supervised(), body)?;
@@ -116,7 +119,7 @@ impl<'a> ChildStarter<'a> {
         Ok(self.keep(Launched::up(spawned.pid, monitor)))
     }
 
-    /// Starts a process that says itself when it is up ([`Ready`]).
+    /// Spawns a process that acknowledges its start itself ([`Ready`]).
     pub fn spawn_ready<M, S, F>(&mut self, options: &SpawnOptions<'_>, body: S) -> Result<StartedChild, StartError>
     where
         M: Send + 'static,
@@ -128,7 +131,7 @@ impl<'a> ChildStarter<'a> {
         Ok(self.keep(launched))
     }
 
-    /// Starts a server; it is up when its `init` is done.
+    /// Starts a server; it is up when its `init` has returned.
     pub fn server<'n, S: Server>(&mut self, server: impl Into<Start<'n, S>>) -> Result<StartedChild, StartError> {
         self.room()?;
         let start = server.into().inherit(self.hook).supervised();
@@ -145,14 +148,15 @@ impl<'a> ChildStarter<'a> {
         Ok(self.keep(launched))
     }
 
-    /// Takes over a process that is there already: it is linked and monitored from now on. One that
-    /// is dead already has died of `noproc`.
+    /// Adopts an existing process: it is linked and monitored from now on. If it is dead already,
+    /// its exit reason is `noproc`.
     pub fn adopt(&mut self, pid: impl Into<Pid>) -> Result<StartedChild, StartError> {
         self.room()?;
         let pid = pid.into();
         let no_memory = |_| StartError::Spawn(SpawnError::NoMemory);
         let monitor = self.cx.monitor(pid).map_err(no_memory)?;
-        // To the supervisor, which traps exits, a dead one is no error: its DOWN is here.
+        // The supervisor traps exits, so a dead process is not an error here: its DOWN is in the
+        // mailbox.
         if self.cx.link(pid).is_err() {
             self.cx.demonitor(monitor, true);
             return Err(StartError::Spawn(SpawnError::NoMemory));
@@ -161,14 +165,15 @@ impl<'a> ChildStarter<'a> {
     }
 }
 
-/// Has a start function start its child: the process, and how long it may take to be up.
+/// Calls a start function. Returns the child's process and the time limit for its acknowledgement.
 pub(super) fn start(
     cx: &Context<Request>,
     hook: Option<&ReportHook>,
     factory: &mut StartFn,
 ) -> Result<(Option<Launched>, Option<Duration>), StartError> {
     let mut starter = ChildStarter { cx, hook, last: None, others: Vec::new(), init_timeout: None };
-    // Put where it stays: through `catch_panic` it would be copied, and each time waited for.
+    // Built in place: returned through `catch_panic` the result would be copied, and each copy would
+    // stall on store forwarding.
     let mut made = Ok(StartedChild(None));
     if let Err(crash) = cx.with(|cx| cx.catch_panic(|| made = factory(&mut starter))) {
         made = Err(StartError::Crashed(crash));
@@ -181,7 +186,8 @@ pub(super) fn start(
     pick(cx, made, last.into_iter().chain(others), init_timeout)
 }
 
-/// As [`start`], of a start function that has failed, or started several, or none.
+/// Selects the child as [`start`] does, after a start function that failed, or spawned several
+/// processes or none.
 #[cold]
 fn pick(
     cx: &Context<Request>,
@@ -201,12 +207,12 @@ fn pick(
     match (made?.0, child) {
         (Some(_), Some(child)) => Ok((Some(child), init_timeout)),
         (None, _) => Ok((None, None)),
-        // A `StartedChild` of another time: nothing was started now.
+        // The `StartedChild` is from an earlier call: nothing was started now.
         (Some(_), None) => Err(StartError::Refused(Reason::value("a stale Started"))),
     }
 }
 
-/// Ends what was started and is not wanted.
+/// Kills a process that was started and not returned.
 #[cold]
 fn put_away(cx: &Context<Request>, launched: &Launched) {
     cx.demonitor(launched.monitor, true);

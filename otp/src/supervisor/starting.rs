@@ -1,4 +1,4 @@
-//! Starting children: one, or all in their order.
+//! The start of children: one, or all in order.
 
 use core::fmt;
 use core::time::Duration;
@@ -13,13 +13,13 @@ use crate::report::Report;
 use crate::start::{Confirmed, Launched, StartError, confirm};
 use crate::wait::breathe;
 
-/// The value of the reason `{shutdown, {failed_to_start_child, Id, Reason}}`, with which a supervisor ends
-/// whose child does not start.
+/// The value of the reason `{shutdown, {failed_to_start_child, Id, Reason}}`, with which a
+/// supervisor exits if a child does not start.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FailedToStart {
-    /// The child.
+    /// The id of the child.
     pub id: Option<ChildId>,
-    /// Why it did not.
+    /// The reason why it did not start.
     pub error: StartError,
 }
 
@@ -32,18 +32,18 @@ impl fmt::Display for FailedToStart {
     }
 }
 
-/// How far a start has come when its start function has returned.
+/// The progress of a start when the start function has returned.
 pub(super) enum Begun {
-    /// It is up.
+    /// The child is up.
     Up(Pid),
-    /// It has nothing to do.
+    /// The start function returned `ignore`.
     Ignored,
-    /// It says itself when it is up, for which it has so long.
+    /// The child acknowledges its start itself, within this time.
     Waits(Launched, Option<Duration>),
 }
 
 impl Begun {
-    /// The process of one that is up.
+    /// Returns the pid of a child that is up.
     pub(super) fn process(self) -> Option<Pid> {
         match self {
             Self::Up(pid) => Some(pid),
@@ -53,8 +53,8 @@ impl Begun {
 }
 
 impl Running {
-    /// Starts a child that has no process, and waits until it is up; `None` when it has nothing to do. A child that
-    /// does not start stays as it is.
+    /// Starts a child that has no process, and waits until it is up; returns `None` if its start
+    /// returned `ignore`. A child that does not start keeps its state.
     pub(super) async fn start(&mut self, place: Place) -> Result<Option<Pid>, StartError> {
         match self.begin(place)? {
             Begun::Waits(launched, within) => self.confirmed(place, launched, within).await,
@@ -62,7 +62,7 @@ impl Running {
         }
     }
 
-    /// Has a child's start function start it.
+    /// Calls a child's start function.
     pub(super) fn begin(&mut self, place: Place) -> Result<Begun, StartError> {
         self.children.reserve()?;
         let Some(child) = self.children.get_mut(place) else { return Ok(Begun::Ignored) };
@@ -80,7 +80,7 @@ impl Running {
         }
     }
 
-    /// Waits until a child that has been started says that it is up.
+    /// Waits for the acknowledgement of a child that was spawned.
     pub(super) async fn confirmed(
         &mut self,
         place: Place,
@@ -104,13 +104,13 @@ impl Running {
     }
 
     fn is_up(&mut self, place: Place, pid: Pid, monitor: Reference) {
-        // Nobody else asks since when it is.
+        // Only the back-off needs the time of the start.
         let since = if self.backoff.is_some() { self.cx.with(|cx| cx.now()) } else { 0 };
         self.set(place, State::Up { pid, monitor, since });
         self.tell(place, Some(pid), |supervisor, child| Report::Progress { supervisor, child });
     }
 
-    /// A child has said at its start that it has nothing to do.
+    /// Handles a child whose start returned `ignore`.
     pub(super) fn ignored(&mut self, place: Place) {
         let temporary = self.children.get(place).is_some_and(|child| child.is_temporary());
         if temporary || self.strategy == Strategy::Dynamic {
@@ -118,7 +118,8 @@ impl Running {
         }
     }
 
-    /// Starts all, in their order; at the first that does not start it says which and why.
+    /// Starts all children in order; stops at the first that does not start, and returns its id and
+    /// the error.
     pub(super) async fn start_all(&mut self) -> Result<(), FailedToStart> {
         let first = self.children.first();
         self.start_from(first).await.map_err(|(place, error)| FailedToStart {
@@ -127,7 +128,7 @@ impl Running {
         })
     }
 
-    /// Starts the child `first`, if there is one, and all behind it.
+    /// Starts the child `first`, if there is one, and all after it.
     pub(super) async fn start_from(&mut self, first: Option<Place>) -> Result<(), (Place, StartError)> {
         let mut next = first;
         while let Some(place) = next {
@@ -135,7 +136,7 @@ impl Running {
                 Ok(Begun::Waits(launched, within)) => self.confirmed(place, launched, within).await,
                 begun => begun.map(Begun::process),
             };
-            // Before it may be forgotten.
+            // Read before `ignored` may delete the child.
             next = self.children.after(place);
             match started {
                 Ok(Some(_)) => {}

@@ -1,17 +1,22 @@
-//! Stopping children: one after the other in reverse order, or all dynamic ones together.
+//! The stop of children: one after the other in reverse order, or all dynamic children together.
 //!
-//! A child is told (`shutdown`), has its time, is killed then, and its DOWN is waited for: the monitor that it has had from
-//! birth, so nothing needs memory but the signal and the timer, and without memory for these it is killed at once.
-//! A child that is killed and does not die keeps its core to itself; after a while it is reported and left behind,
-//! so that it does not hang the rest. It dies as soon as it lets go.
+//! The supervisor sends a child `shutdown`, gives it its shutdown time, then kills it, and waits
+//! for its DOWN. The monitor exists since the child was spawned, so only the signal and the timer
+//! need memory; without memory for these the child is killed at once. A child that is killed and
+//! does not die occupies its core. After [`GRACE`] it is reported and left behind, so that it does
+//! not hang the rest. It dies as soon as its body yields.
 //!
-//! - **T1, nothing of a child's runs here.** The supervisor tells its children and waits; what a child does when it is told, and what
-//!   its destructors do, happens in slices of the child's own (`Cx::exit_inline`). So whatever a child does, its time runs, and
-//!   `Stuck` is reported [`GRACE`] after the kill.
-//! - **T2, one look at each signal.** A stop has one [`Cursor`] for all its children. It marks them first (`Ending`), and takes the DOWN of
-//!   any of them whenever it looks; a DOWN that comes before the child's turn is kept with the child. So a supervisor's
-//!   end takes time in proportion to its children and its mailbox, also when all of them are dead before it begins.
-//! - **T3.** All other signals, also the DOWNs of children that are not to be stopped, stay where they are (`wait`).
+//! - **T1, no code of a child runs here.** The supervisor sends the signal and waits. What a child
+//!   does on `shutdown`, and what its destructors do, happens in slices of the child
+//!   (`Cx::exit_inline`). Whatever a child does, its shutdown time therefore runs, and `Stuck` is
+//!   reported [`GRACE`] after the kill.
+//! - **T2, each signal is scanned once.** A stop has one [`Cursor`] for all its children. It marks
+//!   them first (`Ending`), and takes the DOWN of any of them on each scan; a DOWN that arrives
+//!   before the child's turn is stored with the child. The time of a supervisor's shutdown is
+//!   therefore proportional to its children plus its mailbox, also if all children are dead before
+//!   it begins.
+//! - **T3, other signals stay in the mailbox.** This includes the DOWNs of children that are not
+//!   being stopped (`wait`).
 
 use core::task::{Context as TaskContext, Poll};
 use core::time::Duration;
@@ -25,7 +30,7 @@ use super::spec::{Restart, Shutdown, Strategy};
 use crate::report::Report;
 use crate::wait::{GRACE, Ring, breathe, pid_of, poll_search};
 
-/// A child that has been told to stop, or could not be told.
+/// A child that was sent its exit signal, or could not be.
 struct Waited {
     pid: Pid,
     monitor: Reference,
@@ -34,7 +39,7 @@ struct Waited {
 }
 
 impl Running {
-    /// Stops a child, if it has a process. Afterwards it is down.
+    /// Stops a child if it has a process. Afterwards it is down.
     pub(super) async fn stop(&mut self, place: Place) {
         let Some(pid) = self.children.get(place).and_then(|child| child.pid()) else {
             return self.set(place, State::Down);
@@ -44,13 +49,14 @@ impl Running {
         self.stop_marked(place, &mut cursor).await;
     }
 
-    /// Where the DOWN of a process lies that is a child: of one that lives, behind all that waits now.
+    /// Returns a cursor before the DOWN of a child's process; the end of the mailbox if the process
+    /// is alive.
     fn cursor_for(&self, pid: Pid) -> Cursor {
         let end = self.cx.cursor_at_end();
         if self.cx.is_gone(pid) { Cursor::new() } else { end }
     }
 
-    /// The stop under way takes the DOWN of this child.
+    /// Marks a child: the stop in progress takes its DOWN.
     fn await_end(&mut self, place: Place) {
         if let Some(child) = self.children.get_mut(place) {
             child.ending = Ending::Awaited;
@@ -64,7 +70,8 @@ impl Running {
         }
     }
 
-    /// Tells a child to stop. Most sleep, and many of those are dead of it before this returns; another one has to be waited for.
+    /// Sends a child its exit signal and scans for its DOWN. Most children sleep, and many of those
+    /// are dead before this returns; for any other child the caller must wait.
     async fn tell_and_look(&mut self, place: Place, cursor: &mut Cursor) -> Option<Waited> {
         let child = self.children.get(place)?;
         let State::Up { pid, monitor, .. } = child.state else {
@@ -87,7 +94,7 @@ impl Running {
         None
     }
 
-    /// Gives a child its time, and kills it then.
+    /// Gives a child its shutdown time, then kills it.
     async fn wait_for_end(&mut self, place: Place, waited: Waited, cursor: &mut Cursor) {
         let Waited { pid, monitor, shutdown, told } = waited;
         let Self { cx, children, .. } = &mut *self;
@@ -104,7 +111,7 @@ impl Running {
                 // A kill needs no memory.
                 let _ = cx.exit(pid, Reason::KILL);
             }
-            // Without room for a timer they are waited for until they are dead.
+            // Without memory for a timer the wait has no limit.
             let ring = Ring::start(cx, Some(GRACE)).unwrap_or(Ring::Never);
             ended = end_of_child(cx, children, place, cursor, ring).await;
             ring.cancel(cx);
@@ -112,7 +119,8 @@ impl Running {
         self.stopped(place, pid, monitor, ended);
     }
 
-    /// A child has ended with this reason; without one, it has not, and is left behind.
+    /// Handles a child that has exited with this reason; without a reason it has not, and is left
+    /// behind.
     fn stopped(&mut self, place: Place, pid: Pid, monitor: Reference, ended: Option<Reason>) {
         let Some(child) = self.children.get(place) else { return };
         match ended {
@@ -136,7 +144,7 @@ impl Running {
         self.set(place, State::Down);
     }
 
-    /// Stops the children from `first` on, the last one first. Temporary ones are forgotten.
+    /// Stops the children from `first` on, the last one first. Temporary ones are deleted.
     pub(super) async fn stop_from(&mut self, first: Place) {
         let mut next = self.children.last();
         while let Some(place) = next {
@@ -156,7 +164,7 @@ impl Running {
         }
     }
 
-    /// Stops all.
+    /// Stops all children.
     pub(super) async fn stop_all(&mut self) {
         if self.strategy == Strategy::Dynamic {
             return self.stop_together().await;
@@ -166,7 +174,7 @@ impl Running {
         }
     }
 
-    /// Tells all dynamic children, and waits for all under one timer.
+    /// Sends all dynamic children their exit signal, and waits for all under one timer.
     async fn stop_together(&mut self) {
         let Some(shutdown) = self.template.as_ref().map(|template| template.traits.shutdown()) else { return };
         let brutal = shutdown == Shutdown::Brutal;
@@ -214,13 +222,14 @@ impl Running {
         }
     }
 
-    /// Waits until no child is up, or the time that they have is over; without `shutdown`, that of the killed.
+    /// Waits until no child is up or their shutdown time is over; without `shutdown`, for [`GRACE`]
+    /// after the kill.
     async fn await_all(&mut self, cursor: &mut Cursor, shutdown: Option<Shutdown>) {
         let ring = match shutdown {
             Some(shutdown) => Ring::start(&self.cx, time_of(shutdown)),
             None => Ring::start(&self.cx, Some(GRACE)).or(Ok(Ring::Never)),
         };
-        // Without room for a timer there is no time.
+        // Without memory for a timer there is no shutdown time.
         let Ok(ring) = ring else { return };
         while self.children.up() > 0 {
             let Self { cx, children, .. } = &mut *self;
@@ -236,7 +245,7 @@ impl Running {
     }
 }
 
-/// How long a child has.
+/// Returns the shutdown time of a child.
 fn time_of(shutdown: Shutdown) -> Option<Duration> {
     match shutdown {
         Shutdown::Brutal => Some(Duration::ZERO),
@@ -245,8 +254,8 @@ fn time_of(shutdown: Shutdown) -> Option<Duration> {
     }
 }
 
-/// Takes the next DOWN of a child that is marked, and keeps it with the child; ready without one when none has come (T2). An EXIT of one
-/// is dropped.
+/// Takes the next DOWN of a child that is marked, and stores it with the child; ready with `None`
+/// if none has arrived (T2). Drops the EXIT of a marked child.
 fn poll_look(
     cx: &Context<Request>,
     task: &mut TaskContext<'_>,
@@ -274,8 +283,8 @@ fn poll_look(
     }
 }
 
-/// The next child that is marked and has ended; `None` when it rings first. For the supervisor's own body, which is resumed by
-/// mail and alarms.
+/// Waits for the next marked child that has exited; returns `None` if the timeout fires first. For
+/// the supervisor's own body, which mail and timeouts resume.
 async fn look_until(cx: &Context<Request>, children: &mut Children, cursor: &mut Cursor, ring: Ring) -> Option<Place> {
     core::future::poll_fn(|task| match poll_look(cx, task, children, cursor) {
         Poll::Ready(None) if !ring.has_rung(cx) => Poll::Pending,
@@ -284,7 +293,7 @@ async fn look_until(cx: &Context<Request>, children: &mut Children, cursor: &mut
     .await
 }
 
-/// Why a child has ended that is marked; `None` when it rings first.
+/// Waits for the exit reason of a marked child; returns `None` if the timeout fires first.
 async fn end_of_child(
     cx: &Context<Request>,
     children: &mut Children,

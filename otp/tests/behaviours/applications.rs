@@ -1,8 +1,8 @@
-//! Applications.
+//! Tests of applications.
 
 use atropos_kernel::{Context, Reason};
 use atropos_otp::application::{Application, ApplicationError, Applications, Kind};
-use atropos_otp::{ChildSpec, StartError, ChildStarter, Supervisor};
+use atropos_otp::{ChildSpec, ChildStarter, StartError, Supervisor};
 
 use crate::common::{Bed, Yard, boom};
 
@@ -16,7 +16,7 @@ fn tree(yard: &Yard, name: &'static str) -> impl FnMut() -> Supervisor + Send + 
 }
 
 #[test]
-fn applications_start_what_they_need_first_and_stop_in_reverse() {
+fn applications_start_after_their_dependencies_and_stop_in_reverse() {
     let (mut bed, yard) = (Bed::new(2, 1), Yard::default());
     let applications = Applications::new()
         .with(Application::new("web", tree(&yard, "web")).needs("store").needs("log"))
@@ -36,7 +36,7 @@ fn applications_start_what_they_need_first_and_stop_in_reverse() {
         assert_eq!(unknown, Err(ApplicationError::Unknown("nowhere".into())));
         let needed = manager.stop_application(&cx, "log").await;
         assert_eq!(needed, Err(ApplicationError::Needed("web".into())));
-        manager.stop_application(&cx, "web").await.expect("nobody needs it");
+        manager.stop_application(&cx, "web").await.expect("no application depends on it");
         assert_eq!(manager.ensure_started(&cx, "web").await.expect("it starts again"), ["web"]);
         let up = manager.which_applications(&cx).await.expect("alive");
         assert_eq!(up.iter().map(|(name, _)| name.as_ref()).collect::<Vec<_>>(), ["log", "store", "web"]);
@@ -50,7 +50,7 @@ fn applications_start_what_they_need_first_and_stop_in_reverse() {
 }
 
 #[test]
-fn the_end_of_an_application_means_what_its_kind_says() {
+fn kind_decides_what_the_end_of_an_application_means() {
     for (kind, reason, all_end) in [
         (Kind::Temporary, boom(), false),
         (Kind::Transient, Reason::NORMAL, false),
@@ -76,7 +76,7 @@ fn the_end_of_an_application_means_what_its_kind_says() {
 }
 
 #[test]
-fn a_manager_whose_first_application_fails_does_not_start_and_leaves_nothing() {
+fn manager_whose_first_application_fails_does_not_start_and_leaves_nothing() {
     let (mut bed, yard) = (Bed::new(2, 1), Yard::default());
     yard.fail("b", 1);
     let applications = Applications::new()
@@ -92,10 +92,10 @@ fn a_manager_whose_first_application_fails_does_not_start_and_leaves_nothing() {
     assert_eq!((bed.processes(), yard.live()), (0, 0));
 }
 
-/// Issue 14, 30: an application that does not start leaves what was up before it, as OTP's `ensure_all_started` does: what had been
-/// started for it is stopped again, the last one first.
+/// Issue 14, 30: a start that fails leaves what was up before, as OTP's `ensure_all_started` does:
+/// the dependencies that it has started are stopped again, the last one first.
 #[test]
-fn n30_a_start_that_fails_is_undone() {
+fn n30_failed_start_is_undone() {
     let mut bed = Bed::new(2, 1);
     let yard = Yard::default();
     yard.fail("web", usize::MAX);

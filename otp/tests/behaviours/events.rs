@@ -1,10 +1,10 @@
-//! Event managers.
+//! Tests of event managers.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atropos_kernel::{Context, Reason};
-use atropos_otp::event::{AddError, HandlerNext, EventHandler, EventManager, RemovedHandler};
+use atropos_otp::event::{AddError, EventHandler, EventManager, HandlerNext, RemovedHandler};
 use atropos_otp::{Server, Task};
 
 use crate::common::{Bed, crash, lock};
@@ -28,7 +28,7 @@ impl EventHandler<u32> for Counting {
 }
 
 #[test]
-fn handlers_come_and_go_and_their_faults_are_their_own() {
+fn handlers_are_added_and_removed_and_their_panics_are_contained() {
     let mut bed = Bed::new(2, 1);
     let log: Arc<Mutex<Vec<String>>> = Arc::default();
     let inner = log.clone();
@@ -50,13 +50,13 @@ fn handlers_come_and_go_and_their_faults_are_their_own() {
         assert_eq!(wrong, Ok(None));
         assert_eq!(events.swap(&cx, "stays", "new", handler("new")).await, Ok(true));
         assert_eq!(events.swap(&cx, "stays", "newer", handler("newer")).await, Ok(false));
-        // Whoever supervises a handler takes it along.
+        // A supervised handler is removed when its supervising process dies.
         let shared = inner.clone();
         let task = Task::start(&cx, move |cx| async move {
             let added = events.add_supervised(&cx, "orphan", Counting("orphan", shared, 0)).await;
             added.map(drop).expect("new");
         });
-        task.expect("room").join(&cx, None).await.expect("added");
+        task.expect("space").join(&cx, None).await.expect("added");
         cx.sleep(Duration::from_millis(1)).await;
         assert_eq!(events.which(&cx).await.expect("alive"), ["new"]);
         assert_eq!(events.delete(&cx, "new").await, Ok(true));

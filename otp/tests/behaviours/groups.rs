@@ -1,4 +1,4 @@
-//! Groups.
+//! Tests of process groups.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,12 +16,12 @@ async fn waits(cx: Context<()>) {
 }
 
 #[test]
-fn joins_count_and_death_leaves_all_groups() {
+fn joins_are_counted_and_death_leaves_all_groups() {
     let mut bed = Bed::new(2, 1);
     bed.run(|cx: Context<()>| async move {
         let scope = ProcessGroups::new().start().start(&cx).await.expect("up");
-        let a = cx.spawn(waits).expect("room").pid();
-        let b = cx.spawn(waits).expect("room").pid();
+        let a = cx.spawn(waits).expect("space").pid();
+        let b = cx.spawn(waits).expect("space").pid();
         scope.join(&cx, "x", [a, a, b]).await.expect("alive");
         scope.join(&cx, "y", [a]).await.expect("alive");
         assert_eq!(scope.members(&cx, "x").await, Ok(vec![a, a, b]));
@@ -33,7 +33,7 @@ fn joins_count_and_death_leaves_all_groups() {
         cx.sleep(Duration::from_millis(1)).await;
         assert_eq!(scope.members(&cx, "x").await, Ok(vec![b]));
         assert_eq!(scope.which_groups(&cx).await, Ok(vec!["x"]));
-        // One that is dead already does not stay.
+        // A process that is dead already is removed again.
         scope.join(&cx, "z", [a]).await.expect("alive");
         cx.sleep(Duration::from_millis(1)).await;
         assert_eq!(scope.which_groups(&cx).await, Ok(vec!["x"]));
@@ -43,11 +43,12 @@ fn joins_count_and_death_leaves_all_groups() {
 }
 
 #[test]
-fn a_monitor_of_a_scope_has_a_snapshot_and_misses_no_change() {
+fn scope_monitor_gets_a_snapshot_and_misses_no_change() {
     for seed in 0..20 {
         let mut bed = Bed::new(3, seed);
-        let scope = bed.run(|cx: Context<()>| async move { ProcessGroups::new().start().start(&cx).await.expect("up") });
-        // Members that come and go while a watcher counts.
+        let scope =
+            bed.run(|cx: Context<()>| async move { ProcessGroups::new().start().start(&cx).await.expect("up") });
+        // Members join and leave while a watcher counts.
         let seen = Arc::new(Mutex::new(None));
         let slot = seen.clone();
         for n in 0..10_u32 {
@@ -77,7 +78,7 @@ fn a_monitor_of_a_scope_has_a_snapshot_and_misses_no_change() {
             *lock(&slot) = Some(count);
         });
         bed.sleep(SECOND * 10);
-        assert_eq!(*lock(&seen), Some(25), "five stay, five times each");
+        assert_eq!(*lock(&seen), Some(25), "five members stay, five times each");
         let (watchers, members) = bed.run(move |cx: Context<()>| async move {
             let mut members = 0;
             for group in 0..3 {
@@ -90,7 +91,7 @@ fn a_monitor_of_a_scope_has_a_snapshot_and_misses_no_change() {
     }
 }
 
-/// Issue 14, 12: a member learns that its scope has crashed, unless the scope is told not to link.
+/// Issue 14, 12: a member learns that its scope has crashed, unless the scope is set not to link.
 #[test]
 fn n12_members_go_with_their_scope() {
     let mut bed = Bed::new(2, 1);
@@ -98,44 +99,46 @@ fn n12_members_go_with_their_scope() {
         for links in [true, false] {
             let groups = if links { ProcessGroups::new() } else { ProcessGroups::new().unlinked() };
             let scope = groups.start().start(&cx).await.expect("up");
-            let stays = cx.spawn(waits).expect("room").pid();
-            let leaves = cx.spawn(waits).expect("room").pid();
+            let stays = cx.spawn(waits).expect("space").pid();
+            let leaves = cx.spawn(waits).expect("space").pid();
             scope.join(&cx, "x", [stays, leaves, leaves]).await.expect("alive");
             assert_eq!(scope.leave(&cx, "x", [leaves]).await, Ok(true));
             assert_eq!(scope.members(&cx, "x").await, Ok(vec![stays, leaves]));
             assert_eq!(scope.leave(&cx, "x", [leaves]).await, Ok(true));
-            let crashes = cx.spawn(waits).expect("room").pid();
+            let crashes = cx.spawn(waits).expect("space").pid();
             scope.join(&cx, "x", [crashes]).await.expect("alive");
             cx.exit(crashes, Reason::value("its own")).expect("memory");
             cx.sleep(Duration::from_millis(1)).await;
-            assert_eq!(scope.members(&cx, "x").await, Ok(vec![stays]), "the scope lives");
+            assert_eq!(scope.members(&cx, "x").await, Ok(vec![stays]), "the scope is alive");
             cx.exit(scope, Reason::KILL).expect("a kill");
             cx.sleep(Duration::from_millis(1)).await;
             assert_eq!(cx.is_alive(stays).await, !links);
-            assert!(cx.is_alive(leaves).await, "it was in no group any more");
+            assert!(cx.is_alive(leaves).await, "it had left all groups");
         }
     });
 }
 
-/// Issue 14, 12: members that die together leave a group in a time that grows with their number, also with watchers that come and go.
+/// Issue 14, 12: members that die together leave a group in time proportional to their number, also
+/// while watchers subscribe and die.
 #[test]
 fn n12_mass_leaving_is_linear() {
     const MANY: usize = 20_000;
     let mut bed = Bed::new(2, 1);
     let begun = std::time::Instant::now();
-    let scope = bed.run(|cx: Context<()>| async move { ProcessGroups::<u8>::new().start().start(&cx).await.expect("up") });
+    let scope =
+        bed.run(|cx: Context<()>| async move { ProcessGroups::<u8>::new().start().start(&cx).await.expect("up") });
     let pids = bed.run(move |cx: Context<()>| async move {
-        let pids: Vec<_> = (0..MANY).map(|_| cx.spawn(waits).expect("room").pid()).collect();
+        let pids: Vec<_> = (0..MANY).map(|_| cx.spawn(waits).expect("space").pid()).collect();
         scope.join(&cx, 7, pids.clone()).await.expect("alive");
         pids
     });
-    // Each watches a group of its own, and dies.
+    // Each watcher monitors one group, and dies.
     bed.run(move |cx: Context<()>| async move {
         for n in 0..MANY {
             let watches = move |cx: Context<MembershipChange<u8>>| async move {
                 let _ = scope.monitor_group(&cx, Some((n % 5) as u8), |change| change).await;
             };
-            cx.spawn(watches).expect("room");
+            cx.spawn(watches).expect("space");
             if n % 100 == 0 {
                 cx.sleep(Duration::from_millis(1)).await;
             }

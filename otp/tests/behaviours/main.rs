@@ -1,4 +1,4 @@
-//! Tasks, registries, groups, event managers and applications.
+//! Tests of tasks, registries, groups, event managers and applications.
 
 mod applications;
 #[path = "../common/mod.rs"]

@@ -1,11 +1,11 @@
-//! Registries.
+//! Tests of registries.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atropos_kernel::{Context, Pid, Reason, Received};
 use atropos_otp::registry::{Registry, RegistryError};
-use atropos_otp::{CallError, Next, InitError, Reply, Server, ServerCx, StartError};
+use atropos_otp::{CallError, InitError, Next, Reply, Server, ServerCx, StartError};
 
 use crate::common::{Bed, lock};
 
@@ -14,24 +14,24 @@ async fn waits(cx: Context<()>) {
 }
 
 #[test]
-fn a_unique_key_has_one_process_and_goes_with_it() {
+fn unique_key_has_one_process_and_is_removed_with_it() {
     let mut bed = Bed::new(2, 1);
     bed.run(|cx: Context<()>| async move {
         let registry = Registry::<String, u32>::unique().start().start(&cx).await.expect("up");
-        let a = cx.spawn(waits).expect("room").pid();
-        let b = cx.spawn(waits).expect("room").pid();
+        let a = cx.spawn(waits).expect("space").pid();
+        let b = cx.spawn(waits).expect("space").pid();
         let key = || String::from("key");
         assert_eq!(registry.register_other(&cx, a, key(), 1).await, Ok(()));
         assert_eq!(registry.register_other(&cx, b, key(), 2).await, Err(RegistryError::Taken(a)));
         assert_eq!(registry.lookup(&cx, key()).await, Ok(vec![(a, 1)]));
         assert_eq!(registry.keys(&cx, a).await, Ok(vec![key()]));
-        // Killed and looked up in one breath: never the dead.
+        // Killed and looked up at once: the lookup never finds a dead process.
         cx.exit(a, Reason::KILL).expect("a kill");
         assert_eq!(registry.lookup(&cx, key()).await, Ok(vec![]));
         assert_eq!(registry.register_other(&cx, a, key(), 1).await, Err(RegistryError::NoProc));
         assert_eq!(registry.register_other(&cx, b, key(), 2).await, Ok(()));
         cx.exit(b, Reason::KILL).expect("a kill");
-        assert_eq!(registry.register(&cx, key(), 3).await, Ok(()), "the dead hold nothing");
+        assert_eq!(registry.register(&cx, key(), 3).await, Ok(()), "a dead process has no key");
         assert_eq!(registry.unregister(&cx, b, key()).await, Ok(false));
         assert_eq!(registry.unregister(&cx, cx.pid(), key()).await, Ok(true));
         assert_eq!(registry.count(&cx).await, Ok(0));
@@ -52,14 +52,14 @@ fn duplicate_keys_are_dispatched_to_all() {
         let other = cx.spawn(|cx: Context<u8>| async move {
             cx.recv().await;
         });
-        registry.register_other(&cx, other.expect("room"), "topic", ()).await.expect("alive");
+        registry.register_other(&cx, other.expect("space"), "topic", ()).await.expect("alive");
         assert_eq!(registry.dispatch(&cx, "topic", 7_u8).await, Ok(3));
-        assert_eq!(registry.dispatch(&cx, "nobody's", 7_u8).await, Ok(0));
+        assert_eq!(registry.dispatch(&cx, "no one's", 7_u8).await, Ok(0));
         for _ in 0..2 {
             assert!(matches!(cx.recv().await, Received::Message(7)));
         }
         cx.sleep(Duration::from_millis(1)).await;
-        assert_eq!(registry.count(&cx).await, Ok(2), "the other has died of it");
+        assert_eq!(registry.count(&cx).await, Ok(2), "the other member has exited after it");
         assert_eq!(registry.unregister(&cx, cx.pid(), "topic").await, Ok(true));
         assert_eq!(registry.count(&cx).await, Ok(0));
     });
@@ -85,7 +85,7 @@ impl Server for Room {
 }
 
 #[test]
-fn via_a_registry_many_find_or_start_one() {
+fn many_callers_find_or_start_one_server_via_a_registry() {
     for seed in 0..20 {
         let mut bed = Bed::new(3, seed);
         let registry = bed
@@ -120,8 +120,9 @@ fn via_a_registry_many_find_or_start_one() {
     }
 }
 
-/// Issue 14, 12: a member learns that its registry has crashed: it dies of the link, or has the EXIT; and so do members
-/// that another process has registered. What ends a member does not end the registry.
+/// Issue 14, 12: a member learns that its registry has crashed: it dies of the link, or gets the
+/// EXIT; the same holds for members that another process has registered. The exit of a member does
+/// not end the registry.
 #[test]
 fn n12_members_go_with_their_registry() {
     let mut bed = Bed::new(2, 1);
@@ -140,14 +141,14 @@ fn n12_members_go_with_their_registry() {
                 *lock(&place) = Some(exit);
             }
         });
-        let (own, traps) = (own.expect("room").pid(), traps.expect("room").pid());
-        let other = cx.spawn(waits).expect("room").pid();
+        let (own, traps) = (own.expect("space").pid(), traps.expect("space").pid());
+        let other = cx.spawn(waits).expect("space").pid();
         registry.register_other(&cx, other, "other", ()).await.expect("free");
-        let left = cx.spawn(waits).expect("room").pid();
+        let left = cx.spawn(waits).expect("space").pid();
         registry.register_other(&cx, left, "left", ()).await.expect("free");
         assert_eq!(registry.unregister(&cx, left, "left").await, Ok(true));
         registry.register(&cx, "parent", ()).await.expect("free");
-        let crashes = cx.spawn(waits).expect("room").pid();
+        let crashes = cx.spawn(waits).expect("space").pid();
         registry.register_other(&cx, crashes, "crashes", ()).await.expect("free");
         cx.exit(crashes, Reason::value("its own")).expect("memory");
         cx.sleep(Duration::from_millis(1)).await;
@@ -156,23 +157,24 @@ fn n12_members_go_with_their_registry() {
         cx.exit(registry, Reason::KILL).expect("a kill");
         cx.sleep(Duration::from_millis(1)).await;
         for member in [own, other, traps] {
-            assert!(!cx.is_alive(member).await, "it has learnt of it");
+            assert!(!cx.is_alive(member).await, "the link or the EXIT ended it");
         }
         assert!(cx.is_alive(left).await, "it had left");
         let exit = lock(&heard).take().expect("an EXIT");
         assert_eq!((exit.from, exit.reason), (Some(registry.pid()), Reason::KILLED));
-        // The parent is not linked, whatever it registers: it lives to see this.
+        // The parent is not linked, whatever it registers, so it survives.
         let apart = Registry::<&str, ()>::unique().unlinked().start().start(&cx).await.expect("up");
         apart.register_other(&cx, left, "left", ()).await.expect("free");
         cx.exit(apart, Reason::KILL).expect("a kill");
         assert!(!cx.is_alive(apart).await);
-        assert!(cx.is_alive(left).await, "told not to");
+        assert!(cx.is_alive(left).await, "not linked");
     });
 }
 
-/// Issue 14, 12: a registry traps exits for its links; an exit signal that a living process sends ends it all the same.
+/// Issue 14, 12: a registry traps exits because of its links; an exit signal from a live process
+/// still ends it.
 #[test]
-fn n12_an_exit_signal_ends_a_registry_still() {
+fn n12_exit_signal_still_ends_a_registry() {
     let mut bed = Bed::new(2, 1);
     let registry = bed
         .run(|cx: Context<()>| async move { Registry::<u8, ()>::unique().start().start(&cx).await.expect("up").pid() });
@@ -186,9 +188,10 @@ fn n12_an_exit_signal_ends_a_registry_still() {
     });
 }
 
-/// Issue 14, 30: a process has a key as often as it has registered it, oldest first among its keys.
+/// Issue 14, 30: a process has a key as often as it has registered it; its keys are listed oldest
+/// first.
 #[test]
-fn n30_keys_come_as_often_as_they_are_registered() {
+fn n30_keys_are_listed_as_often_as_they_are_registered() {
     let mut bed = Bed::new(2, 1);
     bed.run(|cx: Context<()>| async move {
         let registry = Registry::<&str, u8>::duplicate().start().start(&cx).await.expect("up");
@@ -203,8 +206,8 @@ fn n30_keys_come_as_often_as_they_are_registered() {
     });
 }
 
-/// Issue 14, 12: many members of one key that die together are forgotten in a time that grows with their number. (With a
-/// search for each, this takes minutes.)
+/// Issue 14, 12: many members of one key that die together are removed in time proportional to
+/// their number. (With a search for each, this takes minutes.)
 #[test]
 fn n12_mass_leaving_is_linear() {
     const MANY: usize = 20_000;
@@ -215,7 +218,7 @@ fn n12_mass_leaving_is_linear() {
     let pids = bed.run(move |cx: Context<()>| async move {
         let mut pids = Vec::new();
         for n in 0..MANY {
-            let pid = cx.spawn(waits).expect("room").pid();
+            let pid = cx.spawn(waits).expect("space").pid();
             registry.register_other(&cx, pid, 7, n).await.expect("alive");
             pids.push(pid);
         }

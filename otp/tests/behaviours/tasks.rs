@@ -1,4 +1,4 @@
-//! Tasks.
+//! Tests of tasks.
 
 use std::future::Future;
 use std::task::Poll;
@@ -16,31 +16,31 @@ async fn waits(cx: Context<()>) {
 }
 
 #[test]
-fn a_task_brings_its_value_or_why_there_is_none() {
+fn task_returns_its_value_or_its_exit_reason() {
     let mut bed = Bed::new(2, 1);
     bed.run(|cx: Context<()>| async move {
         let task = Task::start_link(&cx, |cx| async move {
             cx.sleep(SECOND).await;
             42
         });
-        assert_eq!(task.expect("room").join(&cx, SECOND * 2).await, Ok(42));
-        let task: Task<u8> = Task::start(&cx, |_| async { crash("no") }).expect("room");
+        assert_eq!(task.expect("space").join(&cx, SECOND * 2).await, Ok(42));
+        let task: Task<u8> = Task::start(&cx, |_| async { crash("no") }).expect("space");
         assert_eq!(task.join(&cx, None).await, Err(CallError::Down(Reason::crash("no"))));
-        let task = Task::start(&cx, |cx| async move { cx.sleep(SECOND * 60).await }).expect("room");
+        let task = Task::start(&cx, |cx| async move { cx.sleep(SECOND * 60).await }).expect("space");
         let pid = task.pid();
         let task = task.join_or_wait(&cx, SECOND).await.expect_err("not yet");
         assert_eq!(task.join(&cx, SECOND).await, Err(CallError::TimedOut));
         assert!(!cx.is_alive(pid).await, "it was killed");
-        let task = Task::start_link(&cx, |cx| async move { cx.sleep(SECOND * 60).await }).expect("room");
+        let task = Task::start_link(&cx, |cx| async move { cx.sleep(SECOND * 60).await }).expect("space");
         assert_eq!(task.shutdown(&cx, SECOND).await, Some(Err(Reason::SHUTDOWN)));
-        assert!(cx.recv_timeout(SECOND).await.is_none(), "nothing is left of any");
+        assert!(cx.recv_timeout(SECOND).await.is_none(), "no message of any task is left");
     });
     bed.settle();
     assert_eq!(bed.processes(), 0);
 }
 
 #[test]
-fn many_tasks_are_joined_in_their_places() {
+fn join_all_returns_results_in_order() {
     let mut bed = Bed::new(3, 5);
     let sums = bed.run(|cx: Context<()>| async move {
         let tasks = (0..1000_u64).map(|n| {
@@ -49,7 +49,7 @@ fn many_tasks_are_joined_in_their_places() {
                 if n == 500 { crash("one of them") } else { n * n }
             })
         });
-        let tasks = tasks.collect::<Result<Vec<_>, _>>().expect("room");
+        let tasks = tasks.collect::<Result<Vec<_>, _>>().expect("space");
         Task::join_all(&cx, tasks, SECOND * 2).await
     });
     for (n, sum) in sums.into_iter().enumerate() {
@@ -65,7 +65,7 @@ fn many_tasks_are_joined_in_their_places() {
 fn a_linked_task_dies_with_its_starter_and_takes_it_along() {
     let mut bed = Bed::new(2, 1);
     let starter = bed.spawn(false, |cx: Context<()>| async move {
-        let _task = Task::start_link(&cx, waits).expect("room");
+        let _task = Task::start_link(&cx, waits).expect("space");
         cx.recv().await;
     });
     bed.settle();
@@ -74,7 +74,7 @@ fn a_linked_task_dies_with_its_starter_and_takes_it_along() {
     bed.settle();
     assert_eq!(bed.processes(), 0);
     let starter = bed.spawn(false, |cx: Context<()>| async move {
-        let task: Task<()> = Task::start_link(&cx, |_| async { crash("together") }).expect("room");
+        let task: Task<()> = Task::start_link(&cx, |_| async { crash("together") }).expect("space");
         task.join(&cx, None).await.expect("not reached");
     });
     bed.settle();
@@ -82,7 +82,7 @@ fn a_linked_task_dies_with_its_starter_and_takes_it_along() {
 }
 
 #[test]
-fn supervised_tasks_end_with_their_supervisor_and_are_not_started_again() {
+fn supervised_tasks_end_with_their_supervisor_and_are_not_restarted() {
     let mut bed = Bed::new(2, 1);
     let (_, supervisor) = bed.family(TaskSupervisor::builder().into());
     let tasks = TaskSupervisor::of(DynamicRef::new(supervisor));
@@ -103,9 +103,9 @@ fn supervised_tasks_end_with_their_supervisor_and_are_not_started_again() {
     assert!(matches!(refused, Err(StartChildError::Call(CallError::Down(_)))));
 }
 
-/// Issue 14, 29: a task tells whoever holds it, and not only the process that has started it.
+/// Issue 14, 29: a task reports to its holder, and not only to the process that has started it.
 #[test]
-fn n29_a_task_that_dies_tells_another_holder() {
+fn n29_task_exit_is_reported_to_another_holder() {
     let mut bed = Bed::new(2, 1);
     bed.run(|cx: Context<()>| async move {
         for seed in 0..2 {
@@ -116,41 +116,42 @@ fn n29_a_task_that_dies_tells_another_holder() {
                 cx.stop(boom()).await;
                 1
             })
-            .expect("room");
-            let holder = Task::start(&cx, move |cx| async move { task.join(&cx, None).await }).expect("room");
+            .expect("space");
+            let holder = Task::start(&cx, move |cx| async move { task.join(&cx, None).await }).expect("space");
             assert_eq!(holder.join(&cx, SECOND * 9).await, Ok(Err(CallError::Down(boom()))));
         }
-        let task = Task::start(&cx, |cx| async move { cx.sleep(SECOND * 60).await }).expect("room");
+        let task = Task::start(&cx, |cx| async move { cx.sleep(SECOND * 60).await }).expect("space");
         let pid = task.pid();
-        let holder = Task::start(&cx, move |cx| async move { task.join(&cx, SECOND).await }).expect("room");
+        let holder = Task::start(&cx, move |cx| async move { task.join(&cx, SECOND).await }).expect("space");
         assert_eq!(holder.join(&cx, None).await, Ok(Err(CallError::TimedOut)));
-        assert!(!cx.is_alive(pid).await, "its holder has killed it");
-        assert!(cx.recv_timeout(SECOND).await.is_none(), "nothing is left of any");
+        assert!(!cx.is_alive(pid).await, "its holder killed it");
+        assert!(cx.recv_timeout(SECOND).await.is_none(), "no message of any task is left");
     });
     bed.settle();
     assert_eq!(bed.processes(), 0);
 }
 
-/// Issue 14, 29: a value that has come is not lost to a shutdown, nor one that comes while the task shuts down.
+/// Issue 14, 29: neither a value that has arrived nor one that arrives during the shutdown is lost
+/// to it.
 #[test]
-fn n29_shutdown_has_the_value() {
+fn n29_shutdown_returns_the_value() {
     let mut bed = Bed::new(2, 1);
     bed.run(|cx: Context<()>| async move {
         let task = Task::start_link(&cx, |cx| async move {
             cx.sleep(SECOND).await;
             42
         });
-        let Err(task) = task.expect("room").join_or_wait(&cx, SECOND / 2).await else { panic!("too quick") };
+        let Err(task) = task.expect("space").join_or_wait(&cx, SECOND / 2).await else { panic!("too quick") };
         cx.sleep(SECOND).await;
-        assert_eq!(task.shutdown(&cx, SECOND).await, Some(Ok(42)), "it came between the two");
+        assert_eq!(task.shutdown(&cx, SECOND).await, Some(Ok(42)), "it arrived between the two");
         let last = Task::start_link(&cx, |cx| async move {
             cx.trap_exit(true);
             cx.recv().await;
             7
         });
         cx.sleep(SECOND).await;
-        assert_eq!(last.expect("room").shutdown(&cx, SECOND).await, Some(Ok(7)), "its last words");
-        let dead: Task<u8> = Task::start(&cx, |_| async { crash("no") }).expect("room");
+        assert_eq!(last.expect("space").shutdown(&cx, SECOND).await, Some(Ok(7)), "its final value");
+        let dead: Task<u8> = Task::start(&cx, |_| async { crash("no") }).expect("space");
         cx.sleep(SECOND).await;
         assert_eq!(dead.shutdown(&cx, SECOND).await, Some(Err(Reason::crash("no"))));
         let deaf = Task::start(&cx, |cx| async move {
@@ -158,7 +159,7 @@ fn n29_shutdown_has_the_value() {
             cx.sleep(SECOND * 60).await;
         });
         cx.sleep(SECOND).await;
-        assert_eq!(deaf.expect("room").shutdown(&cx, SECOND).await, Some(Err(Reason::KILLED)));
+        assert_eq!(deaf.expect("space").shutdown(&cx, SECOND).await, Some(Err(Reason::KILLED)));
     });
 }
 
@@ -172,16 +173,16 @@ async fn polled_once<F: Future>(future: F) {
     .await;
 }
 
-/// Issue 14, 16: nothing of a task that is dropped, or of a join that is given up, comes to the process that had it.
+/// Issue 14, 16: no signal of a dropped task or a cancelled join reaches the process that had it.
 #[test]
-fn n16_what_is_dropped_of_a_task_leaves_nothing() {
+fn n16_dropped_task_or_join_leaves_nothing() {
     let mut bed = Bed::new(2, 1);
     bed.run(|cx: Context<()>| async move {
         let sleeps = |cx: Context<()>| async move { cx.sleep(SECOND).await };
-        let start = |cx: &Context<()>| Task::start_link(cx, sleeps).expect("room");
+        let start = |cx: &Context<()>| Task::start_link(cx, sleeps).expect("space");
         let unwaited = start(&cx).pid();
         cx.sleep(SECOND / 2).await;
-        assert!(cx.is_alive(unwaited).await, "a task that is dropped goes on");
+        assert!(cx.is_alive(unwaited).await, "a dropped task keeps running");
         let mut given_up = Vec::new();
         let mut new = |cx: &Context<()>| {
             let task = start(cx);
@@ -197,11 +198,11 @@ fn n16_what_is_dropped_of_a_task_leaves_nothing() {
         drop(new(&cx).join(&cx, None));
         let mut task = start(&cx);
         polled_once(task.wait()).await;
-        assert_eq!(task.wait().await, Ok(()), "only borrowed");
+        assert_eq!(task.wait().await, Ok(()), "`wait` only borrows");
         for pid in given_up {
-            assert!(!cx.is_alive(pid).await, "nobody could have its value any more");
+            assert!(!cx.is_alive(pid).await, "its value would be unreachable");
         }
-        assert!(cx.recv_timeout(SECOND * 9).await.is_none(), "nothing is left of any");
+        assert!(cx.recv_timeout(SECOND * 9).await.is_none(), "no message of any task is left");
         let info = cx.own_info().expect("memory").expect("alive");
         assert!(info.monitors.is_empty() && info.links.is_empty(), "{info:?}");
     });
@@ -209,9 +210,10 @@ fn n16_what_is_dropped_of_a_task_leaves_nothing() {
     assert_eq!(bed.processes(), 0);
 }
 
-/// Issue 14, 16 and 27 of the kind: a join that ends with the first failure, at once, and takes the others along.
+/// Issue 14, 16 and 27 and similar: `try_join_all` returns at the first failure and kills the
+/// remaining tasks.
 #[test]
-fn n29_a_join_of_many_may_end_with_the_first_failure() {
+fn n29_try_join_all_ends_with_the_first_failure() {
     let mut bed = Bed::new(2, 1);
     bed.run(|cx: Context<()>| async move {
         let task = |cx: &Context<()>, fails: bool, time: Duration| {
@@ -219,11 +221,11 @@ fn n29_a_join_of_many_may_end_with_the_first_failure() {
                 cx.sleep(time).await;
                 if fails { crash("one of them") } else { time }
             })
-            .expect("room")
+            .expect("space")
         };
         let good = (1..=9).rev().map(|n| task(&cx, false, SECOND * n)).collect();
         let values = Task::try_join_all(&cx, good, None).await;
-        assert_eq!(values, Ok((1..=9).rev().map(|n| SECOND * n).collect()), "in their places");
+        assert_eq!(values, Ok((1..=9).rev().map(|n| SECOND * n).collect()), "in order");
         let before = cx.with(|cx| cx.now());
         let bad = vec![task(&cx, false, SECOND * 60), task(&cx, true, SECOND), task(&cx, false, SECOND * 60)];
         let pids: Vec<_> = bad.iter().map(Task::pid).collect();

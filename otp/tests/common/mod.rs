@@ -1,6 +1,6 @@
-//! A bed for tests: virtual cores that one thread steps as a seed decides, virtual time, and workers that do as they
-//! are told and are counted.
-#![allow(dead_code, reason = "no test uses all")]
+//! The test bed: virtual cores that one thread steps in an order that a seed decides, virtual time,
+//! and scripted workers that are counted.
+#![allow(dead_code, reason = "no test uses all of it")]
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -13,9 +13,9 @@ use std::time::Duration;
 use atropos_kernel::reclaim::{Domain, Participant};
 use atropos_kernel::world::{CurrentSlot, Platform};
 use atropos_kernel::{
-    CatchPanic, Context, Core, Tombstone, Host, Kernel, Options, Pid, RunOutcome, Reason, Received, SpawnOptions, task,
+    CatchPanic, Context, Core, Host, Kernel, Options, Pid, Reason, Received, RunOutcome, SpawnOptions, Tombstone, task,
 };
-use atropos_otp::{ChildSpec, ReportHook, Report, StartError, StartedChild, ChildStarter, Supervisor, SupervisorRef};
+use atropos_otp::{ChildSpec, ChildStarter, Report, ReportHook, StartError, StartedChild, Supervisor, SupervisorRef};
 
 thread_local! {
     static HERE: CurrentSlot = const { Cell::new(std::ptr::null()) };
@@ -27,7 +27,9 @@ fn here() -> *const CurrentSlot {
 
 struct Virtual(AtomicU64);
 
-// SAFETY: `here` is a thread-local; the virtual cores take turns on their thread.
+// SAFETY: `Platform::here` always returns `here`, whose thread-local cell has no destructor and
+// belongs to one thread. All virtual cores run one after the other on that thread, and `catch_panic`
+// calls the code there before it returns.
 unsafe impl Platform for Virtual {
     fn now(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -55,12 +57,12 @@ unsafe impl Platform for Virtual {
     }
 }
 
-/// A panic that the test wants, without the hook that would print it.
+/// Panics on purpose, without the hook that would print it.
 pub(crate) fn crash(text: &str) -> ! {
     std::panic::resume_unwind(Box::new(text.to_owned()))
 }
 
-/// The virtual cores.
+/// The test bed of virtual cores.
 pub(crate) struct Bed {
     pub(crate) kernel: Arc<Kernel>,
     clock: Arc<Virtual>,
@@ -103,7 +105,7 @@ impl Bed {
         };
     }
 
-    /// One slice of some core that has work; false when none has.
+    /// Runs one slice of a random core that has work; returns `false` if no core has any.
     pub(crate) fn step(&mut self) -> bool {
         let awake: Vec<usize> = (0..self.cores.len()).filter(|core| !self.kernel.is_idle(*core)).collect();
         if awake.is_empty() {
@@ -114,7 +116,7 @@ impl Bed {
         true
     }
 
-    /// Until nobody has anything to do before time passes.
+    /// Steps until no core has work before time advances.
     pub(crate) fn settle(&mut self) {
         for _ in 0..10_000_000 {
             if !self.step() {
@@ -122,7 +124,7 @@ impl Bed {
                 return;
             }
         }
-        panic!("the system does not come to rest");
+        panic!("the system does not become idle");
     }
 
     pub(crate) fn now(&self) -> Duration {
@@ -141,7 +143,7 @@ impl Bed {
         self.settle();
     }
 
-    /// Lets time pass.
+    /// Advances the virtual time.
     pub(crate) fn sleep(&mut self, time: Duration) {
         self.settle();
         let end = self.clock.now() + time.as_nanos() as u64;
@@ -151,7 +153,7 @@ impl Bed {
         self.advance(end);
     }
 
-    /// Lets time pass until the next timer; false when there is none.
+    /// Advances the time to the next timer; returns `false` if there is none.
     pub(crate) fn next_timer(&mut self) -> bool {
         self.settle();
         let due = self.next_due();
@@ -168,10 +170,10 @@ impl Bed {
         F: Future<Output: task::IntoReason> + Send + 'static,
     {
         let options = SpawnOptions::new().trap_exit(trap);
-        self.host(|host| host.spawn_async(&options, body)).expect("room").pid()
+        self.host(|host| host.spawn_async(&options, body)).expect("space").pid()
     }
 
-    /// Runs a process to its end, letting time pass as it needs; what it returns.
+    /// Runs a process to its end, advancing the time as needed; returns its value.
     pub(crate) fn run<T, S, F>(&mut self, body: S) -> T
     where
         T: Send + 'static,
@@ -181,7 +183,7 @@ impl Bed {
         self.run_as(body)
     }
 
-    /// As [`Bed::run`], of any message type.
+    /// Runs a process as [`Bed::run`] does, with any message type.
     pub(crate) fn run_as<M, T, S, F>(&mut self, body: S) -> T
     where
         M: Send + 'static,
@@ -200,11 +202,12 @@ impl Bed {
             if let Some(value) = lock(&place).take() {
                 return value;
             }
-            assert!(self.next_timer(), "the process waits for ever, or has crashed");
+            assert!(self.next_timer(), "the process waits for ever or has crashed");
         }
     }
 
-    /// A parent that traps exits and waits, and its supervisor, up.
+    /// Starts a supervisor under a parent that traps exits and waits; returns when the supervisor
+    /// is up.
     pub(crate) fn family(&mut self, supervisor: Supervisor) -> (Pid, SupervisorRef) {
         let (parent, started) = self.try_family(supervisor);
         (parent, started.expect("it is up"))
@@ -225,7 +228,7 @@ impl Bed {
             if let Some(started) = lock(&place).take() {
                 return (parent, started);
             }
-            assert!(self.next_timer(), "the supervisor is not up, and nothing will happen");
+            assert!(self.next_timer(), "the supervisor is not up and no timer is left");
         }
     }
 
@@ -233,7 +236,7 @@ impl Bed {
         self.host(|host| host.exit(pid.into(), reason)).expect("memory");
     }
 
-    /// An exit signal from some process.
+    /// Sends an exit signal from an unrelated process.
     pub(crate) fn exit_from_a_stranger(&mut self, pid: impl Into<Pid>, reason: Reason) {
         let pid = pid.into();
         self.run(move |cx| async move { cx.exit(pid, reason).expect("memory") });
@@ -247,17 +250,17 @@ impl Bed {
         self.host(|host| host.processes().count())
     }
 
-    /// Why it died.
+    /// Returns the exit reason of a dead process.
     pub(crate) fn died_of(&self, pid: impl Into<Pid>) -> Reason {
         match self.host(|host| host.tombstone(pid.into())) {
             Tombstone::Known(reason) => reason,
-            other => panic!("not dead, or forgotten: {other:?}"),
+            other => panic!("not dead, or its tombstone is gone: {other:?}"),
         }
     }
 
-    /// Tells a worker of a [`Yard`].
+    /// Sends an order to a worker of a [`Yard`].
     pub(crate) fn tell(&self, pid: Pid, told: Told) {
-        self.host(|host| host.send(pid, told)).expect("a worker takes it");
+        self.host(|host| host.send(pid, told)).expect("a worker accepts it");
     }
 }
 
@@ -265,16 +268,16 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a worker is told.
+/// An order to a worker.
 #[derive(Clone, Debug)]
 pub(crate) enum Told {
     End(Reason),
     Panic,
-    /// To unlink itself from its supervisor, and not to hear of exits.
+    /// Unlinks from this process (the supervisor).
     Unlink(Pid),
-    /// To ignore exit signals.
+    /// Ignores exit signals.
     Ignore,
-    /// To take this long for what it is told next.
+    /// Delays its exit on `shutdown` by this long.
     Slow(Duration),
 }
 
@@ -283,14 +286,14 @@ struct State {
     /// Processes by id, in the order of their starts.
     started: BTreeMap<String, Vec<Pid>>,
     live: BTreeMap<String, usize>,
-    /// The most of an id that lived at a time.
+    /// The most processes of an id that were alive at the same time.
     most: BTreeMap<String, usize>,
     events: Vec<String>,
     reports: Vec<Report>,
     fails: BTreeMap<String, usize>,
 }
 
-/// Where workers are counted.
+/// The table in which workers are counted.
 #[derive(Clone, Default)]
 pub(crate) struct Yard(Arc<Mutex<State>>);
 
@@ -299,18 +302,18 @@ struct Life(Yard, String);
 impl Drop for Life {
     fn drop(&mut self) {
         let mut state = lock(&self.0.0);
-        *state.live.get_mut(&self.1).expect("it was born") -= 1;
+        *state.live.get_mut(&self.1).expect("it was counted") -= 1;
         state.events.push(format!("-{}", self.1));
     }
 }
 
 impl Yard {
-    /// The last process of an id.
+    /// Returns the last process of an id.
     pub(crate) fn pid(&self, id: &str) -> Pid {
         *lock(&self.0).started.get(id).and_then(|pids| pids.last()).expect("it was started")
     }
 
-    /// How often an id was started.
+    /// Returns the number of starts of an id.
     pub(crate) fn starts(&self, id: &str) -> usize {
         lock(&self.0).started.get(id).map_or(0, Vec::len)
     }
@@ -323,12 +326,12 @@ impl Yard {
         lock(&self.0).live.get(id).copied().unwrap_or(0)
     }
 
-    /// The most of one id that ever lived at a time.
+    /// Returns the most processes of one id that were ever alive at the same time.
     pub(crate) fn most_of_one(&self) -> usize {
         lock(&self.0).most.values().copied().max().unwrap_or(0)
     }
 
-    /// Starts (`+id`) and ends (`-id`) since the last call.
+    /// Returns the starts (`+id`) and exits (`-id`) since the last call.
     pub(crate) fn events(&self) -> Vec<String> {
         std::mem::take(&mut lock(&self.0).events)
     }
@@ -337,33 +340,38 @@ impl Yard {
         std::mem::take(&mut lock(&self.0).reports)
     }
 
-    /// A hook that keeps what it is told.
+    /// Returns a hook that stores its reports.
     pub(crate) fn hook(&self) -> ReportHook {
         let yard = self.clone();
         ReportHook::new(move |report| lock(&yard.0).reports.push(report.clone()))
     }
 
-    /// The next starts of an id fail.
+    /// Makes the next starts of an id fail.
     pub(crate) fn fail(&self, id: &str, times: usize) {
         lock(&self.0).fails.insert(id.to_owned(), times);
     }
 
-    /// A worker.
+    /// Specifies a worker.
     pub(crate) fn worker(&self, id: &str) -> ChildSpec {
         let (yard, name) = (self.clone(), id.to_owned());
         ChildSpec::worker(id.to_owned(), move |starter: &mut ChildStarter<'_>| yard.start(starter, &name, false))
     }
 
-    /// A worker that traps exits.
+    /// Specifies a worker that traps exits.
     pub(crate) fn trapping(&self, id: &str) -> ChildSpec {
         let (yard, name) = (self.clone(), id.to_owned());
         ChildSpec::worker(id.to_owned(), move |starter: &mut ChildStarter<'_>| yard.start(starter, &name, true))
     }
 
-    pub(crate) fn start(&self, starter: &mut ChildStarter<'_>, id: &str, trap: bool) -> Result<StartedChild, StartError> {
+    pub(crate) fn start(
+        &self,
+        starter: &mut ChildStarter<'_>,
+        id: &str,
+        trap: bool,
+    ) -> Result<StartedChild, StartError> {
         if let Some(left) = lock(&self.0).fails.get_mut(id).filter(|left| **left > 0) {
             *left -= 1;
-            return Err(StartError::Refused(Reason::value("no luck")));
+            return Err(StartError::Refused(Reason::value("scripted failure")));
         }
         let life = self.born(id);
         let supervisor = starter.supervisor_pid();
@@ -409,7 +417,7 @@ async fn work(cx: Context<Told>, _life: Life, supervisor: Pid) -> Reason {
     }
 }
 
-/// A reason of a test's own.
+/// Returns an abnormal exit reason for tests.
 pub(crate) fn boom() -> Reason {
     Reason::value("boom")
 }

@@ -1,5 +1,6 @@
-//! actix 0.13. An actor stays on its arbiter, a thread, for life: those that the driver starts are dealt to the arbiters in turn, and
-//! those that an actor starts stay on its own. No links, no monitors.
+//! A driver for actix 0.13. An actor stays on its arbiter, a thread, for life. Actors that the
+//! driver starts are distributed over the arbiters round-robin; actors that an actor starts stay on
+//! its own arbiter. No links, no monitors.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ struct Address(Addr<Player>);
 #[rtype("()")]
 struct Mail(Message<Address>);
 
-/// Counts itself while it lives.
+/// A guard that counts its live instances.
 struct Alive(Actix);
 
 impl Alive {
@@ -47,7 +48,7 @@ impl Drop for Alive {
     }
 }
 
-/// Plays a role.
+/// An actor that plays a role.
 struct Player(Alive, Role<Actix>);
 
 impl Actor for Player {
@@ -69,8 +70,8 @@ impl Handler<Mail> for Player {
     }
 }
 
-/// Does one thing when it has started.
-struct Once<F>(#[allow(dead_code, reason = "counts")] Alive, Option<F>);
+/// An actor that runs a closure once, when it has started.
+struct Once<F>(#[allow(dead_code, reason = "counts while it lives")] Alive, Option<F>);
 
 impl<F: FnOnce() + Unpin + 'static> Actor for Once<F> {
     type Context = Context<Self>;
@@ -126,7 +127,7 @@ impl System for Actix {
     }
 
     async fn once(&self, job: impl FnOnce() + Send + Sync + 'static) {
-        // What an actor holds must be free to move.
+        // Boxed, because an actor's state must be `Unpin`.
         let job = Box::new(job);
         Once(Alive::new(self), Some(move || job())).start();
     }
@@ -186,7 +187,8 @@ fn main() -> ExitCode {
     let system = actix::System::new();
     drive(
         |threads| {
-            // Those who talk in turn are best on one thread, where an actor starts another by itself.
+            // Actors that exchange messages in turn are fastest on one thread, where an actor
+            // starts another one by itself.
             let threads = if matches!(&*workload, "ping_pong" | "ring") { 1 } else { threads };
             let arbiters = system.block_on(async { (0..threads).map(|_| Arbiter::new().handle()).collect() });
             let driver = std::thread::current().id();

@@ -1,5 +1,7 @@
-//! beamr 0.21, its native processes: Rust handlers scheduled like processes of its interpreter. Messages are small integers, which
-//! take no room on its heaps: a native slice collects no garbage. Links and kills are the host's; a call blocks a thread.
+//! A driver for beamr 0.21 with its native processes: Rust handlers that are scheduled like
+//! processes of its interpreter. Messages are small integers, which take no space on its heaps,
+//! since a native slice collects no garbage. Links and kills come from the host; a call blocks a
+//! thread.
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -18,24 +20,25 @@ use beamr::process::ExitReason;
 use beamr::scheduler::{Scheduler, SchedulerConfig};
 use beamr::term::Term;
 
-/// The running slice's context, for the steps that are taken inside of it: null outside.
+/// The context of the running slice, for steps within the slice; null outside.
 type Running = std::cell::Cell<*mut NativeContext<'static>>;
 
 thread_local! {
     static RUNNING: Running = const { std::cell::Cell::new(std::ptr::null_mut()) };
 }
 
-/// Runs `f` with the running slice's context, if there is one.
+/// Calls `f` with the context of the running slice, if there is one.
 fn running<R>(f: impl FnOnce(Option<&mut NativeContext<'static>>) -> R) -> R {
-    // While it is used nobody else can: it is taken out, and put back.
+    // The context is taken out during the call and put back, so that a nested call cannot use it.
     let context = RUNNING.replace(std::ptr::null_mut());
-    // SAFETY: null, or what `slice` has put there, which lives until it has taken it out again, on this thread.
+    // SAFETY: the pointer is null, or `slice` has set it on this thread; its context lives until
+    // `slice` clears it.
     let result = f(unsafe { context.as_mut() });
     RUNNING.set(context);
     result
 }
 
-/// Makes the context known to the steps that `f` takes.
+/// Calls `f`, and makes the context available to the steps in it.
 fn slice<R>(context: &mut NativeContext<'_>, f: impl FnOnce() -> R) -> R {
     RUNNING.set(std::ptr::from_mut(context).cast());
     let result = f();
@@ -46,7 +49,7 @@ fn slice<R>(context: &mut NativeContext<'_>, f: impl FnOnce() -> R) -> R {
 #[derive(Clone)]
 struct Beamr(Arc<Scheduler>);
 
-/// Three bits say what a message is, the others are its word.
+/// Encodes a message: three bits are its kind, the others its word.
 fn encode(message: &Message<u64>) -> Term {
     let (kind, word) = match *message {
         Message::Go => (0, 0),
@@ -69,7 +72,7 @@ fn decode(term: Term) -> Message<u64> {
     }
 }
 
-/// Plays a role.
+/// A process that plays a role.
 struct Player(Beamr, Role<Beamr>);
 
 impl NativeHandler for Player {
@@ -85,7 +88,7 @@ impl NativeHandler for Player {
     }
 }
 
-/// Does one thing and ends.
+/// A process that runs a closure once, and ends.
 struct Once<F>(Option<F>);
 
 impl<F: FnOnce() + Send + 'static> NativeHandler for Once<F> {
@@ -105,7 +108,7 @@ impl NativeHandler for Waits {
     }
 }
 
-/// A factory of one: nothing here is restarted.
+/// Returns a factory for one handler: nothing here is restarted.
 fn factory<H: NativeHandler>(handler: H) -> NativeHandlerFactory {
     let handler = Mutex::new(Some(handler));
     Box::new(move || {
@@ -196,7 +199,7 @@ fn main() -> ExitCode {
             let scheduler = Scheduler::with_code_server(config, Arc::new(ModuleRegistry::new()), atoms, natives);
             Beamr(Arc::new(scheduler.unwrap_or_else(|error| panic!("no scheduler: {error}"))))
         },
-        // The driver's own task; the scheduler has its threads.
+        // This runtime runs the driver's own task only; the scheduler has threads of its own.
         |_, future| tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future),
     )
 }

@@ -1,4 +1,5 @@
-//! kameo 0.22, with unbounded mailboxes. It has links between siblings and no monitors.
+//! A driver for kameo 0.22, with unbounded mailboxes. It has links between siblings, and no
+//! monitors.
 
 use std::convert::Infallible;
 use std::process::ExitCode;
@@ -19,7 +20,7 @@ struct Kameo;
 #[derive(Clone)]
 struct Address(ActorRef<Player>);
 
-/// Plays a role.
+/// An actor that plays a role.
 struct Player {
     role: Role<Kameo>,
     own: Address,
@@ -44,7 +45,7 @@ impl Handles<Message<Address>> for Player {
     }
 }
 
-/// Does one thing when it starts.
+/// An actor that runs a closure once, when it starts.
 struct Once;
 
 impl Actor for Once {
@@ -58,7 +59,7 @@ impl Actor for Once {
     }
 }
 
-/// Counts its calls.
+/// An actor that counts its calls.
 struct Counter(u64);
 
 impl Actor for Counter {
@@ -93,7 +94,7 @@ impl System for Kameo {
     }
 
     fn send(&self, to: &Address, message: Message<Address>) {
-        // On an unbounded mailbox it cannot be full.
+        // An unbounded mailbox cannot be full.
         assert!(to.0.tell(message).try_send().is_ok(), "the receiver is gone");
     }
 

@@ -1,4 +1,5 @@
-//! ractor 0.16. A link is its supervision: an actor has at most one supervisor, whose death ends it.
+//! A driver for ractor 0.16. Its links are its supervision: an actor has at most one supervisor,
+//! whose death ends it.
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -19,7 +20,7 @@ struct Address(ActorRef<Mail>);
 
 struct Mail(Message<Address>);
 
-/// Plays a role.
+/// An actor that plays a role.
 struct Player;
 
 impl Actor for Player {
@@ -44,7 +45,7 @@ impl Actor for Player {
     }
 }
 
-/// Does one thing when it has started.
+/// An actor that runs a closure once, when it has started.
 struct Once;
 
 impl Actor for Once {
@@ -65,7 +66,7 @@ impl Actor for Once {
     }
 }
 
-/// Waits, and fails when it is told something.
+/// An actor that waits, and fails at its first message.
 struct Waits;
 
 impl Actor for Waits {
@@ -109,7 +110,7 @@ impl System for Ractor {
     type Address = Address;
 
     async fn start(&self, role: Role<Self>) -> Address {
-        // The libraries' starts nest in the tree of `skynet`.
+        // Boxed, because the library's starts nest in the tree of `skynet`.
         let start: std::pin::Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(Actor::spawn(None, Player, role));
         Address(start.await.expect("it starts").0)
     }

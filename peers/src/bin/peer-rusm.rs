@@ -1,5 +1,5 @@
-//! rusm-otp 0.7: processes on Tokio's tasks, messages of bytes, links, monitors, supervisors. A monitor cannot be undone, and a call
-//! is not in its interface.
+//! A driver for rusm-otp 0.7: processes on Tokio's tasks, messages of bytes, links, monitors,
+//! supervisors. A monitor cannot be cancelled, and its interface has no call.
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ use tokio::sync::mpsc::unbounded_channel;
 #[derive(Clone)]
 struct Rusm(Runtime);
 
-/// What a message is, and its word.
+/// Encodes a message as its kind and its word.
 fn encode(message: &Message<u64>) -> Vec<u8> {
     let (kind, word) = match *message {
         Message::Go => (0_u64, 0),
@@ -138,7 +138,7 @@ impl Rusm {
             self.0.kill(*target);
         }
         let (end, each_once) = hear(&mut end).await?;
-        ensure!(each_once, "not one DOWN for each monitor");
+        ensure!(each_once, "not exactly one DOWN for each monitor");
         Ok(Outcome::timed(ask.n, end - begun))
     }
 

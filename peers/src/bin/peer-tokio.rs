@@ -1,4 +1,5 @@
-//! Tokio by hand: a task and an unbounded channel for each process, as one writes it without a library. No links, no monitors.
+//! A driver for plain Tokio: a task and an unbounded channel for each process, as a program without
+//! an actor library has them. No links, no monitors.
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -104,7 +105,8 @@ impl Special for Tasks {
     }
 }
 
-/// A loop that starts a set of tasks, waits for one to be aborted, aborts the others and starts them again.
+/// Runs a loop that starts a set of tasks, waits until one is aborted, aborts the others, and
+/// starts them again.
 async fn restart(ask: &Ask, children: u64) -> Result<Outcome> {
     let (up, mut ups) = unbounded_channel::<Option<AbortHandle>>();
     let generations = Arc::new(std::sync::atomic::AtomicU64::new(0));
@@ -119,7 +121,7 @@ async fn restart(ask: &Ask, children: u64) -> Result<Outcome> {
                     let _ = told.send(given.await.ok());
                     std::future::pending::<()>().await;
                 });
-                // The first one is to be aborted.
+                // The first task is the one to abort.
                 if child == 0 {
                     let _ = give.send(handle);
                 }

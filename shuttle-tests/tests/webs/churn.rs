@@ -1,28 +1,29 @@
-//! Few slots, and many who are born into them and die.
+//! Few slots, and many processes that are spawned into them and die.
 //!
-//! A parent and hosts start processes in a kernel that has room for four, and others write to, kill and ask after every
-//! pid that there has ever been. No pid is given out twice; what is written to a pid is read by that process or comes
-//! back, and nobody dies of a kill that was for one before; never do more than four live; what a slot remembers is
-//! true of the pid that was asked for. A spawn is refused only for want of room, and at rest exactly as many as there is
-//! room for succeed.
+//! A parent and hosts start processes in a kernel with four slots. Others send to, kill and query
+//! every pid that there has ever been. No pid is allocated twice. A message to a pid is read by
+//! that process or is returned. No process dies of a kill that was for an earlier process. Never
+//! more than four processes live. A slot's tombstone is true of the pid in the query. A spawn is
+//! refused only when all slots are taken, and at rest exactly as many spawns succeed as there are
+//! free slots.
 
-use atropos_kernel::{Cx, Tombstone, MonitorTarget, Pid, Reason, Received, Resumed, SpawnError, SpawnOptions};
+use atropos_kernel::{Cx, MonitorTarget, Pid, Reason, Received, Resumed, SpawnError, SpawnOptions, Tombstone};
 use atropos_shuttle::ground::{Ground, Guest, chance, random};
 use atropos_shuttle::notes::{Cargo, Cause, Lives, Shared, body};
 use atropos_shuttle::{mutant, web};
 
-/// What is done wrong.
+/// The fault of a mutant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Wrong {
     Nothing,
-    /// Writes to whoever is in the slot now.
+    /// Sends to the current process in the slot.
     ByPlace,
-    /// Expects room for four while some still die.
+    /// Expects four free slots while some processes are still dying.
     FillsTooEarly,
 }
 
 const ROOM: usize = 4;
-/// Slices of a child that waits to be killed.
+/// Slices of a child that waits for its kill.
 const FOR_EVER: usize = usize::MAX;
 
 type Mail = Cargo<Pid>;
@@ -30,14 +31,14 @@ type Mail = Cargo<Pid>;
 #[derive(Default, Debug)]
 struct Facts {
     pids: Vec<Pid>,
-    /// Killed, or about to be.
+    /// Processes that are killed, or about to be.
     struck: Vec<Pid>,
     living: usize,
 }
 
 impl Facts {
     fn born(&mut self, pid: Pid) {
-        assert!(!self.pids.contains(&pid), "{pid} is given out twice");
+        assert!(!self.pids.contains(&pid), "{pid} is allocated twice");
         self.pids.push(pid);
     }
 
@@ -45,13 +46,13 @@ impl Facts {
         (!self.pids.is_empty()).then(|| self.pids[random(self.pids.len())])
     }
 
-    /// The last that was born into the slot of `pid`.
+    /// Returns the last process that was spawned into the slot of `pid`.
     fn in_the_place_of(&self, pid: Pid) -> Pid {
-        *self.pids.iter().rfind(|other| other.index() == pid.index()).expect("it is there itself")
+        *self.pids.iter().rfind(|other| other.index() == pid.index()).expect("the slot has had this process")
     }
 }
 
-/// Counts a process that runs.
+/// A guard that counts a running process.
 struct Living(Shared<Facts>);
 
 impl Drop for Living {
@@ -60,20 +61,20 @@ impl Drop for Living {
     }
 }
 
-/// Lives for a few slices, or until it is written to, and reads what is for it.
+/// Returns a body that lives for a few slices, or until a message arrives, and reads its messages.
 fn child(facts: Shared<Facts>, mut slices: usize) -> impl FnMut(&Cx<'_, Mail>) -> Resumed + Send {
     let mut living = None;
     move |cx| {
         if living.is_none() {
             facts.with(|facts| {
                 facts.living += 1;
-                assert!(facts.living <= ROOM, "{} live, and there is room for {ROOM}", facts.living);
+                assert!(facts.living <= ROOM, "{} live, with {ROOM} slots", facts.living);
             });
             living = Some(Living(facts.clone()));
         }
         while let Some(received) = cx.receive() {
             let Received::Message(mail) = received else { panic!("unexpected: {received:?}") };
-            assert_eq!(*mail.open(), cx.pid(), "a message for another");
+            assert_eq!(*mail.open(), cx.pid(), "a message for another process");
             slices = 0;
         }
         if slices == FOR_EVER {
@@ -84,7 +85,7 @@ fn child(facts: Shared<Facts>, mut slices: usize) -> impl FnMut(&Cx<'_, Mail>) -
     }
 }
 
-/// Starts children, again and again, and monitors them.
+/// Returns a body that starts children, again and again, and monitors them.
 fn parent(facts: Shared<Facts>, lives: Lives) -> impl FnMut(&Cx<'_, Mail>) -> Resumed + Send {
     let mut left = 5 + random(8);
     move |cx| {
@@ -95,11 +96,11 @@ fn parent(facts: Shared<Facts>, lives: Lives) -> impl FnMut(&Cx<'_, Mail>) -> Re
                     let struck = facts.with(|facts| facts.struck.contains(&pid));
                     match Cause::of(&down.reason) {
                         Cause::Normal => {}
-                        Cause::Killed => assert!(struck, "{pid} died of a kill that was for another"),
+                        Cause::Killed => assert!(struck, "{pid} died of a kill for another process"),
                         other => panic!("{pid} died of {other:?}"),
                     }
                 }
-                Received::Message(mail) => assert_eq!(*mail.open(), cx.pid(), "a message for another"),
+                Received::Message(mail) => assert_eq!(*mail.open(), cx.pid(), "a message for another process"),
                 other => panic!("unexpected: {other:?}"),
             }
         }
@@ -129,11 +130,11 @@ fn spawn(guest: &Guest, facts: &Shared<Facts>, lives: &Lives, slices: usize) -> 
     }
 }
 
-/// What a slot remembers must be true of `pid`.
+/// Checks that a slot's tombstone is true of `pid`.
 fn remembers(guest: &Guest, facts: &Shared<Facts>, pid: Pid) {
     match guest.with(|host| host.tombstone(pid)) {
         Tombstone::Recycled => {}
-        Tombstone::NeverAllocated => panic!("{pid} was given out"),
+        Tombstone::NeverAllocated => panic!("{pid} was allocated"),
         Tombstone::Known(reason) => {
             let cause = Cause::of(&reason);
             let struck = facts.with(|facts| facts.struck.contains(&pid));
@@ -154,7 +155,7 @@ fn meddle(guest: &Guest, facts: &Shared<Facts>, lives: &Lives, wrong: Wrong) {
             let by_place = facts.with(|facts| facts.in_the_place_of(pid));
             let to = if wrong == Wrong::ByPlace { by_place } else { pid };
             if let Err(error) = guest.with(|host| host.send(to, Cargo::new(pid, lives))) {
-                assert_eq!(*error.into_message().open(), pid, "another message came back");
+                assert_eq!(*error.into_message().open(), pid, "a different message was returned");
             }
         }
     }
@@ -164,7 +165,8 @@ fn play(wrong: Wrong) {
     let mut ground = Ground::with_processes(2, ROOM as u32);
     let (facts, lives) = (Shared::<Facts>::default(), Lives::default());
     let parent = body(lives.begin(), parent(facts.clone(), lives.clone()));
-    let parent = ground.guest().with(|host| host.spawn(&SpawnOptions::new(), parent)).expect("there is room").pid;
+    let parent =
+        ground.guest().with(|host| host.spawn(&SpawnOptions::new(), parent)).expect("the table has a free slot").pid;
     facts.with(|facts| facts.living = 1);
     ground.start();
     for _host in 0..2 {
@@ -183,16 +185,16 @@ fn play(wrong: Wrong) {
         ground.settle();
         assert_eq!(ground.alive(), [parent], "the children live for a few slices");
     }
-    // As many as there is room for, and then one more when one has gone.
+    // As many spawns as there are slots, and then one more for each process that ends.
     for _round in 0..2 {
         for place in 1..ROOM {
-            assert!(spawn(ground.guest(), &facts, &lives, FOR_EVER), "there is room for {}", ROOM - place);
+            assert!(spawn(ground.guest(), &facts, &lives, FOR_EVER), "{} slots are free", ROOM - place);
         }
-        assert!(!spawn(ground.guest(), &facts, &lives, FOR_EVER), "there is no room");
+        assert!(!spawn(ground.guest(), &facts, &lives, FOR_EVER), "no slot is free");
         let rest: Vec<Pid> = ground.alive().into_iter().filter(|pid| *pid != parent).collect();
         for pid in rest {
             facts.with(|facts| facts.struck.push(pid));
-            assert!(ground.guest().kill(pid), "it lives for ever");
+            assert!(ground.guest().kill(pid), "the child was alive");
         }
         ground.settle();
     }
@@ -212,10 +214,10 @@ fn churn() {
 
 #[test]
 fn churn_mutant_by_place() {
-    mutant("churn: writes to whoever is in the slot now", || play(Wrong::ByPlace));
+    mutant("churn: sends to the slot's current process", || play(Wrong::ByPlace));
 }
 
 #[test]
 fn churn_mutant_fills_too_early() {
-    mutant("churn: expects room where some still die", || play(Wrong::FillsTooEarly));
+    mutant("churn: expects free slots while some still die", || play(Wrong::FillsTooEarly));
 }

@@ -1,4 +1,5 @@
-//! The smallest part of [`crate::names`]: one who has the estate, and one who is to have it.
+//! The smallest part of [`crate::names`]: one process that holds a name, and one that takes it
+//! over.
 
 use atropos_shuttle::web;
 

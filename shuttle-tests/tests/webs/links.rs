@@ -1,11 +1,14 @@
-//! A random graph of links, some of its processes trapping exits, and deaths.
+//! A random graph of links, some of whose processes trap exits, and deaths.
 //!
-//! *Calm*: the graph is built by all at once, each pair by a plan of its own; then some are killed, crash, or end. Those
-//! who die are exactly the closure of the links through who does not trap, each dies of a cause that can have reached
-//! it, and each trapping neighbour gets one EXIT from each dead one, with the reason that a monitor of it was told.
+//! *Calm*: all processes build the graph at once, each pair by a plan of its own. Then some are
+//! killed, crash, or end. The processes that die are exactly the closure of the links through
+//! processes that do not trap exits. Each dies of a cause that can have reached it. Each trapping
+//! neighbour gets one EXIT from each dead process, with the reason that a monitor of that process
+//! reported.
 //!
-//! *Wild*: they die while the graph is built. Then it is each process's own view that is held against what happened:
-//! who believes to be linked with a dead one, has got its EXIT or has died; nobody gets two, or one after it has unlinked.
+//! *Wild*: processes die while the graph is built. Then each process's own view is compared with
+//! what happened. A process that takes itself for linked to a dead one has got its EXIT or has
+//! died. No process gets two EXITs, or one after it has unlinked.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +17,13 @@ use atropos_shuttle::ground::{Ground, Guest, chance, random};
 use atropos_shuttle::notes::{Cargo, Cause, Lives, Shared, body};
 use atropos_shuttle::{mutant, web};
 
-/// What one of them does wrong.
+/// The fault in a process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Wrong {
     Nothing,
-    /// Says that it traps exits, and does not.
+    /// Reports that it traps exits, and does not.
     DoesNotTrap,
-    /// Unlinks what it believes the other has linked, without having been told.
+    /// Unlinks a link that it expects from the other side, without waiting for the other's message.
     DoesNotWait,
 }
 
@@ -28,9 +31,9 @@ enum Wrong {
 enum Step {
     Link(usize),
     Unlink(usize),
-    /// Tells the other that it has linked.
+    /// Sends the other process a message that it has linked.
     Tell(usize),
-    /// Waits until it is told so.
+    /// Waits for that message.
     Await(usize),
 }
 
@@ -41,15 +44,15 @@ enum Says {
     End,
 }
 
-/// What a process thinks of another.
+/// One process's view of another.
 #[derive(Clone, Copy, Default, Debug)]
 struct ReasonKind {
     linked: bool,
-    /// It has unlinked, and not linked again.
+    /// `true` if the process has unlinked and not linked again.
     cut: bool,
     calls: usize,
     exits: usize,
-    /// Of these, not `noproc`.
+    /// The number of those EXITs whose reason is not `noproc`.
     deaths: usize,
 }
 
@@ -60,20 +63,20 @@ struct Facts {
     plans: Vec<Vec<Step>>,
     views: Vec<Vec<ReasonKind>>,
     ready: usize,
-    /// Who got an EXIT from whom, and why.
+    /// Receiver, sender and cause of each EXIT.
     exits: Vec<(usize, usize, Cause)>,
-    /// What the observer was told.
+    /// The DOWNs that the observer received.
     downs: BTreeMap<usize, Cause>,
 }
 
 impl Facts {
-    /// Whether one links with another by its plan.
+    /// Returns `true` if the plan of `one` links to `other`.
     fn may_link(&self, one: usize, other: usize) -> bool {
         self.plans[one].contains(&Step::Link(other))
     }
 }
 
-/// Plans a graph: the pairs that are linked in the end.
+/// Plans a graph. Returns the pairs that are linked in the end.
 fn plan(facts: &mut Facts, count: usize, wrong: Wrong) -> Vec<(usize, usize)> {
     let mut linked = Vec::new();
     facts.plans = vec![Vec::new(); count];
@@ -100,7 +103,8 @@ fn plan(facts: &mut Facts, count: usize, wrong: Wrong) -> Vec<(usize, usize)> {
     linked
 }
 
-/// Those who die when `first` do: a death goes on through whom `through` says.
+/// Returns the processes that die when `first` do. A death spreads through the processes for which
+/// `through` returns `true`.
 fn closure(first: &[usize], linked: &[(usize, usize)], through: impl Fn(usize) -> bool) -> Vec<usize> {
     let mut dead = Vec::new();
     let mut work = first.to_vec();
@@ -123,7 +127,7 @@ fn closure(first: &[usize], linked: &[(usize, usize)], through: impl Fn(usize) -
     dead
 }
 
-/// What a process of the graph does.
+/// A process of the graph.
 struct Node {
     who: usize,
     done: usize,
@@ -146,13 +150,13 @@ impl Node {
                     let cause = Cause::of(&exit.reason);
                     self.facts.with(|facts| {
                         let Some(from) = exit.from else { return };
-                        let from = facts.pids.iter().position(|pid| *pid == from).expect("one of them");
+                        let from = facts.pids.iter().position(|pid| *pid == from).expect("a process of the graph");
                         assert!(facts.traps[self.who], "{} does not trap", self.who);
                         let theirs = facts.may_link(from, self.who);
                         let view = &mut facts.views[self.who][from];
-                        // The queue was empty when it unlinked: this has come since.
+                        // The queue was empty when the process unlinked, so this EXIT came later.
                         let late = view.cut && !theirs && cause != Cause::NoProc;
-                        assert!(!late, "{} has unlinked {from}, and gets its EXIT", self.who);
+                        assert!(!late, "{} has unlinked {from}, but gets its EXIT", self.who);
                         view.linked = false;
                         view.exits += 1;
                         view.deaths += usize::from(cause != Cause::NoProc);
@@ -169,7 +173,7 @@ impl Node {
         let pid = |who: usize| self.facts.with(|facts| facts.pids[who]);
         match step {
             Step::Link(to) => {
-                // An EXIT that came before the call is of an older link.
+                // An EXIT that came before the call belongs to an older link.
                 let linked = cx.link(pid(to)).is_ok();
                 self.facts.with(|facts| {
                     let view = &mut facts.views[self.who][to];
@@ -179,7 +183,7 @@ impl Node {
             }
             Step::Unlink(from) => {
                 cx.unlink(pid(from));
-                // An EXIT that it has died of meanwhile came before.
+                // If the process has died of an EXIT, that EXIT came before the unlink.
                 if !cx.is_dying() {
                     self.facts.with(|facts| {
                         let view = &mut facts.views[self.who][from];
@@ -219,20 +223,24 @@ impl Node {
     }
 }
 
-/// Monitors all, and notes what it is told.
+/// Returns a body that monitors all processes and records their DOWNs.
 fn observer(facts: Shared<Facts>) -> impl FnMut(&Cx<'_, ()>) -> Resumed + Send {
     let mut begun = false;
     move |cx| {
         if !std::mem::replace(&mut begun, true) {
             for pid in facts.with(|facts| facts.pids.clone()) {
-                cx.monitor(pid).expect("there is memory");
+                cx.monitor(pid).expect("the kernel has memory");
             }
         }
         while let Some(received) = cx.receive() {
             let Received::Down(down) = received else { panic!("unexpected: {received:?}") };
             let cause = Cause::of(&down.reason);
             facts.with(|facts| {
-                let who = facts.pids.iter().position(|pid| down.object == MonitorTarget::Pid(*pid)).expect("one of them");
+                let who = facts
+                    .pids
+                    .iter()
+                    .position(|pid| down.object == MonitorTarget::Pid(*pid))
+                    .expect("a process of the graph");
                 assert_eq!(facts.downs.insert(who, cause), None, "a second DOWN");
             });
         }
@@ -240,11 +248,11 @@ fn observer(facts: Shared<Facts>) -> impl FnMut(&Cx<'_, ()>) -> Resumed + Send {
     }
 }
 
-/// How a process is made to die.
+/// The ways to make a process die.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Blow {
     Kill,
-    /// An exit signal from nobody.
+    /// An exit signal without a sender.
     Signal,
     /// Its body returns an error.
     Crash,
@@ -264,7 +272,7 @@ fn strike(guest: &Guest, facts: &Shared<Facts>, lives: &Lives, who: usize, blow:
     }
 }
 
-/// The graph was at rest when the blows fell: everything is known.
+/// Judges a web whose graph was at rest before the blows: everything is known.
 fn judge_calm(facts: &Facts, linked: &[(usize, usize)], blows: &[(usize, Blow)], dead: &[usize]) {
     let struck = |wanted: &[Blow]| -> Vec<usize> {
         let signalled = |who: usize, blow| blow != Blow::Signal || !facts.traps[who];
@@ -273,13 +281,14 @@ fn judge_calm(facts: &Facts, linked: &[(usize, usize)], blows: &[(usize, Blow)],
     };
     let ended = struck(&[Blow::End]);
     let first = struck(&[Blow::Kill, Blow::Signal, Blow::Crash]);
-    // Who ends of its own accord may be killed before: then the death goes on through it, else not.
+    // A process that ends of its own accord may be killed before. In that case the death spreads
+    // through it; otherwise it does not.
     let must = closure(&first, linked, |who| !facts.traps[who] && !ended.contains(&who));
     let may = closure(&first, linked, |who| !facts.traps[who]);
     for who in 0..facts.pids.len() {
         let is_dead = dead.contains(&who);
-        assert!(is_dead || !must.contains(&who) && !ended.contains(&who), "{who} must die, and lives");
-        assert!(!is_dead || may.contains(&who) || ended.contains(&who), "{who} must live, and is dead");
+        assert!(is_dead || !must.contains(&who) && !ended.contains(&who), "{who} must die, but lives");
+        assert!(!is_dead || may.contains(&who) || ended.contains(&who), "{who} must live, but is dead");
         assert_eq!(facts.downs.contains_key(&who), is_dead, "a DOWN of {who}");
     }
     for (who, cause) in &facts.downs {
@@ -302,24 +311,26 @@ fn judge_calm(facts: &Facts, linked: &[(usize, usize)], blows: &[(usize, Blow)],
     }
 }
 
-/// The blows fell while the graph was built: each view must agree with what happened.
+/// Judges a web whose blows fell while the graph was built: each view must agree with what
+/// happened.
 fn judge_wild(facts: &Facts, blows: &[(usize, Blow)], dead: &[usize]) {
     let alive = |who: &usize| !dead.contains(who);
     for who in (0..facts.pids.len()).filter(alive) {
         for other in dead {
             let view = facts.views[who][*other];
             let silent = !facts.traps[who] && blows.contains(&(*other, Blow::End));
-            // The other may have unlinked, and that is not told.
+            // The other process may have unlinked, which gives no signal.
             let cut = facts.plans[*other].contains(&Step::Unlink(who));
-            assert!(!view.linked || silent || cut, "{who} is linked with {other}, who is dead, and was not told");
+            assert!(!view.linked || silent || cut, "{who} is linked to {other}, which is dead, and got no EXIT");
         }
     }
     let struck = |who: usize| blows.iter().any(|(struck, _)| *struck == who);
     for who in dead.iter().copied().filter(|who| !struck(*who)) {
-        // Of a link with another dead one, which it has not cut or the other may have made.
+        // By a link to another dead process, which this process has not removed or which the other
+        // may have made.
         let through = |other: usize| facts.views[who][other].linked || facts.may_link(other, who);
         let told = !facts.traps[who] && dead.iter().any(|other| *other != who && through(*other));
-        assert!(told, "{who} is dead, and was linked with none of {dead:?}");
+        assert!(told, "{who} is dead, but was linked to none of {dead:?}");
     }
     for (who, views) in facts.views.iter().enumerate() {
         for (other, view) in views.iter().enumerate() {
@@ -346,18 +357,19 @@ fn play(wrong: Wrong) {
         let life = lives.begin();
         let mut node = Node { who, done: 0, told: vec![false; count], facts: facts.clone(), lives, wrong };
         let node = body(life, move |cx| node.resume(cx));
-        let pid = ground.guest().with(|host| host.spawn(&options, node)).expect("there is room").pid;
+        let pid = ground.guest().with(|host| host.spawn(&options, node)).expect("the table has a free slot").pid;
         facts.with(|facts| facts.pids.push(pid));
     }
     let observer = body(lives.begin(), observer(facts.clone()));
-    let observer = ground.guest().with(|host| host.spawn(&SpawnOptions::new(), observer)).expect("there is room").pid;
+    let observer =
+        ground.guest().with(|host| host.spawn(&SpawnOptions::new(), observer)).expect("the table has a free slot").pid;
 
     let calm = chance(2);
     ground.start();
     if calm {
         ground.settle();
-        assert_eq!(facts.with(|facts| facts.ready), count, "somebody has not done what it was to do");
-        assert_eq!(facts.with(|facts| facts.exits.len()), 0, "nobody has died");
+        assert_eq!(facts.with(|facts| facts.ready), count, "every process has done its plan");
+        assert_eq!(facts.with(|facts| facts.exits.len()), 0, "no process has died");
     }
     let mut blows: Vec<(usize, Blow)> = Vec::new();
     for _ in 0..1 + random(3) {
@@ -399,7 +411,7 @@ fn links() {
 
 #[test]
 fn links_mutant_does_not_trap() {
-    mutant("links: it says that it traps exits", || play(Wrong::DoesNotTrap));
+    mutant("links: reports that it traps, and does not", || play(Wrong::DoesNotTrap));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The webs; see `atropos_shuttle`.
+//! The webs. The harness is `atropos_shuttle`.
 #![cfg(shuttle)]
 
 mod churn;

@@ -1,9 +1,11 @@
-//! Processes that monitor, and stop to monitor, others that die meanwhile.
+//! Processes that monitor and demonitor others, which die at the same time.
 //!
-//! Each watcher keeps an account of every reference that it was given: a DOWN comes at most once; never after a
-//! `demonitor` that flushed, or one that said it came in time; exactly once, in the end, for every other. It comes when
-//! the dead one's body is gone, and its reason is `noproc` or what that one was made to die of: always `noproc` when the
-//! watcher had told it to exit before it monitored it, since signals keep their order; and a link likewise.
+//! Each watcher keeps an account of every reference that it received. A DOWN arrives at most once.
+//! It never arrives after a `demonitor` that flushed, or after one that reported success. For every
+//! other monitor it arrives exactly once in the end. It arrives when the dead process's body is
+//! dropped, and its reason is `noproc` or the cause of that process's death. The reason is always
+//! `noproc` when the watcher sent the target an exit before the monitor, since signals keep their
+//! order. The same holds for a link.
 
 use std::collections::BTreeMap;
 
@@ -12,13 +14,13 @@ use atropos_shuttle::ground::{Ground, chance, random};
 use atropos_shuttle::notes::{Cause, Lives, Shared, body};
 use atropos_shuttle::{mutant, web};
 
-/// What a watcher does wrong.
+/// The fault in a watcher.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Wrong {
     Nothing,
-    /// Expects silence after a `demonitor` that does not flush.
+    /// Expects no DOWN after a `demonitor` that does not flush.
     DoesNotFlush,
-    /// Takes what `demonitor` says the wrong way round.
+    /// Reads the result of `demonitor` inverted.
     MisreadsTheAnswer,
 }
 
@@ -26,20 +28,20 @@ enum Wrong {
 enum Account {
     /// In force: one DOWN is due when the target dies.
     Armed,
-    /// It has come.
+    /// The DOWN has arrived.
     Told,
-    /// None may come any more.
+    /// No DOWN may arrive.
     Silent,
-    /// One waits already, and will be received.
+    /// A DOWN waits already, and will be received.
     Waiting,
 }
 
-/// What is known of one reference.
+/// The record of one reference.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Watch {
     target: usize,
     account: Account,
-    /// The watcher had told the target to exit before.
+    /// `true` if the watcher sent the target an exit before the monitor.
     posthumous: bool,
 }
 
@@ -51,11 +53,12 @@ enum Says {
 #[derive(Default, Debug)]
 struct Facts {
     targets: Vec<(Pid, usize)>,
-    /// What was done to them; a crash only if the message came before the kill.
+    /// The causes inflicted on each target; a crash only if the message came before the kill.
     struck: Vec<Vec<Cause>>,
-    /// Who is told to exit by the main thread only.
+    /// The target to which only the main thread sends an exit.
     spared: usize,
-    /// Of each watcher: whose EXITs are due to it, for links with whom it had told to exit before.
+    /// For each watcher: the senders of the EXITs due to it, for links to processes to which it had
+    /// sent an exit before.
     exits: Vec<Vec<Pid>>,
     accounts: Vec<BTreeMap<Reference, Watch>>,
 }
@@ -78,10 +81,14 @@ impl Watcher {
             let down = match received {
                 Received::Down(down) => down,
                 Received::Exit(exit) => {
-                    assert_eq!(Cause::of(&exit.reason), Cause::NoProc, "a link with one that was told to exit before");
+                    assert_eq!(
+                        Cause::of(&exit.reason),
+                        Cause::NoProc,
+                        "a link to a process that was sent an exit before"
+                    );
                     self.facts.with(|facts| {
                         let due = facts.exits[self.who].iter().position(|pid| exit.from == Some(*pid));
-                        facts.exits[self.who].swap_remove(due.expect("an EXIT that is due, once"));
+                        facts.exits[self.who].swap_remove(due.expect("an EXIT is due, once"));
                     });
                     continue;
                 }
@@ -91,11 +98,14 @@ impl Watcher {
                 let watch = accounts.get_mut(&down.reference).expect("a reference of its own");
                 std::mem::replace(watch, Watch { account: Account::Told, ..*watch })
             });
-            assert!(matches!(before, Account::Armed | Account::Waiting), "a DOWN, and it was {before:?}");
+            assert!(matches!(before, Account::Armed | Account::Waiting), "a DOWN in state {before:?}");
             let life = self.facts.with(|facts| facts.targets[target].1);
-            assert!(!self.lives.lasts(life), "a DOWN of one whose body is not gone");
+            assert!(!self.lives.lasts(life), "a DOWN of a process whose body is not dropped");
             let cause = Cause::of(&down.reason);
-            assert!(!posthumous || cause == Cause::NoProc, "a monitor of one that was told to exit before: {cause:?}");
+            assert!(
+                !posthumous || cause == Cause::NoProc,
+                "a monitor of a process that was sent an exit before: {cause:?}"
+            );
             let struck = self.facts.with(|facts| facts.struck[target].clone());
             assert!(cause == Cause::NoProc || struck.contains(&cause), "{target} did not die of {cause:?}");
         }
@@ -111,7 +121,7 @@ impl Watcher {
         let in_time = cx.demonitor(reference, flush && self.wrong != Wrong::DoesNotFlush);
         let in_time = in_time != (self.wrong == Wrong::MisreadsTheAnswer);
         self.account(|accounts| {
-            let Watch { account, .. } = accounts.get_mut(&reference).expect("it is there");
+            let Watch { account, .. } = accounts.get_mut(&reference).expect("the watcher has this reference");
             *account = match *account {
                 Account::Armed | Account::Waiting if flush || in_time => Account::Silent,
                 Account::Armed => Account::Waiting,
@@ -138,17 +148,17 @@ impl Watcher {
                 let pid = self.facts.with(|facts| facts.targets[target].0);
                 if posthumous {
                     self.facts.with(|facts| facts.struck[target].push(Cause::Shutdown));
-                    cx.exit(pid, Reason::SHUTDOWN).expect("there is memory");
+                    cx.exit(pid, Reason::SHUTDOWN).expect("the kernel has memory");
                     // Not again before the EXIT has come: it would be the same link.
                     if !self.facts.with(|facts| facts.exits[self.who].contains(&pid)) {
                         self.facts.with(|facts| facts.exits[self.who].push(pid));
-                        cx.link(pid).expect("it traps exits");
+                        cx.link(pid).expect("a watcher traps exits");
                     }
                 }
-                let reference = cx.monitor(pid).expect("there is memory");
+                let reference = cx.monitor(pid).expect("the kernel has memory");
                 let watch = Watch { target, account: Account::Armed, posthumous };
                 let old = self.account(|accounts| accounts.insert(reference, watch));
-                assert_eq!(old, None, "a reference is given out once");
+                assert_eq!(old, None, "a reference is allocated once");
             }
             if chance(2) {
                 return Resumed::Yield;
@@ -163,10 +173,10 @@ fn judge(facts: &Facts, alive: &[Pid]) {
         for Watch { target, account, .. } in accounts.values() {
             let is_alive = alive.contains(&facts.targets[*target].0);
             match account {
-                Account::Armed => assert!(is_alive, "{who} was not told of the death of {target}"),
-                Account::Told => assert!(!is_alive, "{who} was told of the death of {target}"),
+                Account::Armed => assert!(is_alive, "{who} got no DOWN of {target}, which is dead"),
+                Account::Told => assert!(!is_alive, "{who} got a DOWN of {target}, which lives"),
                 Account::Silent => {}
-                Account::Waiting => panic!("{who} has not received what waited for it"),
+                Account::Waiting => panic!("{who} has not received the DOWN that waited for it"),
             }
         }
     }
@@ -185,7 +195,7 @@ fn play(wrong: Wrong) {
             Some(Received::Message(Says::Crash)) => Resumed::Exit(Cause::crash(who, &lives)),
             _ => Resumed::Wait,
         });
-        let pid = ground.guest().with(|host| host.spawn(&options, target)).expect("there is room").pid;
+        let pid = ground.guest().with(|host| host.spawn(&options, target)).expect("the table has a free slot").pid;
         facts.with(|facts| {
             facts.targets.push((pid, number));
             facts.struck.push(Vec::new());
@@ -200,7 +210,8 @@ fn play(wrong: Wrong) {
         let mut watcher = Watcher { who, steps: 4 + random(5), facts: facts.clone(), lives: lives.clone(), wrong };
         let watcher = body(lives.begin(), move |cx| watcher.resume(cx));
         let options = SpawnOptions::new().trap_exit(true);
-        watchers.push(ground.guest().with(|host| host.spawn(&options, watcher)).expect("there is room").pid);
+        watchers
+            .push(ground.guest().with(|host| host.spawn(&options, watcher)).expect("the table has a free slot").pid);
     }
     ground.start();
     for half in [[0, 1], [1, 2]] {
@@ -228,12 +239,12 @@ fn play(wrong: Wrong) {
         facts.struck[spared].push(Cause::Shutdown);
         facts.targets[spared].0
     });
-    assert!(ground.guest().exit(last, Reason::SHUTDOWN), "it was spared");
+    assert!(ground.guest().exit(last, Reason::SHUTDOWN), "the spared target was alive");
     ground.settle();
     let alive = ground.alive();
     facts.with(|facts| judge(facts, &alive));
     for watcher in watchers {
-        assert!(ground.guest().kill(watcher), "nothing has harmed it");
+        assert!(ground.guest().kill(watcher), "the watcher was alive");
     }
     ground.settle();
     ground.finish();
@@ -247,10 +258,10 @@ fn monitors() {
 
 #[test]
 fn monitors_mutant_does_not_flush() {
-    mutant("monitors: expects silence, and has not flushed", || play(Wrong::DoesNotFlush));
+    mutant("monitors: expects no DOWN without a flush", || play(Wrong::DoesNotFlush));
 }
 
 #[test]
 fn monitors_mutant_misreads_the_answer() {
-    mutant("monitors: takes the answer the wrong way round", || play(Wrong::MisreadsTheAnswer));
+    mutant("monitors: reads the result inverted", || play(Wrong::MisreadsTheAnswer));
 }

@@ -1,33 +1,35 @@
-//! Processes that want the same names, send to whoever has them, and die.
+//! Processes that compete for the same names, send to the current holders, and die.
 //!
-//! A holder notes that it holds the name once it has been told so, and strikes that out before it gives the name up, or
-//! in its body's destructor, which is before its death gives it up. So by the notes there is never more than one holder;
-//! whoever receives the DOWN of a holder finds the name free of it, and, when nobody else wants it, has it for the asking.
-//! What is sent by name reaches somebody who has held it, or comes back.
+//! A holder records that it holds the name after `register` has succeeded. It removes the record
+//! before it unregisters the name, or in its body's destructor, which runs before its death
+//! releases the name. So by the records there is never more than one holder. A process that
+//! receives the DOWN of a holder finds the name released by it, and can register the name if no
+//! other process competes. A message by name reaches a process that has held the name, or is
+//! returned.
 
 use atropos_kernel::{Cx, MonitorTarget, Pid, Reason, Received, RegisterError, Resumed, SpawnOptions};
 use atropos_shuttle::ground::{Ground, chance, random};
 use atropos_shuttle::notes::{Cargo, Lives, Shared, body};
 use atropos_shuttle::{mutant, web};
 
-/// What a claimant does wrong.
+/// The fault in a claimant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Wrong {
     Nothing,
     /// The heir takes a farewell for a DOWN.
     TakesAFarewell,
-    /// Gives up the name of whoever has it.
+    /// Unregisters the name of its current holder.
     Deposes,
 }
 
-/// Wanted by many.
+/// A name for which many processes compete.
 const THRONE: &str = "throne";
-/// Wanted by one after the other.
+/// A name that one process takes over from another.
 const ESTATE: &str = "estate";
 
 #[derive(Debug)]
 enum Says {
-    /// Came by name.
+    /// A message that was sent by name.
     Petition,
     Farewell,
     Die,
@@ -43,7 +45,7 @@ struct Facts {
     inherited: bool,
 }
 
-/// Strikes its process out of the notes before the kernel does.
+/// A guard that removes its process from the records before the kernel does.
 struct Reign {
     who: Option<Pid>,
     facts: Shared<Facts>,
@@ -86,7 +88,7 @@ impl Claimant {
     fn claim(&mut self, cx: &Cx<'_, Mail>) {
         match cx.register(THRONE, cx.pid()) {
             Ok(()) => self.reign.begin(cx.pid()),
-            Err(RegisterError::InUse) => drop(cx.monitor_name(THRONE).expect("there is memory")),
+            Err(RegisterError::InUse) => drop(cx.monitor_name(THRONE).expect("the kernel has memory")),
             Err(RegisterError::NoProc) if cx.is_dying() => {}
             Err(error) => panic!("{error}"),
         }
@@ -97,7 +99,10 @@ impl Claimant {
             match received {
                 Received::Message(mail) => match mail.open() {
                     Says::Petition => self.reign.facts.with(|facts| {
-                        assert!(facts.has_held.contains(&cx.pid()), "a petition to one who has never had the name");
+                        assert!(
+                            facts.has_held.contains(&cx.pid()),
+                            "a petition to a process that has never held the name"
+                        );
                         facts.petitions -= 1;
                     }),
                     Says::Die => return Some(Resumed::Exit(Reason::NORMAL)),
@@ -134,10 +139,10 @@ impl Claimant {
                 1 if self.reign.who.is_some() || self.wrong == Wrong::Deposes => {
                     self.reign.end();
                     let had = cx.unregister(THRONE);
-                    assert!(had || self.wrong == Wrong::Deposes, "it was its own");
+                    assert!(had || self.wrong == Wrong::Deposes, "the name was the process's own");
                 }
                 _ if self.reign.who.is_none() => self.claim(cx),
-                _ => assert_eq!(cx.whereis(THRONE), Some(cx.pid()), "it has the name"),
+                _ => assert_eq!(cx.whereis(THRONE), Some(cx.pid()), "the process has the name"),
             }
             if chance(3) {
                 return Resumed::Yield;
@@ -146,11 +151,12 @@ impl Claimant {
     }
 }
 
-/// Has the estate from birth, and says farewell to its heir before it dies.
+/// Returns a body that holds the estate from its spawn, and sends its heir a farewell before it
+/// dies.
 fn owner(lives: Lives, heir: Pid) -> impl FnMut(&Cx<'_, Mail>) -> Resumed + Send {
     move |cx| match cx.receive() {
         Some(Received::Message(mail)) => {
-            assert!(matches!(mail.open(), Says::Die), "nobody else writes to it");
+            assert!(matches!(mail.open(), Says::Die), "no other message is sent to this process");
             cx.send(heir, Cargo::new(Says::Farewell, &lives)).expect("the heir lives");
             Resumed::Exit(Reason::NORMAL)
         }
@@ -159,24 +165,24 @@ fn owner(lives: Lives, heir: Pid) -> impl FnMut(&Cx<'_, Mail>) -> Resumed + Send
     }
 }
 
-/// Wants the estate as soon as its owner is dead.
+/// Returns a body that takes the estate as soon as its owner is dead.
 fn heir(facts: Shared<Facts>, wrong: Wrong) -> impl FnMut(&Cx<'_, Mail>) -> Resumed + Send {
     let mut monitored = false;
     move |cx| {
         if !std::mem::replace(&mut monitored, true) {
-            cx.monitor_name(ESTATE).expect("there is memory");
+            cx.monitor_name(ESTATE).expect("the kernel has memory");
         }
         while let Some(received) = cx.receive() {
             let due = match received {
                 Received::Down(_) => wrong != Wrong::TakesAFarewell,
                 Received::Message(mail) => {
-                    assert!(matches!(mail.open(), Says::Farewell), "nobody else writes to it");
+                    assert!(matches!(mail.open(), Says::Farewell), "no other message is sent to this process");
                     wrong == Wrong::TakesAFarewell
                 }
                 other => panic!("unexpected: {other:?}"),
             };
             if due && cx.whereis(ESTATE) != Some(cx.pid()) {
-                cx.register(ESTATE, cx.pid()).expect("its holder is dead");
+                cx.register(ESTATE, cx.pid()).expect("the name's holder is dead");
                 facts.with(|facts| facts.inherited = true);
             }
         }
@@ -189,15 +195,17 @@ fn play(wrong: Wrong) {
     let (facts, lives) = (Shared::<Facts>::default(), Lives::default());
     let options = SpawnOptions::new();
     let heir = body(lives.begin(), heir(facts.clone(), wrong));
-    let heir = ground.guest().with(|host| host.spawn(&options, heir)).expect("there is room").pid;
+    let heir = ground.guest().with(|host| host.spawn(&options, heir)).expect("the table has a free slot").pid;
     let owner = body(lives.begin(), owner(lives.clone(), heir));
-    let owner = ground.guest().with(|host| host.spawn(&options.clone().name(ESTATE), owner)).expect("it is free").pid;
+    let owner =
+        ground.guest().with(|host| host.spawn(&options.clone().name(ESTATE), owner)).expect("the name is free").pid;
     let mut claimants = Vec::new();
     for _claimant in 0..3 + random(2) {
         let reign = Reign { who: None, facts: facts.clone() };
         let mut claimant = Claimant { left: 3 + random(4), reign, lives: lives.clone(), wrong };
         let claimant = body(lives.begin(), move |cx| claimant.resume(cx));
-        claimants.push(ground.guest().with(|host| host.spawn(&options, claimant)).expect("there is room").pid);
+        claimants
+            .push(ground.guest().with(|host| host.spawn(&options, claimant)).expect("the table has a free slot").pid);
     }
     ground.start();
     {
@@ -224,9 +232,9 @@ fn play(wrong: Wrong) {
         let killed = chance(2) && wrong != Wrong::TakesAFarewell;
         ground.host(move |guest| {
             if killed {
-                assert!(guest.kill(owner), "it has not been harmed yet");
+                assert!(guest.kill(owner), "the owner was alive");
             } else {
-                guest.with(|host| host.send(owner, Cargo::new(Says::Die, &lives))).expect("it lives");
+                guest.with(|host| host.send(owner, Cargo::new(Says::Die, &lives))).expect("the owner lives");
             }
         });
     }
@@ -234,14 +242,14 @@ fn play(wrong: Wrong) {
     let alive = ground.alive();
     let holder = ground.guest().with(|host| host.whereis(THRONE));
     facts.with(|facts| {
-        assert_eq!(facts.holder, holder, "who has the name");
-        assert!(holder.is_none_or(|pid| alive.contains(&pid)), "a dead one has the name");
+        assert_eq!(facts.holder, holder, "the holder of the name");
+        assert!(holder.is_none_or(|pid| alive.contains(&pid)), "a dead process has the name");
         assert!(facts.inherited, "the heir has not inherited");
-        // What was sent to who died before it read it, has gone with it.
+        // A message to a process that died before it read the message is lost with the process.
         let all_live = claimants.iter().all(|pid| alive.contains(pid));
         assert!(!all_live || facts.petitions == 0, "{} petitions are lost", facts.petitions);
     });
-    assert_eq!(ground.guest().with(|host| host.whereis(ESTATE)), Some(heir), "who has the estate");
+    assert_eq!(ground.guest().with(|host| host.whereis(ESTATE)), Some(heir), "the holder of the estate");
     for pid in claimants.into_iter().chain([heir]) {
         ground.guest().kill(pid);
     }
@@ -251,21 +259,22 @@ fn play(wrong: Wrong) {
     assert_eq!(lives.count(), 0, "bodies or messages have leaked");
 }
 
-/// An owner who is killed while its heir begins: whatever the DOWN, the name is free.
+/// An owner is killed while its heir begins: with any DOWN, the name is free.
 pub(crate) fn play_heir() {
     let mut ground = Ground::new(2);
     let (facts, lives) = (Shared::<Facts>::default(), Lives::default());
     let named = SpawnOptions::new().name(ESTATE);
     let heir = body(lives.begin(), heir(facts.clone(), Wrong::Nothing));
-    let heir = ground.guest().with(|host| host.spawn(&SpawnOptions::new(), heir)).expect("there is room").pid;
+    let heir =
+        ground.guest().with(|host| host.spawn(&SpawnOptions::new(), heir)).expect("the table has a free slot").pid;
     let owner = body(lives.begin(), owner(lives.clone(), heir));
-    let owner = ground.guest().with(|host| host.spawn(&named, owner)).expect("it is free").pid;
+    let owner = ground.guest().with(|host| host.spawn(&named, owner)).expect("the name is free").pid;
     ground.start();
-    ground.host(move |guest| assert!(guest.kill(owner), "it has not been harmed yet"));
+    ground.host(move |guest| assert!(guest.kill(owner), "the owner was alive"));
     ground.settle();
     assert!(facts.with(|facts| facts.inherited), "the heir has not inherited");
-    assert_eq!(ground.guest().with(|host| host.whereis(ESTATE)), Some(heir), "who has the estate");
-    assert!(ground.guest().kill(heir), "nothing has harmed it");
+    assert_eq!(ground.guest().with(|host| host.whereis(ESTATE)), Some(heir), "the holder of the estate");
+    assert!(ground.guest().kill(heir), "the heir was alive");
     ground.settle();
     ground.finish();
     assert_eq!(lives.count(), 0, "bodies or messages have leaked");
@@ -283,5 +292,5 @@ fn names_mutant_takes_a_farewell() {
 
 #[test]
 fn names_mutant_deposes() {
-    mutant("names: gives up another's name", || play(Wrong::Deposes));
+    mutant("names: unregisters the name of another", || play(Wrong::Deposes));
 }

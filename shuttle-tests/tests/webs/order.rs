@@ -1,8 +1,10 @@
-//! Senders, hosts among them, that number what they send, straight and through relays, and then die.
+//! Senders, some of them hosts, that number their messages, send them directly and through relays,
+//! and then die.
 //!
-//! What one sender sends one receiver by one way comes in its order, each number once, and nothing is missing: a live
-//! receiver gets all of it, and gets it before the sender's DOWN. What goes through a relay that is killed may end
-//! early, and has no gap. A message that is given back to its sender is as whole as one that arrives.
+//! The messages from one sender to one receiver by one route arrive in order, each number once, and
+//! none is missing: a live receiver gets all of them, and gets them before the sender's DOWN.
+//! Messages through a relay that is killed may stop early, but have no gap. A message that is
+//! returned to its sender is as intact as one that arrives.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +13,17 @@ use atropos_shuttle::ground::{Ground, chance, random};
 use atropos_shuttle::notes::{Cargo, Lives, Shared, body};
 use atropos_shuttle::{mutant, web};
 
-/// What a sender does wrong.
+/// The fault in a sender.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Wrong {
     Nothing,
-    /// Sends every third number straight that should go through the relay.
+    /// Sends every third number directly that should go through the relay.
     TwoWays,
-    /// Dies before it has sent its last number, and says that it has sent it.
+    /// Dies before it has sent its last number, and records that number as sent.
     LosesTheLast,
 }
 
-/// A number of a sender's, by one of its ways.
+/// One route of a sender.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Way {
     from: usize,
@@ -42,9 +44,9 @@ struct Facts {
     receivers: Vec<Pid>,
     relay: Option<Pid>,
     senders: Vec<Pid>,
-    /// What was sent, and did not come back.
+    /// The messages that were sent and not returned.
     sent: BTreeMap<(Way, usize), usize>,
-    /// What has come.
+    /// The messages that have arrived.
     got: BTreeMap<(Way, usize), usize>,
     relay_was_killed: bool,
 }
@@ -59,12 +61,12 @@ struct Sender {
 }
 
 impl Sender {
-    /// Sends the next number by `send`, which gives back what was not taken.
+    /// Sends the next number by `send`, which returns a message that was not accepted.
     fn send(&mut self, send: impl FnOnce(Pid, Mail) -> Result<(), Mail>) {
         let (way, to) = (Way { from: self.from, relayed: chance(2) }, random(2));
         let (pid, number) = self.facts.with(|facts| {
             let straight = facts.receivers[to];
-            let pid = if way.relayed { facts.relay.expect("there is a relay") } else { straight };
+            let pid = if way.relayed { facts.relay.expect("the relay has been started") } else { straight };
             (pid, facts.sent.get(&(way, to)).copied().unwrap_or_default())
         });
         let aside = self.wrong == Wrong::TwoWays && number % 3 == 2;
@@ -75,19 +77,19 @@ impl Sender {
         let sent = if lost { Ok(()) } else { send(pid, mail) };
         match sent {
             Ok(()) => self.facts.with(|facts| *facts.sent.entry((way, to)).or_default() = number + 1),
-            Err(mail) => assert_eq!(mail.open().number, number, "another message came back"),
+            Err(mail) => assert_eq!(mail.open().number, number, "a different message was returned"),
         }
     }
 }
 
-/// Passes on what comes.
+/// Returns a body that passes on every message.
 fn relay(facts: Shared<Facts>) -> impl FnMut(&Cx<'_, Mail>) -> Resumed + Send {
     move |cx| {
         while let Some(received) = cx.receive() {
             let Received::Message(mail) = received else { panic!("unexpected: {received:?}") };
             let to = mail.open().to;
             let to = facts.with(|facts| facts.receivers[to]);
-            cx.send(to, mail).expect("nobody harms a receiver");
+            cx.send(to, mail).expect("no process kills a receiver");
             if chance(4) {
                 return Resumed::Yield;
             }
@@ -106,7 +108,7 @@ struct Receiver {
 impl Receiver {
     fn receive(&self, cx: &Cx<'_, Mail>) -> Option<Received<Mail>> {
         if self.picky && chance(3) {
-            // From the second sender first, wherever it is.
+            // Receives from the second sender first, wherever its message is.
             let wanted = |peek: Peek<'_, Mail>| matches!(peek, Peek::Message(mail) if mail.open().way.from == 1);
             let picked = cx.receive_match(&mut Cursor::new(), wanted);
             if picked.is_some() {
@@ -119,14 +121,14 @@ impl Receiver {
     fn resume(&mut self, cx: &Cx<'_, Mail>) -> Resumed {
         if !std::mem::replace(&mut self.begun, true) {
             for sender in self.facts.with(|facts| facts.senders.clone()) {
-                cx.monitor(sender).expect("there is memory");
+                cx.monitor(sender).expect("the kernel has memory");
             }
         }
         while let Some(received) = self.receive(cx) {
             match received {
                 Received::Message(mail) => {
                     let Number { way, number, to } = *mail.open();
-                    assert_eq!(to, self.who, "a message for another");
+                    assert_eq!(to, self.who, "a message for another receiver");
                     let due = self.facts.with(|facts| {
                         let got = facts.got.entry((way, to)).or_default();
                         *got += 1;
@@ -137,7 +139,11 @@ impl Receiver {
                 Received::Down(down) => self.facts.with(|facts| {
                     let from = facts.senders.iter().position(|pid| down.object == MonitorTarget::Pid(*pid));
                     let way = (Way { from: from.expect("a sender"), relayed: false }, self.who);
-                    assert_eq!(facts.got.get(&way), facts.sent.get(&way), "a DOWN before {way:?} has come");
+                    assert_eq!(
+                        facts.got.get(&way),
+                        facts.sent.get(&way),
+                        "a DOWN before all messages of {way:?} have arrived"
+                    );
                 }),
                 other => panic!("unexpected: {other:?}"),
             }
@@ -167,18 +173,18 @@ fn play(wrong: Wrong) {
                 }
             }
         });
-        senders.push(ground.guest().with(|host| host.spawn(&options, sender)).expect("there is room").pid);
+        senders.push(ground.guest().with(|host| host.spawn(&options, sender)).expect("the table has a free slot").pid);
     }
     let hosts = senders.len();
     facts.with(|facts| facts.senders = senders);
     for who in 0..2 {
         let mut receiver = Receiver { who, begun: false, facts: facts.clone(), picky: chance(2) };
         let receiver = body(lives.begin(), move |cx| receiver.resume(cx));
-        let pid = ground.guest().with(|host| host.spawn(&options, receiver)).expect("there is room").pid;
+        let pid = ground.guest().with(|host| host.spawn(&options, receiver)).expect("the table has a free slot").pid;
         facts.with(|facts| facts.receivers.push(pid));
     }
     let relay = body(lives.begin(), relay(facts.clone()));
-    let relay = ground.guest().with(|host| host.spawn(&options, relay)).expect("there is room").pid;
+    let relay = ground.guest().with(|host| host.spawn(&options, relay)).expect("the table has a free slot").pid;
     facts.with(|facts| facts.relay = Some(relay));
     ground.start();
     let (killed, kills) = (random(4), chance(2));
@@ -190,7 +196,7 @@ fn play(wrong: Wrong) {
                 if from == hosts && kills && sender.left == killed {
                     let relay = sender.facts.with(|facts| {
                         facts.relay_was_killed = true;
-                        facts.relay.expect("there is a relay")
+                        facts.relay.expect("the relay has been started")
                     });
                     guest.kill(relay);
                 }
@@ -202,11 +208,11 @@ fn play(wrong: Wrong) {
         for (way, sent) in &facts.sent {
             let got = facts.got.get(way).copied().unwrap_or_default();
             let may_end_early = way.0.relayed && facts.relay_was_killed;
-            assert!(got == *sent || may_end_early && got < *sent, "{got} of {sent} have come by {way:?}");
+            assert!(got == *sent || may_end_early && got < *sent, "{got} of {sent} have arrived by {way:?}");
         }
     });
     for pid in facts.with(|facts| facts.receivers.clone()) {
-        assert!(ground.guest().kill(pid), "nothing has harmed it");
+        assert!(ground.guest().kill(pid), "the process was alive");
     }
     ground.guest().kill(relay);
     ground.settle();
@@ -221,7 +227,7 @@ fn order() {
 
 #[test]
 fn order_mutant_two_ways() {
-    mutant("order: by two ways what should go by one", || play(Wrong::TwoWays));
+    mutant("order: two routes where one is due", || play(Wrong::TwoWays));
 }
 
 #[test]

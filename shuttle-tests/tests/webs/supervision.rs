@@ -1,24 +1,25 @@
-//! A supervisor with workers and a supervisor below it with workers of its own, killed at random.
+//! A supervisor with workers, and below it a supervisor with workers of its own, killed at random.
 //!
-//! They are not the supervisors of `otp`, but what those rest on: a parent that traps exits, starts its children linked,
-//! starts another for each EXIT, and gives up after so many; and goes when its own parent has gone. At rest no worker
-//! is without a parent, and no place below a living parent is empty or has somebody dead in it. When the first has gone
-//! all have gone, and the kernel holds nothing.
+//! They are not the supervisors of `otp`, but show what those rest on: a parent that traps exits,
+//! starts its children linked, starts another for each EXIT, and gives up after a fixed number of
+//! restarts. It also ends when its own parent has died. At rest no worker is without a parent, and
+//! every place below a live parent holds a live process. When the first supervisor has died all
+//! processes have died, and the kernel holds nothing.
 
 use atropos_kernel::{Cx, Pid, Reason, Received, Resumed, SpawnOptions};
 use atropos_shuttle::ground::{Ground, chance, random};
 use atropos_shuttle::notes::{Cause, Lives, Shared, body};
 use atropos_shuttle::{mutant, web};
 
-/// What a supervisor does wrong.
+/// The fault in a supervisor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Wrong {
     Nothing,
-    /// Starts a child, and then links with it.
+    /// Starts a child, and links to it afterwards.
     LinksLate,
-    /// Starts none for a child that has died before another's EXIT was received.
+    /// Starts no replacement for a child that died before another child's EXIT was received.
     LosesRestarts,
-    /// Stays when its parent has gone.
+    /// Lives on when its parent has died.
     Outlives,
 }
 
@@ -32,9 +33,9 @@ struct Record {
 #[derive(Default, Debug)]
 struct Facts {
     records: Vec<Record>,
-    /// Those that have an own supervisor below.
+    /// The supervisors that have a supervisor of their own below.
     supervisors: Vec<Pid>,
-    /// Of each supervisor: the places below it, and who is there now.
+    /// For each supervisor: the places below it, and the current processes in them.
     places: Vec<(Pid, Vec<Pid>)>,
 }
 
@@ -45,14 +46,14 @@ struct Ways {
     wrong: Wrong,
 }
 
-/// What a place below a supervisor is for.
+/// The role of a place below a supervisor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Child {
     Worker,
     Supervisor,
 }
 
-/// Restarts that a supervisor makes before it gives up.
+/// Number of restarts that a supervisor makes before it gives up.
 const PATIENCE: usize = 4;
 
 struct Supervisor {
@@ -96,7 +97,7 @@ impl Supervisor {
         Some(pid)
     }
 
-    /// Starts whoever is missing.
+    /// Starts every missing child.
     fn fill(&mut self, cx: &Cx<'_, ()>) {
         for place in 0..self.children.len() {
             if self.children[place].1.is_none() && !cx.is_dying() {
@@ -120,9 +121,9 @@ impl Supervisor {
                 }
                 return Resumed::Exit(exit.reason);
             }
-            assert_eq!(Cause::of(&exit.reason), Cause::Killed, "nothing else is done to them");
+            assert_eq!(Cause::of(&exit.reason), Cause::Killed, "children only die of a kill");
             let place = self.children.iter_mut().find(|(_, pid)| *pid == exit.from);
-            let (_, child) = place.expect("an EXIT of a child that it has, and only one");
+            let (_, child) = place.expect("one EXIT of a current child");
             *child = None;
             told += 1;
             self.restarts += 1;
@@ -141,7 +142,7 @@ impl Supervisor {
     }
 }
 
-/// Waits for its end.
+/// Returns a body that waits for its end.
 fn worker() -> impl FnMut(&Cx<'_, ()>) -> Resumed + Send {
     |cx| match cx.receive() {
         None => Resumed::Wait,
@@ -152,17 +153,17 @@ fn worker() -> impl FnMut(&Cx<'_, ()>) -> Resumed + Send {
 fn judge(facts: &Facts, alive: &[Pid]) {
     for Record { pid, parent } in &facts.records {
         let orphaned = parent.is_some_and(|parent| !alive.contains(&parent));
-        assert!(!alive.contains(pid) || !orphaned, "{pid} lives, and its parent is dead");
+        assert!(!alive.contains(pid) || !orphaned, "{pid} lives although its parent is dead");
     }
     for (parent, children) in &facts.places {
         if alive.contains(parent) {
             let dead: Vec<&Pid> = children.iter().filter(|child| !alive.contains(child)).collect();
-            assert!(dead.is_empty(), "{dead:?} have not been started again");
+            assert!(dead.is_empty(), "{dead:?} have not been restarted");
             assert_eq!(children.len(), 2, "a place is empty");
         }
     }
     for pid in alive {
-        assert!(facts.records.iter().any(|record| record.pid == *pid), "{pid} lives, and nobody has started it");
+        assert!(facts.records.iter().any(|record| record.pid == *pid), "{pid} lives although no supervisor started it");
     }
 }
 
@@ -172,7 +173,7 @@ fn play(wrong: Wrong) {
     let mut first = Supervisor::new(None, &[Child::Worker, Child::Supervisor], &ways);
     let first = body(ways.lives.begin(), move |cx| first.resume(cx));
     let options = SpawnOptions::new().trap_exit(true);
-    let first = ground.guest().with(|host| host.spawn(&options, first)).expect("there is room").pid;
+    let first = ground.guest().with(|host| host.spawn(&options, first)).expect("the table has a free slot").pid;
     ways.facts.with(|facts| facts.records.push(Record { pid: first, parent: None }));
     ground.start();
     if chance(2) {
@@ -182,7 +183,7 @@ fn play(wrong: Wrong) {
         let facts = ways.facts.clone();
         ground.host(move |guest| {
             for _blow in 0..1 + random(3) {
-                // Rarely the first, which ends all.
+                // Rarely kills the first supervisor, which ends all processes.
                 let whom = facts.with(|facts| {
                     let supervisors = &facts.supervisors;
                     match random(8) {
@@ -224,10 +225,10 @@ fn supervision_mutant_links_late() {
 
 #[test]
 fn supervision_mutant_loses_restarts() {
-    mutant("supervision: two EXITs at once, and no restart", || play(Wrong::LosesRestarts));
+    mutant("supervision: two EXITs at once, no restart", || play(Wrong::LosesRestarts));
 }
 
 #[test]
 fn supervision_mutant_outlives() {
-    mutant("supervision: stays when its parent has gone", || play(Wrong::Outlives));
+    mutant("supervision: lives on when its parent is dead", || play(Wrong::Outlives));
 }

@@ -1,28 +1,29 @@
-//! Timers that are started, cancelled wherever their starter runs by then, fire, or end with their receiver, while
-//! the clock is set forward by one who is no core.
+//! Timers that are started, cancelled on whichever core their starter runs by then, fire, or end
+//! with their receiver, while a host thread advances the clock.
 //!
-//! Every timer has an account. What it sends comes at most once, to whom it is for, and not before its time; never after
-//! a cancel that said it came in time; and in the end, when all time has passed, it has come, if its receiver lives and
-//! nobody has cancelled it. An alarm resumes its process.
+//! Every timer has an account. Its message arrives at most once, at its receiver, and not before
+//! its due time. It never arrives after a cancel that reported success. In the end, when all time
+//! has passed, it has arrived, if its receiver lives and the timer was not cancelled. An alarm
+//! resumes its process.
 
 use std::time::Duration;
 
-use atropos_kernel::{Cx, SendTarget, Pid, Received, Reference, Resumed, SpawnOptions};
+use atropos_kernel::{Cx, Pid, Received, Reference, Resumed, SendTarget, SpawnOptions};
 use atropos_shuttle::ground::{Ground, chance, random};
 use atropos_shuttle::notes::{Cargo, Lives, Shared, body};
 use atropos_shuttle::{mutant, web};
 
-/// What a process does wrong.
+/// The fault in a process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Wrong {
     Nothing,
     /// Takes every cancel for one in time.
     TrustsEveryCancel,
-    /// Looks at the clock again after it has started a timer.
+    /// Reads the clock again after it has started a timer.
     LooksTwice,
 }
 
-/// The name of the first process, which nobody harms.
+/// The name of the first process, which no other process kills.
 const SUNDIAL: &str = "sundial";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,7 +44,7 @@ struct Account {
 struct Facts {
     pids: Vec<Pid>,
     timers: Vec<Account>,
-    /// Of each process: alarms that it has set and that have not rung.
+    /// For each process: the number of alarms that it has set and that have not fired.
     alarms: Vec<usize>,
 }
 
@@ -64,9 +65,9 @@ impl Process {
         let (number, now) = (*mail.open(), cx.now());
         self.facts.with(|facts| {
             let account = &mut facts.timers[number];
-            assert_eq!(account.to, self.who, "for another");
-            assert_eq!(account.state, State::Armed, "timer {number} comes");
-            assert!(now >= account.due, "timer {number} comes at {now}, before {}", account.due);
+            assert_eq!(account.to, self.who, "a message for another process");
+            assert_eq!(account.state, State::Armed, "timer {number} fires");
+            assert!(now >= account.due, "timer {number} fires at {now}, before {}", account.due);
             account.state = State::Come;
         });
     }
@@ -74,18 +75,22 @@ impl Process {
     fn start(&mut self, cx: &Cx<'_, Mail>) {
         let after = Duration::from_nanos(random(3_000_000) as u64);
         let to = if chance(3) { self.who } else { self.facts.with(|facts| random(facts.pids.len())) };
-        // Noted before: what comes may be received before this goes on. The due time is the earliest that it can be.
+        // Recorded before the start, because the message may be received before this process
+        // continues. The due time is the earliest possible.
         let due = cx.now() + after.as_nanos() as u64;
         let number = self.facts.with(|facts| {
             facts.timers.push(Account { to, due, state: State::Armed });
             facts.timers.len() - 1
         });
-        let dest =
-            if to == 0 && chance(2) { SendTarget::Name(SUNDIAL) } else { SendTarget::Pid(self.facts.with(|facts| facts.pids[to])) };
+        let dest = if to == 0 && chance(2) {
+            SendTarget::Name(SUNDIAL)
+        } else {
+            SendTarget::Pid(self.facts.with(|facts| facts.pids[to]))
+        };
         let mail = Cargo::new(number, &self.lives);
         let labelled = chance(2);
         let started = if labelled { cx.start_timer(dest, after, mail) } else { cx.send_after(dest, after, mail) };
-        self.own.push((started.expect("there is memory"), number));
+        self.own.push((started.expect("the kernel has memory"), number));
         if self.wrong == Wrong::LooksTwice {
             let due = cx.now() + after.as_nanos() as u64;
             self.facts.with(|facts| facts.timers[number].due = due);
@@ -103,14 +108,18 @@ impl Process {
             if in_time && account.state == State::Armed {
                 account.state = State::Cancelled;
             } else {
-                assert!(!in_time || self.wrong != Wrong::Nothing, "cancelled in time, and it is {:?}", account.state);
+                assert!(
+                    !in_time || self.wrong != Wrong::Nothing,
+                    "cancelled in time, but its state is {:?}",
+                    account.state
+                );
             }
         });
     }
 
     fn resume(&mut self, cx: &Cx<'_, Mail>) -> Resumed {
         loop {
-            // Not each time: what has come is then there to be cancelled too late.
+            // Not in every round, so that fired timers are there to be cancelled too late.
             while self.left == 0 || chance(2) {
                 let Some(received) = cx.receive() else { break };
                 match received {
@@ -129,7 +138,7 @@ impl Process {
                 0 | 1 => self.cancel(cx),
                 2 => {
                     let after = Duration::from_nanos(random(2_000_000) as u64);
-                    self.alarms.push(cx.alarm(after).expect("there is memory"));
+                    self.alarms.push(cx.alarm(after).expect("the kernel has memory"));
                 }
                 _ => self.start(cx),
             }
@@ -157,7 +166,7 @@ fn play(wrong: Wrong) {
         facts.with(|facts| facts.alarms.push(0));
         let process = body(lives.begin(), move |cx| process.resume(cx));
         let options = if who == 0 { SpawnOptions::new().name(SUNDIAL) } else { SpawnOptions::new() };
-        let pid = ground.guest().with(|host| host.spawn(&options, process)).expect("there is room").pid;
+        let pid = ground.guest().with(|host| host.spawn(&options, process)).expect("the table has a free slot").pid;
         facts.with(|facts| facts.pids.push(pid));
     }
     ground.start();
@@ -178,14 +187,14 @@ fn play(wrong: Wrong) {
     facts.with(|facts| {
         for (number, account) in facts.timers.iter().enumerate() {
             let lives = alive.contains(&facts.pids[account.to]);
-            assert!(!lives || account.state != State::Armed, "timer {number} has not come: {account:?}");
+            assert!(!lives || account.state != State::Armed, "timer {number} has not fired: {account:?}");
         }
         for (who, alarms) in facts.alarms.iter().enumerate() {
             assert!(*alarms == 0 || !alive.contains(&facts.pids[who]), "{who} waits for {alarms} alarms");
         }
     });
     for pid in alive {
-        assert!(ground.guest().kill(pid), "nothing has harmed it");
+        assert!(ground.guest().kill(pid), "the process was alive");
     }
     ground.settle();
     ground.finish();
@@ -204,5 +213,5 @@ fn timers_mutant_trusts_every_cancel() {
 
 #[test]
 fn timers_mutant_looks_twice() {
-    mutant("timers: looks at the clock twice", || play(Wrong::LooksTwice));
+    mutant("timers: reads the clock twice", || play(Wrong::LooksTwice));
 }

@@ -1,8 +1,9 @@
-//! [`Batch`]: commands that are in the hands of a connection, and what has been answered of them.
+//! [`Batch`]: the commands that a connection is working on, and their replies so far.
 //!
-//! Commands for keys become ops for shards. Each shard gets about [`MOST`] keys in one message, and the next when it has
-//! answered: pipelining costs a message a shard, not one a request, and a command with a million keys leaves other clients
-//! their turns. A shard gets a connection's ops in the order of its commands.
+//! Commands for keys become ops for shards. Each shard gets about [`MOST`] keys in one message, and
+//! the next message when it has answered. So pipelining costs one message per shard rather than one
+//! per request, and a command with a million keys lets other clients run in between. A shard gets a
+//! connection's ops in the order of its commands.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -13,17 +14,17 @@ use super::resp::Reply;
 use super::shard::MOST;
 use super::store::{Answer, Op, TOP};
 
-/// What the answers of a command become.
+/// How the answers to a command are combined.
 enum Got {
     One(Option<Reply>),
     Sum(i64),
     Ok,
     Values(Vec<Reply>),
-    /// An answer that is not for the client.
+    /// An answer for the connection itself, not for the client.
     Raw(Option<Answer>),
 }
 
-/// A command.
+/// The state of a command.
 enum Slot {
     Done(Reply),
     Waiting {
@@ -31,30 +32,30 @@ enum Slot {
         missing: usize,
         error: Option<Reply>,
     },
-    /// For its asker: [`Batch::take_raw`].
+    /// An answer for the caller: [`Batch::take_raw`].
     Raw(Option<Answer>),
 }
 
-/// Where an answer goes.
+/// The destination of an answer.
 struct Ticket {
     slot: usize,
     shard: usize,
-    /// The places of an array's values.
+    /// The positions of the values in an array reply.
     places: Vec<u32>,
 }
 
-/// See the module.
+/// A batch of commands and their replies.
 pub struct Batch {
     slots: Vec<Slot>,
     tickets: HashMap<u64, Ticket>,
-    /// For each shard, what it has not been asked.
+    /// For each shard, the ops that have not been sent.
     queues: Vec<VecDeque<(u64, Op)>>,
     next_ticket: u64,
-    /// A transaction's guards did not hold.
+    /// `true` if a guard of a transaction failed.
     is_aborted: bool,
 }
 
-/// How many keys an op is for.
+/// Returns the number of keys that an op is for.
 fn weight(op: &Op) -> usize {
     match op {
         Op::GetMany(keys) | Op::Delete(keys) | Op::Count(keys) => keys.len(),
@@ -65,40 +66,41 @@ fn weight(op: &Op) -> usize {
 }
 
 impl Batch {
-    /// An empty one, for so many shards. The tickets of the last batch were below `next_ticket`.
+    /// Returns an empty batch for this many shards. The tickets of the last batch were below
+    /// `next_ticket`.
     pub fn new(shards: usize, next_ticket: u64) -> Self {
         let queues = (0..shards).map(|_| VecDeque::new()).collect();
         Self { slots: Vec::new(), tickets: HashMap::new(), queues, next_ticket, is_aborted: false }
     }
 
-    /// The first ticket of the next batch.
+    /// Returns the first ticket of the next batch.
     pub fn next_ticket(&self) -> u64 {
         self.next_ticket
     }
 
-    /// How many commands there are.
+    /// Returns the number of commands.
     pub fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Whether no answer is missing.
+    /// Returns `true` if no answer is missing.
     pub fn is_settled(&self) -> bool {
         self.tickets.is_empty()
     }
 
-    /// A command that has its reply.
+    /// Adds a command that has its reply.
     pub fn push(&mut self, reply: Reply) {
         self.slots.push(Slot::Done(reply));
     }
 
-    /// A reply in the place of another command's.
+    /// Replaces the reply of a command.
     pub fn replace(&mut self, at: usize, reply: Reply) {
         if let Some(slot) = self.slots.get_mut(at) {
             *slot = Slot::Done(reply);
         }
     }
 
-    /// A ticket for a command that is to be the next; it is for what is sent past the queues, too.
+    /// Returns a ticket for the next command; also used for messages that bypass the queues.
     pub fn ticket(&mut self, shard: usize, places: Vec<u32>) -> u64 {
         self.next_ticket += 1;
         self.tickets.insert(self.next_ticket, Ticket { slot: self.slots.len(), shard, places });
@@ -117,7 +119,7 @@ impl Batch {
         });
     }
 
-    /// A command for keys; `shard` says where a key is.
+    /// Adds a command for keys; `shard` returns the shard of a key.
     pub fn add(&mut self, keyed: Keyed, shard: impl Fn(&Bytes) -> usize) {
         let before = self.tickets.len();
         let got = match keyed {
@@ -166,7 +168,7 @@ impl Batch {
         (0..self.queues.len()).for_each(|shard| self.enqueue(shard, op.clone(), Vec::new()));
     }
 
-    /// Ops of at most [`MOST`] items each, for the items' shards.
+    /// Adds ops of at most [`MOST`] items each, for the shards of the items.
     fn divide<T>(
         &mut self,
         items: impl IntoIterator<Item = T>,
@@ -188,19 +190,21 @@ impl Batch {
         }
     }
 
-    /// An op whose answer is for its asker; where [`Batch::take_raw`] finds it.
+    /// Adds an op whose answer is for the caller. Returns the slot from which [`Batch::take_raw`]
+    /// takes it.
     pub fn add_raw(&mut self, shard: usize, op: Op) -> usize {
         self.enqueue(shard, op, Vec::new());
         self.expect_raw()
     }
 
-    /// The slot for the ticket that was made last.
+    /// Adds the slot for the last ticket.
     pub fn expect_raw(&mut self) -> usize {
         self.wait(Got::Raw(None), 1);
         self.slots.len() - 1
     }
 
-    /// The answer to the last command, which leaves the batch; `None` if the shard has died.
+    /// Removes the last command from the batch, and returns its answer; `None` if the shard has
+    /// died.
     pub fn take_raw(&mut self) -> Option<Answer> {
         match self.slots.pop() {
             Some(Slot::Raw(answer)) => answer,
@@ -208,7 +212,7 @@ impl Batch {
         }
     }
 
-    /// What a shard is to be asked next.
+    /// Returns the ops that a shard gets next.
     pub fn next_ops(&mut self, shard: usize) -> Vec<(u64, Op)> {
         let (mut ops, mut keys) = (Vec::new(), 0);
         while keys < MOST
@@ -220,17 +224,17 @@ impl Batch {
         ops
     }
 
-    /// All that a shard is to be asked: a transaction.
+    /// Returns all queued ops of a shard, for a transaction.
     pub fn all_ops(&mut self, shard: usize) -> Vec<(u64, Op)> {
         self.queues[shard].drain(..).collect()
     }
 
-    /// The shards that are to be asked something.
+    /// Returns the shards that have queued ops.
     pub fn asked(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.queues.len()).filter(|shard| !self.queues[*shard].is_empty())
     }
 
-    /// An answer has come; from which shard, if it was waited for.
+    /// Records an answer. Returns its shard, if the answer was expected.
     pub fn answer(&mut self, ticket: u64, answer: Answer) -> Option<usize> {
         let Ticket { slot, shard, places } = self.tickets.remove(&ticket)?;
         self.is_aborted |= answer == Answer::Aborted;
@@ -260,24 +264,24 @@ impl Batch {
         Some(shard)
     }
 
-    /// Whether a command waits for an answer.
+    /// Returns `true` if a command waits for an answer.
     pub fn is_missing(&self, at: usize) -> bool {
         matches!(self.slots.get(at), Some(Slot::Waiting { .. }))
     }
 
-    /// Whether the guards of a transaction did not hold, asked once.
+    /// Returns `true` if a guard of a transaction failed, and resets that.
     pub fn take_aborted(&mut self) -> bool {
         std::mem::take(&mut self.is_aborted)
     }
 
-    /// Ops that are not sent: nothing waits for them.
+    /// Drops ops that are not sent, so that the batch does not wait for their answers.
     pub fn forget(&mut self, ops: impl Iterator<Item = (u64, Op)>) {
         for (ticket, _) in ops {
             self.tickets.remove(&ticket);
         }
     }
 
-    /// A shard does not answer any more.
+    /// Fails everything that waits for a shard, which no longer answers.
     pub fn fail(&mut self, shard: usize, why: &str) {
         self.queues[shard].clear();
         let of_it = self.tickets.iter().filter(|(_, ticket)| ticket.shard == shard);
@@ -287,7 +291,7 @@ impl Batch {
         }
     }
 
-    /// The replies from this command on, which leave the batch.
+    /// Removes the replies from this command on, and returns them.
     pub fn take_replies(&mut self, from: usize) -> Vec<Reply> {
         let replies = self.slots.drain(from..);
         replies.map(|slot| if let Slot::Done(reply) = slot { reply } else { Reply::Nil }).collect()
@@ -307,18 +311,18 @@ fn done(got: Got, error: Option<Reply>) -> Reply {
     }
 }
 
-/// Where a `SCAN` is: in which shard, and before which place of it. As a cursor it is one integer; 0 is the beginning and
-/// the end.
+/// The position of a `SCAN`: a shard, and the entry index in that shard before which it continues.
+/// As a cursor it is one integer; 0 is both the beginning and the end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Walk {
-    /// The shard.
+    /// The shard's number.
     pub shard: usize,
-    /// See [`Op::Scan`].
+    /// The index before which the scan continues: see [`Op::Scan`].
     pub before: u64,
 }
 
 impl Walk {
-    /// Where the cursor is, if there is such a place with so many shards.
+    /// Returns the position of a cursor, if it is valid for this many shards.
     pub fn of(cursor: u64, shards: usize) -> Option<Self> {
         if cursor == 0 {
             return Some(Self { shard: 0, before: TOP });
@@ -328,7 +332,7 @@ impl Walk {
         (walk.before <= TOP).then_some(walk)
     }
 
-    /// After the walk has come before this place; `None` at its end.
+    /// Returns the position after the scan of this shard has come to `before`; `None` at the end.
     pub fn next(self, before: u64, shards: usize) -> Option<Self> {
         match before {
             0 if self.shard + 1 < shards => Some(Self { shard: self.shard + 1, before: TOP }),
@@ -337,7 +341,7 @@ impl Walk {
         }
     }
 
-    /// As an integer.
+    /// Returns the cursor of this position.
     pub fn cursor(self, shards: usize) -> u64 {
         self.before * shards as u64 + self.shard as u64
     }

@@ -1,4 +1,4 @@
-//! The list of clients: a process that monitors every connection's.
+//! The client list: a process that monitors the process of every connection.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,51 +14,51 @@ use super::resp::Reply;
 use super::server::Shared;
 use super::store::Answer;
 
-/// The registered name.
+/// The registered name of the client list.
 pub const NAME: &str = "clients";
 
-/// What a client has said of itself.
+/// The properties that a client has set.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct ClientInfo {
-    /// `CLIENT SETNAME`.
+    /// The name, set by `CLIENT SETNAME`.
     pub name: String,
-    /// `CLIENT SETINFO LIB-NAME`.
+    /// The library's name, set by `CLIENT SETINFO LIB-NAME`.
     pub library: String,
-    /// `CLIENT SETINFO LIB-VER`.
+    /// The library's version, set by `CLIENT SETINFO LIB-VER`.
     pub version: String,
-    /// The protocol's version.
+    /// The version of the protocol.
     pub protocol: u8,
 }
 
-/// Which clients are meant.
+/// A filter that selects clients.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Which {
-    /// These numbers; all if there is none.
+    /// The numbers of the clients; empty for all.
     pub ids: Vec<u64>,
-    /// This address.
+    /// The address of the client.
     pub address: Option<String>,
-    /// Not this one.
+    /// The number of a client that is not selected.
     pub but: Option<u64>,
 }
 
-/// What it is sent.
+/// A message to the client list.
 pub enum ToClients {
-    /// A connection has begun.
+    /// A connection has started.
     Enter {
-        /// Its number.
+        /// The client's number.
         id: u64,
-        /// Where it comes from, and to.
+        /// The remote address.
         peer: SocketAddr,
-        /// Where it has come to.
+        /// The local address.
         local: SocketAddr,
-        /// Its process.
+        /// The connection's process.
         pid: Pid,
     },
-    /// What a connection's client says of itself.
+    /// A client has set its properties.
     Says(u64, ClientInfo),
-    /// A connection wants the list of these.
+    /// A connection asks for the list of these clients.
     List(Address<ToConnection>, u64, Which),
-    /// A connection wants others killed; the answer is how many.
+    /// A connection asks to kill these clients; the answer is their number.
     Kill(Address<ToConnection>, u64, Which),
 }
 
@@ -88,14 +88,15 @@ impl Client {
     }
 }
 
-/// Runs until it is killed.
+/// Runs the client list until it is killed.
 pub async fn run(cx: Context<ToClients>, shared: Arc<Shared>) {
     let mut clients: BTreeMap<u64, Client> = BTreeMap::new();
     let mut monitors = BTreeMap::new();
     loop {
         match cx.recv().await {
             Received::Message(ToClients::Enter { id, peer, local, pid }) => {
-                // Without memory for a monitor it is not listed: nothing would take it out.
+                // Without memory for a monitor the client is not listed, since no DOWN would remove
+                // it.
                 if let Ok(monitor) = cx.monitor(pid) {
                     monitors.insert(monitor, id);
                     let said = ClientInfo { protocol: 2, ..ClientInfo::default() };
@@ -120,7 +121,7 @@ pub async fn run(cx: Context<ToClients>, shared: Arc<Shared>) {
             }
             Received::Message(ToClients::Kill(to, ticket, which)) => {
                 let killed = clients.iter().filter(|(id, client)| client.is_of(**id, &which));
-                // Without memory for an exit signal it lives, and is not counted.
+                // Without memory for an exit signal the client lives on, and is not counted.
                 let killed = killed.filter(|(_, client)| cx.exit(client.pid, Reason::KILL).is_ok()).count();
                 let answer = Answer::Reply(Reply::Integer(killed as i64));
                 let _ = cx.send(to, ToConnection::Answers(vec![(ticket, answer)]));

@@ -1,12 +1,12 @@
-//! [`Clock`]: the time in milliseconds since 1970, as expiries count it. It never goes back.
+//! [`Clock`]: the time in milliseconds since 1970, for expiries. It never goes backwards.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// See the module.
+/// A monotonic wall clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: Instant,
-    /// The time at `start`.
+    /// The wall-clock time at `start`.
     at_start: i64,
 }
 
@@ -18,7 +18,7 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// The time now.
+    /// Returns the current time.
     pub fn now(&self) -> i64 {
         self.at_start.saturating_add(self.start.elapsed().as_millis() as i64)
     }

@@ -1,4 +1,4 @@
-//! What a client asks for: requests read into [`Command`]s, with the errors that Redis gives.
+//! Parsing of requests into [`Command`]s, with the errors that Redis gives.
 
 use bytes::Bytes;
 
@@ -7,37 +7,37 @@ use super::resp::{Reply, Request, number};
 use super::store::{Expiry, Only, Op, TOP, Told, When};
 use super::table;
 
-/// What to do about a request.
+/// How a request is carried out.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Command {
-    /// It is answered at once.
+    /// It has its reply already.
     Now(Reply),
-    /// It is for keys: shards have the answer, and it may go with others to them.
+    /// It is for keys: shards answer it, and it may be sent to them together with others.
     Keyed(Keyed),
-    /// It is for the server or the connection, when all before it is done.
+    /// It is for the server or the connection, once all earlier commands are done.
     Other(Other),
 }
 
 /// A command for keys.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Keyed {
-    /// An op, for the shard of this key.
+    /// An op for the shard of this key.
     One(Bytes, Op),
-    /// The values of keys: the answer is an array.
+    /// Reads the values of keys; the reply is an array.
     Values(Vec<Bytes>),
-    /// Pairs to be set.
+    /// Sets pairs.
     SetAll(Vec<(Bytes, Bytes)>),
-    /// Keys to be deleted: the answers are added up.
+    /// Deletes keys; the answers are added up.
     Delete(Vec<Bytes>),
-    /// Keys to be counted.
+    /// Counts keys; the answers are added up.
     Count(Vec<Bytes>),
-    /// Every shard; the answers are added up.
+    /// Counts the keys of every shard; the answers are added up.
     Size,
-    /// Every shard answers `OK`.
+    /// Flushes every shard; each answers `OK`.
     Flush,
 }
 
-/// A command that waits until all before it is done.
+/// A command that waits until all earlier ones are done.
 #[derive(Clone, PartialEq, Debug)]
 #[allow(missing_docs, reason = "named after Redis's commands")]
 pub enum Other {
@@ -56,29 +56,29 @@ pub enum Other {
     Unwatch,
     Reset,
     Quit,
-    /// A web browser was made to talk to this server.
+    /// An HTTP request: a web page made the browser send it to this server.
     Attack,
-    /// Crashes a shard's process, to see what happens.
+    /// Crashes a shard's process, as a demonstration.
     Crash(usize),
 }
 
-/// A `SCAN`.
+/// The arguments of a `SCAN`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Scan {
-    /// See [`super::walk`].
+    /// The cursor: see [`super::walk`].
     pub cursor: u64,
-    /// What keys must match.
+    /// The pattern that keys must match.
     pub pattern: Option<Bytes>,
-    /// How many keys are looked at.
+    /// The number of keys to look at.
     pub count: usize,
-    /// Whether there are values of the type that is asked for.
+    /// `true` if the server has values of the requested type.
     pub is_type: bool,
 }
 
 const NOT_AN_INTEGER: &str = "value is not an integer or out of range";
 const SYNTAX: &str = "syntax error";
 
-/// An integer among the arguments.
+/// Parses an integer argument.
 pub fn integer(word: &Bytes) -> Result<i64, Reply> {
     number::integer(word).ok_or_else(|| Reply::err(NOT_AN_INTEGER))
 }
@@ -87,15 +87,15 @@ fn syntax<T>() -> Result<T, Reply> {
     Err(Reply::err(SYNTAX))
 }
 
-/// The beginning of a word, fit for a message.
+/// Returns the beginning of a word, as text for an error.
 fn shown(word: &[u8]) -> String {
     String::from_utf8_lossy(&word[..word.len().min(128)]).into_owned()
 }
 
-/// Reads a request, which is not empty, at this time; an error is its reply.
+/// Parses a request, which is not empty, at the time `now`.
 ///
 /// # Errors
-/// The reply to a request that is not understood: a transaction takes note of it.
+/// The reply to an invalid request; a transaction remembers it.
 pub fn read(request: Request, now: i64) -> Result<Command, Reply> {
     let [name, arguments @ ..] = &request[..] else { return Err(Reply::err("empty command")) };
     if name.len() > 64 {
@@ -123,7 +123,7 @@ fn unknown(name: &[u8], arguments: &[Bytes]) -> Reply {
     Reply::err(text)
 }
 
-/// The reply to a request with too few or too many words.
+/// Returns the reply to a request with too few or too many arguments.
 pub fn wrong_number(name: &str) -> Reply {
     Reply::err(format_args!("wrong number of arguments for '{name}' command"))
 }
@@ -196,7 +196,7 @@ fn known(name: &'static str, mut request: Request, now: i64) -> Result<Command, 
         ("expire" | "pexpire" | "expireat" | "pexpireat", [_, time, options @ ..]) => {
             let unit = if name.starts_with('p') { 1 } else { 1000 };
             let base = if name.ends_with("at") { 0 } else { now };
-            // Redis looks for the integer first.
+            // Redis parses the integer first.
             let time = integer(time)?;
             let only = only(options)?;
             let at = time.checked_mul(unit).and_then(|time| time.checked_add(base));
@@ -225,7 +225,7 @@ fn known(name: &'static str, mut request: Request, now: i64) -> Result<Command, 
     }
 }
 
-/// Whether a name may be used without a password, which nobody has here.
+/// Checks a user name. Only the default user exists, and it has no password.
 pub fn authenticate(user: &Bytes) -> Result<(), Reply> {
     if &user[..] == b"default" {
         return Ok(());
@@ -241,13 +241,15 @@ fn invalid_time(name: &str) -> Reply {
     Reply::err(format_args!("invalid expire time in '{name}' command"))
 }
 
-/// The time so many units after now. Redis refuses what is not after now, and what does not fit.
+/// Returns the time this many units after now. Redis refuses a time that is not in the future or
+/// does not fit.
 fn until(time: i64, unit: i64, now: i64, name: &str) -> Result<i64, Reply> {
     let at = time.checked_mul(unit).filter(|time| *time > 0).and_then(|time| time.checked_add(now));
     at.ok_or_else(|| invalid_time(name))
 }
 
-/// What `EX`, `PX`, `EXAT` and `PXAT` mean, if the option is one of them: the unit, and from when it counts.
+/// Returns the unit and the base time of an `EX`, `PX`, `EXAT` or `PXAT` option, if it is one of
+/// these.
 fn expiry_option(option: &[u8], now: i64) -> Option<(i64, i64)> {
     match option {
         b"ex" => Some((1000, now)),
@@ -362,7 +364,7 @@ fn command(arguments: &[Bytes]) -> Result<Reply, Reply> {
     })
 }
 
-/// The reply to a container's unknown part.
+/// Returns the reply to an unknown subcommand.
 pub fn unknown_subcommand(container: &str, what: &[u8]) -> Reply {
     Reply::err(format_args!("unknown subcommand '{}'. Try {container} HELP.", shown(what)))
 }

@@ -1,4 +1,4 @@
-//! [`Config`]: the parameters that `CONFIG` reads and sets, by the names of Redis's.
+//! [`Config`]: the parameters of `CONFIG GET` and `CONFIG SET`, under Redis's names.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,18 +7,19 @@ use bytes::Bytes;
 use super::glob;
 use super::resp::{Limits, Reply};
 
-/// See the module. Each can be set while the server runs; a connection looks at them for each batch.
+/// The parameters. Each can be set while the server runs; a connection reads them for each batch.
 #[derive(Debug)]
 pub struct Config {
-    /// `client-query-buffer-limit`: the most that is kept of an unfinished request, and of a transaction's queue.
+    /// `client-query-buffer-limit`: the limit on an unfinished request, and on a transaction's
+    /// queue.
     pub query_buffer: AtomicUsize,
     /// `proto-max-bulk-len`: the longest argument.
     pub bulk: AtomicUsize,
-    /// `client-output-buffer-limit normal`, the hard limit: the most that the replies of one batch may be; 0 is no limit. They share
-    /// their values with the shards, and the next batch is read when they are written. So a client that does not
-    /// read costs little without a limit.
+    /// `client-output-buffer-limit normal`, the hard limit: the limit on the replies of one batch;
+    /// 0 is no limit. Replies share their values with the shards, and the next batch is read only
+    /// after they are written. So a client that does not read costs little even without a limit.
     pub output_buffer: AtomicUsize,
-    /// `maxclients`.
+    /// `maxclients`: the largest number of clients.
     pub clients: AtomicUsize,
 }
 
@@ -46,9 +47,9 @@ const FIXED: &[(&str, &str)] = &[
 ];
 
 impl Config {
-    /// What the parser keeps.
+    /// Returns the limits for the parser.
     pub fn limits(&self) -> Limits {
-        // Relaxed, here and below: the parameters order nothing.
+        // Relaxed, here and below: the parameters order no other access.
         Limits {
             query_buffer: self.query_buffer.load(Ordering::Relaxed),
             bulk: self.bulk.load(Ordering::Relaxed),
@@ -84,7 +85,7 @@ impl Config {
             "client-output-buffer-limit" => {
                 let words: Vec<&[u8]> = value.split(u8::is_ascii_whitespace).collect();
                 let [b"normal", hard, _, _] = words[..] else {
-                    return Err(refused("normal and three numbers, please"));
+                    return Err(refused("expected normal and three numbers"));
                 };
                 let hard = memory(hard).ok_or_else(|| refused("argument must be a memory value"))?;
                 self.output_buffer.store(hard, Ordering::Relaxed);
@@ -98,7 +99,7 @@ impl Config {
         Ok(())
     }
 
-    /// `CONFIG` and its arguments.
+    /// Runs `CONFIG` with its arguments.
     pub fn command(&self, arguments: &[Bytes]) -> Reply {
         let Some((what, rest)) = arguments.split_first() else { return Reply::err("syntax error") };
         match (&what.to_ascii_lowercase()[..], rest) {
@@ -127,7 +128,7 @@ impl Config {
     }
 }
 
-/// A number of bytes as Redis's settings have it: `1gb`, `512mb`, `100k`.
+/// Parses a number of bytes as in Redis's settings: `1gb`, `512mb`, `100k`.
 pub fn memory(text: &[u8]) -> Option<usize> {
     let text = std::str::from_utf8(text).ok()?.to_ascii_lowercase();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());

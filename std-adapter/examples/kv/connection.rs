@@ -1,18 +1,21 @@
-//! A connection: a process that reads requests, asks the shards, and writes replies in order.
+//! A connection: a process that reads requests, queries the shards, and writes replies in order.
 //!
-//! It takes what requests have come, up to [`MOST`] of them, asks the shards (`batch`), waits until all are answered, and writes all
-//! replies. A command that is not for keys waits until those before it are answered (`other`), so commands take effect in
-//! their order. It monitors the shards that it asks; when one dies, what it was asked is answered with an error, and the connection
-//! goes on.
+//! It reads the requests that have arrived, up to [`MOST`] of them, and queries the shards
+//! (`batch`). It waits for all answers, then writes all replies. A command that is not for keys
+//! waits until the earlier commands are answered (`other`), so commands take effect in order. The
+//! connection monitors the shards that it queries. When one dies, the pending requests to it are
+//! answered with an error, and the connection goes on.
 //!
-//! What one client sends costs the other clients their turns and nothing else:
+//! A client's requests take time from other clients, and cost them nothing else:
 //!
-//! - **C1.** Nothing more is read until the replies to what was read are written. A client that does not read its replies
-//!   is not read either.
-//! - **C2.** Replies share their values with the shards, and are written in pieces of [`PIECE`] bytes: what a client asks for again and
-//!   again is there once.
-//! - **C3.** Between two batches the process has the buffers that it needs for what has come of a request, and no others.
-//! - **C4.** After each batch and each piece the process yields. It can be killed there and wherever it waits.
+//! - **C1, back-pressure.** Nothing more is read until the replies to earlier requests are written.
+//!   So the server does not read from a client that does not read its replies.
+//! - **C2.** Replies share their values with the shards, and are written in pieces of [`PIECE`]
+//!   bytes: a value that a client requests many times is in memory once.
+//! - **C3.** Between two batches the process has the buffers for the unfinished request, and no
+//!   others.
+//! - **C4.** The process yields after each batch and each piece. It can be killed there, and
+//!   wherever it waits.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -33,48 +36,49 @@ use super::session::Session;
 use super::shard::{self, ToShard};
 use super::store::Answer;
 
-/// The most requests of one batch.
+/// The largest number of requests in one batch.
 const MOST: usize = 256;
-/// How much is read, and about how much is written, at a time.
+/// The size of one read, and about the size of one write, in bytes.
 const PIECE: usize = 16 * 1024;
-/// How long, and for how much, a client that is sent away is listened to, so that it reads what it was told.
+/// How long, and up to how many bytes, the server reads from a client that it disconnects, so that
+/// the client receives the last reply.
 const LINGER: (Duration, usize) = (Duration::from_millis(200), 1 << 20);
 
-/// What a connection is sent.
+/// A message to a connection.
 pub enum ToConnection {
-    /// Answers to what it has asked, by ticket.
+    /// Answers to its requests, by ticket.
     Answers(Vec<(u64, Answer)>),
 }
 
-/// What is known of a shard that has been asked.
+/// A shard that has been queried.
 struct Known {
     pid: Pid,
     monitor: Reference,
 }
 
-/// Whether there is another request.
+/// The next step of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Then {
-    /// There may be.
+    /// The connection continues.
     Goes,
-    /// The connection is at an end.
+    /// The connection ends.
     Ends,
 }
 
-/// See the module.
+/// A connection's process state.
 pub struct Connection {
-    /// What it remembers.
+    /// The state between two requests.
     pub session: Session,
-    /// What all share.
+    /// The state that all processes share.
     pub shared: Arc<Shared>,
-    /// What is in its hands.
+    /// The commands that it is working on.
     pub batch: Batch,
     shards: Vec<Option<Known>>,
-    /// Versions of the protocol, each from this reply of the batch on.
+    /// Protocol versions, each valid from this reply of the batch on.
     versions: Vec<(usize, Version)>,
 }
 
-/// Serves a client until it leaves.
+/// Serves a client until it disconnects.
 pub async fn serve(mut cx: Context<ToConnection>, mut socket: TcpStream, id: u64, admission: Admission) {
     let shared = admission.shared().clone();
     if let (Ok(peer), Ok(local)) = (socket.peer_addr(), socket.local_addr()) {
@@ -85,7 +89,8 @@ pub async fn serve(mut cx: Context<ToConnection>, mut socket: TcpStream, id: u64
     let (session, batch) = (Session::new(id), Batch::new(count, 0));
     let versions = vec![(0, Version::default())];
     let mut connection = Connection { session, shared, batch, shards, versions };
-    // A client that goes away is nobody's failure: the socket's errors end the process as its end does.
+    // A client that disconnects is not a failure: an error of the socket ends the process like its
+    // end of file.
     let _ = connection.run(&mut cx, &mut socket).await;
 }
 
@@ -129,7 +134,7 @@ impl Connection {
         }
     }
 
-    /// Takes up the requests that have come.
+    /// Starts the requests that have arrived.
     async fn take_up(&mut self, cx: &mut Context<ToConnection>, parser: &mut Parser, input: &mut BytesMut) -> Then {
         while self.batch.len() < MOST {
             let then = match parser.next(input) {
@@ -149,9 +154,9 @@ impl Connection {
         Then::Goes
     }
 
-    /// Takes up a request.
+    /// Starts a request.
     async fn begin(&mut self, cx: &mut Context<ToConnection>, request: Request) -> Then {
-        // Relaxed: statistics.
+        // Relaxed: a statistics counter.
         self.shared.commands.fetch_add(1, Ordering::Relaxed);
         let bytes = request.iter().map(Bytes::len).sum();
         let command = command::read(request, self.shared.clock.now());
@@ -191,13 +196,13 @@ impl Connection {
         Then::Goes
     }
 
-    /// The client is told nothing; the log is.
+    /// Disconnects the client; only the log gets the reason.
     pub fn send_away(&mut self, why: &str) -> Then {
         self.shared.log_of_client(format!("client {} is sent away: {why}", self.session.id));
         Then::Ends
     }
 
-    /// Asks the shards what there is to be asked, until all is answered.
+    /// Sends the queued ops to the shards, and waits for all answers.
     pub async fn settle(&mut self, cx: &mut Context<ToConnection>) {
         let asked: Vec<usize> = self.batch.asked().collect();
         for shard in asked {
@@ -206,7 +211,7 @@ impl Connection {
         self.await_answers(cx).await;
     }
 
-    /// Waits until all that was asked is answered.
+    /// Waits until every request to a shard is answered.
     pub async fn await_answers(&mut self, cx: &mut Context<ToConnection>) {
         while !self.batch.is_settled() {
             let received = cx.recv().await;
@@ -221,7 +226,8 @@ impl Connection {
         }
     }
 
-    /// Sends a shard what has tickets; if it is not there they are answered with an error.
+    /// Sends a message with tickets to a shard. If the shard is not running, the tickets are
+    /// answered with an error.
     pub fn send(&mut self, cx: &Context<ToConnection>, shard: usize, message: ToShard) {
         if self.shards[shard].is_none()
             && let Some(pid) = cx.whereis(&shard::name(shard))
@@ -242,12 +248,12 @@ impl Connection {
         self.batch.fail(shard, &format!("shard {shard} died ({why}); its keys are lost"));
     }
 
-    /// The client has chosen a version: from the next reply on.
+    /// Sets the protocol version that the client has chosen, from the next reply on.
     pub fn speak(&mut self, version: Version) {
         self.versions.push((self.batch.len(), version));
     }
 
-    /// Takes what has come.
+    /// Handles a received signal.
     pub fn take(&mut self, cx: &Context<ToConnection>, received: Received<ToConnection>) {
         match received {
             Received::Message(ToConnection::Answers(answers)) => {
@@ -270,7 +276,7 @@ impl Connection {
         }
     }
 
-    /// Writes the replies of the batch, which is empty then.
+    /// Writes the replies of the batch, and empties it.
     async fn write(&mut self, cx: &Context<ToConnection>, socket: &mut TcpStream) -> std::io::Result<()> {
         if self.batch.len() == 0 {
             return Ok(());
@@ -313,8 +319,8 @@ async fn flush(socket: &mut TcpStream, output: &mut BytesMut) -> std::io::Result
     Ok(())
 }
 
-/// Ends a connection so that the client reads what it was told: a socket that is closed with something unread in it throws
-/// away what it has sent.
+/// Ends a connection so that the client receives the last reply: closing a socket with unread input
+/// discards its unsent output.
 async fn say_goodbye(socket: &mut TcpStream) -> std::io::Result<()> {
     socket.shutdown().await?;
     let (patience, most) = LINGER;

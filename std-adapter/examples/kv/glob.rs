@@ -1,12 +1,13 @@
-//! [`Glob`]: patterns of keys, as Redis reads them.
+//! [`Glob`]: key patterns with Redis's syntax.
 //!
-//! A pattern has `*`, `?`, `[a-c]`, `[^a]` and `\` before a character that stands for itself. A class that is not closed ends with the
-//! pattern. Only the last `*` is ever gone back to: what an earlier one could take, the last can take too. So a match
-//! needs no stack and no memory, and at most (length of the pattern) × (length of the key) steps. That is still long for
-//! two long texts, so a match can be left and gone on with ([`Glob::run`]): it runs in the process of the client that
-//! asked, between whose steps others run, and never in a shard.
+//! A pattern has `*`, `?`, `[a-c]`, `[^a]`, and `\` before a character that stands for itself. An
+//! unclosed class ends with the pattern. A match only ever backtracks to the last `*`, because the
+//! last one can match everything that an earlier one could. So a match needs no stack and no
+//! memory, and takes at most (length of the pattern) × (length of the key) steps. That is still
+//! long for two long texts, so a match can be suspended and resumed ([`Glob::run`]). It runs in the
+//! process of the requesting client, which yields between steps, and never in a shard.
 
-/// The longest pattern that is taken: a step may read a class as long as the pattern, and must be short.
+/// The longest pattern: a single step may read a class as long as the pattern, and must be short.
 pub const LONGEST: usize = 1 << 16;
 
 /// A match in progress.
@@ -14,23 +15,24 @@ pub const LONGEST: usize = 1 << 16;
 pub struct Glob<'a> {
     pattern: &'a [u8],
     key: &'a [u8],
-    /// Where the last `*` was: what follows it, and what it leaves of the key.
+    /// The backtracking point of the last `*`: the pattern after it, and the rest of the key.
     star: Option<(&'a [u8], &'a [u8])>,
 }
 
-/// Whether a key matches a pattern.
+/// Returns `true` if a key matches a pattern.
 pub fn matches(pattern: &[u8], key: &[u8]) -> bool {
     let mut budget = usize::MAX;
     Glob::new(pattern, key).run(&mut budget).unwrap_or(false)
 }
 
 impl<'a> Glob<'a> {
-    /// A match at its beginning.
+    /// Returns a match that has not started.
     pub fn new(pattern: &'a [u8], key: &'a [u8]) -> Self {
         Self { pattern, key, star: None }
     }
 
-    /// Goes on, and takes a step for each byte of the pattern that it reads from the budget; `None` when the budget is at its end.
+    /// Resumes the match, and takes one step from the budget for each byte of the pattern that it
+    /// reads. Returns `None` when the budget is used up.
     pub fn run(&mut self, budget: &mut usize) -> Option<bool> {
         while *budget > 0 {
             if let [b'*', rest @ ..] = self.pattern {
@@ -52,7 +54,7 @@ impl<'a> Glob<'a> {
                 (self.pattern, self.key) = (rest, after);
                 continue;
             }
-            // What was read of a class that does not match is at most the pattern's length.
+            // A class that does not match has read at most the length of the pattern.
             let read = if self.pattern.first() == Some(&b'[') { self.pattern.len() } else { 1 };
             *budget = budget.saturating_sub(read);
             let Some((rest, [_, left @ ..])) = self.star else { return Some(false) };
@@ -62,7 +64,7 @@ impl<'a> Glob<'a> {
     }
 }
 
-/// What follows the first element of a pattern that is no `*`, if the byte is of that element.
+/// Returns the pattern after its first element, which is not `*`, if the byte matches that element.
 fn one(pattern: &[u8], byte: u8) -> Option<&[u8]> {
     match pattern {
         [] => None,
@@ -76,7 +78,7 @@ fn one(pattern: &[u8], byte: u8) -> Option<&[u8]> {
     }
 }
 
-/// Whether a byte is in the class that starts here, and what follows the class.
+/// Returns `true` if a byte is in the class that starts here, and the pattern after the class.
 fn class(pattern: &[u8], byte: u8) -> (bool, &[u8]) {
     let (negated, mut rest) = match pattern {
         [b'^', rest @ ..] => (true, rest),

@@ -1,9 +1,12 @@
-//! A key-value server on processes: [`resp`] is the protocol, [`command`] what clients ask ([`table`] all that there is),
-//! [`store`] the data, [`shard`] the processes that hold it, [`connection`] the one for each client, with [`batch`] (what
-//! is in its hands), [`session`] (what it remembers), [`other`] and [`transaction`] (what is not a plain op for a shard), [`clients`]
-//! the list of those, [`config`] the limits, [`server`] how all are started. [`glob`] matches patterns, [`clock`] is the
-//! time of expiries.
-#![allow(unreachable_pub, dead_code, reason = "the parts of a program, and of its test, which takes what it needs")]
+//! A key-value server on processes.
+//!
+//! [`resp`] is the protocol, and [`command`] parses the requests ([`table`] lists all commands).
+//! [`store`] is the data, and [`shard`] the processes that hold it. [`connection`] is the process
+//! for one client, with [`batch`] (the commands that it is working on), [`session`] (its state
+//! between requests), and [`other`] and [`transaction`] (commands that are not plain ops for a
+//! shard). [`clients`] is the client list, [`config`] the limits, [`server`] starts everything.
+//! [`glob`] matches patterns, [`clock`] is the time for expiries.
+#![allow(unreachable_pub, dead_code, reason = "the program and its test use different parts")]
 
 pub mod batch;
 pub mod clients;

@@ -1,4 +1,5 @@
-//! Commands that wait until all before them are done: walks over the keys, the connection's own state, other clients.
+//! Commands that wait until all earlier ones are done: scans of the keys, the connection's own
+//! state, other clients.
 
 use atropos::prelude::*;
 use bytes::Bytes;
@@ -13,11 +14,11 @@ use super::session::{Client, Transaction};
 use super::shard::{self, MOST, ToShard};
 use super::store::{Answer, Op, TOP};
 
-/// How many steps of a match the process makes before it yields.
+/// The number of match steps that the process makes before it yields.
 const STEPS: usize = 10_000;
 
 impl Connection {
-    /// Does it.
+    /// Carries out a command.
     pub async fn perform(&mut self, cx: &mut Context<ToConnection>, other: Other) -> Then {
         let reply = match other {
             Other::Multi if self.session.transaction.is_some() => Reply::err("MULTI calls can not be nested"),
@@ -44,7 +45,7 @@ impl Connection {
             }
             Other::Attack => {
                 return self.send_away(
-                    "possible SECURITY ATTACK: it sends POST or Host:, as a web browser does that a page has made to",
+                    "possible SECURITY ATTACK: it sends POST or Host:, as a browser does on behalf of a web page",
                 );
             }
             other => self.outcome(cx, other).await,
@@ -53,7 +54,7 @@ impl Connection {
         if self.session.is_ending { Then::Ends } else { Then::Goes }
     }
 
-    /// What comes of a command that may be in a transaction.
+    /// Returns the reply to a command that may be in a transaction.
     pub async fn outcome(&mut self, cx: &mut Context<ToConnection>, other: Other) -> Reply {
         match other {
             Other::Keys { pattern } => self.keys(cx, &pattern).await,
@@ -84,7 +85,7 @@ impl Connection {
         }
     }
 
-    /// Asks a shard something that is not for the client.
+    /// Queries a shard on the connection's own behalf, not the client's.
     async fn ask_raw(&mut self, cx: &mut Context<ToConnection>, shard: usize, op: Op) -> Option<Answer> {
         self.batch.add_raw(shard, op);
         self.settle(cx).await;
@@ -109,7 +110,8 @@ impl Connection {
         Reply::OK
     }
 
-    /// The keys of a slice that match. Here and not in the shard, because a match may take long.
+    /// Returns the keys that match. This runs here and not in the shard, because a match may take
+    /// long.
     async fn matching(&self, cx: &Context<ToConnection>, keys: Vec<Bytes>, pattern: Option<&Bytes>) -> Vec<Bytes> {
         let Some(pattern) = pattern.filter(|pattern| &pattern[..] != b"*") else { return keys };
         let (mut found, mut budget) = (Vec::new(), STEPS);
@@ -129,7 +131,8 @@ impl Connection {
         found
     }
 
-    /// Looks at `most` keys from here on; those that match are added. Where the walk is then, or why it has failed.
+    /// Looks at up to `most` keys from here on, and adds those that match. Returns the new
+    /// position, or the error reply.
     async fn walk(
         &mut self,
         cx: &mut Context<ToConnection>,
@@ -164,7 +167,7 @@ impl Connection {
         if let Err(error) = self.walk(cx, start, usize::MAX, Some(pattern), &mut found).await {
             return error;
         }
-        // A deletion meanwhile may have shown a key twice (`store`, S4).
+        // A deletion during the scan may have returned a key twice (`store`, S4).
         let mut seen = std::collections::HashSet::with_capacity(found.len());
         let mut replies = Vec::new();
         for (at, key) in found.into_iter().enumerate() {
@@ -198,9 +201,9 @@ impl Connection {
         }
     }
 
-    /// Tells the list of clients what the client says of itself.
+    /// Sends the client's properties to the client list.
     fn says(&self, cx: &Context<ToConnection>) {
-        // If the list is not there, nobody reads it.
+        // If the client list is not running, no process needs them.
         let _ = cx.send_name(clients::NAME, ToClients::Says(self.session.id, self.session.said.clone()));
     }
 
@@ -213,12 +216,12 @@ impl Connection {
         let ticket = self.batch.ticket(usize::MAX, Vec::new());
         self.batch.expect_raw();
         if cx.send_name(clients::NAME, question(cx.address(), ticket)).is_err() {
-            self.batch.answer(ticket, Answer::Reply(Reply::err("the list of clients is not there")));
+            self.batch.answer(ticket, Answer::Reply(Reply::err("the client list is not running")));
         }
         self.await_answers(cx).await;
         match self.batch.take_raw() {
             Some(Answer::Reply(reply)) => reply,
-            _ => Reply::err("the list of clients does not answer"),
+            _ => Reply::err("the client list does not answer"),
         }
     }
 
@@ -242,7 +245,7 @@ impl Connection {
     }
 
     async fn kill(&mut self, cx: &mut Context<ToConnection>, mut which: Which) -> Reply {
-        // A client that kills itself is told so first, and then sent away.
+        // A client that kills itself gets its reply first, and is then disconnected.
         let mine = Which { ids: vec![self.session.id], address: which.address.clone(), but: None };
         let is_meant = (which.ids.is_empty() || which.ids.contains(&self.session.id)) && which.but.is_none();
         let mut is_me = false;

@@ -1,4 +1,4 @@
-//! The server: what its processes share, and how they are started.
+//! The server: the state that its processes share, and its start.
 
 use std::hash::BuildHasher as _;
 use std::io::Write as _;
@@ -17,52 +17,53 @@ use super::config::Config;
 use super::shard::Gauge;
 use super::{clients, connection, shard};
 
-/// Where the server says what happens.
+/// The hook that receives a line of the log.
 pub type Log = Box<dyn Fn(String) + Send + Sync>;
 
-/// The version of Redis that clients are told: what they may expect of the commands that are there.
+/// The Redis version that clients see: it tells them what to expect of the commands that exist.
 pub const REDIS_VERSION: &str = "7.2.0";
 
-/// Counters, and what never changes; the data is the shards' own.
+/// Counters, and settings; the data belongs to the shards.
 pub struct Shared {
-    /// Keys of each shard.
+    /// The key counts of each shard.
     pub shards: Vec<Arc<Gauge>>,
-    /// Shards that were started again.
+    /// The number of shard restarts.
     pub restarts: AtomicU64,
-    /// Commands taken up.
+    /// The number of commands started.
     pub commands: AtomicU64,
-    /// Clients in the list.
+    /// The number of clients in the client list.
     pub clients: AtomicUsize,
-    /// Connections that are open.
+    /// The number of open connections.
     pub open: AtomicUsize,
-    /// Connections that were accepted, and that were turned away.
+    /// The number of connections that were accepted.
     pub accepted: AtomicU64,
-    /// See `accepted`.
+    /// The number of connections that were refused.
     pub refused: AtomicU64,
-    /// Decides a key's shard.
+    /// The hash function that determines a key's shard.
     pub hasher: RandomState,
-    /// The parameters.
+    /// The configuration parameters.
     pub config: Config,
-    /// The time.
+    /// The clock for expiries.
     pub clock: Clock,
-    /// See [`Log`].
+    /// The log's hook: see [`Log`].
     pub log: Log,
-    /// Seconds since the start, and how many lines about clients were logged in that second.
+    /// Seconds since the start, and the number of client lines that were logged in that second.
     said_of_clients: (AtomicU64, AtomicUsize),
     port: u16,
     since: Instant,
     runtime: atropos::Handle,
 }
 
-/// The most lines about clients in a second: a client must not fill the log, nor make the server wait for who reads it.
+/// The largest number of log lines about clients per second: a client must neither fill the log nor
+/// make the server wait for the log's reader.
 const MOST_LINES: usize = 100;
 
 impl Shared {
-    /// Says in the log what a client did, unless the clients have filled it in this second.
+    /// Logs an action of a client, unless clients have used up the lines of this second.
     pub fn log_of_client(&self, line: String) {
         let (second, lines) = &self.said_of_clients;
         let now = self.since.elapsed().as_secs();
-        // Relaxed: a line more or less at a second's end does no harm.
+        // Relaxed: a line more or less at the boundary of a second does no harm.
         if second.swap(now, Ordering::Relaxed) != now {
             lines.store(0, Ordering::Relaxed);
         }
@@ -71,12 +72,12 @@ impl Shared {
         }
     }
 
-    /// The shard of a key.
+    /// Returns the shard of a key.
     pub fn shard_of(&self, key: &Bytes) -> usize {
         self.hasher.hash_one(key) as usize % self.shards.len()
     }
 
-    /// What `INFO` says, of these sections or of all.
+    /// Returns the text of `INFO`, for these sections or for all.
     pub fn info(&self, wanted: &[Bytes]) -> String {
         let count = |number: &AtomicU64| number.load(Ordering::Relaxed);
         let sum = |of: fn(&Gauge) -> &AtomicUsize| -> usize {
@@ -133,20 +134,20 @@ impl Shared {
     }
 }
 
-/// A place among the clients, given back with the connection's process.
+/// A permit for one client, released with the connection's process.
 pub struct Admission(Arc<Shared>);
 
 impl Admission {
-    /// A place, if one is free.
+    /// Acquires a permit, if one is free.
     fn take(shared: &Arc<Shared>) -> Option<Self> {
         let most = shared.config.clients.load(Ordering::Relaxed);
         let up = |open| (open < most).then_some(open + 1);
-        // Relaxed: only the number matters.
+        // Relaxed: only the count matters.
         shared.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, up).ok()?;
         Some(Self(shared.clone()))
     }
 
-    /// What all share.
+    /// Returns the state that all processes share.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.0
     }
@@ -158,7 +159,8 @@ impl Drop for Admission {
     }
 }
 
-/// Starts the server's processes on a runtime that has entered Tokio's; where it listens.
+/// Starts the server's processes on a runtime that has entered a Tokio runtime. Returns the address
+/// that it listens on.
 pub async fn start(
     runtime: &atropos::Handle,
     at: SocketAddr,
@@ -195,7 +197,7 @@ pub async fn start(
     Ok(bound)
 }
 
-/// One process for each client.
+/// Spawns one process for each client.
 async fn accept(cx: Context<()>, listener: TcpListener, shared: Arc<Shared>) {
     for id in 1.. {
         let socket = match listener.accept().await {
@@ -211,17 +213,18 @@ async fn accept(cx: Context<()>, listener: TcpListener, shared: Arc<Shared>) {
             turn_away(socket, &shared);
             continue;
         };
-        // A full house closes the connection: the socket is dropped with the body.
+        // At the process limit the connection is closed: the socket is dropped with the body.
         if let Err(error) = cx.spawn(move |cx| connection::serve(cx, socket, id, admission)) {
             shared.log_of_client(format!("a client was turned away: {error}"));
         }
-        // A storm of clients leaves the others their turns.
+        // Yields, so that a burst of new clients does not starve the others.
         cx.yield_now().await;
     }
 }
 
 fn turn_away(socket: TcpStream, shared: &Shared) {
     shared.refused.fetch_add(1, Ordering::Relaxed);
-    // Without waiting: it fits an empty buffer; if not, the client sees the end only.
+    // Without waiting: the text fits an empty send buffer; otherwise the client only sees the end
+    // of the connection.
     let _ = socket.into_std().and_then(|mut socket| socket.write(b"-ERR max number of clients reached\r\n"));
 }

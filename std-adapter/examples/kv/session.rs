@@ -1,4 +1,4 @@
-//! [`Session`]: what a connection remembers between two requests.
+//! [`Session`]: the state that a connection keeps between two requests.
 
 use std::collections::BTreeMap;
 
@@ -11,85 +11,85 @@ use super::server::REDIS_VERSION;
 
 /// The longest name of a client or a library.
 const LONGEST_NAME: usize = 1024;
-/// The most keys that a client may watch.
+/// The largest number of keys that a client may watch.
 const MOST_WATCHED: usize = 1 << 16;
-/// What a queued command takes besides its bytes.
+/// The memory of a queued command besides its bytes.
 const OVERHEAD: usize = 256;
 
-/// Commands since `MULTI`.
+/// The commands since `MULTI`.
 #[derive(Default, Debug)]
 pub struct Transaction {
-    /// In their order.
+    /// The commands, in order.
     pub commands: Vec<Command>,
-    /// About what they take.
+    /// About how much memory they take, in bytes.
     pub weight: usize,
-    /// A request was not understood, so `EXEC` does nothing.
+    /// `true` if a request was invalid, so that `EXEC` does nothing.
     pub is_spoilt: bool,
 }
 
 impl Transaction {
-    /// Takes a command of a request with so many bytes.
+    /// Queues the command of a request with this many bytes.
     pub fn queue(&mut self, command: Command, bytes: usize) {
         self.weight += bytes + OVERHEAD;
         self.commands.push(command);
     }
 }
 
-/// See the module.
+/// The state of a session.
 #[derive(Debug)]
 pub struct Session {
     /// The connection's number.
     pub id: u64,
-    /// By `HELLO`.
+    /// The protocol version, chosen by `HELLO`.
     pub version: Version,
-    /// What the client says of itself.
+    /// The properties that the client has set.
     pub said: ClientInfo,
-    /// Between `MULTI` and `EXEC`.
+    /// The queued commands, between `MULTI` and `EXEC`.
     pub transaction: Option<Transaction>,
-    /// The versions of keys since `WATCH`.
+    /// The versions of the keys watched since `WATCH`.
     pub watched: BTreeMap<Bytes, u64>,
-    /// The client has killed itself.
+    /// `true` if the client has killed itself.
     pub is_ending: bool,
 }
 
-/// A part of `CLIENT`.
+/// A subcommand of `CLIENT`.
 #[derive(Debug)]
 pub enum Client {
-    /// It is answered at once.
+    /// It has its reply already.
     Now(Reply),
-    /// The same, and the client has said something new.
+    /// It is answered with `OK`, and the client has changed its properties.
     Says,
-    /// The list of these.
+    /// It lists these clients.
     List(Which),
-    /// Kills these; the old form answers `OK` or an error.
+    /// It kills these clients; the old form answers `OK` or an error.
     Kill {
-        /// Whom.
+        /// The clients to kill.
         which: Which,
-        /// Whether it is the old form.
+        /// `true` for the old form.
         is_old: bool,
     },
 }
 
 impl Session {
-    /// A connection at its beginning.
+    /// Returns the state of a new connection.
     pub fn new(id: u64) -> Self {
         let said = ClientInfo { protocol: 2, ..ClientInfo::default() };
         Self { id, version: Version::Resp2, said, transaction: None, watched: BTreeMap::new(), is_ending: false }
     }
 
-    /// `RESET`: as at its beginning, but for the library's name.
+    /// Runs `RESET`: the state of a new connection, except for the library's name and version.
     pub fn reset(&mut self) {
         let (library, version) = (std::mem::take(&mut self.said.library), std::mem::take(&mut self.said.version));
         *self = Self::new(self.id);
         (self.said.library, self.said.version) = (library, version);
     }
 
-    /// Whether so many keys more can be watched.
+    /// Returns `true` if this many more keys can be watched.
     pub fn may_watch(&self, more: usize) -> bool {
         self.watched.len() + more <= MOST_WATCHED
     }
 
-    /// `HELLO` and its arguments. What is wrong with one changes nothing.
+    /// Runs `HELLO` with its arguments. An invalid argument changes nothing.
     pub fn hello(&mut self, arguments: &[Bytes]) -> Reply {
         self.try_hello(arguments).unwrap_or_else(|error| error)
     }
@@ -138,7 +138,7 @@ impl Session {
         Ok(Reply::Map(facts.into_iter().map(|(name, fact)| (Reply::text(name), fact)).collect()))
     }
 
-    /// `CLIENT` and its arguments.
+    /// Runs `CLIENT` with its arguments.
     pub fn client(&mut self, arguments: &[Bytes]) -> Client {
         self.try_client(arguments).unwrap_or_else(Client::Now)
     }
@@ -196,7 +196,8 @@ impl Session {
 
     fn kill(&self, filters: &[Bytes]) -> Result<Which, Reply> {
         let mut which = Which { but: Some(self.id), ..Which::default() };
-        // Redis skips the client itself unless it is told otherwise, or the client gives its own number.
+        // Redis skips the client itself unless an option says otherwise, or the client gives its
+        // own number.
         for filter in filters.chunks(2) {
             let value = &filter[1];
             match &filter[0].to_ascii_lowercase()[..] {
@@ -218,7 +219,7 @@ fn id(word: &Bytes) -> Result<u64, Reply> {
     id.ok_or_else(|| Reply::err("client-id should be greater than 0"))
 }
 
-/// A name that fits the list of clients.
+/// Returns the name, if it is valid for the client list.
 fn word(name: &Bytes) -> Result<String, Reply> {
     if name.len() > LONGEST_NAME || !name.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
         return Err(Reply::err("Client names cannot contain spaces, newlines or special characters."));

@@ -1,11 +1,12 @@
-//! Shards: processes that hold the data, and the keeper that starts them again.
+//! Shards: the processes that hold the data, and the keeper that restarts them.
 //!
-//! Each shard is registered as `shard.N`. The keeper monitors all; one that dies is started
-//! again, empty, and what was lost is said in the log.
+//! Each shard is registered as `shard.N`. The keeper monitors all of them. It restarts a shard that
+//! dies, empty, and logs the loss.
 //!
-//! No client holds a shard: what it is asked at one time is short ([`MOST`], `store`), a connection asks again when it has its
-//! answers, and so the clients' turns alternate. A transaction of several shards holds them ([`ToShard::Hold`]) between two
-//! messages of its connection's process, which waits for nothing else meanwhile; if it dies, the hold dies with it.
+//! No client can occupy a shard: each message to it is short work ([`MOST`], `store`), and a
+//! connection sends the next one only after the answers. So the clients take turns. A transaction
+//! over several shards holds them ([`ToShard::Hold`]) between two messages of its connection's
+//! process, which waits for nothing else in between. If that process dies, the hold ends with it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,65 +20,65 @@ use super::connection::ToConnection;
 use super::server::Shared;
 use super::store::{Answer, Next, Op, Store};
 
-/// About how many keys a shard is asked about at one time.
+/// About how many keys one message to a shard may cover.
 pub const MOST: usize = 256;
 
 /// The version of each key that a transaction has watched.
 pub type Guards = Vec<(Bytes, u64)>;
 
-/// What a shard is sent.
+/// A message to a shard.
 pub enum ToShard {
     /// Ops, each with a ticket for its answer.
     Do {
-        /// Who wants the answers.
+        /// The connection that gets the answers.
         from: Address<ToConnection>,
-        /// What to do, in order.
+        /// The ops, in order.
         ops: Vec<(u64, Op)>,
     },
-    /// Ops of a transaction, all or none, with nobody's between them. Ends a hold.
+    /// The ops of a transaction, all or none, with no other client's ops in between. Ends a hold.
     Transact {
-        /// Who wants the answers.
+        /// The connection that gets the answers.
         from: Address<ToConnection>,
-        /// What must hold, or each op is answered with [`Answer::Aborted`].
+        /// The guards; if one fails, each op is answered with [`Answer::Aborted`].
         guards: Guards,
-        /// What to do, in order.
+        /// The ops, in order.
         ops: Vec<(u64, Op)>,
     },
-    /// Serve nobody else, if the guards hold.
+    /// Holds the shard for one connection, if the guards hold.
     Hold {
-        /// Whom.
+        /// The connection that holds the shard.
         from: Address<ToConnection>,
-        /// What must hold.
+        /// The guards of the transaction.
         guards: Guards,
-        /// For [`Answer::Held`].
+        /// The ticket for [`Answer::Held`].
         ticket: u64,
     },
-    /// The end of a hold.
+    /// Ends a hold.
     Release(Address<ToConnection>),
-    /// A bug.
+    /// Makes the shard crash, as a bug would.
     Crash,
 }
 
-/// The registered name of a shard.
+/// Returns the registered name of a shard.
 pub fn name(number: usize) -> String {
     format!("shard.{number}")
 }
 
-/// Keys of a shard, and those that expire, for who asks how many there are.
+/// The key counts of a shard, readable by other processes.
 #[derive(Default)]
 pub struct Gauge {
-    /// All.
+    /// The number of all keys.
     pub keys: AtomicUsize,
-    /// With an expiry.
+    /// The number of keys with an expiry.
     pub expiring: AtomicUsize,
 }
 
 struct Shard {
     clock: Clock,
     store: Store,
-    /// Whose transaction holds it, and the monitor of that process.
+    /// The process whose transaction holds the shard, and its monitor.
     holder: Option<(Pid, Reference)>,
-    /// What has come meanwhile.
+    /// The messages that arrived during the hold.
     deferred: VecDeque<ToShard>,
 }
 
@@ -113,7 +114,7 @@ impl Shard {
     async fn take(&mut self, cx: &Context<ToShard>, message: ToShard) {
         let holder = self.holder.map(|(holder, _)| holder);
         match message {
-            ToShard::Crash => panic!("SHARD CRASH was asked for"),
+            ToShard::Crash => panic!("SHARD CRASH was requested"),
             ToShard::Do { from, ops } if holder.is_none() => {
                 let now = self.clock.now();
                 let answers = ops.into_iter().map(|(ticket, op)| (ticket, self.store.perform(op, now))).collect();
@@ -125,7 +126,8 @@ impl Shard {
                 let mut answers = Vec::new();
                 for (at, (ticket, op)) in ops.into_iter().enumerate() {
                     if at % MOST == MOST - 1 {
-                        // Other processes run; this shard's mailbox waits, as a transaction promises.
+                        // Other processes run here; this shard's mailbox waits, so the transaction
+                        // stays atomic.
                         cx.yield_now().await;
                     }
                     let now = self.clock.now();
@@ -135,7 +137,8 @@ impl Shard {
             }
             ToShard::Hold { from, guards, ticket } if holder.is_none() => {
                 let may = self.hold(&guards);
-                // Without memory for a monitor nothing would end the hold of a process that dies.
+                // Without memory for a monitor, the shard is not held: the hold would never end if
+                // the process died.
                 self.holder = cx.monitor(from).ok().filter(|_| may).map(|monitor| (from.pid(), monitor));
                 self.answer(cx, from, vec![(ticket, Answer::Held(self.holder.is_some()))]);
             }
@@ -157,10 +160,10 @@ impl Shard {
     }
 
     fn answer(&mut self, cx: &Context<ToShard>, to: Address<ToConnection>, answers: Vec<(u64, Answer)>) {
-        // A connection that has died meanwhile wants no answers.
+        // The answers to a connection that has died are dropped.
         let _ = cx.send(to, ToConnection::Answers(answers));
         if let Some(mut garbage) = self.store.garbage.take() {
-            // Without room for a process it is dropped here.
+            // If no process can be spawned, the garbage is dropped here.
             let _ = cx.spawn(async move |cx: Context<()>| {
                 while garbage.sweep(MOST) {
                     cx.yield_now().await;
@@ -170,7 +173,7 @@ impl Shard {
     }
 }
 
-/// Starts the shards, and again those that die.
+/// Starts the shards, and restarts those that die.
 pub async fn keep(cx: Context<()>, shared: Arc<Shared>) {
     let start = |cx: &Context<()>, number: usize| {
         let gauge = shared.shards[number].clone();

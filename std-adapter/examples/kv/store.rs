@@ -1,12 +1,14 @@
-//! What a shard holds: values by key, some of which expire.
+//! The data of a shard: values by key, some of which expire.
 //!
-//! - **S1.** Each operation is short, whatever the store holds: a walk ([`Op::Scan`]) and the collection of what has expired
-//!   ([`Store::collect`]) are made in slices; all that is flushed is given away, to be dropped elsewhere ([`Store::garbage`]).
-//! - **S2.** A key that expires has one entry in `expiries`, which goes with its expiry. To set an expiry again and again
-//!   leaves nothing behind.
-//! - **S3.** A key that has expired is not there for any operation, collected or not.
-//! - **S4.** A walk goes down from the last place. A deletion moves the last key into the place that it leaves, so it moves
-//!   keys that the walk has met, or keeps them before it: what is there all the time is met, perhaps twice.
+//! - **S1.** Each operation is short, however large the store is. A scan ([`Op::Scan`]) and the
+//!   collection of expired keys ([`Store::collect`]) run in slices. Flushed data is handed out, to
+//!   be dropped elsewhere ([`Store::garbage`]).
+//! - **S2.** A key that expires has one entry in `expiries`, which is removed with its expiry.
+//!   Setting an expiry repeatedly leaves nothing behind.
+//! - **S3.** An expired key is absent for every operation, whether it is collected or not.
+//! - **S4.** A scan goes down from the last index. A deletion moves the last key into the index
+//!   that it frees. So it moves a key that the scan has already returned, or keeps it below the
+//!   scan. A key that is present throughout the scan is therefore returned, perhaps twice.
 
 use std::collections::BTreeSet;
 use std::mem;
@@ -18,53 +20,53 @@ use indexmap::IndexMap;
 
 use super::resp::{Reply, number};
 
-/// When a `SET` sets.
+/// The condition of a `SET`.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum When {
-    /// Always.
+    /// Sets always.
     #[default]
     Always,
-    /// Only if the key has no value (`NX`).
+    /// Sets only if the key has no value (`NX`).
     Absent,
-    /// Only if it has one (`XX`).
+    /// Sets only if the key has a value (`XX`).
     Present,
 }
 
-/// What becomes of a key's expiry with a `SET`.
+/// The effect of a `SET` on a key's expiry.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Expiry {
-    /// None.
+    /// Removes the expiry.
     #[default]
     Never,
-    /// The one it had.
+    /// Keeps the expiry.
     Keep,
-    /// At this time ([`super::clock`]).
+    /// Sets the expiry to this time ([`super::clock`]).
     At(i64),
 }
 
-/// For which keys an `EXPIRE` is meant.
+/// The condition of an `EXPIRE`.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Only {
-    /// `NX`: those without an expiry.
+    /// `NX`: only a key without an expiry.
     pub without: bool,
-    /// `XX`: those with one.
+    /// `XX`: only a key with one.
     pub with: bool,
-    /// `GT`: those that would expire later than now set.
+    /// `GT`: only if the new expiry is later.
     pub later: bool,
-    /// `LT`: those that would expire sooner.
+    /// `LT`: only if the new expiry is sooner.
     pub sooner: bool,
 }
 
-/// How an expiry is told.
+/// The format in which an expiry is returned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Told {
-    /// In milliseconds, not seconds.
+    /// `true` for milliseconds, `false` for seconds.
     pub millis: bool,
-    /// As a time, not as what is left.
+    /// `true` for a point in time, `false` for the time left.
     pub absolute: bool,
 }
 
-/// What a shard is asked to do. The keys are all of this shard.
+/// An operation of a shard. All keys belong to this shard.
 #[derive(Clone, PartialEq, Debug)]
 #[allow(missing_docs, reason = "named after Redis's commands")]
 pub enum Op {
@@ -93,32 +95,32 @@ pub enum Op {
     },
     Ttl(Bytes, Told),
     Persist(Bytes),
-    /// The keys in up to so many places before this one ([`TOP`] begins).
+    /// Returns the keys at up to `most` indices below `before` ([`TOP`] starts a scan).
     Scan {
         before: u64,
         most: usize,
     },
-    /// What `WATCH` remembers.
+    /// Returns the version that `WATCH` remembers.
     Version(Bytes),
     Size,
     Flush,
 }
 
-/// Where a walk begins: after all places.
+/// The start of a scan: above all indices.
 pub const TOP: u64 = 1 << 40;
 
-/// What a shard answers.
+/// An answer of a shard.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Answer {
-    /// For the client.
+    /// A reply for the client.
     Reply(Reply),
-    /// Keys of a walk, and before which place it goes on; at 0 it is at its end.
+    /// The keys of a scan, and the index below which it continues; 0 ends the scan.
     Keys(u64, Vec<Bytes>),
-    /// A key's version: another after each write, 0 when it has no value.
+    /// A key's version: it changes with each write, and is 0 without a value.
     Version(u64),
-    /// Whether the shard is held ([`super::shard`]).
+    /// `true` if the shard is held ([`super::shard`]).
     Held(bool),
-    /// A transaction whose guards did not hold.
+    /// The guards of a transaction failed.
     Aborted,
 }
 
@@ -130,18 +132,18 @@ struct Entry {
 
 type Entries = IndexMap<Bytes, Entry, RandomState>;
 
-/// When [`Store::collect`] is to be called again.
+/// The time of the next call of [`Store::collect`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Next {
-    /// Soon: there is more.
+    /// At once: more keys have expired.
     Now,
-    /// After so long.
+    /// After this time.
     After(Duration),
-    /// When something was set.
+    /// Once a new expiry is set.
     Never,
 }
 
-/// What a flush has left, to be dropped where nobody waits.
+/// The data of a flush, to be dropped where no client waits.
 #[derive(Default)]
 pub struct Garbage {
     entries: Entries,
@@ -149,7 +151,7 @@ pub struct Garbage {
 }
 
 impl Garbage {
-    /// Drops some of it; whether there is more.
+    /// Drops a part of the data. Returns `true` if more is left.
     pub fn sweep(&mut self, most: usize) -> bool {
         for _ in 0..most {
             if self.entries.pop().is_none() & self.expiries.pop_first().is_none() {
@@ -160,36 +162,36 @@ impl Garbage {
     }
 }
 
-/// See the module.
+/// The keys and values of a shard (S1 to S4).
 pub struct Store {
     entries: Entries,
     /// Exactly the keys that expire, soonest first (S2).
     expiries: BTreeSet<(i64, Bytes)>,
     versions: u64,
-    /// What was flushed.
+    /// The flushed data.
     pub garbage: Option<Garbage>,
 }
 
 const NOT_AN_INTEGER: &str = "value is not an integer or out of range";
 
 impl Store {
-    /// An empty one. The versions of a store made later are others.
+    /// Returns an empty store. Versions of a store made later are different.
     pub fn new(now: i64) -> Self {
         let versions = (now.max(1) as u64) << 20;
         Self { entries: Entries::default(), expiries: BTreeSet::new(), versions, garbage: None }
     }
 
-    /// Keys that have a value, or had and are not collected.
+    /// Returns the number of keys that have a value, or are expired and not yet collected.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Keys that expire.
+    /// Returns the number of keys that expire.
     pub fn expiring(&self) -> usize {
         self.expiries.len()
     }
 
-    /// Drops up to `most` of what has expired.
+    /// Drops up to `most` expired keys.
     pub fn collect(&mut self, now: i64, most: usize) -> Next {
         for _ in 0..most {
             match self.expiries.first() {
@@ -252,12 +254,12 @@ impl Store {
         }
     }
 
-    /// A key's version: see [`Answer::Version`].
+    /// Returns a key's version: see [`Answer::Version`].
     pub fn version_of(&self, key: &Bytes, now: i64) -> u64 {
         self.entry(key, now).map_or(0, |entry| entry.version)
     }
 
-    /// Does what is asked.
+    /// Carries out an operation.
     pub fn perform(&mut self, op: Op, now: i64) -> Answer {
         let value = |entry: Option<&Entry>| entry.map_or(Reply::Nil, |entry| Reply::Bulk(entry.value.clone()));
         Answer::Reply(match op {
@@ -302,7 +304,7 @@ impl Store {
                 Some(None) => -1,
                 Some(Some(at)) => {
                     let time = if told.absolute { at } else { at - now };
-                    // Rounded up from the half, as in Redis.
+                    // Rounded half up, as in Redis.
                     if told.millis { time } else { time / 1000 + i64::from(time % 1000 >= 500) }
                 }
             }),
@@ -349,7 +351,7 @@ impl Store {
                 let expires = old.and_then(|entry| entry.expires);
                 self.put(key, value, expires);
             }
-            // A time that is past: the value is gone at once.
+            // The time is past: the value is deleted at once.
             Expiry::At(at) if at <= now => drop(self.delete(&key, now)),
             Expiry::At(at) => self.put(key, value, Some(at)),
         }
@@ -372,7 +374,7 @@ impl Store {
 
     fn expire_if(&mut self, key: &Bytes, at: i64, only: Only, now: i64) -> bool {
         let Some(entry) = self.entry(key, now) else { return false };
-        // What never expires does so later than anything.
+        // A key without an expiry counts as expiring last.
         let current = entry.expires.unwrap_or(i64::MAX);
         let refused = only.without && entry.expires.is_some()
             || only.with && entry.expires.is_none()

@@ -1,12 +1,15 @@
-//! `EXEC`: the commands since `MULTI`, with nobody's between them, and only if no watched key has changed.
+//! `EXEC`: runs the commands since `MULTI`, with no other client's in between, and only if no
+//! watched key has changed.
 //!
-//! One shard needs no more than a message: it does all of a message's ops in one turn. For several, the connection
-//! first makes each serve nobody else ([`ToShard::Hold`]), one after the other in the order of their numbers. So of two transactions that
-//! share shards one has the first of them, and the other waits there and holds none behind it. Then each gets its ops, which
-//! end its hold. Between the first hold and the ops the connection waits for shards only, never for its client.
+//! One shard needs a single message: it carries out all ops of a message in one go. For several
+//! shards, the connection first makes each of them serve only this connection ([`ToShard::Hold`]),
+//! one after the other in the order of their numbers. So of two transactions that share shards, one
+//! holds the first shared shard, and the other waits there and holds none behind it: they cannot
+//! deadlock. Then each shard gets its ops, which end its hold. Between the first hold and the ops,
+//! the connection waits for shards only, never for its client.
 //!
-//! Commands that are not for keys (`KEYS`, `INFO` and the like) are done behind the others, in their order: they may take
-//! long, and no shard is held for them.
+//! Commands that are not for keys (such as `KEYS` and `INFO`) run after the others, in their order:
+//! they may take long, and no shard is held for them.
 
 use atropos::prelude::*;
 
@@ -17,7 +20,7 @@ use super::shard::{Guards, ToShard};
 use super::store::Answer;
 
 impl Connection {
-    /// The reply of `EXEC`.
+    /// Returns the reply of `EXEC`.
     pub async fn exec(&mut self, cx: &mut Context<ToConnection>) -> Reply {
         let Some(transaction) = self.session.transaction.take() else { return Reply::err("EXEC without MULTI") };
         let watched = std::mem::take(&mut self.session.watched);
@@ -29,7 +32,8 @@ impl Connection {
             let shard = self.shared.shard_of(&key);
             guards[shard].push((key, version));
         }
-        // The batch holds the replies of the commands before; those of the transaction follow them.
+        // The batch holds the replies of the earlier commands; those of the transaction follow
+        // them.
         let first = self.batch.len();
         let mut later = Vec::new();
         for command in transaction.commands {
@@ -63,7 +67,7 @@ impl Connection {
         Reply::Array(self.batch.take_replies(first))
     }
 
-    /// Has the shards do what the batch has for them, if the guards hold.
+    /// Lets the shards carry out the batch's ops, if the guards hold.
     async fn transact(&mut self, cx: &mut Context<ToConnection>, mut guards: Vec<Guards>) -> Outcome {
         let mut ops: Vec<_> = (0..guards.len()).map(|shard| self.batch.all_ops(shard)).collect();
         let taking_part = |shard: &usize| !ops[*shard].is_empty() || !guards[*shard].is_empty();
@@ -112,12 +116,12 @@ impl Connection {
     }
 }
 
-/// What comes of a transaction.
+/// The result of a transaction.
 #[derive(Clone, PartialEq, Debug)]
 enum Outcome {
     Done,
     /// A watched key has changed.
     Aborted,
-    /// A shard is not there.
+    /// A shard is not running.
     Failed(Reply),
 }

@@ -1,4 +1,5 @@
-//! The assembler: a line is a label (`name:`), an instruction with its operand, or nothing; a comment starts with `;`.
+//! The assembler. A line is a label (`name:`), an instruction with its operand, or empty; a comment
+//! starts with `;`.
 //!
 //! ```text
 //! main:
@@ -11,7 +12,7 @@
 //!     jump wait
 //! ```
 //!
-//! What is wrong is said with its line and with what to write instead.
+//! An error names its line, and what to write instead.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +20,7 @@ use std::fmt;
 use super::program::{Instruction, Program, SLOTS};
 use super::value::Value;
 
-/// A text that is no program.
+/// An error in the program's text.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Mistake {
     pub(crate) line: usize,
@@ -34,7 +35,7 @@ impl fmt::Display for Mistake {
 
 impl std::error::Error for Mistake {}
 
-/// What there is, and what follows its name.
+/// The instructions, each with an example of its operands.
 const INSTRUCTIONS: [(&str, &str); 30] = [
     ("push", "push 5, or push 'name"),
     ("pop", "pop"),
@@ -55,7 +56,7 @@ const INSTRUCTIONS: [(&str, &str); 30] = [
     ("spawn_monitor", "spawn_monitor label 0, with the number of its arguments"),
     ("send", "send"),
     ("receive", "receive"),
-    ("receive_within", "receive_within label, which is gone to when nothing has come"),
+    ("receive_within", "receive_within label, where it jumps on a timeout"),
     ("link", "link"),
     ("unlink", "unlink"),
     ("monitor", "monitor"),
@@ -73,7 +74,7 @@ fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
     INSTRUCTIONS.into_iter().chain([HALT])
 }
 
-/// How many letters have to be changed.
+/// Returns the number of letters to change (the edit distance).
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
@@ -88,7 +89,7 @@ fn distance(one: &str, other: &str) -> usize {
     row[other.len()]
 }
 
-/// `; did you mean …?`, if something is near.
+/// Returns `; did you mean …?`, if a name is similar.
 fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
     let near = names.map(|other| (distance(name, other), other)).min();
     match near {
@@ -113,7 +114,7 @@ impl Line<'_> {
         all().find(|(name, _)| *name == self.name).map_or("", |(_, usage)| usage)
     }
 
-    /// The operands, if there are so many.
+    /// Checks that the line has this many operands.
     fn takes(&self, count: usize) -> Result<(), Mistake> {
         if self.operands.len() == count {
             return Ok(());
@@ -202,12 +203,12 @@ impl Line<'_> {
     }
 }
 
-/// What a line says: a label or words.
+/// Splits a line into a label or words.
 fn words(line: &str) -> Vec<&str> {
     line.split_once(';').map_or(line, |(code, _)| code).split_whitespace().collect()
 }
 
-/// Reads a program.
+/// Assembles a program.
 pub(crate) fn assemble(text: &str) -> Result<Program, Mistake> {
     let mut program = Program::default();
     let mut place = 0;
@@ -219,7 +220,7 @@ pub(crate) fn assemble(text: &str) -> Result<Program, Mistake> {
         };
         let mistake = |what| Err(Mistake { line: number, what });
         if words.len() > 1 {
-            return mistake(format!("\"{}\" stands behind a label: put it on the next line", words[1]));
+            return mistake(format!("\"{}\" follows a label: put it on the next line", words[1]));
         }
         if name.is_empty() {
             return mistake("a label has no name: write name:".to_owned());

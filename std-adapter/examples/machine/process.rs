@@ -1,8 +1,8 @@
 //! [`Machine`]: a process that interprets a program, one slice at a time.
 //!
-//! Each instruction is a reduction. After [`Services::quantum`] of them, or when the kernel's slice is used up, the
-//! process lets the others run; what has come meanwhile, a kill for one, is acted on before it goes on. A mistake of the
-//! program's is a crash that names the line.
+//! Each instruction is a reduction. After [`Services::quantum`] of them, or when the kernel's slice
+//! is used up, the process yields. Signals that have arrived by then, such as a kill, are handled
+//! before it goes on. An error in the program is a crash that names the line.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,18 +14,18 @@ use super::program::{Instruction, Program, SLOTS};
 use super::services::{MODULE, Services};
 use super::value::Value;
 
-/// See the module.
+/// A bytecode process.
 pub(crate) struct Machine {
     program: Arc<Program>,
     services: Arc<Services>,
     at: usize,
     stack: Vec<Value>,
     slots: Vec<Value>,
-    /// The alarm of the receive that it waits in.
+    /// The timer of the receive that it waits in.
     patience: Option<Reference>,
 }
 
-/// What an instruction led to.
+/// The effect of an instruction.
 enum Did {
     Next,
     Goes(usize),
@@ -33,7 +33,7 @@ enum Did {
     Ends(Reason),
 }
 
-/// Why a process cannot go on.
+/// The cause of a crash.
 type Crash = String;
 
 type Me<'a> = Cx<'a, Value>;
@@ -103,7 +103,8 @@ impl Machine {
         }
     }
 
-    /// The time is on the stack when the receive begins, and is taken when it does.
+    /// Receives with a timeout. The time is on the stack when the receive starts, and is popped
+    /// only then.
     fn receive_within(&mut self, cx: &Me<'_>, on_timeout: usize) -> Result<Did, Crash> {
         if self.patience.is_none() {
             let time = milliseconds(&self.pop()?)?;
@@ -120,7 +121,7 @@ impl Machine {
         flags: SpawnFlags,
     ) -> Result<Did, Crash> {
         let Instruction::Spawn { arguments, .. } = self.program.instructions[self.at] else {
-            unreachable!("called for a spawn");
+            unreachable!("only called for a spawn");
         };
         let stack = self.pop_many(arguments)?;
         let function = self.program.label_at(at).unwrap_or_default();
@@ -133,7 +134,7 @@ impl Machine {
         Ok(Did::Next)
     }
 
-    /// What asks the facilities.
+    /// Carries out an instruction that calls the facilities.
     fn ask(&mut self, cx: &Me<'_>, instruction: &Instruction) -> Result<Did, Crash> {
         let services = self.services.clone();
         let (facilities, me) = (services.bundle(), cx.pid().to_raw());
@@ -184,14 +185,14 @@ impl Machine {
             Instruction::Cancel => {
                 let timer = reference(&self.pop()?)?;
                 let left = facilities.timers().map_err(says)?.cancel(me, timer).map_err(says)?;
-                // It runs here, so it is known at once.
+                // The calling process runs on this core, so the answer is available at once.
                 self.push(Value::truth(left.known().flatten().is_some()))
             }
             Instruction::Print => {
                 let text = self.pop()?.to_string();
                 facilities.output().map_err(says)?.write(me, text.as_bytes()).map(|()| Did::Next).map_err(says)
             }
-            other => unreachable!("{other:?} asks for nothing"),
+            other => unreachable!("{other:?} calls no facility"),
         }
     }
 
@@ -236,7 +237,7 @@ impl Machine {
             Instruction::Send => {
                 let message = self.pop()?;
                 let target = Pid::from_raw(pid(&self.pop()?)?);
-                // To the dead it is no error.
+                // Sending to a dead process is not an error.
                 let _ = target.map(|target| cx.send(target, message));
                 Ok(Did::Next)
             }
@@ -258,7 +259,7 @@ impl Body for Machine {
                 return Resumed::Yield;
             }
             match self.step(cx) {
-                // An exit signal to itself.
+                // The process has sent an exit signal to itself.
                 Ok(_) if cx.is_dying() => return Resumed::Wait,
                 Ok(Did::Next) => self.at += 1,
                 Ok(Did::Goes(to)) => self.at = to,

@@ -1,13 +1,14 @@
-//! [`Program`]: instructions, the lines that they came from, and where its functions begin.
+//! [`Program`]: instructions, their lines in the source, and the labels.
 
 use std::collections::BTreeMap;
 
 use super::value::Value;
 
-/// Places for values that a process has beside its stack.
+/// The number of variable slots that a process has beside its stack.
 pub(crate) const SLOTS: usize = 16;
 
-/// What a process does. The comments say what it takes from the stack and what it leaves there, the top last.
+/// An instruction. The comments show what it takes from the stack and what it leaves there, top
+/// last.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Instruction {
     /// -- value
@@ -24,27 +25,27 @@ pub(crate) enum Instruction {
     Add,
     /// a b -- a-b
     Subtract,
-    /// a b -- whether they are equal
+    /// a b -- 1 if they are equal, else 0
     Equal,
     /// a b -- a<b
     Less,
-    /// Goes on elsewhere.
+    /// Jumps to another instruction.
     Jump(usize),
-    /// number -- ; goes on elsewhere when it is 0
+    /// number -- ; jumps to another instruction if it is 0
     JumpIfZero(usize),
-    /// so many values -- tuple
+    /// that many values -- tuple
     Tuple(usize),
-    /// tuple -- one of it, the first being 0
+    /// tuple -- one item of it, the first being 0
     Item(usize),
     /// -- pid
     Me,
-    /// so many arguments -- pid, or pid reference when it is monitored
+    /// that many arguments -- pid, or pid reference if it is monitored
     Spawn { at: usize, arguments: usize, link: bool, monitor: bool },
     /// pid message --
     Send,
     /// -- message; waits for one
     Receive,
-    /// milliseconds -- message; goes on elsewhere when none has come in time
+    /// milliseconds -- message; jumps to another instruction on a timeout
     ReceiveWithin(usize),
     /// pid --
     Link,
@@ -52,9 +53,9 @@ pub(crate) enum Instruction {
     Unlink,
     /// pid -- reference
     Monitor,
-    /// reference -- whether it was in force; removes its DOWN
+    /// reference -- 1 if it was active, else 0; removes its DOWN
     Demonitor,
-    /// whether -- whether before
+    /// flag -- the flag before
     TrapExit,
     /// reason -- ; ends
     Exit,
@@ -62,26 +63,26 @@ pub(crate) enum Instruction {
     Signal,
     /// milliseconds pid message -- reference
     After,
-    /// reference -- whether it was armed
+    /// reference -- 1 if it was pending, else 0
     Cancel,
     /// value --
     Print,
-    /// Ends: normal.
+    /// Exits with reason `normal`.
     Halt,
 }
 
-/// See the module.
+/// An assembled program.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Program {
     pub(crate) instructions: Vec<Instruction>,
-    /// The line of each.
+    /// The source line of each instruction.
     pub(crate) lines: Vec<usize>,
-    /// Where each label is.
+    /// The instruction that each label names.
     pub(crate) labels: BTreeMap<String, usize>,
 }
 
 impl Program {
-    /// The name of what begins at an instruction.
+    /// Returns the label of an instruction.
     pub(crate) fn label_at(&self, at: usize) -> Option<&str> {
         self.labels.iter().find(|(_, place)| **place == at).map(|(name, _)| name.as_str())
     }

@@ -1,9 +1,10 @@
-//! [`Services`]: what the machine's instructions may ask of the runtime, made once and handed to each process for each slice.
+//! [`Services`]: the runtime's facilities for the machine's instructions, made once and lent to
+//! each process for each slice.
 
 use std::sync::{Arc, Weak};
 
 use atropos::facility::{
-    CodeError, CodeFacility, Entry, Facilities, KernelFacilities, OutputFacility, CodeResolver as Resolves, Spawner,
+    CodeError, CodeFacility, CodeResolver as Resolves, Entry, Facilities, KernelFacilities, OutputFacility, Spawner,
 };
 use atropos::{Handle, Pid, SpawnError, SpawnOptions};
 
@@ -11,21 +12,21 @@ use super::process::Machine;
 use super::program::Program;
 use super::value::Value;
 
-/// The module that all functions are in.
+/// The module that contains all functions.
 pub(crate) const MODULE: &str = "main";
 
-/// See the module.
+/// The facilities of a program.
 pub(crate) struct Services {
     handle: Handle,
     native: KernelFacilities<Handle>,
     spawner: Spawner<Handle, Loader>,
     output: Box<dyn OutputFacility>,
     code: Labels,
-    /// Instructions that a process may run before the next one has its turn.
+    /// The number of instructions that a process may run before the next one runs.
     pub(crate) quantum: u32,
 }
 
-/// Makes processes of entries: a label, and the values that its stack begins with.
+/// Makes processes from entries: a label, and the initial values of the stack.
 pub(crate) struct Loader {
     program: Arc<Program>,
     services: Weak<Services>,
@@ -51,7 +52,7 @@ impl CodeFacility for Labels {
 }
 
 impl Services {
-    /// For a program on a runtime.
+    /// Returns the services for a program on a runtime.
     pub(crate) fn new(
         handle: Handle,
         program: Program,
@@ -69,7 +70,7 @@ impl Services {
         })
     }
 
-    /// What a process is handed.
+    /// Returns the facilities for a process.
     pub(crate) fn bundle(&self) -> Facilities<'_, Value> {
         Facilities {
             spawn: Some(&self.spawner),
@@ -82,7 +83,7 @@ impl Services {
         }
     }
 
-    /// Starts a process from outside; `None` when there is no such label.
+    /// Starts a process from outside; `None` if the label does not exist.
     pub(crate) fn start(&self, function: &str, arguments: Vec<Value>) -> Option<Result<Pid, SpawnError>> {
         let entry = Entry { module: MODULE, function, arguments: Box::new(arguments) };
         let body = self.spawner.program().resolve(entry)?;

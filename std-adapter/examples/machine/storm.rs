@@ -1,7 +1,9 @@
-//! The storm: bytecode processes by the thousand, every second one a busy loop, are killed while async processes answer.
+//! The storm: thousands of bytecode processes, every second one a busy loop, are killed while async
+//! processes go on answering.
 //!
-//! All of them are watched through the facilities by one process, which counts their DOWNs. The async processes, a pair
-//! that ask and answer, are of high priority, as who answers people would be; the bytecode is of normal priority.
+//! One process monitors all of them through the facilities, and counts their DOWNs. The async
+//! processes, a client and a server, have high priority, as processes that serve human users would;
+//! the bytecode processes have normal priority.
 
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
@@ -25,32 +27,33 @@ wait:
     jump wait
 ";
 
-/// Between an answer and the next question.
+/// The pause between an answer and the next question.
 const PAUSE: Duration = Duration::from_micros(200);
 
-/// What was measured.
+/// The measurements.
 #[derive(Clone, Debug)]
 pub(crate) struct Figures {
-    /// Bytecode processes.
+    /// The number of bytecode processes.
     pub(crate) processes: usize,
-    /// From the first kill to the last DOWN.
+    /// The time from the first kill to the last DOWN.
     pub(crate) killed_in: Duration,
-    /// The time from when an async process was to wake and ask another to when it had its answer, sorted: while all loops ran,
-    /// and while they were killed.
+    /// The latency from the moment when an async process is due to ask until it has its answer,
+    /// sorted: while all loops ran, and while they were killed.
     pub(crate) answers: [Vec<Duration>; 2],
-    /// For how long in all the operating system had the threads wait for a processor that others used, if it says so.
+    /// The total time for which the threads waited for a CPU that other programs used, if the
+    /// operating system reports it.
     pub(crate) waited: Option<Duration>,
-    /// DOWNs with the reason `killed`.
+    /// The number of DOWNs with the reason `killed`.
     pub(crate) downs: usize,
 }
 
-/// The value below which so many of a thousand lie.
+/// Returns the value below which this many of a thousand lie.
 pub(crate) fn quantile(sorted: &[Duration], of_a_thousand: usize) -> Duration {
     let at = (sorted.len() * of_a_thousand / 1000).min(sorted.len().saturating_sub(1));
     sorted.get(at).copied().unwrap_or_default()
 }
 
-/// What Linux keeps of each thread: the time that it ran, and that it waited for its turn.
+/// Returns the time for which the threads waited for a CPU, from Linux's statistics of each thread.
 fn kept_waiting() -> Option<Duration> {
     let mut nanos = 0;
     for thread in std::fs::read_dir("/proc/self/task").ok()? {
@@ -88,12 +91,12 @@ pub(crate) fn run(cores: usize, processes: usize, quantum: u32, calm: Duration) 
     let book = took.clone();
     runtime.spawn_with(&urgent, async move |cx: Context<()>| {
         loop {
-            // From when it wanted to ask: what it has to wait for its turn counts.
+            // From the moment when it is due to ask, so that waiting for a slice counts.
             let due = Instant::now() + PAUSE;
             cx.sleep(PAUSE).await;
             let _ = cx.send(answers, Ask::Question(cx.address()));
             cx.recv().await;
-            book.lock().expect("nobody panics").push((due, due.elapsed()));
+            book.lock().expect("no thread panics").push((due, due.elapsed()));
         }
     })?;
 
@@ -101,7 +104,7 @@ pub(crate) fn run(cores: usize, processes: usize, quantum: u32, calm: Duration) 
     let mut all = Vec::with_capacity(processes);
     for number in 0..processes {
         let function = if number % 2 == 0 { "spin" } else { "wait" };
-        let pid = services.start(function, Vec::new()).context("there is such a label")??;
+        let pid = services.start(function, Vec::new()).context("the label exists")??;
         native.monitor(watcher.pid().to_raw(), pid.to_raw())?;
         all.push(pid);
     }
@@ -111,11 +114,11 @@ pub(crate) fn run(cores: usize, processes: usize, quantum: u32, calm: Duration) 
     for pid in &all {
         runtime.exit(*pid, Reason::KILL)?;
     }
-    let (end, downs) = last.recv_timeout(Duration::from_secs(60)).context("they do not die")?;
+    let (end, downs) = last.recv_timeout(Duration::from_secs(60)).context("not all processes die")?;
     let killed_in = end.saturating_duration_since(first);
     let waited = kept_waiting().zip(waited).map(|(after, before)| after.saturating_sub(before));
-    ensure!(all.iter().all(|pid| !runtime.is_alive(*pid)), "somebody has outlived a kill");
-    let took = std::mem::take(&mut *took.lock().expect("nobody panics"));
+    ensure!(all.iter().all(|pid| !runtime.is_alive(*pid)), "a process has survived a kill");
+    let took = std::mem::take(&mut *took.lock().expect("no thread panics"));
     let between = |from: Instant, to: Instant| {
         let within = took.iter().filter(|(asked, time)| *asked + *time >= from && *asked < to);
         let mut times: Vec<Duration> = within.map(|(_, time)| *time).collect();

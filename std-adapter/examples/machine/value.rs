@@ -1,4 +1,4 @@
-//! [`Value`]: what is on a stack, in a message, in a reason.
+//! [`Value`]: a value on a stack, in a message, or in an exit reason.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use atropos::facility::Reason;
 use atropos::{Exit, ReasonKind};
 
-/// A number, a name, a process, a reference, or several values.
+/// A number, a name, a process, a reference, or a tuple of values.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Value {
     Number(i64),
@@ -29,7 +29,7 @@ impl Value {
         Self::Number(is_so.into())
     }
 
-    /// As a reason: the names that OTP gives a meaning have it.
+    /// Converts to an exit reason: OTP's names become OTP's reasons.
     pub(crate) fn to_reason(&self) -> Reason {
         match self {
             Self::Atom(name) => match &**name {
@@ -53,13 +53,13 @@ impl Value {
         }
     }
 
-    /// `('EXIT from reason)`; an exit of the host's is from 0.
+    /// Returns `('EXIT from reason)`; an exit signal from the host is from 0.
     pub(crate) fn of_exit(exit: &Exit) -> Self {
         let from = exit.from.map_or(Self::Number(0), |from| Self::Pid(from.to_raw()));
         Self::tuple(&[Self::atom("EXIT"), from, Self::of_reason(&exit.reason)])
     }
 
-    /// `('DOWN reference process reason)`.
+    /// Returns `('DOWN reference process reason)`.
     pub(crate) fn of_down(reference: u64, process: u64, reason: &Reason) -> Self {
         Self::tuple(&[Self::atom("DOWN"), Self::Reference(reference), Self::Pid(process), Self::of_reason(reason)])
     }

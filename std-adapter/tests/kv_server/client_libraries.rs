@@ -1,12 +1,13 @@
-//! The clients that people use, as they come: PyPI's `redis`, npm's `redis` and `ioredis`. `cargo xtask test` installs them under the
-//! build's folder (`tools/src/need.rs`) and says where by `ATROPOS_REDIS_CLIENTS`.
+//! The client libraries that programs use, unmodified: PyPI's `redis`, npm's `redis` and `ioredis`.
+//! `cargo xtask test` installs them under the build's folder (`tools/src/need.rs`), and passes the
+//! path in `ATROPOS_REDIS_CLIENTS`.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use crate::server;
 
-/// The folder with these files, if there is one; said aloud if not.
+/// Returns the folder with these files, if it exists; otherwise prints that the test is skipped.
 fn installed(what: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("ATROPOS_REDIS_CLIENTS").map(|folder| PathBuf::from(folder).join(what));
     let folder = folder.filter(|folder| folder.is_dir());

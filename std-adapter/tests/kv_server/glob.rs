@@ -1,10 +1,10 @@
-//! Patterns.
+//! Tests of key patterns.
 
 use proptest::prelude::*;
 
 use crate::kv::glob::{Glob, matches};
 
-/// Redis's rules, tried one after the other with all their choices: exponential, for short texts.
+/// Matches by Redis's rules, trying all choices one after the other: exponential, for short texts.
 fn tried(pattern: &[u8], key: &[u8]) -> bool {
     match (pattern, key) {
         ([], []) => true,
@@ -25,9 +25,9 @@ proptest! {
         prop_assert_eq!(matches(&pattern, &key), tried(&pattern, &key));
     }
 
-    /// However small its steps are, a match comes to its end and says the same.
+    /// Checks that a match completes with the same result, however small its steps are.
     #[test]
-    fn a_match_goes_on_where_it_was_left(
+    fn a_match_resumes_where_it_stopped(
         pattern in proptest::collection::vec(proptest::sample::select(b"ab*?[]^-\\".to_vec()), 0..16),
         key in proptest::collection::vec(proptest::sample::select(b"ab-]".to_vec()), 0..16),
     ) {
@@ -42,7 +42,7 @@ proptest! {
 }
 
 #[test]
-fn classes_are_redis_s() {
+fn classes_match_as_in_redis() {
     for (pattern, key, expected) in [
         ("h[^e]llo", "hallo", true),
         ("h[^e]llo", "hello", false),
@@ -65,7 +65,8 @@ fn classes_are_redis_s() {
     }
 }
 
-/// Issue 14, 24: a match takes (length of the pattern) × (length of the key) steps at most, and no stack.
+/// Issue 14, 24: a match takes at most (length of the pattern) × (length of the key) steps, and no
+/// stack.
 #[test]
 fn n24_no_pattern_explodes() {
     for (pattern, key) in [

@@ -1,4 +1,4 @@
-//! Clients that mean harm, and those beside them.
+//! Hostile clients, and the other clients beside them.
 
 use std::io::Write as _;
 use std::net::Shutdown;
@@ -9,7 +9,8 @@ use crate::kv::config::Config;
 use crate::wire::{Wire, request, requests, session};
 use crate::{server, server_with};
 
-/// Issue 14, 24: a page in a browser makes it talk to the server: nothing is done, the connection closed, and the log says so.
+/// Issue 14, 24: a web page makes the browser talk to the server. No command is carried out, the
+/// connection is closed, and the log records it.
 #[test]
 fn n24_web_requests() {
     let server = server();
@@ -26,13 +27,14 @@ fn n24_web_requests() {
     let said = session(&server, b"GET / HTTP/1.1\r\nHost: x\r\nSET pwned yes\r\n");
     assert_eq!(said, "-ERR wrong number of arguments for 'get' command\r\n");
     assert_eq!(session(&server, &requests("DBSIZE")), ":0\r\n");
-    let log = server.log.lock().expect("whole").clone();
+    let log = server.log.lock().expect("not poisoned").clone();
     assert_eq!(log.iter().filter(|line| line.contains("SECURITY ATTACK")).count(), 6, "{log:?}");
 }
 
-/// Issue 14, 24: patterns and keys that would match for minutes hold nobody, and the client that asked can be killed.
+/// Issue 14, 24: patterns and keys whose match would take minutes block no other client, and the
+/// requesting client can be killed.
 #[test]
-fn n24_patterns_hold_nobody() {
+fn n24_patterns_block_no_other_client() {
     let server = server();
     let mut wire = Wire::to(&server);
     wire.expect(&request(&["SET", &"a".repeat(40), "v"]), "+OK\r\n");
@@ -41,7 +43,7 @@ fn n24_patterns_hold_nobody() {
         wire.expect(&request(&["SCAN", "0", "MATCH", &pattern, "COUNT", "1000"]), "*2\r\n$1\r\n0\r\n*0\r\n");
     }
     wire.expect(&request(&["KEYS", &"*".repeat(1 << 20)]), "-ERR the pattern is too long\r\n");
-    // Long texts on both sides: 2^31 steps a key.
+    // Long texts on both sides: 2^31 steps per key.
     for n in 0..8 {
         let key = format!("{}{n}", "a".repeat(1 << 20));
         wire.expect(&request(&["SET", &key, "v"]), "+OK\r\n");
@@ -58,7 +60,7 @@ fn n24_patterns_hold_nobody() {
     assert_eq!(asker.rest(), "");
 }
 
-/// Issue 14, 24: expiries that overflow are refused, with Redis's texts; what fits is what `TTL` says.
+/// Issue 14, 24: expiries that overflow are refused, with Redis's texts; `TTL` returns what fits.
 #[test]
 fn n24_expiries_that_overflow() {
     let server = server();
@@ -95,7 +97,8 @@ fn n24_expiries_that_overflow() {
     wire.ask("EXPIRE k -1\nEXISTS k", ":1\r\n:0\r\n");
 }
 
-/// Issue 14, 24: limits of requests and replies: who goes beyond them is sent away, and the log says so.
+/// Issue 14, 24: limits on requests and replies. A client beyond them is disconnected, and the log
+/// records it.
 #[test]
 fn n24_limits_of_requests_and_replies() {
     let config = Config::default();
@@ -110,7 +113,7 @@ fn n24_limits_of_requests_and_replies() {
     wire.expect(&request(&[&b"SET"[..], b"k", &value]), "+OK\r\n");
     let sent_away = |sent: &[u8], after: &str| {
         let mut wire = Wire::to(&server);
-        // The server may close before all is written.
+        // The server may close before everything is written.
         let _ = wire.0.write_all(sent);
         let _ = wire.0.shutdown(Shutdown::Write);
         assert_eq!(wire.rest(), after);
@@ -120,11 +123,12 @@ fn n24_limits_of_requests_and_replies() {
     sent_away(&requests("MGET k k k k"), "");
     let queued = [requests("MULTI"), request(&[&b"SET"[..], b"q", &value]).repeat(11)].concat();
     sent_away(&queued, &("+OK\r\n".to_owned() + &"+QUEUED\r\n".repeat(10)));
-    let log = server.log.lock().expect("whole").join("\n");
+    let log = server.log.lock().expect("not poisoned").join("\n");
     for why in ["request is larger", "transaction is larger", "replies are larger"] {
         assert!(log.contains(why), "{why}: {log}");
     }
-    // Clients beyond the limit are told so; the others are served. Those above may take a moment to leave.
+    // A client beyond the limit gets an error; the others are served. The clients above may take a
+    // moment to leave.
     let until = |what: &str, is: &dyn Fn() -> bool| {
         let end = Instant::now() + Duration::from_secs(60);
         while !is() {
@@ -140,9 +144,10 @@ fn n24_limits_of_requests_and_replies() {
     wire.ask("CONFIG SET proto-max-bulk-len 2mb\nCONFIG SET client-output-buffer-limit x", "+OK\r\n");
 }
 
-/// Issue 14, 24: commands with very many keys, floods of commands and clients that do not read leave others their turns.
+/// Issue 14, 24: commands with very many keys, floods of commands, and clients that do not read, do
+/// not starve other clients.
 #[test]
-fn n24_a_flood_leaves_others_their_turns() {
+fn n24_a_flood_does_not_starve_other_clients() {
     let server = server();
     let mut wire = Wire::to(&server);
     wire.expect(&request(&["SET", "big", &"x".repeat(1_000_000)]), "+OK\r\n");

@@ -1,5 +1,5 @@
-//! The key-value server of the examples, driven by the real `redis-cli` and `redis-benchmark`, while its
-//! processes are being killed.
+//! The key-value server of the examples, driven by the real `redis-cli` and `redis-benchmark`,
+//! while its processes are being killed.
 
 #[path = "../../examples/kv/mod.rs"]
 mod kv;
@@ -30,7 +30,7 @@ struct Server {
     log: Arc<Mutex<Vec<String>>>,
 }
 
-/// Whether the real clients are here. In CI they must be.
+/// Returns `true` if the real clients are installed. In CI they must be.
 fn has_clients() -> bool {
     let here = Command::new("redis-cli").arg("--version").output().is_ok();
     assert!(here || std::env::var_os("CI").is_none(), "redis-cli is not installed: apt-get install redis-tools");
@@ -49,7 +49,7 @@ fn server_with(config: kv::config::Config) -> Server {
     let runtime = Runtime::builder().cores(2).tokio(tokio.handle().clone()).build().expect("threads");
     let log = Arc::new(Mutex::new(Vec::new()));
     let lines = log.clone();
-    let log_to = Box::new(move |line| lines.lock().expect("whole").push(line));
+    let log_to = Box::new(move |line| lines.lock().expect("not poisoned").push(line));
     let at = SocketAddr::from(([127, 0, 0, 1], 0));
     let at = tokio.block_on(kv::server::start(&runtime, at, 4, config, log_to)).expect("a port");
     Server { runtime, _tokio: tokio, at, log }
@@ -63,7 +63,7 @@ impl Server {
         String::from_utf8_lossy(&out.stdout).trim_end().to_owned()
     }
 
-    /// Waits until as many processes are alive as `count`.
+    /// Waits until `count` processes are alive.
     fn await_processes(&self, count: usize) {
         let end = Instant::now() + Duration::from_secs(60);
         while self.runtime.processes().len() != count {
@@ -126,7 +126,7 @@ fn speaks_to_redis_cli() {
         }
         assert_eq!(lines.join("\n").trim_end(), *expected, "{arguments:?}");
     }
-    // It expires though nobody looks at it.
+    // The key expires without being read.
     std::thread::sleep(Duration::from_millis(60));
     assert_eq!(server.cli(&["dbsize"]), "4");
     assert!(server.cli(&["client", "list"]).contains("addr=127.0.0.1:"));
@@ -135,7 +135,7 @@ fn speaks_to_redis_cli() {
     assert_eq!(server.cli(&["dbsize"]), "0");
 }
 
-/// A crowd of clients whose connections are killed, each replaced by another.
+/// A number of clients whose connections are killed, each replaced by a new one.
 fn crowd(server: &Server, stop: &AtomicBool, killed: &AtomicUsize, spared: &[Pid]) {
     let mut clients: Vec<TcpStream> = Vec::new();
     let mut turn = 0_usize;
@@ -149,14 +149,14 @@ fn crowd(server: &Server, stop: &AtomicBool, killed: &AtomicUsize, spared: &[Pid
             let len = client.read(&mut said).expect("answered");
             let id: String = said[1..len].iter().map(|byte| *byte as char).take_while(char::is_ascii_digit).collect();
             if turn.is_multiple_of(2) {
-                // By another client.
+                // Killed by another client.
                 assert_eq!(server.cli(&["client", "kill", "id", &id]), "1");
                 killed.fetch_add(1, Ordering::Relaxed);
             } else {
                 clients.push(client);
             }
         } else {
-            // By what kills: an exit signal to the process, which the list of clients names.
+            // Killed by an exit signal to its process, which the client list names.
             let list = server.cli(&["client", "list"]);
             let peers: Vec<String> =
                 clients.iter().map(|client| client.local_addr().expect("bound").to_string()).collect();
@@ -196,14 +196,14 @@ fn serves_the_benchmark_while_connections_are_killed() {
         out.expect("redis-benchmark")
     });
     let text = String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
-    println!("{text}\n{} connections killed meanwhile", killed.load(Ordering::Relaxed));
+    println!("{text}\n{} connections killed during the benchmark", killed.load(Ordering::Relaxed));
     assert!(said.status.success(), "{text}");
     assert!(!text.to_lowercase().contains("error"), "{text}");
     for test in ["PING_INLINE", "PING_MBULK", "SET", "GET", "INCR"] {
         assert!(text.contains(&format!("\"{test}\"")), "{test} did not run: {text}");
     }
     assert!(killed.load(Ordering::Relaxed) > 0);
-    // What the benchmark sets: one key for SET, one for INCR.
+    // The benchmark's keys: one for SET, one for INCR.
     let mut keys: Vec<String> = server.cli(&["keys", "*"]).lines().map(str::to_owned).collect();
     keys.sort_unstable();
     assert_eq!(keys, ["counter:__rand_int__", "kept", "key:__rand_int__"]);
@@ -214,7 +214,7 @@ fn serves_the_benchmark_while_connections_are_killed() {
 }
 
 #[test]
-fn a_shard_that_dies_takes_its_own_keys_only() {
+fn a_shard_that_dies_loses_its_own_keys_only() {
     if !has_clients() {
         return;
     }
@@ -226,19 +226,19 @@ fn a_shard_that_dies_takes_its_own_keys_only() {
     assert_eq!(server.cli(&["shard", "crash", "2"]), "OK");
     let end = Instant::now() + Duration::from_secs(30);
     while server.runtime.whereis("shard.2").is_none_or(|pid| pid == lost_pid)
-        || server.log.lock().expect("whole").is_empty()
+        || server.log.lock().expect("not poisoned").is_empty()
     {
-        assert!(Instant::now() < end, "it was not started again");
+        assert!(Instant::now() < end, "the shard was not restarted");
         std::thread::yield_now();
     }
     let left: usize = server.cli(&["dbsize"]).parse().expect("a number");
-    let log = server.log.lock().expect("whole").clone();
+    let log = server.log.lock().expect("not poisoned").clone();
     assert_eq!(log.len(), 1, "{log:?}");
-    assert!(log[0].starts_with("shard 2 died (crash: SHARD CRASH was asked for): "), "{log:?}");
+    assert!(log[0].starts_with("shard 2 died (crash: SHARD CRASH was requested): "), "{log:?}");
     assert!(log[0].contains(&format!("{} keys are lost", 100 - left)), "{log:?}, and {left} are left");
     assert!(left > 0 && left < 100);
     assert!(server.cli(&["info"]).contains("shard_restarts:1"));
-    // And it takes keys again.
+    // The restarted shard accepts keys.
     for i in 0..100 {
         server.cli(&["set", &format!("key{i}"), "x"]);
     }

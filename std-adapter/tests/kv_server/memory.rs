@@ -1,4 +1,5 @@
-//! What the real program keeps, in MiB, while sessions come that keep little. The bounds are ten times what was measured.
+//! The memory of the real program, in MiB, after sessions that leave little behind. The bounds are
+//! ten times the measured values.
 
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -16,7 +17,7 @@ impl Drop for CodeResolver {
 }
 
 impl CodeResolver {
-    /// Starts it, if it has been built beside this test.
+    /// Starts the program, if it has been built beside this test.
     fn start() -> Option<(Self, SocketAddr)> {
         let here = std::env::current_exe().expect("this test");
         let program = here.parent()?.parent()?.join("examples/kv_server");
@@ -44,7 +45,7 @@ impl CodeResolver {
         line.split_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok()).expect("a number") / 1024
     }
 
-    /// Waits until it keeps no more than this.
+    /// Waits until the program's memory is at most this large.
     #[track_caller]
     fn keeps_at_most(&self, most: usize, what: &str) {
         let end = Instant::now() + Duration::from_secs(30);
@@ -55,10 +56,10 @@ impl CodeResolver {
     }
 }
 
-/// Issue 14, 24: nothing is left of sessions that keep nothing: not their buffers, not what small values came with, not old
-/// expiries, not replies that nobody reads.
+/// Issue 14, 24: a session that leaves no data leaves no memory: no buffers, no rest of a large
+/// request, no old expiries, no unread replies.
 #[test]
-fn n24_the_program_keeps_what_is_kept() {
+fn n24_the_programs_memory_is_that_of_its_data() {
     let Some((program, at)) = CodeResolver::start() else { return };
     let connect = || Wire(TcpStream::connect(at).expect("it accepts"));
     let mut wire = connect();
@@ -78,11 +79,11 @@ fn n24_the_program_keeps_what_is_kept() {
         })
         .collect();
     program.keeps_at_most(start + 100, "a hundred connections with 2 MB each, one after the other");
-    // A client that asks for much and does not read.
+    // A client that requests much and does not read.
     let mut lazy = connect();
     lazy.send(&get.repeat(1000));
     std::thread::sleep(Duration::from_millis(200));
-    program.keeps_at_most(start + 100, "a thousand replies of 2 MB that nobody reads");
+    program.keeps_at_most(start + 100, "a thousand unread replies of 2 MB");
     // Small values beside large ones.
     for n in 0..50 {
         let beside = [request(&[&b"ECHO"[..], &big]), set(&format!("small{n}"), b"v")].concat();
@@ -94,7 +95,7 @@ fn n24_the_program_keeps_what_is_kept() {
     wire.expect(&request(&["DEL", "k"]), ":1\r\n");
     drop((lazy, idle));
     program.keeps_at_most(start + 100, "a hundred small values that came with large ones");
-    // One key that is set with its expiry again and again.
+    // One key whose expiry is set repeatedly.
     let refresh = request(&["SET", "session", &"v".repeat(1000), "EX", "7200"]).repeat(1000);
     wire.expect(&request(&["SET", "first", "v", "EX", "3600"]), "+OK\r\n");
     for _ in 0..100 {

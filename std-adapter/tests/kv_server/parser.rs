@@ -28,7 +28,7 @@ fn feed_whole(bytes: &[u8]) -> (Vec<Request>, Option<ProtocolError>) {
 }
 
 proptest! {
-    /// However a stream is cut, the same requests come out.
+    /// Checks that the same requests come out however a stream is split.
     #[test]
     fn any_cut_parses_the_same(
         requests in proptest::collection::vec(proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..20), 1..5), 1..6),
@@ -40,13 +40,13 @@ proptest! {
         prop_assert_eq!(parsed, requests);
     }
 
-    /// Whatever comes, the parser says something, and the same for every cut.
+    /// Checks that any input gives a result, and the same one for every split.
     #[test]
-    fn garbage_is_an_answer(garbage in proptest::collection::vec(proptest::sample::select(b"*$\r\n:+-0123 \"'\\xaA".to_vec()), 0..100), cut in 1_usize..10) {
+    fn garbage_gives_the_same_result_for_every_cut(garbage in proptest::collection::vec(proptest::sample::select(b"*$\r\n:+-0123 \"'\\xaA".to_vec()), 0..100), cut in 1_usize..10) {
         prop_assert_eq!(feed_whole(&garbage), feed(&mut Parser::default(), garbage.chunks(cut)));
     }
 
-    /// An integer has one writing.
+    /// Checks that an integer has exactly one text.
     #[test]
     fn integers_are_read_as_they_are_written(number in any::<i64>(), text in "[-+0-9 ]{0,20}") {
         prop_assert_eq!(number::integer(number.to_string().as_bytes()), Some(number));
@@ -57,7 +57,7 @@ proptest! {
 }
 
 #[test]
-fn a_line_is_as_long_at_once_as_in_pieces() {
+fn the_line_limit_does_not_depend_on_the_cut() {
     for (length, fits) in [(64 * 1024, true), (64 * 1024 + 1, false)] {
         let line = vec![b'x'; length];
         let (mut parser, mut buffer) = (Parser::default(), BytesMut::from(&[&line[..], b"\n"].concat()[..]));
@@ -67,7 +67,7 @@ fn a_line_is_as_long_at_once_as_in_pieces() {
     }
 }
 
-/// Issue 14, 24: lengths are not trusted, and what has come is limited.
+/// Issue 14, 24: lengths are not trusted, and the input of an unfinished request is limited.
 #[test]
 fn n24_limits() {
     for claim in
@@ -75,7 +75,7 @@ fn n24_limits() {
     {
         assert!(matches!(feed_whole(claim.as_bytes()).1, Some(ProtocolError::Malformed(_))), "{claim:?}");
     }
-    // A large claim within the limits waits, and reserves nothing.
+    // A large length within the limits waits for input, and reserves nothing.
     assert_eq!(feed_whole(b"*1000000\r\n$500000000\r\nabc"), (Vec::new(), None));
     let limits = Limits { query_buffer: 10_000, bulk: 1000, arguments: 100 };
     let parse = |bytes: &[u8]| feed(&mut Parser::new(limits), bytes.chunks(7)).1;
@@ -83,7 +83,7 @@ fn n24_limits() {
     assert!(matches!(parse(&request(&[vec![b'x'; 1001]])), Some(ProtocolError::Malformed(_))));
     assert!(matches!(parse(&request(&vec![b"x"; 101])), Some(ProtocolError::Malformed(_))));
     assert_eq!(parse(&request(&vec![vec![b'x'; 1000]; 11])), Some(ProtocolError::TooMuch));
-    // Small arguments take more than their bytes.
+    // Small arguments take more memory than their bytes.
     let limits = Limits { query_buffer: 1000, ..limits };
     assert_eq!(
         feed(&mut Parser::new(limits), std::iter::once(&request(&vec![b"x"; 50])[..])).1,
@@ -94,23 +94,23 @@ fn n24_limits() {
     assert_eq!(feed(&mut Parser::new(limits), std::iter::once(&many[..])).1, None);
 }
 
-/// Issue 14, 24: parsing goes on where it stopped. Byte by byte, a request of 300,000 arguments takes time by its length; if each
-/// byte began again at the front it would take days.
+/// Issue 14, 24: parsing resumes where it stopped. Byte by byte, a request of 300,000 arguments
+/// takes time in proportion to its length. If each byte restarted at the front, it would take days.
 #[test]
-fn n24_parsing_goes_on_where_it_stopped() {
+fn n24_parsing_resumes_where_it_stopped() {
     let stream = request(&vec![b"abc"; 300_000]);
     let start = Instant::now();
     let (requests, error) = feed(&mut Parser::default(), stream.chunks(1));
     println!("{} bytes, one by one: {:?}", stream.len(), start.elapsed());
     assert_eq!((requests.len(), requests[0].len(), error), (1, 300_000, None));
-    // So is a long value, and a line without an end.
+    // The same holds for a long value, and for a line without an end.
     let long = request(&[vec![b'x'; 3_000_000]]);
     assert_eq!(feed(&mut Parser::default(), long.chunks(1)).0.len(), 1);
     let line = vec![b'x'; 64 * 1024];
     assert_eq!(feed(&mut Parser::default(), line.chunks(1)), (Vec::new(), None));
 }
 
-/// Issue 14, 24: no argument keeps another's memory, or the buffer's.
+/// Issue 14, 24: no argument keeps the memory of another one, or of the buffer.
 #[test]
 fn n24_arguments_have_their_own_memory() {
     let stream = request(&[&b"SET"[..], b"small", &[b'x'; 100_000], b"end"]);
@@ -123,6 +123,6 @@ fn n24_arguments_have_their_own_memory() {
             assert!(!inside, "{other} begins in {at}");
         }
     }
-    // One that is not shared gives its memory back as it is.
+    // An argument that is not shared can be turned into its buffer.
     assert!(arguments.into_iter().all(|argument: Bytes| argument.try_into_mut().is_ok()));
 }

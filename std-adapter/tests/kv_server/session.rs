@@ -1,4 +1,4 @@
-//! What clients say when they connect, and what a connection remembers.
+//! The commands that clients send when they connect, and the state that a connection keeps.
 
 use crate::server;
 use crate::wire::{Wire, request, requests, session};
@@ -21,7 +21,7 @@ fn n23_hello() {
     wire.ask("HELLO 4", "-NOPROTO unsupported protocol version\r\n");
     wire.ask("HELLO x", "-ERR Protocol version is not an integer or out of range\r\n");
     wire.ask("HELLO 2 SETNAME", "-ERR Syntax error in HELLO option 'SETNAME'\r\n");
-    // What is wrong with a HELLO changes nothing.
+    // An invalid HELLO changes nothing.
     wire.ask("GET nothing\nHELLO 2 AUTH default x SETNAME me", "_\r\n*14\r\n");
     let said = session(&server, &requests("HELLO 2 SETNAME me\nCLIENT GETNAME\nHELLO 3 AUTH nobody x\nGET nothing"));
     assert!(
@@ -30,7 +30,7 @@ fn n23_hello() {
     );
 }
 
-/// Issue 14, 23: the other commands by which clients begin.
+/// Issue 14, 23: the other commands that clients send at the start.
 #[test]
 fn n23_clients_begin() {
     let server = server();
@@ -57,7 +57,7 @@ fn n23_clients_begin() {
     assert!(said.contains("resp=2 ") && said.contains("redis_version:") && !said.contains("# Clients"), "{said}");
     let listed = session(&server, &requests("CLIENT LIST"));
     assert!(listed.contains("name=worker ") && listed.contains("lib-name=mine lib-ver=1.2 "), "{listed}");
-    // A client that kills itself is told so.
+    // A client that kills itself gets a reply.
     let id = session(&server, &requests("CLIENT ID"));
     assert!(id.starts_with(':'));
     assert_eq!(session(&server, &requests("CLIENT KILL ID 1 SKIPME no\nPING")).chars().next(), Some(':'));
@@ -68,7 +68,7 @@ fn n23_clients_begin() {
     assert_eq!(other.rest(), ":1\r\n");
 }
 
-/// Issue 14, 23: commands take effect in their order, also those that are not for keys.
+/// Issue 14, 23: commands take effect in order, including those that are not for keys.
 #[test]
 fn n23_commands_in_their_order() {
     let server = server();
@@ -77,7 +77,7 @@ fn n23_commands_in_their_order() {
         "SET a 1\nKEYS *\nDEL a\nKEYS *\nSET b 2\nSCAN 0 COUNT 1000\nDBSIZE\nFLUSHALL\nDBSIZE",
         "+OK\r\n*1\r\n$1\r\na\r\n:1\r\n*0\r\n+OK\r\n*2\r\n$1\r\n0\r\n*1\r\n$1\r\nb\r\n:1\r\n+OK\r\n:0\r\n",
     );
-    // A crash comes behind what was asked before it.
+    // A crash takes effect after the earlier commands.
     let keys: Vec<String> = (0..50).map(|n| format!("k{n}")).collect();
     let sets: String = keys.iter().map(|key| format!("SET {key} v\n")).collect();
     wire.send(&requests(&format!("{sets}SHARD CRASH 1\nPING")));
@@ -87,7 +87,8 @@ fn n23_commands_in_their_order() {
     assert_eq!(wire.line(), "+PONG");
 }
 
-/// Issue 14, 23: `SCAN` with its options meets every key that is there all the time, whatever goes meanwhile.
+/// Issue 14, 23: `SCAN` with its options returns every key that is present throughout, whatever is
+/// deleted during the scan.
 #[test]
 fn n23_scan() {
     let server = server();
@@ -109,7 +110,7 @@ fn n23_scan() {
             if cursor == "0" {
                 break;
             }
-            // Even keys go, a few each turn.
+            // Even keys are deleted, a few in each turn.
             for n in (0..1000).step_by(2).skip(turns * 7).take(7) {
                 wire.send(&requests(&format!("DEL key:{n}")));
                 wire.line();

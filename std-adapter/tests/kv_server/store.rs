@@ -1,4 +1,4 @@
-//! What a shard holds, without its process.
+//! The data of a shard, without its process.
 
 use bytes::Bytes;
 
@@ -50,7 +50,8 @@ fn n24_one_entry_for_an_expiry() {
     assert_eq!((store.expiring(), store.len()), (0, 2));
 }
 
-/// Issue 14, 24: what expires at once is collected in slices, and is not there before it is collected.
+/// Issue 14, 24: keys that expire at the same time are collected in slices, and are absent before
+/// they are collected.
 #[test]
 fn n24_expiry_in_slices() {
     let mut store = Store::new(NOW);
@@ -71,7 +72,7 @@ fn n24_expiry_in_slices() {
     assert_eq!((slices, store.len(), store.expiring()), (9, 1, 0));
 }
 
-/// Issue 14, 24: a flush gives away what it flushes, to be dropped in slices.
+/// Issue 14, 24: a flush hands its data out, to be dropped in slices.
 #[test]
 fn n24_flush_in_slices() {
     let mut store = Store::new(NOW);
@@ -85,9 +86,10 @@ fn n24_flush_in_slices() {
     assert!(!garbage.sweep(1));
 }
 
-/// Issue 14, 24: every key that is there all the time is met by a walk, whatever is deleted and added meanwhile.
+/// Issue 14, 24: a scan returns every key that is present throughout, whatever is deleted and added
+/// during it.
 #[test]
-fn n24_a_walk_meets_what_stays() {
+fn n24_a_scan_returns_every_key_that_stays() {
     let mut store = Store::new(NOW);
     for n in 0..1000 {
         store.perform(set(&format!("stays{n}"), None), NOW);

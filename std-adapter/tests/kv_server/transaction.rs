@@ -1,4 +1,4 @@
-//! `MULTI` and what belongs to it.
+//! `MULTI` and its related commands.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -25,7 +25,7 @@ fn n23_transactions() {
         "+OK\r\n+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n-ERR value is not an integer or out of range\r\n+OK\r\n",
     );
     wire.ask("MULTI\nEXEC", "+OK\r\n*0\r\n");
-    // Watched keys: changed by another, by the client itself, deleted, and not at all.
+    // Watched keys: changed by another client, by the client itself, deleted, and unchanged.
     let mut other = Wire::to(&server);
     wire.ask("WATCH a b", "+OK\r\n");
     other.ask("SET b x", "+OK\r\n");
@@ -43,10 +43,10 @@ fn n23_transactions() {
     wire.ask("MULTI\nGET a\nEXEC\nRESET", "+OK\r\n+QUEUED\r\n*-1\r\n+RESET\r\n");
 }
 
-/// Issue 14, 23: many clients move money between keys of all shards: no sum is seen between two halves of a transaction, and no
-/// optimistic increment is lost.
+/// Issue 14, 23: many clients move money between keys of all shards. No sum is seen in the middle
+/// of a transaction, and no optimistic increment is lost.
 #[test]
-fn n23_nobody_comes_between() {
+fn n23_transactions_are_isolated() {
     const CLIENTS: usize = 4;
     const TURNS: u64 = 150;
     let server = server();
@@ -69,7 +69,7 @@ fn n23_nobody_comes_between() {
                             wire.send(&requests("WATCH n\nGET n"));
                             let (_, _, n) = (wire.line(), wire.line(), wire.line());
                             let n: u64 = n.parse().expect("a number");
-                            // The written key is of another shard, perhaps.
+                            // The written key may belong to another shard.
                             wire.send(&requests(&format!("MULTI\nSET n {}\nSET last{client} {n}\nEXEC", n + 1)));
                             (0..3).for_each(|_| drop(wire.line()));
                             if wire.line() == "*2" {

@@ -1,4 +1,4 @@
-//! A client of the least kind, for sessions byte by byte.
+//! A minimal client, for sessions byte by byte.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::{Server, server};
 
-/// A request as clients write it.
+/// Returns a request as clients write it.
 pub(crate) fn request<T: AsRef<[u8]>>(words: &[T]) -> Vec<u8> {
     let mut out = format!("*{}\r\n", words.len()).into_bytes();
     for word in words {
@@ -17,12 +17,12 @@ pub(crate) fn request<T: AsRef<[u8]>>(words: &[T]) -> Vec<u8> {
     out
 }
 
-/// Requests of words that are divided by spaces, one a line.
+/// Returns requests made of words that are separated by spaces, one request per line.
 pub(crate) fn requests(lines: &str) -> Vec<u8> {
     lines.lines().flat_map(|line| request(&line.split_whitespace().collect::<Vec<_>>())).collect()
 }
 
-/// A connection.
+/// A connection to the server.
 pub(crate) struct Wire(pub(crate) TcpStream);
 
 impl Wire {
@@ -36,7 +36,7 @@ impl Wire {
         self.0.write_all(bytes).expect("the server reads");
     }
 
-    /// Reads so many bytes.
+    /// Reads this many bytes.
     pub(crate) fn read(&mut self, count: usize) -> Vec<u8> {
         let mut said = vec![0; count];
         self.0.read_exact(&mut said).expect("answered");
@@ -52,7 +52,7 @@ impl Wire {
         String::from_utf8_lossy(&line[..line.len() - 2]).into_owned()
     }
 
-    /// What is answered must begin so.
+    /// Sends bytes, and checks that the reply begins with `expected`.
     #[track_caller]
     pub(crate) fn expect(&mut self, sent: &[u8], expected: &str) {
         self.send(sent);
@@ -65,17 +65,17 @@ impl Wire {
         );
     }
 
-    /// Sends words, and expects this.
+    /// Sends the words as requests, and checks the reply.
     #[track_caller]
     pub(crate) fn ask(&mut self, words: &str, expected: &str) {
         self.expect(&requests(words), expected);
     }
 
-    /// All that comes until the server closes.
+    /// Reads until the server closes.
     pub(crate) fn rest(&mut self) -> String {
         let mut said = Vec::new();
         let ended = self.0.read_to_end(&mut said);
-        // A reset is an end, too.
+        // A reset counts as the end, too.
         assert!(
             ended.is_ok()
                 || !said.is_empty()
@@ -85,7 +85,7 @@ impl Wire {
     }
 }
 
-/// What is said to a session of its own, whose client then says no more.
+/// Sends bytes in a session of its own, and returns all replies.
 pub(crate) fn session(server: &Server, sent: &[u8]) -> String {
     let mut wire = Wire::to(server);
     wire.send(sent);
@@ -93,7 +93,7 @@ pub(crate) fn session(server: &Server, sent: &[u8]) -> String {
     wire.rest()
 }
 
-/// Issue 14, 23: requests typed by hand, with quotes as Redis reads them.
+/// Issue 14, 23: inline requests, with Redis's quoting.
 #[test]
 fn n23_inline_requests() {
     let server = server();
@@ -122,7 +122,7 @@ fn n23_inline_requests() {
     }
 }
 
-/// Issue 14, 23: integers by Redis's rules, wherever one is read, and Redis's texts.
+/// Issue 14, 23: integers follow Redis's rules wherever one is read, with Redis's error texts.
 #[test]
 fn n23_integers() {
     let server = server();
@@ -155,7 +155,7 @@ fn n23_integers() {
         assert_eq!(session(&server, sent.as_bytes()), "-ERR Protocol error: invalid bulk length\r\n", "{head:?}");
     }
     assert_eq!(session(&server, b"*1\r\n:5\r\n"), "-ERR Protocol error: expected '$', got ':'\r\n");
-    // What was asked before is answered before.
+    // Earlier requests are answered before the error.
     let said = session(&server, &[&request(&["ECHO", "x"])[..], b"*1\r\n!\r\n"].concat());
     assert_eq!(said, "$1\r\nx\r\n-ERR Protocol error: expected '$', got '!'\r\n");
 }

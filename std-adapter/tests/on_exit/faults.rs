@@ -1,4 +1,4 @@
-//! The faults, 2.4.
+//! The faults of section 2.4.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -25,10 +25,10 @@ fn fault_2_4_b_a_result_is_there_for_every_watcher() {
     let waits: Vec<_> = (0..10).map(|_| runtime.wait(pid)).collect();
     runtime.send(pid, ()).expect("it lives");
     for (_, told) in watches {
-        assert_eq!(told.recv_timeout(LONG).expect("told").result(), Some(&vec![1, 2, 3]));
+        assert_eq!(told.recv_timeout(LONG).expect("it ran").result(), Some(&vec![1, 2, 3]));
     }
     for wait in waits {
-        assert_eq!(atropos::join::wait(wait).expect("told").result(), Some(&vec![1, 2, 3]));
+        assert_eq!(atropos::join::wait(wait).expect("it ran").result(), Some(&vec![1, 2, 3]));
     }
     assert_eq!(runtime.wait_blocking(pid, LONG).expect("remembered").result(), Some(&vec![1, 2, 3]));
 }
@@ -68,13 +68,13 @@ fn fault_2_4_d_a_process_can_be_watched_from_before_its_birth() {
     let runtime = runtime();
     let (send, told) = channel();
     let prepared = runtime.prepare_on_exit(move |outcome| send.send(outcome).expect("waits")).expect("ready");
-    // From here on nothing fails: the thread is there, the record is made.
+    // From here on nothing can fail: the thread is started, and the record is allocated.
     let pid = runtime.spawn(async |_: Context<()>| Returned(1)).expect("a process");
     STARVED.set(true);
     let installed = prepared.install(pid);
     STARVED.set(false);
     installed.expect("watched");
-    assert_eq!(told.recv_timeout(LONG).expect("told").result(), Some(&1));
+    assert_eq!(told.recv_timeout(LONG).expect("it ran").result(), Some(&1));
 }
 
 #[test]
@@ -118,13 +118,13 @@ fn fault_2_4_f_a_shutdown_fires_what_is_outstanding_and_waits_for_it() {
             assert_eq!(outcome.reason, Some(Reason::SHUTDOWN));
             told.fetch_add(1, Ordering::SeqCst);
         };
-        // Processes that never end of themselves.
+        // Processes that never end by themselves.
         runtime.on_exit(waiter(&runtime), slow).expect("a watch");
     }
     runtime.shutdown(LONG).expect("all end");
     assert_eq!(told.load(Ordering::SeqCst), 1000);
 
-    // A callback that never comes back does not hold the shutdown for ever, and is named.
+    // A callback that never returns does not hold the shutdown for ever, and is reported.
     let runtime = self::runtime();
     let pid = waiter(&runtime);
     let (go, gone) = channel::<()>();
@@ -133,7 +133,7 @@ fn fault_2_4_f_a_shutdown_fires_what_is_outstanding_and_waits_for_it() {
     assert_eq!((left.processes, left.blocking, left.callbacks), (0, 0, true), "{left}");
     drop(go);
 
-    // And one that ends the runtime itself does not wait for itself.
+    // A callback that shuts the runtime down does not wait for itself.
     let runtime = self::runtime();
     let (pid, (send, ended)) = (waiter(&runtime), channel());
     let handle = runtime.handle();
@@ -158,11 +158,11 @@ fn fault_2_4_g_a_watch_waits_through_any_number_of_other_exits() {
         .expect("it ends");
     assert!(watch.is_installed() && told.try_recv().is_err());
     kill(&runtime, pid);
-    assert_eq!(told.recv_timeout(LONG).expect("told").reason, Some(Reason::KILLED));
+    assert_eq!(told.recv_timeout(LONG).expect("it ran").reason, Some(Reason::KILLED));
 }
 
 #[test]
-fn a_runtime_that_is_dropped_tells_the_watchers_of_who_would_not_end() {
+fn a_dropped_runtime_fires_the_watches_of_stuck_processes() {
     struct Stubborn(Arc<AtomicBool>, Arc<AtomicBool>);
     impl atropos::Body for Stubborn {
         type Message = ();
@@ -186,5 +186,5 @@ fn a_runtime_that_is_dropped_tells_the_watchers_of_who_would_not_end() {
     assert_eq!(runtime.shutdown(Duration::from_millis(10)).expect_err("stubborn").processes, 1);
     assert!(told.try_recv().is_err(), "it is not over");
     lets_go.store(true, Ordering::SeqCst);
-    assert_eq!(told.recv_timeout(LONG).expect("told").reason, Some(Reason::SHUTDOWN), "what came first");
+    assert_eq!(told.recv_timeout(LONG).expect("it ran").reason, Some(Reason::SHUTDOWN), "what came first");
 }

@@ -1,4 +1,4 @@
-//! What the tests stand on: a runtime, processes to watch, and memory that can be taken away.
+//! The fixtures of these tests: a runtime, processes to watch, and memory that can be withheld.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -14,21 +14,24 @@ thread_local! {
     pub(crate) static STARVED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The system's memory, none of which is for a thread that says so.
+/// The system's allocator, which refuses memory to a thread that has set `STARVED`.
 pub(crate) struct Starving;
 
-// SAFETY: the system's allocator does the work, or there is no memory.
+// SAFETY: every call is forwarded to the system's allocator, or fails with a null pointer, as the
+// contract allows.
 unsafe impl GlobalAlloc for Starving {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if STARVED.with(Cell::get) {
             return std::ptr::null_mut();
         }
-        // SAFETY: the caller's contract is the system's.
+        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`, which is also the system
+        // allocator's.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: as above.
+        // SAFETY: the caller keeps the contract of `GlobalAlloc::dealloc`, and `alloc` got the
+        // memory from the system's allocator.
         unsafe { System.dealloc(memory, layout) }
     }
 }
@@ -40,7 +43,7 @@ pub(crate) fn runtime() -> Runtime {
     Runtime::builder().cores(2).build().expect("threads")
 }
 
-/// A process that waits for a message.
+/// Spawns a process that waits for a message.
 pub(crate) fn waiter(handle: &Handle) -> Pid {
     let waits = async |cx: Context<()>| {
         cx.recv().await;
@@ -48,7 +51,7 @@ pub(crate) fn waiter(handle: &Handle) -> Pid {
     handle.spawn(waits).expect("a process").pid()
 }
 
-/// A watch that brings the outcome.
+/// Installs a watch that sends the outcome to a channel.
 pub(crate) fn watched(handle: &Handle, pid: Pid) -> (ExitWatch, Receiver<Outcome>) {
     let (send, outcome) = channel();
     let watch = handle.on_exit(pid, move |outcome| send.send(outcome).expect("the test waits"));

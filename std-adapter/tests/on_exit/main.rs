@@ -1,5 +1,5 @@
-//! Watching processes from outside: the promises of a host that owns its monitors (1.3), and the faults that such monitors
-//! have had elsewhere (2.4).
+//! Watching processes from outside: the promises to a host that owns its monitors (1.3), and the
+//! faults that such monitors have had elsewhere (2.4).
 
 mod faults;
 mod ground;

@@ -1,4 +1,4 @@
-//! The promises, 1.3.
+//! The promises of section 1.3.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,7 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use atropos::prelude::*;
-use atropos::{TypedOutcome, NoReply, Outcome, PrepareError, Returned, ResultUnavailable, WatchError, WatchStatus, reply};
+use atropos::{
+    NoReply, Outcome, PrepareError, ResultUnavailable, Returned, TypedOutcome, WatchError, WatchStatus, reply,
+};
 
 use crate::ground::{LONG, STARVED, kill, runtime, waiter, watched};
 
@@ -26,7 +28,7 @@ fn promise_1_3_01_a_cloneable_handle_tells_whether_it_is_installed() {
         assert_eq!((watch.is_installed(), watch.status(), watch.pid()), (true, WatchStatus::Installed, Some(pid)));
     }
     kill(&runtime, pid);
-    assert_eq!(told.recv_timeout(LONG).expect("told").reason, Some(Reason::KILLED));
+    assert_eq!(told.recv_timeout(LONG).expect("it ran").reason, Some(Reason::KILLED));
     assert_eq!((watch.is_installed(), other.status()), (false, WatchStatus::Fired), "false again when it has fired");
     assert!(!watch.withdraw(), "too late");
     assert_eq!(watch.status(), WatchStatus::Fired);
@@ -71,12 +73,13 @@ fn promise_1_3_03_a_callback_that_blocks_delays_no_process() {
     let pid = waiter(&runtime);
     let blocks = move |_| {
         send.send(thread::current().name().map(str::to_owned)).expect("the test waits");
-        assert!(gone.recv_timeout(LONG).is_err(), "the test lets go");
+        assert!(gone.recv_timeout(LONG).is_err(), "the test releases it");
     };
     runtime.on_exit(pid, blocks).expect("a watch");
     kill(&runtime, pid);
     assert_eq!(began.recv_timeout(LONG).expect("runs").as_deref(), Some("atropos-exits"), "on no worker");
-    // It blocks; for a second processes are born, talk, watch each other and die.
+    // The callback blocks. For a second, processes are spawned, exchange messages, monitor each
+    // other and die.
     let (start, mut rounds) = (Instant::now(), 0);
     while start.elapsed() < Duration::from_secs(1) {
         let answer = runtime.block_on(async |cx: Context<u32>| {
@@ -87,7 +90,7 @@ fn promise_1_3_03_a_callback_that_blocks_delays_no_process() {
             matches!((one, down), (Received::Message(1), Received::Down(_)))
         });
         assert_eq!(answer, Ok(true));
-        // And who waits is told: not through the callbacks.
+        // A waiting thread is woken too, since that does not involve the callbacks.
         let pid = waiter(&runtime);
         assert_eq!(runtime.terminate(pid, LONG).expect("it dies").reason, Some(Reason::KILLED));
         rounds += 1;
@@ -102,13 +105,13 @@ fn promise_1_3_04_the_runtime_waits_and_the_callback_names_no_type_of_a_machine(
     let runtime = runtime();
     let pid = runtime.spawn(async |_: Context<()>| Returned(String::from("done"))).expect("a process").pid();
     let (send, told) = channel();
-    // All that a host has to know: a pid's number, and what the process returned.
+    // Everything that a host must know: the pid's number, and what the process returned.
     let callback: Box<dyn FnOnce(Outcome) + Send> = Box::new(move |outcome| {
         let text = outcome.result::<String>().cloned();
         send.send((outcome.pid.to_raw(), text)).expect("the test waits");
     });
     runtime.on_exit(pid, callback).expect("a watch");
-    assert_eq!(told.recv_timeout(LONG).expect("told"), (pid.to_raw(), Some("done".into())));
+    assert_eq!(told.recv_timeout(LONG).expect("it ran"), (pid.to_raw(), Some("done".into())));
 }
 
 #[test]
@@ -119,7 +122,7 @@ fn promise_1_3_05_a_pid_never_given_out_is_an_error_that_says_so() {
     let foreign = many[99];
     let future = Pid::from_raw(foreign.to_raw() + (1 << 32)).expect("the slot's next");
     for pid in [foreign, future] {
-        let refused = here.on_exit(pid, |_| unreachable!("of nobody")).expect_err("not one of ours");
+        let refused = here.on_exit(pid, |_| unreachable!("no such process")).expect_err("a foreign pid");
         assert_eq!((refused, refused.pid()), (WatchError::NoSuchProcess(pid), pid));
         assert!(refused.to_string().contains("no process of this runtime"), "{refused}");
         assert!(refused.to_string().contains(&pid.to_string()), "it names the pid: {refused}");
@@ -154,7 +157,7 @@ fn promise_1_3_07_no_spurious_failure_between_spawn_and_monitor() {
         };
         runtime.on_exit(pid, counts).expect("no failure");
     }
-    // A shutdown would be the reason of who has not run yet.
+    // A shutdown would become the exit reason of a process that has not run yet.
     let start = Instant::now();
     while told.load(Ordering::SeqCst) < ROUNDS && start.elapsed() < LONG {
         thread::sleep(Duration::from_millis(1));
@@ -162,7 +165,7 @@ fn promise_1_3_07_no_spurious_failure_between_spawn_and_monitor() {
     assert_eq!(right.load(Ordering::SeqCst), ROUNDS, "outcomes with their results");
 }
 
-/// Says when it is dropped.
+/// A value that sets a flag when it is dropped.
 struct Flag(Arc<AtomicBool>);
 impl Drop for Flag {
     fn drop(&mut self) {
@@ -182,7 +185,7 @@ fn promise_1_3_08_the_callback_finds_everything_gone() {
                 let _flag = flag;
                 cx.register("the one", cx.pid()).expect("the name is free");
                 send.send(()).expect("the test waits");
-                assert_eq!(completion.await, Err(NoReply), "nobody completes it");
+                assert_eq!(completion.await, Err(NoReply), "no completion arrives");
             })
             .expect("a process")
             .pid();
@@ -204,7 +207,7 @@ fn promise_1_3_08_the_callback_finds_everything_gone() {
         };
         runtime.on_exit(pid, looks).expect("a watch");
         kill(&runtime, pid);
-        let (reason, gone) = found.recv_timeout(LONG).expect("told");
+        let (reason, gone) = found.recv_timeout(LONG).expect("it ran");
         assert_eq!((reason, gone), (Some(Reason::KILLED), [true; 8]), "round {round}");
     }
 }
@@ -229,7 +232,7 @@ fn promise_1_3_09_a_refusal_is_an_error_and_leaves_nobody_unwatched() {
     STARVED.set(true);
     let refused = runtime.on_exit(pid, move |_| assert_ne!(pid.to_raw(), 0));
     let waits = runtime.wait_blocking(pid, LONG);
-    // What was made before needs none.
+    // The watch prepared earlier needs no memory.
     let installed = prepared.install(pid);
     STARVED.set(false);
     let no_memory = WatchError::Refused(pid, PrepareError::NoMemory);
@@ -237,7 +240,7 @@ fn promise_1_3_09_a_refusal_is_an_error_and_leaves_nobody_unwatched() {
     assert_eq!(waits.expect_err("no memory"), atropos::WaitError::Watch(no_memory));
     assert!(installed.expect("prepared").is_installed(), "the process is not left unwatched");
 
-    // Shut down: nobody is there to be watched, and nobody to run a callback.
+    // After the shutdown: no process is left to watch, and no thread to run a callback.
     let handle = runtime.handle();
     runtime.shutdown(LONG).expect("all end");
     let refused = handle.on_exit(pid, |_| unreachable!("refused")).expect_err("shut down");
@@ -251,12 +254,12 @@ fn promise_1_3_10_three_processes_three_arms() {
     let completes = runtime.spawn(async |_: Context<()>| Returned(7_u32)).expect("a process").pid();
     let fails = runtime.spawn(async |_: Context<()>| Err::<Returned<u32>, _>("no luck")).expect("a process").pid();
     let other = runtime.spawn(async |_: Context<()>| Returned("seven")).expect("a process").pid();
-    let outcomes = [completes, fails, other].map(|pid| watched(&runtime, pid).1.recv_timeout(LONG).expect("told"));
+    let outcomes = [completes, fails, other].map(|pid| watched(&runtime, pid).1.recv_timeout(LONG).expect("it ran"));
     assert_eq!(outcomes[0].fate::<u32>(), TypedOutcome::Completed(&7));
     assert_eq!(outcomes[1].fate::<u32>(), TypedOutcome::Failed(&Reason::crash("no luck")));
     assert_eq!(outcomes[2].fate::<u32>(), TypedOutcome::Unreadable(ResultUnavailable::OtherType));
 
-    // The other ways in which a result can't be read.
+    // The other ways in which a result is not available.
     let nothing = runtime.spawn(async |_: Context<()>| ()).expect("a process").pid();
     let nothing = runtime.wait_blocking(nothing, LONG).expect("it ends");
     assert_eq!(nothing.fate::<u32>(), TypedOutcome::Unreadable(ResultUnavailable::NoResult));
@@ -270,7 +273,7 @@ fn promise_1_3_10_three_processes_three_arms() {
     let lost = runtime.spawn(starved).expect("a process").pid();
     let lost = runtime.wait_blocking(lost, LONG).expect("it ends");
     assert_eq!(lost.fate::<[u64; 32]>(), TypedOutcome::Unreadable(ResultUnavailable::Lost));
-    // A slot that is used again and again forgets.
+    // A slot that is reused often forgets its dead process.
     let gone = runtime.spawn(async |_: Context<()>| Returned(1_u32)).expect("a process").pid();
     while matches!(runtime.tombstone(gone), atropos::kernel::Tombstone::Known(_)) || runtime.is_alive(gone) {
         for _ in 0..1000 {
@@ -278,6 +281,6 @@ fn promise_1_3_10_three_processes_three_arms() {
         }
         runtime.block_on(async |_: Context<()>| ()).expect("it ends");
     }
-    let gone = watched(&runtime, gone).1.recv_timeout(LONG).expect("told all the same");
+    let gone = watched(&runtime, gone).1.recv_timeout(LONG).expect("it ran even so");
     assert_eq!((gone.fate::<u32>(), &gone.reason), (TypedOutcome::Unreadable(ResultUnavailable::Forgotten), &None));
 }

@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use atropos::kernel::QueryReply;
-use atropos::{Body, Cursor, Cx, Peek, Pid, Received, Reference, Resumed, QueryFuture};
+use atropos::{Body, Cursor, Cx, Peek, Pid, QueryFuture, Received, Reference, Resumed};
 use serde_json::{Value, json};
 
 use super::case::{Op, Wanted};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use atropos::facility::SpawnFlags;
 use atropos::kernel::MaybeReady;
-use atropos::{Alias, AliasMode, Cursor, SendTarget, LinkError, Reference, Resumed, SpawnOptions};
+use atropos::{Alias, AliasMode, Cursor, LinkError, Reference, Resumed, SendTarget, SpawnOptions};
 use serde_json::{Value, json};
 
 use super::super::case::Op;

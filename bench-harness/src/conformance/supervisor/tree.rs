@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use atropos::otp::{
-    AutoShutdown, ChildKind, ChildSpec, DynamicSupervisor, FailedToStart, ReportHook, Intensity, Restart, Shutdown,
-    StartError, StartedChild, ChildStarter, Strategy, Supervisor,
+    AutoShutdown, ChildKind, ChildSpec, ChildStarter, DynamicSupervisor, FailedToStart, Intensity, ReportHook, Restart,
+    Shutdown, StartError, StartedChild, Strategy, Supervisor,
 };
-use atropos::{Context, Pid, Reason, Received, SpawnOptions, ReasonKind};
+use atropos::{Context, Pid, Reason, ReasonKind, Received, SpawnOptions};
 
 use super::super::reason;
 use super::case::{self, Child, OnStop, Spec};

@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use atropos::kernel::MaybeReady;
-use atropos::{Alias, AliasMode, SendTarget, Reason, Reference, SendError, SpawnOptions};
+use atropos::{Alias, AliasMode, Reason, Reference, SendError, SendTarget, SpawnOptions};
 
 use super::super::claims::{self, Sent, name};
 use super::super::judge::Stage;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use atropos::kernel::QueryReply;
-use atropos::{Body, Cursor, Cx, SendReservation, Peek, Reason, Received, Reference, Resumed, QueryFuture};
+use atropos::{Body, Cursor, Cx, Peek, QueryFuture, Reason, Received, Reference, Resumed, SendReservation};
 
 use super::claims::{Got, Verdict};
 use super::judge::{Letter, Stage};

@@ -1,7 +1,7 @@
-//! Birth: how a process comes to be, as its [`SpawnOptions`] say.
+//! Birth: how a process is created, according to its [`SpawnOptions`].
 //!
-//! Everything that can fail is done before the process is published; from then on nothing
-//! can, and links, monitors, flags and the name hold before its first instruction.
+//! Every step that can fail comes before the process is published. After that no step can fail, and
+//! links, monitors, flags and the name are in force before its first instruction.
 
 mod options;
 mod ties;
@@ -24,7 +24,7 @@ use crate::reason::Reason;
 use crate::reclaim::Retired;
 use crate::roll::SweepList;
 use crate::runq::node::RunNode;
-use crate::signal::node::{SignalKind, Node};
+use crate::signal::node::{Node, SignalKind};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, PlainAtomicBool, UnsafeCell};
 use crate::table::{Claim, FreeSlots};
 
@@ -32,23 +32,24 @@ pub use options::{Priority, SpawnError, SpawnOptions, Spawned};
 use ties::SpawnRelations;
 
 unsafe fn reclaim(retired: NonNull<Retired>, pool: Option<&Pool>) {
-    // SAFETY: only headers' `retired` are given this function.
+    // SAFETY: only the `retired` field of headers has this function.
     let header = unsafe { retired.byte_sub(offset_of!(Header, retired)).cast::<Header>() };
-    // SAFETY: the table's share: out of everybody's reach.
+    // SAFETY: the table's reference: no thread can reach the process now.
     unsafe { Header::give_up_table(header, pool) };
 }
 
 /// The process that spawns.
 pub(crate) struct Parent<'a> {
-    /// Who.
+    /// The parent process.
     pub process: &'a Header,
-    /// For the monitor, if one is asked for.
+    /// The reference of the monitor, if one is requested.
     pub reference: Option<Reference>,
-    /// The caller does not own it: its sides of the ties go to it by proxy.
+    /// `true` if the caller does not own the parent: the parent's sides go to it as queued
+    /// operations.
     pub by_proxy: bool,
 }
 
-/// What a spawn counts in and takes slots from: a core's own, or the host's.
+/// The source of slots and credit for a spawn: a core's own, or the host's.
 pub(crate) enum SlotSource<'a> {
     Core(&'a crate::sched::local::CoreLocal),
     Host(&'a mut FreeSlots),
@@ -57,7 +58,8 @@ pub(crate) enum SlotSource<'a> {
 impl SlotSource<'_> {
     fn claim(&mut self, kernel: &Kernel) -> Result<Claim, SpawnError> {
         match self {
-            // The parent is a process, so a kernel that is closed meanwhile is not empty before its child is seen.
+            // The parent is a process, so a kernel that closes at the same time is not empty before
+            // its child is visible.
             Self::Core(core) => Ok(core.claim(kernel)?),
             Self::Host(slots) => {
                 let credit = kernel.take_credit()?;
@@ -82,7 +84,7 @@ impl SlotSource<'_> {
     }
 }
 
-/// Starts a process. Lock-free but for growing the table.
+/// Starts a process. Lock-free, except when the table grows.
 pub(crate) fn spawn<B: Body>(
     hand: &KernelCx<'_>,
     mut slots: SlotSource<'_>,
@@ -99,52 +101,53 @@ pub(crate) fn spawn<B: Body>(
     let claim = match slots.claim(kernel) {
         Ok(claim) => claim,
         Err(error) => {
-            // SAFETY: allocated above, nothing written.
+            // SAFETY: allocated above, and nothing is written there.
             unsafe { pool::free(memory, hand.pool()) };
             return refuse(hand, body, error);
         }
     };
-    // Most are tied to nobody.
+    // Most processes are neither linked with nor monitored by their parent.
     let parent = parent.as_ref().filter(|parent| options.link || parent.reference.is_some());
     let mut ties = SpawnRelations::NONE;
     if let Some(parent) = parent
         && ties.make(hand, options, parent, claim.pid).is_err()
     {
         undo(hand, &mut slots, &claim);
-        // SAFETY: allocated above, nothing written.
+        // SAFETY: allocated above, and nothing is written there.
         unsafe { pool::free(memory, hand.pool()) };
         return refuse(hand, body, SpawnError::NoMemory);
     }
-    // Part after part, where it is to stay: a whole process is several cache lines to copy.
+    // Field by field, in the final place: copying a whole process takes several cache lines.
     // SAFETY: within fresh memory of this layout.
     let place = unsafe { &raw mut (*memory.as_ptr()).body };
-    // SAFETY: likewise.
+    // SAFETY: within fresh memory of this layout.
     unsafe { place.write(UnsafeCell::new(body)) };
     let process = memory.cast::<Header>();
-    // SAFETY: likewise.
+    // SAFETY: fresh memory, which starts with a header's layout.
     unsafe { write_header::<B>(process, kernel, options, bound, &claim) };
-    // For `Header::whole`.
+    // Exposes the provenance for `Header::whole`.
     let _ = process.as_ptr().expose_provenance();
-    // SAFETY: initialised; ours until it is published.
+    // SAFETY: initialised above, and ours until it is published.
     let child = unsafe { process.as_ref() };
     if let Some(entry) = entry
         && let Err(error) = entry.reserve_for_newborn(child)
     {
         ties.give_up(hand);
         undo(hand, &mut slots, &claim);
-        // SAFETY: never published, and a reservation shows it to nobody: ours alone. The
-        // slot has the tombstone again.
+        // SAFETY: never published, and a reservation shows it to no thread: ours alone. The slot
+        // has the tombstone again.
         child.predecessor.with_mut(|word| unsafe { *word = ptr::null_mut() });
-        // SAFETY: ours, once.
+        // SAFETY: P1: never published, so ours; called once.
         child.vtable.drop_body.into_iter().for_each(|drop_body| hand.catch_panic(|| unsafe { drop_body(process) }));
-        // SAFETY: the only share.
+        // SAFETY: this is the only reference.
         unsafe { Header::give_up_table(process, hand.pool()) };
         return Err(SpawnError::Name(error));
     }
     ties.tie(parent, child, hand);
     kernel.table.publish(process, claim.pid);
     if let Some(entry) = entry {
-        // After its pid leads to it, so that who finds it by name can reach it; before it can die.
+        // After its pid leads to it, so that a thread that finds it by name can reach it; and
+        // before it can die.
         entry.confirm_newborn(child, kernel);
     }
     if let Some(parent) = parent.filter(|parent| parent.by_proxy) {
@@ -154,7 +157,7 @@ pub(crate) fn spawn<B: Body>(
     Ok(Spawned { pid: claim.pid, monitor: parent.and_then(|parent| parent.reference) })
 }
 
-/// What can be told before anything is made.
+/// Performs the checks that need no allocation of the process.
 #[inline(always)]
 fn check<'k>(
     kernel: &'k Kernel,
@@ -176,7 +179,8 @@ fn check<'k>(
     Ok((bound, entry))
 }
 
-/// There is no process, and its body is dropped without having run. Its destructor is foreign; its spawner gets the error.
+/// Fails the spawn: drops the body, which has not run. Its destructor is foreign; the spawner gets
+/// the error.
 #[cold]
 #[inline(never)]
 fn refuse<B>(hand: &KernelCx<'_>, body: B, error: SpawnError) -> Result<Spawned, SpawnError> {
@@ -185,14 +189,15 @@ fn refuse<B>(hand: &KernelCx<'_>, body: B, error: SpawnError) -> Result<Spawned,
 }
 
 fn undo(hand: &KernelCx<'_>, slots: &mut SlotSource<'_>, claim: &Claim) {
-    // SAFETY: taken out by the claim, given back once. A reader that found it is done when
-    // the slot is claimed again: its generation has moved on, and it holds a count if it cloned.
+    // SAFETY: the claim took it out of the slot; returned once. A reader that found it is done
+    // before the slot is claimed again: the generation has moved on, and a reader that cloned the
+    // reason holds a count.
     let tombstone = unsafe { Reason::from_word(claim.tombstone) };
     hand.kernel.table.vacate(claim.pid, tombstone.unwrap_or(Reason::NOPROC));
     slots.release(hand.kernel, claim.pid);
 }
 
-/// Writes a new process's header, field after field: a whole one would be made elsewhere and copied.
+/// Writes a new process's header, field by field: a whole one would be built elsewhere and copied.
 ///
 /// # Safety
 /// `process` is fresh memory of a header's layout.
@@ -204,18 +209,19 @@ unsafe fn write_header<B: Body>(
     bound: OptionalLimit,
     claim: &Claim,
 ) {
-    /// The nodes of a wake and of a kill are parts of their process: nothing to free.
+    /// A no-op: the nodes of a wake and of a kill are parts of their process.
     unsafe fn part_of_the_process(_: NonNull<Node>, _: Option<&Pool>) {}
     macro_rules! write {
         ($($field:ident: $value:expr),* $(,)?) => {
-            // None is left out.
+            // This pattern proves that no field is left out.
             let _ = |header: Header| {
                 let Header { $($field: _),* } = header;
             };
             $(
-                // SAFETY: within the header, by contract.
+                // SAFETY: `process` has a header's layout (this function's contract).
                 let place = unsafe { &raw mut (*process.as_ptr()).$field };
-                // SAFETY: likewise.
+                // SAFETY: `process` is fresh memory of a header's layout (this function's
+                // contract).
                 unsafe { place.write($value) };
             )*
         };

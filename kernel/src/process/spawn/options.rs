@@ -1,4 +1,4 @@
-//! [`SpawnOptions`], how a process is to be started, and what came of it.
+//! Spawn options, [`SpawnOptions`], and the results of a spawn.
 
 use core::fmt;
 
@@ -8,15 +8,15 @@ use crate::pid::{Pid, Reference};
 use crate::process::header::Header;
 use crate::table::TableFull;
 
-/// How urgent a process is. None starves (`runq`, F1).
+/// The urgency of a process. No priority starves (`runq`, F1).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub enum Priority {
-    /// Before the others, but for every 8th turn.
+    /// Runs before the other priorities, except in every 8th turn.
     High,
-    /// As most are.
+    /// The priority of most processes.
     #[default]
     Normal,
-    /// When nobody else wants to run, and every 64th turn.
+    /// Runs when no process of another priority wants to run, and in every 64th turn.
     Low,
 }
 
@@ -26,7 +26,7 @@ impl Priority {
     }
 }
 
-/// How a process is to be started.
+/// The options of a new process.
 #[derive(Clone, Debug, Default)]
 pub struct SpawnOptions<'n> {
     pub(crate) link: bool,
@@ -41,101 +41,106 @@ pub struct SpawnOptions<'n> {
 }
 
 impl<'n> SpawnOptions<'n> {
-    /// Neither linked, monitored nor named, of normal priority.
+    /// Creates the default options: neither linked, monitored nor named, of normal priority.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Linked with its parent. The host has no process to link: it is an error there.
+    /// Links the process with its parent. The host has no process to link: there it is an error.
     pub fn link(mut self) -> Self {
         self.link = true;
         self
     }
 
-    /// Monitored by its parent. As for [`SpawnOptions::link`].
+    /// Has the parent monitor the process. From the host this is an error, as for
+    /// [`SpawnOptions::link`].
     pub fn monitor(mut self) -> Self {
         self.monitor = true;
         self
     }
 
-    /// Linked with its parent, who gets its end as a DOWN and not as an EXIT, whether or not it traps exits: a link and a monitor
-    /// in one, for who has many children. It dies with its parent as by any link. If it unlinks itself its parent is told of its
-    /// end still; the parent ends both by [`crate::Cx::unlink`]. (Spawned on behalf of a process it is linked and
-    /// monitored.) As for [`SpawnOptions::link`].
+    /// Links the process with its parent, which gets the child's end as a DOWN and not as an EXIT,
+    /// whether or not the parent traps exits. It is a link and a monitor in one record, for a
+    /// parent with many children. The child dies with its parent as by any link. If the child
+    /// unlinks, its parent is still notified of its end; the parent ends both by
+    /// [`crate::Cx::unlink`]. (A process that is spawned on behalf of another one gets a link and a
+    /// monitor.) From the host this is an error, as for [`SpawnOptions::link`].
     pub fn supervised(mut self) -> Self {
         self.supervised = true;
         self
     }
 
-    /// Whether it traps exits from birth.
+    /// Sets whether the process traps exits from birth.
     pub fn trap_exit(mut self, trap: bool) -> Self {
         self.trap_exit = trap;
         self
     }
 
-    /// How urgent it is.
+    /// Sets the urgency of the process.
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
         self
     }
 
-    /// The only core that may run it.
+    /// Sets the only core that may run the process.
     pub fn core(mut self, core: usize) -> Self {
         self.core = Some(core);
         self
     }
 
-    /// Messages that may wait at a time; a send beyond gives the message back, unless [`SpawnOptions::overflow`] says
-    /// otherwise. EXITs, DOWNs and timers are not counted: a full mailbox neither refuses nor delays nor drops them. 0
-    /// for no limit.
+    /// Sets how many messages may wait at a time. A send beyond that returns the message, unless
+    /// [`SpawnOptions::overflow`] says otherwise. EXITs, DOWNs and timers are not counted: a full
+    /// mailbox neither rejects nor delays nor drops them. 0 means no limit.
     pub fn mailbox_limit(mut self, messages: u32) -> Self {
         self.mailbox_limit = messages;
         self
     }
 
-    /// What becomes of a message that is one too many, if there is a limit. By default it comes back to its sender, who may
-    /// wait for room. With [`Overflow::DropNewest`] it is dropped, and with [`Overflow::DropOldest`] it is let in, and the
-    /// oldest dropped when the process fetches what has come: after that at most as many wait as the limit says. Between
-    /// two fetches there may be up to twice as many; beyond that the newest is dropped. Of either its sender knows nothing;
-    /// [`crate::ProcessInfo::dropped`] counts them, and who waits for a [`crate::Reply`] in one is told.
+    /// Sets the fate of a message that exceeds the limit, if there is one. By default it returns to
+    /// its sender, which may wait for capacity. With [`Overflow::DropNewest`] it is dropped. With
+    /// [`Overflow::DropOldest`] it is accepted, and the oldest messages are dropped when the
+    /// process fetches; after that at most the limit waits. Between two fetches twice as many may
+    /// wait; beyond that the newest is dropped. The sender learns of neither drop.
+    /// [`crate::ProcessInfo::dropped`] counts them, and a requester that waits for a
+    /// [`crate::Reply`] in a dropped message is notified.
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = overflow;
         self
     }
 
-    /// Registers it under a name.
+    /// Registers the process under a name.
     pub fn name(mut self, name: &'n str) -> Self {
         self.name = Some(name);
         self
     }
 }
 
-/// What a spawn made.
+/// The result of a spawn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Spawned {
-    /// The process.
+    /// The pid of the new process.
     pub pid: Pid,
-    /// The parent's monitor of it, if it was asked for.
+    /// The parent's monitor of it, if one was requested.
     pub monitor: Option<Reference>,
 }
 
-/// Why no process was started; nothing of it is left.
+/// The reason why no process was started; nothing of it is left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum SpawnError {
     /// The limit of processes is reached.
     TooMany,
-    /// There is no memory for it.
+    /// There is no memory for the process.
     NoMemory,
-    /// Its name could not be registered.
+    /// The name could not be registered.
     Name(RegisterError),
-    /// There is no core of this number.
+    /// There is no core with this number.
     NoSuchCore,
-    /// The host asked for a link or monitor, and has no process that could have one.
+    /// The host requested a link or monitor, but has no process that could hold one.
     NoParent,
     /// The parent is dying.
     Dying,
-    /// The runtime shuts down.
+    /// The runtime is shutting down.
     Closing,
 }
 
@@ -146,9 +151,9 @@ impl fmt::Display for SpawnError {
             Self::NoMemory => f.write_str("out of memory"),
             Self::Name(error) => write!(f, "{error}"),
             Self::NoSuchCore => f.write_str("there is no such core"),
-            Self::NoParent => f.write_str("the host cannot be linked or monitor: spawn from a process"),
+            Self::NoParent => f.write_str("the host can neither link nor monitor: spawn from a process"),
             Self::Dying => f.write_str("the process is dying"),
-            Self::Closing => f.write_str("the runtime shuts down"),
+            Self::Closing => f.write_str("the runtime is shutting down"),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! [`SpawnRelations`]: the link and the monitor between parent and child, from before the child is born.
+//! The relations of a newborn, [`SpawnRelations`]: its link and monitor with its parent, made before it is
+//! published.
 
 use core::ptr::NonNull;
 
@@ -12,18 +13,18 @@ use crate::process::header::Header;
 use crate::proxy::{OpKind, OwnerOp};
 use crate::signal::node::Node;
 
-/// See the module.
+/// The link and the monitor between parent and child (see the module).
 pub(super) struct SpawnRelations {
     link: Option<NonNull<Link>>,
     monitor: Option<NonNull<Monitor>>,
-    /// What brings the parent its sides, if the caller does not own it.
+    /// The operations that give the parent its sides, if the caller does not own the parent.
     proxies: [Option<NonNull<Node>>; 2],
 }
 
 impl SpawnRelations {
     pub(super) const NONE: Self = Self { link: None, monitor: None, proxies: [None; 2] };
 
-    /// Makes them, in their place.
+    /// Creates them in place.
     pub(super) fn make(
         &mut self,
         hand: &KernelCx<'_>,
@@ -32,7 +33,8 @@ impl SpawnRelations {
         child: Pid,
     ) -> Result<(), NoMemory> {
         let ties = self;
-        // Whose sides go by proxy gets two records: a proxy may find an older link, and give this one up for it.
+        // A parent that gets its sides as queued operations needs two records: such an operation
+        // may find an older link, and then releases this one.
         let in_one = if options.supervised && !parent.by_proxy { parent.reference } else { None };
         if options.link || options.supervised {
             ties.link = Some(Link::try_new(hand, parent.process.pid, child, in_one)?);
@@ -65,69 +67,72 @@ impl SpawnRelations {
 
     pub(super) fn give_up(self, hand: &KernelCx<'_>) {
         for proxy in self.proxies.into_iter().flatten() {
-            // SAFETY: never pushed; its share is given up below.
+            // SAFETY: never pushed; the references in it are released below.
             unsafe { OwnerOp::open(proxy) };
         }
         for _share in 0..2 {
             if let Some(link) = self.link {
-                // SAFETY: both shares are ours still.
+                // SAFETY: both references are still ours.
                 unsafe { Link::give_up(link, hand.pool()) };
             }
             if let Some(monitor) = self.monitor {
-                // SAFETY: likewise.
+                // SAFETY: both references are still ours.
                 unsafe { Monitor::give_up(monitor, hand.pool()) };
             }
         }
     }
 
-    /// Puts both sides where they belong, but for those that go by proxy. Can't fail.
+    /// Attaches both sides where they belong, except those that go as queued operations. Cannot
+    /// fail.
     pub(super) fn tie(&self, parent: Option<&Parent<'_>>, child: &Header, hand: &KernelCx<'_>) {
         let Some(parent) = parent else { return };
         if let Some(link) = self.link {
-            // SAFETY: nobody knows the child yet.
+            // SAFETY: P1: the child is not published, so the caller owns it.
             let child = unsafe { child.private() };
-            // SAFETY: new, in no set.
+            // SAFETY: the end is new, in no set; its reference goes with it.
             unsafe { child.hold_half(Link::half(link, 1), hand) };
             if !parent.by_proxy {
-                // SAFETY: the caller owns the parent.
+                // SAFETY: P1: the caller owns the parent.
                 let parent = unsafe { parent.process.private() };
-                // SAFETY: new, in no set.
+                // SAFETY: the end is new, in no set; its reference goes with it.
                 unsafe { parent.hold_half(Link::half(link, 0), hand) };
             }
         }
         if let Some(monitor) = self.monitor {
             if !parent.by_proxy {
-                // SAFETY: the caller owns the parent.
+                // SAFETY: P1: the caller owns the parent.
                 let parent = unsafe { parent.process.private() };
-                // SAFETY: new, in no set.
+                // SAFETY: the record is new, in no set; the watcher's reference goes with it.
                 unsafe { parent.monitors.insert(monitor) };
             }
-            // SAFETY: on no list; the share of the target's side goes with it.
+            // SAFETY: the record is on no list; the reference of the target's side goes with it.
             let pushed = unsafe { child.watchers.push(Monitor::watch(monitor)) };
-            // Otherwise its share leaks, and nothing else.
+            // If it failed, the reference would leak, and nothing else would go wrong.
             debug_assert!(pushed.is_ok(), "a new list is open");
         }
     }
 
-    /// Sends the parent its sides, by their proxies. The child is published, and not yet queued: whatever comes of it
-    /// finds the child before its first instruction. A parent that has died meanwhile has died after the spawn.
+    /// Sends the parent its sides, as queued operations. The child is published and not yet queued,
+    /// so the operations are in the parent's mailbox before the child's first instruction. A parent
+    /// that dies during this dies after the spawn.
     pub(super) fn hand_over(self, parent: &Parent<'_>, hand: &KernelCx<'_>) {
         for proxy in self.proxies.into_iter().flatten() {
-            // SAFETY: new, so ours.
+            // SAFETY: the node is new, so ours.
             if unsafe { hand.push(parent.process, proxy) } {
                 continue;
             }
-            // SAFETY: refused, so still ours.
+            // SAFETY: the push was refused, so the node is still ours.
             match unsafe { OwnerOp::open(proxy) } {
                 OpKind::Link(link) => {
-                    // SAFETY: found closed (P3).
+                    // SAFETY: P3: the push found the mailbox closed.
                     let reason = unsafe { parent.process.reason() };
-                    // SAFETY: the parent's share, and the only EXIT in its name.
+                    // SAFETY: the parent's reference, and the only EXIT in its name.
                     unsafe { Link::fire(link, parent.process.pid, hand, &reason) };
                 }
-                // SAFETY: the watcher's share. Nobody counts it as cancelled: the child fires it, and it reaches nobody.
+                // SAFETY: the watcher's reference. It is not counted as cancelled: the child fires
+                // the monitor, and the DOWN reaches no process.
                 OpKind::Monitor(monitor) => unsafe { Monitor::give_up(monitor, hand.pool()) },
-                _ => unreachable!("a spawn makes ties"),
+                _ => unreachable!("a spawn queues only a link and a monitor"),
             }
         }
     }

@@ -1,21 +1,28 @@
-//! Timers: a message, or an alarm, that comes when its time has come.
+//! Timers: a message, or an alarm, that is delivered when it is due.
 //!
-//! One record, and one word, which lies in the timer's slot (`slot`), where everybody finds it by the timer's reference:
+//! A timer has one record and one state word. The word is in the timer's slot (`slot`), where any
+//! thread finds it by the timer's reference:
 //!
 //! ```text
 //! ARMED ── wheel: fire (1) ──▶ FIRED ── fetched by the target (3)
 //!   └── cancel, or the target's death (2) ──▶ CANCELLED
 //! ```
 //!
-//! Whoever wins (1) or (2) owns the message: it sends it or drops it. The message was
-//! allocated when the timer was started, so firing allocates nothing.
+//! The thread that succeeds in (1) or (2) owns the message: it sends the message or drops it. The
+//! message was allocated when the timer was started, so firing allocates nothing.
 //!
-//! Shares: the wheel's (which becomes the signal's when it fires, and the canceller's when it is cancelled), the starter's (in the
-//! starter's set, by reference), and, when the target is another process, the target's
-//! (on its list of watchers, so that the timer ends with it). The slot is given back with the last of them.
+//! The record is reference-counted:
+//! - the wheel's reference becomes the signal's when the timer fires, and the canceller's when it
+//!   is cancelled;
+//! - the starter's reference is in the starter's set, found by the timer's reference number;
+//! - if the target is another process, its list of watchers has a reference, so that the timer ends
+//!   with the target.
 //!
-//! The wheel is its core's. A timer that is cancelled elsewhere goes on that core's stack
-//! of cancelled timers (`sched`), with the wheel's share, and the core takes it off.
+//! The slot is given back with the last reference.
+//!
+//! A core owns its wheel. A timer that another core cancels goes on the owning core's stack of
+//! cancelled timers (`sched`), with the wheel's reference, and the owning core takes it off the
+//! wheel.
 
 mod outcome;
 
@@ -31,26 +38,26 @@ use crate::monitor::MonitorTarget;
 use crate::name::NameEntry;
 use crate::pid::{Pid, Reference};
 use crate::reason::Reason;
-use crate::set::{SetLinks, Member};
+use crate::set::{Member, SetLinks};
 use crate::shares::RefCount;
-use crate::signal::node::{BudgetPermit, SignalKind, Node};
+use crate::signal::node::{BudgetPermit, Node, SignalKind};
 use crate::sync::UnsafeCell;
 use crate::timer::wheel::TimerNode;
-use crate::watch::{WatcherEntry, WatchVtable};
+use crate::watch::{WatchVtable, WatcherEntry};
 
 use super::slot::{Name, Slot};
 pub use super::slot::{Shipped, Steps};
 
-/// Whom a timer is for.
+/// The target of a timer.
 #[derive(Clone, Copy, Debug)]
 pub enum Target {
     /// A process.
     Pid(Pid),
-    /// Whoever has the name when it is due.
+    /// The process that has the name when the timer is due.
     Name(NonNull<NameEntry>),
 }
 
-/// Why a timer could not be started.
+/// The reason why a timer could not be started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum TimerError {
@@ -58,7 +65,7 @@ pub enum TimerError {
     TooMany,
     /// The target takes no messages of this type.
     WrongType,
-    /// There is no memory for it.
+    /// No memory is left for the timer.
     NoMemory,
     /// The process is dying.
     Dying,
@@ -77,8 +84,8 @@ impl core::fmt::Display for TimerError {
 
 impl core::error::Error for TimerError {}
 
-/// A timer without its message. `repr(C)`: the node comes first, and what is touched when it fires lies together: many timers
-/// are out of all caches by then.
+/// A timer without its message. `repr(C)`: the node comes first, and the fields used when the timer
+/// fires are close together, because many timers have left all caches by then.
 #[derive(Debug)]
 #[repr(C)]
 pub struct TimerHead {
@@ -86,25 +93,26 @@ pub struct TimerHead {
     wheel: TimerNode,
     shares: RefCount,
     slot: NonNull<Slot>,
-    /// Whether the message comes as `Received::Timer` rather than as a plain message.
+    /// `true` if the message arrives as `Received::Timer` rather than as a plain message.
     pub labelled: bool,
-    /// Whether it is on another process's list of watchers.
+    /// `true` if the timer is on another process's list of watchers.
     pub watched: bool,
     target: Target,
     takes: Option<TypeId>,
     joint: SetLinks<TimerHead>,
     free: unsafe fn(NonNull<TimerHead>, Option<&Pool>),
-    /// Its name.
+    /// The timer's reference.
     pub reference: Reference,
-    /// The core whose wheel it is on, once it is ([`TimerHead::settle`]).
+    /// The core that has the timer on its wheel, set by [`TimerHead::settle`].
     pub core: usize,
-    /// Its reference has led to it since before it was on a wheel.
+    /// `true` if the timer's reference led to it before it was on a wheel.
     prepared: bool,
-    /// When it is due, in nanoseconds.
+    /// The due time, in nanoseconds.
     pub due: u64,
-    /// `None` where that would do nothing.
+    /// Drops the message; `None` if dropping it does nothing.
     drop_value: Option<unsafe fn(NonNull<TimerHead>)>,
-    /// Its place among those that were started for who ran elsewhere (`timer::start`).
+    /// Its entry in the count of timers that were started for a process that ran elsewhere
+    /// (`timer::start`).
     place: BudgetPermit,
     watch: WatcherEntry,
     cancelled: Links<TimerHead>,
@@ -136,42 +144,42 @@ impl Linked for TimerHead {
 const VTABLE: &WatchVtable = &WatchVtable { live, fire: target_died, release, watcher: |_| None, outside: false };
 
 fn of_watch(watch: NonNull<WatcherEntry>) -> NonNull<TimerHead> {
-    // SAFETY: the vtable is only given to the `watch` of a timer.
+    // SAFETY: only the `watch` of a timer has this vtable.
     unsafe { watch.byte_sub(offset_of!(TimerHead, watch)).cast() }
 }
 
 unsafe fn live(watch: NonNull<WatcherEntry>) -> bool {
-    // SAFETY: the list has a share.
+    // SAFETY: the list's reference keeps the record live.
     unsafe { of_watch(watch).as_ref() }.is_armed()
 }
 
 unsafe fn target_died(watch: NonNull<WatcherEntry>, hand: &KernelCx<'_>, _reason: &Reason) {
     let timer = of_watch(watch);
-    // SAFETY: the list has a share.
+    // SAFETY: the list's reference keeps the record live.
     unsafe { TimerHead::end(timer, hand) };
-    // SAFETY: the caller gives the list's share.
+    // SAFETY: the caller passes the list's reference, and we do not use the record again.
     unsafe { TimerHead::give_up(timer, hand.pool()) };
 }
 
 unsafe fn release(watch: NonNull<WatcherEntry>, pool: Option<&Pool>) {
-    // SAFETY: the caller gives the list's share.
+    // SAFETY: the caller passes the list's reference, and does not use the record again.
     unsafe { TimerHead::give_up(of_watch(watch), pool) }
 }
 
-/// A timer that fired and that nobody receives.
+/// Drops a timer that fired and that no process receives.
 unsafe fn release_fired(node: NonNull<Node>, pool: Option<&Pool>) {
     let timer = node.cast::<TimerHead>();
-    // The share that travels with the node.
+    // The reference that travels with the node.
     let _share = GivesUp { timer, pool, shares: 1 };
-    // SAFETY: the node's share keeps it.
+    // SAFETY: the node's reference keeps the record live.
     if let Some(drop_value) = unsafe { timer.as_ref() }.drop_value {
-        // SAFETY: fired: the value is the node's holder's, and dropped once.
+        // SAFETY: S2, the timer fired, so the node's holder owns the value and drops it once, here.
         unsafe { drop_value(timer) };
     }
 }
 
-/// Shares of a timer that its holder gives up when it is done with the message, also when the message's destructor, which
-/// is foreign, panics.
+/// References to a timer that their holder releases when it is done with the message, even if the
+/// message's destructor, which is foreign code, panics.
 struct GivesUp<'a> {
     timer: NonNull<TimerHead>,
     pool: Option<&'a Pool>,
@@ -181,19 +189,20 @@ struct GivesUp<'a> {
 impl Drop for GivesUp<'_> {
     fn drop(&mut self) {
         for _share in 0..self.shares {
-            // SAFETY: the holder's shares, and the record is not used again.
+            // SAFETY: the holder has these references, and the record is not used again.
             unsafe { TimerHead::give_up(self.timer, self.pool) };
         }
     }
 }
 
 fn value_of<M>(timer: NonNull<TimerHead>) -> *mut M {
-    // SAFETY: a message timer's head; no reference to the whole is made.
+    // SAFETY: the caller passes the head of a message timer; no reference to the whole record is
+    // made.
     let value = unsafe { &(*timer.cast::<MessageTimer<M>>().as_ptr()).value };
     value.with_mut(|value| value.cast())
 }
 
-/// A slot, and the name of the timer that begins there.
+/// Claims a slot and returns it with the reference of the timer that will use it.
 #[inline]
 fn claim(hand: &KernelCx<'_>) -> Option<(NonNull<Slot>, Reference)> {
     let slot = hand.kernel.references.timers.claim(hand.kernel, hand.pool().map(|pool| &pool.timer_slots))?;
@@ -202,17 +211,18 @@ fn claim(hand: &KernelCx<'_>) -> Option<(NonNull<Slot>, Reference)> {
     reference.map(|reference| (slot, reference))
 }
 
-/// No timer has begun there.
+/// Gives back a slot that no timer has used.
 #[cold]
 fn unclaim(hand: &KernelCx<'_>, (slot, reference): (NonNull<Slot>, Reference)) {
-    // SAFETY: claimed just now, of this kernel's slots, as are those of the hand's pool.
+    // SAFETY: the slot was claimed just now from this kernel's table, to which the pool belongs
+    // too.
     unsafe { hand.kernel.references.timers.give_back(slot, Name::new(reference, true), hand.pool()) };
 }
 
 impl TimerHead {
     fn new(node: Node, target: Target, due: u64, (slot, reference): (NonNull<Slot>, Reference)) -> Self {
         unsafe fn free(timer: NonNull<TimerHead>, pool: Option<&Pool>) {
-            // SAFETY: the last share of an alarm.
+            // SAFETY: the last reference to an alarm was released, so the record is the caller's.
             unsafe { pool::drop_and_free(timer, pool) }
         }
         Self {
@@ -237,7 +247,10 @@ impl TimerHead {
         }
     }
 
-    /// An alarm for `process`, with the shares of the wheel and of the starter.
+    /// Creates an alarm for `process`, with the references of the wheel and of the starter.
+    ///
+    /// # Errors
+    /// [`TimerError::NoMemory`] if no memory is left.
     pub fn try_alarm(hand: &KernelCx<'_>, process: Pid, due: u64) -> Result<NonNull<Self>, TimerError> {
         let node = hand.kernel.nodes.node(SignalKind::Alarm, release_fired).ok_or(TimerError::NoMemory)?;
         let place = claim(hand).ok_or(TimerError::NoMemory)?;
@@ -248,7 +261,11 @@ impl TimerHead {
         })
     }
 
-    /// A timer with a message, with the shares of the wheel and of the starter. `labelled`: see there.
+    /// Creates a timer with a message, with the references of the wheel and of the starter.
+    /// `labelled`: see [`TimerHead::labelled`].
+    ///
+    /// # Errors
+    /// [`TimerError::NoMemory`] if no memory is left.
     pub fn try_message<M: Send + 'static>(
         hand: &KernelCx<'_>,
         target: Target,
@@ -257,11 +274,12 @@ impl TimerHead {
         value: M,
     ) -> Result<NonNull<Self>, TimerError> {
         unsafe fn drop_value<M>(timer: NonNull<TimerHead>) {
-            // SAFETY: by the caller's right to the value, once.
+            // SAFETY: the caller owns the value, and drops it once (S2).
             unsafe { value_of::<M>(timer).drop_in_place() };
         }
         unsafe fn free<M>(timer: NonNull<TimerHead>, pool: Option<&Pool>) {
-            // SAFETY: the last share; the value is gone already, `MaybeUninit` drops nothing.
+            // SAFETY: the last reference was released. The value is gone already, and `MaybeUninit`
+            // drops nothing.
             unsafe { pool::drop_and_free(timer.cast::<MessageTimer<M>>(), pool) }
         }
         let node = hand.kernel.nodes.node(SignalKind::Timer, release_fired).ok_or(TimerError::NoMemory)?;
@@ -278,37 +296,41 @@ impl TimerHead {
             Ok(timer) => Ok(timer.cast()),
             Err(timer) => {
                 unclaim(hand, place);
-                // SAFETY: never written elsewhere: whole.
+                // SAFETY: the value was initialised above, and no other place has it.
                 drop(unsafe { timer.value.into_inner().assume_init() });
                 Err(TimerError::NoMemory)
             }
         }
     }
 
-    /// It was made for a process that runs elsewhere, and is counted until it is gone. From now on its reference leads to it.
+    /// Prepares a timer for a process that runs elsewhere. `place` counts it until it is freed.
+    /// From now on its reference leads to it.
     ///
     /// # Safety
-    /// Nobody else has the record yet.
+    /// No other thread has the record yet.
     pub unsafe fn counted(this: NonNull<Self>, place: BudgetPermit) {
-        // SAFETY: by contract ours alone.
+        // SAFETY: no other thread has the record yet (this function's contract).
         let timer = unsafe { &mut *this.as_ptr() };
         (timer.place, timer.prepared) = (place, true);
         timer.slot().begin(this, timer.due, timer.name(), false);
     }
 
-    /// Says where it will be, on this core's wheel, and perhaps on its target's list; and has its reference lead to it, if it does not yet.
-    /// False, and nothing more is to be done with the wheel's share, when it was cancelled on its way here.
+    /// Records the core that will have the timer on its wheel, and whether the target's list will
+    /// have it. Then publishes the timer under its reference if that has not happened yet. Returns
+    /// `false` if the timer was cancelled in transit: the caller then has no right to the wheel's
+    /// reference.
     ///
     /// # Safety
-    /// The caller has the wheel's share and the starter's, and nobody else reads what is said here before it is armed.
-    #[must_use = "after `false` the wheel's share is the canceller's"]
+    /// The caller has the references of the wheel and of the starter, and no other thread reads
+    /// these fields before the timer is armed.
+    #[must_use = "after `false` the wheel's reference is the canceller's"]
     pub unsafe fn settle(this: NonNull<Self>, core: usize, watched: bool) -> bool {
         let timer = this.as_ptr();
-        // SAFETY: by contract ours: a canceller looks at it only of what is armed.
+        // SAFETY: T1, only the caller uses this field until the timer is armed.
         unsafe { (*timer).core = core };
-        // SAFETY: likewise.
+        // SAFETY: T1, only the caller uses this field until the timer is armed.
         unsafe { (*timer).watched = watched };
-        // SAFETY: by the starter's share.
+        // SAFETY: the starter's reference keeps the record live.
         let timer = unsafe { this.as_ref() };
         if timer.prepared {
             return timer.slot().arm(timer.name());
@@ -317,84 +339,88 @@ impl TimerHead {
         true
     }
 
-    /// Gives up one that was never started, with its message. The destructor is foreign, and may panic.
+    /// Releases a timer that was never started, with its message. The destructor is foreign code
+    /// and may panic.
     ///
     /// # Safety
-    /// The caller has both shares, and does not use the record again.
+    /// The caller has both references, and does not use the record again.
     pub unsafe fn abandon(this: NonNull<Self>, pool: Option<&Pool>) {
-        // SAFETY: the caller's, live.
+        // SAFETY: the caller has both references, so the record is live.
         let timer = unsafe { this.as_ref() };
         let cancelled = timer.prepared && !timer.slot().give_up(timer.name());
-        // The wheel's share is the canceller's then, and so is the message.
+        // After a cancellation the canceller has the wheel's reference and the message.
         let _shares = GivesUp { timer: this, pool, shares: if cancelled { 1 } else { 2 } };
         if let Some(drop_value) = timer.drop_value.filter(|_| !cancelled) {
-            // SAFETY: it has neither fired nor been cancelled, and will not: dropped once.
+            // SAFETY: the timer has neither fired nor been cancelled, and never will, so this is
+            // the only drop.
             unsafe { drop_value(this) };
         }
     }
 
-    /// Adds the share of the target's list, which `watch` puts there.
+    /// Adds the reference of the target's list, into which the caller puts the returned `watch`.
     pub fn share(this: NonNull<Self>) -> NonNull<WatcherEntry> {
-        // SAFETY: live: the caller has a share.
+        // SAFETY: the caller has a reference, so the record is live.
         unsafe { this.as_ref() }.shares.add();
-        // SAFETY: within the record.
+        // SAFETY: the offset is within the record.
         unsafe { this.byte_add(offset_of!(Self, watch)).cast() }
     }
 
-    /// Its place on the wheel.
+    /// Returns the timer's node on the wheel.
     pub fn wheel(this: NonNull<Self>) -> NonNull<TimerNode> {
-        // SAFETY: within the record.
+        // SAFETY: the offset is within the record.
         unsafe { this.byte_add(offset_of!(Self, wheel)).cast() }
     }
 
-    /// The timer of a place on a wheel.
+    /// Returns the timer of a node on a wheel.
     pub fn of_wheel(node: NonNull<TimerNode>) -> NonNull<Self> {
         // SAFETY: only timers' nodes are put on the kernel's wheels.
         unsafe { node.byte_sub(offset_of!(Self, wheel)).cast() }
     }
 
-    /// Puts `next` behind a timer that is on no wheel, and whose wheel's share is the caller's alone ([`TimerHead::claim`]).
+    /// Links `next` behind a timer that is on no wheel. The caller alone has the timer's wheel
+    /// reference ([`TimerHead::claim`]).
     pub(crate) fn chain(this: NonNull<Self>, next: *mut Self) {
         let next = NonNull::new(next).map_or(core::ptr::null_mut(), |next| Self::wheel(next).as_ptr());
-        // SAFETY: live by that share.
+        // SAFETY: the caller has the wheel's reference, so the record is live.
         unsafe { Self::wheel(this).as_ref() }.set_next(next);
     }
 
-    /// What [`TimerHead::chain`] has put behind it.
+    /// Returns the timer that [`TimerHead::chain`] has linked behind this one.
     pub(crate) fn chained(this: NonNull<Self>) -> *mut Self {
-        // SAFETY: live by that share.
+        // SAFETY: the caller has the wheel's reference, so the record is live.
         let next = unsafe { Self::wheel(this).as_ref() }.next();
         NonNull::new(next).map_or(core::ptr::null_mut(), |next| Self::of_wheel(next).as_ptr())
     }
 
-    /// Whether it is still to come.
+    /// Returns `true` if the timer is still pending.
     pub fn is_armed(&self) -> bool {
         self.slot().is_armed()
     }
 
-    /// What it is called in there. An alarm's is its owner's own (`slot`, S4).
+    /// Returns the timer's name in its slot. Only its owner can find an alarm (`slot`, S4).
     fn name(&self) -> Name {
         Name::new(self.reference, self.takes.is_none())
     }
 
-    /// Where anybody finds it.
+    /// Returns the slot through which any thread finds the timer.
     fn slot(&self) -> &Slot {
-        // SAFETY: the record's own until its last share is given up; slots live as long as the kernel.
+        // SAFETY: the record has the slot until its last reference is released; slots live as long
+        // as the kernel.
         unsafe { self.slot.as_ref() }
     }
 
-    /// The kernel whose timer it is.
+    /// Returns the kernel that the timer belongs to.
     pub(crate) fn kernel(&self) -> &Kernel {
-        // SAFETY: it outlives its nodes (`Budget::node`), of which the record is one.
+        // SAFETY: the kernel outlives its nodes (`Budget::node`), of which the record is one.
         unsafe { &*self.slot().kernel() }
     }
 
-    /// Whom it is for.
+    /// Returns the timer's target.
     pub fn target(&self) -> Target {
         self.target
     }
 
-    /// As the object of a list of timers.
+    /// Returns the target as the object in a list of timers.
     pub fn object(&self) -> MonitorTarget {
         match self.target {
             Target::Pid(pid) => MonitorTarget::Pid(pid),

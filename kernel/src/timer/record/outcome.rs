@@ -1,4 +1,4 @@
-//! What becomes of a timer: it fires (1), is cancelled (2), is received (3).
+//! The outcome of a timer: it fires (1), is cancelled (2), is received (3).
 
 use core::ptr::{self, NonNull};
 
@@ -10,8 +10,8 @@ use crate::process::ties::watch_was_cancelled;
 use crate::signal::node::Node;
 use crate::timer::slot::Was;
 
-/// The list of a process has a record that no longer waits; without this a process that lives long and is sent
-/// many messages by timer would keep them all.
+/// Tells a process that its list of watchers has a record that is no longer pending. Without this,
+/// a long-lived process that gets many messages by timer would keep all their records.
 fn uncount_watch(listed: Option<Pid>, hand: &KernelCx<'_>) {
     if let Some(process) = listed.and_then(|pid| hand.find(pid)) {
         watch_was_cancelled(process, hand);
@@ -19,47 +19,52 @@ fn uncount_watch(listed: Option<Pid>, hand: &KernelCx<'_>) {
 }
 
 impl TimerHead {
-    /// (1) It is due. Consumes the wheel's share, which it has left. Lock-free.
+    /// (1) Fires a timer that is due. Consumes the wheel's reference. Lock-free.
     ///
     /// # Safety
-    /// The caller is the wheel's core and has just taken it off.
+    /// The caller is the wheel's core and has just taken the timer off.
     pub unsafe fn fire(this: NonNull<Self>, hand: &KernelCx<'_>) {
-        // SAFETY: by contract.
+        // SAFETY: the caller is the wheel's core and has just taken the timer off (this function's
+        // contract).
         unsafe { Self::fire_by::<Shipped>(this, hand) }
     }
 
-    /// [`TimerHead::fire`], by the steps `S`.
+    /// Does the same as [`TimerHead::fire`], with the steps `S`.
     ///
     /// # Safety
-    /// As for [`TimerHead::fire`].
+    /// The caller is the wheel's core and has just taken the timer off.
     pub unsafe fn fire_by<S: Steps>(this: NonNull<Self>, hand: &KernelCx<'_>) {
-        // SAFETY: by contract.
+        // SAFETY: the caller is the wheel's core and has just taken the timer off (this function's
+        // contract).
         let fired = unsafe { Self::claim(this) };
         if S::ASKS && !fired {
-            // Cancelled on another core: the wheel's share comes by the stack of the cancelled.
+            // Another core cancelled it: the wheel's reference arrives on the stack of cancelled
+            // timers.
             return;
         }
-        // SAFETY: claimed.
+        // SAFETY: S2, `claim` gave us the wheel's reference.
         unsafe { Self::deliver(this, hand) }
     }
 
-    /// The first half of [`TimerHead::fire`]: decides that it fires. False: it was cancelled, and whoever did that sees to the wheel's share,
-    /// so that the timer may be gone when this returns. Wait-free.
+    /// The first half of [`TimerHead::fire`]: decides that the timer fires. Returns `false` if it
+    /// was cancelled. The canceller then releases the wheel's reference, so the timer may be gone
+    /// when this returns. Wait-free.
     ///
     /// # Safety
-    /// The caller has the wheel, and has just taken it off.
+    /// The caller has the wheel, and has just taken the timer off.
     pub unsafe fn claim(this: NonNull<Self>) -> bool {
-        // SAFETY: the wheel's share is given up by the party that has the wheel only.
+        // SAFETY: only the party that has the wheel releases the wheel's reference, so the record
+        // is live.
         let timer = unsafe { this.as_ref() };
         timer.slot().fire(timer.name())
     }
 
-    /// The second half: the message or alarm goes to its target. Lock-free.
+    /// The second half of [`TimerHead::fire`]: sends the message or alarm to its target. Lock-free.
     ///
     /// # Safety
-    /// The caller has claimed it, and does not use it again.
+    /// The caller has claimed the timer, and does not use it again.
     pub unsafe fn deliver(this: NonNull<Self>, hand: &KernelCx<'_>) {
-        // SAFETY: claimed, so the wheel's share is the caller's.
+        // SAFETY: S2, the caller has claimed the timer, so it has the wheel's reference.
         let timer = unsafe { this.as_ref() };
         let listed = timer.listed();
         let process = match timer.target {
@@ -71,17 +76,18 @@ impl TimerHead {
         if let Some(process) = process
             && timer.takes.is_none_or(|takes| takes == process.vtable.takes)
         {
-            // SAFETY: who fires owns the node; the share goes with it.
+            // SAFETY: S2, the thread that fires the timer owns the node, and its reference goes
+            // with it.
             if unsafe { hand.push(process, node) } {
                 return uncount_watch(listed, hand);
             }
         }
-        // SAFETY: not delivered, so still ours.
+        // SAFETY: the node was not delivered, so we still own it.
         unsafe { hand.release(node) };
         uncount_watch(listed, hand);
     }
 
-    /// Whose list of watchers it is on.
+    /// Returns the process that has the timer on its list of watchers, if any.
     fn listed(&self) -> Option<Pid> {
         match self.target {
             Target::Pid(pid) if self.watched => Some(pid),
@@ -89,76 +95,85 @@ impl TimerHead {
         }
     }
 
-    /// (2) It is not wanted any more: whether it was still to come. Lock-free.
+    /// (2) Cancels the timer. Returns `true` if it was still pending. Lock-free.
     ///
     /// # Safety
-    /// The caller has a share, which it keeps.
+    /// The caller has a reference, which it keeps.
     pub unsafe fn cancel(this: NonNull<Self>, hand: &KernelCx<'_>) -> bool {
-        // SAFETY: by contract.
+        // SAFETY: the caller has a reference to the record (this function's contract).
         let ended = unsafe { Self::end(this, hand) };
         if ended {
-            // SAFETY: by the caller's share.
+            // SAFETY: the caller's reference keeps the record live.
             uncount_watch(unsafe { this.as_ref() }.listed(), hand);
         }
         ended
     }
 
+    /// Does the same as [`TimerHead::cancel`], without updating the target's list.
+    ///
     /// # Safety
-    /// As for [`TimerHead::cancel`].
+    /// The caller has a reference, which it keeps.
     pub(super) unsafe fn end(this: NonNull<Self>, hand: &KernelCx<'_>) -> bool {
-        // SAFETY: shared, so live.
+        // SAFETY: the caller has a reference, so the record is live.
         let timer = unsafe { this.as_ref() };
         if !timer.slot().cancel(timer.name()) {
             return false;
         }
-        // SAFETY: cancelled here, of what was armed.
+        // SAFETY: S2, this call has cancelled an armed timer, so the message and the wheel's
+        // reference are ours.
         unsafe { Self::cancelled(this, hand) };
         true
     }
 
-    /// What a canceller has to do with a timer of a wheel: its message ends, and its wheel's core takes it off.
+    /// Finishes the cancellation of a timer that is on a wheel: drops its message, and has its
+    /// wheel's core take it off.
     ///
     /// # Safety
-    /// The caller has cancelled it, and so has the message, and the wheel's share, which goes with this.
+    /// The caller has cancelled the timer, so it has the message and the wheel's reference, which
+    /// this call consumes.
     unsafe fn cancelled(this: NonNull<Self>, hand: &KernelCx<'_>) {
-        // SAFETY: by the wheel's share.
+        // SAFETY: S2, the wheel's reference keeps the record live.
         let timer = unsafe { this.as_ref() };
         if let Some(drop_value) = timer.drop_value {
-            // SAFETY: who cancels owns the value; a destructor's panic is contained.
+            // SAFETY: S2, the canceller owns the value. `catch_panic` catches a destructor's panic.
             hand.catch_panic(|| unsafe { drop_value(this) });
         }
         match hand.core {
-            // SAFETY: cancelled, so on its wheel until its core takes it off.
+            // SAFETY: the timer is cancelled, so it stays on its wheel until its core, which is
+            // this one, takes it off.
             Some(core) if core.id() == timer.core => unsafe { core.take_off(hand.kernel, this) },
-            // SAFETY: the wheel's share goes with it.
+            // SAFETY: S2, the canceller has the wheel's reference, which goes with the record.
             _ => unsafe { hand.kernel.timer_cancelled(this) },
         }
     }
 
-    /// (2) Whatever timer of the kernel the reference names is not wanted any more: when it would have been due, if it was still to come. From
-    /// anywhere, by a caller that need have no share of it. Lock-free.
+    /// (2) Cancels the kernel's timer that `reference` names. Returns its due time if it was
+    /// pending. Any thread may call it, without a reference to the record. Lock-free.
     pub fn cancel_named(reference: Reference, hand: &KernelCx<'_>) -> Option<u64> {
         Self::cancel_named_by::<Shipped>(reference, hand)
     }
 
-    /// [`TimerHead::cancel_named`], by the steps `S`.
+    /// Does the same as [`TimerHead::cancel_named`], with the steps `S`.
     pub fn cancel_named_by<S: Steps>(reference: Reference, hand: &KernelCx<'_>) -> Option<u64> {
         let (this, was) = hand.kernel.references.timers.cancel::<S>(reference, hand.kernel)?;
-        // SAFETY: the wheel's share is the canceller's (`slot`, S2).
+        // SAFETY: S2, the canceller has the wheel's reference.
         let timer = unsafe { this.as_ref() };
         let due = timer.due;
         match was {
             Was::Armed => {
                 let listed = timer.listed();
-                // SAFETY: cancelled just now, of what was armed.
+                // SAFETY: S2, this call has cancelled an armed timer, so the message and the
+                // wheel's reference are ours.
                 unsafe { Self::cancelled(this, hand) };
                 uncount_watch(listed, hand);
             }
             Was::Prepared => {
-                // On no wheel, and on no list: its message ends, and who has it on its way lets go of the rest.
+                // The timer is on no wheel and on no list. Its message ends here, and the party
+                // that has it in transit releases the other reference.
                 let _share = GivesUp { timer: this, pool: hand.pool(), shares: 1 };
                 if let Some(drop_value) = timer.drop_value {
-                    // SAFETY: who cancels owns the value; a destructor's panic is contained.
+                    // SAFETY: S2, the canceller owns the value. `catch_panic` catches a destructor's
+                    // panic.
                     hand.catch_panic(|| unsafe { drop_value(this) });
                 }
             }
@@ -166,54 +181,56 @@ impl TimerHead {
         Some(due)
     }
 
-    /// When whatever timer of the kernel the reference names is due, if it is still to come. From anywhere. Wait-free.
+    /// Returns the due time of the kernel's timer that `reference` names, if it is pending. Any
+    /// thread may call it. Wait-free.
     pub fn read_named(reference: Reference, hand: &KernelCx<'_>) -> Option<u64> {
         Self::read_named_by::<Shipped>(reference, hand)
     }
 
-    /// [`TimerHead::read_named`], by the steps `S`.
+    /// Does the same as [`TimerHead::read_named`], with the steps `S`.
     pub fn read_named_by<S: Steps>(reference: Reference, hand: &KernelCx<'_>) -> Option<u64> {
         hand.kernel.references.timers.read::<S>(reference, hand.kernel)
     }
 
-    /// (3) Takes the message of a fetched timer and gives up the signal's share.
+    /// (3) Takes the message of a fetched timer and releases the signal's reference.
     ///
     /// # Safety
     /// The caller fetched the node of this timer with an `M`, and does not use it again.
     pub unsafe fn open<M>(this: NonNull<Self>, pool: Option<&Pool>) -> M {
-        // SAFETY: fired: the value is the node's holder's.
+        // SAFETY: S2, the timer fired, so the node's holder owns the value.
         let value = unsafe { ptr::read(value_of::<M>(this)) };
-        // SAFETY: the signal's share.
+        // SAFETY: the caller has the signal's reference, and does not use the record again.
         unsafe { Self::give_up(this, pool) };
         value
     }
 
-    /// The message of a fetched timer.
+    /// Borrows the message of a fetched timer.
     ///
     /// # Safety
     /// The caller holds the node of this timer with an `M`.
     pub unsafe fn peek<'a, M>(this: NonNull<Self>) -> &'a M {
-        // SAFETY: fired: the value is the node's holder's.
+        // SAFETY: S2, the timer fired, so the node's holder owns the value.
         unsafe { &*value_of::<M>(this) }
     }
 
-    /// Gives up a share. Wait-free.
+    /// Releases a reference. Wait-free.
     ///
     /// # Safety
-    /// The caller has it and does not use the record again.
+    /// The caller has the reference, and does not use the record again.
     pub unsafe fn give_up(this: NonNull<Self>, pool: Option<&Pool>) {
-        // SAFETY: shared, so live.
+        // SAFETY: the caller has a reference, so the record is live.
         let timer = unsafe { this.as_ref() };
         if timer.shares.give_up() {
             let (free, slot, name) = (timer.free, timer.slot, timer.name());
             // SAFETY: slots live as long as the kernel.
             let kernel = unsafe { slot.as_ref() }.kernel();
-            // SAFETY: it outlives its nodes (`Budget::node`), of which the record is one.
+            // SAFETY: the kernel outlives its nodes (`Budget::node`), of which the record is one.
             let kernel = unsafe { &*kernel };
             let slots = &kernel.references.timers;
-            // SAFETY: the record is nobody's any more, and neither is its slot; the pool is one of this kernel's.
+            // SAFETY: the last reference to the record is gone, so we hold its slot; the pool is
+            // one of this kernel's.
             unsafe { slots.give_back(slot, name, pool) };
-            // SAFETY: the last share.
+            // SAFETY: the last reference was released here, so the record is ours to free.
             unsafe { free(this, pool) };
         }
     }

@@ -1,10 +1,10 @@
-//! What is done for a process by who does not run it.
+//! Operations for a process by a thread that does not run it.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use atropos_kernel::{
-    Alias, AliasMode, Caller, ActAsError, Cx, Tombstone, SendTarget, Pid, Reason, Received, Resumed, SpawnOptions,
+    ActAsError, Alias, AliasMode, Caller, Cx, Pid, Reason, Received, Resumed, SendTarget, SpawnOptions, Tombstone,
 };
 
 use super::refused;
@@ -12,8 +12,9 @@ use crate::allocator::{self, Refuse};
 use crate::common::does;
 use crate::stage::{Books, Letter, Scenario, Stage, get, sweep, waits};
 
-/// What is done for a process by who does not run it: who is told that there is no memory ends the process, as the facilities
-/// do. A watcher that lives got all that it was promised.
+/// Operations for a process by a thread that does not run it: a thread that gets an out-of-memory
+/// error ends the process, as the facilities do. A watcher that survives has received everything
+/// that it was promised.
 #[test]
 fn promise_1_2_23_a_signal_that_cannot_be_stored_ends_who_asked() {
     fn told<T>(behalf: &Caller<'_>, result: Result<T, ActAsError>) -> Result<T, ActAsError> {
@@ -46,7 +47,8 @@ fn promise_1_2_23_a_signal_that_cannot_be_stored_ends_who_asked() {
                     books.promises(told(behalf, behalf.monitor(target)), 1);
                     if let Ok(placed) = told(behalf, behalf.monitor(target)) {
                         let removed = told(behalf, behalf.demonitor(placed.reference, true));
-                        // What could not be removed stays in force, for a watcher that ends.
+                        // A monitor that could not be removed stays in force, for a watcher that
+                        // ends.
                         books.promises(removed, 0);
                     }
                     if books.promises(told(behalf, behalf.link(target, true)), 1).is_some() && round % 2 == 0 {
@@ -85,8 +87,8 @@ fn promise_1_2_23_a_signal_that_cannot_be_stored_ends_who_asked() {
     });
 }
 
-/// Who ends for want of memory ends as any other: its slot remembers why, its link and its watcher are told, and nothing of
-/// it is left.
+/// A process that is ended for lack of memory ends like any other: its slot keeps its reason, its
+/// link and its watcher are notified, and nothing of it remains.
 #[test]
 fn fault_2_2_n_who_ends_for_want_of_memory_ends_whole() {
     let books: &'static Books = Box::leak(Box::default());
@@ -130,7 +132,8 @@ fn fault_2_2_n_who_ends_for_want_of_memory_ends_whole() {
     assert_eq!(stage.kernel.nodes_used(), 0);
 }
 
-/// Timers, names and aliases by proxy: who asked is told and the process goes on; what was promised comes, and no message is lost.
+/// Timers, names and aliases by proxy: the caller gets an error and the process continues. Every
+/// promised signal arrives, and no message is lost.
 #[test]
 fn timers_and_aliases_by_proxy() {
     sweep(&Scenario {
@@ -156,7 +159,7 @@ fn timers_and_aliases_by_proxy() {
                     let after = Duration::from_millis(round * 7 % 40);
                     books.promises(behalf.send_after(target, after, Letter::new(books)), 1);
                     let own = books.promises(behalf.send_after(caller, after, Letter::new(books)), 1);
-                    // It may be refused; else it is in time, since nobody has run.
+                    // The call may be refused; otherwise it is in time, since no process has run.
                     if let Some(own) = own
                         && round % 3 == 0
                         && books.promises(behalf.cancel_timer(own), 0).is_some()
@@ -165,7 +168,7 @@ fn timers_and_aliases_by_proxy() {
                     }
                     refused(books, behalf.register("a name", target));
                     if let Some(made) = books.promises(behalf.monitor_name("a name"), 0) {
-                        // The DOWN of nobody, if it was not registered.
+                        // The DOWN for a name without a holder, if the name was not registered.
                         books.promise(usize::from(made.immediate_down));
                         if !made.immediate_down && refused(books, behalf.demonitor(made.reference, true)).is_none() {
                             books.promise(1);
@@ -174,12 +177,12 @@ fn timers_and_aliases_by_proxy() {
                     if let Some(alias) = refused(books, behalf.alias(true))
                         && books.promises(host.send_alias(alias, Letter::new(books)), 1).is_some()
                     {
-                        // The second finds nobody.
+                        // The second send finds no process.
                         refused(books, host.send_alias(alias, Letter::new(books)));
                     }
                     let mode = AliasMode::ReplyDemonitor;
                     if let Some(made) = refused(books, behalf.monitor_with(SendTarget::Pid(target), Some(mode))) {
-                        // Its first message ends it, or the target's death does.
+                        // The first message through the alias ends it, or the target's exit does.
                         let alias = Alias::new(caller, made.reference);
                         refused(books, host.send_alias(alias, Letter::new(books)));
                         books.promise(1);
@@ -199,7 +202,11 @@ fn timers_and_aliases_by_proxy() {
         check: |stage| {
             stage.settle();
             if get(&stage.books.noted) == 1 {
-                assert_eq!(get(&stage.books.came), get(&stage.books.promised), "what was promised has come, once");
+                assert_eq!(
+                    get(&stage.books.came),
+                    get(&stage.books.promised),
+                    "every promised signal has arrived once"
+                );
             }
         },
     });

@@ -1,4 +1,4 @@
-//! Births: under names, and of more than one segment of the table holds.
+//! Spawning: under names, and of more processes than one segment of the table holds.
 
 use atropos_kernel::{Cx, Reason, RegisterError, Resumed, SpawnError, SpawnOptions};
 
@@ -81,7 +81,7 @@ fn growth() {
             }
         },
         check: |stage| {
-            assert_eq!(stage.kernel.process_count(), get(&stage.books.promised), "who was born, lives");
+            assert_eq!(stage.kernel.process_count(), get(&stage.books.promised), "every spawned process is alive");
             let spawned = stage.host().spawn(&SpawnOptions::new(), waits()).expect("there is memory again");
             stage.host().send(spawned.pid, Letter::new(stage.books)).expect("it is alive");
             stage.settle();

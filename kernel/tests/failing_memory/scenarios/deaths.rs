@@ -1,4 +1,4 @@
-//! Deaths of many: a tree that falls with its root, and workers that are started again.
+//! Mass exits: a tree that dies with its root, and workers that are restarted.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::refused;
 use crate::common::does;
 use crate::stage::{Books, Letter, Scenario, get, sweep, waits};
 
-/// Starts linked branches, which start linked and monitored leaves.
+/// Creates a body that starts linked branches, which start linked and monitored leaves.
 fn root(books: &'static Books) -> impl Body<Message = Letter> {
     let mut left = 2;
     does(move |cx: &Cx<'_, Letter>| {
@@ -62,13 +62,13 @@ fn cascade() {
 const WORKERS: usize = 4;
 const CRASHES: usize = 6;
 
-/// Keeps its workers alive: starts those that are missing, as soon as there is memory.
+/// A process that keeps its workers alive: it restarts missing workers as soon as there is memory.
 struct Keeper {
     books: &'static Books,
     workers: [Option<Pid>; WORKERS],
 }
 
-/// Waits, and crashes when it is told to.
+/// Creates a body that waits, and crashes on request.
 fn worker() -> impl Body<Message = Letter> {
     does(|cx: &Cx<'_, Letter>| match cx.receive() {
         Some(_) => Resumed::Exit(Reason::crash("told to")),
@@ -93,7 +93,7 @@ impl Body for Keeper {
             *missing = refused(self.books, cx.spawn(&options, worker())).map(|worker| worker.pid);
         }
         self.books.noted.store(self.workers.iter().flatten().count(), Ordering::Relaxed);
-        // Without memory for an alarm, it tries again by turns.
+        // Without memory for an alarm, the process yields and tries again in its next slice.
         if self.workers.contains(&None) && refused(self.books, cx.alarm(Duration::from_millis(1))).is_none() {
             return Resumed::Yield;
         }
@@ -121,7 +121,7 @@ fn supervision() {
             let books = stage.books;
             assert_eq!(get(&books.came), get(&books.promised), "each crash was seen");
             if stage.host().whereis("keeper").is_some() {
-                assert_eq!(get(&books.noted), WORKERS, "all are started again");
+                assert_eq!(get(&books.noted), WORKERS, "all workers are restarted");
                 assert_eq!(stage.kernel.process_count(), WORKERS + 1);
             }
         },

@@ -1,8 +1,10 @@
-//! Messages, by pid, by name and by alias; and room for them.
+//! Messages by pid, by name and by alias, and the capacity for them.
 
 use core::task::{Context, Poll};
 
-use atropos_kernel::{Alias, Cx, SendReservation, RequestError, Reason, Received, Reply, RequestFuture, Resumed, SendError, SpawnOptions};
+use atropos_kernel::{
+    Alias, Cx, Reason, Received, Reply, RequestError, RequestFuture, Resumed, SendError, SendReservation, SpawnOptions,
+};
 
 use super::{MANY, refused};
 use crate::common::does;
@@ -36,7 +38,8 @@ fn messages() {
                         books.promises(cx.send_name("receiver", Letter::new(books)), 1);
                         alias = refused(books, cx.alias(left.is_multiple_of(2))).or(alias);
                         if let Some(alias) = alias {
-                            // An alias for one reply, whose reply has come, drops the next without a word.
+                            // An alias for one reply drops, after that reply, the next message
+                            // without an error.
                             let valid = books.promises(cx.send_alias(alias, Letter::new(books)), 1);
                             if valid.is_some() && left.is_multiple_of(3) {
                                 cx.unalias(alias);
@@ -57,14 +60,15 @@ fn messages() {
         check: |stage| {
             stage.settle();
             let (promised, came) = (get(&stage.books.promised), get(&stage.books.came));
-            // What was sent to an alias that has ended may be dropped.
+            // A message to an alias that has ended may be dropped.
             assert!(came <= promised && came + MANY / 3 >= promised, "{came} of {promised} messages came");
         },
     });
 }
 
-/// Three wait for room in a mailbox for one message. Who finds no memory, for its message or its place in the line, tries
-/// again for a while; nobody waits for ever for a place that another has given back.
+/// Three senders wait for capacity in a mailbox for one message. A sender that finds no memory, for
+/// its message or its reservation, tries again for a while. No sender waits for ever for a slot
+/// that another sender has released.
 #[test]
 fn room() {
     sweep(&Scenario {
@@ -109,14 +113,14 @@ fn room() {
         },
         check: |stage| {
             stage.settle();
-            assert_eq!(get(&stage.books.came), get(&stage.books.promised), "what was sent was received");
-            assert!(stage.kernel.process_count() <= 1, "somebody waits for ever");
+            assert_eq!(get(&stage.books.came), get(&stage.books.promised), "every sent message was received");
+            assert!(stage.kernel.process_count() <= 1, "a sender waits for ever");
         },
     });
 }
 
-/// Requests to one who answers some, and drops others, and dies with the rest: what was sent has one outcome, and who is
-/// refused has none.
+/// Requests to a server that answers some, drops others, and dies with the rest: each request that
+/// was sent has one outcome, and a refused request has none.
 #[test]
 fn requests() {
     sweep(&Scenario {
@@ -147,7 +151,8 @@ fn requests() {
                     let mut task = Context::from_waker(&waker);
                     for place in &mut open {
                         let polled = place.as_mut().map(|requested| requested.poll(&mut task));
-                        if matches!(polled, Some(Poll::Ready(ref polled)) if !matches!(polled, Err(RequestError::ReplyDropped))) {
+                        if matches!(polled, Some(Poll::Ready(ref polled)) if !matches!(polled, Err(RequestError::ReplyDropped)))
+                        {
                             books.comes();
                             *place = None;
                         }

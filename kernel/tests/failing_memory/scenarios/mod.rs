@@ -1,4 +1,4 @@
-//! The scenarios, by what wants memory.
+//! The scenarios, by the kind of object that needs memory.
 
 mod behalf;
 mod births;
@@ -12,7 +12,7 @@ use crate::stage::Books;
 
 const MANY: usize = 24;
 
-/// What a call that promised nothing said.
+/// Counts the result of a call that promises nothing.
 fn refused<T, E>(books: &Books, result: Result<T, E>) -> Option<T> {
     books.promises(result, 0)
 }

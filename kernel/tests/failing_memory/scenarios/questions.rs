@@ -1,8 +1,8 @@
-//! Questions to other processes, and bodies that are futures.
+//! Queries to other processes, and bodies that are futures.
 
 use std::time::Duration;
 
-use atropos_kernel::{MaybeReady, Received, QueryReply, SpawnOptions};
+use atropos_kernel::{MaybeReady, QueryReply, Received, SpawnOptions};
 
 use super::refused;
 use crate::stage::{Letter, Scenario, sweep, waits};
@@ -30,7 +30,8 @@ fn questions() {
                             assert!(info.is_some_and(|info| info.monitors.len() <= 1));
                         }
                         cx.sleep(Duration::from_millis(1)).await;
-                        // Nothing, or the end of `asked` with another asker that had no memory.
+                        // Receives nothing, or the DOWN of `asked` if another querying process had
+                        // no memory.
                         let received = cx.recv_timeout(Duration::from_millis(1)).await;
                         assert!(matches!(received, None | Some(Received::Down(_))), "{received:?}");
                     });
@@ -52,7 +53,7 @@ fn questions() {
         },
         check: |stage| {
             stage.pass(Duration::from_millis(5));
-            // Who had no memory for a question has crashed; who had has returned.
+            // A process without memory for a query has crashed; a process with memory has returned.
             assert!(stage.kernel.process_count() <= 1);
         },
     });

@@ -1,4 +1,4 @@
-//! Links, monitors, and the watches of who is no process.
+//! Links, monitors, and the exit watches of host threads.
 
 use std::sync::atomic::Ordering;
 
@@ -8,7 +8,8 @@ use super::{MANY, refused};
 use crate::common::does;
 use crate::stage::{Books, Letter, Scenario, Stage, get, sweep, waits};
 
-/// Watches `MANY` children in all ways, tells them to die, and counts what comes.
+/// A process that watches `MANY` children in all ways, tells them to exit, and counts the signals
+/// that arrive.
 struct Watcher {
     books: &'static Books,
     children: [Option<Pid>; MANY],
@@ -22,7 +23,7 @@ impl Watcher {
         let options = SpawnOptions::new().link().monitor();
         let Some(child) = books.promises(cx.spawn(&options, waits()), 2).map(|child| child.pid) else { return };
         self.children[i] = Some(child);
-        // Linked already: it promises nothing more.
+        // The child is linked already: the call promises nothing more.
         refused(books, cx.link(child));
         books.promises(cx.monitor(child), 1);
         self.flushed[i] = refused(books, cx.monitor(child));
@@ -67,7 +68,7 @@ impl Body for Watcher {
             0..MANY => self.watch(cx, step),
             MANY..48 => self.end(cx, step - MANY),
             48 => {
-                // Of the dead: a link is an EXIT, a monitor a DOWN, at once.
+                // A link to a dead process gives an EXIT, a monitor gives a DOWN, at once.
                 let Some(dead) = self.children[1] else { return Resumed::Yield };
                 self.books.promises(cx.link(dead), 1);
                 self.books.promises(cx.monitor(dead), 1);
@@ -116,8 +117,8 @@ fn watches() {
             let watch = |stage: &Stage, pid: Pid| {
                 let letter = Letter::new(books);
                 let told = move |ended: ExitInfo| {
-                    let reason = ended.reason.expect("its slot remembers");
-                    // What there was no memory for is said to be lost.
+                    let reason = ended.reason.expect("the slot keeps the reason");
+                    // A result for which there was no memory is reported as lost.
                     let result = reason.result::<[u64; 8]>() == Some(&[7; 8]) || reason.result_was_dropped();
                     assert!(reason == Reason::KILLED || result, "{reason}");
                     drop(letter);
@@ -136,24 +137,24 @@ fn watches() {
                 let suspended = refused(books, suspended).is_some();
                 stage.settle();
                 let mut sent = stage.host().send(pid, Letter::new(books)).is_ok();
-                // With no memory at all it stays suspended, and is killed.
+                // With no memory at all the process stays suspended, and is killed.
                 let resumed = !suspended || (0..8).any(|_| stage.host().resume(pid).is_ok());
-                // Whoever has no memory to be asked to end is killed.
+                // A process that cannot be asked to end, for lack of memory, is killed.
                 sent &= resumed && pid == returns;
                 if !sent {
                     assert_eq!(stage.host().exit(pid, Reason::KILL), Ok(true));
                 }
                 stage.settle();
-                // The dead can be watched as well.
+                // Dead processes can be watched as well.
                 watch(stage, pid);
             }
-            assert_eq!(get(&books.came), get(&books.promised), "each watch was told once, or withdrawn");
+            assert_eq!(get(&books.came), get(&books.promised), "each watch fired once, or was cancelled");
             let (complete, completion) = match refused(books, reply()) {
                 Some(both) => both,
                 None => return,
             };
             drop(completion);
-            assert!(complete.try_send(Letter::new(books)).is_err(), "it comes back");
+            assert!(complete.try_send(Letter::new(books)).is_err(), "the value is returned");
         },
         check: |_| {},
     });

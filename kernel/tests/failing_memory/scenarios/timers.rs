@@ -1,4 +1,4 @@
-//! Timers: messages that come later.
+//! Timers: messages that arrive later.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -1,10 +1,11 @@
-//! Requests typed by hand: words, with quotes as Redis reads them.
+//! Inline requests, typed by hand: words, with Redis's quoting.
 
 use bytes::Bytes;
 
-/// Splits a line into words. In double quotes `\n`, `\r`, `\t`, `\b`, `\a` and `\xHH` mean a byte, and another character after a
-/// backslash itself. In single quotes `\'` does. After a closing quote a space or the line's end must come. `None` when a
-/// quote is not closed so.
+/// Splits a line into words. In double quotes `\n`, `\r`, `\t`, `\b`, `\a` and `\xHH` mean a byte,
+/// and a backslash before any other character means that character. In single quotes only `\'` is
+/// an escape. After a closing quote, a space or the end of the line must follow. Returns `None` if
+/// a quote is not closed in this way.
 pub fn words(line: &[u8]) -> Option<Vec<Bytes>> {
     let mut words = Vec::new();
     let mut rest = line.trim_ascii_start();
@@ -16,13 +17,13 @@ pub fn words(line: &[u8]) -> Option<Vec<Bytes>> {
     Some(words)
 }
 
-/// The first word, and what follows it.
+/// Returns the first word, and the rest of the line.
 fn word(mut rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut word = Vec::new();
     loop {
         let quoted = match rest {
             [] => return Some((word, rest)),
-            // In Redis's memory a zero byte ends the line, so one in the middle of it ends a word.
+            // Redis holds the line as a C string, so a zero byte ends a word.
             [0 | b' ' | b'\n' | b'\r' | b'\t', after @ ..] => return Some((word, after)),
             [b'"', after @ ..] => double_quoted(after, &mut word)?,
             [b'\'', after @ ..] => single_quoted(after, &mut word)?,
@@ -37,7 +38,7 @@ fn word(mut rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     }
 }
 
-/// Takes what stands before the closing quote; what follows it.
+/// Appends the text before the closing quote, and returns the rest after it.
 fn double_quoted<'a>(mut rest: &'a [u8], word: &mut Vec<u8>) -> Option<&'a [u8]> {
     loop {
         let (byte, after) = match rest {

@@ -1,9 +1,10 @@
-//! RESP, the protocol that Redis speaks: requests are parsed ([`parse`], [`inline`]), replies are written ([`write`]), and
-//! integers are read by Redis's rules ([`number`]).
+//! RESP, the protocol of Redis. Requests are parsed ([`parse`], [`inline`]), replies are written
+//! ([`write`]), and integers follow Redis's rules ([`number`]).
 //!
-//! Ours, because no crate of the registry has what a server must have against hostile clients: a parser that goes on
-//! where it stopped, limits that are kept before anything is reserved, inline commands, arguments that do not share the
-//! buffer that they came in (`docs/dependencies.md`). `cargo xtask fuzz resp` tests it.
+//! The parser is our own. No crate in the registry has what a server needs against hostile clients:
+//! a parser that resumes where it stopped, limits that are checked before memory is reserved,
+//! inline commands, and arguments that do not share the input buffer (`docs/dependencies.md`).
+//! `cargo xtask fuzz resp` tests it.
 
 pub mod inline;
 pub mod number;

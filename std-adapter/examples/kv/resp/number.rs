@@ -1,7 +1,7 @@
-//! Integers as Redis reads them.
+//! Integers in Redis's syntax.
 
-/// The integer that these digits are, if Redis takes them for one: an optional minus, no plus, no space, no leading zero,
-/// no `-0`, and in the range of 64 bits. So a text and its integer are two writings of one value.
+/// Parses an integer in Redis's canonical form: an optional minus, no plus, no space, no leading
+/// zero, no `-0`, and within 64 bits. So each integer has exactly one text.
 pub fn integer(text: &[u8]) -> Option<i64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     let is_canonical = match digits {

@@ -1,12 +1,14 @@
-//! [`Parser`]: takes requests from the front of a buffer, however they come.
+//! [`Parser`]: takes requests from the front of a buffer, however the input is split.
 //!
-//! - **R1.** It goes on where it stopped: no byte is looked at twice, whatever the cuts. So a request costs time by its
-//!   length, not by its length times its pieces.
-//! - **R2.** It trusts no length: memory grows with what has come, at most doubling. What is claimed and does not come costs nothing.
-//! - **R3.** Each argument has its own memory. A small value does not keep the buffer that it came in, nor the
-//!   large value beside it.
-//! - **R4.** What has come of an unfinished request is counted, with what its arguments take besides ([`OVERHEAD`]), and
-//!   limited ([`Limits::query_buffer`]).
+//! - **R1.** It resumes where it stopped: no byte is examined twice, however the input is split. So
+//!   a request costs time in proportion to its length, not to its length times the number of
+//!   pieces.
+//! - **R2.** It trusts no length: memory grows with the input that has arrived, and at most
+//!   doubles. A length that is announced and does not arrive costs nothing.
+//! - **R3.** Each argument has its own memory. A small value keeps neither the input buffer alive
+//!   nor the large value beside it.
+//! - **R4.** The size of an unfinished request, including the overhead of its arguments
+//!   ([`OVERHEAD`]), is counted, and limited ([`Limits::query_buffer`]).
 
 use std::mem;
 
@@ -14,19 +16,19 @@ use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::{inline, number};
 
-/// The longest line: a length, or a request typed by hand.
+/// The longest line: a length, or an inline request.
 const MAX_LINE: usize = 64 * 1024;
-/// What an argument takes besides its bytes: its handle, and the least allocation.
+/// The memory of an argument besides its bytes: its handle, and the smallest allocation.
 const OVERHEAD: usize = 64;
 
-/// How much of a request is taken, by the names of Redis's settings.
+/// The limits on a request, under the names of Redis's settings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// `client-query-buffer-limit`: the most that is kept of an unfinished request.
+    /// `client-query-buffer-limit`: the largest unfinished request.
     pub query_buffer: usize,
     /// `proto-max-bulk-len`: the longest argument.
     pub bulk: usize,
-    /// The most arguments.
+    /// The largest number of arguments.
     pub arguments: usize,
 }
 
@@ -36,10 +38,10 @@ impl Default for Limits {
     }
 }
 
-/// Why the connection is at an end.
+/// Error that ends the connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ProtocolError {
-    /// The client does not speak RESP; the text is for it.
+    /// The input is not RESP; the text is for the client.
     Malformed(String),
     /// The request is larger than [`Limits::query_buffer`].
     TooMuch,
@@ -52,29 +54,29 @@ fn malformed(text: &str) -> ProtocolError {
 /// A request: the command and its arguments.
 pub type Request = Vec<Bytes>;
 
-/// An argument that is coming.
+/// An argument that has arrived in part.
 #[derive(Debug)]
 struct Coming {
     length: usize,
     bytes: Vec<u8>,
 }
 
-/// See the module.
+/// A parser of requests (R1 to R4).
 #[derive(Default, Debug)]
 pub struct Parser {
     limits: Limits,
-    /// How much of the buffer has no line's end.
+    /// The length of the buffer's prefix that contains no end of line.
     searched: usize,
     arguments: Request,
-    /// Arguments that have not begun to come; `None` between two requests.
+    /// The number of arguments that have not started to arrive; `None` between two requests.
     missing: Option<usize>,
     coming: Option<Coming>,
-    /// What `arguments` take (R4).
+    /// The memory of `arguments` (R4).
     taken: usize,
 }
 
 impl Parser {
-    /// A parser that keeps these limits.
+    /// Returns a parser with these limits.
     pub fn new(limits: Limits) -> Self {
         Self { limits, ..Self::default() }
     }
@@ -84,15 +86,15 @@ impl Parser {
         self.limits = limits;
     }
 
-    /// Whether a request has begun to come and has not ended.
+    /// Returns `true` if a request has arrived in part.
     pub fn is_inside(&self) -> bool {
         self.missing.is_some()
     }
 
-    /// Takes the next request, if all of it has come. An empty one is to be skipped.
+    /// Takes the next request, if all of it has arrived. The caller skips an empty one.
     ///
     /// # Errors
-    /// The connection is at an end: the parser must not be asked again.
+    /// The connection must end: the parser must not be called again.
     pub fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Request>, ProtocolError> {
         if self.missing.is_none() {
             let too_long =
@@ -130,7 +132,7 @@ impl Parser {
         Ok(Some(mem::take(&mut self.arguments)))
     }
 
-    /// The length of the next argument.
+    /// Parses the length of the next argument.
     fn header(&mut self, buffer: &mut BytesMut) -> Result<Option<usize>, ProtocolError> {
         match buffer.first() {
             None => return Ok(None),
@@ -143,8 +145,8 @@ impl Parser {
         length.map(Some).ok_or_else(|| malformed("invalid bulk length"))
     }
 
-    /// Takes a line without its end. One that is too long is an error whether its end has come or not: what is parsed does
-    /// not depend on how it came.
+    /// Takes a line without its end. A line that is too long is an error whether its end has
+    /// arrived or not, so that the result does not depend on how the input is split.
     fn line(&mut self, buffer: &mut BytesMut, too_long: &str) -> Result<Option<Vec<u8>>, ProtocolError> {
         let end = buffer[self.searched..].iter().position(|byte| *byte == b'\n').map(|at| self.searched + at);
         match end {
@@ -165,12 +167,14 @@ impl Parser {
 }
 
 impl Coming {
-    /// Takes what has come; whether that is all, with the line's end behind it.
+    /// Takes the input that has arrived. Returns `true` if the argument and the end of its line are
+    /// complete.
     fn take(&mut self, buffer: &mut BytesMut) -> Result<bool, ProtocolError> {
         let missing = self.length - self.bytes.len();
         let here = missing.min(buffer.len());
         if self.bytes.capacity() - self.bytes.len() < here {
-            // At most double, and never beyond the length: what is whole has no room left over.
+            // At most double, and never beyond the length, so that a complete argument has no spare
+            // capacity.
             self.bytes.reserve_exact(missing.min(here.max(self.bytes.len())));
         }
         self.bytes.extend_from_slice(&buffer[..here]);

@@ -1,18 +1,18 @@
-//! [`Reply`]: what a client is told, and how it is written in RESP2 and RESP3.
+//! [`Reply`]: a reply to a client, and how it is written in RESP2 and RESP3.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-/// The version of the protocol, by `HELLO`.
+/// The version of the protocol, chosen by `HELLO`.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Version {
-    /// The one that every connection begins with.
+    /// The version with which every connection starts.
     #[default]
     Resp2,
-    /// Has maps, sets, texts with a format, and one null.
+    /// The version with maps, sets, texts with a format, and a single null.
     Resp3,
 }
 
-/// A reply.
+/// A reply to a client.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Reply {
     /// A status.
@@ -23,41 +23,41 @@ pub enum Reply {
     Integer(i64),
     /// A value.
     Bulk(Bytes),
-    /// No value.
+    /// The null value.
     Nil,
-    /// No array: an `EXEC` that a `WATCH` has stopped.
+    /// The null array: an `EXEC` that a `WATCH` has aborted.
     NilArray,
-    /// Several.
+    /// An array of replies.
     Array(Vec<Reply>),
-    /// Several without an order; in RESP2 an array.
+    /// An unordered set; in RESP2 an array.
     Set(Vec<Reply>),
-    /// Pairs; in RESP2 an array of twice as many.
+    /// A map of pairs; in RESP2 an array of twice the length.
     Map(Vec<(Reply, Reply)>),
-    /// A text for people; in RESP2 a value.
+    /// A text for human readers; in RESP2 a value.
     Text(String),
 }
 
-/// What is written of a reply at one time.
+/// A part of a reply that is written in one step.
 enum Segment<'a> {
     Whole(&'a Reply),
     Bytes(&'a Bytes),
 }
 
 impl Reply {
-    /// `OK`.
+    /// The status `OK`.
     pub const OK: Self = Self::Simple("OK");
 
-    /// A short text as a value.
+    /// Returns a short text as a value.
     pub fn text(text: impl Into<String>) -> Self {
         Self::Bulk(Bytes::from(text.into()))
     }
 
-    /// An error that Redis marks `ERR`.
+    /// Returns an error with Redis's code `ERR`.
     pub fn err(text: impl std::fmt::Display) -> Self {
         Self::Error(format!("ERR {text}"))
     }
 
-    /// About how many bytes it takes when it is written.
+    /// Returns about how many bytes the reply takes when it is written.
     pub fn weight(&self) -> usize {
         16 + match self {
             Self::Simple(text) => text.len(),
@@ -69,7 +69,7 @@ impl Reply {
         }
     }
 
-    /// Writes it into a buffer.
+    /// Writes the reply into a buffer.
     pub fn write(&self, version: Version, out: &mut BytesMut) {
         let mut writer = Writer::new(self, version);
         while let Some(value) = writer.fill(out, usize::MAX) {
@@ -79,29 +79,29 @@ impl Reply {
     }
 }
 
-/// Writes a reply in pieces, so that a large one needs no buffer of its size.
+/// A writer that writes a reply in pieces, so that a large one needs no buffer of its size.
 pub struct Writer<'a> {
     version: Version,
-    /// What is left, the next at the end.
+    /// The remaining pieces, with the next one at the end.
     left: Vec<Segment<'a>>,
 }
 
-/// From this length on a value is not copied into the buffer.
+/// The length from which a value is not copied into the buffer.
 const LARGE: usize = 16 * 1024;
 
 impl<'a> Writer<'a> {
-    /// A writer at the reply's beginning.
+    /// Returns a writer at the beginning of the reply.
     pub fn new(reply: &'a Reply, version: Version) -> Self {
         Self { version, left: vec![Segment::Whole(reply)] }
     }
 
-    /// Whether all is written.
+    /// Returns `true` if everything is written.
     pub fn is_done(&self) -> bool {
         self.left.is_empty()
     }
 
-    /// Writes until the buffer has `enough` bytes or all is written (`None`), or until a large value: that is to be written next, with
-    /// an end of line behind it.
+    /// Writes until the buffer has `enough` bytes, until everything is written (`None`), or until a
+    /// large value. The caller writes that value next, followed by an end of line.
     pub fn fill(&mut self, out: &mut BytesMut, enough: usize) -> Option<&'a Bytes> {
         while out.len() < enough
             && let Some(piece) = self.left.pop()
