@@ -1,5 +1,6 @@
-//! What Atropos is measured by: the [`conformance`] runner, the [`reference`](mod@reference) model of OTP's rules, and the
-//! [`workloads`], whose results [`measure`] keeps and draws.
+//! The benchmarks and conformance tests of Atropos: the [`conformance`] runner, the
+//! [`reference`](mod@reference) model of OTP's rules, and the [`workloads`]. [`measure`] stores the
+//! workloads' results and draws them.
 
 pub mod conformance;
 pub mod measure;

@@ -12,22 +12,22 @@ fn cases() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("cases")
 }
 
-/// The observations of all cases of a file, a line each.
+/// Returns the observations of all cases of a file, one line each.
 fn observe(world: &mut impl Driver, file: &str) -> String {
     let mut observed = String::new();
-    let lines = std::fs::read_to_string(cases().join(file)).expect("the cases are here");
+    let lines = std::fs::read_to_string(cases().join(file)).expect("the file of cases exists");
     for line in lines.lines() {
-        let (id, seen) = replay(world, line).expect("a case");
-        let seen = seen.expect("it comes to rest, and leaves nothing behind");
-        writeln!(observed, "{}", row((id, Ok(seen)))).expect("a string takes all");
+        let (id, seen) = replay(world, line).expect("the line is a case");
+        let seen = seen.expect("the system settles and leaves no process");
+        writeln!(observed, "{}", row((id, Ok(seen)))).expect("a string accepts any text");
     }
     observed
 }
 
-/// What the judge says.
+/// Runs the judge and compares its summary with the expected one.
 fn judge(name: &str, cases_file: &str, expected: &str, observed: &str) {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::write(&file, observed).expect("written");
+    std::fs::write(&file, observed).expect("the file is writable");
     let judge = Command::new("python3")
         .arg(cases().join("check.py"))
         .arg(cases().join(cases_file))
@@ -49,18 +49,18 @@ fn supervisors(name: &str, observed: &str) {
 
 #[test]
 fn on_one_core() {
-    signals("one.jsonl", &observe(&mut Threads::new(1).expect("a thread"), "signals.jsonl"));
+    signals("one.jsonl", &observe(&mut Threads::new(1).expect("the runtime starts"), "signals.jsonl"));
 }
 
 #[test]
 fn on_two_cores() {
-    signals("two.jsonl", &observe(&mut Threads::new(2).expect("threads"), "signals.jsonl"));
+    signals("two.jsonl", &observe(&mut Threads::new(2).expect("the runtime starts"), "signals.jsonl"));
 }
 
 #[test]
 fn through_the_facilities_on_one_core_and_on_two() {
     for cores in [1, 2] {
-        let mut world = Threads::new(cores).expect("threads").through_facilities();
+        let mut world = Threads::new(cores).expect("the runtime starts").through_facilities();
         signals(&format!("facility-{cores}.jsonl"), &observe(&mut world, "signals.jsonl"));
     }
 }
@@ -74,7 +74,7 @@ fn through_the_facilities_on_stepped_cores() {
 }
 
 #[test]
-fn on_stepped_cores_the_same_seed_sees_the_same() {
+fn on_stepped_cores_the_same_seed_gives_the_same_result() {
     let once = observe(&mut Stepped::new(3, 7), "signals.jsonl");
     signals("stepped.jsonl", &once);
     assert_eq!(observe(&mut Stepped::new(3, 7), "signals.jsonl"), once);
@@ -82,19 +82,19 @@ fn on_stepped_cores_the_same_seed_sees_the_same() {
 
 #[test]
 fn supervisors_on_one_core() {
-    supervisors("sup-one.jsonl", &observe(&mut Threads::new(1).expect("a thread"), "supervisor.jsonl"));
+    supervisors("sup-one.jsonl", &observe(&mut Threads::new(1).expect("the runtime starts"), "supervisor.jsonl"));
 }
 
 #[test]
 fn supervisors_on_two_cores_ten_times() {
     for round in 0..10 {
-        let observed = observe(&mut Threads::new(2).expect("threads"), "supervisor.jsonl");
+        let observed = observe(&mut Threads::new(2).expect("the runtime starts"), "supervisor.jsonl");
         supervisors(&format!("sup-two-{round}.jsonl"), &observed);
     }
 }
 
 #[test]
-fn supervisors_on_stepped_cores_the_same_seed_sees_the_same() {
+fn supervisors_on_stepped_cores_the_same_seed_gives_the_same_result() {
     for seed in 1..=10 {
         let once = observe(&mut Stepped::new(1 + seed as usize % 3, seed), "supervisor.jsonl");
         supervisors(&format!("sup-stepped-{seed}.jsonl"), &once);

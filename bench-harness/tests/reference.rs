@@ -1,5 +1,6 @@
-//! The kernel and the sequential model agree on random programs; a program on which they do not is shrunk and printed,
-//! with its history. `PROPTEST_CASES` says how many (`cargo xtask model` asks for many).
+//! Compares the kernel with the sequential model on random programs. A program on which they
+//! disagree is shrunk and printed with its history. `PROPTEST_CASES` sets the number of programs
+//! (`cargo xtask model` runs many).
 
 use std::cell::Cell;
 use std::time::Instant;
@@ -9,10 +10,11 @@ use atropos_bench::reference::{self, Program};
 use proptest::prelude::*;
 use proptest::test_runner::{TestError, TestRunner};
 
-/// Operations of the longest program.
+/// The number of operations of the longest program.
 const LONGEST: usize = 120;
 
-/// A program as its bytes: what shrinks is the number of operations, and each of them to a simpler one.
+/// Generates programs from bytes. Shrinking reduces the number of operations, and simplifies each
+/// one.
 fn programs() -> impl Strategy<Value = Program> {
     let header = any::<[u8; 4]>();
     let ops = proptest::collection::vec(any::<[u8; 5]>(), 0..=LONGEST);
@@ -20,7 +22,7 @@ fn programs() -> impl Strategy<Value = Program> {
 }
 
 #[test]
-fn a_kernel_takes_all_with_it_that_has_been_waked() {
+fn a_dropped_kernel_drops_a_process_that_was_woken() {
     let mut program = Program::decode(&[]);
     program.abrupt = true;
     program.ops.push(Op::Settle);
@@ -30,7 +32,7 @@ fn a_kernel_takes_all_with_it_that_has_been_waked() {
 
 #[test]
 fn the_kernel_agrees_with_the_rules() {
-    // Shrinking is cheap here, and a short program is worth much.
+    // Shrinking is cheap here, and a short program is valuable.
     let config = ProptestConfig { failure_persistence: None, max_shrink_iters: 100_000, ..ProptestConfig::default() };
     let (start, count) = (Instant::now(), Cell::new(0_u64));
     let result = TestRunner::new(config).run(&programs(), |program| {

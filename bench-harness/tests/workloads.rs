@@ -1,17 +1,17 @@
-//! Every workload at a small size, on one thread and on two, and with others beside: they check themselves, and this keeps
-//! them right.
+//! Every workload at a small size, on one thread and on two, and with other processes beside it.
+//! The workloads check their own results, so this test keeps them correct.
 
 use atropos_bench::workloads::{ALL, Ask, Workload};
 
 fn check(name: &str, n: u64, p: Option<u64>) {
-    let workload = Workload::of(name).expect("a workload of this name");
+    let workload = Workload::of(name).expect("a workload with this name");
     for (threads, beside) in [(1, 0), (2, 0), (2, 30)] {
         let ask = Ask { n, threads, p, beside };
         let outcome = workload.run(&ask).unwrap_or_else(|error| panic!("{name} on {threads} threads: {error:#}"));
         let line = outcome.line(name, &ask);
         assert_eq!((line.workload.as_str(), line.n, line.threads), (name, n, threads));
         assert!(line.figure().is_some(), "{name} has a figure");
-        // What has a distribution has one in its line, in order.
+        // A workload with a distribution has its quantiles in its line, in order.
         let tails = [line.p50_ns, line.p99_ns, line.p999_ns];
         assert!(tails.is_sorted() && tails.iter().all(|tail| tail.is_some() == line.p50_ns.is_some()), "{tails:?}");
     }

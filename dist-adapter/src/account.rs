@@ -1,49 +1,55 @@
-//! [`Account`]: what one peer has this node keep, counted against its quota.
+//! [`Account`]: the resources that this node keeps for one peer, counted against a quota.
 //!
-//! A peer chooses what it asks for, how fast, and when it withdraws it. Some of what it has made outlives the withdrawal: a
-//! record that a thread or the backlog still holds, a watch that the runtime has not taken back yet. So the account does
-//! not count what is in a map. It counts what exists:
+//! A peer chooses what it requests, how fast, and when it withdraws a request. Some of what it
+//! created outlives the withdrawal: a record that a thread or the backlog still holds, or a watch
+//! that the runtime has not dropped yet. So the account does not count what is in a map. It counts
+//! what exists:
 //!
-//! - **A1.** A record of the peer's ([`crate::record::Inbound`]) holds a [`Charge`] from before it is made until it is freed.
-//! - **A2.** A process that is watched for peers has a record of one of them or an idle charge (`local`). The idle charge is
-//!   made when the last record is taken away, on that record's account. It is paid until the runtime has taken the watch back
-//!   ([`crate::ControlPlane::release`]) or has reported the process's end.
-//! - **A3.** [`Account::claim`] takes a charge only below the limit, by one compare-exchange. So two threads cannot both take
-//!   the last place. Only A2's idle charge is taken without a look at the limit: the record that it replaces is freed
-//!   at once, so the account is above its limit by at most one for each thread that is withdrawing.
-//! - **A4.** The account belongs to the node, not to the connection: a peer that connects anew finds its old charges. The
-//!   plane drops an account that no session and no charge holds (`ControlPlane::connected`).
+//! - **A1.** A record that a peer requested ([`crate::record::Inbound`]) holds a [`Charge`] from
+//!   before its creation until it is freed.
+//! - **A2.** A process that is watched for peers has a peer's record or an idle charge (`local`).
+//!   The removal of the last record creates the idle charge, on that record's account. The idle
+//!   charge is held until the runtime has dropped the watch ([`crate::ControlPlane::release`]) or has
+//!   reported the process's end.
+//! - **A3.** [`Account::claim`] takes a charge only below the limit, by one compare-exchange. So
+//!   two threads cannot both take the last one. Only A2's idle charge ignores the limit: the record
+//!   that it replaces is freed at once, so the account exceeds its limit by at most one charge for
+//!   each thread that is withdrawing a monitor.
+//! - **A4.** The account belongs to the node, not to the connection: a peer that reconnects finds
+//!   its old charges. The plane drops an account that no session and no charge holds
+//!   (`ControlPlane::connected`).
 //!
-//! What follows from a charge follows it in number. A watch has at most one order on its way to the runtime for its
-//! beginning and one for its end (`local`), so what waits for a slow runtime is bounded too. Notices that wait to be
-//! sent are the [`crate::Sender`]'s, which bounds them by ending the connection.
+//! Charges also bound the work that follows from them. A watch has at most two orders on their way
+//! to the runtime, one for its start and one for its end (`local`). So the orders that wait for a
+//! slow runtime are bounded too. Exit notices that wait for transmission belong to the
+//! [`crate::Sender`], which bounds them by ending the connection.
 
 use alloc::sync::Arc;
 
 use crate::rules::Rules;
 use crate::sync::{AtomicUsize, Ordering};
 
-/// The count of one node's charges; see the module.
+/// The number of charges on one peer node, and their limit.
 #[derive(Debug)]
 pub(crate) struct Account {
     limit: usize,
     charges: AtomicUsize,
 }
 
-/// One thing that is kept for a peer, counted until it is dropped.
+/// One resource kept for a peer, counted until this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Charge(Arc<Account>);
 
 impl Account {
-    /// An account without charges.
+    /// Creates an account without charges.
     pub(crate) fn new(limit: usize) -> Self {
         Self { limit, charges: AtomicUsize::new(0) }
     }
 
-    /// Takes a charge, if the quota has room for it. Lock-free.
+    /// Takes a charge, or returns `None` if the quota is used up. Lock-free.
     pub(crate) fn claim<R: Rules>(self: &Arc<Self>) -> Option<Charge> {
         let up = |charges| (charges < self.limit).then_some(charges + 1);
-        // Relaxed, here and below: the count orders nothing but itself, A3 needs the exchange only.
+        // Relaxed, here and below: the count orders no other data, and A3 needs only the exchange.
         if R::CLAIM_AT_ONCE {
             self.charges.fetch_update(Ordering::Relaxed, Ordering::Relaxed, up).ok()?;
         } else {
@@ -52,14 +58,14 @@ impl Account {
         Some(Charge(self.clone()))
     }
 
-    /// How many charges there are.
+    /// Returns the number of charges.
     pub(crate) fn charges(&self) -> usize {
         self.charges.load(Ordering::Relaxed)
     }
 }
 
 impl Charge {
-    /// Another one on the same account, whatever its limit (A3).
+    /// Takes another charge on the same account without a check of the limit (A3).
     pub(crate) fn another(&self) -> Self {
         self.0.charges.fetch_add(1, Ordering::Relaxed);
         Self(self.0.clone())

@@ -1,8 +1,9 @@
-//! [`LoopbackPair`]: the loop-back between two planes of one process.
+//! [`LoopbackPair`]: a loop-back connection between two planes of one operating-system process.
 //!
-//! Two queues, one in each direction, that whoever likes empties ([`LoopbackPair::pump`]): what has been sent is on its way until
-//! then. [`LoopbackPair::join`] connects the planes, [`LoopbackPair::cut`] takes the connection away with all that is on its way,
-//! as a network would, and tells both. Each end is a [`Sender`] for one of the planes.
+//! It has two queues, one for each direction. A sent message is in transit until a caller delivers
+//! it ([`LoopbackPair::pump`]). [`LoopbackPair::join`] connects the planes. [`LoopbackPair::cut`] drops the connection
+//! with all messages in transit, as a network would, and reports the loss to both planes. Each end
+//! is a [`Sender`] for one of the planes.
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -14,7 +15,7 @@ use crate::rules::Rules;
 use crate::sender::{NoConnection, Sender};
 use crate::sync::Mutex;
 
-/// See the module.
+/// A loop-back connection between two planes.
 #[derive(Debug, Default)]
 pub struct LoopbackPair {
     state: Mutex<State>,
@@ -22,11 +23,12 @@ pub struct LoopbackPair {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What the left plane calls the connection, and the right one.
+    /// The left plane's name for the connection, and the right plane's.
     ends: Option<[Connection; 2]>,
-    /// From the left, and from the right; each with the connection by which the receiver gets it.
+    /// The messages from the left, and from the right; each with the receiver's name for its
+    /// connection.
     queues: [VecDeque<(Connection, MonitorControlMessage)>; 2],
-    /// Somebody empties this queue: two would mix up the order.
+    /// `true` while a thread empties this queue. Two threads would mix up the order.
     emptied: [bool; 2],
 }
 
@@ -50,13 +52,13 @@ impl Sender for LoopBack {
             state.queues[self.side].push_back((ends[1 - self.side], message.message));
             return Ok(());
         }
-        // The message is dropped after the guard: its reason is foreign.
+        // The message is dropped after the guard: its reason's destructor is external code.
         drop(state);
         Err(NoConnection)
     }
 }
 
-/// Lets the queue go, whatever the receiver did.
+/// Marks the queue as free when dropped, also after a panic of the receiver.
 struct Emptying<'a> {
     cable: &'a LoopbackPair,
     from: usize,
@@ -69,17 +71,17 @@ impl Drop for Emptying<'_> {
 }
 
 impl LoopbackPair {
-    /// A cable that joins nothing yet.
+    /// Creates a cable that connects no planes yet.
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    /// The senders for the left plane and the right one.
+    /// Returns the senders for the left plane and the right one.
     pub fn ends(self: &Arc<Self>) -> [Arc<LoopBack>; 2] {
         [0, 1].map(|side| Arc::new(LoopBack { cable: self.clone(), side }))
     }
 
-    /// Connects the two. A connection that there was ends.
+    /// Connects the two planes. An existing connection ends.
     pub fn join<L: Rules, R: Rules>(&self, left: &ControlPlane<L>, right: &ControlPlane<R>) {
         self.cut(left, right);
         let ends =
@@ -87,7 +89,7 @@ impl LoopbackPair {
         self.state.lock().ends = Some(ends);
     }
 
-    /// Takes the connection away; whether there was one.
+    /// Drops the connection and returns `true`, or returns `false` if there is none.
     pub fn cut<L: Rules, R: Rules>(&self, left: &ControlPlane<L>, right: &ControlPlane<R>) -> bool {
         let mut state = self.state.lock();
         let (ends, on_the_way) = (state.ends.take(), mem::take(&mut state.queues));
@@ -99,13 +101,15 @@ impl LoopbackPair {
         true
     }
 
-    /// Whether something is on its way.
+    /// Returns `true` if messages are in transit.
     pub fn is_busy(&self) -> bool {
         self.state.lock().queues.iter().any(|queue| !queue.is_empty())
     }
 
-    /// Delivers up to `most` messages in each direction, and says how many. What a plane refuses is dropped. A queue that
-    /// another thread empties is left to it.
+    /// Delivers up to `most` messages in each direction and returns their number.
+    ///
+    /// Messages that a plane refuses are dropped. A queue that another thread is emptying is
+    /// skipped.
     pub fn pump<L: Rules, R: Rules>(&self, left: &ControlPlane<L>, right: &ControlPlane<R>, most: usize) -> usize {
         let to_right = self.empty(0, most, |connection, message| {
             let _ = right.receive(connection, message);
@@ -122,7 +126,7 @@ impl LoopbackPair {
         }
         let _emptying = Emptying { cable: self, from };
         for delivered in 0..most {
-            // Bound, so that the lock is let go before the delivery.
+            // A separate binding, so that the lock is released before the delivery.
             let next = self.state.lock().queues[from].pop_front();
             let Some((connection, message)) = next else { return delivered };
             deliver(connection, message);

@@ -1,7 +1,9 @@
-//! What process code sees of all this: [`DistributionMonitorFacility`], over raw pids.
+//! [`DistributionMonitorFacility`]: the interface of remote monitors for process code, over raw
+//! pids.
 //!
-//! A language runtime gives its interpreter the facility as an `Arc<dyn …>`, and the interpreter knows no plane: in its
-//! tests it has [`MockFacility`], which writes down what it was asked.
+//! A language runtime gives the facility to its interpreter as an `Arc<dyn …>`, and the interpreter
+//! does not depend on a plane. The interpreter's tests use [`MockFacility`], which records its
+//! calls.
 
 use alloc::vec::Vec;
 
@@ -12,12 +14,13 @@ use crate::reference::{References, RemoteReference};
 use crate::rules::Rules;
 use crate::sync::Mutex;
 
-/// Remote monitors for processes named by raw pids.
+/// Remote monitors for processes identified by raw pids.
 pub trait DistributionMonitorFacility: Send + Sync {
-    /// See [`ControlPlane::monitor_remote`]; the reference as an integer.
+    /// Monitors a remote process and returns the reference as an integer; see
+    /// [`ControlPlane::monitor_remote`].
     fn monitor_remote(&self, caller: u64, target: RemotePid) -> Result<u64, MonitorError>;
 
-    /// See [`ControlPlane::demonitor_remote`].
+    /// Withdraws a monitor and returns `true` if it was active; see [`ControlPlane::demonitor_remote`].
     fn demonitor_remote(&self, caller: u64, reference: u64) -> bool;
 }
 
@@ -31,44 +34,44 @@ impl<R: Rules> DistributionMonitorFacility for ControlPlane<R> {
     }
 }
 
-/// What a mock was asked.
+/// A recorded call of a [`MockFacility`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FacilityCall {
-    /// `monitor_remote`.
+    /// A call of `monitor_remote`.
     MonitorRemote {
-        /// Who asked.
+        /// The calling process.
         caller: u64,
-        /// Of whom.
+        /// The process to monitor.
         target: RemotePid,
     },
-    /// `demonitor_remote`.
+    /// A call of `demonitor_remote`.
     DemonitorRemote {
-        /// Who asked.
+        /// The calling process.
         caller: u64,
-        /// Which.
+        /// The monitor to withdraw.
         reference: u64,
     },
 }
 
-/// A facility without a plane: nothing ever ends, and calls are written down.
+/// A facility without a plane: it records the calls, and no monitor ever fires.
 #[derive(Debug)]
 pub struct MockFacility {
     references: References,
-    /// Nodes that it has connections to.
+    /// The nodes that it has connections to.
     nodes: Vec<Node>,
     calls: Mutex<Vec<FacilityCall>>,
-    /// Who holds what.
+    /// The active monitors, as pairs of caller and reference.
     held: Mutex<Vec<(u64, u64)>>,
 }
 
 impl MockFacility {
-    /// A mock that is connected to these nodes.
+    /// Creates a mock that is connected to these nodes.
     pub fn new(nodes: &[Node]) -> Self {
         let references = References::starting_at(RemoteReference::FIRST);
         Self { references, nodes: nodes.to_vec(), calls: Mutex::default(), held: Mutex::default() }
     }
 
-    /// What it was asked since the last time, in order.
+    /// Returns the calls since the last `drain`, in order.
     pub fn drain(&self) -> Vec<FacilityCall> {
         core::mem::take(&mut *self.calls.lock())
     }

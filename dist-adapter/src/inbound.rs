@@ -1,9 +1,11 @@
-//! What comes from peers: [`ControlPlane::receive`], and monitors of local processes by remote ones.
+//! Messages from peers ([`ControlPlane::receive`]), and monitors of local processes by remote ones.
 //!
-//! A message is taken only from the connection that the plane has to that node now, and only for what is the peer's own: a
-//! watcher that it says is its own must be (in this life of it), a target must be ours, and a notice must name a
-//! monitor that went to this very connection, with its watcher and its target. Of what is refused nothing is kept, and
-//! the transport learns of it: a peer that forges is not one to stay connected to.
+//! The plane accepts a message only from its current connection to that node, and only for
+//! processes of the peer. The watcher of a request must belong to the peer (under its creation on
+//! this connection), and the target must be local. An exit notice must name a monitor that was
+//! requested on this connection, with its watcher and its target. The plane keeps nothing of a
+//! refused message and returns the refusal to the transport, which should disconnect a peer that
+//! forges messages.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -19,16 +21,17 @@ use crate::session::{InboundLimit, Noticed, Session};
 use crate::state::Cancelled;
 use crate::sync::Ordering;
 
-/// Why a peer's message was not taken.
+/// The reason why a peer's message was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum ReceiveError {
-    /// Its connection has ended.
+    /// The message's connection has ended.
     Stale,
-    /// It speaks for processes that are not the peer's, to processes that are not ours, or of a monitor that is another's.
+    /// The message claims a process that does not belong to the peer, addresses a process that is
+    /// not local, or names another process's monitor.
     Forged,
-    /// The node keeps as much for the peer as its quota allows, what the peer has withdrawn and is not collected yet
-    /// included; it has been answered.
+    /// The peer's quota is used up, including withdrawn monitors that the runtime has not collected
+    /// yet. The request was answered with `noconnection`.
     Quota,
 }
 
@@ -36,8 +39,8 @@ impl fmt::Display for ReceiveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Stale => "the connection has ended",
-            Self::Forged => "the message is not its sender's to send",
-            Self::Quota => "the peer holds too many monitors",
+            Self::Forged => "the peer has no right to send this message",
+            Self::Quota => "the peer's quota is used up",
         })
     }
 }
@@ -45,7 +48,12 @@ impl fmt::Display for ReceiveError {
 impl core::error::Error for ReceiveError {}
 
 impl<R: Rules> ControlPlane<R> {
-    /// A message has come by this connection. Those of one connection are given in the order in which they came.
+    /// Handles a message that arrived on this connection. Callers pass the messages of one
+    /// connection in their order of arrival.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ReceiveError`] if the message was not accepted.
     pub fn receive(&self, connection: Connection, message: MonitorControlMessage) -> Result<(), ReceiveError> {
         self.resume();
         let session = self.sessions.get(connection.node.number()).ok_or(ReceiveError::Stale)?;
@@ -82,11 +90,12 @@ impl<R: Rules> ControlPlane<R> {
             return Err(ReceiveError::Forged);
         }
         if key.target != self.name_of(key.target.number) {
-            // Of an older life of this node, or with a serial that none of ours has.
+            // The target belongs to an older creation of this node, or has a serial that no local
+            // process has.
             self.notify(session.connection, key, Reason::NOPROC);
             return Ok(());
         }
-        // Looked at before anything is made or watched, and again when it is placed.
+        // A check before anything is created or watched. It is repeated when the record is placed.
         match session.room(&key) {
             InboundLimit::Free => {}
             taken => return not_placed(taken),
@@ -95,7 +104,7 @@ impl<R: Rules> ControlPlane<R> {
             self.notify(session.connection, key, Reason::NOCONNECTION);
             return Err(ReceiveError::Quota);
         };
-        // Relaxed: the number only has to be a greater one than those that this thread knows of.
+        // Relaxed: the number only needs to be larger than the numbers that this thread has seen.
         let order = self.orders.fetch_add(1, Ordering::Relaxed);
         let record = Arc::new(Inbound::new(key, order, session.connection, charge));
         match self.locals.tie::<R>(&*self.watchers, key.target.number, &AttachGuard::Inbound(&record)) {
@@ -112,7 +121,8 @@ impl<R: Rules> ControlPlane<R> {
         match session.place_inbound(&record) {
             InboundLimit::Free => {}
             taken => {
-                // The target's end may have answered it; else it is answered below, if at all.
+                // The target's end may have answered the request. Otherwise the caller answers it,
+                // if an answer is due.
                 let cancelled = record.state.cancel::<R>();
                 self.forget_inbound(&record);
                 return if let Cancelled::TooLate(_) = cancelled { Ok(()) } else { not_placed(taken) };
@@ -134,7 +144,7 @@ impl<R: Rules> ControlPlane<R> {
         Ok(())
     }
 
-    /// Tells a watcher that its target has ended, if nobody else has ended the monitor.
+    /// Sends an exit notice to the watcher, unless another thread has ended the monitor.
     pub(crate) fn answer_inbound(&self, record: &Arc<Inbound>, reason: Reason) {
         if record.state.fire::<R>() {
             self.forget_inbound(record);
@@ -143,11 +153,11 @@ impl<R: Rules> ControlPlane<R> {
     }
 
     fn notify(&self, connection: Connection, key: Key, reason: Reason) {
-        // Refused: the connection is gone, and the peer answers its monitors itself.
+        // A refusal means that the connection is gone: the peer answers its monitors itself.
         let _ = self.sender.send(Routed { connection, message: key.notice(reason) });
     }
 
-    /// Takes it out of its maps, where it still is.
+    /// Removes a record from the maps that still hold it.
     pub(crate) fn forget_inbound(&self, record: &Arc<Inbound>) {
         if let Some(session) = self.sessions.get(record.connection.node.number()) {
             session.remove_inbound(record);
@@ -158,16 +168,18 @@ impl<R: Rules> ControlPlane<R> {
         }
     }
 
-    /// The peer has withdrawn it, or is gone.
+    /// Withdraws a registration, because the peer has withdrawn it or is lost.
     pub(crate) fn withdraw_inbound(&self, record: &Arc<Inbound>) {
         if let Cancelled::Armed | Cancelled::Placing = record.state.cancel::<R>() {
             self.forget_inbound(record);
         }
     }
 
-    /// The runtime takes a watch back that it was asked to drop ([`crate::Watchers::unwatch`]). True when no monitor needs
-    /// it: the runtime drops it, and [`crate::Watchers::watch`] is called before it is needed again. False when it is
-    /// needed meanwhile: the runtime keeps it.
+    /// Releases a watch before the runtime drops it ([`crate::Watchers::unwatch`]).
+    ///
+    /// Returns `true` if no monitor needs the watch. The runtime then drops it, and the plane calls
+    /// [`crate::Watchers::watch`] before it needs it again. Returns `false` if a monitor has needed
+    /// the watch since then: the runtime keeps it.
     pub fn release(&self, pid: u64) -> bool {
         self.locals.release::<R>(pid)
     }

@@ -1,14 +1,15 @@
-//! Remote monitors: what a node of Atropos tells other nodes, and is told, about the ends of processes.
+//! Remote monitors: the messages that Atropos nodes exchange about the ends of processes.
 //!
-//! The crate is the core of the distribution adapter: a state machine without I/O, threads or clocks. The [`ControlPlane`] of a
-//! node takes what happens and answers by calls: messages go to its [`Sender`], DOWNs to its [`Watchers`].
+//! The crate is the core of the distribution adapter: a state machine without I/O, threads or
+//! clocks. Callers report events to a node's [`ControlPlane`]. The plane sends its messages through a
+//! [`Sender`] and delivers DOWNs through a [`Watchers`].
 //!
 //! ```
 //! use std::sync::{Arc, Mutex};
 //! use atropos_dist::{LoopbackPair, Node, Options, ControlPlane, RemotePid, RemoteReference, Watchers};
 //! use atropos_kernel::{NoMemory, Reason};
 //!
-//! /// A runtime of the least kind: it writes down its processes' DOWNs.
+//! /// A minimal runtime that records the DOWNs of its processes.
 //! #[derive(Default)]
 //! struct Downs(Mutex<Vec<(u64, RemoteReference, Reason)>>);
 //! impl Watchers for Downs {
@@ -16,7 +17,7 @@
 //!         self.0.lock().unwrap().push((watcher, reference, reason));
 //!     }
 //!     fn watch(&self, _pid: u64) -> Result<(), NoMemory> {
-//!         Ok(()) // the calls of `exited` are below
+//!         Ok(()) // `exited` is called explicitly below
 //!     }
 //! }
 //!
@@ -39,15 +40,15 @@
 //!
 //! | noun | module |
 //! | --- | --- |
-//! | names | `pid`, `reference` |
-//! | what is said, and how it goes out | `message`, `sender`, `cable` |
-//! | what the plane needs of a runtime, and one that gives it | `watchers`, `relay` (feature `relay`) |
-//! | a monitor, and the word that decides its end | `record`, `state` |
-//! | what a peer has this node keep | `account` |
-//! | where monitors are found | `session` (by connection), `local` (by process), `table` |
-//! | what happens | `plane`, `outbound`, `inbound`, `work` |
-//! | what process code sees | `facility` |
-//! | the ground | `sync`, `rules` |
+//! | names of processes and monitors | `pid`, `reference` |
+//! | control messages and their transport | `message`, `sender`, `cable` |
+//! | what the plane requires of a runtime, and an implementation | `watchers`, `relay` (feature `relay`) |
+//! | a monitor, and the state word that decides its end | `record`, `state` |
+//! | a peer's quota | `account` |
+//! | look-up of monitors | `session` (by connection), `local` (by process), `table` |
+//! | events and operations | `plane`, `outbound`, `inbound`, `work` |
+//! | the interface for process code | `facility` |
+//! | atomics, locks and rules for models | `sync`, `rules` |
 #![no_std]
 
 extern crate alloc;

@@ -1,17 +1,21 @@
-//! [`Local`]: a process of ours that watches remote ones, or is watched by them.
+//! [`Local`]: a local process that monitors remote processes, or is monitored by them.
 //!
-//! It is made when a process is first tied to a monitor, and lives until the process ends. Before anything is tied to it
-//! the runtime is asked to watch the process ([`Watchers::watch`]); so a process that dies before, during or after that is
-//! reported, and [`Local::close`] then finds every tie or refuses it: nobody looks whether a process lives and ties it
-//! afterwards.
+//! It is created when a process first gets a remote monitor, and lives until the process ends.
+//! Before any monitor is attached, the plane requests a watch of the process from the runtime
+//! ([`Watchers::watch`]). So a process that dies before, during or after that is reported, and
+//! [`Local::close`] then finds every attached monitor or refuses it. No code checks whether a
+//! process is alive and attaches a monitor afterwards.
 //!
-//! A process that local ones alone are tied to is watched until it ends. One that is watched for peers is let go when the last of their
-//! records is taken away: the record's account pays an idle charge (`account`, A2), and the runtime is asked to take the
-//! watch back ([`Watchers::unwatch`]), once until it has. When it does ([`Locals::release`]), the local is retired if
-//! it is idle still. Until then a new record finds it watched, and costs the runtime nothing.
+//! A process that has set up remote monitors of its own is watched until it ends. A process that is
+//! watched for peers only becomes idle when the last of their records is removed. The record's
+//! account then holds an idle charge (`account`, A2), and the plane requests that the runtime drop
+//! the watch ([`Watchers::unwatch`]), once until the runtime answers. When the runtime drops the
+//! watch ([`Locals::release`]), the local is retired if it is still idle. Until then a new record
+//! finds the process watched, and needs no request to the runtime.
 //!
-//! Where a watch can't be had (no memory, a panic) the local is retired, if nothing is tied to it: else a peer could
-//! have us keep one for each pid it makes up. Who has a retired one in hand gets a new one and watches anew.
+//! If a watch fails (no memory, or a panic), the local is retired unless a monitor is attached to
+//! it. Otherwise a peer could make the node keep one for each pid that it invents. A thread that
+//! holds a retired local gets a new one and requests a new watch.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -26,7 +30,7 @@ use crate::sync::{AtomicBool, Mutex, Ordering};
 use crate::table::Table;
 use crate::watchers::Watchers;
 
-/// See the module.
+/// The remote monitors of one local process, and whether the runtime watches it.
 #[derive(Debug)]
 pub(crate) struct Local {
     watched: AtomicBool,
@@ -38,20 +42,21 @@ enum Ties {
     Open(Attachment),
     /// The process has ended.
     Gone,
-    /// Nobody watches the process: to be replaced.
+    /// The process is not watched, and this entry must be replaced.
     Retired,
 }
 
-/// A process's monitors: its own by reference, those of others by the order in which they came.
+/// A process's monitors: its own by reference, those of remote watchers in order of arrival.
 #[derive(Debug, Default)]
 pub(crate) struct Attachment {
     pub(crate) outbound: BTreeMap<RemoteReference, Arc<Outbound>>,
     pub(crate) inbound: BTreeMap<u64, Arc<Inbound>>,
-    /// A monitor of the process's own was tied to it: it stays until the process ends, on nobody's account.
+    /// The process has set up a monitor of its own. The watch stays until the process ends, on no
+    /// peer's account.
     own: bool,
-    /// What the watch costs a peer while it has no record of a peer.
+    /// The charge of a watch that no peer's record needs.
     idle: Option<Charge>,
-    /// The runtime has been asked to take the watch back, and has not answered.
+    /// The plane has requested that the runtime drop the watch, and the runtime has not answered.
     asked: bool,
 }
 
@@ -61,25 +66,25 @@ impl Attachment {
     }
 }
 
-/// What the taking of a record leaves.
+/// The state of a watch after the removal of a record.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-#[must_use = "an idle watch is to be taken back"]
+#[must_use = "the runtime must be asked to drop an idle watch"]
 pub(crate) enum Left {
-    /// What is needed, or what the runtime has been asked to take back already.
+    /// The watch is needed, or a request to drop it is already pending.
     #[default]
     Enough,
-    /// A watch that nobody needs: the runtime is to be asked.
+    /// No monitor needs the watch: the caller must request that the runtime drop it.
     Idle,
 }
 
-/// What is tied.
+/// The monitor to attach to a process.
 #[derive(Debug)]
 pub(crate) enum AttachGuard<'a> {
     Outbound(&'a Arc<Outbound>),
     Inbound(&'a Arc<Inbound>),
 }
 
-/// Why it was not.
+/// The reason why a monitor could not be attached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum AttachError {
     /// The process has ended.
@@ -130,7 +135,7 @@ impl Local {
     }
 
     pub(crate) fn take_inbound(&self, order: u64) -> Left {
-        // Bound, so that the record is dropped after the guard.
+        // A separate binding, so that the record is dropped after the guard.
         let (_record, left) = self.with(|tied| {
             let Some(record) = tied.inbound.remove(&order) else { return (None, Left::Enough) };
             if tied.own || !tied.is_empty() {
@@ -151,7 +156,8 @@ impl Local {
         self.with(|tied| tied.inbound.values().map(|record| record.key).collect())
     }
 
-    /// The process has ended: what was tied to it, once.
+    /// Closes the entry because the process has ended. The first call returns the attached
+    /// monitors, and later ones nothing.
     #[must_use = "the monitors must be answered or withdrawn"]
     fn close(&self) -> Attachment {
         match mem::replace(&mut *self.ties.lock(), Ties::Gone) {
@@ -169,12 +175,12 @@ impl Local {
         unused
     }
 
-    /// The runtime takes the watch back, if it is idle; whether it is.
+    /// Drops the watch if it is idle, and returns `true` if it is.
     fn release<R: Rules>(&self) -> bool {
         let mut ties = self.ties.lock();
         let Ties::Open(tied) = &mut *ties else { return true };
         tied.asked = false;
-        // Without a charge a local is one that is being made, or the process's own.
+        // A local without an idle charge is still being created, or has monitors of its own.
         let idle = tied.is_empty() && tied.idle.is_some();
         if idle && R::CLOSE_IDLE {
             *ties = Ties::Retired;
@@ -183,13 +189,13 @@ impl Local {
     }
 }
 
-/// All of them, by raw pid.
+/// All local processes with remote monitors, by raw pid.
 #[derive(Debug)]
 pub(crate) struct Locals {
     table: Table<Local>,
 }
 
-/// Retires a local whose watch has failed, or panicked.
+/// Retires, when dropped, a local whose watch has failed or panicked.
 struct Unwatched<'a> {
     locals: &'a Locals,
     pid: u64,
@@ -218,12 +224,14 @@ impl Locals {
     }
 
     fn remove_retired(&self, pid: u64, local: &Arc<Local>) {
-        // It is closed already, and whoever still has it sees that.
+        // The entry is closed already, and each thread that still holds it sees that.
         let _retired = self.table.take_if(pid, |held| Arc::ptr_eq(held, local));
     }
 
-    /// Ties a monitor to a process, which is watched from before. Lock-free but for the maps: it is repeated only
-    /// when another's watch of the same process has failed.
+    /// Attaches a monitor to a process, whose watch starts before.
+    ///
+    /// Lock-free except for the maps' locks: it repeats only when another thread's watch of the
+    /// same process has failed.
     pub(crate) fn tie<R: Rules>(
         &self,
         watchers: &dyn Watchers,
@@ -232,7 +240,8 @@ impl Locals {
     ) -> Result<(), AttachError> {
         loop {
             let local = self.table.get_or_add(pid, Local::new);
-            // Acquire, Release: who ties without a watch of its own comes after the other's.
+            // Acquire, Release: a thread that attaches without a watch of its own must see the
+            // watch of the thread that has set the flag.
             if !local.watched.load(Ordering::Acquire) {
                 let unwatched = Unwatched { locals: self, pid, local: &local };
                 watchers.watch(pid).map_err(|_| AttachError::NoMemory)?;
@@ -247,7 +256,7 @@ impl Locals {
         }
     }
 
-    /// The runtime takes a watch back; whether nobody needs it.
+    /// Handles the runtime's release of a watch, and returns `true` if no monitor needs the watch.
     pub(crate) fn release<R: Rules>(&self, pid: u64) -> bool {
         let Some(local) = self.table.get(pid) else { return true };
         let idle = local.release::<R>();
@@ -257,7 +266,7 @@ impl Locals {
         idle
     }
 
-    /// The process has ended: what was tied to it.
+    /// Closes the entry of a process that has ended, and returns the attached monitors.
     #[must_use = "the monitors must be answered or withdrawn"]
     pub(crate) fn close(&self, pid: u64) -> Attachment {
         self.table.take(pid).map(|local| local.close()).unwrap_or_default()

@@ -1,15 +1,16 @@
-//! What nodes tell each other about monitors: [`MonitorControlMessage`], and where it goes: [`Routed`].
+//! The control messages for monitors, [`MonitorControlMessage`], and their connection, [`Routed`].
 //!
-//! The three messages and their numbers are those of Erlang's distribution protocol. A [`Connection`] is one life of the
-//! link to a node: what was sent or received under one means nothing under the next, because in between each side has
-//! answered or forgotten all that the other asked for. So a message always travels with its connection.
+//! The three messages and their numbers are those of Erlang's distribution protocol. A
+//! [`Connection`] is one connection to a node, from its set-up to its loss. A message of an old
+//! connection is meaningless on the next one, because in between each node has answered or
+//! discarded all monitors that the other requested. So a message always carries its connection.
 
 use atropos_kernel::Reason;
 
 use crate::pid::{Node, RemotePid};
 use crate::reference::RemoteReference;
 
-/// One life of the link to a node. Made by [`crate::ControlPlane::connected`].
+/// One connection to a node, from its set-up to its loss. [`crate::ControlPlane::connected`] creates it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Connection {
     pub(crate) node: Node,
@@ -17,53 +18,53 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// To whom.
+    /// Returns the node at the other end.
     pub const fn node(self) -> Node {
         self.node
     }
 
-    /// Which of the plane's connections: they are counted from 1, whoever they lead to.
+    /// Returns the connection's number. A plane counts all its connections from 1, to any node.
     pub const fn generation(self) -> u64 {
         self.generation
     }
 }
 
-/// A message about a monitor.
+/// A control message about a monitor.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum MonitorControlMessage {
-    /// The watcher wants to know when the target ends.
+    /// `MONITOR_P`: the watcher requests a notice of the target's end.
     MonitorP {
-        /// The watcher's name for the monitor.
+        /// The watcher's reference for the monitor.
         reference: RemoteReference,
-        /// A process of the sender.
+        /// The watcher, a process of the sending node.
         watcher: RemotePid,
-        /// A process of the receiver.
+        /// The target, a process of the receiving node.
         target: RemotePid,
     },
-    /// It no longer does.
+    /// `DEMONITOR_P`: the watcher withdraws the request.
     DemonitorP {
-        /// As in the request.
+        /// The reference from the request.
         reference: RemoteReference,
-        /// As in the request.
+        /// The watcher from the request.
         watcher: RemotePid,
-        /// As in the request.
+        /// The target from the request.
         target: RemotePid,
     },
-    /// The target has ended.
+    /// `MONITOR_P_EXIT`: the target has ended.
     MonitorPExit {
-        /// As in the request.
+        /// The reference from the request.
         reference: RemoteReference,
-        /// As in the request: a process of the receiver.
+        /// The watcher from the request, a process of the receiving node.
         watcher: RemotePid,
-        /// As in the request: a process of the sender.
+        /// The target from the request, a process of the sending node.
         target: RemotePid,
-        /// Why it ended.
+        /// The target's exit reason.
         reason: Reason,
     },
 }
 
 impl MonitorControlMessage {
-    /// Its number in Erlang's distribution protocol.
+    /// Returns the message's number in Erlang's distribution protocol.
     pub const fn opcode(&self) -> u8 {
         match self {
             Self::MonitorP { .. } => 19,
@@ -72,7 +73,8 @@ impl MonitorControlMessage {
         }
     }
 
-    /// The node that it is for: requests go to the target's, answers to the watcher's.
+    /// Returns the destination: the target's node for a request, the watcher's node for an exit
+    /// notice.
     pub const fn destination(&self) -> Node {
         match self {
             Self::MonitorP { target, .. } | Self::DemonitorP { target, .. } => target.node,
@@ -81,17 +83,18 @@ impl MonitorControlMessage {
     }
 }
 
-/// A message and the connection that it must take, or none.
+/// A message and the only connection that may carry it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Routed {
-    /// By which connection: a sender that has a newer one to the same node refuses.
+    /// The message's connection. A sender with a newer connection to the same node refuses the
+    /// message.
     pub connection: Connection,
-    /// What.
+    /// The control message.
     pub message: MonitorControlMessage,
 }
 
 impl Routed {
-    /// To whom.
+    /// Returns the node at the other end of the connection.
     pub const fn destination(&self) -> Node {
         self.connection.node
     }

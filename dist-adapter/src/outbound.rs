@@ -1,9 +1,11 @@
-//! Monitors of remote processes by local ones: ask, withdraw, be answered.
+//! Monitors of remote processes by local ones: set-up, withdrawal and DOWN.
 //!
-//! `monitor_remote` makes a record, puts it where both ends are found (D2), sends the request and arms the record. In
-//! between it can be ended by others. If it was answered (the node is lost), the watcher has its DOWN and gets the
-//! reference, even when the request could not be sent: an error as well would be a second answer. If it was withdrawn
-//! (the watcher has died), nobody else could send the withdrawal after the request, so it is sent here.
+//! `monitor_remote` creates a record, inserts it where the end of the process and of the connection
+//! find it (D2), sends the request and arms the record. Other threads can end the record in
+//! between. If the monitor was answered (the node is lost), the watcher has its DOWN, and the
+//! caller gets the reference even when the request could not be sent: an error as well would be a
+//! second answer. If the monitor was withdrawn (the watcher has died), only this thread can send
+//! the withdrawal after the request, so it does.
 
 use alloc::sync::Arc;
 use core::{fmt, mem};
@@ -19,16 +21,17 @@ use crate::rules::Rules;
 use crate::sender::NoConnection;
 use crate::state::{Cancelled, Ended};
 
-/// Why a remote process is not monitored. No DOWN comes.
+/// The reason why a remote process is not monitored. No DOWN comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MonitorError {
-    /// There is no connection to its node: connect, and ask again; or take it for a DOWN with `noconnection`.
+    /// There is no connection to the target's node. The caller connects and tries again, or treats
+    /// this as a DOWN with `noconnection`.
     NoConnection,
-    /// All references have been given out, for good.
+    /// All references are used up, for good.
     ReferenceExhausted,
     /// The watcher is dead.
     NoCaller,
-    /// There is no memory to watch the watcher.
+    /// There is no memory for a watch of the watcher.
     NoMemory,
 }
 
@@ -60,7 +63,8 @@ impl From<AttachError> for MonitorError {
     }
 }
 
-/// A request that is being sent: if the sender panics, it was not.
+/// A request in transmission. Its drop withdraws the monitor, because a sender that panics has not
+/// sent the request.
 struct Asking<'a, R: Rules> {
     plane: &'a ControlPlane<R>,
     record: &'a Arc<Outbound>,
@@ -74,8 +78,14 @@ impl<R: Rules> Drop for Asking<'_, R> {
 }
 
 impl<R: Rules> ControlPlane<R> {
-    /// Monitors a process of another node for a local one: it gets one DOWN ([`crate::Watchers::deliver_down`]) when the
-    /// target ends or its node is lost, and possibly before this returns; none when this fails.
+    /// Monitors a process of another node for a local process.
+    ///
+    /// The watcher gets one DOWN ([`crate::Watchers::deliver_down`]) when the target ends or its
+    /// node is lost, possibly before this returns.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`MonitorError`] if the monitor could not be set up. The watcher then gets no DOWN.
     pub fn monitor_remote(&self, watcher: u64, target: RemotePid) -> Result<RemoteReference, MonitorError> {
         self.resume();
         let session = self.sessions.get(target.node.number()).ok_or(MonitorError::NoConnection)?;
@@ -84,7 +94,7 @@ impl<R: Rules> ControlPlane<R> {
         let record = Arc::new(Outbound::new(key, session.connection));
         self.locals.tie::<R>(&*self.watchers, watcher, &AttachGuard::Outbound(&record))?;
         if !session.place_outbound(&record) && R::REFUSE_LOST {
-            // Only the watcher's death can have found it, and that needs no answer.
+            // Only the watcher's death can have found the record, and it needs no answer.
             let _ = record.state.cancel::<R>();
             self.forget_outbound(&record);
             return Err(MonitorError::NoConnection);
@@ -109,16 +119,18 @@ impl<R: Rules> ControlPlane<R> {
         Ok(reference)
     }
 
-    /// Ends a monitor of this watcher; true when it was still in force. No DOWN of it comes then, and there is nothing that
-    /// could fail: where the connection is gone, the peer has forgotten the monitor with it. When false, its DOWN has been
-    /// delivered or is on the way; or there was no such monitor.
+    /// Withdraws a monitor of this watcher, and returns `true` if it was active.
+    ///
+    /// No DOWN comes after `true`. There is no error: if the connection is gone, the peer has
+    /// discarded the monitor with it. After `false`, the DOWN has been delivered or is in transit,
+    /// or there was no such monitor.
     pub fn demonitor_remote(&self, watcher: u64, reference: RemoteReference) -> bool {
         self.resume();
         let record = self.locals.get(watcher).and_then(|local| local.take_outbound(reference));
         record.is_some_and(|record| self.withdraw(&record))
     }
 
-    /// Withdraws a monitor here and at the peer; whether it was in force.
+    /// Withdraws a monitor here and at the peer, and returns `true` if it was active.
     pub(crate) fn withdraw(&self, record: &Arc<Outbound>) -> bool {
         let cancelled = record.state.cancel::<R>();
         if let Cancelled::TooLate(_) = cancelled {
@@ -132,11 +144,11 @@ impl<R: Rules> ControlPlane<R> {
     }
 
     fn send_withdrawal(&self, record: &Outbound) {
-        // Refused: the connection is gone, and the peer has forgotten the monitor with it.
+        // A refusal means that the connection is gone: the peer has discarded the monitor with it.
         let _ = self.sender.send(record.routed(record.key.withdrawal()));
     }
 
-    /// Brings a monitor its answer, if nobody else has ended it.
+    /// Delivers the DOWN to the watcher, unless another thread has ended the monitor.
     pub(crate) fn answer_outbound(&self, record: &Arc<Outbound>, reason: Reason) {
         if record.state.fire::<R>() {
             self.forget_outbound(record);
@@ -145,13 +157,13 @@ impl<R: Rules> ControlPlane<R> {
         }
     }
 
-    /// Takes it out of its maps, where it still is.
+    /// Removes a record from the maps that still hold it.
     fn forget_outbound(&self, record: &Outbound) {
         let Key { reference, watcher, .. } = record.key;
         if let Some(local) = self.locals.get(watcher.number) {
             let _record = local.take_outbound(reference);
         }
-        // References are never used again, so a newer session has none of this name.
+        // References are never reused, so a newer session has no monitor with this one.
         if let Some(session) = self.sessions.get(record.connection.node.number()) {
             session.remove_outbound(reference);
         }

@@ -1,25 +1,26 @@
 //! The names of processes between nodes: [`Node`], [`RemotePid`].
 //!
-//! A process of another node is named by its node, its number and serial there, and the node's incarnation: a node that
-//! has been started anew counts its processes from the beginning, so without the incarnation its new process would be
-//! taken for an old one. All four are compared wherever a process is meant.
+//! The name of a remote process consists of its node, its number and serial there, and the node's
+//! creation (`incarnation`). A restarted node numbers its processes from the beginning. Without the
+//! creation, one of its new processes would be mistaken for an old one. All comparisons of
+//! processes use all four fields.
 //!
-//! A local process goes out with its raw pid as the number and serial 0: a raw pid is never used again, so nothing is
-//! left for a serial to tell apart.
+//! A local process is sent with its raw pid as the number and serial 0. A raw pid is never reused,
+//! so it needs no serial.
 
 use core::fmt;
 
-/// A node, by the number that the embedder has given to its name (an atom, an index).
+/// A node, by the number that the embedder has assigned to its name (an atom, an index).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Node(u64);
 
 impl Node {
-    /// The node with this number.
+    /// Returns the node with this number.
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// Its number.
+    /// Returns the node's number.
     pub const fn number(self) -> u64 {
         self.0
     }
@@ -31,21 +32,21 @@ impl fmt::Display for Node {
     }
 }
 
-/// A process of a node, for ever.
+/// The name of one process of one node, never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RemotePid {
-    /// Whose process.
+    /// The node of the process.
     pub node: Node,
-    /// Its number there.
+    /// The process's number on its node.
     pub number: u64,
-    /// How often the numbers had been used up; 0 for a local process.
+    /// How often the node's numbers had wrapped around; 0 for a local process.
     pub serial: u32,
-    /// Which start of the node (`creation` on Erlang's wire).
+    /// The node's `creation`, as in Erlang's distribution protocol: which start of the node it was.
     pub incarnation: u32,
 }
 
 impl RemotePid {
-    /// The process with these names.
+    /// Returns the name with these parts.
     pub const fn new(node: Node, number: u64, serial: u32, incarnation: u32) -> Self {
         Self { node, number, serial, incarnation }
     }

@@ -1,25 +1,32 @@
-//! [`ControlPlane`]: the control plane of remote monitors of one node.
+//! [`ControlPlane`]: the control plane for one node's remote monitors.
 //!
-//! It is stepped by what happens: a process asks (`outbound`), a message comes (`inbound`), a process ends
-//! ([`ControlPlane::exited`]), a connection begins or ends. It has no thread and no clock, and does no I/O: messages go out by the
-//! [`Sender`], answers by the [`Watchers`]. All its methods may be called by many threads at once, and from inside a
-//! call of either.
+//! Events drive it: a process sets up a monitor (`outbound`), a message arrives (`inbound`), a
+//! process ends ([`ControlPlane::exited`]), a connection begins or ends. It has no thread and no clock and
+//! does no I/O. Messages leave through the [`Sender`], and DOWNs through the [`Watchers`]. Many
+//! threads may call its methods at once, also from inside a call of the `Sender` or the `Watchers`.
 //!
-//! # What holds it up
+//! # Invariants
 //!
-//! - **D1.** A monitor is answered by whoever fires its word, and withdrawn by whoever cancels it; one wins (`state`). So
-//!   each monitor that `monitor_remote` has returned gets one answer, unless it was withdrawn; one that it has refused gets none.
-//! - **D2.** A record is in its local process's map before it is in its session's, and its request is sent after both. A map
-//!   that has been closed takes none. So the end of the process and the end of the connection each find it, or its
-//!   maker finds them.
-//! - **D3.** Nothing is told to the peer of a monitor that is not in the session of the message's connection; what comes by a
-//!   connection that has ended is dropped (`receive`). So what one side has forgotten with a connection the other
-//!   does not remember.
-//! - **D4.** Nothing foreign is called while a lock is held, and each state between two calls is a right one. So a panic in
-//!   foreign code leaves a plane that works; what its caller had still to do goes on the backlog (`work`).
-//! - **D5.** What a peer has the node keep is on the peer's account from before it is made until it is freed, whoever holds it
-//!   meanwhile: a record, a watch and the runtime's orders for it, the backlog (`account`). So its quota bounds what it
-//!   makes and withdraws faster than the runtime runs, and a new connection does not begin with an empty account.
+//! - **D1.** The thread that fires a monitor's state word answers the monitor, and the thread that
+//!   cancels the word withdraws it. Exactly one thread succeeds (`state`). So each monitor that
+//!   `monitor_remote` has returned gets one DOWN, unless it was withdrawn. A monitor that it has
+//!   refused gets none.
+//! - **D2.** A record is inserted into its local process's map before its session's map, and its
+//!   request is sent after both. A closed map accepts no record. So the end of the process and the
+//!   end of the connection each find the record, or the thread that creates the record finds the
+//!   map closed.
+//! - **D3.** The plane sends messages about a monitor only on the connection of the monitor's
+//!   session. A peer's message acts only on monitors in the session of its own connection, and a
+//!   message from a connection that has ended is dropped (`receive`). So if one node has discarded
+//!   a monitor with its connection, the other node does not keep it.
+//! - **D4.** No external code runs while a lock is held, and the plane is consistent between any
+//!   two such calls. So a panic in external code leaves a working plane. The rest of the
+//!   interrupted caller's work goes on the backlog (`work`).
+//! - **D5.** A resource that the node keeps for a peer is charged to the peer's account from before
+//!   its creation until it is freed, whatever holds it: a record, a watch and the orders for it to
+//!   the runtime, the backlog (`account`). So the quota also bounds monitors that a peer sets up
+//!   and withdraws faster than the runtime runs, and a new connection does not start with an empty
+//!   account.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -41,7 +48,7 @@ use crate::table::Table;
 use crate::watchers::Watchers;
 use crate::work::Work;
 
-/// What a plane is made with.
+/// The options of a [`ControlPlane`].
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     pub(crate) node: Node,
@@ -51,21 +58,26 @@ pub struct Options {
 }
 
 impl Options {
-    /// For this node, in this life of it.
+    /// Creates the options for this node, with this creation of it.
     pub const fn new(node: Node, incarnation: u32) -> Self {
         Self { node, incarnation, inbound_limit: 1 << 18, first: RemoteReference::FIRST }
     }
 
-    /// How much the node keeps for a peer at one time; unless said, 2^18. That is its monitors of processes here, and of those
-    /// that it has withdrawn, what the runtime has not collected yet: so it bounds also what is made and withdrawn
-    /// faster than the runtime runs, over whatever connections. One monitor more is answered with `noconnection`.
+    /// Sets the peer quota: how many resources the node keeps for one peer at a time. The default
+    /// is 2^18.
+    ///
+    /// The quota covers the peer's monitors of local processes, and for withdrawn monitors what the
+    /// runtime has not collected yet. So it also bounds monitors that a peer sets up and withdraws
+    /// faster than the runtime runs, over any number of connections. A monitor beyond the quota is
+    /// answered with `noconnection`.
     #[must_use]
     pub const fn inbound_limit(mut self, limit: usize) -> Self {
         self.inbound_limit = limit;
         self
     }
 
-    /// Where the references begin, for a plane that follows another in the same life of the node.
+    /// Sets the first reference, for a plane that replaces another under the same creation of the
+    /// node.
     #[must_use]
     pub const fn first_reference(mut self, first: RemoteReference) -> Self {
         self.first = first;
@@ -73,7 +85,9 @@ impl Options {
     }
 }
 
-/// See the module.
+/// The control plane for one node's remote monitors: a state machine that events drive.
+///
+/// The type parameter selects the rules, for models only.
 pub struct ControlPlane<R: Rules = Shipped> {
     pub(crate) node: Node,
     pub(crate) incarnation: u32,
@@ -81,16 +95,16 @@ pub struct ControlPlane<R: Rules = Shipped> {
     pub(crate) sender: Arc<dyn Sender>,
     pub(crate) watchers: Arc<dyn Watchers>,
     pub(crate) references: References,
-    /// By node.
+    /// The current session of each peer, by node number.
     pub(crate) sessions: Table<Session>,
     pub(crate) locals: Locals,
-    /// By node.
+    /// The account of each peer, by node number.
     accounts: Table<Account>,
     generations: AtomicU64,
-    /// The order of registrations.
+    /// The next registration's order.
     pub(crate) orders: AtomicU64,
     pub(crate) backlog: Mutex<Vec<Work>>,
-    /// How much is on the backlog.
+    /// The number of entries on the backlog.
     pub(crate) left_over: PlainAtomicUsize,
     visits: PlainAtomicUsize,
     rules: PhantomData<R>,
@@ -106,14 +120,14 @@ impl<R: Rules> fmt::Debug for ControlPlane<R> {
 }
 
 impl ControlPlane {
-    /// A plane without connections.
+    /// Creates a plane without connections.
     pub fn new(options: Options, sender: Arc<dyn Sender>, watchers: Arc<dyn Watchers>) -> Self {
         Self::with_rules(options, sender, watchers)
     }
 }
 
 impl<R: Rules> ControlPlane<R> {
-    /// For models: a plane that keeps other rules.
+    /// Creates a plane that keeps other rules (for models).
     #[doc(hidden)]
     pub fn with_rules(options: Options, sender: Arc<dyn Sender>, watchers: Arc<dyn Watchers>) -> Self {
         Self {
@@ -135,24 +149,25 @@ impl<R: Rules> ControlPlane<R> {
         }
     }
 
-    /// Whose plane it is.
+    /// Returns the node that this plane belongs to.
     pub fn node(&self) -> Node {
         self.node
     }
 
-    /// In which life of the node.
+    /// Returns the node's creation.
     pub fn incarnation(&self) -> u32 {
         self.incarnation
     }
 
-    /// How others call a local process.
+    /// Returns the name of a local process for other nodes.
     pub fn name_of(&self, pid: u64) -> RemotePid {
         RemotePid::new(self.node, pid, 0, self.incarnation)
     }
 
-    /// There is a connection to `node`, in this life of it. An older connection to it has ended with that.
+    /// Reports a new connection to `node`, with this creation of it. An older connection to the
+    /// node ends with this call.
     pub fn connected(&self, node: Node, incarnation: u32) -> Connection {
-        // Relaxed: the number only has to be another one.
+        // Relaxed: the number only needs to be unique.
         let generation = self.generations.fetch_add(1, Ordering::Relaxed);
         let connection = Connection { node, generation };
         self.accounts.drop_unused();
@@ -166,8 +181,11 @@ impl<R: Rules> ControlPlane<R> {
         connection
     }
 
-    /// The connection is gone: each monitor over it gets its `noconnection`, and what the peer had asked for is forgotten.
-    /// False when it had ended before. Takes time for that connection's monitors, not for others'.
+    /// Reports the end of a connection: each local monitor over it gets a DOWN with `noconnection`,
+    /// and the peer's monitors over it are discarded.
+    ///
+    /// Returns `false` if the connection had ended already. The cost depends on this connection's
+    /// monitors only.
     pub fn disconnected(&self, connection: Connection) -> bool {
         let session = self.sessions.take_if(connection.node.number(), |session| session.connection == connection);
         match &session {
@@ -177,7 +195,7 @@ impl<R: Rules> ControlPlane<R> {
         session.is_some()
     }
 
-    /// The connection that there is to a node.
+    /// Returns the current connection to a node.
     pub fn connection(&self, node: Node) -> Option<Connection> {
         self.sessions.get(node.number()).map(|session| session.connection)
     }
@@ -186,39 +204,42 @@ impl<R: Rules> ControlPlane<R> {
         self.work_after(Work::lost(session.close()));
     }
 
-    /// A local process has ended: its watchers elsewhere are told, and its own monitors are withdrawn there.
+    /// Reports the end of a local process: its remote watchers get exit notices, and its own remote
+    /// monitors are withdrawn.
     pub fn exited(&self, pid: u64, reason: &Reason) {
         self.work_after(Work::ended(self.locals.close(pid), reason.clone()));
     }
 
-    /// The monitors that a local process has of remote ones.
+    /// Returns the monitors that a local process has of remote processes.
     pub fn monitors_of(&self, pid: u64) -> Vec<(RemoteReference, RemotePid)> {
         let monitors = self.locals.get(pid).map(|local| local.outbound()).unwrap_or_default();
         monitors.into_iter().map(|key| (key.reference, key.target)).collect()
     }
 
-    /// The remote processes that monitor a local one, in the order in which they asked.
+    /// Returns the remote processes that monitor a local process, in the order of their requests.
     pub fn monitored_by(&self, pid: u64) -> Vec<(RemoteReference, RemotePid)> {
         let watchers = self.locals.get(pid).map(|local| local.inbound()).unwrap_or_default();
         watchers.into_iter().map(|key| (key.reference, key.watcher)).collect()
     }
 
-    /// How many monitors are in force with a node: ours of its processes, and its of ours.
+    /// Returns the number of active monitors with a node: of its processes by local ones, and of
+    /// local processes by its own.
     pub fn monitors_with(&self, node: Node) -> (usize, usize) {
         self.sessions.get(node.number()).map_or((0, 0), |session| session.len())
     }
 
-    /// How much the node keeps for a peer, of what its quota allows ([`Options::inbound_limit`]).
+    /// Returns the number of charges on a peer's account, bounded by [`Options::inbound_limit`].
     pub fn kept_for(&self, node: Node) -> usize {
         self.accounts.get(node.number()).map_or(0, |account| account.charges())
     }
 
-    /// How many local processes are watched: those that have had a remote monitor, or were a target of one, and live.
+    /// Returns the number of local processes that the runtime watches for the plane: live processes
+    /// that have had a remote monitor, or have been the target of one.
     pub fn watched(&self) -> usize {
         self.locals.len()
     }
 
-    /// How many records have been looked at since the start because a node was lost or a process ended.
+    /// Returns the number of records visited so far because a node was lost or a process ended.
     pub fn visits(&self) -> usize {
         self.visits.load(Ordering::Relaxed)
     }

@@ -1,7 +1,9 @@
-//! A monitor on either side: [`Outbound`] where its watcher is, [`Inbound`] where its target is.
+//! A monitor's record on either node: [`Outbound`] on the watcher's node, [`Inbound`] on the
+//! target's node.
 //!
-//! A record never changes but for its [`State`]. It is in two maps: that of its local process (`local`) and that of its
-//! connection (`session`), so that the end of either finds it without a look at any other.
+//! Only a record's [`State`] changes. The record is in two maps: its local process's (`local`) and
+//! its connection's (`session`). So the end of the process and the end of the connection each find
+//! it without a look at unrelated records.
 
 use crate::account::Charge;
 use crate::message::{Connection, MonitorControlMessage, Routed};
@@ -9,7 +11,7 @@ use crate::pid::RemotePid;
 use crate::reference::RemoteReference;
 use crate::state::State;
 
-/// What names a monitor: all of it is compared.
+/// The identity of a monitor. Comparisons use all three fields.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Key {
     pub(crate) reference: RemoteReference,
@@ -34,11 +36,11 @@ impl Key {
     }
 }
 
-/// A monitor of a remote process by a local one.
+/// A monitor of a remote process by a local process.
 #[derive(Debug)]
 pub(crate) struct Outbound {
     pub(crate) key: Key,
-    /// By which its request went, and by which its answer must come.
+    /// The connection that carried the request, and by which the exit notice must arrive.
     pub(crate) connection: Connection,
     pub(crate) state: State,
 }
@@ -53,16 +55,16 @@ impl Outbound {
     }
 }
 
-/// A monitor of a local process by a remote one.
+/// A monitor of a local process by a remote process.
 #[derive(Debug)]
 pub(crate) struct Inbound {
     pub(crate) key: Key,
-    /// Its place among all registrations: notices go out in this order.
+    /// The record's position among all registrations. Exit notices are sent in this order.
     pub(crate) order: u64,
-    /// By which its request came, and by which its answer goes.
+    /// The connection that carried the request, and by which the exit notice is sent.
     pub(crate) connection: Connection,
     pub(crate) state: State,
-    /// On the account of the peer that asked, until the record is freed.
+    /// The charge on the account of the peer that sent the request, held until the record is freed.
     pub(crate) charge: Charge,
 }
 

@@ -1,29 +1,31 @@
-//! The names of remote monitors: [`RemoteReference`], and where they come from.
+//! [`RemoteReference`]: the names of remote monitors, and the counter that allocates them.
 //!
-//! They begin at 2^56, where the kernel's own references end, and end with the small integers of the BEAM, so the two
-//! never meet and both fit a small term. They grow strictly, none is used twice, and when the last has been given out
-//! that is for good: the counter stands still, however often it is asked.
+//! They start at 2^56, where the kernel's own references end, and stop at the BEAM's largest small
+//! integer. So the two ranges are disjoint, and both fit a small term. They grow strictly and none
+//! is used twice. After the last one the counter stays exhausted for ever, however often it is
+//! called.
 
 use core::fmt;
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// Names one remote monitor of one node, for ever. A peer's can be any number: it is the peer's affair.
+/// The name of one remote monitor of one node, never reused. A peer's reference can be any number,
+/// because the peer alone interprets it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RemoteReference(u64);
 
 impl RemoteReference {
-    /// The first that a plane gives out.
+    /// The first reference that a plane allocates.
     pub const FIRST: Self = Self(1 << 56);
-    /// The last: the greatest small integer.
+    /// The last reference: the largest small integer.
     pub const LAST: Self = Self((1 << 60) - 1);
 
-    /// The reference as an integer.
+    /// Returns the reference as an integer.
     pub const fn to_raw(self) -> u64 {
         self.0
     }
 
-    /// The reference that [`RemoteReference::to_raw`] gave, or that a peer has sent.
+    /// Returns the reference for an integer from [`RemoteReference::to_raw`] or from a peer.
     pub const fn from_raw(raw: u64) -> Self {
         Self(raw)
     }
@@ -41,22 +43,24 @@ impl fmt::Debug for RemoteReference {
     }
 }
 
-/// The counter.
+/// The counter that allocates references.
 #[derive(Debug)]
 pub(crate) struct References {
     next: AtomicU64,
 }
 
 impl References {
-    /// The first is `first`, which is nowhere below [`RemoteReference::FIRST`].
+    /// Creates a counter that starts at `first`, or at [`RemoteReference::FIRST`] if that is
+    /// larger.
     pub(crate) fn starting_at(first: RemoteReference) -> Self {
         Self { next: AtomicU64::new(first.max(RemoteReference::FIRST).to_raw()) }
     }
 
-    /// The next; `None` from the last on. Lock-free.
+    /// Returns the next reference, or `None` after the last one. Lock-free.
     pub(crate) fn next(&self) -> Option<RemoteReference> {
         let up = |next| (next <= RemoteReference::LAST.to_raw()).then_some(next + 1);
-        // Relaxed: the counter orders nothing but itself. It stops one past the last, so it can't wrap into used ones.
+        // Relaxed: the counter orders no other data. It stops one past the last reference, so it
+        // cannot wrap around to used ones.
         self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, up).ok().map(RemoteReference)
     }
 }

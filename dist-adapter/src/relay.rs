@@ -1,19 +1,23 @@
-//! [`Relay`]: the plane's processes are those of an `atropos` runtime.
+//! [`Relay`]: connects a plane to the processes of an `atropos` runtime.
 //!
-//! One process of the runtime monitors, with the kernel's own monitors, every process that the plane asks about, and
-//! tells the plane of each end: a monitor of a dead process is answered at once, so no end is missed. The relay
-//! monitors a little later than it is asked. A process that lives when it is asked about, and has died by then, is told of
-//! with its own reason all the same, which its slot remembers: a peer that monitors a server and then sends it what it
-//! crashes of must not hear that there was none. (`noproc`, if the slot has been used again so soon.)
+//! One process of the runtime monitors, with the kernel's own monitors, every process that the
+//! plane requests a watch for, and reports each end to the plane. A monitor of a dead process fires
+//! at once, so no end is missed. The relay sets up its monitor a little after the request. A
+//! process that was alive at the request and has died in between is still reported with its own
+//! reason, which its slot remembers. A peer that monitors a server, and then sends it a message
+//! that crashes it, must not get `noproc`. (It does get `noproc` if the slot has been reused by
+//! then.)
 //!
-//! When no peer monitors a process any more, the relay takes its monitor back. It does so in the order in which it was asked
-//! to monitor and to let go, so that to let go undoes no later monitor. Its mailbox has at most two orders for each process
-//! that the plane watches, and the plane counts those against the peers' quotas (`account`).
+//! When no peer monitors a process, the relay removes its monitor. It processes the orders to
+//! monitor and to demonitor in their order, so that a demonitor undoes no later monitor. Its
+//! mailbox holds at most two orders for each process that the plane watches, and the plane counts
+//! those against the peers' quotas (`account`).
 //!
-//! A DOWN of a remote process goes to its watcher as a message, [`RemoteDown`], by a function that the embedder gives: it
-//! knows what its processes take.
+//! A function that the embedder supplies sends the DOWN of a remote process to its watcher as a
+//! message, [`RemoteDown`]. Only the embedder knows the message types of its processes.
 //!
-//! Whatever the plane's foreign code does, the relay lives: a panic is contained, and the plane is resumed.
+//! The relay survives a panic in the plane's external code: it catches the panic and resumes the
+//! plane.
 
 use std::boxed::Box;
 use std::collections::BTreeMap;
@@ -30,32 +34,32 @@ use crate::reference::RemoteReference;
 use crate::sender::Sender;
 use crate::watchers::Watchers;
 
-/// The answer of a remote monitor, as a message.
+/// The DOWN of a remote monitor, as a message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RemoteDown {
-    /// What `monitor_remote` returned.
+    /// The reference that `monitor_remote` returned.
     pub reference: RemoteReference,
-    /// Who has ended.
+    /// The process that has ended.
     pub target: RemotePid,
-    /// Why.
+    /// The exit reason.
     pub reason: Reason,
 }
 
-/// What the relay's process takes.
+/// A message to the relay's process.
 enum Order {
     Serve(Weak<ControlPlane>),
-    /// Of a process that lived when the plane asked.
+    /// Watch a process that was alive at the plane's request.
     Watch(Pid),
-    /// Of one that did not, or of a pid that no kernel gives out.
+    /// Report a process that was dead at the request, or a pid that no kernel allocates.
     Dead(u64),
-    /// No peer monitors it now.
+    /// No peer monitors the process now.
     Unwatch(u64),
 }
 
-/// How a DOWN reaches its watcher.
+/// The function that sends a DOWN to its watcher.
 type Deliver = dyn Fn(&Handle, Pid, RemoteDown) + Send + Sync;
 
-/// See the module.
+/// The [`Watchers`] of a plane whose processes belong to an `atropos` runtime.
 pub struct Relay {
     handle: Handle,
     process: Address<Order>,
@@ -68,11 +72,12 @@ impl std::fmt::Debug for Relay {
     }
 }
 
-/// How long the relay waits before it looks again, for memory or for the end of a death.
+/// The delay before the relay checks again if a death is complete.
 const AGAIN: Duration = Duration::from_millis(1);
 
 impl Relay {
-    /// Starts the relay's process, and makes a plane for the runtime's processes. `deliver` sends a watcher its DOWN.
+    /// Starts the relay's process, and creates a plane for the runtime's processes. `deliver` sends
+    /// a DOWN to its watcher.
     pub fn start(
         handle: &Handle,
         options: Options,
@@ -101,19 +106,20 @@ impl Watchers for Relay {
     fn watch(&self, pid: u64) -> Result<(), NoMemory> {
         let living = Pid::from_raw(pid).filter(|pid| self.handle.is_alive(*pid));
         let order = living.map_or(Order::Dead(pid), Order::Watch);
-        // A relay that is gone watches nothing, whatever the cause.
+        // A relay that has ended watches nothing, whatever the cause.
         self.handle.send(self.process, order).map_err(|_| NoMemory)
     }
 
     fn unwatch(&self, pid: u64) {
-        // Without memory for the order the watch stays until the process ends, on its peer's account.
+        // Without memory for the order, the watch stays until the process ends, on its peer's
+        // account.
         let _ = self.handle.send(self.process, Order::Unwatch(pid));
     }
 }
 
 async fn relay(cx: Context<Order>, handle: Handle) {
     let mut plane: Weak<ControlPlane> = Weak::new();
-    // One for each process that is watched.
+    // One monitor for each watched process.
     let mut monitors = BTreeMap::new();
     loop {
         match cx.recv().await {
@@ -125,7 +131,7 @@ async fn relay(cx: Context<Order>, handle: Handle) {
                 loop {
                     match cx.monitor(pid) {
                         Ok(monitor) => drop(monitors.insert(pid.to_raw(), monitor)),
-                        // An alarm needs memory too, and a process that finds none for it dies.
+                        // A timer needs memory too, and a process without memory for one dies.
                         Err(MonitorError::NoMemory) => {
                             cx.yield_now().await;
                             continue;
@@ -139,7 +145,7 @@ async fn relay(cx: Context<Order>, handle: Handle) {
             Received::Message(Order::Unwatch(pid)) => {
                 let is_needed = plane.upgrade().is_some_and(|plane| !plane.release(pid));
                 if !is_needed && let Some(monitor) = monitors.remove(&pid) {
-                    // Its DOWN, if there is one already, is for nobody.
+                    // Its DOWN, if one has arrived already, is discarded.
                     cx.demonitor(monitor, true);
                 }
             }
@@ -155,14 +161,15 @@ async fn relay(cx: Context<Order>, handle: Handle) {
     }
 }
 
-/// What a process died of between the plane's question and the relay's monitor.
+/// Returns the exit reason of a process that died between the plane's request and the relay's
+/// monitor.
 async fn last_words(cx: &Context<Order>, handle: &Handle, pid: Pid) -> Reason {
     let next = pid.generation().checked_add(1).and_then(|generation| Pid::new(pid.index(), generation));
     loop {
         if let Tombstone::Known(reason) = handle.tombstone(pid) {
             return reason;
         }
-        // A slot that has had no other process since belongs to a death that is not yet at its end, on another core.
+        // If no later process has used the slot, the death is still in progress on another core.
         let is_dying = next.is_some_and(|next| handle.tombstone(next) == Tombstone::NeverAllocated);
         if !is_dying {
             return Reason::NOPROC;
@@ -171,13 +178,13 @@ async fn last_words(cx: &Context<Order>, handle: &Handle, pid: Pid) -> Reason {
     }
 }
 
-/// Tells the plane, and lets it finish what a panic has left. Each panic has been printed and costs one delivery, so
-/// this comes to an end.
+/// Reports an end to the plane, and resumes it until no work is left after panics. Each panic has
+/// been printed and costs one delivery, so the loop terminates.
 fn tell(plane: &Weak<ControlPlane>, pid: u64, reason: &Reason) {
     let Some(plane) = plane.upgrade() else { return };
     let mut done = catch_unwind(AssertUnwindSafe(|| plane.exited(pid, reason)));
     while let Err(panic) = done {
-        // Its destructor may panic.
+        // The destructor of the panic's value may panic.
         std::mem::forget(panic);
         done = catch_unwind(AssertUnwindSafe(|| plane.resume()));
     }

@@ -1,34 +1,41 @@
-//! The plane's rules, one by one, so that a model can break one and see what it is for.
+//! The control plane's rules, one constant each, so that a model can break one and show what it
+//! prevents.
 //!
-//! Nothing but a model implements [`Rules`]: each rule is a constant, and [`Shipped`] keeps them all.
+//! Only models implement [`Rules`] with a rule switched off. [`Shipped`] keeps all of them.
 
 use crate::sync::Ordering;
 
-/// The rules.
+/// The rules of the control plane.
 pub trait Rules: Send + Sync + 'static {
-    /// A monitor's word moves by compare-exchange: of those who would answer or withdraw it, one wins.
+    /// A monitor's state word moves by compare-exchange: of the threads that try to answer or
+    /// withdraw the monitor, exactly one succeeds.
     const ONE_WINNER: bool = true;
-    /// Of the word's move to armed. Release: pairs with the Acquire of `cancel`, so that the withdrawal is sent after the request.
+    /// The ordering of the state word's move to armed. It pairs with the Acquire in `cancel`.
+    /// Without it a withdrawal can be sent before the request. Therefore Release.
     const ARM: Ordering = Ordering::Release;
-    /// Who sends a request and is refused looks at the monitor's word before it reports: it may have been answered.
+    /// A caller whose request is refused checks the monitor's state word before it returns an
+    /// error, because the monitor may have been answered already.
     const HEED_ANSWER: bool = true;
-    /// A monitor that is withdrawn while its request is being sent is withdrawn at the peer by who sends the request, after it.
+    /// If a monitor is withdrawn while its request is being sent, the thread that sends the request
+    /// also sends the withdrawal to the peer, after the request.
     const WITHDRAW_AFTER_REQUEST: bool = true;
-    /// A session that has been closed by its connection's end takes nothing more.
+    /// A session that was closed because its connection ended accepts no more records.
     const REFUSE_LOST: bool = true;
-    /// A process's record that has been closed by its death takes nothing more.
+    /// A process's record that was closed by the process's death accepts no more monitors.
     const REFUSE_GONE: bool = true;
-    /// A message of a connection that has ended is dropped.
+    /// A message from a connection that has ended is dropped.
     const REFUSE_OLD: bool = true;
-    /// A charge on a peer's account is looked for and taken in one exchange: two threads do not both take the last one.
+    /// The quota check and the increment of a peer's account are one exchange, so two threads
+    /// cannot both take the last free charge.
     const CLAIM_AT_ONCE: bool = true;
-    /// An idle watch that is released is closed: a thread that has it in hand learns that, and watches anew.
+    /// Releasing an idle watch closes its record: a thread that still holds the record sees that it
+    /// is closed, and watches the process again.
     const CLOSE_IDLE: bool = true;
-    /// A notice must name the monitor's target and watcher, wholly.
+    /// An exit notice must match the monitor's target and watcher in every field.
     const MATCH_WHOLE: bool = true;
 }
 
-/// All of them.
+/// The rule set of the shipped control plane: every rule is kept.
 #[derive(Debug)]
 pub struct Shipped;
 impl Rules for Shipped {}

@@ -1,4 +1,4 @@
-//! The way out: [`Sender`], and one that writes down what it is given: [`RecordingSender`].
+//! [`Sender`]: the interface to the transport, and [`RecordingSender`], which stores its messages.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -7,7 +7,7 @@ use core::mem;
 use crate::message::Routed;
 use crate::sync::Mutex;
 
-/// The message's connection is gone.
+/// The error of a message whose connection has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NoConnection;
 
@@ -19,33 +19,38 @@ impl fmt::Display for NoConnection {
 
 impl core::error::Error for NoConnection {}
 
-/// What brings a message to another node.
+/// The transport that carries messages to other nodes.
 ///
-/// - It sends by the message's own connection or refuses: what was meant for an old connection must not go out on a new one.
-/// - Messages of one connection arrive in the order in which the calls returned, or the connection is lost.
-/// - A refusal says that the connection is lost: whoever refuses a message for another cause (a full queue, say) ends that
-///   connection, and [`crate::ControlPlane::disconnected`] follows.
-/// - What waits to be sent is the sender's to bound: a peer that asks and does not read has answers made for it.
-/// - It is called by many threads at once, and with no lock of the plane held: it may call the plane. If it panics,
-///   the panic reaches the plane's caller; the plane stays right, and the message counts as not sent.
+/// - It sends a message on the message's own connection or refuses it: a message for an old
+///   connection must not leave on a new one.
+/// - Messages of one connection arrive in the order in which the calls returned, or the connection
+///   is lost.
+/// - A refusal means that the connection is lost. A sender that refuses a message for another
+///   reason (a full queue, say) ends that connection, and calls [`crate::ControlPlane::disconnected`]
+///   afterwards.
+/// - The sender bounds the messages that wait for transmission: a peer that sends requests and does
+///   not read causes answers to pile up.
+/// - Many threads call it at once, and the plane holds no lock during a call: it may call the
+///   plane. If it panics, the panic reaches the plane's caller. The plane stays consistent, and the
+///   message counts as not sent.
 pub trait Sender: Send + Sync {
-    /// Sends, or queues to be sent.
+    /// Sends a message, or queues it for transmission.
     fn send(&self, message: Routed) -> Result<(), NoConnection>;
 }
 
-/// A sender that keeps what it is given, in order.
+/// A sender that stores its messages, in order.
 #[derive(Debug, Default)]
 pub struct RecordingSender {
     sent: Mutex<Vec<Routed>>,
 }
 
 impl RecordingSender {
-    /// Nothing sent yet.
+    /// Creates a sender without messages.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What has been sent since the last time.
+    /// Returns the messages sent since the last call.
     pub fn drain(&self) -> Vec<Routed> {
         mem::take(&mut *self.sent.lock())
     }

@@ -1,11 +1,12 @@
-//! [`Session`]: all that goes over one connection to a node.
+//! [`Session`]: the monitors of one connection to a node.
 //!
-//! It holds the monitors that were asked for over this connection, in both directions, and no others: the node's loss
-//! takes both maps as they are and walks them, whatever other nodes hold. An exit notice is looked up here too, so a
-//! notice from another node, or from an older life of this one, finds nothing.
+//! It holds the monitors that were requested on this connection, in both directions, and no others.
+//! The loss of the node takes both maps as they are and visits their records, independent of other
+//! nodes. Exit notices are looked up here too, so a notice from another node, or from an older
+//! creation of this one, finds no monitor.
 //!
-//! Once closed a session takes no record: whoever comes with one learns that the connection is gone, and undoes what it
-//! has done so far.
+//! A closed session accepts no record. A thread that tries to insert one sees that the connection
+//! is gone, and undoes its earlier steps.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -17,43 +18,45 @@ use crate::record::{Inbound, Key, Outbound};
 use crate::reference::RemoteReference;
 use crate::sync::Mutex;
 
-/// See the module.
+/// The monitors of one connection to a node.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) connection: Connection,
-    /// Of the node, as it said when it connected.
+    /// The node's creation, as the node reported it at the connection set-up.
     pub(crate) incarnation: u32,
-    /// Of the node, for as long as anything is kept for it.
+    /// The node's account, which lives as long as a resource is kept for the node.
     pub(crate) account: Arc<Account>,
     records: Mutex<Option<Records>>,
 }
 
-/// References grow, so both maps are in the order of registration at their watcher's node.
+/// A session's records. References grow, so both maps have the registration order of the watcher's
+/// node.
 #[derive(Debug, Default)]
 pub(crate) struct Records {
     pub(crate) outbound: BTreeMap<RemoteReference, Arc<Outbound>>,
     pub(crate) inbound: BTreeMap<Key, Arc<Inbound>>,
 }
 
-/// Whether a registration of the peer can be taken.
+/// The outcome of placing a peer's registration, or of the check before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum InboundLimit {
-    /// Yes; or it has been taken.
+    /// The registration can be placed, or has been placed.
     Free,
-    /// The same has been registered before.
+    /// The same registration exists already.
     Known,
     /// The connection is gone.
     Closed,
 }
 
-/// What an exit notice has found.
+/// The outcome of the look-up for an exit notice.
 #[derive(Debug)]
 pub(crate) enum Noticed {
-    /// The monitor, taken out.
+    /// The monitor, removed from the session.
     Found(Arc<Outbound>),
-    /// No monitor of this connection: it was withdrawn while the notice was on its way, or answered.
+    /// The connection has no such monitor: it was answered, or withdrawn while the notice was in
+    /// transit.
     Unknown,
-    /// A monitor of another target or watcher, left as it is.
+    /// The monitor has another target or watcher, and is left in place.
     Another,
 }
 
@@ -62,7 +65,7 @@ impl Session {
         Self { connection, incarnation, account, records: Mutex::new(Some(Records::default())) }
     }
 
-    /// Takes a monitor of ours; whether the connection is still there.
+    /// Inserts a local watcher's monitor. Returns `false` if the connection is gone.
     #[must_use = "a refused record must be taken back"]
     pub(crate) fn place_outbound(&self, record: &Arc<Outbound>) -> bool {
         let mut records = self.records.lock();
@@ -72,11 +75,11 @@ impl Session {
     }
 
     pub(crate) fn remove_outbound(&self, reference: RemoteReference) {
-        // Bound, so that the record is dropped after the guard.
+        // A separate binding, so that the record is dropped after the guard.
         let _record = self.records.lock().as_mut().and_then(|records| records.outbound.remove(&reference));
     }
 
-    /// What a notice of this reference means; it is `right` for one monitor.
+    /// Looks up the monitor for an exit notice, and removes it if `right` accepts its key.
     pub(crate) fn take_noticed(&self, reference: RemoteReference, right: impl Fn(&Key) -> bool) -> Noticed {
         let mut records = self.records.lock();
         let Some(records) = &mut *records else { return Noticed::Unknown };
@@ -95,12 +98,12 @@ impl Session {
         }
     }
 
-    /// Whether a registration would be taken now.
+    /// Checks if a registration could be placed now.
     pub(crate) fn room(&self, key: &Key) -> InboundLimit {
         Self::room_in(self.records.lock().as_ref(), key)
     }
 
-    /// Takes a registration of the peer, unless it is known.
+    /// Places a peer's registration, unless it exists already or the session is closed.
     #[must_use = "a refused record must be taken back"]
     pub(crate) fn place_inbound(&self, record: &Arc<Inbound>) -> InboundLimit {
         let mut records = self.records.lock();
@@ -113,12 +116,12 @@ impl Session {
         room
     }
 
-    /// The registration, taken out.
+    /// Removes and returns a registration.
     pub(crate) fn take_inbound(&self, key: &Key) -> Option<Arc<Inbound>> {
         self.records.lock().as_mut()?.inbound.remove(key)
     }
 
-    /// Takes this very registration out. Another of the same name may have come after it.
+    /// Removes exactly this registration. A newer one may have the same key.
     pub(crate) fn remove_inbound(&self, record: &Arc<Inbound>) {
         let mut guard = self.records.lock();
         if let Some(records) = &mut *guard
@@ -128,13 +131,13 @@ impl Session {
         }
     }
 
-    /// Closes it for good; what was in it, once.
+    /// Closes the session for good. The first call returns its records, later ones nothing.
     #[must_use = "the records must be answered or forgotten"]
     pub(crate) fn close(&self) -> Records {
         mem::take(&mut *self.records.lock()).unwrap_or_default()
     }
 
-    /// How many monitors it holds: ours, and the peer's.
+    /// Returns the numbers of monitors: the local watchers', and the peer's.
     pub(crate) fn len(&self) -> (usize, usize) {
         self.records.lock().as_ref().map_or((0, 0), |records| (records.outbound.len(), records.inbound.len()))
     }

@@ -1,4 +1,4 @@
-//! [`State`]: the word of a monitor that decides who answers it.
+//! [`State`]: the state word of a monitor, which decides the thread that answers it.
 //!
 //! ```text
 //! PLACING ──1──▶ ARMED ──2──▶ FIRED
@@ -7,15 +7,21 @@
 //!    └──3──▶ CANCELLED
 //! ```
 //!
-//! 1. [`State::arm`], by who made the record, when it is in both of its maps and (for a monitor of ours) its request is sent.
-//! 2. [`State::fire`], by who brings the answer: the target's end, the node's loss.
-//! 3. [`State::cancel`], by who withdraws it: its watcher, the watcher's death, a request that was not sent, and at the target's
-//!    side the peer's withdrawal or loss.
+//! 1. [`State::arm`], by the thread that created the record, once the record is in both of its maps
+//!    and (for a local watcher's monitor) its request is sent.
+//! 2. [`State::fire`], by a thread that brings the answer: the target's end or the node's loss.
+//! 3. [`State::cancel`], by a thread that withdraws the monitor, because of a demonitor, the
+//!    watcher's death or a request that could not be sent. On the target's node: because of the
+//!    peer's withdrawal or loss.
 //!
-//! Moves 2 and 3 end the record. Of all who try one wins, and only the winner delivers, notifies or withdraws; so each monitor
-//! has one answer or was withdrawn. Who ends a record takes it out of its maps afterwards. If it was still PLACING the maker
-//! may put it into a map later than that: the maker's `arm` then fails, and it takes the record out itself. Either the
-//! maker's insertion is before the other's removal, or the maker sees the word that the other had written before.
+//! Moves 2 and 3 end the record. Of all threads that try, exactly one succeeds, and only that
+//! thread delivers the DOWN, sends the notice or sends the withdrawal. So each monitor has one
+//! answer or was withdrawn.
+//!
+//! The thread that ends a record removes it from its maps afterwards. If the record was still
+//! PLACING, its creator may insert it into a map later than that. The creator's `arm` then fails,
+//! and the creator removes the record itself. Either the creator's insertion precedes the other
+//! thread's removal, or the creator sees the state that the other thread wrote before.
 
 use crate::rules::Rules;
 use crate::sync::{AtomicU8, Ordering};
@@ -25,16 +31,16 @@ const ARMED: u8 = 1;
 const FIRED: u8 = 2;
 const CANCELLED: u8 = 3;
 
-/// See the module.
+/// The state word of one monitor.
 #[derive(Debug)]
 pub(crate) struct State(AtomicU8);
 
-/// What became of a record before its maker could arm it.
+/// How a record ended before its creator could arm it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Ended {
-    /// It has been answered.
+    /// The monitor has been answered.
     Fired,
-    /// It has been withdrawn.
+    /// The monitor has been withdrawn.
     Cancelled,
 }
 
@@ -44,25 +50,25 @@ impl Ended {
     }
 }
 
-/// What a withdrawal has found.
+/// The outcome of a withdrawal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[must_use = "who withdraws tells the peer, if the peer knows"]
+#[must_use = "the thread that withdraws a monitor informs the peer, if the peer knows of it"]
 pub(crate) enum Cancelled {
-    /// An armed record, now withdrawn: the peer knows of it.
+    /// The record was armed and is now withdrawn: the peer knows of it.
     Armed,
-    /// A record that is being made, now withdrawn: its maker will see that.
+    /// The record was still PLACING and is now withdrawn: its creator's `arm` will fail.
     Placing,
-    /// Too late: it has ended, in this way.
+    /// The record had already ended, in this way.
     TooLate(Ended),
 }
 
 impl State {
-    /// Being made.
+    /// Creates a state in PLACING.
     pub(crate) fn new() -> Self {
         Self(AtomicU8::new(PLACING))
     }
 
-    /// From `from` to `to`; else what it is instead.
+    /// Moves from `from` to `to`, or returns the state found instead.
     fn step<R: Rules>(&self, from: u8, to: u8, success: Ordering) -> Result<(), u8> {
         if R::ONE_WINNER {
             return self.0.compare_exchange(from, to, success, Ordering::Acquire).map(drop);
@@ -75,10 +81,12 @@ impl State {
         Ok(())
     }
 
-    /// Ends the record; what it was. At most two exchanges, because it only moves on: wait-free.
+    /// Ends the record and returns its previous state, or the state in which it had already ended.
+    /// Wait-free: at most three exchanges, because the state only advances.
     fn end<R: Rules>(&self, to: u8) -> Result<u8, u8> {
-        // AcqRel: who ends a record comes after what was done when it was armed (`Rules::ARM`), and before what its maker
-        // does when it fails to.
+        // AcqRel. Acquire pairs with `arm` (`Rules::ARM`): without it the ending thread can miss
+        // what the creator did before it armed the record. Release pairs with the Acquire of a
+        // failing `arm`: without it the creator can miss what the ending thread did before.
         match self.step::<R>(ARMED, to, Ordering::AcqRel) {
             Ok(()) => return Ok(ARMED),
             Err(PLACING) => {}
@@ -91,18 +99,18 @@ impl State {
         }
     }
 
-    /// The maker has placed it. Wait-free.
+    /// Arms the record after its creator has placed it, or returns how it ended. Wait-free.
     pub(crate) fn arm<R: Rules>(&self) -> Result<(), Ended> {
         self.step::<R>(PLACING, ARMED, R::ARM).map_err(Ended::of)
     }
 
-    /// Whether the caller is the one who brings the answer. Wait-free.
-    #[must_use = "who wins must deliver"]
+    /// Returns `true` if the caller is the thread that brings the answer. Wait-free.
+    #[must_use = "the thread that fires must deliver"]
     pub(crate) fn fire<R: Rules>(&self) -> bool {
         self.end::<R>(FIRED).is_ok()
     }
 
-    /// Withdraws it. Wait-free.
+    /// Withdraws the monitor. Wait-free.
     pub(crate) fn cancel<R: Rules>(&self) -> Cancelled {
         match self.end::<R>(CANCELLED) {
             Ok(ARMED) => Cancelled::Armed,

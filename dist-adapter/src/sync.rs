@@ -1,9 +1,10 @@
-//! The only door to atomics and locks, so that loom can take their place by one `cfg`.
+//! The crate's only access to atomics and locks, so that one `cfg` can replace them with loom's.
 //!
-//! The plane decides who answers a monitor by one compare-exchange on the monitor's own word (`state`). The
-//! [`Mutex`] guards maps and nothing else: it is held for one operation on one map, never two at a time, and never
-//! while anything foreign runs (a sender, a delivery, a watch, the drop of a reason). So no panic happens under it,
-//! none can poison it, and nothing that is called back can find it taken.
+//! The plane decides which thread answers a monitor by one compare-exchange on the monitor's own
+//! word (`state`). The [`Mutex`] guards only maps. It is held for one operation on one map, never
+//! two at a time, and never while external code runs (a sender, a delivery, a watch, the drop of a
+//! reason). So no panic happens under the lock, no panic can poison it, and no re-entrant call
+//! finds it held.
 
 use core::ops::DerefMut;
 
@@ -30,20 +31,20 @@ mod imp {
 
 pub(crate) use imp::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
-/// An atomic that no model looks at: statistics and hints.
+/// An atomic that models ignore: for statistics and hints.
 pub(crate) use core::sync::atomic::AtomicUsize as PlainAtomicUsize;
 
-/// A map's lock: see the module for what may be done under it.
+/// A map's lock. The module documentation lists what may run under it.
 #[derive(Debug)]
 pub(crate) struct Mutex<T>(imp::Lock<T>);
 
 impl<T> Mutex<T> {
-    /// A lock around `value`.
+    /// Creates a lock around `value`.
     pub(crate) fn new(value: T) -> Self {
         Self(imp::Lock::new(value))
     }
 
-    /// Waits its turn, which is at most a few map operations away.
+    /// Acquires the lock. The wait lasts at most a few map operations.
     pub(crate) fn lock(&self) -> impl DerefMut<Target = T> {
         imp::lock(&self.0)
     }

@@ -1,8 +1,9 @@
-//! [`Table`]: where sessions and local processes are found by number.
+//! [`Table`]: a sharded map from numbers to sessions or local processes.
 //!
-//! Sharded, so that two schedulers rarely meet; each operation locks one shard for one map operation. What is found is
-//! counted, and lives on in the hands of its finder when it has been taken out: so whoever takes something out also
-//! closes it, and who comes later with it in hand learns that from the thing itself.
+//! The shards keep contention between schedulers rare. Each operation locks one shard for one map
+//! operation. Values are reference-counted, so a found value stays valid after its removal.
+//! Therefore the thread that removes a value also closes it, and a thread that still holds the
+//! value sees that it is closed.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -14,7 +15,8 @@ const SHARD_BITS: u32 = if cfg!(loom) { 0 } else { 5 };
 
 type Shard<V> = Mutex<BTreeMap<u64, Arc<V>>>;
 
-/// See the module. B-trees, because a peer chooses some of the numbers: no choice of them makes a look-up slow.
+/// A sharded map. The shards are B-trees because a peer chooses some of the numbers: no choice of
+/// keys makes a look-up slow.
 #[derive(Debug)]
 pub(crate) struct Table<V> {
     shards: Box<[Shard<V>]>,
@@ -26,7 +28,7 @@ impl<V> Table<V> {
     }
 
     fn shard(&self, number: u64) -> &Shard<V> {
-        // Multiplied, so that neighbours and multiples of powers of two are spread.
+        // The multiplication spreads neighbours and multiples of powers of two.
         let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         &self.shards[spread as usize & (self.shards.len() - 1)]
     }
@@ -44,15 +46,15 @@ impl<V> Table<V> {
         self.shard(number).lock().entry(number).or_insert(new).clone()
     }
 
-    /// Drops what nobody else holds. What is found here is counted under the shard's lock, so nobody can come to hold it
-    /// meanwhile. Its drop must call nothing foreign.
+    /// Drops the values that only the table holds. Look-ups clone a value under the shard's lock,
+    /// so no thread can acquire one during the check. The value's drop must call no external code.
     pub(crate) fn drop_unused(&self) {
         for shard in &self.shards {
             shard.lock().retain(|_, held| Arc::strong_count(held) > 1);
         }
     }
 
-    /// Puts one in; the one that it replaces.
+    /// Inserts a value and returns the value that it replaces.
     #[must_use = "what has been replaced must be closed"]
     pub(crate) fn replace(&self, number: u64, new: Arc<V>) -> Option<Arc<V>> {
         self.shard(number).lock().insert(number, new)
@@ -63,7 +65,7 @@ impl<V> Table<V> {
         self.shard(number).lock().remove(&number)
     }
 
-    /// Takes it out if it is the one that `which` means.
+    /// Removes and returns the value if `which` accepts it.
     #[must_use = "what has been taken out must be closed"]
     pub(crate) fn take_if(&self, number: u64, which: impl FnOnce(&Arc<V>) -> bool) -> Option<Arc<V>> {
         let mut shard = self.shard(number).lock();

@@ -1,8 +1,9 @@
-//! [`Work`]: the monitors that one event ends, and the promise that none is left when somebody's code panics.
+//! [`Work`]: a batch of monitors that one event ends. The batch survives a panic in external code.
 //!
-//! A node's loss and a process's death end many monitors, each with a call of foreign code. The records have been taken out of
-//! their maps by then, so they exist only in the hands of who walks them. If a call panics, what was still to do goes on the
-//! plane's backlog and the panic on its way; the next call of the plane does it ([`crate::ControlPlane::resume`]).
+//! A node's loss and a process's death end many monitors, and each needs a call of external code.
+//! By then the records have left their maps, so only the thread that iterates over them holds them.
+//! If a call panics, the rest of the batch goes on the plane's backlog and the panic continues. The
+//! next call of the plane processes the backlog ([`crate::ControlPlane::resume`]).
 
 use alloc::collections::btree_map::IntoValues;
 use alloc::sync::Arc;
@@ -17,17 +18,17 @@ use crate::rules::Rules;
 use crate::session::Records;
 use crate::sync::Ordering;
 
-/// See the module.
+/// A batch of monitors that one event ends.
 #[derive(Debug)]
 pub(crate) struct Work {
-    /// Registrations of a peer that is lost: they are forgotten.
+    /// Registrations of a lost peer, to be discarded.
     forget: IntoValues<Key, Arc<Inbound>>,
-    /// Monitors of processes here that get `noconnection`: their node is lost.
+    /// Local watchers' monitors of a lost node's processes. Each gets a DOWN with `noconnection`.
     lost: IntoValues<RemoteReference, Arc<Outbound>>,
-    /// Registrations of peers that get the reason: their target has ended.
+    /// Peers' registrations for a process that has ended. Each gets an exit notice with the reason.
     answer: IntoValues<u64, Arc<Inbound>>,
     reason: Reason,
-    /// Monitors to withdraw: their watcher has ended.
+    /// Monitors of a watcher that has ended, to be withdrawn.
     withdraw: IntoValues<RemoteReference, Arc<Outbound>>,
 }
 
@@ -53,7 +54,7 @@ impl Work {
     }
 }
 
-/// Work in hand.
+/// A batch in progress. If it is dropped unfinished, the rest goes on the backlog.
 struct InHand<'a, R: Rules> {
     plane: &'a ControlPlane<R>,
     work: Work,
@@ -84,32 +85,36 @@ impl<R: Rules> InHand<'_, R> {
 impl<R: Rules> Drop for InHand<'_, R> {
     fn drop(&mut self) {
         if !self.work.is_done() {
-            // A panic is on its way.
+            // The thread is unwinding from a panic.
             self.plane.backlog.lock().push(core::mem::replace(&mut self.work, Work::nothing()));
-            // Release: pairs with `resume`. Only a hint, the lock orders the rest.
+            // Release: pairs with the Acquire in `resume`. The counter is only a hint; the lock
+            // orders the rest.
             self.plane.left_over.fetch_add(1, Ordering::Release);
         }
     }
 }
 
 impl<R: Rules> ControlPlane<R> {
-    /// Does it all, in order.
+    /// Processes a batch, in order.
     pub(crate) fn work(&self, work: Work) {
         InHand { plane: self, work }.run();
     }
 
-    /// Does it after the backlog, and also when that panics: then it is on the backlog itself.
+    /// Processes the backlog and then a batch. If the backlog panics, the batch goes on the backlog
+    /// as well.
     pub(crate) fn work_after(&self, work: Work) {
         let mut in_hand = InHand { plane: self, work };
         self.resume();
         in_hand.run();
     }
 
-    /// Does what panics of foreign code have left. Every other call does so first; call it when none may come.
+    /// Processes the work that panics in external code have left.
+    ///
+    /// Every other call does so first. Call it when no other call may come.
     pub fn resume(&self) {
-        // Acquire: pairs with the drop above.
+        // Acquire: pairs with the Release in `InHand::drop`.
         while self.left_over.load(Ordering::Acquire) != 0 {
-            // Bound, so that the lock is let go before the work is done.
+            // A separate binding, so that the lock is released before the work starts.
             let work = self.backlog.lock().pop();
             let Some(work) = work else { return };
             self.left_over.fetch_sub(1, Ordering::Relaxed);

@@ -1,5 +1,6 @@
-//! The faults of the control plane that this one takes the place of, a test for each that it does not have it. Those that
-//! need an interleaving are forced here from inside the foreign calls, and searched for in the loom models.
+//! One test for each known fault of the control plane that this one replaces, to show that it is
+//! absent here. Faults that need an interleaving are forced from inside the calls of external code.
+//! The loom models search for them as well.
 
 mod common;
 
@@ -22,7 +23,7 @@ fn fault_2_1_a_never_an_error_and_a_down() {
             if refuses { Err(NoConnection) } else { Ok(()) }
         });
         site.plane.connected(THERE, 1);
-        let monitor = site.plane.monitor_remote(7, there(42)).expect("it has been answered, so it is no error");
+        let monitor = site.plane.monitor_remote(7, there(42)).expect("answered, so there is no error");
         let down = Down { watcher: 7, reference: monitor, target: there(42), reason: Reason::NOCONNECTION };
         assert_eq!(site.world.drain(), [down]);
         assert_eq!(site.plane.monitors_of(7), []);
@@ -30,7 +31,7 @@ fn fault_2_1_a_never_an_error_and_a_down() {
     }
 }
 
-/// The same, and the connection is there again before the send.
+/// The same sequence, with a new connection before the send.
 #[test]
 fn fault_2_1_a_a_request_of_an_old_connection_leaves_no_ghost_at_the_peer() {
     struct Late {
@@ -44,7 +45,7 @@ fn fault_2_1_a_a_request_of_an_old_connection_leaves_no_ghost_at_the_peer() {
     let act = late.clone();
     let slow = Calls(move |routed: &Routed| {
         if act.once.swap(false, Ordering::Relaxed) {
-            let planes = act.planes.get().expect("set").each_ref().map(|plane| plane.upgrade().expect("there"));
+            let planes = act.planes.get().expect("set").each_ref().map(|plane| plane.upgrade().expect("alive"));
             act.cable.join(&planes[0], &planes[1]);
         }
         atropos_dist::Sender::send(&*left_end, routed.clone())
@@ -56,14 +57,14 @@ fn fault_2_1_a_a_request_of_an_old_connection_leaves_no_ghost_at_the_peer() {
     let monitor = left.plane.monitor_remote(7, there(42)).expect("answered");
     while cable.pump(&left.plane, &right.plane, 10) > 0 {}
     assert_eq!(left.world.drain().len(), 1);
-    assert_eq!(right.plane.monitors_with(HERE), (0, 0), "nobody at the peer waits for {monitor}");
-    // Over the new one it works.
+    assert_eq!(right.plane.monitors_with(HERE), (0, 0), "the peer holds no record of {monitor}");
+    // A monitor over the new connection works.
     left.plane.monitor_remote(7, there(42)).unwrap();
     cable.pump(&left.plane, &right.plane, 10);
     assert_eq!(right.plane.monitors_with(HERE), (0, 1));
 }
 
-/// Liveness checked outside: the target ends before, while or after it is looked at.
+/// A liveness check outside the registration: the target ends before, during or after the check.
 #[test]
 fn fault_2_1_b_a_target_that_ends_while_it_is_registered_is_answered_once() {
     for dies in ["before", "while watched", "after"] {
@@ -74,7 +75,7 @@ fn fault_2_1_b_a_target_that_ends_while_it_is_registered_is_answered_once() {
             "while watched" => {
                 let own: Arc<OnceLock<Weak<World>>> = Arc::default();
                 own.set(Arc::downgrade(world)).expect("set once");
-                let kill = move |pid| own.get().and_then(Weak::upgrade).expect("there").kill(pid, &Reason::KILLED);
+                let kill = move |pid| own.get().and_then(Weak::upgrade).expect("alive").kill(pid, &Reason::KILLED);
                 assert!(world.on_watch.set(Box::new(kill)).is_ok());
             }
             _ => {}
@@ -88,7 +89,8 @@ fn fault_2_1_b_a_target_that_ends_while_it_is_registered_is_answered_once() {
     }
 }
 
-/// No memory for a watch is not for ever, and not forgotten: the peer is told, and nothing is kept.
+/// A lack of memory for a watch is temporary and is reported: the peer gets an answer, and the node
+/// keeps nothing.
 #[test]
 fn fault_2_1_b_a_target_that_cannot_be_watched_is_answered() {
     let recorded = Recorded::new();
@@ -105,7 +107,7 @@ fn fault_2_1_b_a_target_that_cannot_be_watched_is_answered() {
     assert_eq!(recorded.messages(), [exit_p(reference(5), there(9), here(42), Reason::KILLED)]);
 }
 
-/// Registration after node-down: what was decoded before is dropped after.
+/// Registration after node-down: a message that was decoded before the loss is dropped after it.
 #[test]
 fn fault_2_1_c_a_message_of_an_old_connection_is_refused() {
     let recorded = Recorded::new();
@@ -136,7 +138,7 @@ fn fault_2_1_c_a_message_of_an_old_connection_is_refused() {
     assert!(plane.connection(THERE).is_some());
 }
 
-/// A connection that ends unseen: the next one to the same node ends it.
+/// A connection that ends unnoticed: the next one to the same node ends it.
 #[test]
 fn fault_2_1_c_b_a_new_connection_ends_the_old_one() {
     let recorded = Recorded::new();
@@ -151,7 +153,7 @@ fn fault_2_1_c_b_a_new_connection_ends_the_old_one() {
     assert_eq!(plane.receive(next, monitor_p(5, there(9), here(43))), Ok(()));
 }
 
-/// Taken by the reference alone: anybody's notice with a guessed reference.
+/// Look-up by the reference alone: any node could send a notice with a guessed reference.
 #[test]
 fn fault_2_1_d_a_notice_must_come_from_the_monitors_own_node() {
     let recorded = Recorded::new();
@@ -159,9 +161,9 @@ fn fault_2_1_d_a_notice_must_come_from_the_monitors_own_node() {
     let other = plane.connected(ELSEWHERE, 1);
     let monitor = plane.monitor_remote(7, there(42)).unwrap();
     let forged = exit_p(monitor, here(7), there(42), Reason::KILLED);
-    assert_eq!(plane.receive(other, forged.clone()), Ok(()), "as one that came late");
+    assert_eq!(plane.receive(other, forged.clone()), Ok(()), "ignored like a late notice");
     assert_eq!(recorded.site.world.drain(), []);
-    // From the right node, but of another process or for another watcher.
+    // From the right node, but about another process or for another watcher.
     for wrong in [
         exit_p(monitor, here(7), there(43), Reason::KILLED),
         exit_p(monitor, here(8), there(42), Reason::KILLED),
@@ -176,7 +178,7 @@ fn fault_2_1_d_a_notice_must_come_from_the_monitors_own_node() {
     assert_eq!(recorded.site.world.drain().len(), 1);
 }
 
-/// The other two messages speak for the peer's own processes as well, and to ours.
+/// The other two messages may name only the sending peer's own processes and this node's own.
 #[test]
 fn fault_2_1_d_b_a_peer_cannot_register_or_withdraw_for_another() {
     let recorded = Recorded::new();
@@ -191,13 +193,13 @@ fn fault_2_1_d_b_a_peer_cannot_register_or_withdraw_for_another() {
     assert_eq!(recorded.messages(), []);
 }
 
-/// No incarnation: a restarted node's process of the same number.
+/// No creation in the name: a restarted node's process has the same number.
 #[test]
 fn fault_2_1_e_a_process_of_an_older_life_is_another() {
     let pair = Pair::new();
     let old = there(42);
     pair.cut();
-    // `THERE` starts anew, and its process 42 is a new one.
+    // `THERE` restarts, and its process 42 is a new one.
     let cable = LoopbackPair::new();
     let [left_end, right_end] = cable.ends();
     let left = Site::with(Options::new(HERE, 1), left_end);
@@ -206,16 +208,16 @@ fn fault_2_1_e_a_process_of_an_older_life_is_another() {
     let monitor = left.plane.monitor_remote(7, old).unwrap();
     while cable.pump(&left.plane, &right.plane, 10) > 0 {}
     let down = Down { watcher: 7, reference: monitor, target: old, reason: Reason::NOPROC };
-    assert_eq!(left.world.drain(), [down], "the old 42 is gone, whatever the new one does");
+    assert_eq!(left.world.drain(), [down], "the old process 42 is gone, independent of the new one");
     assert_eq!(right.plane.monitored_by(42), []);
-    // A notice of the new one is not the old one's.
+    // A notice about the new process is not one about the old process.
     let recorded = Recorded::new();
     let plane = &recorded.site.plane;
     let monitor = plane.monitor_remote(7, old).unwrap();
     let of_the_new = RemotePid { incarnation: 2, ..old };
     let notice = exit_p(monitor, here(7), of_the_new, Reason::KILLED);
     assert_eq!(plane.receive(recorded.there, notice), Err(ReceiveError::Forged));
-    // Nor can a watcher be of another life than its connection.
+    // A watcher's creation must also match that of its connection.
     let watcher = RemotePid { incarnation: 2, ..there(9) };
     assert_eq!(plane.receive(recorded.there, monitor_p(5, watcher, here(42))), Err(ReceiveError::Forged));
     assert_eq!(recorded.site.world.drain(), []);
@@ -229,7 +231,7 @@ fn fault_2_1_f_the_serial_is_a_part_of_the_name() {
     let monitor = pair.left.plane.monitor_remote(7, seventh).unwrap();
     pair.pump();
     let down = Down { watcher: 7, reference: monitor, target: seventh, reason: Reason::NOPROC };
-    assert_eq!(pair.left.world.drain(), [down], "answered for itself, not for (42, 0)");
+    assert_eq!(pair.left.world.drain(), [down], "answered as itself, not as (42, 0)");
     assert_eq!(pair.right.plane.monitored_by(42), []);
     let recorded = Recorded::new();
     let monitor = recorded.site.plane.monitor_remote(7, seventh).unwrap();
@@ -258,13 +260,13 @@ fn fault_2_1_g_a_watchers_death_withdraws_its_monitors() {
     let downs = pair.left.world.drain();
     assert_eq!(downs.len(), 100);
     assert!(downs.iter().all(|down| down.watcher == 8));
-    // The dead watch nobody.
+    // A dead process cannot monitor.
     let monitor = pair.left.plane.monitor_remote(7, there(1));
     assert_eq!(monitor, Err(MonitorError::NoCaller));
     assert!(!pair.cable.is_busy());
 }
 
-/// The watcher dies while its request is being sent: the withdrawal goes out after it.
+/// The watcher dies while its request is being sent: the withdrawal is sent after the request.
 #[test]
 fn fault_2_1_g_b_a_withdrawal_never_overtakes_its_request() {
     let world: Arc<OnceLock<Weak<World>>> = Arc::default();
@@ -272,7 +274,7 @@ fn fault_2_1_g_b_a_withdrawal_never_overtakes_its_request() {
     let (watching, seen) = (world.clone(), sent.clone());
     let site = Site::calling(move |_, routed| {
         if let MonitorControlMessage::MonitorP { watcher, .. } = routed.message {
-            watching.get().and_then(Weak::upgrade).expect("there").kill(watcher.number, &Reason::KILLED);
+            watching.get().and_then(Weak::upgrade).expect("the world is alive").kill(watcher.number, &Reason::KILLED);
         }
         seen.lock().unwrap().push(routed.message.opcode());
         Ok(())
@@ -290,28 +292,28 @@ fn fault_2_1_h_a_withdrawal_on_a_dead_connection_is_one() {
     let pair = Pair::new();
     let monitors = [1, 2, 3].map(|number| pair.left.plane.monitor_remote(7, there(number)).unwrap());
     pair.pump();
-    // The transport is dead; the planes have not been told.
+    // The transport is dead, but the planes have no report of it.
     let dead = Site::calling({
         let refused = AtomicBool::new(false);
         move |_, _| if refused.swap(true, Ordering::Relaxed) { Err(NoConnection) } else { Ok(()) }
     });
     let connection = dead.plane.connected(THERE, 1);
     let monitor = dead.plane.monitor_remote(7, there(1)).unwrap();
-    assert!(dead.plane.demonitor_remote(7, monitor), "withdrawn all the same");
+    assert!(dead.plane.demonitor_remote(7, monitor), "withdrawn although the transport is dead");
     assert!(!dead.plane.demonitor_remote(7, monitor));
     dead.plane.disconnected(connection);
-    assert_eq!(dead.world.drain(), [], "withdrawn is withdrawn");
-    // And where they have been: answered is answered.
+    assert_eq!(dead.world.drain(), [], "a withdrawn monitor gets no DOWN");
+    // After the report of the loss, an answered monitor cannot be withdrawn.
     pair.cut();
     assert_eq!(pair.left.world.drain().len(), 3);
     for monitor in monitors {
         assert!(!pair.left.plane.demonitor_remote(7, monitor));
     }
-    assert_eq!(pair.right.plane.monitors_with(HERE), (0, 0), "the peer has forgotten them with the connection");
+    assert_eq!(pair.right.plane.monitors_with(HERE), (0, 0), "the peer has discarded them with the connection");
 }
 
-/// One of 100 nodes, with 100 monitors each way, and the others with `others` in all each way: how many records are looked at
-/// when the one is lost, and in which order its DOWNs come.
+/// Returns how many records are visited when one of 100 nodes is lost, and the order of its DOWNs.
+/// The lost node has 100 monitors each way. The other nodes together have `others` each way.
 fn loss_of_one_node(others: u64) -> (usize, Vec<u64>) {
     let recorded = Recorded::new();
     let plane = &recorded.site.plane;
@@ -335,8 +337,8 @@ fn loss_of_one_node(others: u64) -> (usize, Vec<u64>) {
 #[test]
 fn fault_2_1_i_a_loss_costs_its_own_monitors_in_a_repeatable_order() {
     let (few, many) = (loss_of_one_node(100), loss_of_one_node(100_000));
-    assert_eq!(few.0, 200, "each of its monitors is looked at once");
-    assert_eq!(few, many, "whatever the others hold");
+    assert_eq!(few.0, 200, "each of its monitors is visited once");
+    assert_eq!(few, many, "independent of the other nodes");
     assert_eq!(few.1, (0..100).collect::<Vec<_>>());
 }
 
@@ -352,7 +354,7 @@ fn fault_2_1_i_b_an_exit_costs_its_own_monitors() {
     assert_eq!(recorded.messages().len(), 100);
 }
 
-/// Nor does a peer fill the memory with pids that it makes up.
+/// Nor can a peer fill the memory with pids that it invents.
 #[test]
 fn fault_2_1_j_b_processes_that_never_were_leave_nothing() {
     let recorded = Recorded::new();
@@ -377,12 +379,13 @@ fn fault_2_1_j_a_peer_holds_no_more_than_its_share() {
     for number in 100..1000 {
         assert_eq!(plane.receive(recorded.there, monitor_p(number, there(9), here(number))), Err(ReceiveError::Quota));
         let answer = exit_p(reference(number), there(9), here(number), Reason::NOCONNECTION);
-        assert_eq!(recorded.messages(), [answer], "answered, so that its watcher does not wait for ever");
+        assert_eq!(recorded.messages(), [answer], "answered, so that the watcher does not wait for ever");
         assert_eq!(plane.monitored_by(number), []);
     }
     assert_eq!(plane.monitors_with(THERE), (0, 3));
-    assert_eq!(plane.watched(), 1, "what is refused is not watched");
-    // The same again is no more; another's share is its own; what is withdrawn makes room.
+    assert_eq!(plane.watched(), 1, "a refused target is not watched");
+    // A repeated request costs nothing, another peer's quota is separate, and a withdrawal frees
+    // quota.
     assert_eq!(plane.receive(recorded.there, monitor_p(0, there(9), here(42))), Ok(()));
     assert_eq!(plane.receive(other, monitor_p(0, elsewhere(9), here(42))), Ok(()));
     plane.receive(recorded.there, demonitor_p(0, there(9), here(42))).unwrap();
@@ -399,22 +402,23 @@ fn fault_2_1_k_local_and_remote_references_never_meet() {
         assert_eq!(
             Reference::from_raw(raw),
             None,
-            "the kernel can't even name it; that its counter ends is tested there"
+            "the kernel cannot represent it; the kernel's tests cover the end of its counter"
         );
     }
     let recorded = Recorded::with(Options::new(HERE, 1).first_reference(reference(0)));
     assert_eq!(recorded.site.plane.monitor_remote(7, there(42)), Ok(RemoteReference::FIRST));
 }
 
-/// A monitor of another node's process was refused there, as badarg, and its number in the protocol was one of their own. Here it is made
-/// and answered, in Erlang's numbers, with any reason. What else (i) names, a cookie and other nodes' wire, has no test: there is no
+/// The old control plane refused a monitor of another node's process as badarg, and its message
+/// number was not Erlang's. This one sets the monitor up and answers it, in Erlang's numbers, with
+/// any reason. The rest of (i), a cookie and other nodes' wire protocol, has no test: there is no
 /// wire here yet, and so no secret that could have a default.
 #[test]
 fn fault_2_3_i_a_remote_monitor_is_made_and_answered() {
     let pair = Pair::new();
     let reasons = [Reason::NORMAL, Reason::KILLED, Reason::value(String::from("a text")), Reason::crash("a panic")];
     for (number, reason) in (42..).zip(&reasons) {
-        let made = pair.left.plane.monitor_remote(7, there(number)).expect("not refused");
+        let made = pair.left.plane.monitor_remote(7, there(number)).expect("the request is not refused");
         pair.pump();
         assert_eq!(pair.right.plane.monitored_by(number), [(made, here(7))]);
         pair.right.world.kill(number, reason);
@@ -423,9 +427,9 @@ fn fault_2_3_i_a_remote_monitor_is_made_and_answered() {
         assert_eq!(pair.left.world.drain(), [down]);
     }
     let recorded = Recorded::new();
-    let made = recorded.site.plane.monitor_remote(7, there(42)).expect("not refused");
+    let made = recorded.site.plane.monitor_remote(7, there(42)).expect("the request is not refused");
     assert!(recorded.site.plane.demonitor_remote(7, made));
-    recorded.site.plane.receive(recorded.there, monitor_p(1, there(9), here(43))).expect("taken");
+    recorded.site.plane.receive(recorded.there, monitor_p(1, there(9), here(43))).expect("accepted");
     recorded.site.world.kill(43, &Reason::KILLED);
     let opcodes: Vec<u8> = recorded.messages().iter().map(MonitorControlMessage::opcode).collect();
     assert_eq!(opcodes, [19, 20, 21], "MONITOR_P, DEMONITOR_P, MONITOR_P_EXIT");

@@ -1,6 +1,7 @@
-//! Histories by a seed, one step at a time, next to a plain model of what is right: who has died, which connection each monitor was
-//! made over, what has become of it. Every DOWN is judged as it comes, and whenever nothing is on its way both nodes must
-//! remember what the model does and nothing else.
+//! Seeded random histories, one step at a time, compared with a plain model. The model knows the
+//! dead processes, the connection of each monitor and how each monitor ended. The test checks every
+//! DOWN on arrival. Whenever no message is in transit, both nodes must hold exactly the monitors
+//! that the model holds.
 
 mod common;
 
@@ -15,11 +16,11 @@ const PROCESSES: u64 = 12;
 struct Monitor {
     watcher: u64,
     target: RemotePid,
-    /// Over which of the connections, counted.
+    /// The number of the connection that the monitor was set up on.
     connection: u64,
 }
 
-/// What is right, for each of the two sides.
+/// The model: the expected state of both nodes.
 #[derive(Default)]
 struct Right {
     dead: [HashMap<u64, Reason>; 2],
@@ -69,7 +70,7 @@ impl History {
         }
         self.judge_downs();
         if !self.right.joined {
-            assert!(self.right.open.iter().all(BTreeMap::is_empty), "the loss has answered all");
+            assert!(self.right.open.iter().all(BTreeMap::is_empty), "the loss has answered every monitor");
         }
     }
 
@@ -81,7 +82,7 @@ impl History {
 
     fn ask(&mut self, side: usize, watcher: u64) {
         let number = 1 + self.random.below(PROCESSES);
-        // Now and then somebody who never was: of another life, or with a serial.
+        // Now and then a process that never existed, of another creation.
         let never = self.random.below(20) == 0;
         let other = [there, here][side](number);
         let target = if never { RemotePid { incarnation: 9, ..other } } else { other };
@@ -105,7 +106,7 @@ impl History {
         let index = self.random.below(open.len() as u64) as usize;
         let (reference, watcher) =
             open.iter().nth(index).map(|(reference, monitor)| (*reference, monitor.watcher)).unwrap();
-        assert!(!self.site(side).plane.demonitor_remote(watcher + 1, reference), "another's");
+        assert!(!self.site(side).plane.demonitor_remote(watcher + 1, reference), "not its own");
         assert!(self.site(side).plane.demonitor_remote(watcher, reference));
         self.right.open[side].remove(&reference);
     }
@@ -113,18 +114,18 @@ impl History {
     fn judge_downs(&mut self) {
         for side in 0..2 {
             for down in self.site(side).world.drain() {
-                let monitor = self.right.open[side].remove(&down.reference).expect("an open monitor's");
+                let monitor = self.right.open[side].remove(&down.reference).expect("an open monitor");
                 assert_eq!((down.watcher, down.target), (monitor.watcher, monitor.target));
                 let died = self.right.dead[1 - side].get(&down.target.number);
                 if down.reason == Reason::NOCONNECTION {
                     let lost = !self.right.joined || monitor.connection < self.right.connections;
-                    assert!(lost, "its connection is there");
+                    assert!(lost, "the monitor's connection is still alive");
                     self.right.answers[0] += 1;
                 } else if down.reason == Reason::NOPROC {
-                    assert!(died.is_some() || down.target.incarnation == 9, "it is there");
+                    assert!(died.is_some() || down.target.incarnation == 9, "the target is still alive");
                     self.right.answers[1] += 1;
                 } else {
-                    assert_eq!(Some(&down.reason), died, "its own reason");
+                    assert_eq!(Some(&down.reason), died, "the target's own reason");
                     self.right.answers[2] += 1;
                 }
             }
@@ -160,7 +161,7 @@ impl History {
 }
 
 #[test]
-fn whatever_happens_both_nodes_remember_what_is_right() {
+fn random_histories_match_the_model() {
     let mut answers = [0; 3];
     for seed in 1..=3000 {
         let run = std::panic::catch_unwind(|| {

@@ -1,4 +1,4 @@
-//! The promises of the control plane that this one takes the place of, a test for each, by their numbers.
+//! One test for each numbered promise of the control plane that this one replaces.
 
 mod common;
 
@@ -21,15 +21,15 @@ fn promise_1_1_01_references_start_at_2_to_the_56_and_never_meet_local_ones() {
     let first = recorded.site.plane.monitor_remote(7, there(42)).unwrap();
     assert_eq!(first.to_raw(), 1 << 56);
     assert_eq!(RemoteReference::LAST.to_raw(), (1 << 60) - 1);
-    assert_eq!(atropos_kernel::Reference::from_raw(first.to_raw()), None, "no local reference is as great");
-    // A real local one.
+    assert_eq!(atropos_kernel::Reference::from_raw(first.to_raw()), None, "no local reference is this large");
+    // An actual local reference.
     let runtime = atropos::Runtime::builder().cores(1).build().unwrap();
     let local = runtime.block_on(async |cx: atropos::Context<()>| {
         let target = cx.spawn(async |_: atropos::Context<()>| {}).unwrap();
         cx.monitor(target).unwrap()
     });
     assert!(local.unwrap().to_raw() < RemoteReference::FIRST.to_raw());
-    // Even a plane that is told to begin lower does not.
+    // A plane with a smaller first reference starts at 2^56 as well.
     let low = Recorded::with(Options::new(HERE, 1).first_reference(reference(5)));
     assert_eq!(low.site.plane.monitor_remote(7, there(42)), Ok(RemoteReference::FIRST));
 }
@@ -108,7 +108,7 @@ fn promise_1_1_05_requests_go_to_the_target_and_answers_to_the_watcher() {
 #[test]
 fn promise_1_1_06_errors_are_few_and_shown() {
     fn show(error: MonitorError) -> String {
-        // Exhaustive: a new case has to be thought of here.
+        // The match is exhaustive, so that a new variant needs a decision here.
         match error {
             MonitorError::NoConnection
             | MonitorError::ReferenceExhausted
@@ -186,7 +186,7 @@ fn promise_1_1_10_a_failed_send_leaves_nothing() {
     assert_eq!(site.plane.monitors_with(THERE), (0, 0));
     assert!(site.plane.disconnected(connection));
     assert_eq!(site.world.drain(), []);
-    // Without a connection nothing is even sent.
+    // Without a connection no request is sent at all.
     let recorded = Recorded::new();
     assert_eq!(recorded.site.plane.monitor_remote(7, elsewhere(42)), Err(MonitorError::NoConnection));
     assert_eq!(recorded.messages(), []);
@@ -228,7 +228,7 @@ fn promise_1_1_13_demonitor_is_for_the_watcher_and_once() {
     let monitor = plane.monitor_remote(7, there(42)).unwrap();
     recorded.messages();
     assert!(!plane.demonitor_remote(8, monitor), "another's");
-    assert!(!plane.demonitor_remote(7, reference(monitor.to_raw() + 1)), "nobody's");
+    assert!(!plane.demonitor_remote(7, reference(monitor.to_raw() + 1)), "no such monitor");
     assert_eq!(recorded.messages(), []);
     assert_eq!(plane.monitors_of(7), [(monitor, there(42))], "still armed");
     assert!(plane.demonitor_remote(7, monitor));
@@ -347,7 +347,7 @@ fn promise_1_1_21_a_notice_has_the_watchers_reference_the_target_and_the_reason(
     let recorded = Recorded::new();
     let watcher = RemotePid::new(THERE, 9, 3, 1);
     recorded.site.plane.receive(recorded.there, monitor_p(77, watcher, here(42))).unwrap();
-    let reason = Reason::crash("a bad day");
+    let reason = Reason::crash("a panic");
     recorded.site.world.kill(42, &reason);
     let notice = MonitorControlMessage::MonitorPExit { reference: reference(77), watcher, target: here(42), reason };
     assert_eq!(recorded.messages(), [notice]);
@@ -359,22 +359,22 @@ fn promise_1_1_22_a_panic_in_foreign_code_stops_nothing() {
     let panics = Arc::new(AtomicBool::new(true));
     let panicking = panics.clone();
     let site = Site::calling(move |_, _| {
-        assert!(!panicking.load(Ordering::Relaxed), "a sender's bad day");
+        assert!(!panicking.load(Ordering::Relaxed), "the sender panics");
         Ok(())
     });
     let connection = site.plane.connected(THERE, 1);
     let plane = &site.plane;
-    // While a request is sent: nothing of it stays.
+    // A panic while the request is sent: no trace of the monitor remains.
     assert!(catch_unwind(AssertUnwindSafe(|| plane.monitor_remote(7, there(42)))).is_err());
     assert_eq!((plane.monitors_of(7), plane.monitors_with(THERE)), (Vec::new(), (0, 0)));
     panics.store(false, Ordering::Relaxed);
     let monitor = plane.monitor_remote(7, there(42)).unwrap();
-    // While it is withdrawn: it is.
+    // A panic while the withdrawal is sent: the monitor is withdrawn.
     panics.store(true, Ordering::Relaxed);
     assert!(catch_unwind(AssertUnwindSafe(|| plane.demonitor_remote(7, monitor))).is_err());
     assert!(!plane.demonitor_remote(7, monitor));
     assert_eq!(plane.monitors_with(THERE), (0, 0));
-    // While many are told of a death: the others are told by the next call.
+    // A panic while many watchers are notified of a death: the next call notifies the rest.
     panics.store(false, Ordering::Relaxed);
     for number in 0..10 {
         plane.receive(connection, monitor_p(number, there(number), here(42))).unwrap();
@@ -387,7 +387,7 @@ fn promise_1_1_22_a_panic_in_foreign_code_stops_nothing() {
     assert_eq!(plane.monitors_with(THERE), (0, 0));
 }
 
-/// The other foreign calls: a delivery, and a watch.
+/// The other calls of external code: a delivery, and a watch.
 #[test]
 fn promise_1_1_22_b_a_panic_in_a_delivery_or_a_watch_stops_nothing() {
     let recorded = Recorded::new();
@@ -396,17 +396,17 @@ fn promise_1_1_22_b_a_panic_in_a_delivery_or_a_watch_stops_nothing() {
         plane.monitor_remote(number, there(42)).unwrap();
     }
     let calls = AtomicUsize::new(0);
-    let third_panics = move |_| assert!(calls.fetch_add(1, Ordering::Relaxed) != 2, "a delivery's bad day");
+    let third_panics = move |_| assert!(calls.fetch_add(1, Ordering::Relaxed) != 2, "the delivery panics");
     assert!(recorded.site.world.on_down.set(Box::new(third_panics)).is_ok());
     assert!(catch_unwind(AssertUnwindSafe(|| plane.disconnected(recorded.there))).is_err());
     assert_eq!(recorded.site.world.drain().len(), 3);
-    // Whatever is called next does the rest first.
+    // The next call, of any kind, does the rest first.
     plane.connected(THERE, 1);
     let rest: Vec<u64> = recorded.site.world.drain().iter().map(|down| down.watcher).collect();
     assert_eq!(rest, [3, 4, 5, 6, 7, 8, 9]);
 
     let calls = AtomicUsize::new(0);
-    let first_panics = move |_| assert!(calls.fetch_add(1, Ordering::Relaxed) != 0, "a watch's bad day");
+    let first_panics = move |_| assert!(calls.fetch_add(1, Ordering::Relaxed) != 0, "the watch panics");
     assert!(recorded.site.world.on_watch.set(Box::new(first_panics)).is_ok());
     assert!(catch_unwind(AssertUnwindSafe(|| plane.monitor_remote(99, there(1)))).is_err());
     assert_eq!(plane.monitors_with(THERE), (0, 0));
@@ -414,7 +414,7 @@ fn promise_1_1_22_b_a_panic_in_a_delivery_or_a_watch_stops_nothing() {
     assert_eq!(plane.monitors_of(99), [(monitor, there(1))]);
     recorded.messages();
     recorded.site.world.kill(99, &Reason::NORMAL);
-    assert_eq!(recorded.messages(), [demonitor_p(monitor.to_raw(), here(99), there(1))], "it is watched");
+    assert_eq!(recorded.messages(), [demonitor_p(monitor.to_raw(), here(99), there(1))], "the watcher is watched");
 }
 
 #[test]
@@ -448,7 +448,7 @@ fn promise_1_1_24_a_withdrawal_that_crosses_an_exit_wins() {
     let pair = Pair::new();
     let monitor = pair.left.plane.monitor_remote(7, there(42)).unwrap();
     pair.pump();
-    // Both on their way at once.
+    // The exit notice and the withdrawal are in transit at once.
     pair.right.world.kill(42, &Reason::KILLED);
     assert!(pair.left.plane.demonitor_remote(7, monitor));
     assert!(pair.cable.is_busy());
@@ -456,7 +456,7 @@ fn promise_1_1_24_a_withdrawal_that_crosses_an_exit_wins() {
     assert_eq!(pair.left.world.drain(), []);
     assert_eq!(pair.left.plane.monitors_with(THERE), (0, 0));
     assert_eq!(pair.right.plane.monitors_with(HERE), (0, 0));
-    // What a plane has never heard of is dropped as silently.
+    // A notice for a monitor unknown to the plane is dropped silently too.
     let recorded = Recorded::new();
     let late = exit_p(reference(1 << 56), here(7), there(42), Reason::NORMAL);
     assert_eq!(recorded.site.plane.receive(recorded.there, late), Ok::<(), ReceiveError>(()));

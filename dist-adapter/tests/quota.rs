@@ -1,5 +1,5 @@
-//! Issue 14, 25: a peer's quota bounds everything that it has the node keep, also what it makes and withdraws faster
-//! than the runtime runs.
+//! Issue 14, 25: a peer's quota bounds every resource that the node keeps for it, including
+//! monitors that the peer sets up and withdraws faster than the runtime runs.
 
 mod common;
 
@@ -26,12 +26,12 @@ enum Order {
     Unwatch(u64),
 }
 
-/// A runtime whose relay runs when the test says so. No process of it ever was.
+/// A runtime whose relay runs only when the test calls it. None of its processes exists.
 #[derive(Default)]
 struct Slow {
     orders: Mutex<VecDeque<Order>>,
     plane: OnceLock<Weak<ControlPlane>>,
-    /// Whether its processes live, in place of having never been.
+    /// `true` if its processes are alive, `false` if they never existed.
     alive: AtomicBool,
 }
 
@@ -48,9 +48,9 @@ impl Slow {
         self.orders.lock().unwrap().len()
     }
 
-    /// Does what has been ordered; the watches that were taken back.
+    /// Processes the pending orders, and returns the pids of the watches that were dropped.
     fn run(&self) -> Vec<u64> {
-        let plane = self.plane.get().and_then(Weak::upgrade).expect("the plane is there");
+        let plane = self.plane.get().and_then(Weak::upgrade).expect("the plane is alive");
         let mut released = Vec::new();
         loop {
             let next = self.orders.lock().unwrap().pop_front();
@@ -78,7 +78,7 @@ impl Watchers for Slow {
 }
 
 #[test]
-fn n25_what_is_withdrawn_counts_until_the_runtime_has_collected_it() {
+fn n25_withdrawn_monitors_count_until_the_runtime_has_collected_them() {
     for alive in [false, true] {
         let (plane, slow, sent) = Slow::start(QUOTA);
         slow.alive.store(alive, Ordering::Relaxed);
@@ -90,19 +90,19 @@ fn n25_what_is_withdrawn_counts_until_the_runtime_has_collected_it() {
                     Ok(()) => taken += 1,
                     Err(refused) => assert_eq!(refused, ReceiveError::Quota),
                 }
-                plane.receive(there_now, demonitor_p(number, there(9), here(number))).expect("its own to withdraw");
-                // With what the other peer has.
+                plane.receive(there_now, demonitor_p(number, there(9), here(number))).expect("the peer's own monitor");
+                // The bounds include the other peer's processes.
                 assert!(plane.watched() <= QUOTA + 3 && slow.waiting() <= 2 * (QUOTA + 3));
                 assert!(plane.kept_for(THERE) <= QUOTA);
             }
             assert_eq!(taken, QUOTA, "round {round}");
             let notices = sent.drain().into_iter().filter(|routed| routed.destination() == THERE).count();
-            assert_eq!(notices, 999 - QUOTA, "each that was refused has been answered, and no other");
+            assert_eq!(notices, 999 - QUOTA, "exactly the refused requests have been answered");
             assert_eq!(plane.monitors_with(THERE), (0, 0));
-            // Another peer's share is its own.
+            // Another peer's quota is separate.
             assert_eq!(plane.receive(other, monitor_p(round, elsewhere(9), here(5000 + round))), Ok(()));
             slow.run();
-            assert_eq!(plane.kept_for(THERE), 0, "collected, and there is room again");
+            assert_eq!(plane.kept_for(THERE), 0, "all collected, and the quota is free again");
         }
         assert_eq!(plane.watched(), if alive { 3 } else { 0 });
     }
@@ -113,7 +113,7 @@ fn n25_a_new_connection_finds_the_old_charges() {
     let (plane, slow, _) = Slow::start(QUOTA);
     let mut taken = 0;
     for number in 1..1000 {
-        // Of another life of the peer, now and then.
+        // The peer's creation changes now and then.
         let incarnation = 1 + number as u32 / 100;
         let now = plane.connected(THERE, incarnation);
         let watcher = RemotePid::new(THERE, 9, 0, incarnation);
@@ -134,35 +134,37 @@ fn n25_a_watch_that_is_needed_again_is_kept() {
     slow.alive.store(true, Ordering::Relaxed);
     let now = plane.connected(THERE, 1);
     for number in 0..100 {
-        plane.receive(now, monitor_p(number, there(9), here(42))).expect("taken");
-        plane.receive(now, demonitor_p(number, there(9), here(42))).expect("its own");
+        plane.receive(now, monitor_p(number, there(9), here(42))).expect("accepted");
+        plane.receive(now, demonitor_p(number, there(9), here(42))).expect("the peer's own monitor");
     }
-    plane.receive(now, monitor_p(100, there(9), here(42))).expect("taken");
-    assert_eq!(*slow.orders.lock().unwrap(), [Order::Watch(42), Order::Unwatch(42)], "each is asked for once");
-    assert_eq!(slow.run(), [], "a peer monitors it");
+    plane.receive(now, monitor_p(100, there(9), here(42))).expect("accepted");
+    assert_eq!(*slow.orders.lock().unwrap(), [Order::Watch(42), Order::Unwatch(42)], "one request each");
+    assert_eq!(slow.run(), [], "a peer monitors the process, so the watch is kept");
     assert_eq!((plane.watched(), plane.kept_for(THERE)), (1, 1));
     plane.exited(42, &Reason::KILLED);
     let messages: Vec<_> = sent.drain().into_iter().map(|routed| routed.message).collect();
     assert_eq!(messages, [exit_p(reference(100), there(9), here(42), Reason::KILLED)]);
     assert_eq!((plane.watched(), plane.kept_for(THERE)), (0, 0));
-    // What two peers monitor each pays for, and who withdraws last pays for the watch.
+    // Two peers that monitor a process pay one charge each. The last to withdraw pays for the
+    // watch.
     let other = plane.connected(ELSEWHERE, 1);
-    plane.receive(now, monitor_p(1, there(9), here(43))).expect("taken");
-    plane.receive(other, monitor_p(1, elsewhere(9), here(43))).expect("taken");
-    plane.receive(now, demonitor_p(1, there(9), here(43))).expect("its own");
+    plane.receive(now, monitor_p(1, there(9), here(43))).expect("accepted");
+    plane.receive(other, monitor_p(1, elsewhere(9), here(43))).expect("accepted");
+    plane.receive(now, demonitor_p(1, there(9), here(43))).expect("the peer's own monitor");
     assert_eq!((plane.kept_for(THERE), plane.kept_for(ELSEWHERE)), (0, 1));
-    plane.receive(other, demonitor_p(1, elsewhere(9), here(43))).expect("its own");
+    plane.receive(other, demonitor_p(1, elsewhere(9), here(43))).expect("the peer's own monitor");
     assert_eq!((plane.kept_for(THERE), plane.kept_for(ELSEWHERE)), (0, 1));
     assert_eq!(slow.run(), [43]);
     assert_eq!((plane.watched(), plane.kept_for(ELSEWHERE)), (0, 0));
     // A process that monitors others is watched for itself: no peer pays.
     plane.monitor_remote(44, there(1)).expect("connected");
-    plane.receive(now, monitor_p(2, there(9), here(44))).expect("taken");
-    plane.receive(now, demonitor_p(2, there(9), here(44))).expect("its own");
+    plane.receive(now, monitor_p(2, there(9), here(44))).expect("accepted");
+    plane.receive(now, demonitor_p(2, there(9), here(44))).expect("the peer's own monitor");
     assert_eq!((plane.kept_for(THERE), slow.run(), plane.watched()), (0, vec![], 1));
 }
 
-/// A sender that panics leaves a backlog: what is on it is on the account, though its session is gone.
+/// A sender that panics leaves a backlog. The account counts the backlog although its session is
+/// gone.
 #[test]
 fn n25_the_backlog_is_on_the_account() {
     let angry = Arc::new(AtomicBool::new(true));
@@ -175,14 +177,14 @@ fn n25_the_backlog_is_on_the_account() {
     let plane = &site.plane;
     let now = plane.connected(THERE, 1);
     for number in 0..4 {
-        plane.receive(now, monitor_p(number, there(9), here(42))).expect("taken");
+        plane.receive(now, monitor_p(number, there(9), here(42))).expect("accepted");
     }
     assert!(catch_unwind(AssertUnwindSafe(|| site.world.kill(42, &Reason::KILLED))).is_err());
     assert_eq!(plane.kept_for(THERE), 3);
-    // The next call goes on with the backlog first, and loses one delivery to the panic.
+    // The next call processes the backlog first, and loses one delivery to the panic.
     assert!(catch_unwind(AssertUnwindSafe(|| plane.connected(THERE, 1))).is_err());
     assert_eq!(plane.monitors_with(THERE), (0, 0));
-    assert!(plane.kept_for(THERE) >= 2, "what the backlog holds is counted");
+    assert!(plane.kept_for(THERE) >= 2, "the account counts the backlog");
     angry.store(false, Ordering::Relaxed);
     plane.resume();
     assert_eq!(plane.kept_for(THERE), 0);
@@ -204,12 +206,12 @@ fn until(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
-/// On the real relay: two threads of one peer make and withdraw as fast as they can.
+/// With the real relay: two threads of one peer set up and withdraw monitors as fast as they can.
 #[test]
-fn n25_the_relay_is_not_outrun() {
-    let runtime = Runtime::builder().cores(2).build().expect("threads");
+fn n25_a_peer_cannot_outrun_the_relay() {
+    let runtime = Runtime::builder().cores(2).build().expect("the runtime starts");
     let options = Options::new(HERE, 1).inbound_limit(QUOTA);
-    let plane = Relay::start(&runtime, options, Arc::new(Nowhere), |_, _, _| {}).expect("room");
+    let plane = Relay::start(&runtime, options, Arc::new(Nowhere), |_, _, _| {}).expect("memory");
     let now = plane.connected(THERE, 1);
     std::thread::scope(|scope| {
         for thread in 0..2 {
@@ -226,34 +228,35 @@ fn n25_the_relay_is_not_outrun() {
             });
         }
     });
-    until("all is collected", || plane.watched() == 0);
+    until("every watch is collected", || plane.watched() == 0);
     assert_eq!(plane.monitors_with(THERE), (0, 0));
 }
 
-/// Living targets, more than the quota, one after the other: the relay takes its monitors back, and there is room.
+/// More live targets than the quota, one after the other: the relay drops its monitors, and quota
+/// becomes free again.
 #[test]
-fn n25_the_living_are_let_go_and_watched_again() {
-    let runtime = Runtime::builder().cores(2).build().expect("threads");
+fn n25_live_targets_are_unwatched_and_watched_again() {
+    let runtime = Runtime::builder().cores(2).build().expect("the runtime starts");
     let options = Options::new(HERE, 1).inbound_limit(4);
     let sent = Arc::new(RecordingSender::new());
-    let plane = Relay::start(&runtime, options, sent.clone(), |_, _, _| {}).expect("room");
+    let plane = Relay::start(&runtime, options, sent.clone(), |_, _, _| {}).expect("memory");
     let waits =
-        |handle: &Handle| -> Address<()> { handle.spawn(async |cx: Context<()>| drop(cx.recv().await)).expect("room") };
+        |handle: &Handle| -> Address<()> { handle.spawn(async |cx: Context<()>| drop(cx.recv().await)).expect("fits") };
     let targets: Vec<_> = (0..50).map(|_| waits(&runtime)).collect();
     let now = plane.connected(Node::new(2), 1);
     for (number, target) in (1_u64..).zip(&targets) {
         let target = plane.name_of(target.pid().to_raw());
-        until("there is room again", || plane.receive(now, monitor_p(number, there(9), target)).is_ok());
-        plane.receive(now, demonitor_p(number, there(9), target)).expect("its own");
+        until("the quota is free again", || plane.receive(now, monitor_p(number, there(9), target)).is_ok());
+        plane.receive(now, demonitor_p(number, there(9), target)).expect("the peer's own monitor");
     }
-    until("nobody is watched", || plane.watched() == 0);
+    until("no process is watched", || plane.watched() == 0);
     sent.drain();
     let again = &targets[7];
     let target = plane.name_of(again.pid().to_raw());
-    plane.receive(now, monitor_p(99, there(9), target)).expect("there is room");
-    runtime.exit(*again, Reason::KILL).expect("a kill");
+    plane.receive(now, monitor_p(99, there(9), target)).expect("the quota is free");
+    runtime.exit(*again, Reason::KILL).expect("the target is alive");
     let mut told = Vec::new();
-    until("the end is told", || {
+    until("the peer gets the exit notice", || {
         told.extend(sent.drain().into_iter().map(|routed| routed.message));
         !told.is_empty()
     });

@@ -1,4 +1,5 @@
-//! The relay under bad conditions: what is foreign panics, or there is no memory. No end is lost. Each was a fault once.
+//! The relay under faults: external code panics, or memory runs out. No process's end is lost. Each
+//! test covers a bug that existed once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::sync::{Arc, Mutex};
@@ -18,10 +19,10 @@ fn there(number: u64) -> RemotePid {
 
 fn waits(handle: &Handle) -> Address<()> {
     let waits = async |cx: Context<()>| drop(cx.recv().await);
-    handle.spawn(waits).expect("room")
+    handle.spawn(waits).expect("memory")
 }
 
-/// Waits for what another thread brings about.
+/// Waits for a condition that another thread brings about.
 fn until(what: &str, mut is: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(30);
     while !is() {
@@ -40,7 +41,7 @@ impl Sender for Nowhere {
 
 /// A sender's panic carries a value whose destructor panics as well.
 #[test]
-fn a_panics_value_does_not_end_the_relay() {
+fn a_panicking_panic_payload_does_not_end_the_relay() {
     struct Bomb;
     impl Drop for Bomb {
         fn drop(&mut self) {
@@ -56,50 +57,51 @@ fn a_panics_value_does_not_end_the_relay() {
             }
         }
     }
-    let runtime = Runtime::builder().cores(1).build().expect("a thread");
-    let plane = Relay::start(&runtime, Options::new(HERE, 1), Arc::new(Throws), |_, _, _| ()).expect("room");
+    let runtime = Runtime::builder().cores(1).build().expect("the runtime starts");
+    let plane = Relay::start(&runtime, Options::new(HERE, 1), Arc::new(Throws), |_, _, _| ()).expect("memory");
     let relay = runtime.processes()[0];
     plane.connected(THERE, 1);
     for number in 0..3 {
         let watcher = waits(&runtime);
         plane.monitor_remote(watcher.pid().to_raw(), there(number)).expect("connected");
-        runtime.exit(watcher, Reason::KILL).expect("a kill");
-        until("its end is told", || plane.monitors_of(watcher.pid().to_raw()).is_empty());
+        runtime.exit(watcher, Reason::KILL).expect("the process is alive");
+        until("the watcher's monitors are withdrawn", || plane.monitors_of(watcher.pid().to_raw()).is_empty());
     }
     assert!(runtime.is_alive(relay), "{:?}", runtime.tombstone(relay));
 }
 
-/// The relay's first message finds no memory: it is not started, and whoever asked is told.
+/// There is no memory for the relay's first message: the start fails, and the caller gets an error.
 #[test]
-fn a_relay_that_cannot_be_told_whom_it_serves_is_not_started() {
+fn a_relay_without_memory_for_its_first_message_is_not_started() {
     let limits = Limits { nodes: 4, ..Limits::default() };
-    let runtime = Runtime::builder().cores(1).limits(limits).build().expect("a thread");
+    let runtime = Runtime::builder().cores(1).limits(limits).build().expect("the runtime starts");
     let hog = async |cx: Context<u32>| drop(cx.recv_match(|seen| matches!(seen, Peek::Message(9))).await);
-    let hog = runtime.spawn(hog).expect("room");
+    let hog = runtime.spawn(hog).expect("memory");
     for message in 0..4 {
-        runtime.send(hog, message).expect("there are four nodes");
+        runtime.send(hog, message).expect("the first four messages fit");
     }
     let started = Relay::start(&runtime, Options::new(HERE, 1), Arc::new(Nowhere), |_, _, _| ());
     assert!(started.is_err());
-    runtime.exit(hog, Reason::KILL).expect("a kill");
-    until("nothing is left of it", || runtime.processes().is_empty());
+    runtime.exit(hog, Reason::KILL).expect("the process is alive");
+    until("no process is left", || runtime.processes().is_empty());
 }
 
-/// Answers that panic leave a backlog, which is gone on with when the next end comes: that end is told all the same.
+/// Deliveries that panic leave a backlog, which the next reported end processes first. That end is
+/// reported all the same.
 #[test]
-fn an_end_is_not_lost_to_a_backlog_that_panics() {
+fn a_panicking_backlog_loses_no_exit() {
     #[derive(Default)]
     struct Notes(Mutex<Vec<MonitorControlMessage>>);
     impl Sender for Notes {
         fn send(&self, routed: Routed) -> Result<(), NoConnection> {
-            self.0.lock().expect("whole").push(routed.message);
+            self.0.lock().expect("the mutex is not poisoned").push(routed.message);
             Ok(())
         }
     }
-    let runtime = Runtime::builder().cores(1).build().expect("a thread");
+    let runtime = Runtime::builder().cores(1).build().expect("the runtime starts");
     let notes = Arc::new(Notes::default());
     let plane =
-        Relay::start(&runtime, Options::new(HERE, 1), notes.clone(), |_, _, _| panic!("delivering")).expect("room");
+        Relay::start(&runtime, Options::new(HERE, 1), notes.clone(), |_, _, _| panic!("delivering")).expect("memory");
     let lost = plane.connected(THERE, 1);
     let peer = plane.connected(Node::new(3), 1);
     let (watcher, target) = (waits(&runtime), waits(&runtime));
@@ -111,13 +113,13 @@ fn an_end_is_not_lost_to_a_backlog_that_panics() {
         watcher: RemotePid::new(Node::new(3), 7, 0, 1),
         target: plane.name_of(target.pid().to_raw()),
     };
-    plane.receive(peer, monitors).expect("taken");
-    // Two answers, each of which panics: the first here, the second on the backlog.
+    plane.receive(peer, monitors).expect("accepted");
+    // Two deliveries that panic: the first here, the second from the backlog.
     assert!(catch_unwind(AssertUnwindSafe(|| plane.disconnected(lost))).is_err());
-    runtime.exit(target, Reason::KILL).expect("a kill");
+    runtime.exit(target, Reason::KILL).expect("the process is alive");
     let told = |message: &MonitorControlMessage| matches!(message, MonitorControlMessage::MonitorPExit { .. });
-    until("the peer is told of the death", || {
+    until("the peer gets the exit notice", || {
         let _ = catch_unwind(AssertUnwindSafe(|| plane.resume()));
-        notes.0.lock().expect("whole").iter().any(told)
+        notes.0.lock().expect("the mutex is not poisoned").iter().any(told)
     });
 }

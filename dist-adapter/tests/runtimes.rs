@@ -1,4 +1,5 @@
-//! Two runtimes in one process, joined by a cable: their processes monitor each other's, while they die and the cable is cut.
+//! Two runtimes in one operating-system process, connected by a cable. Their processes monitor each
+//! other, while processes die and the cable is cut.
 
 mod common;
 
@@ -14,21 +15,21 @@ use atropos_dist::{ControlPlane, LoopBack, LoopbackPair, MonitorError, Node, Opt
 
 use common::Random;
 
-/// What the watchers take.
+/// The messages of a watcher.
 #[derive(Debug)]
 enum Say {
-    /// Monitor this one.
+    /// Monitor this process.
     Watch(RemotePid),
     Down(RemoteDown),
-    /// Withdraw every monitor whose reference is a multiple of this.
+    /// Withdraw every monitor with a reference that is a multiple of this number.
     Withdraw(u64),
 }
 
-/// What became of the monitors of one node, by reference.
+/// The outcomes of one node's monitors, by reference.
 #[derive(Default)]
 struct Account {
     made: Mutex<HashMap<RemoteReference, RemotePid>>,
-    /// Times that the plane has delivered an answer, and that a watcher has received one.
+    /// How often the plane has delivered each DOWN. `received` has how often a watcher got it.
     delivered: Mutex<HashMap<RemoteReference, usize>>,
     received: Mutex<HashMap<RemoteReference, (usize, RemotePid, Reason)>>,
     withdrawn: Mutex<Vec<RemoteReference>>,
@@ -48,7 +49,7 @@ impl Site {
         let count = account.clone();
         let deliver = move |handle: &Handle, watcher: Pid, down: RemoteDown| {
             *count.delivered.lock().unwrap().entry(down.reference).or_default() += 1;
-            // A dead watcher needs none.
+            // A dead watcher needs no DOWN.
             let _ = handle.send(watcher, Say::Down(down));
         };
         let plane = Relay::start(&runtime, Options::new(Node::new(node), 1), end, deliver).unwrap();
@@ -59,7 +60,7 @@ impl Site {
         self.plane.name_of(pid.into().to_raw())
     }
 
-    /// A process that lives until it is told to end.
+    /// Spawns a process that lives until it gets a message.
     fn target(&self) -> Address<()> {
         self.runtime.spawn(async |cx: Context<()>| drop(cx.recv().await)).unwrap()
     }
@@ -110,12 +111,12 @@ async fn watch(cx: Context<Say>, plane: Arc<ControlPlane>, account: Arc<Account>
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < Duration::from_secs(60), "{what} has not come");
+        assert!(start.elapsed() < Duration::from_secs(60), "timed out waiting for {what}");
         thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// How monitors have ended.
+/// The numbers of monitors by outcome.
 #[derive(Default)]
 struct Tally {
     deaths: usize,
@@ -124,14 +125,17 @@ struct Tally {
 }
 
 impl Tally {
-    /// A test in which nothing has died or nothing was lost shows nothing.
+    /// Returns `true` if every outcome occurred. A run without deaths, losses or withdrawals proves
+    /// nothing.
     fn has_all(&self) -> bool {
         self.deaths > 0 && self.losses > 0 && self.withdrawn > 0
     }
 }
 
-/// The check of the whole: 10,000 monitors each way, a fifth withdrawn at some time, the cable cut and joined and the targets killed
-/// by a seed. Every monitor gets exactly one answer, or none if it was withdrawn.
+/// Runs the whole-system check: `monitors` monitors each way, a fifth withdrawn at some time, while
+/// a seed decides when the cable is cut and joined and which targets are killed.
+///
+/// Every monitor gets exactly one DOWN, or none if it was withdrawn.
 fn cut_and_joined(seed: u64, monitors: usize) -> Tally {
     const WATCHERS: usize = 50;
     let cable = LoopbackPair::new();
@@ -152,7 +156,7 @@ fn cut_and_joined(seed: u64, monitors: usize) -> Tally {
         });
         let watchers = [left, right].map(|site| (0..WATCHERS).map(|_| site.watcher()).collect::<Vec<_>>());
         let mut targets = [left, right].map(|site| (0..monitors).map(|_| site.target()).collect::<Vec<_>>());
-        // Each watcher is told of its targets, a batch at a time, and in between something happens.
+        // Each watcher gets its targets in batches, with a random event in between.
         let orders: [Vec<RemotePid>; 2] =
             [1, 0].map(|of| targets[of].iter().map(|target| sites[of].name_of(*target)).collect());
         let mut joined = true;
@@ -190,7 +194,8 @@ fn cut_and_joined(seed: u64, monitors: usize) -> Tally {
             }
             thread::sleep(Duration::from_micros(random.below(3000)));
         }
-        // At the end they are joined until all is asked, half of the rest dies, and a last cut answers what is left.
+        // At the end the nodes are connected until every monitor is set up. Then half of the
+        // remaining targets die, and a last cut answers the other monitors.
         if !joined {
             cable.join(&left.plane, &right.plane);
         }
@@ -232,7 +237,7 @@ fn cut_and_joined(seed: u64, monitors: usize) -> Tally {
             } else if *reason == Reason::NOPROC {
                 late += 1;
             } else {
-                assert_eq!(*reason, Reason::value(target.number), "its own reason");
+                assert_eq!(*reason, Reason::value(target.number), "the target's own reason");
                 by_death += 1;
             }
         }
@@ -264,12 +269,12 @@ fn ten_thousand_monitors_each_way_get_one_answer_each() {
 }
 
 #[test]
-fn many_seeds_of_a_smaller_world() {
+fn many_seeds_with_500_monitors() {
     let tallies = (1..=10).map(|seed| cut_and_joined(seed, 500));
     assert!(tallies.filter(Tally::has_all).count() > 5);
 }
 
-/// Nothing called the plane: here processes do, from end to end.
+/// The old control plane had no caller. Here processes call it, from end to end.
 #[test]
 fn fault_2_1_l_run_from_end_to_end_by_processes() {
     let cable = LoopbackPair::new();
@@ -278,7 +283,7 @@ fn fault_2_1_l_run_from_end_to_end_by_processes() {
     cable.join(&left.plane, &right.plane);
     let target = right.runtime.spawn(async |cx: Context<()>| {
         cx.recv().await;
-        panic!("a bad day");
+        panic!("the target panics");
     });
     let target = target.unwrap();
     let (plane, name) = (left.plane.clone(), right.name_of(target));
@@ -310,14 +315,15 @@ fn fault_2_1_l_run_from_end_to_end_by_processes() {
     for (reference, down) in references.iter().zip(&downs) {
         assert_eq!(*reference, down.reference);
     }
-    assert!(downs[0].reason.to_string().contains("a bad day"), "{}", downs[0].reason);
+    assert!(downs[0].reason.to_string().contains("the target panics"), "{}", downs[0].reason);
     assert_eq!((&downs[1].reason, &downs[2].reason), (&Reason::NOPROC, &Reason::NOPROC));
     assert_eq!(left.open() + right.open(), 0);
 }
 
-/// Ordered: what is asked for before the end is told its reason, though the relay has had no turn in between.
+/// Order: a monitor requested before the target's end gets the target's reason, although the relay
+/// has not run in between.
 #[test]
-fn an_end_right_after_the_request_is_told_with_its_reason() {
+fn an_exit_right_after_the_request_keeps_its_reason() {
     const TARGETS: usize = 2_000;
     let cable = LoopbackPair::new();
     let [left, right] = cable.ends();
@@ -339,9 +345,9 @@ fn an_end_right_after_the_request_is_told_with_its_reason() {
     }
 }
 
-/// A watcher that dies is forgotten at the peer, by way of the relay's own monitor of it.
+/// The peer discards the monitors of a dead watcher, because the relay monitors the watcher itself.
 #[test]
-fn a_dead_watcher_is_withdrawn_at_the_peer() {
+fn a_dead_watchers_monitors_are_withdrawn_at_the_peer() {
     let cable = LoopbackPair::new();
     let [left, right] = cable.ends();
     let (left, right) = (Site::new(1, left), Site::new(2, right));
@@ -358,13 +364,13 @@ fn a_dead_watcher_is_withdrawn_at_the_peer() {
         right.plane.monitored_by(target.pid().to_raw()).is_empty()
     });
     assert_eq!(left.open(), 0);
-    // Its end is known or not yet.
+    // The plane may or may not know of the watcher's end by now.
     let of_the_dead = left.plane.monitor_remote(watcher.pid().to_raw(), right.name_of(target));
     assert!(matches!(of_the_dead, Ok(_) | Err(MonitorError::NoCaller)), "{of_the_dead:?}");
-    wait_until("the dead one's withdrawal", || left.open() == 0);
+    wait_until("the dead watcher's withdrawal", || left.open() == 0);
 }
 
-/// The relay outlives what the embedder's delivery does.
+/// The relay survives a panic in the embedder's delivery.
 #[test]
 fn a_delivery_that_panics_costs_one_answer() {
     let cable = LoopbackPair::new();
@@ -375,7 +381,7 @@ fn a_delivery_that_panics_costs_one_answer() {
     let deliver = move |_: &Handle, _: Pid, down: RemoteDown| {
         let mut seen = seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         seen.push(down.reference);
-        assert!(seen.len() != 2, "a delivery's bad day");
+        assert!(seen.len() != 2, "the delivery panics");
     };
     let plane = Relay::start(&left, Options::new(Node::new(1), 1), left_end, deliver).unwrap();
     let right = Site::new(2, right_end);

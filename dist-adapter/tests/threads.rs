@@ -1,5 +1,5 @@
-//! Many threads at once in two planes: they monitor, withdraw, kill, cut and join without a pause. Every monitor gets one answer or
-//! was withdrawn, and in the end nobody remembers anything.
+//! Many threads use two planes at once: they monitor, withdraw, kill, cut and join without a pause.
+//! Every monitor gets one DOWN or is withdrawn, and in the end neither node holds a monitor.
 
 mod common;
 
@@ -12,12 +12,12 @@ use atropos_dist::{MonitorError, RemotePid, RemoteReference};
 use atropos_kernel::Reason;
 use common::*;
 
-/// Watchers that live to the end, from here on; those below die.
+/// The first of the watchers that live to the end. Those with smaller numbers die.
 const LIVING: u64 = 1_000_000;
 const TARGETS: u64 = 2_000;
 const ROUNDS: u64 = 20_000;
 
-/// What one side has made, and withdrawn.
+/// The monitors that one thread has set up and withdrawn.
 #[derive(Default)]
 struct Account {
     made: Vec<(u64, RemoteReference)>,
@@ -70,7 +70,7 @@ fn check(site: &Site, accounts: &[Account]) {
 }
 
 #[test]
-fn whatever_happens_at_once_each_monitor_ends_once() {
+fn concurrent_operations_end_each_monitor_once() {
     let pair = Pair::new();
     let done = AtomicBool::new(false);
     let accounts: Mutex<[Vec<Account>; 2]> = Mutex::default();
@@ -121,7 +121,7 @@ fn whatever_happens_at_once_each_monitor_ends_once() {
     pair.cut();
     for site in [&pair.left, &pair.right] {
         (1000..1000 + TARGETS).for_each(|target| site.world.kill(target, &Reason::KILLED));
-        assert!(site.plane.watched() <= 10, "only the watchers that live");
+        assert!(site.plane.watched() <= 10, "only the live watchers are watched");
     }
     for (site, accounts) in [&pair.left, &pair.right].into_iter().zip(&*accounts.lock().unwrap()) {
         check(site, accounts);

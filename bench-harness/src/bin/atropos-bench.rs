@@ -1,4 +1,4 @@
-//! The workloads by which this runtime and others are compared: one, all, or a page about them.
+//! The workloads that compare this runtime with others: one workload, all, or a page about them.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,46 +13,47 @@ use atropos_bench::workloads::tools::peak;
 use atropos_bench::workloads::{ALL, Ask, Workload};
 use clap::Parser;
 
-/// Runs one workload and prints its line of JSON; or `all` of them, as a table; or makes a `report`, a page with plots.
+/// Runs one workload and prints its result as a line of JSON. Runs `all` of them and prints a
+/// table. Or makes a `report`, a page with plots.
 #[derive(Parser)]
 #[command(name = "atropos-bench", after_help = names())]
 struct Arguments {
-    /// A workload, `all` or `report`; `list` prints their names and sizes.
+    /// A workload, `all` or `report`; `list` prints the workloads' names and sizes.
     what: String,
-    /// How much is done, for one workload.
+    /// The number of operations, for one workload.
     #[arg(long)]
     n: Option<u64>,
     /// Scheduler threads: 2 for one workload, otherwise 1 and 2.
     #[arg(long)]
     threads: Option<usize>,
-    /// How many processes take part, where a workload lets one say.
+    /// The number of processes that take part, for workloads with a variable number.
     #[arg(long)]
     p: Option<u64>,
-    /// How many other processes wait meanwhile, for one workload.
+    /// The number of other processes that wait at the same time, for one workload.
     #[arg(long, default_value_t = 0)]
     beside: u64,
-    /// Adds the distribution of a workload's latencies to this file.
+    /// Appends the distribution of a workload's latencies to this file.
     #[arg(long, value_name = "FILE")]
     latencies: Option<PathBuf>,
-    /// Says on standard error how much memory was resident at most.
+    /// Prints the maximum resident memory on standard error.
     #[arg(long)]
     peak: bool,
-    /// `all`, `report`: small sizes, in seconds; the figures mean little.
+    /// `all`, `report`: small sizes that take seconds; the figures mean little.
     #[arg(long)]
     quick: bool,
-    /// `all`, `report`: times that each workload is run.
+    /// `all`, `report`: the number of runs of each workload.
     #[arg(long, default_value_t = 1)]
     reps: u32,
-    /// `all`, `report`: multiplies the sizes.
+    /// `all`, `report`: a factor for the sizes.
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
-    /// `all`, `report`: only these workloads, with commas between them.
+    /// `all`, `report`: only these workloads, separated by commas.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// `all`, `report`: the folder in which results are kept.
+    /// `all`, `report`: the folder for the results.
     #[arg(long, value_name = "FOLDER")]
     into: Option<PathBuf>,
-    /// `report`: measures nothing, and draws what is in the folder.
+    /// `report`: measures nothing, and draws the results in the folder.
     #[arg(long)]
     draw: bool,
 }
@@ -64,7 +65,7 @@ fn names() -> String {
 }
 
 fn main() -> ExitCode {
-    // What crashes a process of a workload makes its result wrong, whatever else it does.
+    // A crash of a workload's process makes the result invalid, so it ends the program.
     std::panic::set_hook(Box::new(|panic| {
         eprintln!("atropos-bench: {panic}");
         std::process::exit(1);
@@ -93,7 +94,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         }
         "all" => campaign.all(arguments.into.as_deref()),
         "report" => {
-            let folder = arguments.into.as_deref().context("where to? --into FOLDER")?;
+            let folder = arguments.into.as_deref().context("no folder given: use --into FOLDER")?;
             let store = Store::new(folder)?;
             let mut failed = Vec::new();
             if !arguments.draw {

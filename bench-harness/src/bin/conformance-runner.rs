@@ -16,21 +16,21 @@ enum Through {
     Facility,
 }
 
-/// Replays cases recorded from Erlang/OTP; `cases/check.py CASES OBSERVED` judges what it prints.
+/// Replays cases recorded from Erlang/OTP; `cases/check.py CASES OBSERVED` checks the output.
 #[derive(Parser)]
 struct Arguments {
-    /// The cases, one JSON object a line.
+    /// The cases, one JSON object per line.
     cases: PathBuf,
-    /// Cores of the runtime.
+    /// The number of the runtime's cores.
     #[arg(long, default_value_t = 1)]
     cores: usize,
-    /// On virtual cores that one thread steps, in virtual time.
+    /// Uses virtual cores that one thread steps, in virtual time.
     #[arg(long)]
     stepped: bool,
-    /// What the processes ask: the kernel itself, or the facilities.
+    /// The interface that the processes call: the kernel itself, or the facilities.
     #[arg(long, value_enum, default_value_t = Through::Kernel)]
     through: Through,
-    /// What decides the steps.
+    /// The seed that decides the steps.
     #[arg(long, default_value_t = 1, requires = "stepped")]
     seed: u64,
 }

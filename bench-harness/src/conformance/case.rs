@@ -1,19 +1,19 @@
-//! What a line of the cases says; see `cases/FORMAT.md`.
+//! The format of a line of the cases; see `cases/FORMAT.md`.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// One case, whose ops are `O`s: of processes, or of supervisors.
+/// One case, with ops of type `O`: for processes, or for supervisors.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Case<O = Op> {
-    /// Its name.
+    /// The case's name.
     pub id: String,
-    /// What is done, in order.
+    /// The ops, in order.
     pub ops: Vec<O>,
 }
 
-/// Fields that any op may have; which it has depends on `op`.
+/// The fields of all ops. The fields that an op uses depend on `op`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "cases/FORMAT.md documents them")]
@@ -48,7 +48,7 @@ pub struct Op {
     pub ops: Vec<Op>,
 }
 
-/// What a receive waits for: all that is given must agree.
+/// The filter of a receive: all given fields must match.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "cases/FORMAT.md documents them")]
@@ -61,7 +61,7 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Whether an entry of a mailbox is one of these.
+    /// Returns `true` if a mailbox entry matches.
     pub fn takes(&self, entry: &Value) -> bool {
         let agrees = |wanted: &Option<String>, key: &str| {
             wanted.as_ref().is_none_or(|wanted| entry.get(key).and_then(Value::as_str) == Some(wanted))
@@ -70,7 +70,7 @@ impl Wanted {
     }
 }
 
-/// A case of a line.
+/// Parses the case of a line.
 pub fn parse<O: DeserializeOwned>(line: &str) -> serde_json::Result<Case<O>> {
     serde_json::from_str(line)
 }

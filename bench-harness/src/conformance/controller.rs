@@ -1,5 +1,5 @@
-//! The controller: performs a case's ops one at a time, waits for quiescence after each, and says
-//! what it observed.
+//! The controller: performs a case's ops one at a time, waits for quiescence after each, and
+//! returns its observations.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -15,14 +15,14 @@ use super::case::{Case, Op};
 use super::reason;
 use super::script::{Names, Scripted, Shared, lock};
 
-/// A case under way.
+/// A case in progress.
 struct Run<'w, W> {
     world: &'w mut W,
     names: Arc<Mutex<Names>>,
     processes: Arc<Mutex<BTreeMap<String, Arc<Shared>>>>,
 }
 
-/// Replays a case; the observation, in the shape of its expectation.
+/// Replays a case. Returns the observation, in the format of the expectation.
 pub fn replay<W: Driver>(world: &mut W, case: &Case) -> Result<Value> {
     let mut run = Run { world, names: Arc::default(), processes: Arc::default() };
     let observed = run.case(case).with_context(|| format!("case {}", case.id));
@@ -48,7 +48,7 @@ impl<W: Driver> Run<'_, W> {
         Ok(json!({"ret": returns, "procs": processes}))
     }
 
-    /// A process that ended before the case began.
+    /// Spawns a process that ends before the case begins.
     fn ghost(&mut self) -> Result<()> {
         let stop = Op { op: "stop".into(), how: Some("return".into()), ..Op::default() };
         self.spawn("ghost", vec![stop], false)?;
@@ -60,7 +60,7 @@ impl<W: Driver> Run<'_, W> {
         let shared = Shared::new(self.names.clone(), self.world.through());
         lock(&self.processes).insert(name.to_owned(), shared.clone());
         let body = Scripted::new(name, shared, self.processes.clone(), init);
-        // Held over the spawn: the process may run at once and look names up.
+        // The lock is held during the spawn: the process may run at once and look up names.
         let mut names = lock(&self.names);
         let spawned = self.world.host(|host| host.spawn(&SpawnOptions::new().trap_exit(trap), body))?;
         names.bind(name, spawned.pid);
@@ -99,7 +99,7 @@ impl<W: Driver> Run<'_, W> {
         lock(&self.processes).get(name).cloned().with_context(|| format!("no process {name}"))
     }
 
-    /// Has a process do something, and waits until it has, or died.
+    /// Makes a process perform an op, and waits until it has done so or died.
     fn tell(&mut self, name: &str, op: &Op) -> Result<Value> {
         if !self.is_alive(name)? {
             return Ok(json!("dead"));
@@ -123,7 +123,7 @@ impl<W: Driver> Run<'_, W> {
         }
     }
 
-    /// What became of a process.
+    /// Returns the final state of a process.
     fn state(&mut self, name: &str) -> Result<Value> {
         let pid = self.pid(name)?;
         if !self.is_alive(name)? {
@@ -149,7 +149,7 @@ impl<W: Driver> Run<'_, W> {
     }
 }
 
-/// Kills what is left, and sees that nothing is.
+/// Kills the remaining processes, and checks that none is left.
 pub(super) fn clear(world: &mut impl Driver) -> Result<()> {
     let left: Vec<_> = world.host(|host| host.processes().collect());
     for pid in left {

@@ -1,8 +1,10 @@
 //! Replays cases that were recorded from the real Erlang/OTP.
 //!
-//! [`case`] is what a case says, [`script`] the processes that do it, [`controller`] performs a case
-//! step by step in a [`Driver`]: on the real runtime ([`threads`]), or on virtual cores stepped by a
-//! seed ([`stepped`]); its processes ask the kernel by themselves, or through the facilities ([`through`]). [`reason`] translates reasons. [`supervisor`] does the same for cases of supervisors.
+//! [`case`] is the format of a case, [`script`] the processes that perform it, and [`controller`]
+//! runs a case step by step in a [`Driver`]: on the real runtime ([`threads`]), or on virtual cores
+//! stepped by a seed ([`stepped`]). The processes call the kernel directly, or through the
+//! facilities ([`through`]). [`reason`] translates reasons. [`supervisor`] does the same for cases
+//! of supervisors.
 
 pub mod case;
 pub mod controller;
@@ -22,17 +24,17 @@ use serde_json::{Value, json};
 
 use self::through::Through;
 
-/// Where the processes of a case run.
+/// The system that the processes of a case run on.
 pub trait Driver {
-    /// The kernel.
+    /// Returns the kernel.
     fn kernel(&self) -> &Kernel;
 
-    /// What scripted processes ask instead of the kernel itself.
+    /// Returns the facilities that scripted processes call in place of the kernel, if any.
     fn through(&self) -> Option<Arc<Through>> {
         None
     }
 
-    /// Does something as the host.
+    /// Runs a function with the access of a host thread.
     fn host<R>(&self, f: impl FnOnce(&Host<'_>) -> R) -> R;
 
     /// Waits until every signal is handled and every process waits.
@@ -45,7 +47,8 @@ pub trait Driver {
     fn sleep_a_little(&mut self) -> anyhow::Result<()>;
 }
 
-/// Replays the case of a line, of either kind: its name, and what was observed or why nothing could be.
+/// Replays one line's case, of either kind. Returns its name, and the observation or the reason why
+/// there is none.
 pub fn replay<W: Driver>(world: &mut W, line: &str) -> anyhow::Result<(String, anyhow::Result<Value>)> {
     let family: Value = serde_json::from_str(line)?;
     let family = family.get("family").and_then(Value::as_str).context("a case has a family")?;
@@ -59,7 +62,7 @@ pub fn replay<W: Driver>(world: &mut W, line: &str) -> anyhow::Result<(String, a
     Ok((case.id, observed))
 }
 
-/// A line for the judge.
+/// Returns the line for the judge.
 pub fn row((id, observed): (String, anyhow::Result<Value>)) -> Value {
     match observed {
         Ok(observed) => json!({"id": id, "observed": observed}),

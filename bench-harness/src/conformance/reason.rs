@@ -1,12 +1,12 @@
-//! Reasons as the cases write them.
+//! Exit reasons in the cases' notation.
 
 use atropos::{Reason, ReasonKind};
 
-/// What an uncaught `throw` ends a process with.
+/// The reason of an uncaught `throw`.
 #[derive(Clone, PartialEq, Debug)]
 struct NoCatch(String);
 
-/// The reason of a word.
+/// Returns the reason for a word.
 pub fn parse(word: &str) -> Reason {
     match word {
         "normal" => Reason::NORMAL,
@@ -24,7 +24,7 @@ pub fn parse(word: &str) -> Reason {
     }
 }
 
-/// What a process ends with that stops in one of the four ways.
+/// Returns the exit reason of a process that stops in one of the four ways.
 pub fn of_stop(how: &str, word: &str) -> Reason {
     match how {
         "return" => Reason::NORMAL,
@@ -34,7 +34,7 @@ pub fn of_stop(how: &str, word: &str) -> Reason {
     }
 }
 
-/// The word of a reason.
+/// Returns the word for a reason.
 pub fn show(reason: &Reason) -> String {
     match reason.kind() {
         ReasonKind::ShutdownWith(value) => match value.downcast_ref::<String>() {
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_is_its_reasons_word() {
+    fn each_word_round_trips_through_its_reason() {
         for word in [
             "normal",
             "kill",

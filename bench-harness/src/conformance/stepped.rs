@@ -1,6 +1,6 @@
-//! The cases on virtual cores that one thread steps: a seed decides which core goes next and
-//! for how long, each core's own sequence whom it steals from. Time is virtual, and passes only
-//! when no core has anything to do. The same seed gives the same observations.
+//! Virtual cores that one thread steps. A seed decides which core runs next and for how long; each
+//! core's own sequence decides which core it steals from. Time is virtual, and passes only when no
+//! core has work. The same seed gives the same observations.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -24,19 +24,20 @@ fn here() -> *const CurrentSlot {
     HERE.with(std::ptr::from_ref)
 }
 
-/// What a process that panics dies of.
+/// The crash text of a process that panics without a text of its own.
 pub const PANIC: &str = "a panic in a scripted process";
 
 struct Clock(AtomicU64);
 
-// SAFETY: `here` is a thread-local; the virtual cores take turns on their thread.
+// SAFETY: `here` returns the thread's own cell, which is null at first. All virtual cores run on
+// one thread, and `catch_panic` calls the code on that thread before it returns.
 unsafe impl Platform for Clock {
     fn now(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
     fn wake(&self, _core: usize) {
-        // Whether a core has been woken is asked of the kernel (`is_idle`).
+        // The stepper queries the kernel for woken cores (`is_idle`).
     }
 
     fn here(&self) -> fn() -> *const CurrentSlot {
@@ -52,7 +53,7 @@ unsafe impl Platform for Clock {
     }
 }
 
-/// Virtual cores.
+/// Virtual cores that one thread steps.
 pub struct Stepped {
     kernel: Arc<Kernel>,
     clock: Arc<Clock>,
@@ -68,12 +69,12 @@ impl std::fmt::Debug for Stepped {
 }
 
 impl Stepped {
-    /// So many cores, decided by `seed`.
+    /// Creates `cores` virtual cores, scheduled by `seed`.
     pub fn new(cores: usize, seed: u64) -> Self {
         Self::with(Options { cores, seed, ..Options::default() })
     }
 
-    /// As the options say.
+    /// Creates virtual cores with these options.
     pub fn with(options: Options) -> Self {
         let clock = Arc::new(Clock(AtomicU64::new(0)));
         let (cores, seed) = (options.cores, options.seed);
@@ -83,13 +84,13 @@ impl Stepped {
         Self { kernel, clock, cores, participant, random: seed.wrapping_mul(2).wrapping_add(1) }
     }
 
-    /// The same, its processes asking the facilities.
+    /// Makes the scripted processes call the facilities.
     pub fn through_facilities(self) -> Facilitated<Self> {
         let through = Through::new(Joins(self.kernel.clone()));
         Facilitated::new(self, through)
     }
 
-    /// SplitMix64.
+    /// Returns the next SplitMix64 number below `below`.
     fn random(&mut self, below: usize) -> usize {
         self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.random;
@@ -98,22 +99,22 @@ impl Stepped {
         (z ^ (z >> 31)) as usize % below
     }
 
-    /// How many.
+    /// Returns the number of cores.
     pub fn cores(&self) -> usize {
         self.cores.len()
     }
 
-    /// The kernel, shared.
+    /// Returns the shared kernel.
     pub fn shared(&self) -> &Arc<Kernel> {
         &self.kernel
     }
 
-    /// Lets time pass, and nobody notice.
+    /// Lets time pass without running a core.
     pub fn pass(&mut self, time: Duration) {
         self.clock.0.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Runs until every core sleeps and no timer is due.
+    /// Runs until every core is idle and no timer is due.
     pub fn rest(&mut self) -> Result<()> {
         for _ in 0..1_000_000 {
             self.settle()?;
@@ -131,7 +132,7 @@ impl Stepped {
         self.step_core(core, slices);
     }
 
-    /// Runs a core for so many slices.
+    /// Runs a core for this many slices.
     pub fn step_core(&mut self, core: usize, slices: u32) {
         let (core, due) = &mut self.cores[core];
         *due = match core.run(slices) {
@@ -140,7 +141,7 @@ impl Stepped {
         };
     }
 
-    /// The time when the next timer may be due.
+    /// Returns the time when the next timer may be due.
     fn next_due(&self) -> Option<u64> {
         self.cores.iter().filter_map(|(_, due)| *due).min()
     }
@@ -167,7 +168,7 @@ impl Driver for Stepped {
         for _ in 0..1_000_000 {
             let awake: Vec<usize> = (0..self.cores.len()).filter(|core| !self.kernel.is_idle(*core)).collect();
             if awake.is_empty() {
-                ensure!(self.kernel.is_quiescent(), "all cores sleep, and there is work");
+                ensure!(self.kernel.is_quiescent(), "all cores are idle, but work is left");
                 return Ok(());
             }
             let core = awake[self.random(awake.len())];
@@ -186,7 +187,7 @@ impl Driver for Stepped {
 
     fn sleep_a_little(&mut self) -> Result<()> {
         let due = self.next_due();
-        ensure!(due.is_some(), "nothing will happen any more");
+        ensure!(due.is_some(), "no event will follow");
         self.advance(due.unwrap_or_default())
     }
 }

@@ -1,4 +1,4 @@
-//! The cases on the real runtime: a thread for each core, real time.
+//! The cases on the real runtime: one thread for each core, in real time.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ impl std::fmt::Debug for Threads {
 }
 
 impl Threads {
-    /// With so many cores.
+    /// Starts a runtime with this many cores.
     pub fn new(cores: usize) -> Result<Self> {
         let runtime = Runtime::builder().cores(cores).build()?;
         let participant = runtime.kernel().register();
@@ -32,7 +32,7 @@ impl Threads {
 }
 
 impl Threads {
-    /// The same, its processes asking the facilities.
+    /// Makes the scripted processes call the facilities.
     pub fn through_facilities(self) -> Facilitated<Self> {
         let through = Through::new(self.runtime.handle());
         Facilitated::new(self, through)

@@ -1,7 +1,9 @@
-//! The facilities in place of the kernel's own interface, for cases that are to be replayed through them.
+//! The facilities in place of the kernel's own interface, for replays through them.
 //!
-//! What a script says of links, monitors, exits, the trap flag, spawns, names, aliases and timers to pids goes through trait objects
-//! over raw pids; not a monitor by name that is an alias as well, nor a timer to a name, for which there is no call. Any other answer than those that a case can have is a panic in the script, and so a failed case.
+//! A script's links, monitors, exits, trap flags, spawns, names, aliases and timers to pids go
+//! through trait objects over raw pids. Two ops do not, because no call exists for them: a monitor
+//! by name that is an alias as well, and a timer to a name. An answer that no case can have is a
+//! panic in the script, and therefore a failed case.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +36,7 @@ impl std::fmt::Debug for Through {
     }
 }
 
-/// Scripted processes come whole, as the arguments of their entry.
+/// The code resolver: a scripted process is itself the argument of its entry.
 struct Script;
 
 impl CodeResolver for Script {
@@ -46,7 +48,7 @@ impl CodeResolver for Script {
 }
 
 impl Through {
-    /// Behind a gate.
+    /// Creates the facilities behind a gate.
     pub fn new(gate: impl KernelAccess + Clone + 'static) -> Arc<Self> {
         Arc::new(Self {
             supervision: Box::new(KernelFacilities::new(gate.clone())),
@@ -81,13 +83,13 @@ impl Through {
     }
 
     pub(super) fn alias(&self, caller: Pid, reply: bool) -> Alias {
-        let alias = self.aliases.alias(caller.to_raw(), reply).expect("it lives");
+        let alias = self.aliases.alias(caller.to_raw(), reply).expect("alive");
         Alias::new(caller, Reference::from_raw(alias).expect("a reference"))
     }
 
     pub(super) fn unalias(&self, caller: Pid, alias: Alias) -> bool {
         let ended = self.aliases.unalias(caller.to_raw(), alias.reference().to_raw());
-        ended.expect("it lives").expect("it runs here")
+        ended.expect("alive").expect("running here")
     }
 
     pub(super) fn register(&self, caller: Pid, name: &str, pid: Pid) -> bool {
@@ -95,7 +97,7 @@ impl Through {
     }
 
     pub(super) fn unregister(&self, caller: Pid, name: &str) -> bool {
-        self.names.unregister(caller.to_raw(), name).expect("it lives")
+        self.names.unregister(caller.to_raw(), name).expect("alive")
     }
 
     pub(super) fn whereis(&self, name: &str) -> Option<Pid> {
@@ -107,41 +109,41 @@ impl Through {
         Reference::from_raw(timer).expect("a reference")
     }
 
-    /// The time that a timer has left, or had when it is cancelled.
+    /// Returns a timer's remaining time, or the time that it had when it was cancelled.
     pub(super) fn time_left(&self, caller: Pid, timer: Reference, cancel: bool) -> Option<Duration> {
         let (caller, timer) = (caller.to_raw(), timer.to_raw());
         let left = if cancel { self.timers.cancel(caller, timer) } else { self.timers.read(caller, timer) };
-        left.expect("it lives").known().expect("it runs here")
+        left.expect("alive").known().expect("running here")
     }
 
     pub(super) fn demonitor(&self, caller: Pid, reference: Reference, flush: bool) -> bool {
         let info = self.supervision.demonitor_with(caller.to_raw(), reference.to_raw(), flush);
-        info.expect("it lives").expect("it runs here")
+        info.expect("alive").expect("running here")
     }
 
     pub(super) fn exit(&self, caller: Pid, to: Pid, reason: Reason) {
-        self.supervision.exit_signal(caller.to_raw(), to.to_raw(), reason).expect("it lives");
+        self.supervision.exit_signal(caller.to_raw(), to.to_raw(), reason).expect("alive");
     }
 
-    /// Whether there was nobody to link with.
+    /// Returns `true` if the link failed because the target does not exist.
     pub(super) fn link(&self, caller: Pid, to: Pid) -> bool {
         let linked = self.link.link_as_otp(caller.to_raw(), to.to_raw());
         linked.is_err_and(|error| {
-            assert_eq!(error, LinkError::NoProc, "it lives");
+            assert_eq!(error, LinkError::NoProc, "the caller is alive");
             true
         })
     }
 
     pub(super) fn unlink(&self, caller: Pid, from: Pid) {
-        self.link.unlink(caller.to_raw(), from.to_raw()).expect("always");
+        self.link.unlink(caller.to_raw(), from.to_raw()).expect("unlink cannot fail");
     }
 
     pub(super) fn trap_exit(&self, caller: Pid, trap: bool) -> bool {
-        self.link.set_trap_exit(caller.to_raw(), trap).expect("it lives")
+        self.link.set_trap_exit(caller.to_raw(), trap).expect("alive")
     }
 }
 
-/// A way to a kernel that any thread can go: it joins the kernel's reclamation for each call.
+/// Access to a kernel for any thread: each call registers with the kernel's reclamation.
 #[derive(Clone)]
 pub struct Joins(pub Arc<Kernel>);
 
@@ -158,7 +160,7 @@ impl KernelAccess for Joins {
     }
 }
 
-/// A world whose scripted processes ask the facilities.
+/// A world with scripted processes that call the facilities.
 #[derive(Debug)]
 pub struct Facilitated<W> {
     world: W,
@@ -166,7 +168,7 @@ pub struct Facilitated<W> {
 }
 
 impl<W> Facilitated<W> {
-    /// `world`, reached through facilities.
+    /// Makes the scripted processes of `world` call the facilities.
     pub fn new(world: W, through: Arc<Through>) -> Self {
         Self { world, through }
     }

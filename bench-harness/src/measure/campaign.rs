@@ -1,7 +1,8 @@
-//! Many runs: every workload, repeated, and with growing sizes ([`Campaign`]).
+//! [`Campaign`]: many runs of every workload, repeated, and with growing sizes.
 //!
-//! Repetitions are interleaved, so that what else the machine does falls on all alike. A run that fails is said and counted,
-//! and does not keep the others from running. What takes long is not repeated.
+//! Repetitions are interleaved, so that other load on the machine affects all workloads alike. A
+//! failed run is reported and counted, and the other runs continue. A run that takes long is not
+//! repeated.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -14,29 +15,30 @@ use super::store::{Record, Store, Why};
 use super::table::{markdown, short};
 use crate::workloads::{ALL, Ask, Crowd, Workload};
 
-/// Parts of a workload's size.
+/// The divisors of a workload's size.
 const PARTS: [u64; 3] = [100, 10, 1];
-/// Live processes.
+/// Numbers of live processes.
 const CROWDS: [u64; 5] = [100, 1_000, 10_000, 100_000, 1_000_000];
-/// Live processes, when it has to be quick.
+/// Numbers of live processes in a quick run.
 const QUICK_CROWDS: [u64; 3] = [100, 1_000, 10_000];
-/// How often growing sizes are run at least: they are compared with each other, so one odd run must not count.
+/// The minimum number of runs of each growing size: the sizes are compared with each other, so one
+/// odd run must not matter.
 const GROWTH_REPS: u32 = 3;
-/// What takes longer is run once.
+/// The duration above which a run is not repeated.
 const LONG: Duration = Duration::from_secs(10);
 
-/// What is to be measured.
+/// The plan of a measurement.
 #[derive(Clone, Debug)]
 pub struct Campaign {
-    /// With sizes that take seconds in all.
+    /// `true` for sizes that take seconds in total.
     pub quick: bool,
     /// Numbers of scheduler threads.
     pub threads: Vec<usize>,
-    /// Times that each workload is run.
+    /// The number of runs of each workload.
     pub reps: u32,
-    /// Multiplies the sizes.
+    /// A factor for the sizes.
     pub scale: f64,
-    /// Only these workloads; empty for all.
+    /// The workloads to run; empty for all.
     pub only: Vec<String>,
 }
 
@@ -53,13 +55,14 @@ impl Run {
     }
 }
 
-/// What is asked for to see a workload with so many live processes, when it does `size` otherwise.
+/// Returns the parameters of a workload with this many live processes, if it normally does `size`
+/// operations.
 fn crowded(workload: &Workload, size: u64, processes: u64, threads: usize) -> Ask {
     let (n, p, beside) = match workload.crowd {
         Crowd::Done => (processes, None, 0),
-        // Each does something more than once.
+        // Each process does more than one operation.
         Crowd::Members => (size.max(4 * processes), Some(processes), 0),
-        // As much in all, whatever the group.
+        // The same total work for every group size.
         Crowd::Group => ((size * workload.p.unwrap_or(1) / processes).max(1), Some(processes), 0),
         Crowd::Few(few) => (size, None, processes.saturating_sub(few)),
     };
@@ -88,7 +91,7 @@ impl Campaign {
 
     fn growth(&self) -> Vec<Run> {
         let crowds: &[u64] = if self.quick { &QUICK_CROWDS } else { &CROWDS };
-        // Quickly: on the most threads only.
+        // A quick run uses only the largest number of threads.
         let threads = if self.quick { &self.threads[self.threads.len().saturating_sub(1)..] } else { &self.threads };
         let mut runs = Vec::new();
         for _ in 0..if self.quick { 1 } else { self.reps.max(GROWTH_REPS) } {
@@ -107,7 +110,7 @@ impl Campaign {
         runs
     }
 
-    /// Runs every workload, says how far it is, and prints the table.
+    /// Runs every workload, prints its progress, and prints the table.
     pub fn all(&self, into: Option<&Path>) -> Result<()> {
         let store = into.map(Store::new).transpose()?;
         let (records, failed) = go(&self.figures(), store.as_ref())?;
@@ -115,20 +118,20 @@ impl Campaign {
         all_right(&failed)
     }
 
-    /// Runs all that a page is drawn of; what has failed is said when the page is drawn.
+    /// Runs all that a page needs. Returns the failed runs, which the page lists.
     pub fn for_page(&self, store: &Store) -> Result<Vec<String>> {
         let runs = [self.figures(), self.growth()].concat();
         go(&runs, Some(store)).map(|(_, failed)| failed)
     }
 }
 
-/// That nothing has failed.
+/// Returns an error if a run has failed.
 pub fn all_right(failed: &[String]) -> Result<()> {
     ensure!(failed.is_empty(), "failed: {}", failed.join("; "));
     Ok(())
 }
 
-/// Runs them; what came of it, and what has failed.
+/// Performs the runs. Returns their results, and the failed runs.
 fn go(runs: &[Run], store: Option<&Store>) -> Result<(Vec<Record>, Vec<String>)> {
     let begun = Instant::now();
     let (mut records, mut failed, mut once) = (Vec::new(), Vec::new(), HashSet::new());
@@ -170,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_workload_is_seen_with_every_crowd() {
+    fn every_workload_runs_with_every_crowd() {
         for workload in ALL {
             for processes in CROWDS {
                 let ask = crowded(workload, workload.n, processes, 1);
@@ -187,7 +190,7 @@ mod tests {
         let count = |quick, why| campaign(quick).growth().iter().filter(|run| run.why == why).count();
         assert_eq!(count(false, Why::GrowthOfN), PARTS.len() * 2 * GROWTH_REPS as usize);
         assert_eq!(count(false, Why::GrowthOfP), CROWDS.len() * 2 * GROWTH_REPS as usize);
-        // Quickly: on two threads only, once.
+        // A quick run: on two threads only, once.
         assert_eq!((count(true, Why::GrowthOfN), count(true, Why::GrowthOfP)), (PARTS.len(), QUICK_CROWDS.len()));
         assert_eq!(campaign(false).figures().len(), 2);
     }

@@ -1,4 +1,5 @@
-//! The page's part about growth: a plot for each workload, and a table that says which are flat.
+//! The page's part about growth: a plot for each workload, and a table of the flat and growing
+//! ones.
 
 use std::fmt::Write as _;
 
@@ -11,7 +12,7 @@ use super::store::{Record, Why};
 use super::table::short;
 use crate::workloads::ALL;
 
-/// What makes a workload larger.
+/// A parameter that makes a workload larger.
 struct Kind {
     why: Why,
     title: &'static str,
@@ -24,19 +25,19 @@ const KINDS: [Kind; 2] = [
         why: Why::GrowthOfN,
         title: "Growth with how much is done",
         across: "done in all (N)",
-        text: "From a hundredth of each workload's size to all of it.",
+        text: "From a hundredth of each workload's size to its full size.",
     },
     Kind {
         why: Why::GrowthOfP,
         title: "Growth with the number of live processes",
         across: "live processes",
-        text: "Where the processes take part, all of them are visited, and from where they outgrow a cache each visit is a miss: \
-               the upright lines say where all of them fill it. Where a workload has a few processes only, the others wait \
-               beside it, and no step should know of them.",
+        text: "If the processes take part, all of them are visited. Once they outgrow a cache, each visit is a miss: \
+               the vertical lines show where they fill it. If a workload has only a few processes, more of them wait \
+               beside it, and should not affect any step.",
     },
 ];
 
-/// Both kinds of growth.
+/// Returns the page's sections about both kinds of growth.
 pub(super) fn section(records: &[Record], threads: &[usize], machine: Option<&Machine>, key: &str) -> Result<String> {
     let mut text = String::new();
     for kind in &KINDS {
@@ -47,7 +48,7 @@ pub(super) fn section(records: &[Record], threads: &[usize], machine: Option<&Ma
         let _ = write!(
             text,
             "<h2>{}</h2><p>{} The dashed line is {WITHIN} times the cheapest point: a curve that stays under it is flat. \
-             Microseconds that are spent once (a core that wakes, the end that is looked for) make small sizes dear: a curve that \
+             Microseconds that are spent once (a core's wake-up, the poll for the end) make small sizes expensive: a curve that \
              falls does not grow.</p>{key}",
             kind.title, kind.text
         );
@@ -68,7 +69,7 @@ pub(super) fn section(records: &[Record], threads: &[usize], machine: Option<&Ma
     Ok(text)
 }
 
-/// How many processes of a workload fill which cache.
+/// Returns how many processes of a workload fill each cache.
 fn filled(curve: &Curve, machine: Option<&Machine>) -> Vec<(&'static str, f64)> {
     let each = curve.bytes_each().filter(|each| curve.take_part && *each > 0.0);
     let Some((machine, each)) = machine.zip(each) else { return Vec::new() };
@@ -76,7 +77,7 @@ fn filled(curve: &Curve, machine: Option<&Machine>) -> Vec<(&'static str, f64)> 
     caches.into_iter().filter_map(|(name, bytes)| Some((name, bytes? as f64 / each))).collect()
 }
 
-/// How many are flat.
+/// Returns a sentence with the numbers of flat, falling and growing curves.
 fn summary(curves: &[Curve]) -> String {
     let count = |verdict| curves.iter().filter(|curve| curve.verdict() == verdict).count();
     let mut grow: Vec<String> = Vec::new();
@@ -98,7 +99,7 @@ fn summary(curves: &[Curve]) -> String {
     )
 }
 
-/// Costs by size, ratios and verdicts.
+/// Returns a table of costs by size, ratios and verdicts.
 fn table(curves: &[Curve], machine: Option<&Machine>) -> String {
     let columns = curves.iter().map(|curve| curve.points.len()).max().unwrap_or(0);
     let mut text = format!(
@@ -134,8 +135,8 @@ fn table(curves: &[Curve], machine: Option<&Machine>) -> String {
     text + "</table></div>"
 }
 
-/// What one process takes, what all do, and the ratio of those sizes that fit into the second level's cache: whether it is
-/// flat, and in words.
+/// Returns the memory of one process and of all of them, and the cost ratio over the sizes that fit
+/// into the level 2 cache: `true` if it is flat, and the ratio as text.
 fn working_set(curve: &Curve, machine: Option<&Machine>) -> (String, String, Option<(bool, String)>) {
     let Some(each) = curve.bytes_each().filter(|_| curve.take_part) else {
         return ("–".into(), if curve.take_part { "–" } else { "a few processes" }.into(), None);
@@ -165,27 +166,27 @@ mod tests {
     }
 
     #[test]
-    fn a_table_tells_a_cache_from_growth() {
+    fn a_table_distinguishes_a_cache_from_growth() {
         let of = |costs: &[f64]| table(&[curve("big", true, costs)], Some(&machine()));
         assert!(of(&[10.0, 11.0, 40.0, 90.0]).contains("flat in L2, grows beyond"));
         assert!(of(&[10.0, 20.0, 40.0, 90.0]).contains(">grows<"));
         assert!(of(&[10.0, 11.0, 12.0, 9.0]).contains(">flat<"));
         assert!(of(&[40.0, 11.0, 12.0, 9.0]).contains(">falls"));
-        // 100,000 of 500 bytes.
+        // 100,000 processes of 500 bytes.
         assert!(of(&[10.0, 11.0, 12.0, 9.0]).contains("<td>500 B</td><td>50.0 MB</td><td>1.10</td>"));
         let beside = table(&[curve("ping_pong", false, &[10.0, 11.0, 40.0, 90.0])], Some(&machine()));
         assert!(beside.contains("a few processes") && beside.contains(">grows<"));
     }
 
     #[test]
-    fn a_cache_is_full_at_so_many() {
+    fn a_cache_is_full_at_its_size_over_bytes_per_process() {
         let caches = filled(&curve("big", true, &[10.0, 11.0, 40.0]), Some(&machine()));
         assert_eq!(caches, [("L2", 2_000.0), ("L3", 64_000.0)]);
         assert!(filled(&curve("ping_pong", false, &[10.0, 11.0, 40.0]), Some(&machine())).is_empty());
     }
 
     #[test]
-    fn those_that_grow_are_named() {
+    fn the_summary_names_growing_workloads() {
         let text = summary(&[curve("big", true, &[1.0, 9.0]), curve("ring", true, &[1.0, 1.0])]);
         assert_eq!(text, "<p>Of 2 curves 1 are flat, 0 fall, and 1 grow, by workload and threads: big (1).</p>");
     }

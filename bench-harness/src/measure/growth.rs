@@ -1,27 +1,29 @@
-//! Growth: whether one operation costs as much when there is more of everything ([`Curve`]).
+//! [`Curve`]: how the cost of one operation changes when the workload is larger.
 //!
-//! A point is the median of its runs. A curve is flat when its dearest point is within [`WITHIN`] times its cheapest. One
-//! that is not may be so for two reasons that a page tells apart. Where few are dear, what is fixed counts (a core that
-//! wakes, the end that is looked for): that is no growth. Where many are dear, either more is done for each, or the memory of all
-//! has outgrown a cache; so the curve also says its ratio over what fits.
+//! A point is the median of its runs. A curve is flat if its most expensive point is within
+//! [`WITHIN`] times its cheapest. A curve can be steeper for two reasons, which the page
+//! distinguishes. If small sizes are expensive, fixed costs dominate (a core's wake-up, the poll
+//! for the end): that is no growth. If large sizes are expensive, either each operation does more
+//! work, or the memory of all processes has outgrown a cache. So the curve also gives its ratio
+//! over the sizes that fit.
 
 use super::store::{Record, Why};
 use super::table::middle;
 use crate::workloads::{ALL, Crowd, Workload};
 
-/// What is flat.
+/// The maximum ratio of the most expensive point to the cheapest in a flat curve.
 pub const WITHIN: f64 = 1.5;
 
-/// One size.
+/// The measurements of one size.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Point {
-    /// How many were done, or were alive.
+    /// The number of operations, or of live processes.
     pub size: u64,
-    /// What one operation costs: the median.
+    /// The median cost of one operation.
     pub cost: f64,
-    /// Processes that take part.
+    /// The number of processes that take part.
     pub processes: u64,
-    /// The most memory that was resident, the median too.
+    /// The median of the maximum resident memory.
     pub peak: Option<u64>,
 }
 
@@ -30,24 +32,25 @@ pub struct Point {
 pub struct Curve {
     /// The workload's name.
     pub name: &'static str,
-    /// Whether the processes that make it larger take part at all: others only wait.
+    /// `true` if the processes that make the workload larger take part in it; `false` if they only
+    /// wait.
     pub take_part: bool,
-    /// Scheduler threads.
+    /// The number of scheduler threads.
     pub threads: usize,
-    /// What a cost counts.
+    /// The unit of a cost.
     pub unit: &'static str,
-    /// By size.
+    /// The points, by size.
     pub points: Vec<Point>,
 }
 
-/// What a curve is.
+/// The shape of a curve.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// Within 1.5 times.
+    /// All points are within 1.5 times the cheapest.
     Flat,
-    /// Few are dear: what is fixed counts.
+    /// Small sizes are expensive: fixed costs dominate.
     Falls,
-    /// Many are dear.
+    /// Large sizes are expensive.
     Grows,
 }
 
@@ -72,22 +75,22 @@ impl Curve {
         self.points.iter().map(|point| point.cost)
     }
 
-    /// The cheapest.
+    /// Returns the lowest cost.
     pub fn lowest(&self) -> f64 {
         self.costs().fold(f64::MAX, f64::min)
     }
 
-    /// What no point of a flat curve is above.
+    /// Returns the limit that no point of a flat curve exceeds.
     pub fn limit(&self) -> f64 {
         self.lowest() * WITHIN
     }
 
-    /// The dearest over the cheapest.
+    /// Returns the highest cost over the lowest.
     pub fn ratio(&self) -> f64 {
         self.costs().fold(0.0, f64::max) / self.lowest()
     }
 
-    /// The largest's cost over the smallest's.
+    /// Returns the largest size's cost over the smallest size's.
     pub fn last_to_first(&self) -> f64 {
         match (self.points.first(), self.points.last()) {
             (Some(first), Some(last)) => last.cost / first.cost,
@@ -95,7 +98,7 @@ impl Curve {
         }
     }
 
-    /// See [`Verdict`].
+    /// Returns the curve's shape: flat, falling or growing.
     pub fn verdict(&self) -> Verdict {
         let last = self.points.last().map_or(0.0, |last| last.cost);
         match self.ratio() {
@@ -105,15 +108,16 @@ impl Curve {
         }
     }
 
-    /// Bytes of one process with all that it has, from how memory grows from the smallest to the largest, where that is by
-    /// enough to say.
+    /// Returns the memory of one process in bytes, with all that it owns. It is computed from the
+    /// growth of memory between the smallest and the largest size, if that is large enough.
     pub fn bytes_each(&self) -> Option<f64> {
         let (first, last) = (self.points.first()?, self.points.last()?);
         let more = last.processes.checked_sub(first.processes).filter(|more| *more >= 5_000)?;
         Some(last.peak?.checked_sub(first.peak?)? as f64 / more as f64)
     }
 
-    /// The ratio of those sizes whose processes fit into so many bytes, and are two at least.
+    /// Returns the ratio over the sizes whose processes fit into this many bytes, if there are at
+    /// least two.
     pub fn ratio_within(&self, bytes: u64) -> Option<f64> {
         let each = self.bytes_each()?;
         let fits = |point: &&Point| point.processes as f64 * each <= bytes as f64;
@@ -122,7 +126,7 @@ impl Curve {
     }
 }
 
-/// The curves of all workloads, in their order, by threads.
+/// Returns the curves of all workloads, in their order, by threads.
 pub fn curves(records: &[Record], why: Why, threads: &[usize]) -> Vec<Curve> {
     let size: fn(&Record) -> u64 = match why {
         Why::GrowthOfP => |record| record.processes() + record.beside,
@@ -163,12 +167,12 @@ mod tests {
     }
 
     #[test]
-    fn flat_is_within_a_half() {
+    fn a_flat_curve_stays_within_1_5_times() {
         let flat = curve(&[10.0, 14.9, 12.0]);
         assert_eq!((flat.verdict(), flat.ratio(), flat.lowest()), (Verdict::Flat, 1.49, 10.0));
         assert_eq!(curve(&[30.0, 11.0, 10.0]).verdict(), Verdict::Falls);
         assert_eq!(curve(&[10.0, 10.0, 15.1]).verdict(), Verdict::Grows);
-        // Dear in between and at the end: it grows, whatever the first costs.
+        // Expensive in between and at the end: it grows, whatever the first point costs.
         assert_eq!(curve(&[20.0, 10.0, 16.0]).verdict(), Verdict::Grows);
         assert_eq!(curve(&[10.0, 10.0, 20.0]).last_to_first(), 2.0);
     }
@@ -186,20 +190,20 @@ mod tests {
     }
 
     #[test]
-    fn processes_are_counted_as_the_workload_has_them() {
+    fn sizes_count_the_processes_of_each_kind_of_workload() {
         let of = |records: &[Record]| curves(records, Why::GrowthOfP, &[2]).remove(0);
         let sizes = |curve: &Curve| curve.points.iter().map(|point| point.size).collect::<Vec<_>>();
         let beside = of(&[100, 1000].map(|beside| grown("ping_pong", 7, 5.0, None, beside, 1)));
         assert_eq!((sizes(&beside), beside.take_part), (vec![102, 1002], false));
         let done = of(&[100, 1000].map(|n| grown("cascade_star", n, 5.0, None, 0, 1)));
         assert_eq!((sizes(&done), done.take_part), (vec![100, 1000], true));
-        // A restart of a group is divided by its children.
+        // The cost of a group's restart is divided by its children.
         let group = of(&[10, 1000].map(|p| grown("restart_all", 1, 50.0 * p as f64, Some(p), 0, 1)));
         assert_eq!(group.points.iter().map(|point| point.cost).collect::<Vec<_>>(), [50.0, 50.0]);
     }
 
     #[test]
-    fn what_outgrows_a_cache_is_told_from_what_grows() {
+    fn outgrowing_a_cache_is_distinct_from_growth() {
         let records: Vec<Record> = [(100, 10.0), (1000, 10.5), (100_000, 40.0)]
             .map(|(p, cost)| grown("big", 5, cost, Some(p), 0, 1_000_000 + p * 500))
             .to_vec();

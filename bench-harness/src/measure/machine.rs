@@ -1,8 +1,9 @@
-//! What was measured on: the processor, its caches, and what it gives to two threads that have nothing to do with each other
-//! or everything ([`Machine`]).
+//! [`Machine`]: the computer of the measurements. It has the processor, its caches, the speed-up of
+//! two independent threads, and the latency between two threads that share one cache line.
 //!
-//! A speed-up of two threads over one says something only beside what the machine itself gives: two virtual processors may
-//! be one core, and a line that two cores write costs what it costs, whoever writes it.
+//! A speed-up of two threads over one is meaningful only beside the machine's own. Two virtual
+//! processors may share a core, and a cache line that two cores write has a fixed cost in any
+//! program.
 
 use std::hint::{black_box, spin_loop};
 use std::sync::Barrier;
@@ -11,35 +12,36 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-/// Turns of a loop of arithmetic: some 20 ms.
+/// The iterations of the arithmetic loop, about 20 ms.
 const TURNS: u64 = 20_000_000;
-/// Times that a line goes to and fro.
+/// The number of transfers of a cache line between the two threads.
 const HANDS: u64 = 50_000;
-/// The best of so many counts.
+/// The number of measurements, of which the best counts.
 const TIMES: usize = 5;
 
-/// See the module.
+/// The properties of the computer that the measurements used.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Machine {
     /// The processor's name.
     pub model: String,
-    /// Processors that there are for us.
+    /// The number of processors available to this program.
     pub cpus: usize,
-    /// Bytes of the second level's cache, which a core has to itself.
+    /// The size of the level 2 cache in bytes, which a core has to itself.
     pub l2: Option<u64>,
-    /// Bytes of the third level's.
+    /// The size of the level 3 cache in bytes.
     pub l3: Option<u64>,
-    /// How many times as much arithmetic two threads do as one.
+    /// The arithmetic throughput of two threads over that of one.
     pub speed_up: f64,
-    /// How many wanted a processor, on average over the last minute: before anything was measured, what else ran.
+    /// The load average of the last minute before the measurements: other programs that needed a
+    /// processor.
     #[serde(default)]
     pub load: f64,
-    /// Nanoseconds until one core has a line that another has just written.
+    /// The time in nanoseconds until one core has a cache line that another core has just written.
     pub hand_over_ns: f64,
 }
 
 impl Machine {
-    /// Looks at this one. Takes less than a second.
+    /// Measures this computer. Takes less than a second.
     pub fn look() -> Self {
         let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = text.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": a machine");
@@ -49,7 +51,7 @@ impl Machine {
             cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             l2: cache(2),
             l3: cache(3),
-            // The best: what else runs takes of it, and gives nothing.
+            // The best measurement: other load only makes a result worse.
             speed_up: (0..TIMES).map(|_| speed_up()).fold(0.0, f64::max),
             hand_over_ns: (0..TIMES).map(|_| hand_over()).fold(f64::MAX, f64::min),
         }
@@ -60,7 +62,8 @@ fn load() -> Option<f64> {
     std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
-/// Bytes of the first processor's cache of a level that holds data, where the system says it.
+/// Returns the size in bytes of the first processor's data cache of this level, if the system
+/// provides it.
 fn cache(level: u32) -> Option<u64> {
     let folder = |number: u32| format!("/sys/devices/system/cpu/cpu0/cache/index{number}");
     let says = |number: u32, what: &str| std::fs::read_to_string(format!("{}/{what}", folder(number))).ok();
@@ -71,7 +74,7 @@ fn cache(level: u32) -> Option<u64> {
     bytes(says((0..8).find(is_it)?, "size")?.trim())
 }
 
-/// What the system calls `1024K`.
+/// Parses a size such as `1024K`.
 fn bytes(text: &str) -> Option<u64> {
     let (number, unit) = match text.as_bytes().last()? {
         b'K' => (&text[..text.len() - 1], 1 << 10),
@@ -81,7 +84,8 @@ fn bytes(text: &str) -> Option<u64> {
     Some(number.parse::<u64>().ok()? * unit)
 }
 
-/// How long `threads` threads take for the same arithmetic each, from when all are there.
+/// Returns the time in which each of `threads` threads does the same arithmetic, from a common
+/// start.
 fn arithmetic(threads: usize) -> Duration {
     let all_there = Barrier::new(threads);
     let work = || {
@@ -101,7 +105,7 @@ fn speed_up() -> f64 {
     2.0 * arithmetic(1).as_secs_f64() / arithmetic(2).as_secs_f64()
 }
 
-/// Two threads write one word in turn.
+/// Returns the time of one transfer: two threads write one word in turn.
 fn hand_over() -> f64 {
     let (word, all_there) = (AtomicU64::new(0), Barrier::new(2));
     let plays = |odd: u64| {
@@ -109,10 +113,11 @@ fn hand_over() -> f64 {
         let begun = Instant::now();
         let mut waits = 0_u32;
         for turn in (0..HANDS).filter(|turn| turn % 2 == odd) {
-            // Only the line's way counts; nothing else is handed over.
+            // Relaxed: only the transfer of the cache line is measured, and the word orders no
+            // other data.
             while word.load(Ordering::Relaxed) != turn {
                 waits += 1;
-                // On one processor the other has to run.
+                // On a single processor the other thread needs the processor.
                 if waits.is_multiple_of(200) { std::thread::yield_now() } else { spin_loop() }
             }
             word.store(turn + 1, Ordering::Relaxed);
@@ -131,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_read() {
+    fn sizes_are_parsed() {
         assert_eq!(
             (bytes("1024K"), bytes("32M"), bytes("7"), bytes("x"), bytes("")),
             (Some(1 << 20), Some(32 << 20), Some(7), None, None)
@@ -139,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_is_looked_at() {
+    fn this_machine_is_measured() {
         let machine = Machine::look();
         assert!(machine.cpus > 0 && !machine.model.is_empty());
         assert!(machine.speed_up > 0.3 && machine.hand_over_ns > 0.0, "{machine:?}");

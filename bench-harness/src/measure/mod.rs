@@ -1,9 +1,11 @@
-//! Measuring: the workloads run one after the other, their results are kept in a folder, and a page is drawn of them.
+//! Measurement: runs the workloads one after the other, stores their results in a folder, and draws
+//! a page from them.
 //!
-//! Each workload runs in a process of its own (`run`), so that none has another's memory, threads or warm caches. What is
-//! measured is kept as lines of JSON (`store`), as it was printed; tables (`table`), plots (`plot`) and the page (`page`) are made
-//! from the lines, and can be made again. How a cost grows is found in `growth`, and shown by `flat`; `machine` is what all was
-//! measured on.
+//! Each workload runs in an operating-system process of its own (`run`), so that none inherits
+//! another's memory, threads or warm caches. The results are stored as lines of JSON (`store`), as
+//! they were printed. Tables (`table`), plots (`plot`) and the page (`page`) are generated from the
+//! lines, and can be generated again. `growth` computes how a cost grows, and `flat` shows it.
+//! `machine` describes the computer that the runs used.
 
 pub mod campaign;
 mod flat;

@@ -1,7 +1,7 @@
-//! The page: what was measured, as tables and plots in one file that needs nothing else.
+//! The page: the results as tables and plots in one self-contained file.
 //!
-//! A part of the page each: what one operation costs, how much is done in a second, latencies, what a second thread brings
-//! (here), and growth (`flat`).
+//! Its parts are: the cost of one operation, the throughput, latencies, the gain from a second
+//! thread (here), and growth (`flat`).
 
 use std::fmt::Write as _;
 
@@ -22,31 +22,31 @@ const STYLE: &str = "body{font:15px/1.5 sans-serif;max-width:980px;margin:2em au
     .mild{color:#777}.small{display:flex;flex-wrap:wrap;gap:6px}svg{max-width:100%}code{background:#f3f3f3}\
     .key{display:inline-block;width:1em;height:.8em;margin:0 .4em 0 1em}.wide{overflow-x:auto}";
 
-/// What two threads should bring to what can run side by side.
+/// The expected speed-up of two threads for parallel work.
 const SPEED_UP: f64 = 1.6;
 
-/// So many that want a processor, before anything is measured, make a machine busy.
+/// The load average before the measurements above which the machine counts as busy.
 const BUSY: f64 = 0.7;
 
-/// What can run at one time, of each workload: all the speed-up that there can be.
+/// The parallelism of each workload, which limits its speed-up.
 const AT_ONCE: [(&str, &str); 19] = [
     (
         "spawn",
-        "one starts, the children run anywhere: birth is the one's alone, and a child's memory goes from core to core",
+        "one process spawns, the children run on any core: spawning is serial, and a child's memory moves between cores",
     ),
-    ("ping_pong", "one message is under way: one process at a time"),
-    ("ring", "one message is under way: one process at a time"),
-    ("fan_in", "one receiver, whose mailbox's line both cores write"),
-    ("fan_out", "one sender: what is sent is its alone; the receivers are anywhere"),
-    ("big", "all of a thousand"),
+    ("ping_pong", "one message is in transit: one process at a time"),
+    ("ring", "one message is in transit: one process at a time"),
+    ("fan_in", "one receiver, and both cores write its mailbox's cache line"),
+    ("fan_out", "one sender, whose sends are serial; the receivers run on any core"),
+    ("big", "all of the thousand processes"),
     ("call", "one server, and 64 clients beside it"),
     ("skynet", "the tree's branches"),
     ("monitor_churn", "one process"),
     ("link_churn", "one process"),
-    ("down_fanout", "one death tells all; the watchers are anywhere"),
-    ("down_collect", "one is told, one kills; the deaths are anywhere"),
+    ("down_fanout", "one death notifies all watchers, which run on any core"),
+    ("down_collect", "one watcher and one killer; the others die on any core"),
     ("cascade_chain", "each death follows the one before it: one process at a time"),
-    ("cascade_star", "one death tells all; those that it takes with it are anywhere"),
+    ("cascade_star", "one death notifies all linked processes, which die on any core"),
     ("restart_one", "a supervisor and its child, in turn"),
     ("restart_all", "a supervisor, which stops and starts one child after the other"),
     ("timer_churn", "one process"),
@@ -54,7 +54,7 @@ const AT_ONCE: [(&str, &str); 19] = [
     ("idle_memory", "nothing runs"),
 ];
 
-/// So many threads, in words.
+/// Returns a number of threads in words.
 pub fn label(threads: usize) -> String {
     format!("{threads} thread{}", if threads == 1 { "" } else { "s" })
 }
@@ -63,7 +63,7 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// Which colour is which number of threads.
+/// Returns the legend: the colour of each number of threads.
 fn key(threads: &[usize]) -> String {
     let mut text = String::from("<p>");
     for (number, threads) in threads.iter().enumerate() {
@@ -73,7 +73,7 @@ fn key(threads: &[usize]) -> String {
     text + "</p>"
 }
 
-/// The medians, as rows.
+/// Returns the medians, as rows.
 fn rows(records: &[Record], threads: &[usize]) -> String {
     let mut text =
         String::from("<div class=\"wide\"><table><tr><th class=\"l\">workload</th><th class=\"l\">one of it</th>");
@@ -108,7 +108,7 @@ fn throughput(records: &[Record], threads: &[usize]) -> Result<String> {
     plot::bars(&Bars { across, names: &names, series: &series, logarithmic: true, goal: None })
 }
 
-/// What the most threads bring over one.
+/// Returns the section about the speed-up of the most threads over one.
 fn second_thread(records: &[Record], threads: &[usize], machine: Option<&Machine>) -> Result<Option<String>> {
     let Some(most) = threads.last().copied().filter(|most| *most > 1 && threads.contains(&1)) else { return Ok(None) };
     let all: Vec<(&str, f64)> =
@@ -121,10 +121,10 @@ fn second_thread(records: &[Record], threads: &[usize], machine: Option<&Machine
     if let Some(machine) = machine {
         let _ = write!(
             text,
-            "<p>The machine itself: two threads of arithmetic that share nothing do {:.2} times as much as one, and a line of \
-             memory that one core has written is at the other after {:.0} ns. What is above {SPEED_UP} is as it should be. Where \
-             it is less, what can run at once says how much there can be; what a message costs on one core, beside the time \
-             of a line's way, says what it has to bear when its receiver is on the other.</p>",
+            "<p>The machine itself: two threads of arithmetic that share no data do {:.2} times as much as one, and a line of \
+             memory that one core has written reaches the other after {:.0} ns. A factor above {SPEED_UP} is as expected. For \
+             a smaller one, the last column names the parallelism that the workload allows. A message to the other core bears the \
+             transfer time in addition to its cost on one core.</p>",
             machine.speed_up, machine.hand_over_ns
         );
     }
@@ -149,7 +149,7 @@ fn second_thread(records: &[Record], threads: &[usize], machine: Option<&Machine
     Ok(Some(text + "</table>"))
 }
 
-/// The latest distribution of each workload on each number of threads, drawn by workload.
+/// Returns the latest distribution of each workload on each number of threads, drawn by workload.
 fn latencies(all: &[Distribution], threads: &[usize]) -> Result<String> {
     let mut text = String::from("<div class=\"small\">");
     for workload in ALL {
@@ -175,15 +175,15 @@ fn head(records: &[Record], machine: Option<&Machine>, failed: &[String]) -> Str
     let mut text = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Atropos: measurements</title>\
          <style>{STYLE}</style></head><body><h1>Atropos: measurements</h1><p>{}{on}. {} runs, each in a process of its own; a \
-         figure is the median of its runs. Times say little by themselves: compare runs on one machine, made at one time.</p>",
+         figure is the median of its runs. Compare times only between runs on one machine, made at one time.</p>",
         escape(&version),
         records.len()
     );
     if let Some(busy) = machine.filter(|machine| machine.load >= BUSY) {
         let _ = write!(
             text,
-            "<p class=\"bad\">Before the first run {:.1} others wanted a processor: the machine was not idle, and whatever ran \
-             long shared it. Neither growth nor speed-up can be trusted.</p>",
+            "<p class=\"bad\">Before the first run the load average was {:.1}: the machine was not idle, and long runs \
+             shared it with other programs. Neither growth nor speed-up can be trusted.</p>",
             busy.load
         );
     }
@@ -194,7 +194,7 @@ fn head(records: &[Record], machine: Option<&Machine>, failed: &[String]) -> Str
     text
 }
 
-/// The page as text.
+/// Returns the page as text.
 fn page(
     records: &[Record],
     distributions: &[Distribution],
@@ -215,7 +215,7 @@ fn page(
     Ok(page)
 }
 
-/// Draws the page of what is in the folder, and says what has failed.
+/// Draws the page from the folder's results, with a list of the failed runs.
 pub fn draw(store: &Store, failed: &[String]) -> Result<()> {
     let records = store.records()?;
     ensure!(!records.is_empty(), "there are no results to draw");
@@ -232,14 +232,14 @@ mod tests {
     use crate::measure::table::tests::record;
 
     #[test]
-    fn what_can_run_at_once_is_said_of_all_that_have_a_throughput() {
+    fn every_throughput_workload_has_its_parallelism() {
         for workload in ALL.iter().filter(|it| !matches!(it.name, "timer_fire" | "hog_latency")) {
             assert!(AT_ONCE.iter().any(|(name, _)| *name == workload.name), "{}", workload.name);
         }
     }
 
     #[test]
-    fn a_page_says_all_of_it() {
+    fn a_page_has_all_its_parts() {
         let mut records = vec![record(30.0, Why::Figure)];
         for (n, cost) in [(100, 9.0), (10_000, 40.0)] {
             let mut grown = record(cost, Why::GrowthOfN);

@@ -1,8 +1,9 @@
-//! The plots, as SVG: bars of what is done in a second and of how much faster two threads are, distributions of latencies, and
-//! how a cost grows.
+//! The plots, as SVG: bars of throughput and of the speed-up of two threads, distributions of
+//! latencies, and the growth of costs.
 //!
-//! All scales but those of names and speed-ups are logarithmic: what is compared lies orders of magnitude apart, and a factor is
-//! the same length everywhere. A colour is a number of threads; the page says which.
+//! All scales are logarithmic except those of names and speed-ups: the values differ by orders of
+//! magnitude, and a factor has the same length everywhere. Each colour stands for a number of
+//! threads, as the page's legend says.
 
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
@@ -12,7 +13,7 @@ use plotters::prelude::*;
 use super::growth::Curve;
 use super::table::short;
 
-/// Told apart by most eyes, also in grey.
+/// Colours that most readers can distinguish, also in grey.
 const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -25,12 +26,12 @@ const FONT: &str = "sans-serif";
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// The colour of the first, second ... number of threads.
+/// Returns the colour of the first, second ... number of threads.
 fn colour(number: usize) -> RGBColor {
     COLOURS[number % COLOURS.len()]
 }
 
-/// The same for a page.
+/// Returns the same colour in CSS.
 pub fn css(number: usize) -> String {
     let RGBColor(red, green, blue) = colour(number);
     format!("rgb({red},{green},{blue})")
@@ -51,7 +52,7 @@ fn fault(error: impl std::fmt::Display) -> anyhow::Error {
     anyhow!("a plot was not drawn: {error}")
 }
 
-/// The range that holds all numbers, with room around them on a logarithmic scale.
+/// Returns a range that contains all numbers, with a margin on a logarithmic scale.
 fn around(numbers: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
     let (mut least, mut most) = (f64::MAX, f64::MIN_POSITIVE);
     for number in numbers.filter(|number| number.is_finite() && *number > 0.0) {
@@ -60,33 +61,33 @@ fn around(numbers: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
     if least > most { 0.5..2.0 } else { least / 2.0..most * 2.0 }
 }
 
-/// What rows of bars are about.
+/// The contents of a bar chart.
 #[derive(Debug)]
 pub struct Bars<'a> {
-    /// Under the axis.
+    /// The text under the axis.
     pub across: &'a str,
-    /// The rows, from above.
+    /// The row names, from the top.
     pub names: &'a [&'a str],
-    /// For each colour, what each row has.
+    /// The values of each row, for each colour.
     pub series: &'a [Vec<Option<f64>>],
-    /// Whether a factor is a length, or a difference is.
+    /// `true` for a logarithmic scale, `false` for a linear one.
     pub logarithmic: bool,
-    /// A line across all rows.
+    /// The position of a line across all rows.
     pub goal: Option<f64>,
 }
 
-/// A row of bars for each name, with its number at the end.
+/// Draws a row of bars for each name, with its number at the end.
 pub fn bars(what: &Bars<'_>) -> Result<String> {
     let (rows, per_row) = (what.names.len(), what.series.len().max(1));
     let height = 64 + u32::try_from(rows * (per_row * 13 + 7))?;
     let numbers = || what.series.iter().flatten().flatten().copied();
-    // Room for the numbers at the right.
+    // Space for the numbers at the right.
     if what.logarithmic {
         let range = around(numbers());
         let axis = (range.start..range.end * 1.5).log_scale();
         svg((920, height), |area| draw_bars(area, what, axis, (range.start, range.end)))
     } else {
-        // An odd one must not make the others small: its number says how long it is.
+        // An outlier must not make the other bars small: its number gives its length.
         let most = numbers().fold(what.goal.unwrap_or(1.0), f64::max).min(4.0 * what.goal.unwrap_or(f64::MAX));
         svg((920, height), |area| draw_bars(area, what, 0.0..most * 1.1, (0.0, most)))
     }
@@ -134,14 +135,14 @@ where
     Ok(())
 }
 
-/// Points of a line, and the number of its colour.
+/// The points of a line, and the number of its colour.
 pub type Coloured = (usize, Vec<(f64, f64)>);
 
-/// Latencies of one workload: to the right, what part of all is within; upwards, how many microseconds. `lines` are of
-/// parts (0 to 1) and nanoseconds.
+/// Draws the latencies of one workload: the fraction of all operations on the horizontal axis,
+/// microseconds on the vertical axis. `lines` hold fractions (0 to 1) and nanoseconds.
 pub fn distribution(title: &str, lines: &[Coloured]) -> Result<String> {
     svg((450, 320), |area| {
-        // One in so many is slower: what is drawn of a part.
+        // The horizontal position of a fraction: one in this many operations is slower.
         let points = |line: &Coloured| -> Vec<(f64, f64)> {
             let tails = line.1.iter().filter(|(part, _)| *part < 1.0);
             tails.map(|(part, ns)| (1.0 / (1.0 - part), (ns / 1e3).max(0.001))).collect()
@@ -173,15 +174,15 @@ pub fn distribution(title: &str, lines: &[Coloured]) -> Result<String> {
     })
 }
 
-/// All but one in so many, as people write it.
+/// Returns the usual percentage for all but one in this many.
 fn percent(one_in: f64) -> String {
     let percent = 100.0 - 100.0 / one_in;
     let digits = (one_in.log10().round() as usize).saturating_sub(2);
     format!("{percent:.digits$} %")
 }
 
-/// How a workload's cost grows: a small plot, with a line of each colour that it must stay under to be flat. A cache, by its
-/// name and the size that fills it, is a line upwards.
+/// Draws a small plot of a workload's cost growth, with a line of each colour that a flat curve
+/// stays under. Each cache is a vertical line with its name, at the size that fills it.
 pub fn growth(across: &str, curves: &[(usize, &Curve)], caches: &[(&str, f64)]) -> Result<String> {
     let (title, unit) = curves.first().map_or(("", ""), |(_, curve)| (curve.name, curve.unit));
     svg((306, 236), |area| {
@@ -229,14 +230,14 @@ pub fn growth(across: &str, curves: &[(usize, &Curve)], caches: &[(&str, f64)]) 
     })
 }
 
-/// One, two and five of each power of ten: between them there is no room for words.
+/// Labels one, two and five of each power of ten: the space between them is too small for labels.
 fn round(number: f64) -> String {
     let of_power = number / 10_f64.powf(number.log10().floor());
     let said = [1.0, 2.0, 5.0, 10.0].iter().any(|round| (of_power - round).abs() < 0.01);
     if said { short(number) } else { String::new() }
 }
 
-/// A power of ten as an axis has it.
+/// Returns an axis label for a power of ten.
 fn short_power(number: f64) -> String {
     match number {
         n if n >= 1e6 => format!("{:.0} M", n / 1e6),
@@ -274,12 +275,12 @@ mod tests {
         let drawn = growth("processes", &[(0, &of(1)), (1, &of(2))], &[("L2", 2000.0), ("L3", 1e9)]).expect("a plot");
         let texts = texts(&drawn);
         assert!(texts.contains(&"big, ns") && texts.contains(&"processes") && texts.contains(&"L2"), "{texts:?}");
-        assert!(!texts.contains(&"L3"), "it is beyond the plot");
+        assert!(!texts.contains(&"L3"), "it lies outside the plot");
         assert_eq!(drawn.matches("<circle").count(), 4);
     }
 
     #[test]
-    fn bars_say_their_numbers() {
+    fn bars_show_their_numbers() {
         let series = [vec![Some(5e6), None], vec![Some(1234.0), Some(10.0)]];
         let what = Bars { across: "in a second", names: &["a", "b"], series: &series, logarithmic: true, goal: None };
         let drawn = bars(&what).expect("a plot");

@@ -1,4 +1,4 @@
-//! One run of a workload in a process of its own: [`run`].
+//! [`run`]: one run of a workload in an operating-system process of its own.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -8,12 +8,13 @@ use anyhow::{Context as _, Result, ensure};
 use super::store::{Record, Why};
 use crate::workloads::Ask;
 
-/// What stands before the most memory that a run had, on its standard error.
+/// The text before a run's maximum resident memory, on its standard error.
 pub const PEAK: &str = "bytes resident at most: ";
 
-/// Runs this program again for one workload; with a file, the distribution of its latencies goes there.
+/// Runs this program again for one workload, and appends the distribution of its latencies to the
+/// given file, if any.
 pub fn run(why: Why, workload: &str, ask: &Ask, latencies: Option<&Path>) -> Result<Record> {
-    let own = std::env::current_exe().context("this program's own file")?;
+    let own = std::env::current_exe().context("the path of this program is unknown")?;
     let mut command = Command::new(own);
     command.args([workload, "--peak", "--n", &ask.n.to_string(), "--threads", &ask.threads.to_string()]);
     command.args(["--beside", &ask.beside.to_string()]);

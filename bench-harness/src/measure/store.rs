@@ -1,8 +1,8 @@
-//! The folder in which results are kept: [`Store`].
+//! [`Store`]: the folder of the results.
 //!
-//! `lines.jsonl` has one line for each run, as the run printed it, and with what the line does not say: why it was run, and
-//! how many processes took part. `latencies.jsonl` has the distributions. Both only grow. `machine.json` is what the
-//! last of them ran on.
+//! `lines.jsonl` has one line for each run, as the run printed it, with what the line does not
+//! contain: the purpose of the run, and the number of processes. `latencies.jsonl` has the
+//! distributions. Both only grow. `machine.json` describes the machine of the last measurement.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -15,48 +15,48 @@ use serde::{Deserialize, Serialize};
 use super::machine::Machine;
 use crate::workloads::{Crowd, Latencies, Line, Workload};
 
-/// Why something was run.
+/// The purpose of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
-    /// For its figure.
+    /// The workload's figure.
     Figure,
-    /// To see how the figure grows with how much is done.
+    /// The growth of the figure with the number of operations.
     GrowthOfN,
-    /// To see how the figure grows with the number of processes.
+    /// The growth of the figure with the number of processes.
     GrowthOfP,
 }
 
-/// A run.
+/// The stored result of a run.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Record {
-    /// Why it was run.
+    /// The purpose of the run.
     pub why: Why,
-    /// What `--p` said, where it did.
+    /// The value of `--p`, if it was given.
     pub p: Option<u64>,
-    /// How many other processes waited meanwhile.
+    /// The number of other processes that waited at the same time.
     #[serde(default)]
     pub beside: u64,
-    /// Resident memory at its most, in bytes, where it is known.
+    /// The maximum resident memory in bytes, if it is known.
     #[serde(default)]
     pub peak: Option<u64>,
-    /// What it printed.
+    /// The line that the run printed.
     #[serde(flatten)]
     pub line: Line,
 }
 
 impl Record {
-    /// What was run.
+    /// Returns the workload of the run.
     pub fn workload(&self) -> Option<&'static Workload> {
         Workload::of(&self.line.workload)
     }
 
-    /// How many of the workload's processes were alive at one time.
+    /// Returns the number of the workload's processes that were alive at one time.
     pub fn processes(&self) -> u64 {
         self.workload().map_or(0, |workload| workload.processes(self.line.n, self.p))
     }
 
-    /// What one operation costs, and what that counts: of a group, of one of the group.
+    /// Returns the cost of one operation and its unit. For a group, the cost is per member.
     pub fn cost(&self) -> Option<(f64, &'static str)> {
         let (figure, unit) = self.line.figure()?;
         let group = self.workload().is_some_and(|workload| workload.crowd == Crowd::Group);
@@ -64,44 +64,44 @@ impl Record {
     }
 }
 
-/// A distribution: what part of all is within how many nanoseconds.
+/// A distribution: fractions of all latencies, and their upper bounds in nanoseconds.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Distribution {
-    /// Of what.
+    /// The workload's name.
     pub workload: String,
-    /// On so many threads.
+    /// The number of threads.
     pub threads: usize,
-    /// Parts of all (0 to 1), and nanoseconds.
+    /// Fractions of all latencies (0 to 1), and nanoseconds.
     pub points: Vec<(f64, u64)>,
 }
 
 impl Distribution {
-    /// Of what was recorded.
+    /// Returns the distribution of the recorded latencies.
     pub fn of(workload: &str, threads: usize, all: &Latencies) -> Self {
         let points = all.iter_quantiles(5).map(|at| (at.quantile_iterated_to(), at.value_iterated_to())).collect();
         Self { workload: workload.to_owned(), threads, points }
     }
 }
 
-/// See the module.
+/// The folder of the results.
 #[derive(Clone, Debug)]
 pub struct Store {
     folder: PathBuf,
 }
 
 impl Store {
-    /// A folder, made if it is not there.
+    /// Opens a folder, and creates it if it does not exist.
     pub fn new(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("no folder {}", folder.display()))?;
         Ok(Self { folder: folder.to_owned() })
     }
 
-    /// Where the distributions are.
+    /// Returns the path of the distributions.
     pub fn latencies(&self) -> PathBuf {
         self.folder.join("latencies.jsonl")
     }
 
-    /// Where the page is.
+    /// Returns the path of the page.
     pub fn page(&self) -> PathBuf {
         self.folder.join("index.html")
     }
@@ -110,34 +110,34 @@ impl Store {
         self.folder.join("lines.jsonl")
     }
 
-    /// One more run.
+    /// Adds a run.
     pub fn add(&self, record: &Record) -> Result<()> {
         append(&self.lines(), record)
     }
 
-    /// All runs so far.
+    /// Returns all stored runs.
     pub fn records(&self) -> Result<Vec<Record>> {
         read(&self.lines())
     }
 
-    /// Keeps what is measured on.
+    /// Stores the description of the machine.
     pub fn put_machine(&self, machine: &Machine) -> Result<()> {
         Ok(fs::write(self.folder.join("machine.json"), serde_json::to_string(machine)?)?)
     }
 
-    /// What was measured on, if it was noted.
+    /// Returns the description of the machine, if one is stored.
     pub fn machine(&self) -> Result<Option<Machine>> {
         let all: Vec<Machine> = read(&self.folder.join("machine.json"))?;
         Ok(all.into_iter().next_back())
     }
 
-    /// All distributions so far.
+    /// Returns all stored distributions.
     pub fn distributions(&self) -> Result<Vec<Distribution>> {
         read(&self.latencies())
     }
 }
 
-/// One more line of a file.
+/// Appends a line to a file.
 pub fn append(file: &Path, row: &impl Serialize) -> Result<()> {
     let mut file = OpenOptions::new().create(true).append(true).open(file)?;
     writeln!(file, "{}", serde_json::to_string(row)?)?;

@@ -1,11 +1,11 @@
-//! The table of what was run: the median of each workload on each number of threads.
+//! The table of results: the median of each workload on each number of threads.
 
 use std::fmt::Write as _;
 
 use super::store::{Record, Why};
 use crate::workloads::{ALL, Line};
 
-/// The numbers of threads that were used, in order.
+/// Returns the numbers of threads in the results, in order.
 pub fn threads(records: &[Record]) -> Vec<usize> {
     let mut all: Vec<usize> = records.iter().map(|record| record.line.threads).collect();
     all.sort_unstable();
@@ -13,7 +13,7 @@ pub fn threads(records: &[Record]) -> Vec<usize> {
     all
 }
 
-/// The run in the middle of those for its figure.
+/// Returns the median of a workload's runs for its figure.
 pub fn median<'r>(records: &'r [Record], workload: &str, threads: usize) -> Option<&'r Line> {
     let mut lines: Vec<&Line> = records
         .iter()
@@ -26,20 +26,21 @@ pub fn median<'r>(records: &'r [Record], workload: &str, threads: usize) -> Opti
     lines.get(lines.len() / 2).copied()
 }
 
-/// The middle of some numbers.
+/// Returns the median of some numbers.
 pub fn middle(numbers: impl Iterator<Item = f64>) -> Option<f64> {
     let mut numbers: Vec<f64> = numbers.collect();
     numbers.sort_by(f64::total_cmp);
     numbers.get(numbers.len() / 2).copied()
 }
 
-/// How many times as much is done in a second on the most threads as on one; of what has a cost of its operations.
+/// Returns the throughput on the most threads over that on one, for workloads with a cost per
+/// operation.
 pub fn speed_up(records: &[Record], workload: &str, most: usize) -> Option<f64> {
     let cost = |threads| median(records, workload, threads).filter(|line| line.is_throughput())?.per_op_ns;
     Some(cost(1)? / cost(most)?)
 }
 
-/// A number as people read it.
+/// Returns a number in short form.
 pub fn short(number: f64) -> String {
     match number {
         n if n >= 1e9 => format!("{:.1} G", n / 1e9),
@@ -50,7 +51,7 @@ pub fn short(number: f64) -> String {
     }
 }
 
-/// Nanoseconds as people read them.
+/// Returns nanoseconds in short form.
 pub fn time(ns: f64) -> String {
     match ns {
         ns if ns >= 1e6 => format!("{:.1} ms", ns / 1e6),
@@ -67,7 +68,7 @@ fn cell(line: Option<&Line>) -> String {
     format!("{} {unit}{}", short(figure), tail.unwrap_or_default())
 }
 
-/// The table as Markdown.
+/// Returns the table as Markdown.
 pub fn markdown(records: &[Record]) -> String {
     let threads = threads(records);
     let mut text = String::from("| workload | what one is |");
@@ -120,7 +121,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_speed_up_is_of_what_is_done_in_a_second() {
+    fn only_throughput_workloads_have_a_speed_up() {
         let on = |workload: &str, threads, ns| {
             let mut record = record(ns, Why::Figure);
             (record.line.workload, record.line.threads) = (workload.into(), threads);

@@ -1,22 +1,22 @@
-//! What the kernel says it did, held against what the rules allow.
+//! The kernel's results, checked against the rules.
 //!
-//! Each of these is told what a process asked for and what it got. A claim that the rules do not allow is an `Err`
-//! that says so; one that they allow is done in the model as well.
+//! Each method gets a process's request and its result. If the rules do not allow the result, the
+//! method returns an `Err` that says so. Otherwise the method updates the model.
 
 use atropos::{AliasMode, MonitorTarget, Overflow, Pid, ProcessInfo, Reason, Reference, RegisterError, SpawnError};
 
 use super::model::{Id, Item, Model, On, Process, Signal, Tie};
 use super::program::Birth;
 
-/// Whether the rules allow it.
+/// The outcome of a check against the rules, with an explanation if they forbid the claim.
 pub type Verdict = Result<(), String>;
 
-/// What `send` said.
+/// The result of a `send`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "as in SendError")]
 pub enum Sent {
     Delivered,
-    /// It said that it was sent, and the letter is gone.
+    /// The send succeeded, and the letter was dropped.
     Dropped,
     NoProc,
     NoName,
@@ -25,10 +25,10 @@ pub enum Sent {
     Other,
 }
 
-/// What a process received.
+/// A received message or signal.
 #[derive(Clone, Debug)]
 pub enum Got {
-    /// A letter, perhaps a timer's.
+    /// A letter, with its timer's reference if a timer with a label sent it.
     Letter(u64, Option<Reference>),
     /// An EXIT.
     Exit(Option<Pid>, Reason),
@@ -44,30 +44,30 @@ fn same<T: PartialEq + std::fmt::Debug>(what: &str, must: &T, is: &T) -> Verdict
     ensure(must == is, || format!("{what}: it must be {must:?} and is {is:?}"))
 }
 
-/// The name of a number.
+/// Returns the registered name with a number.
 pub fn name(number: usize) -> &'static str {
     ["one", "two", "three"][number]
 }
 
 impl Model {
-    /// A body was resumed.
+    /// Checks that a body may be resumed.
     pub fn resumed(&mut self, id: Id) -> Verdict {
         ensure(self.is_alive(id), || format!("{id} is dead and was resumed"))?;
         self.fetch(id);
         ensure(!self.is_dying(id), || format!("{id} was resumed, and must die of {:?}", self.processes[id].dying))
     }
 
-    /// Whether a process says that it is dying.
+    /// Checks a process's answer to `is_dying`.
     pub fn said_dying(&self, id: Id, dying: bool) -> Verdict {
         same("is_dying", &self.is_dying(id), &dying)
     }
 
-    /// A body returned with a reason, crashed, or called `stop`.
+    /// Records that a body returned with a reason, crashed, or called `stop`.
     pub fn stopped(&mut self, id: Id, reason: Reason) {
         self.processes[id].dying.get_or_insert(reason);
     }
 
-    /// A body was dropped.
+    /// Checks the drop of a body, and performs the process's death.
     pub fn died(&mut self, id: Id) -> Verdict {
         ensure(self.is_alive(id), || format!("{id} died twice"))?;
         self.fetch(id);
@@ -78,7 +78,7 @@ impl Model {
         Ok(())
     }
 
-    /// A process was started, or not.
+    /// Checks the result of a spawn.
     pub fn spawned(
         &mut self,
         parent: Option<Id>,
@@ -95,14 +95,14 @@ impl Model {
             Err(SpawnError::NoSuchCore) => {
                 ensure(birth.core.is_some_and(|core| core >= cores), || "no such core".into())
             }
-            // A core keeps up to two in hand.
+            // A core caches up to two free slots.
             Err(SpawnError::TooMany) => ensure(alive + 2 * cores >= limit as usize, || format!("only {alive} alive")),
             Err(SpawnError::Name(error)) => same("spawn", &(true, RegisterError::InUse), &(taken, error)),
             Err(error) => Err(format!("spawn: {error:?}")),
             Ok((pid, monitor)) => {
-                ensure(birth.core.is_none_or(|core| core < cores), || "a process on no core".into())?;
-                ensure(!taken && alive < limit as usize, || format!("{birth:?} was let in, {alive} alive"))?;
-                ensure(self.id(pid).is_none(), || format!("{pid} was given out twice"))?;
+                ensure(birth.core.is_none_or(|core| core < cores), || "spawned on a bad core".into())?;
+                ensure(!taken && alive < limit as usize, || format!("{birth:?} was accepted, {alive} alive"))?;
+                ensure(self.id(pid).is_none(), || format!("{pid} was allocated twice"))?;
                 same("spawn's monitor", &(birth.monitor && parent.is_some()), &monitor.is_some())?;
                 self.born(parent, birth, pid, monitor);
                 Ok(())
@@ -110,8 +110,8 @@ impl Model {
         }
     }
 
-    /// Letters that count against a mailbox's limit: at least, and at most. What came through a spent alias may have
-    /// been dropped already, or not yet.
+    /// Returns the minimum and the maximum of the letters that count against a mailbox's limit. A
+    /// letter sent through a spent alias may have been dropped already, or not yet.
     fn waiting(&self, id: Id) -> (u32, u32) {
         let process = &self.processes[id];
         let queued = process.queue.iter().filter(|item| matches!(item, Item::Letter(_))).count() as u32;
@@ -137,7 +137,7 @@ impl Model {
         (least, most)
     }
 
-    /// A letter was sent; `to` is nobody when a name has no holder.
+    /// Checks the result of a send. `to` is `None` if a name has no holder.
     pub fn sent(
         &mut self,
         from: Option<Id>,
@@ -165,40 +165,43 @@ impl Model {
         };
         if limit != 0 && got == refused {
             self.processes[to].dropped += usize::from(got == Sent::Dropped);
-            return ensure(most >= room, || format!("send: {got:?}, and at most {most} of {room} wait at {to}"));
+            return ensure(most >= room, || format!("send: {got:?}, and at most {most} of {room} are queued at {to}"));
         }
         same("send", &Sent::Delivered, &got)?;
-        // One that drops the oldest may have done so, and be below its limit, whatever has come.
+        // A mailbox that drops the oldest may have done so, and then be below its limit whatever
+        // has arrived.
         let full = limit != 0 && overflow != Overflow::DropOldest && least >= limit;
-        ensure(!full, || format!("send: let in, and at least {least} of {limit} wait at {to}"))?;
+        ensure(!full, || format!("send: accepted, and at least {least} of {limit} are queued at {to}"))?;
         self.signal(to, Signal::Letter { letter, via });
         Ok(())
     }
 
-    /// A process waits for room at another, or no more.
+    /// Records that a process waits for capacity of another's mailbox, or has stopped waiting.
     pub fn waits(&mut self, id: Id, at: Option<Id>) -> Verdict {
         self.processes[id].in_line = at;
         Ok(())
     }
 
-    /// The cores have nothing to do: nobody waits for room where there is some, or nobody.
+    /// Checks, while the cores are idle, that a process waits for capacity only at a live and full
+    /// mailbox.
     pub fn no_wait_is_lost(&mut self) -> Verdict {
         for id in 0..self.count() {
             let Some(to) = self.processes[id].in_line.filter(|_| self.is_alive(id)) else { continue };
-            ensure(self.is_alive(to), || format!("{id} waits for room at {to}, who is dead"))?;
+            ensure(self.is_alive(to), || format!("{id} waits for capacity at {to}, which is dead"))?;
             self.fetch(to);
             let (limit, (_, most)) = (self.processes[to].limit, self.waiting(to));
-            ensure(most >= limit, || format!("{id} waits for room at {to}, where {most} of {limit} are"))?;
+            ensure(most >= limit, || format!("{id} waits for capacity at {to}, where {most} of {limit} are queued"))?;
         }
         Ok(())
     }
 
-    /// A letter that tells its receiver to do something will be sent.
+    /// Records that a letter with orders for its receiver will be sent.
     pub fn orders(&mut self, letter: u64) {
         self.orders.insert(letter);
     }
 
-    /// A process received, or found nothing; one that is `picky` wants orders only.
+    /// Checks what a process received, if anything. A `picky` process accepts only letters with
+    /// orders.
     pub fn received(&mut self, id: Id, got: Option<Got>, picky: bool, now: u64) -> Verdict {
         self.fetch(id);
         if self.is_dying(id) {
@@ -224,7 +227,7 @@ impl Model {
                 *by == from.map(|from| self.pid(from)) && reason == why
             }
             (Some(Item::Down { monitor, reason, or_noproc }), Some(Got::Down(reference, object, why))) => {
-                let record = self.monitors.get_mut(monitor).expect("a monitor was made");
+                let record = self.monitors.get_mut(monitor).expect("the monitor exists");
                 record.open = false;
                 let on = record.on;
                 monitor == reference
@@ -236,7 +239,8 @@ impl Model {
         ensure(agrees, || format!("{id} must receive {must:?} and got {got:?}"))
     }
 
-    /// Where a DOWN is, if only DOWNs of the same death are before it: their order is open.
+    /// Returns the position of a DOWN, if only DOWNs of the same death precede it: their order is
+    /// open.
     fn place_of_down(&self, id: Id, wanted: Reference) -> Option<usize> {
         let death = self.monitors.get(&wanted)?.target?;
         for (place, item) in self.processes[id].queue.iter().enumerate() {
@@ -257,12 +261,12 @@ impl Model {
         }
     }
 
-    /// Whether a signal of the host's found somebody alive.
+    /// Checks if a host thread's exit signal reported a live target.
     pub fn found_alive(&self, to: Id, got: bool) -> Verdict {
         same("exit", &self.is_alive(to), &got)
     }
 
-    /// `exit(to, reason)`; to itself it is acted on at once.
+    /// Records `exit(to, reason)`. An exit to the caller itself takes effect at once.
     pub fn exited(&mut self, id: Id, to: Id, reason: Reason) {
         if !self.is_dying(id) {
             self.exit(Some(id), to, reason);
@@ -272,7 +276,7 @@ impl Model {
         }
     }
 
-    /// `link`: whether it said `noproc`, or that the caller dies.
+    /// Checks the result of `link`: success, `noproc`, or a dying caller.
     pub fn linked(&mut self, id: Id, to: Id, got: Result<(), atropos::LinkError>) -> Verdict {
         use atropos::LinkError;
         if self.is_dying(id) {
@@ -291,7 +295,8 @@ impl Model {
             return same("link", &Ok(()), &got);
         }
         if self.processes[id].trap {
-            // A link like any, whose other end has fired it: another `link` before its EXIT is met makes none.
+            // An ordinary link whose other end has fired it: another `link` before the EXIT is
+            // handled creates none.
             let link = self.new_link(id, to);
             self.processes[id].links.push(link);
             self.fire_link(link, to, &Reason::NOPROC);
@@ -300,18 +305,18 @@ impl Model {
         same("link with the dead", &Err(LinkError::NoProc), &got)
     }
 
-    /// `unlink`.
+    /// Records an `unlink`.
     pub fn unlinked(&mut self, id: Id, to: Id) {
         if !self.is_dying(id) {
             self.cut(id, to);
         }
     }
 
-    /// `monitor`, perhaps with an alias.
+    /// Checks the result of `monitor`, possibly with an alias.
     pub fn monitored(&mut self, id: Id, on: On, alias: Option<AliasMode>, got: Option<Reference>) -> Verdict {
         same("monitor", &!self.is_dying(id), &got.is_some())?;
         let Some(reference) = got else { return Ok(()) };
-        ensure(!self.monitors.contains_key(&reference), || format!("{reference} was given out twice"))?;
+        ensure(!self.monitors.contains_key(&reference), || format!("{reference} was allocated twice"))?;
         if let Some(mode) = alias {
             self.processes[id].aliases.insert(reference, mode);
         }
@@ -334,29 +339,29 @@ impl Model {
         Ok(())
     }
 
-    /// `demonitor`: whether it said that the monitor was in force.
+    /// Checks the result of `demonitor`: was the monitor active?
     pub fn demonitored(&mut self, id: Id, monitor: Reference, flush: bool, got: bool) -> Verdict {
         let must = !self.is_dying(id) && self.end_monitor(id, monitor, flush);
         same("demonitor", &must, &got)
     }
 
-    /// `trap_exit`: the old value.
+    /// Checks the old value that `trap_exit` returned.
     pub fn trapped(&mut self, id: Id, trap: bool, old: bool) -> Verdict {
         same("trap_exit", &std::mem::replace(&mut self.processes[id].trap, trap), &old)
     }
 
-    /// `alias`.
+    /// Records an `alias`.
     pub fn aliased(&mut self, id: Id, reply: bool, reference: Reference) {
         let mode = if reply { AliasMode::Reply } else { AliasMode::ExplicitUnalias };
         self.processes[id].aliases.insert(reference, mode);
     }
 
-    /// `unalias`: whether it was in force.
+    /// Checks the result of `unalias`: was the alias active?
     pub fn unaliased(&mut self, id: Id, reference: Reference, got: bool) -> Verdict {
         same("unalias", &self.processes[id].aliases.remove(&reference).is_some(), &got)
     }
 
-    /// `register`.
+    /// Checks the result of `register`.
     pub fn registered(&mut self, id: Id, number: usize, who: Id, got: Result<(), RegisterError>) -> Verdict {
         let must = if self.is_dying(id) {
             Err(RegisterError::NoProc)
@@ -373,7 +378,7 @@ impl Model {
         same("register", &must, &got)
     }
 
-    /// `unregister`: whether somebody had the name.
+    /// Checks the result of `unregister`: did the name have a holder?
     pub fn unregistered(&mut self, id: Id, number: usize, got: bool) -> Verdict {
         let holder = if self.is_dying(id) { None } else { self.names[number].take() };
         if let Some(holder) = holder {
@@ -382,17 +387,17 @@ impl Model {
         same("unregister", &holder.is_some(), &got)
     }
 
-    /// Who has a name.
+    /// Returns the holder of a name.
     pub fn whereis(&self, number: usize) -> Option<Id> {
         self.names[number]
     }
 
-    /// `whereis`.
+    /// Checks the result of `whereis`.
     pub fn found(&self, number: usize, got: Option<Pid>) -> Verdict {
         same("whereis", &self.whereis(number).map(|id| self.pid(id)), &got)
     }
 
-    /// `is_alive` knew at once: everything that was sent to the other has been acted on.
+    /// Checks an immediate answer of `is_alive`: the target has handled all signals sent to it.
     pub fn known_alive(&mut self, id: Id, to: Id, got: bool) -> Verdict {
         if got && id != to && self.is_alive(to) {
             self.fetch(to);
@@ -400,23 +405,23 @@ impl Model {
         same("is_alive", &(self.is_alive(to) && !self.is_dying(to)), &got)
     }
 
-    /// `is_alive` did not know: the question is on its way.
+    /// Records that `is_alive` had no immediate answer: the query is in transit.
     pub fn asked(&mut self, to: Id, question: u64) -> Verdict {
-        ensure(self.is_alive(to), || format!("{to} is dead and was asked"))?;
+        ensure(self.is_alive(to), || format!("{to} is dead and got a query"))?;
         self.answers.insert(question, None);
         self.signal(to, Signal::Ask(question));
         Ok(())
     }
 
-    /// The answer.
+    /// Checks the answer to a query.
     pub fn answered(&mut self, to: Id, question: u64, alive: bool) -> Verdict {
         while self.answers[&question].is_none() && self.meet_next(to) {}
         same("is_alive's answer", &self.answers[&question], &Some(alive))
     }
 
-    /// What a process knows of itself, after it has met all that has come.
+    /// Checks a process's `info`, which it gives after it has handled its inbox.
     pub fn informed(&mut self, info: &ProcessInfo, now: u64) -> Verdict {
-        let id = self.id(info.pid).ok_or_else(|| format!("{} is nobody", info.pid))?;
+        let id = self.id(info.pid).ok_or_else(|| format!("{} belongs to no process", info.pid))?;
         self.fetch(id);
         if self.is_dying(id) {
             return Ok(());
@@ -446,7 +451,7 @@ impl Model {
         same("dropped", &process.dropped, &info.dropped)?;
         let (least, most) = (process.queue.len(), process.queue.len() + self.may_have_rung(now));
         let len = info.message_queue_len;
-        ensure((least..=most).contains(&len), || format!("{len} wait at {id}, not {least} to {most}"))
+        ensure((least..=most).contains(&len), || format!("{len} are queued at {id}, not {least} to {most}"))
     }
 
     fn show(&self, on: On) -> String {
@@ -456,7 +461,8 @@ impl Model {
         }
     }
 
-    /// The cores have nothing to do and nobody is picky: everybody has met and received what there was.
+    /// Checks, while the cores are idle and no process is picky, that every process has handled and
+    /// received all its signals.
     pub fn at_rest(&mut self) -> Verdict {
         for id in 0..self.count() {
             if !self.is_alive(id) {
@@ -464,14 +470,14 @@ impl Model {
             }
             self.fetch(id);
             let process = &self.processes[id];
-            ensure(process.dying.is_none(), || format!("{id} lives, and must die of {:?}", process.dying))?;
+            ensure(process.dying.is_none(), || format!("{id} is alive, and must die of {:?}", process.dying))?;
             ensure(process.queue.is_empty(), || format!("{id} sleeps, and did not receive {:?}", process.queue))?;
-            ensure(process.in_line.is_none(), || format!("{id} sleeps, and waits for room at {:?}", process.in_line))?;
+            ensure(process.in_line.is_none(), || format!("{id} sleeps, and waits to send to {:?}", process.in_line))?;
         }
         Ok(())
     }
 
-    /// As [`Model::at_rest`], after the last timer.
+    /// Checks the same as [`Model::at_rest`], after the last timer has fired.
     pub fn at_the_end_of_time(&mut self) -> Verdict {
         self.at_rest()?;
         self.all_rang()

@@ -1,4 +1,5 @@
-//! [`Judge`]: the model, and what was held against it. A [`Stage`] is what all processes of a program share.
+//! [`Judge`]: the model and the comparisons' outcome. [`Stage`]: the state shared by all processes
+//! of a program.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,39 +11,39 @@ use super::claims::Verdict;
 use super::model::{Id, Model};
 use super::program::Act;
 
-/// What all processes of a program share, and its performer.
+/// The state shared by all processes of a program and the code that performs the program.
 #[derive(Debug)]
 pub struct Stage {
     judge: Mutex<Judge>,
-    /// Letters that are somewhere.
+    /// The number of letters that exist.
     letters: AtomicUsize,
 }
 
-/// The model, and what else must be remembered.
+/// The model, and the records that the comparison needs.
 #[derive(Debug)]
 pub struct Judge {
     /// The rules.
     pub model: Model,
-    /// What they do not allow, if it happened.
+    /// The first claim that the rules do not allow, if any.
     pub failure: Option<String>,
-    /// What happened, a line each, if somebody wants to know.
+    /// The history, one line for each event, if it was requested.
     pub log: Option<Vec<String>>,
     /// A waker of each process that has run.
     pub wakers: Vec<Option<Waker>>,
-    /// Every alias ever made.
+    /// Every alias ever created.
     pub aliases: Vec<Alias>,
-    /// Nobody is picky any more.
+    /// `true` once every process must receive all its messages: none is picky.
     pub finale: bool,
-    /// The kernel is being dropped: nothing is compared.
+    /// `true` while the kernel is being dropped: nothing is compared.
     pub over: bool,
-    /// It will be dropped with all that is alive. A question that waits in a mailbox has the asker's waker, which
-    /// holds the kernel: none is asked.
+    /// `true` if the kernel will be dropped with its live processes. A query that waits in a
+    /// mailbox holds the caller's waker, which holds the kernel. So no process sends a query then.
     pub abrupt: bool,
     next: u64,
 }
 
 impl Stage {
-    /// For one program.
+    /// Creates the shared state for one program.
     pub fn new(model: Model, log: bool, abrupt: bool) -> Arc<Self> {
         let judge = Judge {
             model,
@@ -58,17 +59,17 @@ impl Stage {
         Arc::new(Self { judge: Mutex::new(judge), letters: AtomicUsize::new(0) })
     }
 
-    /// The judge. A crash leaves it whole: it is never held while a body unwinds.
+    /// Locks the judge. A crash cannot corrupt it, because no body unwinds while it holds the lock.
     pub fn judge(&self) -> MutexGuard<'_, Judge> {
         self.judge.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Letters that nobody has received or dropped.
+    /// Returns the number of letters that are neither received nor dropped.
     pub fn letters(&self) -> usize {
         self.letters.load(Ordering::Relaxed)
     }
 
-    /// A letter, perhaps with orders.
+    /// Creates a letter with a (possibly empty) list of orders.
     pub fn letter(self: &Arc<Self>, acts: Vec<Act>) -> Letter {
         self.letters.fetch_add(1, Ordering::Relaxed);
         let mut judge = self.judge();
@@ -86,7 +87,7 @@ impl Judge {
         self.next
     }
 
-    /// Holds a claim against the rules. `says` describes it.
+    /// Checks a claim against the rules. `says` describes it.
     pub fn check(&mut self, says: impl FnOnce() -> String, claim: impl FnOnce(&mut Model) -> Verdict) {
         if self.over || self.failure.is_some() {
             return;
@@ -99,7 +100,8 @@ impl Judge {
         }
     }
 
-    /// The process that a number of the program means: mostly one that is alive, now and then any there ever was.
+    /// Returns the process for a number in the program: usually a live one, sometimes any process
+    /// that ever existed.
     pub fn who(&self, number: u8) -> Id {
         let alive: Vec<Id> = self.model.alive().collect();
         match usize::from(number).checked_rem(alive.len()) {
@@ -108,17 +110,17 @@ impl Judge {
         }
     }
 
-    /// The alias that a number of the program means.
+    /// Returns the alias for a number in the program.
     pub fn alias(&self, number: u8) -> Option<Alias> {
         let index = usize::from(number).checked_rem(self.aliases.len())?;
         Some(self.aliases[index])
     }
 }
 
-/// What the processes send each other. It is counted as long as it is somewhere.
+/// The message type of the processes. The stage counts each letter while it exists.
 #[derive(Debug)]
 pub struct Letter {
-    /// Which.
+    /// The letter's number.
     pub id: u64,
     pub(super) acts: Vec<Act>,
     stage: Arc<Stage>,

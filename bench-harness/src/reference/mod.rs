@@ -1,19 +1,24 @@
-//! The kernel against a plain sequential model of OTP's rules.
+//! Model-based tests: the kernel compared with a plain sequential model of OTP's rules.
 //!
-//! A [`program::Program`] is decoded from bytes, so that a fuzzer and a property test drive the same thing. [`run`]
-//! performs it on the real kernel, stepped on one thread with one to three cores, and every act and every receipt of
-//! a process is told to the [`model`] as it happens: the kernel decides who runs when, the model what they must see.
+//! A [`program::Program`] is decoded from bytes, so that a fuzzer and a property test share one
+//! format. [`run`] performs it on the real kernel, stepped on one thread with one to three cores.
+//! The driver reports every action and every receipt of a process to the [`model`] as it happens.
+//! The kernel decides which process runs when; the model decides what the process must see.
 //!
-//! - [`program`]: what is done, and how bytes say it.
-//! - [`model`]: the rules: processes, their inboxes, links, monitors, names, aliases. [`claims`] is the part that
-//!   compares what the kernel said with what the rules allow; [`timers`] the part that has time in it.
-//! - [`judge`]: the model, what was held against it, and the letters, for all processes of a program.
-//! - [`actor`]: the body that all processes run: it does what it is told and tells the judge.
-//! - [`world`]: performs a program, and at its end looks at who is left, what is left, and what memory.
+//! - [`program`]: the operations, and their encoding as bytes.
+//! - [`model`]: the rules for processes, their inboxes, links, monitors, names and aliases.
+//!   [`claims`] compares the kernel's results with what the rules allow, and [`timers`] is the part
+//!   with time in it.
+//! - [`judge`]: the model, the comparisons' outcome and the letters, for all processes of a
+//!   program.
+//! - [`actor`]: the body that all processes run. It follows orders and reports to the judge.
+//! - [`world`]: performs a program. At its end it checks the live processes, the other remains and
+//!   the memory.
 //!
-//! On one thread everything that is sent has a place in one order, so the model is exact: a process must receive
-//! precisely the signals that reached it, in that order. What stays open are the things that the rules leave open: when
-//! a core turns to a process, in which order several DOWNs of one death come, and when after its time a timer comes.
+//! On one thread all signals have one total order, so the model is exact: a process must receive
+//! precisely the signals that reached it, in that order. Only what the rules leave open stays open:
+//! when a core resumes a process, in which order several DOWNs of one death arrive, and how long
+//! after its due time a timer's message arrives.
 
 pub mod actor;
 pub mod claims;

@@ -1,12 +1,15 @@
-//! [`Model`], OTP's rules in order: what a process has been sent and not met, what it has met and not received.
+//! [`Model`]: OTP's rules for the order of signals. It holds the signals that a process was sent
+//! and has not handled, and those that it has handled and not received.
 //!
-//! Whatever is sent goes to the end of the receiver's *inbox*, also a link, a monitor, a question. A process *meets*
-//! its inbox in order when it is given a turn and whenever it receives; what it must see goes to its *queue*. A signal
-//! that it does not survive leaves the rest unmet, and its death answers that. So the model needs no clock, no cores,
-//! and no memory order: only who did what, one after the other, which the driver tells.
+//! Every signal goes to the end of the receiver's *inbox*, including a link, a monitor and a query.
+//! A process *handles* its inbox in order when it is resumed and whenever it receives. Signals that
+//! the process must see go to its *queue*. A fatal signal leaves the rest unhandled, and the
+//! process's death answers them. So the model needs no clock, no cores and no memory order, only
+//! the sequence of the processes' actions, which the driver reports.
 //!
-//! A link is a record that both sides know: it is cut for both by whoever unlinks, at once, so that no EXIT of it
-//! comes after an unlink, and none of an old link is taken for one of a new. A monitor is a record as well.
+//! A link is a record that both ends know. An unlink by one end cuts it for both at once, so no
+//! EXIT of it comes after an unlink, and an EXIT of an old link is never mistaken for one of a new
+//! link. A monitor is a record as well.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,10 +18,10 @@ use atropos::{AliasMode, Overflow, Pid, Reason, Reference};
 use super::program::{Birth, NAMES};
 use super::timers::Timer;
 
-/// A process: in the order in which they were started.
+/// A process's number, in order of spawning.
 pub type Id = usize;
 
-/// What was sent and is not met.
+/// A signal that was sent and is not handled yet.
 #[derive(Clone, Debug)]
 pub(super) enum Signal {
     Letter { letter: u64, via: Option<Reference> },
@@ -31,7 +34,7 @@ pub(super) enum Signal {
     Ask(u64),
 }
 
-/// What was met and is not received.
+/// A queue entry that was handled and is not received yet.
 #[derive(Clone, Debug)]
 pub(super) enum Item {
     Letter(u64),
@@ -39,29 +42,29 @@ pub(super) enum Item {
     Down { monitor: Reference, reason: Reason, or_noproc: bool },
 }
 
-/// One process.
+/// The model of one process.
 #[derive(Debug)]
 pub(super) struct Process {
     pub pid: Pid,
-    /// Why it is dead.
+    /// The exit reason, if the process is dead.
     pub dead: Option<Reason>,
-    /// It does nothing any more, and will die of this.
+    /// The reason that the process will die of, if it is dying. It does nothing more.
     pub dying: Option<Reason>,
     pub inbox: VecDeque<Signal>,
     pub queue: VecDeque<Item>,
     pub trap: bool,
     pub limit: u32,
     pub overflow: Overflow,
-    /// Letters that its full mailbox has dropped.
+    /// The number of letters that its full mailbox has dropped.
     pub dropped: usize,
-    /// At whom it waits for room.
+    /// The receiver for whose mailbox capacity the process waits.
     pub in_line: Option<Id>,
     pub name: Option<usize>,
-    /// Every name that it ever had.
+    /// Every name that the process ever had.
     pub had: [bool; NAMES],
-    /// Links that it knows of, oldest first.
+    /// The links that the process knows of, oldest first.
     pub links: Vec<usize>,
-    /// Monitors of it that it has met.
+    /// The monitors of this process that it has handled.
     pub watchers: Vec<Reference>,
     pub aliases: BTreeMap<Reference, AliasMode>,
 }
@@ -77,11 +80,11 @@ pub(super) enum Tie {
 pub(super) struct Link {
     pub ends: [Id; 2],
     pub state: Tie,
-    /// Whether an EXIT of it is still taken, by each end.
+    /// Per end, `true` if an EXIT of the link is still accepted.
     pub wanted: [bool; 2],
 }
 
-/// What a monitor is on.
+/// The target of a monitor, as it was named.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum On {
     /// A process.
@@ -97,13 +100,13 @@ pub(super) struct Monitor {
     pub target: Option<Id>,
     pub state: Tie,
     pub wanted: bool,
-    /// Its DOWN is in the queue.
+    /// `true` if the monitor's DOWN is in the queue.
     pub delivered: bool,
-    /// Neither ended nor its DOWN received.
+    /// `true` until the monitor is withdrawn or its DOWN is received.
     pub open: bool,
 }
 
-/// See the module.
+/// The sequential model of OTP's rules.
 #[derive(Debug, Default)]
 pub struct Model {
     pub(super) processes: Vec<Process>,
@@ -112,37 +115,37 @@ pub struct Model {
     pub(super) monitors: BTreeMap<Reference, Monitor>,
     pub(super) names: [Option<Id>; NAMES],
     pub(super) timers: Vec<Timer>,
-    /// Letters that tell their receiver to do something.
+    /// The letters that carry orders for their receiver.
     pub(super) orders: std::collections::BTreeSet<u64>,
-    /// What was asked, and the answer: alive or not.
+    /// Each query, and its answer: alive or not.
     pub(super) answers: BTreeMap<u64, Option<bool>>,
     pub(super) tombstones: bool,
-    /// See `Program::limit`; with the number of cores.
+    /// The limit of `Program::limit`, and the number of cores.
     pub(super) limit: (u32, usize),
 }
 
 impl Model {
-    /// No process yet.
+    /// Creates a model without processes.
     pub fn new(tombstones: bool, limit: u32, cores: usize) -> Self {
         Self { tombstones, limit: (limit, cores), ..Self::default() }
     }
 
-    /// Who a pid is.
+    /// Returns the process with a pid.
     pub fn id(&self, pid: Pid) -> Option<Id> {
         self.ids.get(&pid).copied()
     }
 
-    /// The pid of a process.
+    /// Returns the pid of a process.
     pub fn pid(&self, id: Id) -> Pid {
         self.processes[id].pid
     }
 
-    /// How many were ever started.
+    /// Returns the number of processes ever started.
     pub fn count(&self) -> usize {
         self.processes.len()
     }
 
-    /// Who is alive.
+    /// Returns the live processes.
     pub fn alive(&self) -> impl Iterator<Item = Id> + '_ {
         (0..self.count()).filter(|id| self.is_alive(*id))
     }
@@ -155,12 +158,12 @@ impl Model {
         self.processes[id].dying.is_some()
     }
 
-    /// Why a dead process died.
+    /// Returns the exit reason of a dead process.
     pub fn reason(&self, id: Id) -> Option<&Reason> {
         self.processes[id].dead.as_ref()
     }
 
-    /// A process is there, with what holds before its first instruction.
+    /// Adds a process, with the state that it has before its first instruction.
     pub(super) fn born(&mut self, parent: Option<Id>, birth: &Birth, pid: Pid, monitor: Option<Reference>) {
         let id = self.count();
         self.ids.insert(pid, id);
@@ -213,7 +216,7 @@ impl Model {
         self.monitors.insert(reference, monitor);
     }
 
-    /// The other end of a link.
+    /// Returns the other end of a link.
     pub(super) fn peer(&self, link: usize, id: Id) -> Id {
         let [one, two] = self.links[link].ends;
         if one == id { two } else { one }
@@ -223,26 +226,27 @@ impl Model {
         usize::from(self.links[link].ends[0] != id)
     }
 
-    /// Sends a signal; to the dead nothing happens.
+    /// Sends a signal. A signal to a dead process has no effect.
     pub(super) fn signal(&mut self, to: Id, signal: Signal) {
         if self.is_alive(to) {
             self.processes[to].inbox.push_back(signal);
         }
     }
 
-    /// An exit signal, as `exit` sends it.
+    /// Sends an exit signal, as `exit` does.
     pub fn exit(&mut self, from: Option<Id>, to: Id, reason: Reason) {
         let signal = if reason == Reason::KILL { Signal::Kill } else { Signal::Exit { from, reason } };
         self.signal(to, signal);
     }
 
-    /// A process meets what has come, up to what it does not survive.
+    /// Handles a process's inbox, up to a signal that is fatal.
     pub(super) fn fetch(&mut self, id: Id) {
         while self.meet_next(id) {}
         self.trim(id);
     }
 
-    /// A bounded mailbox that drops the oldest has done so whenever it has met what came.
+    /// Drops the oldest letters over the limit. A bounded mailbox with that policy does so each
+    /// time it has handled its inbox.
     fn trim(&mut self, id: Id) {
         let process = &mut self.processes[id];
         if process.limit == 0 || process.overflow != Overflow::DropOldest {
@@ -256,7 +260,7 @@ impl Model {
         }
     }
 
-    /// The next signal is met; false when there is none, or the process must die.
+    /// Handles the next signal. Returns `false` if none is left or the process must die.
     pub(super) fn meet_next(&mut self, id: Id) -> bool {
         if self.is_dying(id) {
             return false;
@@ -283,7 +287,7 @@ impl Model {
                 }
             }
             Signal::Down { monitor, reason, or_noproc } => {
-                let record = self.monitors.get_mut(&monitor).expect("a monitor was made");
+                let record = self.monitors.get_mut(&monitor).expect("the monitor exists");
                 if record.wanted {
                     record.delivered = true;
                     self.end_alias_of_monitor(id, monitor);
@@ -325,7 +329,7 @@ impl Model {
             return;
         }
         let peer = self.peer(link, id);
-        // One link, one EXIT, also when both sides linked at once.
+        // One link gives one EXIT, also when both ends linked at once.
         self.cut(id, peer);
         let process = &mut self.processes[id];
         if process.trap {
@@ -349,7 +353,7 @@ impl Model {
         }
     }
 
-    /// The alias of a monitor that is over, if it ends with it.
+    /// Ends a finished monitor's alias, if the alias ends with the monitor.
     pub(super) fn end_alias_of_monitor(&mut self, id: Id, monitor: Reference) {
         let aliases = &mut self.processes[id].aliases;
         if matches!(aliases.get(&monitor), Some(AliasMode::Demonitor | AliasMode::ReplyDemonitor)) {
@@ -357,7 +361,8 @@ impl Model {
         }
     }
 
-    /// Demonitor: whether the monitor was in force, or its DOWN will not come any more.
+    /// Performs a demonitor. Returns `true` if the monitor was active, or if its DOWN will no
+    /// longer come.
     pub(super) fn end_monitor(&mut self, id: Id, monitor: Reference, flush: bool) -> bool {
         self.end_alias_of_monitor(id, monitor);
         let Some(record) = self.monitors.get_mut(&monitor).filter(|record| record.watcher == id && record.open) else {
@@ -379,7 +384,8 @@ impl Model {
         true
     }
 
-    /// A process died, or was never there: its link's other end is told, if it has not been.
+    /// Sends an EXIT to a link's other end, unless it was sent before, because a process died or
+    /// never existed.
     pub(super) fn fire_link(&mut self, link: usize, by: Id, reason: &Reason) {
         if self.links[link].state == Tie::InForce {
             self.links[link].state = Tie::Fired;
@@ -388,7 +394,7 @@ impl Model {
     }
 
     pub(super) fn fire_monitor(&mut self, monitor: Reference, reason: &Reason, or_noproc: bool) {
-        let record = self.monitors.get_mut(&monitor).expect("a monitor was made");
+        let record = self.monitors.get_mut(&monitor).expect("the monitor exists");
         if record.state == Tie::InForce {
             record.state = Tie::Fired;
             let watcher = record.watcher;
@@ -396,7 +402,8 @@ impl Model {
         }
     }
 
-    /// A process dies. Whoever is tied to it is told; what it has not met is answered.
+    /// Performs a process's death: notifies its links and monitors, and answers its unhandled
+    /// signals.
     pub(super) fn bury(&mut self, id: Id, reason: Reason) {
         let process = &mut self.processes[id];
         process.dead = Some(reason.clone());

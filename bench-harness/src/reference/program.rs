@@ -1,30 +1,31 @@
-//! [`Program`]: what is done to the kernel, and how bytes say it.
+//! [`Program`]: the operations on the kernel, and their encoding as bytes.
 //!
-//! A header of four bytes, then five for each operation. A shorter byte string is a shorter program and small bytes are
-//! simple operations, so that what a fuzzer or a property test shrinks gets simpler. Every byte string is a program:
-//! processes, names, aliases are numbers that count round.
+//! A header of four bytes, then five bytes for each operation. A shorter byte string is a shorter
+//! program, and small bytes are simple operations. So a fuzzer or a property test that shrinks
+//! bytes gets simpler programs. Every byte string is a program: numbers of processes, names and
+//! aliases wrap around.
 
 use std::fmt;
 
 use atropos::{AliasMode, Overflow, Priority, Reason};
 
-/// Bytes of an operation.
+/// The size of an operation in bytes.
 const WIDTH: usize = 5;
-/// The most operations; the rest is not looked at.
+/// The maximum number of operations; the rest is ignored.
 const LONGEST: usize = 400;
-/// Registered names.
+/// The number of registered names.
 pub const NAMES: usize = 3;
 
-/// Why a process is to end.
+/// The exit reason that an operation uses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Why {
-    /// `normal`.
+    /// The reason `normal`.
     Normal,
-    /// `kill`.
+    /// The reason `kill`.
     Kill,
-    /// `shutdown`.
+    /// The reason `shutdown`.
     Shutdown,
-    /// `noproc`, which somebody may raise as well.
+    /// The reason `noproc`, which a process may use as well.
     NoProc,
     /// A value.
     Boom(u8),
@@ -41,7 +42,7 @@ impl Why {
         }
     }
 
-    /// As the kernel has it.
+    /// Returns the kernel's reason.
     pub fn reason(self) -> Reason {
         match self {
             Self::Normal => Reason::NORMAL,
@@ -53,7 +54,7 @@ impl Why {
     }
 }
 
-/// How a process is started.
+/// The spawn options of a process.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "as in SpawnOptions")]
 pub struct Birth {
@@ -87,7 +88,7 @@ impl Birth {
 }
 
 impl fmt::Debug for Birth {
-    /// Only what is not as usual.
+    /// Shows only the options that differ from the defaults.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_set();
         for (flag, called) in [(self.trap, "trap"), (self.link, "link"), (self.monitor, "monitor")] {
@@ -111,13 +112,14 @@ impl fmt::Debug for Birth {
     }
 }
 
-/// What a process does. Whom a number means is decided when it is done (`judge::Judge::who`).
+/// An action of a process. The judge resolves a process's number when the action runs
+/// (`judge::Judge::who`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs, reason = "they are called as the calls are")]
+#[allow(missing_docs, reason = "the variants have the names of the calls")]
 pub enum Act {
     Nothing,
     Send(u8),
-    /// Waits for room, if there is none; one at a time.
+    /// Waits for mailbox capacity if there is none; one wait at a time.
     SendInLine(u8),
     SendName(usize),
     SendAlias(u8),
@@ -125,11 +127,11 @@ pub enum Act {
     Unlink(u8),
     Monitor(u8, Option<AliasMode>),
     MonitorName(usize, Option<AliasMode>),
-    /// One of its own, the latest first; with flush or without.
+    /// Withdraws one of the process's own monitors, the latest first; with flush or without.
     Demonitor(u8, bool),
     Trap(bool),
     Exit(u8, Why),
-    /// Returns with a reason, or, with true, calls `stop` and goes on.
+    /// Returns with a reason or, with `true`, calls `stop` and continues.
     Stop(Why, bool),
     Crash,
     Spawn(Birth),
@@ -138,14 +140,14 @@ pub enum Act {
     Whereis(usize),
     Alias(bool),
     Unalias(u8),
-    /// To whom, after how many milliseconds, whether labelled.
+    /// The target, the delay in milliseconds, and `true` for a timer with a label.
     Timer(u8, u8, bool),
     TimerName(usize, u8),
     CancelTimer(u8),
     ReadTimer(u8),
     Alive(u8),
     Info,
-    /// From now on it receives only what tells it to do something.
+    /// From now on the process receives only letters with orders.
     Picky(bool),
     Yield,
 }
@@ -193,52 +195,52 @@ impl Act {
     }
 }
 
-/// What is done from outside.
+/// An operation from outside the processes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Op {
-    /// A core runs so many slices.
+    /// A core runs this many slices.
     Step(usize, u32),
-    /// The host starts a process.
+    /// A host thread spawns a process.
     Spawn(Birth),
-    /// The host tells a process what to do, in one message.
+    /// A host thread sends a process its orders, in one message.
     Tell(u8, Vec<Act>),
-    /// The host sends an exit signal.
+    /// A host thread sends an exit signal.
     Exit(u8, Why),
     /// A waker of the process is called.
     Wake(u8),
-    /// So many milliseconds pass.
+    /// This many milliseconds pass.
     Pass(u8),
-    /// The cores run until they have nothing to do.
+    /// The cores run until they are idle.
     Settle,
-    /// The host sends through an alias.
+    /// A host thread sends through an alias.
     SendAlias(u8),
-    /// The host sends to a name.
+    /// A host thread sends to a name.
     SendName(usize),
 }
 
-/// See the module.
+/// A list of operations, with the options of the kernel that performs them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Program {
-    /// One to three.
+    /// The number of cores, one to three.
     pub cores: usize,
-    /// Decides the victims of steals, and which core goes next when the cores settle.
+    /// The seed that decides the victims of steals, and which core runs next when the cores settle.
     pub seed: u64,
-    /// See `Options::tombstones`.
+    /// The value of `Options::tombstones`.
     pub tombstones: bool,
-    /// At most so many processes at a time; few mean that slots are used again at once.
+    /// The maximum number of processes at a time. With a small limit, slots are reused at once.
     pub limit: u32,
-    /// In the end the kernel is dropped with all that is alive.
+    /// `true` if the kernel is dropped with its live processes at the end.
     pub abrupt: bool,
-    /// What is done.
+    /// The operations.
     pub ops: Vec<Op>,
 }
 
 impl Program {
-    /// Any bytes are a program.
+    /// Decodes bytes. Any byte string is a program.
     pub fn decode(bytes: &[u8]) -> Self {
         let header: [u8; 4] = std::array::from_fn(|i| bytes.get(i).copied().unwrap_or(0));
         let mut ops: Vec<Op> = Vec::new();
-        // Somebody to talk to.
+        // The first processes, as partners for the others.
         for _ in 0..1 + header[2] % 4 {
             ops.push(Op::Spawn(Birth::of(header[2] >> 2 & 1, 0)));
         }
@@ -248,7 +250,7 @@ impl Program {
                 0 | 1 => ops.push(Op::Step(usize::from(to), 1 + u32::from(x % 8))),
                 2..=5 => ops.push(Op::Tell(to, vec![Act::of(kind, x, y)])),
                 6..=8 => match ops.last_mut() {
-                    // What one process does in one turn, without a look at its mailbox.
+                    // The actions of one process in one slice, without a receive in between.
                     Some(Op::Tell(_, acts)) => acts.push(Act::of(kind, x, y)),
                     _ => ops.push(Op::Tell(to, vec![Act::of(kind, x, y)])),
                 },

@@ -1,8 +1,9 @@
 //! The part of the model that has time in it.
 //!
-//! When after its time a timer fires is up to its core, and so is its message's place among the others'. So these
-//! messages are not in the model's inboxes: what is known is that one comes at most once, not before its time, to
-//! whom it is for, never after it was cancelled, and, to a process that lives on, in the end it does.
+//! A core decides how long after its due time a timer fires, and so where its message lies among
+//! other messages. Therefore these messages are not in the model's inboxes. The rules are: a
+//! message comes at most once, not before its time, only to the timer's target, never after the
+//! timer was cancelled, and a target that stays alive gets it in the end.
 
 use std::time::Duration;
 
@@ -11,19 +12,19 @@ use atropos::Reference;
 use super::claims::{Verdict, ensure};
 use super::model::{Id, Model};
 
-/// Whom a timer is for.
+/// The target of a timer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum For {
     /// A process.
     Process(Id),
-    /// Whoever has the name then.
+    /// The holder of a name at the time when the timer fires.
     Name(usize),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     ToCome,
-    /// Cancelled, or its process died.
+    /// The timer was cancelled, or its target died.
     Ended,
     Received,
 }
@@ -38,12 +39,12 @@ pub struct Timer {
     letter: u64,
     labelled: bool,
     state: State,
-    /// Somebody was told that it is over.
+    /// `true` if a process has learned that the timer is over.
     forgotten: bool,
 }
 
 impl Model {
-    /// A timer was started.
+    /// Records the start of a timer.
     pub fn started(&mut self, starter: Id, reference: Reference, to: For, due: u64, letter: u64, labelled: bool) {
         let ended = matches!(to, For::Process(to) if !self.is_alive(to));
         let state = if ended { State::Ended } else { State::ToCome };
@@ -58,29 +59,29 @@ impl Model {
         }
     }
 
-    /// Whether a letter is a timer's.
+    /// Returns `true` if a letter belongs to a timer.
     pub fn is_timers(&self, letter: u64) -> bool {
         self.timers.iter().any(|timer| timer.letter == letter)
     }
 
-    /// A timer's letter was received.
+    /// Checks the receipt of a timer's letter.
     pub(super) fn rang(&mut self, id: Id, letter: u64, label: Option<Reference>, now: u64) -> Verdict {
         let had = self.processes[id].had;
-        let timer = self.timers.iter_mut().find(|timer| timer.letter == letter).expect("a timer's");
-        ensure(timer.state == State::ToCome, || format!("{timer:?} came to {id}"))?;
-        ensure(timer.due <= now, || format!("{timer:?} came at {now}, too early"))?;
-        ensure(label == timer.labelled.then_some(timer.reference), || format!("{timer:?} came as {label:?}"))?;
+        let timer = self.timers.iter_mut().find(|timer| timer.letter == letter).expect("the letter of a timer");
+        ensure(timer.state == State::ToCome, || format!("{timer:?} arrived at {id}"))?;
+        ensure(timer.due <= now, || format!("{timer:?} arrived at {now}, too early"))?;
+        ensure(label == timer.labelled.then_some(timer.reference), || format!("{timer:?} arrived as {label:?}"))?;
         let right = match timer.to {
             For::Process(to) => to == id,
             For::Name(name) => had[name],
         };
-        ensure(right, || format!("{timer:?} came to {id}"))?;
+        ensure(right, || format!("{timer:?} arrived at {id}"))?;
         timer.state = State::Received;
         Ok(())
     }
 
-    /// `cancel_timer` (or, without `cancel`, `read_timer`) said how long a timer, of whomever, had left. To the dying they
-    /// say nothing, and do nothing.
+    /// Checks the remaining time that `cancel_timer` (or, without `cancel`, `read_timer`) returned,
+    /// for a timer of any process. For a dying caller the calls return nothing and do nothing.
     pub(super) fn left(
         &mut self,
         id: Id,
@@ -92,41 +93,42 @@ impl Model {
         if self.is_dying(id) {
             return ensure(left.is_none(), || format!("{id} is dying, and has {left:?} left"));
         }
-        let timer = self.timers.iter_mut().find(|timer| timer.reference == reference).expect("it was started");
+        let timer = self.timers.iter_mut().find(|timer| timer.reference == reference).expect("the timer was started");
         let rest = Duration::from_nanos(timer.due.saturating_sub(now));
         match left {
             Some(left) => {
                 let to_come = timer.state == State::ToCome && !timer.forgotten;
-                ensure(to_come && left == rest, || format!("{timer:?} said to have {left:?} left at {now}"))?;
+                ensure(to_come && left == rest, || format!("{timer:?} reported {left:?} left at {now}"))?;
                 if cancel {
                     timer.state = State::Ended;
                 }
             }
             None => {
                 let over = timer.state != State::ToCome || timer.due <= now || timer.forgotten;
-                ensure(over, || format!("{timer:?} said to be over at {now}"))?;
+                ensure(over, || format!("{timer:?} reported as over at {now}"))?;
             }
         }
         timer.forgotten |= cancel || left.is_none();
         Ok(())
     }
 
-    /// All timers, which any process may cancel and read: first those that this one started; the latest first.
+    /// Returns all timers, which any process may cancel and read: those that this process started
+    /// first, the latest first.
     pub(super) fn timers_for(&self, id: Id) -> Vec<Reference> {
         let of = |own: bool| self.timers.iter().rev().filter(move |timer| (timer.starter == id) == own);
         of(true).chain(of(false)).map(|timer| timer.reference).collect()
     }
 
-    /// Messages of timers that may be in a process's queue.
+    /// Returns the number of timers' messages that may be in a process's queue.
     pub(super) fn may_have_rung(&self, now: u64) -> usize {
         self.timers.iter().filter(|timer| timer.state == State::ToCome && timer.due <= now).count()
     }
 
-    /// All time is over: what was to come has come.
+    /// Checks, after the last due time, that every timer for a process has fired.
     pub(super) fn all_rang(&self) -> Verdict {
         match self.timers.iter().find(|timer| timer.state == State::ToCome && matches!(timer.to, For::Process(_))) {
             None => Ok(()),
-            Some(timer) => Err(format!("{timer:?} never came")),
+            Some(timer) => Err(format!("{timer:?} never arrived")),
         }
     }
 }

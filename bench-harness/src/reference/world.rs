@@ -1,4 +1,5 @@
-//! Performs a [`Program`] on the stepped kernel, and at its end looks at who is left and what is left.
+//! Performs a [`Program`] on the stepped kernel. At its end it checks the live processes and the
+//! remains.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, PoisonError};
@@ -16,7 +17,7 @@ use super::program::{Birth, Op, Program};
 use crate::conformance::Driver as _;
 use crate::conformance::stepped::Stepped;
 
-/// Later than every timer of a program.
+/// A time later than every timer of a program.
 const END_OF_TIME: Duration = Duration::from_secs(3600);
 
 struct Play {
@@ -24,11 +25,11 @@ struct Play {
     stage: Arc<Stage>,
 }
 
-/// Performs a program; what the rules do not allow, with the history that led there.
+/// Performs a program. Returns the first claim that the rules do not allow, with its history.
 pub fn run(program: &Program) -> Result<(), String> {
     let Err(why) = perform(program, false) else { return Ok(()) };
-    // The same again, for its history: nothing in a program is left to chance.
-    let told = perform(program, true).err().unwrap_or_else(|| "it did not happen a second time".into());
+    // A second run records the history: nothing in a program is random.
+    let told = perform(program, true).err().unwrap_or_else(|| "the second run did not fail".into());
     Err(format!("{why}\n{program:?}{told}"))
 }
 
@@ -54,7 +55,7 @@ fn perform(program: &Program, log: bool) -> Result<(), String> {
     let lives = life::of(play.world.shared());
     drop(play);
     let result = result.and_then(|()| {
-        ensure(!lives(), || "the kernel outlives all".into())?;
+        ensure(!lives(), || "the kernel is still alive".into())?;
         ensure(stage.letters() == 0, || format!("{} letters are left", stage.letters()))
     });
     let history = stage.judge().log.take().unwrap_or_default();
@@ -180,7 +181,8 @@ impl Play {
         self.failure()
     }
 
-    /// Nobody is picky, all timers ring, and everybody has received what there was.
+    /// Makes no process picky, lets all timers fire, and checks that every process has received all
+    /// its signals.
     fn finale(&mut self) -> Result<(), String> {
         let wakers = {
             let mut judge = self.stage.judge();
@@ -199,7 +201,7 @@ impl Play {
         self.failure()
     }
 
-    /// Who lives, what each knows of itself, and what the dead died of.
+    /// Compares the live processes, the `info` of each, and the reasons of the dead with the model.
     fn look(&mut self) -> Result<(), String> {
         let mut alive: Vec<Pid> = self.world.host(|host| host.processes().collect());
         alive.sort_unstable();
@@ -226,22 +228,22 @@ impl Play {
 
     fn look_at(&mut self, pid: Pid) -> Result<(), String> {
         let asked = self.world.host(|host| host.info(pid)).map_err(|error| error.to_string())?;
-        let MaybeReady::Pending(mut waiting) = asked else { return Err(format!("{pid} is asked, and dead")) };
+        let MaybeReady::Pending(mut waiting) = asked else { return Err(format!("{pid} got a query, and is dead")) };
         self.settle()?;
         let mut task = std::task::Context::from_waker(std::task::Waker::noop());
         let std::task::Poll::Ready(QueryReply::Info(info)) = std::pin::Pin::new(&mut waiting).poll(&mut task) else {
-            return Err(format!("{pid} was asked and said nothing"));
+            return Err(format!("{pid} got a query and did not answer"));
         };
         self.check(|| format!("{info:?}"), |model| model.informed(&info, u64::MAX));
         ensure(info.timers == 0, || format!("{pid} has {} timers left", info.timers))?;
         self.failure()
     }
 
-    /// All are killed, and nothing is left of them.
+    /// Kills all processes, and checks that no memory of theirs is left.
     fn end(&mut self) -> Result<(), String> {
         let left: Vec<Pid> = self.world.host(|host| host.processes().collect());
         for pid in left {
-            let Some(id) = self.stage.judge().model.id(pid) else { return Err(format!("{pid} is nobody")) };
+            let Some(id) = self.stage.judge().model.id(pid) else { return Err(format!("{pid} belongs to no process")) };
             self.check(
                 || format!("host: kills {id}"),
                 |model| {
@@ -254,13 +256,13 @@ impl Play {
         self.settle()?;
         let alive = self.stage.judge().model.alive().count();
         ensure(alive == 0, || format!("{alive} survived a kill"))?;
-        // What was cancelled on another core goes when that core runs again.
+        // Timers that were cancelled from another core are freed when their own core runs again.
         for core in 0..self.world.cores() {
             self.world.step_core(core, 1);
         }
         self.settle()?;
         let (processes, nodes) = (self.world.kernel().process_count(), self.world.kernel().nodes_used());
-        ensure(processes == 0, || format!("{processes} processes are counted"))?;
+        ensure(processes == 0, || format!("{processes} processes are still counted"))?;
         ensure(nodes == 0, || format!("{nodes} nodes are left"))?;
         let letters = self.stage.letters();
         ensure(letters == 0, || format!("{letters} letters are left"))

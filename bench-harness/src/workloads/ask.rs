@@ -1,31 +1,31 @@
-//! What is asked of a workload: [`Ask`].
+//! [`Ask`]: the parameters of a workload.
 
-/// How large a workload is to be.
+/// The size of a workload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ask {
-    /// How much is done.
+    /// The number of operations.
     pub n: u64,
-    /// Scheduler threads.
+    /// The number of scheduler threads.
     pub threads: usize,
-    /// How many processes take part, where a workload lets one say.
+    /// The number of processes that take part, for workloads with a variable number.
     pub p: Option<u64>,
-    /// How many others are alive meanwhile, and only wait.
+    /// The number of other processes that are alive at the same time and only wait.
     pub beside: u64,
 }
 
 impl Ask {
-    /// How many processes take part.
+    /// Returns the number of processes that take part.
     pub fn p(&self, otherwise: u64) -> u64 {
         self.p.unwrap_or(otherwise)
     }
 
-    /// What each of `parts` has to do, at least one thing, and what all do then.
+    /// Returns the number of operations for each of `parts`, at least one, and their total.
     pub fn each(&self, parts: u64) -> (u64, u64) {
         let each = (self.n / parts).max(1);
         (each, each * parts)
     }
 
-    /// How many there are, for a vector.
+    /// Returns the number of operations, as the size of a vector.
     pub fn count(&self) -> usize {
         usize::try_from(self.n).unwrap_or(usize::MAX)
     }

@@ -1,7 +1,7 @@
-//! Processes that come and go: `spawn`, `skynet`; and how much memory one takes that stays: `idle_memory`.
+//! Short-lived processes: `spawn`, `skynet`. And the memory of a process that stays: `idle_memory`.
 //!
-//! Whoever starts many processes yields when its slice is used up, as anything does that does not want to keep its
-//! core: what it has started runs and ends in between.
+//! A process that spawns many others yields when its slice is used up, as any cooperative process
+//! does. Its children run and end in between.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::stage::{Stage, does, takes, tell};
 use super::tools::{Left, resident, touched};
 use super::{Ask, Outcome};
 
-/// One process starts n children, each of which counts itself off a shared counter and ends.
+/// One process spawns n children. Each decrements a shared counter and ends.
 pub(super) fn spawn(ask: &Ask) -> Result<Outcome> {
     let stage = Stage::new(ask)?;
     let left = Arc::new(Left::new(ask.n));
@@ -33,10 +33,10 @@ pub(super) fn spawn(ask: &Ask) -> Result<Outcome> {
                 left.one_less();
                 Resumed::Exit(Reason::NORMAL)
             });
-            cx.spawn(&SpawnOptions::new(), child).expect("there is room for a child");
+            cx.spawn(&SpawnOptions::new(), child).expect("memory for a child");
             to_start -= 1;
         }
-        // The host waits for the children.
+        // The host thread waits for the children.
         let _ = started.send(begun);
         Resumed::Exit(Reason::NORMAL)
     }))?;
@@ -67,23 +67,23 @@ pub(super) fn idle_memory(ask: &Ask) -> Result<Outcome> {
         stage.send(pid, 1_u64)?;
     }
     stage.drained(0)?;
-    ensure!(left.get() == 0, "{} mailboxes were of no use", left.get());
+    ensure!(left.get() == 0, "{} processes did not get their message", left.get());
     Ok(Outcome::bytes(ask.n, after.saturating_sub(before) as f64 / ask.n as f64))
 }
 
-/// Whom a node of the tree tells its sum.
+/// The receiver of a node's sum.
 #[derive(Clone)]
 enum Above {
     Node(Pid),
     Root(Sender<(u64, Instant)>),
 }
 
-/// A node of the tree: its first leaf's number, and how many leaves are below it.
+/// A node of the tree: the number of its first leaf, and the number of leaves below it.
 struct Node {
     above: Above,
     first: u64,
     leaves: u64,
-    /// Children that have not reported; `None` before they are started.
+    /// The number of children that have not reported; `None` before they are spawned.
     open: Option<u32>,
     sum: u64,
 }
@@ -96,7 +96,7 @@ impl Node {
     fn report(&self, cx: &Cx<'_, u64>, sum: u64) -> Resumed {
         match &self.above {
             Above::Node(parent) => tell(cx, *parent, sum),
-            // The host waits for it.
+            // The host thread waits for it.
             Above::Root(host) => drop(host.send((sum, Instant::now()))),
         }
         Resumed::Exit(Reason::NORMAL)
@@ -114,7 +114,7 @@ impl Body for Node {
             let below = self.leaves / 10;
             for child in 0..10 {
                 let node = Self::new(Above::Node(cx.pid()), self.first + child * below, below);
-                cx.spawn(&SpawnOptions::new(), node).expect("there is room for a node");
+                cx.spawn(&SpawnOptions::new(), node).expect("memory for a node");
             }
             self.open = Some(10);
         }
@@ -129,7 +129,7 @@ impl Body for Node {
     }
 }
 
-/// A tree of processes ten wide with n leaves (a power of ten), whose numbers are summed up.
+/// A tree of processes ten wide with n leaves (a power of ten), which sums the leaves' numbers.
 pub(super) fn skynet(ask: &Ask) -> Result<Outcome> {
     let leaves = 10_u64.pow(ask.n.ilog10());
     let stage = Stage::new(ask)?;

@@ -1,8 +1,8 @@
-//! Requests and replies: `call`, where many clients ask one server, and `selective_receive`, where the caller's mailbox is
-//! full of something else.
+//! Requests and replies. `call`: many clients call one server. `selective_receive`: the caller's
+//! mailbox is full of unrelated messages.
 //!
-//! Both use the server of the library: the caller monitors it and learns of its death instead of waiting for ever. The
-//! patience is without end, as other systems' drivers have it.
+//! Both use the library's server. A caller monitors it, and so learns of its death instead of
+//! waiting for ever. The calls have no timeout, as in other systems' drivers.
 
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use super::stage::Stage;
 use super::times::Times;
 use super::{Ask, Outcome};
 
-/// Counts its calls, and answers each with their number.
+/// A server that counts its calls and answers each with the number.
 #[derive(Debug)]
 struct Counter(u64);
 
@@ -37,7 +37,7 @@ async fn take_ticket<M: Send + 'static>(cx: &Context<M>, server: ServerRef<Count
     server.call_within(cx, None::<Duration>, Ticket).await
 }
 
-/// A server and a process that sees to its start.
+/// Starts a server without a link to a parent.
 fn start_server(stage: &Stage) -> Result<ServerRef<Counter>> {
     let started = stage.runtime().block_on(async |cx: Context<()>| Counter(0).start().start(&cx).await);
     match started {
@@ -46,7 +46,7 @@ fn start_server(stage: &Stage) -> Result<ServerRef<Counter>> {
     }
 }
 
-/// p clients make n calls in all of one server, each with one under way.
+/// p clients make n calls in total to one server, with one call per client in progress.
 pub(super) fn call(ask: &Ask) -> Result<Outcome> {
     let stage = Stage::new(ask)?;
     let server = start_server(&stage)?;
@@ -97,7 +97,7 @@ pub(super) fn selective_receive(ask: &Ask) -> Result<Outcome> {
     let result = stage.runtime().block_on(async move |cx: Context<u64>| {
         let me = cx.address();
         for number in 0..unrelated {
-            anyhow::ensure!(cx.send(me, number).is_ok(), "it can send to itself");
+            anyhow::ensure!(cx.send(me, number).is_ok(), "the caller cannot send to itself");
         }
         let begun = Instant::now();
         for number in 1..=n {
@@ -109,7 +109,7 @@ pub(super) fn selective_receive(ask: &Ask) -> Result<Outcome> {
             let next = cx.recv().await;
             anyhow::ensure!(matches!(next, Received::Message(it) if it == number), "{next:?} instead of {number}");
         }
-        anyhow::ensure!(cx.try_recv().is_none(), "something else is left");
+        anyhow::ensure!(cx.try_recv().is_none(), "an unexpected message is left");
         anyhow::Ok(time)
     });
     let time = result.map_err(|reason| anyhow::anyhow!("the caller ended: {reason}"))??;

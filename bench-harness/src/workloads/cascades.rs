@@ -1,5 +1,5 @@
-//! Deaths that are shared: `cascade_chain`, where one death passes from link to link, and `cascade_star`, where one takes
-//! all with it.
+//! Exit propagation. `cascade_chain`: one death passes from link to link. `cascade_star`: one death
+//! ends all others at once.
 
 use std::sync::mpsc::channel;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use atropos::{Body, Cx, Pid, Reason, Resumed, SpawnOptions};
 use super::stage::{Stage, does, waits};
 use super::{Ask, Outcome};
 
-/// A link of the chain: starts the next, linked, and waits.
+/// A member of the chain: spawns the next one with a link, and waits.
 struct Link {
     left: u64,
 }
@@ -21,21 +21,21 @@ impl Body for Link {
     fn resume(&mut self, cx: &Cx<'_, ()>) -> Resumed {
         if self.left > 0 {
             let next = Self { left: self.left - 1 };
-            cx.spawn(&SpawnOptions::new().link(), next).expect("there is room for a link");
+            cx.spawn(&SpawnOptions::new().link(), next).expect("memory for a process");
             self.left = 0;
         }
         Resumed::Wait
     }
 }
 
-/// `first` ends, and with it all that hang on it: n processes, and `others` that are not counted.
+/// Ends `first` and with it all linked processes: n, and `others` that are not counted.
 fn end_all(stage: &Stage, first: Pid, n: u64, others: u64) -> Result<Outcome> {
     stage.settled()?;
     stage.expect_alive(n + others)?;
     let begun = Instant::now();
-    ensure!(stage.runtime().exit(first, Reason::value("the end"))?, "the first was dead");
+    ensure!(stage.runtime().exit(first, Reason::value("the end"))?, "the first process was dead");
     let end = stage.drained(0)?;
-    ensure!(stage.runtime().processes().len() as u64 == stage.beside(), "some are not dead");
+    ensure!(stage.runtime().processes().len() as u64 == stage.beside(), "some processes are not dead");
     Ok(Outcome::timed(n, end - begun))
 }
 
@@ -46,7 +46,7 @@ pub(super) fn cascade_chain(ask: &Ask) -> Result<Outcome> {
     end_all(&stage, first, ask.n, 0)
 }
 
-/// n processes, linked to one. That one has started them.
+/// n processes, linked to the one that spawned them.
 pub(super) fn cascade_star(ask: &Ask) -> Result<Outcome> {
     let stage = Stage::new(ask)?;
     let (done, started) = channel();
@@ -56,7 +56,7 @@ pub(super) fn cascade_star(ask: &Ask) -> Result<Outcome> {
             if cx.is_exhausted() {
                 return Resumed::Yield;
             }
-            cx.spawn(&SpawnOptions::new().link(), waits()).expect("there is room for one");
+            cx.spawn(&SpawnOptions::new().link(), waits()).expect("memory for a process");
             left -= 1;
         }
         let _ = done.send(());

@@ -1,4 +1,5 @@
-//! Deaths that are told: `down_fanout`, one death that many watch, and `down_collect`, many deaths that one watches.
+//! DOWN messages. `down_fanout`: one death with many watchers. `down_collect`: many deaths with one
+//! watcher.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -36,22 +37,22 @@ pub(super) fn down_fanout(ask: &Ask) -> Result<Outcome> {
                     Resumed::Wait
                 }
                 None => Resumed::Wait,
-                Some(_) => Resumed::Exit(Reason::crash("something else than its DOWN")),
+                Some(_) => Resumed::Exit(Reason::crash("an unexpected message")),
             }
         }))?;
     }
     stage.settled()?;
-    ensure!(unarmed.get() == 0, "{} have not monitored", unarmed.get());
+    ensure!(unarmed.get() == 0, "{} processes have no monitor", unarmed.get());
     let begun = Instant::now();
     ensure!(stage.runtime().exit(target, Reason::KILL)?, "the target was dead");
     let end = stage.hear(&end)?;
     stage.settled()?;
-    ensure!(left.get() == 0, "{} have no DOWN", left.get());
+    ensure!(left.get() == 0, "{} processes have no DOWN", left.get());
     stage.expect_alive(ask.n)?;
     Ok(Outcome::timed(ask.n, end - begun))
 }
 
-/// One watcher monitors n processes, which are killed.
+/// One watcher monitors n processes, which are then killed.
 pub(super) fn down_collect(ask: &Ask) -> Result<Outcome> {
     let stage = Stage::new(ask)?;
     let mut targets: Vec<Pid> = Vec::with_capacity(ask.count());
@@ -75,7 +76,7 @@ pub(super) fn down_collect(ask: &Ask) -> Result<Outcome> {
         while !cx.is_exhausted() {
             match cx.receive() {
                 Some(Received::Down(down)) if down.reason == Reason::KILLED => got.push(down.reference),
-                Some(_) => return Resumed::Exit(Reason::crash("something else than a DOWN")),
+                Some(_) => return Resumed::Exit(Reason::crash("an unexpected message")),
                 None => return Resumed::Wait,
             }
             if got.len() == all.len() {
@@ -94,7 +95,8 @@ pub(super) fn down_collect(ask: &Ask) -> Result<Outcome> {
         if from == 0 {
             let _ = kills.send(Instant::now());
         }
-        // In pieces, by messages to itself, for as long as the slice lasts.
+        // In batches, by messages to itself: the process yields between batches once its slice is
+        // used up.
         let piece = &targets[from..(from + 64).min(targets.len())];
         for target in piece {
             cx.exit(*target, Reason::KILL).expect("a kill needs no memory");

@@ -1,6 +1,7 @@
-//! One and many: `fan_in`, where many senders meet at one mailbox, and `fan_out`, where one sender fills many.
+//! One and many. `fan_in`: many senders share one mailbox. `fan_out`: one sender fills many.
 //!
-//! The mailboxes are unbounded: a sender that is faster than its receiver makes a queue, and its memory is in the figure.
+//! The mailboxes are unbounded. A sender that is faster than its receiver builds a queue, and the
+//! figure includes the cost of the queue's memory.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::stage::{Stage, does, takes, tell};
 use super::tools::Left;
 use super::{Ask, Outcome};
 
-/// p producers send n messages in all to one consumer.
+/// p producers send n messages in total to one consumer.
 pub(super) fn fan_in(ask: &Ask) -> Result<Outcome> {
     let stage = Stage::new(ask)?;
     let producers = ask.p(64);
@@ -24,7 +25,7 @@ pub(super) fn fan_in(ask: &Ask) -> Result<Outcome> {
     let consumer = stage.spawn(takes(move |_, _: u64| {
         got += 1;
         if got >= n {
-            // One too many is heard as well.
+            // A surplus message is reported as well.
             let _ = done.send((got, Instant::now()));
         }
         ControlFlow::Continue(())
@@ -54,11 +55,11 @@ pub(super) fn fan_in(ask: &Ask) -> Result<Outcome> {
     }
     let (_, end_of_all) = stage.hear(&end)?;
     stage.settled()?;
-    ensure!(end.try_recv().is_err(), "more messages came than were sent");
+    ensure!(end.try_recv().is_err(), "more messages arrived than were sent");
     Ok(Outcome::timed(n, end_of_all - begun))
 }
 
-/// One producer sends n messages in all to p consumers in turn.
+/// One producer sends n messages in total to p consumers in turn.
 pub(super) fn fan_out(ask: &Ask) -> Result<Outcome> {
     let stage = Stage::new(ask)?;
     let count = ask.p(1000);
@@ -96,7 +97,7 @@ pub(super) fn fan_out(ask: &Ask) -> Result<Outcome> {
     stage.send(producer, ())?;
     let end = stage.hear(&end)?;
     stage.settled()?;
-    ensure!(left.get() == 0, "{} consumers have not got all", left.get());
+    ensure!(left.get() == 0, "{} consumers have not received all messages", left.get());
     stage.expect_alive(count)?;
     Ok(Outcome::timed(n, end - begun))
 }

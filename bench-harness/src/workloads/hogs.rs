@@ -1,4 +1,4 @@
-//! `hog_latency`: what others wait for when every core has a process that never waits.
+//! `hog_latency`: the latency of other processes when every core has a process that never waits.
 
 use std::ops::ControlFlow;
 use std::sync::mpsc::channel;
@@ -34,7 +34,7 @@ pub(super) fn hog_latency(ask: &Ask) -> Result<Outcome> {
     let (n, mut times, mut begun) = (ask.n, Times::new(ask.n), None);
     let mut sent = Instant::now();
     let pinger = stage.spawn(takes(move |cx, number: u64| {
-        // The first message is the host's, and starts the clock.
+        // The first message is from the host thread, and starts the clock.
         let start = *begun.get_or_insert_with(Instant::now);
         if number > 0 {
             times.note(sent.elapsed().as_nanos() as u64);
@@ -47,7 +47,7 @@ pub(super) fn hog_latency(ask: &Ask) -> Result<Outcome> {
         tell(cx, ponger, (cx.pid(), number + 1));
         ControlFlow::Continue(())
     }))?;
-    // The hogs get going.
+    // A pause, so that all hogs are running.
     std::thread::sleep(Duration::from_millis(50));
     stage.send(pinger, 0_u64)?;
     let (time, times) = stage.hear(&end)?;

@@ -1,4 +1,4 @@
-//! What comes out of a workload: [`Outcome`], and the [`Line`] that is printed of it.
+//! [`Outcome`]: the result of a workload. [`Line`]: its printed form.
 
 use std::time::Duration;
 
@@ -7,51 +7,51 @@ use serde::{Deserialize, Serialize};
 use super::Ask;
 use super::times::Latencies;
 
-/// What a workload has done, and how long it took.
+/// The number of operations of a workload, and their time.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     n: u64,
     time: Option<Duration>,
-    /// Whether the time divided by the number means something.
+    /// `true` if the time per operation is meaningful.
     is_per_operation: bool,
     bytes_per_process: Option<f64>,
     latencies: Option<Latencies>,
 }
 
 impl Outcome {
-    /// So much was done in this time.
+    /// Creates the result of `n` operations that took this time.
     pub fn timed(n: u64, time: Duration) -> Self {
         Self { n, time: Some(time), is_per_operation: true, bytes_per_process: None, latencies: None }
     }
 
-    /// So much resident memory a process takes.
+    /// Creates the result of a measurement of resident memory per process.
     pub fn bytes(n: u64, bytes_per_process: f64) -> Self {
         Self { n, time: None, is_per_operation: false, bytes_per_process: Some(bytes_per_process), latencies: None }
     }
 
-    /// With a distribution.
+    /// Adds a distribution of latencies.
     pub fn with(mut self, latencies: Latencies) -> Self {
         self.latencies = Some(latencies);
         self
     }
 
-    /// The time is the workload's own, not that of its operations.
+    /// Marks the time as the workload's own, not that of its operations.
     pub fn not_per_operation(mut self) -> Self {
         self.is_per_operation = false;
         self
     }
 
-    /// The distribution, where the workload has one.
+    /// Returns the distribution, if the workload has one.
     pub fn latencies(&self) -> Option<&Latencies> {
         self.latencies.as_ref()
     }
 
-    /// What is printed.
+    /// Returns the line to print.
     pub fn line(&self, workload: &str, ask: &Ask) -> Line {
         self.line_of("atropos", concat!("atropos ", env!("CARGO_PKG_VERSION")), workload, ask)
     }
 
-    /// What another system's driver prints.
+    /// Returns the line that another system's driver prints.
     pub fn line_of(&self, peer: &str, version: &str, workload: &str, ask: &Ask) -> Line {
         let at = |quantile| self.latencies.as_ref().map(|all| all.value_at_quantile(quantile));
         let seconds = self.time.map(|time| time.as_secs_f64());
@@ -74,40 +74,40 @@ impl Outcome {
 /// One run, as every driver of every system prints it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Line {
-    /// Who.
+    /// The system that ran the workload.
     pub peer: String,
-    /// Which.
+    /// The system's version.
     pub version: String,
-    /// What.
+    /// The workload's name.
     pub workload: String,
-    /// How much was done.
+    /// The number of operations.
     pub n: u64,
-    /// Scheduler threads.
+    /// The number of scheduler threads.
     pub threads: usize,
-    /// How long the timed part took.
+    /// The duration of the timed part.
     pub seconds: Option<f64>,
-    /// That, for each.
+    /// The duration per operation.
     pub per_op_ns: Option<f64>,
-    /// The latency that half of all are within.
+    /// The median latency.
     pub p50_ns: Option<u64>,
-    /// The latency that 99 in 100 are within.
+    /// The 99th percentile of the latencies.
     pub p99_ns: Option<u64>,
-    /// The latency that 999 in 1000 are within.
+    /// The 99.9th percentile of the latencies.
     pub p999_ns: Option<u64>,
-    /// Resident memory of a process that waits.
+    /// The resident memory of a waiting process.
     pub bytes_per_process: Option<f64>,
 }
 
 impl Line {
-    /// Whether the workload is about how much is done in a time, and not about tails or memory.
+    /// Returns `true` if the workload measures throughput, and not tail latency or memory.
     pub fn is_throughput(&self) -> bool {
         self.figure().is_some_and(|(_, unit)| unit == "ns")
     }
 
-    /// The one figure that a table shows, less being better, and what it counts.
+    /// Returns the one figure that a table shows (smaller is better), and its unit.
     pub fn figure(&self) -> Option<(f64, &'static str)> {
         let tail = self.p99_ns.map(|ns| (ns as f64, "ns p99"));
-        // These two are about their tails.
+        // These two workloads are about tail latencies.
         let by_tail = matches!(&*self.workload, "timer_fire" | "hog_latency");
         let cost = self.per_op_ns.filter(|_| !by_tail).map(|ns| (ns, "ns"));
         self.bytes_per_process.map(|bytes| (bytes, "B")).or(cost).or(tail)
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn the_figure_is_what_the_workload_is_about() {
+    fn the_figure_matches_the_kind_of_workload() {
         let ask = Ask { n: 1000, threads: 1, p: None, beside: 0 };
         let bytes = Outcome::bytes(1000, 512.0).line("idle_memory", &ask);
         assert_eq!((bytes.seconds, bytes.figure()), (None, Some((512.0, "B"))));

@@ -1,4 +1,4 @@
-//! `restart_one` and `restart_all`: a supervisor's child is killed as soon as all run, again and again.
+//! `restart_one` and `restart_all`: a supervisor's child is killed each time that all children run.
 
 use std::ops::ControlFlow;
 use std::sync::mpsc::channel;
@@ -11,10 +11,10 @@ use atropos::{Context, Pid, Reason, SpawnOptions};
 use super::stage::{Stage, does, takes, tell};
 use super::{Ask, Outcome};
 
-/// A child says which it is, and who.
+/// A child's report: its number, and its pid.
 type Up = (u64, Pid);
 
-/// A child that tells the driver that it runs, and waits.
+/// Returns the specification of a child that reports to the driver when it runs, and waits.
 fn child(number: u64, driver: Pid) -> ChildSpec {
     ChildSpec::worker(number.to_string(), move |starter: &mut ChildStarter<'_>| {
         let mut told = false;
@@ -67,7 +67,7 @@ fn restart(ask: &Ask, supervisor: Supervisor, children: u64) -> Result<Outcome> 
     let (restarts, time) = stage.hear(&end)?;
     ensure!(restarts == n, "{restarts} restarts");
     stage.settled()?;
-    // The children, the supervisor, and the driver.
+    // The children, the supervisor and the driver.
     stage.expect_alive(children + 2)?;
     ensure!(stage.runtime().is_alive(supervisor), "the supervisor has given up");
     Ok(Outcome::timed(n, time))

@@ -1,9 +1,9 @@
-//! Where a workload plays: [`Stage`], a runtime with as many cores as threads are asked for, and what its processes are
-//! made of.
+//! [`Stage`]: the runtime of a workload, with one core for each requested thread, and the bodies of
+//! its processes.
 //!
-//! A process says what it has found over a channel to the thread that waits for it, so that nobody polls while something is
-//! timed. That the dead are all gone only the runtime knows: [`Stage::drained`] asks it, with pauses, which end at most a
-//! tenth of a millisecond late.
+//! A process reports its result through a channel to the host thread that waits for it, so no
+//! thread polls during the timed part. Only the runtime knows when all dead processes are gone.
+//! [`Stage::drained`] polls it with pauses, and so sees the end at most 0.1 ms late.
 
 use std::marker::PhantomData;
 use std::ops::ControlFlow;
@@ -15,15 +15,15 @@ use atropos::{Body, Cx, Pid, Reason, Received, Resumed, Runtime, SpawnOptions};
 
 use super::Ask;
 
-/// How long anything may take that is waited for: a process of the workload has crashed otherwise.
+/// The limit of every wait. A longer wait means that a process of the workload has crashed.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Between two looks at the runtime.
+/// The pause between two checks of the runtime.
 const PAUSE: Duration = Duration::from_micros(20);
 
-/// See the module.
+/// A runtime that runs one workload.
 pub(super) struct Stage {
     runtime: Runtime,
-    /// Processes that are no part of the workload: they wait until the runtime ends.
+    /// The number of processes outside the workload, which wait until the runtime ends.
     beside: u64,
 }
 
@@ -42,7 +42,7 @@ impl Stage {
         &self.runtime
     }
 
-    /// How many are alive that are no part of the workload.
+    /// Returns the number of live processes outside the workload.
     pub(super) fn beside(&self) -> u64 {
         self.beside
     }
@@ -60,24 +60,24 @@ impl Stage {
         Ok(())
     }
 
-    /// Waits for what a process has to say.
+    /// Waits for a process's report.
     pub(super) fn hear<T>(&self, said: &Receiver<T>) -> Result<T> {
         said.recv_timeout(PATIENCE).context("a process of the workload has not done what it should")
     }
 
-    /// Waits until all processes wait: what was started is where it should be, and its messages are met.
+    /// Waits until all processes wait: every spawned process has run, and its messages are handled.
     pub(super) fn settled(&self) -> Result<()> {
         wait_until("the processes have not come to rest", || self.runtime.is_quiescent()).map(|_| ())
     }
 
-    /// Waits until so many processes of the workload are alive; when that was seen. The runtime's count is exact once its
-    /// cores are idle, and never too low.
+    /// Waits until at most `left` processes of the workload are alive, and returns the time when
+    /// that was seen. The runtime's count is exact once its cores are idle, and never too low.
     pub(super) fn drained(&self, left: u64) -> Result<Instant> {
         let left = left + self.beside;
         wait_until("processes are left that should be dead", || self.runtime.process_count() as u64 <= left)
     }
 
-    /// That so many processes of the workload are alive, now that all wait.
+    /// Checks the number of the workload's live processes, while all of them wait.
     pub(super) fn expect_alive(&self, expected: u64) -> Result<()> {
         let alive = (self.runtime.process_count() as u64).saturating_sub(self.beside);
         ensure!(alive == expected, "{alive} processes are alive, and {expected} should be");
@@ -94,7 +94,7 @@ fn wait_until(otherwise: &'static str, mut done: impl FnMut() -> bool) -> Result
     Ok(Instant::now())
 }
 
-/// A body that is a closure, called for each slice.
+/// A body that calls a closure in each slice.
 pub(super) struct Does<M, F> {
     does: F,
     takes: PhantomData<fn(M)>,
@@ -112,7 +112,7 @@ where
     }
 }
 
-/// A process that does this in each slice.
+/// Returns a process that calls this closure in each slice.
 pub(super) fn does<M, F>(does: F) -> Does<M, F>
 where
     M: Send + 'static,
@@ -121,7 +121,8 @@ where
     Does { does, takes: PhantomData }
 }
 
-/// A process that does this with all that comes, until it breaks off.
+/// Returns a process that calls this closure with every received message or signal, until it
+/// breaks.
 pub(super) fn handles<M, F>(mut handle: F) -> impl Body<Message = M>
 where
     M: Send + 'static,
@@ -138,7 +139,8 @@ where
     })
 }
 
-/// A process that does this with each message, until it breaks off. Nothing else comes to it.
+/// Returns a process that calls this closure with each message, until it breaks. It expects no
+/// signals.
 pub(super) fn takes<M, F>(mut take: F) -> impl Body<Message = M>
 where
     M: Send + 'static,
@@ -146,16 +148,16 @@ where
 {
     handles(move |cx, received| match received {
         Received::Message(message) => take(cx, message),
-        _ => ControlFlow::Break(Reason::crash("something else than a message")),
+        _ => ControlFlow::Break(Reason::crash("an unexpected signal")),
     })
 }
 
-/// A process that waits for ever.
+/// Returns a process that waits for ever.
 pub(super) fn waits() -> impl Body<Message = ()> {
     does(|_| Resumed::Wait)
 }
 
-/// Sends a message to a process that is there.
+/// Sends a message to a live process.
 pub(super) fn tell<M: Send + 'static, N: Send + 'static>(cx: &Cx<'_, M>, to: Pid, message: N) {
     assert!(cx.send(to, message).is_ok(), "the receiver of a message is gone");
 }

@@ -1,7 +1,9 @@
-//! Processes that talk in turn: `ping_pong` between two, `ring` around many, `big` among all.
+//! Processes that take turns: two in `ping_pong`, a ring of many in `ring`, and all with all in
+//! `big`.
 //!
-//! With one message under way there is never more than one process to run: these are about the way from a send to the
-//! receiver's next instruction. `big` has many under way, each to another, and so is about caches as well.
+//! With one message in transit, at most one process is runnable. So `ping_pong` and `ring` measure
+//! the path from a send to the receiver's next instruction. `big` has many messages in transit,
+//! each to another process, and so measures caches as well.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use super::stage::{Stage, takes, tell};
 use super::tools::Random;
 use super::{Ask, Outcome};
 
-/// A process that gives a number back to whoever sent it.
+/// Returns a process that sends a number back to its sender.
 pub(super) fn ponger() -> impl Body<Message = (Pid, u64)> {
     takes(|cx, (from, number): (Pid, u64)| {
         tell(cx, from, number);
@@ -23,14 +25,14 @@ pub(super) fn ponger() -> impl Body<Message = (Pid, u64)> {
     })
 }
 
-/// n round trips of a number, one under way.
+/// n round trips of a number, one at a time.
 pub(super) fn ping_pong(ask: &Ask) -> Result<Outcome> {
     let stage = Stage::new(ask)?;
     let ponger = stage.spawn(ponger())?;
     let (done, end) = channel();
     let (n, mut begun) = (ask.n, None);
     let pinger = stage.spawn(takes(move |cx, number: u64| {
-        // The first message is the host's, and starts the clock.
+        // The first message is from the host thread, and starts the clock.
         let Some(begun) = begun else {
             begun = Some(Instant::now());
             tell(cx, ponger, (cx.pid(), 1_u64));
@@ -50,7 +52,8 @@ pub(super) fn ping_pong(ask: &Ask) -> Result<Outcome> {
     Ok(Outcome::timed(n, time))
 }
 
-/// What goes around: the next process, which is known when the ring is closed, or the token and its hops that are left.
+/// A message in the ring: the next process, which is known when the ring is closed, or the token
+/// with its remaining hops.
 enum Around {
     Next(Pid),
     Token(u64),
@@ -65,7 +68,7 @@ pub(super) fn ring(ask: &Ask) -> Result<Outcome> {
         takes(move |cx, around| {
             match (around, next) {
                 (Around::Next(pid), _) => next = Some(pid),
-                // The host waits for it.
+                // The host thread waits for it.
                 (Around::Token(1), _) => drop(done.send(Instant::now())),
                 (Around::Token(left), Some(next)) => tell(cx, next, Around::Token(left - 1)),
                 (Around::Token(_), None) => return ControlFlow::Break(Reason::crash("the ring is open")),
@@ -87,7 +90,7 @@ pub(super) fn ring(ask: &Ask) -> Result<Outcome> {
     Ok(Outcome::timed(ask.n, end - begun))
 }
 
-/// What the processes of `big` say to each other, and hear from the host.
+/// The messages of `big`, between its processes and from the host thread.
 enum Big {
     Go(Arc<Vec<Pid>>),
     Ping(Pid),
@@ -112,7 +115,7 @@ impl Peer {
     }
 }
 
-/// p processes, each of which pings others at random and waits for the pong, n pings in all.
+/// p processes that ping others at random and wait for the pongs, n pings in total.
 pub(super) fn big(ask: &Ask) -> Result<Outcome> {
     let stage = Stage::new(ask)?;
     let count = ask.p(1000).max(2);
@@ -131,7 +134,7 @@ pub(super) fn big(ask: &Ask) -> Result<Outcome> {
                     tell(cx, from, Big::Pong);
                 }
                 Big::Pong if peer.to_do > 0 => peer.ping(cx),
-                // The host waits for these.
+                // The host thread waits for these.
                 Big::Pong => drop(done.send(Instant::now())),
                 Big::Count => drop(count_to.send(peer.answered)),
                 Big::Go(others) => {

@@ -1,4 +1,5 @@
-//! `monitor_churn` and `link_churn`: a tie to a live, waiting process is made and undone, again and again.
+//! `monitor_churn` and `link_churn`: a process sets up and removes a monitor or link to a live,
+//! waiting process, again and again.
 
 use std::sync::mpsc::channel;
 use std::time::Instant;
@@ -9,7 +10,8 @@ use atropos::{Cx, Pid, Reason, Resumed};
 use super::stage::{Stage, does, waits};
 use super::{Ask, Outcome};
 
-/// A process ties itself to another and undoes it, n times; `tie` says whether both worked.
+/// Runs `tie` n times, which sets up and removes a monitor or link and returns `true` if both
+/// worked.
 fn churn(ask: &Ask, tie: fn(&Cx<'_, ()>, Pid) -> bool) -> Result<Outcome> {
     let stage = Stage::new(ask)?;
     let target = stage.spawn(waits())?;
@@ -29,9 +31,9 @@ fn churn(ask: &Ask, tie: fn(&Cx<'_, ()>, Pid) -> bool) -> Result<Outcome> {
         Resumed::Exit(Reason::NORMAL)
     }))?;
     let (good, time) = stage.hear(&end)?;
-    ensure!(good == ask.n, "{good} ties were made and undone");
-    let info = stage.runtime().process_info_blocking(target)?.context("the target lives")?;
-    ensure!(info.links.is_empty() && info.monitored_by.is_empty(), "ties are left: {info:?}");
+    ensure!(good == ask.n, "{good} were set up and removed");
+    let info = stage.runtime().process_info_blocking(target)?.context("the target is dead")?;
+    ensure!(info.links.is_empty() && info.monitored_by.is_empty(), "links or monitors are left: {info:?}");
     Ok(Outcome::timed(ask.n, time))
 }
 

@@ -1,4 +1,5 @@
-//! `timer_churn`, timers that are cancelled before they are due, as most are; `timer_fire`, how late the others come.
+//! `timer_churn`: timers that are cancelled before they are due, as most timers are. `timer_fire`:
+//! how late other timers fire.
 
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -12,11 +13,12 @@ use super::tools::Random;
 use super::{Ask, Outcome};
 
 const FAR: Duration = Duration::from_secs(3600);
-/// The timers of `timer_fire` are due from now on, within a second after it; they are all started before.
+/// The delay before the first due time of `timer_fire`. All timers are started before it, and fall
+/// due within one second after it.
 const AHEAD: u64 = 500_000_000;
 const SECOND: u64 = 1_000_000_000;
 
-/// n times a timer is started and cancelled.
+/// Starts and cancels a timer n times.
 pub(super) fn timer_churn(ask: &Ask) -> Result<Outcome> {
     let stage = Stage::new(ask)?;
     let (done, end) = channel();
@@ -39,7 +41,7 @@ pub(super) fn timer_churn(ask: &Ask) -> Result<Outcome> {
     Ok(Outcome::timed(ask.n, time))
 }
 
-/// n timers that are due at random times within a second.
+/// n timers with random due times within a second.
 pub(super) fn timer_fire(ask: &Ask) -> Result<Outcome> {
     let stage = Stage::new(ask)?;
     let (done, end) = channel();
@@ -70,7 +72,7 @@ pub(super) fn timer_fire(ask: &Ask) -> Result<Outcome> {
         Resumed::Yield
     }))?;
     let (early, late, time) = stage.hear(&end)?;
-    ensure!(early == 0, "{early} timers came early");
-    ensure!(late.len() == n, "{} timers came", late.len());
+    ensure!(early == 0, "{early} timers fired early");
+    ensure!(late.len() == n, "{} timers fired", late.len());
     Ok(Outcome::timed(n, time).with(late.latencies()?).not_per_operation())
 }

@@ -1,43 +1,46 @@
-//! [`Times`], noted while a workload runs, and the [`Latencies`] that are made of them afterwards.
+//! [`Times`]: latencies recorded while a workload runs. [`Latencies`]: their distribution, built
+//! afterwards.
 //!
-//! To note one is to write it behind the last. A histogram for each of 64 clients is a quarter of a megabyte each, of which every
-//! note touches another line: that was an eighth of `call`'s time.
+//! Recording a latency appends it to a vector. A histogram for each of 64 clients takes a quarter
+//! of a megabyte each, and each record touches another cache line: that took an eighth of `call`'s
+//! time.
 
 use anyhow::{Result, anyhow};
 use hdrhistogram::Histogram;
 
-/// Nanoseconds of many round trips, to three significant digits: 0.1 % is far below what two runs differ by.
+/// A histogram of latencies in nanoseconds, to three significant digits: 0.1 % is far below the
+/// difference between two runs.
 pub type Latencies = Histogram<u64>;
 
-/// An hour, in nanoseconds.
+/// One hour, in nanoseconds.
 const MOST: u64 = 3_600_000_000_000;
 
-/// Nanoseconds, in the order in which they were measured.
+/// Latencies in nanoseconds, in the order of their measurement.
 #[derive(Clone, Debug, Default)]
 pub struct Times(Vec<u64>);
 
 impl Times {
-    /// None yet, with room for so many.
+    /// Creates an empty list with capacity for this many latencies.
     pub fn new(room: u64) -> Self {
         Self(Vec::with_capacity(room as usize))
     }
 
-    /// One more.
+    /// Records a latency.
     pub fn note(&mut self, nanoseconds: u64) {
         self.0.push(nanoseconds);
     }
 
-    /// How many.
+    /// Returns the number of latencies.
     pub fn len(&self) -> u64 {
         self.0.len() as u64
     }
 
-    /// None.
+    /// Returns `true` if there are no latencies.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Their distribution; more than an hour counts as an hour.
+    /// Returns the distribution. A latency of more than an hour counts as an hour.
     pub fn latencies(&self) -> Result<Latencies> {
         let mut all = Histogram::new_with_max(MOST, 3).map_err(|error| anyhow!("a histogram of an hour: {error}"))?;
         self.0.iter().for_each(|time| all.saturating_record(*time));
@@ -56,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_noted_is_distributed() {
+    fn recorded_latencies_are_in_the_distribution() {
         let mut all = Times::new(3);
         assert!(all.is_empty());
         (1..=3).for_each(|time| all.note(10 * time));

@@ -1,4 +1,4 @@
-//! A runtime of the least kind for the tests: processes are numbers, alive until killed.
+//! A minimal runtime for the tests: processes are numbers, alive until killed.
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
@@ -15,7 +15,7 @@ pub(crate) const HERE: Node = Node::new(1);
 pub(crate) const THERE: Node = Node::new(2);
 pub(crate) const ELSEWHERE: Node = Node::new(3);
 
-/// A small generator: xorshift, by a seed that is not 0.
+/// A small xorshift generator, with a seed other than 0.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -27,7 +27,7 @@ impl Random {
     }
 }
 
-/// A DOWN that was delivered.
+/// A delivered DOWN.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Down {
     pub(crate) watcher: u64,
@@ -50,19 +50,19 @@ type Hook = Box<dyn Fn(u64) + Send + Sync>;
 pub(crate) struct World {
     processes: Mutex<Processes>,
     plane: OnceLock<Weak<ControlPlane>>,
-    /// Runs at the start of each watch.
+    /// A function that runs at the start of each watch.
     pub(crate) on_watch: OnceLock<Hook>,
-    /// Runs after each delivery, and may panic.
+    /// A function that runs after each delivery, and may panic.
     pub(crate) on_down: OnceLock<Hook>,
     pub(crate) no_memory: std::sync::atomic::AtomicBool,
 }
 
 impl World {
     fn plane(&self) -> Arc<ControlPlane> {
-        self.plane.get().and_then(Weak::upgrade).expect("the plane is there")
+        self.plane.get().and_then(Weak::upgrade).expect("the plane is alive")
     }
 
-    /// The process dies, and the plane is told if it asked.
+    /// Kills a process, and reports its end to the plane if the plane watches it.
     pub(crate) fn kill(&self, pid: u64, reason: &Reason) {
         let mut processes = self.processes.lock().unwrap();
         processes.dead.insert(pid);
@@ -73,7 +73,7 @@ impl World {
         }
     }
 
-    /// The DOWNs since the last time.
+    /// Returns the DOWNs since the last `drain`.
     pub(crate) fn drain(&self) -> Vec<Down> {
         std::mem::take(&mut self.processes.lock().unwrap().downs)
     }
@@ -105,7 +105,7 @@ impl Watchers for World {
     }
 }
 
-/// A sender that is a function.
+/// A sender that calls a function.
 pub(crate) struct Calls<F>(pub(crate) F);
 
 impl<F: Fn(&Routed) -> Result<(), NoConnection> + Send + Sync> Sender for Calls<F> {
@@ -128,14 +128,14 @@ impl Site {
         Self { plane, world }
     }
 
-    /// `HERE`, sending by a function that is given the plane as well.
+    /// Creates `HERE` with a sender that calls a function, which also gets the plane.
     pub(crate) fn calling(
         send: impl Fn(&ControlPlane, &Routed) -> Result<(), NoConnection> + Send + Sync + 'static,
     ) -> Self {
         let place: Arc<OnceLock<Weak<ControlPlane>>> = Arc::default();
         let own = place.clone();
         let sender = Calls(move |message: &Routed| {
-            let plane = own.get().and_then(Weak::upgrade).expect("the plane is there");
+            let plane = own.get().and_then(Weak::upgrade).expect("the plane is alive");
             send(&plane, message)
         });
         let site = Self::with(Options::new(HERE, 1), Arc::new(sender));
@@ -144,7 +144,7 @@ impl Site {
     }
 }
 
-/// `HERE`, connected to `THERE`, and what it sends written down.
+/// `HERE`, connected to `THERE`, with a record of the messages that it sends.
 pub(crate) struct Recorded {
     pub(crate) site: Site,
     pub(crate) sent: Arc<RecordingSender>,
@@ -163,13 +163,13 @@ impl Recorded {
         Self { site, sent, there }
     }
 
-    /// What has been sent since the last time.
+    /// Returns the messages since the last call.
     pub(crate) fn messages(&self) -> Vec<MonitorControlMessage> {
         self.sent.drain().into_iter().map(|routed| routed.message).collect()
     }
 }
 
-/// Two nodes and the cable between them, joined.
+/// Two nodes, connected by a cable.
 pub(crate) struct Pair {
     pub(crate) left: Site,
     pub(crate) right: Site,
@@ -195,7 +195,7 @@ impl Pair {
     }
 }
 
-/// A process of `THERE`, and one of `ELSEWHERE`.
+/// Returns the name of a process of `THERE`; the next functions name others.
 pub(crate) fn there(number: u64) -> RemotePid {
     RemotePid::new(THERE, number, 0, 1)
 }

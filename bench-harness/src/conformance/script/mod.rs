@@ -1,7 +1,9 @@
-//! A scripted process: does what it is told, out of band, and otherwise waits and consumes nothing.
+//! A scripted process: performs the controller's commands, which it gets out of band. Otherwise it
+//! waits and receives nothing.
 //!
-//! The controller leaves a command and calls the process's waker: a signal like an async waker's,
-//! which shows in no mailbox ([`Shared`]). What it calls others is shared as well ([`Names`]); `ops` is what each op does.
+//! The controller stores a command and calls the process's waker: a signal like an async waker's,
+//! which shows in no mailbox ([`Shared`]). The names of the case are shared as well ([`Names`]).
+//! `ops` performs each op.
 
 mod names;
 mod ops;
@@ -24,7 +26,7 @@ use super::reason;
 pub use names::Names;
 pub use shared::{Shared, lock};
 
-/// What the scripted processes send each other.
+/// The message type of scripted processes.
 #[derive(Clone, Debug)]
 pub struct Letter {
     from: String,
@@ -32,11 +34,11 @@ pub struct Letter {
     timer: Option<String>,
 }
 
-/// A receive under way.
+/// A receive in progress.
 struct Receiving {
     wanted: Wanted,
     cursor: Cursor,
-    /// `None`: for ever.
+    /// The timeout, or `None` to wait for ever.
     patience: Option<Patience>,
 }
 
@@ -51,18 +53,18 @@ enum Pending {
     Info(QueryFuture, String),
 }
 
-/// What an op led to.
+/// The outcome of an op.
 enum Did {
     Returns(Value),
     Waits(Pending),
     Ends(Resumed),
 }
 
-/// See the module.
+/// A process that performs a case's ops.
 pub struct Scripted {
     name: String,
     shared: Arc<Shared>,
-    /// The children's shared parts, for the controller.
+    /// The children's shared state, for the controller.
     children: Arc<Mutex<BTreeMap<String, Arc<Shared>>>>,
     ops: VecDeque<Op>,
     returns: Vec<Value>,
@@ -81,7 +83,7 @@ impl std::fmt::Debug for Scripted {
 type Me<'a> = Cx<'a, Letter>;
 
 impl Scripted {
-    /// A process that begins with `init`.
+    /// Creates a process that begins with `init`.
     pub fn new(
         name: &str,
         shared: Arc<Shared>,
@@ -107,10 +109,10 @@ impl Scripted {
 
     fn pid(&self, name: Option<&String>) -> Pid {
         let name = name.expect("the op names a process");
-        self.names().pid(name).unwrap_or_else(|| panic!("the case has started {name}"))
+        self.names().pid(name).unwrap_or_else(|| panic!("{name} was not started"))
     }
 
-    /// An entry of the mailbox, as the cases write it.
+    /// Returns a mailbox entry in the cases' notation.
     fn entry(&self, peek: &Peek<'_, Letter>) -> Value {
         let names = self.names();
         match peek {
@@ -140,7 +142,7 @@ impl Scripted {
         }
     }
 
-    /// A step of a receive: what it got, or that it has lost its patience.
+    /// Continues a receive. Returns its result, or `timeout` if its time is over.
     fn receive(&self, cx: &Me<'_>, receiving: &mut Receiving) -> Option<Value> {
         let wanted = receiving.wanted.clone();
         let got = cx.receive_match(&mut receiving.cursor, |peek| wanted.takes(&self.entry(&peek)));
@@ -170,7 +172,7 @@ impl Scripted {
         json!({"all": all})
     }
 
-    /// A step of what is under way.
+    /// Continues the pending op.
     fn poll(&self, cx: &Me<'_>, pending: &mut Pending) -> Option<Value> {
         let waker = cx.waker();
         let mut task = Context::from_waker(&waker);
@@ -234,7 +236,7 @@ impl Body for Scripted {
                 busy = false;
                 self.finish();
                 if let Some(receiving) = &mut self.blocked.take() {
-                    // A receive that has just begun looks at what waits already.
+                    // A receive that has just begun checks the messages that wait already.
                     let mut receiving = std::mem::replace(
                         receiving,
                         Receiving { wanted: Wanted::default(), cursor: Cursor::new(), patience: None },

@@ -1,11 +1,11 @@
-//! [`Names`]: the names of a case stand for real pids, references, aliases and timers.
+//! [`Names`]: the pids, references, aliases and timers behind the names of a case.
 
 use std::collections::BTreeMap;
 
 use atropos::{Alias, MonitorTarget, Pid, ProcessInfo, Reference};
 use serde_json::{Value, json};
 
-/// What the names of a case stand for.
+/// A map from the names of a case to its pids, references, aliases and timers.
 #[derive(Debug, Default)]
 pub struct Names {
     pids: BTreeMap<String, Pid>,
@@ -15,7 +15,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// The process of a name.
+    /// Returns the process with a name.
     pub fn pid(&self, name: &str) -> Option<Pid> {
         self.pids.get(name).copied()
     }
@@ -44,7 +44,7 @@ impl Names {
         self.references.iter().find(|(_, r)| **r == reference).map_or(Value::Null, |(name, _)| json!(name))
     }
 
-    /// An item of a process's information.
+    /// Returns an item of a process's information.
     pub fn item(&self, info: &ProcessInfo, item: &str) -> Value {
         match item {
             "links" => self.names_of(&info.links),

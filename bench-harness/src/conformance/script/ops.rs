@@ -1,4 +1,4 @@
-//! What each op of a case does.
+//! The effect of each op of a case.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ impl Scripted {
         if op.monitor.is_some() {
             options = options.monitor();
         }
-        // The lock is held over the spawn: the child may run at once and look names up.
+        // The lock is held during the spawn: the child may run at once and look up names.
         let mut names = self.names();
         let (pid, monitor) = match &self.shared.through {
             Some(through) => {
@@ -222,7 +222,8 @@ impl Scripted {
                 let name = op.alias.as_ref().expect("the op names an alias");
                 let alias = self.names().aliases.get(name).copied();
                 json!(alias.is_some_and(|alias| match &self.shared.through {
-                    // By its reference, which is another's: nothing happens, as with `Cx`.
+                    // If the reference belongs to another process, the call has no effect, as with
+                    // `Cx`.
                     Some(through) => through.unalias(cx.pid(), alias),
                     None => cx.unalias(alias),
                 }))
@@ -237,7 +238,7 @@ impl Scripted {
                 };
                 left.map_or(json!(false), |_| json!("left"))
             }
-            // The controller's own: the mailbox at the end of a case.
+            // An op of the controller itself: the mailbox at the end of a case.
             "look" => {
                 let mut entries = Vec::new();
                 cx.for_each_waiting(|peek| entries.push(self.entry(&peek)));

@@ -1,4 +1,4 @@
-//! [`Shared`]: what the controller and a scripted process leave for each other.
+//! [`Shared`]: commands and results, passed between the controller and a scripted process.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -9,12 +9,12 @@ use super::super::case::Op;
 use super::super::through::Through;
 use super::names::Names;
 
-/// What the controller and a process share.
+/// The state that the controller and a process share.
 #[derive(Debug)]
 pub struct Shared {
     /// The case's names.
     pub names: Arc<Mutex<Names>>,
-    /// What it asks instead of the kernel itself.
+    /// The facilities that the process calls in place of the kernel, if any.
     pub(super) through: Option<Arc<Through>>,
     pub(super) state: Mutex<State>,
 }
@@ -27,18 +27,18 @@ pub(super) struct State {
     pub(super) waker: Option<Waker>,
 }
 
-/// Locks; a scripted process that panicked has left whole data.
+/// Locks a mutex. A scripted process that panics leaves its data consistent.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
-    /// For a process of the case.
+    /// Creates the shared state for one process of the case.
     pub fn new(names: Arc<Mutex<Names>>, through: Option<Arc<Through>>) -> Arc<Self> {
         Arc::new(Self { names, through, state: Mutex::default() })
     }
 
-    /// Leaves a command and wakes the process.
+    /// Stores a command and wakes the process.
     pub fn tell(&self, op: Op) {
         let mut state = lock(&self.state);
         state.command = Some(op);
@@ -49,12 +49,12 @@ impl Shared {
         }
     }
 
-    /// What the last command returned, once it has.
+    /// Takes the result of the last command, if it is complete.
     pub fn take_result(&self) -> Option<Value> {
         lock(&self.state).result.take()
     }
 
-    /// What the blocked receive returned, once it has.
+    /// Returns the result of the blocked receive, or `pending`.
     pub fn blocked_result(&self) -> Value {
         lock(&self.state).blocked.clone().unwrap_or_else(|| json!("pending"))
     }

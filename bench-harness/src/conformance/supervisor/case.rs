@@ -1,11 +1,11 @@
-//! What a case of supervisors says; see `cases/FORMAT.md`.
+//! The format of a case of supervisors; see `cases/FORMAT.md`.
 
 use serde::Deserialize;
 
 /// One case.
 pub type Case = super::super::case::Case<Op>;
 
-/// Fields that any op may have; which it has depends on `op`.
+/// The fields of all ops. The fields that an op uses depend on `op`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "cases/FORMAT.md documents them")]
@@ -22,7 +22,7 @@ pub struct Op {
     pub ms: u64,
 }
 
-/// A supervisor.
+/// A supervisor's specification.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "cases/FORMAT.md documents them")]
@@ -46,7 +46,7 @@ impl Default for Spec {
     }
 }
 
-/// A child.
+/// A child's specification.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "cases/FORMAT.md documents them")]
@@ -63,27 +63,27 @@ pub struct Child {
     pub sup: Option<Spec>,
 }
 
-/// How a child is stopped.
+/// The shutdown type of a child.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Shutdown {
-    /// `brutal_kill` or `infinity`.
+    /// The word `brutal_kill` or `infinity`.
     Word(String),
-    /// Within so many milliseconds.
+    /// A timeout in milliseconds.
     Within(u64),
 }
 
-/// What a trapping worker does with the exit signal of its supervisor.
+/// A trapping worker's reaction to its supervisor's exit signal.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnStop {
-    /// It ends with that reason.
+    /// The worker ends with the signal's reason.
     #[default]
     Obey,
-    /// Nothing.
+    /// The worker ignores the signal.
     Ignore,
-    /// It ends with another.
+    /// The worker ends with another reason.
     Exit(String),
-    /// It obeys, so many milliseconds later.
+    /// The worker ends with the signal's reason, this many milliseconds later.
     Delay(u64),
 }

@@ -1,7 +1,7 @@
 //! Performs the ops of a case of supervisors, one at a time.
 //!
-//! After each op the system comes to rest: it is quiet, and every supervisor that lives has answered a question, so none
-//! waits for a child that takes its time.
+//! After each op the controller waits until the system is quiescent and every live supervisor has
+//! answered a call, so that no supervisor is waiting for a slow child.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,25 +17,25 @@ use super::case::{Case, Op, Spec};
 use super::log::Log;
 use super::tree::{EndWith, child, note_refusal, show_start, supervisor_of};
 
-/// What the parent of a top supervisor is told.
+/// A command to the parent of a top supervisor.
 #[derive(Debug)]
 enum Told {
-    /// To send its supervisor an exit signal.
+    /// Send an exit signal to the supervisor.
     Signal(atropos::Reason),
-    /// To end.
+    /// Exit with this reason.
     Exit(atropos::Reason),
 }
 
 struct Run<'w, W> {
     world: &'w mut W,
     log: Log,
-    /// Top supervisors and their parents.
+    /// The top supervisors and their parents.
     parents: Vec<(String, Pid)>,
-    /// Ids of all supervisors.
+    /// The ids of all supervisors.
     supervisors: Vec<String>,
 }
 
-/// Replays a case; the observation, in the shape of its expectation.
+/// Replays a case. Returns the observation, in the format of the expectation.
 pub fn replay<W: Driver>(world: &mut W, case: &Case) -> Result<Value> {
     let mut run = Run { world, log: Log::default(), parents: Vec::new(), supervisors: Vec::new() };
     let observed = run.case(case).with_context(|| format!("case {}", case.id));
@@ -99,7 +99,7 @@ impl<W: Driver> Run<'_, W> {
         Ok(json!({"ret": returns, "final": self.log.last(), "log": self.log.events()}))
     }
 
-    /// Waits until nothing happens any more.
+    /// Waits until the system is at rest.
     fn rest(&mut self) -> Result<()> {
         loop {
             self.world.settle()?;
@@ -123,7 +123,7 @@ impl<W: Driver> Run<'_, W> {
         self.log.pid(id).filter(|pid| self.world.host(|host| host.is_alive(*pid)))
     }
 
-    /// Has a process of its own do something, and waits for what comes of it.
+    /// Runs a body in a process of its own, and waits for its result.
     fn perform<S, F>(&mut self, body: S) -> Result<Value>
     where
         S: FnOnce(Context<()>) -> F + Send + 'static,
@@ -161,8 +161,8 @@ impl<W: Driver> Run<'_, W> {
             }
             "sup_start" => self.start(op),
             "parent_signal" | "parent_exit" => {
-                let sup = op.sup.as_deref().context("a supervisor")?;
-                let parent = self.parents.iter().find(|(id, _)| id == sup).context("its parent")?.1;
+                let sup = op.sup.as_deref().context("no supervisor")?;
+                let parent = self.parents.iter().find(|(id, _)| id == sup).context("no parent")?.1;
                 if self.alive(sup).is_none() {
                     return Ok(json!("dead"));
                 }
@@ -172,12 +172,12 @@ impl<W: Driver> Run<'_, W> {
                 Ok(json!(true))
             }
             "signal" => {
-                let Some(pid) = self.alive(op.id.as_deref().context("a process")?) else { return Ok(json!("dead")) };
+                let Some(pid) = self.alive(op.id.as_deref().context("no process")?) else { return Ok(json!("dead")) };
                 let reason = reason::parse(word);
                 self.perform(move |cx: Context<()>| async move { json!(cx.exit(pid, reason).is_ok()) })
             }
             "worker_exit" => {
-                let Some(pid) = self.alive(op.id.as_deref().context("a worker")?) else { return Ok(json!("dead")) };
+                let Some(pid) = self.alive(op.id.as_deref().context("no worker")?) else { return Ok(json!("dead")) };
                 let reason = reason::of_stop(op.how.as_deref().unwrap_or("exit"), word);
                 self.world.host(|host| host.send(pid, EndWith(reason)))?;
                 Ok(json!(true))
@@ -187,8 +187,8 @@ impl<W: Driver> Run<'_, W> {
     }
 
     fn start(&mut self, op: &Op) -> Result<Value> {
-        let id = op.sup.clone().context("a supervisor's id")?;
-        let spec = op.spec.as_ref().context("its specification")?;
+        let id = op.sup.clone().context("no supervisor id")?;
+        let spec = op.spec.as_ref().context("no specification")?;
         all_supervisors(&id, spec, &mut self.supervisors);
         let slot = Arc::new(Mutex::new(None));
         let n = self.log.attempt(&id);
@@ -225,9 +225,9 @@ impl<W: Driver> Run<'_, W> {
         self.wait_for(&slot)
     }
 
-    /// What a supervisor is asked.
+    /// Performs an op that is a call to a supervisor.
     fn ask(&mut self, op: &Op) -> Result<Value> {
-        let sup = op.sup.clone().context("a supervisor")?;
+        let sup = op.sup.clone().context("no supervisor")?;
         let Some(pid) = self.alive(&sup) else { return Ok(json!("dead")) };
         let supervisor = SupervisorRef::new(pid);
         let id = op.id.clone();
@@ -246,27 +246,27 @@ impl<W: Driver> Run<'_, W> {
             },
             "terminate_child" => match inst {
                 Some(inst) => {
-                    let process = self.log.pid(&inst).context("an instance")?;
+                    let process = self.log.pid(&inst).context("no instance")?;
                     self.perform(move |cx: Context<()>| async move {
                         controlled(supervisor.terminate_process(&cx, process).await, |()| json!("ok"))
                     })
                 }
                 None => {
-                    let id = id.context("a child")?;
+                    let id = id.context("no child")?;
                     self.perform(move |cx: Context<()>| async move {
                         controlled(supervisor.terminate_child(&cx, id).await, |()| json!("ok"))
                     })
                 }
             },
             "restart_child" => {
-                let id = id.context("a child")?;
+                let id = id.context("no child")?;
                 let done = |pid: Option<Pid>| if pid.is_some() { json!("ok") } else { json!("ignored") };
                 self.perform(
                     move |cx: Context<()>| async move { controlled(supervisor.restart_child(&cx, id).await, done) },
                 )
             }
             "delete_child" => {
-                let id = id.context("a child")?;
+                let id = id.context("no child")?;
                 self.perform(move |cx: Context<()>| async move {
                     controlled(supervisor.delete_child(&cx, id).await, |()| json!("ok"))
                 })

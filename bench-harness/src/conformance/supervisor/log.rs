@@ -1,7 +1,8 @@
-//! What has happened: [`Log`].
+//! [`Log`]: the starts and deaths of a case.
 //!
-//! A death is noted where it happens: by the destructor of what the body holds ([`Life`]), which the kernel runs before
-//! anybody is told of the death. The reason is not known there; it is asked of the slot when the system is at rest.
+//! The destructor of a value in the body ([`Life`]) records a death where it happens. The kernel
+//! runs it before it notifies any other process of the death. The reason is not known there, so the
+//! log reads it from the process's slot when the system is at rest.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use super::super::Driver;
 use super::tree::show;
 
-/// An instance of a process: its id, and which attempt to start it was.
+/// An instance of a process: its id, and the number of the attempt that started it.
 type Instance = (String, usize);
 
 #[derive(Debug)]
@@ -36,7 +37,7 @@ struct State {
 #[derive(Clone, Debug, Default)]
 pub struct Log(Arc<Mutex<State>>);
 
-/// As long as it lives, so does an instance.
+/// A value in a process's body: its drop records the death of the instance.
 #[derive(Debug)]
 pub struct Life {
     log: Log,
@@ -54,7 +55,7 @@ impl Log {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One more attempt to start something: which one it is.
+    /// Counts one more attempt to start a process, and returns its number.
     pub fn attempt(&self, id: &str) -> usize {
         let mut state = self.state();
         let attempt = state.attempts.entry(id.to_owned()).or_default();
@@ -62,12 +63,12 @@ impl Log {
         *attempt
     }
 
-    /// What came of an attempt that started no process.
+    /// Records an attempt that started no process.
     pub fn failed(&self, id: &str, n: usize, result: &str) {
         self.state().events.push(Event::Start { instance: (id.to_owned(), n), result: result.to_owned() });
     }
 
-    /// An attempt starts a process now, which will hold the [`Life`].
+    /// Records an attempt that starts a process, which holds the returned [`Life`].
     pub fn started(&self, id: &str, n: usize) -> Life {
         let instance = (id.to_owned(), n);
         let mut state = self.state();
@@ -76,8 +77,9 @@ impl Log {
         Life { log: self.clone(), instance }
     }
 
-    /// A supervisor has refused its specification. OTP's runs its `init` in a process of its own, which ends of that; Atropos refuses before
-    /// there is a process, so here it is noted what that one would have ended with.
+    /// Records that a supervisor has refused its specification. OTP's supervisor runs its `init` in
+    /// a process of its own, which exits with that reason. Atropos refuses before there is a
+    /// process. So the log records the reason that the process would have exited with.
     pub fn refused(&self, id: &str, n: usize, why: &Reason) {
         for event in &mut self.state().events {
             if let Event::Stop { instance, reason: reason @ None } = event
@@ -89,29 +91,29 @@ impl Log {
         }
     }
 
-    /// The process of an instance.
+    /// Records the process of an instance.
     pub fn bind(&self, id: &str, n: usize, pid: Pid) {
         self.state().pids.insert((id.to_owned(), n), pid);
     }
 
-    /// The process of the last instance of an id.
+    /// Returns the process of the last instance of an id.
     pub fn pid(&self, id: &str) -> Option<Pid> {
         let state = self.state();
         let n = *state.instances.get(id)?;
         state.pids.get(&(id.to_owned(), n)).copied()
     }
 
-    /// So many events.
+    /// Returns the number of events.
     pub fn len(&self) -> usize {
         self.state().events.len()
     }
 
-    /// Whether nothing has happened.
+    /// Returns `true` if there are no events.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Asks the slots of the dead why they died.
+    /// Reads the exit reasons of the dead from their slots.
     pub fn learn(&self, world: &impl Driver) -> Result<()> {
         let State { events, pids, .. } = &mut *self.state();
         for event in events {
@@ -126,7 +128,7 @@ impl Log {
         Ok(())
     }
 
-    /// As the cases write it.
+    /// Returns the events in the cases' notation.
     pub fn events(&self) -> Value {
         let state = self.state();
         let event = |event: &Event| match event {
@@ -138,7 +140,7 @@ impl Log {
         state.events.iter().map(event).collect()
     }
 
-    /// What became of the last instances.
+    /// Returns the final states of the last instances.
     pub fn last(&self) -> Value {
         let state = self.state();
         let mut last = serde_json::Map::new();

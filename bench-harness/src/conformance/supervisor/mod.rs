@@ -1,7 +1,7 @@
 //! The cases of `supervisor.jsonl`: real supervisors with scripted children.
 //!
-//! [`case`] is what a case says, [`log`] what has happened, in the order in which it did, [`tree`] the supervisors and
-//! workers, [`controller`] performs the ops.
+//! [`case`] is the format of a case, [`log`] the sequence of events, [`tree`] the supervisors and
+//! workers, and [`controller`] performs the ops.
 
 pub mod case;
 pub mod controller;

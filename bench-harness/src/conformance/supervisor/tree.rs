@@ -12,11 +12,11 @@ use super::super::reason;
 use super::case::{self, Child, OnStop, Spec};
 use super::log::{Life, Log};
 
-/// A worker ends itself with this.
+/// A message that makes a worker exit with this reason.
 #[derive(Debug)]
 pub struct EndWith(pub Reason);
 
-/// The word of a reason.
+/// Returns the word for a reason.
 pub fn show(why: &Reason) -> String {
     if let ReasonKind::ShutdownWith(value) = why.kind()
         && let Some(failed) = value.downcast_ref::<FailedToStart>()
@@ -27,7 +27,7 @@ pub fn show(why: &Reason) -> String {
     reason::show(why)
 }
 
-/// The word of a start that failed.
+/// Returns the word for a failed start.
 pub fn show_start(error: &StartError) -> String {
     match error {
         StartError::Refused(reason) => show(reason),
@@ -60,7 +60,7 @@ fn is_supervisor(child: &Child) -> bool {
     child.sup.is_some() || child.kind.as_deref() == Some("supervisor")
 }
 
-/// The specification of a child of the supervisor that is an instance of the log.
+/// Returns a child specification for the supervisor that is an instance of the log.
 pub fn child(log: &Log, supervisor: (String, usize), child: Child) -> ChildSpec {
     let (log, id) = (log.clone(), child.id.clone());
     let (restart, shutdown, significant) = (restart(&child), shutdown(&child), child.significant);
@@ -73,7 +73,7 @@ pub fn child(log: &Log, supervisor: (String, usize), child: Child) -> ChildSpec 
     spec.restart(restart).significant(significant)
 }
 
-/// One attempt to start a child.
+/// Makes one attempt to start a child.
 fn start(
     log: &Log,
     (supervisor, n): &(String, usize),
@@ -91,7 +91,7 @@ fn start(
         }
         Some((_, word)) => {
             log.failed(id, n, script);
-            // Without the hook that would print it.
+            // Unlike `panic!`, this does not call the panic hook, which would print it.
             std::panic::resume_unwind(Box::new(word.to_owned()));
         }
         None if script == "ignore" => {
@@ -119,16 +119,16 @@ fn start(
     Ok(started)
 }
 
-/// Notes it if a start has failed because the supervisor's specification is refused.
+/// Records a refusal, if the start failed because the supervisor's specification is invalid.
 pub fn note_refusal(log: &Log, id: &str, n: usize, error: Option<&StartError>) {
     if let Some(StartError::Spec(_)) = error {
         log.refused(id, n, &reason::parse("bad_spec"));
     }
 }
 
-/// A supervisor that holds its `life`.
+/// Returns a supervisor that holds its `life`.
 pub fn supervisor_of(log: &Log, id: &str, n: usize, life: Life, spec: &Spec) -> Supervisor {
-    // What a supervisor owns goes with its body; the hook hears nothing.
+    // The supervisor's body owns the hook and drops it. The hook ignores all reports.
     let hook = ReportHook::new(move |_| {
         let _ = &life;
     });

@@ -1,4 +1,4 @@
-//! What each act does, and claims.
+//! The actions, and the claim that each makes.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::super::program::{Act, Birth};
 use super::super::timers::For;
 use super::{Actor, After, Me};
 
-/// What a send said, and did: the letter may be gone.
+/// Performs a send and returns its result. A sent letter may have been dropped at once.
 pub fn sent<L>(stage: &Stage, send: impl FnOnce() -> Result<(), SendError<L>>) -> Sent {
     let before = stage.letters();
     match send() {
@@ -27,7 +27,7 @@ pub fn sent<L>(stage: &Stage, send: impl FnOnce() -> Result<(), SendError<L>>) -
     }
 }
 
-/// The options of a birth.
+/// Returns the spawn options for a `Birth`.
 pub fn options(birth: &Birth) -> SpawnOptions<'static> {
     let Birth { trap, link, monitor, priority, core, limit, overflow, name: called } = *birth;
     let mut options = SpawnOptions::new().trap_exit(trap).priority(priority).mailbox_limit(limit).overflow(overflow);
@@ -47,7 +47,7 @@ pub fn options(birth: &Birth) -> SpawnOptions<'static> {
 }
 
 impl Actor {
-    /// Tries to send what waits for room.
+    /// Retries the send that waits for mailbox capacity.
     pub(super) fn try_again(&mut self, cx: &Me<'_>, me: Id) {
         let Some((to, pid, letter)) = self.waiting.take() else { return };
         let (id, mut back) = (letter.id, None);
@@ -61,7 +61,7 @@ impl Actor {
         self.waiting = back.map(|letter| (to, pid, letter));
         let waits = self.waiting.is_some().then_some(to);
         self.check(
-            || format!("letter {id} to {to}, in line: {got:?}"),
+            || format!("letter {id} to {to}, waiting for capacity: {got:?}"),
             |model| model.sent(Some(me), Some(to), id, None, got).and_then(|()| model.waits(me, waits)),
         );
     }
@@ -119,7 +119,7 @@ impl Actor {
 
     fn spawn(&self, cx: &Me<'_>, me: Id, birth: &Birth) -> Option<Reference> {
         let (child, noted) = Self::new(&self.stage);
-        // No lock is held: a child that is refused is dropped in here.
+        // No lock is held here: a refused child is dropped inside the call.
         let got = cx.spawn(&options(birth), child).map(|spawned| (spawned.pid, spawned.monitor));
         if let Ok((pid, _)) = got {
             *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(pid);
@@ -160,10 +160,11 @@ impl Actor {
         let timer = timers[index];
         let left = if cancel { cx.cancel_timer(timer) } else { cx.read_timer(timer) };
         if cx.is_dying() {
-            // What a dying process asks is not done: it is told of no timer, and its timers are as they were.
+            // A dying process's request is not performed: it gets no remaining time, and its timers
+            // are unchanged.
             return self.check(
                 || format!("{timer} has {left:?} left, of a dying process"),
-                |_| if left.is_none() { Ok(()) } else { Err("a dying process was told".into()) },
+                |_| if left.is_none() { Ok(()) } else { Err("a dying process got an answer".into()) },
             );
         }
         let now = cx.now();
@@ -220,7 +221,7 @@ impl Actor {
             }
             Act::Exit(to, why) => {
                 let (to, pid) = self.who(to);
-                // There is memory, so there is nothing that it could say.
+                // Memory is sufficient here, so no error is possible.
                 let _ = cx.exit(pid, why.reason());
                 self.check(
                     || format!("sends {to} an exit, {why:?}"),
@@ -251,7 +252,7 @@ impl Actor {
                         Ok(())
                     },
                 );
-                // Not `panic!`: nobody's hook need hear of it.
+                // Unlike `panic!`, this does not call the panic hook.
                 std::panic::resume_unwind(Box::new("a crash"));
             }
             Act::Spawn(birth) => {
@@ -275,7 +276,7 @@ impl Actor {
                 self.check(|| format!("whereis {number}: {got:?}"), |model| model.found(number, got));
             }
             Act::Alias(reply) => {
-                // Not a dying process.
+                // A dying process gets an error here.
                 let Ok(alias) = cx.alias(reply) else { return After::GoesOn };
                 self.aliases.push(alias.reference());
                 self.stage.judge().aliases.push(alias);
@@ -292,7 +293,7 @@ impl Actor {
                 let reference = self.aliases[self.aliases.len() - 1 - back];
                 let got = cx.unalias(Alias::new(cx.pid(), reference));
                 if cx.is_dying() {
-                    // As for timers: not done, so nothing was in force that it ended.
+                    // As for timers, the request is not performed, so it ended no active alias.
                     let done = || if got { Err("a dying process has ended an alias".into()) } else { Ok(()) };
                     self.check(|| format!("unalias {reference}: {got}, of a dying process"), |_| done());
                 } else {

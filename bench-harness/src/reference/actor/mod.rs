@@ -1,5 +1,6 @@
-//! [`Actor`], the body that every process of a program runs: it does what it is told, and tells the model what it
-//! asked for and what it got. The first claim that the rules do not allow is kept; from then on nothing is compared.
+//! [`Actor`]: the body of every process of a program. It performs its orders, and reports its
+//! requests and their results to the model. The first claim that the rules do not allow is kept;
+//! after it nothing is compared.
 
 mod acts;
 
@@ -17,19 +18,20 @@ use super::program::{Act, NAMES};
 
 pub use acts::{options, sent};
 
-/// See the module.
+/// The body of every process of a program.
 #[derive(Debug)]
 pub struct Actor {
     stage: Arc<Stage>,
-    /// Who it is; unknown until it runs.
+    /// The process's number, unknown until it runs.
     me: Option<Id>,
-    /// Whether the kernel took it: what was refused dies unseen.
+    /// The process's pid, if the kernel accepted the spawn. A refused process is dropped without a
+    /// check.
     pid: Arc<Mutex<Option<atropos::Pid>>>,
     picky: bool,
     cursor: Cursor,
     questions: Vec<(u64, Id, QueryFuture)>,
     in_line: SendReservation,
-    /// What waits for room, and where.
+    /// The letter that waits for mailbox capacity, and its receiver.
     waiting: Option<(Id, atropos::Pid, Letter)>,
     monitors: Vec<Reference>,
     aliases: Vec<Reference>,
@@ -44,7 +46,7 @@ enum After {
 }
 
 impl Actor {
-    /// A process to be, and where its pid must be noted once it is one.
+    /// Creates the body of a future process, and the cell for its pid once it is spawned.
     pub fn new(stage: &Arc<Stage>) -> (Self, Arc<Mutex<Option<atropos::Pid>>>) {
         let pid: Arc<Mutex<Option<atropos::Pid>>> = Arc::default();
         let actor = Self {
@@ -149,7 +151,7 @@ impl Body for Actor {
                 return Resumed::Yield;
             }
         }
-        // The first poll of a question leaves a waker there.
+        // The first poll of a query leaves a waker there.
         self.ask_again(cx);
         Resumed::Wait
     }
@@ -162,7 +164,7 @@ impl Drop for Actor {
         let mut judge = self.stage.judge();
         let Some(me) = judge.model.id(pid) else { return };
         if let Some(waker) = judge.wakers.get_mut(me) {
-            // A late wake finds the dead; that is wanted now and then.
+            // A late wake finds a dead process, which the test wants for half of them.
             if me % 2 == 0 {
                 *waker = None;
             }
@@ -171,5 +173,5 @@ impl Drop for Actor {
     }
 }
 
-/// The names of a kernel that nobody has used cost nothing.
+/// `claims::name` lists three names.
 const _: () = assert!(NAMES == 3);
