@@ -9,8 +9,8 @@
 //!   before its creation until it is freed.
 //! - **A2.** A process that is watched for peers has a peer's record or an idle charge (`local`).
 //!   The removal of the last record creates the idle charge, on that record's account. The idle
-//!   charge is held until the runtime has dropped the watch ([`crate::ControlPlane::release`]) or has
-//!   reported the process's end.
+//!   charge is held until the runtime has dropped the watch ([`crate::ControlPlane::release`]) or
+//!   has reported the process's end.
 //! - **A3.** [`Account::claim`] takes a charge only below the limit, by one compare-exchange. So
 //!   two threads cannot both take the last one. Only A2's idle charge ignores the limit: the record
 //!   that it replaces is freed at once, so the account exceeds its limit by at most one charge for

@@ -1,9 +1,9 @@
 //! [`LoopbackPair`]: a loop-back connection between two planes of one operating-system process.
 //!
 //! It has two queues, one for each direction. A sent message is in transit until a caller delivers
-//! it ([`LoopbackPair::pump`]). [`LoopbackPair::join`] connects the planes. [`LoopbackPair::cut`] drops the connection
-//! with all messages in transit, as a network would, and reports the loss to both planes. Each end
-//! is a [`Sender`] for one of the planes.
+//! it ([`LoopbackPair::pump`]). [`LoopbackPair::join`] connects the planes. [`LoopbackPair::cut`]
+//! drops the connection with all messages in transit, as a network would, and reports the loss to
+//! both planes. Each end is a [`Sender`] for one of the planes.
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;

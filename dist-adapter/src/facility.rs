@@ -20,7 +20,8 @@ pub trait DistributionMonitorFacility: Send + Sync {
     /// [`ControlPlane::monitor_remote`].
     fn monitor_remote(&self, caller: u64, target: RemotePid) -> Result<u64, MonitorError>;
 
-    /// Withdraws a monitor and returns `true` if it was active; see [`ControlPlane::demonitor_remote`].
+    /// Withdraws a monitor and returns `true` if it was active; see
+    /// [`ControlPlane::demonitor_remote`].
     fn demonitor_remote(&self, caller: u64, reference: u64) -> bool;
 }
 

@@ -1,8 +1,8 @@
 //! Remote monitors: the messages that Atropos nodes exchange about the ends of processes.
 //!
 //! The crate is the core of the distribution adapter: a state machine without I/O, threads or
-//! clocks. Callers report events to a node's [`ControlPlane`]. The plane sends its messages through a
-//! [`Sender`] and delivers DOWNs through a [`Watchers`].
+//! clocks. Callers report events to a node's [`ControlPlane`]. The plane sends its messages through
+//! a [`Sender`] and delivers DOWNs through a [`Watchers`].
 //!
 //! ```
 //! use std::sync::{Arc, Mutex};

@@ -10,7 +10,8 @@ use atropos_kernel::Reason;
 use crate::pid::{Node, RemotePid};
 use crate::reference::RemoteReference;
 
-/// One connection to a node, from its set-up to its loss. [`crate::ControlPlane::connected`] creates it.
+/// One connection to a node, from its set-up to its loss. [`crate::ControlPlane::connected`]
+/// creates it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Connection {
     pub(crate) node: Node,

@@ -1,9 +1,10 @@
 //! [`ControlPlane`]: the control plane for one node's remote monitors.
 //!
 //! Events drive it: a process sets up a monitor (`outbound`), a message arrives (`inbound`), a
-//! process ends ([`ControlPlane::exited`]), a connection begins or ends. It has no thread and no clock and
-//! does no I/O. Messages leave through the [`Sender`], and DOWNs through the [`Watchers`]. Many
-//! threads may call its methods at once, also from inside a call of the `Sender` or the `Watchers`.
+//! process ends ([`ControlPlane::exited`]), a connection begins or ends. It has no thread and no
+//! clock and does no I/O. Messages leave through the [`Sender`], and DOWNs through the
+//! [`Watchers`]. Many threads may call its methods at once, also from inside a call of the `Sender`
+//! or the `Watchers`.
 //!
 //! # Invariants
 //!

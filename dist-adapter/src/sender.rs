@@ -26,8 +26,8 @@ impl core::error::Error for NoConnection {}
 /// - Messages of one connection arrive in the order in which the calls returned, or the connection
 ///   is lost.
 /// - A refusal means that the connection is lost. A sender that refuses a message for another
-///   reason (a full queue, say) ends that connection, and calls [`crate::ControlPlane::disconnected`]
-///   afterwards.
+///   reason (a full queue, say) ends that connection, and calls
+///   [`crate::ControlPlane::disconnected`] afterwards.
 /// - The sender bounds the messages that wait for transmission: a peer that sends requests and does
 ///   not read causes answers to pile up.
 /// - Many threads call it at once, and the plane holds no lock during a call: it may call the

@@ -9,8 +9,8 @@ use crate::reference::RemoteReference;
 ///
 /// Many threads call it at once, and the plane holds no lock during a call: an implementation may
 /// call the plane. It should not panic. If it does, the panic reaches the plane's caller and that
-/// one delivery counts as made. The next call of the plane ([`crate::ControlPlane::resume`]) does the work
-/// that was left.
+/// one delivery counts as made. The next call of the plane ([`crate::ControlPlane::resume`]) does
+/// the work that was left.
 pub trait Watchers: Send + Sync {
     /// Delivers a monitor's DOWN to its watcher. If the watcher is dead, the implementation drops
     /// the DOWN.
@@ -19,8 +19,8 @@ pub trait Watchers: Send + Sync {
     /// the reference has returned.
     fn deliver_down(&self, watcher: u64, reference: RemoteReference, target: RemotePid, reason: Reason);
 
-    /// Starts a watch: the runtime calls [`crate::ControlPlane::exited`] with the reason when the process
-    /// has ended.
+    /// Starts a watch: the runtime calls [`crate::ControlPlane::exited`] with the reason when the
+    /// process has ended.
     ///
     /// If the process is dead already or never existed, the runtime calls `exited` at once, with
     /// `noproc`. The plane may call `watch` more than once for a process. One call of `exited` is
@@ -29,10 +29,10 @@ pub trait Watchers: Send + Sync {
 
     /// Requests that the runtime drop a watch, because no peer monitors the process now.
     ///
-    /// When the runtime drops the watch it calls [`crate::ControlPlane::release`] first, and keeps the
-    /// watch if `release` returns `false`. Dropping the watch must not undo a [`Watchers::watch`]
-    /// that comes after that call. The plane does not call `unwatch` again for this process until
-    /// `release` was called. A call that panics counts as made.
+    /// When the runtime drops the watch it calls [`crate::ControlPlane::release`] first, and keeps
+    /// the watch if `release` returns `false`. Dropping the watch must not undo a
+    /// [`Watchers::watch`] that comes after that call. The plane does not call `unwatch` again for
+    /// this process until `release` was called. A call that panics counts as made.
     ///
     /// The default implementation keeps the watch until the process ends. Until then the watch
     /// costs the peer one charge of its quota ([`crate::Options::inbound_limit`]).

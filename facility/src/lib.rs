@@ -2,8 +2,8 @@
 //! object-safe traits over raw pids and references, one for each kind of operation.
 //!
 //! A built-in function gets [`Facilities`], and sees no kernel, table or scheduler. In production
-//! they are implemented by [`KernelFacilities`] on a kernel; in unit tests by [`mock`], which records the
-//! calls.
+//! they are implemented by [`KernelFacilities`] on a kernel; in unit tests by [`mock`], which
+//! records the calls.
 //!
 //! ```
 //! use atropos_facility::mock::{MockProcesses, MockSupervision};

@@ -21,7 +21,8 @@ pub(crate) struct CallLog<T>(AtomicPtr<LogNode<T>>);
 // SAFETY: the log owns its entries, and one `swap` in `drain` moves each to exactly one thread; so
 // `T: Send` suffices.
 unsafe impl<T: Send> Send for CallLog<T> {}
-// SAFETY: a `&CallLog` only moves entries in and out and never gives out a `&T`; so `T: Send` suffices.
+// SAFETY: a `&CallLog` only moves entries in and out and never gives out a `&T`; so `T: Send`
+// suffices.
 unsafe impl<T: Send> Sync for CallLog<T> {}
 
 impl<T> core::fmt::Debug for CallLog<T> {

@@ -1,5 +1,5 @@
-//! The mailbox limit, [`MailboxLimit`]: how many messages may wait at a process, and what happens to one
-//! that exceeds the limit ([`Overflow`]).
+//! The mailbox limit, [`MailboxLimit`]: how many messages may wait at a process, and what happens
+//! to one that exceeds the limit ([`Overflow`]).
 //!
 //! The owner of a mailbox chooses the limit; a sender need not know of it. Only messages are
 //! counted, sent by pid, name or alias. EXITs, DOWNs, links, monitors, queries and wake-ups always

@@ -1,4 +1,4 @@
-//! [`KernelCx`]: the kernel context of an operation: the kernel, a guard, and the core that acts, if
+//! [`KernelCx`]: the context of a kernel operation: the kernel, a guard, and the acting core, if
 //! any.
 
 use core::ptr::NonNull;

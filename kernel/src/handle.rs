@@ -89,8 +89,8 @@ impl Kernel {
         self.0.close();
     }
 
-    /// Sets whether the platform is notified of every exit ([`Platform::on_process_exit`]): of those
-    /// that happen after this call, as the dying process's core sees it.
+    /// Sets whether the platform is notified of every exit ([`Platform::on_process_exit`]): of
+    /// those that happen after this call, as the dying process's core sees it.
     pub fn observe_exits(&self, observe: bool) {
         self.0.observe_exits(observe);
     }

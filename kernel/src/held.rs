@@ -14,8 +14,8 @@ use crate::world::CatchPanic;
 
 /// A value whose destructor's panic is caught; [`crate::Cx::hold`] creates it.
 ///
-/// If the platform catches no panics ([`Platform::panic_catcher`](crate::Platform::panic_catcher)), the value
-/// behaves as if it were not wrapped.
+/// If the platform catches no panics ([`Platform::panic_catcher`](crate::Platform::panic_catcher)),
+/// the value behaves as if it were not wrapped.
 pub struct CatchDrop<T> {
     value: ManuallyDrop<T>,
     panic_catcher: Option<CatchPanic>,

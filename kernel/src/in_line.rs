@@ -1,4 +1,5 @@
-//! A send reservation, [`SendReservation`]: a sender's place among the waiters for capacity in a mailbox.
+//! A send reservation, [`SendReservation`]: a sender's place among the waiters for capacity in a
+//! mailbox.
 //!
 //! The record is in the waiter queue at the receiver (`room`). The receiver notifies the sender
 //! with a waker's signal; the sender, when it is resumed, tries again. A slot that is reserved for

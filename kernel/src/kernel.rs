@@ -203,7 +203,8 @@ impl Kernel {
         self.domain.register()
     }
 
-    /// Runs foreign code whose panic is reported to no caller, only to [`Platform::on_unhandled_panic`].
+    /// Runs foreign code whose panic is reported to no caller, only to
+    /// [`Platform::on_unhandled_panic`].
     pub(crate) fn catch_panic(&self, code: impl FnOnce()) {
         if let Err(reason) = self.contained(code) {
             self.world.on_unhandled_panic(&reason);

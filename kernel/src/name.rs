@@ -346,8 +346,8 @@ impl NameEntry {
         Err(why(now))
     }
 
-    /// Reserves the name for a process that is not published yet. [`NameEntry::confirm_newborn`] must
-    /// follow once the process is published and before it is queued (A3). Lock-free.
+    /// Reserves the name for a process that is not published yet. [`NameEntry::confirm_newborn`]
+    /// must follow once the process is published and before it is queued (A3). Lock-free.
     pub(crate) fn reserve_for_newborn(&self, process: &Header) -> Result<(), RegisterError> {
         self.reserve(process, process.whole().as_ptr().map_addr(|address| address | NEWBORN), true)
     }

@@ -14,9 +14,9 @@
 //!
 //! - **I1.** A kernel gives out the generations that its embedder lends it
 //!   ([`crate::Options::generations`]). When the kernel ends, it reports the last generation used
-//!   ([`crate::Platform::on_kernel_drop`]). If the embedder lends no generation twice, each pid names
-//!   one process of the whole program: to another kernel of the program, the pid was never given
-//!   out.
+//!   ([`crate::Platform::on_kernel_drop`]). If the embedder lends no generation twice, each pid
+//!   names one process of the whole program: to another kernel of the program, the pid was never
+//!   given out.
 //! - **I2.** Kernels that share their [`References`] ([`crate::Options::references`]) have
 //!   references that name one monitor, alias or timer of the whole program.
 //! - **I3.** No memory safety rests on I1 or I2. Code that follows an address holds a reference

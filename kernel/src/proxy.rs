@@ -95,7 +95,8 @@ impl OwnerOp {
     /// # Safety
     /// The caller holds `node` (rule N1), of kind `OwnerOp`, and does not use it again.
     pub(crate) unsafe fn open(node: NonNull<Node>) -> OpKind {
-        // SAFETY: N1: the caller holds the node, which heads a `OwnerOp` (this function's contract).
+        // SAFETY: N1: the caller holds the node, which heads a `OwnerOp` (this function's
+        // contract).
         let order = unsafe { node.cast::<Self>().as_ref() }.order;
         // SAFETY: N1: the caller holds the node; its contents are copied out.
         unsafe { memory::drop_and_free(node.cast::<Self>()) };

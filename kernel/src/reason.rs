@@ -217,20 +217,20 @@ impl Reason {
         self.carried(head).downcast_ref::<CrashText>()?.1.as_deref()
     }
 
-    /// Creates a crash whose text is that of `error`. Returns [`Reason::OUT_OF_MEMORY`] when there is no
-    /// memory.
+    /// Creates a crash whose text is that of `error`. Returns [`Reason::OUT_OF_MEMORY`] when there
+    /// is no memory.
     pub fn crash_with(error: &dyn fmt::Display) -> Self {
         memory::try_text(format_args!("{error}")).map_or(Self::OUT_OF_MEMORY, Self::crash)
     }
 
-    /// Creates `{shutdown, value}`: an orderly end. Returns [`Reason::OUT_OF_MEMORY`] when there is no
-    /// memory.
+    /// Creates `{shutdown, value}`: an orderly end. Returns [`Reason::OUT_OF_MEMORY`] when there is
+    /// no memory.
     pub fn shutdown_with<T: ReasonValue>(value: T) -> Self {
         Self::counted(ReasonTag::ShutdownWith, value)
     }
 
-    /// Creates a reason that the embedder defines. Returns [`Reason::OUT_OF_MEMORY`] when there is no
-    /// memory.
+    /// Creates a reason that the embedder defines. Returns [`Reason::OUT_OF_MEMORY`] when there is
+    /// no memory.
     pub fn value<T: ReasonValue>(value: T) -> Self {
         Self::counted(ReasonTag::Value, value)
     }
@@ -238,8 +238,8 @@ impl Reason {
     fn counted<T: ReasonValue>(kind: ReasonTag, value: T) -> Self {
         unsafe fn value_of<T: ReasonValue>(head: NonNull<ReasonHeader>) -> NonNull<dyn ReasonValue> {
             let whole = head.cast::<RefCountedReason<T>>();
-            // SAFETY: the caller's head starts a live `RefCountedReason<T>`, and the offset of `value` lies
-            // within it.
+            // SAFETY: the caller's head starts a live `RefCountedReason<T>`, and the offset of
+            // `value` lies within it.
             let value = unsafe { whole.byte_add(offset_of!(RefCountedReason<T>, value)) };
             value.cast::<T>()
         }
@@ -300,8 +300,8 @@ impl Reason {
     fn head(&self) -> Option<&ReasonHeader> {
         match self.as_code() {
             Some(_) => None,
-            // SAFETY: the word is not a code, so it points to a live `ReasonHeader` on which this reason
-            // holds a count.
+            // SAFETY: the word is not a code, so it points to a live `ReasonHeader` on which this
+            // reason holds a count.
             None => Some(unsafe { self.0.as_ref() }),
         }
     }

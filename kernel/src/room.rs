@@ -198,8 +198,8 @@ impl<O: Orders> Capacity<O> {
         unsafe { self.line.push(waiter) }
     }
 
-    /// Reserves a slot as [`Capacity::enter`] does; otherwise the sender waits from now on, by a record
-    /// that is on the list already (W1). Lock-free.
+    /// Reserves a slot as [`Capacity::enter`] does; otherwise the sender waits from now on, by a
+    /// record that is on the list already (W1). Lock-free.
     #[must_use = "after `true` a slot is reserved"]
     pub fn get_in_line(&self) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);

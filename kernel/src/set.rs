@@ -1,5 +1,5 @@
-//! A set of one process's records, [`RecordSet`]: its own links, monitors and timers, by key and in order
-//! of age.
+//! A set of one process's records, [`RecordSet`]: its own links, monitors and timers, by key and in
+//! order of age.
 //!
 //! It is an intrusive doubly linked list, so adding and removing allocate nothing, and code that
 //! visits all members (a death) visits them in the order in which they were made, every time. A
@@ -234,7 +234,8 @@ impl<T: Member> RecordSet<T> {
         Some(member)
     }
 
-    /// Frees the index, so that emptying the set by [`RecordSet::pop`] costs only a walk of the list.
+    /// Frees the index, so that emptying the set by [`RecordSet::pop`] costs only a walk of the
+    /// list.
     pub fn forget_index(&mut self) {
         self.index = None;
     }

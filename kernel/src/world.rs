@@ -16,8 +16,8 @@ pub type CatchPanic = fn(&mut dyn FnMut());
 /// slice, and a way to catch a panic.
 ///
 /// # Safety
-/// Memory safety rests on [`Platform::here`] and on where [`Platform::catch_panic`] runs the code that it is
-/// given:
+/// Memory safety rests on [`Platform::here`] and on where [`Platform::catch_panic`] runs the code
+/// that it is given:
 ///
 /// - [`Platform::here`] always returns the same function. On each thread of execution (OS thread,
 ///   virtual core, hart) that function returns a valid pointer to a place that belongs to this
@@ -28,30 +28,31 @@ pub type CatchPanic = fn(&mut dyn FnMut());
 /// - The thread of execution does not change during a call into the kernel: from the call to its
 ///   return, `here` gives the same place. An embedder with green threads therefore does not switch
 ///   them within a body, or uses one place for all code that shares a stack.
-/// - [`Platform::catch_panic`] calls its argument on this thread of execution, and before it returns.
+/// - [`Platform::catch_panic`] calls its argument on this thread of execution, and before it
+///   returns.
 /// - [`Platform::heavy_barrier`] has executed the barrier when it returns `true`.
 ///
-/// Nothing else can break memory safety. `catch_panic` should call the code once, and return an error
-/// if it has panicked. If it calls the code again, the second call does nothing. If it never calls
-/// the code, or hides a panic, the kernel detects that. A [`Platform::now`] that goes back makes
-/// timers late. A [`Platform::wake`] that does not wake lets a core sleep although it has work. A
-/// panic of a method propagates through the kernel, which may lose the process that runs, or its
-/// core, so no method should panic.
+/// Nothing else can break memory safety. `catch_panic` should call the code once, and return an
+/// error if it has panicked. If it calls the code again, the second call does nothing. If it never
+/// calls the code, or hides a panic, the kernel detects that. A [`Platform::now`] that goes back
+/// makes timers late. A [`Platform::wake`] that does not wake lets a core sleep although it has
+/// work. A panic of a method propagates through the kernel, which may lose the process that runs,
+/// or its core, so no method should panic.
 pub unsafe trait Platform: Send + Sync + 'static {
     /// Returns the nanoseconds since a moment that the platform chooses. Never goes back.
     fn now(&self) -> u64;
 
     /// Returns the time of a coarse clock: not before [`Platform::now`], and at most
-    /// [`Platform::coarse_error_ns`] after it. The duration of a timer counts from this time. For a platform
-    /// that has a cheaper clock than `now`.
+    /// [`Platform::coarse_error_ns`] after it. The duration of a timer counts from this time. For a
+    /// platform that has a cheaper clock than `now`.
     fn coarse_now(&self) -> u64 {
         self.now()
     }
 
     /// Returns the error of the coarse clock: the maximum number of nanoseconds that
-    /// [`Platform::coarse_now`] is ahead of `now`. The remaining time of a timer is reported this much
-    /// shorter, so that it never exceeds the duration with which the timer was started. Always the
-    /// same value.
+    /// [`Platform::coarse_now`] is ahead of `now`. The remaining time of a timer is reported this
+    /// much shorter, so that it never exceeds the duration with which the timer was started. Always
+    /// the same value.
     fn coarse_error_ns(&self) -> u64 {
         0
     }
@@ -89,10 +90,10 @@ pub unsafe trait Platform: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Returns a plain function that works like [`Platform::catch_panic`], or `None` if the platform
-    /// catches no panics. It is for foreign values that may be dropped when this platform or its
-    /// kernel cannot be reached or no longer exists: values that a [`crate::Reason`] carries, and
-    /// [`crate::CatchDrop`] values. Their panics end there and are not reported.
+    /// Returns a plain function that works like [`Platform::catch_panic`], or `None` if the
+    /// platform catches no panics. It is for foreign values that may be dropped when this platform
+    /// or its kernel cannot be reached or no longer exists: values that a [`crate::Reason`]
+    /// carries, and [`crate::CatchDrop`] values. Their panics end there and are not reported.
     fn panic_catcher(&self) -> Option<CatchPanic> {
         None
     }

@@ -1,9 +1,9 @@
 //! The unwind boundary around a callback's future: [`contained`].
 //!
-//! Each poll of the future runs inside `PanicScope::catch_panic`, so a panic becomes an exit reason and
-//! the process continues: to reply to its callers, to clean up, to start the next child. The caller
-//! of the callback decides what to do with state that is half changed. On a platform that cannot
-//! catch panics there is nothing to decide.
+//! Each poll of the future runs inside `PanicScope::catch_panic`, so a panic becomes an exit reason
+//! and the process continues: to reply to its callers, to clean up, to start the next child. The
+//! caller of the callback decides what to do with state that is half changed. On a platform that
+//! cannot catch panics there is nothing to decide.
 
 use core::future::{Future, poll_fn};
 use core::pin::Pin;

@@ -1,4 +1,5 @@
-//! An event manager, which passes each event to a set of handlers: [`EventManager`] (OTP's `gen_event`).
+//! An event manager, which passes each event to a set of handlers: [`EventManager`] (OTP's
+//! `gen_event`).
 //!
 //! Handlers are values that are added and removed while the manager runs; each has its own id. One
 //! event is handled at a time, and the handlers are called newest first, as in OTP. A handler that
@@ -6,8 +7,8 @@
 //! handlers continue. If a process adds a handler *supervised*, it learns why the handler was
 //! removed, and the handler is removed when the process dies.
 //!
-//! Notifying is a cast: the events of one sender arrive in order. [`EventManagerRef::sync_notify`] waits
-//! until all handlers have handled the event.
+//! Notifying is a cast: the events of one sender arrive in order. [`EventManagerRef::sync_notify`]
+//! waits until all handlers have handled the event.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;

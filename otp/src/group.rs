@@ -13,9 +13,9 @@
 //!   membership, plus one message for each watcher of that group or of all groups.
 //!
 //! A process that monitors a scope, or one group of it, gets a snapshot of the members and from
-//! then on each [`MembershipChange`], as a message of its own type. No change is reported twice or missed,
-//! because the scope itself takes the snapshot and sends the changes, one after the other. (A
-//! watcher with a bounded mailbox misses the messages that the mailbox refuses or drops.)
+//! then on each [`MembershipChange`], as a message of its own type. No change is reported twice or
+//! missed, because the scope itself takes the snapshot and sends the changes, one after the other.
+//! (A watcher with a bounded mailbox misses the messages that the mailbox refuses or drops.)
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};

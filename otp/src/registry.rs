@@ -328,7 +328,8 @@ impl<K: Key, V: Value> Server for Registry<K, V> {
     async fn handle(&mut self, request: Request<K, V>, cx: ServerCx<'_, Self>) -> Next<Request<K, V>> {
         match request.0 {
             Ask::Register(key, pid, value, reply) => {
-                // Held first, so that a value that is not registered is dropped inside `catch_panic`.
+                // Held first, so that a value that is not registered is dropped inside
+                // `catch_panic`.
                 let value = cx.with(|cx| cx.hold(value));
                 let registered = self.register(key, pid, value, cx).await;
                 reply.send(registered);
@@ -570,7 +571,8 @@ impl<K: Key, V: Value, S: Server> Via<K, V, S> {
         self.find(cx).await?.call_within(cx, within, make).await
     }
 
-    /// Sends a request, see [`ServerRef::request`]; [`crate::RequestSet`] collects the replies of many.
+    /// Sends a request, see [`ServerRef::request`]; [`crate::RequestSet`] collects the replies of
+    /// many.
     pub async fn request<M, T>(
         &self,
         cx: &Context<M>,

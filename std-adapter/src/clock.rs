@@ -38,8 +38,8 @@ use std::time::Instant;
 
 /// How long the last reading may be used, in nanoseconds.
 const USED_FOR: u64 = 500_000;
-/// How far ahead of now [`coarse_now`] may be, in nanoseconds: half a millisecond times the margin and
-/// the looseness of the bound (1 in 512 each), plus one bracket.
+/// How far ahead of now [`coarse_now`] may be, in nanoseconds: half a millisecond times the margin
+/// and the looseness of the bound (1 in 512 each), plus one bracket.
 pub(crate) const SOON_BY: u64 = 4_000;
 /// The margin on the bound of a tick's length: one part in this many.
 const MARGIN: u64 = 512;

@@ -21,8 +21,8 @@ pub(crate) fn catch_panic<T>(code: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// Runs user code like [`catch_panic`]. The reason carries the panic's text, and also its value if that
-/// is not a text ([`panic_value`]).
+/// Runs user code like [`catch_panic`]. The reason carries the panic's text, and also its value if
+/// that is not a text ([`panic_value`]).
 pub(crate) fn contain_as_reason(code: impl FnOnce()) -> Result<(), Reason> {
     catch_unwind(AssertUnwindSafe(code)).map_err(|panic| {
         let text = text_of(&*panic);

@@ -1,4 +1,4 @@
-//! [`ReturnQueue`]: the queue through which the memory of a core's dead processes returns to the core's
+//! [`ReturnQueue`]: the queue through which the memory of a core's dead processes returns to its
 //! pool.
 //!
 //! A retired object is freed by the member of the domain that collects it, which may be any member.

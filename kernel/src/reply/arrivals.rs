@@ -1,8 +1,9 @@
 //! The order of arrival of several events, [`CompletionOrder`].
 //!
 //! An answer lies in a cell of its own, so when several have arrived, nothing says which was the
-//! first. Code that gathers answers polls each with a waker of its own, from an [`CompletionTicket`]. The
-//! first call of that waker takes the next number, and then calls the waker that it was made with.
+//! first. Code that gathers answers polls each with a waker of its own, from an
+//! [`CompletionTicket`]. The first call of that waker takes the next number, and then calls the
+//! waker that it was made with.
 //!
 //! - **R1.** A number is taken once: by the exchange that finds none. Later calls only forward the
 //!   call.
@@ -104,7 +105,8 @@ impl CompletionOrder {
         self.ticket_by(then)
     }
 
-    /// Creates an arrival as [`CompletionOrder::ticket`] does, with other orderings: for the models.
+    /// Creates an arrival as [`CompletionOrder::ticket`] does, with other orderings: for the
+    /// models.
     pub fn ticket_by<O: Orders>(&self, then: &Waker) -> CompletionTicket<O> {
         CompletionTicket(Arc::new(Slot {
             row: self.0.clone(),

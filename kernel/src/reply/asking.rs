@@ -1,4 +1,5 @@
-//! The requester's end of a reply, [`RequesterEnd`], and the future [`ReplyFuture`] that waits on it.
+//! The requester's end of a reply, [`RequesterEnd`], and the future [`ReplyFuture`] that waits on
+//! it.
 
 use core::fmt;
 use core::future::Future;

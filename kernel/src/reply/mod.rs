@@ -1,16 +1,17 @@
-//! One-shot replies: [`Reply`] for the side that answers, [`ReplyFuture`] or [`RequestFuture`] for the side
-//! that waits.
+//! One-shot replies: [`Reply`] for the side that answers, [`ReplyFuture`] or [`RequestFuture`] for
+//! the side that waits.
 //!
 //! A process receives messages of one type. An answer could arrive through its mailbox only if that
 //! type had a variant for the answers of every process that it queries. So the answer arrives
 //! through a cell of its own: the *requester* puts the [`Reply`] into its message and awaits the
-//! [`ReplyFuture`], a future that wakes its task through a waker like any other. A late answer finds no
-//! requester and is dropped: the cell is the requester's alias for this one answer. A `Reply` that
-//! is dropped unused, by a server that forgot it or by the mailbox of a dead process, reports this.
+//! [`ReplyFuture`], a future that wakes its task through a waker like any other. A late answer
+//! finds no requester and is dropped: the cell is the requester's alias for this one answer. A
+//! `Reply` that is dropped unused, by a server that forgot it or by the mailbox of a dead process,
+//! reports this.
 //!
-//! A process that uses [`crate::Cx::request`] has a [`RequestFuture`] instead: the same cell is also
-//! its monitor of the receiver. So a request and its answer need two signals and one record, and no
-//! code has to look up or cancel anything.
+//! A process that uses [`crate::Cx::request`] has a [`RequestFuture`] instead: the same cell is
+//! also its monitor of the receiver. So a request and its answer need two signals and one record,
+//! and no code has to look up or cancel anything.
 //!
 //! | noun | module |
 //! | --- | --- |
@@ -22,8 +23,8 @@
 //! | the order in which answers to several requests arrive | `arrivals` |
 //! | the place where an end is used: on a core of its kernel, or elsewhere | `place` |
 //!
-//! All operations are wait-free, except [`RequestFuture::poll`], the requester's check for an answer,
-//! which is lock-free. Only creating the ends allocates.
+//! All operations are wait-free, except [`RequestFuture::poll`], the requester's check for an
+//! answer, which is lock-free. Only creating the ends allocates.
 
 mod answering;
 pub mod arrivals;

@@ -3,11 +3,11 @@
 //! OTP's call is a monitor, a message, an answer, and a demonitor. Here the *watch* travels with
 //! the message. It is the same node, so it needs no signal of its own and keeps its place in the
 //! signal order. The process that receives the message owns the watch from then on
-//! ([`super::watch::OpenRequests`]). When it dies, every request that it has not answered reports this to
-//! its requester, also a request that still waits in its mailbox. An answer ends the watch on the
-//! spot: when a process answers the request that it received last, one exchange answers and ends
-//! the watch. Watches of requests that are answered later, or by another process, are released when
-//! the process receives.
+//! ([`super::watch::OpenRequests`]). When it dies, every request that it has not answered reports
+//! this to its requester, also a request that still waits in its mailbox. An answer ends the watch
+//! on the spot: when a process answers the request that it received last, one exchange answers and
+//! ends the watch. Watches of requests that are answered later, or by another process, are released
+//! when the process receives.
 //!
 //! - **Q1.** The watch is in the message's node until the message is received, then among the
 //!   receiver's requests. It is released with a message that is dropped on the way, with the
@@ -93,8 +93,8 @@ impl<T, O: Orders> RequestFuture<T, O> {
         self.poll_others(task)
     }
 
-    /// Polls as [`RequestFuture::poll`] does, when there is something other than an answer, or when a
-    /// task other than the requester's process polls.
+    /// Polls as [`RequestFuture::poll`] does, when there is something other than an answer, or when
+    /// a task other than the requester's process polls.
     #[inline(never)]
     fn poll_others(&mut self, task: &mut Context<'_>) -> Poll<Result<T, RequestError>> {
         let asking = &mut self.asking;

@@ -1,5 +1,5 @@
-//! The watch of a request, in transit ([`DeathWatch`]) and at the receiver ([`OpenRequests`]); see `request`,
-//! Q1 and Q2.
+//! The watch of a request, in transit ([`DeathWatch`]) and at the receiver ([`OpenRequests`]); see
+//! `request`, Q1 and Q2.
 
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};

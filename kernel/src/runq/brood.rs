@@ -1,4 +1,4 @@
-//! [`NewbornDeque`]: the newborn deque of a core. Its owner runs the youngest process first, and thieves
+//! [`NewbornDeque`]: the newborn processes of a core. Its owner runs the youngest first, and thieves
 //! steal the oldest.
 //!
 //! A process that starts many children, each of which starts many, forms a tree. A core that runs

@@ -21,9 +21,9 @@
 //!   again later.
 //! - **C3, the rare side pays.** The owner uses the half in each slice, a rescuer only after a
 //!   millisecond of one slice. If the platform can make all threads execute a barrier
-//!   ([`crate::Platform::heavy_barrier`]), the owner's barrier is a compiler barrier only. Elsewhere
-//!   both are fences. If no core rescues ([`crate::Platform::rescues_after`], or a kernel with one
-//!   core), there is no barrier.
+//!   ([`crate::Platform::heavy_barrier`]), the owner's barrier is a compiler barrier only.
+//!   Elsewhere both are fences. If no core rescues ([`crate::Platform::rescues_after`], or a kernel
+//!   with one core), there is no barrier.
 //!
 //! Progress: all operations are wait-free.
 

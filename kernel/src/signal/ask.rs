@@ -93,7 +93,8 @@ impl QueryNode {
     }
 
     unsafe fn open(node: NonNull<Node>) -> (QueryKind, Reply<QueryReply>) {
-        // SAFETY: N1: the caller holds the node, which heads an `QueryNode` (this function's contract).
+        // SAFETY: N1: the caller holds the node, which heads an `QueryNode` (this function's
+        // contract).
         let ask = unsafe { node.cast::<Self>().read() };
         // SAFETY: moved out above; not used again.
         unsafe { memory::free(node.cast::<Self>()) };

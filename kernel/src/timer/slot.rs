@@ -1,4 +1,5 @@
-//! [`TimerSlots`], the table through which every process, and the host, finds a timer by its reference.
+//! [`TimerSlots`], the table through which every process, and the host, finds a timer by its
+//! reference.
 //!
 //! A timer's record is shared by its starter, its wheel and its target, and is freed when the last
 //! of them releases it. Everything that any thread may read is in a [`Slot`]: whether the timer is

@@ -38,8 +38,8 @@ pub(crate) struct Stepped {
     pub(crate) rescues: bool,
 }
 
-// SAFETY: `here` is a thread-local, so each thread has its own place. `catch_panic` runs its argument
-// on this thread.
+// SAFETY: `here` is a thread-local, so each thread has its own place. `catch_panic` runs its
+// argument on this thread.
 unsafe impl Platform for Stepped {
     fn now(&self) -> u64 {
         self.now.load(Ordering::Relaxed)

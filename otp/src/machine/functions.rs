@@ -1,8 +1,8 @@
 //! A state machine whose states are functions: [`Functions`].
 //!
 //! The state is the function that handles the events in it (OTP's `state_functions` callback mode).
-//! Such functions are synchronous; a machine that must wait in a callback implements [`StateMachine`]
-//! itself.
+//! Such functions are synchronous; a machine that must wait in a callback implements
+//! [`StateMachine`] itself.
 
 use core::fmt;
 

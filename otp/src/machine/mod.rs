@@ -2,18 +2,19 @@
 //!
 //! A machine is a server ([`crate::server`]) whose callback gets the current state and returns what
 //! to do next: the next state, which event to postpone, which events to insert, which timeouts to
-//! start. It is started, called, inspected and supervised like any server: [`StateMachine::start`] makes
-//! one.
+//! start. It is started, called, inspected and supervised like any server: [`StateMachine::start`]
+//! makes one.
 //!
 //! # Rules, as in OTP
 //!
 //! - M1. One event is handled at a time. First come the events that a step inserted
 //!   ([`Transition::next`]), in their order; then, after a state change, the postponed ones; then
 //!   external events.
-//! - M2. A postponed event ([`Transition::postpone`]) is retried after the next state change, before any
-//!   newer event; postponed events keep their order. Keeping or repeating the state retries none.
-//! - M3. [`StateMachine::enter`] is called for the first state, after each state change, and when a step
-//!   repeats the state, before any event.
+//! - M2. A postponed event ([`Transition::postpone`]) is retried after the next state change,
+//!   before any newer event; postponed events keep their order. Keeping or repeating the state
+//!   retries none.
+//! - M3. [`StateMachine::enter`] is called for the first state, after each state change, and when a
+//!   step repeats the state, before any event.
 //! - M4. The event timeout is cancelled by the next event of any kind. The state timeout is
 //!   cancelled by a state change. A named (generic) timeout is cancelled when it is started again
 //!   or cancelled explicitly. A cancelled timeout never arrives, even if it had already expired.

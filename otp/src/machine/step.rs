@@ -17,7 +17,8 @@ pub enum Event<M: StateMachine> {
     Internal(M::Message),
     /// The event timeout: no event arrived in the time of [`Transition::event_timeout`].
     EventTimeout,
-    /// The state timeout: the machine was in this state for the time of [`Transition::state_timeout`].
+    /// The state timeout: the machine was in this state for the time of
+    /// [`Transition::state_timeout`].
     StateTimeout,
     /// A named (generic) timeout.
     Timeout(&'static str),

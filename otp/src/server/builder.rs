@@ -13,9 +13,9 @@ use crate::report::ReportHook;
 use crate::start::{Ack, Confirmed, Launched, Ready, StartError, Tie, launch, ready, up};
 use crate::supervisor::{History, Intensity};
 
-/// A server that is not started yet, and its options. It is started by a process ([`Start::start_link`],
-/// [`Start::start`]), by the host ([`Start::start_from_host`]), or by a supervisor
-/// ([`crate::ChildStarter::server`]).
+/// A server that is not started yet, and its options. It is started by a process
+/// ([`Start::start_link`], [`Start::start`]), by the host ([`Start::start_from_host`]), or by a
+/// supervisor ([`crate::ChildStarter::server`]).
 pub struct Start<'n, S: Server> {
     state: S,
     rebirth: Option<RestartInPlace<S>>,

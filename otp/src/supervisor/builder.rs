@@ -154,8 +154,8 @@ impl Supervisor {
         self.start_as(cx, SpawnOptions::new().link()).await
     }
 
-    /// Starts the supervisor as [`Supervisor::start_link`] does, but without a link. It survives the
-    /// caller's exit, and only an exit signal of the caller or the host ends it.
+    /// Starts the supervisor as [`Supervisor::start_link`] does, but without a link. It survives
+    /// the caller's exit, and only an exit signal of the caller or the host ends it.
     pub async fn start<M: Send + 'static>(self, cx: &Context<M>) -> Result<SupervisorRef, StartError> {
         self.start_as(cx, SpawnOptions::new()).await
     }

@@ -192,8 +192,8 @@ impl<A: Send + 'static> DynamicRef<A> {
     }
 
     /// Starts a child with these arguments and waits until it is up. Returns its pid, or `None` if
-    /// its start function returned `StartedChild::IGNORE`. If the caller drops the future, the start is
-    /// undone, see [`SupervisorRef::start_child`].
+    /// its start function returned `StartedChild::IGNORE`. If the caller drops the future, the
+    /// start is undone, see [`SupervisorRef::start_child`].
     pub async fn start<M: Send + 'static>(self, cx: &Context<M>, arguments: A) -> Result<Option<Pid>, StartChildError> {
         let arguments: ChildArgs = Box::new(arguments);
         self.supervisor.ask_to_add(cx, |reply| Request::StartDynamic(arguments, reply)).await

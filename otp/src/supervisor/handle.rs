@@ -217,8 +217,8 @@ impl SupervisorRef {
     }
 
     /// Adds a child, starts it, and waits until it is up. Returns its pid, or `None` if its start
-    /// function returned `StartedChild::IGNORE`. If the caller drops the future or dies before that, the
-    /// child is stopped as soon as it is up, and its specification is deleted.
+    /// function returned `StartedChild::IGNORE`. If the caller drops the future or dies before
+    /// that, the child is stopped as soon as it is up, and its specification is deleted.
     pub async fn start_child<M: Send + 'static>(
         self,
         cx: &Context<M>,

@@ -6,8 +6,8 @@
 //! counts while it is not older than the period. The history never keeps more than one entry above
 //! the allowed number.
 //!
-//! A history can be exported as a value ([`RestartHistory`]) and given to a new supervisor. So a chip that
-//! resets itself, or a node that restarts, does not get a full budget each time.
+//! A history can be exported as a value ([`RestartHistory`]) and given to a new supervisor. So a
+//! chip that resets itself, or a node that restarts, does not get a full budget each time.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

@@ -172,8 +172,8 @@ pub(super) fn start(
     factory: &mut StartFn,
 ) -> Result<(Option<Launched>, Option<Duration>), StartError> {
     let mut starter = ChildStarter { cx, hook, last: None, others: Vec::new(), init_timeout: None };
-    // Built in place: returned through `catch_panic` the result would be copied, and each copy would
-    // stall on store forwarding.
+    // Built in place: returned through `catch_panic` the result would be copied, and each copy
+    // would stall on store forwarding.
     let mut made = Ok(StartedChild(None));
     if let Err(crash) = cx.with(|cx| cx.catch_panic(|| made = factory(&mut starter))) {
         made = Err(StartError::Crashed(crash));

@@ -28,8 +28,8 @@ fn here() -> *const CurrentSlot {
 struct Virtual(AtomicU64);
 
 // SAFETY: `Platform::here` always returns `here`, whose thread-local cell has no destructor and
-// belongs to one thread. All virtual cores run one after the other on that thread, and `catch_panic`
-// calls the code there before it returns.
+// belongs to one thread. All virtual cores run one after the other on that thread, and
+// `catch_panic` calls the code there before it returns.
 unsafe impl Platform for Virtual {
     fn now(&self) -> u64 {
         self.0.load(Ordering::Relaxed)

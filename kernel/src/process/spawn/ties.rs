@@ -1,5 +1,5 @@
-//! The relations of a newborn, [`SpawnRelations`]: its link and monitor with its parent, made before it is
-//! published.
+//! The relations of a newborn, [`SpawnRelations`]: its link and monitor with its parent, made
+//! before it is published.
 
 use core::ptr::NonNull;
 

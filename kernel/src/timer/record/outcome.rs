@@ -172,8 +172,8 @@ impl TimerHead {
                 // that has it in transit releases the other reference.
                 let _share = GivesUp { timer: this, pool: hand.pool(), shares: 1 };
                 if let Some(drop_value) = timer.drop_value {
-                    // SAFETY: S2, the canceller owns the value. `catch_panic` catches a destructor's
-                    // panic.
+                    // SAFETY: S2, the canceller owns the value. `catch_panic` catches a
+                    // destructor's panic.
                     hand.catch_panic(|| unsafe { drop_value(this) });
                 }
             }
