@@ -15,7 +15,7 @@ use core::ptr::{self, NonNull};
 
 use hashbrown::HashTable;
 
-use crate::config::INDEX_FROM;
+use crate::config::{INDEX_FROM, SWEEP_AT_LEAST};
 use crate::sync::Cell;
 
 /// The links of a member in its set. The first member's `prev` is the last member: a set is one
@@ -57,12 +57,13 @@ pub trait Member: Sized {
 pub struct RecordSet<T> {
     head: *mut T,
     len: u32,
-    /// The number of members at the last sweep; at twice as many the owner sweeps again.
-    swept: u32,
+    /// The number of members at which the owner sweeps again: twice the number after the last
+    /// sweep.
+    sweep_at: u32,
     index: Option<Box<HashTable<NonNull<T>>>>,
 }
 
-/// The value of `swept` in a frozen set: no sweep follows, and the index does not grow.
+/// The value of `sweep_at` in a frozen set: no sweep follows, and the index does not grow.
 const FROZEN: u32 = u32::MAX;
 
 /// Hashes a key: 64 consecutive keys lie side by side. Keys are counters or packed indexes, never
@@ -82,7 +83,7 @@ fn hash(key: u64) -> u64 {
 impl<T: Member> RecordSet<T> {
     /// Creates an empty set.
     pub const fn new() -> Self {
-        Self { head: ptr::null_mut(), len: 0, swept: 0, index: None }
+        Self { head: ptr::null_mut(), len: 0, sweep_at: SWEEP_AT_LEAST as u32, index: None }
     }
 
     /// Returns the number of members.
@@ -125,7 +126,7 @@ impl<T: Member> RecordSet<T> {
     }
 
     fn add_to_index(&mut self, member: NonNull<T>) {
-        let frozen = self.swept == FROZEN;
+        let frozen = self.sweep_at == FROZEN;
         // SAFETY: members are live until they are removed.
         let rehash = |member: &NonNull<T>| hash(unsafe { member.as_ref() }.key());
         if let Some(index) = &mut self.index {
@@ -180,7 +181,7 @@ impl<T: Member> RecordSet<T> {
     /// memory for one.
     #[cold]
     fn find_far(&mut self, key: u64) -> Option<NonNull<T>> {
-        if self.swept != FROZEN {
+        if self.sweep_at != FROZEN {
             self.build_index();
         }
         match self.index {
@@ -242,7 +243,7 @@ impl<T: Member> RecordSet<T> {
 
     /// Freezes the set of a dying process: from now on it takes no memory, and needs no sweep.
     pub fn freeze(&mut self) {
-        self.swept = FROZEN;
+        self.sweep_at = FROZEN;
     }
 
     /// Returns an iterator over all members, oldest first. The one that was returned last may be
@@ -254,12 +255,13 @@ impl<T: Member> RecordSet<T> {
     /// Returns `true` if the set has doubled since the last sweep: time to drop the members that
     /// have lost their meaning, at a cost that the insertions have paid for.
     pub fn sweep_is_due(&self) -> bool {
-        self.swept != FROZEN && self.len() >= crate::config::SWEEP_AT_LEAST.max(2 * self.swept as usize)
+        // There are never as many as `FROZEN`.
+        self.len >= self.sweep_at
     }
 
     /// Records that a sweep is done.
     pub fn swept(&mut self) {
-        self.swept = self.len;
+        self.sweep_at = self.len.saturating_mul(2).clamp(SWEEP_AT_LEAST as u32, FROZEN - 1);
     }
 }
 

@@ -252,6 +252,8 @@ impl<'a> Slice<'a> {
 
     /// Marks the body, or its destructor, as running until the guard is dropped.
     pub(crate) fn leave(&self) -> Left<'_> {
-        Left { _inside: set(&self.inside, false), _half: self.core.outside() }
+        debug_assert!(self.inside.get(), "the kernel is at work until now");
+        self.inside.set(false);
+        Left { _inside: Restore(&self.inside, true), _half: self.core.outside() }
     }
 }

@@ -219,9 +219,24 @@ impl Header {
             // SAFETY: this is the last reference, and the vtable is this process's.
             return unsafe { (header.vtable.free)(process, pool) };
         }
+        // SAFETY: the caller holds `ours`, and does not use the process again (this function's
+        // contract).
+        unsafe { Self::give_up_found(process, ours, pool) };
+    }
+
+    /// Does the same as [`Header::give_up_table`] where wakers or a context hold references. It is
+    /// a function of its own, so that the common path needs no registers for it.
+    ///
+    /// # Safety
+    /// The caller holds `ours`, the table's reference among them, and does not use `process` again.
+    #[cold]
+    #[inline(never)]
+    unsafe fn give_up_found(process: NonNull<Self>, ours: usize, pool: Option<&Pool>) {
+        // SAFETY: the caller holds the table's reference, so the process is live.
+        let header = unsafe { process.as_ref() };
         // SAFETY: the caller holds the table's reference and releases it below.
         unsafe { header.forgets() };
-        // SAFETY: the caller's reference, and that of a context that is gone.
+        // SAFETY: the caller holds `ours` (this function's contract).
         unsafe { Self::give_up(process, ours, pool) };
     }
 
@@ -230,7 +245,6 @@ impl Header {
     ///
     /// # Safety
     /// The caller holds the table's reference, and is about to release it.
-    #[cold]
     unsafe fn forgets(&self) {
         // SAFETY: P1: the owner, and every thread that found the process, is done with it: it was
         // retired.

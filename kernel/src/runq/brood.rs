@@ -1,5 +1,5 @@
-//! [`NewbornDeque`]: the newborn processes of a core. Its owner runs the youngest first, and thieves
-//! steal the oldest.
+//! [`NewbornDeque`]: the newborn processes of a core. Its owner runs the youngest first, and
+//! thieves steal the oldest.
 //!
 //! A process that starts many children, each of which starts many, forms a tree. A core that runs
 //! newborns in birth order keeps a whole level of the tree alive at a time, and reaches each

@@ -27,6 +27,30 @@ impl<S: Steps> Local<S> {
         self.pop_behind(shared, next)
     }
 
+    /// Does the first part of [`Local::pop`] at the end of a slice: returns the next process that
+    /// continues the current budget, and what is left of it. Returns `None`, and does nothing,
+    /// where the full [`Local::pop`] must decide. Wait-free.
+    #[inline(always)]
+    pub fn pop_going_on(&mut self, shared: &Shared) -> Option<(NonNull<RunNode>, u32)> {
+        let tick = self.tick.wrapping_add(1);
+        if tick.is_multiple_of(32) || self.went_behind || !self.quantum.lasts() {
+            return None;
+        }
+        // Relaxed: only this core looks behind the pointer.
+        let node = match NonNull::new(shared.next.load(Ordering::Relaxed)) {
+            Some(next) if self.quantum.is_in_turns() => {
+                shared.next.store(ptr::null_mut(), Ordering::Relaxed);
+                next
+            }
+            Some(_) => return None,
+            // SAFETY: the caller is the owner of the deque, as in `pop`.
+            None => unsafe { shared.brood.pop() }?,
+        };
+        self.tick = tick;
+        self.quantum.go_on();
+        Some((node, self.quantum.budget().0))
+    }
+
     /// Takes the next process when the one from `next` has no turn left: it goes behind the queues.
     fn pop_behind(&mut self, shared: &Shared, next: Option<NonNull<RunNode>>) -> Option<NonNull<RunNode>> {
         let lasts = self.quantum.lasts();
@@ -45,6 +69,10 @@ impl<S: Steps> Local<S> {
         }
         self.quantum.begin();
         self.pop_queued(shared).or_else(|| {
+            if shared.inbox.is_empty() && shared.pinned.is_empty() {
+                // Then there is nothing to drain, and a second look finds what the first has found.
+                return None;
+            }
             self.drain(shared);
             self.pop_queued(shared)
         })
@@ -179,5 +207,103 @@ impl<S: Steps> Local<S> {
             || !self.overflow[priority].is_empty()
             || !shared.overflow[priority].load(Ordering::Relaxed).is_null()
             || !self.pinned[priority].is_empty()
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use crate::config::SLICE;
+    use crate::runq::Shipped;
+    use alloc::vec::Vec;
+
+    const NODES: usize = 48;
+
+    /// A core's queues and all the nodes that may be in them.
+    struct Queues {
+        shared: Shared,
+        local: Local<Shipped>,
+        nodes: Vec<RunNode>,
+    }
+
+    impl Queues {
+        fn new(cores: usize) -> Self {
+            let nodes = (0..NODES).map(|number| RunNode::new(if number % 16 == 15 { 0 } else { 1 })).collect();
+            Self { shared: Shared::new(), local: Local::of(cores), nodes }
+        }
+
+        fn node(&self, number: usize) -> NonNull<RunNode> {
+            NonNull::from(&self.nodes[number])
+        }
+
+        fn number(&self, node: NonNull<RunNode>) -> usize {
+            (0..NODES).find(|number| self.node(*number) == node).expect("one of the nodes")
+        }
+
+        /// Queues a node that is in no queue.
+        fn push(&mut self, number: usize, how: u64) {
+            let node = self.node(number);
+            match how {
+                // SAFETY: the node is in no queue, and this thread is the core.
+                0..8 => _ = unsafe { self.local.push_next(&self.shared, node, how < 3) },
+                // SAFETY: the node is in no queue, and this thread is the core.
+                8..10 => unsafe { self.local.push(&self.shared, node) },
+                // SAFETY: the node is in no queue, and this thread is the core.
+                10 => unsafe { self.local.push_pinned(node) },
+                // SAFETY: the node is in no queue, and this thread is the core.
+                _ => unsafe { self.shared.inbox.push(node) },
+            }
+        }
+    }
+
+    /// The short path, and the full pop where the short path returns `None`, together take the same
+    /// processes with the same budgets as the full pop alone.
+    #[test]
+    fn the_short_way_picks_what_the_long_way_picks() {
+        let mut state = 1_u64;
+        let mut random = |below: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % below
+        };
+        let mut short_ways = 0;
+        for cores in [1, 2] {
+            let (mut long, mut short) = (Queues::new(cores), Queues::new(cores));
+            let mut free: Vec<usize> = (0..NODES).collect();
+            for _ in 0..100_000 {
+                for _ in 0..random(4) {
+                    if free.is_empty() {
+                        break;
+                    }
+                    let number = free.swap_remove(random(free.len() as u64) as usize);
+                    let how = random(12);
+                    long.push(number, how);
+                    short.push(number, how);
+                }
+                let left = random(u64::from(SLICE)) as u32;
+                long.local.end_slice(&long.shared, left);
+                short.local.end_slice(&short.shared, left);
+                let expected = long.local.pop(&long.shared).map(|node| long.number(node));
+                let shown = long.local.has_shown();
+                let found = match short.local.pop_going_on(&short.shared) {
+                    Some((node, budget)) => {
+                        short_ways += 1;
+                        assert_eq!((budget, false), long.local.budget());
+                        assert!(!shown, "the core would have told the others");
+                        Some(node)
+                    }
+                    None => {
+                        let node = short.local.pop(&short.shared);
+                        assert_eq!(short.local.has_shown(), shown);
+                        node
+                    }
+                };
+                let found = found.map(|node| short.number(node));
+                assert_eq!((found, short.local.budget()), (expected, long.local.budget()));
+                free.extend(found);
+            }
+        }
+        assert!(short_ways > 10_000, "{short_ways}");
     }
 }

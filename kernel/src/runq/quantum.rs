@@ -80,7 +80,9 @@ impl Quantum {
     #[inline(always)]
     pub(super) fn is_in_turns(&mut self) -> bool {
         let is_in = self.turns > 0;
-        self.turns -= u32::from(is_in);
+        if is_in {
+            self.turns -= 1;
+        }
         is_in
     }
 

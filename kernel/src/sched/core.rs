@@ -277,14 +277,33 @@ impl Core {
     /// one is left.
     #[inline(always)]
     fn turn_to_next(&self, slice: &Slice<'_>, may: u32) -> Option<NonNull<Header>> {
-        let shared = &self.kernel.cores[self.local.id()];
+        let shared = self.local.shared();
         let left = slice.end();
-        let _known = self.local.queues(|queues| queues.end_slice(&shared.queues, left));
-        self.local.has_called(&self.kernel);
         // Late timers, and an inbox that has not been checked for long (`pace`, Z3), come before
         // the next slice.
-        if may == 0 || self.local.pace.is_late() {
-            return None;
+        let pin_ends = may == 0 || self.local.pace.is_late();
+        if !pin_ends && !self.owes.get() && !self.local.is_to_call() && self.local.hold() {
+            // No core has to be woken. The next process most often continues the budget, and the
+            // same borrow takes it.
+            // SAFETY: the half was held in the condition above, and the borrow lasts for two calls
+            // that do not use the core.
+            let queues = unsafe { self.local.held_queues() };
+            queues.end_slice(&shared.queues, left);
+            if let Some((node, reductions)) = queues.pop_going_on(&shared.queues) {
+                // SAFETY: the node is the run node of a process, as in `next`.
+                let process = unsafe { Header::of_run_node(node) };
+                // SAFETY: P1, the process was popped; the slice's guard keeps it alive.
+                slice.turn_to(unsafe { process.as_ref() });
+                slice.grant(reductions, false);
+                shared.mark.enter(slice.process().pid);
+                return Some(process);
+            }
+        } else {
+            let _known = self.local.queues(|queues| queues.end_slice(&shared.queues, left));
+            self.local.has_called(&self.kernel);
+            if pin_ends {
+                return None;
+            }
         }
         let process = self.next()?;
         // SAFETY: P1, the process was popped, so we own it; the slice's guard keeps it.
@@ -308,13 +327,13 @@ impl Core {
         self.local.drain_cancelled();
         if self.local.pace.ticks() {
             // Drained even if there is other work (`runq`, F3).
-            let _drained = self.local.queues(|queues| queues.drain(&self.kernel.cores[self.local.id()].queues));
+            let _drained = self.local.queues(|queues| queues.drain(&self.local.shared().queues));
         }
         if self.local.timers() == 0 {
             return true;
         }
         let now = self.kernel.now();
-        let mark = &self.kernel.cores[self.local.id()].mark;
+        let mark = &self.local.shared().mark;
         let mut firing = None;
         for fired in 0..FIRES_A_PIN {
             if fired == 1 {
@@ -337,9 +356,9 @@ impl Core {
     }
 
     /// Takes the next process: its own, or another core's.
-    #[inline]
+    #[inline(never)]
     fn next(&self) -> Option<NonNull<Header>> {
-        let shared = &self.kernel.cores[self.local.id()].queues;
+        let shared = &self.local.shared().queues;
         if !self.local.hold() {
             // SAFETY: `CoreLocal` and `Kernel` queue only the nodes of processes.
             return shared.pop_public().map(|node| unsafe { Header::of_run_node(node) });

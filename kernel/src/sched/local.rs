@@ -139,6 +139,7 @@ impl Half {
     /// # Safety
     /// The timer belongs to this wheel and is cancelled, and the caller has the wheel's reference.
     /// There are no arrivals.
+    #[inline]
     unsafe fn take_off(&mut self, timer: NonNull<TimerHead>, pool: &Pool) {
         let node = TimerHead::wheel(timer);
         // SAFETY: the wheel's reference keeps the record live, and we have the wheel (C1).
@@ -321,8 +322,9 @@ impl CoreLocal {
         self.id
     }
 
+    /// What others see of it.
     #[inline(always)]
-    fn shared(&self) -> &CoreShared {
+    pub(super) fn shared(&self) -> &CoreShared {
         // SAFETY: the kernel outlives this value (`new`'s contract).
         unsafe { self.shared.0.as_ref() }
     }
@@ -359,26 +361,19 @@ impl CoreLocal {
     /// core.
     #[inline(always)]
     fn half<R>(&self, f: impl FnOnce(&mut Half) -> R) -> Option<R> {
-        if self.held.get() {
-            // SAFETY: C1, the owner has the half. One thread drives the core, and borrows do not
-            // nest (see the module).
-            return Some(self.shared().half.0.with_mut(|half| f(unsafe { &mut *half })));
-        }
-        self.half_for_once(f)
-    }
-
-    /// Borrows the half for one operation of foreign code (H1). A separate function, so that the
-    /// fast path in [`CoreLocal::half`] needs no registers for it.
-    #[inline(never)]
-    fn half_for_once<R>(&self, f: impl FnOnce(&mut Half) -> R) -> Option<R> {
         let shared = self.shared();
-        if !shared.custody.enter(self.barrier) {
+        // In foreign code, for this operation only (H1).
+        let for_once = !self.held.get();
+        if for_once && !shared.custody.enter(self.barrier) {
             return None;
         }
-        // SAFETY: C1, `enter` has just succeeded. One thread drives the core, and borrows do not
-        // nest.
+        // One call of `f`, so that its code is inlined here and is not a function of its own.
+        // SAFETY: C1, the owner has the half. One thread drives the core, and borrows do not nest
+        // (see the module).
         let result = shared.half.0.with_mut(|half| f(unsafe { &mut *half }));
-        shared.custody.leave();
+        if for_once {
+            shared.custody.leave();
+        }
         Some(result)
     }
 
@@ -387,6 +382,20 @@ impl CoreLocal {
     #[inline(always)]
     pub(crate) fn queues<R>(&self, f: impl FnOnce(&mut Local) -> R) -> Option<R> {
         self.half(|half| f(&mut half.queues))
+    }
+
+    /// Borrows the queues without a closure.
+    ///
+    /// # Safety
+    /// The core has its half ([`CoreLocal::hold`]). The caller does not use the reference after it
+    /// calls anything else of the core, or foreign code.
+    #[inline(always)]
+    #[allow(clippy::mut_from_ref, reason = "the contract excludes another borrow")]
+    pub(super) unsafe fn held_queues(&self) -> &mut Local {
+        debug_assert!(self.held.get(), "the half is the core's own");
+        // SAFETY: C1, the core has its half (this function's contract); one thread drives the core,
+        // and borrows do not nest.
+        self.shared().half.0.with_mut(|half| unsafe { &mut (*half).queues })
     }
 
     /// Borrows the half with the arrivals on the wheel (H3), if no rescuer has it. `f` calls no
@@ -439,19 +448,15 @@ impl CoreLocal {
     }
 
     /// Queues a process that was just woken on this core, or started.
+    #[inline(always)]
     pub(crate) fn schedule(&self, kernel: &Kernel, process: &Header, newborn: bool) {
+        if process.core != u32::MAX {
+            return self.schedule_pinned(process);
+        }
         let node = process.run_node();
-        let shared = &kernel.cores[self.id].queues;
-        let queued = self.queues(|queues| {
-            if process.core == u32::MAX {
-                // SAFETY: P1, the caller woke the process, so it owns it, and this is the core.
-                unsafe { queues.push_next(shared, node, newborn) }
-            } else {
-                // SAFETY: P1, the caller woke the process, so it owns it, and this is the core.
-                unsafe { queues.push_pinned(node) };
-                Queued::Local
-            }
-        });
+        let shared = &self.shared().queues;
+        // SAFETY: P1, the caller woke the process, so it owns it, and this is the core.
+        let queued = self.queues(|queues| unsafe { queues.push_next(shared, node, newborn) });
         // SAFETY: P1, the caller woke the process, and the closure did not run, so it is in no
         // queue.
         let queued = queued.unwrap_or_else(|| unsafe { self.hand_in(shared, process) });
@@ -460,11 +465,24 @@ impl CoreLocal {
         }
     }
 
+    /// Queues a process that may run on this core only, like [`CoreLocal::schedule`].
+    #[inline(never)]
+    fn schedule_pinned(&self, process: &Header) {
+        // SAFETY: P1, the caller woke the process, so it owns it, and this is the core.
+        let queued = self.queues(|queues| unsafe { queues.push_pinned(process.run_node()) });
+        if queued.is_none() {
+            // No other core can run the process, so none is woken.
+            // SAFETY: P1, the caller woke the process, and the closure did not run, so it is in no
+            // queue.
+            let _hidden = unsafe { self.hand_in(&self.shared().queues, process) };
+        }
+    }
+
     /// Queues a process whose slice is over, behind the queued processes. Wakes another core if
     /// more work is left.
     pub(crate) fn requeue(&self, kernel: &Kernel, process: &Header) {
         let node = process.run_node();
-        let shared = &kernel.cores[self.id].queues;
+        let shared = &self.shared().queues;
         let helps = self.queues(|queues| {
             if process.core != u32::MAX {
                 // SAFETY: P1, the core ran the process, so it owns it.
@@ -510,6 +528,12 @@ impl CoreLocal {
             self.unfenced.set(true);
             kernel.work_adding();
         }
+    }
+
+    /// Returns `true` if [`CoreLocal::has_called`] has something to do.
+    #[inline(always)]
+    pub(super) fn is_to_call(&self) -> bool {
+        self.unfenced.get()
     }
 
     /// Checks for idle cores again with a fence, at the end of a slice or of kernel work, so that

@@ -119,7 +119,7 @@ impl<'a> CurrentGuard<'a> {
         let here = (kernel.here)();
         // SAFETY: `Platform`'s contract gives a valid pointer for this thread.
         let outer = unsafe { (*here).replace(core::ptr::from_ref(slice).cast()) };
-        let mark = &kernel.cores[slice.core.id()].mark;
+        let mark = &slice.core.shared().mark;
         mark.enter(slice.process().pid);
         Self { here, outer, mark }
     }

@@ -198,7 +198,7 @@ impl Slot {
 }
 
 /// The part of a slot's word that identifies a timer: everything but the state.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Name(u32);
 
 impl Name {

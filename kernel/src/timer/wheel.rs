@@ -200,13 +200,15 @@ impl Wheel {
         inner.was_put.set(true);
         inner.due.set(tick);
         self.len += 1;
-        let differ = u64::BITS - (tick ^ self.now).leading_zeros();
+        // The highest bit in which the tick differs from the present one; the lowest, if none does.
+        let differs = ((tick ^ self.now) | 1).ilog2();
         // This is the lowest level with the tick in its present block.
-        self.put(node, tick, (differ.saturating_sub(1) / LEVEL_BITS) as usize);
+        self.put(node, tick, (differs / LEVEL_BITS) as usize);
     }
 
     /// Puts a timer into its slot of this level. If that is the slot after the present one and is
     /// empty (W2), the timer goes to a lower level instead.
+    #[inline(always)]
     fn put(&mut self, node: NonNull<TimerNode>, tick: u64, mut level: usize) {
         let mut place = place_of(level, slot_of(tick, level));
         while level > 0 && slot_of(tick, level) - slot_of(self.now, level) <= 1 && self.slots[place].head.is_null() {

@@ -92,6 +92,8 @@ pub struct TimerHead {
     node: Node,
     wheel: TimerNode,
     shares: RefCount,
+    /// What it is called in its slot. An alarm's is its owner's own (`slot`, S4).
+    name: Name,
     slot: NonNull<Slot>,
     /// `true` if the message arrives as `Received::Timer` rather than as a plain message.
     pub labelled: bool,
@@ -220,7 +222,7 @@ fn unclaim(hand: &KernelCx<'_>, (slot, reference): (NonNull<Slot>, Reference)) {
 }
 
 impl TimerHead {
-    fn new(node: Node, target: Target, due: u64, (slot, reference): (NonNull<Slot>, Reference)) -> Self {
+    fn new(node: Node, target: Target, due: u64, own: bool, (slot, reference): (NonNull<Slot>, Reference)) -> Self {
         unsafe fn free(timer: NonNull<TimerHead>, pool: Option<&Pool>) {
             // SAFETY: the last reference to an alarm was released, so the record is the caller's.
             unsafe { pool::drop_and_free(timer, pool) }
@@ -232,6 +234,7 @@ impl TimerHead {
             joint: SetLinks::new(),
             cancelled: Links::new(),
             slot,
+            name: Name::new(reference, own),
             shares: RefCount::new(2),
             labelled: false,
             watched: false,
@@ -254,7 +257,7 @@ impl TimerHead {
     pub fn try_alarm(hand: &KernelCx<'_>, process: Pid, due: u64) -> Result<NonNull<Self>, TimerError> {
         let node = hand.kernel.nodes.node(SignalKind::Alarm, release_fired).ok_or(TimerError::NoMemory)?;
         let place = claim(hand).ok_or(TimerError::NoMemory)?;
-        let alarm = Self::new(node, Target::Pid(process), due, place);
+        let alarm = Self::new(node, Target::Pid(process), due, true, place);
         hand.try_new(alarm).map_err(|_| {
             unclaim(hand, place);
             TimerError::NoMemory
@@ -289,7 +292,7 @@ impl TimerHead {
             takes: Some(TypeId::of::<M>()),
             drop_value: if needs_drop::<M>() { Some(drop_value::<M>) } else { None },
             free: free::<M>,
-            ..Self::new(node, target, due, place)
+            ..Self::new(node, target, due, false, place)
         };
         let timer = MessageTimer { head, value: UnsafeCell::new(MaybeUninit::new(value)) };
         match hand.try_new(timer) {
@@ -312,7 +315,7 @@ impl TimerHead {
         // SAFETY: no other thread has the record yet (this function's contract).
         let timer = unsafe { &mut *this.as_ptr() };
         (timer.place, timer.prepared) = (place, true);
-        timer.slot().begin(this, timer.due, timer.name(), false);
+        timer.slot().begin(this, timer.due, timer.name, false);
     }
 
     /// Records the core that will have the timer on its wheel, and whether the target's list will
@@ -333,9 +336,9 @@ impl TimerHead {
         // SAFETY: the starter's reference keeps the record live.
         let timer = unsafe { this.as_ref() };
         if timer.prepared {
-            return timer.slot().arm(timer.name());
+            return timer.slot().arm(timer.name);
         }
-        timer.slot().begin(this, timer.due, timer.name(), true);
+        timer.slot().begin(this, timer.due, timer.name, true);
         true
     }
 
@@ -347,7 +350,7 @@ impl TimerHead {
     pub unsafe fn abandon(this: NonNull<Self>, pool: Option<&Pool>) {
         // SAFETY: the caller has both references, so the record is live.
         let timer = unsafe { this.as_ref() };
-        let cancelled = timer.prepared && !timer.slot().give_up(timer.name());
+        let cancelled = timer.prepared && !timer.slot().give_up(timer.name);
         // After a cancellation the canceller has the wheel's reference and the message.
         let _shares = GivesUp { timer: this, pool, shares: if cancelled { 1 } else { 2 } };
         if let Some(drop_value) = timer.drop_value.filter(|_| !cancelled) {
@@ -395,11 +398,6 @@ impl TimerHead {
     /// Returns `true` if the timer is still pending.
     pub fn is_armed(&self) -> bool {
         self.slot().is_armed()
-    }
-
-    /// Returns the timer's name in its slot. Only its owner can find an alarm (`slot`, S4).
-    fn name(&self) -> Name {
-        Name::new(self.reference, self.takes.is_none())
     }
 
     /// Returns the slot through which any thread finds the timer.

@@ -56,7 +56,7 @@ impl TimerHead {
         // SAFETY: only the party that has the wheel releases the wheel's reference, so the record
         // is live.
         let timer = unsafe { this.as_ref() };
-        timer.slot().fire(timer.name())
+        timer.slot().fire(timer.name)
     }
 
     /// The second half of [`TimerHead::fire`]: sends the message or alarm to its target. Lock-free.
@@ -116,7 +116,7 @@ impl TimerHead {
     pub(super) unsafe fn end(this: NonNull<Self>, hand: &KernelCx<'_>) -> bool {
         // SAFETY: the caller has a reference, so the record is live.
         let timer = unsafe { this.as_ref() };
-        if !timer.slot().cancel(timer.name()) {
+        if !timer.slot().cancel(timer.name) {
             return false;
         }
         // SAFETY: S2, this call has cancelled an armed timer, so the message and the wheel's
@@ -131,12 +131,13 @@ impl TimerHead {
     /// # Safety
     /// The caller has cancelled the timer, so it has the message and the wheel's reference, which
     /// this call consumes.
+    #[inline]
     unsafe fn cancelled(this: NonNull<Self>, hand: &KernelCx<'_>) {
         // SAFETY: S2, the wheel's reference keeps the record live.
         let timer = unsafe { this.as_ref() };
         if let Some(drop_value) = timer.drop_value {
-            // SAFETY: S2, the canceller owns the value. `catch_panic` catches a destructor's panic.
-            hand.catch_panic(|| unsafe { drop_value(this) });
+            // SAFETY: S2, the canceller owns the value.
+            unsafe { Self::drop_message(this, drop_value, hand) };
         }
         match hand.core {
             // SAFETY: the timer is cancelled, so it stays on its wheel until its core, which is
@@ -145,6 +146,16 @@ impl TimerHead {
             // SAFETY: S2, the canceller has the wheel's reference, which goes with the record.
             _ => unsafe { hand.kernel.timer_cancelled(this) },
         }
+    }
+
+    /// Drops a message that no process receives, and catches a panic of its destructor.
+    ///
+    /// # Safety
+    /// The caller owns the value, which `drop_value` drops, and calls this once.
+    #[inline(never)]
+    unsafe fn drop_message(this: NonNull<Self>, drop_value: unsafe fn(NonNull<Self>), hand: &KernelCx<'_>) {
+        // SAFETY: the caller owns the value (this function's contract).
+        hand.catch_panic(|| unsafe { drop_value(this) });
     }
 
     /// (2) Cancels the kernel's timer that `reference` names. Returns its due time if it was
@@ -172,9 +183,8 @@ impl TimerHead {
                 // that has it in transit releases the other reference.
                 let _share = GivesUp { timer: this, pool: hand.pool(), shares: 1 };
                 if let Some(drop_value) = timer.drop_value {
-                    // SAFETY: S2, the canceller owns the value. `catch_panic` catches a
-                    // destructor's panic.
-                    hand.catch_panic(|| unsafe { drop_value(this) });
+                    // SAFETY: S2, the canceller owns the value.
+                    unsafe { Self::drop_message(this, drop_value, hand) };
                 }
             }
         }
@@ -217,21 +227,33 @@ impl TimerHead {
     ///
     /// # Safety
     /// The caller has the reference, and does not use the record again.
+    #[inline]
     pub unsafe fn give_up(this: NonNull<Self>, pool: Option<&Pool>) {
         // SAFETY: the caller has a reference, so the record is live.
-        let timer = unsafe { this.as_ref() };
-        if timer.shares.give_up() {
-            let (free, slot, name) = (timer.free, timer.slot, timer.name());
-            // SAFETY: slots live as long as the kernel.
-            let kernel = unsafe { slot.as_ref() }.kernel();
-            // SAFETY: the kernel outlives its nodes (`Budget::node`), of which the record is one.
-            let kernel = unsafe { &*kernel };
-            let slots = &kernel.references.timers;
-            // SAFETY: the last reference to the record is gone, so we hold its slot; the pool is
-            // one of this kernel's.
-            unsafe { slots.give_back(slot, name, pool) };
-            // SAFETY: the last reference was released here, so the record is ours to free.
-            unsafe { free(this, pool) };
+        if unsafe { this.as_ref() }.shares.give_up() {
+            // SAFETY: the last reference was released here.
+            unsafe { Self::gone(this, pool) };
         }
+    }
+
+    /// Returns the timer's slot and frees the record.
+    ///
+    /// # Safety
+    /// The caller has released the last reference, and does not use the record again.
+    #[inline(never)]
+    unsafe fn gone(this: NonNull<Self>, pool: Option<&Pool>) {
+        // SAFETY: the caller released the last reference, so no other thread uses the record.
+        let timer = unsafe { this.as_ref() };
+        let (free, slot, name) = (timer.free, timer.slot, timer.name);
+        // SAFETY: slots live as long as the kernel.
+        let kernel = unsafe { slot.as_ref() }.kernel();
+        // SAFETY: the kernel outlives its nodes (`Budget::node`), of which the record is one.
+        let kernel = unsafe { &*kernel };
+        let slots = &kernel.references.timers;
+        // SAFETY: the last reference to the record is gone, so this call owns its slot; the pool is
+        // one of this kernel's.
+        unsafe { slots.give_back(slot, name, pool) };
+        // SAFETY: the last reference was released, so the record is ours to free.
+        unsafe { free(this, pool) };
     }
 }
