@@ -26,8 +26,8 @@
 use core::fmt;
 use core::num::NonZeroU64;
 
+use crate::process::timer_slot::TimerSlots;
 use crate::sync::{AtomicUsize, Ordering};
-use crate::timer::slot::TimerSlots;
 
 /// Number of bits of a pid that hold the slot's index.
 pub(crate) const INDEX_BITS: u32 = 28;

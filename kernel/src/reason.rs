@@ -26,9 +26,9 @@ use core::fmt;
 use core::mem::{ManuallyDrop, offset_of};
 use core::ptr::{self, NonNull};
 
+use crate::kernel::platform::{CatchPanic, Platform};
 use crate::memory;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, acquire_by};
-use crate::world::{CatchPanic, Platform};
 
 /// A value that a [`Reason`] can carry: any value that can be formatted with `Debug`, compared and
 /// sent. The last holder of the reason drops the value, and this holder may be the kernel in the

@@ -14,8 +14,8 @@
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
-use super::CLASSES;
-use super::pool::FreeBlock;
+use crate::memory::CLASSES;
+use crate::memory::pool::FreeBlock;
 use crate::sync::{AtomicPtr, Ordering};
 
 /// Number of places for each class.

@@ -9,7 +9,7 @@
 //! returned all the same. The surplus has a limit too: beyond it, blocks are freed immediately.
 //!
 //! Every small block has the layout of its class, no matter which code allocates it
-//! (`super::layout`). A block from a pool may therefore be freed without a pool, on any thread, and
+//! (`crate::memory::layout`). A block from a pool may therefore be freed without a pool, on any thread, and
 //! the other way round. A pool belongs to one core: nothing in this module is atomic.
 //!
 //! Model checkers and AddressSanitizer run without a pool: to them a reused block looks like a
@@ -19,10 +19,10 @@
 use alloc::sync::Arc;
 use core::ptr::{self, NonNull};
 
-use super::depot::Depot;
-use super::{CLASS, CLASSES, NoMemory, class};
+use crate::memory::depot::Depot;
+use crate::memory::{CLASS, CLASSES, NoMemory, class};
+use crate::process::timer_slot;
 use crate::sync::Cell;
-use crate::timer::slot;
 
 /// `true` if pools keep blocks at all.
 pub const KEEPS: bool = !cfg!(any(loom, shuttle, asan, miri));
@@ -51,7 +51,7 @@ impl FreeBlock {
             first = unsafe { block.as_ref() }.next;
             // SAFETY: every block of a class has the layout of the class, and this loop frees each
             // block once.
-            unsafe { alloc::alloc::dealloc(block.as_ptr().cast(), super::class_layout(class)) };
+            unsafe { alloc::alloc::dealloc(block.as_ptr().cast(), crate::memory::class_layout(class)) };
         }
     }
 }
@@ -69,7 +69,7 @@ pub struct Pool {
     limit: usize,
     depot: Arc<Depot>,
     /// Timer slots. They are not memory blocks, but they are returned where blocks are returned.
-    pub(crate) timer_slots: slot::Kept,
+    pub(crate) timer_slots: timer_slot::Kept,
 }
 
 // SAFETY: only the pool has its blocks, so they move to another thread together with it.
@@ -86,7 +86,7 @@ impl Pool {
             surplus: Cell::new(0),
             limit: if KEEPS { limit } else { 0 },
             depot,
-            timer_slots: slot::Kept::default(),
+            timer_slots: timer_slot::Kept::default(),
         }
     }
 
@@ -142,9 +142,9 @@ impl Pool {
             self.count(class, BATCH);
             return self.take().ok_or(NoMemory);
         }
-        match super::try_alloc() {
+        match crate::memory::try_alloc() {
             // The pool and the depot may hold the memory that is missing.
-            Err(NoMemory) if self.clear() | self.depot.clear() => super::try_alloc(),
+            Err(NoMemory) if self.clear() | self.depot.clear() => crate::memory::try_alloc(),
             memory => memory,
         }
     }
@@ -152,13 +152,13 @@ impl Pool {
     /// Keeps the memory of a `T`, or frees it, without dropping the value. O(1).
     ///
     /// # Safety
-    /// The same contract as [`super::free`].
+    /// The same contract as [`crate::memory::free`].
     #[inline]
     pub unsafe fn free<T>(&self, memory: NonNull<T>) {
         let Some(class) = (const { class::<T>() }) else {
             // SAFETY: the caller passes memory of `try_alloc` or `try_new` for the same `T` (this
             // function's contract).
-            return unsafe { super::free(memory) };
+            return unsafe { crate::memory::free(memory) };
         };
         if self.kept.get() + (class + 1) * CLASS > self.limit {
             if self.counts[class].get() % BATCH == BATCH - 1 {
@@ -167,7 +167,7 @@ impl Pool {
             if self.kept.get() / SURPLUS >= self.limit {
                 // SAFETY: the caller passes memory of `try_alloc` or `try_new` for the same `T`
                 // (this function's contract).
-                return unsafe { super::free(memory) };
+                return unsafe { crate::memory::free(memory) };
             }
             self.surplus.set(class);
         }
@@ -239,7 +239,7 @@ impl Pool {
             self.count(class, self.counts[class].get() - 1);
             // SAFETY: the block was taken off the free list just now, and every block of a class
             // has its layout.
-            unsafe { alloc::alloc::dealloc(block.as_ptr().cast(), super::class_layout(class)) };
+            unsafe { alloc::alloc::dealloc(block.as_ptr().cast(), crate::memory::class_layout(class)) };
         }
     }
 
@@ -265,7 +265,7 @@ impl Drop for Pool {
 /// Frees the memory of a `T` to the pool, if there is one, without dropping the value.
 ///
 /// # Safety
-/// The same contract as [`super::free`].
+/// The same contract as [`crate::memory::free`].
 #[inline]
 pub unsafe fn free<T>(memory: NonNull<T>, pool: Option<&Pool>) {
     match pool {
@@ -274,14 +274,14 @@ pub unsafe fn free<T>(memory: NonNull<T>, pool: Option<&Pool>) {
         Some(pool) => unsafe { pool.free(memory) },
         // SAFETY: the caller passes memory of `try_alloc` or `try_new` for the same `T` (this
         // function's contract).
-        None => unsafe { super::free(memory) },
+        None => unsafe { crate::memory::free(memory) },
     }
 }
 
 /// Drops the value, and frees its memory like [`free`].
 ///
 /// # Safety
-/// The same contract as [`super::drop_and_free`].
+/// The same contract as [`crate::memory::drop_and_free`].
 #[inline]
 pub unsafe fn drop_and_free<T>(memory: NonNull<T>, pool: Option<&Pool>) {
     // The memory is freed even if the value's destructor, which may be foreign, panics.

@@ -32,25 +32,25 @@ use alloc::sync::Arc;
 use core::mem::offset_of;
 use core::ptr::NonNull;
 
-use crate::bound::{MailboxLimit, OptionalLimit};
+use crate::api::body::BodyVtable;
+use crate::intrusive::sweep_list::SweepList;
 use crate::kernel::Kernel;
-use crate::link::Link;
 use crate::mailbox::Mailbox;
+use crate::mailbox::limit::{MailboxLimit, OptionalLimit};
 use crate::memory::pool::Pool;
-use crate::name::NameEntry;
 use crate::pid::Pid;
-use crate::process::body::BodyVtable;
-use crate::process::private::OwnerState;
+use crate::process::name::NameEntry;
+use crate::process::owned::OwnerState;
+use crate::process::relation::link::Link;
+use crate::process::relation::watcher::WatcherEntry;
 use crate::reason::Reason;
 use crate::reclaim::Retired;
-use crate::roll::SweepList;
 use crate::runq::node::RunNode;
 use crate::signal::node::Node;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, PlainAtomicBool, UnsafeCell, acquire_by};
-use crate::watch::WatcherEntry;
 
 /// The table's reference to a process's memory.
-pub(super) const TABLE: usize = 1;
+pub(crate) const TABLE: usize = 1;
 /// The context's reference (P5).
 const CONTEXT: usize = 2;
 /// One waker's reference.

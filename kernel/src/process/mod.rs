@@ -1,12 +1,15 @@
-//! A process: its shared part ([`header`]), its owner's part ([`private`]), the code that it runs
-//! ([`body`]), how it starts ([`spawn`]), its relations with other processes ([`fetch`], [`ties`]),
-//! and how it ends ([`exit`], [`at_once`]).
+//! The parts of a process: its shared part ([`header`]), its owner's part ([`owned`]), the table,
+//! names and aliases, and the records of relations, requests and timers. Their words decide what
+//! happens; the callers, in `ops`, act.
 
-pub(crate) mod at_once;
-pub(crate) mod body;
-pub(crate) mod exit;
-pub(crate) mod fetch;
+pub(crate) mod alias;
 pub(crate) mod header;
-pub(crate) mod private;
-pub(crate) mod spawn;
-pub(crate) mod ties;
+pub(crate) mod name;
+pub(crate) mod owned;
+pub(crate) mod relation;
+pub(crate) mod request_cell;
+pub(crate) mod request_watch;
+pub(crate) mod table;
+pub(crate) mod timer_record;
+pub(crate) mod timer_slot;
+pub mod waiters;

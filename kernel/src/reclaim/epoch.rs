@@ -4,8 +4,8 @@ use crossbeam_epoch as epoch;
 
 use alloc::sync::Arc;
 
-use super::Garbage;
-use super::basket::ReturnQueue;
+use crate::reclaim::Garbage;
+use crate::reclaim::return_queue::ReturnQueue;
 
 /// A reclamation domain: all participants that may hold a pointer to an object that a member
 /// retires.

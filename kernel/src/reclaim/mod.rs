@@ -16,23 +16,23 @@
 //! - `quiescent`: for one hart. No reader is active between two slices, so retired objects are
 //!   freed there immediately. Its types are not `Send`.
 
+pub mod epoch;
+pub mod quiescent;
+pub mod return_queue;
+
 use alloc::sync::Arc;
 use core::fmt;
 use core::ptr::NonNull;
 
-use crate::list::{self, Linked, Links};
+use crate::intrusive::list::{self, Linked, Links};
 pub use crate::memory::pool::Pool;
-
-pub mod basket;
-use basket::ReturnQueue;
+use crate::reclaim::return_queue::ReturnQueue;
 
 #[cfg(feature = "epoch")]
-mod epoch;
 #[cfg(feature = "epoch")]
 pub use epoch::{Domain, Guard, Participant};
 
 #[cfg(not(feature = "epoch"))]
-mod quiescent;
 #[cfg(not(feature = "epoch"))]
 pub use quiescent::{Domain, Guard, Participant};
 

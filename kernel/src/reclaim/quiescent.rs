@@ -17,8 +17,8 @@
 use alloc::sync::Arc;
 use core::marker::PhantomData;
 
-use super::Garbage;
-use super::basket::ReturnQueue;
+use crate::reclaim::Garbage;
+use crate::reclaim::return_queue::ReturnQueue;
 use crate::sync::{Ordering, PlainAtomicUsize};
 
 /// A marker that keeps its owner on one hart (H1).

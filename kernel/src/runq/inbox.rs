@@ -5,7 +5,7 @@
 
 use core::ptr::{self, NonNull};
 
-use super::node::{RunList, RunNode};
+use crate::runq::node::{RunList, RunNode};
 use crate::sync::{AtomicPtr, Ordering};
 
 /// A lock-free stack of woken processes; see the module.

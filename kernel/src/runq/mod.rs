@@ -36,20 +36,20 @@
 //! behind the overflow, and the empty ring is refilled from it. F5: a thief publishes a stolen
 //! overflow before it runs any of it, because its first process may run for long.
 
-pub mod brood;
 pub mod idle;
 pub mod inbox;
+pub mod newborn_deque;
 pub mod node;
-mod pick;
-mod push;
-mod quantum;
+pub(crate) mod pop;
+pub(crate) mod push;
+pub(crate) mod quantum;
 pub mod ring;
-mod steal;
+pub(crate) mod steal;
 
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
-use brood::{NewbornDeque, Steal};
+use crate::runq::newborn_deque::{NewbornDeque, Steal};
 use inbox::Inbox;
 use node::{RunList, RunNode};
 use quantum::Quantum;

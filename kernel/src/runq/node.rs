@@ -17,14 +17,14 @@ pub struct RunNode {
     tail: UnsafeCell<*mut RunNode>,
     /// The length of the chain that this node heads, while the chain is published.
     len: UnsafeCell<u32>,
-    /// The priority, below [`super::PRIORITIES`]; 0 is the highest.
+    /// The priority, below [`crate::runq::PRIORITIES`]; 0 is the highest.
     priority: u8,
 }
 
 impl RunNode {
     /// Creates a node that is in no queue.
     pub fn new(priority: u8) -> Self {
-        assert!((priority as usize) < super::PRIORITIES);
+        assert!((priority as usize) < crate::runq::PRIORITIES);
         let none = ptr::null_mut();
         Self { next: UnsafeCell::new(none), tail: UnsafeCell::new(none), len: UnsafeCell::new(0), priority }
     }

@@ -2,9 +2,9 @@
 
 use core::ptr::{self, NonNull};
 
-use super::node::{RunList, RunNode};
-use super::{Local, NORMAL, PRIORITIES, Queued, Shared, Steps};
 use crate::config::RING;
+use crate::runq::node::{RunList, RunNode};
+use crate::runq::{Local, NORMAL, PRIORITIES, Queued, Shared, Steps};
 use crate::sync::{AtomicPtr, Ordering};
 
 impl<S: Steps> Local<S> {

@@ -20,8 +20,8 @@
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
 
-use super::node::RunNode;
 use crate::config::RING;
+use crate::runq::node::RunNode;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
 
 /// A position in the ring, half a word.

@@ -2,10 +2,10 @@
 
 use core::ptr::{self, NonNull};
 
-use super::brood::Steal;
-use super::node::{RunList, RunNode};
-use super::{Local, NORMAL, PRIORITIES, Shared, Steps};
 use crate::config::RING;
+use crate::runq::newborn_deque::Steal;
+use crate::runq::node::{RunList, RunNode};
+use crate::runq::{Local, NORMAL, PRIORITIES, Shared, Steps};
 use crate::sync::Ordering;
 
 impl<S: Steps> Local<S> {

@@ -8,23 +8,23 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::ptr::NonNull;
 
+use crate::api::cx::Slice;
+use crate::api::handle;
 use crate::config::SLICE;
-use crate::cx::Slice;
-use crate::hand::KernelCx;
-use crate::handle;
 use crate::kernel::Kernel;
+use crate::kernel::core_local::CoreLocal;
+use crate::kernel::kernel_cx::KernelCx;
 use crate::memory::pool::BATCH;
-use crate::mutate::Mutation;
-use crate::process::exit::die;
+use crate::mutation::Mutation;
+use crate::ops::exit::die;
 use crate::process::header::Header;
+use crate::process::timer_record::TimerHead;
 use crate::reason::Reason;
 use crate::reclaim::Participant;
 use crate::runq::node::RunNode;
-use crate::sched::local::CoreLocal;
-use crate::sched::lookout::StallDetector;
+use crate::sched::stall::StallDetector;
 use crate::sched::turn::{CurrentGuard, TurnOutcome, turn};
 use crate::sync::{Cell, spin_loop};
-use crate::timer::record::TimerHead;
 
 /// The most slices under one epoch guard, and between two checks of the timers.
 const SLICES_A_PIN: u32 = 8;

@@ -6,15 +6,15 @@
 
 use core::ptr::NonNull;
 
-use crate::cx::Slice;
+use crate::api::body::Resumed;
+use crate::api::cx::Slice;
 use crate::kernel::Kernel;
-use crate::mutate::Mutation;
-use crate::process::body::Resumed;
-use crate::process::fetch::{FetchedBy, fetch};
+use crate::kernel::core_local::RunningMark;
+use crate::kernel::platform::CurrentSlot;
+use crate::mutation::Mutation;
+use crate::ops::drain::{FetchedBy, fetch};
 use crate::process::header::Header;
 use crate::reason::Reason;
-use crate::sched::local::RunningMark;
-use crate::world::CurrentSlot;
 
 /// How a slice ended.
 pub(super) enum TurnOutcome {

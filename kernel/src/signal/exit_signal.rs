@@ -2,13 +2,13 @@
 
 use core::ptr::NonNull;
 
-use super::node::{Node, SignalKind};
-use crate::hand::KernelCx;
+use crate::kernel::kernel_cx::KernelCx;
 use crate::memory::NoMemory;
 use crate::memory::pool::{self, Pool};
+use crate::ops::waker;
 use crate::pid::Pid;
 use crate::reason::Reason;
-use crate::task::waker;
+use crate::signal::node::{Node, SignalKind};
 
 /// A signal that requests the receiver's exit.
 #[derive(Debug)]

@@ -5,13 +5,13 @@
 
 use core::ptr::{self, NonNull};
 
-use super::node::{Node, SignalKind};
-use crate::hand::KernelCx;
+use crate::kernel::kernel_cx::KernelCx;
 use crate::memory::pool::{self, Pool};
+use crate::ops::request::RequestHead;
 use crate::pid::Reference;
+use crate::process::request_watch;
 use crate::reason::Reason;
-use crate::reply::RequestHead;
-use crate::reply::watch as request_watch;
+use crate::signal::node::{Node, SignalKind};
 
 /// A message: a node and its value.
 #[derive(Debug)]

@@ -1,7 +1,5 @@
 //! Signals: everything that reaches a process from outside.
 
-pub(crate) mod ask;
 pub(crate) mod exit_signal;
 pub mod message;
 pub mod node;
-pub mod queue;

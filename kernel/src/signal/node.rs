@@ -60,7 +60,7 @@ pub type Release = unsafe fn(NonNull<Node>, Option<&Pool>);
 #[repr(C)]
 pub struct Node {
     pub(super) next: UnsafeCell<*mut Node>,
-    pub(super) prev: UnsafeCell<*mut Node>,
+    pub(crate) prev: UnsafeCell<*mut Node>,
     what: UnsafeCell<NodeTag>,
     budget: BudgetPermit,
 }

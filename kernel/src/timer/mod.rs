@@ -1,8 +1,5 @@
-//! Time: a timing wheel for each core ([`wheel`]), the timers on it ([`record`]), and how timers
-//! get onto it ([`start`]; [`arrivals`], while another core has the wheel).
+//! Time: a timing wheel for each core ([`wheel`]), and the inbox of a wheel that another core has
+//! ([`inbox`]).
 
-pub mod arrivals;
-pub(crate) mod record;
-pub(crate) mod slot;
-pub(crate) mod start;
+pub mod inbox;
 pub mod wheel;

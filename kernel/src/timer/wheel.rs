@@ -103,11 +103,11 @@ impl TimerNode {
     }
 
     /// Returns the next node of the list that the timer is in while it is on no wheel.
-    pub(super) fn next(&self) -> *mut Self {
+    pub(crate) fn next(&self) -> *mut Self {
         self.next.get()
     }
 
-    pub(super) fn set_next(&self, to: *mut Self) {
+    pub(crate) fn set_next(&self, to: *mut Self) {
         self.next.set(to);
     }
 }

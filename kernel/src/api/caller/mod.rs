@@ -1,0 +1,367 @@
+//! Acting for a process, [`Caller`]: code that knows a process's pid performs the process's
+//! operations.
+//!
+//! A runtime that brings its own interpreter passes raw pids to its built-in functions. It cannot
+//! know whether the process that they are called for runs right here, sleeps, or runs on another
+//! core. The kernel tells three cases apart, once per call, by the current slice that the platform
+//! records:
+//!
+//! - *here*: the caller is the process whose slice this is. The operation does exactly what
+//!   [`crate::Cx`] does, and its result is known.
+//! - *there*: the caller lives, and does not run here; or it does, but the kernel is at work in it,
+//!   or one of its closures is scanning its mailbox. Then the operation is queued for its owner
+//!   (`proxy`). It is in force for other processes immediately; the process itself finds it when it
+//!   next fetches.
+//! - *gone*: the caller is dead, or dying. The dead do nothing: a monitor of theirs never sends a
+//!   DOWN, and no process notices.
+//!
+//! Exits are ordinary signals, and the flag that traps them is an atomic of the process. Both work
+//! the same way in the first two cases, except that an exit signal of a process to itself is acted
+//! on before the call returns if the process is here.
+//!
+//! Every operation is lock-free, and no thread waits. Monitors and aliases are in `watch`, timers
+//! in `timer`.
+
+pub(crate) mod monitor;
+pub(crate) mod timer;
+
+use crate::api::body::Body;
+use crate::api::cx::{Cx, MaybeReady, Slice, ask};
+use crate::api::host::Host;
+use crate::api::task::context::{Address, Context};
+use crate::api::task::future::{FutureBody, IntoReason, LargeBody, is_large};
+use crate::kernel::kernel_cx::KernelCx;
+use crate::memory::NoMemory;
+use crate::ops::owner_op::{OpKind, OwnerOp};
+use crate::ops::query::QueryKind;
+use crate::ops::relations;
+use crate::ops::spawn::{self, Parent, SlotSource, SpawnError, SpawnOptions, Spawned};
+use crate::ops::waker;
+use crate::pid::{Pid, Reference};
+use crate::process::header::Header;
+use crate::process::name::RegisterError;
+use crate::process::relation::link::Link;
+use crate::process::table::{FreeSlots, Tombstone};
+use crate::reason::Reason;
+use crate::signal::exit_signal;
+use crate::sync::Ordering;
+
+/// The state of the process that code acts for, as seen from the calling thread.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CallerState {
+    /// It runs right here.
+    Running,
+    /// It lives, but does not run here.
+    Elsewhere,
+    /// It is dead, or dying.
+    Dead,
+    /// No process has had this pid.
+    NeverAllocated,
+}
+
+/// The reason why an operation for a process was not performed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum ActAsError {
+    /// The process that it was meant for is dead, or never existed.
+    NoCaller,
+    /// The other process never existed, or, for a link, is dead.
+    NoProc,
+    /// There is no memory for it, or no reference is left.
+    NoMemory,
+    /// The name is new, and the limit of names is reached.
+    TableFull,
+}
+
+impl core::fmt::Display for ActAsError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::NoCaller => "there is no such caller",
+            Self::NoProc => "there is no such process",
+            Self::NoMemory => "out of memory",
+            Self::TableFull => "the limit of names is reached",
+        })
+    }
+}
+
+impl core::error::Error for ActAsError {}
+
+/// The result of creating a monitor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MonitorOutcome {
+    /// The monitor's reference.
+    pub reference: Reference,
+    /// `true` if the target was dead, and the DOWN waits in the watcher's mailbox already.
+    pub immediate_down: bool,
+}
+
+enum CallerRoute<'a> {
+    Running(&'a Cx<'a, ()>),
+    Elsewhere(&'a Header),
+    Dead,
+    NeverAllocated,
+}
+
+/// Access to the operations of one process, for code that is not that process (see the module).
+pub struct Caller<'a> {
+    hand: KernelCx<'a>,
+    caller: Pid,
+    way: CallerRoute<'a>,
+}
+
+impl core::fmt::Debug for Caller<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Behalf").field("caller", &self.caller).field("standing", &self.standing()).finish()
+    }
+}
+
+impl Host<'_> {
+    /// Runs `act`, which acts for `caller`. A thread that is a core may call this too, from inside
+    /// a slice.
+    pub fn act_as<R>(&self, caller: Pid, act: impl FnOnce(&Caller<'_>) -> R) -> R {
+        let (kernel, hand) = (self.inner(), self.hand());
+        // SAFETY: the slot of this thread of execution, by the contract of `Platform`.
+        let slice = unsafe { (*(kernel.here)()).get() }.cast::<Slice<'_>>();
+        // SAFETY: null, or a slice that stays registered while it lasts, which is longer than this
+        // call.
+        let slice = unsafe { slice.as_ref() }.filter(|slice| core::ptr::eq(slice.hand.kernel, kernel));
+        let own = slice.filter(|slice| slice.process().pid == caller);
+        if let Some(slice) = own
+            && !slice.inside.get()
+            && !slice.looking.get()
+        {
+            // No operation here depends on the type of its messages.
+            let cx = Cx::<()>::of(slice);
+            let way = if cx.is_dying() { CallerRoute::Dead } else { CallerRoute::Running(cx) };
+            return act(&Caller { hand: slice.hand, caller, way });
+        }
+        // Inside a slice, a process that this call wakes is queued on that slice's core.
+        let hand = slice.map_or(hand, |slice| slice.hand);
+        let way = match hand.find(caller) {
+            Some(process) if !process.mailbox.is_closed() => CallerRoute::Elsewhere(process),
+            Some(_) => CallerRoute::Dead,
+            None if kernel.of_the_dead(caller, hand.guard) == Tombstone::NeverAllocated => CallerRoute::NeverAllocated,
+            None => CallerRoute::Dead,
+        };
+        act(&Caller { hand, caller, way })
+    }
+}
+
+impl Caller<'_> {
+    /// Returns the state of the caller.
+    pub fn standing(&self) -> CallerState {
+        match self.way {
+            CallerRoute::Running(_) => CallerState::Running,
+            CallerRoute::Elsewhere(_) => CallerState::Elsewhere,
+            CallerRoute::Dead => CallerState::Dead,
+            CallerRoute::NeverAllocated => CallerState::NeverAllocated,
+        }
+    }
+
+    fn reference(&self) -> Result<Reference, ActAsError> {
+        let kernel = self.hand.kernel;
+        let reference = match self.hand.core {
+            Some(core) => core.reference(kernel),
+            None => kernel.references.next_of_all(),
+        };
+        reference.ok_or(ActAsError::NoMemory)
+    }
+
+    /// Returns `true` if a process has, or has had, this pid.
+    pub fn was_given_out(&self, pid: Pid) -> bool {
+        let hand = &self.hand;
+        hand.find(pid).is_some() || hand.kernel.of_the_dead(pid, hand.guard) != Tombstone::NeverAllocated
+    }
+
+    /// Queues an operation. If the process refuses it, takes it out of its node again (X2).
+    fn order(&self, process: &Header, order: OpKind) -> Result<bool, NoMemory> {
+        let node = OwnerOp::try_new(&self.hand.kernel.nodes, order)?;
+        // SAFETY: N1: the node is new, so ours.
+        let pushed = unsafe { self.hand.push(process, node) };
+        if !pushed {
+            // SAFETY: N1: the push was refused, so the node is still ours; the reference in it
+            // belongs to the caller of this method, as before.
+            unsafe { OwnerOp::open(node) };
+        }
+        Ok(pushed)
+    }
+
+    /// Ends a monitor of the caller; another process's monitor is left alone. `Some` is OTP's
+    /// `info`, which is known only for a caller that runs here.
+    pub fn demonitor(&self, reference: Reference, flush: bool) -> Result<Option<bool>, ActAsError> {
+        match self.way {
+            CallerRoute::Running(cx) => Ok(Some(cx.demonitor(reference, flush))),
+            CallerRoute::Elsewhere(process) => {
+                let order = OpKind::Demonitor { reference, flush };
+                self.order(process, order).map(|_| None).map_err(|NoMemory| ActAsError::NoMemory)
+            }
+            CallerRoute::Dead => Ok(Some(false)),
+            CallerRoute::NeverAllocated => Err(ActAsError::NoCaller),
+        }
+    }
+
+    /// Registers a process under a name. A dead caller registers none: [`RegisterError::NoProc`].
+    pub fn register(&self, name: &str, pid: Pid) -> Result<(), RegisterError> {
+        if matches!(self.way, CallerRoute::Dead | CallerRoute::NeverAllocated) {
+            return Err(RegisterError::NoProc);
+        }
+        self.hand.register(name, pid)
+    }
+
+    /// Removes a name from its holder. Returns `false` if it had none, or if the caller is dead.
+    pub fn unregister(&self, name: &str) -> bool {
+        !matches!(self.way, CallerRoute::Dead | CallerRoute::NeverAllocated) && self.hand.unregister(name)
+    }
+
+    /// Sends an exit signal from the caller. A dead caller sends none: the call has no effect.
+    pub fn exit(&self, to: Pid, reason: Reason) -> Result<(), ActAsError> {
+        let sent = match self.way {
+            CallerRoute::Running(cx) => cx.exit(to, reason),
+            CallerRoute::Elsewhere(_) => exit_signal::send(&self.hand, Some(self.caller), to, reason).map(drop),
+            CallerRoute::Dead => Ok(()),
+            CallerRoute::NeverAllocated => return Err(ActAsError::NoCaller),
+        };
+        sent.map_err(|NoMemory| ActAsError::NoMemory)
+    }
+
+    /// Links with another process. If that one is dead: [`ActAsError::NoProc`]; or, with `as_otp`,
+    /// a caller that traps exits gets an EXIT `noproc`.
+    pub fn link(&self, to: Pid, as_otp: bool) -> Result<(), ActAsError> {
+        let process = match self.way {
+            CallerRoute::Running(cx) => return cx.link_as(to, as_otp),
+            CallerRoute::Elsewhere(process) => process,
+            CallerRoute::Dead | CallerRoute::NeverAllocated => return Err(ActAsError::NoCaller),
+        };
+        if to == self.caller {
+            return Ok(());
+        }
+        let hand = &self.hand;
+        let other = hand.find(to);
+        let told = as_otp && process.trap_exit.load(Ordering::Relaxed);
+        if other.is_none() && !told {
+            return Err(ActAsError::NoProc);
+        }
+        let link = Link::try_new(hand, self.caller, to, None).map_err(|NoMemory| ActAsError::NoMemory)?;
+        let pushed = self.order(process, OpKind::Link(link));
+        if pushed != Ok(true) {
+            for _share in 0..2 {
+                // SAFETY: X2: the operation was refused, so both references are still ours.
+                unsafe { Link::give_up(link, hand.pool()) };
+            }
+            return Err(if pushed.is_ok() { ActAsError::NoCaller } else { ActAsError::NoMemory });
+        }
+        // SAFETY: the peer end's reference is ours; on no list and in no queue.
+        if unsafe { relations::place_link(link, hand, other) } {
+            return Ok(());
+        }
+        if told {
+            // SAFETY: the peer end's reference, which `place_link` did not consume.
+            unsafe { Link::fire(link, to, hand, &Reason::NOPROC) };
+            return Ok(());
+        }
+        // SAFETY: the peer end's reference keeps the record live. The owner that handles the
+        // operation finds it unlinked.
+        unsafe { link.as_ref() }.cut();
+        // SAFETY: the peer end's reference, which `place_link` did not consume.
+        unsafe { Link::give_up(link, hand.pool()) };
+        Err(ActAsError::NoProc)
+    }
+
+    /// Ends a link: neither side receives an EXIT of it that is not in its mailbox yet.
+    pub fn unlink(&self, to: Pid) -> Result<(), ActAsError> {
+        match self.way {
+            CallerRoute::Running(cx) => {
+                cx.unlink(to);
+                Ok(())
+            }
+            CallerRoute::Elsewhere(process) => {
+                self.order(process, OpKind::Unlink(to)).map(drop).map_err(|NoMemory| ActAsError::NoMemory)
+            }
+            CallerRoute::Dead | CallerRoute::NeverAllocated => Ok(()),
+        }
+    }
+
+    /// Sets whether EXITs arrive as messages. Returns the old value. In force for signals that are
+    /// fetched from now on.
+    pub fn set_trap_exit(&self, trap: bool) -> Result<bool, ActAsError> {
+        match self.way {
+            CallerRoute::Running(cx) => Ok(cx.trap_exit(trap)),
+            // Relaxed: see `Header::trap_exit`.
+            CallerRoute::Elsewhere(process) => Ok(process.trap_exit.swap(trap, Ordering::Relaxed)),
+            CallerRoute::Dead | CallerRoute::NeverAllocated => Err(ActAsError::NoCaller),
+        }
+    }
+
+    /// Returns `true` if EXITs arrive as messages.
+    pub fn trap_exit(&self) -> Result<bool, ActAsError> {
+        match self.way {
+            CallerRoute::Running(cx) => Ok(cx.process().trap_exit.load(Ordering::Relaxed)),
+            CallerRoute::Elsewhere(process) => Ok(process.trap_exit.load(Ordering::Relaxed)),
+            CallerRoute::Dead | CallerRoute::NeverAllocated => Err(ActAsError::NoCaller),
+        }
+    }
+
+    /// Returns `true` if the caller is linked with `other`. A caller that does not run here must be
+    /// queried.
+    pub fn is_linked(&self, other: Pid) -> Result<MaybeReady<bool>, ActAsError> {
+        match self.way {
+            CallerRoute::Running(cx) => Ok(MaybeReady::Ready(relations::is_linked(cx.process(), &self.hand, other))),
+            CallerRoute::Elsewhere(process) => ask(&self.hand, process, QueryKind::Linked(other))
+                .map(|later| later.map_or(MaybeReady::Ready(false), MaybeReady::Pending))
+                .map_err(|NoMemory| ActAsError::NoMemory),
+            CallerRoute::Dead | CallerRoute::NeverAllocated => Err(ActAsError::NoCaller),
+        }
+    }
+
+    /// Starts a process whose parent is the caller.
+    pub fn spawn<B: Body>(&self, options: &SpawnOptions<'_>, body: B) -> Result<Spawned, SpawnError> {
+        let process = match self.way {
+            CallerRoute::Running(cx) => return cx.spawn(options, body),
+            CallerRoute::Elsewhere(process) => process,
+            CallerRoute::Dead => return Err(SpawnError::Dying),
+            CallerRoute::NeverAllocated => return Err(SpawnError::NoParent),
+        };
+        let wanted = options.monitor || options.supervised;
+        let reference = if wanted { Some(self.reference().map_err(|_| SpawnError::NoMemory)?) } else { None };
+        let parent = Parent { process, reference, by_proxy: true };
+        let hand = &self.hand;
+        if let Some(core) = hand.core {
+            return spawn::spawn(hand, SlotSource::Core(core), Some(parent), options, body);
+        }
+        let mut slots = FreeSlots::new();
+        let spawned = spawn::spawn(hand, SlotSource::Host(&mut slots), Some(parent), options, body);
+        hand.kernel.table.give_up(&mut slots);
+        spawned
+    }
+
+    /// Starts a process that runs `start`'s future and whose parent is the caller. Returns its
+    /// address, and the monitor if one was requested.
+    pub fn spawn_async<M, S, F>(
+        &self,
+        options: &SpawnOptions<'_>,
+        start: S,
+    ) -> Result<(Address<M>, Option<Reference>), SpawnError>
+    where
+        M: Send + 'static,
+        S: FnOnce(Context<M>) -> F + Send + 'static,
+        F: Future<Output: IntoReason> + Send + 'static,
+    {
+        let spawned = match const { is_large::<F>() } {
+            true => self.spawn(options, LargeBody::new(start))?,
+            false => self.spawn(options, FutureBody::new(start))?,
+        };
+        Ok((Address::new(spawned.pid), spawned.monitor))
+    }
+
+    /// Kills the caller because there is no memory for what it requested. It dies of `killed`, like
+    /// a process that has used up its heap. Needs no memory.
+    pub fn end_for_want_of_memory(&self) {
+        match self.way {
+            CallerRoute::Running(cx) => cx.stop(Reason::KILLED),
+            CallerRoute::Elsewhere(process) => {
+                waker::kill(process, &self.hand);
+            }
+            CallerRoute::Dead | CallerRoute::NeverAllocated => {}
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! Mail operations of a body: receiving, inspecting the mailbox, and sending.
+
+use core::ptr::NonNull;
+
+use crate::api::cx::Cx;
+use crate::api::send_reservation::SendReservation;
+use crate::kernel::slice::set;
+use crate::mailbox::batch::{Cursor, Mark};
+use crate::memory::NoMemory;
+use crate::ops::drain::{FetchedBy, fetch};
+use crate::ops::exit_inline;
+use crate::ops::received::{self, Peek, Received};
+use crate::ops::send::{self, SendError};
+use crate::pid::{Alias, Pid};
+use crate::process::header::Header;
+use crate::reason::Reason;
+use crate::signal::exit_signal;
+use crate::signal::node::{Node, SignalKind};
+
+/// The number of signals that a selective receive inspects before it checks for new signals again.
+const LOOKS_A_FETCH: u32 = 256;
+
+/// The number of signals that a selective receive skips, without inspecting them, for one
+/// reduction.
+const PASSED_A_REDUCTION: u32 = 8;
+
+/// The result of a search of the mailbox; see [`Cx::search`].
+#[derive(Debug)]
+pub enum Search<M> {
+    /// The oldest wanted signal, which is received by this.
+    Found(Received<M>),
+    /// No wanted signal: all that wait have been inspected, or the process is dying.
+    Nothing,
+    /// The slice's reductions are used up, and more signals are left to inspect.
+    Unfinished,
+}
+
+impl<M: Send + 'static> Cx<'_, M> {
+    /// Panics if a closure is inspecting the mailbox: the queue must not change under it.
+    pub(crate) fn must_not_look(&self) {
+        assert!(!self.slice.looking.get(), "called from inside a closure that inspects the mailbox");
+    }
+
+    fn look<R>(&self, look: impl FnOnce() -> R) -> R {
+        let _looking = set(&self.slice.looking, true);
+        look()
+    }
+
+    /// Drains the mailbox into the private queue: as `By::Body` if the body itself inspects the
+    /// queue, otherwise as the core would.
+    pub(crate) fn fetch(&self, by: FetchedBy) {
+        self.must_not_look();
+        let newest = self.private(|private| private.queue.last());
+        let inside = self.slice.enter();
+        fetch(self.slice.process(), &self.slice.hand, by);
+        drop(inside);
+        if self.slice.hungry.get() {
+            // A receive that found nothing earlier has not seen the signals that this fetch
+            // brought.
+            self.private(|private| private.resume |= private.queue.last() != newest);
+        }
+    }
+
+    /// Returns how far the queue's numbering has got.
+    pub(crate) fn mark(&self) -> Mark {
+        self.private(|private| private.queue.mark(private.era))
+    }
+
+    /// Releases requests that another process has answered by now (`reply::request`, Q2).
+    #[inline]
+    fn settle_requests(&self) {
+        self.private(|private| {
+            if !private.open.is_empty() {
+                private.open.settle(self.slice.hand.pool());
+            }
+        });
+    }
+
+    /// Receives the oldest waiting message, EXIT, DOWN or timer. Returns `None` if none is waiting,
+    /// or the process is dying.
+    #[inline(always)]
+    pub fn receive(&self) -> Option<Received<M>> {
+        self.receive_as(Some, || None)
+    }
+
+    /// Does the same as [`Cx::receive`], and converts the result with `some` or `none`. It is
+    /// inlined into its caller, with a separate path for messages, so that a caller that takes the
+    /// signal apart has it in registers. (Moving a struct as a whole right after writing it part by
+    /// part stalls on store forwarding.)
+    #[inline(always)]
+    pub(crate) fn receive_as<R>(&self, some: impl FnOnce(Received<M>) -> R, none: impl FnOnce() -> R) -> R {
+        self.must_not_look();
+        // While the private queue has signals, the mailbox is checked only now and then, because
+        // other cores write its word too.
+        if (self.private(|private| private.queue.first().is_null()) || self.slice.is_due_to_look())
+            && self.slice.process().mailbox.has_pending()
+        {
+            self.slice.looks();
+            self.fetch(FetchedBy::Body);
+        }
+        // The fetch may have decided this, and a dying process fetches no further signals.
+        if self.is_dying() {
+            return none();
+        }
+        self.settle_requests();
+        self.pay(1);
+        let Some(node) = self.private(|private| private.queue.pop_front()) else {
+            self.slice.hungry.set(true);
+            return none();
+        };
+        let (process, hand) = (self.slice.process(), &self.slice.hand);
+        // SAFETY: the node was taken out of the queue, so its owner, which is this slice, has it.
+        let kind = unsafe { Node::kind(node) };
+        if matches!(kind, SignalKind::Message | SignalKind::Request) {
+            // SAFETY: the node is of this kind, taken from the queue of this process, which takes
+            // `M` (`Cx::of`).
+            return some(Received::Message(unsafe { received::open_message(node, process, hand, kind) }));
+        }
+        // SAFETY: the node is of this kind, taken from the queue of this process, which takes `M`
+        // (`Cx::of`).
+        some(unsafe { Received::open_other(node, process, hand, kind) })
+    }
+
+    /// Receives the oldest signal that `wanted` accepts. A receive with the same cursor inspects no
+    /// signal twice.
+    ///
+    /// Each inspected signal costs a reduction, and this call inspects them all. A body that can go
+    /// on in its next slice should use [`Cx::search`]. Signals that arrive in between are handled,
+    /// so a process that is killed goes no further.
+    pub fn receive_match(&self, cursor: &mut Cursor, wanted: impl FnMut(Peek<'_, M>) -> bool) -> Option<Received<M>> {
+        match self.look_for(cursor, wanted, false) {
+            Search::Found(received) => Some(received),
+            Search::Nothing | Search::Unfinished => None,
+        }
+    }
+
+    /// Does the same as [`Cx::receive_match`], but stops when the slice's reductions are used up.
+    /// After [`Search::Unfinished`] the body should yield, and search on with the same cursor in
+    /// its next slice.
+    pub fn search(&self, cursor: &mut Cursor, wanted: impl FnMut(Peek<'_, M>) -> bool) -> Search<M> {
+        self.look_for(cursor, wanted, true)
+    }
+
+    fn look_for(&self, cursor: &mut Cursor, mut wanted: impl FnMut(Peek<'_, M>) -> bool, in_slices: bool) -> Search<M> {
+        if self.is_dying() {
+            return Search::Nothing;
+        }
+        self.settle_requests();
+        let Some(mut seen) = self.fetch_and_seek(cursor) else { return Search::Nothing };
+        // The first inspection, or an empty result, costs a reduction in any case.
+        self.pay(1);
+        let mut looked = 0_u32;
+        loop {
+            // SAFETY: `seen` is null or in the queue: only a fetch takes nodes out, and a `seek`
+            // follows every fetch.
+            let next = NonNull::new(self.private(|private| unsafe { private.queue.after(seen) }));
+            let Some(node) = next else {
+                self.slice.hungry.set(true);
+                return Search::Nothing;
+            };
+            if looked > 0 {
+                if in_slices && self.is_exhausted() {
+                    return Search::Unfinished;
+                }
+                self.pay(1);
+                if looked.is_multiple_of(LOOKS_A_FETCH) && self.slice.process().mailbox.has_pending() {
+                    // Fetches signals such as a kill. The rest of the queue changes only at its
+                    // end, or by a mailbox limit.
+                    let Some(again) = self.fetch_and_seek(cursor) else { return Search::Nothing };
+                    (seen, looked) = (again, looked + 1);
+                    continue;
+                }
+            }
+            looked = looked.wrapping_add(1);
+            // SAFETY: the node is in the queue of this process, which takes `M`, and no node is
+            // taken out while the closure runs (`must_not_look`).
+            let peek = unsafe { Peek::of(node, self.slice.process()) };
+            if self.look(|| wanted(peek)) {
+                // SAFETY: the node is in the queue.
+                self.private(|private| unsafe { private.queue.remove(node) });
+                // SAFETY: the node was taken out just now, so this slice, which owns the process
+                // (P1), has it.
+                return Search::Found(unsafe { Received::open(node, self.slice.process(), &self.slice.hand) });
+            }
+            seen = node.as_ptr();
+            // SAFETY: the node is in the queue, and the `seek` numbered it.
+            self.private(|private| unsafe { private.queue.pass(cursor, node) });
+        }
+    }
+
+    /// Fetches, and finds where the cursor's receive continues. Returns `None` if the process is
+    /// dying.
+    fn fetch_and_seek(&self, cursor: &mut Cursor) -> Option<*mut Node> {
+        self.fetch(FetchedBy::Body);
+        if self.is_dying() {
+            return None;
+        }
+        let pid = self.pid();
+        let (seen, passed) = self.private(|private| {
+            private.queue.number(&mut private.era);
+            private.queue.seek(cursor, pid, private.era)
+        });
+        self.pay(passed / PASSED_A_REDUCTION);
+        Some(seen)
+    }
+
+    /// Returns a cursor behind all waiting signals, to receive the reply to a message that is sent
+    /// next.
+    pub fn cursor_at_end(&self) -> Cursor {
+        let pid = self.pid();
+        self.private(|private| private.queue.cursor_at_end(pid, &mut private.era))
+    }
+
+    /// Inspects all waiting signals, oldest first, and takes none.
+    pub fn for_each_waiting(&self, mut look: impl FnMut(Peek<'_, M>)) {
+        if self.is_dying() {
+            return;
+        }
+        self.fetch(FetchedBy::Body);
+        self.pay(self.private(|private| u32::try_from(private.queue.len()).unwrap_or(u32::MAX)));
+        let mut node = self.private(|private| private.queue.first());
+        while let Some(at) = NonNull::new(node) {
+            // SAFETY: the node is in the queue of this process, which takes `M`, and no node is
+            // taken out while the closure runs (`must_not_look`).
+            let peek = unsafe { Peek::of(at, self.slice.process()) };
+            self.look(|| look(peek));
+            // SAFETY: the node is in the queue.
+            node = self.private(|private| unsafe { private.queue.after(node) });
+        }
+    }
+
+    /// Sends a message. Lock-free.
+    ///
+    /// # Errors
+    /// A [`SendError`] with the message, if it was not sent.
+    pub fn send<N: Send + 'static>(&self, to: Pid, message: N) -> Result<(), SendError<N>> {
+        if self.is_dying() {
+            return Err(SendError::Dying(message));
+        }
+        let hand = &self.slice.hand;
+        match hand.find(to) {
+            Some(process) => self.send_to(process, message),
+            None => {
+                self.pay(1);
+                Err(SendError::NoProc(message))
+            }
+        }
+    }
+
+    /// Sends to a process that was found. The sender also pays for the receiver's backlog
+    /// (`mailbox`).
+    #[inline(always)]
+    fn send_to<N: Send + 'static>(&self, process: &Header, message: N) -> Result<(), SendError<N>> {
+        self.pay(1 + process.mailbox.charge());
+        if core::ptr::eq(process, self.slice.process()) {
+            self.slice.has_sent_itself();
+        }
+        send::send_to(&self.slice.hand, process, message)
+    }
+
+    /// Sends a message like [`Cx::send`]. If the mailbox is full, it queues a send reservation,
+    /// `line`, and returns the message ([`SendError::Full`]).
+    ///
+    /// The process is resumed when the receiver has a free slot, or is dead. It should then try
+    /// again with the same `line`. Another sender may have taken the slot; the process is then
+    /// queued again at the back. To cancel the reservation, drop `line`. Lock-free.
+    ///
+    /// ```
+    /// use atropos_kernel::{Body, Cx, SendReservation, Pid, Reason, Resumed, SendError};
+    ///
+    /// /// Sends numbers as fast as the receiver takes them.
+    /// struct Pump(Pid, u64, SendReservation);
+    ///
+    /// impl Body for Pump {
+    ///     type Message = ();
+    ///
+    ///     fn resume(&mut self, cx: &Cx<'_, ()>) -> Resumed {
+    ///         loop {
+    ///             match cx.send_or_enqueue(&mut self.2, self.0, self.1) {
+    ///                 Ok(()) => self.1 += 1,
+    ///                 Err(SendError::Full(_)) => return Resumed::Wait,
+    ///                 Err(_) => return Resumed::Exit(Reason::NORMAL),
+    ///             }
+    ///             if cx.is_exhausted() {
+    ///                 return Resumed::Yield;
+    ///             }
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn send_or_enqueue<N: Send + 'static>(
+        &self,
+        line: &mut SendReservation,
+        to: Pid,
+        message: N,
+    ) -> Result<(), SendError<N>> {
+        if self.is_dying() {
+            return Err(SendError::Dying(message));
+        }
+        self.pay(1);
+        self.slice.has_sent_itself();
+        line.send(&self.slice.hand, self.pid(), to, message)
+    }
+
+    /// Sends a message to the process that has the name. Lock-free.
+    ///
+    /// # Errors
+    /// A [`SendError`] with the message, if it was not sent.
+    pub fn send_name<N: Send + 'static>(&self, to: &str, message: N) -> Result<(), SendError<N>> {
+        if self.is_dying() {
+            return Err(SendError::Dying(message));
+        }
+        let hand = &self.slice.hand;
+        match hand.kernel.names.find(to).and_then(|entry| entry.holder(hand.guard)) {
+            Some(process) => self.send_to(process, message),
+            None => {
+                self.pay(1);
+                Err(SendError::NoName(message))
+            }
+        }
+    }
+
+    /// Sends a message through an alias. A message through an inactive alias is dropped silently.
+    /// Lock-free.
+    pub fn send_alias<N: Send + 'static>(&self, to: Alias, message: N) -> Result<(), SendError<N>> {
+        if self.is_dying() {
+            return Err(SendError::Dying(message));
+        }
+        self.pay(1);
+        self.slice.has_sent_itself();
+        send::send_alias(&self.slice.hand, to, message)
+    }
+
+    /// Sends an exit signal. Nothing happens if the target is dead. A kill needs no memory.
+    /// Lock-free.
+    ///
+    /// An exit signal to the process itself is queued behind the signals that have arrived, and is
+    /// handled before this call returns: check [`Cx::is_dying`].
+    ///
+    /// # Errors
+    /// [`NoMemory`] if no memory is left for the signal.
+    pub fn exit(&self, to: Pid, reason: Reason) -> Result<(), NoMemory> {
+        if self.is_dying() {
+            return Ok(());
+        }
+        self.pay(1);
+        let inside = self.slice.enter();
+        exit_signal::send(&self.slice.hand, Some(self.pid()), to, reason)?;
+        drop(inside);
+        if to == self.pid() {
+            self.fetch(FetchedBy::Core);
+        }
+        Ok(())
+    }
+
+    /// Sends an exit signal like [`Cx::exit`], and needs no memory if the target is another process
+    /// that sleeps and does not survive the exit.
+    ///
+    /// If that death drops nothing foreign (the body has no destructor, the mailbox is empty, no
+    /// host watches the process), the target dies before this call returns. Its DOWN and EXIT have
+    /// arrived by then. Otherwise the target dies in the next slice that it gets, and its name is
+    /// already free: no destructor runs in the caller's slice. A target that is awake or traps
+    /// exits gets the signal. Lock-free.
+    ///
+    /// # Errors
+    /// [`NoMemory`] if a signal is needed and no memory is left for it.
+    pub fn exit_inline(&self, to: Pid, reason: Reason) -> Result<(), NoMemory> {
+        if self.is_dying() {
+            return Ok(());
+        }
+        if to == self.pid() {
+            return self.exit(to, reason);
+        }
+        self.must_not_look();
+        self.pay(10);
+        let _inside = self.slice.enter();
+        self.slice.has_sent_itself();
+        exit_inline::exit(&self.slice, to, reason)
+    }
+}

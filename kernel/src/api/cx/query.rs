@@ -1,0 +1,124 @@
+//! A body's queries to other processes, and about itself.
+
+use crate::api::cx::Cx;
+use crate::kernel::kernel_cx::KernelCx;
+use crate::memory::NoMemory;
+use crate::ops::drain::FetchedBy;
+use crate::ops::info::ProcessInfo;
+use crate::ops::query::{QueryFuture, QueryKind, QueryNode};
+use crate::ops::request::open_request;
+use crate::ops::request::{Reply, RequestFuture};
+use crate::ops::send::{self, SendError};
+use crate::pid::Pid;
+use crate::process::header::Header;
+
+/// A value that is available now, or must be awaited.
+#[derive(Debug)]
+pub enum MaybeReady<T> {
+    /// The value is available.
+    Ready(T),
+    /// The value will arrive.
+    Pending(QueryFuture),
+}
+
+impl<M: Send + 'static> Cx<'_, M> {
+    /// Returns `true`, now or later, if a process is alive after handling all signals that the
+    /// caller has sent it before.
+    ///
+    /// # Errors
+    /// [`NoMemory`] if no memory is left for a query.
+    pub fn is_alive(&self, pid: Pid) -> Result<MaybeReady<bool>, NoMemory> {
+        if pid == self.pid() {
+            return Ok(MaybeReady::Ready(!self.is_dying()));
+        }
+        self.pay(1);
+        let hand = &self.slice.hand;
+        match hand.find(pid) {
+            None => Ok(MaybeReady::Ready(false)),
+            Some(process) if process.mailbox.is_closed() => Ok(MaybeReady::Ready(false)),
+            Some(process) if process.mailbox.is_clear() => Ok(MaybeReady::Ready(true)),
+            Some(process) => self
+                .ask(process, QueryKind::Alive)
+                .map(|later| later.map_or(MaybeReady::Ready(false), MaybeReady::Pending)),
+        }
+    }
+
+    /// Returns `true` if a process is known to be dead. The check sends no query. A process that
+    /// has not yet handled a fatal signal is not known to be dead, and neither is a process whose
+    /// destructors run. After the caller has been notified of a death (by a DOWN, an EXIT, or its
+    /// supervisor's answer), this returns `true`. Wait-free.
+    pub fn is_gone(&self, pid: Pid) -> bool {
+        self.pay(1);
+        self.slice.hand.find(pid).is_none_or(|process| process.mailbox.is_closed())
+    }
+
+    /// Sends a message with a [`Reply`] in it. The returned future waits for the answer, or for the
+    /// receiver's death. `make` builds the message: it is not called if the receiver is dead, and
+    /// the message is dropped on an error. Lock-free.
+    ///
+    /// # Errors
+    /// A [`SendError`] without the message, if it was not sent.
+    pub fn request<N, T>(&self, to: Pid, make: impl FnOnce(Reply<T>) -> N) -> Result<RequestFuture<T>, SendError<()>>
+    where
+        N: Send + 'static,
+        T: Send + 'static,
+    {
+        if self.is_dying() {
+            return Err(SendError::Dying(()));
+        }
+        let hand = &self.slice.hand;
+        let Some(process) = hand.find(to) else {
+            self.pay(1);
+            return Err(SendError::NoProc(()));
+        };
+        self.pay(1 + process.mailbox.charge());
+        let (reply, watch, requested) =
+            open_request::request(self.process(), hand).map_err(|NoMemory| SendError::NoMemory(()))?;
+        let message = make(reply);
+        match send::send_request(hand, process, watch, message) {
+            Ok(()) => Ok(requested.begins()),
+            Err(error) => {
+                // Dropped before the message with its reply, so that the reply wakes no process.
+                drop(requested);
+                Err(error.without_message())
+            }
+        }
+    }
+
+    /// Returns, now or later, a process's information about itself; `None` if it is dead.
+    ///
+    /// # Errors
+    /// [`NoMemory`] if no memory is left.
+    pub fn info(&self, pid: Pid) -> Result<MaybeReady<Option<ProcessInfo>>, NoMemory> {
+        if pid == self.pid() {
+            if self.is_dying() {
+                return Ok(MaybeReady::Ready(None));
+            }
+            self.fetch(FetchedBy::Core);
+            return Ok(MaybeReady::Ready(Some(*ProcessInfo::try_of(self.slice.process(), &self.slice.hand)?)));
+        }
+        self.pay(1);
+        match self.slice.hand.find(pid) {
+            None => Ok(MaybeReady::Ready(None)),
+            Some(process) => self
+                .ask(process, QueryKind::Info)
+                .map(|later| later.map_or(MaybeReady::Ready(None), MaybeReady::Pending)),
+        }
+    }
+
+    fn ask(&self, process: &Header, question: QueryKind) -> Result<Option<QueryFuture>, NoMemory> {
+        ask(&self.slice.hand, process, question)
+    }
+}
+
+/// Sends a query to a process. Returns `None` if it is dead.
+pub(crate) fn ask(hand: &KernelCx<'_>, process: &Header, question: QueryKind) -> Result<Option<QueryFuture>, NoMemory> {
+    let (node, answer) = QueryNode::try_new(&hand.kernel.nodes, question)?;
+    // SAFETY: the node is new and in no queue, so it is ours.
+    if unsafe { hand.push(process, node) } {
+        return Ok(Some(answer));
+    }
+    // SAFETY: the process did not take the node, so it is still ours.
+    unsafe { hand.release(node) };
+    Ok(None)
+}

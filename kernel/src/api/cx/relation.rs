@@ -1,0 +1,128 @@
+//! Links and monitors of a body.
+
+use crate::api::caller::ActAsError;
+use crate::api::cx::{Cx, SendTarget};
+use crate::ops::relations::{self, LinkError, MonitorError};
+use crate::pid::{Pid, Reference};
+use crate::process::alias::AliasMode;
+use crate::process::name::NameEntry;
+use crate::process::relation::{ExitWatch, PreparedWatch, WatchError};
+use crate::sync::Ordering;
+
+impl<M: Send + 'static> Cx<'_, M> {
+    /// Links with another process. Lock-free; amortised O(1).
+    ///
+    /// # Errors
+    /// A [`LinkError`] if no link was made.
+    pub fn link(&self, to: Pid) -> Result<(), LinkError> {
+        self.alive(LinkError::Dying)?;
+        self.pay(1);
+        let _inside = self.slice.enter();
+        self.slice.has_sent_itself();
+        relations::link(self.slice.process(), &self.slice.hand, to, true)
+    }
+
+    /// Links like [`Cx::link`]. Unless `as_otp`, a dead target is an error even if the caller traps
+    /// exits.
+    pub(crate) fn link_as(&self, to: Pid, as_otp: bool) -> Result<(), ActAsError> {
+        self.pay(1);
+        let _inside = self.slice.enter();
+        self.slice.has_sent_itself();
+        relations::link(self.slice.process(), &self.slice.hand, to, as_otp).map_err(|error| match error {
+            LinkError::NoProc => ActAsError::NoProc,
+            LinkError::NoMemory => ActAsError::NoMemory,
+            LinkError::Dying => ActAsError::NoCaller,
+        })
+    }
+
+    /// Monitors with this reference. Returns `true` if the DOWN is already in the mailbox.
+    pub(crate) fn monitor_as(
+        &self,
+        target: Result<Pid, &NameEntry>,
+        reference: Reference,
+        alias: Option<AliasMode>,
+    ) -> Result<bool, MonitorError> {
+        self.pay(1);
+        let _inside = self.slice.enter();
+        let immediate_down = relations::monitor(self.slice.process(), &self.slice.hand, target, reference, alias)?;
+        if immediate_down {
+            self.slice.has_sent_itself();
+        }
+        Ok(immediate_down)
+    }
+
+    /// Ends a link, and does nothing if there is none. Lock-free; amortised O(1).
+    pub fn unlink(&self, to: Pid) {
+        if !self.is_dying() {
+            self.pay(1);
+            let _inside = self.slice.enter();
+            relations::unlink(self.slice.process(), &self.slice.hand, to);
+        }
+    }
+
+    /// Monitors a process. Lock-free; amortised O(1).
+    ///
+    /// # Errors
+    /// A [`MonitorError`] if no monitor was made.
+    pub fn monitor(&self, target: Pid) -> Result<Reference, MonitorError> {
+        self.monitor_with(SendTarget::Pid(target), None)
+    }
+
+    /// Monitors the process that has the name now. If no process has it, a DOWN with `noproc` is
+    /// sent at once.
+    ///
+    /// # Errors
+    /// A [`MonitorError`] if no monitor was made.
+    pub fn monitor_name(&self, name: &str) -> Result<Reference, MonitorError> {
+        self.monitor_with(SendTarget::Name(name), None)
+    }
+
+    /// Monitors a process and, with `alias`, makes the reference an alias as well.
+    ///
+    /// # Errors
+    /// A [`MonitorError`] if no monitor was made.
+    pub fn monitor_with(&self, target: SendTarget<'_>, alias: Option<AliasMode>) -> Result<Reference, MonitorError> {
+        self.alive(MonitorError::Dying)?;
+        self.pay(1);
+        let _inside = self.slice.enter();
+        let hand = &self.slice.hand;
+        let target = match target {
+            SendTarget::Pid(pid) => Ok(pid),
+            SendTarget::Name(name) => Err(hand.kernel.names.intern(name)?),
+        };
+        let reference = self.reference().ok_or(MonitorError::NoMemory)?;
+        if relations::monitor(self.slice.process(), hand, target, reference, alias)? {
+            self.slice.has_sent_itself();
+        }
+        Ok(reference)
+    }
+
+    /// Ends a monitor. Returns `true` if it was still active (OTP's `info`). With `flush`, a DOWN
+    /// that has arrived is removed, and none arrives later. Lock-free; amortised O(1).
+    pub fn demonitor(&self, monitor: Reference, flush: bool) -> bool {
+        if self.is_dying() {
+            return false;
+        }
+        self.must_not_look();
+        self.pay(1);
+        let _inside = self.slice.enter();
+        relations::demonitor(self.slice.process(), &self.slice.hand, monitor, flush)
+    }
+
+    /// Watches a process as a host does ([`crate::Host::install_watch`]). The notification is no
+    /// signal, and any thread may wait for it. Lock-free.
+    ///
+    /// # Errors
+    /// A [`WatchError`] if no watch was installed.
+    pub fn install_watch(&self, pid: Pid, watch: PreparedWatch) -> Result<ExitWatch, WatchError> {
+        self.pay(1);
+        let _inside = self.slice.enter();
+        watch.install(&self.slice.hand, pid)
+    }
+
+    /// Sets whether EXITs arrive as messages, and returns the old value.
+    pub fn trap_exit(&self, trap: bool) -> bool {
+        // Relaxed: as in `Header::trap_exit`.
+        self.slice.process().trap_exit.swap(trap, Ordering::Relaxed)
+    }
+}

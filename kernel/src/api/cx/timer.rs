@@ -1,0 +1,116 @@
+//! Timers of a body.
+
+use core::time::Duration;
+
+use crate::api::cx::{Cx, SendTarget};
+use crate::ops::timer;
+use crate::pid::Reference;
+use crate::process::timer_record::{TimerError, TimerHead};
+
+impl<M: Send + 'static> Cx<'_, M> {
+    /// Sends `message` after the time `after`. The timer ends if the receiver dies. O(1).
+    ///
+    /// # Errors
+    /// A [`TimerError`] if the timer was not started; the message is dropped.
+    pub fn send_after<'d, N: Send + 'static>(
+        &self,
+        to: impl Into<SendTarget<'d>>,
+        after: Duration,
+        message: N,
+    ) -> Result<Reference, TimerError> {
+        self.start_message(to.into(), after, message, false)
+    }
+
+    /// Does the same as [`Cx::send_after`], but the message arrives as a [`crate::Received::Timer`]
+    /// with the timer's reference.
+    ///
+    /// # Errors
+    /// A [`TimerError`] if the timer was not started; the message is dropped.
+    pub fn start_timer<'d, N: Send + 'static>(
+        &self,
+        to: impl Into<SendTarget<'d>>,
+        after: Duration,
+        message: N,
+    ) -> Result<Reference, TimerError> {
+        self.start_message(to.into(), after, message, true)
+    }
+
+    fn start_message<N: Send + 'static>(
+        &self,
+        to: SendTarget<'_>,
+        after: Duration,
+        message: N,
+        labelled: bool,
+    ) -> Result<Reference, TimerError> {
+        self.alive(TimerError::Dying)?;
+        self.pay(1);
+        let _inside = self.slice.enter();
+        let (hand, process) = (&self.slice.hand, self.slice.process());
+        let target = timer::target::<N>(process, hand, to)?;
+        self.room()?;
+        let due = timer::due(hand, after);
+        let timer = TimerHead::try_message(hand, target, due, labelled, message)?;
+        // SAFETY: the timer is new, so it is live and ours.
+        let reference = unsafe { timer.as_ref() }.reference;
+        // SAFETY: P1, the slice owns the process; T1, the timer is new.
+        unsafe { timer::start(timer, process, hand, self.slice.core) };
+        Ok(reference)
+    }
+
+    fn room(&self) -> Result<(), TimerError> {
+        if self.slice.core.has_room_for_a_timer() { Ok(()) } else { Err(TimerError::TooMany) }
+    }
+
+    /// Cancels a timer of this or any other process. Returns the time that it had left, or `None`
+    /// if no such timer is pending: it has fired, was cancelled, or ended with its target. No
+    /// process takes part, and the timer's starter may be dead. O(1), lock-free.
+    pub fn cancel_timer(&self, timer: Reference) -> Option<Duration> {
+        self.cancel(timer).map(|due| timer::left(&self.slice.hand, due))
+    }
+
+    /// Cancels a timer without reading the clock. Returns `true` if [`Cx::cancel_timer`] would
+    /// return a time.
+    pub fn end_timer(&self, timer: Reference) -> bool {
+        self.cancel(timer).is_some()
+    }
+
+    fn cancel(&self, timer: Reference) -> Option<u64> {
+        self.alive(()).ok()?;
+        let _inside = self.slice.enter();
+        timer::cancel(self.slice.process(), &self.slice.hand, timer)
+    }
+
+    /// Returns the time that a timer of this or any other process has left; `None` if no such timer
+    /// is pending. O(1), lock-free.
+    pub fn read_timer(&self, timer: Reference) -> Option<Duration> {
+        self.due(timer).map(|due| timer::left(&self.slice.hand, due))
+    }
+
+    /// Returns `true` if a timer is pending, without reading the clock. O(1).
+    pub fn has_timer(&self, timer: Reference) -> bool {
+        self.due(timer).is_some()
+    }
+
+    fn due(&self, timer: Reference) -> Option<u64> {
+        self.alive(()).ok()?;
+        timer::read(self.slice.process(), &self.slice.hand, timer)
+    }
+
+    /// Resumes the body after the time `after`, for sleeps and timeouts. The alarm has fired when
+    /// [`Cx::has_timer`] no longer finds it. [`Cx::end_timer`] cancels it.
+    ///
+    /// # Errors
+    /// A [`TimerError`] if the alarm was not started.
+    pub fn alarm(&self, after: Duration) -> Result<Reference, TimerError> {
+        self.alive(TimerError::Dying)?;
+        self.room()?;
+        let (hand, process) = (&self.slice.hand, self.slice.process());
+        let due = timer::due(hand, after);
+        let timer = TimerHead::try_alarm(hand, self.pid(), due)?;
+        // SAFETY: the timer is new, so it is live and ours.
+        let reference = unsafe { timer.as_ref() }.reference;
+        // SAFETY: P1, the slice owns the process; T1, the timer is new.
+        unsafe { timer::start(timer, process, hand, self.slice.core) };
+        Ok(reference)
+    }
+}

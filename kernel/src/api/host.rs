@@ -1,0 +1,229 @@
+//! [`Host`]: the kernel as seen by a thread that is not a core.
+
+use core::any::TypeId;
+use core::time::Duration;
+
+use crate::api::body::Body;
+use crate::api::cx::{MaybeReady, ask};
+use crate::api::handle;
+use crate::api::task::context::{Address, Context};
+use crate::api::task::future::{FutureBody, LargeBody, is_large};
+use crate::kernel::Kernel;
+use crate::kernel::kernel_cx::KernelCx;
+use crate::memory::NoMemory;
+use crate::ops::info::ProcessInfo;
+use crate::ops::query::QueryKind;
+use crate::ops::send::{self, SendError};
+use crate::ops::spawn::{self, SlotSource, SpawnError, SpawnOptions, Spawned};
+use crate::ops::timer;
+use crate::pid::{Alias, Pid, Reference};
+use crate::process::header::Header;
+use crate::process::relation::{ExitInfo, ExitWatch, PreparedWatch, WatchError};
+use crate::process::table::{FreeSlots, Tombstone};
+use crate::reason::Reason;
+use crate::reclaim::{Guard, Participant};
+use crate::signal::exit_signal;
+
+/// A host thread's access to the processes. The thread is pinned for as long as the value lives, so
+/// keep it for a few calls only.
+#[derive(Debug)]
+pub struct Host<'a> {
+    kernel: &'a Kernel,
+    handle: &'a handle::Kernel,
+    guard: Guard<'a>,
+}
+
+impl<'a> Host<'a> {
+    /// Creates the access of `participant`'s thread to the kernel.
+    ///
+    /// # Panics
+    /// Panics if `participant` belongs to the domain of another kernel: it would protect nothing
+    /// here.
+    pub fn new(handle: &'a handle::Kernel, participant: &'a Participant) -> Self {
+        let kernel: &Kernel = handle.inner();
+        assert!(participant.is_member_of(&kernel.domain), "the participant belongs to another domain");
+        Self { kernel, handle, guard: participant.pin() }
+    }
+
+    pub(crate) fn hand(&self) -> KernelCx<'_> {
+        self.kernel.hand(&self.guard, None)
+    }
+
+    /// Starts a process that has no parent. Lock-free, except for growing the table.
+    pub fn spawn<B: Body>(&self, options: &SpawnOptions<'_>, body: B) -> Result<Spawned, SpawnError> {
+        let mut slots = FreeSlots::new();
+        let spawned = spawn::spawn(&self.hand(), SlotSource::Host(&mut slots), None, options, body);
+        self.kernel.table.give_up(&mut slots);
+        spawned
+    }
+
+    /// Starts a process that runs the future of `start`.
+    pub fn spawn_async<M, S, F>(&self, options: &SpawnOptions<'_>, start: S) -> Result<Address<M>, SpawnError>
+    where
+        M: Send + 'static,
+        S: FnOnce(Context<M>) -> F + Send + 'static,
+        F: Future<Output: crate::api::task::IntoReason> + Send + 'static,
+    {
+        let spawned = match const { is_large::<F>() } {
+            true => self.spawn(options, LargeBody::new(start)),
+            false => self.spawn(options, FutureBody::new(start)),
+        };
+        spawned.map(|spawned| Address::new(spawned.pid))
+    }
+
+    /// Sends a message. Lock-free.
+    pub fn send<M: Send + 'static>(&self, to: Pid, message: M) -> Result<(), SendError<M>> {
+        send::send(&self.hand(), to, message)
+    }
+
+    /// Sends to the process that has the name. Lock-free.
+    pub fn send_name<M: Send + 'static>(&self, to: &str, message: M) -> Result<(), SendError<M>> {
+        match self.kernel.names.find(to).and_then(|entry| entry.holder(&self.guard)) {
+            Some(process) => send::send_to(&self.hand(), process, message),
+            None => Err(SendError::NoName(message)),
+        }
+    }
+
+    /// Sends through an alias. Lock-free.
+    pub fn send_alias<M: Send + 'static>(&self, to: Alias, message: M) -> Result<(), SendError<M>> {
+        send::send_alias(&self.hand(), to, message)
+    }
+
+    /// Sends an exit signal that has no sender. Returns `true` if it found a live process. A kill
+    /// needs no memory. Lock-free.
+    pub fn exit(&self, to: Pid, reason: Reason) -> Result<bool, NoMemory> {
+        exit_signal::send(&self.hand(), None, to, reason)
+    }
+
+    /// Returns the process that has the name. Wait-free.
+    pub fn whereis(&self, name: &str) -> Option<Pid> {
+        self.hand().whereis(name)
+    }
+
+    /// Returns `true` if the process has not yet died. Wait-free. A signal sent to it earlier may
+    /// not have reached it: see [`Host::ask_alive`].
+    pub fn is_alive(&self, pid: Pid) -> bool {
+        self.hand().find(pid).is_some_and(|process| !process.mailbox.is_closed())
+    }
+
+    /// Queries whether the process is alive after it has handled everything that this thread has
+    /// sent to it before.
+    pub fn ask_alive(&self, pid: Pid) -> Result<MaybeReady<bool>, NoMemory> {
+        match self.hand().find(pid) {
+            None => Ok(MaybeReady::Ready(false)),
+            Some(process) => ask(&self.hand(), process, QueryKind::Alive)
+                .map(|later| later.map_or(MaybeReady::Ready(false), MaybeReady::Pending)),
+        }
+    }
+
+    /// Queries the state of a process as the process itself sees it.
+    pub fn info(&self, pid: Pid) -> Result<MaybeReady<Option<ProcessInfo>>, NoMemory> {
+        match self.hand().find(pid) {
+            None => Ok(MaybeReady::Ready(None)),
+            Some(process) => ask(&self.hand(), process, QueryKind::Info)
+                .map(|later| later.map_or(MaybeReady::Ready(None), MaybeReady::Pending)),
+        }
+    }
+
+    /// Cancels the timer of this kernel that the reference names. Returns its remaining time, or
+    /// `None` if there is no such timer: it has fired, was cancelled, or ended with its target. No
+    /// process is involved, and the starter of the timer may be dead. Lock-free.
+    pub fn cancel_timer(&self, timer: Reference) -> Option<Duration> {
+        timer::cancel_named(&self.hand(), timer)
+    }
+
+    /// Returns the remaining time of the timer of this kernel that the reference names, or `None`
+    /// if there is no such timer. Lock-free.
+    pub fn read_timer(&self, timer: Reference) -> Option<Duration> {
+        timer::read_named(&self.hand(), timer)
+    }
+
+    /// Suspends a process. Once the process has handled this signal, in order with its other
+    /// signals, its body is not resumed until [`Host::resume`] has been called as often as this
+    /// method. A slice in progress runs to its end. Exit signals act as usual, messages wait. The
+    /// answer, [`QueryReply::Suspended`], is the number of suspensions after this one.
+    ///
+    /// [`QueryReply::Suspended`]: crate::QueryReply::Suspended
+    pub fn suspend(&self, pid: Pid) -> Result<MaybeReady<Option<u32>>, NoMemory> {
+        self.ask_of_suspension(pid, QueryKind::Suspend)
+    }
+
+    /// Undoes one [`Host::suspend`]. Has no effect on a process that is not suspended.
+    pub fn resume(&self, pid: Pid) -> Result<MaybeReady<Option<u32>>, NoMemory> {
+        self.ask_of_suspension(pid, QueryKind::Resume)
+    }
+
+    fn ask_of_suspension(&self, pid: Pid, question: QueryKind) -> Result<MaybeReady<Option<u32>>, NoMemory> {
+        match self.hand().find(pid) {
+            None => Ok(MaybeReady::Ready(None)),
+            Some(process) => ask(&self.hand(), process, question)
+                .map(|later| later.map_or(MaybeReady::Ready(None), MaybeReady::Pending)),
+        }
+    }
+
+    /// Runs `act` once when the process has ended, in the place that the platform provides for it:
+    /// not on a core if the platform has other threads. Runs it at once if the process has already
+    /// ended. Lock-free.
+    pub fn watch_exit(&self, pid: Pid, act: impl FnOnce(ExitInfo) + Send + 'static) -> Result<ExitWatch, WatchError> {
+        let prepared = PreparedWatch::try_new(act).map_err(|NoMemory| WatchError::NoMemory(pid))?;
+        self.install_watch(pid, prepared)
+    }
+
+    /// Installs a watch that was prepared before, like [`Host::watch_exit`]. It needs no further
+    /// memory.
+    pub fn install_watch(&self, pid: Pid, watch: PreparedWatch) -> Result<ExitWatch, WatchError> {
+        watch.install(&self.hand(), pid)
+    }
+
+    /// Cancels a watch of this kernel. Returns `true` if the watch was in force, and so will never
+    /// fire. The callback is dropped here. Amortised O(1).
+    pub fn withdraw_watch(&self, watch: &ExitWatch) -> bool {
+        watch.cancel(&self.hand())
+    }
+
+    /// Returns the exit reason that the slot of a dead process keeps.
+    pub fn tombstone(&self, pid: Pid) -> Tombstone {
+        if let Some(process) = self.hand().find(pid)
+            && process.mailbox.is_closed()
+        {
+            // The process is in the middle of its exit.
+            // SAFETY: P3 (`header`) — the mailbox was found closed, so the reason is written.
+            return Tombstone::Known(unsafe { process.reason() });
+        }
+        self.kernel.of_the_dead(pid, &self.guard)
+    }
+
+    /// Returns the type of the messages that a process takes, or `None` if it is dead. Wait-free.
+    pub fn takes(&self, pid: Pid) -> Option<TypeId> {
+        self.hand().find(pid).map(|process| process.vtable.takes)
+    }
+
+    /// Returns an iterator over all processes that have not yet died. A process that lives
+    /// throughout the iteration is included. Others may be.
+    pub fn processes(&self) -> impl Iterator<Item = Pid> + '_ {
+        (0..self.kernel.table.extent())
+            .filter_map(|index| self.kernel.table.at(index, &self.guard))
+            .filter(|process| !process.mailbox.is_closed())
+            .map(|process| process.pid)
+    }
+
+    /// Returns the number of the slice that a core runs now, and its process. A hint.
+    pub fn running(&self, core: usize) -> Option<(usize, Pid)> {
+        let (slice, slot) = self.kernel.cores.get(core)?.mark.read()?;
+        Some((slice, self.kernel.table.at(slot, &self.guard)?.pid))
+    }
+
+    /// Returns the process of a slot, if there is one, until its end.
+    pub(crate) fn process_at(&self, index: u32) -> Option<&Header> {
+        self.kernel.table.at(index, &self.guard)
+    }
+
+    /// Returns the handle of the kernel.
+    pub fn kernel(&self) -> &'a handle::Kernel {
+        self.handle
+    }
+
+    pub(crate) fn inner(&self) -> &'a Kernel {
+        self.kernel
+    }
+}

@@ -1,0 +1,182 @@
+//! A send reservation, [`SendReservation`]: a sender's place among the waiters for capacity in a
+//! mailbox.
+//!
+//! The record is in the waiter queue at the receiver (`room`). The receiver notifies the sender
+//! with a waker's signal; the sender, when it is resumed, tries again. A slot that is reserved for
+//! a notified sender that does not use it is returned: the receiver is notified, by the same
+//! signal, to check its waiters. That notification needs a slice to run in. A reservation that is
+//! dropped on a core is in one, and every process drops its own there when its body ends. A
+//! reservation that is forgotten, or dropped on another thread, after it was notified, is not
+//! returned until the receiver takes another message.
+
+use core::fmt;
+use core::ptr::NonNull;
+
+use crate::api::cx::Slice;
+use crate::intrusive::list::Closed;
+use crate::kernel::Kernel;
+use crate::kernel::kernel_cx::KernelCx;
+use crate::kernel::platform::CurrentSlot;
+use crate::mailbox::capacity::Waiter;
+use crate::ops::send::{self, Attachment, SendError};
+use crate::ops::waker;
+use crate::pid::Pid;
+use crate::process::header::Header;
+
+/// A process's place among the senders that wait until another process's mailbox has capacity; see
+/// [`crate::Cx::send_or_enqueue`]. Dropping it cancels the wait.
+#[derive(Default)]
+#[must_use = "dropping it cancels the wait"]
+pub struct SendReservation(Option<Registration>);
+
+struct Registration {
+    /// The waiter's record, with the sender's reference.
+    waiter: NonNull<Waiter>,
+    /// The process whose mailbox the sender waits for.
+    at: Pid,
+    /// The kernel of that process: only compared.
+    kernel: *const Kernel,
+    here: fn() -> *const CurrentSlot,
+}
+
+// SAFETY: it is a reference to a record of atomics, and a pointer that is only compared.
+unsafe impl Send for SendReservation {}
+// SAFETY: nothing is changed through `&`, and the record consists of atomics.
+unsafe impl Sync for SendReservation {}
+
+impl SendReservation {
+    /// Creates a reservation that waits for nothing yet.
+    pub const fn new() -> Self {
+        Self(None)
+    }
+
+    /// Returns its record, while it waits.
+    pub(crate) fn waiter(&self) -> Option<NonNull<Waiter>> {
+        self.0.as_ref().map(|spot| spot.waiter)
+    }
+
+    /// Returns `true` if it waits and has not been notified.
+    pub fn waits(&self) -> bool {
+        // SAFETY: the reservation's reference keeps the record live.
+        self.0.as_ref().is_some_and(|spot| !unsafe { spot.waiter.as_ref() }.is_called())
+    }
+
+    /// Sends `message`, or waits for capacity; see [`crate::Cx::send_or_enqueue`].
+    pub(crate) fn send<M: Send + 'static>(
+        &mut self,
+        hand: &KernelCx<'_>,
+        me: Pid,
+        to: Pid,
+        message: M,
+    ) -> Result<(), SendError<M>> {
+        if self.0.as_ref().is_some_and(|spot| spot.at != to) {
+            self.leave(hand);
+        }
+        let called = !self.waits();
+        match send::send(hand, to, message) {
+            Err(SendError::Full(message)) if called => {
+                self.used();
+                self.get_in_line(hand, me, to, message)
+            }
+            // The process was resumed for another reason.
+            Err(SendError::Full(message)) => Err(SendError::Full(message)),
+            Ok(()) if called => {
+                self.used();
+                Ok(())
+            }
+            // The send succeeded before the waiter was notified, or waiting is useless.
+            done => {
+                self.leave(hand);
+                done
+            }
+        }
+    }
+
+    /// Queues at the back, unless a slot is free by now.
+    fn get_in_line<M: Send + 'static>(
+        &mut self,
+        hand: &KernelCx<'_>,
+        me: Pid,
+        to: Pid,
+        message: M,
+    ) -> Result<(), SendError<M>> {
+        let Some((process, bound)) = hand.find(to).and_then(|process| Some((process, process.bound()?))) else {
+            return Err(SendError::NoProc(message));
+        };
+        let Ok(waiter) = Waiter::try_new(me) else { return Err(SendError::NoMemory(message)) };
+        let spot = Registration { waiter, at: to, kernel: hand.kernel, here: hand.kernel.here };
+        // SAFETY: the record is new; the queue's reference goes with it.
+        if let Err(Closed) = unsafe { bound.room.line_up(waiter) } {
+            for _share in 0..2 {
+                // SAFETY: both references are still ours, since the push failed.
+                unsafe { Waiter::give_up(waiter) };
+            }
+            return Err(SendError::NoProc(message));
+        }
+        if !bound.room.get_in_line() {
+            self.0 = Some(spot);
+            return Err(SendError::Full(message));
+        }
+        // The slot is taken, even if another waiter was notified for it.
+        spot.leave(Some(hand));
+        send::deliver(hand, process, message, Attachment::Nothing)
+    }
+
+    /// Releases the record: the slot that it was notified for is used, or it queues again.
+    fn used(&mut self) {
+        if let Some(spot) = self.0.take() {
+            // SAFETY: the reservation's reference keeps the record live.
+            let _called = unsafe { spot.waiter.as_ref() }.go();
+            // SAFETY: the reservation's reference; not used again.
+            unsafe { Waiter::give_up(spot.waiter) };
+        }
+    }
+
+    /// Cancels the wait.
+    fn leave(&mut self, hand: &KernelCx<'_>) {
+        if let Some(spot) = self.0.take() {
+            // If the reservation is used at another kernel, that kernel has nothing to do with it.
+            let is_its_own = core::ptr::eq(hand.kernel, spot.kernel);
+            spot.leave(is_its_own.then_some(hand));
+        }
+    }
+}
+
+impl Registration {
+    /// Returns a slot that was reserved for it. Without a kernel context no process can be
+    /// notified.
+    fn leave(self, hand: Option<&KernelCx<'_>>) {
+        // SAFETY: the reservation's reference keeps the record live.
+        let called = unsafe { self.waiter.as_ref() }.go();
+        // SAFETY: the reservation's reference; not used again.
+        unsafe { Waiter::give_up(self.waiter) };
+        let Some((hand, process)) = hand.and_then(|hand| Some((hand, hand.find(self.at)?))) else { return };
+        if called || counts_as_many(process) {
+            waker::nudge(process, hand);
+        }
+    }
+}
+
+/// Counts a cancelled waiter. Returns `true` if it is time to sweep the waiter queue.
+fn counts_as_many(process: &Header) -> bool {
+    process.bound().is_some_and(|bound| bound.room.count_gone())
+}
+
+impl Drop for SendReservation {
+    fn drop(&mut self) {
+        let Some(spot) = self.0.take() else { return };
+        // SAFETY: the slot of this thread of execution, by the contract of `Platform`.
+        let slice = unsafe { (*(spot.here)()).get() }.cast::<Slice<'_>>();
+        // SAFETY: null, or a slice that stays registered while it lasts, which is longer than this
+        // call.
+        let slice = unsafe { slice.as_ref() };
+        let hand = slice.map(|slice| slice.hand).filter(|hand| core::ptr::eq(hand.kernel, spot.kernel));
+        spot.leave(hand.as_ref());
+    }
+}
+
+impl fmt::Debug for SendReservation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InLine").field("at", &self.0.as_ref().map(|spot| spot.at)).finish()
+    }
+}

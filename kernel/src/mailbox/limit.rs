@@ -1,0 +1,236 @@
+//! The mailbox limit, [`MailboxLimit`]: how many messages may wait at a process, and what happens
+//! to one that exceeds the limit ([`Overflow`]).
+//!
+//! The owner of a mailbox chooses the limit; a sender need not know of it. Only messages are
+//! counted, sent by pid, name or alias. EXITs, DOWNs, links, monitors, queries and wake-ups always
+//! get through, immediately and in order. So do the messages of timers, whose memory was allocated
+//! when they were started.
+//!
+//! | overflow | effect on a message that finds `limit` messages waiting | waiting at most |
+//! | --- | --- | --- |
+//! | `Refuse` | is returned to its sender, which may wait for capacity (`room`, `in_line`) | `limit` |
+//! | `DropNewest` | is dropped by its sender's core, which reports it as sent | `limit` |
+//! | `DropOldest` | is accepted; at the next fetch the oldest beyond `limit` are dropped | 2 × `limit` |
+//!
+//! Only its owner takes anything out of a mailbox, so only the owner can drop the oldest messages.
+//! It does so after every fetch: before each resumption of the body (also while the process is
+//! suspended), and at each receive that looks for more. A process that has unfetched messages is
+//! queued already, so no sender need wake it for that. Between two fetches, while the process waits
+//! for its turn or for the end of its own slice, the count may reach twice the limit. Beyond that
+//! the newest message is dropped, so memory stays bounded even when a core is blocked for ever.
+//!
+//! Dropped messages are counted, and each is dropped like any message that no process receives: a
+//! [`crate::Reply`] in it notifies its caller. A process without a limit has only one null pointer
+//! of all this.
+
+use core::ptr::NonNull;
+
+use crate::kernel::kernel_cx::KernelCx;
+use crate::mailbox::batch::Queue;
+use crate::mailbox::capacity::{Capacity, MOST};
+use crate::memory::{self, NoMemory};
+use crate::ops::waker;
+use crate::pid::Pid;
+use crate::process::owned::OwnerState;
+use crate::signal::node::{Node, SignalKind};
+use crate::sync::{Cell, Ordering, PlainAtomicUsize};
+
+/// The policy for a message that exceeds the limit.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Overflow {
+    /// The message is returned to its sender, which may wait for capacity
+    /// ([`crate::Context::send_wait`], [`crate::Cx::send_or_enqueue`]).
+    #[default]
+    Reject,
+    /// The oldest waiting message is dropped in place of the new one; see
+    /// [`crate::SpawnOptions::overflow`].
+    DropOldest,
+    /// The new message is dropped.
+    DropNewest,
+}
+
+/// The outcome of admitting a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Admission {
+    Accepted,
+    Rejected,
+    Dropped,
+}
+
+/// The mailbox limit of one process: its capacity, its overflow policy and its counters (see the
+/// module).
+#[derive(Debug)]
+pub struct MailboxLimit {
+    pub room: Capacity,
+    pub overflow: Overflow,
+    dropped: PlainAtomicUsize,
+    /// The number of messages in the private queue. Only the owner touches it.
+    held: Cell<u32>,
+}
+
+/// The mailbox limit of a process, if it has one.
+#[derive(Debug)]
+pub struct OptionalLimit(Option<NonNull<MailboxLimit>>);
+
+// SAFETY: P1: it owns the limit, whose fields are atomic or touched only by the process's owner.
+unsafe impl Send for OptionalLimit {}
+// SAFETY: P1: the fields are atomic or touched only by the process's owner, also through `&`.
+unsafe impl Sync for OptionalLimit {}
+
+impl OptionalLimit {
+    /// Allocates a limit of `limit` messages; 0 means no limit.
+    #[inline(always)]
+    pub fn try_new(limit: u32, overflow: Overflow) -> Result<Self, NoMemory> {
+        if limit == 0 { Ok(Self(None)) } else { Self::try_some(limit, overflow) }
+    }
+
+    #[cold]
+    fn try_some(limit: u32, overflow: Overflow) -> Result<Self, NoMemory> {
+        let bound = MailboxLimit {
+            room: Capacity::new(limit),
+            overflow,
+            dropped: PlainAtomicUsize::new(0),
+            held: Cell::new(0),
+        };
+        memory::try_new(bound).map(|bound| Self(Some(bound))).map_err(|_| NoMemory)
+    }
+
+    /// Returns the limit, if there is one.
+    #[inline(always)]
+    pub fn get(&self) -> Option<&MailboxLimit> {
+        // SAFETY: this value owns the allocation, so it is live.
+        self.0.map(|bound| unsafe { bound.as_ref() })
+    }
+}
+
+impl Drop for OptionalLimit {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(bound) = self.0 {
+            // SAFETY: this value owns the allocation and does not use it again.
+            unsafe { free(bound) };
+        }
+    }
+}
+
+/// Frees a limit.
+///
+/// # Safety
+/// It was made by `OptionalLimit::try_new`, and is not used again.
+#[cold]
+unsafe fn free(bound: NonNull<MailboxLimit>) {
+    // SAFETY: made by `OptionalLimit::try_new`, not used again (this function's contract).
+    unsafe { memory::drop_and_free(bound) };
+}
+
+/// Wakes a process that waits for capacity, so that it tries again.
+fn call(hand: &KernelCx<'_>, pid: Pid) {
+    if let Some(process) = hand.find(pid) {
+        waker::nudge(process, hand);
+    }
+}
+
+// All methods are cold: for a process without a limit the code is one jump that is not taken.
+impl MailboxLimit {
+    /// Decides the fate of a message that is about to be sent; after `In` it is counted. Lock-free.
+    #[cold]
+    pub fn admit(&self) -> Admission {
+        let limit = self.room.limit();
+        let most = if self.overflow == Overflow::DropOldest { 2 * limit } else { limit };
+        if self.room.enter(most) {
+            return Admission::Accepted;
+        }
+        if self.overflow == Overflow::Reject {
+            return Admission::Rejected;
+        }
+        self.count_dropped();
+        Admission::Dropped
+    }
+
+    fn count_dropped(&self) {
+        // Relaxed: a statistic that orders nothing.
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the number of messages dropped so far.
+    pub fn dropped(&self) -> usize {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Records that a message is in the private queue. Only the owner may call it.
+    #[cold]
+    pub fn fetched(&self) {
+        self.held.set(self.held.get() + 1);
+    }
+
+    /// Records that a message has left the private queue. Only the owner may call it.
+    #[cold]
+    pub fn received(&self, hand: &KernelCx<'_>) {
+        self.held.set(self.held.get() - 1);
+        self.left(hand);
+    }
+
+    /// Records that a counted message is gone, and notifies a waiting sender. Only the owner may
+    /// call it.
+    #[cold]
+    pub fn left(&self, hand: &KernelCx<'_>) {
+        if self.room.leave() {
+            // SAFETY: P1: the caller is the process's owner (this method's rule).
+            unsafe { self.room.call(|pid| call(hand, pid)) };
+        }
+    }
+
+    /// Checks the waiting senders again: another thread returned a slot, or a slot was reserved for
+    /// a waiter that has been cancelled. Only the owner may call it.
+    #[cold]
+    pub fn look(&self, hand: &KernelCx<'_>) {
+        // SAFETY: P1: the caller is the process's owner (this method's rule).
+        unsafe { self.room.look(|pid| call(hand, pid)) };
+    }
+
+    /// Closes the capacity of a dead process; if `tells`, wakes every waiting sender. Only the
+    /// owner may call it.
+    #[cold]
+    pub fn close(&self, hand: &KernelCx<'_>, tells: bool) {
+        // SAFETY: P1: the caller is the process's owner, and this is the owner's last use.
+        unsafe {
+            self.room.close(|pid| {
+                if tells {
+                    call(hand, pid);
+                }
+            });
+        }
+    }
+
+    /// Takes the oldest messages beyond the limit out of the private queue. Only the owner may call
+    /// it, after a fetch. Amortised O(1) for each message that is taken.
+    #[cold]
+    pub fn trim(&self, private: &mut OwnerState, dropped: &mut Queue) {
+        if self.overflow != Overflow::DropOldest {
+            return;
+        }
+        while self.held.get() > self.room.limit() {
+            let is_message = |node: NonNull<Node>| {
+                // SAFETY: P1: the node is in the private queue, so it belongs to the owner.
+                matches!(
+                    unsafe { Node::kind(node) },
+                    SignalKind::Message | SignalKind::AliasMessage | SignalKind::Request
+                )
+            };
+            let Some(oldest) = private.queue.take_first(is_message) else {
+                // Without such a message the count is wrong, and nothing else is.
+                debug_assert!(false, "the queue holds as many messages as are counted");
+                return;
+            };
+            self.held.set(self.held.get() - 1);
+            // No sender waits at a mailbox that rejects nothing.
+            let in_line = self.room.leave();
+            debug_assert!(!in_line, "no sender waits at a mailbox that drops");
+            self.count_dropped();
+            // SAFETY: `take_first` removed the node, so it is in no queue.
+            unsafe { dropped.push_back(oldest) };
+        }
+    }
+}
+
+const _: () = assert!(MOST.checked_mul(4).is_some(), "twice the limit can be counted, times two");

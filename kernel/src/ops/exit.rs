@@ -1,0 +1,348 @@
+//! Death: the steps by which a process ends, in this order, with no allocation.
+//!
+//! 1. The body is dropped; a panic of its destructors is caught.
+//! 2. The name is released, the reason is written, and the mailbox is closed: from now on senders
+//!    get their signals back. A thread that knows that the process is dead finds its name free, and
+//!    a monitor of the dead process fires immediately.
+//! 3. The operations that other threads queued for the process are applied (`proxy`). Its aliases,
+//!    timers and monitors are released. Unread messages are dropped. Senders that wait for capacity
+//!    in its mailbox are notified.
+//! 4. Links fire, oldest first, then monitors, then requests that are not answered. (A process that
+//!    is linked and monitors gets EXIT before DOWN, as in OTP.) A process that an EXIT kills is
+//!    queued by it and dies in turn on the core that runs it: no recursion, and no list but the run
+//!    queues.
+//! 5. Links and monitors that were still in transit are answered with `noproc`, requests with the
+//!    reason.
+//! 6. The slot records the reason, and no longer leads to the process.
+//! 7. Watchers that are not processes are notified, and find everything gone.
+//! 8. The slot is freed, and the memory is retired.
+
+use core::ptr::NonNull;
+
+use crate::api::cx::Slice;
+use crate::intrusive::list::Chain;
+use crate::kernel::kernel_cx::KernelCx;
+use crate::mailbox::Fifo;
+use crate::mailbox::batch::Queue;
+use crate::memory;
+use crate::mutation::Mutation;
+use crate::ops::owner_op::OwnerOp;
+use crate::ops::relations::watch_was_cancelled;
+use crate::process::header::Header;
+use crate::process::name;
+use crate::process::relation::link::{Link, LinkEnd};
+use crate::process::relation::monitor::{CancelOutcome, Monitor};
+use crate::process::relation::watcher::WatcherEntry;
+use crate::process::request_watch;
+use crate::process::timer_record::{Target, TimerHead};
+use crate::process::waiters;
+use crate::reason::Reason;
+use crate::signal::message;
+use crate::signal::node::{Node, SignalKind};
+use crate::sync::Ordering;
+
+/// Ends the owned process. Everything that it had is gone when this returns.
+///
+/// # Safety
+/// The caller is the slice's core, owns the process, and does not use it again.
+pub(crate) unsafe fn die(process: NonNull<Header>, slice: &Slice<'_>, reason: Reason) {
+    let (hand, core) = (&slice.hand, slice.core);
+    reason.come_into(hand.kernel.world());
+    // SAFETY: P1: the caller owns the process, so it is live.
+    let header = unsafe { process.as_ref() };
+    // What the body's destructors request is done, but nothing more is fetched: the death must
+    // answer what is still in the mailbox.
+    // SAFETY: P1: the caller owns the process (this function's contract).
+    unsafe { header.private() }.fetches = false;
+    if let Some(drop_body) = header.vtable.drop_body {
+        hand.kernel.catch_panic(|| {
+            let _outside = slice.leave();
+            // SAFETY: P1: the caller owns the process; once, since no core runs it again.
+            unsafe { drop_body(process) };
+        });
+    }
+    // The waiters' destructors are foreign: run them while nothing of the process is closed yet.
+    waiters::end(header, hand);
+    // From here on every operation of the process is refused.
+    // SAFETY: P1: the caller owns the process.
+    unsafe { header.private() }.dying = Some(reason.clone());
+    // SAFETY: P3: the owner writes it before anything is closed.
+    let write = || header.reason.with_mut(|place| unsafe { *place = reason.clone() });
+    if !hand.kernel.mutated(Mutation::ReasonLast) {
+        write();
+    }
+    let late = close(header, hand);
+    if hand.kernel.mutated(Mutation::ReasonLast) {
+        write();
+    }
+    close_line(header, hand, true);
+    let outside = fire(header, hand, &reason);
+    answer(header, hand, late, &reason);
+    vacate(header, hand, outside, reason);
+    // SAFETY: P1: the caller owns the process.
+    if core::mem::take(&mut unsafe { header.private() }.spare) {
+        // Its body has panicked after a request.
+        // SAFETY: the reference that the request left here; the table's is still held.
+        unsafe { Header::give_up_waker(process) };
+    }
+    core.release(hand.kernel, header.pid);
+    // SAFETY: `vacate` has made the process unreachable.
+    unsafe { core.retire(process) };
+}
+
+/// Closes the capacity of the mailbox. The waiting senders are notified, if `tells`, and otherwise
+/// only released.
+fn close_line(header: &Header, hand: &KernelCx<'_>, tells: bool) {
+    if let Some(bound) = header.bound() {
+        bound.close(hand, tells);
+    }
+}
+
+/// Runs steps 2 and 3. Returns the signals that step 5 answers.
+fn close(header: &Header, hand: &KernelCx<'_>) -> Queue {
+    // Before another thread can find the process dead: a thread that does may register the name.
+    name::release_name(header);
+    let rest = header.mailbox.close();
+    // SAFETY: P1: the caller owns the process.
+    let private = unsafe { header.private() };
+    if rest.is_empty() && private.has_nothing() {
+        return Queue::new();
+    }
+    let rest = rest.into_fifo();
+    // Queued operations are applied before anything is fired (`proxy`, X3), and without memory.
+    private.monitors.freeze();
+    private.links.freeze();
+    private.timers.freeze();
+    private.aliases.freeze();
+    let unmet = core::mem::replace(&mut private.unmet, Fifo::empty());
+    let mut unread = Queue::new();
+    for node in unmet.chain(rest) {
+        // SAFETY: N1: the node was taken, so the owner holds it.
+        if unsafe { Node::kind(node) } == SignalKind::Proxy && !hand.kernel.mutated(Mutation::ProxiesUnmet) {
+            // SAFETY: N1: the node was taken, so the owner holds it; not used again.
+            unsafe { OwnerOp::meet(node, header, hand) };
+        } else {
+            // SAFETY: N1: the owner holds the node, which is in no queue.
+            unsafe { unread.push_back(node) };
+        }
+    }
+    // SAFETY: P1: the caller owns the process; no other borrow is kept.
+    let private = unsafe { header.private() };
+    // No code looks anything up from here on: emptying a set is a walk.
+    private.monitors.forget_index();
+    private.timers.forget_index();
+    private.aliases.forget_index();
+    private.links.forget_index();
+    let mut fetched = core::mem::take(&mut private.queue);
+    while let Some(alias) = private.aliases.pop() {
+        // SAFETY: the set owned the record, and it has been removed.
+        unsafe { memory::drop_and_free(alias) };
+    }
+    let mut late = Queue::new();
+    while let Some(node) = fetched.pop_front() {
+        // SAFETY: N1: the node came from the private queue, so the owner holds it.
+        if unsafe { Node::kind(node) } == SignalKind::Request {
+            // SAFETY: N1: the owner holds the node, which is in no queue now.
+            unsafe { late.push_back(node) };
+        } else {
+            // SAFETY: N1: the owner holds the node; a destructor's panic is caught.
+            unsafe { hand.release(node) };
+        }
+    }
+    while let Some(node) = unread.pop_front() {
+        // SAFETY: N1: the node was taken, so the owner holds it.
+        match unsafe { Node::kind(node) } {
+            // SAFETY: N1: the owner holds the node, which is in no queue.
+            SignalKind::LinkRequest | SignalKind::MonitorRequest | SignalKind::Ask | SignalKind::Request => unsafe {
+                late.push_back(node)
+            },
+            // It is a part of the process: nothing to free.
+            SignalKind::Wake => {}
+            // SAFETY: N1: the owner holds the node; not used again.
+            _ => unsafe { hand.release(node) },
+        }
+    }
+    give_up_timers(header, hand);
+    give_up_monitors(header, hand);
+    late
+}
+
+/// Releases the process's timers. Those to the process itself end with it; others continue.
+fn give_up_timers(header: &Header, hand: &KernelCx<'_>) {
+    loop {
+        // SAFETY: P1: the caller owns the process; not kept over the foreign destructor below.
+        let Some(timer) = (unsafe { header.private() }).timers.pop() else { return };
+        // SAFETY: the set's reference keeps the record live.
+        if matches!(unsafe { timer.as_ref() }.target(), Target::Pid(pid) if pid == header.pid) {
+            // SAFETY: the set's reference keeps the record live.
+            unsafe { TimerHead::cancel(timer, hand) };
+        }
+        // SAFETY: the set's reference; not used again.
+        unsafe { TimerHead::give_up(timer, hand.pool()) };
+    }
+}
+
+fn give_up_monitors(header: &Header, hand: &KernelCx<'_>) {
+    // SAFETY: P1: the caller owns the process.
+    let private = unsafe { header.private() };
+    while let Some(monitor) = private.monitors.pop() {
+        // SAFETY: the set's reference keeps the record live.
+        let record = unsafe { monitor.as_ref() };
+        if record.cancel() == CancelOutcome::InTime
+            && let Some(target) = record.target()
+            && target != header.pid
+            && let Some(target) = hand.find(target)
+        {
+            watch_was_cancelled(target, hand);
+        }
+        // SAFETY: the set's reference; not used again.
+        unsafe { Monitor::give_up(monitor, hand.pool()) };
+    }
+}
+
+/// Runs step 4. Returns the watches that step 7 fires.
+fn fire(header: &Header, hand: &KernelCx<'_>, reason: &Reason) -> Chain<WatcherEntry> {
+    let killed = hand.kernel.mutated(Mutation::TellsTheKill) && header.killed.load(Ordering::Relaxed);
+    let told = if killed { &Reason::KILLED } else { reason };
+    if hand.kernel.mutated(Mutation::DownsFirst) {
+        fire_requests(header, hand, reason);
+    }
+    // SAFETY: P1: the caller owns the process.
+    let private = unsafe { header.private() };
+    while let Some(half) = private.links.pop() {
+        // SAFETY: the set held the end's reference, which goes to the link.
+        unsafe { Link::fire(LinkEnd::link(half), header.pid, hand, told) };
+    }
+    for link in header.links.close() {
+        // SAFETY: the list held the end's reference, which goes to the link.
+        unsafe { Link::fire(link, header.pid, hand, told) };
+    }
+    let mut outside = Chain::empty();
+    for watch in header.watchers.close() {
+        // SAFETY: the watch was taken from the list, with its reference.
+        if unsafe { WatcherEntry::is_outside(watch) } {
+            // SAFETY: the watch was taken from the list, and is in no other chain.
+            unsafe { outside.push(watch) };
+        } else {
+            // SAFETY: the list's reference goes to the watch.
+            unsafe { WatcherEntry::fire(watch, hand, reason) };
+        }
+    }
+    fire_requests(header, hand, reason);
+    outside
+}
+
+/// Notifies the requesters whose requests the process has received and not answered.
+fn fire_requests(header: &Header, hand: &KernelCx<'_>, reason: &Reason) {
+    // SAFETY: P1: the caller owns the process; no other borrow is kept.
+    while let Some(request) = unsafe { header.private() }.open.pop() {
+        if hand.kernel.mutated(Mutation::ForgetsRequests) {
+            // SAFETY: the watch belonged to the owner; not used again.
+            unsafe { request_watch::let_go(request, hand.pool()) };
+        } else {
+            // SAFETY: the watch belonged to the owner; not used again.
+            unsafe { request_watch::down(request, hand, reason) };
+        }
+    }
+}
+
+/// Runs step 5: answers the signals that were still in transit.
+fn answer(header: &Header, hand: &KernelCx<'_>, mut late: Queue, reason: &Reason) {
+    while let Some(node) = late.pop_front() {
+        // SAFETY: N1: the node was taken from the mailbox, so the caller holds it.
+        match unsafe { Node::kind(node) } {
+            _ if hand.kernel.mutated(Mutation::LateIsDropped) => {}
+            SignalKind::LinkRequest => {
+                // SAFETY: the request held the end's reference, which goes to the link.
+                unsafe { Link::fire(Link::of_request(node), header.pid, hand, &Reason::NOPROC) };
+            }
+            SignalKind::MonitorRequest => {
+                let said = if hand.kernel.options.tombstones { reason } else { &Reason::NOPROC };
+                // SAFETY: the request held the target side's reference; the node is in no queue.
+                unsafe { Monitor::fire(node.cast(), hand, said) };
+            }
+            SignalKind::Request => {
+                // SAFETY: N1: the caller holds the node; answered once.
+                unsafe { message::down(node, hand, reason) };
+                // SAFETY: N1: the caller holds the node; not used again.
+                unsafe { hand.release(node) };
+            }
+            // SAFETY: N1: the caller holds the node; not used again.
+            _ => unsafe { hand.release(node) },
+        }
+    }
+}
+
+/// Runs steps 6 and 7.
+fn vacate(header: &Header, hand: &KernelCx<'_>, outside: Chain<WatcherEntry>, reason: Reason) {
+    let observed = hand.kernel.observes_exits();
+    if outside.is_empty() && !observed {
+        return hand.kernel.table.vacate(header.pid, reason);
+    }
+    hand.kernel.table.vacate(header.pid, reason.clone());
+    if observed {
+        hand.kernel.world().on_process_exit(header.pid, &reason, hand.guard);
+    }
+    for watch in outside.reversed() {
+        // SAFETY: the watch was taken from the list, with its reference.
+        unsafe { WatcherEntry::fire(watch, hand, &reason) };
+    }
+}
+
+/// Ends a process that will never run again, of a kernel that no longer has a core. No process is
+/// notified: those that could be end as well. The caller must retire its memory.
+///
+/// # Safety
+/// The kernel has no core, and the caller is the thread that ends its processes.
+pub(crate) unsafe fn discard(hand: &KernelCx<'_>, process: NonNull<Header>) {
+    // SAFETY: P1: no core can run the process (this function's contract), so the caller owns it.
+    let header = unsafe { process.as_ref() };
+    // SAFETY: P1: the caller owns the process.
+    let private = unsafe { header.private() };
+    // If a panic cut a death short, on a platform that does not catch it, the body is dropped
+    // already.
+    if core::mem::replace(&mut private.fetches, false)
+        && let Some(drop_body) = header.vtable.drop_body
+    {
+        // SAFETY: P1: the caller owns the process; once.
+        hand.catch_panic(|| unsafe { drop_body(process) });
+    }
+    waiters::end(header, hand);
+    // SAFETY: P1: the caller owns the process.
+    unsafe { header.private() }.dying = Some(Reason::KILLED);
+    // SAFETY: P3: the owner writes it before anything is closed.
+    header.reason.with_mut(|place| unsafe { *place = Reason::KILLED });
+    let mut late = close(header, hand);
+    close_line(header, hand, false);
+    while let Some(node) = late.pop_front() {
+        // SAFETY: N1: the node was taken, so the caller holds it.
+        unsafe { hand.release(node) };
+    }
+    // SAFETY: P1: the caller owns the process.
+    let private = unsafe { header.private() };
+    while let Some(half) = private.links.pop() {
+        // SAFETY: the end's reference, which the set held; not used again.
+        unsafe { Link::give_up(LinkEnd::link(half), hand.pool()) };
+    }
+    for link in header.links.close() {
+        // SAFETY: the end's reference, which the list held; not used again.
+        unsafe { Link::give_up(link, hand.pool()) };
+    }
+    // SAFETY: P1: the caller owns the process; no other borrow is kept.
+    while let Some(request) = unsafe { header.private() }.open.pop() {
+        // SAFETY: the watch belonged to this process; not used again.
+        unsafe { request_watch::let_go(request, hand.pool()) };
+    }
+    let mut outside = Chain::empty();
+    for watch in header.watchers.close() {
+        // SAFETY: the watch was taken from the list, with its reference.
+        if unsafe { WatcherEntry::is_outside(watch) } {
+            // SAFETY: the watch was taken from the list, and is in no other chain.
+            unsafe { outside.push(watch) };
+        } else {
+            // SAFETY: the list's reference; not used again.
+            unsafe { WatcherEntry::release(watch, hand.pool()) };
+        }
+    }
+    vacate(header, hand, outside, Reason::KILLED);
+}

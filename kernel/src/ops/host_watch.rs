@@ -1,0 +1,259 @@
+//! The handles of an exit watch, from before it is installed until it has fired: [`PreparedWatch`],
+//! [`ExitWatch`], [`FiredWatch`].
+
+use core::fmt;
+use core::ptr::NonNull;
+
+use crate::kernel::kernel_cx::KernelCx;
+use crate::memory::{self, NoMemory};
+use crate::mutation::Mutation;
+use crate::ops::relations::watch_was_cancelled;
+use crate::pid::Pid;
+use crate::process::relation::host_watch::{
+    ARMED, FIRED, HostWatchHead, HostWatchRecord, PREPARED, VTABLE, WITHDRAWN, of_watch,
+};
+use crate::process::relation::watcher::WatcherEntry;
+use crate::process::relation::{ExitInfo, WatchError, WatchStatus};
+use crate::process::table::Tombstone;
+use crate::sync::{AtomicU8, AtomicUsize, Ordering, UnsafeCell};
+
+/// A watch that lacks only its process. Dropping it drops the callback.
+#[must_use = "nothing is watched yet"]
+pub struct PreparedWatch(NonNull<HostWatchHead>);
+
+impl PreparedWatch {
+    /// Allocates a watch whose callback `act` runs after the process has ended, on a thread that
+    /// the platform chooses.
+    pub fn try_new(act: impl FnOnce(ExitInfo) + Send + 'static) -> Result<Self, NoMemory> {
+        Self::make(act, false)
+    }
+
+    /// Allocates a watch whose callback `act` runs where the watch fires: on the core, during the
+    /// death. `act` must not block. It is meant for sending a [`crate::Reply`] or waking a thread
+    /// or task.
+    pub fn try_inline(act: impl FnOnce(ExitInfo) + Send + 'static) -> Result<Self, NoMemory> {
+        Self::make(act, true)
+    }
+
+    fn make(act: impl FnOnce(ExitInfo) + Send + 'static, prompt: bool) -> Result<Self, NoMemory> {
+        fn whole<F: FnOnce(ExitInfo) + Send + 'static>(act: F, prompt: bool) -> HostWatchRecord<F> {
+            let head = HostWatchHead {
+                watch: WatcherEntry::new(VTABLE),
+                vtable: HostWatchRecord::<F>::VTABLE,
+                shares: AtomicUsize::new(1),
+                pid: UnsafeCell::new(None),
+                reason: UnsafeCell::new(None),
+                state: AtomicU8::new(PREPARED),
+                prompt,
+            };
+            HostWatchRecord { head, act: UnsafeCell::new(Some(act)) }
+        }
+        memory::try_new(whole(act, prompt)).map(|whole| Self(whole.cast())).map_err(|_| NoMemory)
+    }
+
+    /// Returns a handle, whose status is [`WatchStatus::Prepared`] until the watch is installed.
+    pub fn handle(&self) -> ExitWatch {
+        ExitWatch(HostWatchHead::share(self.0))
+    }
+
+    /// (1) Installs the watch on a process. Fails only if the pid was never allocated. Lock-free.
+    pub(crate) fn install(self, hand: &KernelCx<'_>, pid: Pid) -> Result<ExitWatch, WatchError> {
+        let process = hand.find(pid);
+        let remembered = match process.map_or_else(|| hand.kernel.of_the_dead(pid, hand.guard), |_| Tombstone::Recycled)
+        {
+            Tombstone::NeverAllocated => return Err(WatchError::NoSuchProcess(pid)),
+            Tombstone::Known(reason) => Some(reason),
+            Tombstone::Recycled => None,
+        };
+        let handle = self.handle();
+        // The reference of `self` becomes the list's.
+        let this = core::mem::ManuallyDrop::new(self).0;
+        // SAFETY: the reference keeps the record live.
+        let head = unsafe { this.as_ref() };
+        // SAFETY: W1: PREPARED, so the record is ours alone.
+        head.pid.with_mut(|place| unsafe { *place = Some(pid) });
+        // Release: a thread that finds it armed also sees the pid.
+        head.state.store(ARMED, Ordering::Release);
+        let Some(process) = process else {
+            // SAFETY: the list's reference; the record is on no list.
+            unsafe { HostWatchHead::fire(this, hand, remembered) };
+            return Ok(handle);
+        };
+        // SAFETY: the record is on no list; its reference goes with it.
+        let placed = unsafe { process.watchers.push(this.cast()) }.is_ok();
+        if !placed && !hand.kernel.mutated(Mutation::RefusedIsPlaced) {
+            // SAFETY: P3: the list is closed, so the reason is written (`header`).
+            let reason = unsafe { process.reason() };
+            // SAFETY: the push was refused, so the reference is still ours.
+            unsafe { HostWatchHead::fire(this, hand, Some(reason)) };
+        }
+        Ok(handle)
+    }
+}
+
+impl Drop for PreparedWatch {
+    fn drop(&mut self) {
+        // SAFETY: this value's reference keeps the record live.
+        let head = unsafe { self.0.as_ref() };
+        head.state.store(WITHDRAWN, Ordering::Release);
+        // SAFETY: W1: it was PREPARED, so the callback is ours, and so is the reference.
+        unsafe { (head.vtable.take)(self.0, None) };
+    }
+}
+
+/// A handle of a watch, to query its status and to withdraw it. It can be cloned. Dropping it has
+/// no effect on the watch.
+pub struct ExitWatch(NonNull<HostWatchHead>);
+
+impl ExitWatch {
+    fn head(&self) -> &HostWatchHead {
+        // SAFETY: this handle's reference keeps the record live.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Returns the state of the watch. Wait-free.
+    pub fn status(&self) -> WatchStatus {
+        // Acquire: sees what was written before the watch was installed, or fired.
+        match self.head().state.load(Ordering::Acquire) {
+            PREPARED => WatchStatus::Prepared,
+            ARMED => WatchStatus::Installed,
+            FIRED => WatchStatus::Fired,
+            _ => WatchStatus::Withdrawn,
+        }
+    }
+
+    /// Returns `true` if the watch is in force: it was installed, and has neither fired nor been
+    /// withdrawn. Wait-free.
+    pub fn is_installed(&self) -> bool {
+        self.status() == WatchStatus::Installed
+    }
+
+    /// Returns the pid of the process that it watches, or watched; `None` before it was installed.
+    pub fn pid(&self) -> Option<Pid> {
+        if self.status() == WatchStatus::Prepared {
+            return None;
+        }
+        // SAFETY: not PREPARED, so the pid was written before, and is not written again.
+        self.head().pid.with(|pid| unsafe { *pid })
+    }
+
+    /// (3) Withdraws the watch. Returns `true` if it was in force, and so will never fire; the
+    /// callback is then dropped here. O(1) amortised.
+    pub(crate) fn cancel(&self, hand: &KernelCx<'_>) -> bool {
+        let head = self.head();
+        // A watch of another kernel cannot be withdrawn here.
+        if self.pid().is_some_and(|pid| !hand.kernel.lends(pid)) {
+            return false;
+        }
+        // AcqRel: pairs with the exchange of `fire`, in either order, and sees the pid.
+        if head.state.compare_exchange(ARMED, WITHDRAWN, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            return false;
+        }
+        // SAFETY: written before the watch was armed, and not again.
+        let pid = head.pid.with(|pid| unsafe { *pid });
+        if let Some(process) = pid.and_then(|pid| hand.find(pid)) {
+            watch_was_cancelled(process, hand);
+        }
+        // SAFETY: W1: withdrawn, so the callback is ours; the reference is acquired for this call.
+        unsafe { (head.vtable.take)(HostWatchHead::share(self.0), None) };
+        true
+    }
+}
+
+impl Clone for ExitWatch {
+    fn clone(&self) -> Self {
+        Self(HostWatchHead::share(self.0))
+    }
+}
+
+impl Drop for ExitWatch {
+    fn drop(&mut self) {
+        // SAFETY: this handle's reference; not used again.
+        unsafe { HostWatchHead::give_up(self.0) };
+    }
+}
+
+/// A watch that has fired: its callback, and the end to report. Dropping it drops the callback.
+#[must_use = "the callback must be run"]
+pub struct FiredWatch(NonNull<HostWatchHead>);
+
+impl FiredWatch {
+    /// Returns the handle of a record that has fired, with its reference.
+    pub(crate) fn of(record: NonNull<HostWatchHead>) -> Self {
+        Self(record)
+    }
+
+    /// Returns the pid of the process that died.
+    pub fn pid(&self) -> Option<Pid> {
+        // SAFETY: this value's reference keeps the record live.
+        let head = unsafe { self.0.as_ref() };
+        // SAFETY: written before the watch was armed, and not again.
+        head.pid.with(|pid| unsafe { *pid })
+    }
+
+    /// Runs the callback. It is foreign code, which may panic.
+    pub fn run(self) {
+        let this = core::mem::ManuallyDrop::new(self);
+        // SAFETY: this value's reference keeps the record live.
+        let head = unsafe { this.0.as_ref() };
+        // SAFETY: W2: fired, so the record is ours.
+        let reason = head.reason.with_mut(|reason| unsafe { (*reason).take() });
+        let ended = this.pid().map(|pid| ExitInfo { pid, reason });
+        // SAFETY: W1: fired, so the callback is ours, with the reference.
+        unsafe { (head.vtable.take)(this.0, ended) };
+    }
+
+    /// Converts it into its links in a queue, with its reference.
+    pub(crate) fn into_watch(self) -> NonNull<WatcherEntry> {
+        core::mem::ManuallyDrop::new(self).0.cast()
+    }
+
+    /// Converts an entry of a queue back.
+    ///
+    /// # Safety
+    /// `watch` came from [`FiredWatch::into_watch`], and is converted back once.
+    pub(crate) unsafe fn of_watch(watch: NonNull<WatcherEntry>) -> Self {
+        Self(of_watch(watch))
+    }
+}
+
+impl Drop for FiredWatch {
+    fn drop(&mut self) {
+        // SAFETY: this value's reference keeps the record live.
+        let head = unsafe { self.0.as_ref() };
+        // SAFETY: W1: fired, so the callback is ours, with the reference.
+        unsafe { (head.vtable.take)(self.0, None) };
+    }
+}
+
+// SAFETY: W1: the callback is Send, and belongs to one party at a time; every other field is
+// atomic, or passed on by the word.
+unsafe impl Send for PreparedWatch {}
+// SAFETY: through `&` only atomics and the reference count are touched.
+unsafe impl Sync for PreparedWatch {}
+// SAFETY: W1: the callback is Send, also for the thread that withdraws and drops it.
+unsafe impl Send for ExitWatch {}
+// SAFETY: W1: through `&` the word decides which thread owns the callback.
+unsafe impl Sync for ExitWatch {}
+// SAFETY: the callback is Send, and moves with this value.
+unsafe impl Send for FiredWatch {}
+// SAFETY: through `&` only the pid is read.
+unsafe impl Sync for FiredWatch {}
+
+impl fmt::Debug for PreparedWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PreparedWatch")
+    }
+}
+
+impl fmt::Debug for ExitWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExitWatch").field("pid", &self.pid()).field("status", &self.status()).finish()
+    }
+}
+
+impl fmt::Debug for FiredWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Fired").field(&self.pid()).finish()
+    }
+}

@@ -1,0 +1,586 @@
+//! [`TimerSlots`], the table through which every process, and the host, finds a timer by its
+//! reference.
+//!
+//! A timer's record is shared by its starter, its wheel and its target, and is freed when the last
+//! of them releases it. Everything that any thread may read is in a [`Slot`]: whether the timer is
+//! still pending, when it is due, and its record. A slot's memory is never freed while a kernel has
+//! the table. A timer's reference is its slot's index (26 bits) and the slot's generation (29
+//! bits), below a bit that no other reference has. So any thread cancels a timer by a lookup and
+//! one exchange. No process gets a request, no core takes part, and the starter may be dead.
+//!
+//! ```text
+//!  free ── begin (1) ──▶ PREPARED ── arm (2) ──▶ ARMED ── fire (4) ──▶ FIRED ─────┐
+//!   ▲          │             │                    ▲ │                             │
+//!   │          └───────────── begin (1) ──────────┘ │                             │
+//!   │                        └───── cancel (3) ─────┴────▶ CANCELLED ─────────────┤
+//!   └───────────────────────────────── give_back (5) ◀────────────────────────────┘
+//! ```
+//!
+//! (1) belongs to the starter. It leads straight to ARMED if the timer is already on a wheel.
+//! PREPARED timers are started on behalf of a process ([`crate::Caller`]) and are in transit to
+//! that process's core, until the core puts them on its wheel (2). (5) happens when the last
+//! reference to the record is released.
+//!
+//! - **S1, one outcome.** (2), (3) and (4) are exchanges of one word, which also holds the
+//!   generation. So a thread whose exchange succeeds has changed exactly that timer. Only one of
+//!   (3) and (4) succeeds, once; (2) may come before it. A stale reference never affects the slot's
+//!   next timer.
+//! - **S2, the wheel's reference.** The thread that succeeds in (3) or (4) owns the message and the
+//!   wheel's reference to the record from then on. So a canceller needs no reference of its own to
+//!   use the record: while the word is PREPARED or ARMED, no thread releases the wheel's reference.
+//!   A thread whose (2) fails has the starter's reference only.
+//! - **S3, reading.** A reader reads `due`, `kernel` and the generation, then reads the word again.
+//!   If the word is still this timer's, so are the values read in between. They are written only by
+//!   the claim and (1), after the last timer's outcome.
+//! - **S4, which kernel.** Kernels may share a table of slots, as they share the counter of their
+//!   references, so that no two kernels have the same reference. A thread that looks a timer up
+//!   compares `kernel`, and never dereferences it. Alarms resume their own process and concern no
+//!   other process. They have a bit of their own in the word (OWN), and lookups do not find them.
+//! - **S5, exhaustion.** A slot with the last generation is not given back.
+//!
+//! Free slots are linked and kept for reuse. Each core keeps some in its pool; a surplus goes to a
+//! common chain that is only ever taken as a whole (no ABA). All operations are lock-free, a lookup
+//! is wait-free, and only growth allocates.
+
+use core::alloc::Layout;
+use core::ptr::{self, NonNull};
+
+use crate::config::{FIRST_TIMERS, TIMER_SLOTS};
+use crate::kernel::Kernel;
+use crate::memory::NoMemory;
+use crate::memory::pool::Pool;
+use crate::pid::Reference;
+use crate::process::timer_record::TimerHead;
+use crate::sync::{AtomicPtr, AtomicU32, Cell, Ordering};
+
+const INDEX_BITS: u32 = 26;
+const GENERATION_BITS: u32 = 29;
+/// The bit that distinguishes a timer's reference from every other reference.
+const TIMER: u64 = 1 << 55;
+const _: () = assert!(1 << (INDEX_BITS + GENERATION_BITS) == TIMER, "a reference has 56 bits");
+const MOST: u32 = 1 << INDEX_BITS;
+const SEGMENTS: usize = (u32::BITS - (MOST / FIRST_TIMERS).leading_zeros()) as usize;
+
+/// The mask of the state, in the word below the generation.
+const STATE: u32 = 0b11;
+const PREPARED: u32 = 0;
+const ARMED: u32 = 1;
+const FIRED: u32 = 2;
+const CANCELLED: u32 = 3;
+/// The bit of a timer that only its owner can find (S4).
+const OWN: u32 = 0b100;
+const GENERATION: u32 = 3;
+const LAST: u32 = (1 << GENERATION_BITS) - 1;
+
+/// The steps that are easy to forget. A model can omit one and see the failure.
+pub trait Steps: 'static {
+    /// The thread that fires a timer checks if it was cancelled.
+    const ASKS: bool = true;
+    /// A thread that cancels by reference compares the generation.
+    const HEEDS_THE_GENERATION: bool = true;
+    /// A reader reads the word a second time.
+    const LOOKS_AGAIN: bool = true;
+}
+
+/// The steps as shipped.
+#[derive(Debug)]
+pub struct Shipped;
+impl Steps for Shipped {}
+
+/// The shared state of one timer; see the module.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    word: AtomicU32,
+    index: u32,
+    /// The timer's record; in a free slot, the next free slot.
+    link: AtomicPtr<()>,
+    kernel: AtomicPtr<Kernel>,
+    /// The due time: the low half, then the high half.
+    due: [AtomicU32; 2],
+}
+
+/// The state of a timer when it was cancelled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Was {
+    /// In transit to a wheel.
+    Prepared,
+    /// On its core's wheel.
+    Armed,
+}
+
+impl Slot {
+    fn new(index: u32) -> Self {
+        Self {
+            // Cancelled: a forged reference of generation 0, which no timer has, finds no pending
+            // timer.
+            word: AtomicU32::new(CANCELLED),
+            index,
+            link: AtomicPtr::new(ptr::null_mut()),
+            kernel: AtomicPtr::new(ptr::null_mut()),
+            due: [AtomicU32::new(0), AtomicU32::new(0)],
+        }
+    }
+
+    /// Returns the kernel that has claimed the slot. For the slot's holder.
+    #[inline]
+    pub(crate) fn kernel(&self) -> *const Kernel {
+        // Relaxed: written by `claim`, which gave the slot to its holder.
+        self.kernel.load(Ordering::Relaxed)
+    }
+
+    /// Returns the generation of the slot's next timer. The caller holds the slot.
+    #[inline]
+    fn next_generation(&self) -> u32 {
+        // Relaxed: written by the slot's last holder, which handed the slot over to this one.
+        (self.word.load(Ordering::Relaxed) >> GENERATION) + 1
+    }
+
+    /// Returns the reference of the slot's next timer. The caller holds the slot.
+    #[inline]
+    pub(crate) fn reference(&self) -> Option<Reference> {
+        Reference::from_raw(TIMER | u64::from(self.next_generation()) << INDEX_BITS | u64::from(self.index))
+    }
+
+    /// (1) Publishes the timer under its reference, PREPARED or `armed`. The caller holds the slot,
+    /// and `name` is that of its next timer.
+    #[inline]
+    pub(crate) fn begin(&self, timer: NonNull<TimerHead>, due: u64, name: Name, armed: bool) {
+        let word = name.0 | if armed { ARMED } else { PREPARED };
+        // Release, both: pair with the loads in `read`. A reader that sees a value from here also
+        // sees the last timer's outcome (S3).
+        self.due[0].store(due as u32, Ordering::Release);
+        self.due[1].store((due >> 32) as u32, Ordering::Release);
+        // Relaxed: published by the word.
+        self.link.store(timer.as_ptr().cast(), Ordering::Relaxed);
+        // Release: pairs with the exchanges, which thereby see the record.
+        self.word.store(word, Ordering::Release);
+    }
+
+    /// Exchanges a timer's state. The caller has a reference to the record.
+    #[inline]
+    fn turn(&self, name: Name, from: u32, to: u32) -> bool {
+        // AcqRel: pairs with the exchanges of the word that came before or come after.
+        self.word.compare_exchange(name.0 | from, name.0 | to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// (2) Marks the timer as on a wheel. Returns `false` if it was cancelled in transit. The
+    /// caller has a reference to the record.
+    pub(crate) fn arm(&self, name: Name) -> bool {
+        self.turn(name, PREPARED, ARMED)
+    }
+
+    /// (4) Marks the timer as fired. Returns `false` if it was cancelled. The caller has a
+    /// reference to the record.
+    #[inline]
+    pub(crate) fn fire(&self, name: Name) -> bool {
+        self.turn(name, ARMED, FIRED)
+    }
+
+    /// (3) Cancels a timer that is on a wheel. Returns `false` if it has already fired or been
+    /// cancelled. The caller has a reference to the record.
+    #[inline]
+    pub(crate) fn cancel(&self, name: Name) -> bool {
+        self.turn(name, ARMED, CANCELLED)
+    }
+
+    /// (3) Cancels a timer that never reached a wheel. Returns `false` if it was cancelled in
+    /// transit. The caller has a reference to the record.
+    pub(crate) fn give_up(&self, name: Name) -> bool {
+        self.turn(name, PREPARED, CANCELLED)
+    }
+
+    /// Returns `true` if the timer is still pending. The caller has a reference to the record.
+    #[inline]
+    pub(crate) fn is_armed(&self) -> bool {
+        // Acquire: pairs with the exchanges of the word.
+        matches!(self.word.load(Ordering::Acquire) & STATE, PREPARED | ARMED)
+    }
+}
+
+/// The part of a slot's word that identifies a timer: everything but the state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Name(u32);
+
+impl Name {
+    /// Creates the name of the timer with this reference. `own`: only its owner can find it.
+    #[inline]
+    pub(crate) fn new(reference: Reference, own: bool) -> Self {
+        let generation = (reference.to_raw() >> INDEX_BITS) as u32 & LAST;
+        Self(generation << GENERATION | if own { OWN } else { 0 })
+    }
+
+    /// Returns the word in each of the two states of a pending timer.
+    fn waits(self) -> [u32; 2] {
+        [self.0 | PREPARED, self.0 | ARMED]
+    }
+}
+
+/// The table of all slots.
+#[derive(Debug)]
+pub(crate) struct TimerSlots {
+    segments: [AtomicPtr<Slot>; SEGMENTS],
+    /// The number of slots that were ever claimed.
+    fresh: AtomicU32,
+    /// The first slot of the common chain.
+    chain: AtomicPtr<Slot>,
+}
+
+// SAFETY: the table owns its segments, and a slot is all atomic but for its constant index.
+unsafe impl Send for TimerSlots {}
+// SAFETY: threads share only atomics and the constant index of each slot.
+unsafe impl Sync for TimerSlots {}
+
+/// The free slots that one core keeps.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    first: Cell<*mut Slot>,
+    count: Cell<u32>,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self { first: Cell::new(ptr::null_mut()), count: Cell::new(0) }
+    }
+}
+
+// SAFETY: only the core that keeps the slots uses this list.
+unsafe impl Send for Kept {}
+
+impl Kept {
+    #[inline]
+    fn pop(&self) -> Option<NonNull<Slot>> {
+        let slot = NonNull::new(self.first.get())?;
+        // SAFETY: slots live as long as their kernel.
+        self.first.set(next_of(unsafe { slot.as_ref() }));
+        self.count.set(self.count.get() - 1);
+        Some(slot)
+    }
+
+    #[inline]
+    fn push(&self, slot: NonNull<Slot>) {
+        // SAFETY: slots live as long as their kernel. Relaxed: only the slot's holder reads `link`.
+        unsafe { slot.as_ref() }.link.store(self.first.get().cast(), Ordering::Relaxed);
+        self.first.set(slot.as_ptr());
+        self.count.set(self.count.get() + 1);
+    }
+}
+
+/// Returns the next slot of a chain that the caller owns.
+#[inline]
+fn next_of(slot: &Slot) -> *mut Slot {
+    // Relaxed: the chain's handover made it visible.
+    slot.link.load(Ordering::Relaxed).cast()
+}
+
+/// Returns a slot's segment, its offset in the segment, and the segment's length.
+fn locate(index: u32) -> (usize, usize, usize) {
+    // Segment s holds FIRST << s slots and starts at FIRST * (2^s - 1).
+    let segment = (index / FIRST_TIMERS + 1).ilog2();
+    let start = FIRST_TIMERS * ((1 << segment) - 1);
+    (segment as usize, (index - start) as usize, (FIRST_TIMERS as usize) << segment)
+}
+
+impl TimerSlots {
+    /// Creates an empty table.
+    pub(crate) fn new() -> Self {
+        Self {
+            segments: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+            fresh: AtomicU32::new(0),
+            chain: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    /// Claims a slot for the caller. Returns `None` without memory, or if there are already as many
+    /// timers as references can name. Lock-free.
+    #[inline]
+    pub(crate) fn claim(&self, kernel: &Kernel, kept: Option<&Kept>) -> Option<NonNull<Slot>> {
+        let slot = match kept.and_then(Kept::pop) {
+            Some(slot) => slot,
+            None => self.claim_elsewhere(kept)?,
+        };
+        // SAFETY: the slot lives as long as `self`. Release: as in `Slot::begin`.
+        unsafe { slot.as_ref() }.kernel.store(ptr::from_ref(kernel).cast_mut(), Ordering::Release);
+        Some(slot)
+    }
+
+    #[cold]
+    fn claim_elsewhere(&self, kept: Option<&Kept>) -> Option<NonNull<Slot>> {
+        // Relaxed: a hint. Acquire: pairs with the Release exchange in `give_to_all`.
+        if !self.chain.load(Ordering::Relaxed).is_null()
+            && let Some(slot) = NonNull::new(self.chain.swap(ptr::null_mut(), Ordering::Acquire))
+        {
+            // SAFETY: slots live as long as their kernel.
+            let mut rest = next_of(unsafe { slot.as_ref() });
+            if let Some(kept) = kept {
+                while kept.count.get() < TIMER_SLOTS
+                    && let Some(more) = NonNull::new(rest)
+                {
+                    // SAFETY: slots live as long as their kernel.
+                    rest = next_of(unsafe { more.as_ref() });
+                    kept.push(more);
+                }
+            }
+            self.give_back_rest(rest);
+            return Some(slot);
+        }
+        self.claim_fresh()
+    }
+
+    fn claim_fresh(&self) -> Option<NonNull<Slot>> {
+        // Relaxed: only a counter; the segment has its own ordering.
+        let mut fresh = self.fresh.load(Ordering::Relaxed);
+        loop {
+            if fresh >= MOST {
+                return None;
+            }
+            self.grow_to(fresh).ok()?;
+            match self.fresh.compare_exchange_weak(fresh, fresh + 1, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return self.slot(fresh).map(NonNull::from),
+                Err(now) => fresh = now,
+            }
+        }
+    }
+
+    fn grow_to(&self, index: u32) -> Result<(), NoMemory> {
+        let (segment, _, len) = locate(index);
+        let place = &self.segments[segment];
+        if !place.load(Ordering::Acquire).is_null() {
+            return Ok(());
+        }
+        let layout = Layout::array::<Slot>(len).map_err(|_| NoMemory)?;
+        // SAFETY: a segment's size is not 0.
+        let memory = NonNull::new(unsafe { alloc::alloc::alloc(layout) }.cast::<Slot>()).ok_or(NoMemory)?;
+        let first = FIRST_TIMERS * ((1 << segment) - 1);
+        for i in 0..len {
+            // SAFETY: `i` is within the new allocation of `len` slots.
+            let slot = unsafe { memory.add(i) };
+            // SAFETY: `slot` is within the new allocation and aligned by its layout.
+            unsafe { slot.write(Slot::new(first + i as u32)) };
+        }
+        // Release: pairs with the Acquire load in `slot`. Acquire on failure: another thread
+        // allocated the segment, and we use its memory.
+        let put = place.compare_exchange(ptr::null_mut(), memory.as_ptr(), Ordering::Release, Ordering::Acquire);
+        if put.is_err() {
+            // SAFETY: the memory was never published, so it is ours; it has `len` slots.
+            unsafe { free(memory, len) };
+        }
+        Ok(())
+    }
+
+    fn slot(&self, index: u32) -> Option<&Slot> {
+        let (segment, offset, _) = locate(index);
+        // Acquire: pairs with the Release exchange in `grow_to`, so the slots are initialised.
+        let slots = NonNull::new(self.segments.get(segment)?.load(Ordering::Acquire))?;
+        // SAFETY: a published segment contains this slot.
+        let slot = unsafe { slots.add(offset) };
+        // SAFETY: the slot lives as long as `self`.
+        Some(unsafe { slot.as_ref() })
+    }
+
+    fn of(&self, reference: Reference) -> Option<&Slot> {
+        if reference.to_raw() & TIMER == 0 {
+            return None;
+        }
+        self.slot(reference.to_raw() as u32 & (MOST - 1))
+    }
+
+    /// (3) Cancels the timer of this kernel that `reference` names. Returns its record, with the
+    /// wheel's reference to it (S2), and its previous state. Returns `None` if the timer has ended
+    /// or never belonged to this kernel. Lock-free: an exchange fails only because the timer
+    /// reaches its wheel, or ends.
+    pub(crate) fn cancel<S: Steps>(&self, reference: Reference, kernel: &Kernel) -> Option<(NonNull<TimerHead>, Was)> {
+        let slot = self.of(reference)?;
+        let mut wanted = Name::new(reference, false).waits();
+        // Acquire: pairs with the Release store in `begin`.
+        let mut word = slot.word.load(Ordering::Acquire);
+        if !S::HEEDS_THE_GENERATION {
+            wanted = [word & !STATE | PREPARED, word & !STATE | ARMED];
+        }
+        loop {
+            let state = wanted.iter().position(|wanted| *wanted == word)?;
+            // Acquire: as in `read`. If the value is not this timer's, the exchange fails.
+            if !ptr::eq(slot.kernel.load(Ordering::Acquire), kernel) {
+                return None;
+            }
+            // AcqRel: pairs with `begin`, so that we see the record, and with the other exchanges.
+            match slot.word.compare_exchange(word, word & !STATE | CANCELLED, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => {
+                    // Relaxed: the exchange showed that the link is this timer's, and it stays
+                    // until the record's last reference is released.
+                    let timer = NonNull::new(slot.link.load(Ordering::Relaxed))?.cast();
+                    return Some((timer, if state == 0 { Was::Prepared } else { Was::Armed }));
+                }
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Returns the due time of the timer of this kernel that `reference` names, if it is pending.
+    /// Wait-free.
+    pub(crate) fn read<S: Steps>(&self, reference: Reference, kernel: &Kernel) -> Option<u64> {
+        let slot = self.of(reference)?;
+        let wanted = Name::new(reference, false).waits();
+        // Acquire, all but the last: a load that sees a later timer's value also sees the outcome
+        // of the timer before it (S3).
+        if !wanted.contains(&slot.word.load(Ordering::Acquire)) {
+            return None;
+        }
+        let kernel_of = slot.kernel.load(Ordering::Acquire);
+        let (low, high) = (slot.due[0].load(Ordering::Acquire), slot.due[1].load(Ordering::Acquire));
+        let same = wanted.contains(&slot.word.load(Ordering::Relaxed)) || !S::LOOKS_AGAIN;
+        (same && ptr::eq(kernel_of, kernel)).then_some(u64::from(high) << 32 | u64::from(low))
+    }
+
+    /// (5) Gives back the slot of a timer whose record ends, or a slot that no timer used.
+    ///
+    /// # Safety
+    /// The caller holds the slot, which is one of these slots, and what `pool` keeps, if there is
+    /// one.
+    #[inline]
+    pub(crate) unsafe fn give_back(&self, slot: NonNull<Slot>, name: Name, pool: Option<&Pool>) {
+        if name.0 >> GENERATION == LAST {
+            return;
+        }
+        let Some(pool) = pool else { return self.give_to_all(slot, slot) };
+        let kept = &pool.timer_slots;
+        kept.push(slot);
+        if kept.count.get() >= 2 * TIMER_SLOTS {
+            self.spill(kept, TIMER_SLOTS);
+        }
+    }
+
+    /// Moves the free slots that a core keeps to the common chain, except `but` of them.
+    #[cold]
+    pub(crate) fn spill(&self, kept: &Kept, but: u32) {
+        let Some(first) = NonNull::new(kept.first.get()) else { return };
+        let mut last = first;
+        let mut taken = 1;
+        loop {
+            // SAFETY: slots live as long as their kernel.
+            let next = next_of(unsafe { last.as_ref() });
+            match NonNull::new(next) {
+                Some(more) if kept.count.get() - taken > but => {
+                    last = more;
+                    taken += 1;
+                }
+                _ => {
+                    kept.first.set(next);
+                    kept.count.set(kept.count.get() - taken);
+                    return self.give_to_all(first, last);
+                }
+            }
+        }
+    }
+
+    /// Gives back the rest of a chain that was taken as a whole. Searches for its end only if
+    /// another thread has added slots in between.
+    fn give_back_rest(&self, first: *mut Slot) {
+        let Some(first) = NonNull::new(first) else { return };
+        // Release: as in `give_to_all`.
+        if self.chain.compare_exchange(ptr::null_mut(), first.as_ptr(), Ordering::Release, Ordering::Relaxed).is_ok() {
+            return;
+        }
+        let mut last = first;
+        // SAFETY: slots live as long as their kernel.
+        while let Some(next) = NonNull::new(next_of(unsafe { last.as_ref() })) {
+            last = next;
+        }
+        self.give_to_all(first, last);
+    }
+
+    fn give_to_all(&self, first: NonNull<Slot>, last: NonNull<Slot>) {
+        // Relaxed: only compared, never dereferenced.
+        let mut chain = self.chain.load(Ordering::Relaxed);
+        loop {
+            // SAFETY: slots live as long as their kernel. Relaxed: published by the exchange.
+            unsafe { last.as_ref() }.link.store(chain.cast(), Ordering::Relaxed);
+            // Release: pairs with the Acquire swap in `claim_elsewhere`, which thereby sees the
+            // slots and their generations.
+            match self.chain.compare_exchange_weak(chain, first.as_ptr(), Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => chain = now,
+            }
+        }
+    }
+}
+
+/// Frees a segment.
+///
+/// # Safety
+/// `segment` is a segment of `len` slots, which no thread uses again.
+unsafe fn free(segment: NonNull<Slot>, len: usize) {
+    let Ok(layout) = Layout::array::<Slot>(len) else { return };
+    for i in 0..len {
+        // SAFETY: `i` is within the segment of `len` slots.
+        let slot = unsafe { segment.add(i) };
+        // SAFETY: the slot is initialised, and dropped only here.
+        unsafe { slot.drop_in_place() };
+    }
+    // SAFETY: `grow_to` allocated the segment with this layout.
+    unsafe { alloc::alloc::dealloc(segment.as_ptr().cast(), layout) };
+}
+
+impl Drop for TimerSlots {
+    fn drop(&mut self) {
+        for (number, place) in self.segments.iter().enumerate() {
+            if let Some(segment) = NonNull::new(place.load(Ordering::Acquire)) {
+                // SAFETY: `&mut self`: no thread uses the slots again, and the segment has its full
+                // length.
+                unsafe { free(segment, (FIRST_TIMERS as usize) << number) };
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use crate::kernel::Options;
+    use crate::kernel::platform::{CurrentSlot, Platform};
+    use crate::reclaim::Domain;
+    use alloc::sync::Arc;
+
+    struct Nowhere;
+
+    // SAFETY: no core runs on this platform.
+    unsafe impl Platform for Nowhere {
+        fn now(&self) -> u64 {
+            0
+        }
+        fn wake(&self, _: usize) {}
+        fn here(&self) -> fn() -> *const CurrentSlot {
+            || ptr::null()
+        }
+    }
+
+    #[test]
+    fn locate_maps_indices_to_consecutive_places() {
+        let mut expected = (0, 0);
+        for index in 0..10_000 {
+            let (segment, offset, len) = locate(index);
+            assert_eq!((segment, offset), expected);
+            expected = if offset + 1 == len { (segment + 1, 0) } else { (segment, offset + 1) };
+        }
+        let (segment, offset, len) = locate(MOST - 1);
+        assert!(segment < SEGMENTS && offset < len);
+    }
+
+    #[test]
+    fn slot_with_last_generation_is_not_reused() {
+        let kernel = Kernel::new(Options::default(), Domain::new(), Arc::new(Nowhere));
+        let slots = TimerSlots::new();
+        let slot = slots.claim(&kernel, None).expect("enough memory for a slot");
+        // SAFETY: `slots` is still in scope, so its slots are live.
+        let word = unsafe { slot.as_ref() };
+        word.word.store((LAST - 1) << GENERATION | FIRED, Ordering::Relaxed);
+        // SAFETY: the slot was claimed above and is not used by a timer.
+        unsafe { slots.give_back(slot, Name((LAST - 1) << GENERATION), None) };
+        assert_eq!(slots.claim(&kernel, None), Some(slot));
+        let last = word.reference().expect("one generation is left");
+        assert!(last.to_raw() >> 56 == 0 && last.to_raw() & TIMER != 0);
+        word.word.store(LAST << GENERATION | CANCELLED, Ordering::Relaxed);
+        // SAFETY: the slot was claimed above and is not used by a timer.
+        unsafe { slots.give_back(slot, Name(LAST << GENERATION), None) };
+        assert_ne!(slots.claim(&kernel, None), Some(slot), "the slot has no generation left");
+    }
+}
