@@ -9,4 +9,4 @@ extern crate alloc;
 
 pub mod clock;
 pub mod heap;
-pub mod world;
+pub mod platform;

@@ -2,7 +2,7 @@
 
 use core::cell::Cell;
 
-use atropos_kernel::world::{CurrentSlot, Platform};
+use atropos_kernel::platform::{CurrentSlot, Platform};
 use atropos_kernel::{Core, RunOutcome};
 
 use crate::clock;

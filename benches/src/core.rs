@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use atropos_kernel::platform::{CurrentSlot, Platform};
 use atropos_kernel::reclaim::{Domain, Guard, Participant};
-use atropos_kernel::world::{CurrentSlot, Platform};
 use atropos_kernel::{Body, Core, Cx, Host, Kernel, Options, Pid, Resumed, RunOutcome, SpawnOptions};
 
 thread_local! {

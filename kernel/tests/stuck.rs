@@ -1,4 +1,4 @@
-//! Issue 14, item 10: a body that does not return delays only its own process (`sched::lookout`).
+//! Issue 14, item 10: a body that does not return delays only its own process (`sched::stall`).
 //! The body that blocks steps the other core itself, while its own core is in the middle of the
 //! slice.
 #![cfg(feature = "epoch")]

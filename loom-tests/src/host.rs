@@ -20,9 +20,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Wake;
 
-use atropos_kernel::reclaim::basket::ReturnQueue;
+use atropos_kernel::platform::{CurrentSlot, Platform};
+use atropos_kernel::reclaim::return_queue::ReturnQueue;
 use atropos_kernel::reclaim::{Domain, Limbo, Participant, Pool, Retired};
-use atropos_kernel::world::{CurrentSlot, Platform};
 use atropos_kernel::{Body, Core, Cx, Host, Kernel, Limits, Options, Pid, Resumed, SpawnOptions};
 use loom::cell::UnsafeCell;
 

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
-use atropos_kernel::internals::reply::{NoReply, Orders, ReplyFuture, Shipped, reply_with};
+use atropos_kernel::internals::request::{NoReply, Orders, ReplyFuture, Shipped, reply_with};
 use atropos_loom::host::{Canary, Woken};
 use atropos_loom::mutant;
-use atropos_loom::world::explore;
+use atropos_loom::platform::explore;
 use loom::sync::atomic::AtomicBool;
 use loom::thread;
 

@@ -5,8 +5,8 @@
 use atropos_kernel::{Cx, Pid, Reason, Resumed, SpawnOptions};
 use atropos_loom::host::body;
 use atropos_loom::mutant;
+use atropos_loom::platform::{Known, Stage, act, explore, waits};
 use atropos_loom::seen::{Event, Log};
-use atropos_loom::world::{Known, Stage, act, explore, waits};
 
 const WHY: Reason = Reason::SHUTDOWN;
 

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use atropos_kernel::{Pid, Reason, Resumed, SpawnOptions};
 use atropos_loom::mutant;
+use atropos_loom::platform::{Known, Mutation, Stage, explore};
 use atropos_loom::seen::Log;
-use atropos_loom::world::{Known, Mutation, Stage, explore};
 use loom::thread::{self, ThreadId};
 
 const WHY: Reason = Reason::SHUTDOWN;

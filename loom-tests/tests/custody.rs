@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atropos_kernel::internals::custody::{Barrier, Custody, Shipped, Steps};
-use atropos_kernel::internals::mutate::Mutation;
+use atropos_kernel::internals::mutation::Mutation;
 use atropos_kernel::{
     Core, Cx, Host, Kernel, Limits, MaybeReady, Options, Pid, Reason, Received, Resumed, RunOutcome, SpawnOptions,
 };

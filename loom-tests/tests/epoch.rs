@@ -7,7 +7,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering as Plain;
 
-use atropos_kernel::reclaim::basket::ReturnQueue;
+use atropos_kernel::reclaim::return_queue::ReturnQueue;
 use atropos_kernel::reclaim::{Domain, Participant, Pool};
 use atropos_loom::host::{Mortal, flush};
 use atropos_loom::{model, mutant};

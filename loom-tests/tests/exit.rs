@@ -7,8 +7,8 @@ use std::task::Waker;
 
 use atropos_kernel::{Cx, Reason, Resumed};
 use atropos_loom::mutant;
+use atropos_loom::platform::{Mutation, Stage, act, ends, explore};
 use atropos_loom::seen::Log;
-use atropos_loom::world::{Mutation, Stage, act, ends, explore};
 
 const OWN: Reason = Reason::OUT_OF_MEMORY;
 const TOLD: Reason = Reason::SHUTDOWN;

@@ -6,16 +6,16 @@
 use std::sync::Arc;
 use std::sync::Mutex;
 
-use atropos_kernel::internals::mutate::Mutation;
+use atropos_kernel::internals::mutation::Mutation;
+use atropos_kernel::platform::{CurrentSlot, Platform};
 use atropos_kernel::reclaim::{Domain, Participant};
-use atropos_kernel::world::{CurrentSlot, Platform};
 use atropos_kernel::{
     Core, ExitInfo, ExitQueue, ExitWatch, FiredWatch, Host, Kernel, Limits, Options, Pid, Reason, SpawnOptions,
     WatchStatus,
 };
 use atropos_loom::host::{Canary, body, here, member};
 use atropos_loom::mutant;
-use atropos_loom::world::{ends, explore};
+use atropos_loom::platform::{ends, explore};
 use loom::thread;
 
 /// A platform that queues each fired watch, so that another thread takes it.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context as Task, Poll, Wake, Waker};
 
-use atropos_kernel::internals::mutate::Mutation;
+use atropos_kernel::internals::mutation::Mutation;
 use atropos_kernel::{Context, Core, Cx, Host, Kernel, Limits, Options, Pid, Reason, Resumed, SpawnOptions};
 use atropos_loom::host::{core, member, with};
 use atropos_loom::{model, mutant};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
-use atropos_kernel::internals::mutate::Mutation;
+use atropos_kernel::internals::mutation::Mutation;
 use atropos_kernel::reclaim::Participant;
 use atropos_kernel::{Core, Cx, Host, Kernel, Options, Pid, Reason, Resumed, SpawnOptions};
 use atropos_loom::host::{Still, body, core, kernel, member, with};

@@ -6,8 +6,8 @@
 use atropos_kernel::internals::config::SWEEP_AT_LEAST;
 use atropos_kernel::{Cx, LinkError, Pid, Reason, Resumed};
 use atropos_loom::mutant;
+use atropos_loom::platform::{Known, Mutation, Stage, act, ends, explore};
 use atropos_loom::seen::{Event, Log, waiting};
-use atropos_loom::world::{Known, Mutation, Stage, act, ends, explore};
 
 const WHY: Reason = Reason::SHUTDOWN;
 

@@ -4,8 +4,8 @@
 
 use atropos_kernel::{Cx, Pid, Reason, Resumed};
 use atropos_loom::mutant;
+use atropos_loom::platform::{Known, Mutation, Stage, act, ends, explore};
 use atropos_loom::seen::{Log, waiting};
-use atropos_loom::world::{Known, Mutation, Stage, act, ends, explore};
 
 const WHY: Reason = Reason::SHUTDOWN;
 

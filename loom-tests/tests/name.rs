@@ -13,7 +13,7 @@ use atropos_kernel::{
     SpawnOptions,
 };
 use atropos_loom::host::{body, core, flush, kernel, member, spawn, with};
-use atropos_loom::world::{Mutation, explore};
+use atropos_loom::platform::{Mutation, explore};
 use atropos_loom::{model, mutant};
 use loom::thread;
 

@@ -5,8 +5,8 @@
 
 use atropos_kernel::{Cx, Pid, Reason, Resumed};
 use atropos_loom::mutant;
+use atropos_loom::platform::{Known, Mutation, Stage, act, explore, waits};
 use atropos_loom::seen::{Event, Log, waiting};
-use atropos_loom::world::{Known, Mutation, Stage, act, explore, waits};
 
 const WHY: Reason = Reason::SHUTDOWN;
 

@@ -1,12 +1,12 @@
 //! Models of one answer from one thread to another: it arrives once, or its loss does, and every
-//! wait ends (`reply`).
+//! wait ends (`request`).
 #![cfg(loom)]
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Wake, Waker};
 
-use atropos_kernel::internals::reply::{NoReply, Orders, Shipped, reply_with};
+use atropos_kernel::internals::request::{NoReply, Orders, Shipped, reply_with};
 use atropos_loom::host::Kept;
 use atropos_loom::{model, mutant};
 use loom::sync::Arc;

@@ -11,7 +11,7 @@ use atropos_kernel::internals::life;
 use atropos_kernel::{Cx, Peek, Pid, Reason, Received, Reply, RequestError, RequestFuture, Resumed, SpawnOptions};
 use atropos_loom::host::{Kept, Woken, body};
 use atropos_loom::mutant;
-use atropos_loom::world::{Known, Mutation, Stage, explore};
+use atropos_loom::platform::{Known, Mutation, Stage, explore};
 
 const WHY: Reason = Reason::SHUTDOWN;
 

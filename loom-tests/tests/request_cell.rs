@@ -12,10 +12,10 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use atropos_kernel::Reason;
-use atropos_kernel::internals::reply::{Orders, RequestError, RequestFuture, Shipped, request_with};
+use atropos_kernel::internals::request::{Orders, RequestError, RequestFuture, Shipped, request_with};
 use atropos_loom::host::{Canary, Kept, Woken};
 use atropos_loom::mutant;
-use atropos_loom::world::explore;
+use atropos_loom::platform::explore;
 use loom::thread;
 
 /// The watch's action.

@@ -5,9 +5,9 @@
 use std::ptr::NonNull;
 
 use atropos_kernel::internals::config::RING;
-use atropos_kernel::internals::runq::brood::{self, NewbornDeque, Steal};
 use atropos_kernel::internals::runq::idle::Idle;
 use atropos_kernel::internals::runq::inbox::Inbox;
+use atropos_kernel::internals::runq::newborn_deque::{self, NewbornDeque, Steal};
 use atropos_kernel::internals::runq::node::RunNode;
 use atropos_kernel::internals::runq::ring::Ring;
 use atropos_kernel::internals::runq::{Local, Shared, Shipped, Steps};
@@ -123,7 +123,7 @@ fn two_thieves() {
 }
 
 /// Takes the oldest node of a newborn deque while there is one, at most `most` times.
-fn steal_brood<S: brood::BroodModel>(brood: &NewbornDeque<S>, nodes: &Nodes, most: usize) {
+fn steal_brood<S: newborn_deque::BroodModel>(brood: &NewbornDeque<S>, nodes: &Nodes, most: usize) {
     for _ in 0..most {
         match brood.steal() {
             Steal::One(node) => nodes.ran(node),
@@ -135,7 +135,7 @@ fn steal_brood<S: brood::BroodModel>(brood: &NewbornDeque<S>, nodes: &Nodes, mos
 
 /// The owner adds `born` newborns and pops the youngest twice, while a thief steals the oldest
 /// twice.
-fn brood_or_steal<S: brood::BroodModel>(born: usize) {
+fn brood_or_steal<S: newborn_deque::BroodModel>(born: usize) {
     let (brood, nodes) = (Arc::new(NewbornDeque::<S>::new()), Nodes::new(born + 1));
     for i in 0..born {
         // SAFETY: this thread is the deque's owner.
@@ -395,9 +395,9 @@ fn protocol() {
     model("run queue: push, pop, steal", None, push_pop_steal);
     model("run queue: pop, steal, steal", Some(3), two_thieves);
     model("run queue: push on a full ring, steal", None, || steal_or_overwrite(true));
-    model("newborns: pop the last, steal", Some(4), || brood_or_steal::<brood::Shipped>(1));
-    model("newborns: pop, steal", Some(3), || brood_or_steal::<brood::Shipped>(2));
-    model("newborns: pop, steal, one more", Some(3), || brood_or_steal::<brood::Shipped>(3));
+    model("newborns: pop the last, steal", Some(4), || brood_or_steal::<newborn_deque::Shipped>(1));
+    model("newborns: pop, steal", Some(3), || brood_or_steal::<newborn_deque::Shipped>(2));
+    model("newborns: pop, steal, one more", Some(3), || brood_or_steal::<newborn_deque::Shipped>(3));
     model("newborns: pop, steal, steal", Some(3), brood_and_two_thieves);
     model("newborns: push on a full one, steal", None, brood_steal_or_overwrite);
     model("run queue: newborns are demoted, steal", Some(2), grow_up_or_steal);
@@ -416,7 +416,7 @@ impl Steps for LooksFirst {
 }
 
 struct Unfenced;
-impl brood::BroodModel for Unfenced {
+impl newborn_deque::BroodModel for Unfenced {
     const FENCES: bool = false;
 }
 

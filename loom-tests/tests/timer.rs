@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use atropos_kernel::internals::hand::{self, KernelCx};
+use atropos_kernel::internals::kernel_cx::{self, KernelCx};
 use atropos_kernel::internals::name;
 use atropos_kernel::internals::signal::node::BudgetPermit;
 use atropos_kernel::internals::timer::record::{Shipped, Steps, Target, TimerHead};
@@ -113,7 +113,7 @@ fn fire_or_cancel<S: Steps>(outcomes: &Outcomes) {
         Resumed::Wait
     });
     let _ = core.run(1);
-    let timer = record(&hand::of(&kernel, &ours.pin()), target, canary);
+    let timer = record(&kernel_cx::of(&kernel, &ours.pin()), target, canary);
     // The model's own references: they keep a record that a mutant releases twice.
     for _ in 0..2 {
         let _watch = TimerHead::share(timer);
@@ -125,14 +125,14 @@ fn fire_or_cancel<S: Steps>(outcomes: &Outcomes) {
             let Share(timer) = { fires };
             let guard = theirs.pin();
             // SAFETY: this thread plays the wheel's core, which has taken the timer off.
-            unsafe { TimerHead::fire_by::<S>(timer, &hand::of(&kernel, &guard)) };
+            unsafe { TimerHead::fire_by::<S>(timer, &kernel_cx::of(&kernel, &guard)) };
             drop(guard);
             theirs
         })
     };
     let guard = ours.pin();
     // SAFETY: this thread holds the starter's reference.
-    let cancelled = unsafe { TimerHead::cancel(timer, &hand::of(&kernel, &guard)) };
+    let cancelled = unsafe { TimerHead::cancel(timer, &kernel_cx::of(&kernel, &guard)) };
     // SAFETY: this thread releases the starter's reference, once.
     unsafe { TimerHead::give_up(timer, None) };
     drop(guard);
@@ -156,14 +156,14 @@ fn cancel_or_drop_core() {
     let core = core(&kernel, 0);
     let (canary, ends) = Canary::new();
     let nobody = Pid::new(0, 1).unwrap();
-    let shares = Share(record(&hand::of(&kernel, &theirs.pin()), nobody, canary));
+    let shares = Share(record(&kernel_cx::of(&kernel, &theirs.pin()), nobody, canary));
     let cancelling = {
         let kernel = kernel.clone();
         thread::spawn(move || {
             let Share(timer) = { shares };
             let guard = theirs.pin();
             // SAFETY: this thread holds the starter's reference.
-            assert!(unsafe { TimerHead::cancel(timer, &hand::of(&kernel, &guard)) });
+            assert!(unsafe { TimerHead::cancel(timer, &kernel_cx::of(&kernel, &guard)) });
             // SAFETY: this thread releases the starter's reference, once.
             unsafe { TimerHead::give_up(timer, None) };
             drop(guard);
@@ -250,9 +250,14 @@ fn target_dies(outcomes: &Outcomes) {
         );
     let _ = core.run(1);
     let (canary, ends) = Canary::new();
-    let timer =
-        TimerHead::try_message(&hand::of(&kernel, &ours.pin()), Target::Pid(target), 0, false, Letter::Due(canary))
-            .unwrap();
+    let timer = TimerHead::try_message(
+        &kernel_cx::of(&kernel, &ours.pin()),
+        Target::Pid(target),
+        0,
+        false,
+        Letter::Due(canary),
+    )
+    .unwrap();
     was_on_a_wheel(timer);
     // SAFETY: the timer is new, so this thread owns it.
     assert!(unsafe { TimerHead::settle(timer, 1, true) }, "no other thread knows the timer");
@@ -271,7 +276,7 @@ fn target_dies(outcomes: &Outcomes) {
     });
     let guard = ours.pin();
     // SAFETY: this thread plays the wheel's core, which has taken the timer off.
-    unsafe { TimerHead::fire(timer, &hand::of(&kernel, &guard)) };
+    unsafe { TimerHead::fire(timer, &kernel_cx::of(&kernel, &guard)) };
     // SAFETY: this thread releases the starter's reference, once.
     unsafe { TimerHead::give_up(timer, None) };
     drop(guard);
@@ -304,7 +309,7 @@ fn by_name<S: Steps>(does: ByName, outcomes: &Outcomes) {
     // When it fires, its message is dropped, and its slot is free at once.
     let nobody = Pid::new(0, 1).unwrap();
     let ((first, ends), (second, ends_too)) = (Canary::new(), Canary::new());
-    let timer = due_at(&hand::of(&kernel, &ours.pin()), nobody, first, FIRST);
+    let timer = due_at(&kernel_cx::of(&kernel, &ours.pin()), nobody, first, FIRST);
     let name = name_of(timer);
     // SAFETY: this thread releases the starter's reference, so that the wheel's is the only one.
     unsafe { TimerHead::give_up(timer, None) };
@@ -312,7 +317,7 @@ fn by_name<S: Steps>(does: ByName, outcomes: &Outcomes) {
         let kernel = kernel.clone();
         thread::spawn(move || {
             let guard = theirs.pin();
-            let hand = hand::of(&kernel, &guard);
+            let hand = kernel_cx::of(&kernel, &guard);
             let due = match does {
                 ByName::Cancels => TimerHead::cancel_named_by::<S>(name, &hand),
                 ByName::Reads => TimerHead::read_named_by::<S>(name, &hand),
@@ -322,7 +327,7 @@ fn by_name<S: Steps>(does: ByName, outcomes: &Outcomes) {
         })
     };
     let guard = ours.pin();
-    let hand = hand::of(&kernel, &guard);
+    let hand = kernel_cx::of(&kernel, &guard);
     // SAFETY: this thread plays the wheel's core, which has taken the timer off.
     unsafe { TimerHead::fire(timer, &hand) };
     let next = due_at(&hand, nobody, second, SECOND);
@@ -355,7 +360,7 @@ fn cancel_on_the_way(gives_up_both: bool, outcomes: &Outcomes) {
     let nobody = Pid::new(0, 1).unwrap();
     let hand_of_ours = ours.pin();
     let timer = TimerHead::try_message(
-        &hand::of(&kernel, &hand_of_ours),
+        &kernel_cx::of(&kernel, &hand_of_ours),
         Target::Pid(nobody),
         FIRST,
         false,
@@ -380,9 +385,9 @@ fn cancel_on_the_way(gives_up_both: bool, outcomes: &Outcomes) {
         armed
     });
     let guard = theirs.pin();
-    let due = TimerHead::cancel_named(name, &hand::of(&kernel, &guard));
+    let due = TimerHead::cancel_named(name, &kernel_cx::of(&kernel, &guard));
     assert_eq!(due, Some(FIRST), "the timer has not fired yet, on a wheel or in transit");
-    assert_eq!(TimerHead::cancel_named(name, &hand::of(&kernel, &guard)), None, "once");
+    assert_eq!(TimerHead::cancel_named(name, &kernel_cx::of(&kernel, &guard)), None, "once");
     drop(guard);
     let armed = meeting.join().unwrap();
     assert_eq!(ends.load(Ordering::Relaxed), 1, "the message is dropped once");

@@ -1,11 +1,11 @@
 //! Models of the lists that a death closes, and of their sweeps. Each record is fired once or was
-//! cancelled, and a sweep loses none (`list`, `roll`).
+//! cancelled, and a sweep loses none (`list`, `sweep_list`).
 #![cfg(loom)]
 
 use std::ptr::NonNull;
 
 use atropos_kernel::internals::list::{Chain, Closed, Linked, Links, List, Orders, Shipped};
-use atropos_kernel::internals::roll::SweepList;
+use atropos_kernel::internals::sweep_list::SweepList;
 use atropos_loom::{model, mutant};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;

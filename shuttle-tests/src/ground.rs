@@ -21,8 +21,8 @@ use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use atropos_kernel::platform::{CurrentSlot, Platform};
 use atropos_kernel::reclaim::{Domain, Participant};
-use atropos_kernel::world::{CurrentSlot, Platform};
 use atropos_kernel::{Core, Host, Kernel, Limits, Options, Pid, Reason, RunOutcome};
 use shuttle::rand::{Rng as _, thread_rng};
 use shuttle::thread::{self, JoinHandle, Thread};

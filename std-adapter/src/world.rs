@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 use std::thread::Thread;
 use std::time::Instant;
 
+use atropos_kernel::platform::{CurrentSlot, Platform};
 use atropos_kernel::reclaim::Guard;
 use atropos_kernel::task::coop::poll_proceed_here;
-use atropos_kernel::world::{CurrentSlot, Platform};
 use atropos_kernel::{CatchPanic, FiredWatch, MAX_CORES, Pid, Reason};
 
 use crate::barrier;

@@ -111,7 +111,7 @@ fn round(core: &mut Core, root: Address<()>) {
     let kernel = core.kernel().clone();
     let participant = kernel.register();
     Host::new(&kernel, &participant).send(root.pid(), ()).expect("the root lives");
-    world::run_until_idle(core);
+    platform::run_until_idle(core);
     assert_eq!(kernel.process_count(), 1, "no process but the root is left");
 }
 
@@ -124,7 +124,7 @@ fn main() -> ! {
     clock::start(cortex_m::Peripherals::take().expect("taken once").SYST);
 
     let limits = Limits { processes: 16, names: 4, timers: 16, nodes: 64, kept: 1024 };
-    let kernel = Kernel::new(Options { limits, ..Options::default() }, Domain::new(), Arc::new(world::Bare));
+    let kernel = Kernel::new(Options { limits, ..Options::default() }, Domain::new(), Arc::new(platform::Bare));
     let mut core = Core::new(kernel.clone(), 0);
     let participant = kernel.register();
     let root = Host::new(&kernel, &participant).spawn_async(&SpawnOptions::new(), root).expect("room for the root");

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use atropos::Reason;
+use atropos::kernel::platform::{CurrentSlot, Platform};
 use atropos::kernel::reclaim::{Domain, Participant};
-use atropos::kernel::world::{CurrentSlot, Platform};
 use atropos::kernel::{Core, Host, Kernel, Options, RunOutcome};
 
 use super::Driver;

@@ -168,7 +168,7 @@ pub struct Facilitated<W> {
 }
 
 impl<W> Facilitated<W> {
-    /// Makes the scripted processes of `world` call the facilities.
+    /// Makes the scripted processes of `platform` call the facilities.
     pub fn new(world: W, through: Arc<Through>) -> Self {
         Self { world, through }
     }

@@ -1,7 +1,7 @@
 //! A send reservation, [`SendReservation`]: a sender's place among the waiters for capacity in a
 //! mailbox.
 //!
-//! The record is in the waiter queue at the receiver (`room`). The receiver notifies the sender
+//! The record is in the waiter queue at the receiver (`capacity`). The receiver notifies the sender
 //! with a waker's signal; the sender, when it is resumed, tries again. A slot that is reserved for
 //! a notified sender that does not use it is returned: the receiver is notified, by the same
 //! signal, to check its waiters. That notification needs a slice to run in. A reservation that is

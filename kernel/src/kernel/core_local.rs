@@ -5,7 +5,7 @@
 //! for the length of one operation that calls no foreign code.
 //!
 //! Two parts, the queues and the wheel, are the core's [`Half`]. Other processes wait for what is
-//! in there, so another core may take it while a body does not yield (`lookout`), by the protocol
+//! in there, so another core may take it while a body does not yield (`stall`), by the protocol
 //! of `custody`.
 //!
 //! - **H1, held.** The owner has the half while kernel code runs, and leaves it while foreign code

@@ -4,7 +4,7 @@
 //! without any exchange. But a body may keep its core for seconds while other processes wait for
 //! what is in the half. A core that finds another core in one slice for a long time therefore takes
 //! that core's half for a few steps, and gives it back. It is called a *rescuer*
-//! (`sched::lookout`).
+//! (`sched::stall`).
 //!
 //! ```text
 //! owner:    busy = true; light barrier; taken? ── no ──▶ the half is its own … busy = false

@@ -44,7 +44,7 @@ pub struct Slice<'a> {
     /// `true` if a receive has found nothing that it wants since the body was resumed. It has not
     /// seen the signals that another receive fetches now.
     pub(crate) hungry: Cell<bool>,
-    /// `true` if the process dies within the slice of another process (`at_once`).
+    /// `true` if the process dies within the slice of another process (`exit_inline`).
     within: bool,
 }
 

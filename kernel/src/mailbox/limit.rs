@@ -8,7 +8,7 @@
 //!
 //! | overflow | effect on a message that finds `limit` messages waiting | waiting at most |
 //! | --- | --- | --- |
-//! | `Refuse` | is returned to its sender, which may wait for capacity (`room`, `in_line`) | `limit` |
+//! | `Refuse` | is returned to its sender, which may wait for capacity (`capacity`, `send_reservation`) | `limit` |
 //! | `DropNewest` | is dropped by its sender's core, which reports it as sent | `limit` |
 //! | `DropOldest` | is accepted; at the next fetch the oldest beyond `limit` are dropped | 2 × `limit` |
 //!

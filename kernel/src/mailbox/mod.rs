@@ -100,7 +100,7 @@ pub struct Mailbox<O = Shipped> {
     waiting: PlainAtomicU32,
     /// `true` while a batch is taken and its EXITs are not yet all acted on. Written by the owner.
     fetching: AtomicBool,
-    /// `true` if messages are counted (`bound`). It lies here because every send reads it.
+    /// `true` if messages are counted (`limit`). It lies here because every send reads it.
     bounded: bool,
     orders: PhantomData<O>,
 }

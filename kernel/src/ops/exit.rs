@@ -4,7 +4,7 @@
 //! 2. The name is released, the reason is written, and the mailbox is closed: from now on senders
 //!    get their signals back. A thread that knows that the process is dead finds its name free, and
 //!    a monitor of the dead process fires immediately.
-//! 3. The operations that other threads queued for the process are applied (`proxy`). Its aliases,
+//! 3. The operations that other threads queued for the process are applied (`owner_op`). Its aliases,
 //!    timers and monitors are released. Unread messages are dropped. Senders that wait for capacity
 //!    in its mailbox are notified.
 //! 4. Links fire, oldest first, then monitors, then requests that are not answered. (A process that
@@ -109,7 +109,7 @@ fn close(header: &Header, hand: &KernelCx<'_>) -> Queue {
         return Queue::new();
     }
     let rest = rest.into_fifo();
-    // Queued operations are applied before anything is fired (`proxy`, X3), and without memory.
+    // Queued operations are applied before anything is fired (`owner_op`, X3), and without memory.
     private.monitors.freeze();
     private.links.freeze();
     private.timers.freeze();

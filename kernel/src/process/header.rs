@@ -88,7 +88,7 @@ pub struct Header {
     pub context_gone: PlainAtomicBool,
     /// The state that only the owner touches.
     pub private: UnsafeCell<OwnerState>,
-    /// The mailbox limit, if there is one ([`Header::bound`]).
+    /// The mailbox limit, if there is one ([`Header::limit`]).
     pub limit: OptionalLimit,
     /// Monitors and timers that wait for the process's death.
     pub watchers: SweepList<WatcherEntry>,

@@ -9,7 +9,7 @@
 //! intrusive list of their core, the [`Limbo`]. The core flushes the list between slices
 //! ([`Limbo::hand_on`]), where an allocation is allowed.
 //!
-//! Memory that is ready to be freed may return to its core, for its pool ([`basket`]).
+//! Memory that is ready to be freed may return to its core, for its pool ([`return_queue`]).
 //!
 //! Two implementations, selected by the feature `epoch`:
 //! - `epoch`: crossbeam-epoch, for any number of threads.

@@ -31,7 +31,7 @@
 //! run it for a long time. So if the core was claimed, or its last check found anything, it calls
 //! `work_added` for the work that is still visible before it runs its own.
 //!
-//! **I5, one idle core has the watch.** Where cores monitor one another (`sched::lookout`), one
+//! **I5, one idle core has the watch.** Where cores monitor one another (`sched::stall`), one
 //! idle core at a time has the *watch*: it sleeps for a bounded time only.
 //! - A core that falls asleep while other cores are awake takes the watch if no core has it.
 //! - A core that has the watch and begins to work, or ends, gives the watch up and wakes another

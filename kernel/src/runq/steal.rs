@@ -1,4 +1,4 @@
-//! Work stealing (F5), also from a core whose process does not yield (`sched::lookout`).
+//! Work stealing (F5), also from a core whose process does not yield (`sched::stall`).
 
 use core::ptr::{self, NonNull};
 

@@ -344,7 +344,7 @@ impl Core {
                 return true;
             };
             // This core drops a message that no process receives. Other cores monitor it in the
-            // meantime (`lookout`, L1).
+            // meantime (`stall`, L1).
             firing.get_or_insert_with(|| {
                 self.begins();
                 mark.fires()

@@ -47,7 +47,7 @@ pub enum SignalKind {
     Wake,
     /// `ask::QueryNode`: a query, which the process answers when it handles the signal.
     Ask,
-    /// `proxy::OwnerOp`: an operation that the owner must perform.
+    /// `owner_op::OwnerOp`: an operation that the owner must perform.
     Proxy,
 }
 

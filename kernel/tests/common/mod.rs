@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use atropos_kernel::platform::{CurrentSlot, Platform};
 use atropos_kernel::reclaim::{Domain, Participant};
-use atropos_kernel::world::{CurrentSlot, Platform};
 use atropos_kernel::{Body, CatchPanic, Core, Cx, Host, Kernel, Options, Reason, Resumed, RunOutcome};
 
 thread_local! {

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use atropos_kernel::platform::{CurrentSlot, Platform};
 use atropos_kernel::reclaim::{Domain, Participant};
-use atropos_kernel::world::{CurrentSlot, Platform};
 use atropos_kernel::{
     CatchPanic, Context, Core, Host, Kernel, Options, Pid, Reason, Received, RunOutcome, SpawnOptions, Tombstone, task,
 };

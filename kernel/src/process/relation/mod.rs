@@ -28,7 +28,7 @@
 //! not, because every death of the target fires it.
 //!
 //! References: the list's (or the queue's), and one for each handle. Installing is lock-free,
-//! firing wait-free except for the queue, withdrawing O(1) amortised (`roll`).
+//! firing wait-free except for the queue, withdrawing O(1) amortised (`sweep_list`).
 
 pub(crate) mod exit_queue;
 pub(crate) mod host_watch;

@@ -1,7 +1,7 @@
 //! The scenarios, by the kind of object that needs memory.
 
-mod behalf;
 mod births;
+mod caller;
 mod deaths;
 mod mail;
 mod questions;

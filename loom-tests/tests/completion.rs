@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
-use atropos_kernel::internals::reply::arrivals::{CompletionOrder, Orders, Shipped};
+use atropos_kernel::internals::request::completion::{CompletionOrder, Orders, Shipped};
 use atropos_loom::host::Outcomes;
 use atropos_loom::mutant;
 use loom::cell::UnsafeCell;

@@ -36,7 +36,7 @@ use loom::thread;
 use crate::host;
 use crate::seen::Log;
 
-pub use atropos_kernel::internals::mutate::Mutation;
+pub use atropos_kernel::internals::mutation::Mutation;
 
 /// Returns a body that does `first` in its first slice and yields, does `then` in its second slice,
 /// and from then on inspects its mailbox.

@@ -9,8 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use atropos_kernel::platform::{CurrentSlot, Platform};
 use atropos_kernel::reclaim::Domain;
-use atropos_kernel::world::{CurrentSlot, Platform};
 use atropos_kernel::{Context, Core, Host, Kernel, Options, Reason, RunOutcome, SpawnOptions};
 
 thread_local! {

@@ -17,15 +17,15 @@ use crate::stage::{Books, Letter, Scenario, Stage, get, sweep, waits};
 /// that it was promised.
 #[test]
 fn promise_1_2_23_a_signal_that_cannot_be_stored_ends_who_asked() {
-    fn told<T>(behalf: &Caller<'_>, result: Result<T, ActAsError>) -> Result<T, ActAsError> {
+    fn told<T>(caller: &Caller<'_>, result: Result<T, ActAsError>) -> Result<T, ActAsError> {
         result.inspect_err(|error| {
             if *error == ActAsError::NoMemory {
-                behalf.end_for_want_of_memory();
+                caller.end_for_want_of_memory();
             }
         })
     }
     sweep(&Scenario {
-        name: "behalf",
+        name: "caller",
         play: |stage| {
             let books = stage.books;
             let counts = move || {
@@ -43,26 +43,26 @@ fn promise_1_2_23_a_signal_that_cannot_be_stored_ends_who_asked() {
             for round in 0..6 {
                 let Some(target) = stage.start(&SpawnOptions::new(), waits) else { return };
                 let host = stage.host();
-                host.act_as(watcher, |behalf| {
-                    books.promises(told(behalf, behalf.monitor(target)), 1);
-                    if let Ok(placed) = told(behalf, behalf.monitor(target)) {
-                        let removed = told(behalf, behalf.demonitor(placed.reference, true));
+                host.act_as(watcher, |caller| {
+                    books.promises(told(caller, caller.monitor(target)), 1);
+                    if let Ok(placed) = told(caller, caller.monitor(target)) {
+                        let removed = told(caller, caller.demonitor(placed.reference, true));
                         // A monitor that could not be removed stays in force, for a watcher that
                         // ends.
                         books.promises(removed, 0);
                     }
-                    if books.promises(told(behalf, behalf.link(target, true)), 1).is_some() && round % 2 == 0 {
-                        refused(books, told(behalf, behalf.link(target, true)));
-                        if refused(books, told(behalf, behalf.unlink(target))).is_some() {
+                    if books.promises(told(caller, caller.link(target, true)), 1).is_some() && round % 2 == 0 {
+                        refused(books, told(caller, caller.link(target, true)));
+                        if refused(books, told(caller, caller.unlink(target))).is_some() {
                             books.promised.fetch_sub(1, Ordering::Relaxed);
                         }
                     }
-                    refused(books, told(behalf, behalf.is_linked(target)));
+                    refused(books, told(caller, caller.is_linked(target)));
                     let options = SpawnOptions::new().link().monitor();
-                    if let Some(child) = books.promises(behalf.spawn(&options, waits()), 2) {
+                    if let Some(child) = books.promises(caller.spawn(&options, waits()), 2) {
                         host.exit(child.pid, Reason::KILL).expect("a kill needs no memory");
                     }
-                    if told(behalf, behalf.exit(target, Reason::value(round))).is_err() {
+                    if told(caller, caller.exit(target, Reason::value(round))).is_err() {
                         host.exit(target, Reason::KILL).expect("a kill needs no memory");
                     }
                 });
@@ -110,15 +110,15 @@ fn fault_2_2_n_who_ends_for_want_of_memory_ends_whole() {
     let watcher = stage.start(&SpawnOptions::new().trap_exit(true), counts).expect("memory");
     let (asker, target) = (stage.start(&SpawnOptions::new(), waits), stage.start(&SpawnOptions::new(), waits));
     let (asker, target) = (asker.expect("memory"), target.expect("memory"));
-    stage.host().act_as(watcher, |behalf| {
-        behalf.link(asker, false).expect("memory");
-        behalf.monitor(asker).expect("memory");
+    stage.host().act_as(watcher, |caller| {
+        caller.link(asker, false).expect("memory");
+        caller.monitor(asker).expect("memory");
     });
     stage.settle();
     allocator::refuse(Refuse::From(1, usize::MAX));
-    stage.host().act_as(asker, |behalf| {
-        assert_eq!(behalf.monitor(target), Err(ActAsError::NoMemory));
-        behalf.end_for_want_of_memory();
+    stage.host().act_as(asker, |caller| {
+        assert_eq!(caller.monitor(target), Err(ActAsError::NoMemory));
+        caller.end_for_want_of_memory();
     });
     stage.settle();
     allocator::refuse(Refuse::Nothing);
@@ -155,33 +155,33 @@ fn timers_and_aliases_by_proxy() {
             stage.settle();
             for round in 0..12_u64 {
                 let host = stage.host();
-                host.act_as(caller, |behalf| {
+                host.act_as(caller, |caller| {
                     let after = Duration::from_millis(round * 7 % 40);
-                    books.promises(behalf.send_after(target, after, Letter::new(books)), 1);
-                    let own = books.promises(behalf.send_after(caller, after, Letter::new(books)), 1);
+                    books.promises(caller.send_after(target, after, Letter::new(books)), 1);
+                    let own = books.promises(caller.send_after(caller, after, Letter::new(books)), 1);
                     // The call may be refused; otherwise it is in time, since no process has run.
                     if let Some(own) = own
                         && round % 3 == 0
-                        && books.promises(behalf.cancel_timer(own), 0).is_some()
+                        && books.promises(caller.cancel_timer(own), 0).is_some()
                     {
                         books.promised.fetch_sub(1, Ordering::Relaxed);
                     }
-                    refused(books, behalf.register("a name", target));
-                    if let Some(made) = books.promises(behalf.monitor_name("a name"), 0) {
+                    refused(books, caller.register("a name", target));
+                    if let Some(made) = books.promises(caller.monitor_name("a name"), 0) {
                         // The DOWN for a name without a holder, if the name was not registered.
                         books.promise(usize::from(made.immediate_down));
-                        if !made.immediate_down && refused(books, behalf.demonitor(made.reference, true)).is_none() {
+                        if !made.immediate_down && refused(books, caller.demonitor(made.reference, true)).is_none() {
                             books.promise(1);
                         }
                     }
-                    if let Some(alias) = refused(books, behalf.alias(true))
+                    if let Some(alias) = refused(books, caller.alias(true))
                         && books.promises(host.send_alias(alias, Letter::new(books)), 1).is_some()
                     {
                         // The second send finds no process.
                         refused(books, host.send_alias(alias, Letter::new(books)));
                     }
                     let mode = AliasMode::ReplyDemonitor;
-                    if let Some(made) = refused(books, behalf.monitor_with(SendTarget::Pid(target), Some(mode))) {
+                    if let Some(made) = refused(books, caller.monitor_with(SendTarget::Pid(target), Some(mode))) {
                         // The first message through the alias ends it, or the target's exit does.
                         let alias = Alias::new(caller, made.reference);
                         refused(books, host.send_alias(alias, Letter::new(books)));

@@ -7,8 +7,8 @@
 use atropos_kernel::{Cx, MaybeReady, Pid, Reason, Resumed, SpawnOptions};
 use atropos_loom::host::body;
 use atropos_loom::mutant;
+use atropos_loom::platform::{Known, Mutation, Stage, act, explore, waits};
 use atropos_loom::seen::{Event, Log};
-use atropos_loom::world::{Known, Mutation, Stage, act, explore, waits};
 
 const TOLD: Reason = Reason::SHUTDOWN;
 const WHY: Reason = Reason::OUT_OF_MEMORY;

@@ -1,5 +1,5 @@
 //! Models of the capacity of a bounded mailbox. A sender that waits for capacity is notified,
-//! whatever happens at the same time, and no slot is taken twice (`room`).
+//! whatever happens at the same time, and no slot is taken twice (`capacity`).
 //!
 //! A notification is a flag here, which the owner sets where it would send the signal. A notified
 //! sender tries again, as its resumed process would. Each message costs one slot.
@@ -8,7 +8,7 @@
 use std::ptr::NonNull;
 
 use atropos_kernel::Pid;
-use atropos_kernel::internals::room::{Capacity, Orders, Shipped, Waiter};
+use atropos_kernel::internals::capacity::{Capacity, Orders, Shipped, Waiter};
 use atropos_loom::{model, mutant};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

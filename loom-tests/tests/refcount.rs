@@ -1,8 +1,8 @@
 //! Models of a record's reference count: the holder that releases the last reference owns the
-//! record exclusively (`shares`).
+//! record exclusively (`refcount`).
 #![cfg(loom)]
 
-use atropos_kernel::internals::shares::{Orders, RefCount, Shipped};
+use atropos_kernel::internals::refcount::{Orders, RefCount, Shipped};
 use atropos_loom::{model, mutant};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;

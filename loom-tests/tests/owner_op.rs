@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use atropos_kernel::{ActAsError, Cx, MaybeReady, MonitorOutcome, Reason, Received, Resumed, TimerError};
 use atropos_loom::mutant;
+use atropos_loom::platform::{Known, Mutation, Stage, act, ends, explore};
 use atropos_loom::seen::Log;
-use atropos_loom::world::{Known, Mutation, Stage, act, ends, explore};
 
 const WHY: Reason = Reason::SHUTDOWN;
 

@@ -116,7 +116,7 @@ impl Scene {
     }
 }
 
-/// Each core acts at the same time, core 0 in this thread. `watch`: the core that has it in the
+/// Each core acts at the same time, core 0 in this thread. `watcher`: the core that has it in the
 /// beginning, while a core outside the model was at work.
 fn watched(slip: Slip, watch: Option<usize>, acts: &'static [Does]) {
     let claims = acts.iter().map(|_| AtomicUsize::new(0)).collect();
