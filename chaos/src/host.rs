@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use atropos::kernel::{RequestError, RequestFuture};
 use atropos::otp::ServerRef;
-use atropos::{ExitEvent, ExitStream, Pid, Reason, SpawnOptions, WaitError, join};
+use atropos::{ExitEvent, ExitStream, Pid, Reason, SpawnOptions, WaitError, block_on};
 
 use crate::actor::{self, Me, Told, What};
 use crate::classes::Class;
@@ -58,13 +58,13 @@ fn one(world: &Arc<ChaosWorld>, others: &[Arc<ChaosWorld>], random: &mut Random)
         79..82 if world.has(Class::Monitors) => wait(world, pid, random),
         82..84 if world.has(Class::Suspend) => {
             // Resumed before the suspension is known to be in force. A surplus resume does nothing.
-            let _ = join::wait_until(world.handle.suspend(pid), soon(random));
+            let _ = block_on::wait_until(world.handle.suspend(pid), soon(random));
             for _ in 0..2 {
-                let _ = join::wait_until(world.handle.resume(pid), soon(random));
+                let _ = block_on::wait_until(world.handle.resume(pid), soon(random));
             }
         }
         84 if world.has(Class::Infos) => {
-            drop(join::wait_until(world.handle.process_info(pid), soon(random)));
+            drop(block_on::wait_until(world.handle.process_info(pid), soon(random)));
             let _ = world.handle.processes().len() + world.handle.process_count();
         }
         85..88 if world.has(Class::Names) => {
@@ -171,7 +171,7 @@ fn blocking(world: &ChaosWorld, random: &mut Random) {
         held
     });
     if random.once_in(2) {
-        drop(join::wait_until(job, soon(random)));
+        drop(block_on::wait_until(job, soon(random)));
     }
 }
 
@@ -208,7 +208,7 @@ fn elsewhere(world: &ChaosWorld, mut requested: RequestFuture<Tracked>, random: 
         }
         _ => {
             let asked = std::future::poll_fn(|task| requested.poll(task));
-            match join::wait_until(asked, Some(Instant::now() + random.time(5_000))) {
+            match block_on::wait_until(asked, Some(Instant::now() + random.time(5_000))) {
                 Some(answer) => tally(world, answer),
                 None => count(&world.ledger.given_up),
             }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use atropos::otp::event::{EventHandler, EventManager, HandlerNext, RemovedHandler};
 use atropos::otp::group::ProcessGroups;
-use atropos::otp::machine::Driver;
 use atropos::otp::registry::Registry;
 use atropos::otp::server::MailPolicy;
+use atropos::otp::statem::Driver;
 use atropos::otp::{Event, MachineCx, StartError, StateMachine, Transition};
 use atropos::prelude::*;
 

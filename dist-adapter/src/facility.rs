@@ -7,11 +7,11 @@
 
 use alloc::vec::Vec;
 
+use crate::control_plane::ControlPlane;
+use crate::model::Rules;
 use crate::outbound::MonitorError;
 use crate::pid::{Node, RemotePid};
-use crate::plane::ControlPlane;
 use crate::reference::{References, RemoteReference};
-use crate::rules::Rules;
 use crate::sync::Mutex;
 
 /// Remote monitors for processes identified by raw pids.

@@ -12,11 +12,11 @@ use core::fmt;
 
 use atropos_kernel::Reason;
 
+use crate::control_plane::ControlPlane;
 use crate::local::{AttachError, AttachGuard, Left};
 use crate::message::{Connection, MonitorControlMessage, Routed};
-use crate::plane::ControlPlane;
+use crate::model::Rules;
 use crate::record::{Inbound, Key};
-use crate::rules::Rules;
 use crate::session::{InboundLimit, Noticed, Session};
 use crate::state::Cancelled;
 use crate::sync::Ordering;

@@ -41,50 +41,50 @@
 //! | noun | module |
 //! | --- | --- |
 //! | names of processes and monitors | `pid`, `reference` |
-//! | control messages and their transport | `message`, `sender`, `cable` |
+//! | control messages and their transport | `message`, `sender`, `loopback` |
 //! | what the plane requires of a runtime, and an implementation | `watchers`, `relay` (feature `relay`) |
 //! | a monitor, and the state word that decides its end | `record`, `state` |
-//! | a peer's quota | `account` |
+//! | a peer's quota | `quota` |
 //! | look-up of monitors | `session` (by connection), `local` (by process), `table` |
-//! | events and operations | `plane`, `outbound`, `inbound`, `work` |
+//! | events and operations | `control_plane`, `outbound`, `inbound`, `batch` |
 //! | the interface for process code | `facility` |
-//! | atomics, locks and rules for models | `sync`, `rules` |
+//! | atomics, locks and rules for models | `sync`, `model` |
 #![no_std]
 
 extern crate alloc;
 #[cfg(any(test, feature = "relay"))]
 extern crate std;
 
-mod account;
-mod cable;
+mod batch;
+mod control_plane;
 mod facility;
 mod inbound;
 mod local;
+mod loopback;
 mod message;
+#[doc(hidden)]
+pub mod model;
 mod outbound;
 mod pid;
-mod plane;
+mod quota;
 mod record;
 mod reference;
 #[cfg(feature = "relay")]
 pub mod relay;
-#[doc(hidden)]
-pub mod rules;
 mod sender;
 mod session;
 mod state;
 mod sync;
 mod table;
 mod watchers;
-mod work;
 
-pub use cable::{LoopBack, LoopbackPair};
+pub use control_plane::{ControlPlane, Options};
 pub use facility::{DistributionMonitorFacility, FacilityCall, MockFacility};
 pub use inbound::ReceiveError;
+pub use loopback::{LoopBack, LoopbackPair};
 pub use message::{Connection, MonitorControlMessage, Routed};
 pub use outbound::MonitorError;
 pub use pid::{Node, RemotePid};
-pub use plane::{ControlPlane, Options};
 pub use reference::RemoteReference;
 pub use sender::{NoConnection, RecordingSender, Sender};
 pub use watchers::Watchers;

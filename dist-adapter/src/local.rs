@@ -8,7 +8,7 @@
 //!
 //! A process that has set up remote monitors of its own is watched until it ends. A process that is
 //! watched for peers only becomes idle when the last of their records is removed. The record's
-//! account then holds an idle charge (`account`, A2), and the plane requests that the runtime drop
+//! account then holds an idle charge (`quota`, A2), and the plane requests that the runtime drop
 //! the watch ([`Watchers::unwatch`]), once until the runtime answers. When the runtime drops the
 //! watch ([`Locals::release`]), the local is retired if it is still idle. Until then a new record
 //! finds the process watched, and needs no request to the runtime.
@@ -22,10 +22,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem;
 
-use crate::account::Charge;
+use crate::model::Rules;
+use crate::quota::Charge;
 use crate::record::{Inbound, Key, Outbound};
 use crate::reference::RemoteReference;
-use crate::rules::Rules;
 use crate::sync::{AtomicBool, Mutex, Ordering};
 use crate::table::Table;
 use crate::watchers::Watchers;

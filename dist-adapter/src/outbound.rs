@@ -12,12 +12,12 @@ use core::{fmt, mem};
 
 use atropos_kernel::Reason;
 
+use crate::control_plane::ControlPlane;
 use crate::local::{AttachError, AttachGuard};
+use crate::model::Rules;
 use crate::pid::RemotePid;
-use crate::plane::ControlPlane;
 use crate::record::{Key, Outbound};
 use crate::reference::RemoteReference;
-use crate::rules::Rules;
 use crate::sender::NoConnection;
 use crate::state::{Cancelled, Ended};
 

@@ -5,9 +5,9 @@
 //! its connection's (`session`). So the end of the process and the end of the connection each find
 //! it without a look at unrelated records.
 
-use crate::account::Charge;
 use crate::message::{Connection, MonitorControlMessage, Routed};
 use crate::pid::RemotePid;
+use crate::quota::Charge;
 use crate::reference::RemoteReference;
 use crate::state::State;
 

@@ -11,7 +11,7 @@
 //! When no peer monitors a process, the relay removes its monitor. It processes the orders to
 //! monitor and to demonitor in their order, so that a demonitor undoes no later monitor. Its
 //! mailbox holds at most two orders for each process that the plane watches, and the plane counts
-//! those against the peers' quotas (`account`).
+//! those against the peers' quotas (`quota`).
 //!
 //! A function that the embedder supplies sends the DOWN of a remote process to its watcher as a
 //! message, [`RemoteDown`]. Only the embedder knows the message types of its processes.
@@ -28,8 +28,8 @@ use std::time::Duration;
 use atropos::kernel::Tombstone;
 use atropos::{Address, Context, Handle, MonitorError, MonitorTarget, NoMemory, Pid, Reason, Received, SpawnError};
 
+use crate::control_plane::{ControlPlane, Options};
 use crate::pid::RemotePid;
-use crate::plane::{ControlPlane, Options};
 use crate::reference::RemoteReference;
 use crate::sender::Sender;
 use crate::watchers::Watchers;

@@ -12,8 +12,8 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use core::mem;
 
-use crate::account::Account;
 use crate::message::Connection;
+use crate::quota::Account;
 use crate::record::{Inbound, Key, Outbound};
 use crate::reference::RemoteReference;
 use crate::sync::Mutex;

@@ -23,7 +23,7 @@
 //! and the creator removes the record itself. Either the creator's insertion precedes the other
 //! thread's removal, or the creator sees the state that the other thread wrote before.
 
-use crate::rules::Rules;
+use crate::model::Rules;
 use crate::sync::{AtomicU8, Ordering};
 
 const PLACING: u8 = 0;
@@ -123,7 +123,7 @@ impl State {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::rules::Shipped;
+    use crate::model::Shipped;
 
     #[test]
     fn each_record_ends_once() {

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
-use atropos_dist::rules::{Rules, Shipped};
+use atropos_dist::model::{Rules, Shipped};
 use atropos_dist::{
     Connection, ControlPlane, LoopBack, LoopbackPair, MonitorControlMessage, MonitorError, NoConnection, Node, Options,
     RemotePid, RemoteReference, Routed, Sender, Watchers,

@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | supervisors: processes that restart their children | [`supervisor`] |
 //! | servers: processes that handle calls and casts | [`server`] |
-//! | state machines | [`machine`] |
+//! | state machines | [`statem`] |
 //! | tasks: processes that compute one value | [`task`] |
 //! | registries of processes by key; named process groups | [`registry`], [`group`] |
 //! | event managers and their handlers | [`event`] |
@@ -15,7 +15,7 @@
 //! | calls between processes, and collections of open requests | [`call`] |
 //! | starting a process and waiting for its acknowledgement | [`start`] |
 //! | reports of supervisors and servers | [`report`] |
-//! | selective receive; panics of callbacks | `wait`, `contained` |
+//! | selective receive; panics of callbacks | `wait`, `catch_unwind` |
 //!
 //! Everything here is an ordinary process that waits in its own mailbox. Whatever a callback does
 //! (panic, block, never reply), the process that called it keeps its guarantees to all others, or
@@ -28,24 +28,24 @@ extern crate alloc;
 
 pub mod application;
 pub mod call;
-mod contained;
+mod catch_unwind;
 pub mod event;
 pub mod group;
-pub mod machine;
 pub mod registry;
 pub mod report;
 pub mod server;
 pub mod start;
+pub mod statem;
 pub mod supervisor;
 pub mod task;
 mod wait;
 
 pub use atropos_kernel::{NoReply, Reply, ReplyFuture};
 pub use call::{CallError, PendingCall, RequestSet};
-pub use machine::{EnterActions, Event, MachineCx, StateMachine, Transition};
 pub use report::{Offender, Report, ReportHook};
 pub use server::{InitError, Next, Server, ServerCx, ServerName, ServerRef, Starting};
 pub use start::{Ready, StartError};
+pub use statem::{EnterActions, Event, MachineCx, StateMachine, Transition};
 pub use supervisor::{
     AutoShutdown, Backoff, ChildId, ChildInfo, ChildKind, ChildSpec, ChildStarter, ChildState, ControlError, Counts,
     DynamicRef, DynamicSupervisor, FailedToStart, Intensity, Restart, RestartHistory, Shutdown, SpecError,

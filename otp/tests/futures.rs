@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use atropos_kernel::{Context, Pid, Reason, Received, Reply};
-use atropos_otp::machine::Note;
+use atropos_otp::statem::Note;
 use atropos_otp::{
     CallError, EnterActions, Event, InitError, MachineCx, Next, RequestSet, Server, ServerCx, ServerName, ServerRef,
     StateMachine, Transition,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atropos_kernel::{Context, Reason, Reply};
-use atropos_otp::machine::{Driver, Functions, Signal, StateFn};
+use atropos_otp::statem::{Driver, Functions, Signal, StateFn};
 use atropos_otp::{CallError, EnterActions, Event, InitError, MachineCx, ServerRef, StateMachine, Transition};
 use common::{Bed, boom, crash, lock};
 

@@ -187,7 +187,7 @@ impl Drop for Sleep {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::join::{wait, wait_until};
+    use crate::block_on::{wait, wait_until};
 
     #[test]
     fn alarms_fire_in_order_and_leave_nothing() {

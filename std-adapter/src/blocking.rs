@@ -14,8 +14,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::panics::catch_panic;
+use crate::platform::poll_proceed;
 use crate::role::Role;
-use crate::world::poll_proceed;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -235,7 +235,7 @@ impl<T> Future for BlockingHandle<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::join::wait;
+    use crate::block_on::wait;
 
     #[test]
     fn returns_results_and_panics_and_shuts_down() {

@@ -10,14 +10,14 @@ use atropos_kernel::{Kernel, Limits, MAX_CORES, Options, Reason};
 
 use crate::blocking::Pool;
 use crate::callbacks::{CallbackPanic, Callbacks, Report as CallbackReport};
-use crate::ending::Ending;
 use crate::fork::Born;
 use crate::lease::{self, Lease};
+use crate::platform::ThreadPlatform;
 use crate::roots::Roots;
 use crate::runtime::{Handle, Inner, Runtime};
-use crate::watch::{LongSlice, Report, Watchdog};
-use crate::world::ThreadPlatform;
-use crate::{participant, worker};
+use crate::shutdown::Ending;
+use crate::watchdog::{LongSlice, Report, Watchdog};
+use crate::{epoch_participant, worker};
 
 /// The default stack size of a worker, in bytes: see [`Builder::stack_size`].
 const STACK: usize = 16 << 20;
@@ -179,7 +179,7 @@ impl Builder {
         let options =
             Options { generations: lease.generations(), references: Some(lease::references()), ..self.options };
         let world = Arc::new(ThreadPlatform::new(cores, self.on_unhandled_panic, callbacks, lease));
-        let kernel = Kernel::new(options, participant::domain(), world.clone());
+        let kernel = Kernel::new(options, epoch_participant::domain(), world.clone());
         let watchdog = match self.long_slice {
             Some((threshold, report)) => {
                 Some(Watchdog::start(kernel.clone(), threshold, report).map_err(BuildError::Thread)?)

@@ -22,38 +22,38 @@
 //! ```
 //!
 //! The mechanism is in [`kernel`]; this crate binds it to threads. [`Runtime`] drives one core on
-//! each of its [`worker`] threads, which park when they have no work. [`world`] supplies the clock,
-//! the wake-ups and the panic handling. [`blocking`] runs work that would block a core. [`watch`]
-//! reports bodies that block one anyway. Code outside any process waits for an exit with [`exits`],
-//! [`wait`] and [`stream`].
+//! each of its [`worker`] threads, which park when they have no work. [`platform`] supplies the clock,
+//! the wake-ups and the panic handling. [`blocking`] runs work that would block a core. [`watchdog`]
+//! reports bodies that block one anyway. Code outside any process waits for an exit with [`exit_watch`],
+//! [`wait`] and [`exit_stream`].
 
 mod alarm;
-mod barrier;
-mod behaviours;
+pub mod block_on;
 pub mod blocking;
 pub mod builder;
 pub mod callbacks;
 mod clock;
-mod ending;
-pub mod exits;
+mod epoch_participant;
+pub mod exit_stream;
+pub mod exit_watch;
 mod fork;
-pub mod join;
 mod lease;
+mod membarrier;
+mod otp_host;
 mod panics;
-mod participant;
+mod platform;
 mod requests;
 mod role;
 mod roots;
 pub mod runtime;
 mod scoped;
-pub mod stream;
+mod shutdown;
 #[cfg(feature = "tracing")]
-mod traced;
+mod tracing_hook;
 mod trees;
 pub mod wait;
-pub mod watch;
+pub mod watchdog;
 mod worker;
-mod world;
 
 pub use atropos_facility as facility;
 pub use atropos_kernel as kernel;
@@ -64,17 +64,17 @@ pub use atropos_kernel::{
     SendWait, SpawnError, SpawnOptions, Spawned, TimerError, WatchStatus, reply, task::Returned,
 };
 pub use atropos_otp as otp;
-pub use behaviours::Ask;
 pub use builder::{BuildError, Builder};
 pub use callbacks::CallbackPanic;
-pub use ending::ShutdownError;
-pub use exits::{ExitWatch, Outcome, PrepareError, PreparedExit, ResultUnavailable, TypedOutcome, WatchError};
+pub use exit_stream::{ExitEvent, ExitStream};
+pub use exit_watch::{ExitWatch, Outcome, PrepareError, PreparedExit, ResultUnavailable, TypedOutcome, WatchError};
+pub use otp_host::Ask;
 pub use panics::panic_value;
 pub use requests::SendAfter;
 pub use runtime::{Handle, Runtime};
-pub use stream::{ExitEvent, ExitStream};
+pub use shutdown::ShutdownError;
 #[cfg(feature = "tracing")]
-pub use traced::tracing_hook;
+pub use tracing_hook::tracing_hook;
 pub use wait::{Wait, WaitError};
 
 /// The items that most programs use.

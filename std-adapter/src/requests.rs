@@ -24,8 +24,8 @@ use atropos_otp::{
 };
 
 use crate::alarm::Alarms;
-use crate::behaviours::{Ask, Leash};
-use crate::join;
+use crate::block_on;
+use crate::otp_host::{Ask, Leash};
 use crate::role::may_block;
 use crate::runtime::Handle;
 
@@ -41,7 +41,7 @@ impl Handle {
     /// let children = runtime.start_supervisor(Supervisor::one_for_one())?;
     /// let counts = runtime.run(async move |cx: Context<()>| children.count_children(&cx).await);
     /// // Any executor will do; here it is this thread.
-    /// assert_eq!(atropos::join::wait(counts)?.map(|counts| counts.active), Ok(0));
+    /// assert_eq!(atropos::block_on::wait(counts)?.map(|counts| counts.active), Ok(0));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn run<M, T, S, F>(&self, work: S) -> Ask<Result<T, Reason>>
@@ -96,7 +96,7 @@ impl Handle {
         self.asks(async move |cx| {
             let task = supervisor.spawn(&cx, work).await?;
             // This process waits for the task, and its death takes the task with it. An error of
-            // the link is ignored: if the task is done by now, `join` still returns its result.
+            // the link is ignored: if the task is done by now, `block_on` still returns its result.
             let _ = cx.link(task.pid());
             Ok(task.join(&cx, None).await?)
         })
@@ -223,7 +223,7 @@ macro_rules! requests {
                 #[track_caller]
                 pub fn $blocking<$($generics)*>(&self, $what: $of $(, $arg: $type)*) -> $result {
                     may_block();
-                    join::wait(self.$name($what $(, $arg)*))
+                    block_on::wait(self.$name($what $(, $arg)*))
                 }
             )*
         }

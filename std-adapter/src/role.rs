@@ -8,7 +8,7 @@
 //!   of cores.
 //! - **R2, a shutdown is not a wait.** Shutting a runtime down ([`crate::Runtime::shutdown`], its
 //!   drop) is allowed on every thread. On one of the runtime's own workers, a separate thread does
-//!   it (`ending`), because the calling process is one of those that must end.
+//!   it (`shutdown`), because the calling process is one of those that must end.
 //!
 //! A thread that is already unwinding is let through: a second panic would abort the program.
 

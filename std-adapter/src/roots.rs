@@ -3,7 +3,7 @@
 //! A root is a supervisor or server that was started from outside
 //! ([`crate::Handle::start_supervisor`], [`crate::Handle::start_server`], so also an application
 //! manager). A shutdown stops the roots before everything else, last started first, each by its own
-//! rules (`ending`). When the shutdown begins, the list is closed, and later roots are refused.
+//! rules (`shutdown`). When the shutdown begins, the list is closed, and later roots are refused.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

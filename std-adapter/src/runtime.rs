@@ -15,12 +15,12 @@ use atropos_kernel::{
 use crate::alarm::Alarms;
 use crate::blocking::{BlockingHandle, Pool, spawn_blocking};
 use crate::builder::Builder;
-use crate::ending::{Ending, GRACE, ShutdownError};
 use crate::fork::Born;
+use crate::platform::ThreadPlatform;
 use crate::role::{Role, may_block};
 use crate::roots::Roots;
-use crate::world::ThreadPlatform;
-use crate::{join, participant, scoped, worker};
+use crate::shutdown::{Ending, GRACE, ShutdownError};
+use crate::{block_on, epoch_participant, scoped, worker};
 
 /// The state that a runtime's threads and handles share.
 pub(crate) struct Inner {
@@ -102,7 +102,7 @@ impl Handle {
     #[track_caller]
     pub(crate) fn host<R>(&self, f: impl FnOnce(&Host<'_>) -> R) -> R {
         self.0.born.check();
-        participant::with(|participant| f(&Host::new(&self.0.kernel, participant)))
+        epoch_participant::with(|participant| f(&Host::new(&self.0.kernel, participant)))
     }
 
     /// Returns the kernel.
@@ -326,7 +326,7 @@ impl Runtime {
     /// # Errors
     /// Reports what could not be ended. It is abandoned, and ends when it can.
     pub fn shutdown(mut self, within: Duration) -> Result<(), ShutdownError> {
-        // Checked before `ending` is taken: in a forked child, the destructor then knows that it
+        // Checked before `shutdown` is taken: in a forked child, the destructor then knows that it
         // has nothing to shut down.
         self.inner().born.check();
         let Some(ending) = self.ending.take() else { return Ok(()) };
@@ -345,7 +345,7 @@ impl Runtime {
     #[track_caller]
     pub fn process_info_blocking(&self, pid: impl Into<Pid>) -> Result<Option<ProcessInfo>, NoMemory> {
         may_block();
-        join::wait(self.process_info(pid.into()))
+        block_on::wait(self.process_info(pid.into()))
     }
 }
 

@@ -34,9 +34,9 @@ use std::time::Instant;
 
 use atropos_kernel::{Address, Context, SpawnError};
 
-use crate::ending::{GRACE, Pauses, is_over};
 use crate::panics::catch_panic;
 use crate::runtime::Handle;
+use crate::shutdown::{GRACE, Pauses, is_over};
 
 type Body<'b> = Pin<Box<dyn Future<Output = ()> + Send + 'b>>;
 type Begin<'b, M> = Box<dyn FnOnce(Context<M>) -> Body<'b> + Send + 'b>;

@@ -23,9 +23,9 @@ use std::time::{Duration, Instant};
 use atropos_kernel::{Pid, Reason};
 use atropos_otp::{ChildState, SupervisorRef};
 
-use crate::ending::{Pauses, earlier, is_over};
-use crate::join::wait_for_end;
+use crate::block_on::wait_for_end;
 use crate::runtime::Handle;
+use crate::shutdown::{Pauses, earlier, is_over};
 
 /// The limit on the inspection: how long all replies together may take.
 const LOOK: Duration = Duration::from_secs(1);

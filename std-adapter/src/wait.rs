@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use atropos_kernel::{MaybeReady, NoMemory, Pid, PreparedWatch, QueryReply, Reason, ReplyFuture, reply};
 
-use crate::exits::{ExitWatch, Outcome, PrepareError, WatchError};
-use crate::join;
+use crate::block_on;
+use crate::exit_watch::{ExitWatch, Outcome, PrepareError, WatchError};
+use crate::platform::poll_proceed;
 use crate::role::may_block;
 use crate::runtime::Handle;
-use crate::world::poll_proceed;
 
 /// Error of a wait that ends without an outcome.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,7 +111,7 @@ impl Handle {
 
     #[track_caller]
     fn block_for(pid: Pid, wait: Wait, within: Duration) -> Result<Outcome, WaitError> {
-        match join::wait_until(wait, Instant::now().checked_add(within)) {
+        match block_on::wait_until(wait, Instant::now().checked_add(within)) {
             Some(outcome) => Ok(outcome?),
             None => Err(WaitError::TimedOut(pid)),
         }
@@ -170,7 +170,7 @@ impl Handle {
     #[track_caller]
     pub fn suspend_blocking(&self, pid: impl Into<Pid>) -> Result<Option<u32>, NoMemory> {
         may_block();
-        join::wait(self.suspend(pid))
+        block_on::wait(self.suspend(pid))
     }
 
     /// Calls [`Handle::resume`] and blocks this thread until it resolves.
@@ -180,6 +180,6 @@ impl Handle {
     #[track_caller]
     pub fn resume_blocking(&self, pid: impl Into<Pid>) -> Result<Option<u32>, NoMemory> {
         may_block();
-        join::wait(self.resume(pid))
+        block_on::wait(self.resume(pid))
     }
 }

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use atropos_kernel::{Core, Kernel, RunOutcome};
 
+use crate::platform::ThreadPlatform;
 use crate::role::Role;
-use crate::watch::WatchdogWaker;
-use crate::world::ThreadPlatform;
+use crate::watchdog::WatchdogWaker;
 
 /// The number of slices between two checks of the stop flag.
 const SLICES: u32 = 256;

@@ -205,7 +205,7 @@ fn n20_no_root_starts_during_shutdown() {
     let refused = StartErrorIsClosing;
     refused.check(handle.start_server(Deaf).map(drop));
     refused.check(handle.start_supervisor(Supervisor::one_for_one()).map(drop));
-    refused.check(atropos::join::wait(handle.start_server_async(Deaf)).map(drop));
+    refused.check(atropos::block_on::wait(handle.start_server_async(Deaf)).map(drop));
 }
 
 struct StartErrorIsClosing;
@@ -236,7 +236,7 @@ fn n19_a_shutdown_takes_any_timeout() {
         let blocking = runtime.blocking(|| 7);
         assert_eq!(runtime.shutdown(far), Ok(()));
         assert_eq!(told.recv().expect("it has run").reason, Some(Reason::SHUTDOWN));
-        assert!(matches!(atropos::join::wait(blocking), Ok(7) | Err(_)));
+        assert!(matches!(atropos::block_on::wait(blocking), Ok(7) | Err(_)));
     }
 }
 

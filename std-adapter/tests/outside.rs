@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use atropos::join::wait;
+use atropos::block_on::wait;
 use atropos::otp::group::ProcessGroups;
 use atropos::otp::registry::Registry;
 use atropos::otp::{CallError, ChildState, ControlError, TaskSupervisor};
@@ -282,7 +282,7 @@ fn n17_a_call_that_would_block_a_worker_panics() {
             ignore(runtime.count_children_blocking(atropos::otp::SupervisorRef::new(server.pid())));
         }),
         ("join", |_, _, _| wait(std::future::pending::<()>())),
-        ("join until", |_, _, _| ignore(atropos::join::wait_until(std::future::ready(1), None))),
+        ("join until", |_, _, _| ignore(atropos::block_on::wait_until(std::future::ready(1), None))),
     ];
     for cores in [1, 2] {
         let runtime = Arc::new(runtime(cores));

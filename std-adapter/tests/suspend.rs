@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use atropos::prelude::*;
-use atropos::{Body, Cx, Handle, NoReply, Resumed, Returned, WaitError, WatchError, join, reply};
+use atropos::{Body, Cx, Handle, NoReply, Resumed, Returned, WaitError, WatchError, block_on, reply};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -58,7 +58,7 @@ fn promise_1_2_25_block_until_exit_with_reason_and_result() {
     runtime.send(atropos::Address::new(pid), 42_u32).expect("it lives");
     let outcome = waits.join().expect("no panic").expect("it ends");
     assert_eq!((outcome.pid, outcome.reason.clone(), outcome.result()), (pid, Some(Reason::NORMAL), Some(&42_u32)));
-    assert_eq!(join::wait(wait), Ok(outcome.clone()), "as a future as well");
+    assert_eq!(block_on::wait(wait), Ok(outcome.clone()), "as a future as well");
     let seen = runtime.block_on(async move |_: Context<()>| in_a_process.wait(pid).await);
     assert_eq!(seen, Ok(Ok(outcome)), "and in a process");
     // A dropped wait leaves nothing on the process's list.
@@ -203,7 +203,7 @@ fn promise_1_2_25_exits_and_kills_act_on_who_is_suspended() {
         let wait = runtime.wait(pid);
         assert_eq!(runtime.exit(pid, reason.clone()), Ok(true));
         let died_of = if reason == Reason::KILL { Reason::KILLED } else { reason };
-        assert_eq!(join::wait(wait).expect("it dies").reason, Some(died_of));
+        assert_eq!(block_on::wait(wait).expect("it dies").reason, Some(died_of));
     }
     // The same over a link; a `normal` exit has no effect. A process that traps exits gets the
     // signal as a message, when it is resumed.

@@ -19,7 +19,7 @@ use atropos_kernel::{CatchDrop, Context, Cursor, Exit, Peek, Pid, Reason, Receiv
 use super::rebirth::{MailPolicy, RestartInPlace};
 use super::system::{Content, Envelope, Event, Statistics, System, Tracer};
 use super::{InitError, Next, Server, ServerCx};
-use crate::contained::contained;
+use crate::catch_unwind::contained;
 use crate::report::{Report, ReportHook};
 use crate::start::Ready;
 use crate::wait::{Alarm, Ring, breathe, first, poll_search};

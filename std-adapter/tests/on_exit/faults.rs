@@ -28,7 +28,7 @@ fn fault_2_4_b_a_result_is_there_for_every_watcher() {
         assert_eq!(told.recv_timeout(LONG).expect("it ran").result(), Some(&vec![1, 2, 3]));
     }
     for wait in waits {
-        assert_eq!(atropos::join::wait(wait).expect("it ran").result(), Some(&vec![1, 2, 3]));
+        assert_eq!(atropos::block_on::wait(wait).expect("it ran").result(), Some(&vec![1, 2, 3]));
     }
     assert_eq!(runtime.wait_blocking(pid, LONG).expect("remembered").result(), Some(&vec![1, 2, 3]));
 }

@@ -43,10 +43,10 @@ use atropos_kernel::reclaim::{Guard, Limbo, Pool, Retired};
 use atropos_kernel::{Pid, Reason};
 
 use crate::panics::catch_panic;
+use crate::platform::poll_proceed;
 use crate::role::may_block;
 use crate::runtime::Handle;
-use crate::world::poll_proceed;
-use crate::{join, participant};
+use crate::{block_on, epoch_participant};
 
 /// An event of an exit stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -289,7 +289,7 @@ impl Drop for Streams {
 
 /// Frees an old list once no thread can see it.
 fn hand_on(mut old: Limbo) {
-    participant::with(|participant| old.hand_on(participant, None));
+    epoch_participant::with(|participant| old.hand_on(participant, None));
 }
 
 /// A stream of the exits of a runtime since it was subscribed: see [`Handle::exits`].
@@ -363,7 +363,7 @@ impl ExitStream {
     #[track_caller]
     pub fn next_blocking(&mut self, within: Duration) -> Option<ExitEvent> {
         may_block();
-        join::wait_until(self.next(), Instant::now().checked_add(within)).flatten()
+        block_on::wait_until(self.next(), Instant::now().checked_add(within)).flatten()
     }
 }
 

@@ -26,7 +26,7 @@
 
 use alloc::sync::Arc;
 
-use crate::rules::Rules;
+use crate::model::Rules;
 use crate::sync::{AtomicUsize, Ordering};
 
 /// The number of charges on one peer node, and their limit.
@@ -81,7 +81,7 @@ impl Drop for Charge {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::rules::Shipped;
+    use crate::model::Shipped;
 
     #[test]
     fn a_charge_is_counted_until_it_is_dropped() {

@@ -10,11 +10,11 @@ use alloc::sync::Arc;
 
 use atropos_kernel::Reason;
 
+use crate::control_plane::ControlPlane;
 use crate::local::Attachment;
-use crate::plane::ControlPlane;
+use crate::model::Rules;
 use crate::record::{Inbound, Key, Outbound};
 use crate::reference::RemoteReference;
-use crate::rules::Rules;
 use crate::session::Records;
 use crate::sync::Ordering;
 

@@ -33,8 +33,8 @@ use crate::role::Role;
 use crate::roots::Root;
 use crate::runtime::Handle;
 use crate::trees::end_trees;
-use crate::watch::Watchdog;
-use crate::{join, participant};
+use crate::watchdog::Watchdog;
+use crate::{block_on, epoch_participant};
 
 /// The timeout of a dropped runtime's shutdown, and the longest wait for the next killed process to
 /// die.
@@ -149,7 +149,7 @@ impl Ending {
         drop(self.watchdog.take());
         // The cores are gone, so what they have retired can be freed now. A flush frees a few bags,
         // and an epoch takes two flushes.
-        participant::with(|participant| {
+        epoch_participant::with(|participant| {
             for _ in 0..256 {
                 // The freed values are the user's: a panic in one destructor must not keep the rest
                 // from being freed.
@@ -203,7 +203,7 @@ impl Ending {
 
     /// Waits until the process exits, or until the deadline.
     fn wait_for(&self, pid: Pid, until: Option<Instant>) {
-        if join::wait_for_end(self.handle.wait(pid), until).is_some_and(|ended| ended.is_ok()) {
+        if block_on::wait_for_end(self.handle.wait(pid), until).is_some_and(|ended| ended.is_ok()) {
             return;
         }
         // The wait could not be allocated, or it has not resolved.

@@ -1,4 +1,4 @@
-//! The unwind boundary around a callback's future: [`contained`].
+//! The unwind boundary around a callback's future: [`catch_unwind`].
 //!
 //! Each poll of the future runs inside `PanicScope::catch_panic`, so a panic becomes an exit reason
 //! and the process continues: to reply to its callers, to clean up, to start the next child. The

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use atropos_kernel::{Host, Kernel, Pid};
 
+use crate::epoch_participant;
 use crate::panics::catch_panic;
-use crate::participant;
 
 /// A report of a body that has occupied its core for too long without yielding.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,7 +57,7 @@ pub(crate) struct WatchdogWaker {
 impl WatchdogWaker {
     /// Wakes the watchdog if it is parked: a worker starts to work.
     pub(crate) fn ring(&self) {
-        // Pairs with the fence in `watch`: either this thread sees it parked, or it sees this core
+        // Pairs with the fence in `watchdog`: either this thread sees it parked, or it sees this core
         // busy.
         fence(Ordering::SeqCst);
         if self.flags.parked.load(Ordering::Relaxed) && self.flags.parked.swap(false, Ordering::AcqRel) {
@@ -129,7 +129,7 @@ fn watch(kernel: &Kernel, flags: &Flags, threshold: Duration, report: &Report) {
 }
 
 fn look(kernel: &Kernel, core: usize, seen: &mut Option<Seen>, threshold: Duration, report: &Report) {
-    let running = participant::with(|participant| Host::new(kernel, participant).running(core));
+    let running = epoch_participant::with(|participant| Host::new(kernel, participant).running(core));
     let now = Instant::now();
     match (running, *seen) {
         (None, _) => *seen = None,

@@ -12,12 +12,12 @@ use atropos_kernel::reclaim::Guard;
 use atropos_kernel::task::coop::poll_proceed_here;
 use atropos_kernel::{CatchPanic, FiredWatch, MAX_CORES, Pid, Reason};
 
-use crate::barrier;
 use crate::callbacks::Callbacks;
 use crate::clock;
+use crate::exit_stream::Streams;
 use crate::lease::Lease;
+use crate::membarrier;
 use crate::panics::{catch_panic, contain_as_reason};
-use crate::stream::Streams;
 
 thread_local! {
     static HERE: CurrentSlot = const { Cell::new(std::ptr::null()) };
@@ -66,7 +66,7 @@ impl ThreadPlatform {
         Self {
             origin: clock::origin(),
             counts: clock::counts(),
-            barrier: barrier::register(),
+            barrier: membarrier::register(),
             threads: (0..cores).map(|_| OnceLock::new()).collect(),
             on_unhandled_panic,
             callbacks: Arc::new(callbacks),
@@ -111,7 +111,7 @@ unsafe impl Platform for ThreadPlatform {
     }
 
     fn heavy_barrier(&self) -> bool {
-        self.barrier && barrier::all_threads()
+        self.barrier && membarrier::all_threads()
     }
 
     fn wake(&self, core: usize) {

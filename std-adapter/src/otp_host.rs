@@ -17,7 +17,7 @@ use atropos_otp::application::Applications;
 use atropos_otp::{CallError, Reply, Server, ServerRef, StartError, Starting, Supervisor, SupervisorRef};
 
 use crate::alarm::Sleep;
-use crate::join;
+use crate::block_on;
 use crate::role::may_block;
 use crate::roots::Root;
 use crate::runtime::Handle;
@@ -137,7 +137,7 @@ impl Handle {
         may_block();
         let begun = self.begin_supervisor(supervisor.into())?;
         let supervisor = begun.what;
-        join::wait(begun.up())?;
+        block_on::wait(begun.up())?;
         Ok(supervisor)
     }
 
@@ -164,7 +164,7 @@ impl Handle {
         server: impl Into<atropos_otp::server::Start<'n, S>>,
     ) -> Result<Option<ServerRef<S>>, StartError> {
         may_block();
-        join::wait(self.begin_server(server.into())?.up())
+        block_on::wait(self.begin_server(server.into())?.up())
     }
 
     /// Starts a server like [`Handle::start_server`], for a task of any executor.
@@ -194,7 +194,7 @@ impl Handle {
         may_block();
         let deadline = Instant::now().checked_add(within);
         let answer = self.request(server, make)?;
-        join::wait_until(self.answer(server.pid(), answer), deadline).unwrap_or(Err(CallError::TimedOut))
+        block_on::wait_until(self.answer(server.pid(), answer), deadline).unwrap_or(Err(CallError::TimedOut))
     }
 
     /// Calls a server like [`Handle::call`], for a task of any executor. The request is sent now;

@@ -9,9 +9,9 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::{fmt, mem};
 
+use crate::control_plane::ControlPlane;
 use crate::message::{Connection, MonitorControlMessage, Routed};
-use crate::plane::ControlPlane;
-use crate::rules::Rules;
+use crate::model::Rules;
 use crate::sender::{NoConnection, Sender};
 use crate::sync::Mutex;
 

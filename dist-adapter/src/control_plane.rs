@@ -22,10 +22,10 @@
 //!   a monitor with its connection, the other node does not keep it.
 //! - **D4.** No external code runs while a lock is held, and the plane is consistent between any
 //!   two such calls. So a panic in external code leaves a working plane. The rest of the
-//!   interrupted caller's work goes on the backlog (`work`).
+//!   interrupted caller's work goes on the backlog (`batch`).
 //! - **D5.** A resource that the node keeps for a peer is charged to the peer's account from before
 //!   its creation until it is freed, whatever holds it: a record, a watch and the orders for it to
-//!   the runtime, the backlog (`account`). So the quota also bounds monitors that a peer sets up
+//!   the runtime, the backlog (`quota`). So the quota also bounds monitors that a peer sets up
 //!   and withdraws faster than the runtime runs, and a new connection does not start with an empty
 //!   account.
 
@@ -36,18 +36,18 @@ use core::marker::PhantomData;
 
 use atropos_kernel::Reason;
 
-use crate::account::Account;
+use crate::batch::Work;
 use crate::local::Locals;
 use crate::message::Connection;
+use crate::model::{Rules, Shipped};
 use crate::pid::{Node, RemotePid};
+use crate::quota::Account;
 use crate::reference::{References, RemoteReference};
-use crate::rules::{Rules, Shipped};
 use crate::sender::Sender;
 use crate::session::Session;
 use crate::sync::{AtomicU64, Mutex, Ordering, PlainAtomicUsize};
 use crate::table::Table;
 use crate::watchers::Watchers;
-use crate::work::Work;
 
 /// The options of a [`ControlPlane`].
 #[derive(Clone, Copy, Debug)]
