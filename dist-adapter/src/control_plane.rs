@@ -113,7 +113,7 @@ pub struct ControlPlane<R: Rules = Shipped> {
 
 impl<R: Rules> fmt::Debug for ControlPlane<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Plane")
+        f.debug_struct("ControlPlane")
             .field("node", &self.node)
             .field("incarnation", &self.incarnation)
             .finish_non_exhaustive()

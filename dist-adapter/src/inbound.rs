@@ -17,7 +17,7 @@ use crate::local::{AttachError, AttachGuard, Left};
 use crate::message::{Connection, MonitorControlMessage, Routed};
 use crate::model::Rules;
 use crate::record::{Inbound, Key};
-use crate::session::{InboundLimit, Noticed, Session};
+use crate::session::{Placement, RecordLookup, Session};
 use crate::state::Cancelled;
 use crate::sync::Ordering;
 
@@ -70,9 +70,9 @@ impl<R: Rules> ControlPlane<R> {
             MonitorControlMessage::MonitorPExit { reference, watcher, target, reason } => {
                 let named = Key { reference, watcher, target };
                 match session.take_noticed(reference, |key| *key == named || !R::MATCH_WHOLE) {
-                    Noticed::Found(record) => self.answer_outbound(&record, reason),
-                    Noticed::Unknown => {}
-                    Noticed::Another => return Err(ReceiveError::Forged),
+                    RecordLookup::Found(record) => self.answer_outbound(&record, reason),
+                    RecordLookup::Unknown => {}
+                    RecordLookup::Another => return Err(ReceiveError::Forged),
                 }
                 Ok(())
             }
@@ -97,7 +97,7 @@ impl<R: Rules> ControlPlane<R> {
         }
         // A check before anything is created or watched. It is repeated when the record is placed.
         match session.room(&key) {
-            InboundLimit::Free => {}
+            Placement::Free => {}
             taken => return not_placed(taken),
         }
         let Some(charge) = session.account.claim::<R>() else {
@@ -119,7 +119,7 @@ impl<R: Rules> ControlPlane<R> {
             }
         }
         match session.place_inbound(&record) {
-            InboundLimit::Free => {}
+            Placement::Free => {}
             taken => {
                 // The target's end may have answered the request. Otherwise the caller answers it,
                 // if an answer is due.
@@ -185,9 +185,9 @@ impl<R: Rules> ControlPlane<R> {
     }
 }
 
-fn not_placed(room: InboundLimit) -> Result<(), ReceiveError> {
+fn not_placed(room: Placement) -> Result<(), ReceiveError> {
     match room {
-        InboundLimit::Free | InboundLimit::Known => Ok(()),
-        InboundLimit::Closed => Err(ReceiveError::Stale),
+        Placement::Free | Placement::Known => Ok(()),
+        Placement::Closed => Err(ReceiveError::Stale),
     }
 }

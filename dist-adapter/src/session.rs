@@ -39,7 +39,7 @@ pub(crate) struct Records {
 
 /// The outcome of placing a peer's registration, or of the check before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum InboundLimit {
+pub(crate) enum Placement {
     /// The registration can be placed, or has been placed.
     Free,
     /// The same registration exists already.
@@ -50,7 +50,7 @@ pub(crate) enum InboundLimit {
 
 /// The outcome of the look-up for an exit notice.
 #[derive(Debug)]
-pub(crate) enum Noticed {
+pub(crate) enum RecordLookup {
     /// The monitor, removed from the session.
     Found(Arc<Outbound>),
     /// The connection has no such monitor: it was answered, or withdrawn while the notice was in
@@ -80,35 +80,35 @@ impl Session {
     }
 
     /// Looks up the monitor for an exit notice, and removes it if `right` accepts its key.
-    pub(crate) fn take_noticed(&self, reference: RemoteReference, right: impl Fn(&Key) -> bool) -> Noticed {
+    pub(crate) fn take_noticed(&self, reference: RemoteReference, right: impl Fn(&Key) -> bool) -> RecordLookup {
         let mut records = self.records.lock();
-        let Some(records) = &mut *records else { return Noticed::Unknown };
+        let Some(records) = &mut *records else { return RecordLookup::Unknown };
         match records.outbound.get(&reference) {
-            None => Noticed::Unknown,
-            Some(record) if !right(&record.key) => Noticed::Another,
-            Some(_) => records.outbound.remove(&reference).map_or(Noticed::Unknown, Noticed::Found),
+            None => RecordLookup::Unknown,
+            Some(record) if !right(&record.key) => RecordLookup::Another,
+            Some(_) => records.outbound.remove(&reference).map_or(RecordLookup::Unknown, RecordLookup::Found),
         }
     }
 
-    fn room_in(records: Option<&Records>, key: &Key) -> InboundLimit {
+    fn room_in(records: Option<&Records>, key: &Key) -> Placement {
         match records {
-            None => InboundLimit::Closed,
-            Some(records) if records.inbound.contains_key(key) => InboundLimit::Known,
-            Some(_) => InboundLimit::Free,
+            None => Placement::Closed,
+            Some(records) if records.inbound.contains_key(key) => Placement::Known,
+            Some(_) => Placement::Free,
         }
     }
 
     /// Checks if a registration could be placed now.
-    pub(crate) fn room(&self, key: &Key) -> InboundLimit {
+    pub(crate) fn room(&self, key: &Key) -> Placement {
         Self::room_in(self.records.lock().as_ref(), key)
     }
 
     /// Places a peer's registration, unless it exists already or the session is closed.
     #[must_use = "a refused record must be taken back"]
-    pub(crate) fn place_inbound(&self, record: &Arc<Inbound>) -> InboundLimit {
+    pub(crate) fn place_inbound(&self, record: &Arc<Inbound>) -> Placement {
         let mut records = self.records.lock();
         let room = Self::room_in(records.as_ref(), &record.key);
-        if room == InboundLimit::Free
+        if room == Placement::Free
             && let Some(records) = &mut *records
         {
             records.inbound.insert(record.key, record.clone());

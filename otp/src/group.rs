@@ -97,7 +97,7 @@ pub struct Watching(Reference);
 
 impl<G: Key> fmt::Debug for ProcessGroups<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Groups").field("groups", &self.groups.len()).finish_non_exhaustive()
+        f.debug_struct("ProcessGroups").field("groups", &self.groups.len()).finish_non_exhaustive()
     }
 }
 

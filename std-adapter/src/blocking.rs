@@ -173,7 +173,7 @@ pub struct BlockingHandle<T>(Arc<Mutex<Slot<T>>>);
 
 impl<T> fmt::Debug for BlockingHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Blocking")
+        f.write_str("BlockingHandle")
     }
 }
 

@@ -303,7 +303,7 @@ pub struct ExitStream {
 
 impl fmt::Debug for ExitStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exits").field("places", &self.ring.places.len()).finish_non_exhaustive()
+        f.debug_struct("ExitStream").field("places", &self.ring.places.len()).finish_non_exhaustive()
     }
 }
 

@@ -177,6 +177,6 @@ impl Drop for SendReservation {
 
 impl fmt::Debug for SendReservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InLine").field("at", &self.0.as_ref().map(|spot| spot.at)).finish()
+        f.debug_struct("SendReservation").field("at", &self.0.as_ref().map(|spot| spot.at)).finish()
     }
 }

@@ -178,7 +178,7 @@ impl<S: Server> Copy for ServerCx<'_, S> {}
 
 impl<S: Server> fmt::Debug for ServerCx<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Serving").field("cx", self.cx).field("parent", &self.parent).finish()
+        f.debug_struct("ServerCx").field("cx", self.cx).field("parent", &self.parent).finish()
     }
 }
 

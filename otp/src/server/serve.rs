@@ -311,23 +311,23 @@ impl<S: Server> Loop<S> {
     /// Handles a system request to the loop; an error ends the loop.
     async fn system(&mut self, state: &mut S, system: System<S>) -> Result<(), Reason> {
         match self.asked(state, system) {
-            MaybeReady::Done => Ok(()),
-            MaybeReady::Stop(reason) => Err(reason),
-            MaybeReady::Suspend => self.suspended(state).await,
+            SystemOutcome::Done => Ok(()),
+            SystemOutcome::Stop(reason) => Err(reason),
+            SystemOutcome::Suspend => self.suspended(state).await,
         }
     }
 
-    fn asked(&mut self, state: &mut S, system: System<S>) -> MaybeReady {
+    fn asked(&mut self, state: &mut S, system: System<S>) -> SystemOutcome {
         self.statistics.system += 1;
         match system {
             System::Suspend(reply) => {
                 // A caller that no longer waits would not resume the server either.
                 if reply.try_send(()).is_err() {
-                    return MaybeReady::Done;
+                    return SystemOutcome::Done;
                 }
                 self.statistics.suspended = true;
                 self.trace(Event::Suspended);
-                return MaybeReady::Suspend;
+                return SystemOutcome::Suspend;
             }
             System::Resume(reply) => {
                 self.statistics.suspended = false;
@@ -348,10 +348,10 @@ impl<S: Server> Loop<S> {
             }
             System::Stop(reason, reply) => {
                 reply.send(());
-                return MaybeReady::Stop(reason);
+                return SystemOutcome::Stop(reason);
             }
         }
-        MaybeReady::Done
+        SystemOutcome::Done
     }
 
     /// Handles only system requests and the parent's exit, until the server is resumed.
@@ -366,8 +366,8 @@ impl<S: Server> Loop<S> {
             .await;
             match received {
                 Some(Received::Message(Envelope(Content::System(system)))) => match self.asked(state, system) {
-                    MaybeReady::Stop(reason) => return Err(reason),
-                    MaybeReady::Done | MaybeReady::Suspend => {}
+                    SystemOutcome::Stop(reason) => return Err(reason),
+                    SystemOutcome::Done | SystemOutcome::Suspend => {}
                 },
                 Some(Received::Exit(exit)) => return Err(exit.reason),
                 _ => {}
@@ -382,7 +382,7 @@ fn report<M: Send + 'static>(cx: &Context<M>, hook: Option<&ReportHook>, reason:
     ReportHook::tell(hook, cx, || Report::Crash { pid: cx.pid(), reason: reason.clone() });
 }
 
-enum MaybeReady {
+enum SystemOutcome {
     Done,
     Suspend,
     Stop(Reason),

@@ -74,7 +74,7 @@ impl<M: StateMachine> fmt::Debug for Transition<M> {
             StateChange::To(_) => "to another",
             StateChange::Stop(_) => "stop",
         };
-        f.debug_struct("Step").field("to", &to).field("clocks", &self.clocks).finish_non_exhaustive()
+        f.debug_struct("Transition").field("to", &to).field("clocks", &self.clocks).finish_non_exhaustive()
     }
 }
 
@@ -154,7 +154,7 @@ pub struct EnterActions<M: StateMachine>(pub(super) Transition<M>);
 
 impl<M: StateMachine> fmt::Debug for EnterActions<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Enter").field(&self.0).finish()
+        f.debug_tuple("EnterActions").field(&self.0).finish()
     }
 }
 

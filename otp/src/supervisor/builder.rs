@@ -20,7 +20,7 @@ use crate::start::{Confirmed, Launched, Ready, StartError, Tie, launch, ready, u
 
 /// A supervisor that is not started yet, and its child specifications. By default it allows one
 /// restart in 5 s, as in OTP ([`Intensity::FORGIVING`] allows three).
-#[must_use = "start it by `link`, `from_host`, or a supervisor"]
+#[must_use = "start it by `start_link`, `start_from_host`, or a supervisor"]
 pub struct Supervisor {
     pub(super) strategy: Strategy,
     pub(super) intensity: Intensity,

@@ -203,7 +203,7 @@ impl Children {
     }
 
     /// Removes a child.
-    #[must_use = "it holds user values: drop them inside `contain`"]
+    #[must_use = "it holds user values: drop them inside `catch_panic`"]
     pub(super) fn remove(&mut self, place: Place) -> Option<Child> {
         let slot = self.slots.get_mut(place.0 as usize)?;
         let child = slot.child.take()?;

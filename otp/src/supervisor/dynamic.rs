@@ -49,7 +49,7 @@ impl Template {
 }
 
 /// A supervisor for children that are started from one template with arguments of type `A`.
-#[must_use = "start it by `link`, `from_host`, or a supervisor"]
+#[must_use = "start it by `start_link`, `start_from_host`, or a supervisor"]
 pub struct DynamicSupervisor<A> {
     supervisor: Supervisor,
     takes: PhantomData<fn(A)>,

@@ -53,7 +53,7 @@ pub struct ChildStarter<'a> {
 
 impl fmt::Debug for ChildStarter<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Starter").field("supervisor", &self.cx.pid()).finish_non_exhaustive()
+        f.debug_struct("ChildStarter").field("supervisor", &self.cx.pid()).finish_non_exhaustive()
     }
 }
 
@@ -208,7 +208,7 @@ fn pick(
         (Some(_), Some(child)) => Ok((Some(child), init_timeout)),
         (None, _) => Ok((None, None)),
         // The `StartedChild` is from an earlier call: nothing was started now.
-        (Some(_), None) => Err(StartError::Refused(Reason::value("a stale Started"))),
+        (Some(_), None) => Err(StartError::Refused(Reason::value("a stale StartedChild"))),
     }
 }
 

@@ -111,7 +111,7 @@ pub struct Caller<'a> {
 
 impl core::fmt::Debug for Caller<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Behalf").field("caller", &self.caller).field("standing", &self.standing()).finish()
+        f.debug_struct("Caller").field("caller", &self.caller).field("standing", &self.standing()).finish()
     }
 }
 

@@ -183,6 +183,6 @@ impl<T, O: Orders> Future for ReplyFuture<T, O> {
 
 impl<T, O: Orders> fmt::Debug for ReplyFuture<T, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Replied").field("stage", &self.0.stage).finish_non_exhaustive()
+        f.debug_struct("ReplyFuture").field("stage", &self.0.stage).finish_non_exhaustive()
     }
 }

@@ -136,7 +136,7 @@ impl<T, O: Orders> RequestFuture<T, O> {
 
 impl<T, O: Orders> fmt::Debug for RequestFuture<T, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Requested").field("stage", &self.asking.stage).finish_non_exhaustive()
+        f.debug_struct("RequestFuture").field("stage", &self.asking.stage).finish_non_exhaustive()
     }
 }
 
