@@ -8,7 +8,7 @@
 //!
 //! | overflow | effect on a message that finds `limit` messages waiting | waiting at most |
 //! | --- | --- | --- |
-//! | `Refuse` | is returned to its sender, which may wait for capacity (`capacity`, `send_reservation`) | `limit` |
+//! | `Reject` | is returned to its sender, which may wait for capacity (`capacity`, `send_reservation`) | `limit` |
 //! | `DropNewest` | is dropped by its sender's core, which reports it as sent | `limit` |
 //! | `DropOldest` | is accepted; at the next fetch the oldest beyond `limit` are dropped | 2 × `limit` |
 //!
@@ -132,7 +132,7 @@ fn call(hand: &KernelCx<'_>, pid: Pid) {
 
 // All methods are cold: for a process without a limit the code is one jump that is not taken.
 impl MailboxLimit {
-    /// Decides the fate of a message that is about to be sent; after `In` it is counted. Lock-free.
+    /// Decides the fate of a message that is about to be sent; after `Accepted` it is counted. Lock-free.
     #[cold]
     pub fn admit(&self) -> Admission {
         let limit = self.room.limit();
