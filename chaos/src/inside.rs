@@ -525,7 +525,7 @@ async fn tasks(cx: &Context<Told>, me: &Me, random: &mut Random) {
     match random.below(5) {
         0 => drop(task.shutdown(cx, random.time(2_000)).await),
         1 => task.abandon(cx),
-        2 => match task.join_or_wait(cx, random.time(2_000)).await {
+        2 => match task.try_join(cx, random.time(2_000)).await {
             Ok(answer) => tally(&me.world, answer),
             Err(task) => task.abandon(cx),
         },

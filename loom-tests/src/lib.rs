@@ -4,8 +4,8 @@
 //! [`model`] searches every interleaving (and every value that the memory orderings allow) up to a
 //! given number of preemptions. It prints one line, and fails when the search was cut short.
 //! [`mutant`] runs a model of a protocol with one fault in it, and passes only if the search finds
-//! the fault: a model that cannot fail is not a test. [`platform`] puts a whole kernel inside a model.
-//! Without `--cfg loom` the crate is empty.
+//! the fault: a model that cannot fail is not a test. [`platform`] puts a whole kernel inside a
+//! model. Without `--cfg loom` the crate is empty.
 #![cfg(loom)]
 
 pub mod host;

@@ -155,8 +155,8 @@ fn reply_or_unalias(outcomes: &Outcomes, wrong: Wrong) {
     nothing_is_left(&kernel, &mut core, pid, &[ends]);
 }
 
-/// Two replies through an alias that ends with the first: one is delivered. `request`: `true` if the
-/// alias ends with a reply.
+/// Two replies through an alias that ends with the first: one is delivered. `request`: `true` if
+/// the alias ends with a reply.
 fn two_replies(reply: bool) {
     let kernel = limited();
     let mut core = core(&kernel, 0);

@@ -28,7 +28,7 @@ use crate::call::CallError;
 use crate::server::{InitError, Next, Server, ServerCx, ServerRef, Start};
 use crate::start::StartError;
 use crate::supervisor::{Supervisor, SupervisorRef};
-use crate::wait::{Alarm, end_of, pid_of};
+use crate::wait::{Deadline, end_of, pid_of};
 
 /// The name of an application.
 pub type ApplicationName = Cow<'static, str>;
@@ -45,22 +45,22 @@ pub enum Kind {
     Temporary,
 }
 
-type MakeTree = Box<dyn FnMut() -> Supervisor + Send>;
+type StartTree = Box<dyn FnMut() -> Supervisor + Send>;
 
 /// A named supervision tree.
 #[must_use = "give it to `Applications`"]
 pub struct Application {
     name: ApplicationName,
-    needs: Vec<ApplicationName>,
+    depends_on: Vec<ApplicationName>,
     kind: Kind,
-    tree: MakeTree,
+    tree: StartTree,
     /// Its top supervisor, and the manager's monitor of it.
     top: Option<(Pid, Reference)>,
 }
 
 impl fmt::Debug for Application {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Application").field("name", &self.name).field("needs", &self.needs).finish_non_exhaustive()
+        f.debug_struct("Application").field("name", &self.name).field("needs", &self.depends_on).finish_non_exhaustive()
     }
 }
 
@@ -68,12 +68,12 @@ impl Application {
     /// Creates an application whose tree is made by `tree`, for each start. It is temporary by
     /// default.
     pub fn new(name: impl Into<ApplicationName>, tree: impl FnMut() -> Supervisor + Send + 'static) -> Self {
-        Self { name: name.into(), needs: Vec::new(), kind: Kind::default(), tree: Box::new(tree), top: None }
+        Self { name: name.into(), depends_on: Vec::new(), kind: Kind::default(), tree: Box::new(tree), top: None }
     }
 
     /// Adds a dependency: the application `name` must be up before this one starts.
-    pub fn needs(mut self, name: impl Into<ApplicationName>) -> Self {
-        self.needs.push(name.into());
+    pub fn depends_on(mut self, name: impl Into<ApplicationName>) -> Self {
+        self.depends_on.push(name.into());
         self
     }
 
@@ -187,7 +187,7 @@ impl Applications {
             return Err(ApplicationError::Circular(name.clone()));
         }
         path.push(name.clone());
-        for needed in &self.known[place].needs {
+        for needed in &self.known[place].depends_on {
             self.plan(needed, path, plan)?;
         }
         path.pop();
@@ -210,7 +210,7 @@ impl Applications {
                     // Restores the state of before: the dependencies that this start has started
                     // are stopped, the last one first.
                     while let Some((place, _)) = started.pop() {
-                        self.put_down(place, cx).await;
+                        self.stop_application(place, cx).await;
                     }
                     return Err(error);
                 }
@@ -243,15 +243,15 @@ impl Applications {
 
     async fn stop(&mut self, name: &ApplicationName, cx: ServerCx<'_, Self>) -> Result<(), ApplicationError> {
         let place = self.place(name).ok_or_else(|| ApplicationError::Unknown(name.clone()))?;
-        let needing = self.known.iter().find(|other| other.top.is_some() && other.needs.contains(name));
+        let needing = self.known.iter().find(|other| other.top.is_some() && other.depends_on.contains(name));
         if let Some(other) = needing {
             return Err(ApplicationError::Needed(other.name.clone()));
         }
-        self.put_down(place, cx).await;
+        self.stop_application(place, cx).await;
         Ok(())
     }
 
-    async fn put_down(&mut self, place: usize, cx: ServerCx<'_, Self>) {
+    async fn stop_application(&mut self, place: usize, cx: ServerCx<'_, Self>) {
         let application = &mut self.known[place];
         let Some((top, monitor)) = application.top.take() else { return };
         let name = &application.name;
@@ -261,13 +261,13 @@ impl Applications {
             let _ = cx.exit(top, Reason::KILL);
         }
         // A supervisor may take as long as its children may.
-        end_of(cx.context(), top, monitor, &Alarm::never(cx.context())).await;
+        end_of(cx.context(), top, monitor, &Deadline::never(cx.context())).await;
     }
 
-    async fn put_all_down(&mut self, cx: ServerCx<'_, Self>) {
+    async fn stop_all(&mut self, cx: ServerCx<'_, Self>) {
         while let Some(name) = self.running.pop() {
             if let Some(place) = self.place(&name) {
-                self.put_down(place, cx).await;
+                self.stop_application(place, cx).await;
             }
         }
     }
@@ -279,7 +279,7 @@ impl Server for Applications {
     async fn init(&mut self, cx: ServerCx<'_, Self>) -> Result<Next<Request>, InitError> {
         for name in core::mem::take(&mut self.at_once) {
             if let Err(error) = self.start(name, cx).await {
-                self.put_all_down(cx).await;
+                self.stop_all(cx).await;
                 return Err(InitError::Stop(Reason::value(error)));
             }
         }
@@ -328,7 +328,7 @@ impl Server for Applications {
     }
 
     async fn terminate(&mut self, _: &Reason, cx: ServerCx<'_, Self>) {
-        self.put_all_down(cx).await;
+        self.stop_all(cx).await;
     }
 }
 

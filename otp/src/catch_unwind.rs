@@ -14,7 +14,7 @@ use atropos_kernel::{PanicScope, Reason};
 /// Polls the future inside the boundary; returns its output, or the crash that ended it. The future
 /// stays where the caller has pinned it: moving it right after it was made would stall on store
 /// forwarding.
-pub(crate) fn contained<M, F>(
+pub(crate) fn catch_unwind<M, F>(
     container: &PanicScope<M>,
     mut future: Pin<&mut F>,
 ) -> impl Future<Output = Result<F::Output, Reason>>

@@ -20,7 +20,7 @@ use atropos_kernel::{CatchDrop, Context, Down, Pid, Reason, Reference, Reply, Re
 
 use crate::call::CallError;
 use crate::server::{Next, Server, ServerCx, ServerRef};
-use crate::wait::{breathe, pid_of};
+use crate::wait::{pid_of, yield_if_exhausted};
 
 /// The result of an event handler.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,7 +79,7 @@ pub struct EventManager<E> {
 /// The message type of a manager.
 pub struct Request<E>(Ask<E>);
 
-type Look<E> = Box<dyn FnOnce(Option<&mut dyn EventHandler<E>>) + Send>;
+type Inspect<E> = Box<dyn FnOnce(Option<&mut dyn EventHandler<E>>) + Send>;
 
 enum Ask<E> {
     Notify(E),
@@ -88,7 +88,7 @@ enum Ask<E> {
     Delete(HandlerId, Reply<bool>),
     Swap(HandlerId, HandlerId, Box<dyn EventHandler<E>>, Reply<bool>),
     Which(Reply<Vec<HandlerId>>),
-    Look(HandlerId, Look<E>),
+    Look(HandlerId, Inspect<E>),
 }
 
 /// The reason why a handler was not added.
@@ -154,7 +154,7 @@ impl<E: Send + 'static> EventManager<E> {
                 Ok(HandlerNext::Stay) => {
                     place += 1;
                     // Other processes get their turns between two handlers, however many there are.
-                    breathe(cx.context()).await;
+                    yield_if_exhausted(cx.context()).await;
                     continue;
                 }
                 Ok(HandlerNext::Leave) => RemovedHandler::Left,
@@ -201,21 +201,21 @@ impl<E: Send + 'static> EventManager<E> {
         Ok(())
     }
 
-    fn take_out(&mut self, id: &HandlerId, why: RemovedHandler, cx: ServerCx<'_, Self>) -> bool {
+    fn remove_entry(&mut self, id: &HandlerId, why: RemovedHandler, cx: ServerCx<'_, Self>) -> bool {
         let Some(place) = self.place(id) else { return false };
         self.forget_monitor(place, cx);
         self.remove(place, why, cx);
         true
     }
 
-    fn do_it(&mut self, request: Ask<E>, cx: ServerCx<'_, Self>) {
+    fn apply(&mut self, request: Ask<E>, cx: ServerCx<'_, Self>) {
         match request {
             Ask::Notify(_) | Ask::Sync(..) => unreachable!("`handle` notifies"),
             Ask::Add(id, handler, supervised, reply) => reply.send(self.add(id, handler, supervised, cx)),
-            Ask::Delete(id, reply) => reply.send(self.take_out(&id, RemovedHandler::Deleted, cx)),
+            Ask::Delete(id, reply) => reply.send(self.remove_entry(&id, RemovedHandler::Deleted, cx)),
             Ask::Swap(old, new, handler, reply) => {
                 let may =
-                    (old == new || self.place(&new).is_none()) && self.take_out(&old, RemovedHandler::Swapped, cx);
+                    (old == new || self.place(&new).is_none()) && self.remove_entry(&old, RemovedHandler::Swapped, cx);
                 let swapped = if may {
                     self.add(new, handler, None, cx).is_ok()
                 } else {
@@ -245,7 +245,7 @@ impl<E: Send + 'static> Server for EventManager<E> {
                 self.notify(event, cx).await;
                 reply.send(());
             }
-            other => self.do_it(other, cx),
+            other => self.apply(other, cx),
         }
         Next::Wait
     }
@@ -264,7 +264,7 @@ impl<E: Send + 'static> Server for EventManager<E> {
     async fn terminate(&mut self, reason: &Reason, cx: ServerCx<'_, Self>) {
         while !self.entries.is_empty() {
             self.remove(0, RemovedHandler::Stopped(reason.clone()), cx);
-            breathe(cx.context()).await;
+            yield_if_exhausted(cx.context()).await;
         }
     }
 }
@@ -348,7 +348,7 @@ impl<E: Send + 'static> ServerRef<EventManager<E>> {
     {
         let id = id.into();
         self.call(cx, |reply| {
-            let look: Look<E> = Box::new(move |handler| {
+            let look: Inspect<E> = Box::new(move |handler| {
                 let handler = handler.and_then(|handler| (handler as &mut dyn Any).downcast_mut::<H>());
                 reply.send(handler.map(look));
             });

@@ -27,7 +27,7 @@ use atropos_kernel::{Context, Down, Exit, Pid, Reference, Reply};
 use crate::call::CallError;
 use crate::registry::{Key, Tie, not_a_parents};
 use crate::server::{Envelope, InitError, Next, Server, ServerCx, ServerRef};
-use crate::wait::{breathe, pid_of};
+use crate::wait::{pid_of, yield_if_exhausted};
 
 /// The members of groups, in a snapshot.
 pub type Members<G> = Vec<(G, Vec<Pid>)>;
@@ -87,13 +87,13 @@ enum Ask<G: Key> {
     Leave(G, Vec<Pid>, Reply<bool>),
     Members(G, Reply<Vec<Pid>>),
     Which(Reply<Vec<G>>),
-    Watch(Pid, Option<G>, NotifyFn<G>, Reply<Result<(Watching, Members<G>), CallError>>),
-    Unwatch(Watching, Reply<bool>),
+    Watch(Pid, Option<G>, NotifyFn<G>, Reply<Result<(GroupMonitor, Members<G>), CallError>>),
+    Unwatch(GroupMonitor, Reply<bool>),
 }
 
 /// A handle to a group monitor, with which its owner ends it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Watching(Reference);
+pub struct GroupMonitor(Reference);
 
 impl<G: Key> fmt::Debug for ProcessGroups<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -144,7 +144,7 @@ impl<G: Key> ProcessGroups<G> {
             let mut next = Some((watched, 0));
             while let Some(place) = next {
                 next = self.tell_one(place, &change, cx);
-                breathe(cx.context()).await;
+                yield_if_exhausted(cx.context()).await;
             }
         }
     }
@@ -168,13 +168,13 @@ impl<G: Key> ProcessGroups<G> {
                 // A process that is dead already leaves when its DOWN is handled.
                 self.members.insert(*pid, Tie::new(*pid, self.links, cx)?);
             }
-            breathe(cx.context()).await;
+            yield_if_exhausted(cx.context()).await;
         }
         for pid in &pids {
             let turn = self.turn();
             self.joined.insert((*pid, Some(group.clone()), turn));
             self.groups.entry(group.clone()).or_default().insert(turn, *pid);
-            breathe(cx.context()).await;
+            yield_if_exhausted(cx.context()).await;
         }
         self.tell(MembershipChange::Joined(group, pids), cx).await;
         Ok(())
@@ -215,7 +215,7 @@ impl<G: Key> ProcessGroups<G> {
                 self.let_go(pid, cx);
                 left.push(pid);
             }
-            breathe(cx.context()).await;
+            yield_if_exhausted(cx.context()).await;
         }
         let any = !left.is_empty();
         if any {
@@ -230,7 +230,7 @@ impl<G: Key> ProcessGroups<G> {
             while let Some((_, turn)) = self.first_joined(pid, Some(&group)) {
                 self.take_out(pid, &group, turn);
                 left.push(pid);
-                breathe(cx.context()).await;
+                yield_if_exhausted(cx.context()).await;
             }
             self.tell(MembershipChange::Left(group, left), cx).await;
         }
@@ -242,7 +242,7 @@ impl<G: Key> ProcessGroups<G> {
         while let Some((turn, pid)) = self.groups.get(group).and_then(|members| members.range(from..).next()) {
             members.push(*pid);
             from = turn + 1;
-            breathe(cx.context()).await;
+            yield_if_exhausted(cx.context()).await;
         }
         members
     }
@@ -253,7 +253,7 @@ impl<G: Key> ProcessGroups<G> {
         group: Option<G>,
         tell: NotifyFn<G>,
         cx: ServerCx<'_, Self>,
-    ) -> Result<(Watching, Members<G>), CallError> {
+    ) -> Result<(GroupMonitor, Members<G>), CallError> {
         let monitor = cx.monitor(who)?;
         let mut snapshot = Vec::new();
         match &group {
@@ -270,10 +270,10 @@ impl<G: Key> ProcessGroups<G> {
         let turn = self.turn();
         self.watching.insert(monitor.to_raw(), (group.clone(), turn));
         self.watchers.insert((group, turn), Watcher { tell, monitor });
-        Ok((Watching(monitor), snapshot))
+        Ok((GroupMonitor(monitor), snapshot))
     }
 
-    fn unwatch(&mut self, watching: Watching, cx: ServerCx<'_, Self>) -> bool {
+    fn unwatch(&mut self, watching: GroupMonitor, cx: ServerCx<'_, Self>) -> bool {
         let Some(place) = self.watching.remove(&watching.0.to_raw()) else { return false };
         let Some(watcher) = self.watchers.remove(&place) else { return false };
         cx.demonitor(watcher.monitor, true);
@@ -322,7 +322,7 @@ impl<G: Key> Server for ProcessGroups<G> {
         if self.members.get(&pid).is_some_and(|tie| tie.monitor == down.reference) {
             self.died(pid, cx).await;
         }
-        self.unwatch(Watching(down.reference), cx);
+        self.unwatch(GroupMonitor(down.reference), cx);
         Next::Wait
     }
 
@@ -375,7 +375,7 @@ impl<G: Key> ServerRef<ProcessGroups<G>> {
         cx: &Context<M>,
         group: Option<G>,
         into: F,
-    ) -> Result<(Watching, Members<G>), CallError>
+    ) -> Result<(GroupMonitor, Members<G>), CallError>
     where
         M: Send + 'static,
         F: Fn(MembershipChange<G>) -> M + Send + 'static,
@@ -392,7 +392,7 @@ impl<G: Key> ServerRef<ProcessGroups<G>> {
     pub async fn demonitor_group<M: Send + 'static>(
         self,
         cx: &Context<M>,
-        watching: Watching,
+        watching: GroupMonitor,
     ) -> Result<bool, CallError> {
         self.call(cx, |reply| Request(Ask::Unwatch(watching, reply))).await
     }

@@ -44,7 +44,7 @@ pub use atropos_kernel::{NoReply, Reply, ReplyFuture};
 pub use call::{CallError, PendingCall, RequestSet};
 pub use report::{Offender, Report, ReportHook};
 pub use server::{InitError, Next, Server, ServerCx, ServerName, ServerRef, Starting};
-pub use start::{Ready, StartError};
+pub use start::{InitSender, StartError};
 pub use statem::{EnterActions, Event, MachineCx, StateMachine, Transition};
 pub use supervisor::{
     AutoShutdown, Backoff, ChildId, ChildInfo, ChildKind, ChildSpec, ChildStarter, ChildState, ControlError, Counts,

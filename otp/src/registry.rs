@@ -39,9 +39,9 @@ use atropos_kernel::{
     CatchDrop, Context, Down, Exit, MaybeReady, Pid, QueryFuture, QueryReply, Reference, Reply, SendError,
 };
 
-use crate::call::{CallError, PATIENCE, PendingCall};
+use crate::call::{CallError, DEFAULT_TIMEOUT, PendingCall};
 use crate::server::{InitError, Next, Server, ServerCx, ServerRef};
-use crate::wait::{Alarm, breathe, pid_of};
+use crate::wait::{Deadline, pid_of, yield_if_exhausted};
 
 /// The time that a caller waits for the replies of processes with pending signals to the query
 /// whether they are alive (R2).
@@ -212,7 +212,7 @@ impl<K: Key, V: Value> Registry<K, V> {
         tie.undo(pid, cx);
         while let Some((key, turn)) = self.first_held(pid, None) {
             self.take_out(pid, key, turn, cx);
-            breathe(cx.context()).await;
+            yield_if_exhausted(cx.context()).await;
         }
     }
 
@@ -223,14 +223,14 @@ impl<K: Key, V: Value> Registry<K, V> {
     }
 
     /// Removes the dead processes that have a key.
-    async fn bury(&mut self, key: &K, cx: ServerCx<'_, Self>) {
+    async fn forget_dead(&mut self, key: &K, cx: ServerCx<'_, Self>) {
         let mut from = 0;
         while let Some((turn, pid)) = self.entry(key, from) {
             from = turn + 1;
             if cx.is_gone(pid) {
                 self.forget(pid, cx).await;
             }
-            breathe(cx.context()).await;
+            yield_if_exhausted(cx.context()).await;
         }
     }
 
@@ -242,7 +242,7 @@ impl<K: Key, V: Value> Registry<K, V> {
         cx: ServerCx<'_, Self>,
     ) -> Result<(), RegistryError> {
         if self.unique {
-            self.bury(&key, cx).await;
+            self.forget_dead(&key, cx).await;
             if let Some((_, owner)) = self.entry(&key, 0) {
                 return Err(RegistryError::Taken(owner));
             }
@@ -265,7 +265,7 @@ impl<K: Key, V: Value> Registry<K, V> {
         while let Some((key, turn)) = self.first_held(pid, Some(key)) {
             self.take_out(pid, key, turn, cx);
             any = true;
-            breathe(cx.context()).await;
+            yield_if_exhausted(cx.context()).await;
         }
         if any && self.first_held(pid, None).is_none() {
             self.forget(pid, cx).await;
@@ -274,13 +274,13 @@ impl<K: Key, V: Value> Registry<K, V> {
     }
 
     async fn lookup(&mut self, key: &K, cx: ServerCx<'_, Self>) -> Vec<(Pid, V)> {
-        self.bury(key, cx).await;
+        self.forget_dead(key, cx).await;
         let (mut found, mut from) = (Vec::new(), 0);
         while let Some((turn, _)) = self.entry(key, from) {
             from = turn + 1;
             let entry = self.entries.get(&(key.clone(), turn));
             found.extend(entry.map(|(pid, value)| (*pid, V::clone(value))));
-            breathe(cx.context()).await;
+            yield_if_exhausted(cx.context()).await;
         }
         found
     }
@@ -296,7 +296,7 @@ impl<K: Key, V: Value> Registry<K, V> {
                 break;
             }
             keys.extend(key.clone().map(|key| (*turn, key)));
-            breathe(cx.context()).await;
+            yield_if_exhausted(cx.context()).await;
         }
         keys.sort_unstable_by_key(|(turn, _)| *turn);
         keys.into_iter().map(|(_, key)| key).collect()
@@ -308,7 +308,7 @@ impl<K: Key, V: Value> Registry<K, V> {
             if !cx.is_gone(*pid) {
                 all.push((key.clone(), *pid, V::clone(value)));
             }
-            breathe(cx.context()).await;
+            yield_if_exhausted(cx.context()).await;
         }
         all
     }
@@ -382,12 +382,12 @@ async fn dead_of<M: Send + 'static>(cx: &Context<M>, pids: impl Iterator<Item = 
                 Ok(MaybeReady::Ready(true)) | Err(_) => {}
             }
         }
-        breathe(cx).await;
+        yield_if_exhausted(cx).await;
     }
     if asked.is_empty() {
         return dead;
     }
-    let Ok(mut alarm) = Alarm::start(cx, Some(MOMENT)) else { return dead };
+    let Ok(mut alarm) = Deadline::start(cx, Some(MOMENT)) else { return dead };
     for (pid, mut waiting) in asked {
         let said = core::future::poll_fn(|task| match Pin::new(&mut waiting).poll(task) {
             Poll::Ready(said) => Poll::Ready(Some(said)),
@@ -396,7 +396,7 @@ async fn dead_of<M: Send + 'static>(cx: &Context<M>, pids: impl Iterator<Item = 
         if matches!(said.await, Some(QueryReply::Dead)) {
             dead.insert(pid);
         }
-        breathe(cx).await;
+        yield_if_exhausted(cx).await;
     }
     dead
 }
@@ -511,7 +511,7 @@ impl<K: Key, V: Value> ServerRef<Registry<K, V>> {
         let mut sent = 0;
         for (pid, _) in self.find_all(cx, key).await? {
             sent += usize::from(cx.send(pid, message.clone()).is_ok());
-            breathe(cx).await;
+            yield_if_exhausted(cx).await;
         }
         Ok(sent)
     }
@@ -554,7 +554,7 @@ impl<K: Key, V: Value, S: Server> Via<K, V, S> {
         M: Send + 'static,
         T: Send + 'static,
     {
-        self.call_within(cx, PATIENCE, make).await
+        self.call_within(cx, DEFAULT_TIMEOUT, make).await
     }
 
     /// Calls the server, see [`ServerRef::call_within`].

@@ -96,12 +96,12 @@ pub enum Report {
 pub struct ReportHook(Arc<dyn Fn(&Report) + Send + Sync>);
 
 impl ReportHook {
-    /// Creates a hook that calls `tell`.
+    /// Creates a hook that calls `emit`.
     pub fn new(tell: impl Fn(&Report) + Send + Sync + 'static) -> Self {
         Self(Arc::new(tell))
     }
 
-    pub(crate) fn tell<M: Send + 'static>(hook: Option<&Self>, cx: &Context<M>, report: impl FnOnce() -> Report) {
+    pub(crate) fn emit<M: Send + 'static>(hook: Option<&Self>, cx: &Context<M>, report: impl FnOnce() -> Report) {
         if let Some(hook) = hook {
             // A panic of the hook must not hit the process that reports.
             let _ = cx.with(|cx| cx.catch_panic(|| (hook.0)(&report())));

@@ -1,11 +1,11 @@
-//! Starting a process and waiting for its acknowledgement: [`Ready`], [`StartError`] (OTP's
+//! Starting a process and waiting for its acknowledgement: [`InitSender`], [`StartError`] (OTP's
 //! `proc_lib`).
 //!
 //! The process that starts a server must learn whether it came up, and must not wait for ever. The
-//! child gets a [`Ready`], with which it acknowledges that it is up, returns `ignore`
-//! ([`Ready::ignore`]), or reports an error ([`Ready::fail`]). It is monitored from before its
-//! first instruction, and a `Ready` that is dropped with a dying child reports a crash. The starter
-//! therefore always gets one of these four results.
+//! child gets a [`InitSender`], with which it acknowledges that it is up, returns `ignore`
+//! ([`InitSender::ignore`]), or reports an error ([`InitSender::fail`]). It is monitored from
+//! before its first instruction, and a `InitSender` that is dropped with a dying child reports a
+//! crash. The starter therefore always gets one of these four results.
 //!
 //! When a start has failed the child is gone: the starter has waited for its exit, and its names
 //! are free. A child that fails or ignores unlinks itself first, so that a starter that does not
@@ -29,11 +29,11 @@ use atropos_kernel::{
 };
 
 use crate::supervisor::SpecError;
-use crate::wait::{Alarm, GRACE, end_of};
+use crate::wait::{Deadline, KILL_TIMEOUT, end_of};
 
 /// The acknowledgement of a child's start.
 #[derive(Debug)]
-pub(crate) enum Ack {
+pub(crate) enum InitAck {
     Up,
     Ignore,
     Failed(Reason),
@@ -42,12 +42,12 @@ pub(crate) enum Ack {
 /// The handle with which a child acknowledges its start. If it is dropped, the start has failed.
 #[derive(Debug)]
 #[must_use = "the process that started this one waits for it"]
-pub struct Ready {
-    reply: Reply<Ack>,
+pub struct InitSender {
+    reply: Reply<InitAck>,
     parent: Option<Pid>,
 }
 
-impl Ready {
+impl InitSender {
     /// Returns the pid of the starter; `None` is the host.
     pub fn parent(&self) -> Option<Pid> {
         self.parent
@@ -55,19 +55,19 @@ impl Ready {
 
     /// Acknowledges that the process is up.
     pub fn up(self) {
-        self.reply.send(Ack::Up);
+        self.reply.send(InitAck::Up);
     }
 
     /// Acknowledges the start with `ignore`; the process should exit with `normal` now.
     pub fn ignore<M: Send + 'static>(self, cx: &Context<M>) {
         self.unlink(cx);
-        self.reply.send(Ack::Ignore);
+        self.reply.send(InitAck::Ignore);
     }
 
     /// Reports that the start has failed; the process should exit with this reason now.
     pub fn fail<M: Send + 'static>(self, cx: &Context<M>, reason: Reason) {
         self.unlink(cx);
-        self.reply.send(Ack::Failed(reason));
+        self.reply.send(InitAck::Failed(reason));
     }
 
     fn unlink<M: Send + 'static>(&self, cx: &Context<M>) {
@@ -149,10 +149,10 @@ impl From<SpecError> for StartError {
 
 /// A process that was spawned, and may still have to acknowledge its start.
 #[derive(Debug)]
-pub(crate) struct Launched {
+pub(crate) struct PendingInit {
     pub(crate) pid: Pid,
     pub(crate) monitor: Reference,
-    pub(crate) ack: Option<ReplyFuture<Ack>>,
+    pub(crate) ack: Option<ReplyFuture<InitAck>>,
     /// Its relation to the starter.
     pub(crate) tie: Tie,
     /// `true` if it was killed and has not died, because its body does not yield.
@@ -183,7 +183,7 @@ impl Tie {
     }
 }
 
-impl Launched {
+impl PendingInit {
     /// Creates the record of a supervisor's child that is up as soon as it is spawned.
     pub(crate) fn up(pid: Pid, monitor: Reference) -> Self {
         Self { pid, monitor, ack: None, tie: Tie::Child, stuck: false }
@@ -198,7 +198,7 @@ impl Launched {
 /// Outside the starter's own slice (the future was moved elsewhere) nothing can be done.
 struct Undo<'c, M: Send + 'static> {
     cx: &'c Context<M>,
-    launched: Launched,
+    launched: PendingInit,
     done: bool,
 }
 
@@ -210,7 +210,7 @@ impl<M: Send + 'static> Undo<'_, M> {
 
 impl<M: Send + 'static> Drop for Undo<'_, M> {
     fn drop(&mut self) {
-        let Self { cx, launched: Launched { pid, monitor, tie, .. }, done } = self;
+        let Self { cx, launched: PendingInit { pid, monitor, tie, .. }, done } = self;
         if *done {
             return;
         }
@@ -229,16 +229,16 @@ impl<M: Send + 'static> Drop for Undo<'_, M> {
 /// future is dropped before, the process is ended.
 pub(crate) async fn up<M>(
     cx: &Context<M>,
-    launched: Launched,
+    launched: PendingInit,
     within: Option<Duration>,
-) -> Result<(Confirmed, Pid), StartError>
+) -> Result<(InitOutcome, Pid), StartError>
 where
     M: Send + 'static,
 {
     let mut undo = Undo { cx, launched, done: false };
     let confirmed = confirm(cx, &mut undo.launched, within, None).await;
     undo.keep();
-    if matches!(confirmed, Ok(Confirmed::Up)) {
+    if matches!(confirmed, Ok(InitOutcome::Up)) {
         cx.demonitor(undo.launched.monitor, true);
     }
     confirmed.map(|confirmed| (confirmed, undo.launched.pid))
@@ -246,15 +246,15 @@ where
 
 /// The acknowledgement of a child that did not fail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Confirmed {
+pub(crate) enum InitOutcome {
     Up,
     Ignored,
 }
 
-/// Creates a `Ready` for a child of `parent`, and the future of its acknowledgement.
-pub(crate) fn ready(parent: Option<Pid>) -> Result<(Ready, ReplyFuture<Ack>), NoMemory> {
+/// Creates a `InitSender` for a child of `parent`, and the future of its acknowledgement.
+pub(crate) fn ready(parent: Option<Pid>) -> Result<(InitSender, ReplyFuture<InitAck>), NoMemory> {
     let (reply, ack) = reply()?;
-    Ok((Ready { reply, parent }, ack))
+    Ok((InitSender { reply, parent }, ack))
 }
 
 /// Spawns a process that acknowledges its start; it is monitored.
@@ -263,23 +263,23 @@ pub(crate) fn launch<M, N, S, F>(
     options: &SpawnOptions<'_>,
     tie: Tie,
     start: S,
-) -> Result<Launched, SpawnError>
+) -> Result<PendingInit, SpawnError>
 where
     M: Send + 'static,
     N: Send + 'static,
-    S: FnOnce(Context<N>, Ready) -> F + Send + 'static,
+    S: FnOnce(Context<N>, InitSender) -> F + Send + 'static,
     F: Future<Output: IntoReason> + Send + 'static,
 {
     let (ready, ack) = ready(Some(cx.pid())).map_err(|NoMemory| SpawnError::NoMemory)?;
     let options = options.clone().monitor();
     let (child, monitor) = cx.spawn_with(&options, move |child| start(child, ready))?;
     let monitor = monitor.ok_or(SpawnError::NoMemory)?;
-    Ok(Launched { pid: child.pid(), monitor, ack: Some(ack), tie, stuck: false })
+    Ok(PendingInit { pid: child.pid(), monitor, ack: Some(ack), tie, stuck: false })
 }
 
 /// The way in which the wait for an acknowledgement ends.
 enum Heard {
-    Said(Result<Ack, atropos_kernel::NoReply>),
+    Said(Result<InitAck, atropos_kernel::NoReply>),
     TooLate,
     /// The starter is a supervisor, and its own parent shuts it down.
     Told,
@@ -290,17 +290,17 @@ enum Heard {
 /// host) sends it an exit signal, the start has failed.
 pub(crate) async fn confirm<M>(
     cx: &Context<M>,
-    launched: &mut Launched,
+    launched: &mut PendingInit,
     within: Option<Duration>,
     parent: Option<Option<Pid>>,
-) -> Result<Confirmed, StartError>
+) -> Result<InitOutcome, StartError>
 where
     M: Send + 'static,
 {
-    let Some(ack) = launched.ack.as_mut() else { return Ok(Confirmed::Up) };
+    let Some(ack) = launched.ack.as_mut() else { return Ok(InitOutcome::Up) };
     // Without memory for a timer, a start with a time limit has no time at all.
-    let alarm = Alarm::start(cx, within).or_else(|_| Alarm::start(cx, Some(Duration::ZERO)));
-    let mut alarm = alarm.unwrap_or_else(|_| Alarm::never(cx));
+    let alarm = Deadline::start(cx, within).or_else(|_| Deadline::start(cx, Some(Duration::ZERO)));
+    let mut alarm = alarm.unwrap_or_else(|_| Deadline::never(cx));
     let mut cursor = Cursor::new();
     let heard = core::future::poll_fn(|task| {
         if cx.poll_proceed(task).is_pending() {
@@ -316,9 +316,9 @@ where
     launched.ack = None;
     drop(alarm);
     let failed = match heard {
-        Heard::Said(Ok(Ack::Up)) => return Ok(Confirmed::Up),
-        Heard::Said(Ok(Ack::Ignore)) => None,
-        Heard::Said(Ok(Ack::Failed(reason))) => Some(StartError::Refused(reason)),
+        Heard::Said(Ok(InitAck::Up)) => return Ok(InitOutcome::Up),
+        Heard::Said(Ok(InitAck::Ignore)) => None,
+        Heard::Said(Ok(InitAck::Failed(reason))) => Some(StartError::Refused(reason)),
         // The child is exiting, and its DOWN carries the reason.
         Heard::Said(Err(_)) => {
             let reason = put_down(cx, launched, Patience::Grace).await;
@@ -339,7 +339,7 @@ where
         }
     };
     put_down(cx, launched, Patience::Grace).await;
-    failed.map_or(Ok(Confirmed::Ignored), Err)
+    failed.map_or(Ok(InitOutcome::Ignored), Err)
 }
 
 /// Returns `true` if an EXIT of the parent or the host is in the mailbox. It stays there.
@@ -361,25 +361,25 @@ enum Patience {
 }
 
 /// Waits for the exit of a process that should exit now; kills it after its time. A body that never
-/// yields is left behind after another [`GRACE`]; it dies when it yields.
-async fn put_down<M>(cx: &Context<M>, launched: &mut Launched, patience: Patience) -> Option<Reason>
+/// yields is left behind after another [`KILL_TIMEOUT`]; it dies when it yields.
+async fn put_down<M>(cx: &Context<M>, launched: &mut PendingInit, patience: Patience) -> Option<Reason>
 where
     M: Send + 'static,
 {
     let (pid, monitor) = (launched.pid, launched.monitor);
     let time = match patience {
         Patience::None => Some(Duration::ZERO),
-        Patience::Grace => Some(GRACE),
+        Patience::Grace => Some(KILL_TIMEOUT),
         Patience::Any => None,
     };
-    if let Ok(alarm) = Alarm::start(cx, time)
+    if let Ok(alarm) = Deadline::start(cx, time)
         && let Some(reason) = end_of(cx, pid, monitor, &alarm).await
     {
         return Some(reason);
     }
     // A kill needs no memory.
     let _ = cx.exit_inline(pid, Reason::KILL);
-    let alarm = Alarm::start(cx, Some(GRACE)).unwrap_or_else(|_| Alarm::never(cx));
+    let alarm = Deadline::start(cx, Some(KILL_TIMEOUT)).unwrap_or_else(|_| Deadline::never(cx));
     let reason = end_of(cx, pid, monitor, &alarm).await;
     if reason.is_none() {
         launched.stuck = true;

@@ -40,7 +40,7 @@ use atropos_kernel::{
 use crate::call::CallError;
 use crate::start::StartError;
 use crate::supervisor::{ChildStarter, DynamicRef, DynamicSupervisor, StartChildError, StartedChild};
-use crate::wait::{Alarm, GRACE, breathe};
+use crate::wait::{Deadline, KILL_TIMEOUT, yield_if_exhausted};
 
 /// A running task, for the process that waits for its value.
 #[derive(Debug)]
@@ -154,7 +154,7 @@ impl<T: Send + 'static> Task<T> {
     async fn wait_until<M: Send + 'static>(
         &mut self,
         cx: &Context<M>,
-        alarm: &mut Alarm<'_, M>,
+        alarm: &mut Deadline<'_, M>,
     ) -> Option<Result<T, CallError>> {
         core::future::poll_fn(|task| {
             if cx.poll_proceed(task).is_pending() {
@@ -184,13 +184,13 @@ impl<T: Send + 'static> Task<T> {
 
     /// Waits for its value for this long; returns the task if it takes longer. If the future is
     /// dropped, the task is killed; see [`Task::wait`].
-    pub async fn join_or_wait<M: Send + 'static>(
+    pub async fn try_join<M: Send + 'static>(
         self,
         cx: &Context<M>,
         within: Duration,
     ) -> Result<Result<T, CallError>, Self> {
         let mut joining = Joining::new(cx, self);
-        let looked = match Alarm::start(cx, Some(within)) {
+        let looked = match Deadline::start(cx, Some(within)) {
             Ok(mut alarm) => joining.wait_until(&mut alarm).await,
             Err(error) => Some(Err(error.into())),
         };
@@ -214,7 +214,7 @@ impl<T: Send + 'static> Task<T> {
         while let Some(joining) = left.pop_front() {
             let within = end.map(|end| Duration::from_nanos(end.saturating_sub(now())));
             results.push(joining.join(within).await);
-            breathe(cx).await;
+            yield_if_exhausted(cx).await;
         }
         results
     }
@@ -227,7 +227,7 @@ impl<T: Send + 'static> Task<T> {
         tasks: Vec<Self>,
         within: impl Into<Option<Duration>>,
     ) -> Result<Vec<T>, CallError> {
-        let mut alarm = Alarm::start(cx, within.into())?;
+        let mut alarm = Deadline::start(cx, within.into())?;
         let mut values: Vec<Option<T>> = tasks.iter().map(|_| None).collect();
         let mut left: Vec<_> = tasks.into_iter().enumerate().map(|(n, task)| (n, Joining::new(cx, task))).collect();
         core::future::poll_fn(|task| {
@@ -261,11 +261,11 @@ impl<T: Send + 'static> Task<T> {
     pub async fn shutdown<M: Send + 'static>(self, cx: &Context<M>, within: Duration) -> Option<Result<T, Reason>> {
         let mut joining = Joining::new(cx, self);
         let pid = joining.pid;
-        let mut ended = joining.wait_until(&mut Alarm::already(cx)).await;
+        let mut ended = joining.wait_until(&mut Deadline::already(cx)).await;
         if ended.is_none() {
             cx.unlink(pid);
             if cx.exit(pid, Reason::SHUTDOWN).is_ok()
-                && let Ok(mut alarm) = Alarm::start(cx, Some(within))
+                && let Ok(mut alarm) = Deadline::start(cx, Some(within))
             {
                 ended = joining.wait_until(&mut alarm).await;
             }
@@ -273,7 +273,7 @@ impl<T: Send + 'static> Task<T> {
         if ended.is_none() {
             // A kill needs no memory.
             let _ = cx.exit(pid, Reason::KILL);
-            let mut alarm = Alarm::start(cx, Some(GRACE)).unwrap_or_else(|_| Alarm::never(cx));
+            let mut alarm = Deadline::start(cx, Some(KILL_TIMEOUT)).unwrap_or_else(|_| Deadline::never(cx));
             ended = joining.wait_until(&mut alarm).await;
         }
         joining.task = None;
@@ -310,13 +310,13 @@ impl<'c, M: Send + 'static, T: Send + 'static> Joining<'c, M, T> {
         }
     }
 
-    async fn wait_until(&mut self, alarm: &mut Alarm<'_, M>) -> Option<Result<T, CallError>> {
+    async fn wait_until(&mut self, alarm: &mut Deadline<'_, M>) -> Option<Result<T, CallError>> {
         self.task.as_mut()?.wait_until(self.cx, alarm).await
     }
 
     /// Waits for the result; the destructor kills a task that has not exited in time.
     async fn join(mut self, within: Option<Duration>) -> Result<T, CallError> {
-        let result = match Alarm::start(self.cx, within) {
+        let result = match Deadline::start(self.cx, within) {
             Ok(mut alarm) => self.wait_until(&mut alarm).await,
             Err(error) => Some(Err(error.into())),
         };
@@ -354,12 +354,12 @@ where
     reply.send(work(cx).await);
 }
 
-type Work = Box<dyn FnOnce(Context<()>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+type TaskFn = Box<dyn FnOnce(Context<()>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 /// The arguments of a task's start under a supervisor: work that runs once.
-pub struct Job(Option<Work>);
+pub struct TaskState(Option<TaskFn>);
 
-impl fmt::Debug for Job {
+impl fmt::Debug for TaskState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Job")
     }
@@ -367,22 +367,22 @@ impl fmt::Debug for Job {
 
 /// A supervisor of tasks: they are temporary, are stopped together, and exit with it.
 #[derive(Clone, Copy, Debug)]
-pub struct TaskSupervisor(DynamicRef<Job>);
+pub struct TaskSupervisor(DynamicRef<TaskState>);
 
 impl TaskSupervisor {
     /// Returns the builder of a task supervisor, to be started by a process, the host, or a
     /// supervisor.
-    pub fn builder() -> DynamicSupervisor<Job> {
+    pub fn builder() -> DynamicSupervisor<TaskState> {
         DynamicSupervisor::new(start)
     }
 
     /// Wraps a supervisor that the caller knows to be a task supervisor.
-    pub const fn of(supervisor: DynamicRef<Job>) -> Self {
+    pub const fn of(supervisor: DynamicRef<TaskState>) -> Self {
         Self(supervisor)
     }
 
     /// Returns the supervisor.
-    pub const fn supervisor(self) -> DynamicRef<Job> {
+    pub const fn supervisor(self) -> DynamicRef<TaskState> {
         self.0
     }
 
@@ -396,8 +396,8 @@ impl TaskSupervisor {
     {
         let (reply, answer) = reply().map_err(CallError::from)?;
         let prepared = Prepared::new().map_err(CallError::from)?;
-        let job: Work = Box::new(move |cx| Box::pin(run(cx, work, reply)));
-        let pid = self.0.start(cx, Job(Some(job))).await?;
+        let job: TaskFn = Box::new(move |cx| Box::pin(run(cx, work, reply)));
+        let pid = self.0.start(cx, TaskState(Some(job))).await?;
         let pid = pid.ok_or(StartChildError::Start(StartError::Crashed(Reason::NOPROC)))?;
         // The task may have exited already: then its value is there, and is read before its exit
         // reason.
@@ -411,12 +411,12 @@ impl TaskSupervisor {
         S: FnOnce(Context<()>) -> F + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        let job: Work = Box::new(move |cx| Box::pin(work(cx)));
-        self.0.start(cx, Job(Some(job))).await.map(drop)
+        let job: TaskFn = Box::new(move |cx| Box::pin(work(cx)));
+        self.0.start(cx, TaskState(Some(job))).await.map(drop)
     }
 }
 
-fn start(starter: &mut ChildStarter<'_>, job: &mut Job) -> Result<StartedChild, StartError> {
+fn start(starter: &mut ChildStarter<'_>, job: &mut TaskState) -> Result<StartedChild, StartError> {
     match job.0.take() {
         Some(work) => starter.spawn(work),
         None => Ok(StartedChild::IGNORE),

@@ -10,7 +10,7 @@
 //!   killed ends there. A loop of the crate itself passes a [`Context::checkpoint`] in each round
 //!   between two callbacks.
 //! - **W2.** Whatever is pending has registered its waker: a reply's cell has the waker of the
-//!   task, and for mail and timeouts there is [`Alarm::poll_rung`].
+//!   task, and for mail and timeouts there is [`Deadline::poll_rung`].
 //! - **W3.** Everything that a wait has set up (a monitor, a timer, a place among the waiters) is
 //!   owned by a guard whose destructor removes it: a future that is dropped in the middle leaves
 //!   nothing.
@@ -24,17 +24,17 @@ use atropos_kernel::{
 
 /// The time to wait for a killed process: a body that never yields does not hang the process that
 /// waits for its exit.
-pub(crate) const GRACE: Duration = Duration::from_secs(5);
+pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A timeout.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Ring {
+pub(crate) enum TimeoutFired {
     Never,
     Already,
     When(Reference),
 }
 
-impl Ring {
+impl TimeoutFired {
     /// Starts a timeout that fires after this time, or never. Fails if there is no memory for a
     /// timer.
     pub(crate) fn start<M: Send + 'static>(cx: &Context<M>, after: Option<Duration>) -> Result<Self, TimerError> {
@@ -59,7 +59,7 @@ impl Ring {
     }
 
     /// Returns `true` if it has fired.
-    pub(crate) fn has_rung<M: Send + 'static>(self, cx: &Context<M>) -> bool {
+    pub(crate) fn has_fired<M: Send + 'static>(self, cx: &Context<M>) -> bool {
         match self {
             Self::Never => false,
             Self::Already => true,
@@ -76,44 +76,44 @@ impl Ring {
     }
 }
 
-/// A timeout ([`Ring`]) that is cancelled at the end of its scope.
-pub(crate) struct Alarm<'c, M: Send + 'static> {
+/// A timeout ([`TimeoutFired`]) that is cancelled at the end of its scope.
+pub(crate) struct Deadline<'c, M: Send + 'static> {
     cx: &'c Context<M>,
-    ring: Ring,
+    ring: TimeoutFired,
     listener: Listener<'c, M>,
 }
 
-impl<'c, M: Send + 'static> Alarm<'c, M> {
-    /// Starts a timeout, see [`Ring::start`].
+impl<'c, M: Send + 'static> Deadline<'c, M> {
+    /// Starts a timeout, see [`TimeoutFired::start`].
     pub(crate) fn start(cx: &'c Context<M>, after: Option<Duration>) -> Result<Self, TimerError> {
-        Ring::start(cx, after).map(|ring| Self { cx, ring, listener: cx.listener() })
+        TimeoutFired::start(cx, after).map(|ring| Self { cx, ring, listener: cx.listener() })
     }
 
     /// Creates a timeout that never fires.
     pub(crate) fn never(cx: &'c Context<M>) -> Self {
-        Self { cx, ring: Ring::Never, listener: cx.listener() }
+        Self { cx, ring: TimeoutFired::Never, listener: cx.listener() }
     }
 
     /// Creates a timeout that has fired already.
     pub(crate) fn already(cx: &'c Context<M>) -> Self {
-        Self { cx, ring: Ring::Already, listener: cx.listener() }
+        Self { cx, ring: TimeoutFired::Already, listener: cx.listener() }
     }
 
     /// Returns the timeout.
-    pub(crate) fn ring(&self) -> Ring {
+    pub(crate) fn ring(&self) -> TimeoutFired {
         self.ring
     }
 
     /// Returns `true` if it has fired.
-    pub(crate) fn has_rung(&self) -> bool {
-        self.ring.has_rung(self.cx)
+    pub(crate) fn has_fired(&self) -> bool {
+        self.ring.has_fired(self.cx)
     }
 
     /// Ends a poll that found nothing: ready if the timeout has fired. Otherwise the task is woken
     /// when it fires, and with `mail` also when there is mail that was not examined yet (W2).
     #[inline]
     pub(crate) fn poll_rung(&mut self, task: &TaskContext<'_>, mail: bool) -> Poll<()> {
-        if self.has_rung() {
+        if self.has_fired() {
             return Poll::Ready(());
         }
         let alarm = self.ring.alarm();
@@ -124,7 +124,7 @@ impl<'c, M: Send + 'static> Alarm<'c, M> {
     }
 }
 
-impl<M: Send + 'static> Drop for Alarm<'_, M> {
+impl<M: Send + 'static> Drop for Deadline<'_, M> {
     fn drop(&mut self) {
         self.ring.cancel(self.cx);
     }
@@ -155,7 +155,7 @@ where
 
 /// Waits for the first signal that `wanted` accepts, among those in the mailbox and those that
 /// arrive; returns `None` if the timeout fires first.
-pub(crate) async fn first<M, W>(cx: &Context<M>, ring: Ring, mut wanted: W) -> Option<Received<M>>
+pub(crate) async fn first<M, W>(cx: &Context<M>, ring: TimeoutFired, mut wanted: W) -> Option<Received<M>>
 where
     M: Send + 'static,
     W: FnMut(&Peek<'_, M>) -> bool,
@@ -163,7 +163,7 @@ where
     let mut cursor = Cursor::new();
     let mut listener = cx.listener();
     core::future::poll_fn(|task| match poll_search(cx, task, &mut cursor, |peek| wanted(&peek)) {
-        Poll::Ready(None) if !ring.has_rung(cx) => {
+        Poll::Ready(None) if !ring.has_fired(cx) => {
             listener.listen(task, true, ring.alarm());
             Poll::Pending
         }
@@ -174,7 +174,7 @@ where
 
 /// Waits for the exit of a monitored process and returns the reason; `None` if the timeout fires
 /// first. It also takes the EXIT, which arrives first.
-pub(crate) async fn end_of<M>(cx: &Context<M>, pid: Pid, monitor: Reference, alarm: &Alarm<'_, M>) -> Option<Reason>
+pub(crate) async fn end_of<M>(cx: &Context<M>, pid: Pid, monitor: Reference, alarm: &Deadline<'_, M>) -> Option<Reason>
 where
     M: Send + 'static,
 {
@@ -185,7 +185,7 @@ where
             match poll_search(cx, task, &mut cursor, |peek| is_end(&peek, pid, monitor)) {
                 Poll::Ready(Some(Received::Down(down))) => return Poll::Ready(Some(down.reason)),
                 Poll::Ready(Some(_)) => {}
-                Poll::Ready(None) if alarm.has_rung() => return Poll::Ready(None),
+                Poll::Ready(None) if alarm.has_fired() => return Poll::Ready(None),
                 Poll::Ready(None) => {
                     listener.listen(task, true, alarm.ring.alarm());
                     return Poll::Pending;
@@ -206,7 +206,7 @@ fn is_end<M>(peek: &Peek<'_, M>, pid: Pid, monitor: Reference) -> bool {
 }
 
 /// Marks one round of a loop of this crate (W1): yields if the reductions are used up.
-pub(crate) async fn breathe<M: Send + 'static>(cx: &Context<M>) {
+pub(crate) async fn yield_if_exhausted<M: Send + 'static>(cx: &Context<M>) {
     cx.checkpoint().await;
 }
 

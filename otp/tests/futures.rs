@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use atropos_kernel::{Context, Pid, Reason, Received, Reply};
-use atropos_otp::statem::Note;
+use atropos_otp::statem::MachineMessage;
 use atropos_otp::{
     CallError, EnterActions, Event, InitError, MachineCx, Next, RequestSet, Server, ServerCx, ServerName, ServerRef,
     StateMachine, Transition,
@@ -174,7 +174,7 @@ fn n08_loops_between_callbacks_let_other_processes_run() {
     for event in [0, 1, 2] {
         must_let_go("a machine", |bed| {
             let machine = bed.run(async |cx: Context<()>| Inserts.start().start(&cx).await.unwrap());
-            bed.host(|host| machine.cast_from(host, Note::event(event))).map_err(|_| ()).unwrap();
+            bed.host(|host| machine.cast_from(host, MachineMessage::event(event))).map_err(|_| ()).unwrap();
             machine.pid()
         });
     }

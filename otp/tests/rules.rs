@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use atropos_kernel::{Context, Reason, Received, SpawnOptions};
 use atropos_otp::{
-    AutoShutdown, CallError, ChildKind, ChildSpec, ChildStarter, ChildState, DynamicSupervisor, InitError, Intensity,
-    Next, Ready, Reply, Report, Restart, Server, ServerCx, Shutdown, SpecError, StartChildError, StartError,
+    AutoShutdown, CallError, ChildKind, ChildSpec, ChildStarter, ChildState, DynamicSupervisor, InitError, InitSender,
+    Intensity, Next, Reply, Report, Restart, Server, ServerCx, Shutdown, SpecError, StartChildError, StartError,
     StartedChild, Supervisor,
 };
 use common::{Bed, Told, Yard, boom, lock};
@@ -281,7 +281,7 @@ fn r29_a_start_is_up_failed_or_dead_and_never_hangs() {
         Killed,
         Hang,
     }
-    async fn child(cx: Context<()>, ready: Ready, how: How) {
+    async fn child(cx: Context<()>, ready: InitSender, how: How) {
         match how {
             How::Up => ready.up(),
             How::Ignore => return ready.ignore(&cx),

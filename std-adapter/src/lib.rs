@@ -22,10 +22,10 @@
 //! ```
 //!
 //! The mechanism is in [`kernel`]; this crate binds it to threads. [`Runtime`] drives one core on
-//! each of its [`worker`] threads, which park when they have no work. [`platform`] supplies the clock,
-//! the wake-ups and the panic handling. [`blocking`] runs work that would block a core. [`watchdog`]
-//! reports bodies that block one anyway. Code outside any process waits for an exit with [`exit_watch`],
-//! [`wait`] and [`exit_stream`].
+//! each of its [`worker`] threads, which park when they have no work. [`platform`] supplies the
+//! clock, the wake-ups and the panic handling. [`blocking`] runs work that would block a core.
+//! [`watchdog`] reports bodies that block one anyway. Code outside any process waits for an exit
+//! with [`exit_watch`], [`wait`] and [`exit_stream`].
 
 mod alarm;
 pub mod block_on;

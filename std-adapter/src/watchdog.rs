@@ -57,8 +57,8 @@ pub(crate) struct WatchdogWaker {
 impl WatchdogWaker {
     /// Wakes the watchdog if it is parked: a worker starts to work.
     pub(crate) fn ring(&self) {
-        // Pairs with the fence in `watchdog`: either this thread sees it parked, or it sees this core
-        // busy.
+        // Pairs with the fence in `watchdog`: either this thread sees it parked, or it sees this
+        // core busy.
         fence(Ordering::SeqCst);
         if self.flags.parked.load(Ordering::Relaxed) && self.flags.parked.swap(false, Ordering::AcqRel) {
             self.thread.unpark();

@@ -101,7 +101,7 @@ fn n20_applications_end_in_the_reverse_of_their_starts() {
         Application::new(name, move || tree(nodes, &log, &alarms))
     };
     let manager = Applications::new()
-        .with(application("front", &[("api", Some("db"))]).needs("store"))
+        .with(application("front", &[("api", Some("db"))]).depends_on("store"))
         .with(application("store", &[("db", None)]))
         .and_start("front")
         .manager();

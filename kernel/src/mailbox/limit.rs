@@ -132,7 +132,8 @@ fn call(hand: &KernelCx<'_>, pid: Pid) {
 
 // All methods are cold: for a process without a limit the code is one jump that is not taken.
 impl MailboxLimit {
-    /// Decides the fate of a message that is about to be sent; after `Accepted` it is counted. Lock-free.
+    /// Decides the fate of a message that is about to be sent; after `Accepted` it is counted.
+    /// Lock-free.
     #[cold]
     pub fn admit(&self) -> Admission {
         let limit = self.room.limit();

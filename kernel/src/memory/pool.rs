@@ -9,8 +9,8 @@
 //! returned all the same. The surplus has a limit too: beyond it, blocks are freed immediately.
 //!
 //! Every small block has the layout of its class, no matter which code allocates it
-//! (`crate::memory::layout`). A block from a pool may therefore be freed without a pool, on any thread, and
-//! the other way round. A pool belongs to one core: nothing in this module is atomic.
+//! (`crate::memory::layout`). A block from a pool may therefore be freed without a pool, on any
+//! thread, and the other way round. A pool belongs to one core: nothing in this module is atomic.
 //!
 //! Model checkers and AddressSanitizer run without a pool: to them a reused block looks like a
 //! block that was never freed. ThreadSanitizer runs with it: the thread that reuses a block must be

@@ -4,9 +4,9 @@
 //! 2. The name is released, the reason is written, and the mailbox is closed: from now on senders
 //!    get their signals back. A thread that knows that the process is dead finds its name free, and
 //!    a monitor of the dead process fires immediately.
-//! 3. The operations that other threads queued for the process are applied (`owner_op`). Its aliases,
-//!    timers and monitors are released. Unread messages are dropped. Senders that wait for capacity
-//!    in its mailbox are notified.
+//! 3. The operations that other threads queued for the process are applied (`owner_op`). Its
+//!    aliases, timers and monitors are released. Unread messages are dropped. Senders that wait for
+//!    capacity in its mailbox are notified.
 //! 4. Links fire, oldest first, then monitors, then requests that are not answered. (A process that
 //!    is linked and monitors gets EXIT before DOWN, as in OTP.) A process that an EXIT kills is
 //!    queued by it and dies in turn on the core that runs it: no recursion, and no list but the run

@@ -1,10 +1,10 @@
 //! The shared cell of a reply, [`RequestHead`]: one word for its three parties, and the fields that
 //! it guards.
 //!
-//! The *responder* holds the [`crate::ops::request::Reply`]. The *requester* waits (`Requester`; OTP's caller).
-//! The *watch*, if there is one, belongs to the process that received the request
-//! ([`crate::ops::request::open_request`]) and notifies the requester of that process's death. A reply that was not
-//! made by a request has no watch.
+//! The *responder* holds the [`crate::ops::request::Reply`]. The *requester* waits (`Requester`;
+//! OTP's caller). The *watch*, if there is one, belongs to the process that received the request
+//! ([`crate::ops::request::open_request`]) and notifies the requester of that process's death. A
+//! reply that was not made by a request has no watch.
 //!
 //! ```text
 //!   responder: ─▶ ANSWERED or DROPPED ─▶ OUT_ANSWERER  (one exchange, if it has no waker to call)

@@ -3,8 +3,8 @@
 //! Each core has one [`Shared`], which other cores may read and steal from:
 //! - `next`, the LIFO slot: the process that the core has just woken. It runs next, while the data
 //!   that it will read is in the cache;
-//! - the `newborn_deque`, a deque of newborn processes of normal priority: the owner runs the youngest
-//!   first, thieves steal the oldest;
+//! - the `newborn_deque`, a deque of newborn processes of normal priority: the owner runs the
+//!   youngest first, thieves steal the oldest;
 //! - a `ring` for each priority, from which thieves steal half;
 //! - an `overflow` for each priority, published where a thief can take it as a whole;
 //! - an `inbox` for processes that other threads woke, which thieves may also take as a whole;

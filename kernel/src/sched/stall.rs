@@ -4,10 +4,10 @@
 //! processes pinned to its core. Another core fires the due timers of the stuck core's wheel, and
 //! runs the processes queued there.
 //!
-//! - **L1, which core is stuck.** A core whose mark ([`crate::kernel::core_local::RunningMark`]) has shown the
-//!   same slice for [`crate::Platform::rescues_after`], or has shown for as long that it fires
-//!   timers: a message that no process receives is dropped there, by its own destructor. Each core
-//!   remembers what it has seen of the other cores.
+//! - **L1, which core is stuck.** A core whose mark ([`crate::kernel::core_local::RunningMark`])
+//!   has shown the same slice for [`crate::Platform::rescues_after`], or has shown for as long that
+//!   it fires timers: a message that no process receives is dropped there, by its own destructor.
+//!   Each core remembers what it has seen of the other cores.
 //! - **L2, what a rescuer does.** The rescuer takes the private half of the stuck core (`custody`)
 //!   and settles its wheel. It takes due timers off and decides that they fire (`timer::record`:
 //!   the word is FIRED from then on, so a later cancel fails). It puts the process in the LIFO slot

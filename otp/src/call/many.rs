@@ -7,7 +7,7 @@ use core::time::Duration;
 use atropos_kernel::{CompletionOrder, CompletionTicket, Context, Cursor, Peek, Received};
 
 use super::{CallError, PendingCall};
-use crate::wait::{Alarm, poll_search};
+use crate::wait::{Deadline, poll_search};
 
 /// A collection of open requests, each with a label. They are sent at once, and their replies are
 /// collected in the order in which they arrive.
@@ -127,7 +127,7 @@ impl<L, T: Send + 'static> RequestSet<L, T> {
             Patience::Until(end) => Some(Duration::from_nanos(end.saturating_sub(now))),
             Patience::Over => Some(Duration::ZERO),
         };
-        let mut alarm = match Alarm::start(cx, left) {
+        let mut alarm = match Deadline::start(cx, left) {
             Ok(alarm) => alarm,
             Err(error) => return Some((None, Err(error.into()))),
         };
@@ -206,7 +206,7 @@ impl<L, T: Send + 'static> RequestSet<L, T> {
         let down = |peek: Peek<'_, M>| matches!(peek, Peek::Down(down) if place(down.reference).is_some());
         match poll_search(cx, task, cursor, down) {
             Poll::Ready(Some(Received::Down(down))) => match place(down.reference) {
-                Some(at) => Poll::Ready((at, pending[at].request.last_words(cx, task, down.reason))),
+                Some(at) => Poll::Ready((at, pending[at].request.take_final_reply(cx, task, down.reason))),
                 None => Poll::Pending,
             },
             _ => Poll::Pending,

@@ -33,10 +33,10 @@ pub use error::CallError;
 pub use many::RequestSet;
 pub(crate) use one::Call;
 
-use crate::wait::{Alarm, first, poll_search};
+use crate::wait::{Deadline, first, poll_search};
 
 /// The default timeout of a call.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An open request. Wait for its reply, or abandon it ([`PendingCall::abandon`]).
 #[derive(Debug)]
@@ -94,7 +94,7 @@ where
     let (message, pending) = prepare(cx, to, make)?;
     match cx.send(to, message) {
         Ok(()) => Ok(pending),
-        Err(error) => pending.not_sent(cx, &error),
+        Err(error) => pending.send_failed(cx, &error),
     }
 }
 
@@ -152,14 +152,14 @@ struct Kept<'c, M: Send + 'static, T: Send + 'static> {
 
 impl<M: Send + 'static, T: Send + 'static> Kept<'_, M, T> {
     async fn wait(&mut self, within: Option<Duration>) -> Result<T, CallError> {
-        let mut alarm = Alarm::start(self.cx, within)?;
+        let mut alarm = Deadline::start(self.cx, within)?;
         self.pending.look_until(self.cx, &mut alarm).await.unwrap_or(Err(CallError::TimedOut))
     }
 }
 
 impl<M: Send + 'static, T: Send + 'static> Drop for Kept<'_, M, T> {
     fn drop(&mut self) {
-        self.pending.unwatch(self.cx);
+        self.pending.demonitor(self.cx);
     }
 }
 
@@ -170,7 +170,7 @@ impl<T: Send + 'static> PendingCall<T> {
     }
 
     /// Abandons the request, because its message was not sent.
-    fn not_sent<M, N, R>(self, cx: &Context<M>, error: &SendError<N>) -> Result<R, CallError>
+    fn send_failed<M, N, R>(self, cx: &Context<M>, error: &SendError<N>) -> Result<R, CallError>
     where
         M: Send + 'static,
     {
@@ -204,7 +204,7 @@ impl<T: Send + 'static> PendingCall<T> {
     pub(crate) async fn look_until<M: Send + 'static>(
         &mut self,
         cx: &Context<M>,
-        alarm: &mut Alarm<'_, M>,
+        alarm: &mut Deadline<'_, M>,
     ) -> Option<Result<T, CallError>> {
         let mail = self.monitor().is_some();
         core::future::poll_fn(|task| {
@@ -228,14 +228,14 @@ impl<T: Send + 'static> PendingCall<T> {
         within: impl Into<Option<Duration>>,
     ) -> Result<Reason, CallError> {
         let mut kept = Kept { cx, pending: self };
-        let mut alarm = Alarm::start(cx, within.into())?;
+        let mut alarm = Deadline::start(cx, within.into())?;
         kept.pending.end_until(cx, &mut alarm).await
     }
 
     async fn end_until<M: Send + 'static>(
         &mut self,
         cx: &Context<M>,
-        alarm: &mut Alarm<'_, M>,
+        alarm: &mut Deadline<'_, M>,
     ) -> Result<Reason, CallError> {
         match self.look_until(cx, alarm).await {
             Some(Ok(_)) => {}
@@ -253,10 +253,10 @@ impl<T: Send + 'static> PendingCall<T> {
 
     /// Abandons the request: no reply and no DOWN of it arrives.
     pub fn abandon<M: Send + 'static>(self, cx: &Context<M>) {
-        self.unwatch(cx);
+        self.demonitor(cx);
     }
 
-    fn unwatch<M: Send + 'static>(&self, cx: &Context<M>) {
+    fn demonitor<M: Send + 'static>(&self, cx: &Context<M>) {
         if let Some(monitor) = self.monitor() {
             // Outside a slice there is no monitor left, or its process no longer acts on it.
             let _ = cx.try_with(|cx| cx.demonitor(monitor, true));
@@ -294,14 +294,14 @@ impl<T: Send + 'static> PendingCall<T> {
         let monitor = *monitor;
         let down = |peek: Peek<'_, M>| matches!(peek, Peek::Down(down) if down.reference == monitor);
         match poll_search(cx, task, cursor, down) {
-            Poll::Ready(Some(Received::Down(down))) => Poll::Ready(self.last_words(cx, task, down.reason)),
+            Poll::Ready(Some(Received::Down(down))) => Poll::Ready(self.take_final_reply(cx, task, down.reason)),
             _ => Poll::Pending,
         }
     }
 
     /// Returns the result after the server's DOWN. The server may have replied after the last poll
     /// and died then: what it did before its exit is visible with its DOWN.
-    fn last_words<M: Send + 'static>(
+    fn take_final_reply<M: Send + 'static>(
         &mut self,
         cx: &Context<M>,
         task: &mut core::task::Context<'_>,

@@ -12,7 +12,7 @@ use core::time::Duration;
 use atropos_kernel::{Context, Pid, Reply};
 
 use super::{CallError, PendingCall, request};
-use crate::wait::Alarm;
+use crate::wait::Deadline;
 
 /// The future of a call. It resolves to the reply or the error; if it is dropped, the request is
 /// abandoned.
@@ -25,7 +25,7 @@ pub(crate) struct Call<'c, M: Send + 'static, N, T, F> {
     asks: Option<F>,
     /// The open request, after it is sent.
     waits: Option<PendingCall<T>>,
-    alarm: Option<Alarm<'c, M>>,
+    alarm: Option<Deadline<'c, M>>,
     of: PhantomData<fn() -> N>,
 }
 
@@ -64,7 +64,7 @@ where
         if let Some(make) = this.asks.take() {
             this.waits = Some(request(this.cx, this.to, make)?);
             if this.within.is_some() {
-                this.alarm = Some(Alarm::start(this.cx, this.within)?);
+                this.alarm = Some(Deadline::start(this.cx, this.within)?);
             }
         }
         let Some(pending) = &mut this.waits else { panic!("polled after it was ready") };

@@ -7,10 +7,10 @@ use core::time::Duration;
 use atropos_kernel::{Context, Host, Overflow, Priority, ReplyFuture, SpawnOptions};
 
 use super::rebirth::{MailPolicy, RestartInPlace};
-use super::serve::Birth;
+use super::serve::Startup;
 use super::{Envelope, Server, ServerRef, serve};
 use crate::report::ReportHook;
-use crate::start::{Ack, Confirmed, Launched, Ready, StartError, Tie, launch, ready, up};
+use crate::start::{InitAck, InitOutcome, InitSender, PendingInit, StartError, Tie, launch, ready, up};
 use crate::supervisor::{History, Intensity};
 
 /// A server that is not started yet, and its options. It is started by a process
@@ -147,8 +147,8 @@ impl<'n, S: Server> Start<'n, S> {
         async move {
             let launched = Start { name: name.as_deref(), ..start }.launch(cx, Tie::Free)?;
             match up(cx, launched, init_timeout).await? {
-                (Confirmed::Ignored, _) => Ok(None),
-                (Confirmed::Up, pid) => Ok(Some(ServerRef::new(pid))),
+                (InitOutcome::Ignored, _) => Ok(None),
+                (InitOutcome::Up, pid) => Ok(Some(ServerRef::new(pid))),
             }
         }
     }
@@ -191,10 +191,10 @@ impl<'n, S: Server> Start<'n, S> {
     }
 
     /// Spawns the process, monitored, and linked if the options say so.
-    pub(crate) fn launch<M: Send + 'static>(self, cx: &Context<M>, tie: Tie) -> Result<Launched, StartError> {
+    pub(crate) fn launch<M: Send + 'static>(self, cx: &Context<M>, tie: Tie) -> Result<PendingInit, StartError> {
         let Self { state, rebirth, options, name, hook, .. } = self;
-        let birth = Birth { state, rebirth, hook };
-        let body = move |cx: Context<Envelope<S>>, ready: Ready| serve(cx, ready, birth);
+        let birth = Startup { state, rebirth, hook };
+        let body = move |cx: Context<Envelope<S>>, ready: InitSender| serve(cx, ready, birth);
         let launched = match name {
             Some(name) => launch(cx, &options.name(name), tie, body),
             None => launch(cx, &options, tie, body),
@@ -221,7 +221,7 @@ impl<'n, S: Server> Start<'n, S> {
             Some(name) => options.name(name),
             None => options,
         };
-        let birth = Birth { state, rebirth, hook };
+        let birth = Startup { state, rebirth, hook };
         let (ready, ack) = ready(None)?;
         let server = host.spawn_async(&options, move |cx| serve(cx, ready, birth))?;
         Ok((ServerRef::new(server.pid()), Starting(ack)))
@@ -236,16 +236,16 @@ fn ignored() -> StartError {
 /// if `init` returned `ignore`.
 #[derive(Debug)]
 #[must_use = "await it to learn whether the process is up"]
-pub struct Starting(pub(crate) ReplyFuture<Ack>);
+pub struct Starting(pub(crate) ReplyFuture<InitAck>);
 
 impl core::future::Future for Starting {
     type Output = Result<bool, StartError>;
 
     fn poll(mut self: core::pin::Pin<&mut Self>, task: &mut core::task::Context<'_>) -> core::task::Poll<Self::Output> {
         core::pin::Pin::new(&mut self.0).poll(task).map(|said| match said {
-            Ok(Ack::Up) => Ok(true),
-            Ok(Ack::Ignore) => Ok(false),
-            Ok(Ack::Failed(reason)) => Err(StartError::Refused(reason)),
+            Ok(InitAck::Up) => Ok(true),
+            Ok(InitAck::Ignore) => Ok(false),
+            Ok(InitAck::Failed(reason)) => Err(StartError::Refused(reason)),
             Err(_) => Err(StartError::Crashed(atropos_kernel::Reason::NOPROC)),
         })
     }

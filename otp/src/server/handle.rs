@@ -11,7 +11,7 @@ use atropos_kernel::{Context, Host, Pid, Reason, Reply, ReplyFuture, SendError, 
 
 use super::Server;
 use super::system::{Content, Envelope, Event, Statistics, System};
-use crate::call::{Call, CallError, PATIENCE, PendingCall, request, request_monitored, request_waiting};
+use crate::call::{Call, CallError, DEFAULT_TIMEOUT, PendingCall, request, request_monitored, request_waiting};
 
 /// The address of a process that is known to run a server of this type. It is cheap to copy and may
 /// outlive the server.
@@ -112,7 +112,7 @@ impl<S: Server> ServerRef<S> {
         M: Send + 'static,
         T: Send + 'static,
     {
-        self.call_within(cx, PATIENCE, make)
+        self.call_within(cx, DEFAULT_TIMEOUT, make)
     }
 
     /// Calls the server and waits up to `within` for the reply; `None` waits without a limit.
@@ -176,7 +176,7 @@ impl<S: Server> ServerRef<S> {
         T: Send + 'static,
     {
         cx.checkpoint().await;
-        request(cx, self.pid, |reply| Envelope::system(make(reply)))?.answer(cx, PATIENCE).await
+        request(cx, self.pid, |reply| Envelope::system(make(reply)))?.answer(cx, DEFAULT_TIMEOUT).await
     }
 
     /// Suspends the server: it handles no messages until it is resumed; they wait in the mailbox. A

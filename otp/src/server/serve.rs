@@ -19,19 +19,19 @@ use atropos_kernel::{CatchDrop, Context, Cursor, Exit, Peek, Pid, Reason, Receiv
 use super::rebirth::{MailPolicy, RestartInPlace};
 use super::system::{Content, Envelope, Event, Statistics, System, Tracer};
 use super::{InitError, Next, Server, ServerCx};
-use crate::catch_unwind::contained;
+use crate::catch_unwind::catch_unwind;
 use crate::report::{Report, ReportHook};
-use crate::start::Ready;
-use crate::wait::{Alarm, Ring, breathe, first, poll_search};
+use crate::start::InitSender;
+use crate::wait::{Deadline, TimeoutFired, first, poll_search, yield_if_exhausted};
 
 /// The parts with which a server's process starts.
-pub(crate) struct Birth<S: Server> {
+pub(crate) struct Startup<S: Server> {
     pub(super) state: S,
     pub(super) rebirth: Option<RestartInPlace<S>>,
     pub(super) hook: Option<ReportHook>,
 }
 
-struct Loop<S: Server> {
+struct ServerLoop<S: Server> {
     cx: Context<Envelope<S>>,
     parent: Option<Pid>,
     statistics: Statistics,
@@ -47,18 +47,19 @@ struct Loop<S: Server> {
 }
 
 /// Runs a server's process; returns its exit reason.
-pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: Ready, birth: Birth<S>) -> Reason {
-    let Birth { state, rebirth, hook } = birth;
+pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: InitSender, birth: Startup<S>) -> Reason {
+    let Startup { state, rebirth, hook } = birth;
     let statistics = Statistics { started: cx.with(|cx| cx.now()), ..Statistics::default() };
     let parent = ready.parent();
     let container = cx.panic_catcher();
     let urgent = Cursor::new();
     let rebirth = rebirth.map(|rebirth| cx.with(|cx| cx.hold(rebirth)));
-    let mut server = Loop { cx, parent, statistics, tracer: None, hook, rebirth, handled: None, poison: None, urgent };
+    let mut server =
+        ServerLoop { cx, parent, statistics, tracer: None, hook, rebirth, handled: None, poison: None, urgent };
     // Declared after the loop's own part, so that it is dropped first.
     let mut state = server.cx.with(|cx| cx.hold(state));
     let serving = server.serving();
-    let begun = contained(&container, pin!(async { state.init(serving).await })).await;
+    let begun = catch_unwind(&container, pin!(async { state.init(serving).await })).await;
     let mut next = match begun {
         Ok(Ok(next)) => next,
         Ok(Err(InitError::Ignore)) => {
@@ -74,7 +75,7 @@ pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: Ready, bir
     };
     ready.up();
     loop {
-        let (reason, crashed) = match contained(&container, pin!(server.run(&mut state, next))).await {
+        let (reason, crashed) = match catch_unwind(&container, pin!(server.run(&mut state, next))).await {
             Ok(reason) => (reason, false),
             Err(reason) => (reason, true),
         };
@@ -89,7 +90,7 @@ pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: Ready, bir
         }
         server.trace(Event::Stopping(&reason));
         let serving = server.serving();
-        let terminated = contained(&container, pin!(async { state.terminate(&reason, serving).await })).await;
+        let terminated = catch_unwind(&container, pin!(async { state.terminate(&reason, serving).await })).await;
         if let Err(crash) = &terminated {
             report(&server.cx, server.hook.as_ref(), crash);
         }
@@ -106,7 +107,7 @@ pub(crate) async fn serve<S: Server>(cx: Context<Envelope<S>>, ready: Ready, bir
     }
 }
 
-impl<S: Server> Loop<S> {
+impl<S: Server> ServerLoop<S> {
     fn serving(&self) -> ServerCx<'_, S> {
         ServerCx { cx: &self.cx, parent: self.parent }
     }
@@ -143,7 +144,7 @@ impl<S: Server> Loop<S> {
         }
         self.statistics.rebirths += 1;
         let serving = self.serving();
-        let begun = contained(&self.cx.panic_catcher(), pin!(async { state.init(serving).await })).await;
+        let begun = catch_unwind(&self.cx.panic_catcher(), pin!(async { state.init(serving).await })).await;
         let next = match begun {
             Ok(Ok(next)) => next,
             Ok(Err(_)) | Err(_) => return None,
@@ -159,10 +160,10 @@ impl<S: Server> Loop<S> {
             }
             _ => false,
         };
-        while let Some(dropped) = first(&self.cx, Ring::Already, message).await {
+        while let Some(dropped) = first(&self.cx, TimeoutFired::Already, message).await {
             // A panic of the message's destructor does not hit the server.
             self.cx.with(|cx| cx.let_go(dropped));
-            breathe(&self.cx).await;
+            yield_if_exhausted(&self.cx).await;
         }
     }
 
@@ -175,7 +176,7 @@ impl<S: Server> Loop<S> {
             };
         }
         // Without memory for a timer it waits without a limit.
-        let mut alarm = Alarm::start(&self.cx, patience).unwrap_or_else(|_| Alarm::never(&self.cx));
+        let mut alarm = Deadline::start(&self.cx, patience).unwrap_or_else(|_| Deadline::never(&self.cx));
         let (cx, cursor) = (&self.cx, &mut self.urgent);
         core::future::poll_fn(|task| {
             let urgent = |peek: Peek<'_, Envelope<S>>| match peek {
@@ -218,7 +219,7 @@ impl<S: Server> Loop<S> {
                 Next::Continue(message) => {
                     // Nothing is received here, so this is the only point that lets other processes
                     // run (`wait`, W1).
-                    breathe(&self.cx).await;
+                    yield_if_exhausted(&self.cx).await;
                     Some(message)
                 }
                 // The last state crashed on it. The `init` of this state, and its `Continue`
@@ -264,7 +265,7 @@ impl<S: Server> Loop<S> {
                     Err(reason) => Next::Stop(reason),
                 },
             },
-            Some(Received::Exit(exit)) if self.is_the_parents(&exit) => Next::Stop(exit.reason),
+            Some(Received::Exit(exit)) if self.is_from_parent(&exit) => Next::Stop(exit.reason),
             Some(Received::Exit(exit)) => {
                 self.statistics.signals += 1;
                 self.trace(Event::Exit(&exit));
@@ -278,7 +279,7 @@ impl<S: Server> Loop<S> {
         }
     }
 
-    fn is_the_parents(&self, exit: &Exit) -> bool {
+    fn is_from_parent(&self, exit: &Exit) -> bool {
         exit.from.is_none() || exit.from == self.parent
     }
 
@@ -358,7 +359,7 @@ impl<S: Server> Loop<S> {
     async fn suspended(&mut self, state: &mut S) -> Result<(), Reason> {
         while self.statistics.suspended {
             let parent = self.parent;
-            let received = first(&self.cx, Ring::Never, |peek| match peek {
+            let received = first(&self.cx, TimeoutFired::Never, |peek| match peek {
                 Peek::Message(envelope) => matches!(envelope.0, Content::System(_)),
                 Peek::Exit(exit) => exit.from.is_none() || exit.from == parent,
                 _ => false,
@@ -379,7 +380,7 @@ impl<S: Server> Loop<S> {
 }
 
 fn report<M: Send + 'static>(cx: &Context<M>, hook: Option<&ReportHook>, reason: &Reason) {
-    ReportHook::tell(hook, cx, || Report::Crash { pid: cx.pid(), reason: reason.clone() });
+    ReportHook::emit(hook, cx, || Report::Crash { pid: cx.pid(), reason: reason.clone() });
 }
 
 enum SystemOutcome {

@@ -19,7 +19,7 @@ pub(crate) enum Content<S: Server> {
 }
 
 /// A function that inspects the state, in the server's process.
-pub(crate) type Look<S> = Box<dyn FnOnce(&mut S) + Send>;
+pub(crate) type Inspect<S> = Box<dyn FnOnce(&mut S) + Send>;
 
 /// A function that is called before each thing that a server does.
 pub(crate) type Tracer<S> = Box<dyn FnMut(Event<'_, S>) + Send>;
@@ -27,7 +27,7 @@ pub(crate) type Tracer<S> = Box<dyn FnMut(Event<'_, S>) + Send>;
 pub(crate) enum System<S: Server> {
     Suspend(Reply<()>),
     Resume(Reply<()>),
-    Look(Look<S>),
+    Look(Inspect<S>),
     Statistics(Reply<Statistics>),
     /// Boxed, so that the envelope of every message is smaller.
     Trace(Box<(Tracer<S>, Reply<()>)>),

@@ -15,32 +15,32 @@ use atropos_kernel::{Context, Down, Exit, Reason, Reference, Reply, SendError};
 
 use super::step::{Event, StateChange, TimeoutAction, TimeoutKind, Transition};
 use super::{MachineCx, Signal, StateMachine};
-use crate::call::{CallError, PATIENCE};
+use crate::call::{CallError, DEFAULT_TIMEOUT};
 use crate::server::{InitError, Next, Server, ServerCx, ServerRef};
-use crate::wait::breathe;
+use crate::wait::yield_if_exhausted;
 
 /// The message type of a machine's process.
-pub struct Note<M: StateMachine>(What<M>);
+pub struct MachineMessage<M: StateMachine>(MessageContent<M>);
 
-enum What<M: StateMachine> {
+enum MessageContent<M: StateMachine> {
     Message(M::Message),
     Rings { clock: TimeoutKind, number: u64 },
     Began,
 }
 
-impl<M: StateMachine> Note<M> {
+impl<M: StateMachine> MachineMessage<M> {
     /// Wraps an external event.
     pub fn event(event: M::Message) -> Self {
-        Self(What::Message(event))
+        Self(MessageContent::Message(event))
     }
 }
 
-impl<M: StateMachine> fmt::Debug for Note<M> {
+impl<M: StateMachine> fmt::Debug for MachineMessage<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            What::Message(_) => f.write_str("Event"),
-            What::Rings { clock, .. } => write!(f, "{clock:?}"),
-            What::Began => f.write_str("Began"),
+            MessageContent::Message(_) => f.write_str("Event"),
+            MessageContent::Rings { clock, .. } => write!(f, "{clock:?}"),
+            MessageContent::Began => f.write_str("Began"),
         }
     }
 }
@@ -99,7 +99,7 @@ impl<M: StateMachine> Driver<M> {
     }
 
     /// Handles an event, and all that must be handled before the next external event.
-    async fn turn(&mut self, happened: Option<Event<M>>, cx: MachineCx<'_, M>) -> Next<Note<M>> {
+    async fn turn(&mut self, happened: Option<Event<M>>, cx: MachineCx<'_, M>) -> Next<MachineMessage<M>> {
         let mut next = happened;
         loop {
             let Some(happened) = next else { return Next::Wait };
@@ -113,7 +113,7 @@ impl<M: StateMachine> Driver<M> {
             next = self.pop();
             if next.is_some() {
                 // No receive happens between two of these events.
-                breathe(cx.context()).await;
+                yield_if_exhausted(cx.context()).await;
             }
         }
     }
@@ -186,7 +186,7 @@ impl<M: StateMachine> Driver<M> {
             Some(time) => {
                 self.numbers += 1;
                 let number = self.numbers;
-                let timer = cx.cast_after(time, Note(What::Rings { clock, number }));
+                let timer = cx.cast_after(time, MachineMessage(MessageContent::Rings { clock, number }));
                 let timer = timer.map_err(|error| Reason::crash(alloc::format!("no timer: {error}")))?;
                 self.clocks.push(Running { clock, number, timer });
             }
@@ -211,29 +211,29 @@ fn rung<M: StateMachine>(clock: TimeoutKind) -> Event<M> {
 }
 
 impl<M: StateMachine> Server for Driver<M> {
-    type Message = Note<M>;
+    type Message = MachineMessage<M>;
 
-    async fn init(&mut self, cx: ServerCx<'_, Self>) -> Result<Next<Note<M>>, InitError> {
+    async fn init(&mut self, cx: ServerCx<'_, Self>) -> Result<Next<MachineMessage<M>>, InitError> {
         self.state = Some(self.machine.init(cx).await?);
         self.enter(None, cx).await.map_err(InitError::Stop)?;
-        Ok(Next::Continue(Note(What::Began)))
+        Ok(Next::Continue(MachineMessage(MessageContent::Began)))
     }
 
-    async fn handle(&mut self, note: Note<M>, cx: ServerCx<'_, Self>) -> Next<Note<M>> {
+    async fn handle(&mut self, note: MachineMessage<M>, cx: ServerCx<'_, Self>) -> Next<MachineMessage<M>> {
         let happened = match note.0 {
-            What::Message(event) => Some(Event::Message(event)),
-            What::Rings { clock, number } => self.rings(clock, number),
+            MessageContent::Message(event) => Some(Event::Message(event)),
+            MessageContent::Rings { clock, number } => self.rings(clock, number),
             // The events that `init` and the first `enter` have queued.
-            What::Began => self.pop(),
+            MessageContent::Began => self.pop(),
         };
         self.turn(happened, cx).await
     }
 
-    async fn down(&mut self, down: Down, cx: ServerCx<'_, Self>) -> Next<Note<M>> {
+    async fn down(&mut self, down: Down, cx: ServerCx<'_, Self>) -> Next<MachineMessage<M>> {
         self.turn(Some(Event::Signal(Signal::Down(down))), cx).await
     }
 
-    async fn exit(&mut self, exit: Exit, cx: ServerCx<'_, Self>) -> Next<Note<M>> {
+    async fn exit(&mut self, exit: Exit, cx: ServerCx<'_, Self>) -> Next<MachineMessage<M>> {
         self.turn(Some(Event::Signal(Signal::Exit(exit))), cx).await
     }
 
@@ -246,7 +246,7 @@ impl<M: StateMachine> Server for Driver<M> {
 impl<M: StateMachine> ServerRef<Driver<M>> {
     /// Sends an event without waiting for a reply.
     pub fn send<N: Send + 'static>(self, cx: &Context<N>, event: M::Message) -> Result<(), SendError<()>> {
-        self.cast(cx, Note::event(event)).map_err(|error| error.without_message())
+        self.cast(cx, MachineMessage::event(event)).map_err(|error| error.without_message())
     }
 
     /// Sends an event that expects a reply, and waits for it up to 5 s.
@@ -255,7 +255,7 @@ impl<M: StateMachine> ServerRef<Driver<M>> {
         N: Send + 'static,
         T: Send + 'static,
     {
-        self.ask_within(cx, PATIENCE, make).await
+        self.ask_within(cx, DEFAULT_TIMEOUT, make).await
     }
 
     /// Sends an event as [`ServerRef::ask`] does, and waits for this long; `None` waits without a
@@ -270,6 +270,6 @@ impl<M: StateMachine> ServerRef<Driver<M>> {
         N: Send + 'static,
         T: Send + 'static,
     {
-        self.call_within(cx, within, |reply| Note::event(make(reply))).await
+        self.call_within(cx, within, |reply| MachineMessage::event(make(reply))).await
     }
 }

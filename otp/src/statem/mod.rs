@@ -36,7 +36,7 @@ use atropos_kernel::{Down, Exit, Reason};
 
 use crate::server::{InitError, ServerCx, Start};
 
-pub use driver::{Driver, Note};
+pub use driver::{Driver, MachineMessage};
 pub use functions::{Functions, StateFn};
 pub use step::{EnterActions, Event, Transition};
 

@@ -45,7 +45,7 @@ impl Backoff {
 
     /// Returns the number of consecutive exits, this one included, of a child that had `before` and
     /// lived for `lived`.
-    pub(crate) fn in_a_row(&self, before: u32, lived: Duration) -> u32 {
+    pub(crate) fn consecutive_failures(&self, before: u32, lived: Duration) -> u32 {
         if lived >= self.healthy { 0 } else { before.saturating_add(1) }
     }
 
@@ -88,7 +88,7 @@ mod tests {
             let wait = backoff.wait(9, random(&mut state));
             assert!(wait >= Duration::from_secs(1) && wait <= Duration::from_secs(2));
         }
-        assert_eq!(backoff.in_a_row(3, Duration::from_secs(1)), 4);
-        assert_eq!(backoff.in_a_row(3, Duration::from_secs(2)), 0);
+        assert_eq!(backoff.consecutive_failures(3, Duration::from_secs(1)), 4);
+        assert_eq!(backoff.consecutive_failures(3, Duration::from_secs(2)), 0);
     }
 }

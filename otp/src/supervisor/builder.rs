@@ -16,7 +16,7 @@ use super::running::supervise;
 use super::spec::{AutoShutdown, ChildSpec, SpecError, Strategy};
 use crate::report::ReportHook;
 use crate::server::Starting;
-use crate::start::{Confirmed, Launched, Ready, StartError, Tie, launch, ready, up};
+use crate::start::{InitOutcome, InitSender, PendingInit, StartError, Tie, launch, ready, up};
 
 /// A supervisor that is not started yet, and its child specifications. By default it allows one
 /// restart in 5 s, as in OTP ([`Intensity::FORGIVING`] allows three).
@@ -167,8 +167,8 @@ impl Supervisor {
     ) -> Result<SupervisorRef, StartError> {
         let launched = self.launch(cx, ties, Tie::FreeSupervisor)?;
         match up(cx, launched, None).await? {
-            (Confirmed::Up, pid) => Ok(SupervisorRef::new(pid)),
-            (Confirmed::Ignored, _) => unreachable!("a supervisor ignores nothing"),
+            (InitOutcome::Up, pid) => Ok(SupervisorRef::new(pid)),
+            (InitOutcome::Ignored, _) => unreachable!("a supervisor ignores nothing"),
         }
     }
 
@@ -178,11 +178,11 @@ impl Supervisor {
         cx: &Context<M>,
         ties: SpawnOptions<'_>,
         tie: Tie,
-    ) -> Result<Launched, StartError> {
+    ) -> Result<PendingInit, StartError> {
         self.check()?;
         let name = self.name.take();
         let options = options(ties, name.as_deref());
-        let body = move |cx: Context<Request>, ready: Ready| supervise(cx, ready, self);
+        let body = move |cx: Context<Request>, ready: InitSender| supervise(cx, ready, self);
         launch(cx, &options, tie, body).map_err(|error| StartError::of_spawn(error, cx, name.as_deref()))
     }
 

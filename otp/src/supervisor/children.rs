@@ -1,7 +1,7 @@
 //! The table of a supervisor's children, found by slot, id and process: [`Children`].
 //!
 //! The children are in slots that form a doubly linked list in start order. Adding, removing and
-//! stepping to the next child take constant time. A child's [`Place`] is its slot, which another
+//! stepping to the next child take constant time. A child's [`ChildKey`] is its slot, which another
 //! child may reuse later; so whatever outlives a child (a pending restart attempt) carries the
 //! number of the attempt. A child is down, up or restarting. `processes` maps the pid of each child
 //! that is up, and the last pid of each child that is restarting, because a dynamic child has no
@@ -19,12 +19,12 @@ use core::hash::{BuildHasherDefault, Hasher};
 use atropos_kernel::{CatchDrop, NoMemory, Pid, Reason, Reference};
 use hashbrown::HashMap;
 
-use super::spec::{ChildId, ChildKind, Restart, StartFn, Traits};
+use super::spec::{ChildId, ChildKind, ChildProps, Restart, StartFn};
 use crate::report::Offender;
 
 /// The slot of a child.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Place(u32);
+pub(super) struct ChildKey(u32);
 
 /// The index that stands for no slot.
 const NONE: u32 = u32::MAX;
@@ -43,7 +43,7 @@ pub(super) enum State {
 /// A child of the supervisor.
 pub(super) struct Child {
     pub(super) id: Option<ChildId>,
-    pub(super) traits: Traits,
+    pub(super) traits: ChildProps,
     /// The start function; `None` for a temporary child that was started. It is never restarted, so
     /// its arguments are not kept.
     pub(super) factory: Option<CatchDrop<StartFn>>,
@@ -70,7 +70,7 @@ pub(super) enum Ending {
 }
 
 impl Child {
-    pub(super) fn new(id: Option<ChildId>, traits: Traits, factory: CatchDrop<StartFn>) -> Self {
+    pub(super) fn new(id: Option<ChildId>, traits: ChildProps, factory: CatchDrop<StartFn>) -> Self {
         let (state, ending) = (State::Down, Ending::No);
         Self { id, traits, factory: Some(factory), state, deaths: 0, ending, was: None, key: None }
     }
@@ -98,7 +98,7 @@ impl Child {
 
     /// Returns the child as a report shows it.
     pub(super) fn offender(&self, pid: Option<Pid>) -> Offender {
-        let Traits { restart, kind, significant, .. } = self.traits;
+        let ChildProps { restart, kind, significant, .. } = self.traits;
         Offender { pid, id: self.id.clone(), restart, shutdown: self.traits.shutdown(), kind, significant }
     }
 }
@@ -126,7 +126,7 @@ impl Hasher for PidHasher {
 }
 
 /// The map from a process to its child.
-pub(super) type Processes = HashMap<Pid, Place, BuildHasherDefault<PidHasher>>;
+pub(super) type Processes = HashMap<Pid, ChildKey, BuildHasherDefault<PidHasher>>;
 
 struct Slot {
     /// The child; `None` if the slot is free.
@@ -147,12 +147,12 @@ pub(super) struct Children {
     supervisors: usize,
     /// Significant children that are up or restarting.
     keeping: usize,
-    ids: BTreeMap<ChildId, Place>,
+    ids: BTreeMap<ChildId, ChildKey>,
     processes: Processes,
 }
 
-fn place(slot: u32) -> Option<Place> {
-    (slot != NONE).then_some(Place(slot))
+fn place(slot: u32) -> Option<ChildKey> {
+    (slot != NONE).then_some(ChildKey(slot))
 }
 
 impl Children {
@@ -163,7 +163,7 @@ impl Children {
     }
 
     /// Adds a child at the end. The caller ensures that its id, if it has one, is not in use.
-    pub(super) fn add(&mut self, child: Child) -> Place {
+    pub(super) fn add(&mut self, child: Child) -> ChildKey {
         let id = child.id.clone();
         self.supervisors += usize::from(child.traits.kind == ChildKind::Supervisor);
         let slot = Slot { child: Some(child), before: self.last, behind: NONE };
@@ -185,9 +185,9 @@ impl Children {
         self.last = new;
         self.len += 1;
         if let Some(id) = id {
-            self.ids.insert(id, Place(new));
+            self.ids.insert(id, ChildKey(new));
         }
-        Place(new)
+        ChildKey(new)
     }
 
     /// Links `behind` after `before`; either may be `NONE`.
@@ -204,7 +204,7 @@ impl Children {
 
     /// Removes a child.
     #[must_use = "it holds user values: drop them inside `catch_panic`"]
-    pub(super) fn remove(&mut self, place: Place) -> Option<Child> {
+    pub(super) fn remove(&mut self, place: ChildKey) -> Option<Child> {
         let slot = self.slots.get_mut(place.0 as usize)?;
         let child = slot.child.take()?;
         let (before, behind) = (slot.before, slot.behind);
@@ -225,27 +225,27 @@ impl Children {
     }
 
     #[inline]
-    pub(super) fn get(&self, place: Place) -> Option<&Child> {
+    pub(super) fn get(&self, place: ChildKey) -> Option<&Child> {
         self.slots.get(place.0 as usize)?.child.as_ref()
     }
 
     #[inline]
-    pub(super) fn get_mut(&mut self, place: Place) -> Option<&mut Child> {
+    pub(super) fn get_mut(&mut self, place: ChildKey) -> Option<&mut Child> {
         self.slots.get_mut(place.0 as usize)?.child.as_mut()
     }
 
-    pub(super) fn by_id(&self, id: &ChildId) -> Option<Place> {
+    pub(super) fn by_id(&self, id: &ChildId) -> Option<ChildKey> {
         self.ids.get(id).copied()
     }
 
     /// Returns the child that has this process, or that is restarting and had it last.
-    pub(super) fn by_pid(&self, pid: Pid) -> Option<Place> {
+    pub(super) fn by_pid(&self, pid: Pid) -> Option<ChildKey> {
         self.processes.get(&pid).copied()
     }
 
     /// Returns the child whose DOWN by this monitor the stop in progress takes; without a monitor,
     /// the child whose EXIT it takes.
-    pub(super) fn awaited(&self, pid: Pid, by: Option<Reference>) -> Option<Place> {
+    pub(super) fn awaited(&self, pid: Pid, by: Option<Reference>) -> Option<ChildKey> {
         let place = self.by_pid(pid)?;
         let child = self.get(place)?;
         let State::Up { monitor, .. } = child.state else { return None };
@@ -254,14 +254,14 @@ impl Children {
 
     /// Stores the exit reason with the child that had this process, after a stop has taken its
     /// DOWN.
-    pub(super) fn ended(&mut self, pid: Pid, reason: Reason) -> Option<Place> {
+    pub(super) fn ended(&mut self, pid: Pid, reason: Reason) -> Option<ChildKey> {
         let place = self.by_pid(pid)?;
         self.get_mut(place)?.ending = Ending::Ended(reason);
         Some(place)
     }
 
     /// Takes the exit reason of a child whose DOWN a stop has taken.
-    pub(super) fn take_end(&mut self, place: Place) -> Option<Reason> {
+    pub(super) fn take_end(&mut self, place: ChildKey) -> Option<Reason> {
         match core::mem::replace(&mut self.get_mut(place)?.ending, Ending::Awaited) {
             Ending::Ended(reason) => Some(reason),
             Ending::No | Ending::Awaited => None,
@@ -289,7 +289,7 @@ impl Children {
     }
 
     /// Iterates over the children in start order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Place, &Child)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ChildKey, &Child)> {
         let mut next = self.first();
         core::iter::from_fn(move || {
             let place = next?;
@@ -299,24 +299,24 @@ impl Children {
     }
 
     /// Returns the first child.
-    pub(super) fn first(&self) -> Option<Place> {
+    pub(super) fn first(&self) -> Option<ChildKey> {
         place(self.first)
     }
 
     /// Returns the last child.
-    pub(super) fn last(&self) -> Option<Place> {
+    pub(super) fn last(&self) -> Option<ChildKey> {
         place(self.last)
     }
 
     /// Returns the child after `child`.
     #[inline]
-    pub(super) fn after(&self, child: Place) -> Option<Place> {
+    pub(super) fn after(&self, child: ChildKey) -> Option<ChildKey> {
         place(self.slots.get(child.0 as usize)?.behind)
     }
 
     /// Returns the child before `child`.
     #[inline]
-    pub(super) fn before(&self, child: Place) -> Option<Place> {
+    pub(super) fn before(&self, child: ChildKey) -> Option<ChildKey> {
         place(self.slots.get(child.0 as usize)?.before)
     }
 
@@ -328,7 +328,7 @@ impl Children {
     /// Changes the state of a child; returns the start function if it is no longer needed.
     #[inline(always)]
     #[must_use = "it is a user value: drop it while nothing is borrowed"]
-    pub(super) fn set(&mut self, place: Place, state: State) -> Option<CatchDrop<StartFn>> {
+    pub(super) fn set(&mut self, place: ChildKey, state: State) -> Option<CatchDrop<StartFn>> {
         let child = self.slots.get_mut(place.0 as usize)?.child.as_mut()?;
         let mut spent = None;
         self.up -= usize::from(child.is_up());

@@ -19,7 +19,7 @@ use super::builder::Supervisor;
 use super::handle::{StartChildError, SupervisorRef};
 use super::intensity::Intensity;
 use super::requests::Request;
-use super::spec::{AutoShutdown, ChildKind, Restart, Shutdown, StartFn, Strategy, Traits};
+use super::spec::{AutoShutdown, ChildKind, ChildProps, Restart, Shutdown, StartFn, Strategy};
 use super::starter::{ChildStarter, StartedChild};
 use crate::report::ReportHook;
 use crate::server::Starting;
@@ -28,11 +28,11 @@ use crate::start::StartError;
 /// The arguments of a child, of the template's type.
 pub(super) type ChildArgs = Box<dyn Any + Send>;
 
-type Make = dyn Fn(&mut ChildStarter<'_>, &mut ChildArgs) -> Result<StartedChild, StartError> + Send + Sync;
+type MakeFn = dyn Fn(&mut ChildStarter<'_>, &mut ChildArgs) -> Result<StartedChild, StartError> + Send + Sync;
 
 pub(super) struct Template {
-    pub(super) traits: Traits,
-    make: Arc<Make>,
+    pub(super) traits: ChildProps,
+    make: Arc<MakeFn>,
     accepts: fn(&ChildArgs) -> bool,
 }
 
@@ -79,14 +79,14 @@ impl<A: Send + 'static> DynamicSupervisor<A> {
             Some(arguments) => start(starter, arguments),
             None => unreachable!("the type was checked when the child was added"),
         };
-        let traits = Traits { restart: Restart::Temporary, ..Traits::default() };
+        let traits = ChildProps { restart: Restart::Temporary, ..ChildProps::default() };
         let accepts = |arguments: &ChildArgs| arguments.is::<A>();
         let mut supervisor = Supervisor::new(Strategy::Dynamic);
         supervisor.template = Some(Template { traits, make: Arc::new(make), accepts });
         Self { supervisor, takes: PhantomData }
     }
 
-    fn traits(mut self, change: impl FnOnce(&mut Traits)) -> Self {
+    fn traits(mut self, change: impl FnOnce(&mut ChildProps)) -> Self {
         if let Some(template) = &mut self.supervisor.template {
             change(&mut template.traits);
         }

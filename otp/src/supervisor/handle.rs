@@ -16,7 +16,7 @@ use super::requests::{Added, Request, Which};
 use super::spec::{ChildId, ChildKind, ChildSpec, SpecError};
 use crate::call::{CallError, PendingCall, request};
 use crate::start::StartError;
-use crate::wait::Alarm;
+use crate::wait::Deadline;
 
 /// A handle to a supervisor's process. It is cheap to copy and may outlive the supervisor.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -211,7 +211,7 @@ impl SupervisorRef {
     {
         let mut undo = Undo { cx, to: self.0, pending: Some(request(cx, self.0, make)?) };
         let Some(pending) = undo.pending.as_mut() else { unreachable!("put there just now") };
-        let added = pending.look_until(cx, &mut Alarm::never(cx)).await;
+        let added = pending.look_until(cx, &mut Deadline::never(cx)).await;
         undo.pending = None;
         added.unwrap_or(Err(CallError::NoReply))?
     }

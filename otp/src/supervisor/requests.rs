@@ -5,11 +5,11 @@ use alloc::vec::Vec;
 
 use atropos_kernel::{Pid, Reply};
 
-use super::children::{Child, Place, State};
+use super::children::{Child, ChildKey, State};
 use super::dynamic::ChildArgs;
 use super::handle::{ChildInfo, ChildState, ControlError, Counts, StartChildError};
 use super::intensity::RestartHistory;
-use super::running::{Flow, Running};
+use super::running::{Flow, SupervisorState};
 use super::spec::{ChildId, ChildSpec, Strategy};
 
 /// The child to terminate.
@@ -38,13 +38,13 @@ pub(crate) enum Request {
     /// A message of the supervisor to itself: this attempt of a restart, and whether it has been
     /// counted already.
     Try {
-        place: Place,
+        place: ChildKey,
         attempt: u64,
         counted: bool,
     },
 }
 
-impl Running {
+impl SupervisorState {
     pub(super) async fn request(&mut self, request: Request) -> Flow {
         match request {
             Request::StartChild(spec, reply) => {
@@ -166,7 +166,7 @@ impl Running {
     }
 
     /// Returns a child without a process, by its id.
-    fn without_process(&self, id: &ChildId) -> Result<Place, ControlError> {
+    fn without_process(&self, id: &ChildId) -> Result<ChildKey, ControlError> {
         if self.strategy == Strategy::Dynamic {
             return Err(ControlError::Dynamic);
         }
@@ -203,7 +203,7 @@ impl Running {
                 children.push(ChildInfo { id: child.id.clone(), state, kind: child.traits.kind });
             }
             next = self.children.after(place);
-            breathe(&self.cx).await;
+            yield_if_exhausted(&self.cx).await;
         }
         children
     }
@@ -214,4 +214,4 @@ impl Running {
         Counts { specs, active: self.children.up(), supervisors, workers: all - supervisors }
     }
 }
-use crate::wait::breathe;
+use crate::wait::yield_if_exhausted;

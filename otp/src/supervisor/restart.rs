@@ -4,19 +4,19 @@
 use atropos_kernel::{Pid, Reason};
 
 use super::backoff::random;
-use super::children::{Place, State};
+use super::children::{ChildKey, State};
 use super::requests::Request;
-use super::running::{Flow, Running};
+use super::running::{Flow, SupervisorState};
 use super::spec::Strategy;
-use super::starting::Begun;
+use super::starting::StartProgress;
 use crate::report::Report;
 use crate::start::StartError;
 
-impl Running {
+impl SupervisorState {
     /// Handles a child that is down or could not be restarted: counts the restart, then restarts
     /// the child (with the siblings that its strategy includes) at once or after its back-off. If
     /// the count exceeds the intensity, the supervisor shuts down.
-    pub(super) fn restart(&mut self, place: Place) -> Flow {
+    pub(super) fn restart(&mut self, place: ChildKey) -> Flow {
         // The time of a restart matters only for an intensity with a period.
         let now = if self.intensity.has_period() { self.cx.with(|cx| cx.now()) } else { 0 };
         if !self.history.add(now, self.intensity) {
@@ -28,7 +28,7 @@ impl Running {
     }
 
     /// Delays the restart if there is a back-off; without memory for a timer there is no delay.
-    fn wait_first(&mut self, place: Place) -> bool {
+    fn wait_first(&mut self, place: ChildKey) -> bool {
         let Some(backoff) = self.backoff else { return false };
         let deaths = self.children.get(place).map_or(0, |child| child.deaths);
         let wait = backoff.wait(deaths, random(&mut self.random));
@@ -47,12 +47,12 @@ impl Running {
     }
 
     /// Restarts a child whose restart has been counted ([`Flow::Restart`]).
-    pub(super) async fn restart_now(&mut self, place: Place) {
+    pub(super) async fn restart_now(&mut self, place: ChildKey) {
         let first = match self.strategy {
             Strategy::OneForOne | Strategy::Dynamic => {
                 let started = match self.begin(place) {
-                    Ok(Begun::Waits(launched, within)) => self.confirmed(place, launched, within).await,
-                    begun => begun.map(Begun::process),
+                    Ok(StartProgress::Waits(launched, within)) => self.confirmed(place, launched, within).await,
+                    begun => begun.map(StartProgress::process),
                 };
                 return self.restarted(place, started);
             }
@@ -69,7 +69,7 @@ impl Running {
     }
 
     /// Handles the result of the start of a child that is restarted alone.
-    fn restarted(&mut self, place: Place, started: Result<Option<Pid>, StartError>) {
+    fn restarted(&mut self, place: ChildKey, started: Result<Option<Pid>, StartError>) {
         match started {
             Ok(Some(_)) => {}
             Ok(None) => self.ignored(place),
@@ -81,7 +81,7 @@ impl Running {
     }
 
     /// Sends itself a message to try again, after everything that is in the mailbox now.
-    fn try_later(&mut self, place: Place) {
+    fn try_later(&mut self, place: ChildKey) {
         let attempt = self.next_attempt();
         self.set(place, State::Restarting { attempt });
         let request = Request::Try { place, attempt, counted: false };
@@ -91,7 +91,7 @@ impl Running {
     }
 
     /// Handles the message of a restart attempt, or the end of a back-off wait.
-    pub(super) fn try_again(&mut self, place: Place, attempt: u64, counted: bool) -> Flow {
+    pub(super) fn try_again(&mut self, place: ChildKey, attempt: u64, counted: bool) -> Flow {
         let child = self.children.get(place);
         if child.is_none_or(|child| child.state != State::Restarting { attempt }) {
             // The child was stopped, deleted or restarted together with others in the time between.
@@ -115,7 +115,7 @@ impl Running {
         }
     }
 
-    fn another_restarting(&self, than: Place) -> bool {
+    fn another_restarting(&self, than: ChildKey) -> bool {
         self.children.iter().any(|(place, child)| place != than && matches!(child.state, State::Restarting { .. }))
     }
 }

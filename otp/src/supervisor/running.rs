@@ -4,13 +4,13 @@ use atropos_kernel::{Context, Down, MonitorTarget, Pid, Reason, Received, Refere
 
 use super::backoff::Backoff;
 use super::builder::Supervisor;
-use super::children::{Child, Children, Place, State};
+use super::children::{Child, ChildKey, Children, State};
 use super::dynamic::Template;
 use super::intensity::{History, Intensity};
 use super::requests::Request;
 use super::spec::{AutoShutdown, Restart, Strategy};
 use crate::report::{Offender, Report, ReportHook};
-use crate::start::Ready;
+use crate::start::InitSender;
 
 /// The decision of a handler: whether the supervisor continues.
 #[derive(Debug)]
@@ -18,12 +18,12 @@ use crate::start::Ready;
 pub(super) enum Flow {
     Go,
     /// Continue with the restart of a child, which has been counted.
-    Restart(Place),
+    Restart(ChildKey),
     Stop(Reason),
 }
 
 /// A signal that the loop has taken out of its mailbox.
-enum Came {
+enum LoopEvent {
     /// The mailbox is empty, and a restart attempt could not be sent.
     Nobody,
     /// A signal that the supervisor ignores.
@@ -38,25 +38,25 @@ enum Came {
 /// Unpacks a received signal into register-sized fields. Moving it as a struct right after it was
 /// written would stall on store forwarding.
 #[inline(always)]
-fn sorted(received: Received<Request>, parent: Option<Pid>, asked: &mut Option<Request>) -> Came {
+fn sorted(received: Received<Request>, parent: Option<Pid>, asked: &mut Option<Request>) -> LoopEvent {
     match received {
         Received::Down(Down { object: MonitorTarget::Pid(pid), reference, reason }) => {
-            Came::End(pid, reference, reason)
+            LoopEvent::End(pid, reference, reason)
         }
-        Received::Down(_) => Came::Nothing,
+        Received::Down(_) => LoopEvent::Nothing,
         Received::Message(request) | Received::Timer { message: request, .. } => {
             *asked = Some(request);
-            Came::Request
+            LoopEvent::Request
         }
         // S5: the parent's or the host's. Exit signals of other processes are dropped, and a
         // child's exit is handled by its DOWN.
-        Received::Exit(exit) if exit.from.is_none() || exit.from == parent => Came::Stop(exit.reason),
-        Received::Exit(_) => Came::Nothing,
+        Received::Exit(exit) if exit.from.is_none() || exit.from == parent => LoopEvent::Stop(exit.reason),
+        Received::Exit(_) => LoopEvent::Nothing,
     }
 }
 
 /// The state of the supervisor's process.
-pub(super) struct Running {
+pub(super) struct SupervisorState {
     pub(super) cx: Context<Request>,
     parent: Option<Pid>,
     /// During the first start of its children: its parent, whose EXIT aborts the start. No process
@@ -79,7 +79,7 @@ pub(super) struct Running {
 }
 
 /// Runs a supervisor's process; returns its exit reason.
-pub(crate) async fn supervise(cx: Context<Request>, ready: Ready, supervisor: Supervisor) -> Reason {
+pub(crate) async fn supervise(cx: Context<Request>, ready: InitSender, supervisor: Supervisor) -> Reason {
     let Supervisor { strategy, intensity, auto, children: specs, template, hook, backoff, carried, .. } = supervisor;
     let now = cx.with(|cx| cx.now());
     let random = now ^ cx.pid().to_raw().rotate_left(32);
@@ -88,7 +88,7 @@ pub(crate) async fn supervise(cx: Context<Request>, ready: Ready, supervisor: Su
         let factory = cx.with(|cx| cx.hold(spec.factory));
         children.add(Child::new(Some(spec.id), spec.traits, factory));
     }
-    let mut running = Running {
+    let mut running = SupervisorState {
         cx,
         parent: ready.parent(),
         heeds: Some(ready.parent()),
@@ -117,7 +117,7 @@ pub(crate) async fn supervise(cx: Context<Request>, ready: Ready, supervisor: Su
     reason
 }
 
-impl Running {
+impl SupervisorState {
     /// Handles signals until the supervisor must exit.
     async fn run(&mut self) -> Reason {
         loop {
@@ -127,16 +127,16 @@ impl Running {
             let came = if self.unsent {
                 // The attempt that could not be sent waits until the mailbox is empty.
                 self.cx.yield_now().await;
-                self.cx.try_recv().map_or(Came::Nobody, |received| sorted(received, parent, &mut asked))
+                self.cx.try_recv().map_or(LoopEvent::Nobody, |received| sorted(received, parent, &mut asked))
             } else {
                 self.cx.recv_with(|received| sorted(received, parent, &mut asked)).await
             };
             let flow = match came {
-                Came::Nobody => self.try_unsent(),
-                Came::Nothing => Flow::Go,
-                Came::End(pid, monitor, reason) => self.ended(pid, monitor, reason),
-                Came::Stop(reason) => return reason,
-                Came::Request => match asked.take() {
+                LoopEvent::Nobody => self.try_unsent(),
+                LoopEvent::Nothing => Flow::Go,
+                LoopEvent::End(pid, monitor, reason) => self.ended(pid, monitor, reason),
+                LoopEvent::Stop(reason) => return reason,
+                LoopEvent::Request => match asked.take() {
                     Some(request) => self.request(request).await,
                     None => Flow::Go,
                 },
@@ -160,7 +160,7 @@ impl Running {
         let restart = child.traits.restart;
         if let Some(backoff) = &self.backoff {
             let lived = self.cx.with(|cx| cx.now()).saturating_sub(since);
-            child.deaths = backoff.in_a_row(child.deaths, core::time::Duration::from_nanos(lived));
+            child.deaths = backoff.consecutive_failures(child.deaths, core::time::Duration::from_nanos(lived));
         }
         self.set(place, State::Down);
         if restart != Restart::Permanent && reason.is_orderly() {
@@ -171,7 +171,7 @@ impl Running {
     }
 
     /// Handles the exit of a child that is not restarted: checks automatic shutdown.
-    fn ended_for_good(&mut self, place: Place) -> Flow {
+    fn ended_for_good(&mut self, place: ChildKey) -> Flow {
         let significant = self.children.get(place).is_some_and(|child| child.traits.significant);
         self.forget(place);
         let over = significant
@@ -184,7 +184,7 @@ impl Running {
     }
 
     /// Marks a child that is down and will not be restarted: a dynamic or temporary one is deleted.
-    pub(super) fn forget(&mut self, place: Place) {
+    pub(super) fn forget(&mut self, place: ChildKey) {
         let Some(child) = self.children.get(place) else { return };
         if self.strategy == Strategy::Dynamic || child.is_temporary() {
             self.remove(place);
@@ -195,14 +195,14 @@ impl Running {
 
     /// Changes the state of a child.
     #[inline(always)]
-    pub(super) fn set(&mut self, place: Place, state: State) {
+    pub(super) fn set(&mut self, place: ChildKey, state: State) {
         if let Some(spent) = self.children.set(place, state) {
             self.discard(spent);
         }
     }
 
     /// Deletes a child.
-    pub(super) fn remove(&mut self, place: Place) {
+    pub(super) fn remove(&mut self, place: ChildKey) {
         let child = self.children.remove(place);
         self.discard(child);
     }
@@ -214,9 +214,9 @@ impl Running {
     }
 
     /// Emits a report about a child.
-    pub(super) fn tell(&self, place: Place, pid: Option<Pid>, report: impl FnOnce(Pid, Offender) -> Report) {
+    pub(super) fn tell(&self, place: ChildKey, pid: Option<Pid>, report: impl FnOnce(Pid, Offender) -> Report) {
         if let Some(child) = self.children.get(place) {
-            ReportHook::tell(self.hook.as_ref(), &self.cx, || report(self.cx.pid(), child.offender(pid)));
+            ReportHook::emit(self.hook.as_ref(), &self.cx, || report(self.cx.pid(), child.offender(pid)));
         }
     }
 }

@@ -140,7 +140,7 @@ pub(crate) type StartFn = Box<dyn FnMut(&mut ChildStarter<'_>) -> Result<Started
 
 /// The properties of a child that its reports show.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Traits {
+pub(crate) struct ChildProps {
     pub(crate) restart: Restart,
     /// The way to stop it; `None` means the default of its kind.
     pub(crate) shutdown: Option<Shutdown>,
@@ -148,7 +148,7 @@ pub(crate) struct Traits {
     pub(crate) significant: bool,
 }
 
-impl Traits {
+impl ChildProps {
     pub(crate) fn shutdown(&self) -> Shutdown {
         self.shutdown.unwrap_or(match self.kind {
             ChildKind::Worker => Shutdown::Within(Duration::from_secs(5)),
@@ -172,7 +172,7 @@ impl Traits {
 #[must_use = "give it to a supervisor"]
 pub struct ChildSpec {
     pub(crate) id: ChildId,
-    pub(crate) traits: Traits,
+    pub(crate) traits: ChildProps,
     pub(crate) factory: StartFn,
 }
 
@@ -188,7 +188,7 @@ impl ChildSpec {
     where
         F: FnMut(&mut ChildStarter<'_>) -> Result<StartedChild, StartError> + Send + 'static,
     {
-        Self { id: id.into(), traits: Traits::default(), factory: Box::new(start) }
+        Self { id: id.into(), traits: ChildProps::default(), factory: Box::new(start) }
     }
 
     /// Specifies a supervisor; `start` is called for each start.

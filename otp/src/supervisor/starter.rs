@@ -22,7 +22,7 @@ use super::requests::Request;
 use super::spec::StartFn;
 use crate::report::ReportHook;
 use crate::server::{Server, Start};
-use crate::start::{Launched, Ready, StartError, Tie, launch};
+use crate::start::{InitSender, PendingInit, StartError, Tie, launch};
 
 /// The result of a start function: a child that was started, or `ignore`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,8 +45,8 @@ pub struct ChildStarter<'a> {
     cx: &'a Context<Request>,
     hook: Option<&'a ReportHook>,
     /// The process that was started last, and those before it: usually there is one.
-    last: Option<Launched>,
-    others: Vec<Launched>,
+    last: Option<PendingInit>,
+    others: Vec<PendingInit>,
     /// The time limit for the acknowledgement of the returned child.
     init_timeout: Option<Duration>,
 }
@@ -82,7 +82,7 @@ impl<'a> ChildStarter<'a> {
         }
     }
 
-    fn keep(&mut self, launched: Launched) -> StartedChild {
+    fn keep(&mut self, launched: PendingInit) -> StartedChild {
         let started = StartedChild(Some(launched.pid));
         self.others.extend(self.last.replace(launched));
         started
@@ -108,7 +108,7 @@ impl<'a> ChildStarter<'a> {
         self.room()?;
         let (child, monitor) = self.cx.spawn_with(&options.clone().supervised(), body)?;
         let monitor = monitor.ok_or(SpawnError::NoMemory)?;
-        Ok(self.keep(Launched::up(child.pid(), monitor)))
+        Ok(self.keep(PendingInit::up(child.pid(), monitor)))
     }
 
     /// Spawns a process that runs any body; it is up at once.
@@ -116,14 +116,14 @@ impl<'a> ChildStarter<'a> {
         self.room()?;
         let spawned = self.cx.spawn_body(&options.clone().supervised(), body)?;
         let monitor = spawned.monitor.ok_or(SpawnError::NoMemory)?;
-        Ok(self.keep(Launched::up(spawned.pid, monitor)))
+        Ok(self.keep(PendingInit::up(spawned.pid, monitor)))
     }
 
-    /// Spawns a process that acknowledges its start itself ([`Ready`]).
+    /// Spawns a process that acknowledges its start itself ([`InitSender`]).
     pub fn spawn_ready<M, S, F>(&mut self, options: &SpawnOptions<'_>, body: S) -> Result<StartedChild, StartError>
     where
         M: Send + 'static,
-        S: FnOnce(Context<M>, Ready) -> F + Send + 'static,
+        S: FnOnce(Context<M>, InitSender) -> F + Send + 'static,
         F: Future<Output: IntoReason> + Send + 'static,
     {
         self.room()?;
@@ -161,7 +161,7 @@ impl<'a> ChildStarter<'a> {
             self.cx.demonitor(monitor, true);
             return Err(StartError::Spawn(SpawnError::NoMemory));
         }
-        Ok(self.keep(Launched::up(pid, monitor)))
+        Ok(self.keep(PendingInit::up(pid, monitor)))
     }
 }
 
@@ -170,7 +170,7 @@ pub(super) fn start(
     cx: &Context<Request>,
     hook: Option<&ReportHook>,
     factory: &mut StartFn,
-) -> Result<(Option<Launched>, Option<Duration>), StartError> {
+) -> Result<(Option<PendingInit>, Option<Duration>), StartError> {
     let mut starter = ChildStarter { cx, hook, last: None, others: Vec::new(), init_timeout: None };
     // Built in place: returned through `catch_panic` the result would be copied, and each copy
     // would stall on store forwarding.
@@ -192,16 +192,16 @@ pub(super) fn start(
 fn pick(
     cx: &Context<Request>,
     made: Result<StartedChild, StartError>,
-    all: impl Iterator<Item = Launched>,
+    all: impl Iterator<Item = PendingInit>,
     init_timeout: Option<Duration>,
-) -> Result<(Option<Launched>, Option<Duration>), StartError> {
+) -> Result<(Option<PendingInit>, Option<Duration>), StartError> {
     let wanted = made.as_ref().ok().and_then(|started| started.0);
     let mut child = None;
     for launched in all {
         if child.is_none() && wanted == Some(launched.pid) {
             child = Some(launched);
         } else {
-            put_away(cx, &launched);
+            release(cx, &launched);
         }
     }
     match (made?.0, child) {
@@ -214,7 +214,7 @@ fn pick(
 
 /// Kills a process that was started and not returned.
 #[cold]
-fn put_away(cx: &Context<Request>, launched: &Launched) {
+fn release(cx: &Context<Request>, launched: &PendingInit) {
     cx.demonitor(launched.monitor, true);
     cx.unlink(launched.pid);
     // A kill needs no memory.

@@ -5,13 +5,13 @@ use core::time::Duration;
 
 use atropos_kernel::{Pid, Reference};
 
-use super::children::{Place, State};
-use super::running::Running;
+use super::children::{ChildKey, State};
+use super::running::SupervisorState;
 use super::spec::{ChildId, Strategy};
 use super::starter;
 use crate::report::Report;
-use crate::start::{Confirmed, Launched, StartError, confirm};
-use crate::wait::breathe;
+use crate::start::{InitOutcome, PendingInit, StartError, confirm};
+use crate::wait::yield_if_exhausted;
 
 /// The value of the reason `{shutdown, {failed_to_start_child, Id, Reason}}`, with which a
 /// supervisor exits if a child does not start.
@@ -33,16 +33,16 @@ impl fmt::Display for FailedToStart {
 }
 
 /// The progress of a start when the start function has returned.
-pub(super) enum Begun {
+pub(super) enum StartProgress {
     /// The child is up.
     Up(Pid),
     /// The start function returned `ignore`.
     Ignored,
     /// The child acknowledges its start itself, within this time.
-    Waits(Launched, Option<Duration>),
+    Waits(PendingInit, Option<Duration>),
 }
 
-impl Begun {
+impl StartProgress {
     /// Returns the pid of a child that is up.
     pub(super) fn process(self) -> Option<Pid> {
         match self {
@@ -52,39 +52,39 @@ impl Begun {
     }
 }
 
-impl Running {
+impl SupervisorState {
     /// Starts a child that has no process, and waits until it is up; returns `None` if its start
     /// returned `ignore`. A child that does not start keeps its state.
-    pub(super) async fn start(&mut self, place: Place) -> Result<Option<Pid>, StartError> {
+    pub(super) async fn start(&mut self, place: ChildKey) -> Result<Option<Pid>, StartError> {
         match self.begin(place)? {
-            Begun::Waits(launched, within) => self.confirmed(place, launched, within).await,
+            StartProgress::Waits(launched, within) => self.confirmed(place, launched, within).await,
             begun => Ok(begun.process()),
         }
     }
 
     /// Calls a child's start function.
-    pub(super) fn begin(&mut self, place: Place) -> Result<Begun, StartError> {
+    pub(super) fn begin(&mut self, place: ChildKey) -> Result<StartProgress, StartError> {
         self.children.reserve()?;
-        let Some(child) = self.children.get_mut(place) else { return Ok(Begun::Ignored) };
-        let Some(factory) = child.factory.as_mut() else { return Ok(Begun::Ignored) };
+        let Some(child) = self.children.get_mut(place) else { return Ok(StartProgress::Ignored) };
+        let Some(factory) = child.factory.as_mut() else { return Ok(StartProgress::Ignored) };
         match starter::start(&self.cx, self.hook.as_ref(), factory)? {
             (None, _) => {
                 self.set(place, State::Down);
-                Ok(Begun::Ignored)
+                Ok(StartProgress::Ignored)
             }
-            (Some(Launched { pid, monitor, ack: None, .. }), _) => {
+            (Some(PendingInit { pid, monitor, ack: None, .. }), _) => {
                 self.is_up(place, pid, monitor);
-                Ok(Begun::Up(pid))
+                Ok(StartProgress::Up(pid))
             }
-            (Some(launched), within) => Ok(Begun::Waits(launched, within)),
+            (Some(launched), within) => Ok(StartProgress::Waits(launched, within)),
         }
     }
 
     /// Waits for the acknowledgement of a child that was spawned.
     pub(super) async fn confirmed(
         &mut self,
-        place: Place,
-        mut launched: Launched,
+        place: ChildKey,
+        mut launched: PendingInit,
         within: Option<Duration>,
     ) -> Result<Option<Pid>, StartError> {
         let confirmed = confirm(&self.cx, &mut launched, within, self.heeds).await;
@@ -92,18 +92,18 @@ impl Running {
             self.tell(place, Some(launched.pid), |supervisor, child| Report::Stuck { supervisor, child });
         }
         match confirmed? {
-            Confirmed::Ignored => {
+            InitOutcome::Ignored => {
                 self.set(place, State::Down);
                 Ok(None)
             }
-            Confirmed::Up => {
+            InitOutcome::Up => {
                 self.is_up(place, launched.pid, launched.monitor);
                 Ok(Some(launched.pid))
             }
         }
     }
 
-    fn is_up(&mut self, place: Place, pid: Pid, monitor: Reference) {
+    fn is_up(&mut self, place: ChildKey, pid: Pid, monitor: Reference) {
         // Only the back-off needs the time of the start.
         let since = if self.backoff.is_some() { self.cx.with(|cx| cx.now()) } else { 0 };
         self.set(place, State::Up { pid, monitor, since });
@@ -111,7 +111,7 @@ impl Running {
     }
 
     /// Handles a child whose start returned `ignore`.
-    pub(super) fn ignored(&mut self, place: Place) {
+    pub(super) fn ignored(&mut self, place: ChildKey) {
         let temporary = self.children.get(place).is_some_and(|child| child.is_temporary());
         if temporary || self.strategy == Strategy::Dynamic {
             self.remove(place);
@@ -129,12 +129,12 @@ impl Running {
     }
 
     /// Starts the child `first`, if there is one, and all after it.
-    pub(super) async fn start_from(&mut self, first: Option<Place>) -> Result<(), (Place, StartError)> {
+    pub(super) async fn start_from(&mut self, first: Option<ChildKey>) -> Result<(), (ChildKey, StartError)> {
         let mut next = first;
         while let Some(place) = next {
             let started = match self.begin(place) {
-                Ok(Begun::Waits(launched, within)) => self.confirmed(place, launched, within).await,
-                begun => begun.map(Begun::process),
+                Ok(StartProgress::Waits(launched, within)) => self.confirmed(place, launched, within).await,
+                begun => begun.map(StartProgress::process),
             };
             // Read before `ignored` may delete the child.
             next = self.children.after(place);
@@ -150,7 +150,7 @@ impl Running {
                     return Err((place, error));
                 }
             }
-            breathe(&self.cx).await;
+            yield_if_exhausted(&self.cx).await;
         }
         Ok(())
     }

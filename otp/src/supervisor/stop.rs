@@ -3,13 +3,13 @@
 //! The supervisor sends a child `shutdown`, gives it its shutdown time, then kills it, and waits
 //! for its DOWN. The monitor exists since the child was spawned, so only the signal and the timer
 //! need memory; without memory for these the child is killed at once. A child that is killed and
-//! does not die occupies its core. After [`GRACE`] it is reported and left behind, so that it does
-//! not hang the rest. It dies as soon as its body yields.
+//! does not die occupies its core. After [`KILL_TIMEOUT`] it is reported and left behind, so that
+//! it does not hang the rest. It dies as soon as its body yields.
 //!
 //! - **T1, no code of a child runs here.** The supervisor sends the signal and waits. What a child
 //!   does on `shutdown`, and what its destructors do, happens in slices of the child
 //!   (`Cx::exit_inline`). Whatever a child does, its shutdown time therefore runs, and `Stuck` is
-//!   reported [`GRACE`] after the kill.
+//!   reported [`KILL_TIMEOUT`] after the kill.
 //! - **T2, each signal is scanned once.** A stop has one [`Cursor`] for all its children. It marks
 //!   them first (`Ending`), and takes the DOWN of any of them on each scan; a DOWN that arrives
 //!   before the child's turn is stored with the child. The time of a supervisor's shutdown is
@@ -23,24 +23,24 @@ use core::time::Duration;
 
 use atropos_kernel::{Context, Cursor, Peek, Pid, Reason, Received, Reference};
 
-use super::children::{Children, Ending, Place, State};
+use super::children::{ChildKey, Children, Ending, State};
 use super::requests::Request;
-use super::running::Running;
+use super::running::SupervisorState;
 use super::spec::{Restart, Shutdown, Strategy};
 use crate::report::Report;
-use crate::wait::{GRACE, Ring, breathe, pid_of, poll_search};
+use crate::wait::{KILL_TIMEOUT, TimeoutFired, pid_of, poll_search, yield_if_exhausted};
 
 /// A child that was sent its exit signal, or could not be.
-struct Waited {
+struct StopOutcome {
     pid: Pid,
     monitor: Reference,
     shutdown: Shutdown,
     told: bool,
 }
 
-impl Running {
+impl SupervisorState {
     /// Stops a child if it has a process. Afterwards it is down.
-    pub(super) async fn stop(&mut self, place: Place) {
+    pub(super) async fn stop(&mut self, place: ChildKey) {
         let Some(pid) = self.children.get(place).and_then(|child| child.pid()) else {
             return self.set(place, State::Down);
         };
@@ -57,14 +57,14 @@ impl Running {
     }
 
     /// Marks a child: the stop in progress takes its DOWN.
-    fn await_end(&mut self, place: Place) {
+    fn await_end(&mut self, place: ChildKey) {
         if let Some(child) = self.children.get_mut(place) {
             child.ending = Ending::Awaited;
         }
     }
 
     /// Stops a child that is marked.
-    async fn stop_marked(&mut self, place: Place, cursor: &mut Cursor) {
+    async fn stop_marked(&mut self, place: ChildKey, cursor: &mut Cursor) {
         if let Some(waited) = self.tell_and_look(place, cursor).await {
             self.wait_for_end(place, waited, cursor).await;
         }
@@ -72,7 +72,7 @@ impl Running {
 
     /// Sends a child its exit signal and scans for its DOWN. Most children sleep, and many of those
     /// are dead before this returns; for any other child the caller must wait.
-    async fn tell_and_look(&mut self, place: Place, cursor: &mut Cursor) -> Option<Waited> {
+    async fn tell_and_look(&mut self, place: ChildKey, cursor: &mut Cursor) -> Option<StopOutcome> {
         let child = self.children.get(place)?;
         let State::Up { pid, monitor, .. } = child.state else {
             self.set(place, State::Down);
@@ -85,23 +85,23 @@ impl Running {
             let reason = if shutdown == Shutdown::Brutal { Reason::KILL } else { Reason::SHUTDOWN };
             told = self.cx.exit_inline(pid, reason).is_ok();
             let Self { cx, children, .. } = self;
-            ended = end_of_child(cx, children, place, cursor, Ring::Already).await;
+            ended = end_of_child(cx, children, place, cursor, TimeoutFired::Already).await;
         }
         if ended.is_none() {
-            return Some(Waited { pid, monitor, shutdown, told });
+            return Some(StopOutcome { pid, monitor, shutdown, told });
         }
         self.stopped(place, pid, monitor, ended);
         None
     }
 
     /// Gives a child its shutdown time, then kills it.
-    async fn wait_for_end(&mut self, place: Place, waited: Waited, cursor: &mut Cursor) {
-        let Waited { pid, monitor, shutdown, told } = waited;
+    async fn wait_for_end(&mut self, place: ChildKey, waited: StopOutcome, cursor: &mut Cursor) {
+        let StopOutcome { pid, monitor, shutdown, told } = waited;
         let Self { cx, children, .. } = &mut *self;
         let mut ended = None;
         if told
             && shutdown != Shutdown::Brutal
-            && let Ok(ring) = Ring::start(cx, time_of(shutdown))
+            && let Ok(ring) = TimeoutFired::start(cx, time_of(shutdown))
         {
             ended = end_of_child(cx, children, place, cursor, ring).await;
             ring.cancel(cx);
@@ -112,7 +112,7 @@ impl Running {
                 let _ = cx.exit(pid, Reason::KILL);
             }
             // Without memory for a timer the wait has no limit.
-            let ring = Ring::start(cx, Some(GRACE)).unwrap_or(Ring::Never);
+            let ring = TimeoutFired::start(cx, Some(KILL_TIMEOUT)).unwrap_or(TimeoutFired::Never);
             ended = end_of_child(cx, children, place, cursor, ring).await;
             ring.cancel(cx);
         }
@@ -121,7 +121,7 @@ impl Running {
 
     /// Handles a child that has exited with this reason; without a reason it has not, and is left
     /// behind.
-    fn stopped(&mut self, place: Place, pid: Pid, monitor: Reference, ended: Option<Reason>) {
+    fn stopped(&mut self, place: ChildKey, pid: Pid, monitor: Reference, ended: Option<Reason>) {
         let Some(child) = self.children.get(place) else { return };
         match ended {
             None => {
@@ -145,12 +145,12 @@ impl Running {
     }
 
     /// Stops the children from `first` on, the last one first. Temporary ones are deleted.
-    pub(super) async fn stop_from(&mut self, first: Place) {
+    pub(super) async fn stop_from(&mut self, first: ChildKey) {
         let mut next = self.children.last();
         while let Some(place) = next {
             next = self.children.before(place).filter(|_| place != first);
             self.await_end(place);
-            breathe(&self.cx).await;
+            yield_if_exhausted(&self.cx).await;
         }
         let mut cursor = Cursor::new();
         let mut next = self.children.last();
@@ -160,7 +160,7 @@ impl Running {
             if self.children.get(place).is_some_and(|child| child.is_temporary()) {
                 self.remove(place);
             }
-            breathe(&self.cx).await;
+            yield_if_exhausted(&self.cx).await;
         }
     }
 
@@ -188,7 +188,7 @@ impl Running {
                 }
             }
             next = self.children.after(place);
-            breathe(&self.cx).await;
+            yield_if_exhausted(&self.cx).await;
         }
         let mut cursor = Cursor::new();
         if !brutal {
@@ -206,7 +206,7 @@ impl Running {
             if let Some(State::Up { pid, monitor, .. }) = self.children.get(place).map(|child| child.state) {
                 self.stopped(place, pid, monitor, None);
             }
-            breathe(&self.cx).await;
+            yield_if_exhausted(&self.cx).await;
         }
     }
 
@@ -218,16 +218,16 @@ impl Running {
                 let _ = self.cx.exit(pid, Reason::KILL);
             }
             next = self.children.after(place);
-            breathe(&self.cx).await;
+            yield_if_exhausted(&self.cx).await;
         }
     }
 
-    /// Waits until no child is up or their shutdown time is over; without `shutdown`, for [`GRACE`]
-    /// after the kill.
+    /// Waits until no child is up or their shutdown time is over; without `shutdown`, for
+    /// [`KILL_TIMEOUT`] after the kill.
     async fn await_all(&mut self, cursor: &mut Cursor, shutdown: Option<Shutdown>) {
         let ring = match shutdown {
-            Some(shutdown) => Ring::start(&self.cx, time_of(shutdown)),
-            None => Ring::start(&self.cx, Some(GRACE)).or(Ok(Ring::Never)),
+            Some(shutdown) => TimeoutFired::start(&self.cx, time_of(shutdown)),
+            None => TimeoutFired::start(&self.cx, Some(KILL_TIMEOUT)).or(Ok(TimeoutFired::Never)),
         };
         // Without memory for a timer there is no shutdown time.
         let Ok(ring) = ring else { return };
@@ -239,7 +239,7 @@ impl Running {
                 self.stopped(place, pid, monitor, reason);
                 self.remove(place);
             }
-            breathe(&self.cx).await;
+            yield_if_exhausted(&self.cx).await;
         }
         ring.cancel(&self.cx);
     }
@@ -261,7 +261,7 @@ fn poll_look(
     task: &mut TaskContext<'_>,
     children: &mut Children,
     cursor: &mut Cursor,
-) -> Poll<Option<Place>> {
+) -> Poll<Option<ChildKey>> {
     loop {
         let of_one = |peek: Peek<'_, Request>| match peek {
             Peek::Exit(exit) => exit.from.is_some_and(|from| children.awaited(from, None).is_some()),
@@ -285,9 +285,14 @@ fn poll_look(
 
 /// Waits for the next marked child that has exited; returns `None` if the timeout fires first. For
 /// the supervisor's own body, which mail and timeouts resume.
-async fn look_until(cx: &Context<Request>, children: &mut Children, cursor: &mut Cursor, ring: Ring) -> Option<Place> {
+async fn look_until(
+    cx: &Context<Request>,
+    children: &mut Children,
+    cursor: &mut Cursor,
+    ring: TimeoutFired,
+) -> Option<ChildKey> {
     core::future::poll_fn(|task| match poll_look(cx, task, children, cursor) {
-        Poll::Ready(None) if !ring.has_rung(cx) => Poll::Pending,
+        Poll::Ready(None) if !ring.has_fired(cx) => Poll::Pending,
         poll => poll,
     })
     .await
@@ -297,15 +302,15 @@ async fn look_until(cx: &Context<Request>, children: &mut Children, cursor: &mut
 async fn end_of_child(
     cx: &Context<Request>,
     children: &mut Children,
-    place: Place,
+    place: ChildKey,
     cursor: &mut Cursor,
-    ring: Ring,
+    ring: TimeoutFired,
 ) -> Option<Reason> {
     while let Some(ended) = look_until(cx, children, cursor, ring).await {
         if ended == place {
             return children.take_end(place);
         }
-        breathe(cx).await;
+        yield_if_exhausted(cx).await;
     }
     None
 }

@@ -19,12 +19,12 @@ fn tree(yard: &Yard, name: &'static str) -> impl FnMut() -> Supervisor + Send + 
 fn applications_start_after_their_dependencies_and_stop_in_reverse() {
     let (mut bed, yard) = (Bed::new(2, 1), Yard::default());
     let applications = Applications::new()
-        .with(Application::new("web", tree(&yard, "web")).needs("store").needs("log"))
-        .with(Application::new("store", tree(&yard, "store")).needs("log"))
+        .with(Application::new("web", tree(&yard, "web")).depends_on("store").depends_on("log"))
+        .with(Application::new("store", tree(&yard, "store")).depends_on("log"))
         .with(Application::new("log", tree(&yard, "log")))
-        .with(Application::new("snake", tree(&yard, "snake")).needs("tail"))
-        .with(Application::new("tail", tree(&yard, "tail")).needs("snake"))
-        .with(Application::new("lost", tree(&yard, "lost")).needs("nowhere"));
+        .with(Application::new("snake", tree(&yard, "snake")).depends_on("tail"))
+        .with(Application::new("tail", tree(&yard, "tail")).depends_on("snake"))
+        .with(Application::new("lost", tree(&yard, "lost")).depends_on("nowhere"));
     let manager = bed.run(move |cx: Context<()>| async move {
         let manager = applications.manager().start(&cx).await.expect("up");
         assert_eq!(manager.ensure_started(&cx, "store").await.expect("it starts"), ["log", "store"]);
@@ -60,7 +60,7 @@ fn kind_decides_what_the_end_of_an_application_means() {
         let (mut bed, yard) = (Bed::new(2, 1), Yard::default());
         let applications = Applications::new()
             .with(Application::new("base", tree(&yard, "base")))
-            .with(Application::new("judged", tree(&yard, "judged")).needs("base").kind(kind))
+            .with(Application::new("judged", tree(&yard, "judged")).depends_on("base").kind(kind))
             .and_start("judged");
         let (manager, top) = bed.run(move |cx: Context<()>| async move {
             let manager = applications.manager().start(&cx).await.expect("up");
@@ -81,7 +81,7 @@ fn manager_whose_first_application_fails_does_not_start_and_leaves_nothing() {
     yard.fail("b", 1);
     let applications = Applications::new()
         .with(Application::new("a", tree(&yard, "a")))
-        .with(Application::new("b", tree(&yard, "b")).needs("a"))
+        .with(Application::new("b", tree(&yard, "b")).depends_on("a"))
         .and_start("b");
     let failed = bed.run(move |cx: Context<()>| async move { applications.manager().start(&cx).await.map(|_| ()) });
     let Err(StartError::Refused(reason)) = failed else { panic!("{failed:?}") };
@@ -101,9 +101,9 @@ fn n30_failed_start_is_undone() {
     yard.fail("web", usize::MAX);
     let manager = Applications::new()
         .with(Application::new("log", tree(&yard, "log")))
-        .with(Application::new("db", tree(&yard, "db")).needs("log"))
-        .with(Application::new("cache", tree(&yard, "cache")).needs("db"))
-        .with(Application::new("web", tree(&yard, "web")).needs("cache"));
+        .with(Application::new("db", tree(&yard, "db")).depends_on("log"))
+        .with(Application::new("cache", tree(&yard, "cache")).depends_on("db"))
+        .with(Application::new("web", tree(&yard, "web")).depends_on("cache"));
     bed.run(move |cx: Context<()>| async move {
         let manager = manager.manager().start(&cx).await.expect("up");
         assert_eq!(manager.ensure_started(&cx, "log").await, Ok(vec!["log".into()]));

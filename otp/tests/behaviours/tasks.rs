@@ -28,7 +28,7 @@ fn task_returns_its_value_or_its_exit_reason() {
         assert_eq!(task.join(&cx, None).await, Err(CallError::Down(Reason::crash("no"))));
         let task = Task::start(&cx, |cx| async move { cx.sleep(SECOND * 60).await }).expect("space");
         let pid = task.pid();
-        let task = task.join_or_wait(&cx, SECOND).await.expect_err("not yet");
+        let task = task.try_join(&cx, SECOND).await.expect_err("not yet");
         assert_eq!(task.join(&cx, SECOND).await, Err(CallError::TimedOut));
         assert!(!cx.is_alive(pid).await, "it was killed");
         let task = Task::start_link(&cx, |cx| async move { cx.sleep(SECOND * 60).await }).expect("space");
@@ -141,7 +141,7 @@ fn n29_shutdown_returns_the_value() {
             cx.sleep(SECOND).await;
             42
         });
-        let Err(task) = task.expect("space").join_or_wait(&cx, SECOND / 2).await else { panic!("too quick") };
+        let Err(task) = task.expect("space").try_join(&cx, SECOND / 2).await else { panic!("too quick") };
         cx.sleep(SECOND).await;
         assert_eq!(task.shutdown(&cx, SECOND).await, Some(Ok(42)), "it arrived between the two");
         let last = Task::start_link(&cx, |cx| async move {
@@ -191,7 +191,7 @@ fn n16_dropped_task_or_join_leaves_nothing() {
         };
         polled_once(new(&cx).join(&cx, None)).await;
         polled_once(new(&cx).join(&cx, SECOND)).await;
-        polled_once(new(&cx).join_or_wait(&cx, SECOND)).await;
+        polled_once(new(&cx).try_join(&cx, SECOND)).await;
         polled_once(new(&cx).shutdown(&cx, SECOND)).await;
         polled_once(Task::join_all(&cx, vec![new(&cx), new(&cx)], None)).await;
         polled_once(Task::try_join_all(&cx, vec![new(&cx), new(&cx)], None)).await;

@@ -10,8 +10,8 @@
 //!   [`crate::Cx`] does, and its result is known.
 //! - *there*: the caller lives, and does not run here; or it does, but the kernel is at work in it,
 //!   or one of its closures is scanning its mailbox. Then the operation is queued for its owner
-//!   (`owner_op`). It is in force for other processes immediately; the process itself finds it when it
-//!   next fetches.
+//!   (`owner_op`). It is in force for other processes immediately; the process itself finds it when
+//!   it next fetches.
 //! - *gone*: the caller is dead, or dying. The dead do nothing: a monitor of theirs never sends a
 //!   DOWN, and no process notices.
 //!

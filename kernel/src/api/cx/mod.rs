@@ -1,9 +1,9 @@
 //! [`Cx`], a body's interface to the kernel while it runs.
 //!
 //! A [`Slice`] is one turn of one process on one core. While the body runs, the slice is stored in
-//! the platform's [`crate::kernel::platform::CurrentSlot`], where code that runs inside it (an async body's
-//! [`crate::api::task::Context`], a waker) finds it. No other code finds it, so the process's owned
-//! state has one user at a time.
+//! the platform's [`crate::kernel::platform::CurrentSlot`], where code that runs inside it (an
+//! async body's [`crate::api::task::Context`], a waker) finds it. No other code finds it, so the
+//! process's owned state has one user at a time.
 //!
 //! Once the process is dying, every operation does nothing and reports that: operations of a dead
 //! process have no effect.

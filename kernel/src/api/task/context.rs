@@ -1,9 +1,9 @@
 //! [`Context`], an async body's interface to the kernel.
 //!
 //! A context belongs to one process. It finds the running slice where the platform stores it
-//! ([`crate::kernel::platform::CurrentSlot`]), and checks that it is a slice of its own process. Used anywhere
-//! else (moved to another thread, kept after the process or its kernel has ended), it panics there
-//! and does no other harm.
+//! ([`crate::kernel::platform::CurrentSlot`]), and checks that it is a slice of its own process.
+//! Used anywhere else (moved to another thread, kept after the process or its kernel has ended), it
+//! panics there and does no other harm.
 //!
 //! The check compares the process's address. The context has a reference to that memory (`header`,
 //! P5), so while it exists, no other process of any kernel can have this address. The same address
