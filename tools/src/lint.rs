@@ -72,7 +72,7 @@ struct Rules {
 }
 
 /// Returns `true` for code that is compiled for tests only: `test`, or `all(…)` with it inside.
-fn is_test(attributes: &[syn::Attribute]) -> bool {
+pub(crate) fn is_test(attributes: &[syn::Attribute]) -> bool {
     fn asks_for_test(condition: &syn::Meta) -> bool {
         match condition {
             syn::Meta::Path(path) => path.is_ident("test"),
@@ -88,7 +88,7 @@ fn is_test(attributes: &[syn::Attribute]) -> bool {
     })
 }
 
-fn attributes_of(item: &syn::Item) -> &[syn::Attribute] {
+pub(crate) fn attributes_of(item: &syn::Item) -> &[syn::Attribute] {
     match item {
         syn::Item::Const(item) => &item.attrs,
         syn::Item::Enum(item) => &item.attrs,

@@ -14,13 +14,16 @@ mod bare;
 mod bench;
 mod cases;
 mod chaos;
+mod comments;
 mod fuzz;
 mod instructions;
+mod layers;
 mod lint;
 mod model;
 mod models;
 mod need;
 mod promises;
+mod prose;
 mod report;
 mod sanitize;
 mod shuttle;
@@ -150,8 +153,10 @@ enum Command {
         save: bool,
     },
     /// Refuses std, locks, statics, thread-locals and unchecked atomics in the kernel, and promises
-    /// and faults without a test.
+    /// and faults without a test. Refuses unclear prose in comments and Markdown.
     Lint,
+    /// Prints which folder imports which, and refuses imports that lead upwards.
+    Layers,
 }
 
 fn main() -> std::process::ExitCode {
@@ -180,7 +185,8 @@ fn run() -> Result<()> {
         | Command::Fuzz { .. }
         | Command::Sanitize { .. }
         | Command::Bench { .. }
-        | Command::Lint => &[],
+        | Command::Lint
+        | Command::Layers => &[],
     };
     if !needs.is_empty() {
         steps.run("preflight", || {
@@ -191,8 +197,8 @@ fn run() -> Result<()> {
     match command {
         Command::Test => {
             steps.run("format", || cargo(&["fmt", "--all", "--check"]));
-            steps.run("source rules", lint::check);
-            steps.run("promises", promises::check);
+            lint_sources(&mut steps);
+            steps.run("layers", layers::check);
             steps.run("clippy", || {
                 cargo(&[
                     "clippy",
@@ -275,12 +281,17 @@ fn run() -> Result<()> {
         Command::Instructions { save } => {
             steps.need_and_run("instructions", need::VALGRIND, || instructions::check(save));
         }
-        Command::Lint => {
-            steps.run("source rules", lint::check);
-            steps.run("promises", promises::check);
-        }
+        Command::Lint => lint_sources(&mut steps),
+        Command::Layers => steps.run("layers", layers::check),
     }
     steps.finish()
+}
+
+/// Checks what the sources say, without compiling them.
+fn lint_sources(steps: &mut Steps) {
+    steps.run("source rules", lint::check);
+    steps.run("prose", prose::check);
+    steps.run("promises", promises::check);
 }
 
 /// Lints the code that only the models' configurations compile.
