@@ -2,9 +2,9 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use atropos_kernel::{CoreActivity, Cx, Options, Received, Resumed, SpawnOptions};
+use atropos_kernel::{Context, CoreActivity, Cx, Options, Received, Resumed, SpawnOptions};
 
 use common::{Stage, does, yields};
 
@@ -33,6 +33,36 @@ fn dump_shows_waiting_and_queued_processes() {
     assert_eq!(of(told).room, Some((2, 3)));
     assert_ne!(of(busy).doing, CoreActivity::Waits);
     assert!(dump.cores[0].has_work && dump.cores[0].running.is_none());
+    // `busy` and `told` wait for the core, and `sleeper` does not.
+    assert_eq!((dump.queued, dump.cores[0].pinned, of(sleeper).wakers), (2, 0, 0));
     let text = dump.to_string();
     assert!(text.contains("\"sleeper\" waits") && text.contains("2 of 3 messages"), "{text}");
+}
+
+/// A waker that another thread holds is a reason for waiting, and the dump counts it.
+#[test]
+fn dump_counts_wakers_and_pinned_processes() {
+    let mut stage = Stage::new(Options::default());
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let wakers = kept.clone();
+    let awaits = async move |_: Context<()>| {
+        std::future::poll_fn(|task| {
+            wakers.lock().unwrap().extend([task.waker().clone(), task.waker().clone()]);
+            std::task::Poll::<()>::Pending
+        })
+        .await;
+    };
+    let awaits = stage.host().spawn_async(&SpawnOptions::new(), awaits).unwrap().pid();
+    let _ = stage.cores[0].run(64);
+    let pinned = stage.host().spawn(&SpawnOptions::new().core(0), yields(Arc::default())).unwrap().pid;
+    let dump = stage.host().dump().unwrap();
+    let of = |pid| dump.processes.iter().find(|process| process.pid == pid).unwrap();
+    assert_eq!((of(awaits).doing, of(awaits).wakers, of(pinned).wakers), (CoreActivity::Waits, 2, 0));
+    assert_eq!((dump.queued, dump.cores[0].pinned, dump.cores[0].has_woken), (1, 1, true));
+    let text = dump.to_string();
+    assert!(text.contains("waits for a signal or one of 2 wakers"), "{text}");
+    assert!(text.contains("is runnable, waits for core 0, pinned"), "{text}");
+    kept.lock().unwrap().pop();
+    assert_eq!(stage.host().dump().unwrap().processes[0].wakers, 1);
+    kept.lock().unwrap().clear();
 }

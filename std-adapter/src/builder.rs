@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread;
 use std::time::Duration;
 
-use atropos_kernel::{Kernel, Limits, MAX_CORES, Options, Reason};
+use atropos_kernel::{Dump, Kernel, Limits, MAX_CORES, Options, Reason};
 
 use crate::blocking::Pool;
 use crate::callbacks::{CallbackPanic, Callbacks, Report as CallbackReport};
+use crate::dump::{SignalDump, StallHook};
 use crate::fork::Born;
 use crate::lease::{self, Lease};
 use crate::platform::ThreadPlatform;
 use crate::roots::Roots;
 use crate::runtime::{Handle, Inner, Runtime};
-use crate::shutdown::Ending;
+use crate::shutdown::{Ending, Observers};
 use crate::watchdog::{LongSlice, Report, Watchdog};
 use crate::{epoch_participant, worker};
 
@@ -34,6 +35,8 @@ pub struct Builder {
     callback_panic: CallbackReport,
     callback_stack_size: Option<usize>,
     long_slice: Option<(Duration, Report)>,
+    stalled_shutdown: Option<StallHook>,
+    dump_signal: Option<i32>,
     #[cfg(feature = "tokio")]
     tokio: Option<tokio::runtime::Handle>,
 }
@@ -52,6 +55,8 @@ pub enum BuildError {
     Cores(usize),
     /// The operating system refused a thread.
     Thread(std::io::Error),
+    /// The operating system refused the handler of [`Builder::dump_on_signal`], or its thread.
+    Signal(std::io::Error),
     /// More than 2,900 runtimes are alive, so that no pids are left for another one.
     TooManyRuntimes,
 }
@@ -61,6 +66,7 @@ impl fmt::Display for BuildError {
         match self {
             Self::Cores(cores) => write!(f, "{cores} cores: ask for 1 to {MAX_CORES}"),
             Self::Thread(error) => write!(f, "no thread for a core: {error}"),
+            Self::Signal(error) => write!(f, "no dump by a signal: {error}"),
             Self::TooManyRuntimes => f.write_str("no pids left: thousands of runtimes, or handles to them, are alive"),
         }
     }
@@ -84,6 +90,8 @@ impl Builder {
             }),
             callback_stack_size: None,
             long_slice: None,
+            stalled_shutdown: None,
+            dump_signal: None,
             #[cfg(feature = "tokio")]
             tokio: None,
         }
@@ -161,6 +169,51 @@ impl Builder {
         self
     }
 
+    /// Sets the hook for a shutdown whose deadline has passed while processes were left. The hook
+    /// gets a dump that was made at that moment, before the shutdown kills them. It also gets one
+    /// if all processes have ended, and a worker is stuck in a destructor. The shutdown calls the
+    /// hook at most once, on its own thread, and waits for it. If there is no memory for the dump,
+    /// the shutdown does not call it.
+    ///
+    /// There is no hook by default: [`crate::Runtime::shutdown`] reports in its error what it had
+    /// to abandon, and a short timeout is a usual way to kill what does not end by itself.
+    ///
+    /// ```
+    /// # use atropos::prelude::*;
+    /// # use std::time::Duration;
+    /// let builder = Runtime::builder().cores(1);
+    /// let runtime = builder.on_stalled_shutdown(|dump| eprintln!("it has stalled: {dump}")).build()?;
+    /// runtime.spawn(async |cx: Context<()>| {
+    ///     cx.trap_exit(true);
+    ///     loop {
+    ///         cx.recv().await; // It ignores the request to shut down, and dies of the kill.
+    ///     }
+    /// })?;
+    /// runtime.shutdown(Duration::from_millis(20))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_stalled_shutdown(mut self, report: impl Fn(&Dump) + Send + Sync + 'static) -> Self {
+        self.stalled_shutdown = Some(Box::new(report));
+        self
+    }
+
+    /// Lets a signal of the operating system, `libc::SIGUSR1` for example, write a dump of the
+    /// runtime to standard error ([`Handle::dump`]), until the runtime's shutdown has ended. The
+    /// handler only notifies a thread, which the runtime has for this purpose. Each runtime of the
+    /// program that has this setting writes its own dump. A later call replaces the signal.
+    ///
+    /// The handler stays installed after the last runtime is gone: the signal then has no effect,
+    /// rather than the system's default effect. A forked child that does not exec shares the
+    /// handler: a signal to the child makes its parent write the dump.
+    ///
+    /// # Errors
+    /// [`Builder::build`] returns [`BuildError::Signal`] for a signal that cannot be handled.
+    #[cfg(all(unix, feature = "signal"))]
+    pub fn dump_on_signal(mut self, signal: i32) -> Self {
+        self.dump_signal = Some(signal);
+        self
+    }
+
     /// Lets the workers enter this Tokio runtime, so that bodies may use its I/O and timers.
     #[cfg(feature = "tokio")]
     pub fn tokio(mut self, handle: tokio::runtime::Handle) -> Self {
@@ -202,7 +255,10 @@ impl Builder {
             born: Born::now(),
         };
         let handle = Handle::new(inner);
-        let mut ending = Ending::new(handle.clone(), watchdog);
+        let signal = self.dump_signal.map(|signal| SignalDump::start(signal, handle.downgrade()));
+        let signal = signal.transpose().map_err(BuildError::Signal)?;
+        let observers = Observers { watchdog, signal, stalled: self.stalled_shutdown };
+        let mut ending = Ending::new(handle.clone(), observers);
         let cpus = if self.pin { core_affinity::get_core_ids().unwrap_or_default() } else { Vec::new() };
         for id in 0..cores {
             let inner = handle.inner().clone();

@@ -24,8 +24,8 @@
 //! The mechanism is in [`kernel`]; this crate binds it to threads. [`Runtime`] drives one core on
 //! each of its [`worker`] threads, which park when they have no work. [`platform`] supplies the
 //! clock, the wake-ups and the panic handling. [`blocking`] runs work that would block a core.
-//! [`watchdog`] reports bodies that block one anyway. Code outside any process waits for an exit
-//! with [`exit_watch`], [`wait`] and [`exit_stream`].
+//! [`watchdog`] reports bodies that block one anyway. [`Handle::dump`] shows a runtime that hangs.
+//! Code outside any process waits for an exit with [`exit_watch`], [`wait`] and [`exit_stream`].
 
 mod alarm;
 pub mod block_on;
@@ -33,6 +33,7 @@ pub mod blocking;
 pub mod builder;
 pub mod callbacks;
 mod clock;
+mod dump;
 mod epoch_participant;
 pub mod exit_stream;
 pub mod exit_watch;
@@ -58,8 +59,8 @@ mod worker;
 pub use atropos_facility as facility;
 pub use atropos_kernel as kernel;
 pub use atropos_kernel::{
-    Address, Alias, AliasMode, Body, Context, Cursor, Cx, Down, Exit, LinkError, MonitorError, MonitorTarget, Name,
-    NoMemory, NoReply, Overflow, Peek, Pid, Priority, ProcessInfo, QueryFuture, Reason, ReasonKind, ReasonValue,
+    Address, Alias, AliasMode, Body, Context, Cursor, Cx, Down, Dump, Exit, LinkError, MonitorError, MonitorTarget,
+    Name, NoMemory, NoReply, Overflow, Peek, Pid, Priority, ProcessInfo, QueryFuture, Reason, ReasonKind, ReasonValue,
     Received, Recipient, Reference, RegisterError, Reply, ReplyFuture, Resumed, SendError, SendReservation, SendTarget,
     SendWait, SpawnError, SpawnOptions, Spawned, TimerError, WatchStatus, reply, task::Returned,
 };

@@ -13,6 +13,7 @@
 //!   next of them to die, and [`LONGEST`] for all. The rest is abandoned, which the error reports,
 //!   and ends when it can. Without a deadline (a timeout too long for the clock), E1 is waited for
 //!   without bound.
+//!   At the timeout, before anything is killed, the hook for stalled shutdowns gets a dump.
 //! - **E3, no thread waits for itself.** A blocking job, a callback, and the report of a long slice
 //!   may shut the runtime down: their own thread is not waited for. A process may do so too, and so
 //!   may a value that a core drops (a message, a reason). In that case a separate thread does the
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 
 use atropos_kernel::{NoMemory, Pid, Reason};
 
+use crate::dump::{SignalDump, StallHook};
 use crate::panics::catch_panic;
 use crate::role::Role;
 use crate::roots::Root;
@@ -74,7 +76,17 @@ impl std::error::Error for ShutdownError {}
 pub(crate) struct Ending {
     handle: Handle,
     threads: Vec<JoinHandle<()>>,
-    watchdog: Option<Watchdog>,
+    observers: Observers,
+}
+
+/// What observes a runtime until its end.
+pub(crate) struct Observers {
+    pub(crate) watchdog: Option<Watchdog>,
+    /// The dump by a signal. It works until the shutdown has ended, also while the shutdown hangs.
+    #[allow(dead_code, reason = "only its destructor is used")]
+    pub(crate) signal: Option<SignalDump>,
+    /// The hook for a shutdown whose deadline has passed.
+    pub(crate) stalled: Option<StallHook>,
 }
 
 /// A polling delay that doubles with each pause, for conditions that no signal announces.
@@ -104,8 +116,8 @@ pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<In
 }
 
 impl Ending {
-    pub(crate) fn new(handle: Handle, watchdog: Option<Watchdog>) -> Self {
-        Self { handle, threads: Vec::new(), watchdog }
+    pub(crate) fn new(handle: Handle, observers: Observers) -> Self {
+        Self { handle, threads: Vec::new(), observers }
     }
 
     pub(crate) fn add_thread(&mut self, thread: JoinHandle<()>) {
@@ -143,10 +155,17 @@ impl Ending {
             end_trees(&self.handle, end);
         }
         self.handle.kernel().close();
-        let ended = self.end_all(&Reason::SHUTDOWN, |_| is_over(end)).or_else(|_| self.kill_all());
-        let left = ended.err().unwrap_or(0);
+        let ended = self.end_all(&Reason::SHUTDOWN, |_| is_over(end));
+        let stalled = ended.is_err();
+        if stalled {
+            self.report_stall();
+        }
+        let left = ended.or_else(|_| self.kill_all()).err().unwrap_or(0);
         let stuck = self.end_workers(left, end);
-        drop(self.watchdog.take());
+        if stuck > 0 && !stalled {
+            self.report_stall();
+        }
+        drop(self.observers.watchdog.take());
         // The cores are gone, so what they have retired can be freed now. A flush frees a few bags,
         // and an epoch takes two flushes.
         epoch_participant::with(|participant| {
@@ -211,6 +230,10 @@ impl Ending {
         while self.handle.is_alive(pid) && !is_over(until) {
             pauses.pause();
         }
+    }
+
+    fn report_stall(&self) {
+        self.handle.report_stall(self.observers.stalled.as_ref());
     }
 
     fn kill_all(&self) -> Result<(), usize> {

@@ -32,6 +32,9 @@ pub struct Dump {
     pub processes: Vec<ProcessDump>,
     /// The value of [`Kernel::process_count`].
     pub process_count: usize,
+    /// Number of processes that are runnable and that no core runs: the length of all run queues
+    /// together.
+    pub queued: usize,
     /// Number of nodes in use, if they are limited ([`crate::Limits::nodes`]).
     pub nodes_used: usize,
     /// `true` if [`Kernel::close`] was called.
@@ -53,6 +56,10 @@ pub struct CoreDump {
     pub has_work: bool,
     /// `true` if a process that another core could steal is queued at the core.
     pub has_stealable: bool,
+    /// `true` if the core has not yet fetched a process that another thread has woken.
+    pub has_woken: bool,
+    /// Number of queued processes that are pinned to the core.
+    pub pinned: usize,
 }
 
 /// What a process waits for, according to its mailbox.
@@ -83,6 +90,10 @@ pub struct ProcessDump {
     pub runs_on: Option<usize>,
     /// The core to which the process is pinned.
     pub core: Option<usize>,
+    /// Number of wakers of the process that are in use: by a request that has no reply yet, by a
+    /// blocking job, or by a future of another library. A process that waits with 0 wakers waits
+    /// for a signal: a message, an exit signal or a timer.
+    pub wakers: usize,
     /// Number of signals that waited to be received when the process fetched last; 0 while it
     /// waits. A hint.
     pub waiting: usize,
@@ -93,6 +104,16 @@ pub struct ProcessDump {
     /// `true` if the process was killed without memory for a signal, and has not yet handled the
     /// kill.
     pub is_killed: bool,
+}
+
+/// The part of the reference count of a process that stands for one waker (`process::header`).
+const WAKER: usize = 4;
+
+impl ProcessDump {
+    /// Returns `true` if the process is runnable and no core runs it.
+    fn is_queued(&self) -> bool {
+        self.runs_on.is_none() && matches!(self.doing, CoreActivity::Runnable | CoreActivity::RunnableWithSignals)
+    }
 }
 
 impl Kernel {
@@ -125,7 +146,12 @@ impl Host<'_> {
                 memory::try_push(&mut processes, process)?;
             }
         }
+        let is_queued = |process: &&ProcessDump| process.is_queued();
+        for core in &mut cores {
+            core.pinned = processes.iter().filter(is_queued).filter(|process| process.core == Some(core.core)).count();
+        }
         Ok(Dump {
+            queued: processes.iter().filter(is_queued).count(),
             cores,
             processes,
             process_count: kernel.process_count(),
@@ -142,6 +168,8 @@ impl Host<'_> {
             running: self.running(core),
             has_work: queues.has_own(),
             has_stealable: queues.has_stealable(),
+            has_woken: !queues.inbox.is_empty() || !queues.pinned.is_empty(),
+            pinned: 0,
         }
     }
 
@@ -159,6 +187,8 @@ impl Host<'_> {
             },
             runs_on: cores.iter().find(runs).map(|core| core.core),
             core: (process.core != u32::MAX).then_some(process.core as usize),
+            // Relaxed: a hint. The lowest bits are other references.
+            wakers: process.shares.load(Ordering::Relaxed) / WAKER,
             waiting: process.mailbox.noted(),
             room: process.bound().map(|bound| (bound.room.messages(), bound.room.limit())),
             // Relaxed, both loads: hints.
@@ -180,7 +210,11 @@ impl fmt::Display for CoreDump {
             (true, true) => f.write_str(", has work that other cores could steal"),
             (true, false) => f.write_str(", has only work of its own"),
             _ => Ok(()),
+        }?;
+        if self.has_woken {
+            f.write_str(", has not fetched a process that was woken elsewhere")?;
         }
+        if self.pinned > 0 { write!(f, ", {} pinned to it are queued", self.pinned) } else { Ok(()) }
     }
 }
 
@@ -191,17 +225,24 @@ impl fmt::Display for ProcessDump {
             write!(f, " {:?}", name.as_str())?;
         }
         f.write_str(match self.doing {
-            CoreActivity::Waits => " waits",
+            CoreActivity::Waits => " waits for a signal",
             CoreActivity::Runnable => " is runnable",
             CoreActivity::RunnableWithSignals => " is runnable, signals have arrived",
             CoreActivity::Dies => " dies",
         })?;
-        if let Some(core) = self.runs_on {
-            write!(f, ", runs on core {core}")?;
-        }
-        if let Some(core) = self.core {
-            write!(f, ", must run on core {core}")?;
-        }
+        match (self.doing, self.wakers) {
+            (_, 0) => Ok(()),
+            (CoreActivity::Waits, wakers) => write!(f, " or one of {wakers} wakers"),
+            (_, wakers) => write!(f, ", {wakers} wakers"),
+        }?;
+        match (self.runs_on, self.core) {
+            (Some(core), None) => write!(f, ", runs on core {core}"),
+            (Some(core), Some(_)) => write!(f, ", runs on core {core}, pinned"),
+            (None, Some(core)) if self.is_queued() => write!(f, ", waits for core {core}, pinned"),
+            (None, Some(core)) => write!(f, ", pinned to core {core}"),
+            (None, None) if self.is_queued() => f.write_str(", waits for a core"),
+            (None, None) => Ok(()),
+        }?;
         if self.waiting > 0 {
             write!(f, ", {} not received", self.waiting)?;
         }
@@ -221,7 +262,7 @@ impl fmt::Display for Dump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const MOST: usize = 200;
         let closing = if self.is_closing { ", closed" } else { "" };
-        writeln!(f, "{} processes, {} nodes{closing}", self.process_count, self.nodes_used)?;
+        writeln!(f, "{} processes, {} queued, {} nodes{closing}", self.process_count, self.queued, self.nodes_used)?;
         for core in &self.cores {
             writeln!(f, "  {core}")?;
         }
