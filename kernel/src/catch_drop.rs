@@ -1,4 +1,5 @@
-//! [`CatchDrop`]: a foreign value whose destructor's panic is caught wherever the destructor runs.
+//! [`CatchDrop`]: a foreign value whose destructor's panic is caught wherever the destructor runs,
+//! and [`CatchPanic`], the function that catches it.
 //!
 //! A structure that keeps values of its users (a registry, an event manager, a supervisor with its
 //! start functions) drops them in many places: under a borrow, during unwinding, or one after the
@@ -10,7 +11,8 @@ use core::fmt;
 use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 
-use crate::kernel::platform::CatchPanic;
+/// A function that runs foreign code to its end, or to its panic, and returns.
+pub type CatchPanic = fn(&mut dyn FnMut());
 
 /// A value whose destructor's panic is caught; [`crate::Cx::hold`] creates it.
 ///

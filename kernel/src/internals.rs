@@ -67,7 +67,7 @@ pub mod reason {
 }
 /// The kernel context of a host thread.
 pub mod kernel_cx {
-    use crate::api::handle::Kernel;
+    use crate::kernel::handle::Kernel;
     pub use crate::kernel::kernel_cx::KernelCx;
     use crate::reclaim::Guard;
 
@@ -78,7 +78,7 @@ pub mod kernel_cx {
 }
 /// The end of the kernel itself.
 pub mod life {
-    use crate::api::handle::Kernel;
+    use crate::kernel::handle::Kernel;
 
     /// Returns a function that reports whether the kernel still exists, for use when all
     /// handles are gone.
@@ -89,7 +89,7 @@ pub mod life {
 }
 /// The modules of registered names.
 pub mod name {
-    use crate::api::handle::Kernel;
+    use crate::kernel::handle::Kernel;
     use crate::pid::Pid;
     use crate::process::header::Header;
     pub use crate::process::name::*;

@@ -26,7 +26,7 @@
 //! | `reclaim` | epoch-based reclamation, and the way of memory back to its core |
 //! | `intrusive` | lists, record sets and reference counts of records |
 //! | `memory` | pools and depots of blocks; allocation that can fail |
-//! | `pid`, `reason`, `catch_drop`, `sync`, `config`, `mutation` | leaves |
+//! | `pid`, `reason`, `catch_drop`, `kernel_ptr`, `sync`, `config`, `mutation` | leaves |
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -41,6 +41,7 @@ pub(crate) mod config;
 pub mod internals;
 pub(crate) mod intrusive;
 pub(crate) mod kernel;
+pub(crate) mod kernel_ptr;
 pub(crate) mod mailbox;
 pub(crate) mod memory;
 pub(crate) mod mutation;
@@ -55,11 +56,10 @@ pub(crate) mod signal;
 pub(crate) mod sync;
 pub(crate) mod timer;
 
-pub use api::body::{Body, Resumed};
+pub use api::body::Body;
 pub use api::caller::{ActAsError, Caller, CallerState, MonitorOutcome};
-pub use api::cx::{Cx, MaybeReady, Search, SendTarget};
+pub use api::cx::{Cx, MaybeReady, Search};
 pub use api::dump::{CoreActivity, CoreDump, Dump, ProcessDump};
-pub use api::handle::Kernel;
 pub use api::host::Host;
 pub use api::send_reservation::SendReservation;
 pub use api::task;
@@ -68,13 +68,14 @@ pub use api::task::coop::{Checkpoint, Listener};
 pub use api::task::send_wait::SendWait;
 pub use catch_drop::CatchDrop;
 pub use config::MAX_CORES;
+pub use kernel::handle::Kernel;
 pub use kernel::platform;
 pub use kernel::platform::{CatchPanic, Platform};
 pub use kernel::{Limits, Options};
 pub use mailbox::batch::Cursor;
 pub use mailbox::limit::Overflow;
 pub use memory::NoMemory;
-pub use ops::host_watch::{ExitWatch, FiredWatch, PreparedWatch};
+pub use ops::host_watch::{ExitWatch, PreparedWatch};
 pub use ops::info::ProcessInfo;
 pub use ops::query::{QueryFuture, QueryReply};
 pub use ops::received::{Down, Exit, Peek, Received};
@@ -84,13 +85,17 @@ pub use ops::request::{
 };
 pub use ops::send::SendError;
 pub use ops::spawn::{Priority, SpawnError, SpawnOptions, Spawned};
-pub use pid::{Alias, Pid, Reference, References};
+pub use pid::{Alias, Pid, Reference};
 pub use process::alias::AliasMode;
 pub use process::name::{Name, RegisterError};
+pub use process::references::References;
 pub use process::relation::exit_queue::{ExitQueue, FiredWatches};
+pub use process::relation::host_watch::FiredWatch;
 pub use process::relation::monitor::MonitorTarget;
 pub use process::relation::{ExitInfo, WatchError, WatchStatus};
 pub use process::table::Tombstone;
 pub use process::timer_record::TimerError;
+pub use process::vtable::Resumed;
 pub use reason::{Reason, ReasonKind, ReasonValue};
 pub use sched::core::{Core, RunOutcome};
+pub use signal::target::SendTarget;

@@ -1,15 +1,13 @@
 //! [`Mutation`]: the faults that a model can inject into the kernel, to check that the model
 //! notices them.
 //!
-//! A kernel under `cfg(loom)` has at most one mutation, set by its options. It calls
-//! [`Kernel::mutated`] at the step that would go wrong. In all other builds the answer is a
-//! constant `false`, and neither the options nor the kernel contain the mutation.
+//! A kernel under `cfg(loom)` has at most one mutation, set by its options and kept in its
+//! [`MutationSwitch`]. It asks the switch at the step that would go wrong. In all other builds the
+//! answer is a constant `false`, and neither the options nor the kernel contain the mutation.
 //!
 //! Each mutation is a mistake that a change to the real code could make: a result that is not
 //! checked, two steps in the wrong order, an ordering that is too weak. A mutant must be
 //! memory-safe within its model, since the model must end by its own assertion.
-
-use crate::kernel::Kernel;
 
 /// A fault that a model injects.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,27 +67,49 @@ pub enum Mutation {
     DownsFirst,
 }
 
+/// The mutation of one kernel, if it has one.
 #[cfg(loom)]
-impl Kernel {
-    /// Returns `true` if kills get no memory, so that they take the alternative path.
-    pub(crate) fn starves_kills(&self) -> bool {
-        self.options.kills_without_memory
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MutationSwitch {
+    mutation: Option<Mutation>,
+    kills_without_memory: bool,
+}
+
+#[cfg(loom)]
+impl MutationSwitch {
+    /// Creates the switch of a kernel with this mutation. With `kills_without_memory`, kills get no
+    /// memory.
+    pub(crate) const fn new(mutation: Option<Mutation>, kills_without_memory: bool) -> Self {
+        Self { mutation, kills_without_memory }
     }
 
-    pub(crate) fn mutated(&self, mutation: Mutation) -> bool {
-        self.options.mutation == Some(mutation)
+    /// Returns `true` if kills get no memory, so that they take the alternative path.
+    pub(crate) const fn starves_kills(self) -> bool {
+        self.kills_without_memory
+    }
+
+    /// Returns `true` if the kernel has this mutation.
+    pub(crate) const fn injects(self, mutation: Mutation) -> bool {
+        matches!(self.mutation, Some(injected) if injected as u8 == mutation as u8)
     }
 }
 
+/// The mutation of one kernel: none.
 #[cfg(not(loom))]
-impl Kernel {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MutationSwitch;
+
+#[cfg(not(loom))]
+impl MutationSwitch {
+    /// Returns `false`: kills get memory.
     #[inline(always)]
-    pub(crate) const fn starves_kills(&self) -> bool {
+    pub(crate) const fn starves_kills(self) -> bool {
         false
     }
 
+    /// Returns `false`: the kernel has no mutation.
     #[inline(always)]
-    pub(crate) const fn mutated(&self, _: Mutation) -> bool {
+    pub(crate) const fn injects(self, _: Mutation) -> bool {
         false
     }
 }

@@ -4,11 +4,10 @@
 //! a small integer of the BEAM. A slot that has used the last of its kernel's generations is
 //! retired, so a pid names one process of its kernel for ever.
 //!
-//! References come from blocks that a core takes from one shared counter ([`References`]). No two
-//! references are equal, and all are below 2^56 (from there on the distribution numbers its own
-//! references). Creating one touches no shared data. References grow within a core, but not across
-//! cores. References below 2^55 belong to monitors, aliases and links. A timer's reference is the
-//! name of its slot (`timer::slot`), by which any thread can find the timer.
+//! No two references of a kernel are equal ([`crate::References`] gives them out), and all are
+//! below 2^56: from there on the distribution numbers its own references. References below 2^55
+//! belong to monitors, aliases and links. A timer's reference is the name of its slot
+//! (`timer_slot`), by which any thread can find the timer.
 //!
 //! # More than one kernel
 //!
@@ -17,7 +16,7 @@
 //!   ([`crate::Platform::on_kernel_drop`]). If the embedder lends no generation twice, each pid
 //!   names one process of the whole program: to another kernel of the program, the pid was never
 //!   given out.
-//! - **I2.** Kernels that share their [`References`] ([`crate::Options::references`]) have
+//! - **I2.** Kernels that share their [`crate::References`] ([`crate::Options::references`]) have
 //!   references that name one monitor, alias or timer of the whole program.
 //! - **I3.** No memory safety rests on I1 or I2. Code that follows an address holds a reference
 //!   count on the object at that address (`process/header`, P5; wakers; requests), and a message
@@ -25,9 +24,6 @@
 
 use core::fmt;
 use core::num::NonZeroU64;
-
-use crate::process::timer_slot::TimerSlots;
-use crate::sync::{AtomicUsize, Ordering};
 
 /// Number of bits of a pid that hold the slot's index.
 pub(crate) const INDEX_BITS: u32 = 28;
@@ -151,85 +147,6 @@ impl Alias {
     }
 }
 
-/// Number of low bits that number the references within a block.
-const BLOCK_BITS: u32 = 16;
-
-/// The counter from which cores take blocks of references. It belongs to one kernel, or to all
-/// kernels that share it ([`crate::Options::references`]).
-#[derive(Debug)]
-pub struct References {
-    next_block: AtomicUsize,
-    /// The next reference of the block that all threads that are not cores share. It is a multiple
-    /// of the block's length when no block is open.
-    shared: AtomicUsize,
-    /// The slots of timers. A timer is named by its slot.
-    pub(crate) timers: TimerSlots,
-}
-
-impl References {
-    /// Creates a counter that has given out no reference.
-    pub fn new() -> Self {
-        Self { next_block: AtomicUsize::new(0), shared: AtomicUsize::new(0), timers: TimerSlots::new() }
-    }
-
-    /// Returns the next reference of `block`, and refills the block when it is used up. Wait-free.
-    ///
-    /// Returns `None` when all 2^55 references (2^48 where pointers have 32 bits) have been given
-    /// out. At ten million references a second this takes a century (a year with 32-bit pointers).
-    pub(crate) fn next(&self, block: &mut ReferenceBlock) -> Option<Reference> {
-        if block.next == block.end {
-            // Relaxed: the counter orders nothing but itself.
-            let number = self.next_block.fetch_add(1, Ordering::Relaxed) as u64;
-            if number >= 1 << (55 - BLOCK_BITS) || number == usize::MAX as u64 {
-                // Keep the counter exhausted: it must not wrap into blocks that were used.
-                self.next_block.fetch_sub(1, Ordering::Relaxed);
-                return None;
-            }
-            block.next = number << BLOCK_BITS;
-            block.end = block.next + (1 << BLOCK_BITS);
-            if block.next == 0 {
-                block.next = 1;
-            }
-        }
-        let reference = Reference::from_raw(block.next);
-        block.next += 1;
-        reference
-    }
-
-    /// Returns the next reference of the block that all threads that are not cores share.
-    /// Lock-free.
-    pub(crate) fn next_of_all(&self) -> Option<Reference> {
-        // Relaxed throughout: the counter orders nothing but itself.
-        let mut next = self.shared.load(Ordering::Relaxed);
-        loop {
-            let mut taken = next;
-            if next.is_multiple_of(1 << BLOCK_BITS) {
-                // If this thread loses the exchange below, the block that it took is lost. The
-                // first reference of each block is never used.
-                let mut block = ReferenceBlock::default();
-                taken = usize::try_from(self.next(&mut block)?.to_raw()).ok()? | 1;
-            }
-            match self.shared.compare_exchange_weak(next, taken.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Reference::from_raw(taken as u64),
-                Err(now) => next = now,
-            }
-        }
-    }
-}
-
-impl Default for References {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// The block of references that one core owns.
-#[derive(Debug, Default)]
-pub(crate) struct ReferenceBlock {
-    next: u64,
-    end: u64,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,27 +163,5 @@ mod tests {
         assert_eq!(Pid::new(MAX_SLOTS, 1), None);
         assert_eq!(Pid::from_raw(0), None);
         assert_eq!(Pid::from_raw(u64::MAX), None);
-    }
-
-    #[test]
-    #[cfg(not(any(loom, shuttle)))]
-    fn references_never_repeat_and_end_for_good() {
-        let references = References::new();
-        let (mut one, mut two) = (ReferenceBlock::default(), ReferenceBlock::default());
-        let mut seen = alloc::collections::BTreeSet::new();
-        for _ in 0..100_000 {
-            assert!(seen.insert(references.next(&mut one).expect("plenty")));
-            assert!(seen.insert(references.next(&mut two).expect("plenty")));
-        }
-        assert!(seen.iter().all(|r| r.to_raw() < 1 << 56));
-        for _ in 0..200_000 {
-            assert!(seen.insert(references.next_of_all().expect("plenty")));
-        }
-        if usize::BITS == 64 {
-            references.next_block.store(1 << (55 - BLOCK_BITS), Ordering::Relaxed);
-            let mut late = ReferenceBlock::default();
-            assert_eq!(references.next(&mut late), None);
-            assert_eq!(references.next(&mut late), None);
-        }
     }
 }

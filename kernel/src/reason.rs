@@ -26,7 +26,7 @@ use core::fmt;
 use core::mem::{ManuallyDrop, offset_of};
 use core::ptr::{self, NonNull};
 
-use crate::kernel::platform::{CatchPanic, Platform};
+use crate::catch_drop::CatchPanic;
 use crate::memory;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, acquire_by};
 
@@ -34,7 +34,7 @@ use crate::sync::{AtomicPtr, AtomicUsize, Ordering, acquire_by};
 /// sent. The last holder of the reason drops the value, and this holder may be the kernel in the
 /// middle of an operation. Once a process has died of the reason, or the reason has been sent to
 /// it, a panic of the value's destructor is caught if the platform can catch panics
-/// ([`Platform::panic_catcher`]).
+/// ([`crate::Platform::panic_catcher`]).
 pub trait ReasonValue: Any + fmt::Debug + Send + Sync {
     /// Returns `true` if `other` is the same value, of the same type.
     fn same(&self, other: &dyn ReasonValue) -> bool;
@@ -279,12 +279,13 @@ impl Reason {
     }
 
     /// Marks the reason as one that a process has: the last holder catches a panic of the value's
-    /// destructor.
+    /// destructor with the function that `panic_catcher` returns. This function calls
+    /// `panic_catcher` only for a reason that has a value.
     #[inline]
-    pub(crate) fn come_into(&self, world: &dyn Platform) {
+    pub(crate) fn catch_with(&self, panic_catcher: impl FnOnce() -> Option<CatchPanic>) {
         if let Some(head) = self.head()
             && head.kind != ReasonTag::Crash
-            && let Some(panic_catcher) = world.panic_catcher()
+            && let Some(panic_catcher) = panic_catcher()
         {
             // Relaxed: the Release and Acquire of the count order this store before the last drop.
             head.panic_catcher.store(panic_catcher as *mut (), Ordering::Relaxed);
@@ -394,7 +395,7 @@ impl Reason {
             free();
             return inner;
         }
-        // SAFETY: a non-null panic_catcher was stored by `come_into`, from a `CatchPanic`.
+        // SAFETY: a non-null panic_catcher was stored by `catch_with`, from a `CatchPanic`.
         let contain = unsafe { core::mem::transmute::<*mut (), CatchPanic>(panic_catcher) };
         contain(&mut free);
         inner

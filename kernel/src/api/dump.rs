@@ -13,8 +13,8 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::api::handle::Kernel;
 use crate::api::host::Host;
+use crate::kernel::handle::Kernel;
 use crate::mailbox::State;
 use crate::memory::{self, NoMemory};
 use crate::pid::Pid;

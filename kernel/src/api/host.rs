@@ -5,12 +5,14 @@ use core::time::Duration;
 
 use crate::api::body::Body;
 use crate::api::cx::{MaybeReady, ask};
-use crate::api::handle;
 use crate::api::task::context::{Address, Context};
 use crate::api::task::future::{FutureBody, LargeBody, is_large};
 use crate::kernel::Kernel;
+use crate::kernel::handle;
 use crate::kernel::kernel_cx::KernelCx;
 use crate::memory::NoMemory;
+use crate::ops::exit_signal;
+use crate::ops::host_watch::{ExitWatch, PreparedWatch};
 use crate::ops::info::ProcessInfo;
 use crate::ops::query::QueryKind;
 use crate::ops::send::{self, SendError};
@@ -18,11 +20,10 @@ use crate::ops::spawn::{self, SlotSource, SpawnError, SpawnOptions, Spawned};
 use crate::ops::timer;
 use crate::pid::{Alias, Pid, Reference};
 use crate::process::header::Header;
-use crate::process::relation::{ExitInfo, ExitWatch, PreparedWatch, WatchError};
+use crate::process::relation::{ExitInfo, WatchError};
 use crate::process::table::{FreeSlots, Tombstone};
 use crate::reason::Reason;
 use crate::reclaim::{Guard, Participant};
-use crate::signal::exit_signal;
 
 /// A host thread's access to the processes. The thread is pinned for as long as the value lives, so
 /// keep it for a few calls only.

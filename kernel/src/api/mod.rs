@@ -5,7 +5,6 @@ pub(crate) mod body;
 pub(crate) mod caller;
 pub(crate) mod cx;
 pub(crate) mod dump;
-pub(crate) mod handle;
 pub(crate) mod host;
 pub(crate) mod send_reservation;
 pub mod task;

@@ -12,11 +12,11 @@
 use core::fmt;
 use core::ptr::NonNull;
 
-use crate::api::cx::Slice;
 use crate::intrusive::list::Closed;
 use crate::kernel::Kernel;
 use crate::kernel::kernel_cx::KernelCx;
 use crate::kernel::platform::CurrentSlot;
+use crate::kernel::slice::Slice;
 use crate::mailbox::capacity::Waiter;
 use crate::ops::send::{self, Attachment, SendError};
 use crate::ops::waker;
@@ -165,11 +165,8 @@ fn counts_as_many(process: &Header) -> bool {
 impl Drop for SendReservation {
     fn drop(&mut self) {
         let Some(spot) = self.0.take() else { return };
-        // SAFETY: the slot of this thread of execution, by the contract of `Platform`.
-        let slice = unsafe { (*(spot.here)()).get() }.cast::<Slice<'_>>();
-        // SAFETY: null, or a slice that stays registered while it lasts, which is longer than this
-        // call.
-        let slice = unsafe { slice.as_ref() };
+        // SAFETY: a platform's `here`, and the slice is not used after this call.
+        let slice = unsafe { Slice::current(spot.here) };
         let hand = slice.map(|slice| slice.hand).filter(|hand| core::ptr::eq(hand.kernel, spot.kernel));
         spot.leave(hand.as_ref());
     }

@@ -36,8 +36,9 @@ use crate::kernel::{Kernel, Limits};
 use crate::memory::depot::Depot;
 use crate::memory::pool::{KEEPS, Pool};
 use crate::mutation::Mutation;
-use crate::pid::{Pid, Reference, ReferenceBlock};
+use crate::pid::{Pid, Reference};
 use crate::process::header::Header;
+use crate::process::references::ReferenceBlock;
 use crate::process::table::{Claim, FreeSlots, TableFull};
 use crate::process::timer_record::TimerHead;
 use crate::reclaim::return_queue::ReturnQueue;
@@ -149,7 +150,9 @@ impl Half {
             unsafe { self.wheel.remove(node) };
         } else if !inner.was_put() {
             // SAFETY: the wheel's reference keeps the record live.
-            if !unsafe { timer.as_ref() }.kernel().mutated(Mutation::ForgetsTheRefused) {
+            let kernel = unsafe { timer.as_ref() }.kernel();
+            // SAFETY: the kernel outlives its nodes (`Budget::node`), of which the record is one.
+            if !unsafe { kernel.get() }.mutated(Mutation::ForgetsTheRefused) {
                 return inner.refuse();
             }
         }

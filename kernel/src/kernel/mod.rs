@@ -2,7 +2,9 @@
 //! ([`crate::Kernel`]).
 
 pub(crate) mod core_local;
+pub(crate) mod current;
 pub(crate) mod custody;
+pub(crate) mod handle;
 pub(crate) mod kernel_cx;
 pub(crate) mod pace;
 pub mod platform;
@@ -18,13 +20,16 @@ use crate::kernel::core_local::{CoreLocal, CoreShared};
 use crate::kernel::custody::Barrier;
 use crate::kernel::kernel_cx::KernelCx;
 use crate::kernel::platform::{CurrentSlot, Platform};
+use crate::kernel_ptr::KernelPtr;
 use crate::memory::depot::Depot;
-use crate::ops::exit::discard;
-use crate::pid::{MAX_SLOTS, Pid, References};
+use crate::mutation::{Mutation, MutationSwitch};
+use crate::pid::{MAX_SLOTS, Pid};
 use crate::process::header::Header;
 use crate::process::name::Names;
+use crate::process::references::References;
 use crate::process::table::{Table, TableFull, Tombstone};
 use crate::process::timer_record::TimerHead;
+use crate::process::timer_slot::TimerSlots;
 use crate::reason::Reason;
 use crate::reclaim::{Domain, Guard, Participant};
 use crate::runq::idle::Idle;
@@ -91,6 +96,18 @@ pub struct Options {
     pub kills_without_memory: bool,
 }
 
+impl Options {
+    #[cfg(loom)]
+    const fn mutations(&self) -> MutationSwitch {
+        MutationSwitch::new(self.mutation, self.kills_without_memory)
+    }
+
+    #[cfg(not(loom))]
+    const fn mutations(&self) -> MutationSwitch {
+        MutationSwitch
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -110,7 +127,7 @@ impl Default for Options {
 
 /// The shared state of all cores. [`Kernel::new`] creates it in an `Arc`, and it never moves out of
 /// it.
-pub struct Kernel {
+pub(crate) struct Kernel {
     pub(crate) table: Table,
     pub(crate) names: Names,
     pub(crate) references: Arc<References>,
@@ -127,6 +144,8 @@ pub struct Kernel {
     /// The kind of barrier by which a core and its rescuers agree (`sched::custody`).
     pub(crate) barrier: Barrier,
     pub(crate) options: Options,
+    /// The mutation that a model injects, if any.
+    pub(crate) mutations: MutationSwitch,
     world: Arc<dyn Platform>,
     /// Number of processes plus the credits of the cores; at most the limit.
     granted: AtomicUsize,
@@ -135,8 +154,56 @@ pub struct Kernel {
     closing: AtomicBool,
     /// A hint to exiting processes. The observer has its own way of knowing from when it observes.
     observed: PlainAtomicBool,
-    /// Number of cores that have ended.
-    ended: AtomicUsize,
+    /// Number of cores that have ended (`ops::teardown`).
+    pub(crate) ended: AtomicUsize,
+}
+
+impl KernelPtr {
+    /// Returns the pointer to a kernel.
+    #[inline(always)]
+    pub(crate) const fn of(kernel: &Kernel) -> Self {
+        Self::from_erased(NonNull::from_ref(kernel).cast())
+    }
+
+    /// Returns the kernel.
+    ///
+    /// # Safety
+    /// The kernel exists for as long as the caller uses it.
+    #[inline(always)]
+    pub(crate) const unsafe fn get<'k>(self) -> &'k Kernel {
+        // SAFETY: `of` made the pointer, and the kernel exists (this function's contract).
+        unsafe { self.erased().cast().as_ref() }
+    }
+
+    /// Returns the timer slots of the kernel's references.
+    ///
+    /// # Safety
+    /// The kernel exists for as long as the caller uses the slots.
+    #[inline(always)]
+    pub(crate) unsafe fn timer_slots<'k>(self) -> &'k TimerSlots {
+        // SAFETY: the kernel exists, and holds its references (this function's contract).
+        &unsafe { self.get() }.references.timers
+    }
+
+    /// Adds a reference that holds the kernel (`process/header`, P4).
+    ///
+    /// # Safety
+    /// The kernel exists.
+    pub(crate) unsafe fn hold(self) {
+        // SAFETY: the kernel is in an `Arc`, which no code can take it out of (`handle`), and it
+        // exists (this function's contract).
+        unsafe { Arc::increment_strong_count(self.erased().cast::<Kernel>().as_ptr().cast_const()) };
+    }
+
+    /// Releases a reference that [`KernelPtr::hold`] added.
+    ///
+    /// # Safety
+    /// The caller has the reference, and does not use the kernel by it again.
+    pub(crate) unsafe fn release(self) {
+        // SAFETY: `hold` took this count, and the caller releases it once (this function's
+        // contract).
+        unsafe { Arc::decrement_strong_count(self.erased().cast::<Kernel>().as_ptr().cast_const()) };
+    }
 }
 
 impl core::fmt::Debug for Kernel {
@@ -180,6 +247,7 @@ impl Kernel {
             here: world.here(),
             barrier,
             credit_block: (options.limits.processes / (64 * options.cores as u32)).clamp(1, 64),
+            mutations: options.mutations(),
             options,
             world,
             granted: AtomicUsize::new(0),
@@ -190,23 +258,35 @@ impl Kernel {
         })
     }
 
+    /// Returns `true` if a model injects this mutation.
+    #[inline(always)]
+    pub(crate) const fn mutated(&self, mutation: Mutation) -> bool {
+        self.mutations.injects(mutation)
+    }
+
+    /// Returns `true` if kills get no memory, so that they take the alternative path.
+    #[inline(always)]
+    pub(crate) const fn starves_kills(&self) -> bool {
+        self.mutations.starves_kills()
+    }
+
     /// Returns the platform on which the kernel runs.
-    pub fn world(&self) -> &dyn Platform {
+    pub(crate) fn world(&self) -> &dyn Platform {
         &*self.world
     }
 
     /// Returns the time of the platform's clock in nanoseconds.
-    pub fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.world.now()
     }
 
     /// Returns the number of cores.
-    pub fn cores(&self) -> usize {
+    pub(crate) fn cores(&self) -> usize {
         self.cores.len()
     }
 
     /// Registers a new participant of the kernel's reclamation.
-    pub fn register(&self) -> Participant {
+    pub(crate) fn register(&self) -> Participant {
         self.domain.register()
     }
 
@@ -324,37 +404,37 @@ impl Kernel {
     }
 
     /// Returns the number of live processes, see [`crate::Kernel::process_count`].
-    pub fn process_count(&self) -> usize {
+    pub(crate) fn process_count(&self) -> usize {
         self.granted.load(Ordering::Relaxed)
     }
 
     /// Returns the number of nodes in use, see [`crate::Kernel::nodes_used`].
-    pub fn nodes_used(&self) -> usize {
+    pub(crate) fn nodes_used(&self) -> usize {
         self.nodes.used()
     }
 
     /// Returns `true` if all cores are idle and nothing is queued, see
     /// [`crate::Kernel::is_quiescent`].
-    pub fn is_quiescent(&self) -> bool {
+    pub(crate) fn is_quiescent(&self) -> bool {
         self.idle.all(self.cores.len())
             && self.cores.iter().all(|core| !core.queues.has_own())
             && self.idle.all(self.cores.len())
     }
 
     /// Returns `true` if the core has announced that it is idle, see [`crate::Kernel::is_idle`].
-    pub fn is_idle(&self, core: usize) -> bool {
+    pub(crate) fn is_idle(&self, core: usize) -> bool {
         self.idle.contains(core)
     }
 
     /// Closes the kernel to new processes, see [`crate::Kernel::close`].
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::Release);
         // Pairs with the fence of `is_closed_to_the_counted`.
         fence(Ordering::SeqCst);
     }
 
     /// Turns the observation of exits on or off, see [`crate::Kernel::observe_exits`].
-    pub fn observe_exits(&self, observe: bool) {
+    pub(crate) fn observe_exits(&self, observe: bool) {
         self.observed.store(observe, Ordering::Release);
     }
 
@@ -365,37 +445,14 @@ impl Kernel {
     }
 
     /// Returns `true` if there is no process, see [`crate::Kernel::is_empty`].
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         // Acquire: pairs with the Release of `return_credit`.
         self.granted.load(Ordering::Acquire) == 0
     }
 
     /// Returns `true` if the kernel was closed, see [`crate::Kernel::is_closing`].
-    pub fn is_closing(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
-    }
-
-    /// Records the end of a core. The end of the last core also ends all processes, since no core
-    /// runs them afterwards: a process that holds its own waker keeps the kernel alive, and the two
-    /// would keep each other for ever.
-    pub(crate) fn core_ended(&self, guard: &Guard<'_>, core: &CoreLocal) {
-        // AcqRel: the last core sees everything that the other cores did.
-        if self.ended.fetch_add(1, Ordering::AcqRel) + 1 != self.cores() {
-            return;
-        }
-        self.close();
-        let hand = self.hand(guard, None);
-        for index in 0..self.table.extent() {
-            if let Some(process) = self.table.at(index, guard) {
-                // SAFETY: P1 — all other cores have ended, so no core runs the process, and this
-                // last core owns it.
-                unsafe { discard(&hand, process.whole()) };
-                core.release(self, process.pid);
-                // SAFETY: T2 (`table`) — `discard` has vacated the slot, so the table no longer
-                // leads to the process.
-                unsafe { core.retire(process.whole()) };
-            }
-        }
     }
 
     /// Returns `true` if a pid of this generation may belong to this kernel (`pid`, I1).
@@ -429,27 +486,5 @@ impl Kernel {
     /// Returns a kernel context; `core` is `None` for a host thread.
     pub(crate) fn hand<'a>(&'a self, guard: &'a Guard<'a>, core: Option<&'a CoreLocal>) -> KernelCx<'a> {
         KernelCx { kernel: self, guard, core }
-    }
-}
-
-impl Drop for Kernel {
-    fn drop(&mut self) {
-        // The processes that are left are those that `core_ended` did not end, because not every
-        // core of the kernel was created. Their destructors run here, in the memory of a kernel
-        // that still has everything except cores.
-        let participant = self.domain.register();
-        for index in 0..self.table.extent() {
-            let guard = participant.pin();
-            let Some(process) = self.table.at(index, &guard) else { continue };
-            let process = process.whole();
-            // SAFETY: P1 — no core and no queue can run the process any longer, so this thread owns
-            // it.
-            unsafe { discard(&self.hand(&guard, None), process) };
-            drop(guard);
-            // SAFETY: this releases the table's reference, once. No waker exists, because wakers
-            // hold the kernel.
-            unsafe { Header::give_up_table(process, None) };
-        }
-        self.world.on_kernel_drop(self.table.last_generation());
     }
 }

@@ -23,9 +23,9 @@
 //! So a timer is late by at most the time of two slices and one distance, if bodies yield in
 //! between: with 5 µs a message by less than a millisecond, with 100 µs by some milliseconds. Then
 //! its process waits for its turn among the queued processes. The fast path pays nothing: the
-//! budget of a slice ends at the next clock read ([`crate::api::cx::Slice`]), and more is checked
-//! only when that is used up. On a platform whose clock does not advance while a core runs, nothing
-//! is charged.
+//! budget of a slice ends at the next clock read ([`crate::kernel::slice::Slice`]), and more is
+//! checked only when that is used up. On a platform whose clock does not advance while a core runs,
+//! nothing is charged.
 //!
 //! The time that a driver uses between two runs of a core, and the firing of timers, is charged to
 //! no process.

@@ -1,16 +1,12 @@
 //! [`Platform`]: the platform, i.e. what the kernel needs from the environment in which it runs.
 
 use crate::pid::Pid;
-use crate::process::relation::FiredWatch;
+use crate::process::relation::host_watch::FiredWatch;
 use crate::reason::Reason;
 use crate::reclaim::Guard;
-use crate::sync::Cell;
 
-/// A place that holds the current slice: the innermost slice on this thread of execution, or null.
-pub type CurrentSlot = Cell<*const ()>;
-
-/// A function that runs foreign code to its end, or to its panic, and returns.
-pub type CatchPanic = fn(&mut dyn FnMut());
+pub use crate::catch_drop::CatchPanic;
+pub use crate::kernel_ptr::CurrentSlot;
 
 /// The platform interface of the kernel: a clock, a way to wake a core, a place for the current
 /// slice, and a way to catch a panic.
@@ -127,5 +123,13 @@ pub unsafe trait Platform: Send + Sync + 'static {
     /// Handles a panic of a destructor that has no other place to be reported.
     fn on_unhandled_panic(&self, reason: &Reason) {
         let _ = reason;
+    }
+}
+
+impl Reason {
+    /// Marks the reason as one that a process of this platform has ([`Reason::catch_with`]).
+    #[inline]
+    pub(crate) fn come_into(&self, world: &dyn Platform) {
+        self.catch_with(|| world.panic_catcher());
     }
 }

@@ -4,11 +4,13 @@
 //! the next turn is the same value with another process in it. Between two turns the kernel runs,
 //! and code that finds the slice then is refused.
 
+use core::ptr::NonNull;
+
 use crate::config;
 use crate::kernel::core_local::{CoreLocal, Outside};
 use crate::kernel::kernel_cx::KernelCx;
-use crate::kernel::platform::CurrentSlot;
 use crate::process::header::Header;
+use crate::process::vtable::SlicePtr;
 use crate::sync::Cell;
 
 /// The most reductions that one call spends.
@@ -16,7 +18,7 @@ const MOST: u32 = 1 << 24;
 
 /// The running turn, the basis of [`crate::Cx`].
 #[derive(Debug)]
-pub struct Slice<'a> {
+pub(crate) struct Slice<'a> {
     pub(crate) hand: KernelCx<'a>,
     pub(crate) core: &'a CoreLocal,
     process: Cell<&'a Header>,
@@ -70,21 +72,27 @@ pub(crate) fn set(flag: &Cell<bool>, value: bool) -> Restore<'_> {
     Restore(flag, flag.replace(value))
 }
 
-impl<'a> Slice<'a> {
-    /// Returns the innermost slice on this thread.
-    ///
-    /// # Safety
-    /// The caller uses the result no longer than its own caller's call lasts. `here` is a
-    /// platform's.
+impl<'s> SlicePtr<'s> {
+    /// Returns the pointer to a slice.
     #[inline(always)]
-    pub(crate) unsafe fn noted(here: fn() -> *const CurrentSlot) -> Option<&'a Self> {
-        // SAFETY: `Platform`'s contract gives a valid pointer for this thread.
-        let slice = unsafe { (*here()).get() }.cast::<Self>();
-        // SAFETY: the pointer is null, or valid while the slice lasts, which is longer than the
-        // call for which the caller uses it.
-        unsafe { slice.as_ref() }
+    pub(crate) const fn of(slice: &'s Slice<'_>) -> Self {
+        Self::from_erased(NonNull::from_ref(slice).cast())
     }
 
+    /// Returns the slice.
+    ///
+    /// # Safety
+    /// The caller stores nothing into the slice: what is stored there must last as long as the
+    /// slice, which may be longer than `'s`.
+    #[inline(always)]
+    pub(crate) const unsafe fn get(self) -> &'s Slice<'s> {
+        // SAFETY: `of` made the pointer from a reference that lasts for `'s`, and what the slice
+        // refers to lasts longer. The caller stores nothing into it (this function's contract).
+        unsafe { self.erased().cast().as_ref() }
+    }
+}
+
+impl<'a> Slice<'a> {
     /// Creates a turn of `process` with the budget of a whole slice.
     pub(crate) fn new(hand: KernelCx<'a>, core: &'a CoreLocal, process: &'a Header) -> Self {
         Self {

@@ -25,13 +25,9 @@
 
 use core::ptr::NonNull;
 
-use crate::kernel::kernel_cx::KernelCx;
 use crate::mailbox::batch::Queue;
 use crate::mailbox::capacity::{Capacity, MOST};
 use crate::memory::{self, NoMemory};
-use crate::ops::waker;
-use crate::pid::Pid;
-use crate::process::owned::OwnerState;
 use crate::signal::node::{Node, SignalKind};
 use crate::sync::{Cell, Ordering, PlainAtomicUsize};
 
@@ -52,8 +48,11 @@ pub enum Overflow {
 /// The outcome of admitting a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Admission {
+    /// The message is counted, and must be sent.
     Accepted,
+    /// The message returns to its sender.
     Rejected,
+    /// The message must be dropped.
     Dropped,
 }
 
@@ -61,11 +60,13 @@ pub enum Admission {
 /// module).
 #[derive(Debug)]
 pub struct MailboxLimit {
+    /// The capacity of the mailbox, with the senders that wait for it.
     pub room: Capacity,
+    /// The policy for a message that exceeds the limit.
     pub overflow: Overflow,
     dropped: PlainAtomicUsize,
     /// The number of messages in the private queue. Only the owner touches it.
-    held: Cell<u32>,
+    pub(crate) held: Cell<u32>,
 }
 
 /// The mailbox limit of a process, if it has one.
@@ -123,13 +124,6 @@ unsafe fn free(bound: NonNull<MailboxLimit>) {
     unsafe { memory::drop_and_free(bound) };
 }
 
-/// Wakes a process that waits for capacity, so that it tries again.
-fn call(hand: &KernelCx<'_>, pid: Pid) {
-    if let Some(process) = hand.find(pid) {
-        waker::nudge(process, hand);
-    }
-}
-
 // All methods are cold: for a process without a limit the code is one jump that is not taken.
 impl MailboxLimit {
     /// Decides the fate of a message that is about to be sent; after `Accepted` it is counted.
@@ -164,49 +158,10 @@ impl MailboxLimit {
         self.held.set(self.held.get() + 1);
     }
 
-    /// Records that a message has left the private queue. Only the owner may call it.
-    #[cold]
-    pub fn received(&self, hand: &KernelCx<'_>) {
-        self.held.set(self.held.get() - 1);
-        self.left(hand);
-    }
-
-    /// Records that a counted message is gone, and notifies a waiting sender. Only the owner may
-    /// call it.
-    #[cold]
-    pub fn left(&self, hand: &KernelCx<'_>) {
-        if self.room.leave() {
-            // SAFETY: P1: the caller is the process's owner (this method's rule).
-            unsafe { self.room.call(|pid| call(hand, pid)) };
-        }
-    }
-
-    /// Checks the waiting senders again: another thread returned a slot, or a slot was reserved for
-    /// a waiter that has been cancelled. Only the owner may call it.
-    #[cold]
-    pub fn look(&self, hand: &KernelCx<'_>) {
-        // SAFETY: P1: the caller is the process's owner (this method's rule).
-        unsafe { self.room.look(|pid| call(hand, pid)) };
-    }
-
-    /// Closes the capacity of a dead process; if `tells`, wakes every waiting sender. Only the
-    /// owner may call it.
-    #[cold]
-    pub fn close(&self, hand: &KernelCx<'_>, tells: bool) {
-        // SAFETY: P1: the caller is the process's owner, and this is the owner's last use.
-        unsafe {
-            self.room.close(|pid| {
-                if tells {
-                    call(hand, pid);
-                }
-            });
-        }
-    }
-
     /// Takes the oldest messages beyond the limit out of the private queue. Only the owner may call
     /// it, after a fetch. Amortised O(1) for each message that is taken.
     #[cold]
-    pub fn trim(&self, private: &mut OwnerState, dropped: &mut Queue) {
+    pub fn trim(&self, queue: &mut Queue, dropped: &mut Queue) {
         if self.overflow != Overflow::DropOldest {
             return;
         }
@@ -218,7 +173,7 @@ impl MailboxLimit {
                     SignalKind::Message | SignalKind::AliasMessage | SignalKind::Request
                 )
             };
-            let Some(oldest) = private.queue.take_first(is_message) else {
+            let Some(oldest) = queue.take_first(is_message) else {
                 // Without such a message the count is wrong, and nothing else is.
                 debug_assert!(false, "the queue holds as many messages as are counted");
                 return;

@@ -21,7 +21,6 @@ use core::ptr::{self, NonNull};
 
 use crate::memory::depot::Depot;
 use crate::memory::{CLASS, CLASSES, NoMemory, class};
-use crate::process::timer_slot;
 use crate::sync::Cell;
 
 /// `true` if pools keep blocks at all.
@@ -56,6 +55,23 @@ impl FreeBlock {
     }
 }
 
+/// The free timer slots that one core keeps, linked through the slots. `process::timer_slot` knows
+/// what a slot is, and has the operations.
+#[derive(Debug)]
+pub(crate) struct KeptSlots {
+    pub(crate) first: Cell<*mut ()>,
+    pub(crate) count: Cell<u32>,
+}
+
+impl Default for KeptSlots {
+    fn default() -> Self {
+        Self { first: Cell::new(ptr::null_mut()), count: Cell::new(0) }
+    }
+}
+
+// SAFETY: only the core that keeps the slots uses this list.
+unsafe impl Send for KeptSlots {}
+
 /// A core's private pool of small blocks, see the module documentation.
 #[derive(Debug)]
 pub struct Pool {
@@ -69,7 +85,7 @@ pub struct Pool {
     limit: usize,
     depot: Arc<Depot>,
     /// Timer slots. They are not memory blocks, but they are returned where blocks are returned.
-    pub(crate) timer_slots: timer_slot::Kept,
+    pub(crate) timer_slots: KeptSlots,
 }
 
 // SAFETY: only the pool has its blocks, so they move to another thread together with it.
@@ -86,7 +102,7 @@ impl Pool {
             surplus: Cell::new(0),
             limit: if KEEPS { limit } else { 0 },
             depot,
-            timer_slots: timer_slot::Kept::default(),
+            timer_slots: KeptSlots::default(),
         }
     }
 

@@ -17,7 +17,7 @@
 use core::ptr::NonNull;
 
 use crate::kernel::kernel_cx::KernelCx;
-use crate::process::relation::link::{Link, LinkEnd};
+use crate::process::relation::link::Link;
 
 use crate::intrusive::record_set::Member;
 use crate::mailbox::Fifo;
@@ -25,9 +25,8 @@ use crate::mailbox::batch::Queue;
 use crate::mutation::Mutation;
 use crate::ops::owner_op::OwnerOp;
 use crate::ops::query::QueryNode;
-use crate::ops::relations;
+use crate::ops::relations::monitor;
 use crate::process::header::Header;
-use crate::process::owned::OwnerState;
 use crate::process::relation::monitor::Monitor;
 use crate::process::timer_record::{Target, TimerHead};
 use crate::reason::Reason;
@@ -128,7 +127,7 @@ fn meet_all(process: &Header, hand: &KernelCx<'_>, by: FetchedBy, mut fifo: Fifo
     }
     if let Some(bound) = process.bound() {
         // SAFETY: P1: the caller owns the process.
-        bound.trim(unsafe { process.private() }, refused);
+        bound.trim(&mut unsafe { process.private() }.queue, refused);
     }
     process.mailbox.settle();
 }
@@ -268,7 +267,7 @@ fn meet_alias(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>) -> Sig
     if mode.ends_with_reply() {
         private.end_alias(via);
         if mode.ends_with_monitor() {
-            relations::demonitor(process, hand, via, false);
+            monitor::demonitor(process, hand, via, false);
         }
     }
     come(process)
@@ -355,49 +354,5 @@ pub(crate) fn take_up(process: &Header, hand: &KernelCx<'_>) {
     for link in process.links.take() {
         // SAFETY: taken from the list, with the end's reference.
         unsafe { take_up_one(process, hand, link) };
-    }
-}
-
-impl OwnerState {
-    /// Adds a link end to the set.
-    ///
-    /// # Safety
-    /// The end belongs to the owner and is in no set, and its reference comes with it.
-    pub unsafe fn hold_half(&mut self, half: NonNull<LinkEnd>, hand: &KernelCx<'_>) {
-        if self.links.sweep_is_due() {
-            self.sweep_links(hand);
-        }
-        // SAFETY: the end's reference keeps the record live (this function's contract).
-        unsafe { half.as_ref() }.set_held(true);
-        // SAFETY: the end is in no set, and its reference comes with it (this function's contract).
-        unsafe { self.links.insert(half) };
-    }
-
-    /// Removes a link end from the set, if it is there, and releases its reference.
-    ///
-    /// # Safety
-    /// The end belongs to the owner; its record is not used afterwards without another reference.
-    pub unsafe fn drop_half(&mut self, half: NonNull<LinkEnd>, hand: &KernelCx<'_>) {
-        // SAFETY: the end is live and belongs to the owner (this function's contract).
-        if unsafe { half.as_ref() }.is_held() {
-            // SAFETY: the set holds the end's reference, which keeps the record live.
-            unsafe { half.as_ref() }.set_held(false);
-            // SAFETY: `is_held` says that the end is in the set.
-            unsafe { self.links.remove(half) };
-            // SAFETY: the end's reference, which the set held; not used again.
-            unsafe { Link::give_up(LinkEnd::link(half), hand.pool()) };
-        }
-    }
-
-    /// Drops the ends of links that the other side has unlinked.
-    fn sweep_links(&mut self, hand: &KernelCx<'_>) {
-        for half in self.links.iter() {
-            // SAFETY: the set's reference keeps the record live.
-            if unsafe { LinkEnd::link(half).as_ref() }.is_cut() {
-                // SAFETY: the member that the iterator returned last may be removed.
-                unsafe { self.drop_half(half, hand) };
-            }
-        }
-        self.links.swept();
     }
 }

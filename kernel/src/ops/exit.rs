@@ -19,15 +19,17 @@
 
 use core::ptr::NonNull;
 
-use crate::api::cx::Slice;
 use crate::intrusive::list::Chain;
 use crate::kernel::kernel_cx::KernelCx;
+use crate::kernel::slice::Slice;
 use crate::mailbox::Fifo;
 use crate::mailbox::batch::Queue;
 use crate::memory;
 use crate::mutation::Mutation;
 use crate::ops::owner_op::OwnerOp;
 use crate::ops::relations::watch_was_cancelled;
+use crate::ops::request::watch;
+use crate::ops::waiters;
 use crate::process::header::Header;
 use crate::process::name;
 use crate::process::relation::link::{Link, LinkEnd};
@@ -35,9 +37,7 @@ use crate::process::relation::monitor::{CancelOutcome, Monitor};
 use crate::process::relation::watcher::WatcherEntry;
 use crate::process::request_watch;
 use crate::process::timer_record::{Target, TimerHead};
-use crate::process::waiters;
 use crate::reason::Reason;
-use crate::signal::message;
 use crate::signal::node::{Node, SignalKind};
 use crate::sync::Ordering;
 
@@ -92,14 +92,14 @@ pub(crate) unsafe fn die(process: NonNull<Header>, slice: &Slice<'_>, reason: Re
 
 /// Closes the capacity of the mailbox. The waiting senders are notified, if `tells`, and otherwise
 /// only released.
-fn close_line(header: &Header, hand: &KernelCx<'_>, tells: bool) {
+pub(super) fn close_line(header: &Header, hand: &KernelCx<'_>, tells: bool) {
     if let Some(bound) = header.bound() {
         bound.close(hand, tells);
     }
 }
 
 /// Runs steps 2 and 3. Returns the signals that step 5 answers.
-fn close(header: &Header, hand: &KernelCx<'_>) -> Queue {
+pub(super) fn close(header: &Header, hand: &KernelCx<'_>) -> Queue {
     // Before another thread can find the process dead: a thread that does may register the name.
     name::release_name(header);
     let rest = header.mailbox.close();
@@ -241,7 +241,7 @@ fn fire_requests(header: &Header, hand: &KernelCx<'_>, reason: &Reason) {
             unsafe { request_watch::let_go(request, hand.pool()) };
         } else {
             // SAFETY: the watch belonged to the owner; not used again.
-            unsafe { request_watch::down(request, hand, reason) };
+            unsafe { watch::down(request, hand, reason) };
         }
     }
 }
@@ -263,7 +263,7 @@ fn answer(header: &Header, hand: &KernelCx<'_>, mut late: Queue, reason: &Reason
             }
             SignalKind::Request => {
                 // SAFETY: N1: the caller holds the node; answered once.
-                unsafe { message::down(node, hand, reason) };
+                unsafe { watch::down_unreceived(node, hand, reason) };
                 // SAFETY: N1: the caller holds the node; not used again.
                 unsafe { hand.release(node) };
             }
@@ -274,7 +274,7 @@ fn answer(header: &Header, hand: &KernelCx<'_>, mut late: Queue, reason: &Reason
 }
 
 /// Runs steps 6 and 7.
-fn vacate(header: &Header, hand: &KernelCx<'_>, outside: Chain<WatcherEntry>, reason: Reason) {
+pub(super) fn vacate(header: &Header, hand: &KernelCx<'_>, outside: Chain<WatcherEntry>, reason: Reason) {
     let observed = hand.kernel.observes_exits();
     if outside.is_empty() && !observed {
         return hand.kernel.table.vacate(header.pid, reason);
@@ -287,62 +287,4 @@ fn vacate(header: &Header, hand: &KernelCx<'_>, outside: Chain<WatcherEntry>, re
         // SAFETY: the watch was taken from the list, with its reference.
         unsafe { WatcherEntry::fire(watch, hand, &reason) };
     }
-}
-
-/// Ends a process that will never run again, of a kernel that no longer has a core. No process is
-/// notified: those that could be end as well. The caller must retire its memory.
-///
-/// # Safety
-/// The kernel has no core, and the caller is the thread that ends its processes.
-pub(crate) unsafe fn discard(hand: &KernelCx<'_>, process: NonNull<Header>) {
-    // SAFETY: P1: no core can run the process (this function's contract), so the caller owns it.
-    let header = unsafe { process.as_ref() };
-    // SAFETY: P1: the caller owns the process.
-    let private = unsafe { header.private() };
-    // If a panic cut a death short, on a platform that does not catch it, the body is dropped
-    // already.
-    if core::mem::replace(&mut private.fetches, false)
-        && let Some(drop_body) = header.vtable.drop_body
-    {
-        // SAFETY: P1: the caller owns the process; once.
-        hand.catch_panic(|| unsafe { drop_body(process) });
-    }
-    waiters::end(header, hand);
-    // SAFETY: P1: the caller owns the process.
-    unsafe { header.private() }.dying = Some(Reason::KILLED);
-    // SAFETY: P3: the owner writes it before anything is closed.
-    header.reason.with_mut(|place| unsafe { *place = Reason::KILLED });
-    let mut late = close(header, hand);
-    close_line(header, hand, false);
-    while let Some(node) = late.pop_front() {
-        // SAFETY: N1: the node was taken, so the caller holds it.
-        unsafe { hand.release(node) };
-    }
-    // SAFETY: P1: the caller owns the process.
-    let private = unsafe { header.private() };
-    while let Some(half) = private.links.pop() {
-        // SAFETY: the end's reference, which the set held; not used again.
-        unsafe { Link::give_up(LinkEnd::link(half), hand.pool()) };
-    }
-    for link in header.links.close() {
-        // SAFETY: the end's reference, which the list held; not used again.
-        unsafe { Link::give_up(link, hand.pool()) };
-    }
-    // SAFETY: P1: the caller owns the process; no other borrow is kept.
-    while let Some(request) = unsafe { header.private() }.open.pop() {
-        // SAFETY: the watch belonged to this process; not used again.
-        unsafe { request_watch::let_go(request, hand.pool()) };
-    }
-    let mut outside = Chain::empty();
-    for watch in header.watchers.close() {
-        // SAFETY: the watch was taken from the list, with its reference.
-        if unsafe { WatcherEntry::is_outside(watch) } {
-            // SAFETY: the watch was taken from the list, and is in no other chain.
-            unsafe { outside.push(watch) };
-        } else {
-            // SAFETY: the list's reference; not used again.
-            unsafe { WatcherEntry::release(watch, hand.pool()) };
-        }
-    }
-    vacate(header, hand, outside, Reason::KILLED);
 }

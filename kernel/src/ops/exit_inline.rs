@@ -30,17 +30,17 @@
 //!   path (`mailbox`, M4). So the death answers what the caller later requests of the doomed
 //!   process, as it does when a signal is pending.
 
-use crate::api::cx::Slice;
+use crate::kernel::current::CurrentGuard;
 use crate::kernel::kernel_cx::KernelCx;
+use crate::kernel::slice::Slice;
 use crate::memory::NoMemory;
 use crate::mutation::Mutation;
 use crate::ops::exit::die;
+use crate::ops::exit_signal;
 use crate::pid::Pid;
 use crate::process::header::Header;
 use crate::process::name;
 use crate::reason::Reason;
-use crate::sched::turn::CurrentGuard;
-use crate::signal::exit_signal;
 use crate::sync::Ordering;
 
 /// Sends an exit signal from the slice's process to another one. A target that sleeps and does not

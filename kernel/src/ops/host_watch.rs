@@ -1,5 +1,5 @@
-//! The handles of an exit watch, from before it is installed until it has fired: [`PreparedWatch`],
-//! [`ExitWatch`], [`FiredWatch`].
+//! The handles of an exit watch ([`PreparedWatch`] before it is installed, then [`ExitWatch`]), and
+//! the firing of a watch.
 
 use core::fmt;
 use core::ptr::NonNull;
@@ -10,11 +10,12 @@ use crate::mutation::Mutation;
 use crate::ops::relations::watch_was_cancelled;
 use crate::pid::Pid;
 use crate::process::relation::host_watch::{
-    ARMED, FIRED, HostWatchHead, HostWatchRecord, PREPARED, VTABLE, WITHDRAWN, of_watch,
+    ARMED, FIRED, FiredWatch, HostWatchHead, HostWatchRecord, PREPARED, WITHDRAWN,
 };
-use crate::process::relation::watcher::WatcherEntry;
+use crate::process::relation::watcher::{WatcherEntry, WatcherKind};
 use crate::process::relation::{ExitInfo, WatchError, WatchStatus};
 use crate::process::table::Tombstone;
+use crate::reason::Reason;
 use crate::sync::{AtomicU8, AtomicUsize, Ordering, UnsafeCell};
 
 /// A watch that lacks only its process. Dropping it drops the callback.
@@ -38,7 +39,7 @@ impl PreparedWatch {
     fn make(act: impl FnOnce(ExitInfo) + Send + 'static, prompt: bool) -> Result<Self, NoMemory> {
         fn whole<F: FnOnce(ExitInfo) + Send + 'static>(act: F, prompt: bool) -> HostWatchRecord<F> {
             let head = HostWatchHead {
-                watch: WatcherEntry::new(VTABLE),
+                watch: WatcherEntry::new(WatcherKind::HostWatch),
                 vtable: HostWatchRecord::<F>::VTABLE,
                 shares: AtomicUsize::new(1),
                 pid: UnsafeCell::new(None),
@@ -173,56 +174,26 @@ impl Drop for ExitWatch {
     }
 }
 
-/// A watch that has fired: its callback, and the end to report. Dropping it drops the callback.
-#[must_use = "the callback must be run"]
-pub struct FiredWatch(NonNull<HostWatchHead>);
-
-impl FiredWatch {
-    /// Returns the handle of a record that has fired, with its reference.
-    pub(crate) fn of(record: NonNull<HostWatchHead>) -> Self {
-        Self(record)
-    }
-
-    /// Returns the pid of the process that died.
-    pub fn pid(&self) -> Option<Pid> {
-        // SAFETY: this value's reference keeps the record live.
-        let head = unsafe { self.0.as_ref() };
-        // SAFETY: written before the watch was armed, and not again.
-        head.pid.with(|pid| unsafe { *pid })
-    }
-
-    /// Runs the callback. It is foreign code, which may panic.
-    pub fn run(self) {
-        let this = core::mem::ManuallyDrop::new(self);
-        // SAFETY: this value's reference keeps the record live.
-        let head = unsafe { this.0.as_ref() };
-        // SAFETY: W2: fired, so the record is ours.
-        let reason = head.reason.with_mut(|reason| unsafe { (*reason).take() });
-        let ended = this.pid().map(|pid| ExitInfo { pid, reason });
-        // SAFETY: W1: fired, so the callback is ours, with the reference.
-        unsafe { (head.vtable.take)(this.0, ended) };
-    }
-
-    /// Converts it into its links in a queue, with its reference.
-    pub(crate) fn into_watch(self) -> NonNull<WatcherEntry> {
-        core::mem::ManuallyDrop::new(self).0.cast()
-    }
-
-    /// Converts an entry of a queue back.
+impl HostWatchHead {
+    /// (2) Fires the watch because the target has died. Consumes the list's reference.
     ///
     /// # Safety
-    /// `watch` came from [`FiredWatch::into_watch`], and is converted back once.
-    pub(crate) unsafe fn of_watch(watch: NonNull<WatcherEntry>) -> Self {
-        Self(of_watch(watch))
-    }
-}
-
-impl Drop for FiredWatch {
-    fn drop(&mut self) {
-        // SAFETY: this value's reference keeps the record live.
-        let head = unsafe { self.0.as_ref() };
-        // SAFETY: W1: fired, so the callback is ours, with the reference.
-        unsafe { (head.vtable.take)(self.0, None) };
+    /// The caller holds that reference, and the record is on no list.
+    pub(crate) unsafe fn fire(this: NonNull<Self>, hand: &KernelCx<'_>, reason: Option<Reason>) {
+        // SAFETY: the caller's reference keeps the record live.
+        let head = unsafe { this.as_ref() };
+        // SAFETY: the caller holds the list's reference, and the record is on no list (this
+        // function's contract).
+        if !unsafe { head.try_fire(reason, hand.kernel.mutations) } {
+            // SAFETY: the reference is the caller's; not used again.
+            return unsafe { Self::give_up(this) };
+        }
+        let fired = FiredWatch::of(this);
+        if !head.prompt {
+            return hand.kernel.world().on_watch_fired(fired);
+        }
+        let mut fired = Some(fired);
+        hand.catch_panic(&mut || fired.take().into_iter().for_each(FiredWatch::run));
     }
 }
 
@@ -235,11 +206,6 @@ unsafe impl Sync for PreparedWatch {}
 unsafe impl Send for ExitWatch {}
 // SAFETY: W1: through `&` the word decides which thread owns the callback.
 unsafe impl Sync for ExitWatch {}
-// SAFETY: the callback is Send, and moves with this value.
-unsafe impl Send for FiredWatch {}
-// SAFETY: through `&` only the pid is read.
-unsafe impl Sync for FiredWatch {}
-
 impl fmt::Debug for PreparedWatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PreparedWatch")
@@ -249,11 +215,5 @@ impl fmt::Debug for PreparedWatch {
 impl fmt::Debug for ExitWatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ExitWatch").field("pid", &self.pid()).field("status", &self.status()).finish()
-    }
-}
-
-impl fmt::Debug for FiredWatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Fired").field(&self.pid()).finish()
     }
 }

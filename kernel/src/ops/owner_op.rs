@@ -25,7 +25,7 @@ use crate::kernel::kernel_cx::KernelCx;
 use crate::memory::pool::Pool;
 use crate::memory::{self, NoMemory};
 use crate::ops::drain::take_up;
-use crate::ops::relations;
+use crate::ops::relations::{link, monitor};
 use crate::ops::timer;
 use crate::pid::{Pid, Reference};
 use crate::process::alias::AliasRecord;
@@ -119,9 +119,9 @@ impl OwnerOp {
             // SAFETY: P1: the caller owns the process; the end's reference came with the operation.
             OpKind::Link(link) => unsafe { adopt(link, process, hand) },
             OpKind::Demonitor { reference, flush } => {
-                relations::demonitor(process, hand, reference, flush);
+                monitor::demonitor(process, hand, reference, flush);
             }
-            OpKind::Unlink(peer) => relations::unlink(process, hand, peer),
+            OpKind::Unlink(peer) => link::unlink(process, hand, peer),
             OpKind::Alias(alias) => {
                 // SAFETY: P1: the caller owns the process.
                 let private = unsafe { process.private() };
@@ -173,11 +173,11 @@ unsafe fn adopt(link: NonNull<Link>, process: &Header, hand: &KernelCx<'_>) {
             // SAFETY: the end's reference; not used again.
             unsafe { Link::give_up(link, hand.pool()) };
             if cut && let Some(other) = hand.find(peer) {
-                relations::link_was_cut(other, hand);
+                link::link_was_cut(other, hand);
             }
             return;
         }
-        // As in `relations::link`: the peer has ended the older link, and this one is new.
+        // As in `link::link`: the peer has ended the older link, and this one is new.
         private.cut_all(peer, hand);
     }
     // SAFETY: the end is in no set; its reference goes with it.

@@ -19,7 +19,7 @@ use crate::kernel::kernel_cx::KernelCx;
 use crate::memory::pool::Pool;
 use crate::memory::{self, NoMemory};
 use crate::ops::info::ProcessInfo;
-use crate::ops::relations;
+use crate::ops::relations::link;
 use crate::ops::request::{Reply, ReplyFuture, reply};
 use crate::pid::Pid;
 use crate::process::header::Header;
@@ -119,7 +119,7 @@ impl QueryNode {
                 };
                 QueryReply::Suspended(*times)
             }
-            QueryKind::Linked(other) => QueryReply::Linked(relations::is_linked(process, hand, other)),
+            QueryKind::Linked(other) => QueryReply::Linked(link::is_linked(process, hand, other)),
             QueryKind::Info => ProcessInfo::try_of(process, hand).map_or(QueryReply::NoMemory, QueryReply::Info),
         };
         let mut answer = Some((answer, said));

@@ -7,10 +7,11 @@ use crate::pid::{Pid, Reference};
 use crate::process::header::Header;
 use crate::process::relation::link::Link;
 use crate::process::relation::monitor::{Monitor, MonitorTarget};
+use crate::process::request_message::Request;
 use crate::process::timer_record::TimerHead;
 use crate::reason::Reason;
 use crate::signal::exit_signal::ExitSignal;
-use crate::signal::message::{AliasMessage, Message, Request};
+use crate::signal::message::{AliasMessage, Message};
 use crate::signal::node::{Node, SignalKind};
 
 /// A signal as the process receives it.

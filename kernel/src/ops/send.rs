@@ -10,8 +10,9 @@ use crate::ops::request::RequestHead;
 use crate::ops::waker;
 use crate::pid::{Alias, Pid};
 use crate::process::header::Header;
+use crate::process::request_message::Request;
 use crate::process::request_watch::{DeathWatch, let_go};
-use crate::signal::message::{AliasMessage, Message, Request};
+use crate::signal::message::{AliasMessage, Message};
 use crate::signal::node::Node;
 
 /// The reason why a message was not sent, with the message.

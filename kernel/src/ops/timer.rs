@@ -1,5 +1,5 @@
-//! Starting, reading and cancelling timers: a process's own timers, which it has in a set, and any
-//! other timer by its reference (`slot`).
+//! Making, starting, reading and cancelling timers: a process's own timers, which it has in a set,
+//! and any other timer by its reference (`slot`).
 //!
 //! A timer is on the wheel of the core that starts it, which is the core that runs the process at
 //! that moment. A running body has direct access to that core. A caller that acts for a process
@@ -20,13 +20,16 @@ use core::any::TypeId;
 use core::ptr::NonNull;
 use core::time::Duration;
 
-use crate::api::cx::SendTarget;
 use crate::kernel::core_local::CoreLocal;
 use crate::kernel::kernel_cx::KernelCx;
-use crate::pid::Reference;
+use crate::kernel_ptr::KernelPtr;
+use crate::pid::{Pid, Reference};
 use crate::process::header::Header;
 use crate::process::owned::OwnerState;
-use crate::process::timer_record::{Target, TimerError, TimerHead};
+use crate::process::timer_record::{MessageTimer, Target, TimerError, TimerHead, release_fired};
+use crate::process::timer_slot::{Name, Slot};
+use crate::signal::node::SignalKind;
+use crate::signal::target::SendTarget;
 
 /// Returns the due time of a timer that starts now.
 pub(crate) fn due(hand: &KernelCx<'_>, after: Duration) -> u64 {
@@ -144,6 +147,65 @@ pub(crate) fn read_named(hand: &KernelCx<'_>, timer: Reference) -> Option<Durati
 pub(crate) fn left(hand: &KernelCx<'_>, due: u64) -> Duration {
     let world = hand.kernel.world();
     Duration::from_nanos(due.saturating_sub(world.now()).saturating_sub(world.coarse_error_ns()))
+}
+
+/// Claims a slot and returns it with the reference of the timer that will use it.
+#[inline]
+fn claim(hand: &KernelCx<'_>) -> Option<(NonNull<Slot>, Reference)> {
+    let slot =
+        hand.kernel.references.timers.claim(KernelPtr::of(hand.kernel), hand.pool().map(|pool| &pool.timer_slots))?;
+    // SAFETY: slots live as long as the kernel.
+    let reference = unsafe { slot.as_ref() }.reference();
+    reference.map(|reference| (slot, reference))
+}
+
+/// Gives back a slot that no timer has used.
+#[cold]
+fn unclaim(hand: &KernelCx<'_>, (slot, reference): (NonNull<Slot>, Reference)) {
+    // SAFETY: the slot was claimed just now from this kernel's table, to which the pool belongs
+    // too.
+    unsafe { hand.kernel.references.timers.give_back(slot, Name::new(reference, true), hand.pool()) };
+}
+
+impl TimerHead {
+    /// Creates an alarm for `process`, with the references of the wheel and of the starter.
+    ///
+    /// # Errors
+    /// [`TimerError::NoMemory`] if no memory is left.
+    pub fn try_alarm(hand: &KernelCx<'_>, process: Pid, due: u64) -> Result<NonNull<Self>, TimerError> {
+        let node = hand.kernel.nodes.node(SignalKind::Alarm, release_fired).ok_or(TimerError::NoMemory)?;
+        let place = claim(hand).ok_or(TimerError::NoMemory)?;
+        let alarm = Self::new(node, Target::Pid(process), due, true, place);
+        hand.try_new(alarm).map_err(|_| {
+            unclaim(hand, place);
+            TimerError::NoMemory
+        })
+    }
+
+    /// Creates a timer with a message, with the references of the wheel and of the starter.
+    /// `labelled`: see [`TimerHead::labelled`].
+    ///
+    /// # Errors
+    /// [`TimerError::NoMemory`] if no memory is left.
+    pub fn try_message<M: Send + 'static>(
+        hand: &KernelCx<'_>,
+        target: Target,
+        due: u64,
+        labelled: bool,
+        value: M,
+    ) -> Result<NonNull<Self>, TimerError> {
+        let node = hand.kernel.nodes.node(SignalKind::Timer, release_fired).ok_or(TimerError::NoMemory)?;
+        let place = claim(hand).ok_or(TimerError::NoMemory)?;
+        let timer = MessageTimer::new(node, target, due, labelled, place, value);
+        match hand.try_new(timer) {
+            Ok(timer) => Ok(timer.cast()),
+            Err(timer) => {
+                unclaim(hand, place);
+                drop(timer.into_message());
+                Err(TimerError::NoMemory)
+            }
+        }
+    }
 }
 
 impl OwnerState {

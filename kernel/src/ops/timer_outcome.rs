@@ -3,6 +3,7 @@
 use core::ptr::{self, NonNull};
 
 use crate::kernel::kernel_cx::KernelCx;
+use crate::kernel_ptr::KernelPtr;
 use crate::memory::pool::Pool;
 use crate::ops::relations::watch_was_cancelled;
 use crate::pid::{Pid, Reference};
@@ -109,6 +110,17 @@ impl TimerHead {
         ended
     }
 
+    /// (2) Ends the timer because its target died. Consumes the reference of the target's list.
+    ///
+    /// # Safety
+    /// The caller has that reference, and does not use the record again.
+    pub(crate) unsafe fn target_died(this: NonNull<Self>, hand: &KernelCx<'_>) {
+        // SAFETY: the list's reference keeps the record live.
+        unsafe { Self::end(this, hand) };
+        // SAFETY: the caller passes the list's reference, and we do not use the record again.
+        unsafe { Self::give_up(this, hand.pool()) };
+    }
+
     /// Does the same as [`TimerHead::cancel`], without updating the target's list.
     ///
     /// # Safety
@@ -166,7 +178,7 @@ impl TimerHead {
 
     /// Does the same as [`TimerHead::cancel_named`], with the steps `S`.
     pub fn cancel_named_by<S: Steps>(reference: Reference, hand: &KernelCx<'_>) -> Option<u64> {
-        let (this, was) = hand.kernel.references.timers.cancel::<S>(reference, hand.kernel)?;
+        let (this, was) = hand.kernel.references.timers.cancel::<S>(reference, KernelPtr::of(hand.kernel))?;
         // SAFETY: S2, the canceller has the wheel's reference.
         let timer = unsafe { this.as_ref() };
         let due = timer.due;
@@ -199,7 +211,7 @@ impl TimerHead {
 
     /// Does the same as [`TimerHead::read_named`], with the steps `S`.
     pub fn read_named_by<S: Steps>(reference: Reference, hand: &KernelCx<'_>) -> Option<u64> {
-        hand.kernel.references.timers.read::<S>(reference, hand.kernel)
+        hand.kernel.references.timers.read::<S>(reference, KernelPtr::of(hand.kernel))
     }
 
     /// (3) Takes the message of a fetched timer and releases the signal's reference.
@@ -221,39 +233,5 @@ impl TimerHead {
     pub unsafe fn peek<'a, M>(this: NonNull<Self>) -> &'a M {
         // SAFETY: S2, the timer fired, so the node's holder owns the value.
         unsafe { &*value_of::<M>(this) }
-    }
-
-    /// Releases a reference. Wait-free.
-    ///
-    /// # Safety
-    /// The caller has the reference, and does not use the record again.
-    #[inline]
-    pub unsafe fn give_up(this: NonNull<Self>, pool: Option<&Pool>) {
-        // SAFETY: the caller has a reference, so the record is live.
-        if unsafe { this.as_ref() }.shares.give_up() {
-            // SAFETY: the last reference was released here.
-            unsafe { Self::gone(this, pool) };
-        }
-    }
-
-    /// Returns the timer's slot and frees the record.
-    ///
-    /// # Safety
-    /// The caller has released the last reference, and does not use the record again.
-    #[inline(never)]
-    unsafe fn gone(this: NonNull<Self>, pool: Option<&Pool>) {
-        // SAFETY: the caller released the last reference, so no other thread uses the record.
-        let timer = unsafe { this.as_ref() };
-        let (free, slot, name) = (timer.free, timer.slot, timer.name);
-        // SAFETY: slots live as long as the kernel.
-        let kernel = unsafe { slot.as_ref() }.kernel();
-        // SAFETY: the kernel outlives its nodes (`Budget::node`), of which the record is one.
-        let kernel = unsafe { &*kernel };
-        let slots = &kernel.references.timers;
-        // SAFETY: the last reference to the record is gone, so this call owns its slot; the pool is
-        // one of this kernel's.
-        unsafe { slots.give_back(slot, name, pool) };
-        // SAFETY: the last reference was released, so the record is ours to free.
-        unsafe { free(this, pool) };
     }
 }

@@ -11,9 +11,9 @@
 use core::ptr::NonNull;
 use core::task::{RawWaker, RawWakerVTable, Waker};
 
-use crate::api::cx::Slice;
 use crate::kernel::Kernel;
 use crate::kernel::kernel_cx::KernelCx;
+use crate::kernel::slice::Slice;
 use crate::mailbox::Pushed;
 use crate::mutation::Mutation;
 use crate::process::header::Header;
@@ -168,7 +168,7 @@ unsafe fn wake_by_ref<O: Orders>(data: *const ()) {
     if pushed == Pushed::Wake {
         // SAFETY: P4, the process is alive, because it cannot die before it is queued, and its
         // wakers hold the kernel.
-        let kernel = unsafe { process.kernel.as_ref() };
+        let kernel = unsafe { process.kernel.get() };
         queue(kernel, process);
     }
 }
@@ -176,14 +176,11 @@ unsafe fn wake_by_ref<O: Orders>(data: *const ()) {
 /// Queues a process that this wake has woken: on this core, if this thread runs a core of its
 /// kernel.
 fn queue(kernel: &Kernel, process: &Header) {
-    // SAFETY: `Platform`'s contract gives a valid pointer for this thread.
-    let slice = unsafe { (*(kernel.here)()).get() }.cast::<Slice<'_>>();
-    if !slice.is_null() {
-        // SAFETY: the pointer is valid while the slice lasts, which is longer than this call.
-        let hand: KernelCx<'_> = unsafe { (*slice).hand };
-        if core::ptr::eq(hand.kernel, kernel) {
-            return hand.schedule(process);
-        }
+    // SAFETY: a platform's `here`, and the slice is not used after this call.
+    if let Some(Slice { hand, .. }) = unsafe { Slice::current(kernel.here) }
+        && core::ptr::eq(hand.kernel, kernel)
+    {
+        return hand.schedule(process);
     }
     kernel.inject(process);
 }

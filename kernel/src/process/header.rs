@@ -28,13 +28,11 @@
 //!   slot's previous process. So the memory keeps no reason longer than the table keeps the memory:
 //!   they would otherwise keep each other for ever, or keep all successive processes of the slot.
 
-use alloc::sync::Arc;
 use core::mem::offset_of;
 use core::ptr::NonNull;
 
-use crate::api::body::BodyVtable;
 use crate::intrusive::sweep_list::SweepList;
-use crate::kernel::Kernel;
+use crate::kernel_ptr::KernelPtr;
 use crate::mailbox::Mailbox;
 use crate::mailbox::limit::{MailboxLimit, OptionalLimit};
 use crate::memory::pool::Pool;
@@ -43,6 +41,7 @@ use crate::process::name::NameEntry;
 use crate::process::owned::OwnerState;
 use crate::process::relation::link::Link;
 use crate::process::relation::watcher::WatcherEntry;
+use crate::process::vtable::BodyVtable;
 use crate::reason::Reason;
 use crate::reclaim::Retired;
 use crate::runq::node::RunNode;
@@ -103,7 +102,7 @@ pub struct Header {
     /// References to the memory: `TABLE`, `CONTEXT`, and `WAKER` for each waker.
     pub shares: AtomicUsize,
     /// The kernel of the process (P4).
-    pub kernel: NonNull<Kernel>,
+    pub kernel: KernelPtr,
     /// The record for `reclaim`.
     pub retired: Retired,
     /// The slot's previous tombstone (`table`, T3). Belongs to the table's reference.
@@ -177,10 +176,10 @@ impl Header {
     pub fn share_with_waker(&self) {
         // Relaxed: only a holder acquires another reference.
         if self.shares.fetch_add(WAKER, Ordering::Relaxed) < WAKER {
-            // SAFETY: P4: the kernel is in an `Arc`, which no code can take it out of (`handle`).
-            // It is alive: a slice runs, whose core holds the kernel. The count is taken before
-            // another thread has this waker, so before the last of them releases it.
-            unsafe { Arc::increment_strong_count(self.kernel.as_ptr().cast_const()) };
+            // SAFETY: P4: the kernel is alive: a slice runs, whose core holds the kernel. The count
+            // is taken before another thread has this waker, so before the last of them releases
+            // it.
+            unsafe { self.kernel.hold() };
         }
     }
 
@@ -197,7 +196,7 @@ impl Header {
         if before < 2 * WAKER {
             // The process may be freed by now; the kernel count that its wakers held is ours.
             // SAFETY: P4: the first waker, since the number of wakers was last 0, took this count.
-            unsafe { Arc::decrement_strong_count(kernel.as_ptr().cast_const()) };
+            unsafe { kernel.release() };
         }
     }
 

@@ -41,9 +41,8 @@ use core::hash::{Hash, Hasher};
 use core::ptr::{self, NonNull};
 
 use crate::config::NAME_BUCKETS;
-use crate::kernel::Kernel;
 use crate::memory::{self, NoMemory, Shared};
-use crate::mutation::Mutation;
+use crate::mutation::{Mutation, MutationSwitch};
 use crate::process::header::Header;
 use crate::reclaim::Guard;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
@@ -353,9 +352,9 @@ impl NameEntry {
     }
 
     /// Assigns the reserved name to the newborn. Wait-free.
-    pub(crate) fn confirm_newborn(&self, process: &Header, kernel: &Kernel) {
+    pub(crate) fn confirm_newborn(&self, process: &Header, mutations: MutationSwitch) {
         let that = process.whole().as_ptr();
-        if kernel.mutated(Mutation::ConfirmsAnyway) {
+        if mutations.injects(Mutation::ConfirmsAnyway) {
             return self.holder.store(that, Ordering::Release);
         }
         let mark = that.map_addr(|address| address | NEWBORN);

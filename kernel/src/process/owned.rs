@@ -1,13 +1,13 @@
-//! The owner's part of a process, [`OwnerState`].
+//! The owner's part of a process, [`OwnerState`]. What the owner does with its links is in
+//! `ops::relations::link`.
 
 use alloc::boxed::Box;
 
 use crate::intrusive::record_set::RecordSet;
-use crate::kernel::kernel_cx::KernelCx;
 use crate::mailbox::Fifo;
 use crate::mailbox::batch::Queue;
 use crate::memory;
-use crate::pid::{Pid, Reference};
+use crate::pid::Reference;
 use crate::process::alias::AliasRecord;
 use crate::process::relation::link::LinkEnd;
 use crate::process::relation::monitor::Monitor;
@@ -118,33 +118,5 @@ impl OwnerState {
                 self.end_alias(reference);
             }
         }
-    }
-
-    /// Unlinks every link with `peer`: none, one, or two (`link`, K2). Considers only adopted
-    /// links. Returns `true` if there was one.
-    pub fn cut_all(&mut self, peer: Pid, hand: &KernelCx<'_>) -> bool {
-        let mut any = false;
-        while let Some(half) = self.links.find(peer.to_raw()) {
-            if LinkEnd::is_watched(half) {
-                // SAFETY: `find` found the end in this set.
-                unsafe { self.links.remove(half) };
-                // SAFETY: the end's reference is still held here.
-                unsafe { half.as_ref() }.hide();
-                // SAFETY: removed above, so in no set; the end belongs to the owner.
-                unsafe { self.links.insert(half) };
-                any = true;
-                continue;
-            }
-            // SAFETY: the set's reference keeps the record live.
-            if !unsafe { LinkEnd::link(half).as_ref() }.cut() {
-                // SAFETY: the set's reference keeps the record live, and the end belongs to the
-                // owner.
-                unsafe { half.as_ref() }.withdraw();
-            }
-            any = true;
-            // SAFETY: the end is in the set; not used afterwards.
-            unsafe { self.drop_half(half, hand) };
-        }
-        any
     }
 }

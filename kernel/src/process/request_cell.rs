@@ -1,10 +1,10 @@
 //! The shared cell of a reply, [`RequestHead`]: one word for its three parties, and the fields that
 //! it guards.
 //!
-//! The *responder* holds the [`crate::ops::request::Reply`]. The *requester* waits (`Requester`;
-//! OTP's caller). The *watch*, if there is one, belongs to the process that received the request
-//! ([`crate::ops::request::open_request`]) and notifies the requester of that process's death. A
-//! reply that was not made by a request has no watch.
+//! The *responder* holds the [`crate::Reply`]. The *requester* waits (`Requester`; OTP's caller).
+//! The *watch*, if there is one, belongs to the process that received the request
+//! (`request_watch`) and notifies the requester of that process's death. A reply that was not
+//! made by a request has no watch.
 //!
 //! ```text
 //!   responder: ─▶ ANSWERED or DROPPED ─▶ OUT_ANSWERER  (one exchange, if it has no waker to call)
@@ -45,9 +45,7 @@
 use core::ptr::NonNull;
 use core::task::Waker;
 
-use crate::kernel::Kernel;
-use crate::kernel::kernel_cx::KernelCx;
-use crate::kernel::platform::CurrentSlot;
+use crate::kernel_ptr::{CurrentSlot, KernelPtr};
 use crate::memory::pool::{self, Pool};
 use crate::pid::Pid;
 use crate::process::header::Header;
@@ -130,7 +128,7 @@ pub(crate) struct Requester {
     pub(crate) pid: Pid,
     pub(crate) process: NonNull<Header>,
     /// The process's kernel: only compared.
-    pub(crate) kernel: NonNull<Kernel>,
+    pub(crate) kernel: KernelPtr,
     /// The accessor of the current slot, in which the cores of its kernel record what they run.
     pub(crate) here: fn() -> *const CurrentSlot,
 }
@@ -276,11 +274,6 @@ impl RequestHead {
         }
     }
 
-    /// Returns `true` if the waker is that of the process that made the request.
-    pub(crate) fn is_of(&self, waker: &Waker) -> bool {
-        self.asker.as_ref().is_some_and(|asker| crate::ops::waker::is_of(waker, asker.process))
-    }
-
     /// Performs a party's event. Sets `out` as well, if no waker must be taken out first. Returns
     /// the word before, and the waker.
     ///
@@ -388,15 +381,5 @@ impl RequestHead {
     pub(crate) fn set_reason(&self, reason: Reason) {
         // SAFETY: A2: the reason belongs to the watch until DOWN.
         self.reason.with_mut(|place| unsafe { *place = Some(reason) });
-    }
-}
-
-impl Requester {
-    /// Wakes the requester from a core of its kernel.
-    #[inline]
-    pub(crate) fn wake(&self, hand: &KernelCx<'_>) {
-        if let Some(process) = hand.find(self.pid) {
-            crate::ops::waker::resume(process, hand);
-        }
     }
 }

@@ -1,11 +1,10 @@
 //! The watch of a request, in transit ([`DeathWatch`]) and at the receiver ([`OpenRequests`]); see
-//! `request`, Q1 and Q2.
+//! `ops::request::open_request`, Q1 and Q2.
 
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 use core::task::Waker;
 
-use crate::kernel::kernel_cx::KernelCx;
 use crate::memory::pool::Pool;
 use crate::process::request_cell::{
     ANSWERED, DOWN, GONE, OUT_ANSWERER, OUT_WATCH, Orders, RequestHead, Requester, Shipped,
@@ -31,21 +30,11 @@ impl<O: Orders> DeathWatch<O> {
         core::mem::ManuallyDrop::new(self).0
     }
 
-    /// Reports the death of the process, as [`down`] does with the cell. Returns the waker to call.
+    /// Reports the death of the process, as `ops::request::watch` does. Returns the waker to call.
     /// For the models.
     pub fn down(self, reason: &Reason) -> Option<Waker> {
         // SAFETY: this value is the watch, and it is not used again.
         unsafe { say_down::<O>(self.travels(), None, reason) }.and_then(|(_, waker)| waker)
-    }
-
-    /// Answers as the receiving process itself. Returns the watch, if it is not done then. For the
-    /// models.
-    pub fn answer<T>(self, reply: crate::ops::request::Reply<T, O>, answer: T) -> (Option<Self>, Result<(), T>) {
-        let mut open = OpenRequests::new();
-        // SAFETY: this value is the watch, and it is in no list.
-        unsafe { open.put_back(self.travels()) };
-        let answered = reply.answer(answer, None, Some(&mut open));
-        (open.pop().map(|head| Self(head, PhantomData)), answered)
     }
 
     /// Releases the watch if it is settled, as [`settle`] does. For the models.
@@ -103,28 +92,12 @@ unsafe fn settle<O: Orders>(head: NonNull<RequestHead>, pool: Option<&Pool>) -> 
     settled
 }
 
-/// Notifies the requester that the process is dead.
-///
-/// # Safety
-/// The caller has the watch, and does not use it again. `hand` belongs to the requester's kernel.
-pub(crate) unsafe fn down(head: NonNull<RequestHead>, hand: &KernelCx<'_>, reason: &Reason) {
-    // SAFETY: the caller has the watch and does not use it again (this function's contract).
-    let Some((asker, called)) = (unsafe { say_down::<Shipped>(head, hand.pool(), reason) }) else { return };
-    if let Some(asker) = asker {
-        asker.wake(hand);
-    }
-    if let Some(called) = called {
-        let mut called = Some(called);
-        hand.catch_panic(&mut || called.take().into_iter().for_each(Waker::wake));
-    }
-}
-
-/// Changes the cell for [`down`]. Returns the requester and its waker, if one waits without an
-/// answer.
+/// Changes the cell when the process is dead. Returns the requester and its waker, if one waits
+/// without an answer.
 ///
 /// # Safety
 /// The caller has the watch, and does not use it again.
-unsafe fn say_down<O: Orders>(
+pub(crate) unsafe fn say_down<O: Orders>(
     head: NonNull<RequestHead>,
     pool: Option<&Pool>,
     reason: &Reason,

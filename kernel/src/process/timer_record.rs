@@ -1,7 +1,7 @@
 //! Timers: a message, or an alarm, that is delivered when it is due.
 //!
-//! A timer has one record and one state word. The word is in the timer's slot (`slot`), where any
-//! thread finds it by the timer's reference:
+//! A timer has one record and one state word. The word is in the timer's slot (`timer_slot`), where
+//! any thread finds it by the timer's reference:
 //!
 //! ```text
 //! ARMED ── wheel: fire (1) ──▶ FIRED ── fetched by the target (3)
@@ -31,15 +31,13 @@ use core::ptr::NonNull;
 use crate::intrusive::list::{Linked, Links};
 use crate::intrusive::record_set::{Member, SetLinks};
 use crate::intrusive::refcount::RefCount;
-use crate::kernel::Kernel;
-use crate::kernel::kernel_cx::KernelCx;
+use crate::kernel_ptr::KernelPtr;
 use crate::memory::pool::{self, Pool};
 use crate::pid::{Pid, Reference};
 use crate::process::name::NameEntry;
 use crate::process::relation::monitor::MonitorTarget;
-use crate::process::relation::watcher::{WatchVtable, WatcherEntry};
-use crate::reason::Reason;
-use crate::signal::node::{BudgetPermit, Node, SignalKind};
+use crate::process::relation::watcher::{WatcherEntry, WatcherKind};
+use crate::signal::node::{BudgetPermit, Node};
 use crate::sync::UnsafeCell;
 use crate::timer::wheel::TimerNode;
 
@@ -120,7 +118,7 @@ pub struct TimerHead {
 
 /// A timer with its message.
 #[repr(C)]
-struct MessageTimer<M> {
+pub(crate) struct MessageTimer<M> {
     head: TimerHead,
     value: UnsafeCell<MaybeUninit<M>>,
 }
@@ -141,33 +139,8 @@ impl Linked for TimerHead {
     }
 }
 
-const VTABLE: &WatchVtable = &WatchVtable { live, fire: target_died, release, watcher: |_| None, outside: false };
-
-fn of_watch(watch: NonNull<WatcherEntry>) -> NonNull<TimerHead> {
-    // SAFETY: only the `watch` of a timer has this vtable.
-    unsafe { watch.byte_sub(offset_of!(TimerHead, watch)).cast() }
-}
-
-unsafe fn live(watch: NonNull<WatcherEntry>) -> bool {
-    // SAFETY: the list's reference keeps the record live.
-    unsafe { of_watch(watch).as_ref() }.is_armed()
-}
-
-unsafe fn target_died(watch: NonNull<WatcherEntry>, hand: &KernelCx<'_>, _reason: &Reason) {
-    let timer = of_watch(watch);
-    // SAFETY: the list's reference keeps the record live.
-    unsafe { TimerHead::end(timer, hand) };
-    // SAFETY: the caller passes the list's reference, and we do not use the record again.
-    unsafe { TimerHead::give_up(timer, hand.pool()) };
-}
-
-unsafe fn release(watch: NonNull<WatcherEntry>, pool: Option<&Pool>) {
-    // SAFETY: the caller passes the list's reference, and does not use the record again.
-    unsafe { TimerHead::give_up(of_watch(watch), pool) }
-}
-
 /// Drops a timer that fired and that no process receives.
-unsafe fn release_fired(node: NonNull<Node>, pool: Option<&Pool>) {
+pub(crate) unsafe fn release_fired(node: NonNull<Node>, pool: Option<&Pool>) {
     let timer = node.cast::<TimerHead>();
     // The reference that travels with the node.
     let _share = GivesUp { timer, pool, shares: 1 };
@@ -202,32 +175,62 @@ pub(crate) fn value_of<M>(timer: NonNull<TimerHead>) -> *mut M {
     value.with_mut(|value| value.cast())
 }
 
-/// Claims a slot and returns it with the reference of the timer that will use it.
-#[inline]
-fn claim(hand: &KernelCx<'_>) -> Option<(NonNull<Slot>, Reference)> {
-    let slot = hand.kernel.references.timers.claim(hand.kernel, hand.pool().map(|pool| &pool.timer_slots))?;
-    // SAFETY: slots live as long as the kernel.
-    let reference = unsafe { slot.as_ref() }.reference();
-    reference.map(|reference| (slot, reference))
-}
+impl<M: Send + 'static> MessageTimer<M> {
+    /// Creates a timer with a message, with the references of the wheel and of the starter.
+    /// `labelled`: see [`TimerHead::labelled`].
+    #[inline(always)]
+    pub(crate) fn new(
+        node: Node,
+        target: Target,
+        due: u64,
+        labelled: bool,
+        place: (NonNull<Slot>, Reference),
+        value: M,
+    ) -> Self {
+        unsafe fn drop_value<M>(timer: NonNull<TimerHead>) {
+            // SAFETY: the caller owns the value, and drops it once (S2).
+            unsafe { value_of::<M>(timer).drop_in_place() };
+        }
+        unsafe fn free<M>(timer: NonNull<TimerHead>, pool: Option<&Pool>) {
+            // SAFETY: the last reference was released. The value is gone already, and `MaybeUninit`
+            // drops nothing.
+            unsafe { pool::drop_and_free(timer.cast::<MessageTimer<M>>(), pool) }
+        }
+        let head = TimerHead {
+            labelled,
+            takes: Some(TypeId::of::<M>()),
+            drop_value: if needs_drop::<M>() { Some(drop_value::<M>) } else { None },
+            free: free::<M>,
+            ..TimerHead::new(node, target, due, false, place)
+        };
+        Self { head, value: UnsafeCell::new(MaybeUninit::new(value)) }
+    }
 
-/// Gives back a slot that no timer has used.
-#[cold]
-fn unclaim(hand: &KernelCx<'_>, (slot, reference): (NonNull<Slot>, Reference)) {
-    // SAFETY: the slot was claimed just now from this kernel's table, to which the pool belongs
-    // too.
-    unsafe { hand.kernel.references.timers.give_back(slot, Name::new(reference, true), hand.pool()) };
+    /// Returns the message of a timer that was never placed anywhere.
+    pub(crate) fn into_message(self) -> M {
+        // SAFETY: `new` initialised the value, and no other place has it.
+        unsafe { self.value.into_inner().assume_init() }
+    }
 }
 
 impl TimerHead {
-    fn new(node: Node, target: Target, due: u64, own: bool, (slot, reference): (NonNull<Slot>, Reference)) -> Self {
+    /// Creates a timer without a message, with the references of the wheel and of the starter.
+    /// `own`: only its owner can find it (`timer_slot`, S4).
+    #[inline]
+    pub(crate) fn new(
+        node: Node,
+        target: Target,
+        due: u64,
+        own: bool,
+        (slot, reference): (NonNull<Slot>, Reference),
+    ) -> Self {
         unsafe fn free(timer: NonNull<TimerHead>, pool: Option<&Pool>) {
             // SAFETY: the last reference to an alarm was released, so the record is the caller's.
             unsafe { pool::drop_and_free(timer, pool) }
         }
         Self {
             node,
-            watch: WatcherEntry::new(VTABLE),
+            watch: WatcherEntry::new(WatcherKind::Timer),
             wheel: TimerNode::new(),
             joint: SetLinks::new(),
             cancelled: Links::new(),
@@ -245,62 +248,6 @@ impl TimerHead {
             takes: None,
             drop_value: None,
             free,
-        }
-    }
-
-    /// Creates an alarm for `process`, with the references of the wheel and of the starter.
-    ///
-    /// # Errors
-    /// [`TimerError::NoMemory`] if no memory is left.
-    pub fn try_alarm(hand: &KernelCx<'_>, process: Pid, due: u64) -> Result<NonNull<Self>, TimerError> {
-        let node = hand.kernel.nodes.node(SignalKind::Alarm, release_fired).ok_or(TimerError::NoMemory)?;
-        let place = claim(hand).ok_or(TimerError::NoMemory)?;
-        let alarm = Self::new(node, Target::Pid(process), due, true, place);
-        hand.try_new(alarm).map_err(|_| {
-            unclaim(hand, place);
-            TimerError::NoMemory
-        })
-    }
-
-    /// Creates a timer with a message, with the references of the wheel and of the starter.
-    /// `labelled`: see [`TimerHead::labelled`].
-    ///
-    /// # Errors
-    /// [`TimerError::NoMemory`] if no memory is left.
-    pub fn try_message<M: Send + 'static>(
-        hand: &KernelCx<'_>,
-        target: Target,
-        due: u64,
-        labelled: bool,
-        value: M,
-    ) -> Result<NonNull<Self>, TimerError> {
-        unsafe fn drop_value<M>(timer: NonNull<TimerHead>) {
-            // SAFETY: the caller owns the value, and drops it once (S2).
-            unsafe { value_of::<M>(timer).drop_in_place() };
-        }
-        unsafe fn free<M>(timer: NonNull<TimerHead>, pool: Option<&Pool>) {
-            // SAFETY: the last reference was released. The value is gone already, and `MaybeUninit`
-            // drops nothing.
-            unsafe { pool::drop_and_free(timer.cast::<MessageTimer<M>>(), pool) }
-        }
-        let node = hand.kernel.nodes.node(SignalKind::Timer, release_fired).ok_or(TimerError::NoMemory)?;
-        let place = claim(hand).ok_or(TimerError::NoMemory)?;
-        let head = Self {
-            labelled,
-            takes: Some(TypeId::of::<M>()),
-            drop_value: if needs_drop::<M>() { Some(drop_value::<M>) } else { None },
-            free: free::<M>,
-            ..Self::new(node, target, due, false, place)
-        };
-        let timer = MessageTimer { head, value: UnsafeCell::new(MaybeUninit::new(value)) };
-        match hand.try_new(timer) {
-            Ok(timer) => Ok(timer.cast()),
-            Err(timer) => {
-                unclaim(hand, place);
-                // SAFETY: the value was initialised above, and no other place has it.
-                drop(unsafe { timer.value.into_inner().assume_init() });
-                Err(TimerError::NoMemory)
-            }
         }
     }
 
@@ -358,6 +305,15 @@ impl TimerHead {
         }
     }
 
+    /// Returns the timer of an entry on a list of watchers.
+    ///
+    /// # Safety
+    /// The entry is of the kind [`WatcherKind::Timer`].
+    pub(crate) unsafe fn of_watch(watch: NonNull<WatcherEntry>) -> NonNull<Self> {
+        // SAFETY: only the `watch` of a timer is of this kind (this function's contract).
+        unsafe { watch.byte_sub(offset_of!(Self, watch)).cast() }
+    }
+
     /// Adds the reference of the target's list, into which the caller puts the returned `watch`.
     pub fn share(this: NonNull<Self>) -> NonNull<WatcherEntry> {
         // SAFETY: the caller has a reference, so the record is live.
@@ -393,6 +349,37 @@ impl TimerHead {
         NonNull::new(next).map_or(core::ptr::null_mut(), |next| Self::of_wheel(next).as_ptr())
     }
 
+    /// Releases a reference. Wait-free.
+    ///
+    /// # Safety
+    /// The caller has the reference, and does not use the record again.
+    #[inline]
+    pub unsafe fn give_up(this: NonNull<Self>, pool: Option<&Pool>) {
+        // SAFETY: the caller has a reference, so the record is live.
+        if unsafe { this.as_ref() }.shares.give_up() {
+            // SAFETY: the last reference was released here.
+            unsafe { Self::gone(this, pool) };
+        }
+    }
+
+    /// Returns the timer's slot and frees the record.
+    ///
+    /// # Safety
+    /// The caller has released the last reference, and does not use the record again.
+    #[inline(never)]
+    unsafe fn gone(this: NonNull<Self>, pool: Option<&Pool>) {
+        // SAFETY: the caller released the last reference, so no other thread uses the record.
+        let timer = unsafe { this.as_ref() };
+        let (free, slot, name) = (timer.free, timer.slot, timer.name);
+        // SAFETY: the kernel outlives its nodes (`Budget::node`), of which the record is one.
+        let slots = unsafe { timer.kernel().timer_slots() };
+        // SAFETY: the last reference to the record is gone, so this call owns its slot; the pool is
+        // one of this kernel's.
+        unsafe { slots.give_back(slot, name, pool) };
+        // SAFETY: the last reference was released, so the record is ours to free.
+        unsafe { free(this, pool) };
+    }
+
     /// Returns `true` if the timer is still pending.
     pub fn is_armed(&self) -> bool {
         self.slot().is_armed()
@@ -406,9 +393,9 @@ impl TimerHead {
     }
 
     /// Returns the kernel that the timer belongs to.
-    pub(crate) fn kernel(&self) -> &Kernel {
-        // SAFETY: the kernel outlives its nodes (`Budget::node`), of which the record is one.
-        unsafe { &*self.slot().kernel() }
+    pub(crate) fn kernel(&self) -> KernelPtr {
+        // SAFETY: the record's creator has claimed the slot.
+        unsafe { self.slot().kernel() }
     }
 
     /// Returns the timer's target.

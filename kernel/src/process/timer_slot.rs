@@ -46,12 +46,12 @@ use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 
 use crate::config::{FIRST_TIMERS, TIMER_SLOTS};
-use crate::kernel::Kernel;
+use crate::kernel_ptr::KernelPtr;
 use crate::memory::NoMemory;
-use crate::memory::pool::Pool;
+use crate::memory::pool::{KeptSlots, Pool};
 use crate::pid::Reference;
 use crate::process::timer_record::TimerHead;
-use crate::sync::{AtomicPtr, AtomicU32, Cell, Ordering};
+use crate::sync::{AtomicPtr, AtomicU32, Ordering};
 
 const INDEX_BITS: u32 = 26;
 const GENERATION_BITS: u32 = 29;
@@ -94,7 +94,7 @@ pub(crate) struct Slot {
     index: u32,
     /// The timer's record; in a free slot, the next free slot.
     link: AtomicPtr<()>,
-    kernel: AtomicPtr<Kernel>,
+    kernel: AtomicPtr<()>,
     /// The due time: the low half, then the high half.
     due: [AtomicU32; 2],
 }
@@ -122,10 +122,15 @@ impl Slot {
     }
 
     /// Returns the kernel that has claimed the slot. For the slot's holder.
+    ///
+    /// # Safety
+    /// The slot was claimed.
     #[inline]
-    pub(crate) fn kernel(&self) -> *const Kernel {
+    pub(crate) unsafe fn kernel(&self) -> KernelPtr {
         // Relaxed: written by `claim`, which gave the slot to its holder.
-        self.kernel.load(Ordering::Relaxed)
+        let kernel = self.kernel.load(Ordering::Relaxed);
+        // SAFETY: the slot was claimed (this function's contract), and `claim` stored a kernel.
+        KernelPtr::from_erased(unsafe { NonNull::new_unchecked(kernel) })
     }
 
     /// Returns the generation of the slot's next timer. The caller holds the slot.
@@ -230,28 +235,12 @@ unsafe impl Send for TimerSlots {}
 // SAFETY: threads share only atomics and the constant index of each slot.
 unsafe impl Sync for TimerSlots {}
 
-/// The free slots that one core keeps.
-#[derive(Debug)]
-pub(crate) struct Kept {
-    first: Cell<*mut Slot>,
-    count: Cell<u32>,
-}
-
-impl Default for Kept {
-    fn default() -> Self {
-        Self { first: Cell::new(ptr::null_mut()), count: Cell::new(0) }
-    }
-}
-
-// SAFETY: only the core that keeps the slots uses this list.
-unsafe impl Send for Kept {}
-
-impl Kept {
+impl KeptSlots {
     #[inline]
     fn pop(&self) -> Option<NonNull<Slot>> {
-        let slot = NonNull::new(self.first.get())?;
+        let slot = NonNull::new(self.first.get().cast::<Slot>())?;
         // SAFETY: slots live as long as their kernel.
-        self.first.set(next_of(unsafe { slot.as_ref() }));
+        self.first.set(next_of(unsafe { slot.as_ref() }).cast());
         self.count.set(self.count.get() - 1);
         Some(slot)
     }
@@ -259,8 +248,8 @@ impl Kept {
     #[inline]
     fn push(&self, slot: NonNull<Slot>) {
         // SAFETY: slots live as long as their kernel. Relaxed: only the slot's holder reads `link`.
-        unsafe { slot.as_ref() }.link.store(self.first.get().cast(), Ordering::Relaxed);
-        self.first.set(slot.as_ptr());
+        unsafe { slot.as_ref() }.link.store(self.first.get(), Ordering::Relaxed);
+        self.first.set(slot.as_ptr().cast());
         self.count.set(self.count.get() + 1);
     }
 }
@@ -293,18 +282,18 @@ impl TimerSlots {
     /// Claims a slot for the caller. Returns `None` without memory, or if there are already as many
     /// timers as references can name. Lock-free.
     #[inline]
-    pub(crate) fn claim(&self, kernel: &Kernel, kept: Option<&Kept>) -> Option<NonNull<Slot>> {
-        let slot = match kept.and_then(Kept::pop) {
+    pub(crate) fn claim(&self, kernel: KernelPtr, kept: Option<&KeptSlots>) -> Option<NonNull<Slot>> {
+        let slot = match kept.and_then(KeptSlots::pop) {
             Some(slot) => slot,
             None => self.claim_elsewhere(kept)?,
         };
         // SAFETY: the slot lives as long as `self`. Release: as in `Slot::begin`.
-        unsafe { slot.as_ref() }.kernel.store(ptr::from_ref(kernel).cast_mut(), Ordering::Release);
+        unsafe { slot.as_ref() }.kernel.store(kernel.erased().as_ptr(), Ordering::Release);
         Some(slot)
     }
 
     #[cold]
-    fn claim_elsewhere(&self, kept: Option<&Kept>) -> Option<NonNull<Slot>> {
+    fn claim_elsewhere(&self, kept: Option<&KeptSlots>) -> Option<NonNull<Slot>> {
         // Relaxed: a hint. Acquire: pairs with the Release exchange in `give_to_all`.
         if !self.chain.load(Ordering::Relaxed).is_null()
             && let Some(slot) = NonNull::new(self.chain.swap(ptr::null_mut(), Ordering::Acquire))
@@ -388,7 +377,11 @@ impl TimerSlots {
     /// wheel's reference to it (S2), and its previous state. Returns `None` if the timer has ended
     /// or never belonged to this kernel. Lock-free: an exchange fails only because the timer
     /// reaches its wheel, or ends.
-    pub(crate) fn cancel<S: Steps>(&self, reference: Reference, kernel: &Kernel) -> Option<(NonNull<TimerHead>, Was)> {
+    pub(crate) fn cancel<S: Steps>(
+        &self,
+        reference: Reference,
+        kernel: KernelPtr,
+    ) -> Option<(NonNull<TimerHead>, Was)> {
         let slot = self.of(reference)?;
         let mut wanted = Name::new(reference, false).waits();
         // Acquire: pairs with the Release store in `begin`.
@@ -399,7 +392,7 @@ impl TimerSlots {
         loop {
             let state = wanted.iter().position(|wanted| *wanted == word)?;
             // Acquire: as in `read`. If the value is not this timer's, the exchange fails.
-            if !ptr::eq(slot.kernel.load(Ordering::Acquire), kernel) {
+            if slot.kernel.load(Ordering::Acquire) != kernel.erased().as_ptr() {
                 return None;
             }
             // AcqRel: pairs with `begin`, so that we see the record, and with the other exchanges.
@@ -417,7 +410,7 @@ impl TimerSlots {
 
     /// Returns the due time of the timer of this kernel that `reference` names, if it is pending.
     /// Wait-free.
-    pub(crate) fn read<S: Steps>(&self, reference: Reference, kernel: &Kernel) -> Option<u64> {
+    pub(crate) fn read<S: Steps>(&self, reference: Reference, kernel: KernelPtr) -> Option<u64> {
         let slot = self.of(reference)?;
         let wanted = Name::new(reference, false).waits();
         // Acquire, all but the last: a load that sees a later timer's value also sees the outcome
@@ -428,7 +421,7 @@ impl TimerSlots {
         let kernel_of = slot.kernel.load(Ordering::Acquire);
         let (low, high) = (slot.due[0].load(Ordering::Acquire), slot.due[1].load(Ordering::Acquire));
         let same = wanted.contains(&slot.word.load(Ordering::Relaxed)) || !S::LOOKS_AGAIN;
-        (same && ptr::eq(kernel_of, kernel)).then_some(u64::from(high) << 32 | u64::from(low))
+        (same && kernel_of == kernel.erased().as_ptr()).then_some(u64::from(high) << 32 | u64::from(low))
     }
 
     /// (5) Gives back the slot of a timer whose record ends, or a slot that no timer used.
@@ -451,8 +444,8 @@ impl TimerSlots {
 
     /// Moves the free slots that a core keeps to the common chain, except `but` of them.
     #[cold]
-    pub(crate) fn spill(&self, kept: &Kept, but: u32) {
-        let Some(first) = NonNull::new(kept.first.get()) else { return };
+    pub(crate) fn spill(&self, kept: &KeptSlots, but: u32) {
+        let Some(first) = NonNull::new(kept.first.get().cast::<Slot>()) else { return };
         let mut last = first;
         let mut taken = 1;
         loop {
@@ -464,7 +457,7 @@ impl TimerSlots {
                     taken += 1;
                 }
                 _ => {
-                    kept.first.set(next);
+                    kept.first.set(next.cast());
                     kept.count.set(kept.count.get() - taken);
                     return self.give_to_all(first, last);
                 }
@@ -535,8 +528,8 @@ impl Drop for TimerSlots {
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
-    use crate::kernel::Options;
     use crate::kernel::platform::{CurrentSlot, Platform};
+    use crate::kernel::{Kernel, Options};
     use crate::reclaim::Domain;
     use alloc::sync::Arc;
 
@@ -569,18 +562,18 @@ mod tests {
     fn slot_with_last_generation_is_not_reused() {
         let kernel = Kernel::new(Options::default(), Domain::new(), Arc::new(Nowhere));
         let slots = TimerSlots::new();
-        let slot = slots.claim(&kernel, None).expect("enough memory for a slot");
+        let slot = slots.claim(KernelPtr::of(&kernel), None).expect("enough memory for a slot");
         // SAFETY: `slots` is still in scope, so its slots are live.
         let word = unsafe { slot.as_ref() };
         word.word.store((LAST - 1) << GENERATION | FIRED, Ordering::Relaxed);
         // SAFETY: the slot was claimed above and is not used by a timer.
         unsafe { slots.give_back(slot, Name((LAST - 1) << GENERATION), None) };
-        assert_eq!(slots.claim(&kernel, None), Some(slot));
+        assert_eq!(slots.claim(KernelPtr::of(&kernel), None), Some(slot));
         let last = word.reference().expect("one generation is left");
         assert!(last.to_raw() >> 56 == 0 && last.to_raw() & TIMER != 0);
         word.word.store(LAST << GENERATION | CANCELLED, Ordering::Relaxed);
         // SAFETY: the slot was claimed above and is not used by a timer.
         unsafe { slots.give_back(slot, Name(LAST << GENERATION), None) };
-        assert_ne!(slots.claim(&kernel, None), Some(slot), "the slot has no generation left");
+        assert_ne!(slots.claim(KernelPtr::of(&kernel), None), Some(slot), "the slot has no generation left");
     }
 }

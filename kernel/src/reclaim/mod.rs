@@ -16,8 +16,10 @@
 //! - `quiescent`: for one hart. No reader is active between two slices, so retired objects are
 //!   freed there immediately. Its types are not `Send`.
 
-pub mod epoch;
-pub mod quiescent;
+#[cfg(feature = "epoch")]
+mod epoch;
+#[cfg(not(feature = "epoch"))]
+mod quiescent;
 pub mod return_queue;
 
 use alloc::sync::Arc;
@@ -29,10 +31,8 @@ pub use crate::memory::pool::Pool;
 use crate::reclaim::return_queue::ReturnQueue;
 
 #[cfg(feature = "epoch")]
-#[cfg(feature = "epoch")]
 pub use epoch::{Domain, Guard, Participant};
 
-#[cfg(not(feature = "epoch"))]
 #[cfg(not(feature = "epoch"))]
 pub use quiescent::{Domain, Guard, Participant};
 

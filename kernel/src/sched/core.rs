@@ -8,12 +8,13 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::ptr::NonNull;
 
-use crate::api::cx::Slice;
-use crate::api::handle;
 use crate::config::SLICE;
 use crate::kernel::Kernel;
 use crate::kernel::core_local::CoreLocal;
+use crate::kernel::current::CurrentGuard;
+use crate::kernel::handle;
 use crate::kernel::kernel_cx::KernelCx;
+use crate::kernel::slice::Slice;
 use crate::memory::pool::BATCH;
 use crate::mutation::Mutation;
 use crate::ops::exit::die;
@@ -23,7 +24,7 @@ use crate::reason::Reason;
 use crate::reclaim::Participant;
 use crate::runq::node::RunNode;
 use crate::sched::stall::StallDetector;
-use crate::sched::turn::{CurrentGuard, TurnOutcome, turn};
+use crate::sched::turn::{TurnOutcome, turn};
 use crate::sync::{Cell, spin_loop};
 
 /// The most slices under one epoch guard, and between two checks of the timers.

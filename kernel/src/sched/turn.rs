@@ -6,14 +6,11 @@
 
 use core::ptr::NonNull;
 
-use crate::api::body::Resumed;
-use crate::api::cx::Slice;
-use crate::kernel::Kernel;
-use crate::kernel::core_local::RunningMark;
-use crate::kernel::platform::CurrentSlot;
+use crate::kernel::slice::Slice;
 use crate::mutation::Mutation;
 use crate::ops::drain::{FetchedBy, fetch};
 use crate::process::header::Header;
+use crate::process::vtable::{Resumed, SlicePtr};
 use crate::reason::Reason;
 
 /// How a slice ended.
@@ -75,7 +72,7 @@ pub(super) unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> TurnOu
         slice.resumed.set(true);
         let outside = slice.leave();
         // SAFETY: P1, we own the process, and the body exists until the process dies.
-        let resumed = unsafe { (header.vtable.resume)(process, slice) };
+        let resumed = unsafe { (header.vtable.resume)(process, SlicePtr::of(slice)) };
         drop(outside);
         slice.resumed.set(false);
         // SAFETY: P1, we still own the process.
@@ -104,32 +101,5 @@ pub(super) unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> TurnOu
             Resumed::Wait if !private.resume && sleeps(slice, header) => return TurnOutcome::Sleeps,
             Resumed::Wait => {}
         }
-    }
-}
-
-/// A guard: a slice is stored in `here` until it is dropped.
-pub(crate) struct CurrentGuard<'a> {
-    here: *const CurrentSlot,
-    outer: *const (),
-    mark: &'a RunningMark,
-}
-
-impl<'a> CurrentGuard<'a> {
-    pub(crate) fn of(slice: &'a Slice<'_>, kernel: &'a Kernel) -> Self {
-        let here = (kernel.here)();
-        // SAFETY: `Platform`'s contract gives a valid pointer for this thread.
-        let outer = unsafe { (*here).replace(core::ptr::from_ref(slice).cast()) };
-        let mark = &slice.core.shared().mark;
-        mark.enter(slice.process().pid);
-        Self { here, outer, mark }
-    }
-}
-
-// Also runs when a panic unwinds through here, on a platform that catches none.
-impl Drop for CurrentGuard<'_> {
-    fn drop(&mut self) {
-        self.mark.leave();
-        // SAFETY: `Platform`'s contract gives a valid pointer for this thread.
-        unsafe { (*self.here).set(self.outer) };
     }
 }

@@ -1,20 +1,18 @@
-//! The exit signal, sent by `exit(Pid, Reason)`.
+//! The exit signal, [`ExitSignal`], sent by `exit(Pid, Reason)` (`ops::exit_signal`).
 
 use core::ptr::NonNull;
 
-use crate::kernel::kernel_cx::KernelCx;
-use crate::memory::NoMemory;
 use crate::memory::pool::{self, Pool};
-use crate::ops::waker;
 use crate::pid::Pid;
 use crate::reason::Reason;
-use crate::signal::node::{Node, SignalKind};
+use crate::signal::node::Node;
 
 /// A signal that requests the receiver's exit.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct ExitSignal {
-    node: Node,
+    /// The head.
+    pub(crate) node: Node,
     /// The sending process; `None` is the host.
     pub from: Option<Pid>,
     /// The exit reason.
@@ -22,17 +20,6 @@ pub(crate) struct ExitSignal {
 }
 
 impl ExitSignal {
-    /// Allocates the signal's node, ready to push.
-    pub(crate) fn try_new(hand: &KernelCx<'_>, from: Option<Pid>, reason: Reason) -> Result<NonNull<Node>, NoMemory> {
-        unsafe fn release(node: NonNull<Node>, pool: Option<&Pool>) {
-            // SAFETY: `try_new` allocated the signal that this node heads.
-            unsafe { pool::drop_and_free(node.cast::<ExitSignal>(), pool) }
-        }
-        let node = hand.kernel.nodes.node(SignalKind::Exit, release).ok_or(NoMemory)?;
-        let signal = Self { node, from, reason };
-        hand.try_new(signal).map(NonNull::cast).map_err(|_| NoMemory)
-    }
-
     /// Moves the signal's fields out and frees it.
     ///
     /// # Safety
@@ -45,27 +32,4 @@ impl ExitSignal {
         unsafe { pool::free(node.cast::<Self>(), pool) };
         (signal.from, signal.reason)
     }
-}
-
-/// Sends an exit signal. Returns `true` if it found the target alive. A kill needs no memory:
-/// without memory it travels as a wake-up, which may be acted on ahead of its place. Lock-free.
-pub(crate) fn send(hand: &KernelCx<'_>, from: Option<Pid>, to: Pid, reason: Reason) -> Result<bool, NoMemory> {
-    let Some(process) = hand.find(to) else { return Ok(false) };
-    reason.come_into(hand.kernel.world());
-    let kills = reason == Reason::KILL;
-    if kills && hand.kernel.starves_kills() {
-        return Ok(waker::kill(process, hand));
-    }
-    let signal = match ExitSignal::try_new(hand, from, reason) {
-        Ok(signal) => signal,
-        Err(NoMemory) if kills => return Ok(waker::kill(process, hand)),
-        Err(error) => return Err(error),
-    };
-    // SAFETY: N1: the node is new, so ours.
-    let arrived = unsafe { hand.push(process, signal) };
-    if !arrived {
-        // SAFETY: N1: the push was refused, so the node is still ours.
-        unsafe { hand.release(signal) };
-    }
-    Ok(arrived)
 }

@@ -3,3 +3,4 @@
 pub(crate) mod exit_signal;
 pub mod message;
 pub mod node;
+pub(crate) mod target;

@@ -4,7 +4,7 @@
 //!   `low_level::pipe`): it neither allocates, nor takes a lock, nor waits. If the socket's buffer
 //!   is full, the byte is lost, and the dumps that are already requested show the state.
 //! - **G2, a thread of its own does the rest.** It waits at the other end of the socket, and writes
-//!   a dump for each byte, or one for all bytes that have arrived meanwhile. It is not a worker, so
+//!   a dump for each byte, or one for all bytes that have arrived since. It is not a worker, so
 //!   it runs while all workers are blocked.
 //! - **G3, no shutdown waits for that thread.** Standard error may be a pipe that no process reads.
 //!   Dropping the [`SignalDump`] unregisters the handler, which closes its end of the socket; the

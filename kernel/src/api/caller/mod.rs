@@ -32,9 +32,10 @@ use crate::api::task::context::{Address, Context};
 use crate::api::task::future::{FutureBody, IntoReason, LargeBody, is_large};
 use crate::kernel::kernel_cx::KernelCx;
 use crate::memory::NoMemory;
+use crate::ops::exit_signal;
 use crate::ops::owner_op::{OpKind, OwnerOp};
 use crate::ops::query::QueryKind;
-use crate::ops::relations;
+use crate::ops::relations::link;
 use crate::ops::spawn::{self, Parent, SlotSource, SpawnError, SpawnOptions, Spawned};
 use crate::ops::waker;
 use crate::pid::{Pid, Reference};
@@ -43,7 +44,6 @@ use crate::process::name::RegisterError;
 use crate::process::relation::link::Link;
 use crate::process::table::{FreeSlots, Tombstone};
 use crate::reason::Reason;
-use crate::signal::exit_signal;
 use crate::sync::Ordering;
 
 /// The state of the process that code acts for, as seen from the calling thread.
@@ -120,11 +120,9 @@ impl Host<'_> {
     /// a slice.
     pub fn act_as<R>(&self, caller: Pid, act: impl FnOnce(&Caller<'_>) -> R) -> R {
         let (kernel, hand) = (self.inner(), self.hand());
-        // SAFETY: the slot of this thread of execution, by the contract of `Platform`.
-        let slice = unsafe { (*(kernel.here)()).get() }.cast::<Slice<'_>>();
-        // SAFETY: null, or a slice that stays registered while it lasts, which is longer than this
-        // call.
-        let slice = unsafe { slice.as_ref() }.filter(|slice| core::ptr::eq(slice.hand.kernel, kernel));
+        // SAFETY: a platform's `here`, and the slice is not used after this call.
+        let slice = unsafe { Slice::current(kernel.here) };
+        let slice = slice.filter(|slice| core::ptr::eq(slice.hand.kernel, kernel));
         let own = slice.filter(|slice| slice.process().pid == caller);
         if let Some(slice) = own
             && !slice.inside.get()
@@ -251,7 +249,7 @@ impl Caller<'_> {
             return Err(if pushed.is_ok() { ActAsError::NoCaller } else { ActAsError::NoMemory });
         }
         // SAFETY: the peer end's reference is ours; on no list and in no queue.
-        if unsafe { relations::place_link(link, hand, other) } {
+        if unsafe { link::place_link(link, hand, other) } {
             return Ok(());
         }
         if told {
@@ -305,7 +303,7 @@ impl Caller<'_> {
     /// queried.
     pub fn is_linked(&self, other: Pid) -> Result<MaybeReady<bool>, ActAsError> {
         match self.way {
-            CallerRoute::Running(cx) => Ok(MaybeReady::Ready(relations::is_linked(cx.process(), &self.hand, other))),
+            CallerRoute::Running(cx) => Ok(MaybeReady::Ready(link::is_linked(cx.process(), &self.hand, other))),
             CallerRoute::Elsewhere(process) => ask(&self.hand, process, QueryKind::Linked(other))
                 .map(|later| later.map_or(MaybeReady::Ready(false), MaybeReady::Pending))
                 .map_err(|NoMemory| ActAsError::NoMemory),

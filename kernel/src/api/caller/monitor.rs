@@ -7,16 +7,16 @@
 use core::ptr::NonNull;
 
 use crate::api::caller::{ActAsError, Caller, CallerRoute, MonitorOutcome};
-use crate::api::cx::SendTarget;
 use crate::memory::{self, NoMemory};
 use crate::mutation::Mutation;
 use crate::ops::owner_op::OpKind;
-use crate::ops::relations;
+use crate::ops::relations::monitor;
 use crate::pid::{Alias, Pid, Reference};
 use crate::process::alias::{AliasMode, AliasRecord};
 use crate::process::header::Header;
 use crate::process::name::{NameEntry, RegisterError};
 use crate::process::relation::monitor::Monitor;
+use crate::signal::target::SendTarget;
 
 impl From<NoMemory> for ActAsError {
     fn from(NoMemory: NoMemory) -> Self {
@@ -84,7 +84,7 @@ impl Caller<'_> {
         let monitor = Monitor::try_new(hand, reference, self.caller, pid, name)?;
         if hand.kernel.mutated(Mutation::PlacedFirst) {
             // SAFETY: the target side's reference is ours; on no list and in no queue.
-            let immediate_down = unsafe { relations::place_monitor(monitor, hand, holder) };
+            let immediate_down = unsafe { monitor::place_monitor(monitor, hand, holder) };
             let _ = self.order(process, OpKind::Monitor(monitor));
             return Ok(immediate_down);
         }
@@ -97,7 +97,7 @@ impl Caller<'_> {
             return Ok(pushed?);
         }
         // SAFETY: the target side's reference is ours; on no list and in no queue.
-        Ok(unsafe { relations::place_monitor(monitor, hand, holder) })
+        Ok(unsafe { monitor::place_monitor(monitor, hand, holder) })
     }
 
     /// Makes an alias of the caller; with `reply` the first message through it ends it. An alias of

@@ -9,11 +9,12 @@
 use core::time::Duration;
 
 use crate::api::caller::{ActAsError, Caller, CallerRoute};
-use crate::api::cx::{MaybeReady, SendTarget};
+use crate::api::cx::MaybeReady;
 use crate::ops::owner_op::OpKind;
 use crate::ops::timer;
 use crate::pid::{Pid, Reference};
 use crate::process::timer_record::{TimerError, TimerHead};
+use crate::signal::target::SendTarget;
 
 impl Caller<'_> {
     /// Sends `message` after a delay, as [`crate::Cx::send_after`] does. For a dead caller:

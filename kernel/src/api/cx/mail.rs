@@ -9,12 +9,12 @@ use crate::mailbox::batch::{Cursor, Mark};
 use crate::memory::NoMemory;
 use crate::ops::drain::{FetchedBy, fetch};
 use crate::ops::exit_inline;
+use crate::ops::exit_signal;
 use crate::ops::received::{self, Peek, Received};
 use crate::ops::send::{self, SendError};
 use crate::pid::{Alias, Pid};
 use crate::process::header::Header;
 use crate::reason::Reason;
-use crate::signal::exit_signal;
 use crate::signal::node::{Node, SignalKind};
 
 /// The number of signals that a selective receive inspects before it checks for new signals again.

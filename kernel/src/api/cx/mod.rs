@@ -1,21 +1,21 @@
 //! [`Cx`], a body's interface to the kernel while it runs.
 //!
 //! A [`Slice`] is one turn of one process on one core. While the body runs, the slice is stored in
-//! the platform's [`crate::kernel::platform::CurrentSlot`], where code that runs inside it (an
-//! async body's [`crate::api::task::Context`], a waker) finds it. No other code finds it, so the
-//! process's owned state has one user at a time.
+//! the platform's [`CurrentSlot`](crate::platform::CurrentSlot), where code that runs inside it (an
+//! async body's [`Context`], a waker) finds it. No other code finds it, so the process's owned
+//! state has one user at a time.
 //!
 //! Once the process is dying, every operation does nothing and reports that: operations of a dead
 //! process have no effect.
 //!
 //! | topic | module |
 //! | --- | --- |
-//! | the turn, and which code runs in it | `slice` |
+//! | the turn, and which code runs in it | `kernel::slice` |
 //! | receiving, inspecting, sending, exits | `mail` |
-//! | links and monitors | `tie` |
+//! | links and monitors | `relation` |
 //! | names and aliases | `name` |
 //! | timers | `timer` |
-//! | queries and requests to other processes | `question` |
+//! | queries and requests to other processes | `query` |
 
 pub(crate) mod mail;
 pub(crate) mod name;
@@ -72,27 +72,6 @@ use crate::reason::Reason;
 pub struct Cx<'a, M> {
     slice: Slice<'a>,
     takes: PhantomData<fn(M) -> M>,
-}
-
-/// The target of a timer or a monitor.
-#[derive(Clone, Copy, Debug)]
-pub enum SendTarget<'a> {
-    /// A process.
-    Pid(Pid),
-    /// The process that has the name: for a timer, when the timer is due; for a monitor, now.
-    Name(&'a str),
-}
-
-impl From<Pid> for SendTarget<'_> {
-    fn from(pid: Pid) -> Self {
-        Self::Pid(pid)
-    }
-}
-
-impl<'a> From<&'a str> for SendTarget<'a> {
-    fn from(name: &'a str) -> Self {
-        Self::Name(name)
-    }
 }
 
 impl<'a, M: Send + 'static> Cx<'a, M> {

@@ -1,12 +1,14 @@
 //! Links and monitors of a body.
 
 use crate::api::caller::ActAsError;
-use crate::api::cx::{Cx, SendTarget};
-use crate::ops::relations::{self, LinkError, MonitorError};
+use crate::api::cx::Cx;
+use crate::ops::host_watch::{ExitWatch, PreparedWatch};
+use crate::ops::relations::{LinkError, MonitorError, link, monitor};
 use crate::pid::{Pid, Reference};
 use crate::process::alias::AliasMode;
 use crate::process::name::NameEntry;
-use crate::process::relation::{ExitWatch, PreparedWatch, WatchError};
+use crate::process::relation::WatchError;
+use crate::signal::target::SendTarget;
 use crate::sync::Ordering;
 
 impl<M: Send + 'static> Cx<'_, M> {
@@ -19,7 +21,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.pay(1);
         let _inside = self.slice.enter();
         self.slice.has_sent_itself();
-        relations::link(self.slice.process(), &self.slice.hand, to, true)
+        link::link(self.slice.process(), &self.slice.hand, to, true)
     }
 
     /// Links like [`Cx::link`]. Unless `as_otp`, a dead target is an error even if the caller traps
@@ -28,7 +30,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.pay(1);
         let _inside = self.slice.enter();
         self.slice.has_sent_itself();
-        relations::link(self.slice.process(), &self.slice.hand, to, as_otp).map_err(|error| match error {
+        link::link(self.slice.process(), &self.slice.hand, to, as_otp).map_err(|error| match error {
             LinkError::NoProc => ActAsError::NoProc,
             LinkError::NoMemory => ActAsError::NoMemory,
             LinkError::Dying => ActAsError::NoCaller,
@@ -44,7 +46,7 @@ impl<M: Send + 'static> Cx<'_, M> {
     ) -> Result<bool, MonitorError> {
         self.pay(1);
         let _inside = self.slice.enter();
-        let immediate_down = relations::monitor(self.slice.process(), &self.slice.hand, target, reference, alias)?;
+        let immediate_down = monitor::monitor(self.slice.process(), &self.slice.hand, target, reference, alias)?;
         if immediate_down {
             self.slice.has_sent_itself();
         }
@@ -56,7 +58,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         if !self.is_dying() {
             self.pay(1);
             let _inside = self.slice.enter();
-            relations::unlink(self.slice.process(), &self.slice.hand, to);
+            link::unlink(self.slice.process(), &self.slice.hand, to);
         }
     }
 
@@ -91,7 +93,7 @@ impl<M: Send + 'static> Cx<'_, M> {
             SendTarget::Name(name) => Err(hand.kernel.names.intern(name)?),
         };
         let reference = self.reference().ok_or(MonitorError::NoMemory)?;
-        if relations::monitor(self.slice.process(), hand, target, reference, alias)? {
+        if monitor::monitor(self.slice.process(), hand, target, reference, alias)? {
             self.slice.has_sent_itself();
         }
         Ok(reference)
@@ -106,7 +108,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.must_not_look();
         self.pay(1);
         let _inside = self.slice.enter();
-        relations::demonitor(self.slice.process(), &self.slice.hand, monitor, flush)
+        monitor::demonitor(self.slice.process(), &self.slice.hand, monitor, flush)
     }
 
     /// Watches a process as a host does ([`crate::Host::install_watch`]). The notification is no

@@ -2,10 +2,11 @@
 
 use core::time::Duration;
 
-use crate::api::cx::{Cx, SendTarget};
+use crate::api::cx::Cx;
 use crate::ops::timer;
 use crate::pid::Reference;
 use crate::process::timer_record::{TimerError, TimerHead};
+use crate::signal::target::SendTarget;
 
 impl<M: Send + 'static> Cx<'_, M> {
     /// Sends `message` after the time `after`. The timer ends if the receiver dies. O(1).

@@ -15,13 +15,14 @@ use core::ptr::NonNull;
 use core::time::Duration;
 
 use crate::api::body::Body;
-use crate::api::cx::{Cx, MaybeReady, SendTarget, Slice};
+use crate::api::cx::{Cx, MaybeReady};
 use crate::api::task::future::{FutureBody, IntoReason, LargeBody, is_large};
 use crate::api::task::receive::{
     Alive, Info, Receive, ReceiveMatch, ReceiveTimeout, ReceiveWith, Sleep, Stop, YieldNow,
 };
 use crate::api::task::send_wait::SendWait;
 use crate::kernel::platform::CurrentSlot;
+use crate::kernel::slice::Slice;
 use crate::mailbox::batch::Cursor;
 use crate::memory::NoMemory;
 use crate::ops::info::ProcessInfo;
@@ -35,6 +36,7 @@ use crate::process::header::Header;
 use crate::process::name::RegisterError;
 use crate::process::timer_record::TimerError;
 use crate::reason::Reason;
+use crate::signal::target::SendTarget;
 
 /// A pid that is known to take `M`.
 pub struct Address<M> {
@@ -169,7 +171,7 @@ impl<M: Send + 'static> PanicScope<M> {
     #[inline]
     pub fn catch_panic<R>(&self, code: impl FnOnce() -> R) -> Result<R, Reason> {
         // SAFETY: the slice is used only during this call, and lasts longer.
-        let slice = unsafe { Slice::noted(self.here) };
+        let slice = unsafe { Slice::current(self.here) };
         let is_own = |slice: &&Slice<'_>| {
             let process = slice.process();
             core::ptr::eq(process, self.process) && process.pid == self.pid && !slice.inside.get()
@@ -209,7 +211,7 @@ impl<M> Drop for Context<M> {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: the slice is used only in the next lines, and lasts longer.
-        let slice = unsafe { Slice::noted(self.here) };
+        let slice = unsafe { Slice::current(self.here) };
         if slice.is_some_and(|slice| core::ptr::eq(slice.process(), self.process.as_ptr())) {
             // SAFETY: P5, the context's reference keeps the process's memory.
             let process = unsafe { self.process.as_ref() };
@@ -234,7 +236,7 @@ impl<M: Send + 'static> Context<M> {
     pub(crate) fn new(cx: &Cx<'_, M>) -> Self {
         let process = cx.process();
         // SAFETY: P4, the process runs, so its kernel is alive.
-        let here = unsafe { process.kernel.as_ref() }.here;
+        let here = unsafe { process.kernel.get() }.here;
         // SAFETY: P5, this is the process's first slice, so it has no context yet (this function's
         // contract).
         let process = unsafe { process.share_with_context() };
@@ -277,7 +279,7 @@ impl<M: Send + 'static> Context<M> {
     pub(crate) unsafe fn view<'h>(&self) -> Option<&'h Cx<'h, M>> {
         // SAFETY: the caller uses the result only during its own caller's call (this function's
         // contract), and the slice lasts longer.
-        let slice = unsafe { Slice::noted(self.here) }?;
+        let slice = unsafe { Slice::current(self.here) }?;
         // The same address is the same process (`header`, P5), and its messages are of the type
         // that its context was made with.
         if !core::ptr::eq(slice.process(), self.process.as_ptr()) || slice.inside.get() {

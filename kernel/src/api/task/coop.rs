@@ -21,9 +21,10 @@ use crate::api::cx::{Cx, Slice};
 use crate::api::task::Context;
 use crate::kernel::platform::CurrentSlot;
 use crate::memory::NoMemory;
+use crate::ops::waiters;
 use crate::ops::waker;
 use crate::pid::Reference;
-use crate::process::waiters::{self, On};
+use crate::process::waiters::On;
 use crate::reason::Reason;
 
 /// Returns `true` if a future may proceed. Otherwise it must be pending: this call has arranged for
@@ -129,11 +130,9 @@ impl<M: Send + 'static> Context<M> {
 /// # Safety
 /// `here` is [`crate::Platform::here`] of the platform that runs this thread.
 pub unsafe fn poll_proceed_here(here: fn() -> *const CurrentSlot, task: &mut TaskContext<'_>) -> Poll<()> {
-    // SAFETY: the caller passes the platform's `here`, whose pointer is valid on this thread (this
-    // function's contract).
-    let slice = unsafe { (*here()).get() }.cast::<Slice<'_>>();
-    // SAFETY: the pointer is null, or valid while the slice lasts, which is longer than this call.
-    let Some(slice) = (unsafe { slice.as_ref() }) else { return Poll::Ready(()) };
+    // SAFETY: the caller passes the platform's `here` (this function's contract), and the slice is
+    // not used after this call.
+    let Some(slice) = (unsafe { Slice::current(here) }) else { return Poll::Ready(()) };
     if !slice.resumed.get() || slice.inside.get() {
         return Poll::Ready(());
     }

@@ -9,12 +9,13 @@ use core::task::{Context as TaskContext, Poll};
 
 use alloc::boxed::Box;
 
-use crate::api::body::{Body, Resumed};
+use crate::api::body::Body;
 use crate::api::cx::Cx;
 use crate::api::task::Context;
 use crate::memory::{self, NoMemory};
+use crate::ops::waiters;
 use crate::ops::waker;
-use crate::process::waiters;
+use crate::process::vtable::Resumed;
 use crate::reason::Reason;
 
 /// The output of an async body.

@@ -3,7 +3,8 @@
 
 use core::ptr::{self, NonNull};
 
-use crate::api::cx::Slice;
+use crate::kernel::slice::Slice;
+use crate::kernel_ptr::KernelPtr;
 use crate::memory::pool::Pool;
 use crate::ops::drain::{FetchedBy, fetch};
 use crate::ops::waker;
@@ -17,12 +18,10 @@ pub(crate) struct CallSite<'s>(Option<&'s Slice<'s>>);
 impl<'s> CallSite<'s> {
     /// Returns the current place.
     pub(crate) fn of(asker: &Requester) -> Self {
-        // SAFETY: the slot of this thread of execution, by the contract of `Platform`.
-        let slice = unsafe { (*(asker.here)()).get() }.cast::<Slice<'_>>();
-        // SAFETY: null, or a slice that stays registered while it lasts, which is longer than the
-        // call that this value is made for.
-        let slice = unsafe { slice.as_ref() };
-        Self(slice.filter(|slice| ptr::eq(slice.hand.kernel, asker.kernel.as_ptr())))
+        // SAFETY: a platform's `here`. This value is used no longer than the call that it is made
+        // for.
+        let slice = unsafe { Slice::current(asker.here) };
+        Self(slice.filter(|slice| KernelPtr::of(slice.hand.kernel) == asker.kernel))
     }
 
     /// Returns `true` on a core of the requester's kernel, in a slice: no memory is reclaimed

@@ -15,13 +15,14 @@
 //!
 //! | noun | module |
 //! | --- | --- |
-//! | the responder's end | `answering` |
-//! | the requester's end | `asking` |
-//! | the word that all parties share, and which party may do what when | `cell` |
-//! | a request, and the wait for its answer | `request` |
-//! | the watch of a request: in transit, and at the receiver | `watch` |
-//! | the order in which answers to several requests arrive | `arrivals` |
-//! | the place where an end is used: on a core of its kernel, or elsewhere | `place` |
+//! | the responder's end | `reply` |
+//! | the requester's end | `call` |
+//! | the word that all parties share, and which party may do what when | `process::request_cell` |
+//! | a request, and the wait for its answer | `open_request` |
+//! | the watch of a request: in transit, and at the receiver | `process::request_watch` |
+//! | what happens when the receiver dies | `watch` |
+//! | the order in which answers to several requests arrive | `completion` |
+//! | the place where an end is used: on a core of its kernel, or elsewhere | `call_site` |
 //!
 //! All operations are wait-free, except [`RequestFuture::poll`], the requester's check for an
 //! answer, which is lock-free. Only creating the ends allocates.
@@ -31,6 +32,7 @@ pub mod call_site;
 pub mod completion;
 pub mod open_request;
 pub mod reply;
+pub(crate) mod watch;
 
 pub use crate::ops::request::call::{NoReply, ReplyFuture};
 pub use crate::ops::request::completion::{CompletionOrder, CompletionTicket};

@@ -9,10 +9,10 @@ pub(crate) mod relations;
 use core::mem::offset_of;
 use core::ptr::{self, NonNull};
 
-use crate::api::body::{Body, Process};
 use crate::intrusive::sweep_list::SweepList;
 use crate::kernel::Kernel;
 use crate::kernel::kernel_cx::KernelCx;
+use crate::kernel_ptr::KernelPtr;
 use crate::mailbox::Mailbox;
 use crate::mailbox::limit::OptionalLimit;
 use crate::memory::NoMemory;
@@ -22,6 +22,7 @@ use crate::process::header::{self, Header};
 use crate::process::name::NameEntry;
 use crate::process::owned::OwnerState;
 use crate::process::table::{Claim, FreeSlots};
+use crate::process::vtable::{ErasedBody, Process};
 use crate::reason::Reason;
 use crate::reclaim::Retired;
 use crate::runq::node::RunNode;
@@ -85,7 +86,7 @@ impl SlotSource<'_> {
 }
 
 /// Starts a process. Lock-free, except when the table grows.
-pub(crate) fn spawn<B: Body>(
+pub(crate) fn spawn<B: ErasedBody>(
     hand: &KernelCx<'_>,
     mut slots: SlotSource<'_>,
     parent: Option<Parent<'_>>,
@@ -148,7 +149,7 @@ pub(crate) fn spawn<B: Body>(
     if let Some(entry) = entry {
         // After its pid leads to it, so that a thread that finds it by name can reach it; and
         // before it can die.
-        entry.confirm_newborn(child, kernel);
+        entry.confirm_newborn(child, kernel.mutations);
     }
     if let Some(parent) = parent.filter(|parent| parent.by_proxy) {
         ties.hand_over(parent, hand);
@@ -202,7 +203,7 @@ fn undo(hand: &KernelCx<'_>, slots: &mut SlotSource<'_>, claim: &Claim) {
 /// # Safety
 /// `process` is fresh memory of a header's layout.
 #[inline(always)]
-unsafe fn write_header<B: Body>(
+unsafe fn write_header<B: ErasedBody>(
     process: NonNull<Header>,
     kernel: &Kernel,
     options: &SpawnOptions<'_>,
@@ -231,7 +232,7 @@ unsafe fn write_header<B: Body>(
         mailbox: Mailbox::of(bound.get().is_some()),
         pid: claim.pid,
         limit: bound,
-        vtable: Process::<B>::VTABLE,
+        vtable: B::VTABLE,
         private: UnsafeCell::new(OwnerState::new()),
         core: options.core.map_or(u32::MAX, |core| core as u32),
         watchers: SweepList::new(),
@@ -244,7 +245,7 @@ unsafe fn write_header<B: Body>(
         trap_exit: AtomicBool::new(options.trap_exit),
         context_gone: PlainAtomicBool::new(false),
         shares: AtomicUsize::new(header::TABLE),
-        kernel: NonNull::from(kernel),
+        kernel: KernelPtr::of(kernel),
         retired: Retired::new(reclaim),
         predecessor: UnsafeCell::new(claim.tombstone),
     }

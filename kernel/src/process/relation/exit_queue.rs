@@ -8,7 +8,7 @@
 use core::fmt;
 
 use crate::intrusive::list::{Chain, List};
-use crate::process::relation::FiredWatch;
+use crate::process::relation::host_watch::FiredWatch;
 use crate::process::relation::watcher::WatcherEntry;
 
 /// A queue of fired watches (see the module).

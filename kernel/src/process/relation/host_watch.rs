@@ -1,15 +1,15 @@
-//! The record of an exit watch: its word and its callback.
+//! The record of an exit watch, its word and its callback, and the record once it has fired,
+//! [`FiredWatch`].
 
+use core::fmt;
 use core::mem::offset_of;
 use core::ptr::NonNull;
 
-use crate::kernel::kernel_cx::KernelCx;
 use crate::memory;
-use crate::memory::pool::Pool;
-use crate::mutation::Mutation;
+use crate::mutation::{Mutation, MutationSwitch};
 use crate::pid::Pid;
-use crate::process::relation::watcher::{WatchVtable, WatcherEntry};
-use crate::process::relation::{ExitInfo, FiredWatch};
+use crate::process::relation::ExitInfo;
+use crate::process::relation::watcher::WatcherEntry;
 use crate::reason::Reason;
 use crate::sync::{AtomicU8, AtomicUsize, Ordering, UnsafeCell, acquire_by};
 
@@ -49,29 +49,6 @@ pub(crate) struct CallbackVtable {
     pub(crate) free: unsafe fn(NonNull<HostWatchHead>),
 }
 
-pub(crate) const VTABLE: &WatchVtable = &WatchVtable { live, fire, release, watcher: |_| None, outside: true };
-
-pub(crate) fn of_watch(watch: NonNull<WatcherEntry>) -> NonNull<HostWatchHead> {
-    const { assert!(offset_of!(HostWatchHead, watch) == 0) };
-    watch.cast()
-}
-
-unsafe fn live(watch: NonNull<WatcherEntry>) -> bool {
-    // SAFETY: the list holds a reference. Relaxed: as for a monitor, it only decides what a sweep
-    // keeps.
-    unsafe { of_watch(watch).as_ref() }.state.load(Ordering::Relaxed) == ARMED
-}
-
-unsafe fn fire(watch: NonNull<WatcherEntry>, hand: &KernelCx<'_>, reason: &Reason) {
-    // SAFETY: the caller passes the list's reference.
-    unsafe { HostWatchHead::fire(of_watch(watch), hand, Some(reason.clone())) }
-}
-
-unsafe fn release(watch: NonNull<WatcherEntry>, _: Option<&Pool>) {
-    // SAFETY: the caller passes the list's reference.
-    unsafe { HostWatchHead::give_up(of_watch(watch)) }
-}
-
 impl<F: FnOnce(ExitInfo) + Send + 'static> HostWatchRecord<F> {
     pub(crate) const VTABLE: &'static CallbackVtable = &CallbackVtable { take: Self::take, free: Self::free };
 
@@ -94,28 +71,38 @@ impl<F: FnOnce(ExitInfo) + Send + 'static> HostWatchRecord<F> {
 }
 
 impl HostWatchHead {
-    /// (2) Fires the watch because the target has died. Consumes the list's reference.
+    /// Returns the record of an entry on a list of watchers.
+    ///
+    /// # Safety
+    /// The entry is of the kind `WatcherKind::HostWatch`.
+    pub(crate) unsafe fn of_watch(watch: NonNull<WatcherEntry>) -> NonNull<Self> {
+        const { assert!(offset_of!(HostWatchHead, watch) == 0) };
+        watch.cast()
+    }
+
+    /// Returns `true` if the watch is in force.
+    pub(crate) fn is_armed(&self) -> bool {
+        // Relaxed: as for a monitor, it only decides what a sweep keeps.
+        self.state.load(Ordering::Relaxed) == ARMED
+    }
+
+    /// (2) Decides that the watch fires. Returns `true` if it does: the caller then owns the
+    /// record, with the list's reference, and passes it on.
     ///
     /// # Safety
     /// The caller holds that reference, and the record is on no list.
-    pub(crate) unsafe fn fire(this: NonNull<Self>, hand: &KernelCx<'_>, reason: Option<Reason>) {
-        // SAFETY: the caller's reference keeps the record live.
-        let head = unsafe { this.as_ref() };
+    #[inline(always)]
+    #[must_use = "after `true` the record must be passed on"]
+    pub(crate) unsafe fn try_fire(&self, reason: Option<Reason>, mutations: MutationSwitch) -> bool {
         // AcqRel: pairs with the exchange of `cancel`, in either order.
-        let fired = head.state.compare_exchange(ARMED, FIRED, Ordering::AcqRel, Ordering::Acquire);
-        if fired.is_err() && !hand.kernel.mutated(Mutation::FiresAnyway) {
-            // SAFETY: the reference is the caller's; not used again.
-            return unsafe { Self::give_up(this) };
+        let fired = self.state.compare_exchange(ARMED, FIRED, Ordering::AcqRel, Ordering::Acquire);
+        if fired.is_err() && !mutations.injects(Mutation::FiresAnyway) {
+            return false;
         }
         // SAFETY: W2: the thread whose exchange fired the watch owns the record until it passes it
         // on.
-        head.reason.with_mut(|place| unsafe { *place = reason });
-        let fired = FiredWatch::of(this);
-        if !head.prompt {
-            return hand.kernel.world().on_watch_fired(fired);
-        }
-        let mut fired = Some(fired);
-        hand.catch_panic(&mut || fired.take().into_iter().for_each(FiredWatch::run));
+        self.reason.with_mut(|place| unsafe { *place = reason });
+        true
     }
 
     /// Releases a reference. Wait-free.
@@ -140,5 +127,70 @@ impl HostWatchHead {
         // one.
         unsafe { this.as_ref() }.shares.fetch_add(1, Ordering::Relaxed);
         this
+    }
+}
+
+/// A watch that has fired: its callback, and the end to report. Dropping it drops the callback.
+#[must_use = "the callback must be run"]
+pub struct FiredWatch(NonNull<HostWatchHead>);
+
+impl FiredWatch {
+    /// Returns the handle of a record that has fired, with its reference.
+    pub(crate) fn of(record: NonNull<HostWatchHead>) -> Self {
+        Self(record)
+    }
+
+    /// Returns the pid of the process that died.
+    pub fn pid(&self) -> Option<Pid> {
+        // SAFETY: this value's reference keeps the record live.
+        let head = unsafe { self.0.as_ref() };
+        // SAFETY: written before the watch was armed, and not again.
+        head.pid.with(|pid| unsafe { *pid })
+    }
+
+    /// Runs the callback. It is foreign code, which may panic.
+    pub fn run(self) {
+        let this = core::mem::ManuallyDrop::new(self);
+        // SAFETY: this value's reference keeps the record live.
+        let head = unsafe { this.0.as_ref() };
+        // SAFETY: W2: fired, so the record is ours.
+        let reason = head.reason.with_mut(|reason| unsafe { (*reason).take() });
+        let ended = this.pid().map(|pid| ExitInfo { pid, reason });
+        // SAFETY: W1: fired, so the callback is ours, with the reference.
+        unsafe { (head.vtable.take)(this.0, ended) };
+    }
+
+    /// Converts it into its links in a queue, with its reference.
+    pub(crate) fn into_watch(self) -> NonNull<WatcherEntry> {
+        core::mem::ManuallyDrop::new(self).0.cast()
+    }
+
+    /// Converts an entry of a queue back.
+    ///
+    /// # Safety
+    /// `watch` came from [`FiredWatch::into_watch`], and is converted back once.
+    pub(crate) unsafe fn of_watch(watch: NonNull<WatcherEntry>) -> Self {
+        // SAFETY: the entry is a host watch's (this function's contract).
+        Self(unsafe { HostWatchHead::of_watch(watch) })
+    }
+}
+
+impl Drop for FiredWatch {
+    fn drop(&mut self) {
+        // SAFETY: this value's reference keeps the record live.
+        let head = unsafe { self.0.as_ref() };
+        // SAFETY: W1: fired, so the callback is ours, with the reference.
+        unsafe { (head.vtable.take)(self.0, None) };
+    }
+}
+
+// SAFETY: the callback is Send, and moves with this value.
+unsafe impl Send for FiredWatch {}
+// SAFETY: through `&` only the pid is read.
+unsafe impl Sync for FiredWatch {}
+
+impl fmt::Debug for FiredWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Fired").field(&self.pid()).finish()
     }
 }

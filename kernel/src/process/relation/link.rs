@@ -44,13 +44,12 @@ use core::ptr::NonNull;
 use crate::intrusive::list::{Linked, Links};
 use crate::intrusive::record_set::{Member, SetLinks};
 use crate::intrusive::refcount::RefCount;
-use crate::kernel::kernel_cx::KernelCx;
 use crate::memory::NoMemory;
 use crate::memory::pool::{self, Pool};
-use crate::mutation::Mutation;
+use crate::mutation::{Mutation, MutationSwitch};
 use crate::pid::{Pid, Reference};
 use crate::reason::Reason;
-use crate::signal::node::{Node, SignalKind};
+use crate::signal::node::{Budget, Node, SignalKind};
 use crate::sync::{AtomicU8, Cell, Ordering, UnsafeCell};
 
 const LIVE: u8 = 0;
@@ -121,14 +120,10 @@ unsafe fn release_request(node: NonNull<Node>, pool: Option<&Pool>) {
 }
 
 impl Link {
-    /// Allocates a live link with a reference for each end. With `down` it is also its initiator's
+    /// Creates a live link with a reference for each end. With `down` it is also its initiator's
     /// monitor of `other` (K4).
-    pub fn try_new(
-        hand: &KernelCx<'_>,
-        maker: Pid,
-        other: Pid,
-        down: Option<Reference>,
-    ) -> Result<NonNull<Self>, NoMemory> {
+    #[inline(always)]
+    pub(crate) fn new(nodes: &Budget, maker: Pid, other: Pid, down: Option<Reference>) -> Result<Self, NoMemory> {
         let half = |owner, peer, side| LinkEnd {
             joint: SetLinks::new(),
             owner,
@@ -138,8 +133,8 @@ impl Link {
             withdrawn: Cell::new(false),
             hidden: Cell::new(false),
         };
-        let link = Self {
-            exit: hand.kernel.nodes.node(SignalKind::LinkExit, release_exit).ok_or(NoMemory)?,
+        Ok(Self {
+            exit: nodes.node(SignalKind::LinkExit, release_exit).ok_or(NoMemory)?,
             request: Node::new(SignalKind::LinkRequest, release_request),
             place: Links::new(),
             state: AtomicU8::new(LIVE),
@@ -147,8 +142,7 @@ impl Link {
             down,
             reason: UnsafeCell::new(Reason::NOPROC),
             halves: [half(maker, other, 0), half(other, maker, 1)],
-        };
-        hand.try_new(link).map_err(|_| NoMemory)
+        })
     }
 
     /// Returns the request's node.
@@ -189,28 +183,23 @@ impl Link {
         self.state.load(Ordering::Relaxed) == CUT
     }
 
-    /// (1) Fires the link because `by` died (or never existed): consumes the reference of its end
-    /// and sends the EXIT to the peer. Lock-free.
+    /// (1) Decides that the link fires. Returns `true` if it does: the caller then owns the exit
+    /// node, with the reference of the dead side's end, and sends it to the peer.
     ///
     /// # Safety
-    /// The caller holds that reference, and no EXIT of this record was sent on behalf of `by`
+    /// The caller holds that reference, and no EXIT of this record was sent on behalf of that side
     /// before.
-    pub unsafe fn fire(this: NonNull<Self>, by: Pid, hand: &KernelCx<'_>, reason: &Reason) {
-        // SAFETY: the caller's reference keeps the record live.
-        let link = unsafe { this.as_ref() };
+    #[inline(always)]
+    #[must_use = "after `true` the EXIT must be sent"]
+    pub(crate) unsafe fn try_fire(&self, reason: &Reason, mutations: MutationSwitch) -> bool {
         // AcqRel: pairs with the other exchanges of this word, in either order.
-        let fired = link.state.compare_exchange(LIVE, FIRED, Ordering::AcqRel, Ordering::Acquire);
-        if fired.is_err() && !hand.kernel.mutated(Mutation::FiresAnyway) {
-            // SAFETY: the reference is the caller's; not used again.
-            return unsafe { Self::give_up(this, hand.pool()) };
+        let fired = self.state.compare_exchange(LIVE, FIRED, Ordering::AcqRel, Ordering::Acquire);
+        if fired.is_err() && !mutations.injects(Mutation::FiresAnyway) {
+            return false;
         }
         // SAFETY: the thread whose exchange fired the link owns the reason until the push.
-        link.reason.with_mut(|place| unsafe { *place = reason.clone() });
-        // SAFETY: the reference keeps the record live.
-        let to = unsafe { Self::half_of(this, by).as_ref() }.peer;
-        // SAFETY: the thread whose exchange fired the link owns the exit node; the reference goes
-        // with it.
-        unsafe { hand.deliver(to, this.cast()) };
+        self.reason.with_mut(|place| unsafe { *place = reason.clone() });
+        true
     }
 
     /// (2) Unlinks one side. Returns `false` if an EXIT is (or was) in transit. Wait-free.

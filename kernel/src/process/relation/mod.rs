@@ -1,8 +1,8 @@
-//! Exit watches, [`ExitWatch`]: code outside any process waits for a death.
+//! Exit watches, [`crate::ExitWatch`]: code outside any process waits for a death.
 //!
 //! A watch is a record on the target's list of watchers, as a monitor is, with the callback inside.
-//! It is made before anything happens ([`PreparedWatch`]), so that every step that can fail is over
-//! when there is a process to watch. One word decides:
+//! It is made before anything happens ([`crate::PreparedWatch`]), so that every step that can fail
+//! is over when there is a process to watch. One word decides:
 //!
 //! ```text
 //! PREPARED ── install (1) ──▶ ARMED ── target dies: fire (2) ──▶ FIRED
@@ -40,8 +40,6 @@ use core::fmt;
 
 use crate::pid::Pid;
 use crate::reason::Reason;
-
-pub(crate) use crate::ops::host_watch::{ExitWatch, FiredWatch, PreparedWatch};
 
 /// The end of a process: its pid and exit reason.
 #[derive(Clone, PartialEq, Eq, Debug)]

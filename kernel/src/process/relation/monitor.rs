@@ -24,15 +24,14 @@ use core::ptr::NonNull;
 
 use crate::intrusive::record_set::{Member, SetLinks};
 use crate::intrusive::refcount::RefCount;
-use crate::kernel::kernel_cx::KernelCx;
 use crate::memory::NoMemory;
 use crate::memory::pool::{self, Pool};
-use crate::mutation::Mutation;
+use crate::mutation::{Mutation, MutationSwitch};
 use crate::pid::{Pid, Reference};
 use crate::process::name::{Name, NameEntry};
-use crate::process::relation::watcher::{WatchVtable, WatcherEntry};
+use crate::process::relation::watcher::{WatcherEntry, WatcherKind};
 use crate::reason::Reason;
-use crate::signal::node::{Node, SignalKind};
+use crate::signal::node::{Budget, Node, SignalKind};
 use crate::sync::{AtomicU8, Cell, Ordering, UnsafeCell};
 
 const ARMED: u8 = 0;
@@ -92,52 +91,24 @@ pub enum CancelOutcome {
     Delivered,
 }
 
-const VTABLE: &WatchVtable = &WatchVtable { live, fire, release: release_watch, watcher, outside: false };
-
-fn of_watch(watch: NonNull<WatcherEntry>) -> NonNull<Monitor> {
-    // SAFETY: the vtable is only given to the `watch` of a `Monitor`.
-    unsafe { watch.byte_sub(offset_of!(Monitor, watch)).cast() }
-}
-
-unsafe fn live(watch: NonNull<WatcherEntry>) -> bool {
-    // SAFETY: the target's list holds a reference.
-    unsafe { of_watch(watch).as_ref() }.state.load(Ordering::Relaxed) == ARMED
-}
-
-unsafe fn watcher(watch: NonNull<WatcherEntry>) -> Option<Pid> {
-    // SAFETY: the target's list holds a reference.
-    let monitor = unsafe { of_watch(watch).as_ref() };
-    (monitor.state.load(Ordering::Relaxed) == ARMED).then_some(monitor.watcher)
-}
-
-unsafe fn fire(watch: NonNull<WatcherEntry>, hand: &KernelCx<'_>, reason: &Reason) {
-    // SAFETY: the caller passes the list's reference.
-    unsafe { Monitor::fire(of_watch(watch), hand, reason) };
-}
-
-unsafe fn release_watch(watch: NonNull<WatcherEntry>, pool: Option<&Pool>) {
-    // SAFETY: the caller passes the list's reference.
-    unsafe { Monitor::give_up(of_watch(watch), pool) }
-}
-
 unsafe fn release_node(node: NonNull<Node>, pool: Option<&Pool>) {
     // SAFETY: the node heads a monitor, and the reference that travels with it is released.
     unsafe { Monitor::give_up(node.cast(), pool) }
 }
 
 impl Monitor {
-    /// Allocates an armed monitor with two references: one of the watcher, one of the target's
-    /// side.
-    pub fn try_new(
-        hand: &KernelCx<'_>,
+    /// Creates an armed monitor with two references: one of the watcher, one of the target's side.
+    #[inline(always)]
+    pub(crate) fn new(
+        nodes: &Budget,
         reference: Reference,
         watcher: Pid,
         target: Option<Pid>,
         name: Option<&NameEntry>,
-    ) -> Result<NonNull<Self>, NoMemory> {
-        let monitor = Self {
-            node: hand.kernel.nodes.node(SignalKind::MonitorRequest, release_node).ok_or(NoMemory)?,
-            watch: WatcherEntry::new(VTABLE),
+    ) -> Result<Self, NoMemory> {
+        Ok(Self {
+            node: nodes.node(SignalKind::MonitorRequest, release_node).ok_or(NoMemory)?,
+            watch: WatcherEntry::new(WatcherKind::Monitor),
             state: AtomicU8::new(ARMED),
             shares: RefCount::new(2),
             withdrawn: Cell::new(false),
@@ -148,8 +119,16 @@ impl Monitor {
             name: name.map(NonNull::from),
             reason: UnsafeCell::new(Reason::NOPROC),
             joint: SetLinks::new(),
-        };
-        hand.try_new(monitor).map_err(|_| NoMemory)
+        })
+    }
+
+    /// Returns the monitor of an entry on a list of watchers.
+    ///
+    /// # Safety
+    /// The entry is of the kind [`WatcherKind::Monitor`].
+    pub(crate) unsafe fn of_watch(watch: NonNull<WatcherEntry>) -> NonNull<Self> {
+        // SAFETY: only the `watch` of a `Monitor` is of this kind (this function's contract).
+        unsafe { watch.byte_sub(offset_of!(Self, watch)).cast() }
     }
 
     /// Returns the record's links on a list of watchers.
@@ -178,19 +157,19 @@ impl Monitor {
         self.state.load(Ordering::Relaxed) == ARMED
     }
 
-    /// (1) Fires the monitor because the target died, or did not exist. Returns `true` if the
-    /// watcher's mailbox has the DOWN. Consumes the target side's reference. Lock-free.
+    /// (1) Decides that the monitor fires. Returns `true` if it does: the caller then owns the
+    /// node, with the target side's reference, and sends it to the watcher as the DOWN.
     ///
     /// # Safety
     /// The caller holds that reference, and the node is in no queue.
-    pub unsafe fn fire(this: NonNull<Self>, hand: &KernelCx<'_>, reason: &Reason) -> bool {
+    #[inline(always)]
+    #[must_use = "after `true` the DOWN must be sent"]
+    pub(crate) unsafe fn try_fire(this: NonNull<Self>, reason: &Reason, mutations: MutationSwitch) -> bool {
         // SAFETY: the caller's reference keeps the record live.
         let monitor = unsafe { this.as_ref() };
         // AcqRel: pairs with the exchange of `cancel`, in either order.
         let fired = monitor.state.compare_exchange(ARMED, FIRED, Ordering::AcqRel, Ordering::Acquire);
-        if fired.is_err() && !hand.kernel.mutated(Mutation::FiresAnyway) {
-            // SAFETY: the reference is the caller's; not used again.
-            unsafe { Self::give_up(this, hand.pool()) };
+        if fired.is_err() && !mutations.injects(Mutation::FiresAnyway) {
             return false;
         }
         // SAFETY: the thread whose exchange fired the monitor owns the node and the reason until
@@ -198,8 +177,7 @@ impl Monitor {
         monitor.reason.with_mut(|place| unsafe { *place = reason.clone() });
         // SAFETY: the thread whose exchange fired the monitor owns the node until the push.
         unsafe { Node::become_kind(this.cast(), SignalKind::Down) };
-        // SAFETY: the node is ours until the push, and takes the reference with it.
-        unsafe { hand.deliver(monitor.watcher, this.cast()) }
+        true
     }
 
     /// (2) Cancels the DOWN. Only the watcher may call it. Wait-free.

@@ -1,52 +1,49 @@
 //! An entry on a process's list of watchers, [`WatcherEntry`], which waits for the process's death.
 //!
 //! Monitors, the timers that end with their target, and the watches of host threads each contain
-//! one. The dying process does not distinguish them.
+//! one ([`WatcherKind`]). The dying process fires them all alike (`ops::relations`).
 
 use core::fmt;
 use core::ptr::NonNull;
 
 use crate::intrusive::list::{Linked, Links};
-use crate::kernel::kernel_cx::KernelCx;
 use crate::memory::pool::Pool;
 use crate::pid::Pid;
-use crate::reason::Reason;
+use crate::process::relation::host_watch::HostWatchHead;
+use crate::process::relation::monitor::Monitor;
+use crate::process::timer_record::TimerHead;
 
 /// The part of a record that is on a process's list of watchers. The list holds a reference to the
 /// record.
 pub struct WatcherEntry {
     place: Links<WatcherEntry>,
-    vtable: &'static WatchVtable,
+    kind: WatcherKind,
 }
 
-/// The functions of a watcher's record.
-#[derive(Debug)]
-pub struct WatchVtable {
-    /// Returns `true` if the record still waits.
-    pub live: unsafe fn(NonNull<WatcherEntry>) -> bool,
-    /// Fires the record because the process died; consumes the list's reference.
-    pub fire: unsafe fn(NonNull<WatcherEntry>, &KernelCx<'_>, &Reason),
-    /// Releases the list's reference.
-    pub release: unsafe fn(NonNull<WatcherEntry>, Option<&Pool>),
-    /// Returns the watching process, for `monitored_by`.
-    pub watcher: unsafe fn(NonNull<WatcherEntry>) -> Option<Pid>,
-    /// `true` if the watcher is not a process: it is notified last, and also by a kernel that ends.
-    pub outside: bool,
+/// The kind of record that an entry lies in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WatcherKind {
+    /// A [`Monitor`].
+    Monitor,
+    /// A timer whose target the process is, a [`TimerHead`].
+    Timer,
+    /// The watch of a host thread, a [`HostWatchHead`].
+    HostWatch,
 }
 
 impl WatcherEntry {
     /// Creates an entry that is on no list yet.
-    pub fn new(vtable: &'static WatchVtable) -> Self {
-        Self { place: Links::new(), vtable }
+    pub fn new(kind: WatcherKind) -> Self {
+        Self { place: Links::new(), kind }
     }
 
-    /// Returns the functions of its record.
+    /// Returns the kind of its record.
     ///
     /// # Safety
     /// The caller holds the list's reference, which keeps the record live.
-    unsafe fn vtable(this: NonNull<Self>) -> &'static WatchVtable {
+    pub(crate) unsafe fn kind(this: NonNull<Self>) -> WatcherKind {
         // SAFETY: the caller holds the list's reference (this function's contract).
-        unsafe { this.as_ref() }.vtable
+        unsafe { this.as_ref() }.kind
     }
 
     /// Returns `true` if the record still waits.
@@ -55,51 +52,82 @@ impl WatcherEntry {
     /// The caller holds the list's reference.
     pub unsafe fn is_live(this: NonNull<Self>) -> bool {
         // SAFETY: the caller holds the list's reference (this function's contract).
-        let vtable = unsafe { Self::vtable(this) };
-        // SAFETY: the vtable is this record's, and the list's reference keeps it live.
-        unsafe { (vtable.live)(this) }
+        match unsafe { Self::kind(this) } {
+            WatcherKind::Monitor => {
+                // SAFETY: the entry is a monitor's.
+                let monitor = unsafe { Monitor::of_watch(this) };
+                // SAFETY: the list's reference keeps the record live.
+                unsafe { monitor.as_ref() }.is_armed()
+            }
+            WatcherKind::Timer => {
+                // SAFETY: the entry is a timer's.
+                let timer = unsafe { TimerHead::of_watch(this) };
+                // SAFETY: the list's reference keeps the record live.
+                unsafe { timer.as_ref() }.is_armed()
+            }
+            WatcherKind::HostWatch => {
+                // SAFETY: the entry is a host watch's.
+                let watch = unsafe { HostWatchHead::of_watch(this) };
+                // SAFETY: the list's reference keeps the record live.
+                unsafe { watch.as_ref() }.is_armed()
+            }
+        }
     }
 
-    /// Returns the watching process, if it still waits.
+    /// Returns the watching process, if it still waits, for `monitored_by`.
     ///
     /// # Safety
     /// The caller holds the list's reference.
     pub unsafe fn watcher(this: NonNull<Self>) -> Option<Pid> {
         // SAFETY: the caller holds the list's reference (this function's contract).
-        let vtable = unsafe { Self::vtable(this) };
-        // SAFETY: the vtable is this record's, and the list's reference keeps it live.
-        unsafe { (vtable.watcher)(this) }
+        if unsafe { Self::kind(this) } != WatcherKind::Monitor {
+            return None;
+        }
+        // SAFETY: the entry is a monitor's.
+        let monitor = unsafe { Monitor::of_watch(this) };
+        // SAFETY: the list's reference keeps the record live.
+        let monitor = unsafe { monitor.as_ref() };
+        monitor.is_armed().then_some(monitor.watcher)
     }
 
-    /// Returns `true` if the watcher is not a process.
+    /// Returns `true` if the watcher is not a process: it is notified last, and also by a kernel
+    /// that ends.
     ///
     /// # Safety
     /// The caller holds the list's reference.
     pub unsafe fn is_outside(this: NonNull<Self>) -> bool {
         // SAFETY: the caller holds the list's reference (this function's contract).
-        unsafe { Self::vtable(this) }.outside
+        let kind = unsafe { Self::kind(this) };
+        kind == WatcherKind::HostWatch
     }
 
-    /// Fires the record because the process died.
-    ///
-    /// # Safety
-    /// The caller passes the list's reference.
-    pub unsafe fn fire(this: NonNull<Self>, hand: &KernelCx<'_>, reason: &Reason) {
-        // SAFETY: the caller holds the list's reference (this function's contract).
-        let vtable = unsafe { Self::vtable(this) };
-        // SAFETY: the vtable is this record's, and the caller passes the list's reference.
-        unsafe { (vtable.fire)(this, hand, reason) };
-    }
-
-    /// Releases a record that will not be fired.
+    /// Releases a record that will not be fired, with the list's reference.
     ///
     /// # Safety
     /// The caller passes the list's reference.
     pub unsafe fn release(this: NonNull<Self>, pool: Option<&Pool>) {
         // SAFETY: the caller holds the list's reference (this function's contract).
-        let vtable = unsafe { Self::vtable(this) };
-        // SAFETY: the vtable is this record's, and the caller passes the list's reference.
-        unsafe { (vtable.release)(this, pool) };
+        match unsafe { Self::kind(this) } {
+            WatcherKind::Monitor => {
+                // SAFETY: the entry is a monitor's.
+                let monitor = unsafe { Monitor::of_watch(this) };
+                // SAFETY: the caller passes the list's reference.
+                unsafe { Monitor::give_up(monitor, pool) };
+            }
+            WatcherKind::Timer => {
+                // SAFETY: the entry is a timer's.
+                let timer = unsafe { TimerHead::of_watch(this) };
+                // SAFETY: the caller passes the list's reference, and does not use the record
+                // again.
+                unsafe { TimerHead::give_up(timer, pool) };
+            }
+            WatcherKind::HostWatch => {
+                // SAFETY: the entry is a host watch's.
+                let watch = unsafe { HostWatchHead::of_watch(this) };
+                // SAFETY: the caller passes the list's reference.
+                unsafe { HostWatchHead::give_up(watch) };
+            }
+        }
     }
 }
 

@@ -1,0 +1,50 @@
+//! The current slice: where it is stored while it runs ([`CurrentGuard`]), and how the code that
+//! runs in it finds it ([`Slice::current`]).
+
+use crate::kernel::Kernel;
+use crate::kernel::core_local::RunningMark;
+use crate::kernel::platform::CurrentSlot;
+use crate::kernel::slice::Slice;
+
+impl<'a> Slice<'a> {
+    /// Returns the innermost slice on this thread.
+    ///
+    /// # Safety
+    /// The caller uses the result no longer than its own caller's call lasts. `here` is a
+    /// platform's.
+    #[inline(always)]
+    pub(crate) unsafe fn current(here: fn() -> *const CurrentSlot) -> Option<&'a Self> {
+        // SAFETY: `Platform`'s contract gives a valid pointer for this thread.
+        let slice = unsafe { (*here()).get() }.cast::<Self>();
+        // SAFETY: the pointer is null, or valid while the slice lasts, which is longer than the
+        // call for which the caller uses it.
+        unsafe { slice.as_ref() }
+    }
+}
+
+/// A guard: a slice is stored in `here` until it is dropped.
+pub(crate) struct CurrentGuard<'a> {
+    here: *const CurrentSlot,
+    outer: *const (),
+    mark: &'a RunningMark,
+}
+
+impl<'a> CurrentGuard<'a> {
+    pub(crate) fn of(slice: &'a Slice<'_>, kernel: &'a Kernel) -> Self {
+        let here = (kernel.here)();
+        // SAFETY: `Platform`'s contract gives a valid pointer for this thread.
+        let outer = unsafe { (*here).replace(core::ptr::from_ref(slice).cast()) };
+        let mark = &slice.core.shared().mark;
+        mark.enter(slice.process().pid);
+        Self { here, outer, mark }
+    }
+}
+
+// Also runs when a panic unwinds through here, on a platform that catches none.
+impl Drop for CurrentGuard<'_> {
+    fn drop(&mut self) {
+        self.mark.leave();
+        // SAFETY: `Platform`'s contract gives a valid pointer for this thread.
+        unsafe { (*self.here).set(self.outer) };
+    }
+}

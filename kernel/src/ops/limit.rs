@@ -1,0 +1,56 @@
+//! Notifying the senders that wait for capacity in a mailbox with a limit. The owner of the mailbox
+//! does it when messages leave.
+
+use crate::kernel::kernel_cx::KernelCx;
+use crate::mailbox::limit::MailboxLimit;
+use crate::ops::waker;
+use crate::pid::Pid;
+
+/// Wakes a process that waits for capacity, so that it tries again.
+fn call(hand: &KernelCx<'_>, pid: Pid) {
+    if let Some(process) = hand.find(pid) {
+        waker::nudge(process, hand);
+    }
+}
+
+// All methods are cold: for a process without a limit the code is one jump that is not taken.
+impl MailboxLimit {
+    /// Records that a message has left the private queue. Only the owner may call it.
+    #[cold]
+    pub fn received(&self, hand: &KernelCx<'_>) {
+        self.held.set(self.held.get() - 1);
+        self.left(hand);
+    }
+
+    /// Records that a counted message is gone, and notifies a waiting sender. Only the owner may
+    /// call it.
+    #[cold]
+    pub fn left(&self, hand: &KernelCx<'_>) {
+        if self.room.leave() {
+            // SAFETY: P1: the caller is the process's owner (this method's rule).
+            unsafe { self.room.call(|pid| call(hand, pid)) };
+        }
+    }
+
+    /// Checks the waiting senders again: another thread returned a slot, or a slot was reserved for
+    /// a waiter that has been cancelled. Only the owner may call it.
+    #[cold]
+    pub fn look(&self, hand: &KernelCx<'_>) {
+        // SAFETY: P1: the caller is the process's owner (this method's rule).
+        unsafe { self.room.look(|pid| call(hand, pid)) };
+    }
+
+    /// Closes the capacity of a dead process; if `tells`, wakes every waiting sender. Only the
+    /// owner may call it.
+    #[cold]
+    pub fn close(&self, hand: &KernelCx<'_>, tells: bool) {
+        // SAFETY: P1: the caller is the process's owner, and this is the owner's last use.
+        unsafe {
+            self.room.close(|pid| {
+                if tells {
+                    call(hand, pid);
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What a process is in memory ([`Process`]), and the functions by which code that does not know
+//! the type of its body runs, drops and frees it ([`BodyVtable`]).
+
+use core::any::TypeId;
+use core::marker::PhantomData;
+use core::mem::needs_drop;
+use core::ptr::NonNull;
+
+use crate::memory::pool::{self, Pool};
+use crate::process::header::Header;
+use crate::reason::Reason;
+use crate::sync::UnsafeCell;
+
+/// The reason why [`crate::Body::resume`] returned.
+#[derive(Debug)]
+pub enum Resumed {
+    /// It can continue: queue it behind the other runnable processes.
+    Yield,
+    /// It waits: resume it when a message, an EXIT, a DOWN, a timer or a waker arrives that it has
+    /// not had a chance to see.
+    Wait,
+    /// It ends with this reason.
+    Exit(Reason),
+}
+
+/// A pointer to the running slice, whose type this folder does not know. What makes and follows it
+/// stands beside the slice (`kernel::slice`).
+#[derive(Clone, Copy, Debug)]
+pub struct SlicePtr<'s>(NonNull<()>, PhantomData<&'s ()>);
+
+impl SlicePtr<'_> {
+    /// Creates the pointer from an erased one.
+    #[inline(always)]
+    pub(crate) const fn from_erased(slice: NonNull<()>) -> Self {
+        Self(slice, PhantomData)
+    }
+
+    /// Returns the pointer without its type.
+    #[inline(always)]
+    pub(crate) const fn erased(self) -> NonNull<()> {
+        self.0
+    }
+}
+
+/// The functions of a body whose type the kernel does not know.
+#[derive(Debug)]
+pub struct BodyVtable {
+    /// The type of its messages.
+    pub takes: TypeId,
+    /// Runs a slice. The caller is the owner, and the body has not been dropped.
+    pub resume: unsafe fn(NonNull<Header>, SlicePtr<'_>) -> Resumed,
+    /// Drops the body. The caller is the owner and calls it once. `None` if it would do nothing.
+    pub drop_body: Option<unsafe fn(NonNull<Header>)>,
+    /// Frees the memory. The body has been dropped, and the caller holds the last reference.
+    pub free: unsafe fn(NonNull<Header>, Option<&Pool>),
+}
+
+/// A type of body that the kernel can run. Every [`crate::Body`] is one.
+pub(crate) trait ErasedBody: Sized {
+    /// The functions of the body.
+    const VTABLE: &'static BodyVtable;
+}
+
+/// A process: header and body in one allocation.
+#[repr(C)]
+pub(crate) struct Process<B> {
+    pub(crate) header: Header,
+    pub(crate) body: UnsafeCell<B>,
+}
+
+impl<B> Process<B> {
+    /// Creates the functions of a process whose body takes messages of the type `takes`, and is run
+    /// by `resume`.
+    pub(crate) const fn vtable(
+        takes: TypeId,
+        resume: unsafe fn(NonNull<Header>, SlicePtr<'_>) -> Resumed,
+    ) -> BodyVtable {
+        let drop_body: Option<unsafe fn(NonNull<Header>)> =
+            if needs_drop::<B>() { Some(Self::drop_body) } else { None };
+        BodyVtable { takes, resume, drop_body, free: Self::free }
+    }
+
+    /// Returns the body's place.
+    pub(crate) fn body(process: NonNull<Header>) -> *mut UnsafeCell<B> {
+        // SAFETY: the body lies within the allocation of the `Process<B>` that the header starts.
+        unsafe { &raw mut (*process.cast::<Self>().as_ptr()).body }
+    }
+
+    unsafe fn drop_body(process: NonNull<Header>) {
+        // SAFETY: the caller is the owner and calls this once (the vtable's contract).
+        unsafe { Self::body(process).drop_in_place() };
+    }
+
+    unsafe fn free(process: NonNull<Header>, pool: Option<&Pool>) {
+        // SAFETY: the caller holds the last reference, so no other thread reads the header.
+        let header = unsafe { process.as_ref() };
+        // SAFETY: the caller holds the last reference, so no other thread reads it.
+        let predecessor = header.predecessor.with(|word| unsafe { *word });
+        // SAFETY: T3: this process's claim took it out of the slot; returned once.
+        drop(unsafe { Reason::from_word(predecessor) });
+        // SAFETY: the body is dropped already; this drops the header's own parts.
+        unsafe { process.drop_in_place() };
+        // SAFETY: `spawn` allocated it as a `Process<B>`.
+        unsafe { pool::free(process.cast::<Self>(), pool) };
+    }
+}
