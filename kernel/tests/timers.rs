@@ -108,6 +108,21 @@ fn n21_starter_is_dead() {
     assert_eq!(stage.host().read_timer(comes), None);
 }
 
+/// A timer whose starter is dead, and which is on no list, is freed by the end of its core.
+/// AddressSanitizer detects a read of the freed record.
+#[test]
+fn n10_a_timer_that_only_its_wheel_keeps_ends_with_its_core() {
+    let mut stage = stage(1);
+    let (target, _) = process(&mut stage, 0, |cx| cx.register("target", cx.pid()).unwrap());
+    let (starter, _) = process(&mut stage, 0, |cx| {
+        cx.send_after("target", 4 * SECOND, 7_u8).unwrap();
+    });
+    stage.host().exit(starter, Reason::KILL).unwrap();
+    stage.settle();
+    assert!(stage.host().is_alive(target) && !stage.host().is_alive(starter));
+    drop(stage);
+}
+
 /// A timer whose process is in the middle of its slice and does not end it is cancelled
 /// nevertheless.
 #[test]

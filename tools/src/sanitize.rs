@@ -33,7 +33,8 @@ const TEST: [&str; 2] = ["test", "--no-run"];
 /// Tests of the package `atropos`. The last takes a seed.
 const TESTS: [&str; 5] = ["runtime", "scheduling", "churn", "cascade", "stress"];
 /// Tests of the package `atropos-kernel`.
-const KERNEL: [&str; 8] = ["identity", "world", "contained", "reentry", "request", "bounded", "behalf", "at_once"];
+const KERNEL: [&str; 9] =
+    ["identity", "platform", "contained", "reentry", "request", "bounded", "caller", "exit_inline", "timers"];
 /// Tests of the same package, for one hart.
 const ONE_HART: [&str; 2] = ["one_hart", "send"];
 /// Layouts of the kernel's types that each run tries.

@@ -99,13 +99,16 @@ impl TimerHead {
     /// (2) Cancels the timer. Returns `true` if it was still pending. Lock-free.
     ///
     /// # Safety
-    /// The caller has a reference, which it keeps.
+    /// The caller has a reference: one of its own, or, when its core ends, the wheel's, which this
+    /// call consumes.
     pub unsafe fn cancel(this: NonNull<Self>, hand: &KernelCx<'_>) -> bool {
+        // Read first: the wheel's reference may be the last.
+        // SAFETY: the caller has a reference to the record (this function's contract).
+        let listed = unsafe { this.as_ref() }.listed();
         // SAFETY: the caller has a reference to the record (this function's contract).
         let ended = unsafe { Self::end(this, hand) };
         if ended {
-            // SAFETY: the caller's reference keeps the record live.
-            uncount_watch(unsafe { this.as_ref() }.listed(), hand);
+            uncount_watch(listed, hand);
         }
         ended
     }

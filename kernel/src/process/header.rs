@@ -27,6 +27,8 @@
 //! - **P6.** A reason may hold a context or waker of the very process that died of it, or of the
 //!   slot's previous process. So the memory keeps no reason longer than the table keeps the memory:
 //!   they would otherwise keep each other for ever, or keep all successive processes of the slot.
+//!   What remains is a ring: a waker in a reason that its slot remembers holds the kernel (P4),
+//!   which remembers the reason until another process has died in that slot.
 
 use core::mem::offset_of;
 use core::ptr::NonNull;
