@@ -147,7 +147,17 @@ impl<T: Send + 'static> Task<T> {
     /// [`CallError::Down`] with the exit reason if there is no value; also if the value was taken
     /// before.
     pub async fn wait(&mut self) -> Result<T, CallError> {
-        core::future::poll_fn(|task| self.poll(task)).await
+        // W1, without a context: what is known before is said in the next slice, and not to a
+        // process that was killed.
+        let mut known = self.answer.is_none() && self.ended.is_some();
+        core::future::poll_fn(|task| {
+            if core::mem::take(&mut known) {
+                task.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.poll(task)
+        })
+        .await
     }
 
     /// Waits as [`Task::wait`] does, until the timeout fires.
@@ -211,6 +221,8 @@ impl<T: Send + 'static> Task<T> {
         let end = within.into().map(|time: Duration| now().saturating_add(nanoseconds(time)));
         let mut results = Vec::with_capacity(tasks.len());
         let mut left: VecDeque<_> = tasks.into_iter().map(|task| Joining::new(cx, task)).collect();
+        // W1: the list may be empty.
+        yield_if_exhausted(cx).await;
         while let Some(joining) = left.pop_front() {
             let within = end.map(|end| Duration::from_nanos(end.saturating_sub(now())));
             results.push(joining.join(within).await);
@@ -227,9 +239,11 @@ impl<T: Send + 'static> Task<T> {
         tasks: Vec<Self>,
         within: impl Into<Option<Duration>>,
     ) -> Result<Vec<T>, CallError> {
-        let mut alarm = Deadline::start(cx, within.into())?;
         let mut values: Vec<Option<T>> = tasks.iter().map(|_| None).collect();
         let mut left: Vec<_> = tasks.into_iter().enumerate().map(|(n, task)| (n, Joining::new(cx, task))).collect();
+        // W1: the list may be empty.
+        yield_if_exhausted(cx).await;
+        let mut alarm = Deadline::start(cx, within.into())?;
         core::future::poll_fn(|task| {
             if cx.poll_proceed(task).is_pending() {
                 return Poll::Pending;

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use atropos_kernel::{Context, Pid, Reason, Received, Reply};
+use atropos_kernel::{Context, Peek, Pid, Reason, Received, Reply};
 use atropos_otp::statem::MachineMessage;
 use atropos_otp::{
-    CallError, EnterActions, Event, InitError, MachineCx, Next, RequestSet, Server, ServerCx, ServerName, ServerRef,
-    StateMachine, Transition,
+    CallError, ChildSpec, DynamicRef, EnterActions, Event, InitError, MachineCx, Next, RequestSet, Server, ServerCx,
+    ServerName, ServerRef, StateMachine, Supervisor, SupervisorRef, Task, TaskSupervisor, Transition,
 };
 use common::{Bed, lock};
 
@@ -113,6 +113,63 @@ fn n07_callers_that_retry_for_ever_let_other_processes_run() {
             let dead = bed.run(async |cx: Context<()>| {
                 let dead = Slow.start().start(&cx).await.unwrap();
                 dead.stop(&cx, Reason::NORMAL, None).await.unwrap();
+                dead
+            });
+            bed.spawn(false, async move |cx: Context<()>| while again(&cx, dead).await {})
+        });
+    }
+}
+
+/// Issue 14, 7: starts that fail at once, requests to dead supervisors, and tasks that are over.
+#[test]
+fn n07_starts_that_fail_at_once_and_tasks_that_are_over_let_the_others_run() {
+    type Try = for<'a> fn(&'a Context<()>, SupervisorRef) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
+    fn child() -> ChildSpec {
+        ChildSpec::of("child", async |_: Context<()>| {})
+    }
+    let tries: [(&str, Try); 11] = [
+        ("start_child", |cx, dead| Box::pin(async move { dead.start_child(cx, child()).await.is_err() })),
+        ("which_children", |cx, dead| Box::pin(async move { dead.which_children(cx).await.is_err() })),
+        ("restart_child", |cx, dead| Box::pin(async move { dead.restart_child(cx, "child").await.is_err() })),
+        ("a dynamic start", |cx, dead| {
+            Box::pin(async move { DynamicRef::<u8>::new(dead).start(cx, 1).await.is_err() })
+        }),
+        ("a supervised task", |cx, dead| {
+            Box::pin(async move {
+                let tasks = TaskSupervisor::of(DynamicRef::new(dead));
+                tasks.run(cx, async |_: Context<()>| {}).await.is_err()
+            })
+        }),
+        ("a name that is taken", |cx, _| Box::pin(async move { Slow.start().name("taken").start(cx).await.is_err() })),
+        ("a name that is found", |cx, _| {
+            Box::pin(async move { Slow.start().name("taken").start_or_find(cx).await.is_ok() })
+        }),
+        ("a specification that is refused", |cx, _| {
+            Box::pin(
+                async move { Supervisor::one_for_one().child(child()).child(child()).start_link(cx).await.is_err() },
+            )
+        }),
+        ("no tasks", |cx, _| Box::pin(async move { Task::<u8>::join_all(cx, Vec::new(), None).await.is_empty() })),
+        ("none of no tasks", |cx, _| {
+            Box::pin(async move { Task::<u8>::try_join_all(cx, Vec::new(), None).await.is_ok() })
+        }),
+        ("a task whose value is taken", |cx, _| {
+            Box::pin(async move {
+                let mut task = Task::start(cx, async |_: Context<()>| 1_u8).unwrap();
+                assert_eq!(task.wait().await, Ok(1));
+                while task.wait().await.is_err() {}
+                false
+            })
+        }),
+    ];
+    for (what, again) in tries {
+        must_let_go(what, |bed| {
+            let dead = bed.run(async |cx: Context<()>| {
+                Slow.start().name("taken").start(&cx).await.unwrap();
+                let dead = Supervisor::one_for_one().start(&cx).await.unwrap();
+                let monitor = cx.monitor(dead).unwrap();
+                cx.exit(dead, Reason::SHUTDOWN).unwrap();
+                cx.recv_match(|peek| matches!(peek, Peek::Down(down) if down.reference == monitor)).await;
                 dead
             });
             bed.spawn(false, async move |cx: Context<()>| while again(&cx, dead).await {})

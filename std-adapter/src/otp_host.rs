@@ -7,9 +7,9 @@
 
 use std::any::TypeId;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use atropos_kernel::{Host, Pid, Reason, ReplyFuture, SpawnError};
@@ -18,6 +18,7 @@ use atropos_otp::{CallError, Reply, Server, ServerRef, StartError, Starting, Sup
 
 use crate::alarm::Sleep;
 use crate::block_on;
+use crate::platform::poll_proceed;
 use crate::role::may_block;
 use crate::roots::Root;
 use crate::runtime::Handle;
@@ -43,6 +44,7 @@ impl<T> Future for Ask<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<T> {
+        ready!(poll_proceed(task));
         self.0.as_mut().poll(task)
     }
 }
@@ -275,7 +277,8 @@ impl Handle {
         self.inner().born.check();
         let mut future = pin!(future);
         let mut sleep = pin!(Sleep::new(self.inner().alarms.clone(), until));
-        std::future::poll_fn(|task| match future.as_mut().poll(task) {
+        poll_fn(poll_proceed).await;
+        poll_fn(|task| match future.as_mut().poll(task) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
             Poll::Pending => sleep.as_mut().poll(task).map(|()| None),
         })

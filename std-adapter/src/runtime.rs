@@ -1,7 +1,7 @@
 //! [`Runtime`], and the [`Handle`] through which other threads use it.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use crate::blocking::{BlockingHandle, Pool, spawn_blocking};
 use crate::builder::Builder;
 use crate::fork::Born;
 use crate::platform::ThreadPlatform;
+use crate::platform::poll_proceed;
 use crate::role::{Role, may_block};
 use crate::roots::Roots;
 use crate::shutdown::{Ending, GRACE, ShutdownError};
@@ -189,6 +190,7 @@ impl Handle {
     /// so one that does not yield does not answer.
     pub async fn process_info(&self, pid: impl Into<Pid>) -> Result<Option<ProcessInfo>, NoMemory> {
         let asked = self.host(|host| host.info(pid.into()));
+        poll_fn(poll_proceed).await;
         match asked? {
             MaybeReady::Ready(info) => Ok(info),
             MaybeReady::Pending(answer) => match answer.await {

@@ -1,6 +1,8 @@
 //! The operations that a host thread or an external task may use, and those that it must not.
 
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -10,7 +12,7 @@ use atropos::otp::group::ProcessGroups;
 use atropos::otp::registry::Registry;
 use atropos::otp::{CallError, ChildState, ControlError, TaskSupervisor};
 use atropos::prelude::*;
-use atropos::{ExitEvent, SpawnError};
+use atropos::{ExitEvent, Handle, SpawnError};
 
 /// A timeout far longer than anything here takes, on any machine.
 const LONG: Duration = Duration::from_secs(60);
@@ -45,6 +47,42 @@ impl Server for Doubles {
 
 fn tokio() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+/// Issue 14, 7: a process that calls a `Handle` again and again lets other processes run, and can
+/// be killed.
+#[test]
+fn n07_what_the_host_asks_lets_go_inside_a_process() {
+    type Try = for<'a> fn(&'a Handle, ServerRef<Doubles>) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+    let tries: [(&str, Try); 5] = [
+        ("process_info", |handle, dead| {
+            Box::pin(async move { assert!(matches!(handle.process_info(dead).await, Ok(None))) })
+        }),
+        ("call_async", |handle, dead| {
+            Box::pin(async move { assert!(handle.call_async(dead, LONG, |to| Ask::Double(1, to)).await.is_err()) })
+        }),
+        ("timeout", |handle, _| {
+            Box::pin(async move { assert_eq!(handle.timeout(Duration::ZERO, async { 1 }).await, Some(1)) })
+        }),
+        ("wait", |handle, dead| Box::pin(async move { drop(handle.wait(dead).await) })),
+        ("suspend", |handle, dead| Box::pin(async move { assert_eq!(handle.suspend(dead).await, Ok(None)) })),
+    ];
+    for (what, again) in tries {
+        let runtime = runtime(1);
+        let handle = runtime.handle();
+        let dead = runtime.start_server(Doubles::default()).expect("up").expect("it serves");
+        runtime.terminate(dead, LONG).expect("it ends");
+        let asks = runtime.spawn(async move |_: Context<()>| {
+            loop {
+                again(&handle, dead).await;
+            }
+        });
+        let asks = asks.expect("a process").pid();
+        let other = runtime.spawn(async |_: Context<()>| {}).expect("a process");
+        assert!(runtime.wait_blocking(other, LONG).is_ok(), "{what}: the other has not run");
+        assert!(runtime.is_alive(asks), "{what}");
+        assert!(runtime.terminate(asks, LONG).is_ok(), "{what}: it cannot be killed");
+    }
 }
 
 /// Issue 14, 17: a Tokio task starts a server, calls it and awaits the reply, and blocks no thread.

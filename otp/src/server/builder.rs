@@ -12,6 +12,7 @@ use super::{Envelope, Server, ServerRef, serve};
 use crate::report::ReportHook;
 use crate::start::{InitAck, InitOutcome, InitSender, PendingInit, StartError, Tie, launch, ready, up};
 use crate::supervisor::{History, Intensity};
+use crate::wait::yield_if_exhausted;
 
 /// A server that is not started yet, and its options. It is started by a process
 /// ([`Start::start_link`], [`Start::start`]), by the host ([`Start::start_from_host`]), or by a
@@ -145,6 +146,8 @@ impl<'n, S: Server> Start<'n, S> {
         let name = self.name.map(Box::<str>::from);
         let start = Start { name: None, ..self };
         async move {
+            // W1: a name that is taken is an error at once.
+            yield_if_exhausted(cx).await;
             let launched = Start { name: name.as_deref(), ..start }.launch(cx, Tie::Free)?;
             match up(cx, launched, init_timeout).await? {
                 (InitOutcome::Ignored, _) => Ok(None),

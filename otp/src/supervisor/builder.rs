@@ -17,6 +17,7 @@ use super::spec::{AutoShutdown, ChildSpec, SpecError, Strategy};
 use crate::report::ReportHook;
 use crate::server::Starting;
 use crate::start::{InitOutcome, InitSender, PendingInit, StartError, Tie, launch, ready, up};
+use crate::wait::yield_if_exhausted;
 
 /// A supervisor that is not started yet, and its child specifications. By default it allows one
 /// restart in 5 s, as in OTP ([`Intensity::FORGIVING`] allows three).
@@ -165,6 +166,8 @@ impl Supervisor {
         cx: &Context<M>,
         ties: SpawnOptions<'_>,
     ) -> Result<SupervisorRef, StartError> {
+        // W1: what is refused is an error at once.
+        yield_if_exhausted(cx).await;
         let launched = self.launch(cx, ties, Tie::FreeSupervisor)?;
         match up(cx, launched, None).await? {
             (InitOutcome::Up, pid) => Ok(SupervisorRef::new(pid)),

@@ -16,7 +16,7 @@ use super::requests::{Added, Request, Which};
 use super::spec::{ChildId, ChildKind, ChildSpec, SpecError};
 use crate::call::{CallError, PendingCall, request};
 use crate::start::StartError;
-use crate::wait::Deadline;
+use crate::wait::{Deadline, yield_if_exhausted};
 
 /// A handle to a supervisor's process. It is cheap to copy and may outlive the supervisor.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -198,6 +198,8 @@ impl SupervisorRef {
         M: Send + 'static,
         T: Send + 'static,
     {
+        // W1: a supervisor that is dead is an error at once.
+        yield_if_exhausted(cx).await;
         let request = request(cx, self.0, make)?;
         request.answer(cx, None).await
     }
@@ -209,6 +211,8 @@ impl SupervisorRef {
         M: Send + 'static,
         F: FnOnce(Reply<Added>) -> Request,
     {
+        // W1: as above.
+        yield_if_exhausted(cx).await;
         let mut undo = Undo { cx, to: self.0, pending: Some(request(cx, self.0, make)?) };
         let Some(pending) = undo.pending.as_mut() else { unreachable!("put there just now") };
         let added = pending.look_until(cx, &mut Deadline::never(cx)).await;
