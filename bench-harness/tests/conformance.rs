@@ -101,3 +101,32 @@ fn supervisors_on_stepped_cores_the_same_seed_gives_the_same_result() {
         assert_eq!(observe(&mut Stepped::new(1 + seed as usize % 3, seed), "supervisor.jsonl"), once);
     }
 }
+
+/// Supervisors whose specification is refused, as OTP has them: a process that starts and ends with
+/// `bad_spec`.
+///
+/// These are not in `supervisor.jsonl`, which is as it was recorded.
+const REFUSED: &str = r#"
+{"id":"sup.refused.twice","family":"sup.refused","ops":[{"op":"sup_start","sup":"s0","spec":{"children":[{"id":"a"},{"id":"a"}]}},{"op":"which_children","sup":"s0"}],"expect":{"ret":[{"error":"bad_spec"},"dead"],"log":[{"ev":"start","id":"s0","n":1,"result":"ok","at":[0,"log",0]},{"ev":"stop","id":"s0","n":1,"reason":"bad_spec","at":[0,"log",1]}],"final":{"s0":{"state":"exited","n":1,"reason":"bad_spec"}}}}
+{"id":"sup.refused.significant.never","family":"sup.refused","ops":[{"op":"sup_start","sup":"s0","spec":{"children":[{"id":"a","restart":"transient","significant":true}]}}],"expect":{"ret":[{"error":"bad_spec"}],"log":[{"ev":"start","id":"s0","n":1,"result":"ok","at":[0,"log",0]},{"ev":"stop","id":"s0","n":1,"reason":"bad_spec","at":[0,"log",1]}],"final":{"s0":{"state":"exited","n":1,"reason":"bad_spec"}}}}
+{"id":"sup.refused.significant.permanent","family":"sup.refused","ops":[{"op":"sup_start","sup":"s0","spec":{"auto_shutdown":"any_significant","children":[{"id":"a","significant":true}]}}],"expect":{"ret":[{"error":"bad_spec"}],"log":[{"ev":"start","id":"s0","n":1,"result":"ok","at":[0,"log",0]},{"ev":"stop","id":"s0","n":1,"reason":"bad_spec","at":[0,"log",1]}],"final":{"s0":{"state":"exited","n":1,"reason":"bad_spec"}}}}
+{"id":"sup.refused.dynamic","family":"sup.refused","ops":[{"op":"sup_start","sup":"s0","spec":{"strategy":"simple_one_for_one","children":[{"id":"a","restart":"transient","significant":true}]}}],"expect":{"ret":[{"error":"bad_spec"}],"log":[{"ev":"start","id":"s0","n":1,"result":"ok","at":[0,"log",0]},{"ev":"stop","id":"s0","n":1,"reason":"bad_spec","at":[0,"log",1]}],"final":{"s0":{"state":"exited","n":1,"reason":"bad_spec"}}}}
+{"id":"sup.refused.nested","family":"sup.refused","ops":[{"op":"sup_start","sup":"s0","spec":{"children":[{"id":"a"},{"id":"s1","sup":{"children":[{"id":"b"},{"id":"b"}]}}]}}],"expect":{"ret":[{"error":"shutdown:failed_to_start_child(s1,bad_spec)"}],"log":[{"ev":"start","id":"s0","n":1,"result":"ok","at":[0,"log",0]},{"ev":"start","id":"a","n":1,"result":"ok","at":[0,"log",1]},{"ev":"start","id":"s1","n":1,"result":"ok","at":[0,"log",2]},{"ev":"stop","id":"s1","n":1,"reason":"bad_spec","at":[0,"log",3]},{"ev":"stop","id":"a","n":1,"reason":"shutdown","at":[0,"log",4]},{"ev":"stop","id":"s0","n":1,"reason":"shutdown:failed_to_start_child(s1,bad_spec)","at":[0,"log",5]}],"final":{"s0":{"state":"exited","n":1,"reason":"shutdown:failed_to_start_child(s1,bad_spec)"},"a":{"state":"exited","n":1,"reason":"shutdown"},"s1":{"state":"exited","n":1,"reason":"bad_spec"}}}}
+{"id":"sup.refused.start_child","family":"sup.refused","ops":[{"op":"sup_start","sup":"s0","spec":{"children":[]}},{"op":"start_child","sup":"s0","child":{"id":"a","restart":"temporary","significant":true}},{"op":"start_child","sup":"s0","child":{"id":"s1","sup":{"children":[{"id":"b"},{"id":"b"}]}}},{"op":"which_children","sup":"s0"},{"op":"parent_signal","sup":"s0","reason":"shutdown"}],"expect":{"ret":["ok",{"error":"bad_spec"},{"error":"bad_spec"},[],true],"log":[{"ev":"start","id":"s0","n":1,"result":"ok","at":[0,"log",0]},{"ev":"start","id":"s1","n":1,"result":"ok","at":[2,"log",1]},{"ev":"stop","id":"s1","n":1,"reason":"bad_spec","at":[2,"log",2]},{"ev":"stop","id":"s0","n":1,"reason":"shutdown","at":[4,"log",3]}],"final":{"s0":{"state":"exited","n":1,"reason":"shutdown"},"s1":{"state":"exited","n":1,"reason":"bad_spec"}}}}
+"#;
+
+#[test]
+fn n22_a_specification_that_is_refused_is_an_answer() {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("refused.jsonl");
+    std::fs::write(&file, REFUSED.trim_start()).expect("written");
+    let file = file.to_str().expect("a path of letters");
+    let judged = |name: &str, observed: &str| judge(name, file, "6 passed, 0 failed", observed);
+    for cores in [1, 2] {
+        let observed = observe(&mut Threads::new(cores).expect("threads"), file);
+        judged(&format!("refused-{cores}.jsonl"), &observed);
+    }
+    for seed in 1..=4 {
+        let observed = observe(&mut Stepped::new(seed as usize, seed), file);
+        judged(&format!("refused-stepped-{seed}.jsonl"), &observed);
+    }
+}
