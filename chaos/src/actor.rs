@@ -168,8 +168,15 @@ impl Drop for Me {
     }
 }
 
-/// The body of an actor.
+/// The body of an actor. What it keeps is dropped before it returns: a value that is being returned
+/// leaks when the destructor of a local panics (rust-lang/rust#47949).
 pub(crate) async fn run(mut cx: Context<Told>, mut me: Me) -> Reason {
+    let reason = live(&mut cx, &mut me).await;
+    drop(me);
+    reason
+}
+
+async fn live(cx: &mut Context<Told>, me: &mut Me) -> Reason {
     let (world, pid) = (me.world.clone(), cx.pid());
     let random = &mut me.random.clone();
     world.know(pid, random);
@@ -183,7 +190,7 @@ pub(crate) async fn run(mut cx: Context<Told>, mut me: Me) -> Reason {
             _ => Some(cx.recv().await),
         };
         let seed = match received {
-            Some(received) => me.meet(&cx, received),
+            Some(received) => me.meet(cx, received),
             None => {
                 cx.yield_now().await;
                 None
@@ -196,7 +203,7 @@ pub(crate) async fn run(mut cx: Context<Told>, mut me: Me) -> Reason {
         let mut random = Random::new(seed);
         for _ in 0..1 + random.below(8) {
             count(&world.ledger.acts);
-            if let Flow::End(reason) = inside::act(&mut cx, &mut me, random.next()).await {
+            if let Flow::End(reason) = inside::act(cx, me, random.next()).await {
                 return reason;
             }
         }
