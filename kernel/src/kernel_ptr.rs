@@ -1,5 +1,5 @@
-//! What an object of a process knows of its kernel, [`KernelPtr`], and of the thread on which it is
-//! used, [`CurrentSlot`]. Words and records hold these two; `kernel` defines what they point to.
+//! [`KernelPtr`] and [`CurrentSlot`]: what a word or a record knows of its kernel, and of the
+//! thread on which it is used. `kernel` defines what they point to.
 
 use core::ptr::NonNull;
 
@@ -12,12 +12,6 @@ pub type CurrentSlot = Cell<*const ()>;
 /// [`Kernel`](crate::kernel::Kernel).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KernelPtr(NonNull<()>);
-
-// SAFETY: the pointer is only an address until `KernelPtr::get` follows it, whose caller shows that
-// the kernel, which is Send and Sync, exists.
-unsafe impl Send for KernelPtr {}
-// SAFETY: as for Send: through `&` only the address is read.
-unsafe impl Sync for KernelPtr {}
 
 impl KernelPtr {
     /// Creates the pointer from an erased one.

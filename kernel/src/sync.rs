@@ -57,6 +57,10 @@ mod imp {
     //! depend on each other. The last access to the mark is another thread's, or the one that
     //! precedes the word's access in the same operation.
 
+    use alloc::format;
+    use alloc::string::String;
+    use core::panic::Location;
+
     use loom::sync::atomic as of_loom;
 
     pub use core::cell::Cell;
@@ -69,6 +73,21 @@ mod imp {
     /// barrier uses a fence under loom.
     pub use loom::sync::atomic::fence as compiler_fence;
 
+    /// Reports an access to the trace of `cargo xtask loom NAME --trace`. The trace shows these
+    /// events in place of loom's, which contain neither the value nor the line. Without a trace the
+    /// event is disabled, and its arguments are not evaluated.
+    macro_rules! traced {
+        ($self:ident, $name:ident, $($what:tt)*) => {
+            tracing::trace!(
+                word = $self.number(),
+                at = %Location::caller(),
+                "{} {}",
+                stringify!($name),
+                format_args!($($what)*)
+            )
+        };
+    }
+
     macro_rules! marked {
         ($(#[$doc:meta])* $name:ident$(<$t:ident>)?, $value:ty $(, $($op:ident),*)?) => {
             $(#[$doc])*
@@ -80,28 +99,51 @@ mod imp {
 
             #[allow(missing_docs, reason = "same as the atomic of that name")]
             impl$(<$t>)? $name$(<$t>)? {
+                #[track_caller]
                 pub fn new(value: $value) -> Self {
-                    Self { word: of_loom::$name::new(value), mark: of_loom::AtomicBool::new(false) }
+                    // `number` relies on this order.
+                    let word = of_loom::$name::new(value);
+                    let atomic = Self { word, mark: of_loom::AtomicBool::new(false) };
+                    traced!(atomic, $name, "new({value:?})");
+                    atomic
                 }
 
+                #[track_caller]
                 fn mark(&self) -> &of_loom::$name$(<$t>)? {
                     // Relaxed: the exchange orders nothing, and hides no reordering.
                     self.mark.swap(true, Ordering::Relaxed);
                     &self.word
                 }
 
-                pub fn load(&self, order: Ordering) -> $value {
-                    self.mark().load(order)
+                /// Returns the number of the word in loom's list of objects. Loom shows it only in
+                /// the debug output of the mark, which is the next object.
+                fn number(&self) -> u64 {
+                    let mark = format!("{:?}", self.mark);
+                    let digits: String = mark.chars().filter(char::is_ascii_digit).collect();
+                    digits.parse::<u64>().map_or(0, |mark| mark - 1)
                 }
 
+                #[track_caller]
+                pub fn load(&self, order: Ordering) -> $value {
+                    let value = self.mark().load(order);
+                    traced!(self, $name, "load({order:?}) = {value:?}");
+                    value
+                }
+
+                #[track_caller]
                 pub fn store(&self, value: $value, order: Ordering) {
                     self.mark().store(value, order);
+                    traced!(self, $name, "store({value:?}, {order:?})");
                 }
 
+                #[track_caller]
                 pub fn swap(&self, value: $value, order: Ordering) -> $value {
-                    self.mark().swap(value, order)
+                    let old = self.mark().swap(value, order);
+                    traced!(self, $name, "swap({value:?}, {order:?}) = {old:?}");
+                    old
                 }
 
+                #[track_caller]
                 pub fn compare_exchange(
                     &self,
                     current: $value,
@@ -109,9 +151,16 @@ mod imp {
                     success: Ordering,
                     failure: Ordering,
                 ) -> Result<$value, $value> {
-                    self.mark().compare_exchange(current, new, success, failure)
+                    let result = self.mark().compare_exchange(current, new, success, failure);
+                    traced!(
+                        self,
+                        $name,
+                        "compare_exchange({current:?}, {new:?}, {success:?}, {failure:?}) = {result:?}"
+                    );
+                    result
                 }
 
+                #[track_caller]
                 pub fn compare_exchange_weak(
                     &self,
                     current: $value,
@@ -119,11 +168,20 @@ mod imp {
                     success: Ordering,
                     failure: Ordering,
                 ) -> Result<$value, $value> {
-                    self.mark().compare_exchange_weak(current, new, success, failure)
+                    let result = self.mark().compare_exchange_weak(current, new, success, failure);
+                    traced!(
+                        self,
+                        $name,
+                        "compare_exchange_weak({current:?}, {new:?}, {success:?}, {failure:?}) = {result:?}"
+                    );
+                    result
                 }
 
-                $($(pub fn $op(&self, value: $value, order: Ordering) -> $value {
-                    self.mark().$op(value, order)
+                $($(#[track_caller]
+                pub fn $op(&self, value: $value, order: Ordering) -> $value {
+                    let old = self.mark().$op(value, order);
+                    traced!(self, $name, "{}({value:?}, {order:?}) = {old:?}", stringify!($op));
+                    old
                 })*)?
             }
         };

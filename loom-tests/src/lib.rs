@@ -4,19 +4,25 @@
 //! [`model`] searches every interleaving (and every value that the memory orderings allow) up to a
 //! given number of preemptions. It prints one line, and fails when the search was cut short.
 //! [`mutant`] runs a model of a protocol with one fault in it, and passes only if the search finds
-//! the fault: a model that cannot fail is not a test. [`platform`] puts a whole kernel inside a
-//! model. Without `--cfg loom` the crate is empty.
+//! the fault: a model that cannot fail is not a test. `trace` prints the failing execution of
+//! either. [`platform`] puts a whole kernel inside a model. Without `--cfg loom` the crate is
+//! empty.
 #![cfg(loom)]
 
 pub mod host;
 pub mod platform;
 pub mod seen;
+mod trace;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use loom::model::Builder;
+
+use trace::Asked;
 
 #[cfg(not(debug_assertions))]
 compile_error!("the models rely on debug assertions: cargo xtask loom");
@@ -25,12 +31,15 @@ compile_error!("the models rely on debug assertions: cargo xtask loom");
 /// another (in seconds).
 const LONGEST: Duration = Duration::from_secs(300);
 
-fn builder(bound: Option<usize>) -> loom::model::Builder {
-    let mut builder = loom::model::Builder::new();
+/// Executions between two checks of the time.
+const CHECKPOINTS: usize = 500;
+
+fn builder(bound: Option<usize>) -> Builder {
+    let mut builder = Builder::new();
     // The environment takes precedence, so that a deeper search can be started by hand.
     builder.preemption_bound = builder.preemption_bound.or(bound);
     builder.max_branches = 20_000;
-    builder.checkpoint_interval = 500;
+    builder.checkpoint_interval = CHECKPOINTS;
     // At a limit of permutations loom stops silently, as if the search were complete. Only the time
     // may cut a search, because a cut by time is reported.
     builder.max_permutations = None;
@@ -63,26 +72,41 @@ fn shown(bound: Option<usize>) -> String {
     bound.map_or_else(|| "none".to_owned(), |bound| bound.to_string())
 }
 
+/// Searches until the model fails or the search ends. Returns the number of iterations, and the
+/// panic of a failure.
+fn searched(builder: Builder, f: Arc<dyn Fn() + Send + Sync>) -> (u64, Option<Box<dyn Any + Send>>) {
+    let iterations = Arc::new(AtomicU64::new(0));
+    let count = iterations.clone();
+    let search = catch_unwind(AssertUnwindSafe(|| {
+        builder.check(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            f();
+        });
+    }));
+    (iterations.load(Ordering::Relaxed), search.err())
+}
+
 /// Searches a model completely, up to `bound` preemptions (`None`: without a bound).
 ///
 /// # Panics
 /// Panics when the model fails, or when the search was cut.
 pub fn model(name: &str, bound: Option<usize>, f: impl Fn() + Sync + Send + 'static) {
-    let builder = builder(bound);
+    if !Asked::read().has_models() {
+        return;
+    }
+    let (builder, f) = (builder(bound), Arc::new(f));
     let longest = builder.max_duration.unwrap_or(LONGEST);
-    let bound = shown(builder.preemption_bound);
-    let iterations = Arc::new(AtomicU64::new(0));
-    let count = iterations.clone();
+    let shown = shown(builder.preemption_bound);
     let start = Instant::now();
     quiet_hook(false);
-    builder.check(move || {
-        count.fetch_add(1, Ordering::Relaxed);
-        f();
-    });
-    let (took, iterations) = (start.elapsed(), iterations.load(Ordering::Relaxed));
+    let (iterations, failed) = searched(builder, f.clone());
+    let took = start.elapsed();
+    if let Some(panic) = failed {
+        trace::replay_and_fail(name, bound, f, panic);
+    }
     let cut = took >= longest;
     let end = if cut { "CUT" } else { "complete" };
-    println!("model: {name:<44} bound {bound:<4} {iterations:>8} iterations {:>6.1} s  {end} ", took.as_secs_f64());
+    println!("model: {name:<44} bound {shown:<4} {iterations:>8} iterations {:>6.1} s  {end} ", took.as_secs_f64());
     assert!(!cut, "{name}: the search was cut after {took:?}: make the model smaller");
 }
 
@@ -92,21 +116,26 @@ pub fn model(name: &str, bound: Option<usize>, f: impl Fn() + Sync + Send + 'sta
 /// Panics when the search does not fail, or when all that loom found is that an execution takes too
 /// many steps, which proves nothing about the protocol.
 pub fn mutant(name: &str, bound: Option<usize>, f: impl Fn() + Sync + Send + 'static) {
-    let builder = builder(bound);
-    let bound = shown(builder.preemption_bound);
-    let iterations = Arc::new(AtomicU64::new(0));
-    let count = iterations.clone();
+    let asked = Asked::read();
+    let is_asked = match &asked {
+        Asked::Nothing => true,
+        Asked::Models => false,
+        Asked::Mutants(part) => name.contains(part),
+    };
+    if !is_asked {
+        return;
+    }
+    let (builder, f) = (builder(bound), Arc::new(f));
+    let shown = shown(builder.preemption_bound);
     quiet_hook(true);
     let start = Instant::now();
-    let search = catch_unwind(AssertUnwindSafe(|| {
-        builder.check(move || {
-            count.fetch_add(1, Ordering::Relaxed);
-            f();
-        });
-    }));
+    let (iterations, failed) = searched(builder, f.clone());
+    let took = start.elapsed();
     quiet_hook(false);
-    let (took, iterations) = (start.elapsed(), iterations.load(Ordering::Relaxed));
-    let Err(panic) = search else { panic!("{name}: {iterations} iterations did not catch the mutant") };
+    let Some(panic) = failed else { panic!("{name}: {iterations} iterations did not catch the mutant") };
+    if asked != Asked::Nothing {
+        trace::replay(name, bound, f);
+    }
     assert!(!text(&*panic).contains(TOO_LONG), "{name}: too many steps: the mutant is neither caught nor proved right");
-    println!("model: {name:<44} bound {bound:<4} {iterations:>8} iterations {:>6.1} s  caught ", took.as_secs_f64());
+    println!("model: {name:<44} bound {shown:<4} {iterations:>8} iterations {:>6.1} s  caught ", took.as_secs_f64());
 }

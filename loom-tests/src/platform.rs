@@ -320,6 +320,10 @@ pub fn explore(
     outcomes: &[&'static str],
     f: impl Fn() -> &'static str + Sync + Send + 'static,
 ) {
+    // Without a search there are no outcomes.
+    if !crate::trace::Asked::read().has_models() {
+        return;
+    }
     let met = Arc::new(Mutex::new(BTreeSet::new()));
     let all = met.clone();
     crate::model(name, bound, move || {

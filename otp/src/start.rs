@@ -14,7 +14,7 @@
 //! unlinked before it is killed.
 //!
 //! A start begins when its future is first polled. If the future is dropped before it resolves, the
-//! start is undone ([`Undo`]): the process is ended, and no monitor or DOWN of it is left.
+//! start is undone (`Undo`): the process is ended, and no monitor or DOWN of it is left.
 
 use core::fmt;
 use core::future::Future;

@@ -1,4 +1,4 @@
-//! [`Callbacks`]: the thread that runs the callbacks for exited processes.
+//! The thread that runs the callbacks for exited processes.
 //!
 //! There is one thread per runtime, however many processes are watched. The first watch starts it.
 //! It is parked whenever no watch has fired; only the exit of a watched process, or the shutdown,

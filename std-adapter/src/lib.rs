@@ -22,8 +22,8 @@
 //! ```
 //!
 //! The mechanism is in [`kernel`]; this crate binds it to threads. [`Runtime`] drives one core on
-//! each of its [`worker`] threads, which park when they have no work. [`platform`] supplies the
-//! clock, the wake-ups and the panic handling. [`blocking`] runs work that would block a core.
+//! each of its `worker` threads, which park when they have no work. `platform` supplies the clock,
+//! the wake-ups and the panic handling. [`blocking`] runs work that would block a core.
 //! [`watchdog`] reports bodies that block one anyway. [`Handle::dump`] shows a runtime that hangs.
 //! Code outside any process waits for an exit with [`exit_watch`], [`wait`] and [`exit_stream`].
 

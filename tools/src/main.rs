@@ -2,13 +2,14 @@
 //!
 //! [`steps`] runs and times the parts, and reports at the end what passed, failed and was skipped.
 //! [`need`] reports what a machine lacks, or installs it. [`lint`] refuses code in the kernel that
-//! the rules forbid, and [`promises`] checks that each promise and fault has its test. [`models`]
-//! runs loom; [`shuttle`] runs the webs; [`cases`] replays the conformance cases. [`model`] runs
-//! random programs on the kernel and on the model of OTP's rules, [`chaos`] plays random programs
-//! on whole runtimes, and [`fuzz`] lets libFuzzer make them. [`sanitize`] runs the stress tests
-//! under the sanitizers; [`bare`] boots the image; [`bench`] runs the workloads, also next to other
-//! systems, and [`instructions`] counts the instructions of single operations. [`report`] is the
-//! table of a part's results.
+//! the rules forbid, [`prose`] refuses unclear comments, [`promises`] checks that each promise and
+//! fault has its test, and [`layers`] refuses imports that lead upwards. [`models`] runs loom;
+//! [`shuttle`] runs the webs; [`cases`] replays the conformance cases. [`model`] runs random
+//! programs on the kernel and on the model of OTP's rules, [`chaos`] plays random programs on whole
+//! runtimes, and [`fuzz`] lets libFuzzer make them. [`sanitize`] runs the stress tests under the
+//! sanitizers; [`bare`] boots the image; [`bench`](mod@bench) runs the workloads, also next to
+//! other systems, and [`instructions`] counts the instructions of single operations. [`report`] is
+//! the table of a part's results.
 
 mod bare;
 mod bench;
@@ -55,10 +56,18 @@ enum Command {
     Test,
     /// The conformance cases on 1 and 2 cores, and stepped under many seeds.
     Conformance,
-    /// The loom models; FILTER picks those whose names contain it.
+    /// The loom models and their mutants.
     Loom {
-        /// A part of a test's name.
-        filter: Option<String>,
+        /// Runs only these: a file of `loom-tests/tests`, FILE::TEST, or a part of a test's name.
+        name: Option<String>,
+        /// Runs only the models, and prints the execution of one that fails, with values and
+        /// locations.
+        #[arg(long, requires = "name")]
+        trace: bool,
+        /// With `--trace`: runs only mutants, those whose printed names contain TEXT, and prints
+        /// the execution that catches each.
+        #[arg(long, requires = "trace", value_name = "TEXT", num_args = 0..=1, default_missing_value = "")]
+        mutant: Option<String>,
     },
     /// Whole-kernel programs under shuttle's random and PCT schedules; FILTER picks those whose
     /// names contain it.
@@ -227,6 +236,8 @@ fn run() -> Result<()> {
                 ])
             });
             steps.run("clippy, models", lint_models);
+            steps.run("features", lint_features);
+            steps.run("documentation", document);
             steps.run("no_std", no_std);
             // One test needs the clients, and prints a notice when it skips; the other tests do not
             // depend on them.
@@ -253,7 +264,7 @@ fn run() -> Result<()> {
             steps.need_and_run("conformance", need::PYTHON, cases::check);
             steps.run("model", || model::check(SOME_PROGRAMS));
             steps.run("chaos", || chaos::check(&chaos::some()));
-            steps.run("loom", || models::check(None));
+            steps.run("loom", || models::check(&models::Asked::default()));
             let some = shuttle::Asked { schedules: Some(SOME_SCHEDULES), ..shuttle::Asked::default() };
             steps.run("shuttle", || shuttle::check(&some));
             steps.need_and_run("bare metal", need::BARE, bare::check);
@@ -261,7 +272,10 @@ fn run() -> Result<()> {
             steps.need_and_run("instructions", need::VALGRIND, || instructions::check(false));
         }
         Command::Conformance => steps.need_and_run("conformance", need::PYTHON, cases::check),
-        Command::Loom { filter } => steps.run("loom", || models::check(filter.as_deref())),
+        Command::Loom { name, trace, mutant } => {
+            let asked = models::Asked { name, trace, mutant };
+            steps.run("loom", || models::check(&asked));
+        }
         Command::Shuttle { schedules, seed, replay, filter } => {
             let asked = shuttle::Asked { schedules, seed, filter, replay };
             steps.run("shuttle", || shuttle::check(&asked));
@@ -304,6 +318,33 @@ fn lint_models() -> Result<()> {
     let loom = ["--features", "epoch-loom", "--profile", "loom"];
     clippy("atropos-loom", "--cfg loom --cfg crossbeam_loom", "target/loom", &loom)?;
     clippy("atropos-shuttle", "--cfg shuttle", "target/shuttle", &["--profile", "shuttle"])
+}
+
+/// Lints the libraries with each of their features alone. The workspace as a whole is built with
+/// all of them, which would hide an import that one feature needs and another has.
+fn lint_features() -> Result<()> {
+    let combinations: [(&str, &[&str]); 4] = [
+        ("atropos-kernel", &["", "epoch"]),
+        ("atropos-otp", &["", "epoch"]),
+        ("atropos-dist", &["", "relay"]),
+        ("atropos", &["", "tokio", "tracing", "tokio,tracing"]),
+    ];
+    for (package, sets) in combinations {
+        for features in sets {
+            let of_package = ["clippy", "--quiet", "--lib", "-p", package, "--no-default-features"];
+            cargo(&[&of_package[..], &["--features", features, "--", "-D", "warnings"]].concat())?;
+        }
+    }
+    Ok(())
+}
+
+/// Builds the documentation, in which no link may be broken.
+fn document() -> Result<()> {
+    // The crates of the models are empty in this build.
+    let models = ["--exclude", "atropos-loom", "--exclude", "atropos-shuttle"];
+    let arguments = [&["doc", "--workspace", "--no-deps", "--all-features", "--keep-going"], &models[..]].concat();
+    println!("$ RUSTDOCFLAGS=\"-D warnings\" cargo {}", arguments.join(" "));
+    steps::run(std::process::Command::new("cargo").args(arguments).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 /// Checks that the kernel, with and without epochs, and the crates on top of it build with no std

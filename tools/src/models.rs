@@ -7,10 +7,12 @@ use std::process::Stdio;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::steps::bounded;
+use crate::steps::{bounded, root};
 
 /// The prefix of a model's line (`loom-tests/src/lib.rs`).
 const MARK: &str = "model: ";
+/// The prefix of a line of a trace (`loom-tests/src/trace.rs`).
+const TRACE: &str = "trace| ";
 
 /// The end of a search.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,38 +72,65 @@ fn table(models: &[Model]) -> String {
     text + &format!("{complete} models complete, {caught} mutants caught, {cut} searches cut")
 }
 
-pub(crate) fn check(filter: Option<&str>) -> Result<()> {
+/// What the command line asks for.
+#[derive(Default, Debug)]
+pub(crate) struct Asked {
+    /// A file of `loom-tests/tests`, `FILE::TEST`, or a part of a test's name.
+    pub(crate) name: Option<String>,
+    /// Traces the failing execution of a model.
+    pub(crate) trace: bool,
+    /// Traces mutants whose names contain this, in place of models.
+    pub(crate) mutant: Option<String>,
+}
+
+impl Asked {
+    /// Returns the file of tests, and the part of a test's name.
+    fn selection(&self) -> (Option<&str>, Option<&str>) {
+        let Some(name) = self.name.as_deref() else { return (None, None) };
+        let tests = root().map(|root| root.join("loom-tests/tests")).unwrap_or_default();
+        let is_file = |file: &str| tests.join(file).with_extension("rs").is_file();
+        match name.split_once("::") {
+            Some((file, test)) if is_file(file) => (Some(file), Some(test)),
+            None if is_file(name) => (Some(name), None),
+            _ => (None, Some(name)),
+        }
+    }
+
+    /// Returns what the harness is asked to trace.
+    fn traced(&self) -> Option<String> {
+        let mutants = self.mutant.as_ref().map(|part| format!("mutants:{part}"));
+        self.trace.then(|| mutants.unwrap_or_else(|| "models".to_owned()))
+    }
+}
+
+pub(crate) fn check(asked: &Asked) -> Result<()> {
+    let (file, test) = asked.selection();
     // Compiling the dependencies takes as long as the models, on two cores that other programs use.
     let mut command = bounded("cargo", 40);
     command
-        .args([
-            "test",
-            "--package",
-            "atropos-loom",
-            "--features",
-            "epoch-loom",
-            "--profile",
-            "loom",
-            // A failure in one file keeps no other file out of the table.
-            "--no-fail-fast",
-            "--",
-            "--nocapture",
-            "--test-threads=1",
-        ])
-        .args(filter)
+        .args(["test", "--package", "atropos-loom", "--features", "epoch-loom", "--profile", "loom"])
+        .args(file.map(|file| format!("--test={file}")))
+        // A failure in one file keeps no other file out of the table.
+        .args(["--no-fail-fast", "--", "--nocapture", "--test-threads=1"])
+        .args(test)
         .env("RUSTFLAGS", "--cfg loom --cfg crossbeam_loom")
         .env("CARGO_TARGET_DIR", "target/loom")
-        .env("LOOM_CHECKPOINT_INTERVAL", "500")
         .env("RUST_BACKTRACE", "0")
         .stdout(Stdio::piped());
+    if let Some(traced) = asked.traced() {
+        command.env("ATROPOS_LOOM_TRACE", traced);
+    }
     let mut child = command.spawn().context("cargo did not start")?;
     let out = child.stdout.take().context("stdout is piped")?;
-    let mut models = Vec::new();
+    let (mut models, mut traced) = (Vec::new(), false);
     for line in BufReader::new(out).lines() {
         let line = line?;
         if let Some((_, model)) = line.split_once(MARK) {
             println!("{model}");
             models.push(Model::read(model).with_context(|| format!("a line that cannot be read: {model}"))?);
+        } else if let Some((_, trace)) = line.split_once(TRACE) {
+            println!("{trace}");
+            traced = true;
         } else if line.contains("FAILED") {
             println!("{line}");
         }
@@ -113,8 +142,14 @@ pub(crate) fn check(filter: Option<&str>) -> Result<()> {
     if models.iter().any(|model| model.end == End::Cut) {
         bail!("a search was cut short: it proves nothing");
     }
-    ensure!(status.success(), "the models ended with {status}: cargo xtask loom NAME runs one");
+    ensure!(
+        status.success(),
+        "the models ended with {status}: cargo xtask loom NAME runs one file or test, --trace prints a failing execution"
+    );
     ensure!(!models.is_empty(), "no model ran");
+    if asked.trace && !traced {
+        println!("nothing failed, so there is no trace; --mutant traces mutants");
+    }
     Ok(())
 }
 
@@ -137,6 +172,19 @@ mod tests {
         assert_eq!(read("x bound 3 1 iterations 120.0 s CUT").end, End::Cut);
         for line in ["x", "x bound 2 many iterations 0.0 s complete", "x bound 2 1 iterations 0.0 s well"] {
             assert_eq!(Model::read(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_name_selects_a_file_or_tests() {
+        for (name, expected) in [
+            ("shares", (Some("shares"), None)),
+            ("shares::mut", (Some("shares"), Some("mut"))),
+            ("protocol", (None, Some("protocol"))),
+            ("nowhere::protocol", (None, Some("nowhere::protocol"))),
+        ] {
+            let asked = Asked { name: Some(name.to_owned()), ..Asked::default() };
+            assert_eq!(asked.selection(), expected, "{name}");
         }
     }
 

@@ -110,8 +110,10 @@ type Finding = (usize, Rule);
 
 pub(crate) fn check() -> Result<()> {
     let listed = |arguments: &[&str]| -> Result<Vec<String>> {
-        // In a container, the folder may belong to another user.
-        let files = output("git", &[&["-c", "safe.directory=*", "ls-files", "-z"], arguments].concat())?;
+        // In a container, the folder may belong to another user. During a merge, git lists a file
+        // in several versions.
+        let files =
+            output("git", &[&["-c", "safe.directory=*", "ls-files", "-z", "--deduplicate"], arguments].concat())?;
         // Git also lists tracked files that are deleted.
         Ok(files.split('\0').filter(|file| Path::new(file).is_file()).map(str::to_owned).collect())
     };

@@ -12,7 +12,7 @@
 //! - [`judge`]: the model, the comparisons' outcome and the letters, for all processes of a
 //!   program.
 //! - [`actor`]: the body that all processes run. It follows orders and reports to the judge.
-//! - [`platform`]: performs a program. At its end it checks the live processes, the other remains
+//! - [`world`]: performs a program. At its end it checks the live processes, the other remains
 //!   and the memory.
 //!
 //! On one thread all signals have one total order, so the model is exact: a process must receive

@@ -168,10 +168,8 @@ impl MailboxLimit {
         while self.held.get() > self.room.limit() {
             let is_message = |node: NonNull<Node>| {
                 // SAFETY: P1: the node is in the private queue, so it belongs to the owner.
-                matches!(
-                    unsafe { Node::kind(node) },
-                    SignalKind::Message | SignalKind::AliasMessage | SignalKind::Request
-                )
+                let kind = unsafe { Node::kind(node) };
+                matches!(kind, SignalKind::Message | SignalKind::AliasMessage | SignalKind::Request)
             };
             let Some(oldest) = queue.take_first(is_message) else {
                 // Without such a message the count is wrong, and nothing else is.

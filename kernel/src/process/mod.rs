@@ -1,6 +1,6 @@
-//! The parts of a process: its shared part ([`header`]), its owner's part ([`owned`]), the table,
-//! names and aliases, and the records of relations, requests and timers. Their words decide what
-//! happens; the callers, in `ops`, act.
+//! The parts of a process: its shared part ([`header`]), its owner's part ([`owned`]), its layout
+//! and its body's functions ([`vtable`]), the table, names and aliases, and the records of
+//! relations, requests and timers. Their words decide what happens; the callers, in `ops`, act.
 
 pub(crate) mod alias;
 pub(crate) mod header;

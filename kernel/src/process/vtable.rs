@@ -23,8 +23,8 @@ pub enum Resumed {
     Exit(Reason),
 }
 
-/// A pointer to the running slice, whose type this folder does not know. What makes and follows it
-/// stands beside the slice (`kernel::slice`).
+/// A pointer to the running slice, whose type this folder does not know. `kernel::slice` makes and
+/// follows it.
 #[derive(Clone, Copy, Debug)]
 pub struct SlicePtr<'s>(NonNull<()>, PhantomData<&'s ()>);
 

@@ -1,10 +1,10 @@
 //! Async bodies: a future as a process.
 //!
 //! The future and its process are one allocation, and the future never moves: the first slice makes
-//! it in place ([`future`]). It uses the kernel through its [`Context`]. A waker ([`waker`]) sends
-//! the process a signal like any other. A combinator that polls only woken futures polls them with
-//! wakers of its own, which the futures leave with the process ([`waiters`]). One rule decides when
-//! a future must let other processes run ([`coop`]).
+//! it in place ([`future`]). It uses the kernel through its [`Context`]. A waker (`ops::waker`)
+//! sends the process a signal like any other. A combinator that polls only woken futures polls them
+//! with wakers of its own, which the futures leave with the process (`process::waiters`). One rule
+//! decides when a future must let other processes run ([`coop`]).
 
 pub mod context;
 pub mod coop;

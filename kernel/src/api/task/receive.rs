@@ -2,7 +2,7 @@
 //!
 //! When polled, they use the running slice, and they keep only what they need for the next poll.
 //! The event that a future waits for resumes the whole process. If polled with a waker other than
-//! the process's own, a future leaves that waker with the process ([`crate::process::waiters`])
+//! the process's own, a future leaves that waker with the process (`process::waiters`)
 //! until it is dropped. If the slice has no reductions left, they are pending and the process
 //! yields ([`crate::api::task::coop`]), so a body that never runs out of messages cannot monopolise
 //! its core. In a dying process they stay pending.

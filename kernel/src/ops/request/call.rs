@@ -1,4 +1,4 @@
-//! The requester's end of a reply, [`RequesterEnd`], and the future [`ReplyFuture`] that waits on
+//! The requester's end of a reply, `RequesterEnd`, and the future [`ReplyFuture`] that waits on
 //! it.
 
 use core::fmt;

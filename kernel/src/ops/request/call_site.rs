@@ -1,4 +1,4 @@
-//! The call site of a request's end, [`CallSite`]: on a core of its requester's kernel, or
+//! The call site of a request's end, `CallSite`: on a core of its requester's kernel, or
 //! elsewhere; see `cell`, A4.
 
 use core::ptr::{self, NonNull};

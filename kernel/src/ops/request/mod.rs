@@ -27,11 +27,11 @@
 //! All operations are wait-free, except [`RequestFuture::poll`], the requester's check for an
 //! answer, which is lock-free. Only creating the ends allocates.
 
-pub mod call;
-pub mod call_site;
+pub(crate) mod call;
+pub(crate) mod call_site;
 pub mod completion;
 pub mod open_request;
-pub mod reply;
+pub(crate) mod reply;
 pub(crate) mod watch;
 
 pub use crate::ops::request::call::{NoReply, ReplyFuture};
@@ -52,7 +52,7 @@ pub fn reply<T: Send>() -> Result<(Reply<T>, ReplyFuture<T>), NoMemory> {
     reply_with()
 }
 
-/// Creates the two ends as [`reply`] does, with other orderings: for the models.
+/// Creates the two ends as [`reply()`] does, with other orderings: for the models.
 pub fn reply_with<T: Send, O: Orders>() -> Result<Pair<T, O>, NoMemory> {
     let head = memory::try_new(Cell::<T>::new(None, false)).map_err(|_| NoMemory)?.cast();
     Ok((Reply::new(head), ReplyFuture::new(head)))

@@ -3,7 +3,7 @@
 //! OTP's call is a monitor, a message, an answer, and a demonitor. Here the *watch* travels with
 //! the message. It is the same node, so it needs no signal of its own and keeps its place in the
 //! signal order. The process that receives the message owns the watch from then on
-//! ([`crate::process::request_watch::OpenRequests`]). When it dies, every request that it has not
+//! (`process::request_watch::OpenRequests`). When it dies, every request that it has not
 //! answered reports this to its requester, also a request that still waits in its mailbox. An
 //! answer ends the watch on the spot: when a process answers the request that it received last, one
 //! exchange answers and ends the watch. Watches of requests that are answered later, or by another

@@ -27,7 +27,7 @@ pub enum WatcherKind {
     Monitor,
     /// A timer whose target the process is, a [`TimerHead`].
     Timer,
-    /// The watch of a host thread, a [`HostWatchHead`].
+    /// The watch of a host thread, a `HostWatchHead`.
     HostWatch,
 }
 
