@@ -14,14 +14,15 @@ unsafe impl Sync for OneHart {}
 
 static HERE: OneHart = OneHart(Cell::new(core::ptr::null()));
 
-fn here() -> *const CurrentSlot {
+fn current_slot() -> *const CurrentSlot {
     &raw const HERE.0
 }
 
 /// The platform of one hart.
 pub struct Bare;
 
-// SAFETY: one thread of execution runs processes, and `here` always returns the one place for it.
+// SAFETY: one thread of execution runs processes, and `current_slot` always returns the one place
+// for it.
 unsafe impl Platform for Bare {
     fn now(&self) -> u64 {
         clock::now()
@@ -31,8 +32,8 @@ unsafe impl Platform for Bare {
         // The hart is awake when this is called, or an interrupt is about to end its sleep.
     }
 
-    fn here(&self) -> fn() -> *const CurrentSlot {
-        here
+    fn current_slot(&self) -> fn() -> *const CurrentSlot {
+        current_slot
     }
 }
 

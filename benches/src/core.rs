@@ -12,7 +12,7 @@ thread_local! {
     static HERE: CurrentSlot = const { Cell::new(std::ptr::null()) };
 }
 
-fn here() -> *const CurrentSlot {
+fn current_slot() -> *const CurrentSlot {
     HERE.with(std::ptr::from_ref)
 }
 
@@ -21,7 +21,7 @@ fn here() -> *const CurrentSlot {
 /// slow it is.
 struct Clock(AtomicU64);
 
-// SAFETY: `here` is a thread-local, so each thread has its own.
+// SAFETY: `current_slot` is a thread-local, so each thread has its own.
 unsafe impl Platform for Clock {
     fn now(&self) -> u64 {
         // Relaxed: one thread reads it, and no exchange is counted.
@@ -32,8 +32,8 @@ unsafe impl Platform for Clock {
 
     fn wake(&self, _: usize) {}
 
-    fn here(&self) -> fn() -> *const CurrentSlot {
-        here
+    fn current_slot(&self) -> fn() -> *const CurrentSlot {
+        current_slot
     }
 }
 

@@ -37,10 +37,10 @@ pub const SLICE: u32 = 4000;
 pub const LOOK_EVERY: u32 = 64;
 
 /// Number of signals waiting at a receiver for which each sender is charged one more reduction.
-pub const CHARGE_FROM: u32 = 32;
+pub const BACKLOG_FREE: u32 = 32;
 
 /// Maximum number of reductions that a sender is charged for one message.
-pub const CHARGE_MOST: u32 = 250;
+pub const BACKLOG_COST_MAX: u32 = 250;
 
 /// Number of words of the set of idle cores.
 pub const CORE_WORDS: usize = if SMALL { 1 } else { 4 };

@@ -62,7 +62,7 @@ pub mod reason {
     pub unsafe fn of_claim(claim: &crate::process::table::Claim) -> Option<Reason> {
         // SAFETY: the claim took the word out of its slot, and the caller gives it back once
         // (this function's contract).
-        unsafe { Reason::from_word(claim.tombstone) }
+        unsafe { Reason::from_raw(claim.tombstone) }
     }
 }
 /// The kernel context of a host thread.
@@ -73,7 +73,7 @@ pub mod kernel_cx {
 
     /// Creates a host thread's kernel context.
     pub fn of<'a>(kernel: &'a Kernel, guard: &'a Guard<'a>) -> KernelCx<'a> {
-        kernel.inner().hand(guard, None)
+        kernel.inner().kernel_cx(guard, None)
     }
 }
 /// The end of the kernel itself.

@@ -402,27 +402,27 @@ impl Reason {
     }
 
     /// Returns the word itself, for a slot to keep.
-    pub(crate) fn into_word(self) -> *mut () {
+    pub(crate) fn into_raw(self) -> *mut () {
         let word = self.0.as_ptr().cast();
         core::mem::forget(self);
         word
     }
 
     /// # Safety
-    /// `word` came from [`Reason::into_word`] and is given back once.
-    pub(crate) unsafe fn from_word(word: *mut ()) -> Option<Self> {
+    /// `word` came from [`Reason::into_raw`] and is given back once.
+    pub(crate) unsafe fn from_raw(word: *mut ()) -> Option<Self> {
         NonNull::new(word.cast()).map(Self)
     }
 
     /// Clones the reason that `word` still holds.
     ///
     /// # Safety
-    /// `word` came from [`Reason::into_word`], and its holder keeps it for the duration of the
+    /// `word` came from [`Reason::into_raw`], and its holder keeps it for the duration of the
     /// call.
-    pub(crate) unsafe fn clone_word(word: *mut ()) -> Option<Self> {
-        // SAFETY: `word` came from `into_word` (this function's contract). `ManuallyDrop` does not
+    pub(crate) unsafe fn clone_raw(word: *mut ()) -> Option<Self> {
+        // SAFETY: `word` came from `into_raw` (this function's contract). `ManuallyDrop` does not
         // change the holder's count.
-        let held = core::mem::ManuallyDrop::new(unsafe { Self::from_word(word) });
+        let held = core::mem::ManuallyDrop::new(unsafe { Self::from_raw(word) });
         (*held).clone()
     }
 }
@@ -600,13 +600,13 @@ mod tests {
     fn the_last_clone_drops_the_value() {
         let value = Arc::new(7);
         let reason = Reason::value(value.clone());
-        let word = reason.clone().into_word();
+        let word = reason.clone().into_raw();
         drop(reason);
         assert_eq!(Arc::strong_count(&value), 2);
         // SAFETY: `word` holds a count until it is given back below.
-        let copy = unsafe { Reason::clone_word(word) }.expect("set");
-        // SAFETY: `word` came from `into_word` and is given back once.
-        drop(unsafe { Reason::from_word(word) });
+        let copy = unsafe { Reason::clone_raw(word) }.expect("set");
+        // SAFETY: `word` came from `into_raw` and is given back once.
+        drop(unsafe { Reason::from_raw(word) });
         assert!(matches!(copy.kind(), ReasonKind::Value(v) if v.downcast_ref::<Arc<i32>>() == Some(&value)));
         drop(copy);
         assert_eq!(Arc::strong_count(&value), 1);

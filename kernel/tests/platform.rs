@@ -17,7 +17,7 @@ thread_local! {
     static HERE: CurrentSlot = const { Cell::new(std::ptr::null()) };
 }
 
-fn here() -> *const CurrentSlot {
+fn current_slot() -> *const CurrentSlot {
     HERE.with(std::ptr::from_ref)
 }
 
@@ -39,15 +39,15 @@ enum How {
 
 struct Wrong(How);
 
-// SAFETY: `here` is a thread-local. `catch_panic` breaks its contract in every way that needs no
-// `unsafe`.
+// SAFETY: `current_slot` is a thread-local. `catch_panic` breaks its contract in every way that
+// needs no `unsafe`.
 unsafe impl Platform for Wrong {
     fn now(&self) -> u64 {
         0
     }
     fn wake(&self, _: usize) {}
-    fn here(&self) -> fn() -> *const CurrentSlot {
-        here
+    fn current_slot(&self) -> fn() -> *const CurrentSlot {
+        current_slot
     }
     fn catch_panic(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {
         let mut caught = || catch_unwind(AssertUnwindSafe(&mut *code)).map_err(|_| Reason::crash("a panic"));

@@ -95,7 +95,7 @@ fn n03_a_waker_drops_a_kernel_of_one_hart_elsewhere() {
             drop(waker);
         }
     });
-    let here = domain.register();
+    let current_slot = domain.register();
     for _ in 0..if cfg!(miri) { 10 } else { 2000 } {
         let world = Arc::new(common::Stepped::default());
         let kernel = Kernel::new(Options::default(), domain.clone(), world);
@@ -105,7 +105,7 @@ fn n03_a_waker_drops_a_kernel_of_one_hart_elsewhere() {
             *place.lock().unwrap() = Some(cx.waker());
             Resumed::Wait
         });
-        Host::new(&kernel, &here).spawn(&SpawnOptions::new(), body).unwrap();
+        Host::new(&kernel, &current_slot).spawn(&SpawnOptions::new(), body).unwrap();
         let mut core = Core::new(kernel.clone(), 0);
         let _ = core.run(2);
         // The waker is the last holder of the kernel.
@@ -113,7 +113,7 @@ fn n03_a_waker_drops_a_kernel_of_one_hart_elsewhere() {
         send.send(kept.lock().unwrap().take().expect("it has run")).unwrap();
         // At the same time the hart pins and unpins.
         for _ in 0..2000 {
-            drop((here.pin(), here.pin()));
+            drop((current_slot.pin(), current_slot.pin()));
         }
     }
     drop(send);

@@ -31,7 +31,7 @@ loom::thread_local! {
 }
 
 /// Returns where this thread of the model records what it runs: loom's thread-local.
-pub fn here() -> *const CurrentSlot {
+pub fn current_slot() -> *const CurrentSlot {
     HERE.with(std::ptr::from_ref)
 }
 
@@ -43,7 +43,7 @@ pub struct Still {
     rescues_after: Option<u64>,
 }
 
-// SAFETY: `here` is loom's thread-local, so each thread of the model has its own.
+// SAFETY: `current_slot` is loom's thread-local, so each thread of the model has its own.
 unsafe impl Platform for Still {
     fn now(&self) -> u64 {
         self.now.load(Ordering::Relaxed)
@@ -54,8 +54,8 @@ unsafe impl Platform for Still {
     fn wake(&self, _: usize) {
         self.wakes.fetch_add(1, Ordering::Relaxed);
     }
-    fn here(&self) -> fn() -> *const CurrentSlot {
-        here
+    fn current_slot(&self) -> fn() -> *const CurrentSlot {
+        current_slot
     }
 }
 

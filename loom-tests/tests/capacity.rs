@@ -44,22 +44,22 @@ impl<O: Orders> Scene<O> {
     fn full(limit: u32) -> Arc<Self> {
         let room = Capacity::new(limit);
         for _ in 0..limit {
-            assert!(room.enter(limit));
+            assert!(room.try_reserve(limit));
         }
         let called = std::array::from_fn(|_| AtomicBool::new(false));
         Arc::new(Self { room, called, nudged: AtomicUsize::new(0) })
     }
 
-    fn call(&self, pid: Pid) {
+    fn notify_waiters(&self, pid: Pid) {
         let before = self.called[pid.index() as usize].swap(true, Ordering::Release);
         assert!(!before, "notified twice");
     }
 
     /// The owner receives a message.
     fn receive(&self) {
-        if self.room.leave() {
+        if self.room.release() {
             // SAFETY: the model has one owner at a time.
-            unsafe { self.room.call(|pid| self.call(pid)) };
+            unsafe { self.room.notify_waiters(|pid| self.notify_waiters(pid)) };
         }
     }
 
@@ -67,42 +67,42 @@ impl<O: Orders> Scene<O> {
     fn meet(&self) {
         if self.nudged.swap(0, Ordering::Acquire) > 0 {
             // SAFETY: the model has one owner at a time.
-            unsafe { self.room.look(|pid| self.call(pid)) };
+            unsafe { self.room.notify_if_free(|pid| self.notify_waiters(pid)) };
         }
     }
 
-    fn nudge(&self) {
+    fn request_wake(&self) {
         self.nudged.fetch_add(1, Ordering::Release);
     }
 
     /// Sends, or enqueues the sender. Returns the record if the sender waits.
     fn send(&self, number: u32, slip: Slip) -> Option<Record> {
-        if self.room.enter(self.room.limit()) {
+        if self.room.try_reserve(self.room.limit()) {
             return None;
         }
         let waiter = Waiter::try_new(Pid::new(number, 1).expect("a valid pid")).expect("memory");
-        if slip == Slip::MarksFirst && self.room.get_in_line() {
+        if slip == Slip::MarksFirst && self.room.reserve_or_wait() {
             for _share in 0..2 {
                 // SAFETY: the record was not enqueued, so this thread holds both references.
-                unsafe { Waiter::give_up(waiter) };
+                unsafe { Waiter::release(waiter) };
             }
             return None;
         }
         // SAFETY: the record is new, so it is on no list.
-        unsafe { self.room.line_up(waiter) }.expect("the mailbox is open");
-        if slip != Slip::MarksFirst && self.room.get_in_line() {
-            self.go(&Record(waiter), slip);
+        unsafe { self.room.push_waiter(waiter) }.expect("the mailbox is open");
+        if slip != Slip::MarksFirst && self.room.reserve_or_wait() {
+            self.cancel(&Record(waiter), slip);
             // SAFETY: this thread releases the waiter's own reference, once.
-            unsafe { Waiter::give_up(waiter) };
+            unsafe { Waiter::release(waiter) };
             return None;
         }
         Some(Record(waiter))
     }
 
-    fn go(&self, record: &Record, slip: Slip) {
+    fn cancel(&self, record: &Record, slip: Slip) {
         // SAFETY: the waiter's own reference keeps the record alive.
-        if unsafe { record.0.as_ref() }.go() && slip != Slip::GoesInSilence {
-            self.nudge();
+        if unsafe { record.0.as_ref() }.cancel() && slip != Slip::GoesInSilence {
+            self.request_wake();
         }
     }
 
@@ -114,11 +114,11 @@ impl<O: Orders> Scene<O> {
         let promised = waiting.iter().filter(|(number, _)| called(*number)).count() as u32;
         assert!(forgotten == 0 || free <= promised, "{free} slots are free, and {forgotten} waiters were not notified");
         // SAFETY: the model has one owner at a time.
-        unsafe { self.room.close(|pid| self.call(pid)) };
+        unsafe { self.room.close(|pid| self.notify_waiters(pid)) };
         for (number, record) in waiting {
             assert!(called(*number), "the close notifies every waiter");
             // SAFETY: this thread releases the waiter's own reference, once.
-            unsafe { Waiter::give_up(record.0) };
+            unsafe { Waiter::release(record.0) };
         }
     }
 }
@@ -148,10 +148,10 @@ fn steal_and_wait<O: Orders>() {
     let first = scene.send(0, Slip::None).expect("full");
     scene.receive();
     assert!(scene.called[0].load(Ordering::Acquire), "the first waiter is notified");
-    assert!(scene.room.enter(1), "the notified waiter takes the slot");
-    scene.go(&first, Slip::None);
+    assert!(scene.room.try_reserve(1), "the notified waiter takes the slot");
+    scene.cancel(&first, Slip::None);
     // SAFETY: this thread releases the waiter's own reference, once.
-    unsafe { Waiter::give_up(first.0) };
+    unsafe { Waiter::release(first.0) };
     let other = scene.clone();
     let thief = thread::spawn(move || {
         let sent = |number| other.send(number, Slip::None).map(|record| (number, record));
@@ -173,7 +173,7 @@ fn go_or_call(slip: Slip) {
     let (first, second) = (scene.send(0, slip).expect("full"), scene.send(1, slip).expect("full"));
     let other = scene.clone();
     let goes = thread::spawn(move || {
-        other.go(&first, slip);
+        other.cancel(&first, slip);
         first
     });
     scene.receive();
@@ -181,7 +181,7 @@ fn go_or_call(slip: Slip) {
     let first = goes.join().unwrap();
     scene.meet();
     // SAFETY: this thread releases the waiter's own reference, once.
-    unsafe { Waiter::give_up(first.0) };
+    unsafe { Waiter::release(first.0) };
     scene.assert_no_wait_is_lost(&[(1, second)]);
 }
 
@@ -190,9 +190,9 @@ fn retract_or_wait(slip: Slip) {
     let scene = Scene::<Shipped>::full(1);
     let other = scene.clone();
     let sender = thread::spawn(move || other.send(0, Slip::None));
-    scene.room.retract();
+    scene.room.unreserve();
     if slip != Slip::RetractsInSilence {
-        scene.nudge();
+        scene.request_wake();
     }
     scene.meet();
     let waiting: Vec<_> = sender.join().unwrap().map(|record| (0, record)).into_iter().collect();
@@ -206,28 +206,28 @@ fn wait_or_die() {
     let sender = thread::spawn(move || {
         let waiter = Waiter::try_new(Pid::new(0, 1).expect("a valid pid")).expect("memory");
         // SAFETY: the record is new, so it is on no list.
-        if unsafe { other.room.line_up(waiter) }.is_err() {
+        if unsafe { other.room.push_waiter(waiter) }.is_err() {
             for _share in 0..2 {
                 // SAFETY: the record was not enqueued, so this thread still holds both references.
-                unsafe { Waiter::give_up(waiter) };
+                unsafe { Waiter::release(waiter) };
             }
             return None;
         }
-        assert!(!other.room.get_in_line(), "the receiver frees no slot");
+        assert!(!other.room.reserve_or_wait(), "the receiver frees no slot");
         Some(Record(waiter))
     });
     // SAFETY: the model has one owner at a time.
-    unsafe { scene.room.close(|pid| scene.call(pid)) };
+    unsafe { scene.room.close(|pid| scene.notify_waiters(pid)) };
     if let Some(record) = sender.join().unwrap() {
         assert!(scene.called[0].load(Ordering::Acquire), "a death notifies every waiter");
         // SAFETY: this thread releases the waiter's own reference, once.
-        unsafe { Waiter::give_up(record.0) };
+        unsafe { Waiter::release(record.0) };
     }
 }
 
 struct LineRelaxed;
 impl Orders for LineRelaxed {
-    const LINE: Ordering = Ordering::Relaxed;
+    const HAS_WAITERS: Ordering = Ordering::Relaxed;
 }
 struct LeaveRelaxed;
 impl Orders for LeaveRelaxed {

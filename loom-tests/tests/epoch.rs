@@ -91,11 +91,11 @@ fn come_back_or_end(closes: bool) {
         flush(&collector);
         collector
     });
-    basket.empty_into(&Pool::new(0, Arc::default()));
+    basket.drain_into(&Pool::new(0, Arc::default()));
     if closes {
         basket.close();
     } else {
-        basket.empty_into(&Pool::new(0, Arc::default()));
+        basket.drain_into(&Pool::new(0, Arc::default()));
         // An object that arrives later is not freed by the drop of the queue either.
         std::mem::forget(basket.clone());
     }

@@ -13,7 +13,7 @@ use atropos_kernel::{
     Core, ExitInfo, ExitQueue, ExitWatch, FiredWatch, Host, Kernel, Limits, Options, Pid, Reason, SpawnOptions,
     WatchStatus,
 };
-use atropos_loom::host::{Canary, body, here, member};
+use atropos_loom::host::{Canary, body, current_slot, member};
 use atropos_loom::mutant;
 use atropos_loom::platform::{ends, explore};
 use loom::thread;
@@ -22,14 +22,14 @@ use loom::thread;
 #[derive(Default)]
 struct Queued(ExitQueue);
 
-// SAFETY: `here` is loom's thread-local, so each thread of the model has its own.
+// SAFETY: `current_slot` is loom's thread-local, so each thread of the model has its own.
 unsafe impl Platform for Queued {
     fn now(&self) -> u64 {
         0
     }
     fn wake(&self, _: usize) {}
-    fn here(&self) -> fn() -> *const CurrentSlot {
-        here
+    fn current_slot(&self) -> fn() -> *const CurrentSlot {
+        current_slot
     }
     fn on_watch_fired(&self, fired: FiredWatch) {
         // A closed queue returns the watch, which is dropped.

@@ -66,7 +66,7 @@ fn made_not_trapping(why: Reason) -> &'static str {
 
 /// A link is removed while the other side dies. `by_other`: the other side made it. An EXIT that
 /// had come before stays in the mailbox.
-fn cut(by_other: bool, mutation: Option<Mutation>) -> &'static str {
+fn unlink(by_other: bool, mutation: Option<Mutation>) -> &'static str {
     let mut stage = Stage::new(2, mutation);
     let (log, before, me, other) = (Log::new(), Known::new(), Known::<Pid>::new(), Known::<Pid>::new());
     let cuts = {
@@ -221,8 +221,8 @@ fn protocol() {
     explore("link behind a message || exit", Some(2), &reasons, || made(true, None));
     explore("link || exit, not trapping", Some(2), &["error", "died with it"], || made_not_trapping(WHY));
     explore("link || exit normal", Some(2), &["error", "outlived it"], || made_not_trapping(Reason::NORMAL));
-    explore("unlink || exit", Some(2), &["in time", "too late"], || cut(false, None));
-    explore("unlink of the other side's link || exit", Some(2), &["in time", "too late"], || cut(true, None));
+    explore("unlink || exit", Some(2), &["in time", "too late"], || unlink(false, None));
+    explore("unlink of the other side's link || exit", Some(2), &["in time", "too late"], || unlink(true, None));
     explore("unlink || exit, not trapping", Some(2), &["in time", "died of it"], || cut_not_trapping(None));
     explore("link, unlink || exit", Some(2), &["none"], || made_and_cut(false, None));
     explore("link and unlink behind a message || exit", Some(2), &["none"], || made_and_cut(true, None));
@@ -238,8 +238,8 @@ fn mutants() {
     };
     wrong("link, a refusal that is ignored", Mutation::RefusedIsPlaced, |m| made(false, m));
     wrong("link, late requests dropped", Mutation::LateIsDropped, |m| made(true, m));
-    wrong("link, fired though removed", Mutation::FiresAnyway, |m| cut(false, m));
-    wrong("link, an ignored EXIT is accepted", Mutation::WithdrawnIsWelcome, |m| cut(true, m));
+    wrong("link, fired though removed", Mutation::FiresAnyway, |m| unlink(false, m));
+    wrong("link, an ignored EXIT is accepted", Mutation::WithdrawnIsWelcome, |m| unlink(true, m));
     wrong("link, an ignored EXIT kills", Mutation::WithdrawnIsWelcome, cut_not_trapping);
     wrong("link, sleeps on a wake", Mutation::SleepsAnyway, cut_often);
 }

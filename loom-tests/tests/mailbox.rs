@@ -40,7 +40,7 @@ fn open(node: NonNull<Node>) -> usize {
     number
 }
 
-fn opened(batch: Batch) -> Vec<usize> {
+fn read_exit(batch: Batch) -> Vec<usize> {
     batch.into_fifo().map(open).collect()
 }
 
@@ -68,7 +68,7 @@ fn two_senders<O: Orders>() {
     let wakes = usize::from(push(&mailbox, 2) == Pushed::Wake);
     let wakes = wakes + sender.join().unwrap();
     assert_eq!(wakes, 1);
-    let mut all = opened(mailbox.take());
+    let mut all = read_exit(mailbox.take());
     all.sort_unstable();
     assert_eq!(all, [1, 2]);
 }
@@ -79,17 +79,17 @@ fn push_or_sleep<O: Orders>() {
     let mailbox = Arc::new(Mailbox::<O>::new());
     let other = mailbox.clone();
     let sender = thread::spawn(move || (push(&other, 1), push(&other, 2)));
-    let mut got = opened(mailbox.take());
-    mailbox.settle();
+    let mut got = read_exit(mailbox.take());
+    mailbox.end_fetch();
     let mut slept = mailbox.sleep();
     if !slept {
-        got.extend(opened(mailbox.take()));
-        mailbox.settle();
+        got.extend(read_exit(mailbox.take()));
+        mailbox.end_fetch();
         slept = mailbox.sleep();
     }
     let (first, second) = sender.join().unwrap();
     let wakes = usize::from(first == Pushed::Wake) + usize::from(second == Pushed::Wake);
-    let rest = opened(mailbox.close());
+    let rest = read_exit(mailbox.close());
     if slept {
         assert_eq!(wakes, usize::from(!rest.is_empty()), "the owner slept, so the first later letter wakes it");
     } else {
@@ -114,8 +114,8 @@ fn wake_or_sleep<O: Orders>() {
         push(&mailbox.0, number) == Pushed::Wake
     };
     let fetch = |mailbox: &(Mailbox<O>, UnsafeCell<Vec<usize>>)| {
-        let came = opened(mailbox.0.take());
-        mailbox.0.settle();
+        let came = read_exit(mailbox.0.take());
+        mailbox.0.end_fetch();
         // SAFETY: this thread owns the process; loom checks that.
         mailbox.1.with_mut(|queue| unsafe { (*queue).extend(came) });
     };
@@ -175,7 +175,7 @@ fn claim_or_push<O: Orders>() {
         usize::from(slept),
         "a sleeping process has exactly one new owner"
     );
-    assert_eq!(opened(mailbox.close()), [1], "the letter arrives, whichever thread owns the process");
+    assert_eq!(read_exit(mailbox.close()), [1], "the letter arrives, whichever thread owns the process");
 }
 
 /// Two senders to a dying owner: each letter is in a chain, or returned.
@@ -187,8 +187,8 @@ fn push_or_close<O: Orders>() {
             thread::spawn(move || (push(&mailbox, number) != Pushed::Closed).then_some(number))
         })
         .collect();
-    let mut got = opened(mailbox.take());
-    got.extend(opened(mailbox.close()));
+    let mut got = read_exit(mailbox.take());
+    got.extend(read_exit(mailbox.close()));
     let mut sent: Vec<usize> = senders.into_iter().filter_map(|sender| sender.join().unwrap()).collect();
     got.sort_unstable();
     sent.sort_unstable();
@@ -206,7 +206,7 @@ fn short_way<O: Orders>(settle_first: bool) {
         assert_eq!(push(&other, 1), Pushed::Quiet);
         // Lets loom continue with the owner, which it does not while the owner has yielded.
         thread::yield_now();
-        if other.is_clear() {
+        if other.is_settled() {
             assert_eq!(seen.0.load(Ordering::Relaxed), 1, "the mailbox is clear, but the exit is not handled");
             // SAFETY: M4: the owner settled before the mailbox was seen clear; loom checks that.
             seen.1.with(|acted| unsafe { assert_eq!(*acted, 1) });
@@ -219,15 +219,15 @@ fn short_way<O: Orders>(settle_first: bool) {
         batch = mailbox.take();
     }
     if settle_first {
-        mailbox.settle();
+        mailbox.end_fetch();
     }
-    assert_eq!(opened(batch), [1]);
+    assert_eq!(read_exit(batch), [1]);
     // SAFETY: M4: the owner alone writes until it settles; loom checks that.
     acted.1.with_mut(|acted| unsafe { *acted = 1 });
     acted.0.store(1, Ordering::Relaxed);
-    mailbox.settle();
+    mailbox.end_fetch();
     sender.join().unwrap();
-    let _ = opened(mailbox.take());
+    let _ = read_exit(mailbox.take());
 }
 
 macro_rules! weakened {

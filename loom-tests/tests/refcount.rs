@@ -17,8 +17,8 @@ struct Record<O> {
 
 /// Releases a reference. Returns 1 if it was the last, after an access to the reason that loom
 /// checks.
-fn give_up<O: Orders>(record: &Record<O>) -> usize {
-    let last = record.shares.give_up();
+fn release<O: Orders>(record: &Record<O>) -> usize {
+    let last = record.shares.release();
     if last {
         record.reason.with_mut(|_| ());
     }
@@ -34,9 +34,9 @@ fn last_share<O: Orders>() {
         // SAFETY: the other side accesses the reason only after both references are released: the
         // model's claim.
         other.reason.with_mut(|reason| unsafe { *reason = 1 });
-        give_up(&other)
+        release(&other)
     });
-    let freed = give_up(&record) + dies.join().unwrap();
+    let freed = release(&record) + dies.join().unwrap();
     assert_eq!(freed, 1, "exactly one side frees the record");
 }
 
@@ -46,13 +46,13 @@ fn added_share<O: Orders>() {
     let other = record.clone();
     let adds = thread::spawn(move || {
         other.shares.add();
-        let first = give_up(&other);
+        let first = release(&other);
         assert_eq!(first, 0, "the side's other reference is left");
         // SAFETY: this side still holds a reference, so the other side does not access the reason.
         other.reason.with_mut(|reason| unsafe { *reason = 1 });
-        give_up(&other)
+        release(&other)
     });
-    let freed = give_up(&record) + adds.join().unwrap();
+    let freed = release(&record) + adds.join().unwrap();
     assert_eq!(freed, 1, "exactly one side frees the record");
 }
 

@@ -94,7 +94,7 @@ fn ask_or_drop<O: Orders>(answers: bool) {
 
 /// The caller abandons the request while the responder answers: the last of the two frees the cell,
 /// and a late answer with it.
-fn give_up() {
+fn release() {
     let drops = Arc::new(AtomicUsize::new(0));
     let (reply, mut replied) = reply_with::<Checked, Shipped>().expect("memory");
     let value = Checked(loom::cell::UnsafeCell::new(0), drops.clone());
@@ -120,7 +120,7 @@ fn a_dropped_reply_ends_the_wait() {
 
 #[test]
 fn an_abandoned_reply_is_freed() {
-    model("reply: the caller abandons", Some(5), give_up);
+    model("reply: the caller abandons", Some(5), release);
 }
 
 #[test]

@@ -347,10 +347,10 @@ fn park_or_push(announce_first: bool, looks: Looks) {
                 queue();
             }
             if matches!(looks, Looks::Twice | Looks::Unfenced) {
-                wake(idle.work_adding());
+                wake(idle.notify_relaxed());
             }
             if looks != Looks::Unfenced {
-                wake(idle.work_added());
+                wake(idle.notify());
             }
             if looks == Looks::Before {
                 queue();
@@ -385,8 +385,8 @@ fn one_wake_each() {
     idle.announce(0);
     idle.announce(1);
     let other = idle.clone();
-    let producer = thread::spawn(move || other.work_added());
-    let (mine, theirs) = (idle.work_added(), producer.join().unwrap());
+    let producer = thread::spawn(move || other.notify());
+    let (mine, theirs) = (idle.notify(), producer.join().unwrap());
     assert!(mine.is_some() && theirs.is_some() && mine != theirs);
 }
 

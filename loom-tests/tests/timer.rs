@@ -74,13 +74,13 @@ unsafe impl Send for Share {}
 
 /// Creates a timer with a message to `target`, as if it had just been taken off the wheel of core
 /// 0.
-fn record(hand: &KernelCx<'_>, target: Pid, canary: Canary) -> NonNull<TimerHead> {
-    due_at(hand, target, canary, 0)
+fn record(kernel_cx: &KernelCx<'_>, target: Pid, canary: Canary) -> NonNull<TimerHead> {
+    due_at(kernel_cx, target, canary, 0)
 }
 
 /// Creates a timer as [`record`] does, which is due at `due`.
-fn due_at(hand: &KernelCx<'_>, target: Pid, canary: Canary, due: u64) -> NonNull<TimerHead> {
-    let timer = TimerHead::try_message(hand, Target::Pid(target), due, false, Letter::Due(canary)).unwrap();
+fn due_at(kernel_cx: &KernelCx<'_>, target: Pid, canary: Canary, due: u64) -> NonNull<TimerHead> {
+    let timer = TimerHead::try_message(kernel_cx, Target::Pid(target), due, false, Letter::Due(canary)).unwrap();
     was_on_a_wheel(timer);
     // SAFETY: the timer is new, so this thread owns it.
     assert!(unsafe { TimerHead::settle(timer, 0, false) }, "no other thread knows the timer");
@@ -134,7 +134,7 @@ fn fire_or_cancel<S: Steps>(outcomes: &Outcomes) {
     // SAFETY: this thread holds the starter's reference.
     let cancelled = unsafe { TimerHead::cancel(timer, &kernel_cx::of(&kernel, &guard)) };
     // SAFETY: this thread releases the starter's reference, once.
-    unsafe { TimerHead::give_up(timer, None) };
+    unsafe { TimerHead::release(timer, None) };
     drop(guard);
     drop(firing.join().unwrap());
     let _ = core.run(4);
@@ -143,7 +143,7 @@ fn fire_or_cancel<S: Steps>(outcomes: &Outcomes) {
     assert_eq!((ends.load(Ordering::Relaxed), kernel.nodes_used()), (1, 1));
     for _ in 0..2 {
         // SAFETY: the loop above acquired this reference.
-        unsafe { TimerHead::give_up(timer, None) };
+        unsafe { TimerHead::release(timer, None) };
     }
     assert_eq!(kernel.nodes_used(), 0, "freed: all other references have been released");
 }
@@ -165,7 +165,7 @@ fn cancel_or_drop_core() {
             // SAFETY: this thread holds the starter's reference.
             assert!(unsafe { TimerHead::cancel(timer, &kernel_cx::of(&kernel, &guard)) });
             // SAFETY: this thread releases the starter's reference, once.
-            unsafe { TimerHead::give_up(timer, None) };
+            unsafe { TimerHead::release(timer, None) };
             drop(guard);
             theirs
         })
@@ -278,7 +278,7 @@ fn target_dies(outcomes: &Outcomes) {
     // SAFETY: this thread plays the wheel's core, which has taken the timer off.
     unsafe { TimerHead::fire(timer, &kernel_cx::of(&kernel, &guard)) };
     // SAFETY: this thread releases the starter's reference, once.
-    unsafe { TimerHead::give_up(timer, None) };
+    unsafe { TimerHead::release(timer, None) };
     drop(guard);
     let mut core = dying.join().unwrap();
     let _ = core.run(1);
@@ -312,34 +312,34 @@ fn by_name<S: Steps>(does: ByName, outcomes: &Outcomes) {
     let timer = due_at(&kernel_cx::of(&kernel, &ours.pin()), nobody, first, FIRST);
     let name = name_of(timer);
     // SAFETY: this thread releases the starter's reference, so that the wheel's is the only one.
-    unsafe { TimerHead::give_up(timer, None) };
+    unsafe { TimerHead::release(timer, None) };
     let knows = {
         let kernel = kernel.clone();
         thread::spawn(move || {
             let guard = theirs.pin();
-            let hand = kernel_cx::of(&kernel, &guard);
+            let kernel_cx = kernel_cx::of(&kernel, &guard);
             let due = match does {
-                ByName::Cancels => TimerHead::cancel_named_by::<S>(name, &hand),
-                ByName::Reads => TimerHead::read_named_by::<S>(name, &hand),
+                ByName::Cancels => TimerHead::cancel_named_by::<S>(name, &kernel_cx),
+                ByName::Reads => TimerHead::read_named_by::<S>(name, &kernel_cx),
             };
             drop(guard);
             (theirs, due)
         })
     };
     let guard = ours.pin();
-    let hand = kernel_cx::of(&kernel, &guard);
+    let kernel_cx = kernel_cx::of(&kernel, &guard);
     // SAFETY: this thread plays the wheel's core, which has taken the timer off.
-    unsafe { TimerHead::fire(timer, &hand) };
-    let next = due_at(&hand, nobody, second, SECOND);
+    unsafe { TimerHead::fire(timer, &kernel_cx) };
+    let next = due_at(&kernel_cx, nobody, second, SECOND);
     let (theirs, due) = knows.join().unwrap();
     assert!(due.is_none_or(|due| due == FIRST), "the answer is about the first timer: {due:?}");
     assert_ne!(name_of(next), name, "a name is never reused");
     // SAFETY: the model holds references to the second timer.
     assert!(unsafe { next.as_ref() }.is_armed(), "the second timer is unchanged");
-    assert_eq!(TimerHead::read_named(name_of(next), &hand), Some(SECOND));
-    assert_eq!(TimerHead::cancel_named(name_of(next), &hand), Some(SECOND));
+    assert_eq!(TimerHead::read_named(name_of(next), &kernel_cx), Some(SECOND));
+    assert_eq!(TimerHead::cancel_named(name_of(next), &kernel_cx), Some(SECOND));
     // SAFETY: this thread releases the starter's reference, once.
-    unsafe { TimerHead::give_up(next, None) };
+    unsafe { TimerHead::release(next, None) };
     drop(guard);
     // The wheel's core takes off the cancelled timer.
     let _ = core.run(2);
@@ -378,10 +378,10 @@ fn cancel_on_the_way(gives_up_both: bool, outcomes: &Outcomes) {
         let armed = unsafe { TimerHead::settle(timer, 0, false) };
         if !armed && gives_up_both {
             // SAFETY: none. The mutant releases the wheel's reference, which it does not hold.
-            unsafe { TimerHead::give_up(timer, None) };
+            unsafe { TimerHead::release(timer, None) };
         }
         // SAFETY: this thread releases the starter's reference, once.
-        unsafe { TimerHead::give_up(timer, None) };
+        unsafe { TimerHead::release(timer, None) };
         armed
     });
     let guard = theirs.pin();

@@ -68,7 +68,7 @@ fn read_or_reuse(kept: bool) {
         let table = table.clone();
         thread::spawn(move || {
             let guard = readers.pin();
-            let dead = table.of_the_dead(first, &guard);
+            let dead = table.tombstone(first, &guard);
             assert_ne!(dead, Tombstone::NeverAllocated);
             assert!(matches!(read(&dead), None | Some(1)), "the reason of another process");
             drop((guard, dead));

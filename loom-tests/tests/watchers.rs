@@ -128,7 +128,7 @@ fn register_or_sweep() {
         new
     });
     let taken = list.take();
-    assert!(list.give_back(taken).is_ok());
+    assert!(list.push_back_chain(taken).is_ok());
     let new = adder.join().unwrap();
     close(&list);
     assert_eq!(old.downs.load(Ordering::Relaxed), 1);

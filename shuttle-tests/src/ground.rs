@@ -41,7 +41,7 @@ shuttle::thread_local! {
     static HERE: CurrentSlot = Cell::new(std::ptr::null());
 }
 
-fn here() -> *const CurrentSlot {
+fn current_slot() -> *const CurrentSlot {
     // The thread-local value is boxed, and lives until the thread ends.
     HERE.with(std::ptr::from_ref)
 }
@@ -131,7 +131,7 @@ impl Clockwork {
     }
 }
 
-// SAFETY: `here` is a thread-local of shuttle's, so each of its threads has its own.
+// SAFETY: `current_slot` is a thread-local of shuttle's, so each of its threads has its own.
 unsafe impl Platform for Clockwork {
     fn now(&self) -> u64 {
         self.now.load(Ordering::Relaxed)
@@ -144,8 +144,8 @@ unsafe impl Platform for Clockwork {
         }
     }
 
-    fn here(&self) -> fn() -> *const CurrentSlot {
-        here
+    fn current_slot(&self) -> fn() -> *const CurrentSlot {
+        current_slot
     }
 }
 

@@ -23,7 +23,7 @@ thread_local! {
     static HERE: CurrentSlot = const { Cell::new(std::ptr::null()) };
 }
 
-fn here() -> *const CurrentSlot {
+fn current_slot() -> *const CurrentSlot {
     // The pointer is used only on this thread, and while it runs.
     HERE.with(std::ptr::from_ref)
 }
@@ -36,8 +36,8 @@ const RESCUES_AFTER: u64 = 1_000_000;
 /// In a process each poll costs a reduction, and returns `Pending` when none is left, as the awaits
 /// of a `Context` do. On any other thread it proceeds.
 pub(crate) fn poll_proceed(task: &mut Context<'_>) -> Poll<()> {
-    // SAFETY: `here` is the slot of every runtime's platform.
-    unsafe { poll_proceed_here(here, task) }
+    // SAFETY: `current_slot` is the slot of every runtime's platform.
+    unsafe { poll_proceed_here(current_slot, task) }
 }
 
 /// The kernel's platform on operating-system threads.
@@ -91,8 +91,8 @@ impl ThreadPlatform {
     }
 }
 
-// SAFETY: `here` is a thread-local that only the kernel writes to: each thread has a slot of its
-// own, for as long as it runs. `catch_panic` calls its argument once, before it returns.
+// SAFETY: `current_slot` is a thread-local that only the kernel writes to: each thread has a slot
+// of its own, for as long as it runs. `catch_panic` calls its argument once, before it returns.
 unsafe impl Platform for ThreadPlatform {
     fn now(&self) -> u64 {
         clock::now(self.origin)
@@ -121,8 +121,8 @@ unsafe impl Platform for ThreadPlatform {
         }
     }
 
-    fn here(&self) -> fn() -> *const CurrentSlot {
-        here
+    fn current_slot(&self) -> fn() -> *const CurrentSlot {
+        current_slot
     }
 
     fn catch_panic(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {

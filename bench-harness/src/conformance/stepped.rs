@@ -20,7 +20,7 @@ thread_local! {
     static HERE: CurrentSlot = const { Cell::new(std::ptr::null()) };
 }
 
-fn here() -> *const CurrentSlot {
+fn current_slot() -> *const CurrentSlot {
     HERE.with(std::ptr::from_ref)
 }
 
@@ -29,8 +29,8 @@ pub const PANIC: &str = "a panic in a scripted process";
 
 struct Clock(AtomicU64);
 
-// SAFETY: `here` returns the thread's own cell, which is null at first. All virtual cores run on
-// one thread, and `catch_panic` calls the code on that thread before it returns.
+// SAFETY: `current_slot` returns the thread's own cell, which is null at first. All virtual cores
+// run on one thread, and `catch_panic` calls the code on that thread before it returns.
 unsafe impl Platform for Clock {
     fn now(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -40,8 +40,8 @@ unsafe impl Platform for Clock {
         // The stepper queries the kernel for woken cores (`is_idle`).
     }
 
-    fn here(&self) -> fn() -> *const CurrentSlot {
-        here
+    fn current_slot(&self) -> fn() -> *const CurrentSlot {
+        current_slot
     }
 
     fn catch_panic(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {

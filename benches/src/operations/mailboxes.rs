@@ -35,7 +35,7 @@ fn through(batch: u64) -> Run {
             for node in mailbox.take().into_fifo() {
                 black_box(node);
             }
-            mailbox.settle();
+            mailbox.end_fetch();
         }
     })
 }

@@ -91,7 +91,7 @@ impl<G: KernelAccess> KernelFacilities<G> {
 /// Kills a caller whose operation ran out of memory (F4).
 fn ends(behalf: &Caller<'_>, error: ActAsError) {
     if error == ActAsError::NoMemory {
-        behalf.end_for_want_of_memory();
+        behalf.kill_out_of_memory();
     }
 }
 

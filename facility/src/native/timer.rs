@@ -13,7 +13,7 @@ impl<G: KernelAccess, M: Send + 'static> TimerFacility<M> for KernelFacilities<G
             if matches!(behalf.standing(), CallerState::Dead | CallerState::NeverAllocated) {
                 return Err(TimerError::NoCaller);
             }
-            let target = Pid::from_raw(target).filter(|target| behalf.was_given_out(*target));
+            let target = Pid::from_raw(target).filter(|target| behalf.was_allocated(*target));
             let timer = behalf.send_after(target.ok_or(TimerError::NoProc)?, after, message);
             timer.map(Reference::to_raw).map_err(refusal)
         });

@@ -166,7 +166,7 @@ impl Host<'_> {
             core,
             is_idle: self.kernel().is_idle(core),
             running: self.running(core),
-            has_work: queues.has_own(),
+            has_work: queues.has_local(),
             has_stealable: queues.has_stealable(),
             has_woken: !queues.inbox.is_empty() || !queues.pinned.is_empty(),
             pinned: 0,

@@ -42,19 +42,19 @@ impl<'a> Host<'a> {
     /// here.
     pub fn new(handle: &'a handle::Kernel, participant: &'a Participant) -> Self {
         let kernel: &Kernel = handle.inner();
-        assert!(participant.is_member_of(&kernel.domain), "the participant belongs to another domain");
+        assert!(participant.belongs_to(&kernel.domain), "the participant belongs to another domain");
         Self { kernel, handle, guard: participant.pin() }
     }
 
-    pub(crate) fn hand(&self) -> KernelCx<'_> {
-        self.kernel.hand(&self.guard, None)
+    pub(crate) fn kernel_cx(&self) -> KernelCx<'_> {
+        self.kernel.kernel_cx(&self.guard, None)
     }
 
     /// Starts a process that has no parent. Lock-free, except for growing the table.
     pub fn spawn<B: Body>(&self, options: &SpawnOptions<'_>, body: B) -> Result<Spawned, SpawnError> {
         let mut slots = FreeSlots::new();
-        let spawned = spawn::spawn(&self.hand(), SlotSource::Host(&mut slots), None, options, body);
-        self.kernel.table.give_up(&mut slots);
+        let spawned = spawn::spawn(&self.kernel_cx(), SlotSource::Host(&mut slots), None, options, body);
+        self.kernel.table.flush_cache(&mut slots);
         spawned
     }
 
@@ -74,54 +74,54 @@ impl<'a> Host<'a> {
 
     /// Sends a message. Lock-free.
     pub fn send<M: Send + 'static>(&self, to: Pid, message: M) -> Result<(), SendError<M>> {
-        send::send(&self.hand(), to, message)
+        send::send(&self.kernel_cx(), to, message)
     }
 
     /// Sends to the process that has the name. Lock-free.
     pub fn send_name<M: Send + 'static>(&self, to: &str, message: M) -> Result<(), SendError<M>> {
         match self.kernel.names.find(to).and_then(|entry| entry.holder(&self.guard)) {
-            Some(process) => send::send_to(&self.hand(), process, message),
+            Some(process) => send::send_to(&self.kernel_cx(), process, message),
             None => Err(SendError::NoName(message)),
         }
     }
 
     /// Sends through an alias. Lock-free.
     pub fn send_alias<M: Send + 'static>(&self, to: Alias, message: M) -> Result<(), SendError<M>> {
-        send::send_alias(&self.hand(), to, message)
+        send::send_alias(&self.kernel_cx(), to, message)
     }
 
     /// Sends an exit signal that has no sender. Returns `true` if it found a live process. A kill
     /// needs no memory. Lock-free.
     pub fn exit(&self, to: Pid, reason: Reason) -> Result<bool, NoMemory> {
-        exit_signal::send(&self.hand(), None, to, reason)
+        exit_signal::send(&self.kernel_cx(), None, to, reason)
     }
 
     /// Returns the process that has the name. Wait-free.
     pub fn whereis(&self, name: &str) -> Option<Pid> {
-        self.hand().whereis(name)
+        self.kernel_cx().whereis(name)
     }
 
     /// Returns `true` if the process has not yet died. Wait-free. A signal sent to it earlier may
     /// not have reached it: see [`Host::ask_alive`].
     pub fn is_alive(&self, pid: Pid) -> bool {
-        self.hand().find(pid).is_some_and(|process| !process.mailbox.is_closed())
+        self.kernel_cx().find(pid).is_some_and(|process| !process.mailbox.is_closed())
     }
 
     /// Queries whether the process is alive after it has handled everything that this thread has
     /// sent to it before.
     pub fn ask_alive(&self, pid: Pid) -> Result<MaybeReady<bool>, NoMemory> {
-        match self.hand().find(pid) {
+        match self.kernel_cx().find(pid) {
             None => Ok(MaybeReady::Ready(false)),
-            Some(process) => ask(&self.hand(), process, QueryKind::Alive)
+            Some(process) => ask(&self.kernel_cx(), process, QueryKind::Alive)
                 .map(|later| later.map_or(MaybeReady::Ready(false), MaybeReady::Pending)),
         }
     }
 
     /// Queries the state of a process as the process itself sees it.
     pub fn info(&self, pid: Pid) -> Result<MaybeReady<Option<ProcessInfo>>, NoMemory> {
-        match self.hand().find(pid) {
+        match self.kernel_cx().find(pid) {
             None => Ok(MaybeReady::Ready(None)),
-            Some(process) => ask(&self.hand(), process, QueryKind::Info)
+            Some(process) => ask(&self.kernel_cx(), process, QueryKind::Info)
                 .map(|later| later.map_or(MaybeReady::Ready(None), MaybeReady::Pending)),
         }
     }
@@ -130,13 +130,13 @@ impl<'a> Host<'a> {
     /// `None` if there is no such timer: it has fired, was cancelled, or ended with its target. No
     /// process is involved, and the starter of the timer may be dead. Lock-free.
     pub fn cancel_timer(&self, timer: Reference) -> Option<Duration> {
-        timer::cancel_named(&self.hand(), timer)
+        timer::cancel_named(&self.kernel_cx(), timer)
     }
 
     /// Returns the remaining time of the timer of this kernel that the reference names, or `None`
     /// if there is no such timer. Lock-free.
     pub fn read_timer(&self, timer: Reference) -> Option<Duration> {
-        timer::read_named(&self.hand(), timer)
+        timer::read_named(&self.kernel_cx(), timer)
     }
 
     /// Suspends a process. Once the process has handled this signal, in order with its other
@@ -155,9 +155,9 @@ impl<'a> Host<'a> {
     }
 
     fn ask_of_suspension(&self, pid: Pid, question: QueryKind) -> Result<MaybeReady<Option<u32>>, NoMemory> {
-        match self.hand().find(pid) {
+        match self.kernel_cx().find(pid) {
             None => Ok(MaybeReady::Ready(None)),
-            Some(process) => ask(&self.hand(), process, question)
+            Some(process) => ask(&self.kernel_cx(), process, question)
                 .map(|later| later.map_or(MaybeReady::Ready(None), MaybeReady::Pending)),
         }
     }
@@ -173,30 +173,30 @@ impl<'a> Host<'a> {
     /// Installs a watch that was prepared before, like [`Host::watch_exit`]. It needs no further
     /// memory.
     pub fn install_watch(&self, pid: Pid, watch: PreparedWatch) -> Result<ExitWatch, WatchError> {
-        watch.install(&self.hand(), pid)
+        watch.install(&self.kernel_cx(), pid)
     }
 
     /// Cancels a watch of this kernel. Returns `true` if the watch was in force, and so will never
     /// fire. The callback is dropped here. Amortised O(1).
     pub fn withdraw_watch(&self, watch: &ExitWatch) -> bool {
-        watch.cancel(&self.hand())
+        watch.cancel(&self.kernel_cx())
     }
 
     /// Returns the exit reason that the slot of a dead process keeps.
     pub fn tombstone(&self, pid: Pid) -> Tombstone {
-        if let Some(process) = self.hand().find(pid)
+        if let Some(process) = self.kernel_cx().find(pid)
             && process.mailbox.is_closed()
         {
             // The process is in the middle of its exit.
             // SAFETY: P3 (`header`) — the mailbox was found closed, so the reason is written.
             return Tombstone::Known(unsafe { process.reason() });
         }
-        self.kernel.of_the_dead(pid, &self.guard)
+        self.kernel.tombstone(pid, &self.guard)
     }
 
     /// Returns the type of the messages that a process takes, or `None` if it is dead. Wait-free.
     pub fn takes(&self, pid: Pid) -> Option<TypeId> {
-        self.hand().find(pid).map(|process| process.vtable.takes)
+        self.kernel_cx().find(pid).map(|process| process.vtable.takes)
     }
 
     /// Returns an iterator over all processes that have not yet died. A process that lives

@@ -36,7 +36,7 @@ struct Registration {
     at: Pid,
     /// The kernel of that process: only compared.
     kernel: *const Kernel,
-    here: fn() -> *const CurrentSlot,
+    current_slot: fn() -> *const CurrentSlot,
 }
 
 // SAFETY: it is a reference to a record of atomics, and a pointer that is only compared.
@@ -64,19 +64,19 @@ impl SendReservation {
     /// Sends `message`, or waits for capacity; see [`crate::Cx::send_or_enqueue`].
     pub(crate) fn send<M: Send + 'static>(
         &mut self,
-        hand: &KernelCx<'_>,
+        kernel_cx: &KernelCx<'_>,
         me: Pid,
         to: Pid,
         message: M,
     ) -> Result<(), SendError<M>> {
         if self.0.as_ref().is_some_and(|spot| spot.at != to) {
-            self.leave(hand);
+            self.leave(kernel_cx);
         }
         let called = !self.waits();
-        match send::send(hand, to, message) {
+        match send::send(kernel_cx, to, message) {
             Err(SendError::Full(message)) if called => {
                 self.used();
-                self.get_in_line(hand, me, to, message)
+                self.get_in_line(kernel_cx, me, to, message)
             }
             // The process was resumed for another reason.
             Err(SendError::Full(message)) => Err(SendError::Full(message)),
@@ -86,7 +86,7 @@ impl SendReservation {
             }
             // The send succeeded before the waiter was notified, or waiting is useless.
             done => {
-                self.leave(hand);
+                self.leave(kernel_cx);
                 done
             }
         }
@@ -95,49 +95,50 @@ impl SendReservation {
     /// Queues at the back, unless a slot is free by now.
     fn get_in_line<M: Send + 'static>(
         &mut self,
-        hand: &KernelCx<'_>,
+        kernel_cx: &KernelCx<'_>,
         me: Pid,
         to: Pid,
         message: M,
     ) -> Result<(), SendError<M>> {
-        let Some((process, bound)) = hand.find(to).and_then(|process| Some((process, process.bound()?))) else {
+        let Some((process, bound)) = kernel_cx.find(to).and_then(|process| Some((process, process.bound()?))) else {
             return Err(SendError::NoProc(message));
         };
         let Ok(waiter) = Waiter::try_new(me) else { return Err(SendError::NoMemory(message)) };
-        let spot = Registration { waiter, at: to, kernel: hand.kernel, here: hand.kernel.here };
+        let spot =
+            Registration { waiter, at: to, kernel: kernel_cx.kernel, current_slot: kernel_cx.kernel.current_slot };
         // SAFETY: the record is new; the queue's reference goes with it.
-        if let Err(Closed) = unsafe { bound.room.line_up(waiter) } {
+        if let Err(Closed) = unsafe { bound.room.push_waiter(waiter) } {
             for _share in 0..2 {
                 // SAFETY: both references are still ours, since the push failed.
-                unsafe { Waiter::give_up(waiter) };
+                unsafe { Waiter::release(waiter) };
             }
             return Err(SendError::NoProc(message));
         }
-        if !bound.room.get_in_line() {
+        if !bound.room.reserve_or_wait() {
             self.0 = Some(spot);
             return Err(SendError::Full(message));
         }
         // The slot is taken, even if another waiter was notified for it.
-        spot.leave(Some(hand));
-        send::deliver(hand, process, message, Attachment::Nothing)
+        spot.leave(Some(kernel_cx));
+        send::deliver(kernel_cx, process, message, Attachment::Nothing)
     }
 
     /// Releases the record: the slot that it was notified for is used, or it queues again.
     fn used(&mut self) {
         if let Some(spot) = self.0.take() {
             // SAFETY: the reservation's reference keeps the record live.
-            let _called = unsafe { spot.waiter.as_ref() }.go();
+            let _called = unsafe { spot.waiter.as_ref() }.cancel();
             // SAFETY: the reservation's reference; not used again.
-            unsafe { Waiter::give_up(spot.waiter) };
+            unsafe { Waiter::release(spot.waiter) };
         }
     }
 
     /// Cancels the wait.
-    fn leave(&mut self, hand: &KernelCx<'_>) {
+    fn leave(&mut self, kernel_cx: &KernelCx<'_>) {
         if let Some(spot) = self.0.take() {
             // If the reservation is used at another kernel, that kernel has nothing to do with it.
-            let is_its_own = core::ptr::eq(hand.kernel, spot.kernel);
-            spot.leave(is_its_own.then_some(hand));
+            let is_its_own = core::ptr::eq(kernel_cx.kernel, spot.kernel);
+            spot.leave(is_its_own.then_some(kernel_cx));
         }
     }
 }
@@ -145,30 +146,34 @@ impl SendReservation {
 impl Registration {
     /// Returns a slot that was reserved for it. Without a kernel context no process can be
     /// notified.
-    fn leave(self, hand: Option<&KernelCx<'_>>) {
+    fn leave(self, kernel_cx: Option<&KernelCx<'_>>) {
         // SAFETY: the reservation's reference keeps the record live.
-        let called = unsafe { self.waiter.as_ref() }.go();
+        let called = unsafe { self.waiter.as_ref() }.cancel();
         // SAFETY: the reservation's reference; not used again.
-        unsafe { Waiter::give_up(self.waiter) };
-        let Some((hand, process)) = hand.and_then(|hand| Some((hand, hand.find(self.at)?))) else { return };
+        unsafe { Waiter::release(self.waiter) };
+        let Some((kernel_cx, process)) = kernel_cx.and_then(|kernel_cx| Some((kernel_cx, kernel_cx.find(self.at)?)))
+        else {
+            return;
+        };
         if called || counts_as_many(process) {
-            waker::nudge(process, hand);
+            waker::request_wake(process, kernel_cx);
         }
     }
 }
 
 /// Counts a cancelled waiter. Returns `true` if it is time to sweep the waiter queue.
 fn counts_as_many(process: &Header) -> bool {
-    process.bound().is_some_and(|bound| bound.room.count_gone())
+    process.bound().is_some_and(|bound| bound.room.count_cancelled())
 }
 
 impl Drop for SendReservation {
     fn drop(&mut self) {
         let Some(spot) = self.0.take() else { return };
-        // SAFETY: a platform's `here`, and the slice is not used after this call.
-        let slice = unsafe { Slice::current(spot.here) };
-        let hand = slice.map(|slice| slice.hand).filter(|hand| core::ptr::eq(hand.kernel, spot.kernel));
-        spot.leave(hand.as_ref());
+        // SAFETY: a platform's `current_slot`, and the slice is not used after this call.
+        let slice = unsafe { Slice::current(spot.current_slot) };
+        let kernel_cx =
+            slice.map(|slice| slice.kernel_cx).filter(|kernel_cx| core::ptr::eq(kernel_cx.kernel, spot.kernel));
+        spot.leave(kernel_cx.as_ref());
     }
 }
 

@@ -6,14 +6,14 @@
 //!
 //! - **L1.** A record whose `push` succeeded is in exactly one chain that `take` or `close`
 //!   returned. So the thread that closes the list fires each record once.
-//! - **L2.** After `close` every `push` and `give_back` is refused, and the records still belong to
-//!   the caller. So a thread that adds to a dead process's list learns of the death immediately. A
-//!   sweeper that took the list and then finds it closed fires the records that it holds, as the
-//!   death would have.
+//! - **L2.** After `close` every `push` and `push_back_chain` is refused, and the records still
+//!   belong to the caller. So a thread that adds to a dead process's list learns of the death
+//!   immediately. A sweeper that took the list and then finds it closed fires the records that it
+//!   holds, as the death would have.
 //! - **L3.** A pusher never reads the record that it pushes onto, and all records are taken at
 //!   once. So there is no ABA problem, and the list needs no reclamation.
 //!
-//! Progress: `push`, `take`, `give_back` are lock-free, `close` is wait-free.
+//! Progress: `push`, `take`, `push_back_chain` are lock-free, `close` is wait-free.
 
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
@@ -169,7 +169,7 @@ impl<T: Linked, O: Orders> List<T, O> {
 
     /// Puts back what [`List::take`] returned, less the records that the caller removed. Returns
     /// the chain if the list was closed in between (L2). Lock-free.
-    pub fn give_back(&self, chain: Chain<T>) -> Result<(), Chain<T>> {
+    pub fn push_back_chain(&self, chain: Chain<T>) -> Result<(), Chain<T>> {
         let Some(first) = NonNull::new(chain.0) else { return Ok(()) };
         let mut last = first;
         // SAFETY: the caller owns the chain's records.

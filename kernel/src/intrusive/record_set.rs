@@ -174,13 +174,13 @@ impl<T: Member> RecordSet<T> {
             }
             at = NonNull::new(inner.joint().prev.get())?;
         }
-        self.find_far(key)
+        self.find_slow(key)
     }
 
     /// Finds a member that is not among the youngest. From now on there is an index, if there is
     /// memory for one.
     #[cold]
-    fn find_far(&mut self, key: u64) -> Option<NonNull<T>> {
+    fn find_slow(&mut self, key: u64) -> Option<NonNull<T>> {
         if self.sweep_at != FROZEN {
             self.build_index();
         }
@@ -237,7 +237,7 @@ impl<T: Member> RecordSet<T> {
 
     /// Frees the index, so that emptying the set by [`RecordSet::pop`] costs only a walk of the
     /// list.
-    pub fn forget_index(&mut self) {
+    pub fn drop_index(&mut self) {
         self.index = None;
     }
 
@@ -254,7 +254,7 @@ impl<T: Member> RecordSet<T> {
 
     /// Returns `true` if the set has doubled since the last sweep: time to drop the members that
     /// have lost their meaning, at a cost that the insertions have paid for.
-    pub fn sweep_is_due(&self) -> bool {
+    pub fn needs_sweep(&self) -> bool {
         // There are never as many as `FROZEN`.
         self.len >= self.sweep_at
     }

@@ -47,7 +47,7 @@ impl<O: Orders> RefCount<O> {
 
     /// Releases a reference. Returns `true` if it was the last. Wait-free.
     #[must_use = "the holder that releases the last reference frees the record"]
-    pub fn give_up(&self) -> bool {
+    pub fn release(&self) -> bool {
         // A count of one is the caller's own reference, and only a holder can add one, so the count
         // cannot change under us: a load is enough. This is so for the last reference of every
         // record, unless two holders release theirs at the same time.

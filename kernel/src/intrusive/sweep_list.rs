@@ -58,9 +58,9 @@ impl<T: Linked> SweepList<T> {
         self.list.take().reversed()
     }
 
-    /// Puts a chain back; see [`List::give_back`].
-    pub fn give_back(&self, chain: Chain<T>) -> Result<(), Chain<T>> {
-        self.list.give_back(chain)
+    /// Puts a chain back; see [`List::push_back_chain`].
+    pub fn push_back_chain(&self, chain: Chain<T>) -> Result<(), Chain<T>> {
+        self.list.push_back_chain(chain)
     }
 
     /// Counts the cancellation of a record that may be on this list, which only its owner takes.
@@ -96,7 +96,7 @@ impl<T: Linked> SweepList<T> {
                 release(record);
             }
         }
-        let kept = self.list.give_back(kept.reversed());
+        let kept = self.list.push_back_chain(kept.reversed());
         self.sweep_at.store(count.max(SWEEP_AT_LEAST as u32), Ordering::Relaxed);
         match kept {
             Ok(()) => Chain::empty(),

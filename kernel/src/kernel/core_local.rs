@@ -34,7 +34,7 @@ use crate::kernel::custody::{Barrier, Custody};
 use crate::kernel::pace::Pace;
 use crate::kernel::{Kernel, Limits};
 use crate::memory::depot::Depot;
-use crate::memory::pool::{KEEPS, Pool};
+use crate::memory::pool::{POOLED_BLOCKS, Pool};
 use crate::mutation::Mutation;
 use crate::pid::{Pid, Reference};
 use crate::process::header::Header;
@@ -86,7 +86,7 @@ pub(crate) struct Half {
 impl Half {
     /// Puts the arrivals on the wheel (H3).
     #[cold]
-    fn arrive(&mut self, shared: &CoreShared, pool: &Pool) {
+    fn accept_down(&mut self, shared: &CoreShared, pool: &Pool) {
         // SAFETY: H3, the arrivals were started and are not on a wheel yet; the wheel's reference
         // comes with each.
         shared.arrivals.take(|node, due| unsafe { self.put_on(node, due, pool) });
@@ -117,7 +117,7 @@ impl Half {
     unsafe fn give_up_refused(node: NonNull<TimerNode>, pool: &Pool) {
         // SAFETY: the caller passes the wheel's reference (this function's contract), and the
         // record is not used again.
-        unsafe { TimerHead::give_up(TimerHead::of_wheel(node), Some(pool)) };
+        unsafe { TimerHead::release(TimerHead::of_wheel(node), Some(pool)) };
     }
 
     /// Takes off the timers that other cores have cancelled.
@@ -126,12 +126,12 @@ impl Half {
         // anywhere yet (H4).
         let cancelled = shared.cancelled.take();
         if !shared.arrivals.is_empty() {
-            self.arrive(shared, pool);
+            self.accept_down(shared, pool);
         }
         for timer in cancelled {
             // SAFETY: the canceller pushed the timer with the wheel's reference, and the arrivals
             // are on the wheel.
-            unsafe { self.take_off(timer, pool) };
+            unsafe { self.remove_timer(timer, pool) };
         }
     }
 
@@ -141,7 +141,7 @@ impl Half {
     /// The timer belongs to this wheel and is cancelled, and the caller has the wheel's reference.
     /// There are no arrivals.
     #[inline]
-    unsafe fn take_off(&mut self, timer: NonNull<TimerHead>, pool: &Pool) {
+    unsafe fn remove_timer(&mut self, timer: NonNull<TimerHead>, pool: &Pool) {
         let node = TimerHead::wheel(timer);
         // SAFETY: the wheel's reference keeps the record live, and we have the wheel (C1).
         let inner = unsafe { node.as_ref() };
@@ -158,7 +158,7 @@ impl Half {
         }
         // SAFETY: the caller has the wheel's reference (this function's contract), and the record
         // is not used again.
-        unsafe { TimerHead::give_up(timer, Some(pool)) };
+        unsafe { TimerHead::release(timer, Some(pool)) };
     }
 }
 
@@ -407,7 +407,7 @@ impl CoreLocal {
     fn wheel<R>(&self, f: impl FnOnce(&mut Half) -> R) -> Option<R> {
         self.half(|half| {
             if self.barrier != Barrier::Alone && !self.shared().arrivals.is_empty() {
-                half.arrive(self.shared(), &self.pool);
+                half.accept_down(self.shared(), &self.pool);
             }
             f(half)
         })
@@ -464,7 +464,7 @@ impl CoreLocal {
         // queue.
         let queued = queued.unwrap_or_else(|| unsafe { self.hand_in(shared, process) });
         if queued == Queued::Stealable {
-            self.calls_for_help(kernel);
+            self.wake_peer_relaxed(kernel);
         }
     }
 
@@ -502,7 +502,7 @@ impl CoreLocal {
         // SAFETY: P1, the core ran the process, and the closure did not run, so it is in no queue.
         let helps = helps.unwrap_or_else(|| unsafe { self.hand_in(shared, process) } == Queued::Stealable);
         if helps {
-            self.calls_for_help(kernel);
+            self.wake_peer_relaxed(kernel);
         }
     }
 
@@ -523,28 +523,28 @@ impl CoreLocal {
         Queued::Stealable
     }
 
-    /// Wakes another core without a fence, if the kernel has one; [`CoreLocal::has_called`] must
+    /// Wakes another core without a fence, if the kernel has one; [`CoreLocal::flush_wakes`] must
     /// follow.
     #[inline]
-    fn calls_for_help(&self, kernel: &Kernel) {
+    fn wake_peer_relaxed(&self, kernel: &Kernel) {
         if kernel.cores() > 1 {
             self.unfenced.set(true);
-            kernel.work_adding();
+            kernel.notify_relaxed();
         }
     }
 
-    /// Returns `true` if [`CoreLocal::has_called`] has something to do.
+    /// Returns `true` if [`CoreLocal::flush_wakes`] has something to do.
     #[inline(always)]
-    pub(crate) fn is_to_call(&self) -> bool {
+    pub(crate) fn has_unflushed_wakes(&self) -> bool {
         self.unfenced.get()
     }
 
     /// Checks for idle cores again with a fence, at the end of a slice or of kernel work, so that
     /// no core has missed the queued work.
     #[inline]
-    pub(crate) fn has_called(&self, kernel: &Kernel) {
+    pub(crate) fn flush_wakes(&self, kernel: &Kernel) {
         if self.unfenced.take() && !kernel.mutated(Mutation::NeverLooksBack) {
-            kernel.work_added();
+            kernel.notify();
         }
     }
 
@@ -570,13 +570,13 @@ impl CoreLocal {
     }
 
     /// Returns the credit that the core keeps for future processes, so that the counts are exact.
-    pub(crate) fn settle_accounts(&self, kernel: &Kernel) {
+    pub(crate) fn return_credit_of_slice(&self, kernel: &Kernel) {
         kernel.return_credit(self.credit.replace(0));
     }
 
     /// Returns the core's free slots to the common table, for good.
     pub(crate) fn give_up_slots(&self, kernel: &Kernel) {
-        self.slots(|slots| kernel.table.give_up(slots));
+        self.slots(|slots| kernel.table.flush_cache(slots));
         kernel.references.timers.spill(&self.pool.timer_slots, 0);
     }
 
@@ -599,7 +599,7 @@ impl CoreLocal {
         self.limbo(|limbo| {
             let due = !limbo.is_empty() && (all || limbo.len() >= 64);
             if due {
-                limbo.hand_on(participant, KEEPS.then_some(&self.basket));
+                limbo.hand_on(participant, POOLED_BLOCKS.then_some(&self.basket));
             }
             due
         })
@@ -607,19 +607,19 @@ impl CoreLocal {
 
     /// Takes the memory of the core's dead processes back into its pool.
     #[inline]
-    pub(crate) fn take_back(&self) {
+    pub(crate) fn reclaim_returned(&self) {
         if !self.basket.is_empty() {
-            self.basket.empty_into(&self.pool);
+            self.basket.drain_into(&self.pool);
         }
     }
 
     /// Stops the return of dead processes' memory to this core.
-    pub(crate) fn close_basket(&self) {
+    pub(crate) fn close_return_queue(&self) {
         self.basket.close();
     }
 
     /// Returns `true` if the wheel may take one more timer.
-    pub(crate) fn has_room_for_a_timer(&self) -> bool {
+    pub(crate) fn can_add_timer(&self) -> bool {
         self.timers() < self.max_timers
     }
 
@@ -646,10 +646,10 @@ impl CoreLocal {
     /// # Safety
     /// The timer belongs to this core's wheel and is cancelled, and the caller has the wheel's
     /// reference.
-    pub(crate) unsafe fn take_off(&self, kernel: &Kernel, timer: NonNull<TimerHead>) {
+    pub(crate) unsafe fn remove_timer(&self, kernel: &Kernel, timer: NonNull<TimerHead>) {
         // SAFETY: H3, the timer is cancelled with the wheel's reference ours (this function's
         // contract), and `wheel` has put the arrivals on the wheel.
-        if self.wheel(|half| unsafe { half.take_off(timer, &self.pool) }).is_none() {
+        if self.wheel(|half| unsafe { half.remove_timer(timer, &self.pool) }).is_none() {
             // SAFETY: H2, the closure did not run, so the timer is cancelled and the wheel's
             // reference, still ours, goes with it.
             unsafe { kernel.timer_cancelled(timer) };
@@ -669,7 +669,7 @@ impl CoreLocal {
         for timer in self.shared().cancelled.close() {
             // SAFETY: H3, the canceller pushed the timer with the wheel's reference, and `wheel`
             // has put the arrivals on the wheel.
-            let _taken = self.wheel(|half| unsafe { half.take_off(timer, &self.pool) });
+            let _taken = self.wheel(|half| unsafe { half.remove_timer(timer, &self.pool) });
         }
     }
 
@@ -683,9 +683,10 @@ impl CoreLocal {
         self.wheel(|half| half.wheel.pop_any()).flatten().map(TimerHead::of_wheel)
     }
 
-    /// Cascades some timers ahead of time. Returns `true` if there were any ([`Wheel::tidy`]).
+    /// Cascades some timers ahead of time. Returns `true` if there were any
+    /// ([`Wheel::cascade_ahead`]).
     pub(crate) fn tidy_timers(&self) -> bool {
-        self.wheel(|half| half.wheel.tidy(TIDY)).unwrap_or(false)
+        self.wheel(|half| half.wheel.cascade_ahead(TIDY)).unwrap_or(false)
     }
 
     /// Returns the number of timers on the wheel; 0 while a rescuer has it.
@@ -716,7 +717,7 @@ mod tests {
             0
         }
         fn wake(&self, _: usize) {}
-        fn here(&self) -> fn() -> *const CurrentSlot {
+        fn current_slot(&self) -> fn() -> *const CurrentSlot {
             || ptr::null()
         }
     }
@@ -732,7 +733,7 @@ mod tests {
         let core = unsafe { CoreLocal::new(0, &kernel, 1, &kernel.options.limits, kernel.depot.clone()) };
         let participant = kernel.register();
         let guard = participant.pin();
-        let (here, elsewhere) = (kernel.hand(&guard, Some(&core)), kernel.hand(&guard, None));
+        let (here, elsewhere) = (kernel.kernel_cx(&guard, Some(&core)), kernel.kernel_cx(&guard, None));
         for arrives in [false, true] {
             let nobody = Target::Pid(Pid::new(0, 1).expect("a valid pid"));
             let timer = TimerHead::try_message(&here, nobody, 1 << 30, false, ()).expect("enough memory for a timer");
@@ -752,7 +753,7 @@ mod tests {
             }
             assert_eq!(core.timers(), 0, "the timer is not on the wheel");
             // SAFETY: this is the starter's reference, and the record is not used again.
-            unsafe { TimerHead::give_up(timer, None) };
+            unsafe { TimerHead::release(timer, None) };
             assert_eq!(kernel.nodes_used(), 0, "all nodes are freed");
         }
     }

@@ -140,7 +140,7 @@ pub(crate) struct Kernel {
     pub(crate) timers_by_proxy: Budget,
     pub(crate) cores: Box<[CoreShared]>,
     pub(crate) domain: Domain,
-    pub(crate) here: fn() -> *const CurrentSlot,
+    pub(crate) current_slot: fn() -> *const CurrentSlot,
     /// The kind of barrier by which a core and its rescuers agree (`sched::custody`).
     pub(crate) barrier: Barrier,
     pub(crate) options: Options,
@@ -244,7 +244,7 @@ impl Kernel {
             timers_by_proxy: Budget::new(options.limits.timers),
             cores: (0..options.cores).map(|_| CoreShared::new(options.cores, now)).collect(),
             domain,
-            here: world.here(),
+            current_slot: world.current_slot(),
             barrier,
             credit_block: (options.limits.processes / (64 * options.cores as u32)).clamp(1, 64),
             mutations: options.mutations(),
@@ -323,7 +323,7 @@ impl Kernel {
             // SAFETY: P1 — the caller woke or claimed the process, so it owns the process and its
             // run node.
             unsafe { self.cores[core].queues.pinned.push(node) };
-            if self.idle.work_added_for(core) {
+            if self.idle.notify_core(core) {
                 self.world.wake(core);
             }
             return;
@@ -332,21 +332,21 @@ impl Kernel {
         // SAFETY: P1 — the caller woke or claimed the process, so it owns the process and its run
         // node.
         unsafe { self.cores[core].queues.inbox.push(node) };
-        self.work_added();
+        self.notify();
     }
 
     /// Announces work that any core can do: wakes a core if none searches for work. Lock-free.
-    pub(crate) fn work_added(&self) {
-        if let Some(core) = self.idle.work_added() {
+    pub(crate) fn notify(&self) {
+        if let Some(core) = self.idle.notify() {
             self.world.wake(core);
         }
     }
 
-    /// Announces work like [`Kernel::work_added`], in the middle of a slice (`runq::idle`, I1).
+    /// Announces work like [`Kernel::notify`], in the middle of a slice (`runq::idle`, I1).
     /// Lock-free.
     #[inline]
-    pub(crate) fn work_adding(&self) {
-        if let Some(core) = self.idle.work_adding() {
+    pub(crate) fn notify_relaxed(&self) {
+        if let Some(core) = self.idle.notify_relaxed() {
             self.world.wake(core);
         }
     }
@@ -366,7 +366,7 @@ impl Kernel {
             // this call.
             // SAFETY: the list is closed, so this call holds the wheel's reference and releases it
             // once.
-            unsafe { TimerHead::give_up(timer, None) };
+            unsafe { TimerHead::release(timer, None) };
         }
     }
 
@@ -391,7 +391,7 @@ impl Kernel {
     /// Returns `true` if the kernel is closed, for a caller that has just been given credit and is
     /// not a process. Either this caller finds the kernel closed, or the thread that closed it
     /// finds the credit counted (`is_empty`) and waits.
-    pub(crate) fn is_closed_to_the_counted(&self) -> bool {
+    pub(crate) fn is_closed_fenced(&self) -> bool {
         // Pairs with the fence of `close`. Without the two fences both threads may read the other's
         // old value; hence SeqCst.
         fence(Ordering::SeqCst);
@@ -417,7 +417,7 @@ impl Kernel {
     /// [`crate::Kernel::is_quiescent`].
     pub(crate) fn is_quiescent(&self) -> bool {
         self.idle.all(self.cores.len())
-            && self.cores.iter().all(|core| !core.queues.has_own())
+            && self.cores.iter().all(|core| !core.queues.has_local())
             && self.idle.all(self.cores.len())
     }
 
@@ -429,7 +429,7 @@ impl Kernel {
     /// Closes the kernel to new processes, see [`crate::Kernel::close`].
     pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::Release);
-        // Pairs with the fence of `is_closed_to_the_counted`.
+        // Pairs with the fence of `is_closed_fenced`.
         fence(Ordering::SeqCst);
     }
 
@@ -462,29 +462,29 @@ impl Kernel {
 
     /// Returns what is known about a process that is not alive. The reason is known from the
     /// closing of the mailbox on. The slot keeps it only later, after the links have fired.
-    pub(crate) fn of_the_dead(&self, pid: Pid, guard: &Guard<'_>) -> Tombstone {
+    pub(crate) fn tombstone(&self, pid: Pid, guard: &Guard<'_>) -> Tombstone {
         if let Some(process) = self.table.find(pid, guard)
             && process.mailbox.is_closed()
         {
             // SAFETY: P3 — the mailbox was found closed, so the reason is written.
             return Tombstone::Known(unsafe { process.reason() });
         }
-        self.table.of_the_dead(pid, guard)
+        self.table.tombstone(pid, guard)
     }
 
     /// Returns the reason that a monitor of a dead process reports.
-    pub(crate) fn epitaph(&self, pid: Pid, guard: &Guard<'_>) -> Reason {
+    pub(crate) fn exit_reason(&self, pid: Pid, guard: &Guard<'_>) -> Reason {
         if !self.options.tombstones {
             return Reason::NOPROC;
         }
-        match self.of_the_dead(pid, guard) {
+        match self.tombstone(pid, guard) {
             Tombstone::Known(reason) => reason,
             Tombstone::Recycled | Tombstone::NeverAllocated => Reason::NOPROC,
         }
     }
 
     /// Returns a kernel context; `core` is `None` for a host thread.
-    pub(crate) fn hand<'a>(&'a self, guard: &'a Guard<'a>, core: Option<&'a CoreLocal>) -> KernelCx<'a> {
+    pub(crate) fn kernel_cx<'a>(&'a self, guard: &'a Guard<'a>, core: Option<&'a CoreLocal>) -> KernelCx<'a> {
         KernelCx { kernel: self, guard, core }
     }
 }

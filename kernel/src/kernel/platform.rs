@@ -12,18 +12,18 @@ pub use crate::kernel_ptr::CurrentSlot;
 /// slice, and a way to catch a panic.
 ///
 /// # Safety
-/// Memory safety rests on [`Platform::here`] and on where [`Platform::catch_panic`] runs the code
-/// that it is given:
+/// Memory safety rests on [`Platform::current_slot`] and on where [`Platform::catch_panic`] runs
+/// the code that it is given:
 ///
-/// - [`Platform::here`] always returns the same function. On each thread of execution (OS thread,
-///   virtual core, hart) that function returns a valid pointer to a place that belongs to this
-///   thread alone. The pointer is the same at every call. This holds at any time at which any
+/// - [`Platform::current_slot`] always returns the same function. On each thread of execution (OS
+///   thread, virtual core, hart) that function returns a valid pointer to a place that belongs to
+///   this thread alone. The pointer is the same at every call. This holds at any time at which any
 ///   object of the kernel may be used or dropped on that thread: the kernel gives access to a
 ///   process's private parts to the thread on which that process is recorded as running.
 /// - The place is null at first, and only the kernel writes to it.
 /// - The thread of execution does not change during a call into the kernel: from the call to its
-///   return, `here` gives the same place. An embedder with green threads therefore does not switch
-///   them within a body, or uses one place for all code that shares a stack.
+///   return, `current_slot` gives the same place. An embedder with green threads therefore does not
+///   switch them within a body, or uses one place for all code that shares a stack.
 /// - [`Platform::catch_panic`] calls its argument on this thread of execution, and before it
 ///   returns.
 /// - [`Platform::heavy_barrier`] has executed the barrier when it returns `true`.
@@ -77,7 +77,7 @@ pub unsafe trait Platform: Send + Sync + 'static {
     /// Returns the function that finds the place in which the running thread of execution records
     /// its current slice. It is a plain function, so that objects that outlive the platform can
     /// keep it.
-    fn here(&self) -> fn() -> *const CurrentSlot;
+    fn current_slot(&self) -> fn() -> *const CurrentSlot;
 
     /// Runs foreign code once, on this thread and before it returns: a body or a destructor. A
     /// panic becomes a crash with its text if the platform can catch it.

@@ -19,7 +19,7 @@ const MOST: u32 = 1 << 24;
 /// The running turn, the basis of [`crate::Cx`].
 #[derive(Debug)]
 pub(crate) struct Slice<'a> {
-    pub(crate) hand: KernelCx<'a>,
+    pub(crate) kernel_cx: KernelCx<'a>,
     pub(crate) core: &'a CoreLocal,
     process: Cell<&'a Header>,
     /// The reductions left in this turn until the core reads its clock (`sched::pace`); negative if
@@ -94,9 +94,9 @@ impl<'s> SlicePtr<'s> {
 
 impl<'a> Slice<'a> {
     /// Creates a turn of `process` with the budget of a whole slice.
-    pub(crate) fn new(hand: KernelCx<'a>, core: &'a CoreLocal, process: &'a Header) -> Self {
+    pub(crate) fn new(kernel_cx: KernelCx<'a>, core: &'a CoreLocal, process: &'a Header) -> Self {
         Self {
-            hand,
+            kernel_cx,
             core,
             process: Cell::new(process),
             budget: Cell::new(config::SLICE as i64),
@@ -114,8 +114,8 @@ impl<'a> Slice<'a> {
     }
 
     /// Creates a turn of a dying `process` in the middle of another process's turn.
-    pub(crate) fn within_another(hand: KernelCx<'a>, core: &'a CoreLocal, process: &'a Header) -> Self {
-        Self { within: true, ..Self::new(hand, core, process) }
+    pub(crate) fn nested(kernel_cx: KernelCx<'a>, core: &'a CoreLocal, process: &'a Header) -> Self {
+        Self { within: true, ..Self::new(kernel_cx, core, process) }
     }
 
     /// Returns `true` if another process's turn surrounds this one.
@@ -159,7 +159,7 @@ impl<'a> Slice<'a> {
     #[cold]
     #[inline(never)]
     fn is_looked_at(&self, spent: i64) {
-        let charge = self.core.pace.looks(self.hand.kernel.world().coarse_now(), spent);
+        let charge = self.core.pace.looks(self.kernel_cx.kernel.world().coarse_now(), spent);
         self.rest.set(self.rest.get() - i64::from(charge.own));
         // This fails while a rescuer has the queues. The quantum is not charged then.
         let _charged = self.core.queues(|queues| queues.charge(charge.others));
@@ -194,7 +194,7 @@ impl<'a> Slice<'a> {
         let spent = self.window.get() - before;
         let pace = &self.core.pace;
         let _is_due = pace.spends(spent);
-        let charge = pace.looks(self.hand.kernel.world().coarse_now(), spent);
+        let charge = pace.looks(self.kernel_cx.kernel.world().coarse_now(), spent);
         // This fails while a rescuer has the queues. The quantum is not charged then.
         let _charged = self.core.queues(|queues| queues.charge(charge.others));
         // A charge reduces what is left, but does not count as spent.

@@ -5,25 +5,25 @@
 //! word decides every race between a slot that is released and a sender that starts to wait:
 //!
 //! ```text
-//!     word = messages × 2 + LINE
+//!     word = messages × 2 + HAS_WAITERS
 //! ```
 //!
 //! | event | by | effect on the word |
 //! | --- | --- | --- |
-//! | [`Capacity::enter`] | a sender | one message more, if a slot is free |
-//! | [`Capacity::get_in_line`] | a sender whose record is on the list | one message more, if a slot is free by now; else sets LINE |
-//! | [`Capacity::leave`] | the owner, for a message that is received or dropped | one message less; reports LINE |
-//! | [`Capacity::retract`] | a sender whose message could not be delivered | one message less |
-//! | [`Capacity::call`] | the owner | clears LINE, then takes the list; sets it again if a waiter was there |
+//! | [`Capacity::try_reserve`] | a sender | one message more, if a slot is free |
+//! | [`Capacity::reserve_or_wait`] | a sender whose record is on the list | one message more, if a slot is free by now; else sets LINE |
+//! | [`Capacity::release`] | the owner, for a message that is received or dropped | one message less; reports LINE |
+//! | [`Capacity::unreserve`] | a sender whose message could not be delivered | one message less |
+//! | [`Capacity::notify_waiters`] | the owner | clears LINE, then takes the list; sets it again if a waiter was there |
 //!
 //! - **W1, the record first, then LINE.** So a thread that sees LINE, or clears it, finds the
 //!   record on the list.
 //! - **W2, LINE is set only while no slot is free.** So a message is waiting that will be received.
-//!   Either its `leave` sees LINE, or the owner has cleared LINE since and has the record.
+//!   Either its `release` sees LINE, or the owner has cleared LINE since and has the record.
 //! - **W3, one wake-up per free slot.** While senders are waiting, the number of notified waiters
 //!   that have not yet responded equals the number of free slots. A waiter responds by sending its
 //!   message, by queueing again at the back (another sender took the slot), or by being cancelled.
-//!   After a cancellation or a `retract`, the owner checks the waiters again.
+//!   After a cancellation or a `unreserve`, the owner checks the waiters again.
 //!
 //! The list is a stack: any thread pushes, and only the owner takes. What the owner took is its
 //! alone (`front`), oldest first, and it takes no more before that is empty. So waiters are served
@@ -48,11 +48,11 @@ use crate::sync::{AtomicU8, AtomicU32, Ordering, UnsafeCell};
 pub trait Orders: 'static {
     /// The ordering of setting LINE. Release: pairs with `LEAVE` and `CLEAR`, whose owner then
     /// finds the record (W1).
-    const LINE: Ordering = Ordering::Release;
-    /// The ordering of a message that leaves. Acquire: pairs with `LINE`.
+    const HAS_WAITERS: Ordering = Ordering::Release;
+    /// The ordering of a message that leaves. Acquire: pairs with `HAS_WAITERS`.
     const LEAVE: Ordering = Ordering::Acquire;
-    /// The ordering of clearing LINE. Acquire: pairs with `LINE`, also with a setter that found
-    /// LINE set already.
+    /// The ordering of clearing LINE. Acquire: pairs with `HAS_WAITERS`, also with a setter that
+    /// found LINE set already.
     const CLEAR: Ordering = Ordering::Acquire;
 }
 
@@ -61,15 +61,15 @@ pub trait Orders: 'static {
 pub struct Shipped;
 impl Orders for Shipped {}
 
-const LINE: u32 = 1;
-const ONE: u32 = 2;
+const HAS_WAITERS: u32 = 1;
+const UNIT: u32 = 2;
 
 /// The largest number of messages that can be counted, and so the largest limit.
-pub const MOST: u32 = u32::MAX / ONE / 2;
+pub const MAX_CAPACITY: u32 = u32::MAX / UNIT / 2;
 
-const WAITS: u8 = 0;
-const CALLED: u8 = 1;
-const GONE: u8 = 2;
+const WAITING: u8 = 0;
+const NOTIFIED: u8 = 1;
+const CANCELLED: u8 = 2;
 
 /// The record of a waiting sender. The sender holds one reference, the waiter queue the other.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl Linked for Waiter {
 impl Waiter {
     /// Allocates a record that is in no waiter queue yet, with two references.
     pub fn try_new(pid: Pid) -> Result<NonNull<Self>, NoMemory> {
-        let waiter = Self { place: Links::new(), state: AtomicU8::new(WAITS), shares: RefCount::new(2), pid };
+        let waiter = Self { place: Links::new(), state: AtomicU8::new(WAITING), shares: RefCount::new(2), pid };
         memory::try_new(waiter).map_err(|_| NoMemory)
     }
 
@@ -102,29 +102,29 @@ impl Waiter {
 
     /// Returns `true` if the waiter has been notified.
     pub fn is_called(&self) -> bool {
-        self.state.load(Ordering::Relaxed) == CALLED
+        self.state.load(Ordering::Relaxed) == NOTIFIED
     }
 
     /// Marks the waiter as notified. Returns `false` if it was cancelled. Only the owner may call
     /// it.
-    fn call(&self) -> bool {
-        self.state.compare_exchange(WAITS, CALLED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    fn notify_waiters(&self) -> bool {
+        self.state.compare_exchange(WAITING, NOTIFIED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// Cancels the waiter. Returns `true` if it had been notified, so that no other waiter will be
     /// for that slot.
     #[must_use = "a slot reserved for it must be used, or the owner notified"]
-    pub fn go(&self) -> bool {
-        self.state.swap(GONE, Ordering::Relaxed) == CALLED
+    pub fn cancel(&self) -> bool {
+        self.state.swap(CANCELLED, Ordering::Relaxed) == NOTIFIED
     }
 
     /// Releases a reference.
     ///
     /// # Safety
     /// The caller holds it, and does not use the record again.
-    pub unsafe fn give_up(this: NonNull<Self>) {
+    pub unsafe fn release(this: NonNull<Self>) {
         // SAFETY: the caller's reference keeps the record live.
-        if unsafe { this.as_ref() }.shares.give_up() {
+        if unsafe { this.as_ref() }.shares.release() {
             // SAFETY: that was the last reference; the record was made by `try_new`.
             unsafe { memory::drop_and_free(this) };
         }
@@ -152,11 +152,11 @@ struct WaiterFifo {
 }
 
 impl<O: Orders> Capacity<O> {
-    /// Creates a capacity of `limit` messages, but at least one and at most [`MOST`].
+    /// Creates a capacity of `limit` messages, but at least one and at most [`MAX_CAPACITY`].
     pub fn new(limit: u32) -> Self {
         let front = WaiterFifo { waiters: Chain::empty(), sweep_at: SWEEP_AT_LEAST as u32 };
         Self {
-            limit: limit.clamp(1, MOST),
+            limit: limit.clamp(1, MAX_CAPACITY),
             word: AtomicU32::new(0),
             line: List::new(),
             gone: AtomicU32::new(0),
@@ -172,15 +172,15 @@ impl<O: Orders> Capacity<O> {
 
     /// Returns the number of counted messages. Only a hint.
     pub fn messages(&self) -> u32 {
-        self.word.load(Ordering::Relaxed) / ONE
+        self.word.load(Ordering::Relaxed) / UNIT
     }
 
     /// Reserves a slot for a message, if fewer than `most` are counted. Lock-free.
-    pub fn enter(&self, most: u32) -> bool {
+    pub fn try_reserve(&self, most: u32) -> bool {
         // Relaxed: the count bounds memory and orders nothing.
         let mut word = self.word.load(Ordering::Relaxed);
-        while word / ONE < most {
-            match self.word.compare_exchange_weak(word, word + ONE, Ordering::Relaxed, Ordering::Relaxed) {
+        while word / UNIT < most {
+            match self.word.compare_exchange_weak(word, word + UNIT, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(now) => word = now,
             }
@@ -193,22 +193,22 @@ impl<O: Orders> Capacity<O> {
     /// # Safety
     /// The record is in no waiter queue. After an error the queue's reference still belongs to the
     /// caller: the process is dead.
-    pub unsafe fn line_up(&self, waiter: NonNull<Waiter>) -> Result<(), Closed> {
+    pub unsafe fn push_waiter(&self, waiter: NonNull<Waiter>) -> Result<(), Closed> {
         // SAFETY: the record is in no waiter queue (this function's contract).
         unsafe { self.line.push(waiter) }
     }
 
-    /// Reserves a slot as [`Capacity::enter`] does; otherwise the sender waits from now on, by a
-    /// record that is on the list already (W1). Lock-free.
+    /// Reserves a slot as [`Capacity::try_reserve`] does; otherwise the sender waits from now on,
+    /// by a record that is on the list already (W1). Lock-free.
     #[must_use = "after `true` a slot is reserved"]
-    pub fn get_in_line(&self) -> bool {
+    pub fn reserve_or_wait(&self) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
-            let enters = word / ONE < self.limit;
-            let new = if enters { word + ONE } else { word | LINE };
+            let enters = word / UNIT < self.limit;
+            let new = if enters { word + UNIT } else { word | HAS_WAITERS };
             // The exchange is needed even when LINE is set already: the owner may be about to clear
             // it, and then this exchange pairs with the clearing.
-            match self.word.compare_exchange_weak(word, new, O::LINE, Ordering::Relaxed) {
+            match self.word.compare_exchange_weak(word, new, O::HAS_WAITERS, Ordering::Relaxed) {
                 Ok(_) => return enters,
                 Err(now) => word = now,
             }
@@ -216,23 +216,23 @@ impl<O: Orders> Capacity<O> {
     }
 
     /// Releases the slot of a message that has left. Returns `true` if a sender may be waiting, so
-    /// that [`Capacity::call`] must follow. Only the owner may call it; wait-free.
+    /// that [`Capacity::notify_waiters`] must follow. Only the owner may call it; wait-free.
     #[must_use = "a waiting sender must be notified"]
-    pub fn leave(&self) -> bool {
-        self.word.fetch_sub(ONE, O::LEAVE) & LINE != 0
+    pub fn release(&self) -> bool {
+        self.word.fetch_sub(UNIT, O::LEAVE) & HAS_WAITERS != 0
     }
 
     /// Releases the slot of a message that was not delivered. The caller must then notify the
-    /// owner, which calls [`Capacity::look`] (W3). Wait-free.
-    pub fn retract(&self) {
+    /// owner, which calls [`Capacity::notify_if_free`] (W3). Wait-free.
+    pub fn unreserve(&self) {
         // Relaxed: the notification of the owner goes through the mailbox, which orders it.
-        self.word.fetch_sub(ONE, Ordering::Relaxed);
+        self.word.fetch_sub(UNIT, Ordering::Relaxed);
     }
 
     /// Counts the cancellation of a waiter that had not been notified. Returns `true` if the caller
-    /// must notify the owner, which calls [`Capacity::look`]. Wait-free.
+    /// must notify the owner, which calls [`Capacity::notify_if_free`]. Wait-free.
     #[must_use = "the owner must be notified, or the waiter queue grows"]
-    pub fn count_gone(&self) -> bool {
+    pub fn count_cancelled(&self) -> bool {
         (self.gone.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(SWEEP_AT_LEAST as u32)
     }
 
@@ -249,10 +249,10 @@ impl<O: Orders> Capacity<O> {
     }
 
     /// Sets or clears LINE.
-    fn mark(&self, line: bool, order: Ordering) {
+    fn set_has_waiters(&self, line: bool, order: Ordering) {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
-            let new = if line { word | LINE } else { word & !LINE };
+            let new = if line { word | HAS_WAITERS } else { word & !HAS_WAITERS };
             match self.word.compare_exchange_weak(word, new, order, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => word = now,
@@ -260,22 +260,23 @@ impl<O: Orders> Capacity<O> {
         }
     }
 
-    /// Notifies the waiter at the front. Returns `true` if there was one. `call` gets its pid.
+    /// Notifies the waiter at the front. Returns `true` if there was one. `notify_waiters` gets its
+    /// pid.
     ///
     /// # Safety
     /// The caller is the process's owner.
-    pub unsafe fn call(&self, mut call: impl FnMut(Pid)) -> bool {
+    pub unsafe fn notify_waiters(&self, mut call: impl FnMut(Pid)) -> bool {
         loop {
             // SAFETY: P1: the caller is the owner (this method's contract); the borrow ends here.
             if let Some(waiter) = unsafe { self.front() }.waiters.next() {
                 // SAFETY: the queue's reference keeps the record live.
                 let record = unsafe { waiter.as_ref() };
-                let called = record.call();
+                let called = record.notify_waiters();
                 if called {
                     call(record.pid);
                 }
                 // SAFETY: the queue's reference; not used again.
-                unsafe { Waiter::give_up(waiter) };
+                unsafe { Waiter::release(waiter) };
                 if called {
                     return true;
                 }
@@ -283,13 +284,13 @@ impl<O: Orders> Capacity<O> {
             }
             // A sender that starts to wait from here on sets LINE again; one that did so before is
             // found below.
-            self.mark(false, O::CLEAR);
+            self.set_has_waiters(false, O::CLEAR);
             let taken = self.line.take().reversed();
             if taken.is_empty() {
                 return false;
             }
             // Relaxed: only the owner needs it set, and `front` belongs to the owner too.
-            self.mark(true, Ordering::Relaxed);
+            self.set_has_waiters(true, Ordering::Relaxed);
             // SAFETY: P1: the caller is the owner (this method's contract); the borrow ends here.
             unsafe { self.front() }.waiters = taken;
         }
@@ -300,7 +301,7 @@ impl<O: Orders> Capacity<O> {
     ///
     /// # Safety
     /// The caller is the process's owner.
-    pub unsafe fn look(&self, mut call: impl FnMut(Pid)) {
+    pub unsafe fn notify_if_free(&self, mut call: impl FnMut(Pid)) {
         // SAFETY: P1: the caller is the owner (this method's contract); the borrow ends here.
         if self.gone.load(Ordering::Relaxed) >= unsafe { self.front() }.sweep_at {
             // SAFETY: P1: the caller is the owner (this method's contract).
@@ -309,12 +310,12 @@ impl<O: Orders> Capacity<O> {
         // Relaxed: this thread freed the slot itself, or was notified of it through the mailbox. If
         // a sender has entered since, the notified waiter only finds no free slot.
         let word = self.word.load(Ordering::Relaxed);
-        if word & LINE == 0 {
+        if word & HAS_WAITERS == 0 {
             return;
         }
-        for _ in word / ONE..self.limit {
+        for _ in word / UNIT..self.limit {
             // SAFETY: P1: the caller is the owner (this method's contract).
-            if !unsafe { self.call(&mut call) } {
+            if !unsafe { self.notify_waiters(&mut call) } {
                 return;
             }
         }
@@ -332,20 +333,20 @@ impl<O: Orders> Capacity<O> {
         let taken = core::mem::replace(&mut front.waiters, Chain::empty());
         for waiter in taken.chain(self.line.take().reversed()) {
             // SAFETY: the queue's reference keeps the record live.
-            if unsafe { waiter.as_ref() }.state.load(Ordering::Relaxed) == WAITS {
+            if unsafe { waiter.as_ref() }.state.load(Ordering::Relaxed) == WAITING {
                 // SAFETY: the chain passed the record to this thread.
                 unsafe { kept.push(waiter) };
                 count += 1;
             } else {
                 // SAFETY: the queue's reference; not used again.
-                unsafe { Waiter::give_up(waiter) };
+                unsafe { Waiter::release(waiter) };
             }
         }
         front.waiters = kept.reversed();
         front.sweep_at = count.max(SWEEP_AT_LEAST as u32);
         if count > 0 {
-            // Relaxed: only the owner needs it set, as in `call`.
-            self.mark(true, Ordering::Relaxed);
+            // Relaxed: only the owner needs it set, as in `notify_waiters`.
+            self.set_has_waiters(true, Ordering::Relaxed);
         }
     }
 
@@ -360,11 +361,11 @@ impl<O: Orders> Capacity<O> {
         for waiter in taken.chain(self.line.close().reversed()) {
             // SAFETY: the queue's reference keeps the record live.
             let record = unsafe { waiter.as_ref() };
-            if record.call() {
+            if record.notify_waiters() {
                 call(record.pid);
             }
             // SAFETY: the queue's reference; not used again.
-            unsafe { Waiter::give_up(waiter) };
+            unsafe { Waiter::release(waiter) };
         }
     }
 }
@@ -377,57 +378,57 @@ mod tests {
     fn waiter(room: &Capacity, number: u32) -> NonNull<Waiter> {
         let waiter = Waiter::try_new(Pid::new(number, 1).expect("a pid")).expect("memory");
         // SAFETY: the record is new, so it is in no queue.
-        unsafe { room.line_up(waiter) }.expect("open");
+        unsafe { room.push_waiter(waiter) }.expect("open");
         waiter
     }
 
     #[test]
     fn waiters_are_notified_in_order_and_cancelled_ones_are_skipped() {
         let room = Capacity::<Shipped>::new(2);
-        assert!(room.enter(2) && room.enter(2) && !room.enter(2));
+        assert!(room.try_reserve(2) && room.try_reserve(2) && !room.try_reserve(2));
         let waiters: Vec<_> = (1..=4).map(|number| waiter(&room, number)).collect();
         for _ in &waiters {
-            assert!(!room.get_in_line());
+            assert!(!room.reserve_or_wait());
         }
         let mut called = Vec::new();
         // SAFETY: the test's reference keeps it live, and one thread owns all.
-        assert!(!unsafe { waiters[0].as_ref() }.go());
+        assert!(!unsafe { waiters[0].as_ref() }.cancel());
         for _ in 0..2 {
-            assert!(room.leave());
+            assert!(room.release());
             // SAFETY: this one thread owns the capacity.
-            assert!(unsafe { room.call(|pid| called.push(pid.index())) });
+            assert!(unsafe { room.notify_waiters(|pid| called.push(pid.index())) });
         }
         assert_eq!(called, [2, 3]);
         // One of them is cancelled without having used its slot.
         // SAFETY: the test's reference keeps it live.
-        assert!(unsafe { waiters[1].as_ref() }.go());
+        assert!(unsafe { waiters[1].as_ref() }.cancel());
         // SAFETY: this one thread owns the capacity.
-        unsafe { room.look(|pid| called.push(pid.index())) };
+        unsafe { room.notify_if_free(|pid| called.push(pid.index())) };
         assert_eq!(called, [2, 3, 4]);
         // SAFETY: this one thread owns the capacity.
         unsafe { room.close(|pid| panic!("{pid} is notified twice")) };
         for waiter in waiters {
             // SAFETY: the waiter's own reference; not used again.
-            unsafe { Waiter::give_up(waiter) };
+            unsafe { Waiter::release(waiter) };
         }
     }
 
     #[test]
     fn cancelled_waiters_are_swept() {
         let room = Capacity::<Shipped>::new(1);
-        assert!(room.enter(1));
+        assert!(room.try_reserve(1));
         let mut told = 0;
         for number in 1..=1000 {
             let waiter = waiter(&room, number);
-            assert!(!room.get_in_line());
+            assert!(!room.reserve_or_wait());
             // SAFETY: the test's reference keeps it live.
-            assert!(!unsafe { waiter.as_ref() }.go());
+            assert!(!unsafe { waiter.as_ref() }.cancel());
             // SAFETY: the waiter's own reference; not used again.
-            unsafe { Waiter::give_up(waiter) };
-            if room.count_gone() {
+            unsafe { Waiter::release(waiter) };
+            if room.count_cancelled() {
                 told += 1;
                 // SAFETY: this one thread owns the capacity.
-                unsafe { room.look(|pid| panic!("{pid} was cancelled")) };
+                unsafe { room.notify_if_free(|pid| panic!("{pid} was cancelled")) };
                 assert!(room.line.is_empty());
             }
         }

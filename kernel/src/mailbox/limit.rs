@@ -26,7 +26,7 @@
 use core::ptr::NonNull;
 
 use crate::mailbox::batch::Queue;
-use crate::mailbox::capacity::{Capacity, MOST};
+use crate::mailbox::capacity::{Capacity, MAX_CAPACITY};
 use crate::memory::{self, NoMemory};
 use crate::signal::node::{Node, SignalKind};
 use crate::sync::{Cell, Ordering, PlainAtomicUsize};
@@ -132,7 +132,7 @@ impl MailboxLimit {
     pub fn admit(&self) -> Admission {
         let limit = self.room.limit();
         let most = if self.overflow == Overflow::DropOldest { 2 * limit } else { limit };
-        if self.room.enter(most) {
+        if self.room.try_reserve(most) {
             return Admission::Accepted;
         }
         if self.overflow == Overflow::Reject {
@@ -154,14 +154,14 @@ impl MailboxLimit {
 
     /// Records that a message is in the private queue. Only the owner may call it.
     #[cold]
-    pub fn fetched(&self) {
+    pub fn on_fetched(&self) {
         self.held.set(self.held.get() + 1);
     }
 
     /// Takes the oldest messages beyond the limit out of the private queue. Only the owner may call
     /// it, after a fetch. Amortised O(1) for each message that is taken.
     #[cold]
-    pub fn trim(&self, queue: &mut Queue, dropped: &mut Queue) {
+    pub fn drop_oldest_over_limit(&self, queue: &mut Queue, dropped: &mut Queue) {
         if self.overflow != Overflow::DropOldest {
             return;
         }
@@ -178,7 +178,7 @@ impl MailboxLimit {
             };
             self.held.set(self.held.get() - 1);
             // No sender waits at a mailbox that rejects nothing.
-            let in_line = self.room.leave();
+            let in_line = self.room.release();
             debug_assert!(!in_line, "no sender waits at a mailbox that drops");
             self.count_dropped();
             // SAFETY: `take_first` removed the node, so it is in no queue.
@@ -187,4 +187,4 @@ impl MailboxLimit {
     }
 }
 
-const _: () = assert!(MOST.checked_mul(4).is_some(), "twice the limit can be counted, times two");
+const _: () = assert!(MAX_CAPACITY.checked_mul(4).is_some(), "twice the limit can be counted, times two");

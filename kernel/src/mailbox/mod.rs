@@ -37,7 +37,7 @@
 //! - **M3, order.** The nodes that one sender pushes come out in the order of the pushes. The node
 //!   that wakes the process is ahead of everything that its sender pushes afterwards. Everything
 //!   that the sender had pushed before was taken already, because the mailbox was empty.
-//! - **M4, the fast path.** [`Mailbox::is_clear`] returns `true` only when every signal that the
+//! - **M4, the fast path.** [`Mailbox::is_settled`] returns `true` only when every signal that the
 //!   caller pushed before has been fetched *and acted on*. The head alone cannot tell this: the
 //!   owner takes a batch before it handles the EXITs in it. So the owner marks the time in between
 //!   (`fetching`).
@@ -48,9 +48,9 @@
 //!
 //! Beside the word lies a hint: the number of signals that wait to be received. It provides
 //! back-pressure. A sender that adds to a long mailbox is charged extra reductions
-//! ([`Mailbox::charge`]), so it uses up its slice sooner and the receiver gets its own. Without the
-//! charge, many senders on several cores fill a mailbox faster than its process can read it, and
-//! the messages are no longer in the cache when the process reads them.
+//! ([`Mailbox::backlog_cost`]), so it uses up its slice sooner and the receiver gets its own.
+//! Without the charge, many senders on several cores fill a mailbox faster than its process can
+//! read it, and the messages are no longer in the cache when the process reads them.
 //!
 //! Progress: `push` is lock-free (a failed exchange means that another push or the owner came
 //! first). Everything else is wait-free.
@@ -62,7 +62,7 @@ pub mod limit;
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
-use crate::config::{CHARGE_FROM, CHARGE_MOST};
+use crate::config::{BACKLOG_COST_MAX, BACKLOG_FREE};
 use crate::signal::node::{Node, SignalKind};
 use crate::sync::{AtomicBool, AtomicPtr, Ordering, PlainAtomicU32};
 
@@ -73,7 +73,7 @@ pub trait Orders: 'static {
     /// fields.
     const PUSH: Ordering = Ordering::Release;
     /// The ordering of taking or closing. Acquire: sees what was pushed. Release: pairs with the
-    /// Acquire load in `is_clear`, which must see `fetching` set.
+    /// Acquire load in `is_settled`, which must see `fetching` set.
     const TAKE: Ordering = Ordering::AcqRel;
     /// The ordering of the end of a fetch. Release: a thread that sees it also sees that the EXITs
     /// are acted on.
@@ -204,7 +204,7 @@ impl<O: Orders> Mailbox<O> {
             && self.head.compare_exchange(IDLE, ACTIVE, O::CLAIM, Ordering::Relaxed).is_ok()
     }
 
-    /// Takes all pending signals. [`Mailbox::settle`] must follow once the EXITs among them are
+    /// Takes all pending signals. [`Mailbox::end_fetch`] must follow once the EXITs among them are
     /// acted on. Only the owner may call it. Wait-free.
     pub fn take(&self) -> Batch {
         // Relaxed: the owner itself wrote this value.
@@ -221,38 +221,38 @@ impl<O: Orders> Mailbox<O> {
 
     /// Ends a fetch: the batch's EXITs are acted on and the fast path (M4) is open again. Only the
     /// owner may call it.
-    pub fn settle(&self) {
+    pub fn end_fetch(&self) {
         self.fetching.store(false, O::SETTLE);
     }
 
     /// Closes the fast path (M4) for good: the process has handled a fatal signal and will fetch
     /// nothing more. A query to it then waits for its death. Only the owner may call it.
     pub fn doom(&self) {
-        // Release: pairs with the Acquire of `is_clear`, for a caller that learned of the doom in
+        // Release: pairs with the Acquire of `is_settled`, for a caller that learned of the doom in
         // another way.
         self.fetching.store(true, Ordering::Release);
     }
 
     /// Records how many signals wait to be received after a fetch. Only the owner may call it.
-    pub fn note(&self, waiting: usize) {
+    pub fn record_backlog(&self, waiting: usize) {
         // Relaxed: only a hint.
         self.waiting.store(u32::try_from(waiting).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
     /// Returns the extra reductions that a sender spends for the messages that already wait here.
     #[inline]
-    pub fn charge(&self) -> u32 {
+    pub fn backlog_cost(&self) -> u32 {
         // Relaxed: only a hint.
-        (self.waiting.load(Ordering::Relaxed) / CHARGE_FROM).min(CHARGE_MOST)
+        (self.waiting.load(Ordering::Relaxed) / BACKLOG_FREE).min(BACKLOG_COST_MAX)
     }
 
     /// Returns `true` if the caller has nothing pending here (M4), so that its next operation on
     /// the process's lists keeps its place in the signal order. Any thread may call it; wait-free.
-    pub fn is_clear(&self) -> bool {
+    pub fn is_settled(&self) -> bool {
         // Acquire: pairs with the Release of `take`, so `fetching` reads as that take, or a later
         // step, left it.
         let head = self.head.load(Ordering::Acquire);
-        // Acquire: pairs with the Release of `settle`, and so sees the EXITs acted on.
+        // Acquire: pairs with the Release of `end_fetch`, and so sees the EXITs acted on.
         (head == ACTIVE || head == IDLE) && !self.fetching.load(Ordering::Acquire)
     }
 
@@ -294,7 +294,7 @@ impl<O: Orders> Mailbox<O> {
         }
     }
 
-    /// Returns the number that [`Mailbox::note`] last recorded. Only a hint; wait-free.
+    /// Returns the number that [`Mailbox::record_backlog`] last recorded. Only a hint; wait-free.
     pub fn noted(&self) -> usize {
         // Relaxed: only a hint.
         self.waiting.load(Ordering::Relaxed) as usize

@@ -24,7 +24,7 @@ use crate::memory::{CLASS, CLASSES, NoMemory, class};
 use crate::sync::Cell;
 
 /// `true` if pools keep blocks at all.
-pub const KEEPS: bool = !cfg!(any(loom, shuttle, asan, miri));
+pub const POOLED_BLOCKS: bool = !cfg!(any(loom, shuttle, asan, miri));
 
 /// Number of blocks that move to the depot together.
 pub const BATCH: usize = 64;
@@ -100,7 +100,7 @@ impl Pool {
             counts: core::array::from_fn(|_| Cell::new(0)),
             kept: Cell::new(0),
             surplus: Cell::new(0),
-            limit: if KEEPS { limit } else { 0 },
+            limit: if POOLED_BLOCKS { limit } else { 0 },
             depot,
             timer_slots: KeptSlots::default(),
         }

@@ -1,8 +1,8 @@
 //! Draining the mailbox: the owner takes the pending signals and handles each of them.
 //!
 //! Messages, and signals that have become messages, go to the private queue. An exit that the
-//! process does not survive ends the fetch; the signals after it stay in `unmet` for the death to
-//! answer. No thread sees the mailbox as clear until the whole batch is handled (`mailbox`, M4).
+//! process does not survive ends the fetch; the signals after it stay in `unhandled` for the death
+//! to answer. No thread sees the mailbox as clear until the whole batch is handled (`mailbox`, M4).
 //!
 //! A batch of only plain messages is appended as a whole, which is all the handling that they need.
 //! A sender that wakes the process with a plain message has put it there itself (`mailbox`, edge
@@ -60,13 +60,13 @@ pub(crate) enum FetchedBy {
 
 /// Takes and handles the pending signals. The caller owns the process.
 #[inline]
-pub(crate) fn fetch(process: &Header, hand: &KernelCx<'_>, by: FetchedBy) {
+pub(crate) fn fetch(process: &Header, kernel_cx: &KernelCx<'_>, by: FetchedBy) {
     if process.mailbox.has_pending() {
-        fetch_batch(process, hand, by);
+        fetch_batch(process, kernel_cx, by);
     }
 }
 
-fn fetch_batch(process: &Header, hand: &KernelCx<'_>, by: FetchedBy) {
+fn fetch_batch(process: &Header, kernel_cx: &KernelCx<'_>, by: FetchedBy) {
     // SAFETY: P1: the caller owns the process.
     let private = unsafe { process.private() };
     if private.dying.is_some() || !private.fetches {
@@ -76,32 +76,32 @@ fn fetch_batch(process: &Header, hand: &KernelCx<'_>, by: FetchedBy) {
     if piece.is_plain() && process.bound().is_none() {
         private.queue.append(piece);
         private.resume |= by == FetchedBy::Core;
-        process.mailbox.settle();
-        process.mailbox.note(private.queue.len());
+        process.mailbox.end_fetch();
+        process.mailbox.record_backlog(private.queue.len());
         return;
     }
-    fetch_others(process, hand, by, piece.into_fifo());
+    fetch_others(process, kernel_cx, by, piece.into_fifo());
 }
 
 /// Completes a fetch whose batch has more than plain messages.
 #[inline(never)]
-fn fetch_others(process: &Header, hand: &KernelCx<'_>, by: FetchedBy, fifo: Fifo) {
+fn fetch_others(process: &Header, kernel_cx: &KernelCx<'_>, by: FetchedBy, fifo: Fifo) {
     let mut refused = Queue::new();
-    meet_all(process, hand, by, fifo, &mut refused);
+    handle_all(process, kernel_cx, by, fifo, &mut refused);
     // SAFETY: P1: the caller owns the process.
-    process.mailbox.note(unsafe { process.private() }.queue.len());
+    process.mailbox.record_backlog(unsafe { process.private() }.queue.len());
     while let Some(node) = refused.pop_front() {
         // SAFETY: N1: fetched, so the owner holds it. Foreign: nothing is borrowed here.
-        unsafe { hand.release(node) };
+        unsafe { kernel_cx.release(node) };
     }
 }
 
-fn meet_all(process: &Header, hand: &KernelCx<'_>, by: FetchedBy, mut fifo: Fifo, refused: &mut Queue) {
+fn handle_all(process: &Header, kernel_cx: &KernelCx<'_>, by: FetchedBy, mut fifo: Fifo, refused: &mut Queue) {
     while let Some(node) = fifo.next() {
         // SAFETY: N1: fetched, so the owner holds it.
         let met = match unsafe { Node::kind(node) } {
             SignalKind::Message | SignalKind::Request => come(process),
-            kind => meet(process, hand, node, kind),
+            kind => handle(process, kernel_cx, node, kind),
         };
         match met {
             SignalOutcome::Consumed => {}
@@ -120,35 +120,35 @@ fn meet_all(process: &Header, hand: &KernelCx<'_>, by: FetchedBy, mut fifo: Fifo
                 // SAFETY: P1: the caller owns the process.
                 let private = unsafe { process.private() };
                 private.dying = Some(reason);
-                private.unmet = fifo;
+                private.unhandled = fifo;
                 return;
             }
         }
     }
     if let Some(bound) = process.bound() {
         // SAFETY: P1: the caller owns the process.
-        bound.trim(&mut unsafe { process.private() }.queue, refused);
+        bound.drop_oldest_over_limit(&mut unsafe { process.private() }.queue, refused);
     }
-    process.mailbox.settle();
+    process.mailbox.end_fetch();
 }
 
 /// Accepts a message for the private queue.
 #[inline(always)]
 fn come(process: &Header) -> SignalOutcome {
     if let Some(bound) = process.bound() {
-        bound.fetched();
+        bound.on_fetched();
     }
     SignalOutcome::Queue
 }
 
 // Not inlined: most signals are messages, which do not come here.
 #[inline(never)]
-fn meet(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>, kind: SignalKind) -> SignalOutcome {
+fn handle(process: &Header, kernel_cx: &KernelCx<'_>, node: NonNull<Node>, kind: SignalKind) -> SignalOutcome {
     match kind {
         SignalKind::Message | SignalKind::Request => come(process),
-        SignalKind::AliasMessage => meet_alias(process, hand, node),
+        SignalKind::AliasMessage => handle_alias(process, kernel_cx, node),
         SignalKind::Timer => {
-            forget_timer(process, hand, node);
+            forget_timer(process, kernel_cx, node);
             SignalOutcome::Queue
         }
         SignalKind::Alarm => {
@@ -158,17 +158,17 @@ fn meet(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>, kind: Signal
             if let Some(waiters) = &mut unsafe { process.private() }.waiters {
                 waiters.ring(rings);
             }
-            forget_timer(process, hand, node);
+            forget_timer(process, kernel_cx, node);
             // SAFETY: fetched, so the signal's reference is ours; not used again.
-            unsafe { Node::release(node, hand.pool()) };
+            unsafe { Node::release(node, kernel_cx.pool()) };
             SignalOutcome::Resume
         }
-        SignalKind::Exit => meet_exit(process, hand, node),
-        SignalKind::LinkExit => meet_link_exit(process, hand, node),
+        SignalKind::Exit => handle_exit(process, kernel_cx, node),
+        SignalKind::LinkExit => handle_link_exit(process, kernel_cx, node),
         SignalKind::LinkRequest => {
             let link = Link::of_request(node);
             // SAFETY: P1: the caller owns the process; the end's reference came with the request.
-            unsafe { take_up_one(process, hand, link) };
+            unsafe { adopt_link(process, kernel_cx, link) };
             SignalOutcome::Consumed
         }
         SignalKind::MonitorRequest => {
@@ -181,14 +181,14 @@ fn meet(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>, kind: Signal
                 debug_assert!(pushed.is_ok(), "only the owner closes the list");
             } else {
                 // SAFETY: the reference that came with the request; not used again.
-                unsafe { Monitor::give_up(monitor, hand.pool()) };
+                unsafe { Monitor::release(monitor, kernel_cx.pool()) };
             }
             SignalOutcome::Consumed
         }
         SignalKind::Down => {
             let monitor = node.cast::<Monitor>();
             // SAFETY: fetched, so the signal's reference is ours and keeps the record live.
-            if unsafe { monitor.as_ref() }.arrive() {
+            if unsafe { monitor.as_ref() }.accept_down() {
                 // SAFETY: the signal's reference keeps the record live.
                 let reference = unsafe { monitor.as_ref() }.reference;
                 // SAFETY: P1: the caller owns the process.
@@ -197,41 +197,42 @@ fn meet(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>, kind: Signal
                 SignalOutcome::Queue
             } else {
                 // SAFETY: the signal's reference; not used again.
-                unsafe { Monitor::give_up(monitor, hand.pool()) };
+                unsafe { Monitor::release(monitor, kernel_cx.pool()) };
                 SignalOutcome::Consumed
             }
         }
         SignalKind::Wake => {
-            // AcqRel: the node is in no queue now. A waker, `nudge` or `kill` whose swap found the
-            // flag set relied on this wake-up, and we must see what it wrote before.
-            let clear = if hand.kernel.mutated(Mutation::WakingRelaxed) { Ordering::Relaxed } else { Ordering::AcqRel };
+            // AcqRel: the node is in no queue now. A waker, `request_wake` or `kill` whose swap
+            // found the flag set relied on this wake-up, and we must see what it wrote before.
+            let clear =
+                if kernel_cx.kernel.mutated(Mutation::WakingRelaxed) { Ordering::Relaxed } else { Ordering::AcqRel };
             process.waking.swap(false, clear);
             if process.killed.load(Ordering::Relaxed) {
                 return SignalOutcome::Die(Reason::KILLED);
             }
-            // The wake-up may come from `nudge`: many links on the list are unlinked.
-            take_up(process, hand);
+            // The wake-up may come from `request_wake`: many links on the list are unlinked.
+            adopt_links(process, kernel_cx);
             // Or a slot is free for a sender that waits for capacity.
             if let Some(bound) = process.bound() {
-                bound.look(hand);
+                bound.look(kernel_cx);
             }
             SignalOutcome::Resume
         }
         SignalKind::Ask => {
             // SAFETY: N1: fetched, so the owner holds it; not used again.
-            unsafe { QueryNode::answer(node, process, hand) };
+            unsafe { QueryNode::answer(node, process, kernel_cx) };
             SignalOutcome::Consumed
         }
         SignalKind::Proxy => {
             // SAFETY: N1: fetched, so the owner holds it; not used again.
-            unsafe { OwnerOp::meet(node, process, hand) };
+            unsafe { OwnerOp::handle(node, process, kernel_cx) };
             SignalOutcome::Consumed
         }
     }
 }
 
 /// Removes a timer of the process that has fired from its set of timers.
-fn forget_timer(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>) {
+fn forget_timer(process: &Header, kernel_cx: &KernelCx<'_>, node: NonNull<Node>) {
     let timer = node.cast::<TimerHead>();
     // SAFETY: the signal's reference keeps the record live.
     let record = unsafe { timer.as_ref() };
@@ -247,18 +248,18 @@ fn forget_timer(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>) {
         // SAFETY: the check above found the timer in this set.
         unsafe { private.timers.remove(timer) };
         // SAFETY: the starter's reference, which the set held; not used again.
-        unsafe { TimerHead::give_up(timer, hand.pool()) };
+        unsafe { TimerHead::release(timer, kernel_cx.pool()) };
     }
 }
 
-fn meet_alias(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>) -> SignalOutcome {
+fn handle_alias(process: &Header, kernel_cx: &KernelCx<'_>, node: NonNull<Node>) -> SignalOutcome {
     // SAFETY: N1: fetched, so the owner holds it; it is of this kind.
     let via = unsafe { message::alias_of(node) };
     // SAFETY: P1: the caller owns the process.
     let private = unsafe { process.private() };
     let Some(alias) = private.aliases.find(via.to_raw()) else {
         if let Some(bound) = process.bound() {
-            bound.left(hand);
+            bound.left(kernel_cx);
         }
         return SignalOutcome::Refused;
     };
@@ -267,13 +268,13 @@ fn meet_alias(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>) -> Sig
     if mode.ends_with_reply() {
         private.end_alias(via);
         if mode.ends_with_monitor() {
-            monitor::demonitor(process, hand, via, false);
+            monitor::demonitor(process, kernel_cx, via, false);
         }
     }
     come(process)
 }
 
-fn meet_exit(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>) -> SignalOutcome {
+fn handle_exit(process: &Header, kernel_cx: &KernelCx<'_>, node: NonNull<Node>) -> SignalOutcome {
     // SAFETY: N1: fetched, so the owner holds it; of this kind, and not consumed yet.
     let signal = unsafe { node.cast::<ExitSignal>().as_ref() };
     let (from, reason) = (signal.from, signal.reason.clone());
@@ -290,44 +291,44 @@ fn meet_exit(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>) -> Sign
     if let SignalOutcome::Die(_) = met {
         // SAFETY: N1: fetched, not used again. The reason's value, which may be foreign, lives on
         // in `met`.
-        drop(unsafe { ExitSignal::open(node, hand.pool()) });
+        drop(unsafe { ExitSignal::open(node, kernel_cx.pool()) });
         return met;
     }
     // Its reason may be foreign, so it is released after the batch.
     SignalOutcome::Refused
 }
 
-fn meet_link_exit(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>) -> SignalOutcome {
-    take_up(process, hand);
+fn handle_link_exit(process: &Header, kernel_cx: &KernelCx<'_>, node: NonNull<Node>) -> SignalOutcome {
+    adopt_links(process, kernel_cx);
     let link = node.cast::<Link>();
     let half = Link::half_of(link, process.pid);
     // SAFETY: the signal's reference keeps the record live; the fields belong to the owner.
     let fields = unsafe { half.as_ref() };
-    let welcome = !fields.is_withdrawn() || hand.kernel.mutated(Mutation::WithdrawnIsWelcome);
+    let welcome = !fields.ignores_exit() || kernel_cx.kernel.mutated(Mutation::WithdrawnIsWelcome);
     let peer = fields.peer;
     // SAFETY: the signal's reference keeps the record live.
     let is_down = unsafe { link.as_ref() }.down_to(fields).is_some();
     // SAFETY: P1: the caller owns the process.
     let private = unsafe { process.private() };
     // SAFETY: the end belongs to the owner; the signal's reference keeps the record live.
-    unsafe { private.drop_half(half, hand) };
+    unsafe { private.release_link_end(half, kernel_cx) };
     if !welcome {
         // SAFETY: the signal's reference; not used again.
-        unsafe { Link::give_up(link, hand.pool()) };
+        unsafe { Link::release(link, kernel_cx.pool()) };
         return SignalOutcome::Consumed;
     }
-    if private.taken_up && !is_down {
+    if private.adopted_links && !is_down {
         // K2: the record of the peer's link, if both linked at once.
-        private.cut_all(peer, hand);
+        private.unlink_all(peer, kernel_cx);
     }
     if is_down || process.trap_exit.load(Ordering::Relaxed) {
         return SignalOutcome::Queue;
     }
     // SAFETY: this process fetched the exit node.
-    let (_, reason) = unsafe { Link::opened(link, process.pid) };
+    let (_, reason) = unsafe { Link::read_exit(link, process.pid) };
     // SAFETY: the signal's reference; not used again.
-    unsafe { Link::give_up(link, hand.pool()) };
-    let survives = reason.is_normal() && !hand.kernel.mutated(Mutation::NormalKills);
+    unsafe { Link::release(link, kernel_cx.pool()) };
+    let survives = reason.is_normal() && !kernel_cx.kernel.mutated(Mutation::NormalKills);
     if survives { SignalOutcome::Consumed } else { SignalOutcome::Die(reason) }
 }
 
@@ -335,24 +336,24 @@ fn meet_link_exit(process: &Header, hand: &KernelCx<'_>, node: NonNull<Node>) ->
 ///
 /// # Safety
 /// The caller owns the process and holds the reference of the process's end.
-unsafe fn take_up_one(process: &Header, hand: &KernelCx<'_>, link: NonNull<Link>) {
+unsafe fn adopt_link(process: &Header, kernel_cx: &KernelCx<'_>, link: NonNull<Link>) {
     // SAFETY: the end's reference keeps the record live.
-    if unsafe { link.as_ref() }.is_cut() {
+    if unsafe { link.as_ref() }.is_unlinked() {
         // SAFETY: the end's reference; not used again.
-        return unsafe { Link::give_up(link, hand.pool()) };
+        return unsafe { Link::release(link, kernel_cx.pool()) };
     }
     // SAFETY: P1: the caller owns the process.
     let private = unsafe { process.private() };
-    private.taken_up = true;
+    private.adopted_links = true;
     // SAFETY: the end's reference is the caller's, and the end is in no set.
-    unsafe { private.hold_half(Link::half_of(link, process.pid), hand) };
+    unsafe { private.insert_link_end(Link::half_of(link, process.pid), kernel_cx) };
 }
 
 /// Adopts the links that other processes made: moves them to the set (`link`, K1). The caller owns
 /// the process.
-pub(crate) fn take_up(process: &Header, hand: &KernelCx<'_>) {
+pub(crate) fn adopt_links(process: &Header, kernel_cx: &KernelCx<'_>) {
     for link in process.links.take() {
         // SAFETY: taken from the list, with the end's reference.
-        unsafe { take_up_one(process, hand, link) };
+        unsafe { adopt_link(process, kernel_cx, link) };
     }
 }

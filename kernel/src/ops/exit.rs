@@ -45,9 +45,9 @@ use crate::sync::Ordering;
 ///
 /// # Safety
 /// The caller is the slice's core, owns the process, and does not use it again.
-pub(crate) unsafe fn die(process: NonNull<Header>, slice: &Slice<'_>, reason: Reason) {
-    let (hand, core) = (&slice.hand, slice.core);
-    reason.come_into(hand.kernel.world());
+pub(crate) unsafe fn terminate(process: NonNull<Header>, slice: &Slice<'_>, reason: Reason) {
+    let (kernel_cx, core) = (&slice.kernel_cx, slice.core);
+    reason.come_into(kernel_cx.kernel.world());
     // SAFETY: P1: the caller owns the process, so it is live.
     let header = unsafe { process.as_ref() };
     // What the body's destructors request is done, but nothing more is fetched: the death must
@@ -55,57 +55,57 @@ pub(crate) unsafe fn die(process: NonNull<Header>, slice: &Slice<'_>, reason: Re
     // SAFETY: P1: the caller owns the process (this function's contract).
     unsafe { header.private() }.fetches = false;
     if let Some(drop_body) = header.vtable.drop_body {
-        hand.kernel.catch_panic(|| {
+        kernel_cx.kernel.catch_panic(|| {
             let _outside = slice.leave();
             // SAFETY: P1: the caller owns the process; once, since no core runs it again.
             unsafe { drop_body(process) };
         });
     }
     // The waiters' destructors are foreign: run them while nothing of the process is closed yet.
-    waiters::end(header, hand);
+    waiters::end(header, kernel_cx);
     // From here on every operation of the process is refused.
     // SAFETY: P1: the caller owns the process.
     unsafe { header.private() }.dying = Some(reason.clone());
     // SAFETY: P3: the owner writes it before anything is closed.
     let write = || header.reason.with_mut(|place| unsafe { *place = reason.clone() });
-    if !hand.kernel.mutated(Mutation::ReasonLast) {
+    if !kernel_cx.kernel.mutated(Mutation::ReasonLast) {
         write();
     }
-    let late = close(header, hand);
-    if hand.kernel.mutated(Mutation::ReasonLast) {
+    let late = close(header, kernel_cx);
+    if kernel_cx.kernel.mutated(Mutation::ReasonLast) {
         write();
     }
-    close_line(header, hand, true);
-    let outside = fire(header, hand, &reason);
-    answer(header, hand, late, &reason);
-    vacate(header, hand, outside, reason);
+    close_capacity(header, kernel_cx, true);
+    let outside = fire(header, kernel_cx, &reason);
+    answer(header, kernel_cx, late, &reason);
+    vacate(header, kernel_cx, outside, reason);
     // SAFETY: P1: the caller owns the process.
     if core::mem::take(&mut unsafe { header.private() }.spare) {
         // Its body has panicked after a request.
         // SAFETY: the reference that the request left here; the table's is still held.
-        unsafe { Header::give_up_waker(process) };
+        unsafe { Header::release_waker_ref(process) };
     }
-    core.release(hand.kernel, header.pid);
+    core.release(kernel_cx.kernel, header.pid);
     // SAFETY: `vacate` has made the process unreachable.
     unsafe { core.retire(process) };
 }
 
 /// Closes the capacity of the mailbox. The waiting senders are notified, if `tells`, and otherwise
 /// only released.
-pub(super) fn close_line(header: &Header, hand: &KernelCx<'_>, tells: bool) {
+pub(super) fn close_capacity(header: &Header, kernel_cx: &KernelCx<'_>, tells: bool) {
     if let Some(bound) = header.bound() {
-        bound.close(hand, tells);
+        bound.close(kernel_cx, tells);
     }
 }
 
 /// Runs steps 2 and 3. Returns the signals that step 5 answers.
-pub(super) fn close(header: &Header, hand: &KernelCx<'_>) -> Queue {
+pub(super) fn close(header: &Header, kernel_cx: &KernelCx<'_>) -> Queue {
     // Before another thread can find the process dead: a thread that does may register the name.
     name::release_name(header);
     let rest = header.mailbox.close();
     // SAFETY: P1: the caller owns the process.
     let private = unsafe { header.private() };
-    if rest.is_empty() && private.has_nothing() {
+    if rest.is_empty() && private.is_empty() {
         return Queue::new();
     }
     let rest = rest.into_fifo();
@@ -114,13 +114,13 @@ pub(super) fn close(header: &Header, hand: &KernelCx<'_>) -> Queue {
     private.links.freeze();
     private.timers.freeze();
     private.aliases.freeze();
-    let unmet = core::mem::replace(&mut private.unmet, Fifo::empty());
+    let unhandled = core::mem::replace(&mut private.unhandled, Fifo::empty());
     let mut unread = Queue::new();
-    for node in unmet.chain(rest) {
+    for node in unhandled.chain(rest) {
         // SAFETY: N1: the node was taken, so the owner holds it.
-        if unsafe { Node::kind(node) } == SignalKind::Proxy && !hand.kernel.mutated(Mutation::ProxiesUnmet) {
+        if unsafe { Node::kind(node) } == SignalKind::Proxy && !kernel_cx.kernel.mutated(Mutation::ProxiesUnmet) {
             // SAFETY: N1: the node was taken, so the owner holds it; not used again.
-            unsafe { OwnerOp::meet(node, header, hand) };
+            unsafe { OwnerOp::handle(node, header, kernel_cx) };
         } else {
             // SAFETY: N1: the owner holds the node, which is in no queue.
             unsafe { unread.push_back(node) };
@@ -129,10 +129,10 @@ pub(super) fn close(header: &Header, hand: &KernelCx<'_>) -> Queue {
     // SAFETY: P1: the caller owns the process; no other borrow is kept.
     let private = unsafe { header.private() };
     // No code looks anything up from here on: emptying a set is a walk.
-    private.monitors.forget_index();
-    private.timers.forget_index();
-    private.aliases.forget_index();
-    private.links.forget_index();
+    private.monitors.drop_index();
+    private.timers.drop_index();
+    private.aliases.drop_index();
+    private.links.drop_index();
     let mut fetched = core::mem::take(&mut private.queue);
     while let Some(alias) = private.aliases.pop() {
         // SAFETY: the set owned the record, and it has been removed.
@@ -146,7 +146,7 @@ pub(super) fn close(header: &Header, hand: &KernelCx<'_>) -> Queue {
             unsafe { late.push_back(node) };
         } else {
             // SAFETY: N1: the owner holds the node; a destructor's panic is caught.
-            unsafe { hand.release(node) };
+            unsafe { kernel_cx.release(node) };
         }
     }
     while let Some(node) = unread.pop_front() {
@@ -159,30 +159,30 @@ pub(super) fn close(header: &Header, hand: &KernelCx<'_>) -> Queue {
             // It is a part of the process: nothing to free.
             SignalKind::Wake => {}
             // SAFETY: N1: the owner holds the node; not used again.
-            _ => unsafe { hand.release(node) },
+            _ => unsafe { kernel_cx.release(node) },
         }
     }
-    give_up_timers(header, hand);
-    give_up_monitors(header, hand);
+    give_up_timers(header, kernel_cx);
+    give_up_monitors(header, kernel_cx);
     late
 }
 
 /// Releases the process's timers. Those to the process itself end with it; others continue.
-fn give_up_timers(header: &Header, hand: &KernelCx<'_>) {
+fn give_up_timers(header: &Header, kernel_cx: &KernelCx<'_>) {
     loop {
         // SAFETY: P1: the caller owns the process; not kept over the foreign destructor below.
         let Some(timer) = (unsafe { header.private() }).timers.pop() else { return };
         // SAFETY: the set's reference keeps the record live.
         if matches!(unsafe { timer.as_ref() }.target(), Target::Pid(pid) if pid == header.pid) {
             // SAFETY: the set's reference keeps the record live.
-            unsafe { TimerHead::cancel(timer, hand) };
+            unsafe { TimerHead::cancel(timer, kernel_cx) };
         }
         // SAFETY: the set's reference; not used again.
-        unsafe { TimerHead::give_up(timer, hand.pool()) };
+        unsafe { TimerHead::release(timer, kernel_cx.pool()) };
     }
 }
 
-fn give_up_monitors(header: &Header, hand: &KernelCx<'_>) {
+fn give_up_monitors(header: &Header, kernel_cx: &KernelCx<'_>) {
     // SAFETY: P1: the caller owns the process.
     let private = unsafe { header.private() };
     while let Some(monitor) = private.monitors.pop() {
@@ -191,100 +191,100 @@ fn give_up_monitors(header: &Header, hand: &KernelCx<'_>) {
         if record.cancel() == CancelOutcome::InTime
             && let Some(target) = record.target()
             && target != header.pid
-            && let Some(target) = hand.find(target)
+            && let Some(target) = kernel_cx.find(target)
         {
-            watch_was_cancelled(target, hand);
+            watch_was_cancelled(target, kernel_cx);
         }
         // SAFETY: the set's reference; not used again.
-        unsafe { Monitor::give_up(monitor, hand.pool()) };
+        unsafe { Monitor::release(monitor, kernel_cx.pool()) };
     }
 }
 
 /// Runs step 4. Returns the watches that step 7 fires.
-fn fire(header: &Header, hand: &KernelCx<'_>, reason: &Reason) -> Chain<WatcherEntry> {
-    let killed = hand.kernel.mutated(Mutation::TellsTheKill) && header.killed.load(Ordering::Relaxed);
-    let told = if killed { &Reason::KILLED } else { reason };
-    if hand.kernel.mutated(Mutation::DownsFirst) {
-        fire_requests(header, hand, reason);
+fn fire(header: &Header, kernel_cx: &KernelCx<'_>, reason: &Reason) -> Chain<WatcherEntry> {
+    let killed = kernel_cx.kernel.mutated(Mutation::TellsTheKill) && header.killed.load(Ordering::Relaxed);
+    let sent_reason = if killed { &Reason::KILLED } else { reason };
+    if kernel_cx.kernel.mutated(Mutation::DownsFirst) {
+        fire_requests(header, kernel_cx, reason);
     }
     // SAFETY: P1: the caller owns the process.
     let private = unsafe { header.private() };
     while let Some(half) = private.links.pop() {
         // SAFETY: the set held the end's reference, which goes to the link.
-        unsafe { Link::fire(LinkEnd::link(half), header.pid, hand, told) };
+        unsafe { Link::fire(LinkEnd::link(half), header.pid, kernel_cx, sent_reason) };
     }
     for link in header.links.close() {
         // SAFETY: the list held the end's reference, which goes to the link.
-        unsafe { Link::fire(link, header.pid, hand, told) };
+        unsafe { Link::fire(link, header.pid, kernel_cx, sent_reason) };
     }
     let mut outside = Chain::empty();
     for watch in header.watchers.close() {
         // SAFETY: the watch was taken from the list, with its reference.
-        if unsafe { WatcherEntry::is_outside(watch) } {
+        if unsafe { WatcherEntry::is_host(watch) } {
             // SAFETY: the watch was taken from the list, and is in no other chain.
             unsafe { outside.push(watch) };
         } else {
             // SAFETY: the list's reference goes to the watch.
-            unsafe { WatcherEntry::fire(watch, hand, reason) };
+            unsafe { WatcherEntry::fire(watch, kernel_cx, reason) };
         }
     }
-    fire_requests(header, hand, reason);
+    fire_requests(header, kernel_cx, reason);
     outside
 }
 
 /// Notifies the requesters whose requests the process has received and not answered.
-fn fire_requests(header: &Header, hand: &KernelCx<'_>, reason: &Reason) {
+fn fire_requests(header: &Header, kernel_cx: &KernelCx<'_>, reason: &Reason) {
     // SAFETY: P1: the caller owns the process; no other borrow is kept.
     while let Some(request) = unsafe { header.private() }.open.pop() {
-        if hand.kernel.mutated(Mutation::ForgetsRequests) {
+        if kernel_cx.kernel.mutated(Mutation::ForgetsRequests) {
             // SAFETY: the watch belonged to the owner; not used again.
-            unsafe { request_watch::let_go(request, hand.pool()) };
+            unsafe { request_watch::let_go(request, kernel_cx.pool()) };
         } else {
             // SAFETY: the watch belonged to the owner; not used again.
-            unsafe { watch::down(request, hand, reason) };
+            unsafe { watch::down(request, kernel_cx, reason) };
         }
     }
 }
 
 /// Runs step 5: answers the signals that were still in transit.
-fn answer(header: &Header, hand: &KernelCx<'_>, mut late: Queue, reason: &Reason) {
+fn answer(header: &Header, kernel_cx: &KernelCx<'_>, mut late: Queue, reason: &Reason) {
     while let Some(node) = late.pop_front() {
         // SAFETY: N1: the node was taken from the mailbox, so the caller holds it.
         match unsafe { Node::kind(node) } {
-            _ if hand.kernel.mutated(Mutation::LateIsDropped) => {}
+            _ if kernel_cx.kernel.mutated(Mutation::LateIsDropped) => {}
             SignalKind::LinkRequest => {
                 // SAFETY: the request held the end's reference, which goes to the link.
-                unsafe { Link::fire(Link::of_request(node), header.pid, hand, &Reason::NOPROC) };
+                unsafe { Link::fire(Link::of_request(node), header.pid, kernel_cx, &Reason::NOPROC) };
             }
             SignalKind::MonitorRequest => {
-                let said = if hand.kernel.options.tombstones { reason } else { &Reason::NOPROC };
+                let said = if kernel_cx.kernel.options.tombstones { reason } else { &Reason::NOPROC };
                 // SAFETY: the request held the target side's reference; the node is in no queue.
-                unsafe { Monitor::fire(node.cast(), hand, said) };
+                unsafe { Monitor::fire(node.cast(), kernel_cx, said) };
             }
             SignalKind::Request => {
                 // SAFETY: N1: the caller holds the node; answered once.
-                unsafe { watch::down_unreceived(node, hand, reason) };
+                unsafe { watch::down_unreceived(node, kernel_cx, reason) };
                 // SAFETY: N1: the caller holds the node; not used again.
-                unsafe { hand.release(node) };
+                unsafe { kernel_cx.release(node) };
             }
             // SAFETY: N1: the caller holds the node; not used again.
-            _ => unsafe { hand.release(node) },
+            _ => unsafe { kernel_cx.release(node) },
         }
     }
 }
 
 /// Runs steps 6 and 7.
-pub(super) fn vacate(header: &Header, hand: &KernelCx<'_>, outside: Chain<WatcherEntry>, reason: Reason) {
-    let observed = hand.kernel.observes_exits();
+pub(super) fn vacate(header: &Header, kernel_cx: &KernelCx<'_>, outside: Chain<WatcherEntry>, reason: Reason) {
+    let observed = kernel_cx.kernel.observes_exits();
     if outside.is_empty() && !observed {
-        return hand.kernel.table.vacate(header.pid, reason);
+        return kernel_cx.kernel.table.vacate(header.pid, reason);
     }
-    hand.kernel.table.vacate(header.pid, reason.clone());
+    kernel_cx.kernel.table.vacate(header.pid, reason.clone());
     if observed {
-        hand.kernel.world().on_process_exit(header.pid, &reason, hand.guard);
+        kernel_cx.kernel.world().on_process_exit(header.pid, &reason, kernel_cx.guard);
     }
     for watch in outside.reversed() {
         // SAFETY: the watch was taken from the list, with its reference.
-        unsafe { WatcherEntry::fire(watch, hand, &reason) };
+        unsafe { WatcherEntry::fire(watch, kernel_cx, &reason) };
     }
 }

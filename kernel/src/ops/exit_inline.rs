@@ -35,7 +35,7 @@ use crate::kernel::kernel_cx::KernelCx;
 use crate::kernel::slice::Slice;
 use crate::memory::NoMemory;
 use crate::mutation::Mutation;
-use crate::ops::exit::die;
+use crate::ops::exit::terminate;
 use crate::ops::exit_signal;
 use crate::pid::Pid;
 use crate::process::header::Header;
@@ -46,30 +46,30 @@ use crate::sync::Ordering;
 /// Sends an exit signal from the slice's process to another one. A target that sleeps and does not
 /// survive the signal is dead or doomed when this returns. Lock-free.
 pub(crate) fn exit(slice: &Slice<'_>, to: Pid, reason: Reason) -> Result<(), NoMemory> {
-    let hand = &slice.hand;
-    let Some(process) = hand.find(to) else { return Ok(()) };
-    let here = !slice.is_within_another() && slice.core.takes(process);
-    let claimed = here && process.mailbox.claim();
-    if claimed && let Some(reason) = fatal(process, &reason) {
+    let kernel_cx = &slice.kernel_cx;
+    let Some(process) = kernel_cx.find(to) else { return Ok(()) };
+    let current_slot = !slice.is_within_another() && slice.core.takes(process);
+    let claimed = current_slot && process.mailbox.claim();
+    if claimed && let Some(reason) = fatal_reason(process, &reason) {
         if is_plain(process) {
             // SAFETY: O4: claimed above, so the caller owns the process.
-            unsafe { die_here(slice, process, reason) };
+            unsafe { terminate_inline(slice, process, reason) };
         } else {
-            doom(hand, process, reason);
+            doom(kernel_cx, process, reason);
         }
         return Ok(());
     }
     let sent = send(slice, to, reason);
-    if claimed && !hand.kernel.mutated(Mutation::ForgetsTheClaimed) {
+    if claimed && !kernel_cx.kernel.mutated(Mutation::ForgetsTheClaimed) {
         // The process has the signal, or nothing, and then goes to sleep again.
-        hand.schedule(process);
+        kernel_cx.schedule(process);
     }
     sent
 }
 
 /// Returns the reason that a claimed process would die of, if it would, as when it fetched the
 /// signal itself.
-fn fatal(process: &Header, reason: &Reason) -> Option<Reason> {
+fn fatal_reason(process: &Header, reason: &Reason) -> Option<Reason> {
     if *reason == Reason::KILL {
         return Some(Reason::KILLED);
     }
@@ -92,8 +92,8 @@ fn is_plain(process: &Header) -> bool {
 }
 
 /// Dooms a claimed process: it dies in a slice of its own, the next one that it gets (O5).
-fn doom(hand: &KernelCx<'_>, process: &Header, reason: Reason) {
-    if !hand.kernel.mutated(Mutation::DoomedLookAlive) {
+fn doom(kernel_cx: &KernelCx<'_>, process: &Header, reason: Reason) {
+    if !kernel_cx.kernel.mutated(Mutation::DoomedLookAlive) {
         process.mailbox.doom();
     }
     // SAFETY: O4: the caller claimed the process. The assignment drops nothing foreign: a process
@@ -101,24 +101,24 @@ fn doom(hand: &KernelCx<'_>, process: &Header, reason: Reason) {
     unsafe { process.private() }.dying = Some(reason);
     // Before the destructors have run: a cancelled start leaves the name free for the next one.
     name::release_name(process);
-    hand.schedule(process);
+    kernel_cx.schedule(process);
 }
 
 fn send(slice: &Slice<'_>, to: Pid, reason: Reason) -> Result<(), NoMemory> {
-    exit_signal::send(&slice.hand, Some(slice.process().pid), to, reason).map(|_| ())
+    exit_signal::send(&slice.kernel_cx, Some(slice.process().pid), to, reason).map(|_| ())
 }
 
 /// Runs the death of `process` within the caller's slice.
 ///
 /// # Safety
 /// The caller owns `process` (P1), which is not the slice's, and does not use it again.
-unsafe fn die_here(slice: &Slice<'_>, process: &Header, reason: Reason) {
-    let hand = &slice.hand;
-    let own = Slice::within_another(*hand, slice.core, process);
-    let noted = CurrentGuard::of(&own, hand.kernel);
+unsafe fn terminate_inline(slice: &Slice<'_>, process: &Header, reason: Reason) {
+    let kernel_cx = &slice.kernel_cx;
+    let own = Slice::nested(*kernel_cx, slice.core, process);
+    let noted = CurrentGuard::of(&own, kernel_cx.kernel);
     // SAFETY: P1: the caller owns the process (this function's contract), and no core runs it
     // again.
-    unsafe { die(process.whole(), &own, reason) };
+    unsafe { terminate(process.whole(), &own, reason) };
     drop(noted);
-    hand.kernel.cores[slice.core.id()].mark.enter(slice.process().pid);
+    kernel_cx.kernel.cores[slice.core.id()].mark.enter(slice.process().pid);
 }

@@ -13,36 +13,40 @@ use crate::signal::node::{Node, SignalKind};
 
 impl ExitSignal {
     /// Allocates the signal's node, ready to push.
-    pub(crate) fn try_new(hand: &KernelCx<'_>, from: Option<Pid>, reason: Reason) -> Result<NonNull<Node>, NoMemory> {
+    pub(crate) fn try_new(
+        kernel_cx: &KernelCx<'_>,
+        from: Option<Pid>,
+        reason: Reason,
+    ) -> Result<NonNull<Node>, NoMemory> {
         unsafe fn release(node: NonNull<Node>, pool: Option<&Pool>) {
             // SAFETY: `try_new` allocated the signal that this node heads.
             unsafe { pool::drop_and_free(node.cast::<ExitSignal>(), pool) }
         }
-        let node = hand.kernel.nodes.node(SignalKind::Exit, release).ok_or(NoMemory)?;
+        let node = kernel_cx.kernel.nodes.node(SignalKind::Exit, release).ok_or(NoMemory)?;
         let signal = Self { node, from, reason };
-        hand.try_new(signal).map(NonNull::cast).map_err(|_| NoMemory)
+        kernel_cx.try_new(signal).map(NonNull::cast).map_err(|_| NoMemory)
     }
 }
 
 /// Sends an exit signal. Returns `true` if it found the target alive. A kill needs no memory:
 /// without memory it travels as a wake-up, which may be acted on ahead of its place. Lock-free.
-pub(crate) fn send(hand: &KernelCx<'_>, from: Option<Pid>, to: Pid, reason: Reason) -> Result<bool, NoMemory> {
-    let Some(process) = hand.find(to) else { return Ok(false) };
-    reason.come_into(hand.kernel.world());
+pub(crate) fn send(kernel_cx: &KernelCx<'_>, from: Option<Pid>, to: Pid, reason: Reason) -> Result<bool, NoMemory> {
+    let Some(process) = kernel_cx.find(to) else { return Ok(false) };
+    reason.come_into(kernel_cx.kernel.world());
     let kills = reason == Reason::KILL;
-    if kills && hand.kernel.starves_kills() {
-        return Ok(waker::kill(process, hand));
+    if kills && kernel_cx.kernel.starves_kills() {
+        return Ok(waker::kill(process, kernel_cx));
     }
-    let signal = match ExitSignal::try_new(hand, from, reason) {
+    let signal = match ExitSignal::try_new(kernel_cx, from, reason) {
         Ok(signal) => signal,
-        Err(NoMemory) if kills => return Ok(waker::kill(process, hand)),
+        Err(NoMemory) if kills => return Ok(waker::kill(process, kernel_cx)),
         Err(error) => return Err(error),
     };
     // SAFETY: N1: the node is new, so ours.
-    let arrived = unsafe { hand.push(process, signal) };
+    let arrived = unsafe { kernel_cx.push(process, signal) };
     if !arrived {
         // SAFETY: N1: the push was refused, so the node is still ours.
-        unsafe { hand.release(signal) };
+        unsafe { kernel_cx.release(signal) };
     }
     Ok(arrived)
 }

@@ -58,14 +58,14 @@ impl PreparedWatch {
     }
 
     /// (1) Installs the watch on a process. Fails only if the pid was never allocated. Lock-free.
-    pub(crate) fn install(self, hand: &KernelCx<'_>, pid: Pid) -> Result<ExitWatch, WatchError> {
-        let process = hand.find(pid);
-        let remembered = match process.map_or_else(|| hand.kernel.of_the_dead(pid, hand.guard), |_| Tombstone::Recycled)
-        {
-            Tombstone::NeverAllocated => return Err(WatchError::NoSuchProcess(pid)),
-            Tombstone::Known(reason) => Some(reason),
-            Tombstone::Recycled => None,
-        };
+    pub(crate) fn install(self, kernel_cx: &KernelCx<'_>, pid: Pid) -> Result<ExitWatch, WatchError> {
+        let process = kernel_cx.find(pid);
+        let remembered =
+            match process.map_or_else(|| kernel_cx.kernel.tombstone(pid, kernel_cx.guard), |_| Tombstone::Recycled) {
+                Tombstone::NeverAllocated => return Err(WatchError::NoSuchProcess(pid)),
+                Tombstone::Known(reason) => Some(reason),
+                Tombstone::Recycled => None,
+            };
         let handle = self.handle();
         // The reference of `self` becomes the list's.
         let this = core::mem::ManuallyDrop::new(self).0;
@@ -77,16 +77,16 @@ impl PreparedWatch {
         head.state.store(ARMED, Ordering::Release);
         let Some(process) = process else {
             // SAFETY: the list's reference; the record is on no list.
-            unsafe { HostWatchHead::fire(this, hand, remembered) };
+            unsafe { HostWatchHead::fire(this, kernel_cx, remembered) };
             return Ok(handle);
         };
         // SAFETY: the record is on no list; its reference goes with it.
         let placed = unsafe { process.watchers.push(this.cast()) }.is_ok();
-        if !placed && !hand.kernel.mutated(Mutation::RefusedIsPlaced) {
+        if !placed && !kernel_cx.kernel.mutated(Mutation::RefusedIsPlaced) {
             // SAFETY: P3: the list is closed, so the reason is written (`header`).
             let reason = unsafe { process.reason() };
             // SAFETY: the push was refused, so the reference is still ours.
-            unsafe { HostWatchHead::fire(this, hand, Some(reason)) };
+            unsafe { HostWatchHead::fire(this, kernel_cx, Some(reason)) };
         }
         Ok(handle)
     }
@@ -140,10 +140,10 @@ impl ExitWatch {
 
     /// (3) Withdraws the watch. Returns `true` if it was in force, and so will never fire; the
     /// callback is then dropped here. O(1) amortised.
-    pub(crate) fn cancel(&self, hand: &KernelCx<'_>) -> bool {
+    pub(crate) fn cancel(&self, kernel_cx: &KernelCx<'_>) -> bool {
         let head = self.head();
         // A watch of another kernel cannot be withdrawn here.
-        if self.pid().is_some_and(|pid| !hand.kernel.lends(pid)) {
+        if self.pid().is_some_and(|pid| !kernel_cx.kernel.lends(pid)) {
             return false;
         }
         // AcqRel: pairs with the exchange of `fire`, in either order, and sees the pid.
@@ -152,8 +152,8 @@ impl ExitWatch {
         }
         // SAFETY: written before the watch was armed, and not again.
         let pid = head.pid.with(|pid| unsafe { *pid });
-        if let Some(process) = pid.and_then(|pid| hand.find(pid)) {
-            watch_was_cancelled(process, hand);
+        if let Some(process) = pid.and_then(|pid| kernel_cx.find(pid)) {
+            watch_was_cancelled(process, kernel_cx);
         }
         // SAFETY: W1: withdrawn, so the callback is ours; the reference is acquired for this call.
         unsafe { (head.vtable.take)(HostWatchHead::share(self.0), None) };
@@ -170,7 +170,7 @@ impl Clone for ExitWatch {
 impl Drop for ExitWatch {
     fn drop(&mut self) {
         // SAFETY: this handle's reference; not used again.
-        unsafe { HostWatchHead::give_up(self.0) };
+        unsafe { HostWatchHead::release(self.0) };
     }
 }
 
@@ -179,21 +179,21 @@ impl HostWatchHead {
     ///
     /// # Safety
     /// The caller holds that reference, and the record is on no list.
-    pub(crate) unsafe fn fire(this: NonNull<Self>, hand: &KernelCx<'_>, reason: Option<Reason>) {
+    pub(crate) unsafe fn fire(this: NonNull<Self>, kernel_cx: &KernelCx<'_>, reason: Option<Reason>) {
         // SAFETY: the caller's reference keeps the record live.
         let head = unsafe { this.as_ref() };
         // SAFETY: the caller holds the list's reference, and the record is on no list (this
         // function's contract).
-        if !unsafe { head.try_fire(reason, hand.kernel.mutations) } {
+        if !unsafe { head.try_fire(reason, kernel_cx.kernel.mutations) } {
             // SAFETY: the reference is the caller's; not used again.
-            return unsafe { Self::give_up(this) };
+            return unsafe { Self::release(this) };
         }
         let fired = FiredWatch::of(this);
         if !head.prompt {
-            return hand.kernel.world().on_watch_fired(fired);
+            return kernel_cx.kernel.world().on_watch_fired(fired);
         }
         let mut fired = Some(fired);
-        hand.catch_panic(&mut || fired.take().into_iter().for_each(FiredWatch::run));
+        kernel_cx.catch_panic(&mut || fired.take().into_iter().for_each(FiredWatch::run));
     }
 }
 

@@ -7,7 +7,7 @@ use crate::intrusive::list::Chain;
 use crate::kernel::kernel_cx::KernelCx;
 use crate::mailbox::limit::MailboxLimit;
 use crate::memory::{self, NoMemory};
-use crate::ops::drain::take_up;
+use crate::ops::drain::adopt_links;
 use crate::ops::spawn::Priority;
 use crate::pid::Pid;
 use crate::process::header::Header;
@@ -55,8 +55,8 @@ pub struct ProcessInfo {
 
 impl ProcessInfo {
     /// Collects the state of a process that the caller owns.
-    pub(crate) fn try_of(process: &Header, hand: &KernelCx<'_>) -> Result<Box<Self>, NoMemory> {
-        take_up(process, hand);
+    pub(crate) fn try_of(process: &Header, kernel_cx: &KernelCx<'_>) -> Result<Box<Self>, NoMemory> {
+        adopt_links(process, kernel_cx);
         // SAFETY: P1 — the caller owns the process.
         let private = unsafe { process.private() };
         let mut links: Vec<Pid> = Vec::new();
@@ -64,7 +64,7 @@ impl ProcessInfo {
             // SAFETY: the half is in the owner's set, whose reference keeps it live.
             let fields = unsafe { half.as_ref() };
             // SAFETY: the set's reference to the half also keeps the link live.
-            if unsafe { LinkEnd::link(half).as_ref() }.is_live() && !fields.is_hidden() {
+            if unsafe { LinkEnd::link(half).as_ref() }.is_live() && !fields.is_detached() {
                 memory::try_push(&mut links, fields.peer)?;
             }
         }
@@ -120,7 +120,7 @@ fn watchers(process: &Header) -> Result<Vec<Pid>, NoMemory> {
         // `kept`.
         unsafe { kept.push(watch) };
     }
-    let kept = process.watchers.give_back(kept);
+    let kept = process.watchers.push_back_chain(kept);
     // If this failed, the references would leak and nothing else would happen.
     debug_assert!(kept.is_ok(), "only the owner closes it");
     complete.map(|()| pids)

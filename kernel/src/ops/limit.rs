@@ -7,9 +7,9 @@ use crate::ops::waker;
 use crate::pid::Pid;
 
 /// Wakes a process that waits for capacity, so that it tries again.
-fn call(hand: &KernelCx<'_>, pid: Pid) {
-    if let Some(process) = hand.find(pid) {
-        waker::nudge(process, hand);
+fn call(kernel_cx: &KernelCx<'_>, pid: Pid) {
+    if let Some(process) = kernel_cx.find(pid) {
+        waker::request_wake(process, kernel_cx);
     }
 }
 
@@ -17,38 +17,38 @@ fn call(hand: &KernelCx<'_>, pid: Pid) {
 impl MailboxLimit {
     /// Records that a message has left the private queue. Only the owner may call it.
     #[cold]
-    pub fn received(&self, hand: &KernelCx<'_>) {
+    pub fn received(&self, kernel_cx: &KernelCx<'_>) {
         self.held.set(self.held.get() - 1);
-        self.left(hand);
+        self.left(kernel_cx);
     }
 
     /// Records that a counted message is gone, and notifies a waiting sender. Only the owner may
     /// call it.
     #[cold]
-    pub fn left(&self, hand: &KernelCx<'_>) {
-        if self.room.leave() {
+    pub fn left(&self, kernel_cx: &KernelCx<'_>) {
+        if self.room.release() {
             // SAFETY: P1: the caller is the process's owner (this method's rule).
-            unsafe { self.room.call(|pid| call(hand, pid)) };
+            unsafe { self.room.notify_waiters(|pid| call(kernel_cx, pid)) };
         }
     }
 
     /// Checks the waiting senders again: another thread returned a slot, or a slot was reserved for
     /// a waiter that has been cancelled. Only the owner may call it.
     #[cold]
-    pub fn look(&self, hand: &KernelCx<'_>) {
+    pub fn look(&self, kernel_cx: &KernelCx<'_>) {
         // SAFETY: P1: the caller is the process's owner (this method's rule).
-        unsafe { self.room.look(|pid| call(hand, pid)) };
+        unsafe { self.room.notify_if_free(|pid| call(kernel_cx, pid)) };
     }
 
     /// Closes the capacity of a dead process; if `tells`, wakes every waiting sender. Only the
     /// owner may call it.
     #[cold]
-    pub fn close(&self, hand: &KernelCx<'_>, tells: bool) {
+    pub fn close(&self, kernel_cx: &KernelCx<'_>, tells: bool) {
         // SAFETY: P1: the caller is the process's owner, and this is the owner's last use.
         unsafe {
             self.room.close(|pid| {
                 if tells {
-                    call(hand, pid);
+                    call(kernel_cx, pid);
                 }
             });
         }

@@ -15,34 +15,34 @@ impl<M> Message<M> {
     /// Allocates a message's node, ready to push. Returns the value if there is no memory.
     // Inlined where the value is made: it is written directly to its final place.
     #[inline(always)]
-    pub(crate) fn try_new(hand: &KernelCx<'_>, value: M) -> Result<NonNull<Node>, M> {
+    pub(crate) fn try_new(kernel_cx: &KernelCx<'_>, value: M) -> Result<NonNull<Node>, M> {
         unsafe fn release<M>(node: NonNull<Node>, pool: Option<&Pool>) {
             // SAFETY: `try_new` allocated the message that this node heads.
             unsafe { pool::drop_and_free(node.cast::<Message<M>>(), pool) }
         }
-        let Some(node) = hand.kernel.nodes.node(SignalKind::Message, release::<M>) else { return Err(value) };
+        let Some(node) = kernel_cx.kernel.nodes.node(SignalKind::Message, release::<M>) else { return Err(value) };
         let message = Self { node, value };
-        hand.try_new(message).map(NonNull::cast).map_err(|message| message.value)
+        kernel_cx.try_new(message).map(NonNull::cast).map_err(|message| message.value)
     }
 }
 
 impl<M> AliasMessage<M> {
     /// Allocates a message as [`Message::try_new`] does, sent through the alias `via`.
-    pub(crate) fn try_new(hand: &KernelCx<'_>, via: Reference, value: M) -> Result<NonNull<Node>, M> {
+    pub(crate) fn try_new(kernel_cx: &KernelCx<'_>, via: Reference, value: M) -> Result<NonNull<Node>, M> {
         unsafe fn release<M>(node: NonNull<Node>, pool: Option<&Pool>) {
             // SAFETY: `try_new` allocated the message that this node heads.
             unsafe { pool::drop_and_free(node.cast::<AliasMessage<M>>(), pool) }
         }
-        let Some(node) = hand.kernel.nodes.node(SignalKind::AliasMessage, release::<M>) else { return Err(value) };
+        let Some(node) = kernel_cx.kernel.nodes.node(SignalKind::AliasMessage, release::<M>) else { return Err(value) };
         let message = Self { head: AliasHead { node, via }, value };
-        hand.try_new(message).map(NonNull::cast).map_err(|message| message.value)
+        kernel_cx.try_new(message).map(NonNull::cast).map_err(|message| message.value)
     }
 }
 
 impl<M> Request<M> {
     /// Allocates a message as [`Message::try_new`] does, with the watch.
     #[inline(always)]
-    pub(crate) fn try_new(hand: &KernelCx<'_>, watch: NonNull<RequestHead>, value: M) -> Result<NonNull<Node>, M> {
+    pub(crate) fn try_new(kernel_cx: &KernelCx<'_>, watch: NonNull<RequestHead>, value: M) -> Result<NonNull<Node>, M> {
         unsafe fn release<M>(node: NonNull<Node>, pool: Option<&Pool>) {
             // SAFETY: `try_new` allocated the request that this node heads.
             let request = unsafe { node.cast::<Request<M>>().as_ref() };
@@ -55,8 +55,8 @@ impl<M> Request<M> {
             // SAFETY: `try_new` allocated the request that this node heads.
             unsafe { pool::drop_and_free(node.cast::<Request<M>>(), pool) }
         }
-        let Some(node) = hand.kernel.nodes.node(SignalKind::Request, release::<M>) else { return Err(value) };
+        let Some(node) = kernel_cx.kernel.nodes.node(SignalKind::Request, release::<M>) else { return Err(value) };
         let message = Self { head: RequestNode { node, watch: watch.as_ptr() }, value };
-        hand.try_new(message).map(NonNull::cast).map_err(|message| message.value)
+        kernel_cx.try_new(message).map(NonNull::cast).map_err(|message| message.value)
     }
 }

@@ -24,7 +24,7 @@ use core::ptr::NonNull;
 use crate::kernel::kernel_cx::KernelCx;
 use crate::memory::pool::Pool;
 use crate::memory::{self, NoMemory};
-use crate::ops::drain::take_up;
+use crate::ops::drain::adopt_links;
 use crate::ops::relations::{link, monitor};
 use crate::ops::timer;
 use crate::pid::{Pid, Reference};
@@ -76,9 +76,9 @@ impl OwnerOp {
             // SAFETY: a `OwnerOp`'s node, released together with the reference in it.
             match unsafe { OwnerOp::open(node) } {
                 // SAFETY: the reference was in the operation; not used again.
-                OpKind::Monitor(monitor) => unsafe { Monitor::give_up(monitor, pool) },
+                OpKind::Monitor(monitor) => unsafe { Monitor::release(monitor, pool) },
                 // SAFETY: the reference was in the operation; not used again.
-                OpKind::Link(link) => unsafe { Link::give_up(link, pool) },
+                OpKind::Link(link) => unsafe { Link::release(link, pool) },
                 // SAFETY: the operation owned the record.
                 OpKind::Alias(alias) => unsafe { memory::drop_and_free(alias) },
                 // SAFETY: both references were in the operation; not used again.
@@ -107,7 +107,7 @@ impl OwnerOp {
     ///
     /// # Safety
     /// The caller owns `process`, holds `node` of kind `OwnerOp`, and does not use it again.
-    pub(crate) unsafe fn meet(node: NonNull<Node>, process: &Header, hand: &KernelCx<'_>) {
+    pub(crate) unsafe fn handle(node: NonNull<Node>, process: &Header, kernel_cx: &KernelCx<'_>) {
         // SAFETY: N1: the caller holds the node, of kind `OwnerOp` (this function's contract).
         match unsafe { Self::open(node) } {
             OpKind::Monitor(monitor) => {
@@ -117,11 +117,11 @@ impl OwnerOp {
                 unsafe { private.monitors.insert(monitor) };
             }
             // SAFETY: P1: the caller owns the process; the end's reference came with the operation.
-            OpKind::Link(link) => unsafe { adopt(link, process, hand) },
+            OpKind::Link(link) => unsafe { adopt(link, process, kernel_cx) },
             OpKind::Demonitor { reference, flush } => {
-                monitor::demonitor(process, hand, reference, flush);
+                monitor::demonitor(process, kernel_cx, reference, flush);
             }
-            OpKind::Unlink(peer) => link::unlink(process, hand, peer),
+            OpKind::Unlink(peer) => link::unlink(process, kernel_cx, peer),
             OpKind::Alias(alias) => {
                 // SAFETY: P1: the caller owns the process.
                 let private = unsafe { process.private() };
@@ -132,13 +132,13 @@ impl OwnerOp {
                 // SAFETY: P1: the caller owns the process.
                 unsafe { process.private() }.end_alias(reference);
             }
-            OpKind::Start(timer) => match hand.core {
+            OpKind::Start(timer) => match kernel_cx.core {
                 // SAFETY: P1: the caller owns the process, on its core; the timer is new, with both
                 // references.
-                Some(core) => unsafe { timer::start(timer, process, hand, core) },
+                Some(core) => unsafe { timer::start(timer, process, kernel_cx, core) },
                 // The last core has ended: the timer will never fire.
                 // SAFETY: both references came with the operation.
-                None => hand.catch_panic(|| unsafe { TimerHead::abandon(timer, hand.pool()) }),
+                None => kernel_cx.catch_panic(|| unsafe { TimerHead::abandon(timer, kernel_cx.pool()) }),
             },
         }
     }
@@ -148,8 +148,8 @@ impl OwnerOp {
 ///
 /// # Safety
 /// The caller owns the process, whose end is the initiator's, and holds that end's reference.
-unsafe fn adopt(link: NonNull<Link>, process: &Header, hand: &KernelCx<'_>) {
-    take_up(process, hand);
+unsafe fn adopt(link: NonNull<Link>, process: &Header, kernel_cx: &KernelCx<'_>) {
+    adopt_links(process, kernel_cx);
     // SAFETY: P1: the caller owns the process.
     let private = unsafe { process.private() };
     let half = Link::half(link, 0);
@@ -158,28 +158,28 @@ unsafe fn adopt(link: NonNull<Link>, process: &Header, hand: &KernelCx<'_>) {
     // SAFETY: the end's reference keeps the record live.
     let fields = unsafe { half.as_ref() };
     let peer = fields.peer;
-    if record.is_cut() {
+    if record.is_unlinked() {
         // The peer was found dead when the record was placed there, or has unlinked already.
         // SAFETY: the end's reference; not used again.
-        return unsafe { Link::give_up(link, hand.pool()) };
+        return unsafe { Link::release(link, kernel_cx.pool()) };
     }
     if let Some(older) = private.links.find(peer.to_raw()) {
         // SAFETY: the set's reference keeps the record live.
-        if !unsafe { LinkEnd::link(older).as_ref() }.is_cut() {
-            let cut = record.cut();
+        if !unsafe { LinkEnd::link(older).as_ref() }.is_unlinked() {
+            let cut = record.unlink();
             if !cut {
-                fields.withdraw();
+                fields.ignore_exit();
             }
             // SAFETY: the end's reference; not used again.
-            unsafe { Link::give_up(link, hand.pool()) };
-            if cut && let Some(other) = hand.find(peer) {
-                link::link_was_cut(other, hand);
+            unsafe { Link::release(link, kernel_cx.pool()) };
+            if cut && let Some(other) = kernel_cx.find(peer) {
+                link::link_was_cut(other, kernel_cx);
             }
             return;
         }
         // As in `link::link`: the peer has ended the older link, and this one is new.
-        private.cut_all(peer, hand);
+        private.unlink_all(peer, kernel_cx);
     }
     // SAFETY: the end is in no set; its reference goes with it.
-    unsafe { private.hold_half(half, hand) };
+    unsafe { private.insert_link_end(half, kernel_cx) };
 }

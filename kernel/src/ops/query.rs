@@ -105,7 +105,7 @@ impl QueryNode {
     ///
     /// # Safety
     /// The caller owns `process`, holds `node`, and does not use it again.
-    pub(crate) unsafe fn answer(node: NonNull<Node>, process: &Header, hand: &KernelCx<'_>) {
+    pub(crate) unsafe fn answer(node: NonNull<Node>, process: &Header, kernel_cx: &KernelCx<'_>) {
         // SAFETY: N1: the caller holds the node (this function's contract); not used again.
         let (question, answer) = unsafe { Self::open(node) };
         let said = match question {
@@ -119,12 +119,12 @@ impl QueryNode {
                 };
                 QueryReply::Suspended(*times)
             }
-            QueryKind::Linked(other) => QueryReply::Linked(link::is_linked(process, hand, other)),
-            QueryKind::Info => ProcessInfo::try_of(process, hand).map_or(QueryReply::NoMemory, QueryReply::Info),
+            QueryKind::Linked(other) => QueryReply::Linked(link::is_linked(process, kernel_cx, other)),
+            QueryKind::Info => ProcessInfo::try_of(process, kernel_cx).map_or(QueryReply::NoMemory, QueryReply::Info),
         };
         let mut answer = Some((answer, said));
         // The waker of the query's caller is foreign: its panic must not hit the answering process.
-        hand.catch_panic(&mut || answer.take().into_iter().for_each(|(answer, said)| answer.send(said)));
+        kernel_cx.catch_panic(&mut || answer.take().into_iter().for_each(|(answer, said)| answer.send(said)));
     }
 
     /// Drops the query of a dead process. This runs the waker of the query's caller, so it is

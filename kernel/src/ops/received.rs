@@ -87,7 +87,7 @@ unsafe fn ended_of<R>(
     if kind == SignalKind::LinkExit {
         let link = node.cast::<Link>();
         // SAFETY: the owner fetched the exit node.
-        let (from, reason) = unsafe { Link::opened(link, owner) };
+        let (from, reason) = unsafe { Link::read_exit(link, owner) };
         // SAFETY: the signal's reference keeps the record live.
         let half = unsafe { Link::half_of(link, owner).as_ref() };
         // SAFETY: the signal's reference keeps the record live.
@@ -126,7 +126,7 @@ impl<M> Peek<'_, M> {
                 let message = unsafe { TimerHead::peek(timer) };
                 // SAFETY: the signal's reference keeps the record live.
                 let fields = unsafe { timer.as_ref() };
-                if fields.labelled { Self::Timer { timer: fields.reference, message } } else { Self::Message(message) }
+                if fields.tagged { Self::Timer { timer: fields.reference, message } } else { Self::Message(message) }
             }
             // SAFETY: of this kind; the signal's reference keeps the record live.
             SignalKind::Down => Self::Down(down_of(unsafe { node.cast::<Monitor>().as_ref() })),
@@ -138,9 +138,9 @@ impl<M> Peek<'_, M> {
 
 /// Records that a message is received, which frees a slot of the mailbox limit.
 #[inline(always)]
-fn left(process: &Header, hand: &KernelCx<'_>) {
+fn left(process: &Header, kernel_cx: &KernelCx<'_>) {
     if let Some(bound) = process.bound() {
-        bound.received(hand);
+        bound.received(kernel_cx);
     }
 }
 
@@ -152,20 +152,20 @@ fn left(process: &Header, hand: &KernelCx<'_>) {
 pub(crate) unsafe fn open_message<M>(
     node: NonNull<Node>,
     process: &Header,
-    hand: &KernelCx<'_>,
+    kernel_cx: &KernelCx<'_>,
     kind: SignalKind,
 ) -> M {
-    left(process, hand);
+    left(process, kernel_cx);
     if kind == SignalKind::Message {
         // SAFETY: N1: the owner holds the node, which is of this kind, with an `M`.
-        return unsafe { Message::open(node, hand.pool()) };
+        return unsafe { Message::open(node, kernel_cx.pool()) };
     }
     // SAFETY: N1: the owner holds the node, which is of this kind, with an `M`.
-    let (head, message) = unsafe { Request::open(node, hand.pool()) };
+    let (head, message) = unsafe { Request::open(node, kernel_cx.pool()) };
     // SAFETY: P1: the caller owns the process.
     let private = unsafe { process.private() };
     // SAFETY: Q1: the watch came with the node.
-    unsafe { private.open.add(head, hand.pool()) };
+    unsafe { private.open.add(head, kernel_cx.pool()) };
     message
 }
 
@@ -176,16 +176,16 @@ impl<M> Received<M> {
     /// The caller owns `process`, which takes `M`. `node` came from its private queue and is not
     /// used again.
     #[inline(always)]
-    pub(crate) unsafe fn open(node: NonNull<Node>, process: &Header, hand: &KernelCx<'_>) -> Self {
+    pub(crate) unsafe fn open(node: NonNull<Node>, process: &Header, kernel_cx: &KernelCx<'_>) -> Self {
         // SAFETY: N1: removed from the private queue, so the owner holds it.
         let kind = unsafe { Node::kind(node) };
         if matches!(kind, SignalKind::Message | SignalKind::Request) {
             // SAFETY: N1: the owner holds the node, which is of this kind, with an `M`.
-            return Self::Message(unsafe { open_message(node, process, hand, kind) });
+            return Self::Message(unsafe { open_message(node, process, kernel_cx, kind) });
         }
         // SAFETY: P1, N1: the caller owns the process and holds the node (this function's
         // contract).
-        unsafe { Self::open_other(node, process, hand, kind) }
+        unsafe { Self::open_other(node, process, kernel_cx, kind) }
     }
 
     /// Receives `node` as [`Received::open`] does, for every kind except plain messages and
@@ -194,23 +194,23 @@ impl<M> Received<M> {
     pub(crate) unsafe fn open_other(
         node: NonNull<Node>,
         process: &Header,
-        hand: &KernelCx<'_>,
+        kernel_cx: &KernelCx<'_>,
         kind: SignalKind,
     ) -> Self {
         match kind {
             SignalKind::AliasMessage => {
-                left(process, hand);
+                left(process, kernel_cx);
                 // SAFETY: N1: the owner holds the node, which is of this kind, with an `M`.
-                Self::Message(unsafe { AliasMessage::open(node, hand.pool()) })
+                Self::Message(unsafe { AliasMessage::open(node, kernel_cx.pool()) })
             }
             SignalKind::Timer => {
                 let timer = node.cast::<TimerHead>();
                 // SAFETY: the signal's reference keeps the record live.
                 let fields = unsafe { timer.as_ref() };
-                let (labelled, reference) = (fields.labelled, fields.reference);
+                let (tagged, reference) = (fields.tagged, fields.reference);
                 // SAFETY: N1: the owner holds the node, which is of this kind, with an `M`.
-                let message = unsafe { TimerHead::open(timer, hand.pool()) };
-                if labelled { Self::Timer { timer: reference, message } } else { Self::Message(message) }
+                let message = unsafe { TimerHead::open(timer, kernel_cx.pool()) };
+                if tagged { Self::Timer { timer: reference, message } } else { Self::Message(message) }
             }
             SignalKind::Down => {
                 let monitor = node.cast::<Monitor>();
@@ -222,7 +222,7 @@ impl<M> Received<M> {
                 unsafe { private.monitors.remove(monitor) };
                 for _share in 0..2 {
                     // SAFETY: the signal's reference, and the set's; not used again.
-                    unsafe { Monitor::give_up(monitor, hand.pool()) };
+                    unsafe { Monitor::release(monitor, kernel_cx.pool()) };
                 }
                 Self::Down(down)
             }
@@ -231,7 +231,7 @@ impl<M> Received<M> {
                 // until now.
                 let ended = unsafe { ended_of(node, kind, process.pid, Self::Exit, Self::Down) };
                 // SAFETY: N1: the owner holds the node; not used again.
-                unsafe { Node::release(node, hand.pool()) };
+                unsafe { Node::release(node, kernel_cx.pool()) };
                 ended
             }
         }

@@ -92,9 +92,9 @@ pub(crate) enum Attachment {
 }
 
 /// Sends to the process with this pid. Lock-free.
-pub(crate) fn send<M: Send + 'static>(hand: &KernelCx<'_>, pid: Pid, message: M) -> Result<(), SendError<M>> {
-    match hand.find(pid) {
-        Some(process) => send_to(hand, process, message),
+pub(crate) fn send<M: Send + 'static>(kernel_cx: &KernelCx<'_>, pid: Pid, message: M) -> Result<(), SendError<M>> {
+    match kernel_cx.find(pid) {
+        Some(process) => send_to(kernel_cx, process, message),
         None => Err(SendError::NoProc(message)),
     }
 }
@@ -103,9 +103,13 @@ pub(crate) fn send<M: Send + 'static>(hand: &KernelCx<'_>, pid: Pid, message: M)
 ///
 /// # Errors
 /// [`SendError::NoProc`] if the process is dead, and the other errors of a send.
-pub(crate) fn send_alias<M: Send + 'static>(hand: &KernelCx<'_>, alias: Alias, message: M) -> Result<(), SendError<M>> {
-    match hand.find(alias.pid) {
-        Some(process) => send_with(hand, process, message, Attachment::Alias(alias)),
+pub(crate) fn send_alias<M: Send + 'static>(
+    kernel_cx: &KernelCx<'_>,
+    alias: Alias,
+    message: M,
+) -> Result<(), SendError<M>> {
+    match kernel_cx.find(alias.pid) {
+        Some(process) => send_with(kernel_cx, process, message, Attachment::Alias(alias)),
         None => Err(SendError::NoProc(message)),
     }
 }
@@ -114,33 +118,33 @@ pub(crate) fn send_alias<M: Send + 'static>(hand: &KernelCx<'_>, alias: Alias, m
 // Inlined into its caller, which builds the message: it is written directly to its final place.
 #[inline(always)]
 pub(crate) fn send_request<M: Send + 'static>(
-    hand: &KernelCx<'_>,
+    kernel_cx: &KernelCx<'_>,
     process: &Header,
     watch: DeathWatch,
     message: M,
 ) -> Result<(), SendError<M>> {
     let watch = watch.travels();
-    let sent = send_with(hand, process, message, Attachment::Watch(watch));
+    let sent = send_with(kernel_cx, process, message, Attachment::Watch(watch));
     if sent.is_err() {
         // SAFETY: the message was not sent, so the watch is still here; not used again.
-        unsafe { let_go(watch, hand.pool()) };
+        unsafe { let_go(watch, kernel_cx.pool()) };
     }
     sent
 }
 
 /// Sends to a process that was found. Lock-free.
 pub(crate) fn send_to<M: Send + 'static>(
-    hand: &KernelCx<'_>,
+    kernel_cx: &KernelCx<'_>,
     process: &Header,
     message: M,
 ) -> Result<(), SendError<M>> {
-    send_with(hand, process, message, Attachment::Nothing)
+    send_with(kernel_cx, process, message, Attachment::Nothing)
 }
 
 // Inlined into each caller, which knows the message's attachment.
 #[inline(always)]
 fn send_with<M: Send + 'static>(
-    hand: &KernelCx<'_>,
+    kernel_cx: &KernelCx<'_>,
     process: &Header,
     message: M,
     with: Attachment,
@@ -159,14 +163,14 @@ fn send_with<M: Send + 'static>(
             Admission::Dropped => {
                 if let Attachment::Watch(watch) = with {
                     // SAFETY: the message was not sent, so the watch is still here; not used again.
-                    unsafe { let_go(watch, hand.pool()) };
+                    unsafe { let_go(watch, kernel_cx.pool()) };
                 }
-                discard(hand, message);
+                discard_without_core(kernel_cx, message);
                 return Ok(());
             }
         }
     }
-    deliver(hand, process, message, with)
+    deliver(kernel_cx, process, message, with)
 }
 
 /// Puts a message or a request where its receiver finds it. Returns `false` if the receiver is
@@ -176,7 +180,7 @@ fn send_with<M: Send + 'static>(
 /// # Safety
 /// The caller holds `node`; after `true` the receiver owns it.
 #[inline(always)]
-unsafe fn put(hand: &KernelCx<'_>, process: &Header, node: NonNull<Node>) -> bool {
+unsafe fn put(kernel_cx: &KernelCx<'_>, process: &Header, node: NonNull<Node>) -> bool {
     if process.bound().is_none() && process.mailbox.claim() {
         // SAFETY: P1: claimed, so the caller owns the process until it queues it.
         let private = unsafe { process.private() };
@@ -184,48 +188,48 @@ unsafe fn put(hand: &KernelCx<'_>, process: &Header, node: NonNull<Node>) -> boo
         // contract).
         unsafe { private.queue.push_back(node) };
         private.resume = true;
-        hand.schedule(process);
+        kernel_cx.schedule(process);
         return true;
     }
     // SAFETY: N1: the caller holds the node (this function's contract).
-    unsafe { hand.push(process, node) }
+    unsafe { kernel_cx.push(process, node) }
 }
 
 /// Delivers a message that has its slot reserved, if the process counts its messages. Lock-free.
 #[inline(always)]
 pub(crate) fn deliver<M: Send + 'static>(
-    hand: &KernelCx<'_>,
+    kernel_cx: &KernelCx<'_>,
     process: &Header,
     message: M,
     with: Attachment,
 ) -> Result<(), SendError<M>> {
     let node = match with {
-        Attachment::Nothing => Message::try_new(hand, message),
-        Attachment::Alias(alias) => AliasMessage::try_new(hand, alias.reference, message),
-        Attachment::Watch(watch) => Request::try_new(hand, watch, message),
+        Attachment::Nothing => Message::try_new(kernel_cx, message),
+        Attachment::Alias(alias) => AliasMessage::try_new(kernel_cx, alias.reference, message),
+        Attachment::Watch(watch) => Request::try_new(kernel_cx, watch, message),
     };
     let node = node.map_err(|message| {
-        retract(process, hand);
+        retract(process, kernel_cx);
         SendError::NoMemory(message)
     })?;
     let arrived = match with {
         // The receiver accepts it only if the alias is in force when the signal is handled.
         // SAFETY: N1: the node is new, so ours.
-        Attachment::Alias(_) => unsafe { hand.push(process, node) },
+        Attachment::Alias(_) => unsafe { kernel_cx.push(process, node) },
         // SAFETY: N1: the node is new, so ours.
-        Attachment::Nothing | Attachment::Watch(_) => unsafe { put(hand, process, node) },
+        Attachment::Nothing | Attachment::Watch(_) => unsafe { put(kernel_cx, process, node) },
     };
     if arrived {
         return Ok(());
     }
-    retract(process, hand);
+    retract(process, kernel_cx);
     Err(SendError::NoProc(match with {
         // SAFETY: N1: not delivered, so still ours, of the kind that it was made.
-        Attachment::Nothing => unsafe { Message::open(node, hand.pool()) },
+        Attachment::Nothing => unsafe { Message::open(node, kernel_cx.pool()) },
         // SAFETY: N1: not delivered, so still ours, of the kind that it was made.
-        Attachment::Alias(_) => unsafe { AliasMessage::open(node, hand.pool()) },
+        Attachment::Alias(_) => unsafe { AliasMessage::open(node, kernel_cx.pool()) },
         // SAFETY: N1: not delivered, so still ours, of the kind that it was made.
-        Attachment::Watch(_) => unsafe { Request::open(node, hand.pool()).1 },
+        Attachment::Watch(_) => unsafe { Request::open(node, kernel_cx.pool()).1 },
     }))
 }
 
@@ -233,19 +237,19 @@ pub(crate) fn deliver<M: Send + 'static>(
 /// it.
 // Always inlined: passed as an argument, the message would have to lie in memory on every path.
 #[inline(always)]
-fn discard<M>(hand: &KernelCx<'_>, message: M) {
+fn discard_without_core<M>(kernel_cx: &KernelCx<'_>, message: M) {
     let mut message = Some(message);
-    hand.catch_panic(&mut || drop(message.take()));
+    kernel_cx.catch_panic(&mut || drop(message.take()));
 }
 
 /// Releases the slot of a counted message that was not delivered.
 #[cold]
-fn retract(process: &Header, hand: &KernelCx<'_>) {
+fn retract(process: &Header, kernel_cx: &KernelCx<'_>) {
     if let Some(bound) = process.bound() {
-        bound.room.retract();
+        bound.room.unreserve();
         // A waiting sender may have been rejected because of that slot.
         if bound.overflow == Overflow::Reject {
-            waker::nudge(process, hand);
+            waker::request_wake(process, kernel_cx);
         }
     }
 }

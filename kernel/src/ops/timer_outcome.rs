@@ -13,9 +13,9 @@ use crate::signal::node::Node;
 
 /// Tells a process that its list of watchers has a record that is no longer pending. Without this,
 /// a long-lived process that gets many messages by timer would keep all their records.
-fn uncount_watch(listed: Option<Pid>, hand: &KernelCx<'_>) {
-    if let Some(process) = listed.and_then(|pid| hand.find(pid)) {
-        watch_was_cancelled(process, hand);
+fn uncount_watch(listed: Option<Pid>, kernel_cx: &KernelCx<'_>) {
+    if let Some(process) = listed.and_then(|pid| kernel_cx.find(pid)) {
+        watch_was_cancelled(process, kernel_cx);
     }
 }
 
@@ -24,17 +24,17 @@ impl TimerHead {
     ///
     /// # Safety
     /// The caller is the wheel's core and has just taken the timer off.
-    pub unsafe fn fire(this: NonNull<Self>, hand: &KernelCx<'_>) {
+    pub unsafe fn fire(this: NonNull<Self>, kernel_cx: &KernelCx<'_>) {
         // SAFETY: the caller is the wheel's core and has just taken the timer off (this function's
         // contract).
-        unsafe { Self::fire_by::<Shipped>(this, hand) }
+        unsafe { Self::fire_by::<Shipped>(this, kernel_cx) }
     }
 
     /// Does the same as [`TimerHead::fire`], with the steps `S`.
     ///
     /// # Safety
     /// The caller is the wheel's core and has just taken the timer off.
-    pub unsafe fn fire_by<S: Steps>(this: NonNull<Self>, hand: &KernelCx<'_>) {
+    pub unsafe fn fire_by<S: Steps>(this: NonNull<Self>, kernel_cx: &KernelCx<'_>) {
         // SAFETY: the caller is the wheel's core and has just taken the timer off (this function's
         // contract).
         let fired = unsafe { Self::claim(this) };
@@ -44,7 +44,7 @@ impl TimerHead {
             return;
         }
         // SAFETY: S2, `claim` gave us the wheel's reference.
-        unsafe { Self::deliver(this, hand) }
+        unsafe { Self::deliver(this, kernel_cx) }
     }
 
     /// The first half of [`TimerHead::fire`]: decides that the timer fires. Returns `false` if it
@@ -64,14 +64,14 @@ impl TimerHead {
     ///
     /// # Safety
     /// The caller has claimed the timer, and does not use it again.
-    pub unsafe fn deliver(this: NonNull<Self>, hand: &KernelCx<'_>) {
+    pub unsafe fn deliver(this: NonNull<Self>, kernel_cx: &KernelCx<'_>) {
         // SAFETY: S2, the caller has claimed the timer, so it has the wheel's reference.
         let timer = unsafe { this.as_ref() };
         let listed = timer.listed();
         let process = match timer.target {
-            Target::Pid(pid) => hand.find(pid),
+            Target::Pid(pid) => kernel_cx.find(pid),
             // SAFETY: entries live as long as the kernel.
-            Target::Name(entry) => unsafe { entry.as_ref() }.holder(hand.guard),
+            Target::Name(entry) => unsafe { entry.as_ref() }.holder(kernel_cx.guard),
         };
         let node = this.cast::<Node>();
         if let Some(process) = process
@@ -79,13 +79,13 @@ impl TimerHead {
         {
             // SAFETY: S2, the thread that fires the timer owns the node, and its reference goes
             // with it.
-            if unsafe { hand.push(process, node) } {
-                return uncount_watch(listed, hand);
+            if unsafe { kernel_cx.push(process, node) } {
+                return uncount_watch(listed, kernel_cx);
             }
         }
         // SAFETY: the node was not delivered, so we still own it.
-        unsafe { hand.release(node) };
-        uncount_watch(listed, hand);
+        unsafe { kernel_cx.release(node) };
+        uncount_watch(listed, kernel_cx);
     }
 
     /// Returns the process that has the timer on its list of watchers, if any.
@@ -101,14 +101,14 @@ impl TimerHead {
     /// # Safety
     /// The caller has a reference: one of its own, or, when its core ends, the wheel's, which this
     /// call consumes.
-    pub unsafe fn cancel(this: NonNull<Self>, hand: &KernelCx<'_>) -> bool {
+    pub unsafe fn cancel(this: NonNull<Self>, kernel_cx: &KernelCx<'_>) -> bool {
         // Read first: the wheel's reference may be the last.
         // SAFETY: the caller has a reference to the record (this function's contract).
         let listed = unsafe { this.as_ref() }.listed();
         // SAFETY: the caller has a reference to the record (this function's contract).
-        let ended = unsafe { Self::end(this, hand) };
+        let ended = unsafe { Self::end(this, kernel_cx) };
         if ended {
-            uncount_watch(listed, hand);
+            uncount_watch(listed, kernel_cx);
         }
         ended
     }
@@ -117,18 +117,18 @@ impl TimerHead {
     ///
     /// # Safety
     /// The caller has that reference, and does not use the record again.
-    pub(crate) unsafe fn target_died(this: NonNull<Self>, hand: &KernelCx<'_>) {
+    pub(crate) unsafe fn target_died(this: NonNull<Self>, kernel_cx: &KernelCx<'_>) {
         // SAFETY: the list's reference keeps the record live.
-        unsafe { Self::end(this, hand) };
+        unsafe { Self::end(this, kernel_cx) };
         // SAFETY: the caller passes the list's reference, and we do not use the record again.
-        unsafe { Self::give_up(this, hand.pool()) };
+        unsafe { Self::release(this, kernel_cx.pool()) };
     }
 
     /// Does the same as [`TimerHead::cancel`], without updating the target's list.
     ///
     /// # Safety
     /// The caller has a reference, which it keeps.
-    pub(crate) unsafe fn end(this: NonNull<Self>, hand: &KernelCx<'_>) -> bool {
+    pub(crate) unsafe fn end(this: NonNull<Self>, kernel_cx: &KernelCx<'_>) -> bool {
         // SAFETY: the caller has a reference, so the record is live.
         let timer = unsafe { this.as_ref() };
         if !timer.slot().cancel(timer.name) {
@@ -136,7 +136,7 @@ impl TimerHead {
         }
         // SAFETY: S2, this call has cancelled an armed timer, so the message and the wheel's
         // reference are ours.
-        unsafe { Self::cancelled(this, hand) };
+        unsafe { Self::cancelled(this, kernel_cx) };
         true
     }
 
@@ -147,19 +147,19 @@ impl TimerHead {
     /// The caller has cancelled the timer, so it has the message and the wheel's reference, which
     /// this call consumes.
     #[inline]
-    unsafe fn cancelled(this: NonNull<Self>, hand: &KernelCx<'_>) {
+    unsafe fn cancelled(this: NonNull<Self>, kernel_cx: &KernelCx<'_>) {
         // SAFETY: S2, the wheel's reference keeps the record live.
         let timer = unsafe { this.as_ref() };
         if let Some(drop_value) = timer.drop_value {
             // SAFETY: S2, the canceller owns the value.
-            unsafe { Self::drop_message(this, drop_value, hand) };
+            unsafe { Self::drop_message(this, drop_value, kernel_cx) };
         }
-        match hand.core {
+        match kernel_cx.core {
             // SAFETY: the timer is cancelled, so it stays on its wheel until its core, which is
             // this one, takes it off.
-            Some(core) if core.id() == timer.core => unsafe { core.take_off(hand.kernel, this) },
+            Some(core) if core.id() == timer.core => unsafe { core.remove_timer(kernel_cx.kernel, this) },
             // SAFETY: S2, the canceller has the wheel's reference, which goes with the record.
-            _ => unsafe { hand.kernel.timer_cancelled(this) },
+            _ => unsafe { kernel_cx.kernel.timer_cancelled(this) },
         }
     }
 
@@ -168,20 +168,20 @@ impl TimerHead {
     /// # Safety
     /// The caller owns the value, which `drop_value` drops, and calls this once.
     #[inline(never)]
-    unsafe fn drop_message(this: NonNull<Self>, drop_value: unsafe fn(NonNull<Self>), hand: &KernelCx<'_>) {
+    unsafe fn drop_message(this: NonNull<Self>, drop_value: unsafe fn(NonNull<Self>), kernel_cx: &KernelCx<'_>) {
         // SAFETY: the caller owns the value (this function's contract).
-        hand.catch_panic(|| unsafe { drop_value(this) });
+        kernel_cx.catch_panic(|| unsafe { drop_value(this) });
     }
 
     /// (2) Cancels the kernel's timer that `reference` names. Returns its due time if it was
     /// pending. Any thread may call it, without a reference to the record. Lock-free.
-    pub fn cancel_named(reference: Reference, hand: &KernelCx<'_>) -> Option<u64> {
-        Self::cancel_named_by::<Shipped>(reference, hand)
+    pub fn cancel_named(reference: Reference, kernel_cx: &KernelCx<'_>) -> Option<u64> {
+        Self::cancel_named_by::<Shipped>(reference, kernel_cx)
     }
 
     /// Does the same as [`TimerHead::cancel_named`], with the steps `S`.
-    pub fn cancel_named_by<S: Steps>(reference: Reference, hand: &KernelCx<'_>) -> Option<u64> {
-        let (this, was) = hand.kernel.references.timers.cancel::<S>(reference, KernelPtr::of(hand.kernel))?;
+    pub fn cancel_named_by<S: Steps>(reference: Reference, kernel_cx: &KernelCx<'_>) -> Option<u64> {
+        let (this, was) = kernel_cx.kernel.references.timers.cancel::<S>(reference, KernelPtr::of(kernel_cx.kernel))?;
         // SAFETY: S2, the canceller has the wheel's reference.
         let timer = unsafe { this.as_ref() };
         let due = timer.due;
@@ -190,16 +190,16 @@ impl TimerHead {
                 let listed = timer.listed();
                 // SAFETY: S2, this call has cancelled an armed timer, so the message and the
                 // wheel's reference are ours.
-                unsafe { Self::cancelled(this, hand) };
-                uncount_watch(listed, hand);
+                unsafe { Self::cancelled(this, kernel_cx) };
+                uncount_watch(listed, kernel_cx);
             }
             Was::Prepared => {
                 // The timer is on no wheel and on no list. Its message ends here, and the party
                 // that has it in transit releases the other reference.
-                let _share = GivesUp { timer: this, pool: hand.pool(), shares: 1 };
+                let _share = GivesUp { timer: this, pool: kernel_cx.pool(), shares: 1 };
                 if let Some(drop_value) = timer.drop_value {
                     // SAFETY: S2, the canceller owns the value.
-                    unsafe { Self::drop_message(this, drop_value, hand) };
+                    unsafe { Self::drop_message(this, drop_value, kernel_cx) };
                 }
             }
         }
@@ -208,13 +208,13 @@ impl TimerHead {
 
     /// Returns the due time of the kernel's timer that `reference` names, if it is pending. Any
     /// thread may call it. Wait-free.
-    pub fn read_named(reference: Reference, hand: &KernelCx<'_>) -> Option<u64> {
-        Self::read_named_by::<Shipped>(reference, hand)
+    pub fn read_named(reference: Reference, kernel_cx: &KernelCx<'_>) -> Option<u64> {
+        Self::read_named_by::<Shipped>(reference, kernel_cx)
     }
 
     /// Does the same as [`TimerHead::read_named`], with the steps `S`.
-    pub fn read_named_by<S: Steps>(reference: Reference, hand: &KernelCx<'_>) -> Option<u64> {
-        hand.kernel.references.timers.read::<S>(reference, KernelPtr::of(hand.kernel))
+    pub fn read_named_by<S: Steps>(reference: Reference, kernel_cx: &KernelCx<'_>) -> Option<u64> {
+        kernel_cx.kernel.references.timers.read::<S>(reference, KernelPtr::of(kernel_cx.kernel))
     }
 
     /// (3) Takes the message of a fetched timer and releases the signal's reference.
@@ -225,7 +225,7 @@ impl TimerHead {
         // SAFETY: S2, the timer fired, so the node's holder owns the value.
         let value = unsafe { ptr::read(value_of::<M>(this)) };
         // SAFETY: the caller has the signal's reference, and does not use the record again.
-        unsafe { Self::give_up(this, pool) };
+        unsafe { Self::release(this, pool) };
         value
     }
 

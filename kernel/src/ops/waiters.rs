@@ -68,7 +68,7 @@ pub(crate) fn listen(
             Some(memory::try_new(record).map_err(|record| {
                 if let On::Line(place) = record.on {
                     // SAFETY: this is the reference that was added above.
-                    unsafe { capacity::Waiter::give_up(place) };
+                    unsafe { capacity::Waiter::release(place) };
                 }
                 NoMemory
             })?)
@@ -96,7 +96,7 @@ pub(crate) fn listen(
             if let On::Line(place) = last {
                 // SAFETY: this is the record's reference to the reservation that it waited for
                 // before.
-                unsafe { capacity::Waiter::give_up(place) };
+                unsafe { capacity::Waiter::release(place) };
             }
             (before, None)
         }
@@ -106,7 +106,7 @@ pub(crate) fn listen(
     // SAFETY: the record is new or was taken out, so it is in no set.
     unsafe { waiters.put(record) };
     // Foreign code may have let the alarm fire since the future checked (F4).
-    let rang = alarm.is_some_and(|alarm| timer::read(slice.process(), &slice.hand, alarm).is_none());
+    let rang = alarm.is_some_and(|alarm| timer::read(slice.process(), &slice.kernel_cx, alarm).is_none());
     if rang {
         let owner = private(slice);
         if let Some(waiters) = &mut owner.waiters {
@@ -138,32 +138,32 @@ pub(crate) fn wake(slice: &Slice<'_>) {
     };
     let mut due = Leaving(due);
     while let Some(waker) = due.next() {
-        call(&slice.hand, waker, Waker::wake);
+        call(&slice.kernel_cx, waker, Waker::wake);
     }
 }
 
 /// Drops all wakers of a dying process and calls none.
 #[inline]
-pub(crate) fn end(process: &Header, hand: &KernelCx<'_>) {
+pub(crate) fn end(process: &Header, kernel_cx: &KernelCx<'_>) {
     // SAFETY: P1, the caller is the owner.
     if let Some(waiters) = unsafe { process.private() }.waiters.take() {
-        drop_all(*waiters, hand);
+        drop_all(*waiters, kernel_cx);
     }
 }
 
 #[cold]
-fn drop_all(waiters: Waiters, hand: &KernelCx<'_>) {
+fn drop_all(waiters: Waiters, kernel_cx: &KernelCx<'_>) {
     let Waiters { due, mail, line, alarms, .. } = waiters;
     for set in [due, mail, line, alarms] {
         let mut leaving = Leaving(set);
-        leaving.0.forget_index();
+        leaving.0.drop_index();
         while let Some(waker) = leaving.next() {
-            call(hand, waker, drop);
+            call(kernel_cx, waker, drop);
         }
     }
 }
 
 /// Calls foreign code and continues even if it panics.
-fn call(hand: &KernelCx<'_>, waker: Waker, with: impl FnOnce(Waker)) {
-    hand.catch_panic(|| with(waker));
+fn call(kernel_cx: &KernelCx<'_>, waker: Waker, with: impl FnOnce(Waker)) {
+    kernel_cx.catch_panic(|| with(waker));
 }

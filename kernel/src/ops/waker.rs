@@ -47,7 +47,7 @@ pub fn of(process: &Header) -> Waker {
 
 /// Does the same as [`of`], with the orderings `O`.
 pub fn of_by<O: Orders>(process: &Header) -> Waker {
-    process.share_with_waker();
+    process.acquire_waker_ref();
     // SAFETY: the vtable's functions obey `RawWaker`'s contract, and the waker has the reference
     // added above.
     unsafe { Waker::from_raw(raw::<O>(process)) }
@@ -68,8 +68,8 @@ fn raw<O: Orders>(process: &Header) -> RawWaker {
 }
 
 /// Makes a process check its state: sends a waker's signal for a caller that has a kernel context.
-pub fn nudge(process: &Header, hand: &KernelCx<'_>) {
-    push_wake(process, hand);
+pub fn request_wake(process: &Header, kernel_cx: &KernelCx<'_>) {
+    push_wake(process, kernel_cx);
 }
 
 /// Claims a waiting process that has no pending signal, in order to resume it. Returns `true` if
@@ -86,26 +86,26 @@ pub fn claim(process: &Header) -> bool {
     claimed
 }
 
-/// Resumes a waiting process, or makes a running one check again. Does the same as [`nudge`], but
-/// sends no signal if a claim is enough.
+/// Resumes a waiting process, or makes a running one check again. Does the same as
+/// [`request_wake`], but sends no signal if a claim is enough.
 #[inline]
-pub fn resume(process: &Header, hand: &KernelCx<'_>) {
+pub fn resume(process: &Header, kernel_cx: &KernelCx<'_>) {
     if claim(process) {
-        hand.schedule(process);
+        kernel_cx.schedule(process);
     } else {
-        push_wake(process, hand);
+        push_wake(process, kernel_cx);
     }
 }
 
 /// Pushes the wake node. Returns `true` if the process took it, `None` if it was already pushed.
-fn push_wake(process: &Header, hand: &KernelCx<'_>) -> Option<bool> {
+fn push_wake(process: &Header, kernel_cx: &KernelCx<'_>) -> Option<bool> {
     // AcqRel: as in `wake_by_ref`.
     if process.waking.swap(true, Shipped::CLAIM) {
         return None;
     }
     // SAFETY: the flag was claimed, so the wake node is in no queue and ours. If the process is
     // dead, the node stays a part of its memory, and no later wake pushes it.
-    Some(unsafe { hand.push(process, NonNull::from(&process.wake).cast::<Node>()) })
+    Some(unsafe { kernel_cx.push(process, NonNull::from(&process.wake).cast::<Node>()) })
 }
 
 /// Kills a process, which may be running, without memory for an exit signal. Returns `true` if it
@@ -113,16 +113,16 @@ fn push_wake(process: &Header, hand: &KernelCx<'_>) -> Option<bool> {
 ///
 /// The process dies when it handles the wake node. That may be earlier than the order of its
 /// signals, or, if two threads kill at the same time, as late as the first of the two.
-pub fn kill(process: &Header, hand: &KernelCx<'_>) -> bool {
+pub fn kill(process: &Header, kernel_cx: &KernelCx<'_>) -> bool {
     // Checked first: after the push the process may be dead of this very kill.
     let alive = !process.mailbox.is_closed();
     // Relaxed: published by the swap in `push_wake` to the thread that clears the flag.
     let flag = || process.killed.store(true, Ordering::Relaxed);
-    if !hand.kernel.mutated(Mutation::FlagLast) {
+    if !kernel_cx.kernel.mutated(Mutation::FlagLast) {
         flag();
     }
-    let pushed = push_wake(process, hand);
-    if hand.kernel.mutated(Mutation::FlagLast) {
+    let pushed = push_wake(process, kernel_cx);
+    if kernel_cx.kernel.mutated(Mutation::FlagLast) {
         flag();
     }
     pushed.unwrap_or(alive)
@@ -146,7 +146,7 @@ pub unsafe fn wake_shared(process: NonNull<Header>) {
 unsafe fn clone<O: Orders>(data: *const ()) -> RawWaker {
     // SAFETY: the waker's reference, or its poll, keeps the process's memory.
     let process = unsafe { &*data.cast::<Header>() };
-    process.share_with_waker();
+    process.acquire_waker_ref();
     raw::<O>(process)
 }
 
@@ -176,11 +176,11 @@ unsafe fn wake_by_ref<O: Orders>(data: *const ()) {
 /// Queues a process that this wake has woken: on this core, if this thread runs a core of its
 /// kernel.
 fn queue(kernel: &Kernel, process: &Header) {
-    // SAFETY: a platform's `here`, and the slice is not used after this call.
-    if let Some(Slice { hand, .. }) = unsafe { Slice::current(kernel.here) }
-        && core::ptr::eq(hand.kernel, kernel)
+    // SAFETY: a platform's `current_slot`, and the slice is not used after this call.
+    if let Some(Slice { kernel_cx, .. }) = unsafe { Slice::current(kernel.current_slot) }
+        && core::ptr::eq(kernel_cx.kernel, kernel)
     {
-        return hand.schedule(process);
+        return kernel_cx.schedule(process);
     }
     kernel.inject(process);
 }
@@ -188,6 +188,6 @@ fn queue(kernel: &Kernel, process: &Header) {
 unsafe fn drop_waker(data: *const ()) {
     if let Some(process) = NonNull::new(data.cast_mut().cast::<Header>()) {
         // SAFETY: dropping consumes the waker, so its reference is released once, here.
-        unsafe { Header::give_up_waker(process) };
+        unsafe { Header::release_waker_ref(process) };
     }
 }

@@ -175,7 +175,7 @@ impl Header {
 
     /// Acquires one more waker's reference to the memory. The first of them holds the kernel (P4).
     /// The caller holds such a reference, or runs the process's slice. Wait-free.
-    pub fn share_with_waker(&self) {
+    pub fn acquire_waker_ref(&self) {
         // Relaxed: only a holder acquires another reference.
         if self.shares.fetch_add(WAKER, Ordering::Relaxed) < WAKER {
             // SAFETY: P4: the kernel is alive: a slice runs, whose core holds the kernel. The count
@@ -190,11 +190,11 @@ impl Header {
     ///
     /// # Safety
     /// The caller holds the reference and does not use `process` again.
-    pub unsafe fn give_up_waker(process: NonNull<Self>) {
+    pub unsafe fn release_waker_ref(process: NonNull<Self>) {
         // SAFETY: the caller's reference keeps the process's memory live.
         let kernel = unsafe { process.as_ref() }.kernel;
         // SAFETY: the caller's reference; not used again.
-        let before = unsafe { Self::give_up(process, WAKER, None) };
+        let before = unsafe { Self::release(process, WAKER, None) };
         if before < 2 * WAKER {
             // The process may be freed by now; the kernel count that its wakers held is ours.
             // SAFETY: P4: the first waker, since the number of wakers was last 0, took this count.
@@ -206,7 +206,7 @@ impl Header {
     ///
     /// # Safety
     /// The caller holds it and does not use `process` again.
-    pub unsafe fn give_up_table(process: NonNull<Self>, pool: Option<&Pool>) {
+    pub unsafe fn release_table_ref(process: NonNull<Self>, pool: Option<&Pool>) {
         // SAFETY: the caller's reference keeps the process's memory live.
         let header = unsafe { process.as_ref() };
         // Relaxed: written in a slice of the process, which is over; the retirement publishes it.
@@ -222,23 +222,23 @@ impl Header {
         }
         // SAFETY: the caller holds `ours`, and does not use the process again (this function's
         // contract).
-        unsafe { Self::give_up_found(process, ours, pool) };
+        unsafe { Self::release_table_ref_shared(process, ours, pool) };
     }
 
-    /// Does the same as [`Header::give_up_table`] where wakers or a context hold references. It is
-    /// a function of its own, so that the common path needs no registers for it.
+    /// Does the same as [`Header::release_table_ref`] where wakers or a context hold references. It
+    /// is a function of its own, so that the common path needs no registers for it.
     ///
     /// # Safety
     /// The caller holds `ours`, the table's reference among them, and does not use `process` again.
     #[cold]
     #[inline(never)]
-    unsafe fn give_up_found(process: NonNull<Self>, ours: usize, pool: Option<&Pool>) {
+    unsafe fn release_table_ref_shared(process: NonNull<Self>, ours: usize, pool: Option<&Pool>) {
         // SAFETY: the caller holds the table's reference, so the process is live.
         let header = unsafe { process.as_ref() };
         // SAFETY: the caller holds the table's reference and releases it below.
         unsafe { header.forgets() };
         // SAFETY: the caller holds `ours` (this function's contract).
-        unsafe { Self::give_up(process, ours, pool) };
+        unsafe { Self::release(process, ours, pool) };
     }
 
     /// Drops the foreign values in a process that no thread can find and whose memory stays only
@@ -255,7 +255,7 @@ impl Header {
         // SAFETY: `predecessor` belongs to the table's reference, which the caller holds.
         let word = self.predecessor.with_mut(|word| unsafe { core::mem::replace(&mut *word, core::ptr::null_mut()) });
         // SAFETY: T3: this process's claim took it out of the slot; returned once.
-        let predecessor = unsafe { Reason::from_word(word) };
+        let predecessor = unsafe { Reason::from_raw(word) };
         // All three may be foreign.
         drop((dying, reason, predecessor));
     }
@@ -289,11 +289,11 @@ impl Header {
     #[cold]
     pub unsafe fn give_up_context(process: NonNull<Self>) {
         // SAFETY: the caller's reference; not used again.
-        unsafe { Self::give_up(process, CONTEXT, None) };
+        unsafe { Self::release(process, CONTEXT, None) };
     }
 
     /// Releases a reference, and frees the memory with the last one. Returns the count before.
-    unsafe fn give_up(process: NonNull<Self>, share: usize, pool: Option<&Pool>) -> usize {
+    unsafe fn release(process: NonNull<Self>, share: usize, pool: Option<&Pool>) -> usize {
         // Release, and the Acquire fence below: the free comes after every use.
         // SAFETY: the caller's reference keeps the memory live.
         let shares = unsafe { &process.as_ref().shares };

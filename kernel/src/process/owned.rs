@@ -33,7 +33,7 @@ pub struct OwnerState {
     pub fetches: bool,
     /// `true` if it has adopted links that other processes made: it may have two links with one of
     /// them (`link`, K2).
-    pub taken_up: bool,
+    pub adopted_links: bool,
     /// The number of suspensions that have not been resumed. While it is above 0 the body is not
     /// resumed, whatever arrives.
     pub suspended: u32,
@@ -52,7 +52,7 @@ pub struct OwnerState {
     /// The number of slices run.
     pub slices: u64,
     /// Signals that were fetched and not handled, because an earlier one was fatal.
-    pub unmet: Fifo,
+    pub unhandled: Fifo,
     /// Links, both own and adopted, in order of age.
     pub links: RecordSet<LinkEnd>,
     /// Its monitors of other processes.
@@ -72,9 +72,9 @@ impl OwnerState {
             suspended: 0,
             spare: false,
             fetches: true,
-            taken_up: false,
+            adopted_links: false,
             dying: None,
-            unmet: Fifo::empty(),
+            unhandled: Fifo::empty(),
             links: RecordSet::new(),
             monitors: RecordSet::new(),
             timers: RecordSet::new(),
@@ -91,9 +91,9 @@ impl OwnerState {
 impl OwnerState {
     /// Returns `true` if a death has only a few links to release: no signal, monitor, timer or
     /// alias.
-    pub fn has_nothing(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
-            && self.unmet.is_empty()
+            && self.unhandled.is_empty()
             && self.monitors.is_empty()
             && self.timers.is_empty()
             && self.aliases.is_empty()

@@ -7,8 +7,8 @@
 //! made by a request has no watch.
 //!
 //! ```text
-//!   responder: ─▶ ANSWERED or DROPPED ─▶ OUT_ANSWERER  (one exchange, if it has no waker to call)
-//!   watch:     ─▶ DOWN, or nothing    ─▶ OUT_WATCH     (the same; or in the exchange for ANSWERED,
+//!   responder: ─▶ ANSWERED or DROPPED ─▶ RESPONDER_DONE  (one exchange, if it has no waker to call)
+//!   watch:     ─▶ DOWN, or nothing    ─▶ WATCH_DONE     (the same; or in the exchange for ANSWERED,
 //!                                                       if the process that received the request
 //!                                                       answers it, and has received nothing since)
 //!   requester: WAITING ⇄ nothing      ─▶ GONE
@@ -113,12 +113,12 @@ pub(crate) const WAITING: u8 = 8;
 /// The requester is done.
 pub(crate) const GONE: u8 = 16;
 /// The responder is done.
-pub(crate) const OUT_ANSWERER: u8 = 32;
+pub(crate) const RESPONDER_DONE: u8 = 32;
 /// The watch is done, or never existed.
-pub(crate) const OUT_WATCH: u8 = 64;
+pub(crate) const WATCH_DONE: u8 = 64;
 
 pub(crate) const EVENTS: u8 = ANSWERED | DROPPED | DOWN;
-const ALL_OUT: u8 = GONE | OUT_ANSWERER | OUT_WATCH;
+const ALL_OUT: u8 = GONE | RESPONDER_DONE | WATCH_DONE;
 
 /// The process that waits for the answer. The cell holds a waker's reference to it (A4). Only a
 /// thread that holds that reference may touch the process; a core of its kernel finds it by its
@@ -130,7 +130,7 @@ pub(crate) struct Requester {
     /// The process's kernel: only compared.
     pub(crate) kernel: KernelPtr,
     /// The accessor of the current slot, in which the cores of its kernel record what they run.
-    pub(crate) here: fn() -> *const CurrentSlot,
+    pub(crate) current_slot: fn() -> *const CurrentSlot,
 }
 
 /// The part of a cell that does not depend on the answer's type.
@@ -160,7 +160,7 @@ impl<T> Cell<T> {
     pub(crate) fn new(asker: Option<Requester>, watched: bool) -> Self {
         Self {
             head: RequestHead {
-                word: AtomicU8::new(if watched { 0 } else { OUT_WATCH }),
+                word: AtomicU8::new(if watched { 0 } else { WATCH_DONE }),
                 asker,
                 waker: UnsafeCell::new(None),
                 reason: UnsafeCell::new(None),
@@ -307,13 +307,13 @@ impl RequestHead {
     #[inline]
     pub(crate) fn answer_first<O: Orders>(&self) -> bool {
         // Relaxed: after a failure `event` loads the word again.
-        self.word.compare_exchange(0, ANSWERED | OUT_ANSWERER | OUT_WATCH, O::EVENT, Ordering::Relaxed).is_ok()
+        self.word.compare_exchange(0, ANSWERED | RESPONDER_DONE | WATCH_DONE, O::EVENT, Ordering::Relaxed).is_ok()
     }
 
     /// Answers with a store: a mutant.
     #[cfg(loom)]
     pub(crate) fn store_answered(&self) {
-        self.word.store(ANSWERED | OUT_ANSWERER | OUT_WATCH, Ordering::Release);
+        self.word.store(ANSWERED | RESPONDER_DONE | WATCH_DONE, Ordering::Release);
     }
 
     /// Marks a party as done. Returns the word before.

@@ -5,7 +5,7 @@ use core::ptr::{self, NonNull};
 
 use crate::memory::pool::Pool;
 use crate::process::request_cell::RequestHead;
-use crate::signal::message::take_apart;
+use crate::signal::message::into_parts;
 use crate::signal::node::Node;
 
 /// A message whose sender waits for an answer: the watch for it travels with the message
@@ -60,7 +60,7 @@ impl<M> Request<M> {
         let watch = unsafe { node.cast::<RequestNode>().as_ref() }.watch;
         // SAFETY: N1: the caller holds the node, which heads a `Request<M>` (this function's
         // contract).
-        let value = unsafe { take_apart(node.cast::<Self>(), |whole| (&mut whole.head, &mut whole.value), pool) };
+        let value = unsafe { into_parts(node.cast::<Self>(), |whole| (&mut whole.head, &mut whole.value), pool) };
         // SAFETY: the watch has not reported a death (this function's contract), so it is not null.
         (unsafe { NonNull::new_unchecked(watch) }, value)
     }

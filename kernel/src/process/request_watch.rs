@@ -7,7 +7,7 @@ use core::task::Waker;
 
 use crate::memory::pool::Pool;
 use crate::process::request_cell::{
-    ANSWERED, DOWN, GONE, OUT_ANSWERER, OUT_WATCH, Orders, RequestHead, Requester, Shipped,
+    ANSWERED, DOWN, GONE, Orders, RESPONDER_DONE, RequestHead, Requester, Shipped, WATCH_DONE,
 };
 use crate::reason::Reason;
 use crate::sync::Ordering;
@@ -34,7 +34,7 @@ impl<O: Orders> DeathWatch<O> {
     /// For the models.
     pub fn down(self, reason: &Reason) -> Option<Waker> {
         // SAFETY: this value is the watch, and it is not used again.
-        unsafe { say_down::<O>(self.travels(), None, reason) }.and_then(|(_, waker)| waker)
+        unsafe { send_down::<O>(self.travels(), None, reason) }.and_then(|(_, waker)| waker)
     }
 
     /// Releases the watch if it is settled, as [`settle`] does. For the models.
@@ -64,8 +64,8 @@ pub(crate) unsafe fn let_go(head: NonNull<RequestHead>, pool: Option<&Pool>) {
 /// Releases the watch as [`let_go`] does.
 unsafe fn leave<O: Orders>(head: NonNull<RequestHead>, pool: Option<&Pool>) {
     // SAFETY: A3: the watch is not done, so the cell is live.
-    let before = unsafe { head.as_ref() }.leave::<O>(OUT_WATCH);
-    if RequestHead::is_last(before, OUT_WATCH) {
+    let before = unsafe { head.as_ref() }.leave::<O>(WATCH_DONE);
+    if RequestHead::is_last(before, WATCH_DONE) {
         // SAFETY: A3: the watch was the last party.
         unsafe { RequestHead::free(head, pool) };
     }
@@ -78,13 +78,13 @@ unsafe fn leave<O: Orders>(head: NonNull<RequestHead>, pool: Option<&Pool>) {
 unsafe fn settle<O: Orders>(head: NonNull<RequestHead>, pool: Option<&Pool>) -> bool {
     // SAFETY: A3: the watch is not done, so the cell is live.
     let word = unsafe { head.as_ref() }.load(O::SETTLE);
-    if word & (GONE | OUT_ANSWERER) == GONE | OUT_ANSWERER {
+    if word & (GONE | RESPONDER_DONE) == GONE | RESPONDER_DONE {
         // The watch is the last party.
         // SAFETY: A3: both other parties are done, seen with Acquire.
         unsafe { RequestHead::free(head, pool) };
         return true;
     }
-    let settled = word & (OUT_ANSWERER | ANSWERED) != 0 || !O::HEEDS_THE_ANSWERER;
+    let settled = word & (RESPONDER_DONE | ANSWERED) != 0 || !O::HEEDS_THE_ANSWERER;
     if settled {
         // SAFETY: the caller has the watch and does not use it again.
         unsafe { leave::<O>(head, pool) };
@@ -97,7 +97,7 @@ unsafe fn settle<O: Orders>(head: NonNull<RequestHead>, pool: Option<&Pool>) -> 
 ///
 /// # Safety
 /// The caller has the watch, and does not use it again.
-pub(crate) unsafe fn say_down<O: Orders>(
+pub(crate) unsafe fn send_down<O: Orders>(
     head: NonNull<RequestHead>,
     pool: Option<&Pool>,
     reason: &Reason,
@@ -109,7 +109,7 @@ pub(crate) unsafe fn say_down<O: Orders>(
     // Relaxed: only a hint.
     let said = if cell.load(Ordering::Relaxed) & unless == 0 {
         cell.set_reason(reason.clone());
-        cell.event::<O>(DOWN, OUT_WATCH, unless)
+        cell.event::<O>(DOWN, WATCH_DONE, unless)
     } else {
         Err(0)
     };

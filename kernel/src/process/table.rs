@@ -222,7 +222,7 @@ impl Table {
         let slot = self.claimed(index);
         // Relaxed: the claimer owns the slot, and `publish` publishes it.
         let generation = slot.generation.load(Ordering::Relaxed) + 1;
-        // Release: pairs with the second load of the generation in `of_the_dead`. A reader that
+        // Release: pairs with the second load of the generation in `tombstone`. A reader that
         // loaded the word taken out below sees that the generation has moved on, or loaded the word
         // before this store.
         slot.generation.store(generation, Ordering::Release);
@@ -276,8 +276,8 @@ impl Table {
     /// `reason`.
     pub fn vacate(&self, pid: Pid, reason: Reason) {
         let slot = self.claimed(pid.index());
-        // Release: pairs with `of_the_dead`, which reads the reason behind the word.
-        slot.tombstone.store(reason.into_word(), Ordering::Release);
+        // Release: pairs with `tombstone`, which reads the reason behind the word.
+        slot.tombstone.store(reason.into_raw(), Ordering::Release);
         slot.process.store(ptr::null_mut(), Ordering::Release);
     }
 
@@ -308,7 +308,7 @@ impl Table {
     }
 
     /// Moves all slots of a cache to the pool.
-    pub fn give_up(&self, cache: &mut FreeSlots) {
+    pub fn flush_cache(&self, cache: &mut FreeSlots) {
         let (first, last) = (cache.head, cache.tail);
         *cache = FreeSlots::new();
         self.give_to_pool(first, last);
@@ -363,7 +363,7 @@ impl Table {
     }
 
     /// Returns what is known about a pid that `find` did not find. Wait-free.
-    pub fn of_the_dead(&self, pid: Pid, _guard: &Guard<'_>) -> Tombstone {
+    pub fn tombstone(&self, pid: Pid, _guard: &Guard<'_>) -> Tombstone {
         let Some(slot) = self.slot(pid.index()) else { return Tombstone::NeverAllocated };
         let generation = slot.generation.load(Ordering::Acquire);
         if pid.generation() > generation || pid.generation() < self.first || pid.index() >= self.extent() {
@@ -380,7 +380,7 @@ impl Table {
         }
         // SAFETY: T3 — the slot, or the process that took the word out, keeps the word longer than
         // the guard lives.
-        unsafe { Reason::clone_word(word) }.map_or(Tombstone::Recycled, Tombstone::Known)
+        unsafe { Reason::clone_raw(word) }.map_or(Tombstone::Recycled, Tombstone::Known)
     }
 }
 
@@ -389,7 +389,7 @@ impl Drop for Table {
         for index in 0..self.extent() {
             let word = self.claimed(index).tombstone.swap(ptr::null_mut(), Ordering::Acquire);
             // SAFETY: the swap took the word out, so it is given back once.
-            drop(unsafe { Reason::from_word(word) });
+            drop(unsafe { Reason::from_raw(word) });
         }
         for (number, segment) in self.segments.iter().enumerate() {
             let Some(slots) = NonNull::new(segment.load(Ordering::Acquire)) else { continue };
@@ -489,7 +489,7 @@ mod tests {
                 assert!((7..=8).contains(&claim.pid.generation()), "{}", claim.pid);
                 assert!(seen.insert(claim.pid), "{} was given out before", claim.pid);
                 // SAFETY: the claim took the word out, and it is given back once.
-                drop(unsafe { Reason::from_word(claim.tombstone) });
+                drop(unsafe { Reason::from_raw(claim.tombstone) });
                 table.vacate(claim.pid, Reason::NORMAL);
                 table.release(claim.pid, &mut slots);
             }
@@ -500,10 +500,10 @@ mod tests {
         let guard = participant.pin();
         for generation in [1, 6, 9, u32::MAX] {
             let pid = Pid::new(0, generation).expect("in range");
-            assert_eq!(table.of_the_dead(pid, &guard), Tombstone::NeverAllocated, "{pid}");
+            assert_eq!(table.tombstone(pid, &guard), Tombstone::NeverAllocated, "{pid}");
         }
         let first = *seen.first().expect("some");
-        assert_ne!(table.of_the_dead(first, &guard), Tombstone::NeverAllocated);
+        assert_ne!(table.tombstone(first, &guard), Tombstone::NeverAllocated);
     }
 
     /// On a core where few processes have died, a claim takes a slot of the pool, not the slot with
@@ -516,7 +516,7 @@ mod tests {
         let others = [(); 3].map(|()| claim(&mut elsewhere));
         let dead = claim(&mut here);
         others.iter().for_each(|other| table.release(*other, &mut elsewhere));
-        table.give_up(&mut elsewhere);
+        table.flush_cache(&mut elsewhere);
         table.release(dead, &mut here);
         for _ in others {
             assert_ne!(claim(&mut here).index(), dead.index());

@@ -92,7 +92,7 @@ pub struct TimerHead {
     pub(crate) name: Name,
     pub(crate) slot: NonNull<Slot>,
     /// `true` if the message arrives as `Received::Timer` rather than as a plain message.
-    pub labelled: bool,
+    pub tagged: bool,
     /// `true` if the timer is on another process's list of watchers.
     pub watched: bool,
     pub(crate) target: Target,
@@ -163,7 +163,7 @@ impl Drop for GivesUp<'_> {
     fn drop(&mut self) {
         for _share in 0..self.shares {
             // SAFETY: the holder has these references, and the record is not used again.
-            unsafe { TimerHead::give_up(self.timer, self.pool) };
+            unsafe { TimerHead::release(self.timer, self.pool) };
         }
     }
 }
@@ -177,13 +177,13 @@ pub(crate) fn value_of<M>(timer: NonNull<TimerHead>) -> *mut M {
 
 impl<M: Send + 'static> MessageTimer<M> {
     /// Creates a timer with a message, with the references of the wheel and of the starter.
-    /// `labelled`: see [`TimerHead::labelled`].
+    /// `tagged`: see [`TimerHead::tagged`].
     #[inline(always)]
     pub(crate) fn new(
         node: Node,
         target: Target,
         due: u64,
-        labelled: bool,
+        tagged: bool,
         place: (NonNull<Slot>, Reference),
         value: M,
     ) -> Self {
@@ -197,7 +197,7 @@ impl<M: Send + 'static> MessageTimer<M> {
             unsafe { pool::drop_and_free(timer.cast::<MessageTimer<M>>(), pool) }
         }
         let head = TimerHead {
-            labelled,
+            tagged,
             takes: Some(TypeId::of::<M>()),
             drop_value: if needs_drop::<M>() { Some(drop_value::<M>) } else { None },
             free: free::<M>,
@@ -237,7 +237,7 @@ impl TimerHead {
             slot,
             name: Name::new(reference, own),
             shares: RefCount::new(2),
-            labelled: false,
+            tagged: false,
             watched: false,
             core: 0,
             prepared: false,
@@ -295,7 +295,7 @@ impl TimerHead {
     pub unsafe fn abandon(this: NonNull<Self>, pool: Option<&Pool>) {
         // SAFETY: the caller has both references, so the record is live.
         let timer = unsafe { this.as_ref() };
-        let cancelled = timer.prepared && !timer.slot().give_up(timer.name);
+        let cancelled = timer.prepared && !timer.slot().release(timer.name);
         // After a cancellation the canceller has the wheel's reference and the message.
         let _shares = GivesUp { timer: this, pool, shares: if cancelled { 1 } else { 2 } };
         if let Some(drop_value) = timer.drop_value.filter(|_| !cancelled) {
@@ -354,9 +354,9 @@ impl TimerHead {
     /// # Safety
     /// The caller has the reference, and does not use the record again.
     #[inline]
-    pub unsafe fn give_up(this: NonNull<Self>, pool: Option<&Pool>) {
+    pub unsafe fn release(this: NonNull<Self>, pool: Option<&Pool>) {
         // SAFETY: the caller has a reference, so the record is live.
-        if unsafe { this.as_ref() }.shares.give_up() {
+        if unsafe { this.as_ref() }.shares.release() {
             // SAFETY: the last reference was released here.
             unsafe { Self::gone(this, pool) };
         }

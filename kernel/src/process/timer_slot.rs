@@ -190,7 +190,7 @@ impl Slot {
 
     /// (3) Cancels a timer that never reached a wheel. Returns `false` if it was cancelled in
     /// transit. The caller has a reference to the record.
-    pub(crate) fn give_up(&self, name: Name) -> bool {
+    pub(crate) fn release(&self, name: Name) -> bool {
         self.turn(name, PREPARED, CANCELLED)
     }
 
@@ -541,7 +541,7 @@ mod tests {
             0
         }
         fn wake(&self, _: usize) {}
-        fn here(&self) -> fn() -> *const CurrentSlot {
+        fn current_slot(&self) -> fn() -> *const CurrentSlot {
             || ptr::null()
         }
     }

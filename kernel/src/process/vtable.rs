@@ -97,7 +97,7 @@ impl<B> Process<B> {
         // SAFETY: the caller holds the last reference, so no other thread reads it.
         let predecessor = header.predecessor.with(|word| unsafe { *word });
         // SAFETY: T3: this process's claim took it out of the slot; returned once.
-        drop(unsafe { Reason::from_word(predecessor) });
+        drop(unsafe { Reason::from_raw(predecessor) });
         // SAFETY: the body is dropped already; this drops the header's own parts.
         unsafe { process.drop_in_place() };
         // SAFETY: `spawn` allocated it as a `Process<B>`.

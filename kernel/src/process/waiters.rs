@@ -174,7 +174,7 @@ pub(crate) unsafe fn open(record: NonNull<Waiter>) -> Waker {
     unsafe { memory::free(record) };
     if let On::Line(place) = on {
         // SAFETY: this is the record's reference, and it is not used again.
-        unsafe { capacity::Waiter::give_up(place) };
+        unsafe { capacity::Waiter::release(place) };
     }
     waker
 }

@@ -35,7 +35,7 @@ unsafe impl Send for Participant {}
 
 impl Participant {
     /// Returns `true` if the participant is a member of this domain.
-    pub fn is_member_of(&self, domain: &Domain) -> bool {
+    pub fn belongs_to(&self, domain: &Domain) -> bool {
         self.0.collector() == &domain.0
     }
 
@@ -53,7 +53,7 @@ impl Participant {
         let free = move || {
             // SAFETY: the collector runs this closure only when every guard that exists now is
             // gone.
-            unsafe { garbage.free_or_put(basket) }
+            unsafe { garbage.free_or_return(basket) }
         };
         // SAFETY: the garbage may be freed by any thread, and holds no borrow.
         unsafe { self.0.pin().defer_unchecked(free) };

@@ -153,7 +153,7 @@ impl Garbage {
     ///
     /// # Safety
     /// No guard that existed when they were retired exists any longer.
-    unsafe fn free_or_put(self, basket: Option<Arc<ReturnQueue>>) {
+    unsafe fn free_or_return(self, basket: Option<Arc<ReturnQueue>>) {
         match basket {
             // SAFETY: no old guard exists any longer (this function's contract).
             Some(basket) => unsafe { basket.put(self) },
@@ -163,7 +163,7 @@ impl Garbage {
     }
 
     /// # Safety
-    /// The same contract as `free_or_put`.
+    /// The same contract as `free_or_return`.
     unsafe fn free(self) {
         let mut next = Some(self.head);
         while let Some(object) = next {

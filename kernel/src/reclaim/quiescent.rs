@@ -51,7 +51,7 @@ pub struct Participant(Domain);
 
 impl Participant {
     /// Returns `true` if the participant is a member of this domain.
-    pub fn is_member_of(&self, domain: &Domain) -> bool {
+    pub fn belongs_to(&self, domain: &Domain) -> bool {
         Arc::ptr_eq(&self.0.guards, &domain.guards)
     }
 
@@ -72,7 +72,7 @@ impl Participant {
             return Err(garbage);
         }
         // SAFETY: H1 — no guard exists on the hart.
-        unsafe { garbage.free_or_put(basket) };
+        unsafe { garbage.free_or_return(basket) };
         Ok(())
     }
 

@@ -52,7 +52,7 @@ impl ReturnQueue {
     }
 
     /// Frees the objects in the queue, into a pool.
-    pub fn empty_into(&self, pool: &Pool) {
+    pub fn drain_into(&self, pool: &Pool) {
         for object in self.0.take() {
             // SAFETY: B1 and B2 — `take` gave the object to this core alone.
             unsafe { Retired::free(object, Some(pool)) };

@@ -8,12 +8,12 @@
 //! ```
 //!
 //! **I1, no core sleeps while work is queued.** A core that falls asleep sets its bit (`announce`),
-//! then checks all queues again. A producer queues work, then checks the bits (`work_added`). A
+//! then checks all queues again. A producer queues work, then checks the bits (`notify`). A
 //! SeqCst fence separates the two steps on each side, so one of the two sees the other.
 //!
 //! A core that queues work in the middle of a slice checks the bits without a fence
-//! (`work_adding`). When the slice ends, it checks them once with a fence, for all work that the
-//! slice has queued (`work_added`). A core that falls asleep in between is noticed at the end of
+//! (`notify_relaxed`). When the slice ends, it checks them once with a fence, for all work that the
+//! slice has queued (`notify`). A core that falls asleep in between is noticed at the end of
 //! the slice at the latest. Most slices that wake many processes find all cores awake, and would
 //! pay for a fence at each wake.
 //!
@@ -29,7 +29,7 @@
 //! searching, relies on that core to find the work and wakes no other. But the core may first find
 //! work of its own (a pinned process, a timer, an arrival between its last check and `retract`) and
 //! run it for a long time. So if the core was claimed, or its last check found anything, it calls
-//! `work_added` for the work that is still visible before it runs its own.
+//! `notify` for the work that is still visible before it runs its own.
 //!
 //! **I5, one idle core has the watch.** Where cores monitor one another (`sched::stall`), one
 //! idle core at a time has the *watch*: it sleeps for a bounded time only.
@@ -72,7 +72,7 @@ impl Idle {
     /// Marks the core as idle: it sleeps unless its next check of the queues finds work. Wait-free.
     pub fn announce(&self, core: usize) {
         self.words[core / BITS].fetch_or(1 << (core % BITS), Ordering::AcqRel);
-        // Pairs with the fence of `work_added` (I1).
+        // Pairs with the fence of `notify` (I1).
         fence(Ordering::SeqCst);
     }
 
@@ -86,7 +86,7 @@ impl Idle {
     /// Returns the core that the caller must wake, if any, after it queued work that every core can
     /// see. Wait-free.
     #[must_use = "the core is claimed and sleeps until it is woken"]
-    pub fn work_added(&self) -> Option<usize> {
+    pub fn notify(&self) -> Option<usize> {
         // Pairs with the fence of `announce` (I1).
         fence(Ordering::SeqCst);
         if self.searching.load(Ordering::Relaxed) > 0 {
@@ -95,10 +95,10 @@ impl Idle {
         self.claim_any()
     }
 
-    /// Does the same as [`Idle::work_added`] without a fence, for a core that calls `work_added`
+    /// Does the same as [`Idle::notify`] without a fence, for a core that calls `notify`
     /// when its slice ends. It may miss a core that falls asleep at this moment. Wait-free.
     #[must_use = "the core is claimed and sleeps until it is woken"]
-    pub fn work_adding(&self) -> Option<usize> {
+    pub fn notify_relaxed(&self) -> Option<usize> {
         // Relaxed: a hint.
         if self.searching.load(Ordering::Relaxed) > 0 {
             return None;
@@ -138,7 +138,7 @@ impl Idle {
     /// Returns `true` if the caller must wake `core`, after it queued work that only `core` can
     /// run. Wait-free.
     #[must_use = "the core is claimed and sleeps until it is woken"]
-    pub fn work_added_for(&self, core: usize) -> bool {
+    pub fn notify_core(&self, core: usize) -> bool {
         fence(Ordering::SeqCst);
         let bit = 1 << (core % BITS);
         let word = &self.words[core / BITS];
@@ -163,7 +163,7 @@ impl Idle {
     pub fn end_search(&self, found: bool) -> Option<usize> {
         // AcqRel: ordered before `announce` (I3).
         let last = self.searching.fetch_sub(1, Ordering::AcqRel) == 1;
-        if found && last { self.work_added() } else { None }
+        if found && last { self.notify() } else { None }
     }
 
     /// Returns `true` if the core has announced itself and no thread has claimed it. Wait-free.

@@ -121,7 +121,7 @@ impl Shared {
     }
 
     /// Returns `true` if a process is queued that this core could run.
-    pub fn has_own(&self) -> bool {
+    pub fn has_local(&self) -> bool {
         self.has_stealable() || !self.pinned.is_empty() || !self.next.load(Ordering::Relaxed).is_null()
     }
 }
@@ -165,7 +165,7 @@ pub struct Local<S: Steps = Shipped> {
     next_is_newborn: bool,
     /// `true` if the process from `next` went behind other processes, some of them pinned: another
     /// core may now run it.
-    went_behind: bool,
+    became_stealable: bool,
     /// `true` if some overflow is not published yet.
     unpublished: bool,
     /// `true` if the kernel has no other core.
@@ -203,6 +203,6 @@ impl<S: Steps> Local<S> {
 
     /// Returns `true` if this core has a process to run.
     pub fn has_work(&self, shared: &Shared) -> bool {
-        self.pinned_len > 0 || shared.has_own() || self.overflow.iter().any(|chain| !chain.is_empty())
+        self.pinned_len > 0 || shared.has_local() || self.overflow.iter().any(|chain| !chain.is_empty())
     }
 }

@@ -19,26 +19,26 @@ impl<S: Steps> Local<S> {
         let next = NonNull::new(shared.next.load(Ordering::Relaxed));
         if next.is_some() {
             shared.next.store(ptr::null_mut(), Ordering::Relaxed);
-            if self.quantum.lasts() && self.takes_turn(shared) {
+            if self.quantum.lasts() && self.try_ping_pong(shared) {
                 self.quantum.go_on();
                 return next;
             }
         }
-        self.pop_behind(shared, next)
+        self.pop_after_newborns(shared, next)
     }
 
     /// Does the first part of [`Local::pop`] at the end of a slice: returns the next process that
     /// continues the current budget, and what is left of it. Returns `None`, and does nothing,
     /// where the full [`Local::pop`] must decide. Wait-free.
     #[inline(always)]
-    pub fn pop_going_on(&mut self, shared: &Shared) -> Option<(NonNull<RunNode>, u32)> {
+    pub fn pop_continuing(&mut self, shared: &Shared) -> Option<(NonNull<RunNode>, u32)> {
         let tick = self.tick.wrapping_add(1);
-        if tick.is_multiple_of(32) || self.went_behind || !self.quantum.lasts() {
+        if tick.is_multiple_of(32) || self.became_stealable || !self.quantum.lasts() {
             return None;
         }
         // Relaxed: only this core looks behind the pointer.
         let node = match NonNull::new(shared.next.load(Ordering::Relaxed)) {
-            Some(next) if self.quantum.is_in_turns() => {
+            Some(next) if self.quantum.in_ping_pong() => {
                 shared.next.store(ptr::null_mut(), Ordering::Relaxed);
                 next
             }
@@ -52,15 +52,15 @@ impl<S: Steps> Local<S> {
     }
 
     /// Takes the next process when the one from `next` has no turn left: it goes behind the queues.
-    fn pop_behind(&mut self, shared: &Shared, next: Option<NonNull<RunNode>>) -> Option<NonNull<RunNode>> {
+    fn pop_after_newborns(&mut self, shared: &Shared, next: Option<NonNull<RunNode>>) -> Option<NonNull<RunNode>> {
         let lasts = self.quantum.lasts();
         if !lasts {
-            self.grow_up(shared);
+            self.demote_newborns(shared);
         }
         if let Some(node) = next {
             // SAFETY: R1, the node was in `next`, which is this core's.
             unsafe { self.push(shared, node) };
-            self.went_behind = self.pinned_len > 0;
+            self.became_stealable = self.pinned_len > 0;
         }
         // SAFETY: the caller is the deque's owner, as for every method of `Local`.
         if lasts && let Some(node) = unsafe { shared.brood.pop() } {
@@ -81,13 +81,13 @@ impl<S: Steps> Local<S> {
     /// Returns `true` if a process that was hidden in `next` has become stealable since the last
     /// call.
     #[inline]
-    pub fn has_shown(&mut self) -> bool {
-        core::mem::take(&mut self.went_behind)
+    pub fn publish_seen(&mut self) -> bool {
+        core::mem::take(&mut self.became_stealable)
     }
 
     #[inline]
-    fn takes_turn(&mut self, shared: &Shared) -> bool {
-        if self.quantum.is_in_turns() {
+    fn try_ping_pong(&mut self, shared: &Shared) -> bool {
+        if self.quantum.in_ping_pong() {
             return true;
         }
         // Only processes that would come first count: low priority has its own share (F1), and so
@@ -96,11 +96,11 @@ impl<S: Steps> Local<S> {
         let waits = !self.next_is_newborn
             && shared.brood.is_empty()
             && (0..PRIORITIES - 1).any(|priority| self.waits(shared, priority));
-        self.quantum.begins_turns(waits)
+        self.quantum.start_ping_pong(waits)
     }
 
     /// Moves the newborns that are left behind the queues (F2).
-    fn grow_up(&mut self, shared: &Shared) {
+    fn demote_newborns(&mut self, shared: &Shared) {
         loop {
             match shared.brood.steal() {
                 // SAFETY: R1, `steal` gave us the node.
@@ -143,7 +143,7 @@ impl<S: Steps> Local<S> {
         let ring = &shared.rings[priority];
         // SAFETY: the caller is the ring's owner, and if this is the only core, no thread calls
         // `steal`.
-        let first = if self.alone { unsafe { ring.pop_alone() } } else { unsafe { ring.pop() } };
+        let first = if self.alone { unsafe { ring.pop_single_core() } } else { unsafe { ring.pop() } };
         if first.is_some() {
             return first;
         }
@@ -285,8 +285,8 @@ mod tests {
                 long.local.end_slice(&long.shared, left);
                 short.local.end_slice(&short.shared, left);
                 let expected = long.local.pop(&long.shared).map(|node| long.number(node));
-                let shown = long.local.has_shown();
-                let found = match short.local.pop_going_on(&short.shared) {
+                let shown = long.local.publish_seen();
+                let found = match short.local.pop_continuing(&short.shared) {
                     Some((node, budget)) => {
                         short_ways += 1;
                         assert_eq!((budget, false), long.local.budget());
@@ -295,7 +295,7 @@ mod tests {
                     }
                     None => {
                         let node = short.local.pop(&short.shared);
-                        assert_eq!(short.local.has_shown(), shown);
+                        assert_eq!(short.local.publish_seen(), shown);
                         node
                     }
                 };

@@ -5,24 +5,24 @@
 //! used. When the rest is no longer worth a switch, the queues are served first.
 //!
 //! A ping-pong group (processes that wake one another) gets less of the quantum if the processes
-//! that wait need less. This limit applies after [`TURNS`] turns, once the group has used twice as
-//! much as a process from the queues uses at a time, on a moving average. So many clients of one
-//! server get their turns one after another, with a few messages each, and no client sends hundreds
-//! while the others wait. And a pair that shares a core with a process that never waits does not
-//! wait for a whole slice of that process after every few messages.
+//! that wait need less. This limit applies after [`PING_PONG_TURNS`] turns, once the group has used
+//! twice as much as a process from the queues uses at a time, on a moving average. So many clients
+//! of one server get their turns one after another, with a few messages each, and no client sends
+//! hundreds while the others wait. And a pair that shares a core with a process that never waits
+//! does not wait for a whole slice of that process after every few messages.
 
 use crate::config::SLICE;
 
 /// The smallest rest of a quantum that is worth a switch.
-const WORTH: u32 = SLICE / 16;
+const MIN_SWITCH: u32 = SLICE / 16;
 
 /// The number of turns from the LIFO slot before the queues are checked for waiting processes. An
 /// even number: of a client and its server, the server then goes behind the queued processes, and
 /// finds all their requests when it runs again.
-const TURNS: u32 = 4;
+const PING_PONG_TURNS: u32 = 4;
 
 /// The number of turns when no process waits.
-const ALONE: u32 = 8 * TURNS;
+const UNCONTENDED_TURNS: u32 = 8 * PING_PONG_TURNS;
 
 /// The budget of a quantum and the state of ping-pong detection; see the module.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl Quantum {
     /// Returns `true` if enough is left for a process that does not come from the queues.
     #[inline]
     pub(super) fn lasts(&self) -> bool {
-        self.rest >= WORTH
+        self.rest >= MIN_SWITCH
     }
 
     /// Gives the rest of the quantum, at most a slice, to one more process.
@@ -78,7 +78,7 @@ impl Quantum {
 
     /// Takes a turn for the process in the LIFO slot. Returns `true` if one was left.
     #[inline(always)]
-    pub(super) fn is_in_turns(&mut self) -> bool {
+    pub(super) fn in_ping_pong(&mut self) -> bool {
         let is_in = self.turns > 0;
         if is_in {
             self.turns -= 1;
@@ -90,17 +90,17 @@ impl Quantum {
     /// share and a process `waits` in the queues.
     #[cold]
     #[inline(never)]
-    pub(super) fn begins_turns(&mut self, waits: bool) -> bool {
+    pub(super) fn start_ping_pong(&mut self, waits: bool) -> bool {
         let turns = if core::mem::take(&mut self.queued) {
             self.learn();
             self.talk = self.rest.saturating_sub(self.used / 4);
-            TURNS
+            PING_PONG_TURNS
         } else if self.rest > self.talk {
             1
         } else if waits {
             return false;
         } else {
-            ALONE
+            UNCONTENDED_TURNS
         };
         self.turns = turns - 1;
         true

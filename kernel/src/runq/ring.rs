@@ -119,7 +119,7 @@ impl Ring {
     /// # Safety
     /// The caller is the ring's owner, and no thread calls [`Ring::steal`] at the same time.
     #[inline]
-    pub unsafe fn pop_alone(&self) -> Option<NonNull<RunNode>> {
+    pub unsafe fn pop_single_core(&self) -> Option<NonNull<RunNode>> {
         // Relaxed throughout: no other thread writes these words.
         let real = RingIndices::unpack(self.head.load(Ordering::Relaxed)).real;
         if real == self.tail.load(Ordering::Relaxed) as Position {

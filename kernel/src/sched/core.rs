@@ -17,7 +17,7 @@ use crate::kernel::kernel_cx::KernelCx;
 use crate::kernel::slice::Slice;
 use crate::memory::pool::BATCH;
 use crate::mutation::Mutation;
-use crate::ops::exit::die;
+use crate::ops::exit::terminate;
 use crate::process::header::Header;
 use crate::process::timer_record::TimerHead;
 use crate::reason::Reason;
@@ -64,7 +64,7 @@ pub struct Core {
     /// `true` if the last check found work on another core.
     seen: Cell<bool>,
     /// `true` if a producer relies on this core to find work on other cores (`idle`, I4).
-    owes: Cell<bool>,
+    must_rewake: Cell<bool>,
     /// What this core knows of the other cores.
     lookout: StallDetector,
     /// `true` if the core has run no slice since it was idle.
@@ -102,7 +102,7 @@ impl Core {
             unflushed: false,
             batches: 0,
             seen: Cell::new(false),
-            owes: Cell::new(false),
+            must_rewake: Cell::new(false),
             lookout,
             rested: Cell::new(true),
         }
@@ -127,7 +127,7 @@ impl Core {
     /// Runs at most `slices` slices.
     pub fn run(&mut self, slices: u32) -> RunOutcome {
         if core::mem::take(&mut self.announced) && !self.kernel.idle.retract(self.local.id()) {
-            self.owes.set(true);
+            self.must_rewake.set(true);
         }
         // The time that the driver used since the last run is charged to no process.
         self.local.pace.rests();
@@ -145,7 +145,7 @@ impl Core {
                     self.participant.flush();
                 }
             }
-            self.local.take_back();
+            self.local.reclaim_returned();
             if worked {
                 self.local.pool().trim(1);
             }
@@ -172,21 +172,21 @@ impl Core {
     /// Runs several slices under one guard. Returns `false` if there was nothing to do.
     fn run_pinned(&mut self, left: &mut u32) -> bool {
         let guard = self.participant.pin();
-        let hand = self.kernel.hand(&guard, Some(&self.local));
-        let fired_all = self.tick(&hand);
-        self.local.has_called(&self.kernel);
+        let kernel_cx = self.kernel.kernel_cx(&guard, Some(&self.local));
+        let fired_all = self.tick(&kernel_cx);
+        self.local.flush_wakes(&self.kernel);
         let mut may = SLICES_A_PIN.min(*left);
         if may == 0 {
             return true;
         }
         if self.lookout.is_due(self.local.pace.last()) {
-            let _found = self.lookout.look(self.local.pace.last(), &hand, &self.local);
+            let _found = self.lookout.look(self.local.pace.last(), &kernel_cx, &self.local);
         }
         let Some(first) = self.next() else { return !fired_all };
         self.begins();
         // SAFETY: P1, the process was popped from the run queues, so we own it. The guard keeps it
         // while the slice has it.
-        let slice = Slice::new(hand, &self.local, unsafe { first.as_ref() });
+        let slice = Slice::new(kernel_cx, &self.local, unsafe { first.as_ref() });
         self.grant(&slice);
         let noted = CurrentGuard::of(&slice, &self.kernel);
         let mut process = Some(first);
@@ -241,9 +241,9 @@ impl Core {
                     // Another core may already own the process, so we do not use it again.
                     TurnOutcome::Sleeps => {}
                     TurnOutcome::Yields => self.local.requeue(&self.kernel, slice.process()),
-                    // `die` itself catches panics of the foreign code in there.
+                    // `terminate` itself catches panics of the foreign code in there.
                     // SAFETY: P1, we own the process, and do not use it again.
-                    TurnOutcome::Dies(reason) => unsafe { die(running, slice, reason) },
+                    TurnOutcome::Dies(reason) => unsafe { terminate(running, slice, reason) },
                 }
                 match self.turn_to_next(slice, *may) {
                     Some(next) => running = next,
@@ -264,7 +264,7 @@ impl Core {
         private.reductions += slice.spent() + 1;
         let reason = private.dying.take().unwrap_or(reason);
         // SAFETY: P1, we own the process, and do not use it again.
-        unsafe { die(running, slice, reason) };
+        unsafe { terminate(running, slice, reason) };
         self.turn_to_next_after_a_panic(slice, *may)
     }
 
@@ -283,14 +283,14 @@ impl Core {
         // Late timers, and an inbox that has not been checked for long (`pace`, Z3), come before
         // the next slice.
         let pin_ends = may == 0 || self.local.pace.is_late();
-        if !pin_ends && !self.owes.get() && !self.local.is_to_call() && self.local.hold() {
+        if !pin_ends && !self.must_rewake.get() && !self.local.has_unflushed_wakes() && self.local.hold() {
             // No core has to be woken. The next process most often continues the budget, and the
             // same borrow takes it.
             // SAFETY: the half was held in the condition above, and the borrow lasts for two calls
             // that do not use the core.
             let queues = unsafe { self.local.held_queues() };
             queues.end_slice(&shared.queues, left);
-            if let Some((node, reductions)) = queues.pop_going_on(&shared.queues) {
+            if let Some((node, reductions)) = queues.pop_continuing(&shared.queues) {
                 // SAFETY: the node is the run node of a process, as in `next`.
                 let process = unsafe { Header::of_run_node(node) };
                 // SAFETY: P1, the process was popped; the slice's guard keeps it alive.
@@ -301,7 +301,7 @@ impl Core {
             }
         } else {
             let _known = self.local.queues(|queues| queues.end_slice(&shared.queues, left));
-            self.local.has_called(&self.kernel);
+            self.local.flush_wakes(&self.kernel);
             if pin_ends {
                 return None;
             }
@@ -322,7 +322,7 @@ impl Core {
     }
 
     /// Fires due timers. Returns `false` if more are due than may fire at a time.
-    fn tick(&self, hand: &KernelCx<'_>) -> bool {
+    fn tick(&self, kernel_cx: &KernelCx<'_>) -> bool {
         // If a rescuer has the half, the core does without it (`local`, H2).
         let _has_it = self.local.hold();
         self.local.drain_cancelled();
@@ -351,7 +351,7 @@ impl Core {
                 mark.fires()
             });
             // SAFETY: the timer was taken off this core's wheel just now.
-            unsafe { TimerHead::fire(timer, hand) };
+            unsafe { TimerHead::fire(timer, kernel_cx) };
         }
         false
     }
@@ -364,10 +364,10 @@ impl Core {
             // SAFETY: `CoreLocal` and `Kernel` queue only the nodes of processes.
             return shared.pop_public().map(|node| unsafe { Header::of_run_node(node) });
         }
-        let popped = self.local.queues(|queues| queues.pop(shared).map(|node| (node, queues.has_shown())));
+        let popped = self.local.queues(|queues| queues.pop(shared).map(|node| (node, queues.publish_seen())));
         let node = match popped.flatten() {
             Some((node, shown)) => {
-                if self.owes.take() || shown {
+                if self.must_rewake.take() || shown {
                     self.tell();
                 }
                 node
@@ -385,7 +385,7 @@ impl Core {
         if self.kernel.cores.iter().any(|core| core.queues.has_stealable())
             && !self.kernel.mutated(Mutation::KeepsTheClaim)
         {
-            self.kernel.work_added();
+            self.kernel.notify();
         }
     }
 
@@ -395,7 +395,7 @@ impl Core {
         if self.kernel.cores() == 1 || !self.kernel.idle.start_search(self.kernel.cores(), self.seen.take()) {
             return None;
         }
-        self.owes.set(false);
+        self.must_rewake.set(false);
         let found = self.steal();
         if let Some(core) = self.kernel.idle.end_search(found.is_some()) {
             self.kernel.world().wake(core);
@@ -426,9 +426,9 @@ impl Core {
             for _ in 0..3 {
                 self.participant.flush();
             }
-            self.local.take_back();
+            self.local.reclaim_returned();
         }
-        self.local.settle_accounts(&self.kernel);
+        self.local.return_credit_of_slice(&self.kernel);
         if self.local.tidy_timers() || self.local.pool().trim(BATCH) {
             // Cascaded and trimmed in small portions: a process may be ready by now.
             return None;
@@ -440,7 +440,7 @@ impl Core {
         // which may happen often.
         if kernel.idle.may_watch(id) && self.lookout.is_due(now) {
             let guard = self.participant.pin();
-            if self.lookout.look(now, &kernel.hand(&guard, Some(&self.local)), &self.local) {
+            if self.lookout.look(now, &kernel.kernel_cx(&guard, Some(&self.local)), &self.local) {
                 return None;
             }
         }
@@ -453,7 +453,7 @@ impl Core {
             // this claim, kept other cores from being woken.
             kernel.idle.retract(id);
             self.seen.set(!own);
-            self.owes.set(true);
+            self.must_rewake.set(true);
             return None;
         }
         self.announced = true;
@@ -482,7 +482,7 @@ impl Drop for Core {
     fn drop(&mut self) {
         if core::mem::take(&mut self.announced) && !self.kernel.idle.retract(self.local.id()) {
             // Another core must find the work for which this core was claimed.
-            self.kernel.work_added();
+            self.kernel.notify();
         }
         self.local.hold_for_good();
         if let Some(core) = self.kernel.idle.ends(self.local.id()) {
@@ -493,22 +493,22 @@ impl Drop for Core {
         // The wheel ends: its timers are dropped with their messages.
         while let Some(timer) = self.local.pop_timer() {
             // A message's destructor runs without the half, which is taken back for the next timer.
-            let hand = self.kernel.hand(&guard, Some(&self.local));
+            let kernel_cx = self.kernel.kernel_cx(&guard, Some(&self.local));
             // SAFETY: the timer was taken off the wheel, so the wheel's reference is ours and keeps
             // the record live.
-            unsafe { TimerHead::cancel(timer, &hand) };
+            unsafe { TimerHead::cancel(timer, &kernel_cx) };
             self.local.hold_for_good();
         }
         self.local.close_cancelled();
-        self.local.has_called(&self.kernel);
-        self.kernel.core_ended(&guard, &self.local);
+        self.local.flush_wakes(&self.kernel);
+        self.kernel.on_core_drop(&guard, &self.local);
         drop(guard);
-        self.local.settle_accounts(&self.kernel);
+        self.local.return_credit_of_slice(&self.kernel);
         self.local.give_up_slots(&self.kernel);
         self.local.hand_on(&self.participant, true);
         for _ in 0..3 {
             self.participant.flush();
         }
-        self.local.close_basket();
+        self.local.close_return_queue();
     }
 }

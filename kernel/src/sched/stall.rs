@@ -109,7 +109,7 @@ impl StallDetector {
     /// there is work to run now. The caller is between two slices of its own.
     #[cold]
     #[inline(never)]
-    pub(crate) fn look(&self, now: u64, hand: &KernelCx<'_>, local: &CoreLocal) -> bool {
+    pub(crate) fn look(&self, now: u64, kernel_cx: &KernelCx<'_>, local: &CoreLocal) -> bool {
         self.looked.set(now);
         self.due.set(u64::MAX);
         let (mut found, mut at_work) = (false, false);
@@ -117,13 +117,13 @@ impl StallDetector {
             if core == local.id() {
                 continue;
             }
-            let (slices, runs) = hand.kernel.cores[core].mark.progress();
+            let (slices, runs) = kernel_cx.kernel.cores[core].mark.progress();
             let before = seen.get();
             if !runs || before.slices != slices {
                 at_work |= before.slices != slices;
                 seen.set(Seen { slices, since: now });
             } else if now.saturating_sub(before.since) >= self.after {
-                found |= self.rescue(core, now, hand, local);
+                found |= self.rescue(core, now, kernel_cx, local);
             } else {
                 at_work = true;
             }
@@ -133,10 +133,10 @@ impl StallDetector {
     }
 
     /// Rescues the work of a stuck core (L2). Returns `true` if there was any.
-    fn rescue(&self, core: usize, now: u64, hand: &KernelCx<'_>, local: &CoreLocal) -> bool {
-        let stuck = &hand.kernel.cores[core];
+    fn rescue(&self, core: usize, now: u64, kernel_cx: &KernelCx<'_>, local: &CoreLocal) -> bool {
+        let stuck = &kernel_cx.kernel.cores[core];
         let (mut first, mut last) = (ptr::null_mut::<TimerHead>(), None::<NonNull<TimerHead>>);
-        let rescued = stuck.rescue(hand.kernel, |half| {
+        let rescued = stuck.rescue(kernel_cx.kernel, |half| {
             half.settle(stuck, local.pool());
             for _ in 0..RESCUED_AT_A_TIME {
                 let Some(timer) = half.wheel.pop_due(now).map(TimerHead::of_wheel) else { break };
@@ -164,23 +164,23 @@ impl StallDetector {
         let firing = found.then(|| {
             // A message that no process receives is dropped here, which may take long. So another
             // core takes the watch, and monitors this core too.
-            if let Some(core) = hand.kernel.idle.begins(local.id()) {
-                hand.kernel.world().wake(core);
+            if let Some(core) = kernel_cx.kernel.idle.begins(local.id()) {
+                kernel_cx.kernel.world().wake(core);
             }
-            hand.kernel.cores[local.id()].mark.fires()
+            kernel_cx.kernel.cores[local.id()].mark.fires()
         });
         while let Some(timer) = NonNull::new(first) {
             first = TimerHead::chained(timer);
             // SAFETY: S2, the timer was claimed, so the wheel's reference is ours; it is not used
             // again.
-            unsafe { TimerHead::deliver(timer, hand) };
+            unsafe { TimerHead::deliver(timer, kernel_cx) };
         }
         drop(firing);
-        let own = &hand.kernel.cores[local.id()].queues;
+        let own = &kernel_cx.kernel.cores[local.id()].queues;
         let taken = local.queues(|queues| queues.take_over(own, &stuck.queues)).unwrap_or(0);
         found |= taken > 0;
         if taken > 1 {
-            hand.kernel.work_added();
+            kernel_cx.kernel.notify();
         }
         found
     }

@@ -33,17 +33,17 @@ impl TurnOutcome {
 /// Puts the process to sleep. Returns `true` if it sleeps: another core may already own it then.
 #[inline(always)]
 fn sleeps(slice: &Slice<'_>, process: &Header) -> bool {
-    process.mailbox.sleep() || slice.hand.kernel.mutated(Mutation::SleepsAnyway)
+    process.mailbox.sleep() || slice.kernel_cx.kernel.mutated(Mutation::SleepsAnyway)
 }
 
 /// Runs one turn of a process.
 ///
 /// # Safety
-/// The caller owns the process (P1), and the slice is stored in `here`.
+/// The caller owns the process (P1), and the slice is stored in `current_slot`.
 pub(super) unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> TurnOutcome {
     let header = slice.process();
     loop {
-        fetch(header, &slice.hand, FetchedBy::Core);
+        fetch(header, &slice.kernel_cx, FetchedBy::Core);
         // SAFETY: P1, we own the process, and the borrow ends before any foreign code runs.
         let private = unsafe { header.private() };
         if private.dying.is_some() {
@@ -82,12 +82,12 @@ pub(super) unsafe fn turn(slice: &Slice<'_>, process: NonNull<Header>) -> TurnOu
         if core::mem::take(&mut private.spare) {
             // The process waits for no answer, so this reference need not hold the kernel.
             // SAFETY: this is the waker reference that a request has left in `spare`.
-            unsafe { Header::give_up_waker(header.whole()) };
+            unsafe { Header::release_waker_ref(header.whole()) };
         }
         if private.dying.is_some() {
             if let Resumed::Exit(unheard) = &resumed {
                 // Its value is foreign, and is dropped here.
-                unheard.come_into(slice.hand.kernel.world());
+                unheard.come_into(slice.kernel_cx.kernel.world());
             }
             return TurnOutcome::dies_of(&mut private.dying);
         }

@@ -50,7 +50,7 @@ pub unsafe fn alias_of(node: NonNull<Node>) -> Reference {
 /// # Safety
 /// The caller owns `whole`, which has these parts, and does not use it again.
 #[inline(always)]
-pub(crate) unsafe fn take_apart<W, H, V>(
+pub(crate) unsafe fn into_parts<W, H, V>(
     mut whole: NonNull<W>,
     parts: impl FnOnce(&mut W) -> (&mut H, &mut V),
     pool: Option<&Pool>,
@@ -87,7 +87,7 @@ impl<M> Message<M> {
     pub(crate) unsafe fn open(node: NonNull<Node>, pool: Option<&Pool>) -> M {
         // SAFETY: N1: the caller holds the node, which heads a `Message<M>` (this function's
         // contract).
-        unsafe { take_apart(node.cast::<Self>(), |whole| (&mut whole.node, &mut whole.value), pool) }
+        unsafe { into_parts(node.cast::<Self>(), |whole| (&mut whole.node, &mut whole.value), pool) }
     }
 }
 
@@ -109,6 +109,6 @@ impl<M> AliasMessage<M> {
     pub(crate) unsafe fn open(node: NonNull<Node>, pool: Option<&Pool>) -> M {
         // SAFETY: N1: the caller holds the node, which heads an `AliasMessage<M>` (this function's
         // contract).
-        unsafe { take_apart(node.cast::<Self>(), |whole| (&mut whole.head, &mut whole.value), pool) }
+        unsafe { into_parts(node.cast::<Self>(), |whole| (&mut whole.head, &mut whole.value), pool) }
     }
 }

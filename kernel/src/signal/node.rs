@@ -193,7 +193,7 @@ impl Node {
     ///
     /// # Safety
     /// The caller holds the node (rule N1).
-    pub unsafe fn become_kind(this: NonNull<Self>, kind: SignalKind) {
+    pub unsafe fn set_kind(this: NonNull<Self>, kind: SignalKind) {
         // SAFETY: N1: the caller holds the node, so it is live.
         let this = unsafe { this.as_ref() };
         // SAFETY: N1: only the holder accesses it (this function's contract).

@@ -14,8 +14,8 @@
 //! - **W1, ahead.** A slot above level 0 is empty when the clock enters it: its timers have
 //!   cascaded to lower levels. They may cascade as soon as their slot is the one after the present
 //!   slot, because the level below already has room for that block. The core cascades them a few at
-//!   a time ([`Wheel::tidy`]), so that 100,000 timers in one slot do not stall it. Timers still
-//!   there when the clock reaches the slot are cascaded in one go.
+//!   a time ([`Wheel::cascade_ahead`]), so that 100,000 timers in one slot do not stall it. Timers
+//!   still there when the clock reaches the slot are cascaded in one go.
 //! - **W2, in order.** Timers of one tick fire in the order in which they were started. A timer
 //!   that is started later goes behind those that have not cascaded yet, and cascades with them.
 //!
@@ -40,7 +40,7 @@ const _: () = assert!(TICK_BITS + LEVEL_BITS * LEVELS as u32 == u64::BITS && SLO
 /// The last tick. A timer with a later due time fires at this tick.
 const LAST_TICK: u64 = u64::MAX >> TICK_BITS;
 /// The `place` of a timer that is on no wheel.
-const NOWHERE: u16 = u16::MAX;
+const OFF_WHEEL: u16 = u16::MAX;
 
 /// The intrusive node of a timer on a wheel.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl TimerNode {
             next: Cell::new(ptr::null_mut()),
             prev: Cell::new(ptr::null_mut()),
             due: Cell::new(0),
-            place: Cell::new(NOWHERE),
+            place: Cell::new(OFF_WHEEL),
             was_put: Cell::new(false),
             refused: Cell::new(false),
         }
@@ -72,7 +72,7 @@ impl TimerNode {
 impl TimerNode {
     /// Returns `true` if the timer is on a wheel. For the wheel's owner.
     pub fn is_on_wheel(&self) -> bool {
-        self.place.get() != NOWHERE
+        self.place.get() != OFF_WHEEL
     }
 
     /// Returns `true` if the timer has ever been put on a wheel. For the wheel's owner.
@@ -94,7 +94,7 @@ impl TimerNode {
 
     /// Stores the due time of a timer that will be put on a wheel later; see `arrivals`.
     pub(super) fn arrives(&self, due: u64) {
-        debug_assert_eq!(self.place.get(), NOWHERE, "a timer is on one wheel");
+        debug_assert_eq!(self.place.get(), OFF_WHEEL, "a timer is on one wheel");
         self.due.set(due);
     }
 
@@ -136,7 +136,7 @@ pub struct Wheel {
     len: usize,
     /// `true` if timers may be in a slot after a level's present one, so that they can cascade
     /// ahead of time.
-    untidy: bool,
+    needs_cascade: bool,
     occupied: [u64; LEVELS],
     /// The slots of all levels: `LEVELS` times `SLOTS`.
     slots: Box<[Slot]>,
@@ -166,7 +166,7 @@ impl Wheel {
         Self {
             now: now >> TICK_BITS,
             len: 0,
-            untidy: false,
+            needs_cascade: false,
             occupied: [0; LEVELS],
             slots: alloc::vec![Slot::EMPTY; LEVELS * SLOTS].into_boxed_slice(),
             #[cfg(test)]
@@ -196,7 +196,7 @@ impl Wheel {
         let inner = unsafe { node.as_ref() };
         // Checked in every build: otherwise two slots would lead to the node, one of them to freed
         // memory later.
-        assert_eq!(inner.place.get(), NOWHERE, "a timer is on one wheel");
+        assert_eq!(inner.place.get(), OFF_WHEEL, "a timer is on one wheel");
         inner.was_put.set(true);
         inner.due.set(tick);
         self.len += 1;
@@ -237,7 +237,7 @@ impl Wheel {
     pub unsafe fn remove(&mut self, node: NonNull<TimerNode>) {
         // SAFETY: the node is on this wheel, so it is live (this function's contract).
         let inner = unsafe { node.as_ref() };
-        let place = inner.place.replace(NOWHERE) as usize;
+        let place = inner.place.replace(OFF_WHEEL) as usize;
         let (next, prev) = (inner.next.get(), inner.prev.get());
         let slot = &mut self.slots[place];
         match NonNull::new(prev) {
@@ -290,7 +290,7 @@ impl Wheel {
             match self.next_slot() {
                 Some((_, due)) if due <= target => self.enter(due),
                 _ => {
-                    self.untidy |= target > self.now;
+                    self.needs_cascade |= target > self.now;
                     self.now = self.now.max(target);
                     return None;
                 }
@@ -302,10 +302,10 @@ impl Wheel {
     /// behind those that have cascaded already: the lowest level first (W2).
     fn enter(&mut self, tick: u64) {
         self.now = tick;
-        self.untidy = true;
+        self.needs_cascade = true;
         let highest = (tick.trailing_zeros() / LEVEL_BITS) as usize;
         for level in 1..=highest.min(LEVELS - 1) {
-            let _moved = self.move_down(level, slot_of(tick, level), usize::MAX);
+            let _moved = self.cascade(level, slot_of(tick, level), usize::MAX);
             #[cfg(test)]
             {
                 self.hurried += _moved;
@@ -316,25 +316,25 @@ impl Wheel {
     /// Cascades `at_most` timers that may cascade ahead of time (W1). Returns `true` if there were
     /// any. A timer that comes due while some are still left is not delayed.
     #[inline]
-    pub fn tidy(&mut self, at_most: usize) -> bool {
+    pub fn cascade_ahead(&mut self, at_most: usize) -> bool {
         // Only the clock creates work for this function: a new timer for the slot after the present
         // one goes to a lower level at once.
-        self.untidy && self.tidy_some(at_most)
+        self.needs_cascade && self.cascade_some(at_most)
     }
 
-    fn tidy_some(&mut self, at_most: usize) -> bool {
+    fn cascade_some(&mut self, at_most: usize) -> bool {
         for level in 1..LEVELS {
             let next = slot_of(self.now, level) + 1;
             if self.occupied[level] & (1 << (next % SLOTS as u64)) != 0 {
-                return self.move_down(level, next, at_most) > 0;
+                return self.cascade(level, next, at_most) > 0;
             }
         }
-        self.untidy = false;
+        self.needs_cascade = false;
         false
     }
 
     /// Moves the first `at_most` timers of a slot to lower levels and returns their number.
-    fn move_down(&mut self, level: usize, slot: u64, at_most: usize) -> usize {
+    fn cascade(&mut self, level: usize, slot: u64, at_most: usize) -> usize {
         let place = place_of(level, slot);
         let mut moved = 0;
         while moved < at_most
@@ -415,7 +415,7 @@ mod tests {
                     (what, _) => {
                         now = now.saturating_add(random.next() >> if what == 2 { 40 } else { random.next() % 57 });
                         if what == 2 {
-                            wheel.tidy((random.next() % 8) as usize);
+                            wheel.cascade_ahead((random.next() % 8) as usize);
                         }
                         while let Some(node) = wheel.pop_due(now) {
                             let i = nodes.iter().position(|n| ptr::eq(n, node.as_ptr())).expect("one of the nodes");
@@ -479,7 +479,7 @@ mod tests {
                 if random.next().is_multiple_of(3) {
                     assert_eq!(wheel.pop_due(now * TICK), None);
                 }
-                wheel.tidy((random.next() % 4) as usize);
+                wheel.cascade_ahead((random.next() % 4) as usize);
             }
             for node in nodes.iter().step_by(2) {
                 assert_eq!(wheel.pop_due(due * TICK), Some(NonNull::from(node)), "seed {seed}");
@@ -506,7 +506,7 @@ mod tests {
         while !wheel.is_empty() {
             now = wheel.next_due().expect("timers are left").max(now + TICK);
             fired += core::iter::from_fn(|| wheel.pop_due(now)).count();
-            while wheel.tidy(16) {}
+            while wheel.cascade_ahead(16) {}
         }
         assert_eq!((fired, wheel.hurried), (nodes.len(), 0));
     }

@@ -15,13 +15,13 @@ thread_local! {
     static HERE: CurrentSlot = const { Cell::new(std::ptr::null()) };
 }
 
-fn here() -> *const CurrentSlot {
+fn current_slot() -> *const CurrentSlot {
     HERE.with(std::ptr::from_ref)
 }
 
 /// Returns `true` if a slice is recorded as running on this thread.
 pub(crate) fn is_inside() -> bool {
-    HERE.with(|here| !here.get().is_null())
+    HERE.with(|current_slot| !current_slot.get().is_null())
 }
 
 /// The stepped platform.
@@ -38,8 +38,8 @@ pub(crate) struct Stepped {
     pub(crate) rescues: bool,
 }
 
-// SAFETY: `here` is a thread-local, so each thread has its own place. `catch_panic` runs its
-// argument on this thread.
+// SAFETY: `current_slot` is a thread-local, so each thread has its own place. `catch_panic` runs
+// its argument on this thread.
 unsafe impl Platform for Stepped {
     fn now(&self) -> u64 {
         self.now.load(Ordering::Relaxed)
@@ -53,8 +53,8 @@ unsafe impl Platform for Stepped {
         self.wakes.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn here(&self) -> fn() -> *const CurrentSlot {
-        here
+    fn current_slot(&self) -> fn() -> *const CurrentSlot {
+        current_slot
     }
 
     fn catch_panic(&self, code: &mut dyn FnMut()) -> Result<(), Reason> {

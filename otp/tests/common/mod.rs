@@ -21,15 +21,15 @@ thread_local! {
     static HERE: CurrentSlot = const { Cell::new(std::ptr::null()) };
 }
 
-fn here() -> *const CurrentSlot {
+fn current_slot() -> *const CurrentSlot {
     HERE.with(std::ptr::from_ref)
 }
 
 struct Virtual(AtomicU64);
 
-// SAFETY: `Platform::here` always returns `here`, whose thread-local cell has no destructor and
-// belongs to one thread. All virtual cores run one after the other on that thread, and
-// `catch_panic` calls the code there before it returns.
+// SAFETY: `Platform::current_slot` always returns `current_slot`, whose thread-local cell has no
+// destructor and belongs to one thread. All virtual cores run one after the other on that thread,
+// and `catch_panic` calls the code there before it returns.
 unsafe impl Platform for Virtual {
     fn now(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -37,8 +37,8 @@ unsafe impl Platform for Virtual {
 
     fn wake(&self, _core: usize) {}
 
-    fn here(&self) -> fn() -> *const CurrentSlot {
-        here
+    fn current_slot(&self) -> fn() -> *const CurrentSlot {
+        current_slot
     }
 
     fn panic_catcher(&self) -> Option<CatchPanic> {

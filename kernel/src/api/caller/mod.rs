@@ -104,7 +104,7 @@ enum CallerRoute<'a> {
 
 /// Access to the operations of one process, for code that is not that process (see the module).
 pub struct Caller<'a> {
-    hand: KernelCx<'a>,
+    kernel_cx: KernelCx<'a>,
     caller: Pid,
     way: CallerRoute<'a>,
 }
@@ -119,10 +119,10 @@ impl Host<'_> {
     /// Runs `act`, which acts for `caller`. A thread that is a core may call this too, from inside
     /// a slice.
     pub fn act_as<R>(&self, caller: Pid, act: impl FnOnce(&Caller<'_>) -> R) -> R {
-        let (kernel, hand) = (self.inner(), self.hand());
-        // SAFETY: a platform's `here`, and the slice is not used after this call.
-        let slice = unsafe { Slice::current(kernel.here) };
-        let slice = slice.filter(|slice| core::ptr::eq(slice.hand.kernel, kernel));
+        let (kernel, kernel_cx) = (self.inner(), self.kernel_cx());
+        // SAFETY: a platform's `current_slot`, and the slice is not used after this call.
+        let slice = unsafe { Slice::current(kernel.current_slot) };
+        let slice = slice.filter(|slice| core::ptr::eq(slice.kernel_cx.kernel, kernel));
         let own = slice.filter(|slice| slice.process().pid == caller);
         if let Some(slice) = own
             && !slice.inside.get()
@@ -131,17 +131,19 @@ impl Host<'_> {
             // No operation here depends on the type of its messages.
             let cx = Cx::<()>::of(slice);
             let way = if cx.is_dying() { CallerRoute::Dead } else { CallerRoute::Running(cx) };
-            return act(&Caller { hand: slice.hand, caller, way });
+            return act(&Caller { kernel_cx: slice.kernel_cx, caller, way });
         }
         // Inside a slice, a process that this call wakes is queued on that slice's core.
-        let hand = slice.map_or(hand, |slice| slice.hand);
-        let way = match hand.find(caller) {
+        let kernel_cx = slice.map_or(kernel_cx, |slice| slice.kernel_cx);
+        let way = match kernel_cx.find(caller) {
             Some(process) if !process.mailbox.is_closed() => CallerRoute::Elsewhere(process),
             Some(_) => CallerRoute::Dead,
-            None if kernel.of_the_dead(caller, hand.guard) == Tombstone::NeverAllocated => CallerRoute::NeverAllocated,
+            None if kernel.tombstone(caller, kernel_cx.guard) == Tombstone::NeverAllocated => {
+                CallerRoute::NeverAllocated
+            }
             None => CallerRoute::Dead,
         };
-        act(&Caller { hand, caller, way })
+        act(&Caller { kernel_cx, caller, way })
     }
 }
 
@@ -157,8 +159,8 @@ impl Caller<'_> {
     }
 
     fn reference(&self) -> Result<Reference, ActAsError> {
-        let kernel = self.hand.kernel;
-        let reference = match self.hand.core {
+        let kernel = self.kernel_cx.kernel;
+        let reference = match self.kernel_cx.core {
             Some(core) => core.reference(kernel),
             None => kernel.references.next_of_all(),
         };
@@ -166,16 +168,16 @@ impl Caller<'_> {
     }
 
     /// Returns `true` if a process has, or has had, this pid.
-    pub fn was_given_out(&self, pid: Pid) -> bool {
-        let hand = &self.hand;
-        hand.find(pid).is_some() || hand.kernel.of_the_dead(pid, hand.guard) != Tombstone::NeverAllocated
+    pub fn was_allocated(&self, pid: Pid) -> bool {
+        let kernel_cx = &self.kernel_cx;
+        kernel_cx.find(pid).is_some() || kernel_cx.kernel.tombstone(pid, kernel_cx.guard) != Tombstone::NeverAllocated
     }
 
     /// Queues an operation. If the process refuses it, takes it out of its node again (X2).
     fn order(&self, process: &Header, order: OpKind) -> Result<bool, NoMemory> {
-        let node = OwnerOp::try_new(&self.hand.kernel.nodes, order)?;
+        let node = OwnerOp::try_new(&self.kernel_cx.kernel.nodes, order)?;
         // SAFETY: N1: the node is new, so ours.
-        let pushed = unsafe { self.hand.push(process, node) };
+        let pushed = unsafe { self.kernel_cx.push(process, node) };
         if !pushed {
             // SAFETY: N1: the push was refused, so the node is still ours; the reference in it
             // belongs to the caller of this method, as before.
@@ -203,19 +205,19 @@ impl Caller<'_> {
         if matches!(self.way, CallerRoute::Dead | CallerRoute::NeverAllocated) {
             return Err(RegisterError::NoProc);
         }
-        self.hand.register(name, pid)
+        self.kernel_cx.register(name, pid)
     }
 
     /// Removes a name from its holder. Returns `false` if it had none, or if the caller is dead.
     pub fn unregister(&self, name: &str) -> bool {
-        !matches!(self.way, CallerRoute::Dead | CallerRoute::NeverAllocated) && self.hand.unregister(name)
+        !matches!(self.way, CallerRoute::Dead | CallerRoute::NeverAllocated) && self.kernel_cx.unregister(name)
     }
 
     /// Sends an exit signal from the caller. A dead caller sends none: the call has no effect.
     pub fn exit(&self, to: Pid, reason: Reason) -> Result<(), ActAsError> {
         let sent = match self.way {
             CallerRoute::Running(cx) => cx.exit(to, reason),
-            CallerRoute::Elsewhere(_) => exit_signal::send(&self.hand, Some(self.caller), to, reason).map(drop),
+            CallerRoute::Elsewhere(_) => exit_signal::send(&self.kernel_cx, Some(self.caller), to, reason).map(drop),
             CallerRoute::Dead => Ok(()),
             CallerRoute::NeverAllocated => return Err(ActAsError::NoCaller),
         };
@@ -233,35 +235,35 @@ impl Caller<'_> {
         if to == self.caller {
             return Ok(());
         }
-        let hand = &self.hand;
-        let other = hand.find(to);
+        let kernel_cx = &self.kernel_cx;
+        let other = kernel_cx.find(to);
         let told = as_otp && process.trap_exit.load(Ordering::Relaxed);
         if other.is_none() && !told {
             return Err(ActAsError::NoProc);
         }
-        let link = Link::try_new(hand, self.caller, to, None).map_err(|NoMemory| ActAsError::NoMemory)?;
+        let link = Link::try_new(kernel_cx, self.caller, to, None).map_err(|NoMemory| ActAsError::NoMemory)?;
         let pushed = self.order(process, OpKind::Link(link));
         if pushed != Ok(true) {
             for _share in 0..2 {
                 // SAFETY: X2: the operation was refused, so both references are still ours.
-                unsafe { Link::give_up(link, hand.pool()) };
+                unsafe { Link::release(link, kernel_cx.pool()) };
             }
             return Err(if pushed.is_ok() { ActAsError::NoCaller } else { ActAsError::NoMemory });
         }
         // SAFETY: the peer end's reference is ours; on no list and in no queue.
-        if unsafe { link::place_link(link, hand, other) } {
+        if unsafe { link::place_link(link, kernel_cx, other) } {
             return Ok(());
         }
         if told {
             // SAFETY: the peer end's reference, which `place_link` did not consume.
-            unsafe { Link::fire(link, to, hand, &Reason::NOPROC) };
+            unsafe { Link::fire(link, to, kernel_cx, &Reason::NOPROC) };
             return Ok(());
         }
         // SAFETY: the peer end's reference keeps the record live. The owner that handles the
         // operation finds it unlinked.
-        unsafe { link.as_ref() }.cut();
+        unsafe { link.as_ref() }.unlink();
         // SAFETY: the peer end's reference, which `place_link` did not consume.
-        unsafe { Link::give_up(link, hand.pool()) };
+        unsafe { Link::release(link, kernel_cx.pool()) };
         Err(ActAsError::NoProc)
     }
 
@@ -303,8 +305,8 @@ impl Caller<'_> {
     /// queried.
     pub fn is_linked(&self, other: Pid) -> Result<MaybeReady<bool>, ActAsError> {
         match self.way {
-            CallerRoute::Running(cx) => Ok(MaybeReady::Ready(link::is_linked(cx.process(), &self.hand, other))),
-            CallerRoute::Elsewhere(process) => ask(&self.hand, process, QueryKind::Linked(other))
+            CallerRoute::Running(cx) => Ok(MaybeReady::Ready(link::is_linked(cx.process(), &self.kernel_cx, other))),
+            CallerRoute::Elsewhere(process) => ask(&self.kernel_cx, process, QueryKind::Linked(other))
                 .map(|later| later.map_or(MaybeReady::Ready(false), MaybeReady::Pending))
                 .map_err(|NoMemory| ActAsError::NoMemory),
             CallerRoute::Dead | CallerRoute::NeverAllocated => Err(ActAsError::NoCaller),
@@ -322,13 +324,13 @@ impl Caller<'_> {
         let wanted = options.monitor || options.supervised;
         let reference = if wanted { Some(self.reference().map_err(|_| SpawnError::NoMemory)?) } else { None };
         let parent = Parent { process, reference, by_proxy: true };
-        let hand = &self.hand;
-        if let Some(core) = hand.core {
-            return spawn::spawn(hand, SlotSource::Core(core), Some(parent), options, body);
+        let kernel_cx = &self.kernel_cx;
+        if let Some(core) = kernel_cx.core {
+            return spawn::spawn(kernel_cx, SlotSource::Core(core), Some(parent), options, body);
         }
         let mut slots = FreeSlots::new();
-        let spawned = spawn::spawn(hand, SlotSource::Host(&mut slots), Some(parent), options, body);
-        hand.kernel.table.give_up(&mut slots);
+        let spawned = spawn::spawn(kernel_cx, SlotSource::Host(&mut slots), Some(parent), options, body);
+        kernel_cx.kernel.table.flush_cache(&mut slots);
         spawned
     }
 
@@ -353,11 +355,11 @@ impl Caller<'_> {
 
     /// Kills the caller because there is no memory for what it requested. It dies of `killed`, like
     /// a process that has used up its heap. Needs no memory.
-    pub fn end_for_want_of_memory(&self) {
+    pub fn kill_out_of_memory(&self) {
         match self.way {
             CallerRoute::Running(cx) => cx.stop(Reason::KILLED),
             CallerRoute::Elsewhere(process) => {
-                waker::kill(process, &self.hand);
+                waker::kill(process, &self.kernel_cx);
             }
             CallerRoute::Dead | CallerRoute::NeverAllocated => {}
         }

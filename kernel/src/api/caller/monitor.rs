@@ -42,9 +42,9 @@ impl Caller<'_> {
             return Err(ActAsError::NoCaller);
         }
         let target = match target {
-            SendTarget::Pid(pid) if !self.was_given_out(pid) => return Err(ActAsError::NoProc),
+            SendTarget::Pid(pid) if !self.was_allocated(pid) => return Err(ActAsError::NoProc),
             SendTarget::Pid(pid) => Ok(pid),
-            SendTarget::Name(name) => match self.hand.kernel.names.intern(name) {
+            SendTarget::Name(name) => match self.kernel_cx.kernel.names.intern(name) {
                 Ok(entry) => Err(entry),
                 Err(RegisterError::TableFull) => return Err(ActAsError::TableFull),
                 Err(_) => return Err(ActAsError::NoMemory),
@@ -53,38 +53,38 @@ impl Caller<'_> {
         let reference = self.reference()?;
         let immediate_down = match self.way {
             CallerRoute::Running(cx) => cx.monitor_as(target, reference, alias).map_err(|_| ActAsError::NoMemory)?,
-            CallerRoute::Elsewhere(process) => self.monitor_there(process, target, reference, alias)?,
+            CallerRoute::Elsewhere(process) => self.monitor_remote_caller(process, target, reference, alias)?,
             CallerRoute::Dead | CallerRoute::NeverAllocated => false,
         };
         Ok(MonitorOutcome { reference, immediate_down })
     }
 
-    fn monitor_there(
+    fn monitor_remote_caller(
         &self,
         process: &Header,
         target: Result<Pid, &NameEntry>,
         reference: Reference,
         alias: Option<AliasMode>,
     ) -> Result<bool, ActAsError> {
-        let hand = &self.hand;
+        let kernel_cx = &self.kernel_cx;
         if let Some(mode) = alias
             && !self.order_alias(process, reference, mode)?
         {
             return Ok(false);
         }
         let (name, holder) = match target {
-            Ok(pid) => (None, hand.find(pid).ok_or(Some(pid))),
-            Err(entry) => (Some(entry), entry.holder(hand.guard).ok_or(None)),
+            Ok(pid) => (None, kernel_cx.find(pid).ok_or(Some(pid))),
+            Err(entry) => (Some(entry), entry.holder(kernel_cx.guard).ok_or(None)),
         };
         let pid = holder.map_or_else(|pid| pid, |other| Some(other.pid));
         // A process's monitor of itself is a reference that never fires.
         if pid == Some(self.caller) {
             return Ok(false);
         }
-        let monitor = Monitor::try_new(hand, reference, self.caller, pid, name)?;
-        if hand.kernel.mutated(Mutation::PlacedFirst) {
+        let monitor = Monitor::try_new(kernel_cx, reference, self.caller, pid, name)?;
+        if kernel_cx.kernel.mutated(Mutation::PlacedFirst) {
             // SAFETY: the target side's reference is ours; on no list and in no queue.
-            let immediate_down = unsafe { monitor::place_monitor(monitor, hand, holder) };
+            let immediate_down = unsafe { monitor::place_monitor(monitor, kernel_cx, holder) };
             let _ = self.order(process, OpKind::Monitor(monitor));
             return Ok(immediate_down);
         }
@@ -92,12 +92,12 @@ impl Caller<'_> {
         if pushed != Ok(true) {
             for _share in 0..2 {
                 // SAFETY: X2: the operation was refused, so both references are still ours.
-                unsafe { Monitor::give_up(monitor, hand.pool()) };
+                unsafe { Monitor::release(monitor, kernel_cx.pool()) };
             }
             return Ok(pushed?);
         }
         // SAFETY: the target side's reference is ours; on no list and in no queue.
-        Ok(unsafe { monitor::place_monitor(monitor, hand, holder) })
+        Ok(unsafe { monitor::place_monitor(monitor, kernel_cx, holder) })
     }
 
     /// Makes an alias of the caller; with `reply` the first message through it ends it. An alias of

@@ -25,11 +25,11 @@ impl Caller<'_> {
             CallerRoute::Elsewhere(process) => process,
             CallerRoute::Dead | CallerRoute::NeverAllocated => return Err(TimerError::Dying),
         };
-        let hand = &self.hand;
-        let target = timer::target::<N>(process, hand, SendTarget::Pid(to))?;
-        let place = hand.kernel.timers_by_proxy.count().ok_or(TimerError::TooMany)?;
-        let due = timer::due(hand, after);
-        let timer = TimerHead::try_message(hand, target, due, false, message)?;
+        let kernel_cx = &self.kernel_cx;
+        let target = timer::target::<N>(process, kernel_cx, SendTarget::Pid(to))?;
+        let place = kernel_cx.kernel.timers_by_proxy.count().ok_or(TimerError::TooMany)?;
+        let due = timer::due(kernel_cx, after);
+        let timer = TimerHead::try_message(kernel_cx, target, due, false, message)?;
         // SAFETY: the record is new, so ours.
         let reference = unsafe { timer.as_ref() }.reference;
         // SAFETY: the record is new, so ours.
@@ -39,7 +39,7 @@ impl Caller<'_> {
             return Ok(reference);
         }
         // SAFETY: X2: the operation was refused, so both references are still ours.
-        hand.catch_panic(|| unsafe { TimerHead::abandon(timer, hand.pool()) });
+        kernel_cx.catch_panic(|| unsafe { TimerHead::abandon(timer, kernel_cx.pool()) });
         Err(if pushed.is_ok() { TimerError::Dying } else { TimerError::NoMemory })
     }
 
@@ -48,7 +48,7 @@ impl Caller<'_> {
     pub fn cancel_timer(&self, timer: Reference) -> Result<MaybeReady<Option<Duration>>, ActAsError> {
         match self.way {
             CallerRoute::Running(cx) => Ok(MaybeReady::Ready(cx.cancel_timer(timer))),
-            CallerRoute::Elsewhere(_) => Ok(MaybeReady::Ready(timer::cancel_named(&self.hand, timer))),
+            CallerRoute::Elsewhere(_) => Ok(MaybeReady::Ready(timer::cancel_named(&self.kernel_cx, timer))),
             CallerRoute::Dead | CallerRoute::NeverAllocated => Err(ActAsError::NoCaller),
         }
     }
@@ -58,7 +58,7 @@ impl Caller<'_> {
     pub fn read_timer(&self, timer: Reference) -> Result<MaybeReady<Option<Duration>>, ActAsError> {
         match self.way {
             CallerRoute::Running(cx) => Ok(MaybeReady::Ready(cx.read_timer(timer))),
-            CallerRoute::Elsewhere(_) => Ok(MaybeReady::Ready(timer::read_named(&self.hand, timer))),
+            CallerRoute::Elsewhere(_) => Ok(MaybeReady::Ready(timer::read_named(&self.kernel_cx, timer))),
             CallerRoute::Dead | CallerRoute::NeverAllocated => Err(ActAsError::NoCaller),
         }
     }

@@ -37,7 +37,7 @@ pub enum Search<M> {
 
 impl<M: Send + 'static> Cx<'_, M> {
     /// Panics if a closure is inspecting the mailbox: the queue must not change under it.
-    pub(crate) fn must_not_look(&self) {
+    pub(crate) fn assert_not_scanning(&self) {
         assert!(!self.slice.looking.get(), "called from inside a closure that inspects the mailbox");
     }
 
@@ -49,10 +49,10 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// Drains the mailbox into the private queue: as `By::Body` if the body itself inspects the
     /// queue, otherwise as the core would.
     pub(crate) fn fetch(&self, by: FetchedBy) {
-        self.must_not_look();
+        self.assert_not_scanning();
         let newest = self.private(|private| private.queue.last());
         let inside = self.slice.enter();
-        fetch(self.slice.process(), &self.slice.hand, by);
+        fetch(self.slice.process(), &self.slice.kernel_cx, by);
         drop(inside);
         if self.slice.hungry.get() {
             // A receive that found nothing earlier has not seen the signals that this fetch
@@ -71,7 +71,7 @@ impl<M: Send + 'static> Cx<'_, M> {
     fn settle_requests(&self) {
         self.private(|private| {
             if !private.open.is_empty() {
-                private.open.settle(self.slice.hand.pool());
+                private.open.settle(self.slice.kernel_cx.pool());
             }
         });
     }
@@ -89,7 +89,7 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// part stalls on store forwarding.)
     #[inline(always)]
     pub(crate) fn receive_as<R>(&self, some: impl FnOnce(Received<M>) -> R, none: impl FnOnce() -> R) -> R {
-        self.must_not_look();
+        self.assert_not_scanning();
         // While the private queue has signals, the mailbox is checked only now and then, because
         // other cores write its word too.
         if (self.private(|private| private.queue.first().is_null()) || self.slice.is_due_to_look())
@@ -108,17 +108,17 @@ impl<M: Send + 'static> Cx<'_, M> {
             self.slice.hungry.set(true);
             return none();
         };
-        let (process, hand) = (self.slice.process(), &self.slice.hand);
+        let (process, kernel_cx) = (self.slice.process(), &self.slice.kernel_cx);
         // SAFETY: the node was taken out of the queue, so its owner, which is this slice, has it.
         let kind = unsafe { Node::kind(node) };
         if matches!(kind, SignalKind::Message | SignalKind::Request) {
             // SAFETY: the node is of this kind, taken from the queue of this process, which takes
             // `M` (`Cx::of`).
-            return some(Received::Message(unsafe { received::open_message(node, process, hand, kind) }));
+            return some(Received::Message(unsafe { received::open_message(node, process, kernel_cx, kind) }));
         }
         // SAFETY: the node is of this kind, taken from the queue of this process, which takes `M`
         // (`Cx::of`).
-        some(unsafe { Received::open_other(node, process, hand, kind) })
+        some(unsafe { Received::open_other(node, process, kernel_cx, kind) })
     }
 
     /// Receives the oldest signal that `wanted` accepts. A receive with the same cursor inspects no
@@ -173,14 +173,14 @@ impl<M: Send + 'static> Cx<'_, M> {
             }
             looked = looked.wrapping_add(1);
             // SAFETY: the node is in the queue of this process, which takes `M`, and no node is
-            // taken out while the closure runs (`must_not_look`).
+            // taken out while the closure runs (`assert_not_scanning`).
             let peek = unsafe { Peek::of(node, self.slice.process()) };
             if self.look(|| wanted(peek)) {
                 // SAFETY: the node is in the queue.
                 self.private(|private| unsafe { private.queue.remove(node) });
                 // SAFETY: the node was taken out just now, so this slice, which owns the process
                 // (P1), has it.
-                return Search::Found(unsafe { Received::open(node, self.slice.process(), &self.slice.hand) });
+                return Search::Found(unsafe { Received::open(node, self.slice.process(), &self.slice.kernel_cx) });
             }
             seen = node.as_ptr();
             // SAFETY: the node is in the queue, and the `seek` numbered it.
@@ -221,7 +221,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         let mut node = self.private(|private| private.queue.first());
         while let Some(at) = NonNull::new(node) {
             // SAFETY: the node is in the queue of this process, which takes `M`, and no node is
-            // taken out while the closure runs (`must_not_look`).
+            // taken out while the closure runs (`assert_not_scanning`).
             let peek = unsafe { Peek::of(at, self.slice.process()) };
             self.look(|| look(peek));
             // SAFETY: the node is in the queue.
@@ -237,8 +237,8 @@ impl<M: Send + 'static> Cx<'_, M> {
         if self.is_dying() {
             return Err(SendError::Dying(message));
         }
-        let hand = &self.slice.hand;
-        match hand.find(to) {
+        let kernel_cx = &self.slice.kernel_cx;
+        match kernel_cx.find(to) {
             Some(process) => self.send_to(process, message),
             None => {
                 self.pay(1);
@@ -251,11 +251,11 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// (`mailbox`).
     #[inline(always)]
     fn send_to<N: Send + 'static>(&self, process: &Header, message: N) -> Result<(), SendError<N>> {
-        self.pay(1 + process.mailbox.charge());
+        self.pay(1 + process.mailbox.backlog_cost());
         if core::ptr::eq(process, self.slice.process()) {
             self.slice.has_sent_itself();
         }
-        send::send_to(&self.slice.hand, process, message)
+        send::send_to(&self.slice.kernel_cx, process, message)
     }
 
     /// Sends a message like [`Cx::send`]. If the mailbox is full, it queues a send reservation,
@@ -299,7 +299,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         }
         self.pay(1);
         self.slice.has_sent_itself();
-        line.send(&self.slice.hand, self.pid(), to, message)
+        line.send(&self.slice.kernel_cx, self.pid(), to, message)
     }
 
     /// Sends a message to the process that has the name. Lock-free.
@@ -310,8 +310,8 @@ impl<M: Send + 'static> Cx<'_, M> {
         if self.is_dying() {
             return Err(SendError::Dying(message));
         }
-        let hand = &self.slice.hand;
-        match hand.kernel.names.find(to).and_then(|entry| entry.holder(hand.guard)) {
+        let kernel_cx = &self.slice.kernel_cx;
+        match kernel_cx.kernel.names.find(to).and_then(|entry| entry.holder(kernel_cx.guard)) {
             Some(process) => self.send_to(process, message),
             None => {
                 self.pay(1);
@@ -328,7 +328,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         }
         self.pay(1);
         self.slice.has_sent_itself();
-        send::send_alias(&self.slice.hand, to, message)
+        send::send_alias(&self.slice.kernel_cx, to, message)
     }
 
     /// Sends an exit signal. Nothing happens if the target is dead. A kill needs no memory.
@@ -345,7 +345,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         }
         self.pay(1);
         let inside = self.slice.enter();
-        exit_signal::send(&self.slice.hand, Some(self.pid()), to, reason)?;
+        exit_signal::send(&self.slice.kernel_cx, Some(self.pid()), to, reason)?;
         drop(inside);
         if to == self.pid() {
             self.fetch(FetchedBy::Core);
@@ -371,7 +371,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         if to == self.pid() {
             return self.exit(to, reason);
         }
-        self.must_not_look();
+        self.assert_not_scanning();
         self.pay(10);
         let _inside = self.slice.enter();
         self.slice.has_sent_itself();

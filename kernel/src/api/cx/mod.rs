@@ -113,7 +113,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
     /// Ends the process as if its body had returned [`crate::Resumed::Exit`]. The body should
     /// return: its further operations have no effect.
     pub fn stop(&self, reason: Reason) {
-        reason.come_into(self.slice.hand.kernel.world());
+        reason.come_into(self.slice.kernel_cx.kernel.world());
         // A reason may contain foreign values, so a second one is not dropped while the state is
         // borrowed.
         if !self.is_dying() {
@@ -137,7 +137,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
 
     /// Returns the time of the platform's clock, in nanoseconds.
     pub fn now(&self) -> u64 {
-        self.slice.hand.kernel.now()
+        self.slice.kernel_cx.kernel.now()
     }
 
     /// Returns `true` if the process is bound to die: the body should return.
@@ -170,7 +170,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
 
     /// Returns a reference that no other object has, or `None` if no reference is left.
     fn reference(&self) -> Option<Reference> {
-        self.slice.core.reference(self.slice.hand.kernel)
+        self.slice.core.reference(self.slice.kernel_cx.kernel)
     }
 
     /// Starts a process. Lock-free, except while the process table grows.
@@ -183,7 +183,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
         let wanted = options.monitor || options.supervised;
         let reference = if wanted { Some(self.reference().ok_or(SpawnError::NoMemory)?) } else { None };
         let parent = Parent { process: self.slice.process(), reference, by_proxy: false };
-        spawn::spawn(&self.slice.hand, SlotSource::Core(self.slice.core), Some(parent), options, body)
+        spawn::spawn(&self.slice.kernel_cx, SlotSource::Core(self.slice.core), Some(parent), options, body)
     }
 
     /// Starts a process that runs the future returned by `start`.
@@ -208,7 +208,7 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
     /// If the code panics, and the platform can catch panics, a crash reason with the panic's text.
     /// The caller must deal with anything that the code left half done.
     pub fn catch_panic<R>(&self, code: impl FnOnce() -> R) -> Result<R, Reason> {
-        self.slice.hand.kernel.contained(code)
+        self.slice.kernel_cx.kernel.contained(code)
     }
 
     /// Drops a foreign value. A panic of its destructor is caught and reported to the platform
@@ -216,14 +216,14 @@ impl<'a, M: Send + 'static> Cx<'a, M> {
     pub fn let_go<T>(&self, what: T) {
         if core::mem::needs_drop::<T>() {
             let mut what = Some(what);
-            self.slice.hand.catch_panic(|| drop(what.take()));
+            self.slice.kernel_cx.catch_panic(|| drop(what.take()));
         }
     }
 
     /// Wraps a foreign value that this process keeps. A panic of its destructor is caught, wherever
     /// the value is dropped.
     pub fn hold<T>(&self, value: T) -> CatchDrop<T> {
-        CatchDrop::new(value, self.slice.hand.kernel.world().panic_catcher())
+        CatchDrop::new(value, self.slice.kernel_cx.kernel.world().panic_catcher())
     }
 
     /// Returns a waker of the body. Any thread may use it, also after the process has died.

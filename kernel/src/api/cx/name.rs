@@ -13,18 +13,18 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// A [`RegisterError`] if the name was not registered.
     pub fn register(&self, name: &str, pid: Pid) -> Result<(), RegisterError> {
         self.alive(RegisterError::NoProc)?;
-        self.slice.hand.register(name, pid)
+        self.slice.kernel_cx.register(name, pid)
     }
 
     /// Takes a name from the process that has it. Returns `false` if no process did. Lock-free.
     pub fn unregister(&self, name: &str) -> bool {
-        !self.is_dying() && self.slice.hand.unregister(name)
+        !self.is_dying() && self.slice.kernel_cx.unregister(name)
     }
 
     /// Returns the process that has the name. Wait-free.
     pub fn whereis(&self, name: &str) -> Option<Pid> {
-        let hand = &self.slice.hand;
-        hand.whereis(name)
+        let kernel_cx = &self.slice.kernel_cx;
+        kernel_cx.whereis(name)
     }
 
     /// Creates an alias of this process. With `reply`, the first message through the alias ends it.

@@ -32,11 +32,11 @@ impl<M: Send + 'static> Cx<'_, M> {
             return Ok(MaybeReady::Ready(!self.is_dying()));
         }
         self.pay(1);
-        let hand = &self.slice.hand;
-        match hand.find(pid) {
+        let kernel_cx = &self.slice.kernel_cx;
+        match kernel_cx.find(pid) {
             None => Ok(MaybeReady::Ready(false)),
             Some(process) if process.mailbox.is_closed() => Ok(MaybeReady::Ready(false)),
-            Some(process) if process.mailbox.is_clear() => Ok(MaybeReady::Ready(true)),
+            Some(process) if process.mailbox.is_settled() => Ok(MaybeReady::Ready(true)),
             Some(process) => self
                 .ask(process, QueryKind::Alive)
                 .map(|later| later.map_or(MaybeReady::Ready(false), MaybeReady::Pending)),
@@ -49,7 +49,7 @@ impl<M: Send + 'static> Cx<'_, M> {
     /// supervisor's answer), this returns `true`. Wait-free.
     pub fn is_gone(&self, pid: Pid) -> bool {
         self.pay(1);
-        self.slice.hand.find(pid).is_none_or(|process| process.mailbox.is_closed())
+        self.slice.kernel_cx.find(pid).is_none_or(|process| process.mailbox.is_closed())
     }
 
     /// Sends a message with a [`Reply`] in it. The returned future waits for the answer, or for the
@@ -66,16 +66,16 @@ impl<M: Send + 'static> Cx<'_, M> {
         if self.is_dying() {
             return Err(SendError::Dying(()));
         }
-        let hand = &self.slice.hand;
-        let Some(process) = hand.find(to) else {
+        let kernel_cx = &self.slice.kernel_cx;
+        let Some(process) = kernel_cx.find(to) else {
             self.pay(1);
             return Err(SendError::NoProc(()));
         };
-        self.pay(1 + process.mailbox.charge());
+        self.pay(1 + process.mailbox.backlog_cost());
         let (reply, watch, requested) =
-            open_request::request(self.process(), hand).map_err(|NoMemory| SendError::NoMemory(()))?;
+            open_request::request(self.process(), kernel_cx).map_err(|NoMemory| SendError::NoMemory(()))?;
         let message = make(reply);
-        match send::send_request(hand, process, watch, message) {
+        match send::send_request(kernel_cx, process, watch, message) {
             Ok(()) => Ok(requested.begins()),
             Err(error) => {
                 // Dropped before the message with its reply, so that the reply wakes no process.
@@ -95,10 +95,10 @@ impl<M: Send + 'static> Cx<'_, M> {
                 return Ok(MaybeReady::Ready(None));
             }
             self.fetch(FetchedBy::Core);
-            return Ok(MaybeReady::Ready(Some(*ProcessInfo::try_of(self.slice.process(), &self.slice.hand)?)));
+            return Ok(MaybeReady::Ready(Some(*ProcessInfo::try_of(self.slice.process(), &self.slice.kernel_cx)?)));
         }
         self.pay(1);
-        match self.slice.hand.find(pid) {
+        match self.slice.kernel_cx.find(pid) {
             None => Ok(MaybeReady::Ready(None)),
             Some(process) => self
                 .ask(process, QueryKind::Info)
@@ -107,18 +107,22 @@ impl<M: Send + 'static> Cx<'_, M> {
     }
 
     fn ask(&self, process: &Header, question: QueryKind) -> Result<Option<QueryFuture>, NoMemory> {
-        ask(&self.slice.hand, process, question)
+        ask(&self.slice.kernel_cx, process, question)
     }
 }
 
 /// Sends a query to a process. Returns `None` if it is dead.
-pub(crate) fn ask(hand: &KernelCx<'_>, process: &Header, question: QueryKind) -> Result<Option<QueryFuture>, NoMemory> {
-    let (node, answer) = QueryNode::try_new(&hand.kernel.nodes, question)?;
+pub(crate) fn ask(
+    kernel_cx: &KernelCx<'_>,
+    process: &Header,
+    question: QueryKind,
+) -> Result<Option<QueryFuture>, NoMemory> {
+    let (node, answer) = QueryNode::try_new(&kernel_cx.kernel.nodes, question)?;
     // SAFETY: the node is new and in no queue, so it is ours.
-    if unsafe { hand.push(process, node) } {
+    if unsafe { kernel_cx.push(process, node) } {
         return Ok(Some(answer));
     }
     // SAFETY: the process did not take the node, so it is still ours.
-    unsafe { hand.release(node) };
+    unsafe { kernel_cx.release(node) };
     Ok(None)
 }

@@ -21,7 +21,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.pay(1);
         let _inside = self.slice.enter();
         self.slice.has_sent_itself();
-        link::link(self.slice.process(), &self.slice.hand, to, true)
+        link::link(self.slice.process(), &self.slice.kernel_cx, to, true)
     }
 
     /// Links like [`Cx::link`]. Unless `as_otp`, a dead target is an error even if the caller traps
@@ -30,7 +30,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.pay(1);
         let _inside = self.slice.enter();
         self.slice.has_sent_itself();
-        link::link(self.slice.process(), &self.slice.hand, to, as_otp).map_err(|error| match error {
+        link::link(self.slice.process(), &self.slice.kernel_cx, to, as_otp).map_err(|error| match error {
             LinkError::NoProc => ActAsError::NoProc,
             LinkError::NoMemory => ActAsError::NoMemory,
             LinkError::Dying => ActAsError::NoCaller,
@@ -46,7 +46,7 @@ impl<M: Send + 'static> Cx<'_, M> {
     ) -> Result<bool, MonitorError> {
         self.pay(1);
         let _inside = self.slice.enter();
-        let immediate_down = monitor::monitor(self.slice.process(), &self.slice.hand, target, reference, alias)?;
+        let immediate_down = monitor::monitor(self.slice.process(), &self.slice.kernel_cx, target, reference, alias)?;
         if immediate_down {
             self.slice.has_sent_itself();
         }
@@ -58,7 +58,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         if !self.is_dying() {
             self.pay(1);
             let _inside = self.slice.enter();
-            link::unlink(self.slice.process(), &self.slice.hand, to);
+            link::unlink(self.slice.process(), &self.slice.kernel_cx, to);
         }
     }
 
@@ -87,13 +87,13 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.alive(MonitorError::Dying)?;
         self.pay(1);
         let _inside = self.slice.enter();
-        let hand = &self.slice.hand;
+        let kernel_cx = &self.slice.kernel_cx;
         let target = match target {
             SendTarget::Pid(pid) => Ok(pid),
-            SendTarget::Name(name) => Err(hand.kernel.names.intern(name)?),
+            SendTarget::Name(name) => Err(kernel_cx.kernel.names.intern(name)?),
         };
         let reference = self.reference().ok_or(MonitorError::NoMemory)?;
-        if monitor::monitor(self.slice.process(), hand, target, reference, alias)? {
+        if monitor::monitor(self.slice.process(), kernel_cx, target, reference, alias)? {
             self.slice.has_sent_itself();
         }
         Ok(reference)
@@ -105,10 +105,10 @@ impl<M: Send + 'static> Cx<'_, M> {
         if self.is_dying() {
             return false;
         }
-        self.must_not_look();
+        self.assert_not_scanning();
         self.pay(1);
         let _inside = self.slice.enter();
-        monitor::demonitor(self.slice.process(), &self.slice.hand, monitor, flush)
+        monitor::demonitor(self.slice.process(), &self.slice.kernel_cx, monitor, flush)
     }
 
     /// Watches a process as a host does ([`crate::Host::install_watch`]). The notification is no
@@ -119,7 +119,7 @@ impl<M: Send + 'static> Cx<'_, M> {
     pub fn install_watch(&self, pid: Pid, watch: PreparedWatch) -> Result<ExitWatch, WatchError> {
         self.pay(1);
         let _inside = self.slice.enter();
-        watch.install(&self.slice.hand, pid)
+        watch.install(&self.slice.kernel_cx, pid)
     }
 
     /// Sets whether EXITs arrive as messages, and returns the old value.

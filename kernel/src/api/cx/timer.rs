@@ -41,32 +41,32 @@ impl<M: Send + 'static> Cx<'_, M> {
         to: SendTarget<'_>,
         after: Duration,
         message: N,
-        labelled: bool,
+        tagged: bool,
     ) -> Result<Reference, TimerError> {
         self.alive(TimerError::Dying)?;
         self.pay(1);
         let _inside = self.slice.enter();
-        let (hand, process) = (&self.slice.hand, self.slice.process());
-        let target = timer::target::<N>(process, hand, to)?;
+        let (kernel_cx, process) = (&self.slice.kernel_cx, self.slice.process());
+        let target = timer::target::<N>(process, kernel_cx, to)?;
         self.room()?;
-        let due = timer::due(hand, after);
-        let timer = TimerHead::try_message(hand, target, due, labelled, message)?;
+        let due = timer::due(kernel_cx, after);
+        let timer = TimerHead::try_message(kernel_cx, target, due, tagged, message)?;
         // SAFETY: the timer is new, so it is live and ours.
         let reference = unsafe { timer.as_ref() }.reference;
         // SAFETY: P1, the slice owns the process; T1, the timer is new.
-        unsafe { timer::start(timer, process, hand, self.slice.core) };
+        unsafe { timer::start(timer, process, kernel_cx, self.slice.core) };
         Ok(reference)
     }
 
     fn room(&self) -> Result<(), TimerError> {
-        if self.slice.core.has_room_for_a_timer() { Ok(()) } else { Err(TimerError::TooMany) }
+        if self.slice.core.can_add_timer() { Ok(()) } else { Err(TimerError::TooMany) }
     }
 
     /// Cancels a timer of this or any other process. Returns the time that it had left, or `None`
     /// if no such timer is pending: it has fired, was cancelled, or ended with its target. No
     /// process takes part, and the timer's starter may be dead. O(1), lock-free.
     pub fn cancel_timer(&self, timer: Reference) -> Option<Duration> {
-        self.cancel(timer).map(|due| timer::left(&self.slice.hand, due))
+        self.cancel(timer).map(|due| timer::left(&self.slice.kernel_cx, due))
     }
 
     /// Cancels a timer without reading the clock. Returns `true` if [`Cx::cancel_timer`] would
@@ -78,13 +78,13 @@ impl<M: Send + 'static> Cx<'_, M> {
     fn cancel(&self, timer: Reference) -> Option<u64> {
         self.alive(()).ok()?;
         let _inside = self.slice.enter();
-        timer::cancel(self.slice.process(), &self.slice.hand, timer)
+        timer::cancel(self.slice.process(), &self.slice.kernel_cx, timer)
     }
 
     /// Returns the time that a timer of this or any other process has left; `None` if no such timer
     /// is pending. O(1), lock-free.
     pub fn read_timer(&self, timer: Reference) -> Option<Duration> {
-        self.due(timer).map(|due| timer::left(&self.slice.hand, due))
+        self.due(timer).map(|due| timer::left(&self.slice.kernel_cx, due))
     }
 
     /// Returns `true` if a timer is pending, without reading the clock. O(1).
@@ -94,7 +94,7 @@ impl<M: Send + 'static> Cx<'_, M> {
 
     fn due(&self, timer: Reference) -> Option<u64> {
         self.alive(()).ok()?;
-        timer::read(self.slice.process(), &self.slice.hand, timer)
+        timer::read(self.slice.process(), &self.slice.kernel_cx, timer)
     }
 
     /// Resumes the body after the time `after`, for sleeps and timeouts. The alarm has fired when
@@ -105,13 +105,13 @@ impl<M: Send + 'static> Cx<'_, M> {
     pub fn alarm(&self, after: Duration) -> Result<Reference, TimerError> {
         self.alive(TimerError::Dying)?;
         self.room()?;
-        let (hand, process) = (&self.slice.hand, self.slice.process());
-        let due = timer::due(hand, after);
-        let timer = TimerHead::try_alarm(hand, self.pid(), due)?;
+        let (kernel_cx, process) = (&self.slice.kernel_cx, self.slice.process());
+        let due = timer::due(kernel_cx, after);
+        let timer = TimerHead::try_alarm(kernel_cx, self.pid(), due)?;
         // SAFETY: the timer is new, so it is live and ours.
         let reference = unsafe { timer.as_ref() }.reference;
         // SAFETY: P1, the slice owns the process; T1, the timer is new.
-        unsafe { timer::start(timer, process, hand, self.slice.core) };
+        unsafe { timer::start(timer, process, kernel_cx, self.slice.core) };
         Ok(reference)
     }
 }

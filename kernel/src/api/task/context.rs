@@ -137,7 +137,7 @@ pub struct Context<M> {
     pid: Pid,
     /// The process, with the context's reference to its memory.
     process: NonNull<Header>,
-    here: fn() -> *const CurrentSlot,
+    current_slot: fn() -> *const CurrentSlot,
     takes: PhantomData<fn(M) -> M>,
 }
 
@@ -156,7 +156,7 @@ pub struct PanicScope<M> {
     /// of the process is reached through it, so it does no harm if another process gets the memory
     /// and the pid.
     process: *const Header,
-    here: fn() -> *const CurrentSlot,
+    current_slot: fn() -> *const CurrentSlot,
     takes: PhantomData<fn(M) -> M>,
 }
 
@@ -171,13 +171,13 @@ impl<M: Send + 'static> PanicScope<M> {
     #[inline]
     pub fn catch_panic<R>(&self, code: impl FnOnce() -> R) -> Result<R, Reason> {
         // SAFETY: the slice is used only during this call, and lasts longer.
-        let slice = unsafe { Slice::current(self.here) };
+        let slice = unsafe { Slice::current(self.current_slot) };
         let is_own = |slice: &&Slice<'_>| {
             let process = slice.process();
             core::ptr::eq(process, self.process) && process.pid == self.pid && !slice.inside.get()
         };
         match slice.filter(is_own) {
-            Some(slice) => slice.hand.kernel.contained(code),
+            Some(slice) => slice.kernel_cx.kernel.contained(code),
             None => is_elsewhere(self.pid),
         }
     }
@@ -211,7 +211,7 @@ impl<M> Drop for Context<M> {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: the slice is used only in the next lines, and lasts longer.
-        let slice = unsafe { Slice::current(self.here) };
+        let slice = unsafe { Slice::current(self.current_slot) };
         if slice.is_some_and(|slice| core::ptr::eq(slice.process(), self.process.as_ptr())) {
             // SAFETY: P5, the context's reference keeps the process's memory.
             let process = unsafe { self.process.as_ref() };
@@ -236,11 +236,11 @@ impl<M: Send + 'static> Context<M> {
     pub(crate) fn new(cx: &Cx<'_, M>) -> Self {
         let process = cx.process();
         // SAFETY: P4, the process runs, so its kernel is alive.
-        let here = unsafe { process.kernel.get() }.here;
+        let current_slot = unsafe { process.kernel.get() }.current_slot;
         // SAFETY: P5, this is the process's first slice, so it has no context yet (this function's
         // contract).
         let process = unsafe { process.share_with_context() };
-        Self { pid: cx.pid(), process, here, takes: PhantomData }
+        Self { pid: cx.pid(), process, current_slot, takes: PhantomData }
     }
 
     /// Runs `f` with the running slice's [`Cx`], which has all kernel operations.
@@ -279,7 +279,7 @@ impl<M: Send + 'static> Context<M> {
     pub(crate) unsafe fn view<'h>(&self) -> Option<&'h Cx<'h, M>> {
         // SAFETY: the caller uses the result only during its own caller's call (this function's
         // contract), and the slice lasts longer.
-        let slice = unsafe { Slice::current(self.here) }?;
+        let slice = unsafe { Slice::current(self.current_slot) }?;
         // The same address is the same process (`header`, P5), and its messages are of the type
         // that its context was made with.
         if !core::ptr::eq(slice.process(), self.process.as_ptr()) || slice.inside.get() {
@@ -290,7 +290,12 @@ impl<M: Send + 'static> Context<M> {
 
     /// Returns a [`PanicScope`], to run foreign code while other code has the context.
     pub fn panic_catcher(&self) -> PanicScope<M> {
-        PanicScope { pid: self.pid, process: self.process.as_ptr(), here: self.here, takes: PhantomData }
+        PanicScope {
+            pid: self.pid,
+            process: self.process.as_ptr(),
+            current_slot: self.current_slot,
+            takes: PhantomData,
+        }
     }
 
     /// Returns the pid of this process.

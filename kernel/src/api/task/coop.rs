@@ -55,7 +55,7 @@ pub(crate) fn is_own(slice: &Slice<'_>, waker: &Waker) -> bool {
 #[cold]
 fn next_slice(slice: &Slice<'_>, waker: &Waker) {
     // The next resume calls the record in any case, so no future has to remove it.
-    let listened = match slice.core.reference(slice.hand.kernel) {
+    let listened = match slice.core.reference(slice.kernel_cx.kernel) {
         Some(key) => waiters::listen(slice, key, None, On::Slice, waker),
         None => Err(NoMemory),
     };
@@ -128,11 +128,11 @@ impl<M: Send + 'static> Context<M> {
 /// body runs.
 ///
 /// # Safety
-/// `here` is [`crate::Platform::here`] of the platform that runs this thread.
-pub unsafe fn poll_proceed_here(here: fn() -> *const CurrentSlot, task: &mut TaskContext<'_>) -> Poll<()> {
-    // SAFETY: the caller passes the platform's `here` (this function's contract), and the slice is
-    // not used after this call.
-    let Some(slice) = (unsafe { Slice::current(here) }) else { return Poll::Ready(()) };
+/// `current_slot` is [`crate::Platform::current_slot`] of the platform that runs this thread.
+pub unsafe fn poll_proceed_here(current_slot: fn() -> *const CurrentSlot, task: &mut TaskContext<'_>) -> Poll<()> {
+    // SAFETY: the caller passes the platform's `current_slot` (this function's contract), and the
+    // slice is not used after this call.
+    let Some(slice) = (unsafe { Slice::current(current_slot) }) else { return Poll::Ready(()) };
     if !slice.resumed.get() || slice.inside.get() {
         return Poll::Ready(());
     }

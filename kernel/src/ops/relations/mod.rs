@@ -76,18 +76,18 @@ impl From<RegisterError> for MonitorError {
 
 /// Counts a cancelled record that may be on the target's list, and fires the records that a sweep
 /// took while the target died.
-pub(crate) fn watch_was_cancelled(target: &Header, hand: &KernelCx<'_>) {
+pub(crate) fn watch_was_cancelled(target: &Header, kernel_cx: &KernelCx<'_>) {
     let orphaned = target.watchers.cancelled(
         // SAFETY: the sweeper holds the record, with the list's reference.
         |watch| unsafe { WatcherEntry::is_live(watch) },
         // SAFETY: the sweeper holds the record, with the list's reference; not used again.
-        |watch| unsafe { WatcherEntry::release(watch, hand.pool()) },
+        |watch| unsafe { WatcherEntry::release(watch, kernel_cx.pool()) },
     );
-    for watch in orphaned.filter(|_| !hand.kernel.mutated(Mutation::SweepForgets)) {
+    for watch in orphaned.filter(|_| !kernel_cx.kernel.mutated(Mutation::SweepForgets)) {
         // SAFETY: P3: the list is closed, so the reason is written.
         let reason = unsafe { target.reason() };
         // SAFETY: taken from the list, with its reference.
-        unsafe { WatcherEntry::fire(watch, hand, &reason) };
+        unsafe { WatcherEntry::fire(watch, kernel_cx, &reason) };
     }
 }
 
@@ -96,26 +96,26 @@ impl WatcherEntry {
     ///
     /// # Safety
     /// The caller passes the list's reference.
-    pub unsafe fn fire(this: NonNull<Self>, hand: &KernelCx<'_>, reason: &Reason) {
+    pub unsafe fn fire(this: NonNull<Self>, kernel_cx: &KernelCx<'_>, reason: &Reason) {
         // SAFETY: the caller holds the list's reference (this function's contract).
         match unsafe { Self::kind(this) } {
             WatcherKind::Monitor => {
                 // SAFETY: the entry is a monitor's.
                 let monitor = unsafe { Monitor::of_watch(this) };
                 // SAFETY: the caller passes the list's reference.
-                unsafe { Monitor::fire(monitor, hand, reason) };
+                unsafe { Monitor::fire(monitor, kernel_cx, reason) };
             }
             WatcherKind::Timer => {
                 // SAFETY: the entry is a timer's.
                 let timer = unsafe { TimerHead::of_watch(this) };
                 // SAFETY: the caller passes the list's reference.
-                unsafe { TimerHead::target_died(timer, hand) };
+                unsafe { TimerHead::target_died(timer, kernel_cx) };
             }
             WatcherKind::HostWatch => {
                 // SAFETY: the entry is a host watch's.
                 let watch = unsafe { HostWatchHead::of_watch(this) };
                 // SAFETY: the caller passes the list's reference.
-                unsafe { HostWatchHead::fire(watch, hand, Some(reason.clone())) };
+                unsafe { HostWatchHead::fire(watch, kernel_cx, Some(reason.clone())) };
             }
         }
     }

@@ -10,7 +10,7 @@ use core::task::{Context, Poll, Waker};
 
 use crate::ops::request::call_site::CallSite;
 use crate::process::request_cell::{
-    ANSWERED, Cell, CellSnapshot, DROPPED, EVENTS, GONE, OUT_ANSWERER, OUT_WATCH, Orders, RequestHead, Shipped,
+    ANSWERED, Cell, CellSnapshot, DROPPED, EVENTS, GONE, Orders, RESPONDER_DONE, RequestHead, Shipped, WATCH_DONE,
 };
 
 /// The requester's end: a future of the answer. Dropping it cancels the interest in the answer.
@@ -75,7 +75,7 @@ impl<T, O: Orders> RequesterEnd<T, O> {
 impl<T, O: Orders> Drop for RequesterEnd<T, O> {
     #[inline]
     fn drop(&mut self) {
-        let all_others = if O::HEEDS_THE_WATCH { OUT_ANSWERER | OUT_WATCH } else { OUT_ANSWERER };
+        let all_others = if O::HEEDS_THE_WATCH { RESPONDER_DONE | WATCH_DONE } else { RESPONDER_DONE };
         let before = self.head().load(O::LOOK);
         if before & all_others != all_others || before & ANSWERED != 0 && self.stage != CallStage::Ready {
             return self.let_go(all_others);
@@ -121,7 +121,7 @@ impl<T, O: Orders> RequesterEnd<T, O> {
             };
             last = RequestHead::is_last(before, GONE);
         }
-        let is_shared = before & (ANSWERED | DROPPED) != 0 && before & OUT_ANSWERER == 0;
+        let is_shared = before & (ANSWERED | DROPPED) != 0 && before & RESPONDER_DONE == 0;
         if !is_shared && let (Some(asker), Some(place)) = (asker, &place) {
             // SAFETY: A4: only the requester owns the reference before the responder's event, and
             // when the responder is done.

@@ -18,10 +18,10 @@ pub(crate) struct CallSite<'s>(Option<&'s Slice<'s>>);
 impl<'s> CallSite<'s> {
     /// Returns the current place.
     pub(crate) fn of(asker: &Requester) -> Self {
-        // SAFETY: a platform's `here`. This value is used no longer than the call that it is made
-        // for.
-        let slice = unsafe { Slice::current(asker.here) };
-        Self(slice.filter(|slice| KernelPtr::of(slice.hand.kernel) == asker.kernel))
+        // SAFETY: a platform's `current_slot`. This value is used no longer than the call that it
+        // is made for.
+        let slice = unsafe { Slice::current(asker.current_slot) };
+        Self(slice.filter(|slice| KernelPtr::of(slice.kernel_cx.kernel) == asker.kernel))
     }
 
     /// Returns `true` on a core of the requester's kernel, in a slice: no memory is reclaimed
@@ -35,14 +35,14 @@ impl<'s> CallSite<'s> {
         let mut code = Some(code);
         let mut run = || code.take().into_iter().for_each(|code| code());
         match self.0 {
-            Some(slice) => slice.hand.catch_panic(run),
+            Some(slice) => slice.kernel_cx.catch_panic(run),
             None => run(),
         }
     }
 
     /// Returns the pool that takes freed memory.
     pub(crate) fn pool(&self) -> Option<&Pool> {
-        self.0.and_then(|slice| slice.hand.pool())
+        self.0.and_then(|slice| slice.kernel_cx.pool())
     }
 
     /// Returns the requester's slice, if it runs here and its body is running.
@@ -55,7 +55,7 @@ impl<'s> CallSite<'s> {
 
     /// Returns the requests of the process whose body runs here, if `request` is the newest of
     /// them.
-    pub(crate) fn has_newest(&self, request: NonNull<RequestHead>) -> Option<&'s mut OpenRequests> {
+    pub(crate) fn is_newest_request(&self, request: NonNull<RequestHead>) -> Option<&'s mut OpenRequests> {
         let slice = self.0.filter(|slice| slice.resumed.get() && !slice.inside.get())?;
         // SAFETY: P1: this is the process's slice and its body runs, so no other code touches it;
         // the caller runs nothing foreign while it uses the borrow.
@@ -77,12 +77,12 @@ impl<'s> CallSite<'s> {
         head: NonNull<RequestHead>,
         open: &mut OpenRequests,
     ) -> bool {
-        let Some(Slice { hand, .. }) = self.0 else { return false };
+        let Some(Slice { kernel_cx, .. }) = self.0 else { return false };
         // After the exchange the cell may not be touched.
         open.pop();
         // SAFETY: A3: the responder is not done (this function's contract), so the cell is live.
         if unsafe { head.as_ref() }.answer_first::<O>() {
-            asker.wake(hand);
+            asker.wake(kernel_cx);
             return true;
         }
         // SAFETY: the watch is not done, and was taken out of the list above.
@@ -97,17 +97,17 @@ impl<'s> CallSite<'s> {
     /// The answer is in the cell. Neither the responder nor the watch is done; the watch is the
     /// newest of `open`. After `true` both are done.
     #[cfg(loom)]
-    pub(crate) unsafe fn answers_the_sleeping(
+    pub(crate) unsafe fn can_complete_inline(
         &self,
         asker: &Requester,
         head: NonNull<RequestHead>,
         open: &mut OpenRequests,
     ) -> bool {
-        let Some(Slice { hand, .. }) = self.0 else { return false };
-        if !hand.kernel.mutated(crate::mutation::Mutation::TakesTheSleepersCell) {
+        let Some(Slice { kernel_cx, .. }) = self.0 else { return false };
+        if !kernel_cx.kernel.mutated(crate::mutation::Mutation::TakesTheSleepersCell) {
             return false;
         }
-        let Some(process) = hand.find(asker.pid).filter(|process| waker::claim(process)) else { return false };
+        let Some(process) = kernel_cx.find(asker.pid).filter(|process| waker::claim(process)) else { return false };
         // SAFETY: A3: the responder is not done (this function's contract), so the cell is live.
         let cell = unsafe { head.as_ref() };
         let alone = cell.load(crate::sync::Ordering::Relaxed) == 0;
@@ -116,18 +116,18 @@ impl<'s> CallSite<'s> {
             open.pop();
             cell.store_answered();
         }
-        hand.schedule(process);
+        kernel_cx.schedule(process);
         alone
     }
 
     /// Drains what has arrived before the requester acts on a DOWN (Q3). Returns `true` if that is
     /// fatal.
     #[cold]
-    pub(crate) fn dies_of_what_came(&self, asker: &Requester) -> bool {
+    pub(crate) fn died_while_draining(&self, asker: &Requester) -> bool {
         let Some(slice) = self.body_of(asker) else { return false };
         if !slice.looking.get() {
             let _inside = slice.enter();
-            fetch(slice.process(), &slice.hand, FetchedBy::Core);
+            fetch(slice.process(), &slice.kernel_cx, FetchedBy::Core);
         }
         // SAFETY: P1: this is the process's slice and its body runs, so no other code touches it.
         unsafe { slice.process().private() }.dying.is_some()
@@ -140,7 +140,7 @@ impl<'s> CallSite<'s> {
     #[inline]
     pub(crate) unsafe fn wake(&self, asker: &Requester) {
         match self.0 {
-            Some(slice) => asker.wake(&slice.hand),
+            Some(slice) => asker.wake(&slice.kernel_cx),
             // SAFETY: P4: not on a core, so the caller holds a reference (this function's
             // contract).
             None => unsafe { waker::wake_shared(asker.process) },
@@ -162,7 +162,7 @@ impl<'s> CallSite<'s> {
             }
         }
         // SAFETY: the caller holds the reference (this function's contract), which was not kept.
-        unsafe { asker.give_up() };
+        unsafe { asker.release() };
     }
 }
 
@@ -171,8 +171,8 @@ impl Requester {
     ///
     /// # Safety
     /// The caller holds it, and does not use it again.
-    pub(crate) unsafe fn give_up(&self) {
+    pub(crate) unsafe fn release(&self) {
         // SAFETY: the caller holds the reference (this function's contract).
-        unsafe { Header::give_up_waker(self.process) };
+        unsafe { Header::release_waker_ref(self.process) };
     }
 }

@@ -35,7 +35,7 @@ use crate::ops::request::call::{CallStage, RequesterEnd};
 use crate::ops::request::call_site::CallSite;
 use crate::process::header::Header;
 use crate::process::request_cell::{
-    ANSWERED, Cell, CellSnapshot, DOWN, EVENTS, OUT_ANSWERER, OUT_WATCH, Orders, RequestHead, Requester, Shipped,
+    ANSWERED, Cell, CellSnapshot, DOWN, EVENTS, Orders, RESPONDER_DONE, RequestHead, Requester, Shipped, WATCH_DONE,
 };
 use crate::process::request_watch::DeathWatch;
 use crate::reason::Reason;
@@ -90,25 +90,25 @@ impl<T, O: Orders> RequestFuture<T, O> {
             // Every event resumes that process.
             return Poll::Pending;
         }
-        self.poll_others(task)
+        self.drain_others(task)
     }
 
     /// Polls as [`RequestFuture::poll`] does, when there is something other than an answer, or when
     /// a task other than the requester's process polls.
     #[inline(never)]
-    fn poll_others(&mut self, task: &mut Context<'_>) -> Poll<Result<T, RequestError>> {
+    fn drain_others(&mut self, task: &mut Context<'_>) -> Poll<Result<T, RequestError>> {
         let asking = &mut self.asking;
         loop {
             match asking.head().look::<O>() {
                 CellSnapshot::Answered => return Poll::Ready(asking.take().ok_or(RequestError::NoReply)),
                 CellSnapshot::Down => {
-                    if asking.head().asker.is_some_and(|asker| CallSite::of(&asker).dies_of_what_came(&asker)) {
+                    if asking.head().asker.is_some_and(|asker| CallSite::of(&asker).died_while_draining(&asker)) {
                         return Poll::Pending;
                     }
                     asking.stage = CallStage::Ready;
                     return Poll::Ready(Err(RequestError::Down(asking.head().reason())));
                 }
-                CellSnapshot::Dropped if asking.head().load(O::LOOK) & (OUT_WATCH | DOWN) == OUT_WATCH => {
+                CellSnapshot::Dropped if asking.head().load(O::LOOK) & (WATCH_DONE | DOWN) == WATCH_DONE => {
                     asking.stage = CallStage::Ready;
                     return Poll::Ready(Err(RequestError::NoReply));
                 }
@@ -121,7 +121,7 @@ impl<T, O: Orders> RequestFuture<T, O> {
             if asking.head().is_of(task.waker()) {
                 return Poll::Pending;
             }
-            if asking.stage == CallStage::Told && O::HEEDS_OUT && asking.head().load(O::LOOK) & OUT_ANSWERER == 0 {
+            if asking.stage == CallStage::Told && O::HEEDS_OUT && asking.head().load(O::LOOK) & RESPONDER_DONE == 0 {
                 // The responder has dropped the reply but is not done. Try again in a moment: then
                 // the waker can be registered (`cell`, A1).
                 task.waker().wake_by_ref();
@@ -157,15 +157,15 @@ fn ends<T, O: Orders>(head: NonNull<RequestHead>) -> Triple<T, O> {
 
 /// Creates the three ends of a request by a process that runs on this core.
 #[inline(always)]
-pub(crate) fn request<T: Send>(process: &Header, hand: &KernelCx<'_>) -> Result<Triple<T, Shipped>, NoMemory> {
+pub(crate) fn request<T: Send>(process: &Header, kernel_cx: &KernelCx<'_>) -> Result<Triple<T, Shipped>, NoMemory> {
     // The cell is complete before it gets the reference, so no error path has to return it.
-    let (kernel, here) = (process.kernel, hand.kernel.here);
-    let asker = Requester { pid: process.pid, process: process.whole(), kernel, here };
-    let head: NonNull<RequestHead> = hand.try_new(Cell::<T>::new(Some(asker), true)).map_err(|_| NoMemory)?.cast();
+    let (kernel, current_slot) = (process.kernel, kernel_cx.kernel.current_slot);
+    let asker = Requester { pid: process.pid, process: process.whole(), kernel, current_slot };
+    let head: NonNull<RequestHead> = kernel_cx.try_new(Cell::<T>::new(Some(asker), true)).map_err(|_| NoMemory)?.cast();
     // SAFETY: P1: the caller runs the process's slice, so it owns the process.
     let private = unsafe { process.private() };
     if !core::mem::take(&mut private.spare) {
-        process.share_with_waker();
+        process.acquire_waker_ref();
     }
     Ok(ends(head))
 }

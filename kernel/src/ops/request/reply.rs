@@ -8,7 +8,7 @@ use core::task::Waker;
 
 use crate::ops::request::call_site::CallSite;
 use crate::process::request_cell::{
-    ANSWERED, Cell, DROPPED, GONE, OUT_ANSWERER, OUT_WATCH, Orders, RequestHead, Requester, Shipped,
+    ANSWERED, Cell, DROPPED, GONE, Orders, RESPONDER_DONE, RequestHead, Requester, Shipped, WATCH_DONE,
 };
 use crate::process::request_watch::OpenRequests;
 use crate::sync::Ordering;
@@ -43,7 +43,7 @@ impl<T, O: Orders> Reply<T, O> {
     pub fn try_send(self, answer: T) -> Result<(), T> {
         let asker = self.head().asker;
         let place = asker.as_ref().map(CallSite::of);
-        let open = place.as_ref().and_then(|place| place.has_newest(self.0));
+        let open = place.as_ref().and_then(|place| place.is_newest_request(self.0));
         self.answer(answer, asker.as_ref().zip(place.as_ref()), open)
     }
 
@@ -65,7 +65,7 @@ impl<T, O: Orders> Reply<T, O> {
             #[cfg(loom)]
             // SAFETY: A3: the responder is not done, nor is the watch, which is the newest of
             // `open`.
-            if unsafe { place.answers_the_sleeping(asker, this.0, open) } {
+            if unsafe { place.can_complete_inline(asker, this.0, open) } {
                 return Ok(());
             }
             // SAFETY: A3: the responder is not done, nor is the watch, which is the newest of
@@ -107,8 +107,8 @@ impl<T, O: Orders> Reply<T, O> {
         let cell = unsafe { head.as_ref() };
         let unless = if O::HEEDS_GONE { GONE } else { 0 };
         // Done in the same exchange, unless the reference is needed to wake the requester.
-        let out = if at.is_none_or(|(_, place)| place.is_core()) { OUT_ANSWERER } else { 0 };
-        let watch = if open.is_some() { OUT_WATCH } else { 0 };
+        let out = if at.is_none_or(|(_, place)| place.is_core()) { RESPONDER_DONE } else { 0 };
+        let watch = if open.is_some() { WATCH_DONE } else { 0 };
         if let Some(open) = &mut open
             && O::TAKES_THE_WATCH_FIRST
         {
@@ -154,15 +154,15 @@ impl<T, O: Orders> Reply<T, O> {
         // SAFETY: A3: the responder is not done (this function's contract), so the cell is live.
         let cell = unsafe { head.as_ref() };
         let asker = cell.asker;
-        let before = cell.leave::<O>(OUT_ANSWERER);
+        let before = cell.leave::<O>(RESPONDER_DONE);
         if before & GONE != 0
             && before & (ANSWERED | DROPPED) != 0
             && let Some(asker) = asker
         {
             // SAFETY: A4: both own the reference since the event, and the requester was done first.
-            unsafe { asker.give_up() };
+            unsafe { asker.release() };
         }
-        if RequestHead::is_last(before, OUT_ANSWERER) {
+        if RequestHead::is_last(before, RESPONDER_DONE) {
             // SAFETY: A3: the responder was the last party.
             unsafe { RequestHead::free(head, None) };
         }

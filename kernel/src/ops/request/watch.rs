@@ -9,23 +9,24 @@ use crate::ops::request::reply::Reply;
 use crate::ops::waker;
 use crate::process::request_cell::{Orders, RequestHead, Requester, Shipped};
 use crate::process::request_message::take_watch;
-use crate::process::request_watch::{DeathWatch, OpenRequests, say_down};
+use crate::process::request_watch::{DeathWatch, OpenRequests, send_down};
 use crate::reason::Reason;
 use crate::signal::node::Node;
 
 /// Notifies the requester that the process is dead.
 ///
 /// # Safety
-/// The caller has the watch, and does not use it again. `hand` belongs to the requester's kernel.
-pub(crate) unsafe fn down(head: NonNull<RequestHead>, hand: &KernelCx<'_>, reason: &Reason) {
+/// The caller has the watch, and does not use it again. `kernel_cx` belongs to the requester's
+/// kernel.
+pub(crate) unsafe fn down(head: NonNull<RequestHead>, kernel_cx: &KernelCx<'_>, reason: &Reason) {
     // SAFETY: the caller has the watch and does not use it again (this function's contract).
-    let Some((asker, called)) = (unsafe { say_down::<Shipped>(head, hand.pool(), reason) }) else { return };
+    let Some((asker, called)) = (unsafe { send_down::<Shipped>(head, kernel_cx.pool(), reason) }) else { return };
     if let Some(asker) = asker {
-        asker.wake(hand);
+        asker.wake(kernel_cx);
     }
     if let Some(called) = called {
         let mut called = Some(called);
-        hand.catch_panic(&mut || called.take().into_iter().for_each(Waker::wake));
+        kernel_cx.catch_panic(&mut || called.take().into_iter().for_each(Waker::wake));
     }
 }
 
@@ -33,20 +34,20 @@ pub(crate) unsafe fn down(head: NonNull<RequestHead>, hand: &KernelCx<'_>, reaso
 ///
 /// # Safety
 /// The caller holds `node` (rule N1), of kind `Request`, once, and releases it afterwards.
-pub(crate) unsafe fn down_unreceived(node: NonNull<Node>, hand: &KernelCx<'_>, reason: &Reason) {
+pub(crate) unsafe fn down_unreceived(node: NonNull<Node>, kernel_cx: &KernelCx<'_>, reason: &Reason) {
     // SAFETY: N1: the caller holds a `Request`'s node (this function's contract).
     if let Some(watch) = unsafe { take_watch(node) } {
         // SAFETY: Q1: the watch is in the node until here.
-        unsafe { down(watch, hand, reason) };
+        unsafe { down(watch, kernel_cx, reason) };
     }
 }
 
 impl Requester {
     /// Wakes the requester from a core of its kernel.
     #[inline]
-    pub(crate) fn wake(&self, hand: &KernelCx<'_>) {
-        if let Some(process) = hand.find(self.pid) {
-            waker::resume(process, hand);
+    pub(crate) fn wake(&self, kernel_cx: &KernelCx<'_>) {
+        if let Some(process) = kernel_cx.find(self.pid) {
+            waker::resume(process, kernel_cx);
         }
     }
 }

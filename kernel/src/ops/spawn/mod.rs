@@ -36,7 +36,7 @@ unsafe fn reclaim(retired: NonNull<Retired>, pool: Option<&Pool>) {
     // SAFETY: only the `retired` field of headers has this function.
     let header = unsafe { retired.byte_sub(offset_of!(Header, retired)).cast::<Header>() };
     // SAFETY: the table's reference: no thread can reach the process now.
-    unsafe { Header::give_up_table(header, pool) };
+    unsafe { Header::release_table_ref(header, pool) };
 }
 
 /// The process that spawns.
@@ -64,7 +64,7 @@ impl SlotSource<'_> {
             Self::Core(core) => Ok(core.claim(kernel)?),
             Self::Host(slots) => {
                 let credit = kernel.take_credit()?;
-                if kernel.is_closed_to_the_counted() {
+                if kernel.is_closed_fenced() {
                     kernel.return_credit(credit);
                     return Err(SpawnError::Closing);
                 }
@@ -87,36 +87,36 @@ impl SlotSource<'_> {
 
 /// Starts a process. Lock-free, except when the table grows.
 pub(crate) fn spawn<B: ErasedBody>(
-    hand: &KernelCx<'_>,
+    kernel_cx: &KernelCx<'_>,
     mut slots: SlotSource<'_>,
     parent: Option<Parent<'_>>,
     options: &SpawnOptions<'_>,
     body: B,
 ) -> Result<Spawned, SpawnError> {
-    let kernel = hand.kernel;
+    let kernel = kernel_cx.kernel;
     let (bound, entry) = match check(kernel, parent.as_ref(), options) {
         Ok(checked) => checked,
-        Err(error) => return refuse(hand, body, error),
+        Err(error) => return refuse(kernel_cx, body, error),
     };
-    let Ok(memory) = hand.try_alloc::<Process<B>>() else { return refuse(hand, body, SpawnError::NoMemory) };
+    let Ok(memory) = kernel_cx.try_alloc::<Process<B>>() else { return refuse(kernel_cx, body, SpawnError::NoMemory) };
     let claim = match slots.claim(kernel) {
         Ok(claim) => claim,
         Err(error) => {
             // SAFETY: allocated above, and nothing is written there.
-            unsafe { pool::free(memory, hand.pool()) };
-            return refuse(hand, body, error);
+            unsafe { pool::free(memory, kernel_cx.pool()) };
+            return refuse(kernel_cx, body, error);
         }
     };
     // Most processes are neither linked with nor monitored by their parent.
     let parent = parent.as_ref().filter(|parent| options.link || parent.reference.is_some());
     let mut ties = SpawnRelations::NONE;
     if let Some(parent) = parent
-        && ties.make(hand, options, parent, claim.pid).is_err()
+        && ties.make(kernel_cx, options, parent, claim.pid).is_err()
     {
-        undo(hand, &mut slots, &claim);
+        roll_back(kernel_cx, &mut slots, &claim);
         // SAFETY: allocated above, and nothing is written there.
-        unsafe { pool::free(memory, hand.pool()) };
-        return refuse(hand, body, SpawnError::NoMemory);
+        unsafe { pool::free(memory, kernel_cx.pool()) };
+        return refuse(kernel_cx, body, SpawnError::NoMemory);
     }
     // Field by field, in the final place: copying a whole process takes several cache lines.
     // SAFETY: within fresh memory of this layout.
@@ -133,18 +133,22 @@ pub(crate) fn spawn<B: ErasedBody>(
     if let Some(entry) = entry
         && let Err(error) = entry.reserve_for_newborn(child)
     {
-        ties.give_up(hand);
-        undo(hand, &mut slots, &claim);
+        ties.release(kernel_cx);
+        roll_back(kernel_cx, &mut slots, &claim);
         // SAFETY: never published, and a reservation shows it to no thread: ours alone. The slot
         // has the tombstone again.
         child.predecessor.with_mut(|word| unsafe { *word = ptr::null_mut() });
         // SAFETY: P1: never published, so ours; called once.
-        child.vtable.drop_body.into_iter().for_each(|drop_body| hand.catch_panic(|| unsafe { drop_body(process) }));
+        child
+            .vtable
+            .drop_body
+            .into_iter()
+            .for_each(|drop_body| kernel_cx.catch_panic(|| unsafe { drop_body(process) }));
         // SAFETY: this is the only reference.
-        unsafe { Header::give_up_table(process, hand.pool()) };
+        unsafe { Header::release_table_ref(process, kernel_cx.pool()) };
         return Err(SpawnError::Name(error));
     }
-    ties.tie(parent, child, hand);
+    ties.tie(parent, child, kernel_cx);
     kernel.table.publish(process, claim.pid);
     if let Some(entry) = entry {
         // After its pid leads to it, so that a thread that finds it by name can reach it; and
@@ -152,9 +156,9 @@ pub(crate) fn spawn<B: ErasedBody>(
         entry.confirm_newborn(child, kernel.mutations);
     }
     if let Some(parent) = parent.filter(|parent| parent.by_proxy) {
-        ties.hand_over(parent, hand);
+        ties.send_to_parent(parent, kernel_cx);
     }
-    hand.schedule_newborn(child);
+    kernel_cx.schedule_newborn(child);
     Ok(Spawned { pid: claim.pid, monitor: parent.and_then(|parent| parent.reference) })
 }
 
@@ -184,18 +188,18 @@ fn check<'k>(
 /// the error.
 #[cold]
 #[inline(never)]
-fn refuse<B>(hand: &KernelCx<'_>, body: B, error: SpawnError) -> Result<Spawned, SpawnError> {
-    hand.catch_panic(|| drop(body));
+fn refuse<B>(kernel_cx: &KernelCx<'_>, body: B, error: SpawnError) -> Result<Spawned, SpawnError> {
+    kernel_cx.catch_panic(|| drop(body));
     Err(error)
 }
 
-fn undo(hand: &KernelCx<'_>, slots: &mut SlotSource<'_>, claim: &Claim) {
+fn roll_back(kernel_cx: &KernelCx<'_>, slots: &mut SlotSource<'_>, claim: &Claim) {
     // SAFETY: the claim took it out of the slot; returned once. A reader that found it is done
     // before the slot is claimed again: the generation has moved on, and a reader that cloned the
     // reason holds a count.
-    let tombstone = unsafe { Reason::from_word(claim.tombstone) };
-    hand.kernel.table.vacate(claim.pid, tombstone.unwrap_or(Reason::NOPROC));
-    slots.release(hand.kernel, claim.pid);
+    let tombstone = unsafe { Reason::from_raw(claim.tombstone) };
+    kernel_cx.kernel.table.vacate(claim.pid, tombstone.unwrap_or(Reason::NOPROC));
+    slots.release(kernel_cx.kernel, claim.pid);
 }
 
 /// Writes a new process's header, field by field: a whole one would be built elsewhere and copied.
@@ -211,7 +215,7 @@ unsafe fn write_header<B: ErasedBody>(
     claim: &Claim,
 ) {
     /// A no-op: the nodes of a wake and of a kill are parts of their process.
-    unsafe fn part_of_the_process(_: NonNull<Node>, _: Option<&Pool>) {}
+    unsafe fn embedded_node(_: NonNull<Node>, _: Option<&Pool>) {}
     macro_rules! write {
         ($($field:ident: $value:expr),* $(,)?) => {
             // This pattern proves that no field is left out.
@@ -239,7 +243,7 @@ unsafe fn write_header<B: ErasedBody>(
         links: SweepList::new(),
         name: AtomicPtr::new(ptr::null_mut()),
         reason: UnsafeCell::new(Reason::NOPROC),
-        wake: Node::new(SignalKind::Wake, part_of_the_process),
+        wake: Node::new(SignalKind::Wake, embedded_node),
         waking: AtomicBool::new(false),
         killed: AtomicBool::new(false),
         trap_exit: AtomicBool::new(options.trap_exit),

@@ -27,7 +27,7 @@ impl SpawnRelations {
     /// Creates them in place.
     pub(crate) fn make(
         &mut self,
-        hand: &KernelCx<'_>,
+        kernel_cx: &KernelCx<'_>,
         options: &SpawnOptions<'_>,
         parent: &Parent<'_>,
         child: Pid,
@@ -37,15 +37,15 @@ impl SpawnRelations {
         // may find an older link, and then releases this one.
         let in_one = if options.supervised && !parent.by_proxy { parent.reference } else { None };
         if options.link || options.supervised {
-            ties.link = Some(Link::try_new(hand, parent.process.pid, child, in_one)?);
+            ties.link = Some(Link::try_new(kernel_cx, parent.process.pid, child, in_one)?);
         }
         if let Some(reference) = parent.reference
             && in_one.is_none()
         {
-            match Monitor::try_new(hand, reference, parent.process.pid, Some(child), None) {
+            match Monitor::try_new(kernel_cx, reference, parent.process.pid, Some(child), None) {
                 Ok(monitor) => ties.monitor = Some(monitor),
                 Err(NoMemory) => {
-                    core::mem::replace(ties, Self::NONE).give_up(hand);
+                    core::mem::replace(ties, Self::NONE).release(kernel_cx);
                     return Err(NoMemory);
                 }
             }
@@ -53,10 +53,10 @@ impl SpawnRelations {
         if parent.by_proxy {
             let orders = [ties.link.map(OpKind::Link), ties.monitor.map(OpKind::Monitor)];
             for (proxy, order) in ties.proxies.iter_mut().zip(orders) {
-                match order.map(|order| OwnerOp::try_new(&hand.kernel.nodes, order)).transpose() {
+                match order.map(|order| OwnerOp::try_new(&kernel_cx.kernel.nodes, order)).transpose() {
                     Ok(node) => *proxy = node,
                     Err(NoMemory) => {
-                        core::mem::replace(ties, Self::NONE).give_up(hand);
+                        core::mem::replace(ties, Self::NONE).release(kernel_cx);
                         return Err(NoMemory);
                     }
                 }
@@ -65,7 +65,7 @@ impl SpawnRelations {
         Ok(())
     }
 
-    pub(crate) fn give_up(self, hand: &KernelCx<'_>) {
+    pub(crate) fn release(self, kernel_cx: &KernelCx<'_>) {
         for proxy in self.proxies.into_iter().flatten() {
             // SAFETY: never pushed; the references in it are released below.
             unsafe { OwnerOp::open(proxy) };
@@ -73,29 +73,29 @@ impl SpawnRelations {
         for _share in 0..2 {
             if let Some(link) = self.link {
                 // SAFETY: both references are still ours.
-                unsafe { Link::give_up(link, hand.pool()) };
+                unsafe { Link::release(link, kernel_cx.pool()) };
             }
             if let Some(monitor) = self.monitor {
                 // SAFETY: both references are still ours.
-                unsafe { Monitor::give_up(monitor, hand.pool()) };
+                unsafe { Monitor::release(monitor, kernel_cx.pool()) };
             }
         }
     }
 
     /// Attaches both sides where they belong, except those that go as queued operations. Cannot
     /// fail.
-    pub(crate) fn tie(&self, parent: Option<&Parent<'_>>, child: &Header, hand: &KernelCx<'_>) {
+    pub(crate) fn tie(&self, parent: Option<&Parent<'_>>, child: &Header, kernel_cx: &KernelCx<'_>) {
         let Some(parent) = parent else { return };
         if let Some(link) = self.link {
             // SAFETY: P1: the child is not published, so the caller owns it.
             let child = unsafe { child.private() };
             // SAFETY: the end is new, in no set; its reference goes with it.
-            unsafe { child.hold_half(Link::half(link, 1), hand) };
+            unsafe { child.insert_link_end(Link::half(link, 1), kernel_cx) };
             if !parent.by_proxy {
                 // SAFETY: P1: the caller owns the parent.
                 let parent = unsafe { parent.process.private() };
                 // SAFETY: the end is new, in no set; its reference goes with it.
-                unsafe { parent.hold_half(Link::half(link, 0), hand) };
+                unsafe { parent.insert_link_end(Link::half(link, 0), kernel_cx) };
             }
         }
         if let Some(monitor) = self.monitor {
@@ -115,10 +115,10 @@ impl SpawnRelations {
     /// Sends the parent its sides, as queued operations. The child is published and not yet queued,
     /// so the operations are in the parent's mailbox before the child's first instruction. A parent
     /// that dies during this dies after the spawn.
-    pub(crate) fn hand_over(self, parent: &Parent<'_>, hand: &KernelCx<'_>) {
+    pub(crate) fn send_to_parent(self, parent: &Parent<'_>, kernel_cx: &KernelCx<'_>) {
         for proxy in self.proxies.into_iter().flatten() {
             // SAFETY: the node is new, so ours.
-            if unsafe { hand.push(parent.process, proxy) } {
+            if unsafe { kernel_cx.push(parent.process, proxy) } {
                 continue;
             }
             // SAFETY: the push was refused, so the node is still ours.
@@ -127,11 +127,11 @@ impl SpawnRelations {
                     // SAFETY: P3: the push found the mailbox closed.
                     let reason = unsafe { parent.process.reason() };
                     // SAFETY: the parent's reference, and the only EXIT in its name.
-                    unsafe { Link::fire(link, parent.process.pid, hand, &reason) };
+                    unsafe { Link::fire(link, parent.process.pid, kernel_cx, &reason) };
                 }
                 // SAFETY: the watcher's reference. It is not counted as cancelled: the child fires
                 // the monitor, and the DOWN reaches no process.
-                OpKind::Monitor(monitor) => unsafe { Monitor::give_up(monitor, hand.pool()) },
+                OpKind::Monitor(monitor) => unsafe { Monitor::release(monitor, kernel_cx.pool()) },
                 _ => unreachable!("a spawn queues only a link and a monitor"),
             }
         }

@@ -58,7 +58,7 @@ impl<F: FnOnce(ExitInfo) + Send + 'static> HostWatchRecord<F> {
         // SAFETY: W1: the word gives the callback to the caller.
         let act = whole.act.with_mut(|act| unsafe { (*act).take() });
         // SAFETY: the caller's reference; not used again.
-        unsafe { HostWatchHead::give_up(head) };
+        unsafe { HostWatchHead::release(head) };
         if let (Some(act), Some(ended)) = (act, ended) {
             act(ended);
         }
@@ -109,7 +109,7 @@ impl HostWatchHead {
     ///
     /// # Safety
     /// The caller holds it and does not use the record again.
-    pub(crate) unsafe fn give_up(this: NonNull<Self>) {
+    pub(crate) unsafe fn release(this: NonNull<Self>) {
         // SAFETY: the caller's reference keeps the record live.
         let shares = unsafe { &this.as_ref().shares };
         // Release: pairs with the fence of the last holder, whose free comes after every use.

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! LIVE ── one side dies: fire (1) ──▶ FIRED ── the peer fetches (3) ──▶ EXIT, or dropped
-//!   └──── either unlinks: cut (2) ──▶ CUT                               if withdrawn
+//!   └──── either unlinks: cut (2) ──▶ UNLINKED                               if withdrawn
 //! ```
 //!
 //! One exchange wins, so a link gives at most one EXIT. The side that wins (1) pushes the record's
@@ -54,7 +54,7 @@ use crate::sync::{AtomicU8, Cell, Ordering, UnsafeCell};
 
 const LIVE: u8 = 0;
 const FIRED: u8 = 1;
-const CUT: u8 = 2;
+const UNLINKED: u8 = 2;
 
 /// One end of a link, in its owner's set.
 #[derive(Debug)]
@@ -80,12 +80,12 @@ impl Member for LinkEnd {
     }
 
     fn key(&self) -> u64 {
-        if self.hidden.get() { HIDDEN } else { self.peer.to_raw() }
+        if self.hidden.get() { DETACHED } else { self.peer.to_raw() }
     }
 }
 
 /// The key of an end that lookups must not find: no pid is 0.
-const HIDDEN: u64 = 0;
+const DETACHED: u64 = 0;
 
 /// The record of a link, with both ends (see the module). `repr(C)`: the exit node comes first.
 #[derive(Debug)]
@@ -111,12 +111,12 @@ impl Linked for Link {
 
 unsafe fn release_exit(node: NonNull<Node>, pool: Option<&Pool>) {
     // SAFETY: the exit node heads a link; the reference that travels with it is released.
-    unsafe { Link::give_up(node.cast(), pool) }
+    unsafe { Link::release(node.cast(), pool) }
 }
 
 unsafe fn release_request(node: NonNull<Node>, pool: Option<&Pool>) {
     // SAFETY: a request node of a link; the reference that travels with it is released.
-    unsafe { Link::give_up(Link::of_request(node), pool) }
+    unsafe { Link::release(Link::of_request(node), pool) }
 }
 
 impl Link {
@@ -179,8 +179,8 @@ impl Link {
     }
 
     /// Returns `true` if either side has unlinked.
-    pub fn is_cut(&self) -> bool {
-        self.state.load(Ordering::Relaxed) == CUT
+    pub fn is_unlinked(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == UNLINKED
     }
 
     /// (1) Decides that the link fires. Returns `true` if it does: the caller then owns the exit
@@ -203,15 +203,15 @@ impl Link {
     }
 
     /// (2) Unlinks one side. Returns `false` if an EXIT is (or was) in transit. Wait-free.
-    pub fn cut(&self) -> bool {
-        self.state.compare_exchange(LIVE, CUT, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    pub fn unlink(&self) -> bool {
+        self.state.compare_exchange(LIVE, UNLINKED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Returns the process that died and its reason, from the fetched exit node of `receiver`.
     ///
     /// # Safety
     /// The caller fetched the exit node as `receiver`.
-    pub unsafe fn opened(this: NonNull<Self>, receiver: Pid) -> (Pid, Reason) {
+    pub unsafe fn read_exit(this: NonNull<Self>, receiver: Pid) -> (Pid, Reason) {
         // SAFETY: the node's reference keeps the record live.
         let link = unsafe { this.as_ref() };
         // SAFETY: the reason was written before the push that brought the node; not written again.
@@ -230,10 +230,10 @@ impl Link {
     ///
     /// # Safety
     /// The caller holds it and does not use the record again.
-    pub unsafe fn give_up(this: NonNull<Self>, pool: Option<&Pool>) {
+    pub unsafe fn release(this: NonNull<Self>, pool: Option<&Pool>) {
         // SAFETY: the caller's reference keeps the record live.
         let link = unsafe { this.as_ref() };
-        if link.shares.give_up() {
+        if link.shares.release() {
             // A no-op, except that a model checks here that the other side no longer uses it.
             link.reason.with_mut(|_| ());
             // SAFETY: that was the last reference.
@@ -254,17 +254,17 @@ impl LinkEnd {
     }
 
     /// Records if the owner's set holds this end. Only the owner may call it.
-    pub fn set_held(&self, held: bool) {
+    pub fn set_in_set(&self, held: bool) {
         self.held.set(held);
     }
 
     /// Returns `true` if the owner's set holds this end. Only the owner may call it.
-    pub fn is_held(&self) -> bool {
+    pub fn is_in_set(&self) -> bool {
         self.held.get()
     }
 
     /// Drops any EXIT that arrives from now on. Only the owner may call it.
-    pub fn withdraw(&self) {
+    pub fn ignore_exit(&self) {
         self.withdrawn.set(true);
     }
 
@@ -277,18 +277,18 @@ impl LinkEnd {
     }
 
     /// Detaches this end (K4). Only the owner may call it, while the end is in no set.
-    pub fn hide(&self) {
+    pub fn detach(&self) {
         self.withdrawn.set(true);
         self.hidden.set(true);
     }
 
     /// Returns `true` if its owner has detached this end. Only the owner may call it.
-    pub fn is_hidden(&self) -> bool {
+    pub fn is_detached(&self) -> bool {
         self.hidden.get()
     }
 
     /// Returns `true` if the owner ignores EXITs of this link. Only the owner may call it.
-    pub fn is_withdrawn(&self) -> bool {
+    pub fn ignores_exit(&self) -> bool {
         self.withdrawn.get()
     }
 }

@@ -93,7 +93,7 @@ pub enum CancelOutcome {
 
 unsafe fn release_node(node: NonNull<Node>, pool: Option<&Pool>) {
     // SAFETY: the node heads a monitor, and the reference that travels with it is released.
-    unsafe { Monitor::give_up(node.cast(), pool) }
+    unsafe { Monitor::release(node.cast(), pool) }
 }
 
 impl Monitor {
@@ -176,7 +176,7 @@ impl Monitor {
         // the push.
         monitor.reason.with_mut(|place| unsafe { *place = reason.clone() });
         // SAFETY: the thread whose exchange fired the monitor owns the node until the push.
-        unsafe { Node::become_kind(this.cast(), SignalKind::Down) };
+        unsafe { Node::set_kind(this.cast(), SignalKind::Down) };
         true
     }
 
@@ -196,7 +196,7 @@ impl Monitor {
 
     /// (3) Accepts a fetched DOWN. Returns `true` if it must be delivered. Only the watcher may
     /// call it.
-    pub fn arrive(&self) -> bool {
+    pub fn accept_down(&self) -> bool {
         let welcome = !self.withdrawn.get();
         self.delivered.set(welcome);
         welcome
@@ -212,10 +212,10 @@ impl Monitor {
     ///
     /// # Safety
     /// The caller holds it and does not use the record again.
-    pub unsafe fn give_up(this: NonNull<Self>, pool: Option<&Pool>) {
+    pub unsafe fn release(this: NonNull<Self>, pool: Option<&Pool>) {
         // SAFETY: the caller's reference keeps the record live.
         let monitor = unsafe { this.as_ref() };
-        if monitor.shares.give_up() {
+        if monitor.shares.release() {
             // A no-op, except that a model checks here that the other side no longer uses it.
             monitor.reason.with_mut(|_| ());
             // SAFETY: that was the last reference.

@@ -95,7 +95,7 @@ impl WatcherEntry {
     ///
     /// # Safety
     /// The caller holds the list's reference.
-    pub unsafe fn is_outside(this: NonNull<Self>) -> bool {
+    pub unsafe fn is_host(this: NonNull<Self>) -> bool {
         // SAFETY: the caller holds the list's reference (this function's contract).
         let kind = unsafe { Self::kind(this) };
         kind == WatcherKind::HostWatch
@@ -112,20 +112,20 @@ impl WatcherEntry {
                 // SAFETY: the entry is a monitor's.
                 let monitor = unsafe { Monitor::of_watch(this) };
                 // SAFETY: the caller passes the list's reference.
-                unsafe { Monitor::give_up(monitor, pool) };
+                unsafe { Monitor::release(monitor, pool) };
             }
             WatcherKind::Timer => {
                 // SAFETY: the entry is a timer's.
                 let timer = unsafe { TimerHead::of_watch(this) };
                 // SAFETY: the caller passes the list's reference, and does not use the record
                 // again.
-                unsafe { TimerHead::give_up(timer, pool) };
+                unsafe { TimerHead::release(timer, pool) };
             }
             WatcherKind::HostWatch => {
                 // SAFETY: the entry is a host watch's.
                 let watch = unsafe { HostWatchHead::of_watch(this) };
                 // SAFETY: the caller passes the list's reference.
-                unsafe { HostWatchHead::give_up(watch) };
+                unsafe { HostWatchHead::release(watch) };
             }
         }
     }

@@ -20,7 +20,7 @@ fn promise_1_2_23_a_signal_that_cannot_be_stored_ends_who_asked() {
     fn told<T>(caller: &Caller<'_>, result: Result<T, ActAsError>) -> Result<T, ActAsError> {
         result.inspect_err(|error| {
             if *error == ActAsError::NoMemory {
-                caller.end_for_want_of_memory();
+                caller.kill_out_of_memory();
             }
         })
     }
@@ -118,7 +118,7 @@ fn fault_2_2_n_who_ends_for_want_of_memory_ends_whole() {
     allocator::refuse(Refuse::From(1, usize::MAX));
     stage.host().act_as(asker, |caller| {
         assert_eq!(caller.monitor(target), Err(ActAsError::NoMemory));
-        caller.end_for_want_of_memory();
+        caller.kill_out_of_memory();
     });
     stage.settle();
     allocator::refuse(Refuse::Nothing);
