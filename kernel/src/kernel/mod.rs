@@ -189,6 +189,7 @@ impl KernelPtr {
     ///
     /// # Safety
     /// The kernel exists.
+    #[inline(always)]
     pub(crate) unsafe fn hold(self) {
         // SAFETY: the kernel is in an `Arc`, which no code can take it out of (`handle`), and it
         // exists (this function's contract).
@@ -199,6 +200,7 @@ impl KernelPtr {
     ///
     /// # Safety
     /// The caller has the reference, and does not use the kernel by it again.
+    #[inline(always)]
     pub(crate) unsafe fn release(self) {
         // SAFETY: `hold` took this count, and the caller releases it once (this function's
         // contract).

@@ -96,6 +96,8 @@ impl WatcherEntry {
     ///
     /// # Safety
     /// The caller passes the list's reference.
+    // Not inlined: a death without watchers needs no registers for it.
+    #[inline(never)]
     pub unsafe fn fire(this: NonNull<Self>, kernel_cx: &KernelCx<'_>, reason: &Reason) {
         // SAFETY: the caller holds the list's reference (this function's contract).
         match unsafe { Self::kind(this) } {
