@@ -3,7 +3,10 @@
 //! table unnoticed.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::mpsc::Sender;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -103,49 +106,111 @@ impl Asked {
     }
 }
 
-pub(crate) fn check(asked: &Asked) -> Result<()> {
-    let (file, test) = asked.selection();
-    // Compiling the dependencies takes as long as the models, on two cores that other programs use.
-    let mut command = bounded("cargo", 40);
-    command
+/// The file of models that takes longest. It starts first, so that at the end no core waits for it.
+const LONGEST: &str = "cascade";
+
+/// Minutes after which a build, or one file of models, is ended in CI. Compiling the dependencies
+/// takes as long as the models, on two cores that other programs use.
+const MINUTES: u32 = 40;
+
+/// Builds the models, and returns their programs.
+fn build(file: Option<&str>) -> Result<Vec<PathBuf>> {
+    let output = bounded("cargo", MINUTES)
         .args(["test", "--package", "atropos-loom", "--features", "epoch-loom", "--profile", "loom"])
         .args(file.map(|file| format!("--test={file}")))
-        // A failure in one file keeps no other file out of the table.
-        .args(["--no-fail-fast", "--", "--nocapture", "--test-threads=1"])
-        .args(test)
+        .args(["--no-run", "--message-format=json-render-diagnostics"])
         .env("RUSTFLAGS", "--cfg loom --cfg crossbeam_loom")
         .env("CARGO_TARGET_DIR", "target/loom")
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cargo did not start")?;
+    ensure!(output.status.success(), "the models cannot be built: {}", output.status);
+    let mut programs = programs(&String::from_utf8(output.stdout)?);
+    ensure!(!programs.is_empty(), "cargo built no models");
+    let is_longest = |program: &PathBuf| {
+        program.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&format!("{LONGEST}-")))
+    };
+    programs.sort_by_key(|program| !is_longest(program));
+    Ok(programs)
+}
+
+/// Reads cargo's messages, and returns the test programs that they name.
+fn programs(messages: &str) -> Vec<PathBuf> {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let tests = messages.filter(|message| message["profile"]["test"].as_bool() == Some(true));
+    tests.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).collect()
+}
+
+/// Runs one program, and sends its lines.
+fn run(program: &Path, asked: &Asked, lines: &Sender<String>) -> Result<()> {
+    let mut command = bounded(program, MINUTES);
+    command
+        .args(["--nocapture", "--test-threads=1"])
+        .args(asked.selection().1)
         .env("RUST_BACKTRACE", "0")
+        .current_dir(root()?.join("loom-tests"))
         .stdout(Stdio::piped());
     if let Some(traced) = asked.traced() {
         command.env("ATROPOS_LOOM_TRACE", traced);
     }
-    let mut child = command.spawn().context("cargo did not start")?;
-    let out = child.stdout.take().context("stdout is piped")?;
-    let (mut models, mut traced) = (Vec::new(), false);
-    for line in BufReader::new(out).lines() {
-        let line = line?;
-        if let Some((_, model)) = line.split_once(MARK) {
-            println!("{model}");
-            models.push(Model::read(model).with_context(|| format!("a line that cannot be read: {model}"))?);
-        } else if let Some((_, trace)) = line.split_once(TRACE) {
-            println!("{trace}");
-            traced = true;
-        } else if line.contains("FAILED") {
-            println!("{line}");
-        }
+    let mut child = command.spawn().with_context(|| format!("{} did not start", program.display()))?;
+    for line in BufReader::new(child.stdout.take().context("stdout is piped")?).lines() {
+        // The receiver ends early only if a line cannot be read; then nothing more is printed.
+        let _ = lines.send(line?);
     }
     let status = child.wait()?;
+    ensure!(status.success(), "{} ended with {status}", program.display());
+    Ok(())
+}
+
+/// Runs the programs, as many at a time as there are cores, and sends their lines. A failure of one
+/// keeps no other out of the table.
+fn run_all(programs: Vec<PathBuf>, asked: &Asked, lines: &Sender<String>) -> Result<()> {
+    // Traces are read from top to bottom, so they come one after the other.
+    let workers = if asked.trace { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
+    let left = Mutex::new(programs.into_iter());
+    let next = || left.lock().expect("no worker panics with the lock").next();
+    std::thread::scope(|scope| {
+        let worker = || {
+            let mut result = Ok(());
+            while let Some(program) = next() {
+                result = result.and(run(&program, asked, lines));
+            }
+            result
+        };
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
+        let results = workers.into_iter().map(|worker| worker.join().expect("a worker does not panic"));
+        results.fold(Ok(()), Result::and)
+    })
+}
+
+pub(crate) fn check(asked: &Asked) -> Result<()> {
+    let programs = build(asked.selection().0)?;
+    let (mut models, mut traced) = (Vec::new(), false);
+    let (lines, printed) = std::sync::mpsc::channel();
+    let outcome = std::thread::scope(|scope| -> Result<Result<()>> {
+        let programs = scope.spawn(move || run_all(programs, asked, &lines));
+        for line in printed {
+            if let Some((_, model)) = line.split_once(MARK) {
+                println!("{model}");
+                models.push(Model::read(model).with_context(|| format!("a line that cannot be read: {model}"))?);
+            } else if let Some((_, trace)) = line.split_once(TRACE) {
+                println!("{trace}");
+                traced = true;
+            } else if line.contains("FAILED") {
+                println!("{line}");
+            }
+        }
+        Ok(programs.join().expect("the workers' failures are values"))
+    })?;
     if !models.is_empty() {
         println!("\n{}", table(&models));
     }
     if models.iter().any(|model| model.end == End::Cut) {
         bail!("a search was cut short: it proves nothing");
     }
-    ensure!(
-        status.success(),
-        "the models ended with {status}: cargo xtask loom NAME runs one file or test, --trace prints a failing execution"
-    );
+    outcome
+        .context("a model failed: cargo xtask loom NAME runs one file or test, --trace prints a failing execution")?;
     ensure!(!models.is_empty(), "no model ran");
     if asked.trace && !traced {
         println!("nothing failed, so there is no trace; --mutant traces mutants");
@@ -176,10 +241,19 @@ mod tests {
     }
 
     #[test]
+    fn programs_are_those_that_cargo_built_for_tests() {
+        let messages = r#"
+{"reason":"compiler-artifact","profile":{"test":false},"executable":null}
+{"reason":"compiler-artifact","profile":{"test":true},"executable":"/target/loom/deps/mailbox-1"}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(programs(messages), [PathBuf::from("/target/loom/deps/mailbox-1")]);
+    }
+
+    #[test]
     fn a_name_selects_a_file_or_tests() {
         for (name, expected) in [
-            ("shares", (Some("shares"), None)),
-            ("shares::mut", (Some("shares"), Some("mut"))),
+            ("refcount", (Some("refcount"), None)),
+            ("refcount::mut", (Some("refcount"), Some("mut"))),
             ("protocol", (None, Some("protocol"))),
             ("nowhere::protocol", (None, Some("nowhere::protocol"))),
         ] {
