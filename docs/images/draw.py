@@ -48,18 +48,18 @@ LAYERS = """
 size 860 560
 text 30 34 16 start | Layers of the kernel: each uses only the layers below it
 box 30 54 800 56 act | api: what a process or a host calls | cx, task, caller, host, body, send_reservation
-box 30 118 800 56 act | sched: the loop of a core | core, turn, pace, custody, lookout
+box 30 118 800 56 act | sched: the loop of a core | core, turn, stall
 box 30 182 800 66 act | ops: what happens to a process | spawn, exit, drain, relations, request, query, timer, owner_op, host_watch | acts on the words of the layers below
-box 30 256 800 56 data | kernel: what all cores share | kernel, core_local, kernel_cx, slice, platform
+box 30 256 800 56 data | kernel: what all cores share, and the running slice | kernel, core_local, custody, pace, kernel_cx, slice, current, platform
 box 30 320 800 66 word | process: the words and records of a process | header, owned, table, name, alias, link, monitor, host_watch, request cell, timer record | decides by one word; calls nothing above
 box 30 394 395 56 word | mailbox: what has arrived | word, batch, capacity, limit
 box 435 394 395 56 word | signal: what travels | node, message, exit_signal, target
-box 30 458 195 42 data | runq | ring, inbox, idle, newborns
-box 232 458 195 42 data | timer | wheel
-box 434 458 195 42 data | reclaim | epoch, quiescent
-box 636 458 194 42 data | intrusive | list, set, refcount
-box 30 508 395 38 plain | memory: pool, depot, block
-box 435 508 395 38 plain | leaves: pid, reason, sync, config, mutation
+box 30 458 220 42 data | runq | ring, inbox, idle, newborn_deque
+box 257 458 130 42 data | timer | wheel, inbox
+box 394 458 220 42 data | reclaim | epoch, quiescent, return_queue
+box 621 458 209 42 data | intrusive | list, record_set, refcount
+box 30 508 395 42 plain | memory | pool, depot
+box 435 508 395 42 plain | leaves | pid, reason, sync, config, mutation, catch_drop, kernel_ptr
 """
 
 PROCESS = """

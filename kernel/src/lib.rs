@@ -10,7 +10,7 @@
 //!
 //! # Map
 //!
-//! Folders are storeys: a folder imports only folders below it in this table (`cargo xtask layers`
+//! Folders are layers: a folder imports only folders below it in this table (`cargo xtask layers`
 //! checks that).
 //!
 //! | folder | contents |

@@ -41,9 +41,9 @@ pub enum Mutation {
     ConfirmsAnyway,
     /// Lets the reason `normal` kill like any other reason.
     NormalKills,
-    /// Releases the unhandled proxies at an exit, without applying them.
+    /// Releases the unhandled owner operations at an exit, without applying them.
     ProxiesUnmet,
-    /// Places the record of a proxy at its target before the watcher has the proxy.
+    /// Places the record of an owner operation at its target before the watcher has the operation.
     PlacedFirst,
     /// Lets a claimed core, on which producers rely to find work elsewhere, begin its own work
     /// without waking another core.

@@ -1,5 +1,5 @@
 //! A sleeping process dies within the slice of the process that stops it, or is doomed there
-//! (`process/at_once`); and a child whose link is also its parent's monitor (`link`, K4).
+//! (`ops/exit_inline`); and a child whose link is also its parent's monitor (`link`, K4).
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! Issue 14, item 9: slices are bounded in time, whatever a body does between two operations
-//! (`sched::pace`). The clock advances only while bodies work.
+//! (`kernel::pace`). The clock advances only while bodies work.
 
 mod common;
 

@@ -410,7 +410,7 @@ fn n10_watch_outlives_its_core() {
 
 /// A waker that remains in the leaked future of a dead process, and whose destructor blocks. The
 /// destructor is foreign code, so the core leaves its private half while the destructor runs
-/// (`sched::local`, H1).
+/// (`kernel::core_local`, H1).
 #[test]
 fn n10_destructor_of_the_last_waker_blocks() {
     struct Blocks {

@@ -327,8 +327,8 @@ impl Mortal {
         Self::retire_all(core::slice::from_ref(self), participant, None);
     }
 
-    /// Retires the objects and flushes the limbo. With a return queue (`basket`), they come back in
-    /// it.
+    /// Retires the objects and flushes the limbo. With a return queue (`ReturnQueue`), they come
+    /// back in it.
     pub fn retire_all(mortals: &[Arc<Self>], participant: &Participant, basket: Option<&Arc<ReturnQueue>>) {
         let mut limbo = Limbo::new();
         for mortal in mortals {

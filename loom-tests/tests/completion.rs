@@ -1,5 +1,6 @@
-//! Models of arrivals. An answer takes its place in the row when it arrives, by its waker, once.
-//! The gatherer of the answers finds what has arrived (`reply/arrivals`, R1, R2). Issue 14, 28.
+//! Models of completion tickets. An answer takes its number when it arrives, by its waker, once.
+//! The gatherer of the answers finds what has arrived (`ops/request/completion`, R1, R2). Issue 14,
+//! 28.
 #![cfg(loom)]
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Models of the owned half of a core. Its owner or a rescuer holds it, and neither waits for the
-//! other (`sched/custody`). Further models show what a rescuer does with timers that the stuck body
-//! starts or cancels at that moment (`sched/lookout`). Issue 14, 10.
+//! other (`kernel/custody`). Further models show what a rescuer does with timers that the stuck
+//! body starts or cancels at that moment (`sched/stall`). Issue 14, 10.
 #![cfg(loom)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -200,7 +200,7 @@ fn stuck(outcomes: &Outcomes, what: Does) {
 /// Issue 14, 10 and 21. Core 0 is in a slice whose body receives, and so handles a timer that was
 /// started for it elsewhere: its core puts the timer on its wheel. At the same time another thread
 /// cancels the timer by its reference, and core 1 settles the cancelled timers. The wheel holds
-/// nothing of the timer afterwards (`sched/local`, H4).
+/// nothing of the timer afterwards (`kernel/core_local`, H4).
 fn cancelled_ahead(mutation: Option<Mutation>) {
     let limits = Limits { processes: 2, names: 1, timers: 1, nodes: 16, kept: 0 };
     let (kernel, world): (Arc<Kernel>, Arc<Still>) =

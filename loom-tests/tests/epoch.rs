@@ -79,8 +79,8 @@ fn read_or_retire(readers: usize, wrong: Wrong) {
     drop((members, retirer, object));
 }
 
-/// A core's dead processes come back to it (`reclaim/basket`), while the core drains its return
-/// queue and ends.
+/// A core's dead processes come back to it (`reclaim/return_queue`), while the core drains its
+/// return queue and ends.
 fn come_back_or_end(closes: bool) {
     let domain = Domain::new();
     let basket = Arc::new(ReturnQueue::new());

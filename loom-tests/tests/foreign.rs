@@ -1,6 +1,6 @@
 //! Models of a context's futures that are polled with wakers other than the process's, as
 //! combinators do. When the awaited event comes from another thread, the future's own waker is
-//! called, and no wait is lost (`task/waiters`). Issue 14, 14.
+//! called, and no wait is lost (`process/waiters`). Issue 14, 14.
 //!
 //! The combinator here polls its one future only when that future's waker has been called.
 #![cfg(loom)]

@@ -1,7 +1,7 @@
 //! Models of the watch over stuck cores. While a core is at work, one of the sleeping cores has the
 //! watch, even if a core falls asleep, begins, gives up the watch or ends at that moment
 //! (`runq/idle`, I5). A process that is queued at a stuck core runs once, either at its rescuer or
-//! at that core (`sched/lookout`, L2). Issue 14, 9 and 10.
+//! at that core (`sched/stall`, L2). Issue 14, 9 and 10.
 #![cfg(loom)]
 
 use std::ptr::NonNull;

@@ -1,5 +1,5 @@
 //! Models of timers. A message fires or is returned, once, and everything is freed once, even if
-//! another thread cancels, dies or drops the core at the same time (`timer/record`).
+//! another thread cancels, dies or drops the core at the same time (`process/timer_record`).
 #![cfg(loom)]
 
 use std::ptr::NonNull;

@@ -1,6 +1,6 @@
 //! Models of wakers. The process sees every wake, a kill is not lost behind a wake, and a waker
 //! keeps the memory of its process and the kernel for exactly as long as the waker exists
-//! (`task/waker`).
+//! (`ops/waker`).
 #![cfg(loom)]
 
 use std::sync::atomic::Ordering as Plain;

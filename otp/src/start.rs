@@ -2,9 +2,9 @@
 //! `proc_lib`).
 //!
 //! The process that starts a server must learn whether it came up, and must not wait for ever. The
-//! child gets a [`InitSender`], with which it acknowledges that it is up, returns `ignore`
+//! child gets an [`InitSender`], with which it acknowledges that it is up, returns `ignore`
 //! ([`InitSender::ignore`]), or reports an error ([`InitSender::fail`]). It is monitored from
-//! before its first instruction, and a `InitSender` that is dropped with a dying child reports a
+//! before its first instruction, and an `InitSender` that is dropped with a dying child reports a
 //! crash. The starter therefore always gets one of these four results.
 //!
 //! When a start has failed the child is gone: the starter has waited for its exit, and its names

@@ -5,8 +5,9 @@
 //! the holder gets its exit reason instead.
 //!
 //! - **K1, a task belongs to its holder.** Any process may join a task, also one that did not start
-//!   it: it learns of the exit by a watch (`kernel::watcher`), which is not a monitor. A task
-//!   therefore never sends a DOWN, and nothing that is dropped leaves a message in a mailbox.
+//!   it: it learns of the exit by a watch ([`atropos_kernel::ExitWatch`]), which is not a monitor.
+//!   A task therefore never sends a DOWN, and nothing that is dropped leaves a message in a
+//!   mailbox.
 //! - **K2, a cancelled join ends the task**, and so does the join's own timeout. `join`,
 //!   `join_all`, `try_join_all` and `shutdown` consume the task, so its value would be unreachable.
 //!   [`Task::wait`] only borrows it and may be cancelled.

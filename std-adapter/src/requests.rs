@@ -279,18 +279,18 @@ requests! {
     /// Returns the number of entries: see `ServerRef::<Registry<K, V>>::count`.
     count_in / count_in_blocking [K: Key, V: Value] (registry: RegistryRef<K, V>) -> Result<usize, CallError>
         = |cx| registry.count(&cx);
-    /// Adds processes to a group: see `ServerRef::<Groups<G>>::join`.
+    /// Adds processes to a group: see `ServerRef::<ProcessGroups<G>>::join`.
     join_group / join_group_blocking [G: Key] (groups: GroupsRef<G>, group: G, pids: Vec<Pid>)
         -> Result<(), CallError>
         = |cx| groups.join(&cx, group, pids);
-    /// Removes processes from a group: see `ServerRef::<Groups<G>>::leave`.
+    /// Removes processes from a group: see `ServerRef::<ProcessGroups<G>>::leave`.
     leave_group / leave_group_blocking [G: Key] (groups: GroupsRef<G>, group: G, pids: Vec<Pid>)
         -> Result<bool, CallError>
         = |cx| groups.leave(&cx, group, pids);
-    /// Returns the members of a group: see `ServerRef::<Groups<G>>::members`.
+    /// Returns the members of a group: see `ServerRef::<ProcessGroups<G>>::members`.
     group_members / group_members_blocking [G: Key] (groups: GroupsRef<G>, group: G) -> Result<Vec<Pid>, CallError>
         = |cx| groups.members(&cx, group);
-    /// Returns all groups that have members: see `ServerRef::<Groups<G>>::which_groups`.
+    /// Returns all groups that have members: see `ServerRef::<ProcessGroups<G>>::which_groups`.
     which_groups / which_groups_blocking [G: Key] (groups: GroupsRef<G>) -> Result<Vec<G>, CallError>
         = |cx| groups.which_groups(&cx);
 }

@@ -18,7 +18,7 @@
 //!   waits.
 //! - **H3, arrivals first.** The core that has the wheel puts the arrivals on it before it does
 //!   anything else. So a cancelled timer is on the wheel, was on it, or its core is just about to
-//!   put it there: its reference leads to it before that (`timer::start`).
+//!   put it there: its reference leads to it before that (`ops::timer`).
 //! - **H4, cancelled ahead.** In that last case, another thread may cancel a timer, and a rescuer
 //!   may settle the cancelled timers, before the timer arrives. The rescuer finds a timer that has
 //!   never been on the wheel. It marks the timer as refused and leaves the wheel's reference with

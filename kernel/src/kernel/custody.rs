@@ -17,8 +17,8 @@
 //!   barrier between the two steps. So one of them sees the other, and gives up. Of several
 //!   rescuers, only the one whose exchange on `taken` succeeds goes on.
 //! - **C2, no waiting.** The side that gives up goes on with other work. The owner has a public
-//!   place for everything that it would do with the half (`sched::local`, H2); a rescuer checks
-//!   again later.
+//!   place for everything that it would do with the half (`kernel::core_local`, H2); a rescuer
+//!   checks again later.
 //! - **C3, the rare side pays.** The owner uses the half in each slice, a rescuer only after a
 //!   millisecond of one slice. If the platform can make all threads execute a barrier
 //!   ([`crate::Platform::heavy_barrier`]), the owner's barrier is a compiler barrier only.

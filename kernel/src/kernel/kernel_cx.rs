@@ -132,7 +132,7 @@ impl<'a> KernelCx<'a> {
     }
 
     /// Runs foreign code whose panic cannot be reported to a caller. The code may block, so the
-    /// private half of the core is left while it runs (`sched::local`, H1).
+    /// private half of the core is left while it runs (`kernel::core_local`, H1).
     pub(crate) fn catch_panic(&self, code: impl FnOnce()) {
         let _outside = self.core.map(CoreLocal::outside);
         self.kernel.catch_panic(code);

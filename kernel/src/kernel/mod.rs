@@ -1,5 +1,5 @@
 //! [`Kernel`]: the state that all cores share. An embedder holds a handle of it
-//! ([`crate::Kernel`]).
+//! ([`crate::Kernel`]), with its [`Options`] and [`Limits`].
 
 pub(crate) mod core_local;
 pub(crate) mod current;
@@ -141,7 +141,7 @@ pub(crate) struct Kernel {
     pub(crate) cores: Box<[CoreShared]>,
     pub(crate) domain: Domain,
     pub(crate) current_slot: fn() -> *const CurrentSlot,
-    /// The kind of barrier by which a core and its rescuers agree (`sched::custody`).
+    /// The kind of barrier by which a core and its rescuers agree (`kernel::custody`).
     pub(crate) barrier: Barrier,
     pub(crate) options: Options,
     /// The mutation that a model injects, if any.

@@ -1,4 +1,4 @@
-//! [`Platform`]: the platform, i.e. what the kernel needs from the environment in which it runs.
+//! [`Platform`]: what the kernel needs from the environment in which it runs.
 
 use crate::pid::Pid;
 use crate::process::relation::host_watch::FiredWatch;

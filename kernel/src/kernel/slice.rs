@@ -22,8 +22,8 @@ pub(crate) struct Slice<'a> {
     pub(crate) kernel_cx: KernelCx<'a>,
     pub(crate) core: &'a CoreLocal,
     process: Cell<&'a Header>,
-    /// The reductions left in this turn until the core reads its clock (`sched::pace`); negative if
-    /// more were spent.
+    /// The reductions left in this turn until the core reads its clock (`kernel::pace`); negative
+    /// if more were spent.
     budget: Cell<i64>,
     /// The reductions left in this turn after that clock read.
     rest: Cell<i64>,
@@ -155,7 +155,7 @@ impl<'a> Slice<'a> {
         self.left().max(0) as u32
     }
 
-    /// Reads the clock when a turn's end completes a distance (`sched::pace`, Z2).
+    /// Reads the clock when a turn's end completes a distance (`kernel::pace`, Z2).
     #[cold]
     #[inline(never)]
     fn is_looked_at(&self, spent: i64) {

@@ -11,19 +11,20 @@
 //! | event | by | effect on the word |
 //! | --- | --- | --- |
 //! | [`Capacity::try_reserve`] | a sender | one message more, if a slot is free |
-//! | [`Capacity::reserve_or_wait`] | a sender whose record is on the list | one message more, if a slot is free by now; else sets LINE |
-//! | [`Capacity::release`] | the owner, for a message that is received or dropped | one message less; reports LINE |
+//! | [`Capacity::reserve_or_wait`] | a sender whose record is on the list | one message more, if a slot is free by now; else sets HAS_WAITERS |
+//! | [`Capacity::release`] | the owner, for a message that is received or dropped | one message less; reports HAS_WAITERS |
 //! | [`Capacity::unreserve`] | a sender whose message could not be delivered | one message less |
-//! | [`Capacity::notify_waiters`] | the owner | clears LINE, then takes the list; sets it again if a waiter was there |
+//! | [`Capacity::notify_waiters`] | the owner | clears HAS_WAITERS, then takes the list; sets it again if a waiter was there |
 //!
-//! - **W1, the record first, then LINE.** So a thread that sees LINE, or clears it, finds the
-//!   record on the list.
-//! - **W2, LINE is set only while no slot is free.** So a message is waiting that will be received.
-//!   Either its `release` sees LINE, or the owner has cleared LINE since and has the record.
+//! - **W1, the record first, then HAS_WAITERS.** So a thread that sees HAS_WAITERS, or clears it,
+//!   finds the record on the list.
+//! - **W2, HAS_WAITERS is set only while no slot is free.** So a message is waiting that will be
+//!   received. Either its `release` sees HAS_WAITERS, or the owner has cleared HAS_WAITERS since
+//!   and has the record.
 //! - **W3, one wake-up per free slot.** While senders are waiting, the number of notified waiters
 //!   that have not yet responded equals the number of free slots. A waiter responds by sending its
 //!   message, by queueing again at the back (another sender took the slot), or by being cancelled.
-//!   After a cancellation or a `unreserve`, the owner checks the waiters again.
+//!   After a cancellation or an `unreserve`, the owner checks the waiters again.
 //!
 //! The list is a stack: any thread pushes, and only the owner takes. What the owner took is its
 //! alone (`front`), oldest first, and it takes no more before that is empty. So waiters are served
@@ -46,13 +47,13 @@ use crate::sync::{AtomicU8, AtomicU32, Ordering, UnsafeCell};
 /// The orderings of the protocol. They are a parameter so that a loom model can weaken one of them
 /// and show that it then fails.
 pub trait Orders: 'static {
-    /// The ordering of setting LINE. Release: pairs with `LEAVE` and `CLEAR`, whose owner then
-    /// finds the record (W1).
+    /// The ordering of setting HAS_WAITERS. Release: pairs with `LEAVE` and `CLEAR`, whose owner
+    /// then finds the record (W1).
     const HAS_WAITERS: Ordering = Ordering::Release;
     /// The ordering of a message that leaves. Acquire: pairs with `HAS_WAITERS`.
     const LEAVE: Ordering = Ordering::Acquire;
-    /// The ordering of clearing LINE. Acquire: pairs with `HAS_WAITERS`, also with a setter that
-    /// found LINE set already.
+    /// The ordering of clearing HAS_WAITERS. Acquire: pairs with `HAS_WAITERS`, also with a setter
+    /// that found HAS_WAITERS set already.
     const CLEAR: Ordering = Ordering::Acquire;
 }
 
@@ -206,8 +207,8 @@ impl<O: Orders> Capacity<O> {
         loop {
             let enters = word / UNIT < self.limit;
             let new = if enters { word + UNIT } else { word | HAS_WAITERS };
-            // The exchange is needed even when LINE is set already: the owner may be about to clear
-            // it, and then this exchange pairs with the clearing.
+            // The exchange is needed even when HAS_WAITERS is set already: the owner may be about
+            // to clear it, and then this exchange pairs with the clearing.
             match self.word.compare_exchange_weak(word, new, O::HAS_WAITERS, Ordering::Relaxed) {
                 Ok(_) => return enters,
                 Err(now) => word = now,
@@ -248,7 +249,7 @@ impl<O: Orders> Capacity<O> {
         self.front.with_mut(|front| unsafe { &mut *front })
     }
 
-    /// Sets or clears LINE.
+    /// Sets or clears HAS_WAITERS.
     fn set_has_waiters(&self, line: bool, order: Ordering) {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
@@ -282,8 +283,8 @@ impl<O: Orders> Capacity<O> {
                 }
                 continue;
             }
-            // A sender that starts to wait from here on sets LINE again; one that did so before is
-            // found below.
+            // A sender that starts to wait from here on sets HAS_WAITERS again; one that did so
+            // before is found below.
             self.set_has_waiters(false, O::CLEAR);
             let taken = self.line.take().reversed();
             if taken.is_empty() {

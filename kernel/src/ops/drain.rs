@@ -240,7 +240,7 @@ fn forget_timer(process: &Header, kernel_cx: &KernelCx<'_>, node: NonNull<Node>)
     let private = unsafe { process.private() };
     let is_among_them = match record.target() {
         // A timer that another process started is in the starter's set, and on this process's list
-        // of watchers (`timer::start`).
+        // of watchers (`ops::timer`).
         Target::Pid(_) => !record.watched && Member::joint(record).is_in_set(),
         Target::Name(_) => private.timers.find(record.reference.to_raw()) == Some(timer),
     };

@@ -1,5 +1,5 @@
 //! Making, starting, reading and cancelling timers: a process's own timers, which it has in a set,
-//! and any other timer by its reference (`slot`).
+//! and any other timer by its reference (`process::timer_slot`).
 //!
 //! A timer is on the wheel of the core that starts it, which is the core that runs the process at
 //! that moment. A running body has direct access to that core. A caller that acts for a process

@@ -1,4 +1,5 @@
-//! The outcome of a timer: it fires (1), is cancelled (2), is received (3).
+//! The outcome of a timer (`process::timer_record`): it fires (1), is cancelled (2), is received
+//! (3).
 
 use core::ptr::{self, NonNull};
 

@@ -7,6 +7,10 @@
 //!
 //! A waker that has queued the process may still have to wake a core while the kernel is being
 //! dropped. So wakers hold the kernel while a process has any (`header`, P4).
+//!
+//! Two other wake-ups use the same node: [`request_wake`], after which a process looks at its state
+//! again, and [`kill`] where there is no memory for a signal. [`resume`] does without the node
+//! where it can claim a sleeping process.
 
 use core::ptr::NonNull;
 use core::task::{RawWaker, RawWakerVTable, Waker};

@@ -1,7 +1,7 @@
 //! The header of a process, [`Header`]: the part that does not depend on what the process runs.
 //!
 //! A process is one allocation: `Process<B>`, the header first and the body after it. It is
-//! destroyed in two steps. Its *death* drops the body and closes everything (`exit`). Its
+//! destroyed in two steps. Its *death* drops the body and closes everything (`ops::exit`). Its
 //! *reclamation* frees the memory, when the table's reference (released through `reclaim`) and
 //! those of its wakers and its context are gone.
 //!

@@ -43,7 +43,7 @@ pub struct OwnerState {
     pub dying: Option<Reason>,
     /// Requests that it has received and not answered.
     pub open: OpenRequests,
-    /// The era of the queue's numbers (`queue`, C4).
+    /// The era of the queue's numbers (`mailbox::batch`, C4).
     pub era: u32,
     /// Tasks of other processes that wait for something from this one; `None` until there is one.
     pub(crate) waiters: Option<Box<Waiters>>,

@@ -23,8 +23,8 @@
 //! - **A2.** `value` belongs to the responder until ANSWERED, then to the requester. A responder
 //!   that finds GONE does not set ANSWERED and keeps its answer. `reason` belongs to the watch
 //!   until DOWN; after that no party writes it.
-//! - **A3.** A party that is done (OUT_ANSWERER, OUT_WATCH, GONE) no longer touches the cell. The
-//!   party whose exchange completes the three frees the cell. A requester that finds both other
+//! - **A3.** A party that is done (RESPONDER_DONE, WATCH_DONE, GONE) no longer touches the cell.
+//!   The party whose exchange completes the three frees the cell. A requester that finds both other
 //!   parties done is the last one without an exchange.
 //! - **A4.** The requester of a request is a process, which every event wakes. It keeps a waker's
 //!   reference to itself (`header`, P4) in the cell, for a responder that is not on a core of its

@@ -21,8 +21,8 @@
 //! The slot is given back with the last reference.
 //!
 //! A core owns its wheel. A timer that another core cancels goes on the owning core's stack of
-//! cancelled timers (`sched`), with the wheel's reference, and the owning core takes it off the
-//! wheel.
+//! cancelled timers (`kernel::core_local`), with the wheel's reference, and the owning core takes
+//! it off the wheel.
 
 use core::any::TypeId;
 use core::mem::{MaybeUninit, needs_drop, offset_of};
@@ -88,7 +88,7 @@ pub struct TimerHead {
     node: Node,
     wheel: TimerNode,
     pub(crate) shares: RefCount,
-    /// What it is called in its slot. An alarm's is its owner's own (`slot`, S4).
+    /// What it is called in its slot. An alarm's is its owner's own (`timer_slot`, S4).
     pub(crate) name: Name,
     pub(crate) slot: NonNull<Slot>,
     /// `true` if the message arrives as `Received::Timer` rather than as a plain message.
@@ -110,7 +110,7 @@ pub struct TimerHead {
     /// Drops the message; `None` if dropping it does nothing.
     pub(crate) drop_value: Option<unsafe fn(NonNull<TimerHead>)>,
     /// Its entry in the count of timers that were started for a process that ran elsewhere
-    /// (`timer::start`).
+    /// (`ops::timer`).
     place: BudgetPermit,
     watch: WatcherEntry,
     cancelled: Links<TimerHead>,

@@ -25,7 +25,7 @@
 //!   turns when the processes that wait use equally short slices (`quantum`). A slice is a fixed
 //!   number of reductions, or the time that they are worth.
 //! - **F3, no inbox waits for long.** Every 32nd pick drains the inbox, idle or not. So does a core
-//!   that has not checked its timers for the time of a slice (`sched::pace`, Z3).
+//!   that has not checked its timers for the time of a slice (`kernel::pace`, Z3).
 //!
 //! An overflow is a chain in one pointer. The owner swaps the chain out, works on it and stores it
 //! back; a thief only swaps it out. So only the owner makes the pointer non-null, and a plain store
@@ -97,7 +97,7 @@ impl Shared {
     }
 
     /// Takes one stealable process, for a core whose own `Local` a rescuer has taken over
-    /// (`sched::custody`). Lock-free.
+    /// (`kernel::custody`). Lock-free.
     pub fn pop_public(&self) -> Option<NonNull<RunNode>> {
         let mut first = None;
         let mut keep = |node| match first {
@@ -196,7 +196,7 @@ impl<S: Steps> Local<S> {
     }
 
     /// Charges `reductions` for time that was worth more than the reductions spent in it
-    /// (`sched::pace`, Z1).
+    /// (`kernel::pace`, Z1).
     pub fn charge(&mut self, reductions: u32) {
         self.quantum.charge(reductions);
     }

@@ -323,7 +323,7 @@ impl Core {
 
     /// Fires due timers. Returns `false` if more are due than may fire at a time.
     fn tick(&self, kernel_cx: &KernelCx<'_>) -> bool {
-        // If a rescuer has the half, the core does without it (`local`, H2).
+        // If a rescuer has the half, the core does without it (`core_local`, H2).
         let _has_it = self.local.hold();
         self.local.drain_cancelled();
         if self.local.pace.ticks() {

@@ -9,7 +9,7 @@
 //!   it fires timers: a message that no process receives is dropped there, by its own destructor.
 //!   Each core remembers what it has seen of the other cores.
 //! - **L2, what a rescuer does.** The rescuer takes the private half of the stuck core (`custody`)
-//!   and settles its wheel. It takes due timers off and decides that they fire (`timer::record`:
+//!   and settles its wheel. It takes due timers off and decides that they fire (`timer_record`:
 //!   the word is FIRED from then on, so a later cancel fails). It puts the process in the LIFO slot
 //!   and the unpublished overflow where all cores can see them, and gives the half back. Only then
 //!   it delivers the timers, which may run foreign destructors, and takes over the processes that

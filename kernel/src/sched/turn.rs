@@ -1,4 +1,4 @@
-//! One turn of a process, which is a slice, and the place where the slice is stored while it runs.
+//! One turn of a process, which is a slice: what a core does with a process that it has popped.
 //!
 //! A slice fetches the signals that have arrived. The process dies of them, or its body is resumed
 //! if there is something for it. It sleeps, by one exchange, if no signal has arrived in between. A

@@ -27,11 +27,11 @@ pub enum SignalKind {
     Message,
     /// `message::AliasMessage<M>`: a message that came through an alias.
     AliasMessage,
-    /// `message::Request<M>`: a message whose sender waits for an answer.
+    /// `request_message::Request<M>`: a message whose sender waits for an answer.
     Request,
-    /// `timer::MessageTimer<M>`: a message whose time has come.
+    /// `timer_record::MessageTimer<M>`: a message whose time has come.
     Timer,
-    /// `timer::WakeTimer`: the end of a sleep or of a receive's timeout.
+    /// `timer_record::TimerHead` without a message: the end of a sleep or of a receive's timeout.
     Alarm,
     /// `exit_signal::ExitSignal`: a process or the host called `exit`.
     Exit,
@@ -45,7 +45,7 @@ pub enum SignalKind {
     Down,
     /// A part of the process: an async waker was called.
     Wake,
-    /// `ask::QueryNode`: a query, which the process answers when it handles the signal.
+    /// `query::QueryNode`: a query, which the process answers when it handles the signal.
     Ask,
     /// `owner_op::OwnerOp`: an operation that the owner must perform.
     Proxy,
@@ -128,7 +128,8 @@ impl Drop for BudgetPermit {
 #[derive(Clone, Copy, Debug)]
 struct NodeTag {
     kind: SignalKind,
-    /// Its number in a private queue (`queue`, C1); 0 for none yet. Uses what would be padding.
+    /// Its number in a private queue (`mailbox::batch`, C1); 0 for none yet. Uses what would be
+    /// padding.
     stamp: u32,
     release: Release,
 }

@@ -1,4 +1,5 @@
-//! [`TimerInbox`]: timers that a core has started while a rescuer had its wheel (`sched::custody`).
+//! [`TimerInbox`]: timers that a core has started while a rescuer had its wheel
+//! (`kernel::custody`).
 //!
 //! A stack, linked through the nodes that the timers will have on the wheel. The wheel's owner
 //! pushes timers; the party that has the wheel takes them all. `push` is lock-free (it retries only

@@ -92,7 +92,7 @@ impl TimerNode {
         self.refused.get()
     }
 
-    /// Stores the due time of a timer that will be put on a wheel later; see `arrivals`.
+    /// Stores the due time of a timer that will be put on a wheel later; see `timer::inbox`.
     pub(super) fn arrives(&self, due: u64) {
         debug_assert_eq!(self.place.get(), OFF_WHEEL, "a timer is on one wheel");
         self.due.set(due);

@@ -29,7 +29,7 @@
 //! }
 //!
 //! async fn use_it(cx: &atropos_kernel::Context<()>) -> Result<u64, Box<dyn std::error::Error>> {
-//!     let counter = Counter::default().start().link(cx).await?;
+//!     let counter = Counter::default().start().start_link(cx).await?;
 //!     counter.cast(cx, Request::Add(2)).map_err(|_| "it is gone")?;
 //!     Ok(counter.call(cx, Request::Get).await?)
 //! }

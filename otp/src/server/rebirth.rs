@@ -2,12 +2,12 @@
 //! [`super::Start::restart_in_place`], [`MailPolicy`]. OTP has none; it applies only if set.
 //!
 //! A supervisor's restart is a new process: the holders of the old address must look it up again,
-//! and the mail that waited is lost. A server that restarts *in place* (is *reborn*) keeps its
-//! process. When a callback panics, its state is dropped, a new one is made, and `init` is called
-//! on it, in the same process, with the same links, monitors, timers and name. [`MailPolicy`] says
-//! in advance what happens to the mail. Each restart in place counts against an intensity of its
-//! own. If that is exceeded, or `init` does not succeed, the server exits with the crash as any
-//! other server does, and its supervisor handles the rest.
+//! and the mail that waited is lost. A server that restarts *in place* keeps its process. When a
+//! callback panics, its state is dropped, a new one is made, and `init` is called on it, in the
+//! same process, with the same links, monitors, timers and name. [`MailPolicy`] says in advance
+//! what happens to the mail. Each restart in place counts against an intensity of its own. If that
+//! is exceeded, or `init` does not succeed, the server exits with the crash as any other server
+//! does, and its supervisor handles the rest.
 //!
 //! It covers only panics. An exit signal still ends the process, and so does a `Next::Stop`, which
 //! is deliberate.

@@ -15,7 +15,7 @@
 //!         .child(ChildSpec::supervisor("rest", |starter: &mut ChildStarter<'_>| {
 //!             starter.supervisor(Supervisor::one_for_all().child(ChildSpec::of("another", ticker)))
 //!         }))
-//!         .link(cx)
+//!         .start_link(cx)
 //!         .await
 //! }
 //! ```

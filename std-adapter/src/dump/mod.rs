@@ -6,7 +6,7 @@
 //! - a signal of the operating system ([`crate::Builder::dump_on_signal`], feature `signal`): the
 //!   thread `atropos-dump` writes the dump to standard error (`signal`);
 //! - a shutdown whose deadline has passed ([`crate::Builder::on_stalled_shutdown`]): the shutdown
-//!   passes the dump to a hook before it kills what is left (`ending`).
+//!   passes the dump to a hook before it kills what is left (`shutdown`).
 //!
 //! Both are off by default. A runtime changes the program's signal handlers, and writes to standard
 //! error, only if the program says so, and [`crate::ShutdownError`] reports a shutdown that had to

@@ -1,9 +1,9 @@
-//! The layers of the crates: folders are storeys, and a file may import only from its own storey
-//! and from those below.
+//! The layers of the crates: each folder belongs to a layer (`storey` in the code), and a file may
+//! import only from its own layer and from those below.
 //!
-//! [`table`] lists each crate's storeys. The check reads the imports ([`imports`]), prints which
+//! [`table`] lists each crate's layers. The check reads the imports ([`imports`]), prints which
 //! folder imports which, and refuses an upward import, and a circle between the folders of one
-//! storey. So a change in a lower folder can be made without knowing the folders above it. Circles
+//! layer. So a change in a lower folder can be made without knowing the folders above it. Circles
 //! of files inside a folder are allowed. An upward import that must stay for now is a *debt*, with
 //! a reason; a debt that is no longer needed is an error, so the list only shrinks.
 

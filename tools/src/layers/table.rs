@@ -1,11 +1,11 @@
-//! The storeys of each crate. This is the file to edit when a file moves, or when a folder is new.
+//! The layers of each crate. This is the file to edit when a file moves, or when a folder is new.
 
-/// The storeys of a crate.
+/// The layers of a crate.
 #[derive(Debug)]
 pub(crate) struct Table {
     /// The crate's source folder.
     pub(crate) src: &'static str,
-    /// The folders of each storey, from the bottom to the top. A folder is the first part of a
+    /// The folders of each layer, from the bottom to the top. A folder is the first part of a
     /// file's place; for a file beside `lib.rs` it is the file's name without `.rs`.
     pub(crate) storeys: &'static [&'static [&'static str]],
     /// Files that are judged as if they were at another place: those that are still to be moved
@@ -36,7 +36,7 @@ impl Table {
         first.strip_suffix(".rs").unwrap_or(first)
     }
 
-    /// Returns the number of a folder's storey, counted from the bottom.
+    /// Returns the number of a folder's layer, counted from the bottom.
     pub(crate) fn storey(&self, folder: &str) -> Option<usize> {
         self.storeys.iter().position(|storey| storey.contains(&folder))
     }

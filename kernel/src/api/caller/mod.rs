@@ -6,21 +6,21 @@
 //! core. The kernel tells three cases apart, once per call, by the current slice that the platform
 //! records:
 //!
-//! - *here*: the caller is the process whose slice this is. The operation does exactly what
+//! - *running*: the caller is the process whose slice this is. The operation does exactly what
 //!   [`crate::Cx`] does, and its result is known.
-//! - *there*: the caller lives, and does not run here; or it does, but the kernel is at work in it,
-//!   or one of its closures is scanning its mailbox. Then the operation is queued for its owner
+//! - *elsewhere*: the caller lives, and does not run here; or it does, but the kernel is at work in
+//!   it, or one of its closures is scanning its mailbox. Then the operation is queued for its owner
 //!   (`owner_op`). It is in force for other processes immediately; the process itself finds it when
 //!   it next fetches.
-//! - *gone*: the caller is dead, or dying. The dead do nothing: a monitor of theirs never sends a
+//! - *dead*: the caller is dead, or dying. The dead do nothing: a monitor of theirs never sends a
 //!   DOWN, and no process notices.
 //!
 //! Exits are ordinary signals, and the flag that traps them is an atomic of the process. Both work
 //! the same way in the first two cases, except that an exit signal of a process to itself is acted
-//! on before the call returns if the process is here.
+//! on before the call returns if the process runs here.
 //!
-//! Every operation is lock-free, and no thread waits. Monitors and aliases are in `watch`, timers
-//! in `timer`.
+//! Every operation is lock-free, and no thread waits. Monitors and aliases are in `monitor`,
+//! timers in `timer`.
 
 pub(crate) mod monitor;
 pub(crate) mod timer;

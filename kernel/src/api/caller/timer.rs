@@ -2,9 +2,9 @@
 //!
 //! A timer lies on a core's wheel, and code that acts for a process elsewhere does not have that
 //! core. So the record travels as a queued operation, and the core that handles it starts the timer
-//! (`timer::start`). Its time counts from the call, though a process in a long slice may handle the
+//! (`ops::timer`). Its time counts from the call, though a process in a long slice may handle the
 //! operation late. Reading and cancelling a timer need no other core, even while it is in transit
-//! (`timer::slot`).
+//! (`process::timer_slot`).
 
 use core::time::Duration;
 

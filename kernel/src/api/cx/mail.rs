@@ -1,4 +1,4 @@
-//! Mail operations of a body: receiving, inspecting the mailbox, and sending.
+//! Mail operations of a body: receiving, inspecting the mailbox, sending, and exit signals.
 
 use core::ptr::NonNull;
 
@@ -46,8 +46,8 @@ impl<M: Send + 'static> Cx<'_, M> {
         look()
     }
 
-    /// Drains the mailbox into the private queue: as `By::Body` if the body itself inspects the
-    /// queue, otherwise as the core would.
+    /// Drains the mailbox into the private queue: as `FetchedBy::Body` if the body itself inspects
+    /// the queue, otherwise as the core would.
     pub(crate) fn fetch(&self, by: FetchedBy) {
         self.assert_not_scanning();
         let newest = self.private(|private| private.queue.last());
@@ -66,7 +66,7 @@ impl<M: Send + 'static> Cx<'_, M> {
         self.private(|private| private.queue.mark(private.era))
     }
 
-    /// Releases requests that another process has answered by now (`reply::request`, Q2).
+    /// Releases requests that another process has answered by now (`open_request`, Q2).
     #[inline]
     fn settle_requests(&self) {
         self.private(|private| {

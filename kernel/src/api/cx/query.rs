@@ -1,4 +1,4 @@
-//! A body's queries to other processes, and about itself.
+//! A body's queries and requests to other processes, and its queries about itself.
 
 use crate::api::cx::Cx;
 use crate::kernel::kernel_cx::KernelCx;

@@ -1,4 +1,4 @@
-//! Links and monitors of a body.
+//! Links, monitors and exit watches of a body, and its flag that traps exits.
 
 use crate::api::caller::ActAsError;
 use crate::api::cx::Cx;

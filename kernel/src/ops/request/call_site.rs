@@ -1,5 +1,5 @@
 //! The call site of a request's end, `CallSite`: on a core of its requester's kernel, or
-//! elsewhere; see `cell`, A4.
+//! elsewhere; see `process::request_cell`, A4.
 
 use core::ptr::{self, NonNull};
 
@@ -91,7 +91,7 @@ impl<'s> CallSite<'s> {
     }
 
     /// Answers as a mutant of [`RequestHead::event`] would when the requester sleeps: claims the
-    /// process and treats the cell as its own (`cell`, A5).
+    /// process and treats the cell as its own (`request_cell`, A5).
     ///
     /// # Safety
     /// The answer is in the cell. Neither the responder nor the watch is done; the watch is the

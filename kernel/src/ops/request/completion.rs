@@ -1,7 +1,7 @@
 //! The order of arrival of several events, [`CompletionOrder`].
 //!
 //! An answer lies in a cell of its own, so when several have arrived, nothing says which was the
-//! first. Code that gathers answers polls each with a waker of its own, from an
+//! first. Code that gathers answers polls each with a waker of its own, from a
 //! [`CompletionTicket`]. The first call of that waker takes the next number, and then calls the
 //! waker that it was made with.
 //!

@@ -123,7 +123,7 @@ impl<T, O: Orders> RequestFuture<T, O> {
             }
             if asking.stage == CallStage::Told && O::HEEDS_OUT && asking.head().load(O::LOOK) & RESPONDER_DONE == 0 {
                 // The responder has dropped the reply but is not done. Try again in a moment: then
-                // the waker can be registered (`cell`, A1).
+                // the waker can be registered (`request_cell`, A1).
                 task.waker().wake_by_ref();
                 return Poll::Pending;
             }

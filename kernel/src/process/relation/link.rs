@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! LIVE ── one side dies: fire (1) ──▶ FIRED ── the peer fetches (3) ──▶ EXIT, or dropped
-//!   └──── either unlinks: cut (2) ──▶ UNLINKED                               if withdrawn
+//!   └──── either side: unlink (2) ──▶ UNLINKED                               if withdrawn
 //! ```
 //!
 //! One exchange wins, so a link gives at most one EXIT. The side that wins (1) pushes the record's
