@@ -150,15 +150,15 @@ fn timers_and_aliases_by_proxy() {
                     Resumed::Wait
                 })
             };
-            let Some(caller) = stage.start(&SpawnOptions::new(), counts) else { return };
+            let Some(pid) = stage.start(&SpawnOptions::new(), counts) else { return };
             let Some(target) = stage.start(&SpawnOptions::new(), counts) else { return };
             stage.settle();
             for round in 0..12_u64 {
                 let host = stage.host();
-                host.act_as(caller, |caller| {
+                host.act_as(pid, |caller| {
                     let after = Duration::from_millis(round * 7 % 40);
                     books.promises(caller.send_after(target, after, Letter::new(books)), 1);
-                    let own = books.promises(caller.send_after(caller, after, Letter::new(books)), 1);
+                    let own = books.promises(caller.send_after(pid, after, Letter::new(books)), 1);
                     // The call may be refused; otherwise it is in time, since no process has run.
                     if let Some(own) = own
                         && round % 3 == 0
@@ -183,7 +183,7 @@ fn timers_and_aliases_by_proxy() {
                     let mode = AliasMode::ReplyDemonitor;
                     if let Some(made) = refused(books, caller.monitor_with(SendTarget::Pid(target), Some(mode))) {
                         // The first message through the alias ends it, or the target's exit does.
-                        let alias = Alias::new(caller, made.reference);
+                        let alias = Alias::new(pid, made.reference);
                         refused(books, host.send_alias(alias, Letter::new(books)));
                         books.promise(1);
                     }
