@@ -74,10 +74,11 @@ fn n20_trees_end_in_reverse_start_order() {
         let logger = Node { name: "front", needs: Some("cache"), log: log.clone() };
         runtime.start_server(logger.start().name("front").trap_exit(true)).expect("up");
         runtime.start_supervisor(tree(&[("api", Some("front")), ("web", Some("api"))], &log, &alarms)).expect("up");
-        // A process that belongs to no tree gets the signal afterwards.
+        // A process that belongs to no tree gets the signal afterwards. It traps exits from its
+        // start: the shutdown may come before its first slice.
         let last = log.clone();
-        let other = runtime.spawn(async move |cx: Context<()>| {
-            cx.trap_exit(true);
+        let traps = SpawnOptions::new().trap_exit(true);
+        let other = runtime.spawn_with(&traps, async move |cx: Context<()>| {
             let Received::Exit(exit) = cx.recv().await else { panic!("nothing else is sent") };
             last.lock().expect("no panic").push(format!("other {} alone", exit.reason));
         });
