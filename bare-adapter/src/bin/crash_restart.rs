@@ -10,7 +10,7 @@ use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 
-use atropos_bare::{clock, heap, world};
+use atropos_bare::{clock, heap, platform};
 use atropos_kernel::reclaim::Domain;
 use atropos_kernel::{
     Address, Context, Core, Host, Kernel, Limits, MonitorTarget, Options, Reason, Received, SpawnOptions,
