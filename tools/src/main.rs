@@ -252,8 +252,17 @@ fn run() -> Result<()> {
             // Optimised: the stress tests have realistic sizes, and one build serves tests and
             // runner.
             steps.run("tests", || {
-                let arguments =
-                    ["test", "--workspace", "--release", "--exclude", "atropos-loom", "--exclude", "atropos-shuttle"];
+                // A failure in one file keeps no other file from running.
+                let arguments = [
+                    "test",
+                    "--workspace",
+                    "--release",
+                    "--no-fail-fast",
+                    "--exclude",
+                    "atropos-loom",
+                    "--exclude",
+                    "atropos-shuttle",
+                ];
                 println!("$ cargo {}", arguments.join(" "));
                 let mut tests = steps::bounded("cargo", 30);
                 if let Some(libraries) = &libraries {
